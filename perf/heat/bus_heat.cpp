@@ -5,24 +5,9 @@
 #include <utility>
 
 #include "bus/layout.hpp"
-#include "shmif/heat_wire.hpp"
 
 namespace shmif::perf {
 namespace {
-
-/// The directory that SHMIF_HEAT named when the process began; empty: none.
-Result<std::string> folder_of(pid_t pid, const KernelFiles& files) {
-  const auto text = files.read("/proc/" + std::to_string(pid) + "/environ");
-  if (!text) return text.error();
-  const std::string wanted = std::string(heat::kVariable) + '=';
-  for (std::size_t at = 0; at < text->size();) {
-    const std::size_t end = std::min(text->find('\0', at), text->size());
-    const std::string entry = text->substr(at, end - at);
-    if (entry.starts_with(wanted)) return entry.substr(wanted.size());
-    at = end + 1;
-  }
-  return std::string();
-}
 
 std::string reason_of_absence(pid_t pid, const std::string& folder,
                               const Result<std::string>& own) {
@@ -91,7 +76,7 @@ std::vector<BusParty> heat_parties(const BusInfo& bus, const std::string& folder
       if (!party.source) party.ports.push_back(port.name);
       continue;
     }
-    const auto own = folder.empty() ? folder_of(port.pid, files) : Result<std::string>(folder);
+    const auto own = folder.empty() ? heat_folder_of(port.pid, files) : Result<std::string>(folder);
     BusParty* taking_part = nullptr;
     if (own && !own->empty()) {
       if (!known.contains(*own)) known[*own] = parties_in(*own, bus);

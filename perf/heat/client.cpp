@@ -271,6 +271,19 @@ Result<Connection> connect_to_client(const std::string& path) {
 
 }  // namespace
 
+Result<std::string> heat_folder_of(pid_t pid, const KernelFiles& files) {
+  const auto text = files.read("/proc/" + std::to_string(pid) + "/environ");
+  if (!text) return text.error();
+  const std::string wanted = std::string(heat::kVariable) + '=';
+  for (std::size_t at = 0; at < text->size();) {
+    const std::size_t end = std::min(text->find('\0', at), text->size());
+    const std::string entry = text->substr(at, end - at);
+    if (entry.starts_with(wanted)) return entry.substr(wanted.size());
+    at = end + 1;
+  }
+  return std::string();
+}
+
 Result<std::vector<HeatClient>> heat_clients(const std::string& folder) {
   const auto names = KernelFiles().list(folder);
   if (!names) return names.error();

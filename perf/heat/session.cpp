@@ -35,6 +35,7 @@ struct HeatSession::Target {
   std::unique_ptr<HeatSource> source;
   std::optional<Regions> regions;
   HeatResult result;
+  std::string clients;             ///< where it shares its access heat; empty: nowhere
   bool may_take_part_yet = false;  ///< it is looked for among the clients again
   bool is_sampling = false;        ///< forget() was called
   std::uint32_t samples = 0;
@@ -67,6 +68,7 @@ void HeatSession::add(const Process& process, std::unique_ptr<HeatSource> source
 
 void HeatSession::add_unwatched(const TaskId& process, const std::string& name,
                                 const std::string& reason) {
+  ++changes_;
   auto target = std::make_unique<Target>(process);
   target->result.name = name;
   target->result.reason = reason;
@@ -78,21 +80,28 @@ void HeatSession::connect(Target& target) {
   const pid_t pid = target.process.number;
   std::string reason;
   if (options_.backend != HeatBackend::clear_refs) {
-    auto client = watch_by_client(pid, options_.clients);
+    target.clients = options_.clients;
+    if (target.clients.empty()) {
+      const auto own = heat_folder_of(pid, options_.files);
+      if (own) target.clients = *own;
+    }
+    auto client = watch_by_client(pid, target.clients);
     if (client) return begin(target, *std::move(client));
     reason = client.error().message;
     // It may not have come to its first port yet.
-    target.may_take_part_yet = !options_.clients.empty();
+    target.may_take_part_yet = !target.clients.empty();
   }
   if (options_.backend != HeatBackend::client) {
     auto any = watch_by_clear_refs(target.process, options_.files);
     if (any) return begin(target, *std::move(any));
     reason = any.error().message;
   }
+  ++changes_;
   target.result.reason = reason;
 }
 
 void HeatSession::begin(Target& target, std::unique_ptr<HeatSource> source) {
+  ++changes_;
   target.source = std::move(source);
   target.result.provenance = target.source->provenance();
   target.result.reason.clear();
@@ -109,6 +118,7 @@ void HeatSession::begin(Target& target, std::unique_ptr<HeatSource> source) {
 }
 
 void HeatSession::stop(Target& target, const Error& why) {
+  ++changes_;
   target.source.reset();
   target.result.reason = why.message;
   target.result.has_ended = why.code == std::errc::no_such_process;
@@ -133,6 +143,7 @@ void HeatSession::update(Target& target) {
 }
 
 void HeatSession::end_window(Target& target) {
+  ++changes_;
   const auto now = Clock::now();
   HeatWindow window;
   window.begin_s = seconds(target.window_begun);
@@ -183,7 +194,7 @@ void HeatSession::sample(Target& target) {
 void HeatSession::search(Target& target) {
   constexpr std::chrono::milliseconds kSoon(10);
   target.next_search = Clock::now() + (target.is_young() ? kSoon : options_.attributes.update);
-  auto client = watch_by_client(target.process.number, options_.clients);
+  auto client = watch_by_client(target.process.number, target.clients);
   if (client) {
     begin(target, *std::move(client));
   } else if (!is_alive(target.process, options_.files)) {
@@ -213,6 +224,9 @@ HeatSession::Clock::time_point HeatSession::step() {
 
 void HeatSession::finish() {
   for (const auto& target : targets_) {
+    if (target->source && !is_alive(target->process, options_.files)) {
+      stop(*target, Error::from_errno(ESRCH, "cannot watch it"));
+    }
     if (target->source && target->samples > 0) end_window(*target);
     target->source.reset();
   }

@@ -46,7 +46,7 @@ enum class HeatBackend : std::uint8_t {
 struct HeatOptions {
   HeatAttributes attributes;
   HeatBackend backend = HeatBackend::automatic;
-  std::string clients;  ///< directory; empty: nobody takes part
+  std::string clients;  ///< directory; empty: what each process's own environment says
   KernelFiles files;
   std::size_t keep_windows = 600;  ///< older ones are forgotten
 };
@@ -77,6 +77,8 @@ class HeatSession {
   /// Whether anybody is left to watch.
   bool is_watching() const noexcept;
   std::size_t windows() const noexcept;  ///< the most that a target has had
+  /// Grows whenever results() may have changed.
+  std::uint64_t changes() const noexcept { return changes_; }
   std::vector<HeatResult> results() const;
 
  private:
@@ -92,6 +94,7 @@ class HeatSession {
 
   HeatOptions options_;
   Clock::time_point begun_;
+  std::uint64_t changes_ = 0;
   std::vector<std::unique_ptr<Target>> targets_;
 };
 

@@ -83,6 +83,8 @@ struct HeatClient {
   std::unique_ptr<HeatSource> source;  ///< connected; none if it cannot be watched
   std::string reason;                  ///< why there is none
 };
+/// The directory that SHMIF_HEAT named when the process began; empty: none. Errors: EACCES, ENOENT.
+Result<std::string> heat_folder_of(pid_t pid, const KernelFiles& files = KernelFiles());
 /// All that take part in `folder`.
 Result<std::vector<HeatClient>> heat_clients(const std::string& folder);
 

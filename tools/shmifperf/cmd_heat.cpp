@@ -13,12 +13,14 @@
 #include <string>
 
 #include "perf/heat/bus_heat.hpp"
+#include "perf/heat/control_text.hpp"
 #include "shmif/bus.hpp"
 #include "shmif/heat_wire.hpp"
 #include "tools/common/options.hpp"
 #include "tools/common/progress.hpp"
 #include "tools/common/signals.hpp"
 #include "tools/shmifperf/commands.hpp"
+#include "tools/shmifperf/heat_control.hpp"
 #include "tools/shmifperf/watched.hpp"
 #include "tools/shmifperf/write_file.hpp"
 
@@ -56,10 +58,9 @@ class ClientFolder {
 
 HeatBackend heat_backend(const Arguments& args) {
   const std::string word = args.text("backend").value_or("auto");
-  if (word == "auto") return HeatBackend::automatic;
-  if (word == "client") return HeatBackend::client;
-  if (word == "clear_refs") return HeatBackend::clear_refs;
-  throw UsageError{"--backend: \"" + word + "\" is not a backend (auto, client or clear_refs)"};
+  const auto backend = perf::read_heat_backend(word);
+  if (!backend) throw UsageError{"--backend: " + backend.error().message};
+  return *backend;
 }
 
 HeatOptions heat_options(const Arguments& args) {
@@ -179,18 +180,20 @@ Options heat_command_line() {
              "clear_refs (default: auto)")
       .value("clients", "DIR",
              "the directory that SHMIF_HEAT names in the watched processes, by its path here "
-             "(default: $SHMIF_HEAT; with --bus, if that is not set, what their own environments "
-             "say)")
+             "(default: $SHMIF_HEAT, or what their own environments say)")
       .value("sysroot", "DIR", "read /proc and /sys below this directory (default: /)")
-      .flag("json", "print JSON, for scripts")
-      .example("shmifperf heat -p 1234 --windows 50 --json", "50 windows of 100 ms")
+      .flag("json", "print JSON, for scripts");
+  describe_heat_control(options);
+  options.example("shmifperf heat -p 1234 --windows 50 --json", "50 windows of 100 ms")
       .example("shmifperf heat --bus /dev/shm/bus0 --windows 10", "the programs on a bus")
+      .example("shmifperf heat --on -p 1234", "in the background; later: shmifperf heat --show")
       .example("shmifperf heat --attrs 100ms,1s,1s,10,1000 -- ./rig", "a rig from its beginning");
   return options;
 }
 
 int run_heat(const CommandLine& line) {
-  return watch_heat(heat_command_line().parse(line));
+  const Arguments args = heat_command_line().parse(line);
+  return is_heat_control(args) ? control_heat(args) : watch_heat(args);
 }
 
 }  // namespace

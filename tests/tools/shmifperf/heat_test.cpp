@@ -1,8 +1,12 @@
 // shmifperf heat: the map of a program whose accesses are known.
 
 #include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 
 #include "perf/heat/session.hpp"
+#include "tests/support/eventually.hpp"
 #include "tests/support/temp_dir.hpp"
 #include "tests/tools/shmifperf/perf_rig.hpp"
 
@@ -115,6 +119,92 @@ TEST(HeatCommand, RefusesAttributesAndTargetsAsAWhole) {
   EXPECT_EQ(status({"-p", "1", "--", "true"}), 2);
   EXPECT_EQ(status({"-p", "1", "--backend", "guess"}), 2);
   EXPECT_EQ(status({"--", "no-such-program-anywhere"}), 127);
+}
+
+/// A monitor of this test alone. It ends with the test.
+class HeatMonitorCommand : public testing::Test {
+ protected:
+  ~HeatMonitorCommand() override { heat({"--forget"}); }
+  ToolResult heat(Words words) const {
+    words.insert(words.begin(), "heat");
+    words.insert(words.end(), {"--control", dir_.file("control")});
+    return shmifperf(std::move(words));
+  }
+  Json status() const { return Json::parse(heat({"--status", "--json"}).out, nullptr, false); }
+  /// The process that listens at the socket.
+  pid_t monitor() const {
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    dir_.file("control/control").copy(&address.sun_path[0], sizeof address.sun_path - 1);
+    const UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    ucred peer{};
+    socklen_t length = sizeof peer;
+    if (::connect(socket.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0 ||
+        ::getsockopt(socket.get(), SOL_SOCKET, SO_PEERCRED, &peer, &length) != 0) {
+      return -1;
+    }
+    return peer.pid;
+  }
+  const TempDir dir_;
+};
+
+TEST_F(HeatMonitorCommand, OutlivesTheCommandsAndIsOffWhenItHasDied) {
+  EXPECT_EQ(status()["state"], "off") << "there is none";
+  EXPECT_EQ(heat({"--off"}).status, 0);
+  EXPECT_EQ(heat({"--show"}).status, 1);
+  Tool sleeper({"sleep", "60"});
+  const std::string pid = std::to_string(sleeper.pid());
+  const ToolResult set =
+      heat({"--set", "-p", pid, "--attrs", "10ms,20ms,1s,3,100", "--backend", "clear_refs"});
+  ASSERT_EQ(set.status, 0) << set.err;
+  EXPECT_EQ(status()["state"], "off") << "targets alone do not start it";
+  ASSERT_EQ(heat({"--on"}).status, 0);
+  EXPECT_EQ(status()["state"], "on");
+  EXPECT_EQ(status()["attrs"], "10000,20000,1000000,3,100");
+  const ToolResult refused = heat({"--set", "--attrs", "5000,100000,1000000,10,1000"});
+  EXPECT_EQ(refused.status, 1);
+  EXPECT_EQ(refused.err,
+            "shmifperf: cannot change settings: the monitor of access heat is on (end it with "
+            "--off first)\n");
+  ASSERT_TRUE(eventually([&] { return status()["targets"][0]["windows"] >= 2; }));
+  EXPECT_EQ(heat({"--off"}).status, 0);
+  EXPECT_EQ(status()["state"], "off");
+  const Json last = Json::parse(heat({"--show", "--json"}).out, nullptr, false);
+  EXPECT_EQ(last["target"]["pid"], sleeper.pid());
+  EXPECT_GE(last["windows"].size(), 2U);
+  EXPECT_EQ(heat({"--set", "-p", pid + ",4000000"}).status, 1);
+  EXPECT_EQ(status()["targets"].size(), 1U) << "all or nothing";
+  ASSERT_EQ(heat({"--on"}).status, 0);
+  sleeper.signal(SIGKILL);
+  sleeper.finish();
+  EXPECT_TRUE(eventually([&] { return status()["state"] == "off"; })) << "its targets are gone";
+  EXPECT_EQ(heat({"--on"}).status, 1);
+  const pid_t pid_of_monitor = monitor();
+  ASSERT_GT(pid_of_monitor, 1);
+  ::kill(pid_of_monitor, SIGKILL);
+  EXPECT_TRUE(eventually([&] { return status()["targets"].empty(); }));
+  EXPECT_EQ(status()["state"], "off");
+}
+
+TEST_F(HeatMonitorCommand, RefusesWhatItCannotTake) {
+  for (const Words& words : std::vector<Words>{{"--on", "--off"},
+                                               {"--on", "o"},
+                                               {"--on", "-p", "1,x"},
+                                               {"--on", "-p", "1", "--windows", "3"},
+                                               {"--on", "--attrs", "1,2,3,4"},
+                                               {"--status", "-p", "1"},
+                                               {"--off", "--attrs", "5000,100000,1000000,10,1000"},
+                                               {"--on", "--backend", "o"}}) {
+    const ToolResult result = heat(words);
+    EXPECT_EQ(result.status, 2) << words.back();
+    EXPECT_EQ(std::count(result.err.begin(), result.err.end(), '\n'), 1) << result.err;
+  }
+  std::filesystem::create_directory(dir_.file("control"));
+  ASSERT_EQ(::chmod(dir_.file("control").c_str(), 0755), 0);
+  const ToolResult open = heat({"--status"});
+  EXPECT_EQ(open.status, 1);
+  EXPECT_NE(open.err.find("no other may use"), std::string::npos) << open.err;
+  std::filesystem::remove(dir_.file("control"));
 }
 
 /// SHMIF_HEAT names a directory for the programs that are started meanwhile.

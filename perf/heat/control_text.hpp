@@ -1,0 +1,59 @@
+#pragma once
+// What a user's programs and the monitor of access heat (perf/heat/monitor.hpp) say to each other,
+// as text. A request is lines, the first of which has the verb, and ends with an empty line:
+//
+//   on
+//   targets 41,42
+//   attrs 5000,100000,1000000,10,1000
+//
+// The answer is a line with a word for its kind and the length of the text that follows: "ok 12",
+// or "busy 31" with a reason.
+//
+// Threads: any. Blocks: never.
+
+#include <cstddef>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.hpp"
+#include "perf/heat/session.hpp"
+
+namespace shmif::perf {
+
+enum class HeatVerb : std::uint8_t { status, show, set, on, off, forget };
+
+/// "auto", "client", "clear_refs", ...
+const char* to_word(HeatBackend backend) noexcept;
+Result<HeatBackend> read_heat_backend(std::string_view word);
+
+/// What is not given stays as it is.
+struct HeatRequest {
+  HeatVerb verb = HeatVerb::status;
+  std::optional<HeatAttributes> attributes{};
+  std::optional<std::vector<pid_t>> targets{};
+  std::optional<HeatBackend> backend{};
+  std::optional<std::string> clients{};  ///< what SHMIF_HEAT names; empty: targets' environments
+  bool as_json = false;                  ///< for status and show
+  std::size_t columns = 80;              ///< of the text that show makes
+  bool has_settings() const noexcept { return attributes || targets || backend || clients; }
+  bool operator==(const HeatRequest&) const = default;
+};
+
+/// The longest request.
+inline constexpr std::size_t kMaxRequestBytes = 16384;
+
+/// A request with its empty line. Errors: Errc::bad_argument, also for a line that is there twice
+/// and for settings that the verb does not take; nothing of it counts then.
+Result<HeatRequest> read_heat_request(std::string_view text);
+std::string heat_request_text(const HeatRequest& request);
+
+/// The answer: its text, or why there is none.
+std::string heat_answer_text(const Result<std::string>& answer);
+/// Reads it back. Errors: those that the monitor told, with the codes Errc::busy,
+/// Errc::bad_argument, Errc::not_supported, ESRCH, EPERM or, of others, EIO; Errc::not_supported if
+/// it is no such answer.
+Result<std::string> read_heat_answer(std::string_view text);
+
+}  // namespace shmif::perf

@@ -1,0 +1,216 @@
+#include "tools/shmifperf/heat_control.hpp"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <exception>
+#include <utility>
+
+#include "base/unique_fd.hpp"
+#include "perf/heat/bus_heat.hpp"
+#include "perf/heat/monitor_socket.hpp"
+#include "shmif/bus.hpp"
+#include "tools/common/progress.hpp"
+#include "tools/shmifperf/write_file.hpp"
+
+namespace shmif::tools {
+namespace {
+
+using perf::HeatRequest;
+using perf::HeatVerb;
+
+struct VerbOption {
+  const char* option;
+  HeatVerb verb;
+  const char* text;
+};
+constexpr std::array<VerbOption, 6> kVerbOptions{{
+    {"on", HeatVerb::on,
+     "let a monitor in the background begin, with the settings and targets that are given here or "
+     "were given before"},
+    {"off", HeatVerb::off, "let it end; settings, targets and the result are kept"},
+    {"status", HeatVerb::status, "print whether it is on, its settings and its targets"},
+    {"show", HeatVerb::show, "print what it knows now, or knew last"},
+    {"set", HeatVerb::set, "give it settings and targets, and do not begin"},
+    {"forget", HeatVerb::forget, "end the monitor, which forgets all"},
+}};
+
+HeatVerb verb_of(const Arguments& args) {
+  std::string given;
+  HeatVerb verb = HeatVerb::status;
+  for (const VerbOption& each : kVerbOptions) {
+    if (!args.given(each.option)) continue;
+    if (!given.empty())
+      throw UsageError{"--" + given + " and --" + each.option + " exclude each other"};
+    given = each.option;
+    verb = each.verb;
+  }
+  return verb;
+}
+
+/// The processes with live ports on a bus.
+std::vector<pid_t> processes_on(const std::string& path) {
+  std::vector<pid_t> pids;
+  const Bus bus = Bus::open(path).value();
+  for (const PortInfo& port : bus.info().ports) {
+    const bool is_new = std::find(pids.begin(), pids.end(), port.pid) == pids.end();
+    if (port.live && is_new) pids.push_back(port.pid);
+  }
+  if (pids.empty()) throw Exception(Error(Errc::bad_argument, "no process is attached to " + path));
+  return pids;
+}
+
+template <class T>
+T read_or_complain(const char* option, Result<T> read) {
+  if (!read) throw UsageError{std::string("--") + option + ": " + read.error().message};
+  return *std::move(read);
+}
+
+HeatRequest request_of(const Arguments& args) {
+  HeatRequest request;
+  request.verb = verb_of(args);
+  request.as_json = args.flag("json");
+  if (const unsigned columns = terminal_columns()) request.columns = std::min(columns, 1000U);
+  if (const auto text = args.text("attrs")) {
+    request.attributes = read_or_complain("attrs", perf::read_attributes(*text));
+  }
+  if (const auto text = args.text("pid")) {
+    request.targets = read_or_complain("pid", perf::read_pids(*text));
+  }
+  if (const auto text = args.text("backend")) {
+    request.backend = read_or_complain("backend", perf::read_heat_backend(*text));
+  }
+  if (const auto path = args.text("bus")) {
+    if (request.targets) throw UsageError{"--bus and -p exclude each other"};
+    request.targets = processes_on(*path);
+    // Others than those that take part are no part of a bus's heat.
+    if (!request.backend) request.backend = perf::HeatBackend::client;
+  }
+  request.clients = args.text("clients");
+  if (request.clients && request.clients->find('\n') != std::string::npos) {
+    throw UsageError{"--clients: a name with a newline"};
+  }
+  if (args.given("windows") || !args.program().empty()) {
+    throw UsageError{"--windows and a program are not for the monitor (it takes -p or --bus)"};
+  }
+  const bool sets = request.verb == HeatVerb::on || request.verb == HeatVerb::set;
+  if (request.has_settings() && !sets) {
+    throw UsageError{"settings and targets are given with --on or --set"};
+  }
+  return request;
+}
+
+/// Runs in the background: no terminal, no descriptors of others.
+[[noreturn]] void be_monitor(const std::string& folder, const std::string& sysroot,
+                             UniqueFd ready) {
+  ::setsid();
+  for (const int signal : {SIGINT, SIGHUP, SIGPIPE}) std::signal(signal, SIG_IGN);
+  const int null = ::open("/dev/null", O_RDWR | O_CLOEXEC);
+  for (const int stream : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) ::dup2(null, stream);
+  const int kept = ready.get();
+  ::close_range(STDERR_FILENO + 1, static_cast<unsigned>(kept) - 1, 0);
+  ::close_range(static_cast<unsigned>(kept) + 1, ~0U, 0);
+  [[maybe_unused]] const int moved = ::chdir("/");
+  std::string failure;
+  try {
+    auto listener = perf::HeatListener::open(folder);
+    // Another one was faster: it is as good.
+    if (!listener && listener.error().code != Errc::busy) failure = listener.error().message;
+    [[maybe_unused]] const auto told = ::write(kept, failure.data(), failure.size());
+    ready.reset();
+    if (listener) {
+      perf::HeatMonitor monitor{perf::KernelFiles(sysroot)};
+      listener->serve(monitor, -1);
+    }
+  } catch (const std::exception&) {
+    ::_exit(kFailed);
+  }
+  ::_exit(failure.empty() ? kDone : kFailed);
+}
+
+/// Returns when the monitor listens. Throws Exception with what it says if it cannot.
+void start_monitor(const std::string& folder, const std::string& sysroot) {
+  std::array<int, 2> ends{};
+  if (::pipe2(ends.data(), O_CLOEXEC) != 0) {
+    throw Exception(Error::from_errno(errno, "cannot start the monitor of access heat"));
+  }
+  const UniqueFd answer(ends[0]);
+  UniqueFd ready(ends[1]);
+  const pid_t child = ::fork();
+  if (child < 0)
+    throw Exception(Error::from_errno(errno, "cannot start the monitor of access heat"));
+  if (child == 0) {
+    // The grandchild belongs to nobody who must wait for it.
+    if (::fork() == 0) be_monitor(folder, sysroot, std::move(ready));
+    ::_exit(kDone);
+  }
+  ready.reset();
+  ::waitpid(child, nullptr, 0);
+  std::string failure;
+  std::array<char, 512> part;
+  for (ssize_t got = 0; (got = ::read(answer.get(), part.data(), part.size())) > 0;) {
+    failure.append(part.data(), static_cast<std::size_t>(got));
+  }
+  if (!failure.empty()) throw Exception(Error(Errc::not_supported, failure));
+}
+
+std::string folder_of(const Arguments& args) {
+  const auto given = args.text("control");
+  if (!given) return perf::heat_control_folder().value();
+  perf::make_private_folder(*given).value();
+  return *given;
+}
+
+/// What a monitor that does not run says: it is off, and knows nothing.
+int answer_without_monitor(const HeatRequest& request, const Error& why) {
+  switch (request.verb) {
+    case HeatVerb::off:
+    case HeatVerb::forget: return kDone;
+    case HeatVerb::status: {
+      const perf::HeatMonitor none;
+      const perf::HeatStatus status = none.status();
+      write_file("-",
+                 request.as_json ? perf::heat_status_json(status) : perf::heat_status_text(status))
+          .value();
+      return kDone;
+    }
+    default: return fail(why);
+  }
+}
+
+}  // namespace
+
+void describe_heat_control(Options& options) {
+  for (const VerbOption& each : kVerbOptions) options.flag(each.option, each.text);
+  options.value("control", "DIR",
+                "directory of the monitor's socket (default: shmif-heat in $XDG_RUNTIME_DIR, or "
+                "/tmp/shmif-heat-UID)");
+}
+
+bool is_heat_control(const Arguments& args) {
+  return std::any_of(kVerbOptions.begin(), kVerbOptions.end(),
+                     [&](const VerbOption& each) { return args.given(each.option); });
+}
+
+int control_heat(const Arguments& args) {
+  const HeatRequest request = request_of(args);
+  const std::string folder = folder_of(args);
+  auto answer = perf::ask_heat_monitor(folder, request);
+  if (!answer && answer.error().code == Errc::link_ended) {
+    const bool starts = request.verb == HeatVerb::on || request.verb == HeatVerb::set;
+    if (!starts) return answer_without_monitor(request, answer.error());
+    start_monitor(folder, args.text("sysroot").value_or("/"));
+    answer = perf::ask_heat_monitor(folder, request);
+  }
+  if (!answer) return fail(answer.error());
+  write_file("-", *answer).value();
+  return kDone;
+}
+
+}  // namespace shmif::tools

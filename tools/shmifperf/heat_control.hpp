@@ -1,0 +1,15 @@
+#pragma once
+// shmifperf heat --on, --off, ...: commands for the monitor of access heat, which runs on its own.
+
+#include "tools/common/options.hpp"
+
+namespace shmif::tools {
+
+/// Adds these options to the description of a command line.
+void describe_heat_control(Options& options);
+/// Whether one of them is given.
+bool is_heat_control(const Arguments& args);
+/// Does it. Result: the exit code. Throws UsageError and Exception.
+int control_heat(const Arguments& args);
+
+}  // namespace shmif::tools
