@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <fstream>
+#include <regex>
 
 #include "perf/option/option_table.hpp"
 #include "perf/option/profiles.hpp"
@@ -87,6 +88,19 @@ TEST(Shmifperf, HelpNamesItAndItsCommands) {
   }
   EXPECT_EQ(shmifperf({"--version"}).out.rfind("shmifperf ", 0), 0U);
   expect_usage_error({"rum"}, {"did you mean \"run\"?"});
+}
+
+TEST(Shmifperf, HelpOfRunNamesTheDefaultOfEachTime) {
+  const std::regex gaps("\\s+");
+  const std::string help = std::regex_replace(shmifperf({"run", "--help"}).out, gaps, " ");
+  EXPECT_NE(help.find("(default: 5m; default unit: seconds)"), std::string::npos) << help;
+  for (const perf::OptionRow& row : perf::option_table()) {
+    if (!row.of_run() || !row.placeholder.starts_with("TIME")) continue;
+    const std::string end = "(default: " + row.standard + "; default unit: " + row.unit + ')';
+    const std::size_t at = help.find(" --" + row.name + ' ');
+    ASSERT_NE(at, std::string::npos) << row.name;
+    EXPECT_LT(help.find(end, at), help.find(" --", at + 1)) << row.name;
+  }
 }
 
 TEST(Shmifperf, EveryOptionIsExplainedByAnyOfItsNames) {
