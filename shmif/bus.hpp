@@ -23,8 +23,8 @@ struct BusOptions {
   /// With Flow::pause: how long a sender waits for a port that has stopped reading; 1 ms to 1 s.
   std::chrono::nanoseconds patience = std::chrono::milliseconds(10);
 
-  /// Whether such a bus may carry unfinished checksums and super-frames (FrameView::offload): it
-  /// may if its ring holds eight super-frames.
+  /// Whether such a bus can carry unfinished checksums and super-frames (struct Offload,
+  /// bus/frame.hpp, explains them). It can if its ring holds eight super-frames.
   bool carries_offloads() const noexcept;
 };
 
@@ -40,22 +40,25 @@ class Bus {
   /// gives ENOSPC here, never a SIGBUS later).
   static Result<void> create(const std::string& path, const BusOptions& options);
   /// Opens the bus, and creates it first if it does not exist. If several callers do so at once,
-  /// one creates it and the others wait until it is ready (at most 10 s). Errors for a bus that
-  /// exists:
-  ///   - geometry_differs: `ring_bytes` or `mtu` was asked for and differs;
+  /// one creates it and the others wait until it is ready (at most 10 s). `ring_bytes_asked`,
+  /// `mtu_asked`: a bus that exists must have the ring size, or the MTU, of `options`. Errors for a
+  /// bus that exists:
+  ///   - geometry_differs: it has another ring size or MTU than it must have;
   ///   - permission_denied: the directory is sticky and everybody may write to it, and the bus
   ///     belongs neither to the caller nor to the directory's owner. Somebody may have planted it;
   ///   - permission_denied: others than the caller and root may write to the directory, and the
   ///     file has more than one name. It may be a hard link to another bus.
-  /// Result: the bus, opened for reading. The path may name another file later, so attach with
-  /// Port::attach(bus).
+  /// Result: the bus, opened for reading. Port::attach(bus) reopens this file for writing. Its path
+  /// may lead to another file by then.
   static Result<Bus> create_if_missing(const std::string& path, const BusOptions& options,
                                        bool ring_bytes_asked, bool mtu_asked);
   /// Opens an existing bus. `read_only` needs only read permission.
   static Result<Bus> open(const std::string& path, Access access = Access::read_only);
-  /// Removes the file. If it has another name, that name stays and a warning is logged. Errors,
-  /// unless `force`: busy while live ports are attached; unsupported_file_system if the file system
-  /// does not let this process see whether ports are live.
+  /// Removes the file. If it has another name, that name stays and a warning is logged. A port is
+  /// *live* while its process runs and has not detached it; it is *dead* when the process has ended
+  /// without detaching it. Errors, unless `force`: busy while live ports are attached;
+  /// unsupported_file_system if the file system does not let this process see whether ports are
+  /// live.
   static Result<void> destroy(const std::string& path, bool force);
 
   Bus(Bus&&) noexcept;
@@ -70,10 +73,11 @@ class Bus {
   /// ports notice the repair. Errors: read_only.
   Result<RepairReport> repair();
   /// The same for a bus that may no longer open because the fixed part of its header was
-  /// overwritten. It restores that part first. This works if the rest of the file shows that it is
-  /// a bus of this version, and shows ring size and MTU. Errors: not_a_bus, wrong_layout,
-  /// wrong_size, copied_file, corrupt, bad_mtu, geometry_differs (`options` name another MTU than
-  /// the header); the message says which `options` can help.
+  /// overwritten. It restores that part first. For that, the rest of the file must show that it is
+  /// a bus of this version, and its ring size and MTU. `options` can give the MTU, and accept a
+  /// doubtful file. Errors: not_a_bus, wrong_layout, wrong_size, copied_file, corrupt, bad_mtu,
+  /// geometry_differs (`options` name another MTU than the header); the message says which
+  /// `options` can help.
   static Result<RepairReport> repair(const std::string& path, const RepairOptions& options);
   /// Why this view may differ from what the ports see: the file is a copy, or its file system shows
   /// processes different data. Empty when all is well.
@@ -89,8 +93,9 @@ class Bus {
 };
 
 /// Keeps a process alive when somebody truncates a bus it has mapped: instead of SIGBUS, the bus
-/// reads as zeros and its ports return Errc::bus_lost. Faults outside of any bus go to the previous
-/// handler. Threads: safe. Result: false when the handler could not be installed.
+/// reads as zeros and its ports return Errc::bus_lost. A SIGBUS for an address outside of every bus
+/// goes to the previous handler. Threads: safe. Result: false when the handler could not be
+/// installed.
 [[nodiscard]] bool install_sigbus_guard() noexcept;
 
 }  // namespace shmif

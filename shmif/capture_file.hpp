@@ -26,7 +26,7 @@ class CaptureFile {
  public:
   struct Options {
     std::size_t buffer_bytes = 0;
-    bool terminal = false;  ///< whether a terminal is allowed as standard output
+    bool terminal = false;  ///< whether "-" is allowed if standard output is a terminal
   };
   /// Creates the file, or replaces it, and writes `header`; "-" is standard output. Errors: the
   /// system's, bad_argument.
@@ -34,12 +34,15 @@ class CaptureFile {
                                                      const Options& options,
                                                      std::span<const std::byte> header);
 
-  std::mutex mutex;  ///< guards the rest: a bridge may sleep in one thread and send in another
+  /// Guards the rest: a writer flushes before its caller sleeps (Link::prepare_wait), while another
+  /// thread may send.
+  std::mutex mutex;
 
   /// Returns where to make the next record of up to `bytes`; flushes when there is no room. Result:
   /// nullptr after a failure, and for a record that is larger than the buffer.
   std::byte* reserve(std::size_t bytes) noexcept;
-  /// Adds what was made there as a record of `bytes`.
+  /// Adds the `bytes` that the caller has written at reserve()'s result, as one record. `is_frame`:
+  /// whether written() counts it.
   void commit(std::size_t bytes, bool is_frame) noexcept;
   void flush() noexcept;
   /// Sends frames in order: `put(frame)` makes and commits one record. Errors: as PcapWriter.

@@ -13,13 +13,15 @@
 
 namespace shmif {
 
-/// Wraps any link. Frames received from it pass one set of faults, frames sent to it another.
+/// Wraps any link. Frames received from the wrapped link pass one set of faults, frames sent to it
+/// another.
 ///
-/// A FaultLink has no thread of its own. It passes due frames on to the link only during calls of
-/// send(), receive() and prepare_wait(). Its descriptor becomes readable when a frame is
-/// due. So a loop that waits as Link says sends frames on time. After the link has ended, receive()
-/// first returns the frames that are still under way from it. Unfinished checksums and super-frames
-/// (FrameView::offload) are refused. Threads: one at a time. Blocks: as the link does.
+/// A FaultLink has no thread of its own. It passes due frames on to the wrapped link only during
+/// calls of send(), receive() and prepare_wait(). Its descriptor becomes readable when a frame is
+/// due, and when the wrapped link has frames. So a loop that waits as Link says sends frames on
+/// time. After the wrapped link has ended, receive() first returns the frames that are still under
+/// way from it. send() refuses unfinished checksums and super-frames (FrameView::offload). Threads:
+/// one at a time, also for send() and receive(). Blocks: as the wrapped link does.
 class FaultLink {
  public:
   /// Errors: the system's, if no descriptor is available.
@@ -30,24 +32,25 @@ class FaultLink {
   ~FaultLink();  ///< frames still under way are lost
 
   /// Errors: frame_too_short, frame_too_long, not_supported for an unfinished checksum or a
-  /// super-frame; and the link's error, when it can never take a frame again.
+  /// super-frame; and the wrapped link's error, when it can never take a frame again.
   SendResult send(std::span<const FrameView> frames) noexcept;
   ReceiveResult receive(FrameBatch& into) noexcept;
   int descriptor() noexcept;
   WaitHint prepare_wait() noexcept;
   void finish_wait() noexcept;
-  std::chrono::nanoseconds patience() noexcept;  ///< the link's, as the next two
+  std::chrono::nanoseconds patience() noexcept;  ///< the wrapped link's, as the next two
   std::size_t max_frame_bytes() noexcept;
   std::string address();
 
   /// Sets other faults from now on, for each direction. Frames under way keep their due time; the
   /// counters continue. Threads: as the other calls. So while a tap::Bridge runs, call it from
-  /// inside the bridge's loop: from a function given to Bridge::watch(), or from an Interceptor.
-  /// Blocks: never.
+  /// inside the bridge's loop: from a function given to Bridge::watch(), or from an Interceptor
+  /// given to Bridge::add() (tap/bridge.hpp). Blocks: never.
   void set_faults(const FaultOptions& received, const FaultOptions& sent);
   const FaultCounters& received() const noexcept;
   const FaultCounters& sent() const noexcept;
-  /// Frames that the link refused when they were due, as a port that is down does.
+  /// Frames that were due, but that the wrapped link's send() refused with an error: a port that is
+  /// down does so.
   std::uint64_t refused() const noexcept;
   /// Frames that have come in but not yet gone out, in both directions.
   std::size_t under_way() const noexcept;

@@ -25,17 +25,16 @@ namespace shmif {
 struct FaultOptions {
   double loss = 0;
   double duplicate = 0;  ///< an undamaged copy follows at once
-  /// A chosen frame waits until a frame that is not chosen has passed it, but at most 10 ms. It
-  /// does not wait if 64 frames wait already, or if the waiting frames would then fill the queue.
-  /// Then it passes them, as a frame that is not chosen does. So with `queue_frames` of 1 nothing
-  /// is reordered.
+  /// Chooses frames. A chosen frame waits until an unchosen one has passed it, but at most 10 ms. A
+  /// chosen frame is treated as unchosen if 64 frames wait already, or if the waiting frames would
+  /// then fill the queue. So with `queue_frames` of 1 nothing is reordered.
   double reorder = 0;
   double corrupt = 0;   ///< one bit changes, anywhere after the two addresses
   double truncate = 0;  ///< the end is cut off; at least 14 bytes stay
 
-  /// Losses in bursts (Gilbert 1960, Elliott 1963). Each frame first changes a good state to bad
-  /// with probability `to_bad`, or a bad one to good with `to_good`. It is then lost with the
-  /// probability of the state.
+  /// Losses in bursts (Gilbert 1960, Elliott 1963). The line is good or bad, and good at first.
+  /// Each frame first changes a good line to bad with probability `to_bad`, or a bad line to good
+  /// with `to_good`. The frame is then lost with probability `loss_in_good` or `loss_in_bad`.
   struct Bursts {
     double to_bad = 0;
     double to_good = 1;
@@ -44,8 +43,9 @@ struct FaultOptions {
   };
   std::optional<Bursts> bursts = std::nullopt;
 
-  /// Each frame takes `delay`, and up to `jitter` more or less, uniformly distributed. Jitter alone
-  /// reorders nothing: a frame that would overtake another arrives together with it.
+  /// Each frame is delayed by a time between `delay` - `jitter` and `delay` + `jitter`, uniformly
+  /// distributed. Jitter alone reorders nothing: a frame that would overtake another arrives
+  /// together with it.
   std::chrono::nanoseconds delay{0};
   std::chrono::nanoseconds jitter{0};
   std::uint64_t rate_bps = 0;  ///< a bottleneck, in bit/s of frames without FCS; 0: none
@@ -67,8 +67,8 @@ struct FaultOptions {
 ///
 /// Errors: bad_argument; the message names the part and what it could be.
 Result<FaultOptions> parse_faults(std::string_view text);
-/// The text from which parse_faults() makes the same options, except the seed; "none" when there is
-/// no fault.
+/// The text from which parse_faults() makes the same options, except the seed. Without any fault it
+/// is "none", which parse_faults() refuses.
 std::string to_string(const FaultOptions& options);
 
 struct FaultCounters {
@@ -89,14 +89,14 @@ class Faults {
 
   explicit Faults(const FaultOptions& options);
 
-  /// A frame comes in.
+  /// Takes a copy of `frame`, which comes in at `now`. The faults may drop it at once.
   void put(const FrameView& frame, Time now) noexcept;
   /// When the front frame is due; empty when there is none.
   std::optional<Time> due() const noexcept;
   /// Fills `into` with views of frames that are due, from the front. Result: how many. The views
   /// are valid until the next put() or pop().
   std::size_t ready(std::span<FrameView> into, Time now) noexcept;
-  /// Removes `count` frames from the front, which have gone out.
+  /// Removes the first `count` frames, after the caller has sent them on.
   void pop(std::size_t count) noexcept;
 
   /// Sets other faults for frames that come in from now on. Frames on their way keep their time,
@@ -133,7 +133,7 @@ class Faults {
   std::array<std::mt19937_64, 7> random_;
   bool bad_ = false;             // the state of `bursts`
   Time line_free_{};             // when the bottleneck has sent all earlier frames
-  std::uint64_t line_rest_ = 0;  // its part below a nanosecond, in bits * 10^9
+  std::uint64_t line_rest_ = 0;  // its part below 1 ns, times rate_bps
   Time last_due_{};              // of the previous frame: jitter reorders nothing
   std::deque<Frame> queue_;
   std::vector<Frame> held_;                    // these wait until a frame passes them

@@ -2,16 +2,20 @@
 // HeatShare: lets a monitor (`shmifperf heat`, `shmifctl heat`) see which pages of a mapping this
 // process touches and writes.
 //
-// The kernel tells no process which pages another one accesses. But a process can drop the page
-// table entries of a shared mapping, which loses nothing, because the pages stay in the file. Each
-// page that has an entry again was touched since. While a monitor is connected, the mapping is also
-// registered with userfaultfd, whose asynchronous write protection (Linux 6.7) marks written pages,
-// and which keeps the kernel from mapping the neighbours of a touched page.
+// Without privileges, no process can learn from the kernel which pages another one accesses. But a
+// process can drop its own page table entries of a shared mapping. That loses nothing, because the
+// pages stay in the file. Each page that has an entry again was touched since.
+//
+// While a monitor is connected, the process also registers the mapping with userfaultfd. That keeps
+// the kernel from mapping the neighbours of a touched page. Since Linux 6.7 it also marks written
+// pages (asynchronous write protection). On older kernels the monitor does not learn which pages
+// were written.
 //
 // A process takes part if the environment variable SHMIF_HEAT names a directory. It makes a socket
 // there, and a thread that sleeps until a monitor connects. Ports share their bus by themselves.
-// Whoever may connect to the socket may see which pages are touched, and may slow the process down
-// by dropping them; the directory's permissions decide who may. No monitor can change memory.
+// Whoever may connect to the socket may see which pages are touched, and may slow the process down,
+// because it drops page table entries on request. The directory's permissions decide who may. No
+// monitor can change the contents of shared memory.
 
 #include <cstddef>
 #include <memory>
@@ -27,14 +31,16 @@ class HeatShare {
   static bool is_wanted() noexcept;
 
   /// Shares [begin, begin + bytes), whole pages of MAP_SHARED mappings that this process may write.
-  /// Withdraw it before the memory is unmapped: another mapping at the same place would lose its
-  /// contents. `name`: what the monitor shows. Errors: bad_argument for other memory, or if
+  /// Destroy the result before the memory is unmapped. Otherwise a monitor's request can make this
+  /// process drop the pages of another mapping at that address, and private pages lose their
+  /// contents then. `name`: what the monitor shows. Errors: bad_argument for other memory, or if
   /// SHMIF_HEAT names no directory that can be written. Threads: any.
   static Result<HeatShare> of(void* begin, std::size_t bytes, const std::string& name);
 
   HeatShare(HeatShare&&) noexcept;
   HeatShare& operator=(HeatShare&&) noexcept;
-  /// Withdraws. Blocks: while pages are being dropped. In the child of a fork: does nothing.
+  /// Ends the sharing. Blocks: while page table entries are being dropped. In the child of a fork:
+  /// does nothing.
   ~HeatShare();
 
  private:

@@ -1,7 +1,7 @@
 #pragma once
-// What a process that shares its access heat (shmif/heat_share.hpp) and a monitor say to each
-// other, over a SOCK_SEQPACKET socket on one machine. Each request is one message, and so is each
-// answer.
+// The protocol between a monitor and a process that shares its access heat: which pages it touches,
+// and how often (shmif/heat_share.hpp). Both talk over a SOCK_SEQPACKET socket on one machine. Each
+// request is one message, and so is each answer.
 
 #include <cstdint>
 
@@ -13,8 +13,10 @@ inline constexpr std::uint32_t kMaxRanges = 4096;  ///< in one request
 inline constexpr std::uint32_t kMaxShares = 1024;  ///< in one answer
 
 enum class Ask : std::uint32_t {
-  hello = 1,  ///< begin; the answer has the ranges, and /proc/self/pagemap as a descriptor
-  drop = 2,   ///< the ranges in the message: protect them from writes, and forget their pages
+  /// Begins. The answer has the ranges, and an open descriptor of the sharing process's own
+  /// /proc/self/pagemap.
+  hello = 1,
+  drop = 2,  ///< the ranges in the message: protect them from writes, and forget their pages
 };
 
 struct Request {
@@ -28,9 +30,10 @@ struct Range {
 
 struct Answer {
   std::uint32_t version;
-  std::int32_t error;          ///< an errno, 0: done; EBUSY: another monitor is connected
-  std::uint32_t tells_writes;  ///< 1: a page that was not written is write-protected
-  std::uint32_t count;         ///< of SharedRanges that follow, for hello
+  std::int32_t error;  ///< an errno, 0: done; EBUSY: another monitor is connected
+  /// 1: written pages can be told, because the others are write-protected; 0: they cannot.
+  std::uint32_t tells_writes;
+  std::uint32_t count;  ///< of SharedRanges that follow, for hello
 };
 struct SharedRange {
   Range range;

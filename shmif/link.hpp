@@ -17,8 +17,8 @@
 
 namespace shmif {
 
-/// Whether a loop that uses the link should give up: after this error the link carries no frames
-/// unless its owner attaches it again.
+/// Whether a loop that uses the link should give up: after this error the link carries no frames. A
+/// Port whose bus is lost can be detached and attached again.
 inline bool is_final(std::error_code error) noexcept {
   return error == Errc::link_ended || error == Errc::bus_lost || error == Errc::forked ||
          error == Errc::not_linked;
@@ -26,11 +26,14 @@ inline bool is_final(std::error_code error) noexcept {
 
 /// To wait: (1) Call prepare_wait(). (2) If its result does not say `ready`, poll descriptor() for
 /// POLLIN, no longer than the result's `at_most`. (3) Call finish_wait() in any case.
-/// A descriptor of -1 cannot be polled: the link is always ready, it has ended, or no descriptor
-/// was available. In the last case, sleep for `at_most` in step 2.
-/// Threads: one thread may send while another receives and waits; more than that if a link says so.
-/// Blocks: no call waits for a peer. The exception is send() of a Port on a bus with Flow::pause;
-/// such a port also has try_send(), which does not wait. send() may wait for a device's queue.
+/// A descriptor of -1 cannot be polled. If the result does not say `ready` either, no descriptor
+/// was available: then sleep for `at_most` in step 2. (A link that is always ready, or has ended,
+/// says `ready`.)
+/// Threads: one thread may send while another receives and waits, unless a link says that it allows
+/// more or less.
+/// Blocks: no call waits for a peer, with two exceptions. send() of a Port on a bus with
+/// Flow::pause waits for slow ports; Port::try_send() does not. A capture file that is a pipe waits
+/// for the process at its other end. send() may wait for a device's queue.
 template <class L>
 concept Link = requires(L& link, std::span<const FrameView> out, FrameBatch& in) {
   { link.send(out) } noexcept -> std::same_as<SendResult>;
@@ -42,8 +45,8 @@ concept Link = requires(L& link, std::span<const FrameView> out, FrameBatch& in)
   { link.address() } -> std::convertible_to<std::string>;  // "tap:tap0", "bus:/tmp/b0"
 };
 
-/// A Link may also have try_send(), patience() and takes_offloads(), as AnyLink describes them. A
-/// link that wraps another one passes them on, or says why not.
+/// A Link may also have try_send(), as Port describes it, and patience() and takes_offloads(), as
+/// AnyLink describes them. A link that wraps another one passes them on, or says why not.
 
 /// Any Link behind one type, for code that learns at run time which link it has (the bridge).
 /// One virtual call per batch. It is a Link itself. It never waits for a peer: it sends with
@@ -58,10 +61,11 @@ class AnyLink {
   int descriptor() noexcept { return self_->descriptor(); }
   WaitHint prepare_wait() noexcept { return self_->prepare_wait(); }
   void finish_wait() noexcept { self_->finish_wait(); }
-  /// While a receiver reads nothing, the link may refuse frames for this long. Then it accepts
-  /// them, and that receiver loses frames. 0: the link never refuses frames for this reason.
+  /// While a receiver reads nothing, send() may take fewer frames than given, without an error, for
+  /// this long at most. Then it takes them, and that receiver loses frames. 0: send() takes frames
+  /// even if a receiver reads nothing.
   std::chrono::nanoseconds patience() noexcept { return self_->patience(); }
-  /// Whether it takes unfinished checksums and super-frames (FrameView::offload).
+  /// Whether send() takes unfinished checksums and super-frames (struct Offload, bus/frame.hpp).
   bool takes_offloads() noexcept { return self_->takes_offloads(); }
   std::size_t max_frame_bytes() noexcept { return self_->max_frame_bytes(); }
   std::string address() { return self_->address(); }

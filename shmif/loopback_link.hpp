@@ -16,12 +16,12 @@ namespace shmif {
 struct LoopbackOptions {
   std::size_t queue_frames = 1024;      ///< a frame is dropped when this many wait
   std::size_t queue_bytes = 1U << 20U;  ///< the same for bytes; at least max_frame_bytes
-  std::size_t max_frame_bytes = 1522;   ///< 14 to kMaxFrameBytes; longer ones are refused
+  std::size_t max_frame_bytes = 1522;   ///< 14 to kMaxFrameBytes; longer ones: an error
 };
 
 /// One end of an Ethernet cable whose other end is another LoopbackLink, or itself. Each end has a
-/// bounded queue for arriving frames. When it is full, frames are accepted and dropped, as a full
-/// device does.
+/// bounded queue for arriving frames. When the queue is full, send() accepts further frames and
+/// drops them, as a network device does.
 /// Threads: send from any number of threads; receive and the wait calls from one at a time.
 /// Blocks: never, except while another thread copies one frame.
 class LoopbackLink {

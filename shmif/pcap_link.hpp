@@ -19,12 +19,14 @@ struct PcapReadOptions {
   double speed = 0;
 };
 
-/// A capture file (any pcap or pcapng that libpcap reads) as a link. Its frames arrive with their
-/// recorded times, to the nanosecond. send() accepts every frame and drops it. The link ends after
-/// the last frame. A record that was cut short during capture arrives as a truncated frame with its
-/// true length. Records with less than 14 bytes are skipped, and counted in skipped(). Records with
-/// more bytes than any frame can have are skipped, too, and counted in too_long(). Threads: one at
-/// a time, but send() from any. Blocks: for the disk; on a pipe until the next frame is there.
+/// A capture file (any pcap or pcapng that libpcap reads) as a link. Each frame has its recorded
+/// time in FrameView::time_ns, to the nanosecond; PcapReadOptions::speed says when it arrives.
+/// send() accepts every frame and drops it. The link ends after the last frame. If the capture kept
+/// only the beginning of a frame, the view has these bytes, and the frame's length in
+/// FrameView::true_bytes. Records with less than 14 bytes are left out, and counted in skipped().
+/// Records with more bytes than any frame can have are left out, and counted in too_long().
+/// Threads: one at a time, but send() from any. Blocks: for the disk; on a pipe until the next
+/// frame is there.
 class PcapReader {
  public:
   /// Opens the file at `path`, "-" for standard input. Errors: the system's; bad_argument when it
@@ -86,9 +88,9 @@ class PcapWriter {
   ~PcapWriter();  ///< flush()
 
   /// Frames without a time get the current time. Errors: frame_too_short, frame_too_long. When the
-  /// file can take no more (a full disk, a closed pipe; never SIGPIPE or SIGXFSZ): the system's
-  /// error once, and link_ended from then on. A regular file is then truncated to its last whole
-  /// record.
+  /// file can take no more, such as a full disk or a closed pipe: the system's error once, and
+  /// link_ended from then on. The process gets no SIGPIPE or SIGXFSZ. A regular file is then
+  /// truncated to its last whole record.
   SendResult send(std::span<const FrameView> frames) noexcept;
   ReceiveResult receive(FrameBatch& into) noexcept;
   int descriptor() noexcept;
@@ -137,9 +139,9 @@ struct PcapngNotes {
 
 /// Frame totals of a capture.
 struct PcapngStatistics {
-  std::uint64_t received = 0;  ///< by the capture, before its filter; without lost ones
-  std::uint64_t accepted = 0;  ///< of those, by the filter
-  std::uint64_t lost = 0;
+  std::uint64_t received = 0;  ///< frames that the capture saw
+  std::uint64_t accepted = 0;  ///< of these, frames that passed its filter
+  std::uint64_t lost = 0;      ///< frames that it did not see
 };
 
 /// Records frames in a pcapng file (draft-ietf-opsawg-pcapng): Ethernet, nanoseconds, any number of

@@ -2,9 +2,9 @@
 // The echo protocol of `shmifctl ping`: one frame there, one frame back, below any IP stack. It
 // answers "does this bus carry frames between these two ports, and how fast".
 //
-// Requests and replies are frames of EtherType 0x88B5 (IEEE 802 local experimental EtherType 1) of
-// 60 bytes, the Ethernet minimum, so they also cross a bridge to real interfaces. All numbers are
-// big-endian:
+// Requests and replies are frames of EtherType 0x88B5 (IEEE 802 local experimental EtherType 1).
+// They have 60 bytes, the minimum of Ethernet without the FCS, which frames on a bus do not have.
+// So they also cross a bridge to real interfaces. All numbers are big-endian:
 //
 //   offset  bytes  contents
 //        0      6  destination MAC: a port's, or broadcast (requests only)

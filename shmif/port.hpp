@@ -19,27 +19,31 @@
 namespace shmif {
 
 /// A port is attached to a bus or detached. While attached, it is up or down: only a port that is
-/// up sends and receives. The names of errors say "linked" for attached.
-/// Moves: a move transfers the bus, the state, the counters, the lent frames and the descriptor. A
-/// port that was moved from may only be assigned to or destroyed. Do not move a port while a
-/// Receiver, or a thread inside a call, uses it. Assigning to a port first detaches it from its
-/// bus, as destroying does.
+/// up sends and receives. It receives frames for its MAC address, broadcasts and multicasts. A
+/// promiscuous port receives the frames for all addresses. With PortOptions::learn, a port also
+/// receives frames for the addresses from which it has sent. No port receives its own frames.
+/// Names: `link` in a name of this class, and `linked` in the name of an error, mean the attachment
+/// to a bus. (Elsewhere a Link is anything that sends and receives frames.)
+/// Moves: a move transfers the bus, the state, the counters, the descriptor, and the frames that
+/// receive_in_place() lent. A port that was moved from may only be assigned to or destroyed. Do not
+/// move a port while a Receiver, or a thread inside a call, uses it. Assigning to a port first
+/// detaches it from its bus, as destroying does.
 ///
 /// Threads: send from any number of threads; receive and the wait calls from one at a time; attach,
 /// detach, up and down from one at a time. Do not attach or detach while another thread is inside a
 /// call: first stop the Receiver, and call down(), which ends a send() that waits. Counters and
 /// setters from any thread.
 /// Fork: in the child, every call returns Errc::forked. The child may destroy its copy. If it needs
-/// a port, it must create a new one. A daemon attaches after its last fork. Signals: a handler may
-/// call interrupt() and nothing else. A signal alone does not end a wait. A process may exit in a
-/// handler, even in the middle of a call. Memory: a call that is not noexcept may throw
-/// std::bad_alloc; it has then changed nothing.
+/// a port, it must create a new one. A daemon attaches after its last fork. Signals: interrupt() is
+/// the only call of this class that a handler may make. A signal alone does not end a wait. A
+/// handler may end the process with _exit(), even in the middle of a call. Memory: a call that is
+/// not noexcept may throw std::bad_alloc; it has then changed nothing.
 class Port {
  public:
   explicit Port(PortOptions options = {});
   Port(Port&&) noexcept;
   Port& operator=(Port&&) noexcept;
-  ~Port();  ///< detaches
+  ~Port();  ///< detaches, also while up
 
   /// Attaches to the bus at `path`. Errors: path_empty, path_too_long, already_linked (also when
   /// down), bad_argument for a MAC address that is not unicast, name_taken, mac_taken, table_full,
@@ -73,15 +77,20 @@ class Port {
   bool is_up() const noexcept;
 
   /// Sends frames in order, in batches. Each batch costs one hold of the bus's lock and one wakeup
-  /// of sleeping ports, however many frames it has. Errors: not_linked, port_down, frame_too_short,
-  /// frame_too_long, no_room, corrupt, forked; not_supported for an unfinished checksum or a
-  /// super-frame when takes_offloads() is false; bad_argument for offload fields that make no
-  /// sense; interrupted. Blocks: for the lock; if the holder of the lock stalls, send() takes the
-  /// lock from it (docs/theory-of-operation.md). On a bus with Flow::pause, send() also waits for
-  /// ports that read slowly. It waits, without a time limit, until the ring has room for the next
-  /// frames. All ports that have stopped reading together delay send() by the bus's patience at
-  /// most; then they are overrun. down() and interrupt() end such a wait, and the remaining frames
-  /// are not sent.
+  /// of sleeping ports, however many frames it has.
+  /// Errors: not_linked, port_down, bus_lost, frame_too_short, frame_too_long, forked, interrupted;
+  ///   - no_room: senders that were stopped in the middle of a batch still claim the room. Try
+  ///     again later;
+  ///   - corrupt: the shared memory holds wrong values. Try again after a repair;
+  ///   - not_supported for an unfinished checksum or a super-frame when takes_offloads() is false;
+  ///   - bad_argument for offload fields that make no sense.
+  /// Blocks: for the lock; if the holder of the lock stalls, send() takes the lock from it
+  /// (docs/theory-of-operation.md). On a bus with Flow::pause, send() also waits until slow ports
+  /// have made room. For ports that go on reading it waits without a time limit. For ports that
+  /// have stopped reading, all together, it waits for at most the bus's patience; then it overruns
+  /// them. (A port has stopped reading if it makes room for less than a frame during the patience,
+  /// or reads less than a 256th of the ring in ten times the patience.) down() and interrupt() end
+  /// such a wait, and the remaining frames are not sent.
   SendResult send(std::span<const FrameView> frames) noexcept;
   /// Sends one frame: `taken` is 1, or it is 0 and the error says why. It is a template so that
   /// `send({frames, count})` still selects the overload for a span.
@@ -101,19 +110,20 @@ class Port {
   /// sender that has gone once round the ring overwrites lent frames, even while they are being
   /// read. So use what was computed from them only after release() has said that they were whole.
   /// On a bus with Flow::pause, senders first wait for release(), but not longer than the patience.
-  /// If a frame has an unfinished checksum or is a super-frame, and the port takes no offloads
-  /// (PortOptions::take_offloads), the views show finished copies. The segments of a super-frame
-  /// come in a call of their own; those for which `into` has no room come with the next call. Lent
-  /// frames are counted when they are released. The next receive, wait() or prepare_wait() also
-  /// releases them, but does not say which were whole. After down(), frames stay lent, but senders
-  /// no longer wait for them; up() ends the loan. After detach() the views are invalid. Threads: as
-  /// receive(). Blocks: never.
+  /// If the port takes no offloads (PortOptions::take_offloads), frames that need work are copied:
+  /// the views show a frame with its checksum finished, or the segments of a super-frame. The
+  /// segments of a super-frame come in a call of their own; those for which `into` has no room come
+  /// with the next call. counters() includes lent frames only after their release. The next
+  /// receive, wait() or prepare_wait() also releases them, but does not say which were whole. After
+  /// down(), frames stay lent, but senders no longer wait for them; up() ends the loan. After
+  /// detach() the views are invalid. Threads: as receive(). Blocks: never.
   ReceiveResult receive_in_place(FrameBatch& into) noexcept;
   /// Gives back the frames that receive_in_place() lent. Result: N: the first N of these frames
   /// were overwritten and must not be used; the others are whole. 0: all are whole, or none are
   /// lent. After one of these events, release() reports all lent frames as overwritten, even whole
-  /// ones: an overrun with Resume::newest, a repair, the loss of the bus, up(). Those at or after
-  /// the position where the port resumes are delivered again. Threads: as receive(). Blocks: never.
+  /// ones: an overrun with Resume::newest, a repair, a truncation of the file (Errc::bus_lost),
+  /// up(). The port then resumes at some position in the ring. It delivers the lent frames from
+  /// that position on once more. Threads: as receive(). Blocks: never.
   [[nodiscard]] std::size_t release() noexcept;
   /// Waits until receive() would return something, at most `timeout`. Result: false on timeout,
   /// after interrupt(), when down or not attached.
@@ -133,20 +143,24 @@ class Port {
   WaitHint prepare_wait() noexcept;
   void finish_wait() noexcept;
 
-  std::size_t
-  max_frame_bytes() noexcept;  ///< MTU of the bus + 22; the largest of any bus when detached
-  std::string address();       ///< "bus:PATH"
+  /// MTU of the bus + 22: an Ethernet header and two VLAN tags, no FCS. When detached: that of the
+  /// largest MTU. Super-frames may be longer.
+  std::size_t max_frame_bytes() noexcept;
+  std::string address();  ///< "bus:PATH"
 
   std::string name() const;  ///< as given, or as the bus chose it
   MacAddress mac() const noexcept;
-  unsigned slot() const noexcept;  ///< 0xffff when not attached
+  unsigned slot() const noexcept;  ///< its row in the bus's port table; 0xffff when not attached
   std::uint32_t mtu() const noexcept;
-  /// Whether this bus may carry unfinished checksums and super-frames: it may if its ring holds
-  /// eight super-frames. False when not attached.
+  /// Whether send() takes unfinished checksums and super-frames. It does if the bus can carry them
+  /// (BusOptions::carries_offloads). False when not attached. PortOptions::take_offloads says
+  /// whether this port receives them as they are.
   bool takes_offloads() const noexcept;
   /// Takes effect before the call returns, also while up. Errors: bad_argument for an address that
   /// is not unicast (a group address, or all zeros), mac_taken.
   [[nodiscard]] std::error_code set_mac(MacAddress mac) noexcept;
+  /// Whether the port also receives frames for other MAC addresses. The default is
+  /// PortOptions::promiscuous, false. Takes effect before the call returns. Errors: forked.
   [[nodiscard]] std::error_code set_promiscuous(bool on) noexcept;
   /// Records in the port table whether the network interface behind this port is up and has
   /// carrier. A newly attached port has carrier. The setting does not affect sending or receiving.
@@ -167,8 +181,10 @@ class Port {
 
 static_assert(Link<Port>);
 
-/// Listens without a slot, so read permission on the file is enough. It cannot announce that it
-/// sleeps, so wait() polls every 1 to 50 ms. It receives every frame. Threads: one at a time.
+/// Reads a bus without being one of its ports, so read permission on the file is enough. It
+/// receives the frames of all ports for all addresses. Senders never wait for it, even with
+/// Flow::pause, so it can lose frames on every bus. It cannot announce that it sleeps, so wait()
+/// polls every 1 to 50 ms. Threads: one at a time.
 class Follower {
  public:
   /// Also opens a copy of a bus, and a bus on a file system where processes may see different data.

@@ -32,7 +32,9 @@ class Receiver {
   /// Why the thread ended by itself: the port's error, or Errc::link_ended if a callback threw (the
   /// exception's text is logged). Empty while the thread runs, or after stop().
   std::error_code error() const noexcept;
-  /// How often receiving failed. After a failure that can pass, the thread pauses and tries again.
+  /// How often the port's receive() failed. While the bus is corrupt, the thread pauses and tries
+  /// again, since somebody may repair it. It ends after 100 failures in a row, and after any other
+  /// error.
   std::uint64_t failed_waits() const noexcept;
 
  private:
