@@ -234,9 +234,8 @@ Options& Options::may_take_program() {
 }
 
 std::string Options::help() const {
-  const std::string before = options_.empty() ? "" : " [OPTION]...";
-  std::string out =
-      std::string("usage: ") + program_name() + ' ' + command_ + before + ' ' + synopsis_ + "\n\n";
+  std::string out = std::string("usage: ") + program_name() + ' ' + command_ + " [OPTION]... " +
+                    synopsis_ + "\n\n";
   out += wrapped(about_, 0, 0) + '\n';
   std::vector<Option> rows;
   for (const Option& option : options_) {

@@ -41,7 +41,8 @@ void print_overview(const Program& program) {
       "  -h, --help             print this and exit\n\n"
       "examples:\n%s\n"
       "Exit codes: 0 done, 1 failed, 2 wrong usage, 77 not supported on this machine,\n"
-      "128+n ended by signal n. More: man %s, %s COMMAND --help.\n",
+      "128+n ended by signal n before the work was done. More: man %s,\n"
+      "%s COMMAND --help.\n",
       program.examples, program.name, program.name);
 }
 
@@ -66,8 +67,17 @@ void print_overview(const Program& program) {
 }
 
 int help_command(const Program& program, const std::vector<std::string>& words) {
-  if (words.empty() || words[0].starts_with('-')) {
+  if (words.empty()) {
     print_overview(program);
+    return kDone;
+  }
+  if (words[0].starts_with('-')) {
+    std::printf(
+        "usage: %s help [COMMAND|values]\n\n"
+        "Explains COMMAND, as '%s COMMAND --help' does. With \"values\", explains\n"
+        "how to write sizes, numbers, rates, times and shares. Without a word, lists\n"
+        "the commands.\n",
+        program.name, program.name);
     return kDone;
   }
   if (words[0] == "values") {

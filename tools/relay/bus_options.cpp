@@ -3,7 +3,7 @@
 namespace shmif::tools {
 
 void add_bus_options(Options& options) {
-  options.flag("create", "make the bus unless it exists")
+  options.flag("create", "make a bus that does not exist yet")
       .value("size", "BYTES",
              "with --create: the ring size, a power of two from 64K to 1G (default 4M)")
       .value("mtu", "N", "with --create: the MTU, 68 to 65521 (default 1500)");
@@ -11,8 +11,9 @@ void add_bus_options(Options& options) {
 
 void add_offload_option(Options& options) {
   options.flag("no-offload",
-               "disable TSO/GSO and checksum offload; by default packets of up to 64 KiB cross the "
-               "bus, and ports that cannot take them get segments");
+               "disable TSO/GSO and checksum offload on the devices of this command. By default "
+               "they send super-frames (unsegmented packets of up to 64 KiB) over the bus; a "
+               "port that cannot take those gets their segments");
 }
 
 BusWish bus_wish(const Arguments& args) {

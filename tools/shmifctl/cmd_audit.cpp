@@ -19,7 +19,8 @@ int run_audit(const CommandLine& line) {
               "changes nothing. If some do not hold, lists them and exits 1; 'shmifctl repair' "
               "repairs the bus.")
           .flag("json", "print JSON, for scripts")
-          .example("shmifctl audit /dev/shm/bus0 && echo sound", "is the bus sound?")
+          .example("shmifctl audit /dev/shm/bus0 && echo intact",
+                   "print \"intact\" if every invariant holds")
           .parse(line);
   const std::string path = args.positional()[0];
   const Bus bus = look_at(path);

@@ -62,19 +62,26 @@ Options bridge_options() {
   Options options("bridge", "LINK LINK");
   options.words(2, 2).about(
       "Carries frames between two links, both ways, until one of them ends or a signal comes; then "
-      "prints counters. A link is bus:PATH (a port on a bus), tap:NAME (a TAP device), "
-      "packet:IFNAME (an existing interface) or pcap:FILE (a capture file: replayed if it is the "
-      "first link, written if it is the second).");
+      "prints counters and exits 0. A link is bus:PATH (a port on a bus, which takes every frame), "
+      "tap:NAME (a TAP device), packet:IFNAME (an existing interface) or pcap:FILE (a capture "
+      "file: as the first link it is replayed with the recorded gaps, as the second it is "
+      "written).");
   add_bus_options(options);
   add_offload_option(options);
   options
-      .value("port-name", "NAME", "the name of the ports on buses (default: the next free portN)")
+      .value("port-name", "NAME",
+             "the name of the bridge's port, on each bus (default: the next free portN)")
       .value("fault", "FAULTS",
-             "inject faults in both directions: a comma-separated list of parts such as loss=1%, "
-             "delay=5ms±1ms, rate=10Mbit, duplicate=1%, reorder=1%, corrupt=0.1%, truncate=0.1%, "
-             "burst=1%:20%, queue=1000, seed=1")
-      .value("fault-right", "FAULTS", "the same from the first link to the second only")
-      .value("fault-left", "FAULTS", "the same from the second link to the first only")
+             "inject faults in both directions: a comma-separated list such as "
+             "loss=1%,delay=5ms±1ms. Its parts are loss=1%, duplicate=1%, reorder=1%, "
+             "corrupt=0.1%, truncate=0.1%, delay=5ms±1ms, rate=10Mbit (a bottleneck), burst=1%:20% "
+             "(at each frame, a good line turns bad with the first probability, a bad one good "
+             "with the second; a bad line loses all frames), queue=1000 (frames that may wait) and "
+             "seed=1 (of the random numbers). Implies --no-offload")
+      .value("fault-right", "FAULTS",
+             "the faults from the first link to the second, instead of those of --fault")
+      .value("fault-left", "FAULTS",
+             "the faults from the second link to the first, instead of those of --fault")
       .example("shmifctl bridge bus:/dev/shm/bus0 bus:/dev/shm/bus1",
                "join two buses into one segment")
       .example(
@@ -82,7 +89,8 @@ Options bridge_options() {
           "imitate a bad line between them")
       .example("shmifctl bridge bus:/dev/shm/bus0 packet:eth1",
                "put a real interface on the bus (as root)")
-      .example("shmifctl bridge bus:/dev/shm/bus0 pcap:all.pcap", "record everything");
+      .example("shmifctl bridge bus:/dev/shm/bus0 pcap:all.pcap",
+               "record every frame, as 'shmifctl dump -w' does");
   return options;
 }
 

@@ -18,7 +18,7 @@ int run_create(const CommandLine& line) {
               "name when it is complete, never before. Fails if PATH exists already.")
           .value("size", "BYTES",
                  "ring size: a power of two from 64K to 1G (default 4M); below 1M, devices cannot "
-                 "send unsegmented (TSO) packets")
+                 "send super-frames (unsegmented TSO packets)")
           .value("mtu", "N",
                  "largest layer-3 packet: 68 to 65521 (default 1500). The ring must hold eight "
                  "frames of the largest size: an MTU of 9000 needs a ring of 128K, an MTU of 65521 "
@@ -30,9 +30,11 @@ int run_create(const CommandLine& line) {
                  "it")
           .value("patience", "SECONDS",
                  "with --flow pause: how long senders wait for a port that has stopped reading, "
-                 "0.001 to 1 (default 0.01). For a port that goes on reading, they wait as long as "
-                 "it takes")
-          .example("shmifctl create /dev/shm/bus0", "a bus of 4 MiB, only for its owner")
+                 "0.001 to 1 (default 0.01); then they overrun it. A port has stopped if it makes "
+                 "room for less than a frame in this time, or reads less than a 256th of the ring "
+                 "in ten times this time. For other ports, senders wait as long as it takes")
+          .example("shmifctl create /dev/shm/bus0",
+                   "a bus with a ring of 4 MiB, only for its owner")
           .example("shmifctl create /dev/shm/big --size 64M --mtu 9000 --mode 0660",
                    "jumbo frames, room for bursts, and the file's group may attach too")
           .example("shmifctl create /dev/shm/lab --flow pause",

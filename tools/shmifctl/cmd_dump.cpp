@@ -114,9 +114,9 @@ Options dump_options() {
   options
       .about(
           "Prints the frames on the bus, one line each, or records them, until a signal comes or "
-          "the reader of its output has gone. FILTER is a tcpdump expression (man pcap-filter), as "
-          "one argument or several. At the end, prints to standard error how many frames were "
-          "captured, filtered out and lost.")
+          "the reader of its output has gone. At the end, prints to standard error how many frames "
+          "were captured, filtered out and lost, and exits 0. FILTER is a tcpdump expression (man "
+          "pcap-filter), as one argument or several.")
       .value(
           "w,write", "FILE",
           "record into FILE; \"-\" is standard output. A name that ends with .pcapng makes a "
@@ -131,13 +131,16 @@ Options dump_options() {
              "with -w: continue in a new file after that time; FILE is a format for strftime, such "
              "as x-%H%M%S.pcap")
       .value("W,rotate-files", "N",
-             "with -C: keep the N newest files; with -G alone: end after N files")
+             "with -C: keep the N newest files; with -G: end after N files; with both: only "
+             "set how many digits the numbers of the files have")
       .value("c,count", "N", "end after N frames")
       .value("timeout", "SECONDS", "end after that time")
       .repeatable("port", "NAME", "only frames that the port NAME sent")
       .flag("sender", "also print the name of the port that sent each frame")
       .flag("history", "start with the oldest frame still in the ring, not with the next one")
-      .flag("super-frames", "show unsegmented (TSO) packets, not their segments")
+      .flag("super-frames",
+            "print or record each super-frame (an unsegmented TSO packet) as one frame, not its "
+            "segments")
       .flag("e,link-header", "also print addresses, EtherType and length of each frame")
       .flag("x,hex", "also print the bytes of each frame")
       .flag("n", "no effect: addresses are always printed as numbers")

@@ -49,15 +49,17 @@ Options exec_options() {
   Options options("exec", "PATH -- PROGRAM [ARGUMENT]...");
   options
       .about(
-          "Runs a program as a host on the bus, in a network namespace of its own. Needs no "
-          "privileges. The program is root inside, but has only your rights outside. Standard "
-          "input and output, the terminal, signals and the exit status pass through. All "
-          "processes of the host end with the program. The host has its own interfaces and "
-          "processes and sees no others. It sees the files of the machine. It has its own /run, "
-          "with empty directories. Its changes in /etc and /var/lib are discarded at the end. "
-          "Set-user-ID programs give no rights in it, and files of users without an id in the "
-          "host belong to \"nobody\". This is not a sandbox: the program may read and write what "
-          "you may.")
+          "Runs a program as a host on the bus, in namespaces of its own. Needs no privileges, but "
+          "a kernel that allows user namespaces: if it does not, exec exits 77 and names the "
+          "settings that can forbid them. In the host the program is root and may change its "
+          "interfaces. On the machine's files it has only your rights. Standard input and output, "
+          "the terminal, signals and the exit status pass through (125, 126 or 127: the program "
+          "did not run). All processes of the host end with the program. The host sees its own "
+          "interfaces and processes only. It sees the files of the machine; those of users who "
+          "have no id in the host belong to \"nobody\" there. It has its own /run, with empty "
+          "directories. Its changes in /etc and /var/lib are discarded at the end. Set-user-ID "
+          "programs give no rights in it. This is not a sandbox: the program may read and write "
+          "all other files that you may.")
       .repeatable("ip", "CIDR",
                   "an address, such as 198.18.0.1/24 or fd00::1/64; without one the host has layer "
                   "2 only")
@@ -73,7 +75,8 @@ Options exec_options() {
              "the host name (default: the port's name, with hyphens for characters that a host "
              "name cannot have)")
       .value("via", "tap|veth",
-             "how interfaces are made (default: TAP where /dev/net/tun can be used, else veth)");
+             "how interfaces are made (default: tap if /dev/net/tun can be used, else veth). "
+             "With veth, a frame of full size has room for one VLAN tag, with tap for two");
   add_bus_options(options);
   add_offload_option(options);
   options.takes_program()

@@ -272,8 +272,9 @@ int run_ping(const CommandLine& line) {
       Options("ping", "PATH")
           .about(
               "Measures round trips of frames over the bus (EtherType 0x88b5), without any IP "
-              "stack. Every tap and exec port answers, and so does ping --respond. Without --to, "
-              "it asks all ports and lists those that answer. Exits 1 when no port answered.")
+              "stack. The ports that 'shmifctl exec', 'tap', 'bridge' and 'ping --respond' "
+              "attach answer. Without --to, the command asks all ports and lists those that "
+              "answer. Exits 1 when no port answered.")
           .value("to", "NAME|MAC", "ask only this port")
           .value("c,count", "N", "how many requests (default 5)")
           .value(

@@ -17,11 +17,12 @@ int run_ps(const CommandLine& line) {
       Options("ps", "PATH")
           .about(
               "Lists the hosts that 'shmifctl exec' runs on the bus: their names, addresses and "
-              "programs. PID is the number that the program has outside the host. To enter the "
-              "network of a host that root started, use 'nsenter -t PID -n'. For a host of an "
-              "ordinary user, use 'nsenter -t PID -U --preserve-credentials -n'. ('shmifctl stat' "
-              "shows another PID: that of 'shmifctl exec' itself, which is not in the host's "
-              "network.) Of other users' hosts only the names are shown.")
+              "programs. PID is the number that the program has outside the host. ('shmifctl "
+              "stat' shows another PID: that of 'shmifctl exec' itself, which is not in the "
+              "host's network.) 'shmifctl enter' runs a program in a host. To enter only a "
+              "host's network, and keep your own files, use 'nsenter -t PID -n' if root started "
+              "the host, or else 'nsenter -t PID -U --preserve-credentials -n'. Of other users' "
+              "hosts only the names are shown.")
           .flag("json", "print JSON, for scripts")
           .example("shmifctl ps /dev/shm/bus0", "which hosts there are")
           .example(

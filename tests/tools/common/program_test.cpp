@@ -164,10 +164,15 @@ TEST(ProgramWords, BeforeACommandAreOptionsOfTheProgramOrRefused) {
   EXPECT_NE(overview.find("\n  act       does what the test wants\n"), std::string::npos)
       << overview;
   for (const std::vector<std::string>& words : std::vector<std::vector<std::string>>{
-           {"-h"}, {"help"}, {"help", "--help"}, {"--log-level", "warning", "-h", "act"}}) {
+           {"-h"}, {"help"}, {"--log-level", "warning", "-h", "act"}}) {
     const Ended ended = run_with(words);
     EXPECT_EQ(ended.code, 0);
     EXPECT_EQ(ended.out, overview);
+  }
+  for (const char* const option : {"--help", "-h"}) {
+    const Ended ended = run_with({"help", option});
+    EXPECT_EQ(ended.code, 0);
+    EXPECT_EQ(ended.out.substr(0, 38), "usage: shmifctl help [COMMAND|values]\n");
   }
   EXPECT_EQ(run_with({"-V"}).out, run_with({"--version"}).out);
 }
