@@ -29,6 +29,7 @@ void resctrl(Bytes bytes);   ///< files of resctrl, and counters of processes an
 void remote(Bytes bytes);    ///< messages between a client and a server of shmifperf
 void events(Bytes bytes);    ///< names of events, as people write them
 void formats(Bytes bytes);   ///< what sysfs says about the events of a PMU
+void symbols(Bytes bytes);   ///< ELF files, the mappings of a process, and symbols of the kernel
 void text(Bytes bytes);      ///< addresses, sizes, times and names as people write them
 
 struct Target {
@@ -42,7 +43,7 @@ inline constexpr std::array kTargets{
     Target{"filter", filter},   Target{"state", state},       Target{"text", text},
     Target{"events", events},   Target{"formats", formats},   Target{"jobs", jobs},
     Target{"remote", remote},   Target{"netlink", netlink},   Target{"heat", heat},
-    Target{"resctrl", resctrl}, Target{"proc", proc},
+    Target{"resctrl", resctrl}, Target{"proc", proc},         Target{"symbols", symbols},
 };
 
 }  // namespace shmif::fuzz

@@ -1,0 +1,114 @@
+// Symbol tables of ELF files, by libelf.
+
+#include <fcntl.h>
+#include <gelf.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <memory>
+
+#include "perf/symbols/symbol_table.hpp"
+
+namespace shmif::perf {
+namespace {
+
+constexpr std::size_t kMostSegments = 256;
+
+/// What a file may cost; more than the largest programs need. Sections can overlap, and symbols can
+/// share a name, so the size of the file does not bound it.
+struct Budget {
+  std::size_t symbols = 4'000'000;
+  std::size_t name_bytes = std::size_t{256} << 20U;
+};
+
+struct EndElf {
+  void operator()(Elf* elf) const noexcept { elf_end(elf); }
+};
+using OwnedElf = std::unique_ptr<Elf, EndElf>;
+
+bool is_function(const GElf_Sym& symbol) noexcept {
+  const auto type = GELF_ST_TYPE(symbol.st_info);
+  return (type == STT_FUNC || type == STT_GNU_IFUNC) && symbol.st_shndx != SHN_UNDEF;
+}
+
+/// Adds the functions of this section.
+void add_functions(Elf* elf, Elf_Scn* section, const GElf_Shdr& head, Budget& left,
+                   std::vector<Symbol>& symbols) {
+  Elf_Data* const data = elf_getdata(section, nullptr);
+  const std::size_t bytes = gelf_fsize(elf, ELF_T_SYM, 1, EV_CURRENT);
+  if (data == nullptr || data->d_buf == nullptr || bytes == 0) return;
+  const std::size_t count = std::min(data->d_size / bytes, left.symbols);
+  left.symbols -= count;
+  for (std::size_t at = 0; at < count; ++at) {
+    GElf_Sym symbol{};
+    if (gelf_getsym(data, static_cast<int>(at), &symbol) == nullptr) return;
+    if (!is_function(symbol)) continue;
+    const char* const name = elf_strptr(elf, head.sh_link, symbol.st_name);
+    if (name == nullptr || *name == '\0') continue;
+    const std::size_t length = ::strnlen(name, left.name_bytes);
+    left.name_bytes -= length;
+    if (left.name_bytes == 0) return;
+    const std::uint64_t end = symbol.st_value + symbol.st_size;
+    symbols.push_back({symbol.st_value, std::max(symbol.st_value, end), {name, length}});
+  }
+}
+
+std::vector<Symbol> functions_of(Elf* elf) {
+  Budget left;
+  // The exported ones are among those of the full table, if the file has one.
+  for (const GElf_Word wanted : {GElf_Word{SHT_SYMTAB}, GElf_Word{SHT_DYNSYM}}) {
+    std::vector<Symbol> symbols;
+    for (Elf_Scn* at = elf_nextscn(elf, nullptr); at != nullptr; at = elf_nextscn(elf, at)) {
+      GElf_Shdr head{};
+      if (gelf_getshdr(at, &head) == nullptr || head.sh_type != wanted) continue;
+      add_functions(elf, at, head, left, symbols);
+    }
+    if (!symbols.empty()) return symbols;
+  }
+  return {};
+}
+
+std::vector<SymbolTable::Segment> segments_of(Elf* elf) {
+  std::vector<SymbolTable::Segment> segments;
+  std::size_t count = 0;
+  if (elf_getphdrnum(elf, &count) != 0) return segments;
+  for (std::size_t at = 0; at < std::min(count, kMostSegments); ++at) {
+    GElf_Phdr head{};
+    if (gelf_getphdr(elf, static_cast<int>(at), &head) == nullptr) break;
+    if (head.p_type == PT_LOAD) segments.push_back({head.p_offset, head.p_vaddr, head.p_filesz});
+  }
+  return segments;
+}
+
+Result<SymbolTable> table_of(OwnedElf elf) {
+  if (!elf || elf_kind(elf.get()) != ELF_K_ELF) {
+    const char* const why = elf ? "it is no ELF file" : elf_errmsg(-1);
+    return Error(Errc::bad_argument, std::string("cannot read symbols: ") + why);
+  }
+  return SymbolTable(functions_of(elf.get()), segments_of(elf.get()));
+}
+
+}  // namespace
+
+Result<SymbolTable> SymbolTable::of_elf_file(int file) {
+  elf_version(EV_CURRENT);
+  struct stat status{};
+  if (::fstat(file, &status) != 0) return Error::from_errno(errno, "cannot read symbols");
+  if (!S_ISREG(status.st_mode)) {
+    return Error(Errc::bad_argument, "cannot read symbols: it is no regular file");
+  }
+  // ELF_C_READ reads; a mapping of a file that is cut off meanwhile would end us.
+  return table_of(OwnedElf(elf_begin(file, ELF_C_READ, nullptr)));
+}
+
+Result<SymbolTable> SymbolTable::of_elf_image(std::span<const std::byte> image) {
+  elf_version(EV_CURRENT);
+  // libelf may write into what it is given, so it gets a copy.
+  std::string copy(reinterpret_cast<const char*>(image.data()), image.size());
+  return table_of(OwnedElf(elf_memory(copy.data(), copy.size())));
+}
+
+}  // namespace shmif::perf
