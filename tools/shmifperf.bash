@@ -49,6 +49,7 @@ _shmifperf() {
     --source) words='pmu resctrl software' ;;
     --report) words='reads writes total' ;;
     --load) words='fill' ;;
+    --format) words='profile raw addresses chains' ;;
     --profile) words=$(command shmifperf options --profiles | sed 's/ .*//') ;;
     *)
       if [[ -z $command || $command == help ]]; then

@@ -16,6 +16,7 @@ extern const Command kMembwCommand;
 extern const Command kOptionsCommand;
 extern const Command kReportCommand;
 extern const Command kRunCommand;
+extern const Command kSampleCommand;
 extern const Command kServerCommand;
 extern const Command kStatCommand;
 extern const Command kWhyCommand;

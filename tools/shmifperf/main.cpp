@@ -15,8 +15,9 @@ namespace {
 
 // In alphabetical order.
 constexpr std::array kCommands = {
-    &kCapabilitiesCommand, &kCompareCommand, &kHeatCommand,   &kMembwCommand, &kOptionsCommand,
-    &kReportCommand,       &kRunCommand,     &kServerCommand, &kStatCommand,  &kWhyCommand,
+    &kCapabilitiesCommand, &kCompareCommand, &kHeatCommand, &kMembwCommand,
+    &kOptionsCommand,      &kReportCommand,  &kRunCommand,  &kSampleCommand,
+    &kServerCommand,       &kStatCommand,    &kWhyCommand,
 };
 
 constexpr Program kProgram{

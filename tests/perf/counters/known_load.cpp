@@ -17,7 +17,7 @@ namespace {
 
 std::map<std::string, long> numbers;
 
-void touch_pages(long pages) {
+__attribute__((noinline)) void touch_pages(long pages) {
   if (pages == 0) return;
   constexpr std::size_t kPage = 4096;
   const std::size_t bytes = kPage * static_cast<std::size_t>(pages);

@@ -69,8 +69,8 @@ TEST(Completion, OfShmifctlAsksTheBusThatTheLineNames) {
 
 TEST(Completion, OfShmifperfKnowsOptionsAndTheirWords) {
   const std::string perf = "shmifperf";
-  const Offer commands{"capabilities", "compare", "heat", "membw", "options", "report",
-                       "run",          "server",  "stat", "why",   "help"};
+  const Offer commands{"capabilities", "compare", "heat",   "membw", "options", "report",
+                       "run",          "sample",  "server", "stat",  "why",     "help"};
   Offer first = commands;
   first.insert({"--help", "--version", "--log-level"});
   EXPECT_EQ(offered(perf, "''"), first);

@@ -1,0 +1,253 @@
+#include "perf/counters/sample_profile.hpp"
+
+#include <fcntl.h>
+#include <sys/auxv.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+
+#include "base/printable.hpp"
+
+namespace shmif::perf {
+namespace {
+
+constexpr std::size_t kKernel = 0;
+constexpr std::size_t kUnknown = 1;
+constexpr const char* kKernelSymbols = "/proc/kallsyms";
+constexpr const char* kVdso = "[vdso]";
+
+/// The name without the folders: "libc.so.6".
+std::string object_name(const std::string& path) {
+  if (path.empty() || path.starts_with("//")) return "[anonymous]";
+  return path.starts_with('/') ? path.substr(path.rfind('/') + 1) : path;
+}
+
+/// The functions that the kernel lends to all processes; ours has the same ones.
+SymbolTable vdso_symbols() {
+  const auto maps = KernelFiles().read("/proc/self/maps");
+  const auto at = ::getauxval(AT_SYSINFO_EHDR);
+  if (!maps || at == 0) return {};
+  for (const MappedFile& each : read_maps(*maps)) {
+    if (each.begin != at) continue;
+    // NOLINTNEXTLINE(performance-no-int-to-ptr): the kernel gives the address as a number
+    const auto* const image = reinterpret_cast<const std::byte*>(each.begin);
+    auto table = SymbolTable::of_elf_image({image, each.end - each.begin});
+    return table ? *std::move(table) : SymbolTable();
+  }
+  return {};
+}
+
+/// Adds a chain of calls, the outermost first.
+void add_calls(std::vector<CallNode>& roots, std::span<const ProfileRow> chain,
+               std::uint64_t samples) {
+  std::vector<CallNode>* nodes = &roots;
+  CallNode* last = nullptr;
+  for (const ProfileRow& each : chain) {
+    auto node = std::ranges::find_if(*nodes, [&](const CallNode& other) {
+      return other.symbol == each.symbol && other.object == each.object;
+    });
+    if (node == nodes->end()) {
+      nodes->push_back({each.symbol, each.object});
+      node = nodes->end() - 1;
+    }
+    node->samples += samples;
+    last = &*node;
+    nodes = &node->calls;
+  }
+  if (last != nullptr) last->own += samples;
+}
+
+void sort_calls(std::vector<CallNode>& nodes) {
+  std::ranges::sort(nodes, [](const CallNode& a, const CallNode& b) {
+    return a.samples != b.samples ? a.samples > b.samples : a.symbol < b.symbol;
+  });
+  for (CallNode& each : nodes) sort_calls(each.calls);
+}
+
+}  // namespace
+
+SampleProfile::SampleProfile(bool chains, KernelFiles files)
+    : chains_(chains), files_(std::move(files)) {
+  objects_.push_back({"[kernel]", {}});
+  objects_.push_back({"[unknown]", {}});
+}
+
+std::uint64_t SampleProfile::fields() const {
+  return chains_ ? std::uint64_t{PERF_SAMPLE_CALLCHAIN} : 0;
+}
+
+void SampleProfile::add_process(pid_t process) {
+  const auto maps = files_.read("/proc/" + std::to_string(process) + "/maps");
+  if (!maps) return;
+  for (MappedFile& each : read_maps(*maps)) spaces_[process].add(std::move(each));
+}
+
+void SampleProfile::sample(const Sample& sample) {
+  Waiting waiting{sample.process, sample.in_kernel, sample.ip, {}};
+  if (chains_) waiting.chain.assign(sample.chain.begin(), sample.chain.end());
+  waiting_.push_back(std::move(waiting));
+}
+
+void SampleProfile::mapped(const CodeMapping& mapping) {
+  spaces_[mapping.process].add({mapping.begin, mapping.begin + mapping.bytes, mapping.file_offset,
+                                std::string(mapping.file)});
+}
+
+void SampleProfile::executed(pid_t process, std::string_view /*name*/) {
+  spaces_[process].clear();
+}
+
+void SampleProfile::forked(pid_t parent, pid_t child) {
+  if (parent != child && spaces_.contains(parent)) spaces_[child] = spaces_[parent];
+}
+
+UniqueFd SampleProfile::open_object(pid_t process, const MappedFile& mapping) const {
+  // A file that took the place of the mapped one may be anything: no terminal, no waiting for one
+  // who writes into a pipe.
+  constexpr int kHow = O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
+  const std::string folder = "/proc/" + std::to_string(process);
+  std::array<char, 64> range{};
+  std::snprintf(range.data(), range.size(), "/map_files/%llx-%llx",
+                static_cast<unsigned long long>(mapping.begin),
+                static_cast<unsigned long long>(mapping.end));
+  // The first is the very file, also if it was deleted, and only root may open it.
+  for (const std::string& path : {folder + range.data(), folder + "/root" + mapping.file}) {
+    UniqueFd file(::open(files_.path(path).c_str(), kHow));
+    if (file) return file;
+  }
+  return UniqueFd(::open(mapping.file.c_str(), kHow));
+}
+
+std::size_t SampleProfile::object_of(pid_t process, const MappedFile& mapping) {
+  const auto known = object_of_path_.find(mapping.file);
+  if (known != object_of_path_.end()) return known->second;
+  Object object{mapping.file, {}};
+  // Each has an open file, and a process may map any number of them.
+  constexpr std::size_t kMostFiles = 512;
+  if (mapping.file.starts_with('/') && !mapping.file.starts_with("//")) {
+    if (objects_.size() < kMostFiles) object.file = open_object(process, mapping);
+    if (!object.file) {
+      const std::error_code code(errno, std::generic_category());
+      object.why = objects_.size() < kMostFiles ? "cannot open it: " + code.message()
+                                                : "too many files have samples";
+    }
+  }
+  objects_.push_back(std::move(object));
+  return object_of_path_[mapping.file] = objects_.size() - 1;
+}
+
+SampleProfile::Place SampleProfile::place_of(pid_t process, bool in_kernel, std::uint64_t address) {
+  if (in_kernel) return {kKernel, address};
+  const MappedFile* mapping = spaces_[process].find(address);
+  if (mapping == nullptr && read_again_.insert(process).second) {
+    add_process(process);
+    mapping = spaces_[process].find(address);
+  }
+  if (mapping == nullptr) return {kUnknown, 0};
+  return {object_of(process, *mapping), address - mapping->begin + mapping->file_offset};
+}
+
+/// The innermost first.
+std::vector<SampleProfile::Place> SampleProfile::chain_of(const Waiting& sample) {
+  std::vector<Place> chain;
+  bool in_kernel = sample.in_kernel;
+  for (const std::uint64_t each : sample.chain) {
+    if (each >= PERF_CONTEXT_MAX) {
+      in_kernel = each == PERF_CONTEXT_KERNEL;
+      continue;
+    }
+    // Behind the innermost, they are where calls return to, which may be the next function.
+    const std::uint64_t address = chain.empty() || each == 0 ? each : each - 1;
+    chain.push_back(place_of(sample.process, in_kernel, address));
+  }
+  if (chain.empty()) chain.push_back(place_of(sample.process, sample.in_kernel, sample.ip));
+  return chain;
+}
+
+void SampleProfile::settle() {
+  read_again_.clear();
+  for (const Waiting& each : waiting_) {
+    ++counts_[place_of(each.process, each.in_kernel, each.ip)];
+    if (chains_) ++chain_counts_[chain_of(each)];
+  }
+  waiting_.clear();
+}
+
+/// Of each object; empty where there are none, and then a note says why.
+std::vector<SymbolTable> SampleProfile::read_symbols(std::vector<std::string>& notes) const {
+  std::vector<SymbolTable> tables(objects_.size());
+  const auto take = [&](std::size_t object, Result<SymbolTable> table) {
+    if (table) {
+      tables[object] = *std::move(table);
+    } else {
+      notes.push_back(objects_[object].path + ": " + table.error().message);
+    }
+  };
+  const bool kernel =
+      std::ranges::any_of(counts_, [](const auto& each) { return each.first.object == kKernel; });
+  if (kernel) {
+    const auto text = files_.read(kKernelSymbols);
+    take(kKernel, text ? SymbolTable::of_kallsyms(*text) : Result<SymbolTable>(text.error()));
+  }
+  for (std::size_t at = kUnknown + 1; at < objects_.size(); ++at) {
+    const Object& object = objects_[at];
+    if (object.path == kVdso) tables[at] = vdso_symbols();
+    if (object.file) take(at, SymbolTable::of_elf_file(object.file.get()));
+    if (!object.why.empty()) notes.push_back(object.path + ": " + object.why);
+  }
+  return tables;
+}
+
+ProfileRow SampleProfile::named(const Place& place, const std::vector<SymbolTable>& tables) const {
+  const SymbolTable& table = tables[place.object];
+  const bool kernel = place.object == kKernel;
+  const auto address = kernel ? std::optional(place.at) : table.address_of(place.at);
+  const Symbol* const symbol = address ? table.find(*address) : nullptr;
+  return {symbol == nullptr ? "[no symbol]" : demangled(symbol->name),
+          object_name(objects_[place.object].path)};
+}
+
+SampleProfileResult SampleProfile::result() const {
+  SampleProfileResult result;
+  const std::vector<SymbolTable> tables = read_symbols(result.notes);
+  std::map<Place, ProfileRow> names;
+  const auto name_of = [&](const Place& place) -> const ProfileRow& {
+    const auto known = names.find(place);
+    return known != names.end() ? known->second
+                                : names.emplace(place, named(place, tables)).first->second;
+  };
+  std::map<std::pair<std::string, std::string>, std::uint64_t> sums;
+  for (const auto& [place, samples] : counts_) {
+    const ProfileRow& name = name_of(place);
+    sums[{name.object, name.symbol}] += samples;
+    result.samples += samples;
+  }
+  for (const auto& [name, samples] : sums) {
+    const double share = static_cast<double>(samples) / static_cast<double>(result.samples);
+    result.rows.push_back({name.second, name.first, samples, share});
+  }
+  std::ranges::sort(result.rows, [](const ProfileRow& a, const ProfileRow& b) {
+    if (a.samples != b.samples) return a.samples > b.samples;
+    return a.symbol != b.symbol ? a.symbol < b.symbol : a.object < b.object;
+  });
+  for (const auto& [places, samples] : chain_counts_) {
+    std::vector<ProfileRow> chain;
+    for (const Place& each : places) chain.push_back(name_of(each));
+    std::ranges::reverse(chain);
+    add_calls(result.roots, chain, samples);
+  }
+  sort_calls(result.roots);
+  return result;
+}
+
+std::string SampleProfile::text() const {
+  std::string out;
+  for (const ProfileRow& row : result().rows) {
+    out += std::to_string(row.samples) + ' ' + base::printable(row.symbol) + " in " +
+           base::printable(row.object) + '\n';
+  }
+  return out;
+}
+
+}  // namespace shmif::perf

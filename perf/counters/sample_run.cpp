@@ -1,0 +1,68 @@
+#include "perf/counters/sample_run.hpp"
+
+#include <array>
+#include <cerrno>
+
+namespace shmif::perf {
+
+Result<void> SampleRun::load(const CounterEvent& event, std::span<const TaskId> processes,
+                             const SampleOptions& options, std::optional<VectorFault>& fault,
+                             KernelCounters& kernel) {
+  const std::array setup{EventSetup{event, 0, options.sampling}};
+  for (const TaskId& process : processes) {
+    CounterSession session({.ring_pages = options.ring_pages}, kernel);
+    if (auto programmed = session.program(setup); !programmed) return programmed.error();
+    CounterTarget target = CounterTarget::process(process);
+    target.on_exec = options.on_exec;
+    if (auto loaded = session.load(target, &fault); !loaded) return loaded;
+    sessions_.push_back(std::move(session));
+  }
+  return {};
+}
+
+Result<SampleRun> SampleRun::start(const CounterEvent& event, std::span<const TaskId> processes,
+                                   const SampleOptions& options, std::optional<Refusal>* refused,
+                                   KernelCounters& kernel) {
+  SampleRun run;
+  CounterEvent sampled = event;
+  std::optional<VectorFault> fault;
+  auto loaded = run.load(sampled, processes, options, fault, kernel);
+  const bool denied = fault && (fault->number == EACCES || fault->number == EPERM);
+  // A tracepoint is in the kernel.
+  if (!loaded && denied && !sampled.exclude_kernel && sampled.type != PERF_TYPE_TRACEPOINT) {
+    sampled.exclude_kernel = true;
+    sampled.exclude_hypervisor = true;
+    run.user_space_only_ = true;
+    run.sessions_.clear();
+    fault.reset();
+    loaded = run.load(sampled, processes, options, fault, kernel);
+  }
+  if (!loaded) {
+    if (fault && refused != nullptr) *refused = explain_refusal(fault->number, sampled);
+    return std::move(loaded).error();
+  }
+  for (CounterSession& session : run.sessions_) {
+    auto started = session.start();
+    // A target that has ended already is found out at the end.
+    if (!started && session.state() != SessionState::ended) return std::move(started).error();
+  }
+  return run;
+}
+
+Result<void> SampleRun::read(SampleSink& sink) {
+  for (CounterSession& session : sessions_) {
+    const auto got = session.read_samples(sink);
+    if (!got) return got.error();
+    counts_.samples += got->samples;
+    counts_.lost += got->lost;
+  }
+  return {};
+}
+
+void SampleRun::stop() {
+  for (CounterSession& session : sessions_) {
+    if (session.state() == SessionState::started) (void)session.stop();
+  }
+}
+
+}  // namespace shmif::perf

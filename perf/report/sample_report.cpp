@@ -1,0 +1,100 @@
+#include "perf/report/sample_report.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+#include "base/printable.hpp"
+#include "perf/report/table.hpp"
+
+namespace shmif::perf {
+namespace {
+
+/// Names of templates can be as long as a page.
+constexpr std::size_t kLongestName = 60;
+
+std::string percent(double share) {
+  constexpr double kPercent = 100;
+  std::array<char, 32> text{};
+  std::snprintf(text.data(), text.size(), "%.2f%%", share * kPercent);
+  return text.data();
+}
+
+std::string shown(const std::string& name) {
+  return base::shortened(printable(name), kLongestName);
+}
+
+/// A line for each call, indented below its caller.
+void add_tree(std::string& out, const std::vector<CallNode>& nodes, std::uint64_t all,
+              double least_share, std::size_t depth) {
+  for (const CallNode& each : nodes) {
+    const double share = static_cast<double>(each.samples) / static_cast<double>(all);
+    if (share < least_share) continue;
+    std::string line = percent(share);
+    constexpr std::size_t kShare = 7;
+    line.insert(0, kShare - std::min(line.size(), kShare), ' ');
+    out += line + std::string(2 * depth + 2, ' ') + shown(each.symbol) + " (" + shown(each.object) +
+           ")\n";
+    add_tree(out, each.calls, all, least_share, depth + 1);
+  }
+}
+
+nlohmann::ordered_json calls_json(const std::vector<CallNode>& nodes) {
+  auto calls = nlohmann::ordered_json::array();
+  for (const CallNode& each : nodes) {
+    calls.push_back({{"symbol", each.symbol},
+                     {"object", each.object},
+                     {"samples", each.samples},
+                     {"own", each.own},
+                     {"calls", calls_json(each.calls)}});
+  }
+  return calls;
+}
+
+}  // namespace
+
+std::string sample_text(const SampleReport& report, double least_share, std::size_t width) {
+  const SampleProfileResult& profile = report.profile;
+  std::array<char, 32> seconds{};
+  std::snprintf(seconds.data(), seconds.size(), "%.3f s", report.elapsed_s);
+  std::string out = std::to_string(profile.samples) + " samples of " + printable(report.event) +
+                    " in " + seconds.data() + ", " + std::to_string(report.lost_samples) + " lost" +
+                    (report.partial ? ", until a signal came\n" : "\n");
+  Table table;
+  table.add({"function", "samples", "share", "object"});
+  for (const ProfileRow& row : profile.rows) {
+    if (row.share < least_share) continue;
+    table.add(
+        {shown(row.symbol), std::to_string(row.samples), percent(row.share), shown(row.object)});
+  }
+  if (table.rows() > 1) out += table.text(width);
+  if (report.callgraph && profile.samples > 0) {
+    out +=
+        "calls, by the kernel's walk along frame pointers: functions that were compiled without "
+        "them lack or misname their callers\n";
+    add_tree(out, profile.roots, profile.samples, least_share, 0);
+  }
+  for (const std::string& note : profile.notes) out += wrapped("  " + printable(note), width, 4);
+  return out;
+}
+
+std::string sample_json(const SampleReport& report) {
+  auto rows = nlohmann::ordered_json::array();
+  for (const ProfileRow& row : report.profile.rows) {
+    rows.push_back({{"symbol", row.symbol},
+                    {"object", row.object},
+                    {"samples", row.samples},
+                    {"share", row.share}});
+  }
+  nlohmann::ordered_json json{
+      {"samples", report.profile.samples}, {"lost_samples", report.lost_samples},
+      {"profile", std::move(rows)},        {"event", report.event},
+      {"elapsed_s", report.elapsed_s},     {"notes", report.profile.notes},
+      {"partial", report.partial}};
+  if (report.callgraph) json["callgraph"] = calls_json(report.profile.roots);
+  constexpr int kIndent = 2;
+  return json.dump(kIndent, ' ', false, nlohmann::json::error_handler_t::replace) + '\n';
+}
+
+}  // namespace shmif::perf

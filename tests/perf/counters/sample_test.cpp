@@ -1,0 +1,223 @@
+// What is made of samples: formats, profiles, and a run of the sampler.
+
+#include <gtest/gtest.h>
+
+#include <array>
+#include <functional>
+#include <nlohmann/json.hpp>
+
+#include "perf/counters/sample_profile.hpp"
+#include "perf/counters/sample_run.hpp"
+#include "perf/report/sample_report.hpp"
+#include "perf/watch/held_child.hpp"
+#include "tests/perf/counters/fake_counters.hpp"
+#include "tests/support/eventually.hpp"
+
+namespace shmif::perf::test {
+namespace {
+
+constexpr std::array kSampledTasks{TaskId{kTask, 7}};
+
+Sample sample_at(std::uint64_t ip, pid_t process = 5, bool in_kernel = false) {
+  Sample sample;
+  sample.ip = ip;
+  sample.process = process;
+  sample.in_kernel = in_kernel;
+  return sample;
+}
+
+TEST(SampleFormats, HaveRawSamplesAddressesAndChains) {
+  EXPECT_EQ(sample_formats().names(), (std::vector<std::string>{"raw", "addresses", "chains"}));
+  Sample sample = sample_at(0x20, 5);
+  const std::array<std::uint64_t, 3> chain{PERF_CONTEXT_USER, 0x20, 0x30};
+  sample.chain = chain;
+  const auto text_of = [&](const std::string& name) {
+    auto format = sample_formats().make(name).value();
+    format->sample(sample);
+    format->sample(sample_at(0x10, 6));
+    format->sample(sample);
+    return format->text();
+  };
+  EXPECT_EQ(text_of("addresses"), "2 process 5 ip 0x20\n1 process 6 ip 0x10\n");
+  EXPECT_EQ(text_of("chains"), "2 process 5 0x20 0x30\n1 process 6\n");
+  const std::string raw = text_of("raw");
+  EXPECT_EQ(raw.find("time 0 cpu -1 process 5 thread 0 ip 0x20 address 0x0 period 0\n"), 0U) << raw;
+  EXPECT_EQ(std::ranges::count(raw, '\n'), 3);
+  EXPECT_EQ(sample_formats().make("chains").value()->fields(),
+            std::uint64_t{PERF_SAMPLE_CALLCHAIN});
+}
+
+/// A format of somebody who uses the library.
+class Cpus final : public SampleFormat {
+ public:
+  std::uint64_t fields() const override { return PERF_SAMPLE_CPU; }
+  void sample(const Sample& sample) override { ++counts_[sample.cpu]; }
+  std::string text() const override { return std::to_string(counts_.size()) + " CPUs"; }
+
+ private:
+  std::map<int, int> counts_;
+};
+
+TEST(SampleFormats, TakeThoseOfAUserOfTheLibrary) {
+  SampleFormats formats;
+  ASSERT_TRUE(formats.add("cpus", "by CPU", [] { return std::make_unique<Cpus>(); }));
+  EXPECT_FALSE(formats.add("cpus", "again", [] { return std::make_unique<Cpus>(); }));
+  EXPECT_FALSE(formats.add("", "no name", [] { return std::make_unique<Cpus>(); }));
+  EXPECT_EQ(formats.names(), std::vector<std::string>{"cpus"});
+  EXPECT_EQ(formats.descriptions(), std::vector<std::string>{"by CPU"});
+  auto format = formats.make("cpus").value();
+  format->sample(sample_at(1));
+  EXPECT_EQ(format->text(), "1 CPUs");
+  const auto none = formats.make("cpu");
+  ASSERT_FALSE(none);
+  EXPECT_EQ(none.error().message, "there is no sampling format \"cpu\" (there are cpus)");
+}
+
+const ProfileRow* row_of_symbol(const SampleProfileResult& result, const std::string& symbol) {
+  const auto row = std::ranges::find(result.rows, symbol, &ProfileRow::symbol);
+  return row == result.rows.end() ? nullptr : &*row;
+}
+
+/// A record of a mapping may come behind samples in it, from another CPU's ring.
+TEST(SampleProfile, LooksSamplesUpWhenAllRecordsOfAReadHaveCome) {
+  SampleProfile profile;
+  profile.sample(sample_at(0x1010));
+  profile.mapped({5, 0x1000, 0x1000, 0, "/nonexistent/program"});
+  profile.sample(sample_at(0x9000));
+  profile.settle();
+  const auto result = profile.result();
+  EXPECT_EQ(result.samples, 2U);
+  ASSERT_EQ(result.rows.size(), 2U);
+  EXPECT_EQ(result.rows[0].object, "[unknown]");
+  EXPECT_EQ(result.rows[1].object, "program");
+  EXPECT_EQ(result.rows[1].symbol, "[no symbol]");
+  EXPECT_EQ(result.rows[1].share, 0.5);
+  ASSERT_EQ(result.notes.size(), 1U);
+  EXPECT_EQ(result.notes[0], "/nonexistent/program: cannot open it: No such file or directory");
+}
+
+TEST(SampleProfile, GivesAChildTheMappingsOfItsParentAndForgetsThemAtAnExec) {
+  SampleProfile profile;
+  profile.mapped({5, 0x1000, 0x1000, 0, "/nonexistent/program"});
+  profile.forked(5, 6);
+  profile.sample(sample_at(0x1010, 6));
+  profile.settle();
+  profile.executed(6, "other");
+  profile.sample(sample_at(0x1010, 6));
+  profile.sample(sample_at(0x1010, 5));
+  profile.settle();
+  const auto result = profile.result();
+  ASSERT_EQ(result.rows.size(), 2U);
+  EXPECT_EQ(result.rows[0].object, "program");
+  EXPECT_EQ(result.rows[0].samples, 2U);
+  EXPECT_EQ(result.rows[1].object, "[unknown]");
+}
+
+TEST(SampleProfile, MakesATreeOfCallsFromTheOutermostOn) {
+  SampleProfile profile(true);
+  profile.mapped({5, 0x1000, 0x1000, 0, "/nonexistent/inner"});
+  profile.mapped({5, 0x3000, 0x1000, 0, "/nonexistent/outer"});
+  const std::array<std::uint64_t, 3> chain{PERF_CONTEXT_USER, 0x1010, 0x3010};
+  Sample inner = sample_at(0x1010);
+  inner.chain = chain;
+  profile.sample(inner);
+  Sample outer = sample_at(0x3000);
+  outer.chain = std::span(chain).last(1);
+  profile.sample(outer);
+  profile.settle();
+  const auto result = profile.result();
+  ASSERT_EQ(result.roots.size(), 1U);
+  EXPECT_EQ(result.roots[0].object, "outer");
+  EXPECT_EQ(result.roots[0].samples, 2U);
+  EXPECT_EQ(result.roots[0].own, 1U);
+  ASSERT_EQ(result.roots[0].calls.size(), 1U);
+  EXPECT_EQ(result.roots[0].calls[0].object, "inner");
+  EXPECT_EQ(result.roots[0].calls[0].own, 1U);
+
+  SampleReport report{"cpu-clock", result, 3, 1.5, true, true};
+  const std::string text = sample_text(report, 0);
+  EXPECT_NE(text.find("2 samples of cpu-clock in 1.500 s, 3 lost, until a signal came\n"),
+            std::string::npos);
+  EXPECT_NE(text.find("100.00%  [no symbol] (outer)\n 50.00%    [no symbol] (inner)\n"),
+            std::string::npos)
+      << text;
+  EXPECT_EQ(sample_text(report, 0.6).find("(inner)"), std::string::npos);
+  const auto json = nlohmann::json::parse(sample_json(report));
+  EXPECT_EQ(json["samples"], 2);
+  EXPECT_EQ(json["lost_samples"], 3);
+  EXPECT_EQ(json["partial"], true);
+  EXPECT_EQ(json["profile"].size(), 2U);
+  EXPECT_EQ(json["profile"][0].size(), 4U);
+  EXPECT_EQ(json["callgraph"][0]["calls"][0]["samples"], 1);
+}
+
+TEST(SampleRun, FallsBackToUserSpaceAndCountsLostRecords) {
+  FakeCounters kernel;
+  // The clock; the event on two CPUs, of which the first is refused.
+  kernel.before = [](KernelCall call, int nth) {
+    return call == KernelCall::open && nth == 2 ? -EACCES : 0;
+  };
+  SampleOptions options;
+  options.sampling.period = 10;
+  auto run = SampleRun::start(fake_event(1), kSampledTasks, options, nullptr, kernel);
+  ASSERT_TRUE(run) << run.error().message;
+  EXPECT_TRUE(run->user_space_only());
+  kernel.overflow(1, 0x1234);
+  const std::array<std::uint64_t, 2> lost{0, 9};
+  for (const auto& [file, event] : kernel.events) {
+    if (event.ring.empty()) continue;
+    kernel.put(file, PERF_RECORD_LOST, std::as_bytes(std::span(lost)));
+    break;
+  }
+  auto addresses = sample_formats().make("addresses").value();
+  ASSERT_TRUE(run->read(*addresses));
+  EXPECT_EQ(run->counts().samples, 2U) << "one on each CPU";
+  EXPECT_EQ(run->counts().lost, 9U);
+  EXPECT_EQ(addresses->text(), "2 process 42 ip 0x1234\n");
+}
+
+TEST(SampleRun, TellsWhatTheKernelRefuses) {
+  FakeCounters kernel;
+  kernel.before = [](KernelCall call, int nth) {
+    return call == KernelCall::open && nth == 2 ? -ENOENT : 0;
+  };
+  SampleOptions options;
+  options.sampling.frequency = 10;
+  std::optional<Refusal> refused;
+  EXPECT_FALSE(SampleRun::start(fake_event(1), kSampledTasks, options, &refused, kernel));
+  ASSERT_TRUE(refused);
+  EXPECT_EQ(refused->state, Refusal::State::not_supported);
+}
+
+/// With a period, each so many events are one sample. Which function was at work is known.
+TEST(SampleRun, SamplesAProgramOfThisMachineAndNamesItsFunctions) {
+  auto child =
+      HeldChild::start({.argv = {SHMIF_KNOWN_LOAD, "faults", "2000", "children", "2"}}).value();
+  CounterEvent faults;
+  faults.name = "page-faults";
+  faults.type = PERF_TYPE_SOFTWARE;
+  faults.config = PERF_COUNT_SW_PAGE_FAULTS;
+  SampleProfile profile;
+  SampleOptions options;
+  options.sampling.period = 1;
+  options.on_exec = true;
+  const std::array targets{TaskId{child.pid(), 0}};
+  auto run = SampleRun::start(faults, targets, options);
+  ASSERT_TRUE(run) << run.error().message;
+  ASSERT_TRUE(child.release());
+  EXPECT_TRUE(shmif::test::eventually([&] {
+    const bool ended = child.ended().has_value();
+    EXPECT_TRUE(run->read(profile));
+    profile.settle();
+    return ended;
+  }));
+  const auto result = profile.result();
+  EXPECT_EQ(result.samples, run->counts().samples);
+  const ProfileRow* const row = row_of_symbol(result, "(anonymous namespace)::touch_pages(long)");
+  ASSERT_NE(row, nullptr) << sample_text({"", result}, 0);
+  EXPECT_EQ(row->object, "known_load");
+  EXPECT_GE(row->samples + run->counts().lost, 6000U) << "of the program and its two children";
+}
+
+}  // namespace
+}  // namespace shmif::perf::test

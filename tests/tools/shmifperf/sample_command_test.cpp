@@ -1,0 +1,131 @@
+// shmifperf sample, as people run it.
+
+#include <gtest/gtest.h>
+
+#include <csignal>
+
+#include "tests/support/eventually.hpp"
+#include "tests/support/temp_dir.hpp"
+#include "tests/tools/shmifperf/perf_rig.hpp"
+
+namespace shmif::test {
+namespace {
+
+Json parsed_sample(const ToolResult& result) {
+  return Json::parse(result.out, nullptr, false);
+}
+Json row_in(const Json& json, const std::string& symbol) {
+  for (const Json& each : json["profile"]) {
+    if (each["symbol"] == symbol) return each;
+  }
+  return {};
+}
+
+TEST(SampleCommand, ShowsTheFunctionsOfAProgramInUserSpace) {
+  const TempDir dir;
+  const std::string path = dir.file("sample.json");
+  const ToolResult result =
+      shmifperf({"sample", "-e", "page-faults:u", "-c", "1", "--json", "-o", path, "--",
+                 SHMIF_KNOWN_LOAD, "faults", "3000", "status", "7"});
+  EXPECT_EQ(result.status, 7) << "the exit code of the program: " << result.err;
+  EXPECT_EQ(result.out, "");
+  const Json json = json_of_file(path);
+  const Json row = row_in(json, "(anonymous namespace)::touch_pages(long)");
+  EXPECT_EQ(row.size(), 4U) << json;
+  EXPECT_EQ(row["object"], "known_load");
+  EXPECT_GE(row["samples"].get<int>() + json["lost_samples"].get<int>(), 3000);
+  EXPECT_GT(row["share"], 0.5);
+  double shares = 0;
+  for (const Json& each : json["profile"]) shares += each["share"].get<double>();
+  EXPECT_NEAR(shares, 1, 1e-6);
+  EXPECT_EQ(json["event"], "page-faults:u");
+  EXPECT_EQ(json["partial"], false);
+}
+
+TEST(SampleCommand, PrintsATableAndATreeOfCalls) {
+  const ToolResult result = shmifperf({"sample", "-e", "page-faults:u", "-c", "1", "--callgraph",
+                                       "--", SHMIF_KNOWN_LOAD, "faults", "3000"});
+  EXPECT_EQ(result.status, 0) << result.err;
+  const auto lines = lines_of(result.out);
+  ASSERT_GE(lines.size(), 4U) << result.out;
+  EXPECT_NE(lines[0].find(" samples of page-faults:u in "), std::string::npos) << lines[0];
+  EXPECT_EQ(lines[1].find("  function "), 0U);
+  EXPECT_EQ(lines[2].find("  (anonymous namespace)::touch_pages(long) "), 0U) << result.out;
+  EXPECT_NE(result.out.find("\ncalls, by the kernel's walk along frame pointers"),
+            std::string::npos);
+  EXPECT_NE(result.out.find("%  "), std::string::npos);
+}
+
+TEST(SampleCommand, KeepsSamplesInTheFormatsOfTheRegistry) {
+  for (const std::string format : {"raw", "addresses", "chains"}) {
+    const ToolResult result = shmifperf({"sample", "-e", "page-faults:u", "-c", "1", "--format",
+                                         format, "--", SHMIF_KNOWN_LOAD, "faults", "100"});
+    EXPECT_EQ(result.status, 0) << result.err;
+    EXPECT_NE(result.out.find("process "), std::string::npos) << format;
+    EXPECT_NE(result.out.find("0x"), std::string::npos) << format;
+  }
+}
+
+TEST(SampleCommand, AfterASignalPrintsWhatItHasAndEndsTheProgram) {
+  Tool tool(shmifperf_words({"sample", "-e", "page-faults:u", "-c", "1", "--json", "--", "sh", "-c",
+                             "echo begun >&2; exec sleep 60"}));
+  ASSERT_TRUE(tool.wait_for("begun"));
+  tool.signal(SIGTERM);
+  const ToolResult result = tool.finish();
+  EXPECT_EQ(result.status, 128 + SIGTERM);
+  const Json json = parsed_sample(result);
+  EXPECT_EQ(json["partial"], true) << result.out;
+  EXPECT_GT(json["samples"], 0);
+}
+
+TEST(SampleCommand, NamesTheFunctionsOfAProcessThatRanBefore) {
+  Tool load({SHMIF_KNOWN_LOAD, "burn", "60000"});
+  Tool tool(
+      shmifperf_words({"sample", "-e", "cpu-clock:u", "--json", "-p", std::to_string(load.pid())}));
+  EXPECT_TRUE(eventually([&] { return sleeps_in_poll(tool.pid()); }));
+  const auto ran = [&] {
+    const std::string stat = text_of_file("/proc/" + std::to_string(load.pid()) + "/stat");
+    std::istringstream fields(stat.substr(stat.rfind(')') + 1));
+    std::string field;
+    for (int at = 0; at < 12; ++at) fields >> field;  // utime, in ticks
+    return std::atol(field.c_str());
+  };
+  const long before = ran();
+  EXPECT_TRUE(eventually([&] { return ran() > before + 30; }));
+  tool.signal(SIGINT);
+  const Json json = parsed_sample(tool.finish());
+  EXPECT_GT(json["samples"], 10) << json;
+  bool named = false;
+  for (const Json& each : json["profile"]) named = named || each["object"] == "known_load";
+  EXPECT_TRUE(named) << json;
+  EXPECT_EQ(::kill(load.pid(), 0), 0);
+}
+
+TEST(SampleCommand, SaysWhyItCannotSample) {
+  const ToolResult none = shmifperf({"sample", "--", "/nonexistent/program"});
+  EXPECT_EQ(none.status, 127);
+  EXPECT_EQ(none.out, "");
+  const ToolResult pmu = shmifperf({"sample", "-e", "nothing/event=1/", "--", "true"});
+  EXPECT_EQ(pmu.status, 77);
+  EXPECT_NE(pmu.err.find("this machine has no PMU \"nothing\""), std::string::npos) << pmu.err;
+  struct Case {
+    Words options;
+    std::string says;
+  };
+  for (const Case& each :
+       {Case{{"-e", "cpu-clok", "--", "true"}, "did you mean cpu-clock?"},
+        Case{{"-F", "99", "-c", "5", "--", "true"}, "-F and -c exclude each other"},
+        Case{{"-F", "0", "--", "true"}, "--frequency"},
+        Case{{"--format", "rav", "--", "true"}, "there is no sampling format \"rav\""},
+        Case{{"--format", "raw", "--json", "--", "true"}, "are for --format profile"},
+        Case{{"-p", "1x"}, "\"1x\" is not the number of a process"}}) {
+    Words words{"sample"};
+    words.insert(words.end(), each.options.begin(), each.options.end());
+    const ToolResult result = shmifperf(words);
+    EXPECT_EQ(result.status, 2) << each.says;
+    EXPECT_NE(result.err.find(each.says), std::string::npos) << result.err;
+  }
+}
+
+}  // namespace
+}  // namespace shmif::test
