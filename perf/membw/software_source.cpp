@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <optional>
 #include <set>
 
@@ -165,34 +166,58 @@ Result<void> ProcessIoSource::open(const std::vector<pid_t>& processes) {
   return Error(Errc::not_supported, "no process is watched (give -p PID, or -- PROGRAM)");
 }
 
-Result<void> ProcessIoSource::look(Snapshot& snapshot) {
-  CopiedBytes sum;
-  for (const pid_t process : with_descendants(files_, processes())) {
-    const std::string file = "/proc/" + std::to_string(process) + "/io";
-    const auto text = files_.read(file);
-    const bool watched = std::ranges::find(processes(), process) != processes().end();
-    // A descendant may have ended since it was listed.
-    if (!text && !watched && !is_refusal(text.error().code.value())) continue;
-    if (!text) return text.error();
-    const auto bytes = read_process_io(*text);
-    if (!bytes) {
-      return Error(bytes.error().code, files_.path(file) + " is " + bytes.error().message);
-    }
-    sum.read += bytes->read;
-    sum.written += bytes->written;
+/// Adds the bytes of one process. Result: false if it has ended.
+Result<bool> ProcessIoSource::add(pid_t process, CopiedBytes& sum) const {
+  const std::string file = "/proc/" + std::to_string(process) + "/io";
+  const auto text = files_.read(file);
+  if (!text && !is_refusal(text.error().code.value())) return false;
+  if (!text) return text.error();
+  const auto bytes = read_process_io(*text);
+  if (!bytes) {
+    return Error(bytes.error().code, files_.path(file) + " is " + bytes.error().message);
   }
-  snapshot.counters["/proc/PID/io of the watched processes"] = sum;
-  return {};
+  sum.read += bytes->read;
+  sum.written += bytes->written;
+  return true;
+}
+
+/// Each watched process with its descendants is a counter of its own: when it ends, nobody has its
+/// bytes any more, and the others go on. One that descends from another belongs to that.
+Result<void> ProcessIoSource::look(Snapshot& snapshot) {
+  std::map<pid_t, std::set<pid_t>> families;
+  for (const pid_t watched : processes()) families[watched] = with_descendants(files_, {watched});
+  const auto belongs_to_another = [&](pid_t process) {
+    return std::ranges::any_of(families, [&](const auto& family) {
+      return family.first != process && family.second.contains(process) &&
+             !families.at(process).contains(family.first);
+    });
+  };
+  for (const auto& [watched, family] : families) {
+    if (belongs_to_another(watched)) continue;
+    CopiedBytes sum;
+    const auto there = add(watched, sum);
+    if (!there) return there.error();
+    if (!*there) continue;
+    for (const pid_t process : family) {
+      // A descendant may have ended since it was listed.
+      const auto added = process == watched ? Result<bool>(true) : add(process, sum);
+      if (!added) return added.error();
+    }
+    snapshot.counters["process " + std::to_string(watched)] = sum;
+  }
+  if (!snapshot.counters.empty()) return {};
+  const std::string first = "/proc/" + std::to_string(processes().front()) + "/io";
+  return Error::from_errno(ENOENT, files_.path(first),
+                           "the processes that were watched have ended");
 }
 
 std::string DeviceSource::origin() const {
-  return files_.path(processes().empty() ? "/proc/net/dev" : "/proc/PID/net/dev");
+  return files_.path(is_own() ? "/proc/net/dev" : "/proc/PID/net/dev");
 }
 
 Result<void> DeviceSource::look(Snapshot& snapshot) {
-  const std::string file = processes().empty()
-                               ? "/proc/net/dev"
-                               : "/proc/" + std::to_string(processes().front()) + "/net/dev";
+  const std::string file =
+      is_own() ? "/proc/net/dev" : "/proc/" + std::to_string(processes().front()) + "/net/dev";
   const auto text = files_.read(file);
   if (!text) return text.error();
   auto devices = read_net_devices(*text);

@@ -71,15 +71,17 @@ class ProcessIoSource final : public CountedSource {
   Result<void> look(Snapshot& snapshot) override;
 
  private:
+  Result<bool> add(pid_t process, CopiedBytes& sum) const;
+
   KernelFiles files_;
 };
 
 /// What went through the network devices of the watched processes' network namespace, TAP devices
-/// and the loopback included. Without processes: of our own namespace.
+/// and the loopback included. Without processes, or if `own` is true: of our own namespace.
 class DeviceSource final : public CountedSource {
  public:
-  explicit DeviceSource(KernelFiles files, MonotonicClock clock = now_ns)
-      : CountedSource(std::move(clock)), files_(std::move(files)) {}
+  explicit DeviceSource(KernelFiles files, MonotonicClock clock = now_ns, bool own = false)
+      : CountedSource(std::move(clock)), files_(std::move(files)), own_(own) {}
   std::string part() const override { return "devices"; }
   std::string origin() const override;
   MemoryScope scope() const override { return MemoryScope::machine; }
@@ -88,7 +90,10 @@ class DeviceSource final : public CountedSource {
   Result<void> look(Snapshot& snapshot) override;
 
  private:
+  bool is_own() const noexcept { return own_ || processes().empty(); }
+
   KernelFiles files_;
+  bool own_;
 };
 
 /// What the ports of a bus read from it and wrote to it.

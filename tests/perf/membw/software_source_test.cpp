@@ -108,6 +108,32 @@ TEST_F(SoftwareSources, OfProcessesNeedOneThatCanBeRead) {
   EXPECT_NE(io.read().reason, "");
 }
 
+TEST_F(SoftwareSources, OfProcessesGoOnWithTheOthersWhenOneHasEnded) {
+  put_process(10, 100, 10);
+  put_process(20, 100, 10, "21 ");
+  put_process(21, 100, 10);
+  ProcessIoSource io(tree_.files(), clock());
+  ASSERT_TRUE(io.open({10, 20, 21}));
+  ASSERT_TRUE(io.enable());
+  now_ += kSecond;
+  put_process(21, 105, 10);
+  ASSERT_TRUE(io.disable());
+  EXPECT_EQ(io.read().total, 5) << "21 is counted once, with 20";
+  ASSERT_TRUE(io.enable());
+  now_ += kSecond;
+  tree_.remove("/proc/10");
+  ASSERT_TRUE(io.disable());
+  EXPECT_FALSE(io.read().total);
+  EXPECT_EQ(io.read().reason, "process 10 went away during the window");
+  ASSERT_TRUE(io.enable());
+  now_ += kSecond;
+  put_process(20, 107, 11, "21 ");
+  ASSERT_TRUE(io.disable());
+  EXPECT_EQ(io.read().reads, 7);
+  EXPECT_EQ(io.read().writes, 1);
+  EXPECT_EQ(io.read().reason, "");
+}
+
 TEST_F(SoftwareSources, OfDevicesCountThoseThatCameAndNotThoseThatWent) {
   tree_.put("/proc/net/dev", kDeviceHead + device_line("lo", 100, 100) + device_line("t0", 5, 5));
   DeviceSource devices(tree_.files(), clock());
