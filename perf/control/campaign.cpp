@@ -74,6 +74,7 @@ void append(RunResult& all, RunResult&& one) {
   std::ranges::move(one.lost_outputs, std::back_inserter(all.lost_outputs));
   append(all.causes, std::move(one.causes));
   all.machine.window = std::move(one.machine.window);
+  if (one.membw) all.membw = std::move(one.membw);
   if (one.stopped_by_signal) all.stopped_by_signal = one.stopped_by_signal;
   if (one.steady_state) all.steady_state = one.steady_state;
   std::ranges::move(one.steady_states, std::back_inserter(all.steady_states));

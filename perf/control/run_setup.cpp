@@ -55,6 +55,13 @@ Result<void> make_wires(RunState& run) {
     setup.end.sent = run.jobs[i].plan.options.fault;
     setup.end.received = run.jobs[i].plan.options.fault_rx;
     setup.end.promiscuous = hears_everything(run.plan, i);
+    const JobOptions& job = run.jobs[i].plan.options;
+    auto events = job_events(job.counters);
+    if (!events) {
+      return Error(events.error().code,
+                   "job \"" + job.name + "\": counters: " + events.error().message);
+    }
+    setup.counters = *std::move(events);
   }
   for (const auto& [key, group] : members) {
     JobOptions medium = run.plan[group.front()].options;

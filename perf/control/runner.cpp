@@ -6,7 +6,9 @@
 #include <utility>
 
 #include "perf/control/gather.hpp"
+#include "perf/control/job_counters.hpp"
 #include "perf/control/job_progress.hpp"
+#include "perf/control/memory_watch.hpp"
 #include "perf/control/rate_watch.hpp"
 #include "perf/control/run_state.hpp"
 #include "perf/control/run_watch.hpp"
@@ -51,6 +53,7 @@ struct Runner::Impl {
   std::optional<CpuWindow> window;      // from when the first job leaves its ramp
   std::vector<CpuShare> window_shares;  // until the last generator was done
   bool generating = false;
+  std::unique_ptr<MemoryWatch> memory;  // null: nobody asked
   RunControl* control = nullptr;
   RunResult result;
 
@@ -86,6 +89,7 @@ void Runner::Impl::watch_cpus() {
   if (measures && !window) window.emplace();
   if (generating && !generates && window) window_shares = window->shares();
   generating = generates;
+  if (memory) memory->look(window.has_value() && generating);
 }
 
 /// Looks at what holds the jobs back.
@@ -237,6 +241,7 @@ RunResult Runner::run(RunObserver* observer, RunControl& control) {
   Impl& impl = *impl_;
   impl.control = &control;
   impl.result.began = std::chrono::system_clock::now();
+  if (impl.run.options.membw) impl.memory = std::make_unique<MemoryWatch>(impl.run);
   while (!impl.run.all_over()) {  // runs until every job has ended or was ended
     impl.step(observer);
     if (!impl.run.all_over()) sleep_a_tick();
@@ -251,8 +256,16 @@ RunResult Runner::run(RunObserver* observer, RunControl& control) {
   impl.watch_cpus();
   impl.result.machine.window = std::move(impl.window_shares);
   if (const int signal = control.signal.load(); signal != 0) impl.result.stopped_by_signal = signal;
+  if (impl.memory) {
+    impl.result.membw = impl.memory->finish(impl.starter.first_start_ns(),
+                                            impl.result.stopped_by_signal.has_value());
+  }
   gather(impl.run.jobs, *impl.run.memory, impl.result);
   impl.result.causes = impl.causes();
+  for (std::size_t i = 0; i < impl.run.jobs.size(); ++i) {
+    impl.result.jobs[i].counters =
+        counter_results(impl.run.setups[i].counters, impl.run.jobs[i].block->counters);
+  }
   impl.result.steady_state = impl.steady.describe();
   impl.result.steady_states = impl.steady.results();
   const auto at_once = [&control] { return control.stops.load() > 1; };

@@ -194,6 +194,7 @@ struct JobOptions {
   std::string steadystate;              ///< "iops:0.3%", "bw_slope:0.1%", ...
   Nanoseconds ss_dur{0};
   Nanoseconds ss_ramp{0};
+  std::string counters;  ///< events to count, "task-clock,page-faults"; empty: none
 
   // ---- Replay and records ----
   std::string replay;            ///< a capture file to send
@@ -250,6 +251,7 @@ struct RunOptions {
   Nanoseconds trigger_timeout{0};
   std::string trigger_match;  ///< a filter (pcap-filter(7)) that a received frame matches
   std::vector<std::string> trigger_command;
+  bool membw = false;  ///< measures memory bandwidth while frames are sent
   /// The options that were given, as in JobOptions.
   std::vector<std::pair<std::string, std::string>> given;
 };

@@ -249,6 +249,14 @@ void add_measurement_rows(std::vector<OptionRow>& into) {
            "How far steadystate looks back: whole seconds, rounded up, at least 2; 0 means 2. "
            "With fio, 0 switches steadystate off.",
            "0, which is 2 seconds");
+  rows.add("counters", allowed,
+           text(&J::counters, "EVENT[,EVENT]...", "up to 16 events, separated by commas"),
+           "Counts these events for the job's process, with its threads and children, in the "
+           "measured window. For engine=host, that is the whole host. An event is a name that the "
+           "kernel knows (task-clock, page-faults, context-switches, cycles, instructions), a raw "
+           "code (r1a8), a tracepoint (sched:sched_switch), or the terms of a PMU "
+           "(cpu/event=0x3c/). What cannot be counted here is reported with the reason.")
+      .to_peer();
   rows.add("ss_ramp steadystate_ramp_time", allowed, time(&J::ss_ramp, TimeUnit::seconds, 0ns, 24h),
            "How long steadystate waits before it begins to look: whole seconds, rounded up.");
 }

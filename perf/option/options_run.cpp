@@ -143,6 +143,10 @@ void add_run_rows(std::vector<OptionRow>& into) {
            "Kills a job that still runs this long after it should have ended. The job has then "
            "failed.");
   add_trigger_rows(rows);
+  rows.add("membw", allowed, yes_or_no(&R::membw),
+           "Measures the memory bandwidth while frames are sent: by the counters of the memory "
+           "controllers, by resctrl, and by what the jobs and their buses copied. A source that "
+           "this machine does not have is reported with the reason.");
 }
 
 }  // namespace shmif::perf

@@ -111,6 +111,8 @@ Json host_json(const HostResult& host) {
   for (const char* key : {"exit_code", "shmifperf_version", "time", "machine"}) {
     json[key] = host.report->json().at(key);
   }
+  const auto memory = host.report->json().find("membw");
+  if (memory != host.report->json().end()) json["membw"] = *memory;
   return json;
 }
 

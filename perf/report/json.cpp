@@ -220,6 +220,7 @@ std::string to_json(const RunResult& result, Bins bins) {
   json["shown_run"] = result.repetitions.empty() ? Json(nullptr) : Json(result.shown_run + 1);
   json["steady_state"] = json_text(result.steady_state.value_or(""));
   json["steady_states"] = list_of(result.steady_states, steady_state_json);
+  if (result.membw) json["membw"] = memory_json(result);
   return json.dump(1, ' ', false, Json::error_handler_t::replace) + '\n';
 }
 

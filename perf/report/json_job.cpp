@@ -349,6 +349,7 @@ Json job_json(const RunResult& run, const JobResult& job, Bins bins) {
   json["counts"] = counts(job.counts, receives(job.role));
   const auto frames = static_cast<double>(job.tx.frames + job.rx.frames);
   put_or_reason(json, "cpu", job.cpu ? cpu_json(*job.cpu, frames) : Json(nullptr), why_no_cpu(job));
+  put_counters(json, job);
   put_or_reason(json, "start_skew_ns", json_integer(job.start_skew_ns), "this job did not start");
   put_or_reason(json, "rate_ci95_share", json_number(job.rate_ci_share), "too few intervals");
   put_or_reason(json, "limit_fps", json_number(job.limit_fps),

@@ -36,6 +36,10 @@ OrderedJson cpu_json(const CpuResult& cpu, double frames);
 /// Sets the figures in each element of `into`, a list of jobs, groups or searches, to their medians
 /// over `all`, the same lists of the repetitions. `name` is the key that identifies an element.
 void put_medians(OrderedJson& into, const std::vector<OrderedJson>& all, const char* name);
+/// The events that were counted for a job, if it was asked for any, and what follows from them.
+void put_counters(OrderedJson& into, const JobResult& job);
+/// The memory bandwidth of a run; null if it was not asked for.
+OrderedJson memory_json(const RunResult& result);
 OrderedJson job_json(const RunResult& run, const JobResult& job, Bins bins);
 
 }  // namespace shmif::perf

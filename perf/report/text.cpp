@@ -207,7 +207,8 @@ std::string to_text(const Report& report, std::size_t width) {
   for (const ReportJson& group : json.at("groups")) {
     if (groups.contains(name_in(group, "groupname"))) out += group_text(group, width);
   }
-  return out + links_text(json, width) + machine_text(json, width) + causes_text(json, width);
+  return out + memory_text(json, width) + links_text(json, width) + machine_text(json, width) +
+         causes_text(json, width);
 }
 
 }  // namespace shmif::perf

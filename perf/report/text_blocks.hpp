@@ -17,6 +17,8 @@ std::vector<Unit> units_of(const ReportJson& report);
 
 /// `width` in all functions: the number of columns for a table; 0: as many as needed.
 std::string unit_text(const Unit& unit, std::size_t width);
+/// The events that were counted for the jobs of a unit; empty if there are none.
+std::string counters_text(const Unit& unit, std::size_t width);
 std::string group_text(const ReportJson& group, std::size_t width);
 /// A line for each unit, for runs with so many jobs that blocks would hide the important figures.
 std::string jobs_text(const std::vector<Unit>& units, std::size_t width);
@@ -26,6 +28,8 @@ std::string jobs_text(const std::vector<Unit>& units, std::size_t width);
 std::string engines_text(const ReportJson& report, bool& all, std::size_t width);
 /// A table per search, with a line for each frame size (RFC 2544, section 26.1).
 std::string searches_text(const ReportJson& report, std::size_t width);
+/// The memory bandwidth of the run; empty if it was not measured.
+std::string memory_text(const ReportJson& report, std::size_t width);
 std::string repeats_text(const ReportJson& report, std::size_t width);
 std::string links_text(const ReportJson& report, std::size_t width);
 /// What held the jobs back; empty if the file is of a version that did not tell.

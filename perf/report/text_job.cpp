@@ -309,7 +309,7 @@ std::string unit_text(const Unit& unit, std::size_t width) {
   return out + traffic_table(unit, width) + catchup_text(unit, width) +
          histogram_table(unit, width) + percentiles_text(unit, width) + loss_table(unit, width) +
          tcp_table(unit, width) + arrivals_table(unit, width) + counts_table(unit, width) +
-         cpu_table(unit, width) + limits_table(unit, width) + '\n';
+         cpu_table(unit, width) + counters_text(unit, width) + limits_table(unit, width) + '\n';
 }
 
 std::string group_text(const ReportJson& group, std::size_t width) {

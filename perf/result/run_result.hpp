@@ -141,6 +141,17 @@ struct TcpResult {
   std::string congestion;
 };
 
+/// An event that was counted for a job, in its measured window.
+struct CounterResult {
+  std::string name;             ///< as the user wrote it
+  std::optional<double> value;  ///< in `unit`; empty: not counted, and `reason` says why
+  std::string unit;             ///< "ns"; empty: a number of events
+  bool scaled = false;          ///< it was counted for a part of the time, and scaled to all of it
+  std::uint64_t enabled_ns = 0, running_ns = 0;
+  std::string source;  ///< who gave the meaning of the name
+  std::string reason;
+};
+
 /// One interval of a job, for curves.
 struct IntervalResult {
   double at_seconds = 0;  ///< its end, since the start of the run's first jobs
@@ -191,7 +202,8 @@ struct JobResult {
   std::optional<std::uint64_t> start_skew_ns;
   /// Half width of the 95 % interval of the rate, as a share of its mean
   std::optional<double> rate_ci_share;
-  std::optional<double> limit_fps;  ///< the harness's own limit for such frames, measured
+  std::optional<double> limit_fps;      ///< the harness's own limit for such frames, measured
+  std::vector<CounterResult> counters;  ///< those that the option `counters` asked for
 };
 
 struct GroupResult {
@@ -259,6 +271,8 @@ struct MachineResult {
   std::optional<double> frequency_mhz;
 };
 
+struct MemoryOfRun;  // perf/result/memory_of_run.hpp
+
 /// Names of a job's figures, used in repetitions and in comparisons.
 namespace figure_name {
 inline constexpr const char* kTxFps = "tx_fps";
@@ -300,6 +314,7 @@ struct RunResult {
   /// Outputs besides the figures that could not be written, for example logs. They do not decide
   /// whether the run passed, but the exit code is 1.
   std::vector<std::string> lost_outputs;
+  std::shared_ptr<const MemoryOfRun> membw;  ///< null: it was not asked for
   bool trigger_fired = false;
   int exit_code = 0;
   std::optional<int> stopped_by_signal;

@@ -55,9 +55,10 @@ std::uint16_t port_of(const std::string& socket_address) {
 class Host {
  public:
   Host(const JobOptions& job, const HostSetup& setup, const EndOptions& options, JobBlock& block,
-       const std::function<int()>& work)
+       const std::function<int()>& work, JobCounting* counting)
       : job_(job),
         block_(block),
+        counting_(counting),
         offload_(Bus::open(setup.bus).value().info().carries_offloads),
         own_port_(port_of(setup.local)),
         guest_(make_guest(setup, options, work)),
@@ -150,8 +151,15 @@ class Host {
     const bool goes_on = job_.exec.empty() || pass_orders();
     if (!before_window_ && measures()) {
       before_window_ = port_.port().counters();
+      if (counting_ != nullptr) counting_->begin_window();
       const itimerspec never{};
-      if (job_.exec.empty()) ::timerfd_settime(clock, 0, &never, nullptr);
+      if (job_.exec.empty() && counting_ == nullptr) ::timerfd_settime(clock, 0, &never, nullptr);
+    }
+    // A worker tells the end of its window; that of a program ends with it.
+    const bool over = block_.state.load(std::memory_order_acquire) >= JobState::draining;
+    if (counting_ != nullptr && over && !counted_) {
+      counted_ = true;
+      counting_->keep();
     }
     return goes_on;
   }
@@ -189,6 +197,7 @@ class Host {
   }
 
   void keep_counters() {
+    if (counting_ != nullptr && !counted_) counting_->keep();
     const PortCounters c = port_.port().counters();
     const bool udp = job_.proto == HostProtocol::udp && job_.exec.empty();
     if (udp) {
@@ -242,6 +251,8 @@ class Host {
 
   const JobOptions& job_;
   JobBlock& block_;
+  JobCounting* counting_;
+  bool counted_ = false;  // the window is over
   bool offload_;
   std::uint16_t own_port_;
   tap::Guest guest_;
@@ -319,8 +330,8 @@ std::optional<InterfaceDrops> interface_drops() {
 }
 
 int run_host(const JobOptions& job, const HostSetup& host, const EndOptions& options,
-             JobBlock& block, const std::function<int()>& work) {
-  return Host(job, host, options, block, work).run();
+             JobBlock& block, const std::function<int()>& work, JobCounting* counting) {
+  return Host(job, host, options, block, work, counting).run();
 }
 
 }  // namespace shmif::perf

@@ -18,6 +18,7 @@
 #include "base/result.hpp"
 #include "perf/engine/engine.hpp"
 #include "perf/job/job_options.hpp"
+#include "perf/worker/job_counting.hpp"
 #include "perf/worker/run_memory.hpp"
 
 namespace shmif::perf {
@@ -52,8 +53,8 @@ Result<std::unique_ptr<End>> open_host_end(const JobOptions& job, const HostSetu
 /// Makes the guest, attaches it to the bus, runs `work` or the job's program in it, and carries
 /// frames until that has ended. The guest inherits the CPUs and priorities of the caller. Result:
 /// the exit status; errors are in `block`. Blocks: until then. Threads: the process must have no
-/// other threads.
+/// other threads. `counting`: counts events of the whole host; null: nothing is counted.
 int run_host(const JobOptions& job, const HostSetup& host, const EndOptions& options,
-             JobBlock& block, const std::function<int()>& work);
+             JobBlock& block, const std::function<int()>& work, JobCounting* counting);
 
 }  // namespace shmif::perf

@@ -144,6 +144,15 @@ struct TcpBlock {
   SharedText<16> congestion;
 };
 
+/// The most events that a job counts.
+inline constexpr std::size_t kMostCounters = 16;
+/// An event of a job (J), over the measured window so far.
+struct CounterBlock {
+  std::atomic<bool> measured{false};
+  Tally value, enabled_ns, running_ns;
+  SharedText<240> reason;  ///< why it is not counted
+};
+
 struct JobBlock {
   std::atomic<Order> order{Order::wait};                 // (C)
   std::atomic<JobState> state{JobState::not_created};    // (J) release
@@ -202,6 +211,7 @@ struct JobBlock {
   std::array<IntervalBlock, kIntervalBlocks> intervals;
   HistogramBlock* histograms = nullptr;  // (J) kHistogramBlocks of them; null: not asked for
   TcpBlock tcp;
+  std::array<CounterBlock, kMostCounters> counters;  // (J) in the order of the option `counters`
 
   // (J) Times of measured frames. LatencyHistogram says who may read them when.
   LatencyHistogram latency, service, spacing_error;

@@ -50,6 +50,8 @@ class Worker {
  private:
   /// For an emulated host that runs a program: the part outside the guest.
   int run_program();
+  /// Opens the counters that the job was asked for.
+  void open_counters();
   /// Everything after the creation. For an emulated host, this runs inside the guest.
   int work();
   void state(JobState next) { job_.state.store(next, std::memory_order_release); }
@@ -119,6 +121,7 @@ class Worker {
   FlowBlock& flow_;
 
   Equipment equipment_;
+  std::unique_ptr<JobCounting> counting_;  // null: it counts nothing
   std::optional<TcpWatch> tcp_;
   std::optional<IntervalRecorder> recorder_;
   std::uint64_t begin_ns_ = 0, measure_from_ns_ = 0;
@@ -138,21 +141,40 @@ int Worker::run() {
   ::setsid();
   // Outside of the guest, which has no rights for this and inherits it.
   if (auto done = take_place(options_); !done) return fail(done.error().message);
+  open_counters();
   if (!options_.exec.empty()) return run_program();
-  return run_host(options_, setup_.host, setup_.end, job_, [this] {
+  const auto work_in_guest = [this] {
+    // The process that carries the frames has the counters. Here their descriptors are closed.
+    (void)counting_.release();
     try {
       return work();
     } catch (const std::exception& error) {
       return fail(error.what());
     }
-  });
+  };
+  return run_host(options_, setup_.host, setup_.end, job_, work_in_guest, counting_.get());
+}
+
+void Worker::open_counters() {
+  if (setup_.counters.empty()) return;
+  const bool has_helpers =
+      options_.verify_async != 0 || options_.io_submit_mode == IoSubmit::offload;
+  if (options_.thread && has_helpers) {
+    for (std::size_t at = 0; at < setup_.counters.size(); ++at) {
+      job_.counters[at].reason.set(
+          "not supported: the job is a thread with helper threads "
+          "(without thread, they are counted)");
+    }
+    return;
+  }
+  counting_ = std::make_unique<JobCounting>(setup_.counters, job_.counters, options_.thread);
 }
 
 int Worker::run_program() {
   if (auto done = prepare(); !done) {
     return order() >= Order::stop ? leave() : fail(done.error().message);
   }
-  const int status = run_host(options_, setup_.host, setup_.end, job_, {});
+  const int status = run_host(options_, setup_.host, setup_.end, job_, {}, counting_.get());
   error_ = job_.error.get();
   const bool began = job_.start_skew_ns.load(std::memory_order_relaxed) != UINT64_MAX;
   conclude(began);
@@ -215,6 +237,8 @@ Result<void> Worker::initialise() {
     await_peer();
   } else if (auto done = take_place(options_); !done) {
     return done;
+  } else {
+    open_counters();
   }
   if (auto done = equipment_.make(); !done) return done;
   if (!options_.thread) {
@@ -307,6 +331,7 @@ std::uint64_t Worker::window_begin_ns() const {
 void Worker::note_window(std::uint64_t now) {
   if (period_of(now, window_begin_ns()) == Period::ramp) return;
   tcp_->begin_window();
+  if (counting_) counting_->begin_window();
   usage_.emplace(options_.thread ? Usage::Of::thread : Usage::Of::process);
   recorder_->border(std::min(now, window_begin_ns()));
   job_.measuring.store(true, std::memory_order_release);
@@ -362,6 +387,8 @@ void Worker::close_interval(std::uint64_t now) {
       equipment_.sink && equipment_.sink->has_flows() && equipment_.sink->is_draining();
   if (ended && !draining_) recorder_->border(std::min(now, equipment_.sink->window_end_ns()));
   recorder_->close(now);
+  // So that the counts of a job that is killed remain.
+  if (counting_ && !ended && !draining_) counting_->keep();
 }
 
 void Worker::note_draining() {
@@ -375,6 +402,7 @@ void Worker::note_draining() {
 
 void Worker::keep_usage() {
   if (!usage_) return;  // nothing was measured
+  if (counting_) counting_->keep();
   const bool has_helpers =
       options_.verify_async != 0 || options_.io_submit_mode == IoSubmit::offload;
   if (options_.thread && has_helpers) return;

@@ -8,6 +8,7 @@
 #include "perf/engine/engine.hpp"
 #include "perf/plan/plan.hpp"
 #include "perf/worker/host.hpp"
+#include "perf/worker/job_counting.hpp"
 #include "perf/worker/run_memory.hpp"
 
 namespace shmif::perf {
@@ -20,6 +21,7 @@ struct WorkerSetup {
   HostSetup host;           ///< for engine=host
   std::uint32_t nonce = 0;  ///< of the run
   std::uint64_t interval_ns = 0;
+  std::vector<JobEvent> counters;  ///< to count
 };
 
 /// What a worker sees of the run. Everything outlives the worker.

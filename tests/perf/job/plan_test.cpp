@@ -482,6 +482,7 @@ TEST(Plan, APeerRunsReceivesAndChecksAsItsJobAsksFor) {
            {"verify_state_save", as_its_job<&JobOptions::verify_state_save>},
            {"disable_lat", as_its_job<&JobOptions::disable_lat>},
            {"percentile_list=42", as_its_job<&JobOptions::percentile_list>},
+           {"counters=page-faults", as_its_job<&JobOptions::counters>},
            {"max_latency=1ms", as_its_job<&JobOptions::max_latency>},
            {"numa_node=0", as_its_job<&JobOptions::numa_node>},
            {"nice=1", as_its_job<&JobOptions::nice>},

@@ -1,0 +1,73 @@
+// The events that were counted for jobs, in the blocks of jobs.
+
+#include <array>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+#include "perf/report/table.hpp"
+#include "perf/report/text_blocks.hpp"
+#include "perf/report/units.hpp"
+
+namespace shmif::perf {
+
+namespace {
+
+/// "0.0123", "1.54", "1,234": how often something happened for each frame.
+std::string few_digits(std::optional<double> value) {
+  if (!value) return "-";
+  constexpr double kWhole = 1000;
+  if (*value >= kWhole) return format_count(static_cast<std::uint64_t>(*value + 0.5));
+  std::array<char, 32> text{};
+  std::snprintf(text.data(), text.size(), "%.3g", *value);
+  return text.data();
+}
+
+std::string counter_value(const std::string& unit, std::optional<double> value, bool per_frame) {
+  if (!value) return "-";
+  if (unit == "ns") return format_ns(value);
+  std::string text =
+      per_frame ? few_digits(value) : format_count(static_cast<std::uint64_t>(*value + 0.5));
+  if (!unit.empty()) text += ' ' + unit;
+  return text;
+}
+
+std::string counted_share(const ReportJson& counter) {
+  const auto enabled = count(counter, "enabled_ns").value_or(0);
+  if (enabled == 0) return "-";
+  return format_share(static_cast<double>(count(counter, "running_ns").value_or(0)) /
+                      static_cast<double>(enabled));
+}
+
+void add_counters(Table& table, std::string& notes, const std::string& before,
+                  const ReportJson& job, std::size_t width) {
+  const auto found = job.find("counters");  // only of jobs that were asked for some
+  if (found == job.end()) return;
+  for (const ReportJson& each : *found) {
+    const std::string name = before + words(each, "name");
+    const std::string unit = words(each, "unit");
+    table.add({name, counter_value(unit, figure(each, "value"), false),
+               counter_value(unit, figure(each, "per_frame"), true), counted_share(each)});
+    if (each.at("value").is_null()) {
+      notes += wrapped("  " + name + ": " + words(each, "reason"), width, 4);
+    }
+  }
+  const auto ipc = figure(job, "instructions_per_cycle");
+  if (ipc) notes += wrapped("  " + before + "instructions per cycle: " + few_digits(ipc), width, 4);
+}
+
+}  // namespace
+
+std::string counters_text(const Unit& unit, std::size_t width) {
+  Table table;
+  table.add({"counters", "value", "per frame", "counted for"});
+  std::string notes;
+  const auto add = [&](const ReportJson& job) {
+    const std::string before = unit.peers.empty() ? "" : words(job, "jobname") + ' ';
+    add_counters(table, notes, before, job, width);
+  };
+  add(*unit.job);
+  for (const ReportJson* peer : unit.peers) add(*peer);
+  return table.rows() > 1 ? table.text(width) + notes : "";
+}
+
+}  // namespace shmif::perf

@@ -1,0 +1,61 @@
+// The memory bandwidth of a run.
+
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "perf/report/table.hpp"
+#include "perf/report/text_blocks.hpp"
+#include "perf/report/units.hpp"
+
+namespace shmif::perf {
+
+namespace {
+
+std::string bytes_text(std::optional<double> bytes, const char* per) {
+  if (!bytes) return "-";
+  return format_bytes(static_cast<std::uint64_t>(std::llround(std::max(*bytes, 0.0)))) + per;
+}
+
+/// "software:bus"
+std::string source_name(const ReportJson& source) {
+  const std::string part = words(source, "part");
+  return words(source, "source") + (part.empty() ? "" : ':' + part);
+}
+
+std::string comparison_text(const ReportJson& each, std::size_t width) {
+  std::string line =
+      "  " + words(each, "first") + " and " + words(each, "second") + ": " + words(each, "verdict");
+  const auto share = figure(each, "difference_share");
+  if (share) line += ", " + format_share(share) + " apart";
+  return wrapped(line, width, 4);
+}
+
+}  // namespace
+
+std::string memory_text(const ReportJson& report, std::size_t width) {
+  const auto found = report.find("membw");  // missing unless it was asked for
+  if (found == report.end() || found->is_null()) return "";
+  Table table;
+  table.add({"source", "scope", "level", "windows", "reads", "writes", "total", "per frame"});
+  std::string notes;
+  for (const ReportJson& each : found->at("sources")) {
+    const std::string name = source_name(each);
+    table.add({name, words(each, "scope"), words(each, "level"),
+               each.at("window_s").is_null() ? "-" : format_count(count(each, "samples")),
+               bytes_text(figure(each, "read_bytes_per_s"), "/s"),
+               bytes_text(figure(each, "write_bytes_per_s"), "/s"),
+               bytes_text(figure(each, "total_bytes_per_s"), "/s"),
+               bytes_text(figure(each, "bytes_per_frame"), "")});
+    if (!each.at("reason").is_null()) {
+      notes += wrapped("  " + name + ": " + words(each, "reason"), width, 4);
+    }
+  }
+  for (const ReportJson& each : found->at("comparisons")) {
+    const std::string verdict = words(each, "verdict");
+    if (verdict == "same" || verdict == "different") notes += comparison_text(each, width);
+  }
+  if (found->at("partial") == true) notes += "  partial: the run was stopped\n";
+  return "memory bandwidth\n" + table.text(width) + notes + '\n';
+}
+
+}  // namespace shmif::perf

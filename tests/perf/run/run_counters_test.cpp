@@ -1,0 +1,162 @@
+// Events that the jobs of a run count, beside what the kernel says of the same jobs elsewhere.
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <string>
+
+#include "tests/perf/run/run_plan.hpp"
+
+namespace shmif::perf::run_counters {
+namespace {
+
+using test::job_of;
+using test::passed;
+using test::run_text;
+
+constexpr double kNanosecondsInSecond = 1e9;
+
+const CounterResult& counter(const JobResult& job, const std::string& name) {
+  const auto found = std::ranges::find(job.counters, name, &CounterResult::name);
+  if (found == job.counters.end()) throw std::runtime_error("no counter " + name);
+  return *found;
+}
+
+double value_of(const JobResult& job, const std::string& name) {
+  const CounterResult& found = counter(job, name);
+  EXPECT_TRUE(found.value) << name << ": " << found.reason;
+  return found.value.value_or(-1);
+}
+
+/// The counts of a job are what getrusage() says of the same window. Between a look of one and that
+/// of the other, the job may have run for a moment. Only getrusage() has the time that the kernel
+/// takes to switch from and to the job.
+void expect_as_usage(const JobResult& job) {
+  SCOPED_TRACE(job.name);
+  ASSERT_TRUE(job.cpu);
+  const double cpu = job.cpu->user_seconds + job.cpu->system_seconds;
+  constexpr double kMoment = 0.002;
+  constexpr double kSwitch = 20e-6;
+  constexpr double kFew = 6;
+  const double clock = value_of(job, "task-clock") / kNanosecondsInSecond;
+  EXPECT_LE(clock, cpu + kMoment);
+  EXPECT_GE(clock, 0.99 * cpu - kMoment - kSwitch * value_of(job, "context-switches"));
+  const auto faults = static_cast<double>(job.cpu->minor_faults + job.cpu->major_faults);
+  EXPECT_NEAR(value_of(job, "page-faults"), faults, kFew);
+  const auto switches =
+      static_cast<double>(job.cpu->voluntary_switches + job.cpu->involuntary_switches);
+  EXPECT_NEAR(value_of(job, "context-switches"), switches, kFew);
+  EXPECT_EQ(counter(job, "task-clock").unit, "ns");
+  EXPECT_FALSE(counter(job, "task-clock").scaled);
+}
+
+constexpr const char* kCounters = "counters=task-clock,page-faults,context-switches\n";
+
+TEST(RunCounters, OfProcessesAreTheirUsageInTheWindowWithoutTheRamp) {
+  const RunResult result =
+      run_text(std::string("[j]\nengine=bus\nbs=64\nrate_iops=200k\nramp_time=300ms\n"
+                           "runtime=400ms\n") +
+               kCounters);
+  ASSERT_TRUE(passed(result));
+  ASSERT_EQ(result.jobs.size(), 2U);
+  for (const JobResult& job : result.jobs) expect_as_usage(job);
+  EXPECT_GT(value_of(job_of(result, "j"), "task-clock"), 0) << "the peer counts, too";
+}
+
+TEST(RunCounters, OfAThreadAreThoseOfThisThreadAlone) {
+  const RunResult result = run_text(
+      std::string("[j]\nthread\nengine=bus\nbs=64\nrate_iops=100k\nruntime=400ms\n") + kCounters);
+  ASSERT_TRUE(passed(result));
+  for (const JobResult& job : result.jobs) expect_as_usage(job);
+}
+
+TEST(RunCounters, OfAThreadWithHelpersAreMissingWithTheReason) {
+  const RunResult result = run_text(
+      "[j]\nthread\nengine=bus\nverify_async=1\nrate_iops=1000\nruntime=200ms\n"
+      "counters=task-clock\n");
+  ASSERT_TRUE(passed(result));
+  const CounterResult& clock = counter(job_of(result, "j"), "task-clock");
+  EXPECT_EQ(clock.value, std::nullopt);
+  EXPECT_EQ(clock.reason,
+            "not supported: the job is a thread with helper threads (without thread, they are "
+            "counted)");
+}
+
+TEST(RunCounters, OfAProcessIncludeItsHelperThreads) {
+  const RunResult result = run_text(
+      std::string("[j]\nengine=bus\nverify_async=2\nverify_backlog=32\nbs=1000\nrate_iops=50k\n"
+                  "runtime=400ms\n") +
+      kCounters);
+  ASSERT_TRUE(passed(result));
+  for (const JobResult& job : result.jobs) {
+    ASSERT_TRUE(job.cpu);
+    const double cpu = job.cpu->user_seconds + job.cpu->system_seconds;
+    // The kernel's account of other running threads lags by up to a tick each.
+    constexpr double kTicks = 0.04;
+    constexpr double kSwitch = 20e-6;
+    const double clock = value_of(job, "task-clock") / kNanosecondsInSecond;
+    EXPECT_LE(clock, cpu + kTicks);
+    EXPECT_GE(clock, cpu - kTicks - kSwitch * value_of(job, "context-switches"));
+  }
+}
+
+TEST(RunCounters, OfAHostIncludeTheWorkerInTheGuestAndTheBridge) {
+  const RunResult result = run_text(
+      std::string("[j]\nengine=host\nbs=200\nrate_iops=5000\nramp_time=200ms\nruntime=500ms\n") +
+      kCounters);
+  ASSERT_TRUE(passed(result));
+  for (const JobResult& job : result.jobs) {
+    SCOPED_TRACE(job.name);
+    ASSERT_TRUE(job.cpu);
+    const double worker = job.cpu->user_seconds + job.cpu->system_seconds;
+    EXPECT_GT(value_of(job, "task-clock") / kNanosecondsInSecond, worker);
+    EXPECT_GT(value_of(job, "context-switches"), 0);
+  }
+}
+
+TEST(RunCounters, OfAProgramAreThoseOfItsHost) {
+  const RunResult result = run_text(
+      "[global]\nengine=host\nruntime=500ms\ncounters=task-clock\n"
+      "[p]\nexec=sh -c 'while :; do :; done'\n[q]\nexec=sleep 60\n");
+  ASSERT_TRUE(passed(result));
+  for (const char* const name : {"p", "q"}) {
+    const JobResult& job = job_of(result, name);
+    ASSERT_TRUE(job.cpu);
+    const double cpu = job.cpu->user_seconds + job.cpu->system_seconds;
+    // The end of the program lies between the last look of one and that of the other.
+    constexpr double kMoment = 0.02;
+    EXPECT_NEAR(value_of(job, "task-clock") / kNanosecondsInSecond, cpu, kMoment + 0.02 * cpu);
+  }
+}
+
+TEST(RunCounters, ThatTheMachineLacksHaveAReasonAndTheOthersAreCounted) {
+  const RunResult result = run_text(
+      "[j]\nengine=bus\nrate_iops=1000\nruntime=200ms\n"
+      "counters=no_such_pmu/event=1/,cycles,task-clock\n");
+  ASSERT_TRUE(passed(result));
+  const JobResult& job = job_of(result, "j");
+  ASSERT_EQ(job.counters.size(), 3U);
+  EXPECT_EQ(job.counters[0].value, std::nullopt);
+  EXPECT_TRUE(job.counters[0].reason.starts_with("not supported: ")) << job.counters[0].reason;
+  // Of this machine: a number of cycles, or why there is none.
+  EXPECT_NE(job.counters[1].value.has_value(), !job.counters[1].reason.empty());
+  EXPECT_NE(job.counters[1].value, 0.0);
+  EXPECT_GT(value_of(job, "task-clock"), 0);
+}
+
+TEST(RunCounters, ThatNobodyKnowsAreRefusedBeforeAnyJobBegins) {
+  const perf::JobSet set = test::set_of("[j]\nengine=bus\nruntime=1\ncounters=page-fruits\n");
+  const auto runner = Runner::create(set.run, perf::expand(set).value());
+  ASSERT_FALSE(runner);
+  EXPECT_TRUE(runner.error().message.starts_with("job \"j\": counters: "))
+      << runner.error().message;
+}
+
+TEST(RunCounters, AreNoneUnlessSomebodyAsks) {
+  const RunResult result = run_text("[j]\nengine=bus\nrate_iops=1000\nruntime=100ms\n");
+  ASSERT_TRUE(passed(result));
+  EXPECT_TRUE(job_of(result, "j").counters.empty());
+}
+
+}  // namespace
+}  // namespace shmif::perf::run_counters

@@ -1,0 +1,118 @@
+// The memory bandwidth of runs, beside what the run says of the same traffic.
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <string>
+
+#include "perf/control/campaign.hpp"
+#include "perf/result/memory_of_run.hpp"
+#include "tests/perf/run/run_plan.hpp"
+
+namespace shmif::perf::run_membw {
+namespace {
+
+using test::job_of;
+using test::passed;
+using test::run_text;
+
+const MemorySummary& source(const RunResult& result, const std::string& label) {
+  if (!result.membw) throw std::runtime_error("no memory bandwidth");
+  for (const MemorySummary& each : result.membw->measured.sources) {
+    if (each.label() == label) return each;
+  }
+  throw std::runtime_error("no source " + label);
+}
+
+TEST(RunMembw, CountsTheBytesOfTheBusInTheWindow) {
+  const RunResult result = run_text(
+      "[global]\nmembw\n[j]\nengine=bus\nbs=1000\nrate_iops=2000\nramp_time=300ms\nruntime=2s\n");
+  ASSERT_TRUE(passed(result));
+  const MemorySummary& bus = source(result, "software:bus");
+  EXPECT_TRUE(bus.origin.starts_with("/")) << bus.origin;
+  ASSERT_TRUE(bus.rates.writes) << bus.rates.reason;
+  // Windows begin anywhere between two frames, and a busy machine sends some of them late.
+  constexpr double kRate = 2e6;
+  EXPECT_NEAR(*bus.rates.writes, kRate, 0.2 * kRate);
+  ASSERT_TRUE(bus.rates.reads) << bus.rates.reason;
+  EXPECT_NEAR(*bus.rates.reads, kRate, 0.2 * kRate);
+  EXPECT_GT(bus.samples, 0U);
+  EXPECT_FALSE(result.membw->measured.partial);
+}
+
+TEST(RunMembw, LiesOnTheTimeAxisBehindTheRamp) {
+  const RunResult result = run_text(
+      "[global]\nmembw\n[j]\nengine=bus\nrate_iops=1000\nramp_time=500ms\nruntime=1500ms\n");
+  ASSERT_TRUE(passed(result));
+  ASSERT_FALSE(result.membw->measured.samples.empty());
+  for (const MembwSample& sample : result.membw->measured.samples) {
+    for (std::size_t at = 0; at < sample.readings.size(); ++at) {
+      if (sample.readings[at].begin_ns == 0) continue;  // of a source that is not there
+      EXPECT_GE(sample.readings[at].begin_ns, result.membw->start_ns + 500'000'000);
+      EXPECT_LE(sample.readings[at].end_ns, result.jobs[0].tx.end_ns + 500'000'000);
+    }
+  }
+}
+
+TEST(RunMembw, SaysOfEachSourceWhyItHasNoValue) {
+  const RunResult result =
+      run_text("[global]\nmembw\n[j]\nengine=null\nrate_iops=1000\nruntime=1200ms\n");
+  ASSERT_TRUE(passed(result));
+  ASSERT_TRUE(result.membw);
+  for (const MemorySummary& each : result.membw->measured.sources) {
+    EXPECT_NE(each.rates.total.has_value(), !each.rates.reason.empty()) << each.label();
+    EXPECT_NE(each.label(), "software:bus") << "there is no bus";
+  }
+  EXPECT_TRUE(source(result, "software:io").rates.total);
+}
+
+TEST(RunMembw, OfARunThatIsTooShortIsMissingWithTheReason) {
+  const RunResult result =
+      run_text("[global]\nmembw\n[j]\nengine=bus\nrate_iops=1000\nruntime=50ms\n");
+  ASSERT_TRUE(passed(result));
+  EXPECT_FALSE(source(result, "software:bus").rates.total);
+  EXPECT_NE(source(result, "software:bus").rates.reason, "");
+}
+
+TEST(RunMembw, OfAStoppedRunIsPartial) {
+  const perf::JobSet set =
+      test::set_of("[global]\nmembw\n[j]\nengine=bus\nrate_iops=1000\nruntime=600\n");
+  RunControl control;
+  test::Meddler meddler([&](const RunProgress& progress) {
+    if (progress.jobs[0].tx_frames < 100) return;
+    control.signal = SIGINT;
+    control.stops = 1;
+  });
+  RunOptions options = set.run;
+  const test::TempDir aux;
+  options.aux_path = aux.path();
+  const RunResult result =
+      Runner::create(options, perf::expand(set).value()).value()->run(&meddler, control);
+  ASSERT_TRUE(result.membw);
+  EXPECT_TRUE(result.membw->measured.partial);
+}
+
+TEST(RunMembw, OfJobsOneAfterTheOtherGoesOnWhenTheFirstHaveEnded) {
+  const RunResult result = run_text(
+      "[global]\nmembw\nengine=bus\nbs=1000\nrate_iops=1000\n[a]\nruntime=600ms\n"
+      "[b]\nstonewall\nruntime=2s\n");
+  ASSERT_TRUE(passed(result));
+  const auto& samples = result.membw->measured.samples;
+  const auto& sources = result.membw->measured.sources;
+  const auto io = std::ranges::find(sources, "software:io", &MemorySummary::label);
+  ASSERT_NE(io, sources.end());
+  const auto at = static_cast<std::size_t>(io - sources.begin());
+  const std::uint64_t second = job_of(result, "b").tx.begin_ns;
+  const bool any = std::ranges::any_of(samples, [&](const MembwSample& sample) {
+    return sample.readings[at].begin_ns > second && sample.readings[at].total;
+  });
+  EXPECT_TRUE(any) << io->rates.reason;
+}
+
+TEST(RunMembw, IsMissingUnlessSomebodyAsks) {
+  const RunResult result = run_text("[j]\nengine=bus\nrate_iops=1000\nruntime=100ms\n");
+  EXPECT_EQ(result.membw, nullptr);
+}
+
+}  // namespace
+}  // namespace shmif::perf::run_membw

@@ -1,0 +1,190 @@
+// Events that a job counts: only those of its window, and a reason for each that is not counted.
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <memory>
+
+#include "perf/control/job_counters.hpp"
+#include "perf/worker/job_counting.hpp"
+#include "tests/perf/counters/fake_counters.hpp"
+
+namespace shmif::perf::test {
+namespace {
+
+constexpr std::uint64_t kFirst = 1;
+constexpr std::uint64_t kSecond = 2;
+constexpr std::uint64_t kThird = 3;
+
+std::vector<JobEvent> three_events() {
+  return {{fake_event(kFirst), {}}, {fake_event(kSecond), {}}, {fake_event(kThird), {}}};
+}
+
+struct Rig {
+  FakeCounters kernel;
+  std::vector<JobEvent> events = three_events();
+  std::unique_ptr<std::array<CounterBlock, kMostCounters>> block =
+      std::make_unique<std::array<CounterBlock, kMostCounters>>();
+
+  JobCounting counting() { return {events, *block, false, kernel}; }
+  void run(std::uint64_t ns, const std::map<std::uint64_t, std::uint64_t>& counts,
+           double share = 1) {
+    kernel.run(::getpid(), ns, counts, share);
+  }
+  std::vector<CounterResult> results() const { return counter_results(events, *block); }
+};
+
+TEST(JobCounting, CountsTheWindowAndNeitherTheRampNorTheDrain) {
+  Rig rig;
+  JobCounting counting = rig.counting();
+  rig.run(1000, {{kFirst, 100}, {kSecond, 200}, {kThird, 300}});
+  counting.begin_window();
+  rig.run(500, {{kFirst, 7}, {kSecond, 8}, {kThird, 9}});
+  counting.keep();
+  rig.run(2000, {{kFirst, 1000}, {kSecond, 1000}, {kThird, 1000}});
+  const auto results = rig.results();
+  ASSERT_EQ(results.size(), 3U);
+  EXPECT_EQ(results[0].name, "event1");
+  EXPECT_EQ(results[0].value, 7);
+  EXPECT_EQ(results[1].value, 8);
+  EXPECT_EQ(results[2].value, 9);
+  EXPECT_EQ(results[2].enabled_ns, 500U);
+  EXPECT_EQ(results[2].running_ns, 500U);
+  EXPECT_FALSE(results[2].scaled);
+  EXPECT_EQ(results[2].reason, "");
+}
+
+TEST(JobCounting, KeepsTheLatestCountsSoThatThoseOfAKilledJobRemain) {
+  Rig rig;
+  JobCounting counting = rig.counting();
+  counting.begin_window();
+  rig.run(500, {{kFirst, 7}});
+  counting.keep();
+  rig.run(500, {{kFirst, 4}});
+  counting.keep();
+  EXPECT_EQ(rig.results()[0].value, 11);
+  EXPECT_EQ(rig.results()[0].enabled_ns, 1000U);
+}
+
+TEST(JobCounting, GoesOnWithoutTheEventThatTheKernelDoesNotHave) {
+  Rig rig;
+  // The first attempt opens the clock of the session, the first event, and the second.
+  rig.kernel.before = [](KernelCall call, int nth) {
+    return call == KernelCall::open && nth == 3 ? -ENOENT : 0;
+  };
+  JobCounting counting = rig.counting();
+  counting.begin_window();
+  rig.run(500, {{kFirst, 7}, {kSecond, 8}, {kThird, 9}});
+  counting.keep();
+  const auto results = rig.results();
+  EXPECT_EQ(results[0].value, 7);
+  EXPECT_EQ(results[1].value, std::nullopt);
+  EXPECT_EQ(results[1].reason, "not supported: this machine has no such event (ENOENT)");
+  EXPECT_EQ(results[2].value, 9);
+}
+
+TEST(JobCounting, SaysWhatWouldPermitEventsThatTheUserMayNotCount) {
+  Rig rig;
+  rig.kernel.before = [](KernelCall call, int) { return call == KernelCall::open ? -EACCES : 0; };
+  JobCounting counting = rig.counting();
+  counting.begin_window();
+  counting.keep();
+  EXPECT_FALSE(counting.any());
+  for (const CounterResult& each : rig.results()) {
+    EXPECT_EQ(each.value, std::nullopt);
+    EXPECT_EQ(each.reason,
+              "not permitted: kernel.perf_event_paranoid does not allow it to this user (sysctl "
+              "kernel.perf_event_paranoid=1, or the capability CAP_PERFMON)");
+  }
+}
+
+TEST(JobCounting, ScalesAnEventThatWasCountedForAPartOfTheWindow) {
+  Rig rig;
+  JobCounting counting = rig.counting();
+  counting.begin_window();
+  rig.run(1000, {{kFirst, 600}}, 0.25);
+  counting.keep();
+  const CounterResult result = rig.results()[0];
+  EXPECT_TRUE(result.scaled);
+  EXPECT_EQ(result.value, 600);
+  EXPECT_EQ(result.enabled_ns, 1000U);
+  EXPECT_EQ(result.running_ns, 250U);
+}
+
+TEST(JobCounting, OfAnEventThatHadNoCounterIsMissingAndNotZero) {
+  Rig rig;
+  JobCounting counting = rig.counting();
+  counting.begin_window();
+  rig.run(1000, {}, 0);
+  counting.keep();
+  EXPECT_EQ(rig.results()[0].value, std::nullopt);
+  EXPECT_EQ(rig.results()[0].reason,
+            "not counted: the PMU had no free counter in the measured window");
+}
+
+TEST(JobCounting, OfAJobWithoutAWindowIsMissing) {
+  Rig rig;
+  JobCounting counting = rig.counting();
+  rig.run(1000, {{kFirst, 100}});
+  counting.keep();
+  EXPECT_EQ(rig.results()[0].value, std::nullopt);
+  EXPECT_EQ(rig.results()[0].reason, "not counted: the job did not get to its measured window");
+}
+
+TEST(JobCounting, ThatFailsMeanwhileSaysSoInsteadOfAPartOfTheCount) {
+  Rig rig;
+  JobCounting counting = rig.counting();
+  counting.begin_window();
+  rig.run(500, {{kFirst, 7}});
+  counting.keep();
+  rig.kernel.before = [](KernelCall call, int) { return call == KernelCall::read ? -EIO : 0; };
+  counting.keep();
+  EXPECT_EQ(rig.results()[0].value, std::nullopt);
+  EXPECT_NE(rig.results()[0].reason.find("Input/output error"), std::string::npos)
+      << rig.results()[0].reason;
+}
+
+TEST(JobCounting, GivesBackAllItsCounters) {
+  Rig rig;
+  {
+    const JobCounting counting = rig.counting();
+    EXPECT_GT(rig.kernel.open_files(), 3U);
+  }
+  EXPECT_EQ(rig.kernel.open_files(), 0U);
+}
+
+TEST(JobEvents, AreThoseOfTheListInItsOrder) {
+  const auto events = job_events("page-faults,task-clock:u").value();
+  ASSERT_EQ(events.size(), 2U);
+  EXPECT_EQ(events[0].event.name, "page-faults");
+  EXPECT_EQ(events[1].event.name, "task-clock:u");
+  EXPECT_TRUE(events[1].event.exclude_kernel);
+  EXPECT_TRUE(job_events("").value().empty());
+}
+
+TEST(JobEvents, ThatNobodyKnowsAreErrors) {
+  const auto events = job_events("page-faults,page-fruits");
+  ASSERT_FALSE(events);
+  EXPECT_EQ(events.error().code, Errc::bad_argument);
+  EXPECT_NE(events.error().message.find("page-fruits"), std::string::npos);
+}
+
+TEST(JobEvents, OfAPmuThatIsNotThereHaveAReason) {
+  const auto events = job_events("no_such_pmu/event=1/,page-faults").value();
+  ASSERT_EQ(events.size(), 2U);
+  EXPECT_TRUE(events[0].reason.starts_with("not supported: ")) << events[0].reason;
+  EXPECT_EQ(events[0].event.name, "no_such_pmu/event=1/");
+  EXPECT_EQ(events[1].reason, "");
+}
+
+TEST(JobEvents, AreAtMostSixteen) {
+  std::string list = "page-faults";
+  for (std::size_t more = 1; more < kMostCounters; ++more) list += ",task-clock";
+  EXPECT_EQ(job_events(list).value().size(), kMostCounters);
+  const auto events = job_events(list + ",task-clock");
+  ASSERT_FALSE(events);
+  EXPECT_EQ(events.error().message, "a job counts at most 16 events, and these are 17");
+}
+
+}  // namespace
+}  // namespace shmif::perf::test
