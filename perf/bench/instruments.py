@@ -1,0 +1,69 @@
+#!/usr/bin/env python3
+"""What the instruments of a run cost the run: runs with and without them, by turns.
+
+instruments.py SHMIFPERF [--rounds N] [--seconds S] [--with OPTIONS]...
+
+Two loads: flat out, where the cost shows in the frames that arrive; and a paced load that sleeps, where it shows in the CPU
+time. The CPU time of the jobs is that of their window; that of the command has everything else, too. The order of the runs
+of a round changes from round to round. What counts is the median over the rounds, because both runs of a round met the same
+machine.
+"""
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+
+LOADS = {
+    "flat out": ["--bs=64"],
+    "paced": ["--bs=1000", "--rate_iops=2000"],
+}
+USUAL = ["--counters=task-clock,page-faults,context-switches,cpu-migrations", "--membw"]
+
+
+def run(arguments, load, options):
+    """Frames that arrived, CPU seconds of the jobs for each frame, and CPU seconds of the command with its jobs."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run(
+        [arguments.shmifperf, "run", "--name=flow", "--engine=bus", f"--runtime={arguments.seconds}", "--output-format=json", *load, *options],
+        check=True, capture_output=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    jobs = json.loads(done.stdout)["jobs"]
+    frames = sum(job["rx"]["frames"] for job in jobs if job["rx"])
+    cpu = sum(job["cpu"][key] for job in jobs for key in ("user_seconds", "system_seconds"))
+    moved = sum(job[way]["frames"] for job in jobs for way in ("tx", "rx") if job[way])
+    return frames, cpu / moved, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def spread(values, form):
+    low, middle, high = (format(value, form) for value in statistics.quantiles(values, n=4))
+    return f"{middle} ({low} to {high})"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("shmifperf")
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--seconds", type=int, default=3)
+    parser.add_argument("--load", choices=LOADS, action="append", help="only this load")
+    parser.add_argument("--with", dest="options", action="append", help="the options of an instrument, instead of the usual ones")
+    arguments = parser.parse_args()
+    kinds = ["", *(arguments.options or USUAL)]
+    for name in arguments.load or LOADS:
+        rounds = []
+        for number in range(arguments.rounds):
+            turn = kinds[number % len(kinds):] + kinds[:number % len(kinds)]
+            rounds.append({kind: run(arguments, LOADS[name], kind.split()) for kind in turn})
+        print(f"{name}, {arguments.rounds} rounds of {arguments.seconds} s; medians (quartiles):")
+        for kind in kinds[1:]:
+            frames = [each[kind][0] / each[""][0] for each in rounds]
+            cpu = [each[kind][1] / each[""][1] for each in rounds]
+            command = [100 * (each[kind][2] - each[""][2]) / arguments.seconds for each in rounds]
+            print(f"  {kind}\n    frames {spread(frames, '.4f')} of those without; CPU time of the jobs for a frame "
+                  f"{spread(cpu, '.4f')} of that without;\n    the command took {spread(command, '+.2f')} % of a CPU more", flush=True)
+    return 0
+
+
+sys.exit(main())
