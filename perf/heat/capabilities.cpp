@@ -144,7 +144,7 @@ Capability damon(const KernelFiles& files) {
                 ": somebody else uses DAMON, and is left alone",
             "end what uses DAMON"};
   }
-  return {kName, Support::not_supported, "this version does not drive DAMON", ""};
+  return {kName, Support::supported, "of one process at a time, with --backend damon", ""};
 }
 
 }  // namespace

@@ -17,10 +17,11 @@ constexpr std::array<std::pair<HeatVerb, const char*>, 6> kVerbs{{{HeatVerb::sta
                                                                   {HeatVerb::on, "on"},
                                                                   {HeatVerb::off, "off"},
                                                                   {HeatVerb::forget, "forget"}}};
-constexpr std::array<std::pair<HeatBackend, const char*>, 3> kBackends{
+constexpr std::array<std::pair<HeatBackend, const char*>, 4> kBackends{
     {{HeatBackend::automatic, "auto"},
      {HeatBackend::client, "client"},
-     {HeatBackend::clear_refs, "clear_refs"}}};
+     {HeatBackend::clear_refs, "clear_refs"},
+     {HeatBackend::damon, "damon"}}};
 constexpr std::size_t kMostColumns = 1000;
 
 Error malformed(std::string_view what) {

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "base/nearest_rank.hpp"
+#include "perf/heat/damon.hpp"
 #include "perf/heat/page_scan.hpp"
 
 namespace shmif::perf {
@@ -21,6 +22,12 @@ bool is_alive(const TaskId& process, const KernelFiles& files) {
   if (!text) return false;
   const auto stat = read_task_stat(*text);
   return stat && stat->start_ticks == process.start_ticks && stat->state != 'Z';
+}
+
+std::uint64_t accessed_bytes(const std::vector<Region>& regions) {
+  std::uint64_t bytes = 0;
+  for (const Region& region : regions) bytes += region.accesses > 0 ? region.bytes() : 0;
+  return bytes;
 }
 
 }  // namespace
@@ -79,6 +86,13 @@ void HeatSession::add_unwatched(const TaskId& process, const std::string& name,
 void HeatSession::connect(Target& target) {
   const pid_t pid = target.process.number;
   std::string reason;
+  if (options_.backend == HeatBackend::damon) {
+    auto kernel = watch_by_damon(target.process, options_.attributes, options_.files);
+    if (kernel) return begin(target, *std::move(kernel));
+    ++changes_;
+    target.result.reason = kernel.error().message;
+    return;
+  }
   if (options_.backend != HeatBackend::clear_refs) {
     target.clients = options_.clients;
     if (target.clients.empty()) {
@@ -151,6 +165,11 @@ void HeatSession::end_window(Target& target) {
   window.samples = std::exchange(target.samples, 0);
   window.regions = target.regions->aggregate();
   window.working_set_bytes = target.regions->working_set_bytes();
+  if (target.source && target.source->keeps_regions()) {
+    window.regions = target.source->take_regions();
+    window.samples = options_.attributes.samples_per_window();
+    window.working_set_bytes = accessed_bytes(window.regions);
+  }
   if (target.source) {
     if (const auto known = target.source->take_working_set()) window.working_set_bytes = *known;
   }
@@ -171,7 +190,9 @@ void HeatSession::sample(Target& target) {
       return stop(target, looked.error());
     }
     ++target.samples;
-    if (Clock::now() - target.window_begun >= options_.attributes.aggregation) end_window(target);
+    if (target.source->keeps_regions() ||
+        Clock::now() - target.window_begun >= options_.attributes.aggregation)
+      end_window(target);
   }
   // Between windows only: samples of a window are of the same addresses.
   if (target.samples == 0 && (begun >= target.next_update || target.is_young())) {
@@ -186,8 +207,9 @@ void HeatSession::sample(Target& target) {
   // One part of 100, at most.
   constexpr int kShare = 100;
   const auto rest = target.source->grows_with_target() ? (now - begun) * kShare : now - now;
-  target.next_sample =
-      std::max<Clock::time_point>(begun + options_.attributes.sampling, now + rest);
+  const auto step = target.source->keeps_regions() ? options_.attributes.aggregation
+                                                   : options_.attributes.sampling;
+  target.next_sample = std::max<Clock::time_point>(begun + step, now + rest);
 }
 
 /// Looks whether the process takes part by now.

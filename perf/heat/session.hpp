@@ -41,6 +41,7 @@ enum class HeatBackend : std::uint8_t {
   automatic,  ///< client if the process takes part, or else clear_refs
   client,
   clear_refs,
+  damon,  ///< the kernel's; never taken unless asked for, and of one process at a time
 };
 
 struct HeatOptions {

@@ -50,6 +50,10 @@ class HeatSource {
   virtual Result<void> forget(Regions& regions) = 0;
   /// Ends it: tells the regions what was accessed. Blocks: as ranges().
   virtual Result<void> look(Regions& regions) = 0;
+  /// Whether it has regions of its own, of a whole window. A look is then made once in a window.
+  virtual bool keeps_regions() const noexcept { return false; }
+  /// Those that the last look found.
+  virtual std::vector<Region> take_regions() { return {}; }
   /// Bytes accessed in one sample, the most since this was asked last, if the source knows better
   /// than the regions.
   virtual std::optional<std::uint64_t> take_working_set() { return std::nullopt; }

@@ -119,9 +119,8 @@ Watched watched_of(const Arguments& args, const HeatOptions& options, HeatSessio
   if (args.given("pid") || !args.program().empty()) {
     throw UsageError{"--bus cannot be given with -p or a program (it names the processes)"};
   }
-  if (options.backend == HeatBackend::clear_refs) {
-    throw UsageError{
-        "--bus needs processes that take part, and --backend clear_refs watches others"};
+  if (options.backend == HeatBackend::clear_refs || options.backend == HeatBackend::damon) {
+    throw UsageError{"--bus needs processes that take part (--backend client or auto)"};
   }
   return watch_bus(*bus, options, session);
 }
@@ -176,7 +175,8 @@ Options heat_command_line() {
       .value("windows", "N", "end after N windows (aggregation intervals), and end the program")
       .value("backend", "NAME",
              "who tells the accesses: client, the process itself (SHMIF_HEAT), by page; "
-             "clear_refs, the kernel, by mapping; auto, client if the process offers it, or else "
+             "clear_refs, the kernel, by mapping; damon, the kernel's monitor, of one process, if "
+             "nobody else uses it; auto, client if the process offers it, or else "
              "clear_refs (default: auto)")
       .value("clients", "DIR",
              "the directory that SHMIF_HEAT names in the watched processes, by its path here "
