@@ -81,6 +81,7 @@ const MappedFile* AddressSpace::find(std::uint64_t address) const noexcept {
 
 std::vector<MappedFile> AddressSpace::mappings() const {
   std::vector<MappedFile> all;
+  all.reserve(mappings_.size());
   for (const auto& [end, mapping] : mappings_) all.push_back(mapping);
   return all;
 }
