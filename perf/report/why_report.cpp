@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <numeric>
 
 #include "perf/report/json_values.hpp"
 #include "perf/report/table.hpp"
@@ -17,17 +18,63 @@ std::string label_of(const TaskSummary& task) {
   return printable(label) + ' ' + std::to_string(task.thread);
 }
 
+/// For how long a thread ran, wanted to, or was stopped.
+double busy_seconds(const TaskSummary& task) {
+  return (task.running + task.waiting.value_or(0) + task.stopped) * task.seconds;
+}
+
+/// The busiest threads, in the order of `tasks`: those that have nearly all of the busy time, but
+/// not very many and not very few.
+std::vector<const TaskSummary*> busiest_of(std::span<const TaskSummary> tasks) {
+  constexpr std::size_t kMost = 20, kFew = 5;
+  constexpr double kNearlyAll = 0.99;
+  std::vector<std::size_t> order(tasks.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::ranges::sort(order, [tasks](std::size_t a, std::size_t b) {
+    const double busy_a = busy_seconds(tasks[a]), busy_b = busy_seconds(tasks[b]);
+    return busy_a != busy_b ? busy_a > busy_b : a < b;
+  });
+  double all = 0, sum = 0;
+  for (const TaskSummary& task : tasks) all += busy_seconds(task);
+  std::size_t shown = 0;
+  while (shown < std::min(order.size(), kMost) && (shown < kFew || sum < kNearlyAll * all)) {
+    sum += busy_seconds(tasks[order[shown++]]);
+  }
+  order.resize(shown);
+  std::ranges::sort(order);
+  std::vector<const TaskSummary*> busiest;
+  for (const std::size_t i : order) busiest.push_back(&tasks[i]);
+  return busiest;
+}
+
+/// "and 37 threads that had 0.4 % of the time in which threads ran, waited or were stopped: --json"
+std::string others_line(std::span<const TaskSummary> tasks,
+                        std::span<const TaskSummary* const> shown) {
+  double all = 0, sum = 0;
+  for (const TaskSummary& task : tasks) all += busy_seconds(task);
+  for (const TaskSummary* task : shown) sum += busy_seconds(*task);
+  const double others = all > 0 ? std::max(0.0, 1 - sum / all) : 0;
+  return "and " + format_counted(tasks.size() - shown.size(), "more thread") + ", with " +
+         format_share(others) + " of the time in which threads ran, waited or were stopped: --json";
+}
+
 std::string table_of(const WhyResult& result, std::size_t width) {
   Table table;
   table.add({"thread", "running", "waiting", "asleep", "stopped", "slept", "interrupted",
              "migrations", "faults", "major faults"});
-  for (const TaskSummary& task : result.tasks) {
-    table.add({label_of(task), format_share(task.running), format_share(task.waiting),
-               format_share(task.asleep), format_share(task.stopped), format_count(task.voluntary),
-               format_count(task.involuntary), format_count(task.migrations),
-               format_count(task.minor_faults), format_count(task.major_faults)});
+  const std::vector<const TaskSummary*> shown = busiest_of(result.tasks);
+  for (const TaskSummary* task : shown) {
+    table.add({label_of(*task), format_share(task->running), format_share(task->waiting),
+               format_share(task->asleep), format_share(task->stopped),
+               format_count(task->voluntary), format_count(task->involuntary),
+               format_count(task->migrations), format_count(task->minor_faults),
+               format_count(task->major_faults)});
   }
-  return table.text(width);
+  std::string text = table.text(width);
+  if (shown.size() < result.tasks.size()) {
+    text += wrapped(others_line(result.tasks, shown), width, 2);
+  }
+  return text;
 }
 
 std::string machine_line(const MachineSummary& machine) {

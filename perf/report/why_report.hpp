@@ -9,7 +9,7 @@
 
 namespace shmif::perf {
 
-/// A table of the threads, then a sentence for each cause. `width`: as for to_text().
+/// A table of the busiest threads, then a sentence for each cause. `width`: as for to_text().
 std::string why_text(const WhyResult& result, std::size_t width = 0);
 /// `causes[]`, `tasks[]`, `machine`, `buses[]`, `missing[]`; indented, with a final newline.
 std::string why_json(const WhyResult& result);
