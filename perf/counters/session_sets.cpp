@@ -182,6 +182,12 @@ void CounterSession::Impl::run_switcher(const std::stop_token& stop, int wake) {
 /// Others may call meanwhile, also start().
 void CounterSession::Impl::end_switcher(Lock& lock) {
   while (switcher_) {
+    // Otherwise an overflow would begin a turn, which makes another switcher.
+    if (counts()) {
+      disable_all();
+      end_activation();
+      state_ = SessionState::loaded;
+    }
     const std::unique_ptr<Switcher> done = std::move(switcher_);
     done->thread.request_stop();
     (void)::eventfd_write(done->wake.get(), 1);

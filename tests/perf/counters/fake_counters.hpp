@@ -45,6 +45,7 @@ class FakeCounters final : public KernelCounters {
   };
   /// Asked before each call. Below 0: the call fails so. May do what another program does then.
   std::function<int(KernelCall, int nth)> before;
+  std::function<void()> looked_after;  ///< called whenever the session looks whether it has ended
   std::set<pid_t> ended;
   std::map<pid_t, std::uint64_t> started;         ///< ticks; others have 7
   std::map<pid_t, std::vector<pid_t>> processes;  ///< others have one thread
@@ -192,7 +193,10 @@ class FakeCounters final : public KernelCounters {
     task_files_[file] = task;
     return file;
   }
-  bool has_ended(int /*file*/, pid_t task) noexcept override { return ended.contains(task); }
+  bool has_ended(int /*file*/, pid_t task) noexcept override {
+    if (looked_after) looked_after();
+    return ended.contains(task);
+  }
   std::uint64_t start_ticks(pid_t task) override {
     constexpr std::uint64_t kUsual = 7;
     return started.contains(task) ? started.at(task) : kUsual;

@@ -16,6 +16,7 @@
 #include "perf/counters/session.hpp"
 #include "perf/watch/held_child.hpp"
 #include "perf/watch/kernel_files.hpp"
+#include "tests/support/child_process.hpp"
 #include "tests/support/eventually.hpp"
 
 namespace shmif::perf::test {
@@ -29,8 +30,8 @@ CounterEvent software(std::uint64_t config) {
   return event;
 }
 
-/// Pages that cost one fault each. AddressSanitizer would touch pages of its own.
-[[gnu::no_sanitize_address]] void touch(std::size_t pages) {
+/// Pages that cost one fault each, and pages of a sanitizer, if there is one.
+void touch(std::size_t pages) {
   constexpr std::size_t kPage = 4096;
   void* const memory =
       ::mmap(nullptr, kPage * pages, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -64,7 +65,9 @@ TEST(LiveSession, CountsThePageFaultsOfItsOwnThreadExactly) {
   touch(1);  // the code, and the reading
   const auto before = reading_of(session, 0).value;
   touch(1000);
-  EXPECT_EQ(reading_of(session, 0).value - before, 1000U);
+  const auto faults = reading_of(session, 0).value - before;
+  EXPECT_GE(faults, 1000U);
+  EXPECT_TRUE(shmif::test::kSanitized || faults == 1000U) << faults;
   ASSERT_TRUE(session.stop());
   const Reading clock = reading_of(session, 1);
   EXPECT_GT(clock.value, 0U);

@@ -4,10 +4,13 @@
 #include <gtest/gtest.h>
 
 #include <array>
+#include <thread>
 #include <vector>
 
 #include "perf/counters/session.hpp"
+#include "perf/watch/process.hpp"
 #include "tests/perf/counters/fake_counters.hpp"
+#include "tests/support/eventually.hpp"
 
 namespace shmif::perf::test {
 namespace {
@@ -138,6 +141,34 @@ TEST_F(ScriptedSets, SwitchAtAnOverflowOfTheirEvent) {
     EXPECT_FALSE(kernel.counts(1));
     kernel.overflow(2);
     EXPECT_EQ(session.state(), SessionState::started);
+  }
+}
+
+std::size_t own_threads() {
+  return Process::open(::getpid()).value().threads().size();
+}
+
+TEST_F(ScriptedSets, CanBeClosedThoughEachLookMeetsAnOverflow) {
+  std::jthread([] {}).join();  // a sanitizer adds its own thread by now
+  const std::size_t threads = own_threads();
+  for (const bool unload : {true, false}) {
+    CounterSession busy({}, kernel);
+    ASSERT_TRUE(busy.create_sets(std::array{SetSetup{5}}));
+    const std::array events{EventSetup{fake_event(1), 0, {.period = 10, .switch_set = true}},
+                            EventSetup{fake_event(2), 5, {.period = 20, .switch_set = true}}};
+    ASSERT_TRUE(busy.program(events));
+    ASSERT_TRUE(busy.load(CounterTarget::thread({kTask, 7})));
+    ASSERT_TRUE(busy.start());
+    kernel.looked_after = [this] {
+      for (const std::uint64_t event : {1, 2}) {
+        if (kernel.counts(event)) return kernel.overflow(event);
+      }
+    };
+    EXPECT_TRUE(unload ? busy.unload() : busy.close());
+    kernel.looked_after = nullptr;
+    EXPECT_EQ(busy.state(), unload ? SessionState::unloaded : SessionState::closed);
+    EXPECT_TRUE(shmif::test::eventually([&] { return own_threads() == threads; }))
+        << "a thread of the session was left";
   }
 }
 

@@ -12,6 +12,7 @@
 #include "perf/heat/session.hpp"
 #include "perf/heat/source.hpp"
 #include "tests/perf/heat/shared_pages.hpp"
+#include "tests/support/child_process.hpp"
 #include "tests/support/eventually.hpp"
 
 namespace shmif::perf::test {
@@ -99,6 +100,8 @@ const Region* region_at(const HeatWindow& window, std::uint64_t address) {
 }
 
 TEST(HeatOfAnyProcess, TellsAccessedMappingsFromOthers) {
+  if (shmif::test::kSanitized)
+    GTEST_SKIP() << "a look at shadow memory takes long, under sanitizers";
   const Toucher child;
   HeatSession session = session_of(child);
   HeatWindow seen;

@@ -13,6 +13,7 @@
 #include "shmif/heat_share.hpp"
 #include "shmif/port.hpp"
 #include "tests/perf/heat/shared_pages.hpp"
+#include "tests/support/child_process.hpp"
 
 namespace shmif::perf::test {
 namespace {
@@ -220,6 +221,7 @@ TEST(HeatClients, HaveOneMonitorAtATime) {
 }
 
 TEST(HeatClients, OfAForkedProcessAreItsOwn) {
+  if (shmif::test::kSanitized) GTEST_SKIP() << "no threads after a fork, under sanitizers";
   NEEDS_CLIENT_SAMPLER();
   const ClientsHere here;
   const SharedPages pages(4);
