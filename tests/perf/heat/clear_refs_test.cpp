@@ -57,6 +57,10 @@ TEST(Smaps, OfAnotherFormAreRefusedAndCutOnesAreRead) {
   }
 }
 
+/// A long look is followed by a rest of a hundred times that.
+#define NEEDS_FAST_LOOKS() \
+  if (shmif::test::kSanitized) GTEST_SKIP() << "looks at shadow memory are slow, under sanitizers"
+
 /// A child that has two mappings of its own, and accesses one of them all the time.
 class Toucher {
  public:
@@ -100,8 +104,7 @@ const Region* region_at(const HeatWindow& window, std::uint64_t address) {
 }
 
 TEST(HeatOfAnyProcess, TellsAccessedMappingsFromOthers) {
-  if (shmif::test::kSanitized)
-    GTEST_SKIP() << "a look at shadow memory takes long, under sanitizers";
+  NEEDS_FAST_LOOKS();
   const Toucher child;
   HeatSession session = session_of(child);
   HeatWindow seen;
@@ -129,6 +132,7 @@ TEST(HeatOfAnyProcess, TellsAccessedMappingsFromOthers) {
 }
 
 TEST(HeatOfAnyProcess, IsKeptWhenItEnds) {
+  NEEDS_FAST_LOOKS();
   Toucher child;
   HeatSession session = session_of(child);
   ASSERT_TRUE(shmif::test::eventually([&] {
