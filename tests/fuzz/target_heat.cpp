@@ -3,7 +3,10 @@
 #include <vector>
 
 #include "perf/heat/attributes.hpp"
+#include "perf/heat/control_text.hpp"
+#include "perf/heat/damon.hpp"
 #include "perf/heat/regions.hpp"
+#include "perf/heat/source.hpp"
 #include "perf/watch/process.hpp"
 #include "tests/fuzz/bus_image.hpp"
 #include "tests/fuzz/input.hpp"
@@ -36,6 +39,29 @@ void check_pids(const std::string& text) {
     again += (again.empty() ? "" : ",") + std::to_string(pid);
   }
   require(*read_pids(again) == *pids, "processes that do not come back");
+}
+
+void check_control(const std::string& text) {
+  const auto request = read_heat_request(text);
+  if (request) {
+    const auto again = read_heat_request(heat_request_text(*request));
+    require(again && *again == *request, "a request to the monitor that does not come back");
+  } else {
+    require(!request.error().message.empty(), "a request that is refused without a reason");
+  }
+  const auto answer = read_heat_answer(text);
+  require(answer || !answer.error().message.empty(), "an error of the monitor without a message");
+}
+
+/// What the kernel is believed to say.
+void check_kernel_texts(const std::string& text) {
+  if (const auto uses = read_smaps(text)) {
+    for (const MappingUse& use : *uses) {
+      require(use.memory.range.begin < use.memory.range.end, "a mapping of nothing");
+    }
+  }
+  const auto traced = read_damon_trace(text);
+  require(!traced || traced->region.begin < traced->region.end, "a region of nothing");
 }
 
 /// The bytes say which ranges there are, and what is seen in them.
@@ -80,6 +106,8 @@ void heat(Bytes bytes) {
   const std::string text(bytes.begin(), bytes.end());
   check_attribute_text(text);
   check_pids(text);
+  check_control(text);
+  check_kernel_texts(text);
   check_regions(bytes);
 }
 

@@ -20,7 +20,7 @@ void commands(Bytes bytes);  ///< every command of shmifctl that reads a bus
 void pcap(Bytes bytes);      ///< capture files
 void frame(Bytes bytes);     ///< the decoder of dump, ping frames, filters applied
 void filter(Bytes bytes);    ///< filter expressions
-void heat(Bytes bytes);      ///< attributes, lists of processes, and regions of any accesses
+void heat(Bytes bytes);      ///< attributes, regions, and texts of the monitor and of the kernel
 void state(Bytes bytes);     ///< what a job of shmifperf saves for a later run
 void jobs(Bytes bytes);      ///< job files, the options in them, and plans of those
 void netlink(Bytes bytes);   ///< what is believed to be the kernel's news of interfaces

@@ -3,9 +3,15 @@
 
 #include <gtest/gtest.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 
+#include <array>
 #include <cstdio>
+#include <cstring>
+#include <filesystem>
+#include <random>
 
 #include "perf/heat/session.hpp"
 #include "perf/heat/source.hpp"
@@ -237,6 +243,50 @@ TEST(HeatClients, OfAForkedProcessAreItsOwn) {
   ASSERT_EQ(::waitpid(child, &status, 0), child);
   EXPECT_EQ(status, 0);
   EXPECT_TRUE(watch_by_client(::getpid(), here.folder()));
+}
+
+/// A monitor that sends `message` to the only process that takes part.
+void send_to_client(const std::string& folder, const std::string& message) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+    entry.path().string().copy(&address.sun_path[0], sizeof address.sun_path - 1);
+  }
+  const UniqueFd socket(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
+  ASSERT_EQ(::connect(socket.get(), reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+  static_cast<void>(::send(socket.get(), message.data(), message.size(), MSG_NOSIGNAL));
+  // It has been served when an answer comes, or the end of the connection.
+  std::array<char, 256> answer{};
+  static_cast<void>(::recv(socket.get(), answer.data(), answer.size(), 0));
+}
+
+TEST(HeatClients, SurviveAnyMessageAndLoseNoMemory) {
+  const ClientsHere here;
+  const SharedPages pages(4);
+  const auto share = HeatShare::of(pages.begin(), pages.bytes(), "pages");
+  ASSERT_TRUE(share) << share.error().message;
+  std::mt19937 random(1);
+  const auto number = [&](std::uint64_t most) {
+    return std::uniform_int_distribution<std::uint64_t>(0, most)(random);
+  };
+  for (int i = 0; i < 300; ++i) {
+    // A head that is right more often than not, and ranges that have to do with the pages.
+    const heat::Request head{static_cast<heat::Ask>(number(3)),
+                             static_cast<std::uint32_t>(number(10) == 0 ? ~0U : number(3))};
+    std::string message(sizeof head, '\0');
+    std::memcpy(message.data(), &head, sizeof head);
+    for (std::uint64_t k = number(3); k > 0; --k) {
+      const heat::Range range{pages.address(0) - number(9000), pages.address(0) + number(40'000)};
+      message.append(reinterpret_cast<const char*>(&range), sizeof range);
+    }
+    if (number(3) == 0) message.resize(number(message.size()));
+    if (message.empty()) message = "x";  // an empty message looks like the end
+    send_to_client(here.folder(), message);
+    ASSERT_TRUE(pages.are_whole()) << i;
+  }
+  if (knows_all()) {
+    EXPECT_TRUE(watch_by_client(::getpid(), here.folder())) << "it still answers";
+  }
 }
 
 }  // namespace
