@@ -1,0 +1,77 @@
+// What can be counted: on a scripted kernel, and on the tree of another machine.
+
+#include "perf/counters/counters_capabilities.hpp"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+
+#include "tests/perf/counters/fake_counters.hpp"
+#include "tests/support/temp_dir.hpp"
+
+namespace shmif::perf::test {
+namespace {
+
+Capability named_in(const std::vector<Capability>& all, const std::string& name) {
+  const auto found = std::ranges::find(all, name, &Capability::name);
+  EXPECT_NE(found, all.end()) << name;
+  return found == all.end() ? Capability{} : *found;
+}
+
+void put_file(const shmif::test::TempDir& dir, const std::string& name, const std::string& text) {
+  const std::filesystem::path path = dir.path() + name;
+  std::filesystem::create_directories(path.parent_path());
+  std::ofstream(path) << text;
+}
+
+TEST(CountersCapabilities, OfATreeAreWhatItsFilesTell) {
+  const shmif::test::TempDir dir;
+  const KernelFiles files(dir.path());
+  for (const Capability& each : counters_capabilities(files)) {
+    EXPECT_EQ(each.state, Support::not_supported) << each.name;
+    EXPECT_NE(each.reason, "") << each.name;
+  }
+  put_file(dir, "/proc/sys/kernel/perf_event_paranoid", "2\n");
+  put_file(dir, "/sys/kernel/tracing/events/sched/sched_switch/id", "314\n");
+  put_file(dir, "/proc/kallsyms", "0000000000000000 T _stext\n");
+  auto all = counters_capabilities(files);
+  EXPECT_EQ(all.size(), 5U);
+  EXPECT_EQ(named_in(all, "counters.software").state, Support::supported);
+  EXPECT_NE(named_in(all, "counters.software").reason.find("perf_event_paranoid is 2"),
+            std::string::npos);
+  EXPECT_EQ(named_in(all, "counters.hardware").state, Support::not_supported);
+  EXPECT_NE(named_in(all, "counters.hardware").reason.find("/devices/cpu is not there"),
+            std::string::npos);
+  EXPECT_EQ(named_in(all, "counters.tracepoints").state, Support::supported);
+  EXPECT_EQ(named_in(all, "counters.kernel_symbols").state, Support::not_permitted);
+  put_file(dir, "/sys/bus/event_source/devices/cpu/type", "4\n");
+  put_file(dir, "/proc/sys/kernel/perf_event_paranoid", "-1\n");
+  put_file(dir, "/proc/kallsyms", "ffffffff81000000 T _stext\n");
+  for (const Capability& each : counters_capabilities(files)) {
+    EXPECT_EQ(each.state, Support::supported) << each.name << each.reason;
+    EXPECT_EQ(each.reason, "") << each.name;
+  }
+}
+
+TEST(CountersCapabilities, OfAMachineAreWhatItsKernelAnswers) {
+  const shmif::test::TempDir dir;
+  const KernelFiles files(dir.path());
+  FakeCounters kernel;
+  EXPECT_EQ(named_in(counters_capabilities_by(files, kernel), "counters.hardware").state,
+            Support::supported);
+  EXPECT_EQ(kernel.open_files(), 0U) << "nothing stays open";
+  kernel.before = [](KernelCall call, int) { return call == KernelCall::open ? -ENOSYS : 0; };
+  for (const char* name : {"counters.software", "counters.hardware", "counters.sampling"}) {
+    const Capability each = named_in(counters_capabilities_by(files, kernel), name);
+    EXPECT_EQ(each.state, Support::not_supported) << name;
+    EXPECT_NE(each.reason, "") << name;
+  }
+  kernel.before = [](KernelCall call, int) { return call == KernelCall::open ? -EACCES : 0; };
+  const Capability denied = named_in(counters_capabilities_by(files, kernel), "counters.software");
+  EXPECT_EQ(denied.state, Support::not_permitted);
+}
+
+}  // namespace
+}  // namespace shmif::perf::test
