@@ -5,6 +5,8 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
+#include <filesystem>
+
 #include "perf/heat/session.hpp"
 #include "tests/support/eventually.hpp"
 #include "tests/support/temp_dir.hpp"
@@ -91,6 +93,50 @@ TEST(HeatCommand, OfAnyProgramSaysWhatItDoesNotKnow) {
   EXPECT_NE(json["target"]["writes_reason"], nullptr);
   ASSERT_EQ(json["windows"].size(), 2U);
   EXPECT_EQ(json["windows"][0]["regions"][0]["writes"], nullptr);
+}
+
+TEST(HeatCommand, KnowsEachPageForAnOrdinaryUserToo) {
+  if (!knows_all()) GTEST_SKIP() << "no asynchronous write protection here";
+  const Words ordinary{"setpriv", "--reuid", "65534", "--clear-groups", "--bounding-set=-all"};
+  Words words = ordinary;
+  words.insert(words.end(), {"test", "-x", SHMIFPERF_PATH});
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root: setpriv";
+  if (run_program(words).status != 0) {
+    GTEST_SKIP() << "another user cannot run " << SHMIFPERF_PATH;
+  }
+  words = ordinary;
+  const Words command = shmifperf_words({"heat", "--json", "--windows", "3", "--attrs", kAttributes,
+                                         "--", SHMIF_HEAT_TARGET, "200", "50", "70", "write"});
+  words.insert(words.end(), command.begin(), command.end());
+  const ToolResult result = run_program(words);
+  ASSERT_EQ(result.status, 0) << result.err;
+  const Json json = Json::parse(result.out.substr(result.out.find('\n') + 1), nullptr, false);
+  ASSERT_TRUE(json.is_object()) << result.out;
+  EXPECT_EQ(json["target"]["source"], "client");
+  const Map map = map_of(json["windows"], std::stoull(result.out));
+  EXPECT_EQ(map.accessed, numbers(50, 70));
+  EXPECT_EQ(map.written, numbers(50, 70));
+  words = ordinary;
+  words.insert(words.end(), {SHMIFPERF_PATH, "heat", "-p", "1"});
+  const ToolResult refused = run_program(words);
+  EXPECT_EQ(refused.status, 1);
+  EXPECT_NE(refused.err.find("Permission denied (run as the process's user, or as root)"),
+            std::string::npos)
+      << refused.err;
+}
+
+TEST(HeatCommand, LeavesAloneWhatOthersRunInTheKernel) {
+  const TempDir tree;
+  const std::string folder = tree.path() + "/sys/kernel/mm/damon/admin/kdamonds";
+  std::filesystem::create_directories(folder + "/0");
+  std::ofstream(folder + "/nr_kdamonds") << "1\n";
+  std::ofstream(folder + "/0/state") << "on\n";
+  const ToolResult result = shmifperf(
+      {"heat", "--sysroot", tree.path(), "--backend", "damon", "-p", std::to_string(::getpid())});
+  EXPECT_EQ(result.status, 1);
+  EXPECT_NE(result.err.find("so somebody else uses it"), std::string::npos) << result.err;
+  EXPECT_EQ(text_of_file(folder + "/nr_kdamonds"), "1\n");
+  EXPECT_EQ(text_of_file(folder + "/0/state"), "on\n");
 }
 
 TEST(HeatCommand, PrintsAMapForPeople) {
