@@ -74,7 +74,8 @@ int run_capabilities(const CommandLine& line) {
   const Arguments args =
       Options("capabilities", "")
           .about(
-              "For each instrument (why, stat, heat, membw): says whether this machine supports it "
+              "For each instrument (why, stat, sample, heat, membw): says whether this machine "
+              "supports it "
               "and permits it to this user; if not, why not, and how to change that.")
           .words(0, 0)
           .value("sysroot", "DIR", "read /proc and /sys below this directory (default: /)")

@@ -156,7 +156,7 @@ int watch_heat(const Arguments& args) {
 }
 
 Options heat_command_line() {
-  Options options("heat", "(-p PID[,PID]... | --bus PATH | -- PROGRAM [ARGUMENT]...)");
+  Options options("heat", "[-p PID[,PID]... | --bus PATH | -- PROGRAM [ARGUMENT]...]");
   options.about(
       "Shows which addresses of a process are accessed, how often, and for how many windows they "
       "have been accessed about as often. For a program that uses the library and was started with "

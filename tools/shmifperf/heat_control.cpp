@@ -32,12 +32,12 @@ struct VerbOption {
 };
 constexpr std::array<VerbOption, 6> kVerbOptions{{
     {"on", HeatVerb::on,
-     "let a monitor in the background begin, with the settings and targets that are given here or "
-     "were given before"},
-    {"off", HeatVerb::off, "let it end; settings, targets and the result are kept"},
-    {"status", HeatVerb::status, "print whether it is on, its settings and its targets"},
-    {"show", HeatVerb::show, "print what it knows now, or knew last"},
-    {"set", HeatVerb::set, "give it settings and targets, and do not begin"},
+     "watch in the background: turn the monitor on, with the settings and targets that are given "
+     "here or were given before"},
+    {"off", HeatVerb::off, "turn the monitor off; settings, targets and the result are kept"},
+    {"status", HeatVerb::status, "print whether the monitor is on, its settings and its targets"},
+    {"show", HeatVerb::show, "print what the monitor knows now, or knew last"},
+    {"set", HeatVerb::set, "give the monitor settings and targets, without turning it on"},
     {"forget", HeatVerb::forget, "end the monitor, which forgets all"},
 }};
 

@@ -25,7 +25,8 @@ constexpr Program kProgram{
     "Sends frames over a bus or another medium, and measures rate, loss and latency,\n"
     "and whether every byte is right. A job sends, receives or returns frames. Job\n"
     "files describe jobs, in the syntax of the disk benchmark fio. The instruments\n"
-    "(why, stat, heat, membw) watch any program, and measure what slows it down.",
+    "(why, stat, sample, heat, membw) watch any program, and measure what slows it\n"
+    "down.",
     "  shmifperf run --profile hosts\n"
     "      TCP, UDP and round trips between emulated hosts, for 15 s\n"
     "  shmifperf run voip.job\n"
