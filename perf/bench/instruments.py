@@ -4,17 +4,18 @@
 instruments.py SHMIFPERF [--rounds N] [--seconds S] [--with OPTIONS]...
 
 Two loads: flat out, where the cost shows in the frames that arrive; and a paced load that sleeps, where it shows in the CPU
-time. The CPU time of the jobs is that of their window; that of the command has everything else, too. The order of the runs
-of a round changes from round to round. What counts is the median over the rounds, because both runs of a round met the same
-machine.
+time. The CPU time of the jobs is that of their window, and that of the controller is its own, without the jobs. The order of
+the runs of a round changes from round to round. What counts is the median over the rounds, because both runs of a round met
+the same machine.
 """
 
 import argparse
 import json
-import resource
+import os
 import statistics
 import subprocess
 import sys
+import tempfile
 
 LOADS = {
     "flat out": ["--bs=64"],
@@ -24,17 +25,22 @@ USUAL = ["--counters=task-clock,page-faults,context-switches,cpu-migrations", "-
 
 
 def run(arguments, load, options):
-    """Frames that arrived, CPU seconds of the jobs for each frame, and CPU seconds of the command with its jobs."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    done = subprocess.run(
-        [arguments.shmifperf, "run", "--name=flow", "--engine=bus", f"--runtime={arguments.seconds}", "--output-format=json", *load, *options],
-        check=True, capture_output=True)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    jobs = json.loads(done.stdout)["jobs"]
+    """Frames that arrived, CPU seconds of the jobs for each frame, and CPU seconds of the controller."""
+    with tempfile.NamedTemporaryFile() as result:
+        child = subprocess.Popen(
+            [arguments.shmifperf, "run", "--name=flow", "--engine=bus", f"--runtime={arguments.seconds}", "--output-format=json",
+             f"--output={result.name}", *load, *options])
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # it has ended, and its times can still be read
+        with open(f"/proc/{child.pid}/stat", encoding="ascii") as stat:
+            ticks = stat.read().rpartition(")")[2].split()[11:13]  # of all its threads
+        if child.wait() != 0:
+            sys.exit(f"shmifperf ended with {child.returncode}")
+        jobs = json.load(result)["jobs"]
+    controller = sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
     frames = sum(job["rx"]["frames"] for job in jobs if job["rx"])
     cpu = sum(job["cpu"][key] for job in jobs for key in ("user_seconds", "system_seconds"))
     moved = sum(job[way]["frames"] for job in jobs for way in ("tx", "rx") if job[way])
-    return frames, cpu / moved, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return frames, cpu / moved, controller
 
 
 def spread(values, form):
@@ -60,9 +66,9 @@ def main():
         for kind in kinds[1:]:
             frames = [each[kind][0] / each[""][0] for each in rounds]
             cpu = [each[kind][1] / each[""][1] for each in rounds]
-            command = [100 * (each[kind][2] - each[""][2]) / arguments.seconds for each in rounds]
+            controller = [100 * (each[kind][2] - each[""][2]) / arguments.seconds for each in rounds]
             print(f"  {kind}\n    frames {spread(frames, '.4f')} of those without; CPU time of the jobs for a frame "
-                  f"{spread(cpu, '.4f')} of that without;\n    the command took {spread(command, '+.2f')} % of a CPU more", flush=True)
+                  f"{spread(cpu, '.4f')} of that without;\n    the controller took {spread(controller, '+.2f')} % of a CPU more", flush=True)
     return 0
 
 
