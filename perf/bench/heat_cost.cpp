@@ -1,6 +1,7 @@
 // What `shmifperf heat` costs at 10 Hz: its own share of a CPU for a target of 1 GiB, what the
 // target pays, and how much slower a bus becomes that is watched. What is compared is measured in
-// turns.
+// turns. Run it on an idle machine: what a look costs a port is a fixed time, and a larger share of
+// the little time that a port gets on a busy one.
 
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -95,8 +96,17 @@ double watch_for(HeatSession& session, Clock::duration time) {
   return (own_cpu() - before) / std::chrono::duration<double>(Clock::now() - begun).count();
 }
 
+struct Counter {
+  alignas(64) std::atomic<std::uint64_t> count;
+};
+/// Memory that children share.
+Counter* shared_counters() {
+  return static_cast<Counter*>(
+      ::mmap(nullptr, kPage, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+}
+
 /// Touches a tenth of 1 GiB ten times a second.
-[[noreturn]] void touch_a_tenth() {
+[[noreturn]] void touch_a_tenth(Counter& rounds) {
   const UniqueFd file(::memfd_create("heat", MFD_CLOEXEC));
   if (::ftruncate(file.get(), kTarget) != 0) ::_exit(1);
   void* const at = ::mmap(nullptr, kTarget, PROT_READ | PROT_WRITE, MAP_SHARED, file.get(), 0);
@@ -106,27 +116,35 @@ double watch_for(HeatSession& session, Clock::duration time) {
   auto* const bytes = static_cast<volatile char*>(at);
   for (;;) {  // until killed
     for (std::uint64_t i = kTarget / 2; i < kTarget / 2 + kTarget / 10; i += kPage) bytes[i] = 1;
+    ++rounds.count;
     std::this_thread::sleep_for(milliseconds(100));
   }
 }
 
 bool measure_target(const std::string& clients) {
-  const pid_t target = run_beside(touch_a_tenth);
+  Counter* const rounds = shared_counters();
+  const pid_t target = run_beside([&] { touch_a_tenth(*rounds); });
   std::this_thread::sleep_for(std::chrono::seconds(2));
   constexpr auto kTime = std::chrono::seconds(3);
   constexpr int kRounds = 5;
   std::vector<double> monitor;
   std::vector<double> extra;
+  // Of a round: a busy machine lets it do fewer of them.
+  const auto cost = [&](auto wait) {
+    const double before = cpu_of(target);
+    const std::uint64_t first = rounds->count;
+    wait();
+    const std::uint64_t done = std::max<std::uint64_t>(rounds->count - first, 1);
+    return (cpu_of(target) - before) / static_cast<double>(done);
+  };
   for (int i = 0; i < kRounds; ++i) {
-    double before = cpu_of(target);
-    std::this_thread::sleep_for(kTime);
-    const double alone = cpu_of(target) - before;
+    const double alone = cost([&] { std::this_thread::sleep_for(kTime); });
     HeatSession session(ten_times_a_second(clients));
     session.add(Process::open(target).value());
     watch_for(session, std::chrono::seconds(1));  // until it has settled
-    before = cpu_of(target);
-    monitor.push_back(100 * watch_for(session, kTime));
-    extra.push_back(100 * (cpu_of(target) - before - alone) / kTime.count());
+    const double watched = cost([&] { monitor.push_back(100 * watch_for(session, kTime)); });
+    constexpr double kPerCentAtTenHertz = 10 * 100;
+    extra.push_back(kPerCentAtTenHertz * (watched - alone));
     const auto results = session.results();
     if (results[0].windows.empty()) {
       std::printf("not measured: %s\n", results[0].reason.c_str());
@@ -143,10 +161,6 @@ bool measure_target(const std::string& clients) {
   return most <= 1;
 }
 
-struct Counter {
-  alignas(64) std::atomic<std::uint64_t> frames;
-};
-
 [[noreturn]] void use_bus(const std::string& path, bool sends, Counter& counter) {
   PortOptions options;
   options.name = sends ? "tx" : "rx";
@@ -158,13 +172,13 @@ struct Counter {
   FrameBatch batch(32);
   for (;;) {  // until killed
     if (sends) {
-      counter.frames += port.send(frames).taken;
+      counter.count += port.send(frames).taken;
       continue;
     }
     batch.clear();
     const auto got = port.receive(batch).frames;
     if (got == 0) port.wait(milliseconds(10));
-    counter.frames += got;
+    counter.count += got;
   }
 }
 
@@ -172,19 +186,17 @@ struct Counter {
 bool measure_bus(const std::string& folder) {
   const std::string path = "/dev/shm/shmif-bench-heat-" + std::to_string(::getpid());
   Bus::create(path, {}).value();
-  void* const shared =
-      ::mmap(nullptr, kPage, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-  auto* const counter = static_cast<Counter*>(shared);
+  Counter* const counter = shared_counters();
   const pid_t rx = run_beside([&] { use_bus(path, false, counter[0]); });
   const pid_t tx = run_beside([&] { use_bus(path, true, counter[1]); });
   std::this_thread::sleep_for(std::chrono::seconds(1));
   constexpr int kRounds = 30;
   constexpr auto kTime = milliseconds(500);
   const auto moved = [&](auto wait) {
-    const std::uint64_t before = counter[1].frames;
+    const std::uint64_t before = counter[1].count;
     const auto begun = Clock::now();
     wait();
-    return static_cast<double>(counter[1].frames - before) /
+    return static_cast<double>(counter[1].count - before) /
            std::chrono::duration<double>(Clock::now() - begun).count();
   };
   std::vector<double> lost;
