@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
+#include <cmath>
 #include <cstdlib>
 #include <memory>
 
@@ -78,10 +79,29 @@ Result<SymbolTable> SymbolTable::of_kallsyms(std::string_view text) {
   return SymbolTable(std::move(symbols));
 }
 
+namespace {
+
+/// How long the text of a mangled name can get, at most about. A name can refer back to its parts
+/// ("S1_", "T_"). Two references to the part before double its text, and so do the next two.
+double longest_text(const std::string& name) {
+  int references = 0;
+  for (std::size_t at = 0; at + 1 < name.size(); ++at) {
+    if (name[at] != 'S' && name[at] != 'T') continue;
+    const std::size_t end = name.find_first_not_of("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ", at + 1);
+    if (end != std::string::npos && name[end] == '_') ++references;
+  }
+  return std::ldexp(static_cast<double>(name.size()), references / 2);
+}
+
+}  // namespace
+
 std::string demangled(const std::string& name) {
-  // The text of a name can be far longer than the name. Nobody reads such text.
+  // A name on purpose could take all memory.
   constexpr std::size_t kLongest = 1000;
-  if (!name.starts_with("_Z") || name.size() > kLongest) return name;
+  constexpr double kLongestText = 1 << 26;
+  if (!name.starts_with("_Z") || name.size() > kLongest || longest_text(name) > kLongestText) {
+    return name;
+  }
   int status = 0;
   const std::unique_ptr<char, decltype(&std::free)> text(
       abi::__cxa_demangle(name.c_str(), nullptr, nullptr, &status), &std::free);

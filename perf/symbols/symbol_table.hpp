@@ -61,8 +61,8 @@ class SymbolTable {
   std::vector<Segment> segments_;
 };
 
-/// The name as in the source: "f(int)" for "_Z1fi". Names of other languages, and those of more
-/// than 1000 characters, remain as they are.
+/// The name as in the source: "f(int)" for "_Z1fi". Names of other languages remain as they are,
+/// and so do those of more than 1000 characters, or whose text could take much memory.
 std::string demangled(const std::string& name);
 
 }  // namespace shmif::perf

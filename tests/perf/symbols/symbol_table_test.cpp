@@ -166,6 +166,26 @@ TEST(Demangled, GivesNamesAsInTheSourceAndLeavesOthers) {
   EXPECT_EQ(demangled("_Z1f" + std::string(2000, 'i')), "_Z1f" + std::string(2000, 'i'));
 }
 
+/// A<A<...>, A<...>>: each level refers twice to the level before, so 24 of them are 500 million
+/// letters.
+TEST(Demangled, LeavesANameWhoseTextWouldTakeAllMemory) {
+  const auto doubled = [](std::size_t levels) {
+    constexpr std::string_view kDigits = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ";
+    std::string name = "_Z1f1AIiiE";
+    for (std::size_t level = 0; level < levels; ++level) {
+      const std::string before = {'S', kDigits[level], '_'};
+      name += "S_I" + before + before + "E";
+    }
+    return name;
+  };
+  EXPECT_NE(demangled(doubled(5)), doubled(5));
+  EXPECT_EQ(demangled(doubled(24)), doubled(24));
+  const std::string usual = "_ZNSt6vectorIN5shmif4perf6SymbolESaIS2_EE9push_backEOS2_";
+  EXPECT_EQ(demangled(usual),
+            "std::vector<shmif::perf::Symbol, std::allocator<shmif::perf::Symbol> "
+            ">::push_back(shmif::perf::Symbol&&)");
+}
+
 TEST(AddressSpace, ReadsTheExecutableLinesOfMaps) {
   const auto maps = read_maps(
       "55d0-55e0 r-xp 00001000 fe:01 1234                       /usr/bin/a b\n"
