@@ -59,13 +59,13 @@ inline bool pin(pid_t task, int cpu) {
   return ::sched_setaffinity(task, sizeof one, &one) == 0;
 }
 
-constexpr int kSubjectPriority = 10, kHogPriority = 20;
+constexpr int kSubjectPriority = 10, kHogPriority = 20, kWatcherPriority = 30;
 
-/// Puts the calling process before all others of the machine, whose load must not decide a test.
-/// Needs a privilege. Result: whether it was granted.
+/// Puts the calling thread before all other programs of the machine, whose load must not decide a
+/// test. Needs a privilege. Its children begin as usual. Result: whether it was granted.
 inline bool go_first(int priority) {
   const sched_param param{.sched_priority = priority};
-  return ::sched_setscheduler(0, SCHED_FIFO, &param) == 0;
+  return ::sched_setscheduler(0, SCHED_FIFO | SCHED_RESET_ON_FORK, &param) == 0;
 }
 /// Whether processes of this test may do that.
 inline bool may_go_first() {
@@ -74,23 +74,35 @@ inline bool may_go_first() {
   return may;
 }
 
-/// Programs that use a CPU until they are killed, for ten seconds at most.
+/// Programs that use a CPU from begin() to end(). They are in place when the constructor returns.
 class Hogs {
  public:
-  void begin(int cpu) {
+  explicit Hogs(int cpu) {
     constexpr int kHogs = 8;
     for (int i = 0; i < kHogs; ++i) {
-      hogs_.push_back(std::make_unique<Child>([cpu]() -> int {
+      hogs_.push_back(std::make_unique<Child>([this, cpu]() -> int {
         pin(0, cpu);
         go_first(kHogPriority);
-        work_for(10'000 * kMillisecond);
+        ++shared_->ready;
+        constexpr useconds_t kLook = 5000;
+        while (!shared_->go) ::usleep(kLook);
+        const std::uint64_t latest = now_ns() + 10'000 * kMillisecond;
+        while (shared_->go && now_ns() < latest) {
+        }
         return 0;
       }));
     }
+    EXPECT_TRUE(shmif::test::eventually([this] { return shared_->ready == kHogs; }));
   }
-  void end() { hogs_.clear(); }
+  void begin() { shared_->go = true; }
+  void end() { shared_->go = false; }
 
  private:
+  struct State {
+    std::atomic<int> ready = 0;
+    std::atomic<bool> go = false;
+  };
+  shmif::test::Shared<State> shared_;
   std::vector<std::unique_ptr<Child>> hogs_;
 };
 
@@ -108,6 +120,7 @@ inline Planted watch(pid_t pid, const std::function<void()>& begin,
   constexpr std::uint64_t kInterval = 100 * kMillisecond;
   constexpr std::uint64_t kBefore = 1200 * kMillisecond, kDuring = 1500 * kMillisecond,
                           kAfter = 600 * kMillisecond;
+  go_first(kWatcherPriority);
   const std::uint64_t origin = now_ns();
   WhySampler sampler(KernelFiles(), origin);
   EXPECT_TRUE(sampler.add_process(sampler.add_job("rx"), pid));

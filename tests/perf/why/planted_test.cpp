@@ -47,8 +47,8 @@ TEST(Planted, NothingIsNamedOnAQuietRun) {
 TEST(Planted, AHogOnTheReceiversCpuIsNamed) {
   const int cpu = allowed_cpus().back();
   const Child rx = receiver_on(cpu, true);
-  Hogs hogs;
-  const Planted planted = watch(rx.pid(), [&] { hogs.begin(cpu); }, [&] { hogs.end(); });
+  Hogs hogs(cpu);
+  const Planted planted = watch(rx.pid(), [&] { hogs.begin(); }, [&] { hogs.end(); });
   expect_first(planted, CauseKind::waited_for_cpu);
   EXPECT_EQ(planted.causes.at(0).sentence.find("rx was runnable but not running for "), 0U);
 }
@@ -62,6 +62,7 @@ TEST(Planted, AStopIsNamed) {
 
 /// Moves `rx` between two CPUs again and again while `goes_on`.
 void push_around(pid_t rx, const std::vector<int>& cpus, const std::atomic<bool>& goes_on) {
+  go_first(kHogPriority);
   while (goes_on) {
     pin(rx, cpus.front());
     std::this_thread::sleep_for(std::chrono::microseconds(400));
@@ -139,6 +140,8 @@ TEST(Planted, AQuotaOfAControlGroupIsNamed) {
   const Child rx = receiver_on(allowed_cpus().back());
   ASSERT_TRUE(group.set("cgroup.procs", std::to_string(rx.pid())));
   ASSERT_TRUE(group.set("cpu.cfs_period_us", "100000"));
+  // Before other groups of the machine: a quota holds back no real-time thread.
+  ASSERT_TRUE(group.set("cpu.shares", "262144"));
   const Planted planted = watch(
       rx.pid(), [&] { EXPECT_TRUE(group.set("cpu.cfs_quota_us", "5000")); },
       [&] { EXPECT_TRUE(group.set("cpu.cfs_quota_us", "-1")); });
