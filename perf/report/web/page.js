@@ -380,5 +380,7 @@ throughput();
 connections();
 latencies();
 jobTables();
+counters();
+memories();
 machine();
 charts.watch();

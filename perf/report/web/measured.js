@@ -1,0 +1,46 @@
+// Events that the jobs counted, and the memory bandwidth of the run.
+const inUnit = (value, unit, format) => {
+  if (typeof value !== 'number') return '-';
+  return unit === 'ns' ? units.ns(value) : format(value) + (unit === null ? '' : ' ' + unit);
+};
+const asRatio = (value) => (value >= 1000 ? units.count(Math.round(value)) : String(Number(value.toPrecision(3))));
+
+function counters() {
+  const rows = result.jobs.filter((job) => job.counters).flatMap((job) => {
+    const events = job.counters.map((c) => [`${job.jobname} ${c.name}`, inUnit(c.value, c.unit, (v) => units.count(Math.round(v))), inUnit(c.per_frame, c.unit, asRatio),
+      c.enabled_ns > 0 ? units.share(c.running_ns / c.enabled_ns) : '-', [c.reason ?? '', 'words']]);
+    const ipc = job.instructions_per_cycle;
+    return typeof ipc === 'number' ? events.concat([[`${job.jobname} instructions per cycle`, asRatio(ipc), '-', '-', ['', 'words']]]) : events;
+  });
+  if (!rows.length) return;
+  const list = table('Counters', ['', 'value', 'per frame', 'counted for', 'why not'], rows);
+  section('Counters', 'In the measured window, of the job with its threads and children. An event that was counted for a part of the time is scaled to all of it.',
+    manyJobs ? folded(`${units.count(rows.length)} events`, list) : list);
+}
+
+const sourceName = (source) => source.source + (source.part === null ? '' : ':' + source.part);
+const perSecond = (bytes) => (typeof bytes === 'number' ? units.bytes(bytes) + '/s' : '-');
+
+/// Of a run on servers, each of them has its own.
+function memories() {
+  if (result.membw) memory(result.membw, '');
+  for (const host of result.hosts ?? []) {
+    if (host.membw) memory(host.membw, ` of ${host.hostname}`);
+  }
+}
+
+function memory(measured, of) {
+  const title = 'Memory bandwidth' + of;
+  const made = section(title, 'Copied: bytes that software copied; many of them never leave a cache. dram: bytes that went to or from the memory itself. Sources of the software count some bytes twice, so they are not added.',
+    table(title, ['', 'scope', 'level', 'windows', 'reads', 'writes', 'total', 'per frame', 'why not'], measured.sources.map((s) => [sourceName(s), s.scope, s.level,
+      s.window_s === null ? '-' : units.count(s.samples), perSecond(s.read_bytes_per_s), perSecond(s.write_bytes_per_s), perSecond(s.total_bytes_per_s),
+      units.bytes(s.bytes_per_frame), [s.reason ?? '', 'words']])));
+  const lines = measured.sources.map((source, i) => {
+    const windows = measured.samples.map((sample) => sample.readings[i]).filter((r) => r.begin_s !== null && r.total_bytes_per_s !== null);
+    return { colour: i, label: sourceName(source), at: windows.map((r) => Math.round((r.begin_s + r.window_s) * 100) / 100), values: windows.map((r) => r.total_bytes_per_s) };
+  }).filter((line) => line.values.some((value) => value > 0));
+  if (!lines.length) return;
+  const box = element('div', { class: 'chart', role: 'img', 'aria-label': 'memory bandwidth over time' });
+  made.append(box);
+  charts.overTime(box, lines, perSecond, 'bytes per second', []);
+}
