@@ -30,11 +30,10 @@ std::string comparison_text(const ReportJson& each, std::size_t width) {
   return wrapped(line, width, 4);
 }
 
-}  // namespace
-
-std::string memory_text(const ReportJson& report, std::size_t width) {
-  const auto found = report.find("membw");  // missing unless it was asked for
-  if (found == report.end() || found->is_null()) return "";
+/// `of`: a run, or one of its servers.
+std::string text_of(const ReportJson& of, const std::string& title, std::size_t width) {
+  const auto found = of.find("membw");  // missing unless it was asked for
+  if (found == of.end() || found->is_null()) return "";
   Table table;
   table.add({"source", "scope", "level", "windows", "reads", "writes", "total", "per frame"});
   std::string notes;
@@ -55,7 +54,19 @@ std::string memory_text(const ReportJson& report, std::size_t width) {
     if (verdict == "same" || verdict == "different") notes += comparison_text(each, width);
   }
   if (found->at("partial") == true) notes += "  partial: the run was stopped\n";
-  return "memory bandwidth\n" + table.text(width) + notes + '\n';
+  return title + '\n' + table.text(width) + notes + '\n';
+}
+
+}  // namespace
+
+std::string memory_text(const ReportJson& report, std::size_t width) {
+  std::string text = text_of(report, "memory bandwidth", width);
+  const auto hosts = report.find("hosts");
+  if (hosts == report.end()) return text;
+  for (const ReportJson& host : *hosts) {
+    text += text_of(host, "memory bandwidth of " + words(host, "hostname"), width);
+  }
+  return text;
 }
 
 }  // namespace shmif::perf

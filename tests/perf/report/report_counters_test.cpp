@@ -126,6 +126,28 @@ TEST(MembwReport, PrintsARowForEachSourceAndTheReasonsBelow) {
   EXPECT_EQ(text.find("partial"), std::string::npos);
 }
 
+TEST(MembwReport, OfARunOnServersIsPrintedForEachServer) {
+  Json whole = json_of(measured_sample());
+  const Json memory = whole.at("membw");
+  whole.erase("membw");
+  whole["hosts"] = Json::array();
+  for (const char* const name : {"left", "right"}) {
+    whole["hosts"].push_back({{"hostname", name},
+                              {"passed", true},
+                              {"failures", Json::array()},
+                              {"exit_code", 0},
+                              {"shmifperf_version", nullptr},
+                              {"time", nullptr},
+                              {"machine", nullptr},
+                              {"membw", memory},
+                              {"start_offset_ns", nullptr},
+                              {"clock_error_ns", nullptr}});
+  }
+  const std::string text = to_text(Report::parse(whole.dump(), "sample").value());
+  expect_line(text, "memory bandwidth of left\n");
+  expect_line(text, "memory bandwidth of right\n");
+}
+
 TEST(MembwReport, OfAStoppedRunSaysThatItIsPartial) {
   RunResult run = measured_sample();
   MemoryOfRun stopped = *run.membw;
