@@ -262,7 +262,9 @@ Result<std::vector<Region>> DamonContext::tried_regions() const {
   std::vector<Region> regions;
   for (const std::string& name : *names) {
     if (!base::read_digits(name)) continue;  // "total_bytes"
-    auto region = read_tried_region(files_, folder + '/' + name);
+    std::string path = folder;
+    path.append("/").append(name);
+    auto region = read_tried_region(files_, path);
     if (!region) return std::move(region).error();
     regions.push_back(*region);
   }

@@ -112,6 +112,7 @@ HeatRequest request_of(const Arguments& args) {
   ::setsid();
   for (const int signal : {SIGINT, SIGHUP, SIGPIPE}) std::signal(signal, SIG_IGN);
   const int null = ::open("/dev/null", O_RDWR | O_CLOEXEC);
+  if (null < 0) ::_exit(kFailed);
   for (const int stream : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) ::dup2(null, stream);
   const int kept = ready.get();
   ::close_range(STDERR_FILENO + 1, static_cast<unsigned>(kept) - 1, 0);
