@@ -38,6 +38,7 @@ CounterResult counter_result(const JobEvent& event, const CounterBlock& block) {
 std::vector<CounterResult> counter_results(std::span<const JobEvent> events,
                                            std::span<const CounterBlock> block) {
   std::vector<CounterResult> results;
+  results.reserve(events.size());
   for (std::size_t at = 0; at < events.size(); ++at) {
     results.push_back(counter_result(events[at], block[at]));
   }

@@ -68,6 +68,7 @@ void JobCounting::load(std::span<const JobEvent> events, bool thread, KernelCoun
     session_ = std::make_unique<CounterSession>(
         SessionOptions{.group = false, .switch_by_itself = false}, kernel);
     std::vector<EventSetup> setups;
+    setups.reserve(loaded_.size());
     for (const std::size_t at : loaded_) setups.push_back({.event = events[at].event});
     std::optional<VectorFault> fault;
     const auto programmed = session_->program(setups);
