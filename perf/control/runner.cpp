@@ -17,6 +17,7 @@
 #include "perf/control/supervisor.hpp"
 #include "perf/control/trigger.hpp"
 #include "perf/result/machine.hpp"
+#include "shmif/bus.hpp"
 
 namespace shmif::perf {
 namespace {
@@ -240,6 +241,8 @@ void Runner::Impl::step(RunObserver* observer) {
 RunResult Runner::run(RunObserver* observer, RunControl& control) {
   Impl& impl = *impl_;
   impl.control = &control;
+  // The instruments read the buses of the run, which somebody may truncate.
+  (void)install_sigbus_guard();
   impl.result.began = std::chrono::system_clock::now();
   if (impl.run.options.membw) impl.memory = std::make_unique<MemoryWatch>(impl.run);
   while (!impl.run.all_over()) {  // runs until every job has ended or was ended

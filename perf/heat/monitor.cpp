@@ -177,9 +177,14 @@ Result<void> HeatMonitor::start(const HeatRequest& request) {
   std::vector<HeatResult> kept;
   const auto last = results();
   for (const TaskId& target : settings_.targets) {
-    if (reopen(target, files_)) continue;
     const HeatResult* const known = result_for(last, target);
-    if (known != nullptr) kept.push_back(*known);
+    if (reopen(target, files_)) {
+      HeatResult& none = kept.emplace_back();
+      none.process = target;
+      none.reason = "no look at it has ended yet";
+    } else if (known != nullptr) {
+      kept.push_back(*known);
+    }
   }
   run_ = std::make_unique<Run>(settings_, files_, std::move(kept));
   return {};

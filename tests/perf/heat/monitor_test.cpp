@@ -118,6 +118,16 @@ TEST(HeatMonitorState, BeginsOnlyWithALivingTarget) {
   EXPECT_FALSE(monitor.status().targets[0].is_alive);
 }
 
+TEST(HeatMonitorState, KnowsItsTargetsBeforeTheFirstLook) {
+  const Sleeper sleeper;
+  HeatMonitor monitor;
+  ASSERT_TRUE(monitor.start(watching(HeatVerb::on, {sleeper.pid()})));
+  const auto results = monitor.results();  // at once
+  ASSERT_EQ(results.size(), 1U);
+  EXPECT_EQ(results[0].process.number, sleeper.pid());
+  EXPECT_TRUE(!results[0].reason.empty() || !results[0].provenance.source.empty());
+}
+
 TEST(HeatMonitorState, GoesOnWithoutTargetsThatEndAndEndsWithTheLast) {
   Sleeper first;
   Sleeper second;

@@ -45,7 +45,8 @@ const std::map<std::string, Of>& numbers() {
     };
     add("job", Of::window, {"runtime_seconds", "overruns", "overrun_frames"});
     add("job", Of::none, {"exit_status", "exit_signal", "pid", "limit_fps"});
-    add("job", Of::rarely, {"limit_share", "rate_ci95_share"});  // of a limit; of intervals
+    // Of a limit; of intervals; of a CPU with counters.
+    add("job", Of::rarely, {"limit_share", "rate_ci95_share", "instructions_per_cycle"});
     // Jobs begin before the ramp, not after it.
     add("job", Of::whole, {"start_skew_ns"});
     add("sent", Of::window,
@@ -83,6 +84,7 @@ const std::map<std::string, Of>& numbers() {
     add("cpu", Of::window, {"user_seconds", "frames_per_busy_second", "voluntary_switches"});
     add("cpu", Of::rarely,
         {"system_seconds", "involuntary_switches", "minor_faults", "major_faults"});
+    add("counter", Of::window, {"value", "enabled_ns", "running_ns", "per_frame"});
     // Of a connection of TCP alone.
     add("tcp", Of::rarely,
         {"retransmits", "rtt_ns_min", "rtt_ns_mean", "rtt_ns_max", "samples",
@@ -188,7 +190,8 @@ RunResult lossy(const std::string& ramp) {
 
 /// Over sockets that take no more than their queues hold.
 RunResult refused(const std::string& ramp) {
-  return run_text("[j]\nengine=unix\nnumber_ios=30000\ndrain_time=50ms\n" + ramp);
+  return run_text("[j]\nengine=unix\nnumber_ios=30000\ndrain_time=50ms\ncounters=task-clock\n" +
+                  ramp);
 }
 
 RunResult round_trips(const std::string& ramp) {
