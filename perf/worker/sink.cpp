@@ -73,7 +73,7 @@ Sink::Flow* Sink::flow_of(const FrameView& frame, const Probe& probe) {
   if (known != nullptr || setup_.recorded == nullptr) return known;
   ExpectedFlow expected{.flow = probe.flow, .from = frame.source(), .block = setup_.recorded};
   expected.nonce = probe.nonce;
-  if (setup_.options.verify_regenerate) {
+  if (setup_.options.verify_regenerate && setup_.options.do_verify) {
     expected.remade = setup_.recorded_frames;
     expected.remade->flow = probe.flow;
     expected.remade->destination = frame.destination();

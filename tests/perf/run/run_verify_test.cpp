@@ -70,7 +70,7 @@ TEST(RunVerify, ThePlacesOfAllGapsAreTold) {
 }
 
 TEST(RunVerify, WhoDoesNotVerifyLooksAtNoCrc) {
-  for (const char* option : {"do_verify=0\n", "verify=0\n"}) {
+  for (const char* option : {"do_verify=0\n", "verify=0\n", "do_verify=0\nverify=regenerate\n"}) {
     const RunResult result = run_text(
         "[j]\nengine=unix\nbs=1000\nnumber_ios=2000\nrate_iops=40k\ndrain_time=100ms\n"
         "fault=corrupt=2%,seed=9\n" +
