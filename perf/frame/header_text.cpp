@@ -120,7 +120,7 @@ std::optional<Call> call_of(std::string_view text) {
   return Call{lower(text.substr(0, open)), text.substr(open + 1, text.size() - open - 2), true};
 }
 
-bool names_capture(const Call& call) {
+bool is_capture(const Call& call) {
   return call.name == "pcap";
 }
 
@@ -427,7 +427,7 @@ Result<HeaderTemplate> HeaderReader::read(std::string_view text) {
     calls.push_back(*call);
   }
   std::vector<Layer> layers;
-  const bool captured = names_capture(calls.front());
+  const bool captured = is_capture(calls.front());
   for (std::size_t i = captured ? 1 : 0; i < calls.size(); ++i) {
     const auto* const known =
         std::ranges::find(kLayers, calls[i].name, &std::pair<std::string_view, Layer>::first);
@@ -472,7 +472,7 @@ Result<HeaderTemplate> HeaderReader::read(std::string_view text) {
 
 std::string_view HeaderTemplate::capture_in(std::string_view text) {
   const auto first = call_of(parts_of(text, '/').front());
-  if (!first || !names_capture(*first)) return {};
+  if (!first || !is_capture(*first)) return {};
   return parts_of(first->inside, ',').front();
 }
 

@@ -75,9 +75,9 @@ void set_up_inih() {
   ini_stop_on_first_error = false;
 }
 
-class Reading {
+class JobReader {
  public:
-  Reading(JobSet& into, const JobFileSources& sources) : set_(into), sources_(sources) {
+  JobReader(JobSet& into, const JobFileSources& sources) : set_(into), sources_(sources) {
     if (!sources_.read) sources_.read = read_file;
     if (!sources_.variable) sources_.variable = from_environment;
     set_up_inih();
@@ -129,7 +129,7 @@ class Reading {
   std::vector<std::string> errors_;
 };
 
-void Reading::text_of(const std::string& path, std::string_view text) {
+void JobReader::text_of(const std::string& path, std::string_view text) {
   if (text.starts_with("\xef\xbb\xbf")) text.remove_prefix(3);  // a byte order mark
   files_.push_back({path, text});
   ++files_read_;
@@ -140,8 +140,8 @@ void Reading::text_of(const std::string& path, std::string_view text) {
 }
 
 /// libinih's reader function: returns a line with its end, or as much of it as fits.
-char* Reading::next_line(char* into, int room, void* self) {
-  Reading& reading = *static_cast<Reading*>(self);
+char* JobReader::next_line(char* into, int room, void* self) {
+  JobReader& reading = *static_cast<JobReader*>(self);
   if (room < 2) return nullptr;
   if (reading.files_.back().pending.empty()) {
     if (reading.files_.back().rest.empty() || reading.errors_.size() >= kMaxErrors) return nullptr;
@@ -156,7 +156,7 @@ char* Reading::next_line(char* into, int room, void* self) {
 }
 
 /// Takes a line from the file. `pending` is then what libinih will see of it.
-void Reading::take_line() {
+void JobReader::take_line() {
   File& file = files_.back();
   const std::size_t end = std::min(file.rest.find('\n'), file.rest.size());
   const std::string_view line = file.rest.substr(0, end);
@@ -167,7 +167,7 @@ void Reading::take_line() {
 }
 
 /// Handles lines that libinih must not see. Result: whether this was one.
-bool Reading::take_own(std::string_view line) {
+bool JobReader::take_own(std::string_view line) {
   if (line.size() > kMaxLineBytes) {
     complain("the line is longer than 64 KiB");
     return true;
@@ -189,7 +189,7 @@ bool Reading::take_own(std::string_view line) {
   return includes;
 }
 
-void Reading::begin_section(std::string_view line) {
+void JobReader::begin_section(std::string_view line) {
   section_ = Section::refused;  // its options are ignored
   const std::size_t end = line.find(']');
   const std::string_view rest =
@@ -216,7 +216,7 @@ void Reading::begin_section(std::string_view line) {
   set_.jobs.back().where = here();
 }
 
-void Reading::include(std::string_view words) {
+void JobReader::include(std::string_view words) {
   // As in libinih, a comment begins after a space.
   for (std::size_t i = 1; i < words.size(); ++i) {
     if ((words[i] == ';' || words[i] == '#') &&
@@ -244,13 +244,13 @@ void Reading::include(std::string_view words) {
   file(path);
 }
 
-int Reading::assign(void* self, const char*, const char* name, const char* value) {
-  static_cast<Reading*>(self)->option(
+int JobReader::assign(void* self, const char*, const char* name, const char* value) {
+  static_cast<JobReader*>(self)->option(
       name, value == nullptr ? std::nullopt : std::optional<std::string_view>(value));
   return 1;
 }
 
-void Reading::option(std::string_view name, std::optional<std::string_view> value) {
+void JobReader::option(std::string_view name, std::optional<std::string_view> value) {
   if (section_ == Section::refused) return;
   if (section_ == Section::none) {
     section_ = Section::refused;  // report it once
@@ -273,7 +273,7 @@ void Reading::option(std::string_view name, std::optional<std::string_view> valu
 }
 
 /// `value` with its ${VARIABLES} replaced. Result: empty if a variable has no value.
-std::optional<std::string> Reading::expanded(std::string_view value) {
+std::optional<std::string> JobReader::expanded(std::string_view value) {
   std::string text;
   while (!value.empty()) {
     const std::size_t begin = std::min(value.find("${"), value.size());
@@ -301,14 +301,14 @@ std::optional<std::string> Reading::expanded(std::string_view value) {
 
 std::vector<std::string> read_job_file(const std::string& path, JobSet& into,
                                        const JobFileSources& sources) {
-  Reading reading(into, sources);
+  JobReader reading(into, sources);
   reading.file(path);
   return std::move(reading).errors();
 }
 
 std::vector<std::string> read_job_text(const std::string& name, const std::string& text,
                                        JobSet& into, const JobFileSources& sources) {
-  Reading reading(into, sources);
+  JobReader reading(into, sources);
   reading.text_of(name, text);
   return std::move(reading).errors();
 }

@@ -10,7 +10,7 @@
 namespace shmif::perf {
 namespace {
 
-std::string count_text(std::uint64_t count) {
+std::string grouped_digits(std::uint64_t count) {
   std::string text = std::to_string(count);
   constexpr std::size_t kGroup = 3;
   for (std::size_t at = text.size(); at > kGroup;) {
@@ -21,7 +21,7 @@ std::string count_text(std::uint64_t count) {
 }
 
 std::string counted(std::uint64_t count, const std::string& thing) {
-  return count_text(count) + ' ' + thing + (count == 1 ? "" : "s");
+  return grouped_digits(count) + ' ' + thing + (count == 1 ? "" : "s");
 }
 
 /// Sums a figure of the steps of a window.
