@@ -13,7 +13,7 @@ namespace {
 
 constexpr std::uint64_t kLookEvery = 100'000'000;
 constexpr double kMostOfCpu = 0.005;
-constexpr double kNsPerSecond = 1e9;
+constexpr double kNsOfSecond = 1e9;
 
 /// Whether the frames of the job pass network interfaces. Drops at interfaces hold back no other
 /// job.
@@ -89,7 +89,7 @@ void RunWatch::look(std::uint64_t now_ns) {
   // The first look is a little before the start, while the jobs wait for it.
   sampler_.sample(std::max(now_ns, start_ns_));
   const auto costly =
-      static_cast<std::uint64_t>(sampler_.usual_look_seconds() / kMostOfCpu * kNsPerSecond);
+      static_cast<std::uint64_t>(sampler_.usual_look_seconds() / kMostOfCpu * kNsOfSecond);
   next_ns_ = sampler_.next_ns(std::max(kLookEvery, costly));
 }
 

@@ -91,8 +91,9 @@ Result<void> EventNames::put_alias(const std::string& folder, const std::string&
   for (const EventTerm& term : *terms) {
     if (std::ranges::find(given, term.name) != given.end()) continue;
     if (term.open) {
-      return Error(Errc::bad_argument, "event \"" + alias + "\" needs a value for \"" + term.name +
-                                           "\" (as in " + alias + ',' + term.name + "=1)");
+      std::string why = "event \"" + alias + "\" needs a value for \"" + term.name;
+      why.append("\" (as in ").append(alias).append(",").append(term.name).append("=1)");
+      return Error(Errc::bad_argument, why);
     }
     auto put = put_term(folder, term.name, term.value.value_or(1), event);
     if (!put) return put;

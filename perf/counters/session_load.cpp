@@ -172,6 +172,7 @@ EventAttr CounterSession::Impl::attr_of(const Event& event, bool leader, bool ac
 /// Counts nothing, but has the times of an event that counts all the time.
 Result<void> CounterSession::Impl::open_clocks() {
   std::vector<CounterPlace> places;
+  places.reserve(threads_.size() + target_.cpus.size());
   for (const pid_t thread : threads_) places.push_back({thread, -1});
   for (const int cpu : target_.cpus) places.push_back({-1, cpu});
   for (const CounterPlace& place : places) {

@@ -63,7 +63,7 @@ Result<std::size_t> CounterSession::Impl::program(std::span<const EventSetup> ev
       return bad_element(at, name + "its set has an event that masks or switches already");
   }
   const std::size_t first = events_.size();
-  for (const EventSetup& setup : events) events_.push_back(Event{setup, 0, {}, clock_before_});
+  for (const EventSetup& setup : events) events_.emplace_back(Event{setup, 0, {}, clock_before_});
   return first;
 }
 

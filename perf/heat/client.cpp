@@ -261,7 +261,9 @@ class Client : public HeatSource {
 };
 
 /// The sockets of killed processes refuse.
-Result<Connection> connect_to_client(const std::string& path) {
+Result<Connection> connect_to_client(const std::string& folder, const std::string& name) {
+  std::string path = folder;
+  path.append("/").append(name);
   struct stat status{};
   if (::lstat(path.c_str(), &status) != 0 || !S_ISSOCK(status.st_mode)) {
     return Error(Errc::not_supported, path + " is no socket");
@@ -289,7 +291,7 @@ Result<std::vector<HeatClient>> heat_clients(const std::string& folder) {
   if (!names) return names.error();
   std::vector<HeatClient> clients;
   for (const std::string& name : *names) {
-    auto connection = connect_to_client(folder + '/' + name);
+    auto connection = connect_to_client(folder, name);
     if (!connection) continue;
     HeatClient client;
     client.pid = connection->pid();
@@ -312,7 +314,7 @@ Result<std::unique_ptr<HeatSource>> watch_by_client(pid_t process, const std::st
   const auto names = KernelFiles().list(folder);
   if (!names) return names.error();
   for (const std::string& each : *names) {
-    auto connection = connect_to_client(folder + '/' + each);
+    auto connection = connect_to_client(folder, each);
     if (connection && connection->pid() == process) return Client::begin(*std::move(connection));
   }
   return Error(Errc::not_supported, name + " shares no access heat in " + folder +

@@ -52,6 +52,7 @@ std::vector<const NamedRange*> accessed(const HeatResult& result) {
     return a.first != b.first ? a.first > b.first : a.second->range.begin < b.second->range.begin;
   });
   std::vector<const NamedRange*> ranges;
+  ranges.reserve(rows.size());
   for (const auto& row : rows) ranges.push_back(row.second);
   return ranges;
 }

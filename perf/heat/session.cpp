@@ -152,6 +152,7 @@ void HeatSession::update(Target& target) {
   if (!ranges) return stop(target, ranges.error());
   target.result.ranges = *std::move(ranges);
   std::vector<AddressRange> addresses;
+  addresses.reserve(target.result.ranges.size());
   for (const NamedRange& each : target.result.ranges) addresses.push_back(each.range);
   target.regions->set_target(std::move(addresses));
 }
@@ -206,7 +207,8 @@ void HeatSession::sample(Target& target) {
   const auto now = Clock::now();
   // One part of 100, at most.
   constexpr int kShare = 100;
-  const auto rest = target.source->grows_with_target() ? (now - begun) * kShare : now - now;
+  const auto rest =
+      target.source->grows_with_target() ? (now - begun) * kShare : Clock::duration::zero();
   const auto step = target.source->keeps_regions() ? options_.attributes.aggregation
                                                    : options_.attributes.sampling;
   target.next_sample = std::max<Clock::time_point>(begun + step, now + rest);
@@ -267,12 +269,14 @@ std::size_t HeatSession::windows() const noexcept {
 
 std::vector<HeatResult> HeatSession::results() const {
   std::vector<HeatResult> results;
+  results.reserve(targets_.size());
   for (const auto& target : targets_) results.push_back(target->result);
   return results;
 }
 
 std::vector<std::uint64_t> working_set_percentiles(const std::vector<HeatWindow>& windows) {
   std::vector<std::uint64_t> bytes;
+  bytes.reserve(windows.size());
   for (const HeatWindow& window : windows) bytes.push_back(window.working_set_bytes);
   std::ranges::sort(bytes);
   std::vector<std::uint64_t> found;

@@ -91,6 +91,7 @@ Result<FillResult> fill_memory(std::chrono::nanoseconds time, const FillOptions&
     }
   };
   std::vector<std::jthread> threads;
+  threads.reserve(buffers.size());
   for (const Pages& buffer : buffers) threads.emplace_back(work, buffer.data());
   threads.clear();  // waits for all of them
   result.seconds = std::chrono::duration<double>(Clock::now() - begin).count();

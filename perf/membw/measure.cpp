@@ -69,6 +69,7 @@ class Measurement {
   /// A window of all sources. Result: false if the time was not up when it ended.
   bool window(std::vector<MemoryReading>& readings) {
     std::vector<Result<void>> done;
+    done.reserve(runs_.size());
     for (const Run& run : runs_) done.push_back(run.open ? run.source->enable() : Result<void>());
     const bool whole = slept(options_.window);
     for (std::size_t at = runs_.size(); at-- > 0;) {
@@ -140,6 +141,7 @@ class Measurement {
       summary.level = source.level();
       summary.background = runs_[at].background;
       std::vector<const MemoryReading*> readings;
+      readings.reserve(result_.samples.size());
       for (const MembwSample& sample : result_.samples) readings.push_back(&sample.readings[at]);
       summary.rates = mean_of(readings);
       if (runs_[at].open) {

@@ -12,13 +12,13 @@ Json number_or_null(const std::optional<double>& number) {
   if (number) value = *number;
   return value;
 }
-Json text_or_null(const std::string& text) {
+Json word_or_null(const std::string& text) {
   return text.empty() ? Json(nullptr) : Json(text);
 }
 
 Json json_of_source(const MemorySummary& each, MemoryReport report) {
   return {{"source", each.source},
-          {"part", text_or_null(each.part)},
+          {"part", word_or_null(each.part)},
           {"origin", each.origin},
           {"scope", word_of(each.scope)},
           {"level", word_of(each.level)},
@@ -32,20 +32,20 @@ Json json_of_source(const MemorySummary& each, MemoryReport report) {
            each.background ? number_or_null(each.background->of(report)) : Json(nullptr)},
           {"scaled", each.running_share < 1},
           {"running_share", each.running_share},
-          {"reason", text_or_null(each.rates.reason)}};
+          {"reason", word_or_null(each.rates.reason)}};
 }
 
 Json json_of_sample(const MembwSample& sample, const std::vector<MemorySummary>& sources) {
   Json readings = Json::array();
-  for (std::size_t at = 0; at < sample.readings.size(); ++at) {
-    const MemoryReading& each = sample.readings[at];
-    readings.push_back({{"source", sources[at].label()},
+  auto source = sources.begin();
+  for (const MemoryReading& each : sample.readings) {
+    readings.push_back({{"source", (source++)->label()},
                         {"begin_ns", each.begin_ns},
                         {"window_s", each.window_s()},
                         {"read_bytes_per_s", number_or_null(each.reads)},
                         {"write_bytes_per_s", number_or_null(each.writes)},
                         {"total_bytes_per_s", number_or_null(each.total)},
-                        {"reason", text_or_null(each.reason)}});
+                        {"reason", word_or_null(each.reason)}});
   }
   return {{"number", sample.number}, {"readings", std::move(readings)}};
 }
@@ -70,7 +70,7 @@ std::string membw_json(const MembwResult& result, MemoryReport report,
          {"difference_bytes_per_s", number_or_null(each.difference_bytes_per_s)},
          {"difference_share", number_or_null(each.difference_share)},
          {"verdict", word_of(each.verdict)},
-         {"reason", text_or_null(each.reason)}});
+         {"reason", word_or_null(each.reason)}});
   }
   whole["samples"] = Json::array();
   for (const MembwSample& each : result.samples) {

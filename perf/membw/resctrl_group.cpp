@@ -69,7 +69,8 @@ Result<std::vector<std::string>> control_groups(const KernelFiles& files,
   if (!names) return std::move(names).error();
   std::vector<std::string> groups{mount_point};
   for (const std::string& name : *names) {
-    const std::string path = mount_point + '/' + name;
+    std::string path = mount_point;
+    path.append("/").append(name);
     if (name != "info" && name != "mon_groups" && name != "mon_data" &&
         files.has(path + "/tasks")) {
       groups.push_back(path);
@@ -95,7 +96,8 @@ Result<void> ResctrlGroup::find_homes(const std::string& mount_point) {
     auto added = add(control, {control, {}});
     const auto monitoring = files_.list(control + "/mon_groups");
     for (const std::string& name : monitoring ? *monitoring : std::vector<std::string>()) {
-      const std::string path = control + "/mon_groups/" + name;
+      std::string path = control;
+      path.append("/mon_groups/").append(name);
       if (added) added = add(path, {control, path});
     }
     if (!added) return added;

@@ -143,7 +143,8 @@ Result<ResctrlSource::Values> ResctrlSource::values_of(const std::string& event,
     if (!folders) return folders.error();
     for (const std::string& folder : *folders) {
       if (!l3_domain_of(folder)) continue;
-      const std::string file = group + "/mon_data/" + folder + '/' + event;
+      std::string file = group;
+      file.append("/mon_data/").append(folder).append("/").append(event);
       // After a change of its settings, the hardware gives its first value at the second read.
       for (int attempt = again_if_unavailable ? 0 : 1; attempt < 2; ++attempt) {
         const auto text = files_.read(file);

@@ -1,6 +1,7 @@
 // The events that were counted for jobs, in the blocks of jobs.
 
 #include <array>
+#include <cmath>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
@@ -16,7 +17,7 @@ namespace {
 std::string few_digits(std::optional<double> value) {
   if (!value) return "-";
   constexpr double kWhole = 1000;
-  if (*value >= kWhole) return format_count(static_cast<std::uint64_t>(*value + 0.5));
+  if (*value >= kWhole) return format_count(static_cast<std::uint64_t>(std::llround(*value)));
   std::array<char, 32> text{};
   std::snprintf(text.data(), text.size(), "%.3g", *value);
   return text.data();
@@ -25,8 +26,8 @@ std::string few_digits(std::optional<double> value) {
 std::string counter_value(const std::string& unit, std::optional<double> value, bool per_frame) {
   if (!value) return "-";
   if (unit == "ns") return format_ns(value);
-  std::string text =
-      per_frame ? few_digits(value) : format_count(static_cast<std::uint64_t>(*value + 0.5));
+  std::string text = per_frame ? few_digits(value)
+                               : format_count(static_cast<std::uint64_t>(std::llround(*value)));
   if (!unit.empty()) text += ' ' + unit;
   return text;
 }

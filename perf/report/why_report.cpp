@@ -43,6 +43,7 @@ std::vector<const TaskSummary*> busiest_of(std::span<const TaskSummary> tasks) {
   order.resize(shown);
   std::ranges::sort(order);
   std::vector<const TaskSummary*> busiest;
+  busiest.reserve(order.size());
   for (const std::size_t i : order) busiest.push_back(&tasks[i]);
   return busiest;
 }

@@ -80,11 +80,13 @@ void GroupWatch::add_line(Group& group, GroupSeries& series, std::string_view li
       add_sources(group, *mount, path, Source::Of::memory_pressure, "memory.pressure");
     }
   }
-  const Mount* mount = nullptr;
-  if (has(controllers, "cpu") && (mount = mount_of("cpu")) != nullptr) {
+  const auto mount_for = [&](const char* controller) {
+    return has(controllers, controller) ? mount_of(controller) : nullptr;
+  };
+  if (const Mount* const mount = mount_for("cpu")) {
     add_sources(group, *mount, path, Source::Of::cpu, "cpu.stat");
   }
-  if (has(controllers, "memory") && (mount = mount_of("memory")) != nullptr) {
+  if (const Mount* const mount = mount_for("memory")) {
     add_sources(group, *mount, path, Source::Of::memory_failures, "memory.failcnt");
   }
   if (group.sources.size() == before) return;
