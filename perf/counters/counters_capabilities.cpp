@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 
+#include "base/quantity.hpp"
 #include "perf/counters/event_names.hpp"
 #include "perf/counters/session.hpp"
 
@@ -14,13 +15,6 @@ namespace {
 constexpr const char* kParanoid = "/proc/sys/kernel/perf_event_paranoid";
 constexpr const char* kSymbols = "/proc/kallsyms";
 constexpr const char* kCorePmu = "/sys/bus/event_source/devices/cpu";
-
-/// perf_event_paranoid as text; it may be below 0.
-std::optional<int> paranoid_of(const KernelFiles& files) {
-  const auto text = files.read(kParanoid);
-  if (!text || text->empty()) return std::nullopt;
-  return std::atoi(text->c_str());  // NOLINT(cert-err34-c): the kernel writes a number
-}
 
 CounterEvent event_of(std::uint32_t type, std::uint64_t config) {
   CounterEvent event;
@@ -53,16 +47,17 @@ Capability asked(const std::string& name, CounterEvent event, const Sampling& sa
     const auto loaded = session.load(CounterTarget::thread({}), &fault);
     if (programmed && loaded) {
       if (with_kernel) return capability;
-      capability = {name,
-                    Support::supported,
-                    "in user space only, so without context switches and migrations: "
-                    "kernel.perf_event_paranoid is above 1",
-                    {}};
+      capability = {
+          name,
+          Support::supported,
+          "in user space only (with the modifier u, as in task-clock:u), so without context "
+          "switches and migrations: kernel.perf_event_paranoid is above 1",
+          {}};
       capability.enable_with = "sysctl kernel.perf_event_paranoid=1, or the capability CAP_PERFMON";
       return capability;
     }
     if (fault) {
-      apply(explain_refusal(fault->number, event), capability);
+      apply(fault->refusal, capability);
     } else if (!loaded) {
       capability.state =
           is_refusal(loaded.error().code.value()) ? Support::not_permitted : Support::not_supported;
@@ -89,6 +84,15 @@ Capability tracepoints(const KernelFiles& files, KernelCounters* kernel) {
   return capability;
 }
 
+/// "ffffffff81000000 T _stext".
+bool begins_with_symbol(const std::string& text) {
+  constexpr std::size_t kHex = 16;
+  const std::size_t blank = std::min(text.find(' '), text.size());
+  const std::size_t name = blank + 3;
+  return base::read_digits(text.substr(0, blank), kHex) && name < text.size() &&
+         text[name - 1] == ' ' && text[name] != '\n';
+}
+
 Capability kernel_symbols(const KernelFiles& files) {
   Capability capability{"counters.kernel_symbols", Support::supported, {}, {}};
   const auto text = files.read(kSymbols);
@@ -96,35 +100,45 @@ Capability kernel_symbols(const KernelFiles& files) {
   if (!text) {
     capability.state = Support::not_supported;
     capability.reason = text.error().message;
+  } else if (!begins_with_symbol(*text)) {
+    capability.state = Support::not_supported;
+    capability.reason = path + " is empty or has another form than \"ADDRESS TYPE NAME\"";
   } else if (text->find_first_not_of('0') == text->find(' ')) {
     capability.state = Support::not_permitted;
     capability.reason = path + " has zeros for addresses";
-    capability.enable_with = "sysctl kernel.kptr_restrict=0, or root";
+    // The kernel asks both (kernel/ksyms_common.c).
+    const auto restricted = files.read_number("/proc/sys/kernel/kptr_restrict");
+    const bool is_open = restricted && *restricted == 0;
+    capability.enable_with =
+        is_open ? "sysctl kernel.perf_event_paranoid=1, or root"
+                : "sysctl kernel.kptr_restrict=0 kernel.perf_event_paranoid=1, or root";
   }
   return capability;
 }
 
 /// Of a tree: what its files tell.
 std::vector<Capability> recorded(const KernelFiles& files) {
-  const auto paranoid = paranoid_of(files);
+  const auto paranoid = files.read_signed(kParanoid);
   const std::string path = files.path(kParanoid);
   Capability software{"counters.software", Support::supported, {}, {}};
   if (!paranoid) {
     software.state = Support::not_supported;
-    software.reason = path + " is not there: the kernel has no perf events";
+    software.reason = paranoid.error().message + ": it does not tell what the kernel permits";
   } else if (*paranoid > 1) {
     software.reason = path + " is " + std::to_string(*paranoid) +
-                      ": without CAP_PERFMON, in user space only" +
+                      ": without CAP_PERFMON, in user space only (as task-clock:u)" +
                       (*paranoid > 2 ? ", or not at all" : "");
     software.enable_with = "sysctl kernel.perf_event_paranoid=1, or the capability CAP_PERFMON";
   }
   Capability hardware = software;
   hardware.name = "counters.hardware";
-  if (paranoid && !files.has(kCorePmu)) {
-    hardware = {"counters.hardware",
-                Support::not_supported,
-                files.path(kCorePmu) + " is not there: no PMU of the CPU",
-                {}};
+  if (const auto type = files.read_number(std::string(kCorePmu) + "/type"); paranoid && !type) {
+    const bool there = files.has(kCorePmu);
+    hardware = {
+        "counters.hardware",
+        Support::not_supported,
+        there ? type.error().message : files.path(kCorePmu) + " is not there: no PMU of the CPU",
+        {}};
   }
   Capability sampling = software;
   sampling.name = "counters.sampling";

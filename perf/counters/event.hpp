@@ -26,6 +26,12 @@ struct CounterEvent {
   std::vector<int> cpus;     ///< counts only on these, for everything on them; empty: on any
 };
 
+/// Whether the event also happens in user space. A switch between threads does not, so without the
+/// kernel its count would always be 0.
+bool happens_in_user_space(const CounterEvent& event) noexcept;
+/// How one asks for this event in user space only: "cycles:u".
+std::string user_space_name(const CounterEvent& event);
+
 /// How an event is sampled. A period or a frequency makes it a sampled event.
 struct Sampling {
   std::uint64_t period = 0;     ///< a sample every so many events

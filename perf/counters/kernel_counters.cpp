@@ -5,6 +5,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/ptrace.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -75,20 +76,33 @@ class RealCounters final : public KernelCounters {
   }
   std::uint64_t start_ticks(pid_t task) override {
     const auto text = KernelFiles().read("/proc/" + std::to_string(task) + "/stat");
-    if (!text) return 0;
+    if (!text) {
+      errno = text.error().code.value();
+      return 0;
+    }
     const auto stat = read_task_stat(*text);
     return stat ? stat->start_ticks : 0;
   }
   std::vector<pid_t> threads(pid_t process) override {
     std::vector<pid_t> threads;
     const auto names = KernelFiles().list("/proc/" + std::to_string(process) + "/task");
-    if (!names) return threads;
+    if (!names) {
+      errno = names.error().code.value();
+      return threads;
+    }
     for (const std::string& name : *names) {
       if (const auto number = base::read_digits(name)) {
         threads.push_back(static_cast<pid_t>(*number));
       }
     }
     return threads;
+  }
+  std::optional<uid_t> other_owner(pid_t task) override {
+    struct stat of{};
+    const std::string folder = "/proc/" + std::to_string(task);
+    if (::geteuid() == 0 || ::stat(folder.c_str(), &of) != 0) return std::nullopt;
+    // The folder of a process that does not let itself be dumped is root's.
+    return of.st_uid == ::geteuid() ? std::nullopt : std::optional(of.st_uid);
   }
   std::vector<int> online_cpus() override {
     const auto text = KernelFiles().read("/sys/devices/system/cpu/online");

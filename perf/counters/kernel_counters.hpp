@@ -9,6 +9,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 namespace shmif::perf {
@@ -18,6 +19,9 @@ struct EventAttr {
   perf_event_attr base{};
   std::uint64_t config3 = 0;  ///< Linux 6.3
 };
+
+/// PERF_FORMAT_LOST of Linux 6.0: a read also tells how many records of the event found no room.
+inline constexpr std::uint64_t kFormatLost = 1U << 4U;
 
 /// Threads: any. Blocks: no call, except hold().
 class KernelCounters {
@@ -42,10 +46,16 @@ class KernelCounters {
   virtual int open_task(pid_t task, bool thread) noexcept = 0;
   /// `file`: from open_task(), or -1 if there is none.
   virtual bool has_ended(int file, pid_t task) noexcept = 0;
-  /// When the task was started, in ticks since boot. 0: it is not there, or cannot be read.
+  /// When the task was started, in ticks since boot. 0: it is not there, or cannot be read; errno
+  /// says why.
   virtual std::uint64_t start_ticks(pid_t task) = 0;
-  /// The threads of a process.
+  /// The threads of a process. Empty: errno says why.
   virtual std::vector<pid_t> threads(pid_t process) = 0;
+  /// The user to whom a task belongs, if we are neither that user nor root.
+  virtual std::optional<uid_t> other_owner(pid_t task) {
+    (void)task;
+    return std::nullopt;
+  }
   virtual std::vector<int> online_cpus() = 0;
 
   /// Stops a thread for a moment; nothing but its running changes. Blocks: until it stands. Result:

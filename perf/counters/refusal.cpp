@@ -1,22 +1,67 @@
 // What an errno of perf_event_open(2) means for the user.
 
+#include <linux/perf_event.h>
+
 #include <cerrno>
 
 #include "perf/counters/session.hpp"
 
 namespace shmif::perf {
+namespace {
 
-Refusal explain_refusal(int number, const CounterEvent& event) {
+constexpr const char* kPermitKernel =
+    "sysctl kernel.perf_event_paranoid=1, or the capability CAP_PERFMON";
+constexpr const char* kPermitTracepoints =
+    "sysctl kernel.perf_event_paranoid=-1, or the capability CAP_PERFMON";
+
+Refusal not_permitted(const CounterEvent& event, bool in_user_space) {
   using State = Refusal::State;
-  const bool tracepoint = event.type == PERF_TYPE_TRACEPOINT;
+  if (event.type == PERF_TYPE_TRACEPOINT) {
+    return {State::not_permitted,
+            "kernel.perf_event_paranoid does not allow tracepoints to this user",
+            kPermitTracepoints};
+  }
+  const std::string instead =
+      in_user_space ? "count it in user space only, as " + user_space_name(event) + "; or " : "";
+  return {State::not_permitted, "kernel.perf_event_paranoid does not allow it to this user",
+          instead + kPermitKernel};
+}
+
+}  // namespace
+
+bool happens_in_user_space(const CounterEvent& event) noexcept {
+  if (event.type == PERF_TYPE_TRACEPOINT) return false;
+  return event.type != PERF_TYPE_SOFTWARE || (event.config != PERF_COUNT_SW_CONTEXT_SWITCHES &&
+                                              event.config != PERF_COUNT_SW_CPU_MIGRATIONS &&
+                                              event.config != PERF_COUNT_SW_CGROUP_SWITCHES);
+}
+
+std::string user_space_name(const CounterEvent& event) {
+  const std::string& name = event.name;
+  if (name.find('/') != std::string::npos) return name + 'u';
+  const std::size_t colon = name.rfind(':');
+  const bool modified = colon != std::string::npos && colon + 1 < name.size() &&
+                        name.find_first_not_of("ukhGHp", colon + 1) == std::string::npos;
+  return name + (modified ? "u" : ":u");
+}
+
+std::string user_space_note(const CounterEvent& event) {
+  return "in user space only, as " + user_space_name(event) +
+         ": kernel.perf_event_paranoid does not allow more to this user (to change that: " +
+         kPermitKernel + ')';
+}
+
+Refusal foreign_refusal(uid_t owner) {
+  const std::string user = owner == 0 ? "root" : "another user (uid " + std::to_string(owner) + ')';
+  return {Refusal::State::not_permitted, "the process belongs to " + user,
+          owner == 0 ? "run it as root" : "run it as that user, or as root"};
+}
+
+Refusal explain_refusal(int number, const CounterEvent& event, bool in_user_space) {
+  using State = Refusal::State;
   switch (number) {
     case EACCES:
-    case EPERM:
-      return {State::not_permitted,
-              tracepoint ? "kernel.perf_event_paranoid does not allow tracepoints to this user"
-                         : "kernel.perf_event_paranoid does not allow it to this user",
-              tracepoint ? "sysctl kernel.perf_event_paranoid=-1, or the capability CAP_PERFMON"
-                         : "sysctl kernel.perf_event_paranoid=1, or the capability CAP_PERFMON"};
+    case EPERM: return not_permitted(event, in_user_space);
     case ENOENT: return {State::not_supported, "this machine has no such event (ENOENT)", ""};
     case ENODEV:
       return {State::not_supported, "no such device, or this machine's PMU is off (ENODEV)", ""};

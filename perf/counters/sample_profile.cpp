@@ -180,6 +180,8 @@ std::vector<SymbolTable> SampleProfile::read_symbols(std::vector<std::string>& n
   const auto take = [&](std::size_t object, Result<SymbolTable> table) {
     if (table) {
       tables[object] = *std::move(table);
+      const std::string& trouble = tables[object].trouble();
+      if (!trouble.empty()) notes.push_back(objects_[object].path + ": " + trouble);
     } else {
       notes.push_back(objects_[object].path + ": " + table.error().message);
     }

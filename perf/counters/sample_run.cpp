@@ -38,7 +38,7 @@ Result<SampleRun> SampleRun::start(const CounterEvent& event, std::span<const Ta
     loaded = run.load(sampled, processes, options, fault, kernel);
   }
   if (!loaded) {
-    if (fault && refused != nullptr) *refused = explain_refusal(fault->number, sampled);
+    if (fault && refused != nullptr) *refused = fault->refusal;
     return std::move(loaded).error();
   }
   for (CounterSession& session : run.sessions_) {
@@ -55,6 +55,7 @@ Result<void> SampleRun::read(SampleSink& sink) {
     if (!got) return got.error();
     counts_.samples += got->samples;
     counts_.lost += got->lost;
+    counts_.lost_is_least = counts_.lost_is_least || got->lost_is_least;
   }
   return {};
 }

@@ -1,10 +1,18 @@
 #include "perf/counters/session.hpp"
 
-#include <sys/ioctl.h>
+#include <sys/epoll.h>
+#include <unistd.h>
 
+#include <cerrno>
+#include <mutex>
 #include <utility>
 
-#include "perf/counters/session_impl.hpp"
+#include "base/unique_fd.hpp"
+#include "perf/counters/event_sets.hpp"
+#include "perf/counters/open_events.hpp"
+#include "perf/counters/sample_buffers.hpp"
+#include "perf/counters/set_switcher.hpp"
+#include "perf/counters/target_binding.hpp"
 
 namespace shmif::perf {
 namespace {
@@ -27,12 +35,79 @@ const char* advice_for(SessionState state) noexcept {
 
 }  // namespace
 
-CounterSession::Impl::Impl(SessionOptions options, KernelCounters& kernel)
-    : options_(options), kernel_(kernel) {}
+// The states of a session, and what each call does to its parts.
+//
+//   C1  Every call holds `mutex_` from its first test to its last effect.
+//   C2  A call begins with update(), which learns from the kernel whether the target has ended and
+//       whether an overflow came; only then it asks the table.
+//   C3  While the session counts, the groups of the active set are enabled, and the clocks; all
+//       others are disabled.
+class CounterSession::Impl {
+ public:
+  Impl(SessionOptions options, KernelCounters& kernel)
+      : options_(options),
+        target_(kernel),
+        samples_(kernel, options.ring_pages),
+        open_(kernel, sets_, samples_) {}
+  Impl(const Impl&) = delete;
+  Impl& operator=(const Impl&) = delete;
+  ~Impl() { (void)close(); }
 
-CounterSession::Impl::~Impl() {
-  (void)close();
-}
+  SessionState state();
+  Result<void> create_sets(std::span<const SetSetup> sets);
+  Result<void> delete_sets(std::span<const unsigned> ids);
+  Result<void> query_sets(std::span<SetQuery> sets);
+  Result<std::size_t> program(std::span<const EventSetup> events);
+  Result<void> set_values(std::span<const ValueSetup> values);
+  Result<void> load(const CounterTarget& target, std::optional<VectorFault>* fault);
+  Result<void> start();
+  Result<void> stop();
+  Result<void> restart();
+  Result<void> switch_set(std::optional<unsigned> id);
+  Result<void> read(std::span<Reading> readings, bool stop_target);
+  Result<std::uint64_t> clock_ns();
+  int wake_descriptor();
+  Result<SampleCounts> read_samples(SampleSink& sink);
+  Result<void> unload();
+  Result<void> close();
+
+ private:
+  using Lock = std::unique_lock<std::mutex>;
+
+  void update();
+  Result<void> check(SessionCall call);
+  bool counts() const noexcept { return state_ == SessionState::started; }
+  bool is_loaded() const noexcept {
+    return state_ != SessionState::unloaded && state_ != SessionState::closed;
+  }
+  Result<std::uint64_t> clock_now() const;
+  std::uint64_t clock_or_zero() const {
+    const auto clock = clock_now();
+    return clock ? *clock : 0;
+  }
+  Result<void> open_all(const CounterTarget& target, std::optional<VectorFault>* fault);
+  Result<void> open_wake();
+  void close_all() noexcept;
+  Result<void> unload_now();
+
+  void begin_turn();
+  void end_turn();
+  Result<void> make_active(unsigned id);
+  std::optional<int> give_turns(const std::stop_token& stop, std::vector<pollfd>& wakers);
+  void end_switcher(Lock& lock);
+
+  std::mutex mutex_;
+  SessionOptions options_;
+  SessionState state_ = SessionState::unloaded;
+  EventSets sets_;
+  TargetBinding target_;
+  SampleBuffers samples_;
+  OpenEvents open_;
+  LostCount lost_;
+  UniqueFd wake_;                          // while loaded
+  std::uint64_t clock_before_ = 0;         // of earlier loads
+  std::unique_ptr<SetSwitcher> switcher_;  // from the first start() of a load to unload()
+};
 
 SessionState CounterSession::Impl::state() {
   const Lock lock(mutex_);
@@ -42,29 +117,22 @@ SessionState CounterSession::Impl::state() {
 
 // Not only the state can have changed since the last call, the target can, too.
 void CounterSession::Impl::update() {
-  const bool alive = state_ == SessionState::loaded || state_ == SessionState::started ||
-                     state_ == SessionState::masked;
-  if (!alive) return;
-  if (!own_ && target_.kind != CounterTarget::Kind::cpu &&
-      kernel_.has_ended(task_file_, target_.task.number)) {
-    if (counts()) end_activation();
+  if (!is_loaded() || state_ == SessionState::ended) return;
+  if (target_.has_ended()) {
+    if (counts()) end_turn();
     state_ = SessionState::ended;
     return;
   }
   if (!counts()) return;
-  for (Group& group : groups_) {
-    if (group.set != active_ || !group.trigger_ring) continue;
-    if (rings_[*group.trigger_ring].ring.head() == group.trigger_seen) continue;
-    group.exhausted = true;
-    if (!events_[group.members.front().event]->setup.sampling.mask) {
-      (void)make_active(set_after(active_));
-      return;
-    }
-    end_activation();
-    disable_all();
-    state_ = SessionState::masked;
+  const auto overflowed = open_.take_overflow();
+  if (!overflowed) return;
+  if (!sets_.setup(*overflowed).sampling.mask) {
+    (void)make_active(sets_.next());
     return;
   }
+  end_turn();
+  open_.disable_all();
+  state_ = SessionState::masked;
 }
 
 Result<void> CounterSession::Impl::check(SessionCall call) {
@@ -76,108 +144,113 @@ Result<void> CounterSession::Impl::check(SessionCall call) {
                    name_of(state_) + " (" + advice_for(state_) + ')');
 }
 
-std::string CounterSession::Impl::event_name(std::size_t event) const {
-  return '"' + events_[event]->setup.event.name + '"';
+/// Of all loads.
+Result<std::uint64_t> CounterSession::Impl::clock_now() const {
+  const auto since = open_.clock_ns();
+  return since ? Result<std::uint64_t>(clock_before_ + *since) : since;
 }
 
-/// A trigger counts up to one overflow, and then stops its group by itself.
-Result<void> CounterSession::Impl::let_go(Group& group) {
-  const bool refresh = group.trigger_ring && group.exhausted;
-  const int got = kernel_.control(
-      group.leader(), refresh ? PERF_EVENT_IOC_REFRESH : PERF_EVENT_IOC_ENABLE, refresh ? 1 : 0);
-  if (got < 0) {
-    return Error::from_errno(-got, "cannot start " + event_name(group.members.front().event));
-  }
-  if (refresh) {
-    group.trigger_seen = rings_[*group.trigger_ring].ring.head();
-    group.exhausted = false;
-  }
-  return {};
-}
+// ---- Programming ----
 
-Result<void> CounterSession::Impl::enable_set(unsigned id) {
-  for (Group& group : groups_) {
-    if (group.set != id) continue;
-    auto let = let_go(group);
-    if (let) continue;
-    disable_set(id);
-    return let;
-  }
-  return {};
-}
-
-void CounterSession::Impl::disable_set(unsigned id) {
-  for (const Group& group : groups_) {
-    if (group.set == id) (void)kernel_.control(group.leader(), PERF_EVENT_IOC_DISABLE, 0);
-  }
-}
-
-Result<void> CounterSession::Impl::enable_all() {
-  for (const int clock : clocks_) {
-    const int got = kernel_.control(clock, PERF_EVENT_IOC_ENABLE, 0);
-    if (got >= 0) continue;
-    disable_all();
-    return Error::from_errno(-got, "cannot start the session's clock");
-  }
-  auto enabled = enable_set(active_);
-  if (!enabled) disable_all();
-  return enabled;
-}
-
-void CounterSession::Impl::disable_all() {
-  disable_set(active_);
-  for (const int clock : clocks_) (void)kernel_.control(clock, PERF_EVENT_IOC_DISABLE, 0);
-}
-
-Result<void> CounterSession::Impl::start() {
+Result<void> CounterSession::Impl::create_sets(std::span<const SetSetup> sets) {
   const Lock lock(mutex_);
-  if (auto may = check(SessionCall::start); !may) return may;
-  if (counts()) return {};
-  if (!target_.on_exec) {
-    if (auto enabled = enable_all(); !enabled) return enabled;
+  auto may = check(SessionCall::create_set);
+  return may ? sets_.create(sets) : may;
+}
+
+Result<void> CounterSession::Impl::delete_sets(std::span<const unsigned> ids) {
+  const Lock lock(mutex_);
+  auto may = check(SessionCall::delete_set);
+  return may ? sets_.remove(ids) : may;
+}
+
+Result<void> CounterSession::Impl::query_sets(std::span<SetQuery> sets) {
+  const Lock lock(mutex_);
+  if (auto may = check(SessionCall::query_sets); !may) return may;
+  const auto clock = clock_now();
+  return sets_.query(sets, counts() && clock ? std::optional(*clock) : std::nullopt);
+}
+
+Result<std::size_t> CounterSession::Impl::program(std::span<const EventSetup> events) {
+  const Lock lock(mutex_);
+  if (auto may = check(SessionCall::program); !may) return may.error();
+  return sets_.program(events, clock_before_);
+}
+
+Result<void> CounterSession::Impl::set_values(std::span<const ValueSetup> values) {
+  const Lock lock(mutex_);
+  if (auto may = check(SessionCall::set_values); !may) return may;
+  if (auto right = sets_.check(values); !right) return right;
+  sets_.want_all();
+  if (auto read = open_.read_wanted(); !read) return read;
+  const auto clock = clock_now();
+  if (!clock) return clock.error();
+  // Periods first: only they can fail.
+  if (auto set = open_.set_periods(values); !set) return set;
+  for (const ValueSetup& value : values) sets_.give(value, *clock);
+  return {};
+}
+
+// ---- Loading ----
+
+Result<void> CounterSession::Impl::load(const CounterTarget& target,
+                                        std::optional<VectorFault>* fault) {
+  const Lock lock(mutex_);
+  if (auto may = check(SessionCall::load); !may) return may;
+  if (auto right = check_target(target, sets_.any_trigger()); !right) return right;
+  auto loaded = open_all(target, fault);
+  if (loaded) {
+    state_ = SessionState::loaded;
+  } else {
+    close_all();
   }
-  state_ = SessionState::started;
-  begin_activation();
+  return loaded;
+}
+
+Result<void> CounterSession::Impl::open_all(const CounterTarget& target,
+                                            std::optional<VectorFault>* fault) {
+  if (auto bound = target_.bind(target); !bound) return bound;
+  if (auto opened = open_.open(target_, options_, fault); !opened) return opened;
+  // Had the task ended before, its number could have been another one's when it was used.
+  if (target_.has_ended()) {
+    return cannot_load(ESRCH, "task " + std::to_string(target_.target().task.number),
+                       "it has just ended");
+  }
+  return open_wake();
+}
+
+Result<void> CounterSession::Impl::open_wake() {
+  wake_.reset(::epoll_create1(EPOLL_CLOEXEC));
+  bool added = static_cast<bool>(wake_);
+  std::vector<int> files = samples_.files();
+  if (target_.descriptor() >= 0) files.push_back(target_.descriptor());
+  for (const int file : files) {
+    epoll_event event{};
+    event.events = EPOLLIN;
+    event.data.fd = file;
+    added = added && ::epoll_ctl(wake_.get(), EPOLL_CTL_ADD, file, &event) == 0;
+  }
+  if (!added) return Error::from_errno(errno, "cannot make a wake descriptor");
   return {};
 }
 
-Result<void> CounterSession::Impl::stop() {
-  const Lock lock(mutex_);
-  if (auto may = check(SessionCall::stop); !may) return may;
-  disable_all();
-  if (counts()) end_activation();
-  state_ = SessionState::loaded;
-  target_.on_exec = false;  // from now on, start() starts at once
-  return {};
-}
-
-Result<void> CounterSession::Impl::restart() {
-  const Lock lock(mutex_);
-  if (auto may = check(SessionCall::restart); !may) return may;
-  if (auto enabled = enable_all(); !enabled) return enabled;
-  state_ = SessionState::started;
-  begin_activation();
-  return {};
+void CounterSession::Impl::close_all() noexcept {
+  wake_.reset();
+  open_.close();
+  lost_ = {};
+  target_.release();
 }
 
 Result<void> CounterSession::Impl::unload_now() {
   if (counts()) {
-    disable_all();
-    end_activation();
+    open_.disable_all();
+    end_turn();
   }
   // What was counted stays. What cannot be read any more is as it was at the last load.
-  for (auto& event : events_) {
-    if (event) event->wanted = true;
-  }
-  auto read = read_wanted();
+  sets_.want_all();
+  auto read = open_.read_wanted();
   const auto clock = clock_now();
-  for (auto& event : events_) {
-    if (!event) continue;
-    event->wanted = false;
-    event->before.value += event->now.value;
-    event->before.enabled_ns += event->now.enabled_ns;
-    event->before.running_ns += event->now.running_ns;
-  }
+  sets_.keep_counts();
   if (clock) clock_before_ = *clock;
   state_ = SessionState::unloaded;
   close_all();
@@ -203,9 +276,168 @@ Result<void> CounterSession::Impl::close() {
   return {};
 }
 
+// ---- Counting ----
+
+Result<void> CounterSession::Impl::start() {
+  const Lock lock(mutex_);
+  if (auto may = check(SessionCall::start); !may) return may;
+  if (counts()) return {};
+  if (!target_.target().on_exec) {
+    if (auto enabled = open_.enable_all(); !enabled) return enabled;
+  }
+  state_ = SessionState::started;
+  begin_turn();
+  return {};
+}
+
+Result<void> CounterSession::Impl::stop() {
+  const Lock lock(mutex_);
+  if (auto may = check(SessionCall::stop); !may) return may;
+  open_.disable_all();
+  if (counts()) end_turn();
+  state_ = SessionState::loaded;
+  target_.forget_exec();  // from now on, start() starts at once
+  return {};
+}
+
+Result<void> CounterSession::Impl::restart() {
+  const Lock lock(mutex_);
+  if (auto may = check(SessionCall::restart); !may) return may;
+  if (auto enabled = open_.enable_all(); !enabled) return enabled;
+  state_ = SessionState::started;
+  begin_turn();
+  return {};
+}
+
+Result<void> CounterSession::Impl::read(std::span<Reading> readings, bool stop_target) {
+  const Lock lock(mutex_);
+  if (auto may = check(SessionCall::read); !may) return may;
+  if (auto right = sets_.check(readings); !right) return right;
+  if (stop_target && !target_.is_task()) {
+    return Error(CounterErrc::invalid, "CPUs cannot be stopped for a read");
+  }
+  TargetBinding::Held held;
+  const bool hold = stop_target && counts() && !target_.is_own();
+  Result<void> outcome;
+  if (hold) {
+    outcome = target_.hold(held);
+    update();  // the target may have ended, or a set may have had its turn
+  }
+  sets_.want(readings);
+  if (outcome) outcome = open_.read_wanted();
+  sets_.want_none();
+  const auto clock = clock_now();
+  target_.let_go(held);
+  if (outcome && !clock) outcome = clock.error();
+  if (!outcome) return outcome;
+  for (Reading& reading : readings) {
+    sets_.fill(reading, *clock);
+    reading.one_instant = !counts() || hold;
+  }
+  return {};
+}
+
+Result<std::uint64_t> CounterSession::Impl::clock_ns() {
+  const Lock lock(mutex_);
+  if (auto may = check(SessionCall::read); !may) return may.error();
+  return clock_now();
+}
+
 int CounterSession::Impl::wake_descriptor() {
   const Lock lock(mutex_);
   return wake_.get();
+}
+
+Result<SampleCounts> CounterSession::Impl::read_samples(SampleSink& sink) {
+  const Lock lock(mutex_);
+  if (auto may = check(SessionCall::read_samples); !may) return may.error();
+  SampleCounts counts = samples_.read(sink, sets_);
+  lost_.add(counts, open_.lost_records(), open_.samples());
+  counts.lost += samples_.lost_in_pmu();
+  return counts;
+}
+
+// ---- Turns of event sets ----
+
+/// Begins the turn of the active set, which counts already.
+void CounterSession::Impl::begin_turn() {
+  sets_.begin_turn(clock_or_zero(), EventSets::Clock::now());
+  if (sets_.alone() || !options_.switch_by_itself) return;
+  if (!switcher_) {
+    switcher_ = std::make_unique<SetSwitcher>(
+        [this](const std::stop_token& stop, std::vector<pollfd>& wakers) {
+          return give_turns(stop, wakers);
+        });
+  }
+  switcher_->wake();
+}
+
+void CounterSession::Impl::end_turn() {
+  const auto clock = clock_now();
+  sets_.end_turn(clock ? std::optional(*clock) : std::nullopt);
+}
+
+Result<void> CounterSession::Impl::make_active(unsigned id) {
+  const unsigned before = sets_.active();
+  if (counts()) {
+    open_.disable_set(before);
+    end_turn();
+    if (auto enabled = open_.enable_set(id); !enabled) {
+      (void)open_.enable_set(before);
+      begin_turn();
+      return enabled;
+    }
+  }
+  sets_.choose(id);
+  if (counts()) begin_turn();
+  return {};
+}
+
+Result<void> CounterSession::Impl::switch_set(std::optional<unsigned> id) {
+  const Lock lock(mutex_);
+  if (auto may = check(SessionCall::switch_set); !may) return may;
+  if (id && !sets_.has(*id)) {
+    return Error(CounterErrc::invalid,
+                 "cannot switch to event set " + std::to_string(*id) + ": it does not exist");
+  }
+  return make_active(id.value_or(sets_.next()));
+}
+
+/// A round of the switcher.
+std::optional<int> CounterSession::Impl::give_turns(const std::stop_token& stop,
+                                                    std::vector<pollfd>& wakers) {
+  const Lock lock(mutex_);
+  if (stop.stop_requested()) return std::nullopt;
+  update();
+  const auto now = EventSets::Clock::now();
+  if (counts() && sets_.turn_left_ms(now) == 0) {
+    // A target that has not run since, or not executed its program, has not had this turn.
+    if (clock_or_zero() > sets_.turn_began()) {
+      (void)make_active(sets_.next());
+    } else {
+      sets_.extend_turn(now);
+    }
+  }
+  if (!counts()) return -1;
+  open_.add_wakers(wakers);
+  return sets_.turn_left_ms(EventSets::Clock::now());
+}
+
+/// Others may call meanwhile, also start().
+void CounterSession::Impl::end_switcher(Lock& lock) {
+  while (switcher_) {
+    // Otherwise an overflow would begin a turn, which makes another switcher.
+    if (counts()) {
+      open_.disable_all();
+      end_turn();
+      state_ = SessionState::loaded;
+    }
+    std::unique_ptr<SetSwitcher> done = std::move(switcher_);
+    done->request_stop();
+    lock.unlock();
+    done.reset();
+    lock.lock();
+  }
 }
 
 CounterSession::CounterSession(SessionOptions options, KernelCounters& kernel)

@@ -101,12 +101,30 @@ struct SetQuery {
 struct SampleCounts {
   std::uint64_t samples = 0;
   std::uint64_t lost = 0;  ///< records that found no room in the ring
+  /// `lost` may be too small. A kernel before Linux 6.0 tells what was lost only with the next
+  /// record that finds room, so it says nothing of the last ones.
+  bool lost_is_least = false;
 };
+
+/// Why the kernel refused to open an event, and what would help.
+struct Refusal {
+  enum class State { not_supported, not_permitted, failed } state = State::failed;
+  std::string reason;
+  std::string enable_with;  ///< empty: nothing that we know
+};
+/// By the errno of perf_event_open(2). `in_user_space`: the kernel would permit it there.
+Refusal explain_refusal(int number, const CounterEvent& event, bool in_user_space = false);
+/// For a task of another user.
+Refusal foreign_refusal(uid_t owner);
+/// For an event that is counted or sampled in user space only, because the kernel permits no more:
+/// by which name one can ask for that, and what permits more.
+std::string user_space_note(const CounterEvent& event);
 
 /// Which element of a vector made a call fail.
 struct VectorFault {
   std::size_t element = 0;
   int number = 0;  ///< errno, if the kernel refused it
+  Refusal refusal{};
 };
 
 class CounterSession {
@@ -162,13 +180,5 @@ class CounterSession {
   class Impl;
   std::unique_ptr<Impl> impl_;
 };
-
-/// Why the kernel refused to open `name`, and what would help; by the errno of perf_event_open(2).
-struct Refusal {
-  enum class State { not_supported, not_permitted, failed } state = State::failed;
-  std::string reason;
-  std::string enable_with;  ///< empty: nothing that we know
-};
-Refusal explain_refusal(int number, const CounterEvent& event);
 
 }  // namespace shmif::perf

@@ -21,15 +21,6 @@ void refuse(StatEvent& event, const Refusal& refusal) {
   event.enable_with = refusal.enable_with;
 }
 
-/// Whether the event also happens in user space. A switch between threads does not, so without the
-/// kernel its count would always be 0.
-bool happens_in_user_space(const CounterEvent& event) {
-  if (event.type == PERF_TYPE_TRACEPOINT) return false;
-  return event.type != PERF_TYPE_SOFTWARE || (event.config != PERF_COUNT_SW_CONTEXT_SWITCHES &&
-                                              event.config != PERF_COUNT_SW_CPU_MIGRATIONS &&
-                                              event.config != PERF_COUNT_SW_CGROUP_SWITCHES);
-}
-
 const StatEvent* measured(const StatResult& result, std::string_view name) {
   const auto found = std::ranges::find_if(result.events, [&](const StatEvent& each) {
     return std::string_view(each.name).substr(0, each.name.find(':')) == name && each.value;
@@ -99,26 +90,32 @@ Result<void> StatRun::program(CounterSession& session) {
 }
 
 /// Whether this failure of a load is told as the reason of events, so that it can be tried again.
-bool StatRun::take_refusal(const Error& error, const std::optional<VectorFault>& fault) {
+bool StatRun::take_refusal(TaskId process, const Error& error,
+                           const std::optional<VectorFault>& fault) {
   const int number = fault ? fault->number : error.code.value();
   const bool denied = number == EACCES || number == EPERM;
+  const auto owner = denied ? kernel_->other_owner(process.number) : std::nullopt;
   if (!fault) {
     // Not even the session's own clock: a container may forbid all of them.
     const bool all = error.code.category() == std::generic_category() &&
                      (denied || number == ENOSYS) && !counted_.empty();
     for (const std::size_t at : counted_) {
-      if (all) refuse(events_[at], explain_refusal(number, *events_[at].event));
+      if (!all) continue;
+      refuse(events_[at],
+             owner ? foreign_refusal(*owner) : explain_refusal(number, *events_[at].event));
     }
     return all;
   }
   if (number == ESRCH || number == EMFILE) return false;
   StatEvent& refused = events_[counted_[fault->element]];
-  if (denied && !refused.event->exclude_kernel && happens_in_user_space(*refused.event)) {
+  if (denied && !owner && !refused.event->exclude_kernel && happens_in_user_space(*refused.event)) {
     refused.event->exclude_kernel = true;
     refused.event->exclude_hypervisor = true;
-    refused.source += ", in user space only (kernel.perf_event_paranoid)";
+    refused.note = user_space_note(*refused.event);
+    refused.source += ", in user space only, as " + user_space_name(*refused.event) +
+                      " (kernel.perf_event_paranoid)";
   } else {
-    refuse(refused, explain_refusal(number, *refused.event));
+    refuse(refused, fault->refusal);
   }
   return true;
 }
@@ -132,7 +129,7 @@ Result<bool> StatRun::load_one(TaskId process, KernelCounters& kernel) {
   target.on_exec = options_.on_exec;
   std::optional<VectorFault> fault;
   if (auto loaded = session.load(target, &fault); !loaded) {
-    if (!take_refusal(loaded.error(), fault)) return std::move(loaded).error();
+    if (!take_refusal(process, loaded.error(), fault)) return std::move(loaded).error();
     return false;
   }
   sessions_.push_back(std::move(session));
@@ -157,6 +154,7 @@ Result<void> StatRun::load(std::span<const TaskId> processes, KernelCounters& ke
 Result<StatRun> StatRun::start(std::vector<StatEvent> events, std::span<const TaskId> processes,
                                const StatOptions& options, KernelCounters& kernel) {
   StatRun run;
+  run.kernel_ = &kernel;
   run.options_ = options;
   run.events_ = std::move(events);
   if (processes.size() > 1) {
@@ -199,6 +197,22 @@ Result<void> StatRun::add_values(CounterSession& session, StatResult& result) {
   return {};
 }
 
+/// What was counted on a CPU that went offline meanwhile is a part of the whole at best.
+void StatRun::leave_out_offline(StatResult& result) const {
+  const std::vector<int> online = kernel_->online_cpus();
+  if (online.empty()) return;
+  for (StatEvent& each : result.events) {
+    if (!each.event || !each.state.empty()) continue;
+    const auto gone = std::ranges::find_if(
+        each.event->cpus, [&](int cpu) { return std::ranges::find(online, cpu) == online.end(); });
+    if (gone == each.event->cpus.end()) continue;
+    each.value.reset();
+    each.state = "not counted";
+    each.reason =
+        "CPU " + std::to_string(*gone) + " went offline while the event was counted there";
+  }
+}
+
 /// How often each set had its turn, and for how long, in all sessions together.
 void StatRun::add_sets(StatResult& result) {
   if (set_ids_.size() < 2) return;
@@ -226,6 +240,7 @@ Result<StatResult> StatRun::finish() {
     if (auto added = add_values(session, result); !added) return std::move(added).error();
   }
   add_sets(result);
+  leave_out_offline(result);
   for (StatEvent& each : result.events) {
     if (each.value || !each.state.empty()) continue;
     each.state = "not counted";

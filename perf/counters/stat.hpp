@@ -30,6 +30,7 @@ struct StatEvent {
   std::string enable_with{};
   /// "", "not supported", "not permitted", "not counted" or "failed".
   std::string state{};
+  std::string note{};  ///< what one has to know of a value
 };
 
 /// A figure that follows from two values which were both measured.
@@ -76,6 +77,8 @@ class StatRun {
                                const StatOptions& options,
                                KernelCounters& kernel = kernel_counters());
 
+  /// Whether anything is counted: the kernel may have refused all events.
+  bool counts() const noexcept { return !sessions_.empty(); }
   /// Stops, and reads what was counted.
   Result<StatResult> finish();
 
@@ -84,10 +87,12 @@ class StatRun {
   Result<void> load(std::span<const TaskId> processes, KernelCounters& kernel);
   Result<bool> load_one(TaskId process, KernelCounters& kernel);
   Result<void> program(CounterSession& session);
-  bool take_refusal(const Error& error, const std::optional<VectorFault>& fault);
+  bool take_refusal(TaskId process, const Error& error, const std::optional<VectorFault>& fault);
   void add_sets(StatResult& result);
+  void leave_out_offline(StatResult& result) const;
   Result<void> add_values(CounterSession& session, StatResult& result);
 
+  KernelCounters* kernel_ = nullptr;
   StatOptions options_;
   std::vector<StatEvent> events_;
   std::vector<std::size_t> counted_;  ///< of events_, in the order in which they are programmed

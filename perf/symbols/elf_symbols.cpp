@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <cstring>
 #include <memory>
+#include <utility>
 
 #include "perf/symbols/symbol_table.hpp"
 
@@ -34,12 +35,26 @@ bool is_function(const GElf_Sym& symbol) noexcept {
   return (type == STT_FUNC || type == STT_GNU_IFUNC) && symbol.st_shndx != SHN_UNDEF;
 }
 
+/// What libelf says of its last failure.
+std::string elf_words() {
+  const char* const words = elf_errmsg(-1);
+  return words == nullptr ? "it does not lie in the file" : words;
+}
+
+/// Functions, and why there may be more of them.
+struct Found {
+  std::vector<Symbol> symbols{};
+  std::string trouble{};
+};
+
 /// Adds the functions of this section.
-void add_functions(Elf* elf, Elf_Scn* section, const GElf_Shdr& head, Budget& left,
-                   std::vector<Symbol>& symbols) {
+void add_functions(Elf* elf, Elf_Scn* section, const GElf_Shdr& head, Budget& left, Found& found) {
   Elf_Data* const data = elf_getdata(section, nullptr);
   const std::size_t bytes = gelf_fsize(elf, ELF_T_SYM, 1, EV_CURRENT);
-  if (data == nullptr || data->d_buf == nullptr || bytes == 0) return;
+  if (data == nullptr || data->d_buf == nullptr || bytes == 0) {
+    if (head.sh_size > 0) found.trouble = "its symbol table cannot be read: " + elf_words();
+    return;
+  }
   const std::size_t count = std::min(data->d_size / bytes, left.symbols);
   left.symbols -= count;
   for (std::size_t at = 0; at < count; ++at) {
@@ -47,28 +62,39 @@ void add_functions(Elf* elf, Elf_Scn* section, const GElf_Shdr& head, Budget& le
     if (gelf_getsym(data, static_cast<int>(at), &symbol) == nullptr) return;
     if (!is_function(symbol)) continue;
     const char* const name = elf_strptr(elf, head.sh_link, symbol.st_name);
+    if (name == nullptr) found.trouble = "names of its symbols cannot be read: " + elf_words();
     if (name == nullptr || *name == '\0') continue;
     const std::size_t length = ::strnlen(name, left.name_bytes);
     left.name_bytes -= length;
     if (left.name_bytes == 0) return;
     const std::uint64_t end = symbol.st_value + symbol.st_size;
-    symbols.push_back({symbol.st_value, std::max(symbol.st_value, end), {name, length}});
+    found.symbols.push_back({symbol.st_value, std::max(symbol.st_value, end), {name, length}});
   }
 }
 
-std::vector<Symbol> functions_of(Elf* elf) {
+/// Whether the file says that it has sections, and none can be found.
+bool has_lost_sections(Elf* elf) {
+  GElf_Ehdr head{};
+  return gelf_getehdr(elf, &head) != nullptr && head.e_shoff != 0 &&
+         elf_nextscn(elf, nullptr) == nullptr;
+}
+
+Found functions_of(Elf* elf) {
   Budget left;
+  std::string trouble;
+  if (has_lost_sections(elf)) trouble = "its sections cannot be read: " + elf_words();
   // The exported ones are among those of the full table, if the file has one.
   for (const GElf_Word wanted : {GElf_Word{SHT_SYMTAB}, GElf_Word{SHT_DYNSYM}}) {
-    std::vector<Symbol> symbols;
+    Found found;
     for (Elf_Scn* at = elf_nextscn(elf, nullptr); at != nullptr; at = elf_nextscn(elf, at)) {
       GElf_Shdr head{};
       if (gelf_getshdr(at, &head) == nullptr || head.sh_type != wanted) continue;
-      add_functions(elf, at, head, left, symbols);
+      add_functions(elf, at, head, left, found);
     }
-    if (!symbols.empty()) return symbols;
+    if (trouble.empty()) trouble = std::move(found.trouble);
+    if (!found.symbols.empty()) return {std::move(found.symbols), std::move(trouble)};
   }
-  return {};
+  return {{}, std::move(trouble)};
 }
 
 std::vector<SymbolTable::Segment> segments_of(Elf* elf) {
@@ -88,7 +114,10 @@ Result<SymbolTable> table_of(OwnedElf elf) {
     const char* const why = elf ? "it is no ELF file" : elf_errmsg(-1);
     return Error(Errc::bad_argument, std::string("cannot read symbols: ") + why);
   }
-  return SymbolTable(functions_of(elf.get()), segments_of(elf.get()));
+  Found found = functions_of(elf.get());
+  SymbolTable table(std::move(found.symbols), segments_of(elf.get()));
+  table.set_trouble(std::move(found.trouble));
+  return table;
 }
 
 }  // namespace

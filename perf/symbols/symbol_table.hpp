@@ -13,6 +13,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/result.hpp"
@@ -49,6 +50,9 @@ class SymbolTable {
   /// hidden from this user (all zero).
   static Result<SymbolTable> of_kallsyms(std::string_view text);
 
+  /// Why the file may have more functions than these; empty: all of it could be read.
+  const std::string& trouble() const noexcept { return trouble_; }
+  void set_trouble(std::string why) { trouble_ = std::move(why); }
   std::size_t size() const noexcept { return symbols_.size(); }
   const std::vector<Symbol>& symbols() const noexcept { return symbols_; }
   /// The function with this address; nullptr: none.
@@ -59,6 +63,7 @@ class SymbolTable {
  private:
   std::vector<Symbol> symbols_;
   std::vector<Segment> segments_;
+  std::string trouble_;
 };
 
 /// The name as in the source: "f(int)" for "_Z1fi". Names of other languages remain as they are,

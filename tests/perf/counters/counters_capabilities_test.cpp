@@ -45,13 +45,42 @@ TEST(CountersCapabilities, OfATreeAreWhatItsFilesTell) {
   EXPECT_NE(named_in(all, "counters.hardware").reason.find("/devices/cpu is not there"),
             std::string::npos);
   EXPECT_EQ(named_in(all, "counters.tracepoints").state, Support::supported);
-  EXPECT_EQ(named_in(all, "counters.kernel_symbols").state, Support::not_permitted);
+  const Capability symbols = named_in(all, "counters.kernel_symbols");
+  EXPECT_EQ(symbols.state, Support::not_permitted);
+  EXPECT_EQ(symbols.enable_with,
+            "sysctl kernel.kptr_restrict=0 kernel.perf_event_paranoid=1, or root");
+  put_file(dir, "/proc/sys/kernel/kptr_restrict", "0\n");
+  EXPECT_EQ(named_in(counters_capabilities(files), "counters.kernel_symbols").enable_with,
+            "sysctl kernel.perf_event_paranoid=1, or root");
   put_file(dir, "/sys/bus/event_source/devices/cpu/type", "4\n");
   put_file(dir, "/proc/sys/kernel/perf_event_paranoid", "-1\n");
   put_file(dir, "/proc/kallsyms", "ffffffff81000000 T _stext\n");
   for (const Capability& each : counters_capabilities(files)) {
     EXPECT_EQ(each.state, Support::supported) << each.name << each.reason;
     EXPECT_EQ(each.reason, "") << each.name;
+  }
+}
+
+TEST(CountersCapabilities, AreThoseOfWhatIsInTheFilesAndNotOfTheirNames) {
+  const shmif::test::TempDir dir;
+  const KernelFiles files(dir.path());
+  const auto state = [&](const char* name) {
+    const Capability found = named_in(counters_capabilities(files), name);
+    EXPECT_EQ(found.reason.empty(), found.state == Support::supported) << found.reason;
+    return found.state;
+  };
+  put_file(dir, "/sys/bus/event_source/devices/cpu/type", "garbage\n");
+  put_file(dir, "/proc/sys/kernel/perf_event_paranoid", "0\n");
+  EXPECT_EQ(state("counters.software"), Support::supported);
+  EXPECT_EQ(state("counters.hardware"), Support::not_supported) << "a type that is no number";
+  for (const char* const other : {"", "garbage\n", "-\n", "2 3\n", "99999999999\n"}) {
+    put_file(dir, "/proc/sys/kernel/perf_event_paranoid", other);
+    EXPECT_EQ(state("counters.software"), Support::not_supported) << other;
+    EXPECT_EQ(state("counters.sampling"), Support::not_supported) << other;
+  }
+  for (const char* const other : {"", "\n", "garbage\n", "0000000000000000\n"}) {
+    put_file(dir, "/proc/kallsyms", other);
+    EXPECT_EQ(state("counters.kernel_symbols"), Support::not_supported) << other;
   }
 }
 

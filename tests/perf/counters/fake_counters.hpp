@@ -39,7 +39,8 @@ class FakeCounters final : public KernelCounters {
     int group = -1;
     bool enabled = false;
     std::uint64_t value = 0, enabled_ns = 0, running_ns = 0, id = 0, period = 0;
-    int limit = 0;  ///< overflows until it stops by itself; 0: never
+    std::uint64_t lost = 0;  ///< records
+    int limit = 0;           ///< overflows until it stops by itself; 0: never
     int output = -1;
     std::vector<std::byte> ring{};
   };
@@ -48,10 +49,15 @@ class FakeCounters final : public KernelCounters {
   std::function<void()> looked_after;  ///< called whenever the session looks whether it has ended
   std::set<pid_t> ended;
   std::map<pid_t, std::uint64_t> started;         ///< ticks; others have 7
+  int unreadable = 0;                             ///< errno of reading when a task was started
+  std::map<pid_t, uid_t> owners;                  ///< of tasks of other users
   std::map<pid_t, std::vector<pid_t>> processes;  ///< others have one thread
+  std::map<pid_t, int> stopped_by;  ///< the signal with which a thread stops when it is held
   std::map<int, Event> events;
   std::vector<std::string> log;  ///< holds and releases
   ssize_t cut_reads = 0;         ///< bytes that reads give too few
+  bool tells_lost = true;        ///< knows PERF_FORMAT_LOST, as Linux 6.0
+  std::vector<int> online{0, 1};
 
   ~FakeCounters() override {
     for (const auto& [file, event] : events) ::close(file);
@@ -88,6 +94,12 @@ class FakeCounters final : public KernelCounters {
       put(event.output >= 0 ? event.output : file, PERF_RECORD_SAMPLE,
           std::as_bytes(std::span(body)));
       if (event.limit > 0 && --event.limit == 0) event.enabled = false;
+    }
+  }
+  /// Samples of this config find no room, on each CPU.
+  void lose(std::uint64_t config, std::uint64_t samples) {
+    for (auto& [file, event] : events) {
+      if (event.attr.base.config == config) event.lost += samples;
     }
   }
   /// A record of any type in the ring of this event.
@@ -129,6 +141,8 @@ class FakeCounters final : public KernelCounters {
   int open(const EventAttr& attr, pid_t task, int cpu, int group) noexcept override {
     if (const int error = ask(KernelCall::open); error < 0) return error;
     if (ended.contains(task)) return -ESRCH;
+    if (!tells_lost && (attr.base.read_format & kFormatLost) != 0) return -EINVAL;
+    if (cpu >= 0 && std::ranges::find(online, cpu) == online.end()) return -ENODEV;
     const int file = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     Event event{attr, task, cpu, group};
     event.enabled = attr.base.disabled == 0;
@@ -158,16 +172,22 @@ class FakeCounters final : public KernelCounters {
   ssize_t read(int file, void* to, std::size_t bytes) noexcept override {
     if (const int error = ask(KernelCall::read); error < 0) return error;
     const Event& leader = events.at(file);
+    const auto format = leader.attr.base.read_format;
     std::vector<std::uint64_t> words;
-    if ((leader.attr.base.read_format & PERF_FORMAT_GROUP) == 0) {
+    const auto put_number = [&](const Event& event) {
+      if ((format & PERF_FORMAT_ID) != 0) words.push_back(event.id);
+      if ((format & kFormatLost) != 0) words.push_back(event.lost);
+    };
+    if ((format & PERF_FORMAT_GROUP) == 0) {
       words = {leader.value, leader.enabled_ns, leader.running_ns};
+      put_number(leader);
     } else {
       words = {0, leader.enabled_ns, leader.running_ns};
       for (const auto& [number, event] : events) {
         if (number != file && event.group != file) continue;
         ++words[0];
         words.push_back(event.value);
-        words.push_back(event.id);
+        put_number(event);
       }
     }
     const std::size_t size = std::min(bytes, words.size() * sizeof(std::uint64_t));
@@ -198,6 +218,10 @@ class FakeCounters final : public KernelCounters {
     return ended.contains(task);
   }
   std::uint64_t start_ticks(pid_t task) override {
+    if (unreadable != 0) {
+      errno = unreadable;
+      return 0;
+    }
     constexpr std::uint64_t kUsual = 7;
     return started.contains(task) ? started.at(task) : kUsual;
   }
@@ -205,14 +229,18 @@ class FakeCounters final : public KernelCounters {
     if (ended.contains(process)) return {};
     return processes.contains(process) ? processes.at(process) : std::vector<pid_t>{process};
   }
-  std::vector<int> online_cpus() override { return {0, 1}; }
+  std::vector<int> online_cpus() override { return online; }
+  std::optional<uid_t> other_owner(pid_t task) override {
+    return owners.contains(task) ? std::optional(owners.at(task)) : std::nullopt;
+  }
   int hold(pid_t thread) noexcept override {
     if (const int error = ask(KernelCall::hold); error < 0) return error;
     log.push_back("hold " + std::to_string(thread));
-    return 0;
+    return stopped_by.contains(thread) ? stopped_by.at(thread) : 0;
   }
-  void release(pid_t thread, int /*signal*/) noexcept override {
-    log.push_back("release " + std::to_string(thread));
+  void release(pid_t thread, int signal) noexcept override {
+    const std::string with = signal == 0 ? "" : " with signal " + std::to_string(signal);
+    log.push_back("release " + std::to_string(thread) + with);
   }
 
  private:

@@ -8,7 +8,7 @@
 
 #include "perf/counters/sample_profile.hpp"
 #include "perf/counters/sample_run.hpp"
-#include "perf/report/sample_report.hpp"
+#include "perf/findings/sample_report.hpp"
 #include "perf/watch/held_child.hpp"
 #include "tests/perf/counters/fake_counters.hpp"
 #include "tests/support/eventually.hpp"
@@ -145,10 +145,49 @@ TEST(SampleProfile, MakesATreeOfCallsFromTheOutermostOn) {
   const auto json = nlohmann::json::parse(sample_json(report));
   EXPECT_EQ(json["samples"], 2);
   EXPECT_EQ(json["lost_samples"], 3);
+  EXPECT_TRUE(json["lost_samples_reason"].is_null());
+  report.lost_is_least = true;
+  EXPECT_NE(sample_text(report, 0).find(", at least 3 lost, until a signal came\n"),
+            std::string::npos);
+  EXPECT_NE(
+      nlohmann::json::parse(sample_json(report))["lost_samples_reason"].get<std::string>().find(
+          "more samples than 3 may be lost"),
+      std::string::npos);
   EXPECT_EQ(json["partial"], true);
   EXPECT_EQ(json["profile"].size(), 2U);
   EXPECT_EQ(json["profile"][0].size(), 4U);
   EXPECT_EQ(json["callgraph"][0]["calls"][0]["samples"], 1);
+}
+
+TEST(SampleText, GivesEachCallItsShareOfAllSamples) {
+  SampleReport report;
+  report.callgraph = true;
+  report.profile.samples = 8;
+  const CallNode leaf{"leaf", "x", 2, 2, {}};
+  const CallNode middle{"middle", "x", 4, 2, {leaf}};
+  report.profile.roots = {{"main", "x", 6, 2, {middle}}};
+  const std::string text = sample_text(report, 0);
+  EXPECT_NE(text.find(" 75.00%  main (x)\n 50.00%    middle (x)\n 25.00%      leaf (x)\n"),
+            std::string::npos)
+      << text;
+}
+
+/// A call can be the last instruction of its function. It returns to where the next one begins.
+TEST(SampleProfile, TakesACallForWhereItWasMade) {
+  SampleProfile profile(true);
+  profile.mapped({5, 0x1000, 0x1000, 0, "/nonexistent/inner"});
+  profile.mapped({5, 0x3000, 0x1000, 0, "/nonexistent/outer"});
+  profile.mapped({5, 0x4000, 0x1000, 0, "/nonexistent/behind"});
+  const std::array<std::uint64_t, 3> chain{PERF_CONTEXT_USER, 0x1000, 0x4000};
+  Sample sample = sample_at(0x1000);
+  sample.chain = chain;
+  profile.sample(sample);
+  profile.settle();
+  const auto result = profile.result();
+  ASSERT_EQ(result.roots.size(), 1U);
+  EXPECT_EQ(result.roots[0].object, "outer");
+  ASSERT_EQ(result.roots[0].calls.size(), 1U);
+  EXPECT_EQ(result.roots[0].calls[0].object, "inner");
 }
 
 TEST(SampleRun, FallsBackToUserSpaceAndCountsLostRecords) {
@@ -163,17 +202,23 @@ TEST(SampleRun, FallsBackToUserSpaceAndCountsLostRecords) {
   ASSERT_TRUE(run) << run.error().message;
   EXPECT_TRUE(run->user_space_only());
   kernel.overflow(1, 0x1234);
-  const std::array<std::uint64_t, 2> lost{0, 9};
-  for (const auto& [file, event] : kernel.events) {
-    if (event.ring.empty()) continue;
-    kernel.put(file, PERF_RECORD_LOST, std::as_bytes(std::span(lost)));
-    break;
-  }
+  const auto lose = [&kernel](std::uint64_t count) {
+    const std::array<std::uint64_t, 2> lost{0, count};
+    for (const auto& [file, event] : kernel.events) {
+      if (event.ring.empty()) continue;
+      kernel.put(file, PERF_RECORD_LOST, std::as_bytes(std::span(lost)));
+      break;
+    }
+  };
+  lose(9);
   auto addresses = sample_formats().make("addresses").value();
   ASSERT_TRUE(run->read(*addresses));
   EXPECT_EQ(run->counts().samples, 2U) << "one on each CPU";
   EXPECT_EQ(run->counts().lost, 9U);
   EXPECT_EQ(addresses->text(), "2 process 42 ip 0x1234\n");
+  lose(5);
+  ASSERT_TRUE(run->read(*addresses));
+  EXPECT_EQ(run->counts().lost, 14U) << "of all reads together";
 }
 
 TEST(SampleRun, TellsWhatTheKernelRefuses) {

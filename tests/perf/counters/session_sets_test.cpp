@@ -4,10 +4,12 @@
 #include <gtest/gtest.h>
 
 #include <array>
+#include <atomic>
 #include <thread>
 #include <vector>
 
 #include "perf/counters/session.hpp"
+#include "perf/counters/set_switcher.hpp"
 #include "perf/watch/process.hpp"
 #include "tests/perf/counters/fake_counters.hpp"
 #include "tests/support/eventually.hpp"
@@ -101,6 +103,32 @@ TEST_F(ScriptedSets, AreScaledByTheTimeThatTheTaskRanAndNotByTheTimeOfDay) {
   kernel.run(kTask, 1000, {{1, 100}, {2, 100}, {3, 100}});
   EXPECT_EQ(read_one(0).scaled, 200.0);
   EXPECT_EQ(read_one(1).scaled, 200.0);
+}
+
+TEST_F(ScriptedSets, ScaleAValueThatWasSetByTheTimeSinceThen) {
+  start_three_sets();
+  kernel.run(kTask, 1000, {{1, 10}});
+  ASSERT_TRUE(session.stop());
+  ASSERT_TRUE(session.set_values(std::array{ValueSetup{0, 0, {}}}));
+  ASSERT_TRUE(session.start());
+  kernel.run(kTask, 100, {{1, 7}});
+  EXPECT_EQ(read_one(0).scaled, 7.0);
+}
+
+TEST_F(ScriptedSets, ThatAreDeletedGiveTheirTurnToSetZero) {
+  const std::array sets{SetSetup{5}};
+  ASSERT_TRUE(session.create_sets(sets));
+  const std::array events{EventSetup{fake_event(1)}, EventSetup{fake_event(2), 5}};
+  ASSERT_TRUE(session.program(events));
+  const CounterTarget thread = CounterTarget::thread({kTask, 7});
+  ASSERT_TRUE(session.load(thread));
+  ASSERT_TRUE(session.switch_set(5));
+  ASSERT_TRUE(session.unload());
+  ASSERT_TRUE(session.delete_sets(std::array<unsigned, 1>{5}));
+  EXPECT_TRUE(query(0).is_active);
+  ASSERT_TRUE(session.load(thread));
+  ASSERT_TRUE(session.start());
+  EXPECT_TRUE(kernel.counts(1));
 }
 
 TEST_F(ScriptedSets, AreReplacedByOnesOfTheSameNumberAndLoseTheirEvents) {
@@ -206,6 +234,21 @@ TEST_F(ScriptedSets, HaveEventsOfSeveralUnitsInSeveralGroups) {
   EXPECT_EQ(kernel.event_of(1)->group, -1);
   EXPECT_EQ(kernel.event_of(2)->group, -1);
   EXPECT_NE(kernel.event_of(3)->group, -1) << "software events join any";
+}
+
+TEST(SetSwitcher, LooksOnceForEachWakeAndThenWaits) {
+  std::atomic<int> looks = 0;
+  std::atomic<int> still_awake = 0;
+  SetSwitcher switcher([&](const std::stop_token& stop, std::vector<pollfd>& wakers) {
+    // The first look may come before the wake or behind it.
+    if (looks > 0 && !stop.stop_requested()) still_awake += ::poll(wakers.data(), 1, 0);
+    ++looks;
+    return stop.stop_requested() ? std::nullopt : std::optional(-1);
+  });
+  ASSERT_TRUE(shmif::test::eventually([&] { return looks == 1; }));
+  switcher.wake();
+  ASSERT_TRUE(shmif::test::eventually([&] { return looks >= 2; }));
+  EXPECT_EQ(still_awake, 0) << "it would not wait, and take a whole CPU";
 }
 
 }  // namespace

@@ -360,12 +360,14 @@ TEST_F(ScriptedSession, CountsLostRecordsAndPassesOverBrokenOnes) {
   const std::array<std::uint64_t, 2> lost{kernel.events.at(file).id, 9};
   kernel.overflow(1, 1);
   kernel.put(file, PERF_RECORD_LOST, std::as_bytes(std::span(lost)));
+  const std::array<std::uint64_t, 1> lost_samples{4};
+  kernel.put(file, PERF_RECORD_LOST_SAMPLES, std::as_bytes(std::span(lost_samples)));
   kernel.put(file, PERF_RECORD_SAMPLE, std::as_bytes(std::span(lost)));  // cut off
   kernel.overflow(1, 2);
   Gathered gathered;
   const auto counts = session.read_samples(gathered);
   ASSERT_TRUE(counts);
-  EXPECT_EQ(counts->lost, 9U);
+  EXPECT_EQ(counts->lost, 13U);
   EXPECT_EQ(counts->samples, 2U);
   EXPECT_EQ(gathered.addresses, (std::vector<std::uint64_t>{1, 2}));
 }
@@ -421,6 +423,15 @@ TEST_F(ScriptedSession, HoldsAllThreadsOfItsTargetForAReadOfOneInstant) {
   EXPECT_EQ(session.read(readings, true).error().code,
             std::error_code(EPERM, std::generic_category()));
   EXPECT_EQ(kernel.log, (std::vector<std::string>{"hold 4711", "release 4711"}));
+}
+
+TEST_F(ScriptedSession, GivesAThreadTheSignalThatCameWhileItWasToBeHeld) {
+  kernel.stopped_by[kTask] = 10;
+  program({{fake_event(1)}});
+  ASSERT_TRUE(session.load(kThread));
+  ASSERT_TRUE(session.start());
+  EXPECT_TRUE(read(0, true).one_instant);
+  EXPECT_EQ(kernel.log, (std::vector<std::string>{"hold 4711", "release 4711 with signal 10"}));
 }
 
 TEST_F(ScriptedSession, GivesTheCountsOfATargetThatEndsWhileItIsToBeHeld) {

@@ -8,7 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "perf/counters/event_text.hpp"
-#include "perf/report/counters_report.hpp"
+#include "perf/findings/counters_report.hpp"
 #include "tests/perf/counters/fake_counters.hpp"
 #include "tests/support/temp_dir.hpp"
 
@@ -96,20 +96,59 @@ TEST(Stat, CountsInUserSpaceWhereTheKernelPermitsNoMoreAndTellsSo) {
   ASSERT_TRUE(result);
   EXPECT_EQ(result->events[0].value, 3);
   EXPECT_NE(result->events[0].source.find("user space only"), std::string::npos);
+  const std::string text = stat_text(*result);
+  EXPECT_NE(text.find("  event0: in user space only, as event0:u: kernel.perf_event_paranoid does "
+                      "not allow more to this user (to change that: sysctl "
+                      "kernel.perf_event_paranoid=1, or the capability CAP_PERFMON)\n"),
+            std::string::npos)
+      << text;
 }
 
-/// In user space there are no context switches: the count would be 0, and wrong.
-TEST(Stat, DoesNotCountContextSwitchesInUserSpace) {
+TEST(Stat, HasNoValueOfACpuThatWentOfflineMeanwhile) {
   FakeCounters kernel;
-  refuse_event(kernel, -EACCES, 2);
-  auto run =
-      StatRun::start({fake_stat_event(PERF_COUNT_SW_CONTEXT_SWITCHES)}, kTargets, {}, kernel);
+  StatEvent of_device = fake_stat_event(3);
+  of_device.event->cpus = {1};
+  auto run = StatRun::start({fake_stat_event(1), of_device}, kTargets, {}, kernel);
   ASSERT_TRUE(run) << run.error().message;
+  kernel.run(kTask, 10, {{1, 4}});
+  kernel.online = {0};
   const auto result = run->finish();
-  ASSERT_TRUE(result);
-  EXPECT_FALSE(result->events[0].value);
-  EXPECT_EQ(result->events[0].state, "not permitted");
-  EXPECT_NE(result->events[0].enable_with.find("perf_event_paranoid"), std::string::npos);
+  ASSERT_TRUE(result) << result.error().message;
+  EXPECT_EQ(result->events[0].value, 4);
+  EXPECT_EQ(result->events[1].value, std::nullopt);
+  EXPECT_EQ(result->events[1].state, "not counted");
+  EXPECT_EQ(result->events[1].reason, "CPU 1 went offline while the event was counted there");
+}
+
+TEST(Stat, CountsTheOtherEventsWhenTheCpuOfOneIsOffline) {
+  FakeCounters kernel;
+  kernel.online = {0};
+  StatEvent of_device = fake_stat_event(3);
+  of_device.event->cpus = {1};
+  auto run = StatRun::start({fake_stat_event(1), of_device}, kTargets, {}, kernel);
+  ASSERT_TRUE(run) << run.error().message;
+  kernel.run(kTask, 10, {{1, 4}});
+  const auto result = run->finish();
+  ASSERT_TRUE(result) << result.error().message;
+  EXPECT_EQ(result->events[0].value, 4);
+  EXPECT_EQ(result->events[1].state, "failed");
+  EXPECT_EQ(result->events[1].reason, "CPU 1 is offline");
+}
+
+/// In user space there are no switches: the count would be 0, and wrong.
+TEST(Stat, DoesNotCountSwitchesInUserSpace) {
+  for (const std::uint64_t config : {PERF_COUNT_SW_CONTEXT_SWITCHES, PERF_COUNT_SW_CPU_MIGRATIONS,
+                                     PERF_COUNT_SW_CGROUP_SWITCHES}) {
+    FakeCounters kernel;
+    refuse_event(kernel, -EACCES, 2);
+    auto run = StatRun::start({fake_stat_event(config)}, kTargets, {}, kernel);
+    ASSERT_TRUE(run) << run.error().message;
+    const auto result = run->finish();
+    ASSERT_TRUE(result);
+    EXPECT_FALSE(result->events[0].value) << config;
+    EXPECT_EQ(result->events[0].state, "not permitted") << config;
+    EXPECT_NE(result->events[0].enable_with.find("perf_event_paranoid"), std::string::npos);
+  }
 }
 
 TEST(Stat, TellsOfAllEventsWhenTheKernelForbidsEverything) {
@@ -162,6 +201,23 @@ TEST(Stat, AddsTheValuesOfSeveralProcesses) {
   EXPECT_EQ(result->clock_ns, 1500U);
 }
 
+TEST(Stat, CountsAProcessOnceAlthoughALaterOneIsRefusedAnEvent) {
+  FakeCounters kernel;
+  // The clock and both events of the first process; of the second, event 2 is refused.
+  refuse_event(kernel, -ENOENT, 6);
+  const std::array targets{TaskId{kTask, 7}, TaskId{kOther, 7}};
+  auto run = StatRun::start({fake_stat_event(1), fake_stat_event(2)}, targets, {}, kernel);
+  ASSERT_TRUE(run) << run.error().message;
+  kernel.run(kTask, 1000, {{1, 40}, {2, 50}});
+  kernel.run(kOther, 500, {{1, 2}, {2, 3}});
+  const auto result = run->finish();
+  ASSERT_TRUE(result) << result.error().message;
+  EXPECT_EQ(result->events[0].value, 42);
+  EXPECT_EQ(result->events[0].enabled_ns, 1500U);
+  EXPECT_FALSE(result->events[1].value);
+  EXPECT_EQ(result->events[1].state, "not supported");
+}
+
 TEST(Stat, DerivesRatiosOnlyFromMeasuredValues) {
   StatResult result;
   result.elapsed_s = 2;
@@ -193,6 +249,9 @@ TEST(Stat, PrintsReasonsBelowItsTable) {
             "  page-faults      1,234,567        617,284/s\n"
             "  cycles       not supported\n"
             "  cycles: not supported: this machine has no such event (ENOENT)\n");
+  result.events[1].enable_with = "sysctl kernel.perf_event_paranoid=1";
+  EXPECT_NE(stat_text(result).find("(ENOENT); to change that: sysctl kernel.perf_event_paranoid=1"),
+            std::string::npos);
 }
 
 }  // namespace

@@ -83,6 +83,7 @@ TEST(SymbolTable, FindsTheFunctionsOfThisProgramWhereItIsLoaded) {
   const auto inside = table->address_of(address - mapping->begin + mapping->file_offset);
   ASSERT_TRUE(inside);
   EXPECT_EQ(demangled(found(*table, *inside)), "shmif::perf::test::function_of_the_test(int)");
+  EXPECT_EQ(found(*table, 1), "") << "functions of other files are none of its own";
 }
 
 TEST(SymbolTable, ReadsTheExportedFunctionsOfAStrippedLibrary) {
@@ -126,6 +127,36 @@ TEST(SymbolTable, TakesAFileThatIsCutOffAnywhere) {
     const auto of_file = SymbolTable::of_elf_file(file.get());
     EXPECT_TRUE(!of_file || of_file->size() <= whole->size());
   }
+}
+
+TEST(SymbolTable, TellsWhyATableOfTheFileCouldNotBeRead) {
+  const std::string whole = file_text(SHMIF_KNOWN_LOAD);
+  EXPECT_EQ(SymbolTable::of_elf_image(bytes_of(whole)).value().trouble(), "");
+  ElfW(Ehdr) head{};
+  std::memcpy(&head, whole.data(), sizeof head);
+  /// The file with a changed header of each section of symbols.
+  const auto with = [&](auto change) {
+    std::string image = whole;
+    for (std::size_t at = 0; at < head.e_shnum; ++at) {
+      const std::size_t place = head.e_shoff + at * head.e_shentsize;
+      ElfW(Shdr) section{};
+      std::memcpy(&section, &image[place], sizeof section);
+      if (section.sh_type != SHT_SYMTAB && section.sh_type != SHT_DYNSYM) continue;
+      change(section);
+      std::memcpy(&image[place], &section, sizeof section);
+    }
+    const auto table = SymbolTable::of_elf_image(bytes_of(image));
+    EXPECT_TRUE(table);
+    EXPECT_EQ(table ? table->size() : 0, 0U);
+    return table ? table->trouble() : "";
+  };
+  EXPECT_EQ(with([&](auto& each) {
+              each.sh_offset = whole.size() + 1;
+            }).rfind("its symbol table cannot be read: ", 0),
+            0U);
+  EXPECT_EQ(
+      with([](auto& each) { each.sh_link = 0; }).rfind("names of its symbols cannot be read: ", 0),
+      0U);
 }
 
 TEST(SymbolTable, TakesSectionsThatSayTheyAreHuge) {

@@ -1,0 +1,107 @@
+#pragma once
+// The events that a counter session was programmed with, the sets that they belong to, and whose
+// turn it is. Nothing here asks the kernel.
+
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/result.hpp"
+#include "perf/counters/session.hpp"
+
+namespace shmif::perf {
+
+/// What was counted.
+struct CountSum {
+  std::uint64_t value = 0;
+  std::uint64_t enabled_ns = 0;
+  std::uint64_t running_ns = 0;
+  CountSum& operator+=(const CountSum& other) noexcept;
+};
+
+struct ProgrammedEvent {
+  EventSetup setup;
+  std::uint64_t initial = 0;  ///< of the value
+  CountSum before{};          ///< counted before this load, since `initial` was set
+  std::uint64_t clock_begin = 0;
+  CountSum now{};       ///< for one read: since the load
+  bool wanted = false;  ///< by that read
+};
+
+/// Threads: one at a time.
+class EventSets {
+ public:
+  using Clock = std::chrono::steady_clock;
+
+  /// Errors of these: invalid, with the first wrong element; then nothing has changed.
+  Result<void> create(std::span<const SetSetup> sets);
+  Result<void> remove(std::span<const unsigned> ids);
+  /// Adds events. `clock`: the session's, now. Result: the number of the first.
+  Result<std::size_t> program(std::span<const EventSetup> events, std::uint64_t clock);
+  Result<void> check(std::span<const ValueSetup> values) const;
+  Result<void> check(std::span<const Reading> readings) const;
+  /// `clock`: the session's, if it counts.
+  Result<void> query(std::span<SetQuery> sets, std::optional<std::uint64_t> clock) const;
+
+  /// By their numbers; those of sets that were deleted are none.
+  std::vector<std::optional<ProgrammedEvent>>& events() noexcept { return events_; }
+  const std::vector<std::optional<ProgrammedEvent>>& events() const noexcept { return events_; }
+  const EventSetup& setup(std::size_t event) const { return events_[event]->setup; }
+  /// "\"cycles\"".
+  std::string name_of(std::size_t event) const { return '"' + setup(event).event.name + '"'; }
+  /// Whether an overflow of one of them masks the session or switches sets.
+  bool any_trigger() const noexcept;
+
+  void want_all() noexcept;
+  void want(std::span<const Reading> readings) noexcept;
+  void want_none() noexcept;
+  /// Keeps what was read for a later load.
+  void keep_counts() noexcept;
+  void give(const ValueSetup& value, std::uint64_t clock);
+  /// Fills a reading from what was read. `clock`: the session's.
+  void fill(Reading& reading, std::uint64_t clock) const;
+
+  bool has(unsigned id) const { return sets_.contains(id); }
+  bool alone() const noexcept { return sets_.size() < 2; }
+  unsigned active() const noexcept { return active_; }
+  unsigned next() const;  ///< after the active one
+  void choose(unsigned id) noexcept { active_ = id; }
+
+  /// The active set's turn begins, when the session's clock is at `clock`.
+  void begin_turn(std::uint64_t clock, Clock::time_point now);
+  void end_turn(std::optional<std::uint64_t> clock);
+  /// The turn is not over for this target: it begins again.
+  void extend_turn(Clock::time_point now);
+  std::uint64_t turn_began() const { return sets_.at(active_).active_since; }
+  /// -1: it does not end by time.
+  int turn_left_ms(Clock::time_point now) const;
+
+ private:
+  struct Set {
+    SetSetup setup;
+    std::uint64_t activations = 0;
+    std::uint64_t active_ns = 0;
+    std::uint64_t active_since = 0;  ///< by the session's clock; while it is active
+  };
+  Result<void> check(std::span<const SetSetup> sets) const;
+  bool has_trigger(unsigned set, std::span<const EventSetup> beside) const;
+  std::optional<double> scaled(const ProgrammedEvent& event, const CountSum& sum,
+                               std::uint64_t clock) const;
+  void forget_events_of(unsigned id);
+
+  std::vector<std::optional<ProgrammedEvent>> events_;
+  std::map<unsigned, Set> sets_{{0, Set{}}};
+  unsigned active_ = 0;
+  Clock::time_point turn_end_{};
+};
+
+/// Whether an overflow of an event so sampled masks the session or switches sets.
+constexpr bool is_trigger(const Sampling& sampling) noexcept {
+  return sampling.mask || sampling.switch_set;
+}
+
+}  // namespace shmif::perf

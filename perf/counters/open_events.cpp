@@ -1,0 +1,369 @@
+#include "perf/counters/open_events.hpp"
+
+#include <sys/ioctl.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+
+namespace shmif::perf {
+namespace {
+
+/// Positions in what a read of a group gives.
+constexpr std::size_t kCount = 0;
+constexpr std::size_t kEnabled = 1;
+constexpr std::size_t kRunning = 2;
+constexpr std::size_t kHead = 3;
+/// Of an event that is read alone: its value comes first, and its number and losses follow.
+constexpr std::size_t kAloneWords = 5;
+/// Value, number and losses of an event.
+constexpr std::size_t kMostOfEvent = 3;
+
+std::string name_of(const CounterPlace& place) {
+  std::string name = place.task < 0 ? "" : "thread " + std::to_string(place.task);
+  if (place.cpu >= 0) name += (name.empty() ? "CPU " : ", CPU ") + std::to_string(place.cpu);
+  return name;
+}
+
+Refusal offline_refusal(int cpu) {
+  const std::string number = std::to_string(cpu);
+  return {Refusal::State::failed, "CPU " + number + " is offline",
+          "echo 1 > /sys/devices/system/cpu/cpu" + number + "/online"};
+}
+
+}  // namespace
+
+// ---- Opening ----
+
+Result<void> OpenEvents::open(const TargetBinding& target, const SessionOptions& options,
+                              std::optional<VectorFault>* fault) {
+  if (auto clocks = open_clocks(target); !clocks) return clocks;
+  std::size_t words = 0;
+  const std::vector<int> online = kernel_.online_cpus();
+  for (const GroupPlan& plan : plan_groups(sets_, options.group)) {
+    words = std::max(words, kHead + kMostOfEvent * plan.events.size());
+    for (const CounterPlace& place : places_of(plan, target, online)) {
+      if (auto opened = open_group(plan, place, target, options.ring_pages, fault); !opened) {
+        return opened;
+      }
+    }
+  }
+  words_.resize(words);
+  return {};
+}
+
+Result<void> OpenEvents::open_clocks(const TargetBinding& target) {
+  std::vector<CounterPlace> places;
+  places.reserve(target.threads().size() + target.target().cpus.size());
+  for (const pid_t thread : target.threads()) places.push_back({thread, -1});
+  for (const int cpu : target.target().cpus) places.push_back({-1, cpu});
+  for (const CounterPlace& place : places) {
+    const int file = kernel_.open(attr_of_clock(target), place.task, place.cpu, -1);
+    // Threads of a process may end while it is loaded.
+    if (file == -ESRCH && target.threads().size() > 1) continue;
+    if (file < 0) {
+      const bool denied = file == -EACCES || file == -EPERM;
+      const auto owner = place.task > 0 ? kernel_.other_owner(place.task) : std::nullopt;
+      const Refusal refusal = file == -ENODEV && is_offline(place.cpu) ? offline_refusal(place.cpu)
+                              : owner && denied                        ? foreign_refusal(*owner)
+                                                                       : explain_refusal(-file, {});
+      return cannot_load(-file, name_of(place), refusal.reason);
+    }
+    clocks_.push_back(file);
+  }
+  return {};
+}
+
+Result<void> OpenEvents::open_group(const GroupPlan& plan, CounterPlace place,
+                                    const TargetBinding& target, std::uint32_t ring_pages,
+                                    std::optional<VectorFault>* fault) {
+  Group& group = groups_.emplace_back();
+  group.set = plan.set;
+  group.place = place;
+  group.sampled = plan.sampled;
+  for (const std::size_t number : plan.events) {
+    const int file = open_event(group, plan, number, target, ring_pages);
+    if (file < 0 && may_be_left_out(-file, group, target)) {
+      groups_.pop_back();
+      return {};
+    }
+    if (file < 0) {
+      const Refusal refusal = refusal_of(-file, number, place, target);
+      if (fault != nullptr) *fault = VectorFault{number, -file, refusal};
+      return cannot_load(
+          -file,
+          name_of(place) + ": element " + std::to_string(number) + ", " + sets_.name_of(number),
+          refusal.reason);
+    }
+    Member& member = group.members.emplace_back(Member{number, file});
+    const int got =
+        kernel_.control(file, PERF_EVENT_IOC_ID, reinterpret_cast<std::uintptr_t>(&member.id));
+    if (got < 0) return cannot_load(-got, name_of(place));
+    if (!sets_.setup(number).sampling.on()) continue;
+    samples_.know(member.id, number);
+    if (auto ring = open_ring(group, member); !ring) return ring;
+  }
+  return {};
+}
+
+/// Result: the descriptor, or a negative errno.
+int OpenEvents::open_event(Group& group, const GroupPlan& plan, std::size_t number,
+                           const TargetBinding& target, std::uint32_t ring_pages) {
+  const bool leader = group.members.empty();
+  if (leader) group.lost = lost_records_of(plan, tells_lost_);
+  const int of_group = leader ? -1 : group.leader();
+  const auto ask = [&] {
+    return kernel_.open(attr_of(sets_, number, target, {leader, group.lost, ring_pages}),
+                        group.place.task, group.place.cpu, of_group);
+  };
+  const int file = ask();
+  if (file != -EINVAL || !leader || !group.lost.told) return file;
+  // So does a kernel before Linux 6.0 answer. If that is not why, it does so again.
+  group.lost = {};
+  const int second = ask();
+  if (second >= 0) tells_lost_ = false;
+  return second;
+}
+
+/// A thread of a process may have ended since it was listed, and a CPU on which the threads of a
+/// process are sampled may have gone offline. Nothing happens there.
+bool OpenEvents::may_be_left_out(int error, const Group& group, const TargetBinding& target) const {
+  if (!group.members.empty() || group.place.task < 0) return false;
+  return (error == ESRCH && target.threads().size() > 1) ||
+         (error == ENODEV && is_offline(group.place.cpu));
+}
+
+bool OpenEvents::is_offline(int cpu) const {
+  if (cpu < 0) return false;
+  const std::vector<int> online = kernel_.online_cpus();
+  return !online.empty() && std::ranges::find(online, cpu) == online.end();
+}
+
+/// Asks the kernel for the same event without what happens in itself.
+bool OpenEvents::permitted_in_user_space(std::size_t number, CounterPlace place,
+                                         const TargetBinding& target) const {
+  const CounterEvent& event = sets_.setup(number).event;
+  if (event.exclude_kernel || event.exclude_user || !happens_in_user_space(event)) return false;
+  EventAttr attr = attr_of(sets_, number, target, {.leader = true});
+  attr.base.exclude_kernel = 1;
+  attr.base.exclude_hv = 1;
+  const int file = kernel_.open(attr, place.task, place.cpu, -1);
+  if (file >= 0) kernel_.close(file);
+  return file >= 0;
+}
+
+Refusal OpenEvents::refusal_of(int error, std::size_t number, CounterPlace place,
+                               const TargetBinding& target) const {
+  if (error == ENODEV && is_offline(place.cpu)) return offline_refusal(place.cpu);
+  const bool denied = error == EACCES || error == EPERM;
+  if (const auto owner =
+          denied && place.task > 0 ? kernel_.other_owner(place.task) : std::nullopt) {
+    return foreign_refusal(*owner);
+  }
+  return explain_refusal(error, sets_.setup(number).event,
+                         denied && permitted_in_user_space(number, place, target));
+}
+
+Result<void> OpenEvents::open_ring(Group& group, const Member& member) {
+  if (!is_trigger(sets_.setup(member.event).sampling)) {
+    return samples_.share(group.place, member.file);
+  }
+  const auto ring = samples_.make(group.place, member.file, false);
+  if (!ring) return ring.error();
+  group.trigger_ring = *ring;
+  return {};
+}
+
+void OpenEvents::close() noexcept {
+  samples_.close();
+  for (const Group& group : groups_) {
+    // A leader goes last: without it, the others would count for themselves.
+    for (auto member = group.members.rbegin(); member != group.members.rend(); ++member) {
+      kernel_.close(member->file);
+    }
+  }
+  groups_.clear();
+  for (const int clock : clocks_) kernel_.close(clock);
+  clocks_.clear();
+}
+
+// ---- Counting ----
+
+/// A trigger counts up to one overflow, and then stops its group by itself.
+Result<void> OpenEvents::let_go(Group& group) {
+  const bool refresh = group.trigger_ring && group.exhausted;
+  const int got = kernel_.control(
+      group.leader(), refresh ? PERF_EVENT_IOC_REFRESH : PERF_EVENT_IOC_ENABLE, refresh ? 1 : 0);
+  if (got < 0) {
+    return Error::from_errno(-got, "cannot start " + sets_.name_of(group.members.front().event));
+  }
+  if (refresh) {
+    group.trigger_seen = samples_.head(*group.trigger_ring);
+    group.exhausted = false;
+  }
+  return {};
+}
+
+Result<void> OpenEvents::enable_set(unsigned id) {
+  for (Group& group : groups_) {
+    if (group.set != id) continue;
+    auto let = let_go(group);
+    if (let) continue;
+    disable_set(id);
+    return let;
+  }
+  return {};
+}
+
+void OpenEvents::disable_set(unsigned id) noexcept {
+  for (const Group& group : groups_) {
+    if (group.set == id) (void)kernel_.control(group.leader(), PERF_EVENT_IOC_DISABLE, 0);
+  }
+}
+
+Result<void> OpenEvents::enable_all() {
+  for (const int clock : clocks_) {
+    const int got = kernel_.control(clock, PERF_EVENT_IOC_ENABLE, 0);
+    if (got >= 0) continue;
+    disable_all();
+    return Error::from_errno(-got, "cannot start the session's clock");
+  }
+  auto enabled = enable_set(sets_.active());
+  if (!enabled) disable_all();
+  return enabled;
+}
+
+void OpenEvents::disable_all() noexcept {
+  disable_set(sets_.active());
+  for (const int clock : clocks_) (void)kernel_.control(clock, PERF_EVENT_IOC_DISABLE, 0);
+}
+
+std::optional<std::size_t> OpenEvents::take_overflow() noexcept {
+  for (Group& group : groups_) {
+    if (group.set != sets_.active() || !group.trigger_ring) continue;
+    if (samples_.head(*group.trigger_ring) == group.trigger_seen) continue;
+    group.exhausted = true;
+    return group.members.front().event;
+  }
+  return std::nullopt;
+}
+
+void OpenEvents::add_wakers(std::vector<pollfd>& wakers) const {
+  for (const Group& group : groups_) {
+    if (group.set != sets_.active() || !group.trigger_ring) continue;
+    wakers.push_back({group.leader(), POLLIN, 0});
+  }
+}
+
+// ---- Reading ----
+
+/// Reads into `words_`, as a group of one if the event is read alone.
+Result<void> OpenEvents::read_words(const Group& group) {
+  const std::size_t of_event = group.lost.told ? kMostOfEvent : kMostOfEvent - 1;
+  const std::size_t words =
+      group.lost.alone ? kAloneWords : kHead + of_event * group.members.size();
+  const std::size_t bytes = words * sizeof(std::uint64_t);
+  const ssize_t got = kernel_.read(group.leader(), words_.data(), bytes);
+  const auto name = [&] { return "cannot read " + sets_.name_of(group.members.front().event); };
+  if (got < 0) return Error::from_errno(static_cast<int>(-got), name());
+  const bool whole = static_cast<std::size_t>(got) == bytes;
+  if (whole && group.lost.alone) {
+    const std::array<std::uint64_t, kHead + kMostOfEvent> as_group = {
+        1, words_[1], words_[2], words_[0], words_[3], words_[4]};
+    std::ranges::copy(as_group, words_.begin());
+    return {};
+  }
+  if (whole && words_[kCount] == group.members.size()) return {};
+  return Error::from_errno(
+      EIO, name(), "the kernel gave " + std::to_string(got) + " bytes of " + std::to_string(bytes));
+}
+
+Result<void> OpenEvents::read_group(Group& group) {
+  if (auto read = read_words(group); !read) return read;
+  const std::size_t of_event = group.lost.told ? kMostOfEvent : kMostOfEvent - 1;
+  for (std::size_t at = 0; at < group.members.size(); ++at) {
+    const std::uint64_t* const words = &words_[kHead + of_event * at];
+    const auto member = std::ranges::find(group.members, words[1], &Member::id);
+    if (member == group.members.end()) {
+      return Error::from_errno(EIO, "cannot read " + sets_.name_of(group.members.front().event),
+                               "the kernel gave the value of another event");
+    }
+    sets_.events()[member->event]->now += {words[0], words_[kEnabled], words_[kRunning]};
+    if (group.lost.told) member->lost = std::max(member->lost, words[2]);
+  }
+  return {};
+}
+
+bool OpenEvents::samples() const noexcept {
+  return std::ranges::any_of(groups_, &Group::sampled);
+}
+
+std::optional<std::uint64_t> OpenEvents::lost_records() {
+  std::optional<std::uint64_t> sum;
+  for (Group& group : groups_) {
+    if (!group.sampled) continue;
+    if (!group.lost.told) return std::nullopt;
+    // Of a group that cannot be read, the last number counts.
+    (void)read_group(group);
+    for (const Member& member : group.members) sum = sum.value_or(0) + member.lost;
+  }
+  return sum;
+}
+
+Result<void> OpenEvents::read_wanted() {
+  for (auto& event : sets_.events()) {
+    if (event) event->now = {};
+  }
+  Result<void> outcome;
+  for (Group& group : groups_) {
+    const bool wanted = std::ranges::any_of(
+        group.members, [&](const Member& member) { return sets_.events()[member.event]->wanted; });
+    if (!wanted || !outcome) continue;
+    outcome = read_group(group);
+  }
+  sets_.want_none();
+  return outcome;
+}
+
+Result<std::uint64_t> OpenEvents::clock_ns() const {
+  std::uint64_t sum = 0;
+  for (const int clock : clocks_) {
+    std::array<std::uint64_t, kHead> words{};
+    const ssize_t got = kernel_.read(clock, words.data(), sizeof words);
+    if (got != sizeof words) {
+      return Error::from_errno(got < 0 ? static_cast<int>(-got) : EIO,
+                               "cannot read the session's clock");
+    }
+    sum += words[kEnabled];
+  }
+  return sum;
+}
+
+/// Result: 0, or a negative errno.
+int OpenEvents::set_period(std::size_t event, std::uint64_t period) {
+  for (const Group& group : groups_) {
+    for (const Member& member : group.members) {
+      if (member.event != event) continue;
+      const int got = kernel_.control(member.file, PERF_EVENT_IOC_PERIOD,
+                                      reinterpret_cast<std::uintptr_t>(&period));
+      if (got < 0) return got;
+    }
+  }
+  return 0;
+}
+
+Result<void> OpenEvents::set_periods(std::span<const ValueSetup> values) {
+  for (std::size_t at = 0; at < values.size(); ++at) {
+    const ValueSetup& value = values[at];
+    const int got = value.period ? set_period(value.event, *value.period) : 0;
+    if (got >= 0) continue;
+    for (const ValueSetup& before : values.first(at + 1)) {
+      if (before.period) (void)set_period(before.event, sets_.setup(before.event).sampling.period);
+    }
+    return Error::from_errno(-got, "element " + std::to_string(at) + ": cannot set the period of " +
+                                       sets_.name_of(value.event));
+  }
+  return {};
+}
+
+}  // namespace shmif::perf

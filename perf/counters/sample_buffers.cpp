@@ -1,0 +1,142 @@
+#include "perf/counters/sample_buffers.hpp"
+
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+
+namespace shmif::perf {
+namespace {
+
+constexpr unsigned kHalfBits = 32;
+constexpr std::uint64_t kHalf = 0xffffffffU;
+
+/// The word at this place of a record; 0 if the record ends before.
+std::uint64_t word_at(std::span<const std::byte> body, std::size_t at) noexcept {
+  std::uint64_t value = 0;
+  if (body.size() >= at + sizeof value) std::memcpy(&value, body.data() + at, sizeof value);
+  return value;
+}
+
+}  // namespace
+
+void LostCount::add(SampleCounts& counts, std::optional<std::uint64_t> by_events,
+                    bool sampled) noexcept {
+  by_records_ += counts.lost;
+  const std::uint64_t all = std::max({by_records_, by_events.value_or(0), told_});
+  counts.lost = all - told_;
+  told_ = all;
+  counts.lost_is_least = sampled && !by_events;
+}
+
+std::uint64_t SampleBuffers::fields_of(const Sampling& sampling) noexcept {
+  return kOwnFields | (sampling.fields & kOptionalFields) |
+         (sampling.frequency != 0 ? std::uint64_t{PERF_SAMPLE_PERIOD} : 0);
+}
+
+Result<void> SampleBuffers::share(CounterPlace place, int file) {
+  const auto found = std::ranges::find_if(rings_, [&](const Ring& ring) {
+    const bool same = place.cpu >= 0 ? ring.place.cpu == place.cpu : ring.place == place;
+    return ring.shared && same;
+  });
+  if (found == rings_.end()) {
+    const auto made = make(place, file, true);
+    return made ? Result<void>() : Result<void>(made.error());
+  }
+  const int got =
+      kernel_.control(file, PERF_EVENT_IOC_SET_OUTPUT, static_cast<std::uintptr_t>(found->file));
+  if (got < 0) return Error::from_errno(-got, "cannot share a ring for samples");
+  return {};
+}
+
+Result<std::size_t> SampleBuffers::make(CounterPlace place, int file, bool shared) {
+  const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+  const std::size_t bytes = page * pages_;
+  void* memory = nullptr;
+  const int got = kernel_.map(file, page + bytes, &memory);
+  if (got < 0) {
+    return Error::from_errno(-got,
+                             "cannot map a ring of " + std::to_string(bytes) + " bytes for samples",
+                             "take a smaller ring, or raise kernel.perf_event_mlock_kb");
+  }
+  rings_.push_back({place, file, memory, page + bytes, SampleRing(memory, page, bytes), shared});
+  return rings_.size() - 1;
+}
+
+void SampleBuffers::close() noexcept {
+  for (const Ring& ring : rings_) kernel_.unmap(ring.memory, ring.bytes);
+  rings_.clear();
+  event_of_id_.clear();
+}
+
+std::optional<std::size_t> SampleBuffers::event_of(std::uint64_t id) const {
+  const auto found = event_of_id_.find(id);
+  if (found == event_of_id_.end()) return std::nullopt;
+  return found->second;
+}
+
+std::vector<int> SampleBuffers::files() const {
+  std::vector<int> files;
+  files.reserve(rings_.size());
+  for (const Ring& ring : rings_) files.push_back(ring.file);
+  return files;
+}
+
+void SampleBuffers::take_sample(SampleSink& sink, const perf_event_header& header,
+                                const EventSets& sets, SampleCounts& counts) {
+  const auto event = event_of(word_at(record_, 0));
+  if (!event) return;
+  const Sampling& sampling = sets.setup(*event).sampling;
+  auto sample = read_sample(record_, fields_of(sampling), chain_);
+  if (!sample) return;
+  if (sampling.period != 0) sample->period = sampling.period;
+  sample->event = *event;
+  sample->in_kernel = (header.misc & PERF_RECORD_MISC_CPUMODE_MASK) == PERF_RECORD_MISC_KERNEL;
+  ++counts.samples;
+  sink.sample(*sample);
+}
+
+void SampleBuffers::take_record(SampleSink& sink, const perf_event_header& header,
+                                const EventSets& sets, SampleCounts& counts) {
+  const std::span<const std::byte> body(record_);
+  constexpr std::size_t kName = 8;  // of a PERF_RECORD_COMM
+  const std::uint64_t first = word_at(body, 0);
+  switch (header.type) {
+    case PERF_RECORD_SAMPLE: take_sample(sink, header, sets, counts); return;
+    case PERF_RECORD_LOST: counts.lost += word_at(body, sizeof first); return;
+    case PERF_RECORD_LOST_SAMPLES: lost_in_pmu_ += first; return;
+    case PERF_RECORD_MMAP:
+    case PERF_RECORD_MMAP2:
+      if (const auto mapping = read_mapping(body, header.type == PERF_RECORD_MMAP2)) {
+        sink.mapped(*mapping);
+      }
+      return;
+    case PERF_RECORD_FORK:  // the child's number, and the parent's
+      sink.forked(static_cast<pid_t>(first >> kHalfBits), static_cast<pid_t>(first & kHalf));
+      return;
+    case PERF_RECORD_COMM:
+      if ((header.misc & PERF_RECORD_MISC_COMM_EXEC) != 0 && body.size() > kName) {
+        const auto* const name = reinterpret_cast<const char*>(body.data()) + kName;
+        sink.executed(static_cast<pid_t>(first & kHalf),
+                      {name, ::strnlen(name, body.size() - kName)});
+      }
+      return;
+    default: return;
+  }
+}
+
+SampleCounts SampleBuffers::read(SampleSink& sink, const EventSets& sets) {
+  SampleCounts counts;
+  lost_in_pmu_ = 0;
+  for (Ring& ring : rings_) {
+    // What comes meanwhile is for the next call, so a sampler of itself comes to an end.
+    const std::uint64_t until = ring.ring.head();
+    while (const auto header = ring.ring.next(record_, until)) {
+      take_record(sink, *header, sets, counts);
+    }
+  }
+  return counts;
+}
+
+}  // namespace shmif::perf
