@@ -1,6 +1,6 @@
 #pragma once
 // Short access to the figures of a Report. It has been checked, so the keys that the schema
-// requires exist. Internal to perf/report.
+// requires exist. Internal to perf/report and perf/compare.
 
 #include <cstdint>
 #include <nlohmann/json_fwd.hpp>

@@ -23,6 +23,18 @@ Json counter_json(const CounterResult& counter, double frames) {
           {"per_frame", per_frame ? json_number(*counter.value / frames) : Json(nullptr)}};
 }
 
+Json interval_json(const CounterInterval& interval) {
+  Json values = Json::array();
+  for (const CounterInterval::Count& each : interval.counts) {
+    values.push_back({{"value", json_number(each.value)},
+                      {"scaled", each.scaled},
+                      {"reason", json_text(each.reason)}});
+  }
+  return {{"at_seconds", json_number(interval.at_seconds)},
+          {"seconds", json_number(interval.seconds)},
+          {"values", std::move(values)}};
+}
+
 /// "cycles" and "instructions" with the same modifiers.
 const CounterResult* partner_of(const JobResult& job, const std::string& modifiers) {
   for (const CounterResult& each : job.counters) {
@@ -52,6 +64,8 @@ void put_counters(Json& into, const JobResult& job) {
   const auto frames = static_cast<double>(job.tx.frames + job.rx.frames);
   Json& list = into["counters"] = Json::array();
   for (const CounterResult& each : job.counters) list.push_back(counter_json(each, frames));
+  Json& curve = into["counter_intervals"] = Json::array();
+  for (const CounterInterval& each : job.counter_intervals) curve.push_back(interval_json(each));
   into["instructions_per_cycle"] = instructions_per_cycle(job);
 }
 

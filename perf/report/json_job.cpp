@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cmath>
 #include <cstdio>
 #include <limits>
 #include <nlohmann/json.hpp>
@@ -16,23 +15,6 @@
 namespace shmif::perf {
 
 using Json = OrderedJson;
-
-// ---- What may be missing ----
-
-Json json_number(std::optional<double> value) {
-  return value && std::isfinite(*value) ? Json(*value) : Json(nullptr);
-}
-
-Json json_integer(std::optional<std::uint64_t> value) {
-  return value ? Json(*value) : Json(nullptr);
-}
-Json json_integer(std::optional<int> value) {
-  return value ? Json(*value) : Json(nullptr);
-}
-
-Json json_text(const std::string& value) {
-  return value.empty() ? Json(nullptr) : Json(value);
-}
 
 namespace {
 
@@ -91,12 +73,6 @@ bool unused(const TrafficResult& t) {
 }
 
 }  // namespace
-
-void put_or_reason(Json& into, const std::string& key, Json value, const char* reason) {
-  const bool missing = value.is_null();
-  into[key] = std::move(value);
-  into[key + "_reason"] = missing ? Json(reason) : Json(nullptr);
-}
 
 void put_directions(Json& into, const TrafficResult& tx, const TrafficResult& rx,
                     const char* why_no_tx, const char* why_no_rx) {
@@ -350,6 +326,7 @@ Json job_json(const RunResult& run, const JobResult& job, Bins bins) {
   const auto frames = static_cast<double>(job.tx.frames + job.rx.frames);
   put_or_reason(json, "cpu", job.cpu ? cpu_json(*job.cpu, frames) : Json(nullptr), why_no_cpu(job));
   put_counters(json, job);
+  put_heat(json, job);
   put_or_reason(json, "start_skew_ns", json_integer(job.start_skew_ns), "this job did not start");
   put_or_reason(json, "rate_ci95_share", json_number(job.rate_ci_share), "too few intervals");
   put_or_reason(json, "limit_fps", json_number(job.limit_fps),

@@ -1,5 +1,6 @@
 // The memory bandwidth of a run, as JSON.
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "perf/membw/measure.hpp"
@@ -14,19 +15,43 @@ namespace {
 
 constexpr double kNanosecondsInSecond = 1e9;
 
-/// Frames that arrived each second, at all jobs together; if no job receives, that were sent.
-std::optional<double> frame_rate(const RunResult& result) {
-  double received = 0;
-  double sent = 0;
-  const auto rate = [](const TrafficResult& traffic) {
-    return traffic.seconds > 0 ? static_cast<double>(traffic.frames) / traffic.seconds : 0;
-  };
+/// Frames that the curves of all jobs have between two times of the run.
+struct Frames {
+  double sent = 0, received = 0;
+};
+Frames frames_within(const RunResult& result, double begin, double end) {
+  Frames frames;
   for (const JobResult& job : result.jobs) {
-    received += rate(job.rx);
-    sent += rate(job.tx);
+    for (const IntervalResult& each : job.intervals) {
+      const double first = each.at_seconds - each.seconds;
+      const double both = std::min(end, each.at_seconds) - std::max(begin, first);
+      if (both <= 0) continue;
+      frames.sent += static_cast<double>(each.tx_frames) * both / each.seconds;
+      frames.received += static_cast<double>(each.rx_frames) * both / each.seconds;
+    }
   }
-  const double frames = received > 0 ? received : sent;
-  return frames > 0 ? std::optional<double>(frames) : std::nullopt;
+  return frames;
+}
+
+/// Bytes of a source for each frame that arrived in its windows; if no job receives, for each that
+/// was sent.
+Json bytes_per_frame(const RunResult& result, std::size_t source) {
+  const MemoryOfRun& memory = *result.membw;
+  double bytes = 0;
+  Frames frames;
+  for (const MembwSample& sample : memory.measured.samples) {
+    const MemoryReading& each = sample.readings[source];
+    if (!each.total || memory.start_ns == 0) continue;
+    const double begin =
+        (static_cast<double>(each.begin_ns) - static_cast<double>(memory.start_ns)) /
+        kNanosecondsInSecond;
+    const Frames within = frames_within(result, begin, begin + each.window_s());
+    bytes += *each.total * each.window_s();
+    frames.sent += within.sent;
+    frames.received += within.received;
+  }
+  const double count = frames.received > 0 ? frames.received : frames.sent;
+  return count > 0 ? json_number(bytes / count) : Json(nullptr);
 }
 
 Json json_of_window(const MembwSample& sample, const MemoryOfRun& memory) {
@@ -55,11 +80,8 @@ Json memory_json(const RunResult& result) {
   const MemoryOfRun& memory = *result.membw;
   const auto comparisons = compare_all(memory.measured.sources, MemoryReport::total);
   Json json = Json::parse(membw_json(memory.measured, MemoryReport::total, comparisons));
-  const auto frames = frame_rate(result);
-  for (Json& source : json["sources"]) {
-    const Json& total = source["total_bytes_per_s"];
-    const bool known = frames && total.is_number();
-    source["bytes_per_frame"] = known ? json_number(total.get<double>() / *frames) : Json(nullptr);
+  for (std::size_t at = 0; at < memory.measured.sources.size(); ++at) {
+    json["sources"][at]["bytes_per_frame"] = bytes_per_frame(result, at);
   }
   Json windows = Json::array();
   for (const MembwSample& sample : memory.measured.samples) {

@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
-#include "perf/report/table.hpp"
-#include "perf/report/units.hpp"
+#include "perf/figures/table.hpp"
+#include "perf/figures/units.hpp"
 
 namespace shmif::perf {
 

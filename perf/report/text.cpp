@@ -4,10 +4,10 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "perf/figures/table.hpp"
+#include "perf/figures/units.hpp"
 #include "perf/job/values.hpp"
-#include "perf/report/table.hpp"
 #include "perf/report/text_blocks.hpp"
-#include "perf/report/units.hpp"
 #include "perf/report/words.hpp"
 
 namespace shmif::perf {
@@ -207,8 +207,8 @@ std::string to_text(const Report& report, std::size_t width) {
   for (const ReportJson& group : json.at("groups")) {
     if (groups.contains(name_in(group, "groupname"))) out += group_text(group, width);
   }
-  return out + memory_text(json, width) + links_text(json, width) + machine_text(json, width) +
-         causes_text(json, width);
+  return out + memory_text(json, width) + heat_text(json, width) + links_text(json, width) +
+         machine_text(json, width) + causes_text(json, width);
 }
 
 }  // namespace shmif::perf

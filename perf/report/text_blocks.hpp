@@ -28,6 +28,8 @@ std::string jobs_text(const std::vector<Unit>& units, std::size_t width);
 std::string engines_text(const ReportJson& report, bool& all, std::size_t width);
 /// A table per search, with a line for each frame size (RFC 2544, section 26.1).
 std::string searches_text(const ReportJson& report, std::size_t width);
+/// Which parts of their bus the jobs used; empty if it was not asked for.
+std::string heat_text(const ReportJson& report, std::size_t width);
 /// The memory bandwidth of the run; empty if it was not measured.
 std::string memory_text(const ReportJson& report, std::size_t width);
 std::string repeats_text(const ReportJson& report, std::size_t width);

@@ -1,11 +1,13 @@
 // The memory bandwidth of a run.
 
+#include <array>
 #include <cmath>
+#include <cstdio>
 #include <nlohmann/json.hpp>
 
-#include "perf/report/table.hpp"
+#include "perf/figures/table.hpp"
+#include "perf/figures/units.hpp"
 #include "perf/report/text_blocks.hpp"
-#include "perf/report/units.hpp"
 
 namespace shmif::perf {
 
@@ -14,6 +16,15 @@ namespace {
 std::string bytes_text(std::optional<double> bytes, const char* per) {
   if (!bytes) return "-";
   return format_bytes(static_cast<std::uint64_t>(std::llround(std::max(*bytes, 0.0)))) + per;
+}
+
+/// Below 10 bytes, with two decimals.
+std::string per_frame_text(std::optional<double> bytes) {
+  constexpr double kSmall = 10;
+  if (!bytes || *bytes >= kSmall) return bytes_text(bytes, "");
+  std::array<char, 16> text{};
+  std::snprintf(text.data(), text.size(), "%.2f B", *bytes);
+  return text.data();
 }
 
 /// "software:bus"
@@ -44,7 +55,7 @@ std::string text_of(const ReportJson& of, const std::string& title, std::size_t 
                bytes_text(figure(each, "read_bytes_per_s"), "/s"),
                bytes_text(figure(each, "write_bytes_per_s"), "/s"),
                bytes_text(figure(each, "total_bytes_per_s"), "/s"),
-               bytes_text(figure(each, "bytes_per_frame"), "")});
+               per_frame_text(figure(each, "bytes_per_frame"))});
     if (!each.at("reason").is_null()) {
       notes += wrapped("  " + name + ": " + words(each, "reason"), width, 4);
     }

@@ -12,8 +12,8 @@ const charts = (() => {
 
   const dark = () => !paper && matchMedia('(prefers-color-scheme: dark)').matches;
   const theme = () => dark()
-    ? { text: '#b6c0ca', grid: '#2b323a', strong: '#e6edf3', lost: '#FF8A5C', ramp: 'rgba(154, 164, 175, 0.20)', series: kDark, ground: '#161b22' }
-    : { text: '#4a525b', grid: '#e4e8ec', strong: '#1b1f24', lost: '#C84A00', ramp: 'rgba(87, 96, 106, 0.14)', series: kLight, ground: '#ffffff' };
+    ? { text: '#b6c0ca', grid: '#2b323a', strong: '#e6edf3', lost: '#FF8A5C', ramp: 'rgba(154, 164, 175, 0.20)', series: kDark, ground: '#161b22', dark: true }
+    : { text: '#4a525b', grid: '#e4e8ec', strong: '#1b1f24', lost: '#C84A00', ramp: 'rgba(87, 96, 106, 0.14)', series: kLight, ground: '#ffffff', dark: false };
 
   const kFont = '12px system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif';
   // Room on the right for half of a label below the end of an axis.
@@ -114,10 +114,11 @@ const charts = (() => {
   // ---- Over time ----
 
   /// Lines over the time of all intervals. `marks` has [at, lost, overruns] of intervals with losses or overruns.
-  /// `more.below` is called after each drawing, for what is below the chart and has its time axis.
+  /// `more.below` is called after each drawing, for what is below the chart and has its time axis. `more.span`: the
+  /// times from which and to which the axis goes at least, so that charts of one run have the same.
   function overTime(box, lines, format, label, marks, more = {}) {
     show(box, (colours) => {
-      const tables = lines.map((l) => [l.at, l.values]);
+      const tables = lines.map((l, i) => (i === 0 && more.span ? spanned(l, more.span) : [l.at, l.values]));
       if (marks.length) tables.push([marks.map((m) => m[0]), marks.map((m) => m[1])], [marks.map((m) => m[0]), marks.map((m) => m[2])]);
       const data = uPlot.join(tables);
       const series = [{ label: 'time', value: (u, v) => (v === null || v === undefined ? '-' : v.toFixed(1) + ' s') }];
@@ -139,9 +140,17 @@ const charts = (() => {
         axes: [axis(colours, more.own ? 'time since the job’s own start (s)' : 'time since the start (s)', { space: 60, size: kBelow }),
                more.scale ? logAxis(colours, label, format, { size: kBeside })
                           : axis(colours, label, { size: kBeside, values: (u, list) => list.map((v) => (v === 0 ? '0' : short(format(v)))) })],
-        series, hooks, cursor: { points: { size: 7 }, focus: { prox: -1 } },
+        // The charts of a run point at one time, and zoom together.
+        series, hooks, cursor: { points: { size: 7 }, focus: { prox: -1 }, ...(more.own ? {} : { sync: { key: 'run', setSeries: false } }) },
       } };
     });
+  }
+
+  /// A line with its axis: without values at the ends of the span, unless it has some there.
+  function spanned({ at, values }, [from, to]) {
+    const before = at.length === 0 || from < at[0];
+    const behind = at.length > 0 && to > at.at(-1);
+    return [[...(before ? [from] : []), ...at, ...(behind ? [to] : [])], [...(before ? [null] : []), ...values, ...(behind ? [null] : [])]];
   }
 
   /// Shades the times before measured windows: [from, to] of each.

@@ -14,8 +14,42 @@ function counters() {
   });
   if (!rows.length) return;
   const list = table('Counters', ['', 'value', 'per frame', 'counted for', 'why not'], rows);
-  section('Counters', 'In the measured window, of the job with its threads and children. An event that was counted for a part of the time is scaled to all of it.',
+  const made = section('Counters', 'In the measured window, of the job with its threads and children. An event that was counted for a part of the time is scaled to all of it.',
     manyJobs ? folded(`${units.count(rows.length)} events`, list) : list);
+  countersOverTime(made);
+}
+
+/// {name, unit, lines}: of each event that was counted in any interval, for each second.
+function countedEvents() {
+  const events = new Map();
+  // As in the other curves: neither very short intervals, in which little makes any rate, nor the drain.
+  const span = runSpan();
+  const end = span ? span[1] + 0.01 : Infinity;
+  result.jobs.filter((job) => job.counters && job.counter_intervals).forEach((job, colour) => {
+    const lengths = job.counter_intervals.map((step) => step.seconds).sort((a, b) => a - b);
+    const usual = lengths[Math.floor(lengths.length / 2)] || 0;
+    job.counters.forEach(({ name, unit }, i) => {
+      const steps = job.counter_intervals.filter((step) => step.seconds > usual / 2 && step.at_seconds < end && step.values[i]);
+      if (!steps.some((step) => step.values[i].value !== null)) return;
+      const event = events.get(name) || { name, unit, lines: [] };
+      event.lines.push({ colour, label: job.jobname, at: timesOf(steps), values: steps.map(({ seconds, values }) => (values[i].value === null ? null : values[i].value / seconds)) });
+      events.set(name, event);
+    });
+  });
+  return [...events.values()];
+}
+
+/// One event at a time: their units differ.
+function countersOverTime(into) {
+  const events = countedEvents();
+  if (!events.length) return;
+  const box = element('div', { class: 'chart', role: 'img', 'aria-label': 'counters over time' });
+  const draw = ({ name, unit, lines }) => charts.replace(box, () => charts.overTime(box, lines,
+    unit === 'ns' ? (v) => units.share(v / 1e9) : units.fps,
+    unit === 'ns' ? `${name} (of a CPU)` : `${name} per second` + (unit === null ? '' : ` (${unit})`), [], { span: runSpan() }));
+  const bar = element('div', { class: 'bar counted' });
+  into.append(bar, box);
+  bar.append(choices('event', events.map((event) => [event.name, event]), draw));
 }
 
 const sourceName = (source) => source.source + (source.part === null ? '' : ':' + source.part);
@@ -42,5 +76,5 @@ function memory(measured, of) {
   if (!lines.length) return;
   const box = element('div', { class: 'chart', role: 'img', 'aria-label': 'memory bandwidth over time' });
   made.append(box);
-  charts.overTime(box, lines, perSecond, 'bytes per second', []);
+  charts.overTime(box, lines, perSecond, 'bytes per second', [], { span: runSpan() });
 }

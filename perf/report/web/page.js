@@ -239,6 +239,12 @@ function marksOf(jobs, own) {
   return [...marks.values()].sort((a, b) => a[0] - b[0]);
 }
 
+/// The time axis of the charts: from the start of the run to the end of the last curve.
+function runSpan() {
+  const ends = result.jobs.map((job) => curveOf(job).at(-1)).filter((i) => i).map((i) => Math.round(i.at_seconds * 100) / 100);
+  return ends.length ? [0, Math.max(...ends)] : null;
+}
+
 /// [from, to] of each ramp.
 function rampsOf(jobs, own) {
   const ramps = new Map();
@@ -269,8 +275,10 @@ function throughput() {
   const receivesOf = (job) => job.rx !== null;
   const all = sources().filter((s) => s.jobs.some((job) => curveOf(job).length));
   const causes = heldBack();
+  const heat = busHeat();
   if (!all.length) {
     if (causes.any) section('What held the jobs back', null, ...heldBackBelow(causes, causes.band()));
+    if (heat.any) section('Heat of the bus', null, ...heat.boxes());
     return;
   }
   const shown = new Set(all.map((s) => s.jobs.some(receivesOf)));
@@ -294,9 +302,14 @@ function throughput() {
   const chosen = { bits: true, own: false };
   const redraw = () => charts.replace(box, () => charts.overTime(box, lines(chosen.bits, chosen.own), chosen.bits ? units.bps : units.fps,
     `${whatOf()} (${chosen.bits ? 'bit/s' : 'frames/s'})`, marksOf(result.jobs, chosen.own), { ramps: rampsOf(drawn, chosen.own), own: chosen.own,
-      below: band && ((u, colours) => band.draw(u, colours, (name) => since(result.jobs.find((job) => job.jobname === name), chosen.own))) }));
+      span: chosen.own ? null : runSpan(),
+      below: (u, colours) => {
+        const sinceOf = (name) => since(result.jobs.find((job) => job.jobname === name), chosen.own);
+        if (band) band.draw(u, colours, sinceOf);
+        if (heat.hasMaps) heat.draw(u, colours, sinceOf);
+      } }));
   const bar = element('div', { class: 'bar' });
-  made.append(bar, box, ...heldBackBelow(causes, band));
+  made.append(bar, box, ...heldBackBelow(causes, band), ...heat.boxes());
   bar.append(choices('unit', [['bits', true], ['frames', false]], (bits) => { chosen.bits = bits; redraw(); }));
   addTimeChoice(bar, drawn, (own) => { chosen.own = own; redraw(); });
 }
@@ -365,7 +378,7 @@ function latencyOverTime() {
   const box = element('div', { class: 'chart', role: 'img', 'aria-label': 'latency over time' });
   const made = section('Latency over time', '99 of 100 frames of an interval were no later than this.' + (manyJobs ? ' For each group: the job with the worst p99.' : '')
     + (ramps.length ? ' Shaded: the ramp of a job, which its figures do not include.' : '') + ' ' + kZoomHint);
-  const redraw = (own) => charts.replace(box, () => charts.overTime(box, overTime(own), units.ns, 'p99 latency', [], { scale: charts.logScale, ramps: rampsOf(jobs, own), own }));
+  const redraw = (own) => charts.replace(box, () => charts.overTime(box, overTime(own), units.ns, 'p99 latency', [], { scale: charts.logScale, ramps: rampsOf(jobs, own), own, span: own ? null : runSpan() }));
   const bar = element('div', { class: 'bar' });
   made.append(bar, box);
   redraw(false);

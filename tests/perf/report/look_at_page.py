@@ -92,7 +92,7 @@ for (let i = 0; i < boxes.length; ++i) {
     if (boxes[i].node !== boxes[k].node && crossing(boxes[i], boxes[k])) wrong.push('"' + boxes[i].text + '" lies over "' + boxes[k].text + '"');
   }
 }
-for (const canvas of document.querySelectorAll('canvas')) {
+for (const canvas of document.querySelectorAll('.chart canvas')) {
   const texts = seen.texts.filter((t) => t.canvas === canvas);
   if (texts.length < 4) wrong.push('a chart has ' + texts.length + ' labels');
   texts.forEach((a, i) => {
@@ -263,6 +263,22 @@ const zoomed = async () => {
   await settled();
   return found;
 };
+// The maps of heat: where they begin and end beside the chart above, the colour of each cell at three times, and what is
+// said of a place in them.
+const heats = () => {
+  const u = seen.plots.find((plot) => plot.root.isConnected);
+  return [...document.querySelectorAll('.heat canvas')].map((e) => {
+    const [map, axis] = [e.getBoundingClientRect(), u.over.getBoundingClientRect()];
+    const cells = [...Array(64).keys()];
+    const pixel = (time, cell) => {
+      const p = e.getContext('2d').getImageData(u.valToPos(time, 'x') * e.width / map.width, (cell + 0.5) * e.height / 64, 1, 1).data;
+      return '#' + [...p].slice(0, 3).map((v) => v.toString(16).padStart(2, '0')).join('');
+    };
+    e.dispatchEvent(new PointerEvent('pointermove', {clientX: map.left + u.valToPos(3.5, 'x'), clientY: map.top + map.height * 59.5 / 64, bubbles: true}));
+    return {left: map.left - axis.left, wider: map.width - axis.width, at: [0.5, 2.5, 5.5].map((time) => cells.map((cell) => pixel(time, cell))),
+      label: e.getAttribute('aria-label'), says: document.querySelector('.readout').textContent};
+  });
+};
 const charts = () => seen.plots.filter((u) => u.root.isConnected).map(chart);
 const settled = () => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
 const [thorough, done] = arguments;
@@ -277,7 +293,7 @@ const [thorough, done] = arguments;
     tables: [...document.querySelectorAll('table.data')].map((t) => ({name: t.parentElement.getAttribute('aria-label'), folded: folderOf(t),
       section: t.closest('section').querySelector('h2').textContent,
       head: texts('thead th', t), rows: [...t.tBodies[0].rows].map((r) => [...r.cells].map(cell))})),
-    charts: charts(), pressed: {}, rows: texts('.band svg > text > title'), bars: bars(), sentences: texts('.causes li'),
+    charts: charts(), pressed: {}, rows: texts('.band svg > text > title'), bars: bars(), heats: heats(), sentences: texts('.causes li'),
   };
   if (facts.bars.length) facts.bars_from_3_to_6 = await zoomed();
   // In a row of buttons one is pressed. Presses each of the others once, and then the first one again. A thorough look

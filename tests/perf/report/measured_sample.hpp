@@ -1,5 +1,5 @@
 #pragma once
-// Results of runs that counted events and measured the memory bandwidth.
+// Results of runs that counted events, measured the memory bandwidth and watched the heat.
 
 #include "perf/result/run_result.hpp"
 
@@ -10,5 +10,8 @@ namespace shmif::test {
 perf::RunResult counted_sample();
 /// Two windows of a bus, and a source that is not there. 1,000 frames a second arrive.
 perf::RunResult measured_sample();
+/// The sender used and wrote a fourth of a ring of 1 MiB up to second 2, and all of it later, until
+/// second 4; after that it was not looked at. Of the receiver, only the reason is known.
+perf::RunResult heated_sample();
 
 }  // namespace shmif::test

@@ -55,6 +55,22 @@ TEST(CountersReport, OfAnEventThatWasNotCountedHasNullAndTheReason) {
   EXPECT_EQ(job.at("counters").at(3).at("reason"), "not supported: no such event");
 }
 
+TEST(CountersReport, HasTheValuesOfEachIntervalInTheOrderOfTheEvents) {
+  const Json curve = json_of(counted_sample()).at("jobs").at(0).at("counter_intervals");
+  ASSERT_EQ(curve.size(), 2U);
+  EXPECT_EQ(curve.at(1),
+            Json({{"at_seconds", 2.5},
+                  {"seconds", 1.5},
+                  {"values",
+                   {{{"value", 2e6}, {"scaled", false}, {"reason", nullptr}},
+                    {{"value", nullptr}, {"scaled", false}, {"reason", "no free counter"}},
+                    {{"value", 6e6}, {"scaled", false}, {"reason", nullptr}},
+                    {{"value", nullptr},
+                     {"scaled", false},
+                     {"reason", "not supported: no such event"}}}}}));
+  EXPECT_EQ(curve.at(0).at("values").at(1).at("scaled"), true);
+}
+
 TEST(CountersReport, HasInstructionsPerCycleOnlyWhereBothWereCountedAlike) {
   const auto ipc = [](const char* cycles, const char* instructions, std::optional<double> value) {
     RunResult run = counted_sample();
@@ -124,6 +140,15 @@ TEST(MembwReport, PrintsARowForEachSourceAndTheReasonsBelow) {
   expect_line(text, "1.00 MB/s  2.00 MB/s  3.00 MB/s    3.00 kB");
   expect_line(text, "pmu: no PMU of a memory controller");
   EXPECT_EQ(text.find("partial"), std::string::npos);
+}
+
+TEST(MembwReport, PrintsLessThanTenBytesForAFrameWithDecimals) {
+  RunResult run = measured_sample();
+  MemoryOfRun little = *run.membw;
+  for (MembwSample& each : little.measured.samples) each.readings[0].total = 576;
+  run.membw = std::make_shared<MemoryOfRun>(little);
+  EXPECT_EQ(json_of(run).at("membw").at("sources").at(0).at("bytes_per_frame"), 0.576);
+  expect_line(text_of(run), "3.00 MB/s     0.58 B");
 }
 
 TEST(MembwReport, OfARunOnServersIsPrintedForEachServer) {

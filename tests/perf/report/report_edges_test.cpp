@@ -9,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-#include "perf/report/compare.hpp"
+#include "perf/compare/compare.hpp"
 #include "perf/report/json.hpp"
 #include "perf/report/progress_lines.hpp"
 #include "perf/report/stream.hpp"

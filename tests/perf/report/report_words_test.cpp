@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "perf/report/compare.hpp"
+#include "perf/compare/compare.hpp"
 #include "perf/report/json.hpp"
 #include "perf/report/report.hpp"
 #include "perf/report/text.hpp"

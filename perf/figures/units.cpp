@@ -1,4 +1,4 @@
-#include "perf/report/units.hpp"
+#include "perf/figures/units.hpp"
 
 #include <algorithm>
 #include <array>

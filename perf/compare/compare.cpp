@@ -1,11 +1,11 @@
-#include "perf/report/compare.hpp"
+#include "perf/compare/compare.hpp"
 
 #include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "perf/figures/units.hpp"
 #include "perf/report/fields.hpp"
-#include "perf/report/units.hpp"
 #include "perf/result/run_result.hpp"
 #include "perf/stats/confidence.hpp"
 

@@ -4,7 +4,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "perf/report/why_report.hpp"
+#include "perf/findings/why_report.hpp"
 
 namespace shmif::perf::why_report {
 namespace {

@@ -7,7 +7,7 @@
 #include <sstream>
 #include <string>
 
-#include "perf/report/compare.hpp"
+#include "perf/compare/compare.hpp"
 #include "perf/report/json.hpp"
 #include "tests/perf/report/sample_results.hpp"
 

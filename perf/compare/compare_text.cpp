@@ -6,12 +6,14 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
-#include "perf/report/compare.hpp"
-#include "perf/report/json_values.hpp"
-#include "perf/report/table.hpp"
-#include "perf/report/units.hpp"
+#include "perf/compare/compare.hpp"
+#include "perf/figures/json_figures.hpp"
+#include "perf/figures/table.hpp"
+#include "perf/figures/units.hpp"
 
 namespace shmif::perf {
+
+using Json = nlohmann::ordered_json;
 
 namespace {
 
@@ -93,7 +95,6 @@ std::string to_text(const Comparison& c, std::size_t width) {
 }
 
 std::string to_json(const Comparison& c) {
-  using Json = nlohmann::ordered_json;
   Json json = {{"before", c.before},
                {"after", c.after},
                {"threshold", c.options.threshold},

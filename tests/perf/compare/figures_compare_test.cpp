@@ -13,9 +13,9 @@
 #include <string>
 #include <vector>
 
-#include "perf/report/compare.hpp"
+#include "perf/compare/compare.hpp"
+#include "perf/figures/units.hpp"
 #include "perf/report/json.hpp"
-#include "perf/report/units.hpp"
 #include "tests/perf/report/distinct_sample.hpp"
 #include "tests/perf/report/sample_results.hpp"
 

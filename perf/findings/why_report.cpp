@@ -1,12 +1,14 @@
-#include "perf/report/why_report.hpp"
+#include "perf/findings/why_report.hpp"
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
 #include <numeric>
+#include <optional>
+#include <utility>
 
-#include "perf/report/json_values.hpp"
-#include "perf/report/table.hpp"
-#include "perf/report/units.hpp"
+#include "perf/figures/json_figures.hpp"
+#include "perf/figures/table.hpp"
+#include "perf/figures/units.hpp"
 
 namespace shmif::perf {
 namespace {
@@ -59,17 +61,29 @@ std::string others_line(std::span<const TaskSummary> tasks,
          format_share(others) + " of the time in which threads ran, waited or were stopped: --json";
 }
 
+/// A share of the time that a thread was seen; empty: it was not seen for a whole interval.
+std::optional<double> seen(const TaskSummary& task, double share) {
+  return task.seconds > 0 ? std::optional(share) : std::nullopt;
+}
+
+/// Why a source could not be read, or what its lack means otherwise.
+std::string reason_for(const WhyResult& result, const std::string& source,
+                       const std::string& otherwise) {
+  const auto at = std::ranges::find(result.missing, source, &MissingSource::source);
+  return at == result.missing.end() ? otherwise : at->reason;
+}
+
 std::string table_of(const WhyResult& result, std::size_t width) {
   Table table;
   table.add({"thread", "running", "waiting", "asleep", "stopped", "slept", "interrupted",
              "migrations", "faults", "major faults"});
   const std::vector<const TaskSummary*> shown = busiest_of(result.tasks);
   for (const TaskSummary* task : shown) {
-    table.add({label_of(*task), format_share(task->running), format_share(task->waiting),
-               format_share(task->asleep), format_share(task->stopped),
-               format_count(task->voluntary), format_count(task->involuntary),
-               format_count(task->migrations), format_count(task->minor_faults),
-               format_count(task->major_faults)});
+    table.add({label_of(*task), format_share(seen(*task, task->running)),
+               format_share(task->waiting), format_share(seen(*task, task->asleep)),
+               format_share(seen(*task, task->stopped)), format_count(task->voluntary),
+               format_count(task->involuntary), format_count(task->migrations),
+               format_count(task->minor_faults), format_count(task->major_faults)});
   }
   std::string text = table.text(width);
   if (shown.size() < result.tasks.size()) {
@@ -83,7 +97,7 @@ std::string machine_line(const MachineSummary& machine) {
                      format_share(machine.softirq) + " of a CPU";
   line += "; pressure of CPU " + format_share(machine.cpu_pressure) + ", memory " +
           format_share(machine.memory_pressure) + ", disk " + format_share(machine.io_pressure);
-  if (machine.queue_drops + machine.squeezes > 0) {
+  if (machine.queue_drops.value_or(0) + machine.squeezes.value_or(0) > 0) {
     line += "; queues of CPUs dropped " + format_counted(machine.queue_drops, "packet") +
             ", were left early " + format_counted(machine.squeezes, "time");
   }
@@ -91,7 +105,10 @@ std::string machine_line(const MachineSummary& machine) {
 }
 
 std::string bus_line(const BusSummary& bus) {
-  return "bus " + printable(bus.bus) + ": " + format_counted(bus.lock_sleeps, "sleep") +
+  // Why is among what was not seen.
+  const std::string until =
+      bus.trouble.empty() ? "" : ", until " + format_seconds(bus.known_until_s);
+  return "bus " + printable(bus.bus) + until + ": " + format_counted(bus.lock_sleeps, "sleep") +
          " for the lock, " + format_counted(bus.takeovers, "takeover") + ", " +
          format_counted(bus.pauses, "pause") + " (" + format_seconds(bus.paused_s) + "), " +
          format_counted(bus.stalls, "stall") + ", " + format_counted(bus.overruns, "overrun");
@@ -99,18 +116,27 @@ std::string bus_line(const BusSummary& bus) {
 
 /// For a watch that found no cause: what the busiest thread did.
 std::string quiet_line(const WhyResult& result) {
-  if (result.tasks.empty()) return "nothing was seen: it ended before the first look";
+  if (result.tasks.empty()) {
+    return result.tasks_missed ? "nothing was seen: the files of the threads could not be read"
+                               : "nothing was seen: it ended before the first look";
+  }
   const TaskSummary& busiest =
       *std::ranges::max_element(result.tasks, {}, [](const TaskSummary& task) {
         return (task.running + task.waiting.value_or(0)) * task.seconds;
       });
-  std::string line = "nothing held it back: " + label_of(busiest) + " ran for " +
-                     format_share(busiest.running) + " of its time";
+  if (busiest.seconds <= 0) {
+    return "what it did is not known: " + label_of(busiest) + " was not seen for a whole interval";
+  }
+  std::string line =
+      result.tasks_missed ? "in what was seen, nothing held it back: " : "nothing held it back: ";
+  line += label_of(busiest) + " ran for " + format_share(busiest.running) + " of its time";
   if (busiest.waiting) line += ", waited for a CPU for " + format_share(busiest.waiting);
   return line + " and slept for " + format_share(busiest.asleep);
 }
 
 OrderedJson tasks_json(const WhyResult& result) {
+  const std::string no_waits =
+      reason_for(result, "/proc/PID/schedstat", "the kernel tells no run delays (schedstat)");
   auto list = OrderedJson::array();
   for (const TaskSummary& task : result.tasks) {
     OrderedJson one;
@@ -120,11 +146,12 @@ OrderedJson tasks_json(const WhyResult& result) {
     one["thread"] = task.thread;
     one["ended"] = task.ended;
     one["seconds"] = json_number(task.seconds);
-    one["running_share"] = json_number(task.running);
+    constexpr const char* kUnseen = "the thread was not seen for a whole interval";
+    put_or_reason(one, "running_share", json_number(seen(task, task.running)), kUnseen);
     put_or_reason(one, "waiting_share", json_number(task.waiting),
-                  "the kernel tells no run delays (schedstat)");
-    one["asleep_share"] = json_number(task.asleep);
-    one["stopped_share"] = json_number(task.stopped);
+                  task.seconds > 0 ? no_waits.c_str() : kUnseen);
+    put_or_reason(one, "asleep_share", json_number(seen(task, task.asleep)), kUnseen);
+    put_or_reason(one, "stopped_share", json_number(seen(task, task.stopped)), kUnseen);
     one["voluntary_switches"] = task.voluntary;
     one["involuntary_switches"] = task.involuntary;
     one["migrations"] = task.migrations;
@@ -135,29 +162,38 @@ OrderedJson tasks_json(const WhyResult& result) {
   return list;
 }
 
-OrderedJson machine_json(const MachineSummary& machine) {
-  constexpr const char* kNoPressure = "the kernel tells no pressure (/proc/pressure)";
+OrderedJson machine_json(const WhyResult& result) {
+  const MachineSummary& machine = result.machine;
   OrderedJson one;
-  one["steal_share"] = json_number(machine.steal);
-  one["softirq_share"] = json_number(machine.softirq);
-  one["queue_drops"] = machine.queue_drops;
-  one["queue_squeezes"] = machine.squeezes;
-  put_or_reason(one, "cpu_pressure_share", json_number(machine.cpu_pressure), kNoPressure);
-  put_or_reason(one, "memory_pressure_share", json_number(machine.memory_pressure), kNoPressure);
-  put_or_reason(one, "io_pressure_share", json_number(machine.io_pressure), kNoPressure);
+  const auto put = [&](const char* key, OrderedJson value, const char* source) {
+    put_or_reason(one, key, std::move(value),
+                  reason_for(result, source,
+                             std::string(source) + " was not read at both ends of an interval")
+                      .c_str());
+  };
+  put("steal_share", json_number(machine.steal), "/proc/stat");
+  put("softirq_share", json_number(machine.softirq), "/proc/stat");
+  put("queue_drops", json_integer(machine.queue_drops), "/proc/net/softnet_stat");
+  put("queue_squeezes", json_integer(machine.squeezes), "/proc/net/softnet_stat");
+  put("cpu_pressure_share", json_number(machine.cpu_pressure), "/proc/pressure/cpu");
+  put("memory_pressure_share", json_number(machine.memory_pressure), "/proc/pressure/memory");
+  put("io_pressure_share", json_number(machine.io_pressure), "/proc/pressure/io");
   return one;
 }
 
 OrderedJson buses_json(const WhyResult& result) {
   auto list = OrderedJson::array();
   for (const BusSummary& bus : result.buses) {
-    list.push_back({{"bus", bus.bus},
+    OrderedJson one{{"bus", bus.bus},
                     {"lock_sleeps", bus.lock_sleeps},
                     {"takeovers", bus.takeovers},
                     {"pauses", bus.pauses},
                     {"paused_s", json_number(bus.paused_s)},
                     {"stalls", bus.stalls},
-                    {"overruns", bus.overruns}});
+                    {"overruns", bus.overruns}};
+    one["known_until_s"] = bus.trouble.empty() ? OrderedJson() : json_number(bus.known_until_s);
+    one["reason"] = json_text(bus.trouble);
+    list.push_back(std::move(one));
   }
   return list;
 }
@@ -194,7 +230,7 @@ std::string why_json(const WhyResult& result) {
   whole["own_cpu_share"] = json_number(result.own_share);
   whole["causes"] = causes_json(result.causes);
   whole["tasks"] = tasks_json(result);
-  whole["machine"] = machine_json(result.machine);
+  whole["machine"] = machine_json(result);
   whole["buses"] = buses_json(result);
   whole["missing"] = missing_json(result.missing);
   constexpr int kIndent = 2;

@@ -1,11 +1,11 @@
-#include "perf/report/table.hpp"
+#include "perf/figures/table.hpp"
 
 #include <algorithm>
 #include <string_view>
 
 #include "base/columns.hpp"
 #include "base/printable.hpp"
-#include "perf/report/units.hpp"
+#include "perf/figures/units.hpp"
 
 namespace shmif::perf {
 

@@ -1,4 +1,4 @@
-#include "perf/report/counters_report.hpp"
+#include "perf/findings/counters_report.hpp"
 
 #include <algorithm>
 #include <array>
@@ -6,12 +6,13 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
-#include "perf/report/table.hpp"
+#include "perf/figures/table.hpp"
 
 namespace shmif::perf {
-namespace {
 
 using Json = nlohmann::ordered_json;
+namespace {
+
 constexpr int kJsonIndent = 2;
 
 template <class... Values>
@@ -96,6 +97,9 @@ std::string stat_text(const StatResult& result, std::size_t width) {
                      static_cast<double>(each.active_ns) / kNsPerMs);
   }
   for (const StatEvent& each : result.events) {
+    if (each.value && !each.note.empty()) {
+      out += wrapped("  " + printable(each.name) + ": " + printable(each.note), width, 4);
+    }
     if (each.value) continue;
     out += wrapped("  " + printable(each.name) + ": " + each.state + ": " + printable(each.reason) +
                        (each.enable_with.empty() ? "" : "; to change that: " + each.enable_with),

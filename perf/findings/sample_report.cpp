@@ -1,4 +1,4 @@
-#include "perf/report/sample_report.hpp"
+#include "perf/findings/sample_report.hpp"
 
 #include <algorithm>
 #include <array>
@@ -6,7 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/printable.hpp"
-#include "perf/report/table.hpp"
+#include "perf/figures/table.hpp"
 
 namespace shmif::perf {
 namespace {
@@ -19,6 +19,14 @@ std::string percent(double share) {
   std::array<char, 32> text{};
   std::snprintf(text.data(), text.size(), "%.2f%%", share * kPercent);
   return text.data();
+}
+
+/// Why the number of lost samples may be too small; empty: it is right.
+std::string why_least(const SampleReport& report) {
+  if (!report.lost_is_least) return {};
+  return "more samples than " + std::to_string(report.lost_samples) +
+         " may be lost: this kernel does not tell how many found no room behind the last one "
+         "(Linux 6.0 and newer do)";
 }
 
 std::string shown(const std::string& name) {
@@ -59,7 +67,8 @@ std::string sample_text(const SampleReport& report, double least_share, std::siz
   std::array<char, 32> seconds{};
   std::snprintf(seconds.data(), seconds.size(), "%.3f s", report.elapsed_s);
   std::string out = std::to_string(profile.samples) + " samples of " + printable(report.event) +
-                    " in " + seconds.data() + ", " + std::to_string(report.lost_samples) + " lost" +
+                    " in " + seconds.data() + (report.lost_is_least ? ", at least " : ", ") +
+                    std::to_string(report.lost_samples) + " lost" +
                     (report.partial ? ", until a signal came\n" : "\n");
   Table table;
   table.add({"function", "samples", "share", "object"});
@@ -75,6 +84,7 @@ std::string sample_text(const SampleReport& report, double least_share, std::siz
         "them lack or misname their callers\n";
     add_tree(out, profile.roots, profile.samples, least_share, 0);
   }
+  if (report.lost_is_least) out += wrapped("  " + why_least(report), width, 4);
   for (const std::string& note : profile.notes) out += wrapped("  " + printable(note), width, 4);
   return out;
 }
@@ -87,10 +97,16 @@ std::string sample_json(const SampleReport& report) {
                     {"samples", row.samples},
                     {"share", row.share}});
   }
+  const std::string least = why_least(report);
   nlohmann::ordered_json json{
-      {"samples", report.profile.samples}, {"lost_samples", report.lost_samples},
-      {"profile", std::move(rows)},        {"event", report.event},
-      {"elapsed_s", report.elapsed_s},     {"notes", report.profile.notes},
+      {"samples", report.profile.samples},
+      {"lost_samples", report.lost_samples},
+      {"lost_samples_reason",
+       least.empty() ? nlohmann::ordered_json(nullptr) : nlohmann::ordered_json(least)},
+      {"profile", std::move(rows)},
+      {"event", report.event},
+      {"elapsed_s", report.elapsed_s},
+      {"notes", report.profile.notes},
       {"partial", report.partial}};
   if (report.callgraph) json["callgraph"] = calls_json(report.profile.roots);
   constexpr int kIndent = 2;
