@@ -1,7 +1,23 @@
 #include "perf/control/job_counters.hpp"
 
+#include <algorithm>
+
 namespace shmif::perf {
 namespace {
+
+struct Scaled {
+  std::optional<double> value;  ///< empty: it had no counter
+  bool scaled = false;
+};
+
+/// What an event would have counted in all the time.
+Scaled scaled_count(const CounterEvent& event, std::uint64_t value, std::uint64_t enabled_ns,
+                    std::uint64_t running_ns) {
+  const auto count = static_cast<double>(value) * event.scale;
+  if (running_ns >= enabled_ns) return {count, false};
+  if (running_ns == 0) return {};
+  return {count * static_cast<double>(enabled_ns) / static_cast<double>(running_ns), true};
+}
 
 CounterResult counter_result(const JobEvent& event, const CounterBlock& block) {
   CounterResult result;
@@ -20,14 +36,11 @@ CounterResult counter_result(const JobEvent& event, const CounterBlock& block) {
   result.enabled_ns = block.enabled_ns.get();
   result.running_ns = block.running_ns.get();
   if (!result.reason.empty()) return result;  // counting failed meanwhile
-  const auto count = static_cast<double>(block.value.get()) * event.event.scale;
-  if (result.running_ns >= result.enabled_ns) {
-    result.value = count;
-  } else if (result.running_ns > 0) {
-    result.scaled = true;
-    result.value =
-        count * static_cast<double>(result.enabled_ns) / static_cast<double>(result.running_ns);
-  } else {
+  const Scaled found =
+      scaled_count(event.event, block.value.get(), result.enabled_ns, result.running_ns);
+  result.value = found.value;
+  result.scaled = found.scaled;
+  if (!result.value) {
     result.reason = "not counted: the PMU had no free counter in the measured window";
   }
   return result;
@@ -43,6 +56,55 @@ std::vector<CounterResult> counter_results(std::span<const JobEvent> events,
     results.push_back(counter_result(events[at], block[at]));
   }
   return results;
+}
+
+void CounterCurve::collect(const CounterLog& log, std::size_t events, double start_seconds) {
+  const std::uint64_t written = log.written.load(std::memory_order_acquire);
+  // Overwritten intervals are missing from the curve.
+  const std::uint64_t oldest =
+      written > kCounterIntervals / 2 ? written - kCounterIntervals / 2 : 0;
+  for (std::uint64_t n = std::max(read_, oldest); n < written; ++n) {
+    const CounterIntervalBlock& from = log.intervals[n % kCounterIntervals];
+    constexpr double kSeconds = 1e-9;
+    Interval& next = intervals_.emplace_back();
+    next.at_seconds = start_seconds + static_cast<double>(from.end_ns.get()) * kSeconds;
+    next.seconds = static_cast<double>(from.end_ns.get() - from.begin_ns.get()) * kSeconds;
+    next.counts.resize(events);
+    for (std::size_t at = 0; at < events; ++at) {
+      if ((from.counted.get() >> at & 1U) == 0) continue;
+      const CounterIntervalBlock::Event& event = from.events[at];
+      next.counts[at] = Counted{event.value.get(), event.enabled_ns.get(), event.running_ns.get()};
+    }
+  }
+  read_ = written;
+}
+
+CounterInterval::Count CounterCurve::count_of(const JobEvent& event, const std::string& refused,
+                                              const std::optional<Counted>& counted) {
+  if (!counted) return {{}, false, refused.empty() ? event.reason : refused};
+  const Scaled found =
+      scaled_count(event.event, counted->value, counted->enabled_ns, counted->running_ns);
+  return {found.value, found.scaled,
+          found.value ? "" : "not counted: the PMU had no free counter in this interval"};
+}
+
+std::vector<CounterInterval> CounterCurve::result(std::span<const JobEvent> events,
+                                                  std::span<const CounterBlock> block) const {
+  std::vector<std::string> refused;
+  refused.reserve(events.size());
+  for (std::size_t at = 0; at < events.size(); ++at) refused.push_back(block[at].reason.get());
+  std::vector<CounterInterval> intervals;
+  intervals.reserve(intervals_.size());
+  for (const Interval& each : intervals_) {
+    CounterInterval& next = intervals.emplace_back();
+    next.at_seconds = each.at_seconds;
+    next.seconds = each.seconds;
+    next.counts.reserve(events.size());
+    for (std::size_t at = 0; at < events.size(); ++at) {
+      next.counts.push_back(count_of(events[at], refused[at], each.counts[at]));
+    }
+  }
+  return intervals;
 }
 
 }  // namespace shmif::perf

@@ -1,9 +1,37 @@
 #include "perf/control/job_verdict.hpp"
 
 #include <algorithm>
+#include <chrono>
+
+#include "perf/control/run_state.hpp"
 
 namespace shmif::perf {
 namespace {
+
+/// Whether the job was to send in its measured window, and did not. A job that reached its limit in
+/// the ramp has no window; at a low rate, no frame may be due in it.
+bool stood_still(const JobOptions& o, const TrafficResult& tx) {
+  if (!sends(o.rw) || tx.of_program || tx.frames != 0 || !(tx.seconds > 0)) return false;
+  // Such a job may have to wait for longer than its window.
+  if (o.thinktime.count() != 0 || o.flow != 0) return false;
+  if (tx.paced) return tx.offered_frames != 0;
+  // Without a pace, a job that ends before its time has reached another limit.
+  constexpr double kWhole = 0.9;
+  const double runtime = std::chrono::duration<double>(o.runtime).count();
+  return runtime > 0 && tx.seconds >= kWhole * runtime;
+}
+
+std::string standstill(const TrafficResult& tx) {
+  const std::string due =
+      tx.paced ? "none of the " + std::to_string(tx.offered_frames) + " frames that were due"
+               : "no frame";
+  const auto window = std::chrono::duration_cast<std::chrono::nanoseconds>(
+      std::chrono::duration<double>(tx.seconds));
+  return "sent " + due + " in its measured window of " + seconds_text(window) + " (" +
+         (tx.refused_frames != 0 ? "the engine took no frame; is it up?"
+                                 : "the causes say what held it back") +
+         ')';
+}
 
 /// A hint why no frame may have moved.
 std::string hint_of(const ControlledJob& job, const JobResult& result) {
@@ -69,7 +97,10 @@ void judge(const ControlledJob& job, JobResult& result) {
     const CountsResult& counts = result.counts;
     const bool moved = counts.generator_tx != 0 || counts.receiver_rx > counts.receiver_others;
     // A run that was stopped early already says so.
-    if (!moved && job.stop_ns == 0 && !job.plan.options.background) {
+    const bool whole = job.stop_ns == 0 && !job.plan.options.background;
+    const bool still = stood_still(job.plan.options, result.tx);
+    if (whole && still) result.errors.push_back(standstill(result.tx));
+    if (whole && !still && !moved) {
       result.errors.push_back("moved no frame (" + hint_of(job, result) + ')');
     }
   }

@@ -92,10 +92,7 @@ bool MemoryWatch::await_window() {
 
 void MemoryWatch::look(bool sending) {
   // A window is cut short where the last jobs end: in the drain, there are fewer bytes.
-  const bool more = std::ranges::any_of(run_.jobs, [](const ControlledJob& job) {
-    return job.phase == ControlledJob::Phase::waiting ||
-           job.phase == ControlledJob::Phase::starting;
-  });
+  const bool more = run_.has_jobs_to_start();
   const std::lock_guard lock(mutex_);
   if (sending == sending_) return;
   if (!sending && !more) over_ = true;

@@ -26,12 +26,16 @@ Result<void> place_hosts(RunState& run, const std::vector<std::size_t>& hosts, c
     const std::size_t to = run.plan[i].to;
     if (to == kNoJob || std::ranges::find(hosts, to) == hosts.end()) continue;
     run.setups[i].host.remote = run.setups[to].host.local;
+    run.setups[i].host.remote_mac = run.setups[to].end.mac;
     const std::size_t max = SizeChooser(run.plan[i].options.bs.tx, 0).max();
     for (const std::size_t end : {i, to}) {
       run.setups[end].host.max_bytes = std::max(run.setups[end].host.max_bytes, max);
     }
     const bool answers = run.plan[to].options.rw != Role::rx;
-    if (answers) run.setups[to].host.remote = run.setups[i].host.local;
+    if (answers) {
+      run.setups[to].host.remote = run.setups[i].host.local;
+      run.setups[to].host.remote_mac = run.setups[i].end.mac;
+    }
     // If two jobs send to each other, the first one listens.
     const bool mutual = run.plan[to].to == i;
     run.setups[to].host.listens = !mutual || to < i;
@@ -62,6 +66,7 @@ Result<void> make_wires(RunState& run) {
                    "job \"" + job.name + "\": counters: " + events.error().message);
     }
     setup.counters = *std::move(events);
+    setup.counter_interval_ns = run.interval_ns;
   }
   for (const auto& [key, group] : members) {
     JobOptions medium = run.plan[group.front()].options;
@@ -95,7 +100,11 @@ Result<void> set_up(RunState& run) {
   auto opened = IntervalLogs::open(run.plan, run.options);
   if (!opened) return std::move(opened).error();
   run.logs = *std::move(opened);
-  auto made = RunMemory::create(run.plan.size(), run.logs->with_histograms());
+  std::vector<std::size_t> with_counters;
+  for (std::size_t i = 0; i < run.plan.size(); ++i) {
+    if (!run.plan[i].options.counters.empty()) with_counters.push_back(i);
+  }
+  auto made = RunMemory::create(run.plan.size(), run.logs->with_histograms(), with_counters);
   if (!made) return std::move(made).error();
   run.memory = *std::move(made);
   std::chrono::nanoseconds longest{0};

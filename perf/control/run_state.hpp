@@ -33,6 +33,12 @@ struct RunState {
   bool all_over() const {
     return std::ranges::all_of(jobs, [](const ControlledJob& j) { return j.over(); });
   }
+  bool has_jobs_to_start() const {
+    using Phase = ControlledJob::Phase;
+    return std::ranges::any_of(jobs, [](const ControlledJob& j) {
+      return j.phase == Phase::waiting || j.phase == Phase::starting;
+    });
+  }
 };
 
 /// Makes everything that the jobs of the plan need before they exist: logs, shared memory, wires,

@@ -44,7 +44,7 @@ std::string bus_of(const Wire& wire) {
 RunWatch::RunWatch(const RunState& run, std::uint64_t start_ns)
     : run_(run),
       start_ns_(start_ns),
-      sampler_(KernelFiles(), start_ns),
+      sampler_(KernelFiles(), start_ns, MachineSources::of_causes),
       added_(run.jobs.size(), false) {
   for (const ControlledJob& job : run_.jobs) {
     sampler_.add_job(job.plan.options.name, uses_network(job.plan.options.engine));
@@ -93,20 +93,24 @@ void RunWatch::look(std::uint64_t now_ns) {
   next_ns_ = sampler_.next_ns(std::max(kLookEvery, costly));
 }
 
-/// Losses, overruns and latencies of each job, as its intervals have them.
+JobTraffic traffic_of(const std::string& job, const std::vector<IntervalResult>& intervals) {
+  JobTraffic traffic{.job = job};
+  for (const IntervalResult& each : intervals) {
+    traffic.steps.push_back({.begin_s = each.at_seconds - each.seconds,
+                             .end_s = each.at_seconds,
+                             .lost = each.lost_frames,
+                             .overruns = each.overruns,
+                             .latency_max_ns = each.latency_max_ns});
+  }
+  return traffic;
+}
+
+/// Of the jobs that receive.
 std::vector<JobTraffic> RunWatch::traffic() const {
   std::vector<JobTraffic> all;
   for (const ControlledJob& job : run_.jobs) {
     if (!receives(job.plan.options.rw)) continue;
-    JobTraffic& traffic = all.emplace_back();
-    traffic.job = job.plan.options.name;
-    for (const IntervalResult& each : job.intervals) {
-      traffic.steps.push_back({.begin_s = each.at_seconds - each.seconds,
-                               .end_s = each.at_seconds,
-                               .lost = each.lost_frames,
-                               .overruns = each.overruns,
-                               .latency_max_ns = each.latency_max_ns});
-    }
+    all.push_back(traffic_of(job.plan.options.name, job.intervals));
   }
   return all;
 }
@@ -121,8 +125,14 @@ RunCauses RunWatch::result() const {
   std::ranges::copy(missing_, std::back_inserter(all.missing));
   const bool saw =
       std::ranges::any_of(series.tasks, [](const TaskSeries& task) { return !task.steps.empty(); });
-  all.why_unknown =
-      saw ? "" : "the jobs were not seen twice: they ended too soon, or /proc does not show them";
+  if (saw) {
+    all.why_unknown = "";
+  } else if (series.tasks_missed) {
+    all.why_unknown = "the files of the jobs in /proc could not be read";
+  } else {
+    all.why_unknown =
+        "the jobs were not seen twice: they ended too soon, or /proc does not show them";
+  }
   all.causes = find_causes(series, traffic());
   return all;
 }

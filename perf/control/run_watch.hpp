@@ -12,6 +12,9 @@
 
 namespace shmif::perf {
 
+/// Losses, overruns and latencies of a job, as its intervals have them.
+JobTraffic traffic_of(const std::string& job, const std::vector<IntervalResult>& intervals);
+
 /// Looks ten times a second, or, if there are very many jobs, as often as takes 0.5 % of a CPU.
 ///
 /// Threads: one at a time. Blocks: never for long.

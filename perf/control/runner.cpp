@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "perf/control/gather.hpp"
+#include "perf/control/heat_watch.hpp"
 #include "perf/control/job_counters.hpp"
 #include "perf/control/job_progress.hpp"
 #include "perf/control/memory_watch.hpp"
@@ -54,7 +55,10 @@ struct Runner::Impl {
   std::optional<CpuWindow> window;      // from when the first job leaves its ramp
   std::vector<CpuShare> window_shares;  // until the last generator was done
   bool generating = false;
-  std::unique_ptr<MemoryWatch> memory;  // null: nobody asked
+  std::unique_ptr<MemoryWatch> memory;      // null: nobody asked
+  std::unique_ptr<HeatFolder> heat_folder;  // null: nobody asked
+  std::unique_ptr<HeatWatch> heat;
+  std::vector<CounterCurve> counters = std::vector<CounterCurve>(run.jobs.size());
   RunControl* control = nullptr;
   RunResult result;
 
@@ -66,6 +70,7 @@ struct Runner::Impl {
   void watch_jobs(std::uint64_t now);
   void watch_rates(std::uint64_t now);
   RunCauses causes() const;
+  void gather_heat();
   void listen(RunObserver* observer);
   void show(RunObserver* observer, std::uint64_t now);
   void tell_interval(RunObserver* observer, std::uint64_t now);
@@ -91,6 +96,7 @@ void Runner::Impl::watch_cpus() {
   if (generating && !generates && window) window_shares = window->shares();
   generating = generates;
   if (memory) memory->look(window.has_value() && generating);
+  if (heat) heat->look(starter.first_start_ns(), generating, window.has_value());
 }
 
 /// Looks at what holds the jobs back.
@@ -138,6 +144,12 @@ void Runner::Impl::listen(RunObserver* observer) {
   }
 }
 
+void Runner::Impl::gather_heat() {
+  if (!heat) return;
+  auto of_jobs = heat->finish();
+  for (std::size_t i = 0; i < of_jobs.size(); ++i) result.jobs[i].heat = std::move(of_jobs[i]);
+}
+
 // ---- What is known meanwhile ----
 
 /// Adds an interval to the curve of a job that began at `start_seconds`. Intervals of the curve are
@@ -177,6 +189,8 @@ void Runner::Impl::collect_intervals() {
       keep(job.intervals, next, start);
     }
     job.intervals_read = written;
+    if (job.block->counter_log == nullptr) continue;
+    counters[i].collect(*job.block->counter_log, run.setups[i].counters.size(), start);
   }
 }
 
@@ -221,6 +235,7 @@ Result<std::unique_ptr<Runner>> Runner::create(const RunOptions& options,
   run.plan = std::move(plan);
   if (auto done = set_up(run); !done) return std::move(done).error();
   auto impl = std::make_unique<Impl>(std::move(run));
+  if (impl->run.options.heat) impl->heat_folder = std::make_unique<HeatFolder>();
   impl->starter.create_processes();
   return std::unique_ptr<Runner>(new Runner(std::move(impl)));
 }
@@ -245,6 +260,7 @@ RunResult Runner::run(RunObserver* observer, RunControl& control) {
   (void)install_sigbus_guard();
   impl.result.began = std::chrono::system_clock::now();
   if (impl.run.options.membw) impl.memory = std::make_unique<MemoryWatch>(impl.run);
+  if (impl.heat_folder) impl.heat = std::make_unique<HeatWatch>(impl.run, *impl.heat_folder);
   while (!impl.run.all_over()) {  // runs until every job has ended or was ended
     impl.step(observer);
     if (!impl.run.all_over()) sleep_a_tick();
@@ -264,10 +280,13 @@ RunResult Runner::run(RunObserver* observer, RunControl& control) {
                                             impl.result.stopped_by_signal.has_value());
   }
   gather(impl.run.jobs, *impl.run.memory, impl.result);
+  impl.gather_heat();
   impl.result.causes = impl.causes();
   for (std::size_t i = 0; i < impl.run.jobs.size(); ++i) {
-    impl.result.jobs[i].counters =
-        counter_results(impl.run.setups[i].counters, impl.run.jobs[i].block->counters);
+    const std::span<const JobEvent> events = impl.run.setups[i].counters;
+    const JobBlock& block = *impl.run.jobs[i].block;
+    impl.result.jobs[i].counters = counter_results(events, block.counters);
+    impl.result.jobs[i].counter_intervals = impl.counters[i].result(events, block.counters);
   }
   impl.result.steady_state = impl.steady.describe();
   impl.result.steady_states = impl.steady.results();

@@ -11,6 +11,9 @@ namespace {
 /// start.
 constexpr std::uint64_t kStartAhead = 5'000'000;
 
+/// How long a job that gives up by itself after startup_timeout may take to say why.
+constexpr std::uint64_t kTellTime = 500'000'000;
+
 }  // namespace
 
 void Starter::create_processes() {
@@ -47,7 +50,7 @@ void Starter::step(RunControl& control) {
 }
 
 void Starter::order_batch(const std::vector<std::size_t>& ready) {
-  Batch batch{{}, now_ns(), now_ns()};
+  Batch batch{{}, now_ns()};
   for (const std::size_t i : ready) {
     if (run_.jobs[i].over() || run_.jobs[i].stop_ns != 0) continue;  // an earlier one failed
     if (!run_.jobs[i].runner) {
@@ -71,26 +74,16 @@ void Starter::advance(Batch& batch, RunControl& control) {
   const auto is_ready = [&](std::size_t i) {
     return run_.jobs[i].state() == JobState::initialised;
   };
-  for (const std::size_t i : batch.jobs) {
-    const JobState state = run_.jobs[i].state();
-    if (is_ready(i)) ++ready;
-    if (state == JobState::not_created &&
-        now - batch.ordered_ns > ns(run_.jobs[i].plan.options.startup_timeout)) {
-      fail_start(i, "had not started after " +
-                        seconds_text(run_.jobs[i].plan.options.startup_timeout) +
-                        " (startup_timeout)");
-    }
-  }
+  for (const std::size_t i : batch.jobs) ready += is_ready(i) ? 1U : 0U;
   if (ready != batch.ready) batch.progress_ns = now;
   batch.ready = ready;
-  if (ready < batch.jobs.size() &&
-      now - batch.progress_ns > ns(run_.options.startup_batch_timeout)) {
-    for (const std::size_t i : batch.jobs) {
-      if (run_.jobs[i].over() || is_ready(i)) continue;
-      fail_start(i, "was not initialised after " +
-                        seconds_text(run_.options.startup_batch_timeout) +
-                        " (startup_batch_timeout)");
-    }
+  for (const std::size_t i : batch.jobs) {
+    const auto time = run_.jobs[i].plan.options.startup_timeout;
+    if (run_.jobs[i].over() || is_ready(i)) continue;
+    if (now - batch.progress_ns <= ns(time) + kTellTime) continue;
+    const bool created = run_.jobs[i].state() != JobState::not_created;
+    fail_start(i, std::string(created ? "was not initialised" : "had not started") + " after " +
+                      seconds_text(time) + " (startup_timeout)");
   }
   std::erase_if(batch.jobs, [&](std::size_t i) { return run_.jobs[i].over(); });
   if (batch.jobs.empty() || ready < batch.jobs.size() || supervisor_.stopping()) return;

@@ -29,8 +29,7 @@ class Starter {
  private:
   struct Batch {
     std::vector<std::size_t> jobs;
-    std::uint64_t ordered_ns;
-    std::uint64_t progress_ns;  // when a job of the batch last made a step
+    std::uint64_t progress_ns;  // when the batch was ordered, or its last job became ready
     std::size_t ready = 0;
   };
   Result<void> create_job(std::size_t i);

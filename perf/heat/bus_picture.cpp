@@ -181,7 +181,7 @@ std::string bus_heat_text(const std::vector<HeatResult>& results, const BusInfo&
     std::snprintf(line.data(), line.size(), "the last %.1f s, %u looks; h: the bus's header\n",
                   seconds, looks);
     text += line.data();
-    text += "share of the looks in which a part was used, from none to all: \"" +
+    text += "share of looks in which pages of a part were used, none to all: \"" +
             std::string(kHeatScale) + "\"\n" + picture.head() + picture.next_frame();
   }
   for (const HeatResult& each : results) text += party_text(each, picture);

@@ -6,6 +6,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
 
 #include "base/quantity.hpp"
 #include "base/unique_fd.hpp"
@@ -51,7 +52,7 @@ constexpr std::uint64_t kShared = 1U << 12U;
 /// As try_userfaultfd(), for a recorded tree by its kernel's release.
 int find_userfaultfd(const KernelFiles& files, std::uint64_t features) {
   if (is_this_machine(files)) return try_userfaultfd(features);
-  if (!files.has("/proc/sys/vm/unprivileged_userfaultfd")) return ENOSYS;
+  if (!files.read_number("/proc/sys/vm/unprivileged_userfaultfd")) return ENOSYS;
   const auto needed = (features & kAsync) != 0 ? std::pair(6U, 7U) : std::pair(5U, 19U);
   return release_of(files) >= needed ? 0 : EINVAL;
 }
@@ -107,9 +108,23 @@ Capability pagemap_scan(const KernelFiles& files) {
 Capability clear_refs(const KernelFiles& files) {
   constexpr const char* kName = "heat.clear_refs";
   for (const char* const file : {"/proc/self/clear_refs", "/proc/self/smaps"}) {
-    if (files.has(file)) continue;
+    if (files.has(file)) {
+      std::error_code ignored;
+      if (std::filesystem::is_regular_file(files.path(file), ignored)) continue;
+      return {kName, Support::not_supported, files.path(file) + " is not a file", ""};
+    }
     return {kName, Support::not_supported, files.path(file) + " does not exist",
             "a kernel with CONFIG_PROC_PAGE_MONITOR"};
+  }
+  const auto smaps = files.read("/proc/self/smaps");
+  if (!smaps) {
+    const bool refused = is_refusal(smaps.error().code.value());
+    return {kName, refused ? Support::not_permitted : Support::not_supported, smaps.error().message,
+            refused ? kOtherUser : ""};
+  }
+  if (smaps->find("\nReferenced:") == std::string::npos) {
+    return {kName, Support::not_supported,
+            files.path("/proc/self/smaps") + " does not tell what was referenced", ""};
   }
   Capability found{kName, Support::supported,
                    "of each mapping as a whole; reads and writes are "
@@ -136,15 +151,22 @@ Capability damon(const KernelFiles& files) {
     return {
         kName,
         is_refusal(running.error().code.value()) ? Support::not_permitted : Support::not_supported,
-        running.error().message, "run it as root"};
+        running.error().message, is_refusal(running.error().code.value()) ? "run it as root" : ""};
   }
   if (*running > 0) {
+    // The kernel shows what it can watch where a context exists.
+    const auto operations =
+        files.read("/sys/kernel/mm/damon/admin/kdamonds/0/contexts/0/avail_operations");
+    const bool no_processes = operations && operations->find("vaddr") == std::string::npos;
     return {kName, Support::not_permitted,
             files.path(kNumber) + " is " + std::to_string(*running) +
-                ": somebody else uses DAMON, and is left alone",
-            "end what uses DAMON"};
+                ": somebody else uses DAMON, and is left alone" +
+                (no_processes ? "; this kernel's DAMON cannot watch processes" : ""),
+            no_processes ? "a kernel with CONFIG_DAMON_VADDR, and end what uses DAMON"
+                         : "end what uses DAMON"};
   }
-  return {kName, Support::supported, "of one process at a time, with --backend damon", ""};
+  return {kName, Support::supported, "of processes or of physical memory, with --backend damon",
+          ""};
 }
 
 }  // namespace

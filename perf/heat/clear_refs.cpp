@@ -73,7 +73,10 @@ class ClearRefs : public HeatSource {
 
   const HeatProvenance& provenance() const noexcept override { return provenance_; }
   Looking looking() const noexcept override { return Looking::whole_ranges; }
-  bool grows_with_target() const noexcept override { return true; }
+  /// The time here grows with the target's memory.
+  std::chrono::nanoseconds cost(std::chrono::nanoseconds here) const noexcept override {
+    return here;
+  }
 
   Result<std::vector<NamedRange>> ranges() override {
     auto uses = read();

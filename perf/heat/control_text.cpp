@@ -46,6 +46,14 @@ Result<void> set_once(std::optional<T>& member, Result<T> value, std::string_vie
   return {};
 }
 
+/// "fvaddr 4096-8192".
+Result<DamonMemory> read_damon(std::string_view value) {
+  const std::size_t space = std::min(value.find(' '), value.size());
+  const std::string word(value.substr(0, space));
+  const std::string ranges(value.substr(std::min(space + 1, value.size())));
+  return read_damon_memory(&word, space < value.size() ? &ranges : nullptr);
+}
+
 Result<std::size_t> read_columns(std::string_view value) {
   const auto number = base::read_digits(value);
   if (!number || *number > kMostColumns) return malformed(value);
@@ -59,6 +67,7 @@ Result<void> read_setting(HeatRequest& request, std::string_view line) {
   if (name == "attrs") return set_once(request.attributes, read_attributes(value), line);
   if (name == "targets") return set_once(request.targets, read_pids(value), line);
   if (name == "backend") return set_once(request.backend, read_heat_backend(value), line);
+  if (name == "damon") return set_once(request.damon, read_damon(value), line);
   if (name == "clients") return set_once(request.clients, Result(std::string(value)), line);
   if (name == "json" && value.empty()) {
     request.as_json = true;
@@ -141,6 +150,10 @@ std::string heat_request_text(const HeatRequest& request) {
     text += "\ntargets " + numbers;
   }
   if (request.backend) text += std::string("\nbackend ") + to_word(*request.backend);
+  if (request.damon) {
+    text += std::string("\ndamon ") + to_word(request.damon->space);
+    if (!request.damon->ranges.empty()) text += ' ' + address_ranges_text(request.damon->ranges);
+  }
   if (request.clients) text += "\nclients " + *request.clients;
   if (request.as_json) text += "\njson";
   return text + "\ncolumns " + std::to_string(request.columns) + "\n\n";

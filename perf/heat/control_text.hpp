@@ -34,10 +34,13 @@ struct HeatRequest {
   std::optional<HeatAttributes> attributes{};
   std::optional<std::vector<pid_t>> targets{};
   std::optional<HeatBackend> backend{};
+  std::optional<DamonMemory> damon{};
   std::optional<std::string> clients{};  ///< what SHMIF_HEAT names; empty: targets' environments
   bool as_json = false;                  ///< for status and show
   std::size_t columns = 80;              ///< of the text that show makes
-  bool has_settings() const noexcept { return attributes || targets || backend || clients; }
+  bool has_settings() const noexcept {
+    return attributes || targets || backend || damon || clients;
+  }
   bool operator==(const HeatRequest&) const = default;
 };
 

@@ -1,14 +1,11 @@
 #include "perf/heat/damon.hpp"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <charconv>
+#include <chrono>
 #include <limits>
+#include <thread>
 #include <utility>
 
 #include "base/quantity.hpp"
@@ -17,18 +14,15 @@ namespace shmif::perf {
 namespace {
 
 constexpr const char* kAdmin = "/sys/kernel/mm/damon/admin/kdamonds/";
-constexpr const char* kState = "0/state";
-constexpr const char* kContext = "0/contexts/0/";
-constexpr const char* kScheme = "0/contexts/0/schemes/0/";
-constexpr const char* kTracing = "/sys/kernel/tracing";
 
-const char* word_of(DamonSpace space) {
-  switch (space) {
-    case DamonSpace::vaddr: return "vaddr";
-    case DamonSpace::fvaddr: return "fvaddr";
-    case DamonSpace::paddr: return "paddr";
-  }
-  return "";
+std::string thread_folder(std::size_t thread) {
+  return std::to_string(thread) + '/';
+}
+std::string context_of(std::size_t thread) {
+  return thread_folder(thread) + "contexts/0/";
+}
+std::string scheme_of(std::size_t thread) {
+  return context_of(thread) + "schemes/0/";
 }
 
 /// The first word of a file.
@@ -39,15 +33,11 @@ Result<std::string> word_in(const KernelFiles& files, const std::string& name) {
   return text;
 }
 
-/// A number behind which `end` comes; both are taken away.
-bool take_number(std::string_view& text, std::string_view end, std::uint64_t& into) {
-  const std::size_t at = text.find(end);
-  if (at == std::string_view::npos) return false;
-  const auto number = base::read_digits(text.substr(0, at));
-  if (!number) return false;
-  into = *number;
-  text.remove_prefix(at + end.size());
-  return true;
+/// 0: it has none, or the kernel does not tell now, because somebody changes its settings.
+pid_t pid_of(std::size_t thread, const KernelFiles& files) {
+  const auto pid = files.read_number(kAdmin + thread_folder(thread) + "pid");
+  constexpr std::uint64_t kMost = std::numeric_limits<pid_t>::max();
+  return pid && *pid <= kMost ? static_cast<pid_t>(*pid) : 0;
 }
 
 Result<Region> read_tried_region(const KernelFiles& files, const std::string& folder) {
@@ -68,28 +58,28 @@ Result<Region> read_tried_region(const KernelFiles& files, const std::string& fo
 
 }  // namespace
 
-Result<DamonTraced> read_damon_trace(std::string_view line) {
-  const Error other(Errc::bad_argument, "not as the tracepoint damon_aggregated prints");
-  constexpr std::string_view kName = "damon_aggregated: target_id=";
-  constexpr std::string_view kCount = " nr_regions=";
-  const std::size_t at = line.find(kName);
-  if (at == std::string_view::npos) return other;
-  line.remove_prefix(at + kName.size());
-  DamonTraced traced;
-  std::uint64_t accesses = 0;
-  if (!take_number(line, kCount, traced.target) || !take_number(line, " ", traced.regions) ||
-      !take_number(line, "-", traced.region.begin) || !take_number(line, ": ", traced.region.end) ||
-      !take_number(line, " ", accesses)) {
-    return other;
+void DamonRecord::set(std::vector<pid_t> threads) {
+  const std::lock_guard guard(mutex_);
+  threads_ = std::move(threads);
+}
+
+std::vector<pid_t> DamonRecord::threads() const {
+  const std::lock_guard guard(mutex_);
+  return threads_;
+}
+
+Result<DamonContexts> count_damon_contexts(const std::vector<pid_t>& own,
+                                           const KernelFiles& files) {
+  const auto all = files.read_number(std::string(kAdmin) + "nr_kdamonds");
+  if (!all) return all.error();
+  DamonContexts contexts;
+  // Whoever writes another number replaces all of them.
+  for (std::size_t i = 0; *all == own.size() && i < own.size(); ++i) {
+    const pid_t now = pid_of(i, files);
+    if (now == 0 || own[i] == 0 || now == own[i]) ++contexts.own;
   }
-  const auto age = base::read_digits(line);
-  constexpr std::uint64_t kMost = std::numeric_limits<std::uint32_t>::max();
-  if (!age || *age > kMost || accesses > kMost || traced.region.begin >= traced.region.end) {
-    return other;
-  }
-  traced.region.accesses = static_cast<std::uint32_t>(accesses);
-  traced.region.age = static_cast<std::uint32_t>(*age);
-  return traced;
+  contexts.foreign = *all - contexts.own;
+  return contexts;
 }
 
 Result<void> DamonContext::write(const std::string& name, const std::string& text) const {
@@ -99,7 +89,20 @@ Result<void> DamonContext::write(const std::string& name, std::uint64_t number) 
   return write(name, std::to_string(number));
 }
 
-Result<DamonContext> DamonContext::begin(const DamonSetup& setup, const KernelFiles& files) {
+/// The kernel refuses a command while somebody reads the number of a thread, or writes.
+Result<void> DamonContext::command(std::size_t thread, const char* word) const {
+  constexpr int kTries = 100;
+  auto done = write(thread_folder(thread) + "state", word);
+  for (int i = 1; i < kTries && !done; ++i) {
+    if (done.error().code != std::errc::device_or_resource_busy) break;
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    done = write(thread_folder(thread) + "state", word);
+  }
+  return done;
+}
+
+Result<DamonContext> DamonContext::begin(const DamonSetup& setup, const KernelFiles& files,
+                                         std::shared_ptr<DamonRecord> record) {
   const std::string number = std::string(kAdmin) + "nr_kdamonds";
   if (!files.has(number)) {
     return Error(Errc::not_supported, "cannot use DAMON: " + files.path(number) +
@@ -109,55 +112,85 @@ Result<DamonContext> DamonContext::begin(const DamonSetup& setup, const KernelFi
   const auto running = files.read_number(number);
   if (!running) return running.error();
   if (*running != 0) {
-    return Error(Errc::busy, "cannot use DAMON: " + files.path(number) + " is " +
-                                 std::to_string(*running) +
-                                 ", so somebody else uses it (end what does, first)");
+    const std::string file = files.path(number);
+    return Error(Errc::busy,
+                 "cannot use DAMON: " + file + " is " + std::to_string(*running) +
+                     ", so somebody else uses it (end that program first; if it was killed, remove "
+                     "what it left, as root: for f in " +
+                     files.path(kAdmin) + "*/state; do echo off >$f; done; echo 0 >" + file + ")");
   }
-  DamonContext context(files);
-  if (auto created = context.write("nr_kdamonds", 1); !created) return std::move(created).error();
-  context.is_ours_ = true;
+  DamonContext context(files, std::move(record));
+  const std::vector<pid_t> threads(setup.targets.size(), 0);
+  if (context.record_) context.record_->set(threads);
+  if (auto created = context.write("nr_kdamonds", threads.size()); !created) {
+    if (context.record_) context.record_->set({});
+    return std::move(created).error();
+  }
+  context.threads_ = threads;
   if (auto set = context.set_up(setup); !set) return std::move(set).error();
   return context;
 }
 
 DamonContext::DamonContext(DamonContext&& other) noexcept
     : files_(std::move(other.files_)),
-      is_ours_(std::exchange(other.is_ours_, false)),
-      trace_(std::exchange(other.trace_, {})),
-      pipe_(std::move(other.pipe_)),
-      unread_(std::move(other.unread_)) {}
+      record_(std::move(other.record_)),
+      threads_(std::exchange(other.threads_, {})),
+      traces_(std::move(other.traces_)) {}
 
 DamonContext::~DamonContext() {
-  if (is_ours_) {
+  if (threads_.empty()) return;
+  const auto now = count_damon_contexts(threads_, files_);
+  if (now && now->own == threads_.size()) {
     // One that has ended by itself refuses this.
-    static_cast<void>(write(kState, "off"));
+    for (std::size_t i = 0; i < threads_.size(); ++i) static_cast<void>(command(i, "off"));
     static_cast<void>(write("nr_kdamonds", 0));
   }
-  pipe_.reset();
-  if (!trace_.empty()) ::rmdir(files_.path(trace_).c_str());
+  if (record_) record_->set({});
 }
 
 Result<void> DamonContext::set_up(const DamonSetup& setup) {
-  const std::string context = kContext;
-  if (auto done = write("0/contexts/nr_contexts", 1); !done) return done;
-  const std::string available = std::string(kAdmin) + context + "avail_operations";
-  const std::string word = word_of(setup.space);
+  for (std::size_t i = 0; i < threads_.size(); ++i) {
+    if (auto done = set_up_context(i, setup); !done) return done;
+  }
+  for (std::size_t i = 0; i < threads_.size(); ++i) {
+    if (auto done = turn_on(i); !done) return done;
+  }
+  return {};
+}
+
+Result<void> DamonContext::set_up_context(std::size_t thread, const DamonSetup& setup) {
+  if (auto done = write(thread_folder(thread) + "contexts/nr_contexts", 1); !done) return done;
+  const std::string available = kAdmin + context_of(thread) + "avail_operations";
+  const std::string word = to_word(setup.space);
   if (const auto words = files_.read(available)) {
     if (('\n' + *words).find('\n' + word + '\n') == std::string::npos) {
       return Error(Errc::not_supported,
                    "cannot use DAMON: " + files_.path(available) + " has no " + word);
     }
   }
-  if (auto done = write(context + "operations", word); !done) return done;
-  if (auto done = set_attributes(setup.attributes); !done) return done;
-  if (auto done = set_targets(setup); !done) return done;
-  if (auto done = prepare_results(); !done) return done;
-  return write(kState, "on");
+  if (auto done = write(context_of(thread) + "operations", word); !done) return done;
+  if (auto done = set_attributes(thread, setup.attributes); !done) return done;
+  if (auto done = set_target(thread, setup.space, setup.targets[thread]); !done) return done;
+  return prepare_results(thread);
 }
 
-Result<void> DamonContext::set_attributes(const HeatAttributes& attributes) const {
-  const std::string intervals = std::string(kContext) + "monitoring_attrs/intervals/";
-  const std::string regions = std::string(kContext) + "monitoring_attrs/nr_regions/";
+Result<void> DamonContext::turn_on(std::size_t thread) {
+  if (auto done = command(thread, "on"); !done) return done;
+  // Others hold the kernel's lock for moments only.
+  constexpr int kTries = 100;
+  for (int i = 0; i < kTries && threads_[thread] == 0; ++i) {
+    if (i > 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    threads_[thread] = pid_of(thread, files_);
+    if (!files_.has(kAdmin + thread_folder(thread) + "pid")) break;
+  }
+  if (record_) record_->set(threads_);
+  return traces_.empty() ? Result<void>() : traces_[thread].begin(threads_[thread]);
+}
+
+Result<void> DamonContext::set_attributes(std::size_t thread,
+                                          const HeatAttributes& attributes) const {
+  const std::string intervals = context_of(thread) + "monitoring_attrs/intervals/";
+  const std::string regions = context_of(thread) + "monitoring_attrs/nr_regions/";
   const auto number = [](std::chrono::microseconds time) {
     return static_cast<std::uint64_t>(time.count());
   };
@@ -173,36 +206,37 @@ Result<void> DamonContext::set_attributes(const HeatAttributes& attributes) cons
   return {};
 }
 
-Result<void> DamonContext::set_targets(const DamonSetup& setup) const {
-  const std::string targets = std::string(kContext) + "targets/";
-  if (auto done = write(targets + "nr_targets", setup.targets.size()); !done) return done;
-  for (std::size_t i = 0; i < setup.targets.size(); ++i) {
-    const DamonTarget& target = setup.targets[i];
-    const std::string folder = targets + std::to_string(i);
-    if (setup.space != DamonSpace::paddr) {
-      const auto pid = static_cast<std::uint64_t>(target.pid);
-      if (auto done = write(folder + "/pid_target", pid); !done) return done;
-    }
-    if (setup.space == DamonSpace::vaddr) continue;
-    if (auto done = write(folder + "/regions/nr_regions", target.ranges.size()); !done) return done;
-    for (std::size_t k = 0; k < target.ranges.size(); ++k) {
-      const std::string region = folder + "/regions/" + std::to_string(k);
-      if (auto done = write(region + "/start", target.ranges[k].begin); !done) return done;
-      if (auto done = write(region + "/end", target.ranges[k].end); !done) return done;
-    }
+Result<void> DamonContext::set_target(std::size_t thread, DamonSpace space,
+                                      const DamonTarget& target) const {
+  const std::string targets = context_of(thread) + "targets/";
+  if (auto done = write(targets + "nr_targets", 1); !done) return done;
+  if (space != DamonSpace::paddr) {
+    const auto pid = static_cast<std::uint64_t>(target.pid);
+    if (auto done = write(targets + "0/pid_target", pid); !done) return done;
+  }
+  if (space == DamonSpace::vaddr) return {};
+  const std::string regions = targets + "0/regions/";
+  if (auto done = write(regions + "nr_regions", target.ranges.size()); !done) return done;
+  for (std::size_t i = 0; i < target.ranges.size(); ++i) {
+    const std::string region = regions + std::to_string(i);
+    if (auto done = write(region + "/start", target.ranges[i].begin); !done) return done;
+    if (auto done = write(region + "/end", target.ranges[i].end); !done) return done;
   }
   return {};
 }
 
 /// A scheme that any region is subject to, and that only counts.
-Result<void> DamonContext::prepare_results() {
-  const std::string schemes = std::string(kContext) + "schemes/nr_schemes";
+Result<void> DamonContext::prepare_results(std::size_t thread) {
+  const std::string schemes = context_of(thread) + "schemes/nr_schemes";
   if (auto done = write(schemes, 1); !done) return done;
-  if (!files_.has(std::string(kAdmin) + kScheme + "tried_regions")) {
+  if (!files_.has(kAdmin + scheme_of(thread) + "tried_regions")) {
     if (auto removed = write(schemes, 0); !removed) return removed;
-    return prepare_trace();
+    auto trace = DamonTrace::open(thread, files_);
+    if (!trace) return std::move(trace).error();
+    traces_.push_back(*std::move(trace));
+    return {};
   }
-  const std::string pattern = std::string(kScheme) + "access_pattern/";
+  const std::string pattern = scheme_of(thread) + "access_pattern/";
   for (const char* const each : {"sz", "nr_accesses", "age"}) {
     if (auto done = write(pattern + each + "/min", 0); !done) return done;
     constexpr std::uint64_t kMost = std::numeric_limits<std::uint32_t>::max();
@@ -210,53 +244,37 @@ Result<void> DamonContext::prepare_results() {
     const std::uint64_t most = is_size ? std::numeric_limits<std::uint64_t>::max() : kMost;
     if (auto done = write(pattern + each + "/max", most); !done) return done;
   }
-  return write(std::string(kScheme) + "action", "stat");
+  return write(scheme_of(thread) + "action", "stat");
 }
 
-Result<void> DamonContext::prepare_trace() {
-  const std::string instance =
-      std::string(kTracing) + "/instances/shmif-" + std::to_string(::getpid());
-  constexpr mode_t kPrivate = 0700;
-  const bool made = ::mkdir(files_.path(instance).c_str(), kPrivate) == 0;
-  if (!made && errno != EEXIST) {
-    return Error::from_errno(errno, "cannot make " + files_.path(instance),
-                             "this kernel tells DAMON's regions by tracefs only: "
-                             "mount -t tracefs none /sys/kernel/tracing");
-  }
-  trace_ = instance;
-  if (auto done = files_.write(instance + "/events/damon/damon_aggregated/enable", "1\n"); !done) {
-    return done;
-  }
-  const std::string pipe = files_.path(instance + "/trace_pipe");
-  pipe_.reset(::open(pipe.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-  if (!pipe_) return Error::from_errno(errno, "cannot open " + pipe);
-  return {};
-}
-
-Result<bool> DamonContext::is_on() const {
-  const auto state = word_in(files_, std::string(kAdmin) + kState);
+Result<bool> DamonContext::is_on(std::size_t target) const {
+  const auto state = word_in(files_, kAdmin + thread_folder(target) + "state");
   if (!state) return state.error();
-  return *state == "on";
+  return *state != "off";
 }
 
 Result<void> DamonContext::commit(const HeatAttributes& attributes) {
-  if (auto done = set_attributes(attributes); !done) return done;
-  return write(kState, "commit");
+  for (std::size_t i = 0; i < threads_.size(); ++i) {
+    if (auto done = set_attributes(i, attributes); !done) return done;
+    if (auto done = command(i, "commit"); !done) return done;
+  }
+  return {};
 }
 
 const char* DamonContext::means() const noexcept {
-  return trace_.empty() ? "DAMON, tried_regions of its schemes" : "DAMON, damon:damon_aggregated";
+  return traces_.empty() ? "DAMON, tried_regions of its schemes" : "DAMON, damon:damon_aggregated";
 }
 
-Result<std::vector<Region>> DamonContext::regions() {
-  return trace_.empty() ? tried_regions() : traced_regions();
+Result<std::vector<Region>> DamonContext::regions(std::size_t target) {
+  if (traces_.empty()) return tried_regions(target);
+  return traces_[target].regions();
 }
 
-Result<std::vector<Region>> DamonContext::tried_regions() const {
-  if (auto done = write(kState, "update_schemes_tried_regions"); !done) {
+Result<std::vector<Region>> DamonContext::tried_regions(std::size_t thread) const {
+  if (auto done = command(thread, "update_schemes_tried_regions"); !done) {
     return std::move(done).error();
   }
-  const std::string folder = std::string(kAdmin) + kScheme + "tried_regions";
+  const std::string folder = kAdmin + scheme_of(thread) + "tried_regions";
   const auto names = files_.list(folder);
   if (!names) return names.error();
   std::vector<Region> regions;
@@ -270,32 +288,6 @@ Result<std::vector<Region>> DamonContext::tried_regions() const {
   }
   std::ranges::sort(regions, {}, &Region::begin);
   return regions;
-}
-
-/// Lines come for each window; the last whole one counts.
-Result<std::vector<Region>> DamonContext::traced_regions() {
-  std::array<char, 16384> part;
-  for (ssize_t got = 0; (got = ::read(pipe_.get(), part.data(), part.size())) > 0;) {
-    unread_.append(part.data(), static_cast<std::size_t>(got));
-  }
-  std::vector<Region> whole;
-  std::vector<Region> window;
-  std::size_t taken = 0;
-  for (std::size_t at = 0, end = 0; (end = unread_.find('\n', at)) != std::string::npos;) {
-    const auto traced = read_damon_trace(std::string_view(unread_).substr(at, end - at));
-    at = end + 1;
-    if (!traced) continue;
-    // A window's regions are in the order of their addresses.
-    if (!window.empty() && traced->region.begin < window.back().end) window.clear();
-    window.push_back(traced->region);
-    if (window.size() < traced->regions) continue;
-    whole = std::exchange(window, {});
-    taken = at;
-  }
-  unread_.erase(0, taken);
-  constexpr std::size_t kMostText = std::size_t{16} << 20U;
-  if (unread_.size() > kMostText) unread_.clear();
-  return whole;
 }
 
 }  // namespace shmif::perf

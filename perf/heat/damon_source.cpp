@@ -7,19 +7,33 @@
 namespace shmif::perf {
 namespace {
 
+/// One target of a context that several share.
 class DamonSource : public HeatSource {
  public:
-  DamonSource(DamonContext context, const TaskId& process, KernelFiles files)
-      : context_(std::move(context)), process_(process), files_(std::move(files)) {
-    provenance_ = {"damon", "region", context_.means(), "DAMON does not tell reads from writes"};
+  DamonSource(std::shared_ptr<DamonContext> context, std::size_t target, const TaskId& process,
+              KernelFiles files)
+      : context_(std::move(context)),
+        target_(target),
+        process_(process),
+        files_(std::move(files)),
+        provenance_{"damon", "region", context_->means(), "DAMON does not tell reads from writes"} {
+  }
+  /// Ranges that the user gave. Without them, those of the process.
+  void use_ranges(const std::vector<AddressRange>& ranges, const std::string& name) {
+    given_.reserve(ranges.size());
+    for (const AddressRange& each : ranges) given_.push_back({each, name, 0});
   }
 
   const HeatProvenance& provenance() const noexcept override { return provenance_; }
   Looking looking() const noexcept override { return Looking::whole_ranges; }
-  bool grows_with_target() const noexcept override { return false; }
+  /// The kernel samples by itself.
+  std::chrono::nanoseconds cost(std::chrono::nanoseconds /*here*/) const noexcept override {
+    return {};
+  }
   bool keeps_regions() const noexcept override { return true; }
 
   Result<std::vector<NamedRange>> ranges() override {
+    if (!given_.empty()) return given_;
     const auto text = files_.read("/proc/" + std::to_string(process_.number) + "/maps");
     if (!text) return Error::from_errno(ESRCH, "cannot watch it");
     std::vector<NamedRange> ranges;
@@ -40,10 +54,10 @@ class DamonSource : public HeatSource {
   Result<void> forget(Regions& /*regions*/) override { return {}; }
 
   Result<void> look(Regions& /*regions*/) override {
-    const auto on = context_.is_on();
+    const auto on = context_->is_on(target_);
     if (!on) return on.error();
     if (!*on) return Error::from_errno(ESRCH, "DAMON has ended: cannot watch it");
-    auto regions = context_.regions();
+    auto regions = context_->regions(target_);
     if (!regions) return std::move(regions).error();
     regions_ = *std::move(regions);
     return {};
@@ -52,23 +66,42 @@ class DamonSource : public HeatSource {
   std::vector<Region> take_regions() override { return std::exchange(regions_, {}); }
 
  private:
-  DamonContext context_;
+  std::shared_ptr<DamonContext> context_;
+  std::size_t target_;
   TaskId process_;
   KernelFiles files_;
   HeatProvenance provenance_;
+  std::vector<NamedRange> given_;
   std::vector<Region> regions_;
 };
 
 }  // namespace
 
-Result<std::unique_ptr<HeatSource>> watch_by_damon(const TaskId& process,
-                                                   const HeatAttributes& attributes,
-                                                   const KernelFiles& files) {
-  auto context =
-      DamonContext::begin({attributes, DamonSpace::vaddr, {{process.number, {}}}}, files);
-  if (!context) return std::move(context).error();
-  return std::unique_ptr<HeatSource>(
-      std::make_unique<DamonSource>(*std::move(context), process, files));
+Result<std::vector<std::unique_ptr<HeatSource>>> watch_by_damon(
+    const std::vector<TaskId>& processes, const HeatAttributes& attributes,
+    const DamonMemory& memory, const KernelFiles& files, std::shared_ptr<DamonRecord> record) {
+  DamonSetup setup{attributes, memory.space, {}};
+  const bool is_physical = memory.space == DamonSpace::paddr;
+  auto ranges = memory.ranges;
+  if (is_physical && ranges.empty()) {
+    auto all = physical_memory(files);
+    if (!all) return std::move(all).error();
+    ranges = *std::move(all);
+  }
+  const std::vector<TaskId> watched = is_physical ? std::vector<TaskId>(1) : processes;
+  setup.targets.reserve(watched.size());
+  for (const TaskId& each : watched) setup.targets.push_back({each.number, ranges});
+  auto begun = DamonContext::begin(setup, files, std::move(record));
+  if (!begun) return std::move(begun).error();
+  const auto context = std::make_shared<DamonContext>(*std::move(begun));
+  std::vector<std::unique_ptr<HeatSource>> sources;
+  sources.reserve(watched.size());
+  for (std::size_t i = 0; i < watched.size(); ++i) {
+    auto source = std::make_unique<DamonSource>(context, i, watched[i], files);
+    source->use_ranges(ranges, is_physical ? "physical memory" : "");
+    sources.push_back(std::move(source));
+  }
+  return sources;
 }
 
 }  // namespace shmif::perf

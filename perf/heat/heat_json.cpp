@@ -22,12 +22,14 @@ Json target_json(const HeatResult& result) {
     ranges.push_back(
         {{"begin", each.range.begin}, {"end", each.range.end}, {"name", text_or_null(each.name)}});
   }
-  return {{"pid", result.process.number},
+  const bool is_process = result.process.number != 0;
+  return {{"pid", is_process ? Json(result.process.number) : Json(nullptr)},
           {"name", text_or_null(result.name)},
           {"source", text_or_null(result.provenance.source)},
           {"precision", text_or_null(result.provenance.precision)},
           {"means", text_or_null(result.provenance.means)},
           {"writes_reason", text_or_null(result.provenance.writes_reason)},
+          {"fallback_reason", text_or_null(result.fallback_reason)},
           {"has_ended", result.has_ended},
           {"reason", text_or_null(result.reason)},
           {"ranges", std::move(ranges)}};

@@ -109,14 +109,18 @@ std::string working_set_line(const HeatResult& result) {
 }
 
 std::string target_text(const HeatResult& result, std::size_t columns) {
-  std::string text = "process " + std::to_string(result.process.number);
-  if (!result.name.empty()) text += " (" + base::printable(result.name) + ')';
+  const bool is_process = result.process.number != 0;
+  std::string text = is_process ? "process " + std::to_string(result.process.number) : result.name;
+  if (is_process && !result.name.empty()) text += " (" + base::printable(result.name) + ')';
   if (!result.provenance.source.empty()) {
     text += ": by " + result.provenance.source + ", precision: " + result.provenance.precision;
   }
   text += '\n';
   if (!result.reason.empty()) text += "  " + base::printable(result.reason) + '\n';
   if (result.windows.empty()) return text + "  not measured\n";
+  if (!result.fallback_reason.empty()) {
+    text += "  pages are not known: " + base::printable(result.fallback_reason) + '\n';
+  }
   if (!result.provenance.writes_reason.empty()) {
     text += "  writes are not measured: " + result.provenance.writes_reason + '\n';
   }

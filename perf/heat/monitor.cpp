@@ -27,8 +27,9 @@ const HeatResult* result_for(const std::vector<HeatResult>& results, const TaskI
   return found == results.end() ? nullptr : &*found;
 }
 
-/// What was known, and what is known of the same targets now; windows are added to those of before.
-void merge_results(std::vector<HeatResult>& known, std::vector<HeatResult> now) {
+}  // namespace
+
+void merge_heat_results(std::vector<HeatResult>& known, std::vector<HeatResult> now) {
   for (HeatResult& each : now) {
     const auto before = std::ranges::find(known, each.process, &HeatResult::process);
     if (before == known.end()) {
@@ -51,16 +52,22 @@ void merge_results(std::vector<HeatResult>& known, std::vector<HeatResult> now) 
   }
 }
 
-}  // namespace
-
 /// One time of being on. Its thread alone uses the session.
 class HeatMonitor::Run {
  public:
-  Run(const Settings& settings, const KernelFiles& files, std::vector<HeatResult> before)
+  Run(const Settings& settings, const KernelFiles& files,
+      const std::shared_ptr<DamonRecord>& record, std::vector<HeatResult> before)
       : attributes_(settings.attributes),
         results_(std::move(before)),
-        thread_([this, settings, files](const std::stop_token& stop) {
-          watch(settings, files, stop);
+        thread_([this, settings, files, record](const std::stop_token& stop) {
+          HeatOptions options;
+          options.attributes = settings.attributes;
+          options.backend = settings.backend;
+          options.damon = settings.damon;
+          options.damon_record = record;
+          options.clients = settings.clients;
+          options.files = files;
+          watch(std::move(options), settings.targets, stop);
         }) {}
 
   void end() { thread_.request_stop(); }
@@ -76,22 +83,16 @@ class HeatMonitor::Run {
   }
 
  private:
-  void watch(const Settings& settings, const KernelFiles& files, const std::stop_token& stop) {
-    HeatOptions options;
-    options.attributes = settings.attributes;
-    options.backend = settings.backend;
-    options.clients = settings.clients;
-    options.files = files;
+  void watch(HeatOptions options, const std::vector<TaskId>& targets, const std::stop_token& stop) {
     constexpr std::size_t kFew = 4;  // the others are in results_
     options.keep_windows = kFew;
     HeatSession session(options);
     std::vector<Process> processes;
-    for (const TaskId& target : settings.targets) {
-      auto process = reopen(target, files);
-      if (!process) continue;
-      session.add(*process);
-      processes.push_back(*std::move(process));
+    for (const TaskId& target : targets) {
+      auto process = reopen(target, options.files);
+      if (process) processes.push_back(*std::move(process));
     }
+    session.add_all(processes);
     std::uint64_t known = 0;
     while (!stop.stop_requested() && session.is_watching() &&
            !std::ranges::all_of(processes, &Process::has_ended)) {
@@ -109,7 +110,7 @@ class HeatMonitor::Run {
   void publish(const HeatSession& session) {
     auto now = session.results();
     const std::lock_guard guard(mutex_);
-    merge_results(results_, std::move(now));
+    merge_heat_results(results_, std::move(now));
   }
 
   void wait_until(HeatSession::Clock::time_point then, const std::stop_token& stop) {
@@ -140,6 +141,7 @@ Result<HeatMonitor::Settings> HeatMonitor::with(const HeatRequest& request) cons
   Settings settings = settings_;
   settings.attributes = request.attributes.value_or(settings.attributes);
   settings.backend = request.backend.value_or(settings.backend);
+  settings.damon = request.damon.value_or(settings.damon);
   settings.clients = request.clients.value_or(settings.clients);
   if (!request.targets) return settings;
   settings.targets.clear();
@@ -186,7 +188,7 @@ Result<void> HeatMonitor::start(const HeatRequest& request) {
       kept.push_back(*known);
     }
   }
-  run_ = std::make_unique<Run>(settings_, files_, std::move(kept));
+  run_ = std::make_unique<Run>(settings_, files_, damon_record_, std::move(kept));
   return {};
 }
 
@@ -207,6 +209,7 @@ HeatStatus HeatMonitor::status() const {
   status.is_on = is_on();
   status.attributes = settings_.attributes;
   status.backend = settings_.backend;
+  status.damon = settings_.damon;
   status.clients = settings_.clients;
   const auto results = this->results();
   for (const TaskId& target : settings_.targets) {
@@ -221,11 +224,11 @@ HeatStatus HeatMonitor::status() const {
     if (!told.is_alive && told.reason.empty()) told.reason = "the process has ended";
     status.targets.push_back(std::move(told));
   }
-  const auto contexts = files_.read_number("/sys/kernel/mm/damon/admin/kdamonds/nr_kdamonds");
+  const auto contexts = count_damon_contexts(damon_record_->threads(), files_);
   if (contexts) {
-    status.foreign_contexts = *contexts;
+    status.contexts = *contexts;
   } else {
-    status.foreign_reason = contexts.error().message;
+    status.contexts_reason = contexts.error().message;
   }
   return status;
 }

@@ -14,6 +14,7 @@
 
 #include "base/result.hpp"
 #include "perf/heat/control_text.hpp"
+#include "perf/heat/damon.hpp"
 #include "perf/heat/session.hpp"
 
 namespace shmif::perf {
@@ -31,11 +32,16 @@ struct HeatStatus {
   HeatAttributes attributes;
   HeatBackend backend = HeatBackend::automatic;
   std::string clients;
+  DamonMemory damon;
   std::vector<HeatTarget> targets;
-  /// Contexts of DAMON that others run in the kernel; empty: not known.
-  std::optional<std::uint64_t> foreign_contexts;
-  std::string foreign_reason;  ///< why it is not known
+  /// Contexts of DAMON in the kernel: of this monitor, and of others. Empty: not known.
+  std::optional<DamonContexts> contexts;
+  std::string contexts_reason;  ///< why it is not known
 };
+
+/// Adds what is known of targets now to what was known of them before. At most
+/// HeatMonitor::kKeptWindows windows of each target are kept: the last ones.
+void merge_heat_results(std::vector<HeatResult>& known, std::vector<HeatResult> now);
 
 class HeatMonitor {
  public:
@@ -66,6 +72,7 @@ class HeatMonitor {
   struct Settings {
     HeatAttributes attributes;
     HeatBackend backend = HeatBackend::automatic;
+    DamonMemory damon;
     std::string clients;
     std::vector<TaskId> targets;
   };
@@ -75,12 +82,13 @@ class HeatMonitor {
 
   KernelFiles files_;
   Settings settings_;
+  std::shared_ptr<DamonRecord> damon_record_ = std::make_shared<DamonRecord>();
   std::unique_ptr<Run> run_;  ///< the last one; none before the first
 };
 
 std::string heat_status_text(const HeatStatus& status);
-/// An object with `state` ("on" or "off"), `attrs`, `backend`, `clients`, `targets`,
-/// `foreign_contexts`.
+/// An object with `state` ("on" or "off"), `attrs`, `backend`, `damon`, `clients`, `targets`,
+/// `own_contexts`, `foreign_contexts`.
 std::string heat_status_json(const HeatStatus& status);
 
 /// The answer to a request. `ends`: set if the monitor is to end.

@@ -55,6 +55,7 @@ class Caller {
   int descriptor() const { return socket_.get(); }
   short wants() const { return out_.empty() ? POLLIN : POLLOUT; }
   Clock::time_point begun() const { return begun_; }
+  bool has_asked() const { return !out_.empty(); }
 
   /// Reads or writes what is possible now. Result: false when it is done.
   bool go_on(HeatMonitor& monitor, bool& ends) {
@@ -89,6 +90,14 @@ class Caller {
   std::size_t given_ = 0;
   Clock::time_point begun_ = Clock::now();
 };
+
+/// Makes room for one more. Those that have asked nothing yet go first, the oldest of them first.
+void make_room(std::list<Caller>& callers) {
+  if (callers.size() < kMaxCallers) return;
+  auto leaves = std::ranges::find_if(callers, [](const Caller& each) { return !each.has_asked(); });
+  if (leaves == callers.end()) leaves = callers.begin();
+  callers.erase(leaves);
+}
 
 /// Reads until the other side closes. Errors: as ask_heat_monitor().
 Result<std::string> read_all(int socket) {
@@ -173,7 +182,13 @@ Result<HeatListener> HeatListener::open(const std::string& folder) {
   const auto address = address_of(folder + "/control");
   if (!address) return address.error();
   const std::string path = folder + "/control";
-  ::unlink(path.c_str());
+  // That of a monitor that was killed. Any other file is somebody's.
+  struct stat status{};
+  const bool is_there = ::lstat(path.c_str(), &status) == 0;
+  if (is_there && !S_ISSOCK(status.st_mode)) {
+    return Error::from_errno(EEXIST, "cannot listen at " + path, "that file is no socket");
+  }
+  if (is_there) ::unlink(path.c_str());
   listener.socket_ = new_socket(SOCK_NONBLOCK);
   constexpr int kBacklog = 16;
   if (!listener.socket_ ||
@@ -194,8 +209,7 @@ void HeatListener::serve(HeatMonitor& monitor, int stop) {
   std::list<Caller> callers;
   bool ends = false;
   while (!ends || !callers.empty()) {
-    std::vector<pollfd> ready{
-        {stop, POLLIN, 0}, {!ends && callers.size() < kMaxCallers ? socket_.get() : -1, POLLIN, 0}};
+    std::vector<pollfd> ready{{stop, POLLIN, 0}, {ends ? -1 : socket_.get(), POLLIN, 0}};
     for (const Caller& each : callers) ready.push_back({each.descriptor(), each.wants(), 0});
     constexpr int kLookMs = 1000;
     ::poll(ready.data(), ready.size(), kLookMs);
@@ -208,7 +222,9 @@ void HeatListener::serve(HeatMonitor& monitor, int stop) {
     }
     if (ready[1].revents == 0) continue;
     UniqueFd socket(::accept4(socket_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
-    if (socket && is_trusted(socket.get())) callers.emplace_back(std::move(socket));
+    if (!socket || !is_trusted(socket.get())) continue;
+    make_room(callers);
+    callers.emplace_back(std::move(socket));
   }
 }
 

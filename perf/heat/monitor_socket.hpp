@@ -33,7 +33,8 @@ class HeatListener {
   ~HeatListener();
 
   /// Answers requests until one ends it, or `stop` is readable (-1: none). A caller that says
-  /// nothing, does not listen, or talks nonsense delays no others, and is dropped after a while.
+  /// nothing, does not listen, or talks nonsense delays no others. It is dropped after a while, or
+  /// when many others call.
   /// Blocks: until then.
   void serve(HeatMonitor& monitor, int stop);
 

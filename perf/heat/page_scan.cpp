@@ -36,6 +36,7 @@ constexpr unsigned long kScan = _IOWR('f', 16, ScanArguments);
 constexpr std::uint64_t kWriteProtectable = 1U << 0U;
 constexpr std::uint64_t kWritten = 1U << 1U;
 constexpr std::uint64_t kPresent = 1U << 3U;
+constexpr std::uint64_t kSwapped = 1U << 4U;  ///< or dropped while it was protected
 
 constexpr std::uint64_t kFilePresent = 1ULL << 63U;
 
@@ -115,6 +116,17 @@ Result<std::vector<SeenPages>> PageScan::present(AddressRange range) const {
   return means_ == Means::scan ? by_scan(range) : by_file(range);
 }
 
+Result<bool> PageScan::is_known(std::uint64_t page) const {
+  ScannedPages found{};
+  ScanArguments arguments = arguments_for({page, page + page_bytes()}, &found, 1);
+  arguments.all_of = 0;
+  arguments.any_of = kPresent | kSwapped;
+  const int count = scan_once(file_.get(), arguments);
+  if (count < 0) return cannot_scan(errno);
+  if (arguments.walked_to <= page) return cannot_scan(ESRCH);
+  return count > 0;
+}
+
 Result<std::vector<SeenPages>> PageScan::by_scan(AddressRange range) const {
   constexpr std::size_t kAtOnce = 512;
   std::vector<SeenPages> all;
@@ -124,11 +136,21 @@ Result<std::vector<SeenPages>> PageScan::by_scan(AddressRange range) const {
     const int count = scan_once(file_.get(), arguments);
     if (count < 0) return cannot_scan(errno);
     for (int i = 0; i < count; ++i) append(all, seen(found[static_cast<std::size_t>(i)]));
-    // The kernel does not walk the memory of a process that has ended.
     if (arguments.walked_to <= range.begin) return cannot_scan(ESRCH);
     range.begin = arguments.walked_to;
   }
+  if (auto alive = expect_alive(); !alive) return std::move(alive).error();
   return all;
+}
+
+/// The kernel finds no pages in the memory of a process that has ended. That looks like a process
+/// that has touched none. But its pagemap is empty then. If it is not, the process was alive during
+/// all that was scanned before.
+Result<void> PageScan::expect_alive() const {
+  std::uint64_t entry = 0;
+  const ssize_t got = ::pread(file_.get(), &entry, sizeof entry, 0);
+  if (got < 0) return cannot_scan(errno);
+  return got == 0 ? Result<void>(cannot_scan(ESRCH)) : Result<void>();
 }
 
 Result<std::vector<SeenPages>> PageScan::by_file(AddressRange range) const {
@@ -171,6 +193,7 @@ Result<std::vector<Sighting>> PageScan::present(const std::vector<std::uint64_t>
       all.push_back(found->empty() ? absent : found->front().seen);
     }
   }
+  if (auto alive = expect_alive(); !alive) return std::move(alive).error();
   return all;
 }
 

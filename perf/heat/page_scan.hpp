@@ -32,11 +32,15 @@ class PageScan {
   /// each is set if the pages are write-protected asynchronously by userfaultfd, and the kernel
   /// therefore knows. Errors: the errno; ESRCH when the process has ended.
   Result<std::vector<SeenPages>> present(AddressRange range) const;
+  /// Whether the page table knows the page: it is there, swapped out, or was dropped while it was
+  /// write-protected. Means::scan only. Errors: as present().
+  Result<bool> is_known(std::uint64_t page) const;
   /// Of single pages, in the same order as `pages`.
   Result<std::vector<Sighting>> present(const std::vector<std::uint64_t>& pages) const;
 
  private:
   explicit PageScan(UniqueFd file) : file_(std::move(file)) {}
+  Result<void> expect_alive() const;
   Result<std::vector<SeenPages>> by_scan(AddressRange range) const;
   Result<std::vector<SeenPages>> by_file(AddressRange range) const;
 

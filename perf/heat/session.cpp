@@ -17,12 +17,22 @@ using std::chrono::microseconds;
 
 namespace {
 
+/// Physical memory (number 0) does not end.
 bool is_alive(const TaskId& process, const KernelFiles& files) {
-  const auto text = files.read("/proc/" + std::to_string(process.number) + "/stat");
+  if (process.number == 0) return true;
+  const std::string folder = "/proc/" + std::to_string(process.number);
+  const auto text = files.read(folder + "/stat");
   if (!text) return false;
   const auto stat = read_task_stat(*text);
+  // A process that exits gives up its memory before its sockets, and becomes a zombie later.
+  const auto memory = files.read(folder + "/statm");
+  if (memory && memory->starts_with("0 ")) return false;
   return stat && stat->start_ticks == process.start_ticks && stat->state != 'Z';
 }
+
+constexpr const char* kHasEnded = "the process has ended";
+constexpr const char* kHasLeft =
+    "the process shares its access heat no longer (it left its bus, or it is about to end)";
 
 std::uint64_t accessed_bytes(const std::vector<Region>& regions) {
   std::uint64_t bytes = 0;
@@ -48,7 +58,9 @@ struct HeatSession::Target {
   std::uint32_t samples = 0;
   std::size_t windows = 0;
   Clock::time_point added = Clock::now();
-  Clock::time_point window_begun, next_sample, next_update, next_search;
+  Clock::time_point window_begun, sample_begun, next_sample, next_update, next_search;
+  Clock::duration forgetting{};  ///< what it took to begin the sample
+  Clock::duration rest{};        ///< from the begin of the last sample, for what that cost
 };
 
 HeatSession::HeatSession(HeatOptions options)
@@ -62,6 +74,7 @@ double HeatSession::seconds(Clock::time_point then) const noexcept {
 }
 
 void HeatSession::add(const Process& process) {
+  if (options_.backend == HeatBackend::damon) return add_to_damon({process.id()});
   auto target = std::make_unique<Target>(process.id());
   connect(*target);
   targets_.push_back(std::move(target));
@@ -71,6 +84,34 @@ void HeatSession::add(const Process& process, std::unique_ptr<HeatSource> source
   auto target = std::make_unique<Target>(process.id());
   begin(*target, std::move(source));
   targets_.push_back(std::move(target));
+}
+
+void HeatSession::add_all(const std::vector<Process>& processes) {
+  if (options_.backend != HeatBackend::damon) {
+    for (const Process& each : processes) add(each);
+    return;
+  }
+  std::vector<TaskId> tasks;
+  tasks.reserve(processes.size());
+  for (const Process& each : processes) tasks.push_back(each.id());
+  if (options_.damon.space == DamonSpace::paddr) tasks = {TaskId()};
+  if (!tasks.empty()) add_to_damon(tasks);
+}
+
+void HeatSession::add_to_damon(const std::vector<TaskId>& processes) {
+  auto sources = watch_by_damon(processes, options_.attributes, options_.damon, options_.files,
+                                options_.damon_record);
+  for (std::size_t i = 0; i < processes.size(); ++i) {
+    auto target = std::make_unique<Target>(processes[i]);
+    if (processes[i].number == 0) target->result.name = "physical memory";
+    if (sources) {
+      begin(*target, std::move((*sources)[i]));
+    } else {
+      ++changes_;
+      target->result.reason = sources.error().message;
+    }
+    targets_.push_back(std::move(target));
+  }
 }
 
 void HeatSession::add_unwatched(const TaskId& process, const std::string& name,
@@ -86,13 +127,6 @@ void HeatSession::add_unwatched(const TaskId& process, const std::string& name,
 void HeatSession::connect(Target& target) {
   const pid_t pid = target.process.number;
   std::string reason;
-  if (options_.backend == HeatBackend::damon) {
-    auto kernel = watch_by_damon(target.process, options_.attributes, options_.files);
-    if (kernel) return begin(target, *std::move(kernel));
-    ++changes_;
-    target.result.reason = kernel.error().message;
-    return;
-  }
   if (options_.backend != HeatBackend::clear_refs) {
     target.clients = options_.clients;
     if (target.clients.empty()) {
@@ -107,7 +141,11 @@ void HeatSession::connect(Target& target) {
   }
   if (options_.backend != HeatBackend::client) {
     auto any = watch_by_clear_refs(target.process, options_.files);
-    if (any) return begin(target, *std::move(any));
+    if (any) {
+      begin(target, *std::move(any));
+      if (!target.clients.empty()) target.result.fallback_reason = reason;
+      return;
+    }
     reason = any.error().message;
   }
   ++changes_;
@@ -117,11 +155,11 @@ void HeatSession::connect(Target& target) {
 void HeatSession::begin(Target& target, std::unique_ptr<HeatSource> source) {
   ++changes_;
   target.source = std::move(source);
-  target.result.provenance = target.source->provenance();
   target.result.reason.clear();
+  target.result.fallback_reason.clear();
+  target.result.has_left = false;
   if (target.source->looking() != Looking::whole_ranges) target.may_take_part_yet = false;
-  const auto seed = static_cast<std::uint64_t>(target.process.number);
-  target.regions.emplace(options_.attributes, target.source->looking(), page_bytes(), seed);
+  start_regions(target);
   target.samples = 0;
   target.windows = 0;
   target.is_sampling = false;
@@ -131,12 +169,23 @@ void HeatSession::begin(Target& target, std::unique_ptr<HeatSource> source) {
   target.result.windows.clear();
 }
 
+void HeatSession::start_regions(Target& target) {
+  target.result.provenance = target.source->provenance();
+  const auto seed = static_cast<std::uint64_t>(target.process.number);
+  target.regions.emplace(options_.attributes, target.source->looking(), page_bytes(), seed);
+}
+
 void HeatSession::stop(Target& target, const Error& why) {
   ++changes_;
+  const bool is_client = target.source && target.source->provenance().source == "client";
   target.source.reset();
   target.result.reason = why.message;
-  target.result.has_ended = why.code == std::errc::no_such_process;
-  if (target.result.has_ended) target.result.reason = "the process has ended";
+  if (why.code == std::errc::no_such_process) {
+    target.result.has_ended = !is_alive(target.process, options_.files);
+    target.result.has_left = !target.result.has_ended && is_client;
+  }
+  if (target.result.has_ended) target.result.reason = kHasEnded;
+  if (target.result.has_left) target.result.reason = kHasLeft;
   // What was seen of an unfinished window is the last that is known.
   if (target.samples > 0) end_window(target);
   target.may_take_part_yet = false;
@@ -151,6 +200,8 @@ void HeatSession::update(Target& target) {
   auto ranges = target.source->ranges();
   if (!ranges) return stop(target, ranges.error());
   target.result.ranges = *std::move(ranges);
+  // It may share so much by now that only some of the pages can be looked at.
+  if (target.source->looking() != target.regions->looking()) start_regions(target);
   std::vector<AddressRange> addresses;
   addresses.reserve(target.result.ranges.size());
   for (const NamedRange& each : target.result.ranges) addresses.push_back(each.range);
@@ -161,13 +212,21 @@ void HeatSession::end_window(Target& target) {
   ++changes_;
   const auto now = Clock::now();
   HeatWindow window;
+  if (target.source && target.source->keeps_regions()) {
+    window.regions = target.source->take_regions();
+    // No window of the kernel's has ended since.
+    if (window.regions.empty()) {
+      target.samples = 0;
+      return;
+    }
+  }
   window.begin_s = seconds(target.window_begun);
   window.end_s = seconds(now);
   window.samples = std::exchange(target.samples, 0);
-  window.regions = target.regions->aggregate();
-  window.working_set_bytes = target.regions->working_set_bytes();
-  if (target.source && target.source->keeps_regions()) {
-    window.regions = target.source->take_regions();
+  if (window.regions.empty()) {
+    window.regions = target.regions->aggregate();
+    window.working_set_bytes = target.regions->working_set_bytes();
+  } else {
     window.samples = options_.attributes.samples_per_window();
     window.working_set_bytes = accessed_bytes(window.regions);
   }
@@ -183,18 +242,35 @@ void HeatSession::end_window(Target& target) {
   ++target.windows;
 }
 
-void HeatSession::sample(Target& target) {
+/// Ends a sample. Result: false if the target is watched no more.
+bool HeatSession::look(Target& target) {
   const auto begun = Clock::now();
-  if (target.is_sampling) {
-    target.is_sampling = false;
-    if (auto looked = target.source->look(*target.regions); !looked) {
-      return stop(target, looked.error());
-    }
-    ++target.samples;
-    if (target.source->keeps_regions() ||
-        Clock::now() - target.window_begun >= options_.attributes.aggregation)
-      end_window(target);
+  target.is_sampling = false;
+  if (auto looked = target.source->look(*target.regions); !looked) {
+    stop(target, looked.error());
+    return false;
   }
+  ++target.samples;
+  const auto now = Clock::now();
+  // One part of 100, at most.
+  constexpr int kShare = 100;
+  const auto cost = target.source->cost(target.forgetting + (now - begun));
+  target.rest = std::max<Clock::duration>(cost * kShare, {});
+  target.result.rest_s = std::chrono::duration<double>(target.rest).count();
+  target.next_sample = target.source->burdens_target() ? target.sample_begun + target.rest : now;
+  // The time alone would not do: a window begins a moment after the sample before it, so its last
+  // sample could come a moment before its end.
+  if (target.source->keeps_regions() ||
+      target.samples >= options_.attributes.samples_per_window() ||
+      now - target.window_begun >= options_.attributes.aggregation) {
+    end_window(target);
+  }
+  return true;
+}
+
+/// Begins a sample.
+void HeatSession::forget(Target& target) {
+  const auto begun = Clock::now();
   // Between windows only: samples of a window are of the same addresses.
   if (target.samples == 0 && (begun >= target.next_update || target.is_young())) {
     update(target);
@@ -204,14 +280,17 @@ void HeatSession::sample(Target& target) {
     return stop(target, forgot.error());
   }
   target.is_sampling = true;
-  const auto now = Clock::now();
-  // One part of 100, at most.
-  constexpr int kShare = 100;
-  const auto rest =
-      target.source->grows_with_target() ? (now - begun) * kShare : Clock::duration::zero();
-  const auto step = target.source->keeps_regions() ? options_.attributes.aggregation
-                                                   : options_.attributes.sampling;
-  target.next_sample = std::max<Clock::time_point>(begun + step, now + rest);
+  target.sample_begun = begun;
+  target.forgetting = Clock::now() - begun;
+  const Clock::duration step = target.source->keeps_regions() ? options_.attributes.aggregation
+                                                              : options_.attributes.sampling;
+  target.next_sample =
+      begun + (target.source->burdens_target() ? step : std::max(step, target.rest));
+}
+
+void HeatSession::sample(Target& target) {
+  if (target.is_sampling && !look(target)) return;
+  if (Clock::now() >= target.next_sample) forget(target);
 }
 
 /// Looks whether the process takes part by now.
@@ -253,6 +332,14 @@ void HeatSession::finish() {
     }
     if (target->source && target->samples > 0) end_window(*target);
     target->source.reset();
+    // It may have left because it was about to end.
+    HeatResult& result = target->result;
+    if (result.has_left && !is_alive(target->process, options_.files)) {
+      ++changes_;
+      result.has_left = false;
+      result.has_ended = true;
+      result.reason = kHasEnded;
+    }
   }
 }
 

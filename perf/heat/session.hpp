@@ -10,12 +10,15 @@
 
 #include "base/result.hpp"
 #include "perf/heat/attributes.hpp"
+#include "perf/heat/damon_space.hpp"
 #include "perf/heat/regions.hpp"
 #include "perf/heat/source.hpp"
 #include "perf/watch/capability.hpp"
 #include "perf/watch/process.hpp"
 
 namespace shmif::perf {
+
+class DamonRecord;
 
 /// Time of the steady clock, in seconds since a session began.
 struct HeatWindow {
@@ -27,11 +30,16 @@ struct HeatWindow {
 
 /// What is known of one target.
 struct HeatResult {
-  TaskId process;
+  TaskId process;    ///< number 0: physical memory
   std::string name;  ///< of its program
   HeatProvenance provenance;
   std::string reason;  ///< why there are no windows, or no more of them; empty: none
+  std::string
+      fallback_reason;  ///< why a process that takes part is watched by clear_refs; or empty
   bool has_ended = false;
+  /// It closed its connection while it lived: it left its bus, or was about to end.
+  bool has_left = false;
+  double rest_s = 0;  ///< after the last sample, so that it costs no more than 1 % of the time
   std::vector<NamedRange> ranges;
   std::vector<HeatWindow> windows;  ///< the oldest first
 };
@@ -41,13 +49,16 @@ enum class HeatBackend : std::uint8_t {
   automatic,  ///< client if the process takes part, or else clear_refs
   client,
   clear_refs,
-  damon,  ///< the kernel's; never taken unless asked for, and of one process at a time
+  damon,  ///< the kernel's; never taken unless asked for
 };
 
 struct HeatOptions {
   HeatAttributes attributes;
   HeatBackend backend = HeatBackend::automatic;
   std::string clients;  ///< directory; empty: what each process's own environment says
+  DamonMemory damon;    ///< what the kernel's watches
+  /// Knows which of the kernel's contexts are of this session.
+  std::shared_ptr<DamonRecord> damon_record = nullptr;
   KernelFiles files;
   std::size_t keep_windows = 600;  ///< older ones are forgotten
 };
@@ -64,6 +75,9 @@ class HeatSession {
 
   /// Adds a process. One that cannot be watched is added, too, and its result has the reason.
   void add(const Process& process);
+  /// Adds several, or the physical memory if that is to be watched (DamonSpace::paddr). The
+  /// kernel's own monitor takes all of its targets at once, so this is called only once for it.
+  void add_all(const std::vector<Process>& processes);
   /// Adds a process that is connected already.
   void add(const Process& process, std::unique_ptr<HeatSource> source);
   /// Adds one that is not watched: its result has `name` and the reason.
@@ -85,9 +99,13 @@ class HeatSession {
  private:
   struct Target;
   void connect(Target& target);
+  void add_to_damon(const std::vector<TaskId>& processes);
   void search(Target& target);
   void begin(Target& target, std::unique_ptr<HeatSource> source);
+  void start_regions(Target& target);
   void sample(Target& target);
+  bool look(Target& target);
+  void forget(Target& target);
   void end_window(Target& target);
   void update(Target& target);
   void stop(Target& target, const Error& why);

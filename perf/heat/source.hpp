@@ -1,6 +1,7 @@
 #pragma once
 // Where accesses are learned from. A source watches one process.
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -40,10 +41,14 @@ class HeatSource {
   virtual ~HeatSource() = default;
 
   virtual const HeatProvenance& provenance() const noexcept = 0;
+  /// It may change when ranges() is called.
   virtual Looking looking() const noexcept = 0;
-  /// Whether a look takes longer the larger the target is. Looks are then made as seldom as needed
-  /// to take 1 % of the time.
-  virtual bool grows_with_target() const noexcept = 0;
+  /// CPU time that the last sample cost: of this process, which spent `here` on it, and of the
+  /// target. Samples are taken as seldom as needed for that to be 1 % of the time.
+  virtual std::chrono::nanoseconds cost(std::chrono::nanoseconds here) const noexcept = 0;
+  /// Whether a sample costs the target time. There are rests between such samples; other samples
+  /// last longer instead, and miss nothing.
+  virtual bool burdens_target() const noexcept { return false; }
   /// What it can watch now. Blocks: while the kernel or the target answers.
   virtual Result<std::vector<NamedRange>> ranges() = 0;
   /// Begins a sample: forgets which pages were accessed before. Blocks: as ranges().
@@ -89,6 +94,12 @@ struct HeatClient {
 };
 /// The directory that SHMIF_HEAT named when the process began; empty: none. Errors: EACCES, ENOENT.
 Result<std::string> heat_folder_of(pid_t pid, const KernelFiles& files = KernelFiles());
+/// Up to so many pages all of them are looked at in each sample: 16 MiB take about 100 us.
+inline constexpr std::uint64_t kMostPagesOfAll = 4096;
+/// The one whose socket is `name` in `folder`. `pages_of_all`: if it shares more pages, one page
+/// stands for a region. Errors: nobody listens there, or not yet.
+Result<HeatClient> heat_client_at(const std::string& folder, const std::string& name,
+                                  std::uint64_t pages_of_all = kMostPagesOfAll);
 /// All that take part in `folder`.
 Result<std::vector<HeatClient>> heat_clients(const std::string& folder);
 

@@ -152,6 +152,18 @@ struct CounterResult {
   std::string reason;
 };
 
+/// The events of the option `counters` in one interval, in its order.
+struct CounterInterval {
+  struct Count {
+    std::optional<double> value;  ///< as in CounterResult
+    bool scaled = false;
+    std::string reason;
+  };
+  double at_seconds = 0;  ///< its end, since the start of the run's first jobs
+  double seconds = 0;
+  std::vector<Count> counts;
+};
+
 /// One interval of a job, for curves.
 struct IntervalResult {
   double at_seconds = 0;  ///< its end, since the start of the run's first jobs
@@ -167,6 +179,8 @@ struct IntervalResult {
   bool measured = true;
   bool ends_at_border = false;
 };
+
+struct HeatOfJob;  // perf/result/heat_of_job.hpp
 
 struct JobResult {
   std::string name;
@@ -204,6 +218,8 @@ struct JobResult {
   std::optional<double> rate_ci_share;
   std::optional<double> limit_fps;      ///< the harness's own limit for such frames, measured
   std::vector<CounterResult> counters;  ///< those that the option `counters` asked for
+  std::vector<CounterInterval> counter_intervals;
+  std::shared_ptr<const HeatOfJob> heat;  ///< null: it was not asked for
 };
 
 struct GroupResult {

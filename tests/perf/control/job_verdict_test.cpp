@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <memory>
 #include <vector>
 
@@ -96,6 +97,41 @@ TEST(JobVerdict, WhoMovedNothingFailsUnlessItWasStopped) {
             "moved no frame (its senders sent nothing in the measured window)");
   EXPECT_EQ(idle([](Judged& j) { j.job.stop_ns = 1; }), "");
   EXPECT_EQ(idle([](Judged& j) { j.plan.options.background = true; }), "");
+}
+
+TEST(JobVerdict, WhoWasToSendInItsWindowAndStoodStillFails) {
+  const auto still = [](auto change) {
+    Judged judged;
+    judged.plan.options.runtime = std::chrono::seconds(2);
+    judged.result.tx.seconds = 2;
+    judged.result.tx.paced = true;
+    judged.result.tx.offered_frames = 7;
+    change(judged);
+    return judged.verdict();
+  };
+  const auto nothing = [](Judged&) {};
+  EXPECT_EQ(still(nothing),
+            "sent none of the 7 frames that were due in its measured window of 2 s (the causes say "
+            "what held it back)");
+  EXPECT_EQ(still([](Judged& j) { j.result.tx.refused_frames = 1; }),
+            "sent none of the 7 frames that were due in its measured window of 2 s (the engine "
+            "took no frame; is it up?)");
+  EXPECT_EQ(still([](Judged& j) { j.result.tx.paced = false; }),
+            "sent no frame in its measured window of 2 s (the causes say what held it back)");
+  const auto short_of_its_time = [](Judged& j) {
+    j.result.tx.paced = false;
+    j.plan.options.runtime = std::chrono::seconds(20);
+  };
+  EXPECT_EQ(still(short_of_its_time), "") << "it reached another limit";
+  EXPECT_EQ(still([](Judged& j) { j.result.tx.frames = 1; }), "");
+  EXPECT_EQ(still([](Judged& j) { j.result.tx.offered_frames = 0; }), "") << "none was due";
+  EXPECT_EQ(still([](Judged& j) { j.result.tx.seconds = 0; }), "") << "it ended in its ramp";
+  EXPECT_EQ(still([](Judged& j) { j.result.tx.of_program = true; }), "");
+  EXPECT_EQ(still([](Judged& j) { j.plan.options.rw = Role::rx; }), "");
+  EXPECT_EQ(still([](Judged& j) { j.plan.options.thinktime = std::chrono::seconds(9); }), "");
+  EXPECT_EQ(still([](Judged& j) { j.plan.options.flow = 1; }), "");
+  EXPECT_EQ(still([](Judged& j) { j.plan.options.background = true; }), "");
+  EXPECT_EQ(still([](Judged& j) { j.job.stop_ns = 1; }), "");
 }
 
 TEST(JobVerdict, WhoNeverStartedHasNotPassed) {

@@ -10,6 +10,8 @@
 #include "shmif/bus.hpp"
 #include "shmif/port.hpp"
 #include "tests/perf/heat/shared_pages.hpp"
+#include "tests/support/child_process.hpp"
+#include "tests/support/temp_bus.hpp"
 
 namespace shmif::perf::test {
 namespace {
@@ -134,6 +136,22 @@ TEST(BusParties, AreThePortsOfOneProcessTogetherAndOnlyThoseOfThisBus) {
   EXPECT_EQ(none[0].ports, (std::vector<std::string>{"rx", "tx"}));
   EXPECT_EQ(none[0].reason,
             "it shares no access heat in " + dir.path() + " (start it with SHMIF_HEAT=DIR)");
+}
+
+TEST(BusParties, AreNotTheDead) {
+  const shmif::test::TempBus bus;
+  const shmif::test::Shared<std::atomic<bool>> attached;
+  shmif::test::Child child([&]() -> int {
+    const Port port = shmif::test::port_on(bus.path());
+    *attached = true;
+    for (;;) ::pause();
+  });
+  ASSERT_TRUE(shmif::test::eventually([&] { return attached->load(); }));
+  const shmif::test::TempDir nowhere;
+  EXPECT_EQ(heat_parties(bus.info(), nowhere.path()).size(), 1U);
+  child.kill_and_wait();
+  ASSERT_EQ(bus.info().ports.size(), 1U) << "nobody has cleaned up yet";
+  EXPECT_TRUE(heat_parties(bus.info(), nowhere.path()).empty());
 }
 
 }  // namespace

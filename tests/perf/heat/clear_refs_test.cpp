@@ -155,7 +155,9 @@ class SlowSource : public HeatSource {
  public:
   const HeatProvenance& provenance() const noexcept override { return provenance_; }
   Looking looking() const noexcept override { return Looking{}; }
-  bool grows_with_target() const noexcept override { return true; }
+  std::chrono::nanoseconds cost(std::chrono::nanoseconds here) const noexcept override {
+    return here;
+  }
   Result<std::vector<NamedRange>> ranges() override {
     return std::vector{NamedRange{{page_bytes(), 2 * page_bytes()}, "a page"}};
   }
@@ -181,6 +183,91 @@ TEST(HeatOfAnyProcess, IsNotTakenForAliveUntilTheNextCostlyLook) {
   session.step();
   EXPECT_FALSE(session.is_watching());
   EXPECT_EQ(session.results()[0].reason, "the process has ended");
+}
+
+/// A source whose samples cost its target 100 ms each.
+class SourceThatSlowsItsTarget : public SlowSource {
+ public:
+  explicit SourceThatSlowsItsTarget(std::string& calls) : calls_(calls) {}
+  bool burdens_target() const noexcept override { return true; }
+  std::chrono::nanoseconds cost(std::chrono::nanoseconds /*here*/) const noexcept override {
+    return std::chrono::milliseconds(100);
+  }
+  Result<void> forget(Regions& /*regions*/) override {
+    calls_ += "forget ";
+    return {};
+  }
+  Result<void> look(Regions& /*regions*/) override {
+    calls_ += "look ";
+    return {};
+  }
+
+ private:
+  std::string& calls_;
+};
+
+TEST(HeatOfAnyProcess, TakesNoSamplesWhileItRestsFromACostlyOne) {
+  const Toucher child;
+  HeatOptions options;
+  options.attributes = read_attributes("1ms,1ms,1s,3,10").value();
+  HeatSession session(options);
+  std::string calls;
+  session.add(Process::open(child.pid).value(), std::make_unique<SourceThatSlowsItsTarget>(calls));
+  session.step();
+  ASSERT_TRUE(shmif::test::eventually([&] {
+    session.step();
+    return session.windows() == 1;
+  }));
+  for (int i = 0; i < 20; ++i) {  // the sample began less than 10 s ago
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    session.step();
+  }
+  EXPECT_EQ(calls, "forget look ");
+  EXPECT_TRUE(session.is_watching());
+}
+
+/// As many windows as were asked for are kept, however long it is watched.
+TEST(HeatOfAnyProcess, HasItsLastWindows) {
+  NEEDS_FAST_LOOKS();
+  const Toucher child;
+  HeatOptions options;
+  options.backend = HeatBackend::clear_refs;
+  options.attributes = read_attributes("1ms,10ms,1s,3,100").value();
+  options.keep_windows = 2;
+  HeatSession session(options);
+  session.add(Process::open(child.pid).value());
+  ASSERT_TRUE(shmif::test::eventually([&] {
+    session.step();
+    return session.windows() >= 4;
+  }));
+  EXPECT_EQ(session.results()[0].windows.size(), 2U);
+}
+
+TEST(HeatOfAnyProcess, IsNotTakenForALaterOneOfItsNumber) {
+  const shmif::test::TempDir tree;
+  const std::string folder = tree.path() + "/proc/41/";
+  std::filesystem::create_directories(folder);
+  const auto put = [&](const char* name, const std::string& text) {
+    std::ofstream(folder + name) << text;
+  };
+  const auto begun_at = [&](int ticks) {
+    std::string stat = "41 (a) S";
+    for (int field = 4; field <= 52; ++field)
+      stat += field == 22 ? ' ' + std::to_string(ticks) : " 0";
+    put("stat", stat + '\n');
+  };
+  begun_at(77);
+  put("smaps", kSmaps);
+  put("clear_refs", "");
+  const auto source = watch_by_clear_refs({41, 77}, KernelFiles(tree.path()));
+  ASSERT_TRUE(source) << source.error().message;
+  Regions regions({}, (*source)->looking(), page_bytes(), 1);
+  EXPECT_TRUE((*source)->forget(regions));
+  begun_at(78);
+  put("clear_refs", "");
+  EXPECT_EQ((*source)->forget(regions).error().code, std::errc::no_such_process);
+  EXPECT_EQ((*source)->look(regions).error().code, std::errc::no_such_process);
+  EXPECT_EQ(std::filesystem::file_size(folder + "clear_refs"), 0U) << "the other is left alone";
 }
 
 TEST(HeatOfAnyProcess, ThatMustNotBeWatchedIsAReason) {

@@ -2,16 +2,20 @@
 // the map must have these pages and no others.
 
 #include <gtest/gtest.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 
 #include <array>
+#include <csignal>
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
+#include <fstream>
 #include <random>
+#include <thread>
 
 #include "perf/heat/session.hpp"
 #include "perf/heat/source.hpp"
@@ -20,6 +24,7 @@
 #include "shmif/port.hpp"
 #include "tests/perf/heat/shared_pages.hpp"
 #include "tests/support/child_process.hpp"
+#include "tests/support/eventually.hpp"
 
 namespace shmif::perf::test {
 namespace {
@@ -47,10 +52,10 @@ HeatAttributes few_samples() {
 /// A monitor of this process.
 class HeatTruth : public testing::Test {
  protected:
-  void watch(const SharedPages& pages) {
+  void watch(const SharedPages& pages, const HeatAttributes& attributes = few_samples()) {
     share_.emplace(HeatShare::of(pages.begin(), pages.bytes(), "pages").value());
     source_ = watch_by_client(::getpid(), here_.folder()).value();
-    regions_.emplace(few_samples(), source_->looking(), page_bytes(), 1);
+    regions_.emplace(attributes, source_->looking(), page_bytes(), 1);
     std::vector<AddressRange> target;
     const auto ranges = source_->ranges().value();
     for (const NamedRange& each : ranges) target.push_back(each.range);
@@ -100,6 +105,27 @@ class HeatTruth : public testing::Test {
 };
 
 constexpr auto kNone = [](std::size_t) { return false; };
+
+TEST_F(HeatTruth, CostsAPageFaultForEachPageAndASecondOneForEachThatIsWritten) {
+  NEEDS_CLIENT_SAMPLER();
+  const SharedPages pages(64);
+  watch(pages);
+  const auto cost_of = [&](auto access) {
+    source_->forget(*regions_).value();
+    access();
+    source_->look(*regions_).value();
+    return source_->cost(std::chrono::seconds(1));
+  };
+  const auto fault = cost_of([&] { static_cast<void>(pages.read(3)); });
+  EXPECT_GT(fault, std::chrono::nanoseconds(500));
+  EXPECT_LT(fault, std::chrono::microseconds(5));
+  EXPECT_EQ(cost_of([] {}), std::chrono::nanoseconds(0));
+  EXPECT_EQ(cost_of([&] {
+              for (std::size_t page = 0; page < 8; ++page) static_cast<void>(pages.read(page));
+              for (std::size_t page = 20; page < 25; ++page) pages.write(page, 1);
+            }),
+            18 * fault);
+}
 
 TEST_F(HeatTruth, ShowsReadWrittenAndMovingPagesToThePage) {
   NEEDS_CLIENT_SAMPLER();
@@ -162,6 +188,109 @@ TEST_F(HeatTruth, OfALargeTargetIsFoundByPagesThatStandForRegions) {
   for (const Region& region : found) EXPECT_EQ(region.writes, 0U) << "nothing was written";
 }
 
+/// A mapping of 1 TiB without a page.
+class SparseMemory {
+ public:
+  SparseMemory() : file_(::memfd_create("sparse", MFD_CLOEXEC)) {
+    if (::ftruncate(file_.get(), static_cast<off_t>(kBytes)) != 0) return;
+    void* const at =
+        ::mmap(nullptr, kBytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, file_.get(), 0);
+    if (at != MAP_FAILED) base_ = static_cast<unsigned char*>(at);
+  }
+  SparseMemory(const SparseMemory&) = delete;
+  SparseMemory& operator=(const SparseMemory&) = delete;
+  ~SparseMemory() {
+    if (base_ != nullptr) ::munmap(base_, kBytes);
+  }
+  static constexpr std::uint64_t kBytes = std::uint64_t{1} << 40U;
+  unsigned char* begin() const { return base_; }
+  std::uint64_t address() const { return reinterpret_cast<std::uintptr_t>(base_); }
+  volatile unsigned char& page(std::uint64_t number) const { return base_[number * page_bytes()]; }
+
+ private:
+  UniqueFd file_;
+  unsigned char* base_ = nullptr;
+};
+
+/// Of this process, in KiB.
+std::uint64_t page_tables() {
+  std::ifstream status("/proc/self/status");
+  for (std::string word; status >> word;) {
+    std::uint64_t kibibytes = 0;
+    if (word == "VmPTE:" && status >> kibibytes) return kibibytes;
+  }
+  return 0;
+}
+
+TEST_F(HeatTruth, OfATebibyteCostsItNoPageTablesAndIsBounded) {
+  if (shmif::test::kSanitized) GTEST_SKIP() << "no room for a mapping of 1 TiB, under sanitizers";
+  NEEDS_CLIENT_SAMPLER();
+  const SparseMemory memory;
+  ASSERT_NE(memory.begin(), nullptr);
+  share_.emplace(HeatShare::of(memory.begin(), SparseMemory::kBytes, "sparse").value());
+  source_ = watch_by_client(::getpid(), here_.folder()).value();
+  HeatAttributes attributes;
+  attributes.min_regions = 500;
+  regions_.emplace(attributes, source_->looking(), page_bytes(), 1);
+  regions_->set_target({{memory.address(), memory.address() + SparseMemory::kBytes}});
+  const std::uint64_t before = page_tables();
+  for (int window = 0; window < 3; ++window) {
+    const auto found = this->window([] {});
+    EXPECT_LE(found.size(), attributes.max_regions);
+    for (const Region& region : found) {
+      EXPECT_EQ(region.accesses, 0U);
+      EXPECT_EQ(region.writes, 0U) << "not accessed, so not written";
+    }
+  }
+  const std::uint64_t now = page_tables();
+  std::printf("1 TiB: page tables %llu KiB more\n", static_cast<unsigned long long>(now - before));
+  EXPECT_LE(now, before + 1024) << "6000 pages were looked at, in as many page tables";
+}
+
+TEST_F(HeatTruth, OfATebibyteKnowsWritesFromTheSecondAccessOn) {
+  if (shmif::test::kSanitized) GTEST_SKIP() << "no room for a mapping of 1 TiB, under sanitizers";
+  NEEDS_CLIENT_SAMPLER();
+  const SparseMemory memory;
+  ASSERT_NE(memory.begin(), nullptr);
+  share_.emplace(HeatShare::of(memory.begin(), SparseMemory::kBytes, "sparse").value());
+  source_ = watch_by_client(::getpid(), here_.folder()).value();
+  regions_.emplace(few_samples(), source_->looking(), page_bytes(), 1);
+  // Each region is one page, so it stands for itself.
+  constexpr std::array<std::uint64_t, 3> kPages{5, 1'000'000, 200'000'000};
+  std::vector<AddressRange> target;
+  for (const std::uint64_t page : kPages) {
+    const std::uint64_t at = memory.address() + page * page_bytes();
+    target.push_back({at, at + page_bytes()});
+  }
+  regions_->set_target(target);
+  using Writes = std::vector<std::optional<std::uint32_t>>;
+  const auto sample = [&] {
+    source_->forget(*regions_).value();
+    memory.page(kPages[0]) = 1;
+    static_cast<void>(static_cast<unsigned char>(memory.page(kPages[1])));
+    source_->look(*regions_).value();
+    Writes writes;
+    for (const Region& region : regions_->aggregate()) writes.push_back(region.writes);
+    return writes;
+  };
+  EXPECT_EQ(sample(), (Writes{{}, {}, 0U})) << "whether these were written is not known";
+  EXPECT_EQ(sample(), (Writes{1U, 0U, 0U}));
+  EXPECT_EQ(sample(), (Writes{1U, 0U, 0U}));
+}
+
+/// One message has at most heat::kMaxRanges pages.
+TEST_F(HeatTruth, OfMorePagesThanAMessageHoldsIsOfThemAll) {
+  NEEDS_CLIENT_SAMPLER();
+  const SharedPages pages(16384);
+  HeatAttributes many = few_samples();
+  many.min_regions = heat::kMaxRanges + 1000;
+  many.max_regions = 2 * many.min_regions;
+  watch(pages, many);
+  const auto found = window([] {});
+  EXPECT_GE(found.size(), many.min_regions);
+  EXPECT_EQ(std::ranges::count_if(found, [](const Region& each) { return each.accesses > 0; }), 0);
+}
+
 TEST_F(HeatTruth, OfABusIsWhatItsPortDoes) {
   NEEDS_CLIENT_SAMPLER();
   const shmif::test::TempDir dir;
@@ -210,6 +339,30 @@ TEST(HeatClients, AreNotMadeUnlessAskedFor) {
   EXPECT_EQ(reason.error().code, Errc::not_supported);
 }
 
+/// How many descriptors of userfaultfd(2) this process has.
+std::ptrdiff_t userfaultfds() {
+  std::ptrdiff_t found = 0;
+  for (const auto& each : std::filesystem::directory_iterator("/proc/self/fd")) {
+    std::error_code gone;
+    found += std::filesystem::read_symlink(each.path(), gone) == "anon_inode:[userfaultfd]" ? 1 : 0;
+  }
+  return found;
+}
+
+TEST(HeatClients, AreAsBeforeWhenTheirMonitorHasGone) {
+  NEEDS_CLIENT_SAMPLER();
+  const ClientsHere here;
+  const SharedPages pages(4);
+  const auto share = HeatShare::of(pages.begin(), pages.bytes(), "pages");
+  ASSERT_TRUE(share) << share.error().message;
+  auto monitor = watch_by_client(::getpid(), here.folder());
+  ASSERT_TRUE(monitor) << monitor.error().message;
+  EXPECT_EQ(userfaultfds(), 1);
+  monitor->reset();
+  EXPECT_TRUE(shmif::test::eventually([] { return userfaultfds() == 0; }))
+      << "each first write to a page would go on to cost a fault";
+}
+
 TEST(HeatClients, HaveOneMonitorAtATime) {
   NEEDS_CLIENT_SAMPLER();
   const ClientsHere here;
@@ -245,15 +398,161 @@ TEST(HeatClients, OfAForkedProcessAreItsOwn) {
   EXPECT_TRUE(watch_by_client(::getpid(), here.folder()));
 }
 
-/// A monitor that sends `message` to the only process that takes part.
-void send_to_client(const std::string& folder, const std::string& message) {
+/// A process that takes part and accesses all of its pages until it is killed.
+class BusyClient {
+ public:
+  explicit BusyClient(std::size_t pages) : pages_(pages), pid_(::fork()) {
+    if (pid_ != 0) return;
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    const auto share = HeatShare::of(pages_.begin(), pages_.bytes(), "busy");
+    while (share) static_cast<void>(pages_.are_whole());
+    ::_exit(1);
+  }
+  BusyClient(const BusyClient&) = delete;
+  BusyClient& operator=(const BusyClient&) = delete;
+  ~BusyClient() { end(); }
+  pid_t pid() const { return pid_; }
+  void end() {
+    if (has_ended_) return;
+    has_ended_ = true;
+    ::kill(pid_, SIGKILL);
+    ::waitpid(pid_, nullptr, 0);
+  }
+  std::unique_ptr<HeatSource> source(const std::string& folder) const {
+    std::unique_ptr<HeatSource> found;
+    EXPECT_TRUE(shmif::test::eventually([&] {
+      if (!found) {
+        auto source = watch_by_client(pid_, folder);
+        if (!source) return false;
+        found = *std::move(source);
+      }
+      return !found->ranges().value().empty();  // it shares them after it has made its socket
+    }));
+    return found;
+  }
+
+ private:
+  SharedPages pages_;
+  pid_t pid_;
+  bool has_ended_ = false;
+};
+
+TEST(HeatClients, ThatEndDuringALookAreSaidToHaveEnded) {
+  if (shmif::test::kSanitized) GTEST_SKIP() << "no threads after a fork, under sanitizers";
+  NEEDS_CLIENT_SAMPLER();
+  const ClientsHere here;
+  for (const std::size_t pages : {std::size_t{4}, std::size_t{16384}}) {  // all of them, and some
+    BusyClient client(pages);
+    const auto source = client.source(here.folder());
+    ASSERT_NE(source, nullptr);
+    Regions regions(few_samples(), source->looking(), page_bytes(), 1);
+    regions.set_target({source->ranges().value()[0].range});
+    ASSERT_TRUE(source->forget(regions));
+    client.end();
+    EXPECT_EQ(source->look(regions).error().code, std::errc::no_such_process) << pages;
+    EXPECT_EQ(source->forget(regions).error().code, std::errc::no_such_process) << pages;
+    EXPECT_EQ(source->ranges().error().code, std::errc::no_such_process) << pages;
+  }
+}
+
+TEST(HeatClients, MayShareMoreLaterThanCanBeLookedAtPageByPage) {
+  NEEDS_CLIENT_SAMPLER();
+  const ClientsHere here;
+  const SharedPages few(4);
+  const auto share = HeatShare::of(few.begin(), few.bytes(), "few");
+  ASSERT_TRUE(share) << share.error().message;
+  HeatOptions options;
+  options.attributes = read_attributes("1ms,2ms,2ms,10,100").value();
+  options.backend = HeatBackend::client;
+  options.clients = here.folder();
+  HeatSession session(options);
+  session.add(Process::open(::getpid()).value());
+  const auto precision = [&] {
+    session.step();
+    return session.results()[0].provenance.precision;
+  };
+  ASSERT_TRUE(shmif::test::eventually([&] { return session.step(), session.windows() >= 1; }));
+  EXPECT_EQ(precision(), "page");
+  const SharedPages many(8192);  // 32 MiB
+  const auto more = HeatShare::of(many.begin(), many.bytes(), "many");
+  ASSERT_TRUE(more) << more.error().message;
+  ASSERT_TRUE(shmif::test::eventually([&] { return precision() == "sampled page"; }));
+  const std::size_t then = session.windows();
+  ASSERT_TRUE(shmif::test::eventually([&] { return session.step(), session.windows() > then; }));
+  EXPECT_LE(session.results()[0].windows.back().regions.size(), 100U);
+  EXPECT_TRUE(few.are_whole());
+  EXPECT_TRUE(many.are_whole());
+}
+
+TEST(HeatClients, MayEndAtAnyMoment) {
+  if (shmif::test::kSanitized) GTEST_SKIP() << "no threads after a fork, under sanitizers";
+  NEEDS_CLIENT_SAMPLER();
+  const ClientsHere here;
+  std::mt19937 random(7);
+  for (int round = 0; round < 20; ++round) {
+    BusyClient client(round % 2 == 0 ? 100 : 8192);
+    HeatOptions options;
+    options.attributes = read_attributes("1ms,5ms,5ms,10,1000").value();
+    options.backend = HeatBackend::client;
+    options.clients = here.folder();
+    HeatSession session(options);
+    session.add(Process::open(client.pid()).value());
+    while (session.windows() < 1 && session.is_watching()) session.step();
+    std::jthread killer([&, wait = random() % 10'000] {
+      std::this_thread::sleep_for(std::chrono::microseconds(wait));
+      ::kill(client.pid(), SIGKILL);
+    });
+    while (session.is_watching()) session.step();
+    const HeatResult result = session.results()[0];
+    EXPECT_TRUE(result.has_ended) << result.reason;
+    EXPECT_EQ(result.reason, "the process has ended");
+    EXPECT_FALSE(result.windows.empty()) << "its last map is kept";
+  }
+}
+
+/// Connected to the only process that takes part.
+UniqueFd connection_to_client(const std::string& folder) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   for (const auto& entry : std::filesystem::directory_iterator(folder)) {
     entry.path().string().copy(&address.sun_path[0], sizeof address.sun_path - 1);
   }
-  const UniqueFd socket(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
-  ASSERT_EQ(::connect(socket.get(), reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+  UniqueFd socket(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
+  EXPECT_EQ(::connect(socket.get(), reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+  return socket;
+}
+
+TEST(HeatClients, DropOnlyTheSharedPartOfARange) {
+  NEEDS_CLIENT_SAMPLER();
+  const ClientsHere here;
+  const SharedPages pages(4);
+  const auto share = HeatShare::of(pages.begin(), pages.bytes(), "pages");
+  ASSERT_TRUE(share) << share.error().message;
+  const UniqueFd socket = connection_to_client(here.folder());
+  struct {
+    heat::Request head;
+    heat::Range range;
+  } request{{heat::Ask::hello, 0}, {pages.address(0) - page_bytes(), pages.address(6)}};
+  struct {
+    heat::Answer head;
+    heat::SharedRange range;
+  } answer{};
+  ASSERT_GT(::send(socket.get(), &request, sizeof request.head, MSG_NOSIGNAL), 0);
+  ASSERT_GT(::recv(socket.get(), &answer, sizeof answer, 0), 0);
+  ASSERT_EQ(answer.head.error, 0);
+  request.head = {heat::Ask::drop, 1};
+  ASSERT_GT(::send(socket.get(), &request, sizeof request, MSG_NOSIGNAL), 0);
+  ASSERT_GT(::recv(socket.get(), &answer, sizeof answer, 0), 0);
+  EXPECT_EQ(answer.head.error, 0) << "what is around the shared pages is passed over";
+  const auto scan = PageScan::of(::getpid());
+  ASSERT_TRUE(scan) << scan.error().message;
+  const AddressRange shared{pages.address(0), pages.address(4)};
+  EXPECT_TRUE(scan->present(shared).value().empty());
+}
+
+/// A monitor that sends `message` to the only process that takes part.
+void send_to_client(const std::string& folder, const std::string& message) {
+  const UniqueFd socket = connection_to_client(folder);
   static_cast<void>(::send(socket.get(), message.data(), message.size(), MSG_NOSIGNAL));
   // It has been served when an answer comes, or the end of the connection.
   std::array<char, 256> answer{};

@@ -13,7 +13,11 @@
 #include <filesystem>
 #include <fstream>
 #include <map>
+#include <thread>
 
+#include "perf/heat/session.hpp"
+#include "tests/perf/heat/fake_damon.hpp"
+#include "tests/support/eventually.hpp"
 #include "tests/support/temp_dir.hpp"
 
 namespace shmif::perf::test {
@@ -25,61 +29,11 @@ using shmif::test::TempDir;
 constexpr const char* kContext0 = "0/contexts/0/";
 constexpr const char* kScheme0 = "0/contexts/0/schemes/0/";
 
-/// The files of a kernel with DAMON. It tells which were written, in order, and what.
-class FakeDamon : public testing::Test {
+/// It tells which files were written, in order.
+class FakeDamon : public testing::Test, protected FakeDamonTree {
  protected:
-  FakeDamon() {
-    put("nr_kdamonds", "0");
-    put("0/state", "off");
-    put("0/contexts/nr_contexts", "0");
-    const std::string context = kContext0;
-    put(context + "avail_operations", "vaddr\nfvaddr\npaddr");
-    for (const char* const each : {"operations",
-                                   "monitoring_attrs/intervals/sample_us",
-                                   "monitoring_attrs/intervals/aggr_us",
-                                   "monitoring_attrs/intervals/update_us",
-                                   "monitoring_attrs/nr_regions/min",
-                                   "monitoring_attrs/nr_regions/max",
-                                   "targets/nr_targets",
-                                   "targets/0/pid_target",
-                                   "targets/0/regions/nr_regions",
-                                   "targets/0/regions/0/start",
-                                   "targets/0/regions/0/end",
-                                   "targets/0/regions/1/start",
-                                   "targets/0/regions/1/end",
-                                   "schemes/nr_schemes",
-                                   "schemes/0/action",
-                                   "schemes/0/access_pattern/sz/min",
-                                   "schemes/0/access_pattern/sz/max",
-                                   "schemes/0/access_pattern/nr_accesses/min",
-                                   "schemes/0/access_pattern/nr_accesses/max",
-                                   "schemes/0/access_pattern/age/min",
-                                   "schemes/0/access_pattern/age/max"}) {
-      put(context + each, "");
-    }
-    put(std::string(kScheme0) + "tried_regions/total_bytes", "0");
-  }
   ~FakeDamon() override { ::close(notices_); }
 
-  std::string admin() const { return tree_.path() + "/sys/kernel/mm/damon/admin/kdamonds/"; }
-  KernelFiles files() const { return KernelFiles(tree_.path()); }
-  void put(const std::string& name, const std::string& text) const {
-    fs::create_directories(fs::path(admin() + name).parent_path());
-    std::ofstream(admin() + name) << text << '\n';
-  }
-  std::string line_of(const std::string& name) const {
-    std::ifstream file(admin() + name);
-    std::string line;
-    std::getline(file, line);
-    return line;
-  }
-  void put_region(int number, std::uint64_t begin, std::uint64_t end, int accesses, int age) const {
-    const std::string folder = kScheme0 + std::string("tried_regions/") + std::to_string(number);
-    put(folder + "/start", std::to_string(begin));
-    put(folder + "/end", std::to_string(end));
-    put(folder + "/nr_accesses", std::to_string(accesses));
-    put(folder + "/age", std::to_string(age));
-  }
   /// From now on, writes are noticed.
   void watch_writes() {
     for (const auto& entry : fs::recursive_directory_iterator(admin())) {
@@ -108,8 +62,6 @@ class FakeDamon : public testing::Test {
     made.targets = {{41, {}}};
     return made;
   }
-
-  const TempDir tree_;
 
  private:
   void watch(const fs::path& folder) {
@@ -176,6 +128,28 @@ TEST_F(FakeDamon, OfOthersIsNeverTouched) {
   EXPECT_EQ(line_of("0/state"), "on");
 }
 
+TEST_F(FakeDamon, ThatAKilledMonitorLeftIsRemovedByTheCommandsInTheMessage) {
+  put("nr_kdamonds", "1");
+  put("0/state", "on");
+  const auto refused = DamonContext::begin(setup(), files());
+  ASSERT_FALSE(refused);
+  const std::string& message = refused.error().message;
+  const std::string before = "as root: ";
+  const std::size_t at = message.find(before);
+  ASSERT_NE(at, std::string::npos) << message;
+  ASSERT_TRUE(message.ends_with(')')) << message;
+  const std::string commands =
+      message.substr(at + before.size(), message.size() - at - before.size() - 1);
+  ASSERT_NE(commands.find(root()), std::string::npos) << "not the machine's: " << commands;
+  ASSERT_EQ(commands.find(" /sys"), std::string::npos) << commands;
+  ASSERT_EQ(commands.find(">/sys"), std::string::npos) << commands;
+  ASSERT_EQ(std::system(commands.c_str()), 0) << commands;
+  EXPECT_EQ(line_of("0/state"), "off") << "the kernel removes no context that is on";
+  EXPECT_EQ(line_of("nr_kdamonds"), "0");
+  const auto context = DamonContext::begin(setup(), files());
+  EXPECT_TRUE(context) << context.error().message;
+}
+
 TEST_F(FakeDamon, TakesBackWhatWasSetUpWhenTheKernelRefusesAValue) {
   const std::string refused = admin() + kContext0 + "monitoring_attrs/intervals/aggr_us";
   fs::remove(refused);
@@ -207,6 +181,102 @@ TEST_F(FakeDamon, WatchesGivenRangesOfProcessesAndOfPhysicalMemory) {
   ASSERT_TRUE(physical) << physical.error().message;
   EXPECT_EQ(line_of("0/contexts/0/operations"), "paddr");
   EXPECT_EQ(line_of("0/contexts/0/targets/0/pid_target"), "untouched");
+}
+
+TEST_F(FakeDamon, GivesEachProcessAThreadOfItsOwnAndItsOwnRegions) {
+  put_thread(1);
+  DamonSetup two = setup();
+  two.targets = {{41, {}}, {42, {}}};
+  {
+    auto context = DamonContext::begin(two, files());
+    ASSERT_TRUE(context) << context.error().message;
+    EXPECT_EQ(line_of("nr_kdamonds"), "2");
+    EXPECT_EQ(line_of("0/contexts/0/targets/0/pid_target"), "41");
+    EXPECT_EQ(line_of("1/contexts/0/targets/0/pid_target"), "42");
+    EXPECT_EQ(line_of("1/contexts/0/targets/nr_targets"), "1");
+    put_region(0, 4096, 8192, 20, 1);
+    put_region(0, 12288, 16384, 5, 3, 1);
+    EXPECT_EQ(context->regions(0).value(), (std::vector<Region>{{4096, 8192, 20, {}, 1}}));
+    EXPECT_EQ(context->regions(1).value(), (std::vector<Region>{{12288, 16384, 5, {}, 3}}));
+    ASSERT_TRUE(context->commit(read_attributes("111,222,333,44,555").value()));
+    for (const char* const thread : {"0", "1"}) {
+      const std::string folder = thread;
+      EXPECT_EQ(line_of(folder + "/contexts/0/monitoring_attrs/intervals/aggr_us"), "222");
+      EXPECT_EQ(line_of(folder + "/state"), "commit");
+    }
+    put("0/state", "off");  // as the kernel does when process 41 has ended
+    EXPECT_FALSE(context->is_on(0).value());
+    EXPECT_TRUE(context->is_on(1).value());
+  }
+  EXPECT_EQ(line_of("0/state"), "off");
+  EXPECT_EQ(line_of("1/state"), "off");
+  EXPECT_EQ(line_of("nr_kdamonds"), "0");
+}
+
+TEST_F(FakeDamon, TakesBackAllThreadsWhenOneOfThemIsRefused) {
+  put_thread(1);
+  fs::remove(admin() + "1/contexts/0/targets/0/pid_target");
+  fs::create_symlink("/dev/full", admin() + "1/contexts/0/targets/0/pid_target");
+  DamonSetup two = setup();
+  two.targets = {{41, {}}, {42, {}}};
+  EXPECT_EQ(DamonContext::begin(two, files()).error().code, std::errc::no_space_on_device);
+  EXPECT_EQ(line_of("nr_kdamonds"), "0");
+}
+
+TEST_F(FakeDamon, LeavesAloneWhatOthersMadeMeanwhile) {
+  for (const bool is_same_number : {false, true}) {
+    put("nr_kdamonds", "0");
+    put("0/pid", "57");
+    const auto record = std::make_shared<DamonRecord>();
+    {
+      const auto context = DamonContext::begin(setup(), files(), record);
+      ASSERT_TRUE(context) << context.error().message;
+      EXPECT_EQ(record->threads(), std::vector<pid_t>{57});
+      // Somebody ends our thread, and begins one of his own in the same directory.
+      put(is_same_number ? "0/pid" : "nr_kdamonds", is_same_number ? "58" : "2");
+    }
+    EXPECT_EQ(line_of("0/state"), "on");
+    EXPECT_EQ(line_of("nr_kdamonds"), is_same_number ? "1" : "2");
+    EXPECT_TRUE(record->threads().empty());
+  }
+}
+
+TEST_F(FakeDamon, HasNoWindowBeforeTheKernelTellsRegions) {
+  fs::create_directory_symlink("/proc", root() + "/proc");
+  HeatOptions options;
+  options.backend = HeatBackend::damon;
+  options.attributes = read_attributes("1ms,1ms,1s,3,10").value();
+  options.files = files();
+  HeatSession session(options);
+  session.add(Process::open(::getpid()).value());
+  for (int i = 0; i < 10; ++i) std::this_thread::sleep_until(session.step());
+  EXPECT_EQ(session.windows(), 0U) << "an empty window would say that nothing was accessed";
+  put_region(0, 4096, 8192, 1, 1);
+  ASSERT_TRUE(shmif::test::eventually([&] {
+    session.step();
+    return session.windows() >= 1;
+  }));
+  EXPECT_EQ(session.results()[0].windows[0].working_set_bytes, 4096U);
+}
+
+TEST_F(FakeDamon, TellsOwnContextsFromThoseOfOthers) {
+  const auto count = [&](const std::vector<pid_t>& own) {
+    const auto counted = count_damon_contexts(own, files());
+    return counted ? std::pair(counted->own, counted->foreign)
+                   : std::pair(std::uint64_t{99}, std::uint64_t{99});
+  };
+  using Counts = std::pair<std::uint64_t, std::uint64_t>;
+  EXPECT_EQ(count({}), Counts(0, 0));
+  put("nr_kdamonds", "1");
+  put("0/pid", "57");
+  EXPECT_EQ(count({}), Counts(0, 1));
+  EXPECT_EQ(count({57}), Counts(1, 0));
+  EXPECT_EQ(count({58}), Counts(0, 1)) << "another thread in our directory";
+  EXPECT_EQ(count({57, 60}), Counts(0, 1)) << "another number of directories";
+  put("0/pid", "-1");
+  EXPECT_EQ(count({57}), Counts(1, 0)) << "it has ended";
+  put("nr_kdamonds", "x");
+  EXPECT_EQ(count({}), Counts(99, 99)) << "not known is not 0";
 }
 
 TEST_F(FakeDamon, WithoutTheWantedSpaceIsNotSupported) {
@@ -245,9 +315,12 @@ TEST_F(FakeDamon, TellsRegionsInTheOrderOfTheirAddresses) {
 TEST_F(FakeDamon, OfAKernelWithoutTriedRegionsIsReadFromItsTracepoint) {
   fs::remove_all(admin() + kScheme0 + "tried_regions");
   const std::string tracing =
-      tree_.path() + "/sys/kernel/tracing/instances/shmif-" + std::to_string(::getpid());
-  fs::create_directories(tracing + "/events/damon/damon_aggregated");
-  std::ofstream(tracing + "/events/damon/damon_aggregated/enable") << "0\n";
+      root() + "/sys/kernel/tracing/instances/shmif-" + std::to_string(::getpid()) + "-0";
+  const std::string event = tracing + "/events/damon/damon_aggregated/";
+  fs::create_directories(event);
+  std::ofstream(event + "enable") << "0\n";
+  std::ofstream(event + "filter") << "none\n";
+  put("0/pid", "57");
   std::ofstream(tracing + "/trace_pipe")
       << "kdamond.0-9 [001] 1.0: damon_aggregated: target_id=0 nr_regions=2 4096-8192: 1 0\n"
       << "kdamond.0-9 [001] 1.0: damon_aggregated: target_id=0 nr_regions=2 8192-12288: 2 0\n"
@@ -257,12 +330,25 @@ TEST_F(FakeDamon, OfAKernelWithoutTriedRegionsIsReadFromItsTracepoint) {
   auto context = DamonContext::begin(setup(), files());
   ASSERT_TRUE(context) << context.error().message;
   EXPECT_STREQ(context->means(), "DAMON, damon:damon_aggregated");
+  EXPECT_EQ(first_line(event + "filter"), "common_pid == 57");
+  EXPECT_EQ(first_line(event + "enable"), "1");
   EXPECT_EQ(line_of(std::string(kContext0) + "schemes/nr_schemes"), "0");
   const auto regions = context->regions();
   ASSERT_TRUE(regions) << regions.error().message;
   EXPECT_EQ(*regions, (std::vector<Region>{{4096, 8192, 3, {}, 1}, {8192, 12288, 4, {}, 1}}))
       << "of the last window that is whole";
-  fs::remove_all(tracing);
+  std::ofstream(tracing + "/trace_pipe", std::ios::app)
+      << "kdamond.0-9 [001] 1.2: damon_aggregated: target_id=0 nr_regions=2 8192-12288: 6 2\n";
+  EXPECT_EQ(*context->regions(),
+            (std::vector<Region>{{4096, 8192, 5, {}, 2}, {8192, 12288, 6, {}, 2}}))
+      << "of one that came in two parts";
+  EXPECT_TRUE(context->regions()->empty()) << "none has ended since";
+  // The kernel deletes the files of an instance with it.
+  for (const auto& each : fs::directory_iterator(tracing)) fs::remove_all(each.path());
+  {
+    const DamonContext ended = *std::move(context);
+  }
+  EXPECT_FALSE(fs::exists(tracing));
 }
 
 TEST(DamonTrace, IsReadOnlyAsTheKernelPrintsIt) {
@@ -281,6 +367,72 @@ TEST(DamonTrace, IsReadOnlyAsTheKernelPrintsIt) {
         "damon_aggregated: target_id=3 nr_regions=14 139-141: 4294967296 6"}) {
     EXPECT_FALSE(read_damon_trace(line)) << line;
   }
+}
+
+TEST(DamonRanges, AreReadWholeOrNotAtAll) {
+  const auto read = read_address_ranges("0x1000-0x3000,12288-16384");
+  ASSERT_TRUE(read) << read.error().message;
+  EXPECT_EQ(*read, (std::vector<AddressRange>{{4096, 12288}, {12288, 16384}}));
+  EXPECT_EQ(address_ranges_text(*read), "0x1000-0x3000,0x3000-0x4000");
+  const auto why = [](const std::string& text) {
+    const auto refused = read_address_ranges(text);
+    EXPECT_TRUE(!refused && refused.error().code == Errc::bad_argument) << text;
+    return refused ? std::string() : refused.error().message;
+  };
+  EXPECT_EQ(why("0x1000-0x3000,0x2000-0x4000"),
+            "\"0x2000-0x4000\" begins before the end of the range before it");
+  EXPECT_EQ(why("0x1000-0x1000"), "\"0x1000-0x1000\" ends where it begins, or before");
+  EXPECT_EQ(why("100-0x2000"),
+            "\"100-0x2000\" is not in whole pages of " + std::to_string(page_bytes()) + " bytes");
+  for (const char* const text :
+       {"", "-", ",", "0x1000", "0x1000-", "-0x1000", "0x1000-0x2000,", "0x1000-0x2000 ",
+        "0x-0x1000", "1000-2000-3000", "0x1000-0x2000;0x3000-0x4000", "0x3000-0x1000",
+        "0x1000-0x10000000000000000", "0X1000-0x2000", "+4096-8192"}) {
+    why(text);
+  }
+}
+
+TEST(DamonRanges, GoWithTheSpacesThatHaveThem) {
+  const auto read = [](const char* space, const char* ranges) {
+    const std::string word = space == nullptr ? "" : space;
+    const std::string text = ranges == nullptr ? "" : ranges;
+    return read_damon_memory(space == nullptr ? nullptr : &word,
+                             ranges == nullptr ? nullptr : &text);
+  };
+  EXPECT_EQ(read(nullptr, nullptr).value(), DamonMemory());
+  EXPECT_EQ(read("fvaddr", "4096-8192").value(), (DamonMemory{DamonSpace::fvaddr, {{4096, 8192}}}));
+  EXPECT_EQ(read("paddr", nullptr).value().space, DamonSpace::paddr);
+  for (const auto& [space, ranges] :
+       std::vector<std::pair<const char*, const char*>>{{"fvaddr", nullptr},
+                                                        {"vaddr", "4096-8192"},
+                                                        {nullptr, "4096-8192"},
+                                                        {"o", nullptr},
+                                                        {"", nullptr},
+                                                        {"fvaddr", "x"}}) {
+    EXPECT_FALSE(read(space, ranges)) << (space == nullptr ? "none" : space);
+  }
+}
+
+TEST(DamonRanges, OfPhysicalMemoryAreThoseOfTheMachine) {
+  const TempDir tree;
+  const auto memory_of = [&](const char* text) {
+    fs::create_directories(tree.path() + "/proc");
+    std::ofstream(tree.path() + "/proc/iomem") << text;
+    return physical_memory(KernelFiles(tree.path()));
+  };
+  const auto memory = memory_of(
+      "00000000-00000fff : Reserved\n"
+      "00001000-0009fbff : System RAM\n"
+      "00100000-bfffffff : System RAM\n"
+      "  01000000-01ffffff : Kernel code\n"
+      "fee00000-fee00fff : Local APIC\n"
+      "100000000-13fffffff : System RAM\n");
+  ASSERT_TRUE(memory) << memory.error().message;
+  EXPECT_EQ(*memory, (std::vector<AddressRange>{
+                         {0x1000, 0x9f000}, {0x100000, 0xc0000000}, {0x100000000, 0x140000000}}));
+  const auto hidden = memory_of("00000000-00000000 : System RAM\n00000000-00000000 : System RAM\n");
+  EXPECT_EQ(hidden.error().code, std::errc::operation_not_permitted) << "as ordinary users see it";
+  EXPECT_EQ(memory_of("0-fff : Reserved\n").error().code, Errc::not_supported);
 }
 
 }  // namespace

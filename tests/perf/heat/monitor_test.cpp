@@ -1,17 +1,12 @@
 // The monitor: what it keeps, what it refuses, and who may talk to it.
 
-#include "perf/heat/monitor.hpp"
+#include "tests/perf/heat/monitor_rig.hpp"
 
 #include <gtest/gtest.h>
-#include <sys/prctl.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 
-#include <thread>
-
-#include "perf/heat/monitor_socket.hpp"
+#include "tests/perf/heat/fake_damon.hpp"
 #include "tests/support/eventually.hpp"
 #include "tests/support/temp_dir.hpp"
 
@@ -20,50 +15,6 @@ namespace {
 
 using shmif::test::eventually;
 using shmif::test::TempDir;
-
-/// A process that sleeps until the test ends it.
-class Sleeper {
- public:
-  Sleeper() : pid_(::fork()) {
-    if (pid_ != 0) return;
-    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-    for (;;) ::pause();
-  }
-  Sleeper(const Sleeper&) = delete;
-  Sleeper& operator=(const Sleeper&) = delete;
-  ~Sleeper() { end(); }
-  pid_t pid() const { return pid_; }
-  void end() {
-    if (ended_) return;
-    ended_ = true;
-    ::kill(pid_, SIGKILL);
-    ::waitpid(pid_, nullptr, 0);
-  }
-
- private:
-  pid_t pid_;
-  bool ended_ = false;
-};
-
-HeatRequest request(HeatVerb verb) {
-  HeatRequest made;
-  made.verb = verb;
-  return made;
-}
-/// Any process, in windows of 20 ms.
-HeatRequest watching(HeatVerb verb, std::vector<pid_t> targets) {
-  HeatRequest made = request(verb);
-  made.targets = std::move(targets);
-  made.backend = HeatBackend::clear_refs;
-  made.attributes = read_attributes("10ms,20ms,1s,3,100").value();
-  return made;
-}
-std::size_t windows_of(const HeatMonitor& monitor, pid_t pid) {
-  for (const HeatTarget& each : monitor.status().targets) {
-    if (each.process.number == pid) return each.windows;
-  }
-  return 0;
-}
 
 TEST(HeatMonitorState, RefusesSettingsWhileOnAndKeepsAllWhenOff) {
   const Sleeper sleeper;
@@ -116,6 +67,69 @@ TEST(HeatMonitorState, BeginsOnlyWithALivingTarget) {
   EXPECT_EQ(monitor.start(request(HeatVerb::on)).error().code, std::errc::no_such_process);
   EXPECT_FALSE(monitor.status().is_on);
   EXPECT_FALSE(monitor.status().targets[0].is_alive);
+  HeatRequest other = request(HeatVerb::on);
+  other.attributes = HeatAttributes{};
+  EXPECT_FALSE(monitor.start(other));
+  EXPECT_EQ(attributes_text(monitor.status().attributes), "10000,20000,1000000,3,100")
+      << "what is refused changes nothing";
+}
+
+TEST(HeatMonitorState, KeepsTheLastHundredWindows) {
+  std::vector<HeatResult> known;
+  for (int begin = 0; begin < 104; ++begin) {
+    HeatResult now;
+    now.process = {41, 7};
+    now.windows = {{static_cast<double>(begin), begin + 1.0, 10, 0, {}}};
+    merge_heat_results(known, {now});
+  }
+  ASSERT_EQ(known.size(), 1U);
+  ASSERT_EQ(known[0].windows.size(), HeatMonitor::kKeptWindows);
+  EXPECT_EQ(known[0].windows.front().begin_s, 4);
+  EXPECT_EQ(known[0].windows.back().begin_s, 103);
+}
+
+TEST(HeatMonitorState, DoesNotTakeALaterProcessOfTheSameNumberForItsTarget) {
+  const Sleeper sleeper;
+  const TempDir tree;
+  const std::string folder = tree.path() + "/proc/" + std::to_string(sleeper.pid());
+  std::filesystem::create_directories(folder);
+  const auto begins = [&](int ticks) {
+    std::ofstream(folder + "/stat") << sleeper.pid() << " (rig) S";
+    std::ofstream stat(folder + "/stat", std::ios::app);
+    for (int field = 4; field < 53; ++field) stat << ' ' << (field == 22 ? ticks : 0);
+    stat << '\n';
+  };
+  begins(1000);
+  HeatMonitor monitor{KernelFiles(tree.path())};
+  ASSERT_TRUE(monitor.set(watching(HeatVerb::set, {sleeper.pid()})));
+  EXPECT_EQ(monitor.status().targets[0].process.start_ticks, 1000U);
+  EXPECT_TRUE(monitor.status().targets[0].is_alive);
+  begins(2000);
+  EXPECT_FALSE(monitor.status().targets[0].is_alive);
+  EXPECT_EQ(monitor.start(request(HeatVerb::on)).error().code, std::errc::no_such_process);
+}
+
+TEST(HeatMonitorState, TakesMoreTargetsThanThirtyTwo) {
+  std::vector<std::unique_ptr<Sleeper>> sleepers;
+  std::vector<pid_t> pids;
+  for (int i = 0; i < 40; ++i) {
+    pids.push_back(sleepers.emplace_back(std::make_unique<Sleeper>())->pid());
+  }
+  HeatMonitor monitor;
+  ASSERT_TRUE(monitor.start(watching(HeatVerb::on, pids)));
+  ASSERT_TRUE(eventually([&] {
+    const auto results = monitor.results();
+    return std::ranges::all_of(
+        results, [](const auto& each) { return each.provenance.source == "clear_refs"; });
+  }));
+  EXPECT_EQ(monitor.results().size(), pids.size());
+  EXPECT_EQ(monitor.status().targets.back().process.number, pids.back());
+  HeatRequest many = request(HeatVerb::set);
+  many.targets.emplace();
+  for (pid_t pid = 4'000'000; pid < 4'001'024; ++pid) many.targets->push_back(pid);
+  const auto read = read_heat_request(heat_request_text(many));
+  ASSERT_TRUE(read) << read.error().message;
+  EXPECT_EQ(*read, many) << "eight thousand bytes of numbers";
 }
 
 TEST(HeatMonitorState, KnowsItsTargetsBeforeTheFirstLook) {
@@ -157,42 +171,49 @@ TEST(HeatMonitorState, TellsOthersContextsInTheKernel) {
   const TempDir tree;
   const KernelFiles files(tree.path());
   const HeatMonitor none(files);
-  EXPECT_FALSE(none.status().foreign_contexts);
-  EXPECT_NE(none.status().foreign_reason, "");
-  const std::string folder = tree.path() + "/sys/kernel/mm/damon/admin/kdamonds";
-  std::filesystem::create_directories(folder);
-  std::ofstream(folder + "/nr_kdamonds") << "3\n";
-  EXPECT_EQ(HeatMonitor(files).status().foreign_contexts, 3U);
+  EXPECT_FALSE(none.status().contexts);
+  EXPECT_NE(none.status().contexts_reason, "");
+  const FakeDamonTree kernel;
+  kernel.put("nr_kdamonds", "3");
+  const HeatStatus status = HeatMonitor(kernel.files()).status();
+  ASSERT_TRUE(status.contexts);
+  EXPECT_EQ(status.contexts->foreign, 3U);
+  EXPECT_EQ(status.contexts->own, 0U);
+  EXPECT_NE(
+      heat_status_text(status).find("others use 3 contexts, which the monitor does not touch"),
+      std::string::npos);
 }
 
-/// A monitor that listens, in a thread.
-class Listening {
- public:
-  explicit Listening(const std::string& folder)
-      : listener_(HeatListener::open(folder).value()),
-        thread_([this] { listener_.serve(monitor_, -1); }),
-        folder_(folder) {}
-  Listening(const Listening&) = delete;
-  Listening& operator=(const Listening&) = delete;
-  ~Listening() {
-    static_cast<void>(ask_heat_monitor(folder_, request(HeatVerb::forget)));
-    thread_.join();
-  }
-
- private:
-  HeatMonitor monitor_;
-  HeatListener listener_;
-  std::thread thread_;
-  std::string folder_;
-};
-
-UniqueFd connection_to(const std::string& folder) {
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  (folder + "/control").copy(&address.sun_path[0], sizeof address.sun_path - 1);
-  UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  EXPECT_EQ(::connect(socket.get(), reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
-  return socket;
+TEST(HeatMonitorState, TellsItsOwnContextsFromThoseOfOthers) {
+  const Sleeper first;
+  const Sleeper second;
+  const FakeDamonTree kernel;
+  kernel.put_thread(1);
+  kernel.put("0/pid", "57");
+  kernel.put("1/pid", "58");
+  kernel.put_region(0, 4096, 8192, 20, 1, 1);
+  std::filesystem::create_directory_symlink("/proc", kernel.root() + "/proc");
+  HeatMonitor monitor(kernel.files());
+  HeatRequest on = watching(HeatVerb::on, {first.pid(), second.pid()});
+  on.backend = HeatBackend::damon;
+  ASSERT_TRUE(monitor.start(on));
+  ASSERT_TRUE(eventually([&] { return kernel.line_of("1/state") != "off"; }));
+  const auto contexts = [&] {
+    const auto found = monitor.status().contexts;
+    return found ? std::pair(found->own, found->foreign) : std::pair(99UL, 99UL);
+  };
+  EXPECT_EQ(contexts(), std::pair(2UL, 0UL));
+  EXPECT_NE(heat_status_text(monitor.status()).find("this monitor uses 2 contexts\n"),
+            std::string::npos);
+  kernel.put("1/pid", "99");
+  EXPECT_EQ(contexts(), std::pair(1UL, 1UL)) << "somebody else's thread";
+  kernel.put("1/pid", "58");
+  ASSERT_TRUE(eventually([&] { return windows_of(monitor, second.pid()) >= 1; }));
+  monitor.stop();
+  ASSERT_TRUE(eventually([&] { return kernel.line_of("nr_kdamonds") == "0"; }));
+  EXPECT_EQ(contexts(), std::pair(0UL, 0UL));
+  kernel.put("nr_kdamonds", "1");
+  EXPECT_EQ(contexts(), std::pair(0UL, 1UL)) << "what comes later is not ours";
 }
 
 TEST(HeatMonitorSocket, AnswersAndPassesOnErrorsWithTheirCodes) {
@@ -269,11 +290,12 @@ TEST(HeatMonitorSocket, IsInADirectoryThatNoOtherUserMayUse) {
 TEST(HeatMonitorText, ComesBackAsItWas) {
   HeatRequest all = watching(HeatVerb::on, {41, 42});
   all.clients = "/run/a b";
+  all.damon = DamonMemory{DamonSpace::fvaddr, {{4096, 8192}, {16384, 20480}}};
   all.as_json = true;
   all.columns = 77;
   EXPECT_EQ(heat_request_text(all),
             "on\nattrs 10000,20000,1000000,3,100\ntargets 41,42\nbackend clear_refs\n"
-            "clients /run/a b\njson\ncolumns 77\n\n");
+            "damon fvaddr 0x1000-0x2000,0x4000-0x5000\nclients /run/a b\njson\ncolumns 77\n\n");
   const auto back = read_heat_request(heat_request_text(all));
   ASSERT_TRUE(back) << back.error().message;
   EXPECT_EQ(*back, all);
@@ -284,11 +306,26 @@ TEST(HeatMonitorText, ComesBackAsItWas) {
 }
 
 TEST(HeatMonitorText, IsTakenAsAWholeOrNotAtAll) {
-  for (const char* const text :
-       {"", "\n\n", "on", "on\n", "o\n\n", "on \n\n", "ON\n\n", "on\ntargets 1,\n\n",
-        "on\ntargets 1\ntargets 2\n\n", "on\nattrs 1,2,3,4\n\n", "on\nattrs 1,2,3,4,5 x\n\n",
-        "on\nbackend o\n\n", "off\ntargets 1\n\n", "status\nattrs 5000,100000,1000000,10,1000\n\n",
-        "show\ncolumns 1001\n\n", "show\ncolumns x\n\n", "on\nelse 1\n\n", "on\n\non\n\n"}) {
+  for (const char* const text : {"",
+                                 "\n\n",
+                                 "on",
+                                 "on\n",
+                                 "o\n\n",
+                                 "on \n\n",
+                                 "ON\n\n",
+                                 "on\ntargets 1,\n\n",
+                                 "on\ntargets 1\ntargets 2\n\n",
+                                 "on\nattrs 1,2,3,4\n\n",
+                                 "on\nattrs 1,2,3,4,5 x\n\n",
+                                 "on\nbackend o\n\n",
+                                 "on\ndamon fvaddr\n\n",
+                                 "on\ndamon vaddr \n\n",
+                                 "off\ntargets 1\n\n",
+                                 "status\nattrs 5000,100000,1000000,10,1000\n\n",
+                                 "show\ncolumns 1001\n\n",
+                                 "show\ncolumns x\n\n",
+                                 "on\nelse 1\n\n",
+                                 "on\n\non\n\n"}) {
     const auto read = read_heat_request(text);
     EXPECT_FALSE(read) << text;
     EXPECT_TRUE(read || read.error().code == Errc::bad_argument) << text;

@@ -1,0 +1,252 @@
+#include "perf/control/heat_watch.hpp"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <csignal>
+#include <utility>
+
+#include "perf/engine/bus_port_name.hpp"
+#include "perf/heat/page_scan.hpp"
+#include "perf/stats/clock.hpp"
+
+namespace shmif::perf {
+namespace {
+
+using Clock = HeatSession::Clock;
+using std::chrono_literals::operator""ns;
+
+/// How often a job's memory is looked at. Each look makes the job fault in again each page that it
+/// uses.
+constexpr std::chrono::milliseconds kHeatLookEvery(100);
+/// All pages of up to so many are looked at: 64 MiB take about half a millisecond.
+constexpr std::uint64_t kPagesOfAll = 16384;
+/// Of more pages, a look is at one of each region. What is used moves through the ring: there are
+/// many regions from the begin, and more looks.
+constexpr std::chrono::milliseconds kSampleEvery(50);
+constexpr std::uint64_t kLeastRegions = 500;
+/// How often new jobs are looked for.
+constexpr std::chrono::milliseconds kSearchEvery(20);
+constexpr double kNsOfHeatSecond = 1e9;
+
+HeatAttributes attributes_with(std::chrono::microseconds sampling, const RunState& run) {
+  HeatAttributes attributes;
+  attributes.sampling = sampling;
+  attributes.aggregation = std::chrono::duration_cast<std::chrono::microseconds>(
+      std::chrono::nanoseconds(run.interval_ns));
+  if (sampling == kSampleEvery) attributes.min_regions = kLeastRegions;
+  // A job that is a thread may end in the middle of a run, and its port with it.
+  attributes.update = attributes.aggregation;
+  return attributes;
+}
+
+bool is_on_bus(const WorkerSetup& setup) {
+  return setup.wire != nullptr && setup.wire->address().starts_with("bus:");
+}
+
+/// The mapping of a bus that belongs to the job.
+const NamedRange* mapping_of(const HeatResult& result, const std::string& port) {
+  for (const NamedRange& each : result.ranges) {
+    const bool is_its = port.empty() || each.name.starts_with(port + '@');
+    if (is_its && BusHistory::ring_of(each.range.bytes())) return &each;
+  }
+  return nullptr;
+}
+
+}  // namespace
+
+HeatWatch::HeatWatch(const RunState& run, const HeatFolder& folder)
+    : run_(run), folder_(folder.path()), jobs_(run.jobs.size()) {
+  for (std::size_t i = 0; i < run_.jobs.size(); ++i) {
+    const ControlledJob& job = run_.jobs[i];
+    jobs_[i].heat.attributes = attributes_with(kHeatLookEvery, run_);
+    jobs_[i].heat.reason = folder.reason();
+    if (!is_on_bus(run_.setups[i])) continue;
+    if (job.plan.options.thread) {
+      jobs_[i].port = bus_port_name(run_.setups[i].end);
+      jobs_of_.emplace(::getpid(), i);
+    } else if (job.runner) {
+      jobs_of_.emplace(job.runner->pid(), i);
+    }
+  }
+  if (folder_.empty()) return;  // the reason is known
+  for (const auto& [pid, job] : jobs_of_) missing_.insert(pid);
+  // Signals are for the thread that controls the run.
+  sigset_t all;
+  sigset_t before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  thread_ = std::thread([this] { measure(); });
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+}
+
+HeatWatch::Session HeatWatch::session_with(std::chrono::microseconds sampling) const {
+  HeatOptions options;
+  options.attributes = attributes_with(sampling, run_);
+  options.backend = HeatBackend::client;
+  options.clients = folder_;
+  constexpr std::size_t kUntilTaken = 4;
+  options.keep_windows = kUntilTaken;
+  return {options.attributes, HeatSession(options)};
+}
+
+void HeatWatch::measure() {
+  session_ns_ = now_ns();
+  Session exact = session_with(kHeatLookEvery);
+  Session sampled = session_with(kSampleEvery);
+  auto next_search = Clock::now();
+  auto next = next_search;
+  do {
+    if (Clock::now() >= next_search) {
+      search(exact, sampled);
+      next_search = missing_.empty() ? Clock::time_point::max() : Clock::now() + kSearchEvery;
+    }
+    next = std::min(exact.session.step(), sampled.session.step());
+    take(exact);
+    take(sampled);
+  } while (wait_until(std::min(next, next_search)));
+  for (Session* const each : {&exact, &sampled}) {
+    each->session.finish();
+    take(*each);
+  }
+}
+
+bool HeatWatch::wait_until(Clock::time_point then) {
+  // Far times overflow in some implementations of the wait.
+  constexpr std::chrono::seconds kLongest(10);
+  std::unique_lock lock(mutex_);
+  return !changed_.wait_until(lock, std::min(then, Clock::now() + kLongest),
+                              [this] { return over_; });
+}
+
+/// Connects to jobs that have come to their bus.
+void HeatWatch::search(Session& exact, Session& sampled) {
+  const auto names = KernelFiles().list(folder_);
+  if (!names) return;
+  for (const std::string& name : *names) {
+    if (known_.contains(name)) continue;
+    auto client = heat_client_at(folder_, name, kPagesOfAll);
+    if (!client) continue;  // it does not listen yet
+    // It listens a moment before it shares its first memory, and how much that is decides.
+    if (client->source) {
+      const auto ranges = client->source->ranges();
+      if (ranges && ranges->empty()) continue;
+    }
+    known_.insert(name);
+    // Jobs that are threads of this process may come one after another, each with a new socket.
+    if (client->pid != ::getpid()) missing_.erase(client->pid);
+    const auto [first, last] = jobs_of_.equal_range(client->pid);
+    if (first == last) continue;  // the program of a host
+    auto process = Process::open(client->pid);
+    if (client->source && process) {
+      const bool all = client->source->looking() == Looking::all_pages;
+      (all ? exact : sampled).session.add(*process, std::move(client->source));
+      continue;
+    }
+    for (auto it = first; it != last; ++it) jobs_[it->second].heat.reason = client->reason;
+  }
+}
+
+/// Takes what is new, so that the session may forget it.
+void HeatWatch::take(Session& from) {
+  if (from.session.changes() == from.changes) return;
+  from.changes = from.session.changes();
+  for (const HeatResult& result : from.session.results()) {
+    const pid_t pid = result.process.number;
+    const auto [first, last] = jobs_of_.equal_range(pid);
+    for (auto it = first; it != last; ++it) {
+      Watched& job = jobs_[it->second];
+      job.heat.attributes = from.attributes;
+      job.heat.provenance = result.provenance;
+      // That a job ends is as it should be. It leaves its bus before its process ends.
+      if (!result.has_ended && !result.has_left) job.heat.reason = result.reason;
+      take_windows(result, job, taken_[pid]);
+    }
+    if (!result.windows.empty()) taken_[pid] = result.windows.back().end_s;
+  }
+}
+
+void HeatWatch::take_windows(const HeatResult& result, Watched& job, double taken) const {
+  const NamedRange* const mapped = mapping_of(result, job.port);
+  if (mapped == nullptr) return;
+  std::uint64_t start_ns = 0;
+  std::uint64_t measured_ns = 0;
+  {
+    const std::lock_guard lock(mutex_);
+    start_ns = start_ns_;
+    measured_ns = measured_ns_;
+  }
+  if (start_ns == 0) return;
+  const double start = session_seconds(start_ns);
+  // Without a ramp there is nothing before the measured window that could be counted by mistake.
+  const bool has_ramp = measured_ns > start_ns + static_cast<std::uint64_t>(kHeatLookEvery / 1ns);
+  const double measured = has_ramp ? session_seconds(measured_ns) : start;
+  for (HeatWindow window : result.windows) {
+    if (window.end_s <= taken || window.end_s <= start) continue;
+    const bool counts = measured_ns != 0 && (!has_ramp || window.begin_s >= measured);
+    window.begin_s = std::max(window.begin_s - start, 0.0);
+    window.end_s -= start;
+    if (!job.heat.history) {
+      job.heat.mapping = mapped->name;
+      job.heat.history.emplace(
+          *BusHistory::ring_of(mapped->range.bytes()), page_bytes(),
+          std::chrono::duration<double>(job.heat.attributes.aggregation).count());
+    }
+    job.heat.history->add(window, mapped->range,
+                          counts ? BusHistory::Counts::all : BusHistory::Counts::row);
+  }
+}
+
+double HeatWatch::session_seconds(std::uint64_t then_ns) const noexcept {
+  return (static_cast<double>(then_ns) - static_cast<double>(session_ns_)) / kNsOfHeatSecond;
+}
+
+void HeatWatch::look(std::uint64_t start_ns, bool sending, bool measuring) {
+  const bool more = run_.has_jobs_to_start();
+  const std::lock_guard lock(mutex_);
+  start_ns_ = start_ns;
+  if (measuring && measured_ns_ == 0) measured_ns_ = now_ns();
+  has_sent_ |= sending;
+  // In the drain, there is nothing to see.
+  if (over_ || !has_sent_ || sending || more) return;
+  over_ = true;
+  changed_.notify_all();
+}
+
+void HeatWatch::end() {
+  if (!thread_.joinable()) return;
+  {
+    const std::lock_guard lock(mutex_);
+    over_ = true;
+    changed_.notify_all();
+  }
+  thread_.join();
+}
+
+/// Says why there is nothing.
+void HeatWatch::explain(std::size_t at) {
+  HeatOfJob& heat = jobs_[at].heat;
+  if (heat.history || !heat.reason.empty()) return;
+  const ControlledJob& job = run_.jobs[at];
+  if (!is_on_bus(run_.setups[at])) {
+    heat.reason = "it is on no bus, and only the memory of a bus is watched";
+  } else if (job.never_started) {
+    heat.reason = "the job did not start";
+  } else if (!job.plan.options.uid.empty() || !job.plan.options.gid.empty()) {
+    heat.reason = "the job runs as another user (uid, gid), who takes no part";
+  } else {
+    heat.reason = "the job ended before it was looked at twice (every 100 ms)";
+  }
+}
+
+std::vector<std::shared_ptr<const HeatOfJob>> HeatWatch::finish() {
+  end();
+  std::vector<std::shared_ptr<const HeatOfJob>> all;
+  for (std::size_t i = 0; i < jobs_.size(); ++i) {
+    explain(i);
+    all.push_back(std::make_shared<const HeatOfJob>(std::move(jobs_[i].heat)));
+  }
+  return all;
+}
+
+}  // namespace shmif::perf

@@ -1,0 +1,86 @@
+// The directory in which the processes of a run share their access heat.
+
+#include "perf/heat/client_folder.hpp"
+
+#include <gtest/gtest.h>
+#include <stdlib.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <optional>
+#include <string>
+
+#include "shmif/heat_wire.hpp"
+#include "tests/support/temp_dir.hpp"
+
+namespace shmif::perf::test {
+namespace {
+
+/// A variable of the environment that is as before when the test is over.
+class Variable {
+ public:
+  explicit Variable(const char* name) : name_(name), before_(value()) {}
+  Variable(const Variable&) = delete;
+  Variable& operator=(const Variable&) = delete;
+  ~Variable() { set(before_); }
+
+  std::optional<std::string> value() const {
+    const char* const now = std::getenv(name_);
+    return now == nullptr ? std::nullopt : std::optional<std::string>(now);
+  }
+  void set(const std::optional<std::string>& to) const {
+    if (to) {
+      ::setenv(name_, to->c_str(), 1);
+    } else {
+      ::unsetenv(name_);
+    }
+  }
+
+ private:
+  const char* name_;
+  std::optional<std::string> before_;
+};
+
+TEST(HeatFolder, IsNamedWhileItLivesAndThenTheVariableIsAsTheUserHadIt) {
+  const Variable shared(heat::kVariable);
+  for (const auto& before : {std::optional<std::string>("/of/the/user"), {}}) {
+    shared.set(before);
+    std::string path;
+    {
+      const HeatFolder folder;
+      ASSERT_EQ(folder.reason(), "");
+      path = folder.path();
+      EXPECT_EQ(shared.value(), path);
+      EXPECT_TRUE(std::filesystem::is_directory(path));
+    }
+    EXPECT_EQ(shared.value(), before);
+    EXPECT_FALSE(std::filesystem::exists(path));
+  }
+}
+
+TEST(HeatFolder, ThatCannotBeMadeSaysWhyAndChangesNothing) {
+  const Variable shared(heat::kVariable);
+  const Variable temporary("TMPDIR");
+  shared.set("/of/the/user");
+  temporary.set("/proc/self/none");
+  const HeatFolder folder;
+  EXPECT_EQ(folder.path(), "");
+  EXPECT_EQ(folder.reason().rfind("cannot make the directory /proc/self/none/", 0), 0U)
+      << folder.reason();
+  EXPECT_EQ(shared.value(), "/of/the/user");
+}
+
+TEST(HeatFolder, IsInTmpIfThePathsOfItsSocketsWouldBeTooLong) {
+  const Variable shared(heat::kVariable);
+  const Variable temporary("TMPDIR");
+  const shmif::test::TempDir dir;
+  const std::string deep = dir.path() + '/' + std::string(60, 'x');
+  std::filesystem::create_directory(deep);
+  for (const std::string& wanted : {deep, std::string("relative")}) {
+    temporary.set(wanted);
+    EXPECT_EQ(HeatFolder().path().rfind("/tmp/", 0), 0U) << wanted;
+  }
+}
+
+}  // namespace
+}  // namespace shmif::perf::test

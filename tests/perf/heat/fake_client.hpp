@@ -1,0 +1,92 @@
+#pragma once
+// A process that takes part, as a monitor sees it: this process, with answers that a test chooses.
+
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <array>
+#include <atomic>
+#include <cstring>
+#include <stdexcept>
+#include <string>
+#include <thread>
+
+#include "base/unique_fd.hpp"
+#include "shmif/heat_wire.hpp"
+
+namespace shmif::perf::test {
+
+/// Answers each hello with a descriptor of `file` and with one range, if that is not empty. To any
+/// other request, it closes the connection.
+class FakeClient {
+ public:
+  explicit FakeClient(const std::string& folder, const char* file = "/proc/self/pagemap",
+                      heat::Range range = {})
+      : file_(::open(file, O_RDONLY | O_CLOEXEC)),
+        listener_(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0)) {
+    hello_.range.range = range;
+    hello_.head = {heat::kVersion, 0, 1, range.end > range.begin ? 1U : 0U};
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    (folder + "/1-1").copy(&address.sun_path[0], sizeof address.sun_path - 1);
+    if (::bind(listener_.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0 ||
+        ::listen(listener_.get(), 8) != 0) {
+      throw std::runtime_error("no socket");
+    }
+    thread_ = std::jthread([this] { serve(); });
+  }
+  ~FakeClient() { ::shutdown(listener_.get(), SHUT_RDWR); }
+  FakeClient(const FakeClient&) = delete;
+  FakeClient& operator=(const FakeClient&) = delete;
+
+  /// Whether it has closed a connection because it was asked for more than a hello.
+  bool has_left() const noexcept { return has_left_; }
+
+ private:
+  void serve() {
+    for (;;) {  // until the listener is shut down
+      UniqueFd monitor(::accept(listener_.get(), nullptr, nullptr));
+      if (!monitor) return;
+      heat::Request request{};
+      while (::recv(monitor.get(), &request, sizeof request, 0) > 0) {
+        if (request.ask != heat::Ask::hello) {
+          monitor.reset();
+          // It listens no more, as processes do that have left.
+          ::shutdown(listener_.get(), SHUT_RDWR);
+          has_left_ = true;
+          return;
+        }
+        say_hello(monitor.get());
+      }
+    }
+  }
+
+  void say_hello(int monitor) {
+    iovec part{&hello_, sizeof hello_.head + hello_.head.count * sizeof hello_.range};
+    alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control{};
+    msghdr message{};
+    message.msg_iov = &part;
+    message.msg_iovlen = 1;
+    message.msg_control = control.data();
+    message.msg_controllen = control.size();
+    cmsghdr* const header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(sizeof(int));
+    const int descriptor = file_.get();
+    std::memcpy(CMSG_DATA(header), &descriptor, sizeof descriptor);
+    ::sendmsg(monitor, &message, MSG_NOSIGNAL);
+  }
+
+  struct {
+    heat::Answer head;
+    heat::SharedRange range;
+  } hello_{};
+  UniqueFd file_, listener_;
+  std::atomic<bool> has_left_{false};
+  std::jthread thread_;
+};
+
+}  // namespace shmif::perf::test

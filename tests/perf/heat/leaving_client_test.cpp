@@ -1,0 +1,65 @@
+// Processes that stop taking part, and live on for a while.
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <csignal>
+
+#include "perf/heat/session.hpp"
+#include "tests/perf/heat/fake_client.hpp"
+#include "tests/perf/heat/shared_pages.hpp"
+#include "tests/support/child_process.hpp"
+
+namespace shmif::perf::test {
+namespace {
+
+HeatSession session_in(const std::string& folder) {
+  HeatOptions options;
+  options.backend = HeatBackend::client;
+  options.clients = folder;
+  return HeatSession(options);
+}
+
+TEST(HeatOfAProcessThatLeft, SaysSoAndNotThatItHasEnded) {
+  const ClientsHere here;
+  const SharedPages pages(4);
+  const FakeClient client(here.folder(), "/proc/self/pagemap",
+                          {pages.address(0), pages.address(4)});
+  HeatSession session = session_in(here.folder());
+  session.add(Process::open(::getpid()).value());
+  ASSERT_TRUE(session.is_watching()) << session.results()[0].reason;
+  while (session.is_watching()) session.step();
+  session.finish();
+  const HeatResult result = session.results()[0];
+  EXPECT_TRUE(client.has_left());
+  EXPECT_TRUE(result.has_left);
+  EXPECT_FALSE(result.has_ended) << "this process lives";
+  EXPECT_EQ(result.reason,
+            "the process shares its access heat no longer (it left its bus, or it is about to "
+            "end)");
+}
+
+TEST(HeatOfAProcessThatLeft, SaysThatItHasEndedIfItDidSoBeforeTheWatchWasOver) {
+  const ClientsHere here;
+  const SharedPages pages(4);
+  const FakeClient client(here.folder(), "/proc/self/pagemap",
+                          {pages.address(0), pages.address(4)});
+  shmif::test::Child process([]() -> int {
+    for (;;) ::pause();  // until killed
+  });
+  HeatSession session = session_in(here.folder());
+  session.add(Process::open(process.pid()).value(),
+              watch_by_client(::getpid(), here.folder()).value());
+  while (session.is_watching()) session.step();
+  EXPECT_TRUE(session.results()[0].has_left) << session.results()[0].reason;
+  EXPECT_FALSE(session.results()[0].has_ended) << "it lives";
+  process.kill_and_wait();
+  session.finish();
+  const HeatResult result = session.results()[0];
+  EXPECT_FALSE(result.has_left);
+  EXPECT_TRUE(result.has_ended);
+  EXPECT_EQ(result.reason, "the process has ended");
+}
+
+}  // namespace
+}  // namespace shmif::perf::test
