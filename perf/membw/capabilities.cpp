@@ -10,6 +10,7 @@
 #include "perf/membw/memory_counters.hpp"
 #include "perf/membw/resctrl_files.hpp"
 #include "perf/membw/resctrl_source.hpp"
+#include "perf/membw/software_source.hpp"
 
 namespace shmif::perf {
 namespace {
@@ -38,17 +39,16 @@ Capability of_pmu(const KernelFiles& files) {
     return pmu;
   }
   const std::string file = "/proc/sys/kernel/perf_event_paranoid";
-  auto level = files.read(file);
+  const auto level = files.read_signed(file);
   if (!level) {
     pmu.state = Support::not_supported;
-    pmu.reason = level.error().message + ": the kernel has no perf_event_open";
+    pmu.reason = level.error().message + ": it does not tell what the kernel permits";
     return pmu;
   }
-  while (level->ends_with('\n')) level->pop_back();
-  const auto number = base::read_digits(*level);
-  if (level->starts_with('-') || (number && *number == 0) || may_count_all(files)) return pmu;
+  if (*level <= 0 || may_count_all(files)) return pmu;
   pmu.state = Support::not_permitted;
-  pmu.reason = files.path(file) + " is " + *level + ", and this user has no CAP_PERFMON";
+  pmu.reason =
+      files.path(file) + " is " + std::to_string(*level) + ", and this user has no CAP_PERFMON";
   pmu.enable_with = "sysctl kernel.perf_event_paranoid=0";
   return pmu;
 }
@@ -79,7 +79,11 @@ Capability of_resctrl(const KernelFiles& files) {
 
 Capability of_software(const KernelFiles& files) {
   Capability software{"membw.software", Support::supported, {}, {}};
-  if (!files.has("/proc/self/io")) {
+  const auto io = files.read("/proc/self/io");
+  if (io && !read_process_io(*io)) {
+    software.reason = "of buses and network devices only: " + files.path("/proc/self/io") +
+                      " is not as proc_pid_io(5) describes it";
+  } else if (!io) {
     software.reason = "of buses and network devices only: there is no " +
                       files.path("/proc/self/io") +
                       " (the kernel was built without CONFIG_TASK_IO_ACCOUNTING)";

@@ -13,6 +13,8 @@
 #include <utility>
 #include <vector>
 
+#include "perf/stats/clock.hpp"
+
 namespace shmif::perf {
 namespace {
 
@@ -77,22 +79,34 @@ Result<FillResult> fill_memory(std::chrono::nanoseconds time, const FillOptions&
   Clock::time_point begin;
   std::barrier ready(static_cast<std::ptrdiff_t>(result.threads),
                      [&begin]() noexcept { begin = Clock::now(); });
-  const auto work = [&](std::byte* buffer) {
+  const auto work = [&](unsigned thread, std::byte* buffer) {
+    FillProgress progress;
+    const auto tell = [&](std::uint64_t read, std::uint64_t written) {
+      progress.read += read;
+      progress.written += written;
+      progress.time_ns = now_ns();
+      if (options.counts != nullptr) options.counts->set(thread, progress);
+    };
     std::memset(buffer, 1, 2 * half);
     ready.arrive_and_wait();
+    tell(0, 0);
     for (int pattern = 2; Clock::now() - begin < time; pattern = (pattern + 1) % 256) {
       std::memset(buffer, pattern, half);
+      tell(0, half);
       std::memcpy(buffer + half, buffer, half);
       asm volatile(""
                    :
                    : "r"(buffer)
                    : "memory");  // nobody reads it, and it is written all the same
+      tell(half, half);
       bytes.fetch_add(kBytesOfRound * half, std::memory_order_relaxed);
     }
   };
   std::vector<std::jthread> threads;
   threads.reserve(buffers.size());
-  for (const Pages& buffer : buffers) threads.emplace_back(work, buffer.data());
+  for (unsigned each = 0; each < result.threads; ++each) {
+    threads.emplace_back(work, each, buffers[each].data());
+  }
   threads.clear();  // waits for all of them
   result.seconds = std::chrono::duration<double>(Clock::now() - begin).count();
   result.bytes = bytes;

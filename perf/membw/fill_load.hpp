@@ -5,12 +5,14 @@
 #include <cstdint>
 
 #include "base/result.hpp"
+#include "perf/membw/fill_counts.hpp"
 
 namespace shmif::perf {
 
 struct FillOptions {
   unsigned threads = 0;            ///< 0: one for each CPU that this process may use
   std::uint64_t buffer_bytes = 0;  ///< of each thread; 0: well above the share of the last cache
+  FillCounts* counts = nullptr;    ///< null: nobody looks meanwhile
 };
 struct FillResult {
   std::uint64_t bytes = 0;  ///< that were read and written

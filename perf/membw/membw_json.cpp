@@ -30,8 +30,8 @@ Json json_of_source(const MemorySummary& each, MemoryReport report) {
           {"local_bytes_per_s", number_or_null(each.rates.local)},
           {"background_bytes_per_s",
            each.background ? number_or_null(each.background->of(report)) : Json(nullptr)},
-          {"scaled", each.running_share < 1},
-          {"running_share", each.running_share},
+          {"scaled", each.samples > 0 ? Json(each.running_share < 1) : Json(nullptr)},
+          {"running_share", each.samples > 0 ? Json(each.running_share) : Json(nullptr)},
           {"reason", word_or_null(each.rates.reason)}};
 }
 

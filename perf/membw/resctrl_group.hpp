@@ -19,7 +19,8 @@
 namespace shmif::perf {
 
 /// What changes the file system. Tests have others: on the real one, a directory that is made has
-/// files in it at once, and a task that is written to one file leaves another.
+/// files in it at once, a task that is written to one file leaves another, and a count can be there
+/// at the second read although it was not at the first.
 class GroupCalls {
  public:
   GroupCalls() = default;
@@ -33,6 +34,10 @@ class GroupCalls {
   /// Writes to a file of a group.
   virtual Result<void> write(const KernelFiles& files, const std::string& name,
                              const std::string& text) = 0;
+  /// Reads a count of a group.
+  virtual Result<std::string> read(const KernelFiles& files, const std::string& name) {
+    return files.read(name);
+  }
 };
 GroupCalls& kernel_groups();
 

@@ -147,7 +147,7 @@ Result<ResctrlSource::Values> ResctrlSource::values_of(const std::string& event,
       file.append("/mon_data/").append(folder).append("/").append(event);
       // After a change of its settings, the hardware gives its first value at the second read.
       for (int attempt = again_if_unavailable ? 0 : 1; attempt < 2; ++attempt) {
-        const auto text = files_.read(file);
+        const auto text = calls_.read(files_, file);
         if (!text) return text.error();
         const auto value = read_mbm_value(*text);
         if (!value) {

@@ -9,6 +9,7 @@
 #include "base/quantity.hpp"
 #include "perf/membw/resctrl_files.hpp"
 #include "perf/watch/capability.hpp"
+#include "perf/watch/process.hpp"
 #include "shmif/bus.hpp"
 
 namespace shmif::perf {
@@ -184,6 +185,7 @@ Result<bool> ProcessIoSource::add(pid_t process, CopiedBytes& sum) const {
 /// Each watched process with its descendants is a counter of its own: when it ends, nobody has its
 /// bytes any more, and the others go on. One that descends from another belongs to that.
 Result<void> ProcessIoSource::look(Snapshot& snapshot) {
+  if (const auto checked = check_numbers(files_); !checked) return checked.error();
   std::map<pid_t, std::set<pid_t>> families;
   for (const pid_t watched : processes()) families[watched] = with_descendants(files_, {watched});
   const auto belongs_to_another = [&](pid_t process) {
@@ -216,6 +218,7 @@ std::string DeviceSource::origin() const {
 }
 
 Result<void> DeviceSource::look(Snapshot& snapshot) {
+  if (const auto checked = check_numbers(files_); !is_own() && !checked) return checked.error();
   const std::string file =
       is_own() ? "/proc/net/dev" : "/proc/" + std::to_string(processes().front()) + "/net/dev";
   const auto text = files_.read(file);

@@ -14,12 +14,20 @@
 #include "base/unique_fd.hpp"
 
 namespace shmif::perf {
+
+const char* descriptor_remedy(int number) noexcept {
+  if (number == EMFILE) return "allow this program more open files: ulimit -n 1024";
+  if (number == ENFILE) return "allow the machine more open files: sysctl fs.file-max";
+  return "";
+}
+
 namespace {
 
 constexpr std::size_t kMaxText = std::size_t{16} << 20U;
 
 Error cannot(const char* what, const std::string& path, int number) {
-  return Error::from_errno(number, std::string("cannot ") + what + ' ' + path);
+  return Error::from_errno(number, std::string("cannot ") + what + ' ' + path,
+                           descriptor_remedy(number));
 }
 
 }  // namespace
@@ -64,6 +72,20 @@ Result<std::uint64_t> KernelFiles::read_number(std::string_view name) const {
   if (number) return *number;
   return Error(Errc::bad_argument,
                path(name) + (text->empty() ? " is empty" : " has no number: \"" + *text + '"'));
+}
+
+Result<std::int64_t> KernelFiles::read_signed(std::string_view name) const {
+  auto text = read(name);
+  if (!text) return std::move(text).error();
+  while (text->ends_with('\n') || text->ends_with(' ')) text->pop_back();
+  const bool below = text->starts_with('-');
+  const auto number = base::read_digits(std::string_view(*text).substr(below ? 1 : 0));
+  if (number && *number <= INT32_MAX) {
+    const auto value = static_cast<std::int64_t>(*number);
+    return below ? -value : value;
+  }
+  return Error(Errc::bad_argument,
+               path(name) + (text->empty() ? " is empty" : " has no number that it can have"));
 }
 
 Result<void> KernelFiles::write(std::string_view name, std::string_view text) const {

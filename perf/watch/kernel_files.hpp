@@ -13,6 +13,9 @@
 
 namespace shmif::perf {
 
+/// What helps if a call failed for want of file descriptors; empty for every other errno.
+const char* descriptor_remedy(int number) noexcept;
+
 class KernelFiles {
  public:
   explicit KernelFiles(std::string root = "/");
@@ -27,6 +30,8 @@ class KernelFiles {
   /// The number that is all that the file says, in decimal digits. Errors: also Errc::bad_argument
   /// for other text. An empty file is an error, too.
   Result<std::uint64_t> read_number(std::string_view name) const;
+  /// The same for a setting that may be below 0.
+  Result<std::int64_t> read_signed(std::string_view name) const;
   /// Writes `text` by one call, as such files need it. Errors: the errno, also if the kernel took
   /// only a part.
   Result<void> write(std::string_view name, std::string_view text) const;

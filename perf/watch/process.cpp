@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <optional>
 #include <string>
@@ -14,46 +15,57 @@
 namespace shmif::perf {
 namespace {
 
-/// The words of /proc/PID/stat behind the name: word 0 is field 3.
-std::vector<std::string_view> words_of(std::string_view text) {
-  std::vector<std::string_view> words;
-  while (!text.empty()) {
-    const std::size_t end = std::min(text.find_first_of(" \n"), text.size());
-    if (end > 0) words.push_back(text.substr(0, end));
-    text.remove_prefix(std::min(end + 1, text.size()));
+constexpr std::size_t kFirstField = 3;
+constexpr std::size_t kLastField = 39;  ///< of those that are read
+
+/// The words of /proc/PID/stat behind the name: word 0 is field 3. Fewer if the text is cut off.
+/// Many instruments read such a text many times a second, so nothing is allocated.
+struct StatWords {
+  std::array<std::string_view, kLastField - kFirstField + 1> words{};
+  std::size_t count = 0;
+
+  explicit StatWords(std::string_view text) {
+    while (!text.empty() && count < words.size()) {
+      std::size_t end = 0;
+      while (end < text.size() && text[end] != ' ' && text[end] != '\n') ++end;
+      if (end > 0) words.at(count++) = text.substr(0, end);
+      text.remove_prefix(std::min(end + 1, text.size()));
+    }
   }
-  return words;
+  bool whole() const noexcept { return count == words.size() && words[0].size() == 1; }
+};
+
+Error other_form() {
+  return {Errc::bad_argument, "not as proc_pid_stat(5) describes it"};
 }
 
 }  // namespace
 
 Result<TaskStat> read_task_stat(std::string_view text) {
-  const Error other_form(Errc::bad_argument, "not as proc_pid_stat(5) describes it");
   const std::size_t open = text.find('(');
   const std::size_t close = text.rfind(')');  // the name may have parentheses itself
   if (open == std::string_view::npos || close == std::string_view::npos || close < open) {
-    return other_form;
+    return other_form();
   }
-  const auto words = words_of(text.substr(close + 1));
-  constexpr std::size_t kFirstField = 3;
-  constexpr std::size_t kLastField = 39;
-  if (words.size() <= kLastField - kFirstField || words[0].size() != 1) return other_form;
+  const StatWords fields(text.substr(close + 1));
+  if (!fields.whole()) return other_form();
   bool whole = true;
   const auto field = [&](std::size_t number) {
-    const auto value = base::read_digits(words[number - kFirstField]);
+    const auto value = base::read_digits(fields.words.at(number - kFirstField));
     whole = whole && value.has_value();
     return value.value_or(0);
   };
   TaskStat stat;
   stat.name = text.substr(open + 1, close - open - 1);
-  stat.state = words[0][0];
+  stat.state = fields.words[0][0];
   stat.minor_faults = field(10);
   stat.major_faults = field(12);
   stat.user_ticks = field(14);
   stat.system_ticks = field(15);
+  stat.threads = field(20);
   stat.start_ticks = field(22);
   stat.cpu = static_cast<int>(field(39));
-  if (!whole) return other_form;
+  if (!whole) return other_form();
   return stat;
 }
 
@@ -79,8 +91,28 @@ Result<std::vector<pid_t>> read_pids(std::string_view text) {
   return pids;
 }
 
+Result<void> check_numbers(const KernelFiles& files) {
+  const std::string link = files.path("/proc/self");
+  constexpr std::size_t kMostDigits = 32;
+  std::array<char, kMostDigits> target{};
+  const ssize_t length = ::readlink(link.c_str(), target.data(), target.size());
+  if (length <= 0) return {};
+  const std::string_view named(target.data(), static_cast<std::size_t>(length));
+  const auto number = base::read_digits(named);
+  if (!number || *number == static_cast<std::uint64_t>(::getpid())) return {};
+  return Error(Errc::not_supported,
+               link + " names process " + std::string(named) +
+                   ", but this process has the number " + std::to_string(::getpid()) +
+                   ": this /proc is that of another PID namespace, where the same numbers are "
+                   "those of other processes (mount a /proc of this namespace: unshare --pid "
+                   "--fork --mount-proc, or mount -t proc proc /proc)");
+}
+
 Result<Process> Process::open(pid_t pid, const KernelFiles& files) {
   const std::string name = "process " + std::to_string(pid);
+  if (const auto checked = check_numbers(files); !checked) {
+    return Error(checked.error().code, "cannot watch " + name + ": " + checked.error().message);
+  }
   UniqueFd file(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
   if (!file && errno == ENOSYS) {
     return Error(Errc::not_supported, "cannot watch " + name + ": Linux 5.3 or newer is needed");

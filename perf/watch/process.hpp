@@ -29,6 +29,7 @@ struct TaskStat {
   char state = '?';  ///< 'R' running or ready to run, 'S', 'D', 'T' stopped, 't' traced, 'Z', 'X'
   std::uint64_t minor_faults = 0, major_faults = 0;
   std::uint64_t user_ticks = 0, system_ticks = 0;
+  std::uint64_t threads = 0;  ///< of its process
   std::uint64_t start_ticks = 0;
   int cpu = -1;  ///< where it ran last
 };
@@ -39,10 +40,16 @@ Result<TaskStat> read_task_stat(std::string_view text);
 /// bad_argument, and the message names the word.
 Result<std::vector<pid_t>> read_pids(std::string_view text);
 
+/// Whether /proc below the root of `files` numbers processes as this process does. In a new PID
+/// namespace, /proc is still that of the outer one until another is mounted: the same numbers are
+/// those of other processes. Errors: Errc::not_supported if it does not. A /proc without a link
+/// "self" tells nothing, and is no error.
+Result<void> check_numbers(const KernelFiles& files = KernelFiles());
+
 /// A living process. Threads: one at a time. Blocks: never.
 class Process {
  public:
-  /// Errors: ESRCH; Errc::not_supported if the kernel has no pidfd_open.
+  /// Errors: ESRCH; Errc::not_supported if the kernel has no pidfd_open; those of check_numbers().
   static Result<Process> open(pid_t pid, const KernelFiles& files = KernelFiles());
 
   pid_t pid() const noexcept { return id_.number; }

@@ -35,7 +35,7 @@ std::vector<TaskTime> account_of(const WhySeries& series, const TaskSeries& task
     const double run = step.run_us * kMicro + late_run;
     const double wait = step.wait_us * kMicro + late_wait;
     late_run = late_wait = 0;
-    if (length <= 0) continue;
+    if (length <= 0 || !step.known) continue;
     const double ran = std::min(run, length);
     const double waited = std::min(wait, length - ran);
     times[i].running = ran / length;

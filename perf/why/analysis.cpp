@@ -96,9 +96,12 @@ Weighed weighed(const WhySeries& series, const Evidence& evidence, const CauseWi
   return one;
 }
 
-bool is_worth_naming(const Evidence& evidence, const CauseWindow& window, const Weighed& one) {
+bool is_worth_naming(const WhySeries& series, const Evidence& evidence, const CauseWindow& window,
+                     const Weighed& one) {
   if (evidence.change != nullptr || evidence.kind == CauseKind::device_queue) return true;
-  if (window.held_s >= kWorthNamingSeconds && window.share >= evidence.threshold) return true;
+  const double watched = series.ends_s.back() - series.begin_of(0);
+  const double enough = std::clamp(kWorthNamingShare * watched, kBlinkSeconds, kWorthNamingSeconds);
+  if (window.held_s >= enough && window.share >= evidence.threshold) return true;
   return one.cause.of_losses_share.value_or(0) >= kWorthNamingLosses;
 }
 
@@ -140,7 +143,7 @@ std::vector<Cause> find_causes(const WhySeries& series, std::span<const JobTraff
            windows_of(series, evidence.first, evidence.values, evidence.threshold)) {
         Weighed one = weighed(series, evidence, window, losses);
         one.number = found.size();
-        if (is_worth_naming(evidence, window, one)) found.push_back(std::move(one));
+        if (is_worth_naming(series, evidence, window, one)) found.push_back(std::move(one));
       }
     }
   }
@@ -169,6 +172,7 @@ std::vector<TaskSummary> summaries_of(const WhySeries& series) {
     const std::vector<TaskTime> times = account_of(series, task);
     double waiting = 0;
     for (std::size_t i = 0; i < times.size(); ++i) {
+      if (!task.steps[i].known) continue;
       const double length = series.seconds_of(task.first + i);
       one.seconds += length;
       one.running += times[i].running * length;
@@ -185,7 +189,7 @@ std::vector<TaskSummary> summaries_of(const WhySeries& series) {
     if (one.seconds > 0) {
       for (double* each : {&one.running, &one.asleep, &one.stopped, &waiting}) *each /= one.seconds;
     }
-    if (series.waits_known) one.waiting = waiting;
+    if (series.waits_known && one.seconds > 0) one.waiting = waiting;
     all.push_back(std::move(one));
   }
   return all;

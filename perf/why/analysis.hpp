@@ -36,8 +36,10 @@ struct WhyThresholds {
 };
 
 /// What a thread was held back for that is shorter than this is not worth a sentence, unless a part
-/// of the job's losses fell there.
+/// of the job's losses fell there. Of a short watch, a quarter is enough, if it is no blink.
 inline constexpr double kWorthNamingSeconds = 0.1;
+inline constexpr double kWorthNamingShare = 0.25;
+inline constexpr double kBlinkSeconds = 0.01;
 inline constexpr double kWorthNamingLosses = 0.05;
 /// No more causes than a reader reads.
 inline constexpr std::size_t kMostCauses = 20;

@@ -76,7 +76,7 @@ void divide(const WhySeries& series, const TaskSeries& task, std::size_t i, Task
   const TaskStep& step = task.steps[i];
   const std::size_t interval = task.first + i;
   const double length = series.seconds_of(interval);
-  if (length <= 0) return;
+  if (length <= 0 || !step.known) return;
   values.stopped[i] = time.stopped;
   values.memory[i] = memory_share(series, interval, step);
   values.migrated[i] = std::min(1.0, step.migrations * kMigrationSeconds / length);

@@ -109,7 +109,7 @@ std::uint16_t GroupWatch::find(std::string_view text, WhySeries& series) {
   if (!group.sources.empty() && series.groups.size() < kNowhere) {
     number = static_cast<std::uint16_t>(series.groups.size());
     GroupStep unused;
-    for (Source& source : group.sources) read(source, unused);
+    for (Source& source : group.sources) read(source, unused, series);
     groups_.push_back(std::move(group));
     series.groups.push_back(std::move(found));
   }
@@ -117,42 +117,54 @@ std::uint16_t GroupWatch::find(std::string_view text, WhySeries& series) {
   return number;
 }
 
-/// Adds what grew since the last read. Result: false if the file cannot be read.
-bool GroupWatch::read(Source& source, GroupStep& step) {
+/// Adds what grew between the last look and this one. Result: false if that is not known, because
+/// the file could not be read at one of them.
+bool GroupWatch::read(Source& source, GroupStep& step, WhySeries& series) {
   const auto text = source.file.read(buffer_);
-  if (!text) return false;
+  const bool here = text && !text->empty();
+  const bool known = std::exchange(source.known, here) && here;
+  if (!here && *descriptor_remedy(source.file.error()) != 0) {
+    series.miss("control groups", source.file.why());
+  }
+  if (!here) return false;
+  GroupStep grown;
   std::uint64_t now = 0;
   switch (source.of) {
     case Source::Of::cpu: {
       constexpr std::uint64_t kNsPerUs = 1000;
       const auto us = read_keyed(*text, "throttled_usec");
       const auto total = us ? *us : read_keyed(*text, "throttled_time").value_or(0) / kNsPerUs;
-      step.throttled_us += difference(total, source.throttled_us);
-      step.throttled_periods +=
+      grown.throttled_us = difference(total, source.throttled_us);
+      grown.throttled_periods =
           difference(read_keyed(*text, "nr_throttled").value_or(0), source.periods);
       break;
     }
     case Source::Of::memory_events:
       for (const char* key : {"high", "max", "oom"}) now += read_keyed(*text, key).value_or(0);
-      step.at_limit += difference(now, source.count);
+      grown.at_limit = difference(now, source.count);
       break;
     case Source::Of::memory_failures:
       for (const int value : read_numbers(*text)) now = static_cast<std::uint64_t>(value);
-      step.at_limit += difference(now, source.count);
+      grown.at_limit = difference(now, source.count);
       break;
     case Source::Of::memory_pressure:
       if (const auto total = read_pressure(*text)) {
-        step.memory_us = step.memory_us.value_or(0) + difference(*total, source.count);
+        grown.memory_us = difference(*total, source.count);
       }
       break;
   }
+  if (!known) return false;
+  step.throttled_us += grown.throttled_us;
+  step.throttled_periods += grown.throttled_periods;
+  step.at_limit += grown.at_limit;
+  if (grown.memory_us) step.memory_us = step.memory_us.value_or(0) + *grown.memory_us;
   return true;
 }
 
 void GroupWatch::sample(WhySeries& series) {
   for (Group& group : groups_) {
     GroupStep step;
-    for (Source& source : group.sources) read(source, step);
+    for (Source& source : group.sources) read(source, step, series);
     series.groups[group.number].steps.push_back(step);
   }
 }

@@ -31,6 +31,7 @@ class GroupWatch {
     RepeatedFile file;
     enum class Of : std::uint8_t { cpu, memory_events, memory_failures, memory_pressure } of;
     std::uint64_t throttled_us = 0, periods = 0, count = 0;
+    bool known = false;  ///< they were read at the last look
   };
   struct Group {
     std::size_t number = 0;
@@ -47,7 +48,7 @@ class GroupWatch {
   void add_sources(Group& group, const Mount& mount, std::string path, Source::Of of,
                    const char* file) const;
   void add_line(Group& group, GroupSeries& series, std::string_view line);
-  bool read(Source& source, GroupStep& step);
+  bool read(Source& source, GroupStep& step, WhySeries& series);
 
   const KernelFiles files_;
   std::vector<Mount> mounts_;

@@ -15,12 +15,17 @@ std::string_view next_line(std::string_view& text) {
   return line;
 }
 
+constexpr bool is_blank(char c) noexcept {
+  return c == ' ' || c == '\t';
+}
+
 /// Takes the next word from `line`; empty at its end.
 std::string_view next_word(std::string_view& line) {
-  const std::size_t begin = std::min(line.find_first_not_of(" \t"), line.size());
-  line.remove_prefix(begin);
-  const std::size_t end = std::min(line.find_first_of(" \t"), line.size());
-  const std::string_view word = line.substr(0, end);
+  std::size_t begin = 0;
+  while (begin < line.size() && is_blank(line[begin])) ++begin;
+  std::size_t end = begin;
+  while (end < line.size() && !is_blank(line[end])) ++end;
+  const std::string_view word = line.substr(begin, end - begin);
   line.remove_prefix(end);
   return word;
 }
@@ -29,15 +34,24 @@ std::uint64_t number(std::string_view word, int radix = 10) {
   return base::read_digits(word, radix).value_or(0);
 }
 
-/// The first number of the line that begins with `key`, behind blanks and a colon.
-std::optional<std::uint64_t> number_behind(std::string_view text, std::string_view key) {
-  for (std::size_t at = text.find(key); at != std::string_view::npos; at = text.find(key, at + 1)) {
-    if (at != 0 && text[at - 1] != '\n') continue;
-    std::string_view rest = text.substr(at + key.size());
-    std::string_view line = next_line(rest);
-    if (line.empty() || line.find_first_of(" \t:") != 0) continue;
-    line.remove_prefix(std::min(line.find_first_not_of(" \t:"), line.size()));
-    return base::read_digits(next_word(line));
+/// The first number of a line that begins with `key`, behind blanks and a colon.
+std::optional<std::uint64_t> number_in(std::string_view line, std::string_view key) {
+  if (!line.starts_with(key)) return std::nullopt;
+  line.remove_prefix(key.size());
+  if (line.empty() || !(is_blank(line[0]) || line[0] == ':')) return std::nullopt;
+  while (!line.empty() && (is_blank(line[0]) || line[0] == ':')) line.remove_prefix(1);
+  return base::read_digits(next_word(line));
+}
+
+/// The number of the first line that has one behind `key`. `text` then begins with the line behind
+/// it; without such a line, it stays.
+std::optional<std::uint64_t> take_behind(std::string_view& text, std::string_view key) {
+  std::string_view rest = text;
+  while (!rest.empty()) {
+    const auto found = number_in(next_line(rest), key);
+    if (!found) continue;
+    text = rest;
+    return found;
   }
   return std::nullopt;
 }
@@ -53,14 +67,20 @@ std::optional<SchedStat> read_schedstat(std::string_view text) {
   return SchedStat{*run, *wait, *turns};
 }
 
+/// The lines stand in this order, and the text is long: so each search goes on from the last one.
 SwitchCounts read_sched(std::string_view text) {
-  return {number_behind(text, "se.nr_migrations"), number_behind(text, "nr_voluntary_switches"),
-          number_behind(text, "nr_involuntary_switches")};
+  SwitchCounts counts;
+  counts.migrations = take_behind(text, "se.nr_migrations");
+  counts.voluntary = take_behind(text, "nr_voluntary_switches");
+  counts.involuntary = take_behind(text, "nr_involuntary_switches");
+  return counts;
 }
 
 SwitchCounts read_status_switches(std::string_view text) {
-  return {std::nullopt, number_behind(text, "voluntary_ctxt_switches"),
-          number_behind(text, "nonvoluntary_ctxt_switches")};
+  SwitchCounts counts;
+  counts.voluntary = take_behind(text, "voluntary_ctxt_switches");
+  counts.involuntary = take_behind(text, "nonvoluntary_ctxt_switches");
+  return counts;
 }
 
 std::string read_allowed(std::string_view text) {
@@ -156,7 +176,7 @@ std::optional<std::uint64_t> read_pressure(std::string_view text) {
 }
 
 std::optional<std::uint64_t> read_keyed(std::string_view text, std::string_view key) {
-  return number_behind(text, key);
+  return take_behind(text, key);
 }
 
 std::vector<int> read_numbers(std::string_view text) {

@@ -15,18 +15,14 @@ constexpr std::uint64_t kMicrosecondsPerSecond = 1'000'000;
 
 }  // namespace
 
-MachineWatch::MachineWatch(const KernelFiles& files, WhySeries& series)
+MachineWatch::MachineWatch(const KernelFiles& files, MachineSources sources)
     : stat_(files.path("/proc/stat")),
       softnet_(files.path("/proc/net/softnet_stat")),
       memory_{RepeatedFile(files.path("/proc/pressure/memory"))},
       cpu_{RepeatedFile(files.path("/proc/pressure/cpu"))},
       io_{RepeatedFile(files.path("/proc/pressure/io"))},
-      tick_us_(kMicrosecondsPerSecond / static_cast<std::uint64_t>(::sysconf(_SC_CLK_TCK))) {
-  for (const char* name : {"/proc/stat", "/proc/net/softnet_stat", "/proc/pressure/memory"}) {
-    const auto text = files.read(name);
-    if (!text) series.missing.push_back({name, text.error().message});
-  }
-}
+      tick_us_(kMicrosecondsPerSecond / static_cast<std::uint64_t>(::sysconf(_SC_CLK_TCK))),
+      sources_(sources) {}
 
 CpuStep& MachineWatch::step_of(MachineStep& step, unsigned cpu) {
   for (CpuStep& each : step.cpus) {
@@ -35,33 +31,42 @@ CpuStep& MachineWatch::step_of(MachineStep& step, unsigned cpu) {
   return step.cpus.emplace_back(CpuStep{.cpu = static_cast<std::uint16_t>(cpu)});
 }
 
-void MachineWatch::add_ticks(MachineStep& step) {
+MachineWatch::Cpu& MachineWatch::cpu_of(unsigned number) {
+  if (number >= cpus_.size()) cpus_.resize(number + 1);
+  return cpus_[number];
+}
+
+void MachineWatch::add_ticks(MachineStep& step, WhySeries& series) {
   const auto text = stat_.read(buffer_);
-  if (!text) return;
-  for (const StolenTicks& ticks : read_cpu_ticks(*text)) {
+  const auto all = text ? read_cpu_ticks(*text) : std::vector<StolenTicks>();
+  if (all.empty()) series.miss("/proc/stat", stat_.why());
+  step.stolen_known = std::exchange(had_ticks_, !all.empty()) && had_ticks_;
+  for (const StolenTicks& ticks : all) {
     if (ticks.cpu >= UINT16_MAX) continue;
-    if (ticks.cpu >= cpus_.size()) cpus_.resize(ticks.cpu + 1);
-    Cpu& before = cpus_[ticks.cpu];
+    Cpu& before = cpu_of(ticks.cpu);
+    const bool known = std::exchange(before.ticks_look, looks_) + 1 == looks_ && looks_ > 1;
     const std::uint32_t steal = difference(ticks.steal * tick_us_, before.steal);
     const std::uint32_t softirq = difference(ticks.softirq * tick_us_, before.softirq);
-    if (steal == 0 && softirq == 0) continue;
+    if (!known || (steal == 0 && softirq == 0)) continue;
     CpuStep& cpu = step_of(step, ticks.cpu);
     cpu.steal_us = steal;
     cpu.softirq_us = softirq;
   }
 }
 
-void MachineWatch::add_softnet(MachineStep& step) {
+void MachineWatch::add_softnet(MachineStep& step, WhySeries& series) {
   const auto text = softnet_.read(buffer_);
-  if (!text) return;
-  for (const SoftnetCounts& counts : read_softnet(*text)) {
+  const auto all = text ? read_softnet(*text) : std::vector<SoftnetCounts>();
+  if (all.empty()) series.miss("/proc/net/softnet_stat", softnet_.why());
+  step.queues_known = std::exchange(had_softnet_, !all.empty()) && had_softnet_;
+  for (const SoftnetCounts& counts : all) {
     if (counts.cpu >= UINT16_MAX) continue;
-    if (counts.cpu >= cpus_.size()) cpus_.resize(counts.cpu + 1);
-    Cpu& before = cpus_[counts.cpu];
+    Cpu& before = cpu_of(counts.cpu);
+    const bool known = std::exchange(before.softnet_look, looks_) + 1 == looks_ && looks_ > 1;
     const std::uint32_t packets = difference(counts.packets, before.packets);
     const std::uint32_t drops = difference(counts.drops, before.drops);
     const std::uint32_t squeezes = difference(counts.squeezes, before.squeezes);
-    if (packets == 0 && drops == 0 && squeezes == 0) continue;
+    if (!known || (packets == 0 && drops == 0 && squeezes == 0)) continue;
     CpuStep& cpu = step_of(step, counts.cpu);
     cpu.packets = packets;
     cpu.drops = drops;
@@ -69,21 +74,31 @@ void MachineWatch::add_softnet(MachineStep& step) {
   }
 }
 
-std::optional<std::uint32_t> MachineWatch::pressure(Pressure& of) {
+std::optional<std::uint32_t> MachineWatch::pressure(Pressure& of, const char* source,
+                                                    WhySeries& series) {
   const auto text = of.file.read(buffer_);
-  const auto total = text ? read_pressure(*text) : std::nullopt;
-  if (!total) return std::nullopt;
-  return difference(*total, of.total);
+  const auto now = text ? read_pressure(*text) : std::nullopt;
+  if (!now) series.miss(source, of.file.why());
+  auto before = std::exchange(of.total, now);
+  if (!now || !before) return std::nullopt;
+  return difference(*now, *before);
 }
 
 void MachineWatch::sample(WhySeries& series) {
+  ++looks_;
+  const bool all = sources_ == MachineSources::all;
   MachineStep step;
-  add_ticks(step);
-  add_softnet(step);
-  step.memory_us = pressure(memory_);
-  step.cpu_us = pressure(cpu_);
-  step.io_us = pressure(io_);
-  if (std::exchange(begun_, true)) series.machine.push_back(std::move(step));
+  step.queues_known = false;
+  add_ticks(step, series);
+  if (all || std::ranges::any_of(series.jobs, &WatchedJob::uses_network)) {
+    add_softnet(step, series);
+  }
+  step.memory_us = pressure(memory_, "/proc/pressure/memory", series);
+  if (all) {
+    step.cpu_us = pressure(cpu_, "/proc/pressure/cpu", series);
+    step.io_us = pressure(io_, "/proc/pressure/io", series);
+  }
+  if (looks_ > 1) series.machine.push_back(std::move(step));
 }
 
 std::uint64_t NetWatch::find(pid_t pid) {
@@ -101,6 +116,7 @@ std::uint64_t NetWatch::find(pid_t pid) {
 void NetWatch::read(std::uint64_t id, Net& net, WhySeries& series) {
   const auto text = net.file.read(buffer_);
   if (!text) {
+    if (*descriptor_remedy(net.file.error()) != 0) series.miss("/proc/PID/net/dev", net.file.why());
     net.begun = false;
     net.devices.clear();
     return;

@@ -14,33 +14,46 @@
 
 namespace shmif::perf {
 
+/// Which sources of the machine are read.
+enum class MachineSources : std::uint8_t {
+  all,
+  /// Those that a cause can come from. The pressure of CPU and disk are only told, and the queues
+  /// of packets hold back only jobs that use network interfaces.
+  of_causes,
+};
+
 /// Threads: one at a time. Blocks: never for long.
 class MachineWatch {
  public:
-  /// Notes in `series` what this machine does not have.
-  MachineWatch(const KernelFiles& files, WhySeries& series);
-  /// Reads all sources. Adds a step, unless this is the first time.
+  explicit MachineWatch(const KernelFiles& files, MachineSources sources = MachineSources::all);
+  /// Reads the sources, and notes in `series` what cannot be read. Adds a step, unless this is the
+  /// first time. What is not read is as unknown as what cannot be read.
   void sample(WhySeries& series);
 
  private:
+  /// Counters grow since boot, so there is a difference only to a look at which they were read.
   struct Cpu {
     std::uint64_t steal = 0, softirq = 0, packets = 0, drops = 0, squeezes = 0;
+    std::size_t ticks_look = 0, softnet_look = 0;  ///< when they were read last
   };
   struct Pressure {
     RepeatedFile file;
-    std::uint64_t total = 0;
+    std::optional<std::uint64_t> total{};  ///< at the last look
   };
   CpuStep& step_of(MachineStep& step, unsigned cpu);
-  void add_ticks(MachineStep& step);
-  void add_softnet(MachineStep& step);
-  std::optional<std::uint32_t> pressure(Pressure& of);
+  Cpu& cpu_of(unsigned number);
+  void add_ticks(MachineStep& step, WhySeries& series);
+  void add_softnet(MachineStep& step, WhySeries& series);
+  std::optional<std::uint32_t> pressure(Pressure& of, const char* source, WhySeries& series);
 
   RepeatedFile stat_, softnet_;
   Pressure memory_, cpu_, io_;
   std::vector<Cpu> cpus_;
   std::vector<char> buffer_;
   std::uint64_t tick_us_;
-  bool begun_ = false;
+  MachineSources sources_;
+  std::size_t looks_ = 0;
+  bool had_ticks_ = false, had_softnet_ = false;  ///< at the last look
 };
 
 /// The interfaces of the namespaces of watched processes. Threads: one at a time.

@@ -1,11 +1,18 @@
 #include "perf/why/port_watch.hpp"
 
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 
 namespace shmif::perf {
 namespace {
+
+/// A sleep for the lock, a pause, an overrun or a takeover takes longer than a tenth of a
+/// microsecond: more of them than that in an interval cannot have been. Looks are not punctual.
+constexpr double kMostPerSecond = 1e7;
+constexpr double kSlackSeconds = 1;
 
 PortStep step_of(const PortInfo& now, PortCounters& before, std::uint64_t& stalls) {
   constexpr std::uint64_t kNsPerUs = 1000;
@@ -41,9 +48,77 @@ std::optional<std::size_t> thread_job_of(const WhySeries& series, const PortInfo
 
 }  // namespace
 
+/// The size of the file, if the name still leads to it.
+std::optional<off_t> PortWatch::size_now(const BusInfo& info) const {
+  struct stat of{};
+  if (::stat(path_.c_str(), &of) != 0 || of.st_ino != info.inode) return std::nullopt;
+  return of.st_size;
+}
+
+/// Says once that the name leads to the file no more. The ports that have the file open go on.
+void PortWatch::note_deletion(const BusInfo& info, WhySeries& series) {
+  struct stat of{};
+  const bool is_there = ::stat(path_.c_str(), &of) == 0;
+  if (is_there ? of.st_ino == info.inode : errno != ENOENT) return;
+  is_deleted_ = true;
+  series.miss(path_, "bus " + path_ +
+                         ": its file was deleted during the watch; the counters are those of the "
+                         "deleted file" +
+                         (is_there ? ", and the file that has the name now was not watched" : ""));
+}
+
+std::string PortWatch::trouble_of(const BusInfo& info, double seconds) const {
+  const auto size = size_now(info);
+  if (size && *size < bytes_) {
+    return "its file was truncated from " + std::to_string(bytes_) + " to " +
+           std::to_string(*size) + " bytes, so it cannot be read any more";
+  }
+  constexpr const char* kOverwritten =
+      "its counters are not plausible: something has overwritten its file";
+  if (info.epoch == epoch_ && info.last < last_) return kOverwritten;
+  const double most = (seconds + kSlackSeconds) * kMostPerSecond;
+  const auto possible = [most](std::uint64_t now, std::uint64_t before) {
+    return now >= before && static_cast<double>(now - before) <= most;
+  };
+  if (!possible(info.takeovers_dead, takeovers_dead_) ||
+      !possible(info.takeovers_living, takeovers_living_)) {
+    return kOverwritten;
+  }
+  for (const PortInfo& port : info.ports) {
+    if (port.incarnation == 0) continue;  // it changed its owner while it was read
+    const auto at = ports_.find({port.slot, port.incarnation});
+    const PortCounters before = at == ports_.end() ? PortCounters{} : at->second.counts;
+    const std::uint64_t stalls = at == ports_.end() ? 0 : at->second.stalls;
+    if (!possible(port.lock_sleeps, before.lock_sleeps) || !possible(port.pauses, before.pauses) ||
+        !possible(port.overruns, before.overruns) || !possible(port.stalls, stalls)) {
+      return kOverwritten;
+    }
+  }
+  return {};
+}
+
+/// What was counted so far stays. From here on, nothing is known.
+void PortWatch::give_up(WhySeries& series, const std::string& why) {
+  given_up_ = true;
+  series.buses[*number_].trouble = why;
+  series.miss(path_, "bus " + path_ + ": " + why +
+                         " (see 'shmifctl audit', and 'shmifctl repair'; a truncated bus must be "
+                         "made anew)");
+}
+
 void PortWatch::sample(WhySeries& series, const TaskWatch& tasks) {
+  if (given_up_) return;
   const BusInfo info = bus_.info();
   const bool first = !number_;
+  if (first) {
+    bytes_ = size_now(info).value_or(0);
+  } else {
+    const auto trouble = trouble_of(info, series.seconds_of(series.ends_s.size() - 1));
+    if (!trouble.empty()) return give_up(series, trouble);
+    if (bytes_ > 0 && !is_deleted_ && !size_now(info)) note_deletion(info, series);
+  }
+  last_ = info.last;
+  epoch_ = info.epoch;
   if (first) {
     number_ = series.buses.size();
     series.buses.push_back({.bus = path_, .first = series.ends_s.size()});

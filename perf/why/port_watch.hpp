@@ -1,6 +1,9 @@
 #pragma once
 // The ports of a bus, as its port table counts them.
 
+#include <sys/types.h>
+
+#include <cstdint>
 #include <map>
 #include <optional>
 #include <string>
@@ -31,11 +34,21 @@ class PortWatch {
   };
   PortWatch(std::string path, Bus bus) : path_(std::move(path)), bus_(std::move(bus)) {}
 
+  std::optional<off_t> size_now(const BusInfo& info) const;
+  /// Why what was read cannot be what the bus counted; empty if it can.
+  std::string trouble_of(const BusInfo& info, double seconds) const;
+  void note_deletion(const BusInfo& info, WhySeries& series);
+  void give_up(WhySeries& series, const std::string& why);
+
   std::string path_;
   Bus bus_;
   std::optional<std::size_t> number_;                         ///< in `series.buses`
   std::map<std::pair<unsigned, std::uint32_t>, Port> ports_;  ///< by slot and incarnation
   std::uint64_t takeovers_dead_ = 0, takeovers_living_ = 0;
+  std::uint64_t last_ = 0, epoch_ = 0;  ///< of the ring, at the last look
+  off_t bytes_ = 0;                     ///< of the file, at the first look; 0: it was deleted then
+  bool is_deleted_ = false;             ///< that was said
+  bool given_up_ = false;
 };
 
 }  // namespace shmif::perf

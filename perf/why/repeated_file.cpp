@@ -5,6 +5,9 @@
 
 #include <cerrno>
 
+#include "base/result.hpp"
+#include "perf/watch/kernel_files.hpp"
+
 namespace shmif::perf {
 namespace {
 
@@ -14,6 +17,11 @@ constexpr std::size_t kSurelyWhole = 2048;
 constexpr std::size_t kMostBytes = std::size_t{4} << 20U;
 
 }  // namespace
+
+std::string RepeatedFile::why() const {
+  if (error_ == 0) return path_ + " is empty or has another form";
+  return Error::from_errno(error_, "cannot read " + path_, descriptor_remedy(error_)).message;
+}
 
 std::optional<std::string_view> RepeatedFile::read(std::vector<char>& buffer) {
   constexpr std::size_t kFirstBytes = 16384;

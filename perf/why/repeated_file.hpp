@@ -24,6 +24,8 @@ class RepeatedFile {
   std::optional<std::string_view> read(std::vector<char>& buffer);
   /// Errno of the last read; 0: it succeeded.
   int error() const noexcept { return error_; }
+  /// Why the last read gave nothing, in words.
+  std::string why() const;
   const std::string& path() const noexcept { return path_; }
   /// The next read opens the file again.
   void close() noexcept { file_.reset(); }

@@ -25,9 +25,9 @@ double seconds_between(std::uint64_t from_ns, std::uint64_t to_ns) {
 
 }  // namespace
 
-WhySampler::WhySampler(const KernelFiles& files, std::uint64_t origin_ns)
+WhySampler::WhySampler(const KernelFiles& files, std::uint64_t origin_ns, MachineSources sources)
     : origin_ns_(origin_ns),
-      machine_(files, series_),
+      machine_(files, sources),
       groups_(files),
       nets_(files),
       tasks_(files, series_, seconds_between(0, origin_ns)) {}

@@ -1,7 +1,7 @@
 #pragma once
 // Looks at watched processes, their machine and their buses again and again.
 //
-// A look costs some 15 us for each thread that runs, so that ten jobs at ten looks a second take
+// A look costs some 30 us for each thread that runs, so that ten jobs at ten looks a second take
 // less than 0.5 % of a CPU. A long watch looks less often: its data would grow without limit
 // otherwise, and nobody reads tenths of seconds of a day.
 
@@ -28,7 +28,8 @@ namespace shmif::perf {
 class WhySampler {
  public:
   /// The time is 0 s at `origin_ns`, on CLOCK_MONOTONIC.
-  WhySampler(const KernelFiles& files, std::uint64_t origin_ns);
+  WhySampler(const KernelFiles& files, std::uint64_t origin_ns,
+             MachineSources sources = MachineSources::all);
 
   /// Result: the number of the job.
   std::size_t add_job(std::string name, bool uses_network = true);

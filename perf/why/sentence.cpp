@@ -143,11 +143,17 @@ std::string sentence_of(const WhySeries& series, const Evidence& evidence,
              counted(sum(*evidence.port, window, [](const PortStep& s) { return s.lock_sleeps; }),
                      "time") +
              ')';
-    case CauseKind::bus_pause:
-      return who + " was paused for slow ports of the bus for " + during + " (" +
+    case CauseKind::bus_pause: {
+      // Senders stopped waiting for its own port.
+      const bool itself =
+          sum(*evidence.port, window, [](const PortStep& s) { return s.stalls; }) != 0;
+      return who + " was paused for slow ports of the bus" +
+             (itself ? ", its own port among them, which was not read," : "") + " for " + during +
+             " (" +
              counted(sum(*evidence.port, window, [](const PortStep& s) { return s.pauses; }),
                      "time") +
              ')';
+    }
     case CauseKind::migrated: break;
   }
   if (evidence.change != nullptr) {

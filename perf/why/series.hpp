@@ -5,6 +5,7 @@
 // Every figure is what was added in one interval. Series of all kinds have one step for each
 // interval; a thread that came later or ended earlier has fewer.
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -28,6 +29,7 @@ struct TaskStep {
   std::int16_t cpu = -1;  ///< where it ran last
   std::uint16_t group = kNowhere;
   char state = '?';    ///< at the end of the interval, as in proc_pid_stat(5)
+  bool known = true;   ///< false: a file could not be read at its begin or its end
   bool moved = false;  ///< the CPUs that it may use were changed, and it had to leave its own
 };
 
@@ -58,6 +60,8 @@ struct CpuStep {
 };
 struct MachineStep {
   std::vector<CpuStep> cpus{};
+  /// False: /proc/stat, or softnet_stat, could not be read at the begin or the end of the interval.
+  bool stolen_known = true, queues_known = true;
   /// For how long at least one thread waited for memory, a CPU, a disk (PSI, "some").
   std::optional<std::uint32_t> memory_us{}, cpu_us{}, io_us{};
 };
@@ -102,6 +106,7 @@ struct PortSeries {
 /// One interval of a bus.
 struct BusSeries {
   std::string bus{};
+  std::string trouble{};  ///< why its counters were given up; empty: they were read to the end
   std::size_t first = 0;
   std::vector<std::uint32_t> takeovers{};  ///< of the lock
   /// Among them those from a living holder, for which a sender waited for all of its patience.
@@ -120,6 +125,7 @@ struct WhySeries {
   double begin_s = 0;
   std::vector<double> ends_s{};  ///< of the intervals, growing
   bool waits_known = true;       ///< the kernel tells run delays
+  bool tasks_missed = false;     ///< some looks at threads failed, though they had not ended
   std::vector<WatchedJob> jobs{};
   std::vector<TaskSeries> tasks{};
   std::vector<MachineStep> machine{};
@@ -128,6 +134,12 @@ struct WhySeries {
   std::vector<PortSeries> ports{};
   std::vector<BusSeries> buses{};
   std::vector<MissingSource> missing{};
+
+  /// Notes, once for each source, why something was not seen.
+  void miss(const std::string& source, const std::string& reason) {
+    if (std::ranges::find(missing, source, &MissingSource::source) != missing.end()) return;
+    missing.push_back({source, reason});
+  }
 
   double begin_of(std::size_t interval) const {
     return interval == 0 ? begin_s : ends_s[interval - 1];

@@ -17,9 +17,11 @@ namespace shmif::perf {
 namespace {
 
 constexpr std::uint64_t kNsPerUs = 1000;
-/// Control groups and namespaces of a process change rarely; to look at each takes some
-/// microseconds. Every fifth of a second, and every second.
-constexpr std::uint64_t kGroupLooks = 2;
+/// Control groups and namespaces of a process change rarely, and most often when it begins. To look
+/// at each takes up to ten microseconds. So the groups are read at the first looks at a process,
+/// and then every half of a second; namespaces every second.
+constexpr std::uint64_t kFirstLooks = 3;
+constexpr std::uint64_t kGroupLooks = 5;
 constexpr std::uint64_t kNetLooks = 10;
 /// With more threads than that, files are opened for each look: a thread has up to five, its
 /// process two more, and most processes may have 1024 open.
@@ -50,6 +52,14 @@ std::string list_of(const cpu_set_t& mask) {
   return list;
 }
 
+bool has_descriptors_no_more(int number) noexcept {
+  return *descriptor_remedy(number) != 0;
+}
+
+std::string reason_of(int number, const std::string& what) {
+  return Error::from_errno(number, what, descriptor_remedy(number)).message;
+}
+
 /// Field 4 of /proc/PID/stat.
 pid_t parent_in(const std::string& text) {
   const std::size_t close = text.rfind(')');
@@ -76,6 +86,8 @@ TaskWatch::TaskWatch(const KernelFiles& files, WhySeries& series, double origin_
   }
   const auto sched = files.read("/proc/self/sched");
   has_sched_ = sched && read_sched(*sched).migrations && read_sched(*sched).voluntary;
+  const auto checked = check_numbers(files);
+  if (!checked) foreign_ = checked.error().message;
   has_children_ = files.has("/proc/self/task/" + std::to_string(::getpid()) + "/children");
 }
 
@@ -87,7 +99,17 @@ bool TaskWatch::add_thread(pid_t thread, std::size_t job) {
   return add_process(thread, thread, job);
 }
 
+/// Keeps the first reason for the next look, which has a series.
+void TaskWatch::miss(const std::string& reason) {
+  if (missed_.empty()) missed_ = reason;
+}
+
 bool TaskWatch::add_process(pid_t pid, pid_t only, std::size_t job) {
+  if (!foreign_.empty()) {
+    miss(foreign_);
+    errno = ESRCH;
+    return false;
+  }
   if (jobs_.contains(pid) &&
       std::ranges::any_of(processes_, [pid](const Process& p) { return p.pid == pid; })) {
     return false;
@@ -98,7 +120,13 @@ bool TaskWatch::add_process(pid_t pid, pid_t only, std::size_t job) {
   process.only = only;
   process.job = job;
   process.folder = {::opendir(files_.path(folder + "/task").c_str()), &::closedir};
-  if (!process.folder) return false;
+  if (!process.folder) {
+    const int number = errno;
+    const std::string what = "cannot list " + files_.path(folder + "/task");
+    if (has_descriptors_no_more(number)) miss(reason_of(number, what));
+    errno = number;
+    return false;
+  }
   process.cgroup = RepeatedFile(files_.path(folder + "/cgroup"));
   const auto status = files_.read(folder + "/status");
   const auto numbers = base::status_numbers(status ? *status : std::string(), "NSpid");
@@ -118,6 +146,8 @@ std::optional<std::size_t> TaskWatch::job_of(pid_t pid) const {
   return std::nullopt;
 }
 
+/// Lists the threads. To list them costs as much as to read a file of each, so look_at_threads()
+/// asks for it only when there may be others.
 void TaskWatch::find_threads(Process& process, WhySeries& series) {
   for (Thread& thread : process.threads) thread.seen = false;
   const std::string tasks = files_.path(folder_of(process.pid) + "/task");
@@ -125,6 +155,11 @@ void TaskWatch::find_threads(Process& process, WhySeries& series) {
     ::rewinddir(process.folder.get());
   } else {
     process.folder.reset(::opendir(tasks.c_str()));
+  }
+  process.unlisted = !process.folder && has_descriptors_no_more(errno);
+  if (process.unlisted) {
+    miss(reason_of(errno, "cannot list " + tasks));
+    return;
   }
   while (const dirent* const entry = process.folder ? ::readdir(process.folder.get()) : nullptr) {
     const auto number = base::read_digits(&entry->d_name[0]);
@@ -146,11 +181,30 @@ void TaskWatch::find_threads(Process& process, WhySeries& series) {
     thread.status = RepeatedFile(folder + "/status");
     thread.children = RepeatedFile(folder + "/children");
   }
-  if (too_many_) process.folder.reset();
   std::erase_if(process.threads, [&series](const Thread& thread) {
     if (!thread.seen && thread.begun) series.tasks[thread.series].ended = true;
     return !thread.seen;
   });
+}
+
+/// Looks at the threads that are known. Each tells how many its process has, so an unknown one is
+/// noticed in the same look. One that ended while another began is noticed by its own file.
+void TaskWatch::look_at_threads(Process& process, WhySeries& series) {
+  const auto ended = [&](Thread& thread) {
+    const bool lives = look(process, thread, series);
+    if (too_many_) thread.close();
+    if (lives) return false;
+    if (thread.begun) series.tasks[thread.series].ended = true;
+    return true;
+  };
+  process.told = process.threads.size();
+  const bool some_ended = std::erase_if(process.threads, ended) > 0;
+  const bool all_known = process.only != 0 || process.told == process.threads.size();
+  if (some_ended || process.threads.empty() || process.unlisted || !all_known) {
+    find_threads(process, series);
+    std::erase_if(process.threads, [&](Thread& thread) { return !thread.begun && ended(thread); });
+  }
+  if (too_many_) process.folder.reset();
 }
 
 /// The first look at a thread. What one that began after the watch has done, it did in the newest
@@ -163,17 +217,21 @@ void TaskWatch::begin(Process& process, Thread& thread, const TaskStat& stat, Wh
   task.job = process.job;
   task.born_s = static_cast<double>(stat.start_ticks * tick_ns_) * 1e-9 + boot_s_;
   task.state_before = stat.state;
-  const bool young = !series.ends_s.empty() && task.born_s > 0;
+  const bool young = !series.ends_s.empty() && task.born_s > 0 && !thread.missed;
   task.first = series.ends_s.size() - (young ? 1 : 0);
   thread.series = series.tasks.size();
   thread.cpu = stat.cpu;
   series.tasks.push_back(std::move(task));
   thread.begun = true;
+  thread.missed = false;
+  thread.times_known = thread.switches_known = young;
   TaskStep step;
   step.state = stat.state;
   step.cpu = static_cast<std::int16_t>(stat.cpu);
   step.group = process.group;
   count(thread, stat, step, series);
+  // One that has never had a CPU has never switched.
+  if (thread.times_known && thread.before.turns == 0) thread.switches_known = true;
   thread.allowed = allowed_now(thread).value_or("");
   if (young) series.tasks[thread.series].steps.push_back(step);
 }
@@ -182,10 +240,14 @@ void TaskWatch::begin(Process& process, Thread& thread, const TaskStat& stat, Wh
 bool TaskWatch::look(Process& process, Thread& thread, WhySeries& series) {
   const auto text = thread.stat.read(buffer_);
   const int error = thread.stat.error();
-  if (!text) return error != ESRCH && error != ENOENT;
-  const auto stat = read_task_stat(*text);
-  if (!stat) return true;
-  if (too_many_) thread.close();
+  if (!text && (error == ESRCH || error == ENOENT)) return false;
+  const auto stat = text ? read_task_stat(*text) : TaskStat{};
+  if (!text || !stat) {
+    miss(thread.stat.why());
+    thread.forget();
+    return true;
+  }
+  process.told = stat->threads;
   if (!thread.begun) {
     begin(process, thread, *stat, series);
     return true;
@@ -195,11 +257,12 @@ bool TaskWatch::look(Process& process, Thread& thread, WhySeries& series) {
   task.name = stat->name;
   const std::size_t interval = series.ends_s.size() - 1;
   // A thread of which one look failed: an interval of which nothing is known.
-  while (task.first + task.steps.size() < interval) task.steps.emplace_back();
+  while (task.first + task.steps.size() < interval) task.steps.push_back({.known = false});
   TaskStep step;
   step.state = stat->state;
   step.cpu = static_cast<std::int16_t>(stat->cpu);
   step.group = process.group;
+  step.known = !std::exchange(thread.missed, false);
   count(thread, *stat, step, series);
   look_at_affinity(thread, step, series.tasks[thread.series], interval);
   thread.cpu = stat->cpu;
@@ -218,15 +281,25 @@ void TaskWatch::count(Thread& thread, const TaskStat& stat, TaskStep& step, WhyS
     step.run_us = difference(times->run_ns / kNsPerUs, before.run_us);
     step.wait_us = difference(times->wait_ns / kNsPerUs, before.wait_us);
     turns = difference(times->turns, before.turns);
+    step.known = std::exchange(thread.times_known, true) && step.known;
+  } else if (series.waits_known) {
+    series.miss("/proc/PID/schedstat", thread.schedstat.why());
+    step.known = thread.times_known = false;
   } else {
     const std::uint64_t ticks = stat.user_ticks + stat.system_ticks;
     step.run_us = difference(ticks * (tick_ns_ / kNsPerUs), before.run_us);
   }
   // A thread that had no CPU has switched and moved nowhere.
-  if (turns > 0 || step.run_us > 0 || step.cpu != thread.cpu) count_switches(thread, stat, step);
+  if (turns > 0 || step.run_us > 0 || step.cpu != thread.cpu) {
+    count_switches(thread, stat, step, series);
+  }
+  if (!step.known) {
+    step = {.cpu = step.cpu, .group = step.group, .state = step.state, .known = false};
+  }
 }
 
-void TaskWatch::count_switches(Thread& thread, const TaskStat& stat, TaskStep& step) {
+void TaskWatch::count_switches(Thread& thread, const TaskStat& stat, TaskStep& step,
+                               WhySeries& series) {
   Counters& before = thread.before;
   SwitchCounts counts;
   if (has_sched_) {
@@ -239,6 +312,15 @@ void TaskWatch::count_switches(Thread& thread, const TaskStat& stat, TaskStep& s
       counts.migrations = migrations;
     }
   }
+  const bool here = counts.voluntary && (!has_sched_ || counts.migrations);
+  const bool known = std::exchange(thread.switches_known, here);
+  for (const RepeatedFile* file : {&thread.sched, &thread.status}) {
+    if (here || !has_descriptors_no_more(file->error())) continue;
+    series.miss("/proc/PID/sched", file->why());
+    step.known = false;
+  }
+  thread.has_switches = thread.has_switches || here;
+  if (thread.has_switches && !(here && known)) step.known = false;
   if (counts.voluntary) step.voluntary = difference(*counts.voluntary, before.voluntary);
   if (counts.involuntary) step.involuntary = difference(*counts.involuntary, before.involuntary);
   if (counts.migrations) {
@@ -280,6 +362,7 @@ void TaskWatch::find_children() {
   for (Process& process : processes_) {
     for (Thread& thread : process.threads) {
       const auto text = thread.children.read(buffer_);
+      if (has_descriptors_no_more(thread.children.error())) miss(thread.children.why());
       if (too_many_) thread.children.close();
       if (!text || text->empty()) continue;
       for (const int child : read_numbers(*text)) found.emplace_back(child, process.job);
@@ -305,7 +388,8 @@ void TaskWatch::search_children() {
 }
 
 void TaskWatch::place(Process& process, WhySeries& series, GroupWatch& groups, NetWatch& nets) {
-  if (looks_ % kGroupLooks == 0) {
+  const std::uint64_t look = process.looks++;
+  if (look < kFirstLooks || look % kGroupLooks == 0) {
     if (const auto text = process.cgroup.read(buffer_)) process.group = groups.find(*text, series);
     if (too_many_) process.cgroup.close();
   }
@@ -324,17 +408,17 @@ void TaskWatch::sample(WhySeries& series, GroupWatch& groups, NetWatch& nets) {
   too_many_ = too_many_ || processes_.size() > kMostOpen;
   std::size_t threads = 0;
   for (Process& process : processes_) {
-    find_threads(process, series);
-    threads += process.threads.size();
     place(process, series, groups, nets);
-    std::erase_if(process.threads, [&](Thread& thread) {
-      if (look(process, thread, series)) return false;
-      if (thread.begun) series.tasks[thread.series].ended = true;
-      return true;
-    });
+    look_at_threads(process, series);
+    threads += process.threads.size();
   }
   too_many_ = threads > kMostOpen;
-  processes_.remove_if([](const Process& process) { return process.threads.empty(); });
+  processes_.remove_if(
+      [](const Process& process) { return process.threads.empty() && !process.unlisted; });
+  if (!missed_.empty()) {
+    series.tasks_missed = true;
+    series.miss("/proc/PID/task", missed_);
+  }
   ++looks_;
 }
 

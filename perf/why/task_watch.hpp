@@ -42,6 +42,8 @@ class TaskWatch {
   bool have_ended() const noexcept { return processes_.empty(); }
 
  private:
+  /// Of a thread that is older than the watch, there is a difference only to a look at which its
+  /// file was read. Those of a younger one began at 0.
   struct Counters {
     std::uint64_t run_us = 0, wait_us = 0, turns = 0;
     std::uint64_t migrations = 0, voluntary = 0, involuntary = 0;
@@ -56,7 +58,12 @@ class TaskWatch {
     std::string allowed;
     int cpu = -1;
     bool seen = false, begun = false;
+    bool missed = false;  ///< it could not be looked at the last time, though it had not ended
+    bool times_known = false, switches_known = false;  ///< `before` has them
+    bool has_switches = false;                         ///< they were read at least once
 
+    /// From here on there is nothing that a difference can be made to.
+    void forget() noexcept { missed = true, times_known = false, switches_known = false; }
     void close() noexcept {
       for (RepeatedFile* file : {&stat, &schedstat, &sched, &status, &children}) file->close();
     }
@@ -68,15 +75,20 @@ class TaskWatch {
     std::unique_ptr<DIR, int (*)(DIR*)> folder{nullptr, nullptr};
     RepeatedFile cgroup;
     std::uint16_t group = kNowhere;
+    std::uint64_t looks = 0;
+    std::uint64_t told = 0;  ///< how many threads it has, as the last of them that was read tells
+    bool unlisted = false;   ///< its threads could not be listed, though it had not ended
     std::list<Thread> threads;
   };
 
   bool add_process(pid_t pid, pid_t only, std::size_t job);
+  void look_at_threads(Process& process, WhySeries& series);
   void find_threads(Process& process, WhySeries& series);
   void begin(Process& process, Thread& thread, const TaskStat& stat, WhySeries& series);
   bool look(Process& process, Thread& thread, WhySeries& series);
   void count(Thread& thread, const TaskStat& stat, TaskStep& step, WhySeries& series);
-  void count_switches(Thread& thread, const TaskStat& stat, TaskStep& step);
+  void count_switches(Thread& thread, const TaskStat& stat, TaskStep& step, WhySeries& series);
+  void miss(const std::string& reason);
   void look_at_affinity(Thread& thread, TaskStep& step, TaskSeries& task, std::size_t interval);
   std::optional<std::string> allowed_now(Thread& thread);
   void find_children();
@@ -89,6 +101,8 @@ class TaskWatch {
   std::uint64_t tick_ns_;
   double boot_s_;  ///< when the machine was booted, since the begin of the series
   std::list<Process> processes_;
+  std::string foreign_;  ///< why the numbers of processes in /proc are not ours; empty: they are
+  std::string missed_;   ///< why a look at a process failed that had not ended; empty: none did
   std::map<pid_t, std::size_t> jobs_;  ///< of all processes that were ever watched
   std::uint64_t looks_ = 0;
   bool too_many_ = false;  ///< processes and threads, to keep their files open

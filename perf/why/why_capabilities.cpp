@@ -9,6 +9,7 @@
 
 #include "base/quantity.hpp"
 #include "perf/watch/process.hpp"
+#include "perf/why/kernel_text.hpp"
 
 namespace shmif::perf {
 namespace {
@@ -26,6 +27,13 @@ Capability unreadable(std::string name, const Error& error, const std::string& l
   }
   return {std::move(name), Support::not_supported, error.message + ": " + lack,
           std::move(enable_with)};
+}
+
+Capability other_form(std::string name, const KernelFiles& files, const char* file) {
+  return {std::move(name),
+          Support::not_supported,
+          files.path(file) + " is empty or has another form than the kernel gives it",
+          {}};
 }
 
 Capability whole(const KernelFiles& files) {
@@ -48,6 +56,7 @@ Capability schedstat(const KernelFiles& files) {
                       "long threads wait for a CPU",
                       "a kernel with CONFIG_TASK_DELAY_ACCT or CONFIG_SCHEDSTATS");
   }
+  if (!read_schedstat(*text)) return other_form(kName, files, "/proc/self/schedstat");
   // Kernels before 5.13 have the file, and zeros in it, also when they do not count.
   if (text->starts_with("0 0 0")) {
     return {kName, Support::not_supported,
@@ -60,7 +69,11 @@ Capability schedstat(const KernelFiles& files) {
 Capability migrations(const KernelFiles& files) {
   constexpr const char* kName = "why.migrations";
   const auto text = files.read("/proc/self/sched");
-  if (text && text->find("nr_migrations") != std::string::npos) return supported(kName);
+  if (text && read_sched(*text).migrations) return supported(kName);
+  // In which CPU a thread ran last is in its stat.
+  const auto stat = files.read("/proc/self/stat");
+  if (!stat) return unreadable(kName, stat.error(), "/proc is not mounted", "mount /proc");
+  if (!read_task_stat(*stat)) return other_form(kName, files, "/proc/self/stat");
   const std::string why = text ? files.path("/proc/self/sched") + " has no nr_migrations"
                                : std::string(text.error().message);
   return supported(kName, why + ": only the changes of CPU between two samples are counted");
@@ -69,7 +82,7 @@ Capability migrations(const KernelFiles& files) {
 Capability psi(const KernelFiles& files) {
   constexpr const char* kName = "why.psi";
   const auto text = files.read("/proc/pressure/memory");
-  if (text && text->find("total=") != std::string::npos) return supported(kName);
+  if (text && read_pressure(*text)) return supported(kName);
   constexpr const char* kEnable = "psi=1 on the kernel's command line";
   if (text) {
     return {kName, Support::not_supported,
@@ -95,6 +108,11 @@ Capability cgroup(const KernelFiles& files) {
   const auto groups = files.read("/proc/self/cgroup");
   if (!groups) {
     return unreadable(kName, groups.error(), "the kernel was built without CONFIG_CGROUPS", {});
+  }
+  // "0::/rig", or "4:cpu,cpuacct:/rig"
+  const std::size_t colon = groups->find(':');
+  if (colon == std::string::npos || groups->find(":/", colon + 1) == std::string::npos) {
+    return other_form(kName, files, "/proc/self/cgroup");
   }
   const auto table = files.read("/proc/mounts");
   if (!table) return unreadable(kName, table.error(), "/proc is not mounted", "mount /proc");
@@ -146,8 +164,11 @@ Capability steal(const KernelFiles& files) {
 Capability softnet(const KernelFiles& files) {
   constexpr const char* kName = "why.softnet";
   const auto text = files.read("/proc/net/softnet_stat");
-  if (text) return supported(kName);
-  return unreadable(kName, text.error(), "the kernel was built without CONFIG_NET", {});
+  if (!text) return unreadable(kName, text.error(), "the kernel was built without CONFIG_NET", {});
+  constexpr int kHex = 16;
+  const std::size_t end = std::min(text->find_first_of(" \n"), text->size());
+  if (base::read_digits(text->substr(0, end), kHex)) return supported(kName);
+  return other_form(kName, files, "/proc/net/softnet_stat");
 }
 
 }  // namespace

@@ -71,6 +71,8 @@ TEST(MemoryComparisons, BelowTheFloorAreRefusedAndStillShowTheDifference) {
   EXPECT_EQ(result.verdict, MemoryVerdict::refused);
   EXPECT_EQ(result.difference_share, 0.5);
   EXPECT_EQ(result.reason, "below 786.4 MB/s, other traffic weighs too much");
+  const auto loud = summary("pmu", MemoryScope::machine, kGiga, kGiga);
+  EXPECT_EQ(compare_memory(loud, quiet, MemoryReport::total).verdict, MemoryVerdict::refused);
   const auto silent = summary("pmu", MemoryScope::machine, 0, 0);
   EXPECT_EQ(compare_memory(silent, silent, MemoryReport::total).difference_share, 0)
       << "no division by zero";

@@ -127,7 +127,16 @@ class FakeResctrl final : public GroupCalls {
     return {};
   }
 
+  Result<std::string> read(const KernelFiles& files, const std::string& name) override {
+    const auto first = first_reads.find(name);
+    if (first == first_reads.end()) return files.read(name);
+    std::string text = first->second;
+    first_reads.erase(first);
+    return text;
+  }
+
   std::vector<std::string> calls;
+  std::map<std::string, std::string> first_reads;  ///< what the next read of these files gives
   int fail_mount = 0, fail_make = 0, fail_remove = 0, fail_task = 0;
   bool assign_mode = false;
   std::string assignments;

@@ -200,6 +200,16 @@ TEST_F(MembwRun, GoesOnWithTheOtherSourcesWhenOneFails) {
   EXPECT_EQ(result.error->message, "pmu cannot close") << "nothing else went wrong";
 }
 
+TEST(MembwMean, WeighsEachWindowByItsLength) {
+  MemoryReading second;
+  second.end_ns = kSecond;
+  second.total = 100;
+  MemoryReading three_seconds;
+  three_seconds.end_ns = 3 * kSecond;
+  three_seconds.total = 200;
+  EXPECT_EQ(mean_of({&second, &three_seconds}).total, 175);
+}
+
 TEST_F(MembwRun, SaysHowManySamplesHaveNoValue) {
   options_.samples = 3;
   fakes_[0]->missing = 3;

@@ -44,6 +44,19 @@ TEST(MembwCapabilities, OfCountersDependOnTheSettingAndTheUser) {
   }
 }
 
+TEST(MembwCapabilities, AreNotThoseOfAFileWithoutANumber) {
+  const Tree tree;
+  put_imc(tree, 0);
+  tree.put("/proc/self/status", "CapEff:\t0000004000000000\n");
+  for (const char* other : {"", "garbage\n", "-\n", "0x0\n"}) {
+    tree.put("/proc/sys/kernel/perf_event_paranoid", other);
+    EXPECT_EQ(membw_capabilities(tree.files())[0].state, Support::not_supported) << other;
+  }
+  tree.put("/proc/self/io", "garbage\n");
+  EXPECT_NE(membw_capabilities(tree.files())[2].reason.find("is not as proc_pid_io(5)"),
+            std::string::npos);
+}
+
 TEST(MembwCapabilities, OfResctrlSayHowToMountIt) {
   const Tree tree;
   FakeResctrl resctrl(tree);

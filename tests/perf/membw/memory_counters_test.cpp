@@ -109,6 +109,8 @@ TEST(MemoryCounters, OfTheDataFabricDependOnTheProcessor) {
   ASSERT_TRUE(newer) << newer.error().message;
   EXPECT_EQ(newer->size(), 12U * 4);
   EXPECT_EQ(newer->at(0).event.config, 0x0700FE1FU);
+  EXPECT_EQ(newer->at(1).name, "amd_df/remote_processor_read_data_beats_cs0/ on CPU 0");
+  EXPECT_EQ(newer->at(1).event.config, 0x0B00FE1FU);
   EXPECT_EQ(newer->back().name, "amd_df/remote_processor_write_data_beats_cs11/ on CPU 0");
   EXPECT_EQ(newer->back().event.config, 0x20B00FFDFU);
 

@@ -77,6 +77,17 @@ TEST_F(ResctrlGroupTest, InAControlGroupOfItsOwnDeletesThatOnlyIfItWasMadeHere) 
   EXPECT_TRUE(resctrl_.has(kRoot + "/standing"));
 }
 
+TEST_F(ResctrlGroupTest, CanBeMadeAgainInAnotherControlGroup) {
+  resctrl_.add_group(kRoot + "/fast");
+  resctrl_.put_process(10, {10});
+  resctrl_.put_process(20, {20}, kRoot + "/fast");
+  ASSERT_TRUE(make({10}));
+  const auto again = make({20});
+  ASSERT_TRUE(again) << again.error().message;
+  EXPECT_EQ(resctrl_.group_of(20), kRoot + "/fast/mon_groups/ours");
+  EXPECT_EQ(resctrl_.group_of(10), kRoot);
+}
+
 TEST_F(ResctrlGroupTest, AlsoTakesThreadsThatBeginMeanwhile) {
   resctrl_.put_process(10, {10});
   int next = 11;
@@ -89,6 +100,17 @@ TEST_F(ResctrlGroupTest, AlsoTakesThreadsThatBeginMeanwhile) {
   resctrl_.put_process(10, {14}, kMade);  // a child of one of them
   ASSERT_TRUE(group_.undo());
   for (const int task : {10, 11, 12, 13, 14}) EXPECT_EQ(resctrl_.group_of(task), kRoot) << task;
+}
+
+TEST_F(ResctrlGroupTest, PutsThreadsThatBeganInItWhereTheOthersWere) {
+  const std::string theirs = kRoot + "/mon_groups/theirs";
+  resctrl_.add_group(theirs);
+  resctrl_.put_process(10, {10}, theirs);
+  ASSERT_TRUE(make({10}));
+  resctrl_.put_process(10, {14}, kMade);
+  ASSERT_TRUE(group_.undo());
+  EXPECT_EQ(resctrl_.group_of(10), theirs);
+  EXPECT_EQ(resctrl_.group_of(14), theirs);
 }
 
 TEST_F(ResctrlGroupTest, GivesUpOnProcessesThatNeverStopStartingThreads) {

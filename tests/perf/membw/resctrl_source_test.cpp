@@ -100,6 +100,16 @@ TEST_F(ResctrlSourceTest, HasAReasonForEachWindowWithoutANumber) {
   EXPECT_EQ(window(resctrl, "5000\n", "107\n").total, 50);
 }
 
+/// After a change of its settings, the hardware has its first value at the second read.
+TEST_F(ResctrlSourceTest, BeginsAWindowWithASecondReadIfTheFirstGaveNoValue) {
+  ResctrlSource resctrl = source();
+  ASSERT_TRUE(resctrl.open({10}));
+  resctrl_.count(group(), 0, "mbm_total_bytes", "5000\n");
+  resctrl_.first_reads[group() + "/mon_data/mon_L3_00/mbm_total_bytes"] = "Unavailable\n";
+  const MemoryReading reading = window(resctrl, "5100\n", "0\n");
+  EXPECT_EQ(reading.total, 50) << reading.reason;
+}
+
 TEST_F(ResctrlSourceTest, CountsAcrossTheEndOfACounterAndNoticesAReset) {
   ResctrlSource resctrl = source();
   ASSERT_TRUE(resctrl.open({10}));

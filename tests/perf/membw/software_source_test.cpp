@@ -91,6 +91,20 @@ TEST_F(SoftwareSources, OfProcessesCountTheirDescendantsToo) {
   EXPECT_EQ(reading.total, 60);
 }
 
+TEST_F(SoftwareSources, OfProcessesCountTheChildrenOfAllThreads) {
+  put_process(10, 100, 10);
+  tree_.put("/proc/10/task/14/children", "15 ");
+  put_process(15, 7, 7);
+  ProcessIoSource io(tree_.files(), clock());
+  ASSERT_TRUE(io.open({10}));
+  ASSERT_TRUE(io.enable());
+  now_ += kSecond;
+  put_process(15, 27, 8);
+  ASSERT_TRUE(io.disable());
+  EXPECT_EQ(io.read().reads, 20);
+  EXPECT_EQ(io.read().writes, 1);
+}
+
 TEST_F(SoftwareSources, OfProcessesNeedOneThatCanBeRead) {
   ProcessIoSource io(tree_.files(), clock());
   EXPECT_EQ(io.open({}).error().message, "no process is watched (give -p PID, or -- PROGRAM)");
@@ -199,6 +213,21 @@ TEST_F(SoftwareSources, OfThisMachineCountWhatThisProcessDoes) {
   ASSERT_TRUE(reading.total) << reading.reason;
   EXPECT_GE(*reading.writes * reading.window_s(), 99'999);
   EXPECT_GE(*reading.reads * reading.window_s(), 99'999);
+}
+
+TEST_F(SoftwareSources, RefuseProcessesThatAnotherNamespaceNumbers) {
+  put_process(10, 100, 10);
+  tree_.put("/proc/10/net/dev", kDeviceHead + device_line("lo", 100, 100));
+  tree_.put("/proc/net/dev", kDeviceHead + device_line("lo", 100, 100));
+  std::filesystem::create_symlink(std::to_string(::getpid() + 1), tree_.at("/proc/self"));
+  ProcessIoSource io(tree_.files(), clock());
+  EXPECT_EQ(io.open({10}).error().code, Errc::not_supported);
+  DeviceSource devices(tree_.files(), clock());
+  EXPECT_EQ(devices.open({10}).error().code, Errc::not_supported);
+  EXPECT_TRUE(devices.open({})) << "those here need no number";
+  tree_.remove("/proc/self");
+  std::filesystem::create_symlink(std::to_string(::getpid()), tree_.at("/proc/self"));
+  EXPECT_TRUE(io.open({10}));
 }
 
 }  // namespace

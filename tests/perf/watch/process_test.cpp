@@ -37,6 +37,7 @@ TEST(TaskStatText, GivesEachFieldFromItsPlace) {
   EXPECT_EQ(stat->major_faults, 120U);
   EXPECT_EQ(stat->user_ticks, 140U);
   EXPECT_EQ(stat->system_ticks, 150U);
+  EXPECT_EQ(stat->threads, 200U);
   EXPECT_EQ(stat->start_ticks, 220U);
   EXPECT_EQ(stat->cpu, 390);
 }
@@ -132,6 +133,33 @@ TEST(WatchedProcess, ThatHasEndedLendsItsNumberToNobody) {
   EXPECT_EQ(process.threads(later).size(), 1U) << "the tree is read";
   child.end();
   EXPECT_TRUE(process.threads(later).empty());
+}
+
+TEST(WatchedProcess, IsRefusedWhereProcNumbersProcessesAsAnotherNamespaceDoes) {
+  const Child child;
+  const shmif::test::TempDir dir;
+  const std::string proc = dir.path() + "/proc/";
+  std::filesystem::create_directories(proc + std::to_string(child.pid));
+  std::ofstream(proc + std::to_string(child.pid) + "/stat") << stat_line("other");
+  const KernelFiles files(dir.path());
+  EXPECT_TRUE(Process::open(child.pid, files)) << "a tree without a link tells nothing";
+  const auto self_is = [&](const std::string& name) {
+    std::filesystem::remove(proc + "self");
+    std::filesystem::create_symlink(name, proc + "self");
+  };
+  self_is(std::to_string(::getpid()));
+  EXPECT_TRUE(Process::open(child.pid, files));
+  EXPECT_TRUE(check_numbers(files));
+  const std::string other = std::to_string(::getpid() + 1);
+  self_is(other);
+  const auto refused = Process::open(child.pid, files);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, Errc::not_supported);
+  const std::string& message = refused.error().message;
+  EXPECT_EQ(message.rfind("cannot watch process " + std::to_string(child.pid) + ": ", 0), 0U);
+  EXPECT_NE(message.find(proc + "self names process " + other), std::string::npos) << message;
+  EXPECT_NE(message.find("--mount-proc"), std::string::npos) << message;
+  EXPECT_EQ(check_numbers(files).error().code, Errc::not_supported);
 }
 
 TEST(WatchedProcess, HasItsThreadsInOrder) {

@@ -42,6 +42,14 @@ TEST(Account, PutsAWaitWhereItWas) {
   EXPECT_NEAR(times[0].waiting, 0.005, 1e-9) << "it was asleep at this border";
 }
 
+TEST(Account, PutsNoWaitWhereTheThreadSlept) {
+  WhySeries series = quiet_series(3);
+  series.tasks[0].steps[2].wait_us = 120'000;  // more than is left of the interval
+  const auto times = account_of(series, series.tasks[0]);
+  EXPECT_NEAR(times[2].waiting, 0.95, 1e-9);
+  EXPECT_NEAR(times[1].waiting, 0.005, 1e-9);
+}
+
 TEST(Account, TellsTimeThatNobodyCountsFromSleep) {
   WhySeries series = quiet_series(3);
   auto& steps = series.tasks[0].steps;

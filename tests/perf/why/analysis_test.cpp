@@ -47,6 +47,16 @@ TEST(Causes, NameWaitsWithTheLossesThatFellThere) {
             "fell there");
 }
 
+/// A receiver that was held back counts what it lost when it runs again.
+TEST(Causes, HaveTheLossesThatWereCountedALittleLater) {
+  WhySeries series = quiet_series(60);
+  for (std::size_t i = 20; i < 40; ++i) series.tasks[0].steps[i].wait_us = 61'000;
+  JobTraffic traffic = traffic_of(series, "rx", 40, 41, 90);
+  EXPECT_NEAR(only_cause(series, {traffic}).of_losses_share.value_or(0), 1, 1e-9);
+  traffic.steps[42].lost = 10;
+  EXPECT_NEAR(only_cause(series, {traffic}).of_losses_share.value_or(0), 0.9, 1e-9);
+}
+
 TEST(Causes, HaveNoShareOfLossesWithoutTrafficOrLosses) {
   WhySeries series = quiet_series(60);
   for (std::size_t i = 20; i < 40; ++i) series.tasks[0].steps[i].wait_us = 50'000;
@@ -214,6 +224,9 @@ TEST(Causes, NameTheLockAndThePausesOfABus) {
         lock ? "rx slept for the lock of the bus for at least 50 % of 1.0 s to 2.0 s "
                "(10,000 times)"
              : "rx was paused for slow ports of the bus for 50 % of 1.0 s to 2.0 s (40 times)");
+    series.ports[0].steps[12].stalls = 1;
+    const bool named = only_cause(series).sentence.find("its own port") != std::string::npos;
+    EXPECT_EQ(named, !lock) << "senders stopped waiting for it";
     series.ports[0].job.reset();
     EXPECT_TRUE(find_causes(series, {}).empty()) << "somebody else's port";
   }
@@ -242,6 +255,19 @@ TEST(Causes, NameTheLockIfItWasTakenFromALivingHolderAfterWaitingForIt) {
   expect(cause, CauseKind::bus_lock, 1, 2, 1);
   for (PortStep& step : series.ports[0].steps) step.lock_sleeps = 0;
   EXPECT_TRUE(find_causes(series, {}).empty()) << "another port waited";
+}
+
+TEST(Causes, NameTheLockForAPortThatWasNotThereFromTheBegin) {
+  WhySeries series = quiet_series(40);
+  series.buses.push_back({.bus = "/b", .first = 5, .takeovers = {}, .takeovers_living = {}});
+  series.buses[0].takeovers_living.resize(35);
+  series.ports.push_back({.bus = "/b", .name = "p", .job = 0, .first = 20, .steps = {}});
+  series.ports[0].steps.resize(20);
+  for (std::size_t i = 25; i < 35; ++i) {
+    series.buses[0].takeovers_living[i - 5] = 1;
+    series.ports[0].steps[i - 20].lock_sleeps = 120;
+  }
+  expect(only_cause(series), CauseKind::bus_lock, 2.5, 3.5, 1);
 }
 
 TEST(Causes, OfSeveralThreadsAreToldByTheOneThatWasHeldLongest) {
@@ -274,6 +300,23 @@ TEST(Causes, AreNamedForAShortTimeOnlyIfLossesFellThere) {
   EXPECT_TRUE(find_causes(series, {}).empty());
   const std::vector<JobTraffic> traffic{traffic_of(series, "rx", 10, 11, 9)};
   EXPECT_EQ(only_cause(series, traffic).of_losses_share.value_or(0), 1);
+}
+
+TEST(Causes, AreNamedForAQuarterOfAShortWatchUnlessItIsABlink) {
+  WhySeries series = quiet_series(1);
+  series.ends_s = {0.08};
+  series.tasks[0].steps[0].wait_us = 70'000;
+  const Cause cause = only_cause(series);
+  EXPECT_EQ(cause.cause, CauseKind::waited_for_cpu);
+  EXPECT_NEAR(cause.share, 0.875, 1e-9);
+  series.tasks[0].steps[0].wait_us = 19'000;
+  EXPECT_TRUE(find_causes(series, {}).empty()) << "less than a quarter";
+  series.ends_s = {0.02};
+  series.tasks[0].steps[0].run_us = 0;
+  series.tasks[0].steps[0].wait_us = 9'000;
+  EXPECT_TRUE(find_causes(series, {}).empty()) << "less than 10 ms";
+  series.tasks[0].steps[0].wait_us = 12'000;
+  EXPECT_EQ(find_causes(series, {}).size(), 1U);
 }
 
 WhySeries random_series(std::mt19937& random) {

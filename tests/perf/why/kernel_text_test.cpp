@@ -24,6 +24,11 @@ TEST(KernelText, OfTheSchedulerHasTimesAndSwitches) {
   EXPECT_EQ(sched.migrations, 11U);
   EXPECT_EQ(sched.voluntary, 12U);
   EXPECT_EQ(sched.involuntary, 13U);
+  const SwitchCounts others = read_sched(
+      "nr_voluntary_switches_of_others : 1\nnr_voluntary_switches : x\nnr_voluntary_switches:2");
+  EXPECT_FALSE(others.migrations);
+  EXPECT_EQ(others.voluntary, 2U);
+  EXPECT_FALSE(others.involuntary);
   const SwitchCounts status = read_status_switches(
       "Name:\tx\nvoluntary_ctxt_switches:\t5\nnonvoluntary_ctxt_switches:\t6\n");
   EXPECT_FALSE(status.migrations);

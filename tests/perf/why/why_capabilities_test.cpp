@@ -3,9 +3,11 @@
 #include "perf/why/why_capabilities.hpp"
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <map>
 
 #include "tests/support/temp_dir.hpp"
@@ -66,11 +68,35 @@ TEST_F(WhyCapabilities, OfAMachineThatHasEverythingAreSupportedWithoutAReason) {
 TEST_F(WhyCapabilities, OfAnEmptyTreeNameTheFileThatIsMissing) {
   const shmif::test::TempDir empty;
   for (const Capability& each : why_capabilities(KernelFiles(empty.path()))) {
-    const bool optional = each.name == "why.migrations";
-    EXPECT_EQ(each.state, optional ? Support::supported : Support::not_supported) << each.name;
+    EXPECT_EQ(each.state, Support::not_supported) << each.name;
     EXPECT_NE(each.reason.find("cannot open " + empty.path() + "/proc/"), std::string::npos)
         << each.reason;
     EXPECT_NE(each.reason.find("No such file or directory: "), std::string::npos) << each.reason;
+  }
+}
+
+TEST_F(WhyCapabilities, AreThoseOfWhatIsInTheFilesAndNotOfTheirNames) {
+  const std::map<std::string, std::string> file_of{
+      {"why", "/proc/self/stat"},           {"why.schedstat", "/proc/self/schedstat"},
+      {"why.psi", "/proc/pressure/memory"}, {"why.cgroup", "/proc/self/cgroup"},
+      {"why.steal", "/proc/stat"},          {"why.softnet", "/proc/net/softnet_stat"}};
+  for (const auto& [name, file] : file_of) {
+    std::ifstream whole(dir_.path() + file);
+    const std::string text{std::istreambuf_iterator<char>(whole), {}};
+    for (const char* const other : {"", "garbage\n", "total=some avg10\n"}) {
+      put(file, other);
+      EXPECT_EQ(one(name).state, Support::not_supported) << name << " of \"" << other << '"';
+      EXPECT_NE(one(name).reason.find(file), std::string::npos) << one(name).reason;
+    }
+    remove(file);
+    std::filesystem::create_directory(dir_.path() + file);
+    EXPECT_EQ(one(name).state, Support::not_supported) << name << " of a directory";
+    remove(file);
+    ASSERT_EQ(::mkfifo((dir_.path() + file).c_str(), 0600), 0);
+    EXPECT_EQ(one(name).state, Support::not_supported) << name << " of a FIFO, without waiting";
+    remove(file);
+    put(file, text);
+    EXPECT_EQ(one(name).state, Support::supported) << name;
   }
 }
 

@@ -1,0 +1,55 @@
+#pragma once
+// What the built-in load has copied so far, in memory that it shares with its observer.
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/result.hpp"
+
+namespace shmif::perf {
+
+/// A thread of the load, after its last phase: either it filled one half of its buffer, or it
+/// copied that to the other half.
+struct FillProgress {
+  std::uint64_t time_ns = 0;  ///< of CLOCK_MONOTONIC; 0: it has not begun
+  std::uint64_t read = 0;     ///< bytes, since it began
+  std::uint64_t written = 0;
+};
+
+/// Threads: each number has one writer; anybody reads.
+class FillCounts {
+ public:
+  static constexpr unsigned kMostThreads = 512;
+
+  /// Memory of a file that has a path as long as this lives. Errors: the system's.
+  static Result<FillCounts> create();
+  /// Maps the memory of another process.
+  static Result<FillCounts> open(const std::string& path);
+  FillCounts(FillCounts&& other) noexcept;
+  FillCounts& operator=(FillCounts&&) = delete;
+  ~FillCounts();
+
+  /// Of its file, for processes of the same user; empty for one that was opened.
+  std::string path() const;
+  /// Threads from kMostThreads on are not counted.
+  void set(unsigned thread, const FillProgress& progress) noexcept;
+  /// By thread. None: the thread was writing for all of several looks.
+  std::vector<std::optional<FillProgress>> look() const;
+
+ private:
+  /// Odd numbers of `changes`: the other words are being written.
+  struct alignas(64) Slot {
+    std::atomic<std::uint64_t> changes{0}, time_ns{0}, read{0}, written{0};
+  };
+  static Result<FillCounts> map(int file, const std::string& name);
+  FillCounts(int file, Slot* slots) noexcept : file_(file), slots_(slots) {}
+
+  int file_ = -1;
+  Slot* slots_ = nullptr;
+};
+
+}  // namespace shmif::perf

@@ -1,0 +1,293 @@
+// Which threads a watch looks at, though it lists them only when there may be others: threads that
+// begin and end, numbers that are used again, programs that execute another one.
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <filesystem>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "perf/why/sampler.hpp"
+#include "tests/perf/membw/trees.hpp"
+#include "tests/support/child_process.hpp"
+
+namespace shmif::perf::test {
+namespace {
+
+using shmif::test::Child;
+using shmif::test::eventually;
+
+constexpr std::uint64_t kEvery = 100'000'000;
+
+std::string task_folder(pid_t process, pid_t thread) {
+  return "/proc/" + std::to_string(process) + "/task/" + std::to_string(thread);
+}
+
+/// A thread of this process that does nothing until it is ended.
+class IdleThread {
+ public:
+  IdleThread() {
+    EXPECT_TRUE(eventually([this] { return number_ != 0; }));
+  }
+  ~IdleThread() { end(); }
+  IdleThread(const IdleThread&) = delete;
+  IdleThread& operator=(const IdleThread&) = delete;
+
+  pid_t number() const { return number_; }
+  /// Returns when the kernel does not show it any more.
+  void end() {
+    if (!thread_.joinable()) return;
+    over_ = true;
+    over_.notify_all();
+    thread_.join();
+    EXPECT_TRUE(
+        eventually([this] { return !std::filesystem::exists(task_folder(::getpid(), number_)); }));
+  }
+
+ private:
+  std::atomic<pid_t> number_ = 0;
+  std::atomic<bool> over_ = false;
+  std::thread thread_{[this] {
+    number_ = ::gettid();
+    over_.wait(false);
+  }};
+};
+
+const TaskSeries* find_task(const WhySeries& series, pid_t number) {
+  const auto at = std::ranges::find(series.tasks, number,
+                                    [](const TaskSeries& task) { return task.id.number; });
+  return at == series.tasks.end() ? nullptr : &*at;
+}
+
+/// Looks ten times a second, at times that it makes up.
+class LookedAt : public testing::Test {
+ protected:
+  void begin(const KernelFiles& files, pid_t pid) {
+    sampler_.emplace(files, 0);
+    ASSERT_TRUE(sampler_->add_process(sampler_->add_job("prog"), pid));
+    look();
+  }
+  void look() { sampler_->sample(looks_++ * kEvery); }
+  const WhySeries& series() const { return sampler_->series(); }
+  bool have_ended() const { return sampler_->have_ended(); }
+
+ private:
+  std::optional<WhySampler> sampler_;
+  std::uint64_t looks_ = 0;
+};
+
+class WatchedThreads : public LookedAt {};
+
+TEST_F(WatchedThreads, AreNoticedAtTheNextLookAfterTheyBeganOrEnded) {
+  begin(KernelFiles(), ::getpid());
+  IdleThread first;
+  look();
+  const TaskSeries* const task = find_task(series(), first.number());
+  ASSERT_NE(task, nullptr);
+  EXPECT_EQ(task->first, 0U) << "it began in the first interval";
+  EXPECT_EQ(task->steps.size(), 1U);
+  EXPECT_FALSE(task->ended);
+  first.end();
+  look();
+  EXPECT_TRUE(find_task(series(), first.number())->ended);
+  EXPECT_FALSE(find_task(series(), ::getpid())->ended);
+  EXPECT_EQ(find_task(series(), ::getpid())->steps.size(), 2U);
+}
+
+TEST_F(WatchedThreads, AreNoticedIfTheyBeginWhileAnotherEnds) {
+  IdleThread first;
+  begin(KernelFiles(), ::getpid());
+  first.end();
+  const IdleThread second;
+  look();
+  EXPECT_TRUE(find_task(series(), first.number())->ended);
+  const TaskSeries* const task = find_task(series(), second.number());
+  ASSERT_NE(task, nullptr);
+  EXPECT_EQ(task->steps.size(), 1U);
+  EXPECT_FALSE(task->ended);
+}
+
+TEST_F(WatchedThreads, OfAProcessThatEndsAreGoneAtTheNextLook) {
+  const shmif::test::Shared<std::atomic<bool>> over;
+  Child child([&over] {
+    while (!*over) ::usleep(1000);
+    return 0;
+  });
+  const pid_t number = child.pid();
+  begin(KernelFiles(), number);
+  look();
+  EXPECT_FALSE(have_ended());
+  *over = true;
+  child.wait();
+  look();
+  EXPECT_TRUE(have_ended());
+  EXPECT_TRUE(std::ranges::all_of(series().tasks, &TaskSeries::ended));  // TSan has one more
+  const TaskSeries* const task = find_task(series(), number);
+  ASSERT_NE(task, nullptr);
+  EXPECT_EQ(task->steps.size(), 1U) << "nothing is known of its last interval";
+}
+
+TEST_F(WatchedThreads, GoOnUnderTheirNumberWhenOneOfThemExecutesAProgram) {
+  if (shmif::test::kSanitized) GTEST_SKIP() << "under sanitizers, there is one more thread";
+  struct State {
+    std::atomic<pid_t> other = 0;
+    std::atomic<bool> go = false;
+  };
+  const shmif::test::Shared<State> state;
+  const Child child([&state] {
+    std::thread other([&state] {
+      state->other = ::gettid();
+      while (!state->go) ::usleep(1000);
+      ::execl("/bin/sleep", "sleep", "60", nullptr);
+      ::_exit(1);
+    });
+    other.join();  // never: the program takes the place of all threads
+    return 1;
+  });
+  ASSERT_TRUE(eventually([&state] { return state->other != 0; }));
+  begin(KernelFiles(), child.pid());
+  look();
+  ASSERT_EQ(series().tasks.size(), 2U);
+  state->go = true;
+  const std::string other = task_folder(child.pid(), state->other);
+  ASSERT_TRUE(eventually([&other] { return !std::filesystem::exists(other); }));
+  const std::string name = task_folder(child.pid(), child.pid()) + "/comm";
+  ASSERT_TRUE(eventually([&name] { return KernelFiles().read(name).value() == "sleep\n"; }));
+  look();
+  look();
+  ASSERT_EQ(series().tasks.size(), 2U);
+  const TaskSeries* const first = find_task(series(), child.pid());
+  EXPECT_EQ(first->name, "sleep");
+  EXPECT_EQ(first->steps.size(), 3U);
+  EXPECT_FALSE(first->ended);
+  EXPECT_TRUE(find_task(series(), state->other)->ended);
+  for (const TaskStep& step : first->steps) {
+    EXPECT_LT(step.run_us, 60'000'000U) << "the counts of another thread begin anew";
+  }
+}
+
+/// How many files this process has open of those that tell about its threads.
+std::size_t open_files_of_threads() {
+  const std::string own = "/proc/" + std::to_string(::getpid());
+  std::size_t count = 0;
+  std::error_code gone;
+  for (const auto& each : std::filesystem::directory_iterator("/proc/self/fd")) {
+    const std::string target = std::filesystem::read_symlink(each.path(), gone).string();
+    if (target.starts_with(own + "/task") || target == own + "/cgroup") ++count;
+  }
+  return count;
+}
+
+TEST_F(WatchedThreads, OfWhichThereAreVeryManyKeepNoFilesOpen) {
+  constexpr std::size_t kMany = 110;
+  std::vector<std::unique_ptr<IdleThread>> threads;
+  begin(KernelFiles(), ::getpid());
+  EXPECT_GT(open_files_of_threads(), 2U) << "those of few do";
+  while (threads.size() < kMany) threads.push_back(std::make_unique<IdleThread>());
+  constexpr int kLooks = 6;
+  for (int i = 0; i < kLooks; ++i) look();
+  EXPECT_EQ(open_files_of_threads(), 0U);
+  const TaskSeries* const last = find_task(series(), threads.back()->number());
+  ASSERT_NE(last, nullptr);
+  EXPECT_EQ(last->steps.size(), std::size_t{kLooks});
+  threads.back()->end();
+  look();
+  EXPECT_TRUE(find_task(series(), threads.back()->number())->ended);
+  EXPECT_FALSE(series().tasks_missed);
+}
+
+/// Process 41 in files that stay open while their text changes.
+class RecordedThreads : public LookedAt {
+ protected:
+  RecordedThreads() {
+    tree.put("/proc/self/schedstat", "5 5 5\n");
+    tree.put("/proc/self/mountinfo", "30 25 0:26 / /sys/fs/cgroup rw shared:4 - cgroup2 none rw\n");
+    tree.put("/proc/41/status", "Name:\tprog\n");
+    tree.put("/proc/41/cgroup", "0::/before\n");
+    for (const char* group : {"before", "behind"}) {
+      tree.put("/sys/fs/cgroup/" + std::string(group) + "/cpu.stat", "throttled_usec 0\n");
+    }
+    put_thread(41, 1, 7, 1000);
+  }
+  void put_thread(int number, int threads, int start_ticks, int run_us) {
+    const std::string folder = "/proc/41/task/" + std::to_string(number);
+    std::string line = std::to_string(number) + " (prog) S";
+    for (int field = 4; field <= 52; ++field) {
+      const int value = field == 20 ? threads : field == 22 ? start_ticks : 1;
+      line += ' ' + std::to_string(value);
+    }
+    tree.put(folder + "/stat", line + '\n');
+    tree.put(folder + "/schedstat", std::to_string(run_us) + "000 0 1\n");
+  }
+
+  const Tree tree;
+};
+
+TEST_F(RecordedThreads, AreListedInTheSameLookInWhichOneSaysThatThereAreMore) {
+  begin(tree.files(), 41);
+  put_thread(41, 2, 7, 1010);
+  put_thread(42, 2, 8, 500);
+  look();
+  EXPECT_EQ(series().tasks.size(), 2U);
+  put_thread(43, 2, 9, 500);
+  look();
+  EXPECT_EQ(series().tasks.size(), 2U) << "nobody says that there are more than two";
+  put_thread(42, 3, 8, 500);
+  look();
+  ASSERT_EQ(series().tasks.size(), 3U);
+  EXPECT_EQ(series().tasks[2].id.number, 43);
+  tree.remove("/proc/41/task/42");
+  put_thread(43, 2, 9, 500);
+  look();
+  EXPECT_TRUE(series().tasks[1].ended) << "one fewer is told than are known";
+  EXPECT_FALSE(series().tasks[2].ended);
+}
+
+TEST_F(RecordedThreads, WithTheNumberOfAnEarlierOneHaveCountsOfTheirOwn) {
+  begin(tree.files(), 41);
+  put_thread(41, 1, 7, 1010);
+  look();
+  put_thread(41, 1, 9, 90'000);
+  look();
+  ASSERT_EQ(series().tasks.size(), 2U);
+  put_thread(41, 1, 9, 90'007);
+  look();
+  ASSERT_EQ(series().tasks.size(), 2U);
+  EXPECT_TRUE(series().tasks[0].ended);
+  EXPECT_FALSE(series().tasks[1].ended);
+  EXPECT_EQ(series().tasks[1].id, (TaskId{41, 9}));
+  ASSERT_EQ(series().tasks[0].steps.size(), 1U);
+  EXPECT_EQ(series().tasks[0].steps[0].run_us, 10U);
+  EXPECT_EQ(series().tasks[1].first, 1U);
+  ASSERT_EQ(series().tasks[1].steps.size(), 2U);
+  EXPECT_EQ(series().tasks[1].steps[0].run_us, 90'000U) << "all since it began, and nothing else";
+  EXPECT_EQ(series().tasks[1].steps[1].run_us, 7U);
+}
+
+TEST_F(RecordedThreads, AreOfTheGroupIntoWhichTheirProcessWasMovedWithinHalfASecond) {
+  begin(tree.files(), 41);
+  constexpr std::size_t kSettled = 7, kHalfASecond = 5;
+  while (series().ends_s.size() < kSettled) look();
+  tree.put("/proc/41/cgroup", "0::/behind\n");
+  for (std::size_t i = 0; i < kHalfASecond; ++i) look();
+  ASSERT_EQ(series().groups.size(), 2U);
+  EXPECT_EQ(series().groups[1].name, "/behind");
+  const auto& steps = series().tasks.at(0).steps;
+  EXPECT_EQ(steps.at(0).group, 0U) << "from the first look on";
+  EXPECT_EQ(steps.at(kSettled - 1).group, 0U);
+  EXPECT_EQ(steps.back().group, 1U);
+}
+
+TEST_F(RecordedThreads, AreOfTheGroupIntoWhichTheirProcessMovesAsItBegins) {
+  begin(tree.files(), 41);
+  tree.put("/proc/41/cgroup", "0::/behind\n");
+  look();
+  ASSERT_EQ(series().groups.size(), 2U);
+  EXPECT_EQ(series().tasks.at(0).steps.at(0).group, 1U);
+}
+
+}  // namespace
+}  // namespace shmif::perf::test

@@ -1,0 +1,236 @@
+// What the watches take from files of the kernel and from the table of ports, look by look.
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <utility>
+
+#include "perf/why/group_watch.hpp"
+#include "perf/why/machine_watch.hpp"
+#include "perf/why/port_watch.hpp"
+#include "perf/why/sampler.hpp"
+#include "tests/perf/membw/trees.hpp"
+#include "tests/perf/why/why_series.hpp"
+#include "tests/support/numbered_frames.hpp"
+#include "tests/support/raw_bus.hpp"
+#include "tests/support/temp_bus.hpp"
+
+namespace shmif::perf::test {
+namespace {
+
+TEST(GroupWatch, AddsWhatTheGroupsAboveThrottled) {
+  const Tree tree;
+  tree.put("/proc/self/mountinfo", "30 25 0:26 / /sys/fs/cgroup rw shared:4 - cgroup2 none rw\n");
+  const auto throttled = [&](const std::string& group, int us) {
+    tree.put("/sys/fs/cgroup" + group + "/cpu.stat",
+             "nr_throttled 1\nthrottled_usec " + std::to_string(us) + '\n');
+  };
+  throttled("/outer", 1000);
+  throttled("/outer/inner", 100);
+  WhySeries series;
+  GroupWatch watch(tree.files());
+  ASSERT_EQ(watch.find("0::/outer/inner\n", series), 0U);
+  EXPECT_EQ(series.groups[0].name, "/outer/inner");
+  throttled("/outer", 1030);
+  throttled("/outer/inner", 107);
+  series.ends_s.push_back(1);
+  watch.sample(series);
+  ASSERT_EQ(series.groups[0].steps.size(), 1U);
+  EXPECT_EQ(series.groups[0].steps[0].throttled_us, 37U);
+}
+
+TEST(MachineWatch, ForCausesOnlyReadsOnlyWhatACauseCanComeFrom) {
+  const Tree tree;
+  tree.put("/proc/stat", "cpu0 0 0 0 0 0 0 0 0\n");
+  tree.put("/proc/pressure/memory", "some avg10=0.00 avg60=0.00 avg300=0.00 total=7\n");
+  const auto sources_missed = [&tree](bool uses_network, MachineSources sources) {
+    WhySeries series;
+    series.jobs.push_back({.name = "job", .uses_network = uses_network});
+    MachineWatch watch(tree.files(), sources);
+    watch.sample(series);
+    series.ends_s.push_back(1);
+    watch.sample(series);
+    EXPECT_TRUE(series.machine.at(0).stolen_known);
+    EXPECT_FALSE(series.machine.at(0).queues_known);
+    EXPECT_EQ(series.machine.at(0).memory_us, 0U);
+    std::vector<std::string> missed;
+    for (const MissingSource& source : series.missing) missed.push_back(source.source);
+    return missed;
+  };
+  using Names = std::vector<std::string>;
+  EXPECT_EQ(sources_missed(false, MachineSources::of_causes), Names{});
+  EXPECT_EQ(sources_missed(true, MachineSources::of_causes), Names{"/proc/net/softnet_stat"});
+  EXPECT_EQ(sources_missed(false, MachineSources::all),
+            (Names{"/proc/net/softnet_stat", "/proc/pressure/cpu", "/proc/pressure/io"}));
+}
+
+/// A line of /proc/PID/net/dev.
+std::string interface_line(const std::string& name, int received) {
+  return name + ": 0 " + std::to_string(received) + " 0 0 0 0 0 0 0 0 0 0 0 0 0 0\n";
+}
+
+TEST(NetWatch, TakesAnInterfaceThatComesBackForAnotherOne) {
+  const Tree tree;
+  tree.put("/proc/41/ns/net", "");
+  WhySeries series;
+  NetWatch watch(tree.files());
+  ASSERT_NE(watch.find(41), 0U);
+  for (const std::string& devices :
+       {interface_line("veth0", 10), interface_line("veth0", 15), std::string(),
+        interface_line("veth0", 3), interface_line("veth0", 4)}) {
+    tree.put("/proc/41/net/dev", "Inter-|   Receive\n face |bytes\n" + devices);
+    series.ends_s.push_back(static_cast<double>(series.ends_s.size() + 1));
+    watch.sample(series);
+  }
+  ASSERT_EQ(series.devices.size(), 2U);
+  EXPECT_EQ(series.devices[0].first, 1U);
+  ASSERT_EQ(series.devices[0].steps.size(), 1U);
+  EXPECT_EQ(series.devices[0].steps[0].rx_packets, 5U);
+  EXPECT_EQ(series.devices[1].first, 3U);
+  ASSERT_EQ(series.devices[1].steps.size(), 2U);
+  EXPECT_EQ(series.devices[1].steps[0].rx_packets, 3U) << "all since it was made";
+  EXPECT_EQ(series.devices[1].steps[1].rx_packets, 1U);
+}
+
+TEST(PortWatch, PutsFramesIntoTheirIntervalAlsoBehindALookThatSawNoPort) {
+  const shmif::test::TempBus bus;
+  Port port = shmif::test::port_on(bus.path(), {.name = "tx"});
+  const shmif::test::RawBus raw(bus.path());
+  constexpr std::size_t kBytes = 100;
+  shmif::test::NumberedBatch batch(kBytes);
+  WhySeries series;
+  const TaskWatch tasks(KernelFiles(), series, 0);
+  PortWatch watch = PortWatch::open(bus.path()).value();
+  watch.sample(series, tasks);
+  const auto look = [&] {
+    series.ends_s.push_back(static_cast<double>(series.ends_s.size() + 1));
+    watch.sample(series, tasks);
+  };
+  look();
+  auto& state = raw.slot(0).state;
+  const std::uint64_t before = std::exchange(state, 0);
+  look();
+  state = before;
+  ASSERT_FALSE(port.send(batch.make(0, 0, 7)).error);
+  look();
+  ASSERT_EQ(series.ports.size(), 1U);
+  std::vector<std::uint64_t> frames;
+  for (const PortStep& step : series.ports[0].steps) frames.push_back(step.frames);
+  EXPECT_EQ(frames, (std::vector<std::uint64_t>{0, 0, 7}));
+}
+
+/// A bus with a port that is looked at every second.
+class LookedAtBus : public testing::Test {
+ protected:
+  LookedAtBus() { EXPECT_TRUE(install_sigbus_guard()); }
+  void look() {
+    if (std::exchange(begun_, true)) {
+      series.ends_s.push_back(static_cast<double>(series.ends_s.size() + 1));
+    }
+    watch_.sample(series, tasks_);
+  }
+  /// Of the three looks, the last one found what is said.
+  void expect_given_up(const std::string& why) {
+    ASSERT_EQ(series.buses.size(), 1U);
+    EXPECT_NE(series.buses[0].trouble.find(why), std::string::npos) << series.buses[0].trouble;
+    EXPECT_EQ(series.buses[0].takeovers, (std::vector<std::uint32_t>{0}));
+    ASSERT_EQ(series.ports.size(), 1U);
+    EXPECT_EQ(series.ports[0].steps.size(), 1U);
+    ASSERT_EQ(series.missing.size(), 1U);
+    EXPECT_EQ(series.missing[0].source, bus.path());
+    EXPECT_NE(series.missing[0].reason.find(why), std::string::npos) << series.missing[0].reason;
+    look();
+    EXPECT_EQ(series.buses[0].takeovers.size(), 1U) << "from then on, nothing is known";
+    EXPECT_EQ(series.missing.size(), 1U);
+  }
+
+  shmif::test::TempBus bus;
+  Port port = shmif::test::port_on(bus.path(), {.name = "tx"});
+  WhySeries series;
+
+ private:
+  TaskWatch tasks_{KernelFiles(), series, 0};
+  PortWatch watch_ = PortWatch::open(bus.path()).value();
+  bool begun_ = false;
+};
+
+TEST_F(LookedAtBus, ThatIsOverwrittenHasNoPlausibleCounters) {
+  series.missing.clear();
+  const shmif::test::RawBus raw(bus.path());
+  look();
+  raw.slot(0).lock_sleeps = 5;
+  look();
+  raw.slot(0).lock_sleeps = UINT64_MAX;
+  look();
+  EXPECT_EQ(series.ports.at(0).steps.at(0).lock_sleeps, 5U) << "what was counted before stays";
+  expect_given_up("not plausible");
+}
+
+TEST_F(LookedAtBus, WhoseCountersGoBackHasNoPlausibleCounters) {
+  series.missing.clear();
+  const shmif::test::RawBus raw(bus.path());
+  raw.header().takeovers_dead = 9;
+  look();
+  look();
+  raw.header().takeovers_dead = 8;
+  look();
+  expect_given_up("not plausible");
+}
+
+TEST_F(LookedAtBus, ThatIsTruncatedCannotBeReadAnyMore) {
+  series.missing.clear();
+  look();
+  look();
+  std::filesystem::resize_file(bus.path(), 4096);
+  look();
+  expect_given_up("to 4096 bytes, so it cannot be read any more");
+}
+
+TEST_F(LookedAtBus, ThatIsDeletedIsCountedOnAndTheResultSaysSoOnce) {
+  series.missing.clear();
+  const shmif::test::RawBus raw(bus.path());
+  look();
+  look();
+  EXPECT_TRUE(series.missing.empty()) << series.missing[0].reason;
+  std::filesystem::remove(bus.path());
+  raw.slot(0).lock_sleeps = 5;
+  look();
+  look();
+  ASSERT_EQ(series.missing.size(), 1U);
+  EXPECT_EQ(series.missing[0].source, bus.path());
+  EXPECT_EQ(series.missing[0].reason, "bus " + bus.path() +
+                                          ": its file was deleted during the watch; the counters "
+                                          "are those of the deleted file");
+  EXPECT_EQ(series.buses.at(0).trouble, "") << "its counters are known";
+  ASSERT_EQ(series.ports.at(0).steps.size(), 3U);
+  EXPECT_EQ(series.ports[0].steps[1].lock_sleeps, 5U) << "the deleted file is counted on";
+}
+
+TEST_F(LookedAtBus, WhoseNameIsAnotherFileNowIsNotMixedUpWithThat) {
+  series.missing.clear();
+  look();
+  std::filesystem::rename(bus.path(), bus.path() + ".old");
+  Bus::create(bus.path(), {}).value();
+  look();
+  ASSERT_EQ(series.missing.size(), 1U);
+  EXPECT_TRUE(
+      series.missing[0].reason.ends_with("and the file that has the name now was not watched"))
+      << series.missing[0].reason;
+  EXPECT_EQ(series.ports.size(), 1U) << "the port of the watched file";
+  std::filesystem::remove(bus.path() + ".old");
+}
+
+TEST(TrafficOfPorts, IsThatOfTheIntervalsInWhichAPortWasThere) {
+  WhySeries series = quiet_series(5);
+  series.ports.push_back({.bus = "/b", .name = "p", .job = 0, .first = 3, .steps = {}});
+  series.ports[0].steps = {{.overruns = 2, .lost_frames = 9}, {.overruns = 1, .lost_frames = 4}};
+  const auto traffic = traffic_of_ports(series);
+  ASSERT_EQ(traffic.size(), 1U);
+  std::vector<std::pair<std::uint64_t, std::uint64_t>> found;
+  for (const TrafficStep& step : traffic[0].steps) found.emplace_back(step.overruns, step.lost);
+  EXPECT_EQ(found, (std::vector<std::pair<std::uint64_t, std::uint64_t>>{
+                       {0, 0}, {0, 0}, {0, 0}, {2, 9}, {1, 4}}));
+}
+
+}  // namespace
+}  // namespace shmif::perf::test
