@@ -25,7 +25,7 @@ USUAL = ["--counters=task-clock,page-faults,context-switches,cpu-migrations", "-
 
 
 def run(arguments, load, options):
-    """Frames that arrived, CPU seconds of the jobs for each frame, and CPU seconds of the controller."""
+    """Frames that arrived, CPU seconds of the jobs: for each frame and in all, and CPU seconds of the controller."""
     with tempfile.NamedTemporaryFile() as result:
         child = subprocess.Popen(
             [arguments.shmifperf, "run", "--name=flow", "--engine=bus", f"--runtime={arguments.seconds}", "--output-format=json",
@@ -40,7 +40,7 @@ def run(arguments, load, options):
     frames = sum(job["rx"]["frames"] for job in jobs if job["rx"])
     cpu = sum(job["cpu"][key] for job in jobs for key in ("user_seconds", "system_seconds"))
     moved = sum(job[way]["frames"] for job in jobs for way in ("tx", "rx") if job[way])
-    return frames, cpu / moved, controller
+    return frames, cpu / moved, cpu, controller
 
 
 def spread(values, form):
@@ -66,9 +66,10 @@ def main():
         for kind in kinds[1:]:
             frames = [each[kind][0] / each[""][0] for each in rounds]
             cpu = [each[kind][1] / each[""][1] for each in rounds]
-            controller = [100 * (each[kind][2] - each[""][2]) / arguments.seconds for each in rounds]
+            more = [[100 * (each[kind][of] - each[""][of]) / arguments.seconds for each in rounds] for of in (2, 3)]
             print(f"  {kind}\n    frames {spread(frames, '.4f')} of those without; CPU time of the jobs for a frame "
-                  f"{spread(cpu, '.4f')} of that without;\n    the controller took {spread(controller, '+.2f')} % of a CPU more", flush=True)
+                  f"{spread(cpu, '.4f')} of that without;\n    the jobs took {spread(more[0], '+.2f')} % of a CPU more, and the "
+                  f"controller {spread(more[1], '+.2f')} %", flush=True)
     return 0
 
 

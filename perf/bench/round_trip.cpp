@@ -8,6 +8,7 @@
 //   ring     the least that a ring with a lock does, unchecked
 //   futex    a number, and a futex on it for who waits           port_wait    ports in Port::wait
 //   eventfd, inotify    what makes an epoll return               port_epoll   ports in an epoll
+//                                                                port_level   by level_descriptor()
 // The ports send frames of 64 B. `--means` leaves port_epoll only inotify, or the helper thread
 // (thread), which are what it falls back to where io_uring cannot be had. A trial is cut into
 // pieces of a fiftieth; the result is the median of their averages, so that one interruption does
@@ -256,9 +257,9 @@ void play_inotify(const Setting& s, int side) {
   unlink(mine.c_str());
 }
 
-/// `wait` is called while there is nothing to receive.
-template <typename Wait>
-void play_ports(const Setting& s, int side, const Wait& wait) {
+/// `hear(port, in)` returns when it has received something.
+template <typename Hear>
+void play_ports(const Setting& s, int side, const Hear& hear) {
   leave_only(s.means);
   PortOptions options;
   options.promiscuous = true;
@@ -272,32 +273,56 @@ void play_ports(const Setting& s, int side, const Wait& wait) {
       s, side, [&](std::uint32_t) { static_cast<void>(port.send(frame)); },
       [&](std::uint32_t) {
         in.clear();
-        while (port.receive(in).frames == 0) wait(port);
+        hear(port, in);
       });
 }
 
+/// `wait` is called while there is nothing to receive.
+template <typename Wait>
+void play_waiting_ports(const Setting& s, int side, const Wait& wait) {
+  play_ports(s, side, [&](Port& port, FrameBatch& in) {
+    while (port.receive(in).frames == 0) wait(port);
+  });
+}
+
 void play_port_spin(const Setting& s, int side) {
-  play_ports(s, side, [](Port&) {});
+  play_waiting_ports(s, side, [](Port&) {});
 }
 
 void play_port_wait(const Setting& s, int side) {
-  play_ports(s, side, [](Port& port) { port.wait(std::chrono::seconds(1)); });
+  play_waiting_ports(s, side, [](Port& port) { port.wait(std::chrono::seconds(1)); });
 }
 
 void play_port_epoll(const Setting& s, int side) {
   int epoll = -1;
-  play_ports(s, side, [&](Port& port) {
+  play_waiting_ports(s, side, [&](Port& port) {
     if (epoll < 0) epoll = epoll_on(port.descriptor());
     if (!port.prepare_wait().ready) wait_on(epoll);  // without a limit: nobody dies here
     port.finish_wait();
   });
 }
 
+/// As event loops do it: first the sleep.
+void play_port_level(const Setting& s, int side) {
+  int epoll = -1;
+  play_ports(s, side, [&](Port& port, FrameBatch& in) {
+    if (epoll < 0) epoll = epoll_on(port.level_descriptor().value());
+    do {
+      wait_on(epoll);
+    } while (port.receive(in).frames == 0);
+  });
+}
+
 const std::map<std::string, void (*)(const Setting&, int)> kKinds{
-    {"line", play_line},           {"ring", play_ring},
-    {"futex", play_futex},         {"eventfd", play_eventfd},
-    {"inotify", play_inotify},     {"port_spin", play_port_spin},
-    {"port_wait", play_port_wait}, {"port_epoll", play_port_epoll},
+    {"line", play_line},
+    {"ring", play_ring},
+    {"futex", play_futex},
+    {"eventfd", play_eventfd},
+    {"inotify", play_inotify},
+    {"port_spin", play_port_spin},
+    {"port_wait", play_port_wait},
+    {"port_epoll", play_port_epoll},
+    {"port_level", play_port_level},
 };
 
 }  // namespace

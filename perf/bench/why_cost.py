@@ -2,7 +2,7 @@
 """What it costs a run that `shmifperf run` finds out what held its jobs back: runs with --why=1 and --why=0 take turns.
 
 Tells for each kind the CPU time of the controller, as a share of one CPU, and the frames that the receivers got. The
-controller's CPU time is its own, without that of its jobs.
+controller's CPU time is its own, without that of its jobs. The looks count their own CPU time, which varies less.
 """
 
 import argparse
@@ -28,7 +28,7 @@ def parse():
 
 
 def run(args, why, load, path):
-    """The controller's share of a CPU, the frames that were received, and how often it looked."""
+    """The controller's share of a CPU, the frames that were received, how often it looked, and the looks' share."""
     child = subprocess.Popen([args.program, "run", "--name=job", "--rw=tx", "--engine=bus", "--bs=64", *load,
                               "--runtime=%d" % args.runtime, "--drain_time=100ms", "--eta=never", "--why=%d" % why,
                               "--output-format=json", "--output=" + path], stdout=subprocess.DEVNULL)
@@ -40,8 +40,8 @@ def run(args, why, load, path):
     with open(path, encoding="utf-8") as file:
         result = json.load(file)
     received = sum(job["rx"]["frames"] for job in result["jobs"] if job["rx"])
-    looks = result["why"]["looks"] if result["why"] else 0
-    return busy / result["time"]["seconds"], received, looks
+    looks, share = (result["why"]["looks"], result["why"]["own_cpu_share"]) if result["why"] else (0, 0)
+    return busy / result["time"]["seconds"], received, looks, share
 
 
 def per_cent(values):
@@ -64,6 +64,7 @@ def main():
             for why in runs:
                 print("  why=%d: controller %s of a CPU" % (why, per_cent(busy[why])))
             print("  more with why=1: %s, with %d looks" % (per_cent(more), statistics.median(r[2] for r in runs[1])))
+            print("  the looks themselves: %s" % per_cent([r[3] for r in runs[1]]))
             print("  frames received with why=1 / why=0: %.3f (%.3f-%.3f)"
                   % (statistics.median(frames), min(frames), max(frames)))
 

@@ -15,6 +15,7 @@
 #include <string_view>
 #include <utility>
 
+#include "perf/engine/bus_port_name.hpp"
 #include "perf/engine/link_end.hpp"
 #include "perf/engine/wires.hpp"
 #include "shmif/bus.hpp"
@@ -27,16 +28,6 @@ namespace {
 /// process late.
 constexpr std::chrono::milliseconds kNamePatience{2000};
 constexpr std::size_t kLongestName = 31;
-
-/// The port's name: the job's name, with characters replaced that a port's name cannot have.
-std::string port_name(const EndOptions& options) {
-  std::string name = options.name;
-  std::replace_if(
-      name.begin(), name.end(), [](unsigned char c) { return c <= ' ' || c > '~'; }, '_');
-  if (name.size() <= kLongestName) return name;
-  const std::string tail = '~' + std::to_string(options.index);
-  return name.substr(0, kLongestName - tail.size()) + tail;
-}
 
 /// Takes the port's own counts: other processes could overwrite the copies in the port table.
 ///
@@ -100,7 +91,7 @@ class BusWire final : public Wire {
   std::string address() const override { return "bus:" + path_; }
 
   Result<std::unique_ptr<End>> open_end(const EndOptions& options) override {
-    Port port({.name = port_name(options),
+    Port port({.name = bus_port_name(options),
                .mac = mac_of(options),
                .promiscuous = options.promiscuous,
                .name_patience = kNamePatience});
@@ -234,6 +225,15 @@ Result<std::unique_ptr<Wire>> make_bus_wire(const JobOptions& job, std::size_t e
 }
 
 }  // namespace
+
+std::string bus_port_name(const EndOptions& options) {
+  std::string name = options.name;
+  std::replace_if(
+      name.begin(), name.end(), [](unsigned char c) { return c <= ' ' || c > '~'; }, '_');
+  if (name.size() <= kLongestName) return name;
+  const std::string tail = '~' + std::to_string(options.index);
+  return name.substr(0, kLongestName - tail.size()) + tail;
+}
 
 void remove_buses_of(pid_t process) noexcept {
   std::error_code failed;

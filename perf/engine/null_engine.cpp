@@ -4,9 +4,9 @@
 #include <utility>
 #include <vector>
 
-#include "perf/engine/frame_check.hpp"
 #include "perf/engine/link_end.hpp"
 #include "perf/engine/wires.hpp"
+#include "shmif/frame_check.hpp"
 #include "shmif/loopback_link.hpp"
 
 namespace shmif::perf {

@@ -4,10 +4,10 @@
 #include <memory>
 #include <utility>
 
-#include "perf/engine/datagram_link.hpp"
 #include "perf/engine/device_wires.hpp"
 #include "perf/engine/link_end.hpp"
 #include "perf/engine/wires.hpp"
+#include "shmif/datagram_link.hpp"
 #include "tap/netlink.hpp"
 #include "tap/packet_link.hpp"
 

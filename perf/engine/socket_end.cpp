@@ -9,12 +9,12 @@
 #include <cerrno>
 #include <utility>
 
-#include "perf/engine/datagram_link.hpp"
 #include "perf/engine/link_end.hpp"
-#include "perf/engine/socket_address.hpp"
-#include "perf/engine/stream_link.hpp"
 #include "perf/engine/tcp_socket.hpp"
 #include "perf/engine/wires.hpp"
+#include "shmif/datagram_link.hpp"
+#include "shmif/socket_address.hpp"
+#include "shmif/stream_link.hpp"
 
 namespace shmif::perf {
 namespace {
@@ -31,8 +31,9 @@ Result<std::unique_ptr<End>> make_stream_end(UniqueFd socket, const HostEndOptio
     return Error::from_errno(errno, "cannot set TCP_NODELAY on a connection with " + peer);
   }
   const int number = socket.get();
-  auto link = StreamLink::adopt(
-      std::move(socket), {.max_frame_bytes = options.max_frame_bytes, .address = "tcp:" + peer});
+  auto link = StreamLink::adopt(std::move(socket), {.max_frame_bytes = options.max_frame_bytes,
+                                                    .max_record_bytes = options.max_frame_bytes,
+                                                    .address = "tcp:" + peer});
   return make_end(
       std::move(link), options.end, RoomWait::poll,
       [](const StreamLink&) { return WireCounters{}; }, [number] { return tcp_state_of(number); });

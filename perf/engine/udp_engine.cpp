@@ -1,5 +1,5 @@
-// engine=udp: frames as payload of UDP datagrams, between two sockets of this machine, or between a
-// socket here and another machine.
+// engine=udp: frames as payload of UDP datagrams, between two sockets of this machine. A job that
+// is alone on its wire sends to the socket of another program, or receives from any.
 
 #include <fcntl.h>
 #include <sys/socket.h>
@@ -10,10 +10,10 @@
 #include <vector>
 
 #include "base/unique_fd.hpp"
-#include "perf/engine/datagram_link.hpp"
 #include "perf/engine/link_end.hpp"
-#include "perf/engine/socket_address.hpp"
 #include "perf/engine/wires.hpp"
+#include "shmif/datagram_link.hpp"
+#include "shmif/socket_address.hpp"
 
 namespace shmif::perf {
 namespace {
@@ -58,19 +58,49 @@ class UdpWire final : public Wire {
   std::string address_;
 };
 
+/// Sets up a bound socket.
+Result<UdpSocket> finish(UniqueFd socket, const JobOptions& job) {
+  enlarge_buffers(socket.get(), kUdpBufferBytes);
+  auto local = address_of(socket.get());
+  if (!local) return std::move(local).error();
+  UdpSocket made;
+  made.largest = max_frame_bytes_of(job);
+  made.address = "udp:" + local->to_string();
+  made.socket = std::move(socket);
+  return made;
+}
+
 /// Connects a bound socket and sets it up.
 Result<UdpSocket> finish(UniqueFd socket, const SocketAddress& remote, const JobOptions& job) {
   if (auto connected = connect_to(socket.get(), remote); !connected) {
     return std::move(connected).error();
   }
-  enlarge_buffers(socket.get(), kUdpBufferBytes);
-  auto local = address_of(socket.get());
-  if (!local) return std::move(local).error();
-  UdpSocket made;
-  made.largest = std::min(max_frame_bytes_of(job), max_datagram_bytes(socket.get(), remote));
-  made.address = "udp:" + local->to_string();
-  made.socket = std::move(socket);
+  auto made = finish(std::move(socket), job);
+  if (made) made->largest = std::min(made->largest, max_datagram_bytes(made->socket.get(), remote));
   return made;
+}
+
+std::unique_ptr<Wire> wire_of(UdpSocket socket, std::string address) {
+  std::vector<UdpSocket> sockets;
+  sockets.push_back(std::move(socket));
+  return std::make_unique<UdpWire>(std::move(sockets), std::move(address));
+}
+
+/// The receiver is a socket of another program.
+Result<std::unique_ptr<Wire>> make_sender(const JobOptions& job, const SocketAddress& receiver) {
+  auto socket = bound_socket(SOCK_DGRAM, receiver.any().with_port(0));
+  if (!socket) return std::move(socket).error();
+  auto made = finish(*std::move(socket), receiver, job);
+  if (!made) return std::move(made).error();
+  return wire_of(*std::move(made), "udp:" + receiver.to_string());
+}
+
+/// Senders are sockets of other programs.
+Result<std::unique_ptr<Wire>> make_receiver(const JobOptions& job, UniqueFd socket) {
+  auto made = finish(std::move(socket), job);
+  if (!made) return std::move(made).error();
+  std::string address = made->address;
+  return wire_of(*std::move(made), std::move(address));
 }
 
 /// Both ends are on this machine: the first has the requested port, the second any free one.
@@ -96,29 +126,15 @@ Result<std::unique_ptr<Wire>> make_local(const JobOptions& job, UniqueFd first,
 Result<std::unique_ptr<Wire>> make_udp_wire(const JobOptions& job, std::size_t ends) {
   auto host = resolve(job.hostname, job.port);
   if (!host) return std::move(host).error();
+  if (job.no_peer) return make_sender(job, *host);
   auto here = bound_socket(SOCK_DGRAM, *host);
+  if (here && ends == 1 && job.rw == Role::rx) return make_receiver(job, *std::move(here));
   if (here) return make_local(job, *std::move(here), *host);
   if (here.error().code != std::errc::address_not_available) return std::move(here).error();
-  if (job.port == 0) {
-    return Error(Errc::bad_argument, "the host " + job.hostname +
-                                         " is another machine, but its UDP port is not known (give "
-                                         "the same 'port' on both machines)");
-  }
-  if (ends > 1) {
-    return Error(Errc::bad_argument,
-                 "the host " + job.hostname +
-                     " is another machine: one of the two ends of this wire is there, but " +
-                     std::to_string(ends) +
-                     " jobs want an end here (use rw=tx on one machine and rw=rx on the other)");
-  }
-  auto socket = bound_socket(SOCK_DGRAM, host->any());
-  if (!socket) return std::move(socket).error();
-  auto one = finish(*std::move(socket), *host, job);
-  if (!one) return std::move(one).error();
-  std::vector<UdpSocket> sockets;
-  sockets.push_back(*std::move(one));
-  return std::unique_ptr<Wire>(
-      std::make_unique<UdpWire>(std::move(sockets), "udp:" + host->to_string()));
+  return Error(Errc::bad_argument,
+               "the host " + job.hostname +
+                   " is another machine, but frames are received on this one (give an address of "
+                   "this machine; or to send to a program there, rw=tx, no_peer and its port)");
 }
 
 }  // namespace

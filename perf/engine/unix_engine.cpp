@@ -11,9 +11,9 @@
 #include <utility>
 
 #include "base/unique_fd.hpp"
-#include "perf/engine/datagram_link.hpp"
 #include "perf/engine/link_end.hpp"
 #include "perf/engine/wires.hpp"
+#include "shmif/datagram_link.hpp"
 
 namespace shmif::perf {
 namespace {

@@ -156,6 +156,7 @@ struct JobOptions {
   std::string filename;  ///< engine=pcap
   std::string hostname = "127.0.0.1";  ///< engine=udp
   std::uint16_t port = 0;
+  bool no_peer = false;  ///< engine=udp: another program receives the frames
   bool allow_live = false;
   FaultOptions fault;     ///< for frames from this job
   FaultOptions fault_rx;  ///< for frames to this job
@@ -242,7 +243,6 @@ struct RunOptions {
   std::uint32_t repeat = 1;
   bool why = true;  ///< find out what holds the jobs back
   bool continue_on_start_error = false;
-  Nanoseconds startup_batch_timeout = std::chrono::seconds(5);
   Nanoseconds stuck_timeout = std::chrono::seconds(300);
   bool allow_exec = true;  ///< false on a server, unless its options allow it
   std::string aux_path;    ///< directory for logs and states; empty: the current directory
@@ -252,6 +252,7 @@ struct RunOptions {
   std::string trigger_match;  ///< a filter (pcap-filter(7)) that a received frame matches
   std::vector<std::string> trigger_command;
   bool membw = false;  ///< measures memory bandwidth while frames are sent
+  bool heat = false;   ///< watches which parts of their bus the jobs use
   /// The options that were given, as in JobOptions.
   std::vector<std::pair<std::string, std::string>> given;
 };

@@ -161,12 +161,19 @@ void add_engine_rows(std::vector<OptionRow>& into) {
       .to_peer()
       .only(on<EngineKind::pcap>, "is for engine=pcap");
   rows.add("hostname", allowed, text(&J::hostname, "ADDRESS", "an IPv4 or IPv6 address", 256),
-           "For engine=udp: the address to which frames are sent and at which they are received.")
+           "For engine=udp: the address at which frames are received. It is an address of this "
+           "machine, except with no_peer.")
       .to_peer()
       .only(on<EngineKind::udp>, "is for engine=udp");
   rows.add("port", allowed, number(&J::port, 0, 65535), "For engine=udp: the port of the receiver.",
            "0, a free port")
       .to_peer()
+      .only(on<EngineKind::udp>, "is for engine=udp");
+  rows.add("no_peer", needs_live, yes_or_no(&J::no_peer),
+           "For engine=udp and rw=tx: no peer is made, and the frames go to the program that "
+           "receives at hostname and port, on this or another machine. What arrives there is not "
+           "counted here. A shmifperf receives there with rw=rx, verify_only and the same hostname "
+           "and port.")
       .only(on<EngineKind::udp>, "is for engine=udp");
   rows.add("allow_live", needs_live, yes_or_no(&J::allow_live),
            "Lets the job send on an existing bus to which other processes have attached ports, or "

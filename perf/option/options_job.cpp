@@ -70,8 +70,10 @@ void add_job_rows(std::vector<OptionRow>& into) {
            "The job does not keep a run going: it is ended when all other jobs have ended.")
       .to_peer();
   rows.add("startup_timeout", allowed, time(&J::startup_timeout, TimeUnit::seconds, 1ms, 1h),
-           "How long the job's process or thread may take to start; then the job fails. "
-           "startup_batch_timeout limits the time until the job is ready.")
+           "How long the job may take to become ready; then it fails. To become ready, it starts "
+           "its process or thread, opens its devices, fills its buffers and runs exec_prerun. Jobs "
+           "that start together wait for each other: when one of them becomes ready, the time of "
+           "the others begins anew.")
       .to_peer();
 }
 

@@ -1,7 +1,7 @@
 // The rows about the run as a whole.
 
-#include "perf/engine/socket_address.hpp"
 #include "perf/option/option_kinds.hpp"
+#include "shmif/socket_address.hpp"
 
 namespace shmif::perf {
 
@@ -67,14 +67,14 @@ Kind<R> metrics_address() {
 
 void add_output_rows(Rows& rows) {
   rows.add("output", client_only, text(&R::output, "PATH", "the path of a file"),
-           "Writes the results to this file.", "standard output");
+           "Write the results to this file.", "standard output");
   rows.add("output-format", client_only, output_formats(),
            "How results are written: normal (for people), json, json+ (json with the bins of the "
            "histograms), terse (a line for each job). Several formats are written one after the "
            "other.");
   rows.add("status-interval", allowed, time(&R::status_interval, TimeUnit::seconds, 0ns, 24h),
-           "Prints the results so far at this interval; 0 prints them only at the end. With "
-           "--json-stream or --format this is the interval of the stream, and 0 means each second.",
+           "Print the results so far at this interval; 0: only at the end. With --json-stream or "
+           "--format this is the interval of the stream, and 0 means each second.",
            "0, at the end");
   rows.add(
       "eta", client_only,
@@ -85,15 +85,15 @@ void add_output_rows(Rows& rows) {
       "which "
       "prints plain lines where there is no terminal; or never.");
   rows.add("json-stream", client_only, yes_or_no(&R::json_stream),
-           "Prints one JSON object, on its own line, every --status-interval (every second if that "
+           "Print one JSON object, on its own line, every --status-interval (every second if that "
            "is 0). Without --output, the result then goes to standard error.");
   rows.add("format", client_only, metrics_format(),
-           "Prints the figures every --status-interval (every second if that is 0), as lines for a "
-           "time-series database; FORMAT is influx. Without --output, the result then goes to "
-           "standard error.");
+           "Print the figures every --status-interval (every second if that is 0), as lines for "
+           "the time-series database InfluxDB; the only FORMAT is influx. Without --output, the "
+           "result then goes to standard error.");
   rows.add("metrics", client_only, metrics_address(),
-           "Serves the figures for Prometheus at http://ADDRESS/metrics while the run lasts. Port "
-           "0 is any free port. Everyone who reaches that address can read them.");
+           "Serve the figures for Prometheus at http://ADDRESS/metrics while the run lasts. Port 0 "
+           "is any free port. Everyone who reaches that address can read them.");
   rows.add(
       "aux-path", needs_directory, text(&R::aux_path, "PATH", "a directory"),
       "The directory for logs, for the states that verify_state_save saves, and for the output "
@@ -110,12 +110,12 @@ void add_trigger_rows(Rows& rows) {
       "once, whichever of the trigger options is the first.");
   rows.add("trigger-timeout", saves_state,
            time(&R::trigger_timeout, TimeUnit::seconds, 0ns, 365 * 24h),
-           "Fires the trigger when this time has passed since the first jobs began; 0 is never.",
+           "Fire the trigger when this time has passed since the first jobs began; 0 is never.",
            "0, never");
-  rows.add(
-      "trigger-match", saves_state, text(&R::trigger_match, "FILTER", "a filter of pcap-filter(7)"),
-      "Fires the trigger when a job receives a frame that matches FILTER, an expression as for "
-      "tcpdump: see pcap-filter(7).");
+  rows.add("trigger-match", saves_state,
+           text(&R::trigger_match, "FILTER", "a filter of pcap-filter(7)"),
+           "Fire the trigger when a job receives a frame that matches FILTER, an expression as for "
+           "tcpdump: see pcap-filter(7).");
   rows.add("trigger trigger-command", needs_exec, command(&R::trigger_command),
            "The program to run after the trigger has fired and all jobs have ended.");
 }
@@ -125,28 +125,27 @@ void add_trigger_rows(Rows& rows) {
 void add_run_rows(std::vector<OptionRow>& into) {
   Rows rows(into, OptionCategory::run);
   add_output_rows(rows);
+  rows.add("repeat", allowed, number(&R::repeat, 1, 1000, "times"),
+           "Run everything this many times, and report the median and the spread of each figure.");
   rows.add(
-      "repeat", allowed, number(&R::repeat, 1, 1000, "times"),
-      "Runs everything this many times, and reports the median and the spread of each figure.");
-  rows.add("why", allowed, yes_or_no(&R::why),
-           "Watches the jobs, ten times a second, and reports what held them back: whether they "
-           "waited for a CPU, were stopped or throttled, and so on. It takes at most 0.5 % of a "
-           "CPU.");
+      "why", allowed, yes_or_no(&R::why),
+      "Watch the jobs, ten times a second, and report what held them back: whether they waited for "
+      "a CPU, were stopped or throttled, and so on. It takes at most 0.5 % of a CPU.");
   rows.add("continue_on_start_error", allowed, yes_or_no(&R::continue_on_start_error),
-           "Goes on without the jobs that cannot start; the run still exits 1.");
-  rows.add("startup_batch_timeout", allowed,
-           time(&R::startup_batch_timeout, TimeUnit::seconds, 1ms, 1h),
-           "Jobs that start together wait for each other: if no further job becomes ready for this "
-           "time, those that are not ready fail. To become ready, a job opens its devices, fills "
-           "its buffers and runs exec_prerun.");
-  rows.add("stuck_timeout", allowed, time(&R::stuck_timeout, TimeUnit::seconds, 1ms, 24h),
-           "Kills a job that still runs this long after it should have ended. The job has then "
-           "failed.");
+           "Go on without the jobs that cannot start; the run still exits 1.");
+  rows.add(
+      "stuck_timeout", allowed, time(&R::stuck_timeout, TimeUnit::seconds, 1ms, 24h),
+      "Kill a job that still runs this long after it should have ended. The job has then failed.");
   add_trigger_rows(rows);
   rows.add("membw", allowed, yes_or_no(&R::membw),
-           "Measures the memory bandwidth while frames are sent: by the counters of the memory "
-           "controllers, by resctrl, and by what the jobs and their buses copied. A source that "
-           "this machine does not have is reported with the reason.");
+           "Measure the memory bandwidth while frames are sent, from three sources: the counters "
+           "of the memory controllers, resctrl, and the bytes that the jobs and their buses "
+           "copied. A source that this machine does not have is reported with the reason.");
+  rows.add(
+      "heat", allowed, yes_or_no(&R::heat),
+      "Watch which parts of their bus the jobs use and write, ten times a second at most. A "
+      "job that cannot be watched, for example because it is on no bus, is reported with the "
+      "reason. In each look, the job faults in its pages again, which its page faults contain.");
 }
 
 }  // namespace shmif::perf

@@ -129,8 +129,8 @@ bool Planner::wants_peer(const Draft& draft) const {
   const bool named_by_another = std::any_of(drafts_.begin(), drafts_.end(), [&](const Draft& by) {
     return by.options.rw == Role::txrx && by.options.to == draft.written_name;
   });
-  return sends(job.rw) && job.to.empty() && job.exec.empty() && !alone_on_its_wire(job.engine) &&
-         !named_by_another;
+  return sends(job.rw) && job.to.empty() && job.exec.empty() && !job.no_peer &&
+         !alone_on_its_wire(job.engine) && !named_by_another;
 }
 
 void Planner::make_clones() {

@@ -35,8 +35,8 @@ std::string wire_key(const PlannedJob& job);
 ///                  NAME-A and NAME-B; each block but the first waits for the one before
 ///   numjobs=3      becomes NAME.0, NAME.1 and NAME.2, each with its own random numbers
 ///   rw=tx          without `to` gets NAME.sink (rw=rx); rw=txrx gets NAME.peer (rw=txrx) and
-///                  rw=pingpong gets NAME.echo (rw=echo), on the same wire; on engine=null and pcap
-///                  a sender has no peer
+///                  rw=pingpong gets NAME.echo (rw=echo), on the same wire; on engine=null and
+///                  pcap, and with no_peer, a sender has no peer
 ///   to=OTHER       clone i sends to clone i of OTHER; if OTHER has fewer, numbers wrap
 ///   stonewall      waits for all jobs before it, except those that receive from later ones
 ///   wires with two ends (unix, udp) become one for each pair, named after the first sender

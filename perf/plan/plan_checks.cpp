@@ -73,6 +73,11 @@ void Checker::role() {
           std::string(job_.verify_async != 0 ? "verify_async" : "verify_backlog") +
               ": with rw=pingpong and rw=echo, a job checks each frame before it sends the next "
               "(leave it out)");
+  require(!job_.no_peer || job_.rw == Role::tx,
+          "no_peer: without a peer, no frames come back (use rw=tx)");
+  require(!job_.no_peer || job_.to.empty(), "no_peer: \"to\" names a receiver (leave one out)");
+  require(!job_.no_peer || job_.port != 0,
+          "no_peer: the receiver's port must be known (give port)");
   require(!job_.verify_only || job_.rw == Role::rx,
           "verify_only: such a job sends nothing (use rw=rx)");
   require(!job_.verify_only || (job_.verify && job_.do_verify),
@@ -244,6 +249,7 @@ void Checker::searches() {
   require(job_.numjobs == 1, "search: clones would disturb each other (use numjobs=1)");
   require(job_.thinktime.count() == 0, "search: thinktime would be part of the rate");
   require(job_.steadystate.empty(), "search: steadystate would end its trials");
+  require(!job_.no_peer, "search: with no_peer, nobody counts the lost frames (leave one out)");
   require(job_.engine != EngineKind::null && job_.engine != EngineKind::pcap,
           std::string("search: no frames can be lost on engine=") + name_of(job_.engine));
   require(

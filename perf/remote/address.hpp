@@ -7,7 +7,7 @@
 
 #include "base/result.hpp"
 #include "base/unique_fd.hpp"
-#include "perf/engine/socket_address.hpp"
+#include "shmif/socket_address.hpp"
 
 namespace shmif::perf {
 

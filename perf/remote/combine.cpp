@@ -5,9 +5,9 @@
 #include <nlohmann/json.hpp>
 #include <tuple>
 
-#include "perf/report/table.hpp"
+#include "perf/figures/table.hpp"
+#include "perf/figures/units.hpp"
 #include "perf/report/text.hpp"
-#include "perf/report/units.hpp"
 #include "perf/report/words.hpp"
 #include "perf/result/machine.hpp"
 

@@ -72,8 +72,8 @@ class Check {
       return refuse(name, "this server does not know this option (update it)");
     }
     switch (row->on_server) {
-      // hostname and port are for engine=udp, where both sockets belong to the job. Some values of
-      // nice are harmless (check_privileges()).
+      // hostname and port are for engine=udp, where both sockets belong to the job, except with
+      // no_peer. Some values of nice are harmless (check_privileges()).
       case OnServer::allowed: return;
       case OnServer::needs_exec: return refuse_command(name);
       case OnServer::needs_live:

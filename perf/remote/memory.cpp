@@ -6,8 +6,8 @@
 #include <string>
 #include <system_error>
 
+#include "perf/figures/units.hpp"
 #include "perf/remote/limits.hpp"
-#include "perf/report/units.hpp"
 #include "perf/worker/replay.hpp"
 
 namespace shmif::perf {

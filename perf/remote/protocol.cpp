@@ -4,8 +4,8 @@
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 
+#include "perf/figures/table.hpp"
 #include "perf/remote/progress_json.hpp"
-#include "perf/report/table.hpp"
 
 namespace shmif::perf {
 namespace {

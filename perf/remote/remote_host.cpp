@@ -2,7 +2,7 @@
 
 #include <poll.h>
 
-#include "perf/report/table.hpp"
+#include "perf/figures/table.hpp"
 #include "perf/stats/clock.hpp"
 
 namespace shmif::perf {

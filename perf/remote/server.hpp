@@ -20,8 +20,8 @@
 #include <string>
 
 #include "base/result.hpp"
-#include "perf/engine/socket_address.hpp"
 #include "perf/remote/limits.hpp"
+#include "shmif/socket_address.hpp"
 
 namespace shmif::perf {
 

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <csignal>
 #include <fstream>
 #include <optional>
@@ -16,9 +17,11 @@
 #include "perf/result/machine.hpp"
 #include "shmif/bus.hpp"
 #include "shmif/port.hpp"
+#include "shmif/socket_address.hpp"
 #include "tap/bridge.hpp"
 #include "tap/cidr.hpp"
 #include "tap/guest_port.hpp"
+#include "tap/netlink.hpp"
 
 namespace shmif::perf {
 namespace {
@@ -151,17 +154,26 @@ class Host {
     const bool goes_on = job_.exec.empty() || pass_orders();
     if (!before_window_ && measures()) {
       before_window_ = port_.port().counters();
-      if (counting_ != nullptr) counting_->begin_window();
+      if (counting_ != nullptr) counting_->begin_window(now_ns());
       const itimerspec never{};
       if (job_.exec.empty() && counting_ == nullptr) ::timerfd_settime(clock, 0, &never, nullptr);
     }
-    // A worker tells the end of its window; that of a program ends with it.
-    const bool over = block_.state.load(std::memory_order_acquire) >= JobState::draining;
-    if (counting_ != nullptr && over && !counted_) {
-      counted_ = true;
-      counting_->keep();
-    }
+    if (counting_ != nullptr) count();
     return goes_on;
+  }
+
+  /// Closes intervals of the counters. A worker tells the end of its window; that of a program ends
+  /// with it.
+  void count() {
+    const std::uint64_t now = now_ns();
+    const std::uint64_t start = block_.start_ns.load(std::memory_order_acquire);
+    if (!logs_counts_ && start != 0 && now >= start) {
+      logs_counts_ = true;
+      counting_->begin_log(start, now);
+    }
+    if (counting_->is_over(now)) counting_->close_interval(now);
+    const bool over = block_.state.load(std::memory_order_acquire) >= JobState::draining;
+    if (over) counting_->end_window(now);
   }
 
   bool measures() const {
@@ -197,7 +209,10 @@ class Host {
   }
 
   void keep_counters() {
-    if (counting_ != nullptr && !counted_) counting_->keep();
+    if (counting_ != nullptr) {
+      counting_->end_window(now_ns());
+      counting_->close_interval(now_ns());
+    }
     const PortCounters c = port_.port().counters();
     const bool udp = job_.proto == HostProtocol::udp && job_.exec.empty();
     if (udp) {
@@ -252,7 +267,7 @@ class Host {
   const JobOptions& job_;
   JobBlock& block_;
   JobCounting* counting_;
-  bool counted_ = false;  // the window is over
+  bool logs_counts_ = false;
   bool offload_;
   std::uint16_t own_port_;
   tap::Guest guest_;
@@ -288,8 +303,27 @@ std::string socket_address(const std::string& cidr, std::uint16_t port) {
   return (v6 ? '[' + address + ']' : address) + ':' + std::to_string(port);
 }
 
+/// Tells the kernel where the other host is. If it had to ask, it would drop most of the frames
+/// that are sent before the answer comes, and no interface would count them.
+static Result<void> introduce_peer(const HostSetup& host) {
+  const auto remote = split_host_port(host.remote);
+  if (!remote) return {};  // anybody
+  const auto address = tap::IpAddress::parse(remote->host);
+  if (!address) return address.error();
+  auto netlink = tap::Netlink::open();
+  if (!netlink) return std::move(netlink).error();
+  const auto interfaces = netlink->interfaces();
+  if (!interfaces) return interfaces.error();
+  for (const tap::AddressedInterface& each : *interfaces) {
+    if (each.name == "lo") continue;
+    return netlink->add_neighbour(each.name, *address, host.remote_mac);
+  }
+  return Error::from_errno(ENODEV, "the host has no interface");
+}
+
 Result<std::unique_ptr<End>> open_host_end(const JobOptions& job, const HostSetup& host,
                                            const EndOptions& options) {
+  if (auto done = introduce_peer(host); !done) return std::move(done).error();
   // IP and UDP headers take part of the interface's MTU.
   const bool v6 = host.local.starts_with('[');
   const std::size_t room = job.mtu - (v6 ? 48U : 28U);

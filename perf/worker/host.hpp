@@ -25,10 +25,11 @@ namespace shmif::perf {
 
 /// One host among those of a run.
 struct HostSetup {
-  std::string bus;            ///< path
-  std::string address;        ///< CIDR
-  std::string local;          ///< "198.18.0.1:40000"
-  std::string remote;         ///< of the job it sends to or answers; empty: anybody
+  std::string bus;      ///< path
+  std::string address;  ///< CIDR
+  std::string local;    ///< "198.18.0.1:40000"
+  std::string remote;   ///< of the job it sends to or answers; empty: anybody
+  MacAddress remote_mac;
   bool listens = false;       ///< TCP: the other host connects
   std::size_t max_bytes = 0;  ///< of a frame that it sends or receives
 };

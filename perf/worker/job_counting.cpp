@@ -8,8 +8,7 @@
 namespace shmif::perf {
 namespace {
 
-std::string why_refused(int number, const CounterEvent& event) {
-  const Refusal refusal = explain_refusal(number, event);
+std::string why_refused(const Refusal& refusal) {
   std::string why = refusal.state == Refusal::State::not_supported   ? "not supported: "
                     : refusal.state == Refusal::State::not_permitted ? "not permitted: "
                                                                      : "failed: ";
@@ -77,7 +76,7 @@ void JobCounting::load(std::span<const JobEvent> events, bool thread, KernelCoun
     if (loaded) break;
     if (!fault) return refuse_all(loaded.error().code, events);
     const std::size_t refused = loaded_[fault->element];
-    block_[refused].reason.set(why_refused(fault->number, events[refused].event));
+    block_[refused].reason.set(why_refused(fault->refusal));
     loaded_.erase(loaded_.begin() + static_cast<std::ptrdiff_t>(fault->element));
   }
   if (loaded_.empty()) return session_.reset();
@@ -87,7 +86,7 @@ void JobCounting::load(std::span<const JobEvent> events, bool thread, KernelCoun
 /// The kernel refuses what every session needs.
 void JobCounting::refuse_all(std::error_code code, std::span<const JobEvent> events) {
   for (const std::size_t at : loaded_) {
-    block_[at].reason.set(why_refused(code.value(), events[at].event));
+    block_[at].reason.set(why_refused(explain_refusal(code.value(), events[at].event)));
   }
   loaded_.clear();
   session_.reset();
@@ -99,31 +98,87 @@ void JobCounting::refuse_all(const std::string& reason) {
   session_.reset();
 }
 
-bool JobCounting::read(std::span<Reading> readings) {
+void JobCounting::read() {
+  if (!any()) return;
+  const auto readings = std::span(now_).first(loaded_.size());
   for (std::size_t at = 0; at < readings.size(); ++at) readings[at] = Reading{at};
-  if (const auto done = session_->read(readings); !done) {
-    refuse_all(done.error().message);
-    return false;
-  }
-  return true;
+  if (const auto done = session_->read(readings); !done) refuse_all(done.error().message);
 }
 
-void JobCounting::begin_window() {
-  if (!any() || in_window_) return;
-  in_window_ = read(std::span(begin_).first(loaded_.size()));
+void JobCounting::begin_window(std::uint64_t at_ns) {
+  if (window_ != Window::ahead) return;
+  read();
+  write_interval(at_ns);
+  begin_ = now_;
+  window_ = Window::open;
+}
+
+void JobCounting::end_window(std::uint64_t at_ns) {
+  if (window_ != Window::open) return;
+  read();
+  write_interval(at_ns);
+  write_block();
+  window_ = Window::over;
 }
 
 void JobCounting::keep() {
-  if (!any() || !in_window_) return;
-  std::array<Reading, kMostCounters> now{};
-  if (!read(std::span(now).first(loaded_.size()))) return;
+  if (window_ == Window::ahead) return;
+  read();
+  write_block();
+}
+
+void JobCounting::write_block() {
   for (std::size_t at = 0; at < loaded_.size(); ++at) {
     CounterBlock& into = block_[loaded_[at]];
-    into.value.set(now[at].value - begin_[at].value);
-    into.enabled_ns.set(now[at].enabled_ns - begin_[at].enabled_ns);
-    into.running_ns.set(now[at].running_ns - begin_[at].running_ns);
+    into.value.set(now_[at].value - begin_[at].value);
+    into.enabled_ns.set(now_[at].enabled_ns - begin_[at].enabled_ns);
+    into.running_ns.set(now_[at].running_ns - begin_[at].running_ns);
     into.measured.store(true, std::memory_order_release);
   }
+}
+
+void JobCounting::log_to(CounterLog& log, std::uint64_t length_ns) noexcept {
+  log_ = &log;
+  length_ns_ = length_ns;
+}
+
+void JobCounting::begin_log(std::uint64_t start_ns, std::uint64_t now) {
+  if (log_ == nullptr) return;
+  start_ns_ = start_ns;
+  interval_begin_ns_ = now - std::min(now, start_ns);
+  next_ns_ = start_ns + (interval_begin_ns_ / length_ns_ + 1) * length_ns_;
+  read();
+  interval_begin_ = now_;
+}
+
+void JobCounting::close_interval(std::uint64_t now) {
+  read();
+  write_interval(now);
+  if (window_ == Window::open) write_block();
+}
+
+void JobCounting::write_interval(std::uint64_t at_ns) {
+  if (next_ns() == UINT64_MAX) return;  // there is no log, or it has not begun
+  const std::uint64_t end = at_ns - std::min(at_ns, start_ns_);
+  if (end <= interval_begin_ns_) return;
+  const std::uint64_t number = log_->written.load(std::memory_order_relaxed);
+  CounterIntervalBlock& into = log_->intervals[number % kCounterIntervals];
+  into.begin_ns.set(interval_begin_ns_);
+  into.end_ns.set(end);
+  std::uint64_t counted = 0;
+  for (std::size_t at = 0; at < loaded_.size(); ++at) {
+    counted |= std::uint64_t{1} << loaded_[at];
+    CounterIntervalBlock::Event& event = into.events[loaded_[at]];
+    event.value.set(now_[at].value - interval_begin_[at].value);
+    event.enabled_ns.set(now_[at].enabled_ns - interval_begin_[at].enabled_ns);
+    event.running_ns.set(now_[at].running_ns - interval_begin_[at].running_ns);
+  }
+  into.counted.set(counted);
+  log_->written.store(number + 1, std::memory_order_release);
+  interval_begin_ns_ = end;
+  interval_begin_ = now_;
+  // A stall makes one long interval, not many empty ones.
+  next_ns_ = start_ns_ + (end / length_ns_ + 1) * length_ns_;
 }
 
 }  // namespace shmif::perf

@@ -1,5 +1,6 @@
 #pragma once
-// Counts events for a job (option `counters`), in its measured window.
+// Counts events for a job (option `counters`): over its measured window, and in each interval of
+// the run. A border of the window ends an interval, as it does in the job's curve.
 //
 // The job opens the counters itself, before it starts threads and gives up privileges: the threads
 // and children that it starts later inherit them, and a job that is a thread is counted without the
@@ -41,22 +42,46 @@ class JobCounting {
   ~JobCounting() = default;
 
   bool any() const noexcept { return !loaded_.empty(); }
-  /// What is counted from here on is of the window.
-  void begin_window();
-  /// Writes what was counted since then into the block.
+
+  /// `log` gets what is counted in each interval, from begin_log() on. Intervals take `length_ns`.
+  void log_to(CounterLog& log, std::uint64_t length_ns) noexcept;
+  /// Intervals begin at `start_ns`.
+  void begin_log(std::uint64_t start_ns, std::uint64_t now);
+  /// Whether the interval is over and must be closed.
+  bool is_over(std::uint64_t now) const noexcept { return now >= next_ns_; }
+  /// When it will be over; UINT64_MAX: there is no log.
+  std::uint64_t next_ns() const noexcept { return next_ns_; }
+  /// Closes the interval, however long it is. In the window, also writes the block.
+  void close_interval(std::uint64_t now);
+
+  /// What is counted from here on is of the window. The border was at `at_ns`.
+  void begin_window(std::uint64_t at_ns);
+  /// Writes what was counted in the window into the block, the first time that it is called.
+  void end_window(std::uint64_t at_ns);
+  /// Writes what was counted since the window began into the block, also after its end.
   void keep();
 
  private:
+  enum class Window { ahead, open, over };
   void load(std::span<const JobEvent> events, bool thread, KernelCounters& kernel);
-  bool read(std::span<Reading> readings);
+  /// Reads all events that are loaded, into `now_`.
+  void read();
+  void write_block();
+  void write_interval(std::uint64_t at_ns);
   void refuse_all(std::error_code code, std::span<const JobEvent> events);
   void refuse_all(const std::string& reason);
 
   std::span<CounterBlock> block_;
   std::vector<std::size_t> loaded_;  ///< which of the events the session counts
   std::unique_ptr<CounterSession> session_;
-  std::array<Reading, kMostCounters> begin_{};
-  bool in_window_ = false;
+  std::array<Reading, kMostCounters> now_{}, begin_{};  // as loaded_; begin_: of the window
+  Window window_ = Window::ahead;
+
+  CounterLog* log_ = nullptr;
+  std::uint64_t start_ns_ = 0, length_ns_ = 0;
+  std::uint64_t next_ns_ = UINT64_MAX;
+  std::uint64_t interval_begin_ns_ = 0;  // from start_ns_
+  std::array<Reading, kMostCounters> interval_begin_{};
 };
 
 }  // namespace shmif::perf

@@ -18,9 +18,10 @@ void JobBlock::note_rx_error(Period period, std::error_code why) noexcept {
 }
 
 Result<std::unique_ptr<RunMemory>> RunMemory::create(std::size_t jobs,
-                                                     std::span<const std::size_t> with_histograms) {
+                                                     std::span<const std::size_t> with_histograms,
+                                                     std::span<const std::size_t> with_counters) {
   const std::size_t bytes = jobs * (sizeof(JobBlock) + sizeof(FlowBlock) + sizeof(EchoBlock)) +
-                            alignof(JobBlock) +
+                            alignof(JobBlock) + with_counters.size() * sizeof(CounterLog) +
                             with_histograms.size() * kHistogramBlocks * sizeof(HistogramBlock);
   void* const memory =
       ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -30,8 +31,12 @@ Result<std::unique_ptr<RunMemory>> RunMemory::create(std::size_t jobs,
   }
   std::unique_ptr<RunMemory> made(new RunMemory(memory, bytes, jobs));
   std::byte* at = reinterpret_cast<std::byte*>(made->echoes_.data() + jobs);
+  // What follows needs no more alignment than the objects before it.
+  for (const std::size_t job : with_counters) {
+    made->job(job).counter_log = new (at) CounterLog();
+    at += sizeof(CounterLog);
+  }
   for (const std::size_t job : with_histograms) {
-    // Needs no more alignment than the objects before it.
     auto* const blocks = reinterpret_cast<HistogramBlock*>(at);
     for (std::size_t i = 0; i < kHistogramBlocks; ++i) new (blocks + i) HistogramBlock();
     made->job(job).histograms = blocks;

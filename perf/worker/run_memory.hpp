@@ -153,6 +153,23 @@ struct CounterBlock {
   SharedText<240> reason;  ///< why it is not counted
 };
 
+/// What a job counted in one interval. The job writes it. The controller reads it once `written`
+/// counts it.
+struct CounterIntervalBlock {
+  struct Event {
+    Tally value, enabled_ns, running_ns;
+  };
+  Tally begin_ns, end_ns;  // since the common start of the job's batch
+  Tally counted;           // bit n: event number n was counted
+  std::array<Event, kMostCounters> events;
+};
+inline constexpr std::size_t kCounterIntervals = 64;
+/// The newest intervals (J). Interval number n is at index n % kCounterIntervals.
+struct CounterLog {
+  std::atomic<std::uint64_t> written{0};  // release
+  std::array<CounterIntervalBlock, kCounterIntervals> intervals;
+};
+
 struct JobBlock {
   std::atomic<Order> order{Order::wait};                 // (C)
   std::atomic<JobState> state{JobState::not_created};    // (J) release
@@ -212,6 +229,7 @@ struct JobBlock {
   HistogramBlock* histograms = nullptr;  // (J) kHistogramBlocks of them; null: not asked for
   TcpBlock tcp;
   std::array<CounterBlock, kMostCounters> counters;  // (J) in the order of the option `counters`
+  CounterLog* counter_log = nullptr;                 // (J) null: nothing is counted
 
   // (J) Times of measured frames. LatencyHistogram says who may read them when.
   LatencyHistogram latency, service, spacing_error;
@@ -221,9 +239,10 @@ struct JobBlock {
 class RunMemory {
  public:
   /// Errors: the system's, if there is no memory. `with_histograms`: the jobs with a
-  /// write_hist_log.
+  /// write_hist_log. `with_counters`: those with the option `counters`.
   static Result<std::unique_ptr<RunMemory>> create(
-      std::size_t jobs, std::span<const std::size_t> with_histograms = {});
+      std::size_t jobs, std::span<const std::size_t> with_histograms = {},
+      std::span<const std::size_t> with_counters = {});
   RunMemory(const RunMemory&) = delete;
   RunMemory& operator=(const RunMemory&) = delete;
   ~RunMemory();

@@ -92,8 +92,12 @@ class Worker {
   std::uint64_t window_begin_ns() const;
   /// Begins to measure the job's resource use when the window has begun.
   void note_window(std::uint64_t now);
+  /// Whether the job receives flows and all their senders have ended.
+  bool senders_ended() const;
   /// Closes an interval of the curve.
   void close_interval(std::uint64_t now);
+  /// Closes an interval of the counters, so that the counts of a job that is killed remain.
+  void close_counted_interval(std::uint64_t now);
   /// Notes that the job can send its first frame now.
   void note_begin(std::uint64_t now);
   /// Called after the first step.
@@ -159,15 +163,18 @@ void Worker::open_counters() {
   if (setup_.counters.empty()) return;
   const bool has_helpers =
       options_.verify_async != 0 || options_.io_submit_mode == IoSubmit::offload;
+  std::vector<JobEvent> events = setup_.counters;
   if (options_.thread && has_helpers) {
-    for (std::size_t at = 0; at < setup_.counters.size(); ++at) {
-      job_.counters[at].reason.set(
+    for (JobEvent& each : events) {
+      each.reason =
           "not supported: the job is a thread with helper threads "
-          "(without thread, they are counted)");
+          "(without thread, they are counted)";
     }
-    return;
   }
-  counting_ = std::make_unique<JobCounting>(setup_.counters, job_.counters, options_.thread);
+  counting_ = std::make_unique<JobCounting>(events, job_.counters, options_.thread);
+  if (job_.counter_log != nullptr) {
+    counting_->log_to(*job_.counter_log, setup_.counter_interval_ns);
+  }
 }
 
 int Worker::run_program() {
@@ -270,6 +277,7 @@ void Worker::start() {
   const std::uint64_t start = job_.start_ns.load(std::memory_order_acquire);
   tcp_.emplace(*equipment_.end, job_);
   recorder_.emplace(job_, start, setup_.interval_ns, &*tcp_);
+  if (counting_) counting_->begin_log(start, now_ns());
   begin_ns_ = start + ns(options_.start_delay);
   measure_from_ns_ = begin_ns_ + ns(options_.ramp_time);
   if (equipment_.generator) equipment_.generator->begin(begin_ns_, *recorder_);
@@ -308,6 +316,7 @@ void Worker::loop() {
     if (recorder_->is_over(now)) close_interval(now);
     if (!obey(now)) return;
     if (!job_.measuring.load(std::memory_order_relaxed)) note_window(now);
+    if (counting_ && counting_->is_over(now)) close_counted_interval(now);
     const bool begins = !begun_ && now >= begin_ns_;
     if (begins) note_begin(now);
     bool moved = false;
@@ -331,7 +340,7 @@ std::uint64_t Worker::window_begin_ns() const {
 void Worker::note_window(std::uint64_t now) {
   if (period_of(now, window_begin_ns()) == Period::ramp) return;
   tcp_->begin_window();
-  if (counting_) counting_->begin_window();
+  if (counting_) counting_->begin_window(std::min(now, window_begin_ns()));
   usage_.emplace(options_.thread ? Usage::Of::thread : Usage::Of::process);
   recorder_->border(std::min(now, window_begin_ns()));
   job_.measuring.store(true, std::memory_order_release);
@@ -381,21 +390,31 @@ bool Worker::all_arrived(std::uint64_t now) const {
   return now >= end + 2 * ns(options_.drain_time) + kPatienceWithReceiverNs;
 }
 
+bool Worker::senders_ended() const {
+  return equipment_.sink && equipment_.sink->has_flows() && equipment_.sink->is_draining();
+}
+
 /// An interval in which the last sender ended is cut there.
 void Worker::close_interval(std::uint64_t now) {
-  const bool ended =
-      equipment_.sink && equipment_.sink->has_flows() && equipment_.sink->is_draining();
-  if (ended && !draining_) recorder_->border(std::min(now, equipment_.sink->window_end_ns()));
+  if (senders_ended() && !draining_) {
+    recorder_->border(std::min(now, equipment_.sink->window_end_ns()));
+  }
   recorder_->close(now);
-  // So that the counts of a job that is killed remain.
-  if (counting_ && !ended && !draining_) counting_->keep();
+}
+
+void Worker::close_counted_interval(std::uint64_t now) {
+  if (senders_ended()) counting_->end_window(std::min(now, equipment_.sink->window_end_ns()));
+  counting_->close_interval(now);
 }
 
 void Worker::note_draining() {
   if (draining_) return;
   draining_ = true;
   tcp_->end_window();
-  if (equipment_.sink) recorder_->border(std::min(now_ns(), equipment_.sink->window_end_ns()));
+  const std::uint64_t now = now_ns();
+  const std::uint64_t end = equipment_.sink ? std::min(now, equipment_.sink->window_end_ns()) : now;
+  if (equipment_.sink) recorder_->border(end);
+  if (counting_) counting_->end_window(end);
   keep_usage();
   state(JobState::draining);
 }
@@ -424,7 +443,8 @@ void Worker::idle(std::uint64_t now) {
     equipment_.end->wait_to_send(std::chrono::milliseconds(equipment_.sink ? 1 : 50));
     return;
   }
-  const std::uint64_t until = std::min(nothing_until(now), recorder_->next_ns());
+  std::uint64_t until = std::min(nothing_until(now), recorder_->next_ns());
+  if (counting_) until = std::min(until, counting_->next_ns());
   const std::uint64_t began = now_ns();
   // Frames delayed by faults go out only while the end is used or waited for. A job that only sends
   // uses its end only for its own frames.
@@ -455,6 +475,7 @@ void Worker::finish() {
   state(JobState::finishing);
   finish_sending();
   recorder_->close(now_ns());
+  if (counting_) counting_->close_interval(now_ns());
   keep_counters(options_, equipment_, job_);
   equipment_.end.reset();
   if (equipment_.generator) {

@@ -22,6 +22,7 @@ struct WorkerSetup {
   std::uint32_t nonce = 0;  ///< of the run
   std::uint64_t interval_ns = 0;
   std::vector<JobEvent> counters;  ///< to count
+  std::uint64_t counter_interval_ns = 0;
 };
 
 /// What a worker sees of the run. Everything outlives the worker.

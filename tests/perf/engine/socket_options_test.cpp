@@ -12,10 +12,10 @@
 #include <future>
 #include <set>
 
-#include "perf/engine/datagram_link.hpp"
-#include "perf/engine/socket_address.hpp"
 #include "perf/engine/socket_end.hpp"
 #include "perf/engine/tcp_socket.hpp"
+#include "shmif/datagram_link.hpp"
+#include "shmif/socket_address.hpp"
 #include "tests/perf/engine/engine_rig.hpp"
 #include "tests/support/child_process.hpp"
 #include "tests/support/handed_on.hpp"
@@ -58,7 +58,7 @@ std::vector<int> opened_by(const Open& open) {
 }
 
 SocketAddress address_of_socket(int socket) {
-  return perf::address_of(socket).value();
+  return shmif::address_of(socket).value();
 }
 
 /// Ends of a connection over loopback, `listening` at `address`.

@@ -96,7 +96,6 @@ TEST(OptionLimits, AreWhereTheDocumentationHasThem) {
            {"rtprio", "1", "99", "0", "100"},
            {"status-interval", "0", "24h", "-1", "86400001ms"},
            {"repeat", "1", "1000", "0", "1001"},
-           {"startup_batch_timeout", "1ms", "1h", "999us", "3600001ms"},
            {"stuck_timeout", "1ms", "24h", "999us", "86400001ms"},
            {"trigger-timeout", "0", "365d", "-1", "31536000001ms"},
        }) {

@@ -221,7 +221,7 @@ TEST(ServerLimits, WhatNeedsLeaveIsEachOptionOfTheseAndNoOther) {
             "write_lat_log", "write_hist_log", "verify_state_load", "aux-path", "trigger-file"}},
           {OnServer::names_capture, {"headers"}},
           {OnServer::saves_state, {"verify_state_save", "trigger-timeout", "trigger-match"}},
-          {OnServer::needs_live, {"allow_live", "netdev", "netns"}},
+          {OnServer::needs_live, {"allow_live", "netdev", "netns", "no_peer"}},
           {OnServer::client_only,
            {"output", "output-format", "eta", "json-stream", "format", "metrics"}}}));
 }

@@ -20,6 +20,7 @@
 #include "base/unique_fd.hpp"
 #include "perf/remote/run_child.hpp"
 #include "perf/remote/served_run.hpp"
+#include "tests/support/temp_dir.hpp"
 
 namespace shmif::perf::remote_run {
 namespace {
@@ -30,6 +31,7 @@ using Texts = std::vector<std::string>;
 
 /// A run of one job, which the test lets go.
 struct Served {
+  test::TempDir aux;  ///< for the outputs of its commands
   Clock::time_point before = Clock::now();
   std::unique_ptr<ServedRun> run;
   Clock::time_point after;
@@ -42,7 +44,9 @@ struct Served {
     planned.options.engine = EngineKind::null;
     planned.options.thread = job.exec_prerun.empty() && job.exec_postrun.empty();
     planned.group = "g";
-    run = std::make_unique<ServedRun>(RunChild::start({}, {planned}, {"1.2.3", {"c"}}).value(),
+    RunOptions options;
+    options.aux_path = aux.path();
+    run = std::make_unique<ServedRun>(RunChild::start(options, {planned}, {"1.2.3", {"c"}}).value(),
                                       "client", "since", 3, 10s);
     after = Clock::now();
   }

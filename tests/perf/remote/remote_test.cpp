@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "perf/figures/units.hpp"
 #include "perf/option/job_file.hpp"
 #include "perf/option/profiles.hpp"
 #include "perf/remote/address.hpp"
@@ -16,7 +17,6 @@
 #include "perf/remote/protocol.hpp"
 #include "perf/report/json.hpp"
 #include "perf/report/stream.hpp"
-#include "perf/report/units.hpp"
 #include "tests/perf/job/plans.hpp"
 #include "tests/perf/report/distinct_sample.hpp"
 #include "tests/perf/report/figures.hpp"

@@ -9,7 +9,7 @@
 #include <filesystem>
 #include <fstream>
 
-#include "perf/report/compare.hpp"
+#include "perf/compare/compare.hpp"
 #include "perf/report/json.hpp"
 #include "tests/perf/run/run_plan.hpp"
 

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <string>
 
 #include "tests/perf/run/run_plan.hpp"
@@ -64,6 +65,62 @@ TEST(RunCounters, OfProcessesAreTheirUsageInTheWindowWithoutTheRamp) {
   EXPECT_GT(value_of(job_of(result, "j"), "task-clock"), 0) << "the peer counts, too";
 }
 
+/// The sum of an event over the intervals that begin at `from` seconds or later.
+double sum_since(const JobResult& job, std::size_t event, double from) {
+  double sum = 0;
+  constexpr double kRounding = 1e-6;
+  for (const CounterInterval& each : job.counter_intervals) {
+    EXPECT_TRUE(each.counts.at(event).value) << each.counts.at(event).reason;
+    if (each.at_seconds - each.seconds < from - kRounding) continue;
+    sum += each.counts.at(event).value.value_or(0);
+  }
+  return sum;
+}
+
+/// Each interval begins where the one before it ends.
+void expect_no_gaps(const JobResult& job) {
+  SCOPED_TRACE(job.name);
+  double end = 0;
+  for (const CounterInterval& each : job.counter_intervals) {
+    if (end > 0) {
+      EXPECT_NEAR(each.at_seconds - each.seconds, end, 1e-6);
+    }
+    EXPECT_GT(each.seconds, 0);
+    end = each.at_seconds;
+  }
+}
+
+TEST(RunCounters, HaveACurveOnTheRunsClockThatAddsUpToTheWindow) {
+  const RunResult result = run_text(
+      "[j]\nengine=bus\nbs=64\nrate_iops=20k\nramp_time=250ms\nruntime=400ms\n"
+      "counters=task-clock,page-faults\n");
+  ASSERT_TRUE(passed(result));
+  for (const JobResult& job : result.jobs) {
+    expect_no_gaps(job);
+    ASSERT_FALSE(job.counter_intervals.empty());
+    EXPECT_GE(job.counter_intervals.back().at_seconds, 0.65);
+  }
+  // A sender has its own window; what it does afterwards is not much.
+  const JobResult& sender = job_of(result, "j");
+  const auto border = std::ranges::find_if(sender.counter_intervals, [](const auto& each) {
+    return std::abs(each.at_seconds - 0.25) < 1e-6;
+  });
+  ASSERT_NE(border, sender.counter_intervals.end()) << "the ramp ends an interval";
+  EXPECT_GE(sum_since(sender, 0, 0.25), value_of(sender, "task-clock"));
+  EXPECT_GT(sum_since(sender, 0, 0), sum_since(sender, 0, 0.25)) << "the ramp has its own";
+}
+
+TEST(RunCounters, OfAHostHaveACurveToo) {
+  const RunResult result = run_text(
+      "[global]\nengine=host\nruntime=500ms\ncounters=task-clock\n"
+      "[p]\nexec=sh -c 'while :; do :; done'\n[q]\nexec=sleep 60\n");
+  ASSERT_TRUE(passed(result));
+  const JobResult& job = job_of(result, "p");
+  expect_no_gaps(job);
+  ASSERT_GE(job.counter_intervals.size(), 2U);
+  EXPECT_NEAR(sum_since(job, 0, 0), value_of(job, "task-clock"), 0.05 * kNanosecondsInSecond);
+}
+
 TEST(RunCounters, OfAThreadAreThoseOfThisThreadAlone) {
   const RunResult result = run_text(
       std::string("[j]\nthread\nengine=bus\nbs=64\nrate_iops=100k\nruntime=400ms\n") + kCounters);
@@ -81,6 +138,11 @@ TEST(RunCounters, OfAThreadWithHelpersAreMissingWithTheReason) {
   EXPECT_EQ(clock.reason,
             "not supported: the job is a thread with helper threads (without thread, they are "
             "counted)");
+  ASSERT_FALSE(job_of(result, "j").counter_intervals.empty());
+  for (const CounterInterval& each : job_of(result, "j").counter_intervals) {
+    EXPECT_EQ(each.counts.at(0).value, std::nullopt);
+    EXPECT_EQ(each.counts.at(0).reason, clock.reason);
+  }
 }
 
 TEST(RunCounters, OfAProcessIncludeItsHelperThreads) {

@@ -128,7 +128,7 @@ TEST(RunEnds, AThreadThatIsStuckForGoodIsReportedAndLeft) {
 
 TEST(RunEnds, AJobThatHangsAtItsStartKeepsEvenOthersFromBeginning) {
   const RunResult result = run_text(
-      "[global]\nengine=null\nrw=txrx\nstartup_batch_timeout=200ms\n[a]\nruntime=20\n"
+      "[global]\nengine=null\nrw=txrx\nstartup_timeout=200ms\n[a]\nruntime=20\n"
       "[b]\nnumber_ios=10\nexec_prerun=sleep 20\n");
   EXPECT_TRUE(failed(result, "job \"b\": did not start: was not initialised after 0.2 s"));
   EXPECT_EQ(job_of(result, "a").tx.frames, 0U);
@@ -136,7 +136,7 @@ TEST(RunEnds, AJobThatHangsAtItsStartKeepsEvenOthersFromBeginning) {
 
 TEST(RunEnds, ABatchMayTakeLongToStartWhileOneJobAfterTheOtherIsReady) {
   const RunResult result = run_text(
-      "[global]\nengine=null\nrw=txrx\nnumber_ios=10\nstartup_batch_timeout=1\n"
+      "[global]\nengine=null\nrw=txrx\nnumber_ios=10\nstartup_timeout=1\n"
       "[a]\nexec_prerun=sleep 0.4\n[b]\nexec_prerun=sleep 0.8\n[c]\nexec_prerun=sleep 1.2\n");
   EXPECT_TRUE(passed(result));
 }
@@ -144,8 +144,7 @@ TEST(RunEnds, ABatchMayTakeLongToStartWhileOneJobAfterTheOtherIsReady) {
 TEST(RunEnds, AThreadThatHangsAtItsStartIsReportedAndLeft) {
   bool stuck = false;
   const RunResult result = with_stuck_thread(
-      "[global]\nstartup_batch_timeout=100ms\nengine=unix\n[a]\nthread\nnumber_ios=10\n", stuck,
-      false);
+      "[global]\nstartup_timeout=100ms\nengine=unix\n[a]\nthread\nnumber_ios=10\n", stuck, false);
   EXPECT_TRUE(stuck) << "it must not be let use what is gone";
   EXPECT_TRUE(failed(result, "job \"a\": did not start: was not initialised after 0.1 s"));
 }

@@ -35,12 +35,6 @@ RunOptions stuck_after(std::chrono::nanoseconds time) {
   return options;
 }
 
-RunOptions starting_within(std::chrono::nanoseconds time) {
-  RunOptions options;
-  options.startup_batch_timeout = time;
-  return options;
-}
-
 RunOptions going_on() {
   RunOptions options;
   options.continue_on_start_error = true;
@@ -100,7 +94,8 @@ TEST(RunFailure, WithContinueOnStartErrorTheOthersRun) {
 TEST(RunFailure, AJobThatHangsAtItsStartIsGivenUp) {
   auto plan = long_pair();
   plan[1].options.exec_prerun = {"sleep", "20"};
-  const RunResult result = run(plan, starting_within(200ms));
+  plan[1].options.startup_timeout = 200ms;
+  const RunResult result = run(plan);
   EXPECT_TRUE(failed(result, "job \"second\": did not start: was not initialised after 0.2 s"));
 }
 
@@ -276,6 +271,7 @@ TEST(RunOrder, AJobThatStoodStillFromTheStartToTheStopReceivesAllThatWasSentToIt
   plan[2].to = 3;
   plan[2].options.number_ios = 10;
   plan[2].options.exitall = true;
+  plan[0].options.drain_time = 10s;  // a busy machine lets it go on later
   const test::TempDir aux;
   RunOptions options;
   options.aux_path = aux.path();

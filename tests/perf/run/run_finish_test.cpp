@@ -68,7 +68,7 @@ TEST(RunFinish, JobsWithWeightsDoNotWaitForOneThatWaitsForThem) {
 
 TEST(RunFinish, ABackgroundJobEndsWithTheLastJobThoughThatNeverStarted) {
   const RunResult result = run_text(
-      "[global]\ncontinue_on_start_error\nstartup_batch_timeout=300ms\n"
+      "[global]\ncontinue_on_start_error\nstartup_timeout=300ms\n"
       "[noise]\nengine=unix\nbackground\nrate_iops=100\ndrain_time=50ms\n"
       "[j]\nengine=null\nrw=txrx\nnumber_ios=10\nexec_prerun=sleep 5\n");
   EXPECT_TRUE(failed(result, "job \"j\": did not start"));

@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 
 #include <array>
+#include <csignal>
 #include <string>
 #include <thread>
 #include <utility>
@@ -96,6 +97,29 @@ TEST(RunHosts, OfIpv6CountTheSameWithTheRoomThatItsHeadersLeave) {
   }
   EXPECT_TRUE(failed(run_v6("bs=1453\n"), "frames of 1453 bytes do not fit"));
   EXPECT_TRUE(failed(run_v6("mtu=1400\nbs=1353\n"), "which carries 1352"));
+}
+
+TEST(RunHosts, WhatIsSentBeforeThePeerCanAnswerIsNotDroppedUncounted) {
+  // The bridge of the peer stands still until a thousand frames were sent: nobody would tell the
+  // kernel of the sender where the peer is.
+  const auto hold = [stopped = false, done = false](const RunProgress& progress) mutable {
+    const JobProgress& sender = progress.jobs[0];
+    const JobProgress& peer = progress.jobs[1];
+    if (!stopped && peer.state == JobState::initialised) {
+      stopped = true;
+      test::send_signal(peer, SIGSTOP);
+    }
+    if (stopped && !done && sender.tx_frames >= 1000) {
+      done = true;
+      test::send_signal(peer, SIGCONT);
+    }
+  };
+  const RunResult result =
+      run_text("[j]\nengine=host\nnumber_ios=1000\nbs=64\ndrain_time=5\n", hold);
+  EXPECT_TRUE(passed(result));
+  const CountsResult& counts = job_of(result, "j").counts;
+  EXPECT_EQ(counts.generator_tx, 1000U);
+  EXPECT_EQ(counts.agree, true);
 }
 
 TEST(RunHosts, TheMtuOfAHostIsThatOfItsInterface) {

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <cmath>
 #include <memory>
 
 #include "perf/control/job_counters.hpp"
@@ -15,6 +16,8 @@ namespace {
 constexpr std::uint64_t kFirst = 1;
 constexpr std::uint64_t kSecond = 2;
 constexpr std::uint64_t kThird = 3;
+constexpr std::uint64_t kStart = 5'000'000'000;
+constexpr std::uint64_t kLength = 100'000'000;
 
 std::vector<JobEvent> three_events() {
   return {{fake_event(kFirst), {}}, {fake_event(kSecond), {}}, {fake_event(kThird), {}}};
@@ -32,13 +35,33 @@ struct Rig {
     kernel.run(::getpid(), ns, counts, share);
   }
   std::vector<CounterResult> results() const { return counter_results(events, *block); }
+
+  std::unique_ptr<CounterLog> log = std::make_unique<CounterLog>();
+  void begin_log(JobCounting& counting) {
+    counting.log_to(*log, kLength);
+    counting.begin_log(kStart, kStart - 1000);
+  }
+  std::vector<CounterInterval> curve() const {
+    CounterCurve curve;
+    curve.collect(*log, events.size(), 0);
+    return curve.result(events, *block);
+  }
 };
+
+/// The values of the first event.
+std::vector<std::optional<double>> first_values(const std::vector<CounterInterval>& curve) {
+  std::vector<std::optional<double>> values;
+  for (const CounterInterval& each : curve) values.push_back(each.counts[0].value);
+  return values;
+}
+
+using Values = std::vector<std::optional<double>>;
 
 TEST(JobCounting, CountsTheWindowAndNeitherTheRampNorTheDrain) {
   Rig rig;
   JobCounting counting = rig.counting();
   rig.run(1000, {{kFirst, 100}, {kSecond, 200}, {kThird, 300}});
-  counting.begin_window();
+  counting.begin_window(kStart);
   rig.run(500, {{kFirst, 7}, {kSecond, 8}, {kThird, 9}});
   counting.keep();
   rig.run(2000, {{kFirst, 1000}, {kSecond, 1000}, {kThird, 1000}});
@@ -57,7 +80,7 @@ TEST(JobCounting, CountsTheWindowAndNeitherTheRampNorTheDrain) {
 TEST(JobCounting, KeepsTheLatestCountsSoThatThoseOfAKilledJobRemain) {
   Rig rig;
   JobCounting counting = rig.counting();
-  counting.begin_window();
+  counting.begin_window(kStart);
   rig.run(500, {{kFirst, 7}});
   counting.keep();
   rig.run(500, {{kFirst, 4}});
@@ -73,7 +96,7 @@ TEST(JobCounting, GoesOnWithoutTheEventThatTheKernelDoesNotHave) {
     return call == KernelCall::open && nth == 3 ? -ENOENT : 0;
   };
   JobCounting counting = rig.counting();
-  counting.begin_window();
+  counting.begin_window(kStart);
   rig.run(500, {{kFirst, 7}, {kSecond, 8}, {kThird, 9}});
   counting.keep();
   const auto results = rig.results();
@@ -83,11 +106,30 @@ TEST(JobCounting, GoesOnWithoutTheEventThatTheKernelDoesNotHave) {
   EXPECT_EQ(results[2].value, 9);
 }
 
+TEST(JobCounting, GivesEachEventThatIsRefusedItsOwnReason) {
+  Rig rig;
+  // The clock and the first event, and the second is refused; the clock and the first, and the
+  // third is refused.
+  rig.kernel.before = [](KernelCall call, int nth) {
+    if (call != KernelCall::open) return 0;
+    return nth == 3 ? -ENOENT : nth == 6 ? -ENODEV : 0;
+  };
+  JobCounting counting = rig.counting();
+  counting.begin_window(kStart);
+  rig.run(500, {{kFirst, 7}});
+  counting.keep();
+  const auto results = rig.results();
+  EXPECT_EQ(results[0].value, 7);
+  EXPECT_EQ(results[1].reason, "not supported: this machine has no such event (ENOENT)");
+  EXPECT_EQ(results[2].reason,
+            "not supported: no such device, or this machine's PMU is off (ENODEV)");
+}
+
 TEST(JobCounting, SaysWhatWouldPermitEventsThatTheUserMayNotCount) {
   Rig rig;
   rig.kernel.before = [](KernelCall call, int) { return call == KernelCall::open ? -EACCES : 0; };
   JobCounting counting = rig.counting();
-  counting.begin_window();
+  counting.begin_window(kStart);
   counting.keep();
   EXPECT_FALSE(counting.any());
   for (const CounterResult& each : rig.results()) {
@@ -101,7 +143,7 @@ TEST(JobCounting, SaysWhatWouldPermitEventsThatTheUserMayNotCount) {
 TEST(JobCounting, ScalesAnEventThatWasCountedForAPartOfTheWindow) {
   Rig rig;
   JobCounting counting = rig.counting();
-  counting.begin_window();
+  counting.begin_window(kStart);
   rig.run(1000, {{kFirst, 600}}, 0.25);
   counting.keep();
   const CounterResult result = rig.results()[0];
@@ -114,7 +156,7 @@ TEST(JobCounting, ScalesAnEventThatWasCountedForAPartOfTheWindow) {
 TEST(JobCounting, OfAnEventThatHadNoCounterIsMissingAndNotZero) {
   Rig rig;
   JobCounting counting = rig.counting();
-  counting.begin_window();
+  counting.begin_window(kStart);
   rig.run(1000, {}, 0);
   counting.keep();
   EXPECT_EQ(rig.results()[0].value, std::nullopt);
@@ -134,7 +176,7 @@ TEST(JobCounting, OfAJobWithoutAWindowIsMissing) {
 TEST(JobCounting, ThatFailsMeanwhileSaysSoInsteadOfAPartOfTheCount) {
   Rig rig;
   JobCounting counting = rig.counting();
-  counting.begin_window();
+  counting.begin_window(kStart);
   rig.run(500, {{kFirst, 7}});
   counting.keep();
   rig.kernel.before = [](KernelCall call, int) { return call == KernelCall::read ? -EIO : 0; };
@@ -142,6 +184,113 @@ TEST(JobCounting, ThatFailsMeanwhileSaysSoInsteadOfAPartOfTheCount) {
   EXPECT_EQ(rig.results()[0].value, std::nullopt);
   EXPECT_NE(rig.results()[0].reason.find("Input/output error"), std::string::npos)
       << rig.results()[0].reason;
+}
+
+TEST(JobCounting, HasAValueForEachIntervalOfTheRunAlsoOutsideTheWindow) {
+  Rig rig;
+  JobCounting counting = rig.counting();
+  rig.run(100, {{kFirst, 1000}});  // before the run
+  rig.begin_log(counting);
+  rig.run(100, {{kFirst, 1}});
+  EXPECT_FALSE(counting.is_over(kStart + kLength - 1));
+  EXPECT_TRUE(counting.is_over(kStart + kLength));
+  counting.close_interval(kStart + kLength);
+  rig.run(100, {{kFirst, 2}});
+  counting.begin_window(kStart + kLength + kLength / 2);
+  rig.run(100, {{kFirst, 4}});
+  EXPECT_EQ(counting.next_ns(), kStart + 2 * kLength);
+  counting.close_interval(kStart + 2 * kLength);
+  rig.run(100, {{kFirst, 8}});
+  counting.end_window(kStart + 2 * kLength + kLength / 4);
+  rig.run(100, {{kFirst, 16}});
+  counting.close_interval(kStart + 3 * kLength);
+  const auto curve = rig.curve();
+  EXPECT_EQ(first_values(curve), Values({1, 2, 4, 8, 16}));
+  const auto ms = [](double seconds) { return std::lround(seconds * 1000); };
+  std::vector<long> ends;
+  for (const CounterInterval& each : curve) {
+    EXPECT_EQ(ms(each.at_seconds - each.seconds), ends.empty() ? 0 : ends.back());
+    ends.push_back(ms(each.at_seconds));
+  }
+  EXPECT_EQ(ends, std::vector<long>({100, 150, 200, 225, 300}));
+  EXPECT_EQ(rig.results()[0].value, 12) << "the intervals of the window, together";
+}
+
+TEST(JobCounting, OfAStallIsOneLongInterval) {
+  Rig rig;
+  JobCounting counting = rig.counting();
+  rig.begin_log(counting);
+  rig.run(100, {{kFirst, 3}});
+  counting.close_interval(kStart + 3 * kLength + 7);
+  EXPECT_EQ(counting.next_ns(), kStart + 4 * kLength);
+  ASSERT_EQ(rig.curve().size(), 1U);
+  EXPECT_EQ(rig.curve()[0].counts[0].value, 3);
+}
+
+TEST(JobCounting, KeepsTheWindowsCountsAtEachInterval) {
+  Rig rig;
+  JobCounting counting = rig.counting();
+  rig.begin_log(counting);
+  counting.begin_window(kStart + 1);
+  rig.run(100, {{kFirst, 3}});
+  counting.close_interval(kStart + kLength);
+  EXPECT_EQ(rig.results()[0].value, 3) << "of a job that is killed now";
+}
+
+TEST(JobCounting, SaysForEachIntervalWhyItWasNotCountedInIt) {
+  Rig rig;
+  rig.kernel.before = [](KernelCall call, int nth) {
+    return call == KernelCall::open && nth == 3 ? -ENOENT : 0;
+  };
+  JobCounting counting = rig.counting();
+  rig.begin_log(counting);
+  rig.run(1000, {{kFirst, 7}, {kThird, 9}});
+  counting.close_interval(kStart + kLength);
+  rig.run(1000, {}, 0);
+  counting.close_interval(kStart + 2 * kLength);
+  rig.run(1000, {{kFirst, 600}}, 0.25);
+  counting.close_interval(kStart + 3 * kLength);
+  rig.kernel.before = [](KernelCall call, int) { return call == KernelCall::read ? -EIO : 0; };
+  counting.close_interval(kStart + 4 * kLength);
+  const auto curve = rig.curve();
+  EXPECT_EQ(first_values(curve), Values({7, {}, 600, {}}));
+  EXPECT_EQ(curve[0].counts[0].reason, "");
+  EXPECT_EQ(curve[0].counts[1].value, std::nullopt);
+  EXPECT_EQ(curve[0].counts[1].reason, "not supported: this machine has no such event (ENOENT)");
+  EXPECT_EQ(curve[0].counts[2].value, 9);
+  EXPECT_EQ(curve[1].counts[0].reason, "not counted: the PMU had no free counter in this interval");
+  EXPECT_TRUE(curve[2].counts[0].scaled);
+  EXPECT_NE(curve[3].counts[0].reason.find("Input/output error"), std::string::npos);
+}
+
+TEST(JobCounting, OfAJobThatDidNotRunInAnIntervalIsZero) {
+  Rig rig;
+  JobCounting counting = rig.counting();
+  rig.begin_log(counting);
+  counting.close_interval(kStart + kLength);
+  ASSERT_EQ(rig.curve().size(), 1U);
+  EXPECT_EQ(rig.curve()[0].counts[0].value, 0);
+}
+
+TEST(CounterCurves, AreReadWhileTheJobGoesOnAndBeginWithItsBatch) {
+  Rig rig;
+  JobCounting counting = rig.counting();
+  rig.begin_log(counting);
+  CounterCurve curve;
+  constexpr double kBatch = 2;
+  constexpr int kMany = 3 * kCounterIntervals;
+  for (int number = 1; number <= kMany; ++number) {
+    rig.run(10, {{kFirst, static_cast<std::uint64_t>(number)}});
+    counting.close_interval(kStart + static_cast<std::uint64_t>(number) * kLength);
+    if (number % 20 == 0 || number == kMany) curve.collect(*rig.log, rig.events.size(), kBatch);
+  }
+  const auto result = curve.result(rig.events, *rig.block);
+  ASSERT_EQ(result.size(), static_cast<std::size_t>(kMany));
+  for (int number = 1; number <= kMany; ++number) {
+    const CounterInterval& each = result[static_cast<std::size_t>(number) - 1];
+    EXPECT_EQ(each.counts[0].value, number);
+    EXPECT_NEAR(each.at_seconds, kBatch + number * 0.1, 1e-6);
+  }
 }
 
 TEST(JobCounting, GivesBackAllItsCounters) {

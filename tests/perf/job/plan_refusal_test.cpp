@@ -1,0 +1,277 @@
+// Sets of jobs that make no plan, and the words that say why.
+
+#include "tests/perf/job/plan_rig.hpp"
+
+namespace shmif::perf::plans {
+namespace {
+
+struct Contradiction {
+  const char* lines;
+  const char* words;
+};
+
+TEST(Plan, NamesThatAreMissingSuggestTheNearest) {
+  expect_problem(sender("to=sinc") + "[sink]\nrw=rx\n",
+                 "x.job:3: job \"a\": to: there is no job \"sinc\", did you mean \"sink\"?");
+  expect_problem(sender("wait_for=web1") + "[web]\nruntime=1\n",
+                 "wait_for: there is no job \"web1\", did you mean \"web\"?");
+}
+
+TEST(Plan, NoJobWaitsForItselfByAnyWay) {
+  expect_problem(sender("wait_for=a"), "cannot wait for itself");
+  expect_problem(
+      "[global]\nruntime=1\nengine=null\n[a]\nwait_for=b\n[b]\nwait_for=c\n[c]\nwait_for=a\n",
+      "jobs wait for each other, \"a\" for \"b\" for \"c\" for \"a\"");
+  expect_problem("[global]\nruntime=1\nengine=null\n[a]\nwait_for=b\n[b]\nstonewall\n",
+                 "jobs wait for each other");
+  // The sink ends only when its sender has, which waits for it.
+  expect_problem("[sink]\nrw=rx\n" + sender("to=sink\nwait_for=sink"), "jobs wait for each other");
+  expect_problem("[n]\nruntime=1\nengine=null\nbackground\n" + sender("wait_for=n"),
+                 "background=1");
+}
+
+TEST(Plan, ReceiversMustBeAbleToReceiveAndBeThereInTime) {
+  expect_problem(sender("to=a"), "cannot send to itself");
+  expect_problem(sender("to=b") + "[b]\nrw=echo\n", "does not receive");
+  expect_problem(sender("rw=pingpong\nto=b") + "[b]\nrw=rx\n", "sends no replies");
+  expect_problem(sender("to=b") + "[b]\nrw=rx\nengine=udp\n", "engine=udp");
+  expect_problem(sender("to=b") + "[b]\nrw=rx\nwire=w\n", "another wire");
+  expect_problem(sender("to=b") + "[b]\nrw=rx\nbus=/tmp/x\n", "another wire");
+  expect_problem(sender("to=b") + "[b]\nrw=rx\nstonewall\n", "starts later");
+  expect_problem(sender("to=b") + "[b]\nrw=rx\nstart_delay=1\n", "starts later");
+  expect_problem("[b]\nrw=rx\n", "no job sends to this job");
+  expect_problem("[b]\nrw=echo\n", "no job sends to this job");
+  expect_problem("[b]\nrw=rx\nto=a\n" + sender("to=b"), "sends nothing by itself");
+}
+
+TEST(Plan, WhoSendsBackHasSomebodyToSendTo) {
+  const std::string both = "runtime=1\nrw=txrx\n";
+  expect_problem("[a]\n" + both + "numjobs=2\n[b]\n" + both + "to=a\n",
+                 "job \"a.1\": rw: this job has no receiver");
+  expect_problem("[r]\nrw=rx\nengine=bus,unix\n" + sender("to=r"),
+                 "to: \"r\" runs over several engines");
+}
+
+TEST(Plan, NamesOccurOnce) {
+  expect_problem(sender("") + sender(""), "another job has that name");
+  expect_problem(sender("") + "[a.sink]\nruntime=1\n", "clone or peer");
+  expect_problem(sender("numjobs=2") + "[a.1]\nruntime=1\n", "clone or peer");
+}
+
+TEST(Plan, ASetNeedsAJobThatKeepsItAlive) {
+  EXPECT_EQ(problems_of({}).size(), 1U);
+  EXPECT_FALSE(expand({}));
+  expect_problem(sender("background"), "keeps the run going");
+  std::string many = "[global]\nruntime=1\nnumjobs=256\n";
+  for (const char* name : {"a", "b", "c", "d", "e"}) many += std::string("[") + name + "]\n";
+  expect_problem(many, "more than 1024 jobs");
+  const std::string max = "[global]\nruntime=1\nnumjobs=256\n[a]\n[b]\n[c]\n[d]\n";
+  EXPECT_EQ(problems_of(set_of(max)), Words());
+  expect_problem(max + "[e]\nnumjobs=1\n", "more than 1024 jobs");
+}
+
+TEST(Plan, WhatNoJobMakesUseOfIsRefused) {
+  for (const auto& [lines, words] : std::initializer_list<Contradiction>{
+           {"netdev=eth0", "netdev: is for engine=tap and packet"},
+           {"filename=x", "filename: is for engine=pcap"},
+           {"hostname=::1", "hostname: is for engine=udp"},
+           {"proto=tcp", "proto: is for engine=host"},
+           {"search_trial=1", "search_trial: has no effect without a search"},
+           {"search_resolution=1%", "search_resolution: has no effect without a search"},
+           {"search_max_iops=1k", "search_max_iops: has no effect without a search"},
+           {"netns=x", "netns: is for engine=tap and packet"},
+           {"port=7", "port: is for engine=udp"},
+           {"no_peer", "no_peer: is for engine=udp"},
+           {"mss=536", "mss: is for engine=host with proto=tcp"},
+           {"engine=host\nmss=536", "mss: is for engine=host with proto=tcp"},
+           {"congestion=reno", "congestion: is for engine=host with proto=tcp"},
+           {"replay=x\nbs=64", "bs: has no effect with replay"},
+           {"replay=x\nbsrange=64-128", "bsrange: has no effect with replay"},
+           {"replay=x\nbssplit=64/50:128/50", "bssplit: has no effect with replay"},
+           {"replay=x\npayload=zero", "payload: has no effect with replay"},
+           {"replay=x\npayload=pattern\nbuffer_pattern=0x12",
+            "buffer_pattern: has no effect with replay"},
+           {"replay=x\nbuffer_compress_percentage=5", "buffer_compress_percentage: has no effect"},
+           {"replay=x\nvlan=5", "vlan: has no effect with replay"},
+           {"replay=x\nthinktime=1ms", "thinktime: has no effect when replay"},
+           {"replay=x\nrate_catchup=limited", "rate_catchup: has no effect when replay"},
+           {"replay=x\nrate_process=linear", "rate_process: has no effect when replay"},
+           {"replay=x\nrate_overhead=20", "rate_overhead: has no effect when replay"},
+           {"replay_time_scale=50",
+            "replay_time_scale: has no effect: it needs replay at the times"},
+           {"replay=x\nrate=1Mbit\nreplay_time_scale=50",
+            "replay_time_scale: has no effect: it needs replay"},
+           {"search=ndr\nlatency_percentile=90", "latency_percentile: is for search"},
+           {"latency_target=1ms\nsearch=none", "latency_target: needs search=latency_target"},
+       }) {
+    expect_problem(sender(lines), words);
+  }
+  for (const char* lines : {"search=ndr\nsearch_resolution=1%\nsearch_max_iops=1k\nsearch_trial=1",
+                            "engine=tap\nnetdev=e0,e1\nnetns=x", "engine=udp\nport=7",
+                            "replay=x\nreplay_time_scale=50", "replay=x\nrate=1Mbit\nthinktime=1ms",
+                            "replay=x\nreplay_no_stall\nthinktime=1ms\nrate_catchup=limited",
+                            "replay=x\nrate_iops=1k\nrate_process=poisson\nrate_overhead=20"}) {
+    EXPECT_EQ(problems_of(set_of(sender(lines))), Words()) << lines;
+  }
+  // What is written for many may be for some of them.
+  EXPECT_EQ(names(plan_of(sender("engine=bus,udp\nhostname=::1"))).size(), 4U);
+  EXPECT_EQ(names(plan_of("[global]\nproto=tcp\nruntime=1\n[a]\n[b]\nengine=host\n")).size(), 4U);
+}
+
+TEST(Plan, AProblemIsAtTheLineOfTheOptionThatItNames) {
+  const std::string global = "[global]\nruntime=1\nengine=null\n";
+  expect_problem(global + "[a]\n; one line\nwait_for=web1\n[web]\n",
+                 "x.job:6: job \"a\": wait_for: ");
+  expect_problem(global + "[a]\nbackground\n[b]\nrw=tx\nwait_for=a\n",
+                 "x.job:8: job \"b\": wait_for: ");
+  expect_problem(global + "[a]\nrw=tx\nto=nobody\n", "x.job:6: job \"a\": to: ");
+  // An option of [global] has its line there. What is wrong with the whole job is at the job's
+  // line.
+  expect_problem("[global]\nruntime=1\nwait_for=nobody\n[a]\n", "x.job:3: job \"a\": wait_for: ");
+  expect_problem("[global]\nwait_for=nobody\n[a]\nruntime=1\nwait_for=none\n",
+                 "x.job:5: job \"a\": wait_for: ");
+  expect_problem("; nothing ends it\n[a]\nrw=tx\n", "x.job:2: job \"a\": ");
+}
+
+TEST(Plan, OptionsThatContradictEachOtherAreRefused) {
+  for (const auto& [lines, words] : std::initializer_list<Contradiction>{
+           {"runtime=0", "runtime: the job has no limit"},
+           {"runtime=0\nnumber_ios=1\ntime_based", "time_based: needs runtime"},
+           {"loops=2", "loops: needs size"},
+           {"rw=echo\nthinktime=1", "thinktime: a job with rw=echo"},
+           {"rw=rx\nsearch=ndr", "search: a job with rw=rx"},
+           {"rw=pingpong\nreplay=x", "replay: the frames of a capture get no replies"},
+           {"engine=udp\nno_peer", "no_peer: the receiver's port must be known"},
+           {"engine=udp\nno_peer\nport=7\nrw=txrx", "no_peer: without a peer, no frames come back"},
+           {"engine=udp\nno_peer\nport=7\nto=b", "no_peer: \"to\" names a receiver"},
+           {"engine=udp\nno_peer\nport=7\nsearch=ndr", "search: with no_peer, nobody counts"},
+           {"verify_only", "verify_only: such a job sends nothing"},
+           {"rw=rx\nverify_only\nverify=0", "verify_only: with verify=0"},
+           {"thinktime=1ms\nthinktime_spin=2ms", "thinktime_spin: is longer"},
+           {"rate_process=poisson", "rate_process: poisson needs rate"},
+           {"rate=1Mbit\nrate_min=2Mbit", "rate_min: is more"},
+           {"rate_iops=1k\nrate_iops_min=2k", "rate_iops_min: is more"},
+           {"rw=pingpong\niodepth=4\niodepth_low=4", "iodepth_low: is not below"},
+           {"rw=pingpong\niodepth=4\niodepth_batch_complete_min=5", "complete_min: is more"},
+           {"rw=pingpong\nverify_async=2", "verify_async: with rw=pingpong"},
+           {"rw=pingpong\nverify_backlog=100", "verify_backlog: with rw=pingpong"},
+           {"payload=pattern", "payload: pattern needs"},
+           {"payload=zero\nbuffer_compress_percentage=5",
+            "buffer_compress_percentage: is only for"},
+           {"vlan=5\nbs=60", "bs: with a vlan tag"},
+           {"bs=1515", "give it mtu=1501"},
+           {"rw=txrx\nbs=64,1515", "give it mtu=1501"},
+           {"engine=pcap", "filename: engine=pcap needs"},
+           {"engine=pcap\nfilename=x\nrw=pingpong", "rw: a job either writes a capture file"},
+           {"engine=null\nrw=pingpong", "rw: no other job can be on engine=null"},
+           {"engine=null\nto=b", "to: no other job can be on engine=null"},
+           {"exec=true", "exec: only engine=host"},
+           {"ip=198.18.0.1/24", "ip: only engine=host"},
+           {"engine=host\nip=198.18.0.1/24\nnumjobs=2", "ip: 2 jobs cannot"},
+           {"engine=host\nexec=true\nuid=nobody", "uid: the program of exec runs as root"},
+           {"engine=host\nexec=true\ngid=nogroup", "gid: the program of exec runs as root"},
+           {"engine=host\nthread", "thread: an emulated host is a process"},
+           {"search=ndr\nrate=1Mbit", "search: it searches for the rate"},
+           {"search=ndr\nnumber_ios=1", "search: each trial"},
+           {"search=ndr\nnumjobs=2", "search: clones"},
+           {"search=ndr\nengine=null", "search: no frames can be lost"},
+           {"search=latency_target", "search: search=latency_target needs"},
+           {"latency_target=1ms\nsearch=ndr", "latency_target: needs"},
+           {"latency_target=1ms\ndisable_lat", "disable_lat: without latencies, latency_target"},
+           {"search=pdr", "search_loss: search=pdr"},
+           {"search=ndr\nsearch_loss=1%", "search_loss: search=pdr"},
+           {"disable_lat\nwrite_lat_log=x", "disable_lat: without latencies, write_lat_log"},
+           {"verify_state_load=x\nnumjobs=2", "verify_state_load: a state"},
+           {"disable_lat\nmax_latency=1ms", "disable_lat: without latencies, max_latency"},
+           {"disable_lat\nwrite_hist_log=x", "disable_lat: without latencies, write_hist_log"},
+           {"write_hist_log=x\nwrite_lat_log=x\nlog_hist_msec=300",
+            "log_hist_msec: log_hist_msec or log_avg_msec"},
+           {"bs=128k", "1m only with engine=host and proto=tcp"},
+           {"engine=host\nbs=128k", "1m only with engine=host and proto=tcp"},
+           {"mss=536", "mss: is for engine=host with proto=tcp"},
+           {"engine=host\ncongestion=reno", "congestion: is for engine=host with proto=tcp"},
+           {"window=64k", "window: is for engine=host"},
+           {"dscp=ef", "dscp: is for engine=host"},
+           {"headers=ipv4/udp", "with these headers a frame has 88 bytes or more, not 64"},
+           {"headers=vlan\nbs=100\nvlan=5", "vlan: the option headers already says"},
+           {"headers=vlan\nbs=100\nrw=pingpong", "headers: only a job that sends"},
+           {"headers=vlan\nbs=100\nengine=host",
+            "headers: the kernel makes the headers of engine=host"},
+           {"headers=ipv4\nbs=1515", "give it mtu=1501"},
+           {"rw=echo\nto=b", "to: a job with rw=echo sends nothing"},
+           {"rw=rx\nreplay=x", "replay: a job with rw=rx"},
+           {"rw=rx\nverify_only\ndo_verify=0", "verify_only: with verify=0"},
+           {"rw=echo\nverify_async=2", "verify_async: with rw=pingpong"},
+           {"rate=3Mbit,1Mbit\nrate_min=2Mbit,2Mbit", "rate_min: is more"},
+           {"rate_iops=3k,1k\nrate_iops_min=2k,2k", "rate_iops_min: is more"},
+           {"io_submit_mode=offload\nfault=loss=1%", "io_submit_mode: a link with faults"},
+           {"io_submit_mode=offload\nfault_rx=loss=1%", "io_submit_mode: a link with faults"},
+           {"io_submit_mode=offload\nengine=null", "io_submit_mode: engine=null"},
+           {"io_submit_mode=offload\nengine=host\nproto=tcp", "io_submit_mode: a TCP connection"},
+           {"engine=null\nrw=rx", "rw: no other job can be on engine=null"},
+           {"engine=pcap\nfilename=x\nrw=txrx", "rw: a job either writes a capture file"},
+           {"search=ndr\nrate_iops=1k", "search: it searches for the rate"},
+           {"search=ndr\nsize=1m", "search: each trial"},
+           {"search=ndr\nio_limit=1m", "search: each trial"},
+           {"search=ndr\ntime_based", "search: each trial"},
+           {"search=ndr\nsize=1m\nloops=2", "search: each trial"},
+           {"search=ndr\nreplay=x", "search: replay already has a rate"},
+           {"search=ndr\nthinktime=1ms", "search: thinktime would be"},
+           {"search=ndr\nsteadystate=iops:1%", "search: steadystate would end"},
+           {"search=ndr\nengine=pcap\nfilename=x", "search: no frames can be lost on engine=pcap"},
+           {"disable_lat\npercentile_list=50", "disable_lat: without latencies, percentile_list"},
+           {"steadystate=iops:1%\nss_dur=1999ms", "ss_dur: must be at least 2 s"},
+           {"replay=x\nrate=1Mbit\nrate_catchup=skip", "rate_catchup: skip would leave"},
+           {"replay=x\nramp_time=1", "ramp_time: the frames of a capture"},
+           {"replay=x\nheaders=vlan", "headers: the frames of a capture"},
+           {"headers=vlan\nbs=100\nengine=udp",
+            "headers: the kernel makes the headers of engine=udp"},
+           {"headers=vlan\nbs=100\nrw=echo", "headers: only a job that sends"},
+           {"vlan=5\nbs=63", "bs: with a vlan tag a frame has 64 bytes or more, not 63"},
+           {"headers=ipv4/udp\nbs=87", "with these headers a frame has 88 bytes or more, not 87"},
+           {"vlan=5\nbs=1519", "give it mtu=1501"},
+           {"engine=host\nproto=udp\nbs=65536", "1m only with engine=host"},
+       }) {
+    expect_problem(sender(lines), words);
+  }
+}
+
+TEST(Plan, WhatDoesNotContradictIsLeftAlone) {
+  for (const char* lines :
+       {"search=ndr", "search=pdr\nsearch_loss=1%", "latency_target=1ms", "bs=9014\nmtu=9000",
+        "bs=1518\nvlan=5", "runtime=0\nsize=1m\nloops=3", "bus=/tmp/x\nbs=9000",
+        "runtime=0\nreplay=x\nloops=2", "rate=1Mbit\nrate_min=1Mbit", "engine=host\nproto=tcp",
+        "engine=host\nexec=true\nruntime=0", "rw=pingpong\niodepth=4\niodepth_low=3",
+        // As far as each goes.
+        "bs=1514", "vlan=5\nbs=64", "headers=ipv4/udp\nbs=88", "headers=ipv4\nbs=1514",
+        "mtu=65521\nbs=65535", "engine=host\nproto=tcp\nbs=1m", "thinktime=1ms\nthinktime_spin=1ms",
+        "rw=pingpong\niodepth=4\niodepth_batch_complete_min=4",
+        "rate=2Mbit,1Mbit\nrate_min=2Mbit,1Mbit", "steadystate=iops:1%\nss_dur=2",
+        "rw=txrx\nrate_iops=1\nrwmixtx=50", "rw=txrx\nrate_iops=5\nrwmixtx=10",
+        "write_hist_log=x\nwrite_lat_log=x\nlog_hist_msec=250",
+        "write_hist_log=x\nlog_hist_msec=300", "replay=x\nrate=1Mbit\nrate_catchup=limited",
+        "cpus_allowed=0-1\ncpus_allowed_policy=split\nnumjobs=2"}) {
+    EXPECT_EQ(problems_of(set_of(sender(lines))), Words()) << lines;
+  }
+}
+
+TEST(Plan, AJobThatWouldNeverRunBesideASearchIsRefused) {
+  const std::string search = sender("search=ndr\nto=rx") + "[rx]\nrw=rx\n";
+  EXPECT_EQ(problems_of(set_of(search + "[noise]\nruntime=1\nbackground\n")), Words());
+  EXPECT_EQ(problems_of(set_of(search + "[other]\nsearch=ndr\n")), Words());
+  expect_problem(search + "[noise]\nruntime=1\nto=rx\n",
+                 "background: a search runs only beside background jobs");
+}
+
+TEST(Plan, SeveralProblemsAreToldAtOnce) {
+  std::string many;
+  for (int i = 0; i < 19; ++i) many += "[j" + std::to_string(i) + "]\n";
+  EXPECT_EQ(problems_of(set_of(many)).size(), 19U) << "nothing says when each of them ends";
+  for (int i = 19; i < 30; ++i) many += "[j" + std::to_string(i) + "]\n";
+  EXPECT_EQ(problems_of(set_of(many)).size(), 20U) << "who has so many does not read on";
+  EXPECT_EQ(problems_of(set_of(sender("loops=2\npayload=pattern") + "[b]\ntime_based\n")).size(),
+            4U);
+}
+
+}  // namespace
+}  // namespace shmif::perf::plans

@@ -1,0 +1,48 @@
+#pragma once
+// Plans of job files that are written in tests.
+
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+#include "perf/option/job_file.hpp"
+#include "tests/perf/job/plans.hpp"
+
+namespace shmif::perf::plans {
+
+using Words = std::vector<std::string>;
+
+inline JobSet set_of(const std::string& text) {
+  JobSet set;
+  for (const std::string& error : read_job_text("x.job", text, set)) ADD_FAILURE() << error;
+  return set;
+}
+
+inline std::vector<PlannedJob> plan_of(const std::string& text) {
+  auto plan = expand(set_of(text));
+  EXPECT_TRUE(plan) << plan.error().message;
+  return plan ? *plan : std::vector<PlannedJob>();
+}
+
+inline std::vector<std::string> names(const std::vector<PlannedJob>& plan) {
+  std::vector<std::string> all;
+  for (const PlannedJob& job : plan) all.push_back(job.options.name);
+  return all;
+}
+
+/// One of the problems of `text` holds `words`, and expand() refuses it.
+inline void expect_problem(const std::string& text, const std::string& words) {
+  const JobSet set = set_of(text);
+  std::string all;
+  for (const std::string& problem : problems_of(set)) all += problem + '\n';
+  EXPECT_NE(all.find(words), std::string::npos) << "of:\n" << text << "problems:\n" << all;
+  EXPECT_FALSE(expand(set)) << text;
+}
+
+/// A job that lacks nothing but `lines`.
+inline std::string sender(const std::string& lines) {
+  return "[a]\nruntime=1\n" + lines + '\n';
+}
+
+}  // namespace shmif::perf::plans

@@ -1,0 +1,108 @@
+// Each figure of an interval comes from what was counted in it, and no two counts are alike.
+
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+#include "perf/control/job_progress.hpp"
+#include "perf/worker/interval_recorder.hpp"
+
+namespace shmif::perf::interval_figures {
+namespace {
+
+constexpr std::uint64_t kRunStart = 5'000'000'000;
+
+TEST(IntervalFigures, AreEachOfItsIntervalAlone) {
+  const auto memory = RunMemory::create(1).value();
+  JobBlock& job = memory->job(0);
+  IntervalRecorder recorder(job, kRunStart, 100'000'000);
+  recorder.sent(11, 1'300);
+  recorder.received(17, 1'900);
+  recorder.lost(23);
+  for (int i = 0; i < 5; ++i) recorder.overrun();
+  for (std::uint64_t ns = 1; ns <= 100; ++ns) recorder.latency(ns);
+  recorder.close(kRunStart + 100'000'000);
+  recorder.sent(29, 3'100);
+  recorder.received(37, 4'100);
+  recorder.lost(43);
+  for (int i = 0; i < 7; ++i) recorder.overrun();
+  for (std::uint64_t ns = 101; ns <= 120; ++ns) recorder.latency(ns);
+  recorder.border(kRunStart + 250'000'000);
+  recorder.close(kRunStart + 300'000'000);
+  ASSERT_EQ(job.intervals_written.load(), 3U);
+
+  const IntervalResult first = read_interval(job.intervals[0]);
+  EXPECT_DOUBLE_EQ(first.at_seconds, 0.1);
+  EXPECT_DOUBLE_EQ(first.seconds, 0.1);
+  EXPECT_EQ(first.tx_frames, 11U);
+  EXPECT_EQ(first.tx_bytes, 1'300U);
+  EXPECT_EQ(first.rx_frames, 17U);
+  EXPECT_EQ(first.rx_bytes, 1'900U);
+  EXPECT_EQ(first.lost_frames, 23U);
+  EXPECT_EQ(first.overruns, 5U);
+  EXPECT_EQ(first.latency_count, 100U);
+  EXPECT_EQ(first.latency_mean_ns, 50.5);
+  EXPECT_EQ(first.latency_p50_ns, 50);
+  EXPECT_EQ(first.latency_p99_ns, 99);
+  EXPECT_EQ(first.latency_max_ns, 100);
+  EXPECT_FALSE(first.ends_at_border);
+
+  const IntervalResult second = read_interval(job.intervals[1]);
+  EXPECT_DOUBLE_EQ(second.at_seconds, 0.25);
+  EXPECT_DOUBLE_EQ(second.seconds, 0.15);
+  EXPECT_EQ(second.tx_frames, 29U);
+  EXPECT_EQ(second.tx_bytes, 3'100U);
+  EXPECT_EQ(second.rx_frames, 37U);
+  EXPECT_EQ(second.rx_bytes, 4'100U);
+  EXPECT_EQ(second.lost_frames, 43U);
+  EXPECT_EQ(second.overruns, 7U);
+  EXPECT_EQ(second.latency_count, 20U);
+  EXPECT_EQ(second.latency_mean_ns, 110.5);
+  EXPECT_EQ(second.latency_p50_ns, 110);
+  EXPECT_EQ(second.latency_p99_ns, 120);
+  EXPECT_EQ(second.latency_max_ns, 120);
+  EXPECT_TRUE(second.ends_at_border);
+
+  const IntervalResult third = read_interval(job.intervals[2]);
+  EXPECT_DOUBLE_EQ(third.seconds, 0.05);
+  EXPECT_EQ(third.tx_frames + third.tx_bytes + third.rx_frames + third.rx_bytes, 0U);
+  EXPECT_EQ(third.lost_frames + third.overruns + third.latency_count, 0U);
+  EXPECT_FALSE(third.latency_mean_ns || third.latency_p50_ns || third.latency_p99_ns ||
+               third.latency_max_ns);
+}
+
+TEST(IntervalFigures, APercentileIsTooHighByOneBucketAtMost) {
+  const auto memory = RunMemory::create(1).value();
+  JobBlock& job = memory->job(0);
+  IntervalRecorder recorder(job, kRunStart, 100'000'000);
+  for (std::uint64_t i = 1; i <= 1000; ++i) recorder.latency(i * 1'000);
+  recorder.close(kRunStart + 100'000'000);
+  const IntervalResult all = read_interval(job.intervals[0]);
+  EXPECT_GE(*all.latency_p50_ns, 500'000);
+  EXPECT_LE(*all.latency_p50_ns, 500'000 * (1 + 1.0 / 64));
+  EXPECT_GE(*all.latency_p99_ns, 990'000);
+  EXPECT_LE(*all.latency_p99_ns, 1'000'000);
+}
+
+TEST(IntervalFigures, OfTcpAreTheKernels) {
+  const auto memory = RunMemory::create(1).value();
+  IntervalBlock& block = memory->job(0).intervals[0];
+  block.tcp_retransmits.set(3);
+  block.tcp_rtt_ns.set(5);
+  block.tcp_rttvar_ns.set(7);
+  block.tcp_cwnd_bytes.set(11);
+  block.tcp_mss_bytes.set(13);
+  block.tcp_pmtu_bytes.set(17);
+  const auto tcp = read_interval(block).tcp;
+  ASSERT_TRUE(tcp);
+  EXPECT_EQ(tcp->retransmits, 3U);
+  EXPECT_EQ(tcp->rtt_ns, 5U);
+  EXPECT_EQ(tcp->rttvar_ns, 7U);
+  EXPECT_EQ(tcp->cwnd_bytes, 11U);
+  EXPECT_EQ(tcp->mss_bytes, 13U);
+  EXPECT_EQ(tcp->pmtu_bytes, 17U);
+}
+
+}  // namespace
+}  // namespace shmif::perf::interval_figures
