@@ -59,6 +59,14 @@ class Attachment {
   WaitHint prepare_wait() noexcept;  ///< announces sleep
   void finish_wait() noexcept;
 
+  /// A descriptor that is readable while frames wait. Errors: no descriptor or thread is available,
+  /// forked.
+  Result<int> level_descriptor();
+  /// Makes that descriptor agree with the ring; does nothing if there is none. Call it after each
+  /// call above that receives or waits, and after up() and down(). `holds_frames`: the caller keeps
+  /// frames for its program, so the descriptor is to be readable.
+  void settle(bool holds_frames) noexcept;
+
   const std::string& path() const noexcept;
   const std::string& name() const noexcept;
   const std::string& warning()

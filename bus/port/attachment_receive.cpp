@@ -58,6 +58,7 @@ ReceiveResult Attachment::Impl::take(FrameBatch& into, const Read& read) noexcep
   Impl& a = *this;
   if (a.forked()) return {0, 0, Errc::forked};
   const std::lock_guard guard(a.receive_mutex);
+  a.end_level_sleep();
   static_cast<void>(a.end_loan());
   if (!a.up())
     return {0, 0, a.mapping.lost() ? make_error_code(Errc::bus_lost) : std::error_code{}};
@@ -141,18 +142,21 @@ nanoseconds Attachment::Impl::longest_sleep(nanoseconds announced) const noexcep
 
 /// Withdraws an announcement, and learns from it. `saw_nothing`: the look after the announcement
 /// found no frame. If it found some, they were sent before the announcement, and their senders did
-/// not ring. Then the position of a later ringer says nothing about them (D4).
-void Attachment::Impl::wake_up(bool saw_nothing) noexcept {
+/// not ring. Then the position of a later ringer says nothing about them (D4). Result: whether
+/// somebody rang.
+bool Attachment::Impl::wake_up(bool saw_nothing) noexcept {
   const Woken woken = sleeper.withdraw();
   if (woken.rung) {
     counts.wakeups.add(1, slot().wakeups);
   } else {
     mapping.look_whether_lost();  // a truncation rings nobody
   }
-  if (!saw_nothing) return;
-  ReadTally tally;
-  reader.pass_over(woken.position, woken.number, tally);
-  counts.add(tally, slot());
+  if (saw_nothing) {
+    ReadTally tally;
+    reader.pass_over(woken.position, woken.number, tally);
+    counts.add(tally, slot());
+  }
+  return woken.rung;
 }
 
 /// Looks for a frame for as long as that has paid lately. Result: whether there is one.
@@ -175,6 +179,7 @@ bool Attachment::wait(nanoseconds timeout) noexcept {
   Impl& a = *impl_;
   if (a.forked()) return false;
   const std::lock_guard guard(a.receive_mutex);
+  a.end_level_sleep();
   static_cast<void>(a.end_loan());
   if (!a.up() || a.mapping.lost()) return false;
   if (a.spin()) return true;
@@ -240,6 +245,12 @@ WaitHint Attachment::prepare_wait() noexcept {
   const std::lock_guard guard(a.receive_mutex);
   static_cast<void>(a.end_loan());
   if (!a.up()) return {.at_most = kLookUp};
+  if (a.lookout) {
+    a.settle(Impl::Rings::heard);
+    // A program may hold both descriptors, and sleep on the older one.
+    const nanoseconds longest = a.sleeper.watches_file() ? kLookUp : nanoseconds::max();
+    return a.level_asleep ? WaitHint{.at_most = longest} : WaitHint{.ready = true};
+  }
   if (a.look_for_frame() != Impl::Seen::nothing) return {.ready = true};
   if (a.patience > nanoseconds(0)) a.ask_to_be_heeded(true);
   // Makes the descriptor before the announcement. Otherwise the port would announce that it sleeps
@@ -258,6 +269,7 @@ void Attachment::finish_wait() noexcept {
   Impl& a = *impl_;
   if (a.forked()) return;
   const std::lock_guard guard(a.receive_mutex);
+  if (a.lookout) return;  // the next call that reads ends the sleep
   // Also if the port went down meanwhile. Otherwise its bit would stay set, and the descriptor that
   // down() made readable would keep the polling thread awake. up() counts what passes while the
   // port is down.

@@ -16,6 +16,7 @@
 #include "bus/file/mapping.hpp"
 #include "bus/port/attachment.hpp"
 #include "bus/port/doorbell.hpp"
+#include "bus/port/lookout.hpp"
 #include "bus/port/port_table.hpp"
 #include "bus/port/spin_budget.hpp"
 #include "bus/ring/counts.hpp"
@@ -69,6 +70,13 @@ struct Attachment::Impl {
   std::optional<std::chrono::steady_clock::time_point> unheeded_since;  ///< senders ignore it (W3)
   Sleeper sleeper;
   SpinBudget spin_budget;
+  // The level-triggered descriptor (bus/port/attachment_level.cpp).
+  std::atomic<bool> has_level_descriptor{false};
+  bool level_asleep = false;                  ///< announced by settle()
+  std::chrono::nanoseconds level_longest{0};  ///< of this sleep, until the next look
+  unsigned looks_in_vain = 0;                 ///< of the lookout, while a call held the port
+  bool known_readable = false;  ///< the descriptor is readable until settle() makes it quiet
+  std::unique_ptr<Lookout> lookout;
   std::uint64_t epoch = 0;
   bool was_up = false;
   std::atomic<bool> interrupted{false};
@@ -87,8 +95,10 @@ struct Attachment::Impl {
       mapping.forget();  // the parent's; this process does not have the pages
       owned.life.forget();
       sleeper.forget();
+      static_cast<void>(lookout.release());  // its thread does not exist here
       return;
     }
+    lookout.reset();  // its thread uses the rest
     if (attached) free_slot(ring, owned.slot);
     sleeper = Sleeper();  // first, because its helper thread uses the mapping
   }
@@ -161,7 +171,13 @@ struct Attachment::Impl {
   Seen look_for_frame() noexcept;
   bool spin() noexcept;
   std::chrono::nanoseconds longest_sleep(std::chrono::nanoseconds announced) const noexcept;
-  void wake_up(bool saw_nothing) noexcept;
+  bool wake_up(bool saw_nothing) noexcept;
+  /// Whether the program has come because of the rings so far, so that they may be made quiet.
+  enum class Rings : std::uint8_t { heard, unheard };
+  void settle(Rings rings) noexcept;
+  bool end_level_sleep() noexcept;
+  void make_readable() noexcept;
+  std::chrono::nanoseconds look_again() noexcept;
   FrameBatch nothing{0, 0};  ///< always full
 };
 

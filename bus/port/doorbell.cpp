@@ -168,6 +168,7 @@ struct Sleeper::Helper {
     thread.join();
   }
   void arm(std::uint32_t seen) noexcept {
+    if (is_waiting.exchange(true) && expected.load() == seen) return;
     expected.store(seen);
     armed.fetch_add(1);
     armed.notify_one();
@@ -182,15 +183,20 @@ struct Sleeper::Helper {
         // place. A wake there, by our destructor, does not reach a thread that waits on the file.
         futex_wait(slot.futex, expected.load(), std::chrono::seconds(10));
       }
-      const std::uint64_t one = 1;
-      static_cast<void>(write(event.get(), &one, sizeof one) == sizeof one);
+      is_waiting.store(false);
+      ring();
     }
+  }
+  void ring() noexcept {
+    const std::uint64_t one = 1;
+    static_cast<void>(write(event.get(), &one, sizeof one) == sizeof one);
   }
 
   PortSlot& slot;
   UniqueFd event{eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
   std::atomic<unsigned> armed{0};
   std::atomic<std::uint32_t> expected{0};
+  std::atomic<bool> is_waiting{false};  // for `expected`
   std::jthread thread;
 };
 
@@ -223,7 +229,7 @@ bool writer_may_be_past_its_look(const Ring& ring) noexcept {
 std::chrono::nanoseconds Sleeper::announce(bool by_descriptor) noexcept {
   BusHeader& h = ring_.header();
   const std::uint64_t mask = 1ULL << (slot_ % 64);
-  const bool inotify = by_descriptor && inotify_;
+  const bool inotify = by_descriptor && inotify_ && !level_;
   store_relaxed(self().bell, inotify ? kBellInotify : kBellFutex);
   futex_seen_ = load_seq_cst(self().futex);
   const bool will_hear = !by_descriptor || arm_descriptor();
@@ -332,24 +338,46 @@ int Sleeper::descriptor(int fd) noexcept {
   }
   descriptor_error_ = {errno, std::generic_category()};
   inotify_.reset();
+  return start_helper() ? helper_->event.get() : -1;
+}
+
+/// Result: false, and errno, if there is no descriptor, thread or memory.
+bool Sleeper::start_helper() noexcept {
   try {
     auto helper = std::make_unique<Helper>(self());
-    if (!helper->event) return -1;
+    if (!helper->event) return false;
     helper_ = std::move(helper);
-    return helper_->event.get();
-  } catch (const std::exception&) {  // no thread, no memory
-    return -1;
+    return true;
+  } catch (const std::exception&) {
+    errno = EAGAIN;
+    return false;
+  }
+}
+
+int Sleeper::level_descriptor() noexcept {
+  if (!futex_poll_.is_open() && !helper_ && !futex_poll_.open() && !start_helper()) return -1;
+  return futex_poll_.is_open() ? futex_poll_.descriptor() : helper_->event.get();
+}
+
+void Sleeper::ring_itself() noexcept {
+  if (futex_poll_.is_open()) {
+    futex_poll_.ring_itself();
+  } else {
+    helper_->ring();
   }
 }
 
 void Sleeper::drain() noexcept {
   if (futex_poll_.is_open()) {
     futex_poll_.drain();
-  } else if (inotify_) {
+    return;
+  }
+  if (inotify_) {
     alignas(inotify_event) char events[512];
     while (read(inotify_.get(), events, sizeof events) == static_cast<ssize_t>(sizeof events)) {
     }
-  } else if (helper_) {
+  }
+  if (helper_) {
     std::uint64_t count = 0;
     static_cast<void>(read(helper_->event.get(), &count, sizeof count) == sizeof count);
   }

@@ -149,16 +149,25 @@ class Sleeper {
   bool watches_file() const noexcept { return static_cast<bool>(inotify_); }
   /// Makes the descriptor quiet again.
   void drain() noexcept;
+  /// As descriptor(), but for a port that also makes it readable by itself: never the inotify
+  /// watch, which stands for the whole file. Result: -1, and errno, if none is available.
+  int level_descriptor() noexcept;
+  /// From now on, announce(true) means that one.
+  void prefer_level_descriptor() noexcept { level_ = true; }
+  /// Makes level_descriptor() readable.
+  void ring_itself() noexcept;
 
  private:
   struct Helper;
   PortSlot& self() const noexcept { return ring_.slot(slot_); }
   bool arm_descriptor() noexcept;
+  bool start_helper() noexcept;
 
   Ring ring_;
   unsigned slot_ = 0;
   std::uint32_t futex_seen_ = 0;
   bool announced_ = false;
+  bool level_ = false;                   // level_descriptor() is rung, and not inotify_
   std::uint64_t settled_takeovers_ = 0;  // at this count, every writer that lost the lock was done
   std::chrono::steady_clock::time_point idle_since_{};
   FutexPoll futex_poll_;

@@ -116,7 +116,8 @@ bool FutexPoll::open() noexcept {
 bool FutexPoll::arm(const std::uint32_t& word, std::uint32_t expected) noexcept {
   if (armed_ && expected_ == expected) return true;  // F2
   if (armed_) drain();
-  if (armed_ && ++forsaken_ > kMaxForsaken) {  // F4
+  if (armed_) ++forsaken_;
+  if (forsaken_ > kMaxForsaken) {  // F4
     if (ring_ && !ring_->end_waits()) ring_.reset();
     forsaken_ = 0;
     drain();
@@ -139,7 +140,14 @@ void FutexPoll::drain() noexcept {
   std::uint64_t rings = 0;
   if (read(event_.get(), &rings, sizeof rings) != sizeof rings) return;  // F2
   rung_ = true;
+  if (std::exchange(rung_itself_, false) && armed_) ++forsaken_;  // F6
   armed_ = false;
+}
+
+void FutexPoll::ring_itself() noexcept {
+  rung_itself_ = true;
+  const std::uint64_t one = 1;
+  static_cast<void>(write(event_.get(), &one, sizeof one) == sizeof one);
 }
 
 }  // namespace shmif::bus

@@ -19,6 +19,8 @@
 //    all are ended, so a hostile peer cannot make them pile up.
 // F5 The kernel lets only the thread that made a ring use it. Any other thread gets EEXIST, and
 //    makes another ring. When a thread ends, its waits end, too, and ring.
+// F6 ring_itself() also makes the eventfd readable. drain() then cannot tell whether the wait is
+//    over, so it counts as an old wait that may still stand (F4).
 //
 // The kernel knows the futex by inode and offset. A ring holds neither mapping nor file, so a
 // forked child that inherited its descriptor keeps no port alive.
@@ -48,6 +50,8 @@ class FutexPoll {
   bool arm(const std::uint32_t& word, std::uint32_t expected) noexcept;
   /// Makes the descriptor quiet again. A wait that was not woken stays armed.
   void drain() noexcept;
+  /// Makes the descriptor readable (F6).
+  void ring_itself() noexcept;
 
  private:
   class Ring;
@@ -57,6 +61,7 @@ class FutexPoll {
   bool rung_ = false;  // since the last wait was armed: the ring may have work
   bool armed_ = false;
   std::uint32_t expected_ = 0;
+  bool rung_itself_ = false;
   unsigned forsaken_ = 0;  // old waits of this ring (F4)
 };
 

@@ -169,6 +169,13 @@ bool use_a_port_by_a_thread(const std::string& path) {
   return use_a_port_by_inotify(path);
 }
 
+bool use_a_level_descriptor(const std::string& path) {
+  Port port;
+  if (!port.attach(path) || port.up() || !port.level_descriptor()) return false;
+  FrameBatch batch;
+  return !port.receive(batch).error;
+}
+
 bool use_a_receiver(const std::string& path) {
   Port port;
   if (!port.attach(path) || port.up()) return false;
@@ -344,6 +351,7 @@ INSTANTIATE_TEST_SUITE_P(Uses, Shortage,
                          testing::Values(Use{"Port", use_a_port},
                                          Use{"PortByInotify", use_a_port_by_inotify},
                                          Use{"PortByThread", use_a_port_by_a_thread},
+                                         Use{"LevelDescriptor", use_a_level_descriptor},
                                          Use{"Receiver", use_a_receiver},
                                          Use{"CFacade", use_the_c_facade}, Use{"Look", look},
                                          Use{"Create", create_and_destroy}),

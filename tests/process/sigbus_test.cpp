@@ -86,7 +86,7 @@ TEST(Truncation, EndsAReceiverAndAWaitForUpAtOnce) {
     if (truncate(bus.path().c_str(), 0) != 0) return 3;
     port.interrupt();
     if (!eventually([&] { return !receiver.running(); })) return 4;
-    if (receiver.error() != Errc::bus_lost || receiver.failed_waits() != 1) return 5;
+    if (receiver.error() != Errc::bus_lost || receiver.failed_receives() != 1) return 5;
     if (down.up() != Errc::bus_lost) return 6;
     waiter.join();  // nobody else tells it
     return answer == 0 ? 0 : 7;
