@@ -30,9 +30,11 @@ struct BusOptions {
 
 enum class Access : std::uint8_t { read_only, read_write };
 
-/// A view of a bus file, without a port on the bus. Its const members never disturb the bus.
-/// Threads: const members may run concurrently. Blocks: create() and create_if_missing(), while the
-/// disk space is reserved; create_if_missing() also while another process creates the bus.
+/// A view of a bus file, without a port on the bus. Its const members never disturb the bus. A port
+/// is *live* while its process runs and has not detached it. It is *dead* when the process has
+/// ended without detaching it. Threads: const members may run concurrently. Blocks: create() and
+/// create_if_missing(), while the disk space is reserved; create_if_missing() also while another
+/// process creates the bus.
 class Bus {
  public:
   /// Creates a bus. It appears under its name only when it is complete. Errors: exists, bad_size,
@@ -40,25 +42,24 @@ class Bus {
   /// gives ENOSPC here, never a SIGBUS later).
   static Result<void> create(const std::string& path, const BusOptions& options);
   /// Opens the bus, and creates it first if it does not exist. If several callers do so at once,
-  /// one creates it and the others wait until it is ready (at most 10 s). `ring_bytes_asked`,
-  /// `mtu_asked`: a bus that exists must have the ring size, or the MTU, of `options`. Errors for a
-  /// bus that exists:
+  /// one creates it and the others wait until it is ready (at most 10 s). If `ring_bytes_asked`, a
+  /// bus that exists must have the ring size of `options`; if `mtu_asked`, it must have their MTU.
+  /// Errors for a bus that exists:
   ///   - geometry_differs: it has another ring size or MTU than it must have;
   ///   - permission_denied: the directory is sticky and everybody may write to it, and the bus
   ///     belongs neither to the caller nor to the directory's owner. Somebody may have planted it;
   ///   - permission_denied: others than the caller and root may write to the directory, and the
   ///     file has more than one name. It may be a hard link to another bus.
-  /// Result: the bus, opened for reading. Port::attach(bus) reopens this file for writing. Its path
-  /// may lead to another file by then.
+  /// Result: the bus, opened for reading. Port::attach(bus) opens this same file for writing, even
+  /// if the path leads to another file by then.
   static Result<Bus> create_if_missing(const std::string& path, const BusOptions& options,
                                        bool ring_bytes_asked, bool mtu_asked);
   /// Opens an existing bus. `read_only` needs only read permission.
   static Result<Bus> open(const std::string& path, Access access = Access::read_only);
-  /// Removes the file. If it has another name, that name stays and a warning is logged. A port is
-  /// *live* while its process runs and has not detached it; it is *dead* when the process has ended
-  /// without detaching it. Errors, unless `force`: busy while live ports are attached;
-  /// unsupported_file_system if the file system does not let this process see whether ports are
-  /// live.
+  /// Removes the file, and does not wait for ports to leave. If the file has another name, that
+  /// name stays and a warning is logged. Errors, unless `force`: busy while live ports are
+  /// attached; unsupported_file_system if the file system does not let this process see whether
+  /// ports are live.
   static Result<void> destroy(const std::string& path, bool force);
 
   Bus(Bus&&) noexcept;
@@ -73,11 +74,11 @@ class Bus {
   /// ports notice the repair. Errors: read_only.
   Result<RepairReport> repair();
   /// The same for a bus that may no longer open because the fixed part of its header was
-  /// overwritten. It restores that part first. For that, the rest of the file must show that it is
-  /// a bus of this version, and its ring size and MTU. `options` can give the MTU, and accept a
-  /// doubtful file. Errors: not_a_bus, wrong_layout, wrong_size, copied_file, corrupt, bad_mtu,
-  /// geometry_differs (`options` name another MTU than the header); the message says which
-  /// `options` can help.
+  /// overwritten. It restores that part first. It does so if at least 4 of its 10 fields are still
+  /// right, and the frames in the ring lead to one another; `options` can give the MTU, and make
+  /// one of these conditions enough. Errors: not_a_bus, wrong_layout, wrong_size, copied_file,
+  /// corrupt, bad_mtu, geometry_differs (`options` name another MTU than the header); the message
+  /// says which `options` can help.
   static Result<RepairReport> repair(const std::string& path, const RepairOptions& options);
   /// Why this view may differ from what the ports see: the file is a copy, or its file system shows
   /// processes different data. Empty when all is well.
@@ -92,10 +93,11 @@ class Bus {
   std::unique_ptr<Impl> impl_;
 };
 
-/// Keeps a process alive when somebody truncates a bus it has mapped: instead of SIGBUS, the bus
-/// reads as zeros and its ports return Errc::bus_lost. A SIGBUS for an address outside of every bus
-/// goes to the previous handler. Threads: safe. Result: false when the handler could not be
-/// installed.
+/// Lets this process survive when somebody truncates a bus that it has mapped. Without this call,
+/// the kernel then ends the process with SIGBUS. With it, the bus reads as zeros and its ports
+/// return Errc::bus_lost. Call it once, at the start of the program: the library does not, shmifctl
+/// and shmifperf do. A SIGBUS for an address outside of every bus goes to the previous handler.
+/// Threads: safe. Result: false when the handler could not be installed.
 [[nodiscard]] bool install_sigbus_guard() noexcept;
 
 }  // namespace shmif

@@ -32,6 +32,8 @@ struct shmif_port {
     batch.clear();
     next = 0;
   }
+  shmif::ReceiveResult fetch() noexcept { return port.receive_unsettled(batch); }
+  void settle() noexcept { port.settle(holds_frames()); }
   /// An empty batch that takes `count` frames and no more.
   shmif::FrameBatch& batch_of(std::size_t count) {
     if (!lent || lent->max_frames() != count) lent.emplace(count, kArenaBytes);
@@ -180,7 +182,7 @@ int send_frames(shmif_port& port, std::size_t count, Frame frame,
 int refill(shmif_port& port) {
   if (port.holds_frames()) return 0;
   port.forget_frames();
-  const shmif::ReceiveResult result = port.port.receive(port.batch);
+  const shmif::ReceiveResult result = port.fetch();
   port.lost += result.lost;
   // Frames go first: an error that lasts shows again when they have been taken.
   if (result.error && port.batch.empty()) return fail(result.error, "receive", port);
@@ -367,8 +369,10 @@ int shmif_receive(shmif_port* port, void* buffer, size_t room, shmif_frame_info*
       const FrameView& frame = port->batch[port->next++];
       const std::size_t copied = copy_to({buffer, room}, frame);
       tell(frame, copied, port->lost, info);
+      port->settle();
       return static_cast<int>(copied);
     }
+    port->settle();
     if (info != nullptr) {
       shmif_frame_info nothing{};
       nothing.lost = std::exchange(port->lost, 0);
@@ -398,6 +402,7 @@ int shmif_receive_batch(shmif_port* port, const iovec* buffers, shmif_frame_info
       done += static_cast<std::size_t>(got);
       if (static_cast<std::size_t>(got) < n) break;
     }
+    port->settle();
     return static_cast<int>(done);
   });
 }
@@ -411,6 +416,7 @@ int shmif_receive_in_place(shmif_port* port, iovec* frames, shmif_frame_info* in
       views = port->batch.frames().subspan(port->next);
       views = views.first(std::min(views.size(), count));
       port->next += views.size();
+      port->settle();
     } else {
       shmif::FrameBatch& batch = port->batch_of(std::min(count, kMaxLent));
       if (const int lent = borrow(*port, batch); lent <= 0) return lent;
@@ -426,7 +432,18 @@ int shmif_receive_in_place(shmif_port* port, iovec* frames, shmif_frame_info* in
 }
 
 int shmif_release(shmif_port* port) {
-  return static_cast<int>(port->port.release());
+  const std::size_t overwritten = port->port.release();
+  if (port->holds_frames()) port->settle();
+  return static_cast<int>(overwritten);
+}
+
+int shmif_fd(shmif_port* port) {
+  return guarded([=] {
+    const shmif::Result<int> descriptor = port->port.level_descriptor();
+    if (!descriptor) return fail(descriptor.error());
+    port->settle();
+    return *descriptor;
+  });
 }
 
 int shmif_wait(shmif_port* port, int timeout_ms) {
@@ -455,6 +472,7 @@ int shmif_descriptor(shmif_port* port) {
 int shmif_prepare_wait(shmif_port* port, int* at_most_ms) {
   const shmif::WaitHint hint = port->port.prepare_wait();
   const bool ready = hint.ready || port->holds_frames();
+  if (port->holds_frames()) port->settle();
   *at_most_ms = ready ? 0 : to_poll_timeout(hint.at_most);
   return ready ? 1 : 0;
 }

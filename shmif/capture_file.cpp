@@ -65,8 +65,8 @@ Result<std::unique_ptr<CaptureFile>> CaptureFile::create(const std::string& path
                       ? fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 0)
                       : open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
   if (!file->fd_) return cannot_open(errno, what);
-  file->never_.reset(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-  if (!file->never_) return Error::from_errno(errno, "cannot write " + what);
+  file->failed_fd_.reset(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!file->failed_fd_) return Error::from_errno(errno, "cannot write " + what);
   struct stat status{};
   file->regular_ = fstat(file->fd_.get(), &status) == 0 && S_ISREG(status.st_mode);
   file->buffer_.resize(std::clamp(options.buffer_bytes, kMinBufferBytes, kMaxBufferBytes));
@@ -109,7 +109,7 @@ void CaptureFile::flush() noexcept {
   file_bytes_ += whole;
   if (failure_ != 0) {
     cut_back(done - whole);
-    eventfd_write(never_.get(), 1);
+    eventfd_write(failed_fd_.get(), 1);
   }
   used_ = 0;
   records_.clear();

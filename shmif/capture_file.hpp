@@ -1,6 +1,7 @@
 #pragma once
-// A file of records that is being written: the buffer, the file, and its error. The writers of
-// pcap, pcapng and the text of `shmifctl dump` share it.
+// CaptureFile: writes a capture file through a buffer, and keeps the first error. The writers of
+// pcap, pcapng and the text of `shmifctl dump` share it. A *record* here is one piece of that file,
+// such as a packet or a line of text, not a record of the ring.
 
 #include <cstddef>
 #include <cstdint>
@@ -34,12 +35,13 @@ class CaptureFile {
                                                      const Options& options,
                                                      std::span<const std::byte> header);
 
-  /// Guards the rest: a writer flushes before its caller sleeps (Link::prepare_wait), while another
-  /// thread may send.
+  /// Guards the members below, except descriptor(); callers lock it. One thread may call a writer's
+  /// send() while another calls its prepare_wait(), which flushes.
   std::mutex mutex;
 
-  /// Returns where to make the next record of up to `bytes`; flushes when there is no room. Result:
-  /// nullptr after a failure, and for a record that is larger than the buffer.
+  /// Returns the address at which the caller must write the next record, of at most `bytes` bytes.
+  /// Flushes when there is no room. Result: nullptr after a failure, and for a record that is
+  /// larger than the buffer.
   std::byte* reserve(std::size_t bytes) noexcept;
   /// Adds the `bytes` that the caller has written at reserve()'s result, as one record. `is_frame`:
   /// whether written() counts it.
@@ -74,8 +76,8 @@ class CaptureFile {
   /// Length of the file, including what is buffered.
   std::uint64_t bytes() const noexcept { return file_bytes_ + used_; }
 
-  /// Becomes readable when the writer has failed, not before.
-  int descriptor() const noexcept { return never_.get(); }
+  /// Becomes readable when a write has failed, and not before.
+  int descriptor() const noexcept { return failed_fd_.get(); }
   const std::string& path() const noexcept { return path_; }
 
  private:
@@ -87,7 +89,7 @@ class CaptureFile {
 
   std::string path_;
   UniqueFd fd_;
-  UniqueFd never_;
+  UniqueFd failed_fd_;  // an eventfd
   bool regular_ = false;
   std::vector<std::byte> buffer_;
   std::size_t used_ = 0;

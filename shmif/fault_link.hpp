@@ -13,15 +13,15 @@
 
 namespace shmif {
 
-/// Wraps any link. Frames received from the wrapped link pass one set of faults, frames sent to it
-/// another.
+/// Wraps any link. It applies one set of faults to the frames that it receives from the wrapped
+/// link, and another set to the frames that it sends to it.
 ///
 /// A FaultLink has no thread of its own. It passes due frames on to the wrapped link only during
 /// calls of send(), receive() and prepare_wait(). Its descriptor becomes readable when a frame is
-/// due, and when the wrapped link has frames. So a loop that waits as Link says sends frames on
-/// time. After the wrapped link has ended, receive() first returns the frames that are still under
-/// way from it. send() refuses unfinished checksums and super-frames (FrameView::offload). Threads:
-/// one at a time, also for send() and receive(). Blocks: as the wrapped link does.
+/// due, and when the wrapped link has frames. So frames go out on time if the loop waits as Link
+/// describes. After the wrapped link has ended, receive() first returns the frames that are still
+/// under way from it. send() refuses unfinished checksums and super-frames (FrameView::offload).
+/// Threads: one at a time, also for send() and receive(). Blocks: as the wrapped link does.
 class FaultLink {
  public:
   /// Errors: the system's, if no descriptor is available.
@@ -38,19 +38,22 @@ class FaultLink {
   int descriptor() noexcept;
   WaitHint prepare_wait() noexcept;
   void finish_wait() noexcept;
-  std::chrono::nanoseconds patience() noexcept;  ///< the wrapped link's, as the next two
+  /// patience(), max_frame_bytes() and address() return those of the wrapped link.
+  std::chrono::nanoseconds patience() noexcept;
   std::size_t max_frame_bytes() noexcept;
   std::string address();
 
-  /// Sets other faults from now on, for each direction. Frames under way keep their due time; the
-  /// counters continue. Threads: as the other calls. So while a tap::Bridge runs, call it from
-  /// inside the bridge's loop: from a function given to Bridge::watch(), or from an Interceptor
-  /// given to Bridge::add() (tap/bridge.hpp). Blocks: never.
+  /// Replaces the faults of both directions, for frames that come in from now on. Frames under way
+  /// keep their due time; the counters continue. Threads: as the other calls. A tap::Bridge
+  /// (tap/bridge.hpp) is a loop that copies frames between links. While one uses this link, call
+  /// set_faults() only from a function that the loop calls: one given to Bridge::watch(), or an
+  /// Interceptor given to Bridge::add(). Blocks: never.
   void set_faults(const FaultOptions& received, const FaultOptions& sent);
+  /// Counters of the faults on frames received from the wrapped link, and on frames sent to it.
   const FaultCounters& received() const noexcept;
   const FaultCounters& sent() const noexcept;
-  /// Frames that were due, but that the wrapped link's send() refused with an error: a port that is
-  /// down does so.
+  /// Frames that were due, but that the wrapped link's send() refused with an error, as a port does
+  /// that is down. They are lost.
   std::uint64_t refused() const noexcept;
   /// Frames that have come in but not yet gone out, in both directions.
   std::size_t under_way() const noexcept;

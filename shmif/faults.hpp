@@ -19,15 +19,17 @@
 
 namespace shmif {
 
-/// A share is the fraction of frames that get the fault, 0 to 1. Whether a frame gets it is drawn
-/// for each frame separately. The same seed gives the same faults to the same frames. Each kind of
-/// fault has its own random numbers, so adding one kind does not change the others.
+/// `loss`, `duplicate`, `reorder`, `corrupt` and `truncate` are probabilities, 0 to 1, with which a
+/// frame gets the fault. Each frame is drawn independently. The same seed gives the same faults to
+/// the same frames. Each kind of fault has its own random numbers, so adding one kind does not
+/// change the others.
 struct FaultOptions {
   double loss = 0;
   double duplicate = 0;  ///< an undamaged copy follows at once
-  /// Chooses frames. A chosen frame waits until an unchosen one has passed it, but at most 10 ms. A
-  /// chosen frame is treated as unchosen if 64 frames wait already, or if the waiting frames would
-  /// then fill the queue. So with `queue_frames` of 1 nothing is reordered.
+  /// The probability with which a frame is held back. It goes on when a later frame that is not
+  /// held back has overtaken it, but after 10 ms at the latest. At most 64 frames are held back
+  /// at a time, and always fewer than `queue_frames`. So with `queue_frames` of 1 nothing is
+  /// reordered.
   double reorder = 0;
   double corrupt = 0;   ///< one bit changes, anywhere after the two addresses
   double truncate = 0;  ///< the end is cut off; at least 14 bytes stay
@@ -59,10 +61,10 @@ struct FaultOptions {
 
 /// Parses a text such as "loss=1%,delay=5ms±1ms". Faults are separated by commas:
 ///
-///   loss, duplicate, reorder, corrupt, truncate = SHARE     "1%"
-///   burst = TO_BAD:TO_GOOD[:LOSS_IN_BAD[:LOSS_IN_GOOD]]     shares
-///   delay = TIME[±TIME]                                     "5ms", "250us±50us", also "+-"
-///   rate = RATE                                             "10Mbit", "2.5Gbit", "64kbit"
+///   loss, duplicate, reorder, corrupt, truncate = PROBABILITY     "1%"
+///   burst = TO_BAD:TO_GOOD[:LOSS_IN_BAD[:LOSS_IN_GOOD]]           probabilities
+///   delay = TIME[±TIME]                                           "5ms", "250us±50us", also "+-"
+///   rate = RATE                                                   "10Mbit", "2.5Gbit", "64kbit"
 ///   queue = FRAMES, seed = NUMBER   (base/quantity.hpp says how each is written)
 ///
 /// Errors: bad_argument; the message names the part and what it could be.
@@ -133,7 +135,7 @@ class Faults {
   std::array<std::mt19937_64, 7> random_;
   bool bad_ = false;             // the state of `bursts`
   Time line_free_{};             // when the bottleneck has sent all earlier frames
-  std::uint64_t line_rest_ = 0;  // its part below 1 ns, times rate_bps
+  std::uint64_t line_rest_ = 0;  // the fraction of a ns after line_free_, in 1/rate_bps ns
   Time last_due_{};              // of the previous frame: jitter reorders nothing
   std::deque<Frame> queue_;
   std::vector<Frame> held_;                    // these wait until a frame passes them

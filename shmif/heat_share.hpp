@@ -12,10 +12,10 @@
 // were written.
 //
 // A process takes part if the environment variable SHMIF_HEAT names a directory. It makes a socket
-// there, and a thread that sleeps until a monitor connects. Ports share their bus by themselves.
-// Whoever may connect to the socket may see which pages are touched, and may slow the process down,
-// because it drops page table entries on request. The directory's permissions decide who may. No
-// monitor can change the contents of shared memory.
+// there, and a thread that sleeps until a monitor connects. A Port lets a monitor watch its bus
+// without a call of yours. Whoever may connect to the socket may see which pages are touched, and
+// may slow the process down, because it drops page table entries on request. The directory's
+// permissions decide who may. No monitor can change the contents of shared memory.
 
 #include <cstddef>
 #include <memory>
@@ -30,17 +30,17 @@ class HeatShare {
   /// Whether SHMIF_HEAT is set. Threads: any, while none changes the environment.
   static bool is_wanted() noexcept;
 
-  /// Shares [begin, begin + bytes), whole pages of MAP_SHARED mappings that this process may write.
-  /// Destroy the result before the memory is unmapped. Otherwise a monitor's request can make this
-  /// process drop the pages of another mapping at that address, and private pages lose their
-  /// contents then. `name`: what the monitor shows. Errors: bad_argument for other memory, or if
-  /// SHMIF_HEAT names no directory that can be written. Threads: any.
+  /// Lets a monitor watch [begin, begin + bytes): whole pages of MAP_SHARED mappings that this
+  /// process may write. Destroy the result before the memory is unmapped. Otherwise a monitor's
+  /// request can make this process drop the pages of another mapping at that address, and private
+  /// pages lose their contents then. `name`: what the monitor shows. Errors: bad_argument for other
+  /// memory, or if SHMIF_HEAT names no directory that can be written. Threads: any.
   static Result<HeatShare> of(void* begin, std::size_t bytes, const std::string& name);
 
   HeatShare(HeatShare&&) noexcept;
   HeatShare& operator=(HeatShare&&) noexcept;
-  /// Ends the sharing. Blocks: while page table entries are being dropped. In the child of a fork:
-  /// does nothing.
+  /// From now on, no monitor can watch these pages. Blocks: while page table entries are being
+  /// dropped. In the child of a fork: does nothing.
   ~HeatShare();
 
  private:

@@ -1,7 +1,7 @@
 #pragma once
-// The protocol between a monitor and a process that shares its access heat: which pages it touches,
-// and how often (shmif/heat_share.hpp). Both talk over a SOCK_SEQPACKET socket on one machine. Each
-// request is one message, and so is each answer.
+// The protocol by which a monitor learns which pages of a process are accessed, and how often
+// (shmif/heat_share.hpp). Monitor and process talk over a SOCK_SEQPACKET socket on one machine.
+// Each request is one message, and so is each answer.
 
 #include <cstdint>
 
@@ -13,10 +13,12 @@ inline constexpr std::uint32_t kMaxRanges = 4096;  ///< in one request
 inline constexpr std::uint32_t kMaxShares = 1024;  ///< in one answer
 
 enum class Ask : std::uint32_t {
-  /// Begins. The answer has the ranges, and an open descriptor of the sharing process's own
+  /// Begins. The answer has the ranges, and an open descriptor of the process's own
   /// /proc/self/pagemap.
   hello = 1,
-  drop = 2,  ///< the ranges in the message: protect them from writes, and forget their pages
+  /// The process write-protects the ranges in the message (if tells_writes), and drops its page
+  /// table entries for them.
+  drop = 2,
 };
 
 struct Request {
@@ -31,7 +33,8 @@ struct Range {
 struct Answer {
   std::uint32_t version;
   std::int32_t error;  ///< an errno, 0: done; EBUSY: another monitor is connected
-  /// 1: written pages can be told, because the others are write-protected; 0: they cannot.
+  /// 1: the monitor can see which pages were written, because the others are write-protected. 0: it
+  /// cannot (before Linux 6.7).
   std::uint32_t tells_writes;
   std::uint32_t count;  ///< of SharedRanges that follow, for hello
 };

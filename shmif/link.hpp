@@ -26,14 +26,14 @@ inline bool is_final(std::error_code error) noexcept {
 
 /// To wait: (1) Call prepare_wait(). (2) If its result does not say `ready`, poll descriptor() for
 /// POLLIN, no longer than the result's `at_most`. (3) Call finish_wait() in any case.
-/// A descriptor of -1 cannot be polled. If the result does not say `ready` either, no descriptor
-/// was available: then sleep for `at_most` in step 2. (A link that is always ready, or has ended,
-/// says `ready`.)
+/// If descriptor() is -1 and the result does not say `ready`, no descriptor was available: in step
+/// 2, sleep for `at_most` instead of polling. (A link that is always ready, or has ended, says
+/// `ready`.)
 /// Threads: one thread may send while another receives and waits, unless a link says that it allows
 /// more or less.
-/// Blocks: no call waits for a peer, with two exceptions. send() of a Port on a bus with
-/// Flow::pause waits for slow ports; Port::try_send() does not. A capture file that is a pipe waits
-/// for the process at its other end. send() may wait for a device's queue.
+/// Blocks: calls do not wait for whoever is at the other end, with two exceptions. send() of a Port
+/// on a bus with Flow::pause waits for slow ports; Port::try_send() does not. A capture file that
+/// is a pipe waits for the process at the pipe's other end.
 template <class L>
 concept Link = requires(L& link, std::span<const FrameView> out, FrameBatch& in) {
   { link.send(out) } noexcept -> std::same_as<SendResult>;
@@ -46,11 +46,12 @@ concept Link = requires(L& link, std::span<const FrameView> out, FrameBatch& in)
 };
 
 /// A Link may also have try_send(), as Port describes it, and patience() and takes_offloads(), as
-/// AnyLink describes them. A link that wraps another one passes them on, or says why not.
+/// AnyLink describes them. (FaultLink, for example, has patience(). It has no takes_offloads(),
+/// because it does not send super-frames.)
 
 /// Any Link behind one type, for code that learns at run time which link it has (the bridge).
-/// One virtual call per batch. It is a Link itself. It never waits for a peer: it sends with
-/// try_send() if the link has that.
+/// One virtual call per batch. It is a Link itself. Its send() does not wait for slow ports: it
+/// calls try_send() if the link has that.
 class AnyLink {
  public:
   template <Link L>
@@ -61,11 +62,11 @@ class AnyLink {
   int descriptor() noexcept { return self_->descriptor(); }
   WaitHint prepare_wait() noexcept { return self_->prepare_wait(); }
   void finish_wait() noexcept { self_->finish_wait(); }
-  /// While a receiver reads nothing, send() may take fewer frames than given, without an error, for
-  /// this long at most. Then it takes them, and that receiver loses frames. 0: send() takes frames
-  /// even if a receiver reads nothing.
+  /// When a port on the bus has stopped reading, send() takes fewer frames than given, without an
+  /// error, for at most this time. The time begins with the first such send(). After it, send()
+  /// takes the frames, and that port loses frames. 0: send() never takes fewer for this reason.
   std::chrono::nanoseconds patience() noexcept { return self_->patience(); }
-  /// Whether send() takes unfinished checksums and super-frames (struct Offload, bus/frame.hpp).
+  /// Whether send() accepts unfinished checksums and super-frames (struct Offload, bus/frame.hpp).
   bool takes_offloads() noexcept { return self_->takes_offloads(); }
   std::size_t max_frame_bytes() noexcept { return self_->max_frame_bytes(); }
   std::string address() { return self_->address(); }

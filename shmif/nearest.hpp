@@ -8,7 +8,9 @@
 
 namespace shmif {
 
-/// The word of `known` that is nearest to `word`; empty when none is near.
+/// The word of `known` that is most similar to `word`: one that begins with it, or else the one
+/// that differs in the fewest letters. A word that differs in more than two letters, and in more
+/// than a third of the letters of `word`, does not count. Empty if none counts.
 /// Threads: any. Blocks: never.
 std::optional<std::string> nearest(std::string_view word, std::span<const std::string> known);
 

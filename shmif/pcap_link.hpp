@@ -23,10 +23,10 @@ struct PcapReadOptions {
 /// time in FrameView::time_ns, to the nanosecond; PcapReadOptions::speed says when it arrives.
 /// send() accepts every frame and drops it. The link ends after the last frame. If the capture kept
 /// only the beginning of a frame, the view has these bytes, and the frame's length in
-/// FrameView::true_bytes. Records with less than 14 bytes are left out, and counted in skipped().
-/// Records with more bytes than any frame can have are left out, and counted in too_long().
-/// Threads: one at a time, but send() from any. Blocks: for the disk; on a pipe until the next
-/// frame is there.
+/// FrameView::true_bytes. Records of the file with less than 14 bytes are left out, and counted in
+/// skipped(). Those with more than kMaxFrameBytes are left out, and counted in too_long(). Threads:
+/// one at a time, but send() from any. Blocks: for the disk; on a pipe until the next frame is
+/// there.
 class PcapReader {
  public:
   /// Opens the file at `path`, "-" for standard input. Errors: the system's; bad_argument when it
@@ -48,14 +48,15 @@ class PcapReader {
 
   /// Once the link has ended: success, or why part of the file did not arrive. Errors: io_error for
   /// a damaged record; not_supported for files that libpcap does not read (several link types or
-  /// snapshot lengths); frame_too_long if the whole file was read, but too_long() counts records.
+  /// snapshot lengths); frame_too_long if the whole file was read, but records were left out
+  /// because they were too long.
   Result<void> status() const;
   std::uint64_t skipped() const noexcept;  ///< records with less than an Ethernet header
   struct TooLong {
     std::uint64_t records = 0;
     std::uint64_t longest_bytes = 0;  ///< true length of the longest
   };
-  /// Records with more bytes than any frame can have.
+  /// Records with more than kMaxFrameBytes.
   TooLong too_long() const noexcept;
   /// How much of the file has been read, 0 to 1. Empty when it has no size, as with a pipe.
   std::optional<double> progress() const noexcept;
@@ -88,9 +89,9 @@ class PcapWriter {
   ~PcapWriter();  ///< flush()
 
   /// Frames without a time get the current time. Errors: frame_too_short, frame_too_long. When the
-  /// file can take no more, such as a full disk or a closed pipe: the system's error once, and
-  /// link_ended from then on. The process gets no SIGPIPE or SIGXFSZ. A regular file is then
-  /// truncated to its last whole record.
+  /// file can take no more, because the disk is full or the pipe was closed: the system's error
+  /// once, and link_ended from then on. The process gets no SIGPIPE or SIGXFSZ. A regular file is
+  /// then truncated to its last whole record.
   SendResult send(std::span<const FrameView> frames) noexcept;
   ReceiveResult receive(FrameBatch& into) noexcept;
   int descriptor() noexcept;

@@ -3,8 +3,8 @@
 // answers "does this bus carry frames between these two ports, and how fast".
 //
 // Requests and replies are frames of EtherType 0x88B5 (IEEE 802 local experimental EtherType 1).
-// They have 60 bytes, the minimum of Ethernet without the FCS, which frames on a bus do not have.
-// So they also cross a bridge to real interfaces. All numbers are big-endian:
+// They have 60 bytes: the minimum of Ethernet, 64, less the FCS. (Frames on a bus have no FCS.) So
+// they also cross a bridge to real interfaces. All numbers are big-endian:
 //
 //   offset  bytes  contents
 //        0      6  destination MAC: a port's, or broadcast (requests only)

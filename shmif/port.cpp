@@ -104,10 +104,17 @@ Result<Port::LinkState> Port::link() const {
 }
 
 std::error_code Port::up() noexcept {
-  return impl_->bus ? impl_->bus->up() : Errc::not_linked;
+  if (!impl_->bus) return Errc::not_linked;
+  const bool was_up = impl_->bus->is_up();
+  const std::error_code error = impl_->bus->up();
+  if (!was_up) impl_->bus->settle(false);
+  return error;
 }
 std::error_code Port::down() noexcept {
-  return impl_->bus ? impl_->bus->down() : Errc::not_linked;
+  if (!impl_->bus) return Errc::not_linked;
+  const std::error_code error = impl_->bus->down();
+  impl_->bus->settle(false);
+  return error;
 }
 bool Port::is_up() const noexcept {
   return impl_->bus && impl_->bus->is_up();
@@ -128,20 +135,36 @@ std::chrono::nanoseconds Port::patience() const noexcept {
 }
 
 ReceiveResult Port::receive(FrameBatch& into) noexcept {
+  const ReceiveResult result = receive_unsettled(into);
+  settle(false);
+  return result;
+}
+ReceiveResult Port::receive_unsettled(FrameBatch& into) noexcept {
   if (!impl_->bus) return {0, 0, Errc::not_linked};
   return impl_->bus->receive(into);
+}
+void Port::settle(bool holds_frames) noexcept {
+  if (impl_->bus) impl_->bus->settle(holds_frames);
 }
 
 ReceiveResult Port::receive_in_place(FrameBatch& into) noexcept {
   if (!impl_->bus) return {0, 0, Errc::not_linked};
-  return impl_->bus->receive_in_place(into);
+  const ReceiveResult result = impl_->bus->receive_in_place(into);
+  impl_->bus->settle(false);
+  return result;
 }
 std::size_t Port::release() noexcept {
-  return impl_->bus ? impl_->bus->release() : 0;
+  if (!impl_->bus) return 0;
+  const std::size_t overwritten = impl_->bus->release();
+  impl_->bus->settle(false);
+  return overwritten;
 }
 
 bool Port::wait(std::chrono::nanoseconds timeout) noexcept {
-  return impl_->bus && impl_->bus->wait(timeout);
+  if (!impl_->bus) return false;
+  const bool is_there = impl_->bus->wait(timeout);
+  impl_->bus->settle(false);
+  return is_there;
 }
 bool Port::wait_until_up() noexcept {
   return impl_->bus && impl_->bus->wait_until_up();
@@ -167,6 +190,11 @@ int Port::descriptor() noexcept {
 }
 std::error_code Port::descriptor_error() const noexcept {
   return impl_->bus ? impl_->bus->descriptor_error() : Errc::not_linked;
+}
+
+Result<int> Port::level_descriptor() {
+  if (!impl_->bus) return Error(Errc::not_linked, "the port is not linked to a bus");
+  return impl_->bus->level_descriptor();
 }
 
 WaitHint Port::prepare_wait() noexcept {

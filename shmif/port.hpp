@@ -1,5 +1,6 @@
 #pragma once
-// Port: the attachment of a program to a bus. A Link.
+// Port: the attachment of a program to a bus. A Link. bus/port_options.hpp explains PortOptions;
+// bus/frame.hpp explains FrameView, FrameBatch and the results of send, receive and prepare_wait.
 
 #include <chrono>
 #include <concepts>
@@ -15,6 +16,8 @@
 #include "shmif/bus.hpp"
 #include "shmif/link.hpp"
 #include "shmif/mac.hpp"
+
+struct shmif_port;
 
 namespace shmif {
 
@@ -47,8 +50,9 @@ class Port {
 
   /// Attaches to the bus at `path`. Errors: path_empty, path_too_long, already_linked (also when
   /// down), bad_argument for a MAC address that is not unicast, name_taken, mac_taken, table_full,
-  /// and the errors of Bus::open. Blocks: while the ring's pages are prefaulted (about 1 ms for
-  /// 4 MiB); and for up to `name_patience` if the name or the MAC address is taken.
+  /// and the errors of Bus::open. Blocks: while the ring's pages are prefaulted (1 ms for a ring of
+  /// 4 MiB). If another port has the name or the MAC address, it also waits, for up to
+  /// PortOptions::name_patience, until that port is gone.
   Result<void> attach(const std::string& path);
   /// Attaches to a bus that is already open, even if its path now leads to another file. For
   /// callers that have inspected or created a bus and mean exactly that one.
@@ -71,16 +75,19 @@ class Port {
   /// down() ends another thread's wait(), and its send() that waits for room; that send() returns
   /// port_down. When down() returns, no other thread is inside a call that sends, receives or waits
   /// for frames. You need not stop a Receiver first: it waits until the port is up again. Blocks:
-  /// down() for the bus lock, while another thread sends.
+  /// down() waits while another thread is inside send() of this port, which may be waiting for the
+  /// bus's lock.
   [[nodiscard]] std::error_code up() noexcept;
   [[nodiscard]] std::error_code down() noexcept;
   bool is_up() const noexcept;
 
-  /// Sends frames in order, in batches. Each batch costs one hold of the bus's lock and one wakeup
-  /// of sleeping ports, however many frames it has.
+  /// Sends frames in order, in batches. A batch has as many of them as fit in a quarter of the
+  /// ring. Each batch costs one hold of the bus's lock, and wakes once each sleeping port that it
+  /// is for.
   /// Errors: not_linked, port_down, bus_lost, frame_too_short, frame_too_long, forked, interrupted;
-  ///   - no_room: senders that were stopped in the middle of a batch still claim the room. Try
-  ///     again later;
+  ///   - no_room: several senders were suspended in the middle of a send(), and what they have
+  ///     claimed of the ring leaves no room for the frame. Try again later: they free it when they
+  ///     go on or end;
   ///   - corrupt: the shared memory holds wrong values. Try again after a repair;
   ///   - not_supported for an unfinished checksum or a super-frame when takes_offloads() is false;
   ///   - bad_argument for offload fields that make no sense.
@@ -88,9 +95,10 @@ class Port {
   /// (docs/theory-of-operation.md). On a bus with Flow::pause, send() also waits until slow ports
   /// have made room. For ports that go on reading it waits without a time limit. For ports that
   /// have stopped reading, all together, it waits for at most the bus's patience; then it overruns
-  /// them. (A port has stopped reading if it makes room for less than a frame during the patience,
-  /// or reads less than a 256th of the ring in ten times the patience.) down() and interrupt() end
-  /// such a wait, and the remaining frames are not sent.
+  /// them, and does not wait for them again in the next nine times the patience. (A port has
+  /// stopped reading if, while senders wait for it, it reads less than the next frame needs during
+  /// the patience, or less than a 256th of the ring in ten times the patience.) down() and
+  /// interrupt() end such a wait, and the remaining frames are not sent.
   SendResult send(std::span<const FrameView> frames) noexcept;
   /// Sends one frame: `taken` is 1, or it is 0 and the error says why. It is a template so that
   /// `send({frames, count})` still selects the overload for a span.
@@ -110,26 +118,28 @@ class Port {
   /// sender that has gone once round the ring overwrites lent frames, even while they are being
   /// read. So use what was computed from them only after release() has said that they were whole.
   /// On a bus with Flow::pause, senders first wait for release(), but not longer than the patience.
-  /// If the port takes no offloads (PortOptions::take_offloads), frames that need work are copied:
-  /// the views show a frame with its checksum finished, or the segments of a super-frame. The
-  /// segments of a super-frame come in a call of their own; those for which `into` has no room come
-  /// with the next call. counters() includes lent frames only after their release. The next
+  /// Without PortOptions::take_offloads, frames with an unfinished checksum and super-frames are
+  /// copied: the views show a frame with its checksum finished, or the segments of a super-frame.
+  /// The segments of a super-frame come in a call of their own; those for which `into` has no room
+  /// come with the next call. counters() includes lent frames only after their release. The next
   /// receive, wait() or prepare_wait() also releases them, but does not say which were whole. After
-  /// down(), frames stay lent, but senders no longer wait for them; up() ends the loan. After
-  /// detach() the views are invalid. Threads: as receive(). Blocks: never.
+  /// down(), frames stay lent, but senders no longer wait for them. After up(), release()
+  /// reports all of them as overwritten. After detach() the views are invalid. Threads: as
+  /// receive(). Blocks: never.
   ReceiveResult receive_in_place(FrameBatch& into) noexcept;
   /// Gives back the frames that receive_in_place() lent. Result: N: the first N of these frames
   /// were overwritten and must not be used; the others are whole. 0: all are whole, or none are
   /// lent. After one of these events, release() reports all lent frames as overwritten, even whole
-  /// ones: an overrun with Resume::newest, a repair, a truncation of the file (Errc::bus_lost),
-  /// up(). The port then resumes at some position in the ring. It delivers the lent frames from
-  /// that position on once more. Threads: as receive(). Blocks: never.
+  /// ones: an overrun with Resume::newest (the port goes on with the next frame that is sent), a
+  /// repair, a truncation of the file (Errc::bus_lost), up(). After a repair, and after up() with
+  /// Start::oldest, the port may deliver the lent frames a second time. Threads: as receive().
+  /// Blocks: never.
   [[nodiscard]] std::size_t release() noexcept;
   /// Waits until receive() would return something, at most `timeout`. Result: false on timeout,
   /// after interrupt(), when down or not attached.
   bool wait(std::chrono::nanoseconds timeout) noexcept;
   /// Waits while the port is down, until up() or interrupt(). Result: whether it is up; false at
-  /// once when not attached and when the bus is lost.
+  /// once if the port is not attached or the bus is lost.
   bool wait_until_up() noexcept;
   /// Makes the current wait() or wait_until_up(), or else the next one, return false. Makes each
   /// current send() return Errc::interrupted instead of waiting for room. Threads: any, and signal
@@ -142,6 +152,18 @@ class Port {
   std::error_code descriptor_error() const noexcept;
   WaitHint prepare_wait() noexcept;
   void finish_wait() noexcept;
+  /// A descriptor for event loops that make no call before they sleep. It is readable while frames
+  /// wait for receive(), and quiet otherwise; level-triggered. It is also readable if receive()
+  /// would return an error, and after interrupt() while the port is up. Rarely it is readable
+  /// although receive() returns no frame yet; that call makes it quiet. While lent frames
+  /// (receive_in_place()) are not released, it says nothing about further frames. The first call
+  /// starts a thread: while the program sleeps in its event loop, this thread looks at the ring now
+  /// and then (docs/theory-of-operation.md). From then on prepare_wait() and finish_wait() need not
+  /// be called, and a receive that empties the ring makes the system calls that they would make.
+  /// The descriptor stays the same while attached, and is not descriptor() on kernels without
+  /// futexes in io_uring. Do not read from it. Errors: not_linked, forked, and those of the system
+  /// if there is no descriptor or thread. Threads: as receive(). Blocks: never.
+  Result<int> level_descriptor();
 
   /// MTU of the bus + 22: an Ethernet header and two VLAN tags, no FCS. When detached: that of the
   /// largest MTU. Super-frames may be longer.
@@ -152,9 +174,9 @@ class Port {
   MacAddress mac() const noexcept;
   unsigned slot() const noexcept;  ///< its row in the bus's port table; 0xffff when not attached
   std::uint32_t mtu() const noexcept;
-  /// Whether send() takes unfinished checksums and super-frames. It does if the bus can carry them
-  /// (BusOptions::carries_offloads). False when not attached. PortOptions::take_offloads says
-  /// whether this port receives them as they are.
+  /// About sending: whether send() accepts unfinished checksums and super-frames. It does if the
+  /// bus can carry them (BusOptions::carries_offloads). False when not attached.
+  /// (PortOptions::take_offloads is about receiving: whether this port receives them as they are.)
   bool takes_offloads() const noexcept;
   /// Takes effect before the call returns, also while up. Errors: bad_argument for an address that
   /// is not unicast (a group address, or all zeros), mac_taken.
@@ -162,9 +184,10 @@ class Port {
   /// Whether the port also receives frames for other MAC addresses. The default is
   /// PortOptions::promiscuous, false. Takes effect before the call returns. Errors: forked.
   [[nodiscard]] std::error_code set_promiscuous(bool on) noexcept;
-  /// Records in the port table whether the network interface behind this port is up and has
-  /// carrier. A newly attached port has carrier. The setting does not affect sending or receiving.
-  /// Errors: not_linked, forked.
+  /// Records in the port table whether the network interface behind this port is usable: up, with
+  /// carrier. `stat` shows `no-carrier` if it is not. This is not the port's own up or down, and
+  /// does not affect sending or receiving. A newly attached port has carrier. Errors: not_linked,
+  /// forked.
   [[nodiscard]] std::error_code set_carrier(bool on) noexcept;
   bool has_carrier() const noexcept;  ///< false when not attached, too
   /// What the port did since it was attached, across down() and up(); all 0 when not attached.
@@ -172,6 +195,10 @@ class Port {
 
  private:
   friend class Receiver;
+  friend struct ::shmif_port;  // the C facade, which keeps frames for its program
+  /// As receive(), but the level-triggered descriptor stays as it is until settle().
+  ReceiveResult receive_unsettled(FrameBatch& into) noexcept;
+  void settle(bool holds_frames) noexcept;
   void interrupt_receiver() noexcept;  ///< as interrupt(), but ends no send()
   struct Impl;
   template <typename Attach>

@@ -26,7 +26,7 @@ struct Receiver::Impl {
   Callback callback;
   FrameBatch batch;  ///< here, so that who starts a receiver learns that there is no memory
   std::atomic<bool> running{true};
-  std::atomic<std::uint64_t> failed_waits{0};
+  std::atomic<std::uint64_t> failed_receives{0};
   mutable std::mutex mutex;         ///< guards error
   std::mutex join_mutex;            ///< two threads may call stop()
   std::atomic<std::thread::id> id;  ///< of the thread, set by itself: joining would forget it
@@ -59,7 +59,7 @@ void Receiver::Impl::run(const std::stop_token& stop) noexcept {
     if (got.error) {
       // Corruption may be repaired, so it is tried again for a while; the rest will not mend
       // itself.
-      ++failed_waits;
+      ++failed_receives;
       if (got.error != Errc::corrupt || ++failures == kFailuresInARow) {
         why = got.error;
         break;
@@ -113,8 +113,8 @@ std::error_code Receiver::error() const noexcept {
   const std::lock_guard guard(impl_->mutex);
   return impl_->error;
 }
-std::uint64_t Receiver::failed_waits() const noexcept {
-  return impl_->failed_waits;
+std::uint64_t Receiver::failed_receives() const noexcept {
+  return impl_->failed_receives;
 }
 
 }  // namespace shmif

@@ -17,6 +17,7 @@ namespace shmif {
 /// runs.
 class Receiver {
  public:
+  /// The frames are valid until the callback returns.
   using Callback = std::function<void(std::span<const FrameView>)>;
 
   /// Starts the thread. `port` must outlive the receiver, and must not be moved or detached before
@@ -35,7 +36,7 @@ class Receiver {
   /// How often the port's receive() failed. While the bus is corrupt, the thread pauses and tries
   /// again, since somebody may repair it. It ends after 100 failures in a row, and after any other
   /// error.
-  std::uint64_t failed_waits() const noexcept;
+  std::uint64_t failed_receives() const noexcept;
 
  private:
   struct Impl;

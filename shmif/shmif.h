@@ -257,6 +257,30 @@ int shmif_wait(shmif_port* port, int timeout_ms);
 void shmif_interrupt(shmif_port* port);
 
 /**
+ * One descriptor for any event loop (epoll, libuv, asyncio, GLib, QEMU), level-triggered: it is
+ * readable while frames wait for the program, and quiet otherwise. No call is needed before a
+ * sleep:
+ *
+ *     int fd = shmif_fd(port);
+ *     ... the loop calls this when fd is readable:
+ *     bytes = shmif_receive(port, buffer, sizeof buffer, NULL);
+ *
+ * It does not matter how many of the frames the program takes each time. The descriptor is also
+ * readable if a receive would return an error, and after shmif_interrupt() while the port is up.
+ * Rarely it is readable although a receive returns 0; that call makes it quiet. After
+ * shmif_receive_in_place() it says nothing about further frames until shmif_release(). It stays the
+ * same while the port is open, also while the port is down. Do not read from it.
+ *
+ * The first call starts a thread, which sleeps while the bus is quiet. shmif_descriptor() needs
+ * none, and a program that uses it is woken less often while it is busy, since it announces only
+ * the sleeps that it really takes (docs/performance.md).
+ * Threads: one at a time. Blocks: never. Result: the descriptor, which the library owns; -errno
+ * when there is none (-EMFILE: the process has reached its limit of descriptors; -EAGAIN: its limit
+ * of threads).
+ */
+int shmif_fd(shmif_port* port);
+
+/**
  * A descriptor for poll and epoll, readable when a frame may be there. It stays the same while the
  * port is open. Around each sleep:
  *

@@ -30,7 +30,7 @@ void take_jobs(const JobsMessage& message) {
     require(job.nice.value_or(0) >= 0 && !job.rtprio, "a privilege of a stranger");
     require(job.bus.empty() && job.filename.empty() && job.replay.empty() &&
                 job.write_pcap.empty() && job.uid.empty() && !job.verify_state_save &&
-                !job.allow_live,
+                !job.allow_live && !job.no_peer,
             "a file, a user or a network for a stranger");
   }
   require(set.run.trigger_file.empty() && set.run.trigger_match.empty() &&

@@ -154,7 +154,7 @@ TEST(Receiver, FramesThatCameBeforeAnErrorAreHandedOverFirst) {
   raw.ring().record(raw.header().last).word = 0x1234;
   std::atomic<unsigned> heard{0};
   Receiver receiver(rig.port, [&](auto frames) { heard += static_cast<unsigned>(frames.size()); });
-  EXPECT_TRUE(eventually([&] { return receiver.failed_waits() > 2; }));
+  EXPECT_TRUE(eventually([&] { return receiver.failed_receives() > 2; }));
   EXPECT_EQ(heard, 5U);
 }
 
@@ -340,7 +340,7 @@ TEST(Receiver, APortWithoutABusEndsItWithTheError) {
   Receiver receiver(port, [](auto) {});
   EXPECT_TRUE(eventually([&] { return !receiver.running(); }));
   EXPECT_EQ(receiver.error(), Errc::not_linked);
-  EXPECT_EQ(receiver.failed_waits(), 1U) << "it will not mend itself";
+  EXPECT_EQ(receiver.failed_receives(), 1U) << "it will not mend itself";
 }
 
 TEST(Receiver, ABrokenRingEndsItWithTheErrorAfterSomePatienceInsteadOfLooping) {
@@ -352,7 +352,7 @@ TEST(Receiver, ABrokenRingEndsItWithTheErrorAfterSomePatienceInsteadOfLooping) {
   rig.port.interrupt();
   EXPECT_TRUE(eventually([&] { return !receiver.running(); }));
   EXPECT_EQ(receiver.error(), Errc::corrupt);
-  EXPECT_EQ(receiver.failed_waits(), 100U);
+  EXPECT_EQ(receiver.failed_receives(), 100U);
 }
 
 TEST(Receiver, CorruptionThatIsMendedAgainAndAgainDoesNotEndIt) {
@@ -362,13 +362,13 @@ TEST(Receiver, CorruptionThatIsMendedAgainAndAgainDoesNotEndIt) {
   Receiver receiver(rig.port, [&](auto frames) { heard += static_cast<unsigned>(frames.size()); });
   // It has patience for 100 failures, and meets more than that, though never more than a few in a
   // row.
-  for (std::uint32_t sent = 0; receiver.failed_waits() < 150; ++sent) {
+  for (std::uint32_t sent = 0; receiver.failed_receives() < 150; ++sent) {
     std::uint64_t& end = raw.ring().record(raw.header().last).word;
     const std::uint64_t sound = bus::load_seq_cst(end);
     bus::store_seq_cst(end, std::uint64_t{0x1234});
-    const std::uint64_t before = receiver.failed_waits();
+    const std::uint64_t before = receiver.failed_receives();
     rig.port.interrupt();
-    ASSERT_TRUE(eventually([&] { return receiver.failed_waits() >= before + 10; }));
+    ASSERT_TRUE(eventually([&] { return receiver.failed_receives() >= before + 10; }));
     bus::store_seq_cst(end, sound);
     ASSERT_FALSE(rig.send(sent));
     ASSERT_TRUE(eventually([&] { return heard == sent + 1 || !receiver.running(); }));

@@ -1,0 +1,192 @@
+#include "shmif/socket_address.hpp"
+
+#include <arpa/inet.h>
+#include <netdb.h>
+#include <netinet/in.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <charconv>
+#include <cstring>
+#include <memory>
+
+namespace shmif {
+namespace {
+
+constexpr std::size_t kUdpHeaderBytes = 8;
+constexpr std::size_t kMaxUdpBytes = 65507;  // an IPv4 packet of 65535 minus both headers
+
+sockaddr_in v4(const SocketAddress& a) noexcept {
+  sockaddr_in out{};
+  std::memcpy(&out, &a.storage, sizeof out);
+  return out;
+}
+sockaddr_in6 v6(const SocketAddress& a) noexcept {
+  sockaddr_in6 out{};
+  std::memcpy(&out, &a.storage, sizeof out);
+  return out;
+}
+template <class T>
+SocketAddress from(const T& address) noexcept {
+  SocketAddress out;
+  std::memcpy(&out.storage, &address, sizeof address);
+  out.size = sizeof address;
+  return out;
+}
+
+Error not_an_address(std::string_view text) {
+  return {Errc::bad_argument, '"' + std::string(text) +
+                                  "\" is not a socket address (write an IP address and a port, "
+                                  "\"198.18.0.1:7000\" or \"[fd00::1]:7000\")"};
+}
+
+}  // namespace
+
+std::uint16_t SocketAddress::port() const noexcept {
+  return ntohs(family() == AF_INET6 ? v6(*this).sin6_port : v4(*this).sin_port);
+}
+
+SocketAddress SocketAddress::with_port(std::uint16_t port) const noexcept {
+  if (family() == AF_INET6) {
+    sockaddr_in6 a = v6(*this);
+    a.sin6_port = htons(port);
+    return from(a);
+  }
+  sockaddr_in a = v4(*this);
+  a.sin_port = htons(port);
+  return from(a);
+}
+
+SocketAddress SocketAddress::any() const noexcept {
+  if (family() == AF_INET6) {
+    sockaddr_in6 a = v6(*this);
+    a.sin6_addr = in6addr_any;
+    return from(a);
+  }
+  sockaddr_in a = v4(*this);
+  a.sin_addr.s_addr = htonl(INADDR_ANY);
+  return from(a);
+}
+
+std::string SocketAddress::to_string() const {
+  std::array<char, INET6_ADDRSTRLEN> text{};
+  const std::string port_text = ':' + std::to_string(port());
+  if (family() == AF_INET6) {
+    const sockaddr_in6 a = v6(*this);
+    (void)::inet_ntop(AF_INET6, &a.sin6_addr, text.data(), text.size());
+    return '[' + std::string(text.data()) + ']' + port_text;
+  }
+  const sockaddr_in a = v4(*this);
+  (void)::inet_ntop(AF_INET, &a.sin_addr, text.data(), text.size());
+  return text.data() + port_text;
+}
+
+std::optional<HostPort> split_host_port(std::string_view text) {
+  std::string_view host = text;
+  std::string_view rest;  // colon and port
+  if (text.starts_with('[')) {
+    const std::size_t end = std::min(text.find(']'), text.size());
+    host = text.substr(1, end - 1);
+    rest = text.substr(std::min(end + 1, text.size()));
+    if (end == text.size() || (!rest.empty() && rest[0] != ':')) return std::nullopt;
+  } else if (const std::size_t colon = text.find(':'); colon == text.rfind(':')) {
+    host = text.substr(0, colon);
+    rest = colon == std::string_view::npos ? "" : text.substr(colon);
+  }  // more than one colon: an IPv6 address without brackets, so no port
+  if (host.empty() || host.find_first_of(" \t/@") != std::string_view::npos) return std::nullopt;
+  HostPort split{std::string(host), std::nullopt};
+  if (rest.empty()) return split;
+  std::uint16_t port = 0;
+  const char* const end = rest.data() + rest.size();
+  const auto [stop, problem] = std::from_chars(rest.data() + 1, end, port);
+  if (problem != std::errc{} || stop != end) return std::nullopt;
+  split.port = port;
+  return split;
+}
+
+Result<SocketAddress> parse_socket_address(std::string_view text) {
+  const auto split = split_host_port(text);
+  if (!split || !split->port) return not_an_address(text);
+  if (text.starts_with('[')) {
+    sockaddr_in6 a{};
+    a.sin6_family = AF_INET6;
+    a.sin6_port = htons(*split->port);
+    if (::inet_pton(AF_INET6, split->host.c_str(), &a.sin6_addr) == 1) return from(a);
+    return not_an_address(text);
+  }
+  sockaddr_in a{};
+  a.sin_family = AF_INET;
+  a.sin_port = htons(*split->port);
+  if (::inet_pton(AF_INET, split->host.c_str(), &a.sin_addr) == 1) return from(a);
+  return not_an_address(text);
+}
+
+Result<SocketAddress> resolve(const std::string& host, std::uint16_t port) {
+  addrinfo hints{};
+  hints.ai_family = AF_UNSPEC;
+  hints.ai_socktype = SOCK_DGRAM;
+  addrinfo* found = nullptr;
+  const int problem = ::getaddrinfo(host.c_str(), nullptr, &hints, &found);
+  if (problem != 0) {
+    return Error(Errc::bad_argument, "cannot find the host \"" + host +
+                                         "\": " + ::gai_strerror(problem) +
+                                         " (give hostname an IP address, as 127.0.0.1)");
+  }
+  const std::unique_ptr<addrinfo, decltype(&::freeaddrinfo)> owned(found, &::freeaddrinfo);
+  SocketAddress address;
+  std::memcpy(&address.storage, found->ai_addr, found->ai_addrlen);
+  address.size = found->ai_addrlen;
+  return address.with_port(port);
+}
+
+Result<SocketAddress> address_of(int socket) {
+  SocketAddress address;
+  address.size = sizeof address.storage;
+  if (::getsockname(socket, reinterpret_cast<sockaddr*>(&address.storage), &address.size) != 0) {
+    return Error::from_errno(errno, "cannot get the address of a socket");
+  }
+  return address;
+}
+
+Result<UniqueFd> bound_socket(int type, const SocketAddress& local) {
+  const std::string what = "cannot bind a socket to " + local.to_string();
+  UniqueFd socket(::socket(local.family(), type | SOCK_CLOEXEC, 0));
+  if (!socket) return Error::from_errno(errno, what);
+  const int on = 1;
+  if ((type & SOCK_STREAM) == SOCK_STREAM) {
+    (void)::setsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+  }
+  if (::bind(socket.get(), local.get(), local.size) != 0) {
+    return Error::from_errno(errno, what,
+                             errno == EADDRINUSE ? "another program uses that port; choose another"
+                             : errno == EADDRNOTAVAIL ? "it is not an address of this machine"
+                                                      : "");
+  }
+  return socket;
+}
+
+Result<void> connect_to(int socket, const SocketAddress& remote) {
+  while (::connect(socket, remote.get(), remote.size) != 0) {
+    if (errno == EINTR) continue;
+    return Error::from_errno(errno, "cannot connect a socket to " + remote.to_string());
+  }
+  return {};
+}
+
+std::size_t max_datagram_bytes(int socket, const SocketAddress& remote) noexcept {
+  const bool six = remote.family() == AF_INET6;
+  const int level = six ? IPPROTO_IPV6 : IPPROTO_IP;
+  static_assert(IPV6_PMTUDISC_DO == IP_PMTUDISC_DO);
+  const int never = IP_PMTUDISC_DO;
+  (void)::setsockopt(socket, level, six ? IPV6_MTU_DISCOVER : IP_MTU_DISCOVER, &never,
+                     sizeof never);
+  int mtu = 0;
+  socklen_t size = sizeof mtu;
+  if (::getsockopt(socket, level, six ? IPV6_MTU : IP_MTU, &mtu, &size) != 0) return kMaxUdpBytes;
+  const std::size_t headers = (six ? 40 : 20) + kUdpHeaderBytes;
+  const std::size_t room = static_cast<std::size_t>(mtu) - headers;
+  return std::min(room, kMaxUdpBytes);
+}
+
+}  // namespace shmif

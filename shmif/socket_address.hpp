@@ -1,0 +1,54 @@
+#pragma once
+// Socket addresses in text form: "198.18.0.1:7000", "[fd00::1]:7000".
+
+#include <sys/socket.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "base/result.hpp"
+#include "base/unique_fd.hpp"
+
+namespace shmif {
+
+struct SocketAddress {
+  sockaddr_storage storage{};
+  socklen_t size = 0;
+
+  const sockaddr* get() const noexcept { return reinterpret_cast<const sockaddr*>(&storage); }
+  int family() const noexcept { return storage.ss_family; }
+  std::uint16_t port() const noexcept;
+  SocketAddress with_port(std::uint16_t port) const noexcept;
+  /// The wildcard address of the same family, with this port.
+  SocketAddress any() const noexcept;
+  std::string to_string() const;
+};
+
+/// The parts of HOST, HOST:PORT, or for IPv6 ADDRESS or [ADDRESS]:PORT.
+struct HostPort {
+  std::string host;  ///< name or address, without brackets
+  std::optional<std::uint16_t> port;
+};
+/// Result: empty if the text has none of these forms. Blocks: never; does not look up names.
+std::optional<HostPort> split_host_port(std::string_view text);
+
+/// Errors: bad_argument; the message names the problem. Blocks: never; does not look up names.
+Result<SocketAddress> parse_socket_address(std::string_view text);
+/// The address of `host`, a name or an address, with that port. Blocks: for the name server.
+/// Errors: bad_argument.
+Result<SocketAddress> resolve(const std::string& host, std::uint16_t port);
+/// The address that a socket is bound to. Errors: the system's.
+Result<SocketAddress> address_of(int socket);
+
+/// A bound socket of that type (SOCK_DGRAM, SOCK_STREAM). Errors: the system's.
+Result<UniqueFd> bound_socket(int type, const SocketAddress& local);
+Result<void> connect_to(int socket, const SocketAddress& remote);
+
+/// The largest datagram that reaches the peer of a connected UDP socket in one piece, but no more
+/// than UDP over IPv4 can carry. From now on the socket refuses larger ones and does not fragment.
+std::size_t max_datagram_bytes(int socket, const SocketAddress& remote) noexcept;
+
+}  // namespace shmif

@@ -1,0 +1,298 @@
+// Datagram and stream sockets as links.
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <optional>
+#include <thread>
+#include <utility>
+
+#include "base/unique_fd.hpp"
+#include "shmif/datagram_link.hpp"
+#include "shmif/socket_address.hpp"
+#include "shmif/stream_link.hpp"
+#include "tests/shmif/link_conformance.hpp"
+#include "tests/support/eventually.hpp"
+
+namespace shmif::test {
+namespace {
+
+std::array<UniqueFd, 2> socket_pair(int type) {
+  std::array<int, 2> pair{-1, -1};
+  EXPECT_EQ(::socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, pair.data()), 0);
+  return {UniqueFd(pair[0]), UniqueFd(pair[1])};
+}
+
+/// The far end of a link is another of its kind; the suite hears what arrives there.
+template <class L, int kType>
+class SocketRig {
+ public:
+  static constexpr bool kSends = true, kReceives = true, kLive = true;
+  // Who receives datagrams is not told that nobody will send any more.
+  static constexpr bool kEnds = kType != SOCK_DGRAM;
+  static constexpr std::size_t kLargest = 9022;
+  static std::string unavailable() { return {}; }
+
+  SocketRig() : SocketRig(socket_pair(kType)) {}
+  L& link() { return *near_; }
+  std::size_t largest() { return kLargest; }
+  void feed(const std::vector<Bytes>& frames) {
+    ASSERT_EQ(far_->send(views(frames)).taken, frames.size());
+  }
+  std::vector<Bytes> heard() {
+    std::vector<Bytes> out;
+    FrameBatch batch;
+    while (far_->receive(batch).frames > 0) {
+      for (const FrameView& f : batch.frames()) out.push_back(to_bytes(f));
+      batch.clear();
+    }
+    return out;
+  }
+  void end() { far_.reset(); }
+
+ private:
+  explicit SocketRig(std::array<UniqueFd, 2> pair)
+      : near_(L::adopt(std::move(pair[0]), {.max_frame_bytes = kLargest, .address = "near"})),
+        far_(L::adopt(std::move(pair[1]), {.max_frame_bytes = kLargest, .address = "far"})) {}
+  std::optional<L> near_, far_;
+};
+
+using StreamRig = SocketRig<StreamLink, SOCK_STREAM>;
+using DatagramRig = SocketRig<DatagramLink, SOCK_DGRAM>;
+using PacketsRig = SocketRig<DatagramLink, SOCK_SEQPACKET>;
+INSTANTIATE_TYPED_TEST_SUITE_P(Stream, LinkConformance, testing::Types<StreamRig>);
+INSTANTIATE_TYPED_TEST_SUITE_P(Datagram, LinkConformance, testing::Types<DatagramRig>);
+INSTANTIATE_TYPED_TEST_SUITE_P(Packets, LinkConformance, testing::Types<PacketsRig>);
+
+TEST(DatagramLink, WhoSendsToAPeerThatIsGoneIsTold) {
+  auto pair = socket_pair(SOCK_DGRAM);
+  auto link = DatagramLink::adopt(std::move(pair[0]), {.address = "near"});
+  pair[1].reset();
+  const Bytes frame = make_frame(60, 1);
+  const FrameView view(frame.data(), frame.size());
+  EXPECT_EQ(link.send({&view, 1}).error, Errc::link_ended);
+}
+
+TEST(DatagramLink, AnErrorOfItsSocketIsTold) {
+  std::array<int, 2> ends{-1, -1};
+  ASSERT_EQ(::pipe2(ends.data(), O_CLOEXEC), 0);
+  const UniqueFd other(ends[1]);
+  auto link = DatagramLink::adopt(UniqueFd(ends[0]), {.address = "no socket"});
+  FrameBatch batch;
+  EXPECT_EQ(link.receive(batch).error, std::errc::not_a_socket);
+}
+
+TEST(DatagramLink, WhatIsTooShortForAFrameIsPassedOver) {
+  auto pair = socket_pair(SOCK_DGRAM);
+  auto link = DatagramLink::adopt(std::move(pair[0]), {.address = "near"});
+  const Bytes frame = make_frame(60, 1);
+  for (const std::size_t size : {std::size_t{0}, std::size_t{13}, frame.size()}) {
+    ASSERT_EQ(::send(pair[1].get(), frame.data(), size, 0), static_cast<ssize_t>(size));
+  }
+  FrameBatch batch;
+  EXPECT_EQ(link.receive(batch).frames, 1U);
+  EXPECT_EQ(to_bytes(batch[0]), frame);
+}
+
+TEST(DatagramLink, FramesThatAPeerSentBeforeItClosedArriveAlsoBehindAnEmptyDatagram) {
+  auto pair = socket_pair(SOCK_SEQPACKET);
+  auto link = DatagramLink::adopt(std::move(pair[0]), {.address = "near"});
+  const std::vector<Bytes> frames{make_frame(60, 1), make_frame(61, 2)};
+  FrameBatch batch;
+  // The peer is still there: an empty datagram is no end.
+  ASSERT_EQ(::send(pair[1].get(), frames[0].data(), 0, 0), 0);
+  EXPECT_EQ(link.receive(batch).error, std::error_code());
+  for (const Bytes& frame : frames) {
+    ASSERT_EQ(::send(pair[1].get(), frame.data(), 0, 0), 0);
+    ASSERT_EQ(::send(pair[1].get(), frame.data(), frame.size(), 0),
+              static_cast<ssize_t>(frame.size()));
+  }
+  pair[1].reset();
+  EXPECT_EQ(link.receive(batch).frames, 2U);
+  EXPECT_TRUE(same_frames(frames, {to_bytes(batch[0]), to_bytes(batch[1])}));
+  EXPECT_EQ(link.receive(batch).error, Errc::link_ended);
+  EXPECT_TRUE(link.prepare_wait().ready);
+}
+
+TEST(DatagramLink, WhatWasDroppedBeforeItIsNotItsOwn) {
+  const SocketAddress here = parse_socket_address("127.0.0.1:0").value();
+  UniqueFd socket = bound_socket(SOCK_DGRAM, here).value();
+  const UniqueFd sender = bound_socket(SOCK_DGRAM, here).value();
+  connect_to(sender.get(), address_of(socket.get()).value()).value();
+  const int min = 1;
+  ASSERT_EQ(::setsockopt(socket.get(), SOL_SOCKET, SO_RCVBUF, &min, sizeof min), 0);
+  const Bytes frame = make_frame(1400, 1);
+  const auto overflow = [&](std::uint32_t before) {
+    for (int i = 0; i < 1000 && drops_of(socket.get()).value_or(0) < before + 10; ++i)
+      ASSERT_EQ(::send(sender.get(), frame.data(), frame.size(), 0), 1400);
+  };
+  overflow(0);
+  ASSERT_GE(drops_of(socket.get()), 10U);
+  const auto link = DatagramLink::adopt(std::move(socket), {.address = "here"});
+  EXPECT_EQ(link.dropped(), 0U);
+}
+
+TEST(DatagramLink, APeerThatIsNotThereYetEndsOnlyALinkThatDoesNotExpectIt) {
+  const SocketAddress here = parse_socket_address("127.0.0.1:0").value();
+  // Nobody else takes a port of this address while the peer is gone.
+  const SocketAddress elsewhere = parse_socket_address("127.0.77.1:0").value();
+  const Bytes frame = make_frame(60, 1);
+  for (const bool may_come : {true, false}) {
+    UniqueFd there = bound_socket(SOCK_DGRAM, elsewhere).value();
+    const SocketAddress address = address_of(there.get()).value();
+    there.reset();
+    UniqueFd socket = bound_socket(SOCK_DGRAM, here).value();
+    connect_to(socket.get(), address).value();
+    auto link =
+        DatagramLink::adopt(std::move(socket), {.address = "here", .peer_may_come = may_come});
+    std::error_code error;
+    for (int i = 0; i < 10; ++i) {  // a refusal is told at a later call
+      const SendResult sent = link.send(views({frame}));
+      if (sent.error) error = sent.error;
+    }
+    EXPECT_EQ(error, may_come ? std::error_code() : Errc::link_ended);
+    if (!may_come) continue;
+    there = bound_socket(SOCK_DGRAM, address).value();
+    auto peer = DatagramLink::adopt(std::move(there), {.address = "there"});
+    FrameBatch batch;
+    for (int i = 0; i < 10 && batch.size() == 0; ++i) {
+      EXPECT_FALSE(link.send(views({frame})).error);
+      (void)peer.receive(batch);
+    }
+    ASSERT_GT(batch.size(), 0U);
+    EXPECT_EQ(to_bytes(batch[0]), frame);
+  }
+}
+
+TEST(StreamLink, IsReadyWhileThereIsAWholeFrameThatItHasRead) {
+  auto pair = socket_pair(SOCK_STREAM);
+  auto near = StreamLink::adopt(std::move(pair[0]), {.address = "near"});
+  auto far = StreamLink::adopt(std::move(pair[1]), {.address = "far"});
+  const std::vector<Bytes> frames{make_frame(60, 1), make_frame(61, 2)};
+  ASSERT_EQ(far.send(views(frames)).taken, 2U);
+  FrameBatch one(1, 4096);
+  for (const Bytes& frame : frames) {
+    one.clear();
+    ASSERT_EQ(near.receive(one).frames, 1U);
+    EXPECT_EQ(to_bytes(one[0]), frame);
+    EXPECT_EQ(near.prepare_wait().ready, frame == frames.front());
+    near.finish_wait();
+  }
+}
+
+TEST(StreamLink, OffersTheRestOfARecordAgainSoon) {
+  auto pair = socket_pair(SOCK_STREAM);
+  auto near = StreamLink::adopt(std::move(pair[0]), {.address = "near"});
+  const std::vector<Bytes> frames(5000, make_frame(1400, 1));
+  const auto out = views(frames);
+  EXPECT_EQ(near.prepare_wait().at_most, std::chrono::nanoseconds::max());
+  EXPECT_LT(near.send(out).taken, frames.size());
+  // A stream socket may be full exactly at the end of a record; then nothing is left to send.
+  for (int i = 0; i < 100 && near.prepare_wait().at_most > std::chrono::milliseconds(1); ++i) {
+    std::array<char, 333> some{};
+    ASSERT_GT(::recv(pair[1].get(), some.data(), some.size(), 0), 0);
+    (void)near.send(out);
+  }
+  EXPECT_LE(near.prepare_wait().at_most, std::chrono::milliseconds(1));
+}
+
+/// As it stands before a record.
+std::array<std::uint8_t, 4> length_of(std::uint32_t length) {
+  return {static_cast<std::uint8_t>(length >> 24U), static_cast<std::uint8_t>(length >> 16U),
+          static_cast<std::uint8_t>(length >> 8U), static_cast<std::uint8_t>(length)};
+}
+
+void send_record(int socket, const Bytes& frame) {
+  const auto length = length_of(static_cast<std::uint32_t>(frame.size()));
+  ASSERT_EQ(::send(socket, length.data(), 4, 0), 4);
+  ASSERT_EQ(::send(socket, frame.data(), frame.size(), 0), static_cast<ssize_t>(frame.size()));
+}
+
+TEST(StreamLink, SendsTheLengthInFourBytesBigEndianAndTheFrame) {
+  auto pair = socket_pair(SOCK_STREAM);
+  auto link = StreamLink::adopt(std::move(pair[0]), {.address = "near"});
+  const Bytes frame = make_frame(300, 1);
+  ASSERT_EQ(link.send(views({frame})).taken, 1U);
+  Bytes record(400);
+  ASSERT_EQ(::recv(pair[1].get(), record.data(), record.size(), 0), 304);
+  const Bytes length{std::byte{0}, std::byte{0}, std::byte{1}, std::byte{44}};
+  EXPECT_TRUE(std::equal(length.begin(), length.end(), record.begin()));
+  EXPECT_TRUE(std::equal(frame.begin(), frame.end(), record.begin() + 4));
+}
+
+TEST(StreamLink, ALengthThatNoPeerSendsEndsTheLinkAndIsToldOnce) {
+  for (const std::uint32_t length : {69633U, 0x8000'0000U, 0xffff'ffffU}) {
+    auto pair = socket_pair(SOCK_STREAM);
+    auto link = StreamLink::adopt(std::move(pair[0]), {.address = "near"});
+    ASSERT_EQ(::send(pair[1].get(), length_of(length).data(), 4, 0), 4);
+    FrameBatch batch;
+    EXPECT_EQ(link.receive(batch).error, Errc::corrupt);
+    EXPECT_EQ(link.receive(batch).error, Errc::link_ended);
+    EXPECT_TRUE(link.prepare_wait().ready);
+  }
+}
+
+TEST(StreamLink, RecordsThatAreNoFramesForItAreDroppedAndCountedAndTheOthersArrive) {
+  auto pair = socket_pair(SOCK_STREAM);
+  auto link = StreamLink::adopt(std::move(pair[0]), {.max_frame_bytes = 1000, .address = "near"});
+  const std::vector<Bytes> good{make_frame(60, 1), make_frame(1000, 2), make_frame(14, 3)};
+  FrameBatch batch;
+  std::thread peer([&] {
+    send_record(pair[1].get(), {});
+    send_record(pair[1].get(), good[0]);
+    send_record(pair[1].get(), Bytes(69632));
+    send_record(pair[1].get(), good[1]);
+    send_record(pair[1].get(), Bytes(13));
+    send_record(pair[1].get(), Bytes(1001));
+    send_record(pair[1].get(), good[2]);
+  });
+  EXPECT_TRUE(eventually([&] {
+    EXPECT_FALSE(link.receive(batch).error);
+    return batch.size() == good.size();
+  }));
+  peer.join();
+  for (std::size_t i = 0; i < batch.size(); ++i) EXPECT_EQ(to_bytes(batch[i]), good[i]) << i;
+  EXPECT_EQ(link.drops().too_short, 2U);
+  EXPECT_EQ(link.drops().too_long, 2U);
+}
+
+TEST(StreamLink, APeerThatSendsOnlyWhatIsDroppedDoesNotHoldUpItsCaller) {
+  auto pair = socket_pair(SOCK_STREAM);
+  auto link = StreamLink::adopt(std::move(pair[0]), {.address = "near"});
+  std::atomic<bool> over{false};
+  std::thread peer([&] {
+    const Bytes zeros(1U << 16U);
+    while (!over && ::send(pair[1].get(), zeros.data(), zeros.size(), MSG_NOSIGNAL) > 0) continue;
+  });
+  FrameBatch batch;
+  for (unsigned i = 0; i < 10; ++i) EXPECT_EQ(link.receive(batch).frames, 0U);
+  over = true;
+  {
+    const auto gone = std::move(link);
+  }  // ends the peer's send
+  peer.join();
+}
+
+TEST(StreamLink, ARecordThatComesByteByByteIsReceivedWhenItIsWhole) {
+  auto pair = socket_pair(SOCK_STREAM);
+  auto link = StreamLink::adopt(std::move(pair[0]), {.address = "near"});
+  const Bytes frame = make_frame(60, 1);
+  Bytes record{std::byte{0}, std::byte{0}, std::byte{0}, std::byte{60}};
+  record.insert(record.end(), frame.begin(), frame.end());
+  FrameBatch batch;
+  for (const std::byte& b : record) {
+    EXPECT_TRUE(batch.empty());
+    ASSERT_EQ(::send(pair[1].get(), &b, 1, 0), 1);
+    (void)link.receive(batch);
+  }
+  ASSERT_EQ(batch.size(), 1U);
+  EXPECT_EQ(to_bytes(batch[0]), frame);
+}
+
+}  // namespace
+}  // namespace shmif::test
