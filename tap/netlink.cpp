@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <linux/ethtool.h>
 #include <linux/if_link.h>
+#include <linux/neighbour.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
 #include <linux/sockios.h>
@@ -14,6 +15,7 @@
 #include <netlink/route/link.h>
 #include <netlink/route/link/inet6.h>
 #include <netlink/route/link/veth.h>
+#include <netlink/route/neighbour.h>
 #include <netlink/route/nexthop.h>
 #include <netlink/route/route.h>
 #include <netlink/socket.h>
@@ -38,6 +40,7 @@ namespace shmif::tap {
 namespace {
 
 using AddrPtr = std::unique_ptr<rtnl_addr, NlDeleter<rtnl_addr_put>>;
+using NeighbourPtr = std::unique_ptr<rtnl_neigh, NlDeleter<rtnl_neigh_put>>;
 using RoutePtr = std::unique_ptr<rtnl_route, NlDeleter<rtnl_route_put>>;
 using CachePtr = std::unique_ptr<nl_cache, NlDeleter<nl_cache_free>>;
 using NlAddrPtr = std::unique_ptr<nl_addr, NlDeleter<nl_addr_put>>;
@@ -367,6 +370,28 @@ Result<void> Netlink::add_address(const std::string& name, const Cidr& cidr) {
                                "IPv6 needs an MTU of " + std::to_string(kMinIpv6Mtu) +
                                    ", the interface has " + std::to_string(mtu));
     }
+    return failure(e, what);
+  }
+  return {};
+}
+
+Result<void> Netlink::add_neighbour(const std::string& name, const IpAddress& address,
+                                    MacAddress mac) {
+  const std::string what =
+      "cannot add neighbour " + address.to_string() + " to interface \"" + name + "\"";
+  auto link = impl_->get(name);
+  if (!link) return Error(link.error().code, what + ": " + link.error().message);
+  const NeighbourPtr neighbour(rtnl_neigh_alloc());
+  const NlAddrPtr to = to_nl(address, address.bits());
+  const NlAddrPtr at(nl_addr_build(AF_LLC, mac.bytes.data(), mac.bytes.size()));
+  if (!neighbour || !to || !at) return out_of_memory();
+  rtnl_neigh_set_ifindex(neighbour.get(), rtnl_link_get_ifindex(link->get()));
+  rtnl_neigh_set_dst(neighbour.get(), to.get());
+  rtnl_neigh_set_lladdr(neighbour.get(), at.get());
+  rtnl_neigh_set_state(neighbour.get(), NUD_PERMANENT);
+  if (const int e =
+          rtnl_neigh_add(impl_->socket.get(), neighbour.get(), NLM_F_CREATE | NLM_F_REPLACE);
+      e < 0) {
     return failure(e, what);
   }
   return {};

@@ -97,6 +97,9 @@ class Netlink {
   /// The interface must be up and the gateway in one of its networks.
   Result<void> add_default_route(const std::string& name, const IpAddress& gateway);
 
+  /// Tells the kernel the MAC address of a neighbour, so that it need not ask for it.
+  Result<void> add_neighbour(const std::string& name, const IpAddress& address, MacAddress mac);
+
   /// Blocks: until frames can pass, at most `timeout`. Errors: timed_out, ENODEV.
   Result<void> wait_for_carrier(const std::string& name, std::chrono::milliseconds timeout);
 

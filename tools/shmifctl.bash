@@ -102,7 +102,7 @@ _shmifctl() {
       elif [[ $command == bridge && -n $kind ]]; then
         : # a file: left to readline
       elif [[ $command == bridge && $option != --* ]]; then
-        words='bus: tap: packet: pcap:'
+        words='bus: tap: packet: pcap: stream: stream:connect= dgram: vde:'
         only=yes
         compopt -o nospace 2>/dev/null
       fi

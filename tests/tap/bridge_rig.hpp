@@ -1,5 +1,7 @@
 #pragma once
-// Links for tests of a bridge whose calls the test answers.
+// For tests of a bridge: one that runs, cables for it, and links whose calls the test answers.
+
+#include <gtest/gtest.h>
 
 #include <chrono>
 #include <cstddef>
@@ -7,8 +9,14 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <thread>
+#include <utility>
+#include <vector>
 
 #include "shmif/link.hpp"
+#include "shmif/loopback_link.hpp"
+#include "tap/bridge.hpp"
+#include "tests/support/frames.hpp"
 
 namespace shmif::tap::test {
 
@@ -50,6 +58,47 @@ inline ReceiveResult frames_into(FrameBatch& into, std::size_t count) {
   ReceiveResult result;
   result.frames = count;
   return result;
+}
+
+/// A cable whose far end the test holds; the near end is for the bridge.
+struct LoopbackCable {
+  explicit LoopbackCable(const LoopbackOptions& options = {})
+      : LoopbackCable(LoopbackLink::pair(options).value()) {}
+  AnyLink near;
+  LoopbackLink far;
+
+ private:
+  explicit LoopbackCable(std::pair<LoopbackLink, LoopbackLink> ends)
+      : near(std::make_unique<LoopbackLink>(std::move(ends.first))), far(std::move(ends.second)) {}
+};
+
+/// Runs a bridge in a thread until it goes.
+class Running {
+ public:
+  explicit Running(Bridge& bridge, int stop_descriptor = -1)
+      : bridge_(bridge),
+        thread_([this, stop_descriptor] { end_ = bridge_.run(stop_descriptor); }) {}
+  Running(const Running&) = delete;
+  Running& operator=(const Running&) = delete;
+  ~Running() { stop(); }
+  BridgeEnd stop() {
+    if (thread_.joinable()) bridge_.stop();
+    return wait();
+  }
+  BridgeEnd wait() {
+    if (thread_.joinable()) thread_.join();
+    return end_;
+  }
+
+ private:
+  Bridge& bridge_;
+  BridgeEnd end_;
+  std::thread thread_;
+};
+
+inline void send_all(LoopbackLink& link, const std::vector<shmif::test::Bytes>& frames) {
+  const auto out = shmif::test::views(frames);
+  ASSERT_EQ(link.send(out).taken, out.size());
 }
 
 }  // namespace shmif::tap::test

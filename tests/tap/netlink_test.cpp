@@ -83,6 +83,8 @@ TEST_F(NetlinkTest, SaysWhatItTriedWithWhatOnWhich) {
             "add address 198.18.0.7/24 to interface \"no0\": "},
            {why(netlink.add_default_route("no0", *IpAddress::parse("fd00::1"))),
             "add a default route through gateway fd00::1 on interface \"no0\": "},
+           {why(netlink.add_neighbour("no0", *IpAddress::parse("198.18.0.9"), {})),
+            "add neighbour 198.18.0.9 to interface \"no0\": "},
            {why(netlink.disable_ipv6("no0")), "disable IPv6 on interface \"no0\": "},
            {why(netlink.disable_offloads("no0")), "switch off the offloads of interface \"no0\": "},
            {why(netlink.disable_unspeakable_offloads("no0")),
@@ -127,6 +129,20 @@ TEST_F(NetlinkTest, ReplacesNothingThatIsThere) {
   ASSERT_FALSE(second);
   EXPECT_EQ(second.error().code, std::errc::file_exists) << second.error().message;
   EXPECT_EQ(run(space, {"ip", "route"}).output.find("198.18.0.3"), std::string::npos);
+}
+
+TEST_F(NetlinkTest, TellsTheKernelTheMacOfANeighbourForGood) {
+  const TestNamespace space;
+  Netlink netlink = space.netlink();
+  ok(netlink.add_veth("v0", "v1"));
+  ok(netlink.add_address("v0", *Cidr::parse("198.18.0.1/24")));
+  ok(netlink.set_up("v0"));
+  ok(netlink.set_up("v1"));
+  for (const char* const mac : {"02:00:00:00:00:07", "02:00:00:00:00:08"}) {
+    ok(netlink.add_neighbour("v0", *IpAddress::parse("198.18.0.2"), *MacAddress::parse(mac)));
+    EXPECT_EQ(run(space, {"ip", "neigh", "show", "198.18.0.2", "dev", "v0"}).output,
+              std::string("198.18.0.2 lladdr ") + mac + " PERMANENT \n");
+  }
 }
 
 TEST_F(NetlinkTest, GivesANetworkOfTwoNoBroadcastAddress) {

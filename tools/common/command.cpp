@@ -1,6 +1,10 @@
 #include "tools/common/command.hpp"
 
+#include <algorithm>
 #include <cstdio>
+#include <string>
+
+#include "base/printable.hpp"
 
 namespace shmif::tools {
 
@@ -27,10 +31,11 @@ int exit_code_of(std::error_code code) noexcept {
 
 void complain(std::string_view message) {
   std::fflush(stdout);  // keeps the order of both outputs
-  std::string line = std::string(program_name()) + ": ";
-  // A path or a name may contain anything, but the message must stay one line.
-  for (const char c : message) line += c == '\n' || c == '\r' ? ' ' : c;
-  line += '\n';
+  // A path or a name may contain anything, but the message must stay one line, and must not steer
+  // the terminal.
+  std::string text(message);
+  std::ranges::replace_if(text, [](char c) { return c == '\n' || c == '\r'; }, ' ');
+  const std::string line = std::string(program_name()) + ": " + base::printable(text) + '\n';
   std::fwrite(line.data(), 1, line.size(), stderr);
 }
 

@@ -40,9 +40,32 @@ std::string dashed(const std::string& name) {
   return (name.size() == 1 ? "-" : "--") + name;
 }
 
+/// cxxopts matches each word that begins with '-' by a regular expression, whose matcher calls
+/// itself for each character: a word of some 64 KiB overflows the stack.
+constexpr std::size_t kLongestWord = 4096;
+
+/// Throws UsageError if cxxopts must not see a word.
+void refuse_long_words(const std::vector<std::string>& words) {
+  for (const std::string& word : words) {
+    if (!word.starts_with('-') || word.size() <= kLongestWord) continue;
+    constexpr std::size_t kLongestName = 32;  // of a name that can be an option's
+    const std::size_t equals = std::min(word.find('='), word.size());
+    const std::string name =
+        equals <= kLongestName ? word.substr(0, equals) : word.substr(0, kLongestName) + "...";
+    throw UsageError{name + " and its value have " + std::to_string(word.size()) +
+                     " bytes: a word that begins with '-' has at most " +
+                     std::to_string(kLongestWord) +
+                     " (give a longer value as a word of its own, without '=')"};
+  }
+}
+
 }  // namespace
 
 std::string wrapped(const std::string& text, std::size_t indent, std::size_t column) {
+  if (const std::size_t line_end = text.find('\n'); line_end != std::string::npos) {
+    return wrapped(text.substr(0, line_end), indent, column) + std::string(indent, ' ') +
+           wrapped(text.substr(line_end + 1), indent, indent);
+  }
   std::string out;
   std::size_t begin = 0;
   while (begin < text.size()) {
@@ -197,7 +220,7 @@ Options& Options::repeatable(const std::string& names, std::string placeholder, 
 
 Options& Options::once_per_bus(const std::string& names, std::string placeholder,
                                std::string text) {
-  return add(names, std::move(placeholder), std::move(text), "per --bus");
+  return add(names, std::move(placeholder), std::move(text), "once for each --bus");
 }
 
 Options& Options::open(const std::string& name, std::string placeholder, std::string text,
@@ -242,7 +265,8 @@ std::string Options::help() const {
     if (!option.text.empty()) rows.push_back(option);
   }
   rows.push_back({0, "log-level", "LEVEL",
-                  "what to report: trace, debug, info, warning (default), error, critical or off"});
+                  "report messages of this level and of all more serious ones: trace, debug, info, "
+                  "warning (default), error, critical or off"});
   rows.push_back({'h', "help", "", "print this and exit"});
   std::vector<std::string> left;
   std::size_t width = 0;
@@ -325,6 +349,7 @@ Arguments Options::parse(const CommandLine& line) const {
   add("h,help", "");
   add("log-level", "", cxxopts::value<std::string>());
 
+  refuse_long_words(line.words);
   std::vector<const char*> argv = {program_name()};
   for (const std::string& word : line.words) argv.push_back(word.c_str());
   Arguments result;

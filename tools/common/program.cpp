@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <cstring>
 #include <exception>
+#include <new>
 
 #include "shmif/bus.hpp"
 #include "shmif/log.hpp"
@@ -34,8 +35,9 @@ void print_overview(const Program& program) {
   row("help", "explain a COMMAND; 'help values': how to write sizes and times");
   std::printf(
       "\noptions:\n"
-      "      --log-level LEVEL  what to report: trace, debug, info, warning (default),\n"
-      "                         error, critical or off\n"
+      "      --log-level LEVEL  report messages of this level and of all more serious\n"
+      "                         ones: trace, debug, info, warning (default), error,\n"
+      "                         critical or off\n"
       "      --version          print the program's version and the number that\n"
       "                         identifies the layout of bus files\n"
       "  -h, --help             print this and exit\n\n"
@@ -159,6 +161,9 @@ int guarded_main(const Program& program, std::vector<std::string> words) {
   } catch (const Exception& error) {
     complain_of(command, error.what());
     return exit_code_of(error.code());
+  } catch (const std::bad_alloc&) {
+    return fail((command.empty() ? "" : "cannot finish " + command + ": ") +
+                "there is not enough memory (allow this program more, see 'ulimit -v')");
   } catch (const std::exception& error) {
     return fail((command.empty() ? "" : "cannot finish " + command + ": ") + error.what());
   }

@@ -3,17 +3,22 @@
 namespace shmif::tools {
 
 void add_bus_options(Options& options) {
-  options.flag("create", "make a bus that does not exist yet")
+  options
+      .flag("create",
+            "make the bus if it does not exist. A bus that exists must have the --size and the "
+            "--mtu that are given")
       .value("size", "BYTES",
              "with --create: the ring size, a power of two from 64K to 1G (default 4M)")
       .value("mtu", "N", "with --create: the MTU, 68 to 65521 (default 1500)");
 }
 
-void add_offload_option(Options& options) {
+void add_offload_option(Options& options, const std::string& also) {
   options.flag("no-offload",
-               "disable TSO/GSO and checksum offload on the devices of this command. By default "
-               "they send super-frames (unsegmented packets of up to 64 KiB) over the bus; a "
-               "port that cannot take those gets their segments");
+               "neither send nor receive super-frames (unsegmented packets of up to 64 KiB): "
+               "disables TSO/GSO and checksum offload on TAP and veth devices" +
+                   also +
+                   ". Without this option, super-frames cross the bus whole, and a port that does "
+                   "not take them cuts them into segments");
 }
 
 BusWish bus_wish(const Arguments& args) {

@@ -16,8 +16,9 @@ inline constexpr std::chrono::milliseconds kNamePatience{2000};
 /// Adds the three options to a command's description.
 void add_bus_options(Options& options);
 
-/// Adds --no-offload, for commands whose devices can leave work to the receiver.
-void add_offload_option(Options& options);
+/// Adds --no-offload, for commands whose devices can leave work to the receiver. `also`: what else
+/// it does with this command's links.
+void add_offload_option(Options& options, const std::string& also = {});
 
 /// The values of the three options.
 struct BusWish {

@@ -9,11 +9,15 @@
 namespace shmif::tools {
 
 std::optional<LinkAddress> parse_link(std::string_view text) {
-  static constexpr std::array<std::pair<std::string_view, LinkAddress::Kind>, 4> kKinds = {
+  static constexpr std::array<std::pair<std::string_view, LinkAddress::Kind>, 8> kKinds = {
       {{"bus:", LinkAddress::Kind::bus},
        {"tap:", LinkAddress::Kind::tap},
        {"packet:", LinkAddress::Kind::packet},
-       {"pcap:", LinkAddress::Kind::pcap}}};
+       {"pcap:", LinkAddress::Kind::pcap},
+       {"stream:connect=", LinkAddress::Kind::stream_to},
+       {"stream:", LinkAddress::Kind::stream},
+       {"dgram:", LinkAddress::Kind::dgram},
+       {"vde:", LinkAddress::Kind::vde}}};
   for (const auto& [prefix, kind] : kKinds) {
     if (text.starts_with(prefix) && text.size() > prefix.size()) {
       return LinkAddress{kind, std::string(text.substr(prefix.size()))};

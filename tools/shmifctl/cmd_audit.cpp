@@ -15,9 +15,9 @@ int run_audit(const CommandLine& line) {
   const Arguments args =
       Options("audit", "PATH")
           .about(
-              "Checks every invariant of a bus (docs/theory-of-operation.md numbers them) and "
-              "changes nothing. If some do not hold, lists them and exits 1; 'shmifctl repair' "
-              "repairs the bus.")
+              "Checks that the data structures of a bus are intact, and changes nothing. The rules "
+              "that it checks are called invariants; docs/theory-of-operation.md lists them. If "
+              "some do not hold, prints them and exits 1; 'shmifctl repair' repairs the bus.")
           .flag("json", "print JSON, for scripts")
           .example("shmifctl audit /dev/shm/bus0 && echo intact",
                    "print \"intact\" if every invariant holds")
@@ -36,6 +36,6 @@ int run_audit(const CommandLine& line) {
 
 }  // namespace
 
-const Command kAuditCommand{"audit", "check every invariant of a bus", run_audit};
+const Command kAuditCommand{"audit", "check that a bus is intact", run_audit};
 
 }  // namespace shmif::tools

@@ -29,6 +29,7 @@
 #include "tools/relay/link_address.hpp"
 #include "tools/relay/loop_guard.hpp"
 #include "tools/relay/ping_answerer.hpp"
+#include "tools/shmifctl/bridge_peers.hpp"
 #include "tools/shmifctl/commands.hpp"
 
 namespace shmif::tools {
@@ -61,23 +62,39 @@ struct Side {
 Options bridge_options() {
   Options options("bridge", "LINK LINK");
   options.words(2, 2).about(
-      "Carries frames between two links, both ways, until one of them ends or a signal comes; then "
-      "prints counters and exits 0. A link is bus:PATH (a port on a bus, which takes every frame), "
-      "tap:NAME (a TAP device), packet:IFNAME (an existing interface) or pcap:FILE (a capture "
-      "file: as the first link it is replayed with the recorded gaps, as the second it is "
-      "written).");
+      "Carries frames between two links, both ways. Ends at a signal, when a capture file has been "
+      "replayed, or when a device is gone, and exits 0. If a bus or a capture file fails, it ends "
+      "and exits 1. Prints counters at the end. A link is bus:PATH (a port on a bus, which "
+      "receives every frame, except beside programs with sockets), tap:NAME (a TAP device), "
+      "packet:IFNAME (an existing interface), "
+      "pcap:FILE (a capture file: as the first link it is replayed with the recorded gaps, as the "
+      "second it is written), or programs with sockets, such as virtual machines: stream:PATH "
+      "listens and gives each program that connects a port of its own; stream:connect=PATH "
+      "connects "
+      "to a program; dgram:LOCAL,REMOTE exchanges one datagram for each frame. ADDRESS:PORT in the "
+      "place of a path is TCP or UDP; vde:URL joins a VDE network (a switch, slirp:// and others). "
+      "A bridge to programs goes on until a signal comes, whatever "
+      "they do.");
   add_bus_options(options);
-  add_offload_option(options);
+  add_offload_option(options,
+                     ", and has the port of a packet: link cut super-frames into segments");
   options
       .value("port-name", "NAME",
              "the name of the bridge's port, on each bus (default: the next free portN)")
       .value("fault", "FAULTS",
-             "inject faults in both directions: a comma-separated list such as "
-             "loss=1%,delay=5ms±1ms. Its parts are loss=1%, duplicate=1%, reorder=1%, "
-             "corrupt=0.1%, truncate=0.1%, delay=5ms±1ms, rate=10Mbit (a bottleneck), burst=1%:20% "
-             "(at each frame, a good line turns bad with the first probability, a bad one good "
-             "with the second; a bad line loses all frames), queue=1000 (frames that may wait) and "
-             "seed=1 (of the random numbers). Implies --no-offload")
+             "add faults in both directions: one or several of these, with commas between them. "
+             "Implies --no-offload\n"
+             "loss=1%: lose frames with this probability\n"
+             "duplicate=1%: deliver frames twice\n"
+             "reorder=1%: let a later frame overtake\n"
+             "corrupt=0.1%: change one bit\n"
+             "truncate=0.1%: cut off the end\n"
+             "delay=5ms±1ms, or 5ms+-1ms: delay each frame by 4 to 6 ms\n"
+             "rate=10Mbit: a bottleneck\n"
+             "queue=1000: drop frames while 1000 wait for delay or bottleneck\n"
+             "burst=1%:20%: before each frame, a good line turns bad with probability 1%, a bad "
+             "one good with 20%; a bad line loses all frames\n"
+             "seed=1: another number gives other random faults")
       .value("fault-right", "FAULTS",
              "the faults from the first link to the second, instead of those of --fault")
       .value("fault-left", "FAULTS",
@@ -89,15 +106,24 @@ Options bridge_options() {
           "imitate a bad line between them")
       .example("shmifctl bridge bus:/dev/shm/bus0 packet:eth1",
                "put a real interface on the bus (as root)")
+      .example("shmifctl bridge bus:/dev/shm/bus0 stream:/tmp/q.sock",
+               "put virtual machines on the bus: qemu -device virtio-net,netdev=n,mac=... -netdev "
+               "stream,id=n,server=off,addr.type=unix,addr.path=/tmp/q.sock")
       .example("shmifctl bridge bus:/dev/shm/bus0 pcap:all.pcap",
-               "record every frame, as 'shmifctl dump -w' does");
+               "record every frame in a capture file");
   return options;
 }
 
 LinkAddress link_address(const std::string& text) {
   if (auto address = parse_link(text)) return *address;
   throw UsageError{"\"" + text +
-                   "\" is not a link (bus:PATH, tap:NAME, packet:IFNAME or pcap:FILE)"};
+                   "\" is not a link (bus:PATH, tap:NAME, packet:IFNAME, pcap:FILE, stream:PATH, "
+                   "dgram:LOCAL,REMOTE or vde:URL)"};
+}
+
+bool is_peer(Kind kind) {
+  return kind == Kind::stream || kind == Kind::stream_to || kind == Kind::dgram ||
+         kind == Kind::vde;
 }
 
 /// Refuses a bridge from a link to itself: every frame would go round forever.
@@ -344,6 +370,57 @@ std::pair<tap::BridgeEnd, tap::PairCounters> carry(std::array<Side, 2>& ends,
   return {std::move(end), bridge.counters(pair)};
 }
 
+void refuse_for_peers(const Arguments& args, const Side& bus, const Directions& faults) {
+  if (bus.address.kind != Kind::bus)
+    throw UsageError{
+        "a stream:, dgram: or vde: link joins a bus (the other link must be bus:PATH)"};
+  if (faults.any() || args.flag("no-offload"))
+    throw UsageError{
+        "a stream:, dgram: or vde: link takes neither faults nor --no-offload (for faults, bridge "
+        "two buses)"};
+}
+
+SocketPlace place_of(const std::string& text) {
+  auto place = parse_socket_place(text);
+  if (!place) throw UsageError{'"' + text + "\": " + place.error().message};
+  return *std::move(place);
+}
+
+/// Serves programs with sockets. `bus_at`: which of the two links is the bus.
+int run_with_peers(const Arguments& args, Side& bus, const Side& peer, const BusWish& wish,
+                   std::size_t bus_at) {
+  PeerBridge bridge;
+  bridge.bus_path = bus.address.target;
+  bridge.bus_text = args.positional()[bus_at];
+  bridge.peer_text = args.positional()[1 - bus_at];
+  bridge.port_name = args.text("port-name").value_or("");
+  const std::string& target = peer.address.target;
+  const std::size_t comma = target.find(',');
+  if (peer.address.kind == Kind::dgram && comma == std::string::npos)
+    throw UsageError{"\"" + bridge.peer_text + "\" lacks the other socket (dgram:LOCAL,REMOTE)"};
+  if (peer.address.kind == Kind::vde) {
+    const StopSignals stop;
+    bridge.bus = &bus_of(bus, wish);
+    return join_vde(bridge, target, stop);
+  }
+  const SocketPlace place =
+      place_of(peer.address.kind == Kind::dgram ? target.substr(0, comma) : target);
+  const SocketPlace remote =
+      peer.address.kind == Kind::dgram ? place_of(target.substr(comma + 1)) : place;
+  if (place.host.has_value() != remote.host.has_value())
+    throw UsageError{'"' + bridge.peer_text + "\": both are paths, or both ADDRESS:PORT"};
+  constexpr std::size_t kMaxPrefix = 27;  // the others get a hyphen and a number
+  if (peer.address.kind == Kind::stream && bridge.port_name.size() > kMaxPrefix)
+    throw UsageError{"--port-name has at most 27 characters beside stream:"};
+  const StopSignals stop;
+  bridge.bus = &bus_of(bus, wish);
+  switch (peer.address.kind) {
+    case Kind::stream: return serve_streams(bridge, place, stop);
+    case Kind::stream_to: return keep_connected(bridge, place, stop);
+    default: return exchange_datagrams(bridge, place, remote, stop);
+  }
+}
+
 int run_bridge(const CommandLine& line) {
   const Arguments args = bridge_options().parse(line);
   const BusWish wish = bus_wish(args);
@@ -351,6 +428,12 @@ int run_bridge(const CommandLine& line) {
   std::array<Side, 2> ends;
   for (std::size_t i = 0; i < ends.size(); ++i) {
     ends[i].address = link_address(args.positional()[i]);
+  }
+  for (std::size_t i = 0; i < ends.size(); ++i) {
+    if (is_peer(ends[i].address.kind)) {
+      refuse_for_peers(args, ends[1 - i], faults);
+      return run_with_peers(args, ends[1 - i], ends[i], wish, 1 - i);
+    }
   }
   refuse_loop(ends[0].address, ends[1].address);
   const StopSignals stop;
@@ -388,6 +471,7 @@ int run_bridge(const CommandLine& line) {
 
 }  // namespace
 
-const Command kBridgeCommand{"bridge", "carry frames between two links", run_bridge};
+const Command kBridgeCommand{
+    "bridge", "connect a bus to a device, an interface, a file or another bus", run_bridge};
 
 }  // namespace shmif::tools

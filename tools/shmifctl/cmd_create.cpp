@@ -14,8 +14,9 @@ int run_create(const CommandLine& line) {
   const Arguments args =
       Options("create", "PATH")
           .about(
-              "Makes a bus. Reserves the disk space of the whole file. The file appears under its "
-              "name when it is complete, never before. Fails if PATH exists already.")
+              "Makes a bus. Reserves the space for the whole file, on a disk or in memory. The "
+              "file appears under its name when it is complete, never before. Fails if PATH exists "
+              "already.")
           .value("size", "BYTES",
                  "ring size: a power of two from 64K to 1G (default 4M); below 1M, devices cannot "
                  "send super-frames (unsegmented TSO packets)")
@@ -28,11 +29,12 @@ int run_create(const CommandLine& line) {
                  "what senders do when a port is slow to read: with \"ethernet\" (default) they "
                  "overwrite frames that it has not read (an overrun), with \"pause\" they wait for "
                  "it")
-          .value("patience", "SECONDS",
-                 "with --flow pause: how long senders wait for a port that has stopped reading, "
-                 "0.001 to 1 (default 0.01); then they overrun it. A port has stopped if it makes "
-                 "room for less than a frame in this time, or reads less than a 256th of the ring "
-                 "in ten times this time. For other ports, senders wait as long as it takes")
+          .value(
+              "patience", "SECONDS",
+              "with --flow pause: how long senders wait for a port that reads nothing, 0.001 to 1 "
+              "(default 0.01). Then they overrun it. They also overrun a port that, while they "
+              "wait, reads less than the next frame needs in this time, or less than a 256th of "
+              "the ring in ten times this time. For other ports, senders wait as long as it takes")
           .example("shmifctl create /dev/shm/bus0",
                    "a bus with a ring of 4 MiB, only for its owner")
           .example("shmifctl create /dev/shm/big --size 64M --mtu 9000 --mode 0660",

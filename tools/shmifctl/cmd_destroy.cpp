@@ -39,7 +39,8 @@ int run_destroy(const CommandLine& line) {
               "Ports that are attached go on using the bus, which no longer has a name.")
           .flag("force", "remove it at once, even if live ports are attached")
           .value("timeout", "SECONDS", "how long to wait for the last port to leave (default 2)")
-          .example("shmifctl destroy /dev/shm/bus0", "when all ports have left")
+          .example("shmifctl destroy /dev/shm/bus0",
+                   "wait up to 2 s for the last port to leave, and remove the bus")
           .parse(line);
   const std::string& path = args.positional()[0];
   const auto patience = args.seconds("timeout").value_or(std::chrono::seconds(2));

@@ -131,13 +131,15 @@ Options dump_options() {
              "with -w: continue in a new file after that time; FILE is a format for strftime, such "
              "as x-%H%M%S.pcap")
       .value("W,rotate-files", "N",
-             "with -C: keep the N newest files; with -G: end after N files; with both: only "
-             "set how many digits the numbers of the files have")
+             "with -C alone: keep the N newest files. With -G alone: end after N files. With both, "
+             "-W limits nothing: N only sets how many digits the numbers in the file names have")
       .value("c,count", "N", "end after N frames")
       .value("timeout", "SECONDS", "end after that time")
       .repeatable("port", "NAME", "only frames that the port NAME sent")
       .flag("sender", "also print the name of the port that sent each frame")
-      .flag("history", "start with the oldest frame still in the ring, not with the next one")
+      .flag("history",
+            "start with the oldest frame that is still in the ring; by default, with the first one "
+            "that is sent from now on")
       .flag("super-frames",
             "print or record each super-frame (an unsegmented TSO packet) as one frame, not its "
             "segments")

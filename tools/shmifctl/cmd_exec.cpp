@@ -49,25 +49,26 @@ Options exec_options() {
   Options options("exec", "PATH -- PROGRAM [ARGUMENT]...");
   options
       .about(
-          "Runs a program as a host on the bus, in namespaces of its own. Needs no privileges, but "
-          "a kernel that allows user namespaces: if it does not, exec exits 77 and names the "
-          "settings that can forbid them. In the host the program is root and may change its "
-          "interfaces. On the machine's files it has only your rights. Standard input and output, "
-          "the terminal, signals and the exit status pass through (125, 126 or 127: the program "
-          "did not run). All processes of the host end with the program. The host sees its own "
-          "interfaces and processes only. It sees the files of the machine; those of users who "
-          "have no id in the host belong to \"nobody\" there. It has its own /run, with empty "
-          "directories. Its changes in /etc and /var/lib are discarded at the end. Set-user-ID "
-          "programs give no rights in it. This is not a sandbox: the program may read and write "
-          "all other files that you may.")
+          "Runs a program as a host on the bus, in namespaces of its own. Needs no privileges. "
+          "Needs a kernel that permits user namespaces: if the kernel forbids them, exec exits 77 "
+          "and names the settings that can be the cause. In the host the program is root and may "
+          "change its interfaces. On the machine's files it has only your rights. Standard input "
+          "and output, the terminal, signals and the exit status pass through (125: shmifctl "
+          "failed; 126: the program cannot be executed; 127: there is no such program). All "
+          "processes of the host end with the program. The host sees its own interfaces and "
+          "processes only. It sees the files of the machine; those of users who have no id in the "
+          "host belong to \"nobody\" there. It has its own /run, with empty directories. Its "
+          "changes in /etc and /var/lib are discarded at the end. Set-user-ID programs give no "
+          "rights in it. This is not a sandbox: the program may read and write all other files "
+          "that you may.")
       .repeatable("ip", "CIDR",
-                  "an address, such as 198.18.0.1/24 or fd00::1/64; without one the host has layer "
-                  "2 only")
-      .repeatable("gateway", "ADDRESS", "the default gateway")
+                  "an address, such as 198.18.0.1/24 or fd00::1/64. Without one, the interface has "
+                  "only its IPv6 link-local address")
+      .repeatable("gateway", "ADDRESS", "the default gateway: one for IPv4, one for IPv6")
       .once_per_bus("mac", "MAC", "the MAC address (default: random, b2:a0:...)")
       .once_per_bus("name", "NAME", "the port's name on the bus (default: the next free portN)")
       .once_per_bus("ifname", "NAME", "the interface's name (default: tap0, then tap1, ...)")
-      .once_per_bus("promisc", "", "take every frame, not only those for this host")
+      .once_per_bus("promisc", "", "receive every frame, not only those for this host")
       .repeatable("bus", "PATH",
                   "add an interface, on the bus PATH. The options --ip, --gateway, --mac, --name, "
                   "--ifname and --promisc after it belong to that interface")
@@ -75,8 +76,8 @@ Options exec_options() {
              "the host name (default: the port's name, with hyphens for characters that a host "
              "name cannot have)")
       .value("via", "tap|veth",
-             "how interfaces are made (default: tap if /dev/net/tun can be used, else veth). "
-             "With veth, a frame of full size has room for one VLAN tag, with tap for two");
+             "how interfaces are made (default: tap if /dev/net/tun can be used, else veth). A "
+             "packet of MTU size can carry one VLAN tag with veth, two with tap");
   add_bus_options(options);
   add_offload_option(options);
   options.takes_program()

@@ -54,16 +54,19 @@ int run_bus_heat(const CommandLine& line) {
   const Arguments args =
       Options("heat", "PATH")
           .about(
-              "Shows which parts of a bus each attached process used and wrote in the second that "
-              "begins now: the header, the table of ports, and the ring. '^' is where the next "
-              "frame goes. Processes take part if they were started with SHMIF_HEAT=DIR; others "
-              "are listed with the reason why they were not measured. 'shmifperf heat --bus' "
-              "prints the same as regions, over a longer time, and as JSON.")
-          .value("clients", "DIR",
-                 "what SHMIF_HEAT names where the processes run (default: $SHMIF_HEAT, or what "
-                 "their own environments say)")
+              "Shows which parts of a bus each attached process accesses, and which it writes, "
+              "during the next second: the header, the table of ports, and the ring. '^' is where "
+              "the next frame goes. Processes take part if they were started with SHMIF_HEAT=DIR; "
+              "others are listed with the reason why they were not measured. 'shmifperf heat "
+              "--bus' measures the same for as long as you like, and prints it as a list of "
+              "address ranges (regions), or as JSON.")
+          .value(
+              "clients", "DIR",
+              "the directory in which the processes made their sockets (their SHMIF_HEAT), as this "
+              "command sees it. Needed if the path is another one for them, as in a container. "
+              "Default: $SHMIF_HEAT, or else the SHMIF_HEAT in the environment of each process")
           .example("shmifctl heat /dev/shm/bus0",
-                   "after 'SHMIF_HEAT=/run/user/1000 ./rig': what the rig uses of its bus")
+                   "after 'SHMIF_HEAT=/run/user/1000 ./rig': what the rig accesses of its bus")
           .parse(line);
   const Bus bus = look_at(args.positional()[0]);
   const char* const folder = std::getenv(heat::kVariable);
@@ -83,6 +86,7 @@ int run_bus_heat(const CommandLine& line) {
 
 }  // namespace
 
-const Command kBusHeatCommand{"heat", "show which parts of a bus each process uses", run_bus_heat};
+const Command kBusHeatCommand{"heat", "show which parts of a bus each process accesses",
+                              run_bus_heat};
 
 }  // namespace shmif::tools

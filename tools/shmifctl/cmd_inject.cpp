@@ -183,7 +183,7 @@ int run_inject(const CommandLine& line) {
               "and reported, and the exit code is 1.")
           .value("timing", "HOW",
                  "original (the default), flat (as fast as possible), or xN: N times as fast")
-          .value("loop", "N", "replay the file N times; 0: until stopped (default 1)")
+          .value("loop", "N", "replay the file N times; 0: until a signal comes (default 1)")
           .words(2, 2)
           .example("shmifctl inject /dev/shm/bus0 session.pcap", "replay with the recorded gaps")
           .example("shmifctl inject /dev/shm/bus0 session.pcap --timing x10 --loop 3",

@@ -272,16 +272,17 @@ int run_ping(const CommandLine& line) {
       Options("ping", "PATH")
           .about(
               "Measures round trips of frames over the bus (EtherType 0x88b5), without any IP "
-              "stack. The ports that 'shmifctl exec', 'tap', 'bridge' and 'ping --respond' "
-              "attach answer. Without --to, the command asks all ports and lists those that "
-              "answer. Exits 1 when no port answered.")
+              "stack. These ports answer: those of 'shmifctl exec', 'tap', 'bridge' and 'ping "
+              "--respond'. Without --to, the command asks all ports and lists those that answer. "
+              "Exits 1 when no port answered.")
           .value("to", "NAME|MAC", "ask only this port")
           .value("c,count", "N", "how many requests (default 5)")
-          .value(
-              "i,interval", "SECONDS",
-              "time between requests (default 0.2); 0: send the next one when the last is answered")
-          .value("timeout", "SECONDS", "how long to wait for the last answers (default 1)")
-          .flag("respond", "answer other ports until stopped")
+          .value("i,interval", "SECONDS",
+                 "time between requests (default 0.2). 0: send the next one when the last was "
+                 "answered, or after --timeout without an answer")
+          .value("timeout", "SECONDS",
+                 "how long to wait for the last answers; with -i 0, for each answer (default 1)")
+          .flag("respond", "answer other ports, until a signal ends the command")
           .value("name", "NAME",
                  "the name of the port that asks or answers (default: the next free one)")
           .flag("json", "print the result as JSON")

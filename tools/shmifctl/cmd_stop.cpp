@@ -82,11 +82,12 @@ int run_stop(const CommandLine& line) {
               "Ends hosts that 'shmifctl exec' runs on the bus. NAME is the name of a host's port. "
               "Sends SIGTERM to the program and waits until the host has left the bus. All "
               "processes of the host end with the program. If one of the names cannot be found, no "
-              "host gets a signal. The other hosts end even if one host does not end in time. Only "
-              "hosts of this bus are ever sent a signal.")
+              "host gets a signal. If a program has not ended after --timeout, its host goes on "
+              "running, and the command exits 1; the other hosts end. Only hosts of this bus are "
+              "ever sent a signal.")
           .words(2, 256)
           .value("timeout", "SECONDS", "how long the programs may take to end (default: 10)")
-          .flag("force", "kill hosts whose programs have not ended by then")
+          .flag("force", "kill hosts whose programs have not ended after --timeout")
           .example("shmifctl stop /dev/shm/bus0 web", "end the host \"web\"")
           .example("shmifctl stop /dev/shm/bus0 web db --timeout 2 --force",
                    "end two of them, at the latest after 2 seconds")

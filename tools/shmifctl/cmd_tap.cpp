@@ -40,22 +40,23 @@ Options tap_options() {
   Options options("tap", "PATH");
   options
       .about(
-          "Attaches a TAP device to the bus until stopped. Frames that this machine sends "
-          "through the device go to the bus. The device receives broadcasts, multicasts, "
-          "and the frames for its MAC address and for those of machines behind it, which "
-          "are the source addresses that it has sent. Needs CAP_NET_ADMIN and /dev/net/tun; "
-          "'shmifctl exec' needs neither.")
+          "Connects a TAP device to the bus, until a signal ends the command. Frames that this "
+          "machine sends through the device go to the bus. The device receives broadcasts, "
+          "multicasts, and the frames for its MAC address. It also receives the frames for every "
+          "address that was the source of a frame that it sent: those of machines behind it. Needs "
+          "CAP_NET_ADMIN and /dev/net/tun; 'shmifctl exec' needs neither.")
       .value("name", "NAME",
              "the device (not the port: see --port-name), which is made unless it exists "
              "(default: the next free tapN)")
       .repeatable("ip", "CIDR", "an address for it, such as 198.18.0.1/24 or fd00::1/64")
       .value("mac", "MAC", "its MAC address (default: random, b2:a0:...)")
       .value("netns", "NAME|PID|PATH",
-             "make the device in another network namespace, given by its name, by a process in "
-             "it, or by its file. The command ends with that process. With a name or a file, "
-             "it ends when that is gone and no other process is in the namespace")
+             "make the device in another network namespace, given by its name, by a process in it, "
+             "or by its file. With PID, the command ends when that process ends. With NAME or "
+             "PATH, it ends when that file was removed and no other process is in the namespace")
       .flag("persist", "leave the device behind at the end")
-      .flag("promisc", "take every frame, not only those for the device and for machines behind it")
+      .flag("promisc",
+            "receive every frame, not only those for the device and for machines behind it")
       .value("port-name", "NAME", "the port's name on the bus (default: the device's name)");
   add_bus_options(options);
   add_offload_option(options);
@@ -224,6 +225,7 @@ int run_tap(const CommandLine& line) {
 
 }  // namespace
 
-const Command kTapCommand{"tap", "attach a TAP device to a bus until stopped", run_tap};
+const Command kTapCommand{"tap", "connect a TAP device to a bus, until a signal ends the command",
+                          run_tap};
 
 }  // namespace shmif::tools

@@ -202,18 +202,20 @@ int run_wait(const CommandLine& line) {
   const Arguments args =
       Options("wait", "PATH [--port NAME]... [--tcp ADDRESS:PORT]...")
           .about(
-              "Returns when every port given with --port is attached to the bus and up, and "
-              "every service given with --tcp accepts connections. So a script needs no "
-              "'sleep'. Give at least one of the two options. If the bus does not exist yet, "
-              "the command waits for it, too. It connects to a service over the bus, as another "
-              "host would. It runs nothing inside a host.")
+              "Returns when every port given with --port is on the bus, sends and receives, and "
+              "the "
+              "network interface behind it has carrier, and when every service given with --tcp "
+              "accepts connections. So a script needs no 'sleep'. Give at "
+              "least one of the two options. If the bus does not exist yet, the command waits for "
+              "it, too. It connects to a service over the bus, as another host would. It runs "
+              "nothing inside a host.")
           .repeatable("port", "NAME", "a port to wait for")
           .repeatable("tcp", "ADDRESS:PORT",
                       "a service to wait for, such as 198.18.0.1:80 or [fd00::1]:80")
           .value("from", "ADDRESS",
-                 "ask from that address (default: for IPv6 the port's link-local address, for IPv4 "
-                 "one in the service's /24 that no host claims by ARP). Needed if the network is "
-                 "smaller than a /24")
+                 "the source address of the connection. Default for IPv6: the link-local address "
+                 "of this command's own port. Default for IPv4: an address in the service's /24 "
+                 "for which nobody answers ARP. Needed if the network is smaller than a /24")
           .value("timeout", "SECONDS", "give up after that time, and exit 1 (default: never)")
           .example(
               "shmifctl exec /dev/shm/bus0 --name web --ip 198.18.0.1/24 -- httpd &\n"

@@ -20,8 +20,9 @@ constexpr std::array kCommands = {
 constexpr Program kProgram{
     "shmifctl",
     "A bus is one memory-mapped file that behaves as a shared Ethernet segment.\n"
-    "Programs attach ports to it. Every port sees each frame, and takes those for\n"
-    "its MAC address, broadcasts and multicasts.",
+    "Programs attach ports to it. Every frame reaches every port. A port receives\n"
+    "those for its MAC address, broadcasts and multicasts; a promiscuous port\n"
+    "receives all.",
     "  shmifctl create /dev/shm/bus0\n"
     "      make a bus\n"
     "  shmifctl exec /dev/shm/bus0 --ip 198.18.0.1/24 -- bash\n"

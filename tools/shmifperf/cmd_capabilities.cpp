@@ -7,9 +7,9 @@
 
 #include "base/printable.hpp"
 #include "perf/counters/counters_capabilities.hpp"
+#include "perf/figures/table.hpp"
 #include "perf/heat/session.hpp"
 #include "perf/membw/capabilities.hpp"
-#include "perf/report/table.hpp"
 #include "perf/watch/capability.hpp"
 #include "perf/why/why_capabilities.hpp"
 #include "tools/common/options.hpp"
@@ -74,9 +74,8 @@ int run_capabilities(const CommandLine& line) {
   const Arguments args =
       Options("capabilities", "")
           .about(
-              "For each instrument (why, stat, sample, heat, membw): says whether this machine "
-              "supports it "
-              "and permits it to this user; if not, why not, and how to change that.")
+              "Says for each instrument (why, stat, sample, heat, membw) whether this machine "
+              "supports it and permits it to this user, and if not, why, and how to change that.")
           .words(0, 0)
           .value("sysroot", "DIR", "read /proc and /sys below this directory (default: /)")
           .flag("json", "print JSON, for scripts")

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
+#include <cmath>
 #include <csignal>
 #include <cstdlib>
 #include <filesystem>
@@ -13,6 +14,7 @@
 #include <string>
 
 #include "perf/heat/bus_heat.hpp"
+#include "perf/heat/client_folder.hpp"
 #include "perf/heat/control_text.hpp"
 #include "shmif/bus.hpp"
 #include "shmif/heat_wire.hpp"
@@ -35,27 +37,6 @@ using Clock = std::chrono::steady_clock;
 
 constexpr std::uint64_t kMostWindows = 1'000'000;
 
-/// For programs that this command starts: a directory in which they share their access heat.
-class ClientFolder {
- public:
-  ClientFolder() {
-    if (::mkdtemp(path_.data()) == nullptr) {
-      throw Exception(Error::from_errno(errno, "cannot make a directory in /tmp"));
-    }
-    ::setenv(heat::kVariable, path_.c_str(), 1);
-  }
-  ClientFolder(const ClientFolder&) = delete;
-  ClientFolder& operator=(const ClientFolder&) = delete;
-  ~ClientFolder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  const std::string& path() const noexcept { return path_; }
-
- private:
-  std::string path_ = "/tmp/shmifperf-heat-XXXXXX";
-};
-
 HeatBackend heat_backend(const Arguments& args) {
   const std::string word = args.text("backend").value_or("auto");
   const auto backend = perf::read_heat_backend(word);
@@ -73,6 +54,12 @@ HeatOptions heat_options(const Arguments& args) {
   options.backend = heat_backend(args);
   const char* const folder = std::getenv(heat::kVariable);
   options.clients = args.text("clients").value_or(folder == nullptr ? "" : folder);
+  if (const auto memory = heat_damon_memory(args)) {
+    if (options.backend != HeatBackend::damon) {
+      throw UsageError{"--ops and --ranges are for --backend damon"};
+    }
+    options.damon = *memory;
+  }
   options.files = perf::KernelFiles(args.text("sysroot").value_or("/"));
   return options;
 }
@@ -96,10 +83,24 @@ bool was_measured(const HeatSession& session) {
     return true;
   }
   for (const perf::HeatResult& each : results) {
-    complain("process " + std::to_string(each.process.number) + " was not measured: " +
+    const bool is_process = each.process.number != 0;
+    complain((is_process ? "process " + std::to_string(each.process.number) : each.name) +
+             " was not measured: " +
              (each.reason.empty() ? "it ended within the first sampling interval" : each.reason));
   }
   return false;
+}
+
+/// Whether the watch of a target ended although the target did not. Says why.
+bool was_given_up(const HeatSession& session) {
+  bool any = false;
+  for (const perf::HeatResult& each : session.results()) {
+    if (each.windows.empty() || each.reason.empty() || each.has_ended) continue;
+    complain("process " + std::to_string(each.process.number) +
+             " could not be watched any longer: " + each.reason);
+    any = true;
+  }
+  return any;
 }
 
 /// The processes on a bus. Those that cannot take part appear in the result, with the reason.
@@ -111,9 +112,13 @@ Watched watch_bus(const std::string& path, const HeatOptions& options, HeatSessi
 
 Watched watched_of(const Arguments& args, const HeatOptions& options, HeatSession& session) {
   const auto bus = args.text("bus");
+  // Physical memory belongs to no process. One that is given says how long to watch.
+  const bool needs_none = options.damon.space == perf::DamonSpace::paddr;
+  const bool has_none = !args.given("pid") && args.program().empty();
   if (!bus) {
-    Watched watched(args);
-    for (const perf::Process& process : watched.processes()) session.add(process);
+    Watched watched =
+        needs_none && has_none ? Watched(std::vector<perf::Process>()) : Watched(args);
+    session.add_all(watched.processes());
     return watched;
   }
   if (args.given("pid") || !args.program().empty()) {
@@ -125,13 +130,41 @@ Watched watched_of(const Arguments& args, const HeatOptions& options, HeatSessio
   return watch_bus(*bus, options, session);
 }
 
+/// Tells once why the windows of a target come so late. A sample of a process with very many
+/// mappings is costly, and the cost is bounded.
+class SlownessNotice {
+ public:
+  void tell_of(const HeatSession& session) {
+    constexpr double kLong = 2;
+    if (told_ || session.changes() == seen_) return;
+    seen_ = session.changes();
+    for (const perf::HeatResult& each : session.results()) {
+      if (each.rest_s < kLong || !each.reason.empty()) continue;
+      told_ = true;
+      complain(
+          "a sample of process " + std::to_string(each.process.number) +
+          " is costly: the next one begins " + std::to_string(std::lround(each.rest_s)) +
+          " s later, to take at most 1 % of the time (Ctrl-C ends it and shows what is known)");
+      return;
+    }
+  }
+
+ private:
+  bool told_ = false;
+  std::uint64_t seen_ = 0;
+};
+
 int watch_heat(const Arguments& args) {
   HeatOptions options = heat_options(args);
   const auto wanted = args.count("windows", 1, kMostWindows);
   if (wanted) options.keep_windows = *wanted;
-  std::optional<ClientFolder> folder;
+  std::optional<perf::HeatFolder> folder;
   if (!args.program().empty() && options.clients.empty()) {
-    options.clients = folder.emplace().path();
+    std::signal(SIGPIPE, SIG_IGN);  // it must not end before the directory is removed
+    if (!folder.emplace().reason().empty()) {
+      throw Exception(Error(std::make_error_code(std::errc::io_error), folder->reason()));
+    }
+    options.clients = folder->path();
   } else if (!args.program().empty()) {
     ::setenv(heat::kVariable, options.clients.c_str(), 1);
   }
@@ -139,8 +172,11 @@ int watch_heat(const Arguments& args) {
   Watched watched = watched_of(args, options, session);
   const StopSignals stop;
   watched.begin();
+  SlownessNotice notice;
   while (session.is_watching() && !(wanted && session.windows() >= *wanted)) {
     const auto next = std::min(session.step(), Clock::now() + std::chrono::hours(1));
+    notice.tell_of(session);
+    if (!session.is_watching()) break;
     if (watched.wait_until(next, stop)) continue;
     session.step();
     break;
@@ -152,41 +188,58 @@ int watch_heat(const Arguments& args) {
   print_heat(args, session, options, is_partial);
   if (is_partial && wanted) return kEndedBySignal + stop.signal();
   if (!was_measured(session)) return kFailed;
+  if (wanted && !is_done && was_given_up(session)) return kFailed;
   return is_done || stop.stopped() ? kDone : watched.exit_code();
 }
 
 Options heat_command_line() {
   Options options("heat", "[-p PID[,PID]... | --bus PATH | -- PROGRAM [ARGUMENT]...]");
   options.about(
-      "Shows which addresses of a process are accessed, how often, and for how many windows they "
-      "have been accessed about as often. For a program that uses the library and was started with "
-      "SHMIF_HEAT=DIR, it tells which pages of the bus the program accessed and wrote. For other "
-      "programs, it tells only which mappings they accessed. It asks the kernel for this so rarely "
-      "that this takes at most 1 % of a CPU.");
+      "Shows which addresses of a process are accessed, how often, and for how many windows this "
+      "frequency has been about the same. (A window is an interval of time, see --attrs.) For a "
+      "program that uses the library and was started with SHMIF_HEAT=DIR, it tells which pages of "
+      "the bus the program accessed and wrote. For other programs, it tells only which mappings "
+      "they accessed. For these it asks the kernel rarely, so that the asking takes at most 1 % of "
+      "a CPU.");
   Watched::describe(options);
   options
       .value("bus", "PATH",
              "watch the processes that are attached to this bus and were started with SHMIF_HEAT")
       .value("attrs", "S,A,U,MIN,MAX",
-             "how often to check for accesses (sampling), how long a window is (aggregation), and "
-             "how often to read the list of mappings (update), in microseconds or with a unit; the "
-             "fewest and the most regions, which are neighbouring pages that are accessed about "
-             "equally often (default: 5000,100000,1000000,10,1000)")
+             "times in microseconds or with a unit, and numbers (default: "
+             "5000,100000,1000000,10,1000)\n"
+             "S: from one check for accesses to the next (sampling)\n"
+             "A: length of a window, whose checks are added up (aggregation)\n"
+             "U: from one reading of the list of mappings to the next (update)\n"
+             "MIN, MAX: the fewest and the most regions (neighbouring pages that are accessed "
+             "about equally often)")
       .value("windows", "N", "end after N windows (aggregation intervals), and end the program")
       .value("backend", "NAME",
-             "who tells the accesses: client, the process itself (SHMIF_HEAT), by page; "
-             "clear_refs, the kernel, by mapping; damon, the kernel's monitor, of one process, if "
-             "nobody else uses it; auto, client if the process offers it, or else "
-             "clear_refs (default: auto)")
+             "where the accesses are read (default: auto)\n"
+             "client: from the process itself, for each page (SHMIF_HEAT)\n"
+             "clear_refs: from the kernel, for each mapping\n"
+             "damon: from DAMON, the kernel's monitor; needs root, and fails if DAMON is in use\n"
+             "auto: client if the process offers it, or else clear_refs")
       .value("clients", "DIR",
-             "the directory that SHMIF_HEAT names in the watched processes, by its path here "
-             "(default: $SHMIF_HEAT, or what their own environments say)")
+             "the directory in which the processes made their sockets (their SHMIF_HEAT), as this "
+             "command sees it. Needed if the path is another one for them, as in a container. "
+             "Default: $SHMIF_HEAT, or else the SHMIF_HEAT in the environment of each process")
+      .value("ops", "NAME",
+             "what damon watches (default: vaddr)\n"
+             "vaddr: all memory of the processes\n"
+             "fvaddr: the ranges of their addresses that --ranges gives\n"
+             "paddr: physical memory, which needs no process")
+      .value("ranges", "BEGIN-END[,...]",
+             "for --ops fvaddr and paddr: addresses, in whole pages, hexadecimal (0x1000) or "
+             "decimal (default for paddr: all memory of the machine)")
       .value("sysroot", "DIR", "read /proc and /sys below this directory (default: /)")
       .flag("json", "print JSON, for scripts");
   describe_heat_control(options);
   options.example("shmifperf heat -p 1234 --windows 50 --json", "50 windows of 100 ms")
       .example("shmifperf heat --bus /dev/shm/bus0 --windows 10", "the programs on a bus")
       .example("shmifperf heat --on -p 1234", "in the background; later: shmifperf heat --show")
+      .example("shmifperf heat --backend damon --ops paddr --windows 50",
+               "the machine's memory, as root")
       .example("shmifperf heat --attrs 100ms,1s,1s,10,1000 -- ./rig", "a rig from its beginning");
   return options;
 }

@@ -7,12 +7,14 @@
 #include <cstdio>
 #include <memory>
 
+#include "perf/figures/units.hpp"
+#include "perf/membw/fill_counts.hpp"
 #include "perf/membw/fill_load.hpp"
+#include "perf/membw/load_source.hpp"
 #include "perf/membw/measure.hpp"
 #include "perf/membw/pmu_source.hpp"
 #include "perf/membw/resctrl_source.hpp"
 #include "perf/membw/software_source.hpp"
-#include "perf/report/units.hpp"
 #include "tools/common/options.hpp"
 #include "tools/common/progress.hpp"
 #include "tools/common/signals.hpp"
@@ -34,25 +36,28 @@ constexpr std::size_t kSamplesOfLoad = 5;
 Options describe_membw() {
   Options options("membw", "[-p PID[,PID]... | --load fill | -- PROGRAM [ARGUMENT]...]");
   options.about(
-      "Measures memory bandwidth: by the counters of the memory controllers (pmu), by the "
-      "monitoring of the resctrl file system (resctrl), and by what software copied (software). A "
-      "source that this machine does not have is listed with the reason. Without processes, a "
-      "program or a load, it measures the whole machine. It drops the first sample.");
+      "Measures memory bandwidth, from up to three independent sources: the counters of the memory "
+      "controllers (pmu), the monitoring of the resctrl file system (resctrl), and the bytes that "
+      "software copied (software). A source that this machine does not have is listed with the "
+      "reason. Without processes, a program or a load, it measures the whole machine. It drops the "
+      "first sample.");
   MembwTarget::describe(options);
   options
       .repeatable("source", "SOURCE", "only this source: pmu, resctrl or software (default: all)")
       .flag("compare", "compare each pair of sources, and say whether they agree")
       .value("report", "WHAT",
-             "with --compare: compare the reads, the writes or the total (default: total)")
-      .value("tolerance", "SHARE", "how far apart sources may be (default: 8%)")
-      .value("floor", "SIZE", "no verdict on fewer bytes per second (default: 750M)")
+             "which bytes --compare compares: reads, writes or total (default: total)")
+      .value("tolerance", "SHARE", "with --compare: how far apart sources may be (default: 8%)")
+      .value("floor", "SIZE",
+             "with --compare: say nothing about sources that measured fewer bytes per second "
+             "(default: 750M)")
       .value("bus", "PATH", "also count what the ports of this bus read and write")
       .value("samples", "N",
-             "keep N samples; the first one, which is dropped, does not count (default: until the "
-             "program ends; 5 with --load, 1 of the machine)")
+             "keep N samples; the first one, which is dropped, does not count (default: with a "
+             "program or -p, until it ends; with --load, 5; for the whole machine, 1)")
       .value("window", "TIME", "length of a sample (default: 1s)")
       .value("interval", "TIME", "from one sample to the next (default: they follow each other)")
-      .value("settle", "TIME", "wait so long before the first sample (default: 1s)")
+      .value("settle", "TIME", "wait this long before the first sample (default: 1s)")
       .value("socket", "N", "only the memory controllers of this socket")
       .flag("mount", "mount resctrl if it is not, and unmount it at the end")
       .value("control-group", "NAME",
@@ -63,6 +68,8 @@ Options describe_membw() {
       .value("o,output", "PATH", "write the result there (default: -, standard output)")
       .value("sysroot", "DIR", "read /proc and /sys below this directory (default: /)")
       .value("fill", "TIME", "measure nothing: be the built-in load for that long")
+      .value("fill-counts", "FILE",
+             "with --fill: the file in which the load counts what it has filled, for membw --load")
       .flag("json", "print JSON, for scripts");
   return options;
 }
@@ -122,7 +129,7 @@ void check_source(const std::string& word) {
   throw UsageError{"--source \"" + word + "\" is not known (write pmu, resctrl or software)"};
 }
 
-Sources sources_of(const Arguments& args, bool has_processes) {
+Sources sources_of(const Arguments& args, const MembwTarget& target) {
   const perf::KernelFiles files(args.text("sysroot").value_or("/"));
   const auto asked = args.all("source");
   std::ranges::for_each(asked, check_source);
@@ -151,14 +158,23 @@ Sources sources_of(const Arguments& args, bool has_processes) {
     if (const auto bus = args.text("bus")) {
       sources.push_back(std::make_unique<perf::BusSource>(*bus));
     }
-    if (has_processes) sources.push_back(std::make_unique<perf::ProcessIoSource>(files));
+    if (target.counts() != nullptr) {
+      sources.push_back(std::make_unique<perf::LoadSource>(*target.counts()));
+    }
+    if (!target.pids().empty()) sources.push_back(std::make_unique<perf::ProcessIoSource>(files));
     sources.push_back(std::make_unique<perf::DeviceSource>(files));
   }
   return sources;
 }
 
 int fill(const Arguments& args) {
-  const auto filled = perf::fill_memory(args.seconds("fill").value()).value();
+  std::optional<perf::FillCounts> counts;
+  if (const auto path = args.text("fill-counts")) {
+    counts.emplace(perf::FillCounts::open(*path).value());
+  }
+  const auto filled =
+      perf::fill_memory(args.seconds("fill").value(), {.counts = counts ? &*counts : nullptr})
+          .value();
   const double rate = static_cast<double>(filled.bytes) / filled.seconds;
   std::printf("filled %s/s (read and written) in %s by %u threads, with %s each\n",
               perf::format_bytes(static_cast<std::uint64_t>(rate)).c_str(),
@@ -192,10 +208,14 @@ int run_membw(const CommandLine& line) {
   const perf::CompareLimits limits = limits_of(args);
   const StopSignals stop;
   MembwTarget target(args, longest_load(options));
-  const Sources sources = sources_of(args, !target.pids().empty());
+  const Sources sources = sources_of(args, target);
   perf::MembwHooks hooks;
   hooks.sleep = [&](nanoseconds time) { return target.sleep(time, stop); };
-  hooks.begin = [&] { return target.begin(); };
+  hooks.begin = [&] {
+    auto begun = target.begin();
+    if (begun) target.wait_for_load(stop);
+    return begun;
+  };
   hooks.pause = [&] { return target.pause(); };
   hooks.resume = [&] { return target.resume(); };
   const perf::MembwResult result = perf::measure_memory(sources, target.pids(), options, hooks);
@@ -216,6 +236,7 @@ int run_membw(const CommandLine& line) {
 
 }  // namespace
 
-const Command kMembwCommand{"membw", "measure memory bandwidth, by three sources", run_membw};
+const Command kMembwCommand{"membw", "measure memory bandwidth, from up to three sources",
+                            run_membw};
 
 }  // namespace shmif::tools

@@ -5,7 +5,7 @@
 #include "perf/counters/event_names.hpp"
 #include "perf/counters/sample_profile.hpp"
 #include "perf/counters/sample_run.hpp"
-#include "perf/report/sample_report.hpp"
+#include "perf/findings/sample_report.hpp"
 #include "tools/common/options.hpp"
 #include "tools/common/progress.hpp"
 #include "tools/common/signals.hpp"
@@ -37,16 +37,18 @@ std::string formats_in_words() {
 Arguments parse_sample(const CommandLine& line) {
   Options options("sample", Watched::kSynopsis);
   options.about(
-      "Looks again and again where programs are, with all their threads and children, and shows in "
-      "which functions they spend their time. The names come from the symbol tables of their files "
-      "and of the kernel. The result follows when the programs have ended. The exit code is that "
-      "of "
-      "the program.");
+      "Interrupts programs at regular times, notes which function they execute, and shows in which "
+      "functions they spend their time. This covers all their threads, and the children that they "
+      "start from then on. The names come from the symbol tables of their files and of the kernel. "
+      "The result follows when the "
+      "programs have ended. With PROGRAM, the exit code is that of the program; with -p it is 0, "
+      "or 130 after Ctrl-C.");
   Watched::describe(options);
   return options
-      .value("e,event", "EVENT", "a sample at each so many of these events (default: cpu-clock)")
-      .value("F,frequency", "HZ", "about so many samples each second (default: 999)")
-      .value("c,period", "N", "a sample at every Nth event, instead of a frequency")
+      .value("e,event", "EVENT",
+             "the event that triggers samples (default: cpu-clock); -F or -c says how often")
+      .value("F,frequency", "HZ", "take about this many samples each second (default: 999)")
+      .value("c,period", "N", "take a sample at every Nth event, instead of at a frequency")
       .flag("callgraph", "also show who called whom, by frame pointers")
       .value("format", "FORMAT", "what to keep of the samples: " + formats_in_words())
       .value("least", "SHARE", "print no function or call below this share (default: 0.5%)")
@@ -86,13 +88,16 @@ struct Kept {
 };
 
 Kept kept_by(const Arguments& args, const perf::KernelFiles& files) {
+  Kept kept;
   if (args.text("format").value_or(kProfile) == kProfile) {
-    return {std::make_unique<perf::SampleProfile>(args.flag("callgraph"), files), {}};
+    kept.profile = std::make_unique<perf::SampleProfile>(args.flag("callgraph"), files);
+    return kept;
   }
   if (args.flag("json") || args.flag("callgraph")) {
     throw UsageError{"--json and --callgraph are for --format profile"};
   }
-  return {{}, format_of(args)};
+  kept.other = format_of(args);
+  return kept;
 }
 
 perf::SampleRun started(const Arguments& args, const Watched& watched,
@@ -123,7 +128,9 @@ perf::CounterEvent event_of_sample(const Arguments& args, const perf::KernelFile
 
 std::string text_of_sample(const Arguments& args, const Kept& kept, perf::SampleReport report) {
   if (kept.other) return kept.other->text();
+  const std::vector<std::string> notes = std::move(report.profile.notes);
   report.profile = kept.profile->result();
+  report.profile.notes.insert(report.profile.notes.begin(), notes.begin(), notes.end());
   if (args.flag("json")) return perf::sample_json(report);
   const std::size_t width = args.text("output").value_or("-") == "-" ? terminal_columns() : 0;
   return perf::sample_text(report, args.share("least").value_or(kUsualLeastShare), width);
@@ -160,6 +167,10 @@ int run_sample(const CommandLine& line) {
   perf::SampleReport report;
   report.event = event.name + (run.user_space_only() ? " (in user space only)" : "");
   report.lost_samples = run.counts().lost;
+  report.lost_is_least = run.counts().lost_is_least;
+  if (run.user_space_only()) {
+    report.profile.notes.push_back(event.name + " was sampled " + perf::user_space_note(event));
+  }
   report.elapsed_s = std::chrono::duration<double>(steady_clock::now() - begin).count();
   report.callgraph = args.flag("callgraph");
   report.partial = stop.stopped();

@@ -36,7 +36,7 @@ Options options_of_server() {
             "identities and privileges (uid, gid, cgroup, rtprio, a negative nice)")
       .flag("allow-live",
             "clients may send on this machine's own interfaces and buses (allow_live, netdev, "
-            "netns)")
+            "netns, no_peer)")
       .value("directory", "DIR",
              "clients may use files in this directory (bus, filename, replay, write_pcap, logs); "
              "jobs save their states there, too (verify_state_save); without this option, clients "
@@ -57,7 +57,7 @@ Options options_of_server() {
   return options;
 }
 
-perf::SocketAddress listen_address(const std::string& text) {
+shmif::SocketAddress listen_address(const std::string& text) {
   const auto server = perf::parse_server_address(text);
   if (!server) throw UsageError{"--listen: " + server.error().message};
   const auto addresses = perf::addresses_of(*server);
@@ -103,7 +103,7 @@ int run_server(const CommandLine& line) {
   const StopSignals stop;
   auto server = perf::Server::create(options);
   if (!server) return fail(server.error());
-  const perf::SocketAddress& address = (*server)->address();
+  const shmif::SocketAddress& address = (*server)->address();
   print_line("shmifperf server " + options.version + " (protocol " +
              std::to_string(perf::kRemoteProtocol) + ") listens on " + address.to_string());
   if (!perf::is_loopback(address)) {
@@ -116,6 +116,6 @@ int run_server(const CommandLine& line) {
 
 }  // namespace
 
-const Command kServerCommand{"server", "run jobs for clients on other machines", run_server};
+const Command kServerCommand{"server", "run jobs for clients, also on other machines", run_server};
 
 }  // namespace shmif::tools

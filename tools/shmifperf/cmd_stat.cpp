@@ -4,7 +4,7 @@
 #include <chrono>
 
 #include "perf/counters/stat.hpp"
-#include "perf/report/counters_report.hpp"
+#include "perf/findings/counters_report.hpp"
 #include "tools/common/options.hpp"
 #include "tools/common/progress.hpp"
 #include "tools/common/signals.hpp"
@@ -19,23 +19,27 @@ namespace {
 Arguments parse_stat(const CommandLine& line) {
   Options options("stat", Watched::kSynopsis);
   options.about(
-      "Counts events of programs, with all their threads and children: clocks, page faults, "
-      "context switches, tracepoints, and the CPU's cycles, instructions and caches where the "
-      "machine has counters for them. What cannot be counted is listed with the reason. The "
-      "result follows when the programs have ended. The exit code is that of the program.");
+      "Counts events of programs, with all their threads and the children that they start from "
+      "then on: CPU time, page faults, context switches, tracepoints, and the CPU's cycles, "
+      "instructions and caches where the machine has counters for them. What cannot be counted "
+      "is listed with the reason. The result follows when the programs have ended. With PROGRAM, "
+      "the exit code is that of the program; with -p it is 0, or 130 after Ctrl-C.");
   Watched::describe(options);
   return options
       .repeatable("e,event", "EVENT[,EVENT]...",
                   "count these: task-clock, cycles:u, r1a8, sched:sched_switch, "
-                  "cpu/event=0x3c,umask=1/, or a name that libpfm4 knows; given again, another "
-                  "event set, which takes turns with the others; {a,b},{c} are sets, too")
+                  "cpu/event=0x3c,umask=1/, or a name that libpfm4 knows. Each -e, and each group "
+                  "in braces as in {a,b},{c}, is an event set. Only one set counts at a time: sets "
+                  "take turns. Use several for events that need more counters than a CPU has")
       .value("turn", "TIME", "how long each event set counts, 1ms to 60s (default: 10ms)")
-      .flag("group", "the events of a set count at the same time or not at all")
-      .flag("stop-target", "stop the processes while they are read (for -p)")
+      .flag("group",
+            "count the events of a set only while each of them has a counter (default: the kernel "
+            "may let them take turns)")
+      .flag("stop-target", "with -p: stop the processes while their counters are read")
       .value("o,output", "PATH", "write the result there (default: -, standard output)")
       .value("sysroot", "DIR", "read /proc and /sys below this directory (default: /)")
       .flag("json", "print JSON, for scripts")
-      .example("shmifperf stat -- make -j8", "clocks, switches, faults, cycles and instructions")
+      .example("shmifperf stat -- make -j8", "CPU time, switches, faults, cycles and instructions")
       .example("shmifperf stat -e context-switches,sched:sched_switch -p $(pidof -s rx)",
                "a program that runs already, until Ctrl-C")
       .example("shmifperf stat -e cycles,instructions -e cache-misses,cache-references -- ./rx",
@@ -79,8 +83,10 @@ int run_stat(const CommandLine& line) {
   perf::StatRun run = perf::StatRun::start(std::move(events), processes, options).value();
   watched.begin();
   constexpr std::chrono::minutes kLook{1};
-  // Runs until the programs have ended, or a signal comes.
-  while (watched.wait_until(std::chrono::steady_clock::now() + kLook, stop)) {
+  // Runs until the programs have ended, or a signal comes. Processes of which nothing can be
+  // counted are not waited for.
+  while ((run.counts() || watched.is_program()) &&
+         watched.wait_until(std::chrono::steady_clock::now() + kLook, stop)) {
   }
   perf::StatResult result = run.finish().value();
   result.partial = stop.stopped();

@@ -3,9 +3,10 @@
 #include <time.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
 
-#include "perf/report/why_report.hpp"
+#include "perf/findings/why_report.hpp"
 #include "perf/stats/clock.hpp"
 #include "tools/common/options.hpp"
 #include "tools/common/progress.hpp"
@@ -30,8 +31,8 @@ Arguments parse_why(const CommandLine& line) {
       "Watches programs and says what held them back: whether they waited for a CPU, were stopped, "
       "throttled or moved, and whether the hypervisor, the kernel's packet queues, network "
       "interfaces, a lack of memory or the bus delayed them. Prints the result when the programs "
-      "have ended. The exit code is that of the program. Needs no privileges for the user's own "
-      "processes.");
+      "have ended. With PROGRAM, the exit code is that of the program; with -p it is 0, or 130 "
+      "after Ctrl-C. Needs no privileges for the user's own processes.");
   Watched::describe(options);
   return options
       .repeatable("bus", "PATH", "also watch this bus, and count what the programs lose on it")
@@ -79,6 +80,11 @@ void add_jobs(perf::WhySampler& sampler, const Watched& watched, const Arguments
     }
     const std::size_t job = sampler.add_job(std::move(name));
     if (!sampler.add_process(job, process.pid()) && !process.has_ended()) {
+      const int number = errno;
+      if (const char* const remedy = perf::descriptor_remedy(number); *remedy != 0) {
+        throw Exception(Error::from_errno(
+            number, "cannot watch process " + std::to_string(process.pid()), remedy));
+      }
       throw Exception(Error(Errc::not_supported,
                             "cannot watch process " + std::to_string(process.pid()) + ": " +
                                 files.path("/proc/" + std::to_string(process.pid()) + "/task") +

@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <csignal>
 #include <exception>
+#include <filesystem>
 #include <utility>
 
 #include "base/unique_fd.hpp"
@@ -32,8 +33,9 @@ struct VerbOption {
 };
 constexpr std::array<VerbOption, 6> kVerbOptions{{
     {"on", HeatVerb::on,
-     "watch in the background: turn the monitor on, with the settings and targets that are given "
-     "here or were given before"},
+     "watch in the background: start a process, the monitor, if there is none, and turn it on, "
+     "with "
+     "the settings and targets that are given here or were given before"},
     {"off", HeatVerb::off, "turn the monitor off; settings, targets and the result are kept"},
     {"status", HeatVerb::status, "print whether the monitor is on, its settings and its targets"},
     {"show", HeatVerb::show, "print what the monitor knows now, or knew last"},
@@ -52,6 +54,13 @@ HeatVerb verb_of(const Arguments& args) {
     verb = each.verb;
   }
   return verb;
+}
+
+const char* option_of(HeatVerb verb) {
+  for (const VerbOption& each : kVerbOptions) {
+    if (each.verb == verb) return each.option;
+  }
+  return "";
 }
 
 /// The processes with live ports on a bus.
@@ -92,6 +101,11 @@ HeatRequest request_of(const Arguments& args) {
     // Others than those that take part are no part of a bus's heat.
     if (!request.backend) request.backend = perf::HeatBackend::client;
   }
+  request.damon = heat_damon_memory(args);
+  if (request.damon && request.damon->space == perf::DamonSpace::paddr) {
+    throw UsageError{"--ops paddr is not for the monitor, which watches processes (leave out --" +
+                     std::string(option_of(request.verb)) + ')'};
+  }
   request.clients = args.text("clients");
   if (request.clients && request.clients->find('\n') != std::string::npos) {
     throw UsageError{"--clients: a name with a newline"};
@@ -128,6 +142,8 @@ HeatRequest request_of(const Arguments& args) {
     if (listener) {
       perf::HeatMonitor monitor{perf::KernelFiles(sysroot)};
       listener->serve(monitor, -1);
+      // Another monitor may begin while this one waits for the end of its last look.
+      listener = Error(Errc::link_ended, "the monitor ends");
     }
   } catch (const std::exception&) {
     ::_exit(kFailed);
@@ -158,14 +174,16 @@ void start_monitor(const std::string& folder, const std::string& sysroot) {
   for (ssize_t got = 0; (got = ::read(answer.get(), part.data(), part.size())) > 0;) {
     failure.append(part.data(), static_cast<std::size_t>(got));
   }
-  if (!failure.empty()) throw Exception(Error(Errc::not_supported, failure));
+  if (!failure.empty()) throw Exception(Error(Errc::link_ended, failure));
 }
 
 std::string folder_of(const Arguments& args) {
   const auto given = args.text("control");
   if (!given) return perf::heat_control_folder().value();
-  perf::make_private_folder(*given).value();
-  return *given;
+  // The monitor has another working directory.
+  const std::string folder = std::filesystem::absolute(*given).string();
+  perf::make_private_folder(folder).value();
+  return folder;
 }
 
 /// What a monitor that does not run says: it is off, and knows nothing.
@@ -186,6 +204,17 @@ int answer_without_monitor(const HeatRequest& request, const Error& why) {
 }
 
 }  // namespace
+
+std::optional<perf::DamonMemory> heat_damon_memory(const Arguments& args) {
+  const auto space = args.text("ops");
+  const auto ranges = args.text("ranges");
+  if (!space && !ranges) return std::nullopt;
+  auto memory = perf::read_damon_memory(space ? &*space : nullptr, ranges ? &*ranges : nullptr);
+  if (!memory) {
+    throw UsageError{std::string(ranges ? "--ranges" : "--ops") + ": " + memory.error().message};
+  }
+  return *std::move(memory);
+}
 
 void describe_heat_control(Options& options) {
   for (const VerbOption& each : kVerbOptions) options.flag(each.option, each.text);
@@ -208,6 +237,11 @@ int control_heat(const Arguments& args) {
     if (!starts) return answer_without_monitor(request, answer.error());
     start_monitor(folder, args.text("sysroot").value_or("/"));
     answer = perf::ask_heat_monitor(folder, request);
+    if (!answer) {  // one that has nothing to do does not stay
+      HeatRequest forget;
+      forget.verb = HeatVerb::forget;
+      static_cast<void>(perf::ask_heat_monitor(folder, forget));
+    }
   }
   if (!answer) return fail(answer.error());
   write_file("-", *answer).value();

@@ -1,9 +1,15 @@
 #pragma once
 // shmifperf heat --on, --off, ...: commands for the monitor of access heat, which runs on its own.
 
+#include <optional>
+
+#include "perf/heat/damon_space.hpp"
 #include "tools/common/options.hpp"
 
 namespace shmif::tools {
+
+/// What --ops and --ranges say; empty if neither is given. Throws UsageError.
+std::optional<perf::DamonMemory> heat_damon_memory(const Arguments& args);
 
 /// Adds these options to the description of a command line.
 void describe_heat_control(Options& options);

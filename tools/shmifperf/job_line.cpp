@@ -40,11 +40,12 @@ std::string brief(const std::string& text) {
   return sentence;
 }
 
-/// The same with the default of a time, and the unit that a time without one has.
+/// The same with the default of a time or a flag, and the unit that a time without one has.
 std::string brief(const OptionRow& row) {
   const bool is_time = row.placeholder.starts_with("TIME");
-  return brief(row.text) +
-         (is_time ? " (default: " + row.standard + "; default unit: " + row.unit + ')' : "");
+  if (!is_time && !row.flag) return brief(row.text);
+  return brief(row.text) + " (default: " + row.standard +
+         (is_time ? "; default unit: " + row.unit : "") + ')';
 }
 
 /// Adds every row of the table. --help lists only the options of the run as a whole.
@@ -71,13 +72,14 @@ Options options_of_run() {
   Options options("run", "[JOBFILE]...");
   options
       .about(
-          "Runs jobs, which send, receive, echo and verify frames, and reports their results. Jobs "
-          "are described by job files, by a profile, or on the command line. A job file has fio's "
-          "syntax, and a section for each job. On the command line, write an option as "
-          "--OPTION=VALUE. 'shmifperf options' lists all options. --name=NAME begins the "
-          "description of a new job. The options after it belong to that job. Options "
-          "before the first --name apply to every job, also to those of the files, and override "
-          "what the files say. Without any --name or file, all options describe one job.")
+          "Runs jobs, which send, receive or echo frames and verify every byte of those that "
+          "arrive, and reports their results. Jobs are described by job files, by a profile, or on "
+          "the command line. A job file has fio's syntax, and a section for each job. The options "
+          "below are those of the whole run. 'shmifperf options' also lists those of a job; on the "
+          "command line, write them as --OPTION=VALUE. --name=NAME begins the description of a new "
+          "job. The options of a job that follow it belong to that job. Those before the first "
+          "--name apply to every job, also to those of the files, and override what the files say. "
+          "Without any --name or file, all of them describe one job.")
       .words(0, kMaxFiles)
       .value("profile", "NAME", "run a built-in job file: " + names)
       .repeatable("client", "HOST[:PORT][,...]",

@@ -22,13 +22,14 @@ constexpr std::array kCommands = {
 
 constexpr Program kProgram{
     "shmifperf",
-    "Sends frames over a bus or another medium, and measures rate, loss and latency,\n"
-    "and whether every byte is right. A job sends, receives or returns frames. Job\n"
-    "files describe jobs, in the syntax of the disk benchmark fio. The instruments\n"
-    "(why, stat, sample, heat, membw) watch any program, and measure what slows it\n"
-    "down.",
+    "Sends frames over a bus or, to compare with it, over TAP devices, sockets and\n"
+    "others, and measures rate, loss and latency. A job sends, receives or echoes\n"
+    "frames, and verifies every byte of those that arrive. Job files describe jobs,\n"
+    "in the syntax of the disk benchmark fio. The instruments (why, stat, sample,\n"
+    "heat, membw) watch any program, and measure what slows it down.",
     "  shmifperf run --profile hosts\n"
-    "      TCP, UDP and round trips between emulated hosts, for 15 s\n"
+    "      TCP, UDP and round trips between hosts on a bus, each in a network\n"
+    "      namespace of its own, for 15 s\n"
     "  shmifperf run voip.job\n"
     "      the jobs of a job file\n"
     "  shmifperf report voip.json\n"

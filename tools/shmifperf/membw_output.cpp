@@ -10,8 +10,8 @@
 #include <cstdio>
 
 #include "base/unique_fd.hpp"
-#include "perf/report/table.hpp"
-#include "perf/report/units.hpp"
+#include "perf/figures/table.hpp"
+#include "perf/figures/units.hpp"
 
 namespace shmif::tools {
 

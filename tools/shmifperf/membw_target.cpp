@@ -22,7 +22,7 @@ int poll_time(SteadyClock::time_point then) {
   return static_cast<int>(std::clamp<long>(left, 0, 3'600'000));
 }
 
-perf::ChildOptions child_of(const Arguments& args, std::chrono::nanoseconds longest) {
+perf::ChildOptions child_of(const Arguments& args) {
   perf::ChildOptions child;
   child.own_group = true;
   // It would be stopped at its first read from the terminal.
@@ -30,11 +30,10 @@ perf::ChildOptions child_of(const Arguments& args, std::chrono::nanoseconds long
   child.output = args.text("program-output").value_or("");
   if (const auto cpu = args.count("cpu", 0, 65535)) child.cpu = static_cast<int>(*cpu);
   child.argv = args.program();
-  if (const auto load = args.text("load")) {
-    if (*load != "fill") throw UsageError{"--load \"" + *load + "\" is not a load (write fill)"};
-    child.argv = {"/proc/self/exe", "membw", "--fill", base::time_text(longest)};
-    if (child.output.empty()) child.output = "/dev/null";
-  }
+  const auto load = args.text("load");
+  if (!load) return child;
+  if (*load != "fill") throw UsageError{"--load \"" + *load + "\" is not a load (write fill)"};
+  if (child.output.empty()) child.output = "/dev/null";
   return child;
 }
 
@@ -61,7 +60,12 @@ MembwTarget::MembwTarget(const Arguments& args, std::chrono::nanoseconds longest
     if (!pids) throw UsageError{"--pid: " + pids.error().message};
     pids_ = *std::move(pids);
   }
-  const perf::ChildOptions child = child_of(args, longest);
+  perf::ChildOptions child = child_of(args);
+  if (args.given("load")) {
+    counts_.emplace(perf::FillCounts::create().value());
+    child.argv = {"/proc/self/exe",         "membw",         "--fill",
+                  base::time_text(longest), "--fill-counts", counts_->path()};
+  }
   if (!child.argv.empty()) {
     child_ = perf::HeldChild::start(child).value();
     pids_ = {child_->pid()};
@@ -71,6 +75,16 @@ MembwTarget::MembwTarget(const Arguments& args, std::chrono::nanoseconds longest
 
 Result<void> MembwTarget::begin() {
   return child_ ? child_->release() : Result<void>();
+}
+
+void MembwTarget::wait_for_load(const StopSignals& stop) {
+  if (!counts_) return;
+  constexpr std::chrono::milliseconds kLook{10};
+  constexpr std::chrono::minutes kLongest{2};
+  const auto latest = SteadyClock::now() + kLongest;
+  while (counts_->look().empty() && SteadyClock::now() < latest) {
+    if (sleep(kLook, stop) != Woken::time_is_up) return;
+  }
 }
 
 bool MembwTarget::have_ended() const {

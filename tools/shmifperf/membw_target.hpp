@@ -8,6 +8,7 @@
 #include <optional>
 #include <vector>
 
+#include "perf/membw/fill_counts.hpp"
 #include "perf/membw/measure.hpp"
 #include "perf/watch/held_child.hpp"
 #include "perf/watch/process.hpp"
@@ -28,10 +29,15 @@ class MembwTarget {
 
   /// None: the whole machine.
   const std::vector<pid_t>& pids() const noexcept { return pids_; }
+  /// What the built-in load says about itself; null: there is none.
+  const perf::FillCounts* counts() const noexcept { return counts_ ? &*counts_ : nullptr; }
   bool is_program() const noexcept { return child_.has_value(); }
 
   /// Lets the program begin. Errors: why it cannot.
   Result<void> begin();
+  /// Until the built-in load has its memory and fills it, which takes seconds on a busy machine.
+  /// Blocks: at most two minutes, and not longer than the load runs or until a signal comes.
+  void wait_for_load(const StopSignals& stop);
   /// What a shell would return for a program that could not begin; 0 if it could.
   int failure_code() const { return child_ ? child_->exit_code_of_failure() : 0; }
   /// Stops the program, or lets it go on. Blocks: until it stands, at most a second. Result: false
@@ -48,6 +54,7 @@ class MembwTarget {
  private:
   bool have_ended() const;
 
+  std::optional<perf::FillCounts> counts_;
   std::optional<perf::HeldChild> child_;
   std::vector<perf::Process> processes_;
   std::vector<pid_t> pids_;

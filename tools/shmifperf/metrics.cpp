@@ -10,9 +10,9 @@
 #include <limits>
 #include <map>
 
-#include "perf/engine/socket_address.hpp"
 #include "perf/report/stream.hpp"
 #include "perf/report/words.hpp"
+#include "shmif/socket_address.hpp"
 
 namespace shmif::tools {
 
@@ -40,10 +40,10 @@ Error why_not(const std::string& address) {
   const std::string what = "cannot serve metrics on " + address;
   const std::string remedy =
       " (give --metrics an address of this machine and a free port; 0 is any free port)";
-  const auto split = perf::split_host_port(address).value_or(perf::HostPort{address, 0});
-  const auto local = perf::resolve(split.host, split.port.value_or(0));
+  const auto split = shmif::split_host_port(address).value_or(shmif::HostPort{address, 0});
+  const auto local = shmif::resolve(split.host, split.port.value_or(0));
   if (!local) return {local.error().code, what + ": " + local.error().message + remedy};
-  const auto socket = perf::bound_socket(SOCK_STREAM, *local);
+  const auto socket = shmif::bound_socket(SOCK_STREAM, *local);
   if (!socket) return {socket.error().code, what + ": " + socket.error().message + remedy};
   if (local->family() == AF_INET6) {
     return {Errc::not_supported, what +

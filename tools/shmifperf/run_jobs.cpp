@@ -13,11 +13,11 @@
 
 #include "base/unique_fd.hpp"
 #include "perf/control/campaign.hpp"
+#include "perf/figures/units.hpp"
 #include "perf/report/json.hpp"
 #include "perf/report/progress_lines.hpp"
 #include "perf/report/report.hpp"
 #include "perf/report/text.hpp"
-#include "perf/report/units.hpp"
 #include "tools/common/command.hpp"
 #include "tools/common/progress.hpp"
 #include "tools/common/version.hpp"

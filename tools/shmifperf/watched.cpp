@@ -53,7 +53,7 @@ void Watched::begin() {
 }
 
 bool Watched::have_ended() {
-  return std::ranges::all_of(processes_, &perf::Process::has_ended);
+  return !processes_.empty() && std::ranges::all_of(processes_, &perf::Process::has_ended);
 }
 
 bool Watched::wait_until(Clock::time_point then, const StopSignals& stop) {

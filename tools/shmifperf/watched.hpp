@@ -25,7 +25,7 @@ class Watched {
   /// UsageError unless exactly one of the two is given, and Exception for a process that cannot be
   /// watched. `program`: how to run it; argv is set here.
   explicit Watched(const Arguments& args, perf::ChildOptions program = {});
-  /// Processes that were found in another way.
+  /// Processes that were found in another way. Without any, only a signal ends the watching.
   explicit Watched(std::vector<perf::Process> processes) : processes_(std::move(processes)) {}
 
   /// All of them; a program is the only one.

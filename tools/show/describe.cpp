@@ -135,9 +135,12 @@ std::string head_text(const BusInfo& info) {
                        std::to_string(info.repairs) + " repairs");
   for (const PortInfo& port : info.ports) {
     if (port.waits_for) {
-      row("waiting", "slot " + std::to_string(port.slot) + " \"" + port.name + "\" for slot " +
-                         std::to_string(*port.waits_for) + name_of_slot(info, *port.waits_for) +
-                         " to read");
+      // A port that only sends does not make room in the ring either.
+      const std::string whom = *port.waits_for == port.slot
+                                   ? "itself: it sends, but does not receive"
+                                   : "slot " + std::to_string(*port.waits_for) +
+                                         name_of_slot(info, *port.waits_for) + " to read";
+      row("waiting", "slot " + std::to_string(port.slot) + " \"" + port.name + "\" for " + whom);
     }
     if (port.stalls != 0) {
       row("stalled", "slot " + std::to_string(port.slot) + " \"" + port.name + "\" " +

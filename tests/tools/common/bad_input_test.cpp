@@ -377,7 +377,8 @@ TEST_F(BadInput, BridgeRefusesWhatIsNoLink) {
     const ToolResult result = run_tool({"bridge", "bus:" + path, link});
     EXPECT_EQ(result.status, 2);
     EXPECT_NE(result.err.find(std::string("\"") + link + '"'), std::string::npos) << result.err;
-    EXPECT_NE(result.err.find("bus:PATH, tap:NAME, packet:IFNAME or pcap:FILE"), std::string::npos)
+    EXPECT_NE(result.err.find("bus:PATH, tap:NAME, packet:IFNAME, pcap:FILE, stream:PATH"),
+              std::string::npos)
         << result.err;
   }
   expect_refusal(run_tool({"bridge", "packet:no-such-if0", "bus:" + path}), {"no-such-if0"});

@@ -49,6 +49,14 @@ printf '%s\\n' '<testsuite tests="2" failures="0" skipped="1">' '<testcase name=
   '<skipped message=""/>' '<system-out>b_test.cpp:1: Skipped' 'no moon here' '</system-out>' '</testcase>' >"$2/tests.xml"
 cp build/known "$2/skips.txt"
 """
+# Stand in for tests/kernel/build_damon and tests/kernel/damon.
+BUILD_DAMON = """#!/bin/bash
+echo built >>build/damon
+mkdir -p "$1" && touch "$1/vmlinuz"
+"""
+DAMON = """#!/bin/bash
+[[ -e $1/vmlinuz ]] && echo run >>build/damon
+"""
 
 
 class Check(unittest.TestCase):
@@ -66,7 +74,16 @@ class Check(unittest.TestCase):
             (self.tree / "bin" / name).chmod(0o755)
         self.environment = {key: value for key, value in os.environ.items() if not key.startswith(("SHMIF_", "GIT_"))}
         self.environment["PATH"] = f"{self.tree}/bin:{self.environment['PATH']}"
+        self.environment["XDG_CACHE_HOME"] = str(self.tree / "build/cache")
         self.commit()
+
+    def put_kernels(self):
+        """Stand-ins for the virtual machines: that of Debian's kernel, and that with DAMON."""
+        folder = self.tree / "tests/kernel"
+        folder.mkdir(parents=True)
+        for name, text in (("run", KERNEL), ("build_damon", BUILD_DAMON), ("damon", DAMON)):
+            (folder / name).write_text(text)
+            (folder / name).chmod(0o755)
 
     def tearDown(self):
         self.holder.cleanup()
@@ -186,10 +203,7 @@ class Check(unittest.TestCase):
         self.assertEqual(self.last_line(self.run_check("--quick", "--continue")), "5 passed, 0 failed")
 
     def test_a_virtual_machine_says_itself_what_it_could_have_run(self):
-        (self.tree / "tests/kernel").mkdir(parents=True)
-        stand_in = self.tree / "tests/kernel/run"
-        stand_in.write_text(KERNEL)
-        stand_in.chmod(0o755)
+        self.put_kernels()
         (self.tree / "tests/skips.txt").write_text("^no moon here\ttrue\n")
         known = self.tree / "build/known"
         known.write_text("^no moon here\tfalse # there\n")
@@ -199,13 +213,11 @@ class Check(unittest.TestCase):
         known.write_text("^no moon here\ttrue # there\n")
         run = self.run_check("kernel")
         self.assertIn("NOT ALLOWED: this machine could have run it (true # there)", run.stdout)
+        self.assertEqual((self.tree / "build/damon").read_text().splitlines(), ["built", "run", "run"], "it is built once")
         self.assertRegex(self.last_line(run), "^2 passed, 1 failed")
 
     def test_all_stages_run_a_choice_of_tests_on_the_other_kernel_and_a_named_stage_all(self):
-        (self.tree / "tests/kernel").mkdir(parents=True)
-        stand_in = self.tree / "tests/kernel/run"
-        stand_in.write_text(KERNEL)
-        stand_in.chmod(0o755)
+        self.put_kernels()
         (self.tree / "build/known").write_text("^no moon here\tfalse\n")
         check = self.tree / "tools/check"
         check.write_text(re.sub(r"^(?!packages|build|kernel)[a-z]+ +\d+ .*\n", "", check.read_text(), flags=re.MULTILINE))
@@ -215,6 +227,7 @@ class Check(unittest.TestCase):
         self.assertEqual(self.last_line(self.run_check("kernel", "--continue")), "2 passed, 0 failed")
         asked = (self.tree / "build/asked").read_text().splitlines()
         self.assertEqual(["--short" in each for each in asked], [True, False])
+        self.assertEqual((self.tree / "build/damon").read_text().splitlines(), ["built", "run"], "of the named stage alone")
 
     def test_explains_itself(self):
         self.assertIn("tools/check --quick --continue", self.run_check("--help").stdout)

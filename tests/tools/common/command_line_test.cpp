@@ -200,6 +200,13 @@ TEST(CommandLine, APathMayHoldCommasAndSpaces) {
   EXPECT_EQ(run_tool({"stat", path}).status, 0);
 }
 
+TEST(CommandLine, AMessageSteersNoTerminal) {
+  const ToolResult result = run_tool({"stat", "/nosuch\x1b[31m/a\nb"});
+  EXPECT_EQ(result.status, 1);
+  EXPECT_NE(result.err.find("/nosuch?[31m/a b"), std::string::npos) << result.err;
+  EXPECT_EQ(result.err.find('\x1b'), std::string::npos);
+}
+
 TEST(CommandLine, OutputThatCannotBeWrittenIsAFailure) {
   const ToolResult result =
       run_program({"sh", "-c", "\"$1\" --help >/dev/full", "sh", shmifctl_path()});
@@ -246,7 +253,9 @@ TEST(Completion, OffersTheWordsOfAnOption) {
 }
 
 TEST(Completion, OffersTheLinksOfABridge) {
-  EXPECT_EQ(completions("shmifctl bridge ''"), (Words{"bus:", "tap:", "packet:", "pcap:"}));
+  EXPECT_EQ(
+      completions("shmifctl bridge ''"),
+      (Words{"bus:", "tap:", "packet:", "pcap:", "stream:", "stream:connect=", "dgram:", "vde:"}));
   EXPECT_EQ(completions("shmifctl bridge bus : /dev/shm/b pc"), Words{"pcap:"});
   EXPECT_TRUE(completions("shmifctl bridge packet :").contains("lo"));
   EXPECT_EQ(completions("shmifctl bridge packet : l"), Words{"lo"});

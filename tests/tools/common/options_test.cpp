@@ -69,6 +69,8 @@ TEST(OptionsText, FillsEightyColumnsAndNoMore) {
   EXPECT_EQ(wrapped(std::string(100, 'l') + " a", 2, 2), std::string(100, 'l') + "\n  a\n")
       << "what fits nowhere gets no empty line before it";
   EXPECT_EQ(wrapped("", 2, 2), "\n");
+  EXPECT_EQ(wrapped("one\n" + two + " abc", 2, 9), "one\n  " + two + "\n  abc\n")
+      << "a line that the text ends itself";
 }
 
 TEST(OptionsHelp, ShowsEachSortOfOptionInItsWay) {
@@ -83,11 +85,12 @@ TEST(OptionsHelp, ShowsEachSortOfOptionInItsWay) {
             "  -c, --count N          a value with a letter\n"
             "      --size BYTES       a value\n"
             "      --port NAME        any number (repeatable)\n"
-            "      --mac MAC          one each (per --bus)\n"
+            "      --mac MAC          one each (once for each --bus)\n"
             "      --rate RATE        seen by all\n"
             "      --thread[=0|1]     has a value alone\n"
-            "      --log-level LEVEL  what to report: trace, debug, info, warning (default),\n"
-            "                         error, critical or off\n"
+            "      --log-level LEVEL  report messages of this level and of all more serious\n"
+            "                         ones: trace, debug, info, warning (default), error,\n"
+            "                         critical or off\n"
             "  -h, --help             print this and exit\n"
             "\n"
             "examples:\n"
@@ -160,6 +163,29 @@ TEST(OptionsParsed, ThatAreWrongAreRefusedByTheirNames) {
             "too few arguments (give PATH [MORE])");
   EXPECT_EQ(refusal_of(all_sorts(), line_of({"a", "b"}, LineWords{"c"})),
             "\"c\" is one argument too many (give PATH [MORE])");
+}
+
+TEST(OptionsParsed, AWordThatIsTooLongForTheParserIsRefusedWithItsOption) {
+  const std::string limit = " bytes: a word that begins with '-' has at most 4096 (give";
+  for (const std::size_t bytes : {std::size_t{4097}, std::size_t{100'000}, std::size_t{130'000}}) {
+    const std::string said = std::to_string(bytes) + limit;
+    for (const char* const begin : {"--size=", "--hidden=", "--nonsense=", "-c"}) {
+      std::string word = begin;
+      word.resize(bytes, 'a');
+      const std::string what = refusal_of(all_sorts(), line_of({"path", word}));
+      EXPECT_NE(what.find(said), std::string::npos) << begin << ' ' << bytes << what.substr(0, 200);
+      EXPECT_EQ(what.rfind(std::string(begin).substr(0, std::string(begin).find('=')), 0), 0U);
+      EXPECT_LT(what.size(), 200U) << "it does not repeat the word";
+    }
+  }
+}
+
+TEST(OptionsParsed, ALongValueIsTakenUpToTheLimitAndAsAWordOfItsOwn) {
+  const std::string fits(4096 - std::string("--port=").size(), 'a');
+  const std::string more(130'000, 'b');
+  const Arguments args =
+      all_sorts().parse(line_of({more, "--port=" + fits, "--port", more, "-c", "1"}));
+  EXPECT_EQ(args.all("port"), (LineWords{fits, more}));
 }
 
 TEST(OptionsParsed, OfSeveralLogLevelsTheLastCounts) {

@@ -90,6 +90,11 @@ TEST(ProgramEnd, IsWhatTheCommandReturnsOrThrows) {
   const Ended unlucky = acting([]() -> int { throw std::runtime_error("out of luck"); });
   EXPECT_EQ(unlucky.code, 1);
   EXPECT_EQ(unlucky.err, "shmifctl: cannot finish act: out of luck\n");
+  const Ended starved = acting([]() -> int { throw std::bad_alloc(); });
+  EXPECT_EQ(starved.code, 1);
+  EXPECT_EQ(starved.err,
+            "shmifctl: cannot finish act: there is not enough memory (allow this program more, see "
+            "'ulimit -v')\n");
 }
 
 TEST(ProgramEnd, IsAFailureWhereItsOutputIsLostUnlessTheCommandSaysWorse) {

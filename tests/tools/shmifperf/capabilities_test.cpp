@@ -58,6 +58,20 @@ TEST(CapabilitiesCommand, PrintsATableWithTheReasons) {
       << result.out;
 }
 
+TEST(CapabilitiesCommand, AlsoTellsWhatIsMissingFromASupportedInstrument) {
+  const TempDir dir;
+  std::filesystem::create_directories(dir.path() + "/proc/sys/vm");
+  std::filesystem::create_directories(dir.path() + "/proc/sys/kernel");
+  std::ofstream(dir.path() + "/proc/sys/vm/unprivileged_userfaultfd") << "0\n";
+  std::ofstream(dir.path() + "/proc/sys/kernel/osrelease") << "6.1.0-50-amd64\n";
+  const std::string table = shmifperf({"capabilities", "--sysroot", dir.path()}).out;
+  const std::size_t begin = table.find("heat.client ");
+  ASSERT_NE(begin, std::string::npos) << table;
+  const std::string entry = table.substr(begin, table.find("heat.pagemap_scan ") - begin);
+  EXPECT_NE(entry.find("  supported  "), std::string::npos) << entry;
+  EXPECT_NE(entry.find("to change that: Linux 6.7 or newer"), std::string::npos) << entry;
+}
+
 TEST(CapabilitiesCommand, TakesNoWords) {
   const ToolResult result = shmifperf({"capabilities", "why"});
   EXPECT_EQ(result.status, 2);

@@ -7,25 +7,15 @@
 
 #include <filesystem>
 
-#include "perf/heat/session.hpp"
+#include "tests/perf/heat/fake_damon.hpp"
+#include "tests/perf/heat/held_target.hpp"
 #include "tests/support/eventually.hpp"
 #include "tests/support/temp_dir.hpp"
+#include "tests/tools/shmifperf/heat_rig.hpp"
 #include "tests/tools/shmifperf/perf_rig.hpp"
 
 namespace shmif::test {
 namespace {
-
-constexpr const char* kAttributes = "20000,200000,1000000,3,1000";
-
-bool knows_all() {
-  for (const perf::Capability& each : perf::heat_capabilities()) {
-    if (each.name == "heat.client" &&
-        (each.state != perf::Support::supported || !each.enable_with.empty())) {
-      return false;
-    }
-  }
-  return true;
-}
 
 /// The pages of a program, in all windows, that were accessed and that were written.
 struct Map {
@@ -54,14 +44,15 @@ std::set<std::uint64_t> numbers(std::uint64_t begin, std::uint64_t end) {
 TEST(HeatCommand, ShowsTheHotPagesOfAProgramThatTakesPart) {
   if (!knows_all()) GTEST_SKIP() << "no asynchronous write protection here";
   for (const char* const what : {"read", "write"}) {
-    const ToolResult result = shmifperf({"heat", "--json", "--windows", "4", "--attrs", kAttributes,
-                                         "--", SHMIF_HEAT_TARGET, "200", "50", "70", what});
+    const ToolResult result =
+        shmifperf({"heat", "--json", "--windows", "4", "--attrs", kHeatAttributes, "--",
+                   SHMIF_HEAT_TARGET, "200", "50", "70", what});
     ASSERT_EQ(result.status, 0) << result.err;
     const std::size_t json_begins = result.out.find('\n') + 1;  // behind what the program prints
     const std::uint64_t address = std::stoull(result.out);
     const Json json = Json::parse(result.out.substr(json_begins), nullptr, false);
     ASSERT_TRUE(json.is_object()) << result.out;
-    EXPECT_EQ(json["attrs"], kAttributes);
+    EXPECT_EQ(json["attrs"], kHeatAttributes);
     EXPECT_EQ(json["partial"], false);
     EXPECT_EQ(json["target"]["source"], "client");
     EXPECT_EQ(json["target"]["precision"], "page");
@@ -83,8 +74,9 @@ TEST(HeatCommand, ShowsTheHotPagesOfAProgramThatTakesPart) {
 }
 
 TEST(HeatCommand, OfAnyProgramSaysWhatItDoesNotKnow) {
-  const ToolResult result = shmifperf({"heat", "--json", "--windows", "2", "--attrs", kAttributes,
-                                       "--backend", "clear_refs", "--", "sleep", "60"});
+  const ToolResult result =
+      shmifperf({"heat", "--json", "--windows", "2", "--attrs", kHeatAttributes, "--backend",
+                 "clear_refs", "--", "sleep", "60"});
   ASSERT_EQ(result.status, 0) << result.err;
   const Json json = Json::parse(result.out, nullptr, false);
   ASSERT_TRUE(json.is_object()) << result.out;
@@ -93,6 +85,16 @@ TEST(HeatCommand, OfAnyProgramSaysWhatItDoesNotKnow) {
   EXPECT_NE(json["target"]["writes_reason"], nullptr);
   ASSERT_EQ(json["windows"].size(), 2U);
   EXPECT_EQ(json["windows"][0]["regions"][0]["writes"], nullptr);
+}
+
+TEST(HeatCommand, LeavesNothingOfTheDirectoryInWhichItsProgramTakesPart) {
+  const ToolResult result =
+      shmifperf({"heat", "--json", "--windows", "1", "--attrs", kHeatAttributes, "--backend",
+                 "clear_refs", "--", "sh", "-c", "echo \"$SHMIF_HEAT\"; exec sleep 60"});
+  ASSERT_EQ(result.status, 0) << result.err;
+  const std::string folder = result.out.substr(0, result.out.find('\n'));
+  EXPECT_TRUE(folder.starts_with('/')) << result.out;
+  EXPECT_FALSE(std::filesystem::exists(folder)) << folder;
 }
 
 TEST(HeatCommand, KnowsEachPageForAnOrdinaryUserToo) {
@@ -105,8 +107,9 @@ TEST(HeatCommand, KnowsEachPageForAnOrdinaryUserToo) {
     GTEST_SKIP() << "another user cannot run " << SHMIFPERF_PATH;
   }
   words = ordinary;
-  const Words command = shmifperf_words({"heat", "--json", "--windows", "3", "--attrs", kAttributes,
-                                         "--", SHMIF_HEAT_TARGET, "200", "50", "70", "write"});
+  const Words command =
+      shmifperf_words({"heat", "--json", "--windows", "3", "--attrs", kHeatAttributes, "--",
+                       SHMIF_HEAT_TARGET, "200", "50", "70", "write"});
   words.insert(words.end(), command.begin(), command.end());
   const ToolResult result = run_program(words);
   ASSERT_EQ(result.status, 0) << result.err;
@@ -139,8 +142,114 @@ TEST(HeatCommand, LeavesAloneWhatOthersRunInTheKernel) {
   EXPECT_EQ(text_of_file(folder + "/0/state"), "on\n");
 }
 
+/// A kernel whose DAMON nobody uses, and the processes of this machine.
+class HeatByDamon : public testing::Test {
+ protected:
+  HeatByDamon() { std::filesystem::create_directory_symlink("/proc", kernel_.root() + "/proc"); }
+  ToolResult heat(Words words) const {
+    words.insert(words.begin(), {"heat", "--sysroot", kernel_.root(), "--backend", "damon"});
+    return shmifperf(std::move(words));
+  }
+  static std::string own_pid() { return std::to_string(::getpid()); }
+  const perf::test::FakeDamonTree kernel_;
+};
+
+TEST_F(HeatByDamon, WatchesSeveralProcessesEachWithItsOwnRegions) {
+  kernel_.put_thread(1);
+  kernel_.put_region(0, 4096, 8192, 20, 1);
+  kernel_.put_region(0, 12288, 16384, 5, 3, 1);
+  Tool sleeper({"sleep", "60"});
+  const std::string pids = own_pid() + ',' + std::to_string(sleeper.pid());
+  const ToolResult result = heat({"-p", pids, "--windows", "2", "--json"});
+  ASSERT_EQ(result.status, 0) << result.err;
+  const Json json = Json::parse(result.out, nullptr, false);
+  ASSERT_EQ(json["targets"].size(), 2U) << result.out;
+  EXPECT_EQ(json["targets"][0]["target"]["pid"], ::getpid());
+  EXPECT_EQ(json["targets"][0]["target"]["source"], "damon");
+  EXPECT_EQ(json["targets"][0]["windows"][0]["regions"][0]["begin"], 4096);
+  EXPECT_EQ(json["targets"][1]["target"]["pid"], sleeper.pid());
+  EXPECT_EQ(json["targets"][1]["windows"][0]["regions"][0]["begin"], 12288);
+  EXPECT_EQ(json["targets"][1]["windows"][0]["regions"][0]["writes"], nullptr);
+  EXPECT_EQ(kernel_.line_of("0/contexts/0/operations"), "vaddr");
+  EXPECT_EQ(kernel_.line_of("1/contexts/0/targets/0/pid_target"), std::to_string(sleeper.pid()));
+  EXPECT_EQ(kernel_.line_of("1/state"), "off");
+  EXPECT_EQ(kernel_.line_of("nr_kdamonds"), "0") << "all was removed";
+}
+
+TEST_F(HeatByDamon, WatchesGivenRangesOfAProcess) {
+  kernel_.put_region(0, 4096, 8192, 20, 1);
+  const ToolResult result = heat({"-p", own_pid(), "--ops", "fvaddr", "--ranges",
+                                  "0x1000-0x2000,16384-20480", "--windows", "1", "--json"});
+  ASSERT_EQ(result.status, 0) << result.err;
+  const Json json = Json::parse(result.out, nullptr, false);
+  ASSERT_EQ(json["target"]["ranges"].size(), 2U) << result.out;
+  EXPECT_EQ(json["target"]["ranges"][1]["begin"], 16384);
+  EXPECT_EQ(json["windows"].size(), 1U);
+  EXPECT_EQ(kernel_.line_of("0/contexts/0/operations"), "fvaddr");
+  EXPECT_EQ(kernel_.line_of("0/contexts/0/targets/0/regions/nr_regions"), "2");
+  EXPECT_EQ(kernel_.line_of("0/contexts/0/targets/0/regions/1/end"), "20480");
+}
+
+TEST_F(HeatByDamon, WatchesPhysicalMemoryWithoutAProcess) {
+  std::filesystem::remove(kernel_.root() + "/proc");
+  std::filesystem::create_directory(kernel_.root() + "/proc");
+  std::ofstream(kernel_.root() + "/proc/iomem") << "00001000-0009ffff : System RAM\n"
+                                                << "00100000-3fffffff : System RAM\n";
+  kernel_.put_region(0, 1U << 20U, 1U << 30U, 20, 1);
+  const ToolResult result = heat({"--ops", "paddr", "--windows", "2", "--json"});
+  ASSERT_EQ(result.status, 0) << result.err;
+  const Json json = Json::parse(result.out, nullptr, false);
+  EXPECT_EQ(json["target"]["pid"], nullptr);
+  EXPECT_EQ(json["target"]["name"], "physical memory");
+  EXPECT_EQ(json["target"]["has_ended"], false);
+  EXPECT_EQ(json["target"]["ranges"][1]["end"], 1U << 30U);
+  ASSERT_EQ(json["windows"].size(), 2U);
+  EXPECT_EQ(kernel_.line_of("0/contexts/0/targets/0/pid_target"), "");
+  EXPECT_EQ(kernel_.line_of("0/contexts/0/targets/0/regions/nr_regions"), "2");
+  const ToolResult part = heat(
+      {"--ops", "paddr", "--ranges", "0x100000-0x200000", "--windows", "1", "--", "sleep", "60"});
+  ASSERT_EQ(part.status, 0) << part.err;
+  EXPECT_NE(part.out.find("\nphysical memory: by damon"), std::string::npos) << part.out;
+  EXPECT_EQ(kernel_.line_of("0/contexts/0/targets/0/regions/nr_regions"), "1");
+}
+
+TEST_F(HeatByDamon, RefusesOptionsThatDoNotGoTogether) {
+  const std::string pid = own_pid();
+  for (const Words& words : std::vector<Words>{{"-p", pid, "--ops", "fvaddr"},
+                                               {"-p", pid, "--ranges", "0x1000-0x2000"},
+                                               {"-p", pid, "--ops", "o"},
+                                               {"--ops", "fvaddr", "--ranges", "0x1000-0x2000"},
+                                               {"--ops", "paddr", "--ranges", "0x1000-0x2000,"},
+                                               {"--ops", "paddr", "--on"}}) {
+    const ToolResult result = heat(words);
+    EXPECT_EQ(result.status, 2) << words.back() << ": " << result.err;
+    EXPECT_EQ(std::count(result.err.begin(), result.err.end(), '\n'), 1) << result.err;
+  }
+  const ToolResult other = shmifperf({"heat", "-p", pid, "--ops", "vaddr"});
+  EXPECT_EQ(other.status, 2);
+  EXPECT_EQ(kernel_.line_of("nr_kdamonds"), "0") << "nothing was written";
+}
+
+/// The command runs where it could not write to the kernel's files even if it tried.
+TEST(HeatCommand, OfThisMachineIsRefusedWhileOthersUseDamon) {
+  constexpr const char* kNumber = "/sys/kernel/mm/damon/admin/kdamonds/nr_kdamonds";
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root: mount";
+  const auto running = perf::KernelFiles().read_number(kNumber);
+  if (!running || *running == 0) GTEST_SKIP() << "nobody uses DAMON here";
+  const ToolResult result = run_program(
+      {"unshare", "--mount", "sh", "-c", "mount -o remount,bind,ro /sys && exec \"$@\"", "sh",
+       SHMIFPERF_PATH, "heat", "--backend", "damon", "-p", std::to_string(::getpid())});
+  EXPECT_EQ(result.status, 1);
+  EXPECT_NE(result.err.find("cannot use DAMON: " + std::string(kNumber) + " is " +
+                            std::to_string(*running) +
+                            ", so somebody else uses it (end that program first; "),
+            std::string::npos)
+      << result.err;
+  EXPECT_EQ(perf::KernelFiles().read_number(kNumber).value(), *running);
+}
+
 TEST(HeatCommand, PrintsAMapForPeople) {
-  const ToolResult result = shmifperf({"heat", "--windows", "2", "--attrs", kAttributes, "--",
+  const ToolResult result = shmifperf({"heat", "--windows", "2", "--attrs", kHeatAttributes, "--",
                                        SHMIF_HEAT_TARGET, "200", "0", "100", "read"});
   ASSERT_EQ(result.status, 0) << result.err;
   EXPECT_NE(result.out.find("share of the samples with an access"), std::string::npos);
@@ -232,6 +341,54 @@ TEST_F(HeatMonitorCommand, OutlivesTheCommandsAndIsOffWhenItHasDied) {
   EXPECT_EQ(status()["state"], "off");
 }
 
+TEST_F(HeatMonitorCommand, EndsForItsUserEvenWhileALookGoesOn) {
+  Tool sleeper({"sleep", "60"});
+  perf::test::HeldTarget target(sleeper.pid());
+  const std::string pid = std::to_string(sleeper.pid());
+  const Words on{
+      "--on",      "-p",         pid, "--backend", "clear_refs", "--attrs", "10ms,20ms,1s,3,100",
+      "--sysroot", target.root()};
+  ASSERT_EQ(heat(on).status, 0);
+  ASSERT_TRUE(eventually([&] { return status()["targets"][0]["windows"] >= 1; }));
+  target.hold();
+  ASSERT_TRUE(target.wait_until_held());
+  EXPECT_EQ(status()["state"], "on") << "status does not wait for the look";
+  EXPECT_EQ(heat({"--forget"}).status, 0);
+  // Settings and targets are gone, and a new monitor may begin, although the old look still waits.
+  EXPECT_TRUE(eventually([&] { return status()["targets"].empty(); }));
+  const ToolResult again = heat({"--set", "-p", pid, "--sysroot", target.root()});
+  EXPECT_EQ(again.status, 0) << again.err;
+  EXPECT_EQ(status()["targets"].size(), 1U);
+  target.release();
+}
+
+TEST_F(HeatMonitorCommand, DoesNotStayIfItHasNothingToDo) {
+  const ToolResult result = heat({"--on"});
+  EXPECT_EQ(result.status, 1);
+  EXPECT_NE(result.err.find("target"), std::string::npos) << result.err;
+  EXPECT_TRUE(eventually([&] { return monitor() == -1; }));
+}
+
+TEST_F(HeatMonitorCommand, TakesNoFileOfTheUserForItsSocket) {
+  ASSERT_EQ(::mkdir(dir_.file("control").c_str(), 0700), 0);
+  std::ofstream(dir_.file("control/control")) << "mine";
+  const ToolResult result = heat({"--on", "-p", std::to_string(::getpid())});
+  EXPECT_EQ(result.status, 1);
+  EXPECT_NE(result.err.find("that file is no socket"), std::string::npos) << result.err;
+  EXPECT_EQ(std::filesystem::file_size(dir_.file("control/control")), 4U);
+}
+
+TEST_F(HeatMonitorCommand, MayHaveADirectoryBelowTheWorkingDirectory) {
+  Tool sleeper({"sleep", "60"});
+  const std::string command =
+      R"(cd "$1" && "$2" heat --control control --set -p "$3" &&
+         "$2" heat --control control --status)";
+  const ToolResult result = run_program(
+      {"sh", "-c", command, "sh", dir_.path(), SHMIFPERF_PATH, std::to_string(sleeper.pid())});
+  EXPECT_EQ(result.status, 0) << result.err;
+  EXPECT_EQ(status()["targets"].size(), 1U);
+}
+
 TEST_F(HeatMonitorCommand, RefusesWhatItCannotTake) {
   for (const Words& words : std::vector<Words>{{"--on", "--off"},
                                                {"--on", "o"},
@@ -251,72 +408,6 @@ TEST_F(HeatMonitorCommand, RefusesWhatItCannotTake) {
   EXPECT_EQ(open.status, 1);
   EXPECT_NE(open.err.find("no other may use"), std::string::npos) << open.err;
   std::filesystem::remove(dir_.file("control"));
-}
-
-/// SHMIF_HEAT names a directory for the programs that are started meanwhile.
-class TakingPart {
- public:
-  TakingPart() { ::setenv("SHMIF_HEAT", dir_.path().c_str(), 1); }
-  TakingPart(const TakingPart&) = delete;
-  TakingPart& operator=(const TakingPart&) = delete;
-  ~TakingPart() { ::unsetenv("SHMIF_HEAT"); }
-
- private:
-  const TempDir dir_;
-};
-
-TEST(HeatOfABus, ShowsWhoTakesPartAndWhyOthersDoNot) {
-  if (!knows_all()) GTEST_SKIP() << "no asynchronous write protection here";
-  const TempDir dir;
-  const std::string bus = dir.file("bus0");
-  ASSERT_EQ(run_program({SHMIFCTL_PATH, "create", bus}).status, 0);
-  const auto answer = [&](const char* name) {
-    return std::make_unique<Tool>(Words{SHMIFCTL_PATH, "ping", bus, "--respond", "--name", name});
-  };
-  std::unique_ptr<Tool> taking_part;
-  {
-    const TakingPart here;
-    taking_part = answer("rx");
-    ASSERT_TRUE(taking_part->wait_for("answering"));
-
-    // The directory is found by itself, in the process's environment.
-    ::unsetenv("SHMIF_HEAT");
-    const auto other = answer("plain");
-    ASSERT_TRUE(other->wait_for("answering"));
-    const ToolResult picture = run_program({SHMIFCTL_PATH, "heat", bus});
-    ASSERT_EQ(picture.status, 0) << picture.err;
-    EXPECT_NE(picture.out.find("rx: shmifctl, process " + std::to_string(taking_part->pid())),
-              std::string::npos)
-        << picture.out;
-    EXPECT_NE(picture.out.find("plain, process " + std::to_string(other->pid()) +
-                               "\n  not measured: it was started without SHMIF_HEAT"),
-              std::string::npos)
-        << picture.out;
-    EXPECT_EQ(picture.out.find('\x1b'), std::string::npos) << "colours only on terminals";
-    const ToolResult json = shmifperf({"heat", "--bus", bus, "--windows", "2", "--json"});
-    ASSERT_EQ(json.status, 0) << json.err;
-    const Json all = Json::parse(json.out, nullptr, false);
-    ASSERT_EQ(all["targets"].size(), 2U) << json.out;
-    for (const Json& each : all["targets"]) {
-      const bool is_plain = each["target"]["pid"] == other->pid();
-      EXPECT_EQ(each["windows"].size(), is_plain ? 0U : 2U);
-      EXPECT_EQ(each["target"]["reason"].is_null(), !is_plain);
-    }
-  }
-}
-
-TEST(HeatOfABus, OfWhichNobodyTakesPartFails) {
-  const TempDir dir;
-  const std::string bus = dir.file("bus0");
-  ASSERT_EQ(run_program({SHMIFCTL_PATH, "create", bus}).status, 0);
-  Tool plain({SHMIFCTL_PATH, "ping", bus, "--respond", "--name", "plain"});
-  ASSERT_TRUE(plain.wait_for("answering"));
-  const ToolResult result = shmifperf({"heat", "--bus", bus, "--windows", "1"});
-  EXPECT_EQ(result.status, 1);
-  EXPECT_NE(result.err.find("was started without SHMIF_HEAT"), std::string::npos) << result.err;
-  EXPECT_EQ(shmifperf({"heat", "--bus", bus, "-p", "1"}).status, 2);
-  EXPECT_EQ(shmifperf({"heat", "--bus", bus, "--backend", "clear_refs"}).status, 2);
-  EXPECT_EQ(shmifperf({"heat", "--bus", dir.file("none")}).status, 1);
 }
 
 }  // namespace

@@ -15,20 +15,6 @@
 namespace shmif::test {
 namespace {
 
-void expect_usage_error(const Words& arguments, const std::vector<std::string>& names) {
-  const ToolResult result = shmifperf(arguments);
-  EXPECT_EQ(result.status, 2) << result.err;
-  EXPECT_EQ(result.out, "");
-  EXPECT_EQ(std::count(result.err.begin(), result.err.end(), '\n'),
-            static_cast<std::ptrdiff_t>(names.size()))
-      << result.err;
-  EXPECT_EQ(result.err.rfind("shmifperf: ", 0), 0U) << result.err;
-  for (const std::string& name : names) {
-    EXPECT_NE(result.err.find(name), std::string::npos) << result.err;
-  }
-  EXPECT_NE(result.err.find("--help'"), std::string::npos) << result.err;
-}
-
 /// `shmifperf run ARGUMENTS --showcmd`.
 std::string shown(Words arguments) {
   arguments.insert(arguments.begin(), "run");
@@ -90,10 +76,11 @@ TEST(Shmifperf, HelpNamesItAndItsCommands) {
   expect_usage_error({"rum"}, {"did you mean \"run\"?"});
 }
 
-TEST(Shmifperf, HelpOfRunNamesTheDefaultOfEachTime) {
+TEST(Shmifperf, HelpOfRunNamesTheDefaultOfEachTimeAndFlag) {
   const std::regex gaps("\\s+");
   const std::string help = std::regex_replace(shmifperf({"run", "--help"}).out, gaps, " ");
   EXPECT_NE(help.find("(default: 5m; default unit: seconds)"), std::string::npos) << help;
+  EXPECT_NE(help.find("and so on (default: 1)"), std::string::npos) << help;  // --why, a flag
   for (const perf::OptionRow& row : perf::option_table()) {
     if (!row.of_run() || !row.placeholder.starts_with("TIME")) continue;
     const std::string end = "(default: " + row.standard + "; default unit: " + row.unit + ')';

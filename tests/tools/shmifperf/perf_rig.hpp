@@ -1,8 +1,11 @@
 #pragma once
 // shmifperf run, started by tests that look at what it says.
 
+#include <gtest/gtest.h>
 #include <sys/syscall.h>
 
+#include <algorithm>
+#include <cstddef>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <sstream>
@@ -22,6 +25,34 @@ inline Words shmifperf_words(Words arguments) {
 }
 inline ToolResult shmifperf(Words arguments, std::string input = {}) {
   return run_program(shmifperf_words(std::move(arguments)), std::move(input));
+}
+
+/// A line for each of `names`, with that in it, and nothing else.
+inline void expect_usage_error(const Words& arguments, const Words& names) {
+  const ToolResult result = shmifperf(arguments);
+  EXPECT_EQ(result.status, 2) << result.err;
+  EXPECT_EQ(result.out, "");
+  EXPECT_EQ(std::count(result.err.begin(), result.err.end(), '\n'),
+            static_cast<std::ptrdiff_t>(names.size()))
+      << result.err;
+  EXPECT_EQ(result.err.rfind("shmifperf: ", 0), 0U) << result.err;
+  for (const std::string& name : names) {
+    EXPECT_NE(result.err.find(name), std::string::npos) << result.err;
+  }
+  EXPECT_NE(result.err.find("--help'"), std::string::npos) << result.err;
+}
+
+struct WrongLine {
+  Words arguments;
+  std::string says;
+};
+/// `command` refuses each of these lines with one message.
+inline void expect_wrong_lines(const std::string& command, const std::vector<WrongLine>& lines) {
+  for (const WrongLine& line : lines) {
+    Words words{command};
+    words.insert(words.end(), line.arguments.begin(), line.arguments.end());
+    expect_usage_error(words, {line.says});
+  }
 }
 
 /// `shmifperf run OPTION...`, of a light load for a second unless told otherwise.

@@ -1,6 +1,7 @@
 // shmifperf run, through the program itself: how it ends, and what it exits with.
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <csignal>
 #include <fstream>
@@ -106,6 +107,28 @@ TEST(PerfRun, ExitsWithZeroWhenAllPassed) {
   EXPECT_EQ(outcome.tool.status, 0) << outcome.tool.err;
   EXPECT_EQ(outcome.json["passed"], true);
   EXPECT_EQ(outcome.json["jobs"].size(), 4U);
+}
+
+TEST(PerfRun, ASenderWithNoPeerReachesTheReceiverOfAnotherRun) {
+  // An address that no other process of this machine uses.
+  const auto pid = static_cast<unsigned>(::getpid());
+  const std::string host = "--hostname=127.78." + std::to_string(pid / 250 % 250 + 1) + '.' +
+                           std::to_string(pid % 250 + 1);
+  LoggedRun receiver({"--engine=udp", "--rw=rx", "--verify_only", host, "--port=7000"});
+  ASSERT_TRUE(receiver.is_under_way()) << receiver.tool().so_far().err;
+  const Outcome sender = outcome_of({"--engine=udp", "--rw=tx", "--no_peer", host, "--port=7000",
+                                     "--number_ios=100", "--rate_iops=1000"});
+  EXPECT_EQ(sender.tool.status, 0) << sender.tool.err;
+  ASSERT_EQ(sender.json["jobs"].size(), 1U);
+  EXPECT_EQ(sender.json["jobs"][0]["tx"]["frames"], 100);
+  EXPECT_TRUE(sender.json["jobs"][0]["loss"].is_null()) << "nobody here counts what arrives";
+  EXPECT_TRUE(receiver.tool().wait_for("\"rx_frames\":100,"));
+  receiver.tool().signal(SIGINT);
+  EXPECT_EQ(receiver.tool().finish().status, 128 + SIGINT);
+  const Json result = receiver.result();
+  EXPECT_TRUE(result["failures"].empty()) << result["failures"];
+  EXPECT_EQ(result["jobs"][0]["rx"]["frames"], 100);
+  EXPECT_EQ(result["jobs"][0]["loss"]["lost_frames"], 0);
 }
 
 TEST(PerfRun, ExitsWithOneWhenNothingMovedAndSaysWhy) {

@@ -54,6 +54,10 @@ TEST(SampleCommand, PrintsATableAndATreeOfCalls) {
   EXPECT_NE(result.out.find("\ncalls, by the kernel's walk along frame pointers"),
             std::string::npos);
   EXPECT_NE(result.out.find("%  "), std::string::npos);
+  const ToolResult none = shmifperf({"sample", "-e", "page-faults:u", "-c", "1", "--least", "100%",
+                                     "--", SHMIF_KNOWN_LOAD, "faults", "3000"});
+  EXPECT_NE(none.out.find(" samples of page-faults:u in "), std::string::npos) << none.out;
+  EXPECT_EQ(none.out.find("touch_pages"), std::string::npos) << "the loader had faults, too";
 }
 
 TEST(SampleCommand, KeepsSamplesInTheFormatsOfTheRegistry) {
@@ -108,23 +112,13 @@ TEST(SampleCommand, SaysWhyItCannotSample) {
   const ToolResult pmu = shmifperf({"sample", "-e", "nothing/event=1/", "--", "true"});
   EXPECT_EQ(pmu.status, 77);
   EXPECT_NE(pmu.err.find("this machine has no PMU \"nothing\""), std::string::npos) << pmu.err;
-  struct Case {
-    Words options;
-    std::string says;
-  };
-  for (const Case& each :
-       {Case{{"-e", "cpu-clok", "--", "true"}, "did you mean cpu-clock?"},
-        Case{{"-F", "99", "-c", "5", "--", "true"}, "-F and -c exclude each other"},
-        Case{{"-F", "0", "--", "true"}, "--frequency"},
-        Case{{"--format", "rav", "--", "true"}, "there is no sampling format \"rav\""},
-        Case{{"--format", "raw", "--json", "--", "true"}, "are for --format profile"},
-        Case{{"-p", "1x"}, "\"1x\" is not the number of a process"}}) {
-    Words words{"sample"};
-    words.insert(words.end(), each.options.begin(), each.options.end());
-    const ToolResult result = shmifperf(words);
-    EXPECT_EQ(result.status, 2) << each.says;
-    EXPECT_NE(result.err.find(each.says), std::string::npos) << result.err;
-  }
+  expect_wrong_lines("sample",
+                     {{{"-e", "cpu-clok", "--", "true"}, "did you mean cpu-clock?"},
+                      {{"-F", "99", "-c", "5", "--", "true"}, "-F and -c exclude each other"},
+                      {{"-F", "0", "--", "true"}, "--frequency"},
+                      {{"--format", "rav", "--", "true"}, "there is no sampling format \"rav\""},
+                      {{"--format", "raw", "--json", "--", "true"}, "are for --format profile"},
+                      {{"-p", "1x"}, "\"1x\" is not the number of a process"}});
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 // shmifperf stat, as people run it.
 
 #include <gtest/gtest.h>
+#include <sys/wait.h>
 
 #include <csignal>
 
@@ -107,21 +108,34 @@ TEST(StatCommand, SaysWhyItCannotStart) {
   const ToolResult none = shmifperf({"stat", "--", "/nonexistent/program"});
   EXPECT_EQ(none.status, 127);
   EXPECT_EQ(none.out, "");
-  struct Case {
-    Words options;
-    std::string says;
+  expect_wrong_lines("stat", {{{"-e", "task-clocks", "--", "true"}, "did you mean task-clock?"},
+                              {{"-e", "{cs", "--", "true"}, "braces that do not match"},
+                              {{"--turn", "1us", "--", "true"}, "--turn: it must be 1ms to 60s"},
+                              {{"-p", "1x"}, "\"1x\" is not the number of a process"},
+                              {{}, "nothing to watch"}});
+}
+
+TEST(StatCommand, OfWhichNothingIsPermittedSaysSoByItsExitCode) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root: setpriv";
+  const auto as_another = [](const Words& command) {
+    Words words{"setpriv", "--reuid", "65534", "--clear-groups", "--bounding-set=-all"};
+    words.insert(words.end(), command.begin(), command.end());
+    return run_program(words);
   };
-  for (const Case& each : {Case{{"-e", "task-clocks", "--", "true"}, "did you mean task-clock?"},
-                           Case{{"-e", "{cs", "--", "true"}, "braces that do not match"},
-                           Case{{"--turn", "1us", "--", "true"}, "--turn: it must be 1ms to 60s"},
-                           Case{{"-p", "1x"}, "\"1x\" is not the number of a process"},
-                           Case{{}, "nothing to watch"}}) {
-    Words words{"stat"};
-    words.insert(words.end(), each.options.begin(), each.options.end());
-    const ToolResult result = shmifperf(words);
-    EXPECT_EQ(result.status, 2) << each.says;
-    EXPECT_NE(result.err.find(each.says), std::string::npos) << result.err;
+  if (as_another({"test", "-x", SHMIFPERF_PATH}).status != 0) {
+    GTEST_SKIP() << "another user cannot run " << SHMIFPERF_PATH;
   }
+  Tool other({"sleep", "30"});
+  const ToolResult result = as_another(shmifperf_words(
+      {"stat", "--json", "-e", "sched:sched_switch", "-p", std::to_string(other.pid())}));
+  EXPECT_EQ(result.status, 77) << result.err;
+  const Json event = event_in(parsed(result), "sched:sched_switch");
+  EXPECT_TRUE(event["value"].is_null()) << event;
+  EXPECT_EQ(event["reason"].get<std::string>().find("not permitted: "), 0U) << event;
+  siginfo_t ended{};
+  EXPECT_EQ(::waitid(P_PID, static_cast<id_t>(other.pid()), &ended, WEXITED | WNOHANG | WNOWAIT),
+            0);
+  EXPECT_EQ(ended.si_pid, 0) << "the process lives: nobody waited for its end";
 }
 
 TEST(StatCommand, FindsPmusAndTracepointsBelowADirectory) {

@@ -103,15 +103,12 @@ TEST(WhyCommand, TellsOfABus) {
 }
 
 TEST(WhyCommand, RefusesAWrongLine) {
-  for (const Words& words :
-       {Words{"why"}, Words{"why", "-p", "1", "--", "true"}, Words{"why", "-p", "x"},
-        Words{"why", "--interval", "1ms", "--", "true"},
-        Words{"why", "--interval", "2m", "--", "true"}, Words{"why", "true"}}) {
-    const ToolResult result = shmifperf(words);
-    EXPECT_EQ(result.status, 2) << result.out;
-    EXPECT_EQ(result.out, "");
-    EXPECT_EQ(count_of_lines(result.err), 1) << result.err;
-  }
+  expect_wrong_lines("why", {{{}, "nothing to watch"},
+                             {{"-p", "1", "--", "true"}, "cannot be watched together"},
+                             {{"-p", "x"}, "\"x\" is not the number of a process"},
+                             {{"--interval", "1ms", "--", "true"}, "it must be 10ms to 60s"},
+                             {{"--interval", "2m", "--", "true"}, "it must be 10ms to 60s"},
+                             {{"true"}, "\"true\" is one argument too many"}});
 }
 
 /// Below a root without files, everything that is missing is told.

@@ -54,6 +54,16 @@ TEST(StatText, WhatHappenedToAPortIsSaidWhereverItStands) {
   }
 }
 
+TEST(StatText, APortThatWaitsForItselfIsToldWhatItLacks) {
+  BusInfo bus;
+  bus.ports = {plain_port(1, "one"), plain_port(4, "two")};
+  bus.ports[1].waits_for = 4;
+  const std::string text = tools::to_text(bus);
+  EXPECT_NE(text.find("\nwaiting     slot 4 \"two\" for itself: it sends, but does not receive\n"),
+            std::string::npos)
+      << text;
+}
+
 TEST(StatText, ATableIsFoldedWhereItIsOneColumnTooWide) {
   BusInfo bus;
   bus.ports = {plain_port(1, "one"), plain_port(4, "two")};

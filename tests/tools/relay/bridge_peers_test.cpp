@@ -1,0 +1,396 @@
+// bridge with stream: and dgram: links: programs with sockets that come, go, and send what they
+// like.
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <optional>
+#include <thread>
+
+#include "base/unique_fd.hpp"
+#include "shmif/datagram_link.hpp"
+#include "shmif/port.hpp"
+#include "shmif/socket_address.hpp"
+#include "shmif/stream_link.hpp"
+#include "tests/support/run_tool.hpp"
+#include "tests/support/temp_dir.hpp"
+
+namespace shmif::test {
+namespace {
+
+const MacAddress kEverybody = MacAddress::from_u64(0xffff'ffff'ffff);
+
+MacAddress mac_number(unsigned number) {
+  return MacAddress::from_u64(0x0200'0000'0000U + number);
+}
+
+std::vector<std::byte> peer_frame(MacAddress to, MacAddress from, unsigned mark,
+                                  std::size_t bytes = 60) {
+  std::vector<std::byte> frame(bytes, static_cast<std::byte>(mark));
+  std::memcpy(frame.data(), to.bytes.data(), to.bytes.size());
+  std::memcpy(frame.data() + 6, from.bytes.data(), from.bytes.size());
+  frame[12] = std::byte{0x88};
+  frame[13] = std::byte{0xb6};
+  return frame;
+}
+
+template <class L>
+bool put(L& link, const std::vector<std::byte>& frame) {
+  const FrameView view(frame.data(), frame.size());
+  return link.send(std::span<const FrameView>(&view, 1)).taken == 1;
+}
+
+/// The marks of what arrives, until `count` frames have come or half a minute has passed.
+template <class L>
+std::vector<unsigned> marks_from(L& link, std::size_t count) {
+  std::vector<unsigned> marks;
+  FrameBatch batch;
+  static_cast<void>(eventually([&] {
+    batch.clear();
+    static_cast<void>(link.receive(batch));
+    for (const FrameView& f : batch.frames())
+      marks.push_back(std::to_integer<unsigned>(f.bytes[14]));
+    return marks.size() >= count;
+  }));
+  return marks;
+}
+using Marks = std::vector<unsigned>;
+
+sockaddr_un address_at(const std::string& path) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  std::strncpy(address.sun_path, path.c_str(), sizeof address.sun_path - 1);
+  return address;
+}
+
+class BridgeOfPeers : public ::testing::Test {
+ protected:
+  void SetUp() override { ASSERT_EQ(run_tool({"create", bus_, "--size", "64K"}).status, 0); }
+
+  std::string file(const std::string& name) const { return directory_.file(name); }
+  std::unique_ptr<Tool> bridge(const std::string& link, std::vector<std::string> more = {}) const {
+    std::vector<std::string> words{shmifctl_path(), "bridge", "bus:" + bus_, link};
+    words.insert(words.end(), more.begin(), more.end());
+    return std::make_unique<Tool>(words);
+  }
+  /// The bridge at "q", once it listens.
+  std::unique_ptr<Tool> listening(std::vector<std::string> more = {}) const {
+    auto tool = bridge("stream:" + file("q"), std::move(more));
+    EXPECT_TRUE(tool->wait_for("ready")) << tool->so_far().err;
+    return tool;
+  }
+  UniqueFd connected() const {
+    UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    const sockaddr_un address = address_at(file("q"));
+    EXPECT_EQ(::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address),
+              0);
+    return socket;
+  }
+  StreamLink peer() const { return StreamLink::adopt(connected(), {.address = "peer"}); }
+  Port port() const {
+    Port made;
+    made.attach(bus_).value();
+    EXPECT_FALSE(made.up());
+    return made;
+  }
+  /// Waits until so many ports are up.
+  void wait_for_ports(std::size_t count) const {
+    EXPECT_TRUE(eventually([&] {
+      const auto ports = Bus::open(bus_).value().info().ports;
+      return static_cast<std::size_t>(std::ranges::count_if(ports, &PortInfo::up)) == count;
+    }));
+  }
+  /// Waits until the port of the program "port0" has received so many frames, and a little longer:
+  /// then they have been passed on.
+  void wait_until_taken(std::uint64_t frames) const {
+    EXPECT_TRUE(eventually([&] {
+      const auto ports = Bus::open(bus_).value().info().ports;
+      return std::ranges::any_of(
+          ports, [&](const PortInfo& p) { return p.name == "port0" && p.rx_frames == frames; });
+    }));
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  }
+  static ToolResult end(Tool& tool) {
+    tool.signal(SIGTERM);
+    return tool.finish();
+  }
+
+  TempDir directory_;
+  const std::string bus_ = directory_.file("bus");
+};
+
+TEST_F(BridgeOfPeers, GivesEachProgramAPortThroughWhichItIsAHostLikeTheOthers) {
+  const auto tool = listening();
+  Port host = port();
+  StreamLink one = peer();
+  StreamLink two = peer();
+  wait_for_ports(3);
+  ASSERT_TRUE(put(one, peer_frame(kEverybody, mac_number(1), 1)));
+  EXPECT_EQ(marks_from(host, 1), Marks{1});
+  EXPECT_EQ(marks_from(two, 1), Marks{1});
+  ASSERT_TRUE(put(two, peer_frame(mac_number(1), mac_number(2), 2)));
+  EXPECT_EQ(marks_from(one, 1), Marks{2}) << "and not its own broadcast";
+  ASSERT_TRUE(put(host, peer_frame(mac_number(2), host.mac(), 3)));
+  ASSERT_TRUE(put(host, peer_frame(kEverybody, host.mac(), 4)));
+  EXPECT_EQ(marks_from(two, 2), (Marks{3, 4}));
+  EXPECT_EQ(marks_from(one, 1), Marks{4}) << "the other frame was for the other";
+  const ToolResult said = end(*tool);
+  EXPECT_EQ(said.status, 0) << said.err;
+  EXPECT_NE(said.out.find("bus:" + bus_ + " -> stream:" + file("q") +
+                          ": 5 frames, 300 bytes, 0 lost, 0 dropped = 5 came\n"),
+            std::string::npos)
+      << said.out;
+  EXPECT_NE(said.out.find("stream:" + file("q") + ": 2 connections\n"), std::string::npos);
+  EXPECT_FALSE(std::filesystem::exists(file("q"))) << "its socket is removed";
+}
+
+TEST_F(BridgeOfPeers, CutsOffAProgramThatSendsGarbageAndServesTheOthersOn) {
+  const auto tool = listening();
+  const UniqueFd bad = connected();
+  StreamLink good = peer();
+  Port host = port();
+  wait_for_ports(3);
+  ASSERT_EQ(::send(bad.get(), "\xff\xff\xff\xff", 4, MSG_NOSIGNAL), 4);
+  EXPECT_TRUE(tool->wait_for("sent what is no record")) << tool->so_far().out;
+  char byte = 0;
+  EXPECT_EQ(::recv(bad.get(), &byte, 1, 0), 0);
+  wait_for_ports(2);
+  ASSERT_TRUE(put(good, peer_frame(kEverybody, mac_number(1), 7)));
+  EXPECT_EQ(marks_from(host, 1), Marks{7});
+  EXPECT_EQ(end(*tool).status, 0);
+}
+
+TEST_F(BridgeOfPeers, CountsFramesThatAreTooLongForTheBusOrTooShortForAFrame) {
+  const auto tool = listening();
+  Port host = port();
+  StreamLink raw = StreamLink::adopt(connected(), {.max_frame_bytes = 9000, .address = "peer"});
+  wait_for_ports(2);
+  ASSERT_TRUE(put(raw, peer_frame(kEverybody, mac_number(1), 1, 1523)));
+  ASSERT_TRUE(put(raw, peer_frame(kEverybody, mac_number(1), 2, 1522)));
+  EXPECT_EQ(marks_from(host, 1), Marks{2});
+  const ToolResult said = end(*tool);
+  EXPECT_NE(said.out.find("1 connection, 1 frames from there were too long\n"), std::string::npos)
+      << said.out;
+}
+
+TEST_F(BridgeOfPeers, LosesTheFramesOfAProgramThatDoesNotReadAndNoOthers) {
+  const auto tool = listening();
+  const UniqueFd deaf = connected();
+  StreamLink good = peer();
+  Port host = port();
+  wait_for_ports(3);
+  constexpr unsigned kFrames = 3000;
+  std::size_t heard = 0;
+  FrameBatch batch;
+  for (unsigned i = 0; i < kFrames; ++i) {
+    ASSERT_TRUE(put(host, peer_frame(kEverybody, host.mac(), 1, 1000)));
+    if (i % 20 != 0) continue;
+    ASSERT_TRUE(eventually([&] {
+      batch.clear();
+      heard += good.receive(batch).frames;
+      return heard + 20 >= i;
+    })) << i;
+  }
+  EXPECT_TRUE(eventually([&] {
+    batch.clear();
+    heard += good.receive(batch).frames;
+    return heard == kFrames;
+  })) << heard;
+  const ToolResult said = end(*tool);
+  EXPECT_EQ(said.status, 0) << said.err;
+  EXPECT_NE(said.out.find("not taken in time"), std::string::npos) << said.out;
+}
+
+TEST_F(BridgeOfPeers, NamesThePortsInTurn) {
+  const auto tool = listening({"--port-name", "vm"});
+  const UniqueFd one = connected();
+  EXPECT_TRUE(tool->wait_for("as port vm\n"));
+  UniqueFd two = connected();
+  EXPECT_TRUE(tool->wait_for("as port vm-2\n"));
+  two.reset();
+  EXPECT_TRUE(tool->wait_for("the program at port vm-2 is gone\n"));
+  const UniqueFd three = connected();
+  EXPECT_TRUE(eventually([&] {
+    static_cast<void>(tool->wait_for("\n", std::chrono::milliseconds(10)));
+    return times_in(tool->so_far().out, "as port vm-2\n") == 2 ||
+           tool->wait_for("as port vm-3\n", std::chrono::milliseconds(10));
+  })) << tool->so_far().out;
+  EXPECT_EQ(tool->so_far().out.find("as port vm-3\n"), std::string::npos);
+}
+
+TEST_F(BridgeOfPeers, ReplacesASocketThatNobodyServesAndNothingElse) {
+  {
+    const auto killed = listening();
+    killed->signal(SIGKILL);
+    static_cast<void>(killed->finish());
+  }
+  ASSERT_TRUE(std::filesystem::is_socket(file("q"))) << "it was left behind";
+  const auto tool = listening();
+  const ToolResult second = run_tool({"bridge", "bus:" + bus_, "stream:" + file("q")});
+  EXPECT_EQ(second.status, 1);
+  EXPECT_NE(second.err.find(file("q") + ": another program serves it"), std::string::npos)
+      << second.err;
+  std::ofstream(file("text")) << "text";
+  const ToolResult third = run_tool({"bridge", "bus:" + bus_, "stream:" + file("text")});
+  EXPECT_EQ(third.status, 1);
+  EXPECT_NE(third.err.find("a file that is no socket"), std::string::npos) << third.err;
+  EXPECT_TRUE(std::filesystem::exists(file("text")));
+  StreamLink one = peer();
+  EXPECT_TRUE(tool->wait_for("a program connected")) << "the first one goes on";
+}
+
+TEST_F(BridgeOfPeers, ConnectsToAProgramAgainAndAgainAndCountsWhatPassesMeanwhile) {
+  const auto tool = bridge("stream:connect=" + file("q"));
+  EXPECT_TRUE(tool->wait_for("trying again")) << "nobody is there yet";
+  Port host = port();
+  const sockaddr_un address = address_at(file("q"));
+  for (unsigned round = 1; round <= 2; ++round) {
+    ASSERT_TRUE(put(host, peer_frame(kEverybody, host.mac(), 99)));
+    const UniqueFd server(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    ASSERT_EQ(::bind(server.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+    ASSERT_EQ(::listen(server.get(), 1), 0);
+    UniqueFd socket(::accept4(server.get(), nullptr, nullptr, SOCK_CLOEXEC));
+    StreamLink far = StreamLink::adopt(std::move(socket), {.address = "far"});
+    wait_for_ports(2);
+    ASSERT_TRUE(put(host, peer_frame(kEverybody, host.mac(), round)));
+    EXPECT_EQ(marks_from(far, 1), Marks{round});
+    ASSERT_TRUE(put(far, peer_frame(kEverybody, mac_number(1), 10 + round)));
+    EXPECT_EQ(marks_from(host, 1), Marks{10 + round});
+    ::unlink(file("q").c_str());
+    {
+      const auto gone = std::move(far);
+    }
+    wait_for_ports(1);
+  }
+  const ToolResult said = end(*tool);
+  EXPECT_EQ(said.status, 0) << said.err;
+  EXPECT_NE(said.out.find("2 connections, 2 frames passed while nobody was there\n"),
+            std::string::npos)
+      << said.out;
+}
+
+TEST_F(BridgeOfPeers, EndsAtOnceWhileItTriesToConnect) {
+  const auto tool = bridge("stream:connect=" + file("q"));
+  EXPECT_TRUE(tool->wait_for("trying again"));
+  const ToolResult said = end(*tool);
+  EXPECT_EQ(said.status, 0) << said.err;
+  EXPECT_FALSE(said.timed_out);
+}
+
+TEST_F(BridgeOfPeers, SpeaksTcpAtAnAddressWithAPort) {
+  const std::string place = "127.0.0.1:0";
+  const auto probe = bound_socket(SOCK_STREAM, parse_socket_address(place).value()).value();
+  const std::string address = address_of(probe.get()).value().to_string();
+  const auto tool = bridge("stream:connect=" + address);
+  ASSERT_EQ(::listen(probe.get(), 1), 0);
+  UniqueFd socket(::accept4(probe.get(), nullptr, nullptr, SOCK_CLOEXEC));
+  StreamLink far = StreamLink::adopt(std::move(socket), {.address = "far"});
+  Port host = port();
+  wait_for_ports(2);
+  ASSERT_TRUE(put(far, peer_frame(kEverybody, mac_number(1), 5)));
+  EXPECT_EQ(marks_from(host, 1), Marks{5});
+}
+
+/// A program with a datagram socket at "vm".
+class DatagramPeer {
+ public:
+  DatagramPeer(const std::string& here, const std::string& there) {
+    UniqueFd socket(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    ::unlink(here.c_str());
+    const sockaddr_un address = address_at(here);
+    EXPECT_EQ(::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+    const sockaddr_un far = address_at(there);
+    DatagramOptions options{.address = "vm"};
+    options.remote.emplace();
+    std::memcpy(&options.remote->storage, &far, sizeof far);
+    options.remote->size = sizeof far;
+    link.emplace(DatagramLink::adopt(std::move(socket), options));
+  }
+  std::optional<DatagramLink> link;
+};
+
+TEST_F(BridgeOfPeers, ExchangesDatagramsAlsoWithAProgramThatWasStartedAgain) {
+  const auto tool = bridge("dgram:" + file("bus0") + ',' + file("vm"));
+  ASSERT_TRUE(tool->wait_for("ready")) << tool->so_far().err;
+  Port host = port();
+  wait_for_ports(2);
+  ASSERT_TRUE(put(host, peer_frame(kEverybody, host.mac(), 99)));  // nobody is there
+  wait_until_taken(1);
+  for (unsigned round = 1; round <= 2; ++round) {
+    DatagramPeer vm(file("vm"), file("bus0"));
+    ASSERT_TRUE(put(*vm.link, peer_frame(kEverybody, mac_number(1), round)));
+    EXPECT_EQ(marks_from(host, 1), Marks{round});
+    ASSERT_TRUE(put(host, peer_frame(mac_number(1), host.mac(), 10 + round)));
+    EXPECT_EQ(marks_from(*vm.link, 1), Marks{10 + round});
+  }
+  ASSERT_TRUE(put(host, peer_frame(kEverybody, host.mac(), 99)));
+  wait_until_taken(4);
+  const ToolResult said = end(*tool);
+  EXPECT_EQ(said.status, 0) << said.err;
+  EXPECT_NE(said.out.find(": 2 frames, 0 lost, 2 dropped (2 refused) = 4 came\n"),
+            std::string::npos)
+      << said.out;
+  EXPECT_FALSE(std::filesystem::exists(file("bus0")));
+}
+
+TEST_F(BridgeOfPeers, JoinsAVdeSwitchAndComesBackWhenThatWasGone) {
+  const std::string far_bus = file("far");
+  ASSERT_EQ(run_tool({"create", far_bus, "--size", "64K"}).status, 0);
+  Port near = port();
+  Port far;
+  far.attach(far_bus).value();
+  ASSERT_FALSE(far.up());
+  // libvdeplug's own switch, in the process of the first bridge.
+  auto first = bridge("vde:switch://" + file("switch"));
+  ASSERT_TRUE(first->wait_for("connected")) << first->so_far().err;
+  Tool second({shmifctl_path(), "bridge", "bus:" + far_bus, "vde:vde://" + file("switch")});
+  ASSERT_TRUE(second.wait_for("connected")) << second.so_far().err;
+  wait_for_ports(2);
+  ASSERT_TRUE(put(near, peer_frame(kEverybody, near.mac(), 1)));
+  EXPECT_EQ(marks_from(far, 1), Marks{1});
+  ASSERT_TRUE(put(far, peer_frame(kEverybody, far.mac(), 2)));
+  EXPECT_EQ(marks_from(near, 1), Marks{2});
+  EXPECT_EQ(end(*first).status, 0);
+  EXPECT_TRUE(second.wait_for("is gone; trying again")) << second.so_far().out;
+  first = bridge("vde:switch://" + file("switch"));
+  EXPECT_TRUE(eventually([&] {
+    static_cast<void>(put(near, peer_frame(kEverybody, near.mac(), 3)));
+    FrameBatch batch;
+    return far.receive(batch).frames > 0;
+  }));
+  EXPECT_EQ(end(second).status, 0);
+}
+
+TEST_F(BridgeOfPeers, SaysWhichVdeNetworkCannotBeHad) {
+  const auto tool = bridge("vde:vde://" + file("absent"));
+  EXPECT_TRUE(tool->wait_for("cannot connect to the VDE network vde://" + file("absent") + ": "));
+  EXPECT_EQ(end(*tool).status, 0);
+}
+
+TEST_F(BridgeOfPeers, RefusesWhatMakesNoSense) {
+  const auto refused = [&](std::vector<std::string> words) {
+    words.insert(words.begin(), "bridge");
+    const ToolResult result = run_tool(words);
+    EXPECT_EQ(result.status, 2) << result.err;
+    return result.err;
+  };
+  EXPECT_NE(refused({"tap:t0", "stream:" + file("q")}).find("joins a bus"), std::string::npos);
+  EXPECT_NE(refused({"bus:" + bus_, "dgram:" + file("q")}).find("lacks the other socket"),
+            std::string::npos);
+  EXPECT_NE(refused({"bus:" + bus_, "stream:" + std::string(200, 'x')}).find("1 to 107"),
+            std::string::npos);
+  EXPECT_NE(
+      refused({"bus:" + bus_, "stream:" + file("q"), "--fault", "loss=1%"}).find("neither faults"),
+      std::string::npos);
+}
+
+}  // namespace
+}  // namespace shmif::test

@@ -1,0 +1,121 @@
+// The plugin of libvdeplug, through the library that QEMU and the programs of VDE use.
+
+#include <gtest/gtest.h>
+#include <poll.h>
+#include <sys/socket.h>
+
+#include <array>
+#include <cerrno>
+#include <cstdlib>
+#include <string>
+
+extern "C" {
+#include <libvdeplug.h>
+}
+
+#include "shmif/port.hpp"
+#include "tests/support/eventually.hpp"
+#include "tests/support/temp_dir.hpp"
+
+namespace shmif::test {
+namespace {
+
+using Frame = std::array<std::byte, 60>;
+
+Frame frame_of(MacAddress to, MacAddress from, unsigned mark) {
+  Frame frame{};
+  frame.fill(static_cast<std::byte>(mark));
+  std::copy_n(reinterpret_cast<const std::byte*>(to.bytes.data()), 6, frame.begin());
+  std::copy_n(reinterpret_cast<const std::byte*>(from.bytes.data()), 6, frame.begin() + 6);
+  frame[12] = std::byte{0x88};
+  frame[13] = std::byte{0xb6};
+  return frame;
+}
+
+const MacAddress kEverybody = MacAddress::from_u64(0xffff'ffff'ffff);
+const MacAddress kGuest = MacAddress::from_u64(0x5254'0000'0001);
+
+class VdePlugin : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    ASSERT_EQ(::setenv("VDEPLUGIN_PATH", SHMIF_PLUGIN_DIRECTORY, 1), 0);
+    Bus::create(bus_, {}).value();
+    host_.attach(bus_).value();
+    ASSERT_FALSE(host_.up());
+  }
+  VDECONN* open(const std::string& more = {}) const {
+    std::string url = "shmif://" + bus_ + more;
+    std::string description = "a test";
+    return vde_open(url.data(), description.data(), nullptr);
+  }
+  static bool is_readable(VDECONN* connection, int timeout_ms) {
+    pollfd entry{.fd = vde_datafd(connection), .events = POLLIN, .revents = 0};
+    return ::poll(&entry, 1, timeout_ms) == 1;
+  }
+  bool send(const Frame& frame) {
+    const FrameView view(frame.data(), frame.size());
+    return host_.send(view).taken == 1;
+  }
+  std::size_t ports() const { return Bus::open(bus_).value().info().ports.size(); }
+
+  TempDir directory_;
+  const std::string bus_ = directory_.file("bus");
+  Port host_;
+};
+
+constexpr int kLongMs = 30'000;
+
+TEST_F(VdePlugin, CarriesFramesBothWaysAndIsReadableWhileOneWaits) {
+  VDECONN* const guest = open();
+  ASSERT_NE(guest, nullptr) << std::strerror(errno);
+  EXPECT_FALSE(is_readable(guest, 0));
+  const Frame out = frame_of(kEverybody, kGuest, 1);
+  EXPECT_EQ(vde_send(guest, out.data(), out.size(), 0), 60);
+  FrameBatch batch;
+  ASSERT_TRUE(eventually([&] { return host_.receive(batch).frames == 1; }));
+  EXPECT_TRUE(std::ranges::equal(batch[0].bytes, out));
+  // For the address that it has sent from, and for everybody; not for others.
+  const Frame other = frame_of(MacAddress::from_u64(0x5254'0000'0002), host_.mac(), 2);
+  const std::array<Frame, 2> in{frame_of(kGuest, host_.mac(), 3),
+                                frame_of(kEverybody, host_.mac(), 4)};
+  ASSERT_TRUE(send(other) && send(in[0]) && send(in[1]));
+  std::array<std::byte, 4096> buffer{};
+  for (const Frame& expected : in) {
+    ASSERT_TRUE(is_readable(guest, kLongMs));
+    ASSERT_EQ(vde_recv(guest, buffer.data(), buffer.size(), 0), 60);
+    EXPECT_TRUE(std::ranges::equal(std::span(buffer).first(60), expected));
+  }
+  EXPECT_FALSE(is_readable(guest, 100));
+  EXPECT_EQ(vde_recv(guest, buffer.data(), buffer.size(), MSG_DONTWAIT), 1);
+  EXPECT_EQ(errno, EAGAIN) << "1: nothing, for libvdeplug's programs";
+  EXPECT_EQ(vde_ctlfd(guest), -1);
+  EXPECT_EQ(vde_close(guest), 0);
+}
+
+TEST_F(VdePlugin, MakesAPortOfTheNameInBracketsAndTakesItAwayAgain) {
+  VDECONN* const guest = open("[vm1]");
+  ASSERT_NE(guest, nullptr) << std::strerror(errno);
+  const auto with_guest = Bus::open(bus_).value().info().ports;
+  EXPECT_TRUE(std::ranges::any_of(with_guest, [](const PortInfo& p) { return p.name == "vm1"; }));
+  VDECONN* const same = open("[vm1]");
+  EXPECT_EQ(same, nullptr);
+  EXPECT_EQ(errno, EEXIST);
+  EXPECT_EQ(ports(), 2U);
+  EXPECT_EQ(vde_close(guest), 0);
+  EXPECT_EQ(ports(), 1U);
+}
+
+TEST_F(VdePlugin, RefusesWhatIsNoBusAndFramesThatAreTooLong) {
+  std::string url = "shmif://" + directory_.file("absent");
+  EXPECT_EQ(vde_open(url.data(), nullptr, nullptr), nullptr);
+  EXPECT_EQ(errno, ENOENT);
+  VDECONN* const guest = open();
+  ASSERT_NE(guest, nullptr);
+  const std::array<std::byte, 1523> frame{};
+  EXPECT_EQ(vde_send(guest, frame.data(), frame.size(), 0), -1);
+  EXPECT_EQ(errno, EMSGSIZE);
+  EXPECT_EQ(vde_close(guest), 0);
+}
+
+}  // namespace
+}  // namespace shmif::test

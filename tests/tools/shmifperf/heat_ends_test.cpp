@@ -1,0 +1,86 @@
+// shmifperf heat: when it ends, what it says then, and what it leaves behind.
+
+#include <gtest/gtest.h>
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <csignal>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+
+#include "perf/heat/page_scan.hpp"
+#include "tests/support/child_process.hpp"
+#include "tests/support/eventually.hpp"
+#include "tests/support/temp_dir.hpp"
+#include "tests/tools/shmifperf/perf_rig.hpp"
+
+namespace shmif::test {
+namespace {
+
+/// Makes so many pairs of mappings, and touches one of each pair again and again.
+[[noreturn]] void live_in_many_mappings(std::size_t pairs) {
+  const std::size_t page = perf::page_bytes();
+  void* const at =
+      ::mmap(nullptr, 2 * pairs * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (at == MAP_FAILED) ::_exit(1);
+  auto* const bytes = static_cast<volatile char*>(at);
+  for (std::size_t i = 0; i < pairs; ++i) {
+    ::mprotect(static_cast<char*>(at) + 2 * i * page, page, PROT_READ);
+  }
+  for (;;) {  // until killed
+    for (std::size_t i = 0; i < pairs; ++i) bytes[(2 * i + 1) * page] = 1;
+    ::usleep(10'000);
+  }
+}
+
+TEST(HeatCommand, SaysWhyTheNextWindowComesLate) {
+  constexpr std::size_t kPairs = 10'000;  // twice as many mappings: 40 ms to read, at least
+  const Child child([]() -> int { live_in_many_mappings(kPairs); });
+  const std::string pid = std::to_string(child.pid());
+  const auto mappings = [&] {
+    std::ifstream maps("/proc/" + pid + "/maps");
+    return std::count(std::istreambuf_iterator<char>(maps), {}, '\n');
+  };
+  ASSERT_TRUE(eventually([&] { return mappings() > static_cast<std::ptrdiff_t>(2 * kPairs); }));
+  const ToolResult result = shmifperf({"heat", "-p", pid, "--windows", "1", "--json"});
+  EXPECT_EQ(result.status, 0) << result.err;
+  EXPECT_NE(result.err.find("a sample of process " + pid + " is costly: the next one begins "),
+            std::string::npos)
+      << result.err;
+}
+
+TEST(HeatCommand, EndsWhenItsOnlyTargetAnswersNoMoreAndSaysThatItLives) {
+  const TempDir dir;
+  const std::string bus = dir.file("bus0");
+  ASSERT_EQ(run_program({SHMIFCTL_PATH, "create", bus}).status, 0);
+  const std::string clients = dir.file("clients");
+  std::filesystem::create_directory(clients);
+  ::setenv("SHMIF_HEAT", clients.c_str(), 1);
+  Tool port({SHMIFCTL_PATH, "ping", bus, "--respond"});
+  ::unsetenv("SHMIF_HEAT");
+  ASSERT_TRUE(port.wait_for("answering"));
+  Tool heat(shmifperf_words({"heat", "-p", std::to_string(port.pid()), "--clients", clients,
+                             "--attrs", "50ms,50ms,1s,3,100", "--windows", "100000", "--json"}));
+  ASSERT_TRUE(eventually([&] { return !std::filesystem::is_empty(clients); }));
+  std::this_thread::sleep_for(std::chrono::milliseconds(300));
+  ::kill(port.pid(), SIGSTOP);
+  const ToolResult result = heat.finish();
+  ::kill(port.pid(), SIGCONT);
+  EXPECT_EQ(result.status, 1);
+  EXPECT_NE(result.err.find("the target does not answer (is it stopped?)"), std::string::npos)
+      << result.err;
+}
+
+TEST(HeatCommand, LeavesNoDirectoryWhenNobodyReadsItsOutput) {
+  const TempDir dir("/tmp");
+  for (const std::string& reader : Words{"cat >/dev/null", "true"}) {
+    const std::string command = R"(TMPDIR=$1 "$2" heat --windows 1 -- sleep 5 | )" + reader;
+    const ToolResult result = run_program({"sh", "-c", command, "sh", dir.path(), SHMIFPERF_PATH});
+    EXPECT_TRUE(std::filesystem::is_empty(dir.path())) << reader << ": " << result.err;
+  }
+}
+
+}  // namespace
+}  // namespace shmif::test

@@ -1,0 +1,50 @@
+#pragma once
+// shmifperf in the hands of a user without any rights.
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <string>
+
+#include "tests/tools/shmifperf/perf_server_rig.hpp"
+
+namespace shmif::test {
+
+/// `shmifperf ARGUMENTS` as a user without any rights.
+inline Words as_ordinary(const Words& arguments) {
+  Words words{"setpriv",
+              "--reuid",
+              "65534",
+              "--regid",
+              "65534",
+              "--clear-groups",
+              "--bounding-set=-all",
+              SHMIFPERF_PATH};
+  words.insert(words.end(), arguments.begin(), arguments.end());
+  return words;
+}
+
+class Unprivileged : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (::geteuid() != 0) GTEST_SKIP() << "needs root: setpriv";
+    if (run_program(as_ordinary({"--version"})).status != 0) {
+      GTEST_SKIP() << "another user cannot run " << SHMIFPERF_PATH;
+    }
+    paranoid_ = std::atoi(text_of_file("/proc/sys/kernel/perf_event_paranoid").c_str());
+  }
+  Json json_of(const Words& arguments) {
+    const ToolResult result = run_program(as_ordinary(arguments));
+    EXPECT_EQ(result.status, 0) << result.err;
+    const Json json = Json::parse(result.out, nullptr, false);
+    EXPECT_TRUE(json.is_object()) << result.out << result.err;
+    return json;
+  }
+  /// The kernel permits this user to count, but not what happens in the kernel.
+  bool only_user_space() const { return paranoid_ == 2; }
+
+  int paranoid_ = 0;
+};
+
+}  // namespace shmif::test

@@ -1,0 +1,103 @@
+// The instruments in the hands of an ordinary user: what they can do, they do, and of the rest they
+// say what would permit it.
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include "tests/tools/shmifperf/unprivileged_rig.hpp"
+
+namespace shmif::test {
+namespace {
+
+Json named(const Json& list, const std::string& name) {
+  for (const Json& each : list) {
+    if (each.at("name") == name) return each;
+  }
+  return {};
+}
+
+const Words kSomeWork{"sh", "-c", "i=0; while [ $i -lt 30000 ]; do i=$((i+1)); done"};
+
+Words with_work(Words words) {
+  words.emplace_back("--");
+  words.insert(words.end(), kSomeWork.begin(), kSomeWork.end());
+  return words;
+}
+
+constexpr const char* kPermits =
+    "sysctl kernel.perf_event_paranoid=1, or the capability CAP_PERFMON";
+
+TEST_F(Unprivileged, StatCountsInUserSpaceAndNamesWhatItCannotCount) {
+  const Json json =
+      json_of(with_work({"stat", "--json", "-e", "task-clock,task-clock:u,context-switches"}));
+  const Json clock = named(json["events"], "task-clock");
+  const Json in_user_space = named(json["events"], "task-clock:u");
+  const Json switches = named(json["events"], "context-switches");
+  if (paranoid_ <= 2) {
+    EXPECT_GT(clock["value"], 0) << clock;
+    EXPECT_GT(in_user_space["value"], 0) << in_user_space;
+  }
+  const bool told = has(clock["source"], ", in user space only, as task-clock:u");
+  EXPECT_EQ(told, only_user_space()) << clock;
+  EXPECT_EQ(switches["value"].is_null(), paranoid_ > 1) << switches;
+  EXPECT_EQ(has(switches["reason"], "not permitted: "), paranoid_ > 1) << switches;
+  const ToolResult text =
+      run_program(as_ordinary(with_work({"stat", "-e", "task-clock,context-switches"})));
+  EXPECT_EQ(has(text.out, "task-clock: in user space only, as task-clock:u: "), only_user_space())
+      << text.out;
+  EXPECT_EQ(has(text.out, kPermits), paranoid_ > 1) << text.out;
+}
+
+TEST_F(Unprivileged, SampleShowsUserSpaceAndSaysWhatWouldShowMore) {
+  if (paranoid_ > 2) {
+    const ToolResult none = run_program(as_ordinary(with_work({"sample"})));
+    EXPECT_TRUE(has(none.err, kPermits)) << none.err;
+    return;
+  }
+  const Json json = json_of(with_work({"sample", "--json", "-F", "5000"}));
+  EXPECT_GT(json["samples"], 0);
+  EXPECT_EQ(json["event"] == "cpu-clock (in user space only)", only_user_space()) << json["event"];
+  const std::string notes = json["notes"].dump();
+  EXPECT_EQ(has(notes, "cpu-clock was sampled in user space only, as cpu-clock:u: "),
+            only_user_space())
+      << notes;
+  EXPECT_EQ(has(notes, kPermits), only_user_space()) << notes;
+}
+
+TEST_F(Unprivileged, CapabilitiesSayWhatAnOrdinaryUserMayCount) {
+  const Json list = json_of({"capabilities", "--json"})["instruments"];
+  EXPECT_EQ(named(list, "why")["state"], "supported");
+  const Json software = named(list, "counters.software");
+  EXPECT_EQ(software["state"], paranoid_ <= 2 ? "supported" : "not_permitted") << software;
+  EXPECT_EQ(has(software["reason"], "in user space only (with the modifier u, as in task-clock:u)"),
+            only_user_space())
+      << software;
+  EXPECT_EQ(software["enable_with"] == kPermits, paranoid_ > 1) << software;
+  const Json points = named(list, "counters.tracepoints");
+  EXPECT_NE(points["state"], "supported") << "a tracepoint is in the kernel";
+  EXPECT_NE(points["reason"], "");
+}
+
+TEST_F(Unprivileged, CountersOfARunRecommendUserSpaceWhereThatIsPermitted) {
+  const Json json = json_of(
+      {"run", "--name=flow", "--rw=tx", "--engine=bus", "--rate_iops=1000", "--runtime=300ms",
+       "--counters=task-clock,task-clock:u,context-switches", "--output-format=json"});
+  const Json counters = json["jobs"][0]["counters"];
+  const Json clock = named(counters, "task-clock");
+  const Json switches = named(counters, "context-switches");
+  EXPECT_EQ(clock["value"].is_null(), paranoid_ > 1) << clock;
+  if (only_user_space()) {
+    EXPECT_TRUE(has(clock["reason"], "(count it in user space only, as task-clock:u; or " +
+                                         std::string(kPermits) + ')'))
+        << clock;
+    EXPECT_GT(named(counters, "task-clock:u")["value"], 0) << counters;
+    EXPECT_FALSE(has(switches["reason"], "in user space")) << "there are none in user space";
+  }
+  EXPECT_EQ(!switches["reason"].is_null() && has(switches["reason"], kPermits), paranoid_ > 1)
+      << switches;
+  const Json first = json["jobs"][0]["counter_intervals"][0]["values"];
+  EXPECT_EQ(first[0]["reason"], clock["reason"]);
+}
+
+}  // namespace
+}  // namespace shmif::test

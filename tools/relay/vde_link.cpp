@@ -1,0 +1,179 @@
+#include "tools/relay/vde_link.hpp"
+
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+#include <vector>
+
+#include "shmif/frame_check.hpp"
+
+namespace shmif::tools {
+namespace {
+
+constexpr const char* kLibrary = "libvdeplug.so.2";
+constexpr int kInterfaceVersion = 1;
+/// Room for the longest frame of a VDE network: an MTU of 9216.
+constexpr std::size_t kRoomBytes = 9216 + 18;
+/// Frames in one call, so that a flood does not keep the caller.
+constexpr unsigned kMaxFrames = 64;
+
+/// The functions of libvdeplug(3). A connection is opaque.
+struct Library {
+  void* (*open)(char* url, char* description, int version, void* more) = nullptr;
+  ssize_t (*receive)(void* connection, void* buffer, std::size_t room, int flags) = nullptr;
+  ssize_t (*send)(void* connection, const void* frame, std::size_t bytes, int flags) = nullptr;
+  int (*data_descriptor)(void* connection) = nullptr;
+  int (*control_descriptor)(void* connection) = nullptr;
+  int (*close)(void* connection) = nullptr;
+};
+
+template <class Function>
+bool find(void* library, const char* name, Function& function) {
+  function = reinterpret_cast<Function>(::dlsym(library, name));
+  return function != nullptr;
+}
+
+Result<Library> load() {
+  void* const library = ::dlopen(kLibrary, RTLD_NOW | RTLD_LOCAL);  // stays loaded
+  Library found;
+  if (library != nullptr && find(library, "vde_open_real", found.open) &&
+      find(library, "vde_recv", found.receive) && find(library, "vde_send", found.send) &&
+      find(library, "vde_datafd", found.data_descriptor) &&
+      find(library, "vde_ctlfd", found.control_descriptor) &&
+      find(library, "vde_close", found.close)) {
+    return found;
+  }
+  return Error(Errc::not_supported, std::string("cannot load ") + kLibrary +
+                                        " (Debian's package libvdeplug2): " + ::dlerror());
+}
+
+bool has_event(int descriptor) noexcept {
+  pollfd entry{.fd = descriptor, .events = POLLIN, .revents = 0};
+  return descriptor >= 0 && ::poll(&entry, 1, 0) == 1;
+}
+
+}  // namespace
+
+struct VdeLink::Impl {
+  Library library;
+  void* connection = nullptr;
+  std::string url;
+  std::size_t max_frame = 0;
+  std::vector<std::byte> room = std::vector<std::byte>(kRoomBytes);
+  bool ended = false;
+
+  Impl() = default;
+  Impl(const Impl&) = delete;
+  Impl& operator=(const Impl&) = delete;
+  ~Impl() {
+    if (connection != nullptr) library.close(connection);
+  }
+
+  /// Result: bytes of the next frame; 0 if there is none now.
+  std::size_t fetch() noexcept {
+    // Some plugins ignore the flag and would wait.
+    while (!ended && has_event(library.data_descriptor(connection))) {
+      const ssize_t n = library.receive(connection, room.data(), room.size(), MSG_DONTWAIT);
+      if (n > 1) return static_cast<std::size_t>(n);
+      if (n == 1) return 0;  // the plugin has nothing for us
+      if (n < 0 && errno == EINTR) continue;
+      if (n < 0 && errno == EAGAIN) return 0;
+      ended = true;
+    }
+    // Once connected, a switch says nothing here, but closes it at its end.
+    ended = ended || has_event(library.control_descriptor(connection));
+    return 0;
+  }
+};
+
+VdeLink::VdeLink(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+VdeLink::VdeLink(VdeLink&&) noexcept = default;
+VdeLink& VdeLink::operator=(VdeLink&&) noexcept = default;
+VdeLink::~VdeLink() = default;
+
+Result<VdeLink> VdeLink::open(const std::string& url, std::size_t max_frame_bytes) {
+  auto library = load();
+  if (!library) return std::move(library).error();
+  auto impl = std::make_unique<Impl>();
+  impl->library = *library;
+  impl->url = url;
+  impl->max_frame = max_frame_bytes;
+  std::string copy = url;  // the library may write to it
+  std::string description = "shmifctl bridge";
+  impl->connection = library->open(copy.data(), description.data(), kInterfaceVersion, nullptr);
+  if (impl->connection == nullptr)
+    return Error::from_errno(errno, "cannot connect to the VDE network " + url);
+  // Else a switch that has stopped would hold up whoever sends to it.
+  const int data = library->data_descriptor(impl->connection);
+  if (const int flags = ::fcntl(data, F_GETFL); flags >= 0)
+    (void)::fcntl(data, F_SETFL, flags | O_NONBLOCK);
+  return VdeLink(std::move(impl));
+}
+
+SendResult VdeLink::send(std::span<const FrameView> frames) noexcept {
+  Impl& self = *impl_;
+  std::error_code refused;
+  const std::size_t good = count_good(frames, self.max_frame, refused);
+  for (std::size_t sent = 0; sent < good;) {
+    if (self.ended) return {sent, Errc::link_ended};
+    const FrameView& frame = frames[sent];
+    const ssize_t n = self.library.send(self.connection, frame.bytes.data(), frame.size(), 0);
+    if (n >= 0) {
+      ++sent;
+      continue;
+    }
+    if (errno == EINTR) continue;
+    if (errno == EAGAIN || errno == ENOBUFS) return {sent, {}};
+    if (errno == ECONNREFUSED || errno == ENOTCONN || errno == EPIPE || errno == ECONNRESET) {
+      self.ended = true;
+      continue;
+    }
+    return {sent, std::error_code(errno, std::generic_category())};
+  }
+  return {good, refused};
+}
+
+ReceiveResult VdeLink::receive(FrameBatch& into) noexcept {
+  Impl& self = *impl_;
+  ReceiveResult result;
+  for (unsigned i = 0; i < kMaxFrames && !into.full(); ++i) {
+    const std::span<std::byte> room = into.room();
+    if (room.size() < self.room.size() && !into.empty()) break;
+    const std::size_t bytes = self.fetch();
+    if (bytes == 0) break;
+    // As long as the room: it was cut.
+    if (bytes < kEthernetHeaderBytes || bytes >= self.room.size()) continue;
+    FrameView frame(room.data(), std::min(bytes, room.size()));
+    if (bytes > frame.size()) frame.true_bytes = static_cast<std::uint32_t>(bytes);
+    std::memcpy(room.data(), self.room.data(), frame.size());
+    into.push(frame);
+    ++result.frames;
+  }
+  if (self.ended && result.frames == 0) result.error = Errc::link_ended;
+  return result;
+}
+
+int VdeLink::descriptor() noexcept {
+  return impl_->library.data_descriptor(impl_->connection);
+}
+WaitHint VdeLink::prepare_wait() noexcept {
+  // The end of a switch shows at a second descriptor.
+  constexpr std::chrono::seconds kLookForEnd{1};
+  return {.ready = impl_->ended, .at_most = kLookForEnd};
+}
+void VdeLink::finish_wait() noexcept {}
+std::size_t VdeLink::max_frame_bytes() noexcept {
+  return impl_->max_frame;
+}
+std::string VdeLink::address() {
+  return "vde:" + impl_->url;
+}
+
+}  // namespace shmif::tools

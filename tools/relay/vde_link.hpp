@@ -1,0 +1,42 @@
+#pragma once
+// VdeLink: a connection to a VDE network (a switch, slirp, vxvde and others) as a Link, through
+// libvdeplug. The library is loaded when it is first used, so programs do not need it otherwise.
+
+#include <memory>
+#include <span>
+#include <string>
+
+#include "base/result.hpp"
+#include "shmif/link.hpp"
+
+namespace shmif::tools {
+
+/// Ends when the switch closes the connection. Threads: one at a time. Blocks: open() while the
+/// switch does not answer; the others never, as far as the plugin of the network does not.
+class VdeLink {
+ public:
+  /// `url`: as libvdeplug takes it: "vde:///run/vde.ctl", "slirp://". Errors: not_supported without
+  /// libvdeplug; the system's.
+  static Result<VdeLink> open(const std::string& url, std::size_t max_frame_bytes);
+  VdeLink(VdeLink&&) noexcept;
+  VdeLink& operator=(VdeLink&&) noexcept;
+  ~VdeLink();
+
+  /// Errors: frame_too_short, frame_too_long, link_ended, the system's.
+  SendResult send(std::span<const FrameView> frames) noexcept;
+  ReceiveResult receive(FrameBatch& into) noexcept;
+  int descriptor() noexcept;
+  WaitHint prepare_wait() noexcept;
+  void finish_wait() noexcept;
+  std::size_t max_frame_bytes() noexcept;
+  std::string address();
+
+ private:
+  struct Impl;
+  explicit VdeLink(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+static_assert(Link<VdeLink>);
+
+}  // namespace shmif::tools

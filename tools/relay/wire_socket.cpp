@@ -1,0 +1,149 @@
+#include "tools/relay/wire_socket.hpp"
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+namespace shmif::tools {
+namespace {
+
+constexpr int kBacklog = 64;
+
+Result<SocketAddress> address_of_path(const std::string& path) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  if (path.empty() || path.size() >= sizeof address.sun_path) {
+    return Error(Errc::bad_argument, "a socket's path has 1 to " +
+                                         std::to_string(sizeof address.sun_path - 1) +
+                                         " characters, and not " + std::to_string(path.size()));
+  }
+  std::memcpy(address.sun_path, path.data(), path.size());
+  SocketAddress out;
+  std::memcpy(&out.storage, &address, sizeof address);
+  out.size = sizeof address;
+  return out;
+}
+
+UniqueFd new_socket(const SocketPlace& place, int type) {
+  return UniqueFd(::socket(place.address.family(), type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+}
+
+/// Whether a program serves the socket at that path.
+bool is_served(const SocketPlace& place, int type) {
+  const UniqueFd probe = new_socket(place, type);
+  if (!probe) return true;  // nobody knows, so nothing is removed
+  return ::connect(probe.get(), place.address.get(), place.address.size) == 0 ||
+         errno != ECONNREFUSED;
+}
+
+/// Removes a socket file whose program has ended.
+Result<void> remove_old(const SocketPlace& place, int type) {
+  struct stat status{};
+  if (::lstat(place.text.c_str(), &status) != 0) return {};
+  if (!S_ISSOCK(status.st_mode)) {
+    return Error(std::make_error_code(std::errc::file_exists),
+                 "cannot make the socket " + place.text + ": there is a file that is no socket");
+  }
+  if (is_served(place, type)) {
+    return Error(std::make_error_code(std::errc::address_in_use),
+                 "cannot make the socket " + place.text + ": another program serves it");
+  }
+  ::unlink(place.text.c_str());
+  return {};
+}
+
+}  // namespace
+
+Result<SocketPlace> parse_socket_place(const std::string& text) {
+  SocketPlace place;
+  place.text = text;
+  if (text.find('/') == std::string::npos) {
+    if (const auto parts = split_host_port(text); parts && parts->port) {
+      auto host = resolve(parts->host, *parts->port);
+      if (!host) return std::move(host).error();
+      place.host = *host;
+      place.address = *host;
+      return place;
+    }
+  }
+  auto address = address_of_path(text);
+  if (!address) return std::move(address).error();
+  place.address = *address;
+  return place;
+}
+
+Result<BoundSocket> BoundSocket::bind(int type, const SocketPlace& place) {
+  BoundSocket bound;
+  bound.socket_ = new_socket(place, type);
+  if (!bound.socket_) return Error::from_errno(errno, "cannot make a socket");
+  if (place.host) {
+    const int on = 1;
+    (void)::setsockopt(bound.descriptor(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+  } else if (auto removed = remove_old(place, type); !removed) {
+    return std::move(removed).error();
+  }
+  if (::bind(bound.descriptor(), place.address.get(), place.address.size) != 0)
+    return Error::from_errno(errno, "cannot make the socket " + place.text);
+  struct stat status{};
+  if (!place.host && ::lstat(place.text.c_str(), &status) == 0) {
+    bound.path_ = place.text;
+    bound.inode_ = status.st_ino;
+  }
+  if (type == SOCK_STREAM && ::listen(bound.descriptor(), kBacklog) != 0)
+    return Error::from_errno(errno, "cannot listen at " + place.text);
+  return bound;
+}
+
+BoundSocket::~BoundSocket() {
+  struct stat status{};
+  if (!socket_ || path_.empty() || ::lstat(path_.c_str(), &status) != 0) return;
+  if (status.st_ino == inode_) ::unlink(path_.c_str());
+}
+
+Result<UniqueFd> BoundSocket::accept() const {
+  UniqueFd peer(::accept4(descriptor(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+  if (peer) {
+    set_up_stream(peer.get());
+    return peer;
+  }
+  // A program that has gone again, or a signal: the caller is called again.
+  if (errno == EAGAIN || errno == ECONNABORTED || errno == EINTR) return UniqueFd();
+  return Error::from_errno(errno, "cannot accept a connection");
+}
+
+void set_up_stream(int socket) noexcept {
+  const int on = 1;
+  (void)::setsockopt(socket, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);  // not for a path
+}
+
+Result<UniqueFd> connect_stream(const SocketPlace& place, int stop) {
+  UniqueFd socket = new_socket(place, SOCK_STREAM);
+  if (!socket) return Error::from_errno(errno, "cannot make a socket");
+  const auto failed = [&](int number) {
+    return Error::from_errno(number, "cannot connect to " + place.text);
+  };
+  if (::connect(socket.get(), place.address.get(), place.address.size) != 0) {
+    if (errno != EINPROGRESS) return failed(errno);
+    std::array<pollfd, 2> waiting{{{.fd = socket.get(), .events = POLLOUT, .revents = 0},
+                                   {.fd = stop, .events = POLLIN, .revents = 0}}};
+    while (::poll(waiting.data(), waiting.size(), -1) < 0 && errno == EINTR) continue;
+    if (waiting[1].revents != 0) return UniqueFd();
+    int number = 0;
+    socklen_t size = sizeof number;
+    if (::getsockopt(socket.get(), SOL_SOCKET, SO_ERROR, &number, &size) != 0) number = errno;
+    if (number != 0) return failed(number);
+  }
+  set_up_stream(socket.get());
+  return socket;
+}
+
+}  // namespace shmif::tools

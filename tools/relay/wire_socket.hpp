@@ -1,0 +1,56 @@
+#pragma once
+// Sockets that other programs know by a path, or by an address and a port: the far ends of stream:
+// and dgram: links.
+
+#include <optional>
+#include <string>
+
+#include "base/result.hpp"
+#include "base/unique_fd.hpp"
+#include "shmif/socket_address.hpp"
+
+namespace shmif::tools {
+
+/// Where a socket is.
+struct SocketPlace {
+  std::string text;                   ///< as given
+  std::optional<SocketAddress> host;  ///< empty: `text` is a path
+  SocketAddress address;              ///< of either family
+};
+
+/// `text`: ADDRESS:PORT, or else a path, which may begin with "./". Errors: bad_argument for a host
+/// that is not known, and a path that is too long for a socket. Blocks: for the name server.
+Result<SocketPlace> parse_socket_place(const std::string& text);
+
+/// A socket bound to a place. It removes the file of a path again, unless that is another file by
+/// then.
+class BoundSocket {
+ public:
+  /// `type`: SOCK_STREAM, which then listens, or SOCK_DGRAM. A socket file that nobody serves any
+  /// more is replaced. Errors: address_in_use if somebody does serve it; file_exists if the path is
+  /// no socket; the system's. Blocks: never.
+  static Result<BoundSocket> bind(int type, const SocketPlace& place);
+  BoundSocket(BoundSocket&&) noexcept = default;
+  BoundSocket& operator=(BoundSocket&&) = delete;
+  ~BoundSocket();
+
+  int descriptor() const noexcept { return socket_.get(); }
+  /// The next program that has connected; not open if there is none now. Errors: the system's.
+  Result<UniqueFd> accept() const;
+
+ private:
+  BoundSocket() = default;
+
+  UniqueFd socket_;
+  std::string path_;
+  unsigned long inode_ = 0;
+};
+
+/// Connects to a program that listens there. Result: not open if `stop` became readable first.
+/// Errors: the system's. Blocks: until it is connected.
+Result<UniqueFd> connect_stream(const SocketPlace& place, int stop);
+
+/// Prepares a connected stream for small frames: TCP does not hold them back.
+void set_up_stream(int socket) noexcept;
+
+}  // namespace shmif::tools

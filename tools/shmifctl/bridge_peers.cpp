@@ -1,0 +1,461 @@
+#include "tools/shmifctl/bridge_peers.hpp"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <csignal>
+#include <cstdio>
+#include <functional>
+#include <list>
+#include <memory>
+#include <set>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "base/signal_guard.hpp"
+#include "shmif/datagram_link.hpp"
+#include "shmif/port.hpp"
+#include "shmif/stream_link.hpp"
+#include "tap/bridge.hpp"
+#include "tools/common/command.hpp"
+#include "tools/relay/bridge_summary.hpp"
+#include "tools/relay/bus_options.hpp"
+#include "tools/relay/bus_watch.hpp"
+#include "tools/relay/loop_guard.hpp"
+#include "tools/relay/ping_answerer.hpp"
+#include "tools/relay/vde_link.hpp"
+
+namespace shmif::tools {
+namespace {
+
+using std::chrono::milliseconds;
+
+constexpr milliseconds kFirstPause{100};
+constexpr milliseconds kLastPause{2000};
+
+void say(const std::string& text) {
+  const base::SignalGuard guard(SIGPIPE);  // the reader of this may be gone
+  std::printf("%s\n", text.c_str());
+  std::fflush(stdout);
+}
+
+/// What was carried for peers that have gone, and what their links dropped.
+struct Totals {
+  tap::PairCounters frames;  ///< to_right: to the peers
+  StreamDrops drops;
+  std::uint64_t peers = 0;
+  std::uint64_t while_away = 0;  ///< frames that passed while no peer was there
+
+  void add(const tap::DirectionCounters& more, tap::DirectionCounters& to) const {
+    using Count = std::uint64_t tap::DirectionCounters::*;
+    using D = tap::DirectionCounters;
+    for (const Count count :
+         {&D::received, &D::frames, &D::bytes, &D::segments, &D::batches, &D::consumed, &D::lost,
+          &D::dropped_full, &D::dropped_too_long, &D::dropped_error}) {
+      to.*count += more.*count;
+    }
+  }
+  void add(const Totals& more) {
+    add(more.frames.to_right, frames.to_right);
+    add(more.frames.to_left, frames.to_left);
+    drops.too_long += more.drops.too_long;
+    drops.too_short += more.drops.too_short;
+    peers += more.peers;
+    while_away += more.while_away;
+  }
+};
+
+std::string count_of(std::uint64_t count, const char* one, const char* many) {
+  return std::to_string(count) + ' ' + (count == 1 ? one : many);
+}
+
+/// `undelivered`: frames that the peer's link took and could not pass on.
+void sum_up(const PeerBridge& bridge, const Totals& totals, std::uint64_t undelivered = 0) {
+  std::string text = to_text(BridgeWay{.from = bridge.bus_text,
+                                       .to = bridge.peer_text,
+                                       .counters = totals.frames.to_right,
+                                       .sink_refused = undelivered});
+  text += to_text(BridgeWay{
+      .from = bridge.peer_text, .to = bridge.bus_text, .counters = totals.frames.to_left});
+  std::vector<std::string> more;
+  if (totals.peers > 0 || totals.while_away > 0)
+    more.push_back(count_of(totals.peers, "connection", "connections"));
+  if (totals.drops.too_long > 0)
+    more.push_back(std::to_string(totals.drops.too_long) + " frames from there were too long");
+  if (totals.drops.too_short > 0)
+    more.push_back(std::to_string(totals.drops.too_short) + " frames from there were too short");
+  if (totals.while_away > 0)
+    more.push_back(count_of(totals.while_away, "frame", "frames") +
+                   " passed while nobody was there");
+  for (std::size_t i = 0; i < more.size(); ++i)
+    text += (i == 0 ? bridge.peer_text + ": " : ", ") + more[i];
+  while (text.ends_with('\n')) text.pop_back();
+  say(text);
+}
+
+/// A port of the bus, and the program for which it stands.
+class PeerPort {
+ public:
+  /// `patience`: how long to wait for the name. Throws what attaching throws.
+  PeerPort(const PeerBridge& bridge, const std::string& name, milliseconds patience)
+      : bridge_(&bridge) {
+    PortOptions options;
+    options.name = name;
+    options.kind = LinkKind::bridge;
+    options.name_patience = patience;
+    options.learn = true;  // of the program's addresses, however many it has
+    auto port = std::make_unique<Port>(options);
+    port->attach(*bridge.bus).value();
+    port_ = port.get();
+    link_.emplace(std::move(port));
+  }
+
+  Port& port() { return *port_; }
+
+  /// Carries frames between the port and `peer` until that ends, stop() is called, or `stop` is
+  /// readable. Result: how it ended, and what was carried.
+  std::pair<tap::BridgeEnd, tap::PairCounters> carry(AnyLink& peer, int stop) {
+    std::error_code trouble;  // of the peer, told once before its link ends
+    LoopGuard guard([&] { complain(loop_text(bridge_->bus_text, bridge_->peer_text, {})); });
+    tap::BridgeOptions options;
+    options.on_trouble = [&](AnyLink& link, std::error_code error) {
+      if (&link == &*link_) {
+        follow_bus(bridge_->bus_path, peer, LinkKind::bridge, error);
+      } else if (error) {
+        trouble = error;
+      }
+    };
+    tap::Bridge bridge = tap::Bridge::create(options).value();
+    BusWatch watch;
+    if (const std::error_code error = port_->up()) {
+      throw Exception(Error(
+          error, "cannot bring the port up on bus " + bridge_->bus_path + ": " + error.message()));
+    }
+    watch.add(*port_);
+    watch.join(bridge).value();
+    const auto look = [&](LoopGuard::Side side, bool answers) {
+      return [&, side, answers](const FrameView& frame, AnyLink& back) {
+        return guard.look(side, frame, back) || (answers && PingAnswerer(*port_)(frame, back));
+      };
+    };
+    const std::size_t pair = bridge
+                                 .add(*link_, peer, look(LoopGuard::Side::left, true),
+                                      look(LoopGuard::Side::right, false))
+                                 .value();
+    auto end = bridge.run(stop);
+    if (trouble && end.error == Errc::link_ended) end.error = trouble;
+    static_cast<void>(port_->down());
+    return {std::move(end), bridge.counters(pair)};
+  }
+
+ private:
+  const PeerBridge* bridge_;
+  Port* port_ = nullptr;
+  std::optional<AnyLink> link_;
+};
+
+/// Why the bus serves nobody any more; empty if it does.
+std::string why_lost(const PeerBridge& bridge, const tap::BridgeEnd& end) {
+  if (end.why != tap::BridgeEnd::Why::link_ended || !end.address.starts_with("bus:")) return {};
+  return "cannot go on with " + bridge.bus_text + ": " + end.error.message();
+}
+
+/// Why a peer's link ended, for people.
+std::string why_gone(const tap::BridgeEnd& end) {
+  if (end.error == Errc::corrupt) return " sent what is no record of this format, and was cut off";
+  if (end.error && end.error != Errc::link_ended) return " is gone: " + end.error.message();
+  return " is gone";
+}
+
+/// A stream's frames as a link of the bus's size.
+std::pair<AnyLink, StreamLink*> stream_link(const PeerBridge& bridge, UniqueFd connected,
+                                            Port& port) {
+  StreamOptions options;
+  options.max_frame_bytes = port.max_frame_bytes();
+  options.address = bridge.peer_text;
+  auto link = std::make_unique<StreamLink>(StreamLink::adopt(std::move(connected), options));
+  StreamLink* const raw = link.get();
+  return {AnyLink(std::move(link)), raw};
+}
+
+/// Carries frames for one connection, until it or the bridge ends.
+tap::BridgeEnd carry_stream(const PeerBridge& bridge, PeerPort& port, UniqueFd connected, int stop,
+                            Totals& totals) {
+  auto [link, stream] = stream_link(bridge, std::move(connected), port.port());
+  auto [end, counters] = port.carry(link, stop);
+  Totals one;
+  one.frames = counters;
+  one.drops = stream->drops();
+  one.peers = 1;
+  totals.add(one);
+  return end;
+}
+
+/// One program that has connected, in a thread of its own.
+struct Client {
+  std::string name;
+  unsigned number = 0;
+  Totals totals;
+  tap::BridgeEnd end;
+  std::string failure;
+  std::atomic<bool> over{false};
+  std::jthread thread;
+};
+
+/// Programs that are connected at present.
+class StreamServer {
+ public:
+  StreamServer(const PeerBridge& bridge, const SocketPlace& place, const StopSignals& stop)
+      : bridge_(bridge),
+        stop_(stop),
+        socket_(BoundSocket::bind(SOCK_STREAM, place).value()),
+        ended_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
+        halt_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+    if (!ended_ || !halt_) throw Exception(Error::from_errno(errno, "cannot make an eventfd"));
+  }
+
+  StreamServer(const StreamServer&) = delete;
+  StreamServer& operator=(const StreamServer&) = delete;
+  ~StreamServer() { halt(); }  // the threads are joined next
+
+  int run() {
+    say(bridge_.peer_text + ": ready");
+    while (!stop_.stopped() && lost_.empty()) {
+      std::array<pollfd, 3> waiting{{{.fd = stop_.descriptor(), .events = POLLIN, .revents = 0},
+                                     {.fd = socket_.descriptor(), .events = POLLIN, .revents = 0},
+                                     {.fd = ended_.get(), .events = POLLIN, .revents = 0}}};
+      (void)::poll(waiting.data(), waiting.size(), -1);
+      if (waiting[2].revents != 0) bury();
+      if (waiting[1].revents != 0 && !stop_.stopped()) welcome();
+    }
+    halt();
+    for (Client& client : clients_) client.thread.join();
+    bury();
+    sum_up(bridge_, totals_);
+    return lost_.empty() ? kDone : fail(lost_);
+  }
+
+ private:
+  void welcome() {
+    auto peer = socket_.accept();
+    if (!peer) {
+      if (!std::exchange(complained_, true)) complain(peer.error().message);
+      stop_.wait(static_cast<int>(kFirstPause.count()));  // out of descriptors: do not spin
+      return;
+    }
+    if (!*peer) return;
+    unsigned number = 1;
+    while (std::ranges::any_of(clients_, [&](const Client& c) { return c.number == number; }))
+      ++number;
+    Client& client = clients_.emplace_back();
+    client.number = number;
+    try {
+      begin(client, *std::move(peer));
+      complained_ = false;
+    } catch (const std::exception& error) {  // no slot, no thread, no memory
+      if (!std::exchange(complained_, true))
+        complain(bridge_.peer_text + ": a program was refused: " + error.what());
+      clients_.pop_back();
+    }
+  }
+
+  void begin(Client& client, UniqueFd connected) {
+    const auto port = std::make_shared<PeerPort>(bridge_, name_of(client.number), milliseconds(0));
+    client.name = port->port().name();
+    const auto socket = std::make_shared<UniqueFd>(std::move(connected));
+    client.thread =
+        std::jthread([this, &client, port, socket] { serve(client, *port, std::move(*socket)); });
+    say(bridge_.peer_text + ": a program connected, as port " + client.name);
+  }
+
+  void serve(Client& client, PeerPort& port, UniqueFd connected) noexcept {
+    try {
+      client.end = carry_stream(bridge_, port, std::move(connected), halt_.get(), client.totals);
+    } catch (const std::exception& error) {
+      client.failure = error.what();
+    }
+    client.over = true;
+    const std::uint64_t one = 1;
+    (void)!::write(ended_.get(), &one, sizeof one);
+  }
+
+  std::string name_of(unsigned number) const {
+    if (bridge_.port_name.empty() || number == 1) return bridge_.port_name;
+    return bridge_.port_name + '-' + std::to_string(number);
+  }
+
+  /// Takes the account of those who have gone.
+  void bury() {
+    std::uint64_t count = 0;
+    (void)!::read(ended_.get(), &count, sizeof count);
+    for (auto it = clients_.begin(); it != clients_.end();) {
+      if (!it->over) {
+        ++it;
+        continue;
+      }
+      if (it->thread.joinable()) it->thread.join();
+      settle(*it);
+      it = clients_.erase(it);
+    }
+  }
+
+  void settle(const Client& client) {
+    totals_.add(client.totals);
+    if (lost_.empty()) lost_ = why_lost(bridge_, client.end);
+    if (!client.failure.empty()) {
+      complain(bridge_.peer_text + ": port " + client.name + ": " + client.failure);
+    } else if (!stop_.stopped() && lost_.empty()) {
+      say(bridge_.peer_text + ": the program at port " + client.name + why_gone(client.end));
+    }
+  }
+
+  /// Ends all clients.
+  void halt() const noexcept {
+    const std::uint64_t one = 1;
+    (void)!::write(halt_.get(), &one, sizeof one);
+  }
+
+  const PeerBridge& bridge_;
+  const StopSignals& stop_;
+  BoundSocket socket_;
+  UniqueFd ended_;  ///< a client has gone
+  UniqueFd halt_;   ///< all are to end
+  std::list<Client> clients_;
+  Totals totals_;
+  std::string lost_;         ///< why the bus serves nobody any more
+  bool complained_ = false;  ///< of a refusal, since the last program that was served
+};
+
+}  // namespace
+
+int serve_streams(const PeerBridge& bridge, const SocketPlace& place, const StopSignals& stop) {
+  rlimit files{};
+  if (::getrlimit(RLIMIT_NOFILE, &files) == 0) {  // each program takes about seven
+    files.rlim_cur = files.rlim_max;
+    (void)::setrlimit(RLIMIT_NOFILE, &files);
+  }
+  return StreamServer(bridge, place, stop).run();
+}
+
+namespace {
+
+/// A program or a network to which the bridge has connected.
+struct Peer {
+  AnyLink link;
+  std::function<StreamDrops()> drops;
+};
+
+/// Carries frames for `open`'s peers, one after another, until a signal comes. `open` returns no
+/// peer when a signal came first.
+int keep_open(const PeerBridge& bridge, PeerPort& port, const StopSignals& stop,
+              const std::function<Result<std::optional<Peer>>()>& open) {
+  Totals totals;
+  std::string lost;
+  bool said = false;
+  for (milliseconds pause = kFirstPause; !stop.stopped();) {
+    auto peer = open();
+    if (!peer) {
+      if (peer.error().code == Errc::not_supported) throw Exception(std::move(peer).error());
+      if (!std::exchange(said, true)) complain(peer.error().message + "; trying again");
+      stop.wait(static_cast<int>(pause.count()));
+      pause = std::min(2 * pause, kLastPause);
+      continue;
+    }
+    if (!*peer) break;
+    said = false;
+    say(bridge.peer_text + ": connected, as port " + port.port().name());
+    const auto begun = std::chrono::steady_clock::now();
+    const auto [end, counters] = port.carry((*peer)->link, stop.descriptor());
+    Totals one;
+    one.frames = counters;
+    one.drops = (*peer)->drops();
+    one.peers = 1;
+    totals.add(one);
+    lost = why_lost(bridge, end);
+    if (stop.stopped() || !lost.empty()) break;
+    say(bridge.peer_text + ": the program" + why_gone(end) + "; trying again");
+    // One that accepts and closes again and again is asked more and more rarely.
+    if (std::chrono::steady_clock::now() - begun > kLastPause) pause = kFirstPause;
+    stop.wait(static_cast<int>(pause.count()));
+    pause = std::min(2 * pause, kLastPause);
+  }
+  static_cast<void>(port.port().up());  // counts what passed while it was down
+  totals.while_away = port.port().counters().skipped_frames;
+  sum_up(bridge, totals);
+  return lost.empty() ? kDone : fail(lost);
+}
+
+}  // namespace
+
+int keep_connected(const PeerBridge& bridge, const SocketPlace& place, const StopSignals& stop) {
+  PeerPort port(bridge, bridge.port_name, kNamePatience);
+  return keep_open(bridge, port, stop, [&]() -> Result<std::optional<Peer>> {
+    auto connected = connect_stream(place, stop.descriptor());
+    if (!connected) return std::move(connected).error();
+    if (!*connected) return std::optional<Peer>();
+    auto [link, stream] = stream_link(bridge, *std::move(connected), port.port());
+    return std::optional<Peer>(Peer{std::move(link), [stream] { return stream->drops(); }});
+  });
+}
+
+int join_vde(const PeerBridge& bridge, const std::string& url, const StopSignals& stop) {
+  PeerPort port(bridge, bridge.port_name, kNamePatience);
+  return keep_open(bridge, port, stop, [&]() -> Result<std::optional<Peer>> {
+    auto opened = VdeLink::open(url, port.port().max_frame_bytes());
+    if (!opened) return std::move(opened).error();
+    return std::optional<Peer>(
+        Peer{AnyLink(std::make_unique<VdeLink>(*std::move(opened))), [] { return StreamDrops{}; }});
+  });
+}
+
+namespace {
+
+/// What strangers sent before the socket was connected.
+void discard_queued(int socket) {
+  constexpr unsigned kMost = 10'000;  // a flood ends, or its rest is heard
+  char byte = 0;
+  for (unsigned i = 0; i < kMost && ::recv(socket, &byte, 1, MSG_DONTWAIT) >= 0; ++i) continue;
+}
+
+}  // namespace
+
+int exchange_datagrams(const PeerBridge& bridge, const SocketPlace& local,
+                       const SocketPlace& remote, const StopSignals& stop) {
+  const BoundSocket bound = BoundSocket::bind(SOCK_DGRAM, local).value();
+  DatagramOptions options;
+  if (remote.host) {
+    connect_to(bound.descriptor(), remote.address).value();  // only that one is heard
+    discard_queued(bound.descriptor());
+  } else {
+    options.remote = remote.address;  // a new program at that path is another socket
+  }
+  PeerPort port(bridge, bridge.port_name, kNamePatience);
+  options.max_frame_bytes = port.port().max_frame_bytes();
+  options.address = bridge.peer_text;
+  options.peer_may_come = true;
+  options.drops_too_long = true;
+  UniqueFd socket(::fcntl(bound.descriptor(), F_DUPFD_CLOEXEC, 0));
+  if (!socket) throw Exception(Error::from_errno(errno, "cannot duplicate a descriptor"));
+  auto owned = std::make_unique<DatagramLink>(DatagramLink::adopt(std::move(socket), options));
+  const DatagramLink* const datagrams = owned.get();
+  AnyLink link(std::move(owned));
+  say(bridge.peer_text + ": ready, as port " + port.port().name());
+  Totals totals;
+  const auto [end, counters] = port.carry(link, stop.descriptor());
+  totals.frames = counters;
+  totals.drops = {.too_long = datagrams->drops().too_long,
+                  .too_short = datagrams->drops().too_short};
+  sum_up(bridge, totals, datagrams->undelivered());
+  if (stop.stopped()) return kDone;
+  return fail("cannot go on with " + end.address + ": " + end.error.message());
+}
+
+}  // namespace shmif::tools

@@ -1,0 +1,38 @@
+#pragma once
+// The bridges whose far end is a program with a socket: stream: and dgram: links. Programs come and
+// go, and the bridge goes on. Each program has a port of its own on the bus, which it joins as a
+// host does.
+
+#include <optional>
+#include <string>
+
+#include "shmif/bus.hpp"
+#include "tools/common/signals.hpp"
+#include "tools/relay/wire_socket.hpp"
+
+namespace shmif::tools {
+
+struct PeerBridge {
+  const Bus* bus = nullptr;
+  std::string bus_path;
+  std::string bus_text, peer_text;  ///< as on the command line
+  std::string port_name;            ///< empty: the bus chooses
+};
+
+/// stream:PATH: listens, and carries frames for every program that connects, until a signal comes.
+/// With `port_name`, the first port has that name, and others have numbers behind it. Result: the
+/// exit code. Blocks: until then.
+int serve_streams(const PeerBridge& bridge, const SocketPlace& place, const StopSignals& stop);
+
+/// stream:connect=PATH: connects, and connects again when the program has gone, until a signal
+/// comes.
+int keep_connected(const PeerBridge& bridge, const SocketPlace& place, const StopSignals& stop);
+
+/// vde:URL: connects to a VDE network through libvdeplug, and again when that was gone.
+int join_vde(const PeerBridge& bridge, const std::string& url, const StopSignals& stop);
+
+/// dgram:LOCAL,REMOTE: one datagram for each frame, until a signal comes.
+int exchange_datagrams(const PeerBridge& bridge, const SocketPlace& local,
+                       const SocketPlace& remote, const StopSignals& stop);
+
+}  // namespace shmif::tools
