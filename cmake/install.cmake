@@ -18,6 +18,7 @@ set(SHMIF_PUBLIC_HEADERS
   bus/mac.hpp
   bus/port_options.hpp
   shmif/bus.hpp
+  shmif/datagram_link.hpp
   shmif/fault_link.hpp
   shmif/faults.hpp
   shmif/filter.hpp
@@ -31,6 +32,8 @@ set(SHMIF_PUBLIC_HEADERS
   shmif/ping.hpp
   shmif/port.hpp
   shmif/receiver.hpp
+  shmif/socket_address.hpp
+  shmif/stream_link.hpp
   shmif/shmif.h)
 
 set(SHMIF_INSTALLED_TARGETS shmif)
@@ -86,6 +89,9 @@ if(TARGET shmifctl)
     install(FILES tools/${program}.bash RENAME ${program}
       DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions)
   endforeach()
+  if(TARGET vdeplug_shmif)  # where Debian's libvdeplug looks, if the prefix is /usr
+    install(TARGETS vdeplug_shmif LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}/vdeplug)
+  endif()
   if(TARGET shmifperf_manual)
     install(FILES ${PROJECT_BINARY_DIR}/tools/shmifperf.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
   endif()

@@ -36,7 +36,7 @@ int main(void) {
   for (int i = 0; i < 2; ++i) {
     if (shmif_open_or_create(path, NULL, NULL, &ports[i]) < 0 || shmif_up(ports[i]) < 0)
       return fail();
-    entries[i] = (struct pollfd){.fd = shmif_descriptor(ports[i]), .events = POLLIN};
+    entries[i] = (struct pollfd){.fd = shmif_fd(ports[i]), .events = POLLIN};
     if (entries[i].fd < 0) return fail();
   }
   if (shmif_destroy(path, 1) < 0) return fail(); /* those who are attached keep the bus */
@@ -44,19 +44,12 @@ int main(void) {
   unsigned answers = 0;
   if (send_number(ports[0], ports[1], 0) < 0) return fail();
   while (answers < kRounds) {
-    int sleep_ms = 5000;
-    for (int i = 0; i < 2; ++i) {
-      int at_most_ms;
-      shmif_prepare_wait(ports[i], &at_most_ms);
-      if (at_most_ms >= 0 && at_most_ms < sleep_ms) sleep_ms = at_most_ms;
-    }
-    const int woken = poll(entries, 2, sleep_ms);
+    const int woken = poll(entries, 2, 5000);
     if (woken < 0) return perror("poll_loop: poll"), 1;
-    if (woken == 0 && sleep_ms == 5000) return fprintf(stderr, "poll_loop: no answer\n"), 1;
+    if (woken == 0) return fprintf(stderr, "poll_loop: no answer\n"), 1;
     for (int i = 0; i < 2; ++i) {
       unsigned char frame[2048];
       unsigned number;
-      shmif_finish_wait(ports[i]);
       while (shmif_receive(ports[i], frame, sizeof frame, NULL) > 0) {
         memcpy(&number, frame + 14, sizeof number);
         if (i == 0 && number != ++answers) return fprintf(stderr, "poll_loop: wrong answer\n"), 1;
