@@ -78,6 +78,7 @@ _shmifctl() {
     --log-level) words='trace debug info warning error critical off' ;;
     --port | --to) [[ -n $path ]] && words=$(_shmifctl_ports "$path") ;;
     --via) words='tap veth' ;;
+    --with) words='slirp4netns passt' ;;
     --timing) words='original flat x2' ;;
     --flow) words='ethernet pause' ;;
     --format) words='pcap pcapng' ;;

@@ -351,6 +351,7 @@ namespace {
 struct Peer {
   AnyLink link;
   std::function<StreamDrops()> drops;
+  std::function<std::string()> farewell = {};  ///< says why it has gone, if the link cannot
 };
 
 /// Carries frames for `open`'s peers, one after another, until a signal comes. `open` returns no
@@ -381,7 +382,9 @@ int keep_open(const PeerBridge& bridge, PeerPort& port, const StopSignals& stop,
     totals.add(one);
     lost = why_lost(bridge, end);
     if (stop.stopped() || !lost.empty()) break;
-    say(bridge.peer_text + ": the program" + why_gone(end) + "; trying again");
+    say(((*peer)->farewell ? (*peer)->farewell()
+                           : bridge.peer_text + ": the program" + why_gone(end)) +
+        "; trying again");
     // One that accepts and closes again and again is asked more and more rarely.
     if (std::chrono::steady_clock::now() - begun > kLastPause) pause = kFirstPause;
     stop.wait(static_cast<int>(pause.count()));
@@ -413,6 +416,56 @@ int join_vde(const PeerBridge& bridge, const std::string& url, const StopSignals
     if (!opened) return std::move(opened).error();
     return std::optional<Peer>(
         Peer{AnyLink(std::make_unique<VdeLink>(*std::move(opened))), [] { return StreamDrops{}; }});
+  });
+}
+
+namespace {
+
+/// What a gateway offers, in one line.
+std::string offer_of(const NatWish& wish) {
+  const NatNetwork& net = wish.network;
+  const std::string gateway = "gateway " + net.gateway();
+  if (wish.program == NatProgram::passt)
+    return gateway + ", name servers of this machine, DHCP " + net.first_lease() +
+           ": by passt, for one host (slirp4netns serves many)";
+  return gateway + ", name server " + net.name_server() + ", DHCP " + net.first_lease() + " to " +
+         net.last_lease() + ": by slirp4netns";
+}
+
+/// A NAT program that has been started, as a peer.
+Peer nat_peer(const PeerBridge& bridge, NatProcess started, Port& port) {
+  const auto process = std::make_shared<NatProcess>(std::move(started));
+  const auto farewell = [process] { return process->why_ended(); };
+  if (process->program() == NatProgram::passt) {
+    auto [link, stream] = stream_link(bridge, process->take_connection(), port);
+    return {std::move(link), [stream] { return stream->drops(); }, farewell};
+  }
+  DatagramOptions options;
+  options.max_frame_bytes = port.max_frame_bytes();
+  options.address = bridge.peer_text;
+  options.drops_too_long = true;
+  auto owned =
+      std::make_unique<DatagramLink>(DatagramLink::adopt(process->take_connection(), options));
+  const DatagramLink* const packets = owned.get();
+  const auto drops = [packets] {
+    return StreamDrops{.too_long = packets->drops().too_long,
+                       .too_short = packets->drops().too_short};
+  };
+  return {AnyLink(std::move(owned)), drops, farewell};
+}
+
+}  // namespace
+
+int route(const PeerBridge& bridge, const NatWish& wish, const StopSignals& stop) {
+  PeerPort port(bridge, bridge.port_name, kNamePatience);
+  bool offered = false;
+  return keep_open(bridge, port, stop, [&]() -> Result<std::optional<Peer>> {
+    auto process = NatProcess::start(*wish.program, wish, stop);
+    if (!process && !offered) throw Exception(std::move(process).error());
+    if (!process) return std::move(process).error();
+    if (!*process) return std::optional<Peer>();
+    if (!std::exchange(offered, true)) say(offer_of(wish));
+    return std::optional<Peer>(nat_peer(bridge, **std::move(process), port.port()));
   });
 }
 

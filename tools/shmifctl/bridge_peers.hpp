@@ -1,13 +1,14 @@
 #pragma once
-// The bridges whose far end is a program with a socket: stream: and dgram: links. Programs come and
-// go, and the bridge goes on. Each program has a port of its own on the bus, which it joins as a
-// host does.
+// The bridges whose far end is a program with a socket: stream: and dgram: links, and gateways.
+// Programs come and go, and the bridge goes on. Each program has a port of its own on the bus,
+// which it joins as a host does.
 
 #include <optional>
 #include <string>
 
 #include "shmif/bus.hpp"
 #include "tools/common/signals.hpp"
+#include "tools/relay/nat_process.hpp"
 #include "tools/relay/wire_socket.hpp"
 
 namespace shmif::tools {
@@ -30,6 +31,10 @@ int keep_connected(const PeerBridge& bridge, const SocketPlace& place, const Sto
 
 /// vde:URL: connects to a VDE network through libvdeplug, and again when that was gone.
 int join_vde(const PeerBridge& bridge, const std::string& url, const StopSignals& stop);
+
+/// Runs the program that `wish` names as a gateway of the bus, and again when it has died, until a
+/// signal comes. Throws if it cannot be started the first time.
+int route(const PeerBridge& bridge, const NatWish& wish, const StopSignals& stop);
 
 /// dgram:LOCAL,REMOTE: one datagram for each frame, until a signal comes.
 int exchange_datagrams(const PeerBridge& bridge, const SocketPlace& local,

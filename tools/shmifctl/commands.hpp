@@ -13,6 +13,7 @@ extern const Command kDestroyCommand;
 extern const Command kDumpCommand;
 extern const Command kEnterCommand;
 extern const Command kExecCommand;
+extern const Command kGatewayCommand;
 extern const Command kBusHeatCommand;
 extern const Command kInjectCommand;
 extern const Command kPingCommand;

@@ -12,9 +12,9 @@ namespace {
 // In alphabetical order.
 constexpr std::array kCommands = {
     &kAuditCommand, &kBridgeCommand, &kCreateCommand,  &kDestroyCommand, &kDumpCommand,
-    &kEnterCommand, &kExecCommand,   &kBusHeatCommand, &kInjectCommand,  &kPingCommand,
-    &kPsCommand,    &kRepairCommand, &kStatCommand,    &kStopCommand,    &kTapCommand,
-    &kTopCommand,   &kWaitCommand,
+    &kEnterCommand, &kExecCommand,   &kGatewayCommand, &kBusHeatCommand, &kInjectCommand,
+    &kPingCommand,  &kPsCommand,     &kRepairCommand,  &kStatCommand,    &kStopCommand,
+    &kTapCommand,   &kTopCommand,    &kWaitCommand,
 };
 
 constexpr Program kProgram{

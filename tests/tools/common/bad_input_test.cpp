@@ -57,6 +57,7 @@ class BadInput : public ::testing::Test {
                                                {"repair", path},
                                                {"dump", path, "--timeout", "1"},
                                                {"ping", path, "-c", "1"},
+                                               {"gateway", path},
                                                {"wait", path, "--port", "a", "--timeout", "0"},
                                                {"bridge", "bus:" + path, "pcap:" + capture}}) {
       SCOPED_TRACE(arguments[0]);

@@ -19,8 +19,8 @@ namespace shmif::test {
 namespace {
 
 const std::vector<std::string> kCommands = {
-    "audit", "bridge", "create", "destroy", "dump", "enter", "exec", "heat", "inject",
-    "ping",  "ps",     "repair", "stat",    "stop", "tap",   "top",  "wait"};
+    "audit",  "bridge", "create", "destroy", "dump", "enter", "exec", "gateway", "heat",
+    "inject", "ping",   "ps",     "repair",  "stat", "stop",  "tap",  "top",     "wait"};
 
 /// A refusal is one line on standard error that begins with the program's name.
 void expect_one_line(const ToolResult& result) {
@@ -244,6 +244,7 @@ TEST(Completion, OffersTheWordsOfAnOption) {
   EXPECT_EQ(completions("shmifctl create x --flow = p"), Words{"pause"});
   EXPECT_EQ(completions("shmifctl exec x --via ="), (Words{"tap", "veth"}));
   EXPECT_EQ(completions("shmifctl dump x --format ''"), (Words{"pcap", "pcapng"}));
+  EXPECT_EQ(completions("shmifctl gateway x --with ="), (Words{"passt", "slirp4netns"}));
   Words namespaces;
   std::error_code none;
   for (const auto& entry : std::filesystem::directory_iterator("/run/netns", none)) {

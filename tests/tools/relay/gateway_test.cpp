@@ -1,0 +1,269 @@
+// gateway: hosts of a bus reach a world that the test made, through slirp4netns and passt as they
+// are.
+
+#include <signal.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "tests/tools/exec/exec_rig.hpp"
+
+namespace shmif::test {
+namespace {
+
+using Words = std::vector<std::string>;
+
+/// What an ordinary user's PATH lacks.
+const std::string kPath = "PATH=$PATH:/usr/sbin:/sbin; ";
+/// The world's one machine, with a name server that knows web.test, and a web server.
+constexpr const char* kWorld = "198.18.9.1";
+constexpr const char* kPage = "a page of the world\n";
+constexpr const char* kLoopbackPage = "a page for this machine only\n";
+
+std::vector<ExecSetting> callers() {
+  if (::geteuid() != 0) return {{false, "veth", "Caller"}};
+  return {{false, "veth", "Root"}, {true, "veth", "User"}};
+}
+
+/// The world: a network namespace that belongs to the caller.
+class Gateway : public ExecRig {
+ protected:
+  void SetUp() override {
+    ASSERT_NO_FATAL_FAILURE(ExecRig::SetUp());
+    if (IsSkipped()) return;
+    for (const char* const name : {"busybox", "dnsmasq", "slirp4netns", "udhcpc"}) {
+      if (!has_program(name)) GTEST_SKIP() << "no " << name << " here";
+    }
+    for (const char* const place : {"www", "local"}) {
+      std::filesystem::create_directory(file(place));
+      std::ofstream(file(place) + "/page") << (*place == 'w' ? kPage : kLoopbackPage);
+    }
+    std::ofstream(file("resolv.conf")) << "nameserver " << kWorld << '\n';
+    const std::string network = std::string("ip link set lo up && ip address add ") + kWorld +
+                                "/32 dev lo && ip link add out type veth peer name away && "
+                                "ip address add 198.18.8.1/24 dev out && ip link set out up && "
+                                "ip link set away up && ip route add default via 198.18.8.2 && ";
+    world_ = std::make_unique<Tool>(
+        by_caller({"unshare", "--user", "--map-root-user", "--net", "--mount", "sh", "-c",
+                   kPath + network + "mount --bind " + file("resolv.conf") +
+                       " /etc/resolv.conf && echo made && exec sleep 300"}));
+    ASSERT_TRUE(world_->wait_for("made")) << world_->so_far().err;
+    serve("busybox httpd -f -p 80 -h " + file("www"));
+    serve("busybox httpd -f -p 127.0.0.1:81 -h " + file("local"));
+    serve(std::string("dnsmasq --no-daemon --user=root --group=root --no-resolv "
+                      "--no-hosts --conf-file=/dev/null --bind-interfaces --listen-address=") +
+          kWorld + " --address=/web.test/" + kWorld);
+    bus();
+  }
+
+  Words in_world(Words words) const {
+    Words all{"nsenter",  "--preserve-credentials",     "--user", "--net", "--mount",
+              "--target", std::to_string(world_->pid())};
+    all.insert(all.end(), words.begin(), words.end());
+    return by_caller(std::move(all));
+  }
+  void serve(const std::string& command) {
+    servers_.push_back(std::make_unique<Tool>(in_world({"sh", "-c", kPath + "exec " + command})));
+  }
+  /// A gateway in the world, once its port is up. `before`: words before the command.
+  std::unique_ptr<Tool> gateway(Words more = {}, Words before = {}) const {
+    before.insert(before.end(), {shmifctl_path(), "gateway", bus()});
+    before.insert(before.end(), more.begin(), more.end());
+    auto tool = std::make_unique<Tool>(in_world(std::move(before)));
+    EXPECT_TRUE(tool->wait_for("connected, as port gateway")) << tool->so_far().err;
+    EXPECT_TRUE(eventually([&] { return port("gateway") && port("gateway")->up; }));
+    return tool;
+  }
+  /// Runs `script` on a host that has first asked for a lease.
+  ToolResult with_lease(const std::string& script, const std::string& name = "one") const {
+    return run_shell(
+        kPath + "udhcpc -i tap0 -n -q -t 20 -T 1 > /dev/null 2>&1 || exit 9; " + script,
+        {"--name", name});
+  }
+  /// The process that a gateway runs; 0: none.
+  static pid_t child_of(const Tool& gateway) {
+    const std::string pid = std::to_string(gateway.pid());
+    std::ifstream file("/proc/" + pid + "/task/" + pid + "/children");
+    pid_t child = 0;
+    file >> child;
+    return child;
+  }
+  static ToolResult end(Tool& tool) {
+    tool.signal(SIGTERM);
+    return tool.finish();
+  }
+
+ private:
+  std::unique_ptr<Tool> world_;
+  std::vector<std::unique_ptr<Tool>> servers_;
+};
+INSTANTIATE_TEST_SUITE_P(Each, Gateway, ::testing::ValuesIn(callers()),
+                         [](const auto& each) { return each.param.name; });
+
+const std::string kFetch = "curl -sS --retry 9 --retry-all-errors -m 20 ";
+
+TEST_P(Gateway, GivesTwoHostsAtOnceAnAddressARouteAndNamesAndLeadsThemToTheWorld) {
+  const auto way = gateway();
+  EXPECT_NE(way->so_far().out.find("gateway 10.0.2.2, name server 10.0.2.3, DHCP 10.0.2.15 to "
+                                   "10.0.2.30: by slirp4netns\n"),
+            std::string::npos)
+      << way->so_far().out;
+  // The first host stays while the second one comes and goes.
+  const auto first = start("first", kPath +
+                                        "udhcpc -i tap0 -n -q -t 20 -T 1 > /dev/null 2>&1 && "
+                                        "ip -4 -o address show tap0 && ip route && echo leased; "
+                                        "until [ -e " +
+                                        file("go") + " ]; do sleep 0.05; done; " + kFetch +
+                                        "http://web.test/page; sleep 100");
+  ASSERT_TRUE(first->wait_for("leased")) << first->so_far().out << first->so_far().err;
+  EXPECT_NE(first->so_far().out.find("inet 10.0.2.15/24"), std::string::npos);
+  EXPECT_NE(first->so_far().out.find("default via 10.0.2.2"), std::string::npos);
+  const ToolResult second = with_lease(
+      "ip -4 -o address show tap0; cat /etc/resolv.conf; " + kFetch + "http://web.test/page",
+      "second");
+  EXPECT_EQ(second.status, 0) << second.err;
+  EXPECT_NE(second.out.find("inet 10.0.2.16/24"), std::string::npos) << second.out;
+  EXPECT_NE(second.out.find("nameserver 10.0.2.3"), std::string::npos) << second.out;
+  EXPECT_TRUE(second.out.ends_with(kPage)) << second.out << second.err;
+  std::ofstream(file("go")) << '\n';
+  EXPECT_TRUE(first->wait_for(kPage)) << "it still has its way: " << first->so_far().err;
+  const ToolResult said = end(*way);
+  EXPECT_EQ(said.status, 0) << said.err;
+  EXPECT_NE(said.out.find("slirp4netns -> bus:" + bus() + ": "), std::string::npos) << said.out;
+  EXPECT_NE(said.out.find("slirp4netns: 1 connection"), std::string::npos) << said.out;
+}
+
+TEST_P(Gateway, LeadsToThisMachinesLoopbackOnlyWhereItWasAskedTo) {
+  const std::string look = "curl -sS -m 20 http://10.0.2.2:81/page";
+  {
+    const auto way = gateway();
+    const ToolResult refused = with_lease(kFetch + "http://198.18.9.1/page && " + look);
+    EXPECT_NE(refused.status, 0);
+    EXPECT_EQ(refused.out, kPage);
+  }
+  const auto way = gateway({"--loopback"});
+  const ToolResult fetched = with_lease(kFetch + "http://10.0.2.2:81/page", "two");
+  EXPECT_EQ(fetched.out, kLoopbackPage) << fetched.err;
+}
+
+TEST_P(Gateway, TakesAnotherNetworkWhereItWasToldTo) {
+  const auto way = gateway({"--network", "198.18.64.0/20"});
+  const ToolResult leased = with_lease("ip -4 -o address show tap0; cat /etc/resolv.conf; " +
+                                       kFetch + "http://web.test/page");
+  EXPECT_NE(leased.out.find("inet 198.18.64.15/20"), std::string::npos) << leased.out;
+  EXPECT_TRUE(leased.out.ends_with(kPage)) << leased.out << leased.err;
+}
+
+TEST_P(Gateway, StartsItsProgramAgainWhenThatWasKilledAndHostsGoOn) {
+  const auto way = gateway();
+  const auto host = start(
+      "host",
+      kPath + "udhcpc -i tap0 -n -q -t 20 -T 1 > /dev/null 2>&1 && echo leased; until [ -e " +
+          file("go") + " ]; do sleep 0.05; done; " + kFetch + "http://web.test/page; sleep 100");
+  ASSERT_TRUE(host->wait_for("leased"));
+  const pid_t first = child_of(*way);
+  ASSERT_GT(first, 0);
+  ASSERT_EQ(::kill(first, SIGKILL), 0);
+  ASSERT_TRUE(
+      way->wait_for("slirp4netns was ended by SIGKILL; trying again\n"
+                    "slirp4netns: connected, as port gateway\n"))
+      << way->so_far().out;
+  EXPECT_NE(child_of(*way), first);
+  std::ofstream(file("go")) << '\n';
+  EXPECT_TRUE(host->wait_for(kPage)) << host->so_far().err;
+  EXPECT_NE(end(*way).out.find("slirp4netns: 2 connections"), std::string::npos);
+}
+
+TEST_P(Gateway, TakesItsProgramWithItHoweverItEnds) {
+  const Words before{"env", "TMPDIR=" + file("tmp")};
+  std::filesystem::create_directory(file("tmp"));
+  std::filesystem::permissions(file("tmp"), std::filesystem::perms::all);
+  for (const int signal : {SIGTERM, SIGINT, SIGKILL}) {
+    const auto way = gateway({}, before);
+    const pid_t child = child_of(*way);
+    ASSERT_GT(child, 0);
+    EXPECT_TRUE(std::filesystem::is_empty(file("tmp"))) << "the socket is not needed any more";
+    way->signal(signal);
+    EXPECT_EQ(way->finish().status, signal == SIGKILL ? 128 + SIGKILL : 0);
+    EXPECT_TRUE(eventually([&] { return ::kill(child, 0) != 0; })) << signal;
+  }
+}
+
+TEST_P(Gateway, ServesOneHostThroughPasst) {
+  if (!has_program("passt")) GTEST_SKIP() << "no passt here";
+  // Only passt is in this PATH.
+  std::filesystem::create_directory(file("bin"));
+  std::filesystem::create_symlink("/usr/bin/passt", file("bin/passt"));
+  const auto way = gateway({}, {"env", "PATH=" + file("bin")});
+  EXPECT_NE(way->so_far().out.find("gateway 10.0.2.2, name servers of this machine, DHCP "
+                                   "10.0.2.15: by passt, for one host (slirp4netns serves many)\n"),
+            std::string::npos)
+      << way->so_far().out;
+  const ToolResult fetched = with_lease("ip -4 -o address show tap0; cat /etc/resolv.conf; " +
+                                        kFetch + "http://web.test/page");
+  EXPECT_NE(fetched.out.find("inet 10.0.2.15/24"), std::string::npos) << fetched.out;
+  EXPECT_TRUE(fetched.out.ends_with(kPage)) << fetched.out << fetched.err;
+  const pid_t child = child_of(*way);
+  way->signal(SIGKILL);
+  static_cast<void>(way->finish());
+  EXPECT_TRUE(eventually([&] { return ::kill(child, 0) != 0; }));
+}
+
+TEST_P(Gateway, IsAlsoABridgeToAPasstThatListens) {
+  if (!has_program("passt")) GTEST_SKIP() << "no passt here";
+  Tool passt(in_world({"passt", "--foreground", "--stderr", "--socket", file("passt.sock"),
+                       "--ipv4-only", "--address", "10.0.2.15", "--netmask", "24", "--gateway",
+                       "10.0.2.2", "--no-map-gw"}));
+  Tool bridge(by_caller(
+      {shmifctl_path(), "bridge", "bus:" + bus(), "stream:connect=" + file("passt.sock")}));
+  ASSERT_TRUE(bridge.wait_for("connected, as port")) << bridge.so_far().err;
+  const ToolResult fetched = with_lease(kFetch + "http://198.18.9.1/page");
+  EXPECT_EQ(fetched.out, kPage) << fetched.err << passt.so_far().err;
+}
+
+TEST_P(Gateway, SaysWhatToInstallWhereNoProgramIsThere) {
+  const auto refusal = [&](const Words& more) {
+    Words words{"env", "PATH=/nonexistent", shmifctl_path(), "gateway", bus()};
+    words.insert(words.end(), more.begin(), more.end());
+    const ToolResult result = run_program(by_caller(words));
+    EXPECT_EQ(result.status, 77) << result.err;
+    EXPECT_EQ(result.out, "");
+    return result.err;
+  };
+  EXPECT_EQ(refusal({}),
+            "shmifctl: cannot make a gateway: there is neither slirp4netns nor passt in PATH "
+            "(install Debian's package slirp4netns: apt install slirp4netns)\n");
+  EXPECT_EQ(refusal({"--with", "passt"}),
+            "shmifctl: cannot make a gateway: there is no passt in PATH (install Debian's package "
+            "passt: apt install passt)\n");
+}
+
+TEST_P(Gateway, SaysWhyItsProgramDoesNotStart) {
+  std::filesystem::create_directory(file("bin"));
+  {
+    std::ofstream program(file("bin/slirp4netns"));
+    program << "#!/bin/sh\necho a first line >&2\necho the reason >&2\nexit 3\n";
+  }
+  std::filesystem::permissions(file("bin/slirp4netns"), std::filesystem::perms::all);
+  const ToolResult result =
+      run_program(by_caller({"env", "PATH=" + file("bin"), shmifctl_path(), "gateway", bus()}));
+  EXPECT_EQ(result.status, 1);
+  EXPECT_EQ(result.err,
+            "shmifctl: cannot run gateway: slirp4netns ended with exit code 3: the reason\n");
+}
+
+TEST(GatewayLine, RefusesWhatIsNoNetwork) {
+  for (const std::string text : {"10.0.2.0", "10.0.2.2/24", "10.0.2.0/26", "10.0.0.0/7",
+                                 "fd00::/64", "10.0.2.0/", "10.0.2.0/24x", "x/24", ""}) {
+    const ToolResult result = run_tool({"gateway", "/nonexistent", "--network", text});
+    EXPECT_EQ(result.status, 2) << text;
+    EXPECT_NE(result.err.find("--network: \"" + text + "\" is "), std::string::npos) << result.err;
+  }
+  const ToolResult result = run_tool({"gateway", "/nonexistent", "--with", "slirp"});
+  EXPECT_EQ(result.status, 2);
+  EXPECT_NE(result.err.find("--with \"slirp\" is neither slirp4netns nor passt"), std::string::npos)
+      << result.err;
+}
+
+}  // namespace
+}  // namespace shmif::test

@@ -1,0 +1,288 @@
+#include "tools/relay/nat_process.hpp"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <charconv>
+#include <csignal>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <sstream>
+#include <utility>
+#include <vector>
+
+#include "tap/cidr.hpp"
+
+namespace shmif::tools {
+namespace {
+
+constexpr int kLookAgainMs = 5;
+constexpr int kStartMs = 10'000;
+constexpr int kEndMs = 1'000;
+constexpr std::uint32_t kMaxPasstMtu = 65520;
+
+/// The path of a program in PATH; empty if there is none.
+std::string program_in_path(const std::string& name) {
+  const char* const path = std::getenv("PATH");
+  std::istringstream directories(path != nullptr ? path : "/usr/bin:/bin");
+  for (std::string directory; std::getline(directories, directory, ':');) {
+    std::string file = (directory.empty() ? "." : directory) + '/' + name;
+    if (::access(file.c_str(), X_OK) == 0 && !std::filesystem::is_directory(file)) return file;
+  }
+  return {};
+}
+
+/// A directory for a socket that no other user can reach. It goes with this object.
+class PrivateDirectory {
+ public:
+  PrivateDirectory() {
+    std::error_code none;
+    const std::filesystem::path parent = std::filesystem::temp_directory_path(none);
+    // A socket's path has at most 107 bytes.
+    constexpr std::size_t kMaxParent = 64;
+    path_ = none || parent.native().size() > kMaxParent ? "/tmp" : parent.native();
+    path_ += "/shmifctl-XXXXXX";
+    if (::mkdtemp(path_.data()) == nullptr)
+      throw Exception(Error::from_errno(errno, "cannot make the directory " + path_));
+  }
+  PrivateDirectory(const PrivateDirectory&) = delete;
+  PrivateDirectory& operator=(const PrivateDirectory&) = delete;
+  ~PrivateDirectory() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path_, ignored);
+  }
+  std::string socket() const { return path_ + "/socket"; }
+
+ private:
+  std::string path_;
+};
+
+std::vector<std::string> slirp_words(const NatWish& wish, const std::string& socket) {
+  std::vector<std::string> words{"slirp4netns", "--target-type=bess",
+                                 "--cidr=" + wish.network.to_string(),
+                                 "--mtu=" + std::to_string(wish.mtu)};
+  if (!wish.loopback) words.emplace_back("--disable-host-loopback");
+  words.push_back(socket);
+  return words;
+}
+
+constexpr int kPasstSocket = 3;
+
+std::vector<std::string> passt_words(const NatWish& wish) {
+  const NatNetwork& net = wish.network;
+  std::vector<std::string> words{"passt",
+                                 "--foreground",
+                                 "--quiet",
+                                 "--stderr",
+                                 "--ipv4-only",
+                                 "--fd=" + std::to_string(kPasstSocket),
+                                 "--mtu=" + std::to_string(std::min(wish.mtu, kMaxPasstMtu)),
+                                 "--address=" + net.first_lease(),
+                                 "--netmask=" + std::to_string(net.prefix),
+                                 "--gateway=" + net.gateway()};
+  if (!wish.loopback) words.emplace_back("--no-map-gw");
+  return words;
+}
+
+/// Becomes the program; between fork() and exec, so only with system calls.
+[[noreturn]] void become(const char* file, char* const* words, int errors, int connection,
+                         pid_t parent) noexcept {
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (::getppid() != parent) ::_exit(127);
+  ::setpgid(0, 0);  // a Ctrl-C ends the gateway, which ends this
+  const int nothing = ::open("/dev/null", O_RDWR);
+  ::dup2(nothing, STDIN_FILENO);
+  ::dup2(nothing, STDOUT_FILENO);
+  ::dup2(errors, STDERR_FILENO);
+  if (connection == kPasstSocket) ::fcntl(connection, F_SETFD, 0);
+  if (connection >= 0 && connection != kPasstSocket) ::dup2(connection, kPasstSocket);
+  ::execv(file, words);
+  ::_exit(127);
+}
+
+/// Starts the program. `connection`: for its descriptor 3, or -1.
+pid_t spawn(const std::string& file, std::vector<std::string> words, int errors, int connection) {
+  std::vector<char*> pointers;
+  pointers.reserve(words.size() + 1);
+  for (std::string& word : words) pointers.push_back(word.data());
+  pointers.push_back(nullptr);
+  const pid_t parent = ::getpid();
+  const pid_t child = ::fork();
+  if (child == 0) become(file.c_str(), pointers.data(), errors, connection, parent);
+  if (child < 0) throw Exception(Error::from_errno(errno, "cannot start " + file));
+  ::setpgid(child, child);  // whoever of the two is first
+  return child;
+}
+
+std::string remedy_for(NatProgram program) {
+  return std::string("install Debian's package ") + to_text(program) + ": apt install " +
+         to_text(program);
+}
+
+}  // namespace
+
+const char* to_text(NatProgram program) noexcept {
+  return program == NatProgram::slirp4netns ? "slirp4netns" : "passt";
+}
+
+std::string NatNetwork::address(std::uint32_t number) const {
+  const in_addr address{.s_addr = htonl(first + number)};
+  std::array<char, INET_ADDRSTRLEN> text{};
+  return ::inet_ntop(AF_INET, &address, text.data(), text.size());
+}
+
+std::string NatNetwork::to_string() const {
+  return address(0) + '/' + std::to_string(prefix);
+}
+
+Result<NatNetwork> NatNetwork::parse(const std::string& text) {
+  const Error wrong(Errc::bad_argument,
+                    '"' + text +
+                        "\" is not an IPv4 network with a prefix length of 8 to 25 "
+                        "(such as 10.0.2.0/24)");
+  const std::size_t slash = text.find('/');
+  if (slash == std::string::npos) return wrong;
+  const auto address = tap::IpAddress::parse(text.substr(0, slash));
+  if (!address || address->is_v6()) return wrong;
+  NatNetwork network;
+  const char* const end = text.data() + text.size();
+  const auto [rest, error] = std::from_chars(text.data() + slash + 1, end, network.prefix);
+  if (error != std::errc() || rest != end) return wrong;
+  if (network.prefix < kMinPrefix || network.prefix > kMaxPrefix) return wrong;
+  std::memcpy(&network.first, address->bytes.data(), sizeof network.first);
+  network.first = ntohl(network.first);
+  if ((network.first & ~0U >> network.prefix) != 0) {
+    return Error(Errc::bad_argument, '"' + text + "\" is an address in a network, not a network");
+  }
+  return network;
+}
+
+Result<NatProgram> find_nat_program(const NatWish& wish) {
+  if (wish.program) {
+    if (!program_in_path(to_text(*wish.program)).empty()) return *wish.program;
+    return Error(Errc::not_supported, std::string("there is no ") + to_text(*wish.program) +
+                                          " in PATH (" + remedy_for(*wish.program) + ')');
+  }
+  for (const NatProgram program : {NatProgram::slirp4netns, NatProgram::passt}) {
+    if (!program_in_path(to_text(program)).empty()) return program;
+  }
+  return Error(Errc::not_supported, "there is neither slirp4netns nor passt in PATH (" +
+                                        remedy_for(NatProgram::slirp4netns) + ')');
+}
+
+NatProcess::NatProcess(NatProcess&& other) noexcept
+    : program_(other.program_),
+      pid_(std::exchange(other.pid_, -1)),
+      status_(other.status_),
+      errors_(std::move(other.errors_)),
+      connection_(std::move(other.connection_)) {}
+
+NatProcess::~NatProcess() {
+  kill();
+}
+
+/// Also ends a helper of slirp4netns, which waits for the connection in the same process group.
+void NatProcess::kill() noexcept {
+  if (pid_ <= 0) return;
+  ::kill(-pid_, SIGKILL);
+  while (::waitpid(pid_, &status_, 0) < 0 && errno == EINTR) continue;
+  pid_ = -1;
+}
+
+Result<std::optional<NatProcess>> NatProcess::start(NatProgram program, const NatWish& wish,
+                                                    const StopSignals& stop) {
+  const std::string file = program_in_path(to_text(program));
+  if (file.empty()) {
+    return Error(Errc::not_supported,
+                 std::string("there is no ") + to_text(program) + " in PATH any more");
+  }
+  std::array<int, 2> ends{};
+  if (::pipe2(ends.data(), O_CLOEXEC | O_NONBLOCK) != 0)
+    return Error::from_errno(errno, "cannot make a pipe");
+  NatProcess made;
+  made.program_ = program;
+  made.errors_ = UniqueFd(ends[0]);
+  const UniqueFd errors(ends[1]);
+  if (program == NatProgram::passt) {
+    std::array<int, 2> pair{};
+    if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair.data()) != 0)
+      return Error::from_errno(errno, "cannot make a pair of sockets");
+    made.connection_ = UniqueFd(pair[0]);
+    const UniqueFd theirs(pair[1]);
+    made.pid_ = spawn(file, passt_words(wish), errors.get(), theirs.get());
+    return std::optional<NatProcess>(std::move(made));
+  }
+  const PrivateDirectory directory;
+  made.pid_ = spawn(file, slirp_words(wish, directory.socket()), errors.get(), -1);
+  auto connected = made.connect_to(directory.socket(), stop);
+  if (!connected) return std::move(connected).error();
+  if (!*connected) return std::optional<NatProcess>();
+  made.connection_ = *std::move(connected);
+  return std::optional<NatProcess>(std::move(made));
+}
+
+/// Result: not open if a signal came first.
+Result<UniqueFd> NatProcess::connect_to(const std::string& path, const StopSignals& stop) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  path.copy(address.sun_path, sizeof address.sun_path - 1);
+  for (int waited = 0; waited < kStartMs; waited += kLookAgainMs) {
+    UniqueFd socket(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
+    if (!socket) return Error::from_errno(errno, "cannot make a socket");
+    if (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0)
+      return socket;
+    if (::waitpid(pid_, &status_, WNOHANG) == pid_) {
+      ::kill(-pid_, SIGKILL);  // its helper
+      pid_ = -1;
+      return Error(Errc::link_ended, why_ended());
+    }
+    if (stop.wait(kLookAgainMs)) return UniqueFd();
+  }
+  return Error(Errc::timed_out,
+               std::string(to_text(program_)) + " does not listen after 10 s" + last_words());
+}
+
+/// The last line of its errors, with a colon before it; empty if there is none.
+std::string NatProcess::last_words() const {
+  std::string text;
+  std::array<char, 4096> part{};
+  for (ssize_t n = 0; (n = ::read(errors_.get(), part.data(), part.size())) > 0;)
+    text.append(part.data(), static_cast<std::size_t>(n));
+  while (text.ends_with('\n')) text.pop_back();
+  const std::size_t line = text.rfind('\n');
+  if (line != std::string::npos) text.erase(0, line + 1);
+  std::ranges::replace_if(text, [](char c) { return c < ' ' || c > '~'; }, '?');
+  return text.empty() ? text : ": " + text;
+}
+
+std::string NatProcess::why_ended() {
+  for (int waited = 0; pid_ > 0 && waited < kEndMs; waited += kLookAgainMs) {
+    if (::waitpid(pid_, &status_, WNOHANG) == pid_) {
+      ::kill(-pid_, SIGKILL);
+      pid_ = -1;
+      break;
+    }
+    ::usleep(kLookAgainMs * 1000);
+  }
+  const std::string name = to_text(program_);
+  if (pid_ > 0) {
+    kill();
+    return name + " closed its connection and did not end";
+  }
+  if (WIFSIGNALED(status_)) {
+    const char* const signal = ::sigabbrev_np(WTERMSIG(status_));
+    return name + " was ended by SIG" + (signal != nullptr ? signal : "?");
+  }
+  return name + " ended with exit code " + std::to_string(WEXITSTATUS(status_)) + last_words();
+}
+
+}  // namespace shmif::tools

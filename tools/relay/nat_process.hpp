@@ -1,0 +1,88 @@
+#pragma once
+// A program that gives a network a way to the world without privileges: slirp4netns or passt, as a
+// child process. Such a program has a TCP/IP stack of its own, and opens an ordinary socket of its
+// user for each connection.
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "base/result.hpp"
+#include "base/unique_fd.hpp"
+#include "tools/common/signals.hpp"
+
+namespace shmif::tools {
+
+enum class NatProgram {
+  slirp4netns,  ///< serves many hosts
+  passt,        ///< serves one host
+};
+
+const char* to_text(NatProgram program) noexcept;
+
+/// An IPv4 network, and the addresses in it that both programs use.
+struct NatNetwork {
+  static constexpr unsigned kMinPrefix = 8;
+  static constexpr unsigned kMaxPrefix = 25;  ///< of slirp4netns
+
+  std::uint32_t first = 0x0a000200;  ///< its number: 10.0.2.0
+  unsigned prefix = 24;
+
+  /// "10.0.2.0/24". Errors: bad_argument.
+  static Result<NatNetwork> parse(const std::string& text);
+  std::string to_string() const;
+  std::string gateway() const { return address(2); }
+  std::string name_server() const { return address(3); }
+  std::string first_lease() const { return address(15); }
+  std::string last_lease() const { return address(30); }
+
+ private:
+  std::string address(std::uint32_t number) const;
+};
+
+struct NatWish {
+  std::optional<NatProgram> program = {};  ///< empty: the better one of those that are there
+  NatNetwork network;
+  bool loopback = false;  ///< the gateway's address leads to this machine's 127.0.0.1
+  std::uint32_t mtu = 1500;
+};
+
+/// Looks in PATH. Errors: not_supported if there is no such program; the message says how to get
+/// it. Blocks: never.
+Result<NatProgram> find_nat_program(const NatWish& wish);
+
+/// The running program. The destructor ends it. Threads: one at a time.
+class NatProcess {
+ public:
+  /// Starts `program`, and connects. Result: empty if a signal came first. Errors: timed_out; what
+  /// the program said when it ended at once; the system's. Blocks: until it listens, at most 10 s.
+  static Result<std::optional<NatProcess>> start(NatProgram program, const NatWish& wish,
+                                                 const StopSignals& stop);
+  NatProcess(NatProcess&& other) noexcept;
+  NatProcess& operator=(NatProcess&&) = delete;
+  ~NatProcess();
+
+  NatProgram program() const noexcept { return program_; }
+  /// The connection: SOCK_SEQPACKET, one frame in each packet, to slirp4netns; to passt a stream of
+  /// records as in shmif/stream_link.hpp.
+  UniqueFd take_connection() noexcept { return std::move(connection_); }
+  /// Waits until it has ended, and says how. Blocks: at most for a second, then kills it.
+  std::string why_ended();
+
+ private:
+  NatProcess() = default;
+  void kill() noexcept;
+  std::string last_words() const;
+  Result<UniqueFd> connect_to(const std::string& path, const StopSignals& stop);
+
+  NatProgram program_ = NatProgram::slirp4netns;
+  pid_t pid_ = -1;
+  int status_ = 0;   ///< once pid_ is -1
+  UniqueFd errors_;  ///< its standard error: the first 64 KiB
+  UniqueFd connection_;
+};
+
+}  // namespace shmif::tools

@@ -1,0 +1,91 @@
+// shmifctl gateway: a way from a bus to the world, without privileges.
+
+#include "shmif/bus.hpp"
+#include "tools/common/options.hpp"
+#include "tools/common/signals.hpp"
+#include "tools/relay/bus_options.hpp"
+#include "tools/relay/nat_process.hpp"
+#include "tools/shmifctl/bridge_peers.hpp"
+#include "tools/shmifctl/commands.hpp"
+
+namespace shmif::tools {
+namespace {
+
+Options gateway_options() {
+  Options options("gateway", "PATH");
+  options
+      .about(
+          "Joins the bus as a router to the world, until a signal ends the command. Needs no "
+          "privileges. Hosts get an address, a route and a name server from it by DHCP. Their "
+          "connections leave this machine as those of your own programs. It runs slirp4netns, "
+          "which serves up to 16 hosts by DHCP, or else passt, which serves one host. It starts "
+          "the program again when that dies; connections through it then break. Nothing outside "
+          "can open a connection to a host. IPv4 only. Prints counters at the end.")
+      .value("network", "CIDR",
+             "the network of the hosts (default: 10.0.2.0/24). The gateway is its address 2, the "
+             "name server its address 3, and DHCP gives 15 to 30. The prefix length is 8 to 25")
+      .flag("loopback",
+            "the gateway's address leads to 127.0.0.1 of this machine, so hosts reach services "
+            "that listen only there")
+      .value("with", "slirp4netns|passt",
+             "the program to run (default: slirp4netns if it is installed, else passt)")
+      .value("port-name", "NAME", "the port's name on the bus (default: gateway)");
+  add_bus_options(options);
+  options
+      .example("shmifctl gateway /dev/shm/bus0",
+               "a gateway; 'shmifctl wait /dev/shm/bus0 --port gateway' waits for it")
+      .example("shmifctl exec /dev/shm/bus0 --ip 10.0.2.100/24 --gateway 10.0.2.2 -- bash",
+               "a host that uses it without DHCP")
+      .example("shmifctl exec /dev/shm/bus0 -- sh -c 'udhcpc -i tap0 -q -n && exec bash'",
+               "a host that asks it by DHCP");
+  return options;
+}
+
+NatWish nat_wish(const Arguments& args) {
+  NatWish wish;
+  wish.loopback = args.flag("loopback");
+  if (const auto text = args.text("network")) {
+    auto network = NatNetwork::parse(*text);
+    if (!network) throw UsageError{"--network: " + network.error().message};
+    wish.network = *network;
+  }
+  if (const auto text = args.text("with")) {
+    if (*text == to_text(NatProgram::slirp4netns)) {
+      wish.program = NatProgram::slirp4netns;
+    } else if (*text == to_text(NatProgram::passt)) {
+      wish.program = NatProgram::passt;
+    } else {
+      throw UsageError{"--with \"" + *text + "\" is neither slirp4netns nor passt"};
+    }
+  }
+  return wish;
+}
+
+int run_gateway(const CommandLine& line) {
+  const Arguments args = gateway_options().parse(line);
+  const BusWish bus_wanted = bus_wish(args);
+  NatWish wish = nat_wish(args);
+  const auto program = find_nat_program(wish);
+  if (!program)
+    throw Exception(
+        Error(program.error().code, "cannot make a gateway: " + program.error().message));
+  wish.program = *program;
+  const StopSignals stop;
+  const std::string& path = args.positional()[0];
+  const Bus bus = provide_bus(path, bus_wanted).value();
+  wish.mtu = bus.info().mtu;
+  PeerBridge bridge;
+  bridge.bus = &bus;
+  bridge.bus_path = path;
+  bridge.bus_text = "bus:" + path;
+  bridge.peer_text = to_text(*program);
+  bridge.port_name = args.text("port-name").value_or("gateway");
+  return route(bridge, wish, stop);
+}
+
+}  // namespace
+
+const Command kGatewayCommand{"gateway", "join a bus as a router to the world, without privileges",
+                              run_gateway};
+
+}  // namespace shmif::tools
