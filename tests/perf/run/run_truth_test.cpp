@@ -149,8 +149,8 @@ TEST(RunTruth, DamageInTheRampHidesNoLossInTheWindow) {
   plan[0].options.runtime = 200ms;
   plan[0].options.ramp_time = 400ms;
   RunResult result = run(plan);
-  while (result.jobs[1].flows[0].sent < 4000) {  // until the sender could send enough in the window
-    ASSERT_TRUE(passed(result));
+  // Until the sender could send enough in the window. It fails if it could send nothing.
+  while (result.jobs[1].flows[0].sent < 4000 && plan[0].options.runtime < 10s) {
     plan[0].options.runtime *= 2;
     plan[0].options.ramp_time *= 2;
     result = run(plan);

@@ -37,7 +37,7 @@ TEST(WhyCommand, WritesCausesTasksAndTheMachineAsJson) {
   const TempDir dir;
   const std::string path = dir.file("why.json");
   const ToolResult result =
-      shmifperf({"why", "--json", "--output", path, "--", "sh", "-c", "echo hello; sleep 0.3"});
+      shmifperf({"why", "--json", "--output", path, "--", "sh", "-c", "echo hello; sleep 2"});
   EXPECT_EQ(result.status, 0) << result.err;
   EXPECT_EQ(result.out, "hello\n");
   const Json json = json_of_file(path);
