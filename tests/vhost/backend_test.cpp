@@ -1,0 +1,312 @@
+// What a front-end's messages make of the device.
+
+#include "vhost/backend.hpp"
+
+#include <gtest/gtest.h>
+#include <sys/eventfd.h>
+
+#include <array>
+#include <utility>
+#include <vector>
+
+#include "tests/support/holdings.hpp"
+#include "tests/vhost/front_end.hpp"
+#include "tests/vhost/vhost_rig.hpp"
+
+namespace shmif::test {
+namespace {
+
+using vhost::Features;
+using vhost::MessageHeader;
+using vhost::Request;
+using vhost::VringState;
+
+constexpr std::uint64_t kReplyAck = vhost::bit(3);
+
+TEST(VhostBackend, OffersWhatItCanDo) {
+  for (const bool offload : {false, true}) {
+    Machine machine({}, {.offload = offload}, false);
+    EXPECT_EQ(machine.front().ask(Request::get_features),
+              offload ? Features::kAlways | Features::kOffloads : Features::kAlways);
+    EXPECT_EQ(machine.front().ask(Request::get_protocol_features), kReplyAck);
+    EXPECT_EQ(machine.front().ask(Request::get_queue_num), 1U);
+    EXPECT_EQ(machine.link().takes_offloads(), offload);
+  }
+}
+
+TEST(VhostBackend, AcknowledgesOnlyIfThatWasAgreedOn) {
+  Machine machine({}, {}, false);
+  FrontEnd& front = machine.front();
+  ASSERT_TRUE(front.tell(Request::set_features, Driver::kUsual, {}, MessageHeader::kNeedReply));
+  ASSERT_TRUE(front.tell(Request::set_protocol_features, kReplyAck));
+  ASSERT_TRUE(front.tell(Request::set_vring_num, VringState{0, 64}, {}, MessageHeader::kNeedReply));
+  const auto reply = front.reply();
+  ASSERT_TRUE(reply.has_value());
+  EXPECT_EQ((*reply)[0], 0U);
+  // A message that has a reply of its own gets only that one.
+  ASSERT_TRUE(front.tell(Request::get_queue_num, std::span<const std::byte>(), {},
+                         MessageHeader::kNeedReply));
+  EXPECT_EQ((front.reply().value())[0], 1U);
+  char more = 0;
+  EXPECT_EQ(::recv(front.socket.get(), &more, 1, MSG_DONTWAIT), -1);
+}
+
+TEST(VhostBackend, SaysWhereItStoppedAndGoesOnThere) {
+  Machine machine({.queue_size = 16}, {});
+  FrontEnd& front = machine.front();
+  for (unsigned i = 0; i < 21; ++i) {
+    ASSERT_EQ(front.send({make_frame(60 + i, i)}), 1U);
+    ASSERT_TRUE(same_frames({make_frame(60 + i, i)}, collect(machine.link(), 1)));
+  }
+  ASSERT_TRUE(front.tell(Request::get_vring_base, VringState{1, 0}));
+  const auto stopped = front.reply();
+  ASSERT_TRUE(stopped.has_value());
+  EXPECT_EQ((*stopped)[0], 1U);
+  EXPECT_EQ((*stopped)[1], 21U);
+  EXPECT_FALSE(machine.link().is_ready());
+  ASSERT_EQ(front.send({make_frame(99, 1)}), 1U);
+  machine.serve();
+  EXPECT_EQ(machine.last().frames, 0U) << "a queue that was stopped";
+  front.start_queue(1, front.send_queue);
+  EXPECT_TRUE(same_frames({make_frame(99, 1)}, collect(machine.link(), 1)));
+}
+
+// A frame that is dropped is given back, too, before the queue stops.
+TEST(VhostBackend, GivesBackWhatItHasTakenBeforeItSaysWhereItStopped) {
+  Machine machine({}, {});
+  FrontEnd& front = machine.front();
+  ASSERT_EQ(front.send({Bytes(5), Bytes(6)}), 2U);
+  ASSERT_TRUE(front.tell(Request::get_vring_base, VringState{1, 0}));
+  const auto stopped = front.reply();
+  ASSERT_TRUE(stopped.has_value());
+  EXPECT_EQ((*stopped)[1], 2U);
+  EXPECT_EQ(front.send_queue.used().idx, 2U);
+}
+
+// As when the bridge is killed, and the front-end connects to the next one.
+TEST(VhostBackend, AnotherOneGoesOnWhereTheLastOneWasKilled) {
+  const Driver driver{.queue_size = 16};
+  Machine first(driver, {});
+  FrontEnd& front = first.front();
+  for (unsigned i = 0; i < 21; ++i) {
+    ASSERT_EQ(front.send({make_frame(60, i)}), 1U);
+    ASSERT_EQ(collect(first.link(), 1).size(), 1U);
+    ASSERT_EQ(first.link().send(views({make_frame(70, i)})).taken, 1U);
+    ASSERT_EQ(front.arrived().size(), 1U);
+  }
+  auto pair = vhost_sockets();
+  auto second = vhost::VhostLink::adopt(std::move(pair[1]), {}).value();
+  std::swap(front.socket, pair[0]);
+  ASSERT_TRUE(front.tell(Request::set_features, driver.features));
+  front.share_memory();
+  ASSERT_EQ(front.send({make_frame(99, 1)}), 1U);  // while nobody serves it
+  front.start_queue(0, front.receive_queue);
+  front.start_queue(1, front.send_queue);
+  EXPECT_TRUE(same_frames({make_frame(99, 1)}, collect(second, 1)));
+  ASSERT_EQ(second.send(views({make_frame(98, 1)})).taken, 1U);
+  const auto got = front.arrived();
+  ASSERT_EQ(got.size(), 1U);
+  EXPECT_EQ(got[0].frame, make_frame(98, 1));
+}
+
+TEST(VhostBackend, QueuesThatAreNotEnabledDiscard) {
+  Machine machine({}, {});
+  FrontEnd& front = machine.front();
+  for (const std::uint32_t index : {0U, 1U})
+    ASSERT_TRUE(front.tell(Request::set_vring_enable, VringState{index, 0}));
+  machine.serve();
+  EXPECT_FALSE(machine.link().is_ready());
+  ASSERT_EQ(front.send({make_frame(60, 1)}), 1U);
+  machine.serve();
+  EXPECT_EQ(machine.last().frames, 0U);
+  EXPECT_TRUE(front.send_queue.collect().has_value()) << "the driver gets its buffer back";
+  ASSERT_EQ(machine.link().send(views({make_frame(60, 2)})).taken, 1U);
+  EXPECT_TRUE(front.arrived().empty());
+  EXPECT_EQ(machine.link().drops().not_ready, 2U);
+}
+
+TEST(VhostBackend, MemoryMayBeSharedAnewWhileTheQueuesRun) {
+  Machine machine({}, {});
+  FrontEnd& front = machine.front();
+  for (unsigned i = 0; i < 3; ++i) {
+    ASSERT_EQ(front.send({make_frame(60, i)}), 1U);
+    EXPECT_TRUE(same_frames({make_frame(60, i)}, collect(machine.link(), 1)));
+    front.share_memory();
+    machine.serve();
+    EXPECT_TRUE(machine.link().is_ready());
+  }
+}
+
+TEST(VhostBackend, NotifiesTheDriverOfWhatAnOlderCallDescriptorMissed) {
+  Machine machine({}, {});
+  FrontEnd& front = machine.front();
+  (void)front.receive_queue.calls();
+  const int call = front.receive_queue.call.get();
+  ASSERT_TRUE(front.tell(Request::set_vring_call, std::uint64_t{0}, {&call, 1}));
+  machine.serve();
+  EXPECT_EQ(front.receive_queue.calls(), 1U);
+}
+
+TEST(VhostBackend, WithoutDescriptorsBothSidesLook) {
+  Machine machine({}, {});
+  FrontEnd& front = machine.front();
+  constexpr std::uint64_t kNone = vhost::bit(8);
+  (void)front.receive_queue.calls();
+  for (const std::uint64_t index : {0U, 1U}) {
+    ASSERT_TRUE(front.tell(Request::set_vring_call, index | kNone));
+    ASSERT_TRUE(front.tell(Request::set_vring_kick, index | kNone));
+  }
+  machine.serve();
+  const WaitHint hint = machine.link().prepare_wait();
+  EXPECT_LE(hint.at_most, std::chrono::milliseconds(10));
+  front.send_queue.kick.reset(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  ASSERT_EQ(front.send({make_frame(60, 1)}), 1U);
+  EXPECT_TRUE(same_frames({make_frame(60, 1)}, collect(machine.link(), 1)));
+  ASSERT_EQ(machine.link().send(views({make_frame(61, 1)})).taken, 1U);
+  EXPECT_EQ(front.arrived().size(), 1U);
+  EXPECT_EQ(front.receive_queue.calls(), 0U);
+}
+
+TEST(VhostBackend, KeepsNoDescriptorThatItDoesNotNeed) {
+  const auto before = holdings({}).descriptors;
+  {
+    Machine machine({}, {});
+    FrontEnd& front = machine.front();
+    const auto running = holdings({}).descriptors;
+    for (int i = 0; i < 5; ++i) {
+      front.share_memory();
+      ASSERT_TRUE(front.tell(Request::get_vring_base, VringState{1, 0}));
+      ASSERT_TRUE(front.reply().has_value());
+      const int fd = front.send_queue.kick.get();
+      ASSERT_TRUE(front.tell(Request::set_vring_err, std::uint64_t{1}, {&fd, 1}));
+      front.start_queue(1, front.send_queue);
+      machine.serve();
+    }
+    EXPECT_TRUE(machine.link().is_ready()) << machine.link().why();
+    EXPECT_EQ(holdings({}).descriptors, running);
+  }
+  EXPECT_EQ(holdings({}).descriptors, before);
+}
+
+TEST(VhostBackend, RefusesMessagesThatMakeNoSense) {
+  struct Case {
+    const char* why;
+    std::function<bool(const FrontEnd&)> tell;
+  };
+  const int file = ::eventfd(0, EFD_CLOEXEC);
+  const UniqueFd closed_later(file);
+  const std::vector<Case> cases{
+      {"request 99 is not known",
+       [](const FrontEnd& f) { return f.tell(static_cast<Request>(99), std::uint64_t{0}); }},
+      {"request 0 is not known",
+       [](const FrontEnd& f) { return f.tell(static_cast<Request>(0), std::uint64_t{0}); }},
+      {"features that were not offered",
+       [](const FrontEnd& f) { return f.tell(Request::set_features, vhost::bit(34)); }},
+      {"features that were not offered",
+       [](const FrontEnd& f) { return f.tell(Request::set_features, std::uint32_t{0}); }},
+      {"protocol features that were not offered",
+       [](const FrontEnd& f) { return f.tell(Request::set_protocol_features, vhost::bit(1)); }},
+      {"a wrong memory table",
+       [](const FrontEnd& f) { return f.tell(Request::set_mem_table, std::uint32_t{0}); }},
+      {"a wrong memory table",
+       [](const FrontEnd& f) {
+         return f.tell(Request::set_mem_table, vhost::MemoryTable{.count = 9});
+       }},
+      {"a wrong memory table",
+       [](const FrontEnd& f) {
+         const std::array<std::uint32_t, 2> table{1, 0};
+         return f.tell(Request::set_mem_table, table);
+       }},
+      {"1 memory regions with 0 descriptors",
+       [](const FrontEnd& f) {
+         return f.tell(Request::set_mem_table, vhost::MemoryTable{.count = 1});
+       }},
+      {"a queue that does not exist",
+       [](const FrontEnd& f) { return f.tell(Request::set_vring_num, VringState{2, 256}); }},
+      {"a queue that does not exist",
+       [](const FrontEnd& f) { return f.tell(Request::set_vring_enable, std::uint32_t{0}); }},
+      {"a queue that does not exist",
+       [](const FrontEnd& f) { return f.tell(Request::get_vring_base, VringState{7, 0}); }},
+      {"a new size for a queue that runs",
+       [](const FrontEnd& f) { return f.tell(Request::set_vring_num, VringState{0, 128}); }},
+      {"addresses of a queue that does not exist",
+       [](const FrontEnd& f) {
+         return f.tell(Request::set_vring_addr, vhost::VringAddresses{.index = 2});
+       }},
+      {"outside of the memory",
+       [](const FrontEnd& f) {
+         return f.tell(Request::set_vring_addr, vhost::VringAddresses{.index = 0});
+       }},
+      {"a descriptor for a queue that does not exist",
+       [&](const FrontEnd& f) {
+         return f.tell(Request::set_vring_call, std::uint64_t{2}, {&file, 1});
+       }},
+      {"another number of descriptors",
+       [](const FrontEnd& f) { return f.tell(Request::set_vring_kick, std::uint64_t{1}); }},
+      {"another number of descriptors",
+       [&](const FrontEnd& f) {
+         return f.tell(Request::set_vring_kick, vhost::bit(8), {&file, 1});
+       }},
+      {"nobody can wait for", [](const FrontEnd& f) {
+         const int memory = f.memory.file();
+         return f.tell(Request::set_vring_kick, std::uint64_t{1}, {&memory, 1});
+       }}};
+  for (const auto& [why, tell] : cases) {
+    Machine machine({}, {});
+    ASSERT_TRUE(machine.front().tell(Request::set_protocol_features, kReplyAck));
+    machine.serve();
+    ASSERT_TRUE(tell(machine.front())) << why;
+    machine.serve();
+    EXPECT_EQ(machine.last().error, Errc::corrupt) << why;
+    EXPECT_NE(machine.link().why().find(why), std::string::npos) << machine.link().why();
+    machine.serve();
+    EXPECT_EQ(machine.last().error, Errc::link_ended) << why;
+  }
+}
+
+TEST(VhostBackend, AFrontEndThatAskedIsToldOfTheRefusal) {
+  Machine machine({}, {});
+  FrontEnd& front = machine.front();
+  ASSERT_TRUE(front.tell(Request::set_protocol_features, kReplyAck));
+  ASSERT_TRUE(
+      front.tell(Request::set_vring_num, VringState{5, 256}, {}, MessageHeader::kNeedReply));
+  const auto reply = front.reply();
+  ASSERT_TRUE(reply.has_value());
+  EXPECT_EQ((*reply)[0], 1U);
+}
+
+TEST(VhostBackend, WrongSizesAndPlacesOfQueuesAreRefused) {
+  const auto refused = [](auto change) {
+    Machine machine({}, {}, false);
+    FrontEnd& front = machine.front();
+    EXPECT_TRUE(front.tell(Request::set_features, Driver::kUsual));
+    front.share_memory();
+    VringState size{1, 256};
+    vhost::VringAddresses at{.index = 1,
+                             .descriptors = MachineMemory::kUser + front.send_queue.descriptors_at,
+                             .used = MachineMemory::kUser + front.send_queue.used_at,
+                             .available = MachineMemory::kUser + front.send_queue.available_at};
+    change(size, at);
+    EXPECT_TRUE(front.tell(Request::set_vring_num, size));
+    EXPECT_TRUE(front.tell(Request::set_vring_addr, at));
+    const int kick = front.send_queue.kick.get();
+    EXPECT_TRUE(front.tell(Request::set_vring_kick, std::uint64_t{1}, {&kick, 1}));
+    machine.serve();
+    return machine.last().error == Errc::corrupt;
+  };
+  using Address = vhost::VringAddresses;
+  EXPECT_FALSE(refused([](VringState&, Address&) {}));
+  for (const std::uint32_t size : {0U, 3U, 255U, 65536U, 0x80000000U}) {
+    EXPECT_TRUE(refused([&](VringState& s, Address&) { s.value = size; })) << size;
+  }
+  const std::uint64_t end = MachineMemory::kUser + (std::uint64_t{16} << 20);
+  for (const auto part : {&Address::descriptors, &Address::used, &Address::available}) {
+    for (const std::uint64_t place : {std::uint64_t{0}, end, end - 64, ~std::uint64_t{15}}) {
+      EXPECT_TRUE(refused([&](VringState&, Address& a) { a.*part = place; })) << place;
+    }
+    EXPECT_TRUE(refused([&](VringState&, Address& a) { a.*part += 1; })) << "not aligned";
+  }
+}
+
+}  // namespace
+}  // namespace shmif::test

@@ -1,0 +1,168 @@
+// The memory of a virtual machine, as a front-end shares it.
+
+#include "vhost/guest_memory.hpp"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <limits>
+#include <vector>
+
+#include "base/unique_fd.hpp"
+#include "bus/file/sigbus_guard.hpp"
+#include "tests/support/child_process.hpp"
+#include "tests/support/holdings.hpp"
+
+namespace shmif::test {
+namespace {
+
+using vhost::GuestMemory;
+using vhost::MemoryRegion;
+
+constexpr std::size_t kFileBytes = 64 * 4096;
+constexpr std::uint64_t kTop = std::numeric_limits<std::uint64_t>::max();
+
+UniqueFd memory_file(std::size_t bytes = kFileBytes) {
+  UniqueFd file(::memfd_create("memory", MFD_CLOEXEC));
+  EXPECT_EQ(::ftruncate(file.get(), static_cast<off_t>(bytes)), 0);
+  return file;
+}
+
+std::vector<UniqueFd> files(std::size_t count) {
+  std::vector<UniqueFd> out;
+  for (std::size_t i = 0; i < count; ++i) out.push_back(memory_file());
+  return out;
+}
+
+TEST(GuestMemory, FindsEachAddressInItsRegion) {
+  const auto backing = files(2);
+  const std::vector<MemoryRegion> regions{
+      {.guest_address = 0, .bytes = 8192, .user_address = 0x70000000, .file_offset = 100},
+      {.guest_address = 0x100000, .bytes = 4096, .user_address = 0x10000, .file_offset = 4096}};
+  const auto memory = GuestMemory::map(regions, backing).value();
+  const std::string mark = "here";
+  ASSERT_EQ(::pwrite(backing[0].get(), mark.data(), mark.size(), 100 + 5000), 4);
+  ASSERT_EQ(::pwrite(backing[1].get(), mark.data(), mark.size(), 4096 + 4092), 4);
+  const auto text = [](const std::byte* at) {
+    return at == nullptr ? "nowhere" : std::string(reinterpret_cast<const char*>(at), 4);
+  };
+  EXPECT_EQ(text(memory.at_guest(5000, 4)), mark);
+  EXPECT_EQ(text(memory.at_user(0x70000000 + 5000, 4)), mark);
+  EXPECT_EQ(text(memory.at_guest(0x100000 + 4092, 4)), mark);
+  EXPECT_EQ(text(memory.at_user(0x10000 + 4092, 4)), mark);
+  EXPECT_FALSE(memory.lost());
+}
+
+TEST(GuestMemory, GivesNoAddressBeyondOneRegion) {
+  const auto backing = files(2);
+  // Neighbours for the machine; not for the front-end.
+  const std::vector<MemoryRegion> regions{
+      {.guest_address = 4096, .bytes = 4096, .user_address = 0x70000000, .file_offset = 0},
+      {.guest_address = 8192, .bytes = 4096, .user_address = 0x10000, .file_offset = 0}};
+  const auto memory = GuestMemory::map(regions, backing).value();
+  EXPECT_NE(memory.at_guest(4096, 4096), nullptr);
+  EXPECT_EQ(memory.at_guest(4095, 1), nullptr);
+  EXPECT_EQ(memory.at_guest(4096, 4097), nullptr);
+  EXPECT_EQ(memory.at_guest(8191, 2), nullptr) << "two regions";
+  EXPECT_NE(memory.at_guest(12287, 1), nullptr);
+  EXPECT_EQ(memory.at_guest(12287, 2), nullptr);
+  EXPECT_EQ(memory.at_guest(12289, 0), nullptr);
+  EXPECT_EQ(memory.at_guest(4097, kTop), nullptr) << "the sum wraps around";
+  EXPECT_EQ(memory.at_guest(kTop, 1), nullptr);
+  EXPECT_EQ(memory.at_user(4096, 1), nullptr) << "the machine's address is not the front-end's";
+  EXPECT_EQ(GuestMemory().at_guest(0, 0), nullptr);
+}
+
+TEST(GuestMemory, RefusesRegionsThatCannotBe) {
+  const MemoryRegion good{
+      .guest_address = 0, .bytes = 4096, .user_address = 0x70000000, .file_offset = 0};
+  const MemoryRegion far{
+      .guest_address = 0x100000, .bytes = 4096, .user_address = 0x80000000, .file_offset = 0};
+  const auto with = [](MemoryRegion region, auto change) {
+    change(region);
+    return region;
+  };
+  struct Case {
+    const char* why;
+    std::vector<MemoryRegion> regions;
+    std::size_t descriptors;
+  };
+  const std::vector<Case> cases{
+      {"is empty", {with(good, [](auto& r) { r.bytes = 0; })}, 1},
+      {"a file of that size", {with(good, [](auto& r) { r.bytes = kFileBytes + 1; })}, 1},
+      {"a file of that size", {with(good, [](auto& r) { r.file_offset = kFileBytes; })}, 1},
+      {"a file of that size", {with(good, [](auto& r) { r.file_offset = kTop - 4096; })}, 1},
+      {"address space", {with(good, [](auto& r) { r.file_offset = kTop - 4095; })}, 1},
+      {"address space", {with(good, [](auto& r) { r.guest_address = kTop - 4094; })}, 1},
+      {"address space", {with(good, [](auto& r) { r.user_address = kTop - 4094; })}, 1},
+      {"overlaps", {good, with(far, [](auto& r) { r.guest_address = 4095; })}, 2},
+      {"overlaps", {far, good, with(far, [](auto& r) { r.user_address = 0x70000000; })}, 3},
+      {"2 memory regions with 1 descriptors", {good, far}, 1},
+      {"1 memory regions with 2 descriptors", {good}, 2},
+      {"9 memory regions", std::vector<MemoryRegion>(9, good), 9}};
+  const auto before = holdings({});
+  for (const auto& [why, regions, descriptors] : cases) {
+    const auto backing = files(descriptors);
+    const auto memory = GuestMemory::map(regions, backing);
+    ASSERT_FALSE(memory) << why;
+    EXPECT_EQ(memory.error().code, Errc::bad_argument) << why;
+    EXPECT_NE(memory.error().message.find(why), std::string::npos) << memory.error().message;
+  }
+  EXPECT_EQ(holdings({}).descriptors, before.descriptors);
+}
+
+TEST(GuestMemory, MapsOnlyRegularFiles) {
+  const MemoryRegion region{
+      .guest_address = 0, .bytes = 4096, .user_address = 0x70000000, .file_offset = 0};
+  std::vector<UniqueFd> null;
+  null.emplace_back(::open("/dev/zero", O_RDWR | O_CLOEXEC));
+  const auto device = GuestMemory::map({&region, 1}, null);
+  ASSERT_FALSE(device);
+  EXPECT_EQ(device.error().code, Errc::bad_argument);
+  std::vector<UniqueFd> read_only;
+  const UniqueFd writable = memory_file();
+  const std::string path = "/proc/self/fd/" + std::to_string(writable.get());
+  read_only.emplace_back(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  const auto refused = GuestMemory::map({&region, 1}, read_only);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, std::errc::permission_denied);
+}
+
+TEST(GuestMemory, IsUnmappedWhenItGoes) {
+  const MemoryRegion region{
+      .guest_address = 0, .bytes = 4096, .user_address = 0x70000000, .file_offset = 4096};
+  const auto backing = files(1);
+  const auto before = holdings("memfd:memory").bus_mappings;
+  {
+    auto memory = GuestMemory::map({&region, 1}, backing).value();
+    EXPECT_EQ(holdings("memfd:memory").bus_mappings, before + 1);
+    memory = GuestMemory::map({&region, 1}, backing).value();
+    EXPECT_EQ(holdings("memfd:memory").bus_mappings, before + 1);
+  }
+  EXPECT_EQ(holdings("memfd:memory").bus_mappings, before);
+}
+
+TEST(GuestMemory, ThatIsTruncatedReadsAsZerosAndIsLost) {
+  Child child([] {
+    alarm(30);
+    signal(SIGBUS, SIG_DFL);  // sanitizers have a handler
+    if (!bus::install_sigbus_guard()) return 1;
+    const MemoryRegion region{
+        .guest_address = 0, .bytes = 8192, .user_address = 0x70000000, .file_offset = 0};
+    const auto backing = files(1);
+    const auto memory = GuestMemory::map({&region, 1}, backing).value();
+    auto* const at = reinterpret_cast<volatile char*>(memory.at_guest(4096, 1));
+    *at = 7;
+    if (::ftruncate(backing[0].get(), 0) != 0 || memory.lost()) return 2;
+    if (*at != 0) return 3;
+    *at = 8;
+    return memory.lost() ? 0 : 4;
+  });
+  EXPECT_EQ(child.wait(), 0);
+}
+
+}  // namespace
+}  // namespace shmif::test

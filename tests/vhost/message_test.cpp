@@ -1,0 +1,133 @@
+// The messages of vhost-user, as they arrive at a socket.
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/socket.h>
+
+#include <array>
+#include <vector>
+
+#include "tests/support/holdings.hpp"
+#include "tests/vhost/front_end.hpp"
+#include "vhost/message.hpp"
+
+namespace shmif::test {
+namespace {
+
+using vhost::MessageHeader;
+using vhost::MessageReader;
+using vhost::Request;
+using Status = MessageReader::Status;
+
+std::span<const std::byte> bytes_of(const auto& value) {
+  return std::as_bytes(std::span(&value, 1));
+}
+
+std::ptrdiff_t held() {
+  return holdings({}).descriptors;
+}
+
+TEST(VhostMessage, ArrivesWholeWithItsPayloadAndDescriptors) {
+  auto pair = vhost_sockets();
+  const UniqueFd one(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+  const std::array<int, 2> sent{one.get(), one.get()};
+  const vhost::VringState state{.index = 1, .value = 256};
+  ASSERT_TRUE(vhost::send_message(pair[0].get(), Request::set_vring_num, MessageHeader::kNeedReply,
+                                  bytes_of(state), sent));
+  ASSERT_TRUE(vhost::send_message(pair[0].get(), Request::get_features, 0, {}));
+  MessageReader reader;
+  ASSERT_EQ(reader.read(pair[1].get()), Status::whole);
+  EXPECT_EQ(reader.message().request(), Request::set_vring_num);
+  EXPECT_TRUE(reader.message().needs_reply());
+  const auto got = reader.message().as<vhost::VringState>();
+  ASSERT_TRUE(got.has_value());
+  EXPECT_EQ(got->index, 1U);
+  EXPECT_EQ(got->value, 256U);
+  EXPECT_FALSE(reader.message().as<std::uint32_t>().has_value()) << "another size";
+  ASSERT_EQ(reader.message().descriptors.size(), 2U);
+  EXPECT_EQ(::fcntl(reader.message().descriptors[0].get(), F_GETFD), FD_CLOEXEC);
+  ASSERT_EQ(reader.read(pair[1].get()), Status::whole);
+  EXPECT_EQ(reader.message().request(), Request::get_features);
+  EXPECT_FALSE(reader.message().needs_reply());
+  EXPECT_TRUE(reader.message().descriptors.empty());
+  EXPECT_EQ(reader.read(pair[1].get()), Status::none);
+}
+
+TEST(VhostMessage, ThatArrivesByteByByteIsPutTogether) {
+  auto pair = vhost_sockets();
+  struct {
+    MessageHeader header{.request = 10, .flags = 1, .payload_bytes = 8};
+    vhost::VringState state{.index = 1, .value = 77};
+  } const sent;
+  MessageReader reader;
+  const auto all = bytes_of(sent);
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    EXPECT_EQ(reader.read(pair[1].get()), Status::none) << i;
+    ASSERT_EQ(::send(pair[0].get(), &all[i], 1, 0), 1);
+  }
+  ASSERT_EQ(reader.read(pair[1].get()), Status::whole);
+  EXPECT_EQ(reader.message().as<vhost::VringState>()->value, 77U);
+}
+
+TEST(VhostMessage, OfAWrongShapeIsRefused) {
+  struct Case {
+    const char* why;
+    MessageHeader header;
+  };
+  for (const auto& [why, header] :
+       {Case{"no version", {.request = 1, .flags = 0, .payload_bytes = 0}},
+        Case{"version 2", {.request = 1, .flags = 2, .payload_bytes = 0}},
+        Case{"a reply", {.request = 1, .flags = 5, .payload_bytes = 0}},
+        Case{"too long", {.request = 1, .flags = 1, .payload_bytes = 513}},
+        Case{"as long as can be", {.request = 1, .flags = 1, .payload_bytes = ~0U}}}) {
+    auto pair = vhost_sockets();
+    ASSERT_EQ(::send(pair[0].get(), &header, sizeof header, 0), 12);
+    MessageReader reader;
+    EXPECT_EQ(reader.read(pair[1].get()), Status::malformed) << why;
+  }
+}
+
+TEST(VhostMessage, WithTooManyDescriptorsIsRefusedAndTheyAreClosed) {
+  auto pair = vhost_sockets();
+  const auto before = held();
+  const MessageHeader header{.request = 5, .flags = 1, .payload_bytes = 0};
+  constexpr std::size_t kMany = 20;
+  const std::vector<int> many(kMany, 0);
+  iovec part{const_cast<MessageHeader*>(&header), sizeof header};
+  alignas(cmsghdr) std::array<char, CMSG_SPACE(kMany * sizeof(int))> room{};
+  msghdr message{};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  message.msg_control = room.data();
+  message.msg_controllen = room.size();
+  CMSG_FIRSTHDR(&message)->cmsg_level = SOL_SOCKET;
+  CMSG_FIRSTHDR(&message)->cmsg_type = SCM_RIGHTS;
+  CMSG_FIRSTHDR(&message)->cmsg_len = CMSG_LEN(kMany * sizeof(int));
+  std::memcpy(CMSG_DATA(CMSG_FIRSTHDR(&message)), many.data(), kMany * sizeof(int));
+  ASSERT_EQ(::sendmsg(pair[0].get(), &message, 0), 12);
+  {
+    MessageReader reader;
+    EXPECT_EQ(reader.read(pair[1].get()), Status::malformed);
+  }
+  EXPECT_EQ(held(), before);
+}
+
+TEST(VhostMessage, DescriptorsThatNobodyTookAreClosedWithTheMessage) {
+  auto pair = vhost_sockets();
+  const auto before = held();
+  const std::array<int, 1> sent{0};
+  for (int i = 0; i < 3; ++i)
+    ASSERT_TRUE(vhost::send_message(pair[0].get(), Request::get_features, 0, {}, sent));
+  MessageReader reader;
+  for (int i = 0; i < 3; ++i) {
+    ASSERT_EQ(reader.read(pair[1].get()), Status::whole);
+    EXPECT_EQ(held(), before + 1);
+  }
+  EXPECT_EQ(reader.read(pair[1].get()), Status::none);
+  EXPECT_EQ(held(), before);
+  pair[0].reset();
+  EXPECT_EQ(reader.read(pair[1].get()), Status::closed);
+}
+
+}  // namespace
+}  // namespace shmif::test

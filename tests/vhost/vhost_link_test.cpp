@@ -1,0 +1,337 @@
+// VhostLink against the driver of a virtual machine in this process.
+
+#include "vhost/vhost_link.hpp"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <atomic>
+#include <memory>
+#include <optional>
+#include <random>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "bus/offload.hpp"
+#include "tests/shmif/link_conformance.hpp"
+#include "tests/support/super_frames.hpp"
+#include "tests/vhost/front_end.hpp"
+#include "tests/vhost/vhost_rig.hpp"
+
+namespace shmif::test {
+namespace {
+
+using vhost::Features;
+using vhost::Request;
+using vhost::VhostLink;
+
+/// For the suite: a driver with these features, and the link to it.
+template <std::uint64_t kFeatures, std::uint16_t kSize, std::size_t kBuffer>
+class VhostRig {
+ public:
+  static constexpr bool kSends = true, kReceives = true, kLive = true, kEnds = true;
+  static constexpr std::size_t kLargest = 9022;
+  static std::string unavailable() { return {}; }
+
+  VhostLink& link() { return machine_.link(); }
+  std::size_t largest() { return kLargest; }
+  void feed(const std::vector<Bytes>& frames) {
+    EXPECT_EQ(machine_.front().send(frames), frames.size());
+  }
+  std::vector<Bytes> heard() {
+    std::vector<Bytes> out;
+    for (auto& one : machine_.front().arrived()) out.push_back(std::move(one.frame));
+    return out;
+  }
+  void end() { machine_.front().socket.reset(); }
+
+ private:
+  Machine machine_{Driver{.features = kFeatures, .queue_size = kSize, .buffer_bytes = kBuffer},
+                   {.max_frame_bytes = kLargest, .address = "near"}};
+};
+
+using Usual = VhostRig<Driver::kUsual, 256, 2048>;
+using Plain = VhostRig<Driver::kPlain, 256, 9216>;
+// A header of ten bytes, and the queues enabled from the start.
+using Legacy = VhostRig<0, 256, 9216>;
+// So few and so small buffers that a long frame fills half of them.
+using Tiny = VhostRig<Driver::kUsual, 32, 600>;
+INSTANTIATE_TYPED_TEST_SUITE_P(VhostUsual, LinkConformance, testing::Types<Usual>);
+INSTANTIATE_TYPED_TEST_SUITE_P(VhostPlain, LinkConformance, testing::Types<Plain>);
+INSTANTIATE_TYPED_TEST_SUITE_P(VhostLegacy, LinkConformance, testing::Types<Legacy>);
+INSTANTIATE_TYPED_TEST_SUITE_P(VhostTiny, LinkConformance, testing::Types<Tiny>);
+
+TEST(VhostLink, AFrameFillsAsManyBuffersAsItNeeds) {
+  for (const std::size_t frame_bytes : {60, 588, 589, 1188, 1189, 9022}) {
+    Machine machine({.queue_size = 32, .buffer_bytes = 600}, {.max_frame_bytes = 9022});
+    const std::vector<Bytes> frames{make_frame(frame_bytes, 1), make_frame(77, 2)};
+    ASSERT_EQ(machine.link().send(views(frames)).taken, 2U);
+    const auto got = machine.front().arrived();
+    ASSERT_EQ(got.size(), 2U);
+    EXPECT_EQ(got[0].frame, frames[0]);
+    EXPECT_EQ(got[0].buffers, (frame_bytes + 12 + 599) / 600) << frame_bytes;
+    EXPECT_EQ(got[1].frame, frames[1]);
+    EXPECT_EQ(got[1].buffers, 1U);
+  }
+}
+
+TEST(VhostLink, AFrameThatNoBufferHoldsIsDroppedAndCounted) {
+  Machine machine({.features = Driver::kPlain, .buffer_bytes = 600}, {.max_frame_bytes = 9022});
+  const std::vector<Bytes> frames{make_frame(588, 1), make_frame(589, 2), make_frame(60, 3)};
+  ASSERT_EQ(machine.link().send(views(frames)).taken, 3U);
+  const auto got = machine.front().arrived();
+  ASSERT_EQ(got.size(), 2U);
+  EXPECT_EQ(got[0].frame, frames[0]);
+  EXPECT_EQ(got[1].frame, frames[2]);
+  EXPECT_EQ(machine.link().drops().no_room, 1U);
+}
+
+TEST(VhostLink, WithoutBuffersItTakesNoMoreUntilTheDriverLendsSome) {
+  Machine machine({.queue_size = 16}, {});
+  const std::vector<Bytes> frames(20, make_frame(60, 1));
+  EXPECT_EQ(machine.link().send(views(frames)).taken, 16U);
+  const SendResult full = machine.link().send(views(frames));
+  EXPECT_EQ(full.taken, 0U);
+  EXPECT_FALSE(full.error);
+  EXPECT_EQ(machine.front().arrived().size(), 16U);
+  EXPECT_EQ(machine.link().send(views(frames)).taken, 16U);
+  EXPECT_EQ(machine.link().drops().no_room, 0U);
+}
+
+TEST(VhostLink, FramesInSeveralBuffersAndInIndirectTablesArriveWhole) {
+  Machine machine({}, {.max_frame_bytes = 9022});
+  FrontEnd& front = machine.front();
+  const Bytes frame = make_frame(3000, 1);
+  const std::size_t at = front.send_slot(0);
+  const auto fill = [&](std::size_t offset) {
+    std::memset(front.memory.at(offset), 0, 12);
+    std::memcpy(front.memory.at(offset) + 12, frame.data(), frame.size());
+  };
+  fill(at);
+  DriverQueue& queue = front.send_queue;
+  // The header is cut in two, and the frame, too.
+  queue.descriptor(5) = FrontEnd::describe(at, 7, vhost::Descriptor::kNext, 9);
+  queue.descriptor(9) = FrontEnd::describe(at + 7, 1000, vhost::Descriptor::kNext, 2);
+  queue.descriptor(2) = FrontEnd::describe(at + 1007, 3012 - 1007, 0);
+  queue.lend(5);
+  // The same in a table.
+  const std::size_t table = front.memory.take(3 * sizeof(vhost::Descriptor));
+  auto* const entries = reinterpret_cast<vhost::Descriptor*>(front.memory.at(table));
+  entries[0] = FrontEnd::describe(at, 12, vhost::Descriptor::kNext, 2);
+  entries[2] = FrontEnd::describe(at + 12, 1, vhost::Descriptor::kNext, 1);
+  entries[1] = FrontEnd::describe(at + 13, 2999, 0);
+  queue.descriptor(7) = FrontEnd::describe(table, 48, vhost::Descriptor::kIndirect);
+  queue.lend(7);
+  // And behind a buffer of the queue.
+  queue.descriptor(11) = FrontEnd::describe(at, 12, vhost::Descriptor::kNext, 12);
+  const std::size_t second = front.memory.take(2 * sizeof(vhost::Descriptor));
+  auto* const rest = reinterpret_cast<vhost::Descriptor*>(front.memory.at(second));
+  rest[0] = FrontEnd::describe(at + 12, 1500, vhost::Descriptor::kNext, 1);
+  rest[1] = FrontEnd::describe(at + 1512, 1500, 0);
+  queue.descriptor(12) = FrontEnd::describe(second, 32, vhost::Descriptor::kIndirect);
+  queue.lend(11);
+  (void)queue.show(true);
+  const std::vector<Bytes> got = collect(machine.link(), 3);
+  EXPECT_TRUE(same_frames({frame, frame, frame}, got));
+  for (const std::uint32_t head : {5U, 7U, 11U}) {
+    const auto used = queue.collect();
+    ASSERT_TRUE(used.has_value());
+    EXPECT_EQ(used->head, head);
+    EXPECT_EQ(used->written, 0U);
+  }
+}
+
+constexpr std::uint64_t kAllOffloads = Driver::kUsual | Features::kOffloads;
+
+TEST(VhostLink, SuperFramesAndUnfinishedChecksumsPassAsTheyAre) {
+  Machine machine({.features = kAllOffloads}, {.max_frame_bytes = 1522, .offload = true});
+  ASSERT_TRUE(machine.link().takes_offloads());
+  for (const Shape& shape : {Shape{}, Shape{.v6 = true}}) {
+    const Bytes frame = build(shape, 30'000, 1);
+    const Offload offload = header_for(shape, 1448);
+    // To the driver.
+    FrameView view(frame.data(), frame.size());
+    view.offload = offload;
+    ASSERT_EQ(machine.link().send({&view, 1}).taken, 1U);
+    const auto got = machine.front().arrived();
+    ASSERT_EQ(got.size(), 1U);
+    EXPECT_EQ(got[0].frame, frame);
+    EXPECT_EQ(std::memcmp(&got[0].offload, &offload, sizeof offload), 0);
+  }
+  // From the driver: a slot holds 12 KiB.
+  const Shape shape;
+  const Bytes frame = build(shape, 10'000, 1);
+  const Offload offload = header_for(shape, 1448);
+  ASSERT_EQ(machine.front().send({frame}, offload), 1U);
+  FrameBatch batch;
+  ASSERT_EQ(machine.link().receive(batch).frames, 1U);
+  EXPECT_EQ(to_bytes(batch[0]), frame);
+  EXPECT_EQ(std::memcmp(&batch[0].offload, &offload, sizeof offload), 0);
+}
+
+TEST(VhostLink, DoesTheWorkThatADriverDoesNotTake) {
+  Machine machine({.queue_size = 64}, {.max_frame_bytes = 1522, .offload = true});
+  const Shape shape;
+  const Bytes frame = build(shape, 10'000, 1);
+  FrameView view(frame.data(), frame.size());
+  view.offload = header_for(shape, 1448);
+  ASSERT_EQ(machine.link().send({&view, 1}).taken, 1U);
+  const auto got = machine.front().arrived();
+  ASSERT_EQ(got.size(), 7U);
+  std::size_t payload = 0;
+  for (const auto& one : got) {
+    EXPECT_FALSE(one.offload.pending());
+    EXPECT_LE(one.frame.size(), shape.payload() + 1448);
+    EXPECT_TRUE(transport_checksum_holds(shape, one.frame));
+    EXPECT_TRUE(header_checksum_holds(shape, one.frame));
+    payload += one.frame.size() - shape.payload();
+  }
+  EXPECT_EQ(payload, 10'000U);
+
+  const Bytes small = build(shape, 500, 1);
+  FrameView unfinished(small.data(), small.size());
+  unfinished.offload = header_for(shape, 0);
+  unfinished.offload.gso_type = Offload::kGsoNone;
+  ASSERT_EQ(machine.link().send({&unfinished, 1}).taken, 1U);
+  const auto finished = machine.front().arrived();
+  ASSERT_EQ(finished.size(), 1U);
+  EXPECT_FALSE(finished[0].offload.pending());
+  EXPECT_TRUE(transport_checksum_holds(shape, finished[0].frame));
+}
+
+TEST(VhostLink, PassesAllSegmentsOrNone) {
+  Machine machine({.queue_size = 8}, {.max_frame_bytes = 1522, .offload = true});
+  const Shape shape;
+  const Bytes frame = build(shape, 7240, 1);  // five segments
+  FrameView view(frame.data(), frame.size());
+  view.offload = header_for(shape, 1448);
+  ASSERT_EQ(machine.link().send({&view, 1}).taken, 1U);
+  EXPECT_EQ(machine.link().send({&view, 1}).taken, 0U) << "three buffers are left";
+  EXPECT_EQ(machine.front().arrived().size(), 5U);
+  EXPECT_EQ(machine.link().send({&view, 1}).taken, 1U);
+  EXPECT_EQ(machine.front().arrived().size(), 5U);
+}
+
+TEST(VhostLink, AHeaderThatAsksForMoreThanWasAgreedOnCostsTheFrame) {
+  Machine machine({}, {.max_frame_bytes = 1522, .offload = true});
+  const Bytes frame = make_frame(100, 1);
+  Offload checksum;
+  checksum.flags = Offload::kNeedsChecksum;
+  Offload super;
+  super.gso_type = Offload::kGsoTcp4;
+  ASSERT_EQ(machine.front().send({frame}, checksum), 1U);
+  ASSERT_EQ(machine.front().send({frame}, super), 1U);
+  ASSERT_EQ(machine.front().send({frame}), 1U);
+  const std::vector<Bytes> got = collect(machine.link(), 1);
+  EXPECT_TRUE(same_frames({frame}, got));
+  EXPECT_EQ(machine.link().drops().bad_header, 2U);
+}
+
+TEST(VhostLink, CountsFramesThatAreNoFrames) {
+  Machine machine({}, {.max_frame_bytes = 1522});
+  const Bytes good = make_frame(1522, 1);
+  ASSERT_EQ(machine.front().send({make_frame(1523, 2), Bytes(13), Bytes(), good}), 4U);
+  EXPECT_TRUE(same_frames({good}, collect(machine.link(), 1)));
+  EXPECT_EQ(machine.link().drops().too_long, 1U);
+  EXPECT_EQ(machine.link().drops().too_short, 2U);
+}
+
+/// A thread that echoes: it waits in no other way than a Link prescribes.
+void echo(VhostLink& link, std::atomic<unsigned>& echoed, unsigned rounds) {
+  FrameBatch batch;
+  while (echoed < rounds) {
+    batch.clear();
+    const ReceiveResult got = link.receive(batch);
+    if (got.error) return;
+    if (got.frames == 0) {
+      if (!wait_for(link, std::chrono::seconds(20))) return;
+      continue;
+    }
+    if (link.send(batch.frames()).taken != got.frames) return;
+    echoed += static_cast<unsigned>(got.frames);
+  }
+}
+
+class VhostWakeups : public testing::TestWithParam<std::uint64_t> {};
+
+// Each side sleeps after each frame, so a wakeup that is lost ends the game.
+TEST_P(VhostWakeups, OfBothSidesAreNeverLost) {
+  constexpr unsigned kRounds = 20'000;
+  Machine machine({.features = GetParam()}, {});
+  FrontEnd& front = machine.front();
+  std::atomic<unsigned> echoed{0};
+  std::jthread echoer([&] { echo(machine.link(), echoed, kRounds); });
+  const Bytes frame = make_frame(60, 1);
+  unsigned calls = 0;
+  for (unsigned round = 0; round < kRounds; ++round) {
+    ASSERT_EQ(front.send({frame}), 1U) << round;
+    for (;;) {  // ends: a poll without a call fails
+      if (const auto got = front.arrived(); !got.empty()) {
+        ASSERT_EQ(got.size(), 1U);
+        ASSERT_EQ(got[0].frame, frame);
+        break;
+      }
+      if (front.event_index()) {
+        std::atomic_ref(front.receive_queue.used_event())
+            .store(front.receive_queue.collected, std::memory_order_seq_cst);
+        if (std::atomic_ref(front.receive_queue.used().idx).load() != front.receive_queue.collected)
+          continue;
+      }
+      pollfd waiting{.fd = front.receive_queue.call.get(), .events = POLLIN, .revents = 0};
+      ASSERT_EQ(::poll(&waiting, 1, 20'000), 1) << "the driver was not woken in round " << round;
+      calls += front.receive_queue.calls() > 0 ? 1 : 0;
+    }
+  }
+  EXPECT_LE(calls, kRounds + 2);
+}
+
+INSTANTIATE_TEST_SUITE_P(WithAndWithoutEventIndex, VhostWakeups,
+                         testing::Values(Driver::kUsual, Driver::kPlain));
+
+TEST(VhostLink, NotifiesOnceForABatchAndOnlyWhoWantsIt) {
+  Machine machine({.features = Driver::kPlain}, {});
+  FrontEnd& front = machine.front();
+  (void)front.receive_queue.calls();
+  const std::vector<Bytes> frames(20, make_frame(60, 1));
+  ASSERT_EQ(machine.link().send(views(frames)).taken, 20U);
+  EXPECT_EQ(front.receive_queue.calls(), 1U);
+  front.receive_queue.available().flags = vhost::RingHead::kNoNotice;
+  ASSERT_EQ(machine.link().send(views(frames)).taken, 20U);
+  EXPECT_EQ(front.receive_queue.calls(), 0U);
+  EXPECT_EQ(front.arrived().size(), 40U);
+}
+
+TEST(VhostLink, AsksForNoKicksWhileItLooksAnyway) {
+  for (const std::uint64_t features : {Driver::kUsual, Driver::kPlain}) {
+    Machine machine({.features = features}, {});
+    FrontEnd& front = machine.front();
+    DriverQueue& queue = front.send_queue;
+    const auto kicks = [&] {
+      std::uint64_t count = 0;
+      return ::read(queue.kick.get(), &count, sizeof count) == 8 ? count : 0;
+    };
+    const std::vector<Bytes> frame{make_frame(60, 1)};
+    ASSERT_FALSE(machine.link().prepare_wait().ready);
+    (void)kicks();
+    ASSERT_EQ(front.send(frame), 1U);
+    EXPECT_EQ(kicks(), 1U) << "it sleeps";
+    machine.link().finish_wait();
+    ASSERT_EQ(front.send(frame), 1U);
+    EXPECT_EQ(kicks(), 0U) << "it is awake";
+    EXPECT_EQ(collect(machine.link(), 2).size(), 2U);
+    EXPECT_FALSE(machine.link().prepare_wait().ready);
+  }
+}
+
+TEST(VhostLink, DropsAndCountsFramesWhileThereIsNoDriver) {
+  auto pair = vhost_sockets();
+  auto link = VhostLink::adopt(std::move(pair[1]), {.address = "near"}).value();
+  const std::vector<Bytes> frames{make_frame(60, 1), make_frame(60, 2)};
+  EXPECT_EQ(link.send(views(frames)).taken, 2U);
+  EXPECT_FALSE(link.is_ready());
+  EXPECT_EQ(link.drops().not_ready, 2U);
+}
+
+}  // namespace
+}  // namespace shmif::test

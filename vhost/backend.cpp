@@ -1,0 +1,205 @@
+#include "vhost/backend.hpp"
+
+#include <fcntl.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include <utility>
+
+namespace shmif::vhost {
+namespace {
+
+constexpr std::uint64_t kProtocolReplyAck = bit(3);
+/// In SET_VRING_KICK, CALL and ERR: no descriptor comes with the message.
+constexpr std::uint64_t kNoDescriptor = bit(8);
+constexpr std::uint64_t kQueueMask = 0xff;
+
+}  // namespace
+
+void Backend::Queue::notify() const noexcept {
+  if (!call) return;
+  const std::uint64_t one = 1;
+  (void)!::write(call.get(), &one, sizeof one);  // full: the driver has not looked yet
+}
+
+Backend::Answer Backend::refuse(std::string why) {
+  why_ = std::move(why);
+  Answer answer;
+  answer.accepted = false;
+  return answer;
+}
+
+Backend::Answer Backend::reply_with(std::uint64_t value) {
+  Answer answer;
+  answer.reply = true;
+  std::memcpy(answer.value.data(), &value, sizeof value);
+  return answer;
+}
+
+Backend::Queue* Backend::queue_of(std::uint64_t index) noexcept {
+  return index < kQueues ? &queues_[index] : nullptr;
+}
+
+Backend::Answer Backend::handle(Message& message) {
+  Answer answer = dispatch(message);
+  if (answer.reply || !message.needs_reply() || (protocol_features_ & kProtocolReplyAck) == 0)
+    return answer;
+  const Answer acknowledged = reply_with(answer.accepted ? 0 : 1);
+  answer.reply = true;
+  answer.value = acknowledged.value;
+  return answer;
+}
+
+Backend::Answer Backend::dispatch(Message& message) {
+  switch (message.request()) {
+    case Request::get_features: return reply_with(offered_);
+    case Request::set_features: return set_features(message);
+    case Request::get_protocol_features: return reply_with(kProtocolReplyAck);
+    case Request::set_protocol_features: return set_protocol_features(message);
+    case Request::get_queue_num: return reply_with(1);  // pairs
+    case Request::set_owner: return {};
+    case Request::reset_owner:
+      for (Queue& queue : queues_) queue.ring.stop();
+      return {};
+    case Request::set_mem_table: return set_memory(message);
+    case Request::set_vring_num:
+    case Request::set_vring_base:
+    case Request::set_vring_enable: return set_queue(message);
+    case Request::set_vring_addr: return set_addresses(message);
+    case Request::get_vring_base: return get_position(message);
+    case Request::set_vring_kick:
+    case Request::set_vring_call:
+    case Request::set_vring_err: return set_descriptor(message);
+  }
+  return refuse("request " + std::to_string(message.header.request) + " is not known");
+}
+
+Backend::Answer Backend::set_features(const Message& message) {
+  const auto features = message.as<std::uint64_t>();
+  if (!features || (*features & ~offered_) != 0) return refuse("features that were not offered");
+  features_ = *features;
+  // Without messages to enable them, queues are enabled from the start.
+  if (!has(Features::kProtocolFeatures)) {
+    for (Queue& queue : queues_) queue.enabled = true;
+  }
+  return {};
+}
+
+Backend::Answer Backend::set_protocol_features(const Message& message) {
+  const auto features = message.as<std::uint64_t>();
+  if (!features || (*features & ~kProtocolReplyAck) != 0)
+    return refuse("protocol features that were not offered");
+  protocol_features_ = *features;
+  return {};
+}
+
+Backend::Answer Backend::set_memory(const Message& message) {
+  MemoryTable table;
+  const std::span<const std::byte> bytes = message.bytes();
+  constexpr std::size_t kBefore = offsetof(MemoryTable, regions);
+  if (bytes.size() < kBefore || bytes.size() > sizeof table) return refuse("a wrong memory table");
+  std::memcpy(&table, bytes.data(), bytes.size());
+  // Some front-ends send all eight entries.
+  if (table.count > kMaxRegions || bytes.size() < kBefore + table.count * sizeof(MemoryRegion))
+    return refuse("a wrong memory table");
+  auto memory = GuestMemory::map(std::span(table.regions).first(table.count), message.descriptors);
+  if (!memory) return refuse(std::move(memory).error().message);
+  memory_ = *std::move(memory);
+  restart_queues();
+  return {};
+}
+
+/// Looks for the queues in the new memory. One that is not there any more stays stopped.
+void Backend::restart_queues() noexcept {
+  for (Queue& queue : queues_) {
+    if (queue.ring.is_running() && !queue.ring.start(memory_, queue.layout)) queue.ring.stop();
+  }
+}
+
+Backend::Answer Backend::set_queue(const Message& message) {
+  const auto state = message.as<VringState>();
+  Queue* const queue = state ? queue_of(state->index) : nullptr;
+  if (queue == nullptr) return refuse("a queue that does not exist");
+  if (message.request() == Request::set_vring_enable) {
+    queue->enabled = state->value != 0;
+  } else if (message.request() == Request::set_vring_num) {
+    if (queue->ring.is_running()) return refuse("a new size for a queue that runs");
+    queue->layout.size = state->value;
+  }
+  // SET_VRING_BASE: the used ring says where to go on, as split_queue.cpp explains.
+  return {};
+}
+
+Backend::Answer Backend::set_addresses(const Message& message) {
+  const auto addresses = message.as<VringAddresses>();
+  Queue* const queue = addresses ? queue_of(addresses->index) : nullptr;
+  if (queue == nullptr) return refuse("addresses of a queue that does not exist");
+  queue->layout.descriptors = addresses->descriptors;
+  queue->layout.available = addresses->available;
+  queue->layout.used = addresses->used;
+  if (queue->ring.is_running()) return start(*queue);
+  return {};
+}
+
+Backend::Answer Backend::get_position(const Message& message) {
+  const auto state = message.as<VringState>();
+  Queue* const queue = state ? queue_of(state->index) : nullptr;
+  if (queue == nullptr) return refuse("a queue that does not exist");
+  queue->ring.stop();
+  (void)watch_kick(*queue, UniqueFd());
+  queue->call.reset();
+  queue->polled = false;
+  const VringState reply{.index = state->index, .value = queue->ring.position()};
+  static_assert(sizeof reply == sizeof(Answer::value));
+  Answer answer;
+  answer.reply = true;
+  std::memcpy(answer.value.data(), &reply, sizeof reply);
+  return answer;
+}
+
+Backend::Answer Backend::set_descriptor(Message& message) {
+  const auto value = message.as<std::uint64_t>();
+  Queue* const queue = value ? queue_of(*value & kQueueMask) : nullptr;
+  if (queue == nullptr) return refuse("a descriptor for a queue that does not exist");
+  const bool none = (*value & kNoDescriptor) != 0;
+  if (message.descriptors.size() != (none ? 0U : 1U))
+    return refuse("a message with another number of descriptors than it says");
+  UniqueFd descriptor = none ? UniqueFd() : std::move(message.descriptors.front());
+  if (message.request() == Request::set_vring_err) return {};  // an error ends the connection
+  if (message.request() == Request::set_vring_call) {
+    // Nobody waits for a driver that does not look.
+    if (descriptor) (void)::fcntl(descriptor.get(), F_SETFL, O_NONBLOCK);
+    queue->call = std::move(descriptor);
+    if (queue->ring.is_running()) queue->notify();  // what it missed before
+    return {};
+  }
+  if (!watch_kick(*queue, std::move(descriptor)))
+    return refuse("a kick descriptor that nobody can wait for");
+  queue->polled = none;
+  return start(*queue);
+}
+
+Backend::Answer Backend::start(Queue& queue) {
+  queue.layout.event_index = has(Features::kEventIndex);
+  queue.layout.indirect = has(Features::kIndirect);
+  if (!queue.ring.start(memory_, queue.layout))
+    return refuse("a queue of a wrong size, or outside of the memory");
+  queue.ring.finish_wait();
+  queue.notify();
+  return {};
+}
+
+/// Takes the place of the old kick descriptor. That one is taken out of epoll, where it would stay
+/// for as long as the front-end has it open. Result: whether it can be watched.
+bool Backend::watch_kick(Queue& queue, UniqueFd descriptor) noexcept {
+  const bool watched = &queue == &queues_[kSendQueue];
+  if (watched && queue.kick) (void)::epoll_ctl(epoll_, EPOLL_CTL_DEL, queue.kick.get(), nullptr);
+  queue.kick = std::move(descriptor);
+  if (!watched || !queue.kick) return true;
+  epoll_event event{};
+  event.events = EPOLLIN | EPOLLET;
+  event.data.u64 = kKickTag;
+  return ::epoll_ctl(epoll_, EPOLL_CTL_ADD, queue.kick.get(), &event) == 0;
+}
+
+}  // namespace shmif::vhost

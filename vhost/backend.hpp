@@ -1,0 +1,120 @@
+#pragma once
+// The back-end's side of a vhost-user connection: what the front-end's messages have made of the
+// device so far. It carries no frames; vhost/vhost_link.hpp does.
+//
+// The order of messages that a front-end keeps: features, memory, then for each queue its size,
+// addresses and position, and its kick descriptor, which starts it. GET_VRING_BASE stops a queue.
+// All of it may come again at any time: a machine that boots has other drivers in its firmware.
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+#include "base/unique_fd.hpp"
+#include "vhost/guest_memory.hpp"
+#include "vhost/message.hpp"
+#include "vhost/split_queue.hpp"
+
+namespace shmif::vhost {
+
+constexpr std::uint64_t bit(unsigned number) noexcept {
+  return std::uint64_t{1} << number;
+}
+
+/// Features of a network device (virtio 1.1, sections 5.1.3 and 6), as bits of GET_FEATURES.
+struct Features {
+  static constexpr std::uint64_t kCsum = bit(0);  ///< the driver may leave checksums unfinished
+  static constexpr std::uint64_t kGuestCsum = bit(1);  ///< the driver takes such frames
+  static constexpr std::uint64_t kMtu = bit(3);
+  static constexpr std::uint64_t kGuestTso4 = bit(7);
+  static constexpr std::uint64_t kGuestTso6 = bit(8);
+  static constexpr std::uint64_t kGuestEcn = bit(9);
+  static constexpr std::uint64_t kHostTso4 = bit(11);
+  static constexpr std::uint64_t kHostTso6 = bit(12);
+  static constexpr std::uint64_t kHostEcn = bit(13);
+  static constexpr std::uint64_t kMergeable = bit(15);  ///< a frame may fill several chains
+  static constexpr std::uint64_t kIndirect = bit(28);
+  static constexpr std::uint64_t kEventIndex = bit(29);
+  static constexpr std::uint64_t kProtocolFeatures = bit(30);  ///< of vhost-user, not of the device
+  static constexpr std::uint64_t kVersion1 = bit(32);
+
+  static constexpr std::uint64_t kAlways =
+      kMtu | kMergeable | kIndirect | kEventIndex | kProtocolFeatures | kVersion1;
+  static constexpr std::uint64_t kOffloads =
+      kCsum | kGuestCsum | kGuestTso4 | kGuestTso6 | kGuestEcn | kHostTso4 | kHostTso6 | kHostEcn;
+};
+
+/// Threads: one at a time. Blocks: never.
+class Backend {
+ public:
+  /// As the driver sees them: it receives from the first, and sends through the second.
+  enum QueueNumber : std::uint8_t { kReceiveQueue = 0, kSendQueue = 1, kQueues = 2 };
+
+  static constexpr std::uint64_t kKickTag = 1;
+
+  struct Queue {
+    SplitQueue ring;
+    QueueLayout layout;
+    UniqueFd kick;  ///< the driver writes to it; not open: the front-end wants us to look
+    UniqueFd call;  ///< we write to it; not open: the driver looks
+    bool enabled = false;
+    bool polled = false;  ///< started without a kick descriptor
+
+    /// Tells the driver that there are used buffers.
+    void notify() const noexcept;
+  };
+
+  /// `features`: what is offered to the driver. `epoll`: where the kick descriptor of the send
+  /// queue is watched, with the data kKickTag; edge-triggered, so that nobody needs to read it.
+  Backend(std::uint64_t features, int epoll) noexcept : offered_(features), epoll_(epoll) {}
+  Backend(const Backend&) = delete;  // the queues know where the memory is
+  Backend& operator=(const Backend&) = delete;
+  ~Backend() = default;
+
+  /// What a message asked for.
+  struct Answer {
+    bool accepted = true;  ///< false: why() says why not, and the connection is of no use any more
+    bool reply = false;    ///< `value` is to be sent
+    std::array<std::byte, sizeof(std::uint64_t)> value{};
+  };
+  Answer handle(Message& message);
+  /// Why the last message was not accepted.
+  const std::string& why() const noexcept { return why_; }
+
+  Queue& queue(QueueNumber number) noexcept { return queues_[number]; }
+  /// Whether the driver has agreed on one of these features.
+  bool has(std::uint64_t features) const noexcept { return (features_ & features) != 0; }
+  bool has_all(std::uint64_t features) const noexcept { return (features_ & features) == features; }
+  const GuestMemory& memory() const noexcept { return memory_; }
+  /// The header before each frame; the field num_buffers is only in the longer one.
+  std::size_t header_bytes() const noexcept {
+    return has(Features::kVersion1 | Features::kMergeable) ? 12 : 10;
+  }
+
+ private:
+  Answer refuse(std::string why);
+  static Answer reply_with(std::uint64_t value);
+  Answer dispatch(Message& message);
+  Answer set_features(const Message& message);
+  Answer set_protocol_features(const Message& message);
+  Answer set_memory(const Message& message);
+  Answer set_queue(const Message& message);
+  Answer set_addresses(const Message& message);
+  Answer get_position(const Message& message);
+  Answer set_descriptor(Message& message);
+  Answer start(Queue& queue);
+  bool watch_kick(Queue& queue, UniqueFd descriptor) noexcept;
+  Queue* queue_of(std::uint64_t index) noexcept;
+  void restart_queues() noexcept;
+
+  std::uint64_t offered_;
+  int epoll_;
+  std::uint64_t features_ = 0;
+  std::uint64_t protocol_features_ = 0;
+  GuestMemory memory_;
+  std::array<Queue, kQueues> queues_;
+  std::string why_;
+};
+
+}  // namespace shmif::vhost

@@ -1,0 +1,107 @@
+#include "vhost/message.hpp"
+
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include <algorithm>
+#include <cerrno>
+
+namespace shmif::vhost {
+namespace {
+
+constexpr std::size_t kHeaderBytes = sizeof(MessageHeader);
+
+bool is_well_formed(const MessageHeader& header) noexcept {
+  return (header.flags & MessageHeader::kVersionMask) == MessageHeader::kVersion &&
+         (header.flags & MessageHeader::kReply) == 0 && header.payload_bytes <= kMaxPayloadBytes;
+}
+
+/// Moves the descriptors that came with `control` into `into`, so that they are closed in any case.
+void take_descriptors(msghdr& control, std::vector<UniqueFd>& into) {
+  for (cmsghdr* part = CMSG_FIRSTHDR(&control); part != nullptr;
+       part = CMSG_NXTHDR(&control, part)) {
+    if (part->cmsg_level != SOL_SOCKET || part->cmsg_type != SCM_RIGHTS) continue;
+    const std::size_t count = (part->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+    into.reserve(into.size() + count);
+    for (std::size_t i = 0; i < count; ++i) {
+      int fd = -1;
+      std::memcpy(&fd, CMSG_DATA(part) + i * sizeof fd, sizeof fd);
+      into.emplace_back(fd);
+    }
+  }
+}
+
+}  // namespace
+
+MessageReader::Status MessageReader::receive(int socket, std::byte* into, std::size_t bytes) {
+  iovec part{into, bytes};
+  alignas(cmsghdr) std::array<std::byte, CMSG_SPACE(kMaxRegions * sizeof(int))> room;
+  msghdr header{};
+  header.msg_iov = &part;
+  header.msg_iovlen = 1;
+  header.msg_control = room.data();
+  header.msg_controllen = room.size();
+  ssize_t n = 0;
+  do {
+    n = ::recvmsg(socket, &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+  } while (n < 0 && errno == EINTR);
+  if (n < 0) return errno == EAGAIN ? Status::none : Status::closed;
+  take_descriptors(header, message_.descriptors);
+  if ((header.msg_flags & MSG_CTRUNC) != 0 || message_.descriptors.size() > kMaxRegions)
+    return Status::malformed;
+  if (n == 0) return Status::closed;
+  arrived_ += static_cast<std::size_t>(n);
+  return Status::whole;
+}
+
+MessageReader::Status MessageReader::read(int socket) {
+  if (whole_) {
+    message_.descriptors.clear();
+    arrived_ = 0;
+    whole_ = false;
+  }
+  for (;;) {  // ends: each turn reads something, and a message has few bytes
+    if (arrived_ >= kHeaderBytes) {
+      if (!is_well_formed(message_.header)) return Status::malformed;
+      whole_ = arrived_ == kHeaderBytes + message_.header.payload_bytes;
+      if (whole_) return Status::whole;
+    }
+    const bool in_header = arrived_ < kHeaderBytes;
+    std::byte* const into = in_header ? reinterpret_cast<std::byte*>(&message_.header) + arrived_
+                                      : message_.payload.data() + (arrived_ - kHeaderBytes);
+    const std::size_t end = kHeaderBytes + (in_header ? 0 : message_.header.payload_bytes);
+    if (const Status status = receive(socket, into, end - arrived_); status != Status::whole)
+      return status;
+  }
+}
+
+bool send_message(int socket, Request request, std::uint32_t flags,
+                  std::span<const std::byte> payload, std::span<const int> descriptors) noexcept {
+  MessageHeader header{.request = static_cast<std::uint32_t>(request),
+                       .flags = MessageHeader::kVersion | flags,
+                       .payload_bytes = static_cast<std::uint32_t>(payload.size())};
+  // sendmsg only reads, but iovec has no const.
+  std::array<iovec, 2> parts{
+      {{&header, sizeof header}, {const_cast<std::byte*>(payload.data()), payload.size()}}};
+  alignas(cmsghdr) std::array<std::byte, CMSG_SPACE(kMaxRegions * sizeof(int))> room{};
+  msghdr message{};
+  message.msg_iov = parts.data();
+  message.msg_iovlen = parts.size();
+  if (descriptors.size() > kMaxRegions) return false;
+  if (!descriptors.empty()) {
+    message.msg_control = room.data();
+    message.msg_controllen = CMSG_SPACE(descriptors.size_bytes());
+    cmsghdr* const rights = CMSG_FIRSTHDR(&message);
+    rights->cmsg_level = SOL_SOCKET;
+    rights->cmsg_type = SCM_RIGHTS;
+    rights->cmsg_len = CMSG_LEN(descriptors.size_bytes());
+    std::memcpy(CMSG_DATA(rights), descriptors.data(), descriptors.size_bytes());
+  }
+  ssize_t n = 0;
+  do {
+    n = ::sendmsg(socket, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+  } while (n < 0 && errno == EINTR);
+  return n == static_cast<ssize_t>(sizeof header + payload.size());
+}
+
+}  // namespace shmif::vhost

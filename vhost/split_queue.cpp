@@ -1,0 +1,199 @@
+#include "vhost/split_queue.hpp"
+
+#include <algorithm>
+#include <bit>
+
+#include "bus/atomics.hpp"
+
+namespace shmif::vhost {
+namespace {
+
+static_assert(std::endian::native == std::endian::little, "virtio's words are little endian");
+
+/// Whether moving idx from `before` to `after` passes `event` (virtio 1.1, section 2.6.7.2).
+bool passes(std::uint16_t event, std::uint16_t after, std::uint16_t before) noexcept {
+  return static_cast<std::uint16_t>(after - event - 1) < static_cast<std::uint16_t>(after - before);
+}
+
+/// A part of the queue, if it is in the memory and aligned as atomic accesses need it.
+std::byte* part_at(const GuestMemory& memory, std::uint64_t address, std::size_t bytes,
+                   std::size_t alignment) noexcept {
+  std::byte* const found = memory.at_user(address, bytes);
+  return reinterpret_cast<std::uintptr_t>(found) % alignment == 0 ? found : nullptr;
+}
+
+}  // namespace
+
+bool SplitQueue::start(const GuestMemory& memory, const QueueLayout& layout) noexcept {
+  stop();
+  fault_ = nullptr;
+  if (!std::has_single_bit(layout.size) || layout.size > kMaxSize) return false;
+  const std::size_t available_bytes = sizeof(RingHead) + layout.size * sizeof(std::uint16_t);
+  const std::size_t used_bytes = sizeof(RingHead) + layout.size * sizeof(UsedEntry);
+  // Behind both rings is a word for notifications, also if it is not used.
+  std::byte* const descriptors =
+      part_at(memory, layout.descriptors, layout.size * sizeof(Descriptor), alignof(Descriptor));
+  std::byte* const available =
+      part_at(memory, layout.available, available_bytes + sizeof(std::uint16_t), alignof(RingHead));
+  std::byte* const used =
+      part_at(memory, layout.used, used_bytes + sizeof(std::uint16_t), alignof(UsedEntry));
+  if (descriptors == nullptr || available == nullptr || used == nullptr) return false;
+  size_ = layout.size;
+  descriptors_ = {.entries = reinterpret_cast<const Descriptor*>(descriptors), .count = size_};
+  available_ = reinterpret_cast<const RingHead*>(available);
+  heads_ = reinterpret_cast<const std::uint16_t*>(available + sizeof(RingHead));
+  used_event_ = reinterpret_cast<std::uint16_t*>(available + available_bytes);
+  used_ring_ = reinterpret_cast<RingHead*>(used);
+  used_entries_ = reinterpret_cast<UsedEntry*>(used + sizeof(RingHead));
+  avail_event_ = reinterpret_cast<std::uint16_t*>(used + used_bytes);
+  event_index_ = layout.event_index;
+  indirect_ = layout.indirect;
+  // Chains are given back in the order in which they came, so the used ring also says which is
+  // next; a back-end that was killed has told nobody.
+  used_ = published_ = seen_ = bus::load_acquire(used_ring_->idx);
+  memory_ = &memory;
+  return true;
+}
+
+bool SplitQueue::break_with(const char* why) noexcept {
+  fault_ = why;
+  return false;
+}
+
+bool SplitQueue::has(unsigned chains) noexcept {
+  if (!is_running()) return false;
+  if (static_cast<std::uint16_t>(seen_ - used_) >= chains) return true;
+  const std::uint16_t idx = bus::load_acquire(available_->idx);  // Q5
+  const auto offered = static_cast<std::uint16_t>(idx - used_);
+  if (offered > size_) return break_with("more buffers are offered than the queue has entries");
+  seen_ = idx;
+  return offered >= chains;
+}
+
+Descriptor SplitQueue::copy_of(const Descriptor& shared) noexcept {
+  return {.address = bus::load_relaxed(shared.address),
+          .bytes = bus::load_relaxed(shared.bytes),
+          .flags = bus::load_relaxed(shared.flags),
+          .next = bus::load_relaxed(shared.next)};
+}
+
+/// Goes on with the table that `entry` describes.
+bool SplitQueue::enter_indirect(const Descriptor& entry, Table& table) noexcept {
+  if (!indirect_ || table.entries != descriptors_.entries || (entry.flags & Descriptor::kNext) != 0)
+    return break_with("an indirect descriptor is where none may be");
+  if (entry.bytes == 0 || entry.bytes % sizeof(Descriptor) != 0)
+    return break_with("an indirect table has a wrong length");
+  std::byte* const found = memory_->at_guest(entry.address, entry.bytes);
+  if (found == nullptr || reinterpret_cast<std::uintptr_t>(found) % alignof(Descriptor) != 0)
+    return break_with("an indirect table is outside of the memory");
+  table = {.entries = reinterpret_cast<const Descriptor*>(found),
+           .count = entry.bytes / static_cast<std::uint32_t>(sizeof(Descriptor))};
+  return true;
+}
+
+bool SplitQueue::take_buffer(const Descriptor& entry, Direction direction,
+                             std::vector<Buffer>& into) noexcept {
+  const bool for_us_to_write = (entry.flags & Descriptor::kWrite) != 0;
+  if (for_us_to_write != (direction == Direction::to_driver))
+    return break_with("a buffer is for the other direction");
+  if (entry.bytes == 0) return break_with("a buffer is empty");
+  std::byte* const data = memory_->at_guest(entry.address, entry.bytes);
+  if (data == nullptr) return break_with("a buffer is outside of the memory");
+  if (into.size() >= kMaxBuffers) return break_with("a frame has too many buffers");
+  into.push_back({data, entry.bytes});
+  return true;
+}
+
+bool SplitQueue::read_chain(unsigned ahead, Direction direction, std::size_t enough,
+                            std::vector<Buffer>& into, Chain& chain) noexcept {
+  if (!is_running()) return false;
+  const auto slot = static_cast<std::uint16_t>(used_ + ahead) & (size_ - 1);
+  chain = {.head = bus::load_relaxed(heads_[slot]), .bytes = 0};
+  Table table = descriptors_;
+  std::uint32_t left = table.count;
+  for (std::uint32_t at = chain.head;; --left) {  // Q3
+    if (left == 0) return break_with("a chain of descriptors has no end");
+    if (at >= table.count) return break_with("a descriptor has a number that does not exist");
+    const Descriptor entry = copy_of(table.entries[at]);
+    if ((entry.flags & Descriptor::kIndirect) != 0) {
+      if (!enter_indirect(entry, table)) return false;
+      at = 0;
+      left = table.count + 1;
+      continue;
+    }
+    if (!take_buffer(entry, direction, into)) return false;
+    chain.bytes += entry.bytes;
+    if (chain.bytes >= enough || (entry.flags & Descriptor::kNext) == 0) return true;
+    at = entry.next;
+  }
+}
+
+void SplitQueue::give_back(std::uint16_t head, std::uint32_t written) noexcept {
+  UsedEntry& entry = used_entries_[used_ & (size_ - 1)];
+  bus::store_relaxed(entry.head, std::uint32_t{head});
+  bus::store_relaxed(entry.written, written);
+  ++used_;
+}
+
+bool SplitQueue::publish() noexcept {
+  if (!is_running() || published_ == used_) return false;
+  bus::store_seq_cst(used_ring_->idx, used_);  // Q5, Q6
+  const std::uint16_t before = published_;
+  published_ = used_;
+  if (event_index_) return passes(bus::load_seq_cst(*used_event_), used_, before);
+  return (bus::load_seq_cst(available_->flags) & RingHead::kNoNotice) == 0;
+}
+
+bool SplitQueue::prepare_wait() noexcept {
+  if (!is_running()) return false;
+  if (has(1)) return true;
+  if (event_index_) {
+    bus::store_seq_cst(*avail_event_, seen_);
+  } else {
+    bus::store_seq_cst(used_ring_->flags, std::uint16_t{0});
+  }
+  // Q6; has() then reads it again, so that it is checked.
+  return bus::load_seq_cst(available_->idx) != seen_ && has(1);
+}
+
+void SplitQueue::finish_wait() noexcept {
+  // With event_index the driver notifies once for each time that it was asked to.
+  if (is_running() && !event_index_) bus::store_relaxed(used_ring_->flags, RingHead::kNoNotice);
+}
+
+std::span<std::byte> BufferCursor::piece(std::size_t bytes) noexcept {
+  while (!buffers_.empty() && at_ == buffers_.front().bytes) {
+    buffers_ = buffers_.subspan(1);
+    at_ = 0;
+  }
+  if (buffers_.empty()) return {};
+  const Buffer& buffer = buffers_.front();
+  const std::span<std::byte> out{buffer.data + at_, std::min(bytes, buffer.bytes - at_)};
+  at_ += out.size();
+  return out;
+}
+
+std::size_t BufferCursor::write(std::span<const std::byte> from) noexcept {
+  std::size_t done = 0;
+  while (done < from.size()) {
+    const std::span<std::byte> to = piece(from.size() - done);
+    if (to.empty()) break;
+    bus::copy_to_shared(to.data(), from.data() + done, to.size());
+    done += to.size();
+  }
+  return done;
+}
+
+std::size_t BufferCursor::read(std::span<std::byte> into) noexcept {
+  std::size_t done = 0;
+  while (done < into.size()) {
+    const std::span<std::byte> from = piece(into.size() - done);
+    if (from.empty()) break;
+    bus::copy_from_shared(into.data() + done, from.data(), from.size());
+    done += from.size();
+  }
+  bus::fence_loads();  // Q1: what was copied is not read again
+  return done;
+}
+
+}  // namespace shmif::vhost

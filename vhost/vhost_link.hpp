@@ -1,0 +1,78 @@
+#pragma once
+// VhostLink: the network device of a virtual machine as a Link. The machine's front-end (QEMU,
+// cloud-hypervisor, a kernel in user mode, DPDK) connects over a Unix socket and says where the
+// memory is. From then on frames go straight between that memory and the link: one copy each way,
+// and no system call while both sides are busy.
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "base/result.hpp"
+#include "base/unique_fd.hpp"
+#include "shmif/link.hpp"
+
+namespace shmif::vhost {
+
+struct VhostOptions {
+  std::size_t max_frame_bytes = 1522;  ///< longer frames are refused, and dropped when received
+  /// Let the driver leave checksums and segmentation to us, for a link at the other end that
+  /// carries such frames (FrameView::offload).
+  bool offload = false;
+  std::string address = {};  ///< for messages: "vhost-user:/run/v.sock"
+};
+
+/// Frames that were dropped.
+struct VhostDrops {
+  std::uint64_t too_long = 0;   ///< received; longer than max_frame_bytes
+  std::uint64_t too_short = 0;  ///< received; shorter than an Ethernet header
+  /// Received with a header that asks for what was not agreed on.
+  std::uint64_t bad_header = 0;
+  std::uint64_t not_ready = 0;  ///< sent while the machine had no driver for the device
+  std::uint64_t no_room = 0;    ///< sent; the buffers that the driver lends hold no such frame
+};
+
+/// One connection to a front-end, with one pair of queues. The link ends when the front-end closes
+/// the connection, or breaks the rules of vhost-user or virtio. receive() reports the latter once
+/// as Errc::corrupt, and why() says what it was. Super-frames and unfinished checksums that the
+/// driver does not take are split and finished on the way. If the driver has lent no buffers,
+/// send() takes no more frames for now (SendResult::taken). Before, install the SIGBUS guard
+/// (bus/file/sigbus_guard.hpp): a front-end that truncates its memory then only ends the link.
+/// Threads: one at a time; drops() from any. Blocks: never.
+class VhostLink {
+ public:
+  /// Errors: the system's, if there is no descriptor to wait on.
+  static Result<VhostLink> adopt(UniqueFd connected, VhostOptions options);
+  VhostLink(VhostLink&&) noexcept;
+  VhostLink& operator=(VhostLink&&) noexcept;
+  ~VhostLink();
+
+  /// Errors: frame_too_short, frame_too_long, link_ended; not_supported for a frame with work left
+  /// to do if takes_offloads() is false.
+  SendResult send(std::span<const FrameView> frames) noexcept;
+  ReceiveResult receive(FrameBatch& into) noexcept;
+  int descriptor() noexcept;
+  WaitHint prepare_wait() noexcept;
+  void finish_wait() noexcept;
+  /// Super-frames may be longer if takes_offloads() is true.
+  std::size_t max_frame_bytes() noexcept;
+  std::string address();
+
+  bool takes_offloads() const noexcept;  ///< VhostOptions::offload
+  /// Whether the machine's driver receives and sends at present.
+  bool is_ready() const noexcept;
+  VhostDrops drops() const noexcept;
+  /// How the front-end or the driver broke the rules; empty if it did not.
+  std::string why() const;
+
+ private:
+  struct Impl;
+  explicit VhostLink(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+static_assert(Link<VhostLink>);
+
+}  // namespace shmif::vhost
