@@ -6,18 +6,21 @@ All commands run in one shell, which begins in the folder of the sources; BUILD 
 The other lines are what a command prints: each must be printed, in this order, where numbers and their units may be
 others, and "..." stands for whatever else there is. A command must succeed, unless `echo $?` comes next, whose
 answer must be the very number. A comment "<!-- needs: PROGRAM... /DEVICE... -->" says what the machine must have.
+With "<!-- user: ordinary -->", root follows the document as the user nobody.
 Exits 0 when all is true, 1 when not, 77 where this machine cannot do all of it.
 """
 import os
 import pathlib
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 
 TIMEOUT_SECONDS = 200
 MARK = "\x1e"
+NOBODY = 65534
 UNIT = r"%|[num]?s|[kMGT]?B|[kMGT]?bit/s|[kMGT]?/s|[kM]?iB|MHz"
 
 
@@ -47,7 +50,33 @@ def plain(line):
     return " ".join(line.split())
 
 
-def run(commands, build):
+def caller(text):
+    """Who follows the document: what subprocess.run() is to be told."""
+    if "<!-- user: ordinary -->" not in text or os.geteuid() != 0:
+        return {}
+    return {"user": NOBODY, "group": NOBODY, "extra_groups": []}
+
+
+def prepare_podman(home, environment):
+    """What rootless podman needs beside a home: on a machine without systemd, too, and with cgroups of both kinds."""
+    run_dir = pathlib.Path(home, "run")
+    run_dir.mkdir(0o700)
+    conf = pathlib.Path(home, "containers.conf")
+    limits = 'default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]'
+    engine = 'runtime = "runc"\n' if shutil.which("runc", path=os.environ["PATH"] + ":/usr/sbin") else ""
+    conf.write_text(f'[containers]\n{limits}\n[engine]\ncgroup_manager = "cgroupfs"\n{engine}')
+    environment.update(XDG_RUNTIME_DIR=str(run_dir), CONTAINERS_CONF=str(conf))
+
+
+def end_podman(home):
+    """Rootless podman leaves a process behind, which holds its namespaces."""
+    try:
+        os.kill(int(pathlib.Path(home, "run/libpod/tmp/pause.pid").read_text()), signal.SIGKILL)
+    except (OSError, ValueError):
+        pass
+
+
+def run(commands, build, user):
     """What each command printed, and its exit status."""
     script = ["exec 2>&1"]
     for _, command, _ in commands:
@@ -57,8 +86,16 @@ def run(commands, build):
     source = pathlib.Path(__file__).resolve().parents[2]
     with tempfile.TemporaryDirectory() as home:
         environment = dict(os.environ, HOME=home, TMPDIR=home, LC_ALL="C.UTF-8")
-        done = subprocess.run(["bash", "-c", text], cwd=source, env=environment, stdin=subprocess.DEVNULL,
-                              stdout=subprocess.PIPE, timeout=TIMEOUT_SECONDS, check=False)
+        if "podman" in text:
+            prepare_podman(home, environment)
+        if user:
+            for path in [home, *pathlib.Path(home).rglob("*")]:
+                os.chown(path, user["user"], user["group"])
+        try:
+            done = subprocess.run(["bash", "-c", text], cwd=source, env=environment, stdin=subprocess.DEVNULL,
+                                  stdout=subprocess.PIPE, timeout=TIMEOUT_SECONDS, check=False, **user)
+        finally:
+            end_podman(home)
     parts = done.stdout.decode(errors="replace").split(MARK)[1:]
     return list(zip(parts[::2], (int(status or -1) for status in parts[1::2])))
 
@@ -75,11 +112,15 @@ def untruths(shown, printed, exact):
             yield f"line {number}: this was not printed, or not here: {line}"
 
 
-def missing(text):
+def missing(text, user):
     """What the document needs and this machine has not, or None."""
+    def can(*command):
+        return subprocess.run(command, capture_output=True, check=False, **user).returncode == 0
+    if not can("test", "-r", __file__):
+        return "another user cannot run this build"
     for needs in re.findall(r"^<!-- needs: (.*) -->$", text, re.MULTILINE):
         for need in needs.split():
-            if need.startswith("/dev/") and not os.access(need, os.W_OK):
+            if need.startswith("/dev/") and not can("test", "-w", need):
                 return "no TUN device here" if need == "/dev/net/tun" else f"no {need} here"
             if not need.startswith("/") and shutil.which(need) is None:
                 return f"no {need} here"
@@ -88,16 +129,18 @@ def missing(text):
 
 def main():
     document, build = sys.argv[1:]
-    lacks = missing(pathlib.Path(document).read_text())
+    user = caller(pathlib.Path(document).read_text())
+    lacks = missing(pathlib.Path(document).read_text(), user)
     if lacks:
         print(f"skipped: {lacks}")
         return 77
-    can = subprocess.run(["unshare", "--user", "--map-root-user", "--net", "true"], capture_output=True, check=False)
+    can = subprocess.run(["unshare", "--user", "--map-root-user", "--net", "true"], capture_output=True, check=False,
+                         **user)
     if can.returncode != 0:
         print("skipped: no namespaces here")
         return 77
     commands = commands_of(pathlib.Path(document).read_text())
-    results = run(commands, os.path.relpath(build, pathlib.Path(__file__).resolve().parents[2]))
+    results = run(commands, os.path.relpath(build, pathlib.Path(__file__).resolve().parents[2]), user)
     wrong = []
     for i, (number, command, shown) in enumerate(commands):
         if i >= len(results):
