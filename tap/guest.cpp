@@ -81,18 +81,31 @@ bool is_on_link(const IpAddress& gateway, const std::vector<Cidr>& addresses) {
                                    [&](const Cidr& network) { return is_in(gateway, network); });
 }
 
+/// Checks the names of an interface and of its bridge, and adds them to `taken`.
+Result<void> check_names(const GuestInterface& i, std::set<std::string>& taken) {
+  std::vector<std::string> names = {i.name};
+  if (i.lan) {
+    names.push_back(i.lan->bridge);
+    names.insert(names.end(), i.lan->taps.begin(), i.lan->taps.end());
+  }
+  for (const std::string& name : names) {
+    if (!is_interface_name(name)) {
+      return wrong("\"" + name +
+                   "\" is not a name for an interface: 1 to 15 characters without '/', ':', '%' "
+                   "and blanks");
+    }
+    if (name == "lo" || !taken.insert(name).second) {
+      return wrong("the host cannot have two interfaces named \"" + name + '"');
+    }
+  }
+  return {};
+}
+
 Result<void> check(const GuestOptions& options) {
   if (options.command.empty() && !options.body) return wrong("a host needs a command to run");
   std::set<std::string> names;
   for (const GuestInterface& i : options.interfaces) {
-    if (!is_interface_name(i.name)) {
-      return wrong("\"" + i.name +
-                   "\" is not a name for an interface: 1 to 15 characters without '/', ':', '%' "
-                   "and blanks");
-    }
-    if (i.name == "lo" || !names.insert(i.name).second) {
-      return wrong("the host cannot have two interfaces named \"" + i.name + '"');
-    }
+    if (auto done = check_names(i, names); !done) return done;
     if (i.mac && !i.mac->is_unicast()) {
       return wrong("interface \"" + i.name + "\" cannot have the MAC address " +
                    i.mac->to_string() + ": it is not a unicast address");
@@ -171,7 +184,7 @@ struct Guest::Impl {
   UniqueFd events;  ///< an epoll of everything that dispatch() reads
   std::optional<GuestWatch> watch;
   std::vector<GuestLink> links;
-  std::vector<unsigned> indices;
+  std::vector<WatchedLink> watched;
   std::vector<std::string> notes;
   Terminal terminal;
   bool apart = false;   ///< the guest is another user's: it does not get our terminal
@@ -297,13 +310,15 @@ struct Guest::Impl {
     if (number >= options.interfaces.size()) return;
     const GuestInterface& wanted = options.interfaces[number];
     links.push_back({wanted.name, static_cast<LinkKind>(m.c), std::move(fd), m.mac, wanted.mtu});
-    indices.push_back(static_cast<unsigned>(m.b));
+    // A bridge sets promiscuous mode on its ports as soon as it has two.
+    const bool bridged = wanted.lan && !wanted.lan->taps.empty();
+    watched.push_back({static_cast<unsigned>(m.b), bridged ? 1U : 0U});
   }
 
   /// `interfaces`: the watch on the guest's interfaces; empty for a guest that was entered.
   Result<void> open_events(UniqueFd interfaces) {
     if (interfaces) {
-      auto opened = GuestWatch::open(std::move(interfaces), indices);
+      auto opened = GuestWatch::open(std::move(interfaces), watched);
       if (!opened) return std::move(opened).error();
       watch.emplace(*std::move(opened));
     }

@@ -27,6 +27,7 @@
 // - Private layers over /etc and /var/lib; for an ordinary user, also over /var/log and /var/cache.
 //   So what a DHCP client does to /etc/resolv.conf stays in the guest. Without overlay, only
 //   /etc/resolv.conf of these is private.
+// - If asked for, a bridge that connects an interface and persistent TAP devices (GuestLan).
 // - net.ipv4.ping_group_range open, and no IPv6 duplicate address detection, so that an address can
 //   be used at once.
 // - The caller's environment, working directory, terminal, standard streams, other inherited
@@ -81,6 +82,14 @@ enum class Via : std::uint8_t {
   veth,  ///< a veth pair, or not_supported
 };
 
+/// A kernel bridge in the guest, for programs that open TAP devices themselves.
+struct GuestLan {
+  std::string bridge = "lan0";
+  /// TAP devices in the bridge. They have no owner, so every user of the guest who may open
+  /// /dev/net/tun may attach to them, and they stay when a program closes them.
+  std::vector<std::string> taps;
+};
+
 struct GuestInterface {
   std::string name = "tap0";
   std::vector<Cidr> addresses;      ///< empty: up, for other protocols or a DHCP client
@@ -89,6 +98,9 @@ struct GuestInterface {
   std::uint32_t mtu = 1500;
   /// Let the guest leave segmentation and checksums to the program that serves our end.
   bool offload = false;
+  /// Puts the interface into a bridge. The bridge has the same MAC address, and the addresses and
+  /// gateways in place of the interface.
+  std::optional<GuestLan> lan{};
 };
 
 struct GuestOptions {
@@ -135,8 +147,10 @@ struct GuestExit {
 /// The present state of the guest's interface number `interface`.
 struct GuestInterfaceState {
   std::size_t interface = 0;
-  bool promiscuous = false;  ///< a program hears all frames (tcpdump does)
-  bool carrier = true;       ///< up and with carrier: frames reach the guest
+  /// A program hears all frames (tcpdump does). The bridge of a GuestLan does not count: the port
+  /// learns the addresses behind it.
+  bool promiscuous = false;
+  bool carrier = true;  ///< up and with carrier: frames reach the guest
   std::uint32_t mtu = 0;
 
   bool operator==(const GuestInterfaceState&) const = default;

@@ -167,8 +167,42 @@ Result<GuestEnd> make_device(const GuestOptions& options, const GuestInterface& 
   return end;
 }
 
+/// Makes a TAP device in the bridge that stays, for a program to attach to.
+Result<void> add_tap(Netlink& netlink, const std::string& name, const std::string& tun_device,
+                     const GuestInterface& wanted) {
+  if (auto usable = check_tun_device(tun_device); !usable) {
+    return Error(Errc::not_supported,
+                 "cannot make the TAP device \"" + name + "\": " + usable.error().message +
+                     "; a program that can use a socket needs none: see 'shmifctl bridge --help'");
+  }
+  TapOptions options;
+  options.name = name;
+  options.mtu = wanted.mtu;
+  options.up = false;
+  options.persist = true;
+  options.tun_device = tun_device;
+  if (const auto tap = TapLink::open(options); !tap) return tap.error();
+  // As a part of the bridge, the device has no addresses. Link-local ones would make it send.
+  if (auto done = netlink.disable_ipv6(name); !done) return done;
+  if (auto done = netlink.add_to_bridge(name, wanted.lan->bridge); !done) return done;
+  return netlink.set_up(name);
+}
+
+/// Makes the bridge, and connects the device, which is up, and the TAP devices of the program.
+Result<void> make_lan(Netlink& netlink, const GuestInterface& wanted, MacAddress mac,
+                      const std::string& tun_device) {
+  const std::string& bridge = wanted.lan->bridge;
+  if (auto done = netlink.add_bridge(bridge, mac); !done) return done;
+  if (auto done = netlink.add_to_bridge(wanted.name, bridge); !done) return done;
+  for (const std::string& tap : wanted.lan->taps) {
+    if (auto done = add_tap(netlink, tap, tun_device, wanted); !done) return done;
+  }
+  return netlink.set_up(bridge);
+}
+
 /// Gives a device its properties, sets it up, and gives it its addresses and routes.
-Result<void> configure(Netlink& netlink, const GuestInterface& wanted, GuestEnd& end) {
+Result<void> configure(Netlink& netlink, const GuestOptions& options, const GuestInterface& wanted,
+                       GuestEnd& end) {
   const std::string& name = wanted.name;
   if (end.kind == LinkKind::veth) {
     auto done = wanted.offload ? netlink.disable_unspeakable_offloads(name)
@@ -178,13 +212,21 @@ Result<void> configure(Netlink& netlink, const GuestInterface& wanted, GuestEnd&
   end.mac = wanted.mac.value_or(MacAddress::random());
   if (auto done = netlink.set_mac(name, end.mac); !done) return done;
   if (auto done = netlink.set_mtu(name, wanted.mtu); !done) return done;
-  if (auto done = netlink.set_up(name); !done) return done;
-  for (const Cidr& address : wanted.addresses) {
-    if (auto done = netlink.add_address(name, address); !done) return done;
+  if (wanted.lan) {
+    if (auto done = netlink.disable_ipv6(name); !done) return done;
   }
-  if (auto done = netlink.wait_for_carrier(name, kCarrierTime); !done) return done;
+  if (auto done = netlink.set_up(name); !done) return done;
+  if (wanted.lan) {
+    if (auto done = make_lan(netlink, wanted, end.mac, options.tun_device); !done) return done;
+  }
+  // What has the addresses.
+  const std::string& face = wanted.lan ? wanted.lan->bridge : name;
+  for (const Cidr& address : wanted.addresses) {
+    if (auto done = netlink.add_address(face, address); !done) return done;
+  }
+  if (auto done = netlink.wait_for_carrier(face, kCarrierTime); !done) return done;
   for (const IpAddress& gateway : wanted.gateways) {
-    if (auto done = netlink.add_default_route(name, gateway); !done) return done;
+    if (auto done = netlink.add_default_route(face, gateway); !done) return done;
   }
   auto made = netlink.interface(name);
   if (!made) return std::move(made).error();
@@ -206,7 +248,8 @@ Result<std::vector<GuestEnd>> make_guest_interfaces(const GuestOptions& options)
   for (const GuestInterface& wanted : options.interfaces) {
     auto end = make_device(options, wanted, *guest, far);
     if (!end) return std::move(end).error();
-    if (auto done = configure(*netlink, wanted, *end); !done) return std::move(done).error();
+    if (auto done = configure(*netlink, options, wanted, *end); !done)
+      return std::move(done).error();
     if (end->kind == LinkKind::veth) {
       if (auto done = far->wait_for_carrier(wanted.name); !done) return std::move(done).error();
     }

@@ -34,7 +34,7 @@ std::optional<LinkNews> read_message(nlmsghdr* header) {
   }
   const auto* const about = static_cast<const ifinfomsg*>(::nlmsg_data(header));
   return LinkNews{.index = static_cast<unsigned>(about->ifi_index),
-                  .promiscuous = ::nla_get_u32(found[IFLA_PROMISCUITY]) > 0,
+                  .promiscuity = ::nla_get_u32(found[IFLA_PROMISCUITY]),
                   .carrier = Interface::carries(about->ifi_flags),
                   .mtu = found[IFLA_MTU] != nullptr ? ::nla_get_u32(found[IFLA_MTU]) : 0};
 }
@@ -59,9 +59,9 @@ struct GuestWatch::Impl {
   ~Impl() { ::nl_socket_free(socket); }
 
   void note(const LinkNews& news, std::vector<GuestInterfaceState>& changes) {
-    for (std::size_t i = 0; i < indices.size(); ++i) {
-      const GuestInterfaceState now{i, news.promiscuous, news.carrier, news.mtu};
-      if (indices[i] != news.index || states[i] == now) continue;
+    for (std::size_t i = 0; i < links.size(); ++i) {
+      const GuestInterfaceState now{i, news.promiscuity > links[i].own, news.carrier, news.mtu};
+      if (links[i].index != news.index || states[i] == now) continue;
       states[i] = now;
       changes.push_back(now);
     }
@@ -73,7 +73,7 @@ struct GuestWatch::Impl {
   }
 
   nl_sock* socket = nullptr;
-  std::vector<unsigned> indices;
+  std::vector<WatchedLink> links;
   std::vector<GuestInterfaceState> states;
 };
 
@@ -82,7 +82,7 @@ GuestWatch::GuestWatch(GuestWatch&&) noexcept = default;
 GuestWatch& GuestWatch::operator=(GuestWatch&&) noexcept = default;
 GuestWatch::~GuestWatch() = default;
 
-Result<GuestWatch> GuestWatch::open(UniqueFd socket, std::vector<unsigned> indices) {
+Result<GuestWatch> GuestWatch::open(UniqueFd socket, std::vector<WatchedLink> links) {
   auto impl = std::make_unique<Impl>();
   impl->socket = ::nl_socket_alloc();
   if (impl->socket == nullptr) return Error::from_errno(ENOMEM, "netlink");
@@ -93,8 +93,8 @@ Result<GuestWatch> GuestWatch::open(UniqueFd socket, std::vector<unsigned> indic
         EIO, std::string("cannot watch the host's interfaces: ") + ::nl_geterror(e));
   }
   ::nl_socket_set_nonblocking(impl->socket);
-  impl->states.resize(indices.size());
-  impl->indices = std::move(indices);
+  impl->states.resize(links.size());
+  impl->links = std::move(links);
   return GuestWatch(std::move(impl));
 }
 

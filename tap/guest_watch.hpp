@@ -15,8 +15,8 @@ namespace shmif::tap {
 /// What a message of the kernel says about an interface.
 struct LinkNews {
   unsigned index = 0;
-  bool promiscuous = false;
-  bool carrier = false;  ///< up and with carrier
+  unsigned promiscuity = 0;  ///< see Interface::promiscuity
+  bool carrier = false;      ///< up and with carrier
   std::uint32_t mtu = 0;
 };
 struct LinkNewsBatch {
@@ -26,13 +26,19 @@ struct LinkNewsBatch {
 /// Reads the rtnetlink messages of one datagram, and ignores malformed ones.
 LinkNewsBatch read_link_news(std::span<const std::byte> datagram);
 
+/// An interface to watch.
+struct WatchedLink {
+  unsigned index = 0;
+  unsigned own = 0;  ///< a promiscuity up to this does not count: it is our own bridge's
+};
+
 /// Listens on a socket of open_interface_watch() (tap/guest_net.hpp), from any namespace.
 /// Threads: one at a time. Blocks: never.
 class GuestWatch {
  public:
-  /// `indices`: of the guest's interfaces, in order. The interfaces are assumed to be up and not
-  /// promiscuous so far.
-  static Result<GuestWatch> open(UniqueFd socket, std::vector<unsigned> indices);
+  /// `links`: the guest's interfaces, in order. They are assumed to be up and not promiscuous so
+  /// far.
+  static Result<GuestWatch> open(UniqueFd socket, std::vector<WatchedLink> links);
   GuestWatch(GuestWatch&&) noexcept;
   GuestWatch& operator=(GuestWatch&&) noexcept;
   ~GuestWatch();

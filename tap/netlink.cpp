@@ -8,8 +8,10 @@
 #include <linux/rtnetlink.h>
 #include <linux/sockios.h>
 #include <netlink/addr.h>
+#include <netlink/attr.h>
 #include <netlink/cache.h>
 #include <netlink/errno.h>
+#include <netlink/msg.h>
 #include <netlink/netlink.h>
 #include <netlink/route/addr.h>
 #include <netlink/route/link.h>
@@ -345,6 +347,49 @@ Result<void> Netlink::add_veth(const std::string& name, const std::string& peer,
     return failure(e, "cannot create the veth pair \"" + name + "\" and \"" + peer + "\"");
   }
   return {};
+}
+
+Result<void> Netlink::add_bridge(const std::string& name, MacAddress mac) {
+  if (!is_interface_name(name)) return bad_name(name);
+  const std::string what = "cannot create the bridge \"" + name + '"';
+  // By hand: libnl 3.7 cannot write most attributes of a bridge.
+  nl_msg* const message =
+      nlmsg_alloc_simple(RTM_NEWLINK, NLM_F_REQUEST | NLM_F_CREATE | NLM_F_EXCL);
+  if (message == nullptr) return out_of_memory();
+  const ifinfomsg about{};
+  // All of it fits into the page that the message has.
+  bool fits =
+      nlmsg_append(message, const_cast<ifinfomsg*>(&about), sizeof about, NLMSG_ALIGNTO) == 0 &&
+      nla_put_string(message, IFLA_IFNAME, name.c_str()) == 0 &&
+      nla_put(message, IFLA_ADDRESS, static_cast<int>(mac.bytes.size()), mac.bytes.data()) == 0;
+  constexpr std::uint16_t kAllThatMayPass = 0xfff8;  // the kernel refuses the bits 0 to 2
+  nlattr* const kind = nla_nest_start(message, IFLA_LINKINFO);
+  fits = fits && kind != nullptr && nla_put_string(message, IFLA_INFO_KIND, "bridge") == 0;
+  nlattr* const data = nla_nest_start(message, IFLA_INFO_DATA);
+  fits = fits && data != nullptr && nla_put_u32(message, IFLA_BR_STP_STATE, 0) == 0 &&
+         nla_put_u32(message, IFLA_BR_FORWARD_DELAY, 0) == 0 &&
+         nla_put_u8(message, IFLA_BR_MCAST_SNOOPING, 0) == 0 &&
+         nla_put_u16(message, IFLA_BR_GROUP_FWD_MASK, kAllThatMayPass) == 0;
+  if (!fits) {
+    nlmsg_free(message);
+    return out_of_memory();
+  }
+  nla_nest_end(message, data);
+  nla_nest_end(message, kind);
+  const int e = nl_send_sync(impl_->socket.get(), message);  // frees the message
+  if (e == -NLE_OPNOTSUPP) {
+    return Error::from_errno(EOPNOTSUPP, what, "the kernel has no bridges: run 'modprobe bridge'");
+  }
+  if (e < 0) return failure(e, what);
+  return {};
+}
+
+Result<void> Netlink::add_to_bridge(const std::string& name, const std::string& bridge) {
+  const std::string what = "cannot add interface \"" + name + "\" to the bridge \"" + bridge + '"';
+  auto link = impl_->get(bridge);
+  if (!link) return Error(link.error().code, what + ": " + link.error().message);
+  const int index = rtnl_link_get_ifindex(link->get());
+  return impl_->change(name, what, [&](rtnl_link* l) { rtnl_link_set_master(l, index); });
 }
 
 Result<void> Netlink::add_address(const std::string& name, const Cidr& cidr) {

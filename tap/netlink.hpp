@@ -91,6 +91,14 @@ class Netlink {
   Result<void> add_veth(const std::string& name, const std::string& peer,
                         const NetNamespace* peer_namespace = nullptr);
 
+  /// Creates an Ethernet bridge that changes as little as a cable would: no spanning tree, no
+  /// multicast snooping, and frames for 01:80:c2:00:00:03 to 0f (LLDP, PTP, 802.1X) pass. The
+  /// kernel keeps PAUSE (01) and LACP (02). The MAC address is the bridge's for good. Errors:
+  /// EOPNOTSUPP (the kernel has no bridges), EEXIST.
+  Result<void> add_bridge(const std::string& name, MacAddress mac);
+  /// Makes the interface a port of `bridge`, whose MTU then is that of the port with the smallest.
+  Result<void> add_to_bridge(const std::string& name, const std::string& bridge);
+
   /// An IPv4 address comes with its network's broadcast address. An IPv6 address skips duplicate
   /// address detection (IFA_F_NODAD), so that it can be used at once.
   Result<void> add_address(const std::string& name, const Cidr& cidr);

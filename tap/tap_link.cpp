@@ -25,7 +25,7 @@ constexpr const char* kAnyName = "tap%d";  // the kernel puts the next free numb
 constexpr std::uint32_t kMinMtu = 68;      // RFC 791
 constexpr std::uint32_t kMaxMtu = 65521;  // what a TAP device takes: 65535 less the Ethernet header
 
-Error tun_open_error(int number, const std::string& what = std::string("cannot open ") + kTunPath) {
+Error tun_open_error(int number, const std::string& what) {
   switch (number) {
     case ENOENT:
     case ENODEV:
@@ -43,14 +43,13 @@ Error tun_open_error(int number, const std::string& what = std::string("cannot o
   }
 }
 
-Result<UniqueFd> open_tun() {
-  UniqueFd tun(::open(kTunPath, O_RDWR | O_NONBLOCK | O_CLOEXEC));
-  if (!tun) return tun_open_error(errno);
+Result<UniqueFd> open_tun(const std::string& path) {
+  UniqueFd tun(::open(path.c_str(), O_RDWR | O_NONBLOCK | O_CLOEXEC));
+  if (!tun) return tun_open_error(errno, "cannot open " + path);
   // A sandbox may put /dev/null, or a plain file, over the node.
   unsigned features = 0;
   if (::ioctl(tun.get(), TUNGETFEATURES, &features) != 0) {
-    return tun_open_error(
-        ENODEV, std::string("cannot use ") + kTunPath + ", which is not the TUN device here");
+    return tun_open_error(ENODEV, "cannot use " + path + ", which is not the TUN device here");
   }
   return tun;
 }
@@ -80,7 +79,7 @@ Error attach_error(int number, const std::string& name) {
 /// Opens one queue of the device `name`, which may be a pattern. Result: the descriptor; `name`
 /// becomes the name that the kernel chose.
 Result<UniqueFd> attach_queue(std::string& name, const TapOptions& options) {
-  auto tun = open_tun();
+  auto tun = open_tun(options.tun_device);
   if (!tun) return tun;
   ifreq request{};
   const std::string pattern = name.empty() ? kAnyName : name;
@@ -188,8 +187,8 @@ Result<void> set_tap_offloads(int tun, const std::string& name, bool on) {
   return Error::from_errno(errno, "cannot set the offloads of TAP device \"" + name + "\"");
 }
 
-Result<void> check_tun_device() {
-  auto tun = open_tun();
+Result<void> check_tun_device(const std::string& path) {
+  auto tun = open_tun(path);
   if (!tun) return std::move(tun).error();
   return {};
 }

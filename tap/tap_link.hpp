@@ -32,6 +32,7 @@ struct TapOptions {
   /// Let the host leave segmentation and checksums to us (FrameView::offload), and accept frames
   /// that leave these to the host: for a link at the other end that carries such frames.
   bool offload = false;
+  std::string tun_device = "/dev/net/tun";
   /// Where the device appears; nullptr: in the calling thread's namespace. Used only during open.
   const NetNamespace* where = nullptr;
 };
@@ -40,9 +41,9 @@ struct TapOptions {
 /// and checksums. Errors: the system's.
 Result<void> set_tap_offloads(int tun, const std::string& name, bool on);
 
-/// Whether /dev/net/tun can be opened here, to choose between a TAP device and other means. Result:
-/// success, or the Error that TapLink::open would give.
-Result<void> check_tun_device();
+/// Whether `path` can be opened here and is the TUN device, to choose between a TAP device and
+/// other means. Result: success, or the Error that TapLink::open would give.
+Result<void> check_tun_device(const std::string& path = "/dev/net/tun");
 
 /// One queue of a TAP device.
 ///

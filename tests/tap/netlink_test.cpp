@@ -131,6 +131,33 @@ TEST_F(NetlinkTest, ReplacesNothingThatIsThere) {
   EXPECT_EQ(run(space, {"ip", "route"}).output.find("198.18.0.3"), std::string::npos);
 }
 
+TEST_F(NetlinkTest, MakesABridgeThatCarriesWhatACableWould) {
+  const TestNamespace space;
+  Netlink netlink = space.netlink();
+  const MacAddress mac = *MacAddress::parse("02:00:00:00:00:07");
+  ok(netlink.add_bridge("lan0", mac));
+  EXPECT_EQ(netlink.add_bridge("lan0", mac).error().code, std::errc::file_exists);
+  EXPECT_EQ(netlink.add_bridge("a/b", mac).error().code, make_error_code(Errc::bad_argument));
+  ok(netlink.add_veth("v0", "v1"));
+  ok(netlink.set_mtu("v0", 9000));
+  ok(netlink.add_to_bridge("v0", "lan0"));
+  for (const char* const each : {"lan0", "v0", "v1"}) ok(netlink.set_up(each));
+  ok(netlink.wait_for_carrier("lan0", std::chrono::seconds(10)));
+  EXPECT_EQ(netlink.interface("lan0")->mac, mac) << "ports do not change it";
+  EXPECT_EQ(netlink.interface("lan0")->mtu, 9000U);
+  const std::string shown = run(space, {"ip", "-d", "link", "show", "dev", "lan0"}).output;
+  for (const char* const each :
+       {" stp_state 0 ", " forward_delay 0 ", " mcast_snooping 0 ", " group_fwd_mask 0xfff8 "}) {
+    EXPECT_NE(shown.find(each), std::string::npos) << each << shown;
+  }
+  EXPECT_FALSE(netlink.add_to_bridge("v0", "lan1"));
+  const auto refused = netlink.add_to_bridge("lo", "lan0");
+  ASSERT_FALSE(refused);
+  EXPECT_NE(refused.error().message.find("cannot add interface \"lo\" to the bridge \"lan0\""),
+            std::string::npos)
+      << refused.error().message;
+}
+
 TEST_F(NetlinkTest, TellsTheKernelTheMacOfANeighbourForGood) {
   const TestNamespace space;
   Netlink netlink = space.netlink();
@@ -463,7 +490,7 @@ TEST_F(NetlinkTest, AWatchOfInterfacesThatMissedNewsAsksForAll) {
     const Inside inside(space);
     socket = open_interface_watch().value();
   }
-  auto watch = GuestWatch::open(std::move(socket), {netlink.interface("v0")->index}).value();
+  auto watch = GuestWatch::open(std::move(socket), {{netlink.interface("v0")->index}}).value();
   // Far more than the socket keeps.
   for (std::uint32_t mtu = 1000; mtu <= 1500; ++mtu) ok(netlink.set_mtu("v0", mtu));
   std::vector<GuestInterfaceState> changes;

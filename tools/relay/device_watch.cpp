@@ -22,7 +22,7 @@ tap::GuestWatch open_watch(const tap::NetNamespace* where, const std::string& de
   std::vector<UniqueFd> sockets =
       (where != nullptr ? tap::run_in(*where, listen) : listen()).value();
   const std::optional<tap::Interface> found = find_device(where, device);
-  return tap::GuestWatch::open(std::move(sockets.at(0)), {found ? found->index : 0}).value();
+  return tap::GuestWatch::open(std::move(sockets.at(0)), {{found ? found->index : 0}}).value();
 }
 
 }  // namespace

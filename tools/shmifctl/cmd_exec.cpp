@@ -32,6 +32,8 @@ struct Attachment {
   std::string path;
   tap::GuestInterface interface;
   PortOptions port;
+  bool lan = false;  ///< the interface is in a bridge
+  std::vector<std::string> taps;
   /// From the first inspection until the port is attached; empty: the bus must be made.
   std::optional<Bus> bus;
 };
@@ -67,11 +69,19 @@ Options exec_options() {
       .repeatable("gateway", "ADDRESS", "the default gateway: one for IPv4, one for IPv6")
       .once_per_bus("mac", "MAC", "the MAC address (default: random, b2:a0:...)")
       .once_per_bus("name", "NAME", "the port's name on the bus (default: the next free portN)")
-      .once_per_bus("ifname", "NAME", "the interface's name (default: tap0, then tap1, ...)")
+      .once_per_bus(
+          "ifname", "NAME",
+          "the interface's name (default: tap0, then tap1, ...; with --lan: bus0, bus1, ...)")
       .once_per_bus("promisc", "", "receive every frame, not only those for this host")
+      .once_per_bus("lan", "",
+                    "put the interface, then called bus0 (bus1, ...), into a bridge lan0 (lan1, "
+                    "...), which has the addresses and gateways, and which --tap adds to")
+      .repeatable("tap", "NAME",
+                  "with --lan: make a TAP device in the bridge, for a program that opens "
+                  "/dev/net/tun itself. It stays when the program closes it")
       .repeatable("bus", "PATH",
                   "add an interface, on the bus PATH. The options --ip, --gateway, --mac, --name, "
-                  "--ifname and --promisc after it belong to that interface")
+                  "--ifname, --promisc, --lan and --tap after it belong to that interface")
       .value("hostname", "NAME",
              "the host name (default: the port's name, with hyphens for characters that a host "
              "name cannot have)")
@@ -85,6 +95,12 @@ Options exec_options() {
                "a shell on a host of its own")
       .example("shmifctl exec /dev/shm/bus0 --ip 198.18.0.2/24 -- ping -c 3 198.18.0.1",
                "another host pings it")
+      .example(
+          "shmifctl exec /dev/shm/bus0 --lan --tap tap0 \\\n"
+          "      -- qemu-system-x86_64 disk.img -netdev "
+          "tap,id=n,ifname=tap0,script=no,downscript=no \\\n"
+          "      -device virtio-net,netdev=n",
+          "a virtual machine that opens a TAP device")
       .example(
           "shmifctl exec /dev/shm/bus0 --ip 198.18.0.254/24 \\\n"
           "      --bus /dev/shm/bus1 --ip 198.18.1.254/24 \\\n"
@@ -124,16 +140,30 @@ class AttachmentReader {
       once(option, !last.interface.name.empty());
       if (value.empty()) throw UsageError{"--ifname needs a name"};
       last.interface.name = value;
+    } else if (option == "lan") {
+      last.lan = true;
+    } else if (option == "tap") {
+      last.taps.push_back(value);
     }
   }
 
   std::vector<Attachment> finish() && {
     for (std::size_t i = 0; i < all_.size(); ++i) {
-      if (all_[i].interface.name.empty()) all_[i].interface.name = "tap" + std::to_string(i);
+      Attachment& each = all_[i];
+      const std::string number = std::to_string(i);
+      if (!each.taps.empty() && !each.lan) {
+        throw UsageError{"--tap " + each.taps.front() +
+                         " needs --lan, the bridge between that device and the bus" +
+                         (all_.size() > 1 ? " (one for each bus)" : "") + ": write --lan --tap " +
+                         each.taps.front()};
+      }
+      // Many programs open "tap0" unless they are told otherwise. In a LAN that name is theirs.
+      if (each.interface.name.empty()) each.interface.name = (each.lan ? "bus" : "tap") + number;
+      if (each.lan) each.interface.lan = tap::GuestLan{"lan" + number, std::move(each.taps)};
       // Chosen here, so that port and interface have the same address and the bus refuses a
       // duplicate.
-      if (!all_[i].interface.mac) all_[i].interface.mac = MacAddress::random();
-      all_[i].port.mac = all_[i].interface.mac;
+      if (!each.interface.mac) each.interface.mac = MacAddress::random();
+      each.port.mac = each.interface.mac;
     }
     return std::move(all_);
   }

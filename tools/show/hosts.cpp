@@ -113,9 +113,10 @@ void look_at_interfaces(Host& host) {
   for (HostInterface& each : host.interfaces) {
     for (const tap::AddressedInterface& found : *all) {
       if (found.mac != each.port.mac) continue;
-      each.name = found.name;
+      // A bridge has the same MAC address as the interface in it, which has no addresses then.
+      if (each.name.empty() || !found.addresses.empty()) each.name = found.name;
       for (const tap::Cidr& cidr : found.addresses) each.addresses.push_back(cidr.to_string());
-      break;
+      if (!each.addresses.empty()) break;
     }
   }
 }

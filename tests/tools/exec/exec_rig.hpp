@@ -26,6 +26,8 @@ struct ExecSetting {
   bool as_stranger = false;  ///< an ordinary user whom /etc/subuid does not know
   std::string via;
   std::string name;
+  /// The mode of a /dev/net/tun that the caller gets from root; empty: that of the machine.
+  std::string tun_mode{};
 };
 inline void PrintTo(const ExecSetting& setting, std::ostream* out) {
   *out << setting.name;
@@ -63,9 +65,19 @@ class ExecRig : public ::testing::TestWithParam<ExecSetting> {
 
   /// The words of a command line that the caller runs.
   static std::vector<std::string> by_caller(std::vector<std::string> words) {
-    if (!GetParam().as_stranger) return words;
-    std::vector<std::string> all = {"setpriv", "--reuid", "65001",
-                                    "--regid", "65001",   "--clear-groups"};
+    std::vector<std::string> all;
+    if (!GetParam().tun_mode.empty()) {
+      all = {"unshare",
+             "--mount",
+             "sh",
+             "-c",
+             "d=$(mktemp -d) && mknod -m $0 $d/tun c 10 200 && mount --bind $d/tun /dev/net/tun && "
+             "rm -r $d && exec \"$@\"",
+             GetParam().tun_mode};
+    }
+    if (GetParam().as_stranger) {
+      all.insert(all.end(), {"setpriv", "--reuid", "65001", "--regid", "65001", "--clear-groups"});
+    }
     all.insert(all.end(), words.begin(), words.end());
     return all;
   }
