@@ -123,6 +123,45 @@ TEST_F(Machines, OnDatagramsReachEachOther) {
       << result.out;
 }
 
+TEST_F(Machines, ThatOpenATapInTheLanOfAHostReachTheHostsOfTheBus) {
+  if (::access("/dev/net/tun", R_OK | W_OK) != 0) GTEST_SKIP() << "no TUN device here";
+  const std::string serve = "mkdir -p " + file("www") + "; head -c 4M /dev/urandom > " +
+                            file("www/data") + "; exec busybox httpd -f -p 80 -h " + file("www");
+  Tool host({shmifctl_path(), "exec", bus_, "--ip", "198.18.0.10/24", "--", "sh", "-c", serve});
+  // The host sends super-frames, which QEMU takes.
+  const std::string commands =
+      until_answered("198.18.0.10") + until_answered("198.18.0.11") +
+      "ping -c 3 -s 1400 198.18.0.10; wget -q -O - http://198.18.0.10/data | md5sum";
+  Words words{shmifctl_path(),
+              "exec",
+              bus_,
+              "--lan",
+              "--tap",
+              "tap0",
+              "--ip",
+              "198.18.0.11/24",
+              "--",
+              SHMIF_SOURCE "/tests/machines/boot",
+              "--address",
+              "198.18.0.1/24",
+              "--seconds",
+              "150",
+              "--files",
+              directory_.path(),
+              commands,
+              "--",
+              "-netdev",
+              "tap,id=n,ifname=tap0,script=no,downscript=no",
+              "-device",
+              "virtio-net,netdev=n,mac=52:54:00:00:00:01"};
+  const ToolResult result = Tool(words).finish(kBoot);
+  EXPECT_EQ(result.status, 0) << result.out << result.err;
+  EXPECT_NE(result.out.find("3 packets transmitted, 3 packets received"), std::string::npos)
+      << result.out;
+  const ToolResult sum = run_program({"sh", "-c", "md5sum < " + file("www/data")});
+  EXPECT_NE(result.out.find(sum.out), std::string::npos) << result.out << sum.out;
+}
+
 #ifdef SHMIF_PLUGIN_DIRECTORY
 TEST_F(Machines, ThatUseVdeMeetOnABusThroughThePlugin) {
   ASSERT_EQ(::setenv("VDEPLUGIN_PATH", SHMIF_PLUGIN_DIRECTORY, 1), 0);
