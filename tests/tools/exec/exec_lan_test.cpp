@@ -243,42 +243,39 @@ TEST_P(ExecLan, OpenVpnJoinsTwoLans) {
   EXPECT_EQ(got.out.substr(0, 64), sum.out.substr(0, 64)) << got.err;
 }
 
-/// Runs a script as root who has a /dev/net/tun of its own. In it, $d is an empty directory, $0 is
-/// shmifctl, and $1 a bus for everybody.
-ToolResult run_with_own_device(const std::string& bus, const std::string& script) {
+/// Runs a command line of the shell as root with a /dev/net of its own. mknod makes `tun` in it
+/// with the options `node`; empty: there is none. $0 is shmifctl, and $1 a bus for everybody.
+ToolResult run_with_node(const std::string& node, const std::string& line) {
+  const TempDir directory;
+  ::chmod(directory.path().c_str(), 0777);
+  const std::string bus = directory.file("bus");
   if (run_tool({"create", bus, "--mode", "666"}).status != 0) return {};
+  const std::string make = node.empty() ? "true" : "mknod " + node + " /dev/net/tun c 10 200";
   return run_program({"unshare", "--mount", "sh", "-c",
-                      "d=$(mktemp -d) && chmod 755 $d && " + script, shmifctl_path(), bus});
+                      "mount -t tmpfs none /dev/net && " + make + " && exec " + line,
+                      shmifctl_path(), bus});
 }
 
 TEST(ExecLanUsers, AnyUserOfTheHostMayOpenTheTap) {
   if (::geteuid() != 0) GTEST_SKIP() << "needs root: a second user";
-  const TempDir directory;
-  ::chmod(directory.path().c_str(), 0777);
-  const ToolResult opened = run_with_own_device(
-      directory.file("bus"),
-      "mknod -m 666 $d/tun c 10 200 && mount --bind $d/tun /dev/net/tun && rm -r $d && exec \"$0\" "
-      "exec \"$1\" --ip 198.18.0.1/24 --lan --tap tap0 -- sh -c 'setpriv --reuid 65001 "
+  const ToolResult opened = run_with_node(
+      "-m 666",
+      "\"$0\" exec \"$1\" --ip 198.18.0.1/24 --lan --tap tap0 -- setpriv --reuid 65001 "
       "--clear-groups --bounding-set -all " SHMIF_PYTHON " " SHMIF_SOURCE
-      "/tests/tools/exec/tap_program.py tap0 02:00:00:00:0a:01 198.18.0.5 ping 198.18.0.1'");
+      "/tests/tools/exec/tap_program.py tap0 02:00:00:00:0a:01 198.18.0.5 ping 198.18.0.1");
   EXPECT_EQ(opened.status, 0) << opened.out << opened.err;
 }
 
 TEST(ExecLanUsers, AUserWhoMayNotOpenTheDeviceIsToldTheRemedy) {
-  if (::geteuid() != 0) GTEST_SKIP() << "needs root: mounts a device node of another mode";
-  const TempDir directory;
-  ::chmod(directory.path().c_str(), 0777);
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root: makes a device node of another mode";
   const std::string call =
-      " && rm -r $d && exec setpriv --reuid 65001 --regid 65001 --clear-groups \"$0\" exec \"$1\" "
-      "--lan --tap tap0 -- true";
-  const ToolResult closed = run_with_own_device(
-      directory.file("bus"),
-      "mknod -m 600 $d/tun c 10 200 && mount --bind $d/tun /dev/net/tun" + call);
+      "setpriv --reuid 65001 --regid 65001 --clear-groups \"$0\" exec \"$1\" --lan --tap tap0 -- "
+      "true";
+  const ToolResult closed = run_with_node("-m 600", call);
   EXPECT_EQ(closed.status, 77) << closed.err;
   EXPECT_NE(closed.err.find("chmod 0666 /dev/net/tun"), std::string::npos) << closed.err;
   EXPECT_NE(closed.err.find("shmifctl bridge"), std::string::npos) << closed.err;
-  const ToolResult missing =
-      run_with_own_device(directory.file("other"), "mount --bind $d /dev/net" + call);
+  const ToolResult missing = run_with_node("", call);
   EXPECT_EQ(missing.status, 77) << missing.err;
   EXPECT_NE(missing.err.find("modprobe tun"), std::string::npos) << missing.err;
   EXPECT_EQ(std::count(missing.err.begin(), missing.err.end(), '\n'), 1) << missing.err;

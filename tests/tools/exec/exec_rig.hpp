@@ -71,8 +71,7 @@ class ExecRig : public ::testing::TestWithParam<ExecSetting> {
              "--mount",
              "sh",
              "-c",
-             "d=$(mktemp -d) && mknod -m $0 $d/tun c 10 200 && mount --bind $d/tun /dev/net/tun && "
-             "rm -r $d && exec \"$@\"",
+             "mount -t tmpfs none /dev/net && mknod -m $0 /dev/net/tun c 10 200 && exec \"$@\"",
              GetParam().tun_mode};
     }
     if (GetParam().as_stranger) {
