@@ -6,9 +6,11 @@ All commands run in one shell, which begins in the folder of the sources; BUILD 
 The other lines are what a command prints: each must be printed, in this order, where numbers and their units may be
 others, and "..." stands for whatever else there is. A command must succeed, unless `echo $?` comes next, whose
 answer must be the very number. A comment "<!-- needs: PROGRAM... /DEVICE... -->" says what the machine must have.
-With "<!-- user: ordinary -->", root follows the document as the user nobody.
+With "<!-- user: ordinary -->", root follows the document as the user nobody, and with "<!-- exact -->" numbers are
+compared, too. To a document that needs the word "machine", $kernel and $initrd are those of tests/machines/boot.
 Exits 0 when all is true, 1 when not, 77 where this machine cannot do all of it.
 """
+import contextlib
 import os
 import pathlib
 import re
@@ -18,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 
-TIMEOUT_SECONDS = 200
+TIMEOUT_SECONDS = 280
 MARK = "\x1e"
 NOBODY = 65534
 UNIT = r"%|[num]?s|[kMGT]?B|[kMGT]?bit/s|[kMGT]?/s|[kM]?iB|MHz"
@@ -68,15 +70,31 @@ def prepare_podman(home, environment):
     environment.update(XDG_RUNTIME_DIR=str(run_dir), CONTAINERS_CONF=str(conf))
 
 
-def end_podman(home):
-    """Rootless podman leaves a process behind, which holds its namespaces."""
+def end_podman(home, environment, user):
+    """Containers live on without their callers. Rootless podman also leaves a process that holds its namespaces."""
+    subprocess.run(["podman", "rm", "--all", "--force", "--time", "0"], env=environment, cwd=home, capture_output=True,
+                   check=False, **user)
     try:
         os.kill(int(pathlib.Path(home, "run/libpod/tmp/pause.pid").read_text()), signal.SIGKILL)
     except (OSError, ValueError):
         pass
 
 
-def run(commands, build, user):
+def prepare_machine(home, environment):
+    """The kernel and the first files of a virtual machine. Result: why there are none, or None."""
+    tests = pathlib.Path(__file__).resolve().parents[1]
+    fetched = subprocess.run([tests / "kernel/fetch", "amd64"], capture_output=True, text=True, check=False)
+    if fetched.returncode != 0:
+        return "no virtual machines here: no kernel: " + fetched.stderr.strip()
+    kernel, initrd = pathlib.Path(home, "vmlinuz"), pathlib.Path(home, "initrd.gz")
+    shutil.copy(pathlib.Path(fetched.stdout.strip(), "vmlinuz"), kernel)
+    made = subprocess.run([tests / "kernel/initrd", fetched.stdout.strip(), tests / "machines/init", initrd, "virtio_pci",
+                           "virtio_net"], capture_output=True, text=True, check=False)
+    environment.update(kernel=str(kernel), initrd=str(initrd))
+    return None if made.returncode == 0 else "no virtual machines here: " + made.stderr.strip()
+
+
+def run(commands, build, user, machine):
     """What each command printed, and its exit status."""
     script = ["exec 2>&1"]
     for _, command, _ in commands:
@@ -88,15 +106,29 @@ def run(commands, build, user):
         environment = dict(os.environ, HOME=home, TMPDIR=home, LC_ALL="C.UTF-8")
         if "podman" in text:
             prepare_podman(home, environment)
+        lacks = prepare_machine(home, environment) if machine else None
+        if lacks:
+            print(f"skipped: {lacks}")
+            sys.exit(77)
         if user:
             for path in [home, *pathlib.Path(home).rglob("*")]:
                 os.chown(path, user["user"], user["group"])
-        try:
-            done = subprocess.run(["bash", "-c", text], cwd=source, env=environment, stdin=subprocess.DEVNULL,
-                                  stdout=subprocess.PIPE, timeout=TIMEOUT_SECONDS, check=False, **user)
-        finally:
-            end_podman(home)
-    parts = done.stdout.decode(errors="replace").split(MARK)[1:]
+        # Files, and no pipes: what stays in the background would hold them open.
+        with open(pathlib.Path(home, "printed.txt"), "wb+") as out, subprocess.Popen(
+                ["bash", "-c", text], cwd=source, env=environment, stdin=subprocess.DEVNULL, stdout=out,
+                start_new_session=True, **user) as shell:
+            try:
+                shell.wait(TIMEOUT_SECONDS)
+            except subprocess.TimeoutExpired:
+                print(f"not at its end after {TIMEOUT_SECONDS} s")
+            finally:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(shell.pid, signal.SIGKILL)
+                if "podman" in text:
+                    end_podman(home, environment, user)
+            out.seek(0)
+            printed = out.read()
+    parts = printed.decode(errors="replace").split(MARK)[1:]
     return list(zip(parts[::2], (int(status or -1) for status in parts[1::2])))
 
 
@@ -122,15 +154,18 @@ def missing(text, user):
         for need in needs.split():
             if need.startswith("/dev/") and not can("test", "-w", need):
                 return "no TUN device here" if need == "/dev/net/tun" else f"no {need} here"
-            if not need.startswith("/") and shutil.which(need) is None:
+            if need == "scapy" and not can("/usr/bin/python3", "-c", "import scapy.all"):
+                return "no scapy here"
+            if not need.startswith("/") and need not in ("machine", "scapy") and shutil.which(need) is None:
                 return f"no {need} here"
     return None
 
 
 def main():
     document, build = sys.argv[1:]
-    user = caller(pathlib.Path(document).read_text())
-    lacks = missing(pathlib.Path(document).read_text(), user)
+    text = pathlib.Path(document).read_text()
+    user = caller(text)
+    lacks = missing(text, user)
     if lacks:
         print(f"skipped: {lacks}")
         return 77
@@ -139,15 +174,16 @@ def main():
     if can.returncode != 0:
         print("skipped: no namespaces here")
         return 77
-    commands = commands_of(pathlib.Path(document).read_text())
-    results = run(commands, os.path.relpath(build, pathlib.Path(__file__).resolve().parents[2]), user)
+    commands = commands_of(text)
+    machine = re.search(r"^<!-- needs:.* machine ", text, re.MULTILINE) is not None
+    results = run(commands, os.path.relpath(build, pathlib.Path(__file__).resolve().parents[2]), user, machine)
     wrong = []
     for i, (number, command, shown) in enumerate(commands):
         if i >= len(results):
             wrong.append(f"line {number}: never came to: {command}")
             break
         printed, status = results[i]
-        bad = list(untruths(shown, printed, command == "echo $?"))
+        bad = list(untruths(shown, printed, command == "echo $?" or "<!-- exact -->" in text))
         may_fail = i + 1 < len(commands) and commands[i + 1][1] == "echo $?"
         if status != 0 and not may_fail:
             bad.append(f"line {number}: exit status {status} of: {command}")

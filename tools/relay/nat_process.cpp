@@ -94,8 +94,8 @@ std::vector<std::string> passt_words(const NatWish& wish) {
 }
 
 /// Becomes the program; between fork() and exec, so only with system calls.
-[[noreturn]] void become(const char* file, char* const* words, int errors, int connection,
-                         pid_t parent) noexcept {
+[[noreturn]] void become_program(const char* file, char* const* words, int errors, int connection,
+                                 pid_t parent) noexcept {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (::getppid() != parent) ::_exit(127);
   ::setpgid(0, 0);  // a Ctrl-C ends the gateway, which ends this
@@ -110,14 +110,15 @@ std::vector<std::string> passt_words(const NatWish& wish) {
 }
 
 /// Starts the program. `connection`: for its descriptor 3, or -1.
-pid_t spawn(const std::string& file, std::vector<std::string> words, int errors, int connection) {
+pid_t start_program(const std::string& file, std::vector<std::string> words, int errors,
+                    int connection) {
   std::vector<char*> pointers;
   pointers.reserve(words.size() + 1);
   for (std::string& word : words) pointers.push_back(word.data());
   pointers.push_back(nullptr);
   const pid_t parent = ::getpid();
   const pid_t child = ::fork();
-  if (child == 0) become(file.c_str(), pointers.data(), errors, connection, parent);
+  if (child == 0) become_program(file.c_str(), pointers.data(), errors, connection, parent);
   if (child < 0) throw Exception(Error::from_errno(errno, "cannot start " + file));
   ::setpgid(child, child);  // whoever of the two is first
   return child;
@@ -218,11 +219,11 @@ Result<std::optional<NatProcess>> NatProcess::start(NatProgram program, const Na
       return Error::from_errno(errno, "cannot make a pair of sockets");
     made.connection_ = UniqueFd(pair[0]);
     const UniqueFd theirs(pair[1]);
-    made.pid_ = spawn(file, passt_words(wish), errors.get(), theirs.get());
+    made.pid_ = start_program(file, passt_words(wish), errors.get(), theirs.get());
     return std::optional<NatProcess>(std::move(made));
   }
   const PrivateDirectory directory;
-  made.pid_ = spawn(file, slirp_words(wish, directory.socket()), errors.get(), -1);
+  made.pid_ = start_program(file, slirp_words(wish, directory.socket()), errors.get(), -1);
   auto connected = made.connect_to(directory.socket(), stop);
   if (!connected) return std::move(connected).error();
   if (!*connected) return std::optional<NatProcess>();
