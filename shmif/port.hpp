@@ -154,15 +154,16 @@ class Port {
   void finish_wait() noexcept;
   /// A descriptor for event loops that make no call before they sleep. It is readable while frames
   /// wait for receive(), and quiet otherwise; level-triggered. It is also readable if receive()
-  /// would return an error, and after interrupt() while the port is up. Rarely it is readable
-  /// although receive() returns no frame yet; that call makes it quiet. While lent frames
-  /// (receive_in_place()) are not released, it says nothing about further frames. The first call
-  /// starts a thread: while the program sleeps in its event loop, this thread looks at the ring now
-  /// and then (docs/theory-of-operation.md). From then on prepare_wait() and finish_wait() need not
-  /// be called, and a receive that empties the ring makes the system calls that they would make.
-  /// The descriptor stays the same while attached, and is not descriptor() on kernels without
-  /// futexes in io_uring. Do not read from it. Errors: not_linked, forked, and those of the system
-  /// if there is no descriptor or thread. Threads: as receive(). Blocks: never.
+  /// would return an error, but only 50 ms after the last error, and after interrupt() while the
+  /// port is up. Rarely it is readable although receive() returns no frame yet; that call makes it
+  /// quiet. While lent frames (receive_in_place()) are not released, it says nothing about further
+  /// frames. The first call starts a thread: while the program sleeps in its event loop, this
+  /// thread looks at the ring now and then (docs/theory-of-operation.md). From then on
+  /// prepare_wait() and finish_wait() need not be called, and a receive that empties the ring makes
+  /// the system calls that they would make. The descriptor stays the same while attached, and is
+  /// not descriptor() on kernels without futexes in io_uring. Do not read from it. Errors:
+  /// not_linked, forked, and those of the system if there is no descriptor or thread. Threads: as
+  /// receive(). Blocks: never.
   Result<int> level_descriptor();
 
   /// MTU of the bus + 22: an Ethernet header and two VLAN tags, no FCS. When detached: that of the

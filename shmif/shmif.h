@@ -266,10 +266,11 @@ void shmif_interrupt(shmif_port* port);
  *     bytes = shmif_receive(port, buffer, sizeof buffer, NULL);
  *
  * It does not matter how many of the frames the program takes each time. The descriptor is also
- * readable if a receive would return an error, and after shmif_interrupt() while the port is up.
- * Rarely it is readable although a receive returns 0; that call makes it quiet. After
- * shmif_receive_in_place() it says nothing about further frames until shmif_release(). It stays the
- * same while the port is open, also while the port is down. Do not read from it.
+ * readable if a receive would return an error, but only 50 ms after the last error, and after
+ * shmif_interrupt() while the port is up. Rarely it is readable although a receive returns 0; that
+ * call makes it quiet. After shmif_receive_in_place() it says nothing about further frames until
+ * shmif_release(). It stays the same while the port is open, also while the port is down. Do not
+ * read from it.
  *
  * The first call starts a thread, which sleeps while the bus is quiet. shmif_descriptor() needs
  * none, and a program that uses it is woken less often while it is busy, since it announces only

@@ -6,6 +6,9 @@
 // settle() ends each such call: if frames are left, it makes the descriptor readable itself,
 // otherwise it makes it quiet and announces a new sleep. The lookout does what a sleeper does by
 // itself every 50 ms (D2).
+//
+// A receive that fails would fail again at once, so a program that asks whenever the descriptor is
+// readable would spin. Therefore the descriptor is quiet after a failure until the lookout looks.
 
 #include <cerrno>
 #include <exception>
@@ -59,18 +62,25 @@ void Attachment::Impl::make_readable() noexcept {
   known_readable = true;
 }
 
+void Attachment::Impl::make_quiet() noexcept {
+  sleeper.drain();
+  known_readable = false;
+}
+
 void Attachment::Impl::settle(Rings rings) noexcept {
   const bool rung = end_level_sleep();
   if (reader.lent() != 0) return;  // release() settles it
+  rests = std::exchange(failed, false);
+  if (rests) {
+    make_quiet();
+    return lookout->look_soon();
+  }
   if (mapping.lost()) return make_readable();
   const bool is_up = up();
   if (is_up && look_for_frame() != Seen::nothing) return make_readable();
   // An interruption, or a ring ahead of its frame. To announce another sleep would make it quiet.
   if (rung && rings == Rings::unheard) return make_readable();
-  if (rings == Rings::heard) {
-    sleeper.drain();
-    known_readable = false;
-  }
+  if (rings == Rings::heard) make_quiet();
   if (!is_up) return;
   if (patience > nanoseconds(0)) ask_to_be_heeded(true);
   const nanoseconds longest = longest_sleep(sleeper.announce(true));
@@ -92,7 +102,7 @@ nanoseconds Attachment::Impl::look_again() noexcept {
     constexpr unsigned kMaxInVain = 20;
     return ++looks_in_vain % kMaxInVain == 0 ? nanoseconds::max() : kLookUp;
   }
-  if (!level_asleep) return nanoseconds::max();
+  if (!level_asleep && !rests) return nanoseconds::max();
   // The descriptor may have been rung, and the program may not have read yet.
   settle(Rings::unheard);
   return level_asleep ? level_longest : nanoseconds::max();

@@ -55,11 +55,19 @@ std::size_t Attachment::Impl::end_loan() noexcept {
 /// What all ways to receive have in common; `read` does the reading.
 template <typename Read>
 ReceiveResult Attachment::Impl::take(FrameBatch& into, const Read& read) noexcept {
+  if (forked()) return {0, 0, Errc::forked};
+  const std::lock_guard guard(receive_mutex);
+  end_level_sleep();
+  static_cast<void>(end_loan());
+  const ReceiveResult result = take_held(into, read);
+  failed = static_cast<bool>(result.error);
+  return result;
+}
+
+/// The same, with receive_mutex held.
+template <typename Read>
+ReceiveResult Attachment::Impl::take_held(FrameBatch& into, const Read& read) noexcept {
   Impl& a = *this;
-  if (a.forked()) return {0, 0, Errc::forked};
-  const std::lock_guard guard(a.receive_mutex);
-  a.end_level_sleep();
-  static_cast<void>(a.end_loan());
   if (!a.up())
     return {0, 0, a.mapping.lost() ? make_error_code(Errc::bus_lost) : std::error_code{}};
   if (load_acquire(a.ring.header().epoch) != a.epoch && !a.find_place_after_repair()) {

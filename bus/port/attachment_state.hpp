@@ -76,6 +76,8 @@ struct Attachment::Impl {
   std::chrono::nanoseconds level_longest{0};  ///< of this sleep, until the next look
   unsigned looks_in_vain = 0;                 ///< of the lookout, while a call held the port
   bool known_readable = false;  ///< the descriptor is readable until settle() makes it quiet
+  bool failed = false;          ///< the last receive, and settle() has not seen that yet
+  bool rests = false;           ///< quiet after a failure, until the lookout looks
   std::unique_ptr<Lookout> lookout;
   std::uint64_t epoch = 0;
   bool was_up = false;
@@ -164,6 +166,8 @@ struct Attachment::Impl {
   }
   template <typename Read>
   ReceiveResult take(FrameBatch& into, const Read& read) noexcept;
+  template <typename Read>
+  ReceiveResult take_held(FrameBatch& into, const Read& read) noexcept;
   std::size_t end_loan() noexcept;
   bool find_place_after_repair() noexcept;
   void ask_to_be_heeded(bool caught_up) noexcept;
@@ -177,6 +181,7 @@ struct Attachment::Impl {
   void settle(Rings rings) noexcept;
   bool end_level_sleep() noexcept;
   void make_readable() noexcept;
+  void make_quiet() noexcept;
   std::chrono::nanoseconds look_again() noexcept;
   FrameBatch nothing{0, 0};  ///< always full
 };

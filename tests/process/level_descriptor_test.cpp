@@ -283,7 +283,39 @@ TEST_P(LevelDescriptor, IsReadableIfReceivingWouldFailAndAfterAnInterruption) {
     // The end of the ring. Nobody rings for that.
     std::filesystem::resize_file(bus_.path(), std::filesystem::file_size(bus_.path()) - 4096);
     SHMIF_REQUIRE(is_readable(fd, kLongMs));
-    SHMIF_REQUIRE(port.receive(in).error == Errc::bus_lost && is_readable(fd));
+    SHMIF_REQUIRE(port.receive(in).error == Errc::bus_lost && is_readable(fd, kLongMs));
+    return 0;
+  });
+}
+
+/// Fills the ring's end with what is no chain of records.
+void corrupt_ring(const std::string& path) {
+  std::fstream ring(path, std::ios::in | std::ios::out | std::ios::binary);
+  ring.seekp(-static_cast<std::streamoff>(bus::kMinRingBytes), std::ios::end);
+  ring << std::string(bus::kMinRingBytes, '\xff');
+}
+
+TEST_P(LevelDescriptor, LetsAProgramThatGoesOnRestWhileItsBusIsCorruptAndHearsWhenItIsRepaired) {
+  in_child([&] {
+    Port sender = port_on(bus_.path());
+    Port port = port_on(bus_.path());
+    const int fd = level_descriptor_of(port);
+    NumberedBatch frames(60);
+    FrameBatch in;
+    SHMIF_REQUIRE(!sender.send(frames.make(0, 0, 1)).error && is_readable(fd, kLongMs));
+    corrupt_ring(bus_.path());
+    SHMIF_REQUIRE(port.receive(in).error == Errc::corrupt);
+    const auto begin = std::chrono::steady_clock::now();
+    for (unsigned errors = 0; errors < 10; ++errors) {
+      SHMIF_REQUIRE(is_readable(fd, kLongMs));
+      SHMIF_REQUIRE(port.receive(in).error == Errc::corrupt);
+    }
+    SHMIF_REQUIRE(std::chrono::steady_clock::now() - begin > std::chrono::milliseconds(10 * 40));
+    SHMIF_REQUIRE(Bus::open(bus_.path(), Access::read_write).value().repair());
+    SHMIF_REQUIRE(eventually([&] { return !port.receive(in).error && is_quiet(port, fd); }));
+    SHMIF_REQUIRE(!sender.send(frames.make(0, 1, 1)).error && is_readable(fd, kLongMs));
+    in.clear();
+    SHMIF_REQUIRE(port.receive(in).frames == 1 && is_quiet(port, fd));
     return 0;
   });
 }

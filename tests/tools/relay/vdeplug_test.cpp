@@ -6,8 +6,11 @@
 
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <cstdlib>
+#include <fstream>
 #include <string>
+#include <vector>
 
 extern "C" {
 #include <libvdeplug.h>
@@ -103,6 +106,63 @@ TEST_F(VdePlugin, MakesAPortOfTheNameInBracketsAndTakesItAwayAgain) {
   EXPECT_EQ(ports(), 2U);
   EXPECT_EQ(vde_close(guest), 0);
   EXPECT_EQ(ports(), 1U);
+}
+
+TEST_F(VdePlugin, PassesOverFramesThatAreLongerThanTheProgramsBuffer) {
+  const std::string jumbo = directory_.file("jumbo");
+  BusOptions wide;
+  wide.mtu = 9000;
+  Bus::create(jumbo, wide).value();
+  Port host;
+  host.attach(jumbo).value();
+  ASSERT_FALSE(host.up());
+  std::string url = "shmif://" + jumbo;
+  VDECONN* const guest = vde_open(url.data(), nullptr, nullptr);
+  ASSERT_NE(guest, nullptr) << std::strerror(errno);
+  const Frame brief = frame_of(kEverybody, host.mac(), 7);
+  std::vector<std::byte> longer(4097);
+  std::copy(brief.begin(), brief.end(), longer.begin());
+  // More than the plugin drops in one call.
+  for (unsigned i = 0; i < 100; ++i) {
+    const FrameView view(longer.data(), longer.size());
+    ASSERT_EQ(host.send(view).taken, 1U);
+  }
+  const FrameView view(brief.data(), brief.size());
+  ASSERT_EQ(host.send(view).taken, 1U);
+  std::array<std::byte, 4096> buffer{};
+  ssize_t got = 1;
+  for (unsigned calls = 0; got == 1 && calls < 10; ++calls) {
+    ASSERT_TRUE(is_readable(guest, kLongMs));
+    got = vde_recv(guest, buffer.data(), buffer.size(), MSG_DONTWAIT);
+  }
+  EXPECT_EQ(got, 60);
+  EXPECT_TRUE(std::ranges::equal(std::span(buffer).first(60), brief));
+  EXPECT_EQ(vde_close(guest), 0);
+}
+
+TEST_F(VdePlugin, RestsBetweenErrorsWhileTheBusIsCorruptAndGoesOnWhenItIsRepaired) {
+  VDECONN* const guest = open();
+  ASSERT_NE(guest, nullptr) << std::strerror(errno);
+  {
+    std::fstream ring(bus_, std::ios::in | std::ios::out | std::ios::binary);
+    ring.seekp(-(std::streamoff{4} << 20U), std::ios::end);
+    ring << std::string(std::size_t{4} << 20U, '\xff');
+  }
+  std::array<std::byte, 4096> buffer{};
+  const auto begin = std::chrono::steady_clock::now();
+  for (unsigned errors = 0; errors < 5; ++errors) {
+    ASSERT_TRUE(is_readable(guest, kLongMs));
+    EXPECT_EQ(vde_recv(guest, buffer.data(), buffer.size(), MSG_DONTWAIT), -1);
+    EXPECT_EQ(errno, EIO);
+  }
+  EXPECT_GT(std::chrono::steady_clock::now() - begin, std::chrono::milliseconds(4 * 40));
+  ASSERT_TRUE(Bus::open(bus_, Access::read_write).value().repair());
+  ASSERT_TRUE(
+      eventually([&] { return vde_recv(guest, buffer.data(), buffer.size(), MSG_DONTWAIT) == 1; }));
+  ASSERT_TRUE(send(frame_of(kEverybody, host_.mac(), 8)));
+  ASSERT_TRUE(is_readable(guest, kLongMs));
+  EXPECT_EQ(vde_recv(guest, buffer.data(), buffer.size(), 0), 60);
+  EXPECT_EQ(vde_close(guest), 0);
 }
 
 TEST_F(VdePlugin, RefusesWhatIsNoBusAndFramesThatAreTooLong) {
