@@ -19,9 +19,9 @@ std::optional<LinkAddress> parse_link(std::string_view text) {
        {"dgram:", LinkAddress::Kind::dgram},
        {"vde:", LinkAddress::Kind::vde}}};
   for (const auto& [prefix, kind] : kKinds) {
-    if (text.starts_with(prefix) && text.size() > prefix.size()) {
-      return LinkAddress{kind, std::string(text.substr(prefix.size()))};
-    }
+    if (!text.starts_with(prefix)) continue;
+    if (text.size() == prefix.size()) break;  // "stream:connect=" is no path either
+    return LinkAddress{kind, std::string(text.substr(prefix.size()))};
   }
   return std::nullopt;
 }

@@ -1,8 +1,11 @@
 #include "tools/relay/wire_socket.hpp"
 
+#include <arpa/inet.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -10,7 +13,9 @@
 
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <cstring>
+#include <thread>
 #include <utility>
 
 namespace shmif::tools {
@@ -33,6 +38,12 @@ Result<SocketAddress> address_of_path(const std::string& path) {
   return out;
 }
 
+bool is_ip_address(const std::string& text) {
+  std::array<unsigned char, sizeof(in6_addr)> address{};
+  return ::inet_pton(AF_INET, text.c_str(), address.data()) == 1 ||
+         ::inet_pton(AF_INET6, text.c_str(), address.data()) == 1;
+}
+
 UniqueFd new_socket(const SocketPlace& place, int type) {
   return UniqueFd(::socket(place.address.family(), type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
 }
@@ -44,6 +55,34 @@ bool is_served(const SocketPlace& place, int type) {
   return ::connect(probe.get(), place.address.get(), place.address.size) == 0 ||
          errno != ECONNREFUSED;
 }
+
+/// Keeps other processes of this program from looking for a socket file, or making one, in the same
+/// directory meanwhile: otherwise two that find the same old file could both replace it. Where the
+/// directory cannot be read, they are not kept.
+class DirectoryLock {
+ public:
+  /// Errors: timed_out. Blocks: for a second at most, while another process holds it.
+  static Result<DirectoryLock> take(const std::string& path) {
+    const std::string directory = path.substr(0, path.find_last_of('/') + 1);
+    DirectoryLock lock;
+    lock.directory_ = UniqueFd(
+        ::open(directory.empty() ? "." : directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    constexpr unsigned kTries = 100;
+    for (unsigned i = 0; lock.directory_ && ::flock(lock.directory_.get(), LOCK_EX | LOCK_NB) != 0;
+         ++i) {
+      if (errno != EWOULDBLOCK && errno != EINTR) break;  // a file system without locks
+      if (i == kTries)
+        return Error(std::make_error_code(std::errc::timed_out),
+                     "cannot make the socket " + path + ": another process locks its directory");
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
+    return lock;
+  }
+
+ private:
+  DirectoryLock() = default;
+  UniqueFd directory_;
+};
 
 /// Removes a socket file whose program has ended.
 Result<void> remove_old(const SocketPlace& place, int type) {
@@ -74,6 +113,12 @@ Result<SocketPlace> parse_socket_place(const std::string& text) {
       place.address = *host;
       return place;
     }
+    if (text.find(':') != std::string::npos || is_ip_address(text))
+      return Error(
+          Errc::bad_argument,
+          "an address needs a port from 0 to 65535 (198.18.0.1:7000 or [fd00::1]:7000; for "
+          "a path, write ./" +
+              text + ')');
   }
   auto address = address_of_path(text);
   if (!address) return std::move(address).error();
@@ -85,11 +130,15 @@ Result<BoundSocket> BoundSocket::bind(int type, const SocketPlace& place) {
   BoundSocket bound;
   bound.socket_ = new_socket(place, type);
   if (!bound.socket_) return Error::from_errno(errno, "cannot make a socket");
+  std::optional<DirectoryLock> lock;  // until it listens
   if (place.host) {
     const int on = 1;
     (void)::setsockopt(bound.descriptor(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-  } else if (auto removed = remove_old(place, type); !removed) {
-    return std::move(removed).error();
+  } else {
+    auto taken = DirectoryLock::take(place.text);
+    if (!taken) return std::move(taken).error();
+    lock = *std::move(taken);
+    if (auto removed = remove_old(place, type); !removed) return std::move(removed).error();
   }
   if (::bind(bound.descriptor(), place.address.get(), place.address.size) != 0)
     return Error::from_errno(errno, "cannot make the socket " + place.text);

@@ -19,7 +19,8 @@ struct SocketPlace {
 };
 
 /// `text`: ADDRESS:PORT, or else a path, which may begin with "./". Errors: bad_argument for a host
-/// that is not known, and a path that is too long for a socket. Blocks: for the name server.
+/// that is not known, an address without a port, and a path that is too long for a socket. Blocks:
+/// for the name server.
 Result<SocketPlace> parse_socket_place(const std::string& text);
 
 /// A socket bound to a place. It removes the file of a path again, unless that is another file by
@@ -27,8 +28,10 @@ Result<SocketPlace> parse_socket_place(const std::string& text);
 class BoundSocket {
  public:
   /// `type`: SOCK_STREAM, which then listens, or SOCK_DGRAM. A socket file that nobody serves any
-  /// more is replaced. Errors: address_in_use if somebody does serve it; file_exists if the path is
-  /// no socket; the system's. Blocks: never.
+  /// more is replaced. If several processes do this at the same time, one of them gets the place.
+  /// Errors: address_in_use if somebody does serve it; file_exists if the path is no socket;
+  /// timed_out; the system's. Blocks: while another process makes a socket in the directory, for a
+  /// second at most.
   static Result<BoundSocket> bind(int type, const SocketPlace& place);
   BoundSocket(BoundSocket&&) noexcept = default;
   BoundSocket& operator=(BoundSocket&&) = delete;

@@ -29,6 +29,7 @@
 #include "tools/relay/bridge_summary.hpp"
 #include "tools/relay/bus_options.hpp"
 #include "tools/relay/bus_watch.hpp"
+#include "tools/relay/line_budget.hpp"
 #include "tools/relay/loop_guard.hpp"
 #include "tools/relay/ping_answerer.hpp"
 #include "tools/relay/vde_link.hpp"
@@ -139,6 +140,7 @@ class PeerPort {
       throw Exception(Error(
           error, "cannot bring the port up on bus " + bridge_->bus_path + ": " + error.message()));
     }
+    const Down down{*port_};
     watch.add(*port_);
     watch.join(bridge).value();
     const auto look = [&](LoopGuard::Side side, bool answers) {
@@ -152,11 +154,16 @@ class PeerPort {
                                  .value();
     auto end = bridge.run(stop);
     if (trouble && end.error == Errc::link_ended) end.error = trouble;
-    static_cast<void>(port_->down());
     return {std::move(end), bridge.counters(pair)};
   }
 
  private:
+  /// Brings a port down at the end of a scope.
+  struct Down {
+    Port& port;
+    ~Down() { static_cast<void>(port.down()); }
+  };
+
   const PeerBridge* bridge_;
   Port* port_ = nullptr;
   std::optional<AnyLink> link_;
@@ -210,6 +217,12 @@ struct Client {
   std::jthread thread;
 };
 
+/// Programs of which no line was written.
+struct Untold {
+  std::uint64_t connected = 0, gone = 0, refused = 0;
+  bool any() const { return connected + gone + refused > 0; }
+};
+
 /// Programs that are connected at present.
 class StreamServer {
  public:
@@ -232,13 +245,15 @@ class StreamServer {
       std::array<pollfd, 3> waiting{{{.fd = stop_.descriptor(), .events = POLLIN, .revents = 0},
                                      {.fd = socket_.descriptor(), .events = POLLIN, .revents = 0},
                                      {.fd = ended_.get(), .events = POLLIN, .revents = 0}}};
-      (void)::poll(waiting.data(), waiting.size(), -1);
+      (void)::poll(waiting.data(), waiting.size(), until_told());
       if (waiting[2].revents != 0) bury();
       if (waiting[1].revents != 0 && !stop_.stopped()) welcome();
+      if (until_told() == 0) tell_of_more();
     }
     halt();
     for (Client& client : clients_) client.thread.join();
     bury();
+    tell_of_more();
     sum_up(bridge_, totals_);
     return lost_.empty() ? kDone : fail(lost_);
   }
@@ -261,8 +276,7 @@ class StreamServer {
       begin(client, *std::move(peer));
       complained_ = false;
     } catch (const std::exception& error) {  // no slot, no thread, no memory
-      if (!std::exchange(complained_, true))
-        complain(bridge_.peer_text + ": a program was refused: " + error.what());
+      tell(untold_.refused, complain, std::string("a program was refused: ") + error.what());
       clients_.pop_back();
     }
   }
@@ -273,7 +287,7 @@ class StreamServer {
     const auto socket = std::make_shared<UniqueFd>(std::move(connected));
     client.thread =
         std::jthread([this, &client, port, socket] { serve(client, *port, std::move(*socket)); });
-    say(bridge_.peer_text + ": a program connected, as port " + client.name);
+    tell(untold_.connected, say, "a program connected, as port " + client.name);
   }
 
   void serve(Client& client, PeerPort& port, UniqueFd connected) noexcept {
@@ -310,11 +324,40 @@ class StreamServer {
   void settle(const Client& client) {
     totals_.add(client.totals);
     if (lost_.empty()) lost_ = why_lost(bridge_, client.end);
-    if (!client.failure.empty()) {
-      complain(bridge_.peer_text + ": port " + client.name + ": " + client.failure);
-    } else if (!stop_.stopped() && lost_.empty()) {
-      say(bridge_.peer_text + ": the program at port " + client.name + why_gone(client.end));
+    if (stop_.stopped() || !lost_.empty()) return;
+    const std::string program = "the program at port " + client.name;
+    if (client.failure.empty()) {
+      tell(untold_.gone, say, program + why_gone(client.end));
+    } else {
+      tell(untold_.gone, complain, program + " was cut off: " + client.failure);
     }
+  }
+
+  /// Writes a line about a program, or counts it: programs that come and go in a loop must not fill
+  /// a log.
+  template <class Write>
+  void tell(std::uint64_t& untold, const Write& write, const std::string& line) {
+    if (untold_.any() || !lines_.take(LineBudget::Clock::now())) {
+      ++untold;
+      return;
+    }
+    write(bridge_.peer_text + ": " + line);
+  }
+
+  /// Result: when to call tell_of_more(), in ms; -1: never.
+  int until_told() const {
+    if (!untold_.any()) return -1;
+    const auto left = lines_.left(LineBudget::Clock::now());
+    return static_cast<int>(std::chrono::ceil<milliseconds>(left).count());
+  }
+
+  void tell_of_more() {
+    if (!untold_.any()) return;
+    static_cast<void>(lines_.take(LineBudget::Clock::now()));
+    const Untold untold = std::exchange(untold_, {});
+    say(bridge_.peer_text + ": " +
+        count_of(untold.connected, "more program connected, ", "more programs connected, ") +
+        std::to_string(untold.gone) + " gone, " + std::to_string(untold.refused) + " refused");
   }
 
   /// Ends all clients.
@@ -330,8 +373,10 @@ class StreamServer {
   UniqueFd halt_;   ///< all are to end
   std::list<Client> clients_;
   Totals totals_;
+  LineBudget lines_;
+  Untold untold_;
   std::string lost_;         ///< why the bus serves nobody any more
-  bool complained_ = false;  ///< of a refusal, since the last program that was served
+  bool complained_ = false;  ///< that none can be accepted, since the last program that was served
 };
 
 }  // namespace
@@ -374,17 +419,24 @@ int keep_open(const PeerBridge& bridge, PeerPort& port, const StopSignals& stop,
     said = false;
     say(bridge.peer_text + ": connected, as port " + port.port().name());
     const auto begun = std::chrono::steady_clock::now();
-    const auto [end, counters] = port.carry((*peer)->link, stop.descriptor());
     Totals one;
-    one.frames = counters;
+    std::string gone;
+    try {
+      const auto [end, counters] = port.carry((*peer)->link, stop.descriptor());
+      one.frames = counters;
+      lost = why_lost(bridge, end);
+      if (!stop.stopped() && lost.empty())
+        gone = (*peer)->farewell ? (*peer)->farewell()
+                                 : bridge.peer_text + ": the program" + why_gone(end);
+    } catch (const Exception& error) {  // no descriptor
+      gone = bridge.peer_text + ": the program was left: " + error.what();
+      if (error.code() == Errc::bus_lost) lost = error.what();
+    }
     one.drops = (*peer)->drops();
     one.peers = 1;
     totals.add(one);
-    lost = why_lost(bridge, end);
     if (stop.stopped() || !lost.empty()) break;
-    say(((*peer)->farewell ? (*peer)->farewell()
-                           : bridge.peer_text + ": the program" + why_gone(end)) +
-        "; trying again");
+    say(gone + "; trying again");
     // One that accepts and closes again and again is asked more and more rarely.
     if (std::chrono::steady_clock::now() - begun > kLastPause) pause = kFirstPause;
     stop.wait(static_cast<int>(pause.count()));

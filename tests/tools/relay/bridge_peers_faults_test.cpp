@@ -1,0 +1,252 @@
+// bridge with stream: and dgram: links: programs that misbehave, crowds, and what a bus or a
+// machine may lack.
+
+#include <gtest/gtest.h>
+#include <poll.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+
+#include <filesystem>
+#include <fstream>
+#include <list>
+#include <regex>
+#include <string>
+#include <vector>
+
+#include "tests/support/child_process.hpp"
+#include "tests/tools/relay/peers_rig.hpp"
+
+namespace shmif::test {
+namespace {
+
+/// A socket at "q" that listens.
+class Listener {
+ public:
+  explicit Listener(const std::string& path)
+      : socket_(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+    const sockaddr_un address = address_at(path);
+    EXPECT_EQ(::bind(socket_.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address),
+              0);
+    EXPECT_EQ(::listen(socket_.get(), 1), 0);
+  }
+  /// The next program that connects; not open if none does in time.
+  UniqueFd accept() const {
+    pollfd waiting{.fd = socket_.get(), .events = POLLIN, .revents = 0};
+    if (::poll(&waiting, 1, static_cast<int>(kGenerousTime.count())) != 1) {
+      ADD_FAILURE() << "nobody connected";
+      return {};
+    }
+    return UniqueFd(::accept4(socket_.get(), nullptr, nullptr, SOCK_CLOEXEC));
+  }
+
+ private:
+  UniqueFd socket_;
+};
+
+/// The number before `what` in a text; 0 if there is none.
+unsigned long number_before(const std::string& text, const std::string& what) {
+  std::smatch found;
+  return std::regex_search(text, found, std::regex("(\\d+) " + what)) ? std::stoul(found[1]) : 0;
+}
+
+using BridgeOfBadPeers = BridgeOfPeers;
+
+TEST_F(BridgeOfBadPeers, DatagramsThatFindTheQueueOfTheProgramFullAreCounted) {
+  const auto tool = bridge("dgram:" + file("bus0") + ',' + file("vm"));
+  ASSERT_TRUE(tool->wait_for("ready")) << tool->so_far().err;
+  DatagramPeer vm(file("vm"), file("bus0"));
+  Port host = port();
+  wait_for_ports(2);
+  // More than a queue of this machine holds; the bridge offers each batch for 10 ms.
+  constexpr unsigned kFrames = 2000;
+  for (unsigned i = 0; i < kFrames; ++i) {
+    ASSERT_TRUE(put(host, peer_frame(kEverybody, host.mac(), 1)));
+    if (i % 100 == 99) wait_until_taken(i + 1);
+  }
+  const ToolResult said = end(*tool);
+  EXPECT_EQ(said.status, 0) << said.err;
+  std::size_t queued = 0;
+  FrameBatch batch;
+  for (std::size_t got = 1; got > 0; queued += got) {
+    batch.clear();
+    got = vm.link->receive(batch).frames;
+  }
+  const unsigned long dropped = number_before(said.out, "not taken in time");
+  EXPECT_GT(queued, 0U);
+  EXPECT_GT(dropped, 0U) << said.out;
+  EXPECT_EQ(number_before(said.out, "frames, "), queued) << said.out;
+  EXPECT_EQ(number_before(said.out, "still under way") + queued + dropped, kFrames) << said.out;
+}
+
+TEST_F(BridgeOfBadPeers, AProgramThatHangsUpAtOnceIsAskedMoreAndMoreRarely) {
+  const Listener server(file("q"));
+  const auto tool = bridge("stream:connect=" + file("q"));
+  std::vector<std::chrono::steady_clock::time_point> times;
+  for (unsigned i = 0; i < 5; ++i) {
+    ASSERT_TRUE(server.accept());
+    times.push_back(std::chrono::steady_clock::now());
+  }
+  // After 100 ms, 200 ms, 400 ms and 800 ms; a busy machine may see one late, and the next in time.
+  EXPECT_GT(times.back() - times.front(), std::chrono::milliseconds(1400));
+  EXPECT_GT(times[4] - times[2], std::chrono::milliseconds(1100));
+  EXPECT_EQ(end(*tool).status, 0);
+}
+
+TEST_F(BridgeOfBadPeers, AProgramThatListensAndSendsGarbageIsLeftAndMayDoBetterNextTime) {
+  const Listener server(file("q"));
+  const auto tool = bridge("stream:connect=" + file("q"));
+  const UniqueFd bad = server.accept();
+  ASSERT_EQ(::send(bad.get(), "\0\1\x10\1", 4, MSG_NOSIGNAL), 4);  // 69633
+  EXPECT_TRUE(
+      tool->wait_for("the program sent what is no record of this format, and was cut off; "
+                     "trying again\n"))
+      << tool->so_far().out;
+  StreamLink good = StreamLink::adopt(server.accept(), {.address = "good"});
+  Port host = port();
+  wait_for_ports(2);
+  ASSERT_TRUE(put(good, peer_frame(kEverybody, mac_number(1), 7)));
+  EXPECT_EQ(marks_from(host, 1), Marks{7});
+  const ToolResult said = end(*tool);
+  EXPECT_NE(said.out.find(": 2 connections\n"), std::string::npos) << said.out;
+}
+
+TEST_F(BridgeOfBadPeers, FortyProgramsThatAreKilledAtOnceTakeTheirPortsAlong) {
+  const auto tool = listening();
+  constexpr unsigned kPrograms = 40;
+  {
+    std::list<StayingChild> programs;
+    for (unsigned i = 0; i < kPrograms; ++i) {
+      programs.emplace_back([&] {
+        StreamLink link = peer();
+        static_cast<void>(put(link, peer_frame(kEverybody, mac_number(i + 1), i + 1)));
+        return new StreamLink(std::move(link)) != nullptr;  // open until it is killed
+      });
+      ASSERT_TRUE(programs.back().works());
+    }
+    wait_for_ports(kPrograms);
+    for (const StayingChild& program : programs) ::kill(program.pid(), SIGKILL);
+  }
+  wait_for_ports(0);
+  EXPECT_TRUE(eventually([&] { return Bus::open(bus_).value().info().ports.empty(); }))
+      << "their rows are free";
+  StreamLink one = peer();
+  Port host = port();
+  wait_for_ports(2);
+  ASSERT_TRUE(put(one, peer_frame(kEverybody, mac_number(1), 77)));
+  EXPECT_EQ(marks_from(host, 1), Marks{77});
+  const ToolResult said = end(*tool);
+  EXPECT_EQ(said.status, 0) << said.err;
+  EXPECT_NE(said.out.find(": 41 connections\n"), std::string::npos) << said.out;
+}
+
+TEST_F(BridgeOfBadPeers, ALoopOfConnectionsDoesNotFillALog) {
+  const auto begin = std::chrono::steady_clock::now();
+  const auto tool = listening();
+  constexpr unsigned kRounds = 300;
+  for (unsigned i = 0; i < kRounds; ++i) static_cast<void>(connected());
+  EXPECT_TRUE(eventually([&] {
+    static_cast<void>(tool->wait_for("\a", std::chrono::milliseconds(10)));
+    return number_before(tool->so_far().out, "more programs? connected") > 0;
+  })) << tool->so_far().out;
+  EXPECT_TRUE(eventually([&] { return Bus::open(bus_).value().info().ports.empty(); }));
+  const ToolResult said = end(*tool);
+  const auto seconds =
+      std::chrono::ceil<std::chrono::seconds>(std::chrono::steady_clock::now() - begin);
+  EXPECT_NE(said.out.find(": 300 connections\n"), std::string::npos) << said.out;
+  // "ready", the summary of three lines, 20 at once, then one a second, and one at the end.
+  EXPECT_LE(times_in(said.out, "\n"), 25U + static_cast<unsigned>(seconds.count())) << said.out;
+  unsigned long told = times_in(said.out, ": a program connected");
+  unsigned long gone = times_in(said.out, " is gone\n");
+  const std::regex more("(\\d+) more programs? connected, (\\d+) gone, 0 refused\n");
+  for (std::sregex_iterator it(said.out.begin(), said.out.end(), more), none; it != none; ++it) {
+    told += std::stoul((*it)[1]);
+    gone += std::stoul((*it)[2]);
+  }
+  EXPECT_EQ(told, kRounds) << said.out;
+  EXPECT_EQ(gone, kRounds) << said.out;
+}
+
+TEST_F(BridgeOfBadPeers, EndsWithOneWhenTheBusIsTruncated) {
+  const Listener server(file("p"));
+  for (const std::string& link : {"stream:" + file("q"), "stream:connect=" + file("p"),
+                                  "dgram:" + file("bus0") + ',' + file("vm")}) {
+    ASSERT_EQ(run_tool({"create", bus_ + "2", "--size", "64K"}).status, 0);
+    Tool tool({shmifctl_path(), "bridge", "bus:" + bus_ + "2", link});
+    ASSERT_TRUE(tool.wait_for(link.starts_with("stream:connect") ? "connected" : "ready"))
+        << tool.so_far().err;
+    std::optional<StreamLink> one;
+    if (link == "stream:" + file("q")) {
+      one.emplace(peer());
+      ASSERT_TRUE(tool.wait_for("a program connected"));
+    }
+    ASSERT_TRUE(eventually([&] {
+      const auto ports = Bus::open(bus_ + "2").value().info().ports;
+      return ports.size() == 1 && ports[0].up;
+    }));
+    std::filesystem::resize_file(bus_ + "2", 4096);
+    const ToolResult said = tool.finish();
+    EXPECT_EQ(said.status, 1) << link << said.out << said.err;
+    EXPECT_NE(said.err.find("cannot go on with bus:" + bus_ + "2: "), std::string::npos)
+        << said.err;
+    std::filesystem::remove(bus_ + "2");
+  }
+}
+
+TEST_F(BridgeOfBadPeers, EndsWithOneWhenAProgramComesAndTheBusWasTruncatedMeanwhile) {
+  const auto tool = bridge("stream:connect=" + file("q"));
+  ASSERT_TRUE(tool->wait_for("trying again")) << tool->so_far().err;
+  std::filesystem::resize_file(bus_, 4096);
+  const Listener server(file("q"));
+  const ToolResult said = tool->finish();
+  EXPECT_EQ(said.status, 1) << said.out << said.err;
+  EXPECT_NE(said.err.find("the bus file was truncated"), std::string::npos) << said.err;
+}
+
+TEST_F(BridgeOfBadPeers, SaysThatItsBusWasRemovedAndServesThoseWhoAreThere) {
+  const auto tool = listening();
+  StreamLink one = peer();
+  StreamLink two = peer();
+  wait_for_ports(2);
+  std::filesystem::remove(bus_);
+  EXPECT_TRUE(tool->wait_for("the bus " + bus_ + " was removed")) << tool->so_far().err;
+  ASSERT_TRUE(put(one, peer_frame(kEverybody, mac_number(1), 5)));
+  EXPECT_EQ(marks_from(two, 1), Marks{5});
+  EXPECT_EQ(end(*tool).status, 0);
+}
+
+/// The limit of descriptors with which a process can open one more.
+rlim_t limit_for_one_more(pid_t process) {
+  unsigned free = 0;
+  for (rlim_t number = 0;; ++number) {
+    const std::string path = "/proc/" + std::to_string(process) + "/fd/" + std::to_string(number);
+    if (!std::filesystem::is_symlink(path) && ++free == 2) return number;
+  }
+}
+
+TEST_F(BridgeOfBadPeers, GoesOnWhenItHasDescriptorsAgain) {
+  const auto tool = bridge("stream:connect=" + file("q"));
+  ASSERT_TRUE(tool->wait_for("trying again")) << tool->so_far().err;
+  rlimit before{};
+  ASSERT_EQ(::prlimit(tool->pid(), RLIMIT_NOFILE, nullptr, &before), 0);
+  const rlimit few{limit_for_one_more(tool->pid()), before.rlim_max};  // for the connection
+  ASSERT_EQ(::prlimit(tool->pid(), RLIMIT_NOFILE, &few, nullptr), 0);
+  const Listener server(file("q"));
+  static_cast<void>(server.accept());
+  EXPECT_TRUE(tool->wait_for("the program was left: ")) << tool->so_far().out;
+  EXPECT_TRUE(tool->wait_for("Too many open files; trying again\n")) << tool->so_far().out;
+  wait_for_ports(0);
+  ASSERT_EQ(::prlimit(tool->pid(), RLIMIT_NOFILE, &before, nullptr), 0);
+  Port host = port();
+  // One connection or another may have been made before.
+  EXPECT_TRUE(eventually([&] {
+    StreamLink far = StreamLink::adopt(server.accept(), {.address = "far"});
+    static_cast<void>(put(far, peer_frame(kEverybody, mac_number(1), 9)));
+    FrameBatch batch;
+    host.wait(std::chrono::milliseconds(500));
+    return host.receive(batch).frames == 1;
+  }));
+  EXPECT_EQ(end(*tool).status, 0);
+}
+
+}  // namespace
+}  // namespace shmif::test

@@ -1,0 +1,32 @@
+#pragma once
+// LineBudget: how many lines a program that runs for days writes about what others do.
+
+#include <algorithm>
+#include <chrono>
+
+namespace shmif::tools {
+
+/// Allows kAtOnce lines, and then one for each kEach that passes. Threads: one at a time.
+class LineBudget {
+ public:
+  using Clock = std::chrono::steady_clock;
+  static constexpr int kAtOnce = 20;
+  static constexpr std::chrono::seconds kEach{1};
+
+  /// Whether a line may be written now, and counts it. `now` never goes back.
+  bool take(Clock::time_point now) noexcept {
+    if (left(now) > Clock::duration(0)) return false;
+    spent_until_ = std::max(spent_until_, now - kAtOnce * kEach) + kEach;
+    return true;
+  }
+  /// How long until take() allows a line; 0: now.
+  Clock::duration left(Clock::time_point now) const noexcept {
+    return std::max(Clock::duration(0), spent_until_ + kEach - now);
+  }
+
+ private:
+  /// The budget of the time before this is used up.
+  Clock::time_point spent_until_{-(kAtOnce + 1) * kEach};  // the clock begins at 0
+};
+
+}  // namespace shmif::tools
