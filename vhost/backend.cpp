@@ -2,9 +2,14 @@
 
 #include <fcntl.h>
 #include <sys/epoll.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include <csignal>
+#include <optional>
 #include <utility>
+
+#include "base/signal_guard.hpp"
 
 namespace shmif::vhost {
 namespace {
@@ -14,10 +19,24 @@ constexpr std::uint64_t kProtocolReplyAck = bit(3);
 constexpr std::uint64_t kNoDescriptor = bit(8);
 constexpr std::uint64_t kQueueMask = 0xff;
 
+/// Prepares a descriptor that the front-end wants written to, so that a write does not wait. Linux
+/// in user mode gives a pipe; all others give an eventfd, whose inode has no type. Result: whether
+/// it is a pipe; empty if it is neither.
+std::optional<bool> find_pipe(int descriptor) noexcept {
+  struct stat status{};
+  if (::fstat(descriptor, &status) != 0) return std::nullopt;
+  const bool is_pipe = S_ISFIFO(status.st_mode);
+  if (!is_pipe && (status.st_mode & S_IFMT) != 0) return std::nullopt;
+  if (::fcntl(descriptor, F_SETFL, O_NONBLOCK) != 0) return std::nullopt;
+  return is_pipe;
+}
+
 }  // namespace
 
 void Backend::Queue::notify() const noexcept {
   if (!call) return;
+  std::optional<base::SignalGuard> guard;
+  if (call_is_pipe) guard.emplace(SIGPIPE);  // its reader may be gone
   const std::uint64_t one = 1;
   (void)!::write(call.get(), &one, sizeof one);  // full: the driver has not looked yet
 }
@@ -167,9 +186,10 @@ Backend::Answer Backend::set_descriptor(Message& message) {
   UniqueFd descriptor = none ? UniqueFd() : std::move(message.descriptors.front());
   if (message.request() == Request::set_vring_err) return {};  // an error ends the connection
   if (message.request() == Request::set_vring_call) {
-    // Nobody waits for a driver that does not look.
-    if (descriptor) (void)::fcntl(descriptor.get(), F_SETFL, O_NONBLOCK);
+    const std::optional<bool> is_pipe = descriptor ? find_pipe(descriptor.get()) : false;
+    if (!is_pipe) return refuse("a call descriptor that is no eventfd and no pipe");
     queue->call = std::move(descriptor);
+    queue->call_is_pipe = *is_pipe;
     if (queue->ring.is_running()) queue->notify();  // what it missed before
     return {};
   }

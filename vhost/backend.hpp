@@ -58,6 +58,7 @@ class Backend {
     QueueLayout layout;
     UniqueFd kick;  ///< the driver writes to it; not open: the front-end wants us to look
     UniqueFd call;  ///< we write to it; not open: the driver looks
+    bool call_is_pipe = false;
     bool enabled = false;
     bool polled = false;  ///< started without a kick descriptor
 

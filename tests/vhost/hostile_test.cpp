@@ -1,6 +1,7 @@
 // Drivers and front-ends that write what no correct one writes. Each costs its own connection, says
 // why, and nothing else.
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -307,6 +308,32 @@ TEST(HostileFrontEnd, ThatSendsNoMessagesIsCutOff) {
   machine.serve();
   EXPECT_EQ(machine.last().error, Errc::corrupt);
   EXPECT_EQ(machine.link().why(), "what is no message of vhost-user");
+}
+
+// Linux in user mode gives a pipe, and may be gone.
+TEST(HostileFrontEnd, WhosePipeForCallsHasNoReaderEndsNoProcess) {
+  Machine machine({}, {});
+  FrontEnd& front = machine.front();
+  std::array<int, 2> ends{-1, -1};
+  ASSERT_EQ(::pipe2(ends.data(), O_CLOEXEC), 0);
+  UniqueFd reader(ends[0]);
+  const UniqueFd writer(ends[1]);
+  ASSERT_TRUE(front.tell(Request::set_vring_call, std::uint64_t{0}, {&ends[1], 1}));
+  machine.serve();
+  std::uint64_t count = 0;
+  EXPECT_EQ(::read(reader.get(), &count, sizeof count), 8);
+  reader.reset();
+  front.receive_queue.used_event() = 0;
+  ASSERT_EQ(machine.link().send(views({make_frame(60, 1)})).taken, 1U);
+  EXPECT_EQ(front.arrived().size(), 1U);
+}
+
+TEST(HostileFrontEnd, ThatWantsAFileWrittenToIsRefused) {
+  Machine machine({}, {});
+  const int file = machine.front().memory.file();
+  ASSERT_TRUE(machine.front().tell(Request::set_vring_call, std::uint64_t{0}, {&file, 1}));
+  machine.serve();
+  EXPECT_EQ(machine.link().why(), "a call descriptor that is no eventfd and no pipe");
 }
 
 TEST(HostileFrontEnd, ThatReadsNoRepliesIsCutOff) {

@@ -33,6 +33,7 @@
 #include "tools/relay/loop_guard.hpp"
 #include "tools/relay/ping_answerer.hpp"
 #include "tools/relay/vde_link.hpp"
+#include "vhost/vhost_link.hpp"
 
 namespace shmif::tools {
 namespace {
@@ -48,10 +49,24 @@ void say(const std::string& text) {
   std::fflush(stdout);
 }
 
+/// What the links of peers dropped.
+struct PeerDrops {
+  std::uint64_t too_long = 0, too_short = 0, bad_header = 0;  ///< received from them
+  std::uint64_t not_ready = 0, no_room = 0;                   ///< taken for them, and not passed on
+};
+
+/// A program or a network with which the bridge is connected.
+struct Peer {
+  AnyLink link;
+  std::function<PeerDrops()> drops;
+  std::function<std::string()> farewell = {};  ///< says why it has gone, if the link cannot
+  std::function<std::string()> fault = {};     ///< how it broke the rules; empty text: it did not
+};
+
 /// What was carried for peers that have gone, and what their links dropped.
 struct Totals {
   tap::PairCounters frames;  ///< to_right: to the peers
-  StreamDrops drops;
+  PeerDrops drops;
   std::uint64_t peers = 0;
   std::uint64_t while_away = 0;  ///< frames that passed while no peer was there
 
@@ -67,8 +82,11 @@ struct Totals {
   void add(const Totals& more) {
     add(more.frames.to_right, frames.to_right);
     add(more.frames.to_left, frames.to_left);
-    drops.too_long += more.drops.too_long;
-    drops.too_short += more.drops.too_short;
+    using Drop = std::uint64_t PeerDrops::*;
+    for (const Drop drop : {&PeerDrops::too_long, &PeerDrops::too_short, &PeerDrops::bad_header,
+                            &PeerDrops::not_ready, &PeerDrops::no_room}) {
+      drops.*drop += more.drops.*drop;
+    }
     peers += more.peers;
     while_away += more.while_away;
   }
@@ -78,8 +96,9 @@ std::string count_of(std::uint64_t count, const char* one, const char* many) {
   return std::to_string(count) + ' ' + (count == 1 ? one : many);
 }
 
-/// `undelivered`: frames that the peer's link took and could not pass on.
+/// `undelivered`: more frames that the peer's link took and could not pass on.
 void sum_up(const PeerBridge& bridge, const Totals& totals, std::uint64_t undelivered = 0) {
+  undelivered += totals.drops.not_ready + totals.drops.no_room;
   std::string text = to_text(BridgeWay{.from = bridge.bus_text,
                                        .to = bridge.peer_text,
                                        .counters = totals.frames.to_right,
@@ -93,6 +112,15 @@ void sum_up(const PeerBridge& bridge, const Totals& totals, std::uint64_t undeli
     more.push_back(std::to_string(totals.drops.too_long) + " frames from there were too long");
   if (totals.drops.too_short > 0)
     more.push_back(std::to_string(totals.drops.too_short) + " frames from there were too short");
+  if (totals.drops.bad_header > 0)
+    more.push_back(std::to_string(totals.drops.bad_header) +
+                   " frames from there had a header that was not agreed on");
+  if (totals.drops.not_ready > 0)
+    more.push_back(count_of(totals.drops.not_ready, "frame", "frames") +
+                   " passed while a machine had no driver");
+  if (totals.drops.no_room > 0)
+    more.push_back(count_of(totals.drops.no_room, "frame", "frames") +
+                   " fitted no buffer of the driver");
   if (totals.while_away > 0)
     more.push_back(count_of(totals.while_away, "frame", "frames") +
                    " passed while nobody was there");
@@ -113,6 +141,7 @@ class PeerPort {
     options.kind = LinkKind::bridge;
     options.name_patience = patience;
     options.learn = true;  // of the program's addresses, however many it has
+    options.take_offloads = bridge.protocol == PeerProtocol::vhost_user;
     auto port = std::make_unique<Port>(options);
     port->attach(*bridge.bus).value();
     port_ = port.get();
@@ -175,33 +204,62 @@ std::string why_lost(const PeerBridge& bridge, const tap::BridgeEnd& end) {
   return "cannot go on with " + bridge.bus_text + ": " + end.error.message();
 }
 
-/// Why a peer's link ended, for people.
-std::string why_gone(const tap::BridgeEnd& end) {
+/// Why a peer has gone, for people.
+std::string why_gone(const Peer& peer, const tap::BridgeEnd& end) {
+  const std::string fault = peer.fault ? peer.fault() : std::string();
+  if (!fault.empty()) return " broke the rules (" + fault + "), and was cut off";
   if (end.error == Errc::corrupt) return " sent what is no record of this format, and was cut off";
   if (end.error && end.error != Errc::link_ended) return " is gone: " + end.error.message();
   return " is gone";
 }
 
 /// A stream's frames as a link of the bus's size.
-std::pair<AnyLink, StreamLink*> stream_link(const PeerBridge& bridge, UniqueFd connected,
-                                            Port& port) {
+Peer stream_peer(const PeerBridge& bridge, UniqueFd connected, Port& port) {
   StreamOptions options;
   options.max_frame_bytes = port.max_frame_bytes();
   options.address = bridge.peer_text;
   auto link = std::make_unique<StreamLink>(StreamLink::adopt(std::move(connected), options));
-  StreamLink* const raw = link.get();
-  return {AnyLink(std::move(link)), raw};
+  const StreamLink* const raw = link.get();
+  const auto drops = [raw] {
+    return PeerDrops{.too_long = raw->drops().too_long, .too_short = raw->drops().too_short};
+  };
+  return {AnyLink(std::move(link)), drops};
 }
 
-/// Carries frames for one connection, until it or the bridge ends.
-tap::BridgeEnd carry_stream(const PeerBridge& bridge, PeerPort& port, UniqueFd connected, int stop,
-                            Totals& totals) {
-  auto [link, stream] = stream_link(bridge, std::move(connected), port.port());
-  auto [end, counters] = port.carry(link, stop);
+/// A virtual machine whose memory is shared, as such a link. Throws if it cannot be made.
+Peer vhost_peer(const PeerBridge& bridge, UniqueFd connected, Port& port) {
+  vhost::VhostOptions options;
+  options.max_frame_bytes = port.max_frame_bytes();
+  options.offload = port.takes_offloads();
+  options.address = bridge.peer_text;
+  auto link = std::make_unique<vhost::VhostLink>(
+      vhost::VhostLink::adopt(std::move(connected), options).value());
+  const vhost::VhostLink* const raw = link.get();
+  const auto drops = [raw] {
+    const vhost::VhostDrops all = raw->drops();
+    return PeerDrops{.too_long = all.too_long,
+                     .too_short = all.too_short,
+                     .bad_header = all.bad_header,
+                     .not_ready = all.not_ready,
+                     .no_room = all.no_room};
+  };
+  return {AnyLink(std::move(link)), drops, {}, [raw] { return raw->why(); }};
+}
+
+Peer connected_peer(const PeerBridge& bridge, UniqueFd connected, Port& port) {
+  return bridge.protocol == PeerProtocol::vhost_user
+             ? vhost_peer(bridge, std::move(connected), port)
+             : stream_peer(bridge, std::move(connected), port);
+}
+
+/// Carries frames for one peer, until it or the bridge ends. Throws if there is no descriptor for
+/// that.
+tap::BridgeEnd carry_peer(PeerPort& port, Peer& peer, int stop, Totals& totals) {
+  ++totals.peers;  // also if carrying fails
+  auto [end, counters] = port.carry(peer.link, stop);
   Totals one;
   one.frames = counters;
-  one.drops = stream->drops();
-  one.peers = 1;
+  one.drops = peer.drops();
   totals.add(one);
   return end;
 }
@@ -212,6 +270,7 @@ struct Client {
   unsigned number = 0;
   Totals totals;
   tap::BridgeEnd end;
+  std::string gone;  ///< why, for people
   std::string failure;
   std::atomic<bool> over{false};
   std::jthread thread;
@@ -224,9 +283,9 @@ struct Untold {
 };
 
 /// Programs that are connected at present.
-class StreamServer {
+class ProgramServer {
  public:
-  StreamServer(const PeerBridge& bridge, const SocketPlace& place, const StopSignals& stop)
+  ProgramServer(const PeerBridge& bridge, const SocketPlace& place, const StopSignals& stop)
       : bridge_(bridge),
         stop_(stop),
         socket_(BoundSocket::bind(SOCK_STREAM, place).value()),
@@ -235,9 +294,9 @@ class StreamServer {
     if (!ended_ || !halt_) throw Exception(Error::from_errno(errno, "cannot make an eventfd"));
   }
 
-  StreamServer(const StreamServer&) = delete;
-  StreamServer& operator=(const StreamServer&) = delete;
-  ~StreamServer() { halt(); }  // the threads are joined next
+  ProgramServer(const ProgramServer&) = delete;
+  ProgramServer& operator=(const ProgramServer&) = delete;
+  ~ProgramServer() { halt(); }  // the threads are joined next
 
   int run() {
     say(bridge_.peer_text + ": ready");
@@ -292,7 +351,9 @@ class StreamServer {
 
   void serve(Client& client, PeerPort& port, UniqueFd connected) noexcept {
     try {
-      client.end = carry_stream(bridge_, port, std::move(connected), halt_.get(), client.totals);
+      Peer peer = connected_peer(bridge_, std::move(connected), port.port());
+      client.end = carry_peer(port, peer, halt_.get(), client.totals);
+      client.gone = why_gone(peer, client.end);
     } catch (const std::exception& error) {
       client.failure = error.what();
     }
@@ -327,7 +388,7 @@ class StreamServer {
     if (stop_.stopped() || !lost_.empty()) return;
     const std::string program = "the program at port " + client.name;
     if (client.failure.empty()) {
-      tell(untold_.gone, say, program + why_gone(client.end));
+      tell(untold_.gone, say, program + client.gone);
     } else {
       tell(untold_.gone, complain, program + " was cut off: " + client.failure);
     }
@@ -381,23 +442,16 @@ class StreamServer {
 
 }  // namespace
 
-int serve_streams(const PeerBridge& bridge, const SocketPlace& place, const StopSignals& stop) {
+int serve_programs(const PeerBridge& bridge, const SocketPlace& place, const StopSignals& stop) {
   rlimit files{};
   if (::getrlimit(RLIMIT_NOFILE, &files) == 0) {  // each program takes about seven
     files.rlim_cur = files.rlim_max;
     (void)::setrlimit(RLIMIT_NOFILE, &files);
   }
-  return StreamServer(bridge, place, stop).run();
+  return ProgramServer(bridge, place, stop).run();
 }
 
 namespace {
-
-/// A program or a network to which the bridge has connected.
-struct Peer {
-  AnyLink link;
-  std::function<StreamDrops()> drops;
-  std::function<std::string()> farewell = {};  ///< says why it has gone, if the link cannot
-};
 
 /// Carries frames for `open`'s peers, one after another, until a signal comes. `open` returns no
 /// peer when a signal came first.
@@ -419,22 +473,17 @@ int keep_open(const PeerBridge& bridge, PeerPort& port, const StopSignals& stop,
     said = false;
     say(bridge.peer_text + ": connected, as port " + port.port().name());
     const auto begun = std::chrono::steady_clock::now();
-    Totals one;
     std::string gone;
     try {
-      const auto [end, counters] = port.carry((*peer)->link, stop.descriptor());
-      one.frames = counters;
+      const tap::BridgeEnd end = carry_peer(port, **peer, stop.descriptor(), totals);
       lost = why_lost(bridge, end);
       if (!stop.stopped() && lost.empty())
         gone = (*peer)->farewell ? (*peer)->farewell()
-                                 : bridge.peer_text + ": the program" + why_gone(end);
+                                 : bridge.peer_text + ": the program" + why_gone(**peer, end);
     } catch (const Exception& error) {  // no descriptor
       gone = bridge.peer_text + ": the program was left: " + error.what();
       if (error.code() == Errc::bus_lost) lost = error.what();
     }
-    one.drops = (*peer)->drops();
-    one.peers = 1;
-    totals.add(one);
     if (stop.stopped() || !lost.empty()) break;
     say(gone + "; trying again");
     // One that accepts and closes again and again is asked more and more rarely.
@@ -456,8 +505,7 @@ int keep_connected(const PeerBridge& bridge, const SocketPlace& place, const Sto
     auto connected = connect_stream(place, stop.descriptor());
     if (!connected) return std::move(connected).error();
     if (!*connected) return std::optional<Peer>();
-    auto [link, stream] = stream_link(bridge, *std::move(connected), port.port());
-    return std::optional<Peer>(Peer{std::move(link), [stream] { return stream->drops(); }});
+    return std::optional<Peer>(connected_peer(bridge, *std::move(connected), port.port()));
   });
 }
 
@@ -467,7 +515,7 @@ int join_vde(const PeerBridge& bridge, const std::string& url, const StopSignals
     auto opened = VdeLink::open(url, port.port().max_frame_bytes());
     if (!opened) return std::move(opened).error();
     return std::optional<Peer>(
-        Peer{AnyLink(std::make_unique<VdeLink>(*std::move(opened))), [] { return StreamDrops{}; }});
+        Peer{AnyLink(std::make_unique<VdeLink>(*std::move(opened))), [] { return PeerDrops{}; }});
   });
 }
 
@@ -489,8 +537,9 @@ Peer nat_peer(const PeerBridge& bridge, NatProcess started, Port& port) {
   const auto process = std::make_shared<NatProcess>(std::move(started));
   const auto farewell = [process] { return process->why_ended(); };
   if (process->program() == NatProgram::passt) {
-    auto [link, stream] = stream_link(bridge, process->take_connection(), port);
-    return {std::move(link), [stream] { return stream->drops(); }, farewell};
+    Peer peer = stream_peer(bridge, process->take_connection(), port);
+    peer.farewell = farewell;
+    return peer;
   }
   DatagramOptions options;
   options.max_frame_bytes = port.max_frame_bytes();
@@ -500,8 +549,8 @@ Peer nat_peer(const PeerBridge& bridge, NatProcess started, Port& port) {
       std::make_unique<DatagramLink>(DatagramLink::adopt(process->take_connection(), options));
   const DatagramLink* const packets = owned.get();
   const auto drops = [packets] {
-    return StreamDrops{.too_long = packets->drops().too_long,
-                       .too_short = packets->drops().too_short};
+    return PeerDrops{.too_long = packets->drops().too_long,
+                     .too_short = packets->drops().too_short};
   };
   return {AnyLink(std::move(owned)), drops, farewell};
 }

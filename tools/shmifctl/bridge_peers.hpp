@@ -1,8 +1,9 @@
 #pragma once
-// The bridges whose far end is a program with a socket: stream: and dgram: links, and gateways.
-// Programs come and go, and the bridge goes on. Each program has a port of its own on the bus,
-// which it joins as a host does.
+// The bridges whose far end is a program with a socket: stream:, vhost-user: and dgram: links, and
+// gateways. Programs come and go, and the bridge goes on. Each program has a port of its own on the
+// bus, which it joins as a host does.
 
+#include <cstdint>
 #include <optional>
 #include <string>
 
@@ -13,20 +14,24 @@
 
 namespace shmif::tools {
 
+/// What a program that connects speaks.
+enum class PeerProtocol : std::uint8_t { stream, vhost_user };
+
 struct PeerBridge {
   const Bus* bus = nullptr;
   std::string bus_path;
   std::string bus_text, peer_text;  ///< as on the command line
   std::string port_name;            ///< empty: the bus chooses
+  PeerProtocol protocol = PeerProtocol::stream;
 };
 
-/// stream:PATH: listens, and carries frames for every program that connects, until a signal comes.
-/// With `port_name`, the first port has that name, and others have numbers behind it. Result: the
-/// exit code. Blocks: until then.
-int serve_streams(const PeerBridge& bridge, const SocketPlace& place, const StopSignals& stop);
+/// stream:PATH and vhost-user:PATH: listens, and carries frames for every program that connects,
+/// until a signal comes. With `port_name`, the first port has that name, and others have numbers
+/// behind it. Result: the exit code. Blocks: until then.
+int serve_programs(const PeerBridge& bridge, const SocketPlace& place, const StopSignals& stop);
 
-/// stream:connect=PATH: connects, and connects again when the program has gone, until a signal
-/// comes.
+/// stream:connect=PATH and vhost-user:connect=PATH: connects, and connects again when the program
+/// has gone, until a signal comes.
 int keep_connected(const PeerBridge& bridge, const SocketPlace& place, const StopSignals& stop);
 
 /// vde:URL: connects to a VDE network through libvdeplug, and again when that was gone.

@@ -71,7 +71,9 @@ Options bridge_options() {
       "second it is written), or programs with sockets, such as virtual machines: stream:PATH "
       "listens and gives each program that connects a port of its own; stream:connect=PATH "
       "connects "
-      "to a program; dgram:LOCAL,REMOTE exchanges one datagram for each frame. ADDRESS:PORT in the "
+      "to a program; vhost-user:PATH and vhost-user:connect=PATH do the same for virtual machines "
+      "that share their memory; dgram:LOCAL,REMOTE exchanges one datagram for each frame. "
+      "ADDRESS:PORT in the "
       "place of a path is TCP or UDP; vde:URL joins a VDE network (a switch, slirp:// and others). "
       "A bridge to programs goes on until a signal comes, whatever "
       "they do.");
@@ -109,6 +111,11 @@ Options bridge_options() {
       .example("shmifctl bridge bus:/dev/shm/bus0 stream:/tmp/q.sock",
                "put virtual machines on the bus: qemu -device virtio-net,netdev=n,mac=... -netdev "
                "stream,id=n,server=off,addr.type=unix,addr.path=/tmp/q.sock")
+      .example("shmifctl bridge bus:/dev/shm/bus0 vhost-user:/tmp/v.sock",
+               "the same with their memory shared, which is faster: qemu -object "
+               "memory-backend-memfd,id=m,size=1G,share=on -machine memory-backend=m -chardev "
+               "socket,id=c,path=/tmp/v.sock,reconnect=1 -netdev vhost-user,id=n,chardev=c -device "
+               "virtio-net-pci,netdev=n,mac=...")
       .example("shmifctl bridge bus:/dev/shm/bus0 pcap:all.pcap",
                "record every frame in a capture file");
   return options;
@@ -118,12 +125,12 @@ LinkAddress link_address(const std::string& text) {
   if (auto address = parse_link(text)) return *address;
   throw UsageError{"\"" + text +
                    "\" is not a link (bus:PATH, tap:NAME, packet:IFNAME, pcap:FILE, stream:PATH, "
-                   "dgram:LOCAL,REMOTE or vde:URL)"};
+                   "vhost-user:PATH, dgram:LOCAL,REMOTE or vde:URL)"};
 }
 
 bool is_peer(Kind kind) {
   return kind == Kind::stream || kind == Kind::stream_to || kind == Kind::dgram ||
-         kind == Kind::vde;
+         kind == Kind::vhost || kind == Kind::vhost_to || kind == Kind::vde;
 }
 
 /// Refuses a bridge from a link to itself: every frame would go round forever.
@@ -373,11 +380,12 @@ std::pair<tap::BridgeEnd, tap::PairCounters> carry(std::array<Side, 2>& ends,
 void refuse_for_peers(const Arguments& args, const Side& bus, const Directions& faults) {
   if (bus.address.kind != Kind::bus)
     throw UsageError{
-        "a stream:, dgram: or vde: link joins a bus (the other link must be bus:PATH)"};
+        "a stream:, vhost-user:, dgram: or vde: link joins a bus (the other link must be "
+        "bus:PATH)"};
   if (faults.any() || args.flag("no-offload"))
     throw UsageError{
-        "a stream:, dgram: or vde: link takes neither faults nor --no-offload (for faults, bridge "
-        "two buses)"};
+        "a stream:, vhost-user:, dgram: or vde: link takes neither faults nor --no-offload (for "
+        "faults, bridge two buses)"};
 }
 
 SocketPlace place_of(const std::string& text) {
@@ -409,14 +417,21 @@ int run_with_peers(const Arguments& args, Side& bus, const Side& peer, const Bus
       peer.address.kind == Kind::dgram ? place_of(target.substr(comma + 1)) : place;
   if (place.host.has_value() != remote.host.has_value())
     throw UsageError{'"' + bridge.peer_text + "\": both are paths, or both ADDRESS:PORT"};
+  const bool is_vhost = peer.address.kind == Kind::vhost || peer.address.kind == Kind::vhost_to;
+  if (is_vhost && place.host)
+    throw UsageError{'"' + bridge.peer_text + "\": vhost-user takes the path of a socket"};
+  if (is_vhost) bridge.protocol = PeerProtocol::vhost_user;
+  const bool serves = peer.address.kind == Kind::stream || peer.address.kind == Kind::vhost;
   constexpr std::size_t kMaxPrefix = 27;  // the others get a hyphen and a number
-  if (peer.address.kind == Kind::stream && bridge.port_name.size() > kMaxPrefix)
-    throw UsageError{"--port-name has at most 27 characters beside stream:"};
+  if (serves && bridge.port_name.size() > kMaxPrefix)
+    throw UsageError{"--port-name has at most 27 characters beside stream: and vhost-user:"};
   const StopSignals stop;
   bridge.bus = &bus_of(bus, wish);
   switch (peer.address.kind) {
-    case Kind::stream: return serve_streams(bridge, place, stop);
-    case Kind::stream_to: return keep_connected(bridge, place, stop);
+    case Kind::stream:
+    case Kind::vhost: return serve_programs(bridge, place, stop);
+    case Kind::stream_to:
+    case Kind::vhost_to: return keep_connected(bridge, place, stop);
     default: return exchange_datagrams(bridge, place, remote, stop);
   }
 }

@@ -378,7 +378,8 @@ TEST_F(BadInput, BridgeRefusesWhatIsNoLink) {
     const ToolResult result = run_tool({"bridge", "bus:" + path, link});
     EXPECT_EQ(result.status, 2);
     EXPECT_NE(result.err.find(std::string("\"") + link + '"'), std::string::npos) << result.err;
-    EXPECT_NE(result.err.find("bus:PATH, tap:NAME, packet:IFNAME, pcap:FILE, stream:PATH"),
+    EXPECT_NE(result.err.find(
+                  "bus:PATH, tap:NAME, packet:IFNAME, pcap:FILE, stream:PATH, vhost-user:PATH"),
               std::string::npos)
         << result.err;
   }
