@@ -153,6 +153,35 @@ def vde_throughput(setup, **arguments):
         return throughput(setup, "vde", place=place, **arguments)
 
 
+@contextlib.contextmanager
+def bridges(setup, *links):
+    """A bus with a bridge for each link, which names its sockets relative to a folder. Result: that folder."""
+    with folder() as place, contextlib.ExitStack() as stack:
+        bus = os.path.join(place, "bus")
+        run([setup.shmifctl, "create", bus])
+        for number, link in enumerate(links):
+            log = stack.enter_context(open(os.path.join(place, f"log{number}"), "w", encoding="utf-8"))
+            process = stack.enter_context(running([setup.shmifctl, "bridge", "bus:" + bus, link], stdout=log, stderr=log, cwd=place))
+
+            def said(name=log.name):
+                with open(name, encoding="utf-8") as file:
+                    return file.read()
+            until(lambda: "ready" in said() or process.poll() is not None, "the bridge's start")  # pylint: disable=cell-var-from-loop
+        yield place
+
+
+def stream_throughput(setup, **arguments):
+    """Two programs on a stream each, joined by a bridge."""
+    with bridges(setup, "stream:./q") as place:
+        return throughput(setup, "stream", place=place, **arguments)
+
+
+def datagram_throughput(setup, **arguments):
+    """Two programs that send datagrams, each with a bridge of its own."""
+    with bridges(setup, "dgram:./bus0,./vm0", "dgram:./bus1,./vm1") as place:
+        return throughput(setup, "dgram", place=place, **arguments)
+
+
 def captured_share(text):
     """Of what passed: "51 frames captured, 0 filtered out, 0 lost", and what tcpdump says in three lines."""
     found = [re.search(pattern, text) for pattern in (r"(\d+) (?:frames|packets?) captured", r"(\d+) (?:lost|packets? dropped by kernel)")]

@@ -132,6 +132,18 @@ def socket_rows(setup):
                    Goal("heard", names, 20 if on_the_wire == 64 else None, text="the best of them")], quick=on_the_wire == 64)
 
 
+def bridge_rows(setup):
+    """What the programs at a bridge's sockets get, beside what they get if they are connected with each other."""
+    for wire, through in (("stream", peers.stream_throughput), ("dgram", peers.datagram_throughput)):
+        subjects = {
+            OURS: lambda through=through: heard(through(setup, bytes=1510)),
+            "bare socket": lambda wire=wire: heard(peers.throughput(setup, wire, bytes=1510)),
+            "VDE hub": lambda: heard(peers.vde_throughput(setup, bytes=1510)),
+        }
+        yield Row(f"bridge-{wire}", f"1514 B frames from one program to another by bridge {wire}:", subjects, [mega("heard", "received")],
+                  [Goal("heard", ["bare socket"], 0.8), Goal("heard", ["VDE hub"], 4)])
+
+
 def per_cpu(result):
     cpus = max(result["cpus"], 0.01)
     return {"per_cpu": result["heard_per_s"] / cpus, "sent_per_cpu": result["sent_per_s"] / cpus, "heard": result["heard_per_s"]}
@@ -299,5 +311,5 @@ def stage_rows(setup):
 
 def all_rows(setup):
     """Most important first."""
-    makers = (memif_rows, round_trip_rows, host_rows, socket_rows, crowd_rows, capture_rows, port_rows, pause_rows, stage_rows, curve_rows)
+    makers = (memif_rows, round_trip_rows, host_rows, socket_rows, bridge_rows, crowd_rows, capture_rows, port_rows, pause_rows, stage_rows, curve_rows)
     return [row for maker in makers for row in maker(setup)]

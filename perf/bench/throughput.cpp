@@ -52,9 +52,10 @@ struct Setting {
 };
 
 const std::map<std::string, std::unique_ptr<Wire> (*)(const Work&)> kWires{
-    {"shmif", make_shmif_wire}, {"locking", make_locking_wire},
-    {"unix", make_unix_wire},   {"packet", make_packet_wire},
-    {"vde", make_vde_wire},     {"packet_ring", make_packet_ring_wire},
+    {"shmif", make_shmif_wire},   {"locking", make_locking_wire},
+    {"unix", make_unix_wire},     {"packet", make_packet_wire},
+    {"vde", make_vde_wire},       {"packet_ring", make_packet_ring_wire},
+    {"stream", make_stream_wire}, {"dgram", make_datagram_wire},
 };
 
 void add(std::atomic<std::uint64_t>& to, std::uint64_t what) {

@@ -55,5 +55,7 @@ std::unique_ptr<Wire> make_unix_wire(const Work& work);
 std::unique_ptr<Wire> make_packet_wire(const Work& work);
 std::unique_ptr<Wire> make_packet_ring_wire(const Work& work);
 std::unique_ptr<Wire> make_vde_wire(const Work& work);
+std::unique_ptr<Wire> make_stream_wire(const Work& work);
+std::unique_ptr<Wire> make_datagram_wire(const Work& work);
 
 }  // namespace shmif::bench
