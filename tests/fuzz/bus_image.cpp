@@ -24,6 +24,7 @@ constexpr std::size_t kNearSlots = 16;  // the others are reset only when a scri
 BusImage* current = nullptr;  // the last that was reset
 Input* ambushes = nullptr;
 std::uint64_t until_ambush = 0;
+void (*other_scribble)(Input&) = nullptr;  // of memory that is no bus
 std::uint64_t accesses_left = UINT64_MAX;
 
 struct Field {
@@ -264,6 +265,16 @@ void BusImage::ambush(Input& input) noexcept {
   until_ambush = 1;
 }
 
+Ambush::Ambush(Input& input, void (*scribble)(Input&)) noexcept {
+  other_scribble = scribble;
+  ambushes = &input;
+  until_ambush = 1;
+}
+Ambush::~Ambush() {
+  ambushes = nullptr;
+  other_scribble = nullptr;
+}
+
 void BusImage::end_ambush() noexcept {
   ambushes = nullptr;
   until_ambush = 0;
@@ -283,7 +294,11 @@ void strike() noexcept {
   Input* const input = ambushes;
   ambushes = nullptr;  // the scribble itself is not interrupted
   const Input::FromTheEnd from_the_end(*input);
-  current->scribble(*input);
+  if (other_scribble != nullptr) {
+    other_scribble(*input);
+  } else {
+    current->scribble(*input);
+  }
   until_ambush = std::uint64_t{input->byte()} + 1;
   if (!input->empty()) ambushes = input;
 }

@@ -76,6 +76,16 @@ class AccessLimit {
   ~AccessLimit();
 };
 
+/// An ambush on shared memory that is no bus, for as long as it lives: `scribble` overwrites some
+/// of it. Nothing without SHMIF_FUZZ.
+class Ambush {
+ public:
+  Ambush(Input& input, void (*scribble)(Input&)) noexcept;
+  Ambush(const Ambush&) = delete;
+  Ambush& operator=(const Ambush&) = delete;
+  ~Ambush();
+};
+
 /// Of the small one.
 inline constexpr std::uint64_t kRingBytes = 64U << 10U;
 inline constexpr std::uint64_t kRecords = kRingBytes / bus::kRecordAlign;

@@ -28,6 +28,7 @@ void proc(Bytes bytes);      ///< what the kernel says about threads, CPUs, inte
 void resctrl(Bytes bytes);   ///< files of resctrl, and counters of processes and devices
 void remote(Bytes bytes);    ///< messages between a client and a server of shmifperf
 void stream(Bytes bytes);    ///< the records of a peer of a stream link
+void vhost(Bytes bytes);     ///< messages and memory of a vhost-user front-end and its driver
 void events(Bytes bytes);    ///< names of events, as people write them
 void formats(Bytes bytes);   ///< what sysfs says about the events of a PMU
 void symbols(Bytes bytes);   ///< ELF files, the mappings of a process, and symbols of the kernel
@@ -45,7 +46,7 @@ inline constexpr std::array kTargets{
     Target{"events", events},   Target{"formats", formats},   Target{"jobs", jobs},
     Target{"remote", remote},   Target{"netlink", netlink},   Target{"heat", heat},
     Target{"resctrl", resctrl}, Target{"proc", proc},         Target{"symbols", symbols},
-    Target{"stream", stream},
+    Target{"stream", stream},   Target{"vhost", vhost},
 };
 
 }  // namespace shmif::fuzz
