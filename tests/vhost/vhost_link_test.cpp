@@ -228,6 +228,37 @@ TEST(VhostLink, AHeaderThatAsksForMoreThanWasAgreedOnCostsTheFrame) {
   EXPECT_EQ(machine.link().drops().bad_header, 2U);
 }
 
+// Linux sets further flags, which say nothing to others (VIRTIO_NET_HDR_F_DATA_VALID).
+TEST(VhostLink, PassesOnOnlyTheFlagThatFramesHave) {
+  Machine machine({.features = kAllOffloads}, {.max_frame_bytes = 1522, .offload = true});
+  const Shape shape;
+  Offload offload = header_for(shape, 0);
+  offload.flags = 0xff;
+  ASSERT_EQ(machine.front().send({build(shape, 500, 1)}, offload), 1U);
+  FrameBatch batch;
+  ASSERT_EQ(machine.link().receive(batch).frames, 1U);
+  EXPECT_EQ(batch[0].offload.flags, Offload::kNeedsChecksum);
+  FrameView view(batch[0].bytes.data(), batch[0].size());
+  view.offload = offload;
+  ASSERT_EQ(machine.link().send({&view, 1}).taken, 1U);
+  const auto got = machine.front().arrived();
+  ASSERT_EQ(got.size(), 1U);
+  EXPECT_EQ(got[0].offload.flags, Offload::kNeedsChecksum);
+}
+
+TEST(VhostLink, ReadsMessagesAlsoWhileTheDriverAlwaysHasFrames) {
+  Machine machine({}, {});
+  FrontEnd& front = machine.front();
+  ASSERT_TRUE(front.tell(Request::get_vring_base, vhost::VringState{0, 0}));
+  FrameBatch one(1, 2048);
+  for (unsigned i = 0; i < 100 && machine.link().is_ready(); ++i) {
+    ASSERT_EQ(front.send({make_frame(60, i), make_frame(61, i)}), 2U);
+    one.clear();
+    ASSERT_EQ(machine.link().receive(one).frames, 1U);
+  }
+  EXPECT_FALSE(machine.link().is_ready()) << "the message is still unread";
+}
+
 TEST(VhostLink, CountsFramesThatAreNoFrames) {
   Machine machine({}, {.max_frame_bytes = 1522});
   const Bytes good = make_frame(1522, 1);
