@@ -100,7 +100,8 @@ class Machines : public ::testing::Test {
 /// Waits until that host answers, for a minute at most.
 std::string until_answered(const std::string& address) {
   return "i=0; until ping -c 1 -W 1 " + address +
-         " >/dev/null; do i=$((i+1)); [ $i -lt 60 ] || exit 9; done; ";
+         " >/dev/null; do i=$((i+1)); [ $i -lt 60 ] || { echo no answer; cat /proc/interrupts "
+         "/proc/net/dev /proc/net/arp; exit 9; }; done; ";
 }
 
 /// The numbers of the rounds in which a machine fetched what `sum` is the checksum of, and of those

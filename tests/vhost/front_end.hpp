@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstddef>
@@ -284,7 +285,7 @@ class FrontEnd {
       std::byte* const to = memory.at(send_slot(i));
       std::memset(to, 0, header_bytes());
       std::memcpy(to, &offload, sizeof offload);
-      std::memcpy(to + header_bytes(), frame.data(), frame.size());
+      std::ranges::copy(frame, to + header_bytes());
       send_queue.descriptor(i) = describe(send_slot(i), header_bytes() + frame.size(), 0);
       send_queue.lend(i);
       ++sent;
