@@ -4,7 +4,7 @@
 //
 //     SHMIF_LONG=1 build/release/tests/machines/machines_test --gtest_filter='*Fetch*'
 //
-// 64 MiB, which takes minutes.
+// 64 MiB, which takes two minutes.
 
 #include <gtest/gtest.h>
 #include <sys/stat.h>
@@ -78,12 +78,14 @@ class Machines : public ::testing::Test {
   }
   /// A machine with the address 198.18.0.NUMBER that runs `commands`.
   std::unique_ptr<Tool> machine(unsigned number, const std::string& commands, const Words& network,
-                                const std::string& seconds = "150") const {
+                                bool is_long = false) const {
     Words words{SHMIF_SOURCE "/tests/machines/boot",
                 "--address",
                 "198.18.0." + std::to_string(number) + "/24",
                 "--seconds",
-                seconds,
+                is_long ? "900" : "150",
+                "--memory",
+                is_long ? "512M" : "192M",  // files are kept in it
                 "--files",
                 directory_.path(),
                 commands,
@@ -150,7 +152,7 @@ TEST_F(Machines, OnAStreamFetchFilesFromEachOtherAndAHostWhileOneIsKilledAndCome
       until_answered(address(1)) + until_answered(address(2)) + until_answered(address(10)) +
       "echo reached all, $(wget -q -O - http://198.18.0.10/data | sha256sum); sleep 600";
   const auto started = [&](unsigned number, const std::string& commands) {
-    return machine(number, commands, on_stream(number), is_long ? "900" : "150");
+    return machine(number, commands, on_stream(number), is_long);
   };
   const auto one = started(1, fetching_from(2));
   const auto two = started(2, fetching_from(1));
