@@ -205,8 +205,8 @@ TEST_F(Machines, WithSharedMemoryReachEachOtherAndAHostAndOutliveTheBridge) {
                        with_shared_memory(1));
   auto second = machine(2, "sleep 140", with_shared_memory(2));
   ASSERT_TRUE(first->wait_for("both answered", kBoot))
-      << first->so_far().out << first->so_far().err << link->finish(kNoTime).out
-      << second->finish(kNoTime).out;
+      << "status " << first->finish(std::chrono::seconds(5)).status << ": " << first->so_far().out
+      << first->so_far().err << link->finish(kNoTime).out << second->finish(kNoTime).out;
   ASSERT_TRUE(first->wait_for("-\n", kBoot)) << first->so_far().out;  // the line of md5sum
   link->signal(SIGKILL);
   static_cast<void>(link->finish());
