@@ -9,8 +9,9 @@ _shmifperf_options() {
 
 # The words that an option of jobs accepts, if there are few: "bus, tap or unix".
 _shmifperf_values() {
-  # The program explains all options of the group.
+  # The program explains all options of the group. The words may take more than one line.
   command shmifperf options "${1#--}" 2>/dev/null | sed -n "/^  ${1#--}\(=\|\[=\)/,/^\$/p" |
+    sed -n '/^ *Values:/,$p' | tr '\n' ' ' | tr -s ' ' |
     sed -n 's/^ *Values: \([a-z0-9_+]*\(, [a-z0-9_+]*\)* or [a-z0-9_+]*\).*/\1/p' | sed 's/, \| or / /g'
 }
 

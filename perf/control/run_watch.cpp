@@ -26,6 +26,9 @@ bool uses_network(EngineKind engine) noexcept {
     case EngineKind::tap:
     case EngineKind::packet:
     case EngineKind::udp:
+    case EngineKind::stream:
+    case EngineKind::dgram:
+    case EngineKind::vde:
     case EngineKind::host: break;
   }
   return true;

@@ -9,9 +9,9 @@
 namespace shmif::perf {
 
 std::span<const Engine* const> engines() noexcept {
-  static constexpr const Engine* kEngines[] = {&kBusEngine,  &kTapEngine, &kPacketEngine,
-                                               &kUnixEngine, &kUdpEngine, &kPcapEngine,
-                                               &kNullEngine, &kHostEngine};
+  static constexpr const Engine* kEngines[] = {
+      &kBusEngine,   &kTapEngine, &kPacketEngine, &kUnixEngine, &kUdpEngine, &kStreamEngine,
+      &kDgramEngine, &kVdeEngine, &kPcapEngine,   &kNullEngine, &kHostEngine};
   return kEngines;
 }
 

@@ -11,8 +11,8 @@
 namespace shmif::perf {
 
 // The engines, each in its own file.
-extern const Engine kBusEngine, kTapEngine, kPacketEngine, kUnixEngine, kUdpEngine, kPcapEngine,
-    kNullEngine, kHostEngine;
+extern const Engine kBusEngine, kTapEngine, kPacketEngine, kUnixEngine, kUdpEngine, kStreamEngine,
+    kDgramEngine, kVdeEngine, kPcapEngine, kNullEngine, kHostEngine;
 
 /// The longest frame on a bus of this MTU: with header and two tags. Engines whose medium has no
 /// MTU use the same limit, so a job means the same on each.

@@ -32,7 +32,19 @@ constexpr bool receives(Role role) noexcept {
   return role != Role::tx;
 }
 
-enum class EngineKind : std::uint8_t { bus, tap, packet, unix_pair, udp, pcap, null, host };
+enum class EngineKind : std::uint8_t {
+  bus,
+  tap,
+  packet,
+  unix_pair,
+  udp,
+  stream,
+  dgram,
+  vde,
+  pcap,
+  null,
+  host
+};
 
 /// One value for each direction: of the job, or with rw=txrx of its peer.
 template <class T>
@@ -153,6 +165,7 @@ struct JobOptions {
   bool bus_pause = false;
   std::string netdev;    ///< engine=packet, tap: an existing interface; otherwise one is made
   std::string netns;     ///< where the interface is
+  std::string socket;    ///< engine=stream, dgram, vde: where other programs are
   std::string filename;  ///< engine=pcap
   std::string hostname = "127.0.0.1";  ///< engine=udp
   std::uint16_t port = 0;

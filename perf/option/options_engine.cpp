@@ -126,9 +126,9 @@ void add_engine_rows(std::vector<OptionRow>& into) {
            "For engine=bus and host: the bus to attach to.", "one made for the run")
       .to_peer();
   rows.add("wire", allowed, text(&J::wire, "NAME", "any text"),
-           "Jobs with the same engine and the same wire name are on one wire. But with engine=unix "
-           "and udp, each pair of jobs has a wire of its own, and with engine=pcap and null, each "
-           "job has.",
+           "Jobs with the same engine and the same wire name are on one wire. But with "
+           "engine=unix, udp, stream, dgram and vde, each pair of jobs has a wire of its own, and "
+           "with engine=pcap and null, each job has.",
            "one wire for all jobs of an engine")
       .to_peer();
   rows.add(
@@ -155,6 +155,17 @@ void add_engine_rows(std::vector<OptionRow>& into) {
            "The network namespace that the interfaces of netdev are in.", "the program's own")
       .to_peer()
       .only(on<EngineKind::tap, EngineKind::packet>, "is for engine=tap and packet");
+  rows.add(
+          "socket", needs_live,
+          text(&J::socket, "PLACE[,...]", "paths, ADDRESS:PORT, or URLs, separated by commas"),
+          "Where the programs are that carry the frames. For engine=stream: one at which a program "
+          "listens, such as 'shmifctl bridge ... stream:PLACE', for all jobs on the wire or one "
+          "for each. For engine=dgram: two for each job, its own and that of the program. For "
+          "engine=vde: the URL of a VDE network, for all jobs on the wire or one for each.",
+          "with engine=stream, the jobs are connected to each other")
+      .to_peer()
+      .only(on<EngineKind::stream, EngineKind::dgram, EngineKind::vde>,
+            "is for engine=stream, dgram and vde");
   rows.add("filename", needs_directory, text(&J::filename, "PATH", "the path of a capture file"),
            "For engine=pcap: the file to write, or with rw=rx to read. It is written as pcapng if "
            "its name ends with .pcapng, otherwise as pcap.")

@@ -19,7 +19,8 @@ const std::string* given(const JobOptions& job, const char* name) {
 
 std::string wire_key(const PlannedJob& job) {
   return std::string(name_of(job.options.engine)) + '\0' + job.options.bus + '\0' +
-         job.options.wire + '\0' + job.options.netdev + '\0' + job.options.filename;
+         job.options.wire + '\0' + job.options.netdev + '\0' + job.options.socket + '\0' +
+         job.options.filename;
 }
 
 /// Wires with room for one or two jobs become one for each job or pair, named after its first job.

@@ -18,9 +18,10 @@ namespace {
 /// Whether an option belongs to the engine, or names the job. Two jobs that differ only in such
 /// options have the same load.
 bool is_of_the_engine(const std::string& option) {
-  static const std::set<std::string> kOptions = {
-      "allow_live", "bus",      "bus_pause", "bus_size", "description", "engine", "filename",
-      "hostname",   "ioengine", "name",      "netdev",   "netns",       "port",   "wire"};
+  static const std::set<std::string> kOptions = {"allow_live",  "bus",    "bus_pause", "bus_size",
+                                                 "description", "engine", "filename",  "hostname",
+                                                 "ioengine",    "name",   "netdev",    "netns",
+                                                 "port",        "socket", "wire"};
   return kOptions.contains(option);
 }
 

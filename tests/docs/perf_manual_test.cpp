@@ -174,7 +174,8 @@ TEST(ShmifperfCompletion, OffersWhatTheProgramHas) {
 TEST(ShmifperfCompletion, OffersTheWordsOfAnOption) {
   EXPECT_EQ(completions("shmifperf run --rw = p"), Names{"pingpong"});
   EXPECT_EQ(completions("shmifperf run --profile v"), Names{"voip"});
-  const Names engines{"bus", "tap", "packet", "unix", "udp", "pcap", "null", "host"};
+  const Names engines{"bus",   "tap", "packet", "unix", "udp", "stream",
+                      "dgram", "vde", "pcap",   "null", "host"};
   EXPECT_TRUE(std::ranges::includes(completions("shmifperf run --engine ="), engines));
   EXPECT_FALSE(completions("shmifperf run --engine =").contains("0")) << "of another option";
   EXPECT_EQ(completions("shmifperf run --engine = bus,ta"), Names{"bus,tap"});

@@ -24,6 +24,7 @@
 #include "shmif/datagram_link.hpp"
 #include "shmif/port.hpp"
 #include "shmif/stream_link.hpp"
+#include "shmif/vde_link.hpp"
 #include "tap/bridge.hpp"
 #include "tools/common/command.hpp"
 #include "tools/relay/bridge_summary.hpp"
@@ -32,7 +33,6 @@
 #include "tools/relay/line_budget.hpp"
 #include "tools/relay/loop_guard.hpp"
 #include "tools/relay/ping_answerer.hpp"
-#include "tools/relay/vde_link.hpp"
 #include "vhost/vhost_link.hpp"
 
 namespace shmif::tools {

@@ -8,9 +8,9 @@
 #include <string>
 
 #include "shmif/bus.hpp"
+#include "shmif/socket_place.hpp"
 #include "tools/common/signals.hpp"
 #include "tools/relay/nat_process.hpp"
-#include "tools/relay/wire_socket.hpp"
 
 namespace shmif::tools {
 

@@ -36,7 +36,7 @@ Options options_of_server() {
             "identities and privileges (uid, gid, cgroup, rtprio, a negative nice)")
       .flag("allow-live",
             "clients may send on this machine's own interfaces and buses (allow_live, netdev, "
-            "netns, no_peer)")
+            "netns, no_peer, socket)")
       .value("directory", "DIR",
              "clients may use files in this directory (bus, filename, replay, write_pcap, logs); "
              "jobs save their states there, too (verify_state_save); without this option, clients "

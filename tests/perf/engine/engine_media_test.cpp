@@ -101,8 +101,8 @@ TEST(EngineNames, AreThoseOfTheJobOption) {
     names.emplace_back(engine->name);
     EXPECT_EQ(&engine_of(engine->kind), engine);
   }
-  EXPECT_EQ(names, (std::vector<std::string>{"bus", "tap", "packet", "unix", "udp", "pcap", "null",
-                                             "host"}));
+  EXPECT_EQ(names, (std::vector<std::string>{"bus", "tap", "packet", "unix", "udp", "stream",
+                                             "dgram", "vde", "pcap", "null", "host"}));
 }
 
 TEST(EngineMessages, NameTheJobAndWhereItIsWritten) {

@@ -129,6 +129,7 @@ const std::vector<JobCase>& job_cases() {
       {"bus_pause", "1", [](J j) { return j.bus_pause; }, {"x"}},
       {"netdev", "veth0", [](J j) { return j.netdev == "veth0"; }, {""}},
       {"netns", "ns", [](J j) { return j.netns == "ns"; }, {""}},
+      {"socket", "/run/q", [](J j) { return j.socket == "/run/q"; }, {""}},
       {"filename", "a.pcap", [](J j) { return j.filename == "a.pcap"; }, {""}},
       {"hostname", "::1", [](J j) { return j.hostname == "::1"; }, {""}},
       {"port", "65535", [](J j) { return j.port == 65535; }, {"65536"}},

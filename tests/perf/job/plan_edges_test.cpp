@@ -58,7 +58,8 @@ TEST(PlanEdges, EachOfItsNamesMakesAWireAnother) {
   job.options.engine = EngineKind::tap;
   keys.insert(wire_key(job));
   for (std::string JobOptions::* const member :
-       {&JobOptions::bus, &JobOptions::wire, &JobOptions::netdev, &JobOptions::filename}) {
+       {&JobOptions::bus, &JobOptions::wire, &JobOptions::netdev, &JobOptions::socket,
+        &JobOptions::filename}) {
     PlannedJob other = job;
     other.options.*member = "x";
     EXPECT_TRUE(keys.insert(wire_key(other)).second);

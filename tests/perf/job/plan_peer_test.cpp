@@ -117,6 +117,7 @@ TEST(Plan, APeerIsOnTheWireOfItsJob) {
            {"bus_pause", as_its_job<&JobOptions::bus_pause>},
            {"engine=packet\nnetdev=e0,e1", as_its_job<&JobOptions::netdev>},
            {"engine=tap\nnetdev=e0,e1\nnetns=n", as_its_job<&JobOptions::netns>},
+           {"engine=stream\nsocket=/run/q", as_its_job<&JobOptions::socket>},
            {"engine=udp\nhostname=::1", as_its_job<&JobOptions::hostname>},
            {"engine=udp\nport=7", as_its_job<&JobOptions::port>},
            {"allow_live", as_its_job<&JobOptions::allow_live>},

@@ -73,6 +73,7 @@ TEST(Plan, ASetNeedsAJobThatKeepsItAlive) {
 TEST(Plan, WhatNoJobMakesUseOfIsRefused) {
   for (const auto& [lines, words] : std::initializer_list<Contradiction>{
            {"netdev=eth0", "netdev: is for engine=tap and packet"},
+           {"socket=x", "socket: is for engine=stream, dgram and vde"},
            {"filename=x", "filename: is for engine=pcap"},
            {"hostname=::1", "hostname: is for engine=udp"},
            {"proto=tcp", "proto: is for engine=host"},

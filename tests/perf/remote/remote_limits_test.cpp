@@ -32,7 +32,7 @@ TEST(ServerLimits, WhateverRunsAProgramOrNamesAFileNeedsLeave) {
     const bool path = row.range.find("path") != std::string::npos ||
                       row.range.find("directory") != std::string::npos;
     if (path && row.on_server != OnServer::client_only && row.name != "netns" &&
-        row.name != "cgroup") {
+        row.name != "cgroup" && row.name != "socket") {
       EXPECT_EQ(row.on_server, OnServer::needs_directory) << row.name << ": " << row.range;
     }
   }
@@ -221,7 +221,7 @@ TEST(ServerLimits, WhatNeedsLeaveIsEachOptionOfTheseAndNoOther) {
             "write_lat_log", "write_hist_log", "verify_state_load", "aux-path", "trigger-file"}},
           {OnServer::names_capture, {"headers"}},
           {OnServer::saves_state, {"verify_state_save", "trigger-timeout", "trigger-match"}},
-          {OnServer::needs_live, {"allow_live", "netdev", "netns", "no_peer"}},
+          {OnServer::needs_live, {"allow_live", "netdev", "netns", "no_peer", "socket"}},
           {OnServer::client_only,
            {"output", "output-format", "eta", "json-stream", "format", "metrics"}}}));
 }

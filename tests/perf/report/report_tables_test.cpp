@@ -84,7 +84,7 @@ TEST(EnginesTable, HoldsJobsThatDifferInNothingButTheirEnginesAndWires) {
   EXPECT_TRUE(alike([](JobResult&) {}));
   for (const char* option :
        {"allow_live", "bus", "bus_pause", "bus_size", "description", "engine", "filename",
-        "hostname", "ioengine", "name", "netdev", "netns", "port", "wire"}) {
+        "hostname", "ioengine", "name", "netdev", "netns", "port", "socket", "wire"}) {
     EXPECT_TRUE(alike([&](JobResult& job) { job.options[option] = "x"; })) << option;
   }
   for (const char* option : {"rate", "mtu", "fault", "proto", "verify"}) {

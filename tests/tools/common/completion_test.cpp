@@ -91,8 +91,8 @@ TEST(Completion, OfShmifperfKnowsOptionsAndTheirWords) {
 
 TEST(Completion, OfShmifperfContinuesAListWithWhatItDoesNotHave) {
   const std::string perf = "shmifperf";
-  EXPECT_EQ(offered(perf, "run --engine ="),
-            (Offer{"bus", "tap", "packet", "unix", "udp", "pcap", "null", "host"}));
+  EXPECT_EQ(offered(perf, "run --engine ="), (Offer{"bus", "tap", "packet", "unix", "udp", "stream",
+                                                    "dgram", "vde", "pcap", "null", "host"}));
   EXPECT_EQ(offered(perf, "run --engine = u"), (Offer{"unix", "udp"}));
   EXPECT_EQ(offered(perf, "run --engine = bus,u"), (Offer{"bus,unix", "bus,udp"}));
   EXPECT_EQ(offered(perf, "run --engine unix,bus,u"), Offer{"unix,bus,udp"});

@@ -8,7 +8,6 @@ namespace shmif::tools {
 namespace {
 
 using std::chrono::milliseconds;
-using std::chrono::seconds;
 
 unsigned taken_at(LineBudget& budget, LineBudget::Clock::time_point now) {
   unsigned taken = 0;
@@ -21,13 +20,13 @@ TEST(LineBudget, AllowsTwentyAtOnceAndThenOneASecond) {
   for (const LineBudget::Clock::time_point begin :
        {LineBudget::Clock::time_point{}, LineBudget::Clock::now()}) {
     LineBudget budget;
-    EXPECT_EQ(budget.left(begin), seconds(0));
+    EXPECT_EQ(budget.left(begin), std::chrono::seconds(0));
     EXPECT_EQ(taken_at(budget, begin), 20U);
-    EXPECT_EQ(budget.left(begin), seconds(1));
+    EXPECT_EQ(budget.left(begin), std::chrono::seconds(1));
     EXPECT_EQ(taken_at(budget, begin + milliseconds(999)), 0U);
     EXPECT_EQ(budget.left(begin + milliseconds(999)), milliseconds(1));
-    EXPECT_EQ(taken_at(budget, begin + seconds(1)), 1U);
-    EXPECT_EQ(taken_at(budget, begin + seconds(6)), 5U);
+    EXPECT_EQ(taken_at(budget, begin + std::chrono::seconds(1)), 1U);
+    EXPECT_EQ(taken_at(budget, begin + std::chrono::seconds(6)), 5U);
   }
 }
 

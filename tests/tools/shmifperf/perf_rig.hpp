@@ -9,6 +9,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <sstream>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -86,6 +87,14 @@ inline bool sleeps_in_poll(pid_t pid) {
 
 inline Json json_of_file(const std::string& path) {
   return Json::parse(text_of_file(path), nullptr, false);
+}
+
+/// Of one job of a result.
+inline const Json& job_of(const Json& result, const std::string& name) {
+  for (const Json& job : result.at("jobs")) {
+    if (job.at("jobname") == name) return job;
+  }
+  throw std::runtime_error("no job " + name);
 }
 
 }  // namespace shmif::test

@@ -21,14 +21,6 @@
 namespace shmif::test {
 namespace {
 
-/// Of one job of a result.
-const Json& job_of(const Json& result, const std::string& name) {
-  for (const Json& job : result.at("jobs")) {
-    if (job.at("jobname") == name) return job;
-  }
-  throw std::runtime_error("no job " + name);
-}
-
 /// The figures stand: what the run's job has sent is what its sink has received.
 void expect_all_arrived(const Json& result) {
   const Json& sent = job_of(result, "job").at("tx").at("frames");

@@ -1,4 +1,4 @@
-#include "tools/relay/wire_socket.hpp"
+#include "shmif/socket_place.hpp"
 
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -18,7 +18,7 @@
 #include <thread>
 #include <utility>
 
-namespace shmif::tools {
+namespace shmif {
 namespace {
 
 constexpr int kBacklog = 64;
@@ -195,4 +195,4 @@ Result<UniqueFd> connect_stream(const SocketPlace& place, int stop) {
   return socket;
 }
 
-}  // namespace shmif::tools
+}  // namespace shmif

@@ -9,7 +9,7 @@
 #include "base/unique_fd.hpp"
 #include "shmif/socket_address.hpp"
 
-namespace shmif::tools {
+namespace shmif {
 
 /// Where a socket is.
 struct SocketPlace {
@@ -56,4 +56,4 @@ Result<UniqueFd> connect_stream(const SocketPlace& place, int stop);
 /// Prepares a connected stream for small frames: TCP does not hold them back.
 void set_up_stream(int socket) noexcept;
 
-}  // namespace shmif::tools
+}  // namespace shmif

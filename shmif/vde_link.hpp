@@ -9,7 +9,7 @@
 #include "base/result.hpp"
 #include "shmif/link.hpp"
 
-namespace shmif::tools {
+namespace shmif {
 
 /// Ends when the switch closes the connection. Threads: one at a time. Blocks: open() while the
 /// switch does not answer; the others never, as far as the plugin of the network does not.
@@ -39,4 +39,4 @@ class VdeLink {
 
 static_assert(Link<VdeLink>);
 
-}  // namespace shmif::tools
+}  // namespace shmif

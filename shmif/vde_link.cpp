@@ -1,4 +1,4 @@
-#include "tools/relay/vde_link.hpp"
+#include "shmif/vde_link.hpp"
 
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -14,7 +14,7 @@
 
 #include "shmif/frame_check.hpp"
 
-namespace shmif::tools {
+namespace shmif {
 namespace {
 
 constexpr const char* kLibrary = "libvdeplug.so.2";
@@ -176,4 +176,4 @@ std::string VdeLink::address() {
   return "vde:" + impl_->url;
 }
 
-}  // namespace shmif::tools
+}  // namespace shmif

@@ -1,7 +1,5 @@
 // Sockets at paths: several that want the same place at the same time.
 
-#include "tools/relay/wire_socket.hpp"
-
 #include <gtest/gtest.h>
 #include <sys/socket.h>
 
@@ -12,9 +10,10 @@
 #include <thread>
 #include <vector>
 
+#include "shmif/socket_place.hpp"
 #include "tests/support/temp_dir.hpp"
 
-namespace shmif::tools {
+namespace shmif {
 namespace {
 
 using test::TempDir;
@@ -59,4 +58,4 @@ TEST(BoundSocket, ExactlyOneOfThoseThatFindTheSameOldSocketFileGetsThePlace) {
 }
 
 }  // namespace
-}  // namespace shmif::tools
+}  // namespace shmif
