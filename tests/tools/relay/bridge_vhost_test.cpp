@@ -236,7 +236,13 @@ TEST_F(BridgeOfMachines, FramesForAMachineWithoutADriverAreCounted) {
   settle(front);
   Port host = port();
   ASSERT_EQ(host.send(views({make_frame(60, 1), make_frame(60, 2)})).taken, 2U);
-  // The port counts them before the link does: an answer to a later frame means both are there.
+  // The bridge takes them from its port before it answers the next message.
+  ASSERT_TRUE(eventually([&] {
+    const auto ports = Bus::open(bus_).value().info().ports;
+    return std::ranges::any_of(
+        ports, [](const PortInfo& p) { return p.name == "port0" && p.rx_frames == 2; });
+  }));
+  settle(front);
   front.start();
   settle(front);
   ASSERT_TRUE(eventually([&] {
