@@ -100,6 +100,7 @@ Result<GuestMemory> GuestMemory::map(std::span<const MemoryRegion> regions,
     const auto page = static_cast<std::uint64_t>(std::max<blksize_t>(status.st_blksize, 4096));
     const std::uint64_t end = r.file_offset + r.bytes;
     const std::uint64_t mapped = (end + page - 1) / page * page;
+    if (mapped == 0 || mapped < r.bytes) return bad_region(i, "does not fit the address space");
     void* const base = ::mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE,
                               descriptors[i].get(), 0);
     if (base == MAP_FAILED)

@@ -100,6 +100,7 @@ std::vector<std::string> passt_words(const NatWish& wish) {
   if (::getppid() != parent) ::_exit(127);
   ::setpgid(0, 0);  // a Ctrl-C ends the gateway, which ends this
   const int nothing = ::open("/dev/null", O_RDWR);
+  if (nothing < 0) ::_exit(127);
   ::dup2(nothing, STDIN_FILENO);
   ::dup2(nothing, STDOUT_FILENO);
   ::dup2(errors, STDERR_FILENO);

@@ -223,7 +223,8 @@ Peer stream_peer(const PeerBridge& bridge, UniqueFd connected, Port& port) {
   const auto drops = [raw] {
     return PeerDrops{.too_long = raw->drops().too_long, .too_short = raw->drops().too_short};
   };
-  return {AnyLink(std::move(link)), drops};
+  Peer peer{AnyLink(std::move(link)), drops};
+  return peer;
 }
 
 /// A virtual machine whose memory is shared, as such a link. Throws if it cannot be made.
@@ -243,13 +244,15 @@ Peer vhost_peer(const PeerBridge& bridge, UniqueFd connected, Port& port) {
                      .not_ready = all.not_ready,
                      .no_room = all.no_room};
   };
-  return {AnyLink(std::move(link)), drops, {}, [raw] { return raw->why(); }};
+  Peer peer{AnyLink(std::move(link)), drops};
+  peer.fault = [raw] { return raw->why(); };
+  return peer;
 }
 
 Peer connected_peer(const PeerBridge& bridge, UniqueFd connected, Port& port) {
-  return bridge.protocol == PeerProtocol::vhost_user
-             ? vhost_peer(bridge, std::move(connected), port)
-             : stream_peer(bridge, std::move(connected), port);
+  if (bridge.protocol == PeerProtocol::vhost_user)
+    return vhost_peer(bridge, std::move(connected), port);
+  return stream_peer(bridge, std::move(connected), port);
 }
 
 /// Carries frames for one peer, until it or the bridge ends. Throws if there is no descriptor for
