@@ -15,7 +15,7 @@ namespace shmif {
 struct SocketPlace {
   std::string text;                   ///< as given
   std::optional<SocketAddress> host;  ///< empty: `text` is a path
-  SocketAddress address;              ///< of either family
+  SocketAddress address;              ///< of the IP address or of the path
 };
 
 /// `text`: ADDRESS:PORT, or else a path, which may begin with "./". Errors: bad_argument for a host
@@ -23,8 +23,8 @@ struct SocketPlace {
 /// for the name server.
 Result<SocketPlace> parse_socket_place(const std::string& text);
 
-/// A socket bound to a place. It removes the file of a path again, unless that is another file by
-/// then.
+/// A socket bound to a place. The destructor removes the socket file, unless another file has
+/// taken its path.
 class BoundSocket {
  public:
   /// `type`: SOCK_STREAM, which then listens, or SOCK_DGRAM. A socket file that nobody serves any
@@ -49,7 +49,8 @@ class BoundSocket {
   unsigned long inode_ = 0;
 };
 
-/// Connects to a program that listens there. Result: not open if `stop` became readable first.
+/// Connects to the program that listens at `place`. Result: not open if `stop` became readable
+/// first.
 /// Errors: the system's. Blocks: until it is connected.
 Result<UniqueFd> connect_stream(const SocketPlace& place, int stop);
 

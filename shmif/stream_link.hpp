@@ -19,8 +19,7 @@ inline constexpr std::size_t kMaxStreamRecordBytes = 69632;
 
 struct StreamOptions {
   std::size_t max_frame_bytes = 1522;  ///< longer frames are refused, and dropped when received
-  /// A longer record means that the connection is corrupt: no peer sends one. At least
-  /// max_frame_bytes.
+  /// A longer record ends the link as corrupt: no peer sends one. At least max_frame_bytes.
   std::size_t max_record_bytes = kMaxStreamRecordBytes;
   std::string address;  ///< for messages: "stream:198.18.0.1:7000"
 };

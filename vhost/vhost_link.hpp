@@ -1,6 +1,6 @@
 #pragma once
 // VhostLink: the network device of a virtual machine as a Link. The machine's front-end (QEMU,
-// cloud-hypervisor, a kernel in user mode, DPDK) connects over a Unix socket and says where the
+// cloud-hypervisor, User Mode Linux, DPDK) connects over a Unix socket and says where the
 // memory is. From then on frames go straight between that memory and the link: one copy each way,
 // and no system call while both sides are busy.
 
@@ -28,19 +28,20 @@ struct VhostOptions {
 struct VhostDrops {
   std::uint64_t too_long = 0;   ///< received; longer than max_frame_bytes
   std::uint64_t too_short = 0;  ///< received; shorter than an Ethernet header
-  /// Received with a header that asks for what was not agreed on.
+  /// Received; the header requests a feature that was not negotiated.
   std::uint64_t bad_header = 0;
   std::uint64_t not_ready = 0;  ///< sent while the machine had no driver for the device
-  std::uint64_t no_room = 0;    ///< sent; the buffers that the driver lends hold no such frame
+  std::uint64_t no_room = 0;    ///< sent; longer than the buffers that the driver lends
 };
 
 /// One connection to a front-end, with one pair of queues. The link ends when the front-end closes
 /// the connection, or breaks the rules of vhost-user or virtio. receive() reports the latter once
 /// as Errc::corrupt, and why() says what it was. Super-frames and unfinished checksums that the
 /// driver does not take are split and finished on the way. If the driver has lent no buffers,
-/// send() takes no more frames for now (SendResult::taken). Before, install the SIGBUS guard
-/// (bus/file/sigbus_guard.hpp): a front-end that truncates its memory then only ends the link.
-/// Threads: one at a time; drops() from any. Blocks: never.
+/// send() takes no more frames for now (SendResult::taken). Install the SIGBUS guard
+/// (bus/file/sigbus_guard.hpp) before you make a link: a front-end that truncates its memory then
+/// only ends the link. Threads: one at a time; drops() from any. Blocks: never, unless a hostile
+/// front-end makes its interrupt descriptor blocking again (docs/security.md).
 class VhostLink {
  public:
   /// Errors: the system's, if there is no descriptor to wait on.

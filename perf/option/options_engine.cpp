@@ -162,7 +162,7 @@ void add_engine_rows(std::vector<OptionRow>& into) {
           "listens, such as 'shmifctl bridge ... stream:PLACE', for all jobs on the wire or one "
           "for each. For engine=dgram: two for each job, its own and that of the program. For "
           "engine=vde: the URL of a VDE network, for all jobs on the wire or one for each.",
-          "with engine=stream, the jobs are connected to each other")
+          "with engine=stream, the jobs are connected to each other; engine=dgram and vde need it")
       .to_peer()
       .only(on<EngineKind::stream, EngineKind::dgram, EngineKind::vde>,
             "is for engine=stream, dgram and vde");
