@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <limits>
+#include <optional>
 #include <string>
 
 #include "bus/file/sigbus_guard.hpp"
@@ -52,13 +53,18 @@ Result<void> check_addresses(std::span<const MemoryRegion> regions) {
 class GuestMemory::Mapping {
  public:
   Mapping(const MemoryRegion& region, std::byte* base, std::size_t mapped)
-      : region_(region), base_(base), mapped_(mapped), guard_(base, mapped) {}
+      : region_(region), base_(base), mapped_(mapped) {
+    guard_.emplace(base, mapped);
+  }
   Mapping(const Mapping&) = delete;
   Mapping& operator=(const Mapping&) = delete;
-  ~Mapping() { ::munmap(base_, mapped_); }
+  ~Mapping() {
+    guard_.reset();  // first: the addresses may be another mapping's at once
+    ::munmap(base_, mapped_);
+  }
 
-  bool is_guarded() const noexcept { return guard_.is_watched(); }
-  bool lost() const noexcept { return guard_.lost(); }
+  bool is_guarded() const noexcept { return guard_->is_watched(); }
+  bool lost() const noexcept { return guard_->lost(); }
   /// Result: nullptr if not all bytes lie in it. `from`: the region's own address of that kind.
   std::byte* at(std::uint64_t from, std::uint64_t address, std::uint64_t bytes) const noexcept {
     if (address < from || address - from > region_.bytes) return nullptr;
@@ -71,7 +77,7 @@ class GuestMemory::Mapping {
   MemoryRegion region_;
   std::byte* base_;
   std::size_t mapped_;
-  bus::GuardedRange guard_;
+  std::optional<bus::GuardedRange> guard_;
 };
 
 GuestMemory::GuestMemory() noexcept = default;
