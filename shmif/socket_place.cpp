@@ -58,29 +58,24 @@ bool is_served(const SocketPlace& place, int type) {
 
 /// Keeps other processes of this program from looking for a socket file, or making one, in the same
 /// directory meanwhile: otherwise two that find the same old file could both replace it. Where the
-/// directory cannot be read, they are not kept.
+/// directory cannot be read, they are not kept; nor where somebody holds its lock for long, which
+/// any user may do with a directory such as /tmp.
 class DirectoryLock {
  public:
-  /// Errors: timed_out. Blocks: for a second at most, while another process holds it.
-  static Result<DirectoryLock> take(const std::string& path) {
+  /// Blocks: for a second at most, while another process holds it.
+  explicit DirectoryLock(const std::string& path) {
     const std::string directory = path.substr(0, path.find_last_of('/') + 1);
-    DirectoryLock lock;
-    lock.directory_ = UniqueFd(
+    directory_ = UniqueFd(
         ::open(directory.empty() ? "." : directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     constexpr unsigned kTries = 100;
-    for (unsigned i = 0; lock.directory_ && ::flock(lock.directory_.get(), LOCK_EX | LOCK_NB) != 0;
-         ++i) {
+    for (unsigned i = 0;
+         i < kTries && directory_ && ::flock(directory_.get(), LOCK_EX | LOCK_NB) != 0; ++i) {
       if (errno != EWOULDBLOCK && errno != EINTR) break;  // a file system without locks
-      if (i == kTries)
-        return Error(std::make_error_code(std::errc::timed_out),
-                     "cannot make the socket " + path + ": another process locks its directory");
       std::this_thread::sleep_for(std::chrono::milliseconds(10));
     }
-    return lock;
   }
 
  private:
-  DirectoryLock() = default;
   UniqueFd directory_;
 };
 
@@ -135,9 +130,7 @@ Result<BoundSocket> BoundSocket::bind(int type, const SocketPlace& place) {
     const int on = 1;
     (void)::setsockopt(bound.descriptor(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
   } else {
-    auto taken = DirectoryLock::take(place.text);
-    if (!taken) return std::move(taken).error();
-    lock = *std::move(taken);
+    lock.emplace(place.text);
     if (auto removed = remove_old(place, type); !removed) return std::move(removed).error();
   }
   if (::bind(bound.descriptor(), place.address.get(), place.address.size) != 0)

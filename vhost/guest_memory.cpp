@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <limits>
 #include <optional>
@@ -13,6 +14,11 @@
 
 namespace shmif::vhost {
 namespace {
+
+/// What all machines of this process may map together, so that none of them uses up its addresses
+/// with files that have no pages. No machine has that much memory.
+constexpr std::uint64_t kMaxMappedBytes = std::uint64_t{16} << 40U;
+std::atomic<std::uint64_t> mapped_bytes{0};
 
 constexpr std::uint64_t kMost = std::numeric_limits<std::uint64_t>::max();
 
@@ -48,12 +54,13 @@ Result<void> check_addresses(std::span<const MemoryRegion> regions) {
 
 }  // namespace
 
-/// One region. The mapping begins with the file, because an offset into a file of huge pages need
-/// not be a multiple of their size, as mmap wants it.
+/// One region. The mapping begins with the page of the file in which the region begins.
 class GuestMemory::Mapping {
  public:
-  Mapping(const MemoryRegion& region, std::byte* base, std::size_t mapped)
-      : region_(region), base_(base), mapped_(mapped) {
+  /// `before`: bytes of the mapping before the region.
+  Mapping(const MemoryRegion& region, std::byte* base, std::size_t mapped, std::uint64_t before)
+      : region_(region), base_(base), mapped_(mapped), before_(before) {
+    mapped_bytes += mapped_;
     guard_.emplace(base, mapped);
   }
   Mapping(const Mapping&) = delete;
@@ -61,6 +68,7 @@ class GuestMemory::Mapping {
   ~Mapping() {
     guard_.reset();  // first: the addresses may be another mapping's at once
     ::munmap(base_, mapped_);
+    mapped_bytes -= mapped_;
   }
 
   bool is_guarded() const noexcept { return guard_->is_watched(); }
@@ -69,7 +77,7 @@ class GuestMemory::Mapping {
   std::byte* at(std::uint64_t from, std::uint64_t address, std::uint64_t bytes) const noexcept {
     if (address < from || address - from > region_.bytes) return nullptr;
     if (bytes > region_.bytes - (address - from)) return nullptr;
-    return base_ + region_.file_offset + (address - from);
+    return base_ + before_ + (address - from);
   }
   const MemoryRegion& region() const noexcept { return region_; }
 
@@ -77,6 +85,7 @@ class GuestMemory::Mapping {
   MemoryRegion region_;
   std::byte* base_;
   std::size_t mapped_;
+  std::uint64_t before_;
   std::optional<bus::GuardedRange> guard_;
 };
 
@@ -104,14 +113,17 @@ Result<GuestMemory> GuestMemory::map(std::span<const MemoryRegion> regions,
       return bad_region(i, "is not in a file of that size");
     // munmap wants whole huge pages, whose size is the block size of such a file.
     const auto page = static_cast<std::uint64_t>(std::max<blksize_t>(status.st_blksize, 4096));
-    const std::uint64_t end = r.file_offset + r.bytes;
-    const std::uint64_t mapped = (end + page - 1) / page * page;
-    if (mapped == 0 || mapped < r.bytes) return bad_region(i, "does not fit the address space");
+    const std::uint64_t before = r.file_offset % page;
+    const std::uint64_t mapped = (before + r.bytes + page - 1) / page * page;
+    if (mapped == 0 || mapped < r.bytes ||
+        mapped > kMaxMappedBytes - std::min(kMaxMappedBytes, mapped_bytes.load()))
+      return bad_region(i, "does not fit the address space");
     void* const base = ::mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE,
-                              descriptors[i].get(), 0);
+                              descriptors[i].get(), static_cast<off_t>(r.file_offset - before));
     if (base == MAP_FAILED)
       return Error::from_errno(errno, "cannot map memory region " + std::to_string(i));
-    memory.mappings_.push_back(std::make_unique<Mapping>(r, static_cast<std::byte*>(base), mapped));
+    memory.mappings_.push_back(
+        std::make_unique<Mapping>(r, static_cast<std::byte*>(base), mapped, before));
     if (!memory.mappings_.back()->is_guarded())
       return Error::from_errno(ENOMEM, "cannot watch memory region " + std::to_string(i));
   }

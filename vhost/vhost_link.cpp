@@ -269,10 +269,17 @@ VhostLink::Impl::Put VhostLink::Impl::put_segments(const FrameView& frame) noexc
     no_room.add();
     return Put::done;
   }
-  // All of the segments, or none, so that the caller can try again.
   SplitQueue& ring = to_driver().ring;
-  if (!ring.has(static_cast<unsigned>(std::min<std::size_t>(segments.remaining(), ring.size()))))
-    return Put::full;
+  // Drivers do not lend as many chains as the queue has entries: they lend more only when many came
+  // back, and without mergeable buffers a chain may take several entries.
+  const std::size_t lent =
+      backend.has(Features::kMergeable) ? ring.size() * 3 / 4 : ring.size() / 4;
+  if (segments.remaining() > lent) {
+    no_room.add();
+    return Put::done;
+  }
+  // All of the segments, or none, so that the caller can try again.
+  if (!ring.has(static_cast<unsigned>(segments.remaining()))) return Put::full;
   while (!segments.done()) {
     const std::size_t size = segments.next(segment);
     if (put_bytes(std::span(segment).first(size), {}) == Put::full) no_room.add();

@@ -64,7 +64,9 @@ bool map_zeros(std::byte* base, std::size_t bytes) noexcept {
 /// Replaces this mapping by zeros if `fault` lies in it. Result: whether it did.
 bool replace_by_zeros(Entry& e, const std::byte* fault) noexcept {
   std::byte* base = e.base.load(std::memory_order_acquire);
-  const std::size_t bytes = e.bytes.load(std::memory_order_relaxed);
+  const std::size_t bytes = e.bytes.load(std::memory_order_acquire);
+  // Another thread may have given the entry to another mapping meanwhile: then these are of two.
+  if (e.base.load(std::memory_order_relaxed) != base) return false;
   if (base == nullptr || fault < base || fault >= base + bytes) return false;
   if (!base::is_this_process(e.token.load(std::memory_order_relaxed)) || !map_zeros(base, bytes))
     return false;

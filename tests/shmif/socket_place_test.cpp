@@ -1,6 +1,8 @@
 // Sockets at paths: several that want the same place at the same time.
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 
 #include <array>
@@ -55,6 +57,13 @@ TEST(BoundSocket, ExactlyOneOfThoseThatFindTheSameOldSocketFileGetsThePlace) {
       EXPECT_EQ(::connect(client.get(), place.address.get(), place.address.size), 0);
     }
   }
+}
+
+TEST(BoundSocket, IsMadeAlsoWhereAnotherUserLocksTheDirectoryForEver) {
+  const TempDir directory;
+  const UniqueFd lock(::open(directory.path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  ASSERT_EQ(::flock(lock.get(), LOCK_EX), 0);
+  EXPECT_TRUE(BoundSocket::bind(SOCK_STREAM, parse_socket_place(directory.file("q")).value()));
 }
 
 }  // namespace

@@ -56,6 +56,23 @@ TEST(GuestMemory, FindsEachAddressInItsRegion) {
   EXPECT_FALSE(memory.lost());
 }
 
+TEST(GuestMemory, OfAllMachinesTogetherLeavesAddressesForTheRest) {
+  if (kSanitized) GTEST_SKIP() << "no room for a mapping of 1 TiB, under sanitizers";
+  constexpr std::uint64_t kMuch = std::uint64_t{12} << 40U;
+  const std::vector<MemoryRegion> regions{
+      {.guest_address = 0, .bytes = kMuch, .user_address = 0, .file_offset = 0}};
+  std::vector<UniqueFd> file;
+  file.push_back(memory_file(kMuch));
+  {
+    const auto first = GuestMemory::map(regions, file);
+    ASSERT_TRUE(first);
+    const auto second = GuestMemory::map(regions, file);
+    ASSERT_FALSE(second);
+    EXPECT_EQ(second.error().code, Errc::bad_argument);
+  }
+  EXPECT_TRUE(GuestMemory::map(regions, file)) << "what is mapped no more counts no more";
+}
+
 TEST(GuestMemory, GivesNoAddressBeyondOneRegion) {
   const auto backing = files(2);
   // Neighbours for the machine; not for the front-end.

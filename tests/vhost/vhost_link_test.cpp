@@ -213,6 +213,19 @@ TEST(VhostLink, PassesAllSegmentsOrNone) {
   EXPECT_EQ(machine.front().arrived().size(), 5U);
 }
 
+TEST(VhostLink, ASuperFrameOfMoreSegmentsThanADriverLendsBuffersDoesNotHoldUpTheOthers) {
+  Machine machine({.queue_size = 8}, {.max_frame_bytes = 1522, .offload = true});
+  const Shape shape;
+  const Bytes frame = build(shape, 7 * 1448, 1);
+  FrameView super(frame.data(), frame.size());
+  super.offload = header_for(shape, 1448);
+  const Bytes other = make_frame(60, 1);
+  const std::array<FrameView, 2> both{super, FrameView(other.data(), other.size())};
+  EXPECT_EQ(machine.link().send(both).taken, 2U);
+  EXPECT_EQ(machine.front().arrived().size(), 1U);
+  EXPECT_EQ(machine.link().drops().no_room, 1U);
+}
+
 TEST(VhostLink, AHeaderThatAsksForMoreThanWasAgreedOnCostsTheFrame) {
   Machine machine({}, {.max_frame_bytes = 1522, .offload = true});
   const Bytes frame = make_frame(100, 1);
