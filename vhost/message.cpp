@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "base/received_descriptors.hpp"
+
 namespace shmif::vhost {
 namespace {
 
@@ -14,21 +16,6 @@ constexpr std::size_t kHeaderBytes = sizeof(MessageHeader);
 bool is_well_formed(const MessageHeader& header) noexcept {
   return (header.flags & MessageHeader::kVersionMask) == MessageHeader::kVersion &&
          (header.flags & MessageHeader::kReply) == 0 && header.payload_bytes <= kMaxPayloadBytes;
-}
-
-/// Moves the descriptors that came with `control` into `into`, so that they are closed in any case.
-void take_descriptors(msghdr& control, std::vector<UniqueFd>& into) {
-  for (cmsghdr* part = CMSG_FIRSTHDR(&control); part != nullptr;
-       part = CMSG_NXTHDR(&control, part)) {
-    if (part->cmsg_level != SOL_SOCKET || part->cmsg_type != SCM_RIGHTS) continue;
-    const std::size_t count = (part->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-    into.reserve(into.size() + count);
-    for (std::size_t i = 0; i < count; ++i) {
-      int fd = -1;
-      std::memcpy(&fd, CMSG_DATA(part) + i * sizeof fd, sizeof fd);
-      into.emplace_back(fd);
-    }
-  }
 }
 
 }  // namespace
@@ -46,7 +33,7 @@ MessageReader::Status MessageReader::receive(int socket, std::byte* into, std::s
     n = ::recvmsg(socket, &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
   } while (n < 0 && errno == EINTR);
   if (n < 0) return errno == EAGAIN ? Status::none : Status::closed;
-  take_descriptors(header, message_.descriptors);
+  base::take_descriptors(header, message_.descriptors);
   if ((header.msg_flags & MSG_CTRUNC) != 0 || message_.descriptors.size() > kMaxRegions)
     return Status::malformed;
   if (n == 0) return Status::closed;

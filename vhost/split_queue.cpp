@@ -1,6 +1,5 @@
 #include "vhost/split_queue.hpp"
 
-#include <algorithm>
 #include <bit>
 
 #include "bus/atomics.hpp"
@@ -159,41 +158,6 @@ bool SplitQueue::prepare_wait() noexcept {
 void SplitQueue::finish_wait() noexcept {
   // With event_index the driver notifies once for each time that it was asked to.
   if (is_running() && !event_index_) bus::store_relaxed(used_ring_->flags, RingHead::kNoNotice);
-}
-
-std::span<std::byte> BufferCursor::piece(std::size_t bytes) noexcept {
-  while (!buffers_.empty() && at_ == buffers_.front().bytes) {
-    buffers_ = buffers_.subspan(1);
-    at_ = 0;
-  }
-  if (buffers_.empty()) return {};
-  const Buffer& buffer = buffers_.front();
-  const std::span<std::byte> out{buffer.data + at_, std::min(bytes, buffer.bytes - at_)};
-  at_ += out.size();
-  return out;
-}
-
-std::size_t BufferCursor::write(std::span<const std::byte> from) noexcept {
-  std::size_t done = 0;
-  while (done < from.size()) {
-    const std::span<std::byte> to = piece(from.size() - done);
-    if (to.empty()) break;
-    bus::copy_to_shared(to.data(), from.data() + done, to.size());
-    done += to.size();
-  }
-  return done;
-}
-
-std::size_t BufferCursor::read(std::span<std::byte> into) noexcept {
-  std::size_t done = 0;
-  while (done < into.size()) {
-    const std::span<std::byte> from = piece(into.size() - done);
-    if (from.empty()) break;
-    bus::copy_from_shared(into.data() + done, from.data(), from.size());
-    done += from.size();
-  }
-  bus::fence_loads();  // Q1: what was copied is not read again
-  return done;
 }
 
 }  // namespace shmif::vhost

@@ -25,6 +25,7 @@
 #include <span>
 #include <vector>
 
+#include "bus/buffer_list.hpp"
 #include "vhost/guest_memory.hpp"
 
 namespace shmif::vhost {
@@ -53,11 +54,8 @@ struct UsedEntry {
 };
 static_assert(sizeof(Descriptor) == 16 && sizeof(RingHead) == 4 && sizeof(UsedEntry) == 8);
 
-/// A part of the machine's memory that the driver lent. It lies in one region.
-struct Buffer {
-  std::byte* data = nullptr;
-  std::size_t bytes = 0;
-};
+using bus::Buffer;
+using bus::BufferCursor;
 
 /// What a queue is, as a front-end describes it.
 struct QueueLayout {
@@ -137,21 +135,6 @@ class SplitQueue {
   std::uint16_t seen_ = 0;       // idx of the available ring, when last read
   std::uint16_t used_ = 0;       // chains given back
   std::uint16_t published_ = 0;  // of these, what the driver has seen
-};
-
-/// Copies between private bytes and a list of buffers, from the first buffer on.
-class BufferCursor {
- public:
-  explicit BufferCursor(std::span<const Buffer> buffers) noexcept : buffers_(buffers) {}
-  /// Both stop at the end of the last buffer. Result: how many bytes were copied.
-  std::size_t write(std::span<const std::byte> from) noexcept;
-  std::size_t read(std::span<std::byte> into) noexcept;
-
- private:
-  std::span<std::byte> piece(std::size_t bytes) noexcept;
-
-  std::span<const Buffer> buffers_;
-  std::size_t at_ = 0;  // in the first of them
 };
 
 }  // namespace shmif::vhost

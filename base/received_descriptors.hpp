@@ -1,0 +1,30 @@
+#pragma once
+// Descriptors that arrive beside a message of a Unix socket (SCM_RIGHTS).
+
+#include <sys/socket.h>
+
+#include <cstddef>
+#include <cstring>
+#include <vector>
+
+#include "base/unique_fd.hpp"
+
+namespace shmif::base {
+
+/// Moves the descriptors that recvmsg() returned in `control` to the end of `into`, so that they
+/// are closed in any case. Threads: safe. Blocks: never.
+inline void take_descriptors(msghdr& control, std::vector<UniqueFd>& into) {
+  for (cmsghdr* part = CMSG_FIRSTHDR(&control); part != nullptr;
+       part = CMSG_NXTHDR(&control, part)) {
+    if (part->cmsg_level != SOL_SOCKET || part->cmsg_type != SCM_RIGHTS) continue;
+    const std::size_t count = (part->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+    into.reserve(into.size() + count);
+    for (std::size_t i = 0; i < count; ++i) {
+      int fd = -1;
+      std::memcpy(&fd, CMSG_DATA(part) + i * sizeof fd, sizeof fd);
+      into.emplace_back(fd);
+    }
+  }
+}
+
+}  // namespace shmif::base

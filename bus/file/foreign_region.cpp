@@ -1,0 +1,72 @@
+#include "bus/file/foreign_region.hpp"
+
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <limits>
+#include <utility>
+
+namespace shmif::bus {
+namespace {
+
+/// What all programs together may have this process map, so that none of them uses up its addresses
+/// with files that have no pages. No machine has that much memory.
+constexpr std::uint64_t kMaxForeignBytes = std::uint64_t{16} << 40U;
+std::atomic<std::uint64_t> foreign_bytes{0};
+
+}  // namespace
+
+ForeignRegion::ForeignRegion(std::byte* base, std::size_t mapped, std::uint64_t before,
+                             std::uint64_t bytes)
+    : base_(base),
+      mapped_(mapped),
+      before_(before),
+      bytes_(bytes),
+      guard_(std::make_unique<GuardedRange>(base, mapped)) {
+  foreign_bytes += mapped_;
+}
+
+ForeignRegion::ForeignRegion(ForeignRegion&& other) noexcept
+    : base_(other.base_),
+      mapped_(std::exchange(other.mapped_, 0)),
+      before_(other.before_),
+      bytes_(std::exchange(other.bytes_, 0)),
+      guard_(std::move(other.guard_)) {}
+
+ForeignRegion::~ForeignRegion() {
+  if (mapped_ == 0) return;
+  guard_.reset();  // first: the addresses may be another mapping's at once
+  ::munmap(base_, mapped_);
+  foreign_bytes -= mapped_;
+}
+
+Result<ForeignRegion> ForeignRegion::map(int file, std::uint64_t offset, std::uint64_t bytes,
+                                         const std::string& name) {
+  const auto refused = [&](const char* why) { return Error(Errc::bad_argument, name + ' ' + why); };
+  constexpr const char* kNoRoom = "does not fit the address space";
+  if (bytes == 0) return refused("is empty");
+  if (bytes > std::numeric_limits<std::uint64_t>::max() - offset) return refused(kNoRoom);
+  struct stat status{};
+  if (::fstat(file, &status) != 0) return Error::from_errno(errno, "cannot look at " + name);
+  const auto size = static_cast<std::uint64_t>(std::max<off_t>(status.st_size, 0));
+  if (!S_ISREG(status.st_mode) || offset + bytes > size)
+    return refused("is not in a file of that size");
+  // munmap wants whole huge pages, whose size is the block size of such a file.
+  const auto page = static_cast<std::uint64_t>(std::max<blksize_t>(status.st_blksize, 4096));
+  const std::uint64_t before = offset % page;
+  const std::uint64_t mapped = (before + bytes + page - 1) / page * page;
+  if (mapped == 0 || mapped < bytes ||
+      mapped > kMaxForeignBytes - std::min(kMaxForeignBytes, foreign_bytes.load()))
+    return refused(kNoRoom);
+  void* const base = ::mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE,
+                            file, static_cast<off_t>(offset - before));
+  if (base == MAP_FAILED) return Error::from_errno(errno, "cannot map " + name);
+  ForeignRegion region(static_cast<std::byte*>(base), mapped, before, bytes);
+  if (!region.guard_->is_watched()) return Error::from_errno(ENOMEM, "cannot watch " + name);
+  return region;
+}
+
+}  // namespace shmif::bus
