@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <cstring>
 #include <utility>
@@ -19,7 +20,7 @@ namespace {
 
 constexpr const char* kLibrary = "libvdeplug.so.2";
 constexpr int kInterfaceVersion = 1;
-/// Room for the longest frame of a VDE network: an MTU of 9216.
+/// Room for the longest frame of a VDE network, an MTU of 9216. A frame that fills it was cut.
 constexpr std::size_t kRoomBytes = 9216 + 18;
 /// Frames in one call, so that a flood does not keep the caller.
 constexpr unsigned kMaxFrames = 64;
@@ -68,6 +69,7 @@ struct VdeLink::Impl {
   std::size_t max_frame = 0;
   std::vector<std::byte> room = std::vector<std::byte>(kRoomBytes);
   bool ended = false;
+  std::atomic<std::uint64_t> too_long{0}, too_short{0};
 
   Impl() = default;
   Impl(const Impl&) = delete;
@@ -87,9 +89,21 @@ struct VdeLink::Impl {
       if (n < 0 && errno == EAGAIN) return 0;
       ended = true;
     }
-    // Once connected, a switch says nothing here, but closes it at its end.
-    ended = ended || has_event(library.control_descriptor(connection));
+    look_for_end();
     return 0;
+  }
+
+  /// Once connected, a switch says nothing at the control descriptor, but closes it at its end.
+  void look_for_end() noexcept {
+    ended = ended || has_event(library.control_descriptor(connection));
+  }
+
+  /// Counts a frame of `bytes` that is none for this link. Result: whether it is one of these.
+  bool drop(std::size_t bytes) noexcept {
+    const bool is_short = bytes < kEthernetHeaderBytes;
+    if (!is_short && bytes <= max_frame && bytes < room.size()) return false;
+    (is_short ? too_short : too_long).fetch_add(1, std::memory_order_relaxed);
+    return true;
   }
 };
 
@@ -148,8 +162,7 @@ ReceiveResult VdeLink::receive(FrameBatch& into) noexcept {
     if (room.size() < self.room.size() && !into.empty()) break;
     const std::size_t bytes = self.fetch();
     if (bytes == 0) break;
-    // As long as the room: it was cut.
-    if (bytes < kEthernetHeaderBytes || bytes >= self.room.size()) continue;
+    if (self.drop(bytes)) continue;
     FrameView frame(room.data(), std::min(bytes, room.size()));
     if (bytes > frame.size()) frame.true_bytes = static_cast<std::uint32_t>(bytes);
     std::memcpy(room.data(), self.room.data(), frame.size());
@@ -166,6 +179,7 @@ int VdeLink::descriptor() noexcept {
 WaitHint VdeLink::prepare_wait() noexcept {
   // The end of a switch shows at a second descriptor.
   constexpr std::chrono::seconds kLookForEnd{1};
+  impl_->look_for_end();
   return {.ready = impl_->ended, .at_most = kLookForEnd};
 }
 void VdeLink::finish_wait() noexcept {}
@@ -174,6 +188,10 @@ std::size_t VdeLink::max_frame_bytes() noexcept {
 }
 std::string VdeLink::address() {
   return "vde:" + impl_->url;
+}
+VdeDrops VdeLink::drops() const noexcept {
+  return {.too_long = impl_->too_long.load(std::memory_order_relaxed),
+          .too_short = impl_->too_short.load(std::memory_order_relaxed)};
 }
 
 }  // namespace shmif

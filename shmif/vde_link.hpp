@@ -2,6 +2,8 @@
 // VdeLink: a connection to a VDE network (a switch, slirp, vxvde and others) as a Link, through
 // libvdeplug. The library is loaded when it is first used, so programs do not need it otherwise.
 
+#include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <span>
 #include <string>
@@ -11,8 +13,15 @@
 
 namespace shmif {
 
-/// Ends when the switch closes the connection. Threads: one at a time. Blocks: open() while the
-/// switch does not answer; the others never, as far as the plugin of the network does not.
+/// Frames that were received and dropped.
+struct VdeDrops {
+  std::uint64_t too_long = 0;   ///< longer than the link's largest frame, or than 9233 bytes
+  std::uint64_t too_short = 0;  ///< shorter than an Ethernet header
+};
+
+/// Ends when the switch closes the connection. Threads: one at a time; drops() from any. Blocks:
+/// open() while the switch does not answer; the others never, as far as the plugin of the network
+/// does not.
 class VdeLink {
  public:
   /// `url`: as libvdeplug takes it: "vde:///run/vde.ctl", "slirp://". Errors: not_supported without
@@ -30,6 +39,8 @@ class VdeLink {
   void finish_wait() noexcept;
   std::size_t max_frame_bytes() noexcept;
   std::string address();
+
+  VdeDrops drops() const noexcept;
 
  private:
   struct Impl;

@@ -2,11 +2,16 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/eventfd.h>
 #include <sys/file.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <array>
 #include <atomic>
+#include <cstdint>
+#include <filesystem>
+#include <fstream>
 #include <optional>
 #include <string>
 #include <thread>
@@ -64,6 +69,76 @@ TEST(BoundSocket, IsMadeAlsoWhereAnotherUserLocksTheDirectoryForEver) {
   const UniqueFd lock(::open(directory.path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   ASSERT_EQ(::flock(lock.get(), LOCK_EX), 0);
   EXPECT_TRUE(BoundSocket::bind(SOCK_STREAM, parse_socket_place(directory.file("q")).value()));
+}
+
+TEST(BoundSocket, LeavesAFileThatTookItsPathMeanwhile) {
+  const TempDir directory;
+  const std::string path = directory.file("q");
+  {
+    const auto bound = BoundSocket::bind(SOCK_STREAM, parse_socket_place(path).value());
+    ASSERT_TRUE(bound) << bound.error().message;
+    EXPECT_TRUE(std::filesystem::is_socket(path));
+    // Made before the old one goes, so that it cannot have the same inode.
+    std::ofstream(path + ".new") << "another";
+    std::filesystem::rename(path + ".new", path);
+  }
+  EXPECT_TRUE(std::filesystem::is_regular_file(path));
+  const auto refused = BoundSocket::bind(SOCK_STREAM, parse_socket_place(path).value());
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, std::errc::file_exists);
+}
+
+TEST(BoundSocket, GivesEachProgramThatHasConnectedAndThenNone) {
+  const TempDir directory;
+  const SocketPlace place = parse_socket_place(directory.file("q")).value();
+  const auto bound = BoundSocket::bind(SOCK_STREAM, place);
+  ASSERT_TRUE(bound) << bound.error().message;
+  const UniqueFd client = connect_stream(place, -1).value();
+  ASSERT_TRUE(client);
+  const UniqueFd server = bound->accept().value();
+  ASSERT_TRUE(server);
+  ASSERT_EQ(::send(client.get(), "x", 1, MSG_NOSIGNAL), 1);
+  char byte = 0;
+  EXPECT_EQ(::recv(server.get(), &byte, 1, 0), 1) << "what a path carries is there at once";
+  EXPECT_EQ(byte, 'x');
+  EXPECT_FALSE(bound->accept().value());
+}
+
+TEST(ConnectStream, SaysWhereNobodyListens) {
+  const TempDir directory;
+  // An address of this test, whose port nobody takes meanwhile.
+  const UniqueFd silent =
+      bound_socket(SOCK_STREAM, parse_socket_address("127.0.78.1:0").value()).value();
+  for (const std::string& text :
+       {directory.file("absent"), address_of(silent.get()).value().to_string()}) {
+    const auto refused = connect_stream(parse_socket_place(text).value(), -1);
+    ASSERT_FALSE(refused) << text;
+    EXPECT_EQ(refused.error().message.find("cannot connect to " + text + ": "), 0U)
+        << refused.error().message;
+  }
+}
+
+TEST(ConnectStream, StopsWaitingForAProgramThatDoesNotAnswer) {
+  const UniqueFd full =
+      bound_socket(SOCK_STREAM, parse_socket_address("127.0.78.2:0").value()).value();
+  ASSERT_EQ(::listen(full.get(), 0), 0);
+  const SocketPlace place = parse_socket_place(address_of(full.get()).value().to_string()).value();
+  // Those who have connected fill the queue; from then on nobody is answered.
+  std::vector<UniqueFd> queue;
+  constexpr unsigned kMore = 8;
+  queue.reserve(kMore);
+  for (unsigned i = 0; i < kMore; ++i) {
+    queue.emplace_back(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    (void)::connect(queue.back().get(), place.address.get(), place.address.size);
+  }
+  const UniqueFd stop(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  std::optional<Result<UniqueFd>> connected;
+  std::jthread caller([&] { connected.emplace(connect_stream(place, stop.get())); });
+  const std::uint64_t one = 1;
+  ASSERT_EQ(::write(stop.get(), &one, sizeof one), 8);
+  caller.join();
+  ASSERT_TRUE(connected->has_value()) << connected->error().message;
+  EXPECT_FALSE(**connected) << "it is not connected";
 }
 
 }  // namespace

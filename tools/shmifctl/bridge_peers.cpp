@@ -517,8 +517,12 @@ int join_vde(const PeerBridge& bridge, const std::string& url, const StopSignals
   return keep_open(bridge, port, stop, [&]() -> Result<std::optional<Peer>> {
     auto opened = VdeLink::open(url, port.port().max_frame_bytes());
     if (!opened) return std::move(opened).error();
-    return std::optional<Peer>(
-        Peer{AnyLink(std::make_unique<VdeLink>(*std::move(opened))), [] { return PeerDrops{}; }});
+    auto link = std::make_unique<VdeLink>(*std::move(opened));
+    const VdeLink* const raw = link.get();
+    const auto drops = [raw] {
+      return PeerDrops{.too_long = raw->drops().too_long, .too_short = raw->drops().too_short};
+    };
+    return std::optional<Peer>(Peer{AnyLink(std::move(link)), drops});
   });
 }
 

@@ -10,6 +10,7 @@
 #include <memory>
 
 #include "shmif/socket_address.hpp"
+#include "shmif/vde_link.hpp"
 #include "tests/tools/relay/peers_rig.hpp"
 
 namespace shmif::test {
@@ -237,6 +238,23 @@ TEST_F(BridgeOfPeers, JoinsAVdeSwitchAndComesBackWhenThatWasGone) {
     return far.receive(batch).frames > 0;
   }));
   EXPECT_EQ(end(second).status, 0);
+}
+
+TEST_F(BridgeOfPeers, CountsFramesFromAVdeNetworkThatAreTooLong) {
+  const std::string url = "ptp://" + file("p");
+  const auto tool = bridge("vde:" + url);
+  ASSERT_TRUE(tool->wait_for("connected")) << tool->so_far().err;
+  Port host = port();
+  VdeLink far = VdeLink::open(url, 20'000).value();
+  for (const std::size_t bytes : {1523U, 9233U, 9234U, 20'000U})
+    ASSERT_TRUE(put(far, peer_frame(kEverybody, mac_number(1), 1, bytes)));
+  ASSERT_TRUE(put(far, peer_frame(kEverybody, mac_number(1), 2, 1522)));
+  EXPECT_EQ(marks_from(host, 1), Marks{2});
+  const ToolResult said = end(*tool);
+  EXPECT_EQ(said.status, 0) << said.err;
+  EXPECT_NE(said.out.find("vde:" + url + ": 1 connection, 4 frames from there were too long\n"),
+            std::string::npos)
+      << said.out;
 }
 
 TEST_F(BridgeOfPeers, SaysWhichVdeNetworkCannotBeHad) {
