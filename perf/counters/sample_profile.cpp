@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
+#include <utility>
 
 #include "base/printable.hpp"
 
@@ -96,10 +97,13 @@ void SampleProfile::mapped(const CodeMapping& mapping) {
 
 void SampleProfile::executed(pid_t process, std::string_view /*name*/) {
   spaces_[process].clear();
+  parent_of_.erase(process);
 }
 
 void SampleProfile::forked(pid_t parent, pid_t child) {
-  if (parent != child && spaces_.contains(parent)) spaces_[child] = spaces_[parent];
+  if (parent == child) return;  // a thread
+  spaces_[child] = spaces_[parent];
+  parent_of_[child] = parent;
 }
 
 UniqueFd SampleProfile::open_object(pid_t process, const MappedFile& mapping) const {
@@ -137,13 +141,22 @@ std::size_t SampleProfile::object_of(pid_t process, const MappedFile& mapping) {
   return object_of_path_[mapping.file] = objects_.size() - 1;
 }
 
-SampleProfile::Place SampleProfile::place_of(pid_t process, bool in_kernel, std::uint64_t address) {
-  if (in_kernel) return {kKernel, address};
+const MappedFile* SampleProfile::mapping_of(pid_t process, std::uint64_t address) {
   const MappedFile* mapping = spaces_[process].find(address);
-  if (mapping == nullptr && read_again_.insert(process).second) {
+  if (mapping != nullptr) return mapping;
+  if (read_again_.insert(process).second) {
     add_process(process);
     mapping = spaces_[process].find(address);
+    if (mapping != nullptr) return mapping;
   }
+  // The parent's mapping from before the fork may have come behind the fork.
+  const auto parent = parent_of_.find(process);
+  return parent == parent_of_.end() ? nullptr : spaces_[parent->second].find(address);
+}
+
+SampleProfile::Place SampleProfile::place_of(pid_t process, bool in_kernel, std::uint64_t address) {
+  if (in_kernel) return {kKernel, address};
+  const MappedFile* const mapping = mapping_of(process, address);
   if (mapping == nullptr) return {kUnknown, 0};
   return {object_of(process, *mapping), address - mapping->begin + mapping->file_offset};
 }
@@ -165,13 +178,25 @@ std::vector<SampleProfile::Place> SampleProfile::chain_of(const Waiting& sample)
   return chain;
 }
 
+void SampleProfile::look_up(Waiting& sample, bool may_wait) {
+  const Place place = place_of(sample.process, sample.in_kernel, sample.ip);
+  if (place.object == kUnknown && may_wait && !sample.has_waited) {
+    sample.has_waited = true;
+    waiting_.push_back(std::move(sample));
+    return;
+  }
+  ++counts_[place];
+  if (chains_) ++chain_counts_[chain_of(sample)];
+}
+
 void SampleProfile::settle() {
   read_again_.clear();
-  for (const Waiting& each : waiting_) {
-    ++counts_[place_of(each.process, each.in_kernel, each.ip)];
-    if (chains_) ++chain_counts_[chain_of(each)];
-  }
-  waiting_.clear();
+  for (Waiting& each : std::exchange(waiting_, {})) look_up(each, true);
+}
+
+void SampleProfile::finish() {
+  read_again_.clear();
+  for (Waiting& each : std::exchange(waiting_, {})) look_up(each, false);
 }
 
 /// Of each object; empty where there are none, and then a note says why.

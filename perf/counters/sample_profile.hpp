@@ -49,9 +49,12 @@ class SampleProfile final : public SampleFormat {
 
   /// A process that runs already: its mappings are read.
   void add_process(pid_t process);
-  /// Looks up the samples that came since the last call. Records of one read come from several
-  /// rings, so that of a mapping may come behind a sample in it: to be called after each read.
+  /// Looks up the samples that came since the last call: to be called after each read. Records come
+  /// from the rings of several CPUs, so that of a fork or a mapping may come behind a sample in it,
+  /// or with the next read: a sample whose mapping is not known waits for one more call.
   void settle();
+  /// After the last read: looks up all samples.
+  void finish();
 
   std::uint64_t fields() const override;
   void sample(const Sample& sample) override;
@@ -81,8 +84,11 @@ class SampleProfile final : public SampleFormat {
     bool in_kernel = false;
     std::uint64_t ip = 0;
     std::vector<std::uint64_t> chain;
+    bool has_waited = false;  ///< for a call of settle()
   };
 
+  void look_up(Waiting& sample, bool may_wait);
+  const MappedFile* mapping_of(pid_t process, std::uint64_t address);
   std::size_t object_of(pid_t process, const MappedFile& mapping);
   UniqueFd open_object(pid_t process, const MappedFile& mapping) const;
   Place place_of(pid_t process, bool in_kernel, std::uint64_t address);
@@ -93,6 +99,7 @@ class SampleProfile final : public SampleFormat {
   bool chains_;
   KernelFiles files_;
   std::map<pid_t, AddressSpace> spaces_;
+  std::map<pid_t, pid_t> parent_of_;  ///< of those that run what their parents run
   std::set<pid_t> read_again_;  ///< their mappings have been read in this settle()
   std::deque<Object> objects_;
   std::map<std::string, std::size_t> object_of_path_;

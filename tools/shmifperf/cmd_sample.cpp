@@ -146,6 +146,7 @@ void collect(perf::SampleRun& run, const Kept& kept, Watched& watched, const Sto
   while (watched.wait_until(steady_clock::now() + kLook, stop)) read();
   run.stop();
   read();
+  if (kept.profile) kept.profile->finish();
 }
 
 int run_sample(const CommandLine& line) {

@@ -84,7 +84,7 @@ TEST(SampleProfile, LooksSamplesUpWhenAllRecordsOfAReadHaveCome) {
   profile.sample(sample_at(0x1010));
   profile.mapped({5, 0x1000, 0x1000, 0, "/nonexistent/program"});
   profile.sample(sample_at(0x9000));
-  profile.settle();
+  profile.finish();
   const auto result = profile.result();
   EXPECT_EQ(result.samples, 2U);
   ASSERT_EQ(result.rows.size(), 2U);
@@ -101,16 +101,41 @@ TEST(SampleProfile, GivesAChildTheMappingsOfItsParentAndForgetsThemAtAnExec) {
   profile.mapped({5, 0x1000, 0x1000, 0, "/nonexistent/program"});
   profile.forked(5, 6);
   profile.sample(sample_at(0x1010, 6));
-  profile.settle();
+  profile.finish();
   profile.executed(6, "other");
   profile.sample(sample_at(0x1010, 6));
   profile.sample(sample_at(0x1010, 5));
-  profile.settle();
+  profile.finish();
   const auto result = profile.result();
   ASSERT_EQ(result.rows.size(), 2U);
   EXPECT_EQ(result.rows[0].object, "program");
   EXPECT_EQ(result.rows[0].samples, 2U);
   EXPECT_EQ(result.rows[1].object, "[unknown]");
+}
+
+/// The child ran on another CPU, whose ring was read after that of its parent.
+TEST(SampleProfile, KnowsAChildWhoseForkComesWithTheNextRead) {
+  SampleProfile profile;
+  profile.sample(sample_at(0x1010, 6));
+  profile.settle();
+  profile.forked(5, 6);
+  profile.mapped({5, 0x1000, 0x1000, 0, "/nonexistent/program"});
+  profile.settle();
+  const auto result = profile.result();
+  ASSERT_EQ(result.rows.size(), 1U);
+  EXPECT_EQ(result.rows[0].object, "program");
+  EXPECT_EQ(result.rows[0].samples, 1U);
+}
+
+TEST(SampleProfile, WaitsOnceForTheMappingOfASample) {
+  SampleProfile profile;
+  profile.sample(sample_at(0x1010));
+  profile.settle();
+  EXPECT_EQ(profile.result().samples, 0U);
+  profile.settle();
+  const auto result = profile.result();
+  ASSERT_EQ(result.rows.size(), 1U);
+  EXPECT_EQ(result.rows[0].object, "[unknown]");
 }
 
 TEST(SampleProfile, MakesATreeOfCallsFromTheOutermostOn) {
@@ -124,7 +149,7 @@ TEST(SampleProfile, MakesATreeOfCallsFromTheOutermostOn) {
   Sample outer = sample_at(0x3000);
   outer.chain = std::span(chain).last(1);
   profile.sample(outer);
-  profile.settle();
+  profile.finish();
   const auto result = profile.result();
   ASSERT_EQ(result.roots.size(), 1U);
   EXPECT_EQ(result.roots[0].object, "outer");
@@ -182,7 +207,7 @@ TEST(SampleProfile, TakesACallForWhereItWasMade) {
   Sample sample = sample_at(0x1000);
   sample.chain = chain;
   profile.sample(sample);
-  profile.settle();
+  profile.finish();
   const auto result = profile.result();
   ASSERT_EQ(result.roots.size(), 1U);
   EXPECT_EQ(result.roots[0].object, "outer");
@@ -253,7 +278,7 @@ TEST(SampleRun, SamplesAProgramOfThisMachineAndNamesItsFunctions) {
   EXPECT_TRUE(shmif::test::eventually([&] {
     const bool ended = child.ended().has_value();
     EXPECT_TRUE(run->read(profile));
-    profile.settle();
+    profile.finish();
     return ended;
   }));
   const auto result = profile.result();

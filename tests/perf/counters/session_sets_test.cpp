@@ -186,12 +186,13 @@ TEST_F(ScriptedSets, CanBeClosedThoughEachLookMeetsAnOverflow) {
                             EventSetup{fake_event(2), 5, {.period = 20, .switch_set = true}}};
     ASSERT_TRUE(busy.program(events));
     ASSERT_TRUE(busy.load(CounterTarget::thread({kTask, 7})));
-    ASSERT_TRUE(busy.start());
+    // Before the start: from then on the session's own thread looks, too.
     kernel.looked_after = [this] {
       for (const std::uint64_t event : {1, 2}) {
         if (kernel.counts(event)) return kernel.overflow(event);
       }
     };
+    ASSERT_TRUE(busy.start());
     EXPECT_TRUE(unload ? busy.unload() : busy.close());
     kernel.looked_after = nullptr;
     EXPECT_EQ(busy.state(), unload ? SessionState::unloaded : SessionState::closed);
