@@ -18,6 +18,7 @@ set(SHMIF_PUBLIC_HEADERS
   bus/mac.hpp
   bus/port_options.hpp
   shmif/bus.hpp
+  shmif/capture/pcap_link.hpp
   shmif/datagram_link.hpp
   shmif/fault_link.hpp
   shmif/faults.hpp
@@ -28,7 +29,6 @@ set(SHMIF_PUBLIC_HEADERS
   shmif/log.hpp
   shmif/loopback_link.hpp
   shmif/mac.hpp
-  shmif/pcap_link.hpp
   shmif/ping.hpp
   shmif/port.hpp
   shmif/receiver.hpp
@@ -44,7 +44,7 @@ if(TARGET shmif_tap)
     tap/bridge.hpp
     tap/cidr.hpp
     tap/device_counters.hpp
-    tap/guest.hpp
+    tap/guest/guest.hpp
     tap/netlink.hpp
     tap/netns.hpp
     tap/packet_link.hpp

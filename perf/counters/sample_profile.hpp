@@ -100,7 +100,7 @@ class SampleProfile final : public SampleFormat {
   KernelFiles files_;
   std::map<pid_t, AddressSpace> spaces_;
   std::map<pid_t, pid_t> parent_of_;  ///< of those that run what their parents run
-  std::set<pid_t> read_again_;  ///< their mappings have been read in this settle()
+  std::set<pid_t> read_again_;        ///< their mappings have been read in this settle()
   std::deque<Object> objects_;
   std::map<std::string, std::size_t> object_of_path_;
   std::vector<Waiting> waiting_;

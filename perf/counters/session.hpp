@@ -25,9 +25,9 @@
 
 #include "base/result.hpp"
 #include "perf/counters/errors.hpp"
-#include "perf/counters/event.hpp"
 #include "perf/counters/kernel_counters.hpp"
 #include "perf/counters/session_table.hpp"
+#include "perf/events/event.hpp"
 #include "perf/watch/process.hpp"
 
 namespace shmif::perf {

@@ -6,7 +6,7 @@
 #include <array>
 #include <cerrno>
 
-#include "perf/counters/event_text.hpp"
+#include "perf/events/event_text.hpp"
 
 namespace shmif::perf {
 namespace {

@@ -5,7 +5,7 @@
 
 #include "perf/engine/link_end.hpp"
 #include "perf/engine/wires.hpp"
-#include "shmif/pcap_link.hpp"
+#include "shmif/capture/pcap_link.hpp"
 
 namespace shmif::perf {
 namespace {

@@ -21,9 +21,9 @@
 #include "base/quantity.hpp"
 #include "perf/frame/header_template.hpp"
 #include "perf/frame/probe.hpp"
+#include "shmif/capture/pcap_link.hpp"
 #include "shmif/frame.hpp"
 #include "shmif/nearest.hpp"
-#include "shmif/pcap_link.hpp"
 
 namespace shmif::perf {
 namespace {

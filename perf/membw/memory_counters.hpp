@@ -16,7 +16,7 @@
 #include <vector>
 
 #include "base/result.hpp"
-#include "perf/counters/event.hpp"
+#include "perf/events/event.hpp"
 #include "perf/watch/kernel_files.hpp"
 
 namespace shmif::perf {

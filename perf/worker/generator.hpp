@@ -9,12 +9,12 @@
 
 #include "perf/engine/engine.hpp"
 #include "perf/job/job_options.hpp"
+#include "perf/pace/window.hpp"
 #include "perf/worker/flow_share.hpp"
 #include "perf/worker/frame_source.hpp"
 #include "perf/worker/interval_recorder.hpp"
 #include "perf/worker/record_writer.hpp"
 #include "perf/worker/run_memory.hpp"
-#include "perf/worker/window.hpp"
 
 namespace shmif::perf {
 

@@ -20,7 +20,7 @@
 #include "shmif/socket_address.hpp"
 #include "tap/bridge.hpp"
 #include "tap/cidr.hpp"
-#include "tap/guest_port.hpp"
+#include "tap/guest/port.hpp"
 #include "tap/netlink.hpp"
 
 namespace shmif::perf {

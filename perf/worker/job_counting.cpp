@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
-#include "perf/counters/event_names.hpp"
-#include "perf/counters/event_text.hpp"
+#include "perf/events/event_names.hpp"
+#include "perf/events/event_text.hpp"
 
 namespace shmif::perf {
 namespace {

@@ -8,7 +8,7 @@
 #include <utility>
 
 #include "shmif/bus.hpp"
-#include "shmif/pcap_link.hpp"
+#include "shmif/capture/pcap_link.hpp"
 
 namespace shmif::perf {
 

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "shmif/pcap_link.hpp"
+#include "shmif/capture/pcap_link.hpp"
 
 namespace shmif::perf {
 namespace {

@@ -12,6 +12,7 @@
 
 #include "perf/engine/engine.hpp"
 #include "perf/frame/frame_maker.hpp"
+#include "perf/pace/window.hpp"
 #include "perf/plan/plan.hpp"
 #include "perf/verify/flow_receiver.hpp"
 #include "perf/verify/verify_queue.hpp"
@@ -19,7 +20,6 @@
 #include "perf/worker/echoer.hpp"
 #include "perf/worker/interval_recorder.hpp"
 #include "perf/worker/run_memory.hpp"
-#include "perf/worker/window.hpp"
 #include "shmif/filter.hpp"
 
 namespace shmif::perf {

@@ -1,6 +1,6 @@
 #include <vector>
 
-#include "tap/guest_watch.hpp"
+#include "tap/guest/watch.hpp"
 #include "tests/fuzz/bus_image.hpp"
 #include "tests/fuzz/targets.hpp"
 

@@ -14,7 +14,7 @@
 #include <vector>
 
 #include "base/unique_fd.hpp"
-#include "shmif/pcap_link.hpp"
+#include "shmif/capture/pcap_link.hpp"
 #include "tests/support/frames.hpp"
 
 namespace shmif::test {

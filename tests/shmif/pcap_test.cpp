@@ -1,4 +1,4 @@
-#include "shmif/pcap_link.hpp"
+#include "shmif/capture/pcap_link.hpp"
 
 #include <fcntl.h>
 #include <poll.h>

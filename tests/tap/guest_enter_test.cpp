@@ -1,6 +1,6 @@
 // Who is another user, to somebody who wants to enter a guest, and what is left outside.
 
-#include "tap/guest_enter.hpp"
+#include "tap/guest/enter.hpp"
 
 #include <linux/keyctl.h>
 #include <sched.h>

@@ -25,7 +25,7 @@
 #include <utility>
 #include <vector>
 
-#include "tap/guest.hpp"
+#include "tap/guest/guest.hpp"
 #include "tests/support/eventually.hpp"
 
 namespace shmif::tap::test {

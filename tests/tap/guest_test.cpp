@@ -1,6 +1,6 @@
 // The guest's processes: exit status, signals, descriptors, ids, and that nothing outlives it.
 
-#include "tap/guest.hpp"
+#include "tap/guest/guest.hpp"
 
 #include <linux/if_link.h>
 #include <linux/rtnetlink.h>

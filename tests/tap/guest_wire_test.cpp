@@ -1,6 +1,6 @@
 // Messages between a guest's supervisor and its init, over a socket pair.
 
-#include "tap/guest_wire.hpp"
+#include "tap/guest/wire.hpp"
 
 #include <gtest/gtest.h>
 #include <sys/socket.h>

@@ -10,9 +10,9 @@
 #include <vector>
 
 #include "shmif/bus.hpp"
+#include "shmif/capture/pcap_link.hpp"
 #include "shmif/fault_link.hpp"
 #include "shmif/loopback_link.hpp"
-#include "shmif/pcap_link.hpp"
 #include "shmif/port.hpp"
 #include "tap/bridge.hpp"
 #include "tap/netns_watch.hpp"

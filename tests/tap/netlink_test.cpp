@@ -11,8 +11,8 @@
 #include <stdexcept>
 #include <string>
 
-#include "tap/guest_net.hpp"
-#include "tap/guest_watch.hpp"
+#include "tap/guest/net.hpp"
+#include "tap/guest/watch.hpp"
 #include "tap/netns_watch.hpp"
 #include "tap/packet_link.hpp"
 #include "tests/support/child_process.hpp"

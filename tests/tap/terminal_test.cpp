@@ -3,7 +3,7 @@
 
 #include <fstream>
 
-#include "tap/guest_terminal.hpp"
+#include "tap/guest/terminal.hpp"
 #include "tests/support/handed_on.hpp"
 #include "tests/tap/guest_rig.hpp"
 #include "tests/tap/terminal_rig.hpp"

@@ -5,7 +5,7 @@
 #include <string>
 #include <variant>
 
-#include "shmif/pcap_link.hpp"
+#include "shmif/capture/pcap_link.hpp"
 
 namespace shmif::tools {
 

@@ -8,7 +8,7 @@
 #include <optional>
 #include <string>
 
-#include "shmif/capture_file.hpp"
+#include "shmif/capture/capture_file.hpp"
 #include "tools/capture/capture_rotation.hpp"
 #include "tools/capture/decode.hpp"
 #include "tools/capture/dump_gaps.hpp"

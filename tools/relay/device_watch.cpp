@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "bus/layout.hpp"
-#include "tap/guest_net.hpp"
+#include "tap/guest/net.hpp"
 #include "tools/common/command.hpp"
 
 namespace shmif::tools {

@@ -7,7 +7,7 @@
 
 #include "shmif/port.hpp"
 #include "tap/bridge.hpp"
-#include "tap/guest_watch.hpp"
+#include "tap/guest/watch.hpp"
 #include "tap/netlink.hpp"
 #include "tap/netns.hpp"
 

@@ -13,8 +13,8 @@
 #include <optional>
 
 #include "base/signal_guard.hpp"
+#include "shmif/capture/pcap_link.hpp"
 #include "shmif/fault_link.hpp"
-#include "shmif/pcap_link.hpp"
 #include "shmif/port.hpp"
 #include "tap/bridge.hpp"
 #include "tap/packet_link.hpp"

@@ -1,6 +1,6 @@
 // shmifctl enter: runs another program in a running host.
 
-#include "tap/guest.hpp"
+#include "tap/guest/guest.hpp"
 #include "tools/common/options.hpp"
 #include "tools/shmifctl/commands.hpp"
 #include "tools/show/describe.hpp"

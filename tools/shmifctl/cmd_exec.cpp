@@ -12,7 +12,7 @@
 #include "shmif/port.hpp"
 #include "tap/bridge.hpp"
 #include "tap/carrier.hpp"
-#include "tap/guest_port.hpp"
+#include "tap/guest/port.hpp"
 #include "tools/common/options.hpp"
 #include "tools/relay/bus_options.hpp"
 #include "tools/relay/bus_watch.hpp"

@@ -8,7 +8,7 @@
 #include <optional>
 #include <vector>
 
-#include "shmif/pcap_link.hpp"
+#include "shmif/capture/pcap_link.hpp"
 #include "shmif/port.hpp"
 #include "tools/common/options.hpp"
 #include "tools/common/progress.hpp"

@@ -2,9 +2,9 @@
 
 #include <chrono>
 
-#include "perf/counters/event_names.hpp"
 #include "perf/counters/sample_profile.hpp"
 #include "perf/counters/sample_run.hpp"
+#include "perf/events/event_names.hpp"
 #include "perf/findings/sample_report.hpp"
 #include "tools/common/options.hpp"
 #include "tools/common/progress.hpp"

@@ -1,5 +1,5 @@
 #include <tap/bridge.hpp>
-#include <tap/guest.hpp>
+#include <tap/guest/guest.hpp>
 #include <tap/netlink.hpp>
 
 int main() {

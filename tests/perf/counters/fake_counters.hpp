@@ -19,8 +19,8 @@
 #include <string>
 #include <vector>
 
-#include "perf/counters/event.hpp"
 #include "perf/counters/kernel_counters.hpp"
+#include "perf/events/event.hpp"
 
 namespace shmif::perf::test {
 

@@ -14,7 +14,7 @@
 #include <set>
 
 #include "perf/engine/device_wires.hpp"
-#include "shmif/pcap_link.hpp"
+#include "shmif/capture/pcap_link.hpp"
 #include "tap/netns.hpp"
 #include "tap/packet_link.hpp"
 #include "tap/tap_link.hpp"

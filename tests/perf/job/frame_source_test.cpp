@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-#include "shmif/pcap_link.hpp"
+#include "shmif/capture/pcap_link.hpp"
 #include "tests/support/temp_dir.hpp"
 
 namespace shmif::perf::frame_sources {

@@ -12,7 +12,7 @@
 
 #include "perf/frame/frame_maker.hpp"
 #include "perf/frame/header_template.hpp"
-#include "shmif/pcap_link.hpp"
+#include "shmif/capture/pcap_link.hpp"
 #include "tests/support/temp_dir.hpp"
 
 namespace shmif::perf {

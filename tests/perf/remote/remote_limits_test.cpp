@@ -17,7 +17,7 @@
 #include "perf/option/profiles.hpp"
 #include "perf/remote/job_texts.hpp"
 #include "perf/remote/limits.hpp"
-#include "shmif/pcap_link.hpp"
+#include "shmif/capture/pcap_link.hpp"
 #include "tests/perf/job/plans.hpp"
 #include "tests/support/temp_dir.hpp"
 

@@ -7,7 +7,7 @@
 #include <chrono>
 
 #include "perf/control/campaign.hpp"
-#include "shmif/pcap_link.hpp"
+#include "shmif/capture/pcap_link.hpp"
 #include "tests/perf/run/run_plan.hpp"
 
 namespace shmif::perf {

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <set>
 
-#include "shmif/pcap_link.hpp"
+#include "shmif/capture/pcap_link.hpp"
 #include "tests/perf/run/run_plan.hpp"
 
 namespace shmif::perf {

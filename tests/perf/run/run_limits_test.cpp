@@ -4,7 +4,7 @@
 
 #include <ostream>
 
-#include "shmif/pcap_link.hpp"
+#include "shmif/capture/pcap_link.hpp"
 #include "tests/perf/run/run_plan.hpp"
 
 namespace shmif::perf {

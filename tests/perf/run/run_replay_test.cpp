@@ -6,7 +6,7 @@
 #include <ostream>
 
 #include "perf/worker/replay.hpp"
-#include "shmif/pcap_link.hpp"
+#include "shmif/capture/pcap_link.hpp"
 #include "tests/perf/run/run_plan.hpp"
 #include "tests/support/own_tmpfs.hpp"
 

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "perf/worker/frame_source.hpp"
-#include "shmif/pcap_link.hpp"
+#include "shmif/capture/pcap_link.hpp"
 #include "tests/support/temp_dir.hpp"
 
 namespace shmif::perf::replay_source {

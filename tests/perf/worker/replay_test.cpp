@@ -16,7 +16,7 @@
 #include "perf/stats/clock.hpp"
 #include "perf/worker/record_writer.hpp"
 #include "shmif/bus.hpp"
-#include "shmif/pcap_link.hpp"
+#include "shmif/capture/pcap_link.hpp"
 #include "tests/support/temp_dir.hpp"
 
 namespace shmif::perf {

@@ -9,7 +9,7 @@
 #include <thread>
 #include <vector>
 
-#include "shmif/pcap_link.hpp"
+#include "shmif/capture/pcap_link.hpp"
 #include "shmif/port.hpp"
 #include "tests/support/frames.hpp"
 #include "tests/support/run_tool.hpp"

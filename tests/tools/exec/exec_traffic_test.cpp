@@ -6,7 +6,7 @@
 #include <fstream>
 #include <string>
 
-#include "shmif/pcap_link.hpp"
+#include "shmif/capture/pcap_link.hpp"
 #include "tests/support/frames.hpp"
 #include "tests/tools/exec/exec_rig.hpp"
 

@@ -9,8 +9,8 @@
 #include <thread>
 #include <tuple>
 
+#include "shmif/capture/pcap_link.hpp"
 #include "shmif/loopback_link.hpp"
-#include "shmif/pcap_link.hpp"
 #include "shmif/port.hpp"
 #include "tests/support/own_tmpfs.hpp"
 #include "tests/support/run_tool.hpp"

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "base/unique_fd.hpp"
-#include "tap/guest.hpp"
+#include "tap/guest/guest.hpp"
 
 namespace shmif::tap {
 
@@ -32,7 +32,7 @@ struct WatchedLink {
   unsigned own = 0;  ///< a promiscuity up to this does not count: it is our own bridge's
 };
 
-/// Listens on a socket of open_interface_watch() (tap/guest_net.hpp), from any namespace.
+/// Listens on a socket of open_interface_watch() (tap/guest/net.hpp), from any namespace.
 /// Threads: one at a time. Blocks: never.
 class GuestWatch {
  public:

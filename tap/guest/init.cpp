@@ -1,4 +1,4 @@
-#include "tap/guest_init.hpp"
+#include "tap/guest/init.hpp"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -25,11 +25,11 @@
 #include <string>
 #include <vector>
 
-#include "tap/guest_enter.hpp"
-#include "tap/guest_ids.hpp"
-#include "tap/guest_mounts.hpp"
-#include "tap/guest_net.hpp"
-#include "tap/guest_wire.hpp"
+#include "tap/guest/enter.hpp"
+#include "tap/guest/ids.hpp"
+#include "tap/guest/mounts.hpp"
+#include "tap/guest/net.hpp"
+#include "tap/guest/wire.hpp"
 
 namespace shmif::tap {
 namespace {

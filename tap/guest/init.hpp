@@ -6,7 +6,7 @@
 
 #include <string>
 
-#include "tap/guest.hpp"
+#include "tap/guest/guest.hpp"
 
 namespace shmif::tap {
 

@@ -6,7 +6,7 @@
 
 #include <mutex>
 
-#include "perf/counters/event_names.hpp"
+#include "perf/events/event_names.hpp"
 
 namespace shmif::perf {
 

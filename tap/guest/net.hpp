@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "base/result.hpp"
-#include "tap/guest.hpp"
+#include "tap/guest/guest.hpp"
 
 namespace shmif::tap {
 

@@ -9,7 +9,7 @@
 
 #include "base/quantity.hpp"
 #include "base/unique_fd.hpp"
-#include "perf/counters/event_names.hpp"
+#include "perf/events/event_names.hpp"
 
 namespace shmif::perf {
 namespace {

@@ -6,8 +6,8 @@
 #include <utility>
 
 #include "base/wall_clock.hpp"
-#include "shmif/capture_file.hpp"
-#include "shmif/pcap_link.hpp"
+#include "shmif/capture/capture_file.hpp"
+#include "shmif/capture/pcap_link.hpp"
 
 namespace shmif {
 namespace {

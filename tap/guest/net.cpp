@@ -1,4 +1,4 @@
-#include "tap/guest_net.hpp"
+#include "tap/guest/net.hpp"
 
 #include <fcntl.h>
 #include <linux/if_ether.h>

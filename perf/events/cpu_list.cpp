@@ -1,4 +1,4 @@
-#include "perf/counters/cpu_list.hpp"
+#include "perf/events/cpu_list.hpp"
 
 #include <algorithm>
 #include <cstdint>

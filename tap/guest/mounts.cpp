@@ -1,4 +1,4 @@
-#include "tap/guest_mounts.hpp"
+#include "tap/guest/mounts.hpp"
 
 #include <dirent.h>
 #include <fcntl.h>

@@ -1,4 +1,4 @@
-#include "tap/guest_wire.hpp"
+#include "tap/guest/wire.hpp"
 
 #include <sys/socket.h>
 

@@ -1,4 +1,4 @@
-#include "tap/guest_watch.hpp"
+#include "tap/guest/watch.hpp"
 
 #include <linux/if_link.h>
 #include <linux/rtnetlink.h>

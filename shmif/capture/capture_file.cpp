@@ -1,4 +1,4 @@
-#include "shmif/capture_file.hpp"
+#include "shmif/capture/capture_file.hpp"
 
 #include <fcntl.h>
 #include <poll.h>

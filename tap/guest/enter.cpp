@@ -1,4 +1,4 @@
-#include "tap/guest_enter.hpp"
+#include "tap/guest/enter.hpp"
 
 #include <fcntl.h>
 #include <grp.h>

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "base/result.hpp"
-#include "perf/counters/event.hpp"
+#include "perf/events/event.hpp"
 
 namespace shmif::perf {
 

@@ -12,7 +12,7 @@
 #include <utility>
 
 #include "base/unique_fd.hpp"
-#include "shmif/pcap_link.hpp"
+#include "shmif/capture/pcap_link.hpp"
 
 namespace shmif {
 namespace {

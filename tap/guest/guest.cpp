@@ -1,4 +1,4 @@
-#include "tap/guest.hpp"
+#include "tap/guest/guest.hpp"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -21,13 +21,13 @@
 #include <utility>
 
 #include "tap/chroot.hpp"
-#include "tap/guest_enter.hpp"
-#include "tap/guest_ids.hpp"
-#include "tap/guest_init.hpp"
-#include "tap/guest_relay.hpp"
-#include "tap/guest_terminal.hpp"
-#include "tap/guest_watch.hpp"
-#include "tap/guest_wire.hpp"
+#include "tap/guest/enter.hpp"
+#include "tap/guest/ids.hpp"
+#include "tap/guest/init.hpp"
+#include "tap/guest/relay.hpp"
+#include "tap/guest/terminal.hpp"
+#include "tap/guest/watch.hpp"
+#include "tap/guest/wire.hpp"
 #include "tap/netlink.hpp"
 
 #if defined(__SANITIZE_THREAD__)

@@ -1,4 +1,4 @@
-#include "tap/guest_port.hpp"
+#include "tap/guest/port.hpp"
 
 #include <utility>
 

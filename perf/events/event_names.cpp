@@ -1,4 +1,4 @@
-#include "perf/counters/event_names.hpp"
+#include "perf/events/event_names.hpp"
 
 #include <linux/perf_event.h>
 
@@ -7,8 +7,8 @@
 #include <optional>
 
 #include "base/quantity.hpp"
-#include "perf/counters/cpu_list.hpp"
-#include "perf/counters/event_text.hpp"
+#include "perf/events/cpu_list.hpp"
+#include "perf/events/event_text.hpp"
 #include "shmif/nearest.hpp"
 
 namespace shmif::perf {

@@ -1,4 +1,4 @@
-#include "perf/counters/event_text.hpp"
+#include "perf/events/event_text.hpp"
 
 #include <algorithm>
 #include <charconv>

@@ -1,4 +1,4 @@
-#include "tap/guest_terminal.hpp"
+#include "tap/guest/terminal.hpp"
 
 #include <fcntl.h>
 #include <unistd.h>

@@ -1,4 +1,4 @@
-#include "tap/guest_ids.hpp"
+#include "tap/guest/ids.hpp"
 
 #include <fcntl.h>
 #include <pwd.h>

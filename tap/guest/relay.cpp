@@ -1,4 +1,4 @@
-#include "tap/guest_relay.hpp"
+#include "tap/guest/relay.hpp"
 
 #include <fcntl.h>
 #include <poll.h>

@@ -11,7 +11,7 @@
 #include "base/result.hpp"
 #include "shmif/link.hpp"
 #include "shmif/port.hpp"
-#include "tap/guest.hpp"
+#include "tap/guest/guest.hpp"
 
 namespace shmif::tap {
 
