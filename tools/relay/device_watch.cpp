@@ -76,4 +76,8 @@ std::uint32_t mtu_for(std::size_t max_frame_bytes) noexcept {
   return static_cast<std::uint32_t>(max_frame_bytes) - bus::kMtuToFrame;
 }
 
+std::size_t max_frame_for(std::uint32_t mtu) noexcept {
+  return std::size_t{mtu} + bus::kMtuToFrame;
+}
+
 }  // namespace shmif::tools

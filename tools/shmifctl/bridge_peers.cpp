@@ -30,6 +30,7 @@
 #include "tools/relay/bridge_summary.hpp"
 #include "tools/relay/bus_options.hpp"
 #include "tools/relay/bus_watch.hpp"
+#include "tools/relay/device_watch.hpp"
 #include "tools/relay/line_budget.hpp"
 #include "tools/relay/loop_guard.hpp"
 #include "tools/relay/ping_answerer.hpp"
@@ -94,6 +95,13 @@ struct Totals {
 
 std::string count_of(std::uint64_t count, const char* one, const char* many) {
   return std::to_string(count) + ' ' + (count == 1 ? one : many);
+}
+
+/// How long frames may be. The peer's own limit is not known, so its owner is told this one.
+std::string size_text(const PeerBridge& bridge) {
+  const std::uint32_t mtu = bridge.bus->info().mtu;
+  return ", MTU " + std::to_string(mtu) + " (frames of at most " +
+         std::to_string(max_frame_for(mtu)) + " bytes)";
 }
 
 /// `undelivered`: more frames that the peer's link took and could not pass on.
@@ -302,7 +310,7 @@ class ProgramServer {
   ~ProgramServer() { halt(); }  // the threads are joined next
 
   int run() {
-    say(bridge_.peer_text + ": ready");
+    say(bridge_.peer_text + ": ready" + size_text(bridge_));
     while (!stop_.stopped() && lost_.empty()) {
       std::array<pollfd, 3> waiting{{{.fd = stop_.descriptor(), .events = POLLIN, .revents = 0},
                                      {.fd = socket_.descriptor(), .events = POLLIN, .revents = 0},
@@ -474,7 +482,7 @@ int keep_open(const PeerBridge& bridge, PeerPort& port, const StopSignals& stop,
     }
     if (!*peer) break;
     said = false;
-    say(bridge.peer_text + ": connected, as port " + port.port().name());
+    say(bridge.peer_text + ": connected, as port " + port.port().name() + size_text(bridge));
     const auto begun = std::chrono::steady_clock::now();
     std::string gone;
     try {
@@ -608,7 +616,7 @@ int exchange_datagrams(const PeerBridge& bridge, const SocketPlace& local,
   auto owned = std::make_unique<DatagramLink>(DatagramLink::adopt(std::move(socket), options));
   const DatagramLink* const datagrams = owned.get();
   AnyLink link(std::move(owned));
-  say(bridge.peer_text + ": ready, as port " + port.port().name());
+  say(bridge.peer_text + ": ready, as port " + port.port().name() + size_text(bridge));
   Totals totals;
   const auto [end, counters] = port.carry(link, stop.descriptor());
   totals.frames = counters;

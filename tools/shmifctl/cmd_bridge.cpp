@@ -316,6 +316,16 @@ std::optional<std::uint32_t> mtu_of(const Side& end) {
   return device ? std::optional(device->mtu) : std::nullopt;
 }
 
+/// Says at the start what will not pass between the two links.
+void compare_mtus(const std::array<Side, 2>& ends, const std::vector<std::string>& names) {
+  const std::array<std::optional<std::uint32_t>, 2> mtus{mtu_of(ends[0]), mtu_of(ends[1])};
+  if (!mtus[0] || !mtus[1] || *mtus[0] == *mtus[1]) return;
+  const std::size_t wide = *mtus[0] > *mtus[1] ? 0 : 1;
+  complain(names[wide] + " has an MTU of " + std::to_string(*mtus[wide]) + ", and " +
+           names[1 - wide] + " of " + std::to_string(*mtus[1 - wide]) +
+           ": longer frames are dropped and counted (give both sides the same MTU)");
+}
+
 /// Shows the state of a device on the port at the other end.
 std::optional<DeviceWatch> watch_device(const Side& device, const Side& other) {
   const bool is_device = device.address.kind == Kind::tap || device.address.kind == Kind::packet;
@@ -355,6 +365,7 @@ std::pair<tap::BridgeEnd, tap::PairCounters> carry(std::array<Side, 2>& ends,
     }
   };
   tap::Bridge bridge = tap::Bridge::create(options).value();
+  compare_mtus(ends, names);
   BusWatch bus_watch;
   for (const Side& end : ends) {
     if (end.port != nullptr) bus_watch.add(*end.port);

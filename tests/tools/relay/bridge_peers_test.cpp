@@ -257,6 +257,31 @@ TEST_F(BridgeOfPeers, CountsFramesFromAVdeNetworkThatAreTooLong) {
       << said.out;
 }
 
+/// Nobody can ask a program how long frames it takes, so its owner is told what the bus carries.
+TEST_F(BridgeOfPeers, SaysTheMtuOfItsBusAndItsLongestFrame) {
+  const std::string jumbo = file("jumbo");
+  ASSERT_EQ(run_tool({"create", jumbo, "--mtu", "9000"}).status, 0);
+  const sockaddr_un address = address_at(file("far"));
+  const UniqueFd far(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  ASSERT_EQ(::bind(far.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+  ASSERT_EQ(::listen(far.get(), 4), 0);
+  struct Row {
+    std::string link, said;
+  };
+  const std::string size = ", MTU 9000 (frames of at most 9022 bytes)\n";
+  for (const Row& row : {Row{"stream:" + file("s"), ": ready"},
+                         Row{"stream:connect=" + file("far"), ": connected, as port port0"},
+                         Row{"vhost-user:" + file("v"), ": ready"},
+                         Row{"vhost-user:connect=" + file("far"), ": connected, as port port0"},
+                         Row{"dgram:" + file("d") + ',' + file("e"), ": ready, as port port0"},
+                         Row{"vde:ptp://" + file("p"), ": connected, as port port0"}}) {
+    Tool tool({shmifctl_path(), "bridge", "bus:" + jumbo, row.link});
+    EXPECT_TRUE(tool.wait_for(row.link + row.said + size))
+        << tool.so_far().out << tool.so_far().err;
+    EXPECT_EQ(end(tool).status, 0);
+  }
+}
+
 TEST_F(BridgeOfPeers, SaysWhichVdeNetworkCannotBeHad) {
   const auto tool = bridge("vde:vde://" + file("absent"));
   EXPECT_TRUE(tool->wait_for("cannot connect to the VDE network vde://" + file("absent") + ": "));

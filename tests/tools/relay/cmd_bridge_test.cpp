@@ -182,6 +182,7 @@ INSTANTIATE_TEST_SUITE_P(Turned, BridgeEitherWay, ::testing::Bool(),
                          [](const auto& each) { return each.param ? "Yes" : "No"; });
 
 TEST_P(BridgeEitherWay, FramesTooLongForTheOtherSideAreCountedByThatNameAndSaidWithBothMtus) {
+  // At the start, and when the first such frame comes.
   const std::string one = directory.file("one");
   ASSERT_EQ(run_tool({"create", one, "--mtu", "9000"}).status, 0);
   const std::string two = make_bus("two");
@@ -194,12 +195,16 @@ TEST_P(BridgeEitherWay, FramesTooLongForTheOtherSideAreCountedByThatNameAndSaidW
   const std::vector<FrameView> frames{FrameView(bytes.data(), 60),
                                       FrameView(bytes.data(), bytes.size()),
                                       FrameView(bytes.data(), bytes.size())};
+  const std::string at_start =
+      "shmifctl: bus:" + one + " has an MTU of 9000, and bus:" + two +
+      " of 1500: longer frames are dropped and counted (give both sides the same MTU)\n";
+  ASSERT_TRUE(tool.wait_for(at_start)) << tool.so_far().err;
   ASSERT_EQ(wide.send(frames).taken, 3U);
-  ASSERT_TRUE(tool.wait_for("MTU"));
+  ASSERT_TRUE(tool.wait_for("cannot pass on"));
   tool.signal(SIGTERM);
   const ToolResult result = tool.finish();
-  EXPECT_EQ(result.err, "shmifctl: cannot pass on a frame of 4014 bytes from bus:" + one +
-                            " (MTU 9000): it is too long for bus:" + two +
+  EXPECT_EQ(result.err, at_start + "shmifctl: cannot pass on a frame of 4014 bytes from bus:" +
+                            one + " (MTU 9000): it is too long for bus:" + two +
                             " (MTU 1500) (such frames are dropped and counted; give both sides "
                             "the same MTU)\n");
   EXPECT_NE(result.out.find("1 frames, 60 bytes, 0 lost, 2 dropped (2 too long) = 3 came\n"),

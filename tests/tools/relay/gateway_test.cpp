@@ -166,7 +166,7 @@ TEST_P(Gateway, StartsItsProgramAgainWhenThatWasKilledAndHostsGoOn) {
   ASSERT_EQ(::kill(first, SIGKILL), 0);
   ASSERT_TRUE(
       way->wait_for("slirp4netns was ended by SIGKILL; trying again\n"
-                    "slirp4netns: connected, as port gateway\n"))
+                    "slirp4netns: connected, as port gateway, MTU 1500"))
       << way->so_far().out;
   EXPECT_NE(child_of(*way), first);
   std::ofstream(file("go")) << '\n';
