@@ -8,6 +8,7 @@
 
 #include <array>
 #include <cerrno>
+#include <cstdint>
 #include <filesystem>
 #include <fstream>
 #include <string>
@@ -24,11 +25,12 @@ inline void PrintTo(WakeMeans means, std::ostream* out) {
   *out << kNames.at(static_cast<std::size_t>(means));
 }
 
-/// For ever, in this process: the system call `number` fails as in a container that forbids it.
-inline bool forbid(int number) {
+/// For ever, in this thread and in what it starts: the system call `number` fails as in a container
+/// that forbids it, or with ENOSYS as on a kernel that does not have it.
+inline bool forbid(int number, int error = EPERM) {
   const scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ALLOW);
-  const bool done = filter != nullptr &&
-                    seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), number, 0) == 0 &&
+  const auto refusal = SCMP_ACT_ERRNO(static_cast<std::uint16_t>(error));
+  const bool done = filter != nullptr && seccomp_rule_add(filter, refusal, number, 0) == 0 &&
                     seccomp_load(filter) == 0;
   seccomp_release(filter);
   return done;

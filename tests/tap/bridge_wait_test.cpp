@@ -1,16 +1,20 @@
 // When a bridge waits, and for whom: idle links, links in trouble, and sides that take nothing.
 
 #include <gtest/gtest.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 
 #include <atomic>
+#include <cerrno>
 #include <chrono>
+#include <ctime>
 #include <memory>
 #include <thread>
 #include <utility>
 #include <vector>
 
 #include "base/unique_fd.hpp"
+#include "tests/support/wake_means.hpp"
 #include "tests/tap/bridge_rig.hpp"
 
 namespace shmif::tap {
@@ -263,10 +267,10 @@ TEST(Bridge, ALinkInPassingTroubleIsAskedAgainInMeasure) {
   EXPECT_EQ(end.address, "puppet:");
 }
 
-/// Asks to be looked at again after a microsecond, and ends at the third look.
+/// Asks to be looked at again after `at_most`, and ends at the third look.
 class HastyLink {
  public:
-  explicit HastyLink(unsigned& waits) : waits_(waits) {}
+  HastyLink(unsigned& waits, std::chrono::nanoseconds at_most) : waits_(waits), at_most_(at_most) {}
   SendResult send(std::span<const FrameView> frames) noexcept { return {frames.size(), {}}; }
   ReceiveResult receive(FrameBatch&) noexcept {
     ReceiveResult result;
@@ -277,7 +281,7 @@ class HastyLink {
   int descriptor() noexcept { return -1; }
   WaitHint prepare_wait() noexcept {
     ++waits_;
-    return {.ready = waits_ > 1000, .at_most = std::chrono::microseconds(1)};
+    return {.ready = waits_ > 1000, .at_most = at_most_};
   }
   void finish_wait() noexcept {}
   std::size_t max_frame_bytes() noexcept { return kMaxFrameBytes; }
@@ -285,18 +289,47 @@ class HastyLink {
 
  private:
   unsigned& waits_;
+  std::chrono::nanoseconds at_most_;
   unsigned looks_ = 0;
 };
 
 TEST(Bridge, SleepsAndLooksAgainWhereALinkAsksForLessThanAMillisecond) {
   unsigned waits = 0;
-  AnyLink hasty(std::make_unique<HastyLink>(waits));
+  AnyLink hasty(std::make_unique<HastyLink>(waits, std::chrono::microseconds(1)));
   Script silent;
   AnyLink other = scripted_link(silent);
   Bridge bridge = Bridge::create().value();
   ASSERT_TRUE(bridge.add(hasty, other));
   EXPECT_EQ(bridge.run().error, Errc::link_ended);
   EXPECT_LE(waits, 3U) << "it did not sleep, or not look";
+}
+
+/// epoll_pwait2() is not on kernels before 5.11, and some sandboxes forbid it.
+TEST(Bridge, SleepsAsLongAsALinkAskedAlsoWhereTheKernelCountsOnlyMilliseconds) {
+  for (const int error : {ENOSYS, EPERM}) {
+    std::thread without([error] {
+      ASSERT_TRUE(shmif::test::forbid(SCMP_SYS(epoll_pwait2), error));
+      const UniqueFd epoll(::epoll_create1(EPOLL_CLOEXEC));
+      epoll_event event{};
+      const timespec none{};
+      ASSERT_EQ(::epoll_pwait2(epoll.get(), &event, 1, &none, nullptr), -1);
+      ASSERT_EQ(errno, error);
+
+      constexpr std::chrono::microseconds kAtMost{2500};
+      unsigned waits = 0;
+      AnyLink hasty(std::make_unique<HastyLink>(waits, kAtMost));
+      Script silent;
+      silent.ask_again = std::chrono::hours(1);
+      AnyLink other = scripted_link(silent);
+      Bridge bridge = Bridge::create().value();
+      ASSERT_TRUE(bridge.add(hasty, other));
+      const auto begun = std::chrono::steady_clock::now();
+      EXPECT_EQ(bridge.run().error, Errc::link_ended);
+      EXPECT_LE(waits, 3U) << "it did not sleep, or not look";
+      EXPECT_GE(std::chrono::steady_clock::now() - begun, 2 * kAtMost) << "it slept less";
+    });
+    without.join();
+  }
 }
 
 }  // namespace

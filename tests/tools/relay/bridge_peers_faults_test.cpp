@@ -6,14 +6,18 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 
+#include <cerrno>
 #include <filesystem>
 #include <fstream>
 #include <list>
+#include <memory>
 #include <regex>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "tests/support/child_process.hpp"
+#include "tests/support/wake_means.hpp"
 #include "tests/tools/relay/peers_rig.hpp"
 
 namespace shmif::test {
@@ -50,6 +54,35 @@ unsigned long number_before(const std::string& text, const std::string& what) {
 }
 
 using BridgeOfBadPeers = BridgeOfPeers;
+
+/// Such as one before Linux 5.11.
+TEST_F(BridgeOfBadPeers, GoesOnWithoutEpollPwait2AndSeesThatItsSwitchIsGone) {
+  const std::string switch_url = "switch://" + file("switch");
+  auto hub = bridge("vde:" + switch_url);
+  ASSERT_TRUE(hub->wait_for("connected")) << hub->so_far().err;
+  const std::string far_bus = file("far");
+  ASSERT_EQ(run_tool({"create", far_bus, "--size", "64K"}).status, 0);
+  std::unique_ptr<Tool> tool;
+  std::thread without([&] {  // what this thread starts lacks the call, too
+    ASSERT_TRUE(forbid(SCMP_SYS(epoll_pwait2), ENOSYS));
+    tool = std::make_unique<Tool>(std::vector<std::string>{
+        shmifctl_path(), "bridge", "bus:" + far_bus, "vde:vde://" + file("switch")});
+  });
+  without.join();
+  ASSERT_TRUE(tool && tool->wait_for("connected")) << tool->so_far().err;
+  Port near = port();
+  Port far;
+  far.attach(far_bus).value();
+  ASSERT_FALSE(far.up());
+  wait_for_ports(2);
+  ASSERT_TRUE(put(near, peer_frame(kEverybody, near.mac(), 1)));
+  EXPECT_EQ(marks_from(far, 1), Marks{1});
+  ASSERT_TRUE(put(far, peer_frame(kEverybody, far.mac(), 2)));
+  EXPECT_EQ(marks_from(near, 1), Marks{2});
+  EXPECT_EQ(end(*hub).status, 0);
+  EXPECT_TRUE(tool->wait_for("is gone; trying again")) << tool->so_far().out;
+  EXPECT_EQ(end(*tool).status, 0);
+}
 
 TEST_F(BridgeOfBadPeers, DatagramsThatFindTheQueueOfTheProgramFullAreCounted) {
   const auto tool = bridge("dgram:" + file("bus0") + ',' + file("vm"));
