@@ -23,8 +23,8 @@ class GuestMemory {
   GuestMemory() noexcept;
   /// Maps each region from the descriptor of the same number, which may be closed afterwards.
   /// Errors: bad_argument for another number of descriptors than of regions, more than kMaxRegions,
-  /// regions that overlap, wrap around or are empty, and a file that is not a regular one or ends
-  /// before the region does; the system's, if it cannot be mapped.
+  /// regions that overlap, wrap around or are empty, a file that is not a memfd or in tmpfs or
+  /// hugetlbfs, and one that ends before the region does; the system's, if it cannot be mapped.
   static Result<GuestMemory> map(std::span<const MemoryRegion> regions,
                                  std::span<const UniqueFd> descriptors);
   GuestMemory(GuestMemory&&) noexcept;

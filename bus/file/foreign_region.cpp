@@ -1,5 +1,6 @@
 #include "bus/file/foreign_region.hpp"
 
+#include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 
@@ -49,6 +50,10 @@ Result<ForeignRegion> ForeignRegion::map(int file, std::uint64_t offset, std::ui
   constexpr const char* kNoRoom = "does not fit the address space";
   if (bytes == 0) return refused("is empty");
   if (bytes > std::numeric_limits<std::uint64_t>::max() - offset) return refused(kNoRoom);
+  // First: a file system of the program's own (FUSE) may let fstat and mmap wait without end. Only
+  // files in memory have seals.
+  if (::fcntl(file, F_GET_SEALS) < 0)
+    return refused("is in no file in memory (memfd, tmpfs or hugetlbfs)");
   struct stat status{};
   if (::fstat(file, &status) != 0) return Error::from_errno(errno, "cannot look at " + name);
   const auto size = static_cast<std::uint64_t>(std::max<off_t>(status.st_size, 0));

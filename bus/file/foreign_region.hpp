@@ -18,8 +18,9 @@ class ForeignRegion {
  public:
   /// Maps `bytes` bytes of `file` from `offset` on; the descriptor may be closed afterwards.
   /// `name`: what messages call it ("memory region 0"). Errors: bad_argument for a file that is not
-  /// a regular one or ends before the region does, an empty region, and one that does not fit
-  /// beside what all others of this process have mapped; the system's, if it cannot be mapped.
+  /// a memfd or in tmpfs or hugetlbfs, or ends before the region does, an empty region, and one
+  /// that does not fit beside what all others of this process have mapped; the system's, if it
+  /// cannot be mapped.
   static Result<ForeignRegion> map(int file, std::uint64_t offset, std::uint64_t bytes,
                                    const std::string& name);
   ForeignRegion(ForeignRegion&& other) noexcept;

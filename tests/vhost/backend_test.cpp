@@ -2,6 +2,7 @@
 
 #include "vhost/backend.hpp"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/eventfd.h>
 
@@ -247,9 +248,16 @@ TEST(VhostBackend, RefusesMessagesThatMakeNoSense) {
        [&](const FrontEnd& f) {
          return f.tell(Request::set_vring_kick, vhost::bit(8), {&file, 1});
        }},
-      {"nobody can wait for", [](const FrontEnd& f) {
+      {"a kick descriptor that is no eventfd and no pipe",
+       [](const FrontEnd& f) {
          const int memory = f.memory.file();
          return f.tell(Request::set_vring_kick, std::uint64_t{1}, {&memory, 1});
+       }},
+      // epoll would ask it, and a device of FUSE need not answer.
+      {"a kick descriptor that is no eventfd and no pipe", [](const FrontEnd& f) {
+         const UniqueFd device(::open("/dev/zero", O_RDWR | O_CLOEXEC));
+         const int number = device.get();
+         return f.tell(Request::set_vring_kick, std::uint64_t{1}, {&number, 1});
        }}};
   for (const auto& [why, tell] : cases) {
     Machine machine({}, {});

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <csignal>
@@ -129,6 +130,43 @@ TEST(GuestMemory, RefusesRegionsThatCannotBe) {
     EXPECT_NE(memory.error().message.find(why), std::string::npos) << memory.error().message;
   }
   EXPECT_EQ(holdings({}).descriptors, before.descriptors);
+}
+
+/// A region of this file, which has that many bytes.
+Result<GuestMemory> map_all(UniqueFd file, std::uint64_t bytes) {
+  const MemoryRegion region{
+      .guest_address = 0, .bytes = bytes, .user_address = 0x70000000, .file_offset = 0};
+  std::vector<UniqueFd> one;
+  one.push_back(std::move(file));
+  return GuestMemory::map({&region, 1}, one);
+}
+
+TEST(GuestMemory, MapsFilesOfEachFileSystemInMemory) {
+  UniqueFd huge(::memfd_create("huge", MFD_CLOEXEC | MFD_HUGETLB));
+  if (huge) {  // the kernel has hugetlbfs
+    struct stat status{};
+    ASSERT_EQ(::fstat(huge.get(), &status), 0);
+    ASSERT_EQ(::ftruncate(huge.get(), status.st_blksize), 0);
+    const auto memory = map_all(std::move(huge), static_cast<std::uint64_t>(status.st_blksize));
+    EXPECT_TRUE(memory) << memory.error().message;
+  }
+  UniqueFd tmpfs(::open("/dev/shm", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
+  ASSERT_TRUE(tmpfs);
+  ASSERT_EQ(::ftruncate(tmpfs.get(), kFileBytes), 0);
+  const auto memory = map_all(std::move(tmpfs), kFileBytes);
+  EXPECT_TRUE(memory) << memory.error().message;
+}
+
+// A file system such as FUSE lets each call that asks it wait, so only the kernel is asked first.
+TEST(GuestMemory, MapsNoFileThatIsNotInMemory) {
+  for (const char* const path : {"/proc/self/exe", "/proc/self/mem", "/dev/zero"}) {
+    const auto memory = map_all(UniqueFd(::open(path, O_RDONLY | O_CLOEXEC)), 4096);
+    ASSERT_FALSE(memory) << path;
+    EXPECT_EQ(memory.error().code, Errc::bad_argument) << path;
+    EXPECT_EQ(memory.error().message,
+              "memory region 0 is in no file in memory (memfd, tmpfs or hugetlbfs)")
+        << path;
+  }
 }
 
 TEST(GuestMemory, MapsOnlyRegularFiles) {
