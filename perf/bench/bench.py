@@ -82,8 +82,9 @@ def play_round(measured, number):
 def measure(row, rounds):
     began = time.monotonic()
     measured = report.Measured(row)
-    for number in range(rounds):
-        play_round(measured, number)
+    with row.around():
+        for number in range(rounds):
+            play_round(measured, number)
     say(f"  {time.monotonic() - began:.0f} s, {rounds} rounds")
     for cells in report.lines_of(measured):
         say("  " + "  ".join(cell for cell in cells[1:] if cell))
@@ -177,7 +178,7 @@ def compare(rows, options):
     measured = []
     for i, row in enumerate(rows):
         say(f"[{i + 1}/{len(rows)}] {row.name}: {row.work}")
-        rounds = options.rounds or (1 if options.quick else HEADLINE_ROUNDS if row.headline else OTHER_ROUNDS)
+        rounds = options.rounds or (1 if options.quick else row.rounds or (HEADLINE_ROUNDS if row.headline else OTHER_ROUNDS))
         measured.append(measure(row, rounds))
     print(report.plain(measured))
     write_results(options, facts, measured)

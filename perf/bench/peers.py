@@ -23,6 +23,7 @@ class Setup:
 
     def __init__(self, build, quick):
         self.build = build
+        self.root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
         self.quick = quick
         self.seconds = 0.4 if quick else 1.0
         self.shmifctl = os.path.join(build, "tools", "shmifctl")
@@ -154,11 +155,13 @@ def vde_throughput(setup, **arguments):
 
 
 @contextlib.contextmanager
-def bridges(setup, *links):
-    """A bus with a bridge for each link, which names its sockets relative to a folder. Result: that folder."""
+def bridge_processes(setup, *links, ready="ready"):
+    """A bus with a bridge for each link, which names its sockets relative to a folder. Result: that folder, and the bridges
+    once they have said that they are `ready`."""
     with folder() as place, contextlib.ExitStack() as stack:
         bus = os.path.join(place, "bus")
         run([setup.shmifctl, "create", bus])
+        processes = []
         for number, link in enumerate(links):
             log = stack.enter_context(open(os.path.join(place, f"log{number}"), "w", encoding="utf-8"))
             process = stack.enter_context(running([setup.shmifctl, "bridge", "bus:" + bus, link], stdout=log, stderr=log, cwd=place))
@@ -166,7 +169,17 @@ def bridges(setup, *links):
             def said(name=log.name):
                 with open(name, encoding="utf-8") as file:
                     return file.read()
-            until(lambda: "ready" in said() or process.poll() is not None, "the bridge's start")  # pylint: disable=cell-var-from-loop
+            until(lambda: ready in said() or process.poll() is not None, "the bridge's start")  # pylint: disable=cell-var-from-loop
+            if process.poll() is not None:
+                raise Missing("the bridge: " + (said().strip().splitlines() or ["no message"])[-1])
+            processes.append(process)
+        yield place, processes
+
+
+@contextlib.contextmanager
+def bridges(setup, *links):
+    """As bridge_processes(). Result: the folder."""
+    with bridge_processes(setup, *links) as (place, _):
         yield place
 
 
@@ -180,6 +193,12 @@ def datagram_throughput(setup, **arguments):
     """Two programs that send datagrams, each with a bridge of its own."""
     with bridges(setup, "dgram:./bus0,./vm0", "dgram:./bus1,./vm1") as place:
         return throughput(setup, "dgram", place=place, **arguments)
+
+
+def named_datagram_throughput(setup, **arguments):
+    """The same two without bridges: each sends to the other's path, whose queue is as short as those at a bridge."""
+    with folder() as place:
+        return throughput(setup, "dgram", place=place, directly=1, **arguments)
 
 
 def captured_share(text):
@@ -241,20 +260,18 @@ def veth_capture(setup):
 
 
 class Testpmd:
-    """One testpmd, driven by its prompt; all of its threads on one CPU, of which only one is ever busy."""
+    """One testpmd, driven by its prompt; all of its threads on one CPU, of which only one is ever busy.
 
-    def __init__(self, stack, place, cpu, role, mode, frame_bytes, zero_copy):
-        socket = os.path.join(place, "memif.sock")
-        device = f"net_memif,role={role},id=0,socket={socket},socket-abstract=no"
-        eal = ["--no-huge", "-m", "128", "--no-shconf", "--no-pci", "--no-telemetry", "--file-prefix", f"bench{cpu}"]
-        if zero_copy:
-            eal.append("--single-file-segments")
-            device += ",zero-copy=yes" if role == "client" else ""
-        self.log = os.path.join(place, role)
+    What it sends goes to everyone: a port of a bus passes on no frames for an address that its program never used."""
+
+    def __init__(self, stack, place, name, cpu, mode, frame_bytes, device, more=()):
+        eal = ["--no-huge", "-m", "128", "--no-shconf", "--no-pci", "--no-telemetry", "--file-prefix", f"bench-{name}", *more]
+        self.log = os.path.join(place, f"log-{name}")
         log = stack.enter_context(open(self.log, "w", encoding="utf-8"))
         self.process = stack.enter_context(running(
             ["stdbuf", "--output=L", "dpdk-testpmd", "--lcores", f"(0,1)@{cpu}", *eal, f"--vdev={device}", "--", "-i",
-             "--nb-cores=1", "--total-num-mbufs=8192", f"--forward-mode={mode}", f"--txpkts={frame_bytes}"],
+             "--nb-cores=1", "--total-num-mbufs=8192", f"--forward-mode={mode}", f"--txpkts={frame_bytes}",
+             "--eth-peer=0,ff:ff:ff:ff:ff:ff"],
             stdout=log, stderr=log, env={**os.environ, "RUNTIME_DIRECTORY": place}))
         until(lambda: "testpmd> " in self.text(), "testpmd's prompt", 20)
 
@@ -284,28 +301,63 @@ class Testpmd:
         return int(rates()[-1])
 
 
-def memif(setup, frame_bytes, zero_copy, sender):
-    """Two testpmds over memif; `sender` is the role of the one that sends. Result: frames received per second."""
-    need("dpdk-testpmd", "stdbuf")
-    receiver = "server" if sender == "client" else "client"
-    with folder() as place, contextlib.ExitStack() as stack:
-        ends = {}
-        for cpu, role in enumerate(("server", "client")):  # the server is there first
-            mode = "txonly" if role == sender else "rxonly"
-            ends[role] = Testpmd(stack, place, cpu, role, mode, frame_bytes, zero_copy)
-        ends[receiver].say("start")
-        ends[sender].say("start")
-        until(lambda: ends[receiver].receive_rate() > 0, "the first frame over memif")
-        time.sleep(0.25)
-        ends[receiver].receive_rate()
-        time.sleep(setup.seconds)
-        rate = ends[receiver].receive_rate()
-        for end in (ends[sender], ends[receiver]):
-            end.say("stop")
-            end.say("quit")
-        for end in ends.values():
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                end.process.wait(timeout=10)
+def flood(receiver, sender, seconds):
+    """Result: frames per second that one testpmd received from the other, by its own statistics, after a warm-up."""
+    receiver.say("start")
+    sender.say("start")
+    until(lambda: receiver.receive_rate() > 0, "the first frame")
+    time.sleep(0.25)
+    receiver.receive_rate()
+    time.sleep(seconds)
+    rate = receiver.receive_rate()
+    for end in (sender, receiver):
+        end.say("stop")
+        end.say("quit")
+    for end in (sender, receiver):
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            end.process.wait(timeout=10)
     if rate == 0:
         raise Missing("testpmd received nothing")
     return rate
+
+
+def memif(setup, frame_bytes, zero_copy=False, sender="client", seconds=None, more=""):
+    """Two testpmds over memif; `sender` is the role of the one that sends, `more` is added to the options of both devices.
+    Result: frames received per second."""
+    need("dpdk-testpmd", "stdbuf")
+    with folder() as place, contextlib.ExitStack() as stack:
+        ends = {}
+        for cpu, role in enumerate(("server", "client")):  # the server is there first
+            device = f"net_memif,role={role},id=0,socket={place}/memif.sock,socket-abstract=no{more}"
+            if zero_copy and role == "client":
+                device += ",zero-copy=yes"
+            ends[role] = Testpmd(stack, place, role, cpu, "txonly" if role == sender else "rxonly", frame_bytes, device,
+                                 ["--single-file-segments"] if zero_copy else [])
+        return flood(ends["server" if sender == "client" else "client"], ends[sender], seconds or setup.seconds)
+
+
+# The depth of memif's rings, for queues of virtio, too.
+QUEUE = "queues=1,queue_size=1024"
+
+
+def vhost_user(setup, frame_bytes, bridges_of_their_own=False):
+    """Two testpmds whose memory is shared with a bridge, or each with one of its own. Result: as memif()."""
+    need("dpdk-testpmd", "stdbuf")
+    links = ["vhost-user:./v0", "vhost-user:./v1"] if bridges_of_their_own else ["vhost-user:./v0"]
+    with bridges(setup, *links) as place, contextlib.ExitStack() as stack:
+        ends = {}
+        for cpu, mode in enumerate(("rxonly", "txonly")):
+            device = f"net_virtio_user0,path={place}/v{cpu % len(links)},mac=02:00:00:00:00:0{cpu + 1},{QUEUE}"
+            ends[mode] = Testpmd(stack, place, mode, cpu, mode, frame_bytes, device)
+        return flood(ends["rxonly"], ends["txonly"], 2 * setup.seconds)
+
+
+def vhost_user_directly(setup, frame_bytes, sender):
+    """A testpmd that is the machine, "virtio_user", and one that is its network, "vhost". Result: as memif()."""
+    need("dpdk-testpmd", "stdbuf")
+    with folder() as place, contextlib.ExitStack() as stack:
+        ends = {}
+        for cpu, (role, device) in enumerate({"vhost": f"net_vhost0,iface={place}/v,queues=1",
+                                              "virtio_user": f"net_virtio_user0,path={place}/v,{QUEUE}"}.items()):
+            ends[role] = Testpmd(stack, place, role, cpu, "txonly" if role == sender else "rxonly", frame_bytes, device)
+        return flood(ends["vhost" if sender == "virtio_user" else "virtio_user"], ends[sender], 2 * setup.seconds)

@@ -132,7 +132,7 @@ OURS_COLOUR, THEIR_COLOUR = "#1f6feb", "#9aa4b2"
 
 def is_ours(subject):
     """A way to use shmif, as "shmif, in place"; not what stands beside it for comparison, as "shmif, lossy"."""
-    return subject == OURS or subject.startswith((OURS + ", in place", "dump -w"))
+    return subject == OURS or subject.startswith((OURS + ", in place", OURS + ", two bridges", OURS + ", stream", OURS + ", plugin", "dump -w"))
 
 
 def svg(measured, figure, height, shapes):

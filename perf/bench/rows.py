@@ -4,10 +4,13 @@ A subject does the work once and answers with figures. In each round all subject
 is made of figures of the same round. A goal compares shmif with one peer, or with the best of several.
 """
 
+import contextlib
 import dataclasses
 import typing
 
+import guests
 import hosts
+import idle
 import peers
 from peers import Missing
 
@@ -43,6 +46,8 @@ class Row:
     goals: list[Goal]
     headline: bool = False
     quick: bool = False
+    rounds: int = 0  # instead of the usual number
+    around: typing.Callable[[], typing.ContextManager] = contextlib.nullcontext  # what stays from round to round
     curve: str = ""  # what grows from subject to subject, which are numbers then; such a row has no goals
 
 
@@ -140,8 +145,54 @@ def bridge_rows(setup):
             "bare socket": lambda wire=wire: heard(peers.throughput(setup, wire, bytes=1510)),
             "VDE hub": lambda: heard(peers.vde_throughput(setup, bytes=1510)),
         }
-        yield Row(f"bridge-{wire}", f"1514 B frames from one program to another by bridge {wire}:", subjects, [mega("heard", "received")],
-                  [Goal("heard", ["bare socket"], 0.8), Goal("heard", ["VDE hub"], 4)])
+        goals = [Goal("heard", ["bare socket"], 0.8), Goal("heard", ["VDE hub"], 4)]
+        if wire == "dgram":
+            subjects["sockets with names"] = lambda: heard(peers.named_datagram_throughput(setup, bytes=1510))
+            goals.insert(1, Goal("heard", ["sockets with names"], 0.8))
+        yield Row(f"bridge-{wire}", f"1514 B frames from one program to another by bridge {wire}:", subjects, [mega("heard", "received")], goals)
+
+
+def vhost_user_rows(setup):
+    """Two programs of DPDK, each as a virtual machine, beside the same without a bus."""
+    directly = {"virtio_user": "directly, the machine sends", "vhost": "directly, the machine receives"}
+    for on_the_wire in (64, 1514):
+        frame = on_the_wire - 4
+        in_two = "shmif, two bridges"
+        subjects = {
+            OURS: lambda frame=frame: {"heard": peers.vhost_user(setup, frame)},
+            in_two: lambda frame=frame: {"heard": peers.vhost_user(setup, frame, bridges_of_their_own=True)},
+            "memif": lambda frame=frame: {"heard": peers.memif(setup, frame, seconds=2 * setup.seconds)},
+            "memif, rings of 2048": lambda frame=frame: {"heard": peers.memif(setup, frame, seconds=2 * setup.seconds, more=",rsize=11")},
+            **{name: lambda frame=frame, sender=sender: {"heard": peers.vhost_user_directly(setup, frame, sender)}
+               for sender, name in directly.items()},
+        }
+        memif = ["memif", "memif, rings of 2048"]
+        yield Row(f"vhost-user-{on_the_wire}", f"{on_the_wire} B frames from one testpmd to another by bridge vhost-user:", subjects,
+                  [mega("heard", "received")],
+                  [*(Goal("heard", [name], 0.5) for name in directly.values()), Goal("heard", [in_two]),
+                   *(Goal("heard", [name], 1 if on_the_wire == 1514 else None) for name in memif),
+                   *(Goal("heard", [name], numerator=in_two) for name in [*directly.values(), *memif])], headline=True)
+
+
+def guest_rows(setup):
+    """Virtual machines take seconds to boot, so they stay from round to round."""
+    wires = {OURS: guests.through_vhost_user, "shmif, stream": guests.through_stream, "shmif, plugin of VDE": guests.through_plugin,
+             "QEMU's stream": guests.directly, "VDE": guests.through_vde}
+    pairs = guests.Pairs(setup, wires)
+    subjects = {name: lambda name=name: {"tcp": pairs.tcp(name, 3 if setup.quick else 10)} for name in wires}
+    rivals = ["QEMU's stream", "VDE"]
+    yield Row("guests", "TCP from one emulated virtual machine to another, iperf3; shmif: bridge vhost-user:", subjects,
+              [Figure("tcp", "1 stream", "Mbit/s", 1e-6)],
+              [Goal("tcp", [peer], numerator=name) for name in wires if name not in rivals for peer in rivals], around=lambda: pairs)
+
+
+def idle_rows(setup):
+    seconds = 2 if setup.quick else 10
+    subjects = {kind: lambda kind=kind: idle.cost(setup, kind, seconds) for kind in idle.KINDS}
+    yield Row("idle", f"a bridge whose program is connected and silent, for {seconds} s", subjects,
+              [Figure("cpu_ms", "CPU time", "ms", more_is_better=False), Figure("switches", "context switches", "", more_is_better=False)],
+              [Goal(figure, [], limit, at_most=True, numerator=kind, text=unit)
+               for kind in subjects for figure, limit, unit in (("cpu_ms", seconds, "ms"), ("switches", 2 * seconds, ""))], rounds=1)
 
 
 def per_cpu(result):
@@ -311,5 +362,6 @@ def stage_rows(setup):
 
 def all_rows(setup):
     """Most important first."""
-    makers = (memif_rows, round_trip_rows, host_rows, socket_rows, bridge_rows, crowd_rows, capture_rows, port_rows, pause_rows, stage_rows, curve_rows)
+    makers = (memif_rows, round_trip_rows, host_rows, socket_rows, bridge_rows, vhost_user_rows,
+              guest_rows, idle_rows, crowd_rows, capture_rows, port_rows, pause_rows, stage_rows, curve_rows)
     return [row for maker in makers for row in maker(setup)]

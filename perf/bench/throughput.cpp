@@ -179,6 +179,7 @@ int main(int argc, char** argv) {
   s.work.pause = arguments.count("pause", 0) != 0;
   s.work.in_place = arguments.count("in-place", 0) != 0;
   s.work.sleep = arguments.count("sleep", 0) != 0;
+  s.work.directly = arguments.count("directly", 0) != 0;
   s.work.ring_bytes = static_cast<std::uint64_t>(arguments.number("ring", 0));
   s.work.place = arguments.text("place", "");
   s.senders = arguments.count("senders", 1);

@@ -119,7 +119,7 @@ class StreamWire final : public PeerWire {
   }
 };
 
-/// Two bridges: of "bus0" and "vm0", and of "bus1" and "vm1".
+/// Two bridges: of "bus0" and "vm0", and of "bus1" and "vm1". Without bridges "vm0" sends to "vm1".
 class DatagramWire final : public PeerWire {
  public:
   explicit DatagramWire(const Work& work) : PeerWire(work, SOCK_DGRAM) {
@@ -135,7 +135,7 @@ class DatagramWire final : public PeerWire {
   std::unique_ptr<Sender> sender(unsigned) override {
     if (!work_.place.empty()) {
       at(end(0), ::bind, place("vm0"));
-      at(end(0), ::connect, place("bus0"));
+      at(end(0), ::connect, place(work_.directly ? "vm1" : "bus0"));
     }
     return std::make_unique<MessageSender>(end(0), work_);
   }
