@@ -65,24 +65,32 @@ Options bridge_options() {
       "Carries frames between two links, both ways. Ends at a signal, when a capture file has been "
       "replayed, or when a device is gone, and exits 0. If a bus or a capture file fails, it ends "
       "and exits 1. Prints counters at the end. A link is bus:PATH (a port on a bus, which "
-      "receives every frame, except beside programs with sockets), tap:NAME (a TAP device), "
-      "packet:IFNAME (an existing interface), "
+      "receives every frame), tap:NAME (a TAP device), packet:IFNAME (an existing interface) or "
       "pcap:FILE (a capture file: as the first link it is replayed with the recorded gaps, as the "
-      "second it is written), or programs with sockets, such as virtual machines: stream:PATH "
-      "listens and gives each program that connects a port of its own; stream:connect=PATH "
-      "connects "
-      "to a program; vhost-user:PATH and vhost-user:connect=PATH do the same for virtual machines "
-      "that share their memory; dgram:LOCAL,REMOTE exchanges one datagram for each frame. "
-      "ADDRESS:PORT in the "
-      "place of a path is TCP or UDP; vde:URL joins a VDE network (a switch, slirp:// and others). "
-      "A bridge to programs goes on until a signal comes, whatever "
-      "they do.");
+      "second it is written).\n\n"
+      "Or one link is bus:PATH, and the other one leads to programs with sockets, such as virtual "
+      "machines:\n"
+      "  stream:PATH listens, and gives each program that connects a port of its own;\n"
+      "  stream:connect=PATH connects to a program that listens;\n"
+      "  dgram:LOCAL,REMOTE exchanges one datagram for each frame;\n"
+      "  vhost-user:[connect=]PATH is for virtual machines that share their memory;\n"
+      "  vde:URL joins a VDE network (a switch, slirp:// and others).\n"
+      "For stream: and dgram:, a path can also be ADDRESS:PORT (TCP, UDP). The ports of these "
+      "links "
+      "receive broadcasts, multicasts, and frames for the addresses from which their programs have "
+      "sent. The options --fault, --fault-right, --fault-left and --no-offload are refused; for "
+      "faults, join two buses by a second bridge. The bridge goes on until a signal comes, "
+      "whatever "
+      "the programs do.");
   add_bus_options(options);
   add_offload_option(options,
                      ", and has the port of a packet: link cut super-frames into segments");
   options
       .value("port-name", "NAME",
-             "the name of the bridge's port, on each bus (default: the next free portN)")
+             "the name of the bridge's port, on each bus (default: the next free portN). Where "
+             "stream:PATH or vhost-user:PATH listens, NAME has at most 27 characters: programs "
+             "that are connected at the same time get the ports NAME, NAME-2, NAME-3 and so on. If "
+             "a port of another process has that name, the program is refused")
       .value("fault", "FAULTS",
              "add faults in both directions: one or several of these, with commas between them. "
              "Implies --no-offload\n"

@@ -73,12 +73,16 @@ Options exec_options() {
           "ifname", "NAME",
           "the interface's name (default: tap0, then tap1, ...; with --lan: bus0, bus1, ...)")
       .once_per_bus("promisc", "", "receive every frame, not only those for this host")
-      .once_per_bus("lan", "",
-                    "put the interface, then called bus0 (bus1, ...), into a bridge lan0 (lan1, "
-                    "...), which has the addresses and gateways, and which --tap adds to")
+      .once_per_bus(
+          "lan", "",
+          "for a program that opens a TAP device itself: make a kernel bridge in the host, "
+          "lan0 (lan1, ...). It connects the interface on the bus, then called bus0 "
+          "(bus1, ...), with the TAP devices of --tap. The addresses of --ip and the "
+          "gateways of --gateway belong to lan0")
       .repeatable("tap", "NAME",
-                  "with --lan: make a TAP device in the bridge, for a program that opens "
-                  "/dev/net/tun itself. It stays when the program closes it")
+                  "with --lan: make the TAP device NAME, and connect it to the bridge. When the "
+                  "program opens /dev/net/tun and asks for NAME, its frames go to the bus. The "
+                  "device exists before the program starts, and stays when it closes it")
       .repeatable("bus", "PATH",
                   "add an interface, on the bus PATH. The options --ip, --gateway, --mac, --name, "
                   "--ifname, --promisc, --lan and --tap after it belong to that interface")
