@@ -7,7 +7,7 @@
 // nobody sleeps, there is no system call.
 //
 // A writer may die between commit and wake. So a sleeper checks the ring every 50 ms (D2), until
-// the bus has been idle for a second. Then it sleeps *deep*, without a time limit. A writer with
+// the bus has been idle for 100 ms. Then it sleeps *deep*, without a time limit. A writer with
 // frames for a deep sleeper wakes it *before* it commits (D3). A sleeper that finds the lock held,
 // or a claim standing, does not go deep. So an idle bus uses no CPU, and nobody waits longer than
 // 50 ms for a writer that died before it rang.
@@ -54,7 +54,7 @@
 namespace shmif::bus {
 
 inline constexpr std::chrono::milliseconds kLookUp{50};
-inline constexpr std::chrono::seconds kIdleUntilDeep{1};
+inline constexpr std::chrono::milliseconds kIdleUntilDeep{100};
 
 /// Slots of ports that must be woken.
 struct Wanted {

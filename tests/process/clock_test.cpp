@@ -10,6 +10,7 @@
 #include <thread>
 #include <vector>
 
+#include "bus/port/doorbell.hpp"
 #include "shmif/capture/pcap_link.hpp"
 #include "shmif/receiver.hpp"
 #include "tests/support/child_process.hpp"
@@ -57,7 +58,7 @@ int play(
   for (std::uint32_t i = 0; i < rounds; ++i) {
     if (player == 1 && !hear_next(port, heard, latest)) return 1;
     if (player == 0 && i % (rounds / 2) == rounds / 4)
-      std::this_thread::sleep_for(milliseconds(1300));
+      std::this_thread::sleep_for(4 * bus::kIdleUntilDeep);
     between();
     if (port.send(frames.make(player, i, 1)).error) return 2;
     if (player == 0 && !hear_next(port, heard, latest)) return 3;

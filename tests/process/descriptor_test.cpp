@@ -430,7 +430,7 @@ TEST(PrivateDescriptor, AProcessThatForbidsItselfIoUringLaterOnLooksUpInsteadOfS
     Port port = port_on(bus.path());
     if (!is_woken_by(port, WakeMeans::io_uring)) return 1;
     if (!forbid(SCMP_SYS(io_uring_enter)) || !forbid(SCMP_SYS(io_uring_setup))) return 2;
-    for (unsigned i = 0; i < 30; ++i) {  // for more than the second after which others sleep deep
+    for (unsigned i = 0; i < 10; ++i) {  // for much longer than others take to sleep deep
       const WaitHint hint = port.prepare_wait();
       if (hint.ready || hint.at_most == kNoLimit) return 3;
       std::this_thread::sleep_for(std::chrono::milliseconds(50));

@@ -233,7 +233,7 @@ TEST(Wakeup, NobodySleepsDeeplyWhileTheLockIsHeld) {
   Port sleeper = port_on(bus.path());
   const std::uint64_t held = raw.lock_as(sleeper.slot());
   std::jthread thread([&] { sleeper.wait(kForEver); });
-  std::this_thread::sleep_for(milliseconds(1300));  // idle for more than a second
+  std::this_thread::sleep_for(4 * bus::kIdleUntilDeep);
   EXPECT_FALSE(is_set(raw.header().deep_sleepers, sleeper.slot()));
   bus::compare_and_swap(raw.header().lock, held, bus::lock_word::freed(held));
   EXPECT_TRUE(eventually([&] { return is_set(raw.header().deep_sleepers, sleeper.slot()); }));
