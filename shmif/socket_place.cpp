@@ -140,7 +140,7 @@ Result<BoundSocket> BoundSocket::bind(int type, const SocketPlace& place) {
     bound.path_ = place.text;
     bound.inode_ = status.st_ino;
   }
-  if (type == SOCK_STREAM && ::listen(bound.descriptor(), kBacklog) != 0)
+  if (type != SOCK_DGRAM && ::listen(bound.descriptor(), kBacklog) != 0)
     return Error::from_errno(errno, "cannot listen at " + place.text);
   return bound;
 }

@@ -27,8 +27,9 @@ Result<SocketPlace> parse_socket_place(const std::string& text);
 /// taken its path.
 class BoundSocket {
  public:
-  /// `type`: SOCK_STREAM, which then listens, or SOCK_DGRAM. A socket file that nobody serves any
-  /// more is replaced. If several processes do this at the same time, one of them gets the place.
+  /// `type`: SOCK_STREAM or SOCK_SEQPACKET, which then listens, or SOCK_DGRAM. A socket file that
+  /// nobody serves any more is replaced. If several processes do this at the same time, one of them
+  /// gets the place.
   /// Errors: address_in_use if somebody does serve it; file_exists if the path is no socket;
   /// timed_out; the system's. Blocks: while another process makes a socket in the directory, for a
   /// second at most.

@@ -103,7 +103,7 @@ _shmifctl() {
       elif [[ $command == bridge && -n $kind ]]; then
         : # a file: left to readline
       elif [[ $command == bridge && $option != --* ]]; then
-        words='bus: tap: packet: pcap: stream: stream:connect= vhost-user: vhost-user:connect= dgram: vde:'
+        words='bus: tap: packet: pcap: stream: stream:connect= vhost-user: vhost-user:connect= memif: dgram: vde:'
         only=yes
         compopt -o nospace 2>/dev/null
       fi

@@ -4,40 +4,22 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
-#include <algorithm>
-#include <array>
-#include <charconv>
 #include <csignal>
-#include <cstring>
 #include <optional>
-#include <string_view>
 #include <utility>
 
+#include "base/descriptor_kind.hpp"
 #include "base/signal_guard.hpp"
 
 namespace shmif::vhost {
 namespace {
 
+using Kind = base::DescriptorKind;
+
 constexpr std::uint64_t kProtocolReplyAck = bit(3);
 /// In SET_VRING_KICK, CALL and ERR: no descriptor comes with the message.
 constexpr std::uint64_t kNoDescriptor = bit(8);
 constexpr std::uint64_t kQueueMask = 0xff;
-
-enum class Bell : std::uint8_t { eventfd, pipe, other };
-
-/// What a front-end has given to be notified through. Linux in user mode gives pipes, all others
-/// eventfds. Asks for nothing but the name, which the kernel has: a file system of the front-end's
-/// own (FUSE) may let all other calls wait without end. Names of files begin with a slash.
-Bell bell_of(int descriptor) noexcept {
-  std::array<char, 32> path{"/proc/self/fd/"};
-  char* const number = path.data() + std::strlen(path.data());
-  *std::to_chars(number, path.data() + path.size() - 1, descriptor).ptr = '\0';
-  std::array<char, 64> name{};
-  const ssize_t length = ::readlink(path.data(), name.data(), name.size());
-  const std::string_view text(name.data(), static_cast<std::size_t>(std::max<ssize_t>(length, 0)));
-  if (text == "anon_inode:[eventfd]") return Bell::eventfd;
-  return text.starts_with("pipe:[") ? Bell::pipe : Bell::other;
-}
 
 }  // namespace
 
@@ -193,17 +175,18 @@ Backend::Answer Backend::set_descriptor(Message& message) {
     return refuse("a message with another number of descriptors than it says");
   UniqueFd descriptor = none ? UniqueFd() : std::move(message.descriptors.front());
   if (message.request() == Request::set_vring_err) return {};  // an error ends the connection
-  const Bell bell = descriptor ? bell_of(descriptor.get()) : Bell::eventfd;
+  // Linux in user mode gives pipes, all others eventfds.
+  const Kind kind = descriptor ? base::kind_of_descriptor(descriptor.get()) : Kind::eventfd;
   if (message.request() == Request::set_vring_call) {
     // A write must not wait.
-    if (bell == Bell::other || (descriptor && ::fcntl(descriptor.get(), F_SETFL, O_NONBLOCK) != 0))
+    if (kind == Kind::other || (descriptor && ::fcntl(descriptor.get(), F_SETFL, O_NONBLOCK) != 0))
       return refuse("a call descriptor that is no eventfd and no pipe");
     queue->call = std::move(descriptor);
-    queue->call_is_pipe = bell == Bell::pipe;
+    queue->call_is_pipe = kind == Kind::pipe;
     if (queue->ring.is_running()) queue->notify();  // what it missed before
     return {};
   }
-  if (bell == Bell::other) return refuse("a kick descriptor that is no eventfd and no pipe");
+  if (kind == Kind::other) return refuse("a kick descriptor that is no eventfd and no pipe");
   if (!watch_kick(*queue, std::move(descriptor)))
     return refuse("a kick descriptor that nobody can wait for");
   queue->polled = none;

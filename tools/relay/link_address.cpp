@@ -9,7 +9,7 @@
 namespace shmif::tools {
 
 std::optional<LinkAddress> parse_link(std::string_view text) {
-  static constexpr std::array<std::pair<std::string_view, LinkAddress::Kind>, 10> kKinds = {
+  static constexpr std::array<std::pair<std::string_view, LinkAddress::Kind>, 11> kKinds = {
       {{"bus:", LinkAddress::Kind::bus},
        {"tap:", LinkAddress::Kind::tap},
        {"packet:", LinkAddress::Kind::packet},
@@ -19,6 +19,7 @@ std::optional<LinkAddress> parse_link(std::string_view text) {
        {"dgram:", LinkAddress::Kind::dgram},
        {"vhost-user:connect=", LinkAddress::Kind::vhost_to},
        {"vhost-user:", LinkAddress::Kind::vhost},
+       {"memif:", LinkAddress::Kind::memif},
        {"vde:", LinkAddress::Kind::vde}}};
   for (const auto& [prefix, kind] : kKinds) {
     if (!text.starts_with(prefix)) continue;

@@ -1,6 +1,7 @@
 #pragma once
 // Links in command-line form: bus:PATH, tap:NAME, packet:IFNAME, pcap:FILE, stream:PLACE,
-// stream:connect=PLACE, dgram:LOCAL,REMOTE, vhost-user:PATH, vhost-user:connect=PATH, vde:URL.
+// stream:connect=PLACE, dgram:LOCAL,REMOTE, vhost-user:PATH, vhost-user:connect=PATH, memif:PATH,
+// vde:URL.
 
 #include <optional>
 #include <string>
@@ -9,7 +10,7 @@
 namespace shmif::tools {
 
 struct LinkAddress {
-  enum class Kind { bus, tap, packet, pcap, stream, stream_to, dgram, vhost, vhost_to, vde };
+  enum class Kind { bus, tap, packet, pcap, stream, stream_to, dgram, vhost, vhost_to, memif, vde };
   Kind kind = Kind::bus;
   std::string target;  ///< the path or the name, never empty
 };

@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "base/signal_guard.hpp"
+#include "memif/memif_link.hpp"
 #include "shmif/datagram_link.hpp"
 #include "shmif/port.hpp"
 #include "shmif/stream_link.hpp"
@@ -125,10 +126,13 @@ void sum_up(const PeerBridge& bridge, const Totals& totals, std::uint64_t undeli
                    " frames from there had a header that was not agreed on");
   if (totals.drops.not_ready > 0)
     more.push_back(count_of(totals.drops.not_ready, "frame", "frames") +
-                   " passed while a machine had no driver");
+                   (bridge.protocol == PeerProtocol::memif
+                        ? " passed before a program had set up its interface"
+                        : " passed while a machine had no driver"));
   if (totals.drops.no_room > 0)
     more.push_back(count_of(totals.drops.no_room, "frame", "frames") +
-                   " fitted no buffer of the driver");
+                   (bridge.protocol == PeerProtocol::memif ? " fitted no buffers of the program"
+                                                           : " fitted no buffer of the driver"));
   if (totals.while_away > 0)
     more.push_back(count_of(totals.while_away, "frame", "frames") +
                    " passed while nobody was there");
@@ -257,9 +261,32 @@ Peer vhost_peer(const PeerBridge& bridge, UniqueFd connected, Port& port) {
   return peer;
 }
 
+/// A packet processor whose memory is shared, as such a link. Throws if it cannot be made.
+Peer memif_peer(const PeerBridge& bridge, UniqueFd connected, Port& port) {
+  memif::MemifOptions options;
+  options.max_frame_bytes = port.max_frame_bytes();
+  options.address = bridge.peer_text;
+  auto link = std::make_unique<memif::MemifLink>(
+      memif::MemifLink::adopt(std::move(connected), options).value());
+  const memif::MemifLink* const raw = link.get();
+  const auto drops = [raw] {
+    const memif::MemifDrops all = raw->drops();
+    return PeerDrops{.too_long = all.too_long,
+                     .too_short = all.too_short,
+                     .not_ready = all.not_ready,
+                     .no_room = all.no_room};
+  };
+  Peer peer{AnyLink(std::move(link)), drops};
+  peer.fault = [raw] { return raw->why(); };
+  return peer;
+}
+
 Peer connected_peer(const PeerBridge& bridge, UniqueFd connected, Port& port) {
-  if (bridge.protocol == PeerProtocol::vhost_user)
-    return vhost_peer(bridge, std::move(connected), port);
+  switch (bridge.protocol) {
+    case PeerProtocol::vhost_user: return vhost_peer(bridge, std::move(connected), port);
+    case PeerProtocol::memif: return memif_peer(bridge, std::move(connected), port);
+    case PeerProtocol::stream: break;
+  }
   return stream_peer(bridge, std::move(connected), port);
 }
 
@@ -299,7 +326,9 @@ class ProgramServer {
   ProgramServer(const PeerBridge& bridge, const SocketPlace& place, const StopSignals& stop)
       : bridge_(bridge),
         stop_(stop),
-        socket_(BoundSocket::bind(SOCK_STREAM, place).value()),
+        socket_(BoundSocket::bind(
+                    bridge.protocol == PeerProtocol::memif ? SOCK_SEQPACKET : SOCK_STREAM, place)
+                    .value()),
         ended_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
         halt_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
     if (!ended_ || !halt_) throw Exception(Error::from_errno(errno, "cannot make an eventfd"));

@@ -1,7 +1,7 @@
 #pragma once
-// The bridges whose far end is a program with a socket: stream:, vhost-user: and dgram: links, and
-// gateways. Programs come and go, and the bridge goes on. Each program has a port of its own on the
-// bus, which it joins as a host does.
+// The bridges whose far end is a program with a socket: stream:, vhost-user:, memif: and dgram:
+// links, and gateways. Programs come and go, and the bridge goes on. Each program has a port of its
+// own on the bus, which it joins as a host does.
 
 #include <cstdint>
 #include <optional>
@@ -15,7 +15,7 @@
 namespace shmif::tools {
 
 /// What a program that connects speaks.
-enum class PeerProtocol : std::uint8_t { stream, vhost_user };
+enum class PeerProtocol : std::uint8_t { stream, vhost_user, memif };
 
 struct PeerBridge {
   const Bus* bus = nullptr;
@@ -25,9 +25,9 @@ struct PeerBridge {
   PeerProtocol protocol = PeerProtocol::stream;
 };
 
-/// stream:PATH and vhost-user:PATH: listens, and carries frames for every program that connects,
-/// until a signal comes. With `port_name`, the first port has that name, and others have numbers
-/// behind it. Result: the exit code. Blocks: until then.
+/// stream:PATH, vhost-user:PATH and memif:PATH: listens, and carries frames for every program that
+/// connects, until a signal comes. With `port_name`, the first port has that name, and others have
+/// numbers behind it. Result: the exit code. Blocks: until then.
 int serve_programs(const PeerBridge& bridge, const SocketPlace& place, const StopSignals& stop);
 
 /// stream:connect=PATH and vhost-user:connect=PATH: connects, and connects again when the program

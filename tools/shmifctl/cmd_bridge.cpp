@@ -74,6 +74,7 @@ Options bridge_options() {
       "  stream:connect=PATH connects to a program that listens;\n"
       "  dgram:LOCAL,REMOTE exchanges one datagram for each frame;\n"
       "  vhost-user:[connect=]PATH is for virtual machines that share their memory;\n"
+      "  memif:PATH listens for packet processors that share theirs (DPDK, VPP);\n"
       "  vde:URL joins a VDE network (a switch, slirp:// and others).\n"
       "For stream: and dgram:, a path can also be ADDRESS:PORT (TCP, UDP). The ports of these "
       "links "
@@ -88,9 +89,9 @@ Options bridge_options() {
   options
       .value("port-name", "NAME",
              "the name of the bridge's port, on each bus (default: the next free portN). Where "
-             "stream:PATH or vhost-user:PATH listens, NAME has at most 27 characters: programs "
-             "that are connected at the same time get the ports NAME, NAME-2, NAME-3 and so on. If "
-             "a port of another process has that name, the program is refused")
+             "stream:PATH, vhost-user:PATH or memif:PATH listens, NAME has at most 27 characters: "
+             "programs that are connected at the same time get the ports NAME, NAME-2, NAME-3 and "
+             "so on. If a port of another process has that name, the program is refused")
       .value("fault", "FAULTS",
              "add faults in both directions: one or several of these, with commas between them. "
              "Implies --no-offload\n"
@@ -124,6 +125,9 @@ Options bridge_options() {
                "memory-backend-memfd,id=m,size=1G,share=on -machine memory-backend=m -chardev "
                "socket,id=c,path=/tmp/v.sock,reconnect=1 -netdev vhost-user,id=n,chardev=c -device "
                "virtio-net-pci,netdev=n,mac=...")
+      .example("shmifctl bridge bus:/dev/shm/bus0 memif:/tmp/m.sock",
+               "put packet processors on the bus: dpdk-testpmd --no-pci --vdev "
+               "net_memif0,role=client,socket=/tmp/m.sock,socket-abstract=no")
       .example("shmifctl bridge bus:/dev/shm/bus0 pcap:all.pcap",
                "record every frame in a capture file");
   return options;
@@ -133,12 +137,12 @@ LinkAddress link_address(const std::string& text) {
   if (auto address = parse_link(text)) return *address;
   throw UsageError{"\"" + text +
                    "\" is not a link (bus:PATH, tap:NAME, packet:IFNAME, pcap:FILE, stream:PATH, "
-                   "vhost-user:PATH, dgram:LOCAL,REMOTE or vde:URL)"};
+                   "vhost-user:PATH, memif:PATH, dgram:LOCAL,REMOTE or vde:URL)"};
 }
 
 bool is_peer(Kind kind) {
   return kind == Kind::stream || kind == Kind::stream_to || kind == Kind::dgram ||
-         kind == Kind::vhost || kind == Kind::vhost_to || kind == Kind::vde;
+         kind == Kind::vhost || kind == Kind::vhost_to || kind == Kind::memif || kind == Kind::vde;
 }
 
 /// Refuses a bridge from a link to itself: every frame would go round forever.
@@ -399,11 +403,12 @@ std::pair<tap::BridgeEnd, tap::PairCounters> carry(std::array<Side, 2>& ends,
 void refuse_for_peers(const Arguments& args, const Side& bus, const Directions& faults) {
   if (bus.address.kind != Kind::bus)
     throw UsageError{
-        "a stream:, vhost-user:, dgram: or vde: link joins a bus (the other link must be "
+        "a stream:, vhost-user:, memif:, dgram: or vde: link joins a bus (the other link must be "
         "bus:PATH)"};
   if (faults.any() || args.flag("no-offload"))
     throw UsageError{
-        "a stream:, vhost-user:, dgram: or vde: link takes neither faults nor --no-offload (for "
+        "a stream:, vhost-user:, memif:, dgram: or vde: link takes neither faults nor --no-offload "
+        "(for "
         "faults, bridge two buses)"};
 }
 
@@ -430,6 +435,8 @@ int run_with_peers(const Arguments& args, Side& bus, const Side& peer, const Bus
     bridge.bus = &bus_of(bus, wish);
     return join_vde(bridge, target, stop);
   }
+  if (peer.address.kind == Kind::memif && target.starts_with("connect="))
+    throw UsageError{'"' + bridge.peer_text + "\": memif only listens (the program is the client)"};
   const SocketPlace place =
       place_of(peer.address.kind == Kind::dgram ? target.substr(0, comma) : target);
   const SocketPlace remote =
@@ -437,18 +444,24 @@ int run_with_peers(const Arguments& args, Side& bus, const Side& peer, const Bus
   if (place.host.has_value() != remote.host.has_value())
     throw UsageError{'"' + bridge.peer_text + "\": both are paths, or both ADDRESS:PORT"};
   const bool is_vhost = peer.address.kind == Kind::vhost || peer.address.kind == Kind::vhost_to;
-  if (is_vhost && place.host)
-    throw UsageError{'"' + bridge.peer_text + "\": vhost-user takes the path of a socket"};
+  const bool is_memif = peer.address.kind == Kind::memif;
+  if ((is_vhost || is_memif) && place.host)
+    throw UsageError{'"' + bridge.peer_text + "\": " + (is_memif ? "memif" : "vhost-user") +
+                     " takes the path of a socket"};
   if (is_vhost) bridge.protocol = PeerProtocol::vhost_user;
-  const bool serves = peer.address.kind == Kind::stream || peer.address.kind == Kind::vhost;
+  if (is_memif) bridge.protocol = PeerProtocol::memif;
+  const bool serves =
+      peer.address.kind == Kind::stream || peer.address.kind == Kind::vhost || is_memif;
   constexpr std::size_t kMaxPrefix = 27;  // the others get a hyphen and a number
   if (serves && bridge.port_name.size() > kMaxPrefix)
-    throw UsageError{"--port-name has at most 27 characters beside stream: and vhost-user:"};
+    throw UsageError{
+        "--port-name has at most 27 characters beside stream:, vhost-user: and memif:"};
   const StopSignals stop;
   bridge.bus = &bus_of(bus, wish);
   switch (peer.address.kind) {
     case Kind::stream:
-    case Kind::vhost: return serve_programs(bridge, place, stop);
+    case Kind::vhost:
+    case Kind::memif: return serve_programs(bridge, place, stop);
     case Kind::stream_to:
     case Kind::vhost_to: return keep_connected(bridge, place, stop);
     default: return exchange_datagrams(bridge, place, remote, stop);

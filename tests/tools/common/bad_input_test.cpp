@@ -379,7 +379,8 @@ TEST_F(BadInput, BridgeRefusesWhatIsNoLink) {
     EXPECT_EQ(result.status, 2);
     EXPECT_NE(result.err.find(std::string("\"") + link + '"'), std::string::npos) << result.err;
     EXPECT_NE(result.err.find(
-                  "bus:PATH, tap:NAME, packet:IFNAME, pcap:FILE, stream:PATH, vhost-user:PATH"),
+                  "bus:PATH, tap:NAME, packet:IFNAME, pcap:FILE, stream:PATH, vhost-user:PATH, "
+                  "memif:PATH"),
               std::string::npos)
         << result.err;
   }

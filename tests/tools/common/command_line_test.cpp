@@ -256,7 +256,7 @@ TEST(Completion, OffersTheWordsOfAnOption) {
 TEST(Completion, OffersTheLinksOfABridge) {
   EXPECT_EQ(completions("shmifctl bridge ''"),
             (Words{"bus:", "tap:", "packet:", "pcap:", "stream:", "stream:connect=", "vhost-user:",
-                   "vhost-user:connect=", "dgram:", "vde:"}));
+                   "vhost-user:connect=", "memif:", "dgram:", "vde:"}));
   EXPECT_EQ(completions("shmifctl bridge bus : /dev/shm/b pc"), Words{"pcap:"});
   EXPECT_TRUE(completions("shmifctl bridge packet :").contains("lo"));
   EXPECT_EQ(completions("shmifctl bridge packet : l"), Words{"lo"});

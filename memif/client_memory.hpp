@@ -1,0 +1,33 @@
+#pragma once
+// The memory of a client: regions of files, which descriptors of buffers name by number.
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "base/result.hpp"
+#include "bus/file/foreign_region.hpp"
+
+namespace shmif::memif {
+
+/// Nothing in it is trusted: the client writes there at any time, and may truncate the files. If it
+/// does, zero pages replace the region, and lost() is true from then on. Threads: one at a time.
+/// Blocks: never.
+class ClientMemory {
+ public:
+  /// Maps the next region from the beginning of a file, which may be closed afterwards. Errors:
+  /// those of bus::ForeignRegion::map().
+  Result<void> add(int file, std::uint64_t bytes);
+  std::size_t regions() const noexcept { return regions_.size(); }
+
+  /// Result: nullptr unless there is such a region, and all of the bytes lie in it.
+  std::byte* at(std::size_t region, std::uint64_t offset, std::uint64_t bytes) const noexcept {
+    return region < regions_.size() ? regions_[region].at(offset, bytes) : nullptr;
+  }
+  bool lost() const noexcept;
+
+ private:
+  std::vector<bus::ForeignRegion> regions_;
+};
+
+}  // namespace shmif::memif

@@ -1,0 +1,312 @@
+#include "memif/memif_link.hpp"
+
+#include <sys/epoll.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cerrno>
+#include <chrono>
+#include <new>
+#include <utility>
+#include <vector>
+
+#include "memif/message.hpp"
+#include "memif/ring.hpp"
+#include "memif/session.hpp"
+
+namespace shmif::memif {
+namespace {
+
+/// Messages are looked for after this many batches, even if the client always has frames.
+constexpr unsigned kBusyReceives = 16;
+/// One call takes at most this many frames, also if all of them are dropped.
+constexpr unsigned kMaxFramesPerReceive = 1024;
+constexpr unsigned kMaxMessages = 64;  // in one call
+/// When to look again after the mask of interrupts was cleared (M6).
+constexpr std::chrono::milliseconds kLookAgain{1};
+
+/// Counted by the thread of the link, and read by any.
+class Count {
+ public:
+  void add() noexcept { value_.fetch_add(1, std::memory_order_relaxed); }
+  std::uint64_t get() const noexcept { return value_.load(std::memory_order_relaxed); }
+
+ private:
+  std::atomic<std::uint64_t> value_{0};
+};
+
+}  // namespace
+
+struct MemifLink::Impl {
+  MemifOptions options;
+  UniqueFd socket;
+  UniqueFd epoll;  ///< of the socket, and of the interrupts of the ring that we receive from
+  Message message;
+  Session session;
+  bool ended = false;
+  bool corrupt = false;  ///< receive() must report it
+  std::string why;
+  unsigned busy = 0;            ///< calls of receive() since messages were looked for
+  std::vector<Buffer> buffers;  ///< of one frame
+  Count too_long, too_short, not_ready, no_room;
+
+  Impl(UniqueFd connected, UniqueFd waited_for, MemifOptions o)
+      : options(std::move(o)),
+        socket(std::move(connected)),
+        epoll(std::move(waited_for)),
+        session(epoll.get()) {
+    buffers.reserve(Ring::kMaxBuffers);
+  }
+
+  Session::Lane& to_client() noexcept { return session.lane(Session::kToClient); }
+  Session::Lane& from_client() noexcept { return session.lane(Session::kFromClient); }
+
+  void end_corrupt(std::string reason) noexcept;
+  bool is_sound() noexcept;
+  void give_back() noexcept;
+  void serve_socket() noexcept;
+  bool answer_message();
+
+  std::error_code refusal_of(const FrameView& frame) const noexcept;
+  /// What became of a frame that was to be put into the client's buffers.
+  enum class Put : std::uint8_t { done, full };
+  Put put(std::span<const std::byte> bytes) noexcept;
+  enum class Got : std::uint8_t { frame, dropped, none, no_space };
+  Got get(FrameBatch& into) noexcept;
+};
+
+MemifLink::MemifLink(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+MemifLink::MemifLink(MemifLink&&) noexcept = default;
+MemifLink& MemifLink::operator=(MemifLink&&) noexcept = default;
+MemifLink::~MemifLink() = default;
+
+Result<MemifLink> MemifLink::adopt(UniqueFd connected, MemifOptions options) {
+  UniqueFd epoll(::epoll_create1(EPOLL_CLOEXEC));
+  epoll_event event{};
+  event.events = EPOLLIN;
+  if (!epoll || ::epoll_ctl(epoll.get(), EPOLL_CTL_ADD, connected.get(), &event) != 0)
+    return Error::from_errno(errno, "cannot wait for " + options.address);
+  MemifLink link(
+      std::make_unique<Impl>(std::move(connected), std::move(epoll), std::move(options)));
+  Hello hello;
+  hello.name = field_of<kNameBytes>("shmif");
+  // A client that has gone already is found by receive().
+  (void)send_message(link.impl_->socket.get(), make_message(MessageType::hello, hello));
+  return link;
+}
+
+// The client and its messages.
+
+void MemifLink::Impl::end_corrupt(std::string reason) noexcept {
+  if (ended) return;
+  ended = corrupt = true;
+  Disconnect said;
+  said.reason = field_of<sizeof said.reason>(reason);
+  (void)send_message(socket.get(), make_message(MessageType::disconnect, said));
+  why = std::move(reason);
+}
+
+/// Whether the rings and the memory are as they should be. If not, the link ends.
+bool MemifLink::Impl::is_sound() noexcept {
+  for (Session::Lane* lane : {&to_client(), &from_client()}) {
+    if (const char* const fault = lane->ring.fault(); fault != nullptr)
+      end_corrupt(std::string(lane == &to_client() ? "receive ring: " : "send ring: ") + fault);
+  }
+  if (session.memory().lost()) end_corrupt("its memory was truncated");
+  return !ended;
+}
+
+/// Shows the client which buffers are its own again.
+void MemifLink::Impl::give_back() noexcept {
+  if (to_client().ring.publish()) to_client().notify();
+  (void)from_client().ring.publish();
+}
+
+/// Answers the messages that have arrived, and takes note of interrupts.
+void MemifLink::Impl::serve_socket() noexcept {
+  busy = 0;
+  std::array<epoll_event, 2> events{};
+  const int count = ::epoll_wait(epoll.get(), events.data(), events.size(), 0);
+  const bool any =
+      std::any_of(events.begin(), events.begin() + std::max(count, 0),
+                  [](const epoll_event& e) { return e.data.u64 != Session::kInterruptTag; });
+  if (!any) return;
+  try {
+    for (unsigned i = 0; i < kMaxMessages && !ended && answer_message(); ++i) continue;
+  } catch (const std::bad_alloc&) {
+    end_corrupt("there is no memory for its messages");
+  }
+}
+
+/// Result: whether there was a message.
+bool MemifLink::Impl::answer_message() {
+  switch (read_message(socket.get(), message)) {
+    case ReadStatus::none: return false;
+    case ReadStatus::closed: ended = true; return false;
+    case ReadStatus::malformed: end_corrupt("what is no message of memif"); return false;
+    case ReadStatus::whole: break;
+  }
+  bool told = true;
+  switch (session.handle(message)) {
+    case Session::Answer::none: break;
+    case Session::Answer::ack:
+      told = send_message(socket.get(), make_message(MessageType::ack));
+      break;
+    case Session::Answer::connected:
+      told = send_message(socket.get(),
+                          make_message(MessageType::connected, field_of<kNameBytes>("shmif")));
+      break;
+    case Session::Answer::gone: ended = true; break;
+    case Session::Answer::refused: end_corrupt(session.why()); break;
+  }
+  if (!told) end_corrupt("it reads no replies");
+  return true;
+}
+
+// Frames to the client.
+
+std::error_code MemifLink::Impl::refusal_of(const FrameView& frame) const noexcept {
+  if (frame.size() < kEthernetHeaderBytes) return Errc::frame_too_short;
+  if (frame.offload.pending()) return Errc::not_supported;
+  if (frame.size() > options.max_frame_bytes) return Errc::frame_too_long;
+  return {};
+}
+
+/// Puts one frame into the client's buffers.
+MemifLink::Impl::Put MemifLink::Impl::put(std::span<const std::byte> bytes) noexcept {
+  Ring& ring = to_client().ring;
+  buffers.clear();
+  for (std::size_t held = 0; held < bytes.size() || buffers.empty();) {
+    if (buffers.size() == std::min(ring.size(), Ring::kMaxBuffers)) {
+      no_room.add();  // all that can be there are
+      return Put::done;
+    }
+    if (!ring.has(buffers.size() + 1)) return Put::full;
+    Buffer buffer;
+    (void)ring.read(buffers.size(), buffer);
+    if (!ring.is_running()) return Put::full;
+    held += buffer.bytes;
+    buffers.push_back(buffer);
+  }
+  BufferCursor(buffers).write(bytes);
+  std::size_t left = bytes.size();
+  for (std::size_t i = 0; i < buffers.size(); ++i) {
+    const std::size_t filled = std::min(left, buffers[i].bytes);
+    left -= filled;
+    ring.fill(i, static_cast<std::uint32_t>(filled), i + 1 < buffers.size());
+  }
+  ring.pass(buffers.size());
+  return Put::done;
+}
+
+SendResult MemifLink::send(std::span<const FrameView> frames) noexcept {
+  Impl& self = *impl_;
+  SendResult result;
+  if (frames.empty()) return result;
+  if (self.ended) return {0, Errc::link_ended};
+  for (const FrameView& frame : frames) {
+    result.error = self.refusal_of(frame);
+    if (result.error) break;
+    if (!self.session.is_connected()) {
+      self.not_ready.add();
+    } else if (self.put(frame.bytes) == Impl::Put::full) {
+      break;
+    }
+    ++result.taken;
+  }
+  self.give_back();
+  // receive() reports why it ended.
+  if (!self.is_sound() && result.taken < frames.size()) result.error = Errc::link_ended;
+  return result;
+}
+
+// Frames from the client.
+
+/// Takes the next frame of the client.
+MemifLink::Impl::Got MemifLink::Impl::get(FrameBatch& into) noexcept {
+  Ring& ring = from_client().ring;
+  buffers.clear();
+  const std::size_t count = ring.next_frame(buffers);
+  if (count == 0) return Got::none;
+  std::size_t length = 0;
+  for (const Buffer& buffer : buffers) length += buffer.bytes;
+  if (length < kEthernetHeaderBytes || length > options.max_frame_bytes) {
+    (length < kEthernetHeaderBytes ? too_short : too_long).add();
+    ring.pass(count);
+    return Got::dropped;
+  }
+  const std::span<std::byte> room = into.room();
+  // Only the first frame of an empty batch may be cut short.
+  if (room.size() < length && (room.empty() || !into.empty())) return Got::no_space;
+  FrameView& frame = into.next();
+  frame.bytes = room.first(std::min(length, room.size()));
+  BufferCursor(buffers).read(room.first(frame.size()));
+  if (length > frame.size()) frame.true_bytes = static_cast<std::uint32_t>(length);
+  into.keep();
+  ring.pass(count);
+  return Got::frame;
+}
+
+ReceiveResult MemifLink::receive(FrameBatch& into) noexcept {
+  Impl& self = *impl_;
+  ReceiveResult result;
+  const std::size_t before = into.size();
+  bool looked = false;
+  for (unsigned frames = 0; !self.ended && !into.full() && frames < kMaxFramesPerReceive;) {
+    const Impl::Got got = self.get(into);
+    if (got == Impl::Got::frame || got == Impl::Got::dropped) {
+      ++frames;
+      continue;
+    }
+    if (got == Impl::Got::no_space || looked || frames > 0) break;
+    self.serve_socket();  // it may start the rings
+    looked = true;
+  }
+  if (into.size() > before) self.from_client().ring.mask();
+  if (++self.busy > kBusyReceives) self.serve_socket();
+  self.give_back();
+  if (!self.is_sound() && self.session.memory().lost()) into.drop(before, into.size());
+  result.frames = into.size() - before;
+  if (self.ended && result.frames == 0 && !into.full()) {
+    result.error = std::exchange(self.corrupt, false) ? Errc::corrupt : Errc::link_ended;
+  }
+  return result;
+}
+
+int MemifLink::descriptor() noexcept {
+  return impl_->epoll.get();
+}
+
+WaitHint MemifLink::prepare_wait() noexcept {
+  WaitHint hint{.ready = !impl_->is_sound()};
+  switch (impl_->from_client().ring.prepare_wait()) {
+    case Ring::Wait::ready: hint.ready = true; break;
+    case Ring::Wait::look_again: hint.at_most = kLookAgain; break;
+    case Ring::Wait::sleep: break;
+  }
+  return hint;
+}
+
+void MemifLink::finish_wait() noexcept {}  // the next frames mask the interrupts
+
+std::size_t MemifLink::max_frame_bytes() noexcept {
+  return impl_->options.max_frame_bytes;
+}
+std::string MemifLink::address() {
+  return impl_->options.address;
+}
+bool MemifLink::is_ready() const noexcept {
+  return !impl_->ended && impl_->session.is_connected();
+}
+std::string MemifLink::why() const {
+  return impl_->why;
+}
+MemifDrops MemifLink::drops() const noexcept {
+  return {.too_long = impl_->too_long.get(),
+          .too_short = impl_->too_short.get(),
+          .not_ready = impl_->not_ready.get(),
+          .no_room = impl_->no_room.get()};
+}
+
+}  // namespace shmif::memif

@@ -1,0 +1,71 @@
+#pragma once
+// MemifLink: a packet processor (DPDK's net_memif, VPP, libmemif) as a Link. The program connects
+// as a memif client and says where its memory is. From then on frames go straight between that
+// memory and the link: one copy each way, and no system call while both sides are busy.
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "base/result.hpp"
+#include "base/unique_fd.hpp"
+#include "shmif/link.hpp"
+
+namespace shmif::memif {
+
+struct MemifOptions {
+  std::size_t max_frame_bytes = 1522;  ///< longer frames are refused, and dropped when received
+  std::string address = {};            ///< for messages: "memif:/run/m.sock"
+};
+
+/// Frames that were dropped.
+struct MemifDrops {
+  std::uint64_t too_long = 0;   ///< received; longer than max_frame_bytes
+  std::uint64_t too_short = 0;  ///< received; shorter than an Ethernet header
+  std::uint64_t not_ready = 0;  ///< sent before the client had said where its memory is
+  std::uint64_t no_room = 0;    ///< sent; longer than all buffers of the client together
+};
+
+/// One connection to a client, with one ring for each direction. The link ends when the client
+/// disconnects, closes the connection, or breaks the rules of memif. receive() reports the latter
+/// once as Errc::corrupt, and why() says what it was; the client is told as well. Frames whose
+/// checksums or segments are not finished are refused, for memif has no words for them. If the
+/// client has given no buffers, send() takes no more frames for now (SendResult::taken). Install
+/// the SIGBUS guard (bus/file/sigbus_guard.hpp) before you make a link: a client that truncates its
+/// memory then only ends the link. Threads: one at a time; drops() from any. Blocks: never, unless
+/// a hostile client makes its interrupt descriptor blocking again (docs/security.md).
+class MemifLink {
+ public:
+  /// `connected`: a socket that keeps the boundaries of messages (SOCK_SEQPACKET). Errors: the
+  /// system's, if there is no descriptor to wait on.
+  static Result<MemifLink> adopt(UniqueFd connected, MemifOptions options);
+  MemifLink(MemifLink&&) noexcept;
+  MemifLink& operator=(MemifLink&&) noexcept;
+  ~MemifLink();
+
+  /// Errors: frame_too_short, frame_too_long, not_supported, link_ended.
+  SendResult send(std::span<const FrameView> frames) noexcept;
+  ReceiveResult receive(FrameBatch& into) noexcept;
+  int descriptor() noexcept;
+  WaitHint prepare_wait() noexcept;
+  void finish_wait() noexcept;
+  std::size_t max_frame_bytes() noexcept;
+  std::string address();
+
+  /// Whether frames can pass.
+  bool is_ready() const noexcept;
+  MemifDrops drops() const noexcept;
+  /// How the client broke the rules; empty if it did not.
+  std::string why() const;
+
+ private:
+  struct Impl;
+  explicit MemifLink(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+static_assert(Link<MemifLink>);
+
+}  // namespace shmif::memif

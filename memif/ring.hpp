@@ -1,0 +1,123 @@
+#pragma once
+// The server's side of a ring of memif, of either direction.
+//
+//   head (client writes)   descriptors                     tail (server writes)
+//   buffers ever given --> [region offset length flags] --> buffers ever done with
+//
+// In a ring from the client the buffers are full, and the server has read those before the tail. In
+// a ring to the client they are empty, and the server has filled those before the tail. Both
+// numbers count modulo 65536; their remainder by the size of the ring is a descriptor.
+//
+// All of it lies in memory that the client may write at any time. So:
+//   M1. A shared word is read once into a local, the local is checked, and only the local is used.
+//   M2. A buffer is looked up in the client's memory with its length.
+//   M3. A frame has at most as many buffers as the ring, and as kMaxBuffers, so a loop ends.
+//   M4. A value that no correct client writes breaks the ring: fault() says which, and the ring
+//       does nothing more. It is not repaired.
+// And, between a correct client and us:
+//   M5. Buffers are read after the head (acquire), and are done with before the tail is written.
+//   M6. A reader masks interrupts while it looks anyway. Before it sleeps it clears the mask with a
+//       full barrier, and looks again. The writer of a number looks at the mask behind a full
+//       barrier. Not all clients have that barrier: DPDK may read the mask before others see its
+//       head. So after clearing the mask we look again once after a short time.
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "bus/buffer_list.hpp"
+#include "memif/client_memory.hpp"
+
+namespace shmif::memif {
+
+using bus::Buffer;
+using bus::BufferCursor;
+
+/// Before the descriptors. Each line of the cache has one writer, but for the flags.
+struct RingHeader {
+  static constexpr std::uint32_t kCookie = 0x3e31f20;
+  static constexpr std::uint16_t kMasked = 1;  // flags: the reader of frames wants no interrupts
+
+  std::uint32_t cookie = 0;
+  std::uint16_t flags = 0;
+  std::uint16_t head = 0;
+  std::uint8_t unused1[56] = {};
+  std::uint16_t tail = 0;
+  std::uint8_t unused2[62] = {};
+};
+struct Descriptor {
+  static constexpr std::uint16_t kNext = 1;  // flags: the frame goes on in the next descriptor
+
+  std::uint16_t flags = 0;
+  std::uint16_t region = 0;
+  std::uint32_t bytes = 0;
+  std::uint32_t offset = 0;
+  std::uint32_t metadata = 0;
+};
+static_assert(sizeof(RingHeader) == 128 && offsetof(RingHeader, tail) == 64);
+static_assert(sizeof(Descriptor) == 16 && offsetof(RingHeader, head) == 6);
+
+/// Where a ring is, as the client says.
+struct RingPlace {
+  std::uint16_t region = 0;
+  std::uint32_t offset = 0;
+  std::uint8_t size_log2 = 0;
+};
+
+/// Threads: one at a time. Blocks: never.
+class Ring {
+ public:
+  /// A frame with more buffers is a fault.
+  static constexpr std::size_t kMaxBuffers = 1024;
+
+  /// Finds the ring in `memory`, which must outlive its use, and goes on at its tail. Interrupts
+  /// are masked if `from_client`. Result: nullptr, or why it cannot be used.
+  const char* start(const ClientMemory& memory, const RingPlace& place, bool from_client) noexcept;
+  bool is_running() const noexcept { return header_ != nullptr && fault_ == nullptr; }
+  /// Why the ring is broken (M4); nullptr: it is not.
+  const char* fault() const noexcept { return fault_; }
+  std::size_t size() const noexcept { return size_; }
+
+  /// Whether the client has given at least that many buffers that we are not done with.
+  bool has(std::size_t buffers) noexcept;
+  /// Reads a descriptor that is there (has()); `ahead`: 0 for the next. Result: its flags; `buffer`
+  /// is empty-handed (nullptr) if it is not valid (fault()).
+  std::uint16_t read(std::size_t ahead, Buffer& buffer) noexcept;
+  /// Says what a buffer towards the client holds.
+  void fill(std::size_t ahead, std::uint32_t bytes, bool goes_on) noexcept;
+  /// Is done with the next buffers. The client sees it after publish().
+  void pass(std::size_t buffers) noexcept { tail_ += static_cast<std::uint16_t>(buffers); }
+  /// Shows the client what we are done with. Result: whether it wants an interrupt for that, as it
+  /// may in a ring towards it.
+  bool publish() noexcept;
+
+  /// Appends the buffers of the next frame from the client to `into`, whose capacity must be at
+  /// least kMaxBuffers. Result: how many descriptors they take; 0 if no whole frame is there, or
+  /// one is not valid (fault()).
+  std::size_t next_frame(std::vector<Buffer>& into) noexcept;
+
+  /// What to do before sleeping (M6).
+  enum class Wait : std::uint8_t { ready, look_again, sleep };
+  Wait prepare_wait() noexcept;
+  /// Asks the client not to interrupt us.
+  void mask() noexcept;
+
+ private:
+  bool has_news() const noexcept;
+  void break_with(const char* why) noexcept { fault_ = why; }
+
+  const ClientMemory* memory_ = nullptr;
+  const char* fault_ = nullptr;
+  RingHeader* header_ = nullptr;
+  Descriptor* descriptors_ = nullptr;
+  std::uint32_t size_ = 0;
+  bool from_client_ = false;
+  bool masked_ = false;
+  bool is_partial_ = false;      // the frame at the tail had no end up to seen_
+  std::uint16_t seen_ = 0;       // the head, when last read
+  std::uint16_t tail_ = 0;       // buffers that we are done with
+  std::uint16_t published_ = 0;  // of these, what the client has seen
+};
+
+}  // namespace shmif::memif

@@ -1,0 +1,72 @@
+#pragma once
+// The server's side of a memif connection: what the client's messages have made of the interface so
+// far. It carries no frames; memif/memif_link.hpp does.
+
+#include <array>
+#include <cstdint>
+#include <string>
+
+#include "base/unique_fd.hpp"
+#include "memif/client_memory.hpp"
+#include "memif/message.hpp"
+#include "memif/ring.hpp"
+
+namespace shmif::memif {
+
+/// Threads: one at a time. Blocks: never.
+class Session {
+ public:
+  enum RingNumber : std::uint8_t { kToClient = 0, kFromClient = 1, kRings = 2 };
+
+  static constexpr std::uint64_t kInterruptTag = 1;
+
+  struct Lane {
+    Ring ring;
+    RingPlace place;
+    UniqueFd interrupt;  ///< the writer of frames writes to it; open: the ring was added
+
+    /// Tells the client that there are frames for it.
+    void notify() const noexcept;
+  };
+
+  /// `epoll`: where the interrupts of the ring from the client are watched, with the data
+  /// kInterruptTag; edge-triggered, so that nobody needs to read the descriptor.
+  explicit Session(int epoll) noexcept : epoll_(epoll) {}
+  Session(const Session&) = delete;  // the rings know where the memory is
+  Session& operator=(const Session&) = delete;
+  ~Session() = default;
+
+  /// What a message asked for.
+  enum class Answer : std::uint8_t {
+    none,
+    ack,
+    connected,
+    gone,     ///< the client has taken its leave
+    refused,  ///< why() says why; the connection is of no use any more
+  };
+  Answer handle(Message& message);
+  /// Why the last message was refused.
+  const std::string& why() const noexcept { return why_; }
+
+  Lane& lane(RingNumber number) noexcept { return lanes_[number]; }
+  const ClientMemory& memory() const noexcept { return memory_; }
+  /// Whether frames can pass.
+  bool is_connected() const noexcept { return state_ == State::connected; }
+
+ private:
+  enum class State : std::uint8_t { greeted, described, connected };
+
+  Answer refuse(std::string why);
+  Answer init(const Message& message);
+  Answer add_region(const Message& message);
+  Answer add_ring(Message& message);
+  Answer connect();
+
+  int epoll_;
+  State state_ = State::greeted;
+  ClientMemory memory_;
+  std::array<Lane, kRings> lanes_;
+  std::string why_;
+};
+
+}  // namespace shmif::memif

@@ -1,0 +1,418 @@
+// Clients that write what no correct one writes. Each costs its own connection, is told why, and
+// nothing else.
+
+#include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <csignal>
+#include <functional>
+#include <thread>
+#include <vector>
+
+#include "bus/file/sigbus_guard.hpp"
+#include "tests/memif/client.hpp"
+#include "tests/support/child_process.hpp"
+
+namespace shmif::test {
+namespace {
+
+using memif::Descriptor;
+using memif::MessageType;
+
+/// The link of this client ends, says so once, and the client is told.
+void expect_end(MemifPair& pair, const std::string& why) {
+  SCOPED_TRACE(why);
+  if (!pair.last().error) pair.serve();
+  if (!pair.last().error) pair.serve();
+  EXPECT_EQ(pair.last().frames, 0U);
+  EXPECT_EQ(pair.last().error, Errc::corrupt);
+  EXPECT_EQ(pair.link().why(), why);
+  pair.serve();
+  EXPECT_EQ(pair.last().error, Errc::link_ended) << "told once";
+  EXPECT_FALSE(pair.link().is_ready());
+  EXPECT_EQ(pair.link().send(views({make_frame(60, 1)})).error, Errc::link_ended);
+  EXPECT_EQ(pair.client().reason(), why);
+}
+
+struct Case {
+  const char* why;
+  std::function<void(MemifClient&)> spoil;
+};
+
+// Messages.
+
+void expect_each(const std::vector<Case>& cases, bool describes) {
+  for (const auto& [why, spoil] : cases) {
+    MemifPair pair({}, {}, false);
+    if (describes) {
+      ASSERT_TRUE(pair.client().describe());
+    } else {
+      ASSERT_EQ(pair.client().reply_type(), MessageType::hello);
+    }
+    spoil(pair.client());
+    expect_end(pair, why);
+  }
+}
+
+/// Sends a message of any length, with any descriptors.
+void tell_raw(const MemifClient& client, std::size_t bytes, const std::vector<int>& descriptors) {
+  std::vector<std::byte> content(bytes, std::byte{3});
+  iovec part{content.data(), bytes};
+  alignas(cmsghdr) std::array<std::byte, CMSG_SPACE(16 * sizeof(int))> room{};
+  msghdr message{};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  if (!descriptors.empty()) {
+    message.msg_control = room.data();
+    message.msg_controllen = CMSG_SPACE(descriptors.size() * sizeof(int));
+    cmsghdr* const rights = CMSG_FIRSTHDR(&message);
+    rights->cmsg_level = SOL_SOCKET;
+    rights->cmsg_type = SCM_RIGHTS;
+    rights->cmsg_len = CMSG_LEN(descriptors.size() * sizeof(int));
+    std::memcpy(CMSG_DATA(rights), descriptors.data(), descriptors.size() * sizeof(int));
+  }
+  EXPECT_EQ(::sendmsg(client.socket.get(), &message, 0), static_cast<ssize_t>(bytes));
+}
+
+Case message_of_type(const char* why, unsigned type) {
+  return {why, [type](MemifClient& c) {
+            EXPECT_TRUE(c.tell(memif::make_message(static_cast<MessageType>(type))));
+          }};
+}
+
+TEST(HostileClient, MessagesOfAWrongKindEndTheLink) {
+  expect_each({{"what is no message of memif", [](MemifClient& c) { tell_raw(c, 127, {}); }},
+               {"what is no message of memif", [](MemifClient& c) { tell_raw(c, 129, {}); }},
+               {"what is no message of memif", [](MemifClient& c) { tell_raw(c, 128, {1, 1}); }},
+               {"what is no message of memif",
+                [](MemifClient& c) { tell_raw(c, 128, std::vector<int>(16, 1)); }},
+               message_of_type("message 0 is not known", 0),
+               message_of_type("message 9 is not known", 9),
+               message_of_type("message 65535 is not known", 0xffff),
+               message_of_type("message 2 is for servers to send", 2),
+               message_of_type("message 7 is for servers to send", 7),
+               message_of_type("message 4 came before INIT", 4),
+               message_of_type("message 5 came before INIT", 5),
+               message_of_type("message 6 came before INIT", 6)},
+              false);
+}
+
+/// Says INIT, and then this.
+Case after_init(const char* why, const std::function<void(MemifClient&)>& spoil) {
+  return {why, [spoil](MemifClient& c) {
+            ASSERT_TRUE(c.tell(MemifClient::init_message()) && c.acknowledged());
+            spoil(c);
+          }};
+}
+
+TEST(HostileClient, AnInterfaceOfAnotherKindEndsTheLink) {
+  expect_each(
+      {{"version 1.0 of memif, and not 2.0",
+        [](MemifClient& c) { c.tell(MemifClient::init_message({.version = 0x100})); }},
+       {"version 2.1 of memif, and not 2.0",
+        [](MemifClient& c) { c.tell(MemifClient::init_message({.version = 0x201})); }},
+       {"mode 1, which is not Ethernet",
+        [](MemifClient& c) { c.tell(MemifClient::init_message({.mode = 1})); }},
+       {"message 3 came with 1 descriptors",
+        [](MemifClient& c) { c.tell(MemifClient::init_message(), c.rings.file()); }},
+       after_init("INIT came twice", [](MemifClient& c) { c.tell(MemifClient::init_message()); })},
+      false);
+}
+
+TEST(HostileClient, ARegionThatIsNoneEndsTheLink) {
+  std::array<int, 2> pipe{-1, -1};
+  ASSERT_EQ(::pipe(pipe.data()), 0);
+  const UniqueFd from(pipe[0]), to(pipe[1]);
+  const auto add = [](std::uint16_t index, std::uint64_t bytes, std::optional<int> file = {}) {
+    return [=](MemifClient& c) {
+      c.tell(MemifClient::region_message(index, bytes), file.value_or(c.rings.file()));
+    };
+  };
+  const auto too_many = [](MemifClient& c) {
+    for (std::uint16_t i = 0; i < 64; ++i) {
+      ASSERT_TRUE(c.tell(MemifClient::region_message(i, c.rings.size()), c.rings.file()));
+      ASSERT_TRUE(c.acknowledged()) << i;
+    }
+    c.tell(MemifClient::region_message(64, c.rings.size()), c.rings.file());
+  };
+  const char* const kNoMemory =
+      "memory region 0 is in no file in memory (memfd, tmpfs or hugetlbfs)";
+  const char* const kSize = "memory region 0 is not in a file of that size";
+  expect_each({after_init("message 4 came with 0 descriptors", add(0, 4096, -1)),
+               after_init("memory region 1 is not the next one", add(1, 4096)),
+               after_init("memory region 65535 is not the next one", add(0xffff, 4096)),
+               after_init("memory region 0 is empty", add(0, 0)),
+               after_init(kSize, add(0, MemifClient({}, {}).rings.size() + 1)),
+               after_init(kSize, add(0, std::uint64_t{1} << 62U)), after_init(kSize, add(0, ~0ULL)),
+               after_init(kNoMemory, add(0, 4096, from.get())),
+               after_init("more than 64 memory regions", too_many)},
+              false);
+}
+
+TEST(HostileClient, RegionsThatUseUpAllAddressesEndTheLink) {
+  const UniqueFd vast(::memfd_create("vast", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+  constexpr std::uint64_t kBytes = std::uint64_t{10} << 40U;
+  ASSERT_EQ(::ftruncate(vast.get(), static_cast<off_t>(kBytes)), 0);
+  expect_each({after_init("memory region 1 does not fit the address space",
+                          [&](MemifClient& c) {
+                            c.tell(MemifClient::region_message(0, kBytes), vast.get());
+                            ASSERT_TRUE(c.acknowledged());
+                            c.tell(MemifClient::region_message(1, kBytes), vast.get());
+                          })},
+              false);
+}
+
+TEST(HostileClient, ARingThatIsNoneEndsTheLink) {
+  const auto add = [](const std::function<void(memif::AddRing&)>& change,
+                      std::optional<int> interrupt = {}) {
+    return [=](MemifClient& c) {
+      memif::AddRing fields = c.ring_fields(true);
+      change(fields);
+      c.tell(MemifClient::ring_message(fields), interrupt.value_or(c.send_ring.interrupt.get()));
+    };
+  };
+  const auto same = [](memif::AddRing&) {};
+  const UniqueFd file(::memfd_create("no eventfd", MFD_CLOEXEC));
+  expect_each(
+      {after_init("message 5 came with 0 descriptors", add(same, -1)),
+       after_init("an interrupt descriptor that is no eventfd", add(same, file.get())),
+       after_init("an interrupt descriptor that is no eventfd", add(same, STDIN_FILENO)),
+       after_init("ring 1, where each direction has one", add([](auto& f) { f.index = 1; })),
+       after_init("ring 65535, where each direction has one",
+                  add([](auto& f) { f.index = 0xffff; })),
+       after_init("a ring of 2^15 buffers", add([](auto& f) { f.size_log2 = 15; })),
+       after_init("a ring of 2^255 buffers", add([](auto& f) { f.size_log2 = 255; }))},
+      false);
+  expect_each({{"a second ring for one direction", add(same)}}, true);
+}
+
+/// Adds the send ring as changed, and the receive ring, and connects.
+void connect_with(MemifClient& c, const std::function<void(memif::AddRing&)>& change) {
+  ASSERT_TRUE(c.tell(MemifClient::init_message()) && c.acknowledged());
+  ASSERT_TRUE(c.tell(MemifClient::region_message(0, c.rings.size()), c.rings.file()));
+  ASSERT_TRUE(c.acknowledged());
+  memif::AddRing fields = c.ring_fields(true);
+  change(fields);
+  c.tell(MemifClient::ring_message(fields), c.send_ring.interrupt.get());
+  ASSERT_TRUE(c.acknowledged());
+  c.tell(MemifClient::ring_message(c.ring_fields(false)), c.receive_ring.interrupt.get());
+  ASSERT_TRUE(c.acknowledged());
+  c.tell(MemifClient::connect_message());
+}
+
+Case placed(const char* why, const std::function<void(memif::AddRing&)>& change) {
+  return {why, [change](MemifClient& c) { connect_with(c, change); }};
+}
+
+TEST(HostileClient, ARingInAWrongPlaceEndsTheLink) {
+  const char* const kOutside = "its send ring is outside of its region";
+  expect_each({placed(kOutside, [](auto& f) { f.region = 1; }),
+               placed(kOutside, [](auto& f) { f.region = 0xffff; }),
+               placed(kOutside, [](auto& f) { f.offset = 0xffff'fff0; }),
+               placed(kOutside, [](auto& f) { f.offset = 5000; }),  // its end
+               placed(kOutside, [](auto& f) { f.size_log2 = 14; }),
+               placed("its send ring is not aligned", [](auto& f) { f.offset = 2; }),
+               placed("its send ring has no cookie", [](auto& f) { f.offset = 64; })},
+              false);
+  const auto connect = [](MemifClient& c) { c.tell(MemifClient::connect_message()); };
+  expect_each({after_init("its receive ring is missing", connect)}, false);
+  expect_each({{"its receive ring has no cookie",
+                [&](MemifClient& c) {
+                  c.receive_ring.header().cookie ^= 0x100U;
+                  connect(c);
+                }},
+               {"message 6 came after CONNECT",
+                [&](MemifClient& c) {
+                  connect(c);
+                  EXPECT_EQ(c.reply_type(), MessageType::connected);
+                  connect(c);
+                }},
+               {"message 4 came after CONNECT",
+                [&](MemifClient& c) {
+                  connect(c);
+                  EXPECT_EQ(c.reply_type(), MessageType::connected);
+                  c.tell(MemifClient::region_message(2, 4096), c.rings.file());
+                }}},
+              true);
+}
+
+// Rings.
+
+/// What the link says when the client has done this to its send ring of 16 buffers.
+void expect_fault(const std::string& why, const std::function<void(MemifClient&)>& spoil) {
+  MemifPair pair({.size_log2 = 4, .buffer_bytes = 512});
+  spoil(pair.client());
+  pair.client().send_ring.show();
+  expect_end(pair, "send ring: " + why);
+}
+
+constexpr const char* kOutside = "a buffer is outside of the memory";
+constexpr const char* kTooMany = "more buffers are given than the ring has";
+
+TEST(HostileClient, NumbersThatDoNotExistBreakARing) {
+  expect_fault(kTooMany, [](MemifClient& c) { c.send_ring.given += 17; });
+  expect_fault(kTooMany, [](MemifClient& c) { c.send_ring.given -= 1; });
+  expect_fault(kTooMany, [](MemifClient& c) { c.send_ring.given += 0x8000; });
+  expect_fault("a frame has more buffers than the ring", [](MemifClient& c) {
+    for (unsigned i = 0; i < 16; ++i) c.send_ring.descriptor(i).flags = Descriptor::kNext;
+    c.send_ring.given += 16;
+  });
+  expect_fault(kTooMany, [](MemifClient& c) {  // found in the middle of a frame
+    c.send_ring.descriptor(0).flags = Descriptor::kNext;
+    c.send_ring.given += 17;
+  });
+}
+
+TEST(HostileClient, AFrameOfTooManyBuffersBreaksARing) {
+  MemifPair pair({.size_log2 = 11, .buffer_bytes = 64});
+  for (unsigned i = 0; i < 1025; ++i)
+    pair.client().send_ring.descriptor(i) = {.flags = Descriptor::kNext, .region = 1, .bytes = 1};
+  pair.client().send_ring.given += 1026;
+  pair.client().send_ring.show();
+  expect_end(pair, "send ring: a frame has too many buffers");
+}
+
+TEST(HostileClient, BuffersOutsideOfTheMemoryBreakARing) {
+  struct Place {
+    std::uint16_t region;
+    std::uint32_t bytes, offset;
+  };
+  const std::uint32_t end = 2 * 512 * 16;  // of the region of buffers
+  for (const Place& place :
+       {Place{2, 60, 0}, Place{0xffff, 60, 0}, Place{1, 60, end}, Place{1, 60, end - 59},
+        Place{1, end + 1, 0}, Place{1, 0xffff'ffff, 0}, Place{1, 60, 0xffff'ffff},
+        Place{1, 0xffff'ffff, 0xffff'ffff}, Place{1, 0, end + 1}, Place{2, 0, 0}}) {
+    SCOPED_TRACE(testing::Message() << place.region << ' ' << place.bytes << ' ' << place.offset);
+    const auto spoil = [&](Descriptor& d) {
+      d = {.region = place.region, .bytes = place.bytes, .offset = place.offset};
+    };
+    expect_fault(kOutside, [&](MemifClient& c) {
+      spoil(c.send_ring.descriptor(0));
+      c.send_ring.given += 1;
+    });
+    MemifPair pair({.size_log2 = 4, .buffer_bytes = 512});
+    spoil(pair.client().receive_ring.descriptor(0));
+    const SendResult sent = pair.link().send(views({make_frame(60, 1)}));
+    EXPECT_EQ(sent.taken, 0U);
+    EXPECT_EQ(sent.error, Errc::link_ended);
+    expect_end(pair, std::string("receive ring: ") + kOutside);
+  }
+}
+
+TEST(HostileClient, ANumberOfTheReceiveRingThatDoesNotExistBreaksIt) {
+  MemifPair pair({.size_log2 = 4});
+  pair.client().receive_ring.given += 1;
+  pair.client().receive_ring.show();
+  EXPECT_EQ(pair.link().send(views({make_frame(60, 1)})).error, Errc::link_ended);
+  expect_end(pair, std::string("receive ring: ") + kTooMany);
+}
+
+TEST(HostileClient, WhatOnlyTheServerWritesIsNotReadAgain) {
+  MemifPair pair;
+  MemifClient& client = pair.client();
+  for (unsigned i = 0; i < 10; ++i) {
+    for (ClientRing* ring : {&client.send_ring, &client.receive_ring}) {
+      ring->header().cookie = 0;
+      ring->header().flags = 0xfffe;
+      ring->descriptor(i).metadata = ~0U;
+    }
+    ASSERT_EQ(client.send({make_frame(60, i)}), 1U);
+    ASSERT_TRUE(same_frames({make_frame(60, i)}, collect(pair.link(), 1)));
+    ASSERT_EQ(pair.link().send(views({make_frame(61, i)})).taken, 1U);
+    ASSERT_TRUE(same_frames({make_frame(61, i)}, client.frames()));
+    client.send_ring.header().tail ^= 0x1234;
+    ASSERT_EQ(client.send_ring.given, i + 1U);
+    client.send_ring.header().tail = client.send_ring.given;
+  }
+}
+
+TEST(HostileClient, AFrameThatIsAsLongAsItsMemoryIsDropped) {
+  MemifPair pair({.size_log2 = 4, .buffer_bytes = 512});
+  MemifClient& client = pair.client();
+  client.send_ring.descriptor(0) = {.region = 1,
+                                    .bytes = static_cast<std::uint32_t>(client.buffers.size())};
+  client.send_ring.given += 1;
+  client.send_ring.show();
+  pair.serve();
+  EXPECT_EQ(pair.last().frames, 0U);
+  EXPECT_FALSE(pair.last().error);
+  EXPECT_EQ(pair.link().drops().too_long, 1U);
+}
+
+TEST(HostileClient, OneThatNeverStopsDoesNotKeepTheCaller) {
+  MemifPair pair;
+  MemifClient& client = pair.client();
+  for (unsigned i = 0; i < 256; ++i) client.send_ring.descriptor(i).bytes = 1;  // no frame
+  std::atomic<bool> stop{false};
+  std::jthread sender([&] {
+    while (!stop) {
+      client.send_ring.given = static_cast<std::uint16_t>(client.send_ring.tail() + 256);
+      client.send_ring.show();
+    }
+  });
+  for (unsigned i = 0; i < 100; ++i) pair.serve();  // comes back each time
+  stop = true;
+  EXPECT_FALSE(pair.last().error) << pair.link().why();
+}
+
+// What the client changes between a check and a use must not matter.
+TEST(HostileClient, DescriptorsThatChangeAtAnyTimeDoNoHarm) {
+  MemifPair pair({.size_log2 = 4, .buffer_bytes = 512});
+  MemifClient& client = pair.client();
+  const Descriptor good{.region = 1, .bytes = 88};
+  for (unsigned i = 0; i < 16; ++i) client.send_ring.descriptor(i) = good;
+  std::atomic<bool> stop{false};
+  std::jthread changer([&] {
+    for (unsigned i = 0; !stop; i = (i + 1) % 16) {
+      volatile Descriptor& d = client.send_ring.descriptor(i);
+      d.bytes = 0x7fff'ffff;
+      d.offset = 0xffff'fff0;
+      d.region = 77;
+      d.region = good.region;
+      d.offset = good.offset;
+      d.bytes = good.bytes;
+    }
+  });
+  bool ended = false;
+  for (unsigned i = 0; i < 2000 && !ended; ++i) {
+    client.send_ring.given = static_cast<std::uint16_t>(client.send_ring.tail() + 16);
+    client.send_ring.show();
+    FrameBatch batch;
+    ended = static_cast<bool>(pair.link().receive(batch).error);
+    for (const FrameView& f : batch.frames()) EXPECT_EQ(f.size(), 88U);
+  }
+  stop = true;
+  if (ended) {
+    EXPECT_EQ(pair.link().why(), std::string("send ring: ") + kOutside);
+  }
+}
+
+TEST(HostileClient, ThatTruncatesItsMemoryEndsItsLinkAndNoProcess) {
+  Child child([] {
+    alarm(30);
+    signal(SIGBUS, SIG_DFL);  // sanitizers have a handler
+    if (!bus::install_sigbus_guard()) return 1;
+    for (const bool sends : {false, true}) {
+      for (const bool rings : {false, true}) {
+        MemifPair pair;
+        MemifClient& client = pair.client();
+        if (client.send({make_frame(60, 1)}) != 1) return 2;
+        if (::ftruncate(rings ? client.rings.file() : client.buffers.file(), 0) != 0) return 3;
+        // The frame may be taken before anybody sees that it went nowhere.
+        if (sends) static_cast<void>(pair.link().send(views({make_frame(60, 2)})));
+        FrameBatch batch;
+        const ReceiveResult got = pair.link().receive(batch);
+        if (got.frames != 0 || got.error != Errc::corrupt) return 5;
+        if (pair.link().why() != "its memory was truncated") return 6;
+      }
+    }
+    return 0;
+  });
+  EXPECT_EQ(child.wait(), 0);
+}
+
+}  // namespace
+}  // namespace shmif::test

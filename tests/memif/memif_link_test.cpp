@@ -1,0 +1,286 @@
+// MemifLink against a client in this process.
+
+#include "memif/memif_link.hpp"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <random>
+#include <thread>
+#include <vector>
+
+#include "tests/memif/client.hpp"
+#include "tests/shmif/link_conformance.hpp"
+
+namespace shmif::test {
+namespace {
+
+using memif::MemifLink;
+
+/// For the suite: a client with such rings, and the link to it.
+template <std::uint8_t kSizeLog2, std::size_t kBuffer, std::uint16_t kFirst>
+class MemifRig {
+ public:
+  static constexpr bool kSends = true, kReceives = true, kLive = true, kEnds = true;
+  static constexpr std::size_t kLargest = 9022;
+  static std::string unavailable() { return {}; }
+
+  MemifLink& link() { return pair_.link(); }
+  std::size_t largest() { return kLargest; }
+  void feed(const std::vector<Bytes>& frames) {
+    EXPECT_EQ(pair_.client().send(frames), frames.size());
+  }
+  std::vector<Bytes> heard() { return pair_.client().frames(); }
+  void end() { pair_.client().socket.reset(); }
+
+ private:
+  MemifPair pair_{{.size_log2 = kSizeLog2, .buffer_bytes = kBuffer, .first = kFirst},
+                  {.max_frame_bytes = kLargest, .address = "near"}};
+};
+
+using UsualRings = MemifRig<8, 9216, 0>;
+// Chains, and numbers that wrap.
+using ChainedRings = MemifRig<10, 600, 0xfff0>;
+using LargestRings = MemifRig<14, 2048, 0xc000>;
+INSTANTIATE_TYPED_TEST_SUITE_P(MemifUsual, LinkConformance, testing::Types<UsualRings>);
+INSTANTIATE_TYPED_TEST_SUITE_P(MemifChained, LinkConformance, testing::Types<ChainedRings>);
+INSTANTIATE_TYPED_TEST_SUITE_P(MemifLargest, LinkConformance, testing::Types<LargestRings>);
+
+TEST(MemifLink, AFrameFillsAsManyBuffersAsItNeeds) {
+  for (const std::size_t frame_bytes : {60, 600, 601, 1200, 1201, 1514, 9022}) {
+    MemifPair pair({.size_log2 = 5, .buffer_bytes = 600}, {.max_frame_bytes = 9022});
+    const std::vector<Bytes> frames{make_frame(frame_bytes, 1), make_frame(77, 2)};
+    ASSERT_EQ(pair.link().send(views(frames)).taken, 2U);
+    const auto got = pair.client().arrived();
+    ASSERT_EQ(got.size(), 2U);
+    EXPECT_EQ(got[0].frame, frames[0]);
+    EXPECT_EQ(got[0].buffers, (frame_bytes + 599) / 600) << frame_bytes;
+    EXPECT_EQ(got[1].frame, frames[1]);
+    EXPECT_EQ(got[1].buffers, 1U);
+  }
+}
+
+TEST(MemifLink, AFrameThatNoBuffersHoldIsDroppedAndCounted) {
+  MemifPair pair({.size_log2 = 2, .buffer_bytes = 100}, {.max_frame_bytes = 9022});
+  const std::vector<Bytes> frames{make_frame(401, 1), make_frame(400, 2)};
+  ASSERT_EQ(pair.link().send(views(frames)).taken, 2U);
+  EXPECT_TRUE(same_frames({frames[1]}, pair.client().frames()));
+  EXPECT_EQ(pair.link().drops().no_room, 1U);
+}
+
+TEST(MemifLink, WithoutBuffersItTakesNoMoreUntilTheClientGivesSome) {
+  MemifPair pair({.size_log2 = 4});
+  const std::vector<Bytes> frames(20, make_frame(60, 1));
+  EXPECT_EQ(pair.link().send(views(frames)).taken, 16U);
+  const SendResult full = pair.link().send(views(frames));
+  EXPECT_EQ(full.taken, 0U);
+  EXPECT_FALSE(full.error);
+  EXPECT_EQ(pair.client().arrived().size(), 16U);
+  EXPECT_EQ(pair.link().send(views(frames)).taken, 16U);
+  EXPECT_EQ(pair.link().drops().no_room, 0U);
+}
+
+TEST(MemifLink, BuffersThatAreEmptyAreStillBuffers) {
+  MemifPair pair({.size_log2 = 4, .buffer_bytes = 600});
+  MemifClient& client = pair.client();
+  client.receive_ring.descriptor(1).bytes = 0;  // the server skips it
+  const Bytes frame = make_frame(1000, 1);
+  ASSERT_EQ(pair.link().send(views({frame})).taken, 1U);
+  const auto got = client.arrived();
+  ASSERT_EQ(got.size(), 1U);
+  EXPECT_EQ(got[0].frame, frame);
+  EXPECT_EQ(got[0].buffers, 3U);
+  // In a frame from the client, too.
+  ASSERT_EQ(client.send({make_frame(600, 2), {}, make_frame(600, 3)}), 3U);
+  client.send_ring.descriptor(0).flags = memif::Descriptor::kNext;
+  client.send_ring.descriptor(1).flags = memif::Descriptor::kNext;
+  Bytes joined = make_frame(600, 2);
+  const Bytes rest = make_frame(600, 3);
+  joined.insert(joined.end(), rest.begin(), rest.end());
+  EXPECT_TRUE(same_frames({joined}, collect(pair.link(), 1)));
+}
+
+// A ring of 16 buffers goes round 4,000 times, and its numbers wrap, with frames of random sizes.
+TEST(MemifLink, FramesOfBothDirectionsStayWholeWhereRingsAndNumbersWrap) {
+  MemifPair pair({.size_log2 = 4, .buffer_bytes = 512, .first = 0xfff3});
+  std::mt19937 random(1);
+  for (unsigned round = 0; round < 10'000; ++round) {
+    std::vector<Bytes> frames;
+    for (unsigned i = 0; i < 1 + random() % 5; ++i)
+      frames.push_back(make_frame(60 + random() % 1455, random()));
+    ASSERT_EQ(pair.client().send(frames), frames.size());
+    ASSERT_TRUE(same_frames(frames, collect(pair.link(), frames.size()))) << round;
+    ASSERT_EQ(pair.link().send(views(frames)).taken, frames.size());
+    ASSERT_TRUE(same_frames(frames, pair.client().frames())) << round;
+  }
+}
+
+TEST(MemifLink, AFrameWhoseEndIsMissingWaitsForIt) {
+  MemifPair pair({.size_log2 = 4, .buffer_bytes = 600});
+  MemifClient& client = pair.client();
+  const Bytes frame = make_frame(1500, 1);
+  ASSERT_EQ(client.send({frame}), 1U);
+  client.send_ring.given -= 1;  // the last of three buffers
+  client.send_ring.show();
+  FrameBatch batch;
+  const ReceiveResult none = pair.link().receive(batch);
+  EXPECT_EQ(none.frames, 0U);
+  EXPECT_FALSE(none.error);
+  EXPECT_FALSE(pair.link().prepare_wait().ready) << "waiting for it would be a busy loop";
+  client.send_ring.given += 1;
+  client.send_ring.show();
+  EXPECT_TRUE(pair.link().prepare_wait().ready);
+  EXPECT_TRUE(same_frames({frame}, collect(pair.link(), 1)));
+}
+
+TEST(MemifLink, RefusesFramesWithWorkLeftToDo) {
+  MemifPair pair;
+  const Bytes frame = make_frame(100, 1);
+  FrameView view(frame.data(), frame.size());
+  view.offload.flags = Offload::kNeedsChecksum;
+  const SendResult result = pair.link().send({&view, 1});
+  EXPECT_EQ(result.taken, 0U);
+  EXPECT_EQ(result.error, Errc::not_supported);
+}
+
+TEST(MemifLink, CountsFramesThatAreNoFrames) {
+  MemifPair pair({}, {.max_frame_bytes = 1522});
+  const Bytes good = make_frame(1522, 1);
+  ASSERT_EQ(pair.client().send({make_frame(1523, 2), Bytes(13), Bytes(), good}), 4U);
+  EXPECT_TRUE(same_frames({good}, collect(pair.link(), 1)));
+  EXPECT_EQ(pair.link().drops().too_long, 1U);
+  EXPECT_EQ(pair.link().drops().too_short, 2U);
+}
+
+TEST(MemifLink, DropsAndCountsFramesBeforeTheClientHasSaidWhereItsMemoryIs) {
+  MemifPair pair({}, {}, false);
+  ASSERT_TRUE(pair.client().describe());
+  const std::vector<Bytes> frames{make_frame(60, 1), make_frame(60, 2)};
+  EXPECT_EQ(pair.link().send(views(frames)).taken, 2U);
+  EXPECT_FALSE(pair.link().is_ready());
+  EXPECT_EQ(pair.link().drops().not_ready, 2U);
+}
+
+// Waking.
+
+/// A thread that echoes: it waits in no other way than a Link prescribes.
+void echo(MemifLink& link, std::atomic<unsigned>& echoed, unsigned rounds) {
+  FrameBatch batch;
+  while (echoed < rounds) {
+    batch.clear();
+    const ReceiveResult got = link.receive(batch);
+    if (got.error) return;
+    if (got.frames == 0) {
+      if (!wait_for(link, std::chrono::seconds(20))) return;
+      continue;
+    }
+    if (link.send(batch.frames()).taken != got.frames) return;
+    echoed += static_cast<unsigned>(got.frames);
+  }
+}
+
+// Each side sleeps after each frame, so a wakeup that is lost ends the game.
+TEST(MemifLink, InterruptsOfBothSidesAreNeverLost) {
+  constexpr unsigned kRounds = 20'000;
+  MemifPair pair;
+  MemifClient& client = pair.client();
+  std::atomic<unsigned> echoed{0};
+  std::jthread echoer([&] { echo(pair.link(), echoed, kRounds); });
+  const Bytes frame = make_frame(60, 1);
+  for (unsigned round = 0; round < kRounds; ++round) {
+    ASSERT_EQ(client.send({frame}), 1U) << round;
+    for (;;) {  // ends: a poll without an interrupt fails
+      if (const auto got = client.frames(); !got.empty()) {
+        ASSERT_TRUE(same_frames({frame}, got));
+        break;
+      }
+      pollfd waiting{.fd = client.receive_ring.interrupt.get(), .events = POLLIN, .revents = 0};
+      ASSERT_EQ(::poll(&waiting, 1, 20'000), 1) << "the client was not woken in round " << round;
+      (void)client.receive_ring.interrupts();
+    }
+  }
+}
+
+TEST(MemifLink, InterruptsOnceForABatchAndOnlyAClientThatWantsIt) {
+  MemifPair pair;
+  MemifClient& client = pair.client();
+  EXPECT_EQ(client.receive_ring.interrupts(), 0U);
+  const std::vector<Bytes> frames(20, make_frame(60, 1));
+  ASSERT_EQ(pair.link().send(views(frames)).taken, 20U);
+  EXPECT_EQ(client.receive_ring.interrupts(), 1U);
+  client.receive_ring.header().flags = memif::RingHeader::kMasked;
+  ASSERT_EQ(pair.link().send(views(frames)).taken, 20U);
+  EXPECT_EQ(client.receive_ring.interrupts(), 0U);
+  EXPECT_EQ(client.arrived().size(), 40U);
+}
+
+TEST(MemifLink, MasksInterruptsWhileItLooksAnyway) {
+  MemifPair pair;
+  MemifClient& client = pair.client();
+  const std::vector<Bytes> frame{make_frame(60, 1)};
+  for (unsigned round = 0; round < 3; ++round) {
+    EXPECT_TRUE(client.send_ring.is_masked()) << "it is awake";
+    ASSERT_EQ(client.send(frame), 1U);
+    EXPECT_EQ(client.send_ring.interrupts(), 0U);
+    EXPECT_EQ(collect(pair.link(), 1).size(), 1U);
+    WaitHint hint = pair.link().prepare_wait();
+    ASSERT_FALSE(hint.ready);
+    EXPECT_LE(hint.at_most, std::chrono::milliseconds(1)) << "the client may have missed the mask";
+    pair.link().finish_wait();
+    hint = pair.link().prepare_wait();
+    ASSERT_FALSE(hint.ready);
+    EXPECT_EQ(hint.at_most, std::chrono::nanoseconds::max()) << "and cannot miss it any more";
+    ASSERT_EQ(client.send(frame), 1U);
+    EXPECT_EQ(client.send_ring.interrupts(), 1U) << "it sleeps";
+    pair.link().finish_wait();
+    EXPECT_EQ(collect(pair.link(), 1).size(), 1U);
+  }
+}
+
+// DPDK may look at the mask before others see its frame. No interrupt comes then.
+TEST(MemifLink, AFrameWhoseInterruptIsMissingIsFoundALittleLater) {
+  MemifPair pair;
+  MemifClient& client = pair.client();
+  ASSERT_EQ(client.send({make_frame(60, 1)}), 1U);
+  client.send_ring.given -= 1;
+  client.send_ring.show();
+  const WaitHint hint = pair.link().prepare_wait();
+  ASSERT_FALSE(hint.ready);
+  client.send_ring.given += 1;
+  client.send_ring.show();  // and no interrupt
+  pollfd waiting{.fd = pair.link().descriptor(), .events = POLLIN, .revents = 0};
+  EXPECT_EQ(::poll(&waiting, 1, 0), 0);
+  EXPECT_NE(hint.at_most, std::chrono::nanoseconds::max());
+  pair.link().finish_wait();
+  FrameBatch batch;
+  EXPECT_EQ(pair.link().receive(batch).frames, 1U);
+}
+
+// The end.
+
+TEST(MemifLink, EndsWhenTheClientTakesItsLeave) {
+  MemifPair pair;
+  memif::Disconnect leave;
+  leave.reason = memif::field_of<96>("test is over");
+  ASSERT_TRUE(pair.client().tell(memif::make_message(memif::MessageType::disconnect, leave)));
+  pair.serve();
+  EXPECT_EQ(pair.last().error, Errc::link_ended);
+  EXPECT_EQ(pair.link().why(), "") << "no rule was broken";
+  EXPECT_FALSE(pair.link().is_ready());
+}
+
+TEST(MemifLink, ReadsMessagesAlsoWhileTheClientAlwaysHasFrames) {
+  MemifPair pair;
+  MemifClient& client = pair.client();
+  ASSERT_TRUE(client.tell(memif::make_message(memif::MessageType::disconnect)));
+  FrameBatch one(1, 2048);
+  for (unsigned i = 0; i < 100 && pair.link().is_ready(); ++i) {
+    ASSERT_EQ(client.send({make_frame(60, i), make_frame(61, i)}), 2U);
+    one.clear();
+    ASSERT_EQ(pair.link().receive(one).frames, 1U);
+  }
+  EXPECT_FALSE(pair.link().is_ready()) << "the message is still unread";
+}
+
+}  // namespace
+}  // namespace shmif::test

@@ -1,0 +1,83 @@
+// Messages byte for byte, so that the two sides of our tests cannot err in the same way, and what
+// the server answers.
+
+#include "memif/message.hpp"
+
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+#include "tests/memif/client.hpp"
+
+namespace shmif::test {
+namespace {
+
+using memif::MessageType;
+
+std::vector<unsigned> first_bytes(const std::array<std::byte, 128>& message, std::size_t count) {
+  std::vector<unsigned> out;
+  out.reserve(count);
+  for (std::size_t i = 0; i < count; ++i) out.push_back(std::to_integer<unsigned>(message[i]));
+  return out;
+}
+
+TEST(MemifMessage, FieldsFollowEachOtherWithoutGaps) {
+  EXPECT_EQ(first_bytes(memif::make_message(MessageType::ack), 4),
+            (std::vector<unsigned>{1, 0, 0, 0}));
+  EXPECT_EQ(first_bytes(memif::make_message(MessageType::init, memif::Init{.id = 0x01020304}), 9),
+            (std::vector<unsigned>{3, 0, 0, 2, 4, 3, 2, 1, 0}));
+  EXPECT_EQ(first_bytes(MemifClient::region_message(5, 0x0102030405060708), 12),
+            (std::vector<unsigned>{4, 0, 5, 0, 8, 7, 6, 5, 4, 3, 2, 1}));
+  EXPECT_EQ(first_bytes(MemifClient::ring_message({.flags = 1,
+                                                   .index = 2,
+                                                   .region = 3,
+                                                   .offset = 0x01020304,
+                                                   .size_log2 = 10,
+                                                   .private_bytes = 7}),
+                        15),
+            (std::vector<unsigned>{5, 0, 1, 0, 2, 0, 3, 0, 4, 3, 2, 1, 10, 7, 0}));
+}
+
+TEST(MemifMessage, TheServerSaysHelloFirst) {
+  MemifPair pair({}, {}, false);
+  const auto hello = pair.client().reply();
+  ASSERT_TRUE(hello.has_value());
+  EXPECT_EQ(hello->type(), MessageType::hello);
+  EXPECT_EQ(std::string(reinterpret_cast<const char*>(hello->bytes.data()) + 2), "shmif");
+  // The versions, the highest number of a region, those of rings, and the largest ring.
+  std::vector<unsigned> rest;
+  for (std::size_t i = 34; i < 46; ++i)
+    rest.push_back(std::to_integer<unsigned>(hello->bytes.at(i)));
+  EXPECT_EQ(rest, (std::vector<unsigned>{0, 2, 0, 2, 63, 0, 0, 0, 0, 0, 14, 0}));
+}
+
+TEST(MemifMessage, EachStepIsAnsweredAndFramesPassAfterTheLast) {
+  MemifPair pair({}, {}, false);
+  EXPECT_TRUE(pair.client().describe());
+  EXPECT_FALSE(pair.link().is_ready());
+  ASSERT_TRUE(pair.client().tell(MemifClient::connect_message()));
+  const auto connected = pair.client().reply();
+  ASSERT_TRUE(connected.has_value());
+  EXPECT_EQ(connected->type(), MessageType::connected);
+  EXPECT_EQ(std::string(reinterpret_cast<const char*>(connected->bytes.data()) + 2), "shmif");
+  EXPECT_TRUE(pair.link().is_ready());
+}
+
+TEST(MemifMessage, DescriptorsThatComeWithAMessageAreClosed) {
+  auto sockets = memif_sockets();
+  const UniqueFd event(::eventfd(0, EFD_CLOEXEC));
+  const auto next_number = [] { return UniqueFd(::dup(0)).get(); };
+  const int before = next_number();
+  for (unsigned i = 0; i < 10; ++i) {
+    ASSERT_TRUE(memif::send_message(sockets[0].get(), memif::make_message(MessageType::add_ring),
+                                    event.get()));
+    memif::Message message;
+    ASSERT_EQ(memif::read_message(sockets[1].get(), message), memif::ReadStatus::whole) << i;
+    ASSERT_EQ(message.descriptors.size(), 1U);
+  }
+  EXPECT_EQ(next_number(), before);
+}
+
+}  // namespace
+}  // namespace shmif::test
