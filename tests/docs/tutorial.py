@@ -154,6 +154,8 @@ def missing(text, user):
         for need in needs.split():
             if need.startswith("/dev/") and not can("test", "-w", need):
                 return "no TUN device here" if need == "/dev/net/tun" else f"no {need} here"
+            if need.startswith("/") and not os.path.exists(need):
+                return f"no {need} here"
             if need == "scapy" and not can("/usr/bin/python3", "-c", "import scapy.all"):
                 return "no scapy here"
             if not need.startswith("/") and need not in ("machine", "scapy") and shutil.which(need) is None:
