@@ -17,6 +17,7 @@ constexpr std::size_t kIpv4MinBytes = 20;
 constexpr std::size_t kIpv6Bytes = 40;
 constexpr std::size_t kTcpMinBytes = 20;
 constexpr std::size_t kUdpBytes = 8;
+constexpr std::size_t kTcpChecksumOffset = 16;
 constexpr std::size_t kUdpChecksumOffset = 6;
 constexpr std::size_t kSctpChecksumOffset = 8;
 constexpr std::uint8_t kTcpFin = 0x01;
@@ -181,6 +182,9 @@ bool Segmenter::begin(std::span<const std::byte> frame, const Offload& offload) 
   if (!tcp_ && type != Offload::kGsoUdp) return false;
   if (tcp_ && h.v6 != (type == Offload::kGsoTcp6)) return false;
   if (h.protocol != (tcp_ ? IPPROTO_TCP : IPPROTO_UDP)) return false;
+  if (offload.needs_checksum() &&
+      offload.csum_offset != (tcp_ ? kTcpChecksumOffset : kUdpChecksumOffset))
+    return false;
 
   std::size_t l4_bytes = kUdpBytes;
   if (tcp_) {

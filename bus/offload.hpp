@@ -40,7 +40,8 @@ inline constexpr std::size_t kMinTcpMss = 48;
 /// checksums are written new. Threads: one at a time. Blocks: never.
 class Segmenter {
  public:
-  /// Begins with a super-frame, which must stay in memory until the last segment is written.
+  /// Begins with a super-frame, which must stay in memory until the last segment is written. Its
+  /// checksum need not be unfinished: Linux passes on what a network card merged (LRO) like that.
   /// Result: false if it is not what its header says, or stands for too many frames; then it cannot
   /// be split.
   bool begin(std::span<const std::byte> frame, const Offload& offload) noexcept;

@@ -318,12 +318,13 @@ SendResult VhostLink::send(std::span<const FrameView> frames) noexcept {
 
 // Frames from the driver.
 
-/// Whether the driver may leave this work to us.
+/// Whether the driver may leave this work to us. A super-frame has an unfinished checksum (virtio
+/// 1.1, section 5.1.6.2).
 bool VhostLink::Impl::allows(const Offload& offload) const noexcept {
   if (offload.needs_checksum() && !backend.has(Features::kCsum)) return false;
   if (!offload.is_super_frame()) return true;
   const std::uint64_t need = feature_for(offload.gso_type, false);
-  return need != 0 && backend.has_all(need);
+  return offload.needs_checksum() && need != 0 && backend.has_all(need);
 }
 
 /// Takes the next chain of the driver, and the frame in it.

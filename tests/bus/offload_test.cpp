@@ -292,6 +292,10 @@ TEST(Segmenter, RefusesWhatTheHeaderDoesNotDescribe) {
   EXPECT_TRUE(refused([](auto& h, auto&) { h.gso_type = Offload::kGsoUdp; }));
   EXPECT_TRUE(refused([](auto& h, auto&) { h.gso_type = 3; }));  // UFO, gone from Linux since 4.14
   EXPECT_TRUE(refused([](auto& h, auto&) { h.csum_start = 33; }));
+  for (const unsigned offset : {0U, 6U, 8U, 15U, 17U, 0xffffU})
+    EXPECT_TRUE(refused([&](auto& h, auto&) {
+      h.csum_offset = static_cast<std::uint16_t>(offset);
+    })) << offset;
   EXPECT_TRUE(refused([](auto&, auto& f) { f.resize(54); }));  // no payload
   EXPECT_TRUE(refused([](auto&, auto& f) { f.resize(13); }));
   EXPECT_TRUE(refused([](auto&, auto& f) { f[14] = std::byte{0x44}; }));  // IPv4 header of 16 bytes
@@ -300,6 +304,20 @@ TEST(Segmenter, RefusesWhatTheHeaderDoesNotDescribe) {
     f[46] = std::byte{0xf0};
     f.resize(93);
   }));
+}
+
+TEST(Segmenter, LooksForTheChecksumWhereTheProtocolHasIt) {
+  for (const Shape& s : shapes()) {
+    const Bytes big = build(s, 300, 1);
+    Segmenter cutter;
+    Offload h = header_for(s, 100);
+    EXPECT_TRUE(cutter.begin(big, h));
+    h.csum_offset = s.tcp ? 6 : 16;
+    EXPECT_FALSE(cutter.begin(big, h));
+    h.flags = 0;  // as from a network card that merges; the field means nothing then
+    h.csum_start = h.csum_offset = 0;
+    EXPECT_TRUE(cutter.begin(big, h));
+  }
 }
 
 TEST(Offload, SurvivesEveryHeaderOverEveryBytes) {
@@ -316,6 +334,7 @@ TEST(Offload, SurvivesEveryHeaderOverEveryBytes) {
     Offload h = header_for(s, static_cast<std::uint16_t>(random() % 300));
     if (random() % 4 == 0) h.csum_start = static_cast<std::uint16_t>(random());
     if (random() % 4 == 0) h.gso_type = static_cast<std::uint8_t>(random());
+    if (random() % 8 == 0) h.csum_offset = static_cast<std::uint16_t>(random());
     Segmenter cutter;
     if (cutter.begin(f, h)) {
       Bytes out;

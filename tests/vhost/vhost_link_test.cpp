@@ -241,6 +241,20 @@ TEST(VhostLink, AHeaderThatAsksForMoreThanWasAgreedOnCostsTheFrame) {
   EXPECT_EQ(machine.link().drops().bad_header, 2U);
 }
 
+TEST(VhostLink, ASuperFrameWithoutAnUnfinishedChecksumCostsTheFrame) {
+  Machine machine({.features = kAllOffloads}, {.max_frame_bytes = 1522, .offload = true});
+  const Shape shape;
+  const Bytes frame = build(shape, 3000, 1);
+  Offload offload = header_for(shape, 1448);
+  offload.flags = 0;
+  ASSERT_EQ(machine.front().send({frame}, offload), 1U);
+  ASSERT_EQ(machine.front().send({frame}, header_for(shape, 1448)), 1U);
+  FrameBatch batch;
+  ASSERT_EQ(machine.link().receive(batch).frames, 1U);
+  EXPECT_TRUE(batch[0].offload.needs_checksum());
+  EXPECT_EQ(machine.link().drops().bad_header, 1U);
+}
+
 // Linux sets further flags, which say nothing to others (VIRTIO_NET_HDR_F_DATA_VALID).
 TEST(VhostLink, PassesOnOnlyTheFlagThatFramesHave) {
   Machine machine({.features = kAllOffloads}, {.max_frame_bytes = 1522, .offload = true});
