@@ -77,7 +77,7 @@ struct VhostLink::Impl {
   std::vector<Buffer> buffers;            ///< of one frame
   std::vector<SplitQueue::Chain> chains;  ///< those that it fills
   std::vector<std::byte> segment;         ///< of a super-frame that the driver does not take
-  Count too_long, too_short, bad_header, not_ready, no_room;
+  Count too_long, too_short, bad_header, discarded, not_ready, no_room;
 
   Impl(UniqueFd connected, UniqueFd waited_for, VhostOptions o)
       : options(std::move(o)),
@@ -342,7 +342,7 @@ VhostLink::Impl::Got VhostLink::Impl::get(FrameBatch& into) noexcept {
     ring.give_back(chain.head, 0);
     return Got::dropped;
   };
-  if (!from_driver().enabled) return drop(not_ready);
+  if (!from_driver().enabled) return drop(discarded);
   if (length < kEthernetHeaderBytes) return drop(too_short);
   BufferCursor cursor(buffers);
   NetHeader header;
@@ -425,6 +425,7 @@ VhostDrops VhostLink::drops() const noexcept {
   return {.too_long = impl_->too_long.get(),
           .too_short = impl_->too_short.get(),
           .bad_header = impl_->bad_header.get(),
+          .discarded = impl_->discarded.get(),
           .not_ready = impl_->not_ready.get(),
           .no_room = impl_->no_room.get()};
 }

@@ -30,6 +30,7 @@ struct VhostDrops {
   std::uint64_t too_short = 0;  ///< received; shorter than an Ethernet header
   /// Received; the header requests a feature that was not negotiated, or contradicts itself.
   std::uint64_t bad_header = 0;
+  std::uint64_t discarded = 0;  ///< received; the front-end had disabled the queue
   std::uint64_t not_ready = 0;  ///< sent while the machine had no driver for the device
   std::uint64_t no_room = 0;    ///< sent; longer than the buffers that the driver lends
 };

@@ -53,8 +53,8 @@ void say(const std::string& text) {
 
 /// What the links of peers dropped.
 struct PeerDrops {
-  std::uint64_t too_long = 0, too_short = 0, bad_header = 0;  ///< received from them
-  std::uint64_t not_ready = 0, no_room = 0;                   ///< taken for them, and not passed on
+  std::uint64_t too_long = 0, too_short = 0, bad_header = 0, discarded = 0;  ///< received
+  std::uint64_t not_ready = 0, no_room = 0;  ///< taken for them, and not passed on
 };
 
 /// A program or a network with which the bridge is connected.
@@ -86,7 +86,7 @@ struct Totals {
     add(more.frames.to_left, frames.to_left);
     using Drop = std::uint64_t PeerDrops::*;
     for (const Drop drop : {&PeerDrops::too_long, &PeerDrops::too_short, &PeerDrops::bad_header,
-                            &PeerDrops::not_ready, &PeerDrops::no_room}) {
+                            &PeerDrops::discarded, &PeerDrops::not_ready, &PeerDrops::no_room}) {
       drops.*drop += more.drops.*drop;
     }
     peers += more.peers;
@@ -124,6 +124,9 @@ void sum_up(const PeerBridge& bridge, const Totals& totals, std::uint64_t undeli
   if (totals.drops.bad_header > 0)
     more.push_back(std::to_string(totals.drops.bad_header) +
                    " frames from there had a header that was not agreed on");
+  if (totals.drops.discarded > 0)
+    more.push_back(count_of(totals.drops.discarded, "frame", "frames") +
+                   " from there came through a disabled queue");
   if (totals.drops.not_ready > 0)
     more.push_back(count_of(totals.drops.not_ready, "frame", "frames") +
                    (bridge.protocol == PeerProtocol::memif
@@ -253,6 +256,7 @@ Peer vhost_peer(const PeerBridge& bridge, UniqueFd connected, Port& port) {
     return PeerDrops{.too_long = all.too_long,
                      .too_short = all.too_short,
                      .bad_header = all.bad_header,
+                     .discarded = all.discarded,
                      .not_ready = all.not_ready,
                      .no_room = all.no_room};
   };
