@@ -34,6 +34,9 @@ MessageReader::Status MessageReader::receive(int socket, std::byte* into, std::s
   } while (n < 0 && errno == EINTR);
   if (n < 0) return errno == EAGAIN ? Status::none : Status::closed;
   base::take_descriptors(header, message_.descriptors);
+  // There is room for kMaxRegions of them: with fewer, the process had no number for the next one.
+  if ((header.msg_flags & MSG_CTRUNC) != 0 && message_.descriptors.size() < kMaxRegions)
+    return Status::shortage;
   if ((header.msg_flags & MSG_CTRUNC) != 0 || message_.descriptors.size() > kMaxRegions)
     return Status::malformed;
   if (n == 0) return Status::closed;

@@ -110,10 +110,11 @@ class MessageReader {
     none,       ///< no whole message has arrived yet
     whole,      ///< message() is one
     closed,     ///< the peer has closed the connection, or it failed
+    shortage,   ///< this process had no number left for a descriptor of a message
     malformed,  ///< a wrong version or flag, too long, or with too many descriptors
   };
-  /// Reads no further than the end of one message. After `closed` and `malformed` the connection is
-  /// of no use.
+  /// Reads no further than the end of one message. After `closed`, `shortage` and `malformed` the
+  /// connection is of no use.
   Status read(int socket);
   /// The message, after `whole` and until the next read().
   Message& message() noexcept { return message_; }

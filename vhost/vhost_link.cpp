@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <chrono>
 #include <cstring>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -73,6 +74,8 @@ struct VhostLink::Impl {
   bool corrupt = false;  ///< receive() must report it
   std::string why;
   unsigned busy = 0;  ///< calls of receive() since messages were looked for
+  using Clock = std::chrono::steady_clock;
+  std::optional<Clock::time_point> silent_until;  ///< the first message must come before
 
   std::vector<Buffer> buffers;            ///< of one frame
   std::vector<SplitQueue::Chain> chains;  ///< those that it fills
@@ -84,6 +87,7 @@ struct VhostLink::Impl {
         socket(std::move(connected)),
         epoll(std::move(waited_for)),
         backend(Features::kAlways | (options.offload ? Features::kOffloads : 0), epoll.get()),
+        silent_until(Clock::now() + options.first_message),
         segment(kMaxSuperFrameBytes) {
     buffers.reserve(SplitQueue::kMaxBuffers);
     chains.reserve(SplitQueue::kMaxBuffers);
@@ -98,6 +102,7 @@ struct VhostLink::Impl {
 
   void end_corrupt(std::string reason) noexcept;
   bool is_sound() noexcept;
+  Clock::duration patience_left() const noexcept;
   void give_back() noexcept;
   void serve_socket() noexcept;
   bool answer_message();
@@ -155,6 +160,11 @@ void VhostLink::Impl::give_back() noexcept {
   }
 }
 
+/// How long the front-end may still be silent.
+VhostLink::Impl::Clock::duration VhostLink::Impl::patience_left() const noexcept {
+  return silent_until ? *silent_until - Clock::now() : Clock::duration::max();
+}
+
 /// Answers the messages that have arrived, and takes note of kicks.
 void VhostLink::Impl::serve_socket() noexcept {
   busy = 0;
@@ -164,6 +174,7 @@ void VhostLink::Impl::serve_socket() noexcept {
   const bool any =
       std::any_of(events.begin(), events.begin() + std::max(count, 0),
                   [](const epoll_event& e) { return e.data.u64 != Backend::kKickTag; });
+  if (!any && patience_left() <= Clock::duration(0)) end_corrupt("it sent no message");
   if (!any) return;
   try {
     for (unsigned i = 0; i < kMaxMessages && !ended && answer_message(); ++i) continue;
@@ -177,6 +188,9 @@ bool VhostLink::Impl::answer_message() {
   switch (reader.read(socket.get())) {
     case MessageReader::Status::none: return false;
     case MessageReader::Status::closed: ended = true; return false;
+    case MessageReader::Status::shortage:
+      end_corrupt("for its descriptors, this process had none left: see ulimit -n");
+      return false;
     case MessageReader::Status::malformed:
       end_corrupt("what is no message of vhost-user");
       return false;
@@ -189,6 +203,7 @@ bool VhostLink::Impl::answer_message() {
     end_corrupt("it reads no replies");
   }
   if (!answer.accepted) end_corrupt(backend.why());
+  silent_until.reset();
   return true;
 }
 
@@ -398,6 +413,8 @@ WaitHint VhostLink::prepare_wait() noexcept {
   Backend::Queue& queue = impl_->from_driver();
   WaitHint hint{.ready = queue.ring.prepare_wait() || !impl_->is_sound()};
   if (queue.polled) hint.at_most = kLookAgain;
+  if (impl_->silent_until)
+    hint.at_most = std::max<std::chrono::nanoseconds>(kLookAgain, impl_->patience_left());
   return hint;
 }
 

@@ -4,6 +4,7 @@
 // memory is. From then on frames go straight between that memory and the link: one copy each way,
 // and no system call while both sides are busy.
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -22,6 +23,8 @@ struct VhostOptions {
   /// carries such frames (FrameView::offload).
   bool offload = false;
   std::string address = {};  ///< for messages: "vhost-user:/run/v.sock"
+  /// A front-end that has sent no valid message by then is cut off. Real ones speak at once.
+  std::chrono::milliseconds first_message{5000};
 };
 
 /// Frames that were dropped.

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <chrono>
 #include <csignal>
 #include <functional>
 #include <thread>
@@ -14,6 +15,7 @@
 
 #include "bus/file/sigbus_guard.hpp"
 #include "tests/support/child_process.hpp"
+#include "tests/support/eventually.hpp"
 #include "tests/vhost/front_end.hpp"
 #include "tests/vhost/vhost_rig.hpp"
 
@@ -300,7 +302,29 @@ TEST(HostileFrontEnd, ThatIsGoneInTheMiddleOfABatchLeavesWhatItSent) {
   EXPECT_TRUE(machine.link().why().empty());
 }
 
-TEST(HostileFrontEnd, ThatSendsNoMessagesIsCutOff) {
+TEST(HostileFrontEnd, ThatIsSilentIsCutOffAndOneThatSpokeIsNot) {
+  Machine silent({}, {.first_message = std::chrono::milliseconds(20)}, false);
+  Machine other({}, {.first_message = std::chrono::hours(1)}, false);
+  Machine machine({}, {.first_message = std::chrono::milliseconds(500)}, false);
+  ASSERT_TRUE(machine.front().tell(Request::set_owner, std::span<const std::byte>()));
+  machine.serve();
+  ASSERT_LE(silent.link().prepare_wait().at_most, std::chrono::milliseconds(20))
+      << "the caller looks again in time";
+  silent.link().finish_wait();
+  ASSERT_TRUE(eventually([&] {
+    silent.serve();
+    return bool{silent.last().error};
+  }));
+  EXPECT_EQ(silent.last().error, Errc::corrupt);
+  EXPECT_EQ(silent.link().why(), "it sent no message");
+  other.serve();
+  EXPECT_FALSE(other.last().error);
+  std::this_thread::sleep_for(std::chrono::milliseconds(600));  // longer than its patience
+  machine.serve();
+  EXPECT_FALSE(machine.last().error) << machine.link().why();
+}
+
+TEST(HostileFrontEnd, ThatSendsWhatIsNoMessageIsCutOff) {
   Machine machine({}, {}, false);
   const std::string text = "GET / HTTP/1.0\r\n\r\n";
   ASSERT_EQ(::send(machine.front().socket.get(), text.data(), text.size(), 0),

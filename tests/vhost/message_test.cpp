@@ -2,11 +2,14 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <array>
 #include <vector>
 
+#include "tests/support/child_process.hpp"
 #include "tests/support/holdings.hpp"
 #include "tests/vhost/front_end.hpp"
 #include "vhost/message.hpp"
@@ -127,6 +130,19 @@ TEST(VhostMessage, DescriptorsThatNobodyTookAreClosedWithTheMessage) {
   EXPECT_EQ(held(), before);
   pair[0].reset();
   EXPECT_EQ(reader.read(pair[1].get()), Status::closed);
+}
+
+TEST(MessageReader, SaysSoWhenThisProcessHasNoDescriptorLeft) {
+  Child child([] {
+    const std::array<UniqueFd, 2> pair = vhost_sockets();
+    const std::array<int, 2> two{pair[0].get(), pair[1].get()};
+    const rlimit few{static_cast<rlim_t>(std::max(two[0], two[1]) + 2), 4096};  // for one more
+    if (::setrlimit(RLIMIT_NOFILE, &few) != 0) return 1;
+    if (!vhost::send_message(two[0], vhost::Request::set_mem_table, 0, {}, two)) return 2;
+    vhost::MessageReader reader;
+    return reader.read(two[1]) == vhost::MessageReader::Status::shortage ? 0 : 3;
+  });
+  EXPECT_EQ(child.wait(), 0);
 }
 
 }  // namespace

@@ -12,9 +12,11 @@
 #include <chrono>
 #include <csignal>
 #include <cstdio>
+#include <filesystem>
 #include <functional>
 #include <list>
 #include <memory>
+#include <mutex>
 #include <set>
 #include <thread>
 #include <utility>
@@ -44,6 +46,9 @@ using std::chrono::milliseconds;
 
 constexpr milliseconds kFirstPause{100};
 constexpr milliseconds kLastPause{2000};
+/// How long after a signal the links have to end. A program at the other end may keep a thread in a
+/// system call, and must not keep the bridge.
+constexpr milliseconds kEndPatience{1500};
 
 void say(const std::string& text) {
   const base::SignalGuard guard(SIGPIPE);  // the reader of this may be gone
@@ -145,6 +150,65 @@ void sum_up(const PeerBridge& bridge, const Totals& totals, std::uint64_t undeli
   say(text);
 }
 
+/// What was carried for the peers of one port, up to now. Threads: total() from any, also while the
+/// thread that carries hangs.
+class Account {
+ public:
+  void add_peer() {
+    const std::lock_guard lock(mutex_);
+    ++settled_.peers;
+  }
+  /// `now`: what is carried for the present peer. It is called until settle().
+  void follow(std::function<Totals()> now) {
+    const std::lock_guard lock(mutex_);
+    now_ = std::move(now);
+  }
+  void settle() {
+    const std::lock_guard lock(mutex_);
+    settled_.add(now_());
+    now_ = nullptr;
+  }
+  Totals total() const {
+    const std::lock_guard lock(mutex_);
+    Totals all = settled_;
+    if (now_) all.add(now_());
+    return all;
+  }
+
+ private:
+  mutable std::mutex mutex_;  ///< never held while a call may block
+  Totals settled_;
+  std::function<Totals()> now_;
+};
+
+/// Ends the process if it does not end by itself within kEndPatience after a stop signal.
+class EndInTime {
+ public:
+  /// `last_words`: runs in another thread before the end.
+  EndInTime(const StopSignals& stop, std::function<void()> last_words)
+      : ended_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+    if (!ended_) throw Exception(Error::from_errno(errno, "cannot make an eventfd"));
+    thread_ = std::jthread([this, stop = stop.descriptor(), words = std::move(last_words)] {
+      pollfd ended{.fd = ended_.get(), .events = POLLIN, .revents = 0};
+      std::array<pollfd, 2> either{{{.fd = stop, .events = POLLIN, .revents = 0}, ended}};
+      while (::poll(either.data(), either.size(), -1) < 0 && errno == EINTR) continue;
+      if (::poll(&ended, 1, static_cast<int>(kEndPatience.count())) > 0) return;
+      words();
+      ::_exit(kDone);
+    });
+  }
+  EndInTime(const EndInTime&) = delete;
+  EndInTime& operator=(const EndInTime&) = delete;
+  ~EndInTime() {
+    const std::uint64_t one = 1;
+    (void)!::write(ended_.get(), &one, sizeof one);
+  }
+
+ private:
+  UniqueFd ended_;
+  std::jthread thread_;
+};
+
 /// A port of the bus, and the program for which it stands.
 class PeerPort {
  public:
@@ -165,9 +229,10 @@ class PeerPort {
 
   Port& port() { return *port_; }
 
-  /// Carries frames between the port and `peer` until that ends, stop() is called, or `stop` is
-  /// readable. Result: how it ended, and what was carried.
-  std::pair<tap::BridgeEnd, tap::PairCounters> carry(AnyLink& peer, int stop) {
+  /// Carries frames between the port and `peer` until that ends, or `stop` is readable. `account`
+  /// gets what was carried, and what `drops` says. Result: how it ended.
+  tap::BridgeEnd carry(AnyLink& peer, int stop, const std::function<PeerDrops()>& drops,
+                       Account& account) {
     std::error_code trouble;  // of the peer, told once before its link ends
     LoopGuard guard([&] { complain(loop_text(bridge_->bus_text, bridge_->peer_text, {})); });
     tap::BridgeOptions options;
@@ -196,9 +261,16 @@ class PeerPort {
                                  .add(*link_, peer, look(LoopGuard::Side::left, true),
                                       look(LoopGuard::Side::right, false))
                                  .value();
+    account.follow([&] {
+      Totals now;
+      now.frames = bridge.counters(pair);
+      now.drops = drops();
+      return now;
+    });
+    const Settled settled{account};
     auto end = bridge.run(stop);
     if (trouble && end.error == Errc::link_ended) end.error = trouble;
-    return {std::move(end), bridge.counters(pair)};
+    return end;
   }
 
  private:
@@ -206,6 +278,10 @@ class PeerPort {
   struct Down {
     Port& port;
     ~Down() { static_cast<void>(port.down()); }
+  };
+  struct Settled {
+    Account& account;
+    ~Settled() { account.settle(); }
   };
 
   const PeerBridge* bridge_;
@@ -296,21 +372,16 @@ Peer connected_peer(const PeerBridge& bridge, UniqueFd connected, Port& port) {
 
 /// Carries frames for one peer, until it or the bridge ends. Throws if there is no descriptor for
 /// that.
-tap::BridgeEnd carry_peer(PeerPort& port, Peer& peer, int stop, Totals& totals) {
-  ++totals.peers;  // also if carrying fails
-  auto [end, counters] = port.carry(peer.link, stop);
-  Totals one;
-  one.frames = counters;
-  one.drops = peer.drops();
-  totals.add(one);
-  return end;
+tap::BridgeEnd carry_peer(PeerPort& port, Peer& peer, int stop, Account& account) {
+  account.add_peer();  // also if carrying fails
+  return port.carry(peer.link, stop, peer.drops, account);
 }
 
 /// One program that has connected, in a thread of its own.
 struct Client {
   std::string name;
   unsigned number = 0;
-  Totals totals;
+  Account account;
   tap::BridgeEnd end;
   std::string gone;  ///< why, for people
   std::string failure;
@@ -323,6 +394,19 @@ struct Untold {
   std::uint64_t connected = 0, gone = 0, refused = 0;
   bool any() const { return connected + gone + refused > 0; }
 };
+
+/// What a program may need: seven for a stream, and twelve for a machine, which gives up to eight
+/// more at a time. A machine for whose descriptors there are no numbers would be cut off later.
+constexpr std::size_t kDescriptorsOfOne = 32;
+
+/// Whether this process can open that many more descriptors.
+bool can_open(std::size_t count) {
+  rlimit files{};
+  std::error_code failed;
+  const std::filesystem::directory_iterator open("/proc/self/fd", failed);
+  if (failed || ::getrlimit(RLIMIT_NOFILE, &files) != 0) return true;  // it is tried
+  return static_cast<std::size_t>(std::distance(open, {})) + count <= files.rlim_cur;
+}
 
 /// Programs that are connected at present.
 class ProgramServer {
@@ -354,11 +438,17 @@ class ProgramServer {
       if (until_told() == 0) tell_of_more();
     }
     halt();
-    for (Client& client : clients_) client.thread.join();
-    bury();
+    await_clients();
     tell_of_more();
+    for (const Client& client : clients_) {
+      totals_.add(client.account.total());
+      complain(bridge_.peer_text + ": the program at port " + client.name +
+               " keeps its link from ending, and is left");
+    }
     sum_up(bridge_, totals_);
-    return lost_.empty() ? kDone : fail(lost_);
+    const int code = lost_.empty() ? kDone : fail(lost_);
+    if (!clients_.empty()) leave(code);
+    return code;
   }
 
  private:
@@ -370,6 +460,18 @@ class ProgramServer {
       return;
     }
     if (!*peer) return;
+    bury();
+    if (clients_.size() >= bridge_.max_peers) {
+      tell(untold_.refused, complain,
+           "a program was refused: " + count_of(clients_.size(), "is", "are") +
+               " connected already (--max-peers)");
+      return;
+    }
+    if (!can_open(kDescriptorsOfOne)) {
+      tell(untold_.refused, complain,
+           "a program was refused: too few file descriptors are left (see ulimit -n)");
+      return;
+    }
     unsigned number = 1;
     while (std::ranges::any_of(clients_, [&](const Client& c) { return c.number == number; }))
       ++number;
@@ -396,7 +498,7 @@ class ProgramServer {
   void serve(Client& client, PeerPort& port, UniqueFd connected) noexcept {
     try {
       Peer peer = connected_peer(bridge_, std::move(connected), port.port());
-      client.end = carry_peer(port, peer, halt_.get(), client.totals);
+      client.end = carry_peer(port, peer, halt_.get(), client.account);
       client.gone = why_gone(peer, client.end);
     } catch (const std::exception& error) {
       client.failure = error.what();
@@ -427,7 +529,7 @@ class ProgramServer {
   }
 
   void settle(const Client& client) {
-    totals_.add(client.totals);
+    totals_.add(client.account.total());
     if (lost_.empty()) lost_ = why_lost(bridge_, client.end);
     if (stop_.stopped() || !lost_.empty()) return;
     const std::string program = "the program at port " + client.name;
@@ -471,6 +573,26 @@ class ProgramServer {
     (void)!::write(halt_.get(), &one, sizeof one);
   }
 
+  /// Waits until all clients have gone. Those whose threads hang stay in clients_.
+  void await_clients() {
+    const auto until = std::chrono::steady_clock::now() + kEndPatience;
+    for (;;) {  // ends: at `until`
+      bury();
+      const auto left = std::chrono::ceil<milliseconds>(until - std::chrono::steady_clock::now());
+      if (clients_.empty() || left.count() <= 0) return;
+      pollfd waiting{.fd = ended_.get(), .events = POLLIN, .revents = 0};
+      (void)::poll(&waiting, 1, static_cast<int>(left.count()));
+    }
+  }
+
+  /// Ends the process although some threads hang.
+  [[noreturn]] void leave(int code) {
+    {
+      const BoundSocket removed = std::move(socket_);
+    }
+    ::_exit(code);
+  }
+
   const PeerBridge& bridge_;
   const StopSignals& stop_;
   BoundSocket socket_;
@@ -497,17 +619,34 @@ int serve_programs(const PeerBridge& bridge, const SocketPlace& place, const Sto
 
 namespace {
 
+using OpenPeer = std::function<Result<std::optional<Peer>>()>;
+
+/// What `open` throws is an error as others: there may be no descriptor for now.
+Result<std::optional<Peer>> try_open(const OpenPeer& open) {
+  try {
+    return open();
+  } catch (const Exception& error) {
+    return Error(error.code(), error.what());
+  }
+}
+
 /// Carries frames for `open`'s peers, one after another, until a signal comes. `open` returns no
-/// peer when a signal came first.
+/// peer when a signal came first. `insists`: throws if there is no first peer.
 int keep_open(const PeerBridge& bridge, PeerPort& port, const StopSignals& stop,
-              const std::function<Result<std::optional<Peer>>()>& open) {
-  Totals totals;
+              const OpenPeer& open, bool insists = false) {
+  Account account;
   std::string lost;
   bool said = false;
+  std::optional<EndInTime> in_time(std::in_place, stop, [&] {
+    complain(bridge.peer_text + ": keeps the link from ending, and is left");
+    sum_up(bridge, account.total());
+  });
   for (milliseconds pause = kFirstPause; !stop.stopped();) {
-    auto peer = open();
+    auto peer = try_open(open);
     if (!peer) {
-      if (peer.error().code == Errc::not_supported) throw Exception(std::move(peer).error());
+      const bool is_final = insists && account.total().peers == 0;
+      if (is_final || peer.error().code == Errc::not_supported)
+        throw Exception(std::move(peer).error());
       if (!std::exchange(said, true)) complain(peer.error().message + "; trying again");
       stop.wait(static_cast<int>(pause.count()));
       pause = std::min(2 * pause, kLastPause);
@@ -519,7 +658,7 @@ int keep_open(const PeerBridge& bridge, PeerPort& port, const StopSignals& stop,
     const auto begun = std::chrono::steady_clock::now();
     std::string gone;
     try {
-      const tap::BridgeEnd end = carry_peer(port, **peer, stop.descriptor(), totals);
+      const tap::BridgeEnd end = carry_peer(port, **peer, stop.descriptor(), account);
       lost = why_lost(bridge, end);
       if (!stop.stopped() && lost.empty())
         gone = (*peer)->farewell ? (*peer)->farewell()
@@ -535,6 +674,8 @@ int keep_open(const PeerBridge& bridge, PeerPort& port, const StopSignals& stop,
     stop.wait(static_cast<int>(pause.count()));
     pause = std::min(2 * pause, kLastPause);
   }
+  in_time.reset();
+  Totals totals = account.total();
   static_cast<void>(port.port().up());  // counts what passed while it was down
   totals.while_away = port.port().counters().skipped_frames;
   sum_up(bridge, totals);
@@ -608,14 +749,14 @@ Peer nat_peer(const PeerBridge& bridge, NatProcess started, Port& port) {
 int route(const PeerBridge& bridge, const NatWish& wish, const StopSignals& stop) {
   PeerPort port(bridge, bridge.port_name, kNamePatience);
   bool offered = false;
-  return keep_open(bridge, port, stop, [&]() -> Result<std::optional<Peer>> {
+  const auto open = [&]() -> Result<std::optional<Peer>> {
     auto process = NatProcess::start(*wish.program, wish, stop);
-    if (!process && !offered) throw Exception(std::move(process).error());
     if (!process) return std::move(process).error();
     if (!*process) return std::optional<Peer>();
     if (!std::exchange(offered, true)) say(offer_of(wish));
     return std::optional<Peer>(nat_peer(bridge, **std::move(process), port.port()));
-  });
+  };
+  return keep_open(bridge, port, stop, open, true);
 }
 
 namespace {
@@ -650,12 +791,13 @@ int exchange_datagrams(const PeerBridge& bridge, const SocketPlace& local,
   const DatagramLink* const datagrams = owned.get();
   AnyLink link(std::move(owned));
   say(bridge.peer_text + ": ready, as port " + port.port().name() + size_text(bridge));
-  Totals totals;
-  const auto [end, counters] = port.carry(link, stop.descriptor());
-  totals.frames = counters;
-  totals.drops = {.too_long = datagrams->drops().too_long,
-                  .too_short = datagrams->drops().too_short};
-  sum_up(bridge, totals, datagrams->undelivered());
+  Account account;
+  const auto drops = [datagrams] {
+    return PeerDrops{.too_long = datagrams->drops().too_long,
+                     .too_short = datagrams->drops().too_short};
+  };
+  const tap::BridgeEnd end = port.carry(link, stop.descriptor(), drops, account);
+  sum_up(bridge, account.total(), datagrams->undelivered());
   if (stop.stopped()) return kDone;
   return fail("cannot go on with " + end.address + ": " + end.error.message());
 }

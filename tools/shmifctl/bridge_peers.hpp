@@ -3,6 +3,7 @@
 // links, and gateways. Programs come and go, and the bridge goes on. Each program has a port of its
 // own on the bus, which it joins as a host does.
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -17,17 +18,23 @@ namespace shmif::tools {
 /// What a program that connects speaks.
 enum class PeerProtocol : std::uint8_t { stream, vhost_user, memif };
 
+/// How many programs one listening link serves at a time. Others can then use 192 of the 256 ports.
+inline constexpr std::size_t kDefaultMaxPeers = 64;
+
 struct PeerBridge {
   const Bus* bus = nullptr;
   std::string bus_path;
   std::string bus_text, peer_text;  ///< as on the command line
   std::string port_name;            ///< empty: the bus chooses
   PeerProtocol protocol = PeerProtocol::stream;
+  std::size_t max_peers = kDefaultMaxPeers;  ///< of serve_programs()
 };
 
 /// stream:PATH, vhost-user:PATH and memif:PATH: listens, and carries frames for every program that
 /// connects, until a signal comes. With `port_name`, the first port has that name, and others have
-/// numbers behind it. Result: the exit code. Blocks: until then.
+/// numbers behind it. Result: the exit code. Blocks: until then, and until all programs let their
+/// links end; where one does not in 1.5 s, this says so and ends the process. The same is true for
+/// keep_connected(), join_vde() and route().
 int serve_programs(const PeerBridge& bridge, const SocketPlace& place, const StopSignals& stop);
 
 /// stream:connect=PATH and vhost-user:connect=PATH: connects, and connects again when the program

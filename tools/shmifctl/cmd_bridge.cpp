@@ -92,6 +92,9 @@ Options bridge_options() {
              "stream:PATH, vhost-user:PATH or memif:PATH listens, NAME has at most 27 characters: "
              "programs that are connected at the same time get the ports NAME, NAME-2, NAME-3 and "
              "so on. If a port of another process has that name, the program is refused")
+      .value("max-peers", "N",
+             "how many programs a stream:PATH, vhost-user:PATH or memif:PATH link serves at a time "
+             "(default: 64); more are refused")
       .value("fault", "FAULTS",
              "add faults in both directions: one or several of these, with commas between them. "
              "Implies --no-offload\n"
@@ -418,6 +421,10 @@ SocketPlace place_of(const std::string& text) {
   return *std::move(place);
 }
 
+constexpr std::uint64_t kMostPeers = 255;  // a bus has 256 ports
+constexpr const char* kOnlyListening =
+    "--max-peers is for links that listen (stream:PATH, vhost-user:PATH, memif:PATH)";
+
 /// Serves programs with sockets. `bus_at`: which of the two links is the bus.
 int run_with_peers(const Arguments& args, Side& bus, const Side& peer, const BusWish& wish,
                    std::size_t bus_at) {
@@ -431,6 +438,7 @@ int run_with_peers(const Arguments& args, Side& bus, const Side& peer, const Bus
   if (peer.address.kind == Kind::dgram && comma == std::string::npos)
     throw UsageError{"\"" + bridge.peer_text + "\" lacks the other socket (dgram:LOCAL,REMOTE)"};
   if (peer.address.kind == Kind::vde) {
+    if (args.given("max-peers")) throw UsageError{kOnlyListening};
     const StopSignals stop;
     bridge.bus = &bus_of(bus, wish);
     return join_vde(bridge, target, stop);
@@ -456,6 +464,10 @@ int run_with_peers(const Arguments& args, Side& bus, const Side& peer, const Bus
   if (serves && bridge.port_name.size() > kMaxPrefix)
     throw UsageError{
         "--port-name has at most 27 characters beside stream:, vhost-user: and memif:"};
+  if (const auto most = args.count("max-peers", 1, kMostPeers)) {
+    if (!serves) throw UsageError{kOnlyListening};
+    bridge.max_peers = *most;
+  }
   const StopSignals stop;
   bridge.bus = &bus_of(bus, wish);
   switch (peer.address.kind) {
@@ -482,6 +494,7 @@ int run_bridge(const CommandLine& line) {
       return run_with_peers(args, ends[1 - i], ends[i], wish, 1 - i);
     }
   }
+  if (args.given("max-peers")) throw UsageError{kOnlyListening};
   refuse_loop(ends[0].address, ends[1].address);
   const StopSignals stop;
   const std::string& left = args.positional()[0];

@@ -174,7 +174,7 @@ TEST_F(BridgeOfBadPeers, FortyProgramsThatAreKilledAtOnceTakeTheirPortsAlong) {
 
 TEST_F(BridgeOfBadPeers, ALoopOfConnectionsDoesNotFillALog) {
   const auto begin = std::chrono::steady_clock::now();
-  const auto tool = listening();
+  const auto tool = listening({"--max-peers", "255"});
   constexpr unsigned kRounds = 300;
   for (unsigned i = 0; i < kRounds; ++i) static_cast<void>(connected());
   EXPECT_TRUE(eventually([&] {

@@ -315,6 +315,33 @@ TEST_F(BridgeOfPeers, RefusesWhatMakesNoSense) {
   EXPECT_NE(refused({"bus:" + bus_, "stream:" + file("q"), "--port-name", std::string(28, 'n')})
                 .find("at most 27 characters"),
             std::string::npos);
+  for (const std::string& link :
+       {"stream:connect=" + file("q"), std::string("vde:slirp://"), "pcap:" + file("c.pcap")}) {
+    EXPECT_NE(refused({"bus:" + bus_, link, "--max-peers", "9"}).find("for links that listen"),
+              std::string::npos);
+  }
+  for (const char* const number : {"0", "256", "many"}) {
+    EXPECT_NE(
+        refused({"bus:" + bus_, "stream:" + file("q"), "--max-peers", number}).find("--max-peers"),
+        std::string::npos);
+  }
+}
+
+TEST_F(BridgeOfPeers, ServesNoMoreThanItMay) {
+  const auto tool = listening({"--max-peers", "2"});
+  const UniqueFd first = connected();
+  UniqueFd second = connected();
+  wait_for_ports(2);
+  char more = 0;
+  EXPECT_EQ(::recv(connected().get(), &more, 1, 0), 0);
+  EXPECT_TRUE(tool->wait_for("a program was refused: 2 are connected already (--max-peers)"))
+      << tool->so_far().err;
+  second.reset();
+  wait_for_ports(1);
+  const UniqueFd third = connected();
+  wait_for_ports(2);
+  const ToolResult said = end(*tool);
+  EXPECT_NE(said.out.find(": 3 connections\n"), std::string::npos) << said.out;
 }
 
 }  // namespace

@@ -1,8 +1,10 @@
 // bridge with vhost-user: links: virtual machines whose memory is shared with the bridge. Most are
 // in this process (tests/vhost/front_end.hpp); others are DPDK's testpmd, another's driver.
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -10,6 +12,7 @@
 #include <algorithm>
 #include <cstring>
 #include <filesystem>
+#include <iterator>
 #include <memory>
 #include <regex>
 #include <string>
@@ -252,6 +255,98 @@ TEST_F(BridgeOfMachines, FramesForAMachineWithoutADriverAreCounted) {
   EXPECT_NE(said.out.find("2 frames passed while a machine had no driver"), std::string::npos)
       << said.out;
   EXPECT_NE(said.out.find("2 dropped (2 refused)"), std::string::npos) << said.out;
+}
+
+/// Fills the descriptor through which the machine is notified. The next write to it waits.
+void block_calls(const FrontEnd& machine) {
+  const int call = machine.receive_queue.call.get();
+  (void)machine.receive_queue.calls();
+  const std::uint64_t full = ~std::uint64_t{0} - 1;
+  ASSERT_EQ(::write(call, &full, sizeof full), 8);
+  ASSERT_EQ(::fcntl(call, F_SETFL, 0), 0);
+  machine.receive_queue.used_event() = machine.receive_queue.used().idx;
+}
+
+TEST_F(BridgeOfMachines, EndsAtASignalAlthoughAMachineKeepsItsThread) {
+  const auto tool = listening();
+  Port host = port();
+  const auto good = machine(connected());
+  const auto bad = machine(connected());
+  block_calls(*bad);
+  ASSERT_EQ(host.send(views({make_frame(60, 1)})).taken, 1U);
+  EXPECT_TRUE(same_frames({make_frame(60, 1)}, frames_at(*bad, 1)));
+  EXPECT_TRUE(same_frames({make_frame(60, 1)}, frames_at(*good, 1)));
+  const ToolResult said = end(*tool);
+  EXPECT_EQ(said.status, 0) << said.err;
+  EXPECT_NE(said.err.find("the program at port port2 keeps its link from ending, and is left"),
+            std::string::npos)
+      << said.err;
+  EXPECT_EQ(said.err.find("port1"), std::string::npos) << said.err;
+  EXPECT_NE(said.out.find(": 1 frames, 60 bytes, 0 lost, 0 dropped, 1 still under way = 2 came\n"),
+            std::string::npos)
+      << said.out;
+  EXPECT_NE(said.out.find("2 connections"), std::string::npos) << said.out;
+  EXPECT_FALSE(std::filesystem::exists(file("v"))) << "the socket is removed";
+}
+
+TEST_F(BridgeOfMachines, ThatItConnectsToEndsAtASignalAlthoughTheMachineKeepsIt) {
+  const sockaddr_un address = at(file("v"));
+  const UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  ASSERT_EQ(::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+  ASSERT_EQ(::listen(socket.get(), 1), 0);
+  const auto tool = bridge("vhost-user:connect=" + file("v"), "connected");
+  Port host = port();
+  const auto bad = machine(UniqueFd(::accept4(socket.get(), nullptr, nullptr, SOCK_CLOEXEC)));
+  block_calls(*bad);
+  ASSERT_EQ(host.send(views({make_frame(60, 1)})).taken, 1U);
+  EXPECT_TRUE(same_frames({make_frame(60, 1)}, frames_at(*bad, 1)));
+  const ToolResult said = end(*tool);
+  EXPECT_EQ(said.status, 0) << said.err;
+  EXPECT_NE(said.err.find("keeps the link from ending, and is left"), std::string::npos)
+      << said.err;
+  EXPECT_NE(said.out.find(": 0 frames, 0 bytes, 0 lost, 0 dropped, 1 still under way = 1 came\n"),
+            std::string::npos)
+      << said.out;
+}
+
+/// Waits until the other end has closed the connection. Result: whether it did.
+bool is_closed(const UniqueFd& socket) {
+  return eventually([&] {
+    char more = 0;
+    return ::recv(socket.get(), &more, 1, MSG_DONTWAIT) == 0;
+  });
+}
+
+TEST_F(BridgeOfMachines, ServesAsManyAsItMay) {
+  const auto tool = listening();
+  std::vector<std::unique_ptr<FrontEnd>> machines;
+  for (unsigned i = 0; i < 64; ++i) {
+    machines.push_back(std::make_unique<FrontEnd>(connected(), Driver{.queue_size = 16}));
+    settle(*machines.back());
+  }
+  EXPECT_TRUE(is_closed(connected()));
+  EXPECT_TRUE(tool->wait_for(", 1 refused\n")) << tool->so_far().out;
+  const auto ports = [&] { return Bus::open(bus_).value().info().ports.size(); };
+  EXPECT_EQ(ports(), 64U);
+  machines.pop_back();
+  ASSERT_TRUE(eventually([&] { return ports() == 63; }));
+  const auto next = machine(connected());
+  EXPECT_EQ(end(*tool).status, 0);
+}
+
+TEST_F(BridgeOfMachines, RefusesAMachineForWhichItHasTooFewDescriptors) {
+  const auto tool = listening();
+  const auto good = machine(connected());
+  rlimit limit{};
+  ASSERT_EQ(::prlimit(tool->pid(), RLIMIT_NOFILE, nullptr, &limit), 0);
+  const std::filesystem::directory_iterator open("/proc/" + std::to_string(tool->pid()) + "/fd");
+  limit.rlim_cur = static_cast<rlim_t>(std::distance(open, {})) + 20;
+  ASSERT_EQ(::prlimit(tool->pid(), RLIMIT_NOFILE, &limit, nullptr), 0);
+  EXPECT_TRUE(is_closed(connected()));
+  EXPECT_TRUE(tool->wait_for("too few file descriptors are left (see ulimit -n)"))
+      << tool->so_far().err;
+  settle(*good);
+  EXPECT_EQ(end(*tool).status, 0);
 }
 
 TEST_F(BridgeOfMachines, RefusesAnAddressAndAPort) {
