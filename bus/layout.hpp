@@ -186,7 +186,7 @@ struct RecordHeader {
 
 inline constexpr std::size_t kRecordHeaderBytes = sizeof(RecordHeader);
 inline constexpr std::size_t kTailBytes = 16;      // an EMPTY word and its number
-inline constexpr std::uint32_t kRecordAlign = 32;  // by measurement, docs/performance.md
+inline constexpr std::uint32_t kRecordAlign = 32;  // by measurement, docs/measurements.md
 inline constexpr std::size_t kHeaderBytes = sizeof(BusHeader);
 inline constexpr std::size_t kTableBytes = kSlots * sizeof(PortSlot);
 inline constexpr std::uint32_t kRingOffset = 192U << 10U;  // a multiple of 64 KiB pages

@@ -274,7 +274,7 @@ void shmif_interrupt(shmif_port* port);
  *
  * The first call starts a thread, which sleeps while the bus is quiet. shmif_descriptor() needs
  * none, and a program that uses it is woken less often while it is busy, since it announces only
- * the sleeps that it really takes (docs/performance.md).
+ * the sleeps that it really takes (docs/measurements.md).
  * Threads: one at a time. Blocks: never. Result: the descriptor, which the library owns; -errno
  * when there is none (-EMFILE: the process has reached its limit of descriptors; -EAGAIN: its limit
  * of threads).

@@ -22,21 +22,22 @@ import rows as all_of_them
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 HEADLINE_ROUNDS, OTHER_ROUNDS = 7, 3
-DOCUMENT = os.path.join(ROOT, "docs", "performance.md")
+DOCUMENT = os.path.join(ROOT, "docs", "measurements.md")
+FIRST_PAGE = os.path.join(ROOT, "docs", "performance.md")
 FIGURES = os.path.join(ROOT, "docs", "figures")
 BEGIN, END = "<!-- tools/bench --write-docs: begin -->", "<!-- tools/bench --write-docs: end -->"
 
 
 def parse():
     parser = argparse.ArgumentParser(prog="tools/bench", description=__doc__.split("\n", maxsplit=1)[0],
-                                     epilog="Rows are in perf/bench/rows.py; how to read the table is in docs/performance.md.")
+                                     epilog="Rows are in perf/bench/rows.py; how to read the table is in docs/measurements.md.")
     parser.add_argument("--row", action="append", metavar="NAME", help="only this row, or those that begin so; repeatable")
     parser.add_argument("--list", action="store_true", help="name the rows and stop")
     parser.add_argument("--quick", action="store_true", help="a minute: one short round of some rows, and no failure")
     parser.add_argument("--install", action="store_true", help="install the packages of the peers first (tools/packages.txt)")
     parser.add_argument("--rounds", type=int, help=f"instead of {HEADLINE_ROUNDS} for rows with a * and {OTHER_ROUNDS} for others")
     parser.add_argument("--out", default=os.path.join(ROOT, "build", "bench"), metavar="DIR", help="for the results")
-    parser.add_argument("--write-docs", action="store_true", help="of all rows: also put them into docs/performance.md and docs/figures")
+    parser.add_argument("--write-docs", action="store_true", help="of all rows: also put them into docs/ (two pages, and figures)")
     parser.add_argument("--build", default=os.path.join(ROOT, "build", "release"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.write_docs and (options.row or options.quick):
@@ -142,15 +143,20 @@ def write_figures(folder, measured):
     return names
 
 
-def write_docs(facts, measured):
-    with open(DOCUMENT, encoding="utf-8") as file:
+def replace_section(page, parts):
+    with open(page, encoding="utf-8") as file:
         text = file.read()
     if BEGIN not in text or END not in text:
-        sys.exit(f"tools/bench: {DOCUMENT} has no section between {BEGIN} and {END}")
-    pictures = "\n".join(f"![{name[:-4]}](figures/{name})" for name in write_figures(FIGURES, measured))
-    section = "\n\n".join([BEGIN, summary(facts), report.markdown(measured), pictures, END])
-    with open(DOCUMENT, "w", encoding="utf-8") as file:
+        sys.exit(f"tools/bench: {page} has no section between {BEGIN} and {END}")
+    section = "\n\n".join([BEGIN, *parts, END])
+    with open(page, "w", encoding="utf-8") as file:
         file.write(text[:text.index(BEGIN)] + section + text[text.index(END) + len(END):])
+
+
+def write_docs(facts, measured):
+    pictures = "\n".join(f"![{name[:-4]}](figures/{name})" for name in write_figures(FIGURES, measured))
+    replace_section(DOCUMENT, [summary(facts), report.markdown(measured), pictures])
+    replace_section(FIRST_PAGE, [summary(facts), report.brief(report.lines(measured))])
 
 
 def main():

@@ -105,6 +105,32 @@ def lines(all_measured):
     return [line for measured in all_measured for line in lines_of(measured)]
 
 
+# (row, figure, peer, the question that it answers): what a user needs first.
+FIRST = (
+    ("memif-64", "received, M frames/s (shmif, in place)", "the best memif", "64 B frames between two programs, million/s"),
+    ("memif-1514", "received, M frames/s (shmif, in place)", "the best memif", "1514 B frames between two programs, million/s"),
+    ("sockets-64", "received, M frames/s", "the best of them", "64 B frames, beside the best socket (AF_UNIX, AF_PACKET on veth, VDE)"),
+    ("wait", "round trip, us", "futex", "round trip of a frame between programs in `wait()`, µs"),
+    ("epoll", "round trip, us", "eventfd", "round trip of a frame between programs in epoll, µs"),
+    ("tcp", "1 stream to the server, Gbit/s", "veth", "TCP between two `exec` hosts, Gbit/s"),
+    ("tcp", "1 stream to the server, Gbit/s", "VDE", "the same"),
+    ("udp", "received, frames of 64 B, M datagrams/s", "veth", "UDP of 64 B between two `exec` hosts, million/s"),
+    ("ping", "median round trip, us", "veth", "ping between two `exec` hosts, median, µs"),
+    ("capture", "captured, M frames/s", "tcpdump on veth", "64 B frames captured with `dump -w`, million/s"),
+)
+
+
+def brief(found):
+    """The table of a few rows, out of lines()."""
+    text = ["| work | shmif | peer | its | ratio |", "|---|---|---|---|---|"]
+    for row, figure, peer, question in FIRST:
+        line = next((one for one in found if one[0].removeprefix("* ") == row and one[1] == figure and one[3] == peer), None)
+        if line is None:
+            raise LookupError(f"no figure \"{figure}\" beside {peer} in the row {row}")
+        text.append("| " + " | ".join((question, line[2], peer, line[4], line[5])) + " |")
+    return "\n".join(text)
+
+
 def plain(all_measured):
     table = [HEADINGS, *lines(all_measured)]
     widths = [min(max(len(line[i]) for line in table), 48) for i in range(len(HEADINGS))]
