@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "bus/file/liveness.hpp"
+#include "tests/process/ping_pong.hpp"
 #include "tests/support/child_process.hpp"
 #include "tests/support/handed_on.hpp"
 #include "tests/support/holdings.hpp"
@@ -59,11 +60,6 @@ INSTANTIATE_TEST_SUITE_P(Each, Descriptor,
                                            WakeMeans::helper_thread),
                          ::testing::PrintToStringParamName());
 
-struct PingPong {
-  std::array<std::atomic<std::uint64_t>, 2> rounds{};
-  std::atomic<int> ready{0};
-};
-
 /// One side of a ping-pong that polls without the time-out that prepare_wait() gives, so that a
 /// single lost wakeup stops both.
 int play(const std::string& path, PingPong& progress, unsigned side, std::uint64_t rounds,
@@ -101,15 +97,9 @@ TEST_P(Descriptor, NoWakeupIsLostInManyRoundsOfPingPongBetweenProcessesThatPoll)
   const std::uint64_t rounds = kSanitized ? 500 : 20'000;
   const TempBus bus(small_ring());
   const Shared<PingPong> progress;
-  Child a([&] { return play(bus.path(), *progress, 0, rounds, GetParam()); });
-  Child b([&] { return play(bus.path(), *progress, 1, rounds, GetParam()); });
-  const auto sum = [&] { return progress->rounds[0] + progress->rounds[1]; };
-  for (std::uint64_t seen = 0; sum() < 2 * rounds; seen = sum()) {
-    ASSERT_TRUE(eventually([&] { return sum() == 2 * rounds || sum() > seen; }))
-        << "stands still after " << progress->rounds[0] << " and " << progress->rounds[1];
-  }
-  EXPECT_EQ(a.wait(), 0);
-  EXPECT_EQ(b.wait(), 0);
+  expect_to_finish(progress, rounds, [&](unsigned side) {
+    return play(bus.path(), *progress, side, rounds, GetParam());
+  });
 }
 
 TEST_P(Descriptor, APortThatHasSleptDeeplyIsWokenByTheFirstFrame) {

@@ -18,6 +18,7 @@
 
 #include "shmif/receiver.hpp"
 #include "shmif/shmif.h"
+#include "tests/process/ping_pong.hpp"
 #include "tests/support/child_process.hpp"
 #include "tests/support/handed_on.hpp"
 #include "tests/support/holdings.hpp"
@@ -165,13 +166,8 @@ TEST_P(LevelDescriptor, AgreesWithTheRingAlsoAfterFramesThatWereLent) {
   });
 }
 
-struct Rally {
-  std::array<std::atomic<std::uint64_t>, 2> rounds{};
-  std::atomic<int> ready{0};
-};
-
 /// One side of a ping-pong that polls without a time-out, so that a single lost wakeup stops both.
-int rally(const std::string& path, Rally& progress, unsigned side, std::uint64_t rounds,
+int rally(const std::string& path, PingPong& progress, unsigned side, std::uint64_t rounds,
           WakeMeans means) {
   if (!leave_only(means)) return 1;
   Port port = port_on(path, {.name = "side" + std::to_string(side)});
@@ -201,16 +197,10 @@ int rally(const std::string& path, Rally& progress, unsigned side, std::uint64_t
 
 TEST_P(LevelDescriptor, LosesNoWakeupInManyRoundsOfPingPongBetweenProcessesThatPoll) {
   const std::uint64_t rounds = kSanitized ? 500 : 20'000;
-  const Shared<Rally> progress;
-  Child a([&] { return rally(bus_.path(), *progress, 0, rounds, GetParam()); });
-  Child b([&] { return rally(bus_.path(), *progress, 1, rounds, GetParam()); });
-  const auto sum = [&] { return progress->rounds[0] + progress->rounds[1]; };
-  for (std::uint64_t seen = 0; sum() < 2 * rounds; seen = sum()) {
-    ASSERT_TRUE(eventually([&] { return sum() == 2 * rounds || sum() > seen; }))
-        << "stands still after " << progress->rounds[0] << " and " << progress->rounds[1];
-  }
-  EXPECT_EQ(a.wait(), 0);
-  EXPECT_EQ(b.wait(), 0);
+  const Shared<PingPong> progress;
+  expect_to_finish(progress, rounds, [&](unsigned side) {
+    return rally(bus_.path(), *progress, side, rounds, GetParam());
+  });
 }
 
 /// How often the threads of this process have gone to sleep or were moved off a CPU.
