@@ -46,6 +46,7 @@ enum class OnServer : std::uint8_t {
   names_capture,    ///< --directory, if the value, headers, names a capture
   saves_state,      ///< --directory, if the value lets states be saved
   needs_live,       ///< --allow-live: it uses the machine's own network
+  names_sockets,    ///< the same, and --directory for the paths of sockets in its value
   client_only,      ///< it is not for servers
 };
 

@@ -156,7 +156,7 @@ void add_engine_rows(std::vector<OptionRow>& into) {
       .to_peer()
       .only(on<EngineKind::tap, EngineKind::packet>, "is for engine=tap and packet");
   rows.add(
-          "socket", needs_live,
+          "socket", names_sockets,
           text(&J::socket, "PLACE[,...]", "paths, ADDRESS:PORT, or URLs, separated by commas"),
           "Where the programs are that carry the frames. For engine=stream: one at which a program "
           "listens, such as 'shmifctl bridge ... stream:PLACE', for all jobs on the wire or one "

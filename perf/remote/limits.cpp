@@ -1,7 +1,9 @@
 #include "perf/remote/limits.hpp"
 
 #include <algorithm>
+#include <cctype>
 #include <filesystem>
+#include <functional>
 #include <optional>
 #include <string_view>
 #include <system_error>
@@ -40,6 +42,45 @@ std::optional<std::string> path_below(const std::string& directory, const std::s
   return whole.string();
 }
 
+/// Whether the text of a place is ADDRESS:PORT, or no place at all; not a path.
+bool is_address(const std::string& place) {
+  return place.find('/') == std::string::npos && place.find(':') != std::string::npos;
+}
+
+/// What libvdeplug gets for a VDE network that is reached at a path: a switch or a bus. `path`
+/// makes the path whole. The scheme is always written, because libvdeplug takes a path without one
+/// for a file that may hold another URL. Errors: bad_argument for all other networks, for a path
+/// that libvdeplug would read in another way, and what `path` says.
+Result<std::string> plain_vde_url(
+    const std::string& url, const std::function<Result<std::string>(const std::string&)>& path) {
+  constexpr std::string_view kScheme = "://";
+  const std::size_t at = url.find(kScheme);
+  const std::string scheme = at == std::string::npos ? "vde" : url.substr(0, at);
+  std::string place = at == std::string::npos ? url : url.substr(at + kScheme.size());
+  if (scheme != "vde" && scheme != "shmif") {
+    return Error(Errc::bad_argument,
+                 "this server opens only VDE switches (vde://PATH) and buses (shmif://PATH) for "
+                 "clients, because other VDE networks run programs or open devices (start it with "
+                 "--allow-exec)");
+  }
+  std::string port;  // "[3]"
+  if (const std::size_t bracket = place.find('['); bracket != std::string::npos) {
+    port = place.substr(bracket);
+    place.resize(bracket);
+  }
+  const auto is_plain = [](char c) {
+    return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '-' || c == '_';
+  };
+  const bool port_is_plain =
+      port.empty() || (port.size() > 2 && port.back() == ']' &&
+                       std::all_of(port.begin() + 1, port.end() - 1, is_plain));
+  if (place.empty() || !port_is_plain || place.find_first_of("'\"\\") != std::string::npos)
+    return Error(Errc::bad_argument, '"' + url + "\" is not the path of a VDE switch or a bus");
+  auto whole = path(place);
+  if (!whole) return std::move(whole).error();
+  return scheme + std::string(kScheme) + *whole + port;
+}
+
 /// Checks the options of one job, or of the run.
 template <class Options>
 class Check {
@@ -57,6 +98,11 @@ class Check {
  private:
   void refuse(const std::string& option, const std::string& why) {
     if (problems_.size() < kMaxProblems) problems_.push_back(who_ + option + ": " + why);
+  }
+
+  void refuse_live(const std::string& option) {
+    refuse(option,
+           "this server does not let clients use its own networks (start it with --allow-live)");
   }
 
   void refuse_command(const std::string& option) {
@@ -77,11 +123,11 @@ class Check {
       case OnServer::allowed: return;
       case OnServer::needs_exec: return refuse_command(name);
       case OnServer::needs_live:
-        if (!limits_.allow_live && value != "0") {
-          refuse(
-              name,
-              "this server does not let clients use its own networks (start it with --allow-live)");
-        }
+        if (!limits_.allow_live && value != "0") refuse_live(name);
+        return;
+      case OnServer::names_sockets:
+        if (!limits_.allow_live) return refuse_live(name);
+        if constexpr (std::is_same_v<Options, JobOptions>) check_sockets(name, value);
         return;
       case OnServer::needs_directory: return check_file(name, value);
       case OnServer::names_capture: return;  // job_set_of() checked the path before it was opened
@@ -103,6 +149,28 @@ class Check {
     if (!path) return refuse(name, path.error().message);
     // The name came from a row, so the row exists, and it takes any path.
     (void)set_option(*find_option(name), *path, options_);
+  }
+
+  /// Makes the paths whole, so that the job uses what was checked.
+  void check_sockets(const std::string& name, const std::string& value) {
+    const auto uses = [&](EngineKind kind) {
+      return options_.engine == kind ||
+             std::ranges::find(options_.engines, kind) != options_.engines.end();
+    };
+    const bool vde = uses(EngineKind::vde);
+    const bool sockets = !vde || uses(EngineKind::stream) || uses(EngineKind::dgram);
+    const auto whole = [&](const std::string& path) { return allowed_path(limits_, path); };
+    std::string places;
+    for (std::size_t from = 0; from <= value.size();) {
+      const std::size_t comma = std::min(value.find(',', from), value.size());
+      Result<std::string> place = value.substr(from, comma - from);
+      if (vde && !limits_.allow_exec) place = plain_vde_url(*place, whole);
+      if (place && sockets && !place->empty() && !is_address(*place)) place = whole(*place);
+      if (!place) return refuse(name, place.error().message);
+      places += (from == 0 ? "" : ",") + *place;
+      from = comma + 1;
+    }
+    (void)set_option(*find_option(name), places, options_);
   }
 
   const ServerLimits& limits_;

@@ -9,7 +9,10 @@
 //   headers, if it names a capture               the same for that path
 //   verify_state_save, trigger-timeout,          --directory: states are written there, and a
 //   trigger-match                                trigger saves those of all jobs
-//   allow_live, netdev, netns, no_peer, socket   --allow-live: they use the machine's own network
+//   allow_live, netdev, netns, no_peer           --allow-live: they use the machine's own network
+//   socket                                       the same, and --directory for paths of sockets,
+//                                                VDE switches and buses; other VDE networks run
+//                                                programs or open devices, and need --allow-exec
 //   output and similar options                   never: they are the client's
 //
 // The row of each option says which of these it is (OptionRow::on_server). A row cannot be added

@@ -36,7 +36,8 @@ Options options_of_server() {
             "identities and privileges (uid, gid, cgroup, rtprio, a negative nice)")
       .flag("allow-live",
             "clients may send on this machine's own interfaces and buses (allow_live, netdev, "
-            "netns, no_peer, socket)")
+            "netns, no_peer, socket; paths in socket also need --directory, and VDE networks other "
+            "than vde:// and shmif:// need --allow-exec)")
       .value("directory", "DIR",
              "clients may use files in this directory (bus, filename, replay, write_pcap, logs); "
              "jobs save their states there, too (verify_state_save); without this option, clients "

@@ -221,7 +221,8 @@ TEST(ServerLimits, WhatNeedsLeaveIsEachOptionOfTheseAndNoOther) {
             "write_lat_log", "write_hist_log", "verify_state_load", "aux-path", "trigger-file"}},
           {OnServer::names_capture, {"headers"}},
           {OnServer::saves_state, {"verify_state_save", "trigger-timeout", "trigger-match"}},
-          {OnServer::needs_live, {"allow_live", "netdev", "netns", "no_peer", "socket"}},
+          {OnServer::needs_live, {"allow_live", "netdev", "netns", "no_peer"}},
+          {OnServer::names_sockets, {"socket"}},
           {OnServer::client_only,
            {"output", "output-format", "eta", "json-stream", "format", "metrics"}}}));
 }
@@ -248,6 +249,59 @@ TEST(ServerLimits, APathIsBelowTheDirectoryAndNotBesideOneOfALongerName) {
     EXPECT_EQ(path(elsewhere), "job \"a\": write_bw_log: \"" + elsewhere +
                                    "\" is not below the server's --directory");
   }
+}
+
+TEST(ServerLimits, SocketsAreBelowTheDirectoryAndVdeNetworksRunNoPrograms) {
+  const test::TempDir parent("/tmp");
+  std::filesystem::create_directory(parent.file("dir"));
+  std::filesystem::create_directory_symlink(parent.path(), parent.file("dir/out"));
+  ServerLimits limits;
+  limits.allow_live = true;
+  limits.directory = parent.file("dir");
+  const auto given = [&](const std::string& engine, const std::string& value) {
+    JobSet set = set_of("[a]\nsize=1k\nengine=" + engine + "\nsocket=" + value + '\n');
+    const auto problems = apply_limits(limits, set);
+    return problems.empty() ? set.jobs.at(0).socket : problems.at(0);
+  };
+  const std::string dir = limits.directory + '/';
+  EXPECT_EQ(given("stream", "q"), dir + "q");
+  EXPECT_EQ(given("stream", dir + "q,127.0.0.1:7000"), dir + "q,127.0.0.1:7000");
+  EXPECT_EQ(given("stream", "[::1]:7000"), "[::1]:7000");
+  EXPECT_EQ(given("dgram", "a,./b"), dir + "a," + dir + "b");
+  for (const char* const switch_path : {"vde.ctl", "vde://vde.ctl", "vde://./vde.ctl"})
+    EXPECT_EQ(given("vde", switch_path), "vde://" + dir + "vde.ctl");
+  EXPECT_EQ(given("vde", "vde.ctl[12],shmif://bus0[vm-1]"),
+            "vde://" + dir + "vde.ctl[12],shmif://" + dir + "bus0[vm-1]");
+  const auto refused = [&](const std::string& engine, const std::string& value,
+                           const std::string& why) {
+    const std::string said = given(engine, value);
+    EXPECT_NE(said.find("job \"a\": socket: "), std::string::npos) << said;
+    EXPECT_NE(said.find(why), std::string::npos) << said;
+  };
+  for (const char* const url : {"cmd://touch x", "tap://t0", "slirp://", "vxvde://", "udp://7000",
+                                "../../tmp/evil://", "multi:///x", "VDE:///x", "://x"})
+    refused("vde", url, "--allow-exec");
+  const std::string elsewhere = "is not below the server's --directory";
+  for (const char* const path : {"/run/vde.ctl", "vde:///run/vde.ctl", "shmif:///dev/shm/bus0",
+                                 "vde://../x", "vde://out/x", "vde://vde.ctl,vde:///run/vde.ctl"})
+    refused("vde", path, elsewhere);
+  for (const char* const path : {"vde://", "vde://a[port=../b]", "vde://'..'/x",
+                                 "vde://a[mode=777/group=x]", "vde://a\\b", "vde://a[1]b"})
+    refused("vde", path, "is not the path of a VDE switch or a bus");
+  for (const char* const engine : {"stream", "dgram", "vde,stream"}) {
+    for (const char* const path : {"/run/q,/run/q", "../q,../q", "./out/q,q", "..,q"})
+      refused(engine, path, elsewhere);
+  }
+  limits.allow_exec = true;
+  EXPECT_EQ(given("vde", "slirp://,cmd://x"), "slirp://,cmd://x");
+  refused("stream", "/run/q", elsewhere);
+  limits.allow_exec = false;
+  limits.directory = "";
+  refused("stream", "q", "--directory DIR");
+  refused("vde", "vde://q", "--directory DIR");
+  EXPECT_EQ(given("stream", "127.0.0.1:7000"), "127.0.0.1:7000");
+  limits.allow_live = false;
+  refused("stream", "127.0.0.1:7000", "--allow-live");
 }
 
 /// A capture with one UDP frame.
