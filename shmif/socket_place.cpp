@@ -167,7 +167,8 @@ void set_up_stream(int socket) noexcept {
   (void)::setsockopt(socket, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);  // not for a path
 }
 
-Result<UniqueFd> connect_stream(const SocketPlace& place, int stop) {
+Result<UniqueFd> connect_stream(const SocketPlace& place, int stop,
+                                std::chrono::milliseconds at_most) {
   UniqueFd socket = new_socket(place, SOCK_STREAM);
   if (!socket) return Error::from_errno(errno, "cannot make a socket");
   const auto failed = [&](int number) {
@@ -177,7 +178,12 @@ Result<UniqueFd> connect_stream(const SocketPlace& place, int stop) {
     if (errno != EINPROGRESS) return failed(errno);
     std::array<pollfd, 2> waiting{{{.fd = socket.get(), .events = POLLOUT, .revents = 0},
                                    {.fd = stop, .events = POLLIN, .revents = 0}}};
-    while (::poll(waiting.data(), waiting.size(), -1) < 0 && errno == EINTR) continue;
+    const int timeout = at_most.count() < 0 ? -1 : static_cast<int>(at_most.count());
+    int ready = 0;
+    do {
+      ready = ::poll(waiting.data(), waiting.size(), timeout);
+    } while (ready < 0 && errno == EINTR);
+    if (ready == 0) return failed(ETIMEDOUT);
     if (waiting[1].revents != 0) return UniqueFd();
     int number = 0;
     socklen_t size = sizeof number;

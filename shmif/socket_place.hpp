@@ -2,6 +2,7 @@
 // Sockets that other programs know by a path, or by an address and a port: the far ends of stream:
 // and dgram: links.
 
+#include <chrono>
 #include <optional>
 #include <string>
 
@@ -51,9 +52,10 @@ class BoundSocket {
 };
 
 /// Connects to the program that listens at `place`. Result: not open if `stop` became readable
-/// first.
-/// Errors: the system's. Blocks: until it is connected.
-Result<UniqueFd> connect_stream(const SocketPlace& place, int stop);
+/// first. `at_most`: how long to wait; negative: as long as the system does.
+/// Errors: timed_out; the system's. Blocks: until it is connected.
+Result<UniqueFd> connect_stream(const SocketPlace& place, int stop,
+                                std::chrono::milliseconds at_most = std::chrono::milliseconds(-1));
 
 /// Prepares a connected stream for small frames: TCP does not hold them back.
 void set_up_stream(int socket) noexcept;

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <cstddef>
 #include <memory>
 #include <span>
@@ -26,6 +27,7 @@ namespace shmif::perf {
 namespace {
 
 constexpr std::size_t kProgramEnds = 2;
+constexpr std::chrono::milliseconds kConnectPatience{10'000};
 
 std::vector<std::string> places_of(const std::string& list) {
   std::vector<std::string> places;
@@ -136,7 +138,7 @@ class StreamsToPrograms final : public ProgramWire {
  private:
   Result<std::unique_ptr<End>> open(const EndOptions& options) override {
     const SocketPlace& place = places_[options.index];
-    auto socket = connect_stream(place, -1);
+    auto socket = connect_stream(place, -1, kConnectPatience);
     if (!socket) {
       return Error(socket.error().code,
                    socket.error().message + " (start the program that listens there first)");

@@ -9,6 +9,7 @@
 
 #include <array>
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
@@ -132,6 +133,9 @@ TEST(ConnectStream, StopsWaitingForAProgramThatDoesNotAnswer) {
     (void)::connect(queue.back().get(), place.address.get(), place.address.size);
   }
   const UniqueFd stop(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  const auto late = connect_stream(place, stop.get(), std::chrono::milliseconds(50));
+  ASSERT_FALSE(late);
+  EXPECT_EQ(late.error().code, std::errc::timed_out) << late.error().message;
   std::optional<Result<UniqueFd>> connected;
   std::jthread caller([&] { connected.emplace(connect_stream(place, stop.get())); });
   const std::uint64_t one = 1;
