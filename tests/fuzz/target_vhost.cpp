@@ -1,5 +1,4 @@
 #include <sys/eventfd.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -13,6 +12,7 @@
 #include "tests/fuzz/bus_image.hpp"
 #include "tests/fuzz/input.hpp"
 #include "tests/fuzz/targets.hpp"
+#include "tests/fuzz/trapped_memory.hpp"
 #include "vhost/backend.hpp"
 #include "vhost/message.hpp"
 #include "vhost/vhost_link.hpp"
@@ -32,44 +32,11 @@ constexpr std::uint64_t kMaxAccesses = 8'000'000;
 /// The parts of a queue begin here, for the queue of number 0.
 constexpr std::size_t kQueueBytes = 1024, kAvailableAt = 256, kUsedAt = 512;
 
-/// The machine, made once; its memory is cleared before each run.
-struct GuestImage {
-  UniqueFd file{::memfd_create("fuzz", MFD_CLOEXEC)};
-  std::byte* base = nullptr;
-
-  GuestImage() {
-    require(::ftruncate(file.get(), kMemoryBytes) == 0, "no memory");
-    void* const at =
-        ::mmap(nullptr, kMemoryBytes, PROT_READ | PROT_WRITE, MAP_SHARED, file.get(), 0);
-    require(at != MAP_FAILED, "no mapping");
-    base = static_cast<std::byte*>(at);
-    leave_a_trap();
-  }
-  /// Leaves a hole among the mappings that is just as large as the memory, with pages behind it
-  /// that nobody may access. The kernel puts each new mapping into the highest hole where it fits,
-  /// so the link's is put there, and an access beyond its end ends the run.
-  static void leave_a_trap() {
-    const auto forbidden = [](std::size_t bytes) {
-      void* const at = ::mmap(nullptr, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-      require(at != MAP_FAILED, "no mapping");
-      return static_cast<std::byte*>(at);
-    };
-    constexpr std::size_t kTrapBytes = std::size_t{1} << 20U;
-    constexpr unsigned kHigherHoles = 1000;
-    std::byte* const hole = forbidden(kMemoryBytes + kTrapBytes);
-    for (unsigned i = 0; i < kHigherHoles; ++i) {  // they stay filled
-      std::byte* const other = forbidden(kMemoryBytes);
-      if (other > hole) continue;
-      ::munmap(other, kMemoryBytes);
-      break;
-    }
-    ::munmap(hole, kMemoryBytes);
-  }
-  static GuestImage& get() {
-    static GuestImage image;
-    return image;
-  }
-};
+/// Its memory is cleared before each run.
+TrappedMemory<kMemoryBytes>& machine_memory() {
+  static TrappedMemory<kMemoryBytes> memory;
+  return memory;
+}
 
 /// Overwrites some of the memory: most often where the queues are.
 void scribble_guest(Input& input) {
@@ -77,7 +44,7 @@ void scribble_guest(Input& input) {
   std::size_t at = input.word(2) % kMemoryBytes;
   if (how < 192) at %= 2 * kQueueBytes;
   for (unsigned n = how % 16U + 1U; n > 0; --n)
-    GuestImage::get().base[at++ % kMemoryBytes] = static_cast<std::byte>(input.byte());
+    machine_memory().base[at++ % kMemoryBytes] = static_cast<std::byte>(input.byte());
 }
 
 class FuzzedFrontEnd {
@@ -100,7 +67,7 @@ class FuzzedFrontEnd {
     tell(Request::set_features, features);
     vhost::MemoryTable table{.count = 1};
     table.regions[0] = {kGuestBase, kMemoryBytes, kUserBase, 0};
-    const int memory = GuestImage::get().file.get();
+    const int memory = machine_memory().file.get();
     tell(Request::set_mem_table, table, {&memory, 1});
     for (std::uint32_t i = 0; i < 2; ++i) {
       tell(Request::set_vring_num, vhost::VringState{i, kEntries});
@@ -119,7 +86,7 @@ class FuzzedFrontEnd {
   void any(Input& input) const {
     const auto request = static_cast<Request>(input.below(22));
     const std::uint8_t how = input.byte();
-    const std::array<int, 2> fds{(how & 1U) != 0 ? GuestImage::get().file.get() : event_.get(),
+    const std::array<int, 2> fds{(how & 1U) != 0 ? machine_memory().file.get() : event_.get(),
                                  event_.get()};
     const auto payload = input.take(input.below(80));
     tell(request, std::as_bytes(payload), std::span(fds).first((how >> 1U) % 3),
@@ -137,7 +104,7 @@ class FuzzedFrontEnd {
 
 /// Lends the driver's next buffer: a chain of some descriptors, mostly right.
 void lend(Input& input, std::uint32_t queue) {
-  std::byte* const base = GuestImage::get().base + queue * kQueueBytes;
+  std::byte* const base = machine_memory().base + queue * kQueueBytes;
   auto* const entries = reinterpret_cast<vhost::Descriptor*>(base);
   auto* const ring = reinterpret_cast<std::uint16_t*>(base + kAvailableAt);  // flags, idx, heads
   const auto first = static_cast<std::uint16_t>(input.below(kEntries));
@@ -187,7 +154,7 @@ void vhost(Bytes bytes) {
   if (bytes.empty()) return;
   Input input(bytes);
   const std::uint8_t how = input.byte();
-  std::memset(GuestImage::get().base, 0, kMemoryBytes);
+  machine_memory().clear();
   std::array<int, 2> pair{-1, -1};
   require(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair.data()) == 0, "no sockets");
   const FuzzedFrontEnd front{UniqueFd(pair[1])};

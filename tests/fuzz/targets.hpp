@@ -29,6 +29,7 @@ void resctrl(Bytes bytes);   ///< files of resctrl, and counters of processes an
 void remote(Bytes bytes);    ///< messages between a client and a server of shmifperf
 void stream(Bytes bytes);    ///< the records of a peer of a stream link
 void vhost(Bytes bytes);     ///< messages and memory of a vhost-user front-end and its driver
+void memif(Bytes bytes);     ///< messages, memory and rings of a memif client
 void events(Bytes bytes);    ///< names of events, as people write them
 void formats(Bytes bytes);   ///< what sysfs says about the events of a PMU
 void symbols(Bytes bytes);   ///< ELF files, the mappings of a process, and symbols of the kernel
@@ -46,7 +47,7 @@ inline constexpr std::array kTargets{
     Target{"events", events},   Target{"formats", formats},   Target{"jobs", jobs},
     Target{"remote", remote},   Target{"netlink", netlink},   Target{"heat", heat},
     Target{"resctrl", resctrl}, Target{"proc", proc},         Target{"symbols", symbols},
-    Target{"stream", stream},   Target{"vhost", vhost},
+    Target{"stream", stream},   Target{"vhost", vhost},       Target{"memif", memif},
 };
 
 }  // namespace shmif::fuzz
