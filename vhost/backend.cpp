@@ -4,6 +4,7 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 #include <optional>
 #include <utility>
@@ -86,6 +87,10 @@ Backend::Answer Backend::dispatch(Message& message) {
 Backend::Answer Backend::set_features(const Message& message) {
   const auto features = message.as<std::uint64_t>();
   if (!features || (*features & ~offered_) != 0) return refuse("features that were not offered");
+  const bool runs =
+      std::ranges::any_of(queues_, [](const Queue& queue) { return queue.ring.is_running(); });
+  // The length of headers and the places of notifications depend on them.
+  if (runs && *features != features_) return refuse("other features for a queue that runs");
   features_ = *features;
   // Without messages to enable them, queues are enabled from the start.
   if (!has(Features::kProtocolFeatures)) {
@@ -134,8 +139,11 @@ Backend::Answer Backend::set_queue(const Message& message) {
   } else if (message.request() == Request::set_vring_num) {
     if (queue->ring.is_running()) return refuse("a new size for a queue that runs");
     queue->layout.size = state->value;
+  } else if (!queue->ring.is_running()) {
+    // Only for who asks before the start: then the used ring says where to go on, as
+    // split_queue.cpp explains.
+    queue->base = static_cast<std::uint16_t>(state->value);
   }
-  // SET_VRING_BASE: the used ring says where to go on, as split_queue.cpp explains.
   return {};
 }
 
@@ -158,7 +166,8 @@ Backend::Answer Backend::get_position(const Message& message) {
   (void)watch_kick(*queue, UniqueFd());
   queue->call.reset();
   queue->polled = false;
-  const VringState reply{.index = state->index, .value = queue->ring.position()};
+  const VringState reply{.index = state->index,
+                         .value = queue->base.value_or(queue->ring.position())};
   static_assert(sizeof reply == sizeof(Answer::value));
   Answer answer;
   answer.reply = true;
@@ -198,6 +207,7 @@ Backend::Answer Backend::start(Queue& queue) {
   queue.layout.indirect = has(Features::kIndirect);
   if (!queue.ring.start(memory_, queue.layout))
     return refuse("a queue of a wrong size, or outside of the memory");
+  queue.base.reset();
   queue.ring.finish_wait();
   queue.notify();
   return {};

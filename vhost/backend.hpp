@@ -9,6 +9,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "base/unique_fd.hpp"
@@ -60,7 +61,8 @@ class Backend {
     UniqueFd call;  ///< we write to it; not open: the driver looks
     bool call_is_pipe = false;
     bool enabled = false;
-    bool polled = false;  ///< started without a kick descriptor
+    std::optional<std::uint16_t> base;  ///< from SET_VRING_BASE, until the queue starts
+    bool polled = false;                ///< started without a kick descriptor
 
     /// Tells the driver that there are used buffers.
     void notify() const noexcept;

@@ -72,6 +72,16 @@ TEST(VhostBackend, SaysWhereItStoppedAndGoesOnThere) {
   EXPECT_TRUE(same_frames({make_frame(99, 1)}, collect(machine.link(), 1)));
 }
 
+TEST(VhostBackend, SaysWhereAQueueWouldBeginThatNeverStarted) {
+  Machine machine({}, {}, false);
+  FrontEnd& front = machine.front();
+  ASSERT_TRUE(front.tell(Request::set_vring_base, VringState{1, 4711}));
+  ASSERT_TRUE(front.tell(Request::get_vring_base, VringState{1, 0}));
+  const auto place = front.reply();
+  ASSERT_TRUE(place.has_value());
+  EXPECT_EQ((*place)[1], 4711U);
+}
+
 // A frame that is dropped is given back, too, before the queue stops.
 TEST(VhostBackend, GivesBackWhatItHasTakenBeforeItSaysWhereItStopped) {
   Machine machine({}, {});
@@ -206,6 +216,8 @@ TEST(VhostBackend, RefusesMessagesThatMakeNoSense) {
        [](const FrontEnd& f) { return f.tell(Request::set_features, vhost::bit(34)); }},
       {"features that were not offered",
        [](const FrontEnd& f) { return f.tell(Request::set_features, std::uint32_t{0}); }},
+      {"other features for a queue that runs",
+       [](const FrontEnd& f) { return f.tell(Request::set_features, Driver::kPlain); }},
       {"protocol features that were not offered",
        [](const FrontEnd& f) { return f.tell(Request::set_protocol_features, vhost::bit(1)); }},
       {"a wrong memory table",

@@ -99,11 +99,12 @@ std::vector<std::string> passt_words(const NatWish& wish) {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (::getppid() != parent) ::_exit(127);
   ::setpgid(0, 0);  // a Ctrl-C ends the gateway, which ends this
-  const int nothing = ::open("/dev/null", O_RDWR);
+  const int nothing = ::open("/dev/null", O_RDWR | O_CLOEXEC);
   if (nothing < 0) ::_exit(127);
   ::dup2(nothing, STDIN_FILENO);
   ::dup2(nothing, STDOUT_FILENO);
   ::dup2(errors, STDERR_FILENO);
+  if (nothing <= STDOUT_FILENO) ::fcntl(nothing, F_SETFD, 0);  // it has the number already
   if (connection == kPasstSocket) ::fcntl(connection, F_SETFD, 0);
   if (connection >= 0 && connection != kPasstSocket) ::dup2(connection, kPasstSocket);
   ::execv(file, words);
@@ -200,6 +201,17 @@ void NatProcess::kill() noexcept {
   pid_ = -1;
 }
 
+/// Takes the status of a program that has ended, and ends its helper before that: afterwards the
+/// number of the group may be another's. Result: whether it has ended.
+bool NatProcess::bury_if_ended() noexcept {
+  siginfo_t info{};
+  const auto id = static_cast<id_t>(pid_);
+  if (::waitid(P_PID, id, &info, WEXITED | WNOHANG | WNOWAIT) != 0 || info.si_pid != pid_)
+    return false;
+  kill();
+  return true;
+}
+
 Result<std::optional<NatProcess>> NatProcess::start(NatProgram program, const NatWish& wish,
                                                     const StopSignals& stop) {
   const std::string file = program_in_path(to_text(program));
@@ -242,11 +254,7 @@ Result<UniqueFd> NatProcess::connect_to(const std::string& path, const StopSigna
     if (!socket) return Error::from_errno(errno, "cannot make a socket");
     if (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0)
       return socket;
-    if (::waitpid(pid_, &status_, WNOHANG) == pid_) {
-      ::kill(-pid_, SIGKILL);  // its helper
-      pid_ = -1;
-      return Error(Errc::link_ended, why_ended());
-    }
+    if (bury_if_ended()) return Error(Errc::link_ended, why_ended());
     if (stop.wait(kLookAgainMs)) return UniqueFd();
   }
   return Error(Errc::timed_out,
@@ -257,7 +265,9 @@ Result<UniqueFd> NatProcess::connect_to(const std::string& path, const StopSigna
 std::string NatProcess::last_words() const {
   std::string text;
   std::array<char, 4096> part{};
-  for (ssize_t n = 0; (n = ::read(errors_.get(), part.data(), part.size())) > 0;)
+  constexpr std::size_t kMost = 64 << 10;  // what a pipe holds; a helper may go on writing
+  for (ssize_t n = 0;
+       text.size() < kMost && (n = ::read(errors_.get(), part.data(), part.size())) > 0;)
     text.append(part.data(), static_cast<std::size_t>(n));
   while (text.ends_with('\n')) text.pop_back();
   const std::size_t line = text.rfind('\n');
@@ -268,11 +278,7 @@ std::string NatProcess::last_words() const {
 
 std::string NatProcess::why_ended() {
   for (int waited = 0; pid_ > 0 && waited < kEndMs; waited += kLookAgainMs) {
-    if (::waitpid(pid_, &status_, WNOHANG) == pid_) {
-      ::kill(-pid_, SIGKILL);
-      pid_ = -1;
-      break;
-    }
+    if (bury_if_ended()) break;
     ::usleep(kLookAgainMs * 1000);
   }
   const std::string name = to_text(program_);

@@ -75,6 +75,7 @@ class NatProcess {
  private:
   NatProcess() = default;
   void kill() noexcept;
+  bool bury_if_ended() noexcept;
   std::string last_words() const;
   Result<UniqueFd> connect_to(const std::string& path, const StopSignals& stop);
 
