@@ -68,7 +68,7 @@ class FuzzedClient {
     for (std::uint16_t ring = 0; ring < 2; ++ring) {
       header_of(ring) = {.cookie = memif::RingHeader::kCookie, .head = first, .tail = first};
       for (std::size_t i = 0; i < 1U << kClientRingLog2; ++i) {
-        const std::size_t at = kBuffersAt + (ring * 8U + i) * kBufferBytes;
+        const std::size_t at = kBuffersAt + (std::size_t{ring} * 8 + i) * kBufferBytes;
         descriptor_of(ring, i) = {.bytes = kBufferBytes, .offset = static_cast<std::uint32_t>(at)};
       }
       const memif::AddRing fields{

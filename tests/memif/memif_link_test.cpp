@@ -105,9 +105,8 @@ TEST(MemifLink, FramesOfBothDirectionsStayWholeWhereRingsAndNumbersWrap) {
   MemifPair pair({.size_log2 = 4, .buffer_bytes = 512, .first = 0xfff3});
   std::mt19937 random(1);
   for (unsigned round = 0; round < 10'000; ++round) {
-    std::vector<Bytes> frames;
-    for (unsigned i = 0; i < 1 + random() % 5; ++i)
-      frames.push_back(make_frame(60 + random() % 1455, random()));
+    std::vector<Bytes> frames(1 + random() % 5);
+    for (Bytes& frame : frames) frame = make_frame(60 + random() % 1455, random());
     ASSERT_EQ(pair.client().send(frames), frames.size());
     ASSERT_TRUE(same_frames(frames, collect(pair.link(), frames.size()))) << round;
     ASSERT_EQ(pair.link().send(views(frames)).taken, frames.size());
