@@ -11,8 +11,13 @@
 
 namespace shmif::base {
 
+/// Adds a descriptor of another program. One that is no file in memory, no eventfd and no pipe is
+/// closed by a child process, because its file system (FUSE) may let even close() wait without end;
+/// a descriptor of /dev/null takes its place.
+void take_descriptor(int descriptor, std::vector<UniqueFd>& into);
+
 /// Moves the descriptors that recvmsg() returned in `control` to the end of `into`, so that they
-/// are closed in any case. Threads: safe. Blocks: never.
+/// are closed in any case. Threads: safe. Blocks: for 100 ms at most.
 inline void take_descriptors(msghdr& control, std::vector<UniqueFd>& into) {
   for (cmsghdr* part = CMSG_FIRSTHDR(&control); part != nullptr;
        part = CMSG_NXTHDR(&control, part)) {
@@ -22,7 +27,7 @@ inline void take_descriptors(msghdr& control, std::vector<UniqueFd>& into) {
     for (std::size_t i = 0; i < count; ++i) {
       int fd = -1;
       std::memcpy(&fd, CMSG_DATA(part) + i * sizeof fd, sizeof fd);
-      into.emplace_back(fd);
+      take_descriptor(fd, into);
     }
   }
 }

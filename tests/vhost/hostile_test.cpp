@@ -3,12 +3,19 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <linux/fuse.h>
+#include <poll.h>
+#include <sched.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <chrono>
 #include <csignal>
+#include <cstring>
 #include <functional>
 #include <thread>
 #include <vector>
@@ -16,6 +23,7 @@
 #include "bus/file/sigbus_guard.hpp"
 #include "tests/support/child_process.hpp"
 #include "tests/support/eventually.hpp"
+#include "tests/support/temp_dir.hpp"
 #include "tests/vhost/front_end.hpp"
 #include "tests/vhost/vhost_rig.hpp"
 
@@ -300,6 +308,121 @@ TEST(HostileFrontEnd, ThatIsGoneInTheMiddleOfABatchLeavesWhatItSent) {
   }
   EXPECT_TRUE(same_frames(frames, got));
   EXPECT_TRUE(machine.link().why().empty());
+}
+
+/// A file system that answers nothing but what leads to an open file, in a process of its own, for
+/// ten seconds at most or until `stop` is closed at its other end.
+void serve_silent_files(int device, int stop) {
+  ::alarm(10);
+  std::vector<std::byte> request(std::size_t{256} << 10);
+  std::array<pollfd, 2> either{
+      {{.fd = device, .events = POLLIN, .revents = 0}, {.fd = stop, .events = 0, .revents = 0}}};
+  while (::poll(either.data(), 2, -1) > 0 && either[1].revents == 0) {
+    if (::read(device, request.data(), request.size()) <= 0) continue;
+    fuse_in_header asked{};
+    std::memcpy(&asked, request.data(), sizeof asked);
+    const auto answer = [&](const auto& body) {
+      fuse_out_header head{};
+      head.len = sizeof head + sizeof body;
+      head.unique = asked.unique;
+      std::array<iovec, 2> parts{
+          {{&head, sizeof head},
+           {const_cast<void*>(static_cast<const void*>(&body)), sizeof body}}};
+      (void)!::writev(device, parts.data(), 2);
+    };
+    fuse_attr attributes{};
+    attributes.ino = asked.opcode == FUSE_LOOKUP ? 2 : 1;
+    attributes.mode = asked.opcode == FUSE_LOOKUP ? S_IFREG | 0666 : S_IFDIR | 0755;
+    attributes.nlink = 1;
+    attributes.size = std::uint64_t{1} << 20;
+    if (asked.opcode == FUSE_INIT) {
+      fuse_init_out out{};
+      out.major = 7;
+      out.minor = 31;
+      out.max_write = 4096;
+      answer(out);
+    } else if (asked.opcode == FUSE_LOOKUP) {
+      fuse_entry_out out{};
+      out.nodeid = 2;
+      out.entry_valid = 100;
+      out.attr = attributes;
+      answer(out);
+    } else if (asked.opcode == FUSE_GETATTR && asked.nodeid == 1) {
+      fuse_attr_out out{};
+      out.attr = attributes;
+      answer(out);
+    } else if (asked.opcode == FUSE_OPEN) {
+      answer(fuse_open_out{});
+    }
+  }
+  ::_exit(0);
+}
+
+/// Mounts such a file system in a namespace of this process. Result: an open file; -1: it cannot.
+int open_silent_file(const std::string& directory, int stop) {
+  const int device = ::open("/dev/fuse", O_RDWR | O_CLOEXEC);
+  if (device < 0 || ::unshare(CLONE_NEWNS) != 0) return -1;
+  (void)::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr);
+  const std::string options =
+      "fd=" + std::to_string(device) + ",rootmode=40000,user_id=0,group_id=0";
+  if (::mount("silent", directory.c_str(), "fuse", MS_NOSUID | MS_NODEV, options.c_str()) != 0)
+    return -1;
+  if (::fork() == 0) serve_silent_files(device, stop);
+  ::close(device);
+  return ::open((directory + "/file").c_str(), O_RDWR | O_CLOEXEC);
+}
+
+// Not even close() comes back from such a file.
+TEST(HostileFrontEnd, WhoseFilesNeverAnswerKeepsNoProcess) {
+  const TempDir directory;
+  std::array<int, 2> ends{-1, -1};
+  ASSERT_EQ(::pipe2(ends.data(), O_CLOEXEC), 0);
+  UniqueFd stop(ends[0]);
+  UniqueFd alive(ends[1]);  // the file system's end: it has it until it ends
+  std::vector<std::array<UniqueFd, 2>> pairs;
+  for (unsigned i = 0; i < 3; ++i) pairs.push_back(vhost_sockets());
+  Child front([&] {  // hangs when it ends
+    stop.reset();
+    const int file = open_silent_file(directory.path(), alive.get());
+    if (file < 0) return 77;
+    alive.reset();
+    vhost::MemoryTable table{.count = 1};
+    table.regions[0] = {.guest_address = 0, .bytes = 4096, .user_address = 0, .file_offset = 0};
+    const std::uint64_t queue = 1;
+    const auto bytes = [](const auto& value) { return std::as_bytes(std::span(&value, 1)); };
+    if (!vhost::send_message(pairs[0][0].get(), Request::set_mem_table, 0, bytes(table),
+                             {&file, 1}) ||
+        !vhost::send_message(pairs[1][0].get(), Request::set_vring_kick, 0, bytes(queue),
+                             {&file, 1}) ||
+        !vhost::send_message(pairs[2][0].get(), Request::set_vring_err, 0, bytes(queue),
+                             {&file, 1}))
+      return 1;
+    ::pause();
+    return 0;
+  });
+  alive.reset();
+  Child back([&] {
+    stop.reset();
+    std::vector<std::string> whys;
+    for (auto& pair : pairs) {
+      pollfd readable{.fd = pair[1].get(), .events = POLLIN, .revents = 0};
+      if (::poll(&readable, 1, 5000) != 1) return 77;
+      auto link = vhost::VhostLink::adopt(std::move(pair[1]), {}).value();
+      FrameBatch batch;
+      (void)link.receive(batch);
+      whys.push_back(link.why());
+    }
+    if (whys[0] != "memory region 0 is in no file in memory (memfd, tmpfs or hugetlbfs)") return 1;
+    if (whys[1] != "a kick descriptor that is no eventfd and no pipe") return 2;
+    return whys[2].empty() ? 0 : 3;
+  });
+  const int code = back.wait();
+  pollfd there{.fd = stop.get(), .events = 0, .revents = 0};
+  const bool never_answered = ::poll(&there, 1, 0) == 0;
+  stop.reset();  // ends the file system, and so `front`
+  if (code == 77) GTEST_SKIP() << "cannot mount a file system of FUSE";
+  EXPECT_EQ(code, 0);
+  EXPECT_TRUE(never_answered) << "the file system had ended before";
 }
 
 TEST(HostileFrontEnd, ThatIsSilentIsCutOffAndOneThatSpokeIsNot) {
