@@ -91,7 +91,7 @@ Options bridge_options() {
              "the name of the bridge's port, on each bus (default: the next free portN). Where "
              "stream:PATH, vhost-user:PATH or memif:PATH listens, NAME has at most 27 characters: "
              "programs that are connected at the same time get the ports NAME, NAME-2, NAME-3 and "
-             "so on. If a port of another process has that name, the program is refused")
+             "so on. Names that ports of other processes have are left out")
       .value("max-peers", "N",
              "how many programs a stream:PATH, vhost-user:PATH or memif:PATH link serves at a time "
              "(default: 64); more are refused")

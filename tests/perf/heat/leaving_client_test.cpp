@@ -31,7 +31,7 @@ TEST(HeatOfAProcessThatLeft, SaysSoAndNotThatItHasEnded) {
   while (session.is_watching()) session.step();
   session.finish();
   const HeatResult result = session.results()[0];
-  EXPECT_TRUE(client.has_left());
+  EXPECT_TRUE(shmif::test::eventually([&] { return client.has_left(); }));
   EXPECT_TRUE(result.has_left);
   EXPECT_FALSE(result.has_ended) << "this process lives";
   EXPECT_EQ(result.reason,

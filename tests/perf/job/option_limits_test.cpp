@@ -167,8 +167,8 @@ TEST(Options, AHalfOfAPairLeavesTheOtherDirectionAlone) {
   EXPECT_EQ(all.size(), pairs);
   for (const auto& [name, a, b, c] : all) {
     SCOPED_TRACE(name);
-    const auto both = [name = name](const std::string& tx, const std::string& rx) {
-      return directions(Setter().set(name, tx + ',' + rx).job);
+    const auto both = [option = name](const std::string& tx, const std::string& rx) {
+      return directions(Setter().set(option, tx + ',' + rx).job);
     };
     const auto comma = [](const std::string& tx, const std::string& rx) { return tx + ',' + rx; };
     Setter setter;

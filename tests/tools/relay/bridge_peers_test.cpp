@@ -115,6 +115,16 @@ TEST_F(BridgeOfPeers, NamesThePortsInTurn) {
   EXPECT_EQ(tool->so_far().out.find("as port vm-3\n"), std::string::npos);
 }
 
+TEST_F(BridgeOfPeers, LeavesOutNamesOfOtherPorts) {
+  const Port first = port("vm");
+  const Port third = port("vm-3");
+  const auto tool = listening({"--port-name", "vm"});
+  const UniqueFd one = connected();
+  EXPECT_TRUE(tool->wait_for("as port vm-2\n"));
+  const UniqueFd two = connected();
+  EXPECT_TRUE(tool->wait_for("as port vm-4\n"));
+}
+
 TEST_F(BridgeOfPeers, ReplacesASocketThatNobodyServesAndNothingElse) {
   {
     const auto killed = listening();

@@ -1,0 +1,235 @@
+#include "tools/shmifctl/peer.hpp"
+
+#include <csignal>
+#include <cstdio>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "base/signal_guard.hpp"
+#include "memif/memif_link.hpp"
+#include "shmif/stream_link.hpp"
+#include "tools/common/command.hpp"
+#include "tools/relay/bridge_summary.hpp"
+#include "tools/relay/bus_options.hpp"
+#include "tools/relay/bus_watch.hpp"
+#include "tools/relay/device_watch.hpp"
+#include "tools/relay/loop_guard.hpp"
+#include "tools/relay/ping_answerer.hpp"
+#include "vhost/vhost_link.hpp"
+
+namespace shmif::tools {
+
+void say(const std::string& text) {
+  const base::SignalGuard guard(SIGPIPE);  // the reader of this may be gone
+  std::printf("%s\n", text.c_str());
+  std::fflush(stdout);
+}
+
+std::string count_of(std::uint64_t count, const char* one, const char* many) {
+  return std::to_string(count) + ' ' + (count == 1 ? one : many);
+}
+
+std::string size_text(const PeerBridge& bridge) {
+  const std::uint32_t mtu = bridge.bus->info().mtu;
+  return ", MTU " + std::to_string(mtu) + " (frames of at most " +
+         std::to_string(max_frame_for(mtu)) + " bytes)";
+}
+
+void sum_up(const PeerBridge& bridge, const Totals& totals, std::uint64_t undelivered) {
+  undelivered += totals.drops.not_ready + totals.drops.no_room;
+  std::string text = to_text(BridgeWay{.from = bridge.bus_text,
+                                       .to = bridge.peer_text,
+                                       .counters = totals.frames.to_right,
+                                       .sink_refused = undelivered});
+  text += to_text(BridgeWay{
+      .from = bridge.peer_text, .to = bridge.bus_text, .counters = totals.frames.to_left});
+  std::vector<std::string> more;
+  if (totals.peers > 0 || totals.while_away > 0)
+    more.push_back(count_of(totals.peers, "connection", "connections"));
+  if (totals.drops.too_long > 0)
+    more.push_back(std::to_string(totals.drops.too_long) + " frames from there were too long");
+  if (totals.drops.too_short > 0)
+    more.push_back(std::to_string(totals.drops.too_short) + " frames from there were too short");
+  if (totals.drops.bad_header > 0)
+    more.push_back(std::to_string(totals.drops.bad_header) +
+                   " frames from there had a header that was not agreed on");
+  if (totals.drops.discarded > 0)
+    more.push_back(count_of(totals.drops.discarded, "frame", "frames") +
+                   " from there came through a disabled queue");
+  if (totals.drops.not_ready > 0)
+    more.push_back(count_of(totals.drops.not_ready, "frame", "frames") +
+                   (bridge.protocol == PeerProtocol::memif
+                        ? " passed before a program had set up its interface"
+                        : " passed while a machine had no driver"));
+  if (totals.drops.no_room > 0)
+    more.push_back(count_of(totals.drops.no_room, "frame", "frames") +
+                   (bridge.protocol == PeerProtocol::memif ? " fitted no buffers of the program"
+                                                           : " fitted no buffer of the driver"));
+  if (totals.while_away > 0)
+    more.push_back(count_of(totals.while_away, "frame", "frames") +
+                   " passed while nobody was there");
+  for (std::size_t i = 0; i < more.size(); ++i)
+    text += (i == 0 ? bridge.peer_text + ": " : ", ") + more[i];
+  while (text.ends_with('\n')) text.pop_back();
+  say(text);
+}
+
+namespace {
+
+/// Brings a port down at the end of a scope.
+struct Down {
+  Port& port;
+  ~Down() { static_cast<void>(port.down()); }
+};
+struct Settled {
+  Account& account;
+  ~Settled() { account.settle(); }
+};
+
+}  // namespace
+
+PeerPort::PeerPort(const PeerBridge& bridge, const std::string& name, milliseconds patience)
+    : bridge_(&bridge) {
+  PortOptions options;
+  options.name = name;
+  options.kind = LinkKind::bridge;
+  options.name_patience = patience;
+  options.learn = true;  // of the program's addresses, however many it has
+  options.take_offloads = bridge.protocol == PeerProtocol::vhost_user;
+  auto port = std::make_unique<Port>(options);
+  port->attach(*bridge.bus).value();
+  port_ = port.get();
+  link_.emplace(std::move(port));
+}
+
+tap::BridgeEnd PeerPort::carry(AnyLink& peer, int stop, const std::function<PeerDrops()>& drops,
+                               Account& account) {
+  std::error_code trouble;  // of the peer, told once before its link ends
+  LoopGuard guard([&] { complain(loop_text(bridge_->bus_text, bridge_->peer_text, {})); });
+  tap::BridgeOptions options;
+  options.on_trouble = [&](AnyLink& link, std::error_code error) {
+    if (&link == &*link_) {
+      follow_bus(bridge_->bus_path, peer, LinkKind::bridge, error);
+    } else if (error) {
+      trouble = error;
+    }
+  };
+  tap::Bridge bridge = tap::Bridge::create(options).value();
+  BusWatch watch;
+  if (const std::error_code error = port_->up()) {
+    throw Exception(Error(
+        error, "cannot bring the port up on bus " + bridge_->bus_path + ": " + error.message()));
+  }
+  const Down down{*port_};
+  watch.add(*port_);
+  watch.join(bridge).value();
+  const auto look = [&](LoopGuard::Side side, bool answers) {
+    return [&, side, answers](const FrameView& frame, AnyLink& back) {
+      return guard.look(side, frame, back) || (answers && PingAnswerer(*port_)(frame, back));
+    };
+  };
+  const std::size_t pair =
+      bridge
+          .add(*link_, peer, look(LoopGuard::Side::left, true), look(LoopGuard::Side::right, false))
+          .value();
+  account.follow([&] {
+    Totals now;
+    now.frames = bridge.counters(pair);
+    now.drops = drops();
+    return now;
+  });
+  const Settled settled{account};
+  auto end = bridge.run(stop);
+  if (trouble && end.error == Errc::link_ended) end.error = trouble;
+  return end;
+}
+
+tap::BridgeEnd carry_peer(PeerPort& port, Peer& peer, int stop, Account& account) {
+  account.add_peer();  // also if carrying fails
+  return port.carry(peer.link, stop, peer.drops, account);
+}
+
+std::string why_lost(const PeerBridge& bridge, const tap::BridgeEnd& end) {
+  if (end.why != tap::BridgeEnd::Why::link_ended || !end.address.starts_with("bus:")) return {};
+  return "cannot go on with " + bridge.bus_text + ": " + end.error.message();
+}
+
+std::string why_gone(const Peer& peer, const tap::BridgeEnd& end) {
+  const std::string fault = peer.fault ? peer.fault() : std::string();
+  if (!fault.empty()) return " broke the rules (" + fault + "), and was cut off";
+  if (end.error == Errc::corrupt) return " sent what is no record of this format, and was cut off";
+  if (end.error && end.error != Errc::link_ended) return " is gone: " + end.error.message();
+  return " is gone";
+}
+
+Peer stream_peer(const PeerBridge& bridge, UniqueFd connected, Port& port) {
+  StreamOptions options;
+  options.max_frame_bytes = port.max_frame_bytes();
+  options.address = bridge.peer_text;
+  auto link = std::make_unique<StreamLink>(StreamLink::adopt(std::move(connected), options));
+  const StreamLink* const raw = link.get();
+  const auto drops = [raw] {
+    return PeerDrops{.too_long = raw->drops().too_long, .too_short = raw->drops().too_short};
+  };
+  Peer peer{AnyLink(std::move(link)), drops};
+  return peer;
+}
+
+namespace {
+
+/// A virtual machine whose memory is shared, as such a link. Throws if it cannot be made.
+Peer vhost_peer(const PeerBridge& bridge, UniqueFd connected, Port& port) {
+  vhost::VhostOptions options;
+  options.max_frame_bytes = port.max_frame_bytes();
+  options.offload = port.takes_offloads();
+  options.address = bridge.peer_text;
+  auto link = std::make_unique<vhost::VhostLink>(
+      vhost::VhostLink::adopt(std::move(connected), options).value());
+  const vhost::VhostLink* const raw = link.get();
+  const auto drops = [raw] {
+    const vhost::VhostDrops all = raw->drops();
+    return PeerDrops{.too_long = all.too_long,
+                     .too_short = all.too_short,
+                     .bad_header = all.bad_header,
+                     .discarded = all.discarded,
+                     .not_ready = all.not_ready,
+                     .no_room = all.no_room};
+  };
+  Peer peer{AnyLink(std::move(link)), drops};
+  peer.fault = [raw] { return raw->why(); };
+  return peer;
+}
+
+/// A packet processor whose memory is shared, as such a link. Throws if it cannot be made.
+Peer memif_peer(const PeerBridge& bridge, UniqueFd connected, Port& port) {
+  memif::MemifOptions options;
+  options.max_frame_bytes = port.max_frame_bytes();
+  options.address = bridge.peer_text;
+  auto link = std::make_unique<memif::MemifLink>(
+      memif::MemifLink::adopt(std::move(connected), options).value());
+  const memif::MemifLink* const raw = link.get();
+  const auto drops = [raw] {
+    const memif::MemifDrops all = raw->drops();
+    return PeerDrops{.too_long = all.too_long,
+                     .too_short = all.too_short,
+                     .not_ready = all.not_ready,
+                     .no_room = all.no_room};
+  };
+  Peer peer{AnyLink(std::move(link)), drops};
+  peer.fault = [raw] { return raw->why(); };
+  return peer;
+}
+
+}  // namespace
+
+Peer connected_peer(const PeerBridge& bridge, UniqueFd connected, Port& port) {
+  switch (bridge.protocol) {
+    case PeerProtocol::vhost_user: return vhost_peer(bridge, std::move(connected), port);
+    case PeerProtocol::memif: return memif_peer(bridge, std::move(connected), port);
+    case PeerProtocol::stream: break;
+  }
+  return stream_peer(bridge, std::move(connected), port);
+}
+
+}  // namespace shmif::tools

@@ -1,0 +1,277 @@
+// Serves every program that connects to a socket, each with a port of its own.
+
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cerrno>
+#include <filesystem>
+#include <list>
+#include <memory>
+#include <thread>
+#include <utility>
+
+#include "tools/common/command.hpp"
+#include "tools/relay/line_budget.hpp"
+#include "tools/shmifctl/bridge_peers.hpp"
+#include "tools/shmifctl/peer.hpp"
+
+namespace shmif::tools {
+namespace {
+
+/// One program that has connected, in a thread of its own.
+struct Client {
+  std::string name;
+  unsigned number = 0;
+  Account account;
+  tap::BridgeEnd end;
+  std::string gone;  ///< why, for people
+  std::string failure;
+  std::atomic<bool> over{false};
+  std::jthread thread;
+};
+
+/// Programs of which no line was written.
+struct Untold {
+  std::uint64_t connected = 0, gone = 0, refused = 0;
+  bool any() const { return connected + gone + refused > 0; }
+};
+
+/// What a program may need: seven for a stream, and twelve for a machine, which gives up to eight
+/// more at a time. A machine for whose descriptors there are no numbers would be cut off later.
+constexpr std::size_t kDescriptorsOfOne = 32;
+
+/// Whether this process can open that many more descriptors.
+bool can_open(std::size_t count) {
+  rlimit files{};
+  std::error_code failed;
+  const std::filesystem::directory_iterator open("/proc/self/fd", failed);
+  if (failed || ::getrlimit(RLIMIT_NOFILE, &files) != 0) return true;  // it is tried
+  return static_cast<std::size_t>(std::distance(open, {})) + count <= files.rlim_cur;
+}
+
+/// Programs that are connected at present.
+class ProgramServer {
+ public:
+  ProgramServer(const PeerBridge& bridge, const SocketPlace& place, const StopSignals& stop)
+      : bridge_(bridge),
+        stop_(stop),
+        socket_(BoundSocket::bind(
+                    bridge.protocol == PeerProtocol::memif ? SOCK_SEQPACKET : SOCK_STREAM, place)
+                    .value()),
+        ended_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
+        halt_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+    if (!ended_ || !halt_) throw Exception(Error::from_errno(errno, "cannot make an eventfd"));
+  }
+
+  ProgramServer(const ProgramServer&) = delete;
+  ProgramServer& operator=(const ProgramServer&) = delete;
+  ~ProgramServer() { halt(); }  // the threads are joined next
+
+  int run() {
+    say(bridge_.peer_text + ": ready" + size_text(bridge_));
+    while (!stop_.stopped() && lost_.empty()) {
+      std::array<pollfd, 3> waiting{{{.fd = stop_.descriptor(), .events = POLLIN, .revents = 0},
+                                     {.fd = socket_.descriptor(), .events = POLLIN, .revents = 0},
+                                     {.fd = ended_.get(), .events = POLLIN, .revents = 0}}};
+      (void)::poll(waiting.data(), waiting.size(), until_told());
+      if (waiting[2].revents != 0) bury();
+      if (waiting[1].revents != 0 && !stop_.stopped()) welcome();
+      if (until_told() == 0) tell_of_more();
+    }
+    halt();
+    await_clients();
+    tell_of_more();
+    for (const Client& client : clients_) {
+      totals_.add(client.account.total());
+      complain(bridge_.peer_text + ": the program at port " + client.name +
+               " keeps its link from ending, and is left");
+    }
+    sum_up(bridge_, totals_);
+    const int code = lost_.empty() ? kDone : fail(lost_);
+    if (!clients_.empty()) leave(code);
+    return code;
+  }
+
+ private:
+  void welcome() {
+    auto peer = socket_.accept();
+    if (!peer) {
+      if (!std::exchange(complained_, true)) complain(peer.error().message);
+      stop_.wait(static_cast<int>(kFirstPause.count()));  // out of descriptors: do not spin
+      return;
+    }
+    if (!*peer) return;
+    bury();
+    if (clients_.size() >= bridge_.max_peers) {
+      tell(untold_.refused, complain,
+           "a program was refused: " + count_of(clients_.size(), "is", "are") +
+               " connected already (--max-peers)");
+      return;
+    }
+    if (!can_open(kDescriptorsOfOne)) {
+      tell(untold_.refused, complain,
+           "a program was refused: too few file descriptors are left (see ulimit -n)");
+      return;
+    }
+    Client& client = clients_.emplace_back();
+    try {
+      begin(client, *std::move(peer));
+      complained_ = false;
+    } catch (const std::exception& error) {  // no slot, no thread, no memory
+      tell(untold_.refused, complain, std::string("a program was refused: ") + error.what());
+      clients_.pop_back();
+    }
+  }
+
+  void begin(Client& client, UniqueFd connected) {
+    const std::shared_ptr<PeerPort> port = new_port(client);
+    client.name = port->port().name();
+    const auto socket = std::make_shared<UniqueFd>(std::move(connected));
+    client.thread =
+        std::jthread([this, &client, port, socket] { serve(client, *port, std::move(*socket)); });
+    tell(untold_.connected, say, "a program connected, as port " + client.name);
+  }
+
+  void serve(Client& client, PeerPort& port, UniqueFd connected) noexcept {
+    try {
+      Peer peer = connected_peer(bridge_, std::move(connected), port.port());
+      client.end = carry_peer(port, peer, halt_.get(), client.account);
+      client.gone = why_gone(peer, client.end);
+    } catch (const std::exception& error) {
+      client.failure = error.what();
+    }
+    client.over = true;
+    const std::uint64_t one = 1;
+    (void)!::write(ended_.get(), &one, sizeof one);
+  }
+
+  /// Attaches a port with the first name that no other client and no other process has.
+  std::shared_ptr<PeerPort> new_port(Client& client) const {
+    for (unsigned number = 1;; ++number) {  // ends: a bus has few ports
+      if (std::ranges::any_of(clients_, [&](const Client& c) { return c.number == number; }))
+        continue;
+      client.number = number;
+      try {
+        return std::make_shared<PeerPort>(bridge_, name_of(number), milliseconds(0));
+      } catch (const Exception& error) {
+        if (error.code() != Errc::name_taken || bridge_.port_name.empty()) throw;
+      }
+    }
+  }
+
+  std::string name_of(unsigned number) const {
+    if (bridge_.port_name.empty() || number == 1) return bridge_.port_name;
+    return bridge_.port_name + '-' + std::to_string(number);
+  }
+
+  /// Takes the account of those who have gone.
+  void bury() {
+    std::uint64_t count = 0;
+    (void)!::read(ended_.get(), &count, sizeof count);
+    for (auto it = clients_.begin(); it != clients_.end();) {
+      if (!it->over) {
+        ++it;
+        continue;
+      }
+      if (it->thread.joinable()) it->thread.join();
+      settle(*it);
+      it = clients_.erase(it);
+    }
+  }
+
+  void settle(const Client& client) {
+    totals_.add(client.account.total());
+    if (lost_.empty()) lost_ = why_lost(bridge_, client.end);
+    if (stop_.stopped() || !lost_.empty()) return;
+    const std::string program = "the program at port " + client.name;
+    if (client.failure.empty()) {
+      tell(untold_.gone, say, program + client.gone);
+    } else {
+      tell(untold_.gone, complain, program + " was cut off: " + client.failure);
+    }
+  }
+
+  /// Writes a line about a program, or counts it: programs that come and go in a loop must not fill
+  /// a log.
+  template <class Write>
+  void tell(std::uint64_t& untold, const Write& write, const std::string& line) {
+    if (untold_.any() || !lines_.take(LineBudget::Clock::now())) {
+      ++untold;
+      return;
+    }
+    write(bridge_.peer_text + ": " + line);
+  }
+
+  /// Result: when to call tell_of_more(), in ms; -1: never.
+  int until_told() const {
+    if (!untold_.any()) return -1;
+    const auto left = lines_.left(LineBudget::Clock::now());
+    return static_cast<int>(std::chrono::ceil<milliseconds>(left).count());
+  }
+
+  void tell_of_more() {
+    if (!untold_.any()) return;
+    static_cast<void>(lines_.take(LineBudget::Clock::now()));
+    const Untold untold = std::exchange(untold_, {});
+    say(bridge_.peer_text + ": " +
+        count_of(untold.connected, "more program connected, ", "more programs connected, ") +
+        std::to_string(untold.gone) + " gone, " + std::to_string(untold.refused) + " refused");
+  }
+
+  /// Ends all clients.
+  void halt() const noexcept {
+    const std::uint64_t one = 1;
+    (void)!::write(halt_.get(), &one, sizeof one);
+  }
+
+  /// Waits until all clients have gone. Those whose threads hang stay in clients_.
+  void await_clients() {
+    const auto until = std::chrono::steady_clock::now() + kEndPatience;
+    for (;;) {  // ends: at `until`
+      bury();
+      const auto left = std::chrono::ceil<milliseconds>(until - std::chrono::steady_clock::now());
+      if (clients_.empty() || left.count() <= 0) return;
+      pollfd waiting{.fd = ended_.get(), .events = POLLIN, .revents = 0};
+      (void)::poll(&waiting, 1, static_cast<int>(left.count()));
+    }
+  }
+
+  /// Ends the process although some threads hang.
+  [[noreturn]] void leave(int code) {
+    {
+      const BoundSocket removed = std::move(socket_);
+    }
+    ::_exit(code);
+  }
+
+  const PeerBridge& bridge_;
+  const StopSignals& stop_;
+  BoundSocket socket_;
+  UniqueFd ended_;  ///< a client has gone
+  UniqueFd halt_;   ///< all are to end
+  std::list<Client> clients_;
+  Totals totals_;
+  LineBudget lines_;
+  Untold untold_;
+  std::string lost_;         ///< why the bus serves nobody any more
+  bool complained_ = false;  ///< that none can be accepted, since the last program that was served
+};
+
+}  // namespace
+
+int serve_programs(const PeerBridge& bridge, const SocketPlace& place, const StopSignals& stop) {
+  rlimit files{};
+  if (::getrlimit(RLIMIT_NOFILE, &files) == 0) {  // each program takes about seven
+    files.rlim_cur = files.rlim_max;
+    (void)::setrlimit(RLIMIT_NOFILE, &files);
+  }
+  return ProgramServer(bridge, place, stop).run();
+}
+
+}  // namespace shmif::tools
