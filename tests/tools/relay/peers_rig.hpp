@@ -92,8 +92,8 @@ class BridgeOfPeers : public ::testing::Test {
     return socket;
   }
   StreamLink peer() const { return StreamLink::adopt(connected(), {.address = "peer"}); }
-  Port port() const {
-    Port made;
+  Port port(const std::string& name = {}) const {
+    Port made({.name = name});
     made.attach(bus_).value();
     EXPECT_FALSE(made.up());
     return made;
