@@ -391,6 +391,20 @@ TEST(HostileClient, DescriptorsThatChangeAtAnyTimeDoNoHarm) {
   }
 }
 
+TEST(HostileClient, WhoseInterruptIsFullDoesNotKeepTheCaller) {
+  Child child([] {
+    alarm(30);
+    MemifPair pair({}, {}, false);
+    MemifClient& client = pair.client();
+    client.receive_ring.interrupt = UniqueFd(::eventfd(0, EFD_CLOEXEC));  // a write may wait
+    if (!client.start()) return 1;
+    const std::uint64_t most = ~std::uint64_t{0} - 1;
+    if (::write(client.receive_ring.interrupt.get(), &most, sizeof most) != sizeof most) return 2;
+    return pair.link().send(views({make_frame(60, 1)})).taken == 1 ? 0 : 3;
+  });
+  EXPECT_EQ(child.wait(), 0);
+}
+
 TEST(HostileClient, ThatTruncatesItsMemoryEndsItsLinkAndNoProcess) {
   Child child([] {
     alarm(30);

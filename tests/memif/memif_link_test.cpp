@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <chrono>
 #include <random>
 #include <thread>
 #include <vector>
@@ -80,6 +81,19 @@ TEST(MemifLink, WithoutBuffersItTakesNoMoreUntilTheClientGivesSome) {
   EXPECT_EQ(pair.link().drops().no_room, 0U);
 }
 
+TEST(MemifLink, AFrameWaitsForAllOfItsBuffersAlsoWhereTheNumbersWrap) {
+  for (const std::uint16_t first : {std::uint16_t{0}, std::uint16_t{0xfff4}}) {
+    MemifPair pair({.size_log2 = 4, .buffer_bytes = 100, .first = first});
+    const std::vector<Bytes> small(10, make_frame(60, 1));  // up to the end of the numbers
+    ASSERT_EQ(pair.link().send(views(small)).taken, small.size());
+    const std::vector<Bytes> long_one{make_frame(700, 2)};  // seven buffers, of which six are left
+    EXPECT_EQ(pair.link().send(views(long_one)).taken, 0U) << first;
+    EXPECT_TRUE(same_frames(small, pair.client().frames()));
+    EXPECT_EQ(pair.link().send(views(long_one)).taken, 1U);
+    EXPECT_TRUE(same_frames(long_one, pair.client().frames()));
+  }
+}
+
 TEST(MemifLink, BuffersThatAreEmptyAreStillBuffers) {
   MemifPair pair({.size_log2 = 4, .buffer_bytes = 600});
   MemifClient& client = pair.client();
@@ -111,6 +125,40 @@ TEST(MemifLink, FramesOfBothDirectionsStayWholeWhereRingsAndNumbersWrap) {
     ASSERT_TRUE(same_frames(frames, collect(pair.link(), frames.size()))) << round;
     ASSERT_EQ(pair.link().send(views(frames)).taken, frames.size());
     ASSERT_TRUE(same_frames(frames, pair.client().frames())) << round;
+  }
+}
+
+// The other side uses a buffer again as soon as it sees the number, in another thread.
+TEST(MemifLink, ABufferIsPassedOnOnlyAfterItsBytes) {
+  constexpr unsigned kFrames = 4000;
+  std::vector<Bytes> kinds;
+  kinds.reserve(8);
+  for (std::uint64_t i = 0; i < 8; ++i) kinds.push_back(make_frame(9000, i));
+  MemifPair pair({.size_log2 = 1, .buffer_bytes = 9216}, {.max_frame_bytes = 9022});
+  MemifClient& client = pair.client();
+  const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+  const auto is_late = [&] { return std::chrono::steady_clock::now() > until; };
+  {
+    std::jthread sender([&](const std::stop_token& stop) {
+      for (std::size_t i = 0; i < kFrames && !stop.stop_requested();)
+        i += client.send({kinds[i % kinds.size()]});
+    });
+    FrameBatch batch(4, 1U << 16U);
+    for (std::size_t i = 0; i < kFrames; batch.clear()) {
+      ASSERT_FALSE(is_late()) << i;
+      ASSERT_FALSE(pair.link().receive(batch).error) << pair.link().why();
+      for (const FrameView& frame : batch.frames())
+        ASSERT_TRUE(to_bytes(frame) == kinds[i++ % kinds.size()]) << "from the client: " << i;
+    }
+  }
+  std::jthread sender([&](const std::stop_token& stop) {
+    for (std::size_t i = 0; i < kFrames && !stop.stop_requested();)
+      i += pair.link().send(views({kinds[i % kinds.size()]})).taken;
+  });
+  for (std::size_t i = 0; i < kFrames;) {
+    ASSERT_FALSE(is_late()) << i;
+    for (const Bytes& frame : client.frames())
+      ASSERT_TRUE(frame == kinds[i++ % kinds.size()]) << "to the client: " << i;
   }
 }
 
@@ -233,6 +281,24 @@ TEST(MemifLink, MasksInterruptsWhileItLooksAnyway) {
     EXPECT_EQ(client.send_ring.interrupts(), 1U) << "it sleeps";
     pair.link().finish_wait();
     EXPECT_EQ(collect(pair.link(), 1).size(), 1U);
+  }
+}
+
+// Nobody reads the number of interrupts, which would wake the thread again and again.
+TEST(MemifLink, AnInterruptWakesItOnce) {
+  MemifPair pair;
+  MemifClient& client = pair.client();
+  pollfd waiting{.fd = pair.link().descriptor(), .events = POLLIN, .revents = 0};
+  FrameBatch batch;
+  for (unsigned round = 0; round < 3; ++round) {
+    ASSERT_FALSE(pair.link().prepare_wait().ready);
+    ASSERT_EQ(::poll(&waiting, 1, 0), 0) << "it would never sleep again, in round " << round;
+    ASSERT_EQ(client.send({make_frame(60, round)}), 1U);
+    ASSERT_EQ(::poll(&waiting, 1, 10'000), 1);
+    pair.link().finish_wait();
+    ASSERT_EQ(pair.link().receive(batch).frames, 1U);
+    ASSERT_EQ(pair.link().receive(batch).frames, 0U);
+    batch.clear();
   }
 }
 
