@@ -127,10 +127,11 @@ Options bridge_options() {
                "the same with their memory shared, which is faster: qemu -object "
                "memory-backend-memfd,id=m,size=1G,share=on -machine memory-backend=m -chardev "
                "socket,id=c,path=/tmp/v.sock,reconnect=1 -netdev vhost-user,id=n,chardev=c -device "
-               "virtio-net-pci,netdev=n,mac=...")
+               "virtio-net-pci,netdev=n,mac=...,vectors=0 (vectors=0 is needed only without KVM)")
       .example("shmifctl bridge bus:/dev/shm/bus0 memif:/tmp/m.sock",
-               "put packet processors on the bus: dpdk-testpmd --no-pci --vdev "
-               "net_memif0,role=client,socket=/tmp/m.sock,socket-abstract=no")
+               "put packet processors on the bus: dpdk-testpmd --no-pci --no-huge -m 128 --vdev "
+               "net_memif0,role=client,socket=/tmp/m.sock,socket-abstract=no -- -i "
+               "--total-num-mbufs=16384")
       .example("shmifctl bridge bus:/dev/shm/bus0 pcap:all.pcap",
                "record every frame in a capture file");
   return options;
