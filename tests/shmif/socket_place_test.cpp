@@ -2,6 +2,9 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/file.h>
 #include <sys/socket.h>
@@ -103,6 +106,23 @@ TEST(BoundSocket, GivesEachProgramThatHasConnectedAndThenNone) {
   EXPECT_EQ(::recv(server.get(), &byte, 1, 0), 1) << "what a path carries is there at once";
   EXPECT_EQ(byte, 'x');
   EXPECT_FALSE(bound->accept().value());
+}
+
+// Else TCP would keep a short frame back until the one before it is acknowledged.
+TEST(BoundSocket, BothEndsOfATcpConnectionSendShortFramesAtOnce) {
+  const auto bound = BoundSocket::bind(SOCK_STREAM, parse_socket_place("127.0.78.3:0").value());
+  ASSERT_TRUE(bound) << bound.error().message;
+  const std::string text = address_of(bound->descriptor()).value().to_string();
+  const UniqueFd client = connect_stream(parse_socket_place(text).value(), -1).value();
+  pollfd waiting{.fd = bound->descriptor(), .events = POLLIN, .revents = 0};
+  ASSERT_EQ(::poll(&waiting, 1, 10'000), 1);
+  const UniqueFd server = bound->accept().value();
+  for (const UniqueFd* const end : {&client, &server}) {
+    int on = 0;
+    socklen_t size = sizeof on;
+    ASSERT_EQ(::getsockopt(end->get(), IPPROTO_TCP, TCP_NODELAY, &on, &size), 0);
+    EXPECT_EQ(on, 1) << (end == &client ? "the one that connected" : "the one that accepted");
+  }
 }
 
 TEST(ConnectStream, SaysWhereNobodyListens) {
