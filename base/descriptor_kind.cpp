@@ -1,5 +1,6 @@
 #include "base/descriptor_kind.hpp"
 
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -20,7 +21,14 @@ DescriptorKind kind_of_descriptor(int descriptor) noexcept {
   const std::string_view text(name.data(), static_cast<std::size_t>(std::max<ssize_t>(length, 0)));
   // Names of files begin with a slash.
   if (text == "anon_inode:[eventfd]") return DescriptorKind::eventfd;
-  return text.starts_with("pipe:[") ? DescriptorKind::pipe : DescriptorKind::other;
+  if (text.starts_with("pipe:[")) return DescriptorKind::pipe;
+  int domain = AF_UNSPEC;
+  socklen_t size = sizeof domain;
+  const bool is_socket = text.starts_with("socket:[");
+  if (is_socket && ::getsockopt(descriptor, SOL_SOCKET, SO_DOMAIN, &domain, &size) == 0 &&
+      domain == AF_UNIX)
+    return DescriptorKind::unix_socket;
+  return DescriptorKind::other;
 }
 
 }  // namespace shmif::base

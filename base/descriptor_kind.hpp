@@ -5,7 +5,7 @@
 
 namespace shmif::base {
 
-enum class DescriptorKind : std::uint8_t { eventfd, pipe, other };
+enum class DescriptorKind : std::uint8_t { eventfd, pipe, unix_socket, other };
 
 /// Asks for nothing but the name, which the kernel has: a file system of the other program's own
 /// (FUSE) may let all other calls wait without end. Threads: safe. Blocks: never.

@@ -11,9 +11,9 @@
 
 namespace shmif::base {
 
-/// Adds a descriptor of another program. One that is no file in memory, no eventfd and no pipe is
-/// closed by a child process, because its file system (FUSE) may let even close() wait without end;
-/// a descriptor of /dev/null takes its place.
+/// Adds a descriptor of another program. One that is no file in memory, eventfd, pipe or Unix
+/// socket is closed by a child process, because its file system (FUSE) may let even close() wait
+/// without end; a descriptor of /dev/null takes its place.
 void take_descriptor(int descriptor, std::vector<UniqueFd>& into);
 
 /// Moves the descriptors that recvmsg() returned in `control` to the end of `into`, so that they

@@ -18,16 +18,28 @@ namespace {
 using Kind = base::DescriptorKind;
 
 constexpr std::uint64_t kProtocolReplyAck = bit(3);
+/// This back-end sends no requests. Linux in user mode needs the channel all the same: without it,
+/// version 6.1 registers the queues' interrupts as number 0, which its timer has.
+constexpr std::uint64_t kProtocolBackendChannel = bit(5);
+constexpr std::uint64_t kProtocolOffered = kProtocolReplyAck | kProtocolBackendChannel;
 /// In SET_VRING_KICK, CALL and ERR: no descriptor comes with the message.
 constexpr std::uint64_t kNoDescriptor = bit(8);
 constexpr std::uint64_t kQueueMask = 0xff;
+
+bool is_kick(Kind kind) {
+  return kind == Kind::eventfd || kind == Kind::pipe;
+}
+/// Linux in user mode gives a socket, all others eventfds.
+bool is_call(Kind kind) {
+  return is_kick(kind) || kind == Kind::unix_socket;
+}
 
 }  // namespace
 
 void Backend::Queue::notify() const noexcept {
   if (!call) return;
   std::optional<base::SignalGuard> guard;
-  if (call_is_pipe) guard.emplace(SIGPIPE);  // its reader may be gone
+  if (call_may_end) guard.emplace(SIGPIPE);
   const std::uint64_t one = 1;
   (void)!::write(call.get(), &one, sizeof one);  // full: the driver has not looked yet
 }
@@ -64,7 +76,7 @@ Backend::Answer Backend::dispatch(Message& message) {
   switch (message.request()) {
     case Request::get_features: return reply_with(offered_);
     case Request::set_features: return set_features(message);
-    case Request::get_protocol_features: return reply_with(kProtocolReplyAck);
+    case Request::get_protocol_features: return reply_with(kProtocolOffered);
     case Request::set_protocol_features: return set_protocol_features(message);
     case Request::get_queue_num: return reply_with(1);  // pairs
     case Request::set_owner: return {};
@@ -80,6 +92,10 @@ Backend::Answer Backend::dispatch(Message& message) {
     case Request::set_vring_kick:
     case Request::set_vring_call:
     case Request::set_vring_err: return set_descriptor(message);
+    case Request::set_backend_channel:
+      if (message.descriptors.size() != 1) return refuse("a channel without a descriptor");
+      channel_ = std::move(message.descriptors.front());  // closed, it would be a fault to some
+      return {};
   }
   return refuse("request " + std::to_string(message.header.request) + " is not known");
 }
@@ -101,7 +117,7 @@ Backend::Answer Backend::set_features(const Message& message) {
 
 Backend::Answer Backend::set_protocol_features(const Message& message) {
   const auto features = message.as<std::uint64_t>();
-  if (!features || (*features & ~kProtocolReplyAck) != 0)
+  if (!features || (*features & ~kProtocolOffered) != 0)
     return refuse("protocol features that were not offered");
   protocol_features_ = *features;
   return {};
@@ -184,18 +200,17 @@ Backend::Answer Backend::set_descriptor(Message& message) {
     return refuse("a message with another number of descriptors than it says");
   UniqueFd descriptor = none ? UniqueFd() : std::move(message.descriptors.front());
   if (message.request() == Request::set_vring_err) return {};  // an error ends the connection
-  // Linux in user mode gives pipes, all others eventfds.
   const Kind kind = descriptor ? base::kind_of_descriptor(descriptor.get()) : Kind::eventfd;
   if (message.request() == Request::set_vring_call) {
     // A write must not wait.
-    if (kind == Kind::other || (descriptor && ::fcntl(descriptor.get(), F_SETFL, O_NONBLOCK) != 0))
-      return refuse("a call descriptor that is no eventfd and no pipe");
+    if (!is_call(kind) || (descriptor && ::fcntl(descriptor.get(), F_SETFL, O_NONBLOCK) != 0))
+      return refuse("a call descriptor that is no eventfd, pipe or Unix socket");
     queue->call = std::move(descriptor);
-    queue->call_is_pipe = kind == Kind::pipe;
+    queue->call_may_end = kind != Kind::eventfd;
     if (queue->ring.is_running()) queue->notify();  // what it missed before
     return {};
   }
-  if (kind == Kind::other) return refuse("a kick descriptor that is no eventfd and no pipe");
+  if (!is_kick(kind)) return refuse("a kick descriptor that is no eventfd and no pipe");
   if (!watch_kick(*queue, std::move(descriptor)))
     return refuse("a kick descriptor that nobody can wait for");
   queue->polled = none;

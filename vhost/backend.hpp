@@ -59,7 +59,7 @@ class Backend {
     QueueLayout layout;
     UniqueFd kick;  ///< the driver writes to it; not open: the front-end wants us to look
     UniqueFd call;  ///< we write to it; not open: the driver looks
-    bool call_is_pipe = false;
+    bool call_may_end = false;  ///< its reader may be gone
     bool enabled = false;
     std::optional<std::uint16_t> base;  ///< from SET_VRING_BASE, until the queue starts
     bool polled = false;                ///< started without a kick descriptor
@@ -115,6 +115,7 @@ class Backend {
   int epoll_;
   std::uint64_t features_ = 0;
   std::uint64_t protocol_features_ = 0;
+  UniqueFd channel_;  ///< for requests of the back-end, which sends none
   GuestMemory memory_;
   std::array<Queue, kQueues> queues_;
   std::string why_;

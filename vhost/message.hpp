@@ -36,6 +36,7 @@ enum class Request : std::uint32_t {
   set_protocol_features = 16,
   get_queue_num = 17,
   set_vring_enable = 18,
+  set_backend_channel = 21,  ///< where the back-end could send requests of its own
 };
 
 inline constexpr std::size_t kMaxRegions = 8;  ///< of memory, and of descriptors in one message

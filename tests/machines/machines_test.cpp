@@ -224,6 +224,28 @@ TEST_F(Machines, WithSharedMemoryReachEachOtherAndAHostAndOutliveTheBridge) {
   EXPECT_EQ(said.out.find("broke the rules"), std::string::npos) << said.out;
 }
 
+TEST_F(Machines, OfLinuxInUserModeReachAHostThroughSharedMemory) {
+  if (run_program({"sh", "-c", "command -v linux.uml"}).status != 0)
+    GTEST_SKIP() << "no linux.uml here";
+  Tool link(bridge("vhost-user:" + file("v.sock")));
+  ASSERT_TRUE(link.wait_for("ready"));
+  const std::string serve = "mkdir -p " + file("www") + "; head -c 1M /dev/urandom > " +
+                            file("www/data") + "; exec busybox httpd -f -p 80 -h " + file("www");
+  Tool host({shmifctl_path(), "exec", bus_, "--ip", "198.18.0.10/24", "--", "sh", "-c", serve});
+  Tool machine({SHMIF_SOURCE "/tests/machines/boot", "--kind", "uml", "--address", "198.18.0.1/24",
+                "--seconds", "150",
+                until_answered("198.18.0.10") + "wget -q -O - http://198.18.0.10/data | md5sum",
+                "--", "virtio_uml.device=" + file("v.sock") + ":1"});
+  const ToolResult result = machine.finish(kBoot);
+  EXPECT_EQ(result.status, 0) << result.out << result.err;
+  const ToolResult sum = run_program({"sh", "-c", "md5sum < " + file("www/data")});
+  EXPECT_EQ(times_in(result.out, sum.out), 1U) << result.out << sum.out;
+  link.signal(SIGTERM);
+  const ToolResult said = link.finish();
+  EXPECT_EQ(said.status, 0) << said.err;
+  EXPECT_EQ(said.out.find("broke the rules"), std::string::npos) << said.out;
+}
+
 TEST_F(Machines, OnDatagramsReachEachOther) {
   Tool one(bridge("dgram:" + file("bus1") + ',' + file("vm1")));
   Tool two(bridge("dgram:" + file("bus2") + ',' + file("vm2")));

@@ -23,13 +23,14 @@ using vhost::Request;
 using vhost::VringState;
 
 constexpr std::uint64_t kReplyAck = vhost::bit(3);
+constexpr std::uint64_t kBackendChannel = vhost::bit(5);
 
 TEST(VhostBackend, OffersWhatItCanDo) {
   for (const bool offload : {false, true}) {
     Machine machine({}, {.offload = offload}, false);
     EXPECT_EQ(machine.front().ask(Request::get_features),
               offload ? Features::kAlways | Features::kOffloads : Features::kAlways);
-    EXPECT_EQ(machine.front().ask(Request::get_protocol_features), kReplyAck);
+    EXPECT_EQ(machine.front().ask(Request::get_protocol_features), kReplyAck | kBackendChannel);
     EXPECT_EQ(machine.front().ask(Request::get_queue_num), 1U);
     EXPECT_EQ(machine.link().takes_offloads(), offload);
   }
@@ -220,6 +221,8 @@ TEST(VhostBackend, RefusesMessagesThatMakeNoSense) {
        [](const FrontEnd& f) { return f.tell(Request::set_features, Driver::kPlain); }},
       {"protocol features that were not offered",
        [](const FrontEnd& f) { return f.tell(Request::set_protocol_features, vhost::bit(1)); }},
+      {"a channel without a descriptor",
+       [](const FrontEnd& f) { return f.tell(Request::set_backend_channel, std::uint64_t{0}); }},
       {"a wrong memory table",
        [](const FrontEnd& f) { return f.tell(Request::set_mem_table, std::uint32_t{0}); }},
       {"a wrong memory table",

@@ -457,22 +457,26 @@ TEST(HostileFrontEnd, ThatSendsWhatIsNoMessageIsCutOff) {
   EXPECT_EQ(machine.link().why(), "what is no message of vhost-user");
 }
 
-// Linux in user mode gives a pipe, and may be gone.
-TEST(HostileFrontEnd, WhosePipeForCallsHasNoReaderEndsNoProcess) {
-  Machine machine({}, {});
-  FrontEnd& front = machine.front();
-  std::array<int, 2> ends{-1, -1};
-  ASSERT_EQ(::pipe2(ends.data(), O_CLOEXEC), 0);
-  UniqueFd reader(ends[0]);
-  const UniqueFd writer(ends[1]);
-  ASSERT_TRUE(front.tell(Request::set_vring_call, std::uint64_t{0}, {&ends[1], 1}));
-  machine.serve();
-  std::uint64_t count = 0;
-  EXPECT_EQ(::read(reader.get(), &count, sizeof count), 8);
-  reader.reset();
-  front.receive_queue.used_event() = 0;
-  ASSERT_EQ(machine.link().send(views({make_frame(60, 1)})).taken, 1U);
-  EXPECT_EQ(front.arrived().size(), 1U);
+// Linux in user mode gives a socket. Its reader may be gone, as that of a pipe.
+TEST(HostileFrontEnd, WhosePipeOrSocketForCallsHasNoReaderEndsNoProcess) {
+  for (const bool is_socket : {false, true}) {
+    Machine machine({}, {});
+    FrontEnd& front = machine.front();
+    std::array<int, 2> ends{-1, -1};
+    ASSERT_EQ(is_socket ? ::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data())
+                        : ::pipe2(ends.data(), O_CLOEXEC),
+              0);
+    UniqueFd reader(ends[0]);
+    const UniqueFd writer(ends[1]);
+    ASSERT_TRUE(front.tell(Request::set_vring_call, std::uint64_t{0}, {&ends[1], 1}));
+    machine.serve();
+    std::uint64_t count = 0;
+    EXPECT_EQ(::read(reader.get(), &count, sizeof count), 8);
+    reader.reset();
+    front.receive_queue.used_event() = 0;
+    ASSERT_EQ(machine.link().send(views({make_frame(60, 1)})).taken, 1U);
+    EXPECT_EQ(front.arrived().size(), 1U);
+  }
 }
 
 TEST(HostileFrontEnd, ThatWantsAFileWrittenToIsRefused) {
@@ -480,7 +484,7 @@ TEST(HostileFrontEnd, ThatWantsAFileWrittenToIsRefused) {
   const int file = machine.front().memory.file();
   ASSERT_TRUE(machine.front().tell(Request::set_vring_call, std::uint64_t{0}, {&file, 1}));
   machine.serve();
-  EXPECT_EQ(machine.link().why(), "a call descriptor that is no eventfd and no pipe");
+  EXPECT_EQ(machine.link().why(), "a call descriptor that is no eventfd, pipe or Unix socket");
 }
 
 TEST(HostileFrontEnd, ThatReadsNoRepliesIsCutOff) {
