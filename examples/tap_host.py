@@ -34,10 +34,25 @@ def answer(frame, address):
     return None
 
 
-def main():
-    device, address = sys.argv[1], socket.inet_aton(sys.argv[2])
+def opened(device):
+    """The descriptor of a TAP device."""
     tap = os.open("/dev/net/tun", os.O_RDWR)
     fcntl.ioctl(tap, TUNSETIFF, struct.pack("16sH22x", device.encode(), IFF_TAP | IFF_NO_PI))
+    return tap
+
+
+def main():
+    if len(sys.argv) != 3:
+        sys.exit("usage: tap_host.py DEVICE ADDRESS")
+    try:
+        device, address = sys.argv[1], socket.inet_aton(sys.argv[2])
+    except OSError:
+        sys.exit(f"tap_host.py: \"{sys.argv[2]}\" is no IPv4 address\nusage: tap_host.py DEVICE ADDRESS")
+    try:
+        tap = opened(device)
+    except OSError as error:
+        sys.exit(f"tap_host.py: cannot open the TAP device {device}: {error.strerror} "
+                 "(run it in 'shmifctl exec BUS --lan --tap DEVICE --')")
     while True:
         reply = answer(os.read(tap, 65536), address)
         if reply:

@@ -14,6 +14,7 @@
 #include <array>
 #include <cerrno>
 #include <chrono>
+#include <cstdio>
 #include <cstring>
 #include <thread>
 #include <utility>
@@ -79,25 +80,90 @@ class DirectoryLock {
   UniqueFd directory_;
 };
 
+/// Why no socket can be made there, and what to do about it.
+Error cannot_make(const SocketPlace& place, int number) {
+  std::string remedy;
+  switch (number) {
+    case ENOENT: remedy = "make its directory first"; break;
+    case ENOTDIR: remedy = "a file is where the path has a directory"; break;
+    case EROFS: remedy = "choose a directory that may be written to"; break;
+    case EACCES:
+    case EPERM:
+      remedy = place.host ? "ports below 1024 need root" : "choose a directory that you may write";
+      break;
+    case EADDRNOTAVAIL: remedy = "no interface here has that address"; break;
+    case EADDRINUSE: remedy = place.host ? "another program has that port" : ""; break;
+    default: break;
+  }
+  return Error::from_errno(number, "cannot make the socket " + place.text, remedy);
+}
+
+/// Why nobody can be reached there, and what to do about it.
+Error cannot_connect(const SocketPlace& place, int number) {
+  const std::string what = "cannot connect to " + place.text;
+  struct stat status{};
+  if (place.host || ::stat(place.text.c_str(), &status) != 0) {
+    return Error::from_errno(
+        number, what,
+        !place.host && number == EACCES ? "ask for search permission in its directory" : "");
+  }
+  if (number == ECONNREFUSED && !S_ISSOCK(status.st_mode)) {
+    return {std::make_error_code(std::errc::not_a_socket),
+            what + ": it is not a socket (give the path at which the program listens)"};
+  }
+  if (number != EACCES) return Error::from_errno(number, what);
+  std::array<char, 8> mode{};
+  std::snprintf(mode.data(), mode.size(), "%04o", status.st_mode & 07777U);
+  return Error::from_errno(number, what,
+                           "it belongs to user " + std::to_string(status.st_uid) + " and group " +
+                               std::to_string(status.st_gid) + ", and has mode " + mode.data() +
+                               ": who connects needs write permission");
+}
+
 /// Removes a socket file whose program has ended.
 Result<void> remove_old(const SocketPlace& place, int type) {
   struct stat status{};
   if (::lstat(place.text.c_str(), &status) != 0) return {};
+  if (S_ISDIR(status.st_mode)) {
+    return Error(std::make_error_code(std::errc::file_exists),
+                 "cannot make the socket " + place.text +
+                     ": there is a directory (give the path of a new file in it)");
+  }
   if (!S_ISSOCK(status.st_mode)) {
     return Error(std::make_error_code(std::errc::file_exists),
-                 "cannot make the socket " + place.text + ": there is a file that is no socket");
+                 "cannot make the socket " + place.text +
+                     ": there is a file that is no socket (choose another path)");
   }
   if (is_served(place, type)) {
     return Error(std::make_error_code(std::errc::address_in_use),
                  "cannot make the socket " + place.text + ": another program serves it");
   }
-  ::unlink(place.text.c_str());
+  if (::unlink(place.text.c_str()) != 0 && errno != ENOENT)
+    return Error::from_errno(errno, "cannot remove the old socket " + place.text,
+                             "delete it, or choose another path");
+  return {};
+}
+
+/// Refuses what looks like a path, and is most likely meant as something else.
+Result<void> check_meaning(const std::string& text) {
+  const auto refuse = [](const std::string& why) { return Error(Errc::bad_argument, why); };
+  if (text.starts_with('@'))
+    return refuse(
+        "abstract sockets are not supported (give the path of a socket; for a file of "
+        "that name, write ./" +
+        text + ')');
+  if (text.starts_with("~/"))
+    return refuse("the shell does not expand ~ there (write $HOME" + text.substr(1) + ')');
+  if (!text.empty() && text.find_first_not_of("0123456789") == std::string::npos)
+    return refuse("a port alone is no address (127.0.0.1:" + text + "; for a path, write ./" +
+                  text + ')');
   return {};
 }
 
 }  // namespace
 
 Result<SocketPlace> parse_socket_place(const std::string& text) {
+  if (auto meant = check_meaning(text); !meant) return std::move(meant).error();
   SocketPlace place;
   place.text = text;
   if (text.find('/') == std::string::npos) {
@@ -134,14 +200,14 @@ Result<BoundSocket> BoundSocket::bind(int type, const SocketPlace& place) {
     if (auto removed = remove_old(place, type); !removed) return std::move(removed).error();
   }
   if (::bind(bound.descriptor(), place.address.get(), place.address.size) != 0)
-    return Error::from_errno(errno, "cannot make the socket " + place.text);
+    return cannot_make(place, errno);
   struct stat status{};
   if (!place.host && ::lstat(place.text.c_str(), &status) == 0) {
     bound.path_ = place.text;
     bound.inode_ = status.st_ino;
   }
   if (type != SOCK_DGRAM && ::listen(bound.descriptor(), kBacklog) != 0)
-    return Error::from_errno(errno, "cannot listen at " + place.text);
+    return cannot_make(place, errno);
   return bound;
 }
 
@@ -171,11 +237,8 @@ Result<UniqueFd> connect_stream(const SocketPlace& place, int stop,
                                 std::chrono::milliseconds at_most) {
   UniqueFd socket = new_socket(place, SOCK_STREAM);
   if (!socket) return Error::from_errno(errno, "cannot make a socket");
-  const auto failed = [&](int number) {
-    return Error::from_errno(number, "cannot connect to " + place.text);
-  };
   if (::connect(socket.get(), place.address.get(), place.address.size) != 0) {
-    if (errno != EINPROGRESS) return failed(errno);
+    if (errno != EINPROGRESS) return cannot_connect(place, errno);
     std::array<pollfd, 2> waiting{{{.fd = socket.get(), .events = POLLOUT, .revents = 0},
                                    {.fd = stop, .events = POLLIN, .revents = 0}}};
     const int timeout = at_most.count() < 0 ? -1 : static_cast<int>(at_most.count());
@@ -183,12 +246,12 @@ Result<UniqueFd> connect_stream(const SocketPlace& place, int stop,
     do {
       ready = ::poll(waiting.data(), waiting.size(), timeout);
     } while (ready < 0 && errno == EINTR);
-    if (ready == 0) return failed(ETIMEDOUT);
+    if (ready == 0) return cannot_connect(place, ETIMEDOUT);
     if (waiting[1].revents != 0) return UniqueFd();
     int number = 0;
     socklen_t size = sizeof number;
     if (::getsockopt(socket.get(), SOL_SOCKET, SO_ERROR, &number, &size) != 0) number = errno;
-    if (number != 0) return failed(number);
+    if (number != 0) return cannot_connect(place, number);
   }
   set_up_stream(socket.get());
   return socket;

@@ -20,8 +20,8 @@ struct SocketPlace {
 };
 
 /// `text`: ADDRESS:PORT, or else a path, which may begin with "./". Errors: bad_argument for a host
-/// that is not known, an address without a port, and a path that is too long for a socket. Blocks:
-/// for the name server.
+/// that is not known, an address without a port, a port without an address, a path that begins
+/// with "@" or "~/", and a path that is too long for a socket. Blocks: for the name server.
 Result<SocketPlace> parse_socket_place(const std::string& text);
 
 /// A socket bound to a place. The destructor removes the socket file, unless another file has
@@ -31,9 +31,9 @@ class BoundSocket {
   /// `type`: SOCK_STREAM or SOCK_SEQPACKET, which then listens, or SOCK_DGRAM. A socket file that
   /// nobody serves any more is replaced. If several processes do this at the same time, one of them
   /// gets the place.
-  /// Errors: address_in_use if somebody does serve it; file_exists if the path is no socket;
-  /// timed_out; the system's. Blocks: while another process makes a socket in the directory, for a
-  /// second at most.
+  /// Errors: address_in_use if somebody does serve it; file_exists if the path is a file or
+  /// a directory; timed_out; the system's. Blocks: while another process makes a socket in the
+  /// directory, for a second at most.
   static Result<BoundSocket> bind(int type, const SocketPlace& place);
   BoundSocket(BoundSocket&&) noexcept = default;
   BoundSocket& operator=(BoundSocket&&) = delete;
@@ -53,7 +53,8 @@ class BoundSocket {
 
 /// Connects to the program that listens at `place`. Result: not open if `stop` became readable
 /// first. `at_most`: how long to wait; negative: as long as the system does.
-/// Errors: timed_out; the system's. Blocks: until it is connected.
+/// Errors: timed_out; not_a_socket if the path leads to another file; the system's. Blocks: until
+/// it is connected.
 Result<UniqueFd> connect_stream(const SocketPlace& place, int stop,
                                 std::chrono::milliseconds at_most = std::chrono::milliseconds(-1));
 

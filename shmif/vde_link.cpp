@@ -122,8 +122,13 @@ Result<VdeLink> VdeLink::open(const std::string& url, std::size_t max_frame_byte
   std::string copy = url;  // the library may write to it
   std::string description = "shmifctl bridge";
   impl->connection = library->open(copy.data(), description.data(), kInterfaceVersion, nullptr);
-  if (impl->connection == nullptr)
-    return Error::from_errno(errno, "cannot connect to the VDE network " + url);
+  if (impl->connection == nullptr) {
+    return Error::from_errno(errno, "cannot connect to the VDE network " + url,
+                             errno == EPROTONOSUPPORT
+                                 ? "libvdeplug finds no plugin of that name; where VDEPLUGIN_PATH "
+                                   "is set, it looks only there"
+                                 : "");
+  }
   // Else a switch that has stopped would hold up whoever sends to it.
   const int data = library->data_descriptor(impl->connection);
   if (const int flags = ::fcntl(data, F_GETFL); flags >= 0)

@@ -241,7 +241,11 @@ Result<NetNamespace> NetNamespace::parse(std::string_view text) {
     pid_t pid = 0;
     const auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), pid);
     if (problem != std::errc{} || pid == 0) {
-      return Error(Errc::bad_argument, "\"" + std::string(text) + "\" is not a process id");
+      return Error(Errc::bad_argument,
+                   "\"" + std::string(text) + "\" is not a process id" +
+                       (pid == 0 && problem == std::errc{}
+                            ? " (podman prints 0 for a container that is not running)"
+                            : ""));
     }
     return by_pid(pid);
   }

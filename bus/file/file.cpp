@@ -41,6 +41,7 @@ const char* remedy_for(const std::error_code& why, const std::string& path) noex
   switch (why.value()) {
     case ENOENT: {  // also if the directory is /proc
       struct stat directory{};
+      if (path.starts_with("bus:")) return " (write the path without \"bus:\")";
       return stat(directory_of(path).c_str(), &directory) == 0 ? kNoNewFiles
                                                                : " (make the directory first)";
     }

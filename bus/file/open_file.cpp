@@ -65,13 +65,19 @@ std::string who_may_open(const struct stat* status, bool writable) {
          permission + " with chmod, or make a bus with --mode 0660 for the group";
 }
 
+/// Whether the path is written as the links of 'shmifctl bridge' are.
+bool has_kind(const std::string& path) noexcept {
+  return path.starts_with("bus:");
+}
+
 Error cannot_open(const std::string& path, bool writable, int number,
                   const struct stat* status = nullptr) {
   if (number == ESTALE)
     return {Errc::copied_file,
             "cannot open the bus " + path + ": another file took its place meanwhile (try again)"};
   std::string remedy;
-  if (number == ENOENT) remedy = "make one with 'shmifctl create'";
+  if (number == ENOENT)
+    remedy = has_kind(path) ? "write the path without \"bus:\"" : "make one with 'shmifctl create'";
   if (number == EROFS) remedy = "this must write to the bus; 'stat' and 'dump' need not";
   if (number == EACCES) remedy = who_may_open(status, writable);
   return Error::from_errno(number, "cannot open the bus " + path, remedy);

@@ -19,6 +19,7 @@
 #include <optional>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "shmif/socket_place.hpp"
@@ -137,6 +138,55 @@ TEST(ConnectStream, SaysWhereNobodyListens) {
     EXPECT_EQ(refused.error().message.find("cannot connect to " + text + ": "), 0U)
         << refused.error().message;
   }
+}
+
+TEST(BoundSocket, SaysWhatToDoWhereItCannotBeMade) {
+  const TempDir directory;
+  std::ofstream(directory.file("file")) << "x";
+  const BoundSocket taken =
+      BoundSocket::bind(SOCK_STREAM, parse_socket_place("127.0.78.3:0").value()).value();
+  const std::string port = address_of(taken.descriptor()).value().to_string();
+  const std::vector<std::pair<std::string, std::string>> rows{
+      {directory.file("absent/q"), "(make its directory first)"},
+      {directory.file("file"), "there is a file that is no socket"},
+      {directory.file("file/q"), "(a file is where the path has a directory)"},
+      {directory.path(), "there is a directory (give the path of a new file in it)"},
+      {port, "(another program has that port)"},
+      {"192.0.2.1:7000", "(no interface here has that address)"}};
+  for (const auto& [text, remedy] : rows) {
+    const auto refused = BoundSocket::bind(SOCK_STREAM, parse_socket_place(text).value());
+    ASSERT_FALSE(refused) << text;
+    EXPECT_EQ(refused.error().message.find("cannot make the socket " + text + ": "), 0U)
+        << refused.error().message;
+    EXPECT_NE(refused.error().message.find(remedy), std::string::npos) << refused.error().message;
+  }
+}
+
+TEST(ConnectStream, SaysWhatIsThereInsteadOfASocket) {
+  const TempDir directory;
+  const std::string path = directory.file("file");
+  std::ofstream(path) << "x";
+  const auto refused = connect_stream(parse_socket_place(path).value(), -1);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, std::errc::not_a_socket);
+  EXPECT_NE(refused.error().message.find(path + ": it is not a socket"), std::string::npos)
+      << refused.error().message;
+}
+
+TEST(SocketPlace, RefusesWhatIsMostLikelyNoPath) {
+  const std::vector<std::pair<std::string, std::string>> rows{
+      {"5555", "(127.0.0.1:5555; for a path, write ./5555)"},
+      {"@name", "abstract sockets are not supported"},
+      {"@name:7000", "abstract sockets are not supported"},
+      {"~/q", "(write $HOME/q)"}};
+  for (const auto& [text, remedy] : rows) {
+    const auto refused = parse_socket_place(text);
+    ASSERT_FALSE(refused) << text;
+    EXPECT_EQ(refused.error().code, Errc::bad_argument);
+    EXPECT_NE(refused.error().message.find(remedy), std::string::npos) << refused.error().message;
+  }
+  for (const char* const path : {"./5555", "./@name", "./~/q", "a5", "q~/x"})
+    EXPECT_FALSE(parse_socket_place(path).value().host) << path;
 }
 
 TEST(ConnectStream, StopsWaitingForAProgramThatDoesNotAnswer) {

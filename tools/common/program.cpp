@@ -55,6 +55,11 @@ void print_overview(const Program& program) {
   for (const Command* command : program.commands) known.emplace_back(command->name);
   if (as_topic) known.emplace_back("values");
   std::string what = "unknown command \"" + name + '"';
+  for (const Topic& topic : program.topics) {
+    if (name == topic.word)
+      throw UsageError{what + " (for that, read '" + program.name + ' ' + topic.command +
+                       " --help')"};
+  }
   if (const auto meant = nearest(name, known)) what += ", did you mean \"" + *meant + "\"?";
   throw UsageError{what};
 }

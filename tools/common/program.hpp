@@ -8,12 +8,19 @@
 
 namespace shmif::tools {
 
+/// A word of the documentation, and the command whose --help explains it.
+struct Topic {
+  const char* word;
+  const char* command;
+};
+
 /// A program: its commands, and the texts of its --help.
 struct Program {
   const char* name;                          ///< "shmifctl"
   const char* about;                         ///< one or two sentences, already in lines
   const char* examples;                      ///< the lines below "examples:"
   std::span<const Command* const> commands;  ///< in alphabetical order
+  std::span<const Topic> topics = {};        ///< what "help" is asked for, though it is no command
 };
 
 /// Everything that main() does: --help, --version, --log-level, the command, and its errors.

@@ -38,6 +38,12 @@ BusWish bus_wish(const Arguments& args) {
   return wish;
 }
 
+std::optional<std::string> name_option(const Arguments& args, const std::string& option) {
+  auto name = args.text(option);
+  if (name && name->empty()) throw UsageError{"--" + option + " needs a name"};
+  return name;
+}
+
 Result<Bus> provide_bus(const std::string& path, const BusWish& wish) {
   if (wish.create)
     return Bus::create_if_missing(path, wish.options, wish.ring_bytes_asked, wish.mtu_asked);

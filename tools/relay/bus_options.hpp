@@ -2,6 +2,7 @@
 // --create, --size and --mtu, for every command that attaches to a bus (tap, exec, bridge).
 
 #include <chrono>
+#include <optional>
 #include <string>
 
 #include "shmif/bus.hpp"
@@ -30,6 +31,10 @@ struct BusWish {
 
 /// Throws UsageError when a size or an MTU is given without --create.
 BusWish bus_wish(const Arguments& args);
+
+/// The value of `option`, which is a name; nothing if it is not given. Throws UsageError when the
+/// name is empty.
+std::optional<std::string> name_option(const Arguments& args, const std::string& option);
 
 /// Opens the bus at `path`; makes it first if it is missing and --create is given. Errors: those of
 /// Bus::open for a path that is not a bus; a missing bus without --create; another geometry than

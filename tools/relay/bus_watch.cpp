@@ -58,7 +58,7 @@ void BusWatch::look(Watched& watched) {
   log_warning(
       replaced ? "another file is at " + link->path + " now; port " + watched.port->name() +
                      " stays on the old bus, and does not hear ports of a new one (restart this "
-                     "host to join the new one)"
+                     "command to join the new one)"
                : "the bus " + link->path + " was removed; port " + watched.port->name() +
                      " still works with the other attached ports, but no new port can join them");
 }

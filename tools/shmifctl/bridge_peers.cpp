@@ -78,8 +78,9 @@ int keep_open(const PeerBridge& bridge, PeerPort& port, const StopSignals& stop,
     auto peer = try_open(open);
     if (!peer) {
       const bool is_final = insists && account.total().peers == 0;
-      if (is_final || peer.error().code == Errc::not_supported)
-        throw Exception(std::move(peer).error());
+      const bool for_ever = peer.error().code == Errc::not_supported ||
+                            peer.error().code == std::errc::protocol_not_supported;
+      if (is_final || for_ever) throw Exception(std::move(peer).error());
       if (!std::exchange(said, true)) complain(peer.error().message + "; trying again");
       stop.wait(static_cast<int>(pause.count()));
       pause = std::min(2 * pause, kLastPause);

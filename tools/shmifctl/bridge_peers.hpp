@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 
@@ -23,6 +24,8 @@ inline constexpr std::size_t kDefaultMaxPeers = 64;
 
 struct PeerBridge {
   const Bus* bus = nullptr;
+  /// Opens the bus that is at its path now; for serve_programs().
+  std::function<Result<Bus>()> find_bus = {};
   std::string bus_path;
   std::string bus_text, peer_text;  ///< as on the command line
   std::string port_name;            ///< empty: the bus chooses
@@ -31,10 +34,11 @@ struct PeerBridge {
 };
 
 /// stream:PATH, vhost-user:PATH and memif:PATH: listens, and carries frames for every program that
-/// connects, until a signal comes. With `port_name`, the first port has that name, and others have
-/// numbers behind it. Result: the exit code. Blocks: until then, and until all programs let their
-/// links end; where one does not in 1.5 s, this says so and ends the process. The same is true for
-/// keep_connected(), join_vde() and route().
+/// connects, until a signal comes. Each program joins the bus that is at the path when it connects.
+/// If no bus is there, the program is refused. With `port_name`, the first port has that
+/// name, and others have numbers behind it. Result: the exit code. Blocks: until then, and until
+/// all programs let their links end; where one does not in 1.5 s, this says so and ends the
+/// process. The same is true for keep_connected(), join_vde() and route().
 int serve_programs(const PeerBridge& bridge, const SocketPlace& place, const StopSignals& stop);
 
 /// stream:connect=PATH and vhost-user:connect=PATH: connects, and connects again when the program

@@ -15,6 +15,7 @@
 #include "base/signal_guard.hpp"
 #include "shmif/capture/pcap_link.hpp"
 #include "shmif/fault_link.hpp"
+#include "shmif/nearest.hpp"
 #include "shmif/port.hpp"
 #include "tap/bridge.hpp"
 #include "tap/packet_link.hpp"
@@ -137,10 +138,24 @@ Options bridge_options() {
   return options;
 }
 
+/// The link that a mistyped one most likely stands for.
+std::optional<std::string> meant_link(const std::string& text) {
+  static const std::vector<std::string> kKinds{"bus",   "tap",        "packet", "pcap", "stream",
+                                               "dgram", "vhost-user", "memif",  "vde"};
+  if (text.starts_with('/') || text.starts_with("./")) return "bus:" + text;
+  const std::size_t colon = text.find(':');
+  if (colon == std::string::npos || colon == 0 || colon + 1 == text.size()) return std::nullopt;
+  const auto kind = nearest(text.substr(0, colon), kKinds);
+  if (!kind || text.starts_with(*kind + ':')) return std::nullopt;
+  return *kind + text.substr(colon);
+}
+
 LinkAddress link_address(const std::string& text) {
   if (auto address = parse_link(text)) return *address;
-  throw UsageError{"\"" + text +
-                   "\" is not a link (bus:PATH, tap:NAME, packet:IFNAME, pcap:FILE, stream:PATH, "
+  const auto meant = meant_link(text);
+  throw UsageError{"\"" + text + "\" is not a link" +
+                   (meant ? ", did you mean " + *meant + '?' : std::string()) +
+                   " (bus:PATH, tap:NAME, packet:IFNAME, pcap:FILE, stream:PATH, "
                    "vhost-user:PATH, memif:PATH, dgram:LOCAL,REMOTE or vde:URL)"};
 }
 
@@ -426,6 +441,56 @@ constexpr std::uint64_t kMostPeers = 255;  // a bus has 256 ports
 constexpr const char* kOnlyListening =
     "--max-peers is for links that listen (stream:PATH, vhost-user:PATH, memif:PATH)";
 
+/// Refuses what looks like a path, and is most likely one with another word before it.
+void refuse_odd_target(const Side& peer, const std::string& text) {
+  static const std::vector<std::string> kConnect{"connect"};
+  const std::string& target = peer.address.target;
+  const std::string kind = text.substr(0, text.find(':') + 1);
+  const std::size_t end = target.find_first_of("=:/");
+  if (end == std::string::npos || target[end] == '/') return;
+  const std::string word = target.substr(0, end);
+  const std::string rest = target.substr(end + 1);
+  const bool is_place = rest.find_first_not_of("0123456789") != std::string::npos;
+  std::string meant;
+  if (target[end] == '=') {
+    if (word == "listen" || word == "path") {
+      meant = kind + (rest.empty() ? "PATH" : rest);
+    } else if (nearest(word, kConnect) && peer.address.kind != Kind::memif) {
+      meant = kind + "connect=" + (rest.empty() ? "PATH" : rest);
+    }
+  } else if ((word == "unix" || word == "tcp") && is_place) {
+    meant = kind + rest;
+  }
+  if (meant.empty()) return;
+  throw UsageError{'"' + text + "\": did you mean " + meant + "? (for a path, write " + kind +
+                   "./" + target + ')'};
+}
+
+/// Whether two paths lead to one file, which may not exist.
+bool one_file(const std::string& left, const std::string& right) {
+  namespace fs = std::filesystem;
+  std::error_code none;
+  return fs::absolute(left, none).lexically_normal() ==
+             fs::absolute(right, none).lexically_normal() ||
+         fs::equivalent(left, right, none);
+}
+
+/// The paths or addresses of dgram:LOCAL,REMOTE.
+std::pair<std::string, std::string> two_sockets(const std::string& target,
+                                                const std::string& text) {
+  const std::size_t comma = target.find(',');
+  if (comma == std::string::npos)
+    throw UsageError{"\"" + text + "\" lacks the other socket (dgram:LOCAL,REMOTE)"};
+  std::pair<std::string, std::string> both{target.substr(0, comma), target.substr(comma + 1)};
+  if (both.first.empty() || both.second.empty())
+    throw UsageError{'"' + text + "\": " + (both.first.empty() ? "LOCAL" : "REMOTE") +
+                     " is missing (dgram:LOCAL,REMOTE)"};
+  if (one_file(both.first, both.second))
+    throw UsageError{'"' + text +
+                     "\": both sockets are the same (the program has a socket of its own)"};
+  return both;
+}
+
 /// Serves programs with sockets. `bus_at`: which of the two links is the bus.
 int run_with_peers(const Arguments& args, Side& bus, const Side& peer, const BusWish& wish,
                    std::size_t bus_at) {
@@ -433,11 +498,8 @@ int run_with_peers(const Arguments& args, Side& bus, const Side& peer, const Bus
   bridge.bus_path = bus.address.target;
   bridge.bus_text = args.positional()[bus_at];
   bridge.peer_text = args.positional()[1 - bus_at];
-  bridge.port_name = args.text("port-name").value_or("");
+  bridge.port_name = name_option(args, "port-name").value_or("");
   const std::string& target = peer.address.target;
-  const std::size_t comma = target.find(',');
-  if (peer.address.kind == Kind::dgram && comma == std::string::npos)
-    throw UsageError{"\"" + bridge.peer_text + "\" lacks the other socket (dgram:LOCAL,REMOTE)"};
   if (peer.address.kind == Kind::vde) {
     if (args.given("max-peers")) throw UsageError{kOnlyListening};
     const StopSignals stop;
@@ -446,10 +508,12 @@ int run_with_peers(const Arguments& args, Side& bus, const Side& peer, const Bus
   }
   if (peer.address.kind == Kind::memif && target.starts_with("connect="))
     throw UsageError{'"' + bridge.peer_text + "\": memif only listens (the program is the client)"};
-  const SocketPlace place =
-      place_of(peer.address.kind == Kind::dgram ? target.substr(0, comma) : target);
-  const SocketPlace remote =
-      peer.address.kind == Kind::dgram ? place_of(target.substr(comma + 1)) : place;
+  if (peer.address.kind != Kind::dgram) refuse_odd_target(peer, bridge.peer_text);
+  const auto [here, there] = peer.address.kind == Kind::dgram
+                                 ? two_sockets(target, bridge.peer_text)
+                                 : std::pair(target, target);
+  const SocketPlace place = place_of(here);
+  const SocketPlace remote = peer.address.kind == Kind::dgram ? place_of(there) : place;
   if (place.host.has_value() != remote.host.has_value())
     throw UsageError{'"' + bridge.peer_text + "\": both are paths, or both ADDRESS:PORT"};
   const bool is_vhost = peer.address.kind == Kind::vhost || peer.address.kind == Kind::vhost_to;
@@ -471,6 +535,11 @@ int run_with_peers(const Arguments& args, Side& bus, const Side& peer, const Bus
   }
   const StopSignals stop;
   bridge.bus = &bus_of(bus, wish);
+  // Programs come later: whether they can be served shows now.
+  if (serves) static_cast<void>(Bus::open(bridge.bus_path, Access::read_write).value());
+  bridge.find_bus = [path = bridge.bus_path, wish] {
+    return access(path.c_str(), F_OK) == 0 ? provide_bus(path, wish) : Bus::open(path);
+  };
   switch (peer.address.kind) {
     case Kind::stream:
     case Kind::vhost:
@@ -496,13 +565,13 @@ int run_bridge(const CommandLine& line) {
     }
   }
   if (args.given("max-peers")) throw UsageError{kOnlyListening};
+  const std::string port_name = name_option(args, "port-name").value_or("");
   refuse_loop(ends[0].address, ends[1].address);
   const StopSignals stop;
   const std::string& left = args.positional()[0];
   const std::string& right = args.positional()[1];
   try {
-    open_ends(ends, wish, args.text("port-name").value_or(""),
-              !args.flag("no-offload") && !faults.any());
+    open_ends(ends, wish, port_name, !args.flag("no-offload") && !faults.any());
   } catch (const Exception& error) {
     // Only a capture on standard output gets this error: its reader was gone before the first byte.
     if (error.code() != std::errc::broken_pipe) throw;

@@ -49,7 +49,9 @@ int run_destroy(const CommandLine& line) {
   if (done) return kDone;
   if (stop.stopped()) return kEndedBySignal + stop.signal();
   if (done.error().code == std::errc::no_such_file_or_directory) {
-    return fail("cannot remove the bus " + path + ": No such file or directory (check the path)");
+    return fail("cannot remove the bus " + path + ": No such file or directory (" +
+                (path.starts_with("bus:") ? "write the path without \"bus:\"" : "check the path") +
+                ')');
   }
   throw Exception(std::move(done).error());
 }

@@ -63,6 +63,7 @@ NatWish nat_wish(const Arguments& args) {
 
 int run_gateway(const CommandLine& line) {
   const Arguments args = gateway_options().parse(line);
+  const std::string port_name = name_option(args, "port-name").value_or("gateway");
   const BusWish bus_wanted = bus_wish(args);
   NatWish wish = nat_wish(args);
   const auto program = find_nat_program(wish);
@@ -79,7 +80,7 @@ int run_gateway(const CommandLine& line) {
   bridge.bus_path = path;
   bridge.bus_text = "bus:" + path;
   bridge.peer_text = to_text(*program);
-  bridge.port_name = args.text("port-name").value_or("gateway");
+  bridge.port_name = port_name;
   return route(bridge, wish, stop);
 }
 

@@ -72,7 +72,7 @@ TapWish read_tap_wish(const Arguments& args) {
   TapWish wish;
   wish.path = args.positional()[0];
   wish.bus = bus_wish(args);
-  wish.device.name = args.text("name").value_or("");
+  wish.device.name = name_option(args, "name").value_or("");
   wish.device.mac = args.mac("mac");
   wish.device.persist = args.flag("persist");
   wish.device.offload = !args.flag("no-offload");
@@ -84,7 +84,7 @@ TapWish read_tap_wish(const Arguments& args) {
   if (const auto text = args.text("netns")) {
     wish.where.emplace(tap::NetNamespaceWatch::open(*text).value());
   }
-  wish.port.name = args.text("port-name").value_or("");
+  wish.port.name = name_option(args, "port-name").value_or("");
   wish.port.kind = LinkKind::tap;
   wish.port.promiscuous = args.flag("promisc");
   wish.port.learn = true;

@@ -17,6 +17,17 @@ constexpr std::array kCommands = {
     &kTapCommand,   &kTopCommand,    &kWaitCommand,
 };
 
+constexpr std::array<Topic, 10> kTopics = {{{"links", "bridge"},
+                                            {"link", "bridge"},
+                                            {"bus", "bridge"},
+                                            {"packet", "bridge"},
+                                            {"pcap", "bridge"},
+                                            {"stream", "bridge"},
+                                            {"dgram", "bridge"},
+                                            {"vhost-user", "bridge"},
+                                            {"memif", "bridge"},
+                                            {"vde", "bridge"}}};
+
 constexpr Program kProgram{
     "shmifctl",
     "A bus is one memory-mapped file that behaves as a shared Ethernet segment.\n"
@@ -30,6 +41,7 @@ constexpr Program kProgram{
     "  shmifctl dump /dev/shm/bus0\n"
     "      watch the frames on the bus\n",
     kCommands,
+    kTopics,
 };
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -74,6 +75,7 @@ class ProgramServer {
   ~ProgramServer() { halt(); }  // the threads are joined next
 
   int run() {
+    static_cast<void>(is_another_bus());
     say(bridge_.peer_text + ": ready" + size_text(bridge_));
     while (!stop_.stopped() && lost_.empty()) {
       std::array<pollfd, 3> waiting{{{.fd = stop_.descriptor(), .events = POLLIN, .revents = 0},
@@ -129,7 +131,28 @@ class ProgramServer {
     }
   }
 
+  /// Whether the path leads to another file than in the last call.
+  bool is_another_bus() {
+    struct stat now{};
+    if (::stat(bridge_.bus_path.c_str(), &now) != 0) return false;
+    const bool same = now.st_dev == device_ && now.st_ino == inode_;
+    device_ = now.st_dev;
+    inode_ = now.st_ino;
+    return !same;
+  }
+
+  /// Nobody watches the bus while no program is connected: it may be gone, and another one may be
+  /// at its path. Throws if none is there.
+  void look_for_bus() {
+    bus_.emplace(bridge_.find_bus().value());
+    bridge_.bus = &*bus_;
+    if (is_another_bus())
+      say(bridge_.peer_text + ": another bus is at " + bridge_.bus_path +
+          " now, which programs join from now on" + size_text(bridge_));
+  }
+
   void begin(Client& client, UniqueFd connected) {
+    look_for_bus();
     const std::shared_ptr<PeerPort> port = new_port(client);
     client.name = port->port().name();
     const auto socket = std::make_shared<UniqueFd>(std::move(connected));
@@ -250,7 +273,10 @@ class ProgramServer {
     ::_exit(code);
   }
 
-  const PeerBridge& bridge_;
+  PeerBridge bridge_;
+  std::optional<Bus> bus_;  ///< at the path, when the last program came
+  dev_t device_ = 0;        ///< where the file of the bus is
+  ino_t inode_ = 0;         ///< of the file of the bus
   const StopSignals& stop_;
   BoundSocket socket_;
   UniqueFd ended_;  ///< a client has gone

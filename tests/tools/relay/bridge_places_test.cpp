@@ -1,0 +1,149 @@
+// Bridges to programs: buses that cannot be used or are replaced, and links written wrongly.
+
+#include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include "tests/support/run_tool.hpp"
+#include "tests/tools/relay/peers_rig.hpp"
+
+namespace shmif::test {
+namespace {
+
+struct Wrong {
+  std::vector<std::string> words;
+  std::string remedy;
+};
+
+/// Each line ends with `status`, and with one line on standard error that has the remedy.
+void expect_remedies(const std::vector<Wrong>& wrong, int status) {
+  for (const Wrong& each : wrong) {
+    const ToolResult result = run_tool(each.words);
+    EXPECT_EQ(result.status, status) << each.words.back() << '\n' << result.err;
+    EXPECT_NE(result.err.find(each.remedy), std::string::npos)
+        << "looking for: " << each.remedy << "\nin: " << result.err;
+    EXPECT_EQ(std::count(result.err.begin(), result.err.end(), '\n'), 1) << result.err;
+  }
+}
+
+/// Whether the other end of the connection was closed.
+bool is_closed(const UniqueFd& socket) {
+  char byte = 0;
+  return ::recv(socket.get(), &byte, 1, 0) == 0;
+}
+
+TEST_F(BridgeOfPeers, FailsAtTheStartWhereItMayNotWriteToTheBus) {
+  std::filesystem::permissions(directory_.path(), std::filesystem::perms(0777));
+  std::filesystem::permissions(bus_, std::filesystem::perms(0444));
+  for (const char* const kind : {"stream:", "vhost-user:", "memif:"}) {
+    std::vector<std::string> words{shmifctl_path(), "bridge", "bus:" + bus_, kind + file("q")};
+    if (::geteuid() == 0)
+      words.insert(words.begin(), {"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"});
+    const ToolResult said = run_program(words);
+    EXPECT_EQ(said.status, 1) << kind << said.out << said.err;
+    EXPECT_EQ(said.out, "");
+    EXPECT_NE(said.err.find("cannot open the bus " + bus_ + ": Permission denied (it belongs to"),
+              std::string::npos)
+        << said.err;
+  }
+}
+
+TEST_F(BridgeOfPeers, PutsAProgramOnTheBusThatIsAtThePathWhenItConnects) {
+  const auto tool = listening();
+  ASSERT_EQ(run_tool({"destroy", bus_}).status, 0);
+  ASSERT_EQ(run_tool({"create", bus_, "--size", "64K", "--mtu", "1400"}).status, 0);
+  const UniqueFd program = connected();
+  wait_for_ports(1);
+  EXPECT_TRUE(tool->wait_for("another bus is at " + bus_ +
+                             " now, which programs join from now on, MTU 1400"))
+      << tool->so_far().out;
+  EXPECT_EQ(end(*tool).status, 0);
+}
+
+TEST_F(BridgeOfPeers, RefusesAProgramWhileThereIsNoBusAndServesItLater) {
+  const auto tool = listening();
+  // As when somebody mends a bus by hand.
+  std::filesystem::resize_file(bus_, 0);
+  EXPECT_TRUE(is_closed(connected()));
+  EXPECT_TRUE(tool->wait_for("a program was refused: cannot open the bus " + bus_ +
+                             ": it is an empty file"))
+      << tool->so_far().err;
+  std::filesystem::remove(bus_);
+  EXPECT_TRUE(is_closed(connected()));
+  EXPECT_TRUE(tool->wait_for("a program was refused: cannot open the bus " + bus_ +
+                             ": No such file or directory"))
+      << tool->so_far().err;
+  ASSERT_EQ(run_tool({"create", bus_, "--size", "64K"}).status, 0);
+  const UniqueFd program = connected();
+  wait_for_ports(1);
+  EXPECT_EQ(end(*tool).status, 0);
+}
+
+TEST_F(BridgeOfPeers, SaysWhichLinkWasMeant) {
+  const std::string bus = "bus:" + bus_;
+  expect_remedies(
+      {{{"bridge", bus_, "stream:q"}, "did you mean bus:" + bus_ + '?'},
+       {{"bridge", bus, "steam:/p"}, "did you mean stream:/p?"},
+       {{"bridge", bus, "stream:conect=/p"}, "did you mean stream:connect=/p?"},
+       {{"bridge", bus, "vhost-user:conect=/p"}, "did you mean vhost-user:connect=/p?"},
+       {{"bridge", bus, "stream:listen="}, "did you mean stream:PATH?"},
+       {{"bridge", bus, "stream:listen=/p"}, "did you mean stream:/p?"},
+       {{"bridge", bus, "stream:unix:/p"}, "did you mean stream:/p?"},
+       {{"bridge", bus, "stream:tcp:127.0.0.1:80"}, "did you mean stream:127.0.0.1:80?"},
+       {{"bridge", bus, "stream:5555"}, "(127.0.0.1:5555; for a path, write ./5555)"},
+       {{"bridge", bus, "stream:connect=@p"}, "abstract sockets are not supported"},
+       {{"bridge", bus, "memif:~/p"}, "the shell does not expand ~ there (write $HOME/p)"},
+       {{"bridge", bus, "dgram:/p,"}, "REMOTE is missing"},
+       {{"bridge", bus, "dgram:,/p"}, "LOCAL is missing"},
+       {{"bridge", bus, "dgram:/p,/p"}, "both sockets are the same"},
+       {{"bridge", bus, "dgram:p,./p"}, "both sockets are the same"},
+       {{"bridge", bus, "dgram:127.0.0.1:7000,127.0.0.1:7000"}, "both sockets are the same"}},
+      2);
+  Tool digits({"sh", "-c", "cd \"$1\" && exec \"$2\" bridge \"$3\" stream:./5555", "sh",
+               directory_.path(), shmifctl_path(), bus});
+  EXPECT_TRUE(digits.wait_for("stream:./5555: ready")) << digits.so_far().err;
+  EXPECT_TRUE(std::filesystem::is_socket(file("5555")));
+  EXPECT_EQ(end(digits).status, 0);
+}
+
+TEST_F(BridgeOfPeers, EndsWhereLibvdeplugHasNoSuchPlugin) {
+  expect_remedies({{{"bridge", "bus:" + bus_, "vde:nosuchplugin://x"},
+                    "libvdeplug finds no plugin of that name"}},
+                  1);
+}
+
+TEST_F(BridgeOfPeers, ANameForAPortOrADeviceIsNotEmpty) {
+  expect_remedies({{{"bridge", "bus:" + bus_, "stream:" + file("q"), "--port-name", ""},
+                    "--port-name needs a name"},
+                   {{"bridge", "bus:" + bus_, "pcap:" + file("p"), "--port-name", ""},
+                    "--port-name needs a name"},
+                   {{"gateway", bus_, "--port-name", ""}, "--port-name needs a name"},
+                   {{"tap", bus_, "--port-name", ""}, "--port-name needs a name"},
+                   {{"tap", bus_, "--name", ""}, "--name needs a name"}},
+                  2);
+}
+
+TEST_F(BridgeOfPeers, OnlyABridgeTakesThePathOfABusWithItsKind) {
+  const std::string remedy = "(write the path without \"bus:\")";
+  const std::string bus = "bus:" + bus_;
+  expect_remedies({{{"stat", bus}, remedy},
+                   {{"create", bus}, remedy},
+                   {{"destroy", bus}, remedy},
+                   {{"dump", bus}, remedy},
+                   {{"repair", bus}, remedy}},
+                  1);
+  expect_remedies(
+      {{{"exec", bus, "--", "true"}, remedy}, {{"exec", bus, "--create", "--", "true"}, remedy}},
+      125);
+}
+
+}  // namespace
+}  // namespace shmif::test
