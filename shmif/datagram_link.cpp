@@ -1,5 +1,6 @@
 #include "shmif/datagram_link.hpp"
 
+#include <fcntl.h>
 #include <linux/sock_diag.h>
 #include <poll.h>
 #include <sys/socket.h>
@@ -59,6 +60,7 @@ void enlarge_buffers(int socket, int bytes) noexcept {
 
 struct DatagramLink::Impl {
   UniqueFd socket;
+  UniqueFd asker;  ///< for room_descriptor(): the same socket, or one connected with the remote one
   DatagramOptions options;
   std::size_t stride;  ///< room that a frame needs in a batch
   std::uint32_t drops_before;
@@ -232,6 +234,21 @@ DatagramDrops DatagramLink::drops() const noexcept {
 
 int DatagramLink::descriptor() noexcept {
   return impl_->socket.get();
+}
+int DatagramLink::room_descriptor() noexcept {
+  Impl& self = *impl_;
+  if (!self.options.remote) {
+    if (!self.asker) self.asker.reset(::fcntl(self.socket.get(), F_DUPFD_CLOEXEC, 0));
+    return self.asker.get();
+  }
+  // The kernel says whether the queue of a peer has room only to a socket that is connected with
+  // it. Our own is not, because then only that peer could send to it.
+  if (self.options.remote->family() != AF_UNIX) return -1;
+  if (!self.asker) self.asker.reset(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  if (!self.asker) return -1;
+  // At each call, because a program that comes back is another socket at the same path.
+  const SocketAddress& remote = *self.options.remote;
+  return ::connect(self.asker.get(), remote.get(), remote.size) == 0 ? self.asker.get() : -1;
 }
 WaitHint DatagramLink::prepare_wait() noexcept {
   return {.ready = impl_->ended};

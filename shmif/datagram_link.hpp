@@ -50,6 +50,9 @@ class DatagramLink {
   SendResult send(std::span<const FrameView> frames) noexcept;
   ReceiveResult receive(FrameBatch& into) noexcept;
   int descriptor() noexcept;
+  /// As AnyLink::room_descriptor(). -1 also if DatagramOptions::remote is no Unix socket, if nobody
+  /// is there, or if that socket is connected with another one.
+  int room_descriptor() noexcept;
   WaitHint prepare_wait() noexcept;
   void finish_wait() noexcept;
   std::size_t max_frame_bytes() noexcept;

@@ -45,9 +45,9 @@ concept Link = requires(L& link, std::span<const FrameView> out, FrameBatch& in)
   { link.address() } -> std::convertible_to<std::string>;  // "tap:tap0", "bus:/tmp/b0"
 };
 
-/// A Link may also have try_send(), as Port describes it, and patience() and takes_offloads(), as
-/// AnyLink describes them. (FaultLink, for example, has patience(). It has no takes_offloads(),
-/// because it does not send super-frames.)
+/// A Link may also have try_send(), as Port describes it, and patience(), takes_offloads() and
+/// room_descriptor(), as AnyLink describes them. (FaultLink, for example, has patience(). It has no
+/// takes_offloads(), because it does not send super-frames.)
 
 /// Any Link behind one type, for code that learns at run time which link it has (the bridge).
 /// One virtual call per batch. It is a Link itself. Its send() does not wait for slow ports: it
@@ -68,6 +68,10 @@ class AnyLink {
   std::chrono::nanoseconds patience() noexcept { return self_->patience(); }
   /// Whether send() accepts unfinished checksums and super-frames (struct Offload, bus/frame.hpp).
   bool takes_offloads() noexcept { return self_->takes_offloads(); }
+  /// After send() took fewer frames than given: a descriptor that polls as POLLOUT when send() may
+  /// take frames again. It may do so in vain. It is not descriptor(), and the link keeps it; it may
+  /// be another one after the next such send(). -1: there is none, so try again after some time.
+  int room_descriptor() noexcept { return self_->room_descriptor(); }
   std::size_t max_frame_bytes() noexcept { return self_->max_frame_bytes(); }
   std::string address() { return self_->address(); }
 
@@ -84,6 +88,7 @@ class AnyLink {
     virtual void finish_wait() noexcept = 0;
     virtual std::chrono::nanoseconds patience() noexcept = 0;
     virtual bool takes_offloads() noexcept = 0;
+    virtual int room_descriptor() noexcept = 0;
     virtual std::size_t max_frame_bytes() noexcept = 0;
     virtual std::string address() = 0;
   };
@@ -108,6 +113,10 @@ class AnyLink {
     bool takes_offloads() noexcept override {
       if constexpr (requires { link->takes_offloads(); }) return link->takes_offloads();
       return false;
+    }
+    int room_descriptor() noexcept override {
+      if constexpr (requires { link->room_descriptor(); }) return link->room_descriptor();
+      return -1;
     }
     std::size_t max_frame_bytes() noexcept override { return link->max_frame_bytes(); }
     std::string address() override { return link->address(); }

@@ -1,5 +1,6 @@
 #include "shmif/stream_link.hpp"
 
+#include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 
@@ -38,6 +39,7 @@ constexpr std::chrono::milliseconds kOfferAgain{1};
 
 struct StreamLink::Impl {
   UniqueFd socket;
+  UniqueFd room;  ///< the same socket, for room_descriptor()
   StreamOptions options;
   bool ended = false;    ///< no more frames can be sent
   bool no_more = false;  ///< no more bytes arrive; the buffer may still have records
@@ -258,6 +260,11 @@ StreamDrops StreamLink::drops() const noexcept {
 
 int StreamLink::descriptor() noexcept {
   return impl_->socket.get();
+}
+int StreamLink::room_descriptor() noexcept {
+  Impl& self = *impl_;
+  if (!self.room) self.room.reset(::fcntl(self.socket.get(), F_DUPFD_CLOEXEC, 0));
+  return self.room.get();
 }
 WaitHint StreamLink::prepare_wait() noexcept {
   const bool sent = impl_->flush();

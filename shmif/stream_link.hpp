@@ -46,6 +46,8 @@ class StreamLink {
   SendResult send(std::span<const FrameView> frames) noexcept;
   ReceiveResult receive(FrameBatch& into) noexcept;
   int descriptor() noexcept;
+  /// As AnyLink::room_descriptor().
+  int room_descriptor() noexcept;
   WaitHint prepare_wait() noexcept;
   void finish_wait() noexcept;
   std::size_t max_frame_bytes() noexcept;

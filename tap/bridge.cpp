@@ -28,8 +28,10 @@
 //
 // While a sink refuses frames, the loop does not receive from its source. It also takes the
 // source's descriptor out of epoll, because a level-triggered descriptor that nobody reads would
-// make the loop spin. The loop then wakes to try again: after 50 us, which
-// is the time in which a program empties a queue of ten datagrams, and then more and more rarely.
+// make the loop spin. If the sink has a descriptor for it (AnyLink::room_descriptor()), epoll wakes
+// the loop when there is room, and in any case after 1 ms. Otherwise the loop wakes to try again:
+// after 50 us, which is the time in which a program empties a queue of ten datagrams, and then more
+// and more rarely. So it does, too, when the descriptor promised room in vain.
 
 namespace shmif::tap {
 namespace {
@@ -91,6 +93,9 @@ struct Side {
   Clock::time_point quiet_until{};     // after an error: no receive before then
   int descriptor = -1;                 // in epoll; -1: the link has none that can be polled
   bool watched = false;                // in epoll at present
+  int room = -1;                       // of the peer's link, in epoll; -1: none
+  bool woken_by_room = false;
+  bool room_in_vain = false;  // there was none, so ask only after some time
   bool look = true;
   bool prepared = false;
   bool in_trouble = false;  // the last receive failed
@@ -124,6 +129,7 @@ struct Bridge::Impl {
   char stop_marker = 0;  // its address stands for run()'s stop descriptor in epoll
 
   std::error_code watch_side(Side& e) noexcept;
+  bool watch_room(Side& source) noexcept;
   void unwatch(Side& e) noexcept;
   void finish(const Side& e, std::error_code error);
   bool retry(Side& source);
@@ -133,6 +139,7 @@ struct Bridge::Impl {
   bool round();
   bool look_for_answers();
   nanoseconds prepare_waits();
+  Side* with_room(const void* who) noexcept;
   void wait(nanoseconds at_most);
   void settle();
   void drain_stop_event() noexcept;
@@ -229,6 +236,20 @@ void Bridge::Impl::unwatch(Side& e) noexcept {
   e.watched = false;
 }
 
+/// Lets the next sleep end when the peer's link has room. Result: whether it can tell.
+bool Bridge::Impl::watch_room(Side& source) noexcept {
+  if (source.room_in_vain) return false;
+  const int descriptor = source.peer->link->room_descriptor();
+  if (descriptor < 0) return false;
+  epoll_event event{};
+  event.events = EPOLLOUT | EPOLLONESHOT;
+  event.data.ptr = &source.room;
+  const int what = descriptor == source.room ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
+  if (::epoll_ctl(epoll.get(), what, descriptor, &event) != 0) return false;
+  source.room = descriptor;
+  return true;
+}
+
 /// Notes the first link that ended.
 void Bridge::Impl::finish(const Side& e, std::error_code error) {
   if (end) return;
@@ -270,7 +291,14 @@ void Bridge::Impl::flush(Side& source) {
 /// Offers again what the peer refused, and drops it when the patience is over. Result: true if
 /// nothing waits any more.
 bool Bridge::Impl::retry(Side& source) {
+  const std::size_t before = source.pending.size();
   flush(source);
+  const bool woken = std::exchange(source.woken_by_room, false);
+  if (source.pending.size() < before) {
+    source.room_in_vain = false;
+  } else if (woken) {
+    source.room_in_vain = true;
+  }
   if (source.stalled() && Clock::now() >= source.give_up) {
     source.counts.dropped_full.add(source.pending.size());
     source.pending = {};
@@ -315,6 +343,7 @@ bool Bridge::Impl::pump(Side& source) {
     source.give_up =
         Clock::now() + std::max<nanoseconds>(options.patience, 2 * source.peer->link->patience());
     source.next_retry = kFirstRetry;
+    source.woken_by_room = source.room_in_vain = false;
     unwatch(source);
   }
   if (static_cast<bool>(got.error) != source.in_trouble && !is_final(got.error)) {
@@ -369,6 +398,10 @@ nanoseconds Bridge::Impl::prepare_waits() {
   nanoseconds at_most = nanoseconds::max();
   const Clock::time_point now = Clock::now();
   for (Side& e : sides) {
+    if (e.stalled() && watch_room(e)) {
+      at_most = std::min<nanoseconds>(at_most, kRetry);
+      continue;
+    }
     if (e.stalled()) {
       at_most = std::min(at_most, e.next_retry);
       e.next_retry = std::min<nanoseconds>(2 * e.next_retry, kRetry);
@@ -404,6 +437,13 @@ int wait_for_events(int epoll, std::span<epoll_event> events, nanoseconds at_mos
   return ::epoll_wait(epoll, events.data(), count, static_cast<int>(std::min<long>(ms, 60'000)));
 }
 
+/// The source whose peer's link has room, according to what epoll pointed to; or null.
+Side* Bridge::Impl::with_room(const void* who) noexcept {
+  const auto at =
+      std::find_if(sides.begin(), sides.end(), [&](const Side& e) { return &e.room == who; });
+  return at == sides.end() ? nullptr : &*at;
+}
+
 /// Sleeps, and notes which sides to look at.
 void Bridge::Impl::wait(nanoseconds at_most) {
   std::array<epoll_event, kMaxEvents> events{};
@@ -422,6 +462,8 @@ void Bridge::Impl::wait(nanoseconds at_most) {
       stop = true;
     } else if (watch != watches.end()) {
       stop = !watch->on_ready();
+    } else if (Side* const source = with_room(who); source != nullptr) {
+      source->look = source->woken_by_room = true;
     } else {
       static_cast<Side*>(who)->look = true;
     }

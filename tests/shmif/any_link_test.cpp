@@ -55,6 +55,7 @@ struct Patient : Answering {
   }
   std::chrono::nanoseconds patience() noexcept { return std::chrono::nanoseconds(5'000'001); }
   bool takes_offloads() noexcept { return true; }
+  int room_descriptor() noexcept { return 4322; }
 };
 
 template <class L>
@@ -91,6 +92,7 @@ TYPED_TEST(EachAnyLink, PassesOnEveryCallAndEveryAnswer) {
     }
     EXPECT_EQ(any.patience(), std::chrono::nanoseconds(kIsPatient ? 5'000'001 : 0));
     EXPECT_EQ(any.takes_offloads(), kIsPatient);
+    EXPECT_EQ(any.room_descriptor(), kIsPatient ? 4322 : -1);
     EXPECT_EQ(any.max_frame_bytes(), 9022U);
     EXPECT_EQ(any.address(), "test:answering");
     AnyLink moved(std::move(any));

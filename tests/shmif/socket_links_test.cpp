@@ -2,7 +2,9 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <poll.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -18,6 +20,7 @@
 #include "shmif/stream_link.hpp"
 #include "tests/shmif/link_conformance.hpp"
 #include "tests/support/eventually.hpp"
+#include "tests/support/temp_dir.hpp"
 
 namespace shmif::test {
 namespace {
@@ -167,6 +170,72 @@ TEST(DatagramLink, APeerThatIsNotThereYetEndsOnlyALinkThatDoesNotExpectIt) {
     ASSERT_GT(batch.size(), 0U);
     EXPECT_EQ(to_bytes(batch[0]), frame);
   }
+}
+
+/// Sends until the link takes no more.
+template <class L>
+void fill(L& link) {
+  const std::vector<Bytes> frames(64, make_frame(1400, 1));
+  const auto out = views(frames);
+  for (int i = 0; i < 10'000; ++i) {
+    const SendResult sent = link.send(out);
+    ASSERT_FALSE(sent.error) << sent.error.message();
+    if (sent.taken == 0) return;
+  }
+  FAIL() << "it is never full";
+}
+
+bool says_room(int descriptor, int milliseconds) {
+  pollfd asked{.fd = descriptor, .events = POLLOUT, .revents = 0};
+  return ::poll(&asked, 1, milliseconds) == 1 && (asked.revents & POLLOUT) != 0;
+}
+
+TEST(DatagramLink, TellsWhenTheSocketAtItsPathHasRoomAlsoWhenThatIsAnotherOne) {
+  const TempDir directory;
+  SocketAddress path;
+  auto& address = reinterpret_cast<sockaddr_un&>(path.storage);
+  address.sun_family = AF_UNIX;
+  directory.file("there").copy(address.sun_path, sizeof address.sun_path - 1);
+  path.size = sizeof address;
+  auto link = DatagramLink::adopt(UniqueFd(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0)),
+                                  {.address = "here", .remote = path});
+  EXPECT_EQ(link.room_descriptor(), -1) << "nobody is there";
+  for (int i = 0; i < 2; ++i) {
+    const UniqueFd there(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    ASSERT_EQ(::bind(there.get(), path.get(), path.size), 0);
+    fill(link);
+    const int room = link.room_descriptor();
+    ASSERT_GE(room, 0);
+    EXPECT_NE(room, link.descriptor());
+    EXPECT_FALSE(says_room(room, 0));
+    std::array<char, 2000> frame{};
+    while (::recv(there.get(), frame.data(), frame.size(), MSG_DONTWAIT) > 0) continue;
+    EXPECT_TRUE(says_room(room, 10'000));
+    EXPECT_EQ(link.send(views({make_frame(60, 1)})).taken, 1U);
+    ASSERT_EQ(::unlink(address.sun_path), 0);
+  }
+}
+
+template <class L, int kType>
+void tells_when_its_own_socket_has_room() {
+  auto pair = socket_pair(kType);
+  auto link = L::adopt(std::move(pair[0]), {.address = "near"});
+  fill(link);
+  const int room = link.room_descriptor();
+  ASSERT_GE(room, 0);
+  EXPECT_NE(room, link.descriptor());
+  EXPECT_FALSE(says_room(room, 0));
+  std::array<char, 65536> bytes{};
+  while (::recv(pair[1].get(), bytes.data(), bytes.size(), MSG_DONTWAIT) > 0) continue;
+  EXPECT_TRUE(says_room(room, 10'000));
+}
+
+TEST(DatagramLink, TellsWhenItsOwnSocketHasRoom) {
+  tells_when_its_own_socket_has_room<DatagramLink, SOCK_SEQPACKET>();
+}
+
+TEST(StreamLink, TellsWhenItsOwnSocketHasRoom) {
+  tells_when_its_own_socket_has_room<StreamLink, SOCK_STREAM>();
 }
 
 TEST(StreamLink, IsReadyWhileThereIsAWholeFrameThatItHasRead) {

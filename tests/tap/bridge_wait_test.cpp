@@ -227,6 +227,116 @@ TEST(Bridge, ASideThatTakesNothingHoldsUpOnlyItsOwnDirection) {
   running.stop();
 }
 
+/// A side that takes one frame at a time, and says that it has room again at once, or never.
+class NarrowLink : public PuppetLink {
+ public:
+  explicit NarrowLink(Puppet& p, bool says_room = true) : PuppetLink(p), refuses_(p.refuse) {
+    constexpr eventfd_t kFull = ~eventfd_t{0} - 1;  // so far, and no more, can it count
+    if (!says_room) (void)::eventfd_write(room_.get(), kFull);
+  }
+  SendResult send(std::span<const FrameView> frames) noexcept {
+    (void)PuppetLink::send(frames);
+    full_ = refuses_ || !full_;
+    return {full_ && !refuses_ ? 1U : 0U, {}};
+  }
+  int room_descriptor() noexcept { return room_.get(); }
+
+ private:
+  std::atomic<bool>& refuses_;
+  bool full_ = false;
+  UniqueFd room_{::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};  // polls as POLLOUT, unless it is full
+};
+
+TEST(Bridge, ASideThatSaysWhenItHasRoomIsNotOfferedFramesOnlyNowAndThen) {
+  constexpr int kFrames = 1000;
+  Puppet a;
+  Puppet b;
+  AnyLink left = puppet_link(a);
+  AnyLink right(std::make_unique<NarrowLink>(b));
+  ASSERT_EQ(::eventfd_write(a.event.get(), 1), 0);
+  Bridge bridge = Bridge::create({.patience = std::chrono::hours(1)}).value();
+  ASSERT_TRUE(bridge.add(left, right));
+  // Offered again now and then, 1000 frames take a second. One quick round of some is enough: the
+  // machine may be busy.
+  bool quick = false;
+  for (int round = 1; round <= 10 && !quick; ++round) {
+    const auto start = std::chrono::steady_clock::now();
+    a.offer = kFrames;
+    Running running(bridge);
+    while (bridge.counters(0).to_right.frames < std::uint64_t{kFrames} * round)
+      std::this_thread::yield();
+    quick = std::chrono::steady_clock::now() - start < milliseconds(400);
+    running.stop();
+  }
+  EXPECT_TRUE(quick);
+}
+
+TEST(Bridge, ASideThatSaysInVainThatItHasRoomDoesNotMakeTheLoopSpin) {
+  Puppet a;
+  Puppet b;
+  b.refuse = true;
+  AnyLink left = puppet_link(a);
+  AnyLink right(std::make_unique<NarrowLink>(b));
+  a.offer = 10;
+  Bridge bridge = Bridge::create({.patience = std::chrono::hours(1)}).value();
+  ASSERT_TRUE(bridge.add(left, right));
+  Running running(bridge);
+  while (b.sends < 3) std::this_thread::yield();  // it is offered again
+  const auto start = std::chrono::steady_clock::now();
+  const int before = b.sends;
+  std::this_thread::sleep_for(milliseconds(100));
+  const int offers = b.sends - before;
+  EXPECT_LE(offers, often(start, milliseconds(1)));
+  running.stop();
+}
+
+TEST(Bridge, ASideThatSaidInVainThatItHasRoomIsBelievedAgainOnceItTakesFrames) {
+  constexpr int kFrames = 1000;
+  Puppet a;
+  Puppet b;
+  AnyLink left = puppet_link(a);
+  AnyLink right(std::make_unique<NarrowLink>(b));
+  Bridge bridge =
+      Bridge::create({.batch_frames = kFrames, .patience = std::chrono::hours(1)}).value();
+  ASSERT_TRUE(bridge.add(left, right));
+  bool quick = false;  // as above
+  for (int round = 1; round <= 10 && !quick; ++round) {
+    b.refuse = true;
+    a.offer = kFrames;
+    const int before = b.sends;
+    Running running(bridge);
+    while (b.sends < before + 3) std::this_thread::yield();  // after the first, it said so in vain
+    const auto start = std::chrono::steady_clock::now();
+    b.refuse = false;
+    while (bridge.counters(0).to_right.frames < std::uint64_t{kFrames} * round)
+      std::this_thread::yield();
+    quick = std::chrono::steady_clock::now() - start < milliseconds(400);
+    running.stop();
+  }
+  EXPECT_TRUE(quick);
+}
+
+TEST(Bridge, ASideThatNeverSaysThatItHasRoomIsOfferedFramesNowAndThen) {
+  Puppet a;
+  Puppet b;
+  b.refuse = true;
+  AnyLink left = puppet_link(a);
+  AnyLink right(std::make_unique<NarrowLink>(b, false));
+  a.offer = 10;
+  Bridge bridge = Bridge::create({.patience = std::chrono::hours(1)}).value();
+  ASSERT_TRUE(bridge.add(left, right));
+  Running running(bridge);
+  while (b.sends < 3) std::this_thread::yield();  // it is offered again
+  const auto start = std::chrono::steady_clock::now();
+  const int before = b.sends;
+  std::this_thread::sleep_for(milliseconds(100));
+  const int offers = b.sends - before;
+  EXPECT_LE(offers, often(start, milliseconds(1)));
+  b.refuse = false;
+  while (bridge.counters(0).to_right.frames < 10) std::this_thread::yield();
+  running.stop();
+}
+
 TEST(Bridge, DropsWhatIsRefusedForTooLong) {
   LoopbackCable a;
   Puppet b;

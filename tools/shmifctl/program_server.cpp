@@ -43,7 +43,7 @@ struct Untold {
   bool any() const { return connected + gone + refused > 0; }
 };
 
-/// What a program may need: seven for a stream, and twelve for a machine, which gives up to eight
+/// What a program may need: eight for a stream, and twelve for a machine, which gives up to eight
 /// more at a time. A machine for whose descriptors there are no numbers would be cut off later.
 constexpr std::size_t kDescriptorsOfOne = 32;
 
@@ -293,7 +293,7 @@ class ProgramServer {
 
 int serve_programs(const PeerBridge& bridge, const SocketPlace& place, const StopSignals& stop) {
   rlimit files{};
-  if (::getrlimit(RLIMIT_NOFILE, &files) == 0) {  // each program takes about seven
+  if (::getrlimit(RLIMIT_NOFILE, &files) == 0) {  // each program takes about eight
     files.rlim_cur = files.rlim_max;
     (void)::setrlimit(RLIMIT_NOFILE, &files);
   }
