@@ -15,7 +15,7 @@ Error wrong(const std::string& message) {
   return {Errc::bad_argument, message};
 }
 
-std::string quoted(std::string_view text) {
+std::string in_quotes(std::string_view text) {
   return '"' + std::string(text) + '"';
 }
 
@@ -49,9 +49,10 @@ Result<std::vector<std::string>> split_events(std::string_view text) {
       words.back() += each;
     }
   }
-  if (in_terms) return wrong(quoted(words.back()) + " lacks its second slash (as in cpu/event=1/)");
+  if (in_terms)
+    return wrong(in_quotes(words.back()) + " lacks its second slash (as in cpu/event=1/)");
   if (std::ranges::any_of(words, &std::string::empty)) {
-    return wrong(quoted(text) + " has an empty name between commas");
+    return wrong(in_quotes(text) + " has an empty name between commas");
   }
   return words;
 }
@@ -72,7 +73,8 @@ Result<std::vector<std::vector<std::string>>> split_event_sets(std::string_view 
     // Behind a brace stands a comma, or nothing.
     if (end == std::string_view::npos ||
         (braces && end + 1 < left.size() && left[end + 1] != ',')) {
-      return wrong(quoted(text) + " has braces that do not match (as in {cycles,instructions},cs)");
+      return wrong(in_quotes(text) +
+                   " has braces that do not match (as in {cycles,instructions},cs)");
     }
     if (braces) {
       if (auto added = add(left.substr(1, end - 1)); !added) return added.error();
@@ -84,7 +86,8 @@ Result<std::vector<std::vector<std::string>>> split_event_sets(std::string_view 
     at += end + (braces ? 2 : 1);
   }
   if (others.find_first_of("{}") != std::string::npos) {
-    return wrong(quoted(text) + " has braces that do not match (as in {cycles,instructions},cs)");
+    return wrong(in_quotes(text) +
+                 " has braces that do not match (as in {cycles,instructions},cs)");
   }
   if (!others.empty() || sets.empty()) {
     if (auto added = add(others); !added) return added.error();
@@ -97,10 +100,10 @@ Result<void> apply_modifiers(std::string_view modifiers, CounterEvent& event) {
   const auto has = [&](char letter) { return modifiers.find(letter) != std::string_view::npos; };
   const auto other = modifiers.find_first_not_of("ukhGHp");
   if (modifiers.empty() || other != std::string_view::npos) {
-    return wrong(quoted(modifiers) + " are not modifiers (u, k, h, G, H, p, pp, ppp)");
+    return wrong(in_quotes(modifiers) + " are not modifiers (u, k, h, G, H, p, pp, ppp)");
   }
   const auto precise = std::ranges::count(modifiers, 'p');
-  if (precise > kMostPrecise) return wrong(quoted(modifiers) + " has more than ppp");
+  if (precise > kMostPrecise) return wrong(in_quotes(modifiers) + " has more than ppp");
   if (has('u') || has('k') || has('h')) {
     event.exclude_user = !has('u');
     event.exclude_kernel = !has('k');
@@ -122,13 +125,13 @@ Result<std::vector<EventTerm>> read_terms(std::string_view text) {
     const std::string_view word = text.substr(begin, end - begin);
     const std::size_t equals = word.find('=');
     EventTerm term{std::string(word.substr(0, equals)), {}, false};
-    if (term.name.empty()) return wrong(quoted(word) + " is not a term (as event=0x3c)");
+    if (term.name.empty()) return wrong(in_quotes(word) + " is not a term (as event=0x3c)");
     if (equals != std::string_view::npos) {
       const std::string_view value = word.substr(equals + 1);
       term.open = value == "?";
       if (!term.open) term.value = read_value(value);
       if (!term.open && !term.value) {
-        return wrong(quoted(word) + " has no number of 64 bits (as event=0x3c)");
+        return wrong(in_quotes(word) + " has no number of 64 bits (as event=0x3c)");
       }
     }
     terms.push_back(std::move(term));
@@ -152,7 +155,7 @@ Result<FormatField> read_format(std::string_view text) {
   if (name == "config2") field.word = 2;
   if (name == "config3") field.word = 3;
   if (colon == std::string_view::npos || (field.word == 0 && name != "config")) {
-    return wrong(quoted(whole) + " is not a format (as config:0-7,32)");
+    return wrong(in_quotes(whole) + " is not a format (as config:0-7,32)");
   }
   std::uint64_t seen = 0;
   const std::string_view list = whole.substr(colon + 1);
@@ -164,12 +167,13 @@ Result<FormatField> read_format(std::string_view text) {
     const auto last =
         dash == std::string_view::npos ? first : base::read_digits(range.substr(dash + 1));
     if (!first || !last || *last >= kWordBits || *first > *last) {
-      return wrong(quoted(whole) + " has " + quoted(range) + ", which are not bits of 0 to 63");
+      return wrong(in_quotes(whole) + " has " + in_quotes(range) +
+                   ", which are not bits of 0 to 63");
     }
     const auto low = static_cast<unsigned>(*first);
     const auto high = static_cast<unsigned>(*last);
     const std::uint64_t bits = mask_of(high - low + 1) << low;
-    if ((seen & bits) != 0) return wrong(quoted(whole) + " has a bit twice");
+    if ((seen & bits) != 0) return wrong(in_quotes(whole) + " has a bit twice");
     seen |= bits;
     field.ranges.push_back({low, high});
     begin = end + 1;
