@@ -176,6 +176,7 @@ class RingWriter {
   bool read_claim(unsigned slot, Claim& claim) const noexcept;
   bool place(std::uint64_t chain_end, std::uint64_t need, std::uint64_t& begin) const noexcept;
   AppendStatus make_room(std::uint64_t lock, std::uint64_t end, std::uint64_t limit) noexcept;
+  void request_for_writing(std::uint64_t position, std::uint64_t bytes) const noexcept;
   void write_records(std::uint64_t chain_end, std::uint64_t begin,
                      std::span<const FrameView> frames, std::uint64_t time_ns) noexcept;
   AppendStatus fill_claim(std::uint64_t lock, std::uint64_t chain_end, const Claim& claim,

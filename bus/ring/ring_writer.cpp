@@ -12,6 +12,9 @@ constexpr std::uint64_t kRoomShare = 64;
 
 /// How far ahead of the walk over the oldest records their cache lines are requested.
 constexpr std::uint64_t kRecordsAhead = 16;
+// Records of at least kLargeRecord bytes are requested kBytesAhead before they are written.
+constexpr std::uint64_t kLargeRecord = 1000;
+constexpr std::uint64_t kBytesAhead = 2048;
 
 /// Whether [a, a + a_bytes) and [b, b + b_bytes) overlap in a ring of `ring` bytes, a power of two.
 constexpr bool overlap(std::uint64_t a, std::uint64_t a_bytes, std::uint64_t b,
@@ -112,6 +115,15 @@ AppendStatus RingWriter::fill_claim(std::uint64_t lock, std::uint64_t chain_end,
              : AppendStatus::lost_lock;
 }
 
+// Readers hold these lines from the last lap, and a CPU that shares no cache with theirs waits for
+// each of them. So they are on their way while the records before them are written. Where they are
+// beyond the claim, the next batch will need them; nothing is written.
+void RingWriter::request_for_writing(std::uint64_t position, std::uint64_t bytes) const noexcept {
+  for (std::uint64_t at = 0; at < bytes; at += kLineBytes) {
+    prefetch_to_write(ring_.record(position + at).word);
+  }
+}
+
 void RingWriter::write_records(std::uint64_t chain_end, std::uint64_t begin,
                                std::span<const FrameView> frames, std::uint64_t time_ns) noexcept {
   std::uint64_t number = ring_.number_at(chain_end);  // I8
@@ -128,6 +140,8 @@ void RingWriter::write_records(std::uint64_t chain_end, std::uint64_t begin,
     store_relaxed(r.slot, static_cast<std::uint16_t>(slot_));
     store_relaxed(r.flags, std::uint16_t{0});
     store_relaxed(r.incarnation, incarnation_);
+    const std::uint64_t step = record_bytes(bytes);
+    if (step >= kLargeRecord) request_for_writing(p + kBytesAhead, step);
     std::byte* body = ring_.payload(p);
     if (vnet) [[unlikely]] {
       std::byte header[kVnetBytes] = {};
@@ -136,7 +150,7 @@ void RingWriter::write_records(std::uint64_t chain_end, std::uint64_t begin,
       body += sizeof header;
     }
     copy_to_shared(body, frame.bytes.data(), frame.size());
-    p += record_bytes(bytes);
+    p += step;
     ++number;
   }
   store_relaxed(ring_.record(p).number, number);
