@@ -352,6 +352,20 @@ def vhost_user(setup, frame_bytes, bridges_of_their_own=False):
         return flood(ends["rxonly"], ends["txonly"], 2 * setup.seconds)
 
 
+def vhost_user_forwarded(setup, frame_bytes):
+    """Two testpmds that are machines, and in the place of the bridge a third that forwards. Result: as memif()."""
+    need("dpdk-testpmd", "stdbuf")
+    with folder() as place, contextlib.ExitStack() as stack:
+        middle = Testpmd(stack, place, "middle", "0-1", "io", frame_bytes, f"net_vhost0,iface={place}/v0,queues=1",
+                         [f"--vdev=net_vhost1,iface={place}/v1,queues=1"])
+        ends = {}
+        for cpu, mode in enumerate(("rxonly", "txonly")):
+            device = f"net_virtio_user0,path={place}/v{cpu},mac=02:00:00:00:00:0{cpu + 1},{QUEUE}"
+            ends[mode] = Testpmd(stack, place, mode, cpu, mode, frame_bytes, device)
+        middle.say("start")
+        return flood(ends["rxonly"], ends["txonly"], 2 * setup.seconds)
+
+
 def vhost_user_directly(setup, frame_bytes, sender):
     """A testpmd that is the machine, "virtio_user", and one that is its network, "vhost". Result: as memif()."""
     need("dpdk-testpmd", "stdbuf")
