@@ -57,6 +57,8 @@ def chosen(rows, options):
 
 
 def beside(row):
+    if row.curve:
+        return f"; beside {row.peer}" if row.peer else ""
     others = [name for name in row.subjects if name != all_of_them.OURS]
     return "; beside " + ", ".join(others) if others else ""
 
@@ -131,15 +133,13 @@ def write_results(options, facts, measured):
 
 
 def write_figures(folder, measured):
-    """Result: the names of the pictures, one for each row."""
+    """Result: the names of the pictures."""
     os.makedirs(folder, exist_ok=True)
     names = []
-    for one in measured:
-        picture = report.picture(one)
-        if picture:
-            names.append(one.row.name + ".svg")
-            with open(os.path.join(folder, names[-1]), "w", encoding="utf-8") as file:
-                file.write(picture)
+    for name, picture in (found for one in measured for found in report.pictures(one).items()):
+        names.append(name + ".svg")
+        with open(os.path.join(folder, names[-1]), "w", encoding="utf-8") as file:
+            file.write(picture)
     return names
 
 
@@ -165,7 +165,7 @@ def main():
     rows = all_of_them.all_rows(setup)
     if options.list:
         for row in rows:
-            print(f"{'*' if row.headline else ' '} {row.name:18} {row.work}{'' if row.curve else beside(row)}")
+            print(f"{'*' if row.headline else ' '} {row.name:18} {row.work}{beside(row)}")
         return
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)

@@ -3,7 +3,7 @@
 import html
 import statistics
 
-from rows import OURS
+from rows import OURS, Goal
 
 
 def number(value):
@@ -90,15 +90,41 @@ def goal_lines(measured, goal):
 HEADINGS = ("row", "figure", OURS, "peer", "its", "ratio", "target", "verdict")
 
 
-def curve_line(measured):
-    """The line of a row without goals: the figure at each step of what grows."""
-    figure = measured.row.figures[0]
-    steps = [f"{step}: {number(statistics.median(values))}" for step, values in found_values(measured, figure)]
-    return (measured.row.name, f"{figure.title}, {figure.unit}", ", ".join(steps), "", "", "", "", "")
+def is_of_curve(measured, subject, peer):
+    return not measured.row.peer or subject.endswith(", " + measured.row.peer) == bool(peer)
+
+
+def curve_values(measured, figure, peer=""):
+    """(step, values) of shmif's curve, or of its peer's."""
+    return [(subject.removesuffix(", " + peer), values) for subject, values in found_values(measured, figure) if is_of_curve(measured, subject, peer)]
+
+
+def steps_text(steps):
+    return ", ".join(f"{step}: {number(statistics.median(values))}" for step, values in steps)
+
+
+def curve_text(measured, figure, peer=""):
+    """The figure at each step; or why there is none."""
+    steps = curve_values(measured, figure, peer)
+    reasons = [reasons[-1] for subject, reasons in measured.failures.items() if is_of_curve(measured, subject, peer)]
+    return steps_text(steps) or (reasons[-1] if reasons else "")
+
+
+def curve_lines(measured):
+    """The lines of a row without goals, one for each figure: the figure at each step of what grows."""
+    peer = measured.row.peer
+    for figure in measured.row.figures:
+        title = figure.title + (f", {figure.unit}" if figure.unit else "")
+        theirs = curve_text(measured, figure, peer) if peer else ""
+        steps = [step for step, _ in curve_values(measured, figure, peer)] if peer else []
+        ratios = [(step, measured.ratios(Goal(figure.key, [f"{step}, {peer}"], numerator=step), figure)) for step in steps]
+        cells = (curve_text(measured, figure), peer if theirs else "", theirs, steps_text([(step, values) for step, values in ratios if values]))
+        if any(cells):
+            yield (measured.row.name, title, *cells, "", "")
 
 
 def lines_of(measured):
-    return [goal_lines(measured, goal) for goal in measured.row.goals] or [curve_line(measured)]
+    return [goal_lines(measured, goal) for goal in measured.row.goals] or list(curve_lines(measured))
 
 
 def lines(all_measured):
@@ -186,26 +212,43 @@ def bars(measured, figure):
 
 
 def curve(measured, figure):
-    """The medians over what grows, whose steps are evenly spaced, with the spread of each as a line."""
-    found = found_values(measured, figure)
-    left, top, bottom, step = 60, 40, 220, (WIDTH - 120) / max(len(found) - 1, 1)
-    scale = (bottom - top) / (max(max(values) for _, values in found) or 1)
-    out, points = [f'<path d="M{left} {top}V{bottom}H{WIDTH - 40}" stroke="#000" fill="none"/>'], []
-    for i, (label, values) in enumerate(found):
-        x = left + i * step
-        most, median, least = (bottom - scale * f(values) for f in (max, statistics.median, min))
-        points.append(f"{x:.1f},{median:.1f}")
-        out += [f'<path d="M{x:.1f} {most:.1f}V{least:.1f}" stroke="#000" stroke-width="2"/>',
-                f'<text x="{x:.1f}" y="{bottom + 16}" text-anchor="middle">{html.escape(label)}</text>',
-                f'<text x="{x:.1f}" y="{most - 6:.1f}" text-anchor="middle">{number(statistics.median(values))}</text>']
-    out += [f'<polyline points="{" ".join(points)}" stroke="{OURS_COLOUR}" stroke-width="2" fill="none"/>',
-            f'<text x="{WIDTH / 2:.0f}" y="{bottom + 34}" text-anchor="middle">{html.escape(measured.row.curve)}</text>']
-    return svg(measured, figure, bottom + 44, out)
+    """The medians over what grows, whose steps are evenly spaced, with the spread of each as a line. If there are two curves, their
+    figures are below the steps."""
+    peer = measured.row.peer
+    curves = [(OURS, OURS_COLOUR, curve_values(measured, figure))]
+    if peer:
+        curves.append((peer, THEIR_COLOUR, curve_values(measured, figure, peer)))
+    labels = list(dict.fromkeys(label for _, _, found in curves for label, _ in found))
+    left, top, bottom = 140 if peer else 60, 40, 220
+    step = (WIDTH - 60 - left) / max(len(labels) - 1, 1)
+    scale = (bottom - top) / (max(max(values) for _, _, found in curves for _, values in found) or 1)
+    out = [f'<path d="M{left} {top}V{bottom}H{WIDTH - 40}" stroke="#000" fill="none"/>']
+    out += [f'<text x="{left + i * step:.1f}" y="{bottom + 16}" text-anchor="middle">{html.escape(label)}</text>' for i, label in enumerate(labels)]
+    below = bottom + 34
+    for name, colour, found in curves:
+        points = []
+        for label, values in found:
+            x = left + labels.index(label) * step
+            most, median, least = (bottom - scale * f(values) for f in (max, statistics.median, min))
+            points.append(f"{x:.1f},{median:.1f}")
+            out += [f'<path d="M{x:.1f} {most:.1f}V{least:.1f}" stroke="#000" stroke-width="2"/>',
+                    f'<text x="{x:.1f}" y="{below if peer else most - 6:.1f}" text-anchor="middle">{number(statistics.median(values))}</text>']
+        out.append(f'<polyline points="{" ".join(points)}" stroke="{colour}" stroke-width="2" fill="none"/>')
+        if peer:
+            out.append(f'<text x="8" y="{below}" font-weight="bold" fill="{colour}">{html.escape(name)}</text>')
+            below += 16
+    place = f'x="8" y="{bottom + 16}"' if peer else f'x="{WIDTH / 2:.0f}" y="{below}" text-anchor="middle"'
+    out.append(f'<text {place}>{html.escape(measured.row.curve)}</text>')
+    return svg(measured, figure, below + 10, out)
 
 
-def picture(measured):
-    """SVG of the row's first figure, or "" when nothing was measured."""
-    figure = measured.row.figures[0]
+def pictures(measured):
+    """The row's pictures, SVG by name. A row has one, of its first figure; if two curves are compared, one for each that says so."""
+    row = measured.row
+    if row.peer:
+        return {f"{row.name}-{figure.key}": curve(measured, figure) for figure in row.figures
+                if figure.pictured and found_values(measured, figure)}
+    figure = row.figures[0]
     if not found_values(measured, figure):
-        return ""
-    return curve(measured, figure) if measured.row.curve else bars(measured, figure)
+        return {}
+    return {row.name: curve(measured, figure) if row.curve else bars(measured, figure)}

@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 import typing
 
+import crowd
 import guests
 import hosts
 import idle
@@ -24,6 +25,7 @@ class Figure:
     unit: str
     scale: float = 1.0  # what is measured, times this, is in the unit
     more_is_better: bool = True
+    pictured: bool = True  # in a row with curves
 
 
 @dataclasses.dataclass
@@ -49,6 +51,7 @@ class Row:
     rounds: int = 0  # instead of the usual number
     around: typing.Callable[[], typing.ContextManager] = contextlib.nullcontext  # what stays from round to round
     curve: str = ""  # what grows from subject to subject, which are numbers then; such a row has no goals
+    peer: str = ""  # whose curve is beside shmif's; its subjects are called "NUMBER, PEER"
 
 
 def mega(key, title, unit="M frames/s"):
@@ -351,6 +354,32 @@ def curve_rows(setup):
     yield curve("ring-1514", "KiB of ring, frames of 1514 B", "ring", rings, bytes=1510)
 
 
+def crowd_growth_rows(setup):
+    """How the cost of hosts grows with their number."""
+    peer = "kernel bridge"
+
+    def crowd_of(kind, count):
+        return lambda: crowd.measure(setup, kind, count, neighbours=20)
+
+    subjects = {f"{count}{beside}": crowd_of(kind, count) for count in ((10,) if setup.quick else (2, 10, 50, 100, 200))
+                for beside, kind in (("", crowd.Bus), (", " + peer, crowd.Bridge))}
+
+    def less(key, title, unit, scale=1.0, pictured=False):
+        return Figure(key, title, unit, scale, more_is_better=False, pictured=pictured)
+
+    def share(key, title):
+        return Figure(key, title, "%", 100, pictured=False)
+
+    yield Row("growth-hosts", "many hosts on one wire, growing with their number", subjects,
+              [less("start", "from the start of all until the last answers", "s", pictured=True),
+               less("memory", "memory of a host, processes and bus", "MiB", 1 / 1024), less("kernel", "memory of a host, the kernel's", "MiB", 1 / 1024),
+               less("slow", "CPU time for a broadcast, of 100/s", "ms", 1e3, pictured=True),
+               less("fast", "CPU time for a broadcast, of 1000/s", "ms", 1e3, pictured=True), share("fast_heard", "broadcasts received, of 1000/s"),
+               less("storm", "each asks 20 others, until all have answered", "s"), less("storm_cpu", "CPU time of that", "s"),
+               less("mesh", "each asks all others, until the last answer", "s", pictured=True), less("mesh_cpu", "CPU time of that", "s"),
+               share("mesh_answered", "questions answered in that")], [], quick=True, curve="hosts", peer=peer)
+
+
 def stage_rows(setup):
     """Where the nanoseconds go, all on one CPU: no line moves from one CPU's cache to another's."""
     stages = {"clock": "clock_ns", "lock": "lock_ns", "append": "append_ns", "bell": "bell_ns", "all of send()": "send_ns",
@@ -368,5 +397,6 @@ def stage_rows(setup):
 def all_rows(setup):
     """Most important first."""
     makers = (memif_rows, round_trip_rows, host_rows, socket_rows, bridge_rows, vhost_user_rows,
-              guest_rows, idle_rows, crowd_rows, capture_rows, port_rows, pause_rows, stage_rows, curve_rows)
+              guest_rows, idle_rows, crowd_rows, capture_rows, port_rows, pause_rows, stage_rows, curve_rows,
+              crowd_growth_rows)
     return [row for maker in makers for row in maker(setup)]
