@@ -203,11 +203,9 @@ Result<void> put_field(const FormatField& field, std::uint64_t value, CounterEve
 std::uint64_t get_field(const FormatField& field, CounterEvent event) noexcept {
   const std::uint64_t word = *config_words(event)[field.word];
   std::uint64_t value = 0;
-  unsigned at = 0;
-  for (const FormatField::Range& range : field.ranges) {
-    const unsigned bits = range.last - range.first + 1;
-    value |= (word >> range.first & mask_of(bits)) << at;
-    at += bits;
+  for (auto range = field.ranges.rbegin(); range != field.ranges.rend(); ++range) {
+    const unsigned bits = range->last - range->first + 1;
+    value = (bits >= kWordBits ? 0 : value << bits) | (word >> range->first & mask_of(bits));
   }
   return value;
 }
