@@ -14,7 +14,7 @@
 #include <exception>
 #include <new>
 
-#include "perf/control/campaign.hpp"
+#include "perf/campaign/campaign.hpp"
 #include "perf/engine/engine.hpp"
 #include "perf/report/json.hpp"
 

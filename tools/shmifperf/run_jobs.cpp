@@ -12,7 +12,7 @@
 #include <memory>
 
 #include "base/unique_fd.hpp"
-#include "perf/control/campaign.hpp"
+#include "perf/campaign/campaign.hpp"
 #include "perf/figures/units.hpp"
 #include "perf/report/json.hpp"
 #include "perf/report/progress_lines.hpp"

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "perf/control/repetitions.hpp"
+#include "perf/campaign/repetitions.hpp"
 
 namespace shmif::perf::repeated_figures {
 namespace {

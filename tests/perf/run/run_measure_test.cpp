@@ -10,7 +10,7 @@
 #include <sstream>
 #include <string>
 
-#include "perf/control/campaign.hpp"
+#include "perf/campaign/campaign.hpp"
 #include "tests/perf/run/run_plan.hpp"
 #include "tests/support/temp_dir.hpp"
 

@@ -4,7 +4,7 @@
 
 #include <memory>
 
-#include "perf/control/search.hpp"
+#include "perf/campaign/search.hpp"
 
 namespace shmif::perf::trial_figures {
 namespace {

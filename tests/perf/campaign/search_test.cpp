@@ -1,4 +1,4 @@
-#include "perf/control/search.hpp"
+#include "perf/campaign/search.hpp"
 
 #include <gtest/gtest.h>
 

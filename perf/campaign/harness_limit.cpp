@@ -1,4 +1,4 @@
-#include "perf/control/harness_limit.hpp"
+#include "perf/campaign/harness_limit.hpp"
 
 #include <algorithm>
 #include <chrono>

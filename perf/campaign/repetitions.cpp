@@ -1,4 +1,4 @@
-#include "perf/control/repetitions.hpp"
+#include "perf/campaign/repetitions.hpp"
 
 #include <algorithm>
 #include <map>

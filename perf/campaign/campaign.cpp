@@ -1,13 +1,13 @@
-#include "perf/control/campaign.hpp"
+#include "perf/campaign/campaign.hpp"
 
 #include <algorithm>
 #include <cmath>
 #include <map>
 #include <utility>
 
-#include "perf/control/harness_limit.hpp"
-#include "perf/control/repetitions.hpp"
-#include "perf/control/search.hpp"
+#include "perf/campaign/harness_limit.hpp"
+#include "perf/campaign/repetitions.hpp"
+#include "perf/campaign/search.hpp"
 #include "perf/plan/trial_jobs.hpp"
 #include "perf/result/machine.hpp"
 #include "perf/stats/clock.hpp"
