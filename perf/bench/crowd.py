@@ -345,6 +345,12 @@ class Crowd:
         elapsed, busy = clock.busy()
         self.figures["idle"] = self.idle = busy / elapsed
 
+    def note_cost(self, name, busy, elapsed, parts=1):
+        """CPU time beyond that at rest. No figure if there was none: the machine was busier at rest than now."""
+        cost = busy - self.idle * elapsed
+        if cost > 0:
+            self.figures[name] = cost / parts
+
     def heard(self):
         """Broadcasts that the hosts' kernels got, together."""
         total = 0
@@ -367,8 +373,8 @@ class Crowd:
         took = time.monotonic() - begin
         wait_for_quiet(10, 0.1)
         elapsed, busy = clock.busy()
-        self.figures.update({name: (busy - self.idle * elapsed) / sent, name + "_heard": (self.heard() - before) / sent / self.count,
-                             name + "_rate": sent / took})
+        self.note_cost(name, busy, elapsed, sent)
+        self.figures.update({name + "_heard": (self.heard() - before) / sent / self.count, name + "_rate": sent / took})
 
     def storm(self, name, others):
         """Each host asks `others` of the others, all at once."""
@@ -406,8 +412,10 @@ class Crowd:
             raise Missing("an asking process ended")
         answered, again = (sum(int(line[i]) for line in lines) / self.count / others for i in (0, 1))
         if self.count >= ENOUGH:
-            self.figures[name + "_cpu"] = busy - self.idle * elapsed
-        self.figures.update({name: max(float(line[2]) for line in lines) - begin, name + "_answered": answered, name + "_again": again})
+            self.note_cost(name + "_cpu", busy, elapsed)
+        self.figures.update({name + "_answered": answered, name + "_again": again})
+        if answered == 1:  # else there was no last answer
+            self.figures[name] = max(float(line[2]) for line in lines) - begin
 
 
 def ask_all(listener, number, asked):
