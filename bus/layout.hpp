@@ -18,7 +18,7 @@ namespace shmif::bus {
 
 static_assert(std::endian::native == std::endian::little, "the format is little-endian");
 
-inline constexpr std::uint32_t kFormatVersion = 5;
+inline constexpr std::uint32_t kFormatVersion = 6;
 inline constexpr std::uint64_t kMagic = 0x737562'66696d6873ULL;  // "shmifbus" in memory
 inline constexpr std::size_t kLineBytes = 64;  // named here: -mtune must never shape a file format
 inline constexpr unsigned kSlots = 256;
@@ -46,7 +46,7 @@ struct alignas(kLineBytes) BusHeader {
   std::uint32_t ring_offset;       //   24 (i) of the ring in the file
   std::uint32_t slot_count;        //   28 (i)
   std::uint32_t mtu;               //   32 (i) layer 3
-  std::uint32_t max_record;        //   36 (i) most bytes behind a RecordHeader
+  std::uint32_t max_record;        //   36 (i) most bytes behind a RecordHeader, for one frame
   std::uint32_t record_align;      //   40 (i) records begin at multiples of it
   std::uint32_t flow;              //   44 (i) 0 ethernet, 1 pause
   std::uint64_t inode;             //   48 (i) of this file; another number betrays a copy
@@ -171,22 +171,26 @@ struct alignas(kLineBytes) PortSlot {
 };
 
 /// The beginning of every record. Behind it is the frame. If the sender left work to the receiver,
-/// an Offload and two zero bytes come before the frame.
+/// an Offload and two zero bytes come before the frame. In a *shared record* there are several
+/// frames of one batch, each with its length before it (below: entry_bytes).
 /// The end of the chain has only the first two words: EMPTY(position), and the number that the next
 /// frame will have. That number is already word 1 of the next record, so committing a record does
 /// not change it.
 struct RecordHeader {
   std::uint64_t word;     //  0 (A) the commit word, see below
-  std::uint64_t number;   //  8 (L) of this frame, or for EMPTY and pads of the next one; grows by 1
+  std::uint64_t number;   //  8 (L) of the first frame, or for EMPTY and pads of the next one
   std::uint64_t time_ns;  // 16 (L) wall clock of the sender, since the epoch
   std::uint16_t slot;     // 24 (L) the sender's
-  std::uint16_t flags;    // 26 (L) 0
+  std::uint16_t frames;   // 26 (L) how many share the record; 0: it has one frame, and no lengths
   std::uint32_t incarnation;  // 28 (L) the sender's, low 32 bits
 };
 
 inline constexpr std::size_t kRecordHeaderBytes = sizeof(RecordHeader);
-inline constexpr std::size_t kTailBytes = 16;      // an EMPTY word and its number
-inline constexpr std::uint32_t kRecordAlign = 32;  // by measurement, docs/measurements.md
+inline constexpr std::size_t kTailBytes = 16;          // an EMPTY word and its number
+inline constexpr std::uint32_t kRecordAlign = 32;      // by measurement, docs/measurements.md
+inline constexpr std::uint32_t kEntryHeaderBytes = 4;  // in a shared record: the frame's length
+inline constexpr std::uint32_t kEntryAlign = 4;
+inline constexpr std::uint32_t kMaxSharedBytes = 4096 - kRecordHeaderBytes;  // behind the header
 inline constexpr std::size_t kHeaderBytes = sizeof(BusHeader);
 inline constexpr std::size_t kTableBytes = kSlots * sizeof(PortSlot);
 inline constexpr std::uint32_t kRingOffset = 192U << 10U;  // a multiple of 64 KiB pages
@@ -195,8 +199,9 @@ inline constexpr std::uint32_t kRingOffset = 192U << 10U;  // a multiple of 64 K
 // in units of 16 bytes. So a word is never valid at another place, or at another lap at which it
 // could be found.
 //   EMPTY  01 | position / 16, 62 bits
-//   FRAME  10 | length of everything behind the header, 20 bits | position / 16, 42 bits
-//             (the top bit of the length: a virtio_net_hdr of 12 bytes comes before the frame)
+//   FRAME  10 | two marks, length of everything behind the header, 18 bits | position / 16, 42 bits
+//             (first mark: a virtio_net_hdr of 12 bytes comes before the frame; second mark: several
+//             frames share the record)
 //   PAD    11 | length / 16, 27 bits  | position / 16, 35 bits
 namespace word {
 
@@ -208,6 +213,7 @@ inline constexpr std::uint64_t kPad = 3ULL << 62U;
 inline constexpr unsigned kFramePositionBits = 42;
 inline constexpr unsigned kPadPositionBits = 35;
 inline constexpr std::uint64_t kVnet = 1ULL << 61U;
+inline constexpr std::uint64_t kShared = 1ULL << 60U;
 
 constexpr std::uint64_t low_bits(std::uint64_t v, unsigned bits) noexcept {
   return v & ((1ULL << bits) - 1);
@@ -219,6 +225,9 @@ constexpr std::uint64_t frame(std::uint64_t position, std::uint64_t bytes,
                               bool with_vnet = false) noexcept {
   return kFrame | (with_vnet ? kVnet : 0) | bytes << kFramePositionBits |
          low_bits(position >> kUnitShift, kFramePositionBits);
+}
+constexpr std::uint64_t shared(std::uint64_t position, std::uint64_t bytes) noexcept {
+  return frame(position, bytes) | kShared;
 }
 constexpr std::uint64_t pad(std::uint64_t position, std::uint64_t bytes) noexcept {
   return kPad | (bytes >> kUnitShift) << kPadPositionBits |
@@ -235,13 +244,17 @@ constexpr bool is_pad_at(std::uint64_t w, std::uint64_t position) noexcept {
 constexpr bool has_vnet(std::uint64_t w) noexcept {
   return (w & kVnet) != 0;
 }
-/// The whole field: the length, and the kVnet mark above it.
-constexpr std::uint32_t length_and_mark(std::uint64_t w) noexcept {
+/// Of a FRAME word.
+constexpr bool is_shared(std::uint64_t w) noexcept {
+  return (w & kShared) != 0;
+}
+/// The whole field: the length, and the two marks above it.
+constexpr std::uint32_t length_and_marks(std::uint64_t w) noexcept {
   return static_cast<std::uint32_t>((w & ~kKindMask) >> kFramePositionBits);
 }
 /// Bytes behind the record's header.
-constexpr std::uint32_t frame_bytes(std::uint64_t w) noexcept {
-  return static_cast<std::uint32_t>((w & ~kKindMask & ~kVnet) >> kFramePositionBits);
+constexpr std::uint32_t body_bytes(std::uint64_t w) noexcept {
+  return static_cast<std::uint32_t>((w & ~(kKindMask | kVnet | kShared)) >> kFramePositionBits);
 }
 constexpr std::uint64_t pad_bytes(std::uint64_t w) noexcept {
   return ((w & ~kKindMask) >> kPadPositionBits) << kUnitShift;
@@ -286,9 +299,19 @@ constexpr std::uint64_t incarnation_of(std::uint64_t word) noexcept {
   return word >> 8U;
 }
 
-/// Bytes of the ring that a frame of `bytes` takes.
+/// Bytes of the ring that a record with `bytes` behind its header takes.
 constexpr std::uint64_t record_bytes(std::uint64_t bytes) noexcept {
   return (kRecordHeaderBytes + bytes + kRecordAlign - 1) & ~std::uint64_t{kRecordAlign - 1};
+}
+
+/// Bytes of a shared record that a frame of `bytes` takes: its length, 4 bytes; the frame; and
+/// unused bytes up to the next multiple of kEntryAlign.
+constexpr std::uint64_t entry_bytes(std::uint64_t bytes) noexcept {
+  return (kEntryHeaderBytes + bytes + kEntryAlign - 1) & ~std::uint64_t{kEntryAlign - 1};
+}
+/// The most frames that `bytes` of the ring can hold.
+constexpr std::uint64_t frames_in(std::uint64_t bytes) noexcept {
+  return bytes / entry_bytes(kMinFrameBytes);
 }
 
 /// The part of the header that never changes once `ready` is set.
@@ -305,6 +328,7 @@ static_assert(offsetof(PortSlot, claim_owner) == 64 && offsetof(PortSlot, futex)
               offsetof(PortSlot, tx_frames) == 192 && offsetof(PortSlot, position) == 256 &&
               offsetof(PortSlot, learned) == 384);
 static_assert(kHeaderBytes + kTableBytes <= kRingOffset);
+static_assert(kRecordsPerRing * record_bytes(kMaxSharedBytes) <= kMinRingBytes);
 static_assert(kRecordAlign >= kTailBytes && kRecordAlign % 16 == 0);
 static_assert(kSlots < lock_word::kRepairSlot && lock_word::kRepairSlot < lock_word::kSlotMask);
 
@@ -316,7 +340,8 @@ constexpr std::uint32_t fold_layout() noexcept {
   const std::uint64_t facts[] = {
       sizeof(BusHeader), sizeof(PortSlot), sizeof(RecordHeader), kSlots, kNameBytes,
       kLearnedAddresses, kRingOffset, kRecordAlign, word::kFramePositionBits,
-      word::kPadPositionBits, word::kVnet, lock_word::kSlotBits, kVnetBytes, kSuperFrameRecord,
+      word::kPadPositionBits, word::kVnet, word::kShared, kEntryHeaderBytes, kEntryAlign,
+      kMaxSharedBytes, lock_word::kSlotBits, kVnetBytes, kSuperFrameRecord,
       offsetof(BusHeader, magic), offsetof(BusHeader, layout_signature), offsetof(BusHeader, ready),
       offsetof(BusHeader, ring_bytes), offsetof(BusHeader, ring_offset),
       offsetof(BusHeader, slot_count), offsetof(BusHeader, mtu), offsetof(BusHeader, max_record),
@@ -348,7 +373,7 @@ constexpr std::uint32_t fold_layout() noexcept {
       offsetof(PortSlot, too_long_frames), offsetof(PortSlot, refused_frames),
       offsetof(PortSlot, learned),
       offsetof(RecordHeader, word), offsetof(RecordHeader, number), offsetof(RecordHeader, time_ns),
-      offsetof(RecordHeader, slot), offsetof(RecordHeader, flags),
+      offsetof(RecordHeader, slot), offsetof(RecordHeader, frames),
       offsetof(RecordHeader, incarnation)};
   // clang-format on
   std::uint32_t hash = 2166136261U;

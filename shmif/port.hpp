@@ -113,10 +113,11 @@ class Port {
   std::chrono::nanoseconds patience() const noexcept;
   /// Appends frames that have arrived to `into`, until `into` is full. Blocks: never.
   ReceiveResult receive(FrameBatch& into) noexcept;
-  /// As receive(), but without a copy: appends views of frames where they lie in the bus, up to 32
-  /// per call. The frames are lent until release(). For callers that read little of each frame. A
-  /// sender that has gone once round the ring overwrites lent frames, even while they are being
-  /// read. So use what was computed from them only after release() has said that they were whole.
+  /// As receive(), but without a copy: appends views of frames where they lie in the bus, in up to
+  /// 32 records per call. The frames are lent until release(). For callers that read little of each
+  /// frame. A sender that has gone once round the ring overwrites lent frames, even while they are
+  /// being read. So use what was computed from them only after release() has said that they were
+  /// whole.
   /// On a bus with Flow::pause, senders first wait for release(), but not longer than the patience.
   /// Without PortOptions::take_offloads, frames with an unfinished checksum and super-frames are
   /// copied: the views show a frame with its checksum finished, or the segments of a super-frame.

@@ -104,22 +104,22 @@ std::error_code Attachment::Impl::go_up() noexcept {
   const std::lock_guard guard(receive_mutex);
   taken_back += reader.lent();
   reader.forget_lent();
-  const std::uint64_t expected = reader.next_number();
-  const std::uint64_t position = reader.position();
+  const RingReader::Place before = reader.place();
   bool found = false;
   if (options.start == Start::oldest) {
     found = reader.seek_oldest();
-    if (found && was_up && reader.position() < position) {
+    if (found && was_up && reader.position() <= before.position) {
       // What was delivered before down() is not delivered again, unless a repair started the
-      // positions again: then everything in the ring is new.
-      found = reader.seek_to(position) || load_acquire(ring.header().epoch) != epoch;
+      // positions again: then everything in the ring is new. Writers may have come further meanwhile.
+      found = reader.seek_to(before) || load_acquire(ring.header().epoch) != epoch ||
+              (load_acquire(ring.header().first) > before.position && reader.seek_oldest());
     }
   } else {
     found = reader.seek_end();
   }
   if (!found) return broken();
-  if (const std::uint64_t passed = reader.next_number() - expected;
-      passed <= (reader.position() - position) / kRecordAlign) {  // else a number was overwritten
+  if (const std::uint64_t passed = reader.next_number() - before.number;
+      passed <= frames_in(reader.position() - before.position)) {  // else a number was overwritten
     counts.skipped.add(passed, slot().skipped_frames);
   }
   was_up = true;

@@ -130,13 +130,13 @@ Attachment::Impl::Seen Attachment::Impl::look_for_frame() noexcept {
   if (load_acquire(ring.header().epoch) != epoch) return Seen::frame;
   for (unsigned rounds = 0; reader.ready(); ++rounds) {
     if (rounds == kPassesPerLook) return Seen::flood;
-    const std::uint64_t before = reader.position();
+    const RingReader::Place before = reader.place();
     ReadTally tally;
     const ReadStatus status = reader.read(nothing, tally);
     counts.add(tally, slot());
     unreported_lost += tally.lost_frames;
     publish_position();
-    const bool stopped_at_ours = status == ReadStatus::more && reader.position() == before;
+    const bool stopped_at_ours = status == ReadStatus::more && reader.place() == before;
     if (stopped_at_ours || (status != ReadStatus::more && status != ReadStatus::empty))
       return Seen::frame;
   }

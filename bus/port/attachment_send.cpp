@@ -62,9 +62,10 @@ std::error_code check_offload(const FrameView& frame, const Ring& ring,
 /// `max`: bytes of the ring, the tail included.
 Batch front_of(std::span<const FrameView> frames, const Ring& ring, std::uint64_t max) noexcept {
   Batch batch;
+  RecordPlan record;
+  std::uint64_t finished = 0;  // bytes of the records before it
   for (const FrameView& frame : frames) {
     const std::size_t size = frame.size();
-    const std::uint64_t bytes = record_bytes(body_bytes(frame));
     std::uint64_t more = 0;
     if (size < kMinFrameBytes) {
       batch.refused = Errc::frame_too_short;
@@ -73,8 +74,15 @@ Batch front_of(std::span<const FrameView> frames, const Ring& ring, std::uint64_
     } else if (size > ring.max_frame()) {
       batch.refused = Errc::frame_too_long;
     }
-    if (batch.refused || batch.bytes + bytes + kTailBytes > max) break;
-    batch.bytes += bytes;
+    if (batch.refused) break;
+    if (!record.add(frame)) {
+      finished = batch.bytes;
+      record = {};
+      record.add(frame);
+    }
+    const std::uint64_t bytes = finished + record_bytes(record.body());
+    if (bytes + kTailBytes > max) break;
+    batch.bytes = bytes;
     batch.payload += size;
     batch.more_segments += more;
     ++batch.count;

@@ -27,7 +27,7 @@ Walk walk_once(const Ring& ring, std::uint64_t first, std::uint64_t last) {
     // I8: behind a pad, no more numbers are missing than could have stood there. Readers check the
     // same.
     const std::uint64_t missing = ring.number_at(p) - number;
-    if (behind_pad && missing <= ring.bytes() / kRecordAlign) number += missing;
+    if (behind_pad && missing <= frames_in(ring.bytes())) number += missing;
     if (ring.number_at(p) != number) {
       return fail("I8", "at " + at(p) + " the frame number is " +
                             std::to_string(ring.number_at(p)) + ", expected " +
@@ -41,13 +41,16 @@ Walk walk_once(const Ring& ring, std::uint64_t first, std::uint64_t last) {
     if (p + step - first > ring.bytes())
       return fail("I6", "the chain from " + at(first) + " is longer than the ring");
     ++w.records;
-    if (word::is_frame_at(word, p)) {
-      ++w.frames;
-      ++number;
-    } else {
-      ++w.pads;
-    }
     behind_pad = !word::is_frame_at(word, p);
+    if (behind_pad) {
+      ++w.pads;
+    } else if (ring.longest_frame(word, p) == 0) {
+      return fail("I9", "the frames that share the record at " + at(p) + " do not fill it");
+    } else {
+      const std::uint64_t frames = ring.frames_of(word, p);
+      w.frames += frames;
+      number += frames;
+    }
     p += step;
   }
   if (last > w.end)

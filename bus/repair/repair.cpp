@@ -48,7 +48,7 @@ std::uint64_t next_number_of_ports(const Ring& ring) noexcept {
     const std::uint64_t number = load_relaxed(s.next_number);
     // At most this many frames fit in front of a position; otherwise one of the two was
     // overwritten.
-    const bool possible = number <= load_relaxed(s.position) / kRecordAlign;
+    const bool possible = number <= frames_in(load_relaxed(s.position));
     if (possible && state_of(load_acquire(s.state)) == SlotState::live) {
       next = std::max(next, number);
     }
@@ -94,7 +94,7 @@ std::optional<std::uint64_t> rebuild_chain(const Ring& ring, const std::vector<S
   std::uint64_t number = kept.empty() ? next_number_of_ports(ring) : kept.back().next_number();
   // The number behind the end may have been overwritten. Accept it only if the missing frames can
   // fit.
-  if (found->end && ring.number_at(*found->end) - number <= ring.bytes() / kRecordAlign) {
+  if (found->end && ring.number_at(*found->end) - number <= frames_in(ring.bytes())) {
     number = ring.number_at(*found->end);
   }
   std::uint64_t end = new_end(ring, claims, found->end.value_or(found->place));

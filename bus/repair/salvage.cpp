@@ -1,6 +1,7 @@
 #include "bus/repair/salvage.hpp"
 
 #include <algorithm>
+#include <span>
 
 #include "bus/file/liveness.hpp"
 
@@ -89,17 +90,18 @@ std::uint64_t guess_place(const Ring& ring) noexcept {
   return 0;
 }
 
-void add_frame(std::vector<Run>& runs, std::uint64_t position, std::uint64_t bytes,
-               std::uint64_t number) {
-  if (!runs.empty() && runs.back().end == position && runs.back().next_number() == number) {
-    runs.back().end += bytes;
-    ++runs.back().frames;
+void add_record(std::vector<Run>& runs, const Run& record) {
+  if (!runs.empty() && runs.back().end == record.begin &&
+      runs.back().next_number() == record.number) {
+    runs.back().end = record.end;
+    runs.back().frames += record.frames;
+    ++runs.back().records;
     return;
   }
   if (runs.size() == kMaxRuns) {
     runs.erase(runs.begin(), runs.begin() + std::ptrdiff_t{kMaxRuns / 2});
   }
-  runs.push_back({position, position + bytes, number, 1});
+  runs.push_back(record);
 }
 
 /// Looks at the whole ring, from `first` on. It skips the inside of records, so bytes of a payload
@@ -127,8 +129,8 @@ std::optional<Found> look_for_records(const Ring& ring, std::uint64_t reference,
     const bool here = (p & mask) == offset && ring.fits_alignment(p);
     const std::uint64_t step = here ? ring.step(w, p) : 0;
     if (step != 0) {
-      if (word::is_frame_at(w, p) && is_sound(p, step)) {
-        add_frame(found.runs, p, step, ring.number_at(p));
+      if (word::is_frame_at(w, p) && ring.longest_frame(w, p) != 0 && is_sound(p, step)) {
+        add_record(found.runs, {p, p + step, ring.number_at(p), ring.frames_of(w, p), 1});
       }
       behind_record = true;
       record_ended = p + step;
@@ -185,17 +187,19 @@ std::optional<std::uint64_t> nearest_end(const Ring& ring, const Found& found) {
 /// Whether the numbers of two runs can both be right: no more are missing than fit between them.
 bool agree(const Run& older, const Run& newer) noexcept {
   const std::uint64_t missing = newer.number - older.next_number();  // huge if it does not grow
-  return newer.begin >= older.end && missing <= (newer.begin - older.end) / kRecordAlign;
+  return newer.begin >= older.end && missing <= frames_in(newer.begin - older.end);
 }
 
-/// Drops single frames whose number fits neither neighbour's: the number was overwritten, and the
-/// rest may be, too.
+/// Drops single records whose number fits neither the one kept before it nor one of the two behind
+/// it (of which one may be overwritten): its number was overwritten, and the rest may be, too.
 void drop_loners(std::vector<Run>& runs) {
   std::vector<Run> kept;
   for (std::size_t i = 0; i < runs.size(); ++i) {
-    const bool older = i > 0 && agree(runs[i - 1], runs[i]);
-    const bool newer = i + 1 < runs.size() && agree(runs[i], runs[i + 1]);
-    if (runs[i].frames > 1 || older || newer || runs.size() == 1) kept.push_back(runs[i]);
+    const std::span<const Run> newer = std::span(runs).subspan(i + 1);
+    const bool agrees = (!kept.empty() && agree(kept.back(), runs[i])) ||
+                        std::ranges::any_of(newer.first(std::min<std::size_t>(newer.size(), 2)),
+                                            [&](const Run& run) { return agree(runs[i], run); });
+    if (runs[i].records > 1 || agrees || runs.size() == 1) kept.push_back(runs[i]);
   }
   runs = std::move(kept);
 }
@@ -253,21 +257,25 @@ const Stretch* claim_in(const Ring& ring, const std::vector<Stretch>& claims,
 void cut(const Ring& ring, Run& run, std::uint64_t from, std::uint64_t to) noexcept {
   Run left{};
   std::uint64_t p = run.begin;
-  for (std::uint64_t i = 0; i < run.frames; ++i) {
+  std::uint64_t number = run.number;
+  for (std::uint64_t i = 0; i < run.records; ++i) {
     if (p >= from && run.end <= to) {  // and so are all the rest
-      left = {p, run.end, run.number + i, run.frames - i};
+      left = {p, run.end, number, run.next_number() - number, run.records - i};
       break;
     }
     const std::uint64_t w = ring.word_at(p);
     const std::uint64_t step = word::is_frame_at(w, p) ? ring.step(w, p) : 0;
-    if (step == 0) left.frames = 0;
-    if (step == 0 || p + step > to) break;
+    const std::uint64_t frames = step == 0 ? 0 : ring.frames_of(w, p);
+    if (frames == 0) left.frames = 0;
+    if (frames == 0 || p + step > to || number + frames > run.next_number()) break;
     if (p >= from) {
-      if (left.frames == 0) left = {p, p, run.number + i, 0};
-      ++left.frames;
+      if (left.frames == 0) left = {p, p, number, 0, 0};
+      left.frames += frames;
+      ++left.records;
       left.end = p + step;
     }
     p += step;
+    number += frames;
   }
   run = left;
 }

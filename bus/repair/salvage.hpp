@@ -1,10 +1,10 @@
 #pragma once
 // Finds what is still whole in a ring whose chain is broken.
 //
-// Every frame says where it is and which number it has. So all frames can be found again by a look
-// at every place where a record can begin, whatever happened to `first`, `last` and the words
-// between. They are kept as *runs*: adjacent frames whose numbers grow by one. A chain that broke
-// at three places is four runs, however many frames it has. So a repair needs little memory
+// Every record says where it is and which number its first frame has. So all of them can be found
+// again by a look at every place where a record can begin, whatever happened to `first`, `last` and
+// the words between. They are kept as *runs*: adjacent records whose numbers fit. A chain that
+// broke at three places is four runs, however many frames it has. So a repair needs little memory
 // (kMaxRuns), and the time of one look at the ring.
 
 #include <cstddef>
@@ -31,19 +31,20 @@ std::vector<Stretch> unfinished_batches(const Ring& ring, int fd);
 const Stretch* claim_in(const Ring& ring, const std::vector<Stretch>& claims,
                         std::uint64_t position, std::uint64_t bytes) noexcept;
 
-/// Adjacent frames that prove themselves: each word names its own place, and their numbers grow by
-/// one.
+/// Adjacent records of frames that prove themselves: each word names its own place, the frames of a
+/// shared record fill it (I9), and the numbers grow by one.
 struct Run {
   std::uint64_t begin, end;  // positions
   std::uint64_t number;      // of the first frame
   std::uint64_t frames;
+  std::uint64_t records;
   std::uint64_t next_number() const noexcept { return number + frames; }
 };
 
 /// A ring in more pieces than this loses the oldest of them.
 inline constexpr std::size_t kMaxRuns = std::size_t{1} << 18U;
 
-/// Reduces a run to the frames that lie within [from, to); to no frames if somebody overwrote it.
+/// Reduces a run to the records that lie within [from, to); to no frames if somebody overwrote it.
 void cut(const Ring& ring, Run& run, std::uint64_t from, std::uint64_t to) noexcept;
 
 struct Salvage {

@@ -32,10 +32,16 @@
 // I8  Frame numbers grow by one along the chain; the number of the next frame stands behind its
 //     EMPTY. Behind a pad they may grow by more: there repair left out what it could not save.
 //
+// I9  Short frames that stand next to each other in a batch share a record. It is one record for
+//     all the rules above: it is committed and passed by `first` as a whole. Its header has the
+//     number of its first frame and the count of frames; their entries fill its body exactly.
+//     Readers trust neither: they check each length, and may stop between two entries.
+//
 // A process that dies or stops: before its claim, nothing happened. With a claim, before the
 // commit: others pad around the claim until its owner clears it or is found dead; the oldest frames
 // it made room over are gone. After the commit: the batch is sent, the next writer helps `last`.
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -72,8 +78,8 @@ class Ring {
   /// Whether records may leave work to their receivers (bus/frame.hpp, Offload).
   bool carries_offloads() const noexcept { return max_super_ != 0; }
   std::uint64_t inode() const noexcept { return inode_; }  ///< of the file, not of its header
-  /// A bound for walks: no call has to follow this many records. (The smallest frame takes twice
-  /// the alignment, and a pad can stand between two frames.) So a peer that overwrites the chain
+  /// A bound for walks: no call has to follow this many records. (The smallest record takes twice
+  /// the alignment, and a pad can stand between two of them.) So a peer that overwrites the chain
   /// can make a call slow, in proportion to the ring's size, but not endless.
   std::uint64_t walk_limit() const noexcept { return ring_bytes_ / kRecordAlign; }
   /// The record at `position`, which must pass fits_alignment(). At least bytes() contiguous bytes
@@ -97,19 +103,56 @@ class Ring {
   /// frame or pad of that position, or has a length that this bus does not allow.
   std::uint64_t step(std::uint64_t w, std::uint64_t position) const noexcept {
     if (word::is_frame_at(w, position)) {
-      // With the kVnet mark, a length is greater than that of any frame.
-      const std::uint32_t length = word::length_and_mark(w);
+      // With a mark, a length is greater than that of any frame.
+      const std::uint32_t length = word::length_and_marks(w);
       if (length <= max_frame_) return length >= kMinFrameBytes ? record_bytes(length) : 0;
-      const std::uint32_t bytes = word::frame_bytes(w);
-      return word::has_vnet(w) && bytes >= kMinFrameBytes + kVnetBytes && bytes <= max_super_
-                 ? record_bytes(bytes)
-                 : 0;
+      const std::uint32_t bytes = word::body_bytes(w);
+      const bool shared = word::is_shared(w);
+      if (shared == word::has_vnet(w)) return 0;
+      const std::uint64_t min =
+          shared ? 2 * entry_bytes(kMinFrameBytes) : std::uint64_t{kMinFrameBytes} + kVnetBytes;
+      const std::uint64_t max = shared ? kMaxSharedBytes : max_super_;
+      return bytes >= min && bytes <= max ? record_bytes(bytes) : 0;
     }
     if (word::is_pad_at(w, position)) {
       const std::uint64_t bytes = word::pad_bytes(w);
       return bytes % kRecordAlign == 0 && bytes < ring_bytes_ ? bytes : 0;
     }
     return 0;
+  }
+  /// Frames of the record at `position`, whose word is `w` and a frame's: 1, or as many as its
+  /// header says share it. 0 if so many cannot.
+  std::uint64_t frames_of(std::uint64_t w, std::uint64_t position) const noexcept {
+    if (!word::is_shared(w)) return 1;
+    const std::uint64_t frames = load_relaxed(record(position).frames);
+    return frames >= 2 && frames <= frames_in(word::body_bytes(w)) ? frames : 0;
+  }
+  /// The length of the frame whose entry begins `offset` bytes into the body of a shared record; 0
+  /// if no frame of this bus has it, or the entry does not end within the `body_bytes`.
+  std::uint32_t entry_at(std::uint64_t position, std::uint32_t offset,
+                         std::uint32_t body_bytes) const noexcept {
+    if (body_bytes - offset < kEntryHeaderBytes + kMinFrameBytes) return 0;
+    const std::uint32_t bytes =
+        load_relaxed(*reinterpret_cast<const std::uint32_t*>(payload(position) + offset));
+    return bytes >= kMinFrameBytes && bytes <= max_frame_ &&
+                   entry_bytes(bytes) <= body_bytes - offset
+               ? bytes
+               : 0;
+  }
+  /// The length of the longest frame of the record at `position`, whose word is `w` and a frame's,
+  /// with what is before the frame. 0 if the entries of a shared record do not fill it (I9).
+  std::uint32_t longest_frame(std::uint64_t w, std::uint64_t position) const noexcept {
+    const std::uint32_t body = word::body_bytes(w);
+    if (!word::is_shared(w)) return body;
+    std::uint32_t longest = 0;
+    std::uint32_t offset = 0;
+    for (std::uint64_t left = frames_of(w, position); left > 0; --left) {
+      const std::uint32_t bytes = entry_at(position, offset, body);
+      if (bytes == 0) return 0;
+      longest = std::max(longest, bytes);
+      offset += static_cast<std::uint32_t>(entry_bytes(bytes));
+    }
+    return offset == body ? longest : 0;
   }
 
  private:
@@ -122,10 +165,47 @@ class Ring {
   std::uint32_t max_super_ = 0;
 };
 
-/// Bytes behind the record header of a frame.
+/// Bytes behind the record header of a frame that has a record of its own.
 inline std::uint64_t body_bytes(const FrameView& frame) noexcept {
   return frame.size() + (frame.offload.pending() ? kVnetBytes : 0);
 }
+
+/// Which frames of a batch share a record (I9): those that stand next to each other, are short, and
+/// leave no work to their receivers. Whoever reserves room and whoever writes both ask it, frame by
+/// frame; so they agree.
+class RecordPlan {
+ public:
+  /// Longer frames have a record of their own: they gain nothing, by measurement.
+  static constexpr std::size_t kLongestThatShares = 512;
+
+  /// Adds a frame. Result: false if it does not share the record with those before it. The first
+  /// frame is always added.
+  bool add(const FrameView& frame) noexcept {
+    const bool shares = frame.size() <= kLongestThatShares && !frame.offload.pending();
+    const std::uint64_t entry = entry_bytes(frame.size());
+    if (frames_ == 0) {
+      alone_ = body_bytes(frame);
+      shared_ = shares ? entry : kMaxSharedBytes;
+    } else if (shares && shared_ + entry <= kMaxSharedBytes) {
+      shared_ += entry;
+    } else {
+      return false;
+    }
+    ++frames_;
+    return true;
+  }
+  std::uint16_t frames() const noexcept { return frames_; }
+  /// Bytes behind the header.
+  std::uint64_t body() const noexcept { return frames_ == 1 ? alone_ : shared_; }
+
+ private:
+  std::uint16_t frames_ = 0;
+  std::uint64_t alone_ = 0;   // the first frame, in a record of its own
+  std::uint64_t shared_ = 0;  // all of them as entries
+};
+
+/// Bytes of the ring that `frames` take as one batch, without the tail.
+std::uint64_t batch_bytes(std::span<const FrameView> frames) noexcept;
 
 enum class AppendStatus : std::uint8_t {
   done,
@@ -177,8 +257,10 @@ class RingWriter {
   bool place(std::uint64_t chain_end, std::uint64_t need, std::uint64_t& begin) const noexcept;
   AppendStatus make_room(std::uint64_t lock, std::uint64_t end, std::uint64_t limit) noexcept;
   void request_for_writing(std::uint64_t position, std::uint64_t bytes) const noexcept;
-  void write_records(std::uint64_t chain_end, std::uint64_t begin,
-                     std::span<const FrameView> frames, std::uint64_t time_ns) noexcept;
+  std::uint64_t write_records(std::uint64_t chain_end, std::uint64_t begin,
+                              std::span<const FrameView> frames, std::uint64_t time_ns) noexcept;
+  void write_alone(std::uint64_t position, const FrameView& frame) const noexcept;
+  void write_shared(std::uint64_t position, std::span<const FrameView> frames) const noexcept;
   AppendStatus fill_claim(std::uint64_t lock, std::uint64_t chain_end, const Claim& claim,
                           std::span<const FrameView> frames, std::uint64_t time_ns,
                           std::uint64_t limit) noexcept;
@@ -232,15 +314,29 @@ class RingReader {
   RingReader(Ring ring, const PortSlot* self, unsigned slot, std::uint32_t incarnation,
              bool resume_newest, bool take_offloads = false);
 
-  std::uint64_t position() const noexcept { return position_; }
-  std::uint64_t next_number() const noexcept { return next_number_; }
+  /// Where a reader is: in front of a record, or in front of an entry of a shared one.
+  struct Place {
+    std::uint64_t position = 0;  // of the record
+    std::uint64_t number = 0;    // of the next frame
+    std::uint32_t entries = 0;   // of the record, passed already
+    std::uint32_t offset = 0;    // of the next entry in the record's body
+
+    bool operator==(const Place&) const = default;
+    /// Bytes of the record that were passed.
+    std::uint64_t passed() const noexcept { return entries == 0 ? 0 : kRecordHeaderBytes + offset; }
+  };
+  const Place& place() const noexcept { return place_; }
+  /// Of the record that holds the next frame. `first` must not pass it if senders wait for this
+  /// reader.
+  std::uint64_t position() const noexcept { return place_.position; }
+  std::uint64_t next_number() const noexcept { return place_.number; }
   /// Goes to the end of the chain; or to the oldest record, or to the end if that record cannot be
   /// found. Result: false if the end cannot be found.
   bool seek_end() noexcept;
   bool seek_oldest() noexcept;
-  /// Goes back to a position where the reader was. Result: false if that place is no longer in the
-  /// chain.
-  bool seek_to(std::uint64_t position) noexcept;
+  /// Goes back to a place where the reader was. Result: false if that place is no longer in the
+  /// chain. If another record is at its position now, goes to the beginning of that.
+  bool seek_to(const Place& place) noexcept;
 
   /// After a repair: stays where it is, or goes to the oldest record if its place is gone. Result:
   /// false if neither can be found.
@@ -260,7 +356,7 @@ class RingReader {
   /// were overwritten meanwhile; all of them if the reader continues elsewhere. Result: as read().
   ReadStatus release(ReadTally& tally, std::size_t& torn) noexcept;
   /// Forgets the loan: the lent frames are read again, if they are still there.
-  void forget_lent() noexcept { has_lent_ = false; }
+  void forget_lent() noexcept { lent_frames_ = 0; }
   /// Reads chunks until the batch is full, the chain ends, or one call has passed enough records.
   ReadStatus read_all(FrameBatch& into, ReadTally& tally) noexcept;
   /// As read_all(), but lends the frames of one chunk: they stay in the ring, and `into` gets views
@@ -269,51 +365,67 @@ class RingReader {
   /// segments of a super-frame that must be split come in a call of their own, and are not lent.
   ReadStatus lend(FrameBatch& into, ReadTally& tally) noexcept;
   /// How many frames are lent.
-  std::size_t lent() const noexcept { return has_lent_ ? lent_.delivered() : 0; }
+  std::size_t lent() const noexcept { return lent_frames_; }
 
  private:
   static constexpr std::size_t kChunkRecords = 32;
   enum class Passed : std::uint8_t { delivered, own, filtered, refused };
+  /// Successive frames of one record that were passed in the same way. `refused`: the frame is not
+  /// deliverable, or the rest of a shared record is not; no correct writer writes such.
   struct ChunkEntry {
-    std::uint64_t position;
-    std::uint32_t bytes;  // of the frame, without its Offload
+    std::uint64_t position;  // of the record
+    std::uint32_t bytes;     // of the frames, without their Offload
+    std::uint16_t frames;
     std::uint16_t more_segments;
     Passed how;
   };
   /// What one walk along the chain found, kept until `first` tells how much of it was whole.
   struct Chunk {
-    std::array<ChunkEntry, kChunkRecords> entries;
+    std::array<ChunkEntry, kChunkRecords + 1> room;
     std::size_t count = 0;
-    // Counts of these entries:
-    std::uint64_t own = 0;
-    std::uint64_t filtered = 0;
-    std::uint64_t refused = 0;  // not deliverable; no correct writer writes them
-    std::uint64_t bytes = 0;    // of delivered frames
-    std::uint64_t more_segments = 0;
-    std::uint64_t end = 0;   // position behind the last entry and its pads
-    std::uint64_t next = 0;  // frame number expected there
+    Place end;  // behind the last entry and its pads
     bool behind_pad = false;
     bool super_frame = false;  // the walk stopped in front of one that must be split
     ReadStatus status = ReadStatus::more;
 
-    std::size_t delivered() const noexcept { return count - own - filtered - refused; }
-    std::size_t forget_front(std::size_t torn) noexcept;
+    std::span<const ChunkEntry> entries() const noexcept { return std::span(room).first(count); }
+    /// Whether there is room for two more entries: one that a record has begun, and another.
+    bool has_room() const noexcept { return count < kChunkRecords; }
+    void add(const ChunkEntry& entry) noexcept { room[count++] = entry; }
   };
-  enum class Place : bool { copied, in_ring };
-  template <Place place>
+  /// What the header of a record says of all its frames.
+  struct Origin {
+    std::uint64_t time_ns;
+    std::uint32_t incarnation;
+    std::uint16_t slot;
+  };
+  enum class InRing : bool { no, yes };
+  template <InRing in_ring>
+  std::uint64_t chunk_bytes() const noexcept;
+  template <InRing in_ring>
   ReadStatus read_chunks(FrameBatch& into, ReadTally& tally) noexcept;
   ReadStatus lend_chunk(FrameBatch& into, ReadTally& tally) noexcept;
 
+  void go_to(const Place& place, bool behind_pad = false) noexcept;
   bool adopt(std::uint64_t position) noexcept;
   bool is_stranded() const noexcept;
   bool seek_behind(std::uint64_t position) noexcept;
-  template <Place place>
+  template <InRing in_ring>
   void follow(FrameBatch& into, Chunk& chunk) noexcept;
   enum class Took : std::uint8_t { yes, no_room, super_frame };
-  template <Place place>
-  Took deliver(std::uint64_t position, std::uint64_t w, std::uint64_t number, FrameBatch& into,
-               ChunkEntry& entry) noexcept;
-  ReadStatus pass(Chunk& chunk, ReadTally& tally, std::size_t& torn) noexcept;
+  template <InRing in_ring>
+  Took take_plain(const Origin& from, std::uint64_t number, const std::byte* frame,
+                  std::uint32_t bytes, FrameBatch& into, Passed& how) noexcept;
+  template <InRing in_ring>
+  Took take_with_offload(const Origin& from, std::uint64_t number, FrameBatch& into,
+                         ChunkEntry& entry) noexcept;
+  template <InRing in_ring>
+  Took take_shared(const Origin& from, std::uint32_t body_bytes, std::uint64_t frames, Place& at,
+                   FrameBatch& into, Chunk& chunk) noexcept;
+  static FrameView& next_view(FrameBatch& into, const Origin& from, std::uint64_t number) noexcept;
+  void request(std::uint64_t position, std::uint64_t bytes) const noexcept;
+  ReadStatus pass(const Chunk& chunk, ReadTally& tally, std::size_t& torn) noexcept;
+  static std::size_t delivered_in(std::span<const ChunkEntry> entries) noexcept;
   ReadStatus take_super_frame(FrameBatch& into, ReadTally& tally) noexcept;
   void deliver_segments(FrameBatch& into) noexcept;
   ReadStatus resume_after_overrun(ReadTally& tally) noexcept;
@@ -325,11 +437,12 @@ class RingReader {
   std::uint32_t incarnation_ = 0;
   bool resume_newest_ = false;
   bool take_offloads_ = false;
-  std::uint64_t position_ = 0;
-  std::uint64_t next_number_ = 0;
-  bool behind_pad_ = false;  // the record before position_ was a pad
-  bool has_lent_ = false;
-  Chunk lent_;  // valid while has_lent_
+  Place place_;
+  bool behind_pad_ = false;         // the record before place_ was a pad
+  std::uint64_t known_end_ = 0;     // of the chain, when the call began
+  std::uint64_t lapped_until_ = 0;  // position before which another lap follows soon on the last
+  std::size_t lent_frames_ = 0;
+  Chunk lent_;  // valid while frames are lent
 
   /// A super-frame that is being split, for a reader that does not take super-frames. It is a
   /// private copy, whose segments are delivered as room comes.

@@ -10,6 +10,12 @@ namespace {
 
 constexpr unsigned kChunksPerCall = 64;
 constexpr unsigned kOverrunsPerCall = 4;
+/// How far ahead a reader requests cache lines, and how much must be there to read.
+constexpr std::uint64_t kBytesAhead = 4096;
+constexpr std::uint64_t kWorthwhile = 512;
+/// A reader that is lapped within this part of the ring, counted from where it was lapped before,
+/// leaves as much of it out.
+constexpr std::uint64_t kLapShare = 8;
 constexpr unsigned kTries = 1000;      // while writers move on
 constexpr unsigned kTriesInPeace = 4;  // if `last` does not move: the chain is broken
 constexpr std::uint64_t kGroupBit =
@@ -27,6 +33,7 @@ std::uint16_t more_segments_of(const FrameView& super_frame) noexcept {
   return static_cast<std::uint16_t>(segments_of_super_frame(super_frame) - 1);
 }
 
+/// Of a frame whose 14 bytes, and two more, can be read.
 std::uint64_t address_at(const std::byte* payload) noexcept {
   std::uint64_t raw = 0;
   copy_from_shared(reinterpret_cast<std::byte*>(&raw), payload, sizeof raw);
@@ -61,8 +68,9 @@ RingReader::RingReader(Ring ring, const PortSlot* self, unsigned slot, std::uint
 
 bool RingReader::ready() const noexcept {
   if (cutting_ && !cutting_->segments.done()) return true;
-  return load_seq_cst(ring_.record(position_).word) != word::empty(position_) ||
-         load_seq_cst(ring_.header().first) > position_;
+  const std::uint64_t position = place_.position;
+  return load_seq_cst(ring_.record(position).word) != word::empty(position) ||
+         load_seq_cst(ring_.header().first) > position;
 }
 
 ReadStatus RingReader::read(FrameBatch& into, ReadTally& tally) noexcept {
@@ -72,7 +80,7 @@ ReadStatus RingReader::read(FrameBatch& into, ReadTally& tally) noexcept {
   }
   Chunk chunk;
   const std::size_t before = into.size();
-  follow<Place::copied>(into, chunk);
+  follow<InRing::no>(into, chunk);
   std::size_t torn = 0;
   const ReadStatus status = pass(chunk, tally, torn);
   if (torn != 0) into.drop(before, before + torn);
@@ -85,11 +93,9 @@ ReadStatus RingReader::lend_chunk(FrameBatch& into, ReadTally& tally) noexcept {
     deliver_segments(into);
     return ReadStatus::more;
   }
-  lent_.own = lent_.filtered = lent_.refused = 0;
-  lent_.super_frame = false;
-  follow<Place::in_ring>(into, lent_);
-  if (lent_.delivered() != 0) {
-    has_lent_ = true;
+  follow<InRing::yes>(into, lent_);
+  lent_frames_ = delivered_in(lent_.entries());
+  if (lent_frames_ != 0) {
     return ReadStatus::more;
   }
   std::size_t torn = 0;
@@ -100,200 +106,287 @@ ReadStatus RingReader::lend_chunk(FrameBatch& into, ReadTally& tally) noexcept {
 
 ReadStatus RingReader::release(ReadTally& tally, std::size_t& torn) noexcept {
   torn = 0;
-  if (!has_lent_) return ReadStatus::more;
-  has_lent_ = false;
+  if (lent_frames_ == 0) return ReadStatus::more;
+  lent_frames_ = 0;
   return pass(lent_, tally, torn);
 }
 
 /// Moves past a chunk. `torn`: how many of its delivered frames, counted from the first, had been
 /// overwritten.
-ReadStatus RingReader::pass(Chunk& chunk, ReadTally& tally, std::size_t& torn) noexcept {
+ReadStatus RingReader::pass(const Chunk& chunk, ReadTally& tally, std::size_t& torn) noexcept {
   fence_loads();  // I6: the copying, or the use of lent frames, came before this look
   const std::uint64_t first = load_acquire(ring_.header().first);
-  std::size_t whole_from = 0;
-  if (first > position_) {
+  std::span<const ChunkEntry> whole = chunk.entries();
+  if (first > place_.position) {
     // Lapped. Records from `first` on are whole, if the walk met a record exactly at `first`.
-    while (whole_from < chunk.count && chunk.entries[whole_from].position < first) ++whole_from;
-    const bool met = whole_from < chunk.count && chunk.entries[whole_from].position == first;
+    std::size_t lapped = 0;
+    while (lapped < whole.size() && whole[lapped].position < first) ++lapped;
+    const bool met = lapped < whole.size() && whole[lapped].position == first;
     if (!met || resume_newest_) {
-      torn = chunk.delivered();
+      torn = delivered_in(whole);
       return resume_after_overrun(tally);
     }
     ++tally.overruns;
-    tally.lost_bytes += first - position_;
-    torn = chunk.forget_front(whole_from);
+    tally.lost_bytes += first - place_.position - place_.passed();
+    torn = delivered_in(whole.first(lapped));
+    whole = whole.subspan(lapped);
+    lapped_until_ = first + ring_.bytes() / kLapShare;
   }
-  tally.own += chunk.own;
-  tally.filtered += chunk.filtered;
-  tally.frames += chunk.delivered();
-  tally.bytes += chunk.bytes;
-  tally.more_segments += chunk.more_segments;
-  // Overwritten before they were read, or left out by repair behind a pad (I8).
-  tally.lost_frames += chunk.next - next_number_ - chunk.count + chunk.refused;
-  tally.corrupt += chunk.refused;
-  position_ = chunk.end;
-  next_number_ = chunk.next;
-  behind_pad_ = chunk.behind_pad;
+  std::uint64_t passed = 0;
+  for (const ChunkEntry& e : whole) {
+    switch (e.how) {
+      [[likely]] case Passed::delivered:
+        tally.frames += e.frames;
+        tally.bytes += e.bytes;
+        tally.more_segments += e.more_segments;
+        break;
+      case Passed::own: tally.own += e.frames; break;
+      case Passed::filtered: tally.filtered += e.frames; break;
+      case Passed::refused: ++tally.corrupt; continue;
+    }
+    passed += e.frames;
+  }
+  // Overwritten before they were read, left out by repair behind a pad (I8), or refused.
+  tally.lost_frames += chunk.end.number - place_.number - passed;
+  go_to(chunk.end, chunk.behind_pad);
   return chunk.status == ReadStatus::corrupt ? resume_after_corruption(tally) : chunk.status;
 }
 
-/// Removes the first `torn` records from the counts. Result: how many of them had been delivered.
-std::size_t RingReader::Chunk::forget_front(std::size_t torn) noexcept {
+std::size_t RingReader::delivered_in(std::span<const ChunkEntry> entries) noexcept {
   std::size_t frames = 0;
-  for (const ChunkEntry& e : std::span(entries).first(torn)) {
-    switch (e.how) {
-      case Passed::own: --own; break;
-      case Passed::filtered: --filtered; break;
-      case Passed::refused: --refused; break;
-      case Passed::delivered:
-        ++frames;
-        bytes -= e.bytes;
-        more_segments -= e.more_segments;
-        break;
-    }
-  }
-  count -= torn;
+  for (const ChunkEntry& e : entries) frames += e.how == Passed::delivered ? e.frames : 0U;
   return frames;
 }
 
+void RingReader::go_to(const Place& place, bool behind_pad) noexcept {
+  place_ = place;
+  behind_pad_ = behind_pad;
+}
+
 ReadStatus RingReader::read_all(FrameBatch& into, ReadTally& tally) noexcept {
-  return read_chunks<Place::copied>(into, tally);
+  return read_chunks<InRing::no>(into, tally);
 }
 
 ReadStatus RingReader::lend(FrameBatch& into, ReadTally& tally) noexcept {
-  return read_chunks<Place::in_ring>(into, tally);
+  return read_chunks<InRing::yes>(into, tally);
 }
 
-template <RingReader::Place place>
+template <RingReader::InRing in_ring>
 ReadStatus RingReader::read_chunks(FrameBatch& into, ReadTally& tally) noexcept {
   ReadStatus status = ReadStatus::more;
   unsigned overruns = 0;
   const std::size_t had = into.size();
   // If no frame was found yet, the call goes on: its caller would otherwise believe that the bus is
-  // empty. It goes on to where the chain ended when the call began, and at most once round the
-  // ring.
+  // empty. It goes on to where the chain ended when the call began, and at most once round the ring
+  // after each overrun.
   const std::uint64_t last = load_acquire(ring_.header().last);
-  const std::uint64_t goal = std::min(last, position_ + ring_.bytes());
-  for (unsigned i = 0; i < kChunksPerCall || (into.size() == had && position_ < goal); ++i) {
-    const std::uint64_t before = position_;
-    status = place == Place::in_ring ? lend_chunk(into, tally) : read(into, tally);
+  std::uint64_t goal = std::min(last, place_.position + ring_.bytes());
+  known_end_ = last;
+  for (unsigned i = 0; i < kChunksPerCall || (into.size() == had && place_.position < goal); ++i) {
+    const Place before = place_;
+    status = in_ring == InRing::yes ? lend_chunk(into, tally) : read(into, tally);
     // After corruption the reader is at the end of the chain.
     if (status != ReadStatus::more && status != ReadStatus::overrun) break;
-    if (status == ReadStatus::overrun && ++overruns == kOverrunsPerCall) break;
+    if (status == ReadStatus::overrun) {
+      if (++overruns == kOverrunsPerCall) break;
+      goal = std::min(last, place_.position + ring_.bytes());
+    }
     // Segments never share a call with lent frames: release() counts from the first lent one.
-    if (place == Place::in_ring && into.size() != had) break;
-    if (into.full() || (status == ReadStatus::more && position_ == before)) break;
+    if (in_ring == InRing::yes && into.size() != had) break;
+    if (into.full() || (status == ReadStatus::more && place_ == before)) break;
   }
   return status;
 }
 
-template <RingReader::Place place>
+/// How many bytes of the ring a chunk may take before its last record. A reader that was lapped
+/// continues at `first`, which writers move by 1/64 of the ring at a time (kRoomShare). If it copied
+/// that much before it looks at `first`, it would be lapped again and again. Lent frames are not
+/// copied.
+template <RingReader::InRing in_ring>
+std::uint64_t RingReader::chunk_bytes() const noexcept {
+  return in_ring == InRing::yes ? ring_.bytes() / 16 : ring_.bytes() / 128 + 4096;
+}
+
+template <RingReader::InRing in_ring>
 void RingReader::follow(FrameBatch& into, Chunk& chunk) noexcept {
-  const std::uint64_t limit = position_ + ring_.bytes() / 16;
-  std::uint64_t p = position_;
-  std::uint64_t next = next_number_;
-  std::uint64_t bytes = 0;
-  std::uint64_t more_segments = 0;
-  std::size_t count = 0;
+  chunk.count = 0;
+  chunk.super_frame = false;
+  Place at = place_;
+  const std::uint64_t limit = at.position + chunk_bytes<in_ring>();
   bool behind_pad = behind_pad_;
   ReadStatus status = ReadStatus::more;
-  while (count < kChunkRecords && p <= limit) {
+  while (chunk.has_room() && at.position <= limit) {
+    const std::uint64_t p = at.position;
     const std::uint64_t w = ring_.word_at(p);  // SYNC POINT COMMIT, the reader's side (I5)
     const std::uint64_t step = ring_.step(w, p);
     if (step == 0) {
       status = w == word::empty(p) ? ReadStatus::empty : ReadStatus::corrupt;
       break;
     }
-    if (word::is_frame_at(w, p)) [[likely]] {
-      const std::uint64_t number = ring_.number_at(p);
-      const std::uint64_t max = behind_pad ? ring_.bytes() / kRecordAlign : 0;
-      if (number - next > max) {  // also if it is less
-        status = ReadStatus::corrupt;
-        break;
-      }
-      ChunkEntry& entry = chunk.entries[count];
-      const Took took = deliver<place>(p, w, number, into, entry);
-      if (took != Took::yes) {
-        chunk.super_frame = took == Took::super_frame;
-        break;
-      }
-      ++count;
-      switch (entry.how) {
-        [[likely]] case Passed::delivered:
-          bytes += entry.bytes;
-          more_segments += entry.more_segments;
-          break;
-        case Passed::own: ++chunk.own; break;
-        case Passed::filtered: ++chunk.filtered; break;
-        case Passed::refused: ++chunk.refused; break;
-      }
-      next = number + 1;
-      behind_pad = false;
-    } else {
+    if (!word::is_frame_at(w, p)) [[unlikely]] {
       behind_pad = true;
+      at = {p + step, at.number};
+      continue;
     }
-    p += step;
+    const RecordHeader& r = ring_.record(p);
+    const std::uint64_t number = ring_.number_at(p);
+    const std::uint64_t frames = ring_.frames_of(w, p);
+    const std::uint64_t max = behind_pad ? frames_in(ring_.bytes()) : 0;
+    // Also if the number is less. A reader inside of a record stops in front of one of its frames.
+    if (number + at.entries - at.number > max || at.entries >= frames) [[unlikely]] {
+      status = ReadStatus::corrupt;
+      break;
+    }
+    at.number = number + at.entries;
+    const Origin from{load_relaxed(r.time_ns), load_relaxed(r.incarnation), load_relaxed(r.slot)};
+    Took took = Took::yes;
+    if (self_ != nullptr && from.slot == slot_ && from.incarnation == incarnation_) {
+      chunk.add({p, 0, static_cast<std::uint16_t>(frames - at.entries), 0, Passed::own});
+    } else if (word::is_shared(w)) {
+      took = take_shared<in_ring>(from, word::body_bytes(w), frames, at, into, chunk);
+    } else {
+      request(p, step);
+      ChunkEntry& entry =
+          chunk.room[chunk.count] = {p, word::body_bytes(w), 1, 0, Passed::delivered};
+      took = word::has_vnet(w) ? take_with_offload<in_ring>(from, number, into, entry)
+                               : take_plain<in_ring>(from, number, ring_.payload(p), entry.bytes,
+                                                     into, entry.how);
+      if (took == Took::yes) [[likely]]
+        ++chunk.count;
+    }
+    if (took != Took::yes) {
+      chunk.super_frame = took == Took::super_frame;
+      break;
+    }
+    at = {p + step, number + frames};
+    behind_pad = false;
   }
-  chunk.count = count;
-  chunk.bytes = bytes;
-  chunk.more_segments = more_segments;
-  chunk.end = p;
-  chunk.next = next;
+  chunk.end = at;
   chunk.behind_pad = behind_pad;
   chunk.status = status;
 }
 
-// Inlined into the loop above: the call alone took a fifth of the time of a 64-byte frame.
-template <RingReader::Place place>
-[[gnu::always_inline]] inline RingReader::Took RingReader::deliver(std::uint64_t position,
-                                                                   std::uint64_t w,
-                                                                   std::uint64_t number,
-                                                                   FrameBatch& into,
-                                                                   ChunkEntry& entry) noexcept {
-  const RecordHeader& r = ring_.record(position);
-  const std::byte* payload = ring_.payload(position);
-  std::uint32_t bytes = word::frame_bytes(w);
-  const bool vnet = word::has_vnet(w);
-  Offload offload;
-  if (vnet) [[unlikely]] {
-    offload = offload_at(payload);
-    payload += kVnetBytes;
-    bytes -= kVnetBytes;
+// The lines come from the cache of a sender's CPU, or from where they went from there. They are on
+// their way while the frames before them are read. Behind the known end, the lines of a batch that
+// is being written come, too: the sender is done with most of them. If frames come one by one, it
+// would have to take them back.
+/// Requests the lines that are kBytesAhead of `bytes` at `position`.
+[[gnu::always_inline]] inline void RingReader::request(std::uint64_t position,
+                                                       std::uint64_t bytes) const noexcept {
+  const std::uint64_t from = position + kBytesAhead;
+  if (known_end_ < position + kWorthwhile) return;
+  for (std::uint64_t at = from; at < from + bytes; at += kLineBytes) {
+    prefetch_to_read(ring_.payload(at));
   }
-  entry.position = position;
+}
+
+/// Takes frames of the shared record at `at`, which has `frames` of them in all. If there is not
+/// room for all, `at` moves to the first that is left.
+template <RingReader::InRing in_ring>
+RingReader::Took RingReader::take_shared(const Origin& from, std::uint32_t body_bytes,
+                                         std::uint64_t frames, Place& at, FrameBatch& into,
+                                         Chunk& chunk) noexcept {
+  const std::uint64_t p = at.position;
+  const std::byte* const body = ring_.payload(p);
+  Place next = at;
+  ChunkEntry run{p, 0, 0, 0, Passed::delivered};  // added when the next frame passes otherwise
+  Took took = Took::yes;
+  while (next.entries < frames) {
+    if (!chunk.has_room()) {
+      took = Took::no_room;
+      break;
+    }
+    const std::uint32_t bytes = ring_.entry_at(p, next.offset, body_bytes);
+    request(p + next.offset, bytes);
+    Passed how = Passed::delivered;
+    std::uint16_t count = 1;
+    if (bytes == 0) [[unlikely]] {  // I9: no frame can be found behind it
+      how = Passed::refused;
+      count = static_cast<std::uint16_t>(frames - next.entries);
+    } else {
+      took = take_plain<in_ring>(from, next.number, body + next.offset + kEntryHeaderBytes, bytes,
+                                 into, how);
+      if (took != Took::yes) break;
+    }
+    if (how != run.how) {
+      if (run.frames != 0) chunk.add(run);
+      run = {p, 0, 0, 0, how};
+    }
+    run.frames += count;
+    run.bytes += bytes;
+    next.entries += count;
+    next.number += count;
+    next.offset += static_cast<std::uint32_t>(entry_bytes(bytes));
+  }
+  if (run.frames != 0) chunk.add(run);
+  at = next;
+  return took;
+}
+
+/// The next view of the batch, with what a record says of each of its frames.
+FrameView& RingReader::next_view(FrameBatch& into, const Origin& from,
+                                 std::uint64_t number) noexcept {
+  FrameView& view = into.next();
+  view.number = number;
+  view.time_ns = from.time_ns;
+  view.sender = from.slot;
+  view.sender_incarnation = from.incarnation;
+  return view;
+}
+
+// Inlined into the loops above: the call alone took a fifth of the time of a 64-byte frame.
+/// Takes a frame that leaves no work to its receiver.
+template <RingReader::InRing in_ring>
+[[gnu::always_inline]] inline RingReader::Took RingReader::take_plain(
+    const Origin& from, std::uint64_t number, const std::byte* frame, std::uint32_t bytes,
+    FrameBatch& into, Passed& how) noexcept {
+  if (self_ != nullptr && !AddressFilter::accepts(*self_, address_at(frame))) {
+    how = Passed::filtered;
+    return Took::yes;
+  }
+  if (into.full()) return Took::no_room;
+  FrameView& view = next_view(into, from, number);
+  if (in_ring == InRing::yes) {
+    view.bytes = {frame, bytes};
+    into.keep_lent();
+    return Took::yes;
+  }
+  const std::span<std::byte> room = into.room();
+  if (room.size() < bytes && !into.empty())
+    return Took::no_room;  // the next call has an empty batch
+  const std::size_t take = std::min<std::size_t>(room.size(), bytes);
+  copy_from_shared(room.data(), frame, take);
+  view.bytes = room.first(take);
+  view.true_bytes = take < bytes ? bytes : 0;
+  into.keep();
+  return Took::yes;
+}
+
+/// Takes the frame of the record at `entry`, which leaves work to its receiver.
+template <RingReader::InRing in_ring>
+RingReader::Took RingReader::take_with_offload(const Origin& from, std::uint64_t number,
+                                               FrameBatch& into, ChunkEntry& entry) noexcept {
+  const Offload offload = offload_at(ring_.payload(entry.position));
+  const std::byte* const frame = ring_.payload(entry.position) + kVnetBytes;
+  const std::uint32_t bytes = entry.bytes - kVnetBytes;
   entry.bytes = bytes;
-  const std::uint16_t sender = load_relaxed(r.slot);
-  const std::uint32_t incarnation = load_relaxed(r.incarnation);
-  if (self_ != nullptr) {
-    if (sender == slot_ && incarnation == incarnation_) {
-      entry.how = Passed::own;
-      return Took::yes;
-    }
-    if (!AddressFilter::accepts(*self_, address_at(payload))) {
-      entry.how = Passed::filtered;
-      return Took::yes;
-    }
+  if (self_ != nullptr && !AddressFilter::accepts(*self_, address_at(frame))) {
+    entry.how = Passed::filtered;
+    return Took::yes;
   }
-  const bool super_frame = vnet && offload.is_super_frame();
-  if (vnet && !super_frame && bytes > ring_.max_frame()) [[unlikely]] {
+  const bool super_frame = offload.is_super_frame();
+  if (!super_frame && bytes > ring_.max_frame()) [[unlikely]] {
     entry.how = Passed::refused;
     return Took::yes;
   }
-  entry.how = Passed::delivered;
-  entry.more_segments = 0;
   if (into.full()) return Took::no_room;
-  if (super_frame && !take_offloads_) [[unlikely]]
-    return Took::super_frame;
-  FrameView& view = into.next();
-  view.number = number;
-  view.time_ns = load_relaxed(r.time_ns);
-  view.sender = sender;
-  view.sender_incarnation = incarnation;
-  const bool finish = vnet && offload.needs_checksum() && !take_offloads_;
-  if (place == Place::in_ring && !finish) {
-    view.bytes = {payload, bytes};
+  if (super_frame && !take_offloads_) return Took::super_frame;
+  FrameView& view = next_view(into, from, number);
+  const bool finish = offload.needs_checksum() && !take_offloads_;
+  if (in_ring == InRing::yes && !finish) {
+    view.bytes = {frame, bytes};
     view.offload = offload;
-    if (super_frame) [[unlikely]] {
+    if (super_frame) {
       if (!is_deliverable(view.bytes, offload, ring_.max_frame())) {
         entry.how = Passed::refused;
         return Took::yes;
@@ -307,7 +400,7 @@ template <RingReader::Place place>
   if (room.size() < bytes && !into.empty())
     return Took::no_room;  // the next call has an empty batch
   const std::size_t take = std::min<std::size_t>(room.size(), bytes);
-  copy_from_shared(room.data(), payload, take);
+  copy_from_shared(room.data(), frame, take);
   // The check reads the copy, which nobody changes any more. A super-frame that is cut to at most
   // the size of a frame is passed on unchecked, since its headers may be incomplete.
   if (super_frame && (take == bytes || take > ring_.max_frame()) &&
@@ -315,25 +408,24 @@ template <RingReader::Place place>
     entry.how = Passed::refused;
     return Took::yes;
   }
-  if (finish) [[unlikely]] {
-    // If the checksum does not lie in the frame, or the frame is cut short, it is delivered as it
-    // came.
-    if (take == bytes) static_cast<void>(finish_checksum(room.first(take), offload));
-    offload = {};
-  }
   view.bytes = room.first(take);
   view.true_bytes = take < bytes ? bytes : 0;
   view.offload = offload;
-  if (super_frame) [[unlikely]]
-    entry.more_segments = more_segments_of(view);
+  if (finish) {
+    // If the checksum does not lie in the frame, or the frame is cut short, it is delivered as it
+    // came.
+    if (take == bytes) static_cast<void>(finish_checksum(room.first(take), offload));
+    view.offload = {};
+  }
+  if (super_frame) entry.more_segments = more_segments_of(view);
   into.keep();
   return Took::yes;
 }
 
-/// Takes the super-frame at position_ as one record, and delivers as many segments as there is room
+/// Takes the super-frame at place_ as one record, and delivers as many segments as there is room
 /// for.
 ReadStatus RingReader::take_super_frame(FrameBatch& into, ReadTally& tally) noexcept {
-  const std::uint64_t p = position_;
+  const std::uint64_t p = place_.position;
   const std::uint64_t w = ring_.word_at(p);
   const std::uint64_t step = ring_.step(w, p);
   // The record has changed since the walk: the next chunk finds out.
@@ -341,7 +433,7 @@ ReadStatus RingReader::take_super_frame(FrameBatch& into, ReadTally& tally) noex
   const RecordHeader& r = ring_.record(p);
   const std::byte* payload = ring_.payload(p);
   const Offload offload = offload_at(payload);
-  const std::size_t bytes = word::frame_bytes(w) - kVnetBytes;
+  const std::size_t bytes = word::body_bytes(w) - kVnetBytes;
   Cutting& c = *cutting_;
   c.like = {};
   c.like.number = load_relaxed(r.number);
@@ -351,14 +443,12 @@ ReadStatus RingReader::take_super_frame(FrameBatch& into, ReadTally& tally) noex
   copy_from_shared(c.frame.data(), payload + kVnetBytes, bytes);
   fence_loads();  // I6, for this record alone: it must be whole to be split
   if (load_acquire(ring_.header().first) > p) return resume_after_overrun(tally);
-  if (c.like.number < next_number_ ||
-      c.like.number - next_number_ > (behind_pad_ ? ring_.bytes() / kRecordAlign : 0)) {
+  if (c.like.number < place_.number ||
+      c.like.number - place_.number > (behind_pad_ ? frames_in(ring_.bytes()) : 0)) {
     return resume_after_corruption(tally);
   }
-  tally.lost_frames += c.like.number - next_number_;
-  position_ = p + step;
-  next_number_ = c.like.number + 1;
-  behind_pad_ = false;
+  tally.lost_frames += c.like.number - place_.number;
+  go_to({p + step, c.like.number + 1});
   const bool sound = is_deliverable({c.frame.data(), bytes}, offload, ring_.max_frame()) &&
                      c.segments.begin({c.frame.data(), bytes}, offload);
   if (!sound) {  // no correct sender sends it: see Attachment::send
@@ -395,19 +485,17 @@ void RingReader::deliver_segments(FrameBatch& into) noexcept {
 
 void RingReader::pass_over(std::uint64_t position, std::uint64_t number,
                            ReadTally& tally) noexcept {
-  if (has_lent_) return;  // release() finds out
-  if (load_acquire(ring_.header().first) <= position_)
+  if (lent_frames_ != 0) return;  // release() finds out
+  if (load_acquire(ring_.header().first) <= place_.position)
     return;  // nothing was lapped: read() sees each frame
-  if (position <= position_ || number <= next_number_) return;
+  if (position <= place_.position || number <= place_.number) return;
   if (position > load_acquire(ring_.header().first)) return;  // overwritten; read() sees the rest
   // The numbers come from shared memory: accept no more frames than fit between the positions.
   if (!ring_.fits_alignment(position) ||
-      number - next_number_ > (position - position_) / kRecordAlign)
+      number - place_.number > frames_in(position - place_.position))
     return;
-  tally.filtered += number - next_number_;
-  position_ = position;
-  next_number_ = number;
-  behind_pad_ = false;
+  tally.filtered += number - place_.number;
+  go_to({position, number});
 }
 
 bool RingReader::adopt(std::uint64_t position) noexcept {
@@ -417,18 +505,19 @@ bool RingReader::adopt(std::uint64_t position) noexcept {
   const std::uint64_t number = ring_.number_at(position);  // commits do not change it (I8)
   fence_loads();
   if (load_acquire(ring_.header().first) > position) return false;
-  position_ = position;
-  next_number_ = number;
-  behind_pad_ = false;
+  go_to({position, number});
   if (cutting_) cutting_->segments = {};
   return true;
 }
 
-bool RingReader::seek_to(std::uint64_t position) noexcept {
+bool RingReader::seek_to(const Place& place) noexcept {
   // A repair may have started the positions again at 0. Then a word at an old position may still
   // name it, but is not part of the chain. `last` may lag, but not by a ring.
   const std::uint64_t last = load_acquire(ring_.header().last);
-  return (position <= last || position - last <= ring_.bytes()) && adopt(position);
+  if (place.position > last && place.position - last > ring_.bytes()) return false;
+  if (!adopt(place.position)) return false;
+  if (place_.number + place.entries == place.number) place_ = place;  // the same record
+  return true;
 }
 
 bool RingReader::seek_end() noexcept {
@@ -467,32 +556,38 @@ bool RingReader::seek_oldest() noexcept {
 /// has replaced, and nobody will commit there.
 bool RingReader::is_stranded() const noexcept {
   const std::uint64_t last = load_acquire(ring_.header().last);
-  return last > position_ && ring_.fits_alignment(position_) &&
-         ring_.word_at(position_) == word::empty(position_);
+  const std::uint64_t p = place_.position;
+  return last > p && ring_.fits_alignment(p) && ring_.word_at(p) == word::empty(p);
 }
 
-/// Goes to the first record that begins at `position` or behind it.
+/// Goes to the first record that begins at `position` or behind it, or to the end.
 bool RingReader::seek_behind(std::uint64_t position) noexcept {
   std::uint64_t p = load_acquire(ring_.header().first);
   for (std::uint64_t steps = ring_.walk_limit(); p < position && steps > 0; --steps) {
     const std::uint64_t step = ring_.fits_alignment(p) ? ring_.step(ring_.word_at(p), p) : 0;
+    fence_loads();  // I6: a word in front of `first` may be anything
+    if (const std::uint64_t first = load_acquire(ring_.header().first); first > p) {
+      p = first;
+      continue;
+    }
     if (step == 0) break;
     p += step;
   }
-  return p >= position ? adopt(p) || seek_end() : seek_end();
+  return (p >= position && adopt(p)) || seek_end();
 }
 
 bool RingReader::find_place_again(ReadTally& tally) noexcept {
-  const std::uint64_t position = position_;
-  const std::uint64_t number = next_number_;
+  const Place before = place_;
+  lapped_until_ = 0;
   const bool stranded = is_stranded();
-  if (!stranded && seek_to(position)) return true;
-  if (stranded ? !seek_behind(position) : !seek_oldest()) return false;
+  if (!stranded && seek_to(before)) return true;
+  if (stranded ? !seek_behind(before.position) : !seek_oldest()) return false;
   // Accept no more frames than fit between the positions, or in the ring if the positions started
   // again: the number may have been overwritten.
-  const std::uint64_t lost = next_number_ - number;
-  const std::uint64_t passed = position_ > position ? position_ - position : 0;
-  if (lost != 0 && lost <= (passed != 0 ? passed : ring_.bytes()) / kRecordAlign) {
+  const std::uint64_t lost = place_.number - before.number;
+  const bool onwards = place_.position > before.position;
+  const std::uint64_t passed = onwards ? place_.position - before.position - before.passed() : 0;
+  if (lost != 0 && lost <= frames_in(onwards ? passed : ring_.bytes())) {
     ++tally.overruns;
     tally.lost_frames += lost;
     tally.lost_bytes += passed;
@@ -503,34 +598,42 @@ bool RingReader::find_place_again(ReadTally& tally) noexcept {
 }
 
 ReadStatus RingReader::resume_after_overrun(ReadTally& tally) noexcept {
-  const std::uint64_t position = position_;
-  const std::uint64_t number = next_number_;
-  if (!(resume_newest_ ? seek_end() : seek_oldest())) {
+  const Place before = place_;
+  // Writers are at work right behind `first`. A reader that was lapped there just now would be lapped
+  // there again and again.
+  const std::uint64_t part = ring_.bytes() / kLapShare;
+  const bool again = before.position < lapped_until_;
+  const bool found = resume_newest_ ? seek_end()
+                     : again        ? seek_behind(load_acquire(ring_.header().first) + part)
+                                    : seek_oldest();
+  lapped_until_ = place_.position + part;
+  if (!found) {
     ++tally.corrupt;
     return ReadStatus::broken;
   }
   // Positions and numbers come from shared memory: accept no more frames than fit between the
   // positions.
-  if (position_ < position || next_number_ - number > (position_ - position) / kRecordAlign) {
+  const std::uint64_t passed = place_.position - before.position - before.passed();
+  if (place_.position < before.position || place_.number - before.number > frames_in(passed)) {
     ++tally.corrupt;
     return ReadStatus::corrupt;
   }
   ++tally.overruns;
-  tally.lost_frames += next_number_ - number;
-  tally.lost_bytes += position_ - position;
+  tally.lost_frames += place_.number - before.number;
+  tally.lost_bytes += passed;
   return ReadStatus::overrun;
 }
 
 ReadStatus RingReader::resume_after_corruption(ReadTally& tally) noexcept {
   ++tally.corrupt;
-  const std::uint64_t position = position_;
-  const std::uint64_t number = next_number_;
+  const Place before = place_;
   if (!seek_end()) return ReadStatus::broken;
   // lost_frames is a lower bound from here on: the number may have been overwritten, too.
-  if (next_number_ > number && position_ > position &&
-      next_number_ - number <= (position_ - position) / kRecordAlign) {
-    tally.lost_frames += next_number_ - number;
-    tally.lost_bytes += position_ - position;
+  const std::uint64_t passed = place_.position - before.position - before.passed();
+  if (place_.number > before.number && place_.position > before.position &&
+      place_.number - before.number <= frames_in(passed)) {
+    tally.lost_frames += place_.number - before.number;
+    tally.lost_bytes += passed;
   }
   return ReadStatus::corrupt;
 }

@@ -26,11 +26,25 @@ constexpr std::uint64_t align_up(std::uint64_t v) noexcept {
   return (v + kRecordAlign - 1) & ~std::uint64_t{kRecordAlign - 1};
 }
 
-std::uint64_t commit_word(std::uint64_t position, const FrameView& frame) noexcept {
-  return word::frame(position, body_bytes(frame), frame.offload.pending());
+/// How many frames at the front of a batch share a record.
+RecordPlan plan_record(std::span<const FrameView> frames) noexcept {
+  RecordPlan plan;
+  for (std::size_t i = 0; i < frames.size() && plan.add(frames[i]); ++i) {
+  }
+  return plan;
 }
 
 }  // namespace
+
+std::uint64_t batch_bytes(std::span<const FrameView> frames) noexcept {
+  std::uint64_t bytes = 0;
+  while (!frames.empty()) {
+    const RecordPlan plan = plan_record(frames);
+    bytes += record_bytes(plan.body());
+    frames = frames.subspan(plan.frames());
+  }
+  return bytes;
+}
 
 bool RingWriter::find_end(std::uint64_t& end) noexcept {
   BusHeader& h = ring_.header();
@@ -105,11 +119,10 @@ AppendStatus RingWriter::fill_claim(std::uint64_t lock, std::uint64_t chain_end,
   const AppendStatus room = make_room(lock, claim.end, limit);
   if (room != AppendStatus::done) return room;
   fence_stores();  // I6: `first` is seen to have passed before any byte changes
-  write_records(chain_end, claim.begin, frames, time_ns);
+  const std::uint64_t first_word = write_records(chain_end, claim.begin, frames, time_ns);
   // I5: the commit. SYNC POINT COMMIT: everything written above is seen by who reads this word.
-  const std::uint64_t commit = claim.begin == chain_end
-                                   ? commit_word(chain_end, frames.front())
-                                   : word::pad(chain_end, claim.begin - chain_end);
+  const std::uint64_t commit =
+      claim.begin == chain_end ? first_word : word::pad(chain_end, claim.begin - chain_end);
   return compare_and_swap(ring_.record(chain_end).word, word::empty(chain_end), commit)
              ? AppendStatus::done
              : AppendStatus::lost_lock;
@@ -124,37 +137,65 @@ void RingWriter::request_for_writing(std::uint64_t position, std::uint64_t bytes
   }
 }
 
-void RingWriter::write_records(std::uint64_t chain_end, std::uint64_t begin,
-                               std::span<const FrameView> frames, std::uint64_t time_ns) noexcept {
+/// Writes all records of a batch, and EMPTY behind them. Result: the word of the first record.
+std::uint64_t RingWriter::write_records(std::uint64_t chain_end, std::uint64_t begin,
+                                        std::span<const FrameView> frames,
+                                        std::uint64_t time_ns) noexcept {
   std::uint64_t number = ring_.number_at(chain_end);  // I8
+  std::uint64_t first_word = 0;
   std::uint64_t p = begin;
-  for (const FrameView& frame : frames) {
+  while (!frames.empty()) {
+    const RecordPlan plan = plan_record(frames);
+    const std::uint64_t body = plan.body();
+    const bool shared = plan.frames() > 1;
+    const std::uint64_t w =
+        shared ? word::shared(p, body) : word::frame(p, body, frames.front().offload.pending());
     RecordHeader& r = ring_.record(p);
-    const bool vnet = frame.offload.pending();
-    const std::uint64_t bytes = frame.size() + (vnet ? kVnetBytes : 0);
+    if (p == begin) first_word = w;
     if (p != chain_end) {  // the commit writes the word at chain_end; its number is there already
-      store_relaxed(r.word, word::frame(p, bytes, vnet));
+      store_relaxed(r.word, w);
       store_relaxed(r.number, number);
     }
     store_relaxed(r.time_ns, time_ns);
     store_relaxed(r.slot, static_cast<std::uint16_t>(slot_));
-    store_relaxed(r.flags, std::uint16_t{0});
+    store_relaxed(r.frames, static_cast<std::uint16_t>(shared ? plan.frames() : 0));
     store_relaxed(r.incarnation, incarnation_);
-    const std::uint64_t step = record_bytes(bytes);
+    const std::uint64_t step = record_bytes(body);
     if (step >= kLargeRecord) request_for_writing(p + kBytesAhead, step);
-    std::byte* body = ring_.payload(p);
-    if (vnet) [[unlikely]] {
-      std::byte header[kVnetBytes] = {};
-      std::memcpy(header, &frame.offload, sizeof frame.offload);
-      copy_to_shared(body, header, sizeof header);
-      body += sizeof header;
+    if (shared) {
+      write_shared(p, frames.first(plan.frames()));
+    } else {
+      write_alone(p, frames.front());
     }
-    copy_to_shared(body, frame.bytes.data(), frame.size());
     p += step;
-    ++number;
+    number += plan.frames();
+    frames = frames.subspan(plan.frames());
   }
   store_relaxed(ring_.record(p).number, number);
   store_relaxed(ring_.record(p).word, word::empty(p));
+  return first_word;
+}
+
+void RingWriter::write_alone(std::uint64_t position, const FrameView& frame) const noexcept {
+  std::byte* body = ring_.payload(position);
+  if (frame.offload.pending()) [[unlikely]] {
+    std::byte header[kVnetBytes] = {};
+    std::memcpy(header, &frame.offload, sizeof frame.offload);
+    copy_to_shared(body, header, sizeof header);
+    body += sizeof header;
+  }
+  copy_to_shared(body, frame.bytes.data(), frame.size());
+}
+
+void RingWriter::write_shared(std::uint64_t position,
+                              std::span<const FrameView> frames) const noexcept {
+  std::byte* entry = ring_.payload(position);
+  for (const FrameView& frame : frames) {
+    store_relaxed(*reinterpret_cast<std::uint32_t*>(entry),
+                  static_cast<std::uint32_t>(frame.size()));
+    copy_to_shared(entry + kEntryHeaderBytes, frame.bytes.data(), frame.size());
+    entry += entry_bytes(frame.size());
+  }
 }
 
 AppendStatus RingWriter::make_room(std::uint64_t lock, std::uint64_t end,

@@ -98,7 +98,7 @@ int main(int argc, char** argv) {
   Bus::create(file.path(), {}).value();
   const std::vector<std::byte> frame = make_frame(bytes);
   const std::vector<FrameView> frames(batch, FrameView(frame));
-  const std::uint64_t records = batch * bus::record_bytes(bytes);
+  const std::uint64_t records = bus::batch_bytes(frames);
   const auto nothing = [] {};
   FrameBatch heard(256, std::size_t{1} << 20U);
 

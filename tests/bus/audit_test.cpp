@@ -18,7 +18,9 @@ class Audit : public testing::Test {
  protected:
   Audit() {
     NumberedBatch frames(200);
-    EXPECT_FALSE(sender_.send(frames.make(1, 0, 10)).error);
+    for (std::uint32_t n = 0; n < 10; ++n) {
+      EXPECT_FALSE(sender_.send(frames.make(1, n, 1)).error);
+    }
     EXPECT_TRUE(is_clean(bus_.audit()));
   }
 
@@ -134,6 +136,10 @@ TEST_F(Audit, CountsWhatItWalked) {
   EXPECT_EQ(after.records, 16U);
   EXPECT_EQ(after.frames, 13U);
   EXPECT_EQ(after.pads, 3U);
+  raw_.slot(idle_.slot()).claim_owner = 0;
+  ASSERT_FALSE(sender_.send(frames.make(1, 13, 5)).error);  // they share a record
+  EXPECT_EQ(bus_.audit().records, 17U);
+  EXPECT_EQ(bus_.audit().frames, 18U);
 }
 
 // Repair.

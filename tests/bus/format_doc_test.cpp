@@ -182,7 +182,7 @@ Fields slot_fields() {
 
 Fields record_fields() {
   return {FIELD(RecordHeader, word), FIELD(RecordHeader, number), FIELD(RecordHeader, time_ns),
-          FIELD(RecordHeader, slot), FIELD(RecordHeader, flags),  FIELD(RecordHeader, incarnation)};
+          FIELD(RecordHeader, slot), FIELD(RecordHeader, frames), FIELD(RecordHeader, incarnation)};
 }
 
 #undef FIELD
@@ -228,6 +228,9 @@ std::map<std::string, std::uint64_t> constants() {
           CONSTANT(kRecordHeaderBytes),
           CONSTANT(kTailBytes),
           CONSTANT(kRecordAlign),
+          CONSTANT(kEntryHeaderBytes),
+          CONSTANT(kEntryAlign),
+          CONSTANT(kMaxSharedBytes),
           CONSTANT(kHeaderBytes),
           CONSTANT(kFixedBytes),
           CONSTANT(kTableBytes),
@@ -240,6 +243,7 @@ std::map<std::string, std::uint64_t> constants() {
           CONSTANT(word::kFramePositionBits),
           CONSTANT(word::kPadPositionBits),
           CONSTANT(word::kVnet),
+          CONSTANT(word::kShared),
           CONSTANT(lock_word::kSlotBits),
           CONSTANT(lock_word::kSlotMask),
           CONSTANT(lock_word::kRepairSlot)};
@@ -368,6 +372,7 @@ TEST(FormatDocument, GivesExamplesThatTheCodeComputesToo) {
       {"EMPTY at position 4096", word::empty(4096)},
       {"FRAME of 60 bytes at position 4096", word::frame(4096, 60)},
       {"FRAME of 60 bytes and what is left to do, at position 4096", word::frame(4096, 72, true)},
+      {"FRAME of two frames of 60 bytes at position 4096", word::shared(4096, 2 * entry_bytes(60))},
       {"PAD of 128 bytes at position 4096", word::pad(4096, 128)},
       {"lock held by slot 3, seventh acquisition", held},
       {"lock free again", lock_word::freed(held)},

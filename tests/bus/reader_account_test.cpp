@@ -248,7 +248,7 @@ TEST_F(ReaderAccount, APlaceBeyondTheEndOfANewChainIsGone) {
   ASSERT_EQ(reader_.position(), far);
   raw_.begin_at(64, 100);
   raw_.ring().record(far).word = bus::word::empty(far);
-  EXPECT_FALSE(reader_.seek_to(far));
+  EXPECT_FALSE(reader_.seek_to({.position = far}));
   ReadTally tally;
   ASSERT_TRUE(reader_.find_place_again(tally));
   EXPECT_EQ(reader_.position(), 64U);

@@ -7,6 +7,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstring>
+#include <functional>
 #include <thread>
 
 #include "bus/repair/salvage.hpp"
@@ -20,13 +21,14 @@ namespace {
 
 constexpr std::uint32_t kFrames = 100;
 
-/// A bus with a hundred frames in it, a reader that has read none of them, and a way to spoil it.
+/// A bus with a hundred frames in it, each in a record of its own, a reader that has read none of
+/// them, and a way to spoil it.
 class Repair : public ::testing::Test {
  protected:
   void SetUp() override {
     NumberedBatch frames(200);
-    for (std::uint32_t n = 0; n < kFrames; n += 10) {
-      ASSERT_FALSE(sender_.send(frames.make(1, n, 10)).error);
+    for (std::uint32_t n = 0; n < kFrames; ++n) {
+      ASSERT_FALSE(sender_.send(frames.make(1, n, 1)).error);
     }
   }
 
@@ -227,6 +229,54 @@ TEST_F(Repair, KeepsOutOfTheClaimsOfLivingWriters) {
   EXPECT_TRUE(audit().clean());
 }
 
+/// Frames that share a record are lost together, whichever part of it was spoiled.
+TEST_F(Repair, LosesTheFramesOfTheSharedRecordThatWasSpoiledAndNoOthers) {
+  const auto header = [&](std::uint64_t p) -> bus::RecordHeader& { return raw_.ring().record(p); };
+  const auto entry = [&](std::uint64_t p, std::uint64_t i) -> std::uint32_t& {
+    return *reinterpret_cast<std::uint32_t*>(raw_.ring().payload(p) + i * bus::entry_bytes(60));
+  };
+  const struct {
+    const char* what;
+    const char* invariant;
+    std::function<void(std::uint64_t)> spoil;
+  } kDamages[] = {
+      {"the word", "I5", [&](std::uint64_t p) { header(p).word = 0; }},
+      {"the number", "I8", [&](std::uint64_t p) { header(p).number += 100; }},
+      {"too few frames", "I9", [&](std::uint64_t p) { header(p).frames = 9; }},
+      {"too many frames", "I9", [&](std::uint64_t p) { header(p).frames = 11; }},
+      {"one frame", "I9", [&](std::uint64_t p) { header(p).frames = 1; }},
+      {"more frames than fit", "I9", [&](std::uint64_t p) { header(p).frames = 65535; }},
+      {"a first length", "I9", [&](std::uint64_t p) { entry(p, 0) = 50; }},
+      {"a length below that of any frame", "I9", [&](std::uint64_t p) { entry(p, 4) = 13; }},
+      {"a length that leaves the record", "I9", [&](std::uint64_t p) { entry(p, 4) = 400; }},
+      {"a length above that of any frame", "I9", [&](std::uint64_t p) { entry(p, 4) = 1523; }},
+      {"the greatest length", "I9", [&](std::uint64_t p) { entry(p, 9) = UINT32_MAX; }},
+  };
+  EXPECT_EQ(read_all().size(), kFrames);
+  NumberedBatch frames(200);
+  frames.fix_size(60);
+  std::uint32_t next = kFrames;
+  for (const auto& damage : kDamages) {
+    SCOPED_TRACE(damage.what);
+    std::uint64_t spoiled = 0;
+    std::vector<std::uint32_t> kept;
+    for (int batch = 0; batch < 3; ++batch, next += 10) {
+      if (batch == 1) spoiled = raw_.header().last;
+      for (std::uint32_t i = 0; batch != 1 && i < 10; ++i) kept.push_back(next + i);
+      ASSERT_FALSE(sender_.send(frames.make(1, next, 10)).error);
+    }
+    ASSERT_EQ(raw_.ring().frames_of(raw_.ring().word_at(spoiled), spoiled), 10U);
+    damage.spoil(spoiled);
+    ASSERT_FALSE(audit().clean());
+    EXPECT_EQ(audit().findings.front().invariant, damage.invariant);
+    const std::uint64_t lost = reader_.counters().lost_frames;
+    EXPECT_TRUE(repair().ring_rebuilt);
+    EXPECT_TRUE(is_clean(audit()));
+    EXPECT_EQ(read_all(), kept);
+    EXPECT_EQ(reader_.counters().lost_frames - lost, 10U);
+  }
+}
+
 TEST_F(Repair, GoesOnAfterTheLastNumberWhenNothingSurvived) {
   std::memset(raw_.ring().payload(0) - bus::kRecordHeaderBytes, 0x5a, raw_.ring().bytes());
   ASSERT_FALSE(audit().clean());
@@ -381,8 +431,8 @@ class LargeRepair : public testing::Test {
   LargeRepair() : frames_(kFrameBytes) { frames_.fix_size(kFrameBytes); }
   void fill_and_spoil(std::uint64_t spoiled) {
     const std::uint64_t count = raw_.ring().bytes() / bus::record_bytes(kFrameBytes) + 1000;
-    for (; sent_ < count; sent_ += 16) {
-      ASSERT_FALSE(sender_.send(frames_.make(1, sent_, 16)).error);
+    for (; sent_ < count; ++sent_) {
+      ASSERT_FALSE(sender_.send(frames_.make(1, sent_, 1)).error);
     }
     std::uint64_t p = raw_.header().first;
     for (std::uint64_t n = 1, step = 1; step != 0; p += step, ++n) {

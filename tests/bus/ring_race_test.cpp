@@ -41,8 +41,7 @@ struct Race {
     for (std::uint32_t sequence = 0; sequence < kRacingFrames;) {
       const std::size_t count = std::min<std::size_t>(1 + sequence % 9, kRacingFrames - sequence);
       const auto batch = frames.make(sender, sequence, count);
-      std::uint64_t bytes = 0;
-      for (const FrameView& f : batch) bytes += bus::record_bytes(f.size());
+      const std::uint64_t bytes = bus::batch_bytes(batch);
       auto status = bus::AppendStatus::lost_lock;
       while (status == bus::AppendStatus::lost_lock) {
         const std::uint64_t mine = lock.acquire();

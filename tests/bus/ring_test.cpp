@@ -35,10 +35,8 @@ struct RingRig {
   }
 
   AppendStatus append(std::span<const FrameView> batch) {
-    std::uint64_t bytes = 0;
-    for (const FrameView& f : batch) bytes += bus::record_bytes(f.size());
     const std::uint64_t mine = lock.acquire();
-    const AppendStatus status = writer.append(mine, batch, bytes, 1);
+    const AppendStatus status = writer.append(mine, batch, bus::batch_bytes(batch), 1);
     lock.release(mine);
     return status;
   }

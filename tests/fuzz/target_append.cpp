@@ -38,20 +38,19 @@ void append(Sender& s, Input& in, const bus::Ring& ring, std::uint64_t limit) {
   std::array<FrameView, 16> frames;
   const std::size_t count = in.below(frames.size()) + 1;
   const std::size_t size = 14 + in.below(ring.max_frame() - 13);
-  std::uint64_t bytes = 0;
   std::size_t taken = 0;
   for (; taken < count; ++taken) {
     const std::size_t each = taken % 2 == 0 ? size : 14;
     frames[taken] = FrameView(payload.data(), each);
     if (ring.carries_offloads() && taken % 3 == 1)
       frames[taken].offload.flags = Offload::kNeedsChecksum;
-    const std::uint64_t record = bus::record_bytes(bus::body_bytes(frames[taken]));
-    if (bytes + record + bus::kTailBytes > s.writer.max_batch_bytes()) break;
-    bytes += record;
+    const std::uint64_t bytes = bus::batch_bytes(std::span(frames).first(taken + 1));
+    if (bytes + bus::kTailBytes > s.writer.max_batch_bytes()) break;
   }
   const std::span<const FrameView> batch = std::span(frames).first(taken);
   s.bell.wake_deep(batch);
-  if (s.writer.append(s.held, batch, bytes, 1, limit) != bus::AppendStatus::done) return;
+  if (s.writer.append(s.held, batch, bus::batch_bytes(batch), 1, limit) != bus::AppendStatus::done)
+    return;
   s.bell.wake(s.bell.collect(batch, s.writer.batch_position(), s.writer.batch_number()));
 }
 

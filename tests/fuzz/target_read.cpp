@@ -41,7 +41,7 @@ void read(Bytes bytes) {
     switch (in.byte() % 8) {
       case 0: placed = reader.seek_end(); break;
       case 1: placed = reader.seek_oldest(); break;
-      case 2: placed = reader.seek_to(image.place(in)); break;
+      case 2: placed = reader.seek_to({.position = image.place(in)}); break;
       case 3: static_cast<void>(reader.ready()); break;
       case 4: {
         const std::uint64_t position = image.place(in);
