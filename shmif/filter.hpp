@@ -14,8 +14,9 @@ namespace shmif {
 class FrameFilter {
  public:
   /// Compiles `expression`; an empty one matches every frame. Errors: bad_argument, with libpcap's
-  /// message. Blocks: for the resolver if the expression contains a host name; never for
-  /// addresses.
+  /// message; not_supported if libpcap is not installed, which only the empty expression does
+  /// without. Blocks: for the disk when the process first needs libpcap; for the resolver if the
+  /// expression contains a host name, never for addresses.
   static Result<FrameFilter> compile(const std::string& expression);
 
   FrameFilter(FrameFilter&&) noexcept;
@@ -27,7 +28,7 @@ class FrameFilter {
  private:
   struct Program;
   explicit FrameFilter(std::unique_ptr<Program> program) noexcept;
-  std::unique_ptr<Program> program_;
+  std::unique_ptr<Program> program_;  // nullptr: matches every frame
 };
 
 }  // namespace shmif

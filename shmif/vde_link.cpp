@@ -1,6 +1,5 @@
 #include "shmif/vde_link.hpp"
 
-#include <dlfcn.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/socket.h>
@@ -13,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/loaded_library.hpp"
 #include "shmif/frame_check.hpp"
 
 namespace shmif {
@@ -35,20 +35,13 @@ struct Library {
   int (*close)(void* connection) = nullptr;
 };
 
-template <class Function>
-bool find(void* library, const char* name, Function& function) {
-  function = reinterpret_cast<Function>(::dlsym(library, name));
-  return function != nullptr;
-}
-
 Result<Library> load() {
-  void* const library = ::dlopen(kLibrary, RTLD_NOW | RTLD_LOCAL);  // stays loaded
+  const LoadedLibrary library(kLibrary);
   Library found;
-  if (library != nullptr && find(library, "vde_open_real", found.open) &&
-      find(library, "vde_recv", found.receive) && find(library, "vde_send", found.send) &&
-      find(library, "vde_datafd", found.data_descriptor) &&
-      find(library, "vde_ctlfd", found.control_descriptor) &&
-      find(library, "vde_close", found.close)) {
+  if (library.find("vde_open_real", found.open) && library.find("vde_recv", found.receive) &&
+      library.find("vde_send", found.send) && library.find("vde_datafd", found.data_descriptor) &&
+      library.find("vde_ctlfd", found.control_descriptor) &&
+      library.find("vde_close", found.close)) {
     return found;
   }
   return Error(Errc::not_supported, std::string("cannot load ") + kLibrary +

@@ -30,7 +30,8 @@ struct PcapReadOptions {
 class PcapReader {
  public:
   /// Opens the file at `path`, "-" for standard input. Errors: the system's; bad_argument when it
-  /// is not a capture file, or its frames are not Ethernet.
+  /// is not a capture file, or its frames are not Ethernet; not_supported if libpcap is not
+  /// installed.
   static Result<PcapReader> open(const std::string& path, const PcapReadOptions& options = {});
   PcapReader(PcapReader&&) noexcept;
   PcapReader& operator=(PcapReader&&) noexcept;

@@ -1,5 +1,4 @@
 #include <fcntl.h>
-#include <pcap/pcap.h>
 #include <sys/stat.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
@@ -13,6 +12,7 @@
 
 #include "base/unique_fd.hpp"
 #include "shmif/capture/pcap_link.hpp"
+#include "shmif/pcap_library.hpp"
 
 namespace shmif {
 namespace {
@@ -24,10 +24,6 @@ std::uint64_t time_of(const pcap_pkthdr& header) noexcept {
   return static_cast<std::uint64_t>(header.ts.tv_sec) * 1'000'000'000U +
          static_cast<std::uint64_t>(header.ts.tv_usec);
 }
-
-struct PcapClose {
-  void operator()(pcap_t* p) const noexcept { pcap_close(p); }
-};
 
 std::string in_quotes(const std::string& path) {
   return path == "-" ? "capture from standard input" : "capture file \"" + path + "\"";
@@ -64,10 +60,13 @@ Result<UniqueFd> open_input(const std::string& path) {
 }  // namespace
 
 struct PcapReader::Impl {
+  explicit Impl(const PcapLibrary& library) : pcap(library), file(nullptr, library.close) {}
+
+  const PcapLibrary& pcap;
   std::string path;
   double speed = 0;
   UniqueFd timer;
-  std::unique_ptr<pcap_t, PcapClose> file;
+  std::unique_ptr<pcap_t, void (*)(pcap_t*)> file;
   std::uint64_t file_bytes = 0;
 
   // The record read ahead, so that its time can be waited for. libpcap keeps its bytes until the
@@ -87,10 +86,10 @@ struct PcapReader::Impl {
   bool look() noexcept {
     while (next == nullptr && !ended) {
       pcap_pkthdr* header = nullptr;
-      const int n = pcap_next_ex(file.get(), &header, &next_bytes);
+      const int n = pcap.next(file.get(), &header, &next_bytes);
       if (n != 1) {
         ended = true;
-        if (n == PCAP_ERROR) trouble = pcap_geterr(file.get());
+        if (n == PCAP_ERROR) trouble = pcap.error(file.get());
       } else if (header->caplen < kEthernetHeaderBytes) {
         ++skipped;
       } else if (header->caplen > kMaxFrameBytes) {
@@ -148,7 +147,13 @@ Result<PcapReader> PcapReader::open(const std::string& path, const PcapReadOptio
   }
   auto fd = open_input(path);
   if (!fd) return fd.error();
-  auto impl = std::make_unique<Impl>();
+  const Result<const PcapLibrary*> library = pcap_library();
+  if (!library) {
+    return Error(library.error().code,
+                 "cannot read " + in_quotes(path) + ": " + library.error().message);
+  }
+  const PcapLibrary& pcap = **library;
+  auto impl = std::make_unique<Impl>(pcap);
   impl->path = path;
   impl->speed = options.speed;
   struct stat status{};
@@ -159,15 +164,14 @@ Result<PcapReader> PcapReader::open(const std::string& path, const PcapReadOptio
   std::FILE* const stream = fdopen(fd->get(), "rb");
   if (stream == nullptr) return Error::from_errno(errno, "cannot read " + in_quotes(path));
   fd->release();  // the stream closes it
-  impl->file.reset(
-      pcap_fopen_offline_with_tstamp_precision(stream, PCAP_TSTAMP_PRECISION_NANO, text));
+  impl->file.reset(pcap.open_stream(stream, PCAP_TSTAMP_PRECISION_NANO, text));
   if (!impl->file) {
     std::fclose(stream);
     return Error(Errc::bad_argument, "cannot read " + in_quotes(path) + ": " + text +
                                          " (expected a pcap or pcapng file)");
   }
-  if (const int type = pcap_datalink(impl->file.get()); type != DLT_EN10MB) {
-    const char* const name = pcap_datalink_val_to_description_or_dlt(type);
+  if (const int type = pcap.datalink(impl->file.get()); type != DLT_EN10MB) {
+    const char* const name = pcap.datalink_name(type);
     return Error(Errc::bad_argument, "cannot replay " + in_quotes(path) + ": its link type is \"" +
                                          name + "\", a bus carries Ethernet only (capture on one " +
                                          "interface, not on \"any\")");
@@ -258,7 +262,7 @@ std::uint64_t PcapReader::skipped() const noexcept {
 
 std::optional<double> PcapReader::progress() const noexcept {
   if (impl_->file_bytes == 0) return std::nullopt;
-  const long at = std::ftell(pcap_file(impl_->file.get()));
+  const long at = std::ftell(impl_->pcap.file(impl_->file.get()));
   if (at < 0) return std::nullopt;
   return std::min(1.0, static_cast<double>(at) / static_cast<double>(impl_->file_bytes));
 }

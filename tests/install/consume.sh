@@ -27,3 +27,7 @@ case $way in
     ;;
 esac
 "$work/consumer" "$work/bus"
+if ldd "$work/consumer" | grep libpcap; then
+  echo "a program loads libpcap though it may never need it"
+  exit 1
+fi

@@ -234,8 +234,10 @@ WantedDump parse(const CommandLine& line) {
 
 FrameFilter compile(const std::string& expression) {
   Result<FrameFilter> filter = FrameFilter::compile(expression);
-  if (!filter) throw UsageError{filter.error().message};
-  return std::move(*filter);
+  if (!filter && filter.error().code == Errc::bad_argument) {
+    throw UsageError{filter.error().message};
+  }
+  return std::move(filter).value();
 }
 
 /// The capture itself: a loop around one batch, with everything that it needs.

@@ -1,3 +1,4 @@
+#include <shmif/filter.hpp>
 #include <shmif/port.hpp>
 
 int main(int, char** argv) {
@@ -10,5 +11,7 @@ int main(int, char** argv) {
   const std::byte frame[60] = {std::byte{0xff}};
   shmif::FrameBatch arrived;
   if (alice.send(shmif::FrameView(frame)).taken != 1) return 3;
-  return bob.wait(std::chrono::seconds(10)) && bob.receive(arrived).frames == 1 ? 0 : 1;
+  if (!bob.wait(std::chrono::seconds(10)) || bob.receive(arrived).frames != 1) return 1;
+  const auto broadcasts = shmif::FrameFilter::compile("ether broadcast").value();
+  return broadcasts.matches(arrived.frames()[0]) ? 4 : 0;
 }
