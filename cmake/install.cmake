@@ -89,6 +89,7 @@ if(TARGET shmifctl)
     install(FILES tools/${program}.bash RENAME ${program}
       DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions)
   endforeach()
+  install(TARGETS shmifctl_packets_module LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}/shmif)
   if(TARGET vdeplug_shmif)  # where Debian's libvdeplug looks, if the prefix is /usr
     install(TARGETS vdeplug_shmif LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}/vdeplug)
   endif()

@@ -4,7 +4,7 @@
 #include "shmif/ping.hpp"
 #include "tests/fuzz/bus_image.hpp"
 #include "tests/fuzz/targets.hpp"
-#include "tools/capture/decode.hpp"
+#include "tools/packets/decode.hpp"
 
 namespace shmif::fuzz {
 namespace {

@@ -23,6 +23,7 @@ bool DumpSink::needs_senders(const WantedOutput& wanted) {
 DumpSink::DumpSink(const WantedOutput& wanted, SenderNames* names)
     : wanted_(wanted), names_(names) {
   if (!wanted.file) {
+    packets_ = &packets();
     const CaptureFile::Options options{.buffer_bytes = kTextBytes, .terminal = true};
     text_ = std::move(CaptureFile::create("-", options, {})).value();
     return;
@@ -81,7 +82,7 @@ void DumpSink::put(FrameView frame, std::uint64_t lost_before) {
 void DumpSink::put_line(const FrameView& frame) {
   DecodeOptions options = wanted_.lines;
   if (wanted_.senders) options.sender = names_->of(frame).name;
-  const std::string line = decode(frame, options);
+  const std::string line = packets_->decode(frame, options);
   std::byte* const to = text_->reserve(line.size());
   if (to == nullptr) return;
   std::memcpy(to, line.data(), line.size());

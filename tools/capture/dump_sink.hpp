@@ -10,9 +10,9 @@
 
 #include "shmif/capture/capture_file.hpp"
 #include "tools/capture/capture_rotation.hpp"
-#include "tools/capture/decode.hpp"
 #include "tools/capture/dump_gaps.hpp"
 #include "tools/capture/sender_names.hpp"
+#include "tools/packets/packets.hpp"
 
 namespace shmif::tools {
 
@@ -30,7 +30,8 @@ struct WantedOutput {
 /// Threads: one at a time. Blocks: while the disk or the reader of a pipe is slow.
 class DumpSink {
  public:
-  /// `names` may be nullptr if senders are not needed. Throws if a file cannot be created.
+  /// `names` may be nullptr if senders are not needed. Throws if a file cannot be created, or the
+  /// module that makes lines (packets()) is not there.
   DumpSink(const WantedOutput& wanted, SenderNames* names);
 
   /// Whether this output needs the names of senders.
@@ -64,6 +65,7 @@ class DumpSink {
 
   WantedOutput wanted_;
   SenderNames* names_;
+  const Packets* packets_ = nullptr;                   // set with `text_`
   std::unique_ptr<CaptureFile> text_;                  // either this
   std::optional<RotatingCapture> capture_;             // or this is set
   std::map<std::uint64_t, std::uint32_t> interfaces_;  // of the current file, by the sender's id

@@ -12,7 +12,7 @@
 #include "shmif/port.hpp"
 #include "tools/common/options.hpp"
 #include "tools/common/values.hpp"
-#include "tools/relay/tcp_probe.hpp"
+#include "tools/packets/packets.hpp"
 #include "tools/shmifctl/commands.hpp"
 
 namespace shmif::tools {
@@ -125,12 +125,12 @@ Port open_probe_port(const std::string& path) {
 std::optional<std::string> ask_until(Port& port, const TcpService& service, const WaitWish& wish) {
   std::optional<tap::IpAddress> from;
   if (wish.from && wish.from->family == service.address.family) from = wish.from;
-  TcpProbe probe(port, service, from);
+  const std::unique_ptr<ServiceProbe> probe = packets().probe(port, service, from);
   FrameBatch batch;
-  while (!probe.answered()) {
+  while (!probe->answered()) {
     const Clock::time_point now = Clock::now();
-    if (wish.deadline && now >= *wish.deadline) return probe.why();
-    Clock::time_point until = probe.tick(now);
+    if (wish.deadline && now >= *wish.deadline) return probe->why();
+    Clock::time_point until = probe->tick(now);
     if (wish.deadline) until = std::min(until, *wish.deadline);
     port.wait(std::max<std::chrono::nanoseconds>(until - now, std::chrono::nanoseconds(0)));
     batch.clear();
@@ -139,7 +139,7 @@ std::optional<std::string> ask_until(Port& port, const TcpService& service, cons
       throw Exception(Error(received.error,
                             "cannot go on with " + wish.path + ": " + received.error.message()));
     }
-    for (const FrameView& frame : batch.frames()) probe.take(frame);
+    for (const FrameView& frame : batch.frames()) probe->take(frame);
   }
   return std::nullopt;
 }
@@ -193,6 +193,7 @@ WaitWish read_wait_wish(const Arguments& args) {
     if (wish.services.empty()) throw UsageError{"--from needs --tcp ADDRESS:PORT"};
     wish.from = *from;
   }
+  if (!wish.services.empty()) packets();  // what fails shall fail before it has waited
   wish.timeout = args.text("timeout");
   if (const auto timeout = args.seconds("timeout")) wish.deadline = Clock::now() + *timeout;
   return wish;

@@ -36,6 +36,31 @@ class Hosts : public ExecRig {
 INSTANTIATE_TEST_SUITE_P(Each, Hosts, ::testing::ValuesIn(exec_settings()),
                          [](const auto& each) { return each.param.name; });
 
+/// The shared objects that the process `pid` and its descendants have mapped, one a line.
+std::string libraries_of(pid_t pid) {
+  const std::string folder = "/proc/" + std::to_string(pid);
+  std::string found;
+  std::ifstream maps(folder + "/maps");
+  for (std::string line; std::getline(maps, line);) {
+    if (const std::size_t path = line.find('/'); line.find(".so", path) != std::string::npos) {
+      found += line.substr(path) + '\n';
+    }
+  }
+  std::ifstream children(folder + "/task/" + std::to_string(pid) + "/children");
+  for (pid_t child = 0; children >> child;) found += libraries_of(child);
+  return found;
+}
+
+TEST_P(Hosts, DoNotPayForTheLibrariesOfOtherCommands) {
+  const auto host = start("a", "echo $$; exec sleep 60", {"--ip", "198.18.0.1/24"});
+  ASSERT_TRUE(host->wait_for("\n"));
+  const std::string libraries = libraries_of(host->pid());
+  EXPECT_GE(times_in(libraries, "/libseccomp.so"), 2U) << "of two processes: " << libraries;
+  for (const char* const name : {"/libpcap.so", "/libtins.so", "/libcrypto.so"}) {
+    EXPECT_EQ(libraries.find(name), std::string::npos) << libraries;
+  }
+}
+
 TEST_P(Hosts, PsNamesAddressesAndProgramAndTheirProcessIsInside) {
   const std::string other = bus("other");
   const auto host = start("a", "echo $$; exec sleep 61",

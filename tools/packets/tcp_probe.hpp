@@ -12,42 +12,28 @@
 // 5227).
 
 #include <chrono>
-#include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
 
 #include "shmif/port.hpp"
 #include "tap/cidr.hpp"
+#include "tools/packets/packets.hpp"
+#include "tools/packets/tcp_service.hpp"
 
 namespace shmif::tools {
 
-struct TcpService {
-  tap::IpAddress address;
-  std::uint16_t port = 0;
-
-  /// Reads "198.18.0.1:80" or "[fd00::1]:80". Errors: bad_argument.
-  static Result<TcpService> parse(const std::string& text);
-  std::string to_string() const;
-};
-
 /// Threads: one at a time. Blocks: never.
-class TcpProbe {
+class TcpProbe final : public ServiceProbe {
  public:
   /// `port` is up and outlives this. `from`: empty, or of the service's family.
   TcpProbe(Port& port, const TcpService& service, std::optional<tap::IpAddress> from);
-  TcpProbe(TcpProbe&&) noexcept;
-  TcpProbe& operator=(TcpProbe&&) noexcept;
-  ~TcpProbe();
+  ~TcpProbe() override;
 
-  using Clock = std::chrono::steady_clock;
-  /// Sends what is due. Result: when to call it again at the latest.
-  Clock::time_point tick(Clock::time_point now);
-  /// Handles a received frame.
-  void take(const FrameView& frame);
-  bool answered() const noexcept;
-  /// Why there is no answer yet, as a text.
-  std::string why() const;
+  Clock::time_point tick(Clock::time_point now) override;
+  void take(const FrameView& frame) override;
+  bool answered() const noexcept override;
+  std::string why() const override;
 
  private:
   struct Impl;

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "tools/capture/decode.hpp"
+#include "tools/packets/decode.hpp"
 
 namespace shmif::tools {
 namespace {

@@ -1,6 +1,6 @@
 // `shmifctl wait --tcp`: how the probe finds the service's host, and what it takes for an answer.
 
-#include "tools/relay/tcp_probe.hpp"
+#include "tools/packets/tcp_probe.hpp"
 
 #include <gtest/gtest.h>
 #include <tins/tins.h>

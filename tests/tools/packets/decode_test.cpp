@@ -1,4 +1,4 @@
-#include "tools/capture/decode.hpp"
+#include "tools/packets/decode.hpp"
 
 #include <gtest/gtest.h>
 #include <tins/tins.h>
