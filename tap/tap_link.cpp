@@ -15,6 +15,7 @@
 #include <utility>
 
 #include "tap/batch_writer.hpp"
+#include "tap/datagram_merge.hpp"
 #include "tap/netlink.hpp"
 
 namespace shmif::tap {
@@ -171,10 +172,14 @@ struct TapLink::Impl {
       std::make_unique_for_overwrite<std::byte[]>(kMaxSuperFrameBytes);
 
   BatchWriter writer;
+  /// Whether runs of datagrams are merged. Kernels before 6.2 refuse the super-frame (EINVAL). That
+  /// is learnt from the first, which is written by itself, so that nothing overtakes its frames.
+  enum class Merging { off, untried, on } merging = Merging::off;
+  std::array<MergedHead, BatchWriter::kMaxFrames / 2> heads;  // of the batch that is written
 
   std::error_code refusal_of(const FrameView& frame) const noexcept;
   std::size_t write(std::span<const FrameView> frames) noexcept;
-  void note(std::int32_t result, const FrameView& frame) noexcept;
+  void note(std::int32_t result, std::span<const FrameView> run) noexcept;
 };
 
 // Also call it to switch offloads off: a persistent device may still have those of its last user.
@@ -247,7 +252,10 @@ Result<TapLink> TapLink::adopt(UniqueFd tun) {
   impl->tun = std::move(tun);
   impl->name = request.ifr_name;
   impl->vnet = (flags & IFF_VNET_HDR) != 0;
-  if (impl->vnet) impl->largest = kMaxSuperFrameBytes;
+  if (impl->vnet) {
+    impl->largest = kMaxSuperFrameBytes;
+    impl->merging = Impl::Merging::untried;
+  }
   (void)impl->writer.open();  // without it frames are written one by one
   return TapLink(std::move(impl));
 }
@@ -264,20 +272,39 @@ std::error_code TapLink::Impl::refusal_of(const FrameView& frame) const noexcept
 std::size_t TapLink::Impl::write(std::span<const FrameView> frames) noexcept {
   constexpr std::size_t kMax = BatchWriter::kMaxFrames;
   std::array<Offload, kMax> offloads;
-  std::array<std::array<iovec, 2>, kMax> parts;
+  // A frame has two parts, and a run of them one more than it has frames.
+  std::array<iovec, 2 * kMax> parts;
   std::array<std::span<const iovec>, kMax> buffers;
+  std::array<std::size_t, kMax> runs;
   std::array<std::int32_t, kMax> results;
   frames = frames.first(std::min(frames.size(), kMax));
-  for (std::size_t i = 0; i < frames.size(); ++i) {
-    offloads[i] = frames[i].offload;
+  std::size_t writes = 0, used = 0, merged = 0;
+  for (std::size_t at = 0; at < frames.size(); at += runs[writes++]) {
+    std::size_t run = 1;
+    if (merging != Merging::off) run = merge_datagrams(frames.subspan(at), heads[merged]);
+    const bool trial = run > 1 && merging == Merging::untried;
+    if (trial && writes > 0) break;
+    const std::size_t begin = used;
+    std::size_t skip = 0;
     // writev only reads, but iovec has no const.
-    parts[i] = {{{&offloads[i], sizeof(Offload)},
-                 {const_cast<std::byte*>(frames[i].bytes.data()), frames[i].size()}}};
-    buffers[i] = std::span(parts[i]).subspan(vnet ? 0 : 1);
+    const auto add = [&](std::span<const std::byte> bytes) {
+      parts[used++] = {const_cast<std::byte*>(bytes.data()), bytes.size()};
+    };
+    if (run > 1) {
+      const MergedHead& head = heads[merged++];
+      add(head.used());
+      skip = head.payload_at();
+    } else if (vnet) {
+      offloads[writes] = frames[at].offload;
+      add(std::as_bytes(std::span(&offloads[writes], 1)));
+    }
+    for (const FrameView& frame : frames.subspan(at, run)) add(frame.bytes.subspan(skip));
+    buffers[writes] = std::span(parts).subspan(begin, used - begin);
+    runs[writes] = run;
+    if (trial) frames = frames.first(run);
   }
   std::size_t written = 0;
-  if (frames.size() > 1)
-    written = writer.write(tun.get(), {buffers.data(), frames.size()}, results);
+  if (writes > 1) written = writer.write(tun.get(), {buffers.data(), writes}, results);
   if (written == 0) {
     ssize_t n = 0;
     do {
@@ -286,27 +313,36 @@ std::size_t TapLink::Impl::write(std::span<const FrameView> frames) noexcept {
     results[0] = n < 0 ? -errno : static_cast<std::int32_t>(n);
     written = 1;
   }
-  for (std::size_t i = 0; i < written; ++i) {
-    note(results[i], frames[i]);
-    if (ended) return i;
+  if (merging == Merging::untried && runs[0] > 1) {
+    if (results[0] == -EINVAL) {
+      merging = Merging::off;
+      return 0;
+    }
+    if (results[0] >= 0) merging = Merging::on;
   }
-  return written;
+  std::size_t done = 0;
+  for (std::size_t i = 0; i < written; ++i) {
+    note(results[i], frames.subspan(done, runs[i]));
+    if (ended) break;
+    done += runs[i];
+  }
+  return done;
 }
 
-void TapLink::Impl::note(std::int32_t result, const FrameView& frame) noexcept {
+void TapLink::Impl::note(std::int32_t result, std::span<const FrameView> run) noexcept {
   if (result >= 0) {
-    counts.sent_frames.add();
-    counts.sent_bytes.add(frame.size());
+    counts.sent_frames.add(run.size());
+    for (const FrameView& frame : run) counts.sent_bytes.add(frame.size());
     return;
   }
   switch (-result) {
     case EIO:  // the interface is down
-    case ENETDOWN: counts.dropped_down.add(); break;
+    case ENETDOWN: counts.dropped_down.add(run.size()); break;
     case EAGAIN:
     case ENOBUFS:
-    case ENOMEM: counts.dropped_full.add(); break;
-    case EBADFD: ended = true; break;           // the device was deleted
-    default: counts.corrupt_sent.add(); break;  // EINVAL: the offload does not fit the frame
+    case ENOMEM: counts.dropped_full.add(run.size()); break;
+    case EBADFD: ended = true; break;                     // the device was deleted
+    default: counts.corrupt_sent.add(run.size()); break;  // EINVAL: the offload does not fit
   }
 }
 

@@ -49,8 +49,10 @@ Result<void> check_tun_device(const std::string& path = "/dev/net/tun");
 ///
 /// While the interface is down, frames to send are dropped and counted; the link goes on by itself
 /// when the interface is up again. A deleted device ends the link. Tags of 802.1Q and 802.1ad stay
-/// in the frames. Threads: one may send while another receives and waits; counters() from any.
-/// Blocks: never; frames that find the device's queue full are dropped and counted.
+/// in the frames. If takes_offloads() is true, neighbouring datagrams of one flow are written as
+/// one super-frame (tap/datagram_merge.hpp); each counts as a frame. Threads: one may send while
+/// another receives and waits; counters() from any. Blocks: never; frames that find the device's
+/// queue full are dropped and counted.
 class TapLink {
  public:
   /// Creates the device or attaches to it, and configures it as `options` says. If a later step

@@ -1,7 +1,12 @@
 #include <algorithm>
+#include <array>
+#include <cstring>
+#include <vector>
 
+#include "bus/offload.hpp"
 #include "shmif/filter.hpp"
 #include "shmif/ping.hpp"
+#include "tap/datagram_merge.hpp"
 #include "tests/fuzz/bus_image.hpp"
 #include "tests/fuzz/targets.hpp"
 #include "tools/packets/decode.hpp"
@@ -15,6 +20,28 @@ const std::array<FrameFilter, 4>& filters() {
       FrameFilter::compile("vlan and ip and tcp port 80").value(),
       FrameFilter::compile("ip6 and udp[8:4] = 7 or tcp[tcpflags] & tcp-syn != 0").value()};
   return all;
+}
+
+/// Three frames like this one, as they come from the TAP device of another guest.
+void merge(FrameView view, std::uint8_t options) {
+  view.true_bytes = 0;
+  view.offload.flags = Offload::kNeedsChecksum;
+  view.offload.csum_start = (options & 16U) != 0 ? 54 : 34;
+  view.offload.csum_offset = 6;
+  const std::array frames{view, view, view};
+  tap::MergedHead head;
+  if (tap::merge_datagrams(frames, head) == 1) return;
+  std::vector<std::byte> whole(head.bytes.begin() + sizeof(Offload),
+                               head.bytes.begin() + static_cast<std::ptrdiff_t>(head.size));
+  for (const FrameView& f : frames) {
+    const auto payload = f.bytes.subspan(head.payload_at());
+    whole.insert(whole.end(), payload.begin(), payload.end());
+  }
+  Offload offload;
+  std::memcpy(&offload, head.bytes.data(), sizeof offload);
+  bus::Segmenter pieces;
+  require(pieces.begin(whole, offload) && pieces.remaining() == 3, "a run that is none");
+  require(pieces.next_bytes() == view.size(), "datagrams that are not as long as they were");
 }
 
 }  // namespace
@@ -46,6 +73,7 @@ void frame(Bytes bytes) {
     require(ping && ping->type == PingType::reply && ping->source == self, "a bad answer");
     require(!answer_ping(*answer, ping->destination, reply), "an answer that is answered");
   }
+  merge(view, options);
   for (const FrameFilter& f : filters()) static_cast<void>(f.matches(view));
 }
 

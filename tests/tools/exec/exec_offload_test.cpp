@@ -156,6 +156,50 @@ TEST_P(ExecOffload, DatagramsThatOneCallSendsArriveOneByOne) {
   EXPECT_TRUE(receiver->wait_for("sound"));
 }
 
+// A batch of them may be written to the receiver's device as one. Each burst has an answer, so that
+// no queue overflows.
+TEST_P(ExecOffload, DatagramsThatManyCallsSendArriveOneByOneInOrder) {
+  const std::string bursts =
+      "import socket, random, sys\n"
+      "r = random.Random(1)\n"
+      "bursts = []\n"
+      "for i in range(80):\n"
+      "  size = r.choice([1, 18, 19, 333, 1400])\n"
+      "  bursts.append([r.randbytes(size) for _ in range(20)] + [r.randbytes(r.randint(1, "
+      "size))])\n"
+      "s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM); s.settimeout(20)\n";
+  for (const bool offload : {true, false}) {
+    std::vector<std::string> options{"--ip", "198.18.0.1/24", "--ip", "fd00::1/64"};
+    if (!offload) options.emplace_back("--no-offload");
+    const auto receiver =
+        start(offload ? "sink" : "plain",
+              "exec python3 -c \"" + bursts +
+                  "s.bind(('::', 4000)); print('bound', flush=True)\n"
+                  "for wanted in 2 * bursts:\n"
+                  "  got = [s.recvfrom(65536) for _ in wanted]\n"
+                  "  assert [g[0] for g in got] == wanted\n"
+                  "  s.sendto(b'go on', got[0][1])\n"
+                  "name = [n for _, n in socket.if_nameindex() if n != 'lo'][0]\n"
+                  "path = '/sys/class/net/' + name + '/statistics/rx_packets'\n"
+                  "packets = int(open(path).read())\n"
+                  "print('sound, in packets:', 'all' if packets >= 3360 else 'few', flush=True)\n"
+                  "s.recv(1)\"",
+              options);
+    ASSERT_TRUE(receiver->wait_for("bound"));
+    const ToolResult sent = run_shell("python3 -c \"" + bursts +
+                                          "for to in ('::ffff:198.18.0.1', 'fd00::1'):\n"
+                                          "  s.connect((to, 4000))\n"
+                                          "  for burst in bursts:\n"
+                                          "    for d in burst: s.send(d)\n"
+                                          "    assert s.recv(10) == b'go on'\n"
+                                          "  s.close(); s = socket.socket(s.family, s.type)\n"
+                                          "  s.settimeout(20)\"",
+                                      {"--ip", "198.18.0.2/24", "--ip", "fd00::2/64"});
+    EXPECT_EQ(sent.status, 0) << sent.err;
+    EXPECT_TRUE(receiver->wait_for(offload ? "sound" : "sound, in packets: all"));
+  }
+}
+
 TEST_P(ExecOffload, TcpWithTheLeastMssOfLinuxCrossesInSuperFramesToo) {
   const auto server =
       start("sink",

@@ -1,0 +1,145 @@
+#include "tap/datagram_merge.hpp"
+
+#include <netinet/in.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+
+#include "bus/offload.hpp"
+
+namespace shmif::tap {
+namespace {
+
+using Bytes = std::span<const std::byte>;
+
+constexpr std::size_t kIp = kEthernetHeaderBytes;  // where the IP header begins
+constexpr std::size_t kIpv4Bytes = 20;
+constexpr std::size_t kIpv6Bytes = 40;
+constexpr std::size_t kUdpBytes = 8;
+constexpr std::size_t kUdpChecksumOffset = 6;
+constexpr std::size_t kMaxPacketBytes = 0xffff;
+constexpr unsigned kDontFragment = 0x4000;
+constexpr unsigned kFragment = 0x3fff;  // more fragments, and the offset
+
+unsigned get8(Bytes b, std::size_t at) {
+  return std::to_integer<unsigned>(b[at]);
+}
+unsigned get16(Bytes b, std::size_t at) {
+  return get8(b, at) << 8U | get8(b, at + 1);
+}
+void put16(std::span<std::byte> b, std::size_t at, std::size_t v) {
+  b[at] = static_cast<std::byte>(v >> 8U);
+  b[at + 1] = static_cast<std::byte>(v);
+}
+bool same_bytes(Bytes a, Bytes b, std::size_t from, std::size_t to) {
+  return std::memcmp(a.data() + from, b.data() + from, to - from) == 0;
+}
+
+/// What an unfinished checksum, the sum of a pseudo header, is with another length in that header.
+unsigned sum_with_length(unsigned sum, std::size_t old_bytes, std::size_t new_bytes) {
+  std::size_t with = sum + (0xffff - old_bytes) + new_bytes;  // one's complement
+  while (with > 0xffff) with = (with & 0xffff) + (with >> 16U);
+  return static_cast<unsigned>(with);
+}
+
+/// Where the UDP header of a frame begins that may be part of a run; 0 for any other frame.
+std::size_t udp_of(const FrameView& frame) {
+  const Bytes b = frame.bytes;
+  const Offload& left = frame.offload;
+  if (left.flags != Offload::kNeedsChecksum || left.is_super_frame() ||
+      left.csum_offset != kUdpChecksumOffset)
+    return 0;
+  const std::size_t udp = left.csum_start;
+  if (udp != kIp + kIpv4Bytes && udp != kIp + kIpv6Bytes) return 0;
+  if (b.size() <= udp + kUdpBytes) return 0;  // also without payload
+  // DHCP clients, for one, read packet sockets, on which a super-frame is one packet.
+  if (frame.destination().is_group()) return 0;
+  const std::size_t packet_bytes = b.size() - kIp;
+  if (udp == kIp + kIpv4Bytes) {
+    if (get16(b, 12) != 0x0800 || get8(b, kIp) != 0x45 || get16(b, kIp + 2) != packet_bytes ||
+        (get16(b, kIp + 6) & kFragment) != 0 || get8(b, kIp + 9) != IPPROTO_UDP ||
+        bus::internet_sum(b.subspan(kIp, kIpv4Bytes)) != 0xffff)
+      return 0;
+  } else if (get16(b, 12) != 0x86dd || get8(b, kIp) >> 4U != 6 ||
+             get16(b, kIp + 4) != packet_bytes - kIpv6Bytes || get8(b, kIp + 6) != IPPROTO_UDP) {
+    return 0;
+  }
+  if (get16(b, udp + 4) != b.size() - udp || get16(b, udp + kUdpChecksumOffset) == 0) return 0;
+  return udp;
+}
+
+/// Whether the kernel, when it splits a run that begins with `first`, makes `next` as its piece
+/// number `index`. Both may be part of a run, with UDP headers in the same place.
+bool is_piece(Bytes first, Bytes next, std::size_t udp, std::size_t index) {
+  if (!same_bytes(first, next, 0, kIp)) return false;
+  if (udp == kIp + kIpv4Bytes) {
+    // All but the length, the identification and the checksum.
+    if (!same_bytes(first, next, kIp, kIp + 2) || !same_bytes(first, next, kIp + 6, kIp + 10) ||
+        !same_bytes(first, next, kIp + 12, udp))
+      return false;
+    const std::size_t number = (get16(first, kIp + 4) + index) & 0xffff;
+    if ((get16(first, kIp + 6) & kDontFragment) == 0 && get16(next, kIp + 4) != number)
+      return false;
+  } else if (!same_bytes(first, next, kIp, kIp + 4) || !same_bytes(first, next, kIp + 6, udp)) {
+    return false;
+  }
+  const std::size_t checksum = udp + kUdpChecksumOffset;
+  return same_bytes(first, next, udp, udp + 4) &&
+         get16(next, checksum) ==
+             sum_with_length(get16(first, checksum), first.size() - udp, next.size() - udp);
+}
+
+void set_head(Bytes first, std::size_t udp, std::size_t payload_bytes, MergedHead& head) {
+  const std::size_t header_bytes = udp + kUdpBytes;
+  Offload offload;
+  offload.flags = Offload::kNeedsChecksum;
+  offload.gso_type = Offload::kGsoUdp;
+  offload.header_bytes = static_cast<std::uint16_t>(header_bytes);
+  offload.gso_size = static_cast<std::uint16_t>(first.size() - header_bytes);
+  offload.csum_start = static_cast<std::uint16_t>(udp);
+  offload.csum_offset = kUdpChecksumOffset;
+  head.size = sizeof offload + header_bytes;
+  std::memcpy(head.bytes.data(), &offload, sizeof offload);
+
+  const std::span<std::byte> to = std::span(head.bytes).subspan(sizeof offload, header_bytes);
+  std::memcpy(to.data(), first.data(), header_bytes);
+  const std::size_t udp_bytes = kUdpBytes + payload_bytes;
+  if (udp == kIp + kIpv4Bytes) {
+    put16(to, kIp + 2, kIpv4Bytes + udp_bytes);
+    put16(to, kIp + 10, 0);
+    const auto checksum =
+        static_cast<std::uint16_t>(~bus::internet_sum(to.subspan(kIp, kIpv4Bytes)));
+    std::memcpy(to.data() + kIp + 10, &checksum, sizeof checksum);
+  } else {
+    put16(to, kIp + 4, udp_bytes);
+  }
+  put16(to, udp + 4, udp_bytes);
+  const std::size_t field = udp + kUdpChecksumOffset;
+  put16(to, field, sum_with_length(get16(first, field), first.size() - udp, udp_bytes));
+}
+
+}  // namespace
+
+std::size_t merge_datagrams(std::span<const FrameView> frames, MergedHead& head) noexcept {
+  frames = frames.first(std::min(frames.size(), kMaxMerged));
+  const std::size_t udp = frames.size() > 1 ? udp_of(frames[0]) : 0;
+  if (udp == 0) return 1;
+  const Bytes first = frames[0].bytes;
+  const std::size_t header_bytes = udp + kUdpBytes;
+  std::size_t payload_bytes = first.size() - header_bytes;
+  std::size_t run = 1;
+  for (bool last = false; run < frames.size() && !last; ++run) {
+    const Bytes next = frames[run].bytes;
+    if (udp_of(frames[run]) != udp || next.size() > first.size() ||
+        header_bytes - kIp + payload_bytes + next.size() - header_bytes > kMaxPacketBytes ||
+        !is_piece(first, next, udp, run))
+      break;
+    payload_bytes += next.size() - header_bytes;
+    last = next.size() < first.size();
+  }
+  if (run > 1) set_head(first, udp, payload_bytes, head);
+  return run;
+}
+
+}  // namespace shmif::tap

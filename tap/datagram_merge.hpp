@@ -1,0 +1,42 @@
+#pragma once
+// Merges neighbouring datagrams of one UDP flow into one super-frame. The kernel that gets it
+// splits it again: at the socket, or before a device that cannot.
+//
+// A datagram costs a kernel more than its bytes do, and a TAP device has no call that takes many.
+// So the run is merged only if the kernel's pieces are the frames of the run, byte for byte, apart
+// from their checksums, which are unfinished before and after, and apart from the identification of
+// IPv4 packets that may not be fragmented, which has no meaning (RFC 6864 section 4.1).
+//
+// The headers come from other guests. This code does not trust them: a frame whose headers disagree
+// with its length is not merged.
+
+#include <array>
+#include <cstddef>
+#include <span>
+
+#include "bus/frame.hpp"
+
+namespace shmif::tap {
+
+/// What is written before the payloads of a run: an Offload, and the headers of the super-frame.
+struct MergedHead {
+  static constexpr std::size_t kMaxHeaderBytes = kEthernetHeaderBytes + 40 + 8;  // IPv6, UDP
+  std::array<std::byte, sizeof(Offload) + kMaxHeaderBytes> bytes{};
+  std::size_t size = 0;
+
+  std::span<const std::byte> used() const noexcept { return std::span(bytes).first(size); }
+  /// Where the payload begins in each frame of the run.
+  std::size_t payload_at() const noexcept { return size - sizeof(Offload); }
+};
+
+/// A super-frame stands for at most so many datagrams (Linux: UDP_MAX_SEGMENTS, as it was first).
+inline constexpr std::size_t kMaxMerged = 64;
+
+/// Looks for a run at the front of `frames`: two or more untagged frames to one station, each with
+/// one whole UDP datagram over IPv4 without options or IPv6 without extension headers, an
+/// unfinished checksum, and the same headers. All have the same size, but the last may be shorter.
+/// Result: the number of frames in the run, and `head` is set; 1, and `head` is not changed, if the
+/// first frame must go by itself. Call with at least one frame. Threads: safe. Blocks: never.
+std::size_t merge_datagrams(std::span<const FrameView> frames, MergedHead& head) noexcept;
+
+}  // namespace shmif::tap
