@@ -95,9 +95,7 @@ ReadStatus RingReader::lend_chunk(FrameBatch& into, ReadTally& tally) noexcept {
   }
   follow<InRing::yes>(into, lent_);
   lent_frames_ = delivered_in(lent_.entries());
-  if (lent_frames_ != 0) {
-    return ReadStatus::more;
-  }
+  if (lent_frames_ != 0) return ReadStatus::more;
   std::size_t torn = 0;
   const ReadStatus status = pass(lent_, tally, torn);
   const bool passed = status == ReadStatus::more || status == ReadStatus::empty;
@@ -231,7 +229,7 @@ void RingReader::follow(FrameBatch& into, Chunk& chunk) noexcept {
     const RecordHeader& r = ring_.record(p);
     const std::uint64_t number = ring_.number_at(p);
     const std::uint64_t frames = ring_.frames_of(w, p);
-    const std::uint64_t max = behind_pad ? frames_in(ring_.bytes()) : 0;
+    const std::uint64_t max = behind_pad && at.entries == 0 ? frames_in(ring_.bytes()) : 0;
     // Also if the number is less. A reader inside of a record stops in front of one of its frames.
     if (number + at.entries - at.number > max || at.entries >= frames) [[unlikely]] {
       status = ReadStatus::corrupt;
@@ -324,8 +322,8 @@ RingReader::Took RingReader::take_shared(const Origin& from, std::uint32_t body_
 }
 
 /// The next view of the batch, with what a record says of each of its frames.
-FrameView& RingReader::next_view(FrameBatch& into, const Origin& from,
-                                 std::uint64_t number) noexcept {
+[[gnu::always_inline]] inline FrameView& RingReader::next_view(FrameBatch& into, const Origin& from,
+                                                               std::uint64_t number) noexcept {
   FrameView& view = into.next();
   view.number = number;
   view.time_ns = from.time_ns;
