@@ -127,12 +127,12 @@ TEST(DumpGaps, BeforeFramesThatTheFilterLeavesOutAreToldAtTheNextThatItTakes) {
   EXPECT_EQ(drops_in(path), (std::map<std::size_t, std::uint64_t>{{1, lost}}));
 }
 
-/// Sends frames and makes each of them the frame of a sender that nobody knows.
+/// Sends frames, each in a record of its own, and makes each the frame of a sender that nobody
+/// knows.
 void send_of_strangers(const BusRig& rig, Port& port, std::uint32_t count) {
   const RawBus raw(rig.path());
   std::uint64_t at = raw.header().last;
-  const std::vector<Bytes> frames(100, arp_request());
-  for (std::uint32_t sent = 0; sent < count; sent += 100) send(port, frames);
+  for (std::uint32_t sent = 0; sent < count; ++sent) send(port, {arp_request()});
   for (std::uint32_t i = 1; i <= count; ++i) {
     auto& record = raw.ring().record(at);
     record.slot = static_cast<std::uint16_t>(200 + i % 50);
