@@ -164,7 +164,7 @@ struct alignas(kLineBytes) PortSlot {
   std::uint64_t rx_more_segments;              // 352 (O) beyond rx_frames
   std::uint64_t too_long_frames;               // 360 (O) not sent: longer than the bus allows
   std::uint64_t refused_frames;                // 368 (O) not sent: refused for another reason
-  std::uint64_t reserved4[1];                  // 376
+  std::uint64_t read_inside;                   // 376 (O) bytes of the record there, read already
 
   // Line 6 and 7: source addresses of hosts behind this port, 0: unused.
   alignas(kLineBytes) std::uint64_t learned[kLearnedAddresses];  // 384 (O)
@@ -371,7 +371,7 @@ constexpr std::uint32_t fold_layout() noexcept {
       offsetof(PortSlot, wakeups),
       offsetof(PortSlot, tx_more_segments), offsetof(PortSlot, rx_more_segments),
       offsetof(PortSlot, too_long_frames), offsetof(PortSlot, refused_frames),
-      offsetof(PortSlot, learned),
+      offsetof(PortSlot, read_inside), offsetof(PortSlot, learned),
       offsetof(RecordHeader, word), offsetof(RecordHeader, number), offsetof(RecordHeader, time_ns),
       offsetof(RecordHeader, slot), offsetof(RecordHeader, frames),
       offsetof(RecordHeader, incarnation)};

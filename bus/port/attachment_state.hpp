@@ -157,6 +157,7 @@ struct Attachment::Impl {
   void learn(std::span<const FrameView> frames) noexcept;
   void publish_position() noexcept {
     store_relaxed(slot().position, reader.position());
+    store_relaxed(slot().read_inside, reader.place().passed());
     store_relaxed(slot().next_number, reader.next_number());
   }
   std::error_code go_up() noexcept;

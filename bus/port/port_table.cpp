@@ -89,7 +89,8 @@ void clear(const Ring& ring, unsigned slot) noexcept {
   store_relaxed(s.waits_for, std::uint32_t{0});
   for (std::uint64_t* word = &s.position; word <= &s.wakeups; ++word)
     store_relaxed(*word, std::uint64_t{0});
-  for (std::uint64_t* word : {&s.tx_more_segments, &s.rx_more_segments, &s.too_long_frames})
+  for (std::uint64_t* word :
+       {&s.tx_more_segments, &s.rx_more_segments, &s.too_long_frames, &s.read_inside})
     store_relaxed(*word, std::uint64_t{0});
   for (std::uint64_t& mac : s.learned) store_relaxed(mac, std::uint64_t{0});
 }

@@ -44,12 +44,12 @@ Walk walk_once(const Ring& ring, std::uint64_t first, std::uint64_t last) {
     behind_pad = !word::is_frame_at(word, p);
     if (behind_pad) {
       ++w.pads;
-    } else if (ring.longest_frame(word, p) == 0) {
-      return fail("I9", "the frames that share the record at " + at(p) + " do not fill it");
     } else {
-      const std::uint64_t frames = ring.frames_of(word, p);
-      w.frames += frames;
-      number += frames;
+      const Ring::Contents found = ring.contents_of(word, p);
+      if (found.longest == 0)
+        return fail("I9", "the frames that share the record at " + at(p) + " do not fill it");
+      w.frames += found.frames;
+      number += found.frames;
     }
     p += step;
   }

@@ -94,7 +94,7 @@ RingEvidence look_at_ring(const Ring& ring) {
     }
     ++e.links;
     if (word::is_frame_at(w, p) && !word::has_vnet(w))
-      e.largest_frame = std::max(e.largest_frame, ring.longest_frame(w, p));
+      e.largest_frame = std::max(e.largest_frame, ring.contents_of(w, p).longest);
     offset += step;
   }
   return e;

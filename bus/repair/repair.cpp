@@ -46,9 +46,9 @@ std::uint64_t next_number_of_ports(const Ring& ring) noexcept {
   for (unsigned i = 0; i < kSlots; ++i) {
     const PortSlot& s = ring.slot(i);
     const std::uint64_t number = load_relaxed(s.next_number);
-    // At most this many frames fit in front of a position; otherwise one of the two was
-    // overwritten.
-    const bool possible = number <= frames_in(load_relaxed(s.position));
+    // At most this many frames fit in front of a position, and in the record there that the port
+    // may have read in part; otherwise one of the two was overwritten.
+    const bool possible = number <= frames_in(load_relaxed(s.position) + kMaxSharedBytes);
     if (possible && state_of(load_acquire(s.state)) == SlotState::live) {
       next = std::max(next, number);
     }

@@ -129,8 +129,9 @@ std::optional<Found> look_for_records(const Ring& ring, std::uint64_t reference,
     const bool here = (p & mask) == offset && ring.fits_alignment(p);
     const std::uint64_t step = here ? ring.step(w, p) : 0;
     if (step != 0) {
-      if (word::is_frame_at(w, p) && ring.longest_frame(w, p) != 0 && is_sound(p, step)) {
-        add_record(found.runs, {p, p + step, ring.number_at(p), ring.frames_of(w, p), 1});
+      const Ring::Contents in = word::is_frame_at(w, p) ? ring.contents_of(w, p) : Ring::Contents{};
+      if (in.longest != 0 && is_sound(p, step)) {
+        add_record(found.runs, {p, p + step, ring.number_at(p), in.frames, 1});
       }
       behind_record = true;
       record_ended = p + step;

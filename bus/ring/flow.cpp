@@ -47,26 +47,28 @@ void FlowControl::look(std::uint64_t wanted) noexcept {
   const std::uint64_t used = std::min<std::uint64_t>(load_acquire(h.slots_used), kSlots);
   const std::uint64_t first = load_acquire(h.first);
   for (unsigned i = 0; i < used; ++i) {
-    std::uint64_t position = 0;
-    if (!is_waited_for(i, position)) continue;
-    position = std::max(position, first);  // a port that was lapped continues there
-    if (position >= keep_from) continue;
-    behind_[behind_count_++] = {i, position};
-    if (position >= limit_) continue;
-    limit_ = position;
+    Behind& port = behind_[behind_count_];
+    if (!is_waited_for(i, port)) continue;
+    port.position = std::max(port.position, first);  // a port that was lapped continues there
+    port.read_to = std::max(port.position, port.read_to);
+    if (port.position >= keep_from) continue;
+    ++behind_count_;
+    if (port.position >= limit_) continue;
+    limit_ = port.position;
     slowest_ = i;
   }
 }
 
-bool FlowControl::is_waited_for(unsigned slot, std::uint64_t& position) const noexcept {
+bool FlowControl::is_waited_for(unsigned slot, Behind& port) const noexcept {
   constexpr std::uint32_t kListens = kFlagUp | kFlagPause;
   const PortSlot& s = ring_.slot(slot);
   if (state_of(load_acquire(s.state)) != SlotState::live) return false;
   if ((load_relaxed(s.flags) & kListens) != kListens) return false;
   const std::uint64_t rung = load_seq_cst(s.rung_position);
   if (rung == kAsleep || rests(slot)) return false;
-  position = load_relaxed(s.position);
-  if ((rung & kRungEarly) == 0) position = std::max(position, rung);
+  port = {slot, load_relaxed(s.position), load_relaxed(s.read_inside)};
+  port.read_to += port.position;
+  if ((rung & kRungEarly) == 0) port.position = std::max(port.position, rung);
   return true;
 }
 
@@ -108,7 +110,7 @@ bool FlowControl::overrun_stalled(Clock::time_point now, nanoseconds cost,
   bool any = false;
   for (const Behind& port : std::span(behind_).first(behind_count_)) {
     Account& a = accounts_[port.slot];
-    charge(a, port.position, now, cost, min);
+    charge(a, port.read_to, now, cost, min);
     const bool in_the_way = last > port.position && last - port.position > ring_.bytes() - min;
     if (!in_the_way || !is_stalled(a, port, cost)) continue;
     a.not_before = now + kRest * patience_;
@@ -120,24 +122,24 @@ bool FlowControl::overrun_stalled(Clock::time_point now, nanoseconds cost,
   return any;
 }
 
-void FlowControl::charge(Account& a, std::uint64_t position, Clock::time_point now,
-                         nanoseconds cost, std::uint64_t min) noexcept {
+void FlowControl::charge(Account& a, std::uint64_t read_to, Clock::time_point now, nanoseconds cost,
+                         std::uint64_t min) noexcept {
   if (now - a.begin >= kWindow * patience_) {
     a.begin = now;
-    a.position = position;
+    a.read_to = read_to;
     a.waited = nanoseconds(0);
   }
   a.waited += cost;
   // A port that shows an older place than before has read nothing, or its slot was overwritten.
-  const bool has_moved = position > a.furthest;
-  const bool read_enough = position > a.run_from && position - a.run_from >= min;
+  const bool has_moved = read_to > a.furthest;
+  const bool read_enough = read_to > a.run_from && read_to - a.run_from >= min;
   if (read_enough || (has_moved && a.pause != pauses_)) {
-    a.run_from = position;
+    a.run_from = read_to;
     a.run = nanoseconds(0);
   } else {
     a.run += cost;
   }
-  a.furthest = std::max(a.furthest, position);
+  a.furthest = std::max(a.furthest, read_to);
   a.pause = pauses_;
 }
 
@@ -145,7 +147,7 @@ void FlowControl::charge(Account& a, std::uint64_t position, Clock::time_point n
 bool FlowControl::is_stalled(const Account& a, const Behind& port,
                              nanoseconds cost) const noexcept {
   const bool read_much =
-      port.position > a.position && port.position - a.position >= ring_.bytes() / kGoodPart;
+      port.read_to > a.read_to && port.read_to - a.read_to >= ring_.bytes() / kGoodPart;
   if (a.run >= patience_ || (a.waited >= patience_ && !read_much)) return true;
   // Asked only a few times per patience: it takes a system call for each port, and there may be
   // many.

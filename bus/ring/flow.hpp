@@ -88,27 +88,28 @@ class FlowControl {
   struct Account {
     // In the current window of ten times the patience:
     Clock::time_point begin{};
-    std::uint64_t position = 0;  // where the port was when it began
+    std::uint64_t read_to = 0;  // where the port was when it began
     std::chrono::nanoseconds waited{0};
     // Since the port last read as much as the next frame needed, or had moved when a pause began:
     std::uint64_t run_from = 0;  // where the port was then
     std::chrono::nanoseconds run{0};
-    std::uint64_t furthest = 0;      // the furthest position seen
+    std::uint64_t furthest = 0;      // the furthest place seen
     std::uint64_t pause = 0;         // number of the last pause
     Clock::time_point not_before{};  // no wait before then, after one in vain
   };
   struct Behind {
     unsigned slot;
-    std::uint64_t position;
+    std::uint64_t position;  // of the record that `first` must not pass
+    std::uint64_t read_to;   // how far the port has come, also inside of that record
   };
 
   void look(std::uint64_t wanted) noexcept;
   std::uint64_t known_room() const noexcept;
-  bool is_waited_for(unsigned slot, std::uint64_t& position) const noexcept;
+  bool is_waited_for(unsigned slot, Behind& port) const noexcept;
   bool rests(unsigned slot) const noexcept;
   bool overrun_stalled(Clock::time_point now, std::chrono::nanoseconds cost,
                        std::uint64_t min) noexcept;
-  void charge(Account& a, std::uint64_t position, Clock::time_point now,
+  void charge(Account& a, std::uint64_t read_to, Clock::time_point now,
               std::chrono::nanoseconds cost, std::uint64_t min) noexcept;
   bool is_stalled(const Account& a, const Behind& port,
                   std::chrono::nanoseconds cost) const noexcept;

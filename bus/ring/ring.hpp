@@ -34,8 +34,8 @@
 //
 // I9  Short frames that stand next to each other in a batch share a record. It is one record for
 //     all the rules above: it is committed and passed by `first` as a whole. Its header has the
-//     number of its first frame and the count of frames; their entries fill its body exactly.
-//     Readers trust neither: they check each length, and may stop between two entries.
+//     number of its first frame and the count of frames; their entries fill its body exactly. Audit
+//     and repair check that. Readers check each length by itself, and may stop between two entries.
 //
 // A process that dies or stops: before its claim, nothing happened. With a claim, before the
 // commit: others pad around the claim until its owner clears it or is found dead; the oldest frames
@@ -85,7 +85,10 @@ class Ring {
   /// The record at `position`, which must pass fits_alignment(). At least bytes() contiguous bytes
   /// begin there.
   RecordHeader& record(std::uint64_t position) const noexcept {
-    return *reinterpret_cast<RecordHeader*>(ring_ + (position & (ring_bytes_ - 1)));
+    return *reinterpret_cast<RecordHeader*>(byte_at(position));
+  }
+  std::byte* byte_at(std::uint64_t position) const noexcept {
+    return ring_ + (position & (ring_bytes_ - 1));
   }
   std::uint64_t word_at(std::uint64_t position) const noexcept {
     return load_acquire(record(position).word);
@@ -94,7 +97,7 @@ class Ring {
     return load_relaxed(record(position).number);
   }
   std::byte* payload(std::uint64_t position) const noexcept {
-    return reinterpret_cast<std::byte*>(&record(position)) + kRecordHeaderBytes;
+    return byte_at(position) + kRecordHeaderBytes;
   }
   bool fits_alignment(std::uint64_t position) const noexcept {
     return position % kRecordAlign == 0 && position <= UINT64_MAX - 2 * kMaxRingBytes;
@@ -128,10 +131,11 @@ class Ring {
     return frames >= 2 && frames <= frames_in(word::body_bytes(w)) ? frames : 0;
   }
   /// The length of the frame whose entry begins `offset` bytes into the body of a shared record; 0
-  /// if no frame of this bus has it, or the entry does not end within the `body_bytes`.
+  /// if no frame of this bus has it, or the entry does not end within the `body_bytes`. An `offset`
+  /// from an earlier look may be beyond a body that was overwritten meanwhile.
   std::uint32_t entry_at(std::uint64_t position, std::uint32_t offset,
                          std::uint32_t body_bytes) const noexcept {
-    if (body_bytes - offset < kEntryHeaderBytes + kMinFrameBytes) return 0;
+    if (offset > body_bytes || body_bytes - offset < kEntryHeaderBytes + kMinFrameBytes) return 0;
     const std::uint32_t bytes =
         load_relaxed(*reinterpret_cast<const std::uint32_t*>(payload(position) + offset));
     return bytes >= kMinFrameBytes && bytes <= max_frame_ &&
@@ -139,20 +143,25 @@ class Ring {
                ? bytes
                : 0;
   }
-  /// The length of the longest frame of the record at `position`, whose word is `w` and a frame's,
-  /// with what is before the frame. 0 if the entries of a shared record do not fill it (I9).
-  std::uint32_t longest_frame(std::uint64_t w, std::uint64_t position) const noexcept {
+  /// What a record contains.
+  struct Contents {
+    std::uint64_t frames = 0;
+    std::uint32_t longest = 0;  // frame, with the virtio_net_hdr before it; 0: I9 does not hold
+  };
+  /// Of the record at `position`, whose word is `w` and a frame's.
+  Contents contents_of(std::uint64_t w, std::uint64_t position) const noexcept {
     const std::uint32_t body = word::body_bytes(w);
-    if (!word::is_shared(w)) return body;
-    std::uint32_t longest = 0;
+    Contents found{frames_of(w, position), 0};
+    if (!word::is_shared(w)) return {found.frames, body};
     std::uint32_t offset = 0;
-    for (std::uint64_t left = frames_of(w, position); left > 0; --left) {
+    for (std::uint64_t left = found.frames; left > 0; --left) {
       const std::uint32_t bytes = entry_at(position, offset, body);
-      if (bytes == 0) return 0;
-      longest = std::max(longest, bytes);
+      if (bytes == 0) return {found.frames, 0};
+      found.longest = std::max(found.longest, bytes);
       offset += static_cast<std::uint32_t>(entry_bytes(bytes));
     }
-    return offset == body ? longest : 0;
+    if (offset != body) found.longest = 0;
+    return found;
   }
 
  private:
@@ -185,7 +194,7 @@ class RecordPlan {
     const std::uint64_t entry = entry_bytes(frame.size());
     if (frames_ == 0) {
       alone_ = body_bytes(frame);
-      shared_ = shares ? entry : kMaxSharedBytes;
+      shared_ = shares ? entry : kMaxSharedBytes;  // full: no frame joins one that does not share
     } else if (shares && shared_ + entry <= kMaxSharedBytes) {
       shared_ += entry;
     } else {
@@ -290,7 +299,7 @@ struct AddressFilter {
 enum class ReadStatus : std::uint8_t {
   more,     ///< the chunk or the batch is full
   empty,    ///< the end of the chain
-  overrun,  ///< writers lapped this reader; it continues at the oldest record, or at the newest
+  overrun,  ///< writers lapped this reader; it continues where Resume says
   corrupt,  ///< a record is not what a correct writer writes; the reader continues at the end of
             ///< the chain
   broken,   ///< as corrupt, and the end of the chain cannot be found either
@@ -322,7 +331,7 @@ class RingReader {
     std::uint32_t offset = 0;    // of the next entry in the record's body
 
     bool operator==(const Place&) const = default;
-    /// Bytes of the record that were passed.
+    /// Bytes of the record that were passed, its header included.
     std::uint64_t passed() const noexcept { return entries == 0 ? 0 : kRecordHeaderBytes + offset; }
   };
   const Place& place() const noexcept { return place_; }
@@ -425,6 +434,7 @@ class RingReader {
   static FrameView& next_view(FrameBatch& into, const Origin& from, std::uint64_t number) noexcept;
   void request(std::uint64_t position, std::uint64_t bytes) const noexcept;
   ReadStatus pass(const Chunk& chunk, ReadTally& tally, std::size_t& torn) noexcept;
+  static std::uint64_t bytes_since(const Place& place, std::uint64_t position) noexcept;
   static std::size_t delivered_in(std::span<const ChunkEntry> entries) noexcept;
   ReadStatus take_super_frame(FrameBatch& into, ReadTally& tally) noexcept;
   void deliver_segments(FrameBatch& into) noexcept;
@@ -440,7 +450,7 @@ class RingReader {
   Place place_;
   bool behind_pad_ = false;         // the record before place_ was a pad
   std::uint64_t known_end_ = 0;     // of the chain, when the call began
-  std::uint64_t lapped_until_ = 0;  // position before which another lap follows soon on the last
+  std::uint64_t lapped_until_ = 0;  // if it is lapped before this position, that is soon again
   std::size_t lent_frames_ = 0;
   Chunk lent_;  // valid while frames are lent
 

@@ -11,11 +11,14 @@ namespace {
 constexpr unsigned kChunksPerCall = 64;
 constexpr unsigned kOverrunsPerCall = 4;
 /// How far ahead a reader requests cache lines, and how much must be there to read.
-constexpr std::uint64_t kBytesAhead = 4096;
+constexpr std::uint64_t kReadAhead = 4096;
 constexpr std::uint64_t kWorthwhile = 512;
-/// A reader that is lapped within this part of the ring, counted from where it was lapped before,
-/// leaves as much of it out.
-constexpr std::uint64_t kLapShare = 8;
+
+/// How much of the ring a reader leaves out that is lapped again within as much. In a large ring, a
+/// walk over an eighth would take long.
+std::uint64_t head_start(const Ring& ring) noexcept {
+  return std::min(ring.bytes() / 8, std::uint64_t{1} << 20U);
+}
 constexpr unsigned kTries = 1000;      // while writers move on
 constexpr unsigned kTriesInPeace = 4;  // if `last` does not move: the chain is broken
 constexpr std::uint64_t kGroupBit =
@@ -125,10 +128,10 @@ ReadStatus RingReader::pass(const Chunk& chunk, ReadTally& tally, std::size_t& t
       return resume_after_overrun(tally);
     }
     ++tally.overruns;
-    tally.lost_bytes += first - place_.position - place_.passed();
+    tally.lost_bytes += bytes_since(place_, first);
     torn = delivered_in(whole.first(lapped));
     whole = whole.subspan(lapped);
-    lapped_until_ = first + ring_.bytes() / kLapShare;
+    lapped_until_ = first + head_start(ring_);
   }
   std::uint64_t passed = 0;
   for (const ChunkEntry& e : whole) {
@@ -154,6 +157,12 @@ std::size_t RingReader::delivered_in(std::span<const ChunkEntry> entries) noexce
   std::size_t frames = 0;
   for (const ChunkEntry& e : entries) frames += e.how == Passed::delivered ? e.frames : 0U;
   return frames;
+}
+
+/// Bytes from a place to a record; 0 if that is not behind it.
+std::uint64_t RingReader::bytes_since(const Place& place, std::uint64_t position) noexcept {
+  const std::uint64_t from = place.position + place.passed();
+  return position > from ? position - from : 0;
 }
 
 void RingReader::go_to(const Place& place, bool behind_pad) noexcept {
@@ -230,7 +239,8 @@ void RingReader::follow(FrameBatch& into, Chunk& chunk) noexcept {
     const std::uint64_t number = ring_.number_at(p);
     const std::uint64_t frames = ring_.frames_of(w, p);
     const std::uint64_t max = behind_pad && at.entries == 0 ? frames_in(ring_.bytes()) : 0;
-    // Also if the number is less. A reader inside of a record stops in front of one of its frames.
+    // A number that is less fails, too, since the difference wraps. Inside of a record, `entries` of
+    // its frames were passed, so it must have more.
     if (number + at.entries - at.number > max || at.entries >= frames) [[unlikely]] {
       status = ReadStatus::corrupt;
       break;
@@ -268,13 +278,13 @@ void RingReader::follow(FrameBatch& into, Chunk& chunk) noexcept {
 // their way while the frames before them are read. Behind the known end, the lines of a batch that
 // is being written come, too: the sender is done with most of them. If frames come one by one, it
 // would have to take them back.
-/// Requests the lines that are kBytesAhead of `bytes` at `position`.
+/// Requests the lines that are kReadAhead of `bytes` at `position`.
 [[gnu::always_inline]] inline void RingReader::request(std::uint64_t position,
                                                        std::uint64_t bytes) const noexcept {
-  const std::uint64_t from = position + kBytesAhead;
+  const std::uint64_t from = position + kReadAhead;
   if (known_end_ < position + kWorthwhile) return;
   for (std::uint64_t at = from; at < from + bytes; at += kLineBytes) {
-    prefetch_to_read(ring_.payload(at));
+    prefetch_to_read(ring_.byte_at(at));
   }
 }
 
@@ -503,6 +513,7 @@ bool RingReader::adopt(std::uint64_t position) noexcept {
   const std::uint64_t number = ring_.number_at(position);  // commits do not change it (I8)
   fence_loads();
   if (load_acquire(ring_.header().first) > position) return false;
+  if (position < place_.position) lapped_until_ = 0;  // a repair began the positions again
   go_to({position, number});
   if (cutting_) cutting_->segments = {};
   return true;
@@ -558,7 +569,7 @@ bool RingReader::is_stranded() const noexcept {
   return last > p && ring_.fits_alignment(p) && ring_.word_at(p) == word::empty(p);
 }
 
-/// Goes to the first record that begins at `position` or behind it, or to the end.
+/// Goes to the first record that begins at `position` or behind it; to the end if there is none.
 bool RingReader::seek_behind(std::uint64_t position) noexcept {
   std::uint64_t p = load_acquire(ring_.header().first);
   for (std::uint64_t steps = ring_.walk_limit(); p < position && steps > 0; --steps) {
@@ -571,21 +582,20 @@ bool RingReader::seek_behind(std::uint64_t position) noexcept {
     if (step == 0) break;
     p += step;
   }
-  return (p >= position && adopt(p)) || seek_end();
+  if (p >= position && adopt(p)) return true;
+  return load_acquire(ring_.header().first) > position ? seek_oldest() : seek_end();
 }
 
 bool RingReader::find_place_again(ReadTally& tally) noexcept {
   const Place before = place_;
-  lapped_until_ = 0;
   const bool stranded = is_stranded();
   if (!stranded && seek_to(before)) return true;
   if (stranded ? !seek_behind(before.position) : !seek_oldest()) return false;
   // Accept no more frames than fit between the positions, or in the ring if the positions started
   // again: the number may have been overwritten.
   const std::uint64_t lost = place_.number - before.number;
-  const bool onwards = place_.position > before.position;
-  const std::uint64_t passed = onwards ? place_.position - before.position - before.passed() : 0;
-  if (lost != 0 && lost <= frames_in(onwards ? passed : ring_.bytes())) {
+  const std::uint64_t passed = bytes_since(before, place_.position);
+  if (lost != 0 && lost <= frames_in(passed != 0 ? passed : ring_.bytes())) {
     ++tally.overruns;
     tally.lost_frames += lost;
     tally.lost_bytes += passed;
@@ -599,20 +609,20 @@ ReadStatus RingReader::resume_after_overrun(ReadTally& tally) noexcept {
   const Place before = place_;
   // Writers are at work right behind `first`. A reader that was lapped there just now would be lapped
   // there again and again.
-  const std::uint64_t part = ring_.bytes() / kLapShare;
+  const std::uint64_t part = head_start(ring_);
   const bool again = before.position < lapped_until_;
   const bool found = resume_newest_ ? seek_end()
                      : again        ? seek_behind(load_acquire(ring_.header().first) + part)
                                     : seek_oldest();
-  lapped_until_ = place_.position + part;
   if (!found) {
     ++tally.corrupt;
     return ReadStatus::broken;
   }
+  lapped_until_ = place_.position + part;
   // Positions and numbers come from shared memory: accept no more frames than fit between the
   // positions.
-  const std::uint64_t passed = place_.position - before.position - before.passed();
-  if (place_.position < before.position || place_.number - before.number > frames_in(passed)) {
+  const std::uint64_t passed = bytes_since(before, place_.position);
+  if (passed == 0 || place_.number - before.number > frames_in(passed)) {
     ++tally.corrupt;
     return ReadStatus::corrupt;
   }
@@ -627,9 +637,8 @@ ReadStatus RingReader::resume_after_corruption(ReadTally& tally) noexcept {
   const Place before = place_;
   if (!seek_end()) return ReadStatus::broken;
   // lost_frames is a lower bound from here on: the number may have been overwritten, too.
-  const std::uint64_t passed = place_.position - before.position - before.passed();
-  if (place_.number > before.number && place_.position > before.position &&
-      place_.number - before.number <= frames_in(passed)) {
+  const std::uint64_t passed = bytes_since(before, place_.position);
+  if (place_.number > before.number && place_.number - before.number <= frames_in(passed)) {
     tally.lost_frames += place_.number - before.number;
     tally.lost_bytes += passed;
   }

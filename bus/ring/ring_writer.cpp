@@ -12,9 +12,10 @@ constexpr std::uint64_t kRoomShare = 64;
 
 /// How far ahead of the walk over the oldest records their cache lines are requested.
 constexpr std::uint64_t kRecordsAhead = 16;
-// Records of at least kLargeRecord bytes are requested kBytesAhead before they are written.
+// Shared records, and others of at least kLargeRecord bytes, are requested kWriteAhead before they
+// are written.
 constexpr std::uint64_t kLargeRecord = 1000;
-constexpr std::uint64_t kBytesAhead = 2048;
+constexpr std::uint64_t kWriteAhead = 2048;
 
 /// Whether [a, a + a_bytes) and [b, b + b_bytes) overlap in a ring of `ring` bytes, a power of two.
 constexpr bool overlap(std::uint64_t a, std::uint64_t a_bytes, std::uint64_t b,
@@ -174,7 +175,7 @@ std::uint64_t RingWriter::write_records(std::uint64_t chain_end, std::uint64_t b
     store_relaxed(r.frames, static_cast<std::uint16_t>(shared ? plan.frames() : 0));
     store_relaxed(r.incarnation, incarnation_);
     const std::uint64_t step = record_bytes(body);
-    if (step >= kLargeRecord) request_for_writing(p + kBytesAhead, step);
+    if (shared || step >= kLargeRecord) request_for_writing(p + kWriteAhead, step);
     if (shared) {
       write_shared(p, frames.first(plan.frames()));
     } else {

@@ -176,7 +176,7 @@ Fields slot_fields() {
           FIELD(PortSlot, rx_more_segments),
           FIELD(PortSlot, too_long_frames),
           FIELD(PortSlot, refused_frames),
-          FIELD(PortSlot, reserved4),
+          FIELD(PortSlot, read_inside),
           FIELD(PortSlot, learned)};
 }
 
