@@ -9,17 +9,26 @@
  *
  * The ring has RING cells. A frame takes two, header and payload; the end of the chain takes one,
  * EMPTY. A header cell holds the commit word and the frame number, two places in memory.
+ * With -DSHARED the frames of a batch of writer 0 share a record (I9): one header, then a cell for
+ * each payload. The second place of the first payload's cell has the count, which is behind what
+ * EMPTY takes, as in the code. A reader may stop behind any frame of the record, look at `first`,
+ * deliver, and go on inside of it. All payloads take a cell, so there are no lengths of frames to
+ * be wrong: an overwritten length would be an overwritten payload.
  * Positions count cells and never go back. A payload may be any bit pattern: whoever meets one
  * where a word should be is handed what hurts most. A frame's word does not name its position, as
  * it does in the code, so a stale one is taken for good here: that is worse.
+ *
+ * A reader that is lapped goes on at `first`. With -DWALKS it goes on there, or at any later record
+ * to which it walks from there (seek_behind), or at the end (seek_end). The code decides by how far
+ * it is from where it was lapped before, which is not modelled: any choice must be right.
  *
  * Asserted: an ordinary store hurts no record from `first` on, nor the end of the chain, whenever
  * it reaches memory (I3, I6); who is at work in a claim is known to whoever takes the lock after
  * (I3); `first` and `last` only grow, and `last` is never past the end (I7); a commit meets
  * EMPTY, or what another commit left, and never anything else (I5); numbers grow by one (I8);
  * nobody finds corruption; what a reader delivers was committed, is whole, and comes in order,
- * and it knows the number of what it lost; when nothing moves any more, nobody sleeps over a
- * frame (D1).
+ * and it knows the number of what it lost; where it goes on, a record begins, or the chain ends;
+ * when nothing moves any more, nobody sleeps over a frame (D1).
  *
  * Left out: deep sleep, the wish, slots that change their owner (ports.pml); D4, filters and a
  * port's own frames, which only move frames between counters; repair; processes that break the
@@ -68,19 +77,40 @@
 #endif
 
 #define SIZE(w) ((w) == 0 -> BATCH : 1)
+#ifdef SHARED
+#define SHARES(w) ((w) == 0)
+#define NEED(w) ((w) == 0 -> BATCH + 2 : 3)
+#else
+#define SHARES(w) false
 #define NEED(w) (2 * SIZE(w) + 1)
+#endif
 #define SHARE 1 /* kRoomShare: `first` moves so much further than needed */
 #define POSITIONS 48
 #define NONE 255
 
-/* Words: 1..39 a frame, by its sender's acquisition; 40.. a pad; 80.. a payload; 130.. EMPTY. */
-#define FRAME(m, k) (2 * (m) + (k))
+/* Words: 1..39 a frame, by its sender's acquisition; 40.. a pad; 80.. a payload; 130.. EMPTY;
+ * 180.. a shared record, by its sender's acquisition. */
+#if BATCH > 2
+#define STRIDE BATCH
+#else
+#define STRIDE 2
+#endif
+#define FRAME(m, k) (STRIDE * (m) + (k))
 #define PAD(d) (40 + (d))
 #define PAYLOAD(f) (80 + (f))
 #define EMPTY(p) (130 + (p))
 #define IS_FRAME(w) ((w) >= 1 && (w) < 40)
 #define IS_PAYLOAD(w) ((w) >= 80 && (w) < 130)
-#define STEP(w) (IS_FRAME(w) -> 2 : ((w) > 40 && (w) < 80 -> (w) - 40 : 0))
+#define IS_PAD(w) ((w) > 40 && (w) < 80)
+#ifdef SHARED
+#define RECORD(m) (180 + (m))
+#define IS_SHARED(w) ((w) > 180 && (w) < 200)
+#define STEP(w) (IS_FRAME(w) -> 2 : (IS_PAD(w) -> (w) - 40 : (IS_SHARED(w) -> BATCH + 1 : 0)))
+#else
+#define RECORD(m) 0
+#define IS_SHARED(w) false
+#define STEP(w) (IS_FRAME(w) -> 2 : (IS_PAD(w) -> (w) - 40 : 0))
+#endif
 #define AT(p) ((p) % RING)
 #define DISTANCE(from, to) (((to) + 6 * RING - (from)) % RING) /* onwards, round the ring */
 
@@ -109,12 +139,20 @@ static int does_harm(int place, int value) {
   int cell = AT(place), is_word = place < RING, q, number = 0;
   if (place >= 2 * RING) return 0;
   for (q = 0; q < now.chain_end; q++) {
-    int w = now.committed[q];
+    int w = now.committed[q], k;
     if (w != 0 && q >= now.mem[FIRST] && cell == AT(q)) return value != (is_word ? w : number);
     if (IS_FRAME(w) && q >= now.mem[FIRST] && cell == AT(q + 1)) {
       return value != (is_word ? PAYLOAD(w) : NONE);
     }
     if (IS_FRAME(w)) number++;
+#ifdef SHARED
+    if (w <= RECORD(0)) continue;
+    for (k = 0; k < BATCH && q >= now.mem[FIRST]; k++) {
+      if (cell != AT(q + 1 + k)) continue;
+      return value != (is_word ? PAYLOAD(FRAME(w - RECORD(0), k)) : k == 0 ? BATCH : NONE);
+    }
+    number += BATCH;
+#endif
   }
   return cell == AT(q) && value != (is_word ? EMPTY(q) : number);
 }
@@ -197,7 +235,7 @@ again:
             fi
           }
        fi;
-       assert(acquisitions < 19 && chain_end + RING + NEED(me) < POSITIONS);
+       assert(acquisitions < 38 / STRIDE && chain_end + RING + NEED(me) < POSITIONS);
 
        /* RingWriter::find_end */
 find:
@@ -373,7 +411,12 @@ room:
                 atomic {
                   load(WORD(p), w);
                   if
+#ifdef SKIP_WHOLE_RECORD
+                  :: IS_SHARED(w) -> p = p + 2; w = 0
+                  :: STEP(w) != 0 && !IS_SHARED(w) -> p = p + STEP(w); w = 0
+#else
                   :: STEP(w) != 0 -> p = p + STEP(w); w = 0
+#endif
                   :: else -> w = 0; break
                   fi
                 }
@@ -420,7 +463,7 @@ room:
          load(NUMBER(a), n); /* I8 */
          d_step {
            do
-           :: w < SIZE(me) ->
+           :: w < SIZE(me) && !SHARES(me) ->
               if
               :: p != a -> put(WORD(p), FRAME(mine, w), RELAXED); put(NUMBER(p), n, RELAXED)
               :: else
@@ -428,6 +471,23 @@ room:
               put(WORD(p + 1), PAYLOAD(FRAME(mine, w)), RELAXED);
               put(NUMBER(p + 1), NONE, RELAXED);
               p = p + 2;
+              n++;
+              w++
+           :: w < SIZE(me) && SHARES(me) -> /* write_shared */
+              if
+              :: w == 0 && p != a ->
+                 put(WORD(p), RECORD(mine), RELAXED);
+                 put(NUMBER(p), n, RELAXED)
+              :: else
+              fi;
+              if
+              :: w == 0 -> p++; f = SIZE(me) /* RecordHeader::frames */
+              :: else -> f = NONE
+              fi;
+              put(WORD(p), PAYLOAD(FRAME(mine, w)), RELAXED);
+              put(NUMBER(p), f, RELAXED);
+              f = 0;
+              p++;
               n++;
               w++
            :: else -> break
@@ -442,7 +502,7 @@ room:
 
        /* I5: the commit */
        atomic {
-         w = (s == a -> FRAME(mine, 0) : PAD(s - a));
+         w = (s != a -> PAD(s - a) : (SHARES(me) -> RECORD(mine) : FRAME(mine, 0)));
 #ifdef SKIP_COMMIT_CAS
          store(WORD(a), w, RELEASE);
          swapped = true;
@@ -455,10 +515,14 @@ room:
               assert(a == chain_end && n == frames + SIZE(me));
               committed[a] = w;
               w = 0;
-              do
-              :: w < SIZE(me) -> committed[s + 2 * w] = FRAME(mine, w); w++
-              :: else -> break
-              od;
+              if
+              :: SHARES(me) -> committed[s] = RECORD(mine)
+              :: else ->
+                 do
+                 :: w < SIZE(me) -> committed[s + 2 * w] = FRAME(mine, w); w++
+                 :: else -> break
+                 od
+              fi;
               w = 0;
               chain_end = p;
               frames = n;
@@ -566,15 +630,24 @@ c_code {
 /* The number of the frame at a position. */
 static int number_before(int position) {
   int q, number = 0;
-  for (q = 0; q < position; q++) number += IS_FRAME(now.committed[q]) ? 1 : 0;
+  for (q = 0; q < position && q < POSITIONS; q++) {
+    if (IS_FRAME(now.committed[q])) number++;
+#ifdef SHARED
+    if (now.committed[q] > RECORD(0)) number += BATCH;
+#endif
+  }
   return number;
 }
 };
 
 proctype Reader(byte r) {
   byte me = WRITERS;
-  byte next;               /* RingReader::next_number_ */
-  byte p, x;               /* RingReader::Chunk: end, next */
+  byte next;               /* RingReader::Place: number */
+  byte p, x;               /* RingReader::Chunk: end, its position and number */
+#ifdef SHARED
+  byte inside;             /* RingReader::Place: entries, of the record at the position */
+  byte e, c;               /* RingReader::Chunk: end, its entries; the frames of the record */
+#endif
   byte entries[CHUNK], count;
   bool good[CHUNK];        /* what was copied is what was committed */
   bool met, corrupt;
@@ -582,12 +655,19 @@ proctype Reader(byte r) {
 
 again:
   /* RingReader::follow */
+#ifdef SHARED
+  atomic { p = position[r]; x = next; e = inside }
+#else
   atomic { p = position[r]; x = next }
+#endif
   do
   :: count < CHUNK ->
 #ifdef SKIP_ACQUIRE
      atomic { load(NUMBER(p), n) }
      atomic { load(WORD(p + 1), b) }
+#ifdef SHARED
+     atomic { load(NUMBER(p + 1), f) }
+#endif
 #endif
      atomic {
        load(WORD(p), w);
@@ -595,18 +675,71 @@ again:
        :: w == EMPTY(p) || IS_PAYLOAD(w) -> break /* a payload may look like EMPTY, */
        :: w != EMPTY(p) && STEP(w) == 0 -> corrupt = true; break
        :: IS_FRAME(w) || IS_PAYLOAD(w) -> skip /* or like a frame */
+#ifdef SHARED
+       :: IS_SHARED(w) || IS_PAYLOAD(w) -> c = BATCH /* or like a shared record */
+       :: IS_PAD(w) -> skip
+#else
        :: STEP(w) != 0 && !IS_FRAME(w) -> skip
+#endif
        fi
      }
      if
-     :: !IS_FRAME(w) && !IS_PAYLOAD(w) -> atomic { p = p + STEP(w); w = 0; assert(p < POSITIONS) }
+     :: IS_PAD(w) -> atomic { p = p + STEP(w); w = 0; assert(p < POSITIONS) }
+#ifdef SHARED
+     :: !IS_PAD(w) && c != 0 ->
+#ifndef SKIP_ACQUIRE
+        atomic { load(NUMBER(p), n) }
+#endif
+        atomic {
+#ifdef SKIP_ACQUIRE
+          c = f;
+#else
+          load(NUMBER(p + 1), c); /* Ring::frames_of */
+#endif
+          if
+          :: n + e != x || c < 2 || c > BATCH || e >= c -> corrupt = true; break
+          :: else
+          fi
+        }
+        /* RingReader::take_shared */
+        do
+        :: true ->
+#ifdef SKIP_FENCE_LOADS
+           atomic { load(FIRST, f) }
+#endif
+           atomic {
+             load(WORD(p + 1 + e), b);
+             d_step {
+               c_code { PReader->correct = number_before(PReader->p); };
+               good[count] = (w == committed[p] && b == PAYLOAD(FRAME(w - RECORD(0), e)) &&
+                              n == correct && c == BATCH);
+               entries[count] = p;
+               count++;
+               e++;
+               x = n + e;
+               b = 0; correct = 0
+             }
+           }
+           if
+           :: e == c -> atomic { p = p + BATCH + 1; e = 0; c = 0; w = 0; n = 0; break }
+           :: e < c -> goto copied /* the batch is full */
+           :: e < c && count < CHUNK -> skip
+           fi
+        od
+     :: !IS_PAD(w) && c == 0 ->
+#else
      :: else ->
+#endif
 #ifndef SKIP_ACQUIRE
         atomic { load(NUMBER(p), n) }
 #endif
         atomic {
           if
+#ifdef SHARED
+          :: n != x || e != 0 -> corrupt = true; break
+#else
           :: n != x -> corrupt = true; break
+#endif
           :: else
           fi
         }
@@ -628,7 +761,12 @@ again:
      fi
   :: else -> break
   od;
+copied:
+#ifdef SHARED
+  atomic { w = 0; n = 0; b = 0; c = 0 }
+#else
   atomic { w = 0; n = 0; b = 0 }
+#endif
 
   /* RingReader::read, behind fence_loads() (I6) */
 #ifndef SKIP_FENCE_LOADS
@@ -637,6 +775,9 @@ again:
   atomic {
 #ifdef SKIP_VALIDATE
     f = 0;
+#endif
+#ifdef SKIP_VALIDATE_INSIDE
+    f = (inside != 0 -> 0 : f);
 #endif
     do
     :: whole < count && entries[whole] < f -> whole++
@@ -653,8 +794,15 @@ again:
     :: else -> break
     od;
     c_code { PReader->correct = number_before(PReader->p); };
+#ifdef SHARED
+    assert(x == correct + e);
+    assert(e == 0 || IS_SHARED(committed[p]));
+    b = (position[r] == p && inside == e);
+    inside = e;
+#else
     assert(x == correct);
     b = (position[r] == p); /* nothing new */
+#endif
     position[r] = p;
     next = x
   }
@@ -693,29 +841,84 @@ awake:
   sleeping[r] = false;
   goto forget;
 
-overrun: /* RingReader::resume_after_overrun, adopt */
+overrun: /* RingReader::resume_after_overrun */
   atomic { load(FIRST, p) }
-  atomic { load(WORD(p), w) }
-  if
-  :: w != EMPTY(p) && STEP(w) == 0 -> goto overrun
-  :: else
-  fi;
+#ifdef WALKS
+  do
+  :: break /* far enough behind `first` */
+  :: atomic { load(WORD(p), w) } /* RingReader::seek_behind */
+     atomic {
+#ifndef SKIP_VALIDATE_WALK
+       load(FIRST, f);
+#endif
+       if
+       :: f > p -> p = f
+       :: f <= p && STEP(w) != 0 -> p = p + STEP(w)
+       :: f <= p && IS_PAYLOAD(w) -> p = p + 2
+#ifdef SHARED
+       :: f <= p && IS_PAYLOAD(w) -> p = p + BATCH + 1
+#endif
+       :: f <= p && STEP(w) == 0 -> goto at_the_end
+       fi;
+       w = 0;
+       f = 0;
+       if
+       :: p >= POSITIONS -> goto overrun
+       :: else
+       fi
+     }
+  od;
+#endif
+adopt:
+  atomic {
+    load(WORD(p), w);
+    if
+    :: w != EMPTY(p) && STEP(w) == 0 -> goto not_there
+    :: w == EMPTY(p) || STEP(w) != 0 || IS_PAYLOAD(w) -> w = 0
+    fi
+  }
   atomic { load(NUMBER(p), n) }
   atomic {
+#ifndef SKIP_VALIDATE_ADOPT
     load(FIRST, f);
     if
-    :: f > p -> goto overrun
+    :: f > p -> goto not_there
     :: else
     fi;
+#endif
     c_code { PReader->correct = number_before(PReader->p); };
+    assert(p == chain_end || committed[p] != 0);
     assert(n == correct && n >= next && p >= position[r]);
     position[r] = p;
+#ifdef SHARED
+    inside = 0;
+#endif
     next = n
   }
+  goto forget;
+not_there:
+  atomic { w = 0; n = 0; f = 0; goto overrun }
+#ifdef WALKS
+at_the_end: /* RingReader::seek_end */
+  atomic { w = 0; n = 0; f = 0; load(LAST, p) }
+  do
+  :: atomic {
+       load(WORD(p), w);
+       if
+       :: STEP(w) != 0 && p + STEP(w) < POSITIONS -> p = p + STEP(w); w = 0
+       :: STEP(w) != 0 && p + STEP(w) >= POSITIONS -> goto not_there
+       :: STEP(w) == 0 -> w = 0; goto adopt
+       fi
+     }
+  od;
+#endif
 forget:
   atomic {
     p = 0; x = 0; w = 0; n = 0; b = 0; f = 0; whole = 0; futex_seen = 0; correct = 0;
     met = false; corrupt = false;
+#ifdef SHARED
+    e = 0; c = 0;
+#endif
     do
     :: count > 0 -> count--; entries[count] = 0; good[count] = false
     :: else -> break
