@@ -230,6 +230,47 @@ TEST(Ring, ARecordWhoseLengthDoesNotFitTheBusIsCorruptToReadersAndToTheWriter) {
   }
 }
 
+TEST(Ring, AReaderInsideOfARecordThatWasMadeShorterReadsNothingBehindItsEnd) {
+  RingRig rig;
+  const std::uint64_t position = rig.raw.header().last;
+  rig.frames.fix_size(60);
+  ASSERT_EQ(rig.append(rig.frames.make(1, 0, 10)), AppendStatus::done);
+  FrameBatch batch(3);
+  ASSERT_EQ(rig.reader.read(batch, rig.tally), ReadStatus::more);
+  ASSERT_EQ(rig.reader.place().position, position);
+  ASSERT_EQ(rig.reader.place().entries, 3U);
+  ASSERT_EQ(rig.reader.place().offset, 192U);
+
+  rig.raw.ring().record(position).word = bus::word::shared(position, 100);
+  rig.raw.ring().record(position).frames = 5;
+  ASSERT_EQ(rig.raw.ring().frames_of(rig.raw.ring().word_at(position), position), 5U);
+  batch.clear();
+  EXPECT_EQ(rig.reader.read(batch, rig.tally), ReadStatus::corrupt);
+  EXPECT_EQ(batch.size(), 0U);
+  EXPECT_EQ(rig.tally.frames, 3U);
+  EXPECT_EQ(rig.reader.position(), rig.raw.header().last);
+}
+
+TEST(Ring, AReaderInsideOfARecordWhoseBytesFirstNamesCountsNothingAsLost) {
+  RingRig rig;
+  const std::uint64_t position = rig.raw.header().last;
+  rig.frames.fix_size(60);
+  ASSERT_EQ(rig.append(rig.frames.make(1, 0, 10)), AppendStatus::done);
+  FrameBatch batch(3);
+  ASSERT_EQ(rig.reader.read(batch, rig.tally), ReadStatus::more);
+  ASSERT_EQ(rig.reader.place().passed(), 224U);
+
+  const std::uint64_t inside = position + 64;
+  rig.raw.ring().record(inside).word = bus::word::frame(inside, 60);
+  rig.raw.ring().record(inside).number = 5;
+  rig.raw.header().first = inside;
+  batch.clear();
+  EXPECT_EQ(rig.reader.read(batch, rig.tally), ReadStatus::corrupt);
+  EXPECT_EQ(rig.tally.corrupt, 1U);
+  EXPECT_EQ(rig.tally.lost_frames, 0U);
+  EXPECT_EQ(rig.tally.lost_bytes, 0U);
+}
+
 TEST(Ring, AFrameNumberThatSkipsIsCorrupt) {
   RingRig rig;
   ASSERT_EQ(rig.append_one(200), AppendStatus::done);
