@@ -67,6 +67,25 @@ void send_super_frame(Port& from, unsigned seed) {
   if (from.send({&view, 1}).error) failed("the image cannot be made");
 }
 
+/// A batch of short frames, which share a record: for everybody, for port one, or for nobody.
+/// Result: the bytes that they take.
+std::uint64_t send_short_frames(Port& from, std::uint32_t seed) {
+  constexpr std::array kTo{test::kBroadcast, MacAddress::from_u64(0x020000000001),
+                           MacAddress::from_u64(0x0200000000ff)};
+  constexpr std::size_t kLongest = 200;
+  std::array<std::array<std::byte, kLongest>, 40> room;
+  std::array<FrameView, room.size()> frames;
+  const std::size_t count = seed % 8 == 0 ? room.size() : 2 + seed % 7U;
+  for (std::size_t i = 0; i < count; ++i) {
+    const std::size_t size = count == room.size() ? 60 : 14 + (seed + i) * 31U % (kLongest - 13);
+    test::write_numbered(room[i], size, 0, seed, kTo[(seed + i * i) % kTo.size()]);
+    frames[i] = FrameView(std::span(room[i]).first(size));
+  }
+  const std::span<const FrameView> batch = std::span(frames).first(count);
+  if (from.send(batch).error) failed("the image cannot be made");
+  return bus::batch_bytes(batch);
+}
+
 /// Frames of many sizes, some for everybody and some for nobody, past the second wrap.
 void fill(Port& from, std::uint64_t bytes) {
   test::NumberedBatch batch(from.max_frame_bytes());
@@ -78,6 +97,7 @@ void fill(Port& from, std::uint64_t bytes) {
     const auto frames = batch.make(0, sequence, 1, to);
     if (from.send(frames).error) failed("the image cannot be made");
     sent += bus::record_bytes(frames[0].size());
+    if (sequence % 3 == 0) sent += send_short_frames(from, sequence);
     if (from.takes_offloads() && sequence % 8 == 0) send_super_frame(from, sequence);
   }
 }
@@ -178,7 +198,9 @@ std::uint64_t BusImage::place(Input& input) const noexcept {
 }
 
 std::uint64_t BusImage::value(Input& input, std::uint64_t old) const noexcept {
-  switch (input.byte() % 10) {
+  const std::uint8_t how = input.byte();
+  if (how >= 246) return bus::word::shared(place(input), input.word(2));
+  switch (how % 10) {
     case 0: return input.word();
     case 1: return input.byte();
     case 2: return UINT64_MAX - input.byte();
@@ -197,6 +219,26 @@ void BusImage::store(std::size_t offset, std::uint64_t value, std::size_t bytes)
     far_slots_touched_ = true;
   }
   std::memcpy(base() + offset, &value, bytes);
+}
+
+/// Overwrites what only a shared record has: its count, or the length of one of its frames.
+void BusImage::scribble_shared(std::uint64_t position, std::uint64_t which, Input& input) noexcept {
+  const std::size_t record = bus::kRingOffset + position % ring().bytes();
+  if (which % 2 != 0) {
+    store(record + offsetof(bus::RecordHeader, frames), input.byte(), 2);
+    return;
+  }
+  std::uint32_t offset = 0;
+  for (std::uint64_t n = which / 2 % 64; n > 0 && offset < bus::kMaxSharedBytes; --n) {
+    const std::uint32_t bytes = ring().entry_at(position, offset, bus::kMaxSharedBytes);
+    if (bytes == 0) break;
+    offset += static_cast<std::uint32_t>(bus::entry_bytes(bytes));
+  }
+  const std::size_t entry = record + bus::kRecordHeaderBytes + offset;
+  std::uint64_t old = 0;
+  std::memcpy(&old, base() + entry, bus::kEntryHeaderBytes);
+  store(entry, (input.byte() & 1U) != 0 ? input.word(2) : value(input, old),
+        bus::kEntryHeaderBytes);
 }
 
 void BusImage::scribble(Input& input) noexcept {
@@ -228,22 +270,41 @@ void BusImage::scribble(Input& input) noexcept {
       const std::uint8_t what = input.byte();
       const std::uint64_t n = input.word(2);
       switch (what % 6) {
-        case 0: store(offset, bus::word::frame(p, n, what >= 128), 8); break;
+        case 0:
+          store(offset, what < 192 ? bus::word::frame(p, n, what >= 128) : bus::word::shared(p, n),
+                8);
+          break;
         case 1: store(offset, bus::word::pad(p, n * bus::kRecordAlign), 8); break;
         case 2: store(offset, bus::word::empty(p), 8); break;
         case 3: store(offset + (offset % 16 == 0 ? 8 : 0), n - 100, 8); break;  // the number
         case 4: overwrite(offset, 8); break;
         default:  // the sender, or what stands behind the record's header
+          if (what >= 192) {
+            scribble_shared(p, n, input);
+            break;
+          }
           overwrite(offset + (what < 128 ? (offset % 32 == 0 ? 24 : 0) : 32 + n % 64), 8);
       }
       break;
     }
-    case 6: {  // a chain of pads, or of the smallest frames
+    case 6: {  // a chain of pads, of the smallest frames, or of the smallest that share a record
       std::uint64_t p = place(input) & ~std::uint64_t{31};
-      const bool frames = (input.byte() & 1U) != 0;
+      const std::uint8_t what = input.byte();
+      const bool frames = (what & 1U) != 0;
+      const bool shared = (what & 3U) == 3;
       const std::uint64_t number = ring().number_at(p);
       for (std::size_t n = input.word(2) % records(), i = 0; i < n; ++i) {
         const std::size_t offset = bus::kRingOffset + p % ring().bytes();
+        if (shared) {
+          constexpr std::uint64_t kEntry = bus::entry_bytes(bus::kMinFrameBytes);
+          store(offset, bus::word::shared(p, 2 * kEntry), 8);
+          store(offset + 8, number + 2 * i, 8);
+          store(offset + offsetof(bus::RecordHeader, frames), 2, 2);
+          store(offset + bus::kRecordHeaderBytes, bus::kMinFrameBytes, 4);
+          store(offset + bus::kRecordHeaderBytes + kEntry, bus::kMinFrameBytes, 4);
+          p += bus::record_bytes(2 * kEntry);
+          continue;
+        }
         store(offset, frames ? bus::word::frame(p, 14) : bus::word::pad(p, 32), 8);
         store(offset + 8, number + (frames ? i : 0), 8);
         p += frames ? 64 : 32;

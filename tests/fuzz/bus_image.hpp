@@ -1,7 +1,7 @@
 #pragma once
-// The buses that the targets share: past their first wraps, with a pad in the chain, two living
-// ports and a dead one. Made once; reset() makes one what it was. Most is done with a small one. A
-// larger one pauses, and carries super-frames, which a small ring does not.
+// The buses that the targets share: past their first wraps, with shared records and a pad in the
+// chain, two living ports and a dead one. Made once; reset() makes one what it was. Most is done
+// with a small one. A larger one pauses, and carries super-frames, which a small ring does not.
 //
 // A scribble overwrites some of it, with bytes of the input: fields by name, records by their place
 // in the chain, or anything anywhere. Two ways: scribble() at once; and an *ambush*, in builds with
@@ -54,6 +54,7 @@ class BusImage {
  private:
   explicit BusImage(const BusOptions& options);
   std::uint64_t value(Input& input, std::uint64_t old) const noexcept;
+  void scribble_shared(std::uint64_t position, std::uint64_t which, Input& input) noexcept;
   void store(std::size_t offset, std::uint64_t value, std::size_t bytes) noexcept;
   std::byte* base() const noexcept { return reinterpret_cast<std::byte*>(&raw_->header()); }
 

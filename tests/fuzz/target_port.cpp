@@ -93,8 +93,8 @@ void port(Bytes bytes) {
       case 1: static_cast<void>(port.down()); break;
       case 2:
       case 3: send(port, in); break;
-      case 4:
-      case 5: receive(port, batch); break;
+      case 4: receive(port, batch); break;
+      case 5: receive(port, narrow); break;  // which stops inside of shared records
       case 6: port.wait(std::chrono::milliseconds(in.byte() * 20)); break;
       case 7: poll_once(port); break;
       case 8: static_cast<void>(port.set_mac(MacAddress::from_u64(in.word(6)))); break;

@@ -19,6 +19,27 @@ void look_at(const FrameBatch& batch, std::size_t max_frame, bool takes_offloads
   }
 }
 
+/// Whatever others wrote: in front of a record, or of an entry that begins within a shared record.
+void look_at(const bus::RingReader::Place& place) {
+  require(place.entries != 0 || place.offset == 0, "inside of a record, but no frame passed");
+  require(place.offset >= place.entries * bus::entry_bytes(bus::kMinFrameBytes) &&
+              place.offset % bus::kEntryAlign == 0 && place.offset <= bus::kMaxSharedBytes,
+          "an offset where no entry can begin");
+}
+
+/// What else holds while nobody scribbles.
+void look_at_in_peace(const bus::Ring& ring, const bus::RingReader::Place& place) {
+  if (place.entries == 0) return;
+  const std::uint64_t w = ring.word_at(place.position);
+  require(bus::word::is_frame_at(w, place.position) && bus::word::is_shared(w),
+          "inside of a record that has one frame");
+  require(place.number == ring.number_at(place.position) + place.entries, "another frame's number");
+  require(place.entries < ring.frames_of(w, place.position) &&
+              place.offset < bus::word::body_bytes(w) &&
+              ring.entry_at(place.position, place.offset, bus::word::body_bytes(w)) != 0,
+          "behind the last entry of a record");
+}
+
 }  // namespace
 
 void read(Bytes bytes) {
@@ -33,7 +54,10 @@ void read(Bytes bytes) {
   if ((options & 4U) != 0) image.ambush(in);
   FrameBatch wide;
   FrameBatch narrow(3, 400);
+  bus::RingReader::Place earlier;
+  bool in_peace = (options & 4U) == 0;
   while (!in.empty()) {
+    const bus::RingReader::Place before = reader.place();
     const AccessLimit limit(kWalks * image.records());
     bus::ReadTally tally;
     FrameBatch& batch = (options & 8U) != 0 ? narrow : wide;
@@ -41,7 +65,10 @@ void read(Bytes bytes) {
     switch (in.byte() % 8) {
       case 0: placed = reader.seek_end(); break;
       case 1: placed = reader.seek_oldest(); break;
-      case 2: placed = reader.seek_to({.position = image.place(in)}); break;
+      case 2:
+        placed = reader.seek_to(
+            (options & 64U) != 0 ? earlier : bus::RingReader::Place{.position = image.place(in)});
+        break;
       case 3: static_cast<void>(reader.ready()); break;
       case 4: {
         const std::uint64_t position = image.place(in);
@@ -63,7 +90,10 @@ void read(Bytes bytes) {
         const std::size_t lent = reader.lent();
         require(lent == 0 || lent == batch.size(), "copies came with what is lent");
         const std::uint64_t copied = tally.frames;
-        if (in.byte() % 2 != 0) image.scribble(in);
+        if (in.byte() % 2 != 0) {
+          image.scribble(in);
+          in_peace = false;
+        }
         std::size_t torn = 0;
         reader.release(tally, torn);
         require(torn <= lent && reader.lent() == 0, "more is torn than was lent");
@@ -71,11 +101,20 @@ void read(Bytes bytes) {
                 "frames that are whole are not those counted");
         break;
       }
-      default: image.scribble(in); break;
+      default:
+        image.scribble(in);
+        in_peace = false;
+        break;
     }
     static_cast<void>(placed);
     require(ring.fits_alignment(reader.position()) || reader.position() > UINT64_MAX / 2,
             "a position where no record can begin");
+    require(tally.corrupt != 0 || tally.lost_bytes == 0 ||
+                tally.lost_bytes <= reader.position() - before.position,
+            "more is lost than was passed");
+    look_at(reader.place());
+    if (in_peace) look_at_in_peace(ring, reader.place());
+    if (before != reader.place()) earlier = before;
   }
 }
 
