@@ -124,6 +124,7 @@ BusImage& BusImage::get_offloads() {
 }
 
 BusImage::BusImage(const BusOptions& options) {
+  end_ambush();  // of a run with another image, whose input is gone
   directory_ = "/dev/shm/shmif-fuzz-XXXXXX";
   if (mkdtemp(directory_.data()) == nullptr) failed("no directory in /dev/shm");
   path_ = directory_ + "/bus";
