@@ -88,10 +88,45 @@ TEST_F(Libraries, OfAProgramThatIsAloneAreMissedByTheCommandsThatNeedThem) {
 
   const std::string beside = rig.file("shmifctl_packets.so");
   std::filesystem::copy_file(SHMIF_FOREIGN_MODULE, beside);
-  expect_refusal({beside, "was not built with this shmifctl", "install all of shmif"});
+  expect_refusal({"was not built with this shmifctl", "install all of shmif"});
+  std::filesystem::permissions(beside, std::filesystem::perms(0646));
+  expect_refusal({beside, "may be somebody else's"});
   std::filesystem::remove(beside);
   std::ofstream(beside) << "no library";
-  expect_refusal({beside, "install all of shmif"});
+  expect_refusal({"file too short", "install all of shmif"});
+}
+
+/// In a shared folder, or behind a hard link, what is beside the program may be anybody's.
+TEST_F(Libraries, OfSomebodyElseAreNotLoaded) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root, to give a file to somebody else";
+  const std::string alone = rig.file("shmifctl");
+  const std::string beside = rig.file("shmifctl_packets.so");
+  std::filesystem::copy_file(shmifctl_path(), alone);
+  std::filesystem::copy_file(
+      std::filesystem::path(shmifctl_path()).parent_path() / "shmifctl_packets.so", beside);
+  const auto dump = [&] {
+    return run_program({alone, "dump", rig.path(), "--history", "--timeout", "0"});
+  };
+  EXPECT_EQ(dump().status, 0);
+  ASSERT_EQ(::chown(beside.c_str(), 65534, 65534), 0);
+  const ToolResult refused = dump();
+  EXPECT_EQ(refused.status, 77);
+  EXPECT_NE(refused.err.find(beside + " may be somebody else's (its owner must be that of the "
+                                      "program, or root"),
+            std::string::npos)
+      << refused.err;
+  ASSERT_EQ(::chown(alone.c_str(), 65534, 65534), 0);
+  EXPECT_EQ(dump().status, 0) << "both are that user's";
+}
+
+TEST_F(Libraries, AreNotLookedForWhereTheProgramCannotTellWhereItIs) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root, to hide /proc";
+  const ToolResult result =
+      run_program({"unshare", "--mount", "sh", "-c", R"(mount -t tmpfs none /proc && exec "$@")",
+                   "sh", shmifctl_path(), "dump", rig.path(), "--history", "--timeout", "0"});
+  EXPECT_EQ(result.status, 77);
+  EXPECT_NE(result.err.find("where the program is cannot be read (mount /proc)"), std::string::npos)
+      << result.err;
 }
 
 TEST_F(Libraries, WithoutLibpcapAFilterAndACaptureAreRefusedAndNothingElse) {
