@@ -151,6 +151,8 @@ void RingWriter::request_for_writing(std::uint64_t position, std::uint64_t bytes
   copy_to_shared(body, frame.bytes.data(), frame.size());
 }
 
+// Of each record, the beginning is written last. Readers poll the line where the first one begins:
+// each store to it takes the line back from them, and the stores behind it would wait for that.
 /// Writes all records of a batch, and EMPTY behind them. Result: the word of the first record.
 std::uint64_t RingWriter::write_records(std::uint64_t chain_end, std::uint64_t begin,
                                         std::span<const FrameView> frames,
@@ -166,6 +168,13 @@ std::uint64_t RingWriter::write_records(std::uint64_t chain_end, std::uint64_t b
         shared ? word::shared(p, body) : word::frame(p, body, frames.front().offload.pending());
     RecordHeader& r = ring_.record(p);
     if (p == begin) first_word = w;
+    const std::uint64_t step = record_bytes(body);
+    if (shared || step >= kLargeRecord) request_for_writing(p + kWriteAhead, step);
+    if (shared) {
+      write_shared(p, frames.first(plan.frames()));
+    } else {
+      write_alone(p, frames.front());
+    }
     if (p != chain_end) {  // the commit writes the word at chain_end; its number is there already
       store_relaxed(r.word, w);
       store_relaxed(r.number, number);
@@ -174,13 +183,6 @@ std::uint64_t RingWriter::write_records(std::uint64_t chain_end, std::uint64_t b
     store_relaxed(r.slot, static_cast<std::uint16_t>(slot_));
     store_relaxed(r.frames, static_cast<std::uint16_t>(shared ? plan.frames() : 0));
     store_relaxed(r.incarnation, incarnation_);
-    const std::uint64_t step = record_bytes(body);
-    if (shared || step >= kLargeRecord) request_for_writing(p + kWriteAhead, step);
-    if (shared) {
-      write_shared(p, frames.first(plan.frames()));
-    } else {
-      write_alone(p, frames.front());
-    }
     p += step;
     number += plan.frames();
     frames = frames.subspan(plan.frames());
@@ -192,13 +194,18 @@ std::uint64_t RingWriter::write_records(std::uint64_t chain_end, std::uint64_t b
 
 void RingWriter::write_shared(std::uint64_t position,
                               std::span<const FrameView> frames) const noexcept {
-  std::byte* entry = ring_.payload(position);
-  for (const FrameView& frame : frames) {
+  std::byte* const first = ring_.payload(position);
+  const auto write = [](std::byte* entry, const FrameView& frame) {
     store_relaxed(*reinterpret_cast<std::uint32_t*>(entry),
                   static_cast<std::uint32_t>(frame.size()));
     copy_to_shared(entry + kEntryHeaderBytes, frame.bytes.data(), frame.size());
+  };
+  std::byte* entry = first + entry_bytes(frames.front().size());
+  for (const FrameView& frame : frames.subspan(1)) {
+    write(entry, frame);
     entry += entry_bytes(frame.size());
   }
+  write(first, frames.front());
 }
 
 AppendStatus RingWriter::make_room(std::uint64_t lock, std::uint64_t end,
