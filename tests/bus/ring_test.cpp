@@ -5,9 +5,7 @@
 
 #include <random>
 
-#include "tests/support/numbered_frames.hpp"
-#include "tests/support/raw_bus.hpp"
-#include "tests/support/temp_bus.hpp"
+#include "tests/support/ring_rig.hpp"
 
 namespace shmif::test {
 namespace {
@@ -15,64 +13,6 @@ namespace {
 using bus::AppendStatus;
 using bus::ReadStatus;
 using bus::ReadTally;
-
-constexpr unsigned kSender = 7;
-
-/// A bus with a writer in slot 7 and a reader of everything.
-struct RingRig {
-  explicit RingRig(const BusOptions& options = small_ring(), std::uint64_t position = 0,
-                   std::uint64_t number = 0)
-      : file(options),
-        raw(file.path()),
-        lock(raw.header(), kSender, raw.fd()),
-        writer(raw.ring(), kSender, 1),
-        reader(raw.ring(), nullptr, 0, 0, false),
-        frames(raw.ring().max_frame()) {
-    if (position != 0 || number != 0) raw.begin_at(position, number);
-    raw.slot(kSender).state = bus::slot_state(bus::SlotState::live, 1);
-    raw.header().slots_used = kSender + 1;
-    EXPECT_TRUE(reader.seek_end());
-  }
-
-  AppendStatus append(std::span<const FrameView> batch) {
-    const std::uint64_t mine = lock.acquire();
-    const AppendStatus status = writer.append(mine, batch, bus::batch_bytes(batch), 1);
-    lock.release(mine);
-    return status;
-  }
-  AppendStatus append_one(std::size_t size) {
-    frames.fix_size(size);
-    return append(frames.make(1, next++, 1));
-  }
-  /// Reads what is there, expecting the frames from `sequence` on, whole.
-  std::uint32_t read_all(std::uint32_t sequence) {
-    ReadStatus status = ReadStatus::more;
-    while (status == ReadStatus::more) {
-      FrameBatch batch(64);
-      status = reader.read(batch, tally);
-      for (const FrameView& f : batch.frames()) {
-        const auto n = check_numbered(f);
-        EXPECT_TRUE(n) << "frame " << sequence << " is torn";
-        if (n) {
-          EXPECT_EQ(n->sequence, sequence);
-        }
-        ++sequence;
-      }
-    }
-    EXPECT_EQ(status, ReadStatus::empty);
-    return sequence;
-  }
-  bool clean() const { return file.audit().clean(); }
-
-  TempBus file;
-  RawBus raw;
-  bus::BusLock lock;
-  bus::RingWriter writer;
-  bus::RingReader reader;
-  ReadTally tally;
-  NumberedBatch frames;
-  std::uint32_t next = 0;
-};
 
 class RingStart : public testing::TestWithParam<std::uint64_t> {};
 
@@ -305,7 +245,7 @@ TEST(Ring, ABrokenChainIsReportedToTheWriterAndNothingIsWritten) {
   ASSERT_EQ(rig.append_one(300), AppendStatus::done);
   rig.raw.ring().record(rig.raw.header().last).word = 0x1234;
   EXPECT_EQ(rig.append_one(300), AppendStatus::corrupt);
-  EXPECT_EQ(rig.raw.slot(kSender).claim_owner, 0U);
+  EXPECT_EQ(rig.raw.slot(kRigSender).claim_owner, 0U);
 }
 
 // Claims of writers that were stopped in the middle.
@@ -418,7 +358,7 @@ TEST(Claims, AWriterThatLostTheLockBeforeItsCommitWritesNothingAnybodySees) {
             AppendStatus::lost_lock);
   EXPECT_EQ(rig.raw.header().last, 0U);
   EXPECT_EQ(rig.raw.ring().word_at(0), bus::word::empty(0));
-  EXPECT_EQ(rig.raw.slot(kSender).claim_owner, 0U);
+  EXPECT_EQ(rig.raw.slot(kRigSender).claim_owner, 0U);
 }
 
 // Accounting, over random schedules: every number is delivered, own, filtered or lost, once.
@@ -430,7 +370,7 @@ TEST(Accounting, NumbersPassedAreDeliveredOwnFilteredOrLostForRandomSchedules) {
     bus::PortSlot& me = rig.raw.slot(20);
     me.mac = 0x02'00'00'00'00'14;
     const bool newest = seed % 2 == 0;
-    bus::RingReader listener(rig.raw.ring(), &me, kSender, 1, newest);
+    bus::RingReader listener(rig.raw.ring(), &me, kRigSender, 1, newest);
     bus::RingReader stranger(rig.raw.ring(), &me, 20, 1, newest);
     ASSERT_TRUE(listener.seek_end());
     ASSERT_TRUE(stranger.seek_end());
