@@ -113,6 +113,73 @@ TEST_P(Passing, FramesCrossWholeInOrderAndOnceAndTheBusIsSound) {
   EXPECT_EQ(c.corrupt, 0U);
 }
 
+TEST_P(Passing, FramesThatShareRecordsCrossItForReadersThatStopInsideOfThem) {
+  frames_.fix_size(61);
+  std::uint32_t read = 0;
+  for (unsigned round = 0; round < 300; ++round) {
+    const std::uint32_t count = 2 + round % 30;
+    const std::uint64_t begin = raw_.header().last;
+    ASSERT_FALSE(senders_[round % 2].send(frames_.make(1, next_, count)).error);
+    ASSERT_EQ(raw_.ring().frames_of(raw_.ring().word_at(begin), begin), count);
+    next_ += count;
+    while (read < next_) {
+      FrameBatch few(1 + round % 7);
+      ASSERT_NE(reader_.receive(few).frames, 0U);
+      for (const FrameView& f : few.frames()) {
+        ASSERT_EQ(check_numbered(f).value().sequence, read);
+        ASSERT_EQ(f.number, number_ + read);
+        ++read;
+      }
+    }
+  }
+  EXPECT_GT(raw_.header().last, GetParam().position + 4 * kRing);
+  EXPECT_TRUE(is_clean(bus_.audit()));
+  EXPECT_EQ(bus_.info().frames, number_ + next_);
+  const PortCounters c = reader_.counters();
+  EXPECT_EQ(c.rx_frames, next_);
+  EXPECT_EQ(passed(c), next_);
+  EXPECT_EQ(c.corrupt, 0U);
+}
+
+TEST_P(Passing, AnOverrunOfAReaderInsideOfARecordAcrossItIsCountedToTheFrame) {
+  frames_.fix_size(61);
+  const auto send_shared = [&] {
+    ASSERT_FALSE(senders_[0].send(frames_.make(1, next_, 20)).error);
+    next_ += 20;
+  };
+  send_shared();
+  FrameBatch seven(7);
+  ASSERT_EQ(reader_.receive(seven).frames, 7U);
+  for (unsigned i = 0; i < 100; ++i) send_shared();
+  const auto after = read_all();
+  EXPECT_EQ(after, sent(after.front()));
+  const PortCounters c = reader_.counters();
+  EXPECT_EQ(c.overruns, 1U);
+  EXPECT_EQ(c.lost_frames, after.front() - 7U);
+  EXPECT_EQ(c.lost_bytes, after.front() / 20 * bus::record_bytes(20 * bus::entry_bytes(61)) -
+                              bus::kRecordHeaderBytes - 7 * bus::entry_bytes(61));
+  EXPECT_EQ(c.corrupt, 0U);
+}
+
+TEST_P(Passing, ARepairAcrossItKeepsTheSharedRecordsThatWereNotSpoiled) {
+  frames_.fix_size(61);
+  std::uint64_t spoiled = 0;
+  for (unsigned record = 0; record < 8; ++record) {
+    if (record == 5) spoiled = raw_.header().last;
+    ASSERT_FALSE(senders_[0].send(frames_.make(1, next_, 20)).error);
+    next_ += 20;
+  }
+  FrameBatch seven(7);
+  ASSERT_EQ(reader_.receive(seven).frames, 7U);
+  raw_.ring().record(spoiled).frames = 21;
+  EXPECT_EQ(repair().frames_kept, 140U);
+  auto expected = sent(7);
+  std::erase_if(expected, [](std::uint32_t n) { return n / 20 == 5; });
+  EXPECT_EQ(read_all(), expected);
+  EXPECT_EQ(reader_.counters().lost_frames, 20U);
+  EXPECT_TRUE(is_clean(bus_.audit()));
+}
+
 TEST_P(Passing, AnOverrunAcrossItIsCountedToTheFrame) {
   send(kHistory / 2 - 10);
   const auto before = read_all();

@@ -312,6 +312,23 @@ TEST_F(LargeHeaderRepair, TakesTheMtuFromTheLargestFrameWhereNothingElseTells) {
   expect_refusal(path(), {.mtu = 1500, .force = true}, Errc::bad_mtu, {"1500", "9014"});
 }
 
+/// Of frames that share a record, one is evidence, and not all of them together.
+TEST_F(LargeHeaderRepair, TakesTheLargestFrameOfARecordForEvidenceAndNotTheRecord) {
+  {
+    Port sender = port_on(path());
+    NumberedBatch frames(504);
+    frames.fix_size(504);
+    ASSERT_FALSE(sender.send(frames.make(1, 0, 8)).error);
+  }
+  lose_mtu();
+  expect_refusal(path(), {.mtu = 481, .force = true}, Errc::bad_mtu, {"481", "504"});
+  ASSERT_TRUE(Bus::repair(path(), {}));
+  EXPECT_EQ(mtu(), 1500U) << "the default will do for all that is there";
+  lose_mtu();
+  ASSERT_TRUE(Bus::repair(path(), {.mtu = 482, .force = true}));
+  EXPECT_EQ(mtu(), 482U);
+}
+
 TEST_F(LargeHeaderRepair, AllowsTheMtuThatTheLargestFrameJustFitsAndNoneBelow) {
   send_frame(9000 + bus::kMtuToFrame);
   lose_mtu();

@@ -96,7 +96,8 @@ class Schedule {
                           : below(3) == 0 ? *MacAddress::parse("02:00:00:00:99:99")
                                           : stations_[below(kPorts)].port.mac();
     const auto first = static_cast<std::uint32_t>(sent_.size());
-    const SendResult sent = s.port.send(frames_.make(s.sender, first, 1 + below(32), to));
+    NumberedBatch& frames = below(2) == 0 ? frames_ : short_frames_;
+    const SendResult sent = s.port.send(frames.make(s.sender, first, 1 + below(32), to));
     EXPECT_TRUE(!sent.error || (claim_stands_ && sent.error == Errc::no_room))
         << sent.error.message();
     for (std::uint32_t i = 0; i < sent.taken; ++i) sent_.push_back({s.sender, first + i, to});
@@ -197,6 +198,7 @@ class Schedule {
   TempBus bus_{small_ring()};
   RawBus raw_{bus_.path()};
   NumberedBatch frames_{1522};
+  NumberedBatch short_frames_{560};  // most of them share records
   std::vector<Sent> sent_;
   std::vector<Station> stations_;
   unsigned attachments_ = 0;

@@ -1,0 +1,422 @@
+// Short frames of one send() share a record (bus/ring/ring.hpp, I9). Ports and followers do not
+// see it: each frame arrives once, with what it bears, wherever its reader stopped.
+
+#include <gtest/gtest.h>
+#include <poll.h>
+
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "base/wall_clock.hpp"
+#include "shmif/port.hpp"
+#include "tests/support/raw_bus.hpp"
+#include "tests/support/sized_batch.hpp"
+#include "tests/support/temp_bus.hpp"
+
+namespace shmif::test {
+namespace {
+
+using Sizes = std::vector<std::size_t>;
+
+const MacAddress kStranger = *MacAddress::parse("02:00:00:00:99:99");
+
+class SharedFrames : public testing::Test {
+ protected:
+  explicit SharedFrames(BusOptions options = small_ring()) : bus_(options) {}
+
+  void send(const Sizes& sizes, std::span<const MacAddress> to = {&kBroadcast, 1}) {
+    const SendResult sent = sender_.send(batch_.make(1, sent_, sizes, to));
+    ASSERT_FALSE(sent.error) << sent.error.message();
+    ASSERT_EQ(sent.taken, sizes.size());
+    sent_ += static_cast<std::uint32_t>(sizes.size());
+  }
+  void send_equal(std::size_t count, std::size_t size = 60) { send(Sizes(count, size)); }
+  /// Receives once, up to `max` frames.
+  static std::vector<std::uint32_t> take(Port& port, std::size_t max = 256) {
+    FrameBatch in(max);
+    EXPECT_FALSE(port.receive(in).error);
+    return whole_sequences(in);
+  }
+  std::uint64_t frames_at(std::uint64_t position) const {
+    return raw_.ring().frames_of(raw_.ring().word_at(position), position);
+  }
+  RepairReport repair() const {
+    return Bus::open(bus_.path(), Access::read_write).value().repair().value();
+  }
+
+  TempBus bus_;
+  RawBus raw_{bus_.path()};
+  Port sender_ = port_on(bus_.path(), {.name = "sender"});
+  Port reader_ = port_on(bus_.path(), {.name = "reader"});
+  SizedBatch batch_;
+  std::uint32_t sent_ = 0;
+};
+
+// What arrives.
+
+TEST_F(SharedFrames, EverySizeInBatchesOfManySizesReachesEveryKindOfReader) {
+  Port lender = port_on(bus_.path());
+  Follower follower = Follower::open(bus_.path(), Start::now).value();
+  std::uint64_t bytes = 0;
+  for (std::size_t size = 14; size <= 512; ++size) {
+    SCOPED_TRACE(size);
+    const std::size_t count = 2 + size * 7 % 63;
+    Sizes sizes(count, size);
+    for (std::size_t i = 1; i < count; i += 3) sizes[i] = 14 + (size + i * 31) % 499;
+    for (const std::size_t each : sizes) bytes += each;
+    const std::uint32_t first = sent_;
+    const std::uint64_t begin = raw_.header().last;
+    const std::uint64_t before = base::wall_clock_ns();
+    send(sizes);
+    const std::uint64_t after = base::wall_clock_ns();
+    ASSERT_GE(frames_at(begin), 2U);
+    std::vector<FrameView> heard[3];
+    std::vector<std::vector<std::byte>> copies;
+    const auto keep = [&](const FrameBatch& in, std::vector<FrameView>& to) {
+      for (const FrameView& frame : in.frames()) {
+        copies.emplace_back(frame.bytes.begin(), frame.bytes.end());
+        to.push_back(frame);
+        to.back().bytes = copies.back();
+      }
+    };
+    copies.reserve(3 * count);
+    FrameBatch in(1 + size % 9);
+    for (bool more = true; more;) {
+      more = false;
+      in.clear();
+      more |= reader_.receive(in).frames != 0;
+      keep(in, heard[0]);
+      in.clear();
+      more |= lender.receive_in_place(in).frames != 0;
+      keep(in, heard[1]);
+      ASSERT_EQ(lender.release(), 0U);
+      in.clear();
+      more |= follower.receive(in).frames != 0;
+      keep(in, heard[2]);
+    }
+    for (const std::vector<FrameView>& all : heard) {
+      ASSERT_EQ(all.size(), count);
+      for (std::size_t i = 0; i < count; ++i) {
+        const auto n = check_numbered(all[i]);
+        ASSERT_TRUE(n) << "torn";
+        ASSERT_EQ(n->sequence, first + i);
+        ASSERT_EQ(all[i].size(), sizes[i]);
+        ASSERT_EQ(all[i].number, first + i);
+        ASSERT_GE(all[i].time_ns, before);
+        ASSERT_LE(all[i].time_ns, after);
+        ASSERT_EQ(all[i].sender, sender_.slot());
+        ASSERT_EQ(all[i].sender_incarnation, bus::incarnation_of(raw_.slot(sender_.slot()).state));
+        ASSERT_FALSE(all[i].truncated());
+        ASSERT_FALSE(all[i].offload.pending());
+      }
+    }
+  }
+  for (const PortCounters& c : {reader_.counters(), lender.counters(), follower.counters()}) {
+    EXPECT_EQ(c.rx_frames, sent_);
+    EXPECT_EQ(c.rx_bytes, bytes);
+    EXPECT_EQ(c.lost_frames + c.corrupt + c.overruns, 0U);
+  }
+  EXPECT_EQ(sender_.counters().tx_frames, sent_);
+  EXPECT_EQ(sender_.counters().tx_bytes, bytes);
+  EXPECT_TRUE(is_clean(bus_.audit()));
+}
+
+/// What a sender reserves for a batch is what the batch takes, cut where a quarter of the ring is
+/// full, also in the middle of what one record could hold.
+TEST_F(SharedFrames, ABatchIsCutWhereAQuarterOfTheRingIsFull) {
+  const std::uint64_t quarter = raw_.ring().bytes() / 4;
+  const Sizes mixes[] = {Sizes(32, 504), Sizes(900, 14), Sizes(100, 512), Sizes(40, 513), [] {
+                           Sizes mixed;
+                           for (std::size_t i = 0; i < 90; ++i)
+                             mixed.push_back(i % 4 == 3 ? 600 + i : 14 + i * 5);
+                           return mixed;
+                         }()};
+  for (const Sizes& sizes : mixes) {
+    SCOPED_TRACE(sizes.size());
+    std::vector<FrameView> frames;
+    for (const FrameView& frame : batch_.make(1, sent_, sizes)) frames.push_back(frame);
+    std::uint64_t batches = 0;
+    std::uint64_t bytes = 0;
+    for (std::span<const FrameView> left = frames; !left.empty(); ++batches) {
+      std::size_t fit = 1;
+      while (fit < left.size() &&
+             bus::batch_bytes(left.first(fit + 1)) + bus::kTailBytes <= quarter) {
+        ++fit;
+      }
+      bytes += bus::batch_bytes(left.first(fit));
+      left = left.subspan(fit);
+    }
+    ASSERT_GE(batches, 2U);
+    const std::uint64_t begin = raw_.header().last;
+    const std::uint64_t holds = bus_.info().lock_acquisitions;
+    ASSERT_EQ(sender_.send(frames).taken, frames.size());
+    EXPECT_EQ(raw_.header().last - begin, bytes);
+    EXPECT_EQ(bus_.info().lock_acquisitions - holds, batches);
+    std::vector<std::uint32_t> got;
+    for (;;) {
+      const std::vector<std::uint32_t> some = take(reader_, 7);
+      if (some.empty()) break;
+      got.insert(got.end(), some.begin(), some.end());
+    }
+    EXPECT_EQ(got, numbers(sent_, sent_ + static_cast<std::uint32_t>(sizes.size())));
+    sent_ += static_cast<std::uint32_t>(sizes.size());
+  }
+}
+
+/// Every small mix takes what it is reckoned to take.
+TEST_F(SharedFrames, EveryMixOfThreeTakesWhatItIsReckonedToTake) {
+  const std::size_t kinds[] = {14, 61, 511, 512, 513, 1514};
+  for (const std::size_t a : kinds) {
+    for (const std::size_t b : kinds) {
+      for (const std::size_t c : kinds) {
+        const std::uint64_t begin = raw_.header().last;
+        const auto frames = batch_.make(1, sent_, {a, b, c});
+        ASSERT_EQ(sender_.send(frames).taken, 3U);
+        ASSERT_EQ(raw_.header().last - begin, bus::batch_bytes(frames)) << a << b << c;
+        ASSERT_EQ(take(reader_), numbers(sent_, sent_ + 3));
+        sent_ += 3;
+      }
+    }
+  }
+}
+
+// Loans.
+
+TEST_F(SharedFrames, ALoanOfThreeEndsInsideOfARecordAndTheNextGoesOnThere) {
+  send_equal(10);
+  send({1000, 60, 61});
+  FrameBatch three(3, 64);
+  std::uint32_t next = 0;
+  while (next < sent_) {
+    three.clear();
+    const std::uint32_t count = std::min(3U, sent_ - next);
+    ASSERT_EQ(reader_.receive_in_place(three).frames, count);
+    EXPECT_EQ(whole_sequences(three), numbers(next, next + count));
+    EXPECT_EQ(reader_.counters().rx_frames, next);
+    ASSERT_EQ(reader_.release(), 0U);
+    next += count;
+    EXPECT_EQ(reader_.counters().rx_frames, next);
+  }
+  three.clear();
+  EXPECT_EQ(reader_.receive_in_place(three).frames, 0U);
+}
+
+TEST_F(SharedFrames, ALoanInsideOfARecordThatIsOverwrittenCountsAsLostAndTheFramesBeforeDoNot) {
+  send_equal(10);
+  ASSERT_EQ(take(reader_, 4), numbers(0, 4));
+  FrameBatch three(3, 64);
+  ASSERT_EQ(reader_.receive_in_place(three).frames, 3U);
+  for (int i = 0; i < 200; ++i) send_equal(10);
+  EXPECT_EQ(reader_.release(), 3U);
+  const std::uint64_t oldest = raw_.ring().number_at(raw_.header().first);
+  const PortCounters c = reader_.counters();
+  EXPECT_EQ(c.rx_frames, 4U);
+  EXPECT_EQ(c.lost_frames, oldest - 4);
+  EXPECT_EQ(c.lost_bytes, raw_.header().first - bus::kRecordHeaderBytes - 4 * bus::entry_bytes(60));
+  EXPECT_EQ(take(reader_, 1),
+            numbers(static_cast<std::uint32_t>(oldest), static_cast<std::uint32_t>(oldest) + 1));
+}
+
+// Waits. Nobody rings for the rest of a record.
+
+TEST_F(SharedFrames, NoWaitSleepsOverTheRestOfARecord) {
+  send_equal(10);
+  const int descriptor = reader_.descriptor();
+  ASSERT_GE(descriptor, 0);
+  for (std::uint32_t n = 0; n < 10; ++n) {
+    EXPECT_TRUE(reader_.wait(std::chrono::nanoseconds::max()));
+    EXPECT_TRUE(reader_.prepare_wait().ready);
+    ASSERT_EQ(take(reader_, 1), numbers(n, n + 1));
+  }
+  EXPECT_FALSE(reader_.wait(std::chrono::nanoseconds(0)));
+  EXPECT_FALSE(reader_.prepare_wait().ready);
+  reader_.finish_wait();
+}
+
+TEST_F(SharedFrames, AWaitPassesOverTheRestOfARecordThatIsForOthers) {
+  const MacAddress to[] = {reader_.mac(), kStranger,     kStranger,
+                           kStranger,     reader_.mac(), kStranger};
+  send(Sizes(6, 60), to);
+  ASSERT_EQ(take(reader_, 1), numbers(0, 1));
+  EXPECT_TRUE(reader_.prepare_wait().ready) << "one more is for it";
+  EXPECT_EQ(reader_.counters().filtered_frames, 3U);
+  EXPECT_TRUE(reader_.wait(std::chrono::nanoseconds::max()));
+  ASSERT_EQ(take(reader_, 1), numbers(4, 5));
+  EXPECT_FALSE(reader_.wait(std::chrono::nanoseconds(0)));
+  EXPECT_FALSE(reader_.prepare_wait().ready);
+  reader_.finish_wait();
+  EXPECT_EQ(reader_.counters().filtered_frames, 4U);
+  EXPECT_EQ(passed(reader_.counters()), 6U);
+}
+
+TEST_F(SharedFrames, TheLevelDescriptorIsReadableUntilTheLastFrameOfARecord) {
+  const auto fd = reader_.level_descriptor();
+  if (!fd) GTEST_SKIP() << fd.error().message;
+  pollfd level{.fd = *fd, .events = POLLIN, .revents = 0};
+  ASSERT_EQ(take(reader_), numbers(0, 0));
+  send_equal(5);
+  for (std::uint32_t n = 0; n < 5; ++n) {
+    EXPECT_EQ(poll(&level, 1, 10'000), 1) << n;
+    ASSERT_EQ(take(reader_, 1), numbers(n, n + 1));
+  }
+  ASSERT_EQ(take(reader_), numbers(0, 0));
+  EXPECT_EQ(poll(&level, 1, 0), 0);
+}
+
+TEST_F(SharedFrames, AFollowerThatStoppedInsideOfARecordIsNotToldToSleep) {
+  Follower follower = Follower::open(bus_.path(), Start::now).value();
+  send_equal(3);
+  for (std::uint32_t n = 0; n < 3; ++n) {
+    EXPECT_TRUE(follower.prepare_wait().ready);
+    EXPECT_TRUE(follower.wait(std::chrono::nanoseconds::max()));
+    FrameBatch one(1);
+    EXPECT_EQ(follower.receive(one).frames, 1U);
+    EXPECT_EQ(whole_sequences(one), numbers(n, n + 1));
+  }
+  EXPECT_FALSE(follower.prepare_wait().ready);
+  EXPECT_EQ(follower.counters().rx_frames, 3U);
+}
+
+// Down and up.
+
+TEST_F(SharedFrames, APortThatStartsAtTheOldestHearsNothingTwiceAndMissesNothing) {
+  Port port = port_on(bus_.path(), {.start = Start::oldest});
+  for (unsigned record = 0; record < 2; ++record) {  // the oldest of all, and one behind it
+    send_equal(10);
+    for (std::uint32_t n = 10 * record; n < sent_; n += 2) {
+      ASSERT_EQ(take(port, 2), numbers(n, n + 2));
+      ASSERT_FALSE(port.down());
+      ASSERT_FALSE(port.up());
+    }
+  }
+  ASSERT_EQ(take(port), numbers(0, 0));
+  send_equal(10);
+  ASSERT_EQ(take(port, 3), numbers(20, 23));
+  ASSERT_FALSE(port.down());
+  send_equal(4);
+  ASSERT_FALSE(port.up());
+  EXPECT_EQ(take(port), numbers(23, 34));
+  EXPECT_EQ(port.counters().skipped_frames, 0U);
+  EXPECT_EQ(port.counters().rx_frames, sent_);
+}
+
+TEST_F(SharedFrames, APortThatStartsNowSkipsTheRestOfTheRecordItStoppedIn) {
+  send_equal(10);
+  ASSERT_EQ(take(reader_, 3), numbers(0, 3));
+  ASSERT_FALSE(reader_.down());
+  send_equal(4);
+  ASSERT_FALSE(reader_.up());
+  EXPECT_EQ(reader_.counters().skipped_frames, 11U);
+  send_equal(2);
+  EXPECT_EQ(take(reader_), numbers(14, 16));
+  EXPECT_EQ(passed(reader_.counters()), sent_);
+}
+
+TEST_F(SharedFrames, EveryShortFrameThatPassesWhileAPortIsDownIsSkipped) {
+  ASSERT_FALSE(reader_.down());
+  for (int i = 0; i < 3; ++i) send_equal(203, 14);
+  ASSERT_GT(sent_, raw_.header().last / bus::kRecordAlign) << "more than one in 32 bytes";
+  ASSERT_FALSE(reader_.up());
+  EXPECT_EQ(reader_.counters().skipped_frames, sent_);
+}
+
+TEST_F(SharedFrames, WhoWasLappedWhileItWasDownInsideOfARecordLosesOrSkipsEachFrameOnce) {
+  for (const Start start : {Start::now, Start::oldest}) {
+    Port port = port_on(bus_.path(), {.start = start});
+    static_cast<void>(port.down());
+    static_cast<void>(port.up());
+    while (!take(port).empty()) {
+    }
+    const std::uint64_t base = passed(port.counters());
+    const std::uint32_t first = sent_;
+    send_equal(10);
+    ASSERT_EQ(take(port, 3), numbers(first, first + 3));
+    ASSERT_FALSE(port.down());
+    for (int i = 0; i < 300; ++i) send_equal(10);
+    ASSERT_FALSE(port.up());
+    while (!take(port).empty()) {
+    }
+    EXPECT_EQ(passed(port.counters()) - base, sent_ - first);
+    EXPECT_EQ(port.counters().corrupt, 0U);
+  }
+}
+
+// Repairs.
+
+TEST_F(SharedFrames, ARepairUnderAReaderInsideOfARecordCostsNothingButWhatWasSpoiled) {
+  for (const std::uint32_t spoiled : {0U, 1U, 2U}) {  // before, under and behind the reader
+    SCOPED_TRACE(spoiled);
+    const std::uint32_t first = sent_;
+    const std::uint64_t lost = reader_.counters().lost_frames;
+    std::uint64_t positions[3];
+    for (std::uint64_t& position : positions) {
+      position = raw_.header().last;
+      send_equal(10);
+    }
+    ASSERT_EQ(take(reader_, 13), numbers(first, first + 13));
+    raw_.ring().record(positions[spoiled]).word = 0x123456789;
+    ASSERT_TRUE(repair().ring_rebuilt);
+    std::vector<std::uint32_t> expected = numbers(first + 13, first + 30);
+    std::erase_if(expected, [&](std::uint32_t n) { return (n - first) / 10 == spoiled; });
+    EXPECT_EQ(take(reader_), expected);
+    EXPECT_TRUE(is_clean(bus_.audit()));
+    send_equal(2);
+    EXPECT_EQ(take(reader_), numbers(first + 30, first + 32));
+    EXPECT_EQ(reader_.counters().lost_frames - lost, 17 - expected.size());
+  }
+  EXPECT_EQ(passed(reader_.counters()), sent_);
+}
+
+TEST_F(SharedFrames, WhereNoFrameSurvivedNumbersGoOnAfterThoseOfAReaderInsideOfARecord) {
+  send_equal(10);
+  ASSERT_EQ(take(reader_, 7), numbers(0, 7));
+  std::memset(raw_.ring().payload(0) - bus::kRecordHeaderBytes, 0x5a, raw_.ring().bytes());
+  ASSERT_TRUE(repair().ring_rebuilt);
+  EXPECT_GE(bus_.info().frames, 7U);
+  send_equal(2);
+  FrameBatch in;
+  ASSERT_FALSE(reader_.receive(in).error);
+  ASSERT_EQ(whole_sequences(in), numbers(10, 12));
+  EXPECT_GE(in[0].number, 7U) << "no number comes twice";
+}
+
+// A bus that pauses.
+
+class SharedFramesOfAPausingBus : public SharedFrames {
+ protected:
+  SharedFramesOfAPausingBus()
+      : SharedFrames({.ring_bytes = 64U << 10U,
+                      .flow = Flow::pause,
+                      .patience = std::chrono::milliseconds(1000)}) {}
+};
+
+TEST_F(SharedFramesOfAPausingBus, SendersDoNotOverwriteARecordWhoseReaderStoppedInsideOfIt) {
+  const std::uint64_t begin = raw_.header().last;
+  send_equal(10);
+  ASSERT_EQ(take(reader_, 4), numbers(0, 4));
+  std::size_t taken = 1;
+  for (unsigned i = 0; i < 1000 && taken != 0; ++i) {
+    take(sender_);  // its own: it is waited for, too
+    const SendResult sent = sender_.try_send(batch_.make_equal(1, sent_, 10, 60));
+    ASSERT_FALSE(sent.error);
+    taken = sent.taken;
+    sent_ += static_cast<std::uint32_t>(taken);
+  }
+  ASSERT_EQ(taken, 0U);
+  EXPECT_LE(raw_.header().first, begin);
+  EXPECT_GT(raw_.header().last, raw_.ring().bytes() - 2048) << "they used the rest of the ring";
+  std::vector<std::uint32_t> got;
+  for (;;) {
+    const std::vector<std::uint32_t> some = take(reader_, 7);
+    if (some.empty()) break;
+    got.insert(got.end(), some.begin(), some.end());
+  }
+  EXPECT_EQ(got, numbers(4, sent_));
+  EXPECT_EQ(reader_.counters().lost_frames, 0U);
+  take(sender_);
+  EXPECT_EQ(sender_.try_send(batch_.make_equal(1, sent_, 10, 60)).taken, 10U);
+}
+
+}  // namespace
+}  // namespace shmif::test
