@@ -181,6 +181,33 @@ TEST_F(SharedFrames, EveryMixOfThreeTakesWhatItIsReckonedToTake) {
   }
 }
 
+class SharedFramesWithOffloads : public SharedFrames {
+ protected:
+  SharedFramesWithOffloads() : SharedFrames({.ring_bytes = 1U << 20U}) {}
+};
+
+TEST_F(SharedFramesWithOffloads, AFrameThatLeavesWorkStandsBetweenTheRecordsOfItsNeighbours) {
+  for (std::size_t pending = 0; pending < 5; ++pending) {
+    SCOPED_TRACE(pending);
+    const std::uint64_t begin = raw_.header().last;
+    const auto frames = batch_.make(1, sent_, {60, 61, 62, 63, 64});
+    frames[pending].offload = {
+        .flags = Offload::kNeedsChecksum, .csum_start = 14, .csum_offset = 2};
+    ASSERT_EQ(sender_.send(frames).taken, 5U);
+    EXPECT_EQ(raw_.header().last - begin, bus::batch_bytes(frames));
+    EXPECT_EQ(frames_at(begin), pending == 0 ? 1U : pending);
+    FrameBatch in;
+    ASSERT_EQ(reader_.receive(in).frames, 5U);
+    EXPECT_TRUE(is_clean(bus_.audit()));
+    for (std::size_t i = 0; i < 5; ++i) {
+      EXPECT_EQ(in[i].number, sent_ + i);
+      EXPECT_EQ(in[i].size(), 60 + i);
+      EXPECT_EQ(check_numbered(in[i]).has_value(), i != pending) << "its checksum is finished";
+    }
+    sent_ += 5;
+  }
+}
+
 // Loans.
 
 TEST_F(SharedFrames, ALoanOfThreeEndsInsideOfARecordAndTheNextGoesOnThere) {
