@@ -541,6 +541,12 @@ TEST_F(LappedAgain, ALapInTheMiddleOfWhatIsReadCountsAsOneToo) {
   expect_overrun(20 * kRecord + kEighth);
 }
 
+TEST_F(LappedAgain, WhereTheOldestIsNotOneOfTheRecordsThatItWalkedNothingOfThemIsDelivered) {
+  fill(5);
+  rig_.raw.header().first = kRecord + bus::kRecordAlign;
+  expect_overrun(here());
+}
+
 TEST_F(LappedAgain, ItGoesOnAtTheFirstRecordThatBeginsThere) {
   fill(100);
   expect_overrun(first());
@@ -890,6 +896,18 @@ TEST_F(SharedRecord, ACountThatShrinksUnderAReaderIsCorrupt) {
     EXPECT_EQ(in.size(), 0U);
     record(begin).frames = 5;
   }
+}
+
+/// However its header changes, each number is counted once.
+TEST_F(SharedRecord, ARecordThatBecomesItsOwnUnderAReaderIsOwnOnlyFromThereOn) {
+  const std::uint64_t begin = append_equal(5);
+  ReadTally tally;
+  ASSERT_EQ(take(mine_, 3, tally), numbers(0, 3));
+  record(begin).slot = kMe;
+  EXPECT_EQ(take(mine_, 64, tally), numbers(0, 0));
+  EXPECT_EQ(tally.frames, 3U);
+  EXPECT_EQ(tally.own, 2U);
+  EXPECT_EQ(tally.lost_frames, 0U);
 }
 
 TEST_F(SharedRecord, TheLongestFrameIsThatOfAnyEntry) {
