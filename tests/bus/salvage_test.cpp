@@ -10,9 +10,9 @@
 #include <string>
 #include <vector>
 
-#include "tests/support/numbered_frames.hpp"
-#include "tests/support/raw_bus.hpp"
-#include "tests/support/temp_bus.hpp"
+#include "bus/repair/salvage.hpp"
+#include "tests/support/ring_rig.hpp"
+#include "tests/support/sized_batch.hpp"
 
 namespace shmif::test {
 namespace {
@@ -444,6 +444,106 @@ TEST(RepairReport, OfFramesThatAPortHadStillToReadIsToldByItsNextReceive) {
     EXPECT_EQ(lost, 0U);
     EXPECT_EQ(bus.reader_.counters().lost_frames, 3U);
     EXPECT_EQ(bus.reader_.counters().rx_frames, chain.size() - 3);
+  }
+}
+
+// Records that frames share.
+
+/// A run of records with 3, 1, 5 and 2 frames, from number 70 on.
+TEST(RepairOfSharedRecords, ARunIsCutBetweenRecordsAndKeepsCountOfItsFrames) {
+  RingRig rig(small_ring(), 4096, 70);
+  SizedBatch batch;
+  std::vector<std::uint64_t> at;
+  for (const std::size_t count : {3U, 1U, 5U, 2U}) {
+    at.push_back(rig.raw.header().last);
+    ASSERT_EQ(rig.append(batch.make_equal(1, 0, count, 60)), bus::AppendStatus::done);
+  }
+  at.push_back(rig.raw.header().last);
+  const std::uint64_t before[] = {0, 3, 4, 9, 11};  // frames in front of each record
+  const auto cut = [&](std::uint64_t from, std::uint64_t to, std::uint64_t frames = 11) {
+    bus::Run run{at[0], at[4], 70, frames, 4};
+    bus::cut(rig.raw.ring(), run, from, to);
+    return run;
+  };
+  for (std::size_t from = 0; from < 4; ++from) {
+    for (std::size_t to = from + 1; to <= 4; ++to) {
+      SCOPED_TRACE(std::to_string(from) + " to " + std::to_string(to));
+      const std::uint64_t nearly = from == 0 ? 0 : at[from] - bus::kRecordAlign;
+      const std::uint64_t beyond = to == 4 ? UINT64_MAX : at[to] + bus::kRecordAlign;
+      for (const bus::Run& run : {cut(at[from], at[to]), cut(nearly, beyond)}) {
+        EXPECT_EQ(run.begin, at[from]);
+        EXPECT_EQ(run.end, at[to]);
+        EXPECT_EQ(run.number, 70 + before[from]);
+        EXPECT_EQ(run.frames, before[to] - before[from]);
+        EXPECT_EQ(run.records, to - from);
+      }
+    }
+  }
+  EXPECT_EQ(cut(at[4], UINT64_MAX).frames, 0U);
+  EXPECT_EQ(cut(at[0], at[2], 2).frames, 0U) << "a record has more frames than the run";
+  rig.raw.ring().record(at[2]).frames = 0;
+  EXPECT_EQ(cut(at[0], at[3]).frames, 0U) << "somebody overwrote it";
+}
+
+/// More numbers may be missing between two runs than one in 32 bytes.
+TEST(RepairOfSharedRecords, FramesOnBothSidesOfASpoiledStretchOfTheShortestAreKept) {
+  RingRig rig;
+  SizedBatch batch;
+  std::vector<std::uint64_t> at;
+  for (unsigned i = 0; i < 6; ++i) {
+    at.push_back(rig.raw.header().last);
+    ASSERT_EQ(rig.append(batch.make_equal(1, 203 * i, 203, 14)), bus::AppendStatus::done);
+  }
+  ASSERT_GT(3 * 203U, (at[5] - at[2]) / bus::kRecordAlign);
+  for (const std::size_t i : {2U, 3U, 4U}) rig.raw.ring().record(at[i]).word = 0;
+  EXPECT_EQ(Bus::open(rig.file.path(), Access::read_write).value().repair()->frames_kept, 3 * 203U);
+  EXPECT_TRUE(is_clean(rig.file.audit()));
+  std::vector<std::uint32_t> heard;
+  ASSERT_TRUE(rig.reader.find_place_again(rig.tally));
+  for (bus::ReadStatus status = bus::ReadStatus::more; status == bus::ReadStatus::more;) {
+    FrameBatch in(256);
+    status = rig.reader.read_all(in, rig.tally);
+    for (const std::uint32_t n : whole_sequences(in)) heard.push_back(n);
+  }
+  std::vector<std::uint32_t> expected = numbers(0, 2 * 203);
+  for (const std::uint32_t n : numbers(5 * 203, 6 * 203)) expected.push_back(n);
+  EXPECT_EQ(heard, expected);
+  EXPECT_EQ(rig.tally.lost_frames, 3 * 203U);
+  EXPECT_EQ(rig.tally.corrupt, 0U);
+}
+
+/// As many numbers may be missing in front of the end of the chain as fit in the ring.
+TEST(RepairOfSharedRecords, NumbersGoOnBehindAllThatWasSpoiledInFrontOfTheEnd) {
+  RingRig rig;
+  SizedBatch batch;
+  std::vector<std::uint64_t> at;
+  for (unsigned i = 0; i < 14; ++i) {
+    at.push_back(rig.raw.header().last);
+    ASSERT_EQ(rig.append(batch.make_equal(1, 203 * i, 203, 14)), bus::AppendStatus::done);
+  }
+  ASSERT_GT(13 * 203U, rig.raw.ring().bytes() / bus::kRecordAlign);
+  for (std::size_t i = 1; i < 14; ++i) rig.raw.ring().record(at[i]).word = 0;
+  EXPECT_EQ(Bus::open(rig.file.path(), Access::read_write).value().repair()->frames_kept, 203U);
+  EXPECT_EQ(rig.file.info().frames, 14 * 203U);
+  EXPECT_TRUE(is_clean(rig.file.audit()));
+}
+
+/// The number of the newest record was overwritten. However many frames it has, it is one record,
+/// and all the others say otherwise.
+TEST(RepairOfSharedRecords, ARecordWhoseNumberFitsNoOtherCostsOnlyItsOwnFrames) {
+  for (const unsigned spoiled : {0U, 2U, 5U}) {
+    SCOPED_TRACE(spoiled);
+    RingRig rig;
+    SizedBatch batch;
+    std::vector<std::uint64_t> at;
+    for (unsigned i = 0; i < 6; ++i) {
+      at.push_back(rig.raw.header().last);
+      ASSERT_EQ(rig.append(batch.make_equal(1, 10 * i, 10, 60)), bus::AppendStatus::done);
+    }
+    rig.raw.ring().record(at[spoiled]).number += 1'000'000;
+    ASSERT_FALSE(rig.clean());
+    EXPECT_EQ(Bus::open(rig.file.path(), Access::read_write).value().repair()->frames_kept, 50U);
+    EXPECT_TRUE(is_clean(rig.file.audit()));
   }
 }
 
