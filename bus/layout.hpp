@@ -200,8 +200,8 @@ inline constexpr std::uint32_t kRingOffset = 192U << 10U;  // a multiple of 64 K
 // could be found.
 //   EMPTY  01 | position / 16, 62 bits
 //   FRAME  10 | two marks, length of everything behind the header, 18 bits | position / 16, 42 bits
-//             (first mark: a virtio_net_hdr of 12 bytes comes before the frame; second mark: several
-//             frames share the record)
+//             (first mark: a virtio_net_hdr of 12 bytes comes before the frame; second mark:
+//             several frames share the record)
 //   PAD    11 | length / 16, 27 bits  | position / 16, 35 bits
 namespace word {
 

@@ -19,7 +19,8 @@ enum class Start : std::uint8_t {
 /// Where a port continues after an overrun.
 enum class Resume : std::uint8_t {
   /// With the oldest frame still in the ring: loses least. A port that is overrun again before it
-  /// has read an eighth of the ring leaves out an eighth, so that senders do not overrun it at once.
+  /// has read an eighth of the ring (at most 1 MiB) leaves out as much, so that senders do not
+  /// overrun it again at once.
   first,
   newest,  ///< with the next frame that is sent: catches up at once
 };

@@ -110,7 +110,8 @@ std::error_code Attachment::Impl::go_up() noexcept {
     found = reader.seek_oldest();
     if (found && was_up && reader.position() <= before.position) {
       // What was delivered before down() is not delivered again, unless a repair started the
-      // positions again: then everything in the ring is new. Writers may have come further meanwhile.
+      // positions again: then everything in the ring is new. Writers may have passed that place
+      // meanwhile.
       found = reader.seek_to(before) || load_acquire(ring.header().epoch) != epoch ||
               (load_acquire(ring.header().first) > before.position && reader.seek_oldest());
     }

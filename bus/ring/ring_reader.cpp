@@ -206,9 +206,9 @@ ReadStatus RingReader::read_chunks(FrameBatch& into, ReadTally& tally) noexcept 
 }
 
 /// How many bytes of the ring a chunk may take before its last record. A reader that was lapped
-/// continues at `first`, which writers move by 1/64 of the ring at a time (kRoomShare). If it copied
-/// that much before it looks at `first`, it would be lapped again and again. Lent frames are not
-/// copied.
+/// continues at `first`, which writers move by 1/64 of the ring at a time (kRoomShare). If it
+/// copied that much before it looks at `first`, it would be lapped again and again. Lent frames are
+/// not copied.
 template <RingReader::InRing in_ring>
 std::uint64_t RingReader::chunk_bytes() const noexcept {
   return in_ring == InRing::yes ? ring_.bytes() / 16 : ring_.bytes() / 128 + 4096;
@@ -239,8 +239,8 @@ void RingReader::follow(FrameBatch& into, Chunk& chunk) noexcept {
     const std::uint64_t number = ring_.number_at(p);
     const std::uint64_t frames = ring_.frames_of(w, p);
     const std::uint64_t max = behind_pad && at.entries == 0 ? frames_in(ring_.bytes()) : 0;
-    // A number that is less fails, too, since the difference wraps. Inside of a record, `entries` of
-    // its frames were passed, so it must have more.
+    // A number that is less fails, too, since the difference wraps. Inside of a record, `entries`
+    // of its frames were passed, so it must have more.
     if (number + at.entries - at.number > max || at.entries >= frames) [[unlikely]] {
       status = ReadStatus::corrupt;
       break;
@@ -513,7 +513,7 @@ bool RingReader::adopt(std::uint64_t position) noexcept {
   const std::uint64_t number = ring_.number_at(position);  // commits do not change it (I8)
   fence_loads();
   if (load_acquire(ring_.header().first) > position) return false;
-  if (position < place_.position) lapped_until_ = 0;  // a repair began the positions again
+  if (position < place_.position) lapped_until_ = 0;  // the positions may have begun again
   go_to({position, number});
   if (cutting_) cutting_->segments = {};
   return true;
@@ -588,6 +588,7 @@ bool RingReader::seek_behind(std::uint64_t position) noexcept {
 
 bool RingReader::find_place_again(ReadTally& tally) noexcept {
   const Place before = place_;
+  lapped_until_ = 0;
   const bool stranded = is_stranded();
   if (!stranded && seek_to(before)) return true;
   if (stranded ? !seek_behind(before.position) : !seek_oldest()) return false;
@@ -607,8 +608,8 @@ bool RingReader::find_place_again(ReadTally& tally) noexcept {
 
 ReadStatus RingReader::resume_after_overrun(ReadTally& tally) noexcept {
   const Place before = place_;
-  // Writers are at work right behind `first`. A reader that was lapped there just now would be lapped
-  // there again and again.
+  // Writers are at work right behind `first`. A reader that was lapped there just now would be
+  // lapped there again and again.
   const std::uint64_t part = head_start(ring_);
   const bool again = before.position < lapped_until_;
   const bool found = resume_newest_ ? seek_end()

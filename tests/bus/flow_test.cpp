@@ -411,6 +411,25 @@ TEST_F(FlowTest, APortThatReadsIsNotOverrunBecauseOthersTakeTheRoom) {
   EXPECT_EQ(slot.stalls, stalls);
 }
 
+/// `first` cannot pass a part of a record. A port that takes few frames at a time stays at the same
+/// record for long.
+TEST_F(FlowTest, APortThatReadsInsideOfARecordIsWaitedForAndOneThatDoesNotIsOverrun) {
+  const Port port = overrun_port();
+  for (const bool reads : {true, false}) {
+    FlowControl flow(raw.ring(), sender.slot(), raw.fd(), milliseconds(20));
+    bus::PortSlot& slot = listens_again_far_behind(port);
+    bus::store_relaxed(slot.read_inside, std::uint64_t{32});
+    const std::uint64_t stalls = slot.stalls;
+    while (slot.stalls == stalls && flow.paused() < milliseconds(200)) {
+      if (reads) slot.read_inside += 600;  // as much as the next frame needs
+      const bool admitted = flow.admits(600);
+      EXPECT_EQ(admitted, slot.stalls != stalls);
+      std::this_thread::sleep_for(milliseconds(1));
+    }
+    EXPECT_EQ(slot.stalls != stalls, !reads);
+  }
+}
+
 TEST_F(FlowTest, WhatAWindowHasCostIsNotChargedToThePortInTheNext) {
   constexpr milliseconds kPatience(20);
   const Port reader = overrun_port();

@@ -124,7 +124,7 @@ TEST_F(SharedRecord, AFrameAloneHasARecordAsBefore) {
   EXPECT_EQ(r.frames, 0U);
   EXPECT_EQ(here() - begin, bus::record_bytes(60));
   EXPECT_EQ(ring().frames_of(r.word, begin), 1U);
-  EXPECT_EQ(ring().longest_frame(r.word, begin), 60U);
+  EXPECT_EQ(ring().contents_of(r.word, begin).longest, 60U);
 }
 
 TEST_F(SharedRecord, LiesInTheRingAsTheFormatSays) {
@@ -138,7 +138,7 @@ TEST_F(SharedRecord, LiesInTheRingAsTheFormatSays) {
   EXPECT_EQ(r.incarnation, 1U);
   EXPECT_EQ(here() - begin, bus::record_bytes(24 + 64 + 20));
   EXPECT_EQ(ring().number_at(here()), 3U);
-  EXPECT_EQ(ring().longest_frame(r.word, begin), 60U);
+  EXPECT_EQ(ring().contents_of(r.word, begin).longest, 60U);
   const std::byte* body = ring().payload(begin);
   std::uint32_t at = 0;
   for (const FrameView& frame : batch_.make(1, 0, {17, 60, 14})) {
@@ -834,7 +834,7 @@ TEST_F(SharedRecord, ACountThatIsNotTheOneOfTheEntriesIsFoundOut) {
     append_equal(2);
     record(begin).frames = count;
     EXPECT_FALSE(rig_.clean());
-    EXPECT_EQ(ring().longest_frame(record(begin).word, begin), 0U);
+    EXPECT_EQ(ring().contents_of(record(begin).word, begin).longest, 0U);
     FrameBatch in;
     ReadTally tally;
     EXPECT_EQ(reader.read(in, tally), ReadStatus::corrupt) << "the next number does not fit";
@@ -914,11 +914,11 @@ TEST_F(SharedRecord, TheLongestFrameIsThatOfAnyEntry) {
   const Sizes sizes[] = {{60, 14, 20}, {14, 60, 20}, {14, 20, 60}};
   for (const Sizes& each : sizes) {
     const std::uint64_t begin = append(each);
-    EXPECT_EQ(ring().longest_frame(record(begin).word, begin), 60U);
+    EXPECT_EQ(ring().contents_of(record(begin).word, begin).longest, 60U);
   }
   const std::uint64_t begin = append_equal(5);
   record(begin).word = bus::word::shared(begin, kBody + 4);
-  EXPECT_EQ(ring().longest_frame(record(begin).word, begin), 0U) << "four bytes are left";
+  EXPECT_EQ(ring().contents_of(record(begin).word, begin).longest, 0U) << "four bytes are left";
 }
 
 }  // namespace
