@@ -19,7 +19,7 @@ namespace {
 
 using Sizes = std::vector<std::size_t>;
 
-const MacAddress kStranger = *MacAddress::parse("02:00:00:00:99:99");
+const MacAddress kElsewhere = *MacAddress::parse("02:00:00:00:99:99");
 
 class SharedFrames : public testing::Test {
  protected:
@@ -262,8 +262,8 @@ TEST_F(SharedFrames, NoWaitSleepsOverTheRestOfARecord) {
 }
 
 TEST_F(SharedFrames, AWaitPassesOverTheRestOfARecordThatIsForOthers) {
-  const MacAddress to[] = {reader_.mac(), kStranger,     kStranger,
-                           kStranger,     reader_.mac(), kStranger};
+  const MacAddress to[] = {reader_.mac(), kElsewhere,    kElsewhere,
+                           kElsewhere,    reader_.mac(), kElsewhere};
   send(Sizes(6, 60), to);
   ASSERT_EQ(take(reader_, 1), numbers(0, 1));
   EXPECT_TRUE(reader_.prepare_wait().ready) << "one more is for it";
