@@ -51,6 +51,7 @@ class StepRig {
     Port port = port_on(bus_.path(), {.name = sender == kVictim ? "victim" : "second-victim"});
     victim(sender).slot = port.slot();
     NumberedBatch frames(kLargest);
+    frames.fix_size(kLargest);  // the same way through the code each time
     send_numbered(port, frames, sender, 1, false);
     return send_numbered(port, frames, sender, kVictimBatch, true);
   }

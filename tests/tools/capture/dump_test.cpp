@@ -280,8 +280,8 @@ TEST(Dump, AScriptThatRunsItInTheBackgroundEndsItWithSigint) {
              shmifctl_path() + " dump " + rig.path() + " --name ear & echo $! >" + rig.file("pid") +
                  "; wait $!; echo exit $?"});
   ASSERT_TRUE(rig.wait_for_port("ear"));
-  pid_t pid = 0;
-  std::ifstream(rig.file("pid")) >> pid;
+  pid_t pid = 0;  // the shell may write it later than `dump` is ready
+  ASSERT_TRUE(eventually([&] { return bool(std::ifstream(rig.file("pid")) >> pid); }));
   ASSERT_GT(pid, 0);
   kill(pid, SIGINT);
   const ToolResult r = tool.finish();
