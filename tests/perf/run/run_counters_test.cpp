@@ -31,13 +31,14 @@ double value_of(const JobResult& job, const std::string& name) {
 
 /// The counts of a job are what getrusage() says of the same window. Between a look of one and that
 /// of the other, the job may have run for a moment. Only getrusage() has the time that the kernel
-/// takes to switch from and to the job, and only the clock has that of interrupts.
+/// takes to switch from and to the job (18 us each where another program wants the CPU, in a virtual
+/// machine), and only the clock has that of interrupts.
 void expect_as_usage(const JobResult& job) {
   SCOPED_TRACE(job.name);
   ASSERT_TRUE(job.cpu);
   const double cpu = job.cpu->user_seconds + job.cpu->system_seconds;
   constexpr double kMoment = 0.002;
-  constexpr double kSwitch = 20e-6;
+  constexpr double kSwitch = 60e-6;
   constexpr double kFew = 6;
   const double clock = value_of(job, "task-clock") / kNanosecondsInSecond;
   constexpr double kInterrupts = 1.2;
@@ -156,7 +157,7 @@ TEST(RunCounters, OfAProcessIncludeItsHelperThreads) {
     const double cpu = job.cpu->user_seconds + job.cpu->system_seconds;
     // The kernel's account of other running threads lags by up to a tick each.
     constexpr double kTicks = 0.04;
-    constexpr double kSwitch = 20e-6;
+    constexpr double kSwitch = 60e-6;
     const double clock = value_of(job, "task-clock") / kNanosecondsInSecond;
     constexpr double kInterrupts = 1.2;
     EXPECT_LE(clock, kInterrupts * cpu + kTicks);
