@@ -449,7 +449,7 @@ class RingReader {
   bool take_offloads_ = false;
   Place place_;
   bool behind_pad_ = false;         // the record before place_ was a pad
-  std::uint64_t known_end_ = 0;     // of the chain, when the call began
+  std::uint64_t known_end_ = 0;     // of the chain, at the last look
   std::uint64_t lapped_until_ = 0;  // if it is lapped before this position, that is soon again
   std::size_t lent_frames_ = 0;
   Chunk lent_;  // valid while frames are lent

@@ -11,7 +11,7 @@ namespace {
 constexpr unsigned kChunksPerCall = 64;
 constexpr unsigned kOverrunsPerCall = 4;
 /// How far ahead a reader requests cache lines, and how much must be there to read.
-constexpr std::uint64_t kReadAhead = 4096;
+constexpr std::uint64_t kReadAhead = 4096;  // in a larger record, the hardware does that itself
 constexpr std::uint64_t kWorthwhile = 512;
 
 /// How much of the ring a reader leaves out that is lapped again within as much. In a large ring, a
@@ -184,20 +184,20 @@ ReadStatus RingReader::read_chunks(FrameBatch& into, ReadTally& tally) noexcept 
   unsigned overruns = 0;
   const std::size_t had = into.size();
   // If no frame was found yet, the call goes on: its caller would otherwise believe that the bus is
-  // empty. It goes on to where the chain ended when the call began, and at most once round the ring
-  // after each overrun.
-  const std::uint64_t last = load_acquire(ring_.header().last);
-  std::uint64_t goal = std::min(last, place_.position + ring_.bytes());
-  known_end_ = last;
+  // empty. It goes on to where the chain ended when its first chunk was read, and at most once round
+  // the ring after each overrun.
+  std::uint64_t goal = 0;
   for (unsigned i = 0; i < kChunksPerCall || (into.size() == had && place_.position < goal); ++i) {
     const Place before = place_;
     status = in_ring == InRing::yes ? lend_chunk(into, tally) : read(into, tally);
     // After corruption the reader is at the end of the chain.
     if (status != ReadStatus::more && status != ReadStatus::overrun) break;
-    if (status == ReadStatus::overrun) {
-      if (++overruns == kOverrunsPerCall) break;
-      goal = std::min(last, place_.position + ring_.bytes());
-    }
+    if (status == ReadStatus::overrun && ++overruns == kOverrunsPerCall) break;
+    // Senders write the line of `last` with each batch, so a reader that keeps up leaves it alone.
+    if (into.size() == had || known_end_ < place_.position + chunk_bytes<in_ring>())
+      known_end_ = load_acquire(ring_.header().last);
+    if (i == 0 || status == ReadStatus::overrun)
+      goal = std::min(known_end_, place_.position + ring_.bytes());
     // Segments never share a call with lent frames: release() counts from the first lent one.
     if (in_ring == InRing::yes && into.size() != had) break;
     if (into.full() || (status == ReadStatus::more && place_ == before)) break;
@@ -253,7 +253,7 @@ void RingReader::follow(FrameBatch& into, Chunk& chunk) noexcept {
     } else if (word::is_shared(w)) {
       took = take_shared<in_ring>(from, word::body_bytes(w), frames, at, into, chunk);
     } else {
-      request(p, step);
+      if (step < kReadAhead) request(p, step);
       ChunkEntry& entry =
           chunk.room[chunk.count] = {p, word::body_bytes(w), 1, 0, Passed::delivered};
       took = word::has_vnet(w) ? take_with_offload<in_ring>(from, number, into, entry)

@@ -26,7 +26,9 @@ int send_flat_out(const std::string& path, unsigned sender, SenderPage& page,
                   const std::atomic<bool>& stop) {
   constexpr std::uint32_t kBatch = 16;
   Port port = port_on(path, {.name = "flatout" + std::to_string(sender)});
-  std::vector<NumberedBatch> made(8, NumberedBatch(sender % 2 == 0 ? port.max_frame_bytes() : 560));
+  // A burst is long beside the time from when a signal is due to when it comes, some microseconds.
+  std::vector<NumberedBatch> made(48,
+                                  NumberedBatch(sender % 2 == 0 ? port.max_frame_bytes() : 560));
   bool failed = false;
   for (std::uint32_t next = 0; !stop && !failed;) {
     std::vector<std::span<const FrameView>> ready;

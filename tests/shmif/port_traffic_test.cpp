@@ -140,16 +140,22 @@ TEST(PortReceive, ItsOwnAddressBroadcastAndMulticastAreHeardAndFramesForOthersFi
   EXPECT_EQ(port.counters().filtered_frames, 1U);
 }
 
+/// One at a time, so that each has a record: a call walks through 2048 of them before it asks how
+/// far it must go.
+void send_singly(Port& sender, unsigned count, MacAddress to) {
+  NumberedBatch frames(60);
+  for (unsigned sent = 0; sent < count; ++sent)
+    ASSERT_EQ(sender.send(frames.make(1, sent, 1, to)).taken, 1U);
+}
+
 TEST(PortReceive, AFrameBehindManyForOthersComesWithTheFirstCall) {
   constexpr unsigned kForOthers = 5'000;
   const TempBus bus;
   Port copying = port_on(bus.path());
   Port lending = port_on(bus.path());
   Port sender = port_on(bus.path());
-  NumberedBatch frames(64);
-  for (unsigned sent = 0; sent < kForOthers; sent += 20)
-    ASSERT_EQ(sender.send(frames.make(1, sent, 20, kStranger)).taken, 20U);
-  ASSERT_EQ(sender.send(frames.make(1, kForOthers, 1)).taken, 1U);
+  send_singly(sender, kForOthers, kStranger);
+  send_singly(sender, 1, kBroadcast);
   FrameBatch batch;
   EXPECT_EQ(copying.receive(batch).frames, 1U);
   batch.clear();
@@ -159,6 +165,30 @@ TEST(PortReceive, AFrameBehindManyForOthersComesWithTheFirstCall) {
   batch.clear();
   EXPECT_EQ(sender.receive(batch).frames, 0U);
   EXPECT_EQ(sender.counters().own_frames, kForOthers + 1) << "it looked to the end";
+}
+
+TEST(PortReceive, AFrameComesWithTheFirstCallAlsoIfThePortKnewOfAnEndBeforeIt) {
+  constexpr unsigned kKnown = 1'000;
+  constexpr unsigned kForOthers = 5'000;
+  const TempBus bus;
+  Port copying = port_on(bus.path());
+  Port lending = port_on(bus.path());
+  Port sender = port_on(bus.path());
+  send_singly(sender, 1, kBroadcast);
+  send_singly(sender, kKnown, kStranger);
+  FrameBatch one(1);
+  EXPECT_EQ(copying.receive(one).frames, 1U);
+  one.clear();
+  EXPECT_EQ(lending.receive_in_place(one).frames, 1U);
+  EXPECT_EQ(lending.release(), 0U);
+  EXPECT_LT(copying.counters().filtered_frames, kKnown) << "the call ends before";
+  send_singly(sender, kForOthers, kStranger);
+  send_singly(sender, 1, kBroadcast);
+  one.clear();
+  EXPECT_EQ(copying.receive(one).frames, 1U);
+  one.clear();
+  EXPECT_EQ(lending.receive_in_place(one).frames, 1U);
+  EXPECT_EQ(lending.release(), 0U);
 }
 
 TEST(PortReceive, PromiscuousModeAndAddressAreInForceWhenTheCallReturns) {
