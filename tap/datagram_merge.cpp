@@ -132,8 +132,7 @@ std::size_t merge_datagrams(std::span<const FrameView> frames, MergedHead& head)
   for (bool last = false; run < frames.size() && !last; ++run) {
     const Bytes next = frames[run].bytes;
     if (udp_of(frames[run]) != udp || next.size() > first.size() ||
-        header_bytes - kIp + payload_bytes + next.size() - header_bytes > kMaxPacketBytes ||
-        !is_piece(first, next, udp, run))
+        payload_bytes + next.size() - kIp > kMaxPacketBytes || !is_piece(first, next, udp, run))
       break;
     payload_bytes += next.size() - header_bytes;
     last = next.size() < first.size();

@@ -175,9 +175,21 @@ struct TapLink::Impl {
   /// Whether runs of datagrams are merged. Kernels before 6.2 refuse the super-frame (EINVAL). That
   /// is learnt from the first, which is written by itself, so that nothing overtakes its frames.
   enum class Merging { off, untried, on } merging = Merging::off;
-  std::array<MergedHead, BatchWriter::kMaxFrames / 2> heads;  // of the batch that is written
+  static constexpr std::size_t kMaxWrites = BatchWriter::kMaxFrames;
+  std::array<MergedHead, kMaxWrites / 2> heads;  // of the batch that is written
+
+  /// What one call passes to the kernel.
+  struct Writes {
+    std::size_t count = 0;
+    std::array<std::size_t, kMaxWrites> runs;  ///< how many frames each of them has
+    std::array<std::span<const iovec>, kMaxWrites> buffers;
+    /// A frame has two parts, and a run of them one more than it has frames.
+    std::array<iovec, 2 * kMaxWrites> parts;
+    std::array<Offload, kMaxWrites> offloads;
+  };
 
   std::error_code refusal_of(const FrameView& frame) const noexcept;
+  void gather(std::span<const FrameView> frames, Writes& writes) noexcept;
   std::size_t write(std::span<const FrameView> frames) noexcept;
   void note(std::int32_t result, std::span<const FrameView> run) noexcept;
 };
@@ -267,53 +279,58 @@ std::error_code TapLink::Impl::refusal_of(const FrameView& frame) const noexcept
   return {};
 }
 
-/// Writes some frames, together if possible. Frames that the device cannot take now are dropped, as
-/// by any network card. Result: how many frames were written or dropped, up to the end of the link.
-std::size_t TapLink::Impl::write(std::span<const FrameView> frames) noexcept {
-  constexpr std::size_t kMax = BatchWriter::kMaxFrames;
-  std::array<Offload, kMax> offloads;
-  // A frame has two parts, and a run of them one more than it has frames.
-  std::array<iovec, 2 * kMax> parts;
-  std::array<std::span<const iovec>, kMax> buffers;
-  std::array<std::size_t, kMax> runs;
-  std::array<std::int32_t, kMax> results;
-  frames = frames.first(std::min(frames.size(), kMax));
-  std::size_t writes = 0, used = 0, merged = 0;
-  for (std::size_t at = 0; at < frames.size(); at += runs[writes++]) {
+/// Gathers what a call writes: frames, and runs of them merged into one. It ends before a trial of
+/// merging, or after it if that comes first.
+void TapLink::Impl::gather(std::span<const FrameView> frames, Writes& writes) noexcept {
+  std::size_t used = 0;
+  std::size_t merged = 0;
+  for (std::size_t at = 0; at < frames.size();) {
     std::size_t run = 1;
     if (merging != Merging::off) run = merge_datagrams(frames.subspan(at), heads[merged]);
     const bool trial = run > 1 && merging == Merging::untried;
-    if (trial && writes > 0) break;
+    if (trial && writes.count > 0) break;
     const std::size_t begin = used;
     std::size_t skip = 0;
     // writev only reads, but iovec has no const.
     const auto add = [&](std::span<const std::byte> bytes) {
-      parts[used++] = {const_cast<std::byte*>(bytes.data()), bytes.size()};
+      writes.parts[used++] = {const_cast<std::byte*>(bytes.data()), bytes.size()};
     };
     if (run > 1) {
       const MergedHead& head = heads[merged++];
       add(head.used());
       skip = head.payload_at();
     } else if (vnet) {
-      offloads[writes] = frames[at].offload;
-      add(std::as_bytes(std::span(&offloads[writes], 1)));
+      Offload& offload = writes.offloads[writes.count];
+      offload = frames[at].offload;
+      add(std::as_bytes(std::span(&offload, 1)));
     }
     for (const FrameView& frame : frames.subspan(at, run)) add(frame.bytes.subspan(skip));
-    buffers[writes] = std::span(parts).subspan(begin, used - begin);
-    runs[writes] = run;
-    if (trial) frames = frames.first(run);
+    writes.buffers[writes.count] = std::span(writes.parts).subspan(begin, used - begin);
+    writes.runs[writes.count++] = run;
+    if (trial) break;
+    at += run;
   }
+}
+
+/// Writes some frames, together if possible. Frames that the device cannot take now are dropped, as
+/// by any network card. Result: how many frames were written or dropped, up to the end of the link.
+std::size_t TapLink::Impl::write(std::span<const FrameView> frames) noexcept {
+  Writes writes;
+  gather(frames.first(std::min(frames.size(), kMaxWrites)), writes);
+  std::array<std::int32_t, kMaxWrites> results;
   std::size_t written = 0;
-  if (writes > 1) written = writer.write(tun.get(), {buffers.data(), writes}, results);
+  if (writes.count > 1)
+    written = writer.write(tun.get(), {writes.buffers.data(), writes.count}, results);
   if (written == 0) {
+    const std::span<const iovec> first = writes.buffers[0];
     ssize_t n = 0;
     do {
-      n = ::writev(tun.get(), buffers[0].data(), static_cast<int>(buffers[0].size()));
+      n = ::writev(tun.get(), first.data(), static_cast<int>(first.size()));
     } while (n < 0 && errno == EINTR);
     results[0] = n < 0 ? -errno : static_cast<std::int32_t>(n);
     written = 1;
   }
-  if (merging == Merging::untried && runs[0] > 1) {
+  if (merging == Merging::untried && writes.runs[0] > 1) {
     if (results[0] == -EINVAL) {
       merging = Merging::off;
       return 0;
@@ -322,9 +339,9 @@ std::size_t TapLink::Impl::write(std::span<const FrameView> frames) noexcept {
   }
   std::size_t done = 0;
   for (std::size_t i = 0; i < written; ++i) {
-    note(results[i], frames.subspan(done, runs[i]));
+    note(results[i], frames.subspan(done, writes.runs[i]));
     if (ended) break;
-    done += runs[i];
+    done += writes.runs[i];
   }
   return done;
 }

@@ -99,6 +99,16 @@ std::error_code Attachment::up() noexcept {
   return error;
 }
 
+/// Moves a reader that is at the oldest frame to where it was before down(): what was delivered
+/// then is not delivered again.
+bool Attachment::Impl::go_back(const RingReader::Place& before) noexcept {
+  if (reader.seek_to(before)) return true;
+  // After a repair that started the positions again, everything in the ring is new.
+  if (load_acquire(ring.header().epoch) != epoch) return true;
+  const bool overwritten = load_acquire(ring.header().first) > before.position;
+  return overwritten && reader.seek_oldest();
+}
+
 /// Moves the reader to where it begins to read, and sets kFlagUp.
 std::error_code Attachment::Impl::go_up() noexcept {
   const std::lock_guard guard(receive_mutex);
@@ -108,13 +118,7 @@ std::error_code Attachment::Impl::go_up() noexcept {
   bool found = false;
   if (options.start == Start::oldest) {
     found = reader.seek_oldest();
-    if (found && was_up && reader.position() <= before.position) {
-      // What was delivered before down() is not delivered again, unless a repair started the
-      // positions again: then everything in the ring is new. Writers may have passed that place
-      // meanwhile.
-      found = reader.seek_to(before) || load_acquire(ring.header().epoch) != epoch ||
-              (load_acquire(ring.header().first) > before.position && reader.seek_oldest());
-    }
+    if (found && was_up && reader.position() <= before.position) found = go_back(before);
   } else {
     found = reader.seek_end();
   }

@@ -161,6 +161,7 @@ struct Attachment::Impl {
     store_relaxed(slot().next_number, reader.next_number());
   }
   std::error_code go_up() noexcept;
+  bool go_back(const RingReader::Place& before) noexcept;
   void tell_news() noexcept {
     news.fetch_add(1);
     news.notify_all();

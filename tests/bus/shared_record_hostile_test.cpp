@@ -1,0 +1,244 @@
+// What hostile words can do in a record that frames share (I9).
+
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "tests/support/shared_record_rig.hpp"
+
+namespace shmif::test {
+namespace {
+
+using bus::ReadStatus;
+using bus::ReadTally;
+
+constexpr std::uint64_t kBody = 5 * bus::entry_bytes(60);
+
+TEST_F(SharedRecord, AWordOfAnImpossibleBodyIsNoRecord) {
+  const std::uint64_t two = 2 * bus::entry_bytes(14);
+  const std::uint64_t max = bus::kMaxSharedBytes;
+  EXPECT_EQ(ring().step(bus::word::shared(0, two), 0), bus::record_bytes(two));
+  EXPECT_EQ(ring().step(bus::word::shared(0, max), 0), bus::record_bytes(max));
+  for (const std::uint64_t bytes : {std::uint64_t{0}, std::uint64_t{13}, two - 4, two - 1, max + 1,
+                                    max + 4, max + 32, (std::uint64_t{1} << 18U) - 1}) {
+    EXPECT_EQ(ring().step(bus::word::shared(0, bytes), 0), 0U) << bytes;
+  }
+  for (const std::uint64_t bytes : {two, std::uint64_t{100}, max}) {
+    EXPECT_EQ(ring().step(bus::word::shared(0, bytes) | bus::word::kVnet, 0), 0U) << bytes;
+  }
+  const RingRig large({.ring_bytes = 1U << 20U});
+  EXPECT_EQ(large.raw.ring().step(bus::word::shared(0, 100) | bus::word::kVnet, 0), 0U);
+  EXPECT_EQ(large.raw.ring().step(bus::word::shared(0, max + 32), 0), 0U);
+}
+
+TEST_F(SharedRecord, ACountThatTheBodyCannotHoldIsNoCount) {
+  const std::uint64_t w = bus::word::shared(0, 100);
+  const struct {
+    std::uint16_t said;
+    std::uint64_t is;
+  } kCounts[] = {{0, 0}, {1, 0}, {2, 2}, {5, 5}, {6, 0}, {65535, 0}};
+  for (const auto& c : kCounts) {
+    record(0).frames = c.said;
+    EXPECT_EQ(ring().frames_of(w, 0), c.is) << c.said;
+    EXPECT_EQ(ring().frames_of(bus::word::frame(0, 100), 0), 1U) << "of a frame alone";
+  }
+}
+
+TEST_F(SharedRecord, ALengthThatLeavesTheBodyIsNoLength) {
+  const auto length = [&](std::uint32_t value, std::uint32_t offset, std::uint32_t body) {
+    *reinterpret_cast<std::uint32_t*>(ring().payload(0) + offset) = value;
+    return ring().entry_at(0, offset, body);
+  };
+  EXPECT_EQ(length(14, 0, 40), 14U);
+  EXPECT_EQ(length(36, 0, 40), 36U);
+  EXPECT_EQ(length(37, 0, 40), 0U);
+  EXPECT_EQ(length(38, 0, 40), 0U);
+  EXPECT_EQ(length(40, 0, 40), 0U);
+  for (const std::uint32_t value : {0U, 1U, 13U, 0x80000000U, UINT32_MAX - 3, UINT32_MAX}) {
+    EXPECT_EQ(length(value, 0, 4064), 0U) << value;
+  }
+  EXPECT_EQ(length(ring().max_frame(), 0, 4064), ring().max_frame());
+  EXPECT_EQ(length(ring().max_frame() + 1, 0, 4064), 0U);
+  EXPECT_EQ(length(14, 20, 40), 14U);
+  EXPECT_EQ(length(14, 24, 40), 0U);
+  EXPECT_EQ(length(14, 40, 40), 0U);
+  EXPECT_EQ(length(14, 44, 40), 0U) << "the body has become shorter than what was passed of it";
+  EXPECT_EQ(length(14, 4000, 40), 0U);
+}
+
+TEST_F(SharedRecord, OfARecordWithASpoiledLengthTheRestIsRefusedOnceAndTheChainGoesOn) {
+  const std::uint32_t max = ring().max_frame();
+  for (const bool lends : {false, true}) {
+    for (const std::uint32_t value : {0U, 13U, 400U, max + 1, UINT32_MAX}) {
+      for (std::uint32_t bad = 0; bad < 5; ++bad) {
+        for (std::uint32_t read = 0; read <= bad; ++read) {
+          SCOPED_TRACE(std::to_string(value) + " at " + std::to_string(bad) +
+                       ", read before: " + std::to_string(read) + (lends ? ", lent" : ""));
+          bus::RingReader reader = reader_of_all();
+          Taking taking(reader, lends);
+          const std::uint32_t base = next_;
+          const std::uint64_t begin = append_equal(5);
+          append_equal(2);
+          if (read != 0) {
+            ASSERT_EQ(taking.take(read), numbers(base, base + read));
+          }
+          entry(begin, bad) = value;
+          std::vector<std::uint32_t> expected = numbers(base + read, base + bad);
+          expected.push_back(base + 5);
+          expected.push_back(base + 6);
+          EXPECT_EQ(taking.take(64), expected);
+          EXPECT_EQ(taking.status, ReadStatus::empty);
+          EXPECT_EQ(taking.tally.corrupt, 1U);
+          EXPECT_EQ(taking.tally.lost_frames, 5 - bad);
+          EXPECT_EQ(taking.tally.frames, bad + 2);
+          EXPECT_EQ(taking.tally.overruns, 0U);
+          EXPECT_EQ(reader.position(), here());
+        }
+      }
+    }
+  }
+}
+
+TEST_F(SharedRecord, OfARecordWithASpoiledWordOrCountNothingIsDeliveredAndTheReaderGoesToTheEnd) {
+  using Spoil = std::function<void(std::uint64_t)>;
+  const struct {
+    const char* what;
+    Spoil spoil;
+  } kDamages[] = {
+      {"no frame", [&](std::uint64_t p) { record(p).frames = 0; }},
+      {"one frame", [&](std::uint64_t p) { record(p).frames = 1; }},
+      {"more frames than fit", [&](std::uint64_t p) { record(p).frames = 17; }},
+      {"the most frames", [&](std::uint64_t p) { record(p).frames = 65535; }},
+      {"a body of one entry", [&](std::uint64_t p) { record(p).word = bus::word::shared(p, 36); }},
+      {"no body", [&](std::uint64_t p) { record(p).word = bus::word::shared(p, 0); }},
+      {"too long a body", [&](std::uint64_t p) { record(p).word = bus::word::shared(p, 4068); }},
+      {"both marks", [&](std::uint64_t p) { record(p).word |= bus::word::kVnet; }},
+      {"another number", [&](std::uint64_t p) { record(p).number += 1; }},
+  };
+  for (const auto& damage : kDamages) {
+    for (const std::uint32_t read : {0U, 3U}) {
+      SCOPED_TRACE(std::string(damage.what) + ", read before: " + std::to_string(read));
+      bus::RingReader reader = reader_of_all();
+      const std::uint32_t base = next_;
+      const std::uint64_t begin = append_equal(5);
+      append_equal(2);
+      ReadTally tally;
+      if (read != 0) {
+        ASSERT_EQ(take(reader, read, tally), numbers(base, base + read));
+      }
+      const bus::RecordHeader before = record(begin);
+      damage.spoil(begin);
+      FrameBatch in;
+      EXPECT_EQ(reader.read(in, tally), ReadStatus::corrupt);
+      EXPECT_EQ(in.size(), 0U);
+      EXPECT_EQ(tally.corrupt, 1U);
+      EXPECT_EQ(tally.lost_frames, 7 - read);
+      EXPECT_EQ(
+          tally.lost_bytes,
+          here() - begin - (read == 0 ? 0 : bus::kRecordHeaderBytes + read * bus::entry_bytes(60)));
+      EXPECT_EQ(reader.place(), (bus::RingReader::Place{here(), next_, 0, 0}));
+      record(begin) = before;
+    }
+  }
+}
+
+TEST_F(SharedRecord, ACountThatIsNotTheOneOfTheEntriesIsFoundOut) {
+  for (const std::uint16_t count : {std::uint16_t{3}, std::uint16_t{6}, std::uint16_t{16}}) {
+    SCOPED_TRACE(count);
+    bus::RingReader reader = reader_of_all();
+    const std::uint32_t base = next_;
+    const std::uint64_t begin = append_equal(5);
+    append_equal(2);
+    record(begin).frames = count;
+    EXPECT_FALSE(rig_.clean());
+    EXPECT_EQ(ring().contents_of(record(begin).word, begin).longest, 0U);
+    FrameBatch in;
+    ReadTally tally;
+    EXPECT_EQ(reader.read(in, tally), ReadStatus::corrupt) << "the next number does not fit";
+    EXPECT_EQ(whole_sequences(in), numbers(base, base + std::min<std::uint32_t>(count, 5)));
+    EXPECT_EQ(tally.corrupt, count > 5 ? 2U : 1U);
+    EXPECT_EQ(reader.position(), here());
+    record(begin).frames = 5;
+  }
+}
+
+/// The record under a reader that stopped inside of it becomes shorter than what it has passed.
+TEST_F(SharedRecord, ABodyThatShrinksUnderAReaderDeliversNothingFromBehindIt) {
+  for (const bool lends : {false, true}) {
+    bus::RingReader reader = reader_of_all();
+    Taking taking(reader, lends);
+    const std::uint32_t base = next_;
+    const std::uint64_t begin = append(Sizes(7, 508));
+    const std::uint64_t body = 7 * bus::entry_bytes(508);
+    append_equal(2);
+    ASSERT_EQ(taking.take(5), numbers(base, base + 5));
+    record(begin).word = bus::word::shared(begin, 512);
+    EXPECT_EQ(taking.take(64), numbers(0, 0));
+    EXPECT_EQ(taking.status, ReadStatus::corrupt);
+    EXPECT_EQ(taking.tally.frames, 5U);
+    EXPECT_EQ(taking.tally.corrupt, 2U) << "of the rest, and of what seems to be behind it";
+    EXPECT_EQ(reader.position(), here());
+    record(begin).word = bus::word::shared(begin, body);
+  }
+}
+
+/// Lengths behind the body would lead it out of the ring, 144 times the longest frame further on.
+TEST_F(SharedRecord, ABodyThatShrinksUnderAReaderDoesNotLeadItOutOfTheRing) {
+  append(Sizes(7, 508));
+  ReadTally tally;
+  ASSERT_EQ(take(rig_.reader, 7 - 1, tally).size(), 6U);
+  ASSERT_EQ(rig_.reader.place().offset, 3072U);
+  for (std::uint64_t at = bus::kRecordHeaderBytes + 3072; at < ring().bytes(); at += 4) {
+    *reinterpret_cast<std::uint32_t*>(ring().payload(at - bus::kRecordHeaderBytes)) =
+        ring().max_frame();
+  }
+  record(0).frames = 150;
+  record(0).word = bus::word::shared(0, 3000);
+  FrameBatch in(512, 1U << 20U);
+  EXPECT_EQ(rig_.reader.read(in, tally), ReadStatus::broken);
+  EXPECT_EQ(in.size(), 0U);
+  EXPECT_EQ(tally.lost_frames, 144U) << "as many as it is said to have had";
+}
+
+TEST_F(SharedRecord, ACountThatShrinksUnderAReaderIsCorrupt) {
+  for (const std::uint16_t count : {std::uint16_t{2}, std::uint16_t{3}}) {
+    bus::RingReader reader = reader_of_all();
+    const std::uint64_t begin = append_equal(5);
+    ReadTally tally;
+    ASSERT_EQ(take(reader, 3, tally).size(), 3U);
+    record(begin).frames = count;
+    FrameBatch in;
+    EXPECT_EQ(reader.read(in, tally), ReadStatus::corrupt);
+    EXPECT_EQ(tally.lost_frames, 2U);
+    EXPECT_EQ(in.size(), 0U);
+    record(begin).frames = 5;
+  }
+}
+
+/// However its header changes, each number is counted once.
+TEST_F(SharedRecord, ARecordThatBecomesItsOwnUnderAReaderIsOwnOnlyFromThereOn) {
+  const std::uint64_t begin = append_equal(5);
+  ReadTally tally;
+  ASSERT_EQ(take(mine_, 3, tally), numbers(0, 3));
+  record(begin).slot = kMe;
+  EXPECT_EQ(take(mine_, 64, tally), numbers(0, 0));
+  EXPECT_EQ(tally.frames, 3U);
+  EXPECT_EQ(tally.own, 2U);
+  EXPECT_EQ(tally.lost_frames, 0U);
+}
+
+TEST_F(SharedRecord, TheLongestFrameIsThatOfAnyEntry) {
+  const Sizes sizes[] = {{60, 14, 20}, {14, 60, 20}, {14, 20, 60}};
+  for (const Sizes& each : sizes) {
+    const std::uint64_t begin = append(each);
+    EXPECT_EQ(ring().contents_of(record(begin).word, begin).longest, 60U);
+  }
+  const std::uint64_t begin = append_equal(5);
+  record(begin).word = bus::word::shared(begin, kBody + 4);
+  EXPECT_EQ(ring().contents_of(record(begin).word, begin).longest, 0U) << "four bytes are left";
+}
+
+}  // namespace
+}  // namespace shmif::test
