@@ -31,8 +31,8 @@ double value_of(const JobResult& job, const std::string& name) {
 
 /// The counts of a job are what getrusage() says of the same window. Between a look of one and that
 /// of the other, the job may have run for a moment. Only getrusage() has the time that the kernel
-/// takes to switch from and to the job (18 us each where another program wants the CPU, in a virtual
-/// machine), and only the clock has that of interrupts.
+/// takes to switch from and to the job (18 us each in a virtual machine where another program wants
+/// the CPU), and only the clock has that of interrupts.
 void expect_as_usage(const JobResult& job) {
   SCOPED_TRACE(job.name);
   ASSERT_TRUE(job.cpu);
