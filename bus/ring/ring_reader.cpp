@@ -184,8 +184,8 @@ ReadStatus RingReader::read_chunks(FrameBatch& into, ReadTally& tally) noexcept 
   unsigned overruns = 0;
   const std::size_t had = into.size();
   // If no frame was found yet, the call goes on: its caller would otherwise believe that the bus is
-  // empty. It goes on to where the chain ended when its first chunk was read, and at most once round
-  // the ring after each overrun.
+  // empty. It goes on to where the chain ended when its first chunk was read, and at most once
+  // round the ring after each overrun.
   std::uint64_t goal = 0;
   for (unsigned i = 0; i < kChunksPerCall || (into.size() == had && place_.position < goal); ++i) {
     const Place before = place_;

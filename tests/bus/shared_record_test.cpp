@@ -1,5 +1,5 @@
-// Short frames that share a record (I9): which do, and what a reader makes of them that stops between
-// two.
+// Short frames that share a record (I9): which do, and what a reader makes of them that stops
+// between two.
 
 #include <gtest/gtest.h>
 
