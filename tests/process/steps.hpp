@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <functional>
 #include <random>
 #include <vector>
@@ -42,11 +43,23 @@ class Steps : public ::testing::Test {
     return moments;
   }
 
+  /// Records three runs. Result: the one of middle length. How far a send walks to make room
+  /// depends on the records that others left, and few children meet the moments of an unusual walk.
+  std::vector<Moment> usual_run(const Body& body, const Advance& advance, const Visit& visit) {
+    std::array<std::vector<Moment>, 3> runs;
+    for (std::vector<Moment>& run : runs) {
+      run = record(body, advance, visit);
+      if (HasFatalFailure()) return {};
+    }
+    std::ranges::sort(runs, {}, &std::vector<Moment>::size);
+    return runs[1];
+  }
+
   /// Brings a fresh child to the nth moment of a recorded run, for n = offset, offset + stride ...
   /// with an offset of chance.
   void at_every_step(std::uint64_t stride, const Body& body, const Advance& advance,
                      const Visit& visit) {
-    const std::vector<Moment> moments = record(body, advance, visit);
+    const std::vector<Moment> moments = usual_run(body, advance, visit);
     ASSERT_FALSE(moments.empty());
     std::uint64_t visits = 0, missed = 0;
     for (std::uint64_t n = random_() % stride; n < moments.size(); n += stride, ++visits) {
