@@ -11,7 +11,7 @@ namespace {
 constexpr unsigned kChunksPerCall = 64;
 constexpr unsigned kOverrunsPerCall = 4;
 /// How far ahead a reader requests cache lines, and how much must be there to read.
-constexpr std::uint64_t kReadAhead = 4096;  // in a larger record, the hardware does that itself
+constexpr std::uint64_t kReadAhead = 4096;  // within a larger frame, the hardware does that itself
 constexpr std::uint64_t kWorthwhile = 512;
 
 /// How much of the ring a reader leaves out that is lapped again within as much. In a large ring, a
@@ -194,10 +194,11 @@ ReadStatus RingReader::read_chunks(FrameBatch& into, ReadTally& tally) noexcept 
     if (status != ReadStatus::more && status != ReadStatus::overrun) break;
     if (status == ReadStatus::overrun && ++overruns == kOverrunsPerCall) break;
     // Senders write the line of `last` with each batch, so a reader that keeps up leaves it alone.
-    if (into.size() == had || known_end_ < place_.position + chunk_bytes<in_ring>())
-      known_end_ = load_acquire(ring_.header().last);
-    if (i == 0 || status == ReadStatus::overrun)
-      goal = std::min(known_end_, place_.position + ring_.bytes());
+    const bool lent_all = in_ring == InRing::yes && lent_.status == ReadStatus::empty;
+    const bool knows_enough = lent_all || known_end_ >= place_.position + chunk_bytes<in_ring>();
+    if (into.size() == had || !knows_enough)
+      known_end_ = std::min(load_acquire(ring_.header().last), place_.position + ring_.bytes());
+    if (i == 0 || status == ReadStatus::overrun) goal = known_end_;
     // Segments never share a call with lent frames: release() counts from the first lent one.
     if (in_ring == InRing::yes && into.size() != had) break;
     if (into.full() || (status == ReadStatus::more && place_ == before)) break;
@@ -513,7 +514,10 @@ bool RingReader::adopt(std::uint64_t position) noexcept {
   const std::uint64_t number = ring_.number_at(position);  // commits do not change it (I8)
   fence_loads();
   if (load_acquire(ring_.header().first) > position) return false;
-  if (position < place_.position) lapped_until_ = 0;  // the positions may have begun again
+  if (position < place_.position) {  // the positions may have begun again
+    lapped_until_ = 0;
+    known_end_ = 0;
+  }
   go_to({position, number});
   if (cutting_) cutting_->segments = {};
   return true;
