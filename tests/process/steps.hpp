@@ -43,16 +43,16 @@ class Steps : public ::testing::Test {
     return moments;
   }
 
-  /// Records three runs. Result: the one of middle length. How far a send walks to make room
+  /// Records five runs. Result: the one of middle length. How far a send walks to make room
   /// depends on the records that others left, and few children meet the moments of an unusual walk.
   std::vector<Moment> usual_run(const Body& body, const Advance& advance, const Visit& visit) {
-    std::array<std::vector<Moment>, 3> runs;
+    std::array<std::vector<Moment>, 5> runs;
     for (std::vector<Moment>& run : runs) {
       run = record(body, advance, visit);
       if (HasFatalFailure()) return {};
     }
     std::ranges::sort(runs, {}, &std::vector<Moment>::size);
-    return runs[1];
+    return runs[2];
   }
 
   /// Brings a fresh child to the nth moment of a recorded run, for n = offset, offset + stride ...
@@ -66,7 +66,7 @@ class Steps : public ::testing::Test {
       SCOPED_TRACE("before instruction " + std::to_string(n));
       // On a busy machine a child often takes another way: what depends on time has passed already.
       bool ended = true;
-      for (int attempt = 0; attempt < 4 && ended; ++attempt) {
+      for (int attempt = 0; attempt < 10 && ended; ++attempt) {
         Tracee victim(body);
         ASSERT_TRUE(victim.run_to_begin() && advance(victim));
         ended = !victim.run_to(moments[n]);
