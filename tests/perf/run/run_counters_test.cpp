@@ -32,13 +32,14 @@ double value_of(const JobResult& job, const std::string& name) {
 /// The counts of a job are what getrusage() says of the same window. Between a look of one and that
 /// of the other, the job may have run for a moment. Only getrusage() has the time that the kernel
 /// takes to switch from and to the job (18 us each in a virtual machine where another program wants
-/// the CPU), and only the clock has that of interrupts.
+/// the CPU), and only the clock has that of interrupts. Jobs without a rate seldom sleep, so there
+/// are few switches.
 void expect_as_usage(const JobResult& job) {
   SCOPED_TRACE(job.name);
   ASSERT_TRUE(job.cpu);
   const double cpu = job.cpu->user_seconds + job.cpu->system_seconds;
   constexpr double kMoment = 0.002;
-  constexpr double kSwitch = 60e-6;
+  constexpr double kSwitch = 20e-6;
   constexpr double kFew = 6;
   const double clock = value_of(job, "task-clock") / kNanosecondsInSecond;
   constexpr double kInterrupts = 1.2;
@@ -57,9 +58,7 @@ constexpr const char* kCounters = "counters=task-clock,page-faults,context-switc
 
 TEST(RunCounters, OfProcessesAreTheirUsageInTheWindowWithoutTheRamp) {
   const RunResult result =
-      run_text(std::string("[j]\nengine=bus\nbs=64\nrate_iops=200k\nramp_time=300ms\n"
-                           "runtime=400ms\n") +
-               kCounters);
+      run_text(std::string("[j]\nengine=bus\nbs=64\nramp_time=300ms\nruntime=400ms\n") + kCounters);
   ASSERT_TRUE(passed(result));
   ASSERT_EQ(result.jobs.size(), 2U);
   for (const JobResult& job : result.jobs) expect_as_usage(job);
@@ -123,8 +122,8 @@ TEST(RunCounters, OfAHostHaveACurveToo) {
 }
 
 TEST(RunCounters, OfAThreadAreThoseOfThisThreadAlone) {
-  const RunResult result = run_text(
-      std::string("[j]\nthread\nengine=bus\nbs=64\nrate_iops=100k\nruntime=400ms\n") + kCounters);
+  const RunResult result =
+      run_text(std::string("[j]\nthread\nengine=bus\nbs=64\nruntime=400ms\n") + kCounters);
   ASSERT_TRUE(passed(result));
   for (const JobResult& job : result.jobs) expect_as_usage(job);
 }
@@ -157,7 +156,7 @@ TEST(RunCounters, OfAProcessIncludeItsHelperThreads) {
     const double cpu = job.cpu->user_seconds + job.cpu->system_seconds;
     // The kernel's account of other running threads lags by up to a tick each.
     constexpr double kTicks = 0.04;
-    constexpr double kSwitch = 60e-6;
+    constexpr double kSwitch = 20e-6;
     const double clock = value_of(job, "task-clock") / kNanosecondsInSecond;
     constexpr double kInterrupts = 1.2;
     EXPECT_LE(clock, kInterrupts * cpu + kTicks);
