@@ -6,10 +6,10 @@
 #include <cerrno>
 #include <optional>
 
+#include "base/nearest.hpp"
 #include "base/quantity.hpp"
 #include "perf/events/cpu_list.hpp"
 #include "perf/events/event_text.hpp"
-#include "shmif/nearest.hpp"
 
 namespace shmif::perf {
 namespace {
@@ -43,7 +43,7 @@ std::optional<CounterEvent> raw_code(std::string_view name) {
 }
 
 Error unknown(const std::string& name, const Error* library) {
-  const auto near = nearest(name, generic_event_names());
+  const auto near = base::nearest(name, generic_event_names());
   std::string advice =
       near ? "did you mean " + *near + '?' : "'shmifperf stat --help' shows the forms of names";
   if (!near && library != nullptr) advice = library->message;

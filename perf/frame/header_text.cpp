@@ -23,7 +23,6 @@
 #include "perf/frame/probe.hpp"
 #include "shmif/capture/pcap_link.hpp"
 #include "shmif/frame.hpp"
-#include "shmif/nearest.hpp"
 
 namespace shmif::perf {
 namespace {

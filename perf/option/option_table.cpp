@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <array>
 
+#include "base/nearest.hpp"
 #include "perf/engine/engine.hpp"
 #include "perf/option/keywords.hpp"
 #include "perf/option/option_kinds.hpp"
-#include "shmif/nearest.hpp"
 
 namespace shmif::perf {
 namespace {
@@ -184,8 +184,8 @@ Error unknown_option(std::string_view name) {
     known.insert(known.end(), row.aliases.begin(), row.aliases.end());
   }
   std::string what = "unknown option \"" + std::string(name) + '"';
-  auto meant = nearest(name, known);
-  if (!meant) meant = nearest(with_underscores(name), known);
+  auto meant = base::nearest(name, known);
+  if (!meant) meant = base::nearest(with_underscores(name), known);
   what += meant ? ", did you mean \"" + *meant + "\"?" : " (shmifperf options lists all)";
   return {Errc::bad_argument, what};
 }

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "shmif/nearest.hpp"
+#include "base/nearest.hpp"
 
 namespace shmif::perf {
 
@@ -116,7 +116,8 @@ std::string unknown_profile(std::string_view name) {
     list += (list.empty() ? "" : ", ") + known.back();
   }
   const std::string what = "unknown profile \"" + std::string(name) + '"';
-  if (const auto meant = nearest(name, known)) return what + ", did you mean \"" + *meant + "\"?";
+  if (const auto meant = base::nearest(name, known))
+    return what + ", did you mean \"" + *meant + "\"?";
   return what + " (the profiles are " + list + ')';
 }
 

@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
+#include "base/nearest.hpp"
 #include "perf/plan/planner.hpp"
-#include "shmif/nearest.hpp"
 
 namespace shmif::perf {
 
@@ -24,7 +24,7 @@ std::string Planner::unknown(const std::string& option, const std::string& name)
   std::vector<std::string> known;
   known.reserve(drafts_.size());
   for (const Draft& draft : drafts_) known.push_back(draft.written_name);
-  const auto meant = nearest(name, known);
+  const auto meant = base::nearest(name, known);
   return option + ": there is no job \"" + name + '"' +
          (meant ? ", did you mean \"" + *meant + "\"?" : "");
 }

@@ -13,8 +13,8 @@
 #include <string_view>
 #include <vector>
 
+#include "base/nearest.hpp"
 #include "base/result.hpp"
-#include "shmif/nearest.hpp"
 
 namespace shmif::tools {
 
@@ -68,6 +68,6 @@ void complain_of(const std::string& command, const std::string& what);
 int fail(std::string_view message);
 int fail(const Error& error);
 
-using shmif::nearest;
+using base::nearest;
 
 }  // namespace shmif::tools

@@ -12,10 +12,10 @@
 #include <memory>
 #include <optional>
 
+#include "base/nearest.hpp"
 #include "base/signal_guard.hpp"
 #include "shmif/capture/pcap_link.hpp"
 #include "shmif/fault_link.hpp"
-#include "shmif/nearest.hpp"
 #include "shmif/port.hpp"
 #include "tap/bridge.hpp"
 #include "tap/packet_link.hpp"

@@ -1,10 +1,10 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "base/nearest.hpp"
 #include "base/quantity.hpp"
 #include "perf/option/option_table.hpp"
 #include "perf/option/profiles.hpp"
-#include "shmif/nearest.hpp"
 #include "tools/common/options.hpp"
 #include "tools/shmifperf/commands.hpp"
 

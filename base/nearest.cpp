@@ -1,10 +1,10 @@
-#include "shmif/nearest.hpp"
+#include "base/nearest.hpp"
 
 #include <algorithm>
 #include <numeric>
 #include <vector>
 
-namespace shmif {
+namespace shmif::base {
 
 namespace {
 
@@ -41,4 +41,4 @@ std::optional<std::string> nearest(std::string_view word, std::span<const std::s
   return best;
 }
 
-}  // namespace shmif
+}  // namespace shmif::base

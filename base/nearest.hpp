@@ -6,7 +6,7 @@
 #include <string>
 #include <string_view>
 
-namespace shmif {
+namespace shmif::base {
 
 /// The word of `known` that is most similar to `word`: one that begins with it, or else the one
 /// that differs in the fewest letters. A word that differs in more than two letters, and in more
@@ -14,4 +14,4 @@ namespace shmif {
 /// Threads: any. Blocks: never.
 std::optional<std::string> nearest(std::string_view word, std::span<const std::string> known);
 
-}  // namespace shmif
+}  // namespace shmif::base

@@ -1,11 +1,11 @@
-#include "shmif/nearest.hpp"
+#include "base/nearest.hpp"
 
 #include <gtest/gtest.h>
 
 #include <string>
 #include <vector>
 
-namespace shmif {
+namespace shmif::base {
 namespace {
 
 std::string guess(std::string_view word, const std::vector<std::string>& known) {
@@ -50,4 +50,4 @@ TEST(Nearest, IsNoWordOfWhichNoLetterIsLeft) {
 }
 
 }  // namespace
-}  // namespace shmif
+}  // namespace shmif::base
