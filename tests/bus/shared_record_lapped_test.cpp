@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <cstring>
+
 #include "tests/support/shared_record_rig.hpp"
 
 namespace shmif::test {
@@ -239,6 +241,30 @@ TEST_F(LappedAgain, ARepairMakesItForgetWhereItWasLapped) {
   ASSERT_TRUE(reader.find_place_again(tally));
   fill(80);
   expect_overrun(first());
+}
+
+/// Positions that began again say nothing of those before.
+TEST(LappedAfterPositionsBeganAgain, ItGoesOnAtTheOldest) {
+  constexpr unsigned kLaps = 1000;
+  RingRig rig(small_ring(), 1U << 20U, 0);
+  const auto append_laps = [&rig] {
+    for (unsigned i = 0; i < kLaps; ++i) ASSERT_EQ(rig.append_one(60), bus::AppendStatus::done);
+  };
+  append_laps();
+  FrameBatch in(kLaps, 1U << 20U);
+  static_cast<void>(rig.reader.read_all(in, rig.tally));
+  ASSERT_EQ(rig.tally.overruns, 1U);
+  std::memset(rig.raw.ring().byte_at(0), 0, rig.raw.ring().bytes());
+  rig.raw.begin_at(0, 0);
+  ASSERT_TRUE(rig.reader.seek_oldest());
+  ASSERT_EQ(rig.reader.position(), 0U);
+  append_laps();
+  const std::uint64_t oldest = rig.raw.ring().number_at(rig.raw.header().first);
+  ReadTally tally;
+  in.clear();
+  static_cast<void>(rig.reader.read_all(in, tally));
+  EXPECT_EQ(tally.overruns, 1U);
+  EXPECT_EQ(tally.lost_frames, oldest) << "it left out more than was overwritten";
 }
 
 TEST_F(LappedAgain, WhoGoesOnAtTheNewestIsAlwaysAtTheEnd) {

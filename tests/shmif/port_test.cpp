@@ -303,6 +303,33 @@ TEST(PortState, StartNowHearsNothingOldAndStartOldestHearsWhatTheRingStillHolds)
   EXPECT_EQ(heard(oldest), 1U) << "nothing is heard twice";
 }
 
+/// A port that has heard ten frames and is down.
+Port down_after_ten(const TempBus& bus) {
+  Port peer = port_on(bus.path());
+  Port port = port_on(bus.path(), {.start = Start::oldest});
+  for (unsigned i = 0; i < 10; ++i) EXPECT_FALSE(send_one(peer));
+  EXPECT_EQ(heard(port), 10U);
+  EXPECT_FALSE(port.down());
+  return port;
+}
+
+TEST(PortState, WhereARepairKeptThePositionsNothingIsHeardTwice) {
+  const TempBus bus;
+  Port port = down_after_ten(bus);
+  ++RawBus(bus.path()).header().epoch;
+  EXPECT_FALSE(port.up());
+  EXPECT_EQ(heard(port), 0U);
+}
+
+TEST(PortState, APortWhosePlaceIsDestroyedWhileItIsDownSaysSoAndHearsNothingTwice) {
+  const TempBus bus;
+  Port port = down_after_ten(bus);
+  const RawBus raw(bus.path());
+  raw.ring().record(raw.header().last).word = 0;
+  EXPECT_EQ(port.up(), Errc::corrupt);
+  EXPECT_EQ(heard(port), 0U);
+}
+
 // A fork: the child may touch nothing, and its end disturbs nothing.
 
 TEST(Fork, EveryCallInTheChildAnswersForkedAndItsExitDoesNotDisturbTheParent) {

@@ -294,6 +294,35 @@ TEST_F(DatagramDelivery, AKernelThatCannotSplitGetsThemOneByOneInOrder) {
   EXPECT_EQ(udp_packets(peer), more.frames.size());
 }
 
+TEST_F(DatagramDelivery, AFrameBehindTheFirstRunIsNotWrittenWithItIfTheKernelCannotSplit) {
+  TapLink link = open();
+  auto all = sinks(space_);
+  Load load(1, 0);
+  load.add({.from = 1}, 18, 0);
+  for (unsigned i = 0; i < 10; ++i) load.add({}, 18, i);
+  load.add({.from = 1}, 18, 0);
+  merged_refused = 0;
+  refuse_merged = true;
+  expect_sent(link, load);
+  refuse_merged = false;
+  expect_arrived(load, all);
+  EXPECT_EQ(merged_refused, 1);
+}
+
+TEST_F(DatagramDelivery, AsManyRunsAsFitABatchArrive) {
+  TapLink link = open();
+  auto all = sinks(space_);
+  Load first(1, 0);
+  for (unsigned i = 0; i < 10; ++i) first.add({}, 18, i);
+  expect_sent(link, first);  // from now on, runs are merged
+  expect_arrived(first, all);
+  Load load(1, 0);
+  for (unsigned run = 0; run < 32; ++run)
+    for (unsigned i = 0; i < 2; ++i) load.add({.v6 = run % 2 != 0}, 18 + run, i);
+  expect_sent(link, load);
+  expect_arrived(load, all);
+}
+
 TEST_F(DatagramDelivery, BehindARouterFramesAreAsIfEachHadBeenRouted) {
   TapOptions options = in(where_, "tap0");
   options.mac = *MacAddress::parse("02:00:00:00:00:02");

@@ -1,0 +1,157 @@
+// A reader in the middle of a call, while writers go on: how far the call goes, and when it ends.
+
+#include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <functional>
+
+#include "tests/support/ring_rig.hpp"
+
+namespace shmif::test {
+namespace {
+
+const MacAddress kStranger = MacAddress::from_u64(0x02'00'00'00'00'99);
+
+/// A page that cannot be read until somebody tries to: then something is done first. One at a time.
+class Tripwire {
+ public:
+  Tripwire() {
+    current_ = this;
+    struct sigaction action{};
+    action.sa_sigaction = [](int, siginfo_t*, void*) { current_->trip(); };
+    action.sa_flags = SA_SIGINFO | SA_NODEFER;
+    ::sigaction(SIGSEGV, &action, &before_);
+  }
+  ~Tripwire() {
+    cut();
+    ::sigaction(SIGSEGV, &before_, nullptr);
+  }
+  Tripwire(const Tripwire&) = delete;
+  Tripwire& operator=(const Tripwire&) = delete;
+
+  void set(std::byte* at, std::function<void()> then) {
+    const auto bytes = static_cast<std::uintptr_t>(::getpagesize());
+    page_ = reinterpret_cast<std::byte*>(reinterpret_cast<std::uintptr_t>(at) / bytes * bytes);
+    then_ = std::move(then);
+    ASSERT_EQ(::mprotect(page_, bytes, PROT_NONE), 0);
+  }
+  void cut() {
+    if (page_ != nullptr) ::mprotect(page_, ::getpagesize(), PROT_READ | PROT_WRITE);
+    page_ = nullptr;
+  }
+
+ private:
+  void trip() {
+    if (page_ == nullptr) {  // a fault of another kind
+      ::signal(SIGSEGV, SIG_DFL);
+      return;
+    }
+    cut();
+    const std::function<void()> then = std::move(then_);
+    then();
+  }
+
+  static inline Tripwire* current_ = nullptr;
+  struct sigaction before_{};
+  std::byte* page_ = nullptr;
+  std::function<void()> then_;
+};
+
+/// The reader has a mapping of its own, so that only it meets the tripwire. Each frame has a
+/// record, so a call walks through many chunks of those that are for others.
+class DisturbedReader : public testing::Test {
+ protected:
+  static constexpr unsigned kMe = 20;
+  static constexpr std::uint64_t kRing = 1U << 20U;
+  static constexpr std::uint64_t kRecord = bus::record_bytes(60);
+  static constexpr unsigned kMany = 3000;   ///< in more chunks than a call takes in any case
+  static constexpr unsigned kLap = 12'000;  ///< more than the ring holds
+
+  DisturbedReader() {
+    mapped_.slot(kMe).mac = 0x02'00'00'00'00'14;
+    EXPECT_TRUE(reader_.seek_end());
+  }
+  void append(unsigned count, MacAddress to) {
+    for (unsigned i = 0; i < count; ++i)
+      ASSERT_EQ(rig_.append(frames_.make(1, sequence_++, 1, to)), bus::AppendStatus::done);
+  }
+  bus::BusHeader& header() const { return rig_.raw.header(); }
+  /// Something is done when the reader comes to `position`, or close to it.
+  void when_it_comes_to(std::uint64_t position, std::function<void()> then) {
+    wire_.set(mapped_.ring().byte_at(position), std::move(then));
+  }
+  /// A writer that goes on whenever the reader has nearly caught up with it.
+  void append_ahead_of_it(unsigned times) {
+    when_it_comes_to(header().last - 32 * 1024, [this, times] {
+      append(1000, kStranger);
+      if (times > 1) append_ahead_of_it(times - 1);
+    });
+  }
+  std::size_t read() {
+    FrameBatch in(64);
+    static_cast<void>(reader_.read_all(in, tally_));
+    wire_.cut();
+    return in.size();
+  }
+
+  RingRig rig_{BusOptions{.ring_bytes = kRing, .mtu = 1500}};
+  RawBus mapped_{rig_.file.path()};
+  bus::RingReader reader_{mapped_.ring(), &mapped_.slot(kMe), kMe, 1, false};
+  bus::ReadTally tally_;
+  Tripwire wire_;
+
+ private:
+  NumberedBatch frames_{60};
+  std::uint32_t sequence_ = 0;
+};
+
+TEST_F(DisturbedReader, FindsAFrameBehindALapInTheSameCall) {
+  append(kMany, kStranger);
+  when_it_comes_to(header().last / 2, [this] {
+    append(kLap, kStranger);
+    append(1, kBroadcast);
+  });
+  EXPECT_EQ(read(), 1U);
+  EXPECT_EQ(tally_.overruns, 1U);
+}
+
+TEST_F(DisturbedReader, GoesNoFurtherThanTheEndThatItFound) {
+  append(kMany, kStranger);
+  const std::uint64_t end = header().last;
+  append_ahead_of_it(60);
+  EXPECT_EQ(read(), 0U);
+  EXPECT_GE(reader_.position(), end);
+  EXPECT_LT(reader_.position(), end + 32 * 1024) << "writers must not keep it busy for ever";
+  EXPECT_EQ(tally_.overruns, 0U);
+}
+
+TEST_F(DisturbedReader, GoesAtMostOnceRoundTheRingWhateverLastSays) {
+  append(kMany, kStranger);
+  const std::uint64_t end = header().last;
+  header().last = 1ULL << 50U;
+  when_it_comes_to(end - 32 * 1024, [this, end] {
+    header().last = end;
+    append(1000, kStranger);
+    append_ahead_of_it(60);
+  });
+  EXPECT_EQ(read(), 0U);
+  EXPECT_GE(reader_.position(), kRing);
+  EXPECT_LT(reader_.position(), kRing + 64 * 1024);
+  EXPECT_EQ(tally_.overruns, 0U);
+}
+
+TEST_F(DisturbedReader, EndsTheCallWhenItWasLappedFourTimes) {
+  append(kMany, kStranger);
+  std::function<void()> lap = [&] {
+    append(kLap, kStranger);
+    when_it_comes_to(header().first + 64 * 1024, lap);
+  };
+  when_it_comes_to(64 * 1024, lap);
+  EXPECT_EQ(read(), 0U);
+  EXPECT_EQ(tally_.overruns, 4U);
+}
+
+}  // namespace
+}  // namespace shmif::test
