@@ -26,7 +26,7 @@ class ProgramEngines : public ::testing::Test {
                 "--name=j",
                 "--number_ios=300",
                 "--rate_iops=1000",
-                "--start_delay=300ms",
+                "--start_delay=2s",
                 "--drain_time=10",
                 "--output-format=json",
                 "--output=" + file("result")};
