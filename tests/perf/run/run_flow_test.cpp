@@ -98,9 +98,9 @@ bool kept_up(const RunResult& result) {
 
 /// A receiver that is slower than its sender, or stands still meanwhile.
 void expect_order_is_kept(const std::string& engine, const test::Meddler::Deed& deed) {
-  const RunResult result = test::run_until(
-      [&] { return run_text("[j]\nbs=500\nnumber_ios=30000\n" + engine, deed); },
-      [](const RunResult& tried) { return was_refused(tried) && kept_up(tried); });
+  const RunResult result =
+      test::run_until([&] { return run_text("[j]\nbs=500\nnumber_ios=30000\n" + engine, deed); },
+                      [](const RunResult& tried) { return was_refused(tried) && kept_up(tried); });
   EXPECT_TRUE(passed(result));
   EXPECT_GT(job_of(result, "j").tx.refused_frames, 0U) << engine;
   EXPECT_EQ(job_of(result, "j").tx.errors, 0U);
