@@ -19,6 +19,7 @@ import time
 import peers
 import report
 import rows as all_of_them
+import versions
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 HEADLINE_ROUNDS, OTHER_ROUNDS = 7, 3
@@ -38,11 +39,22 @@ def parse():
     parser.add_argument("--rounds", type=int, help=f"instead of {HEADLINE_ROUNDS} for rows with a * and {OTHER_ROUNDS} for others")
     parser.add_argument("--out", default=os.path.join(ROOT, "build", "bench"), metavar="DIR", help="for the results")
     parser.add_argument("--write-docs", action="store_true", help="of all rows: also put them into docs/ (two pages, and figures)")
+    parser.add_argument("--before", metavar="TREE", help="shmif alone, beside an earlier version: its source tree, built with the preset release")
     parser.add_argument("--build", default=os.path.join(ROOT, "build", "release"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.write_docs and (options.row or options.quick):
         parser.error("--write-docs replaces the whole table, so it goes with every row: leave out --row and --quick")
+    if options.before and options.write_docs:
+        parser.error("--before measures no peers, which --write-docs needs")
+    for program in ("tools/shmifctl", "perf/bench/shmif_bench_throughput"):
+        if options.before and not os.access(os.path.join(build_of(options.before), program), os.X_OK):
+            parser.error(f"{options.before} has no build/release/{program}; build it there: "
+                         "cmake --preset release && cmake --build --preset release --target bench shmifctl")
     return options
+
+
+def build_of(tree):
+    return os.path.join(os.path.abspath(tree), "build", "release")
 
 
 def chosen(rows, options):
@@ -107,12 +119,16 @@ def busy_share(seconds=2.0):
     return round(100 * (1 - (idle_after - idle_before) / max(all_after - all_before, 1)))
 
 
+def commit_of(tree):
+    found = subprocess.run(["git", "-C", tree, "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)
+    return found.stdout.strip() or "unknown"
+
+
 def machine():
     with open("/proc/cpuinfo", encoding="ascii", errors="replace") as file:
         model = re.search(r"model name\s*: (.*)", file.read())
-    commit = subprocess.run(["git", "-C", ROOT, "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)
     return {"cpus": os.cpu_count(), "model": model.group(1) if model else platform.processor(), "kernel": platform.release(),
-            "busy_percent_before": busy_share(), "commit": commit.stdout.strip() or "unknown", "date": time.strftime("%Y-%m-%d")}
+            "busy_percent_before": busy_share(), "commit": commit_of(ROOT), "date": time.strftime("%Y-%m-%d")}
 
 
 def summary(facts):
@@ -170,7 +186,10 @@ def main():
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
     with peers.session():
-        compare(chosen(rows, options), options)
+        if options.before:
+            compare_versions(rows, options)
+        else:
+            compare(chosen(rows, options), options)
 
 
 def stop(number, _frame):
@@ -193,6 +212,24 @@ def compare(rows, options):
     say(f"results: {options.out}/table.md, results.json and pictures")
     verdicts = [line[-1] for line in report.lines(measured)]
     print("targets: " + ", ".join(f"{verdicts.count(v)} {v}" for v in ("met", "missed", "not measured")))
+
+
+def compare_versions(rows, options):
+    facts = machine()
+    say(summary(facts) + f" Before: commit {commit_of(options.before)}.")
+    earlier = {row.name: row for row in all_of_them.all_rows(peers.Setup(build_of(options.before), options.quick))}
+    rows = chosen(rows, options)
+    measured = []
+    for i, row in enumerate(rows):
+        say(f"[{i + 1}/{len(rows)}] {row.name}: {row.work}")
+        rounds = options.rounds or (1 if options.quick else OTHER_ROUNDS)
+        measured.append(versions.measure(earlier[row.name], row, rounds, say))
+    table = versions.markdown(measured)
+    print(table)
+    os.makedirs(options.out, exist_ok=True)
+    with open(os.path.join(options.out, "before.md"), "w", encoding="utf-8") as file:
+        file.write(f"{summary(facts)} Before: commit {commit_of(options.before)}.\n\n{table}\n")
+    say(f"results: {options.out}/before.md")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,83 @@
+"""Two builds of shmif in turns: the same work by both, and what one figure is of the other."""
+
+import contextlib
+import statistics
+import time
+
+from peers import Missing
+from report import MOST_FAILURES, number, spread
+from rows import OURS
+
+HEADINGS = ("row", "by", "figure", "before", "now", "now / before")
+
+
+def of_shmif(row):
+    """The subjects of a row that are shmif's work; where no subject has its name, all are."""
+    if row.curve:
+        return [name for name in row.subjects if not row.peer or not name.endswith(", " + row.peer)]
+    return [name for name in row.subjects if name.startswith((OURS, "dump"))] or list(row.subjects)
+
+
+class Versions:
+    """A row, and all its rounds: for each subject the figures of both builds, or why one has none."""
+
+    def __init__(self, before, now):
+        self.rows = (before, now)
+        self.rounds = []  # of {subject: (figures before, figures now)}
+        self.failures = {}  # subject: reasons
+
+    def play(self, subject, number_of_round):
+        """A turn of each build, and which is first changes from round to round."""
+        turns = (0, 1) if number_of_round % 2 == 0 else (1, 0)
+        figures = {}
+        for which in turns:
+            try:
+                figures[which] = self.rows[which].subjects[subject]()
+            except Missing as reason:
+                self.failures.setdefault(subject, []).append(("before: ", "now: ")[which] + str(reason))
+                return None
+        return figures[0], figures[1]
+
+    def play_round(self, number_of_round):
+        played = {}
+        for subject in of_shmif(self.rows[1]):
+            if len(self.failures.get(subject, [])) < MOST_FAILURES and (pair := self.play(subject, number_of_round)):
+                played[subject] = pair
+        self.rounds.append(played)
+
+    def pairs(self, subject, figure):
+        """(before, now) of each round in which both were measured."""
+        found = [played[subject] for played in self.rounds if subject in played]
+        return [(b[figure.key] * figure.scale, n[figure.key] * figure.scale) for b, n in found if figure.key in b and figure.key in n]
+
+    def lines(self):
+        for subject in of_shmif(self.rows[1]):
+            for figure in self.rows[1].figures:
+                pairs = self.pairs(subject, figure)
+                title = figure.title + (f", {figure.unit}" if figure.unit else "")
+                if pairs:
+                    ratios = [now / before for before, now in pairs if before > 0]
+                    before, now = (number(statistics.median(values)) for values in zip(*pairs))
+                    yield self.rows[1].name, subject, title, before, now, spread(ratios) if ratios else ""
+            if reasons := self.failures.get(subject):
+                yield self.rows[1].name, subject, f"failed {len(reasons)} x: {reasons[-1]}", "", "", ""
+
+
+def measure(before, now, rounds, say):
+    began = time.monotonic()
+    versions = Versions(before, now)
+    with contextlib.ExitStack() as stack:
+        for row in versions.rows:
+            stack.enter_context(row.around())
+        for count in range(rounds):
+            versions.play_round(count)
+    say(f"  {time.monotonic() - began:.0f} s, {rounds} rounds")
+    for cells in versions.lines():
+        say("  " + "  ".join(cell for cell in cells[1:] if cell))
+    return versions
+
+
+def markdown(all_versions):
+    lines = [HEADINGS, *(line for versions in all_versions for line in versions.lines())]
+    text = ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]
+    return "\n".join([text[0], "|" + "---|" * len(HEADINGS), *text[1:]])
