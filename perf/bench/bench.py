@@ -39,7 +39,7 @@ def parse():
     parser.add_argument("--rounds", type=int, help=f"instead of {HEADLINE_ROUNDS} for rows with a * and {OTHER_ROUNDS} for others")
     parser.add_argument("--out", default=os.path.join(ROOT, "build", "bench"), metavar="DIR", help="for the results")
     parser.add_argument("--write-docs", action="store_true", help="of all rows: also put them into docs/ (two pages, and figures)")
-    parser.add_argument("--before", metavar="TREE", help="shmif alone, beside an earlier version: its source tree, built with the preset release")
+    parser.add_argument("--before", metavar="TREE", help="shmif alone, in turns with an earlier version, which is built in TREE with the preset release")
     parser.add_argument("--build", default=os.path.join(ROOT, "build", "release"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.write_docs and (options.row or options.quick):
@@ -215,8 +215,8 @@ def compare(rows, options):
 
 
 def compare_versions(rows, options):
-    facts = machine()
-    say(summary(facts) + f" Before: commit {commit_of(options.before)}.")
+    where = f"{summary(machine())} Before: commit {commit_of(options.before)}."
+    say(where)
     earlier = {row.name: row for row in all_of_them.all_rows(peers.Setup(build_of(options.before), options.quick))}
     rows = chosen(rows, options)
     measured = []
@@ -228,7 +228,7 @@ def compare_versions(rows, options):
     print(table)
     os.makedirs(options.out, exist_ok=True)
     with open(os.path.join(options.out, "before.md"), "w", encoding="utf-8") as file:
-        file.write(f"{summary(facts)} Before: commit {commit_of(options.before)}.\n\n{table}\n")
+        file.write(f"{where}\n\n{table}\n")
     say(f"results: {options.out}/before.md")
 
 

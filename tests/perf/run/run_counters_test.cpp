@@ -202,7 +202,7 @@ TEST(RunCounters, OfAHostIncludeTheWorkerInTheGuestAndTheBridge) {
     SCOPED_TRACE(job.name);
     ASSERT_TRUE(job.cpu);
     const double worker = job.cpu->user_seconds + job.cpu->system_seconds;
-    // The bridge takes half of the worker's time or more.
+    // The bridge takes about half as much as the worker.
     EXPECT_GT(value_of(job, "task-clock") / kNanosecondsInSecond, 1.2 * worker);
     EXPECT_GT(value_of(job, "context-switches"),
               static_cast<double>(job.cpu->voluntary_switches + job.cpu->involuntary_switches));
@@ -223,7 +223,8 @@ TEST(RunCounters, OfAProgramAreThoseOfItsHost) {
     constexpr double kMoment = 0.02;
     const double clock = value_of(job, "task-clock") / kNanosecondsInSecond;
     EXPECT_GE(clock, cpu - kMoment);
-    EXPECT_LE(clock, cpu + kMoment + taken.seconds());
+    const bool runs = name == std::string("p");  // from one that sleeps, nothing can be taken
+    EXPECT_LE(clock, cpu + kMoment + (runs ? taken.seconds() : 0));
   }
 }
 
