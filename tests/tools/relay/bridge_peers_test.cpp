@@ -342,10 +342,11 @@ TEST_F(BridgeOfPeers, ServesNoMoreThanItMay) {
   const UniqueFd first = connected();
   UniqueFd second = connected();
   wait_for_ports(2);
-  char more = 0;
-  EXPECT_EQ(::recv(connected().get(), &more, 1, 0), 0);
-  EXPECT_TRUE(tool->wait_for("a program was refused: 2 are connected already (--max-peers)"))
+  const UniqueFd refused = connected();
+  ASSERT_TRUE(tool->wait_for("a program was refused: 2 are connected already (--max-peers)"))
       << tool->so_far().err;
+  char more = 0;
+  EXPECT_EQ(::recv(refused.get(), &more, 1, 0), 0);
   second.reset();
   // Its port is down a moment before the bridge counts one program less.
   EXPECT_TRUE(tool->wait_for("is gone")) << tool->so_far().out;
