@@ -279,8 +279,8 @@ std::error_code TapLink::Impl::refusal_of(const FrameView& frame) const noexcept
   return {};
 }
 
-/// Gathers what a call writes: frames, and runs of them merged into one. It ends before a trial of
-/// merging, or after it if that comes first.
+/// Gathers what a call writes: frames, and runs of them merged into one. A trial of merging is
+/// written by itself: gather() stops before it, or, if it comes first, after it.
 void TapLink::Impl::gather(std::span<const FrameView> frames, Writes& writes) noexcept {
   std::size_t used = 0;
   std::size_t merged = 0;

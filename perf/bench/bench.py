@@ -39,7 +39,7 @@ def parse():
     parser.add_argument("--rounds", type=int, help=f"instead of {HEADLINE_ROUNDS} for rows with a * and {OTHER_ROUNDS} for others")
     parser.add_argument("--out", default=os.path.join(ROOT, "build", "bench"), metavar="DIR", help="for the results")
     parser.add_argument("--write-docs", action="store_true", help="of all rows: also put them into docs/ (two pages, and figures)")
-    parser.add_argument("--before", metavar="TREE", help="shmif alone, in turns with an earlier version, which is built in TREE with the preset release")
+    parser.add_argument("--before", metavar="TREE", help="shmif alone, in turns with the earlier version in TREE, which you have built there with the preset release")
     parser.add_argument("--build", default=os.path.join(ROOT, "build", "release"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.write_docs and (options.row or options.quick):

@@ -156,7 +156,7 @@ def bridge_rows(setup):
         if wire == "dgram":
             subjects["sockets with names"] = lambda: heard(peers.named_datagram_throughput(setup, bytes=1510))
             goals.insert(1, Goal("heard", ["sockets with names"], 0.8))
-        yield Row(f"bridge-{wire}", f"1514 B frames from one program to another by bridge {wire}:", subjects, [mega("heard", "received")], goals)
+        yield Row(f"bridge-{wire}", f"1514 B frames from one program to another by bridge {wire}", subjects, [mega("heard", "received")], goals)
 
 
 def vhost_user_rows(setup):
@@ -176,7 +176,7 @@ def vhost_user_rows(setup):
             between: lambda frame=frame: {"heard": peers.vhost_user_forwarded(setup, frame)},
         }
         memif = ["memif", "memif, rings of 2048"]
-        yield Row(f"vhost-user-{on_the_wire}", f"{on_the_wire} B frames from one testpmd to another by bridge vhost-user:", subjects,
+        yield Row(f"vhost-user-{on_the_wire}", f"{on_the_wire} B frames from one testpmd to another by bridge vhost-user", subjects,
                   [mega("heard", "received")],
                   [*(Goal("heard", [name], 0.5) for name in directly.values()), Goal("heard", [between]), Goal("heard", [in_two]),
                    *(Goal("heard", [name], 1 if on_the_wire == 1514 else None) for name in memif),

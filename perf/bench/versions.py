@@ -1,4 +1,4 @@
-"""Two builds of shmif in turns: the same work by both, and what one figure is of the other."""
+"""Two builds of shmif in turns: both do the same work, and the table has the ratios of their figures."""
 
 import contextlib
 import statistics

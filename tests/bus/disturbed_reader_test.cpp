@@ -14,7 +14,8 @@ namespace {
 
 const MacAddress kStranger = MacAddress::from_u64(0x02'00'00'00'00'99);
 
-/// A page that cannot be read until somebody tries to: then something is done first. One at a time.
+/// Makes a page unreadable. The first access runs a function, and then succeeds. Only one page at a
+/// time.
 class Tripwire {
  public:
   Tripwire() {
@@ -66,7 +67,7 @@ class DisturbedReader : public testing::Test {
   static constexpr unsigned kMe = 20;
   static constexpr std::uint64_t kRing = 1U << 20U;
   static constexpr std::uint64_t kRecord = bus::record_bytes(60);
-  static constexpr unsigned kMany = 3000;   ///< in more chunks than a call takes in any case
+  static constexpr unsigned kMany = 3000;   ///< more than kChunksPerCall chunks
   static constexpr unsigned kLap = 12'000;  ///< more than the ring holds
 
   DisturbedReader() {
@@ -78,7 +79,7 @@ class DisturbedReader : public testing::Test {
       ASSERT_EQ(rig_.append(frames_.make(1, sequence_++, 1, to)), bus::AppendStatus::done);
   }
   bus::BusHeader& header() const { return rig_.raw.header(); }
-  /// Something is done when the reader comes to `position`, or close to it.
+  /// Runs `then` when the reader comes to the page of `position`.
   void when_it_comes_to(std::uint64_t position, std::function<void()> then) {
     wire_.set(mapped_.ring().byte_at(position), std::move(then));
   }
