@@ -254,7 +254,8 @@ void RingReader::follow(FrameBatch& into, Chunk& chunk) noexcept {
     } else if (word::is_shared(w)) {
       took = take_shared<in_ring>(from, word::body_bytes(w), frames, at, into, chunk);
     } else {
-      if (step < kReadAhead) request(p, step);
+      // Of a frame in place, its reader alone knows which lines it will read.
+      if (in_ring == InRing::no && step < kReadAhead) request(p, step);
       ChunkEntry& entry =
           chunk.room[chunk.count] = {p, word::body_bytes(w), 1, 0, Passed::delivered};
       took = word::has_vnet(w) ? take_with_offload<in_ring>(from, number, into, entry)
@@ -284,9 +285,9 @@ void RingReader::follow(FrameBatch& into, Chunk& chunk) noexcept {
                                                        std::uint64_t bytes) const noexcept {
   const std::uint64_t from = position + kReadAhead;
   if (known_end_ < position + kWorthwhile) return;
-  for (std::uint64_t at = from; at < from + bytes; at += kLineBytes) {
-    prefetch_to_read(ring_.byte_at(at));
-  }
+  const std::byte* line = ring_.byte_at(from);
+  const std::byte* const end = line + bytes;  // the ring is mapped twice, so that is in the mapping
+  for (; line < end; line += kLineBytes) prefetch_to_read(line);
 }
 
 /// Takes frames of the shared record at `at`, which has `frames` of them in all. If there is not

@@ -1,11 +1,23 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <span>
 #include <vector>
 
 namespace shmif::bench {
 
 /// A broadcast frame of that many bytes, without FCS.
 std::vector<std::byte> make_frame(std::size_t bytes);
+
+/// Loads a word of each cache line of a frame, as a program does that reads it.
+inline void look_at(std::span<const std::byte> frame) noexcept {
+  for (std::size_t at = 0; at + sizeof(std::uint64_t) <= frame.size(); at += 64) {
+    std::uint64_t word = 0;
+    std::memcpy(&word, frame.data() + at, sizeof word);
+    asm volatile("" : : "r"(word));
+  }
+}
 
 }  // namespace shmif::bench

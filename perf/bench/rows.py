@@ -87,6 +87,10 @@ def memif_rows(setup):
         small = "shmif, in place, ring of 1 MiB"  # as much as fits a CPU's own cache, as memif's 2 MiB mostly do
         if on_the_wire == 1514:
             subjects[small] = ours(1, ring=1 << 20)
+        bare = {False: "bare copy", True: "bare copy, in place"}  # the limit of any wire that copies frames
+        for is_in_place, name in bare.items():
+            subjects[name] = lambda frame=frame, is_in_place=is_in_place: heard(
+                peers.throughput(setup, "copy", bytes=frame, in_place=int(is_in_place)))
         # A testpmd that only receives looks at no frame: in place, nor does shmif's listener. With zero-copy off both
         # have the frame in memory of their own.
         yield Row(f"memif-{on_the_wire}", f"{on_the_wire} B frames, one sender, one receiver, two processes", subjects,
@@ -94,7 +98,8 @@ def memif_rows(setup):
                   [Goal("heard", ["memif"], limit), *(Goal("heard", [name]) for name in names[1:]),
                    *(Goal("heard", [name], numerator=in_place) for name in names),
                    Goal("heard", names, limit, numerator=in_place, text="the best memif"),
-                   *(Goal("heard", names, limit, numerator=small, text="the best memif") for _ in range(small in subjects))],
+                   *(Goal("heard", names, limit, numerator=small, text="the best memif") for _ in range(small in subjects)),
+                   Goal("heard", [bare[False]]), Goal("heard", [bare[True]], numerator=in_place)],
                   headline=True, quick=on_the_wire == 64)
 
 

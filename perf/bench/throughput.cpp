@@ -56,6 +56,7 @@ const std::map<std::string, std::unique_ptr<Wire> (*)(const Work&)> kWires{
     {"unix", make_unix_wire},     {"packet", make_packet_wire},
     {"vde", make_vde_wire},       {"packet_ring", make_packet_ring_wire},
     {"stream", make_stream_wire}, {"dgram", make_datagram_wire},
+    {"copy", make_copy_wire},
 };
 
 void add(std::atomic<std::uint64_t>& to, std::uint64_t what) {
@@ -178,6 +179,7 @@ int main(int argc, char** argv) {
   s.work.batch = arguments.count("batch", 32);
   s.work.pause = arguments.count("pause", 0) != 0;
   s.work.in_place = arguments.count("in-place", 0) != 0;
+  s.work.look = arguments.count("look", 0) != 0;
   s.work.sleep = arguments.count("sleep", 0) != 0;
   s.work.directly = arguments.count("directly", 0) != 0;
   s.work.ring_bytes = static_cast<std::uint64_t>(arguments.number("ring", 0));

@@ -15,6 +15,7 @@ struct Work {
   bool pause = false;            ///< senders wait for listeners, where the wire can do that
   bool sleep = false;            ///< listeners sleep when there is nothing, and do not poll
   bool in_place = false;         ///< they copy nothing, where the wire can do that
+  bool look = false;             ///< they look at a word of each line of a frame, in place
   bool directly = false;         ///< datagrams: no bridge is between the sockets at `place`
   std::uint64_t ring_bytes = 0;  ///< of a bus; 0: as usual
   std::string place;             ///< a path, or two interfaces as "a,b", as the wire needs it
@@ -51,6 +52,7 @@ class Wire {
 };
 
 std::unique_ptr<Wire> make_shmif_wire(const Work& work);
+std::unique_ptr<Wire> make_copy_wire(const Work& work);
 std::unique_ptr<Wire> make_locking_wire(const Work& work);
 std::unique_ptr<Wire> make_unix_wire(const Work& work);
 std::unique_ptr<Wire> make_packet_wire(const Work& work);

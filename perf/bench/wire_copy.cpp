@@ -1,0 +1,155 @@
+// The least that any wire of copied frames must do, for one sender and one listener: no wire can be
+// faster than this here.
+//
+// A ring in shared memory. The sender copies each frame into the ring, and after a batch it stores
+// how many bytes there are. The listener reads the first word of each frame ("in place"), or copies
+// the frame into memory of its own, and stores how far it is. The sender waits for room. Nothing is
+// locked, checked, numbered or woken, and all frames have the same length, which both know.
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+#include <new>
+
+#include "perf/bench/frame.hpp"
+#include "perf/bench/trial.hpp"
+#include "perf/bench/wire.hpp"
+
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25  // Linux 6.1
+#endif
+
+namespace shmif::bench {
+namespace {
+
+constexpr std::uint64_t kRingBytes = 4U << 20U;
+constexpr std::size_t kLineBytes = 64;
+constexpr std::size_t kMostFrames = 256;  // that a listener takes at once
+
+struct Memory {
+  alignas(128) std::atomic<std::uint64_t> written{0};  // bytes, ever
+  alignas(128) std::atomic<std::uint64_t> read{0};
+  std::byte* ring() noexcept { return reinterpret_cast<std::byte*>(this + 1); }
+};
+
+/// Where frames are in the ring: each begins with a cache line, and none crosses the end.
+struct Layout {
+  explicit Layout(const Work& work)
+      : step((work.frame_bytes + kLineBytes - 1) / kLineBytes * kLineBytes),
+        bytes((work.ring_bytes != 0 ? work.ring_bytes : kRingBytes) / step * step) {
+    if (bytes < work.batch * step) give_up("the ring has no room for a batch");
+  }
+  std::uint64_t step;
+  std::uint64_t bytes;
+};
+
+/// A place in the ring.
+class Cursor {
+ public:
+  explicit Cursor(const Layout& layout) : layout_(layout) {}
+  void advance() noexcept {
+    passed_ += layout_.step;
+    at_ += layout_.step;
+    if (at_ == layout_.bytes) at_ = 0;
+  }
+  std::uint64_t at() const noexcept { return at_; }
+  std::uint64_t passed() const noexcept { return passed_; }  // bytes, ever
+
+ private:
+  Layout layout_;
+  std::uint64_t at_ = 0;
+  std::uint64_t passed_ = 0;
+};
+
+class CopySender final : public Sender {
+ public:
+  CopySender(Memory& memory, const Work& work)
+      : memory_(memory), layout_(work), frame_(make_frame(work.frame_bytes)), batch_(work.batch) {}
+  std::size_t send() override {
+    const std::uint64_t end = cursor_.passed() + batch_ * layout_.step;
+    if (end - read_ > layout_.bytes) {
+      read_ = memory_.read.load(std::memory_order_acquire);
+      if (end - read_ > layout_.bytes) return 0;
+    }
+    for (; cursor_.passed() < end; cursor_.advance())
+      std::memcpy(memory_.ring() + cursor_.at(), frame_.data(), frame_.size());
+    memory_.written.store(end, std::memory_order_release);
+    return batch_;
+  }
+
+ private:
+  Memory& memory_;
+  Layout layout_;
+  std::vector<std::byte> frame_;
+  std::size_t batch_;
+  Cursor cursor_{layout_};
+  std::uint64_t read_ = 0;  // bytes, as of the last look
+};
+
+class CopyListener final : public Listener {
+ public:
+  CopyListener(Memory& memory, const Work& work)
+      : memory_(memory),
+        layout_(work),
+        own_(kMostFrames * work.frame_bytes),
+        frame_bytes_(work.frame_bytes),
+        in_place_(work.in_place),
+        looks_(work.look) {}
+  Heard hear() override {
+    const std::uint64_t written = memory_.written.load(std::memory_order_acquire);
+    const std::uint64_t most = cursor_.passed() + kMostFrames * layout_.step;
+    const std::uint64_t end = std::min(written, most);
+    Heard heard;
+    for (; cursor_.passed() < end; cursor_.advance()) {
+      const std::byte* frame = memory_.ring() + cursor_.at();
+      if (in_place_) {
+        look_at({frame, looks_ ? frame_bytes_ : sizeof(std::uint64_t)});
+      } else {
+        std::memcpy(own_.data() + heard.frames * frame_bytes_, frame, frame_bytes_);
+        asm volatile("" : : "r"(own_.data()) : "memory");
+      }
+      ++heard.frames;
+    }
+    if (heard.frames != 0) memory_.read.store(end, std::memory_order_release);
+    return heard;
+  }
+
+ private:
+  Memory& memory_;
+  Layout layout_;
+  std::vector<std::byte> own_;
+  std::size_t frame_bytes_;
+  bool in_place_;
+  bool looks_;
+  Cursor cursor_{layout_};
+};
+
+class CopyWire final : public Wire {
+ public:
+  explicit CopyWire(const Work& work)
+      : work_(work), memory_(*new (shared_memory(sizeof(Memory) + Layout(work).bytes)) Memory) {
+    std::memset(memory_.ring(), 1, Layout(work).bytes);  // no page is met for the first time later
+    // In huge pages where that is possible, as a bus is.
+    static_cast<void>(madvise(&memory_, sizeof(Memory) + Layout(work).bytes, MADV_COLLAPSE));
+  }
+  std::unique_ptr<Listener> listener(unsigned) override {
+    return std::make_unique<CopyListener>(memory_, work_);
+  }
+  std::unique_ptr<Sender> sender(unsigned) override {
+    return std::make_unique<CopySender>(memory_, work_);
+  }
+
+ private:
+  Work work_;
+  Memory& memory_;
+};
+
+}  // namespace
+
+std::unique_ptr<Wire> make_copy_wire(const Work& work) {
+  return std::make_unique<CopyWire>(work);
+}
+
+}  // namespace shmif::bench
