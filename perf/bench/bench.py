@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 
+import distance
 import peers
 import report
 import rows as all_of_them
@@ -80,30 +81,44 @@ def say(text):
     print(text, file=sys.stderr, flush=True)
 
 
-def play_round(measured, number):
+def distance_of(row, setup):
+    return distance.Distance(setup) if row.on_two_cpus else distance.Anywhere()
+
+
+def play_round(measured, number, cpus):
     figures = {}
+    cpus.begin_round()
     subjects = list(measured.row.subjects.items())
     for name, subject in subjects if number % 2 == 0 else reversed(subjects):
         if measured.has_given_up(name):
             continue
         try:
-            figures[name] = subject()
+            if (found := cpus.turn(subject)) is None:
+                say(f"  {name}: left out of this round, because the CPUs did not keep their distance")
+            else:
+                figures[name] = found
         except peers.Missing as reason:
             measured.failures.setdefault(name, []).append(str(reason))
             say(f"  {name}: {reason}")
     measured.rounds.append(figures)
 
 
-def measure(row, rounds):
+def measure(row, rounds, setup):
     began = time.monotonic()
     measured = report.Measured(row)
+    cpus = distance_of(row, setup)
     with row.around():
         for number in range(rounds):
-            play_round(measured, number)
-    say(f"  {time.monotonic() - began:.0f} s, {rounds} rounds")
+            play_round(measured, number, cpus)
+    measured.line_ns = cpus.seen
+    say(f"  {time.monotonic() - began:.0f} s, {rounds} rounds" + distances(cpus.seen))
     for cells in report.lines_of(measured):
         say("  " + "  ".join(cell for cell in cells[1:] if cell))
     return measured
+
+
+def distances(seen):
+    return f"; a cache line took {', '.join(map(str, seen))} ns there and back" if seen else ""
 
 
 def busy_share(seconds=2.0):
@@ -134,13 +149,16 @@ def machine():
 def summary(facts):
     busy = facts["busy_percent_before"]
     warning = " The machine had other work: these figures show that the table can be made, and no more." if busy > 10 else ""
+    lines = facts.get("line_ns")
+    apart = f" A cache line took {min(lines)} to {max(lines)} ns from one CPU to the other and back." if lines else ""
     return (f"{facts['cpus']} CPUs ({facts['model']}), Linux {facts['kernel']}, {facts['date']}, commit {facts['commit']}; "
-            f"CPUs {busy} % busy before.{warning}")
+            f"CPUs {busy} % busy before.{apart}{warning}")
 
 
 def write_results(options, facts, measured):
     os.makedirs(options.out, exist_ok=True)
-    raw = {"machine": facts, "rows": [{"name": m.row.name, "rounds": m.rounds, "failures": m.failures} for m in measured]}
+    raw = {"machine": facts,
+           "rows": [{"name": m.row.name, "rounds": m.rounds, "failures": m.failures, "line_ns": m.line_ns} for m in measured]}
     with open(os.path.join(options.out, "results.json"), "w", encoding="utf-8") as file:
         json.dump(raw, file, indent=1)
     with open(os.path.join(options.out, "table.md"), "w", encoding="utf-8") as file:
@@ -187,9 +205,9 @@ def main():
         signal.signal(number, stop)
     with peers.session():
         if options.before:
-            compare_versions(rows, options)
+            compare_versions(rows, options, setup)
         else:
-            compare(chosen(rows, options), options)
+            compare(chosen(rows, options), options, setup)
 
 
 def stop(number, _frame):
@@ -197,14 +215,15 @@ def stop(number, _frame):
     sys.exit(128 + number)  # and all that runs ends with its block
 
 
-def compare(rows, options):
+def compare(rows, options, setup):
     facts = machine()
     say(summary(facts))
     measured = []
     for i, row in enumerate(rows):
         say(f"[{i + 1}/{len(rows)}] {row.name}: {row.work}")
         rounds = options.rounds or (1 if options.quick else row.rounds or (HEADLINE_ROUNDS if row.headline else OTHER_ROUNDS))
-        measured.append(measure(row, rounds))
+        measured.append(measure(row, rounds, setup))
+    facts["line_ns"] = [ns for one in measured for ns in one.line_ns]
     print(report.plain(measured))
     write_results(options, facts, measured)
     if options.write_docs:
@@ -214,7 +233,7 @@ def compare(rows, options):
     print("targets: " + ", ".join(f"{verdicts.count(v)} {v}" for v in ("met", "missed", "not measured")))
 
 
-def compare_versions(rows, options):
+def compare_versions(rows, options, setup):
     where = f"{summary(machine())} Before: commit {commit_of(options.before)}."
     say(where)
     earlier = {row.name: row for row in all_of_them.all_rows(peers.Setup(build_of(options.before), options.quick))}
@@ -223,7 +242,7 @@ def compare_versions(rows, options):
     for i, row in enumerate(rows):
         say(f"[{i + 1}/{len(rows)}] {row.name}: {row.work}")
         rounds = options.rounds or (1 if options.quick else OTHER_ROUNDS)
-        measured.append(versions.measure(earlier[row.name], row, rounds, say))
+        measured.append(versions.measure(earlier[row.name], row, rounds, distance_of(row, setup), say))
     table = versions.markdown(measured)
     print(table)
     os.makedirs(options.out, exist_ok=True)

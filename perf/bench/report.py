@@ -29,6 +29,7 @@ class Measured:
         self.row = row
         self.rounds = []  # of {subject: {figure: value}}
         self.failures = {}  # subject: reasons
+        self.line_ns = []  # at which distance of the CPUs each round was played, if it matters
 
     def values(self, subject, figure):
         return [r[subject][figure.key] * figure.scale for r in self.rounds if figure.key in r.get(subject, {})]

@@ -48,6 +48,7 @@ class Row:
     goals: list[Goal]
     headline: bool = False
     quick: bool = False
+    on_two_cpus: bool = False  # a process on each of CPU 0 and 1: how far these are apart matters
     rounds: int = 0  # instead of the usual number
     around: typing.Callable[[], typing.ContextManager] = contextlib.nullcontext  # what stays from round to round
     curve: str = ""  # what grows from subject to subject, which are numbers then; such a row has no goals
@@ -100,7 +101,7 @@ def memif_rows(setup):
                    Goal("heard", names, limit, numerator=in_place, text="the best memif"),
                    *(Goal("heard", names, limit, numerator=small, text="the best memif") for _ in range(small in subjects)),
                    Goal("heard", [bare[False]]), Goal("heard", [bare[True]], numerator=in_place)],
-                  headline=True, quick=on_the_wire == 64)
+                  headline=True, quick=on_the_wire == 64, on_two_cpus=True)
 
 
 def round_trip_rows(setup):
@@ -114,14 +115,15 @@ def round_trip_rows(setup):
     time = [micro("us", "round trip")]
     yield Row("spin", "round trip of a 64 B frame, both spinning, a CPU each",
               {OURS: kind("port_spin", 200_000), "cache line": kind("line", 1_000_000), "bare ring": kind("ring", 200_000)}, time,
-              [Goal("us", ["cache line"], 1.5, at_most=True), Goal("us", ["bare ring"]), Goal("us", ["cache line"], numerator="bare ring")], headline=True, quick=True)
+              [Goal("us", ["cache line"], 1.5, at_most=True), Goal("us", ["bare ring"]), Goal("us", ["cache line"], numerator="bare ring")],
+              headline=True, quick=True, on_two_cpus=True)
     yield Row("wait-asleep", "both ways of a frame, each 0.2 ms after the other went to sleep in wait(), a CPU each",
               {OURS: kind("port_wait", 2_000, pause_us=200), "futex": kind("futex", 2_000, pause_us=200)}, time,
               [Goal("us", ["futex"], 1.2, at_most=True)], quick=True)
     for name, where, one_cpu in (("", "a CPU each", 0), ("-one-cpu", "both on one CPU", 1)):
         yield Row("wait" + name, f"round trip, both in wait(), {where}",
                   {OURS: kind("port_wait", 20_000, one_cpu), "futex": kind("futex", 20_000, one_cpu)}, time,
-                  [Goal("us", ["futex"], 1.2, at_most=True)], quick=True)
+                  [Goal("us", ["futex"], 1.2, at_most=True)], quick=True, on_two_cpus=one_cpu == 0)
         yield Row("epoll" + name, f"round trip, both asleep in epoll, {where}",
                   {OURS: kind("port_epoll", 20_000, one_cpu), "eventfd": kind("eventfd", 20_000, one_cpu),
                    "inotify": kind("inotify", 20_000, one_cpu),
@@ -129,7 +131,7 @@ def round_trip_rows(setup):
                    "shmif, helper thread": kind("port_epoll", 20_000, one_cpu, "thread")}, time,
                   [Goal("us", ["eventfd"], 1.2, at_most=True), Goal("us", ["inotify"]),
                    Goal("us", ["eventfd"], numerator="shmif without io_uring"),
-                   Goal("us", ["eventfd"], numerator="shmif, helper thread")], headline=True, quick=True)
+                   Goal("us", ["eventfd"], numerator="shmif, helper thread")], headline=True, quick=True, on_two_cpus=one_cpu == 0)
 
 
 def socket_rows(setup):
@@ -146,7 +148,8 @@ def socket_rows(setup):
         yield Row(f"sockets-{on_the_wire}", f"{on_the_wire} B frames, one sender, one receiver", subjects,
                   [mega("heard", "received")],
                   [*(Goal("heard", [name]) for name in names),
-                   Goal("heard", names, 20 if on_the_wire == 64 else None, text="the best of them")], quick=on_the_wire == 64)
+                   Goal("heard", names, 20 if on_the_wire == 64 else None, text="the best of them")], quick=on_the_wire == 64,
+                  on_two_cpus=True)
 
 
 def bridge_rows(setup):
@@ -310,7 +313,8 @@ def pause_rows(setup):
 
         yield Row(f"pause-{count}", f"64 B, 1 to {count}, on a bus that pauses", {OURS: flow(1), "shmif, lossy": flow(0)},
                   [mega("heard", "delivered"), Figure("lost", "lost", "%", more_is_better=False)],
-                  [Goal("heard", ["shmif, lossy"], 0.7), Goal("lost", [], 0.0, at_most=True, text="%")], quick=count == 4)
+                  [Goal("heard", ["shmif, lossy"], 0.7), Goal("lost", [], 0.0, at_most=True, text="%")], quick=count == 4,
+                  on_two_cpus=count == 1)
 
 
 def host_rows(setup):
@@ -348,7 +352,7 @@ def curve_rows(setup):
         def at(value):
             return lambda: heard(peers.throughput(setup, OURS, **{option: value}, **rest))
         return Row("growth-" + name, f"one sender, one receiver, growing with {grows}",
-                   {label: at(value) for label, value in values.items()}, [mega("heard", "received")], [], curve=grows)
+                   {label: at(value) for label, value in values.items()}, [mega("heard", "received")], [], curve=grows, on_two_cpus=True)
 
     yield curve("batch", "frames in a batch, 64 B each", "batch", {str(n): n for n in (1, 2, 4, 8, 16, 32, 64, 128, 256)})
     yield curve("frame", "bytes of a frame", "bytes", {str(n): n - 4 for n in (64, 128, 256, 512, 1024, 1514, 4096, 9018, 16384)})

@@ -26,22 +26,23 @@ class Versions:
         self.rounds = []  # of {subject: (figures before, figures now)}
         self.failures = {}  # subject: reasons
 
-    def play(self, subject, number_of_round):
+    def play(self, subject, number_of_round, cpus):
         """A turn of each build, and which is first changes from round to round."""
+        cpus.begin_round()
         turns = (0, 1) if number_of_round % 2 == 0 else (1, 0)
         figures = {}
         for which in turns:
             try:
-                figures[which] = self.rows[which].subjects[subject]()
+                figures[which] = cpus.turn(self.rows[which].subjects[subject])
             except Missing as reason:
                 self.failures.setdefault(subject, []).append(("before: ", "now: ")[which] + str(reason))
                 return None
-        return figures[0], figures[1]
+        return None if None in figures.values() else (figures[0], figures[1])
 
-    def play_round(self, number_of_round):
+    def play_round(self, number_of_round, cpus):
         played = {}
         for subject in of_shmif(self.rows[1]):
-            if len(self.failures.get(subject, [])) < MOST_FAILURES and (pair := self.play(subject, number_of_round)):
+            if len(self.failures.get(subject, [])) < MOST_FAILURES and (pair := self.play(subject, number_of_round, cpus)):
                 played[subject] = pair
         self.rounds.append(played)
 
@@ -63,14 +64,14 @@ class Versions:
                 yield self.rows[1].name, subject, f"failed {len(reasons)} x: {reasons[-1]}", "", "", ""
 
 
-def measure(before, now, rounds, say):
+def measure(before, now, rounds, cpus, say):
     began = time.monotonic()
     versions = Versions(before, now)
     with contextlib.ExitStack() as stack:
         for row in versions.rows:
             stack.enter_context(row.around())
         for count in range(rounds):
-            versions.play_round(count)
+            versions.play_round(count, cpus)
     say(f"  {time.monotonic() - began:.0f} s, {rounds} rounds")
     for cells in versions.lines():
         say("  " + "  ".join(cell for cell in cells[1:] if cell))
