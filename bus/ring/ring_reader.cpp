@@ -13,6 +13,7 @@ constexpr unsigned kOverrunsPerCall = 4;
 /// How far ahead a reader requests cache lines, and how much must be there to read.
 constexpr std::uint64_t kReadAhead = 4096;  // within a larger frame, the hardware does that itself
 constexpr std::uint64_t kWorthwhile = 512;
+constexpr std::uint64_t kSmallRecord = 512;  // in place, only such are requested
 
 /// How much of the ring a reader leaves out that is lapped again within as much. In a large ring, a
 /// walk over an eighth would take long.
@@ -254,8 +255,8 @@ void RingReader::follow(FrameBatch& into, Chunk& chunk) noexcept {
     } else if (word::is_shared(w)) {
       took = take_shared<in_ring>(from, word::body_bytes(w), frames, at, into, chunk);
     } else {
-      // Of a frame in place, its reader alone knows which lines it will read.
-      if (in_ring == InRing::no && step < kReadAhead) request(p, step);
+      // In place, only the program knows how much of a larger frame it will read.
+      if (step < (in_ring == InRing::yes ? kSmallRecord : kReadAhead)) request(p, step);
       ChunkEntry& entry =
           chunk.room[chunk.count] = {p, word::body_bytes(w), 1, 0, Passed::delivered};
       took = word::has_vnet(w) ? take_with_offload<in_ring>(from, number, into, entry)

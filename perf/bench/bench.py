@@ -82,7 +82,7 @@ def say(text):
 
 
 def distance_of(row, setup):
-    return distance.Distance(setup) if row.on_two_cpus else distance.Anywhere()
+    return distance.Distance(setup, say) if row.on_two_cpus and not setup.quick else distance.Anywhere()
 
 
 def play_round(measured, number, cpus):
@@ -94,6 +94,7 @@ def play_round(measured, number, cpus):
             continue
         try:
             if (found := cpus.turn(subject)) is None:
+                measured.left_out.setdefault(name, []).append(number)
                 say(f"  {name}: left out of this round, because the CPUs did not keep their distance")
             else:
                 figures[name] = found
@@ -118,7 +119,7 @@ def measure(row, rounds, setup):
 
 
 def distances(seen):
-    return f"; a cache line took {', '.join(map(str, seen))} ns there and back" if seen else ""
+    return f"; a cache line took {', '.join(map(str, seen))} ns there and back" if any(seen) else ""
 
 
 def busy_share(seconds=2.0):
@@ -158,7 +159,7 @@ def summary(facts):
 def write_results(options, facts, measured):
     os.makedirs(options.out, exist_ok=True)
     raw = {"machine": facts,
-           "rows": [{"name": m.row.name, "rounds": m.rounds, "failures": m.failures, "line_ns": m.line_ns} for m in measured]}
+           "rows": [{"name": m.row.name, "rounds": m.rounds, "failures": m.failures, "left_out": m.left_out, "line_ns": m.line_ns} for m in measured]}
     with open(os.path.join(options.out, "results.json"), "w", encoding="utf-8") as file:
         json.dump(raw, file, indent=1)
     with open(os.path.join(options.out, "table.md"), "w", encoding="utf-8") as file:
@@ -223,7 +224,7 @@ def compare(rows, options, setup):
         say(f"[{i + 1}/{len(rows)}] {row.name}: {row.work}")
         rounds = options.rounds or (1 if options.quick else row.rounds or (HEADLINE_ROUNDS if row.headline else OTHER_ROUNDS))
         measured.append(measure(row, rounds, setup))
-    facts["line_ns"] = [ns for one in measured for ns in one.line_ns]
+    facts["line_ns"] = [ns for one in measured for ns in one.line_ns if ns]
     print(report.plain(measured))
     write_results(options, facts, measured)
     if options.write_docs:

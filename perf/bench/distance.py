@@ -2,59 +2,64 @@
 
 A virtual machine's CPUs are sometimes near each other (they share a cache), sometimes not, and a hypervisor moves them
 while it runs. Then frames of 1514 B come four times as fast as a second before. So where work is done by two CPUs, all
-turns of a round are played at the distance that the round began with.
+turns of a round are played at the distance that the round began with. A move there and back within a turn goes unseen.
 """
 
 import time
 
 from peers import Missing, trial
 
-ALIKE = 1.6  # near and far differ by more than two
-PATIENCE = 10.0  # seconds to wait for the CPUs to come back
-ATTEMPTS = 4
+ALIKE = 1.4  # near and far differ by more than twice that
+PATIENCE = 10.0  # seconds for a turn that is not played at once: to wait for the CPUs, and to play it again
+LOOKS = 5  # at the beginning of a round, until two in a row agree
+
+
+def are_alike(one, other):
+    return one is not None and other is not None and 1 / ALIKE < one / other < ALIKE
 
 
 class Distance:
-    def __init__(self, setup):
+    def __init__(self, setup, say=print):
         self.setup = setup
+        self.say = say
         self.reference = None
-        self.seen = []  # ns, of all rounds
+        self.seen = []  # ns, of each round; None where it could not be measured
 
     def look(self):
         """Nanoseconds that a cache line takes there and back; None where that cannot be measured."""
         try:
-            return trial(self.setup, "round_trip", kind="line", turns=40_000)["us"] * 1000
-        except Missing:
+            ns = trial(self.setup, "round_trip", kind="line", turns=40_000)["us"] * 1000
+        except (Missing, OSError, ValueError, KeyError, TypeError) as reason:
+            self.say(f"  the distance of the CPUs was not measured: {reason}")
             return None
+        return ns if ns > 0 else None
 
     def begin_round(self):
-        self.reference = self.look()
-        if self.reference is not None:
-            self.seen.append(round(self.reference))
-
-    def is_alike(self):
         now = self.look()
-        return now is None or self.reference is None or 1 / ALIKE < now / self.reference < ALIKE
-
-    def wait(self):
-        deadline = time.monotonic() + PATIENCE
-        while not (alike := self.is_alike()) and time.monotonic() < deadline:
-            time.sleep(0.2)
-        return alike
+        for _ in range(LOOKS):
+            before, now = now, self.look()
+            if now is None or are_alike(before, now):
+                break
+        self.reference = now
+        self.seen.append(None if now is None else round(now))
 
     def turn(self, subject):
         """Result: the figures of the subject, or None if the CPUs did not keep their distance."""
-        for _ in range(ATTEMPTS):
-            if not self.wait():
+        if self.reference is None:
+            return subject()
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            if are_alike(self.look(), self.reference):
+                figures = subject()
+                if are_alike(self.look(), self.reference):
+                    return figures
+            if time.monotonic() > deadline:
                 return None
-            figures = subject()
-            if self.is_alike():
-                return figures
-        return None
+            time.sleep(0.2)
 
 
 class Anywhere:
-    """For work that the scheduler places: every turn counts."""
+    """For work that the scheduler places, and for short trials: every turn counts."""
     seen = []
 
     def begin_round(self):

@@ -11,13 +11,14 @@ namespace shmif::bench {
 /// A broadcast frame of that many bytes, without FCS.
 std::vector<std::byte> make_frame(std::size_t bytes);
 
-/// Loads a word of each cache line of a frame, as a program does that reads it.
+/// Loads something of each cache line of a frame, which is not empty, as a program that reads it.
 inline void look_at(std::span<const std::byte> frame) noexcept {
   for (std::size_t at = 0; at + sizeof(std::uint64_t) <= frame.size(); at += 64) {
     std::uint64_t word = 0;
     std::memcpy(&word, frame.data() + at, sizeof word);
     asm volatile("" : : "r"(word));
   }
+  asm volatile("" : : "r"(static_cast<unsigned>(frame.back())));
 }
 
 }  // namespace shmif::bench

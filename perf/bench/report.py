@@ -30,6 +30,7 @@ class Measured:
         self.rounds = []  # of {subject: {figure: value}}
         self.failures = {}  # subject: reasons
         self.line_ns = []  # at which distance of the CPUs each round was played, if it matters
+        self.left_out = {}  # subject: rounds in which the CPUs did not keep their distance
 
     def values(self, subject, figure):
         return [r[subject][figure.key] * figure.scale for r in self.rounds if figure.key in r.get(subject, {})]
@@ -40,15 +41,20 @@ class Measured:
     def text(self, subject, figure):
         """The figure with its spread; or why there is none, or not in every round."""
         values, reasons = self.values(subject, figure), self.failures.get(subject, [])
+        gaps = [f"failed {len(reasons)} x: {reasons[-1]}"] if reasons else []
+        if rounds := self.left_out.get(subject):
+            gaps.append(f"left out {len(rounds)} x: the CPUs moved")
         if not values:
-            return reasons[-1] if reasons else "not measured"
-        return spread(values) + (f"; failed {len(reasons)} x: {reasons[-1]}" if reasons else "")
+            return "; ".join(gaps) or "not measured"
+        return "; ".join([spread(values), *gaps])
 
     def ratios(self, goal, figure):
         """One for each round in which both sides were measured."""
         best = max if figure.more_is_better else min
         found = []
-        for one in self.rounds:
+        for number_of_round, one in enumerate(self.rounds):
+            if any(number_of_round in self.left_out.get(peer, []) for peer in goal.peers):
+                continue  # the best of the others is not the best of all
             theirs = [one[peer][figure.key] for peer in goal.peers if figure.key in one.get(peer, {})]
             if not theirs or figure.key not in one.get(goal.numerator, {}) or best(theirs) <= 0:
                 continue

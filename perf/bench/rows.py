@@ -88,7 +88,7 @@ def memif_rows(setup):
         small = "shmif, in place, ring of 1 MiB"  # as much as fits a CPU's own cache, as memif's 2 MiB mostly do
         if on_the_wire == 1514:
             subjects[small] = ours(1, ring=1 << 20)
-        bare = {False: "bare copy", True: "bare copy, in place"}  # the limit of any wire that copies frames
+        bare = {False: "bare copy", True: "bare copy, in place"}  # a yardstick of wires that copy frames
         for is_in_place, name in bare.items():
             subjects[name] = lambda frame=frame, is_in_place=is_in_place: heard(
                 peers.throughput(setup, "copy", bytes=frame, in_place=int(is_in_place)))

@@ -25,6 +25,7 @@ class Versions:
         self.rows = (before, now)
         self.rounds = []  # of {subject: (figures before, figures now)}
         self.failures = {}  # subject: reasons
+        self.left_out = {}  # subject: how often the CPUs did not keep their distance
 
     def play(self, subject, number_of_round, cpus):
         """A turn of each build, and which is first changes from round to round."""
@@ -34,10 +35,13 @@ class Versions:
         for which in turns:
             try:
                 figures[which] = cpus.turn(self.rows[which].subjects[subject])
+                if figures[which] is None:
+                    self.left_out[subject] = self.left_out.get(subject, 0) + 1
+                    return None
             except Missing as reason:
                 self.failures.setdefault(subject, []).append(("before: ", "now: ")[which] + str(reason))
                 return None
-        return None if None in figures.values() else (figures[0], figures[1])
+        return figures[0], figures[1]
 
     def play_round(self, number_of_round, cpus):
         played = {}
@@ -60,6 +64,8 @@ class Versions:
                     ratios = [now / before for before, now in pairs if before > 0]
                     before, now = (number(statistics.median(values)) for values in zip(*pairs))
                     yield self.rows[1].name, subject, title, before, now, spread(ratios) if ratios else ""
+            if left_out := self.left_out.get(subject):
+                yield self.rows[1].name, subject, f"left out {left_out} x: the CPUs moved", "", "", ""
             if reasons := self.failures.get(subject):
                 yield self.rows[1].name, subject, f"failed {len(reasons)} x: {reasons[-1]}", "", "", ""
 
@@ -72,7 +78,7 @@ def measure(before, now, rounds, cpus, say):
             stack.enter_context(row.around())
         for count in range(rounds):
             versions.play_round(count, cpus)
-    say(f"  {time.monotonic() - began:.0f} s, {rounds} rounds")
+    say(f"  {time.monotonic() - began:.0f} s, {rounds} rounds" + (f"; a cache line took {cpus.seen} ns there and back" if any(cpus.seen) else ""))
     for cells in versions.lines():
         say("  " + "  ".join(cell for cell in cells[1:] if cell))
     return versions

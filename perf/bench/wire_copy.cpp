@@ -1,25 +1,24 @@
-// The least that any wire of copied frames must do, for one sender and one listener: no wire can be
-// faster than this here.
+// A yardstick: little more than the least that a wire of copied frames must do, for one sender and
+// one listener.
 //
 // A ring in shared memory. The sender copies each frame into the ring, and after a batch it stores
 // how many bytes there are. The listener reads the first word of each frame ("in place"), or copies
 // the frame into memory of its own, and stores how far it is. The sender waits for room. Nothing is
 // locked, checked, numbered or woken, and all frames have the same length, which both know.
 
+#include <fcntl.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
 #include <cstring>
 #include <new>
 
+#include "bus/file/huge_pages.hpp"
 #include "perf/bench/frame.hpp"
 #include "perf/bench/trial.hpp"
 #include "perf/bench/wire.hpp"
-
-#ifndef MADV_COLLAPSE
-#define MADV_COLLAPSE 25  // Linux 6.1
-#endif
 
 namespace shmif::bench {
 namespace {
@@ -37,8 +36,10 @@ struct Memory {
 /// Where frames are in the ring: each begins with a cache line, and none crosses the end.
 struct Layout {
   explicit Layout(const Work& work)
-      : step((work.frame_bytes + kLineBytes - 1) / kLineBytes * kLineBytes),
+      : step(std::max<std::uint64_t>(1, (work.frame_bytes + kLineBytes - 1) / kLineBytes) *
+             kLineBytes),
         bytes((work.ring_bytes != 0 ? work.ring_bytes : kRingBytes) / step * step) {
+    if (work.frame_bytes == 0 || work.batch == 0) give_up("there is nothing to send");
     if (bytes < work.batch * step) give_up("the ring has no room for a batch");
   }
   std::uint64_t step;
@@ -98,9 +99,9 @@ class CopyListener final : public Listener {
         in_place_(work.in_place),
         looks_(work.look) {}
   Heard hear() override {
-    const std::uint64_t written = memory_.written.load(std::memory_order_acquire);
     const std::uint64_t most = cursor_.passed() + kMostFrames * layout_.step;
-    const std::uint64_t end = std::min(written, most);
+    if (written_ < most) written_ = memory_.written.load(std::memory_order_acquire);
+    const std::uint64_t end = std::min(written_, most);
     Heard heard;
     for (; cursor_.passed() < end; cursor_.advance()) {
       const std::byte* frame = memory_.ring() + cursor_.at();
@@ -124,24 +125,40 @@ class CopyListener final : public Listener {
   bool in_place_;
   bool looks_;
   Cursor cursor_{layout_};
+  std::uint64_t written_ = 0;  // bytes, as of the last look
 };
+
+/// Memory of a new file, in huge pages where that is possible, as a bus is.
+void* map_file(const std::string& path, std::size_t bytes) {
+  const int fd = open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+  if (fd < 0 || ftruncate(fd, static_cast<off_t>(bytes)) != 0) give_up("cannot make " + path);
+  bus::gather_in_huge_pages(fd, bytes);
+  void* const reserved = mmap(nullptr, bytes + bus::kHugePageBytes, PROT_NONE,
+                              MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (reserved == MAP_FAILED) give_up("no addresses for " + path);
+  void* const memory = mmap(bus::align_for_huge_pages(static_cast<std::byte*>(reserved)), bytes,
+                            PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0);
+  if (memory == MAP_FAILED) give_up("cannot map " + path);
+  close(fd);
+  return memory;
+}
 
 class CopyWire final : public Wire {
  public:
   explicit CopyWire(const Work& work)
-      : work_(work), memory_(*new (shared_memory(sizeof(Memory) + Layout(work).bytes)) Memory) {
-    std::memset(memory_.ring(), 1, Layout(work).bytes);  // no page is met for the first time later
-    // In huge pages where that is possible, as a bus is.
-    static_cast<void>(madvise(&memory_, sizeof(Memory) + Layout(work).bytes, MADV_COLLAPSE));
-  }
-  std::unique_ptr<Listener> listener(unsigned) override {
+      : work_(work),
+        memory_(*new(map_file(file_.path(), sizeof(Memory) + Layout(work).bytes)) Memory) {}
+  std::unique_ptr<Listener> listener(unsigned number) override {
+    if (number != 0) give_up("a bare copy has one listener");
     return std::make_unique<CopyListener>(memory_, work_);
   }
-  std::unique_ptr<Sender> sender(unsigned) override {
+  std::unique_ptr<Sender> sender(unsigned number) override {
+    if (number != 0) give_up("a bare copy has one sender");
     return std::make_unique<CopySender>(memory_, work_);
   }
 
  private:
+  OwnFile file_{"copy"};
   Work work_;
   Memory& memory_;
 };

@@ -42,13 +42,16 @@ class ShmifSender final : public Sender {
 class ShmifListener final : public Listener {
  public:
   ShmifListener(const std::string& path, const Work& work)
-      : port_(attached(path, true)), sleeps_(work.sleep), in_place_(work.in_place), looks_(work.look) {}
+      : port_(attached(path, true)),
+        sleeps_(work.sleep),
+        in_place_(work.in_place),
+        looks_(work.look) {}
   Heard hear() override {
     batch_.clear();
     const ReceiveResult got = in_place_ ? port_.receive_in_place(batch_) : port_.receive(batch_);
     if (got.error) give_up(got.error.message());
     if (got.frames == 0 && sleeps_) port_.wait(std::chrono::milliseconds(50));
-    if (looks_) {
+    if (in_place_ && looks_) {
       for (const FrameView& frame : batch_.frames()) look_at(frame.bytes);
     }
     return {got.frames - (in_place_ ? port_.release() : 0), got.lost};
