@@ -157,8 +157,8 @@ TEST_P(ExecOffload, DatagramsThatOneCallSendsArriveOneByOne) {
 }
 
 // A batch of them may be written to the receiver's device as one. Each burst has an answer, so that
-// no queue overflows. The first is a single datagram: while Linux asks who has the address, it keeps
-// datagrams back, and those that come meanwhile may overtake them.
+// no queue overflows. The first is a single datagram: while Linux asks who has the address, it
+// keeps datagrams back, and those that come meanwhile may overtake them.
 TEST_P(ExecOffload, DatagramsThatManyCallsSendArriveOneByOneInOrder) {
   const std::string bursts =
       "import socket, random, sys\n"
