@@ -112,14 +112,10 @@ def measure(row, rounds, setup):
         for number in range(rounds):
             play_round(measured, number, cpus)
     measured.line_ns = cpus.seen
-    say(f"  {time.monotonic() - began:.0f} s, {rounds} rounds" + distances(cpus.seen))
+    say(f"  {time.monotonic() - began:.0f} s, {rounds} rounds" + distance.text(cpus.seen))
     for cells in report.lines_of(measured):
         say("  " + "  ".join(cell for cell in cells[1:] if cell))
     return measured
-
-
-def distances(seen):
-    return f"; a cache line took {', '.join(map(str, seen))} ns there and back" if any(seen) else ""
 
 
 def busy_share(seconds=2.0):

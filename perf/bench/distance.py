@@ -18,6 +18,10 @@ def are_alike(one, other):
     return one is not None and other is not None and 1 / ALIKE < one / other < ALIKE
 
 
+def text(seen):
+    return f"; a cache line took {', '.join(map(str, seen))} ns there and back" if any(seen) else ""
+
+
 class Distance:
     def __init__(self, setup, say=print):
         self.setup = setup

@@ -41,11 +41,12 @@ class Measured:
     def text(self, subject, figure):
         """The figure with its spread; or why there is none, or not in every round."""
         values, reasons = self.values(subject, figure), self.failures.get(subject, [])
-        gaps = [f"failed {len(reasons)} x: {reasons[-1]}"] if reasons else []
-        if rounds := self.left_out.get(subject):
-            gaps.append(f"left out {len(rounds)} x: the CPUs moved")
+        left_out = self.left_out.get(subject, [])
+        gaps = [f"left out {len(left_out)} x: the CPUs moved"] if left_out else []
         if not values:
-            return "; ".join(gaps) or "not measured"
+            return "; ".join([*reasons[-1:], *gaps]) or "not measured"
+        if reasons:
+            gaps.append(f"failed {len(reasons)} x: {reasons[-1]}")
         return "; ".join([spread(values), *gaps])
 
     def ratios(self, goal, figure):

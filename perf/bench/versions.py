@@ -4,6 +4,7 @@ import contextlib
 import statistics
 import time
 
+import distance
 from peers import Missing
 from report import MOST_FAILURES, number, spread
 from rows import OURS
@@ -78,7 +79,7 @@ def measure(before, now, rounds, cpus, say):
             stack.enter_context(row.around())
         for count in range(rounds):
             versions.play_round(count, cpus)
-    say(f"  {time.monotonic() - began:.0f} s, {rounds} rounds" + (f"; a cache line took {cpus.seen} ns there and back" if any(cpus.seen) else ""))
+    say(f"  {time.monotonic() - began:.0f} s, {rounds} rounds" + distance.text(cpus.seen))
     for cells in versions.lines():
         say("  " + "  ".join(cell for cell in cells[1:] if cell))
     return versions
