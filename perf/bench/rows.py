@@ -200,7 +200,7 @@ def guest_rows(setup):
     rivals = ["QEMU's stream", "VDE"]
     yield Row("guests", "TCP from one emulated virtual machine to another, iperf3; shmif: bridge vhost-user:", subjects,
               [Figure("tcp", "1 stream", "Mbit/s", 1e-6)],
-              [Goal("tcp", [peer], numerator=name) for name in wires if name not in rivals for peer in rivals], around=lambda: pairs)
+              [Goal("tcp", [peer], 1, numerator=name) for name in wires if name not in rivals for peer in rivals], around=lambda: pairs)
 
 
 def idle_rows(setup):
