@@ -20,6 +20,8 @@ enum class Flow : std::uint8_t {
   ethernet,  ///< nothing: a port that is too slow loses the oldest frames
   pause,     ///< they wait for the port, for a bounded time
 };
+/// "ethernet" or "pause".
+const char* to_string(Flow flow) noexcept;
 
 /// What a port has done since it was attached. The frames on the bus pass the port in order. While
 /// every writer follows the protocol, each frame that has passed the port is counted in exactly one

@@ -55,6 +55,10 @@ const char* to_string(LinkKind kind) noexcept {
   return "unknown";
 }
 
+const char* to_string(Flow flow) noexcept {
+  return flow == Flow::pause ? "pause" : "ethernet";
+}
+
 bool BusOptions::carries_offloads() const noexcept {
   return bus::max_record_of(ring_bytes, mtu) == bus::kSuperFrameRecord;
 }

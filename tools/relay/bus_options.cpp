@@ -5,11 +5,14 @@ namespace shmif::tools {
 void add_bus_options(Options& options) {
   options
       .flag("create",
-            "make the bus if it does not exist. A bus that exists must have the --size and the "
-            "--mtu that are given")
+            "make the bus if it does not exist. A bus that exists must have the --size, the --mtu "
+            "and the --flow that are given")
       .value("size", "BYTES",
              "with --create: the ring size, a power of two from 64K to 1G (default 4M)")
-      .value("mtu", "N", "with --create: the MTU, 68 to 65521 (default 1500)");
+      .value("mtu", "N", "with --create: the MTU, 68 to 65521 (default 1500)")
+      .value("flow", "KIND",
+             "with --create: \"pause\" makes senders wait for slow ports (default \"ethernet\": "
+             "they overwrite what a slow port has not read)");
 }
 
 void add_offload_option(Options& options, const std::string& also) {
@@ -32,10 +35,23 @@ BusWish bus_wish(const Arguments& args) {
     wish.options.mtu = static_cast<std::uint32_t>(*mtu);
     wish.mtu_asked = true;
   }
-  if (!wish.create && (wish.ring_bytes_asked || wish.mtu_asked)) {
-    throw UsageError{"--size and --mtu apply only to a new bus: give --create, too"};
+  if (const auto flow = flow_option(args)) {
+    wish.options.flow = *flow;
+    wish.flow_asked = true;
+  }
+  if (!wish.create && (wish.ring_bytes_asked || wish.mtu_asked || wish.flow_asked)) {
+    throw UsageError{"--size, --mtu and --flow apply only to a new bus: give --create, too"};
   }
   return wish;
+}
+
+std::optional<Flow> flow_option(const Arguments& args) {
+  const auto kind = args.text("flow");
+  if (!kind) return std::nullopt;
+  for (const Flow flow : {Flow::ethernet, Flow::pause}) {
+    if (*kind == to_string(flow)) return flow;
+  }
+  throw UsageError{"--flow \"" + *kind + "\" is not known (ethernet or pause)"};
 }
 
 std::optional<std::string> name_option(const Arguments& args, const std::string& option) {
@@ -45,9 +61,15 @@ std::optional<std::string> name_option(const Arguments& args, const std::string&
 }
 
 Result<Bus> provide_bus(const std::string& path, const BusWish& wish) {
-  if (wish.create)
-    return Bus::create_if_missing(path, wish.options, wish.ring_bytes_asked, wish.mtu_asked);
-  return Bus::open(path);
+  if (!wish.create) return Bus::open(path);
+  auto bus = Bus::create_if_missing(path, wish.options, wish.ring_bytes_asked, wish.mtu_asked);
+  if (!bus || !wish.flow_asked) return bus;
+  const Flow is = bus->info().flow;
+  if (is == wish.options.flow) return bus;
+  return Error(Errc::geometry_differs,
+               "the bus " + path + " exists with the flow " + to_string(is) + ", " +
+                   to_string(wish.options.flow) +
+                   " was asked for (leave the option out, or destroy the bus first)");
 }
 
 }  // namespace shmif::tools

@@ -1,5 +1,5 @@
 #pragma once
-// --create, --size and --mtu, for every command that attaches to a bus (tap, exec, bridge).
+// --create, --size, --mtu and --flow, for every command that attaches to a bus (tap, exec, bridge).
 
 #include <chrono>
 #include <optional>
@@ -14,23 +14,27 @@ namespace shmif::tools {
 /// started again at once, the kernel may still be cleaning up the old process, which has the name.
 inline constexpr std::chrono::milliseconds kNamePatience{2000};
 
-/// Adds the three options to a command's description.
+/// Adds these options to a command's description.
 void add_bus_options(Options& options);
 
 /// Adds --no-offload, for commands whose devices can leave work to the receiver. `also`: what else
 /// it does with this command's links.
 void add_offload_option(Options& options, const std::string& also = {});
 
-/// The values of the three options.
+/// The values of these options.
 struct BusWish {
   bool create = false;
   bool ring_bytes_asked = false;
   bool mtu_asked = false;
+  bool flow_asked = false;
   BusOptions options;
 };
 
-/// Throws UsageError when a size or an MTU is given without --create.
+/// Throws UsageError when a size, an MTU or a flow is given without --create.
 BusWish bus_wish(const Arguments& args);
+
+/// The value of --flow; nothing if it is not given. Throws UsageError for an unknown word.
+std::optional<Flow> flow_option(const Arguments& args);
 
 /// The value of `option`, which is a name; nothing if it is not given. Throws UsageError when the
 /// name is empty.

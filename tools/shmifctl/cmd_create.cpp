@@ -3,6 +3,7 @@
 #include "shmif/bus.hpp"
 #include "tools/common/options.hpp"
 #include "tools/common/values.hpp"
+#include "tools/relay/bus_options.hpp"
 #include "tools/relay/bus_watch.hpp"
 #include "tools/shmifctl/commands.hpp"
 
@@ -53,11 +54,7 @@ int run_create(const CommandLine& line) {
     if (!mode) throw UsageError{"--mode \"" + *text + "\" is not a mode (octal digits, 0 to 0777)"};
     options.mode = *mode;
   }
-  if (const auto kind = args.text("flow")) {
-    if (*kind != "ethernet" && *kind != "pause")
-      throw UsageError{"--flow \"" + *kind + "\" is not known (ethernet or pause)"};
-    if (*kind == "pause") options.flow = Flow::pause;
-  }
+  options.flow = flow_option(args).value_or(Flow::ethernet);
   if (const auto patience = args.seconds("patience")) {
     if (options.flow != Flow::pause)
       throw UsageError{"--patience needs --flow pause: give it, too"};

@@ -206,7 +206,7 @@ std::string to_json(const BusInfo& info) {
        {"geometry",
         {{"ring_bytes", info.ring_bytes},
          {"mtu", info.mtu},
-         {"flow", info.flow == Flow::pause ? "pause" : "ethernet"},
+         {"flow", to_string(info.flow)},
          {"patience_ns", info.patience_ns},
          {"max_record_bytes", info.max_record_bytes},
          {"slots", info.slots}}},

@@ -334,6 +334,9 @@ TEST_F(BadInput, ADifferentGeometryIsRefusedNamingBothSides) {
   expect_refusal(run_tool({"bridge", "--create", "--size", "1M", "bus:" + path,
                            "pcap:" + directory.file("p")}),
                  {path, "1048576", "65536"});
+  expect_refusal(run_tool({"bridge", "--create", "--flow", "pause", "bus:" + path,
+                           "pcap:" + directory.file("p")}),
+                 {path, "exists with the flow ethernet", "pause was asked for"});
   EXPECT_EQ(names_in(directory.path()), std::vector<std::string>{"bus"});
 }
 

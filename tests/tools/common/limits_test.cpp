@@ -113,8 +113,8 @@ TEST(Limits, ANumberOutOfThemIsRefusedWithBothOfThem) {
 TEST(Limits, WhatOnlyANewBusHasNeedsTheOptionThatMakesOne) {
   for (const std::vector<std::string>& words : std::vector<std::vector<std::string>>{
            {"tap", "/none"}, {"bridge", "bus:/none", "bus:/nil"}, {"exec", "/none"}}) {
-    for (const std::vector<std::string>& option :
-         std::vector<std::vector<std::string>>{{"--size", "1M"}, {"--mtu", "1500"}}) {
+    for (const std::vector<std::string>& option : std::vector<std::vector<std::string>>{
+             {"--size", "1M"}, {"--mtu", "1500"}, {"--flow", "pause"}}) {
       std::vector<std::string> line = words;
       line.insert(line.end(), option.begin(), option.end());
       if (words[0] == "exec") line.insert(line.end(), {"--", "true"});

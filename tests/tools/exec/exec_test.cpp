@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <fstream>
 
+#include "shmif/bus.hpp"
 #include "tests/support/temp_dir.hpp"
 #include "tests/tools/exec/exec_rig.hpp"
 
@@ -249,6 +250,23 @@ TEST_P(Exec, MissingBusIsAnErrorUnlessItIsToBeCreated) {
   EXPECT_EQ(made.out, "1400\n");
   EXPECT_EQ(::access(path.c_str(), F_OK), 0);
   EXPECT_EQ(run_program(line({"--create", "--mtu", "1500", "--", "true"})).status, 125);
+}
+
+TEST_P(Exec, BusThatItMakesCanPause) {
+  const std::string path = file("new");
+  const auto exec = [&](const std::string& flow) {
+    return run_program(
+        by_caller({shmifctl_path(), "exec", path, "--create", "--flow", flow, "--", "true"}));
+  };
+  const ToolResult made = exec("pause");
+  EXPECT_EQ(made.status, 0) << made.err;
+  EXPECT_EQ(Bus::open(path).value().info().flow, Flow::pause);
+  EXPECT_EQ(exec("pause").status, 0) << "it pauses, as asked";
+  const ToolResult refused = exec("ethernet");
+  EXPECT_EQ(refused.status, 125);
+  EXPECT_NE(refused.err.find("exists with the flow pause, ethernet was asked for"),
+            std::string::npos)
+      << refused.err;
 }
 
 TEST_P(Exec, HostThatCannotBeMadeLeavesNoBusBehind) {
