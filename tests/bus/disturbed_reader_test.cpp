@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 #include <functional>
 
@@ -152,6 +153,53 @@ TEST_F(DisturbedReader, EndsTheCallWhenItWasLappedFourTimes) {
   when_it_comes_to(64 * 1024, lap);
   EXPECT_EQ(read(), 0U);
   EXPECT_EQ(tally_.overruns, 4U);
+}
+
+/// The frames of the first chunk fill the batch's memory, and have been overwritten.
+TEST(ReaderAtTheEdge, FramesBehindAnOverrunAreNotCutForTheRoomThatTheLostOnesTook) {
+  RingRig rig;
+  for (unsigned i = 0; i < 10; ++i) ASSERT_EQ(rig.append_one(1000), bus::AppendStatus::done);
+  rig.raw.header().first = rig.raw.header().last;
+  for (unsigned i = 0; i < 3; ++i) ASSERT_EQ(rig.append_one(1000), bus::AppendStatus::done);
+  FrameBatch in(64, 2048);
+  bus::ReadTally tally;
+  static_cast<void>(rig.reader.read_all(in, tally));
+  ASSERT_EQ(in.size(), 2U) << "there is room for two";
+  for (std::uint32_t i = 0; i < 2; ++i) {
+    const auto read = check_numbered(in[i]);
+    ASSERT_TRUE(read) << "frame " << i << " has " << in[i].size() << " bytes";
+    EXPECT_EQ(read->sequence, 10 + i);
+    EXPECT_FALSE(in[i].truncated());
+  }
+  EXPECT_EQ(tally.overruns, 1U);
+  EXPECT_EQ(tally.lost_frames, 10U);
+}
+
+/// Hostile pads may lead it to where positions end. It must not stay there, deaf and without an
+/// error.
+TEST(ReaderAtTheEdge, FromWherePositionsEndItComesBackToTheChain) {
+  constexpr std::uint64_t kFar = (UINT64_MAX - 2 * bus::kMaxRingBytes) & ~std::uint64_t{31};
+  constexpr std::uint64_t kLeft = 2048;  // less than a chunk
+  for (const bool lends : {false, true}) {
+    RingRig rig(small_ring(), kFar, 5);
+    bus::ReadTally tally;
+    FrameBatch in;
+    const auto read = [&] {
+      return lends ? rig.reader.lend(in, tally) : rig.reader.read(in, tally);
+    };
+    const bus::Ring& ring = rig.raw.ring();
+    for (std::uint64_t p = kFar; (p = rig.reader.position()) + kLeft != 0;) {
+      const std::uint64_t pad = std::min(ring.bytes() - 32, 0 - p - kLeft);
+      ring.record(p).word = bus::word::pad(p, pad);
+      static_cast<void>(read());
+      ASSERT_EQ(rig.reader.position(), p + pad);
+    }
+    ring.record(0 - kLeft).word = 0;
+    rig.raw.begin_at(64, 9);
+    EXPECT_EQ(read(), bus::ReadStatus::corrupt) << (lends ? "lends" : "copies");
+    EXPECT_EQ(tally.corrupt, 1U);
+    EXPECT_EQ(rig.reader.position(), 64U);
+  }
 }
 
 }  // namespace

@@ -95,6 +95,23 @@ TEST_F(FlowSlots, ADeadPortIsForgottenLongBeforeThePatienceIsOver) {
   EXPECT_EQ(dead.stalls, 1U);
 }
 
+/// Its slot may be written by anybody. Of a record it has not left, no port can have read more than
+/// the record has.
+TEST_F(FlowSlots, APortThatOnlySaysThatItReadsOnInsideOfARecordIsOverrun) {
+  constexpr milliseconds kPatience(20);
+  bus::PortSlot& liar = listener(3, 0);
+  make_live(3);
+  FlowControl control = flow(kPatience);
+  unsigned looks = 0;
+  for (; looks < 200 && !control.admits(1024); ++looks) {
+    std::this_thread::sleep_for(kPatience / 4);
+    liar.read_inside += 2048;  // more than the next frame needs
+  }
+  EXPECT_LT(looks, 200U);
+  EXPECT_EQ(liar.flags, bus::kFlagUp);
+  EXPECT_EQ(liar.stalls, 1U);
+}
+
 /// A repair may begin the positions again. A port that reads then reads, though it was further on.
 TEST_F(FlowSlots, AfterARepairAPortIsJudgedByWhatItReadsFromThenOn) {
   constexpr milliseconds kPatience(20);

@@ -396,6 +396,18 @@ TEST(Corruption, ARecordThatIsNoFrameIsCountedAndThePortGoesOn) {
   EXPECT_EQ(heard(port), 1U);
 }
 
+TEST(Corruption, ANumberOfTheOldestRecordThatWasOverwrittenSkipsNothing) {
+  const TempBus bus;
+  const RawBus raw(bus.path());
+  Port sender = port_on(bus.path());
+  for (unsigned i = 0; i < 50; ++i) EXPECT_FALSE(send_one(sender));
+  Port late(PortOptions{.start = Start::oldest});
+  ASSERT_TRUE(late.attach(bus.path()));
+  raw.ring().record(0).number = 400'000'000'000'000'000;
+  ASSERT_FALSE(late.up());
+  EXPECT_EQ(late.counters().skipped_frames, 0U) << "so many were never sent";
+}
+
 TEST(Corruption, ANumberThatWasOverwrittenWhileAPortWasDownSkipsNothing) {
   const TempBus bus;
   const RawBus raw(bus.path());
