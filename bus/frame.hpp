@@ -125,11 +125,12 @@ class FrameBatch {
   }
   /// Adds a frame whose bytes stay where they are. Call only while not full().
   void push_lent(const FrameView& view) noexcept { frames_[size_++] = view; }
-  /// Removes the frames from index `from` up to, but not including, `to`; their bytes stay used
-  /// until clear().
+  /// Removes the frames from index `from` up to, but not including, `to`. Their bytes stay used
+  /// until the batch is empty.
   void drop(std::size_t from, std::size_t to) noexcept {
     size_ = static_cast<std::size_t>(
         std::move(frames_.get() + to, frames_.get() + size_, frames_.get() + from) - frames_.get());
+    if (size_ == 0) used_ = 0;
   }
 
  private:

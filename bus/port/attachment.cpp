@@ -123,8 +123,10 @@ std::error_code Attachment::Impl::go_up() noexcept {
     found = reader.seek_end();
   }
   if (!found) return broken();
-  if (const std::uint64_t passed = reader.next_number() - before.number;
-      passed <= frames_in(reader.position() - before.position)) {  // else a number was overwritten
+  const std::uint64_t passed = reader.next_number() - before.number;
+  // Else the port begins before where it was, or a number was overwritten.
+  if (reader.position() >= before.position &&
+      passed <= frames_in(reader.position() - before.position)) {
     counts.skipped.add(passed, slot().skipped_frames);
   }
   was_up = true;

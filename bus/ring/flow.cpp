@@ -67,7 +67,10 @@ bool FlowControl::is_waited_for(unsigned slot, Behind& port) const noexcept {
   const std::uint64_t rung = load_seq_cst(s.rung_position);
   if (rung == kAsleep || rests(slot)) return false;
   port = {slot, load_relaxed(s.position), load_relaxed(s.read_inside)};
-  port.read_to += port.position;
+  // A port is inside of a shared record at most. Without this bound, a slot that somebody writes
+  // again and again would look like progress for ever (W4).
+  port.read_to =
+      port.position + std::min<std::uint64_t>(port.read_to, kRecordHeaderBytes + kMaxSharedBytes);
   if ((rung & kRungEarly) == 0) port.position = std::max(port.position, rung);
   return true;
 }

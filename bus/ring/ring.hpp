@@ -418,7 +418,7 @@ class RingReader {
   void go_to(const Place& place, bool behind_pad = false) noexcept;
   bool adopt(std::uint64_t position) noexcept;
   bool is_stranded() const noexcept;
-  bool seek_behind(std::uint64_t position) noexcept;
+  bool seek_behind(std::uint64_t position, std::uint64_t steps) noexcept;
   template <InRing in_ring>
   void follow(FrameBatch& into, Chunk& chunk) noexcept;
   enum class Took : std::uint8_t { yes, no_room, super_frame };

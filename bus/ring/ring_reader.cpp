@@ -202,7 +202,9 @@ ReadStatus RingReader::read_chunks(FrameBatch& into, ReadTally& tally) noexcept 
     if (i == 0 || status == ReadStatus::overrun) goal = known_end_;
     // Segments never share a call with lent frames: release() counts from the first lent one.
     if (in_ring == InRing::yes && into.size() != had) break;
-    if (into.full() || (status == ReadStatus::more && place_ == before)) break;
+    // The number does not tell: behind a pad, a peer can raise it while the reader stands still.
+    const bool stands = place_.position == before.position && place_.entries == before.entries;
+    if (into.full() || (status == ReadStatus::more && stands)) break;
   }
   return status;
 }
@@ -221,10 +223,11 @@ void RingReader::follow(FrameBatch& into, Chunk& chunk) noexcept {
   chunk.count = 0;
   chunk.super_frame = false;
   Place at = place_;
-  const std::uint64_t limit = at.position + chunk_bytes<in_ring>();
+  const std::uint64_t begin = at.position;
+  const std::uint64_t most = chunk_bytes<in_ring>();
   bool behind_pad = behind_pad_;
   ReadStatus status = ReadStatus::more;
-  while (chunk.has_room() && at.position <= limit) {
+  while (chunk.has_room() && at.position - begin <= most) {  // which hostile pads cannot make wrap
     const std::uint64_t p = at.position;
     const std::uint64_t w = ring_.word_at(p);  // SYNC POINT COMMIT, the reader's side (I5)
     const std::uint64_t step = ring_.step(w, p);
@@ -575,10 +578,11 @@ bool RingReader::is_stranded() const noexcept {
   return last > p && ring_.fits_alignment(p) && ring_.word_at(p) == word::empty(p);
 }
 
-/// Goes to the first record that begins at `position` or behind it; to the end if there is none.
-bool RingReader::seek_behind(std::uint64_t position) noexcept {
+/// Goes to the first record that begins at `position` or behind it; to the end if there is none
+/// within so many `steps`.
+bool RingReader::seek_behind(std::uint64_t position, std::uint64_t steps) noexcept {
   std::uint64_t p = load_acquire(ring_.header().first);
-  for (std::uint64_t steps = ring_.walk_limit(); p < position && steps > 0; --steps) {
+  for (; p < position && steps > 0; --steps) {
     const std::uint64_t step = ring_.fits_alignment(p) ? ring_.step(ring_.word_at(p), p) : 0;
     fence_loads();  // I6: a word in front of `first` may be anything
     if (const std::uint64_t first = load_acquire(ring_.header().first); first > p) {
@@ -597,7 +601,7 @@ bool RingReader::find_place_again(ReadTally& tally) noexcept {
   lapped_until_ = 0;
   const bool stranded = is_stranded();
   if (!stranded && seek_to(before)) return true;
-  if (stranded ? !seek_behind(before.position) : !seek_oldest()) return false;
+  if (stranded ? !seek_behind(before.position, ring_.walk_limit()) : !seek_oldest()) return false;
   // Accept no more frames than fit between the positions, or in the ring if the positions started
   // again: the number may have been overwritten.
   const std::uint64_t lost = place_.number - before.number;
@@ -618,9 +622,10 @@ ReadStatus RingReader::resume_after_overrun(ReadTally& tally) noexcept {
   // lapped there again and again.
   const std::uint64_t part = head_start(ring_);
   const bool again = before.position < lapped_until_;
-  const bool found = resume_newest_ ? seek_end()
-                     : again        ? seek_behind(load_acquire(ring_.header().first) + part)
-                                    : seek_oldest();
+  const bool found =
+      resume_newest_ ? seek_end()
+      : again        ? seek_behind(load_acquire(ring_.header().first) + part, part / kRecordAlign)
+                     : seek_oldest();
   if (!found) {
     ++tally.corrupt;
     return ReadStatus::broken;

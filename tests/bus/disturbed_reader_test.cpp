@@ -196,8 +196,9 @@ TEST(ReaderAtTheEdge, FromWherePositionsEndItComesBackToTheChain) {
     }
     ring.record(0 - kLeft).word = 0;
     rig.raw.begin_at(64, 9);
+    const std::uint64_t before = tally.corrupt;  // lend() also looks behind each pad
     EXPECT_EQ(read(), bus::ReadStatus::corrupt) << (lends ? "lends" : "copies");
-    EXPECT_EQ(tally.corrupt, 1U);
+    EXPECT_EQ(tally.corrupt, before + 1);
     EXPECT_EQ(rig.reader.position(), 64U);
   }
 }

@@ -56,6 +56,7 @@ constexpr std::array kSlotFields{
     Field{offsetof(PortSlot, position), 8},     Field{offsetof(PortSlot, next_number), 8},
     Field{offsetof(PortSlot, lost_frames), 8},  Field{offsetof(PortSlot, learned), 8},
     Field{offsetof(PortSlot, stalls), 8},       Field{offsetof(PortSlot, waits_for), 4},
+    Field{offsetof(PortSlot, read_inside), 8},
 };
 
 void send_super_frame(Port& from, unsigned seed) {
