@@ -69,7 +69,7 @@ class DisturbedReader : public testing::Test {
   static constexpr std::uint64_t kRing = 1U << 20U;
   static constexpr std::uint64_t kRecord = bus::record_bytes(60);
   static constexpr unsigned kMany = 3000;   ///< more than kChunksPerCall chunks
-  static constexpr unsigned kLap = 12'000;  ///< more than the ring holds
+  static constexpr unsigned kLap = 12'000;  ///< twice that is more than the ring holds
 
   DisturbedReader() {
     mapped_.slot(kMe).mac = 0x02'00'00'00'00'14;
@@ -153,6 +153,46 @@ TEST_F(DisturbedReader, EndsTheCallWhenItWasLappedFourTimes) {
   when_it_comes_to(64 * 1024, lap);
   EXPECT_EQ(read(), 0U);
   EXPECT_EQ(tally_.overruns, 4U);
+}
+
+TEST_F(DisturbedReader, DeliversNothingThatWasOverwrittenWhileItCopied) {
+  append(100, kBroadcast);
+  FrameBatch in(64);
+  ASSERT_EQ(reader_.read(in, tally_), bus::ReadStatus::more);
+  const std::uint64_t page = 4096;
+  ASSERT_LT(reader_.position(), page);
+  in.clear();
+  when_it_comes_to(page, [this] { append(2 * kLap, kStranger); });  // some frames are copied then
+  EXPECT_EQ(reader_.read(in, tally_), bus::ReadStatus::overrun);
+  EXPECT_EQ(in.size(), 0U);
+  EXPECT_EQ(tally_.overruns, 1U);
+  EXPECT_EQ(tally_.corrupt, 0U);
+}
+
+/// The place that it seeks is gone when it gets there: it goes on at the oldest, not at the end.
+TEST_F(DisturbedReader, ThatIsLappedWhileItSeeksGoesOnAtTheOldest) {
+  append(2 * kLap, kStranger);
+  FrameBatch in(64);
+  ASSERT_EQ(reader_.read(in, tally_), bus::ReadStatus::overrun);
+  append(2 * kLap, kStranger);
+  // From such a place the walk looks at no word of the page that it seeks.
+  const bus::Ring& ring = rig_.raw.ring();
+  const auto next = [&](std::uint64_t p) { return p + ring.step(ring.word_at(p), p); };
+  std::uint64_t from = header().first;
+  std::uint64_t to = from;
+  for (;; from = next(from)) {
+    std::uint64_t before = to;
+    for (; to < from + kRing / 8; to = next(to)) before = to;
+    if (before / 4096 != to / 4096) break;
+    ASSERT_LT(to, header().last);
+  }
+  header().first = from;
+  when_it_comes_to(to, [this] { append(2 * kLap, kStranger); });
+  EXPECT_EQ(reader_.read(in, tally_), bus::ReadStatus::overrun);
+  EXPECT_EQ(reader_.position(), header().first);
+  EXPECT_LT(reader_.position(), header().last);
+  EXPECT_EQ(tally_.overruns, 2U);
+  EXPECT_EQ(tally_.corrupt, 0U);
 }
 
 /// The frames of the first chunk fill the batch's memory, and have been overwritten.

@@ -132,5 +132,24 @@ TEST_F(FlowSlots, AfterARepairAPortIsJudgedByWhatItReadsFromThenOn) {
   EXPECT_EQ(s.stalls, 0U);
 }
 
+/// A port that others ring further and further passes over what is not for it, though it shows an
+/// older place.
+TEST_F(FlowSlots, APortThatIsRungFurtherOnCountsAsOneThatReads) {
+  constexpr milliseconds kPatience(20);
+  bus::PortSlot& s = listener(3, 0);
+  make_live(3);
+  s.position = 64;
+  FlowControl control = flow(kPatience);
+  s.rung_position = raw_.header().first + 1024;
+  for (unsigned looks = 0; looks < 12; ++looks) {  // three times the patience
+    EXPECT_FALSE(control.admits(4096)) << looks;
+    std::this_thread::sleep_for(kPatience / 4);
+    s.rung_position += 4096;
+    raw_.header().last += 4096;
+    raw_.header().first += 4096;
+  }
+  EXPECT_EQ(s.stalls, 0U);
+}
+
 }  // namespace
 }  // namespace shmif::test

@@ -420,8 +420,12 @@ TEST_F(FlowTest, APortThatReadsInsideOfARecordIsWaitedForAndOneThatDoesNotIsOver
     bus::PortSlot& slot = listens_again_far_behind(port);
     bus::store_relaxed(slot.read_inside, std::uint64_t{32});
     const std::uint64_t stalls = slot.stalls;
-    while (slot.stalls == stalls && flow.paused() < milliseconds(200)) {
-      if (reads) slot.read_inside += 600;  // as much as the next frame needs
+    milliseconds next_read(0);
+    while (slot.stalls == stalls && flow.paused() < milliseconds(60)) {
+      if (reads && flow.paused() >= next_read) {  // half of the patience is over
+        slot.read_inside += 600;                  // as much as the next frame needs
+        next_read += milliseconds(10);
+      }
       const bool admitted = flow.admits(600);
       EXPECT_EQ(admitted, slot.stalls != stalls);
       std::this_thread::sleep_for(milliseconds(1));

@@ -547,5 +547,22 @@ TEST(RepairOfSharedRecords, ARecordWhoseNumberFitsNoOtherCostsOnlyItsOwnFrames) 
   }
 }
 
+/// The records on both sides of it stand alone, and each has only those beyond it to vouch for it.
+TEST(RepairOfSharedRecords, ARecordBesideOneWhoseNumberFitsNoOtherIsKept) {
+  for (const unsigned spoiled : {1U, 4U}) {
+    SCOPED_TRACE(spoiled);
+    RingRig rig;
+    SizedBatch batch;
+    std::vector<std::uint64_t> at;
+    for (unsigned i = 0; i < 6; ++i) {
+      at.push_back(rig.raw.header().last);
+      ASSERT_EQ(rig.append(batch.make_equal(1, 10 * i, 10, 60)), bus::AppendStatus::done);
+    }
+    rig.raw.ring().record(at[spoiled]).number += 1'000'000;
+    EXPECT_EQ(Bus::open(rig.file.path(), Access::read_write).value().repair()->frames_kept, 50U);
+    EXPECT_TRUE(is_clean(rig.file.audit()));
+  }
+}
+
 }  // namespace
 }  // namespace shmif::test

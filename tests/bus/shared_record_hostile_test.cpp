@@ -240,5 +240,23 @@ TEST_F(SharedRecord, TheLongestFrameIsThatOfAnyEntry) {
   EXPECT_EQ(ring().contents_of(record(begin).word, begin).longest, 0U) << "four bytes are left";
 }
 
+/// An entry ends at a multiple of four bytes, also the last one.
+TEST_F(SharedRecord, AnEntryWhosePaddingLeavesTheBodyIsNone) {
+  const std::uint32_t body = 2 * bus::entry_bytes(61) - 1;
+  for (const bool lends : {false, true}) {
+    bus::RingReader reader = reader_of_all();
+    Taking taking(reader, lends);
+    const std::uint32_t base = next_;
+    const std::uint64_t begin = append_equal(2, 61);
+    record(begin).word = bus::word::shared(begin, body);
+    ASSERT_FALSE(rig_.clean());
+    EXPECT_EQ(ring().entry_at(begin, 68, body), 0U);
+    EXPECT_EQ(taking.take(64), numbers(base, base + 1));
+    EXPECT_EQ(taking.tally.corrupt, 1U);
+    EXPECT_EQ(taking.tally.lost_frames, 1U);
+    record(begin).word = bus::word::shared(begin, body + 1);
+  }
+}
+
 }  // namespace
 }  // namespace shmif::test

@@ -279,5 +279,21 @@ TEST_F(LappedAgain, WhoGoesOnAtTheNewestIsAlwaysAtTheEnd) {
   }
 }
 
+/// A batch may hold frames of an earlier chunk.
+TEST_F(LappedAgain, OfABatchOnlyWhatTheTornChunkBroughtIsTakenBack) {
+  fill(40);
+  FrameBatch in(64);
+  ASSERT_EQ(reader.read(in, tally), ReadStatus::more);
+  const auto whole = static_cast<std::uint32_t>(in.size());
+  ASSERT_GT(whole, 2U);
+  rig_.raw.header().first = reader.position() + 2 * kRecord;
+  static_cast<void>(reader.read(in, tally));
+  ASSERT_GT(in.size(), whole);
+  std::vector<std::uint32_t> expected = numbers(0, whole);
+  for (const std::uint32_t n : numbers(whole + 2, static_cast<std::uint32_t>(in.size()) + 2))
+    expected.push_back(n);
+  EXPECT_EQ(whole_sequences(in), expected);
+}
+
 }  // namespace
 }  // namespace shmif::test

@@ -358,5 +358,35 @@ TEST_F(SharedRecord, WhatIsMissingBehindAPadIsLostOnceForWhoReadsFrameByFrame) {
   EXPECT_EQ(taking.tally.corrupt, 0U);
 }
 
+TEST_F(SharedRecord, BehindAnOffloadAreTwoZeroBytes) {
+  RingRig rig({.ring_bytes = 1U << 20U});
+  std::memset(rig.raw.ring().payload(0), 0x5a, 64);
+  const auto frames = batch_.make(1, 0, {60});
+  frames[0].offload = {.flags = Offload::kNeedsChecksum, .csum_start = 14, .csum_offset = 0};
+  ASSERT_EQ(rig.append(frames), AppendStatus::done);
+  EXPECT_EQ(rig.raw.ring().payload(0)[sizeof(Offload)], std::byte{0});
+  EXPECT_EQ(rig.raw.ring().payload(0)[sizeof(Offload) + 1], std::byte{0});
+}
+
+/// Whoever stopped inside of the record behind a pad knows the number of the next frame.
+TEST_F(SharedRecord, APadDoesNotExcuseANumberThatChangesUnderAReaderInsideOfTheRecordBehindIt) {
+  for (const bool lends : {false, true}) {
+    RingRig rig;
+    rig.raw.begin_at(64, 50);
+    rig.raw.ring().record(0).number = 0;
+    rig.raw.ring().record(0).word = bus::word::pad(0, 64);
+    rig.raw.header().first = 0;
+    ASSERT_TRUE(rig.reader.seek_oldest());
+    ASSERT_EQ(rig.append(batch_.make_equal(1, 0, 5, 60)), AppendStatus::done);
+    Taking taking(rig.reader, lends);
+    ASSERT_EQ(taking.take(2), numbers(0, 2));
+    EXPECT_EQ(taking.tally.lost_frames, 50U);
+    rig.raw.ring().record(64).number += 1;
+    EXPECT_EQ(taking.take(64), numbers(0, 0));
+    EXPECT_EQ(taking.status, ReadStatus::corrupt);
+    EXPECT_EQ(taking.tally.corrupt, 1U);
+  }
+}
+
 }  // namespace
 }  // namespace shmif::test

@@ -6,15 +6,30 @@
 
 #include <gtest/gtest.h>
 #include <poll.h>
+#include <pthread.h>
 
+#include <atomic>
+#include <chrono>
 #include <functional>
+#include <thread>
 #include <utility>
 
 #include "bus/port/doorbell.hpp"
+#include "bus/port/lookout.hpp"
 #include "bus/port/port_table.hpp"
+#include "tests/support/eventually.hpp"
 #include "tests/support/numbered_frames.hpp"
 #include "tests/support/raw_bus.hpp"
 #include "tests/support/temp_bus.hpp"
+
+namespace {
+thread_local bool late_to_mutexes = false;
+}  // namespace
+extern "C" int __real_pthread_mutex_lock(pthread_mutex_t* mutex);
+extern "C" int __wrap_pthread_mutex_lock(pthread_mutex_t* mutex) {
+  if (late_to_mutexes) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  return __real_pthread_mutex_lock(mutex);
+}
 
 namespace shmif::test {
 namespace {
@@ -433,6 +448,20 @@ TEST_F(SleepOrderOnAPausingBus, ANewPortIsNotTakenForWhereItsSlotsLastOwnerWasRu
   ASSERT_EQ(next.slot(), slot);
   send(200);
   expect_that_it_hears_all(next);
+}
+
+/// The thread wakes, and has looked whether it is wanted, before this one takes its next mutex.
+TEST(LookoutOrder, WhoAsksForALookGetsOneHoweverLateItComesToItsNextMutex) {
+  std::atomic<int> looks{0};
+  bus::Lookout lookout([&] {
+    ++looks;
+    return std::chrono::nanoseconds::max();
+  });
+  std::this_thread::sleep_for(std::chrono::milliseconds(20));  // it sleeps; if not, all is well
+  late_to_mutexes = true;
+  lookout.look_soon();
+  late_to_mutexes = false;
+  EXPECT_TRUE(eventually([&] { return looks == 1; }));
 }
 
 }  // namespace

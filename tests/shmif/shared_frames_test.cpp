@@ -445,5 +445,21 @@ TEST_F(SharedFramesOfAPausingBus, SendersDoNotOverwriteARecordWhoseReaderStopped
   EXPECT_EQ(sender_.try_send(batch_.make_equal(1, sent_, 10, 60)).taken, 10U);
 }
 
+TEST_F(SharedFrames, ASlotShowsHowMuchOfARecordItsPortHasRead) {
+  const std::uint64_t begin = raw_.header().last;
+  send_equal(10);
+  const bus::PortSlot& slot = raw_.slot(reader_.slot());
+  ASSERT_EQ(take(reader_, 4), numbers(0, 4));
+  EXPECT_EQ(slot.position, begin);
+  EXPECT_EQ(slot.read_inside, bus::kRecordHeaderBytes + 4 * bus::entry_bytes(60));
+  FrameBatch three(3, 64);
+  ASSERT_EQ(reader_.receive_in_place(three).frames, 3U);
+  ASSERT_EQ(reader_.release(), 0U);
+  EXPECT_EQ(slot.read_inside, bus::kRecordHeaderBytes + 7 * bus::entry_bytes(60));
+  ASSERT_EQ(take(reader_), numbers(7, 10));
+  EXPECT_EQ(slot.position, raw_.header().last);
+  EXPECT_EQ(slot.read_inside, 0U);
+}
+
 }  // namespace
 }  // namespace shmif::test

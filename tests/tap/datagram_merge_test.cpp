@@ -139,6 +139,25 @@ TEST(DatagramMerge, TheHeadDescribesTheSuperFrameToTheKernel) {
   }
 }
 
+/// The length that is added to the sum of the pseudo header carries, and the carry carries again.
+TEST(DatagramMerge, TheSumOfTheHeadIsRightWhereACarryCarriesAgain) {
+  for (const bool v6 : kVersions) {
+    const Flow flow{.v6 = v6};
+    const std::size_t both = v6 ? 1507 : 29631;  // with the addresses and the header: 0x10000
+    for (const std::size_t less : {1U, 0U}) {
+      const auto frames = frames_of(flow, {both / 2 + 1, both / 2 - less});
+      const auto views = unfinished(flow, frames);
+      const Merged m = merge(views);
+      ASSERT_EQ(m.run, 2U);
+      Offload offload;
+      const Bytes whole = written(m, views, offload);
+      const unsigned sum = pseudo_sum(flow.shape(), whole);
+      EXPECT_EQ(u16(whole, flow.shape().l4() + 6), (sum & 0xffffU) + (sum >> 16U)) << less;
+      expect_same_when_split(m, views);
+    }
+  }
+}
+
 TEST(DatagramMerge, AShorterDatagramIsTheLastAndALongerOneBeginsAnew) {
   for (const bool v6 : kVersions) {
     const Flow flow{.v6 = v6};
