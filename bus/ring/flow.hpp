@@ -32,7 +32,8 @@
 //
 // W4  All times are the sender's own: no process's clock decides anything in another process. If a
 // peer writes wrong values into its slot, it may lose frames, and it costs others at most the time
-// of W3.
+// of W3. A port that says how far it is inside of a record is believed up to the length of the
+// longest shared record.
 //
 // A sender that waits looks again and again, first spinning, then sleeping for moments. So no
 // reader has to ring a bell for each batch, and nothing must be tidied up when a process dies.
