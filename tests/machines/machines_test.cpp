@@ -237,7 +237,7 @@ TEST_F(Machines, OfLinuxInUserModeReachAHostThroughSharedMemory) {
                 until_answered("198.18.0.10") + "wget -q -O - http://198.18.0.10/data | md5sum",
                 "--", "virtio_uml.device=" + file("v.sock") + ":1"});
   const ToolResult result = machine.finish(kBoot);
-  // It gives the host's kernel 2696 bytes of registers, which must be all. With AMX there are 11008.
+  // It gives the host's kernel 2696 bytes of registers. These must be all; with AMX they are 11008.
   if (result.out.find("ptrace set fp regs failed") != std::string::npos)
     GTEST_SKIP() << "linux.uml knows too few registers for this CPU";
   EXPECT_EQ(result.status, 0) << result.out << result.err;
