@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstring>
 #include <vector>
 
 #include "tests/support/shared_record_rig.hpp"
@@ -14,6 +15,16 @@ namespace {
 using bus::AppendStatus;
 using bus::ReadStatus;
 using bus::ReadTally;
+
+/// A pad stands before the first record, whose frames have the numbers from 50 on. The reader is in
+/// front of the pad.
+void begin_behind_a_pad(RingRig& rig) {
+  rig.raw.begin_at(64, 50);
+  rig.raw.ring().record(0).number = 0;
+  rig.raw.ring().record(0).word = bus::word::pad(0, 64);
+  rig.raw.header().first = 0;
+  ASSERT_TRUE(rig.reader.seek_oldest());
+}
 
 // Which frames share a record.
 
@@ -345,11 +356,7 @@ TEST_F(SharedRecord, BehindAPadAsManyNumbersMayBeMissingAsShortFramesFitInTheRin
 /// The pad excuses numbers also for who stops inside of the record behind it, and only once.
 TEST_F(SharedRecord, WhatIsMissingBehindAPadIsLostOnceForWhoReadsFrameByFrame) {
   RingRig rig;
-  rig.raw.begin_at(64, 50);
-  rig.raw.ring().record(0).number = 0;
-  rig.raw.ring().record(0).word = bus::word::pad(0, 64);
-  rig.raw.header().first = 0;
-  ASSERT_TRUE(rig.reader.seek_oldest());
+  begin_behind_a_pad(rig);
   ASSERT_EQ(rig.append(batch_.make_equal(1, 0, 5, 60)), AppendStatus::done);
   ASSERT_EQ(rig.append(batch_.make_equal(1, 5, 5, 60)), AppendStatus::done);
   Taking taking(rig.reader, false);
@@ -372,11 +379,7 @@ TEST_F(SharedRecord, BehindAnOffloadAreTwoZeroBytes) {
 TEST_F(SharedRecord, APadDoesNotExcuseANumberThatChangesUnderAReaderInsideOfTheRecordBehindIt) {
   for (const bool lends : {false, true}) {
     RingRig rig;
-    rig.raw.begin_at(64, 50);
-    rig.raw.ring().record(0).number = 0;
-    rig.raw.ring().record(0).word = bus::word::pad(0, 64);
-    rig.raw.header().first = 0;
-    ASSERT_TRUE(rig.reader.seek_oldest());
+    begin_behind_a_pad(rig);
     ASSERT_EQ(rig.append(batch_.make_equal(1, 0, 5, 60)), AppendStatus::done);
     Taking taking(rig.reader, lends);
     ASSERT_EQ(taking.take(2), numbers(0, 2));
