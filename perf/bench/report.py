@@ -144,7 +144,7 @@ FIRST = (
     ("memif-64", "received, M frames/s (shmif, in place)", "the best memif", "64 B frames between two programs, million/s"),
     ("memif-1514", "received, M frames/s (shmif, in place)", "the best memif", "1514 B frames between two programs, million/s"),
     ("sockets-64", "received, M frames/s", "the best of them", "64 B frames, beside the best socket (AF_UNIX, AF_PACKET on veth, VDE)"),
-    ("wait", "round trip, us", "futex", "round trip of a frame between programs in `wait()`, µs"),
+    ("wait", "round trip, us", "futex", "round trip of a frame between programs in `wait()` that answer at once, µs"),
     ("epoll", "round trip, us", "eventfd", "round trip of a frame between programs in epoll, µs"),
     ("tcp", "1 stream to the server, Gbit/s", "veth", "TCP between two `exec` hosts, Gbit/s"),
     ("tcp", "1 stream to the server, Gbit/s", "VDE", "the same"),

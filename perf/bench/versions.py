@@ -16,7 +16,7 @@ def of_shmif(row):
     """The subjects of a row that are shmif's work; where no subject has its name, all are."""
     if row.curve:
         return [name for name in row.subjects if not row.peer or not name.endswith(", " + row.peer)]
-    return [name for name in row.subjects if name.startswith((OURS, "dump"))] or list(row.subjects)
+    return [name for name in row.subjects if name.startswith(OURS)] or list(row.subjects)
 
 
 class Versions:
