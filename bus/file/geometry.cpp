@@ -30,8 +30,8 @@ Result<void> check_flow(std::uint32_t flow, std::uint64_t patience_ns) {
   if (flow == kFlowPause && patience_ns >= kMin && patience_ns <= kMax) return {};
   return Error(Errc::bad_patience,
                "a patience of " + std::to_string(patience_ns / 1000) +
-                   " us is not possible: it must lie between 1 ms and 1 s on a bus that pauses, "
-                   "and be 0 on others");
+                   " us is not possible: on a bus that pauses it must lie between 1000 us and "
+                   "1000000 us (0.001 s and 1 s), and on others it must be 0");
 }
 
 std::string size_text(std::uint64_t bytes) {

@@ -59,6 +59,16 @@ void refuse_long_words(const std::vector<std::string>& words) {
   }
 }
 
+/// `word` as a shell takes it for one word.
+std::string shell_word(const std::string& word) {
+  constexpr const char* kPlain =
+      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_./:=,+@%";
+  if (!word.empty() && word.find_first_not_of(kPlain) == std::string::npos) return word;
+  std::string quoted = "'";
+  for (const char c : word) quoted += c == '\'' ? "'\\''" : std::string(1, c);
+  return quoted + '\'';
+}
+
 }  // namespace
 
 std::string wrapped(const std::string& text, std::size_t indent, std::size_t column) {
@@ -302,17 +312,43 @@ bool Options::takes_no_value(const std::string& name) const {
   return it != options_.end() && it->placeholder.empty();
 }
 
+/// Whether the word behind the option `word` is its value; nothing if there is no such option.
+std::optional<bool> Options::takes_next_word(const std::string& word) const {
+  const bool is_long = word.starts_with("--");
+  const std::size_t equals = is_long ? word.find('=') : std::string::npos;
+  const std::string name = is_long ? word.substr(2, equals - 2) : word.substr(1, 1);
+  if (name == "help" || name == "h") return false;
+  const bool has_value_in_it = equals != std::string::npos || (!is_long && word.size() > 2);
+  if (name == "log-level") return !has_value_in_it;
+  for (const Option& option : options_) {
+    const bool by_letter = !is_long && option.letter != 0 && option.letter == name[0];
+    const bool found = option.name == name || by_letter;
+    if (found) return !option.placeholder.empty() && !option.alone && !has_value_in_it;
+  }
+  return std::nullopt;
+}
+
+/// Where the program of `words` begins that should stand after "--"; nothing if that is not clear.
+std::optional<std::size_t> Options::begin_of_program(const std::vector<std::string>& words) const {
+  std::size_t of_command = 0;
+  for (std::size_t i = 0; i < words.size(); ++i) {
+    if (!words[i].starts_with('-')) {
+      if (of_command++ == max_) return i;
+      continue;
+    }
+    const auto has_value = takes_next_word(words[i]);
+    if (!has_value) return std::nullopt;
+    if (*has_value) ++i;
+  }
+  return std::nullopt;
+}
+
 std::string Options::program_remedy(const CommandLine& line) const {
-  // Suggests the intended line, if it can be recognised: the command's words before "--", and the
-  // program's after it.
   std::string meant = synopsis_;
-  const bool words_only = std::none_of(
-      line.words.begin(), line.words.begin() + static_cast<long>(std::min(line.words.size(), max_)),
-      [](const std::string& word) { return word.starts_with('-'); });
-  if (words_only && line.words.size() > max_) {
+  if (const auto program = begin_of_program(line.words)) {
     meant.clear();
     for (std::size_t i = 0; i < line.words.size(); ++i) {
-      meant += (i == 0 ? "" : i == max_ ? " -- " : " ") + line.words[i];
+      meant += (i == 0 ? "" : i == *program ? " -- " : " ") + shell_word(line.words[i]);
     }
   }
   return std::string("the program and its options come after \"--\": ") + program_name() + ' ' +
@@ -381,13 +417,6 @@ Arguments Options::parse(const CommandLine& line) const {
     std::fwrite(text.data(), 1, text.size(), stdout);
     throw Exit{kDone};
   }
-  for (const Option& option : options_) {
-    // A flag may be repeated, as in -nn.
-    const bool once = option.often.empty() && !option.placeholder.empty();
-    if (once && result.all(option.name).size() > 1) {
-      throw UsageError{dashed(option.name) + " is given more than once"};
-    }
-  }
   for (const std::string& level : result.all("log-level")) apply_log_level(level);
 
   if (program_words_ == Program::required || (program_words_ == Program::optional && line.tail)) {
@@ -397,6 +426,13 @@ Arguments Options::parse(const CommandLine& line) const {
     result.program_ = *line.tail;
   } else if (line.tail) {
     result.positional_.insert(result.positional_.end(), line.tail->begin(), line.tail->end());
+  }
+  for (const Option& option : options_) {
+    // A flag may be repeated, as in -nn.
+    const bool once = option.often.empty() && !option.placeholder.empty();
+    if (once && result.all(option.name).size() > 1) {
+      throw UsageError{dashed(option.name) + " is given more than once"};
+    }
   }
   if (result.positional_.size() < min_) {
     throw UsageError{"too few arguments (give " + synopsis_ + ')'};

@@ -170,7 +170,8 @@ TEST_F(BusCommands, AFlowThatIsNoneIsRefused) {
   refused({"--flow", "token-ring"}, "ethernet or pause");
   refused({"--patience", "0.02"}, "--flow pause");
   refused({"--flow", "pause", "--patience", "soon"}, "is not a time (such as 30s, 1.5ms or 2m");
-  refused({"--flow", "pause", "--patience", "5"}, "between 1 ms and 1 s on a bus that pauses");
+  refused({"--flow", "pause", "--patience", "5"},
+          "between 1000 us and 1000000 us (0.001 s and 1 s)");
 }
 
 TEST_F(BusCommands, StatForPeopleNamesTheSameFields) {

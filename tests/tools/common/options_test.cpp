@@ -221,8 +221,19 @@ TEST(OptionsParsed, AProgramStandsBehindTheDashesAloneAndIsNotEmpty) {
   EXPECT_EQ(refusal_of(options(2), line_of({"bus", "web"})), none + "PATH NAME -- PROGRAM)");
   EXPECT_EQ(refusal_of(options(1), line_of({"bus", "ls", "-la"})),
             "unknown option -l (" + after + "bus -- ls -la)");
-  EXPECT_EQ(refusal_of(options(1), line_of({"--json", "bus", "ls"})), none + "PATH -- PROGRAM)")
-      << "where options stand among the words, nobody knows which are the program's";
+  EXPECT_EQ(refusal_of(options(1), line_of({"--json", "bus", "ls"})), none + "--json bus -- ls)");
+  const auto with_values = [&] {
+    return options(1).value("n,name", "NAME", "").value("ip", "ADDRESS", "");
+  };
+  EXPECT_EQ(refusal_of(with_values(), line_of({"bus", "--ip", "a", "-n", "b", "sh", "-n", "x"})),
+            none + "bus --ip a -n b -- sh -n x)")
+      << "the word behind --ip is not the program";
+  EXPECT_EQ(refusal_of(with_values(), line_of({"bus", "--ip=a", "-nb", "--json", "sh"})),
+            none + "bus --ip=a -nb --json -- sh)");
+  EXPECT_EQ(refusal_of(with_values(), line_of({"bus", "sh", "-c", "echo 'a' $b"})),
+            "unknown option -c (" + after + R"(bus -- sh -c 'echo '\''a'\'' $b'))");
+  EXPECT_EQ(refusal_of(with_values(), line_of({"--jsno", "bus", "sh"})),
+            "unknown option --jsno (" + after + "PATH -- PROGRAM)");
   EXPECT_EQ(refusal_of(options(1), line_of({"bus", "--jsno"}, LineWords{"ls"})),
             "unknown option --jsno, did you mean --json?");
   EXPECT_EQ(refusal_of(options(1), line_of({"bus", "ls"}, LineWords{"x"})),
