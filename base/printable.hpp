@@ -1,5 +1,5 @@
 #pragma once
-// Makes text from others safe to print: a terminal obeys control characters.
+// Makes text from others safe to print: a terminal obeys control characters, a shell spaces.
 //
 // Threads: any. Blocks: never.
 
@@ -15,5 +15,8 @@ std::string printable(std::string_view text);
 /// At most `max` (at least 3) characters of `text`, which is UTF-8; "..." replaces the end of a
 /// longer text.
 std::string shortened(std::string_view text, std::size_t max);
+
+/// `word` as a shell takes it for one word, in quotes where it needs them.
+std::string quote_word(std::string_view word);
 
 }  // namespace shmif::base

@@ -59,10 +59,8 @@ std::string to_string_of_cpus(const std::vector<int>& cpus);
 Result<std::vector<std::byte>> parse_pattern(std::string_view text);
 
 /// The words of a command line, with '...', "..." and backslash as in a shell. Other features of a
-/// shell are missing: variables, globs, pipes.
+/// shell are missing: variables, globs, pipes. base::quote_word() is the inverse.
 Result<std::vector<std::string>> split_words(std::string_view text);
-/// `word`, quoted so that split_words() and a shell read it as one word.
-std::string quote_word(std::string_view word);
 
 /// Sizes that parse_frame_sizes() and parse_frame_split() accept, in bytes.
 inline constexpr const char* kFrameSizeRange = "60 to 65535 (1m with proto=tcp)";

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "base/printable.hpp"
 #include "perf/figures/table.hpp"
 #include "perf/figures/units.hpp"
 #include "perf/job/values.hpp"
@@ -76,7 +77,7 @@ std::string problems_text(const ReportJson& report, std::size_t width) {
 std::string command_text(const ReportJson& command) {
   std::string out;
   for (const ReportJson& argument : command) {
-    out += (out.empty() ? "" : " ") + quote_word(printable(argument.get<std::string>()));
+    out += (out.empty() ? "" : " ") + base::quote_word(printable(argument.get<std::string>()));
   }
   return out;
 }

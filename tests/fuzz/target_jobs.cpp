@@ -2,6 +2,7 @@
 #include <string>
 #include <vector>
 
+#include "base/printable.hpp"
 #include "perf/job/values.hpp"
 #include "perf/option/job_file.hpp"
 #include "perf/option/option_table.hpp"
@@ -89,7 +90,7 @@ void check_values(const std::string& text) {
   }
   if (const auto words = split_words(text)) {
     std::string line;
-    for (const std::string& word : *words) line += quote_word(word) + ' ';
+    for (const std::string& word : *words) line += base::quote_word(word) + ' ';
     require(*split_words(line) == *words, "words that do not come back");
   }
   if (const auto cpus = parse_cpus(text)) {

@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <cxxopts.hpp>
 
+#include "base/printable.hpp"
 #include "base/quantity.hpp"
 #include "shmif/log.hpp"
 
@@ -57,16 +58,6 @@ void refuse_long_words(const std::vector<std::string>& words) {
                      std::to_string(kLongestWord) +
                      " (give a longer value as a word of its own, without '=')"};
   }
-}
-
-/// `word` as a shell takes it for one word.
-std::string shell_word(const std::string& word) {
-  constexpr const char* kPlain =
-      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_./:=,+@%";
-  if (!word.empty() && word.find_first_not_of(kPlain) == std::string::npos) return word;
-  std::string quoted = "'";
-  for (const char c : word) quoted += c == '\'' ? "'\\''" : std::string(1, c);
-  return quoted + '\'';
 }
 
 }  // namespace
@@ -348,7 +339,7 @@ std::string Options::program_remedy(const CommandLine& line) const {
   if (const auto program = begin_of_program(line.words)) {
     meant.clear();
     for (std::size_t i = 0; i < line.words.size(); ++i) {
-      meant += (i == 0 ? "" : i == *program ? " -- " : " ") + shell_word(line.words[i]);
+      meant += (i == 0 ? "" : i == *program ? " -- " : " ") + base::quote_word(line.words[i]);
     }
   }
   return std::string("the program and its options come after \"--\": ") + program_name() + ' ' +

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cctype>
 
+#include "base/printable.hpp"
 #include "perf/job/values.hpp"
 #include "perf/option/job_file.hpp"
 #include "perf/option/option_table.hpp"
@@ -213,7 +214,7 @@ std::string written(const std::vector<std::pair<std::string, std::string>>& give
     const bool again = std::any_of(it + 1, given.end(),
                                    [&](const auto& later) { return later.first == it->first; });
     if (again || it->first == "name") continue;
-    text += " --" + it->first + '=' + perf::quote_word(it->second);
+    text += " --" + it->first + '=' + base::quote_word(it->second);
   }
   return text;
 }
@@ -228,7 +229,7 @@ RunLine read_run_line(const CommandLine& line) {
 std::string command_line_of(const perf::JobSet& set) {
   std::string text = "shmifperf run" + written(set.run.given);
   for (const JobOptions& job : set.jobs) {
-    text += " \\\n  --name=" + perf::quote_word(job.name) + written(job.given);
+    text += " \\\n  --name=" + base::quote_word(job.name) + written(job.given);
   }
   return text + '\n';
 }

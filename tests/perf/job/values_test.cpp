@@ -4,6 +4,7 @@
 
 #include <array>
 
+#include "base/printable.hpp"
 #include "tests/support/run_tool.hpp"
 
 namespace shmif::perf {
@@ -144,7 +145,7 @@ TEST(JobValues, AShellReadsAQuotedWordAsOneWord) {
   for (char c = ' '; c <= '~'; ++c) {
     for (const std::string& word :
          {std::string(1, c), c + std::string("x"), std::string("x") + c}) {
-      command += ' ' + quote_word(word);
+      command += ' ' + base::quote_word(word);
       wanted += '<' + word + '>';
     }
   }
@@ -154,7 +155,8 @@ TEST(JobValues, AShellReadsAQuotedWordAsOneWord) {
 TEST(JobValues, QuotedWordsComeBack) {
   for (const std::string word :
        {"plain", "", "a b", "it's", "\"", "\\", "$x", "a'b'c", "--rate=1k"}) {
-    EXPECT_EQ(split_words("p " + quote_word(word)).value(), (std::vector<std::string>{"p", word}));
+    EXPECT_EQ(split_words("p " + base::quote_word(word)).value(),
+              (std::vector<std::string>{"p", word}));
   }
 }
 
