@@ -4,7 +4,6 @@
 #include <cctype>
 
 #include "base/printable.hpp"
-#include "perf/job/values.hpp"
 #include "perf/option/job_file.hpp"
 #include "perf/option/option_table.hpp"
 #include "perf/option/profiles.hpp"
