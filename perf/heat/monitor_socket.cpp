@@ -120,6 +120,37 @@ Result<std::string> read_all(int socket) {
   return text;
 }
 
+/// Whether the file of this descriptor is the one that has this name now.
+bool has_name(int descriptor, const std::string& path) {
+  struct stat held{};
+  struct stat named{};
+  return ::fstat(descriptor, &held) == 0 && ::lstat(path.c_str(), &named) == 0 &&
+         held.st_dev == named.st_dev && held.st_ino == named.st_ino;
+}
+
+std::string lock_path(const std::string& folder) {
+  return folder + "/lock";
+}
+
+/// Locks the folder for one monitor. A monitor that ends removes the lock's file, so the file that
+/// was locked may have lost its name: then the next one is tried.
+Result<UniqueFd> lock_folder(const std::string& folder) {
+  const std::string path = lock_path(folder);
+  constexpr mode_t kPrivate = 0600;
+  constexpr int kTries = 100;
+  for (int i = 0; i < kTries; ++i) {
+    UniqueFd lock(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, kPrivate));
+    if (!lock && errno == ENOENT) {  // the last one has just removed the folder
+      if (auto made = make_private_folder(folder); !made) return std::move(made).error();
+      continue;
+    }
+    if (!lock) return Error::from_errno(errno, "cannot open " + path);
+    if (::flock(lock.get(), LOCK_EX | LOCK_NB) == 0 && has_name(lock.get(), path)) return lock;
+    if (has_name(lock.get(), path)) break;
+  }
+  return Error(Errc::busy, "another monitor of access heat has " + folder);
+}
+
 }  // namespace
 
 Result<void> make_private_folder(const std::string& path) {
@@ -137,11 +168,14 @@ Result<void> make_private_folder(const std::string& path) {
                            "it must be a directory of this user that no other may use");
 }
 
-Result<std::string> heat_control_folder() {
+std::string heat_control_path() {
   const char* const runtime = std::getenv("XDG_RUNTIME_DIR");
-  const std::string path = runtime != nullptr && *runtime == '/'
-                               ? std::string(runtime) + "/shmif-heat"
-                               : "/tmp/shmif-heat-" + std::to_string(::geteuid());
+  return runtime != nullptr && *runtime == '/' ? std::string(runtime) + "/shmif-heat"
+                                               : "/tmp/shmif-heat-" + std::to_string(::geteuid());
+}
+
+Result<std::string> heat_control_folder() {
+  std::string path = heat_control_path();
   if (auto made = make_private_folder(path); !made) return std::move(made).error();
   return path;
 }
@@ -172,13 +206,9 @@ Result<std::string> ask_heat_monitor(const std::string& folder, const HeatReques
 
 Result<HeatListener> HeatListener::open(const std::string& folder) {
   HeatListener listener;
-  const std::string lock = folder + "/lock";
-  constexpr mode_t kPrivate = 0600;
-  listener.lock_.reset(::open(lock.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, kPrivate));
-  if (!listener.lock_) return Error::from_errno(errno, "cannot open " + lock);
-  if (::flock(listener.lock_.get(), LOCK_EX | LOCK_NB) != 0) {
-    return Error(Errc::busy, "another monitor of access heat has " + folder);
-  }
+  auto lock = lock_folder(folder);
+  if (!lock) return lock.error();
+  listener.lock_ = *std::move(lock);
   const auto address = address_of(folder + "/control");
   if (!address) return address.error();
   const std::string path = folder + "/control";
@@ -202,7 +232,9 @@ Result<HeatListener> HeatListener::open(const std::string& folder) {
 }
 
 HeatListener::~HeatListener() {
-  if (socket_ && !path_.empty()) ::unlink(path_.c_str());
+  if (!socket_ || path_.empty()) return;
+  ::unlink(path_.c_str());
+  ::unlink(lock_path(path_.substr(0, path_.rfind('/'))).c_str());
 }
 
 void HeatListener::serve(HeatMonitor& monitor, int stop) {

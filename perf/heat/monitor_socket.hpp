@@ -11,6 +11,8 @@
 
 namespace shmif::perf {
 
+/// The directory's path. Threads: any, while none changes the environment.
+std::string heat_control_path();
 /// The directory, which is made if it is missing. Errors: EPERM if there is one that others own or
 /// may use; the errno of mkdir(2).
 Result<std::string> heat_control_folder();
@@ -29,7 +31,7 @@ class HeatListener {
   static Result<HeatListener> open(const std::string& folder);
   HeatListener(HeatListener&&) noexcept = default;
   HeatListener& operator=(HeatListener&&) noexcept = default;
-  /// Removes the socket.
+  /// Removes the socket and the file of the lock.
   ~HeatListener();
 
   /// Answers requests until one ends it, or `stop` is readable (-1: none). A caller that says

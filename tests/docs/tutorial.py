@@ -1,11 +1,10 @@
 #!/usr/bin/python3
 """tutorial.py DOCUMENT BUILD: follows a document as a reader would, and looks whether it told the truth.
 
-In its blocks of ```console, a line that begins with "$ " is a command, and lines that begin with "> " go on with it.
-All commands run in one shell, which begins in the folder of the sources; BUILD takes the place of build/release.
-The other lines are what a command prints: each must be printed, in this order, where numbers and their units may be
-others, and "..." stands for whatever else there is. A command must succeed, unless `echo $?` comes next, whose
-answer must be the very number. A comment "<!-- needs: PROGRAM... /DEVICE... -->" says what the machine must have.
+The blocks of ```sh are its commands. They run in one shell, which begins in the folder of the sources; BUILD takes the
+place of build/release. A block of ```text right after them is what the last of these commands prints: each of its lines
+must be printed, in this order, where numbers and their units may be others, and "..." stands for whatever else there
+is. A command must succeed, unless `echo $?` comes next, whose answer must be the very number. A comment "<!-- needs: PROGRAM... /DEVICE... -->" says what the machine must have.
 With "<!-- user: ordinary -->", root follows the document as the user nobody, and with "<!-- exact -->" numbers are
 compared, too. To a document that needs the word "machine", $kernel and $initrd are those of tests/machines/boot.
 Exits 0 when all is true, 1 when not, 77 where this machine cannot do all of it.
@@ -26,18 +25,32 @@ NOBODY = 65534
 UNIT = r"%|[num]?s|[kMGT]?B|[kMGT]?bit/s|[kMGT]?/s|[kM]?iB|MHz"
 
 
+def complete(lines):
+    """Whether a shell would run these lines now, and not wait for more of the command."""
+    for i, line in enumerate(lines):
+        here = re.search(r"<<-?\s*['\"]?(\w+)", line)
+        if here and here[1] not in lines[i + 1:]:
+            return False
+    if lines[-1].endswith("\\"):
+        return False
+    return subprocess.run(["bash", "-n"], input="\n".join(lines), text=True, capture_output=True, check=False).returncode == 0
+
+
 def commands_of(text):
     """Of each command: the line in the document, its text, and the lines that it is to print."""
     found = []
-    inside = False
+    block = ""          # what kind of block this line is in
+    before = ""         # the last block, if only empty lines came after it
     for number, line in enumerate(text.splitlines(), 1):
         if line.startswith("```"):
-            inside = line == "```console"
-        elif inside and line.startswith("$ "):
-            found.append((number, [line[2:]], []))
-        elif inside and line.startswith("> ") and not found[-1][2]:
-            found[-1][1].append(line[2:])
-        elif inside and line.strip() not in ("", "..."):
+            block, before = ("", block) if block else (line[3:] or "other", before)
+        elif not block:
+            before = before if line == "" else ""
+        elif block == "sh" and found and not complete(found[-1][1]):
+            found[-1][1].append(line)
+        elif block == "sh" and line:
+            found.append((number, [line], []))
+        elif block == "text" and before == "sh" and line.strip() not in ("", "..."):
             found[-1][2].append((number, line))
     return [(number, "\n".join(lines), shown) for number, lines, shown in found]
 

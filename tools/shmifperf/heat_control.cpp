@@ -120,6 +120,11 @@ HeatRequest request_of(const Arguments& args) {
   return request;
 }
 
+/// Removes a folder that nothing is in, if it is the default one: a user's own (--control) stays.
+void leave(const std::string& folder) {
+  if (folder == perf::heat_control_path()) ::rmdir(folder.c_str());
+}
+
 /// Runs in the background: no terminal, no descriptors of others.
 [[noreturn]] void be_monitor(const std::string& folder, const std::string& sysroot,
                              UniqueFd ready) {
@@ -144,6 +149,7 @@ HeatRequest request_of(const Arguments& args) {
       listener->serve(monitor, -1);
       // Another monitor may begin while this one waits for the end of its last look.
       listener = Error(Errc::link_ended, "the monitor ends");
+      leave(folder);
     }
   } catch (const std::exception&) {
     ::_exit(kFailed);
@@ -234,7 +240,10 @@ int control_heat(const Arguments& args) {
   auto answer = perf::ask_heat_monitor(folder, request);
   if (!answer && answer.error().code == Errc::link_ended) {
     const bool starts = request.verb == HeatVerb::on || request.verb == HeatVerb::set;
-    if (!starts) return answer_without_monitor(request, answer.error());
+    if (!starts) {
+      leave(folder);
+      return answer_without_monitor(request, answer.error());
+    }
     start_monitor(folder, args.text("sysroot").value_or("/"));
     answer = perf::ask_heat_monitor(folder, request);
     if (!answer) {  // one that has nothing to do does not stay

@@ -268,8 +268,11 @@ TEST(HeatMonitorSocket, HasOneMonitorAndReplacesADeadOne) {
   ASSERT_EQ(status, 0);
   ASSERT_TRUE(std::filesystem::exists(dir.path() + "/control"));
   EXPECT_EQ(ask_heat_monitor(dir.path(), request(HeatVerb::status)).error().code, Errc::link_ended);
-  const Listening again(dir.path());
-  EXPECT_TRUE(ask_heat_monitor(dir.path(), request(HeatVerb::status)));
+  {
+    const Listening again(dir.path());
+    EXPECT_TRUE(ask_heat_monitor(dir.path(), request(HeatVerb::status)));
+  }
+  EXPECT_TRUE(std::filesystem::is_empty(dir.path())) << "the last one leaves no files";
 }
 
 TEST(HeatMonitorSocket, IsInADirectoryThatNoOtherUserMayUse) {

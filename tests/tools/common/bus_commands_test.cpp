@@ -373,10 +373,15 @@ std::string tour(const std::string& bus) {
   std::ifstream readme(SHMIF_README);
   std::string script;
   std::string line;
-  while (std::getline(readme, line) && line != "```console") {
+  while (std::getline(readme, line) && !line.starts_with("## A tour")) {
   }
-  while (std::getline(readme, line) && line != "```") {
-    if (line.starts_with("$ ")) script += line.substr(2) + '\n';
+  bool inside = false;
+  while (std::getline(readme, line) && !line.starts_with("## ")) {
+    if (line.starts_with("```")) {
+      inside = line == "```sh";
+    } else if (inside) {
+      script += line + '\n';
+    }
   }
   for (const std::string was : {"/dev/shm/bus0", "$PWD/build/release/tools"}) {
     const std::string now =

@@ -369,6 +369,23 @@ TEST_F(HeatMonitorCommand, DoesNotStayIfItHasNothingToDo) {
   EXPECT_TRUE(eventually([&] { return monitor() == -1; }));
 }
 
+TEST_F(HeatMonitorCommand, LeavesNothingInTheDirectoryOfItsUser) {
+  ASSERT_EQ(::setenv("XDG_RUNTIME_DIR", dir_.path().c_str(), 1), 0);
+  const std::string folder = dir_.file("shmif-heat");
+  EXPECT_EQ(shmifperf({"heat", "--status"}).status, 0);
+  EXPECT_FALSE(std::filesystem::exists(folder)) << "there is no monitor";
+  const std::string own = std::to_string(::getpid());
+  ASSERT_EQ(shmifperf({"heat", "--set", "-p", own}).status, 0);
+  EXPECT_TRUE(std::filesystem::exists(folder + "/control"));
+  EXPECT_EQ(shmifperf({"heat", "--forget"}).status, 0);
+  EXPECT_TRUE(eventually([&] { return !std::filesystem::exists(folder); }));
+  ::unsetenv("XDG_RUNTIME_DIR");
+  ASSERT_EQ(heat({"--set", "-p", own}).status, 0);
+  ASSERT_EQ(heat({"--forget"}).status, 0);
+  EXPECT_TRUE(eventually([&] { return !std::filesystem::exists(dir_.file("control/lock")); }));
+  EXPECT_TRUE(std::filesystem::exists(dir_.file("control"))) << "a user's own directory stays";
+}
+
 TEST_F(HeatMonitorCommand, TakesNoFileOfTheUserForItsSocket) {
   ASSERT_EQ(::mkdir(dir_.file("control").c_str(), 0700), 0);
   std::ofstream(dir_.file("control/control")) << "mine";
