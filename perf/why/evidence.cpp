@@ -1,6 +1,7 @@
 #include "perf/why/evidence.hpp"
 
 #include <algorithm>
+#include <array>
 #include <utility>
 
 namespace shmif::perf {
@@ -22,9 +23,15 @@ constexpr std::uint64_t kFewDrops = 10;
 struct TaskValues {
   std::vector<double> waited, stopped, throttled, steal, softirq, migrated, memory;
   explicit TaskValues(std::size_t steps) {
-    for (auto* each : {&waited, &stopped, &throttled, &steal, &softirq, &migrated, &memory}) {
-      each->resize(steps);
-    }
+    for (auto* each : all()) each->resize(steps);
+  }
+  void forget(std::size_t step) {
+    for (auto* each : all()) (*each)[step] = kUnknown;
+  }
+
+ private:
+  std::array<std::vector<double>*, 7> all() {
+    return {&waited, &stopped, &throttled, &steal, &softirq, &migrated, &memory};
   }
 };
 
@@ -76,6 +83,7 @@ void divide(const WhySeries& series, const TaskSeries& task, std::size_t i, Task
   const TaskStep& step = task.steps[i];
   const std::size_t interval = task.first + i;
   const double length = series.seconds_of(interval);
+  if (!step.known) values.forget(i);
   if (length <= 0 || !step.known) return;
   values.stopped[i] = time.stopped;
   values.memory[i] = memory_share(series, interval, step);

@@ -1,6 +1,7 @@
 #include "perf/why/windows.hpp"
 
 #include <algorithm>
+#include <cmath>
 
 namespace shmif::perf {
 namespace {
@@ -11,11 +12,14 @@ constexpr double kSimilar = 0.5;
 
 void measure(const WhySeries& series, std::size_t first, std::span<const double> values,
              CauseWindow& window) {
+  double known_s = 0;
   window.held_s = 0;
   for (std::size_t i = window.begin; i < window.end; ++i) {
+    if (std::isnan(values[i - first])) continue;
+    known_s += series.seconds_of(i);
     window.held_s += values[i - first] * series.seconds_of(i);
   }
-  window.share = window.held_s / (series.ends_s[window.end - 1] - series.begin_of(window.begin));
+  window.share = window.held_s / known_s;  // windows begin with an interval that is known
 }
 
 /// Adds a run of intervals. A strong middle becomes a window of its own: an event in a time that is

@@ -3,6 +3,7 @@
 //
 // Threads: any. Blocks: never.
 
+#include <limits>
 #include <span>
 #include <vector>
 
@@ -12,13 +13,16 @@ namespace shmif::perf {
 
 struct CauseWindow {
   std::size_t begin = 0, end = 0;  ///< numbers of intervals; the end is not part of it
-  double share = 0;                ///< mean of the values, weighted by the lengths of the intervals
-  double held_s = 0;               ///< share times length
+  double share = 0;   ///< mean of the known values, weighted by the lengths of the intervals
+  double held_s = 0;  ///< share times the length of these
 };
 
 /// Intervals that lie closer to each other than this are one window: a cause that pauses for less
 /// is the same cause. Three samples at 10 Hz, so one that was missed does not cut a window in two.
 inline constexpr double kJoinSeconds = 0.35;
+
+/// A value that is not known. Its interval counts neither for nor against a share.
+inline constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();
 
 /// The windows in which `values` reach `threshold`; values[i] belongs to interval first + i.
 std::vector<CauseWindow> windows_of(const WhySeries& series, std::size_t first,

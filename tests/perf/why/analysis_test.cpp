@@ -6,6 +6,7 @@
 
 #include <random>
 
+#include "perf/why/evidence.hpp"
 #include "tests/perf/why/why_series.hpp"
 
 namespace shmif::perf::test {
@@ -45,6 +46,15 @@ TEST(Causes, NameWaitsWithTheLossesThatFellThere) {
   EXPECT_EQ(cause.sentence,
             "rx was runnable but not running for 61 % of 2.0 s to 4.0 s; 98 % of all lost frames "
             "fell there");
+}
+
+/// Neither for a table nor for a cause: an interval that was not seen is none in which the thread
+/// was not held back.
+TEST(Causes, HaveTheShareOfTheIntervalsThatWereSeen) {
+  WhySeries series = quiet_series(60);
+  for (std::size_t i = 20; i < 40; ++i) series.tasks[0].steps[i].wait_us = 61'000;
+  for (const std::size_t i : {24, 30, 31}) series.tasks[0].steps[i] = {.cpu = 1, .known = false};
+  expect(only_cause(series), CauseKind::waited_for_cpu, 2, 4, 0.61);
 }
 
 /// A receiver that was held back counts what it lost when it runs again.
@@ -270,6 +280,23 @@ TEST(Causes, NameTheLockForAPortThatWasNotThereFromTheBegin) {
   expect(only_cause(series), CauseKind::bus_lock, 2.5, 3.5, 1);
 }
 
+/// One job is told by one sentence for each cause and time, but no job stands for another one, no
+/// cause for another one, and no time for another one.
+TEST(Causes, OfTheSameTimeAreToldForEachJobAndOfTheSameJobForEachTime) {
+  WhySeries series = quiet_series(80, {"a", "b"});
+  for (TaskSeries& task : series.tasks) {
+    for (std::size_t i = 10; i < 30; ++i) task.steps[i].wait_us = 50'000;
+  }
+  for (std::size_t i = 50; i < 60; ++i) series.tasks[1].steps[i].wait_us = 40'000;
+  for (std::size_t i = 10; i < 30; ++i) series.tasks[0].steps[i].migrations = 40;
+  std::vector<std::string> told;
+  for (const Cause& cause : find_causes(series, {})) {
+    told.push_back(cause.job + ' ' + word_of(cause.cause) + ' ' + second_text(cause.begin_s));
+  }
+  EXPECT_EQ(told, (std::vector<std::string>{"a waited_for_cpu 1.0 s", "b waited_for_cpu 1.0 s",
+                                            "a migrated 1.0 s", "b waited_for_cpu 5.0 s"}));
+}
+
 TEST(Causes, OfSeveralThreadsAreToldByTheOneThatWasHeldLongest) {
   WhySeries series = quiet_series(40);
   for (const pid_t number : {201, 202}) {
@@ -401,6 +428,22 @@ TEST(Summaries, HaveTheSharesAndSumsOfEachThread) {
   EXPECT_EQ(all[0].migrations, 2U);
   EXPECT_EQ(all[0].minor_faults, 5U);
   series.waits_known = false;
+  EXPECT_FALSE(summaries_of(series)[0].waiting);
+}
+
+/// What is not known is no sleep: shares are those of the time that was seen.
+TEST(Summaries, CountOnlyTheIntervalsThatWereSeen) {
+  WhySeries series = quiet_series(10);
+  for (const std::size_t i : {2, 3, 7}) series.tasks[0].steps[i] = {.cpu = 1, .known = false};
+  series.tasks[0].steps[5].run_us = 40'000;
+  const auto all = summaries_of(series);
+  ASSERT_EQ(all.size(), 1U);
+  EXPECT_NEAR(all[0].seconds, 0.7, 1e-9);
+  EXPECT_NEAR(all[0].running, 0.1, 1e-9) << "30 ms and 40 ms of 700 ms";
+  EXPECT_NEAR(all[0].waiting.value_or(0), 0.005, 1e-9);
+  EXPECT_NEAR(all[0].asleep, 0.895, 1e-9);
+  for (TaskStep& step : series.tasks[0].steps) step.known = false;
+  EXPECT_EQ(summaries_of(series)[0].seconds, 0);
   EXPECT_FALSE(summaries_of(series)[0].waiting);
 }
 
