@@ -78,6 +78,8 @@ class HeaderTemplate {
   const HeaderPlaces& places() const noexcept { return places_; }
   /// Whether frames go to other addresses than that of the receiving end.
   bool has_own_destination() const noexcept { return own_destination_; }
+  /// Whether frames come from other addresses than that of the sending end.
+  bool has_own_source() const noexcept { return own_source_; }
 
   /// Writes the header of frame number `sequence` with `frame_bytes` to `frame`, with a transport
   /// checksum of 0. Result: the header's part of that checksum, for write_checksum().

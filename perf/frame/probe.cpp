@@ -129,6 +129,15 @@ std::optional<std::uint32_t> probe_length(const std::byte* probe) noexcept {
   return length;
 }
 
+ProbeMarks probe_marks(std::span<const std::byte> frame, std::size_t at) noexcept {
+  ProbeMarks marks;
+  const auto has = [&](std::size_t bytes) { return frame.size() >= at + bytes; };
+  if (has(2)) marks.magic = get<std::uint16_t>(frame.data() + at) == kMagic;
+  if (has(8)) marks.length = probe_length(frame.data() + at).value_or(0) >= at + kProbeBytes;
+  if (has(16)) marks.nonce = get<std::uint32_t>(frame.data() + at + 12);
+  return marks;
+}
+
 ProbeReading read_probe(std::span<const std::byte> frame, ProbePlace place) noexcept {
   return read<true>(frame, place);
 }

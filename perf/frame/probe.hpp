@@ -77,9 +77,20 @@ struct ProbePlace {
   ProbePlace(std::size_t place, std::size_t checksum = 0) : at(place), checksum_at(checksum) {}
 };
 
+/// What still shows that a damaged frame had a probe. A mark is empty if the frame ends before it.
+struct ProbeMarks {
+  std::optional<bool> magic;
+  std::optional<bool> length;  ///< it agrees with its complement and has room for the probe
+  std::optional<std::uint32_t> nonce;
+};
+/// The marks at offset `at` of a frame of any size. Threads: any. Blocks: never.
+ProbeMarks probe_marks(std::span<const std::byte> frame, std::size_t at) noexcept;
+
 /// Reads the probe at `place`. Bytes that a link added at the end, such as padding, are ignored. At
 /// 0 everything counts as a probe, because only probes are sent there. Elsewhere a frame is foreign
-/// if it has neither the EtherType before the probe nor the magic.
+/// if it has neither the EtherType before the probe nor the magic. Other programs use that
+/// EtherType, and their data may begin like that, so a corrupt or truncated frame can still be
+/// foreign: probe_marks() tells more.
 ProbeReading read_probe(std::span<const std::byte> frame, ProbePlace place) noexcept;
 
 /// The same without checking the CRC, for frames that there is no time to check. `checksum` is

@@ -130,8 +130,11 @@ std::vector<ExpectedFlow> expected_flows(const WorkerContext& context, std::size
     }
     flow.replayed = !sender.replay.empty();
     flow.nonce = context.setups[index].nonce;
+    if (sender.vlan) flow.probe_at += kVlanTagBytes;
     if (!sender.headers.empty() && !flow.replayed) {
-      flow.headers = HeaderTemplate::parse(sender.headers).value().places();
+      const auto headers = HeaderTemplate::parse(sender.headers).value();
+      flow.headers = headers.places();
+      if (headers.has_own_source()) flow.from.reset();
     }
     if (FlowState* const state = flow_from(before, sender.name)) {
       flow.before = std::move(state->received);

@@ -13,6 +13,37 @@ constexpr std::size_t kBatchFrames = 64;
 /// greatest iodepth_batch.
 constexpr std::uint64_t kMaxUntold = 1024;
 
+/// Whether a frame that cannot be read is a damaged one of `flow` with its probe at `at`: of magic,
+/// length, nonce and source, at most one is wrong. A frame that ends before the nonce has lost most
+/// of these marks. Its EtherType counts as well, if it has one, and two marks must be right.
+bool is_probe_of(const ExpectedFlow& flow, const FrameView& frame, std::size_t at) noexcept {
+  if (frame.size() < kEthernetHeaderBytes) return false;
+  const ProbeMarks marks = probe_marks(frame.bytes, at);
+  unsigned right = 0;
+  unsigned wrong = 0;
+  const auto count = [&](bool is_right) { ++(is_right ? right : wrong); };
+  if (marks.magic) count(*marks.magic);
+  if (marks.length) count(*marks.length);
+  if (flow.from) count(frame.source() == *flow.from);
+  if (marks.nonce) {
+    count(*marks.nonce == flow.nonce);
+    return wrong <= 1;
+  }
+  const bool has_ip = flow.headers && flow.headers->ip != 0;
+  const std::size_t end = has_ip ? flow.headers->ip : at;
+  if (frame.size() < end) return right == 1;  // the source is all that is left
+  const unsigned type = !has_ip ? kProbeEtherType : flow.headers->v6 ? 0x86dd : 0x0800;
+  count((std::to_integer<unsigned>(frame.bytes[end - 2]) << 8U |
+         std::to_integer<unsigned>(frame.bytes[end - 1])) == type);
+  return wrong <= 1 && right >= 2;
+}
+
+/// The same for a frame whose nonce and source nobody knows.
+bool is_probe_of_any_run(std::span<const std::byte> frame, std::size_t at) noexcept {
+  const ProbeMarks marks = probe_marks(frame, at);
+  return marks.magic.value_or(false) && marks.length.value_or(false);
+}
+
 }  // namespace
 
 Sink::Sink(Setup setup, End& end, JobBlock& job)
@@ -217,9 +248,8 @@ void Sink::receive_failed(std::error_code error) {
 ProbeReading Sink::read(const FrameView& frame) const noexcept {
   const ProbePlace place = place_of(frame);
   if (!setup_.options.do_verify) return peek_probe(frame.bytes, place);
-  ProbeReading reading = read_probe(frame.bytes, place);
+  const ProbeReading reading = read_probe(frame.bytes, place);
   if (!has_headers_) return reading;
-  if (reading.finding == Finding::foreign) reading.finding = finding_without_probe(frame);
   if (reading.finding != Finding::whole || reading.checksum != Checksum::crc) return reading;
   // The CRC covers all but the checksum of UDP or TCP, which covers the rest. A UDP checksum that
   // became 0 would mean that there is no checksum.
@@ -244,20 +274,26 @@ ProbePlace Sink::place_of(const FrameView& frame) const noexcept {
   return said;
 }
 
-Finding Sink::finding_without_probe(const FrameView& frame) const noexcept {
-  constexpr std::size_t kNonceAt = 12;
+std::optional<Finding> Sink::damage_of(const FrameView& frame) const noexcept {
+  const std::size_t said = probe_place(frame.bytes).at;
+  // Nothing is known about the senders of a record, so no mark may be wrong.
+  bool is_ours = setup_.recorded != nullptr && is_probe_of_any_run(frame.bytes, said);
+  std::size_t at = said;
   for (const auto& flow : flows_) {
-    if (!flow->expected.headers) continue;
-    const std::size_t at = flow->expected.headers->probe;
-    if (frame.size() < at + kProbeBytes) {
-      if (frame.source() == flow->expected.from) return Finding::truncated;
-      continue;
+    if (is_ours) break;
+    if (flow->expected.replayed) continue;  // its frames have no probes
+    const auto& headers = flow->expected.headers;
+    const std::size_t known = headers ? headers->probe : flow->expected.probe_at;
+    for (const std::size_t place : {known, said}) {
+      if (is_ours || !is_probe_of(flow->expected, frame, place)) continue;
+      is_ours = true;
+      at = place;
     }
-    std::uint32_t nonce = 0;
-    std::memcpy(&nonce, &frame.bytes[at + kNonceAt], sizeof nonce);
-    if (nonce == flow->expected.nonce) return Finding::corrupt;
   }
-  return Finding::foreign;
+  if (!is_ours) return std::nullopt;
+  if (frame.size() < at + kProbeBytes) return Finding::truncated;
+  const auto length = probe_length(frame.bytes.data() + at);
+  return length && frame.size() < *length ? Finding::truncated : Finding::corrupt;
 }
 
 void Sink::take_checked(const CheckedFrame& frame) {
@@ -277,19 +313,24 @@ void Sink::take(const FrameView& frame, const ProbeReading& reading, std::uint64
   const bool any_run = setup_.recorded != nullptr;
   switch (classify(reading, any_run ? reading.probe.nonce : setup_.nonce)) {
     case Arrival::ours: take_probe(frame, reading, now, totals); break;
-    case Arrival::stale:
+    case Arrival::stale: take_other(frame, Arrival::stale, now, totals); break;
     case Arrival::foreign:
-      // A capture may contain any frames: those of programs, or the probes of an earlier run.
-      if (replayed_ != nullptr) {
-        take_replayed(frame, now, totals);
+    case Arrival::corrupt:
+    case Arrival::truncated:
+      if (const auto damage = damage_of(frame)) {
+        take_damaged(frame, *damage, now);
       } else {
-        auto& counts = totals.of[period_at(now)];
-        ++(reading.finding == Finding::whole ? counts.stale : counts.foreign);
+        take_other(frame, Arrival::foreign, now, totals);
       }
       break;
-    case Arrival::corrupt:
-    case Arrival::truncated: take_damaged(frame, reading.finding, now); break;
   }
+}
+
+void Sink::take_other(const FrameView& frame, Arrival what, std::uint64_t now, Totals& totals) {
+  // A capture may contain any frames: those of programs, or the probes of an earlier run.
+  if (replayed_ != nullptr) return take_replayed(frame, now, totals);
+  auto& counts = totals.of[period_at(now)];
+  ++(what == Arrival::stale ? counts.stale : counts.foreign);
 }
 
 void Sink::take_replayed(const FrameView& frame, std::uint64_t now, Totals& totals) {

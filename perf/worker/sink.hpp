@@ -26,9 +26,10 @@ namespace shmif::perf {
 
 /// A flow that a sink expects.
 struct ExpectedFlow {
-  std::uint32_t flow = 0;      ///< number of its sender
-  std::string name{};          ///< of its sender
-  MacAddress from;             ///< its sender, to assign damaged frames
+  std::uint32_t flow = 0;  ///< number of its sender
+  std::string name{};      ///< of its sender
+  /// The source of its frames, to recognise damaged ones; empty if its headers set another.
+  std::optional<MacAddress> from;
   FlowBlock* block = nullptr;  ///< of its sender; for replies, of the requester
   /// What this sink counts of the flow; for requests, the EchoBlock's.
   FlowArrivals* arrivals = nullptr;
@@ -44,6 +45,7 @@ struct ExpectedFlow {
   std::uint32_t nonce = 0;  ///< of the run that sent it
   /// Where the probe is, if the frames have headers of layers 3 and 4.
   std::optional<HeaderPlaces> headers{};
+  std::size_t probe_at = 14;  ///< otherwise: behind the Ethernet header, and its tag if it has one
 };
 
 /// Threads: one at a time. Blocks: in an echo job, as the engine's send() does.
@@ -100,11 +102,13 @@ class Sink {
   ProbeReading read(const FrameView& frame) const noexcept;
   /// Where the probe is, even if the header that says so is damaged.
   ProbePlace place_of(const FrameView& frame) const noexcept;
-  /// For a frame without a recognisable probe: whether it is a damaged frame of ours.
-  Finding finding_without_probe(const FrameView& frame) const noexcept;
+  /// How a frame that cannot be read is damaged; empty if it is foreign.
+  std::optional<Finding> damage_of(const FrameView& frame) const noexcept;
   /// Counts the frames that the queue delivers when `from_queue` asks it to.
   void deliver(const std::function<void()>& from_queue);
   void take(const FrameView& frame, const ProbeReading& reading, std::uint64_t now, Totals& totals);
+  /// Takes a frame that is not of this run.
+  void take_other(const FrameView& frame, Arrival what, std::uint64_t now, Totals& totals);
   void take_replayed(const FrameView& frame, std::uint64_t now, Totals& totals);
   void take_checked(const CheckedFrame& frame);
   bool may_have_sent(const Flow& flow, std::uint64_t sequence) const noexcept;

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "perf/verify/verify_state.hpp"
+#include "shmif/ping.hpp"
 #include "tests/perf/run/run_plan.hpp"
 
 namespace shmif::perf {
@@ -154,16 +155,24 @@ TEST(RunVerify, FramesOfAnotherRunAreStaleAndNoDuplicates) {
 
 TEST(RunVerify, WhatElseWasOnTheWireIsForeignAndDisturbsNoCount) {
   const test::TempBus bus(test::roomy(4));
-  std::vector<std::byte> frame(100, std::byte{0x55});
-  std::fill_n(frame.begin(), 6, std::byte{0xff});
-  const RunResult result =
-      run_text("[j]\nrate_iops=500\nnumber_ios=200\nbus=" + bus.path(),
-               others_send(bus.path(), std::vector<std::vector<std::byte>>(7, frame)));
+  std::vector<std::vector<std::byte>> others(7, std::vector<std::byte>(100, std::byte{0x55}));
+  for (auto& frame : others) std::fill_n(frame.begin(), 6, std::byte{0xff});
+  // Pings have the EtherType of probes.
+  for (std::uint32_t i = 0; i < 3; ++i) {
+    std::vector<std::byte>& ping = others.emplace_back(kPingFrameBytes);
+    write_ping({.destination = MacAddress::from_u64(0xffffffffffff),
+                .source = MacAddress::from_u64(0x020000000001),
+                .sequence = i},
+               std::span(ping).first<kPingFrameBytes>());
+  }
+  const RunResult result = run_text("[j]\nrate_iops=500\nnumber_ios=200\nbus=" + bus.path(),
+                                    others_send(bus.path(), others));
   EXPECT_TRUE(passed(result));
-  EXPECT_EQ(job_of(result, "j.sink").rx.foreign_frames, 7U);
-  EXPECT_EQ(job_of(result, "j.sink").counts.receiver_foreign, 7U);
+  EXPECT_EQ(job_of(result, "j.sink").rx.foreign_frames, 10U);
+  EXPECT_EQ(job_of(result, "j.sink").counts.receiver_foreign, 10U);
   EXPECT_EQ(job_of(result, "j.sink").counts.agree, true);
   EXPECT_EQ(flow_to(result, "j.sink").received, 200U);
+  EXPECT_EQ(flow_to(result, "j.sink").corrupt + flow_to(result, "j.sink").truncated, 0U);
 }
 
 /// Runs that save their state, and go on from it.

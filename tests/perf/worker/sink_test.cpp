@@ -2,6 +2,11 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <array>
+#include <string_view>
+
+#include "shmif/ping.hpp"
 #include "tests/perf/worker/sink_rig.hpp"
 
 namespace shmif::perf::sinks {
@@ -110,6 +115,171 @@ TEST(Sink, TheFirstFrameThatTookTooLongIsNamed) {
   EXPECT_EQ(sink.error().find("frame 1 of a took "), 0U) << sink.error();
   EXPECT_NE(sink.error().find(", longer than max_latency (1ms)"), std::string::npos)
       << sink.error();
+}
+
+// ---- Which frames are of this run ----
+
+/// Frames of flow 0 of run 7, whose sender has this address, and a receiver that counts them.
+struct MarkRig : SinkRig {
+  const MacAddress from = MacAddress::from_u64(0xb2a000000000);
+
+  /// What becomes of a frame: "received", "corrupt", "truncated", "stale", "foreign" or "nothing".
+  std::string_view fate_of(Sink& sink, const Bytes& frame) {
+    const auto counts = [&] {
+      const ReceivedCounts& all = job.received[Period::window];
+      return std::array{flow.received.get(), flow.corrupt.get(), flow.truncated.get(),
+                        all.stale.get(), all.foreign.get()};
+    };
+    constexpr std::array kFates{"received", "corrupt", "truncated", "stale", "foreign"};
+    const auto before = counts();
+    end.next = {frame};
+    (void)sink.step();
+    const auto after = counts();
+    for (std::size_t i = 0; i < kFates.size(); ++i) {
+      if (after[i] != before[i]) return kFates[i];
+    }
+    return "nothing";
+  }
+  Sink::Setup expecting(const FrameMakerOptions& made) {
+    Sink::Setup setup = with_flow(1);
+    setup.flows[0].from = from;
+    if (made.vlan) setup.flows[0].probe_at = 18;
+    if (made.headers) setup.flows[0].headers = made.headers->places();
+    return setup;
+  }
+  Bytes made(FrameMakerOptions how, std::uint64_t number) const {
+    how.source = from;
+    FrameMaker maker(how);
+    const FrameView frame = maker.make(number, 200, {.nonce = 7, .intended_ns = 1, .sent_ns = 1});
+    return {frame.bytes.begin(), frame.bytes.end()};
+  }
+};
+
+/// A plain frame, one with a tag, and one with the headers of UDP.
+std::vector<FrameMakerOptions> kinds_of_frames() {
+  std::vector<FrameMakerOptions> kinds(3);
+  kinds[1].vlan = 5;
+  kinds[2].headers = HeaderTemplate::parse("ipv4/udp").value();
+  return kinds;
+}
+
+/// Frames of others: a ping, some of the EtherType of probes and of none, and UDP whose data begins
+/// like a probe.
+std::vector<Bytes> frames_of_others() {
+  std::vector<Bytes> all;
+  std::array<std::byte, kPingFrameBytes> ping{};
+  write_ping({.destination = MacAddress::from_u64(0xffffffffffff),
+              .source = MacAddress::from_u64(0x020000000001),
+              .id = 5},
+             ping);
+  all.emplace_back(ping.begin(), ping.end());
+  for (const std::size_t size : {14U, 20U, 60U, 61U, 300U}) {
+    for (const std::uint16_t type : {kProbeEtherType, std::uint16_t{0x0806}}) {
+      Bytes frame(size, std::byte{0x5a});
+      frame[12] = static_cast<std::byte>(type >> 8U);
+      frame[13] = static_cast<std::byte>(type);
+      all.push_back(frame);
+    }
+  }
+  for (const std::string_view data : {"speed=100 speed=100 speed=100", "spam"}) {
+    FrameMakerOptions options;
+    options.headers = HeaderTemplate::parse("ipv4/udp").value();
+    FrameMaker maker(options);
+    const FrameView made = maker.make(0, 100, {});
+    Bytes frame(made.bytes.begin(), made.bytes.end());
+    std::ranges::fill(frame.begin() + 42, frame.end(), std::byte{0});
+    std::ranges::transform(data, frame.begin() + 42, [](char c) { return std::byte(c); });
+    all.push_back(frame);
+  }
+  return all;
+}
+
+TEST(SinkMarks, FramesOfOthersAreForeignWhateverTheyBeginWith) {
+  for (const bool verifies : {true, false}) {
+    for (const FrameMakerOptions& kind : kinds_of_frames()) {
+      MarkRig rig;
+      rig.options.do_verify = verifies;
+      rig.options.continue_on_error.verify = false;
+      Sink sink(rig.expecting(kind), rig.end, rig.job);
+      sink.begin(rig.recorder);
+      EXPECT_EQ(rig.fate_of(sink, rig.made(kind, 0)), "received");
+      for (const Bytes& frame : frames_of_others()) {
+        EXPECT_EQ(rig.fate_of(sink, frame), "foreign") << frame.size();
+      }
+      EXPECT_EQ(sink.error(), "");
+    }
+  }
+}
+
+TEST(SinkMarks, OfARecordAndOfAReplayTheyAreForeignAndReceived) {
+  MarkRig record;
+  record.options.continue_on_error.verify = false;
+  Sink::Setup setup{.options = record.options, .flows = {}};
+  setup.recorded = &record.flow;
+  Sink recorded(std::move(setup), record.end, record.job);
+  recorded.begin(record.recorder);
+  MarkRig replay;
+  Sink::Setup replayed_setup = replay.with_flow(1);
+  replayed_setup.flows[0].replayed = true;
+  Sink replayed(std::move(replayed_setup), replay.end, replay.job);
+  replayed.begin(replay.recorder);
+  std::vector<Bytes> frames = frames_of_others();
+  frames.push_back(record.made({}, 3));
+  frames.push_back(frames_of_others()[0]);  // when a flow is known
+  for (const Bytes& frame : frames) {
+    record.end.next = replay.end.next = {frame};
+    (void)recorded.step();
+    (void)replayed.step();
+  }
+  replay.end.next = {corrupt(replay.made({}, 4)), truncated(replay.made({}, 5))};
+  (void)replayed.step();
+  EXPECT_EQ(record.job.received[Period::window].foreign.get(), frames.size() - 1);
+  EXPECT_EQ(recorded.error(), "");
+  EXPECT_EQ(replay.job.received[Period::window].frames.get(), frames.size() + 2);
+  EXPECT_EQ(replay.job.received[Period::window].foreign.get(), 0U);
+  EXPECT_EQ(replayed.error(), "");
+  // Damage in a record is an error, even if no whole frame of its flow came before.
+  MarkRig damaged;
+  damaged.options.continue_on_error.verify = false;
+  Sink::Setup same{.options = damaged.options, .flows = {}};
+  same.recorded = &damaged.flow;
+  Sink sink(std::move(same), damaged.end, damaged.job);
+  sink.begin(damaged.recorder);
+  damaged.end.next = {corrupt(damaged.made({}, 0))};
+  (void)sink.step();
+  EXPECT_EQ(sink.error().find("a corrupt frame was received"), 0U) << sink.error();
+}
+
+TEST(SinkMarks, OneWrongMarkIsDamageAndTwoAreAFrameOfOthers) {
+  for (const FrameMakerOptions& kind : kinds_of_frames()) {
+    MarkRig rig;
+    Sink sink(rig.expecting(kind), rig.end, rig.job);
+    sink.begin(rig.recorder);
+    const Bytes whole = rig.made(kind, 0);
+    const std::size_t probe = kind.headers ? kind.headers->places().probe : kind.vlan ? 18 : 14;
+    // Where the magic, the length, the nonce and the source are.
+    const std::array<std::pair<std::size_t, std::size_t>, 4> marks{
+        {{probe, 2}, {probe + 4, 4}, {probe + 12, 4}, {6, 6}}};
+    for (std::size_t one = 0; one < marks.size(); ++one) {
+      for (std::size_t two = one; two < marks.size(); ++two) {
+        Bytes frame = whole;
+        for (const auto& [at, bytes] : {marks[one], marks[two]}) {
+          for (std::size_t i = at; i < at + bytes; ++i) frame[i] = std::byte{0x33};
+        }
+        EXPECT_EQ(rig.fate_of(sink, frame), one == two ? "corrupt" : "foreign") << one << two;
+      }
+    }
+    // Any one bit behind the addresses, and any end that is missing.
+    for (std::size_t bit = 12 * 8; bit < whole.size() * 8; ++bit) {
+      Bytes frame = whole;
+      frame[bit / 8] ^= static_cast<std::byte>(1U << bit % 8);
+      EXPECT_EQ(rig.fate_of(sink, frame), "corrupt") << "bit " << bit;
+    }
+    for (std::size_t size = 14; size < whole.size(); ++size) {
+      const Bytes frame(whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(size));
+      EXPECT_EQ(rig.fate_of(sink, frame), "truncated") << size;
+    }
+  }
 }
 
 }  // namespace
