@@ -25,8 +25,10 @@ std::string to_text(const BridgeWay& way) {
   const std::uint64_t by_device = device.dropped_down + device.dropped_full;
   const std::uint64_t behind_sink = way.sink_refused + way.sink_waiting;
   const std::uint64_t lost = way.faults.lost + way.faults.queue_full + c.lost;
-  const std::uint64_t by_bridge = c.dropped_full + c.dropped_too_long + c.dropped_error;
-  const std::uint64_t waiting = c.received - c.frames - c.consumed - by_bridge;
+  const std::uint64_t filtered = std::min(way.filtered, c.consumed);  // it goes on counting
+  const std::uint64_t by_bridge = c.dropped_full + c.dropped_too_long + c.dropped_error + filtered;
+  const std::uint64_t answered = c.consumed - filtered;
+  const std::uint64_t waiting = c.received - c.frames - answered - by_bridge;
   const std::uint64_t came = (way.has_faults ? way.faults.frames : c.received) + c.lost;
   std::string how_lost;
   add_part(how_lost, way.faults.lost + way.faults.queue_full, "by faults");
@@ -35,6 +37,7 @@ std::string to_text(const BridgeWay& way) {
   add_part(how_dropped, c.dropped_too_long, "too long");
   add_part(how_dropped, c.dropped_full, "not taken in time");
   add_part(how_dropped, c.dropped_error + way.sink_refused, "refused");
+  add_part(how_dropped, filtered, "by the rules of the gateway");
   add_part(how_dropped, device.dropped_down, "while the interface was down");
   add_part(how_dropped, device.dropped_full, "with its queue full");
   // The bytes and segments of frames that did not arrive in the end are not known.
@@ -52,7 +55,7 @@ std::string to_text(const BridgeWay& way) {
   text += total(lost, "lost", how_lost) +
           total(by_bridge + by_device + way.sink_refused, "dropped", how_dropped);
   std::string rest;
-  add_part(rest, c.consumed, "answered or found here");
+  add_part(rest, answered, "answered or found here");
   add_part(rest, way.faults.under_way + way.sink_waiting + waiting, "still under way");
   if (!rest.empty()) text += ", " + rest;
   text += " = " + std::to_string(came) + " came";

@@ -14,6 +14,7 @@ namespace shmif::tools {
 struct BridgeWay {
   std::string from, to;  ///< as on the command line
   tap::DirectionCounters counters{};
+  std::uint64_t filtered = 0;  ///< of counters.consumed: refused by a filter
   struct Faults : FaultCounters {
     std::uint64_t under_way = 0;
   };

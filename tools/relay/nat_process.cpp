@@ -2,8 +2,10 @@
 
 #include <arpa/inet.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -66,11 +68,44 @@ class PrivateDirectory {
   std::string path_;
 };
 
-std::vector<std::string> slirp_words(const NatWish& wish, const std::string& socket) {
+/// What keeps slirp4netns from doing more than its work. Older versions lack an option.
+constexpr const char* kSandbox = "--enable-sandbox";
+constexpr const char* kSeccomp = "--enable-seccomp";
+
+bool may_mount() noexcept {
+  __user_cap_header_struct header{.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
+  std::array<__user_cap_data_struct, _LINUX_CAPABILITY_U32S_3> rights{};
+  if (::syscall(SYS_capget, &header, rights.data()) != 0) return false;
+  return (rights[CAP_TO_INDEX(CAP_SYS_ADMIN)].effective & CAP_TO_MASK(CAP_SYS_ADMIN)) != 0;
+}
+
+/// Its sandbox takes root's rights and the machine's files from it, and is a mount namespace.
+std::vector<std::string> slirp_confinement() {
+  if (::geteuid() == 0 && may_mount()) return {kSandbox, kSeccomp};
+  return {kSeccomp};
+}
+
+/// Takes away the option that slirp4netns says it does not know. Result: false if it says something
+/// else.
+bool drop_unknown(std::vector<std::string>& confinement, const std::string& said) {
+  if (confinement.empty() || (said.find("unrecognized option") == std::string::npos &&
+                              said.find("unknown option") == std::string::npos))
+    return false;
+  const auto named = std::ranges::find_if(confinement, [&](const std::string& option) {
+    return said.find(option.substr(2)) != std::string::npos;
+  });
+  if (named == confinement.end()) return false;  // another option of ours
+  confinement.erase(named);
+  return true;
+}
+
+std::vector<std::string> slirp_words(const NatWish& wish, const std::string& socket,
+                                     const std::vector<std::string>& confinement) {
   std::vector<std::string> words{"slirp4netns", "--target-type=bess",
                                  "--cidr=" + wish.network.to_string(),
                                  "--mtu=" + std::to_string(wish.mtu)};
   if (!wish.loopback) words.emplace_back("--disable-host-loopback");
+  words.insert(words.end(), confinement.begin(), confinement.end());
   words.push_back(socket);
   return words;
 }
@@ -88,7 +123,8 @@ std::vector<std::string> passt_words(const NatWish& wish) {
                                  "--mtu=" + std::to_string(std::min(wish.mtu, kMaxPasstMtu)),
                                  "--address=" + net.first_lease(),
                                  "--netmask=" + std::to_string(net.prefix),
-                                 "--gateway=" + net.gateway()};
+                                 "--gateway=" + net.gateway(),
+                                 "--mac-addr=" + net.gateway_mac().to_string()};
   if (!wish.loopback) words.emplace_back("--no-map-gw");
   return words;
 }
@@ -147,6 +183,11 @@ std::string NatNetwork::to_string() const {
   return address(0) + '/' + std::to_string(prefix);
 }
 
+/// The MAC address that slirp4netns gives that address. passt is told to use it, too.
+MacAddress NatNetwork::mac(std::uint32_t number) const noexcept {
+  return MacAddress::from_u64(0x525500000000U | (first + number));
+}
+
 Result<NatNetwork> NatNetwork::parse(const std::string& text) {
   const Error wrong(Errc::bad_argument,
                     '"' + text +
@@ -165,6 +206,12 @@ Result<NatNetwork> NatNetwork::parse(const std::string& text) {
   network.first = ntohl(network.first);
   if ((network.first & ~0U >> network.prefix) != 0) {
     return Error(Errc::bad_argument, '"' + text + "\" is an address in a network, not a network");
+  }
+  const std::uint32_t top = network.first >> 24U;
+  constexpr std::uint32_t kThisNetwork = 0, kLoopback = 127, kMulticast = 224;
+  if (top == kThisNetwork || top == kLoopback || top >= kMulticast) {
+    return Error(Errc::bad_argument,
+                 '"' + text + "\" is for loopback or multicast (choose one such as 10.0.2.0/24)");
   }
   return network;
 }
@@ -187,6 +234,7 @@ NatProcess::NatProcess(NatProcess&& other) noexcept
       pid_(std::exchange(other.pid_, -1)),
       status_(other.status_),
       errors_(std::move(other.errors_)),
+      said_(std::move(other.said_)),
       connection_(std::move(other.connection_)) {}
 
 NatProcess::~NatProcess() {
@@ -236,9 +284,16 @@ Result<std::optional<NatProcess>> NatProcess::start(NatProgram program, const Na
     return std::optional<NatProcess>(std::move(made));
   }
   const PrivateDirectory directory;
-  made.pid_ = start_program(file, slirp_words(wish, directory.socket()), errors.get(), -1);
-  auto connected = made.connect_to(directory.socket(), stop);
-  if (!connected) return std::move(connected).error();
+  auto confinement = slirp_confinement();
+  auto connected = Result<UniqueFd>(UniqueFd());
+  for (;;) {
+    made.pid_ =
+        start_program(file, slirp_words(wish, directory.socket(), confinement), errors.get(), -1);
+    connected = made.connect_to(directory.socket(), stop);
+    if (connected) break;
+    if (made.pid_ >= 0 || !drop_unknown(confinement, made.said_))
+      return std::move(connected).error();
+  }
   if (!*connected) return std::optional<NatProcess>();
   made.connection_ = *std::move(connected);
   return std::optional<NatProcess>(std::move(made));
@@ -262,13 +317,14 @@ Result<UniqueFd> NatProcess::connect_to(const std::string& path, const StopSigna
 }
 
 /// The last line of its errors, with a colon before it; empty if there is none.
-std::string NatProcess::last_words() const {
+std::string NatProcess::last_words() {
   std::string text;
   std::array<char, 4096> part{};
   constexpr std::size_t kMost = 64 << 10;  // what a pipe holds; a helper may go on writing
   for (ssize_t n = 0;
        text.size() < kMost && (n = ::read(errors_.get(), part.data(), part.size())) > 0;)
     text.append(part.data(), static_cast<std::size_t>(n));
+  said_ = text;
   while (text.ends_with('\n')) text.pop_back();
   const std::size_t line = text.rfind('\n');
   if (line != std::string::npos) text.erase(0, line + 1);

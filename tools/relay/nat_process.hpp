@@ -12,6 +12,7 @@
 
 #include "base/result.hpp"
 #include "base/unique_fd.hpp"
+#include "shmif/mac.hpp"
 #include "tools/common/signals.hpp"
 
 namespace shmif::tools {
@@ -26,27 +27,32 @@ const char* to_text(NatProgram program) noexcept;
 /// An IPv4 network, and the addresses in it that both programs use.
 struct NatNetwork {
   static constexpr unsigned kMinPrefix = 8;
-  static constexpr unsigned kMaxPrefix = 25;  ///< of slirp4netns
+  static constexpr unsigned kMaxPrefix = 25;                     ///< of slirp4netns
+  static constexpr std::uint32_t kGateway = 2, kNameServer = 3;  ///< numbers of their addresses
 
   std::uint32_t first = 0x0a000200;  ///< its number: 10.0.2.0
   unsigned prefix = 24;
 
-  /// "10.0.2.0/24". Errors: bad_argument.
+  /// "10.0.2.0/24". Errors: bad_argument, also for networks that no host can be in.
   static Result<NatNetwork> parse(const std::string& text);
   std::string to_string() const;
-  std::string gateway() const { return address(2); }
-  std::string name_server() const { return address(3); }
+  std::string gateway() const { return address(kGateway); }
+  std::string name_server() const { return address(kNameServer); }
+  MacAddress gateway_mac() const noexcept { return mac(kGateway); }
+  MacAddress name_server_mac() const noexcept { return mac(kNameServer); }
   std::string first_lease() const { return address(15); }
   std::string last_lease() const { return address(30); }
 
  private:
   std::string address(std::uint32_t number) const;
+  MacAddress mac(std::uint32_t number) const noexcept;
 };
 
 struct NatWish {
   std::optional<NatProgram> program = {};  ///< empty: the better one of those that are there
-  NatNetwork network;
-  bool loopback = false;  ///< the gateway's address leads to this machine's 127.0.0.1
+  NatNetwork network = {};
+  bool loopback = false;    ///< the gateway's address leads to this machine's 127.0.0.1
+  bool link_local = false;  ///< hosts reach 169.254.0.0/16
   std::uint32_t mtu = 1500;
 };
 
@@ -57,8 +63,10 @@ Result<NatProgram> find_nat_program(const NatWish& wish);
 /// The running program. The destructor ends it. Threads: one at a time.
 class NatProcess {
  public:
-  /// Starts `program`, and connects. Result: empty if a signal came first. Errors: timed_out; what
-  /// the program said when it ended at once; the system's. Blocks: until it listens, at most 10 s.
+  /// Starts `program`, and connects. slirp4netns gets its own seccomp filter, and root's gets its
+  /// sandbox, unless it says that it does not know the option. Result: empty if a signal came
+  /// first. Errors: timed_out; what the program said when it ended at once; the system's. Blocks:
+  /// until it listens, at most 10 s.
   static Result<std::optional<NatProcess>> start(NatProgram program, const NatWish& wish,
                                                  const StopSignals& stop);
   NatProcess(NatProcess&& other) noexcept;
@@ -76,13 +84,14 @@ class NatProcess {
   NatProcess() = default;
   void kill() noexcept;
   bool bury_if_ended() noexcept;
-  std::string last_words() const;
+  std::string last_words();
   Result<UniqueFd> connect_to(const std::string& path, const StopSignals& stop);
 
   NatProgram program_ = NatProgram::slirp4netns;
   pid_t pid_ = -1;
-  int status_ = 0;   ///< once pid_ is -1
-  UniqueFd errors_;  ///< its standard error: the first 64 KiB
+  int status_ = 0;    ///< once pid_ is -1
+  UniqueFd errors_;   ///< its standard error: the first 64 KiB
+  std::string said_;  ///< what last_words() read
   UniqueFd connection_;
 };
 

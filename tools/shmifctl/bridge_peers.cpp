@@ -180,7 +180,9 @@ Peer nat_peer(const PeerBridge& bridge, NatProcess started, Port& port) {
 
 }  // namespace
 
-int route(const PeerBridge& bridge, const NatWish& wish, const StopSignals& stop) {
+int route(PeerBridge bridge, const NatWish& wish, const StopSignals& stop) {
+  NatFilter filter(wish, wish.program == NatProgram::slirp4netns);
+  bridge.filter = &filter;
   PeerPort port(bridge, bridge.port_name, kNamePatience);
   bool offered = false;
   const auto open = [&]() -> Result<std::optional<Peer>> {

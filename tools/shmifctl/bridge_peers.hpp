@@ -12,6 +12,7 @@
 #include "shmif/bus.hpp"
 #include "shmif/socket_place.hpp"
 #include "tools/common/signals.hpp"
+#include "tools/relay/nat_filter.hpp"
 #include "tools/relay/nat_process.hpp"
 
 namespace shmif::tools {
@@ -31,6 +32,7 @@ struct PeerBridge {
   std::string port_name;            ///< empty: the bus chooses
   PeerProtocol protocol = PeerProtocol::stream;
   std::size_t max_peers = kDefaultMaxPeers;  ///< of serve_programs()
+  NatFilter* filter = nullptr;               ///< of route(): what may pass
 };
 
 /// stream:PATH, vhost-user:PATH and memif:PATH: listens, and carries frames for every program that
@@ -49,8 +51,9 @@ int keep_connected(const PeerBridge& bridge, const SocketPlace& place, const Sto
 int join_vde(const PeerBridge& bridge, const std::string& url, const StopSignals& stop);
 
 /// Runs the program that `wish` names as a gateway of the bus, and again when it has died, until a
-/// signal comes. Throws if it cannot be started the first time.
-int route(const PeerBridge& bridge, const NatWish& wish, const StopSignals& stop);
+/// signal comes. Between the two, NatFilter says what passes. Throws if it cannot be started the
+/// first time.
+int route(PeerBridge bridge, const NatWish& wish, const StopSignals& stop);
 
 /// dgram:LOCAL,REMOTE: one datagram for each frame, until a signal comes.
 int exchange_datagrams(const PeerBridge& bridge, const SocketPlace& local,

@@ -38,12 +38,18 @@ std::string size_text(const PeerBridge& bridge) {
 
 void sum_up(const PeerBridge& bridge, const Totals& totals, std::uint64_t undelivered) {
   undelivered += totals.drops.not_ready + totals.drops.no_room;
+  const auto filtered = [&](NatWay way) {
+    return bridge.filter != nullptr ? bridge.filter->refused(way) : 0;
+  };
   std::string text = to_text(BridgeWay{.from = bridge.bus_text,
                                        .to = bridge.peer_text,
                                        .counters = totals.frames.to_right,
+                                       .filtered = filtered(NatWay::out),
                                        .sink_refused = undelivered});
-  text += to_text(BridgeWay{
-      .from = bridge.peer_text, .to = bridge.bus_text, .counters = totals.frames.to_left});
+  text += to_text(BridgeWay{.from = bridge.peer_text,
+                            .to = bridge.bus_text,
+                            .counters = totals.frames.to_left,
+                            .filtered = filtered(NatWay::in)});
   std::vector<std::string> more;
   if (totals.peers > 0 || totals.while_away > 0)
     more.push_back(count_of(totals.peers, "connection", "connections"));
@@ -69,6 +75,10 @@ void sum_up(const PeerBridge& bridge, const Totals& totals, std::uint64_t undeli
   if (totals.while_away > 0)
     more.push_back(count_of(totals.while_away, "frame", "frames") +
                    " passed while nobody was there");
+  if (bridge.filter != nullptr) {
+    if (std::string refused = bridge.filter->to_text(); !refused.empty())
+      more.push_back(std::move(refused));
+  }
   for (std::size_t i = 0; i < more.size(); ++i)
     text += (i == 0 ? bridge.peer_text + ": " : ", ") + more[i];
   while (text.ends_with('\n')) text.pop_back();
@@ -125,8 +135,10 @@ tap::BridgeEnd PeerPort::carry(AnyLink& peer, int stop, const std::function<Peer
   watch.add(*port_);
   watch.join(bridge).value();
   const auto look = [&](LoopGuard::Side side, bool answers) {
-    return [&, side, answers](const FrameView& frame, AnyLink& back) {
-      return guard.look(side, frame, back) || (answers && PingAnswerer(*port_)(frame, back));
+    const NatWay way = side == LoopGuard::Side::left ? NatWay::out : NatWay::in;
+    return [&, side, answers, way](const FrameView& frame, AnyLink& back) {
+      return guard.look(side, frame, back) || (answers && PingAnswerer(*port_)(frame, back)) ||
+             (bridge_->filter != nullptr && bridge_->filter->keep(way, frame, back));
     };
   };
   const std::size_t pair =

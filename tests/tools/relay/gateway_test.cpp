@@ -40,7 +40,8 @@ class Gateway : public ExecRig {
     }
     std::ofstream(file("resolv.conf")) << "nameserver " << kWorld << '\n';
     const std::string network = std::string("ip link set lo up && ip address add ") + kWorld +
-                                "/32 dev lo && ip link add out type veth peer name away && "
+                                "/32 dev lo && ip address add 169.254.7.7/32 dev lo && ip link add "
+                                "out type veth peer name away && "
                                 "ip address add 198.18.8.1/24 dev out && ip link set out up && "
                                 "ip link set away up && ip route add default via 198.18.8.2 && ";
     world_ = std::make_unique<Tool>(
@@ -146,6 +147,56 @@ TEST_P(Gateway, LeadsToThisMachinesLoopbackOnlyWhereItWasAskedTo) {
   EXPECT_EQ(fetched.out, kLoopbackPage) << fetched.err;
 }
 
+TEST_P(Gateway, LeadsToLinkLocalAddressesOnlyWhereItWasAskedTo) {
+  for (const std::string program : {"slirp4netns", "passt"}) {
+    if (!has_program(program)) continue;
+    constexpr int kRefusedAtOnce = 7;  // of curl, which ends with 28 if it had to wait
+    {
+      const auto way = gateway({"--with", program});
+      const ToolResult refused = with_lease("curl -sS -m 20 http://169.254.7.7/page");
+      EXPECT_EQ(refused.status, kRefusedAtOnce) << refused.err;
+      const ToolResult said = end(*way);
+      EXPECT_NE(said.out.find("by the rules of the gateway"), std::string::npos) << said.out;
+      EXPECT_NE(said.out.find(" for 169.254.0.0/16, see --link-local"), std::string::npos)
+          << said.out;
+    }
+    const auto way = gateway({"--with", program, "--link-local"});
+    const ToolResult fetched = with_lease(kFetch + "http://169.254.7.7/page", "two");
+    EXPECT_EQ(fetched.out, kPage) << program << fetched.err;
+  }
+}
+
+/// slirp4netns that says it does not know the options in `unknown`, one after the other.
+std::string slirp_without(const std::string& unknown) {
+  return "#!/bin/sh\necho \"$*\" >> \"$TRACE\"\nfor word; do for each in " + unknown +
+         "; do\n[ \"$word\" != --enable-$each ] || { echo \"slirp4netns: unrecognized option "
+         "'$word'\" >&2; exit 1; }\ndone; done\nexec /usr/bin/slirp4netns \"$@\"\n";
+}
+
+TEST_P(Gateway, ConfinesItsProgramAsFarAsThatKnows) {
+  std::filesystem::create_directory(file("bin"));
+  const auto tried = [&](const std::string& unknown) {
+    std::ofstream(file("trace"), std::ios::trunc);
+    std::filesystem::permissions(file("trace"), std::filesystem::perms::all);
+    std::ofstream(file("bin/slirp4netns")) << slirp_without(unknown);
+    std::filesystem::permissions(file("bin/slirp4netns"), std::filesystem::perms::all);
+    const auto way = gateway({}, {"env", "PATH=" + file("bin"), "TRACE=" + file("trace")});
+    const ToolResult fetched = with_lease(kFetch + "http://198.18.9.1/page");
+    EXPECT_EQ(fetched.out, kPage) << fetched.err;
+    std::string all;
+    std::ifstream trace(file("trace"));
+    for (std::string line; std::getline(trace, line);) {
+      for (const char* const word : {"--enable-sandbox", "--enable-seccomp"})
+        all += line.find(word) == std::string::npos ? " -" : std::string(" ") + (word + 9);
+      all += ';';
+    }
+    return all;
+  };
+  EXPECT_EQ(tried("nothing"), " sandbox seccomp;");
+  EXPECT_EQ(tried("sandbox"), " sandbox seccomp; - seccomp;");
+  EXPECT_EQ(tried("sandbox seccomp"), " sandbox seccomp; - seccomp; - -;");
+}
+
 TEST_P(Gateway, TakesAnotherNetworkWhereItWasToldTo) {
   const auto way = gateway({"--network", "198.18.64.0/20"});
   const ToolResult leased = with_lease("ip -4 -o address show tap0; cat /etc/resolv.conf; " +
@@ -242,7 +293,8 @@ TEST_P(Gateway, SaysWhyItsProgramDoesNotStart) {
   std::filesystem::create_directory(file("bin"));
   {
     std::ofstream program(file("bin/slirp4netns"));
-    program << "#!/bin/sh\necho a first line >&2\necho the reason >&2\nexit 3\n";
+    program << "#!/bin/sh\necho . >> " << file("started")
+            << "\necho a first line >&2\necho the reason >&2\nexit 3\n";
   }
   std::filesystem::permissions(file("bin/slirp4netns"), std::filesystem::perms::all);
   const ToolResult result =
@@ -250,6 +302,7 @@ TEST_P(Gateway, SaysWhyItsProgramDoesNotStart) {
   EXPECT_EQ(result.status, 1);
   EXPECT_EQ(result.err,
             "shmifctl: cannot run gateway: slirp4netns ended with exit code 3: the reason\n");
+  EXPECT_EQ(std::filesystem::file_size(file("started")), 2U) << "it is not tried with less";
 }
 
 TEST(GatewayLine, RefusesWhatIsNoNetwork) {

@@ -1,0 +1,478 @@
+// NatFilter: which frames pass between a bus and the program behind a gateway.
+
+#include "tools/relay/nat_filter.hpp"
+
+#include <arpa/inet.h>
+#include <gtest/gtest.h>
+#include <net/if.h>
+#include <sched.h>
+#include <sys/ioctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <functional>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "base/unique_fd.hpp"
+#include "bus/offload.hpp"
+#include "shmif/loopback_link.hpp"
+
+namespace shmif::tools {
+namespace {
+
+using enum NatRefusal;
+using Bytes = std::vector<std::uint8_t>;
+using Verdict = std::optional<NatRefusal>;
+
+const MacAddress kHostMac = *MacAddress::parse("b2:a0:00:00:00:15");
+const MacAddress kGatewayMac = *MacAddress::parse("52:55:0a:00:02:02");
+const MacAddress kNameServerMac = *MacAddress::parse("52:55:0a:00:02:03");
+const MacAddress kOtherMac = *MacAddress::parse("b2:a0:00:00:00:16");
+const MacAddress kEveryMac = *MacAddress::parse("ff:ff:ff:ff:ff:ff");
+
+void put16(Bytes& bytes, std::size_t at, unsigned number) {
+  bytes.at(at) = static_cast<std::uint8_t>(number >> 8U);
+  bytes.at(at + 1) = static_cast<std::uint8_t>(number);
+}
+void put_address(Bytes& bytes, std::size_t at, const std::string& text) {
+  ASSERT_EQ(::inet_pton(AF_INET, text.c_str(), &bytes.at(at)), 1) << text;
+}
+void put_mac(Bytes& bytes, std::size_t at, const MacAddress& mac) {
+  std::copy(mac.bytes.begin(), mac.bytes.end(), bytes.begin() + static_cast<std::ptrdiff_t>(at));
+}
+
+/// A frame with an IPv4 packet.
+struct Ip {
+  std::string from = "10.0.2.15", to = "198.18.9.1";
+  MacAddress from_mac = kHostMac, to_mac = kGatewayMac;
+  std::uint8_t protocol = IPPROTO_UDP;
+  unsigned from_port = 4000, to_port = 8001;  ///< of ICMP, from_port is type and code
+  unsigned type = 0x0800;
+  std::uint8_t first = 0x45;
+  unsigned fragment = 0;
+  std::size_t payload = 26;
+  std::size_t padding = 0;
+  int length = -1;  ///< in the header
+
+  Bytes bytes() const {
+    Bytes frame(14 + 20 + payload + padding);
+    put_mac(frame, 0, to_mac);
+    put_mac(frame, 6, from_mac);
+    put16(frame, 12, type);
+    frame[14] = first;
+    put16(frame, 16,
+          length < 0 ? static_cast<unsigned>(20 + payload) : static_cast<unsigned>(length));
+    put16(frame, 20, fragment);
+    frame[22] = 64;
+    frame[23] = protocol;
+    put_address(frame, 26, from);
+    put_address(frame, 30, to);
+    if (payload >= 4) {
+      put16(frame, 34, from_port);
+      put16(frame, 36, to_port);
+    }
+    return frame;
+  }
+};
+
+struct Arp {
+  std::string sender = "10.0.2.15", target = "10.0.2.2";
+  unsigned operation = 1;
+  MacAddress to_mac = kEveryMac;
+  unsigned hardware = 1, sizes = 0x0604;
+
+  Bytes bytes() const {
+    Bytes frame(42);
+    put_mac(frame, 0, to_mac);
+    put_mac(frame, 6, kHostMac);
+    put16(frame, 12, 0x0806);
+    put16(frame, 14, hardware);
+    put16(frame, 16, 0x0800);
+    put16(frame, 18, sizes);
+    put16(frame, 20, operation);
+    put_mac(frame, 22, kHostMac);
+    put_address(frame, 28, sender);
+    put_address(frame, 38, target);
+    return frame;
+  }
+};
+
+class NatFilterTest : public ::testing::Test {
+ protected:
+  NatWish wish_{.program = NatProgram::slirp4netns};
+
+  Verdict judge(NatWay way, const Bytes& bytes) const {
+    NatFilter filter(wish_, wish_.program == NatProgram::slirp4netns);
+    return filter.judge(way, FrameView(bytes.data(), bytes.size()));
+  }
+  Verdict out(const Ip& ip) const { return judge(NatWay::out, ip.bytes()); }
+  Verdict asks(const Arp& arp) const { return judge(NatWay::out, arp.bytes()); }
+  /// The same packet as an answer.
+  Verdict in(Ip ip) const {
+    std::swap(ip.from, ip.to);
+    std::swap(ip.from_port, ip.to_port);
+    ip.from_mac = kGatewayMac;
+    ip.to_mac = kHostMac;
+    return judge(NatWay::in, ip.bytes());
+  }
+};
+
+TEST_F(NatFilterTest, LetsTheWorldBeReachedAndAnswer) {
+  for (const char* const there :
+       {"198.18.9.1", "1.0.0.0", "9.255.255.255", "11.0.0.0", "126.255.255.255", "128.0.0.0",
+        "169.253.255.255", "169.255.0.0", "223.255.255.255", "10.0.1.254", "10.0.3.0"}) {
+    for (const std::uint8_t protocol : {IPPROTO_TCP, IPPROTO_UDP}) {
+      EXPECT_EQ(out({.to = there, .protocol = protocol}), Verdict()) << there;
+      EXPECT_EQ(in({.to = there, .protocol = protocol}), Verdict()) << there;
+    }
+  }
+  for (const char* const host : {"10.0.2.1", "10.0.2.4", "10.0.2.100", "10.0.2.254"})
+    EXPECT_EQ(out({.from = host}), Verdict()) << host;
+}
+
+TEST_F(NatFilterTest, KeepsWhatIsForThisMachineOrForAllMachinesAroundItBothWays) {
+  const std::pair<const char*, NatRefusal> all[] = {{"127.0.0.1", loopback},
+                                                    {"127.0.0.53", loopback},
+                                                    {"127.0.0.0", loopback},
+                                                    {"127.255.255.255", loopback},
+                                                    {"0.0.0.0", loopback},
+                                                    {"0.0.0.1", loopback},
+                                                    {"0.255.255.255", loopback},
+                                                    {"169.254.0.0", link_local},
+                                                    {"169.254.169.254", link_local},
+                                                    {"169.254.255.255", link_local},
+                                                    {"224.0.0.0", group},
+                                                    {"224.0.0.251", group},
+                                                    {"239.255.255.255", group},
+                                                    {"255.255.255.255", group},
+                                                    {"10.0.2.255", group},
+                                                    {"10.0.2.0", group}};
+  for (const NatProgram program : {NatProgram::slirp4netns, NatProgram::passt}) {
+    for (const bool loopback : {false, true}) {
+      wish_ = {.program = program, .loopback = loopback};
+      for (const auto& [address, why] : all) {
+        for (const std::uint8_t protocol : {IPPROTO_TCP, IPPROTO_UDP}) {
+          EXPECT_EQ(out({.to = address, .protocol = protocol}), why) << address;
+          EXPECT_EQ(in({.to = address, .protocol = protocol}), why) << address;
+        }
+        EXPECT_EQ(out({.to = address, .fragment = 0x2000}), why) << address << ", a first fragment";
+        EXPECT_EQ(out({.to = address, .fragment = 0x0007}), why) << address << ", a last fragment";
+        EXPECT_NE(out({.to = address, .to_mac = kEveryMac}), Verdict()) << address << ", broadcast";
+        EXPECT_NE(out({.to = address, .to_mac = kOtherMac}), Verdict())
+            << address << ", for others";
+      }
+    }
+  }
+}
+
+TEST_F(NatFilterTest, LetsLinkLocalAddressesBeReachedWhereThatWasAskedFor) {
+  wish_.link_local = true;
+  EXPECT_EQ(out({.to = "169.254.169.254"}), Verdict());
+  EXPECT_EQ(in({.to = "169.254.169.254"}), Verdict());
+  EXPECT_EQ(out({.to = "127.0.0.1"}), loopback);
+  EXPECT_EQ(out({.from = "169.254.3.3"}), stranger);
+}
+
+/// Runs `check` where the one interface has an address; without the rights for that, nowhere.
+bool in_own_network(const std::function<bool()>& check) {
+  const pid_t child = ::fork();
+  if (child == 0) {
+    if (::unshare(CLONE_NEWUSER | CLONE_NEWNET) != 0) ::_exit(77);
+    const UniqueFd any(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    const auto give = [&](unsigned long request, const char* address) {
+      ifreq asked{};
+      std::strncpy(asked.ifr_name, "lo", sizeof asked.ifr_name - 1);
+      sockaddr_in in{};
+      in.sin_family = AF_INET;
+      ::inet_pton(AF_INET, address, &in.sin_addr);
+      std::memcpy(&asked.ifr_addr, &in, sizeof in);
+      return ::ioctl(any.get(), request, &asked) == 0;
+    };
+    if (!give(SIOCSIFADDR, "198.18.77.1") || !give(SIOCSIFNETMASK, "255.255.255.0")) ::_exit(77);
+    ::_exit(check() ? 0 : 1);
+  }
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  return WIFEXITED(status) && (WEXITSTATUS(status) == 0 || WEXITSTATUS(status) == 77);
+}
+
+TEST_F(NatFilterTest, KeepsBroadcastsOfThisMachinesNetworksButNotItsAddresses) {
+  EXPECT_TRUE(in_own_network([&] {
+    return out({.to = "198.18.77.255"}) == group && in({.to = "198.18.77.255"}) == group &&
+           out({.to = "198.18.77.1"}) == Verdict() && out({.to = "198.18.78.255"}) == Verdict();
+  }));
+}
+
+TEST_F(NatFilterTest, KeepsWhatDoesNotComeFromAHostOfTheNetworkOrGoToOne) {
+  for (const char* const address :
+       {"10.0.2.2", "10.0.2.3", "10.0.2.0", "10.0.2.255", "10.0.3.15", "198.18.0.5", "0.0.0.0",
+        "127.0.0.1", "169.254.1.1", "224.0.0.1", "255.255.255.255"}) {
+    EXPECT_EQ(out({.from = address}), stranger) << address;
+    EXPECT_EQ(in({.from = address}), stranger) << address;
+  }
+}
+
+TEST_F(NatFilterTest, KeepsWhatIsNotPlainIpv4) {
+  for (const unsigned type :
+       {0x86ddU, 0x8100U, 0x88a8U, 0x9100U, 0x88f8U, 0x8864U, 0x0026U, 0x0U}) {
+    EXPECT_EQ(out({.type = type}), NatRefusal::protocol) << type;
+    EXPECT_EQ(in({.type = type}), NatRefusal::protocol) << type;
+  }
+  for (const int number : {2, 4, 41, 47, 50, 132, 255})
+    EXPECT_EQ(out({.protocol = static_cast<std::uint8_t>(number)}), NatRefusal::protocol) << number;
+}
+
+TEST_F(NatFilterTest, KeepsWhatCanBeReadInTwoWays) {
+  const Ip tcp{.protocol = IPPROTO_TCP};
+  const std::pair<const char*, Ip> all[] = {
+      {"no header", {.first = 0x40}},
+      {"a short header", {.first = 0x44}},
+      {"options", {.first = 0x46}},
+      {"most options", {.first = 0x4f}},
+      {"IPv6 in IPv4's clothes", {.first = 0x65}},
+      {"longer than the frame", {.length = 47}},
+      {"no room for the header", {.length = 19}},
+      {"length 0", {.length = 0}},
+      {"half a UDP header", {.payload = 7}},
+      {"half a TCP header", {.protocol = IPPROTO_TCP, .payload = 19}},
+      {"half a header with more to come", {.fragment = 0x2000, .payload = 4}},
+      {"a fragment over the TCP header", {.protocol = IPPROTO_TCP, .fragment = 0x0001}},
+      {"a fragment over its end", {.protocol = IPPROTO_TCP, .fragment = 0x2002}},
+      {"a fragment beyond the longest packet", {.fragment = 0x1fff}},
+      {"the reserved bit", {.fragment = 0x8000}}};
+  for (const auto& [what, ip] : all) {
+    EXPECT_EQ(out(ip), unreadable) << what;
+    EXPECT_EQ(in(ip), unreadable) << what;
+  }
+  EXPECT_EQ(out({.padding = 6}), Verdict());
+  EXPECT_EQ(out({.fragment = 0x4000}), Verdict()) << "do not fragment";
+  EXPECT_EQ(out({.fragment = 0x2000}), Verdict());
+  EXPECT_EQ(out({.fragment = 0x20b9}), Verdict());
+  Bytes whole = Ip().bytes();
+  for (std::size_t size = 0; size < whole.size(); ++size) {
+    whole.resize(size);
+    EXPECT_NE(judge(NatWay::out, whole), Verdict()) << size;
+    whole = Ip().bytes();
+  }
+  NatFilter filter(wish_, true);
+  FrameView cut(whole.data(), whole.size());
+  cut.true_bytes = static_cast<std::uint32_t>(whole.size()) + 1;
+  EXPECT_EQ(filter.judge(NatWay::out, cut), unreadable);
+  FrameView unfinished(whole.data(), whole.size());
+  unfinished.offload.flags = Offload::kNeedsChecksum;
+  EXPECT_EQ(filter.judge(NatWay::out, unfinished), unreadable);
+}
+
+TEST_F(NatFilterTest, LetsOnlyPingsPassOfIcmp) {
+  const auto icmp = [](unsigned type, const char* to = "198.18.9.1") {
+    return Ip{.to = to, .protocol = IPPROTO_ICMP, .from_port = type << 8U, .to_port = 0};
+  };
+  const auto answer = [&](unsigned type, const char* from = "198.18.9.1") {
+    Ip ip = icmp(type, "10.0.2.15");
+    ip.from = from;
+    ip.to_mac = kHostMac;
+    return judge(NatWay::in, ip.bytes());
+  };
+  for (unsigned type = 0; type < 256; ++type) {
+    EXPECT_EQ(out(icmp(type)), type == 8 ? Verdict() : other_icmp) << type;
+    EXPECT_EQ(answer(type), type == 0 || type == 3 || type == 11 ? Verdict() : other_icmp) << type;
+  }
+  EXPECT_EQ(out(icmp(8, "127.0.0.1")), loopback);
+  EXPECT_EQ(out(icmp(8, "10.0.2.2")), Verdict());
+  EXPECT_EQ(answer(3, "10.0.2.2"), Verdict()) << "the gateway sends the errors";
+}
+
+TEST_F(NatFilterTest, LetsTheGatewayServeWhatItServesAndNoMore) {
+  const auto served = [&](const char* to, std::uint8_t protocol, unsigned port) {
+    const Ip asked{.to = to, .protocol = protocol, .to_port = port};
+    EXPECT_EQ(out(asked), in(asked)) << to << ' ' << port;
+    return out(asked);
+  };
+  for (const NatProgram program : {NatProgram::slirp4netns, NatProgram::passt}) {
+    const bool slirp = program == NatProgram::slirp4netns;
+    for (const bool loopback : {false, true}) {
+      wish_ = {.program = program, .loopback = loopback};
+      const Verdict rest = loopback ? Verdict() : closed;
+      EXPECT_EQ(served("10.0.2.2", IPPROTO_UDP, 67), Verdict());
+      for (const unsigned port : {1U, 53U, 66U, 68U, 69U, 80U, 65535U}) {
+        EXPECT_EQ(served("10.0.2.2", IPPROTO_UDP, port), rest) << port;
+        EXPECT_EQ(served("10.0.2.2", IPPROTO_TCP, port), rest) << port;
+      }
+      EXPECT_EQ(served("10.0.2.2", IPPROTO_TCP, 67), rest);
+      EXPECT_EQ(out({.to = "10.0.2.2", .fragment = 0x0007}), rest) << "no port can be seen";
+      EXPECT_EQ(served("10.0.2.3", IPPROTO_UDP, 53), slirp ? Verdict() : others);
+      EXPECT_EQ(served("10.0.2.3", IPPROTO_TCP, 53), slirp ? Verdict() : others);
+      EXPECT_EQ(served("10.0.2.3", IPPROTO_UDP, 67), slirp ? closed : others);
+      EXPECT_EQ(served("10.0.2.3", IPPROTO_TCP, 80), slirp ? closed : others);
+      for (const char* const host : {"10.0.2.1", "10.0.2.4", "10.0.2.100"})
+        EXPECT_EQ(served(host, IPPROTO_TCP, 80), others) << host;
+    }
+  }
+}
+
+TEST_F(NatFilterTest, ANameServerOfPasstAnswersOverUdpOnly) {
+  wish_.program = NatProgram::passt;
+  NatFilter filter(wish_, true);
+  const auto asked = [&](std::uint8_t protocol, unsigned port) {
+    const Bytes bytes =
+        Ip{.to = "10.0.2.3", .to_mac = kNameServerMac, .protocol = protocol, .to_port = port}
+            .bytes();
+    return filter.judge(NatWay::out, FrameView(bytes.data(), bytes.size()));
+  };
+  EXPECT_EQ(asked(IPPROTO_UDP, 53), Verdict());
+  EXPECT_EQ(asked(IPPROTO_TCP, 53), closed);
+  EXPECT_EQ(asked(IPPROTO_UDP, 54), closed);
+}
+
+TEST_F(NatFilterTest, LetsDhcpBeBroadcastAndNothingElse) {
+  const Ip discover{.from = "0.0.0.0",
+                    .to = "255.255.255.255",
+                    .to_mac = kEveryMac,
+                    .from_port = 68,
+                    .to_port = 67};
+  EXPECT_EQ(out(discover), Verdict());
+  Ip ip = discover;
+  ip.from = "10.0.2.15";
+  EXPECT_EQ(out(ip), Verdict()) << "a host that binds again";
+  ip.to = "10.0.2.2";
+  EXPECT_EQ(out(ip), Verdict()) << "a host that renews";
+  for (const unsigned port : {66U, 68U, 69U, 53U, 5353U}) {
+    ip = discover;
+    ip.to_port = port;
+    EXPECT_NE(out(ip), Verdict()) << port;
+    ip.from = "10.0.2.15";
+    EXPECT_EQ(out(ip), group) << port;
+  }
+  ip = discover;
+  ip.from_port = 67;
+  EXPECT_EQ(out(ip), stranger);
+  ip = discover;
+  ip.fragment = 0x0007;
+  EXPECT_EQ(out(ip), stranger) << "no port can be seen";
+  for (const char* const to : {"224.0.0.1", "127.0.0.1", "10.0.2.255"}) {
+    ip = discover;
+    ip.to = to;
+    EXPECT_NE(out(ip), Verdict()) << to;
+  }
+  EXPECT_EQ(out({.to_mac = kEveryMac}), group) << "for one machine, broadcast";
+  const auto reply = [&](const char* from, const char* to, unsigned port) {
+    return judge(
+        NatWay::in,
+        Ip{.from = from, .to = to, .to_mac = kEveryMac, .from_port = 67, .to_port = port}.bytes());
+  };
+  EXPECT_EQ(reply("10.0.2.2", "255.255.255.255", 68), Verdict());
+  EXPECT_EQ(reply("10.0.2.2", "10.0.2.15", 68), Verdict());
+  EXPECT_EQ(reply("10.0.2.2", "255.255.255.255", 69), stranger);
+  EXPECT_NE(reply("198.18.9.1", "255.255.255.255", 68), Verdict());
+  EXPECT_NE(reply("10.0.2.2", "224.0.0.1", 68), Verdict());
+}
+
+TEST_F(NatFilterTest, KeepsWhatTheBusFloodsBetweenOthers) {
+  EXPECT_EQ(out({.to_mac = kOtherMac}), others);
+  EXPECT_EQ(out({.to = "127.0.0.1", .to_mac = kOtherMac}), others) << "and nobody is answered";
+  EXPECT_EQ(out({.to_mac = kNameServerMac}), Verdict());
+  wish_.program = NatProgram::passt;
+  EXPECT_EQ(out({.to_mac = kNameServerMac}), others);
+}
+
+TEST_F(NatFilterTest, LetsArpAskForTheGatewayAndAnnounceHosts) {
+  EXPECT_EQ(asks(Arp{}), Verdict());
+  EXPECT_EQ(asks({.target = "10.0.2.3"}), Verdict());
+  EXPECT_EQ(asks({.sender = "0.0.0.0"}), Verdict()) << "whether the address is in use";
+  EXPECT_EQ(asks({.target = "10.0.2.15"}), Verdict()) << "an announcement";
+  EXPECT_EQ(asks({.operation = 2, .to_mac = kGatewayMac}), Verdict()) << "an answer";
+  for (const char* const target : {"10.0.2.16", "10.0.2.1", "198.18.0.1", "127.0.0.1", "0.0.0.0"})
+    EXPECT_EQ(asks({.target = target}), others) << target;
+  for (const char* const sender : {"10.0.2.2", "10.0.2.3", "198.18.0.5", "127.0.0.1", "10.0.2.255"})
+    EXPECT_EQ(asks({.sender = sender}), stranger) << sender;
+  EXPECT_EQ(asks({.sender = "0.0.0.0", .operation = 2}), stranger);
+  EXPECT_EQ(asks({.operation = 3}), unreadable);
+  EXPECT_EQ(asks({.hardware = 6}), unreadable);
+  EXPECT_EQ(asks({.sizes = 0x0610}), unreadable);
+  Bytes cut = Arp().bytes();
+  cut.pop_back();
+  EXPECT_EQ(judge(NatWay::out, cut), unreadable);
+  EXPECT_EQ(asks({.to_mac = kOtherMac}), others);
+  const auto in = [&](const char* sender) {
+    return judge(NatWay::in, Arp{.sender = sender, .target = "10.0.2.15"}.bytes());
+  };
+  EXPECT_EQ(in("10.0.2.2"), Verdict());
+  EXPECT_EQ(in("10.0.2.3"), Verdict());
+  EXPECT_EQ(in("10.0.2.16"), others) << "nobody takes a host's address";
+  wish_.program = NatProgram::passt;
+  EXPECT_EQ(asks({.target = "10.0.2.3"}), others) << "passt would answer that";
+}
+
+TEST_F(NatFilterTest, FollowsTheNetworkThatWasChosen) {
+  wish_.network = *NatNetwork::parse("198.18.64.0/20");
+  const MacAddress mac = *MacAddress::parse("52:55:c6:12:40:02");
+  EXPECT_EQ(out({.from = "198.18.79.254", .to = "10.0.2.2", .to_mac = mac}), Verdict());
+  EXPECT_EQ(out({.from = "198.18.80.1", .to = "10.0.2.2", .to_mac = mac}), stranger);
+  EXPECT_EQ(out({.from = "198.18.64.15", .to = "198.18.64.2", .to_mac = mac}), closed);
+  EXPECT_EQ(out({.from = "198.18.64.15", .to = "198.18.79.255", .to_mac = mac}), group);
+  EXPECT_EQ(out({.from = "198.18.64.15", .to_mac = kGatewayMac}), others);
+}
+
+TEST_F(NatFilterTest, CountsWhatItKeepsAndTellsTheHostThatAddressedIt) {
+  NatFilter filter(wish_, true);
+  EXPECT_EQ(filter.to_text(), "");
+  auto [ours, theirs] = LoopbackLink::pair().value();
+  AnyLink back(std::make_unique<LoopbackLink>(std::move(ours)));
+  const auto answer = [&](NatWay way, const Bytes& bytes) {
+    EXPECT_TRUE(filter.keep(way, FrameView(bytes.data(), bytes.size()), back));
+    FrameBatch batch;
+    static_cast<void>(theirs.receive(batch));
+    return batch.empty() ? Bytes()
+                         : Bytes(reinterpret_cast<const std::uint8_t*>(batch[0].bytes.data()),
+                                 reinterpret_cast<const std::uint8_t*>(batch[0].bytes.data()) +
+                                     batch[0].size());
+  };
+  const Bytes asked = Ip{.to = "127.0.0.1"}.bytes();
+  const Bytes told = answer(NatWay::out, asked);
+  ASSERT_EQ(told.size(), 14U + 20 + 8 + 28);
+  Ip expected{.from = "10.0.2.2",
+              .to = "10.0.2.15",
+              .from_mac = kGatewayMac,
+              .to_mac = kHostMac,
+              .protocol = IPPROTO_ICMP,
+              .from_port = 0x030d,
+              .payload = 36};
+  Bytes wanted = expected.bytes();
+  std::memcpy(&wanted[24], &told[24], 2);
+  std::memcpy(&wanted[36], &told[36], 2);
+  std::copy_n(asked.begin() + 14, 28, wanted.begin() + 42);
+  EXPECT_EQ(told, wanted);
+  const auto sum = [&](std::size_t from, std::size_t size) {
+    return bus::internet_sum(std::as_bytes(std::span(told).subspan(from, size)));
+  };
+  EXPECT_EQ(sum(14, 20), 0xffff);
+  EXPECT_EQ(sum(34, 36), 0xffff);
+  EXPECT_FALSE(answer(NatWay::out, Ip{.to = "169.254.1.1"}.bytes()).empty());
+  EXPECT_FALSE(answer(NatWay::out, Ip{.to = "10.0.2.2"}.bytes()).empty());
+  // Nobody is told of what others sent to each other, of groups, or of a later fragment.
+  EXPECT_TRUE(answer(NatWay::out, Ip{.to = "127.0.0.1", .to_mac = kOtherMac}.bytes()).empty());
+  EXPECT_TRUE(answer(NatWay::out, Ip{.to = "127.0.0.1", .to_mac = kEveryMac}.bytes()).empty());
+  EXPECT_TRUE(answer(NatWay::out, Ip{.to = "224.0.0.1"}.bytes()).empty());
+  EXPECT_TRUE(answer(NatWay::out, Ip{.to = "127.0.0.1", .fragment = 0x0007}.bytes()).empty());
+  EXPECT_TRUE(answer(NatWay::out, Ip{.from = "198.18.0.1"}.bytes()).empty());
+  EXPECT_TRUE(answer(NatWay::in, Ip{.from = "127.0.0.1", .to = "10.0.2.15"}.bytes()).empty());
+  const Bytes passes = Ip().bytes();
+  EXPECT_FALSE(filter.keep(NatWay::out, FrameView(passes.data(), passes.size()), back));
+  EXPECT_EQ(filter.refused(NatWay::out), 8U);
+  EXPECT_EQ(filter.refused(NatWay::in), 1U);
+  EXPECT_EQ(
+      filter.to_text(),
+      "9 frames were refused (1 from outside the network, 4 for 127.0.0.0/8 or 0.0.0.0/8, 1 "
+      "for 169.254.0.0/16, see --link-local, 1 multicast or broadcast, 1 for what the gateway "
+      "does not serve, 1 for other hosts of the bus)");
+  unsigned answers = 0;
+  for (unsigned i = 0; i < 1000; ++i) answers += answer(NatWay::out, asked).empty() ? 0 : 1;
+  EXPECT_GE(answers, 1U);
+  EXPECT_LT(answers, 1000U) << "a flood is not answered with another";
+}
+
+}  // namespace
+}  // namespace shmif::tools

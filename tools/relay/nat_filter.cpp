@@ -1,0 +1,374 @@
+#include "tools/relay/nat_filter.hpp"
+
+#include <arpa/inet.h>
+#include <ifaddrs.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cstring>
+#include <memory>
+#include <span>
+
+#include "base/unique_fd.hpp"
+#include "bus/offload.hpp"
+
+namespace shmif::tools {
+namespace {
+
+constexpr std::uint16_t kIpv4 = 0x0800;
+constexpr std::uint16_t kArp = 0x0806;
+constexpr std::size_t kArpBytes = 28;
+constexpr std::size_t kIpHeaderBytes = 20;
+constexpr std::size_t kTcpHeaderBytes = 20;
+constexpr std::size_t kUdpHeaderBytes = 8;
+constexpr std::size_t kMaxPacketBytes = 65535;
+constexpr std::uint8_t kEchoReply = 0, kUnreachable = 3, kEchoRequest = 8, kTimeExceeded = 11;
+constexpr std::uint8_t kProhibited = 13;  // RFC 1812: communication administratively prohibited
+constexpr std::uint16_t kDhcpServer = 67, kDhcpClient = 68, kDns = 53;
+constexpr std::uint32_t kAnyAddress = 0;
+constexpr std::uint32_t kBroadcast = 0xffffffff;
+
+/// ICMP answers in a second.
+constexpr unsigned kMaxAnswers = 100;
+constexpr std::chrono::seconds kLookAgain{5};
+
+/// F3: what no far side may be. These lead to this machine, to all machines around it, or, as
+/// 169.254.169.254, to the cloud that it runs in.
+struct Range {
+  std::uint32_t first;
+  unsigned prefix;
+  NatRefusal why;
+};
+constexpr Range kNeverFar[] = {
+    {0x00000000, 8, NatRefusal::loopback},     // 0.0.0.0/8: 0.0.0.0 is 127.0.0.1 to connect()
+    {0x7f000000, 8, NatRefusal::loopback},     // 127.0.0.0/8
+    {0xa9fe0000, 16, NatRefusal::link_local},  // 169.254.0.0/16
+    {0xe0000000, 4, NatRefusal::group},        // 224.0.0.0/4
+    {0xffffffff, 32, NatRefusal::group},       // 255.255.255.255
+};
+
+/// F4: what the gateway serves.
+struct Service {
+  bool name_server;  ///< at that address; false: at the gateway's
+  std::uint8_t protocol;
+  std::uint16_t port;  ///< 0: ICMP
+  bool passt;          ///< by passt; slirp4netns has all
+};
+constexpr Service kServices[] = {
+    {false, IPPROTO_UDP, kDhcpServer, true},
+    {false, IPPROTO_ICMP, 0, false},  // passt would ping that address of the outer network
+    {true, IPPROTO_UDP, kDns, true},
+    {true, IPPROTO_TCP, kDns, false},
+    {true, IPPROTO_ICMP, 0, false},
+};
+
+std::uint8_t byte_at(std::span<const std::byte> bytes, std::size_t at) noexcept {
+  return std::to_integer<std::uint8_t>(bytes[at]);
+}
+std::uint16_t number16(std::span<const std::byte> bytes, std::size_t at) noexcept {
+  std::uint16_t number = 0;
+  std::memcpy(&number, bytes.data() + at, sizeof number);
+  return ntohs(number);
+}
+std::uint32_t number32(std::span<const std::byte> bytes, std::size_t at) noexcept {
+  std::uint32_t number = 0;
+  std::memcpy(&number, bytes.data() + at, sizeof number);
+  return ntohl(number);
+}
+
+/// The broadcast addresses of this machine's interfaces. What cannot be asked for is missing.
+std::vector<std::uint32_t> broadcasts_here() {
+  std::vector<std::uint32_t> all;
+  ifaddrs* found = nullptr;
+  if (::getifaddrs(&found) != 0) return all;
+  const std::unique_ptr<ifaddrs, decltype(&::freeifaddrs)> owned(found, &::freeifaddrs);
+  const auto number = [](const sockaddr* address) {
+    sockaddr_in in{};
+    std::memcpy(&in, address, sizeof in);
+    return ntohl(in.sin_addr.s_addr);
+  };
+  const UniqueFd any(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  for (const ifaddrs* each = found; each != nullptr; each = each->ifa_next) {
+    if (each->ifa_addr == nullptr || each->ifa_addr->sa_family != AF_INET) continue;
+    // ifa_broadaddr is another address where the interface has no broadcast address.
+    ifreq asked{};
+    std::strncpy(asked.ifr_name, each->ifa_name, sizeof asked.ifr_name - 1);
+    if (::ioctl(any.get(), SIOCGIFBRDADDR, &asked) == 0)
+      all.push_back(number(&asked.ifr_broadaddr));
+    if (each->ifa_netmask == nullptr) continue;
+    const std::uint32_t hosts = ~number(each->ifa_netmask);
+    if (hosts > 1) all.push_back(number(each->ifa_addr) | hosts);
+  }
+  std::ranges::sort(all);
+  return all;
+}
+
+constexpr const char* text_of(NatRefusal why) noexcept {
+  switch (why) {
+    case NatRefusal::protocol: return "IPv6 or other protocols";
+    case NatRefusal::unreadable: return "damaged or with IP options";
+    case NatRefusal::other_icmp: return "ICMP other than pings";
+    case NatRefusal::stranger: return "from outside the network";
+    case NatRefusal::loopback: return "for 127.0.0.0/8 or 0.0.0.0/8";
+    case NatRefusal::link_local: return "for 169.254.0.0/16, see --link-local";
+    case NatRefusal::group: return "multicast or broadcast";
+    case NatRefusal::closed: return "for what the gateway does not serve";
+    case NatRefusal::others: return "for other hosts of the bus";
+  }
+  return "";
+}
+
+}  // namespace
+
+/// What F2 to F5 need of an IPv4 packet.
+struct NatFilter::Packet {
+  std::uint32_t near = 0, far = 0;
+  std::uint16_t near_port = 0, far_port = 0;  ///< 0: ICMP, or not in this fragment
+  std::uint8_t protocol = 0;
+  bool has_ports = false;  ///< its transport header is here
+
+  bool is_dhcp() const noexcept {
+    return protocol == IPPROTO_UDP && has_ports && near_port == kDhcpClient &&
+           far_port == kDhcpServer;
+  }
+};
+
+NatFilter::NatFilter(const NatWish& wish, bool has_name_server)
+    : network_(wish.network.first),
+      mask_(~(~0U >> wish.network.prefix)),
+      gateway_(wish.network.first + NatNetwork::kGateway),
+      name_server_(has_name_server ? wish.network.first + NatNetwork::kNameServer : 0),
+      passt_(wish.program == NatProgram::passt),
+      loopback_(wish.loopback),
+      link_local_(wish.link_local),
+      gateway_mac_(wish.network.gateway_mac()),
+      name_server_mac_(wish.network.name_server_mac()) {}
+
+bool NatFilter::is_served(std::uint32_t address) const noexcept {
+  return address == gateway_ || (name_server_ != 0 && address == name_server_);
+}
+
+bool NatFilter::is_host(std::uint32_t address) const noexcept {
+  return (address & mask_) == network_ && address != network_ && address != (network_ | ~mask_) &&
+         address != gateway_ && address != name_server_;
+}
+
+bool NatFilter::is_mine(const MacAddress& mac) const noexcept {
+  return mac == gateway_mac_ || (name_server_ != 0 && mac == name_server_mac_);
+}
+
+bool NatFilter::is_broadcast(std::uint32_t address) noexcept {
+  const auto now = Clock::now();
+  if (looked_ == Clock::time_point{} || now - looked_ >= kLookAgain) {
+    looked_ = now;
+    broadcasts_ = broadcasts_here();
+  }
+  return std::ranges::binary_search(broadcasts_, address);
+}
+
+/// Reads an IPv4 packet by rule F2. `bytes`: the frame.
+std::optional<NatRefusal> NatFilter::read(NatWay way, std::span<const std::byte> bytes,
+                                          Packet& packet) {
+  const auto ip = bytes.subspan(kEthernetHeaderBytes);
+  if (ip.size() < kIpHeaderBytes || byte_at(ip, 0) != 0x45) return NatRefusal::unreadable;
+  const std::size_t total = number16(ip, 2);
+  if (total < kIpHeaderBytes || total > ip.size()) return NatRefusal::unreadable;
+  const std::uint16_t fragment = number16(ip, 6);
+  const std::size_t offset = std::size_t{fragment & 0x1fffU} * 8;
+  packet.protocol = byte_at(ip, 9);
+  std::size_t header = kUdpHeaderBytes;  // and that of ICMP
+  switch (packet.protocol) {
+    case IPPROTO_TCP: header = kTcpHeaderBytes; break;
+    case IPPROTO_UDP:
+    case IPPROTO_ICMP: break;
+    default: return NatRefusal::protocol;
+  }
+  // No later fragment may write to the header again, or go beyond the longest packet.
+  const std::size_t payload = total - kIpHeaderBytes;
+  if ((fragment & 0x8000U) != 0 || (offset == 0 ? payload : offset) < header ||
+      offset + payload > kMaxPacketBytes - kIpHeaderBytes)
+    return NatRefusal::unreadable;
+  const std::uint32_t source = number32(ip, 12);
+  const std::uint32_t destination = number32(ip, 16);
+  packet.near = way == NatWay::out ? source : destination;
+  packet.far = way == NatWay::out ? destination : source;
+  if (offset > 0) return std::nullopt;
+  packet.has_ports = true;
+  const auto transport = ip.subspan(kIpHeaderBytes);
+  if (packet.protocol == IPPROTO_ICMP) {
+    const std::uint8_t type = byte_at(transport, 0);
+    const bool passes = way == NatWay::out
+                            ? type == kEchoRequest
+                            : type == kEchoReply || type == kUnreachable || type == kTimeExceeded;
+    if (!passes) return NatRefusal::other_icmp;
+    return std::nullopt;
+  }
+  packet.near_port = number16(transport, way == NatWay::out ? 0 : 2);
+  packet.far_port = number16(transport, way == NatWay::out ? 2 : 0);
+  return std::nullopt;
+}
+
+/// Rule F3 about the far side.
+std::optional<NatRefusal> NatFilter::judge_far(std::uint32_t far) noexcept {
+  for (const Range& range : kNeverFar) {
+    if ((far ^ range.first) >> (32 - range.prefix) != 0) continue;
+    if (range.why == NatRefusal::link_local && link_local_) break;
+    return range.why;
+  }
+  if (is_broadcast(far)) return NatRefusal::group;
+  return std::nullopt;
+}
+
+/// Rule F4, for a far side in the network.
+std::optional<NatRefusal> NatFilter::judge_service(NatWay way,
+                                                   const Packet& packet) const noexcept {
+  if (packet.far == (network_ | ~mask_) || packet.far == network_) return NatRefusal::group;
+  if (!is_served(packet.far)) return NatRefusal::others;
+  const bool of_name_server = packet.far != gateway_;
+  if (loopback_ && !of_name_server) return std::nullopt;
+  // The gateway sends the ICMP errors, and the rest of long answers has no ports.
+  if (way == NatWay::in && (packet.protocol == IPPROTO_ICMP || !packet.has_ports))
+    return std::nullopt;
+  if (!packet.has_ports) return NatRefusal::closed;
+  for (const Service& service : kServices) {
+    if (service.name_server == of_name_server && service.protocol == packet.protocol &&
+        service.port == packet.far_port && (service.passt || !passt_))
+      return std::nullopt;
+  }
+  return NatRefusal::closed;
+}
+
+/// Rule F5 about ARP. `bytes`: the frame.
+std::optional<NatRefusal> NatFilter::judge_arp(NatWay way,
+                                               std::span<const std::byte> bytes) const noexcept {
+  const auto arp = bytes.subspan(kEthernetHeaderBytes);
+  constexpr std::uint16_t kEthernet = 1;
+  constexpr std::uint16_t kSizes = 0x0604;
+  if (arp.size() < kArpBytes || number16(arp, 0) != kEthernet || number16(arp, 2) != kIpv4 ||
+      number16(arp, 4) != kSizes)
+    return NatRefusal::unreadable;
+  const std::uint16_t operation = number16(arp, 6);
+  if (operation != 1 && operation != 2) return NatRefusal::unreadable;
+  const std::uint32_t sender = number32(arp, 14);
+  const std::uint32_t target = number32(arp, 24);
+  if (way == NatWay::in)
+    return is_served(sender) ? std::nullopt : std::optional(NatRefusal::others);
+  const bool probes = sender == kAnyAddress && operation == 1;
+  if (!is_host(sender) && !probes) return NatRefusal::stranger;
+  // Hosts also announce themselves. passt would answer requests for any address.
+  if (is_served(target) || (sender == target && !probes)) return std::nullopt;
+  return NatRefusal::others;
+}
+
+std::optional<NatRefusal> NatFilter::judge(NatWay way, const FrameView& frame) {
+  const auto bytes = frame.bytes;
+  if (bytes.size() < kEthernetHeaderBytes) return NatRefusal::unreadable;
+  const std::uint16_t type = number16(bytes, 12);
+  if (type != kIpv4 && type != kArp) return NatRefusal::protocol;
+  if (frame.truncated() || frame.offload.pending()) return NatRefusal::unreadable;
+  const MacAddress to = frame.destination();
+  const bool to_other = way == NatWay::out && !to.is_group() && !is_mine(to);
+  if (to_other) return NatRefusal::others;
+  if (type == kArp) return judge_arp(way, bytes);
+  Packet packet;
+  if (const auto refusal = read(way, bytes, packet)) return refusal;
+  if (packet.is_dhcp()) {
+    // A client without an address broadcasts, and is answered in the same way.
+    const bool asks = way == NatWay::out && packet.near == kAnyAddress;
+    const bool has_near =
+        asks || is_host(packet.near) || (way == NatWay::in && packet.near == kBroadcast);
+    const bool has_far = packet.far == gateway_ || (way == NatWay::out && packet.far == kBroadcast);
+    if (!has_near) return NatRefusal::stranger;
+    if (has_far) return std::nullopt;
+  }
+  if (!is_host(packet.near)) return NatRefusal::stranger;
+  if ((packet.far & mask_) == network_) {
+    if (const auto refusal = judge_service(way, packet)) return refusal;
+  } else if (const auto refusal = judge_far(packet.far)) {
+    return refusal;
+  }
+  if (to.is_group()) return NatRefusal::group;
+  return std::nullopt;
+}
+
+bool NatFilter::keep(NatWay way, const FrameView& frame, AnyLink& back) {
+  const auto refusal = judge(way, frame);
+  if (!refusal) return false;
+  counts_[static_cast<std::size_t>(way)].of[static_cast<std::size_t>(*refusal)].fetch_add(
+      1, std::memory_order_relaxed);
+  const bool is_told = *refusal == NatRefusal::loopback || *refusal == NatRefusal::link_local ||
+                       *refusal == NatRefusal::closed;
+  if (way == NatWay::out && is_told && !frame.destination().is_group()) answer(frame, back);
+  return true;
+}
+
+/// Tells the sender of a readable packet that it is prohibited. Without room, nobody is told.
+void NatFilter::answer(const FrameView& frame, AnyLink& back) noexcept {
+  const auto ip = frame.bytes.subspan(kEthernetHeaderBytes);
+  if ((number16(ip, 6) & 0x1fffU) != 0) return;  // RFC 1812: only the first fragment is answered
+  const auto now = Clock::now();
+  if (now - answers_since_ >= std::chrono::seconds(1)) {
+    answers_since_ = now;
+    answers_ = 0;
+  }
+  if (answers_ == kMaxAnswers) return;
+  ++answers_;
+  constexpr std::size_t kQuoted = kIpHeaderBytes + 8;
+  constexpr std::size_t kIcmpAt = kEthernetHeaderBytes + kIpHeaderBytes;
+  std::array<std::byte, kIcmpAt + 8 + kQuoted> bytes{};
+  const std::span out(bytes);
+  const auto put16 = [&](std::size_t at, std::uint16_t number) {
+    number = htons(number);
+    std::memcpy(bytes.data() + at, &number, sizeof number);
+  };
+  std::memcpy(bytes.data(), frame.bytes.data() + 6, 6);
+  std::memcpy(bytes.data() + 6, frame.bytes.data(), 6);
+  put16(12, kIpv4);
+  bytes[14] = std::byte{0x45};
+  put16(16, static_cast<std::uint16_t>(bytes.size() - kEthernetHeaderBytes));
+  bytes[22] = std::byte{64};
+  bytes[23] = std::byte{IPPROTO_ICMP};
+  const std::uint32_t gateway = htonl(gateway_);
+  std::memcpy(bytes.data() + 26, &gateway, sizeof gateway);
+  std::memcpy(bytes.data() + 30, ip.data() + 12, 4);
+  bytes[kIcmpAt] = std::byte{kUnreachable};
+  bytes[kIcmpAt + 1] = std::byte{kProhibited};
+  std::memcpy(bytes.data() + kIcmpAt + 8, ip.data(), kQuoted);
+  const auto finish = [&](std::size_t from, std::size_t size, std::size_t field) {
+    const std::uint16_t sum =
+        static_cast<std::uint16_t>(~bus::internet_sum(out.subspan(from, size)));
+    std::memcpy(bytes.data() + field, &sum, sizeof sum);
+  };
+  finish(kEthernetHeaderBytes, kIpHeaderBytes, kEthernetHeaderBytes + 10);
+  finish(kIcmpAt, bytes.size() - kIcmpAt, kIcmpAt + 2);
+  const FrameView view(bytes.data(), bytes.size());
+  static_cast<void>(back.send({&view, 1}));
+}
+
+std::uint64_t NatFilter::refused(NatWay way) const noexcept {
+  std::uint64_t sum = 0;
+  for (const auto& count : counts_[static_cast<std::size_t>(way)].of)
+    sum += count.load(std::memory_order_relaxed);
+  return sum;
+}
+
+std::string NatFilter::to_text() const {
+  std::string reasons;
+  std::uint64_t sum = 0;
+  for (std::size_t i = 0; i < kNatRefusals; ++i) {
+    std::uint64_t count = 0;
+    for (const Count& way : counts_) count += way.of[i].load(std::memory_order_relaxed);
+    if (count == 0) continue;
+    sum += count;
+    reasons += (reasons.empty() ? "" : ", ") + std::to_string(count) + ' ' +
+               text_of(static_cast<NatRefusal>(i));
+  }
+  if (sum == 0) return {};
+  return std::to_string(sum) + (sum == 1 ? " frame was" : " frames were") + " refused (" + reasons +
+         ')';
+}
+
+}  // namespace shmif::tools

@@ -1,0 +1,104 @@
+#pragma once
+// NatFilter: which frames pass between a bus and the program behind a gateway.
+//
+// The program opens a socket of this machine's user for what it receives, and the kernel connects
+// that socket to wherever the packet was for. So this filter decides what a packet may be for. It
+// does not rely on the program to refuse anything. The near side of a packet is the bus: its source
+// on the way out, and its destination on the way in. The far side is the other address. The rules
+// are the same for both ways:
+//
+//   F1  A frame is plain Ethernet with IPv4 or ARP. IPv6, VLAN tags and everything else stay.
+//   F2  A packet can be read in one way only: IPv4 without options, with lengths that agree, and
+//       with the whole TCP, UDP or ICMP header in the first fragment. Of ICMP, only pings pass on
+//       the way out, and only their answers and errors on the way in.
+//   F3  The near side is a host of the network. The far side is in no range of kNeverFar in
+//       nat_filter.cpp (loopback, link-local, multicast and broadcast addresses), and no broadcast
+//       address of an interface of this machine.
+//   F4  In the network itself, only the gateway and its name server are far, each with the services
+//       of kServices: DHCP, DNS, pings; with NatWish::loopback, all of the gateway.
+//   F5  Frames for the MAC addresses of others stay; the bus floods frames whose receiver it does
+//       not know. DHCP alone may be broadcast. An ARP frame asks for, or announces, an address
+//       that F3 and F4 allow.
+//
+// What stays is counted by its reason. A host that addressed the gateway is told by ICMP.
+
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "shmif/frame.hpp"
+#include "shmif/link.hpp"
+#include "tools/relay/nat_process.hpp"
+
+namespace shmif::tools {
+
+/// Why a frame stays where it came from.
+enum class NatRefusal : std::uint8_t {
+  protocol,    ///< F1: neither IPv4 nor ARP, or tagged
+  unreadable,  ///< F2
+  other_icmp,  ///< F2: ICMP that neither program passes on
+  stranger,    ///< F3: the near side is no host of the network
+  loopback,    ///< F3: 0.0.0.0/8 or 127.0.0.0/8
+  link_local,  ///< F3: 169.254.0.0/16
+  group,       ///< F3: multicast and broadcast
+  closed,      ///< F4: no service of the gateway
+  others,      ///< F4, F5: between other hosts of the bus
+};
+inline constexpr std::size_t kNatRefusals = 9;
+
+/// Which way a frame goes.
+enum class NatWay : std::uint8_t { out, in };
+
+/// Threads: one at a time; refused() and to_text() from any. Blocks: never, except that it asks
+/// the kernel for the broadcast addresses of this machine, at most every 5 s.
+class NatFilter {
+ public:
+  /// `wish.program` is set. `has_name_server`: the program serves wish.network.name_server().
+  NatFilter(const NatWish& wish, bool has_name_server);
+
+  /// Why the frame does not pass; empty: it does. Counts nothing, answers nothing.
+  std::optional<NatRefusal> judge(NatWay way, const FrameView& frame);
+  /// The same as an interceptor of the bridge: counts, and answers by ICMP through `back`. Result:
+  /// whether the frame stays.
+  bool keep(NatWay way, const FrameView& frame, AnyLink& back);
+
+  /// How many frames of that way stayed.
+  std::uint64_t refused(NatWay way) const noexcept;
+  /// What stayed, by reason: "7 frames were refused (4 IPv6 or other protocols, 3 multicast or
+  /// broadcast)"; empty if none did.
+  std::string to_text() const;
+
+ private:
+  struct Packet;
+  static std::optional<NatRefusal> read(NatWay way, std::span<const std::byte> bytes,
+                                        Packet& packet);
+  std::optional<NatRefusal> judge_arp(NatWay way, std::span<const std::byte> bytes) const noexcept;
+  std::optional<NatRefusal> judge_far(std::uint32_t far) noexcept;
+  std::optional<NatRefusal> judge_service(NatWay way, const Packet& packet) const noexcept;
+  bool is_served(std::uint32_t address) const noexcept;
+  bool is_host(std::uint32_t address) const noexcept;
+  bool is_mine(const MacAddress& mac) const noexcept;
+  bool is_broadcast(std::uint32_t address) noexcept;
+  void answer(const FrameView& frame, AnyLink& back) noexcept;
+
+  using Clock = std::chrono::steady_clock;
+  struct Count {
+    std::array<std::atomic<std::uint64_t>, kNatRefusals> of{};
+  };
+  std::uint32_t network_, mask_, gateway_;
+  std::uint32_t name_server_;  ///< 0: there is none
+  bool passt_, loopback_, link_local_;
+  MacAddress gateway_mac_, name_server_mac_;
+  std::vector<std::uint32_t> broadcasts_;  ///< of this machine's interfaces, sorted
+  Clock::time_point looked_{};             ///< when broadcasts_ was read
+  Clock::time_point answers_since_{};
+  unsigned answers_ = 0;
+  std::array<Count, 2> counts_;
+};
+
+}  // namespace shmif::tools
