@@ -69,19 +69,23 @@ TrafficResult rx_of(const JobBlock& b) {
   return rx;
 }
 
-/// The time that rates are divided by: from the beginning of the first window received to the end
-/// of the last one, or to its last frame if that came later.
-Span rx_window(const std::vector<std::size_t>& flows, RunMemory& memory) {
-  std::uint64_t from = UINT64_MAX;
-  std::uint64_t to = 0;
+/// The receiver's own window, by which its rates are divided: it begins and ends as much later than
+/// the sender's as the first and the last frame were under way. So a medium that only delays takes
+/// nothing from the rate. It never ends before the last frame.
+Span rx_window(std::span<const ControlledJob> jobs, std::size_t to,
+               const std::vector<std::size_t>& flows) {
+  Span window{UINT64_MAX, 0};
   for (const std::size_t i : flows) {
-    const FlowBlock& flow = memory.flow(i);
-    if (flow.measure_from_ns.load() == 0) continue;
-    from = std::min(from, flow.measure_from_ns.load());
-    to = std::max(
-        {to, flow.window_end_ns.load(), flow.rate_end_ns.get(), flow.last_arrival_ns.get()});
+    const FlowBlock& flow = *jobs[i].flow;
+    const FlowArrivals& arrivals = arrivals_of(jobs, i, to);
+    const std::uint64_t begin = flow.measure_from_ns.load();
+    if (begin == 0) continue;
+    const std::uint64_t end = std::max(flow.window_end_ns.load(), flow.rate_end_ns.get());
+    window.first = std::min(window.first, begin + arrivals.first_transit_ns.get());
+    window.second = std::max({window.second, end == 0 ? 0 : end + arrivals.last_transit_ns.get(),
+                              arrivals.last_arrival_ns.get()});
   }
-  return from == UINT64_MAX ? Span{} : Span{from, to};
+  return window.first == UINT64_MAX ? Span{} : window;
 }
 
 /// How many frames a flow has sent in its window, and how many of them before its receiver stopped.
@@ -234,21 +238,6 @@ std::optional<double> rate_interval(const std::vector<IntervalResult>& intervals
   return rate ? rate->half_width_share() : std::nullopt;
 }
 
-/// From the beginning of the first to the end of the last window, of the job's own frames and of
-/// those sent to it; {0, 0}: none.
-Span measured_window(const JobBlock& b, const std::vector<std::size_t>& flows, RunMemory& memory) {
-  std::uint64_t from = b.window_begin_ns.load();
-  std::uint64_t to = b.window_end_ns.load();
-  for (const std::size_t i : flows) {
-    const FlowBlock& flow = memory.flow(i);
-    const std::uint64_t begin = flow.measure_from_ns.load();
-    if (begin == 0) continue;
-    from = from == 0 ? begin : std::min(from, begin);
-    to = std::max({to, flow.window_end_ns.load(), flow.last_arrival_ns.get()});
-  }
-  return {from, to};
-}
-
 /// Marks the intervals that lie in the window. A job closes its intervals a little late.
 void mark_measured(std::vector<IntervalResult>& intervals, std::uint64_t start_ns, Span window) {
   const double from = seconds(start_ns, window.first);
@@ -299,7 +288,7 @@ std::uint64_t first_start_ns(std::span<const ControlledJob> jobs) {
   return first;
 }
 
-JobResult job_result(std::span<const ControlledJob> jobs, std::size_t number, RunMemory& memory) {
+JobResult job_result(std::span<const ControlledJob> jobs, std::size_t number) {
   const ControlledJob& job = jobs[number];
   const JobBlock& b = *job.block;
   JobResult r;
@@ -322,7 +311,7 @@ JobResult job_result(std::span<const ControlledJob> jobs, std::size_t number, Ru
   r.tx.of_program = r.rx.of_program = !job.plan.options.exec.empty();
   const std::vector<std::size_t> flows = flows_to(jobs, number);
   const bool echoes = r.role == Role::echo;
-  set_window(r.rx, rx_window(echoes ? job.senders : flows, memory));
+  set_window(r.rx, rx_window(jobs, number, flows));
   // An echo job sends replies as requests arrive.
   if (echoes) {
     set_window(r.tx, {r.rx.begin_ns, r.rx.end_ns});
@@ -352,7 +341,8 @@ JobResult job_result(std::span<const ControlledJob> jobs, std::size_t number, Ru
   r.tcp = tcp_of(b.tcp);
   r.percentile_list = job.plan.options.percentile_list;
   r.intervals = job.intervals;
-  mark_measured(r.intervals, first_start_ns(jobs), measured_window(b, flows, memory));
+  mark_measured(r.intervals, first_start_ns(jobs),
+                around({r.tx.begin_ns, r.tx.end_ns}, {r.rx.begin_ns, r.rx.end_ns}));
   if (b.start_skew_ns.load() != UINT64_MAX) r.start_skew_ns = b.start_skew_ns.load();
   r.rate_ci_share = rate_interval(r.intervals);
   r.errors = job.errors;
@@ -406,10 +396,10 @@ void add_links(const ControlledJob& job, RunResult& result) {
 
 }  // namespace
 
-void gather(std::span<const ControlledJob> jobs, RunMemory& memory, RunResult& result) {
+void gather(std::span<const ControlledJob> jobs, RunResult& result) {
   std::map<std::string, std::size_t> group_of;
   for (std::size_t i = 0; i < jobs.size(); ++i) {
-    result.jobs.push_back(job_result(jobs, i, memory));
+    result.jobs.push_back(job_result(jobs, i));
     JobResult& job = result.jobs.back();
     judge(jobs[i], job);
     add_links(jobs[i], result);

@@ -13,7 +13,7 @@ namespace shmif::perf {
 
 /// Fills in jobs, groups, links, failures and exit code of `result`. Call it when every job is
 /// over.
-void gather(std::span<const ControlledJob> jobs, RunMemory& memory, RunResult& result);
+void gather(std::span<const ControlledJob> jobs, RunResult& result);
 
 /// The flows that end at job number `to`, by the numbers of their jobs: those that are sent to it,
 /// and the replies to its own requests.

@@ -279,7 +279,7 @@ RunResult Runner::run(RunObserver* observer, RunControl& control) {
     impl.result.membw = impl.memory->finish(impl.starter.first_start_ns(),
                                             impl.result.stopped_by_signal.has_value());
   }
-  gather(impl.run.jobs, *impl.run.memory, impl.result);
+  gather(impl.run.jobs, impl.result);
   impl.gather_heat();
   impl.result.causes = impl.causes();
   for (std::size_t i = 0; i < impl.run.jobs.size(); ++i) {

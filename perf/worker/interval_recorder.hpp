@@ -51,6 +51,13 @@ class IntervalRecorder {
   /// Closes the interval at a border of the measured window. The border was at `at`, and everything
   /// in the interval happened before it.
   void border(std::uint64_t at) noexcept { close(at, true); }
+  /// When the interval began.
+  std::uint64_t begin_ns() const noexcept { return start_ns_ + begin_ns_; }
+  /// Whether so short a time is not worth a border.
+  bool is_moment(std::uint64_t from_ns, std::uint64_t to_ns) const noexcept {
+    constexpr std::uint64_t kMomentsInInterval = 50;
+    return to_ns < from_ns + length_ns_ / kMomentsInInterval;
+  }
 
  private:
   void close(std::uint64_t now, bool at_border) noexcept;

@@ -79,6 +79,8 @@ struct FlowArrivals {  // (R)
   /// sent, and separately the damaged copies.
   Tally corrupt, truncated, corrupt_copies, truncated_copies;
   Tally last_arrival_ns;
+  /// How long the first and the last frame to arrive were under way.
+  Tally first_transit_ns, last_transit_ns;
   std::atomic<bool> complete{false};  ///< release: the receiver has written all its counts
   Tally jitter_ps;                    ///< plus 1; 0: not known
   std::array<std::array<std::uint64_t, 2>, 16> gaps;

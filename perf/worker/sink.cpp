@@ -1,7 +1,7 @@
 #include "perf/worker/sink_flow.hpp"
 
 #include <algorithm>
-#include <cstring>
+#include <utility>
 
 #include "perf/job/values.hpp"
 
@@ -333,9 +333,22 @@ void Sink::take_other(const FrameView& frame, Arrival what, std::uint64_t now, T
   ++(what == Arrival::stale ? counts.stale : counts.foreign);
 }
 
+/// The receiver's own window begins with the first frame of it. If the frames were long under way,
+/// the silence before them is an interval of its own.
+void Sink::begin_window(std::uint64_t now) {
+  if (std::exchange(has_frames_, true)) return;
+  if (!recorder_->is_moment(recorder_->begin_ns(), now)) recorder_->border(now);
+}
+
 void Sink::take_replayed(const FrameView& frame, std::uint64_t now, Totals& totals) {
   ++totals.of[Period::window].frames;  // a replay has no ramp
   totals.of[Period::window].bytes += frame.size();
+  // Frames without probes do not tell when they were sent. The first was due with the window.
+  if (replayed_->last_arrival_ns == 0) {
+    const auto& begin = replayed_->expected.block->measure_from_ns;
+    begin_window(now);
+    replayed_->arrived(now, begin.load(std::memory_order_acquire));
+  }
   replayed_->last_arrival_ns = now;
   replayed_->touched = true;
   ++replayed_->replayed;
@@ -379,7 +392,8 @@ void Sink::note_probe(Flow& flow, const FrameView& frame, const Probe& probe, st
   const std::uint64_t ramp_before = counts.ramp_received;
   flow.receiver.note(probe, frame.size(), now);
   if (counts.received != received_before) {
-    flow.last_arrival_ns = now;
+    begin_window(now);
+    flow.arrived(now, probe.sent_ns);
     ++totals.of[Period::window].frames;
     totals.of[Period::window].bytes += frame.size();
     if (!times_ || setup_.echoes) return;

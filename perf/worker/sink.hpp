@@ -119,6 +119,7 @@ class Sink {
   void take_damaged(const FrameView& frame, Finding finding, std::uint64_t now);
   void take_batch();
   Period period_at(std::uint64_t now) noexcept;
+  void begin_window(std::uint64_t now);
   void overrun(std::uint64_t lost);
   void receive_failed(std::error_code error);
   void publish(const Totals& totals);
@@ -146,6 +147,7 @@ class Sink {
   Totals* queued_totals_ = nullptr;  // where frames delivered by the queue are counted
   std::uint64_t own_begin_ns_ = 0;
   bool in_window_ = false;         // the first window has begun
+  bool has_frames_ = false;        // a frame of a window has come
   bool after_ramp_frame_ = false;  // the newest frame was of its flow's ramp
   Echoer echoer_;
   std::uint64_t lost_before_ = 0;

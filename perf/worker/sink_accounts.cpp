@@ -53,6 +53,8 @@ void Sink::publish(Flow& flow) {
   block.truncated.set(counts.truncated);
   block.late.set(counts.late);
   block.lost_so_far.set(counts.lost_so_far());
+  block.first_transit_ns.set(flow.first_transit_ns);
+  block.last_transit_ns.set(flow.last_transit_ns);
   block.last_arrival_ns.set(flow.last_arrival_ns);
 }
 

@@ -2,6 +2,7 @@
 // The inside of Sink, in two files: sink.cpp receives frames, and sink_accounts.cpp keeps the
 // counts of their flows and publishes them. Internal to perf/worker.
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 
@@ -14,6 +15,14 @@ struct Sink::Flow {
   FlowReceiver receiver;
   std::optional<FrameMaker> maker{};  // of the expected frame, byte by byte
   std::uint64_t last_arrival_ns = 0;
+  std::uint64_t first_transit_ns = 0, last_transit_ns = 0;  // of frames of the window
+
+  /// Notes a frame of the window that arrived now, and was sent then.
+  void arrived(std::uint64_t now_ns, std::uint64_t sent_ns) noexcept {
+    last_transit_ns = now_ns - std::min(now_ns, sent_ns);
+    if (last_arrival_ns == 0) first_transit_ns = last_transit_ns;
+    last_arrival_ns = now_ns;
+  }
   bool measured_from = false;  // its sender has said when its window begins
   bool drained = false;
   bool touched = false;        // in this batch

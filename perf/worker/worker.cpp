@@ -394,10 +394,11 @@ bool Worker::senders_ended() const {
   return equipment_.sink && equipment_.sink->has_flows() && equipment_.sink->is_draining();
 }
 
-/// An interval in which the last sender ended is cut there.
+/// An interval in which the last sender ended, or the last frame arrived, is cut there.
 void Worker::close_interval(std::uint64_t now) {
-  if (senders_ended() && !draining_) {
-    recorder_->border(std::min(now, equipment_.sink->window_end_ns()));
+  if (senders_ended()) {
+    const std::uint64_t end = std::min(now, equipment_.sink->window_end_ns());
+    if (!draining_ || !recorder_->is_moment(end, now)) recorder_->border(end);
   }
   recorder_->close(now);
 }
@@ -474,7 +475,7 @@ void Worker::finish() {
   }
   state(JobState::finishing);
   finish_sending();
-  recorder_->close(now_ns());
+  close_interval(now_ns());
   if (counting_) counting_->close_interval(now_ns());
   keep_counters(options_, equipment_, job_);
   equipment_.end.reset();

@@ -43,7 +43,7 @@ struct Left {
   }
   RunResult gathered() const {
     RunResult result;
-    gather(jobs, *memory, result);
+    gather(jobs, result);
     return result;
   }
 };

@@ -21,6 +21,17 @@ void set_window(JobBlock& job, std::uint64_t begin_s, std::uint64_t end_s) {
   job.window_end_ns = end_s * kSecond;
 }
 
+/// Intervals: when each ends, in seconds after the start, and how many seconds it lasts.
+std::vector<IntervalResult> intervals(const std::vector<std::pair<double, double>>& ends) {
+  std::vector<IntervalResult> all;
+  for (const auto& [at, seconds] : ends) {
+    IntervalResult& interval = all.emplace_back();
+    interval.at_seconds = at;
+    interval.seconds = seconds;
+  }
+  return all;
+}
+
 TEST(GatheredWindows, OneThatNeverEndedIsNoneAndNoneOfItsGroup) {
   Left left({Role::tx, Role::tx, Role::tx});
   set_window(left.block(0), 10, 0);  // it was killed
@@ -61,6 +72,47 @@ TEST(GatheredWindows, OfAReceiverEndWithTheLastOfItsFlowsWhicheverSaysSo) {
   }
 }
 
+TEST(GatheredWindows, OfAReceiverAreAsLongAsItsSendersHoweverLongFramesAreUnderWay) {
+  // 8 Mbit/s for a second, over a line that delays: first and last by so many seconds.
+  struct Case {
+    std::uint64_t first_s, last_s;
+    double seconds;
+  };
+  for (const Case& c : {Case{0, 0, 1}, {1, 1, 1}, {4, 4, 1}, {0, 2, 3}, {2, 5, 4}}) {
+    Left left({Role::tx, Role::rx});
+    left.connect(0, 1);
+    left.block(0).start_ns = left.block(1).start_ns = 100 * kSecond;
+    set_window(left.block(0), 103, 104);
+    left.flow(0).measure_from_ns = 103 * kSecond;
+    left.flow(0).window_end_ns = 104 * kSecond - 1;
+    left.flow(0).rate_end_ns.set(104 * kSecond);
+    left.flow(0).first_transit_ns.set(c.first_s * kSecond);
+    left.flow(0).last_transit_ns.set(c.last_s * kSecond);
+    left.flow(0).last_arrival_ns.set((104 + c.last_s) * kSecond - 1);
+    ReceivedCounts& received = left.block(1).received[Period::window];
+    received.frames.set(1000);
+    received.bytes.set(1'000'000);
+    // Its intervals: the line is silent until the first frame, and after the last.
+    const auto begin = 3 + static_cast<double>(c.first_s);
+    left.jobs[1].intervals =
+        intervals({{3, 3}, {begin, begin - 3}, {begin + c.seconds, c.seconds}, {99, 1}});
+    left.jobs[1].intervals[2].rx_frames = 1000;
+    const RunResult result = left.gathered();
+    const JobResult& sink = result.jobs[1];
+    EXPECT_DOUBLE_EQ(sink.rx.seconds, c.seconds) << c.first_s << ' ' << c.last_s;
+    EXPECT_DOUBLE_EQ(result.jobs[0].tx.seconds, 1);
+    EXPECT_DOUBLE_EQ(*sink.runtime_seconds, c.seconds);
+    double seconds = 0;
+    std::uint64_t frames = 0;
+    for (const IntervalResult& each : sink.intervals) {
+      seconds += each.measured ? each.seconds : 0;
+      frames += each.measured ? each.rx_frames : 0;
+    }
+    EXPECT_DOUBLE_EQ(static_cast<double>(frames) / seconds, 1000 / sink.rx.seconds)
+        << "the intervals have the same rate";
+  }
+}
+
 TEST(GatheredWindows, WhoEchoesSendsAsLongAsItIsAsked) {
   Left left({Role::pingpong, Role::echo});
   left.connect(0, 1);
@@ -70,17 +122,6 @@ TEST(GatheredWindows, WhoEchoesSendsAsLongAsItIsAsked) {
   EXPECT_DOUBLE_EQ(result.jobs[1].rx.seconds, 3);
   EXPECT_DOUBLE_EQ(result.jobs[1].tx.seconds, 3);
   EXPECT_DOUBLE_EQ(result.jobs[1].tx.offered_seconds, 3);
-}
-
-/// Intervals: when each ends, in seconds after the start, and how many seconds it lasts.
-std::vector<IntervalResult> intervals(const std::vector<std::pair<double, double>>& ends) {
-  std::vector<IntervalResult> all;
-  for (const auto& [at, seconds] : ends) {
-    IntervalResult& interval = all.emplace_back();
-    interval.at_seconds = at;
-    interval.seconds = seconds;
-  }
-  return all;
 }
 
 std::vector<bool> measured(const JobResult& job) {

@@ -171,7 +171,7 @@ struct LeftBehind {
   }
   RunResult gathered() {
     RunResult result;
-    gather(jobs, *memory, result);
+    gather(jobs, result);
     return result;
   }
 };

@@ -377,7 +377,7 @@ struct Left : Watched {
   }
   RunResult gathered() {
     RunResult result;
-    gather(jobs, *memory, result);
+    gather(jobs, result);
     return result;
   }
 };

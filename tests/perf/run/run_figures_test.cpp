@@ -148,7 +148,7 @@ struct CountedRun {
   }
   RunResult gathered() {
     RunResult result;
-    gather(jobs, *memory, result);
+    gather(jobs, result);
     return result;
   }
 };

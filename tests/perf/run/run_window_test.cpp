@@ -324,7 +324,8 @@ TEST(RunWindow, EndsAnIntervalOfTheCurve) {
   const RunResult result = test::run_until(
       [] {
         return run_text(
-            "[j]\nengine=unix\nrate_iops=1000\nramp_time=400ms\nruntime=1s\ndrain_time=400ms\n");
+            "[j]\nengine=unix\nrate_iops=1000\nramp_time=400ms\nruntime=1s\ndrain_time=800ms\n"
+            "fault=delay=500ms\n");
       },
       [](const RunResult& ran) {
         return std::all_of(ran.jobs.begin(), ran.jobs.end(),
@@ -336,6 +337,10 @@ TEST(RunWindow, EndsAnIntervalOfTheCurve) {
     // No frame of the ramp, and no time of the drain, but for moments on either side.
     EXPECT_NEAR(static_cast<double>(of_the_window(job).frames), 1000, 250);
     EXPECT_NEAR(of_the_window(job).seconds, 1, 0.25);
+    // A line that only delays takes nothing from the rate, and the intervals have the same.
+    const TrafficResult& traffic = sends(job.role) ? job.tx : job.rx;
+    EXPECT_NEAR(static_cast<double>(traffic.frames), 1000, 250);
+    EXPECT_NEAR(traffic.seconds, 1, 0.25);
   }
 }
 

@@ -222,6 +222,38 @@ TEST(SinkCounts, ADamagedFrameThatNamesNoFlowIsOfWhoeverSentIt) {
   EXPECT_EQ(sink.error(), "");
 }
 
+TEST(SinkCounts, TellHowLongTheFirstAndTheLastFrameOfTheWindowWereUnderWay) {
+  constexpr std::uint64_t kSecond = 1'000'000'000;
+  const std::uint64_t now = clock_ns();
+  SinkRig rig;
+  Sink sink(rig.with_flow(now - 10 * kSecond), rig.end, rig.job);
+  sink.begin(rig.recorder);
+  const auto receive = [&](std::uint64_t number, std::uint64_t seconds_ago) {
+    rig.end.next = {frame_of(0, 7, number, now - seconds_ago * kSecond)};
+    (void)sink.step();
+  };
+  receive(0, 11);
+  EXPECT_EQ(rig.flow.first_transit_ns.get(), 0U) << "a frame of the ramp";
+  for (const auto& [number, ago] : {std::pair{1, 9}, {2, 5}, {3, 2}, {1, 9}}) {
+    receive(static_cast<std::uint64_t>(number), static_cast<std::uint64_t>(ago));
+  }
+  EXPECT_GE(rig.flow.first_transit_ns.get(), 9 * kSecond);
+  EXPECT_GE(rig.flow.last_transit_ns.get(), 2 * kSecond);
+  EXPECT_LT(rig.flow.last_transit_ns.get(), rig.flow.first_transit_ns.get());
+  // Frames of a capture do not tell: the first was due with the window.
+  SinkRig replay;
+  Sink::Setup setup = replay.with_flow(now - 4 * kSecond);
+  setup.flows[0].replayed = true;
+  Sink replayed(std::move(setup), replay.end, replay.job);
+  replayed.begin(replay.recorder);
+  for (int i = 0; i < 2; ++i) {
+    replay.end.next = {Bytes(60)};
+    (void)replayed.step();
+  }
+  EXPECT_GE(replay.flow.first_transit_ns.get(), 4 * kSecond);
+  EXPECT_EQ(replay.flow.last_transit_ns.get(), replay.flow.first_transit_ns.get());
+}
+
 TEST(SinkCounts, TheFirstWindowOfAllSendersIsTheirs) {
   TwoFlows rig;
   Sink& sink = rig.begin(rig.setup());
