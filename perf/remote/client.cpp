@@ -17,8 +17,12 @@ namespace {
 
 using namespace std::chrono_literals;
 using Clock = RemoteHost::Clock;
+using Duration = std::chrono::nanoseconds;
 
 constexpr auto kDisplayEvery = 100ms;
+/// How long servers may take for a stop, besides the time that their jobs drain. Then it becomes a
+/// hard one.
+constexpr auto kServerSoftTime = 30s;
 /// How long servers may take for a hard stop: they need 5 s at most, plus the way back.
 constexpr auto kServerHardTime = 10s;
 /// Time from `go` to the start, so that `go` arrives before it: this, plus twice the slowest way.
@@ -41,6 +45,7 @@ class Client {
     for (const std::string& server : options.servers) {
       hosts_.push_back(std::make_unique<RemoteHost>(server, hello, jobs_));
     }
+    for (const JobOptions& job : set.jobs) drain_ = std::max<Duration>(drain_, job.drain_time);
   }
 
   std::vector<HostResult> run() {
@@ -49,7 +54,7 @@ class Client {
       wait();
       const auto now = Clock::now();
       for (const auto& host : hosts_) host->look(now);
-      look_for_failures();
+      look_for_failures(now);
       look_for_stops(now);
       go_when_all_can();
       show(now);
@@ -62,13 +67,14 @@ class Client {
     return std::ranges::all_of(hosts_, [](const auto& host) { return host->over(); });
   }
   void wait() const;
-  void look_for_failures();
+  void look_for_failures(Clock::time_point now);
   void look_for_stops(Clock::time_point now);
   void go_when_all_can();
   void show(Clock::time_point now);
   void show_interval();
   RunProgress progress(bool of_intervals) const;
   std::vector<HostResult> results() const;
+  void stop_all(bool hard);
 
   RunObserver* observer_;
   RunControl& control_;
@@ -77,7 +83,8 @@ class Client {
   bool gone_ = false;     // all were ordered to start
   bool failing_ = false;  // a server failed, and the others were told
   int stops_ = 0;         // how many stops of control_ were passed on
-  std::optional<Clock::time_point> hard_;
+  Duration drain_{};      // the longest of a job
+  std::optional<Clock::time_point> stopped_, hard_;
   Clock::time_point next_show_{};
 };
 
@@ -90,7 +97,7 @@ void Client::wait() const {
 }
 
 /// If one server fails, this is no longer the run that was asked for.
-void Client::look_for_failures() {
+void Client::look_for_failures(Clock::time_point now) {
   if (failing_) return;
   const bool failed = std::ranges::any_of(hosts_, [&](const auto& host) {
     // A server that ended before the start has not started its jobs.
@@ -98,6 +105,7 @@ void Client::look_for_failures() {
   });
   if (!failed) return;
   failing_ = true;
+  if (gone_ && !stopped_) stopped_ = now;
   for (const auto& host : hosts_) {
     if (host->over()) continue;
     if (gone_) {
@@ -112,11 +120,23 @@ void Client::look_for_stops(Clock::time_point now) {
   const int stops = control_.stops.load();
   if (stops > stops_) {
     stops_ = stops;
-    for (const auto& host : hosts_) host->stop(stops >= 2, control_.signal.load());
+    stop_all(stops >= 2);
+    if (!stopped_) stopped_ = now;
     if (stops >= 2 && !hard_) hard_ = now;
+  }
+  if (stops_ > 2) {
+    for (const auto& host : hosts_) host->give_up("a third signal ended the wait for its result");
+  }
+  if (stopped_ && !hard_ && now > *stopped_ + drain_ + kServerSoftTime) {
+    stop_all(true);
+    hard_ = now;
   }
   if (!hard_ || now < *hard_ + kServerHardTime) return;
   for (const auto& host : hosts_) host->give_up("it did not end within 10 s of a hard stop");
+}
+
+void Client::stop_all(bool hard) {
+  for (const auto& host : hosts_) host->stop(hard, control_.signal.load());
 }
 
 void Client::go_when_all_can() {
@@ -180,9 +200,11 @@ std::vector<HostResult> Client::results() const {
   for (const auto& host : hosts_) {
     if (const auto at = host->started_ns()) first = std::min(first.value_or(*at), *at);
   }
+  // A signal that comes now ends the reading of results that take long.
+  const int stops = control_.stops.load();
   std::vector<HostResult> all;
   for (const auto& host : hosts_) {
-    auto report = host->read_report();
+    auto report = host->read_report([&] { return control_.stops.load() > stops; });
     HostResult result{.name = host->name(),
                       .report = std::move(report),
                       .failures = host->failures(),

@@ -64,13 +64,13 @@ bool Connection::flush(std::chrono::milliseconds at_most) {
   return !broken_;
 }
 
-void Connection::read_some() {
+void Connection::read_some(Clock::time_point now) {
   std::array<char, kReadBytes> piece;
   for (int i = 0; i < kReadsAtOnce; ++i) {
     const ssize_t n = ::recv(socket_.get(), piece.data(), piece.size(), MSG_DONTWAIT);
     if (n > 0) {
       reader_.feed({piece.data(), static_cast<std::size_t>(n)});
-      heard_ = Clock::now();
+      heard_ = now;
       continue;
     }
     if (n < 0 && errno == EINTR) continue;
@@ -83,9 +83,9 @@ void Connection::read_some() {
   }
 }
 
-Result<std::vector<std::string>> Connection::receive() {
+Result<std::vector<std::string>> Connection::receive(Clock::time_point now) {
   const bool was_broken = broken_.has_value();
-  if (!was_broken) read_some();
+  if (!was_broken) read_some(now);
   std::vector<std::string> messages;
   for (;;) {
     auto message = reader_.next();
@@ -95,6 +95,11 @@ Result<std::vector<std::string>> Connection::receive() {
     }
     if (!*message) break;
     messages.push_back(std::move(**message));
+  }
+  if (!reader_.has_part()) {
+    begun_.reset();
+  } else if (!begun_ || !messages.empty()) {
+    begun_ = heard_;
   }
   if (messages.empty() && broken_) return *broken_;
   return messages;

@@ -30,6 +30,8 @@ class Connection {
   /// bytes were last sent.
   Clock::time_point heard() const noexcept { return heard_; }
   Clock::time_point moved() const noexcept { return moved_; }
+  /// When the first bytes of a message arrived whose end has not; empty: there is none.
+  std::optional<Clock::time_point> begun() const noexcept { return begun_; }
   /// Sets the largest message size from now on.
   void allow(std::size_t max_bytes) { reader_.allow(max_bytes); }
 
@@ -44,11 +46,12 @@ class Connection {
   /// The messages that have arrived. It makes only a few reads, so that other connections do not
   /// wait long. Errors: bad_argument for bytes that are not a message, or the system's; ECONNRESET
   /// also if the other side has closed. Messages that came before an error are returned before it.
-  Result<std::vector<std::string>> receive();
+  /// `now`: the time that heard() and begun() note.
+  Result<std::vector<std::string>> receive(Clock::time_point now = Clock::now());
 
  private:
   void forget_sent();
-  void read_some();
+  void read_some(Clock::time_point now);
 
   UniqueFd socket_;
   MessageReader reader_;
@@ -56,6 +59,7 @@ class Connection {
   std::size_t sent_ = 0;
   Clock::time_point heard_ = Clock::now();
   Clock::time_point moved_ = Clock::now();
+  std::optional<Clock::time_point> begun_;
   std::optional<Error> broken_;
 };
 

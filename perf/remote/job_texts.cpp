@@ -75,6 +75,12 @@ JobTexts texts_of(const JobSet& set) {
 JobSet job_set_of(const JobTexts& texts, const ServerLimits& limits,
                   std::vector<std::string>& problems) {
   JobSet set;
+  // Each text is one job or more, and reading its captures takes time.
+  const std::string too_many = too_many_jobs(limits, texts.jobs.size(), 0);
+  if (!too_many.empty()) {
+    problems.push_back(too_many);
+    return set;
+  }
   set_all(texts.run, limits, "", set.run, problems);
   for (const JobTexts::Job& text : texts.jobs) {
     if (!is_job_name(text.name)) {

@@ -185,25 +185,40 @@ std::chrono::nanoseconds length_of(const JobOptions& job) {
   return job.start_delay + job.ramp_time + job.runtime;
 }
 
+/// The threads of a job besides its own.
+std::size_t helpers_of(const JobOptions& job) {
+  return job.verify_async + (job.io_submit_mode == IoSubmit::offload ? 1 : 0);
+}
+
 void check_sizes(const ServerLimits& limits, const JobSet& set,
                  std::vector<std::string>& problems) {
   std::size_t jobs = 0;
+  std::size_t helpers = 0;
   for (const JobOptions& job : set.jobs) {
-    jobs += job.numjobs * std::max<std::size_t>(job.engines.size(), 1);
+    const std::size_t copies = job.numjobs * std::max<std::size_t>(job.engines.size(), 1);
+    jobs += copies;
+    helpers += copies * helpers_of(job);
     if (length_of(job) <= limits.max_runtime || problems.size() >= kMaxProblems) continue;
     problems.push_back("job \"" + job.name + "\": runtime: with its delays the job takes " +
                        time_text(length_of(job)) +
                        ", but this server runs nothing for longer than " +
                        time_text(limits.max_runtime) + " (start it with --max-runtime)");
   }
-  if (jobs > limits.max_jobs && problems.size() < kMaxProblems) {
-    problems.push_back("numjobs: there are " + std::to_string(jobs) +
-                       " jobs, but this server takes at most " + std::to_string(limits.max_jobs) +
-                       " (start it with --max-jobs)");
-  }
+  const std::string why = too_many_jobs(limits, jobs, helpers);
+  if (!why.empty() && problems.size() < kMaxProblems) problems.push_back(why);
 }
 
 }  // namespace
+
+std::string too_many_jobs(const ServerLimits& limits, std::size_t jobs, std::size_t helpers) {
+  if (jobs + helpers <= limits.max_jobs) return {};
+  return "numjobs: there are " + std::to_string(jobs) + " jobs" +
+         (helpers == 0 ? ""
+                       : " and " + std::to_string(helpers) +
+                             " threads that help them (verify_async, io_submit_mode=offload)") +
+         ", but this server takes at most " + std::to_string(limits.max_jobs) +
+         (helpers == 0 ? "" : " in all") + " (start it with --max-jobs)";
+}
 
 Result<std::string> allowed_path(const ServerLimits& limits, const std::string& path) {
   if (limits.directory.empty()) return Error{Errc::bad_argument, kNoFiles};

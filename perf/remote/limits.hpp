@@ -34,8 +34,9 @@ namespace shmif::perf {
 struct ServerLimits {
   bool allow_exec = false;
   bool allow_live = false;
-  std::string directory;      ///< absolute; empty: no files
-  std::size_t max_jobs = 64;  ///< with clones and engines, without peers
+  std::string directory;  ///< absolute; empty: no files
+  /// With clones, engines and the threads that help jobs, without peers.
+  std::size_t max_jobs = 64;
   std::chrono::nanoseconds max_runtime = std::chrono::hours(1);
   std::uint64_t max_memory = 1U << 30U;  ///< bytes, as memory_of() counts them
 };
@@ -46,6 +47,10 @@ Result<std::string> allowed_path(const ServerLimits& limits, const std::string& 
 
 /// How many problems of a client's jobs are reported.
 inline constexpr std::size_t kMaxProblems = 20;
+
+/// Why the server does not run so many jobs, which have so many threads besides their own; empty:
+/// it does.
+std::string too_many_jobs(const ServerLimits& limits, std::size_t jobs, std::size_t helpers);
 
 /// Changes `set` so that the server can run it: paths become absolute, and `allow_exec` follows the
 /// limits. Result: what is refused, each with job, option and advice, at most kMaxProblems; empty

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 
+#include "perf/figures/json_reader.hpp"
 #include "perf/figures/table.hpp"
 #include "perf/remote/progress_json.hpp"
 
@@ -13,7 +14,7 @@ namespace {
 using Json = nlohmann::json;
 
 // The deepest message is progress: object, jobs, job, interval.
-constexpr int kMaxDepth = 8;
+constexpr std::size_t kMaxDepth = 8;
 // The progress of kMaxItems jobs: each has about 55 keys, values, and ends of lists and objects.
 constexpr std::size_t kMaxValues = 64 * kMaxItems;
 constexpr std::size_t kMaxTextBytes = 64U << 10U;
@@ -175,21 +176,6 @@ Message message_of(const Json& json) {
   throw Wrong("its type \"" + printable(type) + "\" is unknown");
 }
 
-/// Parses at most kMaxValues values, nested at most kMaxDepth deep.
-Json parsed(std::string_view text) {
-  std::size_t values = 0;
-  bool bad = false;
-  // What the callback refuses is dropped at once, so a JSON bomb never becomes a tree.
-  const auto bound = [&](int depth, Json::parse_event_t, Json&) {
-    bad = bad || depth > kMaxDepth || ++values > kMaxValues;
-    return !bad;
-  };
-  Json json = Json::parse(text, bound, false);
-  if (bad) throw Wrong("it is nested deeper or has more values than any message");
-  if (json.is_discarded()) throw Wrong("it is not JSON");
-  return json;
-}
-
 }  // namespace
 
 const char* type_of(const Message& message) noexcept {
@@ -202,11 +188,17 @@ std::string encode(const Message& message) {
   return json.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
-Result<Message> decode(std::string_view json) {
+Result<Message> decode(std::string_view json, const std::function<bool()>& stop) {
+  const auto wrong = [](const std::string& why) {
+    return Error(Errc::bad_argument, "cannot understand a message: " + why);
+  };
+  const auto read =
+      read_json(json, {.max_depth = kMaxDepth, .max_values = kMaxValues, .stop = stop});
+  if (!read) return wrong(read.error().message);
   try {
-    return message_of(parsed(json));
+    return message_of(*read);
   } catch (const std::exception& error) {
-    return Error(Errc::bad_argument, std::string("cannot understand a message: ") + error.what());
+    return wrong(error.what());
   }
 }
 

@@ -13,6 +13,18 @@ using namespace std::chrono_literals;
 
 constexpr auto kConnectTime = 5s;
 constexpr auto kGreetTime = 5s;
+/// A server gives its jobs 2 min to be ready, and 10 s more to end.
+constexpr auto kPreparedBy = 180s;
+/// From `go`, which is sent a moment before the start.
+constexpr auto kStartTime = 60s;
+/// Longer than a server takes to end a run after it said why.
+constexpr auto kNoticeTime = 60s;
+/// Without an answer to a ping, although something arrives. On a slow line progress is before it.
+constexpr auto kAnswerTime = 120s;
+/// From the first byte of a message to its end: as long as a server takes to send a result.
+constexpr auto kMessageTime = 10min;
+/// A longer message can only be a result. It is read when no other server is waited for.
+constexpr std::size_t kMaxLiveBytes = 16U << 20U;
 /// How many pings to make before the start, one right after the other.
 constexpr int kAnswersWanted = 8;
 constexpr std::size_t kMaxReasonsShown = 20;
@@ -49,14 +61,14 @@ void RemoteHost::try_next_address(const std::string& why) {
   addresses_.erase(addresses_.begin());
   auto socket = begin_connecting(address);
   if (!socket) return try_next_address(socket.error().message);
-  connection_ = std::make_unique<Connection>(*std::move(socket), kMaxResultBytes);
+  connection_ = std::make_unique<Connection>(*std::move(socket), kMaxJobsBytes);
   deadline_ = Clock::now() + kConnectTime;
 }
 
 void RemoteHost::finish_connecting(Clock::time_point now) {
   pollfd entry{connection_->descriptor(), POLLOUT, 0};
   if (::poll(&entry, 1, 0) == 0) {
-    if (now > deadline_) try_next_address("no answer within 5 s");
+    if (now > *deadline_) try_next_address("no answer within 5 s");
     return;
   }
   if (const auto done = connected(connection_->descriptor()); !done) {
@@ -64,6 +76,7 @@ void RemoteHost::finish_connecting(Clock::time_point now) {
   }
   stage_ = Stage::greeting;
   deadline_ = now + kGreetTime;
+  answered_ = now;
   // The answer shows whether the jobs should be sent.
   connection_->send(hello_);
 }
@@ -71,6 +84,7 @@ void RemoteHost::finish_connecting(Clock::time_point now) {
 void RemoteHost::go(std::uint64_t start_ns) {
   if (stage_ != Stage::prepared) return;
   stage_ = Stage::going;
+  deadline_ = Clock::now() + kStartTime;
   connection_->send(GoMessage{clock_.to_theirs(start_ns)});
 }
 
@@ -104,7 +118,7 @@ void RemoteHost::look(Clock::time_point now) {
   if (over() || !connection_) return;
   if (stage_ == Stage::connecting) return finish_connecting(now);
   connection_->pump();
-  const auto messages = connection_->receive();
+  const auto messages = connection_->receive(now);
   if (!messages) {
     return fail(stage_ == Stage::greeting
                     ? "it is not a shmifperf server: " + messages.error().message
@@ -112,20 +126,42 @@ void RemoteHost::look(Clock::time_point now) {
                           " (was the server killed, or the network cut? start it again)");
   }
   for (const std::string& text : *messages) {
+    if (text.size() > kMaxLiveBytes) {
+      last_message_ = text;
+      connection_.reset();
+      stage_ = Stage::over;
+      return;
+    }
     const auto message = decode(text);
     if (!message) return fail(message.error().message);
-    hear(*message);
+    hear(*message, now);
     if (over()) return;
   }
-  if (stage_ == Stage::greeting && now > deadline_) {
-    return fail("it said nothing for 5 s (is that a shmifperf server?)");
+  if (std::string why = lateness(now); !why.empty()) return fail(std::move(why));
+  ping(now);
+}
+
+std::string RemoteHost::lateness(Clock::time_point now) const {
+  if (deadline_ && now > *deadline_) {
+    if (stage_ == Stage::greeting) return "it said nothing for 5 s (is that a shmifperf server?)";
+    return std::string("it is connected, but did not ") +
+           (stage_ == Stage::preparing ? "prepare the jobs" : "start them") +
+           " and did not say why (is it overloaded? start it again)";
   }
   if (now > connection_->heard() + kSilence) {
-    return fail(
-        "it no longer answers (does its machine hang, or is the network cut? its jobs end by "
-        "themselves)");
+    return "it no longer answers (does its machine hang, or is the network cut? its jobs end by "
+           "themselves)";
   }
-  ping(now);
+  const auto begun = connection_->begun();
+  if (begun && now > *begun + kMessageTime) {
+    return "it has been sending one message for 10 min (is the network too slow for its result? "
+           "ask "
+           "for fewer intervals or jobs)";
+  }
+  if (!begun && stage_ != Stage::greeting && now > answered_ + kAnswerTime) {
+    return "it sends messages, but has not answered a ping for 2 min (start it again)";
+  }
+  return {};
 }
 
 void RemoteHost::ping(Clock::time_point now) {
@@ -138,26 +174,40 @@ void RemoteHost::ping(Clock::time_point now) {
   }
 }
 
-void RemoteHost::hear_hello(const HelloMessage& hello) {
+void RemoteHost::hear_hello(const HelloMessage& hello, Clock::time_point now) {
   const std::string why = mismatch(hello_, "this client", hello, "the server");
   if (!why.empty()) return fail("cannot work with it: " + why);
   stage_ = Stage::preparing;
+  deadline_ = now + kPreparedBy;
+  answered_ = now;
+  connection_->allow(kMaxResultBytes);
   connection_->send(jobs_);
 }
 
-std::optional<Report> RemoteHost::read_report() {
+std::optional<Report> RemoteHost::read_report(const std::function<bool()>& stop) {
+  if (!last_message_.empty()) {
+    const auto message = decode(last_message_, stop);
+    last_message_.clear();
+    const auto* const finished = message ? std::get_if<FinishedMessage>(&*message) : nullptr;
+    if (finished != nullptr) {
+      result_ = finished->result;
+    } else {
+      failures_.push_back(message ? "it sent a message that is too long" : message.error().message);
+    }
+  }
   if (result_.empty()) return std::nullopt;
-  auto report = Report::parse(result_, "of " + name_);
+  auto report = Report::parse(result_, "of " + name_, stop);
   if (report) return *std::move(report);
   failures_.push_back(report.error().message);
   return std::nullopt;
 }
 
-void RemoteHost::hear(const Message& message) {
+void RemoteHost::hear(const Message& message, Clock::time_point now) {
   if (const auto* hello = std::get_if<HelloMessage>(&message)) {
-    if (stage_ == Stage::greeting) hear_hello(*hello);
+    if (stage_ == Stage::greeting) hear_hello(*hello, now);
   } else if (const auto* pong = std::get_if<PongMessage>(&message)) {
     pong_due_ = false;
+    answered_ = now;
     clock_.note(pong->sent_ns, now_ns(), pong->clock_ns);
   } else if (const auto* progress = std::get_if<ProgressMessage>(&message)) {
     progress_ = progress->progress;
@@ -165,11 +215,15 @@ void RemoteHost::hear(const Message& message) {
   } else if (const auto* run = std::get_if<RunMessage>(&message)) {
     run_ = printable(run->what);
   } else if (std::holds_alternative<PreparedMessage>(message)) {
-    if (stage_ == Stage::preparing) stage_ = Stage::prepared;
+    if (stage_ != Stage::preparing) return;
+    stage_ = Stage::prepared;
+    deadline_.reset();
   } else if (const auto* started = std::get_if<StartedMessage>(&message)) {
     started_ns_ = clock_.to_ours(started->start_ns);
+    deadline_.reset();
   } else if (const auto* notice = std::get_if<NoticeMessage>(&message)) {
-    failures_.push_back(printable(notice->what));
+    if (failures_.size() < kMaxReasonsShown) failures_.push_back(printable(notice->what));
+    if (deadline_) deadline_ = std::max(*deadline_, now + kNoticeTime);
   } else if (const auto* finished = std::get_if<FinishedMessage>(&message)) {
     result_ = finished->result;
     connection_.reset();

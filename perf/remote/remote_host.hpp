@@ -1,7 +1,12 @@
 #pragma once
 // RemoteHost: one server, as its client sees it. Internal to perf/remote.
+//
+// A server cannot keep its client: each answer has a deadline, longer than the server itself needs
+// to give up and say so. Only the run itself, from its start to its end, may take any time. During
+// it the server must answer pings.
 
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -62,9 +67,9 @@ class RemoteHost {
   std::string take_run() { return std::exchange(run_, {}); }
 
   /// Checks and returns the server's result. This may take long, so call it when no other server is
-  /// waited for: the client is silent meanwhile, and others would consider it gone. Empty: there is
-  /// no result, or failures() has what is wrong with it.
-  std::optional<Report> read_report();
+  /// waited for: the client is silent meanwhile, and others would consider it gone. `stop` may end
+  /// it early (see JsonLimits). Empty: there is no result, or failures() has what is wrong with it.
+  std::optional<Report> read_report(const std::function<bool()>& stop = {});
   /// The exit code of its refusal; empty: it has not refused.
   std::optional<int> refused_with() const noexcept { return refused_with_; }
   /// Failures that are not in its report.
@@ -73,8 +78,10 @@ class RemoteHost {
  private:
   void try_next_address(const std::string& why);
   void finish_connecting(Clock::time_point now);
-  void hear(const Message& message);
-  void hear_hello(const HelloMessage& hello);
+  void hear(const Message& message, Clock::time_point now);
+  void hear_hello(const HelloMessage& hello, Clock::time_point now);
+  /// Why it is given up now; empty: it is not.
+  std::string lateness(Clock::time_point now) const;
   void ping(Clock::time_point now);
   void fail(std::string why);
 
@@ -84,7 +91,8 @@ class RemoteHost {
   Stage stage_ = Stage::connecting;
   std::vector<SocketAddress> addresses_;  ///< not yet tried
   std::unique_ptr<Connection> connection_;
-  Clock::time_point deadline_;  ///< for connecting and hello
+  std::optional<Clock::time_point> deadline_;  ///< for the end of this stage
+  Clock::time_point answered_{};               ///< when it last showed that it reads
   Clock::time_point pinged_{};
   bool pong_due_ = false;
   ClockOffset clock_;
@@ -92,7 +100,8 @@ class RemoteHost {
   RunProgress progress_;
   std::string run_;
   bool has_interval_ = false;
-  std::string result_;  ///< JSON; empty: no result yet
+  std::string result_;        ///< JSON; empty: no result yet
+  std::string last_message_;  ///< too long to be anything but a result; read by read_report()
   std::optional<int> refused_with_;
   std::vector<std::string> failures_;
 };

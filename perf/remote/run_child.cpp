@@ -60,13 +60,20 @@ int become_run(pid_t server, int socket) {
   return kSocket;
 }
 
-void run_to_the_end(int socket, const RunOptions& options, const std::vector<PlannedJob>& plan,
+void run_to_the_end(int socket, const std::function<RunPlan()>& make_plan,
                     const RunIdentity& identity, RunControl& control) {
   Connection server(UniqueFd(socket), kMaxHelloBytes);
   try {
+    const RunPlan plan = make_plan();
+    if (!plan.problems.empty()) {
+      server.send(RefusedMessage{plan.problems});
+      (void)server.flush(kLastWords);
+      return;
+    }
+    server.send(PreparedMessage{plan.jobs.size()});
     Reporter reporter(server);
     bool stuck = false;
-    auto result = run_campaign(options, plan, &reporter, control, stuck);
+    auto result = run_campaign(plan.options, plan.jobs, &reporter, control, stuck);
     if (result) {
       result->version = identity.version;
       result->command = identity.command;
@@ -87,8 +94,7 @@ void RunChild::Unmap::operator()(RunControl* control) const noexcept {
   ::munmap(control, sizeof *control);
 }
 
-Result<std::unique_ptr<RunChild>> RunChild::start(const RunOptions& options,
-                                                  const std::vector<PlannedJob>& plan,
+Result<std::unique_ptr<RunChild>> RunChild::start(const std::function<RunPlan()>& make_plan,
                                                   const RunIdentity& identity) {
   std::unique_ptr<RunChild> child(new RunChild());
   void* const memory = ::mmap(nullptr, sizeof(RunControl), PROT_READ | PROT_WRITE,
@@ -108,7 +114,7 @@ Result<std::unique_ptr<RunChild>> RunChild::start(const RunOptions& options,
   if (child->pid_ < 0) return Error::from_errno(errno, "cannot start a process for a run");
   if (child->pid_ == 0) {
     const int socket = become_run(server, theirs.get());
-    run_to_the_end(socket, options, plan, identity, *child->control_);
+    run_to_the_end(socket, make_plan, identity, *child->control_);
     ::_exit(0);  // skips destructors: the server's objects and stuck threads stay as they are
   }
   return child;

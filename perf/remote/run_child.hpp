@@ -7,6 +7,7 @@
 
 #include <sys/types.h>
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -24,19 +25,27 @@ struct RunIdentity {
   std::vector<std::string> command;
 };
 
+/// What a run is made of, or why it is refused.
+struct RunPlan {
+  RunOptions options;
+  std::vector<PlannedJob> jobs;
+  std::vector<std::string> problems;  ///< each with advice; empty: the run can begin
+};
+
 /// Threads: one at a time. The destructor kills the run.
 class RunChild {
  public:
-  /// Starts the run. Its first jobs wait for go(). Call it while the process has no other threads.
-  /// Errors: the system's.
-  static Result<std::unique_ptr<RunChild>> start(const RunOptions& options,
-                                                 const std::vector<PlannedJob>& plan,
+  /// Starts the process, which calls `make_plan` and then runs the plan: what a client asks for
+  /// costs the server nothing before it can be killed. The first jobs wait for go(). Call it while
+  /// the process has no other threads. Errors: the system's.
+  static Result<std::unique_ptr<RunChild>> start(const std::function<RunPlan()>& make_plan,
                                                  const RunIdentity& identity);
   RunChild(const RunChild&) = delete;
   RunChild& operator=(const RunChild&) = delete;
   ~RunChild();
 
-  /// ProgressMessage, and at the end FinishedMessage, or RefusedMessage if there was an error
+  /// First PreparedMessage when the plan is made (the jobs need not be ready: see ready()), then
+  /// ProgressMessage, and at the end FinishedMessage; or RefusedMessage if there was an error
   /// before any job existed.
   Connection& messages() noexcept { return *messages_; }
   /// Whether the first jobs are initialised; and when they started (0: not yet).

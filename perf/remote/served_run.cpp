@@ -12,6 +12,9 @@ namespace {
 
 using namespace std::chrono_literals;
 
+/// Time to read and check the options of the client's jobs and to plan them: a few milliseconds,
+/// and longer if they name frames of a long capture.
+constexpr auto kPlanTime = 20s;
 /// By then, jobs are ready or have failed by their own deadlines (startup_timeout).
 constexpr auto kPrepareTime = 120s;
 /// Time between being ready and `go`: other servers of the client may be slow.
@@ -34,6 +37,7 @@ void ServedRun::go(std::uint64_t start_ns) {
 
 void ServedRun::stop(int signal, const std::string& why, Clock::time_point now) {
   child_->stop(signal);
+  if (jobs_ == 0) kill_planner("the run was stopped before its jobs were planned");
   if (why.empty()) return;
   tell(NoticeMessage{why});
   if (!stopped_) stopped_ = now;
@@ -41,7 +45,16 @@ void ServedRun::stop(int signal, const std::string& why, Clock::time_point now) 
 
 void ServedRun::stop_hard(int signal, Clock::time_point now) {
   child_->stop_hard(signal);
+  if (jobs_ == 0) kill_planner("the run was stopped before its jobs were planned");
   if (!hard_) hard_ = now;
+}
+
+/// A process that plans heeds no orders, and has nothing to report.
+void ServedRun::kill_planner(const std::string& why) {
+  if (killed_ || !last_words_.empty()) return;
+  killed_ = true;
+  refusal_ = why;
+  child_->kill();
 }
 
 void ServedRun::abandon(Clock::time_point now) {
@@ -55,9 +68,13 @@ void ServedRun::listen() {
   for (std::string& text : *messages) {
     const auto message = decode(text);
     if (!message) continue;
-    const bool last = std::holds_alternative<FinishedMessage>(*message) ||
-                      std::holds_alternative<RefusedMessage>(*message);
-    if (last) {
+    if (const auto* const planned = std::get_if<PreparedMessage>(&*message)) {
+      jobs_ = jobs_to_tell_ = planned->jobs;
+      continue;
+    }
+    const auto* const refused = std::get_if<RefusedMessage>(&*message);
+    if (refused != nullptr && jobs_ == 0 && !refused->why.empty()) refusal_ = refused->why.front();
+    if (refused != nullptr || std::holds_alternative<FinishedMessage>(*message)) {
       last_words_ = std::move(text);
     } else {
       told_.push_back({std::move(text), std::holds_alternative<ProgressMessage>(*message)});
@@ -66,7 +83,7 @@ void ServedRun::listen() {
 }
 
 void ServedRun::watch_the_clock(Clock::time_point now) {
-  if (!prepared_ && child_->ready()) {
+  if (!prepared_ && jobs_ != 0 && child_->ready()) {
     prepared_ = true;
     tell(PreparedMessage{jobs_});
   }
@@ -75,7 +92,11 @@ void ServedRun::watch_the_clock(Clock::time_point now) {
     tell(StartedMessage{child_->started_ns()});
   }
   if (hard_ || stopped_) return;
-  if (!prepared_ && now > made_ + kPrepareTime) {
+  if (jobs_ == 0 && now > made_ + kPlanTime) {
+    kill_planner("the jobs were not planned within " + time_text(kPlanTime) +
+                 " (name a frame nearer to the beginning of its capture in headers, or ask for "
+                 "fewer jobs)");
+  } else if (!prepared_ && now > made_ + kPrepareTime) {
     stop(0,
          "the jobs were not ready after " + time_text(kPrepareTime) +
              " (is an exec_prerun still waiting? otherwise ask for fewer jobs)",
@@ -103,12 +124,14 @@ void ServedRun::escalate(Clock::time_point now) {
 
 std::vector<Told> ServedRun::look(Clock::time_point now) {
   const bool ended = child_->ended();  // before reading its last messages, to miss none
-  watch_the_clock(now);
-  escalate(now);
   // The rest from an ended process fits a socket's buffer, so a few reads get all of it.
   for (int i = 0; i == 0 || (ended && last_words_.empty() && i < kLastReadings); ++i) listen();
+  watch_the_clock(now);
+  escalate(now);
   if (ended) {
-    if (last_words_.empty()) {
+    if (!refusal_.empty() && last_words_.empty()) {
+      tell(RefusedMessage{{refusal_}});
+    } else if (last_words_.empty()) {
       const std::string how = child_->how().empty() ? "ended without a result" : child_->how();
       tell(RefusedMessage{{"the process of the run " + how}});
     } else {

@@ -25,11 +25,10 @@ class ServedRun {
   using Clock = std::chrono::steady_clock;
 
   ServedRun(std::unique_ptr<RunChild> child, std::string client, std::string since,
-            std::size_t jobs, std::chrono::nanoseconds max_runtime)
+            std::chrono::nanoseconds max_runtime)
       : child_(std::move(child)),
         client_(std::move(client)),
         since_(std::move(since)),
-        jobs_(jobs),
         max_runtime_(max_runtime) {}
 
   const std::string& client() const noexcept { return client_; }
@@ -37,6 +36,13 @@ class ServedRun {
   int descriptor() noexcept { return child_->messages().descriptor(); }
   /// Whether its first jobs are not ready or not started; look() must then be called often.
   bool is_starting() const noexcept { return !prepared_ || (gone_ && !told_start_); }
+
+  /// How many jobs its plan has; 0: it is not made yet, or the jobs were refused.
+  std::uint64_t jobs() const noexcept { return jobs_; }
+  /// The same, but only once.
+  std::uint64_t take_jobs() noexcept { return std::exchange(jobs_to_tell_, 0); }
+  /// Why its jobs were refused, or could not be planned; empty: they were not refused.
+  const std::string& refusal() const noexcept { return refusal_; }
 
   void go(std::uint64_t start_ns);
   /// Stops the run; it drains, and the client waits for the result. `why` fails the run; empty: the
@@ -58,12 +64,14 @@ class ServedRun {
   void listen();
   void watch_the_clock(Clock::time_point now);
   void escalate(Clock::time_point now);
+  void kill_planner(const std::string& why);
   void tell(const Message& message) { told_.push_back({encode(message)}); }
 
   std::unique_ptr<RunChild> child_;
   std::string client_;
   std::string since_;
-  std::size_t jobs_;
+  std::uint64_t jobs_ = 0;
+  std::uint64_t jobs_to_tell_ = 0;
   std::chrono::nanoseconds max_runtime_;
   Clock::time_point made_ = Clock::now();
   std::optional<Clock::time_point> gone_;     ///< when it was ordered to start
@@ -74,6 +82,7 @@ class ServedRun {
   bool told_start_ = false;
   bool start_taken_ = false;
   std::string last_words_;  ///< result or refusal, kept until its process has ended
+  std::string refusal_;
   bool killed_ = false;
   bool abandoned_ = false;
   bool over_ = false;

@@ -37,6 +37,22 @@ std::string time_now() {
   return {text, size};
 }
 
+/// The plan of a client's jobs, or why the server does not run them.
+RunPlan plan_within(const ServerLimits& limits, const JobTexts& texts) {
+  RunPlan plan;
+  JobSet set = job_set_of(texts, limits, plan.problems);
+  if (plan.problems.empty()) plan.problems = apply_limits(limits, set);
+  if (!plan.problems.empty()) return plan;
+  Planning planning = plan_of(set);
+  plan.problems = std::move(planning.problems);
+  if (!plan.problems.empty()) return plan;
+  const std::string why = too_much_memory(limits, planning.jobs);
+  if (!why.empty()) plan.problems.push_back(why);
+  plan.options = std::move(set.run);
+  plan.jobs = std::move(planning.jobs);
+  return plan;
+}
+
 }  // namespace
 
 struct Server::Impl {
@@ -59,8 +75,6 @@ struct Server::Impl {
   void hear(Visitor& visitor, const Message& message);
   void greet(Visitor& visitor, const HelloMessage& hello);
   void take_jobs(Visitor& visitor, const JobsMessage& jobs);
-  void start_run(Visitor& visitor, const RunOptions& of_run, const std::vector<PlannedJob>& plan,
-                 const std::vector<std::string>& command);
   void say_busy(Visitor& visitor);
   void refuse(Visitor& visitor, std::vector<std::string> why);
   void leave(Visitor& visitor, bool with_result = false);
@@ -192,26 +206,10 @@ void Server::Impl::greet(Visitor& visitor, const HelloMessage& hello) {
 
 void Server::Impl::take_jobs(Visitor& visitor, const JobsMessage& jobs) {
   if (run) return say_busy(visitor);
-  std::vector<std::string> problems;
-  JobSet set = job_set_of(jobs.set, options.limits, problems);
-  if (problems.empty()) problems = apply_limits(options.limits, set);
-  if (!problems.empty()) return refuse(visitor, std::move(problems));
-  Planning planning = plan_of(set);
-  if (!planning.problems.empty()) return refuse(visitor, std::move(planning.problems));
-  const std::string why = too_much_memory(options.limits, planning.jobs);
-  if (!why.empty()) return refuse(visitor, {why});
-  start_run(visitor, set.run, planning.jobs, jobs.command);
-}
-
-void Server::Impl::start_run(Visitor& visitor, const RunOptions& of_run,
-                             const std::vector<PlannedJob>& plan,
-                             const std::vector<std::string>& command) {
-  const std::size_t jobs = plan.size();
-  auto child = RunChild::start(of_run, plan, {options.version, command});
+  const auto make_plan = [&] { return plan_within(options.limits, jobs.set); };
+  auto child = RunChild::start(make_plan, {options.version, jobs.command});
   if (!child) return refuse(visitor, {child.error().message});
-  log(visitor.name + " has the server for " + std::to_string(jobs) +
-      (jobs == 1 ? " job" : " jobs"));
-  run = std::make_unique<ServedRun>(*std::move(child), visitor.name, time_now(), jobs,
+  run = std::make_unique<ServedRun>(*std::move(child), visitor.name, time_now(),
                                     options.limits.max_runtime);
   visitor.stage = Visitor::Stage::owner;
   owner = &visitor;
@@ -226,13 +224,22 @@ void Server::Impl::look_at_run() {
     const bool drop = told.progress && owner->connection.waiting_bytes() > kMaxWaitingProgress;
     if (!drop) owner->connection.send_text(told.json);
   }
+  if (const auto jobs = run->take_jobs(); jobs != 0) {
+    log(run->client() + " has the server for " + std::to_string(jobs) +
+        (jobs == 1 ? " job" : " jobs"));
+  }
   if (run->take_start()) log(run->client() + ": the jobs begin");
   if (!run->over()) return;
-  log(run->client() + (run->abandoned() ? ": its run was stopped" : " has its result") +
-      ", the server is free");
+  const bool refused = !run->refusal().empty();
+  if (refused && !run->abandoned()) {
+    log(run->client() + " was refused: " + printable(run->refusal()));
+  } else {
+    log(run->client() + (run->abandoned() ? ": its run was stopped" : " has its result") +
+        ", the server is free");
+  }
   run.reset();
-  if (owner != nullptr) leave(*owner, true);
-  if (options.once) close("the server ends after one run");
+  if (owner != nullptr) leave(*owner, !refused);
+  if (options.once && !refused) close("the server ends after one run");
 }
 
 void Server::Impl::end(int signal) {

@@ -2,8 +2,8 @@
 // Server: runs the jobs of others, one client at a time.
 //
 // It is one loop that does not block: it reads what clients have sent, within the limits of
-// perf/remote/protocol.hpp. The run is a separate process (perf/remote/run_child.hpp), so neither
-// can disturb the other.
+// perf/remote/protocol.hpp. A separate process (perf/remote/run_child.hpp) checks, plans and runs
+// the jobs, so neither can disturb the other.
 //
 //   S1 A visitor that has not said hello by kHelloTime is dropped; if there are too many, the one
 //      that has waited longest. Bytes that are not a message end only their own connection. A
@@ -12,6 +12,7 @@
 //      kSilence, or sends an invalid message, the run is stopped hard and, kHardStopTime later,
 //      killed.
 //   S3 The run ends max_runtime after `go` at the latest: by a stop, then a hard stop, then a kill.
+//      A process that has not planned the client's jobs in time is killed at once.
 //   S4 A result is kept until it is sent, its client is gone, or kLongestFarewell has passed; if
 //      the server is ending, kEndingTime. Progress that a client does not read is dropped.
 

@@ -1,6 +1,7 @@
 #pragma once
 // Report: a result file, checked against its schema. All outputs are made from it.
 
+#include <functional>
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
@@ -13,11 +14,14 @@ namespace shmif::perf {
 /// Threads: const members are safe; copies share the data. Blocks: only load(), for the disk.
 class Report {
  public:
-  /// Reads what to_json() wrote. `name`: the file's name, for messages. Errors: bad_argument if the
-  /// text is not JSON, is nested deeper or larger than any result, has another format_version (the
-  /// message names both), or does not match docs/shmifperf.schema.json (the message names the
-  /// place).
-  static Result<Report> parse(std::string_view text, const std::string& name);
+  /// Reads what to_json() wrote. `name`: the file's name, for messages. `stop` may end it early
+  /// (see JsonLimits). Time and memory are at most proportional to the text
+  /// (perf/figures/json_reader.hpp). Errors: bad_argument if the text is not JSON, is nested deeper
+  /// or larger than any result, has another format_version (the message names both), or does not
+  /// match docs/shmifperf.schema.json (the message names the first such place), or if `stop` ended
+  /// it.
+  static Result<Report> parse(std::string_view text, const std::string& name,
+                              const std::function<bool()>& stop = {});
   /// The same for a file; "-" is standard input. Errors: also those of reading.
   static Result<Report> load(const std::string& path);
 

@@ -43,9 +43,10 @@ Options options_of_server() {
              "jobs save their states there, too (verify_state_save); without this option, clients "
              "cannot use files or triggers")
       .value("max-runtime", "SECONDS", "stop runs that take longer (default: 3600)")
-      .value(
-          "max-jobs", "N",
-          "refuse runs with more jobs; each of the copies that numjobs makes is one (default: 64)")
+      .value("max-jobs", "N",
+             "refuse runs with more jobs; each of the copies that numjobs makes is one, and each "
+             "thread that "
+             "helps one (verify_async, io_submit_mode=offload) (default: 64)")
       .value("max-memory", "SIZE",
              "refuse runs whose jobs and buses could need more memory (default: 1G)")
       .flag("once", "end after one run")

@@ -38,7 +38,8 @@ std::unique_ptr<RunChild> started(const std::string& jobs, const std::string& au
   EXPECT_TRUE(problems.empty()) << problems.front();
   set.run.allow_exec = true;
   set.run.aux_path = aux_path;
-  return RunChild::start(set.run, expand(set).value(), {"1.2.3", {"c"}}).value();
+  const auto plan = [&] { return RunPlan{set.run, expand(set).value(), {}}; };
+  return RunChild::start(plan, {"1.2.3", {"c"}}).value();
 }
 
 /// Lets it run to its end; its result.
@@ -130,7 +131,7 @@ TEST(ChildOfAServer, ThatIsStoppedHardAtOnceHasTheSignalOfThat) {
 
 TEST(ChildOfAServer, StartsWhenItWasToldFirst) {
   auto child = started("[a]\nrw=tx\nengine=null\nruntime=1000\nrate_iops=100\n");
-  ServedRun run(std::move(child), "client", "since", 1, 100s);
+  ServedRun run(std::move(child), "client", "since", 100s);
   std::optional<std::uint64_t> start;
   bool prepared = false;
   bool progress = false;

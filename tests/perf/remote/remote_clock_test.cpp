@@ -193,6 +193,13 @@ class SaidServer {
   void close() { listener_.reset(); }
   void hang_up() { connection_.reset(); }
   void say(const Message& message) { connection_->send(message); }
+  void pump() { connection_->pump(); }
+  /// Sends one more byte of a message that never ends.
+  void drip() {
+    const char length[4] = {0, 1, 0, 0};
+    (void)::send(connection_->descriptor(), dripped_ ? " " : length, dripped_ ? 1 : 4, 0);
+    dripped_ = true;
+  }
   /// Waits until `host` is connected, and what it says first.
   HelloMessage accept(RemoteHost& host) {
     for (int i = 0; i < 2000 && host.stage() == RemoteHost::Stage::connecting; ++i) {
@@ -244,6 +251,7 @@ class SaidServer {
   std::string name_;
   std::unique_ptr<Connection> connection_;
   std::vector<Message> heard_;
+  bool dripped_ = false;
 };
 
 /// A client of a server that the test says.
@@ -314,6 +322,110 @@ TEST(ServerOfAClient, IsGivenUpWhenItDoesNotGreetOrFallsSilent) {
     EXPECT_EQ(client.host.failures()[0].find("it no longer answers (does its machine hang"), 0U);
     EXPECT_TRUE(client.host.over());
     EXPECT_EQ(client.host.descriptor(), -1);
+  }
+}
+
+/// Lets the server say that, and looks at that time. Result: why the server is given up, if it is.
+std::string said_at(Client& client, Clock::time_point now, const Message& message) {
+  client.server.say(message);
+  pollfd entry{client.host.descriptor(), POLLIN, 0};
+  EXPECT_EQ(::poll(&entry, 1, 2000), 1);
+  client.host.look(now);
+  return client.host.over() ? client.host.failures().back() : "";
+}
+
+std::string talks_at(Client& client, Clock::time_point now) {
+  return said_at(client, now, RunMessage{"still here"});
+}
+
+TEST(ServerOfAClient, ThatTalksButDoesNotPrepareTheJobsIsGivenUpWhenItCouldHaveSaidWhy) {
+  Client client;
+  const auto before = Clock::now();
+  client.greet();
+  const auto after = Clock::now();
+  for (int seconds = 5; seconds < 180; seconds += 5) {
+    ASSERT_EQ(said_at(client, before + seconds * 1s, PongMessage{}), "");
+  }
+  EXPECT_EQ(talks_at(client, before + 180s), "");
+  EXPECT_EQ(talks_at(client, after + 180s + 1ns),
+            "it is connected, but did not prepare the jobs and did not say why (is it overloaded? "
+            "start it again)");
+}
+
+TEST(ServerOfAClient, ThatSaysWhyItStopsHasAMinuteMoreForItsResult) {
+  Client client;
+  client.greet();
+  const auto told = Clock::now() + 175s;
+  for (auto at = told - 170s; at <= told; at += 5s) {
+    ASSERT_EQ(said_at(client, at, PongMessage{}), "");
+  }
+  EXPECT_EQ(said_at(client, told, NoticeMessage{"not ready"}), "");
+  EXPECT_EQ(talks_at(client, told + 60s), "");
+  EXPECT_EQ(talks_at(client, told + 60s + 1ns).find("it is connected, but did not prepare"), 0U);
+  EXPECT_EQ(client.host.failures().front(), "not ready");
+}
+
+TEST(ServerOfAClient, ThatTalksButDoesNotStartTheJobsIsGivenUp) {
+  Client client;
+  client.prepare();
+  client.answer(8);
+  const auto before = Clock::now();
+  client.host.go(1);
+  const auto after = Clock::now();
+  EXPECT_EQ(talks_at(client, before + 60s), "");
+  EXPECT_EQ(talks_at(client, after + 60s + 1ns).find("it is connected, but did not start them"),
+            0U);
+}
+
+TEST(ServerOfAClient, ThatTalksButAnswersNoPingIsGivenUp) {
+  Client client;
+  client.prepare();
+  client.answer(8);
+  client.host.go(1);
+  const auto last = Clock::now();
+  ASSERT_EQ(said_at(client, last, PongMessage{}), "");
+  ASSERT_EQ(said_at(client, last, StartedMessage{1}), "");
+  EXPECT_EQ(talks_at(client, last + 120s), "");
+  EXPECT_EQ(talks_at(client, last + 120s + 1ns).find("it sends messages, but has not answered"),
+            0U);
+}
+
+TEST(ServerOfAClient, MaySendOneMessageForTenMinutesAndNoLonger) {
+  Client client;
+  client.prepare();
+  client.answer(8);
+  client.host.go(1);
+  ASSERT_EQ(said_at(client, Clock::now(), StartedMessage{1}), "");
+  const auto begun = Clock::now();
+  const auto drips_at = [&](Clock::time_point now) {
+    client.server.drip();
+    pollfd entry{client.host.descriptor(), POLLIN, 0};
+    EXPECT_EQ(::poll(&entry, 1, 2000), 1);
+    client.host.look(now);
+    return client.host.over() ? client.host.failures().back() : "";
+  };
+  for (auto at = begun; at <= begun + 10min; at += 5s) ASSERT_EQ(drips_at(at), "");
+  EXPECT_EQ(drips_at(begun + 10min + 1ns).find("it has been sending one message for 10 min"), 0U);
+}
+
+TEST(ServerOfAClient, WhoseResultIsLongCanBeLeftByASignalWhileItIsRead) {
+  for (const std::size_t bytes : {std::size_t{1} << 20U, std::size_t{17} << 20U}) {
+    Client client;
+    client.prepare();
+    const std::string result =
+        to_json(shmif::test::quiet_sample(), Bins::with) + std::string(bytes, ' ');
+    client.server.say(FinishedMessage{result});
+    ASSERT_TRUE(client.look_until([&] {
+      client.server.pump();
+      return client.host.over();
+    }));
+    EXPECT_EQ(client.host.failures(), Texts{});
+    EXPECT_FALSE(client.host.read_report([] { return true; }));
+    ASSERT_EQ(client.host.failures().size(), 1U) << bytes;
+    EXPECT_NE(client.host.failures()[0].find("a signal ended the reading"), std::string::npos)
+        << client.host.failures()[0];
+    if (bytes > (std::size_t{16} << 20U)) continue;
+    EXPECT_TRUE(client.host.read_report([] { return false; }));
   }
 }
 

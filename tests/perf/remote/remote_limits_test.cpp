@@ -101,6 +101,51 @@ TEST(ServerLimits, JobsAreCountedWithTheirClonesAndEngines) {
   }
 }
 
+TEST(ServerLimits, ThreadsThatHelpJobsCountAsJobs) {
+  const auto refused = [](const std::string& text, std::size_t max_jobs) {
+    ServerLimits limits;
+    limits.max_jobs = max_jobs;
+    JobSet set = set_of(text);
+    const auto problems = apply_limits(limits, set);
+    return problems.empty() ? "" : problems[0];
+  };
+  const std::pair<const char*, std::size_t> sets[] = {
+      {"[a]\nsize=1k\nverify_async=5\n", 6},
+      {"[a]\nsize=1k\nio_submit_mode=offload\n", 2},
+      {"[a]\nsize=1k\nio_submit_mode=offload\nverify_async=2\nnumjobs=3\n[b]\nsize=1k\n", 13}};
+  for (const auto& [text, all] : sets) {
+    EXPECT_EQ(refused(text, all), "") << text;
+    EXPECT_NE(refused(text, all - 1).find("threads that help them (verify_async"),
+              std::string::npos)
+        << refused(text, all - 1);
+  }
+  EXPECT_EQ(refused("[a]\nsize=1k\nverify_async=2\nnumjobs=3\n", 8),
+            "numjobs: there are 3 jobs and 6 threads that help them (verify_async, "
+            "io_submit_mode=offload), but this server takes at most 8 in all (start it with "
+            "--max-jobs)");
+}
+
+TEST(ServerLimits, JobsAreCountedBeforeTheirCapturesAreRead) {
+  const test::TempDir directory("/tmp");
+  ServerLimits limits;
+  limits.directory = directory.path();
+  limits.max_jobs = 2;
+  const auto problems = [&](std::size_t jobs) {
+    JobTexts texts;
+    for (std::size_t i = 0; i < jobs; ++i) {
+      texts.jobs.push_back({"j" + std::to_string(i), "", {{"headers", "pcap(missing,1)"}}});
+    }
+    std::vector<std::string> all;
+    (void)job_set_of(texts, limits, all);
+    return all;
+  };
+  EXPECT_EQ(problems(2).size(), 2U) << "each looks for its capture";
+  ASSERT_EQ(problems(3).size(), 1U);
+  EXPECT_EQ(
+      problems(3)[0],
+      "numjobs: there are 3 jobs, but this server takes at most 2 (start it with --max-jobs)");
+}
+
 TEST(ServerLimits, DelayAndRampAreOfTheTimeThatAJobTakes) {
   const auto refused = [](const std::string& text) {
     ServerLimits limits;

@@ -46,9 +46,15 @@ struct Served {
     planned.group = "g";
     RunOptions options;
     options.aux_path = aux.path();
-    run = std::make_unique<ServedRun>(RunChild::start(options, {planned}, {"1.2.3", {"c"}}).value(),
-                                      "client", "since", 3, 10s);
+    const auto plan = [&] { return RunPlan{options, {planned}, {}}; };
+    run = std::make_unique<ServedRun>(RunChild::start(plan, {"1.2.3", {"c"}}).value(), "client",
+                                      "since", 10s);
     after = Clock::now();
+    for (int i = 0; i < 10'000 && run->jobs() == 0; ++i) {
+      look(after);
+      ::poll(nullptr, 0, 1);
+    }
+    EXPECT_EQ(run->jobs(), 1U) << "they are planned";
   }
   void look(Clock::time_point now) {
     for (const Told& each : run->look(now)) told.push_back(decode(each.json).value());
@@ -98,10 +104,64 @@ TEST(RunOfAServer, IsStoppedWhenItIsNotReadyInTime) {
   EXPECT_FALSE(served.run->take_start());
 }
 
+/// A run whose jobs are never planned.
+std::unique_ptr<ServedRun> planned_for_ever() {
+  const auto plan = [] {
+    for (;;) ::pause();
+    return RunPlan{};
+  };
+  return std::make_unique<ServedRun>(RunChild::start(plan, {"1.2.3", {"c"}}).value(), "client",
+                                     "since", 10s);
+}
+
+Texts why_refused(ServedRun& run, Clock::time_point now) {
+  for (int i = 0; i < 10'000 && !run.over(); ++i) {
+    for (const Told& each : run.look(now)) {
+      const Message message = decode(each.json).value();
+      if (const auto* const refused = std::get_if<RefusedMessage>(&message)) return refused->why;
+    }
+    ::poll(nullptr, 0, 1);
+  }
+  return {};
+}
+
+TEST(RunOfAServer, WhosePlanTakesTooLongIsKilledAtOnceAndSaysSo) {
+  const auto before = Clock::now();
+  const auto run = planned_for_ever();
+  const auto after = Clock::now();
+  for (int i = 0; i < 20; ++i) {
+    EXPECT_TRUE(run->look(before + 20s).empty());
+    ::poll(nullptr, 0, 1);
+  }
+  EXPECT_FALSE(run->over());
+  const Texts why = why_refused(*run, after + 20s + 1ns);
+  ASSERT_EQ(why.size(), 1U);
+  EXPECT_EQ(why[0].find("the jobs were not planned within 20s (name a frame nearer"), 0U) << why[0];
+  EXPECT_EQ(run->refusal(), why[0]);
+  EXPECT_EQ(run->jobs(), 0U);
+}
+
+TEST(RunOfAServer, ThatIsStoppedWhileItPlansIsKilledAtOnce) {
+  for (const bool hard : {false, true}) {
+    const auto run = planned_for_ever();
+    const auto now = Clock::now();
+    if (hard) run->stop_hard(15, now);
+    if (!hard) run->stop(15, "", now);
+    EXPECT_EQ(why_refused(*run, now), Texts{"the run was stopped before its jobs were planned"});
+  }
+}
+
+TEST(RunOfAServer, WhosePlanHasProblemsIsRefusedWithThem) {
+  const auto plan = [] { return RunPlan{{}, {}, {"no jobs", "none"}}; };
+  ServedRun run(RunChild::start(plan, {"1.2.3", {"c"}}).value(), "client", "since", 10s);
+  EXPECT_EQ(why_refused(run, Clock::now()), (Texts{"no jobs", "none"}));
+  EXPECT_EQ(run.refusal(), "no jobs");
+}
+
 TEST(RunOfAServer, IsStoppedWhenItsClientDoesNotSayWhenToStart) {
   Served served(lasting());
   ASSERT_TRUE(served.look_until_told<PreparedMessage>());
-  EXPECT_EQ(served.first<PreparedMessage>()->jobs, 3U);
+  EXPECT_EQ(served.first<PreparedMessage>()->jobs, 1U);
   EXPECT_FALSE(served.run->is_starting());
   served.look(served.before + 300s);
   EXPECT_EQ(served.notice(), "");

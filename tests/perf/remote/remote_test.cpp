@@ -382,6 +382,12 @@ TEST(RemoteProtocol, BombsAreRefusedBeforeTheyGoOff) {
   for (std::size_t i = 0; i < kMaxItems; ++i) many += ",\"\"";
   EXPECT_FALSE(decode(many + "]}"));
   EXPECT_FALSE(decode(R"({"type":"busy","since":"","by":")" + std::string(1U << 20U, 'x') + "\"}"));
+  std::string objects = R"({"type":"jobs","run":[],"command":[],"jobs":[{})";
+  for (int i = 0; i < 131'000; ++i) objects += ",{}";
+  const auto refused = decode(objects + "]}");
+  ASSERT_FALSE(refused);
+  EXPECT_NE(refused.error().message.find("more than 16 times its length"), std::string::npos)
+      << "it is refused before it is a tree: " << refused.error().message;
 }
 
 TEST(RemoteProtocol, MessagesAreCutFromAStreamWhateverPiecesItComesIn) {

@@ -1,0 +1,33 @@
+#pragma once
+// Reads JSON that others wrote: messages of a client or server, and stored results.
+//
+// The sender chooses the text, so the cost must follow from its length alone. Time is linear in the
+// length, apart from the logarithm of the number of keys in one object. Memory is at most
+// kMaxJsonMemory times the length, plus kFreeJsonMemory: a text that would need more is refused
+// while it is read. A program that may be interrupted meanwhile says so with `stop`.
+
+#include <cstddef>
+#include <functional>
+#include <nlohmann/json_fwd.hpp>
+#include <string_view>
+
+#include "base/result.hpp"
+
+namespace shmif::perf {
+
+/// Bytes of memory for a byte of text, and those that any text may use. Compact results of runs
+/// need 5 to 12 times their length.
+inline constexpr std::size_t kMaxJsonMemory = 16;
+inline constexpr std::size_t kFreeJsonMemory = std::size_t{1} << 20U;
+
+struct JsonLimits {
+  std::size_t max_depth = 32;  ///< of lists and objects in each other
+  std::size_t max_values = ~std::size_t{0};
+  std::function<bool()> stop{};  ///< asked every 64 KiB of text; true ends the reading
+};
+
+/// Errors: bad_argument for a text that is not JSON or exceeds a limit; interrupted if `stop` said
+/// so. Never throws, except std::bad_alloc. Threads: any. Blocks: never.
+Result<nlohmann::json> read_json(std::string_view text, const JsonLimits& limits = {});
+
+}  // namespace shmif::perf
