@@ -36,6 +36,7 @@
 #include <utility>
 #include <vector>
 
+#include "tap/features.hpp"
 #include "tap/libnl.hpp"
 
 namespace shmif::tap {
@@ -532,45 +533,13 @@ Result<void> Netlink::disable_offloads(const std::string& name) {
 
 Result<void> Netlink::disable_unspeakable_offloads(const std::string& name) {
   if (!is_interface_name(name)) return bad_name(name);
-  ifreq request{};
-  std::memcpy(request.ifr_name, name.data(), name.size());
-  const auto ask = [&](void* command) {
-    request.ifr_data = static_cast<char*>(command);
-    return ::ioctl(impl_->control.get(), SIOCETHTOOL, &request) >= 0;
-  };
-  const auto failed = [&] {
-    return Error::from_errno(
-        errno, "cannot switch off the offloads of tunnels on interface \"" + name + "\"");
-  };
-  // The features have no fixed numbers, only names.
-  std::vector<std::uint32_t> room((sizeof(ethtool_sset_info) + sizeof(std::uint32_t)) / 4);
-  auto* const info = reinterpret_cast<ethtool_sset_info*>(room.data());
-  info->cmd = ETHTOOL_GSSET_INFO;
-  info->sset_mask = 1ULL << ETH_SS_FEATURES;
-  if (!ask(info)) return failed();
-  const std::uint32_t count = info->sset_mask == 0 ? 0 : info->data[0];
-  std::vector<char> strings(sizeof(ethtool_gstrings) + std::size_t{count} * ETH_GSTRING_LEN);
-  ethtool_gstrings header{};
-  header.cmd = ETHTOOL_GSTRINGS;
-  header.string_set = ETH_SS_FEATURES;
-  header.len = count;
-  std::memcpy(strings.data(), &header, sizeof header);
-  if (!ask(strings.data())) return failed();
-
-  const std::size_t blocks = (std::size_t{count} + 31) / 32;
-  room.assign(sizeof(ethtool_sfeatures) / 4 + blocks * sizeof(ethtool_set_features_block) / 4, 0);
-  auto* const wanted = reinterpret_cast<ethtool_sfeatures*>(room.data());
-  wanted->cmd = ETHTOOL_SFEATURES;
-  wanted->size = static_cast<std::uint32_t>(blocks);
-  for (std::uint32_t i = 0; i < count; ++i) {
-    const char* const text =
-        strings.data() + sizeof(ethtool_gstrings) + std::size_t{i} * ETH_GSTRING_LEN;
-    const std::string_view feature(text, ::strnlen(text, ETH_GSTRING_LEN));
-    if (is_unspeakable(feature)) wanted->features[i / 32].valid |= 1U << i % 32;
-  }
-  // A positive answer means that some features stay on for ever: nothing can be done about that.
-  if (!ask(wanted) && errno != EOPNOTSUPP) return failed();
-  return {};
+  const std::string what =
+      "cannot switch off the offloads of tunnels on interface \"" + name + "\"";
+  auto features = Features::read(impl_->control.get(), name);
+  if (!features) return Error(features.error().code, what + ": " + features.error().message);
+  const auto is_off = [](const Features::Feature&) { return false; };
+  return features->request([](const Features::Feature& f) { return is_unspeakable(f.name); },
+                           is_off);
 }
 
 }  // namespace shmif::tap

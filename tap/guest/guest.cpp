@@ -544,8 +544,15 @@ pid_t Guest::pid() const noexcept {
   return impl_->init;
 }
 
-Result<void> Guest::release(const std::string& hostname) {
+Result<void> Guest::release(const std::string& hostname, std::span<const MacAddress> macs) {
   impl_->forward_signals();
+  for (std::size_t i = 0; i < macs.size(); ++i) {
+    GuestMessage address;
+    address.what = GuestSays::mac;
+    address.a = static_cast<std::int32_t>(i);
+    address.mac = macs[i];
+    (void)say(impl_->socket.get(), address);  // if init has died, the next message shows that
+  }
   GuestMessage run;
   run.what = GuestSays::run;
   run.a = impl_->own_group ? 1 : 0;

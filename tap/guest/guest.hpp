@@ -95,6 +95,8 @@ struct GuestInterface {
   std::vector<Cidr> addresses;      ///< empty: up, for other protocols or a DHCP client
   std::vector<IpAddress> gateways;  ///< default routes, at most one per family
   std::optional<MacAddress> mac;    ///< unset: random b2:a0:xx:xx:xx:xx
+  /// The MAC address comes with release(). The interface is down until then.
+  bool mac_comes_later = false;
   std::uint32_t mtu = 1500;
   /// Let the guest leave segmentation and checksums to the program that serves our end.
   bool offload = false;
@@ -125,7 +127,7 @@ struct GuestLink {
   std::string interface;  ///< its name in the guest
   LinkKind kind = LinkKind::tap;
   UniqueFd descriptor;  ///< tap: the TAP's file; veth: a packet socket bound to our end
-  MacAddress mac;       ///< the guest's
+  MacAddress mac;       ///< the guest's; zero if it comes later
   std::uint32_t mtu = 0;
 };
 
@@ -167,9 +169,10 @@ class Guest {
  public:
   /// Makes the guest; release() then starts the command. Call it while the process has a single
   /// thread: the guest's init is a copy of the process, and does not exec. Later the process may
-  /// start threads. Blocks: until the interfaces are up (some 10 ms; at most 30 s). Errors:
-  /// bad_argument, timed_out, not_supported (this machine has no user namespaces, or not the device
-  /// asked for), or the system's. Nothing is left behind then.
+  /// start threads. Blocks: until the interfaces are made, and up unless their MAC address comes
+  /// later (some 10 ms; at most 30 s). Errors: bad_argument, timed_out, not_supported (this machine
+  /// has no user namespaces, or not the device asked for), or the system's. Nothing is left behind
+  /// then.
   static Result<Guest> start(GuestOptions options);
   /// Makes a guest that runs a further command in the running guest whose init is `init`, held by
   /// the pidfd `init_file`. The command has the same ids, interfaces, mounts and processes. Of the
@@ -190,8 +193,9 @@ class Guest {
   pid_t pid() const noexcept;
 
   /// Starts the command. Call it when the links are served. `hostname`: as in the options, for a
-  /// name that was not known before.
-  Result<void> release(const std::string& hostname = {});
+  /// name that was not known before. `macs`: the addresses of the interfaces, in their order, if
+  /// one of them has mac_comes_later.
+  Result<void> release(const std::string& hostname = {}, std::span<const MacAddress> macs = {});
 
   /// Readable when dispatch() has something to do. For poll and epoll.
   int descriptor() const noexcept;

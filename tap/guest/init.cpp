@@ -21,6 +21,7 @@
 #include <cstring>
 #include <exception>
 #include <fstream>
+#include <optional>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -105,6 +106,10 @@ class Init {
     become_root();
     if (auto done = set_up_world(); !done) give_up(done.error());
     await(GuestSays::run);
+    if (net_) {
+      if (auto done = net_->set_up(macs_); !done) give_up(done.error());
+      net_.reset();
+    }
     start_command();
     serve();  // runs until the command has ended or the supervisor has
   }
@@ -143,7 +148,12 @@ class Init {
   void await(GuestSays what) {
     GuestMessage order;
     UniqueFd none;
-    if (hear(socket_, order, none, true) != Heard::message || order.what != what) ::_exit(0);
+    Heard heard = hear(socket_, order, none, true);
+    for (; heard == Heard::message && order.what == GuestSays::mac;
+         heard = hear(socket_, order, none, true)) {
+      macs_.push_back(order.mac);
+    }
+    if (heard != Heard::message || order.what != what) ::_exit(0);
     if (what == GuestSays::mapped) single_id_ = order.a == 1;
     if (what != GuestSays::run) return;
     if (order.text.front() != '\0') take_hostname(order.text.data());
@@ -257,17 +267,19 @@ class Init {
       m.set_text(note);
       say(socket_, m);
     }
-    auto ends = make_guest_interfaces(options);
-    if (!ends) return std::move(ends).error();
+    auto net = GuestNet::make(options);
+    if (!net) return std::move(net).error();
+    net_.emplace(*std::move(net));
     auto watch = open_interface_watch();
     if (!watch) return std::move(watch).error();
-    for (std::size_t i = 0; i < ends->size(); ++i) {
-      const GuestEnd& end = (*ends)[i];
+    for (std::size_t i = 0; i < net_->ends().size(); ++i) {
+      GuestEnd& end = net_->ends()[i];
       GuestMessage m = message(GuestSays::interface, static_cast<std::int32_t>(i));
       m.b = static_cast<std::int32_t>(end.index);
       m.c = static_cast<std::int32_t>(end.kind);
       m.mac = end.mac;
       say(socket_, m, end.descriptor.get());
+      end.descriptor.reset();
     }
     say(socket_, message(GuestSays::ready), watch->get());
     return {};
@@ -543,6 +555,8 @@ class Init {
   mode_t mask_ = 0;  ///< the caller's umask
   bool single_id_ = false;
   bool etc_is_private_ = false;
+  std::optional<GuestNet> net_;  ///< until the command starts
+  std::vector<MacAddress> macs_;
   bool foreground_ = false;  ///< entered: the command gets the terminal
   bool own_group_ = false;   ///< the command is in a process group of the guest's own
   pid_t command_ = -1;

@@ -188,7 +188,7 @@ Result<void> add_tap(Netlink& netlink, const std::string& name, const std::strin
   return netlink.set_up(name);
 }
 
-/// Makes the bridge, and connects the device, which is up, and the TAP devices of the program.
+/// Makes the bridge, and connects the device and the TAP devices of the program.
 Result<void> make_lan(Netlink& netlink, const GuestInterface& wanted, MacAddress mac,
                       const std::string& tun_device) {
   const std::string& bridge = wanted.lan->bridge;
@@ -197,10 +197,15 @@ Result<void> make_lan(Netlink& netlink, const GuestInterface& wanted, MacAddress
   for (const std::string& tap : wanted.lan->taps) {
     if (auto done = add_tap(netlink, tap, tun_device, wanted); !done) return done;
   }
-  return netlink.set_up(bridge);
+  return {};
 }
 
-/// Gives a device its properties, sets it up, and gives it its addresses and routes.
+/// The interface that has the addresses.
+const std::string& face_of(const GuestInterface& wanted) {
+  return wanted.lan ? wanted.lan->bridge : wanted.name;
+}
+
+/// Gives a device its properties and addresses. Only its MAC address may come later.
 Result<void> configure(Netlink& netlink, const GuestOptions& options, const GuestInterface& wanted,
                        GuestEnd& end) {
   const std::string& name = wanted.name;
@@ -209,24 +214,14 @@ Result<void> configure(Netlink& netlink, const GuestOptions& options, const Gues
                                : netlink.disable_offloads(name);
     if (!done) return done;
   }
-  end.mac = wanted.mac.value_or(MacAddress::random());
-  if (auto done = netlink.set_mac(name, end.mac); !done) return done;
   if (auto done = netlink.set_mtu(name, wanted.mtu); !done) return done;
   if (wanted.lan) {
     if (auto done = netlink.disable_ipv6(name); !done) return done;
+    if (auto done = make_lan(netlink, wanted, MacAddress::random(), options.tun_device); !done)
+      return done;
   }
-  if (auto done = netlink.set_up(name); !done) return done;
-  if (wanted.lan) {
-    if (auto done = make_lan(netlink, wanted, end.mac, options.tun_device); !done) return done;
-  }
-  // What has the addresses.
-  const std::string& face = wanted.lan ? wanted.lan->bridge : name;
   for (const Cidr& address : wanted.addresses) {
-    if (auto done = netlink.add_address(face, address); !done) return done;
-  }
-  if (auto done = netlink.wait_for_carrier(face, kCarrierTime); !done) return done;
-  for (const IpAddress& gateway : wanted.gateways) {
-    if (auto done = netlink.add_default_route(face, gateway); !done) return done;
+    if (auto done = netlink.add_address(face_of(wanted), address); !done) return done;
   }
   auto made = netlink.interface(name);
   if (!made) return std::move(made).error();
@@ -236,26 +231,71 @@ Result<void> configure(Netlink& netlink, const GuestOptions& options, const Gues
 
 }  // namespace
 
-Result<std::vector<GuestEnd>> make_guest_interfaces(const GuestOptions& options) {
+struct GuestNet::Impl {
+  const GuestOptions& options;
+  Netlink netlink;
+  std::vector<GuestEnd> ends{};
+  std::optional<FarSide> far{};
+
+  /// Gives an interface its MAC address, sets it up, and gives it its routes.
+  Result<void> set_up(const GuestInterface& wanted, GuestEnd& end, MacAddress mac) {
+    end.mac = mac;
+    const std::string& face = face_of(wanted);
+    if (auto done = netlink.set_mac(wanted.name, mac); !done) return done;
+    if (wanted.lan) {
+      if (auto done = netlink.set_mac(face, mac); !done) return done;
+    }
+    if (auto done = netlink.set_up(wanted.name); !done) return done;
+    if (wanted.lan) {
+      if (auto done = netlink.set_up(face); !done) return done;
+    }
+    if (auto done = netlink.wait_for_carrier(face, kCarrierTime); !done) return done;
+    for (const IpAddress& gateway : wanted.gateways) {
+      if (auto done = netlink.add_default_route(face, gateway); !done) return done;
+    }
+    if (end.kind == LinkKind::veth) return far->wait_for_carrier(wanted.name);
+    return {};
+  }
+};
+
+GuestNet::GuestNet(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+GuestNet::GuestNet(GuestNet&&) noexcept = default;
+GuestNet& GuestNet::operator=(GuestNet&&) noexcept = default;
+GuestNet::~GuestNet() = default;
+
+Result<GuestNet> GuestNet::make(const GuestOptions& options) {
   tune_namespace();
   auto guest = NetNamespace::current();
   if (!guest) return std::move(guest).error();
   auto netlink = Netlink::open();
   if (!netlink) return std::move(netlink).error();
   if (auto done = netlink->set_up("lo"); !done) return std::move(done).error();
-  std::vector<GuestEnd> ends;
-  std::optional<FarSide> far;
+  std::unique_ptr<Impl> impl(new Impl{options, *std::move(netlink)});
   for (const GuestInterface& wanted : options.interfaces) {
-    auto end = make_device(options, wanted, *guest, far);
+    auto end = make_device(options, wanted, *guest, impl->far);
     if (!end) return std::move(end).error();
-    if (auto done = configure(*netlink, options, wanted, *end); !done)
+    if (auto done = configure(impl->netlink, options, wanted, *end); !done)
       return std::move(done).error();
-    if (end->kind == LinkKind::veth) {
-      if (auto done = far->wait_for_carrier(wanted.name); !done) return std::move(done).error();
+    if (!wanted.mac_comes_later) {
+      auto done = impl->set_up(wanted, *end, wanted.mac.value_or(MacAddress::random()));
+      if (!done) return std::move(done).error();
     }
-    ends.push_back(*std::move(end));
+    impl->ends.push_back(*std::move(end));
   }
-  return ends;
+  return GuestNet(std::move(impl));
+}
+
+std::vector<GuestEnd>& GuestNet::ends() noexcept {
+  return impl_->ends;
+}
+
+Result<void> GuestNet::set_up(std::span<const MacAddress> macs) {
+  for (std::size_t i = 0; i < impl_->ends.size() && i < macs.size(); ++i) {
+    const GuestInterface& wanted = impl_->options.interfaces[i];
+    if (!wanted.mac_comes_later) continue;
+    if (auto done = impl_->set_up(wanted, impl_->ends[i], macs[i]); !done) return done;
+  }
+  return {};
 }
 
 Result<UniqueFd> open_interface_watch() {

@@ -1,6 +1,8 @@
 #pragma once
 // The interfaces of a guest, made from inside its network namespace. Internal to tap/guest.
 
+#include <memory>
+#include <span>
 #include <vector>
 
 #include "base/result.hpp"
@@ -11,15 +13,31 @@ namespace shmif::tap {
 struct GuestEnd {
   LinkKind kind = LinkKind::tap;
   UniqueFd descriptor;  ///< for the program that serves the far end
-  MacAddress mac;
+  MacAddress mac;       ///< zero if it comes later
   unsigned index = 0;
 };
 
-/// Makes every interface of the options in the calling process's network namespace. If a veth pair
-/// needs a second one, the process leaves its namespace and returns. At the end the interfaces are
-/// up, have carrier, addresses and routes, and loopback is up. Errors: not_supported, or the
-/// system's.
-Result<std::vector<GuestEnd>> make_guest_interfaces(const GuestOptions& options);
+/// The interfaces of a guest. Threads: one at a time. Errors: not_supported, or the system's.
+class GuestNet {
+ public:
+  /// Makes every interface of the options, which must outlive this, in the calling process's
+  /// network namespace. If a veth pair needs a second one, the process leaves its namespace and
+  /// returns. Then the interfaces are up, have carrier, addresses and routes, and loopback is up.
+  /// Those whose MAC address comes later have addresses, and are down.
+  static Result<GuestNet> make(const GuestOptions& options);
+  GuestNet(GuestNet&&) noexcept;
+  GuestNet& operator=(GuestNet&&) noexcept;
+  ~GuestNet();
+
+  std::vector<GuestEnd>& ends() noexcept;  ///< one for each interface
+  /// Gives these addresses to the interfaces that wait for one, and sets them up.
+  Result<void> set_up(std::span<const MacAddress> macs);
+
+ private:
+  struct Impl;
+  explicit GuestNet(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
 
 /// A netlink socket that reports every change of the interfaces in the calling process's namespace.
 Result<UniqueFd> open_interface_watch();

@@ -18,6 +18,7 @@ namespace shmif::tap {
 enum class GuestSays : std::uint32_t {
   // supervisor to init
   mapped,  ///< the ids are mapped; a: 1 if there is only one
+  mac,     ///< before `run`: interface number a gets the address `mac`
   run,  ///< start the command; a: 1 in a process group of its own, b: 1 if that has the terminal;
         ///< text: the host name, or empty
   signal,   ///< send signal a to the command, or to its process group if it has one of its own

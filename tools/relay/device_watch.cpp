@@ -27,12 +27,13 @@ tap::GuestWatch open_watch(const tap::NetNamespace* where, const std::string& de
 
 }  // namespace
 
+tap::Netlink open_session(const tap::NetNamespace* where) {
+  return (where != nullptr ? tap::Netlink::open(*where) : tap::Netlink::open()).value();
+}
+
 std::optional<tap::Interface> find_device(const tap::NetNamespace* where, const std::string& name) {
   if (name.empty()) return std::nullopt;
-  Result<tap::Netlink> session =
-      where != nullptr ? tap::Netlink::open(*where) : tap::Netlink::open();
-  if (!session) throw Exception(session.error());
-  const Result<tap::Interface> found = session->interface(name);
+  const Result<tap::Interface> found = open_session(where).interface(name);
   if (!found) return std::nullopt;
   return *found;
 }

@@ -33,6 +33,9 @@ class DeviceWatch {
   tap::GuestWatch watch_;
 };
 
+/// A session with the namespace `where`; nullptr: with this one. Throws if there is none.
+tap::Netlink open_session(const tap::NetNamespace* where);
+
 /// The device in the kernel's view; empty if no device has this name, or the name is empty. Throws
 /// if the namespace cannot be queried.
 std::optional<tap::Interface> find_device(const tap::NetNamespace* where, const std::string& name);

@@ -18,6 +18,8 @@
 #include "shmif/fault_link.hpp"
 #include "shmif/port.hpp"
 #include "tap/bridge.hpp"
+#include "tap/host_mac.hpp"
+#include "tap/netlink.hpp"
 #include "tap/packet_link.hpp"
 #include "tap/tap_link.hpp"
 #include "tools/capture/capture_file.hpp"
@@ -50,6 +52,7 @@ struct Side {
   FaultLink* faults = nullptr;      ///< wraps the link, if frames from it meet faults
   /// Reads the counters of the link, if it is a device.
   std::function<tap::DeviceCounters()> device = {};
+  bool mac_comes_later = false;  ///< a new device, which is down until it has its address
 
   template <class L>
   L* hold(L made) {
@@ -184,6 +187,7 @@ const Bus& bus_of(Side& end, const BusWish& wish) {
 /// Properties of the bus at the other end, existing or to be made. A device or another bus must
 /// fit.
 struct BusBeside {
+  std::optional<BusInfo> info;  ///< if it exists
   std::optional<std::uint32_t> mtu;
   bool carries_offloads = false;
 };
@@ -191,9 +195,9 @@ struct BusBeside {
 BusBeside bus_beside(Side& other, const BusWish& wish) {
   if (other.address.kind != Kind::bus) return {};
   if (!other.bus && wish.create && access(other.address.target.c_str(), F_OK) != 0)
-    return {wish.options.mtu, wish.options.carries_offloads()};
+    return {std::nullopt, wish.options.mtu, wish.options.carries_offloads()};
   const BusInfo bus = bus_of(other, wish).info();
-  return {bus.mtu, bus.carries_offloads};
+  return {bus, bus.mtu, bus.carries_offloads};
 }
 
 void attach(Side& end, Side& other, const BusWish& wish, const std::string& port_name,
@@ -220,6 +224,11 @@ void open_device(Side& end, Side& other, const BusWish& wish, bool offload) {
     options.name = end.address.target;
     options.mtu = bus.mtu;
     options.offload = offload;
+    const bool is_new = !find_device(nullptr, end.address.target);
+    if (is_new && bus.info) options.mac = tap::device_mac(*bus.info, end.address.target);
+    // The address follows from a bus that is yet to be made.
+    end.mac_comes_later = is_new && other.address.kind == Kind::bus && !bus.info;
+    options.up = !end.mac_comes_later;
     const tap::TapLink* const link = end.hold(tap::TapLink::open(options).value());
     end.device = [link] { return link->counters(); };
   } else if (end.address.kind == Kind::packet) {
@@ -242,6 +251,13 @@ void open_ends(std::array<Side, 2>& ends, const BusWish& wish, const std::string
   open_device(ends[1], ends[0], wish, offload);
   for (std::size_t i = 0; i < ends.size(); ++i) {
     if (ends[i].address.kind == Kind::bus) attach(ends[i], ends[1 - i], wish, port_name, offload);
+  }
+  for (std::size_t i = 0; i < ends.size(); ++i) {
+    if (!ends[i].mac_comes_later) continue;
+    const BusInfo made = Bus::open(ends[1 - i].address.target).value().info();
+    tap::Netlink session = open_session(nullptr);
+    session.set_mac(ends[i].address.target, tap::device_mac(made, ends[i].address.target)).value();
+    session.set_up(ends[i].address.target).value();
   }
   if (ends[1].address.kind == Kind::pcap) {
     ends[1].writer = ends[1].hold(create_capture(ends[1].address.target));

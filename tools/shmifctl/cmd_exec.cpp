@@ -13,7 +13,9 @@
 #include "tap/bridge.hpp"
 #include "tap/carrier.hpp"
 #include "tap/guest/port.hpp"
+#include "tap/host_mac.hpp"
 #include "tools/common/options.hpp"
+#include "tools/relay/address_watch.hpp"
 #include "tools/relay/bus_options.hpp"
 #include "tools/relay/bus_watch.hpp"
 #include "tools/relay/device_watch.hpp"
@@ -67,7 +69,9 @@ Options exec_options() {
                   "an address, such as 198.18.0.1/24 or fd00::1/64. Without one, the interface has "
                   "only its IPv6 link-local address")
       .repeatable("gateway", "ADDRESS", "the default gateway: one for IPv4, one for IPv6")
-      .once_per_bus("mac", "MAC", "the MAC address (default: random, b2:a0:...)")
+      .once_per_bus("mac", "MAC",
+                    "the MAC address (default: b2:a0:..., which follows from the bus and the "
+                    "port's name)")
       .once_per_bus("name", "NAME", "the port's name on the bus (default: the next free portN)")
       .once_per_bus(
           "ifname", "NAME",
@@ -164,9 +168,9 @@ class AttachmentReader {
       // Many programs open "tap0" unless they are told otherwise. In a LAN that name is theirs.
       if (each.interface.name.empty()) each.interface.name = (each.lan ? "bus" : "tap") + number;
       if (each.lan) each.interface.lan = tap::GuestLan{"lan" + number, std::move(each.taps)};
-      // Chosen here, so that port and interface have the same address and the bus refuses a
-      // duplicate.
-      if (!each.interface.mac) each.interface.mac = MacAddress::random();
+      // The port has the same address, so the bus refuses a duplicate. The default follows from the
+      // name of the port, which is known when it is attached.
+      each.interface.mac_comes_later = !each.interface.mac;
       each.port.mac = each.interface.mac;
     }
     return std::move(all_);
@@ -261,13 +265,20 @@ class ExecHost {
     for (std::size_t i = 0; i < wish.attachments.size(); ++i) {
       attach(wish.attachments[i], guest_.links()[i]);
     }
+    for (std::size_t i = 0; i < ports_.size(); ++i) {
+      addresses_.add(ports_[i].port(), ports_[i].path(), wish.attachments[i].interface.addresses);
+    }
   }
 
   /// Runs the program. Result: the exit code.
   int run() {
     for (tap::GuestPort& port : ports_) port.up().value();
-    guest_.release(hostname_.empty() ? host_name_for(ports_.front().port().name()) : hostname_)
+    std::vector<MacAddress> macs;
+    for (const tap::GuestPort& port : ports_) macs.push_back(port.port().mac());
+    guest_
+        .release(hostname_.empty() ? host_name_for(ports_.front().port().name()) : hostname_, macs)
         .value();
+    addresses_.begin();
     let_go_of_streams();
     while (!exit_ && carry()) {  // until the program ends, or no interface is left
     }
@@ -296,6 +307,7 @@ class ExecHost {
 
   void attach(Attachment& attachment, tap::GuestLink& link) {
     ports_.push_back(tap::GuestPort::attach(link, *attachment.bus, attachment.port).value());
+    if (!attachment.port.mac) tap::take_host_mac(ports_.back().port(), attachment.bus->info());
     attachment.bus.reset();
     buses_.add(ports_.back().port());
   }
@@ -314,13 +326,20 @@ class ExecHost {
     };
     tap::Bridge bridge = tap::Bridge::create(options).value();
     std::vector<tap::GuestPort*> pairs;
-    for (tap::GuestPort& port : ports_) {
+    for (std::size_t i = 0; i < ports_.size(); ++i) {
+      tap::GuestPort& port = ports_[i];
       if (!port.is_plugged()) continue;
-      bridge.add(port.bus(), port.device(), PingAnswerer(port.port())).value();
+      const auto look = [this, i, answer = PingAnswerer(port.port())](const FrameView& frame,
+                                                                      AnyLink& back) {
+        addresses_.look(i, frame);
+        return answer(frame, back);
+      };
+      bridge.add(port.bus(), port.device(), look).value();
       pairs.push_back(&port);
     }
     if (pairs.empty() && std::ranges::none_of(ports_, &tap::GuestPort::waits_for_bus)) return false;
     buses_.join(bridge, [this] { return !find_buses_again(); }).value();
+    addresses_.join(bridge).value();
     bridge.watch(guest_.descriptor(), [this] { return take_news(); }).value();
     const tap::BridgeEnd end = bridge.run();
     if (end.why == tap::BridgeEnd::Why::link_ended && end.pair < pairs.size()) {
@@ -376,6 +395,12 @@ class ExecHost {
   std::string hostname_;  ///< as given; empty: the name of the port
   std::vector<tap::GuestPort> ports_;
   BusWatch buses_;
+  /// The kernel of a host with two interfaces on one bus answers for its addresses on both.
+  AddressWatch addresses_{"exec", [this](MacAddress mac) {
+                            return std::ranges::any_of(ports_, [mac](const tap::GuestPort& port) {
+                              return port.port().mac() == mac;
+                            });
+                          }};
   std::optional<tap::GuestExit> exit_;
   TooLongNotice too_long_;
 };

@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <memory>
 #include <optional>
@@ -9,11 +10,13 @@
 
 #include "shmif/port.hpp"
 #include "tap/bridge.hpp"
+#include "tap/host_mac.hpp"
 #include "tap/netlink.hpp"
 #include "tap/netns_watch.hpp"
 #include "tap/tap_link.hpp"
 #include "tools/common/options.hpp"
 #include "tools/common/signals.hpp"
+#include "tools/relay/address_watch.hpp"
 #include "tools/relay/bus_options.hpp"
 #include "tools/relay/bus_watch.hpp"
 #include "tools/relay/device_watch.hpp"
@@ -49,7 +52,9 @@ Options tap_options() {
              "the device (not the port: see --port-name), which is made unless it exists "
              "(default: the next free tapN)")
       .repeatable("ip", "CIDR", "an address for it, such as 198.18.0.1/24 or fd00::1/64")
-      .value("mac", "MAC", "its MAC address (default: random, b2:a0:...)")
+      .value("mac", "MAC",
+             "its MAC address (default: b2:a0:..., which follows from the bus and the port's name; "
+             "a device that existed keeps its own)")
       .value("netns", "NAME|PID|PATH",
              "make the device in another network namespace, given by its name, by a process in it, "
              "or by its file. With PID, the command ends when that process ends. With NAME or "
@@ -106,7 +111,7 @@ Error already_there(const Error& refused, const Bus& bus, const std::string& nam
 }
 
 /// Attaches under the name of the device. If another host has that name, takes the next free one.
-/// `is_old`: the device existed before.
+/// `is_old`: the device existed before. Without options.mac, the port gets the default address.
 void attach(Port& port, PortOptions options, const Bus& bus, const std::string& device_name,
             bool is_old) {
   const bool named = !options.name.empty();
@@ -127,6 +132,7 @@ void attach(Port& port, PortOptions options, const Bus& bus, const std::string& 
     throw Exception(already_there(attached.error(), bus, device_name, *options.mac));
   }
   attached.value();
+  if (!options.mac) tap::take_host_mac(port, bus.info());
 }
 
 /// Carries frames until a signal comes, or until the device or the bus is gone.
@@ -150,6 +156,14 @@ int carry(const TapWish& wish, std::unique_ptr<Port> port, std::unique_ptr<tap::
     if (&link == &left) follow_bus(path, right, LinkKind::tap, error);
   };
   tap::Bridge bridge = tap::Bridge::create(options).value();
+  // The kernel answers for its addresses on all its interfaces.
+  AddressWatch addresses("tap", [&](MacAddress mac) {
+    const auto all = open_session(wish.space()).interfaces();
+    const auto has_it = [mac](const tap::AddressedInterface& each) { return each.mac == mac; };
+    return all && std::ranges::any_of(*all, has_it);
+  });
+  addresses.add(on_bus, path, wish.device.addresses);
+  addresses.join(bridge).value();
   BusWatch bus_watch;
   bus_watch.add(on_bus);
   bus_watch.join(bridge).value();
@@ -159,6 +173,7 @@ int carry(const TapWish& wish, std::unique_ptr<Port> port, std::unique_ptr<tap::
       .add(
           left, right,
           [&](const FrameView& frame, AnyLink& back) {
+            addresses.look(0, frame);
             return guard.look(LoopGuard::Side::left, frame, back) || answer(frame, back);
           },
           [&](const FrameView& frame, AnyLink& back) {
@@ -175,6 +190,7 @@ int carry(const TapWish& wish, std::unique_ptr<Port> port, std::unique_ptr<tap::
     throw Exception(
         Error(error, "cannot bring the port up on bus " + path + ": " + error.message()));
   }
+  addresses.begin();
   std::printf("%s is on %s as port %s, %s\n", name.c_str(), path.c_str(), on_bus.name().c_str(),
               on_bus.mac().to_string().c_str());
   std::fflush(stdout);
@@ -209,15 +225,25 @@ int run_tap(const CommandLine& line) {
   need_tun_device();
   wish.device.where = wish.space();
   const std::optional<tap::Interface> old = find_device(wish.space(), wish.device.name);
-  if (!old && !wish.device.mac) wish.device.mac = MacAddress::random();
-  wish.port.mac = wish.device.mac ? wish.device.mac : old->mac;
+  if (wish.device.mac || old) wish.port.mac = wish.device.mac ? *wish.device.mac : old->mac;
 
   auto port = std::make_unique<Port>();
-  if (bus) attach(*port, wish.port, *bus, wish.device.name, old.has_value());
+  if (bus) {
+    attach(*port, wish.port, *bus, wish.device.name, old.has_value());
+    if (!wish.port.mac) wish.device.mac = port->mac();
+  }
+  // The default address follows from a bus that is yet to be made.
+  const bool mac_comes_later = !bus && !wish.port.mac;
+  wish.device.up = !mac_comes_later;
   auto device = std::make_unique<tap::TapLink>(tap::TapLink::open(wish.device).value());
   if (!bus) {
     bus.emplace(provide_bus(wish.path, wish.bus).value());
     attach(*port, wish.port, *bus, device->name(), old.has_value());
+  }
+  if (mac_comes_later) {
+    tap::Netlink session = open_session(wish.space());
+    session.set_mac(device->name(), port->mac()).value();
+    session.set_up(device->name()).value();
   }
   bus.reset();
   return carry(wish, std::move(port), std::move(device));

@@ -6,6 +6,7 @@
 #include <fstream>
 
 #include "shmif/bus.hpp"
+#include "shmif/port.hpp"
 #include "tests/support/temp_dir.hpp"
 #include "tests/tools/exec/exec_rig.hpp"
 
@@ -144,6 +145,55 @@ TEST_P(Exec, NameOrMacThatIsTakenIsRefused) {
   const auto host = start("a", "sleep 60", {"--mac", "02:00:00:00:00:01"});
   EXPECT_EQ(run({"true"}, {"--name", "a"}).status, 125);
   EXPECT_EQ(run({"true"}, {"--mac", "02:00:00:00:00:01"}).status, 125);
+}
+
+TEST_P(Exec, AHostThatIsStartedAgainHasItsMacAgainAlsoOnABusThatItMadeItself) {
+  const std::string made = file("made");
+  std::vector<std::string> macs;
+  for (const char* const name : {"a", "a", "b"}) {
+    const ToolResult seen = run_program(
+        by_caller({shmifctl_path(), "exec", made, "--create", "--via", GetParam().via, "--name",
+                   name, "--", "sh", "-c", "cat /sys/class/net/tap0/address"}));
+    ASSERT_EQ(seen.status, 0) << seen.err;
+    macs.push_back(seen.out);
+  }
+  EXPECT_EQ(macs[0], macs[1]);
+  EXPECT_NE(macs[0], macs[2]);
+  EXPECT_NE(macs[0], run_shell("cat /sys/class/net/tap0/address", {"--name", "a"}).out)
+      << "on another bus";
+}
+
+TEST_P(Exec, AHostWhoseMacIsTakenHasAnotherOneAndItsPortToo) {
+  const std::string first = run_shell("cat /sys/class/net/tap0/address", {"--name", "a"}).out;
+  Port other({.name = "other", .mac = MacAddress::parse(first.substr(0, 17))});
+  ASSERT_TRUE(other.attach(bus()));
+  const auto host = start("a", "cat /sys/class/net/tap0/address; sleep 60");
+  ASSERT_TRUE(host->wait_for("\n"));
+  EXPECT_NE(host->so_far().out, first);
+  EXPECT_EQ(host->so_far().out, port("a")->mac.to_string() + '\n');
+}
+
+TEST_P(Exec, NeighboursHearOfAHostThatComesUpAndItHearsWhoHasItsAddresses) {
+  if (!has_program("ip")) GTEST_SKIP() << "no ip here";
+  const std::vector<std::string> ips{"--ip", "198.18.0.1/24", "--ip", "fd00::1/64"};
+  const auto neighbour =
+      start("n",
+            "PATH=$PATH:/sbin:/usr/sbin; ip neigh add 198.18.0.1 dev tap0 lladdr "
+            "02:00:00:00:00:09 nud stale; ip neigh add fd00::1 dev tap0 lladdr 02:00:00:00:00:09 "
+            "nud stale; echo there; while :; do ip neigh show dev tap0; sleep 0.05; done",
+            {"--ip", "198.18.0.2/24", "--ip", "fd00::2/64"});
+  ASSERT_TRUE(neighbour->wait_for("there"));
+  const auto host = start("a", "sleep 60", ips);
+  const std::string mac = port("a")->mac.to_string();
+  EXPECT_TRUE(neighbour->wait_for("198.18.0.1 lladdr " + mac));
+  EXPECT_TRUE(neighbour->wait_for("fd00::1 lladdr " + mac));
+  const auto second = start("b", "sleep 60", ips);
+  for (const char* const address : {"198.18.0.1", "fd00::1"}) {
+    EXPECT_TRUE(second->wait_for(std::string("has the address ") + address + ", too: " + mac +
+                                 " (port \"a\")"))
+        << second->so_far().err;
+  }
+  EXPECT_EQ(host->so_far().err, "") << "the second one keeps quiet";
 }
 
 TEST_P(Exec, ExitStatusInputAndOutputPassThrough) {

@@ -1,0 +1,155 @@
+#include "tap/address_claim.hpp"
+
+#include <netinet/in.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <cstring>
+#include <initializer_list>
+#include <span>
+#include <utility>
+
+#include "bus/offload.hpp"
+
+namespace shmif::tap {
+namespace {
+
+constexpr std::size_t kIpAt = 14;  // behind an Ethernet header without tags
+constexpr std::size_t kArpBytes = 42;
+constexpr std::size_t kArpSenderMacAt = 22;
+constexpr std::size_t kArpSenderAt = 28;
+constexpr std::size_t kIcmpAt = kIpAt + 40;
+constexpr std::size_t kNeighbourTargetAt = kIcmpAt + 8;
+constexpr std::size_t kNeighbourBytes = kNeighbourTargetAt + 16;
+constexpr std::uint8_t kSolicitation = 135;
+constexpr std::uint8_t kAdvertisement = 136;
+
+/// A small frame that is written from front to back.
+class ClaimFrame {
+ public:
+  void bytes(std::initializer_list<unsigned> values) {
+    for (const unsigned value : values) frame_.at(size_++) = static_cast<std::byte>(value);
+  }
+  void mac(MacAddress mac) { copy(mac.bytes); }
+  void copy(std::span<const std::uint8_t> from) {
+    std::memcpy(&frame_.at(size_ + from.size() - 1) + 1 - from.size(), from.data(), from.size());
+    size_ += from.size();
+  }
+  std::span<std::byte> written() { return std::span(frame_).first(size_); }
+  void send(Port& port) {
+    const FrameView frame(frame_.data(), size_);
+    static_cast<void>(port.try_send({&frame, 1}));
+  }
+
+ private:
+  std::array<std::byte, 128> frame_{};
+  std::size_t size_ = 0;
+};
+
+constexpr MacAddress kEverybody = MacAddress::from_u64(0xffffffffffffU);
+
+/// An ARP request from `self` for `wanted`. `sender`: all zeros in a probe.
+void send_arp(Port& port, std::span<const std::uint8_t> sender,
+              std::span<const std::uint8_t> wanted) {
+  ClaimFrame frame;
+  frame.mac(kEverybody);
+  frame.mac(port.mac());
+  frame.bytes({8, 6, 0, 1, 8, 0, 6, 4, 0, 1});
+  frame.mac(port.mac());
+  frame.copy(sender);
+  frame.mac({});
+  frame.copy(wanted);
+  frame.send(port);
+}
+
+using Ipv6 = std::array<std::uint8_t, 16>;
+
+/// A message of neighbour discovery about `target`. `with_address`: it has the option with ours.
+void send_neighbour(Port& port, std::uint8_t type, unsigned flags, const Ipv6& from, const Ipv6& to,
+                    const Ipv6& target, bool with_address) {
+  ClaimFrame frame;
+  frame.bytes({0x33, 0x33, to[12], to[13], to[14], to[15]});  // RFC 2464
+  frame.mac(port.mac());
+  const unsigned payload = with_address ? 32 : 24;
+  frame.bytes({0x86, 0xdd, 0x60, 0, 0, 0, 0, payload, IPPROTO_ICMPV6, 255});
+  frame.copy(from);
+  frame.copy(to);
+  frame.bytes({type, 0, 0, 0, flags, 0, 0, 0});
+  frame.copy(target);
+  if (with_address) {
+    frame.bytes({2, 1});  // the target's link-layer address
+    frame.mac(port.mac());
+  }
+  // The sum of the pseudo header, which finish_checksum() completes.
+  const std::array<std::byte, 4> rest{std::byte{0}, static_cast<std::byte>(payload), std::byte{0},
+                                      std::byte{IPPROTO_ICMPV6}};
+  const std::span<std::byte> all = frame.written();
+  const std::uint16_t sum = bus::internet_sum(all.subspan(kIpAt + 8, 32), bus::internet_sum(rest));
+  std::memcpy(&all[kIcmpAt + 2], &sum, sizeof sum);
+  const Offload work{.flags = Offload::kNeedsChecksum, .csum_start = kIcmpAt, .csum_offset = 2};
+  if (bus::finish_checksum(all, work)) frame.send(port);
+}
+
+}  // namespace
+
+AddressClaim::AddressClaim(const std::vector<Cidr>& addresses, Listener on_conflict)
+    : on_conflict_(std::move(on_conflict)) {
+  for (const Cidr& each : addresses) all_.push_back({each.address});
+}
+
+void AddressClaim::probe(Port& port) const {
+  for (const Claimed& each : all_) {
+    const auto& bytes = each.address.bytes;
+    if (each.address.is_v6()) {
+      Ipv6 group{0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff};  // RFC 4291 section 2.7.1
+      std::copy_n(bytes.begin() + 13, 3, group.begin() + 13);
+      send_neighbour(port, kSolicitation, 0, {}, group, bytes, false);
+    } else {
+      send_arp(port, std::array<std::uint8_t, 4>{}, std::span(bytes).first(4));
+    }
+  }
+}
+
+void AddressClaim::announce(Port& port) const {
+  constexpr Ipv6 kAllNodes{0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1};
+  constexpr unsigned kOverride = 0x20;
+  for (const Claimed& each : all_) {
+    if (each.disputed) continue;
+    const auto& bytes = each.address.bytes;
+    if (each.address.is_v6()) {
+      send_neighbour(port, kAdvertisement, kOverride, bytes, kAllNodes, bytes, true);
+    } else {
+      const auto v4 = std::span(bytes).first(4);
+      send_arp(port, v4, v4);
+    }
+  }
+}
+
+void AddressClaim::look(const FrameView& frame, MacAddress own) {
+  if (all_.empty() || frame.size() < kArpBytes || frame.source() == own) return;
+  const std::span<const std::byte> f = frame.bytes;
+  const auto is = [&](std::size_t at, std::initializer_list<unsigned> values) {
+    return std::equal(values.begin(), values.end(), f.begin() + static_cast<std::ptrdiff_t>(at),
+                      [](unsigned v, std::byte b) { return std::to_integer<unsigned>(b) == v; });
+  };
+  if (is(12, {8, 6, 0, 1, 8, 0, 6, 4, 0})) {
+    const MacAddress owner = MacAddress::read(&f[kArpSenderMacAt]);
+    if (owner != own) hear_of(f.subspan(kArpSenderAt, 4), false, owner);
+  } else if (f.size() >= kNeighbourBytes && is(12, {0x86, 0xdd}) &&
+             is(kIpAt + 6, {IPPROTO_ICMPV6, 255}) && is(kIcmpAt, {kAdvertisement, 0})) {
+    hear_of(f.subspan(kNeighbourTargetAt, 16), true, frame.source());
+  }
+}
+
+void AddressClaim::hear_of(std::span<const std::byte> address, bool v6, MacAddress owner) {
+  for (Claimed& each : all_) {
+    if (each.disputed || each.address.is_v6() != v6 ||
+        std::memcmp(each.address.bytes.data(), address.data(), address.size()) != 0) {
+      continue;
+    }
+    each.disputed = on_conflict_(each.address, owner);
+  }
+}
+
+}  // namespace shmif::tap

@@ -1,0 +1,207 @@
+// The addresses of a host: what it says and hears about them on the bus, and its default MAC.
+
+#include "tap/address_claim.hpp"
+
+#include <gtest/gtest.h>
+
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "shmif/bus.hpp"
+#include "tap/host_mac.hpp"
+#include "tests/support/temp_dir.hpp"
+
+namespace shmif::tap {
+namespace {
+
+const MacAddress kOwn = *MacAddress::parse("b2:a0:00:00:00:01");
+const MacAddress kOther = *MacAddress::parse("b2:a0:00:00:00:02");
+
+/// A host with an address of each kind, and another port that hears it.
+class AddressClaimTest : public ::testing::Test {
+ protected:
+  AddressClaimTest() {
+    const std::string path = directory_.file("bus");
+    Bus::create(path, {.ring_bytes = 1U << 20U}).value();
+    for (Port* const port : {&own_, &other_}) {
+      port->attach(path).value();
+      EXPECT_FALSE(port->up());
+    }
+  }
+  static std::string hex(std::span<const std::byte> bytes) {
+    std::string text;
+    for (const std::byte b : bytes) {
+      constexpr const char* kDigits = "0123456789abcdef";
+      text += kDigits[std::to_integer<unsigned>(b) >> 4U];
+      text += kDigits[std::to_integer<unsigned>(b) & 15U];
+    }
+    return text;
+  }
+  std::vector<std::string> heard() {
+    FrameBatch batch(16, 64U << 10U);
+    static_cast<void>(other_.receive(batch));
+    std::vector<std::string> all;
+    for (const FrameView& frame : batch.frames()) all.push_back(hex(frame.bytes));
+    return all;
+  }
+  /// Shows the host what the other one says about its addresses.
+  void look_at_what_is_heard(AddressClaim& claim, MacAddress self = kOwn) {
+    FrameBatch batch(16, 64U << 10U);
+    static_cast<void>(own_.receive(batch));
+    for (const FrameView& frame : batch.frames()) claim.look(frame, self);
+  }
+
+  shmif::test::TempDir directory_;
+  Port own_{{.name = "own", .mac = kOwn}};
+  Port other_{{.name = "other", .mac = kOther}};
+  std::vector<Cidr> addresses_{Cidr::parse("198.18.0.1/24").value(),
+                               Cidr::parse("fd00::1:2:3/64").value()};
+  std::vector<std::pair<std::string, MacAddress>> conflicts_;
+  AddressClaim claim_{addresses_, [this](const IpAddress& address, MacAddress owner) {
+                        conflicts_.emplace_back(address.to_string(), owner);
+                        return true;
+                      }};
+};
+
+TEST_F(AddressClaimTest, ProbesNameNobodyAsTheSender) {
+  claim_.probe(own_);
+  EXPECT_EQ(heard(), (std::vector<std::string>{"ffffffffffff"
+                                               "b2a000000001"
+                                               "0806"
+                                               "0001080006040001"
+                                               "b2a000000001"
+                                               "00000000"
+                                               "000000000000"
+                                               "c6120001",
+                                               "3333ff020003"
+                                               "b2a000000001"
+                                               "86dd"
+                                               "6000000000183aff"
+                                               "00000000000000000000000000000000"
+                                               "ff0200000000000000000001ff020003"
+                                               "8700"
+                                               "7d9c"
+                                               "00000000"
+                                               "fd000000000000000000000100020003"}));
+}
+
+TEST_F(AddressClaimTest, AnnouncementsNameTheHostAndOverrideWhatNeighboursKnew) {
+  claim_.announce(own_);
+  EXPECT_EQ(heard(), (std::vector<std::string>{"ffffffffffff"
+                                               "b2a000000001"
+                                               "0806"
+                                               "0001080006040001"
+                                               "b2a000000001"
+                                               "c6120001"
+                                               "000000000000"
+                                               "c6120001",
+                                               "333300000001"
+                                               "b2a000000001"
+                                               "86dd"
+                                               "6000000000203aff"
+                                               "fd000000000000000000000100020003"
+                                               "ff020000000000000000000000000001"
+                                               "8800"
+                                               "a9f0"
+                                               "20000000"
+                                               "fd000000000000000000000100020003"
+                                               "0201b2a000000001"}));
+}
+
+TEST_F(AddressClaimTest, ToldOnceOfAnotherHostAndThenKeepsQuiet) {
+  const AddressClaim others(addresses_, {});
+  others.announce(other_);
+  others.announce(other_);
+  look_at_what_is_heard(claim_);
+  EXPECT_EQ(conflicts_, (std::vector<std::pair<std::string, MacAddress>>{{"198.18.0.1", kOther},
+                                                                         {"fd00::1:2:3", kOther}}));
+  claim_.announce(own_);
+  EXPECT_TRUE(heard().empty());
+}
+
+TEST_F(AddressClaimTest, ItsOwnFramesOtherAddressesAndQuestionsAreNoConflict) {
+  const AddressClaim others({Cidr::parse("198.18.0.2/24").value()}, {});
+  others.announce(other_);
+  AddressClaim(addresses_, {}).probe(other_);  // asks, and has none of them
+  look_at_what_is_heard(claim_);
+  AddressClaim(addresses_, {}).announce(other_);
+  look_at_what_is_heard(claim_, kOther);  // its own, which a bridge has sent back
+  EXPECT_TRUE(conflicts_.empty());
+  claim_.announce(own_);
+  EXPECT_EQ(heard().size(), 2U);
+}
+
+TEST_F(AddressClaimTest, AnAddressThatIsItsOwnElsewhereIsAnnouncedAndAskedAboutAgain) {
+  int asked = 0;
+  AddressClaim mild(addresses_, [&](const IpAddress&, MacAddress) {
+    ++asked;
+    return false;
+  });
+  for (int round = 0; round < 2; ++round) {
+    AddressClaim(addresses_, {}).announce(other_);
+    look_at_what_is_heard(mild);
+  }
+  EXPECT_EQ(asked, 4);
+  mild.announce(own_);
+  EXPECT_EQ(heard().size(), 2U);
+}
+
+TEST_F(AddressClaimTest, NoPartOfAMessageIsLookedAtBehindItsEnd) {
+  AddressClaim(addresses_, {}).announce(other_);
+  FrameBatch batch(16, 64U << 10U);
+  static_cast<void>(own_.receive(batch));
+  for (const FrameView& frame : batch.frames()) {
+    for (std::size_t size = 14; size < frame.size() - 8; ++size) {
+      const std::vector<std::byte> cut(frame.bytes.begin(),
+                                       frame.bytes.begin() + static_cast<std::ptrdiff_t>(size));
+      claim_.look({cut.data(), cut.size()}, kOwn);
+    }
+  }
+  EXPECT_TRUE(conflicts_.empty());
+}
+
+BusInfo some_bus() {
+  BusInfo bus;
+  bus.created_ns = 1'700'000'000'123'456'789U;
+  bus.inode = 42;
+  return bus;
+}
+
+TEST(HostMac, FollowsFromBusAndNameAndFromEachPartOfThem) {
+  BusInfo copy = some_bus();
+  copy.inode = 43;
+  BusInfo later = some_bus();
+  ++later.created_ns;
+  const std::set<MacAddress> all{host_mac(some_bus(), "web"),  host_mac(some_bus(), "wec"),
+                                 host_mac(some_bus(), "web2"), host_mac(some_bus(), "web", 1),
+                                 host_mac(copy, "web"),        host_mac(later, "web"),
+                                 device_mac(some_bus(), "web")};
+  EXPECT_EQ(all.size(), 7U) << "each of them is another one";
+  EXPECT_EQ(host_mac(some_bus(), "web"), host_mac(some_bus(), "web"));
+  for (const MacAddress& mac : all) {
+    EXPECT_EQ(mac.bytes[0], 0xb2) << "locally administered, and not a group";
+    EXPECT_EQ(mac.bytes[1], 0xa0);
+  }
+}
+
+TEST(HostMac, APortTakesItAndTheNextOneWhereAnotherPortHasIt) {
+  const shmif::test::TempDir directory;
+  const std::string path = directory.file("bus");
+  Bus::create(path, {.ring_bytes = 1U << 20U}).value();
+  const Bus bus = Bus::open(path).value();
+  Port first({.name = "first", .mac = host_mac(bus.info(), "web")});
+  first.attach(bus).value();
+  Port web({.name = "web"});
+  web.attach(bus).value();
+  take_host_mac(web, bus.info());
+  EXPECT_EQ(web.mac(), host_mac(bus.info(), "web", 1));
+  ASSERT_FALSE(first.set_mac(device_mac(bus.info(), "tap0")));
+  take_host_mac(web, bus.info());
+  EXPECT_EQ(web.mac(), host_mac(bus.info(), "web"));
+  EXPECT_NE(device_mac(bus.info(), "tap0"), first.mac()) << "a port has it";
+}
+
+}  // namespace
+}  // namespace shmif::tap

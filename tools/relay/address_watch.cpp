@@ -1,0 +1,73 @@
+#include "tools/relay/address_watch.hpp"
+
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdint>
+#include <utility>
+
+#include "shmif/bus.hpp"
+#include "shmif/log.hpp"
+
+namespace shmif::tools {
+
+namespace {
+
+/// Time for the answers of other hosts: as long as `wait --tcp` gives them.
+constexpr long kAnswerNs = 100'000'000;
+
+/// " (port "web")" if a live port of the bus has this MAC address.
+std::string port_text(const std::string& path, MacAddress mac) {
+  const Result<Bus> bus = Bus::open(path);
+  if (!bus) return {};
+  for (const PortInfo& port : bus->info().ports) {
+    if (port.live && port.mac == mac) return " (port \"" + port.name + "\")";
+  }
+  return {};
+}
+
+}  // namespace
+
+AddressWatch::AddressWatch(std::string command, std::function<bool(MacAddress)> is_own)
+    : command_(std::move(command)),
+      is_own_(std::move(is_own)),
+      timer_(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK)) {
+  if (!timer_)
+    throw Exception(Error::from_errno(errno, "cannot make a timer to announce the addresses"));
+}
+
+std::size_t AddressWatch::add(Port& port, const std::string& path,
+                              const std::vector<tap::Cidr>& addresses) {
+  const auto tell = [this, path](const tap::IpAddress& address, MacAddress owner) {
+    if (is_own_(owner)) return false;
+    log_warning(command_ + ": another host on " + path + " has the address " + address.to_string() +
+                ", too: " + owner.to_string() + port_text(path, owner) +
+                "; neighbours reach only one of the two (give one of them another --ip)");
+    return true;
+  };
+  all_.push_back({&port, tap::AddressClaim(addresses, tell)});
+  return all_.size() - 1;
+}
+
+void AddressWatch::begin() {
+  for (const Watched& each : all_) each.claim.probe(*each.port);
+  const itimerspec once{{0, 0}, {0, kAnswerNs}};
+  static_cast<void>(timerfd_settime(timer_.get(), 0, &once, nullptr));  // only for bad arguments
+}
+
+Result<void> AddressWatch::join(tap::Bridge& bridge) {
+  return bridge.watch(timer_.get(), [this] {
+    std::uint64_t expirations = 0;
+    if (read(timer_.get(), &expirations, sizeof expirations) > 0) {
+      for (const Watched& each : all_) each.claim.announce(*each.port);
+    }
+    return true;
+  });
+}
+
+void AddressWatch::look(std::size_t port, const FrameView& frame) {
+  all_[port].claim.look(frame, all_[port].port->mac());
+}
+
+}  // namespace shmif::tools
