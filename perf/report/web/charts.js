@@ -9,6 +9,11 @@ const charts = (() => {
   const kDark = ['#56B4E9', '#2FD0A4', '#F0B63A', '#E58BC4', '#8FC7FF', '#C9C9C9', '#B9A5F0', '#E3DF5A'];
   const kDashes = [[], [8, 4], [2, 3], [10, 3, 2, 3], [5, 5], [12, 4], [3, 6], [6, 2, 2, 2]];
   const kMaxShown = 8;
+  /// How the legend draws the border of a line's mark: as like its dashes as CSS can.
+  const markerDash = (u, i) => {
+    const dashes = u.series[i].dash || [];
+    return dashes.length === 0 ? 'solid' : dashes[0] < 4 ? 'dotted' : 'dashed';
+  };
 
   const dark = () => !paper && matchMedia('(prefers-color-scheme: dark)').matches;
   const theme = () => dark()
@@ -27,11 +32,18 @@ const charts = (() => {
     grid: { stroke: colours.grid, width: 1 }, ticks: { stroke: colours.grid, width: 1, size: 5 }, ...more,
   });
 
-  /// The series of `l`, number i of its chart, in its own colour. `values` formats the value under the pointer.
+  const isKnown = (v) => v !== null && v !== undefined;
+  /// In a legend, the value under the pointer (its number in the data is `at`), or the last one at rest.
+  const orLast = (format) => (u, v, series, at) => {
+    const shown = isKnown(at) ? v : u.data[series].findLast(isKnown);
+    return isKnown(shown) ? format(shown) : '-';
+  };
+
+  /// The series of `l`, number i of its chart, in its own colour. `values` formats its values.
   const line = (colours, l, i, values, more) => ({
     label: l.label, stroke: colours.series[l.colour % colours.series.length], width: 2, dash: kDashes[l.colour % kDashes.length],
     spanGaps: true, show: i < kMaxShown, points: { show: false },
-    value: (u, v) => (v === null || v === undefined ? '-' : values(v)), ...more,
+    value: (u, v) => (isKnown(v) ? values(v) : '-'), ...more,
   });
 
   const widthOf = (box) => Math.max(240, Math.floor(box.clientWidth));
@@ -50,17 +62,25 @@ const charts = (() => {
   };
 
   // ---- Labels of logarithmic axes ----
-  const decades = (min, max) => {
+  /// The round numbers (1, 2 and 5 times a power of ten) from `min` to `max`; only the powers of ten if these are many.
+  const roundNumbers = (min, max) => {
     const list = [];
+    const steps = max / min > 10 ** 2.5 ? [1] : [1, 2, 5];
     for (let e = Math.floor(Math.log10(min)); 10 ** e <= max * 1.0001; ++e) {
-      if (10 ** e >= min * 0.9999) list.push(10 ** e);
+      list.push(...steps.map((step) => step * 10 ** e).filter((v) => v >= min * 0.9999 && v <= max * 1.0001));
     }
     return list;
   };
-  const logScale = { distr: 3, range: (u, min, max) => (min > 0 && max > 0
-    ? [10 ** Math.floor(Math.log10(min)), 10 ** Math.ceil(Math.log10(max * 1.0001))] : [1, 10]) };
+  /// The next round number that is not greater than `v`, or not less.
+  const roundDown = (v) => { const list = roundNumbers(v / 10, v * 1.0001); return list[list.length - 1]; };
+  const roundUp = (v) => roundNumbers(v * 0.9999, v * 10)[0];
+  const logScale = { distr: 3, range: (u, min, max) => {
+    if (!(min > 0 && max > 0)) return [1, 10];
+    const [from, to] = [roundDown(min), roundUp(max)];
+    return from < to ? [from, to] : [from, roundUp(to * 1.1)];
+  } };
   const logAxis = (colours, label, format, more) => axis(colours, label, {
-    splits: (u, i, min, max) => decades(min, max),
+    splits: (u, i, min, max) => roundNumbers(min, max),
     filter: (u, splits) => splits,
     values: (u, splits, i) => spaced(u, splits, i, i === 0 ? 58 : 18).map((v) => (v === null ? '' : short(format(v)))), ...more,
   });
@@ -83,7 +103,7 @@ const charts = (() => {
   function draw(entry) {
     if (entry.plot) entry.plot.destroy();
     const { options, data } = entry.make(theme(), entry.box);
-    entry.plot = new uPlot({ width: widthOf(entry.box), height: heightOf(entry.box), padding: kPadding, cursor: { points: { size: 7 } }, ...options }, data, entry.box);
+    entry.plot = new uPlot({ width: widthOf(entry.box), height: heightOf(entry.box), padding: kPadding, cursor: { points: { size: 7 } }, legend: { markers: { width: 3, dash: markerDash } }, ...options }, data, entry.box);
     entry.box.dataset.chart = 'drawn';
     // The legend shows and hides lines, also by keyboard.
     for (const head of entry.box.querySelectorAll('.u-legend .u-series:not(:first-child) th')) {
@@ -121,15 +141,15 @@ const charts = (() => {
       const tables = lines.map((l, i) => (i === 0 && more.span ? spanned(l, more.span) : [l.at, l.values]));
       if (marks.length) tables.push([marks.map((m) => m[0]), marks.map((m) => m[1])], [marks.map((m) => m[0]), marks.map((m) => m[2])]);
       const data = uPlot.join(tables);
-      const series = [{ label: 'time', value: (u, v) => (v === null || v === undefined ? '-' : v.toFixed(1) + ' s') }];
+      const series = [{ label: 'time', value: (u, v, series, at) => (isKnown(at) ? v.toFixed(1) + ' s' : 'at the end') }];
       lines.forEach((l, i) => series.push(line(colours, l, i, format,
         // A line of one or two points would be invisible.
-        l.values.length < 3 ? { points: { show: true, size: 7 } } : {})));
+        { value: orLast(format), ...(l.values.length < 3 ? { points: { show: true, size: 7 } } : {}) })));
       const hooks = {};
       if (marks.length) {
         // These series only put the numbers into the legend. drawMarks() draws the marks on the axis.
         const silent = { scale: 'marks', stroke: colours.lost, width: 0, paths: () => null, points: { show: false } };
-        series.push({ ...silent, label: '▲ lost frames', value: (u, v) => units.count(v) });
+        series.push({ ...silent, label: '▮ lost frames', value: (u, v) => units.count(v) });
         series.push({ ...silent, label: '┆ overruns', value: (u, v) => units.count(v) });
         hooks.draw = [(u) => drawMarks(u, marks, colours)];
       }
@@ -142,6 +162,23 @@ const charts = (() => {
                           : axis(colours, label, { size: kBeside, values: (u, list) => list.map((v) => (v === 0 ? '0' : short(format(v)))) })],
         // The charts of a run point at one time, and zoom together.
         series, hooks, cursor: { points: { size: 7 }, focus: { prox: -1 }, ...(more.own ? {} : { sync: { key: 'run', setSeries: false } }) },
+      } };
+    });
+  }
+
+  /// Points without lines, over the offered rate: rings for the trials that passed, full points for the others.
+  function trials(box, lines, format, label) {
+    show(box, (colours) => {
+      const points = (l) => {
+        const colour = colours.series[l.colour % colours.series.length];
+        return { show: true, size: 9, width: 2, stroke: colour, fill: l.passed ? colours.ground : colour };
+      };
+      return { data: uPlot.join(lines.map((l) => [l.at, l.values])), options: {
+        scales: { x: { time: false, range: (u, min, max) => [0, max * 1.05 || 1] }, y: { range: (u, min, max) => [0, (max || 1) * 1.08] } },
+        axes: [axis(colours, 'offered rate', { space: 90, size: kBelow, values: (u, list) => list.map((v) => (v === 0 ? '0' : short(units.fps(v)))) }),
+               axis(colours, label, { size: kBeside, values: (u, list) => list.map((v) => (v === 0 ? '0' : short(format(v)))) })],
+        series: [{ label: 'offered', value: (u, v) => (isKnown(v) ? units.fps(v) : '-') },
+                 ...lines.map((l, i) => line(colours, l, i, format, { paths: () => null, points: points(l), dash: [] }))],
       } };
     });
   }
@@ -169,8 +206,13 @@ const charts = (() => {
     c.restore();
   }
 
+  const kGreatestBar = 0.25;  // of the chart's height
+  const kLeastBar = 4;
+  const kBarWidth = 5;
+  /// Losses as bars, whose heights tell them apart, and overruns as dashed lines.
   function drawMarks(u, marks, colours) {
     const c = u.ctx;
+    const most = Math.max(...marks.map((mark) => mark[1]));
     const r = uPlot.pxRatio;
     const { top, height } = u.bbox;
     c.save();
@@ -186,11 +228,8 @@ const charts = (() => {
         c.stroke();
       }
       if (lost) {
-        c.beginPath();
-        c.moveTo(x - 6 * r, top + height);
-        c.lineTo(x + 6 * r, top + height);
-        c.lineTo(x, top + height - 10 * r);
-        c.fill();
+        const size = Math.max(kLeastBar * r, height * kGreatestBar * lost / most);
+        c.fillRect(x - kBarWidth * r / 2, top + height - size, kBarWidth * r, size);
       }
     }
     c.restore();
@@ -282,5 +321,5 @@ const charts = (() => {
     drawAnother();
   }
 
-  return { overTime, percentiles, histogram, replace, watch, logScale };
+  return { overTime, percentiles, histogram, trials, replace, watch, logScale };
 })();

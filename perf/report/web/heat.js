@@ -124,7 +124,7 @@ function busHeat() {
   }
 
   function figures() {
-    return table('Heat of the bus', ['', 'used, p50', 'p95', 'most', 'touched', 'written', 'of', 'why not'], jobs.map((job) => {
+    return table('Heat of the bus', ['job', 'used, p50', 'p95', 'most', 'touched', 'written', 'of', 'why not'], jobs.map((job) => {
       const { heat } = job;
       const set = heat.working_set_bytes || {};
       return [job.jobname, units.memory(set.p50), units.memory(set.p95), units.memory(set.max), units.share(heat.touched_share), units.share(heat.written_share),

@@ -13,7 +13,7 @@ function counters() {
     return typeof ipc === 'number' ? events.concat([[`${job.jobname} instructions per cycle`, asRatio(ipc), '-', '-', ['', 'words']]]) : events;
   });
   if (!rows.length) return;
-  const list = table('Counters', ['', 'value', 'per frame', 'counted for', 'why not'], rows);
+  const list = table('Counters', ['event', 'value', 'per frame', 'counted for', 'why not'], rows);
   const made = section('Counters', 'In the measured window, of the job with its threads and children. An event that was counted for a part of the time is scaled to all of it.',
     manyJobs ? folded(`${units.count(rows.length)} events`, list) : list);
   countersOverTime(made);
@@ -66,7 +66,7 @@ function memories() {
 function memory(measured, of) {
   const title = 'Memory bandwidth' + of;
   const made = section(title, 'Copied: bytes that software copied; many of them never leave a cache. dram: bytes that went to or from the memory itself. Sources of the software count some bytes twice, so they are not added.',
-    table(title, ['', 'scope', 'level', 'windows', 'reads', 'writes', 'total', 'per frame', 'why not'], measured.sources.map((s) => [sourceName(s), s.scope, s.level,
+    table(title, ['source', 'scope', 'level', 'windows', 'reads', 'writes', 'total', 'per frame', 'why not'], measured.sources.map((s) => [sourceName(s), s.scope, s.level,
       s.window_s === null ? '-' : units.count(s.samples), perSecond(s.read_bytes_per_s), perSecond(s.write_bytes_per_s), perSecond(s.total_bytes_per_s),
       units.bytes(s.bytes_per_frame), [s.reason ?? '', 'words']])));
   const lines = measured.sources.map((source, i) => {

@@ -46,7 +46,19 @@ for (const job of result.jobs) {
 const receiverOf = (unit) => unit.peers.find((p) => p.latency_ns) || (unit.job.rx ? unit.job : unit.peers[0] || unit.job);
 const colourOf = new Map(members.map((unit, i) => [unit, i]));
 const known = (value) => (value === null || value === '' ? '-' : value);
-const bad = (n) => [units.count(n), n > 0 ? 'bad' : ''];
+/// A count of what should not be, with how many of them the user asked for (faults=): only more than those is bad.
+const bad = (n, asked = 0) => [units.count(n), !(n > 0) ? '' : n <= asked ? 'asked' : 'bad'];
+
+const sumOf = (list, of) => list.reduce((all, one) => all + of(one), 0);
+/// What the requested faults did to the frames of these jobs (null: of all), under the names of what they lead to.
+function askedOf(names) {
+  const lines = result.links.filter((line) => names === null || names.has(line.jobname));
+  const of = (key) => sumOf(lines, (line) => line[key] ?? 0);
+  return { lost_frames: of('lost_frames') + of('queue_full_frames') + of('under_way_frames'), duplicate_frames: of('duplicated_frames'),
+    reordered_frames: of('reordered_frames'), corrupt_frames: of('corrupted_frames'), truncated_frames: of('truncated_frames') };
+}
+const namesOf = (units) => new Set(units.flatMap((unit) => [unit.job, ...unit.peers]).map((job) => job.jobname));
+const membersOf = (group) => members.filter(({ job }) => job.groupname === group.groupname);
 
 // ---- Head ----
 
@@ -60,30 +72,62 @@ function head() {
   document.title = verdict + ' · shmifperf report';
   const time = result.time;
   document.getElementById('head').append(
-    element('h1', {}, 'shmifperf report', element('span', { class: 'badge ' + verdict.toLowerCase() }, verdict.toUpperCase())),
+    element('h1', {}, element('span', { class: 'badge ' + verdict.toLowerCase() }, verdict.toUpperCase()), 'shmifperf report'),
+    element('div', { class: 'figures' }, ...mainFigures().map(([value, name, kind]) => element('div', kind ? { class: kind } : {}, element('b', {}, value), element('span', {}, name)))),
     element('p', {}, `${time.began.replace('T', ' ').replace(/\.\d+Z$/, ' UTC')} · took ${units.seconds(time.seconds)} · on ${where} · shmifperf ${result.shmifperf_version} · exit code ${result.exit_code}`
       + (stopped && ` · ${stopped}`)
       + losses()
       + (result.steady_state === null ? '' : ` · steady state ${result.steady_state}`)),
     element('pre', { class: 'command wrap', tabindex: '0', 'aria-label': 'command' }, result.command.map(quote).join(' ')));
 }
+const allLost = () => sumOf(result.jobs, (job) => (job.loss ? job.loss.lost_frames : 0));
 /// Tells of losses beside "passed", which otherwise would suggest that all frames arrived.
 function losses() {
-  const sum = (list, of) => list.reduce((all, one) => all + of(one), 0);
-  const lost = sum(result.jobs, (job) => (job.loss ? job.loss.lost_frames : 0));
-  const asked = sum(result.links, (link) => link.lost_frames + link.queue_full_frames + (link.under_way_frames ?? 0));
+  const lost = allLost();
+  const asked = askedOf(null).lost_frames;
   if (!lost) return '';
   const all = ` · ${units.count(lost)} ${lost === 1 ? 'frame' : 'frames'} lost`;
   return all + (asked >= lost ? ' by the requested faults' : asked ? `, no more than ${units.count(asked)} of them by the requested faults` : '');
 }
+/// What a reader looks for first: [value, name, class] of each figure.
+function mainFigures() {
+  const searched = result.searches.map((s) => [s.found_fps === null ? 'none' : units.fps(s.found_fps),
+    `highest rate, ${s.frame_bytes === null ? 'mix' : units.count(s.frame_bytes) + ' B'}` + (result.searches.length > 1 ? `, ${s.jobname}` : '')]);
+  if (searched.length) return searched.slice(0, 6);
+  const lost = allLost();
+  const losses = [units.count(lost), 'lost', bad(lost, askedOf(null).lost_frames)[1]];
+  if (members.length > 1) {
+    const slowest = members.filter((unit) => receiverOf(unit).latency_ns).sort((a, b) => receiverOf(b).latency_ns.p99 - receiverOf(a).latency_ns.p99)[0];
+    return [[units.count(members.length), 'jobs'], [units.count(sumOf(result.jobs, (job) => (job.rx ? job.rx.frames : 0))), 'frames received'], losses,
+      ...(slowest ? [[units.ns(receiverOf(slowest).latency_ns.p99), `worst p99, ${slowest.job.jobname}`]] : [])];
+  }
+  return members.flatMap((unit) => {
+    const at = receiverOf(unit);
+    const traffic = at.rx || unit.job.tx;
+    const [count, share] = lostOf(unit);
+    return [...(traffic ? [[units.bps(traffic.rate_bps), at.rx ? 'received' : 'sent'], [units.fps(traffic.rate_fps), 'frames']] : []),
+      ...(Array.isArray(count) ? [[count[0], share === '-' ? 'lost' : `lost, ${share}`, count[1]]] : []),
+      ...(at.latency_ns ? [[units.ns(at.latency_ns.p50), 'latency, p50'], [units.ns(at.latency_ns.p99), 'latency, p99']] : [])];
+  });
+}
 const quote = (word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : "'" + word.replaceAll("'", "'\\''") + "'");
+
+/// Whether the requested faults explain all that became of the frames that a job received.
+function wasAskedFor(job) {
+  const kinds = ['lost_frames', 'duplicate_frames', 'reordered_frames', 'corrupt_frames', 'truncated_frames'];
+  return job.loss !== null && job.loss.flows.every((flow) => {
+    const asked = askedOf(new Set([flow.from, flow.to]));
+    return kinds.every((kind) => flow[kind] <= asked[kind]) && flow.late_frames + flow.cancelled_frames + flow.unverified_frames === 0
+      && flow.corrupt_copies + flow.truncated_copies <= asked.corrupt_frames + asked.truncated_frames;
+  });
+}
 
 function problems() {
   const list = element('ul', { class: 'problems' });
   const add = (kind, title, text) => list.append(element('li', { class: kind }, element('b', {}, title), text));
   for (const failure of result.failures) add('bad', 'failed', failure);
   for (const job of result.jobs) {
-    for (const { kind, text } of job.problems) add(kind === 'skipped' ? 'care' : 'bad', kind, `${job.jobname}: ${text}`);
+    for (const { kind, text } of job.problems) add(kind === 'skipped' || (kind === 'loss' && wasAskedFor(job)) ? 'care' : 'bad', kind, `${job.jobname}: ${text}`);
   }
   for (const warning of result.warnings) add('care', 'warning', warning);
   list.append(...list.querySelectorAll('.care'));
@@ -111,10 +155,11 @@ function lostOf(unit) {
   const { loss } = receiverOf(unit);
   if (!loss) return ['-', '-'];
   const requests = result.jobs.flatMap((j) => (j.loss ? j.loss.flows : [])).filter((f) => f.kind === 'request' && f.from === unit.job.jobname);
-  if (!requests.length) return [bad(loss.lost_frames), units.share(loss.lost_share)];
+  const asked = askedOf(namesOf([unit])).lost_frames;
+  if (!requests.length) return [bad(loss.lost_frames, asked), units.share(loss.lost_share)];
   const lost = requests.reduce((n, f) => n + f.lost_frames, loss.lost_frames);
   const sent = requests.reduce((n, f) => n + f.sent_frames, 0);
-  return [bad(lost), units.share(sent ? lost / sent : null)];
+  return [bad(lost, asked), units.share(sent ? lost / sent : null)];
 }
 
 function glance() {
@@ -123,16 +168,16 @@ function glance() {
     return [units.fps(tx && tx.offered_fps), units.fps(tx && tx.rate_fps), units.fps(at.rx && at.rx.rate_fps), units.bps(at.rx && at.rx.rate_bps),
       ...lost, units.ns(h.p50), units.ns(h.p99), units.ns(h.p99_9), units.ns(h.max)];
   };
-  const head = ['offered', 'sent', 'received', '', 'lost', '', 'p50', 'p99', 'p99.9', 'max'];
+  const head = ['offered', 'sent', 'received', 'bit rate', 'lost', 'lost share', 'p50', 'p99', 'p99.9', 'max'];
   const runs = result.repeats.length ? Math.max(...result.repeats.map((r) => r.values.length)) : 0;
   const note = (runs ? `Medians of ${runs} runs; counts, curves and buckets are those of ${result.shown_run ? 'run ' + result.shown_run : 'one of them'}. ` : '')
     + 'Latency from the intended send time. Own limit: the rate as a share of the highest rate of the harness itself on this machine.';
   const jobs = table(manyJobs ? 'Jobs at a glance' : 'At a glance', ['job', 'engine', ...head, 'own limit'],
     members.map((unit) => [unit.job.jobname, unit.job.engine, ...figures(unit.job.tx, receiverOf(unit), lostOf(unit)), units.share(unit.job.limit_share)]));
   if (!manyJobs) return section('At a glance', note, jobs);
-  const membersOf = (group) => members.filter(({ job }) => job.groupname === group.groupname).length;
   const groupHead = ['group', 'jobs', ...head];
-  const rows = result.groups.map((group) => [group.groupname, units.count(membersOf(group)), ...figures(group.tx, group, group.loss ? [bad(group.loss.lost_frames), units.share(group.loss.lost_share)] : ['-', '-'])]);
+  const rows = result.groups.map((group) => [group.groupname, units.count(membersOf(group).length),
+    ...figures(group.tx, group, group.loss ? [bad(group.loss.lost_frames, askedOf(namesOf(membersOf(group))).lost_frames), units.share(group.loss.lost_share)] : ['-', '-'])]);
   const more = rows.length > kMaxJobs ? folded(`and ${units.count(rows.length - kMaxJobs)} more groups`, table('More groups', groupHead, rows.slice(kMaxJobs))) : null;
   return section('At a glance', note, table('At a glance', groupHead, rows.slice(0, kMaxJobs)), more, folded(`each of the ${units.count(members.length)} jobs`, jobs));
 }
@@ -296,7 +341,7 @@ function throughput() {
   const box = element('div', { class: 'chart', role: 'img', 'aria-label': 'throughput over time' });
   const band = causes.any ? causes.band() : null;
   const made = section('Throughput over time', (shown.has(true) ? 'What arrived in each interval' : 'What was sent in each interval') + (shown.size > 1 ? ', or what was sent if no job receives' : '')
-    + (manyJobs ? ', summed for each group' : '') + '. ▲ on the time axis: frames were lost then; a dashed line: a receiver was overrun.'
+    + (manyJobs ? ', summed for each group' : '') + '. A bar on the time axis: frames were lost then, the more the higher; a dashed line: a receiver was overrun.'
     + (ramps.length ? ' Shaded: the ramp of a job, which its figures do not include.' : '')
     + (all.length > 8 ? ` The first eight ${manyJobs ? 'groups' : 'jobs'} are drawn; click a name to show or hide it.` : '') + ' ' + kZoomHint);
   const chosen = { bits: true, own: false };

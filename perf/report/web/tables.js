@@ -10,8 +10,8 @@ function trafficRow(name, t) {
     t.errors === undefined ? '-' : bad(t.errors), sent ? '-' : units.count(t.foreign_frames)];
 }
 const timeRow = (name, h) => [name, units.count(h.count), units.ns(h.min), units.ns(h.mean), ...kTimes.map((key) => units.ns(h[key]))];
-const fatesRow = (name, f) => [name, units.count(f.sent_frames), units.count(f.received_frames), bad(f.lost_frames), units.share(f.lost_share),
-  ...kFates.map((key) => bad(f[key])), bad(f.corrupt_copies + f.truncated_copies), units.count(f.late_frames), units.count(f.cancelled_frames), bad(f.unverified_frames), units.ns(f.jitter_ns)];
+const fatesRow = (name, f, asked) => [name, units.count(f.sent_frames), units.count(f.received_frames), bad(f.lost_frames, asked.lost_frames), units.share(f.lost_share),
+  ...kFates.map((key) => bad(f[key], asked[key])), bad(f.corrupt_copies + f.truncated_copies, asked.corrupt_frames + asked.truncated_frames), units.count(f.late_frames), units.count(f.cancelled_frames), bad(f.unverified_frames), units.ns(f.jitter_ns)];
 
 /// A table of jobs and groups. If there are many jobs: the groups, and the jobs on demand.
 function jobsAndGroups(caption, head, jobs, groups) {
@@ -30,29 +30,29 @@ function jobTables() {
   const groupTraffic = groups((g) => [g.tx && trafficRow(title(g) + ' sent', g.tx), g.rx && trafficRow(title(g) + ' received', g.rx)].filter(Boolean));
   if (traffic.length) {
     section('Traffic', 'In the measured window, without the ramp. Rates are averages over the time in column "over".',
-      ...jobsAndGroups('Traffic', ['', 'frames', 'bytes', 'rate', '', 'offered', '', 'over', 'refused', 'skipped', 'errors', 'foreign'], traffic, groupTraffic));
+      ...jobsAndGroups('Traffic', ['job', 'frames', 'bytes', 'rate', 'bit rate', 'offered', 'offered bit rate', 'over', 'refused', 'skipped', 'errors', 'foreign'], traffic, groupTraffic));
   }
   const times = each((j) => [['latency_ns', 'latency'], ['service_ns', 'service'], ['spacing_error_ns', 'spacing error']]
     .filter(([key]) => j[key]).map(([key, name]) => timeRow(`${j.jobname} ${name}`, j[key])));
   const groupTimes = groups((g) => (g.latency_ns ? [timeRow(title(g) + ' latency', g.latency_ns)] : []));
   if (times.length) {
     section('Times', 'Latency: from the intended send time. Service: from the real one. Spacing error: how late frames left.',
-      ...jobsAndGroups('Times', ['', 'count', 'min', 'mean', 'p50', 'p90', 'p99', 'p99.9', 'p99.99', 'p99.999', 'max'], times, groupTimes));
+      ...jobsAndGroups('Times', ['job and time', 'count', 'min', 'mean', 'p50', 'p90', 'p99', 'p99.9', 'p99.99', 'p99.999', 'max'], times, groupTimes));
   }
-  const flows = each((j) => (j.loss ? j.loss.flows.map((f) => fatesRow(`${f.from} → ${f.to}${kKinds[f.kind]}`, f)) : []));
-  const groupFlows = groups((g) => (g.loss ? [fatesRow(title(g), g.loss)] : []));
+  const flows = each((j) => (j.loss ? j.loss.flows.map((f) => fatesRow(`${f.from} → ${f.to}${kKinds[f.kind]}`, f, askedOf(new Set([f.from, f.to])))) : []));
+  const groupFlows = groups((g) => (g.loss ? [fatesRow(title(g), g.loss, askedOf(namesOf(membersOf(g))))] : []));
   if (flows.length) {
     section('What became of the frames', 'Each sent frame is counted once: as received, lost, corrupt, truncated, late (after drain_time), cancelled (sent to a receiver that had ended) or unchecked. Duplicates and damaged copies are counted separately.',
-      ...jobsAndGroups('What became of the frames', ['', 'sent', 'received', 'lost', '', 'duplicate', 'reordered', 'corrupt', 'truncated', 'damaged copies', 'late', 'cancelled', 'unchecked', 'jitter'], flows, groupFlows));
+      ...jobsAndGroups('What became of the frames', ['flow', 'sent', 'received', 'lost', 'lost share', 'duplicate', 'reordered', 'corrupt', 'truncated', 'damaged copies', 'late', 'cancelled', 'unchecked', 'jitter'], flows, groupFlows));
   }
   const connections = result.jobs.filter((j) => j.tx && j.tcp).map(({ jobname, tcp }) => [jobname, bad(tcp.retransmits), units.ns(tcp.rtt_ns_min), units.ns(tcp.rtt_ns_mean), units.ns(tcp.rtt_ns_max),
     units.bytes(tcp.snd_cwnd_bytes_max), units.count(tcp.mss_bytes), known(tcp.congestion), units.bytes(tcp.send_buffer_bytes), units.bytes(tcp.receive_buffer_bytes), units.count(tcp.dscp)]);
   if (connections.length) {
     section('TCP', 'Reported by the senders’ kernels, for the measured window.',
-      table('TCP', ['', 'retransmits', 'RTT min', 'mean', 'max', 'cwnd max', 'MSS', 'congestion', 'send buffer', 'receive buffer', 'DSCP'], connections));
+      table('TCP', ['job', 'retransmits', 'RTT min', 'mean', 'max', 'cwnd max', 'MSS', 'congestion', 'send buffer', 'receive buffer', 'DSCP'], connections));
   }
   const agree = (c) => [units.yes(c.agree), c.agree === false ? 'bad' : ''];
-  const counts = table('Counts', ['', 'generator sent', 'wire took', 'wire delivered', 'receiver got', 'of them foreign', 'wire lost', 'wire dropped', 'agree'],
+  const counts = table('Counts', ['job', 'generator sent', 'wire took', 'wire delivered', 'receiver got', 'of them foreign', 'wire lost', 'wire dropped', 'agree'],
     each((j) => [[j.jobname, j.tx ? units.count(j.counts.generator_tx_frames) : '-', j.tx ? units.count(j.counts.wire_tx_frames) : '-', j.rx ? units.count(j.counts.wire_rx_frames) : '-',
       j.rx ? units.count(j.counts.receiver_rx_frames) : '-', j.rx ? units.count(j.counts.receiver_foreign_frames) : '-',
       j.rx ? units.count(j.counts.wire_lost_frames) : '-', units.count(j.counts.wire_dropped_frames), agree(j.counts)]]));
@@ -60,7 +60,7 @@ function jobTables() {
   const cpu = (name, c) => !c ? [name, '-', '-', '-', '-', '-', '-'] : [name, units.seconds(c.user_seconds), units.seconds(c.system_seconds), units.fps(c.frames_per_busy_second),
     units.count(c.voluntary_switches), units.count(c.involuntary_switches), units.count(c.minor_faults + c.major_faults)];
   section('CPU and trust', 'Start skew: how long after the common start the job could send or receive. Rate ±: half the 95 % confidence interval. Limit: the highest rate of the harness itself, with such frames and such pacing, on this machine.',
-    ...jobsAndGroups('CPU and trust', ['', 'user', 'system', 'frames per CPU-s', 'slept', 'interrupted', 'faults', 'start skew', 'rate ±', 'limit', 'used of it'],
+    ...jobsAndGroups('CPU and trust', ['job', 'user', 'system', 'frames per CPU-s', 'slept', 'interrupted', 'faults', 'start skew', 'rate ±', 'limit', 'used of it'],
       each((j) => [[...cpu(j.jobname, j.cpu), units.ns(j.start_skew_ns), units.share(j.rate_ci95_share), units.fps(j.limit_fps),
         [units.share(j.limit_share), j.limit_share >= 0.8 ? 'bad' : '']]]),
       groups((g) => [[...cpu(title(g), g.cpu), units.ns(g.start_skew_ns), '-', '-', '-']])));
@@ -70,7 +70,7 @@ function jobTables() {
 
 function links() {
   if (!result.links.length) return;
-  section('Faults on purpose', null, table('Faults on purpose', ['', 'options', 'frames', 'lost', 'duplicated', 'reordered', 'corrupted', 'truncated', 'queue full', 'still under way'],
+  section('Faults on purpose', null, table('Faults on purpose', ['line', 'options', 'frames', 'lost', 'duplicated', 'reordered', 'corrupted', 'truncated', 'queue full', 'still under way'],
     result.links.map((l) => [`${l.jobname} ${l.direction}`, [l.options, 'words'], ...['frames', 'lost_frames', 'duplicated_frames', 'reordered_frames',
       'corrupted_frames', 'truncated_frames', 'queue_full_frames', 'under_way_frames'].map((key) => units.count(l[key]))])));
 }
@@ -82,6 +82,21 @@ function jobList() {
   section('Jobs', null, manyJobs ? folded(`${units.count(result.jobs.length)} jobs`, list) : list);
 }
 
+/// Every trial of some searches of one kind: its offered rate against what decided whether it passed.
+function trialsOf(into, title, list) {
+  const byLatency = list[0].kind === 'latency_target';
+  const valueOf = (trial) => (byLatency ? trial.latency_percentile_ns : trial.lost_share);
+  const lines = list.flatMap((s, colour) => [true, false].map((passed) => {
+    const trials = s.trials.filter((t) => t.passed === passed && valueOf(t) !== null).sort((a, b) => a.offered_fps - b.offered_fps);
+    const name = s.frame_bytes === null ? 'mix' : units.count(s.frame_bytes) + ' B';
+    return { colour, passed, label: `${list.length > 1 ? `${s.jobname} ${name}` : name} ${passed ? 'passed' : 'too high'}`, at: trials.map((t) => t.offered_fps), values: trials.map(valueOf) };
+  })).filter((line) => line.at.length);
+  if (sumOf(lines, (line) => line.at.length) < 2) return;
+  const box = element('div', { class: 'chart', role: 'img', 'aria-label': 'trials: ' + title });
+  into.append(element('p', { class: 'note held' }, 'Each point is a trial. A full point: its rate was too high.'), box);
+  charts.trials(box, lines, byLatency ? units.ns : units.share, byLatency ? 'latency' : 'share of frames lost');
+}
+
 function searches() {
   const kTitles = { ndr: 'Highest rate without loss (RFC 2544)', pdr: 'Highest rate within the permitted loss', latency_target: 'Highest rate within the latency target', none: 'Search' };
   const byTitle = new Map();
@@ -91,16 +106,17 @@ function searches() {
     byTitle.get(title).push(s);
   }
   for (const [title, list] of byTitle) {
-    section(title, null, table(title, ['frame', 'job', 'found', '', 'first too high', 'trials', ''], list.map((s) => {
+    const made = section(title, null, table(title, ['frame', 'job', 'found', 'found bit rate', 'first too high', 'trials', 'limited by'], list.map((s) => {
       const failed = s.trials.filter((t) => !t.passed && t.offered_fps > (s.found_fps || 0)).map((t) => t.offered_fps);
       return [s.frame_bytes === null ? 'mix' : units.count(s.frame_bytes) + ' B', s.jobname, units.fps(s.found_fps), units.bps(s.found_bps),
         failed.length ? units.fps(Math.min(...failed)) : '-', units.count(s.trials.length),
         // If the highest rate passed, the limit was not found.
         [s.limited_by_maximum ? 'the highest rate that was tried' : s.why_none || '', 'words']];
     })));
+    trialsOf(made, title, list);
   }
   if (!result.repeats.length) return;
-  section('Repetitions', null, table('Repetitions', ['', 'times', 'median', 'least', 'most', 'spread'], result.repeats.map((r) => {
+  section('Repetitions', null, table('Repetitions', ['figure', 'times', 'median', 'least', 'most', 'spread'], result.repeats.map((r) => {
     const format = r.figure.endsWith('_fps') ? units.fps : r.figure.endsWith('_bps') ? units.bps : /_ns($|[_.])/.test(r.figure) ? units.ns
       : r.figure.endsWith('_share') ? units.share : r.figure.endsWith('_seconds') ? units.seconds : units.count;
     return [`${r.jobname} ${r.figure}`, units.count(r.values.length), format(r.median), format(r.min), format(r.max), r.median > 0 ? units.share((r.max - r.min) / r.median) : '-'];

@@ -218,7 +218,7 @@ def start():
 FACTS = r"""
 const texts = (selector, within = document) => [...within.querySelectorAll(selector)].map((e) => e.textContent);
 const folderOf = (e) => { const d = e.closest('details'); return d && d.open === false ? d.querySelector('summary').textContent : null; };
-const cell = (e) => e.textContent + (e.classList.contains('bad') ? '!' : '');
+const cell = (e) => e.textContent + (e.classList.contains('bad') ? '!' : e.classList.contains('asked') ? '~' : '');
 const chart = (u) => {
   const shapes = seen.shapes.filter((s) => s.canvas === u.ctx.canvas);
   const {top, height, left, width} = u.bbox;
@@ -237,9 +237,8 @@ const chart = (u) => {
     axes: u.axes.map((a) => ({label: a.label, at: a._splits, says: a._values})),
     scales: {x: [u.scales.x.min, u.scales.x.max, u.scales.x.distr], y: [u.scales.y.min, u.scales.y.max, u.scales.y.distr]},
     resolution: (u.scales.x.max - u.scales.x.min) / width,
-    triangles: shapes.filter((s) => s.kind === 'fill' && s.points.length === 3 && s.points[2][1] < top + height - 5 &&
-        s.points[2][1] > top && s.points.slice(0, 2).every((p) => near(p[1], top + height)))
-      .map((s) => ({at: time(s.points[2][0]), colour: s.colour})),
+    losses: shapes.filter((s) => s.kind === 'rect' && near(s.points[1][1], top + height) && s.points[0][1] > top + height / 2)
+      .map((s) => ({at: time((s.points[0][0] + s.points[1][0]) / 2), colour: s.colour, height: (s.points[1][1] - s.points[0][1]) / height})),
     dashes: shapes.filter((s) => s.kind === 'stroke' && s.dashed && s.points.length === 2 && near(s.points[0][1], top) && near(s.points[1][1], top + height))
       .map((s) => ({at: time(s.points[0][0]), colour: s.colour})),
     ramps: shapes.filter((s) => s.kind === 'rect' && near(s.points[1][1] - s.points[0][1], height)).map((s) => [time(s.points[0][0]), time(s.points[1][0])]),
@@ -284,7 +283,7 @@ const settled = () => new Promise((done) => requestAnimationFrame(() => requestA
 const [thorough, done] = arguments;
 (async () => {
   const facts = {
-    title: document.title, verdict: texts('.badge'), head: texts('#head p'), command: texts('.command'), cells: texts('td'), notes: texts('.note'),
+    title: document.title, verdict: texts('.badge'), head: texts('#head p'), figures: [...document.querySelectorAll('.figures > div')].map((e) => e.className + ': ' + [...e.children].map((part) => part.textContent).join(' ')), command: texts('.command'), cells: texts('td'), notes: texts('.note'),
     buttons: texts('.choice button'), headings: texts('h2'),
     problems: [...document.querySelectorAll('.problems li:not(.more)')].map((e) => ({kind: e.className, title: e.querySelector('b').textContent, text: e.lastChild.textContent, folded: folderOf(e)})),
     list: [...document.querySelectorAll('dt')].map((e) => [e.textContent, e.nextElementSibling.textContent]),

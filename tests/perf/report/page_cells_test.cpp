@@ -45,13 +45,13 @@ Rows joined(Rows first, const Rows& second) {
 }
 
 Cells sent_row(const std::string& name, const Json& t) {
-  return {{"", name + " sent"},
+  return {{"job", name + " sent"},
           {"frames", count(t["frames"])},
           {"bytes", bytes(t["bytes"])},
           {"rate", fps(t["rate_fps"])},
-          {"", bps(t["rate_bps"])},
+          {"bit rate", bps(t["rate_bps"])},
           {"offered", fps(t["offered_fps"])},
-          {"", bps(t["offered_bps"])},
+          {"offered bit rate", bps(t["offered_bps"])},
           {"over", seconds(t["seconds"])},
           {"refused", count(t["refused_frames"])},
           {"skipped", count(t["skipped_frames"])},
@@ -60,13 +60,13 @@ Cells sent_row(const std::string& name, const Json& t) {
 }
 
 Cells received_row(const std::string& name, const Json& t) {
-  return {{"", name + " received"},
+  return {{"job", name + " received"},
           {"frames", count(t["frames"])},
           {"bytes", bytes(t["bytes"])},
           {"rate", fps(t["rate_fps"])},
-          {"", bps(t["rate_bps"])},
+          {"bit rate", bps(t["rate_bps"])},
           {"offered", "-"},
-          {"", "-"},
+          {"offered bit rate", "-"},
           {"over", seconds(t["seconds"])},
           {"refused", "-"},
           {"skipped", "-"},
@@ -83,7 +83,7 @@ Rows traffic_rows(const std::string& name, const Json& of) {
 
 Rows time_row(const std::string& name, const Json& h) {
   if (h.is_null()) return {};
-  return {{{"", name},
+  return {{{"job and time", name},
            {"count", count(h["count"])},
            {"min", ns(h["min"])},
            {"mean", ns(h["mean"])},
@@ -106,11 +106,11 @@ Rows time_rows(const Json& job) {
 Cells fates_row(const std::string& name, const Json& f) {
   const auto damaged =
       f["corrupt_copies"].get<std::uint64_t>() + f["truncated_copies"].get<std::uint64_t>();
-  return {{"", name},
+  return {{"flow", name},
           {"sent", count(f["sent_frames"])},
           {"received", count(f["received_frames"])},
           {"lost", bad(f["lost_frames"])},
-          {"", share(f["lost_share"])},
+          {"lost share", share(f["lost_share"])},
           {"duplicate", bad(f["duplicate_frames"])},
           {"reordered", bad(f["reordered_frames"])},
           {"corrupt", bad(f["corrupt_frames"])},
@@ -135,7 +135,7 @@ Rows flow_rows(const Json& job) {
 Cells cpu_row(const std::string& name, const Json& of) {
   const Json& c = of["cpu"];
   const bool known = c.is_object();
-  return {{"", name},
+  return {{"job", name},
           {"user", known ? seconds(c["user_seconds"]) : "-"},
           {"system", known ? seconds(c["system_seconds"]) : "-"},
           {"frames per CPU-s", known ? fps(c["frames_per_busy_second"]) : "-"},
@@ -167,7 +167,7 @@ Rows counts_rows(const Json& job) {
   const auto of = [&](const char* direction, const char* key) {
     return job[direction].is_null() ? "-" : count(c[key]);
   };
-  return {{{"", job["jobname"]},
+  return {{{"job", job["jobname"]},
            {"generator sent", of("tx", "generator_tx_frames")},
            {"wire took", of("tx", "wire_tx_frames")},
            {"wire delivered", of("rx", "wire_rx_frames")},
@@ -207,9 +207,9 @@ Cells glance(const Json& tx, const Json& at, const std::string& lost,
   return {{"offered", fps(member(tx, "offered_fps"))},
           {"sent", fps(member(tx, "rate_fps"))},
           {"received", fps(member(rx, "rate_fps"))},
-          {"", bps(member(rx, "rate_bps"))},
+          {"bit rate", bps(member(rx, "rate_bps"))},
           {"lost", lost},
-          {"", lost_share},
+          {"lost share", lost_share},
           {"p50", ns(member(h, "p50"))},
           {"p99", ns(member(h, "p99"))},
           {"p99.9", ns(member(h, "p99_9"))},
@@ -280,7 +280,7 @@ TEST_F(TablesInABrowser, AtAGlanceAJobIsShownWithWhatItsReceiverFound) {
 TEST_F(TablesInABrowser, ATcpConnectionIsShownFigureByFigure) {
   const Json& result = test::few_jobs_json();
   const Json& tcp = result["jobs"][2]["tcp"];
-  const Rows expected = {{{"", "load"},
+  const Rows expected = {{{"job", "load"},
                           {"retransmits", bad(tcp["retransmits"])},
                           {"RTT min", ns(tcp["rtt_ns_min"])},
                           {"mean", ns(tcp["rtt_ns_mean"])},

@@ -80,16 +80,23 @@ void expect_drawn(const Json& chart, const char* shape, const std::vector<double
 
 void expect_marks(const Json& chart, const std::map<double, Mark>& marks) {
   Curve lost, overruns;
-  std::vector<double> triangles, dashes;
+  std::vector<double> losses, dashes;
+  double most = 0;
+  for (const auto& [at, mark] : marks) most = std::max(most, mark.lost);
   for (const auto& [at, mark] : marks) {
     lost[at] = mark.lost;
     overruns[at] = mark.overruns;
-    if (mark.lost > 0) triangles.push_back(at);
+    if (mark.lost > 0) losses.push_back(at);
     if (mark.overruns > 0) dashes.push_back(at);
   }
-  EXPECT_EQ(marks_named(chart, "▲ lost frames"), lost);
+  EXPECT_EQ(marks_named(chart, "▮ lost frames"), lost);
   EXPECT_EQ(marks_named(chart, "┆ overruns"), overruns);
-  expect_drawn(chart, "triangles", triangles);
+  expect_drawn(chart, "losses", losses);
+  for (std::size_t i = 0; i < losses.size(); ++i) {
+    const double greatest = 0.25;
+    const double height = greatest * marks.at(losses[i]).lost / most;
+    EXPECT_NEAR(chart["losses"][i]["height"].get<double>(), std::max(height, 0.02), 0.005);
+  }
   expect_drawn(chart, "dashes", dashes);
 }
 
@@ -161,7 +168,32 @@ TEST_F(ChartsInABrowser, LossesAndOverrunsAreMarkedWhenTheyWere) {
                             &pressed(facts, "Throughput over time: frames")}) {
     expect_marks(*chart, marks);
   }
-  EXPECT_EQ(chart_of(facts, "latency over time")["triangles"], Json::array());
+  EXPECT_EQ(chart_of(facts, "latency over time")["losses"], Json::array());
+}
+
+TEST_F(ChartsInABrowser, EachTrialOfASearchIsAPointAtItsRateAndItsLoss) {
+  const Json& result = test::searches_json();
+  std::multiset<std::pair<double, double>> passed, failed;
+  for (const Json& search : result["searches"]) {
+    if (search["kind"] != "ndr") continue;
+    for (const Json& trial : search["trials"]) {
+      (trial["passed"] ? passed : failed).emplace(trial["offered_fps"], trial["lost_share"]);
+    }
+  }
+  const Json& chart =
+      chart_of(facts("own-searches", [&] { return test::page_of_json(result.dump()); }),
+               "trials: Highest rate without loss (RFC 2544)");
+  std::multiset<std::pair<double, double>> rings, points;
+  for (const Json& series : chart["series"]) {
+    const bool is_ring = series["label"].get<std::string>().ends_with("passed");
+    for (std::size_t i = 0; i < series["values"].size(); ++i) {
+      if (series["values"][i].is_null()) continue;
+      (is_ring ? rings : points).emplace(chart["x"][i], series["values"][i]);
+    }
+  }
+  EXPECT_EQ(rings, passed);
+  EXPECT_EQ(points, failed);
+  EXPECT_EQ(chart["axes"][1]["label"], "share of frames lost");
 }
 
 TEST_F(ChartsInABrowser, TheRampIsShadedFromItsBeginToItsEnd) {

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <map>
 #include <optional>
@@ -16,20 +17,30 @@
 namespace shmif::perf::page_charts {
 namespace {
 
-/// Expects that the axis begins and ends at powers of ten that enclose all points.
+/// Expects that the axis begins and ends at the round numbers (1, 2 or 5 times a power of ten)
+/// that enclose all points most tightly.
 void expect_logarithmic(const Json& chart) {
   const Json& y = chart["scales"]["y"];
   const double min = y[0], max = y[1];
   EXPECT_EQ(y[2], 3);
   for (const double end : {min, max}) {
-    EXPECT_NEAR(std::log10(end), std::round(std::log10(end)), 1e-9);
+    const double first_digit = end / std::pow(10, std::floor(std::log10(end * 1.0001)));
+    EXPECT_TRUE(std::ranges::any_of(std::array{1.0, 2.0, 5.0}, [&](double round) {
+      return std::abs(first_digit - round) < 1e-6;
+    })) << end;
   }
+  double least = max, greatest = min;
   for (const auto& [label, curve] : curves_of(chart)) {
     for (const auto& [at, value] : curve) {
-      EXPECT_GE(value, min) << label;
+      EXPECT_GE(value, min * 0.9999) << label;
       EXPECT_LE(value, max * 1.0001) << label;
+      least = std::min(least, value);
+      greatest = std::max(greatest, value);
     }
   }
+  const double widest_step = 2.5;
+  EXPECT_LT(least, min * widest_step * 1.0001);
+  EXPECT_GT(greatest * widest_step * 1.2, max);
 }
 
 TEST_F(ChartsInABrowser, LatencyOverTimeIsTheP99OfEachInterval) {

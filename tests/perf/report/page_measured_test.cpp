@@ -23,7 +23,8 @@ TEST_F(MeasuredInABrowser, EachEventHasItsRowAndItsReason) {
   const Json& facts =
       MeasuredInABrowser::facts("counted", [] { return test::page_of(test::counted_sample()); });
   const Json& counters = table(facts, "Counters");
-  EXPECT_EQ(counters["head"], Json::array({"", "value", "per frame", "counted for", "why not"}));
+  EXPECT_EQ(counters["head"],
+            Json::array({"event", "value", "per frame", "counted for", "why not"}));
   EXPECT_EQ(counters["rows"],
             Json::array({{"bulk task-clock", "3.00 ms", "1.50 µs", "100 %", ""},
                          {"bulk cycles", "4,000,000", "2,000", "50.0 %", ""},

@@ -40,12 +40,12 @@ TEST_F(TablesInABrowser, SearchesAreShownByTheirKind) {
           {{"frame", s["frame_bytes"].is_null() ? "mix" : count(s["frame_bytes"]) + " B"},
            {"job", s["jobname"]},
            {"found", fps(s["found_fps"])},
-           {"", bps(s["found_bps"])},
+           {"found bit rate", bps(s["found_bps"])},
            {"first too high", too_high ? format_fps(too_high) : "-"},
            {"trials", std::to_string(s["trials"].size())},
-           {"", s["limited_by_maximum"].get<bool>() ? "the highest rate that was tried"
-                : s["why_none"].is_null()           ? ""
-                                                    : s["why_none"].get<std::string>()}});
+           {"limited by", s["limited_by_maximum"].get<bool>() ? "the highest rate that was tried"
+                          : s["why_none"].is_null()           ? ""
+                                                              : s["why_none"].get<std::string>()}});
     }
     ASSERT_FALSE(expected.empty()) << kind;
     EXPECT_EQ(table_of(facts, title).rows, expected);
@@ -64,7 +64,7 @@ TEST_F(TablesInABrowser, RepetitionsAreShownByTheirMedianAndTheirLeastAndMost) {
     };
     const Json spread =
         (r["max"].get<double>() - r["min"].get<double>()) / r["median"].get<double>();
-    expected.push_back({{"", r["jobname"].get<std::string>() + " " + figure},
+    expected.push_back({{"figure", r["jobname"].get<std::string>() + " " + figure},
                         {"times", std::to_string(r["values"].size())},
                         {"median", format(r["median"])},
                         {"least", format(r["min"])},
@@ -104,7 +104,7 @@ TEST_F(TablesInABrowser, OfRepetitionsEachFigureIsTheMedianAndNotThatOfTheRunTha
 TEST_F(TablesInABrowser, EachFaultOnPurposeHasItsCount) {
   const Json& result = test::searches_json();
   const Rows expected = rows_of(result["links"], [](const Json& l) -> Rows {
-    return {{{"", l["jobname"].get<std::string>() + " " + l["direction"].get<std::string>()},
+    return {{{"line", l["jobname"].get<std::string>() + " " + l["direction"].get<std::string>()},
              {"options", l["options"]},
              {"frames", count(l["frames"])},
              {"lost", count(l["lost_frames"])},
@@ -238,6 +238,97 @@ TEST_F(TablesInABrowser, TheHeadSaysHowTheRunEndedAndWhatWasLost) {
       " · stopped by SIGINT · " + format_count(lost) + " frames lost, no more than " +
       format_count(lost - 1) + " of them by the requested faults · steady state reached at 12 s"))
       << some["head"];
+}
+
+/// The result of few jobs with lines that were asked to do so much to the frames, on purpose.
+Json asked_for(std::uint64_t lost, std::uint64_t others) {
+  Json result = test::few_jobs_json();
+  Json line = test::searches_json()["links"][0];
+  line["lost_frames"] = lost;
+  line["queue_full_frames"] = line["under_way_frames"] = 0;
+  for (const char* fate :
+       {"duplicated_frames", "reordered_frames", "corrupted_frames", "truncated_frames"}) {
+    line[fate] = others;
+  }
+  result["links"] = Json::array();
+  for (Json& job : result["jobs"]) {
+    line["jobname"] = job["jobname"];
+    result["links"].push_back(line);
+    if (job["loss"].is_null()) continue;
+    for (Json& flow : job["loss"]["flows"]) {
+      flow["late_frames"] = flow["cancelled_frames"] = flow["unverified_frames"] = 0;
+    }
+    job["problems"].push_back({{"kind", "loss"}, {"text", "some lost"}});
+  }
+  return result;
+}
+
+/// The marks ("!" bad, "~" asked for) of the cells below `head`.
+std::string marks_below(const Json& facts, const std::string& table, const std::string& head) {
+  std::string marks;
+  for (const Cells& row : table_of(facts, table).rows) {
+    for (const auto& [name, text] : row) {
+      if (name == head) marks += text.ends_with('!') ? '!' : text.ends_with('~') ? '~' : ' ';
+    }
+  }
+  return marks;
+}
+
+TEST_F(TablesInABrowser, LossesThatWereAskedForAreNoFault) {
+  const std::uint64_t enough = 1'000'000'000;
+  const Json& none = shown("asked-none", asked_for(0, 0));
+  const Json& all = shown("asked-all", asked_for(enough, enough));
+  const Json& others = shown("asked-others", asked_for(0, enough));
+  const Json& losses = shown("asked-losses", asked_for(enough, 0));
+  const auto with = [](std::string marks, char mark) {
+    std::ranges::replace(marks, '!', mark);
+    return marks;
+  };
+  for (const auto& [table, head] : {std::pair{"At a glance", "lost"},
+                                    {"What became of the frames", "lost"},
+                                    {"What became of the frames", "duplicate"},
+                                    {"What became of the frames", "reordered"},
+                                    {"What became of the frames", "corrupt"},
+                                    {"What became of the frames", "truncated"}}) {
+    const bool is_loss = head == std::string_view("lost");
+    const std::string bad = marks_below(none, table, head);
+    EXPECT_NE(bad.find('!'), std::string::npos) << table << ' ' << head;
+    EXPECT_EQ(marks_below(all, table, head), with(bad, '~')) << table << ' ' << head;
+    EXPECT_EQ(marks_below(others, table, head), with(bad, is_loss ? '!' : '~')) << head;
+    EXPECT_EQ(marks_below(losses, table, head), with(bad, is_loss ? '~' : '!')) << head;
+  }
+  const auto bad_losses = [](const Json& facts) {
+    return std::ranges::count_if(facts["problems"], [](const Json& problem) {
+      return problem["title"] == "loss" && problem["kind"] == "bad";
+    });
+  };
+  EXPECT_GT(bad_losses(none), 0);
+  EXPECT_EQ(bad_losses(others), bad_losses(none));
+  EXPECT_EQ(bad_losses(losses), bad_losses(none));
+  EXPECT_EQ(bad_losses(all), 0);
+}
+
+TEST_F(TablesInABrowser, TheFirstFiguresAreThoseThatAReaderLooksFor) {
+  const Json& few = shown("few", test::few_jobs_json());
+  std::uint64_t received = 0;
+  std::uint64_t lost = 0;
+  for (const Json& job : test::few_jobs_json()["jobs"]) {
+    if (!job["rx"].is_null()) received += job["rx"]["frames"].get<std::uint64_t>();
+    if (!job["loss"].is_null()) lost += job["loss"]["lost_frames"].get<std::uint64_t>();
+  }
+  ASSERT_GE(few["figures"].size(), 3U) << few["figures"];
+  EXPECT_EQ(few["figures"][1], ": " + format_count(received) + " frames received");
+  EXPECT_EQ(few["figures"][2], "bad: " + format_count(lost) + " lost");
+  const Json& asked = shown("asked-all", asked_for(1'000'000'000, 1'000'000'000));
+  EXPECT_EQ(asked["figures"][2], "asked: " + format_count(lost) + " lost");
+  const Json& one = shown("repeated", test::repeated_json());
+  const Json& sink = test::repeated_json()["jobs"][1];
+  EXPECT_EQ(one["figures"][0], ": " + bps(sink["rx"]["rate_bps"]) + " received") << one["figures"];
+  const Json& searches = shown("searches", test::searches_json());
+  const Json& first = test::searches_json()["searches"][0];
+  EXPECT_NE(searches["figures"][0].get<std::string>().find(fps(first["found_fps"])),
+            std::string::npos)
+      << searches["figures"];
 }
 
 }  // namespace
