@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <numeric>
 #include <span>
+#include <system_error>
 
 namespace shmif::base {
 namespace {

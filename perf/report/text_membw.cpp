@@ -1,5 +1,6 @@
 // The memory bandwidth of a run.
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstdio>

@@ -1,6 +1,8 @@
 #include <shmif/filter.hpp>
 #include <shmif/port.hpp>
 
+#include <chrono>
+
 int main(int, char** argv) {
   shmif::Bus::create(argv[1], {}).value();
   shmif::Port alice, bob;

@@ -6,6 +6,9 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
+#include <algorithm>
+#include <array>
+
 #include "tests/perf/heat/fake_damon.hpp"
 #include "tests/support/eventually.hpp"
 #include "tests/support/temp_dir.hpp"

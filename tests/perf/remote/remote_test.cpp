@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "perf/figures/units.hpp"
 #include "perf/option/job_file.hpp"

@@ -8,6 +8,7 @@
 #include <csignal>
 #include <filesystem>
 #include <fstream>
+#include <set>
 
 #include "perf/compare/compare.hpp"
 #include "perf/report/json.hpp"

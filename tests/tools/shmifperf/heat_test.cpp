@@ -6,6 +6,7 @@
 #include <sys/un.h>
 
 #include <filesystem>
+#include <set>
 
 #include "tests/perf/heat/fake_damon.hpp"
 #include "tests/perf/heat/held_target.hpp"

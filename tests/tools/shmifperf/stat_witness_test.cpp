@@ -8,6 +8,7 @@
 
 #include <cmath>
 #include <map>
+#include <memory>
 #include <sstream>
 
 #include "perf/watch/held_child.hpp"
