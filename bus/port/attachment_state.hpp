@@ -96,6 +96,7 @@ struct Attachment::Impl {
     if (!base::is_this_process(token)) {
       mapping.forget();  // the parent's; this process does not have the pages
       owned.life.forget();
+      owned.plate.forget();
       sleeper.forget();
       static_cast<void>(lookout.release());  // its thread does not exist here
       return;

@@ -242,12 +242,15 @@ Result<OwnedSlot> take_slot(const Ring& ring, int fd, const std::string& path,
                   slot_state(SlotState::live, incarnation),
                   options.name,
                   {},
+                  {},
                   {}};
   unsigned number = 0;
   const auto deadline = std::chrono::steady_clock::now() + options.name_patience;
   for (unsigned tries = 0; tries < kMaxClaims; ++tries) {
     if (options.name.empty()) owned.name = next_default_name(ring, fd, *slot, number);
     owned.mac = options.mac ? *options.mac : MacAddress::random();
+    // First, so that everybody who sees the name can prove whose it is.
+    owned.plate = Nameplate::put_up(inode_of(fd), *slot, owned.name);
     publish(s, owned.name, owned.mac, slot_state(SlotState::attaching, incarnation));
     const auto conflict = find_conflict(ring, fd, *slot, owned.name, owned.mac);
     if (!conflict) {

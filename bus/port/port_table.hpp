@@ -17,6 +17,7 @@
 #include <string>
 
 #include "bus/file/lifeline.hpp"
+#include "bus/file/nameplate.hpp"
 #include "bus/port_options.hpp"
 #include "bus/ring/ring.hpp"
 
@@ -29,6 +30,7 @@ struct OwnedSlot {
   std::string name;
   MacAddress mac;
   Lifeline life;  ///< while it exists, the slot is ours
+  Nameplate plate;
 };
 
 /// Takes a slot, and publishes name and address. The slot's liveness lock is on a new description

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "bus/layout.hpp"
+#include "bus/repair/port_owners.hpp"
 
 namespace shmif::perf {
 namespace {
@@ -69,6 +70,13 @@ std::vector<BusParty> heat_parties(const BusInfo& bus, const std::string& folder
                                    const KernelFiles& files) {
   std::map<std::string, std::vector<BusParty>> known;  // by folder
   std::vector<BusParty> parties;
+  bus::PortOwners owners(bus, files.path("/proc"));
+  // The environment of a process that has no port here could lead to any directory.
+  const auto folder_of = [&](const PortInfo& port) -> Result<std::string> {
+    if (!folder.empty()) return folder;
+    if (const auto proven = owners.prove(port); !proven) return proven.error();
+    return heat_folder_of(port.pid, files);
+  };
   for (const PortInfo& port : bus.ports) {
     if (!port.live) continue;
     if (party_with(parties, port) != nullptr) {
@@ -76,7 +84,7 @@ std::vector<BusParty> heat_parties(const BusInfo& bus, const std::string& folder
       if (!party.source) party.ports.push_back(port.name);
       continue;
     }
-    const auto own = folder.empty() ? heat_folder_of(port.pid, files) : Result<std::string>(folder);
+    const auto own = folder_of(port);
     BusParty* taking_part = nullptr;
     if (own && !own->empty()) {
       if (!known.contains(*own)) known[*own] = parties_in(*own, bus);

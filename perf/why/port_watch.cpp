@@ -39,10 +39,15 @@ Result<PortWatch> PortWatch::open(const std::string& path) {
 namespace {
 
 /// Jobs that are threads of this process have ports of this process, with their names.
-std::optional<std::size_t> thread_job_of(const WhySeries& series, const PortInfo& port) {
-  if (port.pid != ::getpid()) return std::nullopt;
+std::optional<std::size_t> thread_job_of(const WhySeries& series, const PortInfo& port,
+                                         bus::PortOwners& owners, std::set<pid_t>& others) {
+  if (port.pid != ::getpid() || others.contains(port.pid)) return std::nullopt;
   const auto at = std::ranges::find(series.jobs, port.name, &WatchedJob::name);
   if (at == series.jobs.end()) return std::nullopt;
+  if (!owners.prove(port)) {
+    others.insert(port.pid);
+    return std::nullopt;
+  }
   return static_cast<std::size_t>(at - series.jobs.begin());
 }
 
@@ -129,6 +134,7 @@ void PortWatch::sample(WhySeries& series, const TaskWatch& tasks) {
     series.buses[*number_].takeovers.push_back(dead + living);
     series.buses[*number_].takeovers_living.push_back(living);
   }
+  bus::PortOwners owners(info);
   for (const PortInfo& port : info.ports) {
     if (port.incarnation == 0) continue;  // it changed its owner while it was read
     const auto [at, is_new] = ports_.try_emplace({port.slot, port.incarnation});
@@ -136,12 +142,11 @@ void PortWatch::sample(WhySeries& series, const TaskWatch& tasks) {
     if (is_new) {
       known.number = series.ports.size();
       const std::size_t begin = series.ends_s.size() - (first ? 0 : 1);
-      series.ports.push_back(
-          {.bus = path_, .name = port.name, .job = tasks.job_of(port.pid), .first = begin});
+      series.ports.push_back({.bus = path_, .name = port.name, .first = begin});
     }
     PortSeries& its = series.ports[known.number];
-    if (!its.job) its.job = tasks.job_of(port.pid);
-    if (!its.job) its.job = thread_job_of(series, port);
+    if (!its.job) its.job = tasks.job_of(port, owners, known.others);
+    if (!its.job) its.job = thread_job_of(series, port, owners, known.others);
     const PortStep step = step_of(port, known.counts, known.stalls);
     if (first) continue;
     // A look that failed leaves an interval of which nothing is known.

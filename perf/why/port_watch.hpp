@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -31,6 +32,7 @@ class PortWatch {
     std::size_t number = 0;  ///< in `series.ports`
     PortCounters counts;
     std::uint64_t stalls = 0;
+    std::set<pid_t> others;  ///< watched processes that do not have it
   };
   PortWatch(std::string path, Bus bus) : path_(std::move(path)), bus_(std::move(bus)) {}
 

@@ -136,14 +136,23 @@ bool TaskWatch::add_process(pid_t pid, pid_t only, std::size_t job) {
   return true;
 }
 
-std::optional<std::size_t> TaskWatch::job_of(pid_t pid) const {
+std::optional<std::size_t> TaskWatch::job_of(const PortInfo& port, bus::PortOwners& owners,
+                                             std::set<pid_t>& others) const {
+  std::optional<std::size_t> believed;
   for (const Process& process : processes_) {
-    if (process.pid == pid) return process.job;
+    if (process.pid != port.pid && process.inner_pid != port.pid) continue;
+    if (others.contains(process.pid)) continue;
+    PortInfo its = port;
+    its.pid = process.pid;
+    const auto proven = live_ ? owners.prove(its) : Result<void>();
+    if (proven) return process.job;
+    if (proven.error().code == std::errc::operation_not_permitted) {
+      if (!believed) believed = process.job;
+    } else {
+      others.insert(process.pid);
+    }
   }
-  for (const Process& process : processes_) {
-    if (process.inner_pid == pid) return process.job;
-  }
-  return std::nullopt;
+  return believed;
 }
 
 /// Lists the threads. To list them costs as much as to read a file of each, so look_at_threads()

@@ -11,9 +11,12 @@
 #include <list>
 #include <map>
 #include <memory>
+#include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
+#include "bus/repair/port_owners.hpp"
 #include "perf/watch/kernel_files.hpp"
 #include "perf/why/group_watch.hpp"
 #include "perf/why/machine_watch.hpp"
@@ -36,8 +39,11 @@ class TaskWatch {
   bool add_thread(pid_t thread, std::size_t job);
   /// Takes a look at all threads. Each that was known before gets a step for the newest interval.
   void sample(WhySeries& series, GroupWatch& groups, NetWatch& nets);
-  /// The job of a process, by its number here or in its own pid namespace; empty: not watched.
-  std::optional<std::size_t> job_of(pid_t pid) const;
+  /// The job of the process that has the port, whose number is that here or in its own pid
+  /// namespace; empty: not watched. A process that may not be looked into is believed to have it.
+  /// `others`: processes that are known not to have it; this adds to them.
+  std::optional<std::size_t> job_of(const PortInfo& port, bus::PortOwners& owners,
+                                    std::set<pid_t>& others) const;
   /// Whether all processes that were added have ended.
   bool have_ended() const noexcept { return processes_.empty(); }
 

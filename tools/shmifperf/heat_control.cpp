@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "base/unique_fd.hpp"
+#include "bus/repair/port_owners.hpp"
 #include "perf/heat/bus_heat.hpp"
 #include "perf/heat/monitor_socket.hpp"
 #include "shmif/bus.hpp"
@@ -63,16 +64,29 @@ const char* option_of(HeatVerb verb) {
   return "";
 }
 
-/// The processes with live ports on a bus.
-std::vector<pid_t> processes_on(const std::string& path) {
+/// The processes with live ports on a bus. With `clients`, also those of other users: the monitor
+/// watches them only if they take part in the directory that was named.
+std::vector<pid_t> processes_on(const std::string& path, bool clients) {
   std::vector<pid_t> pids;
-  const Bus bus = Bus::open(path).value();
-  for (const PortInfo& port : bus.info().ports) {
-    const bool is_new = std::find(pids.begin(), pids.end(), port.pid) == pids.end();
-    if (port.live && is_new) pids.push_back(port.pid);
+  std::string unknown;
+  const BusInfo info = Bus::open(path).value().info();
+  bus::PortOwners owners(info);
+  for (const PortInfo& port : info.ports) {
+    if (!port.live) continue;
+    const auto proven = owners.prove(port);
+    const bool is_hidden = !proven && proven.error().code == std::errc::operation_not_permitted;
+    if (!proven && !(clients && is_hidden && port.pid > 1)) {
+      unknown =
+          "port \"" + port.name + "\" on " + path + " is not watched: " + proven.error().message;
+      complain(unknown);
+      continue;
+    }
+    if (std::find(pids.begin(), pids.end(), port.pid) == pids.end()) pids.push_back(port.pid);
   }
-  if (pids.empty()) throw Exception(Error(Errc::bad_argument, "no process is attached to " + path));
-  return pids;
+  if (!pids.empty()) return pids;
+  throw Exception(Error(Errc::bad_argument,
+                        unknown.empty() ? "no process is attached to " + path
+                                        : "the process of no port on " + path + " is known"));
 }
 
 template <class T>
@@ -97,7 +111,7 @@ HeatRequest request_of(const Arguments& args) {
   }
   if (const auto path = args.text("bus")) {
     if (request.targets) throw UsageError{"--bus and -p exclude each other"};
-    request.targets = processes_on(*path);
+    request.targets = processes_on(*path, args.given("clients"));
     // Others than those that take part are no part of a bus's heat.
     if (!request.backend) request.backend = perf::HeatBackend::client;
   }

@@ -10,8 +10,8 @@
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
-#include <map>
 #include <optional>
+#include <set>
 #include <sstream>
 
 #include "base/proc.hpp"
@@ -40,17 +40,6 @@ UniqueFd open_process(pid_t pid) {
 bool has_ended(const UniqueFd& process) {
   pollfd entry{process.get(), POLLIN, 0};
   return ::poll(&entry, 1, 0) != 0;
-}
-
-/// Whether a process with these `maps` shares the file `mapped_as` (see BusInfo). Other inodes and
-/// private mappings do not count: every process maps libraries.
-bool shares_file(const std::string& maps, const std::string& mapped_as) {
-  std::istringstream lines(maps);
-  for (std::string line; std::getline(lines, line);) {
-    const auto range = base::read_maps_line(line);
-    if (range && range->is_shared && range->file == mapped_as) return true;
-  }
-  return false;
 }
 
 /// Whether `child` is the first process of another pid namespace and has exactly the rights of
@@ -121,33 +110,23 @@ void look_at_interfaces(Host& host) {
   }
 }
 
-/// Finds the processes behind the ports of a host with the process `host.supervisor`. Result: false
-/// if this is not a host.
-bool look_at(Host& host, const std::string& mapped_as) {
-  const std::string number = std::to_string(host.supervisor);
-  const auto unknown = [&host](const std::string& why) {
-    host.unknown = why;
-    return host.interfaces.front().port.link == LinkKind::tap ||
-           host.interfaces.front().port.link == LinkKind::veth;
-  };
-  host.supervisor_file = open_process(host.supervisor);
-  if (!host.supervisor_file) {
-    return unknown("process " + number + " is not visible here (another pid namespace?)");
-  }
-  const std::string maps = contents(path_of(host.supervisor, "maps"));
-  if (maps.empty()) {
-    host.unknown_error = EPERM;
-    return unknown("process " + number + " belongs to another user");
-  }
-  if (!shares_file(maps, mapped_as)) {
-    return unknown("process " + number + " is another process here, which does not use this bus");
-  }
+/// Whether a port of this kind can be that of a host.
+bool is_of_a_host(const PortInfo& port) {
+  return port.link == LinkKind::tap || port.link == LinkKind::veth;
+}
+
+/// Finds the processes of the host that `host.owner` runs. Result: false if it runs no host.
+bool look_at(Host& host) {
   const auto init = init_of(host.supervisor);
   if (!init) return false;
   host.init = *init;
   host.init_file = open_process(host.init);
+  const auto ending = [&host] {
+    host.unknown = "the host is just ending";
+    return is_of_a_host(host.interfaces.front().port);
+  };
   // Again, now that the pidfd holds the process.
-  if (!is_init_of(host.init, host.supervisor)) return unknown("the host is just ending");
+  if (!is_init_of(host.init, host.supervisor)) return ending();
   const std::vector<pid_t> inside = children_of(host.init);
   if (!inside.empty()) {
     host.pid = inside.front();  // the program is its first child, and init ends with it
@@ -156,42 +135,40 @@ bool look_at(Host& host, const std::string& mapped_as) {
   // Files read by pid belong to the held processes, if those are still alive.
   const auto children = children_of(host.supervisor);
   if (!host.init_file || std::ranges::find(children, host.init) == children.end() ||
-      has_ended(host.init_file) || has_ended(host.supervisor_file)) {
-    return unknown("the host is just ending");
+      has_ended(host.init_file) || host.owner->has_ended()) {
+    return ending();
   }
   return true;
 }
 
-/// Two processes in different pid namespaces may have the same pid. Then a port belongs to the
-/// process here only if an interface of its host has the port's address.
-void drop_foreign_ports(std::vector<Host>& hosts) {
-  for (Host& host : hosts) {
-    if (!host.unknown.empty() || host.interfaces.size() == 1) continue;
-    const bool any =
-        std::ranges::any_of(host.interfaces, [](const auto& each) { return !each.name.empty(); });
-    if (!any) continue;
-    std::erase_if(host.interfaces, [](const auto& each) { return each.name.empty(); });
-  }
-}
-
-}  // namespace
-
-std::vector<Host> hosts_of(const BusInfo& bus) {
+/// Throws if the port table is not one of ports here.
+void expect_ports_here(const BusInfo& bus, const std::string& what) {
   if (bus.is_copy) {
     throw Exception(Error(Errc::copied_file,
-                          "cannot look for the hosts of " + bus.path +
+                          "cannot look for " + what + ' ' + bus.path +
                               ": its header names another file (use the bus that it was copied "
                               "from; if this is that bus, 'shmifctl repair " +
                               bus.path + "' restores the header)"));
   }
   if (bus.mapped_as.empty()) {
-    throw Exception(Error::from_errno(ENOENT, "cannot look for the hosts of " + bus.path,
+    throw Exception(Error::from_errno(ENOENT, "cannot look for " + what + ' ' + bus.path,
                                       "/proc is not mounted"));
   }
+}
+
+/// The process of each live port that `wanted` chooses, or why it is not known. Ports of the same
+/// process come together.
+template <class Wanted>
+std::vector<Host> processes_on(const BusInfo& bus, const Wanted& wanted) {
+  bus::PortOwners owners(bus);
   std::vector<Host> found;
   for (const PortInfo& port : bus.ports) {
-    if (!port.live || port.pid <= 0) continue;
-    const auto same = std::ranges::find(found, port.pid, &Host::supervisor);
+    if (!port.live || !wanted(port)) continue;
+    auto owner = owners.owner_of(port);
+    const std::string unknown = owner ? std::string() : owner.error().message;
+    const auto same = std::ranges::find_if(found, [&](const Host& each) {
+      return each.supervisor == port.pid && each.unknown == unknown;
+    });
     if (same != found.end()) {
       same->interfaces.push_back({port, {}, {}});
       continue;
@@ -199,9 +176,71 @@ std::vector<Host> hosts_of(const BusInfo& bus) {
     Host& host = found.emplace_back();
     host.supervisor = port.pid;
     host.interfaces.push_back({port, {}, {}});
+    host.unknown = unknown;
+    if (owner) {
+      host.owner.emplace(*std::move(owner));
+    } else {
+      host.unknown_error = owner.error().code.value();
+    }
   }
-  std::erase_if(found, [&](Host& host) { return !look_at(host, bus.mapped_as); });
-  drop_foreign_ports(found);
+  return found;
+}
+
+/// Throws the error for a name that no live port has. `kind`: what was looked for.
+[[noreturn]] void throw_not_found(const BusInfo& bus, const std::string& kind,
+                                  const std::string& name) {
+  std::vector<std::string> known;
+  for (const PortInfo& port : bus.ports) {
+    if (port.live) known.push_back(port.name);
+  }
+  const auto meant = nearest(name, known);
+  const std::string list = kind == "host" ? "ps" : "stat";
+  const std::string hint = meant
+                               ? "did you mean \"" + *meant + "\"?"
+                               : "'shmifctl " + list + ' ' + bus.path + "' lists the " + kind + 's';
+  throw Exception(Error(std::make_error_code(std::errc::no_such_file_or_directory),
+                        "cannot find " + kind + " \"" + name + "\" on bus " + bus.path + ": no " +
+                            kind + " of that name (" + hint + ')'));
+}
+
+/// The process that has the port `name`, with all of its ports. If its process is not known, the
+/// result says why. Throws an Error if there is no such port, or if there are several.
+Host process_named(const BusInfo& bus, const std::string& kind, const std::string& name) {
+  expect_ports_here(bus, "the " + kind + "s of");
+  std::set<std::int32_t> pids;
+  for (const PortInfo& port : bus.ports) {
+    if (port.live && port.name == name) pids.insert(port.pid);
+  }
+  auto found = processes_on(bus, [&](const PortInfo& port) { return pids.contains(port.pid); });
+  std::erase_if(found, [&](const Host& host) {
+    return std::ranges::none_of(host.interfaces,
+                                [&](const auto& each) { return each.port.name == name; });
+  });
+  if (found.empty()) throw_not_found(bus, kind, name);
+  const auto is_known = [](const Host& host) { return host.owner.has_value(); };
+  if (std::ranges::count_if(found, is_known) > 1) {
+    throw Exception(
+        Error(Errc::bad_argument, "cannot find " + kind + " \"" + name + "\" on bus " + bus.path +
+                                      ": several processes have a port of that name (a writer has "
+                                      "overwritten the port table)"));
+  }
+  const auto known = std::ranges::find_if(found, is_known);
+  return std::move(known != found.end() ? *known : found.front());
+}
+
+/// Throws the error for a port whose process is not known.
+[[noreturn]] void throw_unknown(const Host& host, const std::string& what) {
+  throw Exception(Error::from_errno(host.unknown_error, "cannot find " + what, host.unknown));
+}
+
+}  // namespace
+
+std::vector<Host> hosts_of(const BusInfo& bus) {
+  expect_ports_here(bus, "the hosts of");
+  auto found = processes_on(bus, [](const PortInfo&) { return true; });
+  std::erase_if(found, [](Host& host) {
+    return host.owner ? !look_at(host) : !is_of_a_host(host.interfaces.front().port);
+  });
   return found;
 }
 
@@ -213,31 +252,25 @@ void read_command(Host& host) {
 
 Host host_by_name(const BusInfo& bus, const std::string& name) {
   const std::string what = "host \"" + name + "\" on bus " + bus.path;
-  for (Host& host : hosts_of(bus)) {
-    const bool its = std::ranges::any_of(
-        host.interfaces, [&](const HostInterface& each) { return each.port.name == name; });
-    if (!its) continue;
-    if (!host.unknown.empty()) {
-      throw Exception(Error::from_errno(host.unknown_error, "cannot find the processes of " + what,
-                                        host.unknown));
-    }
-    return std::move(host);
+  Host host = process_named(bus, "host", name);
+  const auto port = std::ranges::find_if(host.interfaces,
+                                         [&](const auto& each) { return each.port.name == name; });
+  const bool can_be = host.owner ? look_at(host) : is_of_a_host(port->port);
+  if (!can_be) {
+    throw Exception(Error::from_errno(
+        EINVAL, "cannot find " + what,
+        std::string("that ") + to_string(port->port.link) + " port belongs to process " +
+            std::to_string(host.supervisor) + ", not to a host that 'shmifctl exec' runs"));
   }
-  std::vector<std::string> known;
-  for (const PortInfo& port : bus.ports) {
-    if (!port.live) continue;
-    known.push_back(port.name);
-    if (port.name != name) continue;
-    throw Exception(Error::from_errno(EINVAL, "cannot find " + what,
-                                      std::string("that ") + to_string(port.link) +
-                                          " port belongs to process " + std::to_string(port.pid) +
-                                          ", not to a host that 'shmifctl exec' runs"));
-  }
-  const auto meant = nearest(name, known);
-  const std::string hint =
-      meant ? "did you mean \"" + *meant + "\"?" : "'shmifctl ps " + bus.path + "' lists the hosts";
-  throw Exception(Error(std::make_error_code(std::errc::no_such_file_or_directory),
-                        "cannot find " + what + ": no host of that name (" + hint + ')'));
+  if (!host.unknown.empty()) throw_unknown(host, "the processes of " + what);
+  return host;
+}
+
+Host process_by_port(const BusInfo& bus, const std::string& name) {
+  Host process = process_named(bus, "port", name);
+  if (!process.owner)
+    throw_unknown(process, "the process of port \"" + name + "\" on bus " + bus.path);
+  return process;
 }
 
 void let_go_of_streams() {

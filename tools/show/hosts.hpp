@@ -5,10 +5,12 @@
 #include <sys/types.h>
 
 #include <cerrno>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "base/unique_fd.hpp"
+#include "bus/repair/port_owners.hpp"
 #include "shmif/bus.hpp"
 
 namespace shmif::tools {
@@ -23,8 +25,8 @@ struct HostInterface {
 /// A host that `exec` runs. Pidfds hold its processes, so its pids cannot mean later processes.
 struct Host {
   std::vector<HostInterface> interfaces;  ///< in the order of their slots; at least one
-  pid_t supervisor = 0;                   ///< the `shmifctl exec` process, according to the bus
-  UniqueFd supervisor_file;
+  pid_t supervisor = 0;                   ///< the `shmifctl exec` process; if `unknown`, a claim
+  std::optional<bus::PortOwner> owner;    ///< that process, if it is known
   pid_t init = 0;
   UniqueFd init_file;
   pid_t pid = 0;                     ///< the program's; like `init`, a process in the host
@@ -36,10 +38,11 @@ struct Host {
   const std::string& name() const noexcept { return interfaces.front().port.name; }
 };
 
-/// The hosts on a bus, in the order of their slots. A live port whose process is visible and is not
-/// a host is left out. If its process is not visible, the port is a host with `unknown`, unless its
-/// kind of link shows that it is not a host. Throws an Error for a copy of a bus, because its ports
-/// are elsewhere. Blocks: a few milliseconds for each host.
+/// The hosts on a bus, in the order of their slots. A live port whose process is known
+/// (bus/repair/port_owners.hpp) and is not a host is left out. If its process is not known, the
+/// port is a host with `unknown`, unless its kind of link shows that it is not a host. Throws an
+/// Error for a copy of a bus, because its ports are elsewhere. Blocks: a few milliseconds for each
+/// host.
 std::vector<Host> hosts_of(const BusInfo& bus);
 
 /// Reads the command line of the host's program: the first 4 KiB, followed by "..." if it is
@@ -48,6 +51,10 @@ void read_command(Host& host);
 
 /// The host that has the port `name`. Throws an Error that says what was found instead.
 Host host_by_name(const BusInfo& bus, const std::string& name);
+
+/// The process that has the port `name`, whatever it is: only `interfaces`, without names and
+/// addresses, `supervisor` and `owner` are set. Throws an Error that says what was found instead.
+Host process_by_port(const BusInfo& bus, const std::string& name);
 
 /// For commands that have started a program in a host: redirects their own standard input and
 /// output. The program has the streams now, so a reader sees the end of output when the program

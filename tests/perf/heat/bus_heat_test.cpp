@@ -11,6 +11,7 @@
 #include "shmif/port.hpp"
 #include "tests/perf/heat/shared_pages.hpp"
 #include "tests/support/child_process.hpp"
+#include "tests/support/raw_bus.hpp"
 #include "tests/support/temp_bus.hpp"
 
 namespace shmif::perf::test {
@@ -152,6 +153,19 @@ TEST(BusParties, AreNotTheDead) {
   child.kill_and_wait();
   ASSERT_EQ(bus.info().ports.size(), 1U) << "nobody has cleaned up yet";
   EXPECT_TRUE(heat_parties(bus.info(), nowhere.path()).empty());
+}
+
+TEST(BusParties, AreNotLookedForWhereTheEnvironmentOfAnotherProcessLeads) {
+  const shmif::test::TempBus bus;
+  const Port port = shmif::test::port_on(bus.path());
+  const shmif::test::StayingChild bystander([] { return true; });
+  const shmif::test::RawBus raw(bus.path());
+  raw.slot(0).pid = static_cast<std::uint32_t>(bystander.pid());
+  const auto parties = heat_parties(bus.info(), "");
+  ASSERT_EQ(parties.size(), 1U);
+  EXPECT_EQ(parties[0].source, nullptr);
+  EXPECT_NE(parties[0].reason.find("does not use this bus"), std::string::npos)
+      << parties[0].reason;
 }
 
 }  // namespace

@@ -11,6 +11,7 @@
 #include "perf/why/sampler.hpp"
 #include "tests/perf/membw/trees.hpp"
 #include "tests/perf/why/why_series.hpp"
+#include "tests/support/child_process.hpp"
 #include "tests/support/numbered_frames.hpp"
 #include "tests/support/raw_bus.hpp"
 #include "tests/support/temp_bus.hpp"
@@ -117,6 +118,30 @@ TEST(PortWatch, PutsFramesIntoTheirIntervalAlsoBehindALookThatSawNoPort) {
   std::vector<std::uint64_t> frames;
   for (const PortStep& step : series.ports[0].steps) frames.push_back(step.frames);
   EXPECT_EQ(frames, (std::vector<std::uint64_t>{0, 0, 7}));
+}
+
+TEST(PortWatch, GivesAPortToTheJobThatHasItAndNotToTheOneThatItsRowNames) {
+  const shmif::test::TempBus bus;
+  Port port;
+  const shmif::test::StayingChild owner([&] {
+    port = shmif::test::port_on(bus.path(), {.name = "tx"});
+    return true;
+  });
+  const shmif::test::StayingChild other([] { return true; });
+  WhySeries series;
+  series.jobs = {{.name = "owner"}, {.name = "other"}};
+  TaskWatch tasks(KernelFiles(), series, 0);
+  ASSERT_TRUE(tasks.add(owner.pid(), 0));
+  ASSERT_TRUE(tasks.add(other.pid(), 1));
+  PortWatch honest = PortWatch::open(bus.path()).value();
+  honest.sample(series, tasks);
+  const shmif::test::RawBus raw(bus.path());
+  raw.slot(0).pid = static_cast<std::uint32_t>(other.pid());
+  PortWatch deceived = PortWatch::open(bus.path()).value();
+  deceived.sample(series, tasks);
+  ASSERT_EQ(series.ports.size(), 2U);
+  EXPECT_EQ(series.ports[0].job, 0U);
+  EXPECT_EQ(series.ports[1].job, std::nullopt);
 }
 
 /// A bus with a port that is looked at every second.

@@ -328,6 +328,93 @@ TEST_P(Hosts, ForgedHeaderAndPidLeadToNoForeignProcess) {
   ASSERT_EQ(call({"enter", other, "far", "--", "true"}).status, 0) << "the victim lives";
 }
 
+std::size_t in_slot(const PortInfo& port, std::size_t offset) {
+  return bus::kHeaderBytes + port.slot * sizeof(bus::PortSlot) + offset;
+}
+
+void rename_row(const std::string& path, const PortInfo& port, const std::string& name) {
+  std::array<char, bus::kNameBytes> padded{};
+  name.copy(padded.data(), padded.size() - 1);
+  forge(path, in_slot(port, offsetof(bus::PortSlot, name)), padded);
+}
+
+TEST_P(Hosts, WhoseRowsExchangeNamesAreNotMixedUp) {
+  const auto host = start("a", "echo ready; exec sleep 61");
+  const auto other = start("b", "echo ready; exec sleep 61");
+  for (const auto& each : {host.get(), other.get()}) ASSERT_TRUE(each->wait_for("ready"));
+  const PortInfo first = *port("a");
+  const PortInfo second = *port("b");
+  rename_row(bus(), first, "b");
+  rename_row(bus(), second, "a");
+  const ToolResult stopped = call({"stop", bus(), "b", "--timeout", "1", "--force"});
+  EXPECT_EQ(stopped.status, 1);
+  EXPECT_NE(stopped.err.find("other ports on this bus"), std::string::npos) << stopped.err;
+  EXPECT_EQ(call({"stop", bus(), "--port", "b"}).status, 1);
+  EXPECT_EQ(call({"enter", bus(), "b", "--", "true"}).status, 125);
+  for (const nlohmann::json& each : hosts()) EXPECT_TRUE(each["pid"].is_null()) << each;
+  EXPECT_TRUE(port("a") && port("b")) << "both live";
+  rename_row(bus(), first, "a");
+  EXPECT_EQ(call({"stop", bus(), "a"}).status, 0);
+  EXPECT_EQ(host->finish().status, 128 + SIGTERM);
+}
+
+TEST_P(Hosts, StopWithPortEndsWhateverProcessHasThePort) {
+  const auto host = start("a", "echo ready; exec sleep 61");
+  ASSERT_TRUE(host->wait_for("ready"));
+  Tool dump(by_caller({shmifctl_path(), "dump", bus(), "--name", "listener"}));
+  ASSERT_TRUE(eventually([&] { return port("listener").has_value(); }));
+  const ToolResult missing = call({"stop", bus(), "--port", "lisetner", "--port", "listener"});
+  EXPECT_EQ(missing.status, 1);
+  EXPECT_NE(missing.err.find("did you mean \"listener\"?"), std::string::npos) << missing.err;
+  EXPECT_TRUE(port("listener")) << "a name that is not found ends none";
+  dump.signal(SIGSTOP);
+  const ToolResult stopped = call({"stop", bus(), "--port", "listener", "--port", "a"});
+  EXPECT_EQ(stopped.status, 0) << stopped.err;
+  EXPECT_FALSE(port("listener"));
+  EXPECT_FALSE(port("a"));
+  EXPECT_EQ(call({"stop", bus()}).status, 2);
+}
+
+TEST_P(Hosts, OfWhichAnInterfaceHasAnotherAddressAreMeantByAllOfTheirPorts) {
+  const auto host = start("a",
+                          "ip link set tap1 down; ip link set tap1 address 02:00:00:00:00:77; "
+                          "echo ready; exec sleep 61",
+                          {"--bus", bus(), "--name", "b"});
+  ASSERT_TRUE(host->wait_for("ready"));
+  EXPECT_EQ(call({"stop", bus(), "b"}).status, 0);
+  EXPECT_EQ(host->finish().status, 128 + SIGTERM);
+}
+
+TEST_P(Hosts, PsShowsTheProgramAndNoOrphanThatItLeft) {
+  const auto host = start("a", "(sleep 62 &); echo ready; exec sleep 61");
+  ASSERT_TRUE(host->wait_for("ready"));
+  ASSERT_TRUE(eventually([&] { return hosts()[0]["command"][0] == "sleep"; }));
+  // The orphan is a child of the host's init, as the program is.
+  const std::string init = hosts()[0]["init_pid"].dump();
+  ASSERT_TRUE(eventually([&] {
+    std::ifstream children("/proc/" + init + "/task/" + init + "/children");
+    int count = 0;
+    for (int each = 0; children >> each;) ++count;
+    return count == 2;
+  }));
+  EXPECT_EQ(hosts()[0]["command"], nlohmann::json({"sleep", "61"}));
+}
+
+TEST_P(Hosts, TimeOfStopIsThatOfAllHostsTogether) {
+  const std::string deaf = "trap '' TERM; echo ready; while :; do sleep 0.02; done";
+  const auto first = start("a", deaf);
+  const auto second = start("b", deaf);
+  for (const auto& each : {first.get(), second.get()}) ASSERT_TRUE(each->wait_for("ready"));
+  Tool stop(by_caller({shmifctl_path(), "stop", bus(), "a", "b", "--timeout", "1.5"}));
+  ASSERT_TRUE(stop.wait_for("host \"a\""));
+  // If "b" had as much time again, it would end within it.
+  static_cast<void>(stop.wait_for("host \"b\"", std::chrono::seconds(1)));
+  second->signal(SIGKILL);
+  const ToolResult said = stop.finish();
+  EXPECT_EQ(said.status, 1);
+  EXPECT_NE(said.err.find("cannot stop host \"b\""), std::string::npos) << said.err;
+}
+
 TEST_P(Hosts, ChildThatCallsItselfInitMakesNoHost) {
   PortOptions options;
   options.name = "a";

@@ -5,6 +5,9 @@
 
 #include <filesystem>
 
+#include "tests/support/child_process.hpp"
+#include "tests/support/raw_bus.hpp"
+#include "tests/support/temp_bus.hpp"
 #include "tests/support/temp_dir.hpp"
 #include "tests/tools/common/on_terminal.hpp"
 #include "tests/tools/shmifperf/heat_rig.hpp"
@@ -146,9 +149,9 @@ TEST(HeatOfABus, OfAnotherUserIsRefusedWithTheReason) {
   EXPECT_EQ(hidden.status, 1);
   EXPECT_NE(hidden.err.find("process " + std::to_string(others.pid()) +
                             " was not measured: whether it shares its access heat is not known: "
-                            "cannot open /proc/" +
+                            "process " +
                             std::to_string(others.pid()) +
-                            "/environ: Permission denied (run this as its user, or give the "
+                            " belongs to another user (run this as its user, or give the "
                             "directory)"),
             std::string::npos)
       << hidden.err;
@@ -195,6 +198,19 @@ TEST(HeatOfABus, OfWhichNobodyTakesPartFails) {
   EXPECT_EQ(shmifperf({"heat", "--bus", bus, "-p", "1"}).status, 2);
   EXPECT_EQ(shmifperf({"heat", "--bus", bus, "--backend", "clear_refs"}).status, 2);
   EXPECT_EQ(shmifperf({"heat", "--bus", dir.file("none")}).status, 1);
+}
+
+TEST(HeatOfABus, TheMonitorWatchesNoProcessThatAWriterPutsIntoTheTable) {
+  const TempBus bus;
+  Tool plain({SHMIFCTL_PATH, "ping", bus.path(), "--respond", "--name", "plain"});
+  ASSERT_TRUE(plain.wait_for("answering"));
+  const StayingChild bystander([] { return true; });
+  const RawBus raw(bus.path());
+  raw.slot(0).pid = static_cast<std::uint32_t>(bystander.pid());
+  const ToolResult on =
+      shmifperf({"heat", "--on", "--bus", bus.path(), "--control", bus.file("control")});
+  EXPECT_EQ(on.status, 1) << on.out;
+  EXPECT_NE(on.err.find("does not use this bus"), std::string::npos) << on.err;
 }
 
 }  // namespace

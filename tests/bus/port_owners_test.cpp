@@ -1,0 +1,258 @@
+// Which process has a port, whatever the writers of the bus put into the port table.
+
+#include "bus/repair/port_owners.hpp"
+
+#include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstring>
+#include <fstream>
+#include <string>
+#include <string_view>
+
+#include "base/proc.hpp"
+#include "bus/file/nameplate.hpp"
+#include "tests/support/child_process.hpp"
+#include "tests/support/raw_bus.hpp"
+#include "tests/support/temp_bus.hpp"
+
+namespace shmif::test {
+namespace {
+
+/// A process with a port, which lives until the test kills it. `more` runs in it afterwards.
+class Peer {
+ public:
+  Peer(
+      const std::string& path, const std::string& name,
+      const std::function<bool()>& more = [] { return true; })
+      : child_([&] {
+          static Port port;
+          port = port_on(path, {.name = name});
+          return more();
+        }) {
+    EXPECT_TRUE(child_.works());
+  }
+  pid_t pid() const { return child_.pid(); }
+  bool lives() const { return ::kill(pid(), 0) == 0; }
+
+ private:
+  StayingChild child_;
+};
+
+/// The row that has this name now.
+PortInfo row(const BusInfo& info, std::string_view name) {
+  for (const PortInfo& each : info.ports) {
+    if (each.name == name) return each;
+  }
+  ADD_FAILURE() << "no row " << name;
+  return {};
+}
+
+void rename_row(const RawBus& raw, unsigned slot, const std::string& name) {
+  char padded[bus::kNameBytes] = {};
+  name.copy(padded, sizeof padded - 1);
+  std::memcpy(raw.slot(slot).name, padded, sizeof padded);
+}
+
+/// Whether the pid in the row is proven; `why` is part of the reason if it is not.
+void expect_refused(const BusInfo& info, const PortInfo& port, int number, const std::string& why) {
+  bus::PortOwners owners(info);
+  const auto proven = owners.prove(port);
+  ASSERT_FALSE(proven) << port.name << ' ' << port.pid;
+  EXPECT_EQ(proven.error().code, std::error_code(number, std::generic_category()));
+  EXPECT_NE(proven.error().message.find(why), std::string::npos) << proven.error().message;
+}
+
+/// Takes a port's nameplate away, as if an older library had attached it.
+bool take_nameplates_down() {
+  std::ifstream maps("/proc/self/maps");
+  bool any = false;
+  for (std::string line; std::getline(maps, line);) {
+    if (line.find("/memfd:shmif-port:") == std::string::npos) continue;
+    const auto range = base::read_maps_line(line);
+    // NOLINTNEXTLINE(performance-no-int-to-ptr): the kernel tells addresses as numbers
+    any = ::munmap(reinterpret_cast<void*>(range->begin), range->end - range->begin) == 0;
+  }
+  return any;
+}
+
+bool shows_nameplate(const std::string& pid, const std::string& name) {
+  std::ifstream maps("/proc/" + pid + "/maps");
+  for (std::string line; std::getline(maps, line);) {
+    if (line.find("/memfd:shmif-port:") != std::string::npos &&
+        line.find(name + " (deleted)") != std::string::npos)
+      return true;
+  }
+  return false;
+}
+
+TEST(Nameplate, StandsWhileThePortIsAttachedAndIsNoChilds) {
+  const TempBus bus(small_ring());
+  {
+    const Port port = port_on(bus.path(), {.name = "web"});
+    EXPECT_TRUE(shows_nameplate("self", ":web"));
+    EXPECT_EQ(Child([] { return shows_nameplate("self", ":web") ? 1 : 0; }).wait(), 0);
+  }
+  EXPECT_FALSE(shows_nameplate("self", ":web"));
+}
+
+TEST(PortOwners, KnowTheProcessesOfAllPortsAndSignalThem) {
+  const TempBus bus(small_ring());
+  const Port own = port_on(bus.path(), {.name = "own"});
+  const Peer web(bus.path(), "web");
+  const Peer db(bus.path(), "db");
+  const BusInfo info = bus.info();
+  bus::PortOwners owners(info);
+  EXPECT_EQ(owners.owner_of(row(info, "db")).value().pid(), db.pid());
+  const bus::PortOwner owner = owners.owner_of(row(info, "web")).value();
+  EXPECT_EQ(owner.pid(), web.pid());
+  EXPECT_FALSE(owner.has_ended());
+  ASSERT_TRUE(owner.signal(SIGKILL));
+  EXPECT_TRUE(eventually([&] { return owner.has_ended(); }));
+  // It is a zombie now.
+  EXPECT_TRUE(owner.signal(SIGTERM)) << "what has ended needs no signal";
+  bus::PortOwners later(info);
+  EXPECT_NE(later.prove(row(info, "web")).error().message.find("has ended"), std::string::npos);
+  const bus::PortOwner self = owners.owner_of(row(info, "own")).value();
+  EXPECT_EQ(self.signal(0).error().code, Errc::bad_argument);
+}
+
+TEST(PortOwners, BelieveNoPidThatAWriterPutsIntoTheTable) {
+  const TempBus bus(small_ring());
+  const RawBus raw(bus.path());
+  const Peer web(bus.path(), "web");
+  const Peer db(bus.path(), "db");
+  const StayingChild bystander([] { return true; });
+  const StayingChild looker([&] {
+    static const RawBus other(bus.path());
+    return true;
+  });
+  const unsigned slot = row(bus.info(), "web").slot;
+  const auto expect = [&](pid_t pid, int number, const std::string& why) {
+    raw.slot(slot).pid = static_cast<std::uint32_t>(pid);
+    const BusInfo info = bus.info();
+    expect_refused(info, row(info, "web"), number, why);
+  };
+  expect(bystander.pid(), ESRCH, "does not use this bus");
+  expect(looker.pid(), ESRCH, "does not use this bus");
+  expect(db.pid(), ESRCH, "other ports on this bus");
+  expect(::getpid(), ESRCH, "does not use this bus");
+  expect(0, ESRCH, "names no process");
+  expect(-1, ESRCH, "names no process");
+  expect(INT32_MIN, ESRCH, "names no process");
+  expect(INT32_MAX, ESRCH, "is not visible here");
+  raw.slot(slot).pid = 1;
+  const BusInfo info = bus.info();
+  bus::PortOwners owners(info);
+  EXPECT_FALSE(owners.prove(row(info, "web")));
+}
+
+TEST(PortOwners, AreNotMixedUpWhenRowsExchangeNames) {
+  const TempBus bus(small_ring());
+  const RawBus raw(bus.path());
+  const Peer web(bus.path(), "web");
+  const Peer evil(bus.path(), "evil");
+  const unsigned first = row(bus.info(), "web").slot;
+  const unsigned second = row(bus.info(), "evil").slot;
+  rename_row(raw, first, "evil");
+  rename_row(raw, second, "web");
+  const BusInfo info = bus.info();
+  expect_refused(info, row(info, "web"), ESRCH, "other ports on this bus");
+  expect_refused(info, row(info, "evil"), ESRCH, "other ports on this bus");
+  std::swap(raw.slot(first).pid, raw.slot(second).pid);
+  const BusInfo both = bus.info();
+  expect_refused(both, row(both, "web"), ESRCH, "other ports on this bus");
+}
+
+TEST(PortOwners, BelieveNoMemfdThatAProgramMapsForOthers) {
+  const TempBus bus(small_ring());
+  const RawBus raw(bus.path());
+  const std::uint64_t inode = bus.info().inode;
+  const Peer device(bus.path(), "device", [&] {
+    const int file = ::memfd_create(bus::nameplate_text(inode, 0, "web").c_str(), MFD_CLOEXEC);
+    return ::ftruncate(file, 4096) == 0 &&
+           ::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0) != MAP_FAILED;
+  });
+  ASSERT_EQ(row(bus.info(), "device").slot, 0U);
+  ASSERT_TRUE(shows_nameplate(std::to_string(device.pid()), ":web"));
+  rename_row(raw, 0, "web");
+  const BusInfo info = bus.info();
+  expect_refused(info, row(info, "web"), ESRCH, "other ports on this bus");
+}
+
+TEST(PortOwners, WithoutNameplatesAreKnownIfNoOtherRowNamesThem) {
+  const TempBus bus(small_ring());
+  const RawBus raw(bus.path());
+  const Peer old(bus.path(), "old", take_nameplates_down);
+  const Peer web(bus.path(), "web");
+  BusInfo info = bus.info();
+  EXPECT_EQ(bus::PortOwners(info).owner_of(row(info, "old")).value().pid(), old.pid());
+  raw.slot(row(info, "web").slot).pid = static_cast<std::uint32_t>(old.pid());
+  info = bus.info();
+  expect_refused(info, row(info, "web"), ESRCH, "more ports name it");
+  expect_refused(info, row(info, "old"), ESRCH, "more ports name it");
+}
+
+TEST(PortOwners, WithoutNameplatesAreNotKnownIfTheyAreAnotherUsers) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root: has two users";
+  const TempBus bus(small_ring());
+  const Peer old(bus.path(), "old",
+                 [] { return take_nameplates_down() && ::setresuid(65001, 65001, 65001) == 0; });
+  const BusInfo info = bus.info();
+  expect_refused(info, row(info, "old"), EPERM, "is not yours");
+}
+
+TEST(PortOwners, OfDeadPortsAreNobodyAlsoIfTheNumberIsInUse) {
+  const TempBus bus(small_ring());
+  const RawBus raw(bus.path());
+  EXPECT_EQ(Child([&] {
+              const Port port = port_on(bus.path(), {.name = "web"});
+              return raise(SIGKILL);
+            }).wait(),
+            128 + SIGKILL);
+  const Peer db(bus.path(), "db");
+  raw.slot(row(bus.info(), "web").slot).pid = static_cast<std::uint32_t>(db.pid());
+  const BusInfo info = bus.info();
+  expect_refused(info, row(info, "web"), ESRCH, "is dead");
+}
+
+/// Maps a file so often, and under so long a name, that /proc/PID/maps has tens of megabytes.
+bool map_without_end(const std::string& directory) {
+  constexpr int kDepth = 15;
+  constexpr int kMappings = 2000;
+  const std::string name(250, '\n');  // of which the kernel makes "\012"
+  if (::chdir(directory.c_str()) != 0) return false;
+  for (int i = 0; i < kDepth; ++i) {
+    if (::mkdir(name.c_str(), 0700) != 0 || ::chdir(name.c_str()) != 0) return false;
+  }
+  std::ofstream("x") << std::string(8192, 'x');
+  const int file = ::open("x", O_RDWR | O_CLOEXEC);
+  for (int i = 0; i < kMappings; ++i) {
+    const int protection = i % 2 == 0 ? PROT_READ : PROT_READ | PROT_WRITE;  // else they join
+    if (::mmap(nullptr, 4096, protection, MAP_SHARED, file, 0) == MAP_FAILED) return false;
+  }
+  return true;
+}
+
+TEST(PortOwners, ReadNoMoreOfAProcessThanTheySay) {
+  const TempBus bus(small_ring());
+  const TempDir directory;
+  const RawBus raw(bus.path());
+  const Peer web(bus.path(), "web");
+  const StayingChild large([&] { return map_without_end(directory.path()); });
+  ASSERT_TRUE(large.works());
+  raw.slot(row(bus.info(), "web").slot).pid = static_cast<std::uint32_t>(large.pid());
+  const BusInfo info = bus.info();
+  bus::PortOwners owners(info);
+  for (int i = 0; i < 10; ++i) {
+    EXPECT_EQ(owners.prove(row(info, "web")).error().code.value(), E2BIG);
+  }
+  EXPECT_GE(owners.bytes_read(), bus::PortOwners::kMaxBytes);
+  EXPECT_LE(owners.bytes_read(), bus::PortOwners::kMaxBytes + (1U << 16U));
+}
+
+}  // namespace
+}  // namespace shmif::test
