@@ -30,6 +30,10 @@ class ServiceProbe {
   /// Handles a received frame.
   virtual void take(const FrameView& frame) = 0;
   virtual bool answered() const noexcept = 0;
+  /// The address of the host that claims the service's address; empty: none has done so yet.
+  virtual std::optional<MacAddress> host() const = 0;
+  /// That host has left: asks for another one.
+  virtual void look_for_another() = 0;
   /// Why there is no answer yet, as a text.
   virtual std::string why() const = 0;
 };

@@ -259,6 +259,20 @@ bool TcpProbe::answered() const noexcept {
   return impl_->stage == Impl::Stage::answered;
 }
 
+std::optional<MacAddress> TcpProbe::host() const {
+  return impl_->peer;
+}
+
+void TcpProbe::look_for_another() {
+  Impl& i = *impl_;
+  if (!i.peer || i.stage == Impl::Stage::answered) return;
+  i.peer.reset();
+  i.stage = Impl::Stage::resolve;
+  i.refused = false;
+  i.next = {};
+  i.retry = kFirstRetry;
+}
+
 std::string TcpProbe::why() const {
   const Impl& i = *impl_;
   const std::string host = i.service.address.to_string();

@@ -33,6 +33,8 @@ class TcpProbe final : public ServiceProbe {
   Clock::time_point tick(Clock::time_point now) override;
   void take(const FrameView& frame) override;
   bool answered() const noexcept override;
+  std::optional<MacAddress> host() const override;
+  void look_for_another() override;
   std::string why() const override;
 
  private:

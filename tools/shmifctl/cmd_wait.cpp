@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <optional>
+#include <set>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -109,28 +110,101 @@ std::optional<Sight> wait_for_bus(const WaitWish& wish) {
 }
 
 /// Attaches a port for the probes and sets it up.
-Port open_probe_port(const std::string& path) {
+Port open_probe_port(const Bus& bus, const std::string& path) {
   PortOptions options;
   options.kind = LinkKind::ping;
   Port port(options);
-  port.attach(path).value();
+  port.attach(bus).value();
   if (const std::error_code error = port.up()) {
     throw Exception(Error(error, "cannot use a port on " + path + ": " + error.message()));
   }
   return port;
 }
 
-/// Probes until the service answers or the deadline has passed. Result: why it does not answer;
-/// empty: it does.
-std::optional<std::string> ask_until(Port& port, const TcpService& service, const WaitWish& wish) {
+/// Notices that the host of a service has left the bus, and that no other one comes. Threads: one
+/// at a time. Blocks: never.
+class HostWatch {
+ public:
+  static constexpr std::chrono::milliseconds kBetweenLooks{50};
+  explicit HostWatch(const Bus& bus) : bus_(bus) {}
+
+  /// Result: which host has left, if there is no more to wait for. Lets the probe ask for another
+  /// host when one leaves.
+  std::optional<std::string> look(ServiceProbe& probe, Clock::time_point now) {
+    if (now < next_) return std::nullopt;
+    next_ = now + kBetweenLooks;
+    const BusInfo info = bus_.info();
+    const std::optional<MacAddress> host = probe.host();
+    if (host) follow(info, *host, probe, now);
+    return left_ ? what_left(info, now) : std::nullopt;
+  }
+
+ private:
+  /// How long another host has to take the address, from the last port that came.
+  static constexpr std::chrono::seconds kForAnother{2};
+  using Ports = std::set<std::pair<unsigned, std::uint32_t>>;
+
+  static Ports live_ports(const BusInfo& info) {
+    Ports ports;
+    for (const PortInfo& port : info.ports) {
+      if (port.live) ports.emplace(port.slot, port.incarnation);
+    }
+    return ports;
+  }
+
+  void follow(const BusInfo& info, MacAddress host, ServiceProbe& probe, Clock::time_point now) {
+    const auto port = std::ranges::find_if(
+        info.ports, [&](const PortInfo& each) { return each.live && each.mac == host; });
+    if (port != info.ports.end()) {
+      name_ = port->name;
+      mac_ = host;
+      left_.reset();
+    } else if (mac_ == host) {
+      left_ = now;
+      ports_ = live_ports(info);
+      probe.look_for_another();
+    } else {  // behind a bridge: whether it is there, the port table does not tell
+      mac_.reset();
+      left_.reset();
+    }
+  }
+
+  std::optional<std::string> what_left(const BusInfo& info, Clock::time_point now) {
+    Ports ports = live_ports(info);
+    const bool any_new = !std::ranges::includes(ports_, ports);
+    const bool any_bridge = std::ranges::any_of(info.ports, [](const PortInfo& port) {
+      return port.live && port.link == LinkKind::bridge;
+    });
+    if (any_new) ports_.merge(ports);
+    // A host that comes, or one behind a bridge, may take the address.
+    if (any_new || any_bridge) left_ = now;
+    if (now - *left_ < kForAnother) return std::nullopt;
+    return "the host \"" + name_ +
+           "\", which had the address, has left the bus, and no other host took it";
+  }
+
+  const Bus& bus_;
+  Clock::time_point next_;
+  std::string name_;               ///< of the port whose host claimed the address last
+  std::optional<MacAddress> mac_;  ///< its address
+  std::optional<Clock::time_point> left_;
+  Ports ports_;  ///< known when it left, and later
+};
+
+/// Probes until the service answers, its host has left, or the deadline has passed. Result: why it
+/// does not answer; empty: it does.
+std::optional<std::string> ask_until(const Bus& bus, Port& port, const TcpService& service,
+                                     const WaitWish& wish) {
   std::optional<tap::IpAddress> from;
   if (wish.from && wish.from->family == service.address.family) from = wish.from;
   const std::unique_ptr<ServiceProbe> probe = packets().probe(port, service, from);
+  HostWatch watch(bus);
   FrameBatch batch;
   while (!probe->answered()) {
     const Clock::time_point now = Clock::now();
-    if (wish.deadline && now >= *wish.deadline) return probe->why();
-    Clock::time_point until = probe->tick(now);
+    if (wish.deadline && now >= *wish.deadline) return within(wish) + ": " + probe->why();
+    if (const auto left = watch.look(*probe, now)) return ": " + *left;
+    Clock::time_point until = std::min(probe->tick(now), now + HostWatch::kBetweenLooks);
     if (wish.deadline) until = std::min(until, *wish.deadline);
     port.wait(std::max<std::chrono::nanoseconds>(until - now, std::chrono::nanoseconds(0)));
     batch.clear();
@@ -162,12 +236,11 @@ std::optional<std::string> wait_for_services(const WaitWish& wish) {
     return what + wish.services.front().to_string() + " on bus \"" + wish.path + '"' +
            within(wish) + ": " + sight->why + " (" + sight->hint + ')';
   }
-  Port port = open_probe_port(wish.path);
+  const Bus bus = Bus::open(wish.path).value();
+  Port port = open_probe_port(bus, wish.path);
   for (const TcpService& service : wish.services) {
-    if (const auto why = ask_until(port, service, wish)) {
-      return what + service.to_string() + " on bus \"" + wish.path + '"' + within(wish) + ": " +
-             *why;
-    }
+    if (const auto why = ask_until(bus, port, service, wish))
+      return what + service.to_string() + " on bus \"" + wish.path + '"' + *why;
   }
   return std::nullopt;
 }
@@ -209,7 +282,10 @@ int run_wait(const CommandLine& line) {
               "accepts connections. So a script needs no 'sleep'. Give at "
               "least one of the two options. If the bus does not exist yet, the command waits for "
               "it, too. It connects to a service over the bus, as another host would. It runs "
-              "nothing inside a host.")
+              "nothing inside a host. If the host that has the address leaves the bus, the command "
+              "asks for another one, and ends with exit code 1 if none comes within 2 seconds; it "
+              "goes on "
+              "while a bridge is on the bus, because the address may be behind that.")
           .repeatable("port", "NAME", "a port to wait for")
           .repeatable("tcp", "ADDRESS:PORT",
                       "a service to wait for, such as 198.18.0.1:80 or [fd00::1]:80")
