@@ -1,6 +1,11 @@
 #include "base/descriptor_kind.hpp"
 
+#include <fcntl.h>
+#include <linux/magic.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -11,24 +16,57 @@
 #include <string_view>
 
 namespace shmif::base {
+namespace {
 
-DescriptorKind kind_of_descriptor(int descriptor) noexcept {
+using LinkText = std::array<char, 256>;
+
+/// What the kernel calls the file of a descriptor. Names of files begin with a slash.
+std::string_view link_text(int descriptor, LinkText& room) noexcept {
   std::array<char, 32> path{"/proc/self/fd/"};
   char* const number = path.data() + std::strlen(path.data());
   *std::to_chars(number, path.data() + path.size() - 1, descriptor).ptr = '\0';
-  std::array<char, 64> name{};
-  const ssize_t length = ::readlink(path.data(), name.data(), name.size());
-  const std::string_view text(name.data(), static_cast<std::size_t>(std::max<ssize_t>(length, 0)));
-  // Names of files begin with a slash.
-  if (text == "anon_inode:[eventfd]") return DescriptorKind::eventfd;
-  if (text.starts_with("pipe:[")) return DescriptorKind::pipe;
+  const ssize_t length = ::readlink(path.data(), room.data(), room.size());
+  return {room.data(), static_cast<std::size_t>(std::max<ssize_t>(length, 0))};
+}
+
+int domain_of(int socket) noexcept {
   int domain = AF_UNSPEC;
   socklen_t size = sizeof domain;
-  const bool is_socket = text.starts_with("socket:[");
-  if (is_socket && ::getsockopt(descriptor, SOL_SOCKET, SO_DOMAIN, &domain, &size) == 0 &&
-      domain == AF_UNIX)
+  return ::getsockopt(socket, SOL_SOCKET, SO_DOMAIN, &domain, &size) == 0 ? domain : AF_UNSPEC;
+}
+
+}  // namespace
+
+DescriptorKind kind_of_descriptor(int descriptor) noexcept {
+  if (::fcntl(descriptor, F_GET_SEALS) >= 0) return DescriptorKind::memory;
+  LinkText room{};
+  const std::string_view text = link_text(descriptor, room);
+  if (text == "anon_inode:[eventfd]") return DescriptorKind::eventfd;
+  if (text.starts_with("pipe:[")) return DescriptorKind::pipe;
+  if (text.starts_with("socket:[") && domain_of(descriptor) == AF_UNIX)
     return DescriptorKind::unix_socket;
   return DescriptorKind::other;
+}
+
+bool is_of_kinds(int descriptor, unsigned kinds) noexcept {
+  const auto wants = [&](DescriptorKind kind) {
+    return (kinds & static_cast<unsigned>(kind)) != 0;
+  };
+  const DescriptorKind kind = kind_of_descriptor(descriptor);
+  if (kind != DescriptorKind::other) return wants(kind);
+  LinkText room{};
+  const std::string_view text = link_text(descriptor, room);
+  if (text.starts_with("socket:[")) {
+    const int domain = domain_of(descriptor);
+    return wants(DescriptorKind::network) && (domain == AF_PACKET || domain == AF_NETLINK);
+  }
+  struct statfs filesystem{};
+  if (wants(DescriptorKind::pagemap) && text.ends_with("/pagemap"))
+    return ::fstatfs(descriptor, &filesystem) == 0 && filesystem.f_type == PROC_SUPER_MAGIC;
+  const dev_t kTun = makedev(10, 200);
+  struct stat status{};
+  return wants(DescriptorKind::network) && ::fstat(descriptor, &status) == 0 &&
+         S_ISCHR(status.st_mode) && status.st_rdev == kTun;
 }
 
 }  // namespace shmif::base

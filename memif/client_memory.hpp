@@ -15,8 +15,10 @@ namespace shmif::memif {
 /// Blocks: never.
 class ClientMemory {
  public:
+  /// `most`: bytes of all regions.
+  explicit ClientMemory(std::uint64_t most) noexcept : most_(most) {}
   /// Maps the next region from the beginning of a file, which may be closed afterwards. Errors:
-  /// those of bus::ForeignRegion::map().
+  /// bad_argument for more bytes than the client may have, and those of bus::ForeignRegion::map().
   Result<void> add(int file, std::uint64_t bytes);
   std::size_t regions() const noexcept { return regions_.size(); }
 
@@ -27,6 +29,8 @@ class ClientMemory {
   bool lost() const noexcept;
 
  private:
+  std::uint64_t most_;
+  std::uint64_t bytes_ = 0;  ///< of all regions
   std::vector<bus::ForeignRegion> regions_;
 };
 

@@ -40,7 +40,7 @@ class Count {
 
 struct MemifLink::Impl {
   MemifOptions options;
-  UniqueFd socket;
+  base::ForeignSocket socket;
   UniqueFd epoll;  ///< of the socket, and of the interrupts of the ring that we receive from
   Message message;
   Session session;
@@ -51,11 +51,11 @@ struct MemifLink::Impl {
   std::vector<Buffer> buffers;  ///< of one frame
   Count too_long, too_short, not_ready, no_room;
 
-  Impl(UniqueFd connected, UniqueFd waited_for, MemifOptions o)
+  Impl(base::ForeignSocket connected, UniqueFd waited_for, MemifOptions o)
       : options(std::move(o)),
         socket(std::move(connected)),
         epoll(std::move(waited_for)),
-        session(epoll.get()) {
+        session(epoll.get(), options.max_memory_bytes) {
     buffers.reserve(Ring::kMaxBuffers);
   }
 
@@ -82,13 +82,13 @@ MemifLink& MemifLink::operator=(MemifLink&&) noexcept = default;
 MemifLink::~MemifLink() = default;
 
 Result<MemifLink> MemifLink::adopt(UniqueFd connected, MemifOptions options) {
+  base::ForeignSocket socket(std::move(connected));
   UniqueFd epoll(::epoll_create1(EPOLL_CLOEXEC));
   epoll_event event{};
   event.events = EPOLLIN;
-  if (!epoll || ::epoll_ctl(epoll.get(), EPOLL_CTL_ADD, connected.get(), &event) != 0)
+  if (!epoll || ::epoll_ctl(epoll.get(), EPOLL_CTL_ADD, socket.get(), &event) != 0)
     return Error::from_errno(errno, "cannot wait for " + options.address);
-  MemifLink link(
-      std::make_unique<Impl>(std::move(connected), std::move(epoll), std::move(options)));
+  MemifLink link(std::make_unique<Impl>(std::move(socket), std::move(epoll), std::move(options)));
   Hello hello;
   hello.name = field_of<kNameBytes>("shmif");
   // A client that has gone already is found by receive().
@@ -141,10 +141,11 @@ void MemifLink::Impl::serve_socket() noexcept {
 
 /// Result: whether there was a message.
 bool MemifLink::Impl::answer_message() {
-  switch (read_message(socket.get(), message)) {
+  switch (read_message(socket, message)) {
     case ReadStatus::none: return false;
     case ReadStatus::closed: ended = true; return false;
     case ReadStatus::malformed: end_corrupt("what is no message of memif"); return false;
+    case ReadStatus::refused: end_corrupt(socket.why()); return false;
     case ReadStatus::whole: break;
   }
   bool told = true;

@@ -11,6 +11,7 @@
 
 #include "base/result.hpp"
 #include "base/unique_fd.hpp"
+#include "bus/file/foreign_region.hpp"
 #include "shmif/link.hpp"
 
 namespace shmif::memif {
@@ -18,6 +19,8 @@ namespace shmif::memif {
 struct MemifOptions {
   std::size_t max_frame_bytes = 1522;  ///< longer frames are refused, and dropped when received
   std::string address = {};            ///< for messages: "memif:/run/m.sock"
+  /// A client that has more mapped is cut off: files without pages would use up the addresses.
+  std::uint64_t max_memory_bytes = bus::kMaxForeignBytes;
 };
 
 /// Frames that were dropped.
@@ -35,7 +38,8 @@ struct MemifDrops {
 /// client has given no buffers, send() takes no more frames for now (SendResult::taken). Install
 /// the SIGBUS guard (bus/file/sigbus_guard.hpp) before you make a link: a client that truncates its
 /// memory then only ends the link. Threads: one at a time; drops() from any. Blocks: never, unless
-/// a hostile client makes its interrupt descriptor blocking again (docs/security.md).
+/// a hostile client makes its interrupt descriptor blocking again, and for a moment while a child
+/// process looks at descriptors (docs/security.md).
 class MemifLink {
  public:
   /// `connected`: a socket that keeps the boundaries of messages (SOCK_SEQPACKET). Errors: the

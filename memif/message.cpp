@@ -5,7 +5,7 @@
 
 #include <cerrno>
 
-#include "base/received_descriptors.hpp"
+#include "base/descriptor_kind.hpp"
 
 namespace shmif::memif {
 
@@ -15,27 +15,22 @@ std::array<std::byte, kMessageBytes> make_message(MessageType type) noexcept {
   return bytes;
 }
 
-ReadStatus read_message(int socket, Message& into) {
+ReadStatus read_message(base::ForeignSocket& socket, Message& into) {
+  using From = base::ForeignSocket::Status;
+  using Kind = base::DescriptorKind;
+  constexpr base::DescriptorWish kWish{
+      .kinds = Kind::memory | Kind::eventfd,
+      .most = 1,
+      .name = "file in memory (memfd, tmpfs or hugetlbfs) or eventfd"};
   into.descriptors.clear();
-  iovec part{into.bytes.data(), into.bytes.size()};
-  constexpr std::size_t kRoom = 4;  // so that one too many is told from many too many
-  alignas(cmsghdr) std::array<std::byte, CMSG_SPACE(kRoom * sizeof(int))> room;
-  msghdr header{};
-  header.msg_iov = &part;
-  header.msg_iovlen = 1;
-  header.msg_control = room.data();
-  header.msg_controllen = room.size();
-  ssize_t n = 0;
-  do {
-    n = ::recvmsg(socket, &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-  } while (n < 0 && errno == EINTR);
-  if (n < 0) return errno == EAGAIN ? ReadStatus::none : ReadStatus::closed;
-  base::take_descriptors(header, into.descriptors);
-  if (n == 0) return ReadStatus::closed;
-  const bool whole = n == static_cast<ssize_t>(kMessageBytes) &&
-                     (header.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) == 0 &&
-                     into.descriptors.size() <= 1;
-  return whole ? ReadStatus::whole : ReadStatus::malformed;
+  const auto got = socket.receive(into.bytes, kWish, into.descriptors);
+  switch (got.status) {
+    case From::none: return ReadStatus::none;
+    case From::closed: return ReadStatus::closed;
+    case From::refused: return ReadStatus::refused;
+    case From::data: break;
+  }
+  return got.bytes == kMessageBytes && !got.was_cut ? ReadStatus::whole : ReadStatus::malformed;
 }
 
 bool send_message(int socket, const std::array<std::byte, kMessageBytes>& bytes,

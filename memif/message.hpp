@@ -17,6 +17,7 @@
 #include <string>
 #include <vector>
 
+#include "base/foreign_socket.hpp"
 #include "base/unique_fd.hpp"
 
 namespace shmif::memif {
@@ -123,11 +124,12 @@ enum class ReadStatus : std::uint8_t {
   none,       ///< no message has arrived yet
   whole,      ///< there is one
   closed,     ///< the peer has closed the connection, or it failed
-  malformed,  ///< another number of bytes, or several descriptors
+  malformed,  ///< another number of bytes
+  refused,    ///< its descriptors are not what may come: ForeignSocket::why()
 };
-/// Reads the next message. After `closed` and `malformed` the connection is of no use. Threads: one
-/// at a time. Blocks: never.
-ReadStatus read_message(int socket, Message& into);
+/// Reads the next message. After `closed`, `malformed` and `refused` the connection is of no use.
+/// Threads: one at a time. Blocks: as base::ForeignSocket::receive().
+ReadStatus read_message(base::ForeignSocket& socket, Message& into);
 
 /// Sends a message, with a descriptor unless that is negative. Result: whether the socket took it.
 /// Blocks: never; a socket that is full takes none.

@@ -31,7 +31,9 @@ class Session {
 
   /// `epoll`: where the interrupts of the ring from the client are watched, with the data
   /// kInterruptTag; edge-triggered, so that nobody needs to read the descriptor.
-  explicit Session(int epoll) noexcept : epoll_(epoll) {}
+  /// `max_memory_bytes`: what the client may have mapped.
+  Session(int epoll, std::uint64_t max_memory_bytes) noexcept
+      : epoll_(epoll), memory_(max_memory_bytes) {}
   Session(const Session&) = delete;  // the rings know where the memory is
   Session& operator=(const Session&) = delete;
   ~Session() = default;

@@ -132,7 +132,8 @@ Backend::Answer Backend::set_memory(const Message& message) {
   // Some front-ends send all eight entries.
   if (table.count > kMaxRegions || bytes.size() < kBefore + table.count * sizeof(MemoryRegion))
     return refuse("a wrong memory table");
-  auto memory = GuestMemory::map(std::span(table.regions).first(table.count), message.descriptors);
+  auto memory = GuestMemory::map(std::span(table.regions).first(table.count), message.descriptors,
+                                 max_memory_bytes_);
   if (!memory) return refuse(std::move(memory).error().message);
   memory_ = *std::move(memory);
   restart_queues();

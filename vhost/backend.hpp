@@ -70,7 +70,9 @@ class Backend {
 
   /// `features`: what is offered to the driver. `epoll`: where the kick descriptor of the send
   /// queue is watched, with the data kKickTag; edge-triggered, so that nobody needs to read it.
-  Backend(std::uint64_t features, int epoll) noexcept : offered_(features), epoll_(epoll) {}
+  /// `max_memory_bytes`: what the front-end may have mapped.
+  Backend(std::uint64_t features, int epoll, std::uint64_t max_memory_bytes) noexcept
+      : offered_(features), epoll_(epoll), max_memory_bytes_(max_memory_bytes) {}
   Backend(const Backend&) = delete;  // the queues know where the memory is
   Backend& operator=(const Backend&) = delete;
   ~Backend() = default;
@@ -113,6 +115,7 @@ class Backend {
 
   std::uint64_t offered_;
   int epoll_;
+  std::uint64_t max_memory_bytes_;
   std::uint64_t features_ = 0;
   std::uint64_t protocol_features_ = 0;
   UniqueFd channel_;  ///< for requests of the back-end, which sends none

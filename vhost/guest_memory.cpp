@@ -5,8 +5,6 @@
 #include <string>
 #include <utility>
 
-#include "bus/file/foreign_region.hpp"
-
 namespace shmif::vhost {
 namespace {
 
@@ -68,12 +66,16 @@ GuestMemory& GuestMemory::operator=(GuestMemory&&) noexcept = default;
 GuestMemory::~GuestMemory() = default;
 
 Result<GuestMemory> GuestMemory::map(std::span<const MemoryRegion> regions,
-                                     std::span<const UniqueFd> descriptors) {
+                                     std::span<const UniqueFd> descriptors, std::uint64_t most) {
   if (regions.size() > kMaxRegions || regions.size() != descriptors.size()) {
     return Error(Errc::bad_argument, std::to_string(regions.size()) + " memory regions with " +
                                          std::to_string(descriptors.size()) + " descriptors");
   }
   if (auto checked = check_addresses(regions); !checked) return std::move(checked).error();
+  std::uint64_t asked = 0;
+  for (const MemoryRegion& r : regions) asked += std::min(r.bytes, kMost - asked);
+  if (auto checked = bus::check_foreign_bytes(asked, most); !checked)
+    return std::move(checked).error();
   GuestMemory memory;
   memory.mappings_.reserve(regions.size());
   for (std::size_t i = 0; i < regions.size(); ++i) {

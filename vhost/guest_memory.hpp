@@ -10,6 +10,7 @@
 
 #include "base/result.hpp"
 #include "base/unique_fd.hpp"
+#include "bus/file/foreign_region.hpp"
 #include "vhost/message.hpp"
 
 namespace shmif::vhost {
@@ -22,11 +23,13 @@ class GuestMemory {
   /// Memory without a region.
   GuestMemory() noexcept;
   /// Maps each region from the descriptor of the same number, which may be closed afterwards.
-  /// Errors: bad_argument for another number of descriptors than of regions, more than kMaxRegions,
-  /// regions that overlap, wrap around or are empty, a file that is not a memfd or in tmpfs or
-  /// hugetlbfs, and one that ends before the region does; the system's, if it cannot be mapped.
+  /// `most`: bytes of all regions. Errors: bad_argument for more bytes, another number of
+  /// descriptors than of regions, more than kMaxRegions, regions that overlap, wrap around or are
+  /// empty, a file that is not a memfd or in tmpfs or hugetlbfs, and one that ends before the
+  /// region does; the system's, if it cannot be mapped.
   static Result<GuestMemory> map(std::span<const MemoryRegion> regions,
-                                 std::span<const UniqueFd> descriptors);
+                                 std::span<const UniqueFd> descriptors,
+                                 std::uint64_t most = bus::kMaxForeignBytes);
   GuestMemory(GuestMemory&&) noexcept;
   GuestMemory& operator=(GuestMemory&&) noexcept;
   ~GuestMemory();

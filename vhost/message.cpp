@@ -3,15 +3,22 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 
-#include <algorithm>
 #include <cerrno>
 
-#include "base/received_descriptors.hpp"
+#include "base/descriptor_kind.hpp"
 
 namespace shmif::vhost {
 namespace {
 
 constexpr std::size_t kHeaderBytes = sizeof(MessageHeader);
+
+using base::DescriptorKind;
+/// Memory of the machine, descriptors for kicks and calls, and a channel for requests.
+constexpr base::DescriptorWish kFrontEndWish{
+    .kinds = DescriptorKind::memory | DescriptorKind::eventfd | DescriptorKind::pipe |
+             DescriptorKind::unix_socket,
+    .most = kMaxRegions,
+    .name = "file in memory (memfd, tmpfs or hugetlbfs), eventfd, pipe or connected Unix socket"};
 
 bool is_well_formed(const MessageHeader& header) noexcept {
   return (header.flags & MessageHeader::kVersionMask) == MessageHeader::kVersion &&
@@ -20,31 +27,22 @@ bool is_well_formed(const MessageHeader& header) noexcept {
 
 }  // namespace
 
-MessageReader::Status MessageReader::receive(int socket, std::byte* into, std::size_t bytes) {
-  iovec part{into, bytes};
-  alignas(cmsghdr) std::array<std::byte, CMSG_SPACE(kMaxRegions * sizeof(int))> room;
-  msghdr header{};
-  header.msg_iov = &part;
-  header.msg_iovlen = 1;
-  header.msg_control = room.data();
-  header.msg_controllen = room.size();
-  ssize_t n = 0;
-  do {
-    n = ::recvmsg(socket, &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-  } while (n < 0 && errno == EINTR);
-  if (n < 0) return errno == EAGAIN ? Status::none : Status::closed;
-  base::take_descriptors(header, message_.descriptors);
-  // There is room for kMaxRegions of them: with fewer, the process had no number for the next one.
-  if ((header.msg_flags & MSG_CTRUNC) != 0 && message_.descriptors.size() < kMaxRegions)
-    return Status::shortage;
-  if ((header.msg_flags & MSG_CTRUNC) != 0 || message_.descriptors.size() > kMaxRegions)
-    return Status::malformed;
-  if (n == 0) return Status::closed;
-  arrived_ += static_cast<std::size_t>(n);
+MessageReader::Status MessageReader::receive(base::ForeignSocket& socket, std::byte* into,
+                                             std::size_t bytes) {
+  using From = base::ForeignSocket::Status;
+  const auto got = socket.receive({into, bytes}, kFrontEndWish, message_.descriptors);
+  switch (got.status) {
+    case From::none: return Status::none;
+    case From::closed: return Status::closed;
+    case From::refused: return Status::refused;
+    case From::data: break;
+  }
+  if (message_.descriptors.size() > kMaxRegions) return Status::malformed;  // with several bytes
+  arrived_ += got.bytes;
   return Status::whole;
 }
 
-MessageReader::Status MessageReader::read(int socket) {
+MessageReader::Status MessageReader::read(base::ForeignSocket& socket) {
   if (whole_) {
     message_.descriptors.clear();
     arrived_ = 0;

@@ -14,6 +14,7 @@
 #include <span>
 #include <vector>
 
+#include "base/foreign_socket.hpp"
 #include "base/unique_fd.hpp"
 
 namespace shmif::vhost {
@@ -104,24 +105,25 @@ struct Message {
   }
 };
 
-/// Puts messages together from what arrives at a socket. Threads: one at a time. Blocks: never.
+/// Puts messages together from what arrives at a socket. Threads: one at a time. Blocks: as
+/// base::ForeignSocket::receive().
 class MessageReader {
  public:
   enum class Status : std::uint8_t {
     none,       ///< no whole message has arrived yet
     whole,      ///< message() is one
     closed,     ///< the peer has closed the connection, or it failed
-    shortage,   ///< this process had no number left for a descriptor of a message
-    malformed,  ///< a wrong version or flag, too long, or with too many descriptors
+    malformed,  ///< a wrong version or flag, or too long
+    refused,    ///< its descriptors are not what may come: ForeignSocket::why()
   };
-  /// Reads no further than the end of one message. After `closed`, `shortage` and `malformed` the
+  /// Reads no further than the end of one message. After `closed`, `malformed` and `refused` the
   /// connection is of no use.
-  Status read(int socket);
+  Status read(base::ForeignSocket& socket);
   /// The message, after `whole` and until the next read().
   Message& message() noexcept { return message_; }
 
  private:
-  Status receive(int socket, std::byte* into, std::size_t bytes);
+  Status receive(base::ForeignSocket& socket, std::byte* into, std::size_t bytes);
 
   Message message_;
   std::size_t arrived_ = 0;  ///< bytes of header and payload

@@ -66,7 +66,7 @@ std::uint64_t feature_for(std::uint8_t gso_type, bool to_driver) noexcept {
 
 struct VhostLink::Impl {
   VhostOptions options;
-  UniqueFd socket;
+  base::ForeignSocket socket;
   UniqueFd epoll;  ///< of the socket, and of the kick descriptor of the queue that we receive from
   MessageReader reader;
   Backend backend;
@@ -82,11 +82,12 @@ struct VhostLink::Impl {
   std::vector<std::byte> segment;         ///< of a super-frame that the driver does not take
   Count too_long, too_short, bad_header, discarded, not_ready, no_room;
 
-  Impl(UniqueFd connected, UniqueFd waited_for, VhostOptions o)
+  Impl(base::ForeignSocket connected, UniqueFd waited_for, VhostOptions o)
       : options(std::move(o)),
         socket(std::move(connected)),
         epoll(std::move(waited_for)),
-        backend(Features::kAlways | (options.offload ? Features::kOffloads : 0), epoll.get()),
+        backend(Features::kAlways | (options.offload ? Features::kOffloads : 0), epoll.get(),
+                options.max_memory_bytes),
         silent_until(Clock::now() + options.first_message),
         segment(kMaxSuperFrameBytes) {
     buffers.reserve(SplitQueue::kMaxBuffers);
@@ -125,13 +126,13 @@ VhostLink& VhostLink::operator=(VhostLink&&) noexcept = default;
 VhostLink::~VhostLink() = default;
 
 Result<VhostLink> VhostLink::adopt(UniqueFd connected, VhostOptions options) {
+  base::ForeignSocket socket(std::move(connected));
   UniqueFd epoll(::epoll_create1(EPOLL_CLOEXEC));
   epoll_event event{};
   event.events = EPOLLIN;
-  if (!epoll || ::epoll_ctl(epoll.get(), EPOLL_CTL_ADD, connected.get(), &event) != 0)
+  if (!epoll || ::epoll_ctl(epoll.get(), EPOLL_CTL_ADD, socket.get(), &event) != 0)
     return Error::from_errno(errno, "cannot wait for " + options.address);
-  return VhostLink(
-      std::make_unique<Impl>(std::move(connected), std::move(epoll), std::move(options)));
+  return VhostLink(std::make_unique<Impl>(std::move(socket), std::move(epoll), std::move(options)));
 }
 
 // The front-end and its messages.
@@ -185,12 +186,10 @@ void VhostLink::Impl::serve_socket() noexcept {
 
 /// Result: whether there was a message.
 bool VhostLink::Impl::answer_message() {
-  switch (reader.read(socket.get())) {
+  switch (reader.read(socket)) {
     case MessageReader::Status::none: return false;
     case MessageReader::Status::closed: ended = true; return false;
-    case MessageReader::Status::shortage:
-      end_corrupt("for its descriptors, this process had none left: see ulimit -n");
-      return false;
+    case MessageReader::Status::refused: end_corrupt(socket.why()); return false;
     case MessageReader::Status::malformed:
       end_corrupt("what is no message of vhost-user");
       return false;

@@ -13,6 +13,7 @@
 
 #include "base/result.hpp"
 #include "base/unique_fd.hpp"
+#include "bus/file/foreign_region.hpp"
 #include "shmif/link.hpp"
 
 namespace shmif::vhost {
@@ -23,6 +24,8 @@ struct VhostOptions {
   /// carries such frames (FrameView::offload).
   bool offload = false;
   std::string address = {};  ///< for messages: "vhost-user:/run/v.sock"
+  /// A front-end that has more mapped is cut off: files without pages would use up the addresses.
+  std::uint64_t max_memory_bytes = bus::kMaxForeignBytes;
   /// A front-end that has sent no valid message by then is cut off. Real ones speak at once.
   std::chrono::milliseconds first_message{5000};
 };
@@ -45,7 +48,8 @@ struct VhostDrops {
 /// send() takes no more frames for now (SendResult::taken). Install the SIGBUS guard
 /// (bus/file/sigbus_guard.hpp) before you make a link: a front-end that truncates its memory then
 /// only ends the link. Threads: one at a time; drops() from any. Blocks: never, unless a hostile
-/// front-end makes its interrupt descriptor blocking again (docs/security.md).
+/// front-end makes its interrupt descriptor blocking again, and for a moment while a child process
+/// looks at descriptors (docs/security.md).
 class VhostLink {
  public:
   /// Errors: the system's, if there is no descriptor to wait on.

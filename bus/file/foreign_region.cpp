@@ -5,7 +5,7 @@
 #include <sys/stat.h>
 
 #include <algorithm>
-#include <atomic>
+#include <array>
 #include <cerrno>
 #include <limits>
 #include <utility>
@@ -13,12 +13,25 @@
 namespace shmif::bus {
 namespace {
 
-/// What all programs together may have this process map, so that none of them uses up its addresses
-/// with files that have no pages. No machine has that much memory.
-constexpr std::uint64_t kMaxForeignBytes = std::uint64_t{16} << 40U;
-std::atomic<std::uint64_t> foreign_bytes{0};
+/// "16 TiB", "513 GiB", "4 KiB": rounded up.
+std::string foreign_size_text(std::uint64_t bytes) {
+  constexpr std::array<const char*, 5> kUnits{" bytes", " KiB", " MiB", " GiB", " TiB"};
+  constexpr unsigned kStep = 10;
+  std::size_t unit = 0;
+  while (unit + 1 < kUnits.size() && bytes >> ((unit + 1) * kStep) >= 1) ++unit;
+  const unsigned shift = static_cast<unsigned>(unit) * kStep;
+  const std::uint64_t rest = bytes & ((std::uint64_t{1} << shift) - 1);
+  return std::to_string((bytes >> shift) + (rest == 0 ? 0 : 1)) + kUnits[unit];
+}
 
 }  // namespace
+
+Result<void> check_foreign_bytes(std::uint64_t asked, std::uint64_t most) {
+  if (asked <= most) return {};
+  return Error(Errc::bad_argument, "its memory asks for " + foreign_size_text(asked) +
+                                       ", and the limit for one peer is " +
+                                       foreign_size_text(most));
+}
 
 ForeignRegion::ForeignRegion(std::byte* base, std::size_t mapped, std::uint64_t before,
                              std::uint64_t bytes)
@@ -26,9 +39,7 @@ ForeignRegion::ForeignRegion(std::byte* base, std::size_t mapped, std::uint64_t 
       mapped_(mapped),
       before_(before),
       bytes_(bytes),
-      guard_(std::make_unique<GuardedRange>(base, mapped)) {
-  foreign_bytes += mapped_;
-}
+      guard_(std::make_unique<GuardedRange>(base, mapped)) {}
 
 ForeignRegion::ForeignRegion(ForeignRegion&& other) noexcept
     : base_(other.base_),
@@ -41,7 +52,6 @@ ForeignRegion::~ForeignRegion() {
   if (mapped_ == 0) return;
   guard_.reset();  // first: the addresses may be another mapping's at once
   ::munmap(base_, mapped_);
-  foreign_bytes -= mapped_;
 }
 
 Result<ForeignRegion> ForeignRegion::map(int file, std::uint64_t offset, std::uint64_t bytes,
@@ -63,12 +73,11 @@ Result<ForeignRegion> ForeignRegion::map(int file, std::uint64_t offset, std::ui
   const auto page = static_cast<std::uint64_t>(std::max<blksize_t>(status.st_blksize, 4096));
   const std::uint64_t before = offset % page;
   const std::uint64_t mapped = (before + bytes + page - 1) / page * page;
-  if (mapped == 0 || mapped < bytes ||
-      mapped > kMaxForeignBytes - std::min(kMaxForeignBytes, foreign_bytes.load()))
-    return refused(kNoRoom);
+  if (mapped == 0 || mapped < bytes) return refused(kNoRoom);
   void* const base = ::mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE,
                             file, static_cast<off_t>(offset - before));
   if (base == MAP_FAILED) return Error::from_errno(errno, "cannot map " + name);
+  (void)::madvise(base, mapped, MADV_DONTFORK);  // a child may outlive the program's connection
   ForeignRegion region(static_cast<std::byte*>(base), mapped, before, bytes);
   if (!region.guard_->is_watched()) return Error::from_errno(ENOMEM, "cannot watch " + name);
   return region;

@@ -12,15 +12,21 @@
 
 namespace shmif::bus {
 
+/// What the programs of one bridge may have it map together, so that files without pages do not use
+/// up its addresses. No machine has that much memory.
+inline constexpr std::uint64_t kMaxForeignBytes = std::uint64_t{32} << 40U;
+
+/// Errors: bad_argument, with both numbers, if a program asks for more than `most` bytes.
+Result<void> check_foreign_bytes(std::uint64_t asked, std::uint64_t most);
+
 /// If the file is truncated below the mapping, zero pages replace it, and lost() is true from then
 /// on (bus/file/sigbus_guard.hpp, which must be installed). Threads: safe. Blocks: never.
 class ForeignRegion {
  public:
   /// Maps `bytes` bytes of `file` from `offset` on; the descriptor may be closed afterwards.
-  /// `name`: what messages call it ("memory region 0"). Errors: bad_argument for a file that is not
-  /// a memfd or in tmpfs or hugetlbfs, or ends before the region does, an empty region, and one
-  /// that does not fit beside what all others of this process have mapped; the system's, if it
-  /// cannot be mapped.
+  /// `name`: what messages call it ("memory region 0"). Children of this process do not have it.
+  /// Errors: bad_argument for a file that is not a memfd or in tmpfs or hugetlbfs, or ends before
+  /// the region does, and an empty region; the system's, if it cannot be mapped.
   static Result<ForeignRegion> map(int file, std::uint64_t offset, std::uint64_t bytes,
                                    const std::string& name);
   ForeignRegion(ForeignRegion&& other) noexcept;

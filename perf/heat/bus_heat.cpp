@@ -35,13 +35,15 @@ std::vector<std::string> ports_in(const std::vector<NamedRange>& ranges, const B
 }
 
 /// Who takes part, and is attached to the bus. Others are let go at once.
-std::vector<BusParty> parties_in(const std::string& folder, const BusInfo& bus) {
+std::vector<BusParty> parties_in(const std::string& folder, const BusInfo& bus,
+                                 const std::function<bool()>& stops) {
   std::vector<BusParty> found;
-  auto clients = heat_clients(folder);
+  auto clients = heat_clients(folder, stops);
   if (!clients) return found;
   for (HeatClient& client : *clients) {
     BusParty party{client.pid, {}, std::move(client.source), client.reason};
     if (party.source) {
+      if (stops()) break;
       const auto ranges = party.source->ranges();
       if (!ranges) continue;
       party.ports = ports_in(*ranges, bus);
@@ -67,7 +69,7 @@ bool is_of_bus(const NamedRange& range, const BusInfo& bus) noexcept {
 }
 
 std::vector<BusParty> heat_parties(const BusInfo& bus, const std::string& folder,
-                                   const KernelFiles& files) {
+                                   const KernelFiles& files, const std::function<bool()>& stops) {
   std::map<std::string, std::vector<BusParty>> known;  // by folder
   std::vector<BusParty> parties;
   bus::PortOwners owners(bus, files.path("/proc"));
@@ -79,6 +81,7 @@ std::vector<BusParty> heat_parties(const BusInfo& bus, const std::string& folder
   };
   for (const PortInfo& port : bus.ports) {
     if (!port.live) continue;
+    if (stops()) break;
     if (party_with(parties, port) != nullptr) {
       BusParty& party = *party_with(parties, port);
       if (!party.source) party.ports.push_back(port.name);
@@ -87,7 +90,7 @@ std::vector<BusParty> heat_parties(const BusInfo& bus, const std::string& folder
     const auto own = folder_of(port);
     BusParty* taking_part = nullptr;
     if (own && !own->empty()) {
-      if (!known.contains(*own)) known[*own] = parties_in(*own, bus);
+      if (!known.contains(*own)) known[*own] = parties_in(*own, bus, stops);
       taking_part = party_with(known[*own], port);
     }
     if (taking_part != nullptr) {

@@ -2,6 +2,7 @@
 // The access heat of a bus: which processes are attached, and which parts of the file each touches.
 
 #include <cstddef>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -19,10 +20,11 @@ struct BusParty {
 };
 
 /// The processes that have live ports on the bus, in the order of their first ports. `folder`: what
-/// SHMIF_HEAT names where they run; empty: their environments tell. Blocks: a second for each that
-/// does not answer.
-std::vector<BusParty> heat_parties(const BusInfo& bus, const std::string& folder,
-                                   const KernelFiles& files = KernelFiles());
+/// SHMIF_HEAT names where they run; empty: their environments tell. `stops`: asked between
+/// two of them; the result is incomplete then. Blocks: as heat_clients(), for each directory.
+std::vector<BusParty> heat_parties(
+    const BusInfo& bus, const std::string& folder, const KernelFiles& files = KernelFiles(),
+    const std::function<bool()>& stops = [] { return false; });
 
 /// Whether a range that a process shares is a mapping of this bus.
 bool is_of_bus(const NamedRange& range, const BusInfo& bus) noexcept;

@@ -1,10 +1,6 @@
-#include <fcntl.h>
-#include <linux/magic.h>
 #include <poll.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/statfs.h>
 #include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -12,11 +8,14 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <cstring>
-#include <filesystem>
-#include <system_error>
+#include <functional>
+#include <span>
 #include <utility>
 
+#include "base/descriptor_kind.hpp"
+#include "base/foreign_socket.hpp"
 #include "base/unique_fd.hpp"
 #include "perf/heat/page_scan.hpp"
 #include "perf/heat/source.hpp"
@@ -30,8 +29,13 @@ using heat::Ask;
 using heat::Request;
 using heat::SharedRange;
 
+using Clock = std::chrono::steady_clock;
+using std::chrono::milliseconds;
+
 /// A process does not answer while it is stopped. Nobody waits longer for it than this.
-constexpr int kPatienceMs = 1000;
+constexpr milliseconds kPatience{1000};
+/// And so long for a look at its descriptor, also if others have used up the time.
+constexpr milliseconds kLeastPatience{500};
 /// What the target pays for a page that it touches again, and once more when it writes there
 /// (measured: 1.0 to 1.4 us).
 constexpr std::chrono::nanoseconds kFaultTime(1200);
@@ -46,19 +50,8 @@ std::string name_in(const SharedRange& range) {
   return {begin, ::strnlen(begin, sizeof range.name)};
 }
 
-/// Whether a descriptor that came from another process is what it should be: any other file would
-/// be asked instead, with the rights of this process.
-bool is_pagemap(int descriptor) {
-  struct statfs filesystem{};
-  if (descriptor < 0 || ::fstatfs(descriptor, &filesystem) != 0 ||
-      filesystem.f_type != PROC_SUPER_MAGIC) {
-    return false;
-  }
-  std::error_code error;
-  const auto name =
-      std::filesystem::read_symlink("/proc/self/fd/" + std::to_string(descriptor), error);
-  return !error && name.filename() == "pagemap";
-}
+/// Any other file would be asked instead, with the rights of this process.
+constexpr const char* kNoPagemap = "the target gave no pagemap of its own";
 
 class Connection {
  public:
@@ -69,13 +62,13 @@ class Connection {
       return Error(Errc::bad_argument, "cannot connect to " + path + ": the path is too long");
     }
     std::memcpy(&address.sun_path[0], path.c_str(), path.size());
-    Connection connection;
-    connection.file_.reset(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-    if (!connection.file_ ||
-        ::connect(connection.file_.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) !=
-            0) {
+    UniqueFd file(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    if (!file ||
+        ::connect(file.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) {
       return Error::from_errno(errno, "cannot connect to " + path);
     }
+    Connection connection;
+    connection.file_ = base::ForeignSocket(std::move(file));
     ucred peer{};
     socklen_t length = sizeof peer;
     if (::getsockopt(connection.file_.get(), SOL_SOCKET, SO_PEERCRED, &peer, &length) != 0) {
@@ -94,9 +87,14 @@ class Connection {
     UniqueFd pagemap;
   };
   Result<Hello> hello() {
-    if (auto sent = send(Ask::hello, {}); !sent) return sent.error();
+    if (auto sent = ask_hello(); !sent) return sent.error();
+    return hear_hello(Clock::now() + kPatience);
+  }
+  /// The two halves of that, so that many can be asked at once.
+  Result<void> ask_hello() { return send(Ask::hello, {}); }
+  Result<Hello> hear_hello(Clock::time_point until) {
     UniqueFd pagemap;
-    const auto size = receive(&pagemap);
+    const auto size = receive(&pagemap, until);
     if (!size) return size.error();
     const Answer& answer = answer_->head;
     if (*size != sizeof answer + answer.count * sizeof(SharedRange)) return malformed();
@@ -114,7 +112,7 @@ class Connection {
     for (std::size_t at = 0; at < ranges.size(); at += heat::kMaxRanges) {
       const std::size_t count = std::min<std::size_t>(ranges.size() - at, heat::kMaxRanges);
       if (auto sent = send(Ask::drop, {&ranges[at], count}); !sent) return sent;
-      if (const auto size = receive(nullptr); !size) return size.error();
+      if (const auto size = receive(nullptr, Clock::now() + kPatience); !size) return size.error();
     }
     return {};
   }
@@ -138,27 +136,29 @@ class Connection {
     return gone();
   }
 
-  /// One answer; `descriptor`: for the one that comes with it.
-  Result<std::size_t> receive(UniqueFd* descriptor) {
-    pollfd ready{file_.get(), POLLIN, 0};
-    const int waited = ::poll(&ready, 1, kPatienceMs);
-    if (waited == 0) {
-      return Error(Errc::timed_out, "the target does not answer (is it stopped?)");
+  /// One answer; `descriptor`: for the one that comes with it; nullptr: none may come.
+  Result<std::size_t> receive(UniqueFd* descriptor, Clock::time_point until) {
+    using From = base::ForeignSocket::Status;
+    const auto left = [&] { return std::chrono::ceil<milliseconds>(until - Clock::now()); };
+    base::DescriptorWish wish{.kinds = static_cast<unsigned>(base::DescriptorKind::pagemap),
+                              .most = descriptor == nullptr ? std::size_t{0} : std::size_t{1},
+                              .name = "pagemap",
+                              .patience = std::max(left(), kLeastPatience)};
+    std::vector<UniqueFd> descriptors;
+    base::ForeignSocket::Received got;
+    for (;;) {  // until there is an answer, or the patience ends
+      got = file_.receive(std::as_writable_bytes(std::span(answer_.get(), 1)), wish, descriptors);
+      if (got.status != From::none) break;
+      pollfd ready{file_.get(), POLLIN, 0};
+      const int waited = ::poll(&ready, 1, static_cast<int>(std::max<long>(left().count(), 0)));
+      if (waited == 0) return Error(Errc::timed_out, "the target does not answer (is it stopped?)");
     }
-    iovec part{answer_.get(), sizeof *answer_};
-    alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control{};
-    msghdr message{};
-    message.msg_iov = &part;
-    message.msg_iovlen = 1;
-    message.msg_control = control.data();
-    message.msg_controllen = control.size();
-    ssize_t got = ::recvmsg(file_.get(), &message, MSG_CMSG_CLOEXEC);
-    // What it said before it closed comes after that error.
-    if (got < 0 && errno == ECONNRESET) got = ::recvmsg(file_.get(), &message, MSG_CMSG_CLOEXEC);
-    if (got <= 0) return gone();
-    take_descriptor(message, descriptor);
+    if (got.status == From::refused)
+      return Error(Errc::not_supported, std::string(kNoPagemap) + ": " + file_.why());
+    if (got.status == From::closed) return gone();
+    if (!descriptors.empty()) *descriptor = std::move(descriptors.front());
     const Answer& answer = answer_->head;
-    if (static_cast<std::size_t>(got) < sizeof answer || answer.version != heat::kVersion ||
+    if (got.bytes < sizeof answer || answer.version != heat::kVersion ||
         answer.count > answer_->ranges.size()) {
       return malformed();
     }
@@ -171,19 +171,7 @@ class Connection {
                                    ? "a sandbox forbids it userfaultfd(2)"
                                    : "Linux 5.19 with CONFIG_USERFAULTFD is needed");
     }
-    return static_cast<std::size_t>(got);
-  }
-
-  static void take_descriptor(msghdr& message, UniqueFd* into) {
-    const cmsghdr* const header = CMSG_FIRSTHDR(&message);
-    if (header == nullptr || header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS ||
-        header->cmsg_len != CMSG_LEN(sizeof(int))) {
-      return;
-    }
-    int number = -1;
-    std::memcpy(&number, CMSG_DATA(header), sizeof number);
-    UniqueFd received(number);
-    if (into != nullptr) *into = std::move(received);
+    return got.bytes;
   }
 
   struct AnswerBuffer {
@@ -191,20 +179,20 @@ class Connection {
     std::array<SharedRange, heat::kMaxShares> ranges;
   };
 
-  UniqueFd file_;
+  base::ForeignSocket file_;
   pid_t pid_ = 0;
   std::unique_ptr<AnswerBuffer> answer_ = std::make_unique<AnswerBuffer>();
 };
 
 class Client : public HeatSource {
  public:
+  /// `connection` was asked for its hello.
   static Result<std::unique_ptr<HeatSource>> begin(Connection connection,
-                                                   std::uint64_t pages_of_all) {
-    auto hello = connection.hello();
+                                                   std::uint64_t pages_of_all,
+                                                   Clock::time_point until) {
+    auto hello = connection.hear_hello(until);
     if (!hello) return std::move(hello).error();
-    if (!is_pagemap(hello->pagemap.get())) {
-      return Error(Errc::not_supported, "the target gave no pagemap of its own");
-    }
+    if (!hello->pagemap) return Error(Errc::not_supported, kNoPagemap);
     auto scan = PageScan::over(std::move(hello->pagemap));
     if (!scan) return std::move(scan).error();
     std::unique_ptr<Client> client(new Client(std::move(connection), *std::move(scan)));
@@ -344,13 +332,25 @@ Result<std::string> heat_folder_of(pid_t pid, const KernelFiles& files) {
   return std::string();
 }
 
-Result<HeatClient> heat_client_at(const std::string& folder, const std::string& name,
-                                  std::uint64_t pages_of_all) {
+namespace {
+
+struct AskedClient {
+  Connection connection;
+  Result<void> asked;
+};
+
+Result<AskedClient> ask_client_at(const std::string& folder, const std::string& name) {
   auto connection = connect_to_client(folder, name);
   if (!connection) return std::move(connection).error();
+  auto asked = connection->ask_hello();
+  return AskedClient{*std::move(connection), std::move(asked)};
+}
+
+HeatClient hear_client(AskedClient asked, std::uint64_t pages_of_all, Clock::time_point until) {
   HeatClient client;
-  client.pid = connection->pid();
-  auto source = Client::begin(*std::move(connection), pages_of_all);
+  client.pid = asked.connection.pid();
+  auto source = asked.asked ? Client::begin(std::move(asked.connection), pages_of_all, until)
+                            : Result<std::unique_ptr<HeatSource>>(asked.asked.error());
   if (source) {
     client.source = *std::move(source);
   } else {
@@ -359,12 +359,28 @@ Result<HeatClient> heat_client_at(const std::string& folder, const std::string& 
   return client;
 }
 
-Result<std::vector<HeatClient>> heat_clients(const std::string& folder) {
+}  // namespace
+
+Result<HeatClient> heat_client_at(const std::string& folder, const std::string& name,
+                                  std::uint64_t pages_of_all) {
+  auto asked = ask_client_at(folder, name);
+  if (!asked) return std::move(asked).error();
+  return hear_client(*std::move(asked), pages_of_all, Clock::now() + kPatience);
+}
+
+Result<std::vector<HeatClient>> heat_clients(const std::string& folder,
+                                             const std::function<bool()>& stops) {
   const auto names = KernelFiles().list(folder);
   if (!names) return names.error();
-  std::vector<HeatClient> clients;
+  std::vector<AskedClient> asked;
   for (const std::string& name : *names) {
-    if (auto client = heat_client_at(folder, name)) clients.push_back(*std::move(client));
+    if (auto client = ask_client_at(folder, name)) asked.push_back(*std::move(client));
+  }
+  const auto until = Clock::now() + kPatience;
+  std::vector<HeatClient> clients;
+  for (AskedClient& each : asked) {
+    if (stops()) break;
+    clients.push_back(hear_client(std::move(each), kMostPagesOfAll, until));
   }
   return clients;
 }
@@ -378,8 +394,9 @@ Result<std::unique_ptr<HeatSource>> watch_by_client(pid_t process, const std::st
   if (!names) return names.error();
   for (const std::string& each : *names) {
     auto connection = connect_to_client(folder, each);
-    if (connection && connection->pid() == process)
-      return Client::begin(*std::move(connection), kMostPagesOfAll);
+    if (!connection || connection->pid() != process) continue;
+    if (auto asked = connection->ask_hello(); !asked) return std::move(asked).error();
+    return Client::begin(*std::move(connection), kMostPagesOfAll, Clock::now() + kPatience);
   }
   return Error(Errc::not_supported, name + " shares no access heat in " + folder +
                                         " (start it with SHMIF_HEAT=" + folder + ')');

@@ -86,6 +86,7 @@ class HeatMonitor::Run {
   void watch(HeatOptions options, const std::vector<TaskId>& targets, const std::stop_token& stop) {
     constexpr std::size_t kFew = 4;  // the others are in results_
     options.keep_windows = kFew;
+    options.stops = [&stop] { return stop.stop_requested(); };
     HeatSession session(options);
     std::vector<Process> processes;
     for (const TaskId& target : targets) {

@@ -310,6 +310,7 @@ HeatSession::Clock::time_point HeatSession::step() {
   constexpr std::chrono::milliseconds kEndCheck(100);
   auto next = Clock::time_point::max();
   for (const auto& target : targets_) {
+    if (options_.stops()) return Clock::now();
     if (target->may_take_part_yet && Clock::now() >= target->next_search) search(*target);
     if (target->source && Clock::now() >= target->next_sample) sample(*target);
     if (target->source && target->next_sample > Clock::now() + kEndCheck) {

@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -61,6 +62,8 @@ struct HeatOptions {
   std::shared_ptr<DamonRecord> damon_record = nullptr;
   KernelFiles files;
   std::size_t keep_windows = 600;  ///< older ones are forgotten
+  /// Whether to end; asked between two targets, each of which may take a second to answer.
+  std::function<bool()> stops = [] { return false; };
 };
 
 /// Threads: one at a time.

@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -100,7 +101,10 @@ inline constexpr std::uint64_t kMostPagesOfAll = 4096;
 /// stands for a region. Errors: nobody listens there, or not yet.
 Result<HeatClient> heat_client_at(const std::string& folder, const std::string& name,
                                   std::uint64_t pages_of_all = kMostPagesOfAll);
-/// All that take part in `folder`.
-Result<std::vector<HeatClient>> heat_clients(const std::string& folder);
+/// All that take part in `folder`. `stops`: asked between two of them. Blocks: for a second at
+/// most, however many do not answer, and half a second more for each descriptor of a file system
+/// that does not answer.
+Result<std::vector<HeatClient>> heat_clients(
+    const std::string& folder, const std::function<bool()>& stops = [] { return false; });
 
 }  // namespace shmif::perf

@@ -14,6 +14,7 @@
 #include <exception>
 #include <new>
 
+#include "base/close_all_but.hpp"
 #include "perf/campaign/campaign.hpp"
 #include "perf/engine/engine.hpp"
 #include "perf/report/json.hpp"
@@ -55,7 +56,7 @@ int become_run(pid_t server, int socket) {
   if (nowhere >= 0) ::dup2(nowhere, STDIN_FILENO);
   constexpr int kSocket = 3;
   if (socket != kSocket) ::dup2(socket, kSocket);
-  ::close_range(kSocket + 1, ~0U, 0);
+  base::close_all_but({kSocket}, kSocket);
   ::fcntl(kSocket, F_SETFD, FD_CLOEXEC);
   return kSocket;
 }

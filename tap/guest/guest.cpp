@@ -179,7 +179,7 @@ struct Guest::Impl {
   GuestOptions options;
   bool entered = false;   ///< the command joins a running guest, whose init is not our child
   std::string directory;  ///< our directory before we joined it; empty: unknown
-  UniqueFd socket;
+  base::ForeignSocket socket;
   UniqueFd signals;
   UniqueFd events;  ///< an epoll of everything that dispatch() reads
   std::optional<GuestWatch> watch;
@@ -244,7 +244,7 @@ struct Guest::Impl {
     if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair.data()) != 0) {
       return Error::from_errno(errno, "cannot make a pair of sockets");
     }
-    socket.reset(pair[0]);
+    socket = base::ForeignSocket(UniqueFd(pair[0]));
     const UniqueFd theirs(pair[1]);
     GuestPlan plan{options,      entered,  {}, {}, ::geteuid(), apart, relay.program_end(),
                    foreign_init, directory};
@@ -287,7 +287,7 @@ struct Guest::Impl {
       if (ready < 0) continue;
       GuestMessage m;
       UniqueFd fd;
-      switch (hear(socket.get(), m, fd, false)) {
+      switch (hear(socket, m, &fd)) {
         case Heard::nothing: continue;
         case Heard::end:
           return Error::from_errno(ECHILD, "the host's init died while it set up the host");
@@ -437,8 +437,7 @@ struct Guest::Impl {
   void obey_init() {
     for (;;) {  // until nothing more is there
       GuestMessage m;
-      UniqueFd none;
-      switch (hear(socket.get(), m, none, false)) {
+      switch (hear(socket, m, nullptr)) {
         case Heard::nothing: return;
         case Heard::end: end(); return;
         case Heard::message: break;

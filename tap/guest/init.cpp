@@ -26,6 +26,7 @@
 #include <string>
 #include <vector>
 
+#include "base/close_all_but.hpp"
 #include "tap/guest/enter.hpp"
 #include "tap/guest/ids.hpp"
 #include "tap/guest/mounts.hpp"
@@ -65,17 +66,6 @@ void close_foreign(int ours) {
     const int flags = ::fcntl(fd, F_GETFD);
     if (flags >= 0 && (flags & FD_CLOEXEC) != 0) ::close(fd);
   }
-}
-
-/// Closes every descriptor from number `first` on, except `kept`.
-void close_all_but(std::vector<int> kept, int first) {
-  std::ranges::sort(kept);
-  for (const int fd : kept) {
-    if (fd < first) continue;
-    if (fd > first) ::close_range(static_cast<unsigned>(first), static_cast<unsigned>(fd - 1), 0);
-    first = fd + 1;
-  }
-  ::close_range(static_cast<unsigned>(first), ~0U, 0);
 }
 
 /// Whether execvp finds a file of this name; a name with a slash counts as found.
@@ -140,17 +130,16 @@ class Init {
     if (plan_.terminal >= 0 && ::ioctl(plan_.terminal, TIOCSCTTY, 0) == 0) {
       terminal_.reset(::fcntl(plan_.terminal, F_DUPFD_CLOEXEC, STDERR_FILENO + 1));
     }
-    close_all_but({socket_, plan_.foreign_init, terminal_.get()}, STDERR_FILENO + 1);
+    base::close_all_but({socket_, plan_.foreign_init, terminal_.get()}, STDERR_FILENO + 1);
   }
 
   /// Waits for an order. If the supervisor has ended, this process ends, too, so nothing is left if
   /// the supervisor died before PDEATHSIG was in force.
   void await(GuestSays what) {
     GuestMessage order;
-    UniqueFd none;
-    Heard heard = hear(socket_, order, none, true);
+    Heard heard = hear(socket_, order, true);
     for (; heard == Heard::message && order.what == GuestSays::mac;
-         heard = hear(socket_, order, none, true)) {
+         heard = hear(socket_, order, true)) {
       macs_.push_back(order.mac);
     }
     if (heard != Heard::message || order.what != what) ::_exit(0);
@@ -316,7 +305,7 @@ class Init {
     }
     (void)::send(failure_.get(), "", 1, MSG_NOSIGNAL);
     // A reader of the command's output must see its end when the command closes it.
-    close_all_but({socket_, failure_.get(), terminal_.get()}, 0);
+    base::close_all_but({socket_, failure_.get(), terminal_.get()}, 0);
   }
 
   /// Waits until the command leads its process group. Until then the command drops signals, because
@@ -411,8 +400,7 @@ class Init {
 
   void obey() {
     GuestMessage order;
-    UniqueFd none;
-    switch (hear(socket_, order, none, false)) {
+    switch (hear(socket_, order, false)) {
       case Heard::nothing: return;
       case Heard::end: ::_exit(0);  // and the kernel kills everything in the namespace
       case Heard::message:

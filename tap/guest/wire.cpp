@@ -4,7 +4,11 @@
 
 #include <cerrno>
 #include <cstring>
+#include <span>
 #include <utility>
+#include <vector>
+
+#include "base/descriptor_kind.hpp"
 
 namespace shmif::tap {
 
@@ -31,30 +35,31 @@ bool say(int socket, const GuestMessage& message, int descriptor, bool patient) 
   return sent == static_cast<ssize_t>(sizeof copy);
 }
 
-Heard hear(int socket, GuestMessage& message, UniqueFd& descriptor, bool patient) noexcept {
-  iovec part{&message, sizeof message};
-  alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control{};
-  msghdr header{};
-  header.msg_iov = &part;
-  header.msg_iovlen = 1;
-  header.msg_control = control.data();
-  header.msg_controllen = control.size();
+Heard hear(int socket, GuestMessage& message, bool patient) noexcept {
   // If the other side left messages of ours unread, the kernel reports that once, as ECONNRESET,
   // before it delivers what the other side had sent.
   ssize_t got = 0;
   bool was_reset = false;
   do {
-    got = ::recvmsg(socket, &header, MSG_CMSG_CLOEXEC | (patient ? 0 : MSG_DONTWAIT));
+    got = ::recv(socket, &message, sizeof message, patient ? 0 : MSG_DONTWAIT);
   } while (got < 0 && (errno == EINTR || (errno == ECONNRESET && !std::exchange(was_reset, true))));
   if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return Heard::nothing;
-  for (cmsghdr* c = got > 0 ? CMSG_FIRSTHDR(&header) : nullptr; c != nullptr;
-       c = CMSG_NXTHDR(&header, c)) {
-    if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS) continue;
-    int fd = -1;
-    std::memcpy(&fd, CMSG_DATA(c), sizeof fd);
-    descriptor.reset(fd);
-  }
   if (got != static_cast<ssize_t>(sizeof message)) return Heard::end;
+  message.text.back() = '\0';
+  return Heard::message;
+}
+
+Heard hear(base::ForeignSocket& socket, GuestMessage& message, UniqueFd* descriptor) {
+  const base::DescriptorWish wish{.kinds = static_cast<unsigned>(base::DescriptorKind::network),
+                                  .most = descriptor == nullptr ? std::size_t{0} : std::size_t{1},
+                                  .name = "TAP device, packet socket or netlink socket"};
+  std::vector<UniqueFd> descriptors;
+  const auto got =
+      socket.receive(std::as_writable_bytes(std::span(&message, 1)), wish, descriptors);
+  if (got.status == base::ForeignSocket::Status::none) return Heard::nothing;
+  if (got.status != base::ForeignSocket::Status::data || got.bytes != sizeof message || got.was_cut)
+    return Heard::end;
+  if (!descriptors.empty()) *descriptor = std::move(descriptors.front());
   message.text.back() = '\0';
   return Heard::message;
 }

@@ -9,6 +9,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "base/foreign_socket.hpp"
 #include "base/result.hpp"
 #include "base/unique_fd.hpp"
 #include "shmif/mac.hpp"
@@ -57,7 +58,12 @@ bool say(int socket, const GuestMessage& message, int descriptor = -1,
 
 enum class Heard : std::uint8_t { message, nothing, end };
 
-/// Receives a message. `patient`: waits for one. Result: `end` if the other side is gone.
-Heard hear(int socket, GuestMessage& message, UniqueFd& descriptor, bool patient) noexcept;
+/// Receives a message, in init. `patient`: waits for one. Result: `end` if the other side is gone.
+Heard hear(int socket, GuestMessage& message, bool patient) noexcept;
+
+/// Receives a message, in the supervisor: the guest's command may have taken over its init.
+/// `descriptor`: for the one that comes with it; nullptr: none may come. Result: `end` also if
+/// something else came. Blocks: as base::ForeignSocket::receive().
+Heard hear(base::ForeignSocket& socket, GuestMessage& message, UniqueFd* descriptor);
 
 }  // namespace shmif::tap

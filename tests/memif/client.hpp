@@ -147,7 +147,8 @@ class MemifClient {
     pollfd waiting{.fd = socket.get(), .events = POLLIN, .revents = 0};
     memif::Message message;
     if (::poll(&waiting, 1, 10'000) != 1 ||
-        memif::read_message(socket.get(), message) != memif::ReadStatus::whole)
+        ::recv(socket.get(), message.bytes.data(), message.bytes.size(), 0) !=
+            static_cast<ssize_t>(message.bytes.size()))
       return std::nullopt;
     return message;
   }

@@ -1,7 +1,9 @@
 // Clients that write what no correct one writes. Each costs its own connection, is told why, and
 // nothing else.
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -36,6 +38,9 @@ void expect_end(MemifPair& pair, const std::string& why) {
   EXPECT_EQ(pair.link().send(views({make_frame(60, 1)})).error, Errc::link_ended);
   EXPECT_EQ(pair.client().reason(), why);
 }
+
+constexpr const char* kWrongKind =
+    "it sent a descriptor that is no file in memory (memfd, tmpfs or hugetlbfs) or eventfd";
 
 struct Case {
   const char* why;
@@ -86,8 +91,9 @@ Case message_of_type(const char* why, unsigned type) {
 TEST(HostileClient, MessagesOfAWrongKindEndTheLink) {
   expect_each({{"what is no message of memif", [](MemifClient& c) { tell_raw(c, 127, {}); }},
                {"what is no message of memif", [](MemifClient& c) { tell_raw(c, 129, {}); }},
-               {"what is no message of memif", [](MemifClient& c) { tell_raw(c, 128, {1, 1}); }},
-               {"what is no message of memif",
+               {"it sent 2 descriptors with one message, which brings 1 at most",
+                [](MemifClient& c) { tell_raw(c, 128, {1, 1}); }},
+               {"it sent 16 descriptors with one message, which brings 1 at most",
                 [](MemifClient& c) { tell_raw(c, 128, std::vector<int>(16, 1)); }},
                message_of_type("message 0 is not known", 0),
                message_of_type("message 9 is not known", 9),
@@ -125,7 +131,7 @@ TEST(HostileClient, AnInterfaceOfAnotherKindEndsTheLink) {
 TEST(HostileClient, ARegionThatIsNoneEndsTheLink) {
   std::array<int, 2> pipe{-1, -1};
   ASSERT_EQ(::pipe(pipe.data()), 0);
-  const UniqueFd from(pipe[0]), to(pipe[1]);
+  const UniqueFd from(pipe[0]), to(pipe[1]), event(::eventfd(0, EFD_CLOEXEC));
   const auto add = [](std::uint16_t index, std::uint64_t bytes, std::optional<int> file = {}) {
     return [=](MemifClient& c) {
       c.tell(MemifClient::region_message(index, bytes), file.value_or(c.rings.file()));
@@ -146,24 +152,36 @@ TEST(HostileClient, ARegionThatIsNoneEndsTheLink) {
                after_init("memory region 65535 is not the next one", add(0xffff, 4096)),
                after_init("memory region 0 is empty", add(0, 0)),
                after_init(kSize, add(0, MemifClient({}, {}).rings.size() + 1)),
-               after_init(kSize, add(0, std::uint64_t{1} << 62U)), after_init(kSize, add(0, ~0ULL)),
-               after_init(kNoMemory, add(0, 4096, from.get())),
+               after_init(kSize, add(0, std::uint64_t{1} << 45U)),
+               after_init("its memory asks for 4194304 TiB, and the limit for one peer is 32 TiB",
+                          add(0, std::uint64_t{1} << 62U)),
+               after_init("its memory asks for 16777216 TiB, and the limit for one peer is 32 TiB",
+                          add(0, ~0ULL)),
+               after_init(kNoMemory, add(0, 4096, event.get())),
+               after_init(kWrongKind, add(0, 4096, from.get())),
                after_init("more than 64 memory regions", too_many)},
               false);
 }
 
 TEST(HostileClient, RegionsThatUseUpAllAddressesEndTheLink) {
-  if (kSanitized) GTEST_SKIP() << "no room for a mapping of 1 TiB, under sanitizers";
   const UniqueFd vast(::memfd_create("vast", MFD_CLOEXEC | MFD_ALLOW_SEALING));
-  constexpr std::uint64_t kBytes = std::uint64_t{10} << 40U;
+  constexpr std::uint64_t kBytes = std::uint64_t{1} << 20U;
   ASSERT_EQ(::ftruncate(vast.get(), static_cast<off_t>(kBytes)), 0);
-  expect_each({after_init("memory region 1 does not fit the address space",
-                          [&](MemifClient& c) {
-                            c.tell(MemifClient::region_message(0, kBytes), vast.get());
-                            ASSERT_TRUE(c.acknowledged());
-                            c.tell(MemifClient::region_message(1, kBytes), vast.get());
-                          })},
-              false);
+  MemifPair first({}, {.max_memory_bytes = 2 * kBytes}, false);
+  MemifPair other({}, {.max_memory_bytes = 2 * kBytes}, false);
+  const auto greet = [](MemifClient& c) {
+    return c.reply_type() == MessageType::hello && c.tell(MemifClient::init_message()) &&
+           c.acknowledged();
+  };
+  ASSERT_TRUE(greet(first.client()) && greet(other.client()));
+  for (std::uint16_t i = 0; i < 2; ++i) {  // all that it may have
+    first.client().tell(MemifClient::region_message(i, kBytes), vast.get());
+    ASSERT_TRUE(first.client().acknowledged()) << i;
+  }
+  first.client().tell(MemifClient::region_message(2, 1), vast.get());
+  expect_end(first, "its memory asks for 3 MiB, and the limit for one peer is 2 MiB");
+  other.client().tell(MemifClient::region_message(0, 2 * kBytes - 1), first.client().rings.file());
+  expect_end(other, "memory region 0 is not in a file of that size");  // judged by itself
 }
 
 TEST(HostileClient, ARingThatIsNoneEndsTheLink) {
@@ -177,10 +195,11 @@ TEST(HostileClient, ARingThatIsNoneEndsTheLink) {
   };
   const auto same = [](memif::AddRing&) {};
   const UniqueFd file(::memfd_create("no eventfd", MFD_CLOEXEC));
+  const UniqueFd device(::open("/dev/null", O_RDWR | O_CLOEXEC));
   expect_each(
       {after_init("message 5 came with 0 descriptors", add(same, -1)),
        after_init("an interrupt descriptor that is no eventfd", add(same, file.get())),
-       after_init("an interrupt descriptor that is no eventfd", add(same, STDIN_FILENO)),
+       after_init(kWrongKind, add(same, device.get())),
        after_init("ring 1, where each direction has one", add([](auto& f) { f.index = 1; })),
        after_init("ring 65535, where each direction has one",
                   add([](auto& f) { f.index = 0xffff; })),

@@ -66,6 +66,7 @@ TEST(MemifMessage, EachStepIsAnsweredAndFramesPassAfterTheLast) {
 
 TEST(MemifMessage, DescriptorsThatComeWithAMessageAreClosed) {
   auto sockets = memif_sockets();
+  base::ForeignSocket socket(std::move(sockets[1]));
   const UniqueFd event(::eventfd(0, EFD_CLOEXEC));
   const auto next_number = [] { return UniqueFd(::dup(0)).get(); };
   const int before = next_number();
@@ -73,7 +74,7 @@ TEST(MemifMessage, DescriptorsThatComeWithAMessageAreClosed) {
     ASSERT_TRUE(memif::send_message(sockets[0].get(), memif::make_message(MessageType::add_ring),
                                     event.get()));
     memif::Message message;
-    ASSERT_EQ(memif::read_message(sockets[1].get(), message), memif::ReadStatus::whole) << i;
+    ASSERT_EQ(memif::read_message(socket, message), memif::ReadStatus::whole) << i;
     ASSERT_EQ(message.descriptors.size(), 1U);
   }
   EXPECT_EQ(next_number(), before);

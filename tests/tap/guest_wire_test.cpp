@@ -2,11 +2,13 @@
 
 #include "tap/guest/wire.hpp"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <array>
+#include <utility>
 
 namespace shmif::tap::test {
 namespace {
@@ -40,23 +42,44 @@ TEST(GuestWire, LastWordsOfAnInitThatLeftOrdersUnreadAreHeard) {
     ASSERT_TRUE(say(pair.init.get(), exited(15)));
     ASSERT_TRUE(say(pair.init.get(), exited(16)));
     pair.init.reset();
-    UniqueFd none;
+    base::ForeignSocket supervisor(std::move(pair.supervisor));
+    const auto hear_one = [&](GuestMessage& heard) {
+      return patient ? hear(supervisor.get(), heard, true) : hear(supervisor, heard, nullptr);
+    };
     for (const int status : {15, 16}) {
       GuestMessage heard;
-      ASSERT_EQ(hear(pair.supervisor.get(), heard, none, patient), Heard::message) << patient;
+      ASSERT_EQ(hear_one(heard), Heard::message) << patient;
       EXPECT_EQ(heard.what, GuestSays::exited);
       EXPECT_EQ(heard.a, status);
     }
     GuestMessage heard;
-    EXPECT_EQ(hear(pair.supervisor.get(), heard, none, patient), Heard::end) << patient;
+    EXPECT_EQ(hear_one(heard), Heard::end) << patient;
   }
 }
 
 TEST(GuestWire, NothingIsHeardFromASideThatIsThereAndSilent) {
   const Pair pair;
   GuestMessage heard;
-  UniqueFd none;
-  EXPECT_EQ(hear(pair.supervisor.get(), heard, none, false), Heard::nothing);
+  EXPECT_EQ(hear(pair.supervisor.get(), heard, false), Heard::nothing);
+}
+
+// The guest's command may have taken over its init.
+TEST(GuestWire, OnlyOneDescriptorOfAnInterfaceIsTakenAndOnlyWhereOneBelongs) {
+  const UniqueFd netlink(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, 0));
+  const UniqueFd file(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+  const auto heard_with = [&](int sent, bool wanted) {
+    Pair pair;
+    base::ForeignSocket supervisor(std::move(pair.supervisor));
+    EXPECT_TRUE(say(pair.init.get(), exited(1), sent));
+    GuestMessage heard;
+    UniqueFd got;
+    const Heard what = hear(supervisor, heard, wanted ? &got : nullptr);
+    EXPECT_EQ(static_cast<bool>(got), what == Heard::message);
+    return what;
+  };
+  EXPECT_EQ(heard_with(netlink.get(), true), Heard::message);
+  EXPECT_EQ(heard_with(netlink.get(), false), Heard::end);
+  EXPECT_EQ(heard_with(file.get(), true), Heard::end);
 }
 
 }  // namespace

@@ -270,7 +270,7 @@ TEST(VhostBackend, RefusesMessagesThatMakeNoSense) {
          return f.tell(Request::set_vring_kick, std::uint64_t{1}, {&memory, 1});
        }},
       // epoll would ask it, and a device of FUSE need not answer.
-      {"a kick descriptor that is no eventfd and no pipe", [](const FrontEnd& f) {
+      {"no file in memory (memfd, tmpfs or hugetlbfs), eventfd, pipe", [](const FrontEnd& f) {
          const UniqueFd device(::open("/dev/zero", O_RDWR | O_CLOEXEC));
          const int number = device.get();
          return f.tell(Request::set_vring_kick, std::uint64_t{1}, {&number, 1});

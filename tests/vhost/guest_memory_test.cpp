@@ -57,21 +57,24 @@ TEST(GuestMemory, FindsEachAddressInItsRegion) {
   EXPECT_FALSE(memory.lost());
 }
 
-TEST(GuestMemory, OfAllMachinesTogetherLeavesAddressesForTheRest) {
-  if (kSanitized) GTEST_SKIP() << "no room for a mapping of 1 TiB, under sanitizers";
-  constexpr std::uint64_t kMuch = std::uint64_t{12} << 40U;
+TEST(GuestMemory, OfOneMachineHasALimitThatOthersDoNotUseUp) {
+  const auto backing = files(2);
   const std::vector<MemoryRegion> regions{
-      {.guest_address = 0, .bytes = kMuch, .user_address = 0, .file_offset = 0}};
-  std::vector<UniqueFd> file;
-  file.push_back(memory_file(kMuch));
-  {
-    const auto first = GuestMemory::map(regions, file);
-    ASSERT_TRUE(first);
-    const auto second = GuestMemory::map(regions, file);
-    ASSERT_FALSE(second);
-    EXPECT_EQ(second.error().code, Errc::bad_argument);
-  }
-  EXPECT_TRUE(GuestMemory::map(regions, file)) << "what is mapped no more counts no more";
+      {.guest_address = 0, .bytes = kFileBytes, .user_address = 0, .file_offset = 0},
+      {.guest_address = kFileBytes, .bytes = kFileBytes, .user_address = kFileBytes}};
+  const auto first = GuestMemory::map(regions, backing, 2 * kFileBytes);
+  ASSERT_TRUE(first);
+  EXPECT_TRUE(GuestMemory::map(regions, backing, 2 * kFileBytes)) << "another machine's";
+  const auto more = GuestMemory::map(regions, backing, 2 * kFileBytes - 1);
+  ASSERT_FALSE(more);
+  EXPECT_EQ(more.error().code, Errc::bad_argument);
+  EXPECT_EQ(more.error().message,
+            "its memory asks for 512 KiB, and the limit for one peer is 512 KiB");
+  const std::vector<MemoryRegion> vast{
+      {.guest_address = 0, .bytes = kTop / 2, .user_address = 0},
+      {.guest_address = kTop / 2 + 1, .bytes = kTop / 2, .user_address = kTop / 2 + 1}};
+  EXPECT_EQ(GuestMemory::map(vast, backing).error().message,
+            "its memory asks for 16777216 TiB, and the limit for one peer is 32 TiB");
 }
 
 TEST(GuestMemory, GivesNoAddressBeyondOneRegion) {

@@ -3,13 +3,8 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
-#include <linux/fuse.h>
 #include <poll.h>
-#include <sched.h>
 #include <sys/mman.h>
-#include <sys/mount.h>
-#include <sys/stat.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -23,6 +18,7 @@
 #include "bus/file/sigbus_guard.hpp"
 #include "tests/support/child_process.hpp"
 #include "tests/support/eventually.hpp"
+#include "tests/support/silent_files.hpp"
 #include "tests/support/temp_dir.hpp"
 #include "tests/vhost/front_end.hpp"
 #include "tests/vhost/vhost_rig.hpp"
@@ -310,68 +306,6 @@ TEST(HostileFrontEnd, ThatIsGoneInTheMiddleOfABatchLeavesWhatItSent) {
   EXPECT_TRUE(machine.link().why().empty());
 }
 
-/// A file system that answers nothing but what leads to an open file, in a process of its own, for
-/// ten seconds at most or until `stop` is closed at its other end.
-void serve_silent_files(int device, int stop) {
-  ::alarm(10);
-  std::vector<std::byte> request(std::size_t{256} << 10);
-  std::array<pollfd, 2> either{
-      {{.fd = device, .events = POLLIN, .revents = 0}, {.fd = stop, .events = 0, .revents = 0}}};
-  while (::poll(either.data(), 2, -1) > 0 && either[1].revents == 0) {
-    if (::read(device, request.data(), request.size()) <= 0) continue;
-    fuse_in_header asked{};
-    std::memcpy(&asked, request.data(), sizeof asked);
-    const auto answer = [&](const auto& body) {
-      fuse_out_header head{};
-      head.len = sizeof head + sizeof body;
-      head.unique = asked.unique;
-      std::array<iovec, 2> parts{
-          {{&head, sizeof head},
-           {const_cast<void*>(static_cast<const void*>(&body)), sizeof body}}};
-      (void)!::writev(device, parts.data(), 2);
-    };
-    fuse_attr attributes{};
-    attributes.ino = asked.opcode == FUSE_LOOKUP ? 2 : 1;
-    attributes.mode = asked.opcode == FUSE_LOOKUP ? S_IFREG | 0666 : S_IFDIR | 0755;
-    attributes.nlink = 1;
-    attributes.size = std::uint64_t{1} << 20;
-    if (asked.opcode == FUSE_INIT) {
-      fuse_init_out out{};
-      out.major = 7;
-      out.minor = 31;
-      out.max_write = 4096;
-      answer(out);
-    } else if (asked.opcode == FUSE_LOOKUP) {
-      fuse_entry_out out{};
-      out.nodeid = 2;
-      out.entry_valid = 100;
-      out.attr = attributes;
-      answer(out);
-    } else if (asked.opcode == FUSE_GETATTR && asked.nodeid == 1) {
-      fuse_attr_out out{};
-      out.attr = attributes;
-      answer(out);
-    } else if (asked.opcode == FUSE_OPEN) {
-      answer(fuse_open_out{});
-    }
-  }
-  ::_exit(0);
-}
-
-/// Mounts such a file system in a namespace of this process. Result: an open file; -1: it cannot.
-int open_silent_file(const std::string& directory, int stop) {
-  const int device = ::open("/dev/fuse", O_RDWR | O_CLOEXEC);
-  if (device < 0 || ::unshare(CLONE_NEWNS) != 0) return -1;
-  (void)::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr);
-  const std::string options =
-      "fd=" + std::to_string(device) + ",rootmode=40000,user_id=0,group_id=0";
-  if (::mount("silent", directory.c_str(), "fuse", MS_NOSUID | MS_NODEV, options.c_str()) != 0)
-    return -1;
-  if (::fork() == 0) serve_silent_files(device, stop);
-  ::close(device);
-  return ::open((directory + "/file").c_str(), O_RDWR | O_CLOEXEC);
-}
-
 // Not even close() comes back from such a file.
 TEST(HostileFrontEnd, WhoseFilesNeverAnswerKeepsNoProcess) {
   const TempDir directory;
@@ -412,9 +346,11 @@ TEST(HostileFrontEnd, WhoseFilesNeverAnswerKeepsNoProcess) {
       (void)link.receive(batch);
       whys.push_back(link.why());
     }
-    if (whys[0] != "memory region 0 is in no file in memory (memfd, tmpfs or hugetlbfs)") return 1;
-    if (whys[1] != "a kick descriptor that is no eventfd and no pipe") return 2;
-    return whys[2].empty() ? 0 : 3;
+    for (std::size_t i = 0; i < whys.size(); ++i) {
+      if (!whys[i].starts_with("it sent a descriptor that is no file in memory"))
+        return static_cast<int>(i) + 1;
+    }
+    return 0;
   });
   const int code = back.wait();
   pollfd there{.fd = stop.get(), .events = 0, .revents = 0};

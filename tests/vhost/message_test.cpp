@@ -32,14 +32,15 @@ std::ptrdiff_t held() {
 
 TEST(VhostMessage, ArrivesWholeWithItsPayloadAndDescriptors) {
   auto pair = vhost_sockets();
-  const UniqueFd one(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+  const UniqueFd one(::eventfd(0, EFD_CLOEXEC));
   const std::array<int, 2> sent{one.get(), one.get()};
   const vhost::VringState state{.index = 1, .value = 256};
   ASSERT_TRUE(vhost::send_message(pair[0].get(), Request::set_vring_num, MessageHeader::kNeedReply,
                                   bytes_of(state), sent));
   ASSERT_TRUE(vhost::send_message(pair[0].get(), Request::get_features, 0, {}));
+  base::ForeignSocket socket(std::move(pair[1]));
   MessageReader reader;
-  ASSERT_EQ(reader.read(pair[1].get()), Status::whole);
+  ASSERT_EQ(reader.read(socket), Status::whole);
   EXPECT_EQ(reader.message().request(), Request::set_vring_num);
   EXPECT_TRUE(reader.message().needs_reply());
   const auto got = reader.message().as<vhost::VringState>();
@@ -49,11 +50,11 @@ TEST(VhostMessage, ArrivesWholeWithItsPayloadAndDescriptors) {
   EXPECT_FALSE(reader.message().as<std::uint32_t>().has_value()) << "another size";
   ASSERT_EQ(reader.message().descriptors.size(), 2U);
   EXPECT_EQ(::fcntl(reader.message().descriptors[0].get(), F_GETFD), FD_CLOEXEC);
-  ASSERT_EQ(reader.read(pair[1].get()), Status::whole);
+  ASSERT_EQ(reader.read(socket), Status::whole);
   EXPECT_EQ(reader.message().request(), Request::get_features);
   EXPECT_FALSE(reader.message().needs_reply());
   EXPECT_TRUE(reader.message().descriptors.empty());
-  EXPECT_EQ(reader.read(pair[1].get()), Status::none);
+  EXPECT_EQ(reader.read(socket), Status::none);
 }
 
 TEST(VhostMessage, ThatArrivesByteByByteIsPutTogether) {
@@ -62,13 +63,14 @@ TEST(VhostMessage, ThatArrivesByteByByteIsPutTogether) {
     MessageHeader header{.request = 10, .flags = 1, .payload_bytes = 8};
     vhost::VringState state{.index = 1, .value = 77};
   } const sent;
+  base::ForeignSocket socket(std::move(pair[1]));
   MessageReader reader;
   const auto all = bytes_of(sent);
   for (std::size_t i = 0; i < all.size(); ++i) {
-    EXPECT_EQ(reader.read(pair[1].get()), Status::none) << i;
+    EXPECT_EQ(reader.read(socket), Status::none) << i;
     ASSERT_EQ(::send(pair[0].get(), &all[i], 1, 0), 1);
   }
-  ASSERT_EQ(reader.read(pair[1].get()), Status::whole);
+  ASSERT_EQ(reader.read(socket), Status::whole);
   EXPECT_EQ(reader.message().as<vhost::VringState>()->value, 77U);
 }
 
@@ -85,14 +87,15 @@ TEST(VhostMessage, OfAWrongShapeIsRefused) {
         Case{"as long as can be", {.request = 1, .flags = 1, .payload_bytes = ~0U}}}) {
     auto pair = vhost_sockets();
     ASSERT_EQ(::send(pair[0].get(), &header, sizeof header, 0), 12);
+    base::ForeignSocket socket(std::move(pair[1]));
     MessageReader reader;
-    EXPECT_EQ(reader.read(pair[1].get()), Status::malformed) << why;
+    EXPECT_EQ(reader.read(socket), Status::malformed) << why;
   }
 }
 
 TEST(VhostMessage, WithTooManyDescriptorsIsRefusedAndTheyAreClosed) {
   auto pair = vhost_sockets();
-  const auto before = held();
+  const auto before = held() - 1;  // without the reader's end
   const MessageHeader header{.request = 5, .flags = 1, .payload_bytes = 0};
   constexpr std::size_t kMany = 20;
   const std::vector<int> many(kMany, 0);
@@ -109,38 +112,44 @@ TEST(VhostMessage, WithTooManyDescriptorsIsRefusedAndTheyAreClosed) {
   std::memcpy(CMSG_DATA(CMSG_FIRSTHDR(&message)), many.data(), kMany * sizeof(int));
   ASSERT_EQ(::sendmsg(pair[0].get(), &message, 0), 12);
   {
+    base::ForeignSocket socket(std::move(pair[1]));
     MessageReader reader;
-    EXPECT_EQ(reader.read(pair[1].get()), Status::malformed);
+    EXPECT_EQ(reader.read(socket), Status::refused);
+    EXPECT_EQ(socket.why(), "it sent 20 descriptors with one message, which brings 8 at most");
   }
   EXPECT_EQ(held(), before);
 }
 
 TEST(VhostMessage, DescriptorsThatNobodyTookAreClosedWithTheMessage) {
   auto pair = vhost_sockets();
-  const auto before = held();
-  const std::array<int, 1> sent{0};
+  const auto before = held() + 1;
+  const UniqueFd event(::eventfd(0, EFD_CLOEXEC));
+  const std::array<int, 1> sent{event.get()};
   for (int i = 0; i < 3; ++i)
     ASSERT_TRUE(vhost::send_message(pair[0].get(), Request::get_features, 0, {}, sent));
+  base::ForeignSocket socket(std::move(pair[1]));
   MessageReader reader;
   for (int i = 0; i < 3; ++i) {
-    ASSERT_EQ(reader.read(pair[1].get()), Status::whole);
+    ASSERT_EQ(reader.read(socket), Status::whole);
     EXPECT_EQ(held(), before + 1);
   }
-  EXPECT_EQ(reader.read(pair[1].get()), Status::none);
+  EXPECT_EQ(reader.read(socket), Status::none);
   EXPECT_EQ(held(), before);
   pair[0].reset();
-  EXPECT_EQ(reader.read(pair[1].get()), Status::closed);
+  EXPECT_EQ(reader.read(socket), Status::closed);
 }
 
 TEST(MessageReader, SaysSoWhenThisProcessHasNoDescriptorLeft) {
   Child child([] {
-    const std::array<UniqueFd, 2> pair = vhost_sockets();
+    std::array<UniqueFd, 2> pair = vhost_sockets();
     const std::array<int, 2> two{pair[0].get(), pair[1].get()};
     const rlimit few{static_cast<rlim_t>(std::max(two[0], two[1]) + 2), 4096};  // for one more
     if (::setrlimit(RLIMIT_NOFILE, &few) != 0) return 1;
     if (!vhost::send_message(two[0], vhost::Request::set_mem_table, 0, {}, two)) return 2;
+    base::ForeignSocket socket(std::move(pair[1]));
     vhost::MessageReader reader;
-    return reader.read(two[1]) == vhost::MessageReader::Status::shortage ? 0 : 3;
+    if (reader.read(socket) != Status::refused) return 3;
+    return socket.why() == "for its descriptors, this process had none left: see ulimit -n" ? 0 : 4;
   });
   EXPECT_EQ(child.wait(), 0);
 }

@@ -22,13 +22,14 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 /// Ten looks in a second, and a map of all of them.
-perf::HeatOptions one_second() {
+perf::HeatOptions one_second(const StopSignals& stop) {
   constexpr std::chrono::milliseconds kLook(100);
   constexpr std::chrono::seconds kWindow(1);
   perf::HeatOptions options;
   options.attributes.sampling = kLook;
   options.attributes.aggregation = kWindow;
   options.keep_windows = 1;
+  options.stops = [&stop] { return stop.stopped(); };
   return options;
 }
 
@@ -71,9 +72,12 @@ int run_bus_heat(const CommandLine& line) {
   const Bus bus = look_at(args.positional()[0]);
   const char* const folder = std::getenv(heat::kVariable);
   const StopSignals stop;
-  perf::HeatSession session(one_second());
-  perf::add_parties(session, perf::heat_parties(bus.info(), args.text("clients").value_or(
-                                                                folder == nullptr ? "" : folder)));
+  const perf::HeatOptions options = one_second(stop);
+  perf::HeatSession session(options);
+  perf::add_parties(
+      session,
+      perf::heat_parties(bus.info(), args.text("clients").value_or(folder == nullptr ? "" : folder),
+                         options.files, options.stops));
   watch(session, stop);
   const unsigned columns = terminal_columns();
   constexpr unsigned kUsualColumns = 80;

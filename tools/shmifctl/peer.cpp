@@ -1,5 +1,6 @@
 #include "tools/shmifctl/peer.hpp"
 
+#include <algorithm>
 #include <csignal>
 #include <cstdio>
 #include <memory>
@@ -190,12 +191,18 @@ Peer stream_peer(const PeerBridge& bridge, UniqueFd connected, Port& port) {
 
 namespace {
 
+/// What one program of a bridge may have mapped.
+std::uint64_t memory_share(const PeerBridge& bridge) {
+  return bus::kMaxForeignBytes / std::max<std::size_t>(bridge.max_peers, 1);
+}
+
 /// A virtual machine whose memory is shared, as such a link. Throws if it cannot be made.
 Peer vhost_peer(const PeerBridge& bridge, UniqueFd connected, Port& port) {
   vhost::VhostOptions options;
   options.max_frame_bytes = port.max_frame_bytes();
   options.offload = port.takes_offloads();
   options.address = bridge.peer_text;
+  options.max_memory_bytes = memory_share(bridge);
   auto link = std::make_unique<vhost::VhostLink>(
       vhost::VhostLink::adopt(std::move(connected), options).value());
   const vhost::VhostLink* const raw = link.get();
@@ -218,6 +225,7 @@ Peer memif_peer(const PeerBridge& bridge, UniqueFd connected, Port& port) {
   memif::MemifOptions options;
   options.max_frame_bytes = port.max_frame_bytes();
   options.address = bridge.peer_text;
+  options.max_memory_bytes = memory_share(bridge);
   auto link = std::make_unique<memif::MemifLink>(
       memif::MemifLink::adopt(std::move(connected), options).value());
   const memif::MemifLink* const raw = link.get();

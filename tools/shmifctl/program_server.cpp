@@ -17,6 +17,7 @@
 #include <thread>
 #include <utility>
 
+#include "base/foreign_socket.hpp"
 #include "tools/common/command.hpp"
 #include "tools/relay/line_budget.hpp"
 #include "tools/shmifctl/bridge_peers.hpp"
@@ -109,6 +110,8 @@ class ProgramServer {
       return;
     }
     if (!*peer) return;
+    // What waits in a socket that is closed may be files of a file system that does not answer.
+    base::ForeignSocket connected(*std::move(peer));
     bury();
     if (clients_.size() >= bridge_.max_peers) {
       tell(untold_.refused, complain,
@@ -123,7 +126,7 @@ class ProgramServer {
     }
     Client& client = clients_.emplace_back();
     try {
-      begin(client, *std::move(peer));
+      begin(client, connected);
       complained_ = false;
     } catch (const std::exception& error) {  // no slot, no thread, no memory
       tell(untold_.refused, complain, std::string("a program was refused: ") + error.what());
@@ -151,19 +154,19 @@ class ProgramServer {
           " now, which programs join from now on" + size_text(bridge_));
   }
 
-  void begin(Client& client, UniqueFd connected) {
+  void begin(Client& client, base::ForeignSocket& connected) {
     look_for_bus();
     const std::shared_ptr<PeerPort> port = new_port(client);
     client.name = port->port().name();
-    const auto socket = std::make_shared<UniqueFd>(std::move(connected));
+    const auto socket = std::make_shared<base::ForeignSocket>(std::move(connected));
     client.thread =
         std::jthread([this, &client, port, socket] { serve(client, *port, std::move(*socket)); });
     tell(untold_.connected, say, "a program connected, as port " + client.name);
   }
 
-  void serve(Client& client, PeerPort& port, UniqueFd connected) noexcept {
+  void serve(Client& client, PeerPort& port, base::ForeignSocket connected) noexcept {
     try {
-      Peer peer = connected_peer(bridge_, std::move(connected), port.port());
+      Peer peer = connected_peer(bridge_, connected.release(), port.port());
       client.end = carry_peer(port, peer, halt_.get(), client.account);
       client.gone = why_gone(peer, client.end);
     } catch (const std::exception& error) {

@@ -168,9 +168,12 @@ int watch_heat(const Arguments& args) {
   } else if (!args.program().empty()) {
     ::setenv(heat::kVariable, options.clients.c_str(), 1);
   }
+  const StopSignals* stopping = nullptr;  // until then, a signal ends the process
+  options.stops = [&stopping] { return stopping != nullptr && stopping->stopped(); };
   HeatSession session(options);
   Watched watched = watched_of(args, options, session);
   const StopSignals stop;
+  stopping = &stop;
   watched.begin();
   SlownessNotice notice;
   while (session.is_watching() && !(wanted && session.windows() >= *wanted)) {

@@ -13,6 +13,7 @@
 #include <filesystem>
 #include <utility>
 
+#include "base/close_all_but.hpp"
 #include "base/unique_fd.hpp"
 #include "bus/repair/port_owners.hpp"
 #include "perf/heat/bus_heat.hpp"
@@ -148,8 +149,7 @@ void leave(const std::string& folder) {
   if (null < 0) ::_exit(kFailed);
   for (const int stream : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) ::dup2(null, stream);
   const int kept = ready.get();
-  ::close_range(STDERR_FILENO + 1, static_cast<unsigned>(kept) - 1, 0);
-  ::close_range(static_cast<unsigned>(kept) + 1, ~0U, 0);
+  base::close_all_but({kept}, STDERR_FILENO + 1);
   [[maybe_unused]] const int moved = ::chdir("/");
   std::string failure;
   try {

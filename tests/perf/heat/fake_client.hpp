@@ -22,9 +22,11 @@ namespace shmif::perf::test {
 /// other request, it closes the connection.
 class FakeClient {
  public:
+  /// `count`: how often the descriptor comes with each answer.
   explicit FakeClient(const std::string& folder, const char* file = "/proc/self/pagemap",
-                      heat::Range range = {})
-      : file_(::open(file, O_RDONLY | O_CLOEXEC)),
+                      heat::Range range = {}, std::size_t count = 1)
+      : count_(count),
+        file_(::open(file, O_RDONLY | O_CLOEXEC)),
         listener_(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0)) {
     hello_.range.range = range;
     hello_.head = {heat::kVersion, 0, 1, range.end > range.begin ? 1U : 0U};
@@ -65,18 +67,19 @@ class FakeClient {
 
   void say_hello(int monitor) {
     iovec part{&hello_, sizeof hello_.head + hello_.head.count * sizeof hello_.range};
-    alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control{};
+    alignas(cmsghdr) std::array<char, CMSG_SPACE(4 * sizeof(int))> control{};
     msghdr message{};
     message.msg_iov = &part;
     message.msg_iovlen = 1;
     message.msg_control = control.data();
-    message.msg_controllen = control.size();
+    message.msg_controllen = CMSG_SPACE(count_ * sizeof(int));
     cmsghdr* const header = CMSG_FIRSTHDR(&message);
     header->cmsg_level = SOL_SOCKET;
     header->cmsg_type = SCM_RIGHTS;
-    header->cmsg_len = CMSG_LEN(sizeof(int));
+    header->cmsg_len = CMSG_LEN(count_ * sizeof(int));
     const int descriptor = file_.get();
-    std::memcpy(CMSG_DATA(header), &descriptor, sizeof descriptor);
+    for (std::size_t i = 0; i < count_; ++i)
+      std::memcpy(CMSG_DATA(header) + i * sizeof descriptor, &descriptor, sizeof descriptor);
     ::sendmsg(monitor, &message, MSG_NOSIGNAL);
   }
 
@@ -84,6 +87,7 @@ class FakeClient {
     heat::Answer head;
     heat::SharedRange range;
   } hello_{};
+  std::size_t count_;  ///< 4 at most
   UniqueFd file_, listener_;
   std::atomic<bool> has_left_{false};
   std::jthread thread_;

@@ -1,17 +1,26 @@
 // A process that takes part and does not speak the truth.
 
 #include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <filesystem>
+#include <string>
+#include <vector>
 
 #include "perf/heat/session.hpp"
 #include "perf/heat/source.hpp"
 #include "tests/perf/heat/fake_client.hpp"
 #include "tests/perf/heat/shared_pages.hpp"
+#include "tests/support/eventually.hpp"
+#include "tests/support/holdings.hpp"
 
 namespace shmif::perf::test {
 namespace {
+
+constexpr const char* kNoPagemap =
+    "the target gave no pagemap of its own: it sent a descriptor that is no pagemap";
 
 TEST(HeatClients, MustGiveAPagemapAndTheResultSaysWhyOthersAreNotWatchedByPage) {
   const ClientsHere here;
@@ -19,16 +28,62 @@ TEST(HeatClients, MustGiveAPagemapAndTheResultSaysWhyOthersAreNotWatchedByPage) 
     const FakeClient client(here.folder(), file);
     const auto source = watch_by_client(::getpid(), here.folder());
     ASSERT_FALSE(source) << file;
-    EXPECT_EQ(source.error().message, "the target gave no pagemap of its own") << file;
+    EXPECT_EQ(source.error().message, kNoPagemap) << file;
     HeatOptions options;
     options.clients = here.folder();
     HeatSession session(options);
     session.add(Process::open(::getpid()).value());
     const HeatResult result = session.results()[0];
     EXPECT_EQ(result.provenance.source, "clear_refs") << result.reason;
-    EXPECT_EQ(result.fallback_reason, "the target gave no pagemap of its own");
+    EXPECT_EQ(result.fallback_reason, kNoPagemap);
     std::filesystem::remove(here.folder() + "/1-1");
   }
+}
+
+TEST(HeatClients, ThatGiveTwoDescriptorsForOneLeaveNoneOpenHere) {
+  const ClientsHere here;
+  const FakeClient client(here.folder(), "/proc/self/pagemap", {}, 2);
+  const auto before = shmif::test::holdings({}).descriptors;
+  const auto source = watch_by_client(::getpid(), here.folder());
+  ASSERT_FALSE(source);
+  EXPECT_EQ(source.error().message,
+            "the target gave no pagemap of its own: it sent 2 descriptors with one message, which "
+            "brings 1 at most");
+  EXPECT_TRUE(shmif::test::eventually([&] {  // the client closes its end a little later
+    return shmif::test::holdings({}).descriptors == before;
+  }));
+}
+
+/// Listens, and never answers.
+UniqueFd silent_listener(const std::string& path) {
+  UniqueFd socket(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  path.copy(&address.sun_path[0], sizeof address.sun_path - 1);
+  EXPECT_EQ(::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+  EXPECT_EQ(::listen(socket.get(), 8), 0);
+  return socket;
+}
+
+// However many are silent, those that answer are found within one second, and a signal ends it.
+TEST(HeatClients, ThatDoNotAnswerKeepNobodyFromTheOthers) {
+  const ClientsHere here;
+  std::vector<UniqueFd> silent;
+  for (int i = 0; i < 200; ++i)
+    silent.push_back(silent_listener(here.folder() + "/0-" + std::to_string(i)));
+  const FakeClient client(here.folder());
+  EXPECT_TRUE(heat_clients(here.folder(), [] { return true; }).value().empty());
+  const auto clients = heat_clients(here.folder()).value();
+  ASSERT_EQ(clients.size(), silent.size() + 1);
+  std::size_t found = 0;
+  for (const HeatClient& each : clients) {
+    if (each.source) {
+      ++found;
+    } else {
+      EXPECT_EQ(each.reason, "the target does not answer (is it stopped?)");
+    }
+  }
+  EXPECT_EQ(found, 1U);
 }
 
 }  // namespace
