@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/counted.hpp"
 #include "perf/why/evidence.hpp"
 
 namespace shmif::perf {
@@ -51,8 +52,7 @@ class Losses {
       if (there) worst_there = std::max(worst_there, peaks.back());
     }
     std::string text;
-    if (!any() && overruns > 0)
-      text = "; it was overrun there " + std::to_string(overruns) + " times";
+    if (!any() && overruns > 0) text = "; it was overrun there " + base::counted(overruns, "time");
     if (worst <= 0 || worst_there < worst) return text;
     std::ranges::nth_element(peaks, peaks.begin() + static_cast<std::ptrdiff_t>(peaks.size() / 2));
     constexpr double kStandsOut = 5;  // times the median of the intervals

@@ -6,6 +6,8 @@
 #include <cstring>
 #include <utility>
 
+#include "base/counted.hpp"
+
 namespace shmif::tools {
 
 namespace {
@@ -101,7 +103,8 @@ void DumpSink::put_pcapng(PcapngWriter& file, const FrameView& frame, std::uint6
   }
   std::string comment;
   if (lost_before != 0)
-    comment = std::to_string(lost_before) + " frames of the bus were lost before this one";
+    comment = base::counted(lost_before, "frame of the bus was", "frames of the bus were") +
+              " lost before this one";
   (void)file.put(found->second, frame, {.lost_before = lost_before, .comment = comment});
 }
 

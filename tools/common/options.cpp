@@ -2,6 +2,10 @@
 
 #include <algorithm>
 #include <cstdio>
+// Its regular expressions need so much stack for long words that it overflows, do not match a line
+// end in a value, and are built before main(), where too little memory ends the program without a
+// word.
+#define CXXOPTS_NO_REGEX true
 #include <cxxopts.hpp>
 
 #include "base/printable.hpp"
@@ -16,8 +20,14 @@ constexpr std::size_t kHelpColumns = 80;
 /// Value of Option::often for an option that may occur any number of times without showing it.
 constexpr const char* kOpen = "open";
 
+/// A word of a wrong line, for a message.
+std::string shown(const std::string& word) {
+  constexpr std::size_t kShown = 60;
+  return base::shortened(word, kShown);
+}
+
 [[noreturn]] void refuse(std::string_view option, const std::string& value, const char* why) {
-  throw UsageError{"--" + std::string(option) + " \"" + value + "\" " + why};
+  throw UsageError{"--" + std::string(option) + " \"" + shown(value) + "\" " + why};
 }
 
 /// The value of an option. Throws UsageError if it was refused.
@@ -25,7 +35,7 @@ template <class T>
 T read_or_refuse(std::string_view option, const std::string& value,
                  const base::Reading<T>& reading) {
   if (reading) return *reading;
-  throw UsageError{"--" + std::string(option) + ' ' + reading.why(value)};
+  throw UsageError{"--" + std::string(option) + ' ' + reading.why(shown(value))};
 }
 
 /// The name within cxxopts' quotation marks.
@@ -39,25 +49,6 @@ std::string quoted_name(const std::string& message) {
 
 std::string dashed(const std::string& name) {
   return (name.size() == 1 ? "-" : "--") + name;
-}
-
-/// cxxopts matches each word that begins with '-' by a regular expression, whose matcher calls
-/// itself for each character: a word of some 64 KiB overflows the stack.
-constexpr std::size_t kLongestWord = 4096;
-
-/// Throws UsageError if cxxopts must not see a word.
-void refuse_long_words(const std::vector<std::string>& words) {
-  for (const std::string& word : words) {
-    if (!word.starts_with('-') || word.size() <= kLongestWord) continue;
-    constexpr std::size_t kLongestName = 32;  // of a name that can be an option's
-    const std::size_t equals = std::min(word.find('='), word.size());
-    const std::string name =
-        equals <= kLongestName ? word.substr(0, equals) : word.substr(0, kLongestName) + "...";
-    throw UsageError{name + " and its value have " + std::to_string(word.size()) +
-                     " bytes: a word that begins with '-' has at most " +
-                     std::to_string(kLongestWord) +
-                     " (give a longer value as a word of its own, without '=')"};
-  }
 }
 
 }  // namespace
@@ -346,14 +337,37 @@ std::string Options::program_remedy(const CommandLine& line) const {
          command_ + ' ' + meant;
 }
 
+/// The words as cxxopts without regular expressions understands them: a value that is written
+/// directly behind its letter ("-ofile") becomes a word of its own.
+std::vector<std::string> Options::split_letters(const std::vector<std::string>& words) const {
+  std::vector<std::string> split;
+  bool is_value = false;
+  for (const std::string& word : words) {
+    const bool is_group = !is_value && word.size() > 1 && word[0] == '-' && word[1] != '-';
+    if (!is_group) {
+      is_value = !is_value && word.starts_with("--") && takes_next_word(word).value_or(false);
+      split.push_back(word);
+      continue;
+    }
+    std::size_t at = 1;
+    while (at < word.size() && !takes_next_word({'-', word[at]}).value_or(false)) ++at;
+    split.push_back(word.substr(0, at + 1));
+    is_value = at + 1 == word.size();
+    if (at + 1 < word.size()) split.push_back(word.substr(at + 1));
+  }
+  return split;
+}
+
 void Options::refuse_unknown(const std::string& name, const CommandLine& line) const {
   std::vector<std::string> known = {"help", "log-level"};
   for (const Option& option : options_) known.push_back(option.name);
-  std::string what = "unknown option " + dashed(name);
+  std::string what = "unknown option " + dashed(shown(name));
   if (program_words_ == Program::required && !line.tail) {
     throw UsageError{what + " (" + program_remedy(line) + ')'};
   }
-  if (const auto meant = name.size() > 1 ? nearest(name, known) : std::nullopt) {
+  constexpr std::size_t kMaxName = 64;  // of a name that may be a misspelt one
+  const bool may_be_one = name.size() > 1 && name.size() <= kMaxName;
+  if (const auto meant = may_be_one ? nearest(name, known) : std::nullopt) {
     what += ", did you mean " + dashed(*meant) + '?';
   }
   throw UsageError{what};
@@ -376,9 +390,9 @@ Arguments Options::parse(const CommandLine& line) const {
   add("h,help", "");
   add("log-level", "", cxxopts::value<std::string>());
 
-  refuse_long_words(line.words);
+  const std::vector<std::string> words = split_letters(line.words);
   std::vector<const char*> argv = {program_name()};
-  for (const std::string& word : line.words) argv.push_back(word.c_str());
+  for (const std::string& word : words) argv.push_back(word.c_str());
   Arguments result;
   try {
     const cxxopts::ParseResult parsed = parser.parse(static_cast<int>(argv.size()), argv.data());
@@ -396,7 +410,7 @@ Arguments Options::parse(const CommandLine& line) const {
   } catch (const cxxopts::exceptions::option_requires_argument& e) {
     throw UsageError{dashed(quoted_name(e.what())) + " needs a value"};
   } catch (const cxxopts::exceptions::invalid_option_syntax& e) {
-    throw UsageError{"\"" + quoted_name(e.what()) +
+    throw UsageError{"\"" + shown(quoted_name(e.what())) +
                      "\" is not an option (write words that begin with '-' after "
                      "\"--\")"};
   } catch (const cxxopts::exceptions::exception& e) {

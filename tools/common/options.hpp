@@ -100,6 +100,7 @@ class Options {
                std::string often);
   bool takes_no_value(const std::string& name) const;
   [[noreturn]] void refuse_unknown(const std::string& name, const CommandLine& line) const;
+  std::vector<std::string> split_letters(const std::vector<std::string>& words) const;
   std::optional<bool> takes_next_word(const std::string& word) const;
   std::optional<std::size_t> begin_of_program(const std::vector<std::string>& words) const;
   std::string program_remedy(const CommandLine& line) const;

@@ -20,8 +20,8 @@ namespace {
 }
 
 /// Opens the module, which is beside the program in the build tree; `cmake --install` puts it
-/// elsewhere. Only the owner of the program and root may have put it there: a program may be run
-/// from a folder to which others can write, or by a hard link.
+/// elsewhere. Only the owner of the program and root may have put it there, and may write to it: a
+/// program may be run from a folder to which others can write, or by a hard link.
 UniqueFd open_module() {
   std::error_code error;
   const std::filesystem::path program = std::filesystem::read_symlink("/proc/self/exe", error);
@@ -36,7 +36,7 @@ UniqueFd open_module() {
     UniqueFd file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
     struct stat status{};
     if (file.get() < 0 || fstat(file.get(), &status) != 0) continue;
-    const bool others_write = (status.st_mode & S_IWOTH) != 0;
+    const bool others_write = (status.st_mode & (S_IWGRP | S_IWOTH)) != 0;
     if ((status.st_uid != own.st_uid && status.st_uid != 0) || others_write)
       cannot_load(path.string() + " may be somebody else's (its owner must be that of the " +
                   "program, or root, and nobody else may have the right to write it)");

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/counted.hpp"
+
 namespace shmif::tools {
 
 namespace {
@@ -43,10 +45,9 @@ std::string to_text(const BridgeWay& way) {
   // The bytes and segments of frames that did not arrive in the end are not known.
   const bool all_arrived = by_device + behind_sink == 0;
   // A sink may also have dropped a loop probe, which did not come from the source.
-  std::string text =
-      std::to_string(c.frames - std::min(c.frames, by_device + behind_sink)) + " frames";
+  std::string text = base::counted(c.frames - std::min(c.frames, by_device + behind_sink), "frame");
   if (c.segments != c.frames && all_arrived)
-    text += " (" + std::to_string(c.segments) + " segments)";
+    text += " (" + base::counted(c.segments, "segment") + ")";
   if (all_arrived) {
     text += ", " + std::to_string(c.bytes) + " bytes";
   } else if (by_device != 0) {
@@ -67,8 +68,8 @@ std::string to_text(const BridgeWay& way) {
 std::string faults_text(const BridgeWay& way, const FaultOptions& options) {
   const BridgeWay::Faults& met = way.faults;
   std::string text = way.from + " -> " + way.to + ": faults " + to_string(options) +
-                     ",seed=" + std::to_string(options.seed) + ": " + std::to_string(met.frames) +
-                     " frames came";
+                     ",seed=" + std::to_string(options.seed) + ": " +
+                     base::counted(met.frames, "frame") + " came";
   for (const auto& [count, what] : {std::pair{met.lost, "lost"},
                                     {met.duplicated, "duplicated"},
                                     {met.reordered, "reordered"},

@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/counted.hpp"
 #include "base/quantity.hpp"
 #include "base/signal_guard.hpp"
 #include "shmif/filter.hpp"
@@ -375,7 +376,7 @@ class Capture {
 
   void show_progress() {
     if (!sink_.records() || !progress_.due()) return;
-    progress_.show(std::to_string(counts_.captured) + " frames, " + format_bytes(counts_.bytes) +
+    progress_.show(base::counted(counts_.captured, "frame") + ", " + format_bytes(counts_.bytes) +
                    ", " + std::to_string(counts_.lost) + " lost");
   }
 

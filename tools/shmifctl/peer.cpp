@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/counted.hpp"
 #include "base/signal_guard.hpp"
 #include "memif/memif_link.hpp"
 #include "shmif/stream_link.hpp"
@@ -55,12 +56,16 @@ void sum_up(const PeerBridge& bridge, const Totals& totals, std::uint64_t undeli
   if (totals.peers > 0 || totals.while_away > 0)
     more.push_back(count_of(totals.peers, "connection", "connections"));
   if (totals.drops.too_long > 0)
-    more.push_back(std::to_string(totals.drops.too_long) + " frames from there were too long");
+    more.push_back(
+        base::counted(totals.drops.too_long, "frame from there was", "frames from there were") +
+        " too long");
   if (totals.drops.too_short > 0)
-    more.push_back(std::to_string(totals.drops.too_short) + " frames from there were too short");
+    more.push_back(
+        base::counted(totals.drops.too_short, "frame from there was", "frames from there were") +
+        " too short");
   if (totals.drops.bad_header > 0)
-    more.push_back(std::to_string(totals.drops.bad_header) +
-                   " frames from there had a header that was not agreed on");
+    more.push_back(base::counted(totals.drops.bad_header, "frame") +
+                   " from there had a header that was not agreed on");
   if (totals.drops.discarded > 0)
     more.push_back(count_of(totals.drops.discarded, "frame", "frames") +
                    " from there came through a disabled queue");

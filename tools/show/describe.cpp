@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/columns.hpp"
+#include "base/counted.hpp"
 #include "shmif/log.hpp"
 #include "tools/common/values.hpp"
 
@@ -246,8 +247,8 @@ std::string to_text(const std::string& path, const AuditReport& report) {
   }
   for (const std::string& note : report.notes) out += "note: " + note + '\n';
   if (report.clean()) {
-    out += path + ": every invariant holds (" + std::to_string(report.records) + " records, " +
-           std::to_string(report.frames) + " frames, " + std::to_string(report.pads) + " pads)\n";
+    out += path + ": every invariant holds (" + base::counted(report.records, "record") + ", " +
+           base::counted(report.frames, "frame") + ", " + base::counted(report.pads, "pad") + ")\n";
   }
   return out;
 }

@@ -96,7 +96,7 @@ TEST(DumpCounts, WhatAFullDiskDidNotTakeIsNotShownThoughItsFramesWereOfTheBus) {
   EXPECT_NE(written, 4U);
   unsigned long long captured = 0, segments = 0;
   const std::string counts = r.err.substr(r.err.find('\n') + 1);
-  ASSERT_EQ(std::sscanf(counts.c_str(), "%llu frames captured (%llu after segmentation), 0 filter",
+  ASSERT_EQ(std::sscanf(counts.c_str(), "%llu %*s captured (%llu after segmentation), 0 filter",
                         &captured, &segments),
             2)
       << r.err;

@@ -281,7 +281,7 @@ TEST(DumpUnderNohup, OutlivesTheHangup) {
   send(port, {arp_request()});
   const ToolResult r = tool.finish();
   EXPECT_EQ(r.status, 0);
-  EXPECT_EQ(r.err, "1 frames captured, 0 filtered out, 0 lost\n");
+  EXPECT_EQ(r.err, "1 frame captured, 0 filtered out, 0 lost\n");
 }
 
 }  // namespace

@@ -226,8 +226,8 @@ TEST(DumpWithoutAPort, ShowsWhatAPortWouldWhereTheTableIsFull) {
   };
   EXPECT_EQ(said({}), "0 frames captured, 0 filtered out, 0 lost\n");
   EXPECT_EQ(said({"--history"}),
-            "1 frames captured (10 after segmentation), 0 filtered out, 0 lost\n");
-  EXPECT_EQ(said({"--history", "--super-frames"}), "1 frames captured, 0 filtered out, 0 lost\n");
+            "1 frame captured (10 after segmentation), 0 filtered out, 0 lost\n");
+  EXPECT_EQ(said({"--history", "--super-frames"}), "1 frame captured, 0 filtered out, 0 lost\n");
   const ToolResult named = run_tool(dump_words(rig, {"--timeout", "0", "--name", "ear"}));
   EXPECT_EQ(named.status, 1) << "who asks for a port is told that there is none";
   EXPECT_TRUE(contains(named.err, std::to_string(ports.size()))) << named.err;

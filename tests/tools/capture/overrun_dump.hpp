@@ -42,7 +42,7 @@ struct OverrunDump {
   unsigned long long captured = 0, lost = 0;
 
   explicit OverrunDump(const std::string& said) {
-    if (std::sscanf(said.c_str(), "%llu frames captured, 0 filtered out, %llu lost", &captured,
+    if (std::sscanf(said.c_str(), "%llu %*s captured, 0 filtered out, %llu lost", &captured,
                     &lost) != 2) {
       ADD_FAILURE() << said;
       captured = lost = 0;

@@ -282,7 +282,7 @@ TEST_F(BridgeOfMachines, EndsAtASignalAlthoughAMachineKeepsItsThread) {
             std::string::npos)
       << said.err;
   EXPECT_EQ(said.err.find("port1"), std::string::npos) << said.err;
-  EXPECT_NE(said.out.find(": 1 frames, 60 bytes, 0 lost, 0 dropped, 1 still under way = 2 came\n"),
+  EXPECT_NE(said.out.find(": 1 frame, 60 bytes, 0 lost, 0 dropped, 1 still under way = 2 came\n"),
             std::string::npos)
       << said.out;
   EXPECT_NE(said.out.find("2 connections"), std::string::npos) << said.out;

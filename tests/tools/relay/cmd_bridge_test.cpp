@@ -207,7 +207,7 @@ TEST_P(BridgeEitherWay, FramesTooLongForTheOtherSideAreCountedByThatNameAndSaidW
                             one + " (MTU 9000): it is too long for bus:" + two +
                             " (MTU 1500) (such frames are dropped and counted; give both sides "
                             "the same MTU)\n");
-  EXPECT_NE(result.out.find("1 frames, 60 bytes, 0 lost, 2 dropped (2 too long) = 3 came\n"),
+  EXPECT_NE(result.out.find("1 frame, 60 bytes, 0 lost, 2 dropped (2 too long) = 3 came\n"),
             std::string::npos)
       << result.out;
 }
@@ -332,7 +332,7 @@ TEST_F(BridgeCommand, ACaptureOnStandardOutputHasNothingElseBesideIt) {
   const ToolResult r = run_program({shmifctl_path(), "bridge", "pcap:" + capture, "pcap:-"});
   EXPECT_EQ(r.status, 0) << r.err;
   EXPECT_EQ(r.out.size(), 24U + 16 + kFrameBytes);
-  EXPECT_NE(r.err.find("1 frames, 60 bytes"), std::string::npos) << r.err;
+  EXPECT_NE(r.err.find("1 frame, 60 bytes"), std::string::npos) << r.err;
 }
 
 TEST_F(BridgeCommand, RefusesTwoLinksThatAreOneUnderWhateverName) {
@@ -558,7 +558,7 @@ TEST_F(BridgeCommand, SuperFramesCrossWholeUnlessOffloadIsOffOrEachFrameIsToMeet
   frame.offload = header_for({}, 1'400);
   using More = std::vector<std::string>;
   for (const auto& [more, crossed] :
-       {std::pair{More{}, "1 frames (10 segments), 14054 bytes, "},
+       {std::pair{More{}, "1 frame (10 segments), 14054 bytes, "},
         {More{"--no-offload"}, "10 frames, 14540 bytes, "},
         {More{"--fault-left", "duplicate=1%"}, "10 frames, 14540 bytes, "}}) {
     Tool tool(bridge("bus:" + one, "bus:" + two, more));
