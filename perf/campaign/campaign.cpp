@@ -8,6 +8,7 @@
 #include "perf/campaign/harness_limit.hpp"
 #include "perf/campaign/repetitions.hpp"
 #include "perf/campaign/search.hpp"
+#include "perf/job/values.hpp"
 #include "perf/plan/trial_jobs.hpp"
 #include "perf/result/machine.hpp"
 #include "perf/stats/clock.hpp"
@@ -36,6 +37,14 @@ std::vector<PlannedJob> trial_plan(const std::vector<PlannedJob>& plan, std::siz
   o.time_based = true;
   o.number_ios = o.size_bytes = o.io_limit_bytes = 0;
   return chosen;
+}
+
+/// Why a search that its own runtime ended found no rate.
+std::string out_of_time(const JobOptions& job, std::size_t trials) {
+  return "its runtime (" + time_text(job.runtime) + ") was over after " + std::to_string(trials) +
+         (trials == 1 ? " trial" : " trials") + " of " +
+         time_text(job.ramp_time + job.search_trial) +
+         " (runtime is for the whole search: give it more time, or a shorter search_trial)";
 }
 
 /// A run that was cut off has no figures of a whole run.
@@ -138,18 +147,22 @@ Result<RunResult> Campaign::run_trial(std::vector<PlannedJob> plan, const std::s
   return run_once(std::move(plan));
 }
 
-/// Result: the search and the run of its best trial, or of its first trial if none passed. Errors:
-/// why the first trial could not be set up. If a later trial cannot be set up, the search fails and
-/// keeps what it has found so far.
+/// Result: the search, and the run of its best trial, or of its first trial if none passed. What
+/// the other trials had to say is in that run, too: failures, lost outputs, and each kind of
+/// warning once. Errors: why the first trial could not be set up. If a later trial cannot be set
+/// up, the search fails and keeps what it has found so far.
 Result<std::pair<SearchResult, RunResult>> Campaign::search(std::size_t job) {
   const JobOptions& o = plan_[job].options;
   const std::vector<PlannedJob> plan = trial_plan(plan_, job);
   double max = static_cast<double>(o.search_max_fps);
   std::optional<RunResult> best;
+  std::size_t trials = 0;
+  bool out_of_runtime = false;
   if (max == 0) {
     auto flat_out = run_trial(plan, o.name, 0);
     if (!flat_out) return std::move(flat_out).error();
     max = figures_of_trial(*flat_out, o, 0).achieved_fps;
+    ++trials;
     best = *std::move(flat_out);
   }
   RateSearch rates(rate_search_options(o, max));
@@ -159,7 +172,9 @@ Result<std::pair<SearchResult, RunResult>> Campaign::search(std::size_t job) {
   // A failure of the trial at full speed is one of the search, too.
   const bool failed = best && !best->failures.empty();
   while (const auto fps = failed ? std::nullopt : rates.next_fps()) {
-    if (over() || (bound != 0 && now_ns() - begin >= bound)) break;
+    if (over()) break;
+    out_of_runtime = bound != 0 && now_ns() - begin >= bound;
+    if (out_of_runtime) break;
     auto trial = run_trial(plan, o.name, *fps);
     if (!trial && !best) return std::move(trial).error();
     if (!trial) {
@@ -168,6 +183,7 @@ Result<std::pair<SearchResult, RunResult>> Campaign::search(std::size_t job) {
                                trial.error().message);
       break;
     }
+    ++trials;
     const bool broken = !trial->failures.empty();
     const bool whole = !is_cut_off(*trial);
     if (whole) rates.note(figures_of_trial(*trial, o, *fps));
@@ -175,14 +191,17 @@ Result<std::pair<SearchResult, RunResult>> Campaign::search(std::size_t job) {
     const bool passed = whole && so_far.trials.back().passed;
     if (!best || broken || (passed && *fps > best_fps)) {
       if (passed) best_fps = *fps;
+      if (best) keep_messages(*trial, *std::move(best));
       best = *std::move(trial);
-    } else if (!whole) {
+    } else {
       keep_messages(*best, *std::move(trial));
     }
     if (broken) break;  // a failure of the run is a failure of the search
   }
   if (!best) return Error(Errc::bad_argument, "the search of job \"" + o.name + "\" made no trial");
-  return std::pair{rates.result(), *std::move(best)};
+  SearchResult found = rates.result();
+  if (!found.found_fps && out_of_runtime) found.why_none = out_of_time(o, trials);
+  return std::pair{std::move(found), *std::move(best)};
 }
 
 /// Runs the searches in the order of their jobs.

@@ -72,16 +72,28 @@ std::size_t middle_of(const std::vector<RunResult>& runs) {
   return order[order.size() / 2];
 }
 
+/// "JOB: text" without the numbers in the text: warnings of several runs differ in these alone.
+std::string without_numbers(const std::string& warning) {
+  const std::size_t colon = std::min(warning.find(": "), warning.size());
+  std::string kind = warning.substr(0, colon);
+  for (const char c : warning.substr(colon)) {
+    if (c != '.' && c != ',' && (c < '0' || c > '9')) kind += c;
+  }
+  return kind;
+}
+
 }  // namespace
 
 void keep_messages(RunResult& all, RunResult&& one) {
-  std::ranges::move(one.failures, std::back_inserter(all.failures));
-  std::ranges::move(one.lost_outputs, std::back_inserter(all.lost_outputs));
-  for (std::string& warning : one.warnings) {
-    if (std::ranges::find(all.warnings, warning) == all.warnings.end()) {
-      all.warnings.push_back(std::move(warning));
+  const auto add_new = [](std::vector<std::string>& to, std::vector<std::string>& from,
+                          const auto& kind_of) {
+    for (std::string& text : from) {
+      if (std::ranges::find(to, kind_of(text), kind_of) == to.end()) to.push_back(std::move(text));
     }
-  }
+  };
+  std::ranges::move(one.failures, std::back_inserter(all.failures));
+  add_new(all.lost_outputs, one.lost_outputs, [](const std::string& text) { return text; });
+  add_new(all.warnings, one.warnings, without_numbers);
 }
 
 RunResult all_of_repetitions(std::vector<RunResult> runs) {

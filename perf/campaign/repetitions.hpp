@@ -12,7 +12,8 @@ namespace shmif::perf {
 /// run failed, the result has failed. `runs` must not be empty.
 RunResult all_of_repetitions(std::vector<RunResult> runs);
 
-/// Adds the failures, lost outputs and warnings of `one` to `all`; its figures are left out.
+/// Adds the failures of `one` to `all`, and lost outputs and kinds of warnings that are not in it
+/// yet; its figures are left out.
 void keep_messages(RunResult& all, RunResult&& one);
 
 }  // namespace shmif::perf

@@ -198,7 +198,7 @@ void add_measurement_rows(std::vector<OptionRow>& into) {
            parsed(&J::percentile_list, parse_percentiles, percentiles_text, "N[:N]...",
                   "up to 20 numbers above 0, up to 100, separated by colons"),
            "Extra percentiles of the latency, for example 99.5:99.95. The result shows them in "
-           "\"percentiles\". Every result also has the usual ones.")
+           "\"percentile\". Every result also has the usual ones.")
       .to_peer();
   rows.add("max_latency", allowed, time(&J::max_latency, TimeUnit::microseconds, 0ns, 1h),
            "The job fails when one of its frames takes longer, from its intended send time to its "

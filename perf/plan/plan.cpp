@@ -54,7 +54,8 @@ void Planner::problem(const JobOptions& job, const std::string& what) {
   const std::string& place = of_option == job.where_of.end() ? job.where : of_option->second;
   const std::string where = place.empty() ? "" : place + ": ";
   const std::string name = job.name.empty() ? "" : "job \"" + job.name + "\": ";
-  problems_.push_back(where + name + what);
+  const std::string all = where + name + what;
+  if (std::ranges::find(problems_, all) == problems_.end()) problems_.push_back(all);
 }
 
 /// Makes a block for each engine from consecutive jobs with the same list, up to a stonewall.
@@ -87,6 +88,7 @@ void Planner::multiply_engines(const std::vector<JobOptions>& jobs) {
 
 void Planner::check_each() {
   std::set<std::string> names;
+  std::set<std::pair<std::string, std::string>> told;  // job as written, problem
   std::size_t count = 0;
   bool lasting = false;
   for (const Draft& draft : drafts_) {
@@ -95,7 +97,10 @@ void Planner::check_each() {
       problem(job, "another job has that name (give each job its own)");
     std::vector<std::string> found;
     check_alone(job, found);
-    for (const std::string& what : found) problem(job, what);
+    for (const std::string& what : found) {
+      // A list of engines makes several jobs of one that was written.
+      if (told.emplace(draft.written_name, what).second || !draft.listed) problem(job, what);
+    }
     count += 2 * std::size_t{job.numjobs};
     lasting = lasting || !job.background;
   }

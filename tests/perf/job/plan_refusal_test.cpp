@@ -264,6 +264,13 @@ TEST(Plan, AJobThatWouldNeverRunBesideASearchIsRefused) {
                  "background: a search runs only beside background jobs");
 }
 
+TEST(Plan, AProblemOfOneJobIsToldOnceHoweverManyEnginesItHas) {
+  EXPECT_EQ(problems_of(set_of("[a]\nengine=null,bus,unix\n")).size(), 1U);
+  EXPECT_EQ(problems_of(set_of("[global]\nengine=null,bus\n[a]\n[b]\n")).size(), 2U)
+      << "each job has it";
+  EXPECT_EQ(problems_of(set_of("[a]\nengine=null,bus\nloops=2\n")).size(), 2U);
+}
+
 TEST(Plan, SeveralProblemsAreToldAtOnce) {
   std::string many;
   for (int i = 0; i < 19; ++i) many += "[j" + std::to_string(i) + "]\n";

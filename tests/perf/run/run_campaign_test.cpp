@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <csignal>
+#include <filesystem>
 #include <fstream>
 #include <functional>
 #include <string>
@@ -14,6 +15,7 @@
 
 #include "perf/campaign/harness_limit.hpp"
 #include "tests/perf/run/run_plan.hpp"
+#include "tests/support/temp_dir.hpp"
 
 namespace shmif::perf::run_campaigns {
 namespace {
@@ -100,11 +102,34 @@ TEST(CampaignOfSearches, BeginsNoTrialWhenTheRuntimeOfTheSearchIsOver) {
   EXPECT_EQ(bounded.names.size(), 1U);
   ASSERT_EQ(bounded.result.searches.size(), 1U);
   EXPECT_EQ(bounded.result.searches[0].trials.size(), 1U);
-  EXPECT_TRUE(failed(bounded.result,
-                     "job \"s\": the search found no rate: the search was stopped before any rate "
-                     "had passed"));
+  EXPECT_TRUE(
+      failed(bounded.result,
+             "job \"s\": the search found no rate: its runtime (50ms) was over after 1 trial "
+             "of 100ms (runtime is for the whole search: give it more time, or a shorter "
+             "search_trial)"));
   EXPECT_EQ(bounded.result.failures.size(), 1U);
   EXPECT_EQ(bounded.result.exit_code, 1);
+}
+
+TEST(CampaignOfSearches, KeepsWhatTrialsThatAreNotShownLostAndWarnedOf) {
+  const test::TempDir dir;
+  const std::string log = dir.file("x_bw.s.log");
+  // The first trial fails, and is shown, because none passes. The log of the second is on a full
+  // disk.
+  const Ended ended =
+      campaign(kGlobal + "aux-path=" + dir.path() +
+                   "\n[s]\nsearch=ndr\nsearch_max_iops=1000\nfault=loss=50%\nwrite_bw_log=x\n",
+               [&](std::size_t run, RunControl& control) {
+                 std::filesystem::remove(log);
+                 if (run == 2) std::filesystem::create_symlink("/dev/full", log);
+                 if (run < 3) return;
+                 control.signal = SIGTERM;
+                 control.stops = 1;
+               });
+  ASSERT_EQ(ended.result.searches.size(), 1U);
+  EXPECT_EQ(ended.result.searches[0].found_fps, std::nullopt);
+  ASSERT_EQ(ended.result.lost_outputs.size(), 1U);
+  EXPECT_NE(ended.result.lost_outputs[0].find("x_bw.s.log is not complete"), std::string::npos);
 }
 
 TEST(CampaignOfSearches, EndsAndFailsWithItsTrialAtFullSpeedToo) {

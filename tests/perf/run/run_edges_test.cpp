@@ -281,6 +281,18 @@ TEST(RunsAsOne, KeepTheMessagesOfEachAndTheGroupsForMedians) {
   EXPECT_EQ(groups, (Words{"slow", "fast", "middle"}));
 }
 
+TEST(RunsAsOne, HaveEachKindOfWarningOfEachJobOnce) {
+  RunResult all = run_of(100, "a");
+  all.warnings = {"a.1: late 3 times in 0.2 s"};
+  RunResult more = run_of(100, "b");
+  more.warnings = {"a.1: late 4,711 times in 1.25 s", "a.2: late 3 times in 0.2 s", "a.1: lost 3"};
+  more.lost_outputs = {"output of a", "output of b"};
+  keep_messages(all, std::move(more));
+  EXPECT_EQ(all.warnings,
+            (Words{"a.1: late 3 times in 0.2 s", "a.2: late 3 times in 0.2 s", "a.1: lost 3"}));
+  EXPECT_EQ(all.lost_outputs, (Words{"output of a", "output of b"}));
+}
+
 TEST(RunsAsOne, OfAnEvenNumberShowTheUpperOfTheTwoInTheMiddle) {
   std::vector<RunResult> runs;
   for (const std::uint64_t rate : {100U, 300U, 200U, 400U}) runs.push_back(run_of(rate, "r"));
