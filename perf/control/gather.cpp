@@ -398,10 +398,14 @@ void add_links(const ControlledJob& job, RunResult& result) {
 
 void gather(std::span<const ControlledJob> jobs, RunResult& result) {
   std::map<std::string, std::size_t> group_of;
+  const bool has_faults = std::ranges::any_of(jobs, [](const ControlledJob& job) {
+    return job.block->has_faults_sent.load(std::memory_order_acquire) ||
+           job.block->has_faults_received.load(std::memory_order_acquire);
+  });
   for (std::size_t i = 0; i < jobs.size(); ++i) {
     result.jobs.push_back(job_result(jobs, i));
     JobResult& job = result.jobs.back();
-    judge(jobs[i], job);
+    judge(jobs[i], job, has_faults);
     add_links(jobs[i], result);
     const std::string warning = jobs[i].block->warning.get();
     if (!warning.empty()) result.warnings.push_back(job.name + ": " + warning);

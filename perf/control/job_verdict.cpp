@@ -21,16 +21,35 @@ bool stood_still(const JobOptions& o, const TrafficResult& tx) {
   return runtime > 0 && tx.seconds >= kWhole * runtime;
 }
 
+std::string window_text(const TrafficResult& of) {
+  return seconds_text(std::chrono::duration_cast<std::chrono::nanoseconds>(
+      std::chrono::duration<double>(of.seconds)));
+}
+
 std::string standstill(const TrafficResult& tx) {
   const std::string due =
       tx.paced ? "none of the " + std::to_string(tx.offered_frames) + " frames that were due"
                : "no frame";
-  const auto window = std::chrono::duration_cast<std::chrono::nanoseconds>(
-      std::chrono::duration<double>(tx.seconds));
-  return "sent " + due + " in its measured window of " + seconds_text(window) + " (" +
+  return "sent " + due + " in its measured window of " + window_text(tx) + " (" +
          (tx.refused_frames != 0 ? "the engine took no frame; is it up?"
                                  : "the causes say what held it back") +
          ')';
+}
+
+/// How many frames were sent to the job in its measured window, if none of them came.
+std::uint64_t unheard(const JobOptions& o, const JobResult& result) {
+  if (!receives(o.rw) || result.rx.of_program || result.rx.frames != 0) return 0;
+  if (!(result.rx.seconds > 0)) return 0;
+  FlowResult all;
+  for (const FlowResult& flow : result.flows) all += flow;
+  const std::uint64_t came = all.received + all.corrupt + all.truncated + all.late + all.unverified;
+  return came == 0 ? all.lost : 0;
+}
+
+std::string deafness(std::uint64_t sent, const JobResult& result) {
+  return "received none of the " + std::to_string(sent) +
+         " frames that were sent to it in its measured window of " + window_text(result.rx) +
+         " (did they reach " + result.address + "? the causes say what held it back)";
 }
 
 /// A hint why no frame may have moved.
@@ -89,7 +108,7 @@ void judge_flow(const FlowResult& flow, JobResult& result) {
 
 }  // namespace
 
-void judge(const ControlledJob& job, JobResult& result) {
+void judge(const ControlledJob& job, JobResult& result, bool has_faults) {
   if (!job.never_started && result.errors.empty()) {
     judge_counts(result.counts, result);
     for (const FlowResult& flow : result.flows) judge_flow(flow, result);
@@ -100,6 +119,9 @@ void judge(const ControlledJob& job, JobResult& result) {
     const bool whole = job.stop_ns == 0 && !job.plan.options.background;
     const bool still = stood_still(job.plan.options, result.tx);
     if (whole && still) result.errors.push_back(standstill(result.tx));
+    const std::uint64_t lost =
+        whole && moved && !has_faults ? unheard(job.plan.options, result) : 0;
+    if (!still && lost != 0) result.errors.push_back(deafness(lost, result));
     if (whole && !still && !moved) {
       result.errors.push_back("moved no frame (" + hint_of(job, result) + ')');
     }

@@ -29,6 +29,15 @@ int exit_code_of(std::error_code code) noexcept {
   return impossible ? kWrongUsage : kFailed;
 }
 
+int exit_code_of_instrument(int signal, std::optional<int> program, Measured measured) noexcept {
+  if (signal != 0) return kEndedBySignal + signal;
+  if (program && *program != 0) return *program;
+  if (measured == Measured::values) return kDone;
+  if (measured == Measured::nothing) return kFailed;
+  if (program) return *program;
+  return measured == Measured::unsupported ? kNotSupported : kFailed;
+}
+
 void complain(std::string_view message) {
   std::fflush(stdout);  // keeps the order of both outputs
   // A path or a name may contain anything, but the message must stay one line, and must not steer

@@ -76,19 +76,21 @@ void print_heat(const Arguments& args, const HeatSession& session, const HeatOpt
   write_file("-", text).value();
 }
 
-/// Whether anything was measured of any target. If not, says why.
-bool was_measured(const HeatSession& session) {
+/// What was measured of any target. If nothing, says why.
+Measured measured_by(const HeatSession& session) {
   const auto results = session.results();
   if (std::ranges::any_of(results, [](const auto& each) { return !each.windows.empty(); })) {
-    return true;
+    return Measured::values;
   }
+  const bool too_short = std::ranges::all_of(
+      results, [](const auto& each) { return each.reason.empty() || each.has_ended; });
   for (const perf::HeatResult& each : results) {
     const bool is_process = each.process.number != 0;
     complain((is_process ? "process " + std::to_string(each.process.number) : each.name) +
              " was not measured: " +
              (each.reason.empty() ? "it ended within the first sampling interval" : each.reason));
   }
-  return false;
+  return too_short ? Measured::too_short : Measured::nothing;
 }
 
 /// Whether the watch of a target ended although the target did not. Says why.
@@ -189,10 +191,9 @@ int watch_heat(const Arguments& args) {
   const bool is_partial = stop.stopped() && !is_done;
   if (stop.stopped() || is_done) watched.end(stop.stopped() ? stop.signal() : SIGTERM);
   print_heat(args, session, options, is_partial);
-  if (is_partial && wanted) return kEndedBySignal + stop.signal();
-  if (!was_measured(session)) return kFailed;
-  if (wanted && !is_done && was_given_up(session)) return kFailed;
-  return is_done || stop.stopped() ? kDone : watched.exit_code();
+  Measured measured = measured_by(session);
+  if (wanted && !is_done && was_given_up(session)) measured = Measured::nothing;
+  return is_done ? kDone : watched.exit_code(stop, measured);
 }
 
 Options heat_command_line() {

@@ -192,12 +192,19 @@ nanoseconds longest_load(const perf::MembwOptions& options) {
 
 int exit_code_of_run(const perf::MembwResult& result, const StopSignals& stop,
                      MembwTarget& target) {
-  if (stop.stopped()) return kEndedBySignal + stop.signal();
-  if (result.error) return target.failure_code() != 0 ? target.failure_code() : kFailed;
-  const bool any = std::ranges::any_of(result.sources, [](const perf::MemorySummary& each) {
-    return each.rates.total || each.rates.reads || each.rates.writes || each.rates.local;
-  });
-  return any || target.is_program() ? target.exit_code() : kNotSupported;
+  if (result.error && !stop.stopped()) {
+    return target.failure_code() != 0 ? target.failure_code() : kFailed;
+  }
+  const auto any = [&](const auto& holds) { return std::ranges::any_of(result.sources, holds); };
+  Measured measured = Measured::unsupported;
+  if (any([](const perf::MemorySummary& each) {
+        return each.rates.total || each.rates.reads || each.rates.writes || each.rates.local;
+      })) {
+    measured = Measured::values;
+  } else if (any([](const perf::MemorySummary& each) { return each.samples != 0; })) {
+    measured = Measured::nothing;
+  }
+  return exit_code_of_instrument(stop.signal(), target.program_code(), measured);
 }
 
 int run_membw(const CommandLine& line) {

@@ -178,7 +178,7 @@ int run_sample(const CommandLine& line) {
   if (stop.stopped()) watched.end(stop.signal());
   write_file(args.text("output").value_or("-"), text_of_sample(args, kept, std::move(report)))
       .value();
-  return stop.stopped() ? kEndedBySignal + stop.signal() : watched.exit_code();
+  return watched.exit_code(stop, Measured::values);
 }
 
 }  // namespace

@@ -95,11 +95,10 @@ int run_stat(const CommandLine& line) {
   const std::size_t width = path == "-" ? terminal_columns() : 0;
   write_file(path, args.flag("json") ? perf::stat_json(result) : perf::stat_text(result, width))
       .value();
-  if (stop.stopped()) return kEndedBySignal + stop.signal();
   const bool any = std::ranges::any_of(result.events, [](const perf::StatEvent& each) {
     return each.state != "not permitted" && each.state != "not supported";
   });
-  return any || watched.is_program() ? watched.exit_code() : kNotSupported;
+  return watched.exit_code(stop, any ? Measured::values : Measured::unsupported);
 }
 
 }  // namespace

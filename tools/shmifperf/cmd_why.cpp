@@ -120,7 +120,7 @@ int run_why(const CommandLine& line) {
   const std::size_t width = path == "-" ? terminal_columns() : 0;
   write_file(path, args.flag("json") ? perf::why_json(result) : perf::why_text(result, width))
       .value();
-  return stop.stopped() ? kEndedBySignal + stop.signal() : watched.exit_code();
+  return watched.exit_code(stop, Measured::values);
 }
 
 }  // namespace

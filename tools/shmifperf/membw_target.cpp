@@ -137,9 +137,9 @@ void MembwTarget::end(int signal) {
   child_->wait();
 }
 
-int MembwTarget::exit_code() {
+std::optional<int> MembwTarget::program_code() {
   const auto status = child_ ? child_->ended() : std::nullopt;
-  return status ? perf::shell_status(*status) : kDone;
+  return status ? std::optional(perf::shell_status(*status)) : std::nullopt;
 }
 
 }  // namespace shmif::tools

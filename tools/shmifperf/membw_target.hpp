@@ -31,7 +31,6 @@ class MembwTarget {
   const std::vector<pid_t>& pids() const noexcept { return pids_; }
   /// What the built-in load says about itself; null: there is none.
   const perf::FillCounts* counts() const noexcept { return counts_ ? &*counts_ : nullptr; }
-  bool is_program() const noexcept { return child_.has_value(); }
 
   /// Lets the program begin. Errors: why it cannot.
   Result<void> begin();
@@ -48,8 +47,9 @@ class MembwTarget {
   /// Ends the program if it runs: with `signal`, and at most two seconds later with SIGKILL. All of
   /// its process group ends with it.
   void end(int signal);
-  /// That of a program which ended by itself, as a shell returns it; otherwise 0.
-  int exit_code();
+  /// The exit code of a program that ended by itself, as a shell returns it; empty: there is none,
+  /// or it runs.
+  std::optional<int> program_code();
 
  private:
   bool have_ended() const;

@@ -79,8 +79,10 @@ void Watched::end(int signal) {
   child_->wait();
 }
 
-int Watched::exit_code() {
-  return child_ ? perf::shell_status(child_->wait()) : kDone;
+int Watched::exit_code(const StopSignals& stop, Measured measured, bool ended_it) {
+  std::optional<int> program;
+  if (child_ && !ended_it && !stop.stopped()) program = perf::shell_status(child_->wait());
+  return exit_code_of_instrument(stop.signal(), program, measured);
 }
 
 }  // namespace shmif::tools

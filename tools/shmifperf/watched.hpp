@@ -9,6 +9,7 @@
 
 #include "perf/watch/held_child.hpp"
 #include "perf/watch/process.hpp"
+#include "tools/common/command.hpp"
 #include "tools/common/options.hpp"
 #include "tools/common/signals.hpp"
 
@@ -40,9 +41,9 @@ class Watched {
   bool have_ended();
   /// After a signal: passes it on to the program, which has two seconds to end.
   void end(int signal);
-  /// The exit code for a command that has nothing else to say: that of the program, as a shell
-  /// returns it, or 0.
-  int exit_code();
+  /// The exit code of the instrument, by the table in tools/common/command.hpp. `ended_it`: the
+  /// instrument had all that it was asked for, and ended the program.
+  int exit_code(const StopSignals& stop, Measured measured, bool ended_it = false);
 
  private:
   std::optional<perf::HeldChild> child_;

@@ -134,6 +134,43 @@ TEST(JobVerdict, WhoWasToSendInItsWindowAndStoodStillFails) {
   EXPECT_EQ(still([](Judged& j) { j.job.stop_ns = 1; }), "");
 }
 
+TEST(JobVerdict, WhoReceivedNothingInItsWindowThoughFramesWereSentToItFails) {
+  const auto deaf = [](auto change, bool has_faults = false) {
+    Judged judged;
+    judged.plan.options.rw = Role::rx;
+    judged.result.address = "unix:/a";
+    judged.result.rx.seconds = 2;
+    judged.result.flows[0].received = 0;
+    judged.result.flows[0].lost = 10;
+    change(judged);
+    judge(judged.job, judged.result, has_faults);
+    return judged.result.errors.empty() ? "" : judged.result.errors.front();
+  };
+  const auto nothing = [](Judged&) {};
+  EXPECT_EQ(
+      deaf(nothing),
+      "received none of the 10 frames that were sent to it in its measured window of 2 s (did "
+      "they reach unix:/a? the causes say what held it back)");
+  EXPECT_NE(deaf([](Judged& j) { j.plan.options.rw = Role::pingpong; }), "");
+  EXPECT_EQ(deaf(nothing, true), "") << "it was asked for";
+  EXPECT_EQ(deaf([](Judged& j) { j.plan.options.rw = Role::tx; }), "");
+  EXPECT_EQ(deaf([](Judged& j) { j.result.rx.frames = 1; }), "");
+  EXPECT_EQ(deaf([](Judged& j) { j.result.rx.seconds = 0; }), "");
+  EXPECT_EQ(deaf([](Judged& j) { j.result.rx.of_program = true; }), "");
+  EXPECT_EQ(deaf([](Judged& j) { j.plan.options.background = true; }), "");
+  EXPECT_EQ(deaf([](Judged& j) { j.job.stop_ns = 1; }), "");
+  for (auto FlowResult::* const fate :
+       {&FlowResult::received, &FlowResult::corrupt, &FlowResult::truncated, &FlowResult::late}) {
+    EXPECT_EQ(deaf([&](Judged& j) {
+                j.result.flows[0].lost = 9;
+                j.result.flows[0].*fate = 1;
+              }),
+              "")
+        << "something came";
+  }
+  EXPECT_EQ(deaf([](Judged& j) { j.result.flows[0].sent = j.result.flows[0].lost = 0; }), "");
+}
+
 TEST(JobVerdict, WhoNeverStartedHasNotPassed) {
   Judged judged;
   judged.job.never_started = true;

@@ -258,6 +258,16 @@ TEST(HeatCommand, PrintsAMapForPeople) {
   for (const std::string& line : lines_of(result.out)) EXPECT_LE(line.size(), 200U) << line;
 }
 
+TEST(HeatCommand, EndsAsItsProgramDoesHoweverShortThatIs) {
+  const auto status = [](const std::string& script) {
+    return shmifperf({"heat", "--", "sh", "-c", script}).status;
+  };
+  EXPECT_EQ(shmifperf({"heat", "--", "true"}).status, 0);
+  EXPECT_EQ(status("exit 42"), 42);
+  EXPECT_EQ(status("sleep 0.3; exit 7"), 7);
+  EXPECT_EQ(status("kill -9 $$"), 128 + 9);
+}
+
 TEST(HeatCommand, RefusesAttributesAndTargetsAsAWhole) {
   const auto status = [](std::vector<std::string> words) {
     words.insert(words.begin(), "heat");

@@ -139,6 +139,8 @@ TEST(MembwCommand, ReadsTheGroupsOfARecordedTree) {
   EXPECT_TRUE(total()["total_bytes_per_s"].is_null());
   EXPECT_NE(total()["reason"].get<std::string>().find("mon_L3_01/mbm_total_bytes was Unavailable"),
             std::string::npos);
+  const Words words{"--sysroot", tree.path(), "--source", "resctrl"};
+  EXPECT_EQ(membw(words).status, 1) << "there was time, and no value";
 }
 
 TEST(MembwCommand, HasTheExitCodeOfTheProgramAndSaysWhyItCannotStart) {
