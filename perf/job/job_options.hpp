@@ -243,10 +243,17 @@ struct JobOptions {
 
 enum class OutputFormat : std::uint8_t { normal, json, json_plus, terse };
 
+/// A place for the result.
+struct OutputPlace {
+  std::string path;                    ///< "-": standard output
+  std::optional<OutputFormat> format;  ///< empty: those of output_format
+  bool operator==(const OutputPlace&) const = default;
+};
+
 /// Options of a run as a whole.
 struct RunOptions {
   using Nanoseconds = std::chrono::nanoseconds;
-  std::string output;  ///< empty: standard output
+  std::vector<OutputPlace> outputs;  ///< empty: standard output
   std::vector<OutputFormat> output_format{OutputFormat::normal};
   std::string metrics_format;   ///< "influx": prints the intervals as lines on standard output
   std::string metrics_address;  ///< Prometheus, "127.0.0.1:9400"

@@ -12,15 +12,42 @@ namespace {
 
 using enum OnServer;
 
+constexpr Word<OutputFormat> kFormats[] = {
+    {"normal", OutputFormat::normal},
+    {"json", OutputFormat::json},
+    {"json+", OutputFormat::json_plus},
+    {"terse", OutputFormat::terse},
+};
+constexpr std::span<const Word<OutputFormat>> kFormatWords = kFormats;
+
+/// PATH or FORMAT:PATH, any number of times.
+Kind<R> output_places() {
+  Kind<R> kind{.placeholder = "[FORMAT:]PATH",
+               .range =
+                   "the path of a file, or - for standard output; with a format before it "
+                   "(" +
+                   listed(kFormatWords) + "), as in json:result.json"};
+  kind.set = [](std::string_view value, R& run) -> Result<void> {
+    constexpr std::size_t kMaxPath = 4096;
+    const std::size_t colon = value.find(':');
+    const auto* const format =
+        colon == std::string_view::npos ? nullptr : find_word(kFormatWords, value.substr(0, colon));
+    const std::string_view path = format == nullptr ? value : value.substr(colon + 1);
+    if (path.empty()) return refused(value, "has no path");
+    if (path.size() >= kMaxPath) return refused(value, "is too long");
+    if (path.find('\0') != std::string_view::npos) return refused(value, "holds a NUL byte");
+    run.outputs.push_back(
+        {.path = std::string(path),
+         .format = format == nullptr ? std::nullopt : std::optional(format->value)});
+    return {};
+  };
+  kind.show = [](const R&) { return std::string("none"); };
+  return kind;
+}
+
 /// One format or several, as in fio.
 Kind<R> output_formats() {
-  static constexpr Word<OutputFormat> kWords[] = {
-      {"normal", OutputFormat::normal},
-      {"json", OutputFormat::json},
-      {"json+", OutputFormat::json_plus},
-      {"terse", OutputFormat::terse},
-  };
-  const std::span<const Word<OutputFormat>> words = kWords;
+  const auto words = kFormatWords;
   Kind<R> kind{.placeholder = "FORMAT[,...]", .range = listed(words)};
   kind.set = [words](std::string_view value, R& run) -> Result<void> {
     const auto read = read_words(words, value);
@@ -66,8 +93,13 @@ Kind<R> metrics_address() {
 }
 
 void add_output_rows(Rows& rows) {
-  rows.add("output", client_only, text(&R::output, "PATH", "the path of a file"),
-           "Write the results to this file.", "standard output");
+  rows.add(
+      "output", client_only, output_places(),
+      "Write the result to this file, in the format before the colon or else in those of "
+      "output-format. May be given several times, for different files. Standard output gets the "
+      "result, too, if every file has a format before it; otherwise it gets only whether the run "
+      "passed.",
+      "standard output");
   rows.add("output-format", client_only, output_formats(),
            "How results are written: normal (for people), json, json+ (json with the bins of the "
            "histograms), terse (a line for each job). Several formats are written one after the "

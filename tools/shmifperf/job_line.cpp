@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <utility>
 
 #include "base/printable.hpp"
 #include "perf/option/job_file.hpp"
@@ -171,6 +172,7 @@ void Reader::read_options() {
   JobOptions common;  // options before the first --name
   common.where = kWhere;
   bool any = false;
+  bool has_output = false;
   JobOptions* job = &common;
   for (const auto& [name, value] : args_.in_order()) {
     const OptionRow* const row = perf::find_option(name);
@@ -180,6 +182,8 @@ void Reader::read_options() {
       job = &line_.set.jobs.back();
     }
     any = any || !row->of_run();
+    // The places of the command line replace those of the files.
+    if (row->name == "output" && !std::exchange(has_output, true)) line_.set.run.outputs.clear();
     set(*row, value, *job);
     if (job != &common || row->of_run()) continue;
     for (std::size_t i = 0; i < of_files; ++i) {
@@ -212,7 +216,7 @@ std::string written(const std::vector<std::pair<std::string, std::string>>& give
   for (auto it = given.begin(); it != given.end(); ++it) {
     const bool again = std::any_of(it + 1, given.end(),
                                    [&](const auto& later) { return later.first == it->first; });
-    if (again || it->first == "name") continue;
+    if ((again && it->first != "output") || it->first == "name") continue;
     text += " --" + it->first + '=' + base::quote_word(it->second);
   }
   return text;

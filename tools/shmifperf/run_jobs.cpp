@@ -95,7 +95,9 @@ void say_how_long(const perf::RunOptions& options, const std::vector<perf::Plann
 
 int run_jobs(const RunLine& wanted, const std::vector<std::string>& argv) {
   const perf::JobSet& set = wanted.set;
-  if (auto possible = check_output(set.run.output); !possible) return fail(possible.error());
+  for (const perf::OutputPlace& place : set.run.outputs) {
+    if (auto possible = check_output(place.path); !possible) return fail(possible.error());
+  }
   RunControl control;
   const RunSignals signals(control);
   auto output = RunOutput::open(set.run, control);
@@ -115,12 +117,13 @@ int run_jobs(const RunLine& wanted, const std::vector<std::string>& argv) {
   result->version = version_number();
   result->command = argv;
   const auto json = [&](perf::Bins bins) { return perf::to_json(*result, bins); };
-  const std::string text = rendered(set.run.output_format, json, [&] {
-    const std::size_t columns = set.run.output.empty() ? terminal_columns() : 0;
-    return perf::to_text(perf::Report::parse(json(perf::Bins::without), "result").value(), columns);
-  });
+  const ResultForms forms{.json = json, .text = [&](std::size_t columns) {
+                            const auto report =
+                                perf::Report::parse(json(perf::Bins::without), "result");
+                            return perf::to_text(report.value(), columns);
+                          }};
   int code = result->exit_code;
-  if (!(*output)->print_result(text) && code == kDone) code = kFailed;
+  if (!(*output)->print_result(forms) && code == kDone) code = kFailed;
   if (stuck) {
     // The stuck thread still uses objects that destructors would destroy.
     std::fflush(nullptr);

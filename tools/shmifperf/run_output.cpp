@@ -6,6 +6,8 @@
 #include <csignal>
 #include <cstdio>
 #include <cstring>
+#include <filesystem>
+#include <system_error>
 
 #include "perf/report/report.hpp"
 #include "perf/report/stream.hpp"
@@ -19,29 +21,65 @@ namespace shmif::tools {
 using perf::RunOptions;
 using perf::RunProgress;
 
+namespace {
+
+/// Whether two places are one file, by whatever names. Standard output is no file.
+bool is_same(const perf::OutputPlace& one, const perf::OutputPlace& other) {
+  namespace fs = std::filesystem;
+  if (one.path == "-" || other.path == "-") return one.path == other.path;
+  std::error_code ignored;
+  if (fs::equivalent(one.path, other.path, ignored)) return true;
+  const auto whole = [&](const std::string& path) {
+    return fs::weakly_canonical(fs::absolute(path, ignored), ignored);
+  };
+  return one.path == other.path || whole(one.path) == whole(other.path);
+}
+
+}  // namespace
+
 std::string problem_of_outputs(const RunOptions& options) {
   if (options.json_stream && !options.metrics_format.empty()) {
     return "give only one of --json-stream and --format: both use standard output";
   }
+  for (auto place = options.outputs.begin(); place != options.outputs.end(); ++place) {
+    const auto same = [&](const perf::OutputPlace& other) { return is_same(other, *place); };
+    if (std::none_of(options.outputs.begin(), place, same)) continue;
+    return place->path == "-"
+               ? "--output is given more than once for standard output, which holds one result"
+               : "--output=" + place->path +
+                     " is given more than once, and each result would overwrite the one before "
+                     "(give each a file of its own)";
+  }
   return {};
 }
 
-std::string rendered(const std::vector<perf::OutputFormat>& formats,
-                     const std::function<std::string(perf::Bins)>& json,
-                     const std::function<std::string()>& text) {
+std::string rendered(const std::vector<perf::OutputFormat>& formats, const ResultForms& forms,
+                     std::size_t columns) {
   using perf::Bins;
   std::string all;
   for (const perf::OutputFormat format : formats) {
     switch (format) {
-      case perf::OutputFormat::normal: all += text(); break;
-      case perf::OutputFormat::json: all += json(Bins::without); break;
-      case perf::OutputFormat::json_plus: all += json(Bins::with); break;
+      case perf::OutputFormat::normal: all += forms.text(columns); break;
+      case perf::OutputFormat::json: all += forms.json(Bins::without); break;
+      case perf::OutputFormat::json_plus: all += forms.json(Bins::with); break;
       case perf::OutputFormat::terse:
-        all += perf::to_terse(perf::Report::parse(json(Bins::without), "result").value());
+        all += perf::to_terse(perf::Report::parse(forms.json(Bins::without), "result").value());
         break;
     }
   }
   return all;
+}
+
+std::vector<FormattedPlace> places_of(const RunOptions& options) {
+  std::vector<FormattedPlace> places;
+  bool screen_is_free = true;
+  for (const perf::OutputPlace& place : options.outputs) {
+    screen_is_free = screen_is_free && place.format && place.path != "-";
+    places.push_back(
+        {place.path, place.format ? std::vector{*place.format} : options.output_format});
+  }
+  if (screen_is_free) places.push_back({"-", options.output_format});
+  return places;
 }
 
 namespace {
@@ -53,12 +91,30 @@ bool is_over(const RunProgress& progress) {
   });
 }
 
+/// Of a result for people, the line that says whether the run passed, and those that say why not.
+std::string verdict_of(const std::string& text) {
+  std::string verdict;
+  std::size_t begin = 0;
+  while (begin < text.size()) {
+    const std::size_t end = std::min(text.find('\n', begin), text.size() - 1) + 1;
+    const std::string line = text.substr(begin, end - begin);
+    const std::size_t word = std::min(line.find_first_not_of(' '), line.size());
+    if (begin == 0 || line.compare(word, 6, "FAILED") == 0) verdict += line;
+    begin = end;
+  }
+  return verdict;
+}
+
 }  // namespace
 
 RunOutput::RunOutput(const RunOptions& options, perf::RunControl& control)
-    : options_(options), control_(control) {
+    : options_(options), control_(control), places_(places_of(options)) {
   if (options.json_stream) stream_ = Stream::json;
   if (options.metrics_format == "influx") stream_ = Stream::influx;
+  for (const FormattedPlace& place : places_) {
+    if (place.path != "-") continue;
+    screen_for_people_ = place.formats == std::vector{perf::OutputFormat::normal};
+  }
   redrawn_lines_ = terminal_.on_terminal() && options.eta != RunOptions::Eta::never;
   plain_lines_ = !terminal_.on_terminal() && options.eta == RunOptions::Eta::always;
 }
@@ -98,14 +154,18 @@ void RunOutput::on_interval(const RunProgress& progress) {
       std::fputs((prefix + line + '\n').c_str(), stderr);
     }
   }
-  const bool as_json = options_.output_format.front() == perf::OutputFormat::json ||
-                       options_.output_format.front() == perf::OutputFormat::json_plus;
   if (stream_ == Stream::influx) {
     print(perf::to_influx(progress, std::chrono::system_clock::now()));
   } else if (stream_ == Stream::json) {
     print(perf::to_json_line(progress));
   } else if (options_.status_interval.count() > 0 && !is_over(progress)) {
-    print(as_json ? perf::to_json_line(progress) : perf::to_status(progress, terminal_columns()));
+    const std::string status = perf::to_status(progress, terminal_columns());
+    if (screen_for_people_) {
+      print(status);
+    } else {
+      terminal_.clear();
+      std::fputs(status.c_str(), stderr);
+    }
   }
 }
 
@@ -144,17 +204,36 @@ std::vector<std::string> RunOutput::finish() {
   return lost;
 }
 
-bool RunOutput::print_result(const std::string& text) {
-  const bool streamed = stream_ != Stream::none;
+bool RunOutput::print_result(const ResultForms& forms) {
+  std::FILE* const screen = stream_ != Stream::none ? stderr : stdout;
   bool written = true;
-  if (!options_.output.empty()) {
-    const auto done = write_file(options_.output, text);
-    if (done) return true;
-    complain(done.error().message + " (printing the result instead)");
+  const auto print_there = [&](const std::string& text) {
+    written = std::fwrite(text.data(), 1, text.size(), screen) == text.size() && written;
+  };
+  const bool has_screen =
+      std::ranges::any_of(places_, [](const FormattedPlace& place) { return place.path == "-"; });
+  std::optional<std::string> homeless;  // a result that could not be written to its file
+  for (const FormattedPlace& place : places_) {
+    const bool here = place.path == "-";
+    std::string text = rendered(place.formats, forms, here ? terminal_columns() : 0);
+    if (here) {
+      print_there(text);
+      continue;
+    }
+    const auto done = write_file(place.path, text);
+    if (done) continue;
+    const bool instead = !has_screen && !homeless;
+    complain(done.error().message + (instead ? " (printing the result instead)" : ""));
     written = false;
+    if (instead) homeless = std::move(text);
   }
-  std::FILE* const file = streamed ? stderr : stdout;
-  return std::fwrite(text.data(), 1, text.size(), file) == text.size() && written;
+  if (!has_screen && !homeless &&
+      failure_ != 0) {  // it was told that standard output does not take anything
+    std::fputs(verdict_of(forms.text(0)).c_str(), stderr);
+  } else if (!has_screen) {
+    print_there(homeless ? *homeless : verdict_of(forms.text(0)));
+  }
+  return written;
 }
 
 }  // namespace shmif::tools

@@ -6,8 +6,9 @@
 //                     status of each --status-interval
 //   HTTP              --metrics
 //
-// The result comes last: to --output, otherwise to standard output. If a stream is on standard
-// output, the result goes to standard error, because it would confuse the stream's reader.
+// The result comes last, to each place of --output. Standard output has one thing for one reader: a
+// stream, or the result, or for people the status of each interval and whether the run passed. What
+// else would go there goes to standard error.
 
 #include <functional>
 #include <memory>
@@ -29,11 +30,23 @@ namespace shmif::tools {
 /// Which of the requested outputs contradict each other; empty: none do.
 std::string problem_of_outputs(const perf::RunOptions& options);
 
-/// A result in each of the formats, one after the other: `json` makes the JSON, `text` the readable
-/// text.
-std::string rendered(const std::vector<perf::OutputFormat>& formats,
-                     const std::function<std::string(perf::Bins)>& json,
-                     const std::function<std::string()>& text);
+/// Makes the forms of a result.
+struct ResultForms {
+  std::function<std::string(perf::Bins)> json;
+  std::function<std::string(std::size_t columns)> text;  ///< for people; 0 columns: no terminal
+};
+
+/// A result in each of the formats, one after the other.
+std::string rendered(const std::vector<perf::OutputFormat>& formats, const ResultForms& forms,
+                     std::size_t columns);
+
+/// The places of a result with their formats: those of --output, and standard output if nothing
+/// else has asked for the result by its own format alone.
+struct FormattedPlace {
+  std::string path;  ///< "-": standard output
+  std::vector<perf::OutputFormat> formats;
+};
+std::vector<FormattedPlace> places_of(const perf::RunOptions& options);
 
 /// Threads: one at a time. Blocks: while the reader of standard output is slow.
 class RunOutput final : public perf::RunObserver {
@@ -50,9 +63,11 @@ class RunOutput final : public perf::RunObserver {
   /// Ends all outputs and removes progress lines from the terminal. Result: outputs that were lost,
   /// each with the reason.
   std::vector<std::string> finish();
-  /// Prints the result; call it after finish(). Result: false if it could not be written to its
-  /// place. The error was then reported, and the result is on a standard stream instead.
-  bool print_result(const std::string& text);
+  /// Writes the result to its places; call it after finish(). Result: false if it could not be
+  /// written to one of them. Each such error was then reported, and the others have their formats
+  /// all the same. If standard output has no result, it gets one that could not be written, or
+  /// whether the run passed.
+  bool print_result(const ResultForms& forms);
 
  private:
   enum class Stream : std::uint8_t { none, json, influx };
@@ -63,6 +78,8 @@ class RunOutput final : public perf::RunObserver {
 
   const perf::RunOptions& options_;
   perf::RunControl& control_;
+  std::vector<FormattedPlace> places_;
+  bool screen_for_people_ = true;  // standard output has no format for programs
   Stream stream_ = Stream::none;
   bool plain_lines_ = false;    // progress lines, one per interval
   bool redrawn_lines_ = false;  // progress lines on the terminal

@@ -54,12 +54,11 @@ int run_remotely(const perf::JobSet& set, const std::vector<std::string>& server
   for (const perf::HostResult& host : hosts) {
     for (const std::string& why : host.failures) complain("run: " + host.name + ": " + why);
   }
-  const std::string text = rendered(
-      set.run.output_format,
-      [&](perf::Bins bins) { return perf::combined_json(hosts, whole, bins); },
-      [&] { return perf::combined_text(hosts, whole, terminal_columns()); });
+  const ResultForms forms{
+      .json = [&](perf::Bins bins) { return perf::combined_json(hosts, whole, bins); },
+      .text = [&](std::size_t columns) { return perf::combined_text(hosts, whole, columns); }};
   const int code = perf::exit_code_of(hosts, whole);
-  const bool all_written = output.print_result(text) && lost.empty();
+  const bool all_written = output.print_result(forms) && lost.empty();
   return all_written || code != kDone ? code : kFailed;
 }
 

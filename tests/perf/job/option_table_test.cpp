@@ -227,7 +227,15 @@ const std::vector<JobCase>& job_cases() {
 
 const std::vector<RunCase>& run_cases() {
   static const std::vector<RunCase> all{
-      {"output", "o", [](R r) { return r.output == "o"; }, {""}},
+      {"output", "o", [](R r) { return r.outputs == std::vector<OutputPlace>{{"o", {}}}; }, {""}},
+      {"output",
+       "json+:a:b",
+       [](R r) { return r.outputs == std::vector<OutputPlace>{{"a:b", OutputFormat::json_plus}}; },
+       {"json:", ""}},
+      {"output",
+       "jsonx:o",
+       [](R r) { return r.outputs == std::vector<OutputPlace>{{"jsonx:o", {}}}; },
+       {""}},
       {"output-format",
        "json+,terse",
        [](R r) {
