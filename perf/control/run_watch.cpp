@@ -34,6 +34,38 @@ bool uses_network(EngineKind engine) noexcept {
   return true;
 }
 
+/// The jobs whose frames it receives. An echo job answers the one that asks it.
+std::vector<std::size_t> sources_of(const ControlledJob& job) {
+  std::vector<std::size_t> all = job.senders;
+  const bool is_answered = job.plan.options.rw == Role::pingpong && job.plan.to != kNoJob;
+  if (is_answered) all.push_back(job.plan.to);
+  return all;
+}
+
+/// What the watch must know about a job to find where its frames can get lost.
+WatchedJob watched(const ControlledJob& job) {
+  const JobOptions& o = job.plan.options;
+  const bool host = o.engine == EngineKind::host;
+  const bool program = !o.exec.empty();
+  WatchedJob one{.name = o.name, .uses_network = uses_network(o.engine)};
+  one.uses_udp = program || o.engine == EngineKind::udp || (host && o.proto == HostProtocol::udp);
+  one.uses_tcp = program || (host && o.proto == HostProtocol::tcp);
+  one.receives = program || receives(o.rw);
+  one.sends = program || (sends(o.rw) && job.plan.to == kNoJob);
+  one.senders = sources_of(job);
+  one.is_host = host;
+  return one;
+}
+
+FaultTraffic fault_of(const std::string& where, const FaultOptions& options,
+                      const FaultsMade& made) {
+  return {.where = where,
+          .options = to_string(options),
+          .frames = made.frames,
+          .lost = made.lost + made.under_way,
+          .queue_full = made.queue_full};
+}
+
 /// "bus:/dev/shm/bus0" is the bus /dev/shm/bus0; empty: it is another wire.
 std::string bus_of(const Wire& wire) {
   constexpr std::string_view kBus = "bus:";
@@ -50,7 +82,7 @@ RunWatch::RunWatch(const RunState& run, std::uint64_t start_ns)
       sampler_(KernelFiles(), start_ns, MachineSources::of_causes),
       added_(run.jobs.size(), false) {
   for (const ControlledJob& job : run_.jobs) {
-    sampler_.add_job(job.plan.options.name, uses_network(job.plan.options.engine));
+    sampler_.add_job(watched(job));
   }
   add_buses();
 }
@@ -103,22 +135,50 @@ JobTraffic traffic_of(const std::string& job, const std::vector<IntervalResult>&
                              .end_s = each.at_seconds,
                              .lost = each.lost_frames,
                              .overruns = each.overruns,
-                             .latency_max_ns = each.latency_max_ns});
+                             .latency_max_ns = each.latency_max_ns,
+                             .received = each.rx_frames});
   }
   return traffic;
 }
 
+void add_unnoticed(JobTraffic& traffic, std::uint64_t lost, double end_s) {
+  for (const TrafficStep& step : traffic.steps) lost -= std::min(lost, step.lost);
+  if (lost == 0) return;
+  if (traffic.steps.empty()) traffic.steps.push_back({.end_s = end_s, .received = 0});
+  traffic.steps.back().lost += lost;
+}
+
 /// Of the jobs that receive.
-std::vector<JobTraffic> RunWatch::traffic() const {
+std::vector<JobTraffic> RunWatch::traffic(const std::vector<JobResult>& results) const {
   std::vector<JobTraffic> all;
-  for (const ControlledJob& job : run_.jobs) {
+  for (std::size_t i = 0; i < run_.jobs.size(); ++i) {
+    const ControlledJob& job = run_.jobs[i];
     if (!receives(job.plan.options.rw)) continue;
-    all.push_back(traffic_of(job.plan.options.name, job.intervals));
+    JobTraffic one = traffic_of(job.plan.options.name, job.intervals);
+    if (i < results.size()) {
+      std::uint64_t lost = 0;
+      for (const FlowResult& flow : results[i].flows) lost += flow.lost;
+      add_unnoticed(one, lost,
+                    sampler_.series().ends_s.empty() ? 0 : sampler_.series().ends_s.back());
+    }
+    for (const std::size_t from : sources_of(job)) {
+      const JobBlock& block = *run_.jobs[from].block;
+      const JobOptions& o = run_.jobs[from].plan.options;
+      if (block.has_faults_sent.load(std::memory_order_acquire)) {
+        one.faults.push_back(fault_of(o.name, o.fault, block.faults_sent));
+      }
+    }
+    if (job.block->has_faults_received.load(std::memory_order_acquire)) {
+      const JobOptions& o = job.plan.options;
+      one.faults.push_back(fault_of(o.name, o.fault_rx, job.block->faults_received));
+    }
+    all.push_back(std::move(one));
   }
   return all;
 }
 
-RunCauses RunWatch::result() const {
+RunCauses RunWatch::finish(const std::vector<JobResult>& results, std::uint64_t now_ns) {
+  sampler_.sample(std::max(now_ns, start_ns_));  // what happened since the last look counts, too
   const WhySeries& series = sampler_.series();
   RunCauses all;
   all.looks = series.ends_s.size();
@@ -136,7 +196,7 @@ RunCauses RunWatch::result() const {
     all.why_unknown =
         "the jobs were not seen twice: they ended too soon, or /proc does not show them";
   }
-  all.causes = find_causes(series, traffic());
+  all.causes = find_causes(series, traffic(results));
   return all;
 }
 

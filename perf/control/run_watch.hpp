@@ -14,6 +14,9 @@ namespace shmif::perf {
 
 /// Losses, overruns and latencies of a job, as its intervals have them.
 JobTraffic traffic_of(const std::string& job, const std::vector<IntervalResult>& intervals);
+/// Adds to the last step what is missing from `lost` frames: no later frame arrived that would have
+/// shown that they were lost. `end_s`: the end of the only step, if the job has no intervals.
+void add_unnoticed(JobTraffic& traffic, std::uint64_t lost, double end_s);
 
 /// Looks ten times a second, or, if there are very many jobs, as often as takes 0.5 % of a CPU.
 ///
@@ -25,13 +28,13 @@ class RunWatch {
 
   /// Takes a look if one is due.
   void look(std::uint64_t now_ns);
-  /// `run.jobs` must have all of their intervals.
-  RunCauses result() const;
+  /// Takes a last look. `run.jobs` must have all of their intervals; `results` are theirs.
+  RunCauses finish(const std::vector<JobResult>& results, std::uint64_t now_ns);
 
  private:
   void add_jobs();
   void add_buses();
-  std::vector<JobTraffic> traffic() const;
+  std::vector<JobTraffic> traffic(const std::vector<JobResult>& results) const;
 
   const RunState& run_;
   std::uint64_t start_ns_;

@@ -69,7 +69,7 @@ struct Runner::Impl {
   void watch_cpus();
   void watch_jobs(std::uint64_t now);
   void watch_rates(std::uint64_t now);
-  RunCauses causes() const;
+  RunCauses causes();
   void gather_heat();
   void listen(RunObserver* observer);
   void show(RunObserver* observer, std::uint64_t now);
@@ -106,8 +106,8 @@ void Runner::Impl::watch_jobs(std::uint64_t now) {
   watch->look(now);
 }
 
-RunCauses Runner::Impl::causes() const {
-  if (watch) return watch->result();
+RunCauses Runner::Impl::causes() {
+  if (watch) return watch->finish(result.jobs, now_ns());
   RunCauses none;
   none.why_unknown = run.options.why ? "no job began" : "it was turned off (why=0)";
   return none;

@@ -3,13 +3,13 @@
 #include <algorithm>
 #include <functional>
 #include <nlohmann/json.hpp>
-#include <tuple>
 
 #include "perf/figures/table.hpp"
 #include "perf/figures/units.hpp"
 #include "perf/report/text.hpp"
 #include "perf/report/words.hpp"
 #include "perf/result/machine.hpp"
+#include "perf/why/cause.hpp"
 
 namespace shmif::perf {
 namespace {
@@ -81,14 +81,24 @@ void put_causes(Json& json, const std::vector<HostResult>& hosts) {
       all.push_back(std::move(cause));
     }
   }
-  // Losses count first, then the time, as for the causes of one machine.
-  std::ranges::sort(all, std::greater<>(), [](const Json& cause) {
-    const auto number = [&cause](const char* key) {
-      return cause.at(key).is_number() ? cause.at(key).get<double>() : 0;
+  // In the order of the causes of one machine.
+  const auto cause_of = [](const Json& one) {
+    const auto number = [&one](const char* key) {
+      return one.at(key).is_number() ? one.at(key).get<double>() : 0;
     };
-    return std::tuple(number("of_losses_share") * number("share"),
-                      number("share") * (number("end_s") - number("begin_s")),
-                      cause.at("sentence").get<std::string>());
+    const auto kind = cause_kind_of(one.at("cause").get<std::string>());
+    return Cause{.job = {},
+                 .cause = kind.value_or(CauseKind::waited_for_cpu),
+                 .begin_s = number("begin_s"),
+                 .end_s = number("end_s"),
+                 .share = number("share"),
+                 .of_losses_share = number("of_losses_share"),
+                 .sentence = one.at("sentence").get<std::string>()};
+  };
+  std::ranges::sort(all, [&](const Json& one, const Json& other) {
+    const Cause a = cause_of(one), b = cause_of(other);
+    if (weighs_more(a, b) != weighs_more(b, a)) return weighs_more(a, b);
+    return a.sentence > b.sentence;
   });
   json["causes"] = known ? Json(all) : Json(nullptr);
   json["causes_reason"] = known ? Json(nullptr) : Json(reason);

@@ -30,6 +30,15 @@ std::string how_text(const ReportJson& report) {
   return text + ')';
 }
 
+/// The frames that the jobs lost.
+std::uint64_t lost_frames(const ReportJson& report) {
+  std::uint64_t lost = 0;
+  for (const ReportJson& job : report.at("jobs")) {
+    if (!job.at("loss").is_null()) lost += count(job.at("loss"), "lost_frames").value_or(0);
+  }
+  return lost;
+}
+
 }  // namespace
 
 std::string causes_text(const ReportJson& report, std::size_t width) {
@@ -41,7 +50,11 @@ std::string causes_text(const ReportJson& report, std::size_t width) {
                    2);
   }
   if (causes->empty()) {
-    return wrapped("nothing held the jobs back" + of_run(report) + how_text(report), width, 2);
+    const std::uint64_t lost = lost_frames(report);
+    const std::string unexplained =
+        lost == 0 ? "" : "; what lost " + format_counted(lost, "frame") + " was not seen";
+    return wrapped("nothing held the jobs back" + of_run(report) + unexplained + how_text(report),
+                   width, 2);
   }
   std::string text = "what held the jobs back" + of_run(report) + ", the heaviest first\n";
   for (std::size_t i = 0; i < causes->size() && i < kMost; ++i) {

@@ -13,7 +13,9 @@ namespace {
 // If others took this much of a CPU, they caused the tails.
 constexpr double kMuchSteal = 0.01;
 // A job that has its CPU to itself is interrupted a few times per second by the kernel's own work.
+// Of a job that ran for less than a second, a few interruptions say nothing.
 constexpr double kManySwitchesPerSecond = 20;
+constexpr std::uint64_t kManySwitches = 20;
 // A sender that reaches less than this share of its pace has sent another load than asked for.
 constexpr double kKeptPace = 0.99;
 
@@ -27,6 +29,23 @@ double switches_per_second(const JobResult& job) noexcept {
   return static_cast<double>(job.cpu->involuntary_switches) / *job.runtime_seconds;
 }
 
+/// The verdict of the run has the word, so that a warning never contradicts it: whether a cause of
+/// this kind held the job back. Empty: the jobs were not watched. No name: any job.
+std::optional<bool> verdict(const RunResult& result, CauseKind kind, const std::string& job = {}) {
+  if (!result.causes.why_unknown.empty()) return std::nullopt;
+  return std::ranges::any_of(result.causes.causes, [&](const Cause& cause) {
+    return cause.cause == kind && (job.empty() || cause.job == job);
+  });
+}
+
+bool was_interrupted(const RunResult& result, const JobResult& job) {
+  const double rate = switches_per_second(job);
+  if (const auto held = verdict(result, CauseKind::waited_for_cpu, job.name)) {
+    return *held && rate > 0;
+  }
+  return rate >= kManySwitchesPerSecond && job.cpu->involuntary_switches >= kManySwitches;
+}
+
 std::string interruptions(const JobResult& job) {
   return format_counted(job.cpu->involuntary_switches, "time") + " in " +
          format_seconds(job.runtime_seconds);
@@ -38,7 +57,7 @@ void add_interrupted(const RunResult& result, std::vector<std::string>& warnings
   constexpr std::size_t kMaxNamed = 4;
   std::vector<const JobResult*> jobs;
   for (const JobResult& job : result.jobs) {
-    if (switches_per_second(job) >= kManySwitchesPerSecond) jobs.push_back(&job);
+    if (was_interrupted(result, job)) jobs.push_back(&job);
   }
   if (jobs.size() > kMaxNamed) {
     const JobResult& worst = **std::ranges::max_element(
@@ -140,7 +159,7 @@ std::vector<std::string> warnings_from(const RunResult& result) {
   std::vector<std::string> warnings;
   add_near_limit(result, warnings);
   for (const CpuShare& cpu : result.machine.window) {
-    if (cpu.steal >= kMuchSteal) {
+    if (cpu.steal >= kMuchSteal && verdict(result, CauseKind::steal).value_or(true)) {
       warnings.push_back("CPU " + std::to_string(cpu.cpu) + ": the hypervisor gave " +
                          format_share(cpu.steal) +
                          " of the measured time to others (steal); the longest latencies may come "

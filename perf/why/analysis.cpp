@@ -1,76 +1,22 @@
 #include "perf/why/analysis.hpp"
 
 #include <algorithm>
+#include <map>
+#include <tuple>
 #include <utility>
 
-#include "base/counted.hpp"
+#include "base/printable.hpp"
+#include "perf/why/counted.hpp"
 #include "perf/why/evidence.hpp"
+#include "perf/why/losses.hpp"
 
 namespace shmif::perf {
 namespace {
 
-/// A receiver that was held back counts what it lost when it runs again. One sample at 10 Hz, and
-/// a little.
-constexpr double kNoticedLater = 0.15;
-
-/// The losses of a job's traffic.
-class Losses {
- public:
-  explicit Losses(const JobTraffic* traffic) : traffic_(traffic) {
-    if (traffic_ == nullptr) return;
-    for (const TrafficStep& step : traffic_->steps) all_ += step.lost;
-  }
-
-  bool any() const noexcept { return all_ > 0; }
-  bool known() const noexcept { return traffic_ != nullptr; }
-
-  /// The share of all losses in [begin, end); empty if there are none.
-  std::optional<double> within(double begin, double end) const {
-    if (!any()) return std::nullopt;
-    double sum = 0;
-    for (const TrafficStep& step : traffic_->steps) {
-      const double length = step.end_s - step.begin_s;
-      const double both = std::min(step.end_s, end) - std::max(step.begin_s, begin);
-      if (length > 0 && both > 0)
-        sum += static_cast<double>(step.lost) * std::min(1.0, both / length);
-    }
-    return std::clamp(sum / static_cast<double>(all_), 0.0, 1.0);
-  }
-
-  /// What else fell into [begin, end): overruns, and the worst latency if it stands out.
-  std::string others_within(double begin, double end) const {
-    if (traffic_ == nullptr) return {};
-    std::uint64_t overruns = 0;
-    double worst = 0, worst_there = 0;
-    std::vector<double> peaks;
-    for (const TrafficStep& step : traffic_->steps) {
-      const bool there = step.begin_s < end && step.end_s > begin;
-      if (there) overruns += step.overruns;
-      if (!step.latency_max_ns) continue;
-      peaks.push_back(*step.latency_max_ns);
-      worst = std::max(worst, peaks.back());
-      if (there) worst_there = std::max(worst_there, peaks.back());
-    }
-    std::string text;
-    if (!any() && overruns > 0) text = "; it was overrun there " + base::counted(overruns, "time");
-    if (worst <= 0 || worst_there < worst) return text;
-    std::ranges::nth_element(peaks, peaks.begin() + static_cast<std::ptrdiff_t>(peaks.size() / 2));
-    constexpr double kStandsOut = 5;  // times the median of the intervals
-    if (worst < kStandsOut * peaks[peaks.size() / 2]) return text;
-    constexpr double kMillisecond = 1e6;
-    return text + "; the worst latency, " +
-           std::to_string(static_cast<std::uint64_t>(worst / kMillisecond)) + " ms, fell there";
-  }
-
- private:
-  const JobTraffic* traffic_;
-  std::uint64_t all_ = 0;
-};
-
 /// A cause, and what it is ordered by.
 struct Weighed {
   Cause cause;
-  double loss_weight = 0, held_s = 0;
+  double held_s = 0;
   std::size_t number = 0;  ///< in which order it was found: settles a tie
 };
 
@@ -84,25 +30,96 @@ Weighed weighed(const WhySeries& series, const Evidence& evidence, const CauseWi
   cause.end_s = series.ends_s[window.end - 1];
   cause.share = std::clamp(window.share, 0.0, 1.0);
   const double noticed = cause.end_s + kNoticedLater;
-  cause.of_losses_share = losses.within(cause.begin_s, noticed);
+  cause.of_losses_share = losses.within(cause.begin_s, noticed, cause.share);
   cause.sentence = sentence_of(series, evidence, window);
-  if (cause.of_losses_share && *cause.of_losses_share > 0) {
+  if (cause.of_losses_share.value_or(0) > 0) {
     cause.sentence +=
         "; " + percent_text(*cause.of_losses_share) + " of all lost frames fell there";
   }
   cause.sentence += losses.others_within(cause.begin_s, noticed);
-  one.loss_weight = cause.of_losses_share.value_or(0) * cause.share;
   one.held_s = window.held_s;
   return one;
 }
 
 bool is_worth_naming(const WhySeries& series, const Evidence& evidence, const CauseWindow& window,
                      const Weighed& one) {
-  if (evidence.change != nullptr || evidence.kind == CauseKind::device_queue) return true;
+  if (evidence.change != nullptr) return true;
   const double watched = series.ends_s.back() - series.begin_of(0);
   const double enough = std::clamp(kWorthNamingShare * watched, kBlinkSeconds, kWorthNamingSeconds);
   if (window.held_s >= enough && window.share >= evidence.threshold) return true;
   return one.cause.of_losses_share.value_or(0) >= kWorthNamingLosses;
+}
+
+std::string explains_text(const Cause& cause) {
+  if (cause.of_losses_share.value_or(0) <= 0) return {};
+  return "; that explains " + percent_text(*cause.of_losses_share) + " of its lost frames";
+}
+
+/// The faults that were asked for, which nothing else needs to explain.
+void add_faults(const WhySeries& series, const JobTraffic& traffic, Losses& losses,
+                std::vector<Weighed>& found) {
+  if (series.ends_s.empty()) return;
+  for (const FaultTraffic& fault : traffic.faults) {
+    for (const bool asked_for : {true, false}) {
+      const std::uint64_t count = asked_for ? fault.lost : fault.queue_full;
+      Weighed one{
+          .cause = {.job = traffic.job,
+                    .cause = asked_for ? CauseKind::requested_faults : CauseKind::fault_queue,
+                    .begin_s = series.begin_s,
+                    .end_s = series.ends_s.back(),
+                    .of_losses_share = losses.explain(series.begin_s, count),
+                    .sentence = {}}};
+      if (one.cause.of_losses_share.value_or(0) <= 0) continue;
+      one.cause.share = std::min(
+          1.0, static_cast<double>(count) / static_cast<double>(std::max(count, fault.frames)));
+      const std::string whose = "the requested faults of " + base::printable(fault.where) + " (" +
+                                base::printable(fault.options) + ')';
+      one.cause.sentence =
+          base::printable(traffic.job) + ": " +
+          (asked_for ? whose + " took " : "the queue of " + whose + " was full and dropped ") +
+          counted_text(count, "frame") + explains_text(one.cause);
+      one.number = found.size();
+      found.push_back(std::move(one));
+    }
+  }
+}
+
+/// How many packets of a counter have explained the losses of some job.
+using Spent = std::map<std::tuple<const void*, CauseKind, std::size_t>, std::uint64_t>;
+
+/// Adds what counters of packets show. Result: what is left for a receiver that was held back.
+/// Datagrams that its socket dropped are among these: it was held back, and so its socket was full.
+Losses add_counted(const WhySeries& series, std::size_t job, const WhyThresholds& thresholds,
+                   bool of_port, Losses& losses, Spent& spent, std::vector<Weighed>& found) {
+  constexpr std::uint64_t kFewDrops = 10;  // single packets that nobody misses
+  Losses on_the_way = losses;
+  for (const Counted& counted : counted_of(series, job)) {
+    for (const CountedWindow& window : counted_windows(series, counted)) {
+      Weighed one;
+      Cause& cause = one.cause;
+      cause.job = series.jobs[job].name;
+      cause.cause = counted.kind;
+      cause.begin_s = series.begin_of(window.begin);
+      cause.end_s = series.ends_s[window.end - 1];
+      cause.share = window.share();
+      std::uint64_t& used = spent[{counted.source, counted.kind, window.begin}];
+      const std::uint64_t before = losses.left();
+      cause.of_losses_share =
+          losses.explain(cause.begin_s, of_port ? 0 : window.lost - std::min(window.lost, used));
+      used += before - losses.left();
+      const bool many = window.lost >= kFewDrops && cause.share >= thresholds.device;
+      const bool by_itself = counted.named_anyway || of_port || !losses.known();
+      if (!(many && by_itself) && cause.of_losses_share.value_or(0) < kWorthNamingLosses) continue;
+      cause.sentence = sentence_of(series, counted, window) + explains_text(cause);
+      one.held_s = cause.share * (cause.end_s - cause.begin_s);
+      one.number = found.size();
+      found.push_back(std::move(one));
+    }
+    const bool at_socket =
+        counted.kind == CauseKind::receive_buffer || counted.kind == CauseKind::socket_memory;
+    if (!at_socket) on_the_way = losses;
+  }
+  return on_the_way;
 }
 
 bool overlaps(const Cause& a, const Cause& b) {
@@ -111,7 +128,7 @@ bool overlaps(const Cause& a, const Cause& b) {
 
 std::vector<Evidence> evidence_of(const WhySeries& series, std::size_t job,
                                   const WhyThresholds& thresholds) {
-  std::vector<Evidence> all = device_evidence(series, job, thresholds);
+  std::vector<Evidence> all;
   const auto add = [&all](std::vector<Evidence> more) {
     std::ranges::move(more, std::back_inserter(all));
   };
@@ -125,7 +142,10 @@ std::vector<Evidence> evidence_of(const WhySeries& series, std::size_t job,
 }
 
 bool is_heavier(const Weighed& a, const Weighed& b) {
-  if (a.loss_weight != b.loss_weight) return a.loss_weight > b.loss_weight;
+  const auto requested = [](const Weighed& w) { return is_requested(w.cause.cause); };
+  if (requested(a) != requested(b)) return requested(a);
+  const double weight_a = loss_weight(a.cause), weight_b = loss_weight(b.cause);
+  if (weight_a != weight_b) return weight_a > weight_b;
   if (a.held_s != b.held_s) return a.held_s > b.held_s;
   return a.number < b.number;
 }
@@ -135,13 +155,18 @@ bool is_heavier(const Weighed& a, const Weighed& b) {
 std::vector<Cause> find_causes(const WhySeries& series, std::span<const JobTraffic> traffic,
                                const WhyThresholds& thresholds) {
   std::vector<Weighed> found;
+  Spent spent;
   for (std::size_t job = 0; job < series.jobs.size(); ++job) {
     const auto at = std::ranges::find(traffic, series.jobs[job].name, &JobTraffic::job);
-    const Losses losses(at == traffic.end() ? nullptr : &*at);
+    const JobTraffic* const of_job = at == traffic.end() ? nullptr : &*at;
+    Losses losses(of_job);
+    if (of_job != nullptr) add_faults(series, *of_job, losses, found);
+    const bool of_port = of_job != nullptr && of_job->of_port;
+    const Losses left = add_counted(series, job, thresholds, of_port, losses, spent, found);
     for (const Evidence& evidence : evidence_of(series, job, thresholds)) {
       for (const CauseWindow& window :
            windows_of(series, evidence.first, evidence.values, evidence.threshold)) {
-        Weighed one = weighed(series, evidence, window, losses);
+        Weighed one = weighed(series, evidence, window, left);
         one.number = found.size();
         if (is_worth_naming(series, evidence, window, one)) found.push_back(std::move(one));
       }
@@ -151,10 +176,12 @@ std::vector<Cause> find_causes(const WhySeries& series, std::span<const JobTraff
   std::vector<Cause> causes;
   for (Weighed& one : found) {
     if (causes.size() >= kMostCauses) break;
-    const bool told = std::ranges::any_of(causes, [&](const Cause& other) {
-      return other.job == one.cause.job && other.cause == one.cause.cause &&
-             overlaps(other, one.cause);
-    });
+    // Of several threads the one that was held back longest is told; counters are told each.
+    const bool told =
+        !is_counted(one.cause.cause) && std::ranges::any_of(causes, [&](const Cause& other) {
+          return other.job == one.cause.job && other.cause == one.cause.cause &&
+                 overlaps(other, one.cause);
+        });
     if (!told) causes.push_back(std::move(one.cause));
   }
   return causes;

@@ -6,6 +6,10 @@
 // (perf/why/windows.hpp), and each window worth naming becomes a Cause. If several threads of a job
 // have the same cause at the same time, the one that was held back longest stands for the job.
 //
+// Causes that are counted in packets come first: each explains at most as many losses as it has
+// counted, and no loss is explained twice. What held a thread back explains the rest that fell into
+// its time, and what the receiver's own socket dropped.
+//
 // Threads: any. Blocks: never.
 
 #include <span>

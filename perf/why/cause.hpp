@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace shmif::perf {
@@ -20,6 +21,17 @@ enum class CauseKind : std::uint8_t {
   memory,          ///< waited for pages, or was at its memory limit
   bus_lock,        ///< waited for the lock of the bus
   bus_pause,       ///< a sender waited for slow ports
+  // Counted packets:
+  requested_faults,  ///< the faults that the job's options ask for took them
+  fault_queue,       ///< too many of them waited for a requested delay or rate
+  receive_buffer,    ///< the receiver did not read its UDP socket fast enough
+  socket_memory,     ///< the kernel's memory for UDP was used up
+  reassembly,        ///< fragments of a packet were missing
+  listen_queue,      ///< a program did not accept its TCP connections fast enough
+  retransmits,       ///< TCP segments that were sent again
+  no_route,          ///< no route led to the address
+  neighbour,         ///< nobody answered for the address (ARP, neighbour discovery)
+  qdisc,             ///< the queue of an interface dropped packets
 };
 constexpr const char* word_of(CauseKind kind) noexcept {
   switch (kind) {
@@ -33,27 +45,65 @@ constexpr const char* word_of(CauseKind kind) noexcept {
     case CauseKind::memory: return "memory";
     case CauseKind::bus_lock: return "bus_lock";
     case CauseKind::bus_pause: return "bus_pause";
+    case CauseKind::requested_faults: return "requested_faults";
+    case CauseKind::fault_queue: return "fault_queue";
+    case CauseKind::receive_buffer: return "receive_buffer";
+    case CauseKind::socket_memory: return "socket_memory";
+    case CauseKind::reassembly: return "reassembly";
+    case CauseKind::listen_queue: return "listen_queue";
+    case CauseKind::retransmits: return "retransmits";
+    case CauseKind::no_route: return "no_route";
+    case CauseKind::neighbour: return "neighbour";
+    case CauseKind::qdisc: return "qdisc";
   }
   return "";
+}
+
+/// The kind of that word; empty if there is none.
+constexpr std::optional<CauseKind> cause_kind_of(std::string_view word) noexcept {
+  for (auto kind = CauseKind::waited_for_cpu; kind <= CauseKind::qdisc;
+       kind = static_cast<CauseKind>(static_cast<int>(kind) + 1)) {
+    if (word == word_of(kind)) return kind;
+  }
+  return std::nullopt;
+}
+
+/// The user asked for it: it is named before all others.
+constexpr bool is_requested(CauseKind kind) noexcept {
+  return kind == CauseKind::requested_faults;
+}
+/// It is known by a count of packets, and not by the time for which it held the job back.
+constexpr bool is_counted(CauseKind kind) noexcept {
+  return kind >= CauseKind::requested_faults || kind == CauseKind::device_queue;
 }
 
 struct Cause {
   std::string job;
   CauseKind cause = CauseKind::waited_for_cpu;
   double begin_s = 0, end_s = 0;  ///< since the begin of the watch or of the run
-  /// 0 to 1: for which share of that time the job was held back. Of device_queue: which share of
-  /// the packets the interface dropped.
+  /// 0 to 1: for which share of that time the job was held back. Of counted packets: which share of
+  /// the packets was lost.
   double share = 0;
-  /// Which share of all frames that the job lost fell into that time; empty: its losses are not
-  /// known, or it lost none.
+  /// Which share of all frames that the job lost this explains: those that fell into that time, as
+  /// far as nothing else explains them, and no more than were counted or could come while the job
+  /// was held back. Empty: its losses are not known, or it lost none.
   std::optional<double> of_losses_share;
   std::string sentence;  ///< all of that for people, with the evidence
 };
 
-/// The order of causes: by losses times share, then by the time that the job was held back.
+/// The losses that a cause explains, for the order of causes. What held a job back for a small part
+/// of a time may have little to do with what it lost then; what was counted has.
+inline double loss_weight(const Cause& cause) noexcept {
+  const bool sure = cause.cause >= CauseKind::requested_faults;
+  return cause.of_losses_share.value_or(0) * (sure ? 1 : cause.share);
+}
+
+/// The order of causes: requested faults, then by losses, then by the time that the job was held
+/// back.
 inline bool weighs_more(const Cause& a, const Cause& b) noexcept {
-  const double losses_a = a.of_losses_share.value_or(0) * a.share;
-  const double losses_b = b.of_losses_share.value_or(0) * b.share;
+  if (is_requested(a.cause) != is_requested(b.cause)) return is_requested(a.cause);
+  const double losses_a = loss_weight(a);
+  const double losses_b = loss_weight(b);
   if (losses_a != losses_b) return losses_a > losses_b;
   return a.share * (a.end_s - a.begin_s) > b.share * (b.end_s - b.begin_s);
 }

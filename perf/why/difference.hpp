@@ -15,4 +15,10 @@ inline std::uint32_t difference(std::uint64_t now, std::uint64_t& before) noexce
                     : static_cast<std::uint32_t>(std::min<std::uint64_t>(now - then, UINT32_MAX));
 }
 
+/// The same for a counter of 32 bits, which goes on at 0 behind its greatest value.
+inline std::uint32_t difference32(std::uint32_t now, std::uint32_t& before) noexcept {
+  const std::uint32_t grown = now - std::exchange(before, now);
+  return grown < UINT32_MAX / 2 ? grown : 0;
+}
+
 }  // namespace shmif::perf

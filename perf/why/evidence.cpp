@@ -16,8 +16,6 @@ constexpr double kFaultSeconds = 100e-6;
 constexpr double kSettledSeconds = 1;
 /// The longest period of a quota: a throttled time is counted when it ends.
 constexpr double kLongestPeriod = 1;
-/// Interfaces drop single packets that nobody misses, as of protocols without a listener.
-constexpr std::uint64_t kFewDrops = 10;
 
 /// The values of one thread for each cause.
 struct TaskValues {
@@ -166,42 +164,6 @@ std::vector<Evidence> task_evidence(const WhySeries& series, const TaskSeries& t
   add(CauseKind::steal, values.steal, thresholds.steal);
   add(CauseKind::softirq, values.softirq, thresholds.softirq);
   add(CauseKind::memory, values.memory, thresholds.memory);
-  return all;
-}
-
-std::vector<Evidence> device_evidence(const WhySeries& series, std::size_t job,
-                                      const WhyThresholds& thresholds) {
-  std::vector<Evidence> all;
-  if (!series.jobs[job].uses_network) return all;
-  const auto share = [](std::uint64_t packets, std::uint64_t drops) {
-    if (drops < kFewDrops) return 0.0;
-    return static_cast<double>(drops) / static_cast<double>(packets + drops);
-  };
-  const auto& nets = series.jobs[job].nets;
-  for (const DeviceSeries& device : series.devices) {
-    if (std::ranges::find(nets, device.net) == nets.end()) continue;
-    Evidence each{.kind = CauseKind::device_queue,
-                  .job = job,
-                  .first = device.first,
-                  .threshold = thresholds.device,
-                  .device = &device};
-    for (const DeviceStep& step : device.steps) {
-      each.values.push_back(
-          std::max(share(step.tx_packets, step.tx_drops), share(step.rx_packets, step.rx_drops)));
-    }
-    all.push_back(std::move(each));
-  }
-  // The queues of the CPUs, which packets of all interfaces pass.
-  Evidence queues{.kind = CauseKind::softirq, .job = job, .threshold = thresholds.device};
-  for (const MachineStep& step : series.machine) {
-    std::uint64_t packets = 0, drops = 0;
-    for (const CpuStep& cpu : step.cpus) {
-      packets += cpu.packets;
-      drops += cpu.drops;
-    }
-    queues.values.push_back(share(packets, drops));
-  }
-  all.push_back(std::move(queues));
   return all;
 }
 

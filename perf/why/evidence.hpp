@@ -2,6 +2,7 @@
 // How much each cause held a job back, interval by interval. Internal to perf/why.
 
 #include <cstddef>
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -18,7 +19,6 @@ struct Evidence {
   std::vector<double> values{};
   double threshold = 0;
   const TaskSeries* task = nullptr;        ///< whom it held back; null: the job as a whole
-  const DeviceSeries* device = nullptr;    ///< of device_queue
   const PortSeries* port = nullptr;        ///< of bus_lock and bus_pause
   const AffinityChange* change = nullptr;  ///< of migrated: always worth naming
 };
@@ -26,9 +26,6 @@ struct Evidence {
 /// Of one thread: waits, stops, quotas, steal, softirqs, migrations, memory.
 std::vector<Evidence> task_evidence(const WhySeries& series, const TaskSeries& task,
                                     const WhyThresholds& thresholds);
-/// Of the interfaces of a job's namespaces, and of the queues of the CPUs before them.
-std::vector<Evidence> device_evidence(const WhySeries& series, std::size_t job,
-                                      const WhyThresholds& thresholds);
 /// Of a port of a watched job.
 std::vector<Evidence> port_evidence(const WhySeries& series, const PortSeries& port,
                                     const WhyThresholds& thresholds);
@@ -37,6 +34,8 @@ std::vector<Evidence> port_evidence(const WhySeries& series, const PortSeries& p
 /// for 61 % of 2.0 s to 4.0 s".
 std::string sentence_of(const WhySeries& series, const Evidence& evidence,
                         const CauseWindow& window);
+/// "11,932 datagrams", "1 datagram".
+std::string counted_text(std::uint64_t count, const std::string& thing);
 /// "61 %", "4.2 %", "100 %".
 std::string percent_text(double share);
 /// "2.0 s"

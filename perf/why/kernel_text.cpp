@@ -179,6 +179,47 @@ std::optional<std::uint64_t> read_keyed(std::string_view text, std::string_view 
   return take_behind(text, key);
 }
 
+std::optional<std::uint64_t> read_paired(std::string_view text, std::string_view group,
+                                         std::string_view name) {
+  const auto is_of_group = [&](std::string_view line) {
+    return line.starts_with(group) && line.substr(group.size()).starts_with(':');
+  };
+  while (!text.empty()) {
+    std::string_view names = next_line(text);
+    if (!is_of_group(names)) continue;
+    std::string_view numbers = next_line(text);
+    if (!is_of_group(numbers)) return std::nullopt;
+    next_word(names);
+    next_word(numbers);
+    for (std::string_view word = next_word(names); !word.empty(); word = next_word(names)) {
+      const std::string_view value = next_word(numbers);
+      if (word == name) return base::read_digits(value);
+    }
+    return std::nullopt;
+  }
+  return std::nullopt;
+}
+
+std::optional<std::uint64_t> read_column(std::string_view text, std::string_view name) {
+  constexpr int kHex = 16;
+  std::string_view names = next_line(text);
+  std::size_t column = 0;
+  for (;; ++column) {  // until the name, or the end of the line
+    const std::string_view word = next_word(names);
+    if (word == name) break;
+    if (word.empty()) return std::nullopt;
+  }
+  std::optional<std::uint64_t> all;
+  while (!text.empty()) {
+    std::string_view line = next_line(text);
+    for (std::size_t i = 0; i < column; ++i) next_word(line);
+    const auto value = base::read_digits(next_word(line), kHex);
+    if (!value) return std::nullopt;
+    all = all.value_or(0) + *value;
+  }
+  return all;
+}
+
 std::vector<int> read_numbers(std::string_view text) {
   std::vector<int> numbers;
   while (!text.empty()) {

@@ -56,6 +56,15 @@ std::optional<std::uint64_t> read_pressure(std::string_view text);
 /// The number behind `key` in lines "KEY NUMBER", as in cpu.stat and memory.events.
 std::optional<std::uint64_t> read_keyed(std::string_view text, std::string_view key);
 
+/// A number of a text like /proc/net/snmp, in which a line of numbers follows each line of names:
+/// that of `name` in the lines of `group` ("Udp").
+std::optional<std::uint64_t> read_paired(std::string_view text, std::string_view group,
+                                         std::string_view name);
+
+/// The sum of a column of a text like /proc/net/stat/arp_cache: a line of names, then lines of
+/// hexadecimal numbers, one for each CPU.
+std::optional<std::uint64_t> read_column(std::string_view text, std::string_view name);
+
 /// The numbers of /proc/PID/task/TID/children.
 std::vector<int> read_numbers(std::string_view text);
 

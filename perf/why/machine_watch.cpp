@@ -1,6 +1,5 @@
 #include "perf/why/machine_watch.hpp"
 
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -99,65 +98,6 @@ void MachineWatch::sample(WhySeries& series) {
     step.io_us = pressure(io_, "/proc/pressure/io", series);
   }
   if (looks_ > 1) series.machine.push_back(std::move(step));
-}
-
-std::uint64_t NetWatch::find(pid_t pid) {
-  const std::string folder = "/proc/" + std::to_string(pid);
-  struct stat of{};
-  if (::stat(files_.path(folder + "/ns/net").c_str(), &of) != 0) return 0;
-  Net& net = nets_[of.st_ino];
-  if (net.pid == 0) {
-    net.pid = pid;
-    net.file = RepeatedFile(files_.path(folder + "/net/dev"));
-  }
-  return of.st_ino;
-}
-
-void NetWatch::read(std::uint64_t id, Net& net, WhySeries& series) {
-  const auto text = net.file.read(buffer_);
-  if (!text) {
-    if (*descriptor_remedy(net.file.error()) != 0) series.miss("/proc/PID/net/dev", net.file.why());
-    net.begun = false;
-    net.devices.clear();
-    return;
-  }
-  const std::size_t interval = series.ends_s.size() - (net.begun ? 1 : 0);
-  for (DeviceCounts& counts : read_devices(*text)) {
-    const auto [at, is_new] = net.devices.try_emplace(counts.name);
-    Device& device = at->second;
-    if (is_new) {
-      device.number = series.devices.size();
-      series.devices.push_back({.name = counts.name, .net = id, .first = interval});
-      // What an interface that is new in a known namespace has done, it did in this interval.
-      if (!net.begun) device.counts = counts;
-    }
-    device.seen = true;
-    if (!net.begun) continue;
-    DeviceCounts& before = device.counts;
-    series.devices[device.number].steps.push_back(
-        {.rx_packets = difference(counts.rx_packets, before.rx_packets),
-         .rx_drops = difference(counts.rx_drops, before.rx_drops),
-         .tx_packets = difference(counts.tx_packets, before.tx_packets),
-         .tx_drops = difference(counts.tx_drops, before.tx_drops)});
-  }
-  net.begun = true;
-  // An interface that is gone may come back as another one of the same name.
-  for (auto at = net.devices.begin(); at != net.devices.end();) {
-    at = std::exchange(at->second.seen, false) ? std::next(at) : net.devices.erase(at);
-  }
-}
-
-void NetWatch::sample(WhySeries& series) {
-  for (auto at = nets_.begin(); at != nets_.end();) {
-    struct stat of{};
-    const std::string file = files_.path("/proc/" + std::to_string(at->second.pid) + "/ns/net");
-    if (::stat(file.c_str(), &of) != 0 || of.st_ino != at->first) {
-      at = nets_.erase(at);
-      continue;
-    }
-    read(at->first, at->second, series);
-    ++at;
-  }
 }
 
 }  // namespace shmif::perf

@@ -1,9 +1,7 @@
 #pragma once
-// What the machine as a whole did in each interval: steal, softirqs, queues of packets, pressure;
-// and the interfaces of network namespaces.
+// What the machine as a whole did in each interval: steal, softirqs, queues of packets, pressure.
 
 #include <cstdint>
-#include <map>
 #include <string>
 #include <vector>
 
@@ -54,36 +52,6 @@ class MachineWatch {
   MachineSources sources_;
   std::size_t looks_ = 0;
   bool had_ticks_ = false, had_softnet_ = false;  ///< at the last look
-};
-
-/// The interfaces of the namespaces of watched processes. Threads: one at a time.
-class NetWatch {
- public:
-  explicit NetWatch(const KernelFiles& files) : files_(files) {}
-
-  /// The namespace of a process, which is watched from now on; 0 if it cannot be told.
-  std::uint64_t find(pid_t pid);
-  /// Adds a step to each interface. A namespace whose process has ended is let go: an open file
-  /// would keep it.
-  void sample(WhySeries& series);
-
- private:
-  struct Device {
-    std::size_t number = 0;  ///< in `series.devices`
-    DeviceCounts counts;
-    bool seen = false;
-  };
-  struct Net {
-    pid_t pid = 0;
-    RepeatedFile file;
-    bool begun = false;
-    std::map<std::string, Device> devices;
-  };
-  void read(std::uint64_t id, Net& net, WhySeries& series);
-
-  const KernelFiles files_;
-  std::map<std::uint64_t, Net> nets_;
-  std::vector<char> buffer_;
 };
 
 }  // namespace shmif::perf

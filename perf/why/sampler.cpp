@@ -32,8 +32,8 @@ WhySampler::WhySampler(const KernelFiles& files, std::uint64_t origin_ns, Machin
       nets_(files),
       tasks_(files, series_, seconds_between(0, origin_ns)) {}
 
-std::size_t WhySampler::add_job(std::string name, bool uses_network) {
-  series_.jobs.push_back({.name = std::move(name), .uses_network = uses_network});
+std::size_t WhySampler::add_job(WatchedJob job) {
+  series_.jobs.push_back(std::move(job));
   return series_.jobs.size() - 1;
 }
 
@@ -76,7 +76,7 @@ std::uint64_t WhySampler::next_ns(std::uint64_t interval_ns) const noexcept {
 std::vector<JobTraffic> traffic_of_ports(const WhySeries& series) {
   std::vector<JobTraffic> all;
   for (std::size_t job = 0; job < series.jobs.size(); ++job) {
-    JobTraffic traffic{.job = series.jobs[job].name, .steps = {}};
+    JobTraffic traffic{.job = series.jobs[job].name, .of_port = true};
     for (std::size_t i = 0; i < series.ends_s.size(); ++i) {
       traffic.steps.push_back({.begin_s = series.begin_of(i), .end_s = series.ends_s[i]});
     }

@@ -12,12 +12,14 @@
 #include <cstdint>
 #include <list>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/result.hpp"
 #include "perf/watch/kernel_files.hpp"
 #include "perf/why/group_watch.hpp"
 #include "perf/why/machine_watch.hpp"
+#include "perf/why/net_watch.hpp"
 #include "perf/why/port_watch.hpp"
 #include "perf/why/series.hpp"
 #include "perf/why/task_watch.hpp"
@@ -32,7 +34,8 @@ class WhySampler {
              MachineSources sources = MachineSources::all);
 
   /// Result: the number of the job.
-  std::size_t add_job(std::string name, bool uses_network = true);
+  std::size_t add_job(WatchedJob job);
+  std::size_t add_job(std::string name) { return add_job(WatchedJob{.name = std::move(name)}); }
   /// Watches a process and its children as part of a job. Result: false if there is no such process
   /// (it may have ended).
   bool add_process(std::size_t job, pid_t pid) { return tasks_.add(pid, job); }

@@ -20,10 +20,6 @@ std::string grouped_digits(std::uint64_t count) {
   return text;
 }
 
-std::string counted(std::uint64_t count, const std::string& thing) {
-  return grouped_digits(count) + ' ' + thing + (count == 1 ? "" : "s");
-}
-
 /// Sums a figure of the steps of a window.
 template <class Series, class Figure>
 std::uint64_t sum(const Series& of, const CauseWindow& window, Figure figure) {
@@ -73,32 +69,19 @@ std::string memory_words(const WhySeries& series, const Evidence& evidence,
   if (group != kNowhere) {
     limits = sum(series.groups[group], window, [](const GroupStep& s) { return s.at_limit; });
   }
-  std::string why = counted(faults, "major fault");
+  std::string why = counted_text(faults, "major fault");
   if (limits > 0) {
-    why +=
-        ", and " + group_of(series, evidence, window) + " met its limit " + counted(limits, "time");
+    why += ", and " + group_of(series, evidence, window) + " met its limit " +
+           counted_text(limits, "time");
   }
   return why;
 }
 
-std::string device_words(const DeviceSeries& device, const CauseWindow& window) {
-  const auto sent = sum(device, window, [](const DeviceStep& s) { return s.tx_drops; });
-  const auto received = sum(device, window, [](const DeviceStep& s) { return s.rx_drops; });
-  std::string words = "the interface " + base::printable(device.name) + " dropped ";
-  if (sent >= received) return words + counted(sent, "packet") + " that were to be sent, ";
-  return words + counted(received, "packet") + " that it had received, ";
-}
-
-std::string softnet_words(const WhySeries& series, const CauseWindow& window) {
-  std::uint64_t drops = 0;
-  for (std::size_t i = window.begin; i < window.end; ++i) {
-    for (const CpuStep& cpu : series.machine[i].cpus) drops += cpu.drops;
-  }
-  return "the kernel dropped " + counted(drops, "packet") +
-         " because a CPU's queue was full (softnet_stat), ";
-}
-
 }  // namespace
+
+std::string counted_text(std::uint64_t count, const std::string& thing) {
+  return grouped_digits(count) + ' ' + thing + (count == 1 ? "" : "s");
+}
 
 std::string percent_text(double share) {
   std::array<char, 32> text{};
@@ -131,17 +114,16 @@ std::string sentence_of(const WhySeries& series, const Evidence& evidence,
       return "the hypervisor took CPU " + std::to_string(cpu_of(evidence, window)) + " from " +
              who + " for " + during;
     case CauseKind::softirq:
-      if (evidence.task == nullptr) return softnet_words(series, window) + during;
       return "CPU " + std::to_string(cpu_of(evidence, window)) + ", where " + who +
              " ran, was in softirqs for " + during;
-    case CauseKind::device_queue: return device_words(*evidence.device, window) + during;
     case CauseKind::memory:
       return who + " waited for memory for " + during + " (" +
              memory_words(series, evidence, window) + ')';
     case CauseKind::bus_lock:
       return who + " slept for the lock of the bus for at least " + during + " (" +
-             counted(sum(*evidence.port, window, [](const PortStep& s) { return s.lock_sleeps; }),
-                     "time") +
+             counted_text(
+                 sum(*evidence.port, window, [](const PortStep& s) { return s.lock_sleeps; }),
+                 "time") +
              ')';
     case CauseKind::bus_pause: {
       // Senders stopped waiting for its own port.
@@ -150,19 +132,20 @@ std::string sentence_of(const WhySeries& series, const Evidence& evidence,
       return who + " was paused for slow ports of the bus" +
              (itself ? ", its own port among them, which was not read," : "") + " for " + during +
              " (" +
-             counted(sum(*evidence.port, window, [](const PortStep& s) { return s.pauses; }),
-                     "time") +
+             counted_text(sum(*evidence.port, window, [](const PortStep& s) { return s.pauses; }),
+                          "time") +
              ')';
     }
     case CauseKind::migrated: break;
+    default: return {};  // counted packets have sentences of their own
   }
   if (evidence.change != nullptr) {
     return who + " was moved to another CPU from " + range + ": its CPUs were changed from " +
            evidence.change->from + " to " + evidence.change->to;
   }
   return who + " was moved between CPUs " +
-         counted(sum(*evidence.task, window, [](const TaskStep& s) { return s.migrations; }),
-                 "time") +
+         counted_text(sum(*evidence.task, window, [](const TaskStep& s) { return s.migrations; }),
+                      "time") +
          " from " + range;
 }
 

@@ -6,6 +6,7 @@
 // interval; a thread that came later or ended earlier has fewer.
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -91,6 +92,53 @@ struct DeviceSeries {
   std::vector<DeviceStep> steps{};
 };
 
+/// One interval of a queueing discipline.
+struct QueueStep {
+  std::uint64_t packets = 0, drops = 0;
+  bool known = true;
+};
+struct QueueSeries {
+  std::string interface{}, kind{};  ///< "eth0", "fq_codel"
+  bool ingress = false;             ///< of packets that the interface has received
+  std::uint64_t net = 0;
+  std::size_t first = 0;
+  std::vector<QueueStep> steps{};
+};
+
+/// Where the IP stack of a network namespace loses packets.
+enum class NetLoss : std::uint8_t {
+  receive_buffer,  ///< UDP: the buffer of a socket was full
+  socket_memory,   ///< UDP: the kernel's memory for it was used up
+  reassembly,      ///< fragments of a packet were missing
+  listen_queue,    ///< TCP: a program did not accept its connections
+  retransmits,     ///< TCP: segments that were sent again
+  no_route,
+  neighbour,  ///< nobody answered for the address (ARP, neighbour discovery)
+};
+inline constexpr std::size_t kNetLosses = 7;
+struct NetCount {
+  std::uint64_t lost = 0;
+  std::uint64_t passed = 0;     ///< packets of the same kind that were not lost
+  bool v4 = false, v6 = false;  ///< of which IP the lost ones were
+};
+/// One interval of a network namespace. A count is empty if a table could not be read at the begin
+/// or the end of the interval, or the kernel does not have it.
+struct NetStep {
+  std::array<std::optional<NetCount>, kNetLosses> counts{};
+  const std::optional<NetCount>& operator[](NetLoss loss) const {
+    return counts.at(static_cast<std::size_t>(loss));
+  }
+  std::optional<NetCount>& operator[](NetLoss loss) {
+    return counts.at(static_cast<std::size_t>(loss));
+  }
+};
+struct NetSeries {
+  std::uint64_t net = 0;    ///< inode of the namespace
+  std::string neighbour{};  ///< one that did not answer
+  std::size_t first = 0;
+  std::vector<NetStep> steps{};
+};
+
 /// One interval of a port of a bus.
 struct PortStep {
   std::uint32_t lock_sleeps = 0, pauses = 0, stalls = 0, overruns = 0;
@@ -118,6 +166,15 @@ struct WatchedJob {
   /// Whether it sends or receives through network interfaces of its namespace. If not, what these
   /// drop is none of its business.
   bool uses_network = true;
+  /// What the IP stack counts for it: its frames are in UDP datagrams, or in TCP segments.
+  bool uses_udp = true, uses_tcp = true;
+  /// In which directions its frames pass these interfaces, as far as its losses are concerned: a
+  /// job that sends to another job of the watch loses nothing, that one does.
+  bool sends = true, receives = true;
+  std::vector<std::size_t> senders{};  ///< the jobs that send to it
+  /// Its frames pass a namespace of its own, so what the watching program's namespace counts is
+  /// none of its business.
+  bool is_host = false;
   std::vector<std::uint64_t> nets{};  ///< namespaces of its processes
 };
 
@@ -131,6 +188,9 @@ struct WhySeries {
   std::vector<MachineStep> machine{};
   std::vector<GroupSeries> groups{};
   std::vector<DeviceSeries> devices{};
+  std::vector<QueueSeries> queues{};
+  std::vector<NetSeries> nets{};
+  std::uint64_t own_net = 0;  ///< the namespace of the watching program
   std::vector<PortSeries> ports{};
   std::vector<BusSeries> buses{};
   std::vector<MissingSource> missing{};
@@ -152,10 +212,22 @@ struct TrafficStep {
   double begin_s = 0, end_s = 0;
   std::uint64_t lost = 0, overruns = 0;
   std::optional<double> latency_max_ns{};
+  std::optional<std::uint64_t> received{};
+};
+/// What a fault link did to the frames that were sent to a job.
+struct FaultTraffic {
+  std::string where{};    ///< the job at whose end it is
+  std::string options{};  ///< "loss=1%"
+  std::uint64_t frames = 0;
+  std::uint64_t lost = 0;        ///< as it was asked to, or held back until the end
+  std::uint64_t queue_full = 0;  ///< too many waited for their delay or rate
 };
 struct JobTraffic {
   std::string job{};
   std::vector<TrafficStep> steps{};
+  std::vector<FaultTraffic> faults{};
+  /// Lost by overruns of a port of a bus: no network interface, and no socket, can have lost them.
+  bool of_port = false;
 };
 
 }  // namespace shmif::perf

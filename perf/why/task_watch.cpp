@@ -19,7 +19,7 @@ namespace {
 constexpr std::uint64_t kNsPerUs = 1000;
 /// Control groups and namespaces of a process change rarely, and most often when it begins. To look
 /// at each takes up to ten microseconds. So the groups are read at the first looks at a process,
-/// and then every half of a second; namespaces every second.
+/// and then every half of a second; namespaces at these first looks, and then every second.
 constexpr std::uint64_t kFirstLooks = 3;
 constexpr std::uint64_t kGroupLooks = 5;
 constexpr std::uint64_t kNetLooks = 10;
@@ -403,8 +403,8 @@ void TaskWatch::place(Process& process, WhySeries& series, GroupWatch& groups, N
     if (too_many_) process.cgroup.close();
   }
   WatchedJob& job = series.jobs[process.job];
-  if (!job.uses_network || looks_ % kNetLooks != 0) return;
-  const std::uint64_t net = nets.find(process.pid);
+  if (!job.uses_network || (look >= kFirstLooks && look % kNetLooks != 0)) return;
+  const std::uint64_t net = nets.find(process.pid, series);
   if (net != 0 && std::ranges::find(job.nets, net) == job.nets.end()) job.nets.push_back(net);
 }
 
@@ -416,10 +416,24 @@ void TaskWatch::sample(WhySeries& series, GroupWatch& groups, NetWatch& nets) {
   }
   too_many_ = too_many_ || processes_.size() > kMostOpen;
   std::size_t threads = 0;
-  for (Process& process : processes_) {
+  bool some_new = false;
+  const auto visit = [&](Process& process) {
+    some_new = some_new || process.looks == 0;
     place(process, series, groups, nets);
     look_at_threads(process, series);
     threads += process.threads.size();
+  };
+  for (Process& process : processes_) visit(process);
+  // The children of a process are known from the first look at it on: what they lose in their
+  // namespaces before the second look counts, too.
+  constexpr int kGenerations = 4;
+  for (int i = 0; has_children_ && i < kGenerations && std::exchange(some_new, false); ++i) {
+    const std::size_t known = processes_.size();
+    find_children();
+    for (auto at = std::next(processes_.begin(), static_cast<std::ptrdiff_t>(known));
+         at != processes_.end(); ++at) {
+      visit(*at);
+    }
   }
   too_many_ = threads > kMostOpen;
   processes_.remove_if(

@@ -19,7 +19,7 @@
 #include "bus/repair/port_owners.hpp"
 #include "perf/watch/kernel_files.hpp"
 #include "perf/why/group_watch.hpp"
-#include "perf/why/machine_watch.hpp"
+#include "perf/why/net_watch.hpp"
 #include "perf/why/repeated_file.hpp"
 #include "perf/why/series.hpp"
 

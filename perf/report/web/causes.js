@@ -4,6 +4,9 @@ function heldBack() {
   const kNames = {
     waited_for_cpu: 'waited for a CPU', stopped: 'stopped', throttled: 'throttled', migrated: 'moved between CPUs', steal: 'hypervisor',
     softirq: 'softirqs', device_queue: 'interface dropped', memory: 'waited for memory', bus_lock: 'waited for the bus’s lock', bus_pause: 'paused by the bus',
+    requested_faults: 'requested faults', fault_queue: 'queue of the faults', receive_buffer: 'socket not read', socket_memory: 'no memory for UDP',
+    reassembly: 'fragments missing', listen_queue: 'not accepted', retransmits: 'sent again', no_route: 'no route', neighbour: 'no neighbour',
+    qdisc: 'queue of the interface',
   };
   const kKinds = Object.keys(kNames);
   const kLane = 20;

@@ -12,6 +12,7 @@ TEST(TrafficOfIntervals, IsThatOfTheTimeWhichEachOfThemTook) {
   first.at_seconds = 0.25;
   first.seconds = 0.25;
   first.lost_frames = 7;
+  first.rx_frames = 70;
   IntervalResult second;
   second.at_seconds = 0.75;
   second.seconds = 0.5;
@@ -23,6 +24,7 @@ TEST(TrafficOfIntervals, IsThatOfTheTimeWhichEachOfThemTook) {
   EXPECT_EQ(traffic.steps[0].begin_s, 0);
   EXPECT_EQ(traffic.steps[0].end_s, 0.25);
   EXPECT_EQ(traffic.steps[0].lost, 7U);
+  EXPECT_EQ(traffic.steps[0].received, 70U);
   EXPECT_EQ(traffic.steps[0].overruns, 0U);
   EXPECT_FALSE(traffic.steps[0].latency_max_ns);
   EXPECT_EQ(traffic.steps[1].begin_s, 0.25);
@@ -30,6 +32,22 @@ TEST(TrafficOfIntervals, IsThatOfTheTimeWhichEachOfThemTook) {
   EXPECT_EQ(traffic.steps[1].lost, 0U);
   EXPECT_EQ(traffic.steps[1].overruns, 3U);
   EXPECT_EQ(traffic.steps[1].latency_max_ns, 9e6);
+}
+
+TEST(TrafficOfIntervals, GetsTheLossesThatNoLaterFrameShowed) {
+  IntervalResult interval;
+  interval.lost_frames = 7;
+  JobTraffic traffic = traffic_of("rx", {interval, interval});
+  add_unnoticed(traffic, 14, 9);
+  EXPECT_EQ(traffic.steps[1].lost, 7U);
+  add_unnoticed(traffic, 20, 9);
+  EXPECT_EQ(traffic.steps[0].lost, 7U);
+  EXPECT_EQ(traffic.steps[1].lost, 13U);
+  JobTraffic none;
+  add_unnoticed(none, 3, 9);
+  ASSERT_EQ(none.steps.size(), 1U);
+  EXPECT_EQ(none.steps[0].lost, 3U);
+  EXPECT_EQ(none.steps[0].end_s, 9);
 }
 
 }  // namespace

@@ -402,31 +402,22 @@ void want_machine(const MachineResult& m, const Wanted& at) {
   }
 }
 
-/// With the warnings that come from figures: who did not keep its pace, who was interrupted most.
+/// With the warnings that come from figures: who did not keep its pace, and who waited for a CPU.
+/// The causes name no steal, so there is no warning of it.
 std::vector<std::string> wanted_warnings(const RunResult& run) {
   std::vector<std::string> all = {"the-lost-output", "the-warning"};
-  for (const CpuShare& cpu : run.machine.window) {
-    all.push_back("CPU " + std::to_string(cpu.cpu) + ": the hypervisor gave " +
-                  format_share(cpu.steal) +
-                  " of the measured time to others (steal); the longest latencies may come from "
-                  "that, not from the medium");
-  }
-  const auto switches = [](const JobResult& job) {
-    return ratio(job.cpu->involuntary_switches, *job.runtime_seconds);
-  };
-  const JobResult* worst = &run.jobs[0];
   for (const JobResult& job : run.jobs) {
-    if (switches(job) > switches(*worst)) worst = &job;
     const double sent = ratio(job.tx.frames, job.tx.seconds);
     const double offered = ratio(job.tx.offered_frames, job.tx.offered_seconds);
     if (!job.tx.paced || sent > 0.99 * offered) continue;
     all.push_back(job.name + ": the pace was not kept: " + format_fps(sent) + " sent of " +
                   format_fps(offered) + " asked for (" + format_share(sent / offered) + ')');
   }
-  all.push_back("5 jobs were taken off their CPUs, " + worst->name + " most of all (" +
-                format_count(worst->cpu->involuntary_switches) + " times in " +
-                format_seconds(worst->runtime_seconds) +
-                "); give each job its own CPU (cpus_allowed) for repeatable figures");
+  const JobResult& waited = run.jobs[0];
+  all.push_back(waited.name + ": was taken off its CPU " +
+                format_count(waited.cpu->involuntary_switches) + " times in " +
+                format_seconds(waited.runtime_seconds) +
+                "; give it its own CPU (cpus_allowed) for repeatable figures");
   return all;
 }
 

@@ -4,6 +4,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "perf/figures/units.hpp"
 #include "perf/report/json.hpp"
 #include "perf/report/text.hpp"
 #include "tests/perf/report/sample_results.hpp"
@@ -47,6 +48,21 @@ TEST(CausesText, SaysThatNothingHeldTheJobsBackAndWhatCouldNotBeSeen) {
   RunResult run = test::quiet_sample();
   run.causes.missing.clear();
   EXPECT_TRUE(text_of(run).ends_with("\nnothing held the jobs back (301 looks in 30.1 s)\n"));
+}
+
+TEST(CausesText, SaysThatWhatLostFramesWasNotSeen) {
+  RunResult run = test::failed_sample();
+  run.causes.causes.clear();
+  const std::string text = text_of(run);
+  std::uint64_t lost = 0;
+  for (const JobResult& job : run.jobs) {
+    for (const FlowResult& flow : job.flows) lost += flow.lost;
+  }
+  ASSERT_GT(lost, 0U);
+  EXPECT_NE(text.find("\nnothing held the jobs back; what lost " + format_counted(lost, "frame") +
+                      " was not seen (301 looks"),
+            std::string::npos)
+      << text;
 }
 
 TEST(CausesText, SaysWhyNothingIsKnown) {

@@ -234,6 +234,7 @@ TEST(ReportJson, AResultNearTheHarnesssOwnLimitCarriesAWarning) {
 
 TEST(ReportJson, StolenTimeAndInterruptionsCarryWarnings) {
   RunResult run = sample_named("quiet");
+  run.causes.why_unknown = "it was turned off (why=0)";
   EXPECT_EQ(Json::parse(to_json(run, Bins::without))["warnings"].size(), 0U);
   run.machine.window[0].steal = 0.05;
   run.jobs[0].cpu->involuntary_switches = 100000;
@@ -242,6 +243,7 @@ TEST(ReportJson, StolenTimeAndInterruptionsCarryWarnings) {
 
 TEST(ReportJson, ManyJobsThatWereInterruptedAreOneWarning) {
   RunResult run = sample_named("quiet");
+  run.causes.why_unknown = "it was turned off (why=0)";
   run.jobs.resize(1);
   for (int clone = 1; clone < 20; ++clone) {
     run.jobs.push_back(run.jobs[0]);

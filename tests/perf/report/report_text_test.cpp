@@ -547,6 +547,8 @@ TEST(Text, OneIsSingular) {
   run.jobs[0].tx.offered_frames = 1;
   run.jobs[0].cpu->involuntary_switches = 1;
   run.jobs[0].runtime_seconds = 0.01;
+  Cause& waited = run.causes.causes.emplace_back();
+  waited.job = run.jobs[0].name;
   FlowResult& flow = run.jobs[1].flows[0];
   flow.lost = flow.corrupt_copies = flow.truncated_copies = 1;
   run.jobs[1].overruns = run.jobs[1].overrun_frames = 1;

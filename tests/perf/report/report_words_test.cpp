@@ -117,6 +117,47 @@ TEST(WarningWords, OfInterruptionsBeginAtTwentyASecondAndNameFourJobsOrTheWorst)
   EXPECT_EQ(warnings([](RunResult&, JobResult& job) { job.cpu = std::nullopt; }), Words{});
 }
 
+/// Three times in 157 us are no 20 times a second.
+TEST(WarningWords, OfInterruptionsNeedTwentyOfThem) {
+  const auto of = [](std::uint64_t switches, double seconds) {
+    return warnings([&](RunResult&, JobResult& job) {
+             job.cpu->involuntary_switches = switches;
+             job.runtime_seconds = seconds;
+           })
+        .size();
+  };
+  EXPECT_EQ(of(3, 157e-6), 0U);
+  EXPECT_EQ(of(19, 0.5), 0U);
+  EXPECT_EQ(of(20, 0.5), 1U);
+}
+
+/// Warnings and the verdict agree: what held nobody back is no warning, and what did is one.
+TEST(WarningWords, OfInterruptionsAndStealFollowTheVerdict) {
+  const auto of = [](std::uint64_t switches, const std::vector<CauseKind>& causes,
+                     const std::string& held) {
+    return warnings([&](RunResult& run, JobResult& job) {
+      job.cpu->involuntary_switches = switches;
+      run.machine.window = {{.cpu = 3, .steal = 0.5}};
+      run.causes.why_unknown.clear();
+      for (const CauseKind kind : causes) {
+        Cause& cause = run.causes.causes.emplace_back();
+        cause.job = held;
+        cause.cause = kind;
+      }
+    });
+  };
+  EXPECT_EQ(of(1283, {}, "j"), Words{}) << "nothing held it back";
+  EXPECT_EQ(of(1283, {CauseKind::migrated}, "j"), Words{});
+  EXPECT_EQ(of(1283, {CauseKind::waited_for_cpu}, "another"), Words{});
+  const Words told = of(7, {CauseKind::waited_for_cpu, CauseKind::receive_buffer}, "j");
+  ASSERT_EQ(told.size(), 1U);
+  EXPECT_EQ(told[0].find("j: was taken off its CPU 7 times in "), 0U) << told[0];
+  EXPECT_EQ(of(0, {CauseKind::waited_for_cpu}, "j"), Words{}) << "it waited when it woke up";
+  const Words stolen = of(1283, {CauseKind::steal}, "j");
+  ASSERT_EQ(stolen.size(), 1U);
+  EXPECT_EQ(stolen[0].find("CPU 3: the hypervisor gave 50.0 %"), 0U) << stolen[0];
+}
+
 TEST(WarningWords, OfAPaceBeginBelowNinetyNinePerCentOfIt) {
   const auto slow = [](std::uint64_t sent, const std::function<void(TrafficResult&)>& change) {
     return warnings([&](RunResult&, JobResult& job) {

@@ -98,6 +98,50 @@ TEST(PlantedInARun, AStoppedReceiverIsNamedWithTheLossesOfThatTime) {
   EXPECT_GE(first_of_receiver(run).at("of_losses_share"), 0.8) << run.at("causes");
 }
 
+/// The receiver's socket overflows while it is stopped, and the kernel counts that.
+TEST(PlantedInARun, DatagramsThatTheReceiverDidNotReadAreGivenToItsSocket) {
+  auto plan = shmif::test::pair(Role::tx, EngineKind::udp);
+  for (PlannedJob& job : plan) job.options.runtime = std::chrono::milliseconds(600);
+  constexpr double kStop = 0.15;  // s
+  bool stopped = false;
+  // As fast as it can: more than the buffer holds.
+  const auto once = [&] {
+    stopped = false;
+    return shmif::test::run(plan, {}, [&](const RunProgress& run) {
+      if (run.at_seconds < kStop || std::exchange(stopped, true)) return;
+      shmif::test::freeze(run.jobs.at(1), std::chrono::milliseconds(250));
+    });
+  };
+  const RunResult result = shmif::test::run_until(
+      once, [](const RunResult& run) { return run.jobs.at(1).flows.at(0).lost > 1000; });
+  const Json run = Json::parse(to_json(result, Bins::without));
+  const Json& causes = run.at("causes");
+  const auto at = std::ranges::find(causes, "receive_buffer",
+                                    [](const Json& cause) { return cause.at("cause"); });
+  ASSERT_NE(at, causes.end()) << causes << run.at("why");
+  EXPECT_EQ(at->at("job"), "second");
+  EXPECT_GE(at->at("of_losses_share"), 0.9) << causes;
+}
+
+/// What was asked for is named first, and nothing else is blamed for it.
+TEST(PlantedInARun, LossesThatWereAskedForAreGivenToTheFaultsAlone) {
+  auto plan = shmif::test::pair(Role::tx, EngineKind::bus);
+  for (PlannedJob& job : plan) job.options.runtime = std::chrono::milliseconds(400);
+  plan[0].options.rate_fps.tx = 5000;
+  plan[0].options.fault = parse_faults("loss=20%").value();
+  const Json run = Json::parse(to_json(shmif::test::run(plan), Bins::without));
+  ASSERT_FALSE(run.at("causes").empty()) << run.at("jobs");
+  const Json& first = run.at("causes").at(0);
+  EXPECT_EQ(first.at("cause"), "requested_faults");
+  EXPECT_EQ(first.at("job"), "second");
+  double all = 0;
+  for (const Json& cause : run.at("causes")) {
+    if (cause.at("of_losses_share").is_number()) all += cause.at("of_losses_share").get<double>();
+  }
+  EXPECT_NEAR(all, first.at("of_losses_share").get<double>(), 0.05) << run.at("causes");
+  EXPECT_GE(first.at("of_losses_share"), 0.95);
+}
+
 TEST(PlantedInARun, NothingIsWatchedWithoutTheWish) {
   auto plan = shmif::test::pair(Role::tx, EngineKind::bus);
   RunOptions options;

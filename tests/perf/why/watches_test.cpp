@@ -7,6 +7,7 @@
 
 #include "perf/why/group_watch.hpp"
 #include "perf/why/machine_watch.hpp"
+#include "perf/why/net_watch.hpp"
 #include "perf/why/port_watch.hpp"
 #include "perf/why/sampler.hpp"
 #include "tests/perf/membw/trees.hpp"
@@ -75,7 +76,7 @@ TEST(NetWatch, TakesAnInterfaceThatComesBackForAnotherOne) {
   tree.put("/proc/41/ns/net", "");
   WhySeries series;
   NetWatch watch(tree.files());
-  ASSERT_NE(watch.find(41), 0U);
+  ASSERT_NE(watch.find(41, series), 0U);
   for (const std::string& devices :
        {interface_line("veth0", 10), interface_line("veth0", 15), std::string(),
         interface_line("veth0", 3), interface_line("veth0", 4)}) {

@@ -1,0 +1,190 @@
+// Whom losses are given to: requested faults first, then what was counted, and to each no more than
+// it has counted.
+
+#include <gtest/gtest.h>
+
+#include "perf/why/analysis.hpp"
+#include "tests/perf/why/why_series.hpp"
+
+namespace shmif::perf::test {
+namespace {
+
+constexpr std::uint64_t kNet = 5, kOtherNet = 6;
+
+/// A receiver in a namespace that counts `lost` datagrams, in its interval 10.
+WhySeries series_that_counts(NetLoss loss, std::uint64_t lost, bool v6 = false) {
+  WhySeries series = quiet_series(40);
+  series.jobs[0].nets = {kNet};
+  NetSeries& net = series.nets.emplace_back();
+  net.net = kNet;
+  net.steps.resize(40);
+  for (NetStep& step : net.steps) step[loss] = NetCount{};
+  net.steps[10][loss] = NetCount{.lost = lost, .passed = lost, .v4 = !v6, .v6 = v6};
+  return series;
+}
+
+std::vector<std::string> told(const std::vector<Cause>& causes) {
+  std::vector<std::string> all;
+  for (const Cause& cause : causes) {
+    const double share = cause.of_losses_share.value_or(0);
+    all.push_back(cause.job + ' ' + word_of(cause.cause) + ' ' +
+                  std::to_string(static_cast<int>(share * 100 + 0.5)));
+  }
+  return all;
+}
+using Told = std::vector<std::string>;
+
+TEST(Losses, ToASocketThatWasNotReadAreToldWithTheKernelsName) {
+  for (const bool v6 : {false, true}) {
+    const WhySeries series = series_that_counts(NetLoss::receive_buffer, 11'932, v6);
+    const auto causes = find_causes(series, std::vector{traffic_of(series, "rx", 10, 11, 11'932)});
+    ASSERT_EQ(told(causes), Told{"rx receive_buffer 100"});
+    EXPECT_EQ(causes[0].sentence,
+              "rx: 11,932 datagrams were dropped because the receiver did not read fast enough (" +
+                  std::string(v6 ? "Udp6RcvbufErrors" : "UdpRcvbufErrors") +
+                  "), 50 % of 1.0 s to 1.1 s; that explains 100 % of its lost frames");
+  }
+}
+
+TEST(Losses, AreGivenToACounterUpToItsCountAndNotBeforeIt) {
+  const WhySeries series = series_that_counts(NetLoss::receive_buffer, 30);
+  EXPECT_EQ(told(find_causes(series, std::vector{traffic_of(series, "rx", 10, 11, 120)})),
+            Told{"rx receive_buffer 25"});
+  EXPECT_EQ(told(find_causes(series, std::vector{traffic_of(series, "rx", 30, 31, 120)})),
+            Told{"rx receive_buffer 25"})
+      << "noticed later, behind what waited in the buffer";
+  EXPECT_EQ(told(find_causes(series, std::vector{traffic_of(series, "rx", 2, 3, 120)})), Told{})
+      << "before anything was counted";
+  EXPECT_EQ(told(find_causes(series, std::vector{traffic_of(series, "rx", 10, 11, 1000)})), Told{})
+      << "3 % of the losses are not worth a sentence";
+  EXPECT_EQ(told(find_causes(series, std::vector{traffic_of(series, "rx", 0, 0, 0)})), Told{})
+      << "another program's";
+}
+
+TEST(Losses, AreGivenToOneCounterOnce) {
+  WhySeries series = series_that_counts(NetLoss::receive_buffer, 90);
+  series.nets[0].steps[10][NetLoss::reassembly] = NetCount{.lost = 30, .passed = 300, .v4 = true};
+  EXPECT_EQ(told(find_causes(series, std::vector{traffic_of(series, "rx", 10, 11, 100)})),
+            (Told{"rx receive_buffer 70", "rx reassembly 30"}));
+  // Two receivers in one namespace.
+  WhySeries two = quiet_series(40, {"a", "b"});
+  two.nets = series_that_counts(NetLoss::receive_buffer, 100).nets;
+  two.jobs[0].nets = two.jobs[1].nets = {kNet};
+  EXPECT_EQ(told(find_causes(two, std::vector{traffic_of(two, "a", 10, 11, 80),
+                                              traffic_of(two, "b", 10, 11, 80)})),
+            (Told{"a receive_buffer 100", "b receive_buffer 25"}));
+}
+
+TEST(Losses, ByRequestedFaultsComeFirstAndAreNotGivenToAnythingElse) {
+  WhySeries series = series_that_counts(NetLoss::receive_buffer, 1000);
+  for (TaskStep& step : series.tasks[0].steps) step.migrations = 60;  // held back for 30 %
+  JobTraffic traffic = traffic_of(series, "rx", 0, 40, 5);
+  traffic.faults = {{.where = "tx", .options = "loss=5%", .frames = 4000, .lost = 200}};
+  const auto causes = find_causes(series, std::vector{traffic});
+  EXPECT_EQ(told(causes), (Told{"rx requested_faults 100", "rx migrated 0"}));
+  EXPECT_EQ(causes[0].sentence,
+            "rx: the requested faults of tx (loss=5%) took 200 frames; that explains 100 % of its "
+            "lost frames");
+  EXPECT_EQ(causes[1].sentence, "rx was moved between CPUs 2,400 times from 0.0 s to 4.0 s");
+  traffic.faults[0].lost = 50;
+  traffic.faults[0].queue_full = 30;
+  EXPECT_EQ(told(find_causes(series, std::vector{traffic})),
+            (Told{"rx requested_faults 25", "rx receive_buffer 60", "rx migrated 60",
+                  "rx fault_queue 15"}));
+}
+
+/// A job that was moved for 3 % of a time cannot have lost a fifth of its frames by that.
+TEST(Losses, AreGivenToAJobThatWasHeldBackUpToTheFramesOfThatTime) {
+  WhySeries series = quiet_series(40);
+  for (TaskStep& step : series.tasks[0].steps) step.wait_us = 20'000;
+  JobTraffic traffic = traffic_of(series, "rx", 0, 40, 100);
+  const auto share = [&](std::uint64_t received) {
+    for (TrafficStep& step : traffic.steps) step.received = received;
+    const auto causes = find_causes(series, std::vector{traffic});
+    return causes.empty() ? -1 : causes[0].of_losses_share.value_or(-1);
+  };
+  EXPECT_NEAR(share(0), 0.2, 1e-9);
+  EXPECT_NEAR(share(300), 0.8, 1e-9) << "a fifth of 400 frames, of which 100 were lost";
+  EXPECT_NEAR(share(900), 1, 1e-9);
+}
+
+/// What lies between the sender and the receiver is looked at, too; a host's frames do not pass
+/// the namespace of the program that watches.
+TEST(Losses, OfAReceiverCanBeAtItsSendersInterfaces) {
+  WhySeries series = quiet_series(40, {"tx", "rx"});
+  series.jobs[0].nets = {kNet};
+  series.jobs[0].sends = series.jobs[0].receives = false;
+  series.jobs[1].nets = {kOtherNet};
+  series.jobs[1].senders = {0};
+  QueueSeries& queue = series.queues.emplace_back();
+  queue.interface = "eth0";
+  queue.kind = "tbf";
+  queue.net = kNet;
+  queue.steps.resize(40);
+  queue.steps[20] = {.packets = 100, .drops = 100};
+  const std::vector traffic{traffic_of(series, "rx", 20, 21, 100)};
+  const auto causes = find_causes(series, traffic);
+  ASSERT_EQ(told(causes), Told{"rx qdisc 100"});
+  EXPECT_EQ(causes[0].sentence,
+            "rx: the queue tbf of the interface eth0 dropped 100 packets, 50 % of 2.0 s to 2.1 s; "
+            "that explains 100 % of its lost frames");
+  queue.ingress = true;
+  EXPECT_EQ(told(find_causes(series, traffic)), Told{}) << "of what its sender received";
+  queue.ingress = false;
+  series.jobs[1].senders.clear();
+  EXPECT_EQ(told(find_causes(series, traffic)), Told{});
+  series.jobs[1].senders = {0};
+  series.own_net = kNet;
+  series.jobs[0].is_host = true;
+  EXPECT_EQ(told(find_causes(series, traffic)), Told{});
+}
+
+/// Without losses that are known, a share of all packets decides, and a few do not count.
+TEST(Losses, ThatNobodyCountsAreToldFromOnePerCentOn) {
+  const auto causes = [](std::uint64_t lost, std::uint64_t passed) {
+    WhySeries series = series_that_counts(NetLoss::listen_queue, lost);
+    series.nets[0].steps[10][NetLoss::listen_queue]->passed = passed;
+    return told(find_causes(series, {}));
+  };
+  EXPECT_EQ(causes(9, 0), Told{});
+  EXPECT_EQ(causes(10, 990), Told{"rx listen_queue 0"});
+  EXPECT_EQ(causes(10, 991), Told{});
+  WhySeries series = series_that_counts(NetLoss::retransmits, 500);
+  series.jobs[0].uses_tcp = false;
+  EXPECT_EQ(told(find_causes(series, {})), Told{}) << "of somebody else's connections";
+}
+
+TEST(Losses, OfAPortOfABusAreGivenToNoSocket) {
+  const WhySeries series = series_that_counts(NetLoss::receive_buffer, 100);
+  JobTraffic traffic = traffic_of(series, "rx", 10, 11, 100);
+  traffic.of_port = true;
+  EXPECT_EQ(told(find_causes(series, std::vector{traffic})), Told{"rx receive_buffer 0"});
+}
+
+TEST(Losses, AreNotGivenToWhatIsNotKnown) {
+  WhySeries series = series_that_counts(NetLoss::receive_buffer, 100);
+  series.nets[0].steps[10][NetLoss::receive_buffer].reset();
+  EXPECT_EQ(told(find_causes(series, std::vector{traffic_of(series, "rx", 10, 11, 100)})), Told{});
+}
+
+/// Bursts that are far from each other are told each, with their own counts.
+TEST(Losses, InTwoTimesAreToldTwice) {
+  WhySeries series = series_that_counts(NetLoss::receive_buffer, 60);
+  series.nets[0].steps[12][NetLoss::receive_buffer] = NetCount{.lost = 20, .v4 = true};
+  series.nets[0].steps[30][NetLoss::receive_buffer] = NetCount{.lost = 20, .v4 = true};
+  JobTraffic traffic = traffic_of(series, "rx", 10, 11, 75);
+  traffic.steps[35].lost = 25;
+  EXPECT_EQ(told(find_causes(series, std::vector{traffic})),
+            (Told{"rx receive_buffer 80", "rx receive_buffer 20"}));
+}
+
+TEST(CauseKinds, HaveWordsThatAreReadBack) {
+  for (auto kind = CauseKind::waited_for_cpu; kind <= CauseKind::qdisc;
+       kind = static_cast<CauseKind>(static_cast<int>(kind) + 1)) {
+    EXPECT_EQ(cause_kind_of(word_of(kind)), kind);
+  }
+  EXPECT_FALSE(cause_kind_of("weather"));
+}
+
+}  // namespace
+}  // namespace shmif::perf::test

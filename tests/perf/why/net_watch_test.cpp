@@ -1,0 +1,433 @@
+// What the IP stack of a namespace loses, against what the kernel itself counts there.
+
+#include "perf/why/net_watch.hpp"
+
+#include <arpa/inet.h>
+#include <gtest/gtest.h>
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <memory>
+#include <sstream>
+
+#include "perf/why/analysis.hpp"
+#include "perf/why/difference.hpp"
+#include "perf/why/sampler.hpp"
+#include "tests/perf/membw/trees.hpp"
+#include "tests/perf/why/why_series.hpp"
+#include "tests/support/child_process.hpp"
+#include "tests/support/eventually.hpp"
+#include "tests/tap/test_namespace.hpp"
+
+namespace shmif::perf::test {
+namespace {
+
+using shmif::test::Child;
+using tap::test::Inside;
+using tap::test::TestNamespace;
+
+constexpr std::uint64_t kBetweenNs = 100'000'000;
+
+/// A process in a namespace of its own, and somebody who looks at it.
+class WatchedNamespace {
+ public:
+  WatchedNamespace() {
+    child_ = std::make_unique<Child>([this]() -> int {
+      inside_->joined = ::setns(space_.descriptor(), CLONE_NEWNET) == 0;
+      for (;;) ::pause();
+    });
+    EXPECT_TRUE(shmif::test::eventually([this] { return inside_->joined.load(); }));
+    EXPECT_TRUE(sampler_.add_process(sampler_.add_job("rx"), child_->pid()));
+    look();
+  }
+  void look() { sampler_.sample(kBetweenNs * looks_++); }
+  const TestNamespace& space() const { return space_; }
+  const WhySeries& series() const { return sampler_.series(); }
+  NetCount count(NetLoss loss) const {
+    EXPECT_EQ(series().nets.size(), 1U);
+    const auto& count = series().nets.at(0).steps.back()[loss];
+    EXPECT_TRUE(count.has_value());
+    return count.value_or(NetCount{});
+  }
+  /// The first cause of a receiver that lost `lost` frames in the last interval.
+  Cause cause(std::uint64_t lost) const {
+    const std::size_t count = series().ends_s.size();
+    const auto causes =
+        find_causes(series(), std::vector{traffic_of(series(), "rx", count - 1, count, lost)});
+    EXPECT_FALSE(causes.empty());
+    return causes.empty() ? Cause{} : causes[0];
+  }
+
+ private:
+  struct State {
+    std::atomic<bool> joined = false;
+  };
+  TestNamespace space_;
+  shmif::test::Shared<State> inside_;
+  std::unique_ptr<Child> child_;
+  WhySampler sampler_{KernelFiles(), 0};
+  std::uint64_t looks_ = 0;
+};
+
+/// A figure of a file of the namespace, read by other code than the watch's.
+std::uint64_t kernel_count(const TestNamespace& space, const std::string& file,
+                           const std::string& group, const std::string& name) {
+  const Inside inside(space);
+  std::ifstream text("/proc/thread-self/net/" + file);
+  std::string names, numbers;
+  while (std::getline(text, names)) {
+    if (group.empty() && names.starts_with(name)) return std::stoull(names.substr(name.size()));
+    if (group.empty() || !names.starts_with(group + ":")) continue;
+    std::getline(text, numbers);
+    std::istringstream a(names), b(numbers);
+    for (std::string key, value; a >> key && b >> value;) {
+      if (key == name) return std::stoull(value);
+    }
+  }
+  ADD_FAILURE() << file << " has no " << name;
+  return 0;
+}
+
+class Address {
+ public:
+  Address(const char* text, std::uint16_t port) {
+    v6_ = ::inet_pton(AF_INET6, text, &in6_.sin6_addr) == 1;
+    in6_.sin6_family = AF_INET6;
+    in6_.sin6_port = htons(port);
+    if (!v6_) ::inet_pton(AF_INET, text, &in_.sin_addr);
+    in_.sin_family = AF_INET;
+    in_.sin_port = htons(port);
+  }
+  int family() const { return v6_ ? AF_INET6 : AF_INET; }
+  const sockaddr* get() const {
+    const void* const any = v6_ ? static_cast<const void*>(&in6_) : &in_;
+    return static_cast<const sockaddr*>(any);
+  }
+  socklen_t size() const { return v6_ ? sizeof in6_ : sizeof in_; }
+
+ private:
+  bool v6_;
+  sockaddr_in6 in6_{};
+  sockaddr_in in_{};
+};
+
+void send_datagrams(const TestNamespace& space, const Address& to, int count,
+                    std::size_t bytes = 1000) {
+  const Inside inside(space);
+  const UniqueFd socket(::socket(to.family(), SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  const int many = 8 << 20;
+  ::setsockopt(socket.get(), SOL_SOCKET, SO_SNDBUFFORCE, &many, sizeof many);
+  const std::vector<char> data(bytes);
+  for (int i = 0; i < count; ++i) {
+    (void)::sendto(socket.get(), data.data(), data.size(), 0, to.get(), to.size());
+  }
+}
+
+class NetLosses : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    if (const std::string why = tap::test::no_namespaces_because(); !why.empty())
+      GTEST_SKIP() << why;
+  }
+};
+
+TEST_F(NetLosses, OfASocketThatNobodyReadsAreThoseOfTheKernel) {
+  for (const char* const address : {"127.0.0.1", "::1"}) {
+    WatchedNamespace watched;
+    const Address to(address, 4000);
+    const bool v6 = to.family() == AF_INET6;
+    UniqueFd socket;
+    {
+      const Inside inside(watched.space());
+      socket.reset(::socket(to.family(), SOCK_DGRAM | SOCK_CLOEXEC, 0));
+      const int few = 1;
+      ::setsockopt(socket.get(), SOL_SOCKET, SO_RCVBUF, &few, sizeof few);
+      ASSERT_EQ(::bind(socket.get(), to.get(), to.size()), 0);
+    }
+    send_datagrams(watched.space(), to, 300);
+    watched.look();
+    const std::uint64_t lost = v6 ? kernel_count(watched.space(), "snmp6", "", "Udp6RcvbufErrors")
+                                  : kernel_count(watched.space(), "snmp", "Udp", "RcvbufErrors");
+    EXPECT_GT(lost, 200U);
+    EXPECT_EQ(watched.count(NetLoss::receive_buffer).lost, lost);
+    const Cause cause = watched.cause(2 * lost);
+    EXPECT_EQ(cause.cause, CauseKind::receive_buffer) << cause.sentence;
+    EXPECT_NEAR(cause.of_losses_share.value_or(0), 0.5, 1e-9);
+    EXPECT_NE(cause.sentence.find(v6 ? "(Udp6RcvbufErrors)" : "(UdpRcvbufErrors)"),
+              std::string::npos)
+        << cause.sentence;
+    watched.look();
+    EXPECT_EQ(watched.count(NetLoss::receive_buffer).lost, 0U) << "in the next interval";
+  }
+}
+
+TEST_F(NetLosses, OfAFullListenQueueAreCountedOnce) {
+  WatchedNamespace watched;
+  const Address to("127.0.0.1", 4000);
+  std::vector<UniqueFd> sockets;
+  {
+    const Inside inside(watched.space());
+    sockets.emplace_back(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    ASSERT_EQ(::bind(sockets[0].get(), to.get(), to.size()), 0);
+    ASSERT_EQ(::listen(sockets[0].get(), 0), 0);
+    for (int i = 0; i < 30; ++i) {
+      sockets.emplace_back(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+      (void)::connect(sockets.back().get(), to.get(), to.size());
+    }
+  }
+  watched.look();
+  const std::uint64_t lost = kernel_count(watched.space(), "netstat", "TcpExt", "ListenDrops");
+  EXPECT_GE(lost, 20U);
+  // The kernel may have sent a request again between the two readings.
+  EXPECT_LE(watched.count(NetLoss::listen_queue).lost, lost);
+  EXPECT_GE(watched.count(NetLoss::listen_queue).lost, 20U);
+  EXPECT_EQ(watched.cause(0).cause, CauseKind::listen_queue);
+}
+
+TEST_F(NetLosses, OfAddressesWithoutARouteAreThoseOfTheKernel) {
+  for (const char* const address : {"198.18.0.9", "fd00::9"}) {
+    WatchedNamespace watched;
+    const bool v6 = Address(address, 1).family() == AF_INET6;
+    send_datagrams(watched.space(), Address(address, 4000), 25);
+    watched.look();
+    EXPECT_EQ(watched.count(NetLoss::no_route).lost,
+              v6 ? kernel_count(watched.space(), "snmp6", "", "Ip6OutNoRoutes")
+                 : kernel_count(watched.space(), "snmp", "Ip", "OutNoRoutes"));
+    EXPECT_EQ(watched.cause(25).cause, CauseKind::no_route);
+  }
+}
+
+TEST_F(NetLosses, ForWantOfANeighbourNameIt) {
+  for (const char* const address : {"198.18.0.9", "fd00::9"}) {
+    WatchedNamespace watched;
+    tap::Netlink netlink = watched.space().netlink();
+    if (!netlink.add_veth("v0", "v1")) GTEST_SKIP() << "cannot create the veth pair";
+    const bool v6 = Address(address, 1).family() == AF_INET6;
+    ASSERT_TRUE(netlink.set_up("v0"));
+    ASSERT_TRUE(netlink.set_up("v1"));
+    ASSERT_TRUE(
+        netlink.add_address("v0", tap::Cidr::parse(v6 ? "fd00::1/64" : "198.18.0.1/24").value()));
+    watched.look();
+    send_datagrams(watched.space(), Address(address, 4000), 2000);
+    watched.look();
+    EXPECT_EQ(watched.series().nets.at(0).neighbour, address);
+    EXPECT_GT(watched.count(NetLoss::neighbour).lost, 100U) << "what did not fit into its queue";
+    const Cause cause = watched.cause(2000);
+    EXPECT_EQ(cause.cause, CauseKind::neighbour) << cause.sentence;
+    EXPECT_NE(cause.sentence.find(address), std::string::npos) << cause.sentence;
+  }
+}
+
+TEST_F(NetLosses, OfTheQueueOfAnInterfaceAreThoseOfTc) {
+  WatchedNamespace watched;
+  const auto tc = [&](std::vector<std::string> words) {
+    words.insert(words.begin(), "tc");
+    return tap::test::run(watched.space(), std::move(words));
+  };
+  const auto made = tc({"qdisc", "add", "dev", "lo", "root", "tbf", "rate", "8kbit", "burst",
+                        "2000", "limit", "5000"});
+  ASSERT_EQ(made.status, 0) << made.output;
+  watched.look();
+  send_datagrams(watched.space(), Address("127.0.0.1", 4000), 200);
+  watched.look();
+  const QueueSeries* queue = nullptr;
+  for (const QueueSeries& each : watched.series().queues) {
+    if (each.kind == "tbf") queue = &each;
+  }
+  ASSERT_NE(queue, nullptr);
+  EXPECT_EQ(queue->interface, "lo");
+  const std::string told = tc({"-s", "qdisc", "show", "dev", "lo"}).output;
+  const std::string dropped = "(dropped " + std::to_string(queue->steps.back().drops) + ',';
+  EXPECT_GT(queue->steps.back().drops, 100U);
+  EXPECT_NE(told.find(dropped), std::string::npos) << dropped << " is not in " << told;
+  const Cause cause = watched.cause(200);
+  EXPECT_EQ(cause.cause, CauseKind::qdisc) << cause.sentence;
+  EXPECT_NE(cause.sentence.find("the queue tbf of the interface lo dropped"), std::string::npos);
+}
+
+/// A last look sees what was lost when the processes of the namespace ended.
+TEST_F(NetLosses, UntilTheEndOfTheProcessAreSeen) {
+  TestNamespace space;
+  shmif::test::Shared<std::atomic<bool>> joined;
+  auto child = std::make_unique<Child>([&]() -> int {
+    *joined = ::setns(space.descriptor(), CLONE_NEWNET) == 0;
+    for (;;) ::pause();
+  });
+  ASSERT_TRUE(shmif::test::eventually([&] { return joined->load(); }));
+  WhySampler sampler(KernelFiles(), 0);
+  ASSERT_TRUE(sampler.add_process(sampler.add_job("rx"), child->pid()));
+  sampler.sample(0);
+  send_datagrams(space, Address("198.18.0.9", 4000), 25);
+  child->kill_and_wait();
+  sampler.sample(kBetweenNs);
+  ASSERT_EQ(sampler.series().nets.size(), 1U);
+  ASSERT_EQ(sampler.series().nets[0].steps.size(), 1U);
+  EXPECT_EQ(sampler.series().nets[0].steps[0][NetLoss::no_route].value_or(NetCount{}).lost, 25U);
+  sampler.sample(2 * kBetweenNs);
+  EXPECT_EQ(sampler.series().nets[0].steps.size(), 1U) << "it was let go";
+}
+
+/// The children of a host's process are in its namespace, and lose packets from the begin on.
+TEST_F(NetLosses, OfChildrenAreSeenFromTheFirstLookOn) {
+  TestNamespace space;
+  shmif::test::Shared<std::atomic<bool>> joined;
+  const Child parent([&]() -> int {
+    const Child child([&]() -> int {
+      *joined = ::setns(space.descriptor(), CLONE_NEWNET) == 0;
+      for (;;) ::pause();
+    });
+    for (;;) ::pause();
+  });
+  ASSERT_TRUE(shmif::test::eventually([&] { return joined->load(); }));
+  WhySampler sampler(KernelFiles(), 0);
+  ASSERT_TRUE(sampler.add_process(sampler.add_job("rx"), parent.pid()));
+  sampler.sample(0);
+  send_datagrams(space, Address("198.18.0.9", 4000), 25);
+  sampler.sample(kBetweenNs);
+  std::uint64_t lost = 0;
+  for (const NetSeries& net : sampler.series().nets) {
+    for (const NetStep& step : net.steps) lost += step[NetLoss::no_route].value_or(NetCount{}).lost;
+  }
+  EXPECT_GE(lost, 25U);
+}
+
+/// Processes share a namespace, which is read once.
+TEST_F(NetLosses, OfOneNamespaceAreReadOnceForAllOfItsProcesses) {
+  WhySampler sampler(KernelFiles(), 0);
+  std::vector<std::unique_ptr<Child>> children;
+  for (int i = 0; i < 5; ++i) {
+    children.push_back(std::make_unique<Child>([]() -> int {
+      for (;;) ::pause();
+    }));
+    ASSERT_TRUE(sampler.add_process(sampler.add_job("job"), children.back()->pid()));
+  }
+  sampler.sample(0);
+  sampler.sample(kBetweenNs);
+  ASSERT_EQ(sampler.series().nets.size(), 1U);
+  EXPECT_EQ(sampler.series().nets[0].steps.size(), 1U);
+}
+
+TEST(NetTotals, ComeFromTheColumnsOfTheirNames) {
+  const std::string snmp =
+      "Ip: OutRequests OutNoRoutes ReasmOKs ReasmFails\nIp: 100 3 40 5\n"
+      "Icmp: OutDestUnreachs\nIcmp: 12\n"
+      "Tcp: PassiveOpens OutSegs RetransSegs\nTcp: 7 800 9\n"
+      "Udp: InDatagrams NoPorts RcvbufErrors MemErrors\nUdp: 1000 2 11 13\n"
+      "UdpLite: RcvbufErrors\nUdpLite: 99\n";
+  const std::string netstat =
+      "TcpExt: ListenOverflows ListenDrops TCPBacklogDrop\nTcpExt: 17 19 1\n"
+      "IpExt: InNoRoutes\nIpExt: 23\n";
+  const std::string snmp6 =
+      "Ip6OutRequests 50\nIp6OutNoRoutes  \t4\nIp6InNoRoutes 6\nIp6ReasmOKs 1\nIp6ReasmFails 29\n"
+      "Icmp6OutDestUnreachs 3\nUdp6InDatagrams 500\nUdp6NoPorts 1\nUdp6RcvbufErrors 31\n"
+      "Udp6MemErrors 37\n";
+  const auto told = [](NetTotals totals) {
+    std::string all;
+    for (std::size_t i = 0; i < kNetLosses; ++i) {
+      const auto& each = totals.totals.at(i);
+      all += each ? std::to_string(each->lost) + '+' + std::to_string(each->lost6) + '/' +
+                        std::to_string(each->passed) + ' '
+                  : "- ";
+    }
+    return all;
+  };
+  EXPECT_EQ(told(net_totals(snmp, netstat, snmp6)),
+            "11+31/1500 13+37/1500 5+29/41 19+0/7 9+0/800 26+10/150 10+2/150 ");
+  EXPECT_EQ(told(net_totals(snmp, netstat, "")),
+            "11+0/1000 13+0/1000 5+0/40 19+0/7 9+0/800 26+0/100 10+0/100 ")
+      << "no IPv6";
+  EXPECT_EQ(told(net_totals(snmp, netstat, std::nullopt)), "- - - 19+0/7 9+0/800 - - ");
+  EXPECT_EQ(told(net_totals(snmp, std::nullopt, snmp6)),
+            "11+31/1500 13+37/1500 5+29/41 - 9+0/800 - 10+2/150 ");
+  EXPECT_EQ(told(net_totals(std::nullopt, netstat, snmp6)), "- - - 19+0/0 - - - ");
+  EXPECT_EQ(told(net_totals("Udp: InDatagrams\nUdp: 1\n", "", "")), "- - - - - - - ")
+      << "an old kernel";
+}
+
+TEST(NetTotals, OfATableThatCannotBeReadAreUnknownAndNotZero) {
+  const Tree tree;
+  tree.put("/proc/41/ns/net", "");
+  const auto put = [&](int errors) {
+    tree.put("/proc/41/net/snmp",
+             "Udp: InDatagrams RcvbufErrors\nUdp: 9 " + std::to_string(errors) + '\n');
+  };
+  put(1000);
+  WhySeries series;
+  NetWatch watch(tree.files());
+  ASSERT_NE(watch.find(41, series), 0U);
+  std::vector<std::optional<std::uint64_t>> lost;
+  for (const int errors : {1003, -1, 1010, 1014}) {
+    if (errors < 0) tree.put("/proc/41/net/snmp", "");
+    if (errors >= 0) put(errors);
+    series.ends_s.push_back(static_cast<double>(series.ends_s.size() + 1));
+    watch.sample(series);
+    const auto& count = series.nets.at(0).steps.back()[NetLoss::receive_buffer];
+    lost.push_back(count ? std::optional(count->lost) : std::nullopt);
+  }
+  using Lost = std::vector<std::optional<std::uint64_t>>;
+  EXPECT_EQ(lost, (Lost{3, std::nullopt, std::nullopt, 4}));
+  std::vector<std::string> missing;
+  for (const MissingSource& each : series.missing) missing.push_back(each.source);
+  EXPECT_EQ(missing, (std::vector<std::string>{"/proc/PID/net/netstat", "/proc/PID/net/snmp"}));
+}
+
+TEST(NetTotals, SumTheCpusOfATableOfNeighbours) {
+  const std::string text =
+      "entries  unresolved_discards table_fulls\n00000002 0000000a 00000001\n"
+      "00000002 00000010 00000001\n";
+  EXPECT_EQ(read_column(text, "unresolved_discards"), 26U);
+  EXPECT_EQ(read_column(text, "lookups"), std::nullopt);
+  EXPECT_EQ(read_column("", "entries"), std::nullopt);
+}
+
+/// A message of netlink with a body of four bytes.
+std::string message(std::uint16_t type, std::uint32_t sequence, std::int32_t body,
+                    std::uint16_t flags = 0) {
+  nlmsghdr header{};
+  header.nlmsg_len = sizeof header + sizeof body;
+  header.nlmsg_type = type;
+  header.nlmsg_flags = flags;
+  header.nlmsg_seq = sequence;
+  std::string bytes(header.nlmsg_len, '\0');
+  std::memcpy(bytes.data(), &header, sizeof header);
+  std::memcpy(bytes.data() + sizeof header, &body, sizeof body);
+  return bytes;
+}
+
+TEST(QueueDumps, TakeOnlyTheAnswersToTheirRequest) {
+  const auto read = [](const std::string& bytes) {
+    int taken = 0;
+    const DumpPart part = read_dump(std::as_bytes(std::span(bytes)), 7,
+                                    [&](std::uint16_t type, std::span<const std::byte>) {
+                                      if (type == RTM_NEWQDISC) ++taken;
+                                    });
+    return std::to_string(taken) + (part.done ? " done " : " more ") + std::to_string(part.error);
+  };
+  const std::string one = message(RTM_NEWQDISC, 7, 0);
+  EXPECT_EQ(read(one + one), "2 more 0");
+  EXPECT_EQ(read(one + message(NLMSG_DONE, 7, 0) + one), "1 done 0");
+  EXPECT_EQ(read(message(RTM_NEWQDISC, 6, 0) + one), "1 more 0") << "of an earlier request";
+  EXPECT_EQ(read(message(NLMSG_DONE, 6, 0) + one), "1 more 0");
+  EXPECT_EQ(read(message(NLMSG_ERROR, 7, -EPERM)), "0 done " + std::to_string(EPERM));
+  EXPECT_EQ(read(message(RTM_NEWQDISC, 7, 0, NLM_F_DUMP_INTR) + message(NLMSG_DONE, 7, 0)),
+            "1 done " + std::to_string(EINTR));
+  EXPECT_EQ(read(one.substr(0, 19)), "0 more 0") << "cut off";
+  EXPECT_EQ(read(std::string(16, '\0')), "0 more 0") << "a length of 0";
+}
+
+TEST(QueueDumps, CountOnBehindTheGreatestNumber) {
+  std::uint32_t before = UINT32_MAX - 1;
+  EXPECT_EQ(difference32(3, before), 5U);
+  EXPECT_EQ(before, 3U);
+  EXPECT_EQ(difference32(3, before), 0U);
+  EXPECT_EQ(difference32(1, before), 0U) << "it began again";
+}
+
+}  // namespace
+}  // namespace shmif::perf::test
