@@ -201,6 +201,21 @@ TEST(Stat, AddsTheValuesOfSeveralProcesses) {
   EXPECT_EQ(result->clock_ns, 1500U);
 }
 
+TEST(Stat, IsScaledIfItWasForOneOfSeveralProcessesWhicheverThatWas) {
+  for (const auto& [first, second] : {std::pair{0.5, 1.0}, {1.0, 0.5}, {1.0, 1.0}}) {
+    FakeCounters kernel;
+    const std::array targets{TaskId{kTask, 7}, TaskId{kOther, 7}};
+    auto run = StatRun::start({fake_stat_event(1)}, targets, {}, kernel);
+    ASSERT_TRUE(run) << run.error().message;
+    kernel.run(kTask, 1000, {{1, 40}}, first);
+    kernel.run(kOther, 500, {{1, 2}}, second);
+    const auto result = run->finish();
+    ASSERT_TRUE(result) << result.error().message;
+    EXPECT_EQ(result->events[0].value, 42);
+    EXPECT_EQ(result->events[0].scaled, first + second < 2) << first << ' ' << second;
+  }
+}
+
 TEST(Stat, CountsAProcessOnceAlthoughALaterOneIsRefusedAnEvent) {
   FakeCounters kernel;
   // The clock and both events of the first process; of the second, event 2 is refused.

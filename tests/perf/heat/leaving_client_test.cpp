@@ -61,5 +61,25 @@ TEST(HeatOfAProcessThatLeft, SaysThatItHasEndedIfItDidSoBeforeTheWatchWasOver) {
   EXPECT_EQ(result.reason, "the process has ended");
 }
 
+TEST(HeatOfAProcessThatJoins, HasNoWindowOfTheSourceBefore) {
+  const ClientsHere here;
+  const SharedPages pages(4);
+  HeatOptions options;
+  options.backend = HeatBackend::automatic;
+  options.clients = here.folder();
+  options.attributes.sampling = std::chrono::milliseconds(1);
+  options.attributes.aggregation = std::chrono::milliseconds(2);
+  HeatSession session(options);
+  session.add(Process::open(::getpid()).value());
+  ASSERT_EQ(session.results()[0].provenance.source, "clear_refs") << session.results()[0].reason;
+  while (session.results()[0].windows.empty()) session.step();
+  // From now on it takes part, until it is asked for more than a hello.
+  const FakeClient client(here.folder(), "/proc/self/pagemap",
+                          {pages.address(0), pages.address(4)});
+  while (session.results()[0].provenance.source == "clear_refs") session.step();
+  EXPECT_EQ(session.results()[0].provenance.source, "client");
+  EXPECT_EQ(session.results()[0].windows.size(), 0U) << "they were of the other source";
+}
+
 }  // namespace
 }  // namespace shmif::perf::test
