@@ -7,6 +7,7 @@
 
 #include "base/wall_clock.hpp"
 #include "bus/file/liveness.hpp"
+#include "bus/learned_word.hpp"
 #include "bus/port/attachment_state.hpp"
 
 namespace shmif::bus {
@@ -278,14 +279,15 @@ void Attachment::Impl::learn(std::span<const FrameView> frames) noexcept {
   for (const FrameView& frame : frames) {
     const MacAddress source = frame.source();
     const std::uint64_t mac = source.to_u64();
-    if (mac == last_learned || source.is_group() || mac == own_mac) continue;
-    last_learned = mac;
+    const std::uint64_t word = learned_word(mac);
+    if (word == last_learned || source.is_group() || mac == own_mac) continue;
+    last_learned = word;
     const auto place = std::find_if(std::begin(slot().learned), std::end(slot().learned),
-                                    [&](const std::uint64_t& w) { return w == 0 || w == mac; });
+                                    [&](const std::uint64_t& w) { return w == 0 || w == word; });
     if (place == std::end(slot().learned)) {
       if ((own_flags & kFlagLearnedTooMany) == 0) set_flag(kFlagLearnedTooMany, true);
     } else if (load_relaxed(*place) == 0) {
-      store_relaxed(*place, mac);
+      store_relaxed(*place, word);
       tell_filter_change(ring);
     }
   }

@@ -3,6 +3,7 @@
 #include <bit>
 #include <cstring>
 
+#include "bus/learned_word.hpp"
 #include "bus/ring/ring.hpp"
 
 namespace shmif::bus {
@@ -49,10 +50,11 @@ std::uint64_t address_at(const std::byte* payload) noexcept {
 bool AddressFilter::accepts(const PortSlot& slot, std::uint64_t mac) noexcept {
   if ((mac & kGroupBit) != 0 || mac == load_relaxed(slot.mac)) return true;
   if ((load_relaxed(slot.flags) & (kFlagPromiscuous | kFlagLearnedTooMany)) != 0) return true;
+  const std::uint64_t wanted = learned_word(mac);
   for (const std::uint64_t& learned : slot.learned) {
     const std::uint64_t known = load_relaxed(learned);
     if (known == 0) return false;
-    if (known == mac) return true;
+    if (known == wanted) return true;
   }
   return false;
 }

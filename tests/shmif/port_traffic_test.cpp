@@ -275,6 +275,29 @@ TEST(PortReceive, ALearningPortHearsWhatIsSentToAddressesItSentFrom) {
   EXPECT_EQ(heard(bridge), 40U);
 }
 
+// A batch may come from many hosts behind one port.
+TEST(PortReceive, ALearningPortLearnsEachSourceOfABatchAlsoTheAddressZero) {
+  const TempBus bus;
+  Port peer = port_on(bus.path());
+  Port bridge = port_on(bus.path(), {.learn = true});
+  const std::vector<MacAddress> sources{
+      *MacAddress::parse("02:00:00:00:00:01"), *MacAddress::parse("00:00:00:00:00:00"),
+      *MacAddress::parse("00:00:00:00:00:01"), *MacAddress::parse("02:00:00:00:00:02")};
+  for (const MacAddress& source : sources) EXPECT_FALSE(send_one(peer, source));
+  EXPECT_EQ(heard(bridge), 0U);
+  std::vector<std::vector<std::byte>> frames;
+  std::vector<FrameView> batch;
+  for (const MacAddress& source : sources) {
+    std::memcpy(frames.emplace_back(60, std::byte{0xff}).data() + 6, source.bytes.data(), 6);
+  }
+  for (const auto& bytes : frames) batch.emplace_back(bytes);
+  EXPECT_EQ(bridge.send(batch).taken, batch.size());
+  for (const MacAddress& source : sources) EXPECT_FALSE(send_one(peer, source));
+  EXPECT_EQ(heard(bridge), sources.size());
+  EXPECT_FALSE(send_one(peer, *MacAddress::parse("02:00:00:00:00:03")));
+  EXPECT_EQ(heard(bridge), 0U) << "of another host";
+}
+
 TEST(PortReceive, EveryListenerHearsTheSameFramesInTheSameOrderWithTheSameNumbers) {
   const TempBus bus;
   Port a = port_on(bus.path());

@@ -1,0 +1,15 @@
+#pragma once
+// Addresses in PortSlot::learned.
+
+#include <cstdint>
+
+namespace shmif::bus {
+
+/// How an address stands there. A word of 0 is unused, so the address 00:00:00:00:00:00, from which
+/// some hosts send, stands as a number that is no address.
+constexpr std::uint64_t learned_word(std::uint64_t mac) noexcept {
+  constexpr std::uint64_t kZeroAddress = std::uint64_t{1} << 48U;
+  return mac == 0 ? kZeroAddress : mac;
+}
+
+}  // namespace shmif::bus
