@@ -300,6 +300,9 @@ std::string MemifLink::address() {
 bool MemifLink::is_ready() const noexcept {
   return !impl_->ended && impl_->session.is_connected();
 }
+bool MemifLink::was_set_up() const noexcept {
+  return impl_->session.is_connected();
+}
 std::string MemifLink::why() const {
   return impl_->why;
 }

@@ -60,6 +60,8 @@ class MemifLink {
 
   /// Whether frames can pass.
   bool is_ready() const noexcept;
+  /// Whether the client had set up its interface, also if it has gone.
+  bool was_set_up() const noexcept;
   MemifDrops drops() const noexcept;
   /// How the client broke the rules; empty if it did not.
   std::string why() const;

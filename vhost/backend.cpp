@@ -136,6 +136,7 @@ Backend::Answer Backend::set_memory(const Message& message) {
                                  max_memory_bytes_);
   if (!memory) return refuse(std::move(memory).error().message);
   memory_ = *std::move(memory);
+  was_given_memory_ = true;
   restart_queues();
   return {};
 }

@@ -92,6 +92,8 @@ class Backend {
   bool has(std::uint64_t features) const noexcept { return (features_ & features) != 0; }
   bool has_all(std::uint64_t features) const noexcept { return (features_ & features) == features; }
   const GuestMemory& memory() const noexcept { return memory_; }
+  /// Whether the front-end has shared memory at all.
+  bool was_given_memory() const noexcept { return was_given_memory_; }
   /// The header before each frame; the field num_buffers is only in the longer one.
   std::size_t header_bytes() const noexcept {
     return has(Features::kVersion1 | Features::kMergeable) ? 12 : 10;
@@ -120,6 +122,7 @@ class Backend {
   std::uint64_t protocol_features_ = 0;
   UniqueFd channel_;  ///< for requests of the back-end, which sends none
   GuestMemory memory_;
+  bool was_given_memory_ = false;
   std::array<Queue, kQueues> queues_;
   std::string why_;
 };

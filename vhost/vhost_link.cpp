@@ -434,6 +434,9 @@ bool VhostLink::is_ready() const noexcept {
   return impl_->may_send() && impl_->from_driver().enabled &&
          impl_->from_driver().ring.is_running();
 }
+bool VhostLink::was_set_up() const noexcept {
+  return impl_->backend.was_given_memory();
+}
 std::string VhostLink::why() const {
   return impl_->why;
 }

@@ -72,6 +72,8 @@ class VhostLink {
   bool takes_offloads() const noexcept;  ///< VhostOptions::offload
   /// Whether the machine's driver receives and sends at present.
   bool is_ready() const noexcept;
+  /// Whether the front-end has shared its memory. One that goes before has not found what it wants.
+  bool was_set_up() const noexcept;
   VhostDrops drops() const noexcept;
   /// How the front-end or the driver broke the rules; empty if it did not.
   std::string why() const;

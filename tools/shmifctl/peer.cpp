@@ -178,7 +178,11 @@ std::string why_gone(const Peer& peer, const tap::BridgeEnd& end) {
   if (!fault.empty()) return " broke the rules (" + fault + "), and was cut off";
   if (end.error == Errc::corrupt) return " sent what is no record of this format, and was cut off";
   if (end.error && end.error != Errc::link_ended) return " is gone: " + end.error.message();
-  return " is gone";
+  return came_in_vain(peer) ? peer.left_early : " is gone";
+}
+
+bool came_in_vain(const Peer& peer) {
+  return peer.was_set_up && !peer.was_set_up();
 }
 
 Peer stream_peer(const PeerBridge& bridge, UniqueFd connected, Port& port) {
@@ -222,6 +226,10 @@ Peer vhost_peer(const PeerBridge& bridge, UniqueFd connected, Port& port) {
   };
   Peer peer{AnyLink(std::move(link)), drops};
   peer.fault = [raw] { return raw->why(); };
+  peer.was_set_up = [raw] { return raw->was_set_up(); };
+  peer.left_early =
+      " is gone before it shared its memory (each machine has one pair of queues here: is it "
+      "queues=1?)";
   return peer;
 }
 
@@ -243,6 +251,8 @@ Peer memif_peer(const PeerBridge& bridge, UniqueFd connected, Port& port) {
   };
   Peer peer{AnyLink(std::move(link)), drops};
   peer.fault = [raw] { return raw->why(); };
+  peer.was_set_up = [raw] { return raw->was_set_up(); };
+  peer.left_early = " is gone before it had set up its interface";
   return peer;
 }
 

@@ -41,6 +41,8 @@ struct Peer {
   std::function<PeerDrops()> drops;
   std::function<std::string()> farewell = {};  ///< says why it has gone, if the link cannot
   std::function<std::string()> fault = {};     ///< how it broke the rules; empty text: it did not
+  std::function<bool()> was_set_up = {};       ///< whether it could have carried frames; none: yes
+  const char* left_early = "";                 ///< said of one that was not
 };
 
 /// What was carried for peers that have gone, and what their links dropped.
@@ -137,6 +139,8 @@ tap::BridgeEnd carry_peer(PeerPort& port, Peer& peer, int stop, Account& account
 
 /// Why the bus serves nobody any more; empty if it does.
 std::string why_lost(const PeerBridge& bridge, const tap::BridgeEnd& end);
+/// Whether a peer that has gone had never come so far that it could carry frames.
+bool came_in_vain(const Peer& peer);
 /// Why a peer has gone, for people.
 std::string why_gone(const Peer& peer, const tap::BridgeEnd& end);
 

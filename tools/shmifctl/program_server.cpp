@@ -13,6 +13,7 @@
 #include <cerrno>
 #include <filesystem>
 #include <list>
+#include <map>
 #include <memory>
 #include <thread>
 #include <utility>
@@ -34,8 +35,48 @@ struct Client {
   tap::BridgeEnd end;
   std::string gone;  ///< why, for people
   std::string failure;
+  pid_t process = 0;     ///< 0: not known
+  milliseconds pause{};  ///< before it is served
+  bool was_in_vain = false;
   std::atomic<bool> over{false};
   std::jthread thread;
+};
+
+/// Result: 0 for a program that has no number here, as on another machine.
+pid_t process_of(int socket) {
+  ucred peer{};
+  socklen_t size = sizeof peer;
+  return ::getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 ? peer.pid : 0;
+}
+
+/// Some programs that do not find what they want connect again at once, for ever (QEMU with several
+/// queues, 700 times a second). They are served later and later, and others are not.
+class Pauses {
+ public:
+  using Clock = std::chrono::steady_clock;
+
+  milliseconds before(pid_t process) {
+    std::erase_if(all_, [](const auto& each) { return Clock::now() - each.second.at > kMemory; });
+    const auto found = all_.find(process);
+    return found == all_.end() ? milliseconds(0) : found->second.pause;
+  }
+  void note(pid_t process, bool was_in_vain) {
+    if (!was_in_vain || process == 0) {
+      all_.erase(process);
+      return;
+    }
+    Pause& pause = all_[process];
+    pause.pause = std::clamp(2 * pause.pause, kFirstPause, kLastPause);
+    pause.at = Clock::now();
+  }
+
+ private:
+  static constexpr std::chrono::seconds kMemory{10};
+  struct Pause {
+    milliseconds pause{};
+    Clock::time_point at;
+  };
+  std::map<pid_t, Pause> all_;
 };
 
 /// Programs of which no line was written.
@@ -158,6 +199,8 @@ class ProgramServer {
     look_for_bus();
     const std::shared_ptr<PeerPort> port = new_port(client);
     client.name = port->port().name();
+    client.process = process_of(connected.get());
+    client.pause = pauses_.before(client.process);
     const auto socket = std::make_shared<base::ForeignSocket>(std::move(connected));
     client.thread =
         std::jthread([this, &client, port, socket] { serve(client, *port, std::move(*socket)); });
@@ -165,10 +208,13 @@ class ProgramServer {
   }
 
   void serve(Client& client, PeerPort& port, base::ForeignSocket connected) noexcept {
+    pollfd halt{.fd = halt_.get(), .events = POLLIN, .revents = 0};
+    if (client.pause.count() > 0) (void)::poll(&halt, 1, static_cast<int>(client.pause.count()));
     try {
       Peer peer = connected_peer(bridge_, connected.release(), port.port());
       client.end = carry_peer(port, peer, halt_.get(), client.account);
       client.gone = why_gone(peer, client.end);
+      client.was_in_vain = came_in_vain(peer);
     } catch (const std::exception& error) {
       client.failure = error.what();
     }
@@ -213,6 +259,7 @@ class ProgramServer {
 
   void settle(const Client& client) {
     totals_.add(client.account.total());
+    pauses_.note(client.process, client.was_in_vain);
     if (lost_.empty()) lost_ = why_lost(bridge_, client.end);
     if (stop_.stopped() || !lost_.empty()) return;
     const std::string program = "the program at port " + client.name;
@@ -287,6 +334,7 @@ class ProgramServer {
   std::list<Client> clients_;
   Totals totals_;
   LineBudget lines_;
+  Pauses pauses_;
   Untold untold_;
   std::string lost_;         ///< why the bus serves nobody any more
   bool complained_ = false;  ///< that none can be accepted, since the last program that was served

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstring>
 #include <filesystem>
 #include <iterator>
@@ -231,6 +232,27 @@ TEST_F(BridgeOfMachines, ConnectsToAFrontEndThatListensAndAgainWhenItIsBack) {
     ASSERT_TRUE(tool->wait_for("the program is gone; trying again")) << tool->so_far().out;
     listener = listen_there();
   }
+}
+
+// As QEMU does that was started with queues=2.
+TEST_F(BridgeOfMachines, OneThatGoesBeforeItSharesMemoryIsToldWhyAndServedMoreAndMoreRarely) {
+  const auto tool = listening();
+  const auto begun = std::chrono::steady_clock::now();
+  for (unsigned i = 0; i < 4; ++i) {
+    FrontEnd front(connected(), {});
+    settle(front);
+    front.socket.reset();
+    // The next one comes after the bridge has seen the end of this one.
+    ASSERT_TRUE(eventually([&] { return Bus::open(bus_).value().info().ports.empty(); }));
+  }
+  // After 100 ms, 200 ms and 400 ms.
+  EXPECT_GE(std::chrono::steady_clock::now() - begun, std::chrono::milliseconds(700));
+  EXPECT_TRUE(
+      tool->wait_for("the program at port port0 is gone before it shared its memory (each "
+                     "machine has one pair of queues here: is it queues=1?)\n"))
+      << tool->so_far().out;
+  const auto good = machine(connected());
+  EXPECT_EQ(end(*tool).status, 0);
 }
 
 TEST_F(BridgeOfMachines, FramesForAMachineWithoutADriverAreCounted) {
