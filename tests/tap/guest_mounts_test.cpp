@@ -76,7 +76,7 @@ TEST(GuestMounts, WhereResolvConfIsAMountTheGuestHasACopyOfItToChange) {
     Supervised::Options o;
     o.guest = guest_running(
         shell("cat /etc/resolv.conf; echo nameserver 198.18.0.2 > /etc/resolv.conf; "
-              "cat /etc/resolv.conf; ls -A /run | grep shmif; stat -c %a /etc/resolv.conf"));
+              "cat /etc/resolv.conf; ls -A /run | grep '^[.]shmif'; stat -c %a /etc/resolv.conf"));
     o.caller = {uid};
     o.before = [&] {
       leave_mounts();

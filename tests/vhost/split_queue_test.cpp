@@ -130,6 +130,24 @@ TEST(SplitQueue, NotifiesWhenTheDriversEventIsPassed) {
   EXPECT_FALSE(give_back(2)) << "2 to 4: the entry of number 4 is not there yet";
   EXPECT_TRUE(give_back(3)) << "4 to 7";
   EXPECT_FALSE(pair.device.publish()) << "nothing new";
+  // The numbers have 16 bits.
+  std::uint16_t at = 7;
+  const auto go_to = [&](std::uint16_t number) {
+    for (; at != number; ++at) (void)give_back(1);
+  };
+  go_to(0xfffe);
+  pair.driver.used_event() = 0xffff;
+  EXPECT_FALSE(give_back(1)) << "0xfffe to 0xffff";
+  EXPECT_TRUE(give_back(3)) << "0xffff to 2, over the end";
+  at = 2;
+  go_to(0xfffe);
+  pair.driver.used_event() = 1;
+  EXPECT_FALSE(give_back(3)) << "0xfffe to 1: 1 is not there yet";
+  EXPECT_TRUE(give_back(1)) << "1 to 2";
+  at = 2;
+  go_to(0xfffe);
+  pair.driver.used_event() = 0xfffd;
+  EXPECT_FALSE(give_back(4)) << "0xfffe to 2: 0xfffd is behind";
 }
 
 TEST(BufferCursor, CopiesFromBufferToBufferAndStopsAtTheEnd) {

@@ -200,6 +200,40 @@ TEST(VhostLink, DoesTheWorkThatADriverDoesNotTake) {
   EXPECT_TRUE(transport_checksum_holds(shape, finished[0].frame));
 }
 
+// Each feature by itself: a driver agrees on some and not on others.
+TEST(VhostLink, ASuperFrameOfAKindThatWasNotAgreedOnPassesInNeitherDirection) {
+  struct Kind {
+    bool v6;
+    std::uint8_t flag;
+    std::uint64_t to_driver, from_driver;  // the features that it needs
+  };
+  for (const auto& [v6, flag, to_driver, from_driver] :
+       {Kind{false, 0, Features::kGuestTso4, Features::kHostTso4},
+        Kind{true, 0, Features::kGuestTso6, Features::kHostTso6},
+        Kind{false, Offload::kGsoEcn, Features::kGuestEcn, Features::kHostEcn},
+        Kind{true, Offload::kGsoEcn, Features::kGuestEcn, Features::kHostEcn}}) {
+    SCOPED_TRACE(testing::Message() << v6 << ' ' << int{flag});
+    Shape shape;
+    shape.v6 = v6;
+    const Bytes frame = build(shape, 4000, 1);
+    Offload offload = header_for(shape, 1400);
+    offload.gso_type = static_cast<std::uint8_t>(offload.gso_type | flag);
+    for (const bool agreed : {true, false}) {
+      const std::uint64_t without = agreed ? 0 : to_driver | from_driver;
+      Machine machine({.features = kAllOffloads & ~without},
+                      {.max_frame_bytes = 1522, .offload = true});
+      FrameView view(frame.data(), frame.size());
+      view.offload = offload;
+      ASSERT_EQ(machine.link().send({&view, 1}).taken, 1U);
+      EXPECT_EQ(machine.front().arrived().size(), agreed ? 1U : 3U) << agreed;
+      ASSERT_EQ(machine.front().send({frame}, offload), 1U);
+      FrameBatch batch;
+      EXPECT_EQ(machine.link().receive(batch).frames, agreed ? 1U : 0U);
+      EXPECT_EQ(machine.link().drops().bad_header, agreed ? 0U : 1U);
+    }
+  }
+}
+
 TEST(VhostLink, PassesAllSegmentsOrNone) {
   Machine machine({.queue_size = 8}, {.max_frame_bytes = 1522, .offload = true});
   const Shape shape;
