@@ -1,6 +1,7 @@
 #include "shmif/socket_address.hpp"
 
 #include <arpa/inet.h>
+#include <ifaddrs.h>
 #include <netdb.h>
 #include <netinet/in.h>
 
@@ -26,6 +27,13 @@ sockaddr_in6 v6(const SocketAddress& a) noexcept {
   sockaddr_in6 out{};
   std::memcpy(&out, &a.storage, sizeof out);
   return out;
+}
+/// The IPv4 address that is mapped to this one; empty: none is.
+std::optional<in_addr_t> mapped_v4(const in6_addr& address) noexcept {
+  if (!IN6_IS_ADDR_V4MAPPED(&address)) return std::nullopt;
+  in_addr_t mapped = 0;
+  std::memcpy(&mapped, address.s6_addr + 12, sizeof mapped);
+  return mapped;
 }
 template <class T>
 SocketAddress from(const T& address) noexcept {
@@ -67,6 +75,12 @@ SocketAddress SocketAddress::any() const noexcept {
   sockaddr_in a = v4(*this);
   a.sin_addr.s_addr = htonl(INADDR_ANY);
   return from(a);
+}
+
+bool SocketAddress::is_any() const noexcept {
+  if (family() != AF_INET6) return v4(*this).sin_addr.s_addr == htonl(INADDR_ANY);
+  const sockaddr_in6 a = v6(*this);
+  return IN6_IS_ADDR_UNSPECIFIED(&a.sin6_addr) || mapped_v4(a.sin6_addr) == htonl(INADDR_ANY);
 }
 
 std::string SocketAddress::to_string() const {
@@ -122,8 +136,11 @@ Result<SocketAddress> parse_socket_address(std::string_view text) {
   return not_an_address(text);
 }
 
-Result<SocketAddress> resolve(const std::string& host, std::uint16_t port) {
+namespace {
+
+Result<SocketAddress> look_up(const std::string& host, std::uint16_t port, int flags) {
   addrinfo hints{};
+  hints.ai_flags = flags;
   hints.ai_family = AF_UNSPEC;
   hints.ai_socktype = SOCK_DGRAM;
   addrinfo* found = nullptr;
@@ -138,6 +155,44 @@ Result<SocketAddress> resolve(const std::string& host, std::uint16_t port) {
   std::memcpy(&address.storage, found->ai_addr, found->ai_addrlen);
   address.size = found->ai_addrlen;
   return address.with_port(port);
+}
+
+}  // namespace
+
+Result<SocketAddress> resolve(const std::string& host, std::uint16_t port) {
+  return look_up(host, port, 0);
+}
+
+Result<SocketAddress> parse_host_address(const std::string& host, std::uint16_t port) {
+  return look_up(host, port, AI_NUMERICHOST);
+}
+
+bool is_of_this_machine(const SocketAddress& address) noexcept {
+  const bool six = address.family() == AF_INET6;
+  const sockaddr_in6 wanted6 = six ? v6(address) : sockaddr_in6{};
+  const auto mapped = six ? mapped_v4(wanted6.sin6_addr) : std::optional<in_addr_t>();
+  if (six && IN6_IS_ADDR_LOOPBACK(&wanted6.sin6_addr)) return true;
+  const bool four = !six || mapped.has_value();
+  const in_addr_t wanted4 = mapped.value_or(six ? 0 : v4(address).sin_addr.s_addr);
+  if (four && ntohl(wanted4) >> 24U == IN_LOOPBACKNET) return true;
+  ifaddrs* found = nullptr;
+  if (::getifaddrs(&found) != 0) return false;
+  const std::unique_ptr<ifaddrs, decltype(&::freeifaddrs)> owned(found, &::freeifaddrs);
+  for (const ifaddrs* each = found; each != nullptr; each = each->ifa_next) {
+    if (each->ifa_addr == nullptr) continue;
+    if (four && each->ifa_addr->sa_family == AF_INET) {
+      sockaddr_in here{};
+      std::memcpy(&here, each->ifa_addr, sizeof here);
+      if (here.sin_addr.s_addr == wanted4) return true;
+    } else if (!four && each->ifa_addr->sa_family == AF_INET6) {
+      sockaddr_in6 here{};
+      std::memcpy(&here, each->ifa_addr, sizeof here);
+      if (IN6_ARE_ADDR_EQUAL(&here.sin6_addr, &wanted6.sin6_addr) &&
+          (here.sin6_scope_id == 0 || here.sin6_scope_id == wanted6.sin6_scope_id))
+        return true;
+    }
+  }
+  return false;
 }
 
 Result<SocketAddress> address_of(int socket) {

@@ -22,6 +22,7 @@ struct SocketAddress {
   int family() const noexcept { return storage.ss_family; }
   std::uint16_t port() const noexcept;
   SocketAddress with_port(std::uint16_t port) const noexcept;
+  bool is_any() const noexcept;  ///< a wildcard address
   /// The wildcard address of the same family, with this port.
   SocketAddress any() const noexcept;
   std::string to_string() const;
@@ -37,6 +38,13 @@ std::optional<HostPort> split_host_port(std::string_view text);
 
 /// Errors: bad_argument; the message names the problem. Blocks: never; does not look up names.
 Result<SocketAddress> parse_socket_address(std::string_view text);
+/// The address that `host` is the text of, with that port: "198.18.0.1", "fe80::1%eth0". Blocks:
+/// never; does not look up names. Errors: bad_argument.
+Result<SocketAddress> parse_host_address(const std::string& host, std::uint16_t port);
+/// Whether datagrams for the address stay on this machine: it is a loopback address, or a unicast
+/// address of an interface here; an IPv4 address may be mapped to IPv6. Result: false for the
+/// wildcard address, and if the kernel cannot be asked. Blocks: never.
+bool is_of_this_machine(const SocketAddress& address) noexcept;
 /// The address of `host`, a name or an address, with that port. Blocks: for the name server.
 /// Errors: bad_argument.
 Result<SocketAddress> resolve(const std::string& host, std::uint16_t port);

@@ -127,14 +127,18 @@ Result<std::unique_ptr<Wire>> make_udp_wire(const JobOptions& job, std::size_t e
   auto host = resolve(job.hostname, job.port);
   if (!host) return std::move(host).error();
   if (job.no_peer) return make_sender(job, *host);
+  // To bind is no proof: that works for group addresses, and with ip_nonlocal_bind for all.
+  if (!host->is_any() && !is_of_this_machine(*host)) {
+    return Error(Errc::bad_argument,
+                 "the host " + job.hostname +
+                     " is another machine or a group, but frames are received on this one (give an "
+                     "address of this machine; or to send to a program there, rw=tx, no_peer and "
+                     "its port)");
+  }
   auto here = bound_socket(SOCK_DGRAM, *host);
-  if (here && ends == 1 && job.rw == Role::rx) return make_receiver(job, *std::move(here));
-  if (here) return make_local(job, *std::move(here), *host);
-  if (here.error().code != std::errc::address_not_available) return std::move(here).error();
-  return Error(Errc::bad_argument,
-               "the host " + job.hostname +
-                   " is another machine, but frames are received on this one (give an address of "
-                   "this machine; or to send to a program there, rw=tx, no_peer and its port)");
+  if (!here) return std::move(here).error();
+  if (ends == 1 && job.rw == Role::rx) return make_receiver(job, *std::move(here));
+  return make_local(job, *std::move(here), *host);
 }
 
 }  // namespace

@@ -45,8 +45,11 @@ enum class OnServer : std::uint8_t {
   needs_directory,  ///< --directory: its value is a path
   names_capture,    ///< --directory, if the value, headers, names a capture
   saves_state,      ///< --directory, if the value lets states be saved
+  matches_frames,   ///< --directory; its value is a filter, which may not have names of hosts
   needs_live,       ///< --allow-live: it uses the machine's own network
   names_sockets,    ///< the same, and --directory for the paths of sockets in its value
+  names_host,       ///< --allow-live, if its value is no address of the server's machine
+  names_port,       ///< --allow-exec, if only root may open that port
   client_only,      ///< it is not for servers
 };
 

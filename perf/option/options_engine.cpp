@@ -171,13 +171,13 @@ void add_engine_rows(std::vector<OptionRow>& into) {
            "its name ends with .pcapng, otherwise as pcap.")
       .to_peer()
       .only(on<EngineKind::pcap>, "is for engine=pcap");
-  rows.add("hostname", allowed, text(&J::hostname, "ADDRESS", "an IPv4 or IPv6 address", 256),
+  rows.add("hostname", names_host, text(&J::hostname, "ADDRESS", "an IPv4 or IPv6 address", 256),
            "For engine=udp: the address at which frames are received. It is an address of this "
-           "machine, except with no_peer.")
+           "machine, except with no_peer. A server takes no names.")
       .to_peer()
       .only(on<EngineKind::udp>, "is for engine=udp");
-  rows.add("port", allowed, number(&J::port, 0, 65535), "For engine=udp: the port of the receiver.",
-           "0, a free port")
+  rows.add("port", names_port, number(&J::port, 0, 65535),
+           "For engine=udp: the port of the receiver.", "0, a free port")
       .to_peer()
       .only(on<EngineKind::udp>, "is for engine=udp");
   rows.add("no_peer", needs_live, yes_or_no(&J::no_peer),

@@ -144,7 +144,7 @@ void add_trigger_rows(Rows& rows) {
            time(&R::trigger_timeout, TimeUnit::seconds, 0ns, 365 * 24h),
            "Fire the trigger when this time has passed since the first jobs began; 0 is never.",
            "0, never");
-  rows.add("trigger-match", saves_state,
+  rows.add("trigger-match", matches_frames,
            text(&R::trigger_match, "FILTER", "a filter of pcap-filter(7)"),
            "Fire the trigger when a job receives a frame that matches FILTER, an expression as for "
            "tcpdump: see pcap-filter(7).");

@@ -1,10 +1,13 @@
 #include "perf/remote/limits.hpp"
 
+#include <netinet/in.h>
+
 #include <algorithm>
 #include <cctype>
 #include <filesystem>
 #include <functional>
 #include <optional>
+#include <set>
 #include <string_view>
 #include <system_error>
 #include <type_traits>
@@ -13,6 +16,7 @@
 #include "perf/job/values.hpp"
 #include "perf/option/option_table.hpp"
 #include "perf/remote/job_texts.hpp"
+#include "shmif/socket_address.hpp"
 
 namespace shmif::perf {
 
@@ -81,6 +85,70 @@ Result<std::string> plain_vde_url(
   return scheme + std::string(kScheme) + *whole + port;
 }
 
+/// Why a name is refused. To look it up would tell the name's owner, or whoever reads along.
+std::string no_names(const std::string& name) {
+  return "this server looks up no names, and \"" + name +
+         "\" is no IP address (write it as 198.18.0.1 or fd00::1)";
+}
+
+/// The first word of a filter of pcap-filter(7) that libpcap would look up; empty if there is none.
+/// The words of the language that begin with a letter are those of kWords and no other.
+std::string_view name_in_filter(std::string_view filter) {
+  static const std::set<std::string_view> kWords = {"host",         "net",
+                                                    "port",         "portrange",
+                                                    "src",          "dst",
+                                                    "gateway",      "mask",
+                                                    "inbound",      "outbound",
+                                                    "broadcast",    "multicast",
+                                                    "less",         "greater",
+                                                    "len",          "proto",
+                                                    "protochain",   "and",
+                                                    "or",           "not",
+                                                    "ether",        "link",
+                                                    "ip",           "ip6",
+                                                    "arp",          "rarp",
+                                                    "tcp",          "udp",
+                                                    "sctp",         "icmp",
+                                                    "icmp6",        "igmp",
+                                                    "igrp",         "pim",
+                                                    "ah",           "esp",
+                                                    "vrrp",         "carp",
+                                                    "vlan",         "mpls",
+                                                    "pppoed",       "pppoes",
+                                                    "stp",          "ipx",
+                                                    "iso",          "clnp",
+                                                    "esis",         "isis",
+                                                    "tcpflags",     "tcp-fin",
+                                                    "tcp-syn",      "tcp-rst",
+                                                    "tcp-push",     "tcp-ack",
+                                                    "tcp-urg",      "tcp-ece",
+                                                    "tcp-cwr",      "icmptype",
+                                                    "icmpcode",     "icmp6type",
+                                                    "icmp6code",    "icmp-echoreply",
+                                                    "icmp-unreach", "icmp-echo",
+                                                    "icmp-timxceed"};
+  constexpr std::string_view kHex = "0123456789abcdefABCDEF:.";
+  const auto is_part = [](char c) {
+    return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '-' || c == '_' || c == '.' ||
+           c == ':' || c == '\\';
+  };
+  for (auto at = filter.begin(); at != filter.end();) {
+    at = std::find_if(at, filter.end(), is_part);
+    const auto end = std::find_if_not(at, filter.end(), is_part);
+    const std::string_view word(at, end);
+    at = end;
+    if (kWords.contains(word)) continue;
+    // A number, a range, an IPv4 address; or an IPv6 or MAC address, which has a colon.
+    const bool is_number = word.find_first_not_of("0123456789.-") == std::string_view::npos;
+    const bool is_hex = word.starts_with("0x") || word.find(':') != std::string_view::npos;
+    const std::size_t digits = word.starts_with("0x") ? 2 : 0;
+    if (is_number || (is_hex && word.find_first_not_of(kHex, digits) == std::string_view::npos))
+      continue;
+    return word;
+  }
+  return {};
+}
+
 /// Checks the options of one job, or of the run.
 template <class Options>
 class Check {
@@ -118,8 +186,7 @@ class Check {
       return refuse(name, "this server does not know this option (update it)");
     }
     switch (row->on_server) {
-      // hostname and port are for engine=udp, where both sockets belong to the job, except with
-      // no_peer. Some values of nice are harmless (check_privileges()).
+      // Some values of nice are harmless (check_privileges()).
       case OnServer::allowed: return;
       case OnServer::needs_exec: return refuse_command(name);
       case OnServer::needs_live:
@@ -129,10 +196,21 @@ class Check {
         if (!limits_.allow_live) return refuse_live(name);
         if constexpr (std::is_same_v<Options, JobOptions>) check_sockets(name, value);
         return;
+      case OnServer::names_host: return check_host(name, value);
+      case OnServer::names_port:
+        if constexpr (std::is_same_v<Options, JobOptions>) check_port(name);
+        return;
       case OnServer::needs_directory: return check_file(name, value);
       case OnServer::names_capture: return;  // job_set_of() checked the path before it was opened
       case OnServer::saves_state:            // states are written to aux-path
         if (limits_.directory.empty() && has_states_written(name, value)) refuse(name, kNoFiles);
+        return;
+      case OnServer::matches_frames:
+        if (limits_.directory.empty()) return refuse(name, kNoFiles);
+        if (const auto word = name_in_filter(value); !word.empty())
+          refuse(name, "this server looks up no names, and \"" + std::string(word) +
+                           "\" is no number and no word of pcap-filter(7) (write addresses and "
+                           "ports as numbers)");
         return;
       case OnServer::client_only:
         return refuse(name, "is only for the client, which must not send it to the server");
@@ -142,6 +220,28 @@ class Check {
   /// Refuses privileges that would take the machine from its other users.
   void check_privileges() {
     if (options_.nice.value_or(0) < 0) refuse_command("nice");
+  }
+
+  /// The socket belongs to the job, and its peer, too, except with no_peer. A job is refused again
+  /// when the socket is made, should the address have gone by then.
+  void check_host(const std::string& name, const std::string& value) {
+    const auto address = parse_host_address(value, 0);
+    if (!address) return refuse(name, no_names(value));
+    if (limits_.allow_live || is_of_this_machine(*address)) return;
+    refuse(name, '"' + value +
+                     "\" is no address of an interface of the server's machine (give one, such as "
+                     "127.0.0.1, or start the server with --allow-live)");
+  }
+
+  void check_port(const std::string& name) {
+    if (!options_.no_peer) check_own_port(name, options_.port);
+  }
+
+  /// Refuses a port that the job opens, and that only root may open.
+  void check_own_port(const std::string& option, std::uint16_t port) {
+    if (port == 0 || port >= IPPORT_RESERVED || limits_.allow_exec) return;
+    refuse(option, "this server opens no ports below " + std::to_string(IPPORT_RESERVED) +
+                       " for clients (choose another, or start it with --allow-exec)");
   }
 
   void check_file(const std::string& name, const std::string& value) {
@@ -161,12 +261,18 @@ class Check {
     const bool sockets = !vde || uses(EngineKind::stream) || uses(EngineKind::dgram);
     const auto whole = [&](const std::string& path) { return allowed_path(limits_, path); };
     std::string places;
+    bool is_local = uses(EngineKind::dgram);  // LOCAL,REMOTE,LOCAL,...
     for (std::size_t from = 0; from <= value.size();) {
       const std::size_t comma = std::min(value.find(',', from), value.size());
       Result<std::string> place = value.substr(from, comma - from);
       if (vde && !limits_.allow_exec) place = plain_vde_url(*place, whole);
       if (place && sockets && !place->empty() && !is_address(*place)) place = whole(*place);
       if (!place) return refuse(name, place.error().message);
+      if (const auto parts = split_host_port(*place); sockets && is_address(*place) && parts) {
+        if (!parse_host_address(parts->host, 0)) return refuse(name, no_names(parts->host));
+        if (is_local) check_own_port(name, parts->port.value_or(0));
+      }
+      is_local = uses(EngineKind::dgram) && !is_local;
       places += (from == 0 ? "" : ",") + *place;
       from = comma + 1;
     }

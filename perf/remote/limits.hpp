@@ -9,11 +9,17 @@
 //   headers, if it names a capture               the same for that path
 //   verify_state_save, trigger-timeout,          --directory: states are written there, and a
 //   trigger-match                                trigger saves those of all jobs
+//   trigger-match                                never with names of hosts
 //   allow_live, netdev, netns, no_peer           --allow-live: they use the machine's own network
 //   socket                                       the same, and --directory for paths of sockets,
 //                                                VDE switches and buses; other VDE networks run
-//                                                programs or open devices, and need --allow-exec
+//                                                programs or open devices, and need --allow-exec,
+//                                                and so do ports below 1024 that are opened here
+//   hostname                                     --allow-live, if it is no address of this machine
+//   port                                         --allow-exec, if it is below 1024 and opened here
 //   output and similar options                   never: they are the client's
+//
+// A server looks up no name that a client chose. Hosts are given by their IP addresses.
 //
 // The row of each option says which of these it is (OptionRow::on_server). A row cannot be added
 // without that, so a new option is reviewed before strangers may use it. The numbers of

@@ -456,6 +456,16 @@ TEST(UdpEngine, RefusesAPortThatIsTakenAndToReceiveOnAnotherMachine) {
   EXPECT_TRUE(says(make_wire(job, 2), Errc::bad_argument, words));
   job.rw = Role::rx;
   EXPECT_TRUE(says(make_wire(job, 1), Errc::bad_argument, words));
+  // A socket can be bound to these, and would send to other machines.
+  for (const char* const group :
+       {"239.1.2.3", "255.255.255.255", "ff02::114%lo", "ff0e::114", "::ffff:239.1.2.3"}) {
+    job.hostname = group;
+    for (const Role role : {Role::tx, Role::rx, Role::pingpong}) {
+      job.rw = role;
+      EXPECT_TRUE(says(make_wire(job, role == Role::rx ? 1 : 2), Errc::bad_argument,
+                       {std::string(group), "or a group", "an address of this machine"}));
+    }
+  }
   job.hostname = "no such host";
   EXPECT_TRUE(says(make_wire(job, 1), Errc::bad_argument, {"no such host"}));
 }

@@ -265,7 +265,10 @@ TEST(ServerLimits, WhatNeedsLeaveIsEachOptionOfTheseAndNoOther) {
            {"bus", "filename", "replay", "write_pcap", "write_bw_log", "write_iops_log",
             "write_lat_log", "write_hist_log", "verify_state_load", "aux-path", "trigger-file"}},
           {OnServer::names_capture, {"headers"}},
-          {OnServer::saves_state, {"verify_state_save", "trigger-timeout", "trigger-match"}},
+          {OnServer::saves_state, {"verify_state_save", "trigger-timeout"}},
+          {OnServer::matches_frames, {"trigger-match"}},
+          {OnServer::names_host, {"hostname"}},
+          {OnServer::names_port, {"port"}},
           {OnServer::needs_live, {"allow_live", "netdev", "netns", "no_peer"}},
           {OnServer::names_sockets, {"socket"}},
           {OnServer::client_only,
@@ -347,6 +350,96 @@ TEST(ServerLimits, SocketsAreBelowTheDirectoryAndVdeNetworksRunNoPrograms) {
   EXPECT_EQ(given("stream", "127.0.0.1:7000"), "127.0.0.1:7000");
   limits.allow_live = false;
   refused("stream", "127.0.0.1:7000", "--allow-live");
+}
+
+TEST(ServerLimits, HostsAreAddressesOfItsMachineAndOthersNeedItsNetworks) {
+  const auto given = [](const std::string& host, const ServerLimits& limits) {
+    JobSet set = set_of("[a]\nsize=1k\nengine=udp\nhostname=" + host + '\n');
+    const auto problems = apply_limits(limits, set);
+    return problems.empty() ? "" : problems.at(0);
+  };
+  ServerLimits live;
+  live.allow_live = true;
+  for (const char* const here : {"127.0.0.1", "127.77.1.2", "::1", "::ffff:127.0.0.1", "127.1"})
+    EXPECT_EQ(given(here, {}), "") << here;
+  for (const char* const elsewhere :
+       {"239.1.2.3", "224.0.0.251", "255.255.255.255", "0.0.0.0", "198.18.77.255", "198.18.77.9",
+        "ff02::114", "ff02::114%lo", "ff02::1%1", "ff05::1", "::", "::ffff:239.1.2.3",
+        "::ffff:0.0.0.0", "fd00:77::9", "4009820674"}) {
+    const std::string said = given(elsewhere, {});
+    EXPECT_NE(said.find("job \"a\": hostname: \"" + std::string(elsewhere)), std::string::npos)
+        << said;
+    EXPECT_NE(said.find("--allow-live"), std::string::npos) << said;
+    EXPECT_EQ(given(elsewhere, live), "") << elsewhere;
+  }
+  live.allow_exec = true;
+  for (const char* const name : {"localhost", "example.invalid", "127.0.0.1.example.invalid"}) {
+    for (const ServerLimits& limits : {ServerLimits{}, live}) {
+      EXPECT_NE(given(name, limits).find("this server looks up no names"), std::string::npos)
+          << given(name, limits);
+    }
+  }
+}
+
+TEST(ServerLimits, PortsOfRootNeedThoseOfCommands) {
+  const auto refused = [](const std::string& option, const ServerLimits& limits) {
+    JobSet set = set_of("[a]\nsize=1k\n" + option + '\n');
+    const auto problems = apply_limits(limits, set);
+    return problems.empty() ? std::string() : problems.at(0);
+  };
+  ServerLimits live;
+  live.allow_live = true;
+  ServerLimits all = live;
+  all.allow_exec = true;
+  const std::string dgram = "engine=dgram\nsocket=";
+  for (const std::string& option :
+       {std::string("engine=udp\nport=53"), std::string("engine=udp\nport=1023"),
+        dgram + "127.0.0.1:1023,127.0.0.1:7000",
+        dgram + "127.0.0.1:7000,127.0.0.1:7001,127.0.0.1:1,127.0.0.1:7002"}) {
+    EXPECT_NE(refused(option, live).find("ports below 1024"), std::string::npos) << option;
+    EXPECT_NE(refused(option, live).find("--allow-exec"), std::string::npos) << option;
+    EXPECT_EQ(refused(option, all), "") << option;
+  }
+  for (const std::string& option :
+       {std::string("engine=udp\nport=0"), std::string("engine=udp\nport=1024"),
+        std::string("engine=udp\nport=53\nno_peer\nrw=tx"), dgram + "127.0.0.1:7000,127.0.0.1:53",
+        std::string("engine=stream\nsocket=127.0.0.1:53")})
+    EXPECT_EQ(refused(option, live), "") << option;
+  for (const std::string& option :
+       {dgram + "localhost:7000,127.0.0.1:7001", dgram + "127.0.0.1:7000,example.invalid:7001",
+        std::string("engine=stream\nsocket=localhost:7000")})
+    EXPECT_NE(refused(option, all).find("looks up no names"), std::string::npos) << option;
+}
+
+TEST(ServerLimits, FiltersHaveNoNamesToLookUp) {
+  const test::TempDir directory("/tmp");
+  ServerLimits limits;
+  limits.directory = directory.path();
+  const auto refused = [&](const std::string& filter) {
+    JobSet set = set_of("[global]\ntrigger-match=" + filter + "\n[a]\nsize=1k\n");
+    const auto problems = apply_limits(limits, set);
+    return problems.empty() ? std::string() : problems.at(0);
+  };
+  for (const char* const filter :
+       {"udp", "host 198.18.0.1", "net 198.18.0.0/15 and not port 53", "ip6 host fd00::1",
+        "ether host b2:a0:00:00:00:01", "(tcp[tcpflags] & (tcp-syn|tcp-fin)) != 0",
+        "portrange 1-100 or less 0x40", "udp[8:4] = 0x73686d66", "ether[12:2]==0x88b5"})
+    EXPECT_EQ(refused(filter), "") << filter;
+  for (const auto& [filter, word] : {std::pair{"host example.invalid", "example.invalid"},
+                                     {"udp and src cafe", "cafe"},
+                                     {"host \\udp", "\\udp"},
+                                     {"net loopback", "loopback"},
+                                     {"gateway gw", "gw"},
+                                     {"host 0xbad.example", "0xbad.example"},
+                                     {"ether host box-1", "box-1"},
+                                     {"src host 1and1.invalid", "1and1.invalid"},
+                                     {"dst(box)", "box"}}) {
+    const std::string said = refused(filter);
+    EXPECT_NE(
+        said.find("trigger-match: this server looks up no names, and \"" + std::string(word) + '"'),
+        std::string::npos)
+        << filter << ": " << said;
+  }
 }
 
 /// A capture with one UDP frame.
