@@ -248,7 +248,7 @@ class Init {
       say(socket_, message(GuestSays::ready));
       return {};
     }
-    auto mounts = arrange_guest_mounts(plan_.outer_uid);
+    auto mounts = arrange_guest_mounts(plan_.outer_uid, options.name_servers);
     if (!mounts) return std::move(mounts).error();
     etc_is_private_ = mounts->etc_is_private;
     for (const std::string& note : mounts->notes) {

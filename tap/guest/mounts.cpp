@@ -315,7 +315,8 @@ bool bind_resolv_conf(const std::string& resolv_conf) {
 
 }  // namespace
 
-Result<GuestMounts> arrange_guest_mounts(uid_t outer_uid) {
+Result<GuestMounts> arrange_guest_mounts(uid_t outer_uid,
+                                         const std::vector<IpAddress>& name_servers) {
   GuestMounts world;
   std::vector<std::string>& notes = world.notes;
   // Slave, not private: otherwise a guest would keep busy what is unmounted outside.
@@ -325,7 +326,9 @@ Result<GuestMounts> arrange_guest_mounts(uid_t outer_uid) {
                            " (this machine restricts what user namespaces may do)");
   }
   std::ostringstream resolv_conf;
-  if (std::ifstream file(kResolvConf); file) resolv_conf << file.rdbuf();
+  for (const IpAddress& each : name_servers)
+    resolv_conf << "nameserver " << each.to_string() << '\n';
+  if (std::ifstream file(kResolvConf); file && name_servers.empty()) resolv_conf << file.rdbuf();
 
   if (::mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr) != 0) {
     notes.push_back(
@@ -365,7 +368,8 @@ Result<GuestMounts> arrange_guest_mounts(uid_t outer_uid) {
   });
   if (!world.etc_is_private && !bind_resolv_conf(resolv_conf.str())) {
     notes.push_back("cannot make /etc/resolv.conf private" + because() +
-                    ": a DHCP client in the host may change the outer one");
+                    (name_servers.empty() ? ": a DHCP client in the host may change the outer one"
+                                          : ": the host has the name servers of the outer one"));
   }
   return world;
 }

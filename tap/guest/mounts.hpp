@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/result.hpp"
+#include "tap/cidr.hpp"
 
 namespace shmif::tap {
 
@@ -17,8 +18,10 @@ struct GuestMounts {
 
 /// Makes the calling process's mount namespace a guest's: fresh /proc and /sys, a private /run,
 /// private state directories, and private layers over /etc and /var/lib; for an ordinary user, also
-/// over /var/log and /var/cache. `outer_uid`: the guest's caller, for /run/user/UID. Errors:
-/// not_supported if mounting is forbidden altogether, otherwise bad_argument.
-Result<GuestMounts> arrange_guest_mounts(uid_t outer_uid);
+/// over /var/log and /var/cache. `outer_uid`: the guest's caller, for /run/user/UID. If there are
+/// `name_servers`, the guest's /etc/resolv.conf has these. Errors: not_supported if mounting is
+/// forbidden altogether, otherwise bad_argument.
+Result<GuestMounts> arrange_guest_mounts(uid_t outer_uid,
+                                         const std::vector<IpAddress>& name_servers);
 
 }  // namespace shmif::tap

@@ -51,18 +51,23 @@ constexpr Range kNeverFar[] = {
 };
 
 /// F4: what the gateway serves.
+enum class ByPasst : std::uint8_t {
+  no,
+  yes,
+  elsewhere,  ///< if the address is that of another machine; at its own, passt leads to 127.0.0.1
+};
 struct Service {
   bool name_server;  ///< at that address; false: at the gateway's
   std::uint8_t protocol;
   std::uint16_t port;  ///< 0: ICMP
-  bool passt;          ///< by passt; slirp4netns has all
+  ByPasst by_passt;    ///< slirp4netns serves all
 };
 constexpr Service kServices[] = {
-    {false, IPPROTO_UDP, kDhcpServer, true},
-    {false, IPPROTO_ICMP, 0, false},  // passt would ping that address of the outer network
-    {true, IPPROTO_UDP, kDns, true},
-    {true, IPPROTO_TCP, kDns, false},
-    {true, IPPROTO_ICMP, 0, false},
+    {false, IPPROTO_UDP, kDhcpServer, ByPasst::yes},
+    {false, IPPROTO_ICMP, 0, ByPasst::no},
+    {true, IPPROTO_UDP, kDns, ByPasst::yes},
+    {true, IPPROTO_TCP, kDns, ByPasst::elsewhere},
+    {true, IPPROTO_ICMP, 0, ByPasst::no},
 };
 
 std::uint8_t byte_at(std::span<const std::byte> bytes, std::size_t at) noexcept {
@@ -136,11 +141,11 @@ struct NatFilter::Packet {
   }
 };
 
-NatFilter::NatFilter(const NatWish& wish, bool has_name_server)
+NatFilter::NatFilter(const NatWish& wish)
     : network_(wish.network.first),
       mask_(~(~0U >> wish.network.prefix)),
       gateway_(wish.network.first + NatNetwork::kGateway),
-      name_server_(has_name_server ? wish.network.first + NatNetwork::kNameServer : 0),
+      name_server_(name_server_of(wish).value_or(0)),
       passt_(wish.program == NatProgram::passt),
       loopback_(wish.loopback),
       link_local_(wish.link_local),
@@ -157,7 +162,7 @@ bool NatFilter::is_host(std::uint32_t address) const noexcept {
 }
 
 bool NatFilter::is_mine(const MacAddress& mac) const noexcept {
-  return mac == gateway_mac_ || (name_server_ != 0 && mac == name_server_mac_);
+  return mac == gateway_mac_ || (!passt_ && mac == name_server_mac_);
 }
 
 bool NatFilter::is_broadcast(std::uint32_t address) noexcept {
@@ -227,15 +232,18 @@ std::optional<NatRefusal> NatFilter::judge_service(NatWay way,
                                                    const Packet& packet) const noexcept {
   if (packet.far == (network_ | ~mask_) || packet.far == network_) return NatRefusal::group;
   if (!is_served(packet.far)) return NatRefusal::others;
-  const bool of_name_server = packet.far != gateway_;
-  if (loopback_ && !of_name_server) return std::nullopt;
+  if (loopback_ && packet.far == gateway_) return std::nullopt;
   // The gateway sends the ICMP errors, and the rest of long answers has no ports.
   if (way == NatWay::in && (packet.protocol == IPPROTO_ICMP || !packet.has_ports))
     return std::nullopt;
   if (!packet.has_ports) return NatRefusal::closed;
+  const auto by_passt = [&](ByPasst when) {
+    return when == ByPasst::yes || (when == ByPasst::elsewhere && name_server_ != gateway_);
+  };
   for (const Service& service : kServices) {
-    if (service.name_server == of_name_server && service.protocol == packet.protocol &&
-        service.port == packet.far_port && (service.passt || !passt_))
+    if (packet.far == (service.name_server ? name_server_ : gateway_) &&
+        service.protocol == packet.protocol && service.port == packet.far_port &&
+        (!passt_ || by_passt(service.by_passt)))
       return std::nullopt;
   }
   return NatRefusal::closed;

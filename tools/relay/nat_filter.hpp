@@ -58,8 +58,8 @@ enum class NatWay : std::uint8_t { out, in };
 /// the kernel for the broadcast addresses of this machine, at most every 5 s.
 class NatFilter {
  public:
-  /// `wish.program` is set. `has_name_server`: the program serves wish.network.name_server().
-  NatFilter(const NatWish& wish, bool has_name_server);
+  /// `wish.program` is set.
+  explicit NatFilter(const NatWish& wish);
 
   /// Why the frame does not pass; empty: it does. Counts nothing, answers nothing.
   std::optional<NatRefusal> judge(NatWay way, const FrameView& frame);
@@ -91,7 +91,7 @@ class NatFilter {
     std::array<std::atomic<std::uint64_t>, kNatRefusals> of{};
   };
   std::uint32_t network_, mask_, gateway_;
-  std::uint32_t name_server_;  ///< 0: there is none
+  std::uint32_t name_server_;  ///< 0: there is none; it can be the gateway
   bool passt_, loopback_, link_local_;
   MacAddress gateway_mac_, name_server_mac_;
   std::vector<std::uint32_t> broadcasts_;  ///< of this machine's interfaces, sorted

@@ -23,6 +23,7 @@
 #include <vector>
 
 #include "tap/cidr.hpp"
+#include "tools/relay/name_servers.hpp"
 
 namespace shmif::tools {
 namespace {
@@ -110,6 +111,12 @@ std::vector<std::string> slirp_words(const NatWish& wish, const std::string& soc
   return words;
 }
 
+std::uint32_t number_of(const tap::IpAddress& v4) noexcept {
+  std::uint32_t number = 0;
+  std::memcpy(&number, v4.bytes.data(), sizeof number);
+  return ntohl(number);
+}
+
 constexpr int kPasstSocket = 3;
 
 std::vector<std::string> passt_words(const NatWish& wish) {
@@ -125,7 +132,10 @@ std::vector<std::string> passt_words(const NatWish& wish) {
                                  "--netmask=" + std::to_string(net.prefix),
                                  "--gateway=" + net.gateway(),
                                  "--mac-addr=" + net.gateway_mac().to_string()};
-  if (!wish.loopback) words.emplace_back("--no-map-gw");
+  // With a resolver on the loopback, passt serves names at the gateway's address, if that leads to
+  // the loopback. NatFilter then keeps all but that from it.
+  const bool on_loopback = wish.resolver && is_loopback(*wish.resolver);
+  if (!wish.loopback && !on_loopback) words.emplace_back("--no-map-gw");
   return words;
 }
 
@@ -179,6 +189,10 @@ std::string NatNetwork::address(std::uint32_t number) const {
   return ::inet_ntop(AF_INET, &address, text.data(), text.size());
 }
 
+bool NatNetwork::contains(const tap::IpAddress& address) const noexcept {
+  return !address.is_v6() && (number_of(address) ^ first) >> (32 - prefix) == 0;
+}
+
 std::string NatNetwork::to_string() const {
   return address(0) + '/' + std::to_string(prefix);
 }
@@ -202,8 +216,7 @@ Result<NatNetwork> NatNetwork::parse(const std::string& text) {
   const auto [rest, error] = std::from_chars(text.data() + slash + 1, end, network.prefix);
   if (error != std::errc() || rest != end) return wrong;
   if (network.prefix < kMinPrefix || network.prefix > kMaxPrefix) return wrong;
-  std::memcpy(&network.first, address->bytes.data(), sizeof network.first);
-  network.first = ntohl(network.first);
+  network.first = number_of(*address);
   if ((network.first & ~0U >> network.prefix) != 0) {
     return Error(Errc::bad_argument, '"' + text + "\" is an address in a network, not a network");
   }
@@ -214,6 +227,15 @@ Result<NatNetwork> NatNetwork::parse(const std::string& text) {
                  '"' + text + "\" is for loopback or multicast (choose one such as 10.0.2.0/24)");
   }
   return network;
+}
+
+std::optional<std::uint32_t> name_server_of(const NatWish& wish) {
+  const NatNetwork& net = wish.network;
+  if (wish.program == NatProgram::slirp4netns) return net.first + NatNetwork::kNameServer;
+  if (!wish.resolver) return std::nullopt;
+  if (is_loopback(*wish.resolver)) return net.first + NatNetwork::kGateway;
+  if (net.contains(*wish.resolver)) return number_of(*wish.resolver);
+  return std::nullopt;
 }
 
 Result<NatProgram> find_nat_program(const NatWish& wish) {

@@ -13,6 +13,7 @@
 #include "base/result.hpp"
 #include "base/unique_fd.hpp"
 #include "shmif/mac.hpp"
+#include "tap/cidr.hpp"
 #include "tools/common/signals.hpp"
 
 namespace shmif::tools {
@@ -36,6 +37,7 @@ struct NatNetwork {
   /// "10.0.2.0/24". Errors: bad_argument, also for networks that no host can be in.
   static Result<NatNetwork> parse(const std::string& text);
   std::string to_string() const;
+  bool contains(const tap::IpAddress& address) const noexcept;
   std::string gateway() const { return address(kGateway); }
   std::string name_server() const { return address(kNameServer); }
   MacAddress gateway_mac() const noexcept { return mac(kGateway); }
@@ -54,7 +56,13 @@ struct NatWish {
   bool loopback = false;    ///< the gateway's address leads to this machine's 127.0.0.1
   bool link_local = false;  ///< hosts reach 169.254.0.0/16
   std::uint32_t mtu = 1500;
+  std::optional<tap::IpAddress> resolver = {};  ///< the first IPv4 name server of this machine
 };
+
+/// The address in the network at which names are served. slirp4netns has one of its own. With
+/// passt, it is the gateway's if the resolver is on the loopback, or the resolver's if that is in
+/// the network. Otherwise there is none, and hosts ask the resolver itself. `wish.program` is set.
+std::optional<std::uint32_t> name_server_of(const NatWish& wish);
 
 /// Looks in PATH. Errors: not_supported if there is no such program; the message says how to get
 /// it. Blocks: never.

@@ -19,6 +19,7 @@
 #include "shmif/vde_link.hpp"
 #include "tools/common/command.hpp"
 #include "tools/relay/bus_options.hpp"
+#include "tools/relay/name_servers.hpp"
 #include "tools/shmifctl/peer.hpp"
 
 namespace shmif::tools {
@@ -144,12 +145,19 @@ int join_vde(const PeerBridge& bridge, const std::string& url, const StopSignals
 
 namespace {
 
+std::string names_of_passt(const NatWish& wish) {
+  if (!wish.resolver) return "no name server";
+  if (!name_server_of(wish)) return "name servers of this machine";
+  return "name server " +
+         (is_loopback(*wish.resolver) ? wish.network.gateway() : wish.resolver->to_string());
+}
+
 /// What a gateway offers, in one line.
 std::string offer_of(const NatWish& wish) {
   const NatNetwork& net = wish.network;
   const std::string gateway = "gateway " + net.gateway();
   if (wish.program == NatProgram::passt)
-    return gateway + ", name servers of this machine, DHCP " + net.first_lease() +
+    return gateway + ", " + names_of_passt(wish) + ", DHCP " + net.first_lease() +
            ": by passt, for one host (slirp4netns serves many)";
   return gateway + ", name server " + net.name_server() + ", DHCP " + net.first_lease() + " to " +
          net.last_lease() + ": by slirp4netns";
@@ -181,7 +189,7 @@ Peer nat_peer(const PeerBridge& bridge, NatProcess started, Port& port) {
 }  // namespace
 
 int route(PeerBridge bridge, const NatWish& wish, const StopSignals& stop) {
-  NatFilter filter(wish, wish.program == NatProgram::slirp4netns);
+  NatFilter filter(wish);
   bridge.filter = &filter;
   PeerPort port(bridge, bridge.port_name, kNamePatience);
   bool offered = false;

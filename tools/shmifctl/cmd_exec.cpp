@@ -19,6 +19,7 @@
 #include "tools/relay/bus_options.hpp"
 #include "tools/relay/bus_watch.hpp"
 #include "tools/relay/device_watch.hpp"
+#include "tools/relay/name_servers.hpp"
 #include "tools/relay/ping_answerer.hpp"
 #include "tools/shmifctl/commands.hpp"
 #include "tools/show/hosts.hpp"
@@ -46,6 +47,7 @@ struct HostWish {
   tap::Via via = tap::Via::any;
   bool offload = true;
   std::string hostname;
+  std::vector<tap::IpAddress> name_servers;
   std::vector<std::string> program;
 };
 
@@ -90,6 +92,9 @@ Options exec_options() {
       .repeatable("bus", "PATH",
                   "add an interface, on the bus PATH. The options --ip, --gateway, --mac, --name, "
                   "--ifname, --promisc, --lan and --tap after it belong to that interface")
+      .repeatable("dns", "ADDRESS",
+                  "a name server for the host: its /etc/resolv.conf then has these, and not those "
+                  "of this machine. Behind shmifctl gateway, give the address that it prints")
       .value("hostname", "NAME",
              "the host name (default: the port's name, with hyphens for characters that a host "
              "name cannot have)")
@@ -117,6 +122,13 @@ Options exec_options() {
   return options;
 }
 
+template <class T>
+T parsed_option(const std::string& option, const std::string& value) {
+  const Result<T> result = T::parse(value);
+  if (!result) throw UsageError{"--" + option + ": " + result.error().message};
+  return *result;
+}
+
 /// The attachments, in the order of the command line. Each option applies to the bus before it.
 class AttachmentReader {
  public:
@@ -127,9 +139,9 @@ class AttachmentReader {
     if (option == "bus") {
       begin(value);
     } else if (option == "ip") {
-      last.interface.addresses.push_back(parsed<tap::Cidr>(option, value));
+      last.interface.addresses.push_back(parsed_option<tap::Cidr>(option, value));
     } else if (option == "gateway") {
-      last.interface.gateways.push_back(parsed<tap::IpAddress>(option, value));
+      last.interface.gateways.push_back(parsed_option<tap::IpAddress>(option, value));
     } else if (option == "promisc") {
       last.port.promiscuous = true;
     } else if (option == "mac") {
@@ -184,13 +196,6 @@ class AttachmentReader {
     next.port.learn = true;
     next.port.name_patience = kNamePatience;
     all_.push_back(std::move(next));
-  }
-
-  template <class T>
-  static T parsed(const std::string& option, const std::string& value) {
-    const Result<T> result = T::parse(value);
-    if (!result) throw UsageError{"--" + option + ": " + result.error().message};
-    return *result;
   }
 
   static void once(const std::string& option, bool given_before) {
@@ -250,7 +255,13 @@ HostWish read_host_wish(const Arguments& args) {
                      "characters; each part between dots has 1 to 63 and no hyphen at its ends)"};
   }
   AttachmentReader reader(args.positional()[0]);
-  for (const auto& [option, value] : args.in_order()) reader.take(option, value);
+  for (const auto& [option, value] : args.in_order()) {
+    if (option == "dns") {
+      wish.name_servers.push_back(parsed_option<tap::IpAddress>(option, value));
+    } else {
+      reader.take(option, value);
+    }
+  }
   wish.attachments = std::move(reader).finish();
   return wish;
 }
@@ -433,12 +444,28 @@ void make_missing_buses(HostWish& wish) {
   }
 }
 
+/// A host that is led to others would ask a name server of this machine's loopback, of which it
+/// sees only its own.
+void check_name_servers(const HostWish& wish) {
+  const bool is_led = std::ranges::any_of(
+      wish.attachments, [](const Attachment& each) { return !each.interface.gateways.empty(); });
+  if (!is_led || !wish.name_servers.empty()) return;
+  const std::vector<tap::IpAddress> all = name_servers();
+  if (all.empty() || !std::ranges::all_of(all, is_loopback)) return;
+  log_warning(std::string("exec: the host cannot look up names, because ") + kResolvConf +
+              " names only " + all.front().to_string() +
+              ", where nobody answers inside the host (give --dns ADDRESS, a name server that the "
+              "host reaches)");
+}
+
 int run_host(HostWish& wish) {
   look_at_buses(wish);
+  check_name_servers(wish);
   tap::GuestOptions options;
   options.command = wish.program;
   options.via = wish.via;
   options.hostname = wish.hostname;
+  options.name_servers = wish.name_servers;
   for (const Attachment& each : wish.attachments) options.interfaces.push_back(each.interface);
   Result<tap::Guest> guest = tap::Guest::start(std::move(options));
   if (!guest && guest.error().code == make_error_code(Errc::bad_argument)) {

@@ -1,9 +1,15 @@
 // shmifctl gateway: a way from a bus to the world, without privileges.
 
+#include <algorithm>
+#include <string>
+#include <vector>
+
 #include "shmif/bus.hpp"
+#include "shmif/log.hpp"
 #include "tools/common/options.hpp"
 #include "tools/common/signals.hpp"
 #include "tools/relay/bus_options.hpp"
+#include "tools/relay/name_servers.hpp"
 #include "tools/relay/nat_process.hpp"
 #include "tools/shmifctl/bridge_peers.hpp"
 #include "tools/shmifctl/commands.hpp"
@@ -38,8 +44,10 @@ Options gateway_options() {
   options
       .example("shmifctl gateway /dev/shm/bus0",
                "a gateway; 'shmifctl wait /dev/shm/bus0 --port gateway' waits for it")
-      .example("shmifctl exec /dev/shm/bus0 --ip 10.0.2.100/24 --gateway 10.0.2.2 -- bash",
-               "a host that uses it without DHCP")
+      .example(
+          "shmifctl exec /dev/shm/bus0 --ip 10.0.2.100/24 --gateway 10.0.2.2 --dns 10.0.2.3 "
+          "-- bash",
+          "a host that uses it without DHCP")
       .example("shmifctl exec /dev/shm/bus0 -- sh -c 'udhcpc -i tap0 -q -n && exec bash'",
                "a host that asks it by DHCP");
   return options;
@@ -66,6 +74,22 @@ NatWish nat_wish(const Arguments& args) {
   return wish;
 }
 
+/// Finds out whom the hosts' name server asks, and warns if that is nobody.
+void find_resolver(NatWish& wish) {
+  const std::vector<tap::IpAddress> all = name_servers();
+  const auto first = std::ranges::find_if(all, [](const auto& each) { return !each.is_v6(); });
+  if (first == all.end()) {
+    log_warning(std::string("gateway: hosts cannot look up names, because ") + kResolvConf +
+                (all.empty() ? " names no name server"
+                             : " names only " + all.front().to_string() +
+                                   ", and the gateway passes IPv4 only") +
+                " (add a line there, such as \"nameserver 198.18.0.53\", and start the gateway "
+                "again)");
+    return;
+  }
+  wish.resolver = *first;
+}
+
 int run_gateway(const CommandLine& line) {
   const Arguments args = gateway_options().parse(line);
   const std::string port_name = name_option(args, "port-name").value_or("gateway");
@@ -80,6 +104,7 @@ int run_gateway(const CommandLine& line) {
   const std::string& path = args.positional()[0];
   const Bus bus = provide_bus(path, bus_wanted).value();
   wish.mtu = bus.info().mtu;
+  find_resolver(wish);
   PeerBridge bridge;
   bridge.bus = &bus;
   bridge.bus_path = path;

@@ -40,7 +40,8 @@ class Gateway : public ExecRig {
     }
     std::ofstream(file("resolv.conf")) << "nameserver " << kWorld << '\n';
     const std::string network = std::string("ip link set lo up && ip address add ") + kWorld +
-                                "/32 dev lo && ip address add 169.254.7.7/32 dev lo && ip link add "
+                                "/32 dev lo && ip address add 169.254.7.7/32 dev lo && ip address "
+                                "add 127.0.0.53/32 dev lo && ip link add "
                                 "out type veth peer name away && "
                                 "ip address add 198.18.8.1/24 dev out && ip link set out up && "
                                 "ip link set away up && ip route add default via 198.18.8.2 && ";
@@ -53,7 +54,7 @@ class Gateway : public ExecRig {
     serve("busybox httpd -f -p 127.0.0.1:81 -h " + file("local"));
     serve(std::string("dnsmasq --no-daemon --user=root --group=root --no-resolv "
                       "--no-hosts --conf-file=/dev/null --bind-interfaces --listen-address=") +
-          kWorld + " --address=/web.test/" + kWorld);
+          kWorld + " --listen-address=127.0.0.53 --address=/web.test/" + kWorld);
     bus();
   }
 
@@ -164,6 +165,51 @@ TEST_P(Gateway, LeadsToLinkLocalAddressesOnlyWhereItWasAskedTo) {
     const ToolResult fetched = with_lease(kFetch + "http://169.254.7.7/page", "two");
     EXPECT_EQ(fetched.out, kPage) << program << fetched.err;
   }
+}
+
+TEST_P(Gateway, GivesANameServerThatAnswersWhereThisMachineAsksOneOfItsLoopback) {
+  std::ofstream(file("resolv.conf")) << "nameserver 127.0.0.53\n";
+  const std::string fetch = "cat /etc/resolv.conf; " + kFetch + "http://web.test/page";
+  for (const std::string program : {"slirp4netns", "passt"}) {
+    if (!has_program(program)) continue;
+    const auto way = gateway({"--with", program});
+    const std::string server = program == "passt" ? "10.0.2.2" : "10.0.2.3";
+    EXPECT_NE(way->so_far().out.find("name server " + server + ","), std::string::npos)
+        << way->so_far().out;
+    const ToolResult leased = with_lease(fetch);
+    EXPECT_NE(leased.out.find("nameserver " + server + '\n'), std::string::npos) << leased.out;
+    EXPECT_TRUE(leased.out.ends_with(kPage)) << program << leased.out << leased.err;
+    EXPECT_EQ(with_lease("curl -sS -m 20 http://10.0.2.2:81/page", "two").out, "") << "and no more";
+    const ToolResult given =
+        run_shell(fetch, {"--ip", "10.0.2.15/24", "--gateway", "10.0.2.2", "--dns", server});
+    EXPECT_EQ(given.out, "nameserver " + server + '\n' + kPage) << given.err;
+  }
+}
+
+TEST_P(Gateway, WarnsWhereNobodyCanLookUpNames) {
+  std::ofstream(file("resolv.conf")) << "nameserver fd00::53\n";
+  const auto way = gateway();
+  EXPECT_NE(way->so_far().err.find(
+                "gateway: hosts cannot look up names, because /etc/resolv.conf names only "
+                "fd00::53, and the gateway passes IPv4 only (add a line there, "),
+            std::string::npos)
+      << way->so_far().err;
+  std::ofstream(file("resolv.conf")) << "search test\nnameserver\nnameserver 127.0.0.53\n";
+  Words host = {shmifctl_path(), "exec", bus(), "--ip", "10.0.2.15/24", "--gateway", "10.0.2.2"};
+  const auto said = [&](const Words& more) {
+    Words words = host;
+    words.insert(words.end(), more.begin(), more.end());
+    words.insert(words.end(), {"--", "true"});
+    const ToolResult result = run_program(in_world(words));
+    EXPECT_EQ(result.status, 0) << result.err;
+    return result.err.find(
+               "exec: the host cannot look up names, because /etc/resolv.conf names "
+               "only 127.0.0.53, ") != std::string::npos;
+  };
+  EXPECT_TRUE(said({}));
+  EXPECT_FALSE(said({"--dns", "198.18.9.1"}));
+  host.resize(host.size() - 2);
+  EXPECT_FALSE(said({})) << "a host that stays on its bus";
 }
 
 /// slirp4netns that says it does not know the options in `unknown`, one after the other.

@@ -105,7 +105,7 @@ class NatFilterTest : public ::testing::Test {
   NatWish wish_{.program = NatProgram::slirp4netns};
 
   Verdict judge(NatWay way, const Bytes& bytes) const {
-    NatFilter filter(wish_, wish_.program == NatProgram::slirp4netns);
+    NatFilter filter(wish_);
     return filter.judge(way, FrameView(bytes.data(), bytes.size()));
   }
   Verdict out(const Ip& ip) const { return judge(NatWay::out, ip.bytes()); }
@@ -257,7 +257,7 @@ TEST_F(NatFilterTest, KeepsWhatCanBeReadInTwoWays) {
     EXPECT_NE(judge(NatWay::out, whole), Verdict()) << size;
     whole = Ip().bytes();
   }
-  NatFilter filter(wish_, true);
+  NatFilter filter(wish_);
   FrameView cut(whole.data(), whole.size());
   cut.true_bytes = static_cast<std::uint32_t>(whole.size()) + 1;
   EXPECT_EQ(filter.judge(NatWay::out, cut), unreadable);
@@ -313,18 +313,28 @@ TEST_F(NatFilterTest, LetsTheGatewayServeWhatItServesAndNoMore) {
   }
 }
 
-TEST_F(NatFilterTest, ANameServerOfPasstAnswersOverUdpOnly) {
+TEST_F(NatFilterTest, LetsPasstServeNamesWhereHostsCannotReachTheResolverItself) {
   wish_.program = NatProgram::passt;
-  NatFilter filter(wish_, true);
-  const auto asked = [&](std::uint8_t protocol, unsigned port) {
-    const Bytes bytes =
-        Ip{.to = "10.0.2.3", .to_mac = kNameServerMac, .protocol = protocol, .to_port = port}
-            .bytes();
-    return filter.judge(NatWay::out, FrameView(bytes.data(), bytes.size()));
+  const auto asked = [&](const char* to, std::uint8_t protocol, unsigned port) {
+    return out({.to = to, .protocol = protocol, .to_port = port});
   };
-  EXPECT_EQ(asked(IPPROTO_UDP, 53), Verdict());
-  EXPECT_EQ(asked(IPPROTO_TCP, 53), closed);
-  EXPECT_EQ(asked(IPPROTO_UDP, 54), closed);
+  wish_.resolver = *tap::IpAddress::parse("127.0.0.53");
+  EXPECT_EQ(asked("10.0.2.2", IPPROTO_UDP, 53), Verdict());
+  EXPECT_EQ(asked("10.0.2.2", IPPROTO_TCP, 53), closed) << "it would lead to 127.0.0.1";
+  EXPECT_EQ(asked("10.0.2.2", IPPROTO_UDP, 54), closed);
+  EXPECT_EQ(asked("127.0.0.53", IPPROTO_UDP, 53), loopback);
+  EXPECT_EQ(asked("10.0.2.3", IPPROTO_UDP, 53), others);
+  wish_.resolver = *tap::IpAddress::parse("10.0.2.9");
+  for (const std::uint8_t protocol : {IPPROTO_UDP, IPPROTO_TCP}) {
+    EXPECT_EQ(asked("10.0.2.9", protocol, 53), Verdict());
+    EXPECT_EQ(asked("10.0.2.9", protocol, 80), closed);
+    EXPECT_EQ(asked("10.0.2.2", protocol, 53), closed);
+  }
+  EXPECT_EQ(asks({.target = "10.0.2.9"}), Verdict());
+  EXPECT_EQ(out({.from = "10.0.2.9"}), stranger);
+  wish_.resolver = *tap::IpAddress::parse("198.18.0.53");
+  EXPECT_EQ(asked("198.18.0.53", IPPROTO_TCP, 53), Verdict());
+  EXPECT_EQ(asked("10.0.2.2", IPPROTO_UDP, 53), closed);
 }
 
 TEST_F(NatFilterTest, LetsDhcpBeBroadcastAndNothingElse) {
@@ -417,7 +427,7 @@ TEST_F(NatFilterTest, FollowsTheNetworkThatWasChosen) {
 }
 
 TEST_F(NatFilterTest, CountsWhatItKeepsAndTellsTheHostThatAddressedIt) {
-  NatFilter filter(wish_, true);
+  NatFilter filter(wish_);
   EXPECT_EQ(filter.to_text(), "");
   auto [ours, theirs] = LoopbackLink::pair().value();
   AnyLink back(std::make_unique<LoopbackLink>(std::move(ours)));

@@ -1,0 +1,20 @@
+#pragma once
+// The name servers that this machine asks.
+
+#include <string>
+#include <vector>
+
+#include "tap/cidr.hpp"
+
+namespace shmif::tools {
+
+inline constexpr const char* kResolvConf = "/etc/resolv.conf";
+
+/// Those of `path` in their order: the lines "nameserver ADDRESS" that have an address. Blocks: for
+/// the disk.
+std::vector<tap::IpAddress> name_servers(const std::string& path = kResolvConf);
+
+/// Whether only programs of the same machine, or of the same network namespace, reach the address.
+bool is_loopback(const tap::IpAddress& address) noexcept;
+
+}  // namespace shmif::tools
