@@ -3,8 +3,9 @@
 
 The blocks of ```sh are its commands. They run in one shell, which begins in the folder of the sources; BUILD takes the
 place of build/release. A block of ```text right after them is what the last of these commands prints: each of its lines
-must be printed, in this order, where numbers and their units may be others, and "..." stands for whatever else there
-is. A command must succeed, unless `echo $?` comes next, whose answer must be the very number. A comment "<!-- needs: PROGRAM... /DEVICE... -->" says what the machine must have.
+must be printed, in this order, where numbers and their units may be others, but no IPv4 addresses, and "..." stands for whatever else there
+is. A command must succeed, unless `echo $?` comes next, whose answer must be the very number. A comment "<!-- needs:
+PROGRAM... /DEVICE... -->" says what the machine must have, and a line "Debian packages: ..." tells readers.
 With "<!-- user: ordinary -->", root follows the document as the user nobody, and with "<!-- exact -->" numbers are
 compared, too. To a document that needs the word "machine", $kernel and $initrd are those of tests/machines/boot.
 Exits 0 when all is true, 1 when not, 77 where this machine cannot do all of it.
@@ -55,8 +56,15 @@ def commands_of(text):
     return [(number, "\n".join(lines), shown) for number, lines, shown in found]
 
 
+# The Debian packages of what a document needs, where they have other names, or are more than one.
+PACKAGES = {"podman": ["podman", "uidmap"], "pgrep": ["procps"], "qemu-system-x86_64": ["qemu-system-x86"],
+            "scapy": ["python3-scapy"], "machine": [], "/usr/lib/cni/host-local": ["containernetworking-plugins"]}
+LETTERS = str.maketrans("0123456789.", "abcdefghij_")
+
+
 def plain(line):
-    """A line without what changes from run to run."""
+    """A line without what changes from run to run. The address of a host does not."""
+    line = re.sub(r"\b\d+(\.\d+){3}\b", lambda found: found.group().translate(LETTERS), line)
     line = re.sub(r"shmifperf-\d+-[0-9a-f]+|0x[0-9a-f]+", "#", line)
     line = re.sub(r"^machine .*", "machine", line)
     # What a busy machine lost is no mistake of the document; what it asked for is.
@@ -176,9 +184,20 @@ def missing(text, user):
     return None
 
 
+def untold(text):
+    """The packages that readers need, and that the document does not name."""
+    found = re.search(r"^Debian packages: ([^.]*)\.", text, re.MULTILINE)
+    told = re.split(r"[,\s]+", found[1]) if found else []
+    needs = " ".join(re.findall(r"^<!-- needs: (.*) -->$", text, re.MULTILINE)).split()
+    wanted = [package for need in needs for package in PACKAGES.get(need, [need]) if not package.startswith("/dev/")]
+    return [package for package in wanted if package not in told]
+
+
 def main():
     document, build = sys.argv[1:]
     text = pathlib.Path(document).read_text()
+    if untold(text):
+        sys.exit("the document does not name these Debian packages: " + ", ".join(untold(text)))
     user = caller(text)
     lacks = missing(text, user)
     if lacks:

@@ -390,6 +390,19 @@ Arguments Options::parse(const CommandLine& line) const {
   add("h,help", "");
   add("log-level", "", cxxopts::value<std::string>());
 
+  // An empty variable in a shell leaves an option without its value, and the next option would be
+  // that.
+  for (std::size_t i = 0; i + 1 < line.words.size(); ++i) {
+    const std::string& word = line.words[i];
+    const std::string& next = line.words[i + 1];
+    if (!word.starts_with('-') || word.size() < 2 || !takes_next_word(word).value_or(false))
+      continue;
+    if (next.starts_with("--") && next.size() > 2 && takes_next_word(next)) {
+      throw UsageError{word + " needs a value, and " + next.substr(0, next.find('=')) +
+                       " is an option (is a variable of your shell empty?)"};
+    }
+    ++i;
+  }
   const std::vector<std::string> words = split_letters(line.words);
   std::vector<const char*> argv = {program_name()};
   for (const std::string& word : words) argv.push_back(word.c_str());

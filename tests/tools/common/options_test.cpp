@@ -149,6 +149,17 @@ TEST(OptionsParsed, ThatAreWrongAreRefusedByTheirNames) {
   }
   EXPECT_EQ(refused({"a", "--size"}), "--size needs a value");
   EXPECT_EQ(refused({"a", "--rate"}), "--rate needs a value");
+  for (const std::string next : {"--size", "--size=1", "--extra", "--help"}) {
+    const std::string name = next.substr(0, next.find('='));
+    for (const char* const word : {"--rate", "--count", "-c"}) {
+      EXPECT_EQ(refused({"a", word, next}),
+                std::string(word) + " needs a value, and " + name +
+                    " is an option (is a variable of your shell empty?)");
+    }
+  }
+  EXPECT_EQ(refused({"a", "--rate", "--nothing", "--rate=--size"}), "taken") << "no option of ours";
+  EXPECT_EQ(refused({"a", "--rate", "--rate", "--size"}).substr(0, 37),
+            "--rate needs a value, and --rate is a");
   EXPECT_EQ(refused({"a", "-Z"}), "unknown option -Z");
   EXPECT_EQ(refused({"a", "--sice=1"}), "unknown option --sice, did you mean --size?");
   EXPECT_EQ(refused({"a", "--hlep"}), "unknown option --hlep, did you mean --help?");
