@@ -80,6 +80,17 @@ bool exists_in_path(const std::string& name) {
   return false;
 }
 
+/// Root's programs are found, though the caller's PATH may lack the directories where they are, as
+/// that of an ordinary user of Debian does.
+void add_roots_directories_to_path() {
+  const char* const path = std::getenv("PATH");
+  std::string all = path != nullptr ? path : "/usr/local/bin:/usr/bin:/bin";
+  for (const std::string directory : {"/usr/local/sbin", "/usr/sbin", "/sbin"}) {
+    if ((':' + all + ':').find(':' + directory + ':') == std::string::npos) all += ':' + directory;
+  }
+  ::setenv("PATH", all.c_str(), 1);
+}
+
 class Init {
  public:
   Init(const GuestPlan& plan, int socket) : plan_(plan), socket_(socket) {}
@@ -372,6 +383,7 @@ class Init {
     }
     argv.push_back(nullptr);
     take_callers_place();
+    add_roots_directories_to_path();
     ::execvp(argv[0], argv.data());
     int number = errno;
     // execvp also says EACCES if the caller may not look into a directory of PATH. A program that

@@ -319,6 +319,26 @@ TEST_P(Exec, BusThatItMakesCanPause) {
       << refused.err;
 }
 
+TEST_P(Exec, FindsRootsProgramsThoughTheCallersPathLacksThem) {
+  const auto path_in = [&](const std::string& path, std::vector<std::string> words) {
+    words.insert(words.begin(), {"env", "PATH=" + path, shmifctl_path()});
+    words.insert(words.end(), {"--", "sh", "-c", "echo $PATH"});
+    const ToolResult result = run_program(by_caller(words));
+    EXPECT_EQ(result.status, 0) << result.err;
+    return result.out;
+  };
+  const auto host = start("there", "sleep 60");
+  for (const std::vector<std::string>& words :
+       {std::vector<std::string>{"exec", bus(), "--via", GetParam().via},
+        std::vector<std::string>{"enter", bus(), "there"}}) {
+    EXPECT_EQ(path_in("/usr/bin:/bin", words), "/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin\n");
+    EXPECT_EQ(path_in("/sbin:/usr/bin:/x/usr/sbin", words),
+              "/sbin:/usr/bin:/x/usr/sbin:/usr/local/sbin:/usr/sbin\n");
+    EXPECT_EQ(path_in("/usr/sbin:/usr/bin:/sbin:/usr/local/sbin", words),
+              "/usr/sbin:/usr/bin:/sbin:/usr/local/sbin\n");
+  }
+}
+
 TEST_P(Exec, HostThatCannotBeMadeLeavesNoBusBehind) {
   const std::string path = file("new");
   const ToolResult refused = run_program(by_caller(
