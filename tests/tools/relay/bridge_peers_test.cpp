@@ -66,7 +66,7 @@ TEST_F(BridgeOfPeers, CountsFramesThatAreTooLongForTheBusOrTooShortForAFrame) {
   ASSERT_TRUE(put(raw, peer_frame(kEverybody, mac_number(1), 2, 1522)));
   EXPECT_EQ(marks_from(host, 1), Marks{2});
   const ToolResult said = end(*tool);
-  EXPECT_NE(said.out.find("1 connection, 1 frame from there was too long\n"), std::string::npos)
+  EXPECT_NE(said.out.find("1 connection, 1 frames from there were too long\n"), std::string::npos)
       << said.out;
 }
 
@@ -148,6 +148,14 @@ TEST_F(BridgeOfPeers, ReplacesASocketThatNobodyServesAndNothingElse) {
 
 TEST_F(BridgeOfPeers, ConnectsToAProgramAgainAndAgainAndCountsWhatPassesMeanwhile) {
   const auto tool = bridge("stream:connect=" + file("q"));
+  // Each outage is told once, with its reason.
+  const auto times_told = [&] {
+    const std::string err = tool->so_far().err;
+    unsigned times = 0;
+    for (std::size_t at = 0; (at = err.find("cannot connect", at)) != std::string::npos; ++at)
+      ++times;
+    return times;
+  };
   EXPECT_TRUE(tool->wait_for("trying again")) << "nobody is there yet";
   Port host = port();
   const sockaddr_un address = address_at(file("q"));
@@ -168,6 +176,10 @@ TEST_F(BridgeOfPeers, ConnectsToAProgramAgainAndAgainAndCountsWhatPassesMeanwhil
       const auto gone = std::move(far);
     }
     wait_for_ports(1);
+    EXPECT_TRUE(eventually([&] {
+      (void)tool->wait_for("so_far() is as old as this", std::chrono::milliseconds(10));
+      return times_told() == round + 1;
+    })) << tool->so_far().err;
   }
   const ToolResult said = end(*tool);
   EXPECT_EQ(said.status, 0) << said.err;
