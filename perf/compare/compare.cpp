@@ -4,7 +4,6 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
-#include "perf/figures/units.hpp"
 #include "perf/report/fields.hpp"
 #include "perf/result/run_result.hpp"
 #include "perf/stats/confidence.hpp"
@@ -143,13 +142,49 @@ double size_of_change(const ComparedFigure& f) {
   return f.change > 0 ? HUGE_VAL : -HUGE_VAL;
 }
 
+double threshold_of(const std::string& figure, const CompareOptions& options) {
+  return figure == figure_name::kLostShare ? options.loss_threshold : options.threshold;
+}
+
 Verdict judge(const ComparedFigure& f, const Kind& kind, bool significant,
               const CompareOptions& options) {
   const double change = size_of_change(f);
-  const double threshold =
-      f.figure == figure_name::kLostShare ? options.loss_threshold : options.threshold;
-  if (!significant || !(std::fabs(change) > threshold)) return Verdict::same;
+  if (!significant || !(std::fabs(change) > threshold_of(f.figure, options))) return Verdict::same;
   return (change > 0) == kind.more_is_better ? Verdict::better : Verdict::worse;
+}
+
+std::optional<Difference> tested(const std::pair<Samples, Samples>& values, const std::string& from,
+                                 double confidence) {
+  return from == kRepeats ? difference(values.first, values.second, confidence)
+                          : difference_of_series(values.first, values.second, confidence);
+}
+
+/// The logarithms of all values; empty if one has none, or if the means differ by less than
+/// kLargeFactor.
+std::optional<std::pair<Samples, Samples>> large_factors(
+    const std::pair<Samples, Samples>& values) {
+  const double before = estimate(values.first)->mean;
+  const double after = estimate(values.second)->mean;
+  if (!(std::max(before, after) >= kLargeFactor * std::min(before, after))) return std::nullopt;
+  std::pair<Samples, Samples> logs;
+  for (const auto& [from, into] :
+       {std::pair(&values.first, &logs.first), std::pair(&values.second, &logs.second)}) {
+    for (const double value : *from) {
+      if (!(value > 0)) return std::nullopt;
+      into->push_back(std::log(value));
+    }
+  }
+  return logs;
+}
+
+/// Whether even the nearest values of both lists differ by more than the threshold.
+bool are_apart(const std::pair<Samples, Samples>& values, const std::string& figure,
+               const CompareOptions& options) {
+  const auto [min_before, max_before] = std::ranges::minmax(values.first);
+  const auto [min_after, max_after] = std::ranges::minmax(values.second);
+  const double gap = std::max(min_after - max_before, min_before - max_after);
+  const double unit = figure == figure_name::kLostShare ? 1 : max_before;
+  return gap > 0 && gap > threshold_of(figure, options) * unit;
 }
 
 class Comparer {
@@ -159,7 +194,6 @@ class Comparer {
 
   void compare_jobs(const ReportJson& before_job, const ReportJson& after_job) {
     for (const Kind& kind : kKinds) compare_figure(kind, before_job, after_job);
-    note_longer_way(before_job, after_job);
   }
 
   /// Compares the rates that two searches of a job found.
@@ -182,33 +216,6 @@ class Comparer {
   }
 
  private:
-  /// The time of a receiver's rate ends with the last arrival. If every frame takes longer, the
-  /// same number of frames in a short run gives a lower rate.
-  void note_longer_way(const ReportJson& before_job, const ReportJson& after_job) {
-    const auto of_rx = [&](const ComparedFigure& f) {
-      return f.job == name_in(before_job, "jobname") && f.figure == figure_name::kRxFps &&
-             f.verdict == Verdict::worse;
-    };
-    if (std::none_of(into_.figures.begin(), into_.figures.end(), of_rx)) return;
-    const auto grown = [&](const char* object, const char* key) {
-      const auto before = nested(before_job, object, key);
-      const auto after = nested(after_job, object, key);
-      return before && after ? *after - *before : 0;
-    };
-    const double frames = nested(before_job, "rx", "frames").value_or(0);
-    const double longer = grown("rx", "seconds");
-    const double min_delay = grown("latency_ns", "min") * 1e-9;
-    // Even the fastest frame took longer by most of the time that the receiver took longer. If
-    // frames wait for a slow receiver instead, the first ones are as fast as before.
-    const bool explained = longer > 0 && min_delay >= 0.8 * longer;
-    if (!explained || grown("rx", "frames") < -into_.options.threshold * frames) return;
-    into_.notes.push_back("job " + words(before_job, "jobname") + " received as many frames in " +
-                          format_seconds(nested(after_job, "rx", "seconds")) + " as in " +
-                          format_seconds(nested(before_job, "rx", "seconds")) +
-                          " before, because each frame took " + format_seconds(min_delay) +
-                          " longer: this delay alone lowers rx_fps (less in longer runs)");
-  }
-
   /// `before_job`, `after_job`: the job or search that has the figure.
   void compare_figure(const Kind& kind, const ReportJson& before_job, const ReportJson& after_job) {
     ComparedFigure f;
@@ -222,26 +229,32 @@ class Comparer {
     f.decides = kind.decides;
     f.change = *after - *before;
     f.change_share = share_of(f.change, *before);
+    f.factor = share_of(*after, *before);
     // If chance cannot be estimated, only the size of the difference decides.
     bool significant = true;
     const auto values = samples(before_, after_, before_job, after_job, kind, f.from);
     if (values) {
       const double confidence = into_.options.confidence;
-      const auto test = f.from == kRepeats
-                            ? difference(values->first, values->second, confidence)
-                            : difference_of_series(values->first, values->second, confidence);
+      const auto test = tested(*values, f.from, confidence);
       const auto mean = estimate(values->first);
-      significant = test && test->significant;
-      if (!test) into_.undecided = true;
-      if (test) f.p = test->p;
       if (test && mean) {
         if (f.from == kRepeats) {
           // Uses the means that the test compares. Otherwise the interval would not lie around the
           // change.
           f.change = test->of_means;
           f.change_share = share_of(f.change, mean->mean);
+          f.factor = share_of(mean->mean + f.change, mean->mean);
         }
         f.half_width_share = share_of(test->half_width, mean->mean);
+      }
+      const auto logs = large_factors(*values);
+      const auto decisive = logs ? tested(*logs, f.from, confidence) : test;
+      if (decisive) {
+        f.p = decisive->p;
+        significant = decisive->significant;
+      } else {
+        significant = are_apart(*values, f.figure, into_.options);
+        if (!significant) into_.undecided = true;
       }
     }
     f.verdict = judge(f, kind, significant, into_.options);

@@ -6,7 +6,10 @@
 // With repetitions, the figure shown is their median, as in the report; the change and its
 // certainty refer to their means, which the test compares. Welch's t-test
 // (perf/stats/confidence.hpp) decides whether two such lists differ; correlated intervals count as
-// fewer values. Differences between runs that do not appear within a run show only in repetitions.
+// fewer values. A change by a factor of kLargeFactor or more is tested by the logarithms: a latency
+// of 12 us or 29 ms varies by factors. If too few values are independent of each other for a test,
+// the figure differs if even the nearest values of both runs do, by more than the threshold.
+// Differences between runs that do not appear within a run show only in repetitions.
 // Percentiles beyond p99 and the maximum depend on a few frames. They are shown but decide nothing.
 
 #include <optional>
@@ -25,6 +28,9 @@ struct CompareOptions {
   double confidence = 0.95;  ///< confidence level of the comparison
 };
 
+/// From here on, a change is tested and printed as a factor.
+inline constexpr double kLargeFactor = 2;
+
 /// One figure of one job, before and after.
 struct ComparedFigure {
   std::string job;
@@ -35,6 +41,7 @@ struct ComparedFigure {
   double change = 0;  ///< after - before; with repetitions, of their means
   /// `change` as a share of before; with repetitions, of their mean. Empty if that is 0.
   std::optional<double> change_share;
+  std::optional<double> factor;  ///< what before is multiplied by; as for change_share
   /// Half width of the interval of the difference of means (of repetitions or of intervals), as a
   /// share of the mean before. Empty if it cannot be estimated.
   std::optional<double> half_width_share;
@@ -50,7 +57,7 @@ struct Comparison {
   std::vector<ComparedFigure> figures;
   std::vector<std::string> notes;  ///< other differences: machine, options, version
   /// Some intervals are so strongly correlated that chance and a real difference cannot be told
-  /// apart. Then `p` is empty, and the figure counts as the same.
+  /// apart. Then `p` is empty, and a figure whose values overlap counts as the same.
   bool undecided = false;
   std::vector<std::string> failures;  ///< regressions other than figures: missing jobs
   /// Whether a figure that decides became worse by more than the threshold.

@@ -34,11 +34,23 @@ std::string value_text(const ComparedFigure& f, double value) {
   return format_ns(value);
 }
 
-std::string change_text(std::optional<double> share) {
-  if (!share) return "-";
+/// "+6.60 %", or from kLargeFactor on "x2.34", "x23.4", "x2343".
+std::string change_text(const ComparedFigure& f) {
+  if (!f.change_share) return "-";
   std::array<char, 64> text{};
-  std::snprintf(text.data(), text.size(), "%+.2f %%", *share * 100);
+  if (f.factor && *f.factor >= kLargeFactor) {
+    const int digits = *f.factor < 10 ? 2 : *f.factor < 100 ? 1 : 0;
+    std::snprintf(text.data(), text.size(), "x%.*f", digits, *f.factor);
+  } else {
+    std::snprintf(text.data(), text.size(), "%+.2f %%", *f.change_share * 100);
+  }
   return text.data();
+}
+
+/// The uncertainty of a large factor is not that of a difference, and is told by p alone.
+std::string half_width_text(const ComparedFigure& f) {
+  if (f.factor && *f.factor >= kLargeFactor) return "-";
+  return format_share(f.half_width_share);
 }
 
 std::string p_text(std::optional<double> p) {
@@ -71,8 +83,8 @@ std::string to_text(const Comparison& c, std::size_t width) {
     worse += f.decides && f.verdict == Verdict::worse ? 1U : 0U;
     table.add({printable(f.job) + ' ' + f.figure, value_text(f, f.before),
                format_share(f.spread_before), value_text(f, f.after), format_share(f.spread_after),
-               change_text(f.change_share), format_share(f.half_width_share), p_text(f.p),
-               f.from.empty() ? "-" : f.from, verdict_text(f)});
+               change_text(f), half_width_text(f), p_text(f.p), f.from.empty() ? "-" : f.from,
+               verdict_text(f)});
   }
   out += table.text(width);
   if (std::ranges::any_of(c.figures, [](const ComparedFigure& f) { return f.from == "repeats"; })) {
@@ -82,8 +94,9 @@ std::string to_text(const Comparison& c, std::size_t width) {
   }
   if (c.undecided) {
     out += wrapped(
-        "  p is \"-\" if too few intervals are independent of each other: compare longer runs, or "
-        "runs with --repeat",
+        "  p is \"-\" if too few intervals are independent of each other, and such a figure counts "
+        "as "
+        "the same if values of both runs overlap: compare longer runs, or runs with --repeat",
         width, 4);
   }
   const std::string by = "by more than " + format_share(c.options.threshold) + ", losses " +
@@ -115,6 +128,7 @@ std::string to_json(const Comparison& c) {
                        {"spread_after_share", json_number(f.spread_after)},
                        {"change", json_number(f.change)},
                        {"change_share", json_number(f.change_share)},
+                       {"factor", json_number(f.factor)},
                        {"half_width_share", json_number(f.half_width_share)},
                        {"p", json_number(f.p)},
                        {"from", f.from.empty() ? Json(nullptr) : Json(f.from)},

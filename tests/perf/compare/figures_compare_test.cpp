@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <functional>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -185,25 +186,86 @@ TEST(CompareFigures, WhatWasNothingBeforeGrowsWithoutASize) {
             Verdict::same);
 }
 
-TEST(CompareFigures, ARateIsLowerByADelayAloneOnlyWhereThatIsMostOfItAndAsManyCame) {
-  const double tenth = test::quiet_sample().jobs[1].rx.seconds / 10;
-  const auto delayed = [](double seconds, double delay, double frames) {
-    RunResult run = test::quiet_sample();
-    JobResult& receiver = run.jobs[1];
-    receiver.intervals.clear();
-    receiver.rx.seconds += seconds;
-    receiver.rx.frames = static_cast<std::uint64_t>(double(receiver.rx.frames) * frames);
-    receiver.latency = std::make_shared<LatencyHistogram>();
-    receiver.latency->record(9000 + static_cast<std::uint64_t>(delay * 1e9));
-    return run;
+/// A result whose receiver has these medians in its intervals, and their mean as its own.
+RunResult with_medians(const std::vector<double>& medians_ns) {
+  RunResult run = test::quiet_sample();
+  JobResult& job = run.jobs[1];
+  const IntervalResult one = job.intervals.at(1);
+  job.intervals.clear();
+  double sum = 0;
+  for (const double ns : medians_ns) {
+    job.intervals.push_back(one);
+    job.intervals.back().latency_p50_ns = ns;
+    sum += ns;
+  }
+  job.latency = std::make_shared<LatencyHistogram>();
+  job.latency->record(static_cast<std::uint64_t>(sum / static_cast<double>(medians_ns.size())));
+  return run;
+}
+
+TEST(CompareFigures, AChangeByAFactorHasAVerdictHoweverFewOrDependentItsIntervalsAre) {
+  struct Case {
+    std::vector<double> before, after;
+    Verdict verdict;
   };
-  const auto notes = [&](double delay, double frames) {
-    return compared(delayed(0, 0, 1), delayed(tenth, delay, frames)).notes.size();
+  for (const Case& c :
+       {Case{{12'000, 13'000}, {29e6, 21e6}, Verdict::worse},
+        {{29e6, 21e6}, {12'000, 13'000}, Verdict::better},
+        // A queue that fills: no two intervals are independent.
+        {{12'000, 12'000, 12'100, 12'100, 12'200, 12'200},
+         {1e6, 7e6, 14e6, 21e6, 28e6, 35e6},
+         Verdict::worse},
+        // The same, but the ranges overlap.
+        {{1e6, 2e6, 3e6, 4e6, 5e6, 6e6}, {2e6, 3e6, 4e6, 5e6, 6e6, 7e6}, Verdict::same},
+        // Chance can make such factors.
+        {{10, 1000}, {5000, 20}, Verdict::same}}) {
+    const Comparison compared_c = compared(with_medians(c.before), with_medians(c.after));
+    const ComparedFigure f = figure_of(compared_c, "bulk.peer", "latency_ns_p50");
+    EXPECT_EQ(f.verdict, c.verdict) << c.before[0] << ' ' << c.after[0] << ' ' << f.p.value_or(-1);
+    EXPECT_NEAR(f.factor.value_or(0), f.after / f.before, 1e-9);
+  }
+}
+
+TEST(CompareFigures, TheConfidenceDecidesOfFactorsAsOfDifferences) {
+  RunResult before = test::quiet_sample();
+  RunResult after = before;
+  const auto set = [](RunResult& run, const std::vector<double>& logs) {
+    run.repeats = {repeat("bulk.peer", "latency_ns_p50", {})};
+    for (const double each : logs) run.repeats[0].values.push_back(std::exp(each));
   };
-  EXPECT_EQ(notes(0.85 * tenth, 1), 1U);
-  EXPECT_EQ(notes(0.75 * tenth, 1), 0U) << "the fastest was not late by as much";
-  EXPECT_EQ(notes(tenth, 0.96), 1U);
-  EXPECT_EQ(notes(tenth, 0.94), 0U) << "fewer came";
+  set(before, {11, 13, 12});
+  set(after, {15, 18, 15});
+  const auto figure = [&](double confidence) {
+    return figure_of(compared(before, after, {.confidence = confidence}), "bulk.peer",
+                     "latency_ns_p50");
+  };
+  EXPECT_EQ(figure(0.95).verdict, Verdict::worse) << figure(0.95).p.value_or(-1);
+  EXPECT_EQ(figure(0.999).verdict, Verdict::same);
+  EXPECT_NEAR(*figure(0.95).p, 0.0366, 0.0005) << "of the logarithms";
+}
+
+TEST(CompareOutputs, ALargeChangeIsAFactor) {
+  const auto text = [](double before, double after) {
+    ComparedFigure f;
+    f.job = "j";
+    f.figure = "latency_ns_p50";
+    f.before = before;
+    f.after = after;
+    f.change_share = (after - before) / before;
+    f.factor = after / before;
+    f.half_width_share = 0.5;
+    Comparison c;
+    c.figures = {f};
+    return to_text(c);
+  };
+  for (const auto& [after, words] : {std::pair{2343.2, "x2343 "},
+                                     {23.42, "x23.4 "},
+                                     {2.0, "x2.00 "},
+                                     {1.99, "+99.00 %"},
+                                     {0.01, "-99.00 %"}}) {
+    EXPECT_NE(text(1, after).find(words), std::string::npos) << text(1, after);
+    EXPECT_EQ(text(1, after).find("50.0 %") == std::string::npos, after >= 2) << text(1, after);
+  }
 }
 
 // ---- Outputs ----
@@ -219,6 +281,7 @@ Comparison made() {
   rate.spread_after = 0.044;
   rate.change = 555;
   rate.change_share = 0.066;
+  rate.factor = 1.066;
   rate.half_width_share = 0.077;
   rate.p = 0.088;
   rate.from = "repeats";
@@ -255,15 +318,15 @@ TEST(CompareOutputs, EachKeyOfTheJsonHoldsItsFigure) {
     "figures": [
      {"jobname": "j", "figure": "tx_fps", "before": 1110.0, "after": 2220.0,
       "spread_before_share": 0.033, "spread_after_share": 0.044, "change": 555.0,
-      "change_share": 0.066, "half_width_share": 0.077, "p": 0.088, "from": "repeats",
-      "decides": true, "verdict": "better"},
+      "change_share": 0.066, "factor": 1.066, "half_width_share": 0.077, "p": 0.088,
+      "from": "repeats", "decides": true, "verdict": "better"},
      {"jobname": "k", "figure": "lost_share", "before": 0.0111, "after": 0.0222,
       "spread_before_share": null, "spread_after_share": null, "change": 0.0333,
-      "change_share": null, "half_width_share": null, "p": null, "from": "intervals",
-      "decides": true, "verdict": "worse"},
+      "change_share": null, "factor": null, "half_width_share": null, "p": null,
+      "from": "intervals", "decides": true, "verdict": "worse"},
      {"jobname": "l", "figure": "latency_ns_max", "before": 12300.0, "after": 45600.0,
       "spread_before_share": null, "spread_after_share": null, "change": 0.0,
-      "change_share": null, "half_width_share": null, "p": null, "from": null,
+      "change_share": null, "factor": null, "half_width_share": null, "p": null, "from": null,
       "decides": false, "verdict": "worse"}]})");
   EXPECT_EQ(Json::parse(to_json(made())), wanted);
 }
@@ -293,8 +356,8 @@ TEST(CompareOutputs, EachLineAndColumnOfTheTextHoldsItsFigure) {
       {"k lost_share", "1.11 %", "-", "2.22 %", "-", "-", "-", "-", "intervals", "WORSE"},
       {"l latency_ns_max", "12.3 us", "-", "45.6 us", "-", "-", "-", "-", "-", "(worse)"},
       {"for repeats, before and after are medians; change, +- and p compare the means"},
-      {"p is \"-\" if too few intervals are independent of each other: compare longer runs, or "
-       "runs with --repeat"},
+      {"p is \"-\" if too few intervals are independent of each other, and such a figure counts "
+       "as the same if values of both runs overlap: compare longer runs, or runs with --repeat"},
       {"3 became worse by more than 11.0 %, losses 2.20 % of all frames (Welch's t-test, 93.0 % "
        "confidence)"}};
   EXPECT_EQ(lines, wanted);

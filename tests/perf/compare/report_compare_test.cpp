@@ -147,31 +147,6 @@ TEST(Compare, TheChangeOfRepetitionsLiesInTheIntervalThatIsPrintedBesideIt) {
             std::string::npos);
 }
 
-TEST(Compare, ARateThatIsLowerByADelayAloneIsNotedAsThat) {
-  const auto delayed = [](double seconds) {
-    RunResult run = test::quiet_sample(1);
-    JobResult& receiver = run.jobs[1];
-    receiver.intervals.clear();
-    receiver.rx.seconds += seconds;
-    const auto ns = static_cast<std::uint64_t>(seconds * 1e9);
-    receiver.latency = std::make_shared<LatencyHistogram>();
-    receiver.latency->record(9000 + ns);
-    return run;
-  };
-  const double tenth = test::quiet_sample(1).jobs[1].rx.seconds / 10;
-  const RunResult before = delayed(0);
-  RunResult after = delayed(tenth);
-  const Comparison c = compared(before, after);
-  EXPECT_EQ(figure_of(c, "bulk.peer", "rx_fps").verdict, Verdict::worse);
-  ASSERT_EQ(c.notes.size(), 1U);
-  EXPECT_NE(c.notes[0].find("this delay alone lowers rx_fps"), std::string::npos);
-  // Not of a receiver that is slower: the first frames come as fast as before.
-  after.jobs[1].latency->record(9000);
-  const Comparison slower = compared(before, after);
-  EXPECT_EQ(figure_of(slower, "bulk.peer", "rx_fps").verdict, Verdict::worse);
-  EXPECT_TRUE(slower.notes.empty());
-}
-
 std::size_t longest_line(const std::string& text) {
   std::istringstream lines(text);
   std::size_t longest = 0;

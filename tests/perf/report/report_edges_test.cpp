@@ -187,29 +187,6 @@ TEST(Compare, TheConfidenceAskedForDecides) {
   EXPECT_GT(widths[1], 1.3 * widths[0]);
 }
 
-TEST(Compare, ADelayIsNotedOfTheJobAloneWhoseRateItLowered) {
-  const auto delayed = [](double seconds, double other_seconds) {
-    RunResult run = test::quiet_sample();
-    JobResult other = run.jobs[1];
-    other.name = "other";
-    other.peer_of = "";
-    run.jobs.push_back(other);
-    for (const auto& [job, by] :
-         {std::pair{&run.jobs[1], seconds}, {&run.jobs[2], other_seconds}}) {
-      job->intervals.clear();
-      job->rx.seconds += by;
-      job->latency = std::make_shared<LatencyHistogram>();
-      job->latency->record(9000 + static_cast<std::uint64_t>(by * 1e9));
-    }
-    return run;
-  };
-  const double tenth = test::quiet_sample().jobs[1].rx.seconds / 10;
-  // The other one is later, too, but by less than matters.
-  const Comparison c = compared(delayed(0, 0), delayed(tenth, tenth / 20));
-  ASSERT_EQ(c.notes.size(), 1U) << testing::PrintToString(c.notes);
-  EXPECT_EQ(c.notes[0].find("job bulk.peer received as many frames"), 0U) << c.notes[0];
-}
-
 // ---- While it lasts ----
 
 JobProgress progress_of(const std::string& name, std::uint64_t tx_frames) {
