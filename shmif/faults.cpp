@@ -21,6 +21,8 @@ constexpr std::uint64_t kNsPerSecond = 1'000'000'000;
 constexpr std::chrono::hours kMaxDelay{1};
 constexpr std::uint64_t kMaxBps = 1'000'000'000'000;
 constexpr std::uint64_t kMaxQueued = 10'000'000;
+/// What a waiting frame takes besides its bytes, about.
+constexpr std::size_t kBytesOfFrame = 192;
 /// Of the buffers of frames that have gone, so many are kept for others.
 constexpr std::size_t kMaxSpare = 256;
 
@@ -114,6 +116,14 @@ Why set_queue(const Part& part, FaultOptions& o) {
   return {};
 }
 
+Why set_order(const Part& part, FaultOptions& o) {
+  if (part.value != "keep" && part.value != "free") {
+    return part.wrong("is not known (keep or free)");
+  }
+  o.keep_order = part.value == "keep";
+  return {};
+}
+
 Why set_seed(const Part& part, FaultOptions& o) {
   const auto seed = base::read_count(part.value);
   if (!seed) return seed.why(part.value, part.before);
@@ -134,6 +144,7 @@ constexpr Key kKeys[] = {
     {"truncate", set_share<&FaultOptions::truncate>, "1%"},
     {"burst", set_bursts, "1%:20%"},
     {"delay", set_delay, "5ms±1ms"},
+    {"order", set_order, "keep"},
     {"rate", set_rate, "10Mbit"},
     {"queue", set_queue, "1000"},
     {"seed", set_seed, "1"},
@@ -154,6 +165,7 @@ bool FaultOptions::any() const noexcept {
 
 Result<FaultOptions> parse_faults(std::string_view text) {
   FaultOptions options;
+  std::vector<std::string_view> given;
   for (const std::string_view part : split(text, ',')) {
     const std::size_t equals = part.find('=');
     const std::string_view name = part.substr(0, equals);
@@ -167,8 +179,17 @@ Result<FaultOptions> parse_faults(std::string_view text) {
       return bad_part('"' + std::string(part) + "\" needs a value (such as " + before +
                       key->example + ')');
     }
+    if (std::ranges::find(given, name) != given.end()) {
+      return bad_part('"' + std::string(part) + "\": " + std::string(name) +
+                      " is given twice (leave one out)");
+    }
+    given.push_back(name);
     const Why why = key->set({before, part.substr(equals + 1)}, options);
     if (!why.empty()) return bad_part(why);
+  }
+  if (std::ranges::find(given, "order") != given.end() && options.jitter.count() == 0) {
+    return bad_part(
+        "\"order\" has no effect without jitter (write delay=5ms±1ms, or leave it out)");
   }
   return options;
 }
@@ -193,6 +214,7 @@ std::string to_string(const FaultOptions& o) {
   if (o.delay.count() > 0) {
     add("delay=" + time_text(o.delay) +
         (o.jitter.count() > 0 ? "\u00b1" + time_text(o.jitter) : ""));
+    if (o.jitter.count() > 0 && o.keep_order) add("order=keep");
   }
   if (o.rate_bps > 0) {
     add("rate=" + rate_text(o.rate_bps));
@@ -219,6 +241,7 @@ void Faults::seed_random() {
 void Faults::change(const FaultOptions& options) {
   const bool another_seed = options.seed != options_.seed;
   options_ = options;
+  not_before_ = last_due_;
   if (another_seed) seed_random();
 }
 
@@ -243,10 +266,18 @@ nanoseconds Faults::draw_jitter() noexcept {
   return nanoseconds(static_cast<std::int64_t>(drawn % (2 * max + 1))) - options_.jitter;
 }
 
-/// When a frame that comes in now goes out, and the bottleneck's time for it.
-Faults::Time Faults::due_of(std::size_t bytes, nanoseconds jitter, Time now) noexcept {
+/// Whether a frame that comes in now may wait.
+bool Faults::has_room(std::size_t bytes, Time now) noexcept {
+  if (options_.queue_frames != 0) return waiting() < options_.queue_frames;
+  while (!line_.empty() && line_.front() <= now) line_.pop_front();
+  return line_.size() < kMaxQueuedForLine && bytes_ + bytes + kBytesOfFrame <= kMaxFaultBytes;
+}
+
+/// When a frame that comes in now goes out, and the bottleneck's time for it. Throws bad_alloc.
+Faults::Time Faults::due_of(std::size_t bytes, nanoseconds jitter, Time now) {
   Time sent = now;
   if (options_.rate_bps > 0) {
+    if (options_.queue_frames == 0) line_.push_back(line_free_);
     if (line_free_ < now) {
       line_free_ = now;
       line_rest_ = 0;
@@ -255,9 +286,12 @@ Faults::Time Faults::due_of(std::size_t bytes, nanoseconds jitter, Time now) noe
     line_free_ += nanoseconds(static_cast<std::int64_t>(work / options_.rate_bps));
     line_rest_ = work % options_.rate_bps;
     sent = line_free_;
+    if (options_.queue_frames == 0) line_.back() = sent;
   }
-  last_due_ = std::max(last_due_, sent + options_.delay + jitter);
-  return last_due_;
+  const bool may_overtake = options_.jitter.count() > 0 && !options_.keep_order;
+  const Time due = std::max(may_overtake ? not_before_ : last_due_, sent + options_.delay + jitter);
+  last_due_ = std::max(last_due_, due);
+  return due;
 }
 
 void Faults::put(const FrameView& frame, Time now) noexcept {
@@ -275,54 +309,74 @@ void Faults::put(const FrameView& frame, Time now) noexcept {
     ++counters_.lost;
     return;
   }
-  if (waiting() >= options_.queue_frames || !enter(frame, due_of(frame.size(), jitter, now), now)) {
+  if (!has_room(frame.size(), now)) {
     ++counters_.queue_full;
     return;
   }
-  if (cut) cut_short(queue_.back(), where_cut);
-  if (flip) flip_a_bit(queue_.back(), which_bit);
-  std::size_t entered = 1;
-  if (twice && enter(frame, last_due_, now)) {
-    queue_.back().is_copy = true;
-    ++counters_.duplicated;
-    ++entered;
+  ++numbers_;
+  Queue::iterator entered;
+  try {
+    entered = enter(frame, due_of(frame.size(), jitter, now), now);
+  } catch (const std::bad_alloc&) {
+    ++counters_.queue_full;
+    return;
   }
-  if (reordered && may_hold(entered)) return hold(entered);
-  counters_.reordered += let_go(held_.size());
+  const Time due = entered->second.due;
+  if (cut) cut_short(entered->second, where_cut);
+  if (flip) flip_a_bit(entered->second, which_bit);
+  Queue::iterator copy = queue_.end();
+  try {
+    if (twice) copy = enter(frame, due, now);
+  } catch (const std::bad_alloc&) {
+    copy = queue_.end();
+  }
+  const bool has_copy = copy != queue_.end();
+  if (has_copy) {
+    copy->second.is_copy = true;
+    ++counters_.duplicated;
+  }
+  if (!reordered || !may_hold(has_copy ? 2 : 1)) return let_go(held_.size(), due);
+  hold(entered);
+  if (has_copy) hold(copy);
 }
 
 /// Whether so many more may wait for one to pass, which needs room in the queue itself.
 bool Faults::may_hold(std::size_t count) const noexcept {
-  if (held_.size() + count >= options_.queue_frames) return false;
-  const auto originals = std::ranges::count(held_, false, &Frame::is_copy);
+  if (options_.queue_frames != 0 && held_.size() + count >= options_.queue_frames) return false;
+  const auto originals =
+      std::ranges::count_if(held_, [](const auto& node) { return !node.mapped().is_copy; });
   return static_cast<std::size_t>(originals) < kMaxHeld;
 }
 
-/// So many from the back of the queue, a frame and perhaps its copy, wait for one to pass.
-void Faults::hold(std::size_t count) noexcept {
-  const auto from = queue_.end() - static_cast<std::ptrdiff_t>(count);
-  std::move(from, queue_.end(), std::back_inserter(held_));
-  queue_.erase(from, queue_.end());
+/// A frame waits for one to pass.
+void Faults::hold(Queue::iterator at) noexcept {
+  held_.push_back(queue_.extract(at));
 }
 
-/// Copies a frame to the back of the queue. Result: false when there is no memory for it.
-bool Faults::enter(const FrameView& frame, Time due, Time now) noexcept {
-  try {
-    std::vector<std::byte> bytes;
-    if (!spare_.empty()) {
-      bytes = std::move(spare_.back());
-      spare_.pop_back();
-    }
-    bytes.assign(frame.bytes.begin(), frame.bytes.end());
-    Frame& entered = queue_.emplace_back(Frame{due, frame, std::move(bytes)});
-    entered.view.bytes = entered.bytes;
-    if (frame.time_ns != 0) {
-      entered.view.time_ns += static_cast<std::uint64_t>(nanoseconds(due - now).count());
-    }
-    return true;
-  } catch (const std::bad_alloc&) {
-    return false;
+/// Copies a frame into the queue. Throws bad_alloc.
+Faults::Queue::iterator Faults::enter(const FrameView& frame, Time due, Time now) {
+  Queue::node_type node;
+  if (spare_.empty()) {
+    Queue one;
+    one.try_emplace(Place{});
+    node = one.extract(one.begin());
+  } else {
+    node = std::move(spare_.back());
+    spare_.pop_back();
   }
+  Frame& entered = node.mapped();
+  entered.bytes.assign(frame.bytes.begin(), frame.bytes.end());
+  entered.view = frame;
+  entered.view.bytes = entered.bytes;
+  if (frame.time_ns != 0) {
+    entered.view.time_ns += static_cast<std::uint64_t>(nanoseconds(due - now).count());
+  }
+  entered.due = due;
+  entered.number = numbers_;
+  entered.is_copy = false;
+  bytes_ += entered.bytes.size() + kBytesOfFrame;
+  node.key() = {due, ++turns_};
+  return queue_.insert(queue_.end(), std::move(node));
 }
 
 void Faults::cut_short(Frame& frame, std::uint64_t where) noexcept {
@@ -340,37 +394,29 @@ void Faults::flip_a_bit(Frame& frame, std::uint64_t which) noexcept {
   ++counters_.corrupted;
 }
 
-/// So many of the frames that were held go behind all others. Result: how many of them are no
-/// copies.
-std::size_t Faults::let_go(std::size_t count) noexcept {
-  std::size_t originals = 0;
+/// So many of the frames that were held go on, and none of them before that time.
+void Faults::let_go(std::size_t count, Time not_before) noexcept {
   for (std::size_t i = 0; i < count; ++i) {
-    const bool is_copy = held_[i].is_copy;
-    try {
-      queue_.push_back(std::move(held_[i]));
-      originals += is_copy ? 0 : 1;
-    } catch (const std::bad_alloc&) {
-      ++counters_.queue_full;
-    }
+    held_[i].key() = {std::max(held_[i].mapped().due, not_before), ++turns_};
+    queue_.insert(queue_.end(), std::move(held_[i]));
   }
   held_.erase(held_.begin(), held_.begin() + static_cast<std::ptrdiff_t>(count));
-  return originals;
 }
 
 std::optional<Faults::Time> Faults::due() const noexcept {
-  if (!queue_.empty()) return queue_.front().due;
-  if (!held_.empty()) return held_.front().due + kLongestHold;
+  if (!queue_.empty()) return queue_.begin()->first.due;
+  if (!held_.empty()) return held_.front().mapped().due + kLongestHold;
   return std::nullopt;
 }
 
 std::size_t Faults::ready(std::span<FrameView> into, Time now) noexcept {
   if (queue_.empty()) {
-    const auto waits = [now](const Frame& frame) { return frame.due + kLongestHold > now; };
-    let_go(static_cast<std::size_t>(std::ranges::find_if(held_, waits) - held_.begin()));
+    const auto waits = [now](const auto& node) { return node.mapped().due + kLongestHold > now; };
+    let_go(static_cast<std::size_t>(std::ranges::find_if(held_, waits) - held_.begin()), {});
   }
   std::size_t count = 0;
-  for (const Frame& frame : queue_) {
-    if (count == into.size() || frame.due > now) break;
+  for (const auto& [place, frame] : queue_) {
+    if (count == into.size() || place.due > now) break;
     into[count++] = frame.view;
   }
   return count;
@@ -378,8 +424,14 @@ std::size_t Faults::ready(std::span<FrameView> into, Time now) noexcept {
 
 void Faults::pop(std::size_t count) noexcept {
   for (; count > 0; --count) {
-    if (spare_.size() < kMaxSpare) spare_.push_back(std::move(queue_.front().bytes));
-    queue_.pop_front();
+    Queue::node_type node = queue_.extract(queue_.begin());
+    const Frame& frame = node.mapped();
+    bytes_ -= frame.bytes.size() + kBytesOfFrame;
+    if (!frame.is_copy) {
+      if (frame.number < gone_) ++counters_.reordered;
+      gone_ = std::max(gone_, frame.number);
+    }
+    if (spare_.size() < kMaxSpare) spare_.push_back(std::move(node));
   }
 }
 

@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <map>
 #include <optional>
 #include <random>
 #include <span>
@@ -19,6 +20,9 @@
 
 namespace shmif {
 
+inline constexpr std::size_t kMaxQueuedForLine = 1000;
+inline constexpr std::size_t kMaxFaultBytes = std::size_t{64} << 20U;
+
 /// `loss`, `duplicate`, `reorder`, `corrupt` and `truncate` are probabilities, 0 to 1, with which a
 /// frame gets the fault. Each frame is drawn independently. The same seed gives the same faults to
 /// the same frames. Each kind of fault has its own random numbers, so adding one kind does not
@@ -29,7 +33,7 @@ struct FaultOptions {
   /// The probability with which a frame is held back. It goes on when a later frame that is not
   /// held back has overtaken it, but after 10 ms at the latest. At most 64 frames are held back
   /// at a time, and always fewer than `queue_frames`. So with `queue_frames` of 1 nothing is
-  /// reordered.
+  /// held back.
   double reorder = 0;
   double corrupt = 0;   ///< one bit changes, anywhere after the two addresses
   double truncate = 0;  ///< the end is cut off; at least 14 bytes stay
@@ -46,13 +50,17 @@ struct FaultOptions {
   std::optional<Bursts> bursts = std::nullopt;
 
   /// Each frame is delayed by a time between `delay` - `jitter` and `delay` + `jitter`, uniformly
-  /// distributed. Jitter alone reorders nothing: a frame that would overtake another arrives
-  /// together with it.
+  /// distributed. Frames that follow each other closely overtake each other, as with tc-netem(8).
   std::chrono::nanoseconds delay{0};
   std::chrono::nanoseconds jitter{0};
+  /// Jitter reorders nothing: a frame that would overtake another arrives together with it. So the
+  /// mean delay of close frames is greater than `delay`, and their spread is smaller.
+  bool keep_order = false;
   std::uint64_t rate_bps = 0;  ///< a bottleneck, in bit/s of frames without FCS; 0: none
-  /// How many frames may wait for delay and bottleneck; further ones are dropped.
-  std::size_t queue_frames = 1000;
+  /// How many frames may wait for delay and bottleneck; further ones are dropped. 0: up to
+  /// kMaxQueuedForLine frames may wait for the bottleneck, and any number for the delay, up to
+  /// kMaxFaultBytes of memory in all.
+  std::size_t queue_frames = 0;
   std::uint64_t seed = 1;
 
   /// Whether any fault is set.
@@ -64,10 +72,12 @@ struct FaultOptions {
 ///   loss, duplicate, reorder, corrupt, truncate = PROBABILITY     "1%"
 ///   burst = TO_BAD:TO_GOOD[:LOSS_IN_BAD[:LOSS_IN_GOOD]]           probabilities
 ///   delay = TIME[±TIME]                                           "5ms", "250us±50us", also "+-"
+///   order = keep | free                                           whether jitter keeps the order
 ///   rate = RATE                                                   "10Mbit", "2.5Gbit", "64kbit"
 ///   queue = FRAMES, seed = NUMBER   (base/quantity.hpp says how each is written)
 ///
-/// Errors: bad_argument; the message names the part and what it could be.
+/// Each occurs once at most, and `order` only with jitter. Errors: bad_argument; the message names
+/// the part and what it could be.
 Result<FaultOptions> parse_faults(std::string_view text);
 /// The text from which parse_faults() makes the same options, except the seed. Without any fault it
 /// is "none", which parse_faults() refuses.
@@ -77,7 +87,7 @@ struct FaultCounters {
   std::uint64_t frames = 0;  ///< that came in
   std::uint64_t lost = 0;    ///< by `loss` and `bursts`
   std::uint64_t duplicated = 0;
-  std::uint64_t reordered = 0;  ///< overtaken by another
+  std::uint64_t reordered = 0;  ///< overtaken by another, by `reorder` or `jitter`
   std::uint64_t corrupted = 0;
   std::uint64_t truncated = 0;
   std::uint64_t queue_full = 0;  ///< dropped because the queue was full
@@ -112,34 +122,49 @@ class Faults {
 
  private:
   struct Frame {
-    Time due;
     FrameView view;  // of `bytes`
     std::vector<std::byte> bytes;
+    Time due{};
+    std::uint64_t number = 0;  // of the frames that came in
     bool is_copy = false;
   };
+  /// The place of a frame in the queue: by its time, and among equals in the order of their turns.
+  struct Place {
+    Time due;
+    std::uint64_t turn = 0;
+    auto operator<=>(const Place&) const = default;
+  };
+  using Queue = std::map<Place, Frame>;
   enum Kind : std::size_t { kLoss, kBurst, kDuplicate, kReorder, kCorrupt, kTruncate, kJitter };
 
   void seed_random();
   bool happens(Kind kind, double share) noexcept;
   bool is_lost() noexcept;
   std::chrono::nanoseconds draw_jitter() noexcept;
-  Time due_of(std::size_t bytes, std::chrono::nanoseconds jitter, Time now) noexcept;
-  bool enter(const FrameView& frame, Time due, Time now) noexcept;
+  bool has_room(std::size_t bytes, Time now) noexcept;
+  Time due_of(std::size_t bytes, std::chrono::nanoseconds jitter, Time now);
+  Queue::iterator enter(const FrameView& frame, Time due, Time now);
   void cut_short(Frame& frame, std::uint64_t where) noexcept;
   void flip_a_bit(Frame& frame, std::uint64_t which) noexcept;
   bool may_hold(std::size_t count) const noexcept;
-  void hold(std::size_t count) noexcept;
-  std::size_t let_go(std::size_t count) noexcept;
+  void hold(Queue::iterator at) noexcept;
+  void let_go(std::size_t count, Time not_before) noexcept;
 
   FaultOptions options_;
   std::array<std::mt19937_64, 7> random_;
   bool bad_ = false;             // the state of `bursts`
   Time line_free_{};             // when the bottleneck has sent all earlier frames
   std::uint64_t line_rest_ = 0;  // the fraction of a ns after line_free_, in 1/rate_bps ns
-  Time last_due_{};              // of the previous frame: jitter reorders nothing
-  std::deque<Frame> queue_;
-  std::vector<Frame> held_;                    // these wait until a frame passes them
-  std::vector<std::vector<std::byte>> spare_;  // buffers of frames that have gone
+  std::deque<Time> line_;        // when it has sent each frame that waits for it
+  Time last_due_{};              // the latest of all frames so far
+  Time not_before_{};            // no frame overtakes those that came in before a change
+  std::uint64_t turns_ = 0;
+  std::uint64_t numbers_ = 0;
+  std::uint64_t gone_ = 0;  // the greatest number of a frame that has gone
+  std::size_t bytes_ = 0;   // memory of the frames that wait
+  Queue queue_;
+  std::vector<Queue::node_type> held_;   // these wait until a frame passes them
+  std::vector<Queue::node_type> spare_;  // of frames that have gone
   FaultCounters counters_;
 };
 

@@ -239,6 +239,8 @@ struct JobOptions {
   std::map<std::string, std::string> where_of;
   /// The options that were given, in order: full name, and value as it was written.
   std::vector<std::pair<std::string, std::string>> given;
+  /// How many of them were given before the section of this job began.
+  std::size_t given_before = 0;
 };
 
 enum class OutputFormat : std::uint8_t { normal, json, json_plus, terse };

@@ -214,6 +214,7 @@ void JobReader::begin_section(std::string_view line) {
   set_.jobs.push_back(global_);
   set_.jobs.back().name = name;
   set_.jobs.back().where = here();
+  set_.jobs.back().given_before = global_.given.size();
 }
 
 void JobReader::include(std::string_view words) {

@@ -386,6 +386,11 @@ class AddedRow {
     row_.copy_to_peer = std::move(turn_);
     return *this;
   }
+  /// A second value in one section is refused.
+  AddedRow& once() {
+    row_.once = true;
+    return *this;
+  }
   /// The option has no effect on other jobs than these; `what` says which they are.
   AddedRow& only(bool (*is_used)(const JobOptions&), std::string what) {
     row_.is_used = is_used;

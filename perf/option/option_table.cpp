@@ -192,6 +192,12 @@ Error unknown_option(std::string_view name) {
 
 Result<void> set_option(const OptionRow& row, std::optional<std::string_view> value,
                         JobOptions& job) {
+  // A second list of a section looks like an addition to the first, which it would replace.
+  const auto own = std::span(job.given).subspan(std::min(job.given_before, job.given.size()));
+  if (row.once &&
+      std::ranges::any_of(own, [&](const auto& each) { return each.first == row.name; })) {
+    return Error(Errc::bad_argument, row.name + ": is given twice (write all in one, with commas)");
+  }
   job.where_of.erase(row.name);  // the caller notes the new place
   return set(row, row.set_job, value, job);
 }

@@ -64,6 +64,7 @@ struct OptionRow {
   std::string range;        ///< allowed values
   bool flag = false;        ///< may have no value, which means "1"
   bool pair = false;        ///< "A,B": a half that is left out is not changed
+  bool once = false;        ///< a section may have it only once
   std::string text;         ///< one to three sentences
   std::function<Result<void>(std::string_view value, JobOptions&)> set_job;
   std::function<Result<void>(std::string_view value, RunOptions&)> set_run;

@@ -45,8 +45,8 @@ Kind<J> engine_list() {
 Kind<J> faults(FaultOptions J::* member) {
   return parsed(
       member, parse_faults, +[](const FaultOptions& f) { return to_string(f); }, "FAULTS",
-      "loss, duplicate, reorder, corrupt, truncate, burst, delay, rate, queue, seed, separated by "
-      "commas");
+      "loss, duplicate, reorder, corrupt, truncate, burst, delay, order, rate, queue, seed, "
+      "separated by commas");
 }
 
 Kind<J> cpus(std::vector<int> J::* member) {
@@ -193,9 +193,17 @@ void add_engine_rows(std::vector<OptionRow>& into) {
       .to_peer();
   rows.add("fault", allowed, faults(&J::fault),
            "Faults for the frames that this job sends, such as loss=1%,delay=5ms+-1ms: see "
-           "shmifctl bridge --fault.");
+           "shmifctl bridge --fault. With engine=host they hit the datagrams of the job, so "
+           "programs "
+           "and TCP connections cannot have any.")
+      .only([](const J& job) { return job.rw != Role::rx; },
+            "is for jobs that send (rw=tx, txrx, pingpong and echo)")
+      .once();
   rows.add("fault_rx", allowed, faults(&J::fault_rx),
-           "Faults for the frames that are sent to this job.");
+           "Faults for the frames that are sent to this job.")
+      .only([](const J& job) { return receives(job.rw); },
+            "is for jobs that receive (rw=rx, txrx, pingpong and echo)")
+      .once();
   rows.add("proto protocol", allowed,
            one_of(&J::proto, {{"udp", HostProtocol::udp}, {"tcp", HostProtocol::tcp}}, "PROTOCOL"),
            "For engine=host: the protocol that carries the traffic between the hosts.")

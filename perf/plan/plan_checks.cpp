@@ -46,6 +46,7 @@ class Checker {
   void frames();
   void headers();
   void engine();
+  void host_faults(const FaultOptions& faults, const std::string& option);
   void searches();
   void records();
   void place();
@@ -216,6 +217,10 @@ void Checker::engine() {
             "sends)");
     require(job_.to.empty(), "to: no other job can be on engine=null (leave it out)");
   }
+  if (job_.engine == EngineKind::host) {
+    host_faults(job_.fault, "fault");
+    host_faults(job_.fault_rx, "fault_rx");
+  }
   if (job_.engine != EngineKind::host) {
     require(job_.exec.empty(), "exec: only engine=host has a host to run it on");
     require(job_.ip.empty(), "ip: only engine=host has IP addresses");
@@ -231,6 +236,20 @@ void Checker::engine() {
           "thread: an emulated host is a process (leave it out)");
   require(job_.ip.empty() || job_.numjobs == 1,
           "ip: " + std::to_string(job_.numjobs) + " jobs cannot share one address (leave it out)");
+}
+
+/// A job on engine=host has its faults where it hands over datagrams.
+void Checker::host_faults(const FaultOptions& faults, const std::string& option) {
+  if (!faults.any()) return;
+  require(
+      job_.exec.empty(),
+      option +
+          ": the frames of the program of exec do not pass there (leave it out; shmifctl bridge "
+          "--fault damages the frames of programs)");
+  require(!job_.exec.empty() || job_.proto != HostProtocol::tcp,
+          option +
+              ": it would hit what the job writes, not the segments of its TCP connection (use "
+              "proto=udp, or shmifctl bridge --fault between two buses)");
 }
 
 void Checker::searches() {

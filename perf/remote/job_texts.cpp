@@ -64,8 +64,14 @@ JobTexts texts_of(const JobSet& set) {
   }
   for (const JobOptions& job : set.jobs) {
     JobTexts::Job text{job.name, job.where, {}};
-    for (const auto& option : job.given) {
-      if (option.first != "name") text.options.push_back(option);
+    for (auto it = job.given.begin(); it != job.given.end(); ++it) {
+      const OptionRow* const row = find_option(it->first);
+      // The section of the job replaced the value of [global].
+      const bool replaced = row != nullptr && row->once &&
+                            std::any_of(it + 1, job.given.end(), [&](const auto& later) {
+                              return later.first == it->first;
+                            });
+      if (it->first != "name" && !replaced) text.options.push_back(*it);
     }
     texts.jobs.push_back(std::move(text));
   }

@@ -33,7 +33,9 @@ constexpr std::uint64_t kHeaderBytes = 22;
 
 std::uint64_t waiting_for(const FaultOptions& fault, std::uint64_t frame) {
   const bool waits = fault.delay.count() != 0 || fault.jitter.count() != 0 || fault.rate_bps != 0;
-  return waits ? fault.queue_frames * (frame + kFrameBytes) : 0;
+  if (!waits) return 0;
+  if (fault.queue_frames == 0) return kMaxFaultBytes;
+  return fault.queue_frames * (frame + kFrameBytes);
 }
 
 /// Groups of received frames that are not yet verified: for each thread, one in use and the next.

@@ -83,23 +83,39 @@ std::string command_text(const ReportJson& command) {
 }
 
 /// ", 57 frames lost by the requested faults": so that "passed" does not suggest that all frames
-/// arrived.
+/// arrived. Frames that the queue of a fault dropped are named for themselves: nobody asked for
+/// their loss.
 std::string losses_text(const ReportJson& report) {
   std::uint64_t lost = 0;
   for (const ReportJson& job : report.at("jobs")) {
     if (!job.at("loss").is_null()) lost += count(job.at("loss"), "lost_frames").value_or(0);
   }
-  std::uint64_t asked_for = 0;
-  for (const ReportJson& link : report.at("links")) {
-    for (const char* key : {"lost_frames", "queue_full_frames", "under_way_frames"}) {
-      if (link.contains(key)) asked_for += count(link, key).value_or(0);
-    }
-  }
   if (lost == 0) return "";
+  const auto sum_of = [&report](std::initializer_list<const char*> keys) {
+    std::uint64_t sum = 0;
+    for (const ReportJson& link : report.at("links")) {
+      for (const char* key : keys) {
+        if (link.contains(key)) sum += count(link, key).value_or(0);
+      }
+    }
+    return sum;
+  };
+  const std::uint64_t asked_for = sum_of({"lost_frames", "under_way_frames"});
+  const std::uint64_t queue = sum_of({"queue_full_frames"});
   std::string all = ", " + format_counted(lost, "frame") + " lost";
-  if (asked_for >= lost) return all + " by the requested faults";
-  if (asked_for == 0) return all;
-  return all + ", no more than " + format_count(asked_for) + " of them by the requested faults";
+  if (asked_for == 0 && queue == 0) return all;
+  const std::string by_queue = "by the full queue of a fault";
+  if (asked_for == 0) {
+    return all + (queue >= lost ? " " : ", no more than " + format_count(queue) + " of them ") +
+           by_queue;
+  }
+  if (queue == 0) {
+    return all +
+           (asked_for >= lost ? " " : ", no more than " + format_count(asked_for) + " of them ") +
+           "by the requested faults";
+  }
+  return all + ", no more than " + format_count(asked_for) +
+         " of them by the requested faults and " + format_count(queue) + ' ' + by_queue;
 }
 
 /// If there were several runs, tells which run the figures below belong to.

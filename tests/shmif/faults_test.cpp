@@ -9,6 +9,7 @@
 #include <bit>
 #include <chrono>
 #include <cmath>
+#include <cstring>
 #include <map>
 #include <set>
 #include <string>
@@ -397,7 +398,7 @@ TEST(Faults, DelayHoldsEachFrameForItsTime) {
   EXPECT_FALSE(way.faults.due());
 }
 
-TEST(Faults, JitterSpreadsTheDelayEvenlyAndReordersNothing) {
+TEST(Faults, JitterSpreadsTheDelayEvenly) {
   Way way({.delay = 5ms, .jitter = 1ms});
   std::chrono::nanoseconds min = 1h;
   std::chrono::nanoseconds max = 0h;
@@ -413,10 +414,106 @@ TEST(Faults, JitterSpreadsTheDelayEvenlyAndReordersNothing) {
   EXPECT_LE(max, 6ms);
   EXPECT_GT(max, 5900us);
   EXPECT_EQ(way.out, made(0, 400));
-  Way crowd({.delay = 5ms, .jitter = 5ms, .queue_frames = 10'000});
-  crowd.put_many(0, 5000, 1us);
-  crowd.wait(1s);
-  EXPECT_EQ(crowd.out, made(0, 5000)) << "a frame overtook another";
+}
+
+/// What jitter makes of frames that come at that pace.
+struct Jittered {
+  double mean_ms = 0, deviation_ms = 0;
+  std::uint64_t reordered = 0;  ///< behind one with a greater number
+};
+Jittered jittered(FaultOptions options, std::chrono::nanoseconds gap) {
+  constexpr std::uint32_t kFrames = 4000;
+  options.delay = 10ms;
+  options.jitter = 5ms;
+  Faults faults(options);
+  std::vector<std::pair<std::uint32_t, double>> out;  // number and delay
+  const auto take = [&](Time now) {
+    FrameView view;
+    while (faults.ready({&view, 1}, now) == 1) {
+      std::uint32_t number = 0;
+      std::memcpy(&number, view.bytes.data() + 20, sizeof number);
+      const auto came = std::uint64_t{number} * static_cast<std::uint64_t>(gap.count()) + 1;
+      out.emplace_back(number, static_cast<double>(view.time_ns - came) * 1e-6);
+      faults.pop(1);
+    }
+  };
+  for (std::uint32_t i = 0; i < kFrames; ++i) {
+    Bytes bytes(60);
+    std::memcpy(bytes.data() + 20, &i, sizeof i);
+    FrameView frame(bytes.data(), bytes.size());
+    frame.time_ns = std::uint64_t{i} * static_cast<std::uint64_t>(gap.count()) + 1;
+    faults.put(frame, Time{1h} + i * gap);
+    take(Time{1h} + i * gap);
+  }
+  take(Time{1000h});
+  EXPECT_EQ(out.size(), kFrames);
+  Jittered result;
+  std::uint32_t max = 0;
+  for (const auto& [number, ms] : out) {
+    result.mean_ms += ms / kFrames;
+    result.reordered += number < max ? 1 : 0;
+    max = std::max(max, number);
+  }
+  for (const auto& [number, ms] : out) {
+    result.deviation_ms += (ms - result.mean_ms) * (ms - result.mean_ms) / kFrames;
+  }
+  result.deviation_ms = std::sqrt(result.deviation_ms);
+  EXPECT_EQ(faults.counters().reordered, result.reordered);
+  return result;
+}
+
+TEST(Faults, JitterHasTheMeanAndTheSpreadThatWereAskedForAtAnyRate) {
+  for (const std::chrono::nanoseconds gap : {50'000'000ns, 500'000ns, 50'000ns}) {
+    const Jittered free = jittered({}, gap);
+    EXPECT_NEAR(free.mean_ms, 10, 0.2) << gap.count();
+    EXPECT_NEAR(free.deviation_ms, 5 / std::sqrt(3.0), 0.1) << gap.count();
+    EXPECT_EQ(free.reordered > 0, gap < 10ms) << gap.count();
+    const Jittered kept = jittered({.keep_order = true}, gap);
+    EXPECT_EQ(kept.reordered, 0U) << gap.count();
+    EXPECT_GE(kept.mean_ms, free.mean_ms) << gap.count();
+    EXPECT_EQ(kept.mean_ms > 11, gap < 1ms) << "the order costs delay";
+  }
+}
+
+TEST(Faults, ACopyComesWithItsFrameAndNothingOvertakesWhatCameBeforeAChange) {
+  Way way({.duplicate = 1, .delay = 5ms, .jitter = 5ms});
+  way.put_many(0, 300, 10us);
+  way.faults.change({.delay = 1ms, .jitter = 1ms});
+  way.put_many(300, 1);
+  way.wait(1s);
+  ASSERT_EQ(way.out.size(), 601U);
+  for (std::size_t i = 0; i < 600; i += 2) EXPECT_EQ(way.out[i], way.out[i + 1]) << i;
+  EXPECT_EQ(way.out.back(), make_frame(100, 300));
+}
+
+TEST(Faults, AQueueOfNoGivenLengthHoldsWhatTheDelayNeedsAndAThousandForTheBottleneck) {
+  Way delayed({.delay = 1s});
+  delayed.put_many(0, 20'000, 10us);
+  EXPECT_EQ(delayed.faults.waiting(), 20'000U);
+  EXPECT_EQ(delayed.faults.counters().queue_full, 0U);
+  // 1 ms for a frame, which is then under way for 10 s.
+  Way line({.delay = 10s, .rate_bps = 800'000});
+  line.put_many(0, 1500);
+  EXPECT_EQ(line.faults.counters().queue_full, 500U);
+  line.wait(1s);
+  line.put_many(1500, 1500);
+  EXPECT_EQ(line.faults.counters().queue_full, 1000U);
+  line.wait(12s);
+  EXPECT_EQ(line.out.size(), 2000U);
+}
+
+TEST(Faults, WhatIsDelayedTakesNoMoreThan64MiB) {
+  Way way({.delay = 1s});
+  const Bytes frame = make_frame(60'000, 1);
+  for (const std::uint64_t times : {1U, 2U}) {
+    for (int i = 0; i < 1200; ++i) way.put(frame);
+    const std::size_t waiting = way.faults.waiting();
+    EXPECT_GT(waiting, 1100U);
+    EXPECT_LE(waiting * frame.size(), kMaxFaultBytes);
+    EXPECT_EQ(way.faults.counters().queue_full, times * (1200 - waiting));
+    way.wait(1s);
+    EXPECT_EQ(way.faults.waiting(), 0U);
+  }
 }
 
 TEST(Faults, ABottleneckSendsAtItsRateToTheBit) {

@@ -13,11 +13,31 @@ namespace {
 
 using namespace std::chrono_literals;
 
-TEST(ParseFaults, OfAKindThatIsGivenTwiceTheSecondCounts) {
-  EXPECT_EQ(to_string(parse_faults("loss=1%,delay=5ms±1ms,loss=2%,delay=7ms").value()),
-            "loss=2%,delay=7ms");
-  EXPECT_EQ(to_string(parse_faults("burst=1%:2%:3%:4%,burst=5%:6%").value()),
-            "burst=5%:6%:100%:0%");
+TEST(ParseFaults, AKindThatIsGivenTwiceIsRefusedByName) {
+  for (const auto& [text, why] :
+       {std::pair{"loss=1%,delay=5ms,loss=2%",
+                  "fault \"loss=2%\": loss is given twice (leave one out)"},
+        {"burst=1%:2%,burst=1%:2%",
+         "fault \"burst=1%:2%\": burst is given twice (leave one out)"}}) {
+    const auto parsed = parse_faults(text);
+    ASSERT_FALSE(parsed) << text;
+    EXPECT_EQ(parsed.error().message, why);
+  }
+}
+
+TEST(ParseFaults, WhetherJitterKeepsTheOrderIsAnOptionOfJitter) {
+  EXPECT_FALSE(parse_faults("delay=5ms±1ms").value().keep_order);
+  EXPECT_FALSE(parse_faults("delay=5ms±1ms,order=free").value().keep_order);
+  EXPECT_TRUE(parse_faults("order=keep,delay=5ms±1ms").value().keep_order);
+  EXPECT_EQ(to_string(parse_faults("order=keep,delay=5ms±1ms,rate=1Mbit").value()),
+            "delay=5ms±1ms,order=keep,rate=1Mbit");
+  EXPECT_EQ(parse_faults("delay=5ms±1ms,order=kept").error().message,
+            "fault \"order=kept\" is not known (keep or free)");
+  for (const char* text : {"order=keep", "delay=5ms,order=free"}) {
+    EXPECT_EQ(
+        parse_faults(text).error().message,
+        "fault \"order\" has no effect without jitter (write delay=5ms±1ms, or leave it out)");
+  }
 }
 
 TEST(ParseFaults, UnderstandsEachKindAndItsUnits) {
@@ -65,7 +85,7 @@ TEST(ParseFaults, RefusesWhatMeansNothingNamingThePartAndWhatItCouldBe) {
   EXPECT_EQ(
       parse_faults("loss=1%,los=2%").error().message,
       "fault \"los=2%\": there is no such fault (loss, duplicate, reorder, corrupt, truncate, "
-      "burst, delay, rate, queue, seed)");
+      "burst, delay, order, rate, queue, seed)");
   EXPECT_EQ(parse_faults("loss=200%").error().message,
             "fault \"loss=200%\" is not a share (such as 1% or 0.5%, from 0% to 100%)");
   EXPECT_EQ(parse_faults("delay=1ms±2ms").error().message,

@@ -33,7 +33,8 @@ std::string to_text(const BridgeWay& way) {
   const std::uint64_t waiting = c.received - c.frames - answered - by_bridge;
   const std::uint64_t came = (way.has_faults ? way.faults.frames : c.received) + c.lost;
   std::string how_lost;
-  add_part(how_lost, way.faults.lost + way.faults.queue_full, "by faults");
+  add_part(how_lost, way.faults.lost, "by faults");
+  add_part(how_lost, way.faults.queue_full, "by the full queue of the faults");
   add_part(how_lost, c.lost, "by overrun");
   std::string how_dropped;
   add_part(how_dropped, c.dropped_too_long, "too long");

@@ -99,24 +99,28 @@ Options bridge_options() {
       .value("max-peers", "N",
              "how many programs a stream:PATH, vhost-user:PATH or memif:PATH link serves at a time "
              "(default: 64); more are refused")
-      .value("fault", "FAULTS",
-             "add faults in both directions: one or several of these, with commas between them. "
-             "Implies --no-offload\n"
-             "loss=1%: lose frames with this probability\n"
-             "duplicate=1%: deliver frames twice\n"
-             "reorder=1%: let a later frame overtake\n"
-             "corrupt=0.1%: change one bit\n"
-             "truncate=0.1%: cut off the end\n"
-             "delay=5ms±1ms, or 5ms+-1ms: delay each frame by 4 to 6 ms\n"
-             "rate=10Mbit: a bottleneck\n"
-             "queue=1000: drop frames while 1000 wait for delay or bottleneck\n"
-             "burst=1%:20%: before each frame, a good line turns bad with probability 1%, a bad "
-             "one good with 20%; a bad line loses all frames\n"
-             "seed=1: another number gives other random faults")
-      .value("fault-right", "FAULTS",
-             "the faults from the first link to the second, instead of those of --fault")
-      .value("fault-left", "FAULTS",
-             "the faults from the second link to the first, instead of those of --fault")
+      .repeatable(
+          "fault", "FAULTS",
+          "add faults in both directions: one or several of these, with commas between them. "
+          "Implies --no-offload\n"
+          "loss=1%: lose frames with this probability\n"
+          "duplicate=1%: deliver frames twice\n"
+          "reorder=1%: let a later frame overtake\n"
+          "corrupt=0.1%: change one bit\n"
+          "truncate=0.1%: cut off the end\n"
+          "delay=5ms±1ms, or 5ms+-1ms: delay each frame by 4 to 6 ms\n"
+          "order=keep: with ±, no frame overtakes another, and the mean delay grows with the "
+          "rate (default: free, as with tc-netem)\n"
+          "rate=10Mbit: a bottleneck\n"
+          "queue=500: drop frames while 500 wait for delay or bottleneck (default: 1000 for the "
+          "bottleneck, and for the delay what fits into 64 MiB)\n"
+          "burst=1%:20%: before each frame, a good line turns bad with probability 1%, a bad "
+          "one good with 20%; a bad line loses all frames\n"
+          "seed=1: another number gives other random faults")
+      .repeatable("fault-right", "FAULTS",
+                  "the faults from the first link to the second, instead of those of --fault")
+      .repeatable("fault-left", "FAULTS",
+                  "the faults from the second link to the first, instead of those of --fault")
       .example("shmifctl bridge bus:/dev/shm/bus0 bus:/dev/shm/bus1",
                "join two buses into one segment")
       .example(
@@ -276,8 +280,12 @@ struct Directions {
   bool any() const { return right.any() || left.any(); }
 };
 
-FaultOptions faults_from(const std::string& option, const std::string& text) {
-  auto parsed = parse_faults(text);
+/// The faults of all options of that name together; empty: there is none.
+std::optional<FaultOptions> faults_from(const Arguments& args, const std::string& option) {
+  std::string all;
+  for (const std::string& text : args.all(option)) all += (all.empty() ? "" : ",") + text;
+  if (!args.given(option)) return std::nullopt;
+  auto parsed = parse_faults(all);
   if (!parsed) throw UsageError{"--" + option + ": " + parsed.error().message};
   return *std::move(parsed);
 }
@@ -285,14 +293,12 @@ FaultOptions faults_from(const std::string& option, const std::string& text) {
 /// The faults of each direction; options for one direction override those for both.
 Directions faults_from(const Arguments& args) {
   Directions faults;
-  if (const auto both = args.text("fault")) {
-    faults.right = faults.left = faults_from("fault", *both);
+  if (const auto both = faults_from(args, "fault")) {
+    faults.right = faults.left = *both;
     ++faults.left.seed;  // otherwise equal frames would meet equal faults in both directions
   }
-  if (const auto right = args.text("fault-right")) {
-    faults.right = faults_from("fault-right", *right);
-  }
-  if (const auto left = args.text("fault-left")) faults.left = faults_from("fault-left", *left);
+  if (const auto right = faults_from(args, "fault-right")) faults.right = *right;
+  if (const auto left = faults_from(args, "fault-left")) faults.left = *left;
   return faults;
 }
 

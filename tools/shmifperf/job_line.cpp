@@ -169,6 +169,8 @@ void Reader::keep_sections() {
 void Reader::read_options() {
   const bool files = args_.given("profile") || !args_.positional().empty();
   const std::size_t of_files = line_.set.jobs.size();
+  // Options of the command line replace those of files.
+  for (JobOptions& each : line_.set.jobs) each.given_before = each.given.size();
   JobOptions common;  // options before the first --name
   common.where = kWhere;
   bool any = false;
@@ -180,6 +182,7 @@ void Reader::read_options() {
     if (row->name == "name") {
       line_.set.jobs.push_back(common);
       job = &line_.set.jobs.back();
+      job->given_before = common.given.size();
     }
     any = any || !row->of_run();
     // The places of the command line replace those of the files.

@@ -54,7 +54,7 @@ const sumOf = (list, of) => list.reduce((all, one) => all + of(one), 0);
 function askedOf(names) {
   const lines = result.links.filter((line) => names === null || names.has(line.jobname));
   const of = (key) => sumOf(lines, (line) => line[key] ?? 0);
-  return { lost_frames: of('lost_frames') + of('queue_full_frames') + of('under_way_frames'), duplicate_frames: of('duplicated_frames'),
+  return { lost_frames: of('lost_frames') + of('under_way_frames'), duplicate_frames: of('duplicated_frames'),
     reordered_frames: of('reordered_frames'), corrupt_frames: of('corrupted_frames'), truncated_frames: of('truncated_frames') };
 }
 const namesOf = (units) => new Set(units.flatMap((unit) => [unit.job, ...unit.peers]).map((job) => job.jobname));
@@ -85,9 +85,15 @@ const allLost = () => sumOf(result.jobs, (job) => (job.loss ? job.loss.lost_fram
 function losses() {
   const lost = allLost();
   const asked = askedOf(null).lost_frames;
+  const queue = sumOf(result.links, (line) => line.queue_full_frames);
   if (!lost) return '';
   const all = ` · ${units.count(lost)} ${lost === 1 ? 'frame' : 'frames'} lost`;
-  return all + (asked >= lost ? ' by the requested faults' : asked ? `, no more than ${units.count(asked)} of them by the requested faults` : '');
+  if (!asked && !queue) return all;
+  const most = (count) => (count >= lost ? ' ' : `, no more than ${units.count(count)} of them `);
+  const byQueue = 'by the full queue of a fault';
+  if (!asked) return all + most(queue) + byQueue;
+  if (!queue) return all + most(asked) + 'by the requested faults';
+  return `${all}, no more than ${units.count(asked)} of them by the requested faults and ${units.count(queue)} ${byQueue}`;
 }
 /// What a reader looks for first: [value, name, class] of each figure.
 function mainFigures() {

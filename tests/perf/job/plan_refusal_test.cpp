@@ -208,6 +208,13 @@ TEST(Plan, OptionsThatContradictEachOtherAreRefused) {
            {"io_submit_mode=offload\nfault=loss=1%", "io_submit_mode: a link with faults"},
            {"io_submit_mode=offload\nfault_rx=loss=1%", "io_submit_mode: a link with faults"},
            {"io_submit_mode=offload\nengine=null", "io_submit_mode: engine=null"},
+           {"engine=host\nexec=ping\nfault=loss=100%", "fault: the frames of the program"},
+           {"engine=host\nexec=ping\nfault_rx=delay=1ms", "fault_rx: the frames of the program"},
+           {"engine=host\nproto=tcp\nfault=loss=1%", "fault: it would hit what the job writes"},
+           {"engine=host\nproto=tcp\nrw=rx\nfault_rx=rate=1Mbit",
+            "fault_rx: it would hit what the job writes"},
+           {"fault_rx=loss=1%", "fault_rx: is for jobs that receive"},
+           {"rw=rx\nfault=loss=1%", "fault: is for jobs that send"},
            {"io_submit_mode=offload\nengine=host\nproto=tcp", "io_submit_mode: a TCP connection"},
            {"engine=null\nrw=rx", "rw: no other job can be on engine=null"},
            {"engine=pcap\nfilename=x\nrw=txrx", "rw: a job either writes a capture file"},
@@ -237,12 +244,27 @@ TEST(Plan, OptionsThatContradictEachOtherAreRefused) {
   }
 }
 
+TEST(Plan, FaultsGivenTwiceInOneSectionAreRefusedAndThoseOfGlobalReplaced) {
+  for (const std::string option : {"fault", "fault_rx"}) {
+    const std::string first = option + "=loss=1%\n";
+    const std::string second = option + "=delay=1ms\n";
+    JobSet twice;
+    const Words errors = read_job_text("x.job", sender("rw=txrx\n" + first + second), twice);
+    ASSERT_EQ(errors.size(), 1U);
+    EXPECT_NE(errors[0].find(option + ": is given twice"), std::string::npos) << errors[0];
+    const JobSet set = set_of("[global]\nrw=txrx\n" + first + "[a]\n" + second);
+    const JobOptions& job = set.jobs.at(0);
+    EXPECT_EQ(to_string(option == "fault" ? job.fault : job.fault_rx), "delay=1ms");
+  }
+}
+
 TEST(Plan, WhatDoesNotContradictIsLeftAlone) {
   for (const char* lines :
        {"search=ndr", "search=pdr\nsearch_loss=1%", "latency_target=1ms", "bs=9014\nmtu=9000",
         "bs=1518\nvlan=5", "runtime=0\nsize=1m\nloops=3", "bus=/tmp/x\nbs=9000",
         "runtime=0\nreplay=x\nloops=2", "rate=1Mbit\nrate_min=1Mbit", "engine=host\nproto=tcp",
         "engine=host\nexec=true\nruntime=0", "rw=pingpong\niodepth=4\niodepth_low=3",
+        "engine=host\nfault=loss=1%", "rw=pingpong\nfault=loss=1%\nfault_rx=loss=1%",
         // As far as each goes.
         "bs=1514", "vlan=5\nbs=64", "headers=ipv4/udp\nbs=88", "headers=ipv4\nbs=1514",
         "mtu=65521\nbs=65535", "engine=host\nproto=tcp\nbs=1m", "thinktime=1ms\nthinktime_spin=1ms",

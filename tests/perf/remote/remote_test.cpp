@@ -434,6 +434,17 @@ TEST(RemoteProtocol, AMismatchNamesBothSides) {
   EXPECT_NE(mismatch(ours, "a", theirs, "b").find("b is not shmifperf"), std::string::npos);
 }
 
+TEST(RemoteJobs, FaultsOfASectionReplaceThoseOfGlobalOnTheOtherSideToo) {
+  JobSet set;
+  ASSERT_TRUE(
+      read_job_text("x.job", "[global]\nfault=loss=1%\n[a]\nfault=delay=1ms\n[b]\n", set).empty());
+  std::vector<std::string> problems;
+  const JobSet again = job_set_of(texts_of(set), ServerLimits{}, problems);
+  EXPECT_TRUE(problems.empty()) << problems.front();
+  EXPECT_EQ(to_string(again.jobs.at(0).fault), "delay=1ms");
+  EXPECT_EQ(to_string(again.jobs.at(1).fault), "loss=1%");
+}
+
 TEST(RemoteJobs, EveryProfileMeansTheSameOnTheOtherSide) {
   for (const Profile& profile : profiles()) {
     JobSet set;

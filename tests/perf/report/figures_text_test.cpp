@@ -387,11 +387,12 @@ void want_head(const Json& json, std::vector<std::string>& lines) {
   std::uint64_t lost = 0;
   for (const Json& job : json.at("jobs"))
     lost += job.at("loss").at("lost_frames").get<std::uint64_t>();
-  const std::uint64_t asked_for =
-      sum_of(json.at("links"), {"lost_frames", "queue_full_frames", "under_way_frames"});
+  const std::uint64_t asked_for = sum_of(json.at("links"), {"lost_frames", "under_way_frames"});
+  const std::uint64_t queue = sum_of(json.at("links"), {"queue_full_frames"});
   lines.push_back("shmifperf the-version: FAILED, " + format_count(lost) +
                   " frames lost, no more than " + format_count(asked_for) +
-                  " of them by the requested faults (exit code 143), began "
+                  " of them by the requested faults and " + format_count(queue) +
+                  " by the full queue of a fault (exit code 143), began "
                   "2025-11-21T04:40:00.123Z, took 32.5 s, stopped by SIGTERM");
   lines.emplace_back("  the-command 'the argument'");
   lines.emplace_back("  steady state the-steady-state");

@@ -575,6 +575,20 @@ TEST(Text, ARunThatPassedSaysInItsFirstLineWhatWasLost) {
   run.links[0].faults.under_way = 3;
   EXPECT_NE(text_of(run).find(": passed, 60 frames lost by the requested faults (exit"),
             std::string::npos);
+  // Nobody asked for what a queue dropped.
+  FaultsMade& made = run.links[0].faults;
+  for (const auto& [lost, queue, words] :
+       std::initializer_list<std::tuple<std::uint64_t, std::uint64_t, std::string>>{
+           {0, 60, "60 frames lost by the full queue of a fault (exit"},
+           {0, 59, "60 frames lost, no more than 59 of them by the full queue of a fault (exit"},
+           {20, 40,
+            "60 frames lost, no more than 20 of them by the requested faults and 40 by the "
+            "full queue of a fault (exit"}}) {
+    made.lost = lost;
+    made.under_way = 0;
+    made.queue_full = queue;
+    EXPECT_NE(text_of(run).find(": passed, " + words), std::string::npos) << text_of(run);
+  }
 }
 
 /// The lines of the table "faults on purpose".

@@ -119,6 +119,7 @@ TEST(CommandLine, ANumberWhoseUnitDecidesIsRefusedWithBothSpellings) {
                        "--fault: fault " + why);
   };
   refused("loss=1", "\"loss=1\" could be 1% or 100% (write loss=1% or loss=100%)");
+  refused("loss=1%,loss=2%", "\"loss=2%\": loss is given twice (leave one out)");
   refused("delay=5", "\"delay=5\" could be 5ms or 5s (write delay=5ms or delay=5s)");
   refused("rate=1MB", "\"rate=1MB\" could be 1Mbit or 8Mbit (write rate=1Mbit or rate=8Mbit)");
   expect_usage_error({"create", "/nonexistent/x", "--mtu", "9k"},

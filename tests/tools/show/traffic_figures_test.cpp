@@ -363,9 +363,10 @@ tools::BridgeWay way_with_faults() {
 
 TEST(BridgeFigures, WhatFaultsDidStandsUnderItsNameAndTheSumIsRight) {
   EXPECT_EQ(tools::to_text(way_with_faults()),
-            "bus:/a -> tap:b: 1000 frames (1200 segments), 64001 bytes, 90 lost (87 by faults, 3 "
-            "by overrun), 15 dropped (5 too long, 4 not taken in time, 6 refused), 2 answered or "
-            "found here, 54 still under way = 1119 came + 42 duplicated by faults\n");
+            "bus:/a -> tap:b: 1000 frames (1200 segments), 64001 bytes, 90 lost (41 by faults, 46 "
+            "by the full queue of the faults, 3 by overrun), 15 dropped (5 too long, 4 not taken "
+            "in time, 6 refused), 2 answered or found here, 54 still under way = 1119 came + 42 "
+            "duplicated by faults\n");
   FaultOptions options = parse_faults("loss=3%,delay=5ms").value();
   options.seed = 48;
   EXPECT_EQ(tools::faults_text(way_with_faults(), options),
