@@ -21,9 +21,9 @@
 namespace shmif::test {
 
 /// A file system that answers nothing but what leads to an open file, in a process of its own, for
-/// ten seconds at most or until `stop` is closed at its other end.
+/// fifty seconds at most or until `stop` is closed at its other end.
 [[noreturn]] inline void serve_silent_files(int device, int stop) {
-  ::alarm(10);
+  ::alarm(50);
   std::vector<std::byte> request(std::size_t{256} << 10);
   std::array<pollfd, 2> either{
       {{.fd = device, .events = POLLIN, .revents = 0}, {.fd = stop, .events = 0, .revents = 0}}};
