@@ -5,7 +5,8 @@
 namespace shmif::tools {
 
 std::string to_text(const DumpCounts& counts, bool lost_is_lower_bound) {
-  const auto with_segments = [](std::string text, std::uint64_t frames, std::uint64_t segments) {
+  const auto with_segments = [](const std::string& text, std::uint64_t frames,
+                                std::uint64_t segments) {
     return segments == frames ? text
                               : text + " (" + std::to_string(segments) + " after segmentation)";
   };
