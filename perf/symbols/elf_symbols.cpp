@@ -6,6 +6,8 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
+#include <bit>
 #include <cerrno>
 #include <cstring>
 #include <memory>
@@ -23,7 +25,45 @@ constexpr std::size_t kMostSegments = 256;
 struct Budget {
   std::size_t symbols = 4'000'000;
   std::size_t name_bytes = std::size_t{256} << 20U;
+  std::uint64_t section_bytes = std::uint64_t{384} << 20U;  ///< that libelf reads into memory
 };
+
+/// Holes of a file cost its owner nothing, but memory where they are read. A file system that
+/// compresses makes a file 16 times as small at most.
+std::uint64_t bytes_worth_reading(const struct stat& status) noexcept {
+  constexpr std::uint64_t kAnyFile = std::uint64_t{8} << 20U;
+  constexpr std::uint64_t kBlock = 512, kCompression = 16;
+  const auto blocks = static_cast<std::uint64_t>(std::max<blkcnt_t>(status.st_blocks, 0));
+  return std::min(Budget().section_bytes, kAnyFile + blocks * kBlock * kCompression);
+}
+
+/// Whether libelf may open the file: it then allocates room for as many sections and segments as
+/// the header promises, of which one with holes can have millions. Other files are libelf's to
+/// refuse.
+template <class Header, class Section>
+bool has_modest_tables(int file) {
+  constexpr std::uint64_t kMaxSections = 65535;
+  Header head{};
+  if (::pread(file, &head, sizeof head, 0) != static_cast<ssize_t>(sizeof head)) return true;
+  if (head.e_shoff == 0) return true;
+  Section first{};  // has the numbers that the header has no room for
+  const auto at = static_cast<off_t>(head.e_shoff);
+  if (::pread(file, &first, sizeof first, at) != static_cast<ssize_t>(sizeof first)) return true;
+  return (head.e_shnum != 0 || first.sh_size <= kMaxSections) &&
+         (head.e_phnum != PN_XNUM || first.sh_info <= kMaxSections);
+}
+
+bool may_be_opened(int file) {
+  std::array<unsigned char, EI_NIDENT> ident{};
+  if (::pread(file, ident.data(), ident.size(), 0) != static_cast<ssize_t>(ident.size()))
+    return true;
+  if (std::memcmp(ident.data(), ELFMAG, SELFMAG) != 0) return true;
+  constexpr unsigned char kOurs =
+      std::endian::native == std::endian::little ? ELFDATA2LSB : ELFDATA2MSB;
+  if (ident[EI_DATA] != kOurs) return false;
+  return ident[EI_CLASS] == ELFCLASS32 ? has_modest_tables<Elf32_Ehdr, Elf32_Shdr>(file)
+                                       : has_modest_tables<Elf64_Ehdr, Elf64_Shdr>(file);
+}
 
 struct EndElf {
   void operator()(Elf* elf) const noexcept { elf_end(elf); }
@@ -47,8 +87,27 @@ struct Found {
   std::string trouble{};
 };
 
+/// Whether the budget pays for the section and its names, which libelf reads at once.
+bool pays(Elf* elf, const GElf_Shdr& head, Budget& left) {
+  std::uint64_t names_bytes = 0;
+  GElf_Shdr names{};
+  Elf_Scn* const other = elf_getscn(elf, head.sh_link);
+  if (other != nullptr && gelf_getshdr(other, &names) != nullptr) {
+    if ((names.sh_flags & SHF_COMPRESSED) != 0) return false;  // no linker makes it so
+    names_bytes = names.sh_size;
+  }
+  if (head.sh_size > left.section_bytes || names_bytes > left.section_bytes - head.sh_size)
+    return false;
+  left.section_bytes -= head.sh_size + names_bytes;
+  return true;
+}
+
 /// Adds the functions of this section.
 void add_functions(Elf* elf, Elf_Scn* section, const GElf_Shdr& head, Budget& left, Found& found) {
+  if (!pays(elf, head, left)) {
+    found.trouble = "its symbol table is larger than the file's contents can make it";
+    return;
+  }
   Elf_Data* const data = elf_getdata(section, nullptr);
   const std::size_t bytes = gelf_fsize(elf, ELF_T_SYM, 1, EV_CURRENT);
   if (data == nullptr || data->d_buf == nullptr || bytes == 0) {
@@ -79,8 +138,7 @@ bool has_lost_sections(Elf* elf) {
          elf_nextscn(elf, nullptr) == nullptr;
 }
 
-Found functions_of(Elf* elf) {
-  Budget left;
+Found functions_of(Elf* elf, Budget left) {
   std::string trouble;
   if (has_lost_sections(elf)) trouble = "its sections cannot be read: " + elf_words();
   // The exported ones are among those of the full table, if the file has one.
@@ -109,12 +167,12 @@ std::vector<SymbolTable::Segment> segments_of(Elf* elf) {
   return segments;
 }
 
-Result<SymbolTable> table_of(OwnedElf elf) {
+Result<SymbolTable> table_of(OwnedElf elf, const Budget& budget) {
   if (!elf || elf_kind(elf.get()) != ELF_K_ELF) {
     const char* const why = elf ? "it is no ELF file" : elf_errmsg(-1);
     return Error(Errc::bad_argument, std::string("cannot read symbols: ") + why);
   }
-  Found found = functions_of(elf.get());
+  Found found = functions_of(elf.get(), budget);
   SymbolTable table(std::move(found.symbols), segments_of(elf.get()));
   table.set_trouble(std::move(found.trouble));
   return table;
@@ -129,15 +187,22 @@ Result<SymbolTable> SymbolTable::of_elf_file(int file) {
   if (!S_ISREG(status.st_mode)) {
     return Error(Errc::bad_argument, "cannot read symbols: it is no regular file");
   }
+  if (!may_be_opened(file)) {
+    return Error(
+        Errc::bad_argument,
+        "cannot read symbols: its header promises too much, or it is of another byte order");
+  }
+  Budget budget;
+  budget.section_bytes = bytes_worth_reading(status);
   // ELF_C_READ reads; a mapping of a file that is cut off meanwhile would end us.
-  return table_of(OwnedElf(elf_begin(file, ELF_C_READ, nullptr)));
+  return table_of(OwnedElf(elf_begin(file, ELF_C_READ, nullptr)), budget);
 }
 
 Result<SymbolTable> SymbolTable::of_elf_image(std::span<const std::byte> image) {
   elf_version(EV_CURRENT);
   // libelf may write into what it is given, so it gets a copy.
   std::string copy(reinterpret_cast<const char*>(image.data()), image.size());
-  return table_of(OwnedElf(elf_memory(copy.data(), copy.size())));
+  return table_of(OwnedElf(elf_memory(copy.data(), copy.size())), {});
 }
 
 }  // namespace shmif::perf

@@ -95,14 +95,25 @@ namespace {
 /// At most this many processes are examined.
 constexpr unsigned kMaxProcesses = 4096;
 
-/// Whether the process maps a file that was at `path` and no longer has a name.
-bool has_mapped_removed(const std::string& pid, const std::string& path) {
+/// Each process chooses how many mappings it has, and how long the names of their files are. So at
+/// most this much is read of one, and of all.
+constexpr std::size_t kMaxMapsBytes = std::size_t{1} << 20U;
+constexpr std::size_t kMaxMapsBytesInAll = std::size_t{64} << 20U;
+
+/// Whether the process maps a file that was at `path` and no longer has a name. `left`: how many
+/// bytes may be read of this process and those that follow.
+bool has_mapped_removed(const std::string& pid, const std::string& path, std::size_t& left) {
   std::ifstream maps("/proc/" + pid + "/maps");
   const std::string tail = ' ' + path + " (deleted)";
-  for (std::string line; std::getline(maps, line);) {
-    if (line.ends_with(tail)) return true;
+  std::size_t bytes = 0;
+  bool found = false;
+  for (std::string line;
+       !found && bytes < std::min(left, kMaxMapsBytes) && std::getline(maps, line);) {
+    bytes += line.size() + 1;
+    found = line.ends_with(tail);
   }
-  return false;
+  left -= std::min(left, bytes);
+  return found;
 }
 
 }  // namespace
@@ -118,12 +129,13 @@ void warn_of_hosts_left_behind(const std::string& path) {
   std::string pids;
   unsigned seen = 0;
   unsigned found = 0;
+  std::size_t left = kMaxMapsBytesInAll;
   for (const dirent* entry = nullptr;
        seen < kMaxProcesses && (entry = readdir(processes)) != nullptr;) {
     const std::string pid = entry->d_name;
     if (pid.find_first_not_of("0123456789") != std::string::npos) continue;
     ++seen;
-    if (!has_mapped_removed(pid, whole)) continue;
+    if (!has_mapped_removed(pid, whole, left)) continue;
     if (++found <= 5) pids += (found == 1 ? "" : ", ") + pid;
   }
   closedir(processes);

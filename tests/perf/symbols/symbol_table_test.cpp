@@ -175,6 +175,60 @@ TEST(SymbolTable, TakesSectionsThatSayTheyAreHuge) {
   EXPECT_TRUE(!table || table->size() == 0);
 }
 
+/// A file that begins with `image` and goes on with a hole.
+UniqueFd file_with_hole(const std::string& path, const std::string& image, std::uint64_t bytes) {
+  std::ofstream(path) << image;
+  EXPECT_EQ(::truncate(path.c_str(), static_cast<off_t>(bytes)), 0);
+  return UniqueFd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+}
+
+TEST(SymbolTable, ReadsNoHolesIntoMemory) {
+  constexpr std::uint64_t kHole = std::uint64_t{1400} << 20U;
+  const shmif::test::TempDir dir;
+  std::string image = file_text(SHMIF_KNOWN_LOAD);
+  ElfW(Ehdr) head{};
+  std::memcpy(&head, image.data(), sizeof head);
+  const auto change_sections = [&](auto change) {
+    std::string changed = image;
+    for (std::size_t at = 0; at < head.e_shnum; ++at) {
+      ElfW(Shdr) section{};
+      char* const place = &changed[head.e_shoff + at * sizeof section];
+      std::memcpy(&section, place, sizeof section);
+      change(section);
+      std::memcpy(place, &section, sizeof section);
+    }
+    return changed;
+  };
+  const std::string symbols = change_sections([&](auto& each) {
+    if (each.sh_type != SHT_SYMTAB && each.sh_type != SHT_DYNSYM) return;
+    each.sh_offset = image.size();
+    each.sh_size = (kHole - image.size()) / each.sh_entsize * each.sh_entsize;
+  });
+  const std::string names = change_sections([&](auto& each) {
+    if (each.sh_type != SHT_STRTAB) return;
+    each.sh_offset = image.size();
+    each.sh_size = kHole - image.size();
+  });
+  for (const std::string& each : {symbols, names}) {
+    const UniqueFd file = file_with_hole(dir.file("program"), each, kHole);
+    const auto table = SymbolTable::of_elf_file(file.get());
+    ASSERT_TRUE(table) << table.error().message;
+    EXPECT_EQ(table->size(), 0U);
+    EXPECT_EQ(table->trouble(), "its symbol table is larger than the file's contents can make it");
+  }
+  // The number of sections, for which libelf makes room at once, is then in the first of them.
+  std::string sections = image;
+  head.e_shnum = 0;
+  std::memcpy(&sections[0], &head, sizeof head);
+  ElfW(Shdr) first{};
+  first.sh_size = 1U << 24U;
+  std::memcpy(&sections[head.e_shoff], &first, sizeof first);
+  const UniqueFd file = file_with_hole(dir.file("sections"), sections, kHole);
+  const auto table = SymbolTable::of_elf_file(file.get());
+  ASSERT_FALSE(table);
+  EXPECT_NE(table.error().message.find("promises too much"), std::string::npos);
+}
+
 TEST(SymbolTable, ReadsTheKernelsList) {
   const auto table = SymbolTable::of_kallsyms(
       "ffffffff81000000 T _stext\nffffffff81000100 t do_one\nbad line\n"
