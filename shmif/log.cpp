@@ -11,6 +11,8 @@
 #include <string>
 #include <utility>
 
+#include "base/printable.hpp"
+
 namespace shmif {
 namespace {
 
@@ -49,16 +51,16 @@ bool set_log_level(std::string_view level) {
 }
 
 void log_debug(std::string_view message) {
-  logger().debug(message);
+  logger().debug(base::printable(message));
 }
 void log_info(std::string_view message) {
-  logger().info(message);
+  logger().info(base::printable(message));
 }
 void log_warning(std::string_view message) {
-  logger().warn(message);
+  logger().warn(base::printable(message));
 }
 void log_error(std::string_view message) {
-  logger().error(message);
+  logger().error(base::printable(message));
 }
 
 void log_warning_once(std::string_view message) {
@@ -68,7 +70,7 @@ void log_warning_once(std::string_view message) {
     const std::lock_guard lock(mutex);
     if (!given.emplace(message).second) return;
   }
-  logger().warn(message);
+  logger().warn(base::printable(message));
 }
 
 }  // namespace shmif

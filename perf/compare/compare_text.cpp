@@ -135,7 +135,7 @@ std::string to_json(const Comparison& c) {
                        {"decides", f.decides},
                        {"verdict", word_of(f.verdict)}});
   }
-  return json.dump(1, ' ', false, Json::error_handler_t::replace) + '\n';
+  return json.dump(1, ' ', true, Json::error_handler_t::replace) + '\n';
 }
 
 }  // namespace shmif::perf

@@ -64,7 +64,7 @@ Json json_or_null(const std::optional<T>& value) {
 }
 
 std::string dumped(const Json& json) {
-  return json.dump(kJsonIndent, ' ', false, Json::error_handler_t::replace) + '\n';
+  return json.dump(kJsonIndent, ' ', true, Json::error_handler_t::replace) + '\n';
 }
 
 }  // namespace

@@ -110,7 +110,7 @@ std::string sample_json(const SampleReport& report) {
       {"partial", report.partial}};
   if (report.callgraph) json["callgraph"] = calls_json(report.profile.roots);
   constexpr int kIndent = 2;
-  return json.dump(kIndent, ' ', false, nlohmann::json::error_handler_t::replace) + '\n';
+  return json.dump(kIndent, ' ', true, nlohmann::json::error_handler_t::replace) + '\n';
 }
 
 }  // namespace shmif::perf

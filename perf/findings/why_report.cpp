@@ -234,7 +234,7 @@ std::string why_json(const WhyResult& result) {
   whole["buses"] = buses_json(result);
   whole["missing"] = missing_json(result.missing);
   constexpr int kIndent = 2;
-  return whole.dump(kIndent, ' ', false, OrderedJson::error_handler_t::replace) + '\n';
+  return whole.dump(kIndent, ' ', true, OrderedJson::error_handler_t::replace) + '\n';
 }
 
 std::string why_text(const WhyResult& result, std::size_t width) {

@@ -78,7 +78,7 @@ std::string heat_json(const std::vector<HeatResult>& results, const HeatAttribut
     whole["targets"] = std::move(targets);
   }
   constexpr int kIndent = 1;
-  return whole.dump(kIndent, ' ', false, nlohmann::json::error_handler_t::replace) + '\n';
+  return whole.dump(kIndent, ' ', true, nlohmann::json::error_handler_t::replace) + '\n';
 }
 
 }  // namespace shmif::perf

@@ -70,7 +70,7 @@ std::string heat_status_json(const HeatStatus& status) {
                    {"foreign_contexts", contexts ? Json(contexts->foreign) : Json(nullptr)},
                    {"foreign_reason", null_if_empty(status.contexts_reason)}};
   constexpr int kIndent = 1;
-  return whole.dump(kIndent, ' ', false, nlohmann::json::error_handler_t::replace) + '\n';
+  return whole.dump(kIndent, ' ', true, nlohmann::json::error_handler_t::replace) + '\n';
 }
 
 }  // namespace shmif::perf

@@ -77,7 +77,7 @@ std::string membw_json(const MembwResult& result, MemoryReport report,
     whole["samples"].push_back(json_of_sample(each, result.sources));
   }
   constexpr int kIndent = 2;
-  return whole.dump(kIndent, ' ', false, nlohmann::json::error_handler_t::replace) + '\n';
+  return whole.dump(kIndent, ' ', true, nlohmann::json::error_handler_t::replace) + '\n';
 }
 
 }  // namespace shmif::perf

@@ -231,7 +231,7 @@ std::string combined_json(const std::vector<HostResult>& hosts, const WholeRun& 
   }
   put_causes(json, hosts);
   json["hosts"] = std::move(list);
-  return json.dump(1, ' ', false, Json::error_handler_t::replace) + '\n';
+  return json.dump(1, ' ', true, Json::error_handler_t::replace) + '\n';
 }
 
 std::string combined_text(const std::vector<HostResult>& hosts, const WholeRun& whole,

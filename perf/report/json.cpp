@@ -221,7 +221,7 @@ std::string to_json(const RunResult& result, Bins bins) {
   json["steady_state"] = json_text(result.steady_state.value_or(""));
   json["steady_states"] = list_of(result.steady_states, steady_state_json);
   if (result.membw) json["membw"] = memory_json(result);
-  return json.dump(1, ' ', false, Json::error_handler_t::replace) + '\n';
+  return json.dump(1, ' ', true, Json::error_handler_t::replace) + '\n';
 }
 
 }  // namespace shmif::perf

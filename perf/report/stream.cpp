@@ -84,7 +84,7 @@ std::string to_json_line(const RunProgress& progress) {
                {"left_seconds", json_number(progress.left_seconds)}};
   Json& jobs = json["jobs"] = Json::array();
   for (const JobProgress& job : progress.jobs) jobs.push_back(job_json(job));
-  return json.dump(-1, ' ', false, Json::error_handler_t::replace) + '\n';
+  return json.dump(-1, ' ', true, Json::error_handler_t::replace) + '\n';
 }
 
 std::string to_influx(const RunProgress& progress, std::chrono::system_clock::time_point when) {

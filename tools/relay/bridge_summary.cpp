@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/counted.hpp"
+#include "base/printable.hpp"
 
 namespace shmif::tools {
 
@@ -17,6 +18,10 @@ void add_part(std::string& text, std::uint64_t count, const char* what) {
 
 std::string total(std::uint64_t count, const char* what, const std::string& parts) {
   return ", " + std::to_string(count) + ' ' + what + (parts.empty() ? "" : " (" + parts + ')');
+}
+
+std::string name_of(const BridgeWay& way) {
+  return base::printable(way.from) + " -> " + base::printable(way.to);
 }
 
 }  // namespace
@@ -63,12 +68,12 @@ std::string to_text(const BridgeWay& way) {
   text += " = " + std::to_string(came) + " came";
   if (way.faults.duplicated != 0)
     text += " + " + std::to_string(way.faults.duplicated) + " duplicated by faults";
-  return way.from + " -> " + way.to + ": " + text + '\n';
+  return name_of(way) + ": " + text + '\n';
 }
 
 std::string faults_text(const BridgeWay& way, const FaultOptions& options) {
   const BridgeWay::Faults& met = way.faults;
-  std::string text = way.from + " -> " + way.to + ": faults " + to_string(options) +
+  std::string text = name_of(way) + ": faults " + to_string(options) +
                      ",seed=" + std::to_string(options.seed) + ": " +
                      base::counted(met.frames, "frame") + " came";
   for (const auto& [count, what] : {std::pair{met.lost, "lost"},

@@ -60,8 +60,9 @@ class PrivateDirectory {
   PrivateDirectory(const PrivateDirectory&) = delete;
   PrivateDirectory& operator=(const PrivateDirectory&) = delete;
   ~PrivateDirectory() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
+    // Not by remove_all(), which needs a descriptor: the program may have run out of them.
+    static_cast<void>(::unlink(socket().c_str()));
+    static_cast<void>(::rmdir(path_.c_str()));
   }
   std::string socket() const { return path_ + "/socket"; }
 

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/printable.hpp"
 #include "shmif/ping.hpp"
 #include "shmif/port.hpp"
 #include "tools/common/options.hpp"
@@ -57,7 +58,7 @@ std::error_code send_one(Port& port, const FrameView& frame, const StopSignals& 
 int respond(const std::string& path, const std::optional<std::string>& name) {
   const StopSignals stop;  // before the port is visible on the bus: others may signal it
   Port port = open_port(path, name);
-  std::printf("answering on %s as %s (%s)\n", path.c_str(), port.name().c_str(),
+  std::printf("answering on %s as %s (%s)\n", base::printable(path).c_str(), port.name().c_str(),
               port.mac().to_string().c_str());
   std::fflush(stdout);
   FrameBatch batch;
@@ -132,8 +133,8 @@ class Asker {
 
   int run() {
     if (!wanted_.json) {
-      std::printf("ping %s on %s from %s\n", target_.text.c_str(), wanted_.path.c_str(),
-                  port_.mac().to_string().c_str());
+      std::printf("ping %s on %s from %s\n", base::printable(target_.text).c_str(),
+                  base::printable(wanted_.path).c_str(), port_.mac().to_string().c_str());
     }
     while (sent_at_.size() < wanted_.count && !stop_.stopped()) {
       if (const std::error_code error = ask()) return fail(broken(wanted_.path, error));

@@ -2,6 +2,7 @@
 
 #include <cstdio>
 
+#include "base/printable.hpp"
 #include "shmif/bus.hpp"
 #include "tools/common/options.hpp"
 #include "tools/shmifctl/commands.hpp"
@@ -40,7 +41,7 @@ int run_repair(const CommandLine& line) {
   }
   options.force = args.flag("force");
   const RepairReport report = Bus::repair(args.positional()[0], options).value();
-  std::printf("%s: %s\n", args.positional()[0].c_str(), to_text(report).c_str());
+  std::printf("%s: %s\n", base::printable(args.positional()[0]).c_str(), to_text(report).c_str());
   return kDone;
 }
 

@@ -8,6 +8,7 @@
 #include <optional>
 #include <vector>
 
+#include "base/printable.hpp"
 #include "shmif/port.hpp"
 #include "tap/bridge.hpp"
 #include "tap/host_mac.hpp"
@@ -191,11 +192,14 @@ int carry(const TapWish& wish, std::unique_ptr<Port> port, std::unique_ptr<tap::
         Error(error, "cannot bring the port up on bus " + path + ": " + error.message()));
   }
   addresses.begin();
-  std::printf("%s is on %s as port %s, %s\n", name.c_str(), path.c_str(), on_bus.name().c_str(),
+  std::printf("%s is on %s as port %s, %s\n", base::printable(name).c_str(),
+              base::printable(path).c_str(), on_bus.name().c_str(),
               on_bus.mac().to_string().c_str());
   std::fflush(stdout);
   const tap::BridgeEnd end = bridge.run(stop.descriptor());
-  if (over) std::printf("%s: %s leaves %s\n", over->c_str(), name.c_str(), path.c_str());
+  if (over)
+    std::printf("%s: %s leaves %s\n", over->c_str(), base::printable(name).c_str(),
+                base::printable(path).c_str());
   if (end.why == tap::BridgeEnd::Why::stopped && !end.error) return kDone;
   return fail("cannot go on with " + (end.address.empty() ? name : end.address) + ": " +
               end.error.message());

@@ -4,10 +4,12 @@
 #include <csignal>
 #include <cstdio>
 #include <memory>
+#include <sstream>
 #include <utility>
 #include <vector>
 
 #include "base/counted.hpp"
+#include "base/printable.hpp"
 #include "base/signal_guard.hpp"
 #include "memif/memif_link.hpp"
 #include "shmif/stream_link.hpp"
@@ -24,7 +26,9 @@ namespace shmif::tools {
 
 void say(const std::string& text) {
   const base::SignalGuard guard(SIGPIPE);  // the reader of this may be gone
-  std::printf("%s\n", text.c_str());
+  std::istringstream lines(text);
+  for (std::string line; std::getline(lines, line);)
+    std::printf("%s\n", base::printable(line).c_str());
   std::fflush(stdout);
 }
 

@@ -42,7 +42,7 @@ std::string json_of(const std::vector<Capability>& all) {
   }
   const nlohmann::ordered_json whole{{"instruments", std::move(instruments)}};
   constexpr int kIndent = 2;
-  return whole.dump(kIndent, ' ', false, nlohmann::json::error_handler_t::replace) + '\n';
+  return whole.dump(kIndent, ' ', true, nlohmann::json::error_handler_t::replace) + '\n';
 }
 
 std::string text_of(const std::vector<Capability>& all, std::size_t width) {

@@ -7,6 +7,7 @@
 
 #include "base/columns.hpp"
 #include "base/counted.hpp"
+#include "base/printable.hpp"
 #include "shmif/log.hpp"
 #include "tools/common/values.hpp"
 
@@ -19,7 +20,7 @@ using Json = nlohmann::ordered_json;
 
 // A path or a name may contain invalid UTF-8; that must not end the output with an exception.
 std::string dump(const Json& json) {
-  return json.dump(2, ' ', false, Json::error_handler_t::replace) + '\n';
+  return json.dump(2, ' ', true, Json::error_handler_t::replace) + '\n';
 }
 
 std::string signature_text(std::uint32_t signature) {
@@ -110,7 +111,7 @@ std::string head_text(const BusInfo& info) {
   const auto row = [&out](const char* name, const std::string& value) {
     out += name + std::string(12 - std::string_view(name).size(), ' ') + value + '\n';
   };
-  row("bus", info.path);
+  row("bus", base::printable(info.path));
   row("file", info.file_system + ", inode " + std::to_string(info.inode) + ", created " +
                   local_time(info.created_ns) + ", layout " +
                   signature_text(info.layout_signature));
@@ -247,8 +248,9 @@ std::string to_text(const std::string& path, const AuditReport& report) {
   }
   for (const std::string& note : report.notes) out += "note: " + note + '\n';
   if (report.clean()) {
-    out += path + ": every invariant holds (" + base::counted(report.records, "record") + ", " +
-           base::counted(report.frames, "frame") + ", " + base::counted(report.pads, "pad") + ")\n";
+    out += base::printable(path) + ": every invariant holds (" +
+           base::counted(report.records, "record") + ", " + base::counted(report.frames, "frame") +
+           ", " + base::counted(report.pads, "pad") + ")\n";
   }
   return out;
 }

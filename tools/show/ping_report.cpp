@@ -76,7 +76,7 @@ std::string ping_json(const std::string& path, std::uint64_t sent, PingResponder
                                  {"rtt_ns_p99", times.p99},
                                  {"rtt_ns_max", times.max}});
   }
-  return out.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + '\n';
+  return out.dump(2, ' ', true, nlohmann::json::error_handler_t::replace) + '\n';
 }
 
 }  // namespace shmif::tools

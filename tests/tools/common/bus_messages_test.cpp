@@ -86,5 +86,29 @@ TEST(BusMessages, OfAuditCountWhatIsBroken) {
   EXPECT_EQ(findings_of(rig), 1U);
 }
 
+/// A terminal obeys U+009B, and U+202E turns the text around.
+TEST(BusMessages, ShowNoNameOfAFileAsItIs) {
+  const TempDir directory;
+  const std::string path = directory.file("a\xc2\x9b\xe2\x80\xae~");
+  const auto shown = [&](const std::vector<std::string>& words) {
+    const ToolResult said = run_tool(words);
+    const std::string all = said.out + said.err;
+    EXPECT_EQ(all.find("\xc2\x9b"), std::string::npos) << words[0] << ": " << all;
+    EXPECT_EQ(all.find("\xe2\x80\xae"), std::string::npos) << words[0] << ": " << all;
+    const bool named =
+        all.find("a??~") != std::string::npos || all.find("a\\u009b\\u202e~") != std::string::npos;
+    EXPECT_TRUE(named) << words[0] << ": " << all;
+  };
+  shown({"stat", path});
+  ASSERT_EQ(run_tool({"create", path}).status, 0);
+  for (const char* const command : {"stat", "audit"}) {
+    shown({command, path});
+    shown({command, path, "--json"});
+  }
+  shown({"repair", path});
+  shown({"ping", path, "--timeout", "0.1", "-c", "1"});
+  shown({"ping", path, "--timeout", "0.1", "-c", "1", "--json"});
+}
+
 }  // namespace
 }  // namespace shmif::test

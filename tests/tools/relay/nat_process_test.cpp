@@ -1,0 +1,58 @@
+// What a gateway's program leaves behind.
+
+#include "tools/relay/nat_process.hpp"
+
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <vector>
+
+#include "tests/support/child_process.hpp"
+#include "tests/support/temp_dir.hpp"
+
+namespace shmif::test {
+namespace {
+
+/// Leaves room for `count` more descriptors.
+bool allow_descriptors(std::size_t count) {
+  rlimit limit{};
+  std::vector<UniqueFd> room(count);
+  for (UniqueFd& each : room) each = UniqueFd(::dup(STDERR_FILENO));
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return false;
+  limit.rlim_cur = static_cast<rlim_t>(room.back().get()) + 1;
+  return ::setrlimit(RLIMIT_NOFILE, &limit) == 0;
+}
+
+TEST(NatProcess, LeavesNoDirectoryAlsoIfThereIsNoDescriptorToListIt) {
+  const TempDir dir;
+  std::filesystem::create_directory(dir.file("tmp"));
+  // Listens as slirp4netns does; its last word is the path.
+  std::ofstream(dir.file("slirp4netns"))
+      << "#!" SHMIF_PYTHON
+         " -S\nimport socket, sys, time\n"
+         "s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)\n"
+         "s.bind(sys.argv[-1])\ns.listen(1)\ntime.sleep(60)\n";
+  std::filesystem::permissions(dir.file("slirp4netns"), std::filesystem::perms::owner_all);
+  EXPECT_EQ(Child([&] {
+              ::setenv("TMPDIR", dir.file("tmp").c_str(), 1);
+              ::setenv("PATH", dir.path().c_str(), 1);
+              const tools::StopSignals stop;
+              constexpr std::size_t kOfPipeAndSocket = 3;
+              if (!allow_descriptors(kOfPipeAndSocket)) return 2;
+              const auto started =
+                  tools::NatProcess::start(tools::NatProgram::slirp4netns, {}, stop);
+              if (!started) std::fprintf(stderr, "%s\n", started.error().message.c_str());
+              if (!started || !*started) return 3;
+              return std::filesystem::exists(dir.file("tmp")) ? 0 : 4;
+            }).wait(),
+            0);
+  EXPECT_TRUE(std::filesystem::is_empty(dir.file("tmp")));
+}
+
+}  // namespace
+}  // namespace shmif::test
