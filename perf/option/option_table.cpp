@@ -186,6 +186,8 @@ Error unknown_option(std::string_view name) {
   std::string what = "unknown option \"" + std::string(name) + '"';
   auto meant = base::nearest(name, known);
   if (!meant) meant = base::nearest(with_underscores(name), known);
+  const bool is_interface = name == "interface" || name == "iface" || name == "dev";
+  if (is_interface) meant = "netdev";
   what += meant ? ", did you mean \"" + *meant + "\"?" : " (shmifperf options lists all)";
   return {Errc::bad_argument, what};
 }

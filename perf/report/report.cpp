@@ -94,7 +94,11 @@ Result<Report> Report::load(const std::string& path) {
   errno = 0;
   std::ifstream file(path, std::ios::binary);
   if (!file || !read_all(file, text)) {
-    return Error::from_errno(errno == 0 ? EIO : errno, "cannot read result " + path);
+    const int number = errno == 0 ? EIO : errno;
+    return Error::from_errno(number, "cannot read result " + path,
+                             number == ENOENT ? "'shmifperf run --output-format=json "
+                                                "--output=FILE' writes a result"
+                                              : "");
   }
   return parse(text, path);
 }

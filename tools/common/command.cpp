@@ -58,8 +58,17 @@ int fail(std::string_view message) {
   return kFailed;
 }
 
+std::string with_remedy(const std::string& what, const std::error_code& code) {
+  const bool no_descriptors = code == std::errc::too_many_files_open;
+  const bool machine = code == std::errc::too_many_files_open_in_system;
+  const bool says_so = what.find("ulimit -n") != std::string::npos || what.ends_with(')');
+  if (says_so || !(no_descriptors || machine)) return what;
+  return what + (machine ? " (allow the machine more open files: sysctl fs.file-max)"
+                         : " (allow this program more open files: ulimit -n 1024)");
+}
+
 int fail(const Error& error) {
-  complain(error.message);
+  complain(with_remedy(error.message, error.code));
   return exit_code_of(error.code);
 }
 

@@ -93,6 +93,8 @@ void complain_of(const std::string& command, const std::string& what);
 
 /// complain(); returns the exit code. "cannot ... : why (remedy)".
 int fail(std::string_view message);
+/// `what`, and what to do if open files ran out, which any call of the system may tell.
+std::string with_remedy(const std::string& what, const std::error_code& code);
 int fail(const Error& error);
 
 using base::nearest;

@@ -227,6 +227,11 @@ Options& Options::open(const std::string& name, std::string placeholder, std::st
   return *this;
 }
 
+Options& Options::elsewhere(std::string name, std::string where) {
+  elsewhere_.emplace_back(std::move(name), std::move(where));
+  return *this;
+}
+
 Options& Options::example(std::string command_line, std::string text) {
   examples_.emplace_back(std::move(command_line), std::move(text));
   return *this;
@@ -358,10 +363,29 @@ std::vector<std::string> Options::split_letters(const std::vector<std::string>& 
   return split;
 }
 
+std::string Options::meant_instead(const std::string& name, const CommandLine& line) const {
+  const auto elsewhere =
+      std::ranges::find(elsewhere_, name, &std::pair<std::string, std::string>::first);
+  if (elsewhere != elsewhere_.end()) return " (" + elsewhere->second + ')';
+  if (name.size() != 1) return {};
+  // "-ip": one dash, where a long option has two.
+  for (const std::string& word : line.words) {
+    if (word.size() < 3 || word[0] != '-' || word[1] != name[0]) continue;
+    const std::string whole = word.substr(1, word.find('=') - 1);
+    if (std::ranges::find(options_, whole, &Option::name) != options_.end()) {
+      return " (in " + word.substr(0, word.find('=')) + "), did you mean --" + whole + '?';
+    }
+  }
+  return {};
+}
+
 void Options::refuse_unknown(const std::string& name, const CommandLine& line) const {
   std::vector<std::string> known = {"help", "log-level"};
   for (const Option& option : options_) known.push_back(option.name);
   std::string what = "unknown option " + dashed(shown(name));
+  if (const std::string meant = meant_instead(name, line); !meant.empty()) {
+    throw UsageError{what + meant};
+  }
   if (program_words_ == Program::required && !line.tail) {
     throw UsageError{what + " (" + program_remedy(line) + ')'};
   }

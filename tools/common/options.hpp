@@ -73,6 +73,9 @@ class Options {
   /// not list it. `alone`: its value if none is given; empty: it needs a value.
   Options& open(const std::string& name, std::string placeholder, std::string text,
                 std::optional<std::string> alone);
+  /// An option that this command does not have, though users look for it here. `where`: what has
+  /// it, as the message shall say.
+  Options& elsewhere(std::string name, std::string where);
   Options& example(std::string command_line, std::string text);
   /// How many words that are not options the command takes. Default: exactly one.
   Options& words(std::size_t min, std::size_t max);
@@ -99,12 +102,15 @@ class Options {
   Options& add(const std::string& names, std::string placeholder, std::string text,
                std::string often);
   bool takes_no_value(const std::string& name) const;
+  /// What else the user may have meant; empty if that is not known.
+  std::string meant_instead(const std::string& name, const CommandLine& line) const;
   [[noreturn]] void refuse_unknown(const std::string& name, const CommandLine& line) const;
   std::vector<std::string> split_letters(const std::vector<std::string>& words) const;
   std::optional<bool> takes_next_word(const std::string& word) const;
   std::optional<std::size_t> begin_of_program(const std::vector<std::string>& words) const;
   std::string program_remedy(const CommandLine& line) const;
 
+  std::vector<std::pair<std::string, std::string>> elsewhere_;
   std::string command_;
   std::string synopsis_;
   std::string about_;

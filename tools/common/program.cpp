@@ -164,7 +164,7 @@ int guarded_main(const Program& program, std::vector<std::string> words) {
     complain(prefix + error.what + joint + " '" + program.name + where + " --help'");
     return kWrongUsage;
   } catch (const Exception& error) {
-    complain_of(command, error.what());
+    complain_of(command, with_remedy(error.what(), error.code()));
     return exit_code_of(error.code());
   } catch (const std::bad_alloc&) {
     return fail((command.empty() ? "" : "cannot finish " + command + ": ") +

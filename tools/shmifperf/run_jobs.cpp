@@ -23,6 +23,7 @@
 #include "tools/common/version.hpp"
 #include "tools/shmifperf/run_output.hpp"
 #include "tools/shmifperf/run_remote.hpp"
+#include "tools/shmifperf/write_file.hpp"
 
 namespace shmif::tools {
 
@@ -77,7 +78,7 @@ Result<void> check_output(const std::string& path) {
   if (path.empty() || path == "-") return {};
   const UniqueFd file(::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0666));
   if (file) return {};
-  return Error::from_errno(errno, "cannot write " + path);
+  return Error::from_errno(errno, "cannot write " + path, write_advice(errno));
 }
 
 /// Tells how long a search will take, if it takes long.

@@ -220,6 +220,32 @@ TEST(Shmifperf, EveryErrorOfALineAndOfItsFilesIsSaidAtOnce) {
   expect_usage_error({"run"}, {"there are no jobs"});
 }
 
+/// Each message names what to do.
+TEST(Shmifperf, WhatNewcomersTryIsAnsweredWithARemedy) {
+  TempDir directory;
+  for (const char* const option : {"--interface=lo", "--iface=lo", "--dev=lo"}) {
+    expect_usage_error({"run", "--rw=tx", "--engine=packet", option}, {"--netdev"});
+  }
+  expect_usage_error({"why", "-interval", "1", "--", "true"}, {"did you mean --interval?"});
+  std::ofstream(directory.file("x.job")) << "[a]\ninterface=lo\n";
+  expect_usage_error({"run", directory.file("x.job")}, {"did you mean \"netdev\"?"});
+  const auto refused = [](const Words& words, const std::string& part) {
+    const ToolResult result = shmifperf(words);
+    EXPECT_EQ(result.status, 1) << result.err;
+    EXPECT_NE(result.err.find(part), std::string::npos) << part << " is not in " << result.err;
+  };
+  const std::string nowhere = directory.file("nofolder/x");
+  refused({"run", "--rw=tx", "--runtime=1", "--output=" + nowhere}, "(make its directory first)");
+  refused({"why", "-o", nowhere, "--", "true"}, "(make its directory first)");
+  refused({"why", "-o", directory.path(), "--", "true"}, "(it is a directory: name a file in it)");
+  refused({"why", "-o", "/dev/full", "--", "true"}, "(free some space, or name a file on another");
+  for (const char* const command : {"report", "compare"}) {
+    Words words{command, directory.file("nofile"), directory.file("nofile")};
+    if (words[0] == "report") words.pop_back();
+    refused(words, "('shmifperf run --output-format=json --output=FILE' writes a result)");
+  }
+}
+
 TEST(Shmifperf, ASetThatCannotRunIsRefusedWithItsJobs) {
   expect_usage_error({"run", "--name=a", "--runtime=1", "--wait_for=c", "--parse-only"},
                      {"command line: job \"a\": wait_for: there is no job \"c\""});
