@@ -7,6 +7,8 @@
 #include <bit>
 #include <cstring>
 
+#include "bus/datagram.hpp"
+
 namespace shmif::bus {
 namespace {
 
@@ -253,6 +255,26 @@ std::size_t Segmenter::next(std::span<std::byte> into) noexcept {
   next_ += payload_bytes;
   ++index_;
   return size;
+}
+
+bool is_unfinished_datagram(const FrameView& frame) noexcept {
+  const Offload& left = frame.offload;
+  if (!left.needs_checksum() || left.is_super_frame() || left.csum_offset != kUdpChecksumOffset ||
+      frame.size() > kMaxSmallDatagram || frame.truncated()) {
+    return false;
+  }
+  const Headers h = find_headers(frame.bytes);
+  return h.ok && h.protocol == IPPROTO_UDP && h.l4 == left.csum_start &&
+         h.l4 + kUdpBytes <= frame.size();
+}
+
+FinishedDatagram finish_datagram(const FrameView& frame) noexcept {
+  const std::size_t start = frame.offload.csum_start;
+  const std::size_t field = start + kUdpChecksumOffset;
+  const auto checksum = static_cast<std::uint16_t>(~internet_sum(frame.bytes.subspan(start)));
+  return {.before = frame.bytes.first(field),
+          .after = frame.bytes.subspan(field + 2),
+          .checksum = checksum == 0 ? std::uint16_t{0xffff} : checksum};
 }
 
 std::size_t segments_of_super_frame(const FrameView& frame) noexcept {

@@ -17,6 +17,7 @@
 #include <cstring>
 #include <utility>
 
+#include "bus/datagram.hpp"
 #include "bus/offload.hpp"
 #include "tap/netlink.hpp"
 
@@ -101,6 +102,7 @@ struct PacketLink::Impl {
   std::string name;
   int index = 0;
   bool offload = false;
+  bool tag_in_mtu = false;
   std::atomic<bool> ended{false};
   std::atomic<std::size_t> max_frame{0};
   DeviceCounts counts;
@@ -125,7 +127,8 @@ struct PacketLink::Impl {
   bool down = false;            // then its deletion is not reported: see look_at_interface()
 
   // Sending.
-  std::array<std::array<iovec, 2>, kSlots> out_parts{};
+  std::array<std::array<iovec, 4>, kSlots> out_parts{};
+  std::array<bus::FinishedDatagram, kSlots> out_finished{};
   std::array<mmsghdr, kSlots> out_messages{};
 
   bool is_gone() const noexcept;
@@ -177,6 +180,7 @@ Result<PacketLink> PacketLink::adopt(UniqueFd socket, const PacketOptions& optio
   auto impl = std::make_unique<Impl>();
   impl->name = request.ifr_name;
   impl->offload = options.offload;
+  impl->tag_in_mtu = options.tag_in_mtu;
   impl->index = bound.sll_ifindex;
   if (bound.sll_hatype != ARPHRD_ETHER) {
     return Error(Errc::not_supported,
@@ -207,8 +211,8 @@ bool PacketLink::Impl::refresh_mtu() noexcept {
   request.ifr_ifindex = index;  // by its index: somebody may have renamed it
   if (::ioctl(socket.get(), SIOCGIFNAME, &request) != 0) return false;
   if (::ioctl(socket.get(), SIOCGIFMTU, &request) != 0) return false;
-  const auto bytes =
-      static_cast<std::size_t>(request.ifr_mtu) + kEthernetHeaderBytes + kVlanTagBytes;
+  const auto bytes = static_cast<std::size_t>(request.ifr_mtu) + kEthernetHeaderBytes +
+                     (tag_in_mtu ? 0 : kVlanTagBytes);
   return max_frame.exchange(std::min(bytes, kMaxFrameBytes)) != std::min(bytes, kMaxFrameBytes);
 }
 
@@ -383,13 +387,25 @@ std::size_t PacketLink::Impl::prepare(std::span<const FrameView> frames,
       result.error = Errc::frame_too_long;
       break;
     }
-    // sendmmsg only reads, but iovec has no const.
-    out_parts[ready] = {{{const_cast<Offload*>(&frame.offload), sizeof frame.offload},
-                         {const_cast<std::byte*>(frame.bytes.data()), frame.size()}}};
     msghdr& m = out_messages[ready].msg_hdr;
     m = {};
     m.msg_iov = out_parts[ready].data();
-    m.msg_iovlen = out_parts[ready].size();
+    // sendmmsg only reads, but iovec has no const.
+    const auto add = [&](std::span<const std::byte> bytes) {
+      out_parts[ready][m.msg_iovlen++] = {const_cast<std::byte*>(bytes.data()), bytes.size()};
+    };
+    if (bus::is_unfinished_datagram(frame)) {
+      static constexpr Offload kNothing{};
+      bus::FinishedDatagram& finished = out_finished[ready];
+      finished = bus::finish_datagram(frame);
+      add(std::as_bytes(std::span(&kNothing, 1)));
+      add(finished.before);
+      add(finished.checksum_bytes());
+      add(finished.after);
+    } else {
+      add(std::as_bytes(std::span(&frame.offload, 1)));
+      add(frame.bytes);
+    }
   }
   return ready;
 }

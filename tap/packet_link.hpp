@@ -16,6 +16,8 @@ namespace shmif::tap {
 struct PacketOptions {
   /// Also receive frames addressed to other hosts, as every bridge must.
   bool promiscuous = true;
+  /// The interface's MTU includes room for a VLAN tag.
+  bool tag_in_mtu = false;
   /// Where the interface is; nullptr: in the calling thread's namespace. Used only during open.
   const NetNamespace* where = nullptr;
   /// Deliver frames with work left to do as they are (FrameView::offload), for a link at the other
@@ -45,14 +47,16 @@ class PacketLink {
   PacketLink& operator=(PacketLink&&) noexcept;
   ~PacketLink();
 
-  /// Frames may leave work to the interface or its driver. Errors: frame_too_short, frame_too_long,
+  /// Frames may leave work to the interface or its driver. Checksums of small UDP datagrams are
+  /// finished (bus/datagram.hpp). Errors: frame_too_short, frame_too_long,
   /// link_ended.
   SendResult send(std::span<const FrameView> frames) noexcept;
   ReceiveResult receive(FrameBatch& into) noexcept;
   int descriptor() noexcept;
   WaitHint prepare_wait() noexcept;
   void finish_wait() noexcept;
-  /// The interface's MTU plus the header and one 802.1Q tag; follows a change of the MTU.
+  /// The interface's MTU plus the header and one 802.1Q tag; follows a change of the MTU. A frame
+  /// of that length with another tag is too long for the kernel, unless the MTU has room for it.
   std::size_t max_frame_bytes() noexcept;
   std::string address();  ///< "packet:IFNAME"
 

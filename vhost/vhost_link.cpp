@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "bus/datagram.hpp"
 #include "bus/offload.hpp"
 #include "vhost/backend.hpp"
 #include "vhost/message.hpp"
@@ -303,7 +304,7 @@ VhostLink::Impl::Put VhostLink::Impl::put_segments(const FrameView& frame) noexc
 
 VhostLink::Impl::Put VhostLink::Impl::put(const FrameView& frame) noexcept {
   if (!frame.offload.pending()) return put_bytes(frame.bytes, {});
-  if (!takes(frame.offload)) return put_segments(frame);
+  if (!takes(frame.offload) || bus::is_unfinished_datagram(frame)) return put_segments(frame);
   Offload offload = frame.offload;
   offload.flags &= Offload::kNeedsChecksum;
   return put_bytes(frame.bytes, offload);

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "bus/datagram.hpp"
 #include "tests/support/child_process.hpp"
 #include "tests/support/super_frames.hpp"
 
@@ -49,6 +50,42 @@ TEST(InternetSum, AgreesWithTheRfcForEveryLengthAndAlignment) {
           std::to_integer<unsigned>(wire[0]) << 8U | std::to_integer<unsigned>(wire[1]);
       ASSERT_EQ(got % 0xffff, plain_sum(b, from, from + size) % 0xffff) << from << " " << size;
     }
+  }
+}
+
+TEST(FinishDatagram, FinishesSmallDatagramsAndNothingElse) {
+  for (const Shape& s : shapes()) {
+    for (const std::size_t payload : {0U, 1U, 2U, 300U, 1472U}) {
+      const Bytes f = build(s, payload, static_cast<unsigned>(payload));
+      FrameView view(f.data(), f.size());
+      view.offload = header_for(s, 0);
+      ASSERT_EQ(is_unfinished_datagram(view), !s.tcp);
+      if (s.tcp) continue;
+      const FinishedDatagram parts = finish_datagram(view);
+      Bytes whole(parts.before.begin(), parts.before.end());
+      for (const std::byte b : parts.checksum_bytes()) whole.push_back(b);
+      whole.insert(whole.end(), parts.after.begin(), parts.after.end());
+      Bytes expected = f;
+      ASSERT_TRUE(finish_checksum(expected, view.offload));
+      EXPECT_EQ(whole, expected);
+      const auto with = [&](auto change) {
+        FrameView other = view;
+        change(other.offload);
+        return is_unfinished_datagram(other);
+      };
+      EXPECT_FALSE(with([](Offload& o) { o = {}; })) << "it is finished";
+      EXPECT_FALSE(with([](Offload& o) { o.gso_type = Offload::kGsoUdp; })) << "a super-frame";
+      EXPECT_FALSE(with([](Offload& o) { o.csum_start += 8; })) << "inside a tunnel";
+      EXPECT_FALSE(with([](Offload& o) { o.csum_offset = 16; })) << "TCP inside a tunnel";
+      EXPECT_FALSE(with([](Offload& o) { o.csum_start = 0xffff; }));
+      FrameView shortened(f.data(), s.payload() - 1);
+      shortened.offload = view.offload;
+      EXPECT_FALSE(is_unfinished_datagram(shortened)) << "no whole header";
+    }
+    const Bytes large = build(s, kMaxSmallDatagram, 1);
+    FrameView view(large.data(), large.size());
+    view.offload = header_for(s, 0);
+    EXPECT_FALSE(is_unfinished_datagram(view)) << "too large to be small";
   }
 }
 

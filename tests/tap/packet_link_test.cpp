@@ -399,6 +399,11 @@ TEST_F(PacketLinkTest, LeavesTheChecksumOfATaggedFrameToWhoAsksForThatAndSaysWhe
       const auto heard = heard_from_host(cable, link, sent, sent.size());
       for (std::size_t i = 0; i < sent.size(); ++i) {
         SCOPED_TRACE(std::to_string(tags) + " tags, frame " + std::to_string(i));
+        if (!sent[i].shape.tcp) {  // a small datagram: the host's link has finished it
+          EXPECT_FALSE(heard[i].offload.pending());
+          EXPECT_TRUE(transport_checksum_holds(sent[i].shape, heard[i].bytes));
+          continue;
+        }
         EXPECT_EQ(heard[i].bytes, sent[i].bytes);
         EXPECT_TRUE(heard[i].offload.needs_checksum());
         EXPECT_EQ(heard[i].offload.csum_start, sent[i].offload.csum_start);
