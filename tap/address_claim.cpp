@@ -64,6 +64,8 @@ void send_arp(Port& port, std::span<const std::uint8_t> sender,
 }
 
 using Ipv6 = std::array<std::uint8_t, 16>;
+constexpr Ipv6 kAllNodes{0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1};
+constexpr unsigned kOverride = 0x20;
 
 /// A message of neighbour discovery about `target`. `with_address`: it has the option with ours.
 void send_neighbour(Port& port, std::uint8_t type, unsigned flags, const Ipv6& from, const Ipv6& to,
@@ -112,8 +114,6 @@ void AddressClaim::probe(Port& port) const {
 }
 
 void AddressClaim::announce(Port& port) const {
-  constexpr Ipv6 kAllNodes{0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1};
-  constexpr unsigned kOverride = 0x20;
   for (const Claimed& each : all_) {
     if (each.disputed) continue;
     const auto& bytes = each.address.bytes;
@@ -140,6 +140,27 @@ void AddressClaim::look(const FrameView& frame, MacAddress own) {
              is(kIpAt + 6, {IPPROTO_ICMPV6, 255}) && is(kIcmpAt, {kAdvertisement, 0})) {
     hear_of(f.subspan(kNeighbourTargetAt, 16), true, frame.source());
   }
+}
+
+bool AddressClaim::defend(const FrameView& frame, Port& port) const {
+  const std::span<const std::byte> f = frame.bytes;
+  if (all_.empty() || f.size() < kNeighbourBytes || frame.source() == port.mac()) return false;
+  constexpr std::array<std::byte, 16> kNobody{};
+  const auto is = [&](std::size_t at, std::uint8_t value) { return f[at] == std::byte{value}; };
+  if (!is(12, 0x86) || !is(13, 0xdd) || !is(kIpAt + 6, IPPROTO_ICMPV6) || !is(kIpAt + 7, 255) ||
+      !is(kIcmpAt, kSolicitation) || std::memcmp(&f[kIpAt + 8], kNobody.data(), 16) != 0) {
+    return false;
+  }
+  for (const Claimed& each : all_) {
+    const auto& bytes = each.address.bytes;
+    if (each.disputed || !each.address.is_v6() ||
+        std::memcmp(bytes.data(), &f[kNeighbourTargetAt], bytes.size()) != 0) {
+      continue;
+    }
+    send_neighbour(port, kAdvertisement, kOverride, bytes, kAllNodes, bytes, true);
+    return true;
+  }
+  return false;
 }
 
 void AddressClaim::hear_of(std::span<const std::byte> address, bool v6, MacAddress owner) {

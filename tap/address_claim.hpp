@@ -29,6 +29,11 @@ class AddressClaim {
   void announce(Port& port) const;
   /// Looks at a frame from the bus. `own`: the MAC address of this host.
   void look(const FrameView& frame, MacAddress own);
+  /// If the frame asks, before its sender takes an IPv6 address, whether somebody has it, and this
+  /// host does: answers in place of the host's kernel. While that kernel itself looks for
+  /// duplicates, it would take the question for one, and give the address up. Result: whether it
+  /// has answered; then the frame is not for the host.
+  bool defend(const FrameView& frame, Port& port) const;
 
  private:
   struct Claimed {

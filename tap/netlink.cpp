@@ -245,6 +245,53 @@ Result<Interface> Netlink::interface(const std::string& name) const {
   return i;
 }
 
+std::string Netlink::name_of(unsigned index) const {
+  rtnl_link* link = nullptr;
+  if (rtnl_link_get_kernel(impl_->socket.get(), static_cast<int>(index), nullptr, &link) < 0) {
+    return {};
+  }
+  return rtnl_link_get_name(NlLinkPtr(link).get());
+}
+
+std::optional<bool> Netlink::tap_has_header(const std::string& name) const {
+  if (!is_interface_name(name)) return std::nullopt;
+  // By hand: libnl does not know this kind of device.
+  nl_msg* const message = nlmsg_alloc_simple(RTM_GETLINK, NLM_F_REQUEST);
+  if (message == nullptr) return std::nullopt;
+  const ifinfomsg about{};
+  if (nlmsg_append(message, const_cast<ifinfomsg*>(&about), sizeof about, NLMSG_ALIGNTO) != 0 ||
+      nla_put_string(message, IFLA_IFNAME, name.c_str()) != 0) {
+    nlmsg_free(message);
+    return std::nullopt;
+  }
+  std::optional<bool> answer;
+  nl_cb* const callbacks = nl_cb_clone(nl_socket_get_cb(impl_->socket.get()));
+  const auto read = [](nl_msg* got, void* into) -> int {
+    constexpr int kTunHasHeader = 5;  // IFLA_TUN_VNET_HDR, which old headers lack
+    nlattr* const info =
+        nlmsg_find_attr(nlmsg_hdr(got), static_cast<int>(sizeof(ifinfomsg)), IFLA_LINKINFO);
+    nlattr* const kind = info == nullptr ? nullptr
+                                         : nla_find(static_cast<nlattr*>(nla_data(info)),
+                                                    nla_len(info), IFLA_INFO_KIND);
+    nlattr* const data = info == nullptr ? nullptr
+                                         : nla_find(static_cast<nlattr*>(nla_data(info)),
+                                                    nla_len(info), IFLA_INFO_DATA);
+    if (kind == nullptr || data == nullptr || nla_strcmp(kind, "tun") != 0) return NL_OK;
+    nlattr* const header =
+        nla_find(static_cast<nlattr*>(nla_data(data)), nla_len(data), kTunHasHeader);
+    *static_cast<std::optional<bool>*>(into) = header != nullptr && nla_get_u8(header) != 0;
+    return NL_OK;
+  };
+  nl_cb_set(callbacks, NL_CB_VALID, NL_CB_CUSTOM, read, &answer);
+  if (nl_send_auto(impl_->socket.get(), message) >= 0 &&
+      nl_recvmsgs(impl_->socket.get(), callbacks) >= 0) {
+    nl_wait_for_ack(impl_->socket.get());  // or it would answer the next request
+  }
+  nl_cb_put(callbacks);
+  nlmsg_free(message);
+  return answer;
+}
+
 Result<std::vector<AddressedInterface>> Netlink::interfaces() const {
   nl_cache* links = nullptr;
   nl_cache* addresses = nullptr;
@@ -393,7 +440,7 @@ Result<void> Netlink::add_to_bridge(const std::string& name, const std::string& 
   return impl_->change(name, what, [&](rtnl_link* l) { rtnl_link_set_master(l, index); });
 }
 
-Result<void> Netlink::add_address(const std::string& name, const Cidr& cidr) {
+Result<void> Netlink::add_address(const std::string& name, const Cidr& cidr, bool optimistic) {
   const std::string what =
       "cannot add address " + cidr.to_string() + " to interface \"" + name + "\"";
   auto link = impl_->get(name);
@@ -404,7 +451,7 @@ Result<void> Netlink::add_address(const std::string& name, const Cidr& cidr) {
   rtnl_addr_set_ifindex(address.get(), rtnl_link_get_ifindex(link->get()));
   rtnl_addr_set_local(address.get(), local.get());
   if (cidr.address.is_v6()) {
-    rtnl_addr_set_flags(address.get(), IFA_F_NODAD);
+    rtnl_addr_set_flags(address.get(), optimistic ? IFA_F_OPTIMISTIC : IFA_F_NODAD);
   } else if (cidr.prefix < 31) {
     const NlAddrPtr broadcast = to_nl(broadcast_of(cidr), 32);
     if (broadcast) rtnl_addr_set_broadcast(address.get(), broadcast.get());
@@ -416,6 +463,22 @@ Result<void> Netlink::add_address(const std::string& name, const Cidr& cidr) {
                                "IPv6 needs an MTU of " + std::to_string(kMinIpv6Mtu) +
                                    ", the interface has " + std::to_string(mtu));
     }
+    return failure(e, what);
+  }
+  return {};
+}
+
+Result<void> Netlink::remove_address(const std::string& name, const Cidr& cidr) {
+  const std::string what =
+      "cannot remove address " + cidr.to_string() + " from interface \"" + name + "\"";
+  auto link = impl_->get(name);
+  if (!link) return Error(link.error().code, what + ": " + link.error().message);
+  const AddrPtr address(rtnl_addr_alloc());
+  const NlAddrPtr local = to_nl(cidr.address, cidr.prefix);
+  if (!address || !local) return out_of_memory();
+  rtnl_addr_set_ifindex(address.get(), rtnl_link_get_ifindex(link->get()));
+  rtnl_addr_set_local(address.get(), local.get());
+  if (const int e = rtnl_addr_delete(impl_->socket.get(), address.get(), 0); e < 0) {
     return failure(e, what);
   }
   return {};

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -72,8 +73,15 @@ class Netlink {
   /// Errors: ENODEV.
   Result<Interface> interface(const std::string& name) const;
 
+  /// The present name of the interface with this number; empty if there is none.
+  std::string name_of(unsigned index) const;
+
   /// All interfaces, in the order of their numbers.
   Result<std::vector<AddressedInterface>> interfaces() const;
+
+  /// Whether the TAP device was last attached with a header before each frame (IFF_VNET_HDR).
+  /// Nothing if there is no such device.
+  std::optional<bool> tap_has_header(const std::string& name) const;
 
   Result<void> set_up(const std::string& name, bool up = true);
   Result<void> set_mtu(const std::string& name, std::uint32_t mtu);
@@ -99,9 +107,12 @@ class Netlink {
   /// Makes the interface a port of `bridge`, whose MTU then is that of the port with the smallest.
   Result<void> add_to_bridge(const std::string& name, const std::string& bridge);
 
-  /// An IPv4 address comes with its network's broadcast address. An IPv6 address skips duplicate
-  /// address detection (IFA_F_NODAD), so that it can be used at once.
-  Result<void> add_address(const std::string& name, const Cidr& cidr);
+  /// An IPv4 address comes with its network's broadcast address. An IPv6 address can be used at
+  /// once: it skips duplicate address detection (IFA_F_NODAD). If `optimistic`, the kernel looks
+  /// for duplicates meanwhile (IFA_F_OPTIMISTIC, RFC 4429), if the interface's optimistic_dad
+  /// allows that.
+  Result<void> add_address(const std::string& name, const Cidr& cidr, bool optimistic = false);
+  Result<void> remove_address(const std::string& name, const Cidr& cidr);
   /// The interface must be up and the gateway in one of its networks.
   Result<void> add_default_route(const std::string& name, const IpAddress& gateway);
 

@@ -14,9 +14,11 @@
 #include <cstring>
 #include <utility>
 
+#include "bus/datagram.hpp"
 #include "tap/batch_writer.hpp"
 #include "tap/datagram_merge.hpp"
 #include "tap/netlink.hpp"
+#include "tap/tap_keeper.hpp"
 
 namespace shmif::tap {
 namespace {
@@ -90,7 +92,6 @@ Result<UniqueFd> attach_queue(std::string& name, const TapOptions& options) {
                          (options.offload ? IFF_VNET_HDR : 0));
   if (::ioctl(tun->get(), TUNSETIFF, &request) != 0) return attach_error(errno, pattern);
   name = request.ifr_name;
-  if (auto set = set_tap_offloads(tun->get(), name, options.offload); !set) return set.error();
   return tun;
 }
 
@@ -118,19 +119,34 @@ Result<void> configure(const std::string& name, const TapOptions& options) {
   return {};
 }
 
-/// Everything that must happen inside the target namespace.
+/// Everything that must happen inside the target namespace. Result: the queues, and behind them the
+/// two descriptors of the keeper if there is one.
 Result<std::vector<UniqueFd>> make_queues(const TapOptions& options, unsigned queues) {
   std::string name = options.name;
   std::vector<UniqueFd> fds;
+  const std::optional<bool> had_header =
+      options.put_back && !name.empty() ? tap_has_header(name) : std::nullopt;
+  TapKeeper keeper;
   for (unsigned i = 0; i < queues; ++i) {
     auto fd = attach_queue(name, options);
     if (!fd) return std::move(fd).error();
+    if (i == 0 && options.put_back) {
+      auto started = start_tap_keeper(fd->get(), options.tun_device, had_header, options.persist,
+                                      options.addresses);
+      if (!started) return std::move(started).error();
+      keeper = *std::move(started);
+    }
+    if (auto set = set_tap_offloads(fd->get(), name, options.offload); !set) return set.error();
     fds.push_back(std::move(*fd));
   }
   if (auto r = configure(name, options); !r) return std::move(r).error();
   // Last, so that a device whose configuration failed goes away with its descriptor.
   if (options.persist && ::ioctl(fds.front().get(), TUNSETPERSIST, 1UL) != 0) {
     return Error::from_errno(errno, "cannot make TAP device \"" + name + "\" persistent");
+  }
+  if (keeper.link) {
+    fds.push_back(std::move(keeper.link));
+    fds.push_back(std::move(keeper.process));
   }
   return fds;
 }
@@ -161,7 +177,16 @@ Result<void> check(const TapOptions& options, unsigned queues) {
 }  // namespace
 
 struct TapLink::Impl {
+  Impl() = default;
+  Impl(const Impl&) = delete;
+  Impl& operator=(const Impl&) = delete;
+  ~Impl() {
+    tun.reset();
+    if (keeper.link) end_tap_keeper(keeper);
+  }
+
   UniqueFd tun;
+  TapKeeper keeper;  ///< of the device, at the first of its links
   std::string name;
   std::atomic<bool> ended{false};
   DeviceCounts counts;
@@ -183,9 +208,10 @@ struct TapLink::Impl {
     std::size_t count = 0;
     std::array<std::size_t, kMaxWrites> runs;  ///< how many frames each of them has
     std::array<std::span<const iovec>, kMaxWrites> buffers;
-    /// A frame has two parts, and a run of them one more than it has frames.
-    std::array<iovec, 2 * kMaxWrites> parts;
+    /// A frame has at most four parts, and a run of them one more than it has frames.
+    std::array<iovec, 4 * kMaxWrites> parts;
     std::array<Offload, kMaxWrites> offloads;
+    std::array<bus::FinishedDatagram, kMaxWrites> finished;
   };
 
   std::error_code refusal_of(const FrameView& frame) const noexcept;
@@ -222,11 +248,15 @@ Result<std::vector<TapLink>> TapLink::open_all(const TapOptions& options, unsign
   auto fds = here ? make() : run_in(*options.where, make);
   if (!fds) return std::move(fds).error();
   std::vector<TapLink> links;
+  TapKeeper keeper;
+  if (fds->size() > queues) keeper = {std::move((*fds)[queues]), std::move(fds->back())};
+  fds->resize(queues);
   for (UniqueFd& fd : *fds) {
     auto link = adopt(std::move(fd));
     if (!link) return std::move(link).error();
     links.push_back(std::move(*link));
   }
+  links.front().impl_->keeper = std::move(keeper);
   return links;
 }
 
@@ -304,7 +334,16 @@ void TapLink::Impl::gather(std::span<const FrameView> frames, Writes& writes) no
       offload = frames[at].offload;
       add(std::as_bytes(std::span(&offload, 1)));
     }
-    for (const FrameView& frame : frames.subspan(at, run)) add(frame.bytes.subspan(skip));
+    if (run == 1 && vnet && bus::is_unfinished_datagram(frames[at])) {
+      writes.offloads[writes.count] = {};
+      bus::FinishedDatagram& finished = writes.finished[writes.count];
+      finished = bus::finish_datagram(frames[at]);
+      add(finished.before);
+      add(finished.checksum_bytes());
+      if (!finished.after.empty()) add(finished.after);
+    } else {
+      for (const FrameView& frame : frames.subspan(at, run)) add(frame.bytes.subspan(skip));
+    }
     writes.buffers[writes.count] = std::span(writes.parts).subspan(begin, used - begin);
     writes.runs[writes.count++] = run;
     if (trial) break;

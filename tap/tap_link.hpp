@@ -27,7 +27,11 @@ struct TapOptions {
   std::vector<Cidr> addresses;
   std::optional<IpAddress> gateway4, gateway6;  ///< default routes; need `up` and an address
   bool up = true;
-  bool persist = false;      ///< the device stays when this link is closed
+  bool persist = false;  ///< the device stays when this link is closed
+  /// When the link is closed, or its process has died, a process of its own makes a device that
+  /// existed as it was before: offloads, MTU, MAC address, addresses, up or down. One that stays
+  /// because of `persist` gets the offloads of a new device.
+  bool put_back = false;
   bool multi_queue = false;  ///< further links may be opened on the same device
   /// Let the host leave segmentation and checksums to us (FrameView::offload), and accept frames
   /// that leave these to the host: for a link at the other end that carries such frames.
@@ -50,7 +54,8 @@ Result<void> check_tun_device(const std::string& path = "/dev/net/tun");
 /// While the interface is down, frames to send are dropped and counted; the link goes on by itself
 /// when the interface is up again. A deleted device ends the link. Tags of 802.1Q and 802.1ad stay
 /// in the frames. If takes_offloads() is true, neighbouring datagrams of one flow are written as
-/// one super-frame (tap/datagram_merge.hpp); each counts as a frame. Threads: one may send while
+/// one super-frame (tap/datagram_merge.hpp); each counts as a frame. The checksums of other small
+/// datagrams are finished (bus/datagram.hpp). Threads: one may send while
 /// another receives and waits; counters() from any. Blocks: never; frames that find the device's
 /// queue full are dropped and counted.
 class TapLink {

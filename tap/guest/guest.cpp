@@ -312,7 +312,7 @@ struct Guest::Impl {
     links.push_back({wanted.name, static_cast<LinkKind>(m.c), std::move(fd), m.mac, wanted.mtu});
     // A bridge sets promiscuous mode on its ports as soon as it has two.
     const bool bridged = wanted.lan && !wanted.lan->taps.empty();
-    watched.push_back({static_cast<unsigned>(m.b), bridged ? 1U : 0U});
+    watched.push_back({static_cast<unsigned>(m.b), bridged ? 1U : 0U, wanted.mac_comes_later});
   }
 
   /// `interfaces`: the watch on the guest's interfaces; empty for a guest that was entered.

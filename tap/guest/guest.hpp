@@ -28,8 +28,9 @@
 //   So what a DHCP client does to /etc/resolv.conf stays in the guest. Without overlay, only
 //   /etc/resolv.conf of these is private.
 // - If asked for, a bridge that connects an interface and persistent TAP devices (GuestLan).
-// - net.ipv4.ping_group_range open, and no IPv6 duplicate address detection, so that an address can
-//   be used at once.
+// - net.ipv4.ping_group_range open. IPv6 addresses that were asked for can be used at once. If the
+//   kernel can, it looks for duplicates meanwhile (optimistic_dad), and takes a duplicate away;
+//   addresses that are added later are looked for first, which takes the kernel some 2 s.
 // - The caller's environment, working directory, terminal, standard streams, other inherited
 //   descriptors, signal mask and ignored signals; but no descriptor of ours.
 //

@@ -32,6 +32,7 @@
 #include "tap/guest/mounts.hpp"
 #include "tap/guest/net.hpp"
 #include "tap/guest/wire.hpp"
+#include "tap/upkeep.hpp"
 
 namespace shmif::tap {
 namespace {
@@ -109,6 +110,7 @@ class Init {
     await(GuestSays::run);
     if (net_) {
       if (auto done = net_->set_up(macs_); !done) give_up(done.error());
+      if (auto done = begin_upkeep(); !done) give_up(done.error());
       net_.reset();
     }
     start_command();
@@ -285,6 +287,16 @@ class Init {
     return {};
   }
 
+  Result<void> begin_upkeep() {
+    auto given = net_->given();
+    if (!given) return std::move(given).error();
+    if (given->empty()) return {};
+    auto socket = Upkeep::open_socket();
+    if (!socket) return std::move(socket).error();
+    upkeep_.emplace(*std::move(socket), [] { return Netlink::open(); }, *std::move(given));
+    return {};
+  }
+
   [[noreturn]] void give_up(const Error& error) {
     GuestMessage m = message(GuestSays::failed, error.code.value());
     m.b = error.code.category() == error_category() ? 1 : 0;
@@ -316,7 +328,7 @@ class Init {
     }
     (void)::send(failure_.get(), "", 1, MSG_NOSIGNAL);
     // A reader of the command's output must see its end when the command closes it.
-    base::close_all_but({socket_, failure_.get(), terminal_.get()}, 0);
+    base::close_all_but({socket_, failure_.get(), terminal_.get(), upkeep_descriptor()}, 0);
   }
 
   /// Waits until the command leads its process group. Until then the command drops signals, because
@@ -401,14 +413,18 @@ class Init {
     const UniqueFd children(::signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK));
     for (;;) {  // runs until the command has ended or the supervisor has
       reap();
-      std::array<pollfd, 2> ready{{{socket_, POLLIN, 0}, {children.get(), POLLIN, 0}}};
+      std::array<pollfd, 3> ready{
+          {{socket_, POLLIN, 0}, {children.get(), POLLIN, 0}, {upkeep_descriptor(), POLLIN, 0}}};
       if (::poll(ready.data(), ready.size(), -1) < 0) continue;
       if (ready[0].revents != 0) obey();
+      if (ready[2].revents != 0) upkeep_->read();
       signalfd_siginfo info{};
       while (::read(children.get(), &info, sizeof info) > 0) {
       }
     }
   }
+
+  int upkeep_descriptor() const { return upkeep_ ? upkeep_->descriptor() : -1; }
 
   void obey() {
     GuestMessage order;
@@ -555,7 +571,8 @@ class Init {
   mode_t mask_ = 0;  ///< the caller's umask
   bool single_id_ = false;
   bool etc_is_private_ = false;
-  std::optional<GuestNet> net_;  ///< until the command starts
+  std::optional<GuestNet> net_;   ///< until the command starts
+  std::optional<Upkeep> upkeep_;  ///< if an interface has addresses
   std::vector<MacAddress> macs_;
   bool foreground_ = false;  ///< entered: the command gets the terminal
   bool own_group_ = false;   ///< the command is in a process group of the guest's own

@@ -35,15 +35,26 @@ bool write_setting(const char* path, const char* value) {
   return file && ::write(file.get(), value, std::strlen(value)) == size;
 }
 
-void tune_namespace() {
+/// A setting of IPv6 of an interface, or of those that are made later ("default").
+bool set_ipv6(const std::string& interface, const char* setting, const char* value) {
+  const std::string path = "/proc/sys/net/ipv6/conf/" + interface + '/' + setting;
+  return write_setting(path.c_str(), value);
+}
+
+/// Result: whether the kernel can look for duplicates of an IPv6 address that is in use.
+bool tune_namespace() {
   // Every group may open ping sockets. The kernel accepts a range only if both its ends exist in
   // the user namespace: all ids, a 16-bit range behind newgidmap, or the only id.
   for (const char* range : {"0 2147483647", "0 65535", "0 0"}) {
     if (write_setting("/proc/sys/net/ipv4/ping_group_range", range)) break;
   }
   // Duplicate address detection would keep link-local addresses unusable for more than a second.
-  write_setting("/proc/sys/net/ipv6/conf/all/accept_dad", "0");
-  write_setting("/proc/sys/net/ipv6/conf/default/accept_dad", "0");
+  // They follow from the MAC address, which is unique on the bus. Without one, the kernel could not
+  // ask for the neighbours of other addresses. Detection begins when they are there.
+  set_ipv6("all", "accept_dad", "0");
+  set_ipv6("default", "accept_dad", "0");
+  set_ipv6("default", "use_optimistic", "1");
+  return set_ipv6("default", "optimistic_dad", "1");
 }
 
 /// Creates a TAP device in this namespace and opens it.
@@ -129,7 +140,9 @@ class FarSide {
     auto end = netlink_.interface(name);
     if (!end) return std::move(end).error();
     if (auto done = netlink_.disable_ipv6(name); !done) return std::move(done).error();
-    if (auto done = netlink_.set_mtu(name, mtu); !done) return std::move(done).error();
+    // The kernel takes out only 802.1Q tags before it compares a packet with the MTU.
+    if (auto done = netlink_.set_mtu(name, mtu + kVlanTagBytes); !done)
+      return std::move(done).error();
     // Bound before the interface is up, so that no frame of the guest is missed.
     auto heard = open_packet_socket(end->index);
     if (!heard) return heard;
@@ -234,6 +247,7 @@ Result<void> configure(Netlink& netlink, const GuestOptions& options, const Gues
 struct GuestNet::Impl {
   const GuestOptions& options;
   Netlink netlink;
+  bool optimistic;  ///< IPv6 addresses can be in use while the kernel looks for duplicates
   std::vector<GuestEnd> ends{};
   std::optional<FarSide> far{};
 
@@ -250,10 +264,23 @@ struct GuestNet::Impl {
       if (auto done = netlink.set_up(face); !done) return done;
     }
     if (auto done = netlink.wait_for_carrier(face, kCarrierTime); !done) return done;
+    if (auto done = detect_duplicates(wanted); !done) return done;
     for (const IpAddress& gateway : wanted.gateways) {
       if (auto done = netlink.add_default_route(face, gateway); !done) return done;
     }
     if (end.kind == LinkKind::veth) return far->wait_for_carrier(wanted.name);
+    return {};
+  }
+
+  /// Has the kernel look for duplicates of the IPv6 addresses, also of those that come later.
+  Result<void> detect_duplicates(const GuestInterface& wanted) {
+    const std::string& face = face_of(wanted);
+    if (!optimistic || !set_ipv6(face, "accept_dad", "1")) return {};
+    for (const Cidr& address : wanted.addresses) {
+      if (!address.address.is_v6()) continue;
+      if (auto done = netlink.remove_address(face, address); !done) return done;
+      if (auto done = netlink.add_address(face, address, true); !done) return done;
+    }
     return {};
   }
 };
@@ -264,13 +291,13 @@ GuestNet& GuestNet::operator=(GuestNet&&) noexcept = default;
 GuestNet::~GuestNet() = default;
 
 Result<GuestNet> GuestNet::make(const GuestOptions& options) {
-  tune_namespace();
+  const bool optimistic = tune_namespace();
   auto guest = NetNamespace::current();
   if (!guest) return std::move(guest).error();
   auto netlink = Netlink::open();
   if (!netlink) return std::move(netlink).error();
   if (auto done = netlink->set_up("lo"); !done) return std::move(done).error();
-  std::unique_ptr<Impl> impl(new Impl{options, *std::move(netlink)});
+  std::unique_ptr<Impl> impl(new Impl{options, *std::move(netlink), optimistic});
   for (const GuestInterface& wanted : options.interfaces) {
     auto end = make_device(options, wanted, *guest, impl->far);
     if (!end) return std::move(end).error();
@@ -296,6 +323,17 @@ Result<void> GuestNet::set_up(std::span<const MacAddress> macs) {
     if (auto done = impl_->set_up(wanted, impl_->ends[i], macs[i]); !done) return done;
   }
   return {};
+}
+
+Result<std::vector<GivenAddresses>> GuestNet::given() const {
+  std::vector<GivenAddresses> all;
+  for (const GuestInterface& each : impl_->options.interfaces) {
+    if (each.addresses.empty() && each.gateways.empty()) continue;
+    auto face = impl_->netlink.interface(face_of(each));
+    if (!face) return std::move(face).error();
+    all.push_back({face->index, each.addresses, each.gateways, impl_->optimistic});
+  }
+  return all;
 }
 
 Result<UniqueFd> open_interface_watch() {

@@ -7,6 +7,7 @@
 
 #include "base/result.hpp"
 #include "tap/guest/guest.hpp"
+#include "tap/upkeep.hpp"
 
 namespace shmif::tap {
 
@@ -32,6 +33,8 @@ class GuestNet {
   std::vector<GuestEnd>& ends() noexcept;  ///< one for each interface
   /// Gives these addresses to the interfaces that wait for one, and sets them up.
   Result<void> set_up(std::span<const MacAddress> macs);
+  /// What the interfaces have been given. Call it when all are up.
+  Result<std::vector<GivenAddresses>> given() const;
 
  private:
   struct Impl;

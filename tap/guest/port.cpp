@@ -19,7 +19,8 @@ Result<std::unique_ptr<AnyLink>> wrap(Result<L> link) {
 Result<std::unique_ptr<AnyLink>> adopt(GuestLink& link, bool offload) {
   // A TAP file itself tells whether it has offloads.
   if (link.kind == LinkKind::tap) return wrap(TapLink::adopt(std::move(link.descriptor)));
-  return wrap(PacketLink::adopt(std::move(link.descriptor), {.offload = offload}));
+  return wrap(
+      PacketLink::adopt(std::move(link.descriptor), {.tag_in_mtu = true, .offload = offload}));
 }
 
 }  // namespace

@@ -62,6 +62,9 @@ struct GuestWatch::Impl {
     for (std::size_t i = 0; i < links.size(); ++i) {
       const GuestInterfaceState now{i, news.promiscuity > links[i].own, news.carrier, news.mtu};
       if (links[i].index != news.index || states[i] == now) continue;
+      bool& comes_up_later = links[i].comes_up_later;
+      if (comes_up_later && !news.carrier) continue;
+      comes_up_later = false;
       states[i] = now;
       changes.push_back(now);
     }

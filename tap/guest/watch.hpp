@@ -29,7 +29,8 @@ LinkNewsBatch read_link_news(std::span<const std::byte> datagram);
 /// An interface to watch.
 struct WatchedLink {
   unsigned index = 0;
-  unsigned own = 0;  ///< a promiscuity up to this does not count: it is our own bridge's
+  unsigned own = 0;             ///< a promiscuity up to this does not count: it is our own bridge's
+  bool comes_up_later = false;  ///< what it is before it has carrier is no news
 };
 
 /// Listens on a socket of open_interface_watch() (tap/guest/net.hpp), from any namespace.

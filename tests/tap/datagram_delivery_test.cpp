@@ -15,11 +15,13 @@
 #include <atomic>
 #include <cerrno>
 #include <fstream>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "bus/offload.hpp"
 #include "tap/netlink.hpp"
+#include "tap/packet_link.hpp"
 #include "tap/tap_link.hpp"
 #include "tests/support/child_process.hpp"
 #include "tests/support/eventually.hpp"
@@ -321,6 +323,38 @@ TEST_F(DatagramDelivery, AsManyRunsAsFitABatchArrive) {
     for (unsigned i = 0; i < 2; ++i) load.add({.v6 = run % 2 != 0}, 18 + run, i);
   expect_sent(link, load);
   expect_arrived(load, all);
+}
+
+/// Sends an unfinished datagram over `link`. `hears` gets it.
+void expect_heard_finished(AnyLink& link, PacketPeer& hears) {
+  for (const bool v6 : {false, true}) {
+    const Flow flow{.v6 = v6, .from = 67, .to = 68};
+    Bytes frame = datagram(flow, random_bytes(301, 1));
+    FrameView view(frame.data(), frame.size());
+    view.offload = header_for(flow.shape(), 0);
+    ASSERT_EQ(link.send({&view, 1}).taken, 1U);
+    ASSERT_TRUE(bus::finish_checksum(frame, view.offload));
+    EXPECT_TRUE(shmif::test::eventually([&] {
+      const std::vector<Bytes> heard = hears.heard();
+      return std::find(heard.begin(), heard.end(), frame) != heard.end();
+    })) << "IPv"
+        << (v6 ? 6 : 4);
+  }
+}
+
+TEST_F(DatagramDelivery, OneByItselfReachesPacketSocketsWithItsChecksum) {
+  AnyLink link(std::make_unique<TapLink>(open()));
+  PacketPeer host(space_, "tap0");
+  expect_heard_finished(link, host);
+  must(space_, {{"ip", "link", "add", "v0", "type", "veth", "peer", "name", "v1"},
+                {"ip", "link", "set", "v0", "up"},
+                {"ip", "link", "set", "v1", "up"}});
+  PacketOptions options;
+  options.where = &where_;
+  options.offload = true;
+  AnyLink pair(std::make_unique<PacketLink>(PacketLink::open("v0", options).value()));
+  PacketPeer far(space_, "v1");
+  expect_heard_finished(pair, far);
 }
 
 TEST_F(DatagramDelivery, BehindARouterFramesAreAsIfEachHadBeenRouted) {

@@ -133,6 +133,27 @@ TEST_F(AddressClaimTest, ItsOwnFramesOtherAddressesAndQuestionsAreNoConflict) {
   EXPECT_EQ(heard().size(), 2U);
 }
 
+TEST_F(AddressClaimTest, DefendsAnIpv6AddressAgainstAHostThatIsAboutToTakeIt) {
+  AddressClaim(addresses_, {}).probe(other_);
+  AddressClaim({Cidr::parse("fd00::9/64").value()}, {}).probe(other_);
+  claim_.probe(own_);
+  FrameBatch batch(16, 64U << 10U);
+  static_cast<void>(own_.receive(batch));
+  ASSERT_EQ(batch.size(), 3U);
+  std::vector<bool> answered;
+  for (const FrameView& frame : batch.frames()) answered.push_back(claim_.defend(frame, own_));
+  EXPECT_EQ(answered, (std::vector<bool>{false, true, false}));
+  EXPECT_FALSE(claim_.defend(batch[1], other_)) << "its own question";
+  AddressClaim asker(addresses_, [this](const IpAddress& address, MacAddress owner) {
+    conflicts_.emplace_back(address.to_string(), owner);
+    return true;
+  });
+  FrameBatch answers(16, 64U << 10U);
+  static_cast<void>(other_.receive(answers));
+  for (const FrameView& frame : answers.frames()) asker.look(frame, kOther);
+  EXPECT_EQ(conflicts_, (std::vector<std::pair<std::string, MacAddress>>{{"fd00::1:2:3", kOwn}}));
+}
+
 TEST_F(AddressClaimTest, AnAddressThatIsItsOwnElsewhereIsAnnouncedAndAskedAboutAgain) {
   int asked = 0;
   AddressClaim mild(addresses_, [&](const IpAddress&, MacAddress) {

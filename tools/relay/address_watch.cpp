@@ -16,6 +16,8 @@ namespace {
 
 /// Time for the answers of other hosts: as long as `wait --tcp` gives them.
 constexpr long kAnswerNs = 100'000'000;
+/// Longer than the kernel of a host looks for duplicates (RFC 4862).
+constexpr std::chrono::seconds kDefence{4};
 
 /// " (port "web")" if a live port of the bus has this MAC address.
 std::string port_text(const std::string& path, MacAddress mac) {
@@ -51,6 +53,7 @@ std::size_t AddressWatch::add(Port& port, const std::string& path,
 }
 
 void AddressWatch::begin() {
+  begun_ = std::chrono::steady_clock::now();
   for (const Watched& each : all_) each.claim.probe(*each.port);
   const itimerspec once{{0, 0}, {0, kAnswerNs}};
   static_cast<void>(timerfd_settime(timer_.get(), 0, &once, nullptr));  // only for bad arguments
@@ -66,8 +69,12 @@ Result<void> AddressWatch::join(tap::Bridge& bridge) {
   });
 }
 
-void AddressWatch::look(std::size_t port, const FrameView& frame) {
-  all_[port].claim.look(frame, all_[port].port->mac());
+bool AddressWatch::look(std::size_t port, const FrameView& frame) {
+  const Watched& watched = all_[port];
+  all_[port].claim.look(frame, watched.port->mac());
+  return !frame.destination().is_broadcast() && frame.destination().is_group() &&
+         std::chrono::steady_clock::now() - begun_ < kDefence &&
+         watched.claim.defend(frame, *watched.port);
 }
 
 }  // namespace shmif::tools

@@ -2,6 +2,7 @@
 // AddressWatch: claims the addresses of a host on its buses. Another host that has one of them is
 // reported, and the others are announced to the neighbours.
 
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <string>
@@ -32,8 +33,9 @@ class AddressWatch {
   void begin();
   /// Announces the addresses while the bridge runs; the bridge must not outlive this.
   Result<void> join(tap::Bridge& bridge);
-  /// Looks at a frame that the port has received.
-  void look(std::size_t port, const FrameView& frame);
+  /// Looks at a frame that the port has received. Result: whether it is answered, and not for the
+  /// host.
+  bool look(std::size_t port, const FrameView& frame);
 
  private:
   struct Watched {
@@ -44,6 +46,7 @@ class AddressWatch {
   std::string command_;
   std::function<bool(MacAddress)> is_own_;
   UniqueFd timer_;
+  std::chrono::steady_clock::time_point begun_;
   std::vector<Watched> all_;
 };
 

@@ -11,9 +11,10 @@ namespace shmif::tools {
 
 namespace {
 
-tap::GuestWatch open_watch(const tap::NetNamespace* where, const std::string& device) {
-  const auto listen = []() -> Result<std::vector<UniqueFd>> {
-    Result<UniqueFd> socket = tap::open_interface_watch();
+/// A socket that `open` makes in the namespace.
+UniqueFd socket_in(const tap::NetNamespace* where, Result<UniqueFd> (*open)()) {
+  const auto listen = [open]() -> Result<std::vector<UniqueFd>> {
+    Result<UniqueFd> socket = open();
     if (!socket) return socket.error();
     std::vector<UniqueFd> one;
     one.push_back(std::move(*socket));
@@ -21,8 +22,17 @@ tap::GuestWatch open_watch(const tap::NetNamespace* where, const std::string& de
   };
   std::vector<UniqueFd> sockets =
       (where != nullptr ? tap::run_in(*where, listen) : listen()).value();
+  return std::move(sockets.at(0));
+}
+
+unsigned index_of(const tap::NetNamespace* where, const std::string& device) {
   const std::optional<tap::Interface> found = find_device(where, device);
-  return tap::GuestWatch::open(std::move(sockets.at(0)), {{found ? found->index : 0}}).value();
+  return found ? found->index : 0;
+}
+
+tap::GuestWatch open_watch(const tap::NetNamespace* where, const std::string& device) {
+  UniqueFd socket = socket_in(where, tap::open_interface_watch);
+  return tap::GuestWatch::open(std::move(socket), {{index_of(where, device)}}).value();
 }
 
 }  // namespace
@@ -39,8 +49,15 @@ std::optional<tap::Interface> find_device(const tap::NetNamespace* where, const 
 }
 
 DeviceWatch::DeviceWatch(const tap::NetNamespace* where, const std::string& device, Port& port,
-                         bool always_promiscuous)
+                         bool always_promiscuous, const std::vector<tap::Cidr>& addresses)
     : port_(port), always_promiscuous_(always_promiscuous), watch_(open_watch(where, device)) {
+  if (!addresses.empty()) {
+    const auto session = [where] {
+      return where != nullptr ? tap::Netlink::open(*where) : tap::Netlink::open();
+    };
+    upkeep_.emplace(socket_in(where, tap::Upkeep::open_socket), session,
+                    std::vector<tap::GivenAddresses>{{index_of(where, device), addresses}});
+  }
   // After the watch was opened, so that no change is missed in between.
   if (const std::optional<tap::Interface> now = find_device(where, device)) {
     follow(now->is_promiscuous(), now->has_carrier());
@@ -48,6 +65,13 @@ DeviceWatch::DeviceWatch(const tap::NetNamespace* where, const std::string& devi
 }
 
 Result<void> DeviceWatch::join(tap::Bridge& bridge) {
+  if (upkeep_) {
+    const auto read = [this] {
+      upkeep_->read();
+      return true;
+    };
+    if (auto done = bridge.watch(upkeep_->descriptor(), read); !done) return done;
+  }
   return bridge.watch(watch_.descriptor(), [this] {
     std::vector<tap::GuestInterfaceState> changes;
     watch_.read(changes);

@@ -4,12 +4,14 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "shmif/port.hpp"
 #include "tap/bridge.hpp"
 #include "tap/guest/watch.hpp"
 #include "tap/netlink.hpp"
 #include "tap/netns.hpp"
+#include "tap/upkeep.hpp"
 
 namespace shmif::tools {
 
@@ -19,9 +21,9 @@ class DeviceWatch {
  public:
   /// `where`: the device's namespace; nullptr: this one. `always_promiscuous`: even if no program
   /// captures. `port` must outlive this. Throws if the kernel does not report changes of
-  /// interfaces.
+  /// interfaces. `addresses`: put back when the device comes up again.
   DeviceWatch(const tap::NetNamespace* where, const std::string& device, Port& port,
-              bool always_promiscuous);
+              bool always_promiscuous, const std::vector<tap::Cidr>& addresses);
   /// Follows the device while the bridge runs; the bridge must not outlive this.
   Result<void> join(tap::Bridge& bridge);
 
@@ -31,6 +33,7 @@ class DeviceWatch {
   Port& port_;
   bool always_promiscuous_;
   tap::GuestWatch watch_;
+  std::optional<tap::Upkeep> upkeep_;  ///< if the device was given addresses
 };
 
 /// A session with the namespace `where`; nullptr: with this one. Throws if there is none.

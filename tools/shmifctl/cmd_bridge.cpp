@@ -233,6 +233,7 @@ void open_device(Side& end, Side& other, const BusWish& wish, bool offload) {
     // The address follows from a bus that is yet to be made.
     end.mac_comes_later = is_new && other.address.kind == Kind::bus && !bus.info;
     options.up = !end.mac_comes_later;
+    options.put_back = true;
     const tap::TapLink* const link = end.hold(tap::TapLink::open(options).value());
     end.device = [link] { return link->counters(); };
   } else if (end.address.kind == Kind::packet) {
@@ -384,7 +385,7 @@ std::optional<DeviceWatch> watch_device(const Side& device, const Side& other) {
   const bool is_device = device.address.kind == Kind::tap || device.address.kind == Kind::packet;
   if (!is_device || other.port == nullptr) return std::nullopt;
   return std::optional<DeviceWatch>(std::in_place, nullptr, device.address.target, *other.port,
-                                    true);
+                                    true, std::vector<tap::Cidr>{});
 }
 
 /// Carries frames until a link ends or a signal comes. Result: how it ended, and the counters.

@@ -342,8 +342,7 @@ class ExecHost {
       if (!port.is_plugged()) continue;
       const auto look = [this, i, answer = PingAnswerer(port.port())](const FrameView& frame,
                                                                       AnyLink& back) {
-        addresses_.look(i, frame);
-        return answer(frame, back);
+        return addresses_.look(i, frame) || answer(frame, back);
       };
       bridge.add(port.bus(), port.device(), look).value();
       pairs.push_back(&port);

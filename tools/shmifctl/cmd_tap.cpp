@@ -47,7 +47,11 @@ Options tap_options() {
           "Connects a TAP device to the bus, until a signal ends the command. Frames that this "
           "machine sends through the device go to the bus. The device receives broadcasts, "
           "multicasts, and the frames for its MAC address. It also receives the frames for every "
-          "address that was the source of a frame that it sent: those of machines behind it. Needs "
+          "address that was the source of a frame that it sent: those of machines behind it. A "
+          "device "
+          "that existed is as before when the command has ended, also by SIGKILL: its offloads, "
+          "MTU, "
+          "MAC address and addresses, and whether it was up. Needs "
           "CAP_NET_ADMIN and /dev/net/tun; 'shmifctl exec' needs neither.")
       .value("name", "NAME",
              "the device (not the port: see --port-name), which is made unless it exists "
@@ -142,7 +146,7 @@ int carry(const TapWish& wish, std::unique_ptr<Port> port, std::unique_ptr<tap::
   Port& on_bus = *port;
   const std::string& path = wish.path;
   const std::string name = device->name();
-  DeviceWatch watch(wish.space(), name, on_bus, wish.port.promiscuous);
+  DeviceWatch watch(wish.space(), name, on_bus, wish.port.promiscuous, wish.device.addresses);
   AnyLink left(std::move(port));
   AnyLink right(std::move(device));
   TooLongNotice too_long;
@@ -174,8 +178,8 @@ int carry(const TapWish& wish, std::unique_ptr<Port> port, std::unique_ptr<tap::
       .add(
           left, right,
           [&](const FrameView& frame, AnyLink& back) {
-            addresses.look(0, frame);
-            return guard.look(LoopGuard::Side::left, frame, back) || answer(frame, back);
+            return addresses.look(0, frame) || guard.look(LoopGuard::Side::left, frame, back) ||
+                   answer(frame, back);
           },
           [&](const FrameView& frame, AnyLink& back) {
             return guard.look(LoopGuard::Side::right, frame, back);
@@ -218,6 +222,17 @@ void fit_device_to_bus(TapWish& wish, const std::optional<Bus>& bus) {
   wish.port.take_offloads = wish.device.offload;
 }
 
+/// Gives the port the address of a device that existed. Another one may have been seen before the
+/// device was ours.
+void follow_mac(Port& port, const tap::NetNamespace* space, const std::string& device) {
+  const std::optional<tap::Interface> now = find_device(space, device);
+  if (!now || now->mac == port.mac()) return;
+  if (const std::error_code refused = port.set_mac(now->mac)) {
+    throw Exception(Error(refused, "cannot attach TAP device \"" + device + "\" to the bus with " +
+                                       now->mac.to_string() + ": " + refused.message()));
+  }
+}
+
 int run_tap(const CommandLine& line) {
   TapWish wish = read_tap_wish(tap_options().parse(line));
   // Steps that can fail come first, and steps that leave something behind last: a bus is made when
@@ -228,6 +243,7 @@ int run_tap(const CommandLine& line) {
   fit_device_to_bus(wish, bus);
   need_tun_device();
   wish.device.where = wish.space();
+  wish.device.put_back = true;
   const std::optional<tap::Interface> old = find_device(wish.space(), wish.device.name);
   if (wish.device.mac || old) wish.port.mac = wish.device.mac ? *wish.device.mac : old->mac;
 
@@ -244,6 +260,7 @@ int run_tap(const CommandLine& line) {
     bus.emplace(provide_bus(wish.path, wish.bus).value());
     attach(*port, wish.port, *bus, device->name(), old.has_value());
   }
+  if (old && !wish.device.mac) follow_mac(*port, wish.space(), device->name());
   if (mac_comes_later) {
     tap::Netlink session = open_session(wish.space());
     session.set_mac(device->name(), port->mac()).value();

@@ -88,6 +88,43 @@ TEST_P(Exec, AHostThatSetsItsInterfaceDownHasNoCarrierAndAnswersNoPing) {
   EXPECT_EQ(ping.status, 1) << ping.out;
 }
 
+TEST_P(Exec, WhatAnInterfaceWasGivenIsThereAgainWhenItComesUpAgain) {
+  if (!has_program("ip")) GTEST_SKIP() << "no ip here";
+  const std::string await =
+      "await() { for i in $(seq 400); do ip addr show dev $1 | grep -q $2 && ip -4 route | grep -q "
+      "'default via 198.18.0.254' && ip -6 route | grep -q 'default via fd00::ff' && return; "
+      "sleep 0.05; done; ip addr; ip route; ip -6 route; exit 1; }; ";
+  for (const char* const face : {"tap0", "lan0"}) {
+    std::vector<std::string> options{"--ip",      "198.18.0.1/24", "--ip",      "fd00::1/64",
+                                     "--ip",      "fd00::2/64",    "--gateway", "198.18.0.254",
+                                     "--gateway", "fd00::ff"};
+    if (face == std::string("lan0")) options.emplace_back("--lan");
+    const ToolResult seen = run_shell(
+        "PATH=$PATH:/sbin:/usr/sbin; IF=" + std::string(face) + "; " + await +
+            "ip link set $IF down; ip link set $IF up; await $IF fd00::1/64; await $IF fd00::2/64; "
+            // What somebody removed stays away.
+            "ip addr del fd00::1/64 dev $IF; ip link set $IF down; ip link set $IF up; "
+            "await $IF fd00::2/64; ip -6 addr show dev $IF | grep fd00::1/; true",
+        options);
+    EXPECT_EQ(seen.status, 0) << seen.out << seen.err;
+    EXPECT_EQ(seen.out, "");
+  }
+}
+
+TEST_P(Exec, AnIpv6AddressThatAnotherHostHasIsTakenAwayAlsoIfItIsAddedLater) {
+  if (!has_program("ip")) GTEST_SKIP() << "no ip here";
+  if (::access("/proc/sys/net/ipv6/conf/default/optimistic_dad", F_OK) != 0)
+    GTEST_SKIP() << "this kernel has no optimistic detection";
+  const auto first = start("a", "sleep 60", {"--ip", "fd00::5/64", "--ip", "fd00::6/64"});
+  const ToolResult second = run_shell(
+      "PATH=$PATH:/sbin:/usr/sbin; ip -6 addr add fd00::6/64 dev tap0; for i in $(seq 400); do "
+      "[ $(ip -6 addr show dev tap0 | grep -c 'fd00::[56].*dadfailed') = 2 ] && exit; sleep 0.05; "
+      "done; ip addr; exit 1",
+      {"--ip", "fd00::5/64"});
+  EXPECT_EQ(second.status, 0) << second.out;
+  EXPECT_NE(second.err.find("has the address fd00::5, too"), std::string::npos) << second.err;
+}
+
 TEST_P(Exec, InterfaceHasTheMtuOfTheBus) {
   bus("bus", 9000);
   // The probe of SetUp has made it already, with the default; so a second one.

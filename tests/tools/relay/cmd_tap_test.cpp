@@ -1,16 +1,23 @@
 // tap: devices of other network namespaces on one bus, with unmodified programs talking over it.
 
 #include <gtest/gtest.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <csignal>
 #include <filesystem>
 #include <fstream>
 #include <optional>
+#include <string>
+#include <vector>
 
 #include "shmif/port.hpp"
+#include "tap/features.hpp"
+#include "tap/netlink.hpp"
 #include "tap/packet_link.hpp"
 #include "tap/tap_link.hpp"
+#include "tests/support/eventually.hpp"
 #include "tests/support/run_tool.hpp"
 #include "tests/support/temp_dir.hpp"
 #include "tests/tap/test_namespace.hpp"
@@ -118,6 +125,119 @@ TEST_F(TapCommand, APersistentDeviceTakesTheAddressThatIsAskedForAndItsPortToo) 
     tap.signal(SIGTERM);
     EXPECT_EQ(tap.finish().status, 0);
   }
+}
+
+/// Everything of the device "tt" that a command could leave altered.
+std::string all_settings_of(const TestNamespace& space) {
+  const tap::test::Inside inside(space);
+  const tap::Netlink netlink = space.netlink();
+  const tap::Interface device = netlink.interface("tt").value();
+  std::string text = device.mac.to_string() + " mtu " + std::to_string(device.mtu) +
+                     (device.is_up() ? " up" : " down") +
+                     (netlink.tap_has_header("tt").value() ? " header" : " plain");
+  const auto interfaces = netlink.interfaces().value();
+  for (const tap::AddressedInterface& each : interfaces) {
+    if (each.name != "tt") continue;
+    for (const tap::Cidr& address : each.addresses) text += ' ' + address.to_string();
+  }
+  const UniqueFd control(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  const auto features = tap::Features::read(control.get(), "tt").value();
+  for (const tap::Features::Feature& each : features.all()) {
+    text += each.active ? " +" + each.name : "";
+    text += each.requested ? " *" + each.name : "";
+  }
+  return text;
+}
+
+/// The keeper of the command that has `word` in its command line.
+pid_t keeper_of(const std::string& word) {
+  for (const auto& each : std::filesystem::directory_iterator("/proc")) {
+    std::ifstream comm(each.path() / "comm");
+    std::ifstream line(each.path() / "cmdline");
+    std::string name;
+    std::string words;
+    if (!std::getline(comm, name) || name != "shmif-keeper") continue;
+    std::getline(line, words);
+    if (words.find(word) != std::string::npos) return std::stoi(each.path().filename());
+  }
+  return -1;
+}
+
+TEST_F(TapCommand, ADeviceThatExistedIsAsItWasAfterEachEndAlsoOfKilledCommands) {
+  const TestNamespace space;
+  {
+    tap::TapOptions options;
+    options.name = "tt";
+    options.where = nullptr;
+    options.mac = MacAddress::parse("02:00:00:00:00:99");
+    options.mtu = 1400;
+    options.addresses = {tap::Cidr::parse("198.18.8.1/24").value(),
+                         tap::Cidr::parse("fd00::8/64").value()};
+    options.persist = true;
+    options.up = false;
+    const tap::test::Inside inside(space);
+    static_cast<void>(tap::TapLink::open(options).value());
+  }
+  ASSERT_EQ(run_tool({"create", bus, "--mtu", "1200"}).status, 0)
+      << "with so small an MTU the kernel takes the IPv6 address away";
+  const std::string before = all_settings_of(space);
+  const std::vector<std::string> as_tap =
+      tap_in(space, {"--name", "tt", "--ip", "198.18.0.9/24", "--mac", "02:00:00:00:00:55"});
+  const std::vector<std::string> as_bridge{"nsenter",       "--net=" + path_of(space),
+                                           shmifctl_path(), "bridge",
+                                           "tap:tt",        "bus:" + bus,
+                                           "--port-name",   "tt"};
+  for (const auto& command : {as_tap, as_bridge}) {
+    for (const int number : {SIGTERM, SIGKILL}) {
+      Tool tool(command);
+      wait_for_port("tt");
+      EXPECT_NE(all_settings_of(space), before);
+      tool.signal(number);
+      tool.finish();
+      EXPECT_TRUE(eventually([&] { return all_settings_of(space) == before; }))
+          << all_settings_of(space) << "\ninstead of\n"
+          << before;
+      EXPECT_TRUE(eventually([&] { return keeper_of(bus) < 0; }));
+    }
+  }
+  // Both killed: the next command on this device does it.
+  Tool killed(as_tap);
+  wait_for_port("tt");
+  const pid_t keeper = keeper_of(bus);
+  ASSERT_GT(keeper, 1);
+  ::kill(keeper, SIGKILL);
+  killed.signal(SIGKILL);
+  killed.finish();
+  EXPECT_NE(all_settings_of(space), before);
+  Tool next(tap_in(space, {"--name", "tt"}));
+  EXPECT_TRUE(next.wait_for("tt is on " + bus + " as port tt, 02:00:00:00:00:99\n"));
+  next.signal(SIGTERM);
+  EXPECT_EQ(next.finish().status, 0);
+  EXPECT_EQ(all_settings_of(space), before);
+}
+
+TEST_F(TapCommand, APersistentDeviceIsLeftWithTheOffloadsOfANewOne) {
+  const TestNamespace space;
+  Tool tap(tap_in(space, {"--create", "--name", "tt", "--persist"}));
+  wait_for_port("tt");
+  EXPECT_NE(all_settings_of(space).find("+tx-tcp-segmentation"), std::string::npos);
+  tap.signal(SIGTERM);
+  EXPECT_EQ(tap.finish().status, 0);
+  EXPECT_EQ(all_settings_of(space).find("+tx-tcp-segmentation"), std::string::npos)
+      << all_settings_of(space);
+}
+
+TEST_F(TapCommand, TheDeviceHasItsAddressesAgainWhenItComesUpAgain) {
+  const TestNamespace space;
+  Tool tap(
+      tap_in(space, {"--create", "--name", "tt", "--ip", "198.18.0.3/24", "--ip", "fd00::3/64"}));
+  wait_for_port("tt");
+  ASSERT_TRUE(space.netlink().set_up("tt", false));
+  EXPECT_EQ(all_settings_of(space).find("fd00::3/64"), std::string::npos);
+  ASSERT_TRUE(space.netlink().set_up("tt"));
+  EXPECT_TRUE(eventually([&] {
+    return all_settings_of(space).find(" fd00::3/64") != std::string::npos;
+  })) << all_settings_of(space);
 }
 
 TEST_F(TapCommand, TheDeviceGetsTheMtuOfTheBusAndTheMacAsked) {

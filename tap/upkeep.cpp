@@ -1,0 +1,141 @@
+#include "tap/upkeep.hpp"
+
+#include <linux/if_addr.h>
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
+#include <net/if.h>
+#include <netlink/attr.h>
+#include <netlink/msg.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <optional>
+#include <utility>
+
+namespace shmif::tap {
+namespace {
+
+/// The address of a message that one was removed.
+std::optional<Cidr> removed_address(nlmsghdr* header) {
+  std::array<nlattr*, IFA_MAX + 1> found{};
+  if (::nlmsg_parse(header, sizeof(ifaddrmsg), found.data(), IFA_MAX, nullptr) < 0)
+    return std::nullopt;
+  const auto* const about = static_cast<const ifaddrmsg*>(::nlmsg_data(header));
+  nlattr* const address = found[IFA_LOCAL] != nullptr ? found[IFA_LOCAL] : found[IFA_ADDRESS];
+  Cidr cidr;
+  cidr.address.family = about->ifa_family;
+  cidr.prefix = about->ifa_prefixlen;
+  if (address == nullptr || (about->ifa_family != AF_INET && about->ifa_family != AF_INET6) ||
+      static_cast<unsigned>(::nla_len(address)) != cidr.address.bits() / 8) {
+    return std::nullopt;
+  }
+  std::memcpy(cidr.address.bytes.data(), ::nla_data(address), cidr.address.bits() / 8);
+  return cidr;
+}
+
+}  // namespace
+
+Result<UniqueFd> Upkeep::open_socket() {
+  UniqueFd s(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE));
+  sockaddr_nl address{};
+  address.nl_family = AF_NETLINK;
+  address.nl_groups = RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR;
+  if (!s || ::bind(s.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
+    return Error::from_errno(errno, "cannot watch the addresses of interfaces");
+  }
+  return s;
+}
+
+Upkeep::Upkeep(UniqueFd socket, std::function<Result<Netlink>()> session,
+               std::vector<GivenAddresses> given)
+    : socket_(std::move(socket)), session_(std::move(session)) {
+  for (GivenAddresses& each : given) {
+    Interface& made =
+        all_.emplace_back(Interface{each.index, {}, std::move(each.gateways), each.optimistic});
+    for (const Cidr& cidr : each.addresses) made.addresses.push_back({cidr});
+  }
+}
+
+void Upkeep::read() {
+  alignas(nlmsghdr) std::array<std::byte, 32768> buffer;  // the kernel sends no larger ones
+  // Bounded: a program that changes its interfaces without pause must not keep us here.
+  for (int i = 0; i < 64; ++i) {
+    sockaddr_nl from{};
+    socklen_t length = sizeof from;
+    const ssize_t n = ::recvfrom(socket_.get(), buffer.data(), buffer.size(), 0,
+                                 reinterpret_cast<sockaddr*>(&from), &length);
+    if (n < 0 && errno == ENOBUFS) {
+      // Something was missed. What is there already is not changed by another attempt.
+      for (Interface& each : all_) {
+        for (Address& address : each.addresses) address.lost = true;
+        put_back(each);
+      }
+      continue;
+    }
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) return;
+    // Others than the kernel may send here, too.
+    if (from.nl_pid == 0) take(std::span(buffer).first(static_cast<std::size_t>(n)));
+  }
+}
+
+void Upkeep::take(std::span<const std::byte> datagram) {
+  auto* header =
+      reinterpret_cast<nlmsghdr*>(const_cast<std::byte*>(datagram.data()));  // NOLINT: only read
+  auto left = static_cast<int>(datagram.size());
+  for (; ::nlmsg_ok(header, left) != 0; header = ::nlmsg_next(header, &left)) {
+    if (header->nlmsg_type == RTM_NEWLINK || header->nlmsg_type == RTM_DELLINK) {
+      if (::nlmsg_valid_hdr(header, sizeof(ifinfomsg)) == 0) continue;
+      const auto* const about = static_cast<const ifinfomsg*>(::nlmsg_data(header));
+      note_link(static_cast<unsigned>(about->ifi_index),
+                header->nlmsg_type == RTM_NEWLINK && (about->ifi_flags & IFF_UP) != 0);
+    } else if (header->nlmsg_type == RTM_DELADDR) {
+      const auto cidr = removed_address(header);
+      const auto* const about = static_cast<const ifaddrmsg*>(::nlmsg_data(header));
+      if (cidr) note_removal(about->ifa_index, *cidr);
+    }
+  }
+}
+
+void Upkeep::note_link(unsigned index, bool up) {
+  for (Interface& each : all_) {
+    if (each.index != index || each.up == up) continue;
+    each.up = up;
+    if (up) put_back(each);
+  }
+}
+
+/// The kernel says that an interface is down before it takes its addresses, and takes only those of
+/// IPv6.
+void Upkeep::note_removal(unsigned index, const Cidr& cidr) {
+  for (Interface& each : all_) {
+    if (each.index != index) continue;
+    const auto it = std::ranges::find(each.addresses, cidr, &Address::cidr);
+    if (it == each.addresses.end()) continue;
+    if (!each.up && cidr.address.is_v6()) {
+      it->lost = true;
+    } else {
+      each.addresses.erase(it);
+    }
+  }
+}
+
+void Upkeep::put_back(Interface& interface) const {
+  auto netlink = session_();
+  if (!netlink) return;
+  const std::string now = netlink->name_of(interface.index);
+  if (now.empty()) return;
+  for (Address& address : interface.addresses) {
+    if (!address.lost) continue;
+    const auto added = netlink->add_address(now, address.cidr, interface.optimistic);
+    address.lost = !added && added.error().code != std::errc::file_exists;
+  }
+  // One that is there already stays: somebody chose another gateway.
+  for (const IpAddress& gateway : interface.gateways)
+    (void)netlink->add_default_route(now, gateway);
+}
+
+}  // namespace shmif::tap

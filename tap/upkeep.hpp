@@ -1,0 +1,63 @@
+#pragma once
+// Upkeep: puts back the addresses and default routes that we gave an interface, when it comes up
+// again. If an interface goes down, the kernel takes away its IPv6 addresses and its routes.
+
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "base/result.hpp"
+#include "base/unique_fd.hpp"
+#include "tap/cidr.hpp"
+#include "tap/netlink.hpp"
+
+namespace shmif::tap {
+
+/// What an interface, which is up, was given.
+struct GivenAddresses {
+  unsigned index = 0;
+  std::vector<Cidr> addresses{};
+  std::vector<IpAddress> gateways{};
+  bool optimistic = false;  ///< see Netlink::add_address()
+};
+
+/// Threads: one at a time. Blocks: read() for the kernel's answers (microseconds), if something is
+/// to be put back.
+class Upkeep {
+ public:
+  /// A socket that hears of changes of interfaces and addresses in the calling process's namespace.
+  /// Errors: the system's.
+  static Result<UniqueFd> open_socket();
+
+  /// `socket`: of open_socket(). `session`: opens one with the same namespace.
+  Upkeep(UniqueFd socket, std::function<Result<Netlink>()> session,
+         std::vector<GivenAddresses> given);
+
+  int descriptor() const noexcept { return socket_.get(); }
+  /// Reads what has happened. An address that somebody removed from an interface that was up is not
+  /// put back any more. What cannot be put back is tried again when the interface comes up again.
+  void read();
+
+ private:
+  struct Address {
+    Cidr cidr;
+    bool lost = false;
+  };
+  struct Interface {
+    unsigned index;
+    std::vector<Address> addresses;
+    std::vector<IpAddress> gateways;
+    bool optimistic;
+    bool up = true;
+  };
+  void take(std::span<const std::byte> datagram);
+  void note_link(unsigned index, bool up);
+  void note_removal(unsigned index, const Cidr& cidr);
+  void put_back(Interface& interface) const;
+
+  UniqueFd socket_;
+  std::function<Result<Netlink>()> session_;
+  std::vector<Interface> all_;
+};
+
+}  // namespace shmif::tap
