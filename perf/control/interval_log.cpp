@@ -27,13 +27,20 @@ std::string log_path(const RunOptions& options, const std::string& prefix, const
 
 }  // namespace
 
-Result<void> IntervalLogs::File::create() {
-  file = {std::fopen(path.c_str(), "we"), std::fclose};
-  if (file) return {};
-  Error error = Error::from_errno(errno, "cannot make the log " + path);
-  if (errno == ENOENT)
-    error.message += " (make the directory, or name another one with --aux-path)";
-  return error;
+Result<void> IntervalLogs::File::create(const std::vector<std::string>& inputs) {
+  const std::string what = "cannot make the log " + path;
+  auto opened = bus::OutputFile::open_stream(path, {.what = what, .inputs = inputs});
+  if (!opened) {
+    if (opened.error().code != std::errc::no_such_file_or_directory) return opened.error();
+    return Error::from_errno(ENOENT, what,
+                             "make the directory, or name another one with --aux-path");
+  }
+  output = *std::move(opened);
+  if (auto started = output.start({}); !started) return started;
+  file = {::fdopen(output.descriptor(), "w"), std::fclose};
+  if (!file) return Error::from_errno(errno, what);
+  output.release();  // the stream closes it
+  return {};
 }
 
 Result<std::unique_ptr<IntervalLogs>> IntervalLogs::open(std::span<const PlannedJob> plan,
@@ -41,6 +48,7 @@ Result<std::unique_ptr<IntervalLogs>> IntervalLogs::open(std::span<const Planned
   std::unique_ptr<IntervalLogs> logs(new IntervalLogs);
   logs->sources_.resize(plan.size());
   std::map<std::string, std::string> writers;  // by path: the job whose log it is
+  const std::vector<std::string> inputs = inputs_of(plan, options);
   for (std::size_t i = 0; i < plan.size(); ++i) {
     const JobOptions& o = plan[i].options;
     if (!plan[i].peer_of.empty()) continue;  // its prefixes are those of the job it was made for
@@ -49,7 +57,7 @@ Result<std::unique_ptr<IntervalLogs>> IntervalLogs::open(std::span<const Planned
     log.sends = o.rw != Role::rx;
     log.receives = o.rw != Role::tx;
     const auto file = [&](const std::string& prefix, const char* kind, Value value) {
-      return File{value, log_path(options, prefix, kind, o.name), {nullptr, nullptr}, 0};
+      return File{.value = value, .path = log_path(options, prefix, kind, o.name)};
     };
     const auto add = [&](const std::string& prefix, const char* kind, Value value) {
       if (!prefix.empty()) log.files.push_back(file(prefix, kind, value));
@@ -59,7 +67,7 @@ Result<std::unique_ptr<IntervalLogs>> IntervalLogs::open(std::span<const Planned
     add(o.write_lat_log, "lat", Value::latency_ns);
     const auto create = [&](File& each) -> Result<void> {
       const auto [writer, is_new] = writers.emplace(each.path, o.name);
-      if (is_new) return each.create();
+      if (is_new) return each.create(inputs);
       return Error(Errc::bad_argument, "the log " + each.path + " is already that of job \"" +
                                            writer->second +
                                            "\" (rename a job, or give it another prefix)");
@@ -212,6 +220,7 @@ std::vector<std::string> IntervalLogs::finish() {
   const auto close = [&](File& file) {
     if (!file.file) return;
     if (std::fclose(file.file.release()) != 0 && file.failure == 0) file.failure = errno;
+    file.output.close(file.failure != 0);
     if (file.failure == 0) return;
     lost.push_back("the log " + file.path + " is not complete: " + std::strerror(file.failure));
   };

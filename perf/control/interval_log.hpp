@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "base/result.hpp"
+#include "bus/file/output_file.hpp"
 #include "perf/plan/plan.hpp"
 #include "perf/result/run_result.hpp"
 #include "perf/worker/run_memory.hpp"
@@ -27,7 +28,7 @@ namespace shmif::perf {
 class IntervalLogs {
  public:
   /// Creates the files, PREFIX_bw.NAME.log and so on, below aux_path. Errors: the system's, with
-  /// the path and advice.
+  /// the path and advice; exists for a bus, and for a file that the run reads.
   static Result<std::unique_ptr<IntervalLogs>> open(std::span<const PlannedJob> plan,
                                                     const RunOptions& options);
 
@@ -48,9 +49,10 @@ class IntervalLogs {
     Value value{};
     std::string path;
     std::unique_ptr<std::FILE, int (*)(std::FILE*)> file{nullptr, nullptr};
+    bus::OutputFile output{};
     int failure = 0;  // errno of the first failed write; later lines are left out
 
-    Result<void> create();
+    Result<void> create(const std::vector<std::string>& inputs);
     void line(const IntervalResult& sum, bool sent, double figure);
     void line(const std::string& text);
   };

@@ -273,8 +273,9 @@ struct RunOptions {
   Nanoseconds trigger_timeout{0};
   std::string trigger_match;  ///< a filter (pcap-filter(7)) that a received frame matches
   std::vector<std::string> trigger_command;
-  bool membw = false;  ///< measures memory bandwidth while frames are sent
-  bool heat = false;   ///< watches which parts of their bus the jobs use
+  bool membw = false;                  ///< measures memory bandwidth while frames are sent
+  bool heat = false;                   ///< watches which parts of their bus the jobs use
+  std::vector<std::string> job_files;  ///< the job files that were read, with their includes
   /// The options that were given, as in JobOptions.
   std::vector<std::pair<std::string, std::string>> given;
 };

@@ -133,6 +133,7 @@ void JobReader::text_of(const std::string& path, std::string_view text) {
   if (text.starts_with("\xef\xbb\xbf")) text.remove_prefix(3);  // a byte order mark
   files_.push_back({path, text});
   ++files_read_;
+  set_.run.job_files.push_back(path);
   // The result would be the line of an error. There is none, because this class checks the lines.
   if (ini_parse_stream(next_line, this, assign, this) == -2)
     complain("cannot read it: out of memory");

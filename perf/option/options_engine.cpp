@@ -168,7 +168,8 @@ void add_engine_rows(std::vector<OptionRow>& into) {
             "is for engine=stream, dgram and vde");
   rows.add("filename", needs_directory, text(&J::filename, "PATH", "the path of a capture file"),
            "For engine=pcap: the file to write, or with rw=rx to read. It is written as pcapng if "
-           "its name ends with .pcapng, otherwise as pcap.")
+           "its name ends with .pcapng, otherwise as pcap. A capture that exists is replaced, any "
+           "other file never.")
       .to_peer()
       .only(on<EngineKind::pcap>, "is for engine=pcap");
   rows.add("hostname", names_host, text(&J::hostname, "ADDRESS", "an IPv4 or IPv6 address", 256),

@@ -277,7 +277,8 @@ void add_record_rows(std::vector<OptionRow>& into) {
            "has no effect then.");
   rows.add("write_pcap", needs_directory, text(&J::write_pcap, "PATH", "the path of a file"),
            "Writes each sent frame to a capture file, with the times when it was due and when it "
-           "was sent. replay can read the file. Clones add .0, .1 and so on to the path; a list of "
+           "was sent. replay can read the file. A capture that exists is replaced, any other file "
+           "never. Clones add .0, .1 and so on to the path; a list of "
            "engines adds their names.");
   rows.add("write_bw_log", needs_directory,
            text(&J::write_bw_log, "PREFIX", "the beginning of a path"),

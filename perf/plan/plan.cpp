@@ -40,7 +40,7 @@ Planner::Planner(const JobSet& set) {
   check_receivers();
   name_wires();
   agree_on_wires();
-  check_files();
+  check_files(set.run);
   drop_idle_minimums();
   check_searches();
   order();

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -53,5 +54,8 @@ struct Planning {
   std::vector<std::string> problems;
 };
 Planning plan_of(const JobSet& set);
+
+/// The files that a run reads, which nothing of it may write: job files, captures, states.
+std::vector<std::string> inputs_of(std::span<const PlannedJob> plan, const RunOptions& run);
 
 }  // namespace shmif::perf

@@ -1,8 +1,11 @@
 // Which jobs share a medium, the properties of that medium, and which files are written.
 
 #include <algorithm>
+#include <filesystem>
 #include <map>
+#include <string_view>
 
+#include "bus/file/output_file.hpp"
 #include "perf/plan/planner.hpp"
 
 namespace shmif::perf {
@@ -94,19 +97,64 @@ bool writes_capture(const JobOptions& job) noexcept {
   return job.engine == EngineKind::pcap && job.rw == Role::tx;
 }
 
-/// A file that two jobs write would be useless, so this is a problem.
-void Planner::check_files() {
-  std::map<std::string, const PlannedJob*> writers;
-  const auto check = [&](const PlannedJob& job, const char* option, const std::string& path) {
+std::vector<std::string> inputs_of(std::span<const PlannedJob> plan, const RunOptions& run) {
+  std::vector<std::string> inputs = run.job_files;
+  for (const PlannedJob& job : plan) {
+    const JobOptions& o = job.options;
+    inputs.push_back(o.replay);
+    inputs.push_back(o.verify_state_load);
+    if (o.engine == EngineKind::pcap && o.rw == Role::rx) inputs.push_back(o.filename);
+    constexpr std::string_view kFromCapture = "pcap(";
+    if (o.headers.starts_with(kFromCapture)) {
+      inputs.push_back(o.headers.substr(kFromCapture.size(),
+                                        o.headers.find_first_of(",)") - kFromCapture.size()));
+    }
+  }
+  std::erase_if(inputs, [](const std::string& path) { return path.empty() || path == "-"; });
+  return inputs;
+}
+
+namespace {
+
+bool leads_to_one_file(const std::string& left, const std::string& right) {
+  const auto normal = [](const std::string& path) {
+    std::error_code none;
+    return std::filesystem::absolute(path, none).lexically_normal();
+  };
+  return normal(left) == normal(right) || bus::is_same_file(left, right);
+}
+
+}  // namespace
+
+/// A file that two write, or that one reads and another one writes, would be useless, so this is a
+/// problem.
+void Planner::check_files(const RunOptions& run) {
+  const std::vector<std::string> inputs = inputs_of(plan_, run);
+  std::map<std::string, std::string> writers;
+  const auto check = [&](const JobOptions& job, const std::string& who, const std::string& option,
+                         const std::string& path) {
     if (path.empty()) return;
-    const auto [writer, is_new] = writers.emplace(path, &job);
-    if (is_new) return;
-    problem(job.options, std::string(option) + ": \"" + path + "\" is already written by job \"" +
-                             writer->second->options.name + "\" (give each job its own file)");
+    for (const std::string& input : inputs) {
+      if (!leads_to_one_file(path, input)) continue;
+      return problem(job, option + ": \"" + path + "\" is read by this run, as \"" + input +
+                              "\" (name another file)");
+    }
+    for (const auto& [other, writer] : writers) {
+      if (!leads_to_one_file(path, other)) continue;
+      return problem(job, option + ": \"" + path + "\" is already written by " + writer +
+                              " (give each its own file)");
+    }
+    writers.emplace(path, who);
   };
   for (const PlannedJob& job : plan_) {
-    check(job, "write_pcap", job.options.write_pcap);
-    if (writes_capture(job.options)) check(job, "filename", job.options.filename);
+    const std::string who = "job \"" + job.options.name + '"';
+    check(job.options, who, "write_pcap", job.options.write_pcap);
+    if (writes_capture(job.options)) check(job.options, who, "filename", job.options.filename);
+  }
+  for (const OutputPlace& place : run.outputs) {
+    if (place.path == "-") continue;
+    check({}, "the result", "output", place.path);
+    writers.erase(place.path);  // whoever reads the line compares the outputs with each other
   }
 }
 

@@ -58,7 +58,7 @@ class Planner {
   void agree_on_wires();
   template <class T>
   void agree(const std::vector<std::size_t>& jobs, const char* name, T JobOptions::* member);
-  void check_files();
+  void check_files(const RunOptions& run);
   void drop_idle_minimums();
   void check_searches();
   void order();

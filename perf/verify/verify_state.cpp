@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "base/unique_fd.hpp"
+#include "bus/file/output_file.hpp"
 #include "perf/frame/crc32c.hpp"
 #include "perf/frame/random.hpp"
 #include "perf/verify/bytes.hpp"
@@ -156,6 +157,7 @@ Result<VerifyState> decode_verify_state(std::span<const std::byte> in, const std
 
 Result<void> save_verify_state(const std::string& path, const VerifyState& state) {
   const std::string what = "cannot save verify state \"" + path + "\"";
+  if (auto may = bus::check_output(path, {.what = what}); !may) return may;
   std::string other = path + ".XXXXXX";
   UniqueFd fd(mkostemp(other.data(), O_CLOEXEC));
   if (!fd) {

@@ -14,6 +14,8 @@
 #include <csignal>
 #include <utility>
 
+#include "bus/file/output_file.hpp"
+
 namespace shmif::perf {
 namespace {
 
@@ -32,7 +34,7 @@ struct Failure {
 }
 
 /// In the forked child: only calls that are safe after a fork of a process with threads.
-[[noreturn]] void run_child(char* const* argv, const ChildOptions& options, int gate,
+[[noreturn]] void run_child(char* const* argv, const ChildOptions& options, int output, int gate,
                             pid_t parent) noexcept {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (::getppid() != parent) ::_exit(kNotExecuted);
@@ -48,8 +50,7 @@ struct Failure {
     if (nothing >= 0) ::dup2(nothing, STDIN_FILENO);
   }
   if (!options.output.empty()) {
-    const int file = ::open(options.output.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    if (file < 0 || ::dup2(file, STDOUT_FILENO) < 0 || ::dup2(file, STDERR_FILENO) < 0) {
+    if (::dup2(output, STDOUT_FILENO) < 0 || ::dup2(output, STDERR_FILENO) < 0) {
       fail(gate, Failure::Of::output);
     }
   }
@@ -110,6 +111,15 @@ Result<HeldChild> HeldChild::start(const ChildOptions& options) {
   UniqueFd theirs(pair[1]);
   child.name_ = options.argv[0];
   child.own_group_ = options.own_group;
+  bus::OutputFile output;
+  if (!options.output.empty()) {
+    auto file = bus::OutputFile::open_stream(
+        options.output,
+        {.what = "cannot run " + child.name_ + " with its output in " + options.output});
+    if (!file) return std::move(file).error();
+    if (auto started = file->start({}); !started) return std::move(started).error();
+    output = *std::move(file);
+  }
   std::vector<char*> words;
   words.reserve(options.argv.size() + 1);
   for (const std::string& word : options.argv) words.push_back(const_cast<char*>(word.c_str()));
@@ -117,7 +127,7 @@ Result<HeldChild> HeldChild::start(const ChildOptions& options) {
   const pid_t self = ::getpid();
   const pid_t pid = ::fork();
   if (pid < 0) return Error::from_errno(errno, "cannot run " + options.argv[0]);
-  if (pid == 0) run_child(words.data(), options, theirs.get(), self);
+  if (pid == 0) run_child(words.data(), options, output.descriptor(), theirs.get(), self);
   theirs.reset();
   child.pid_ = pid;
   child.file_.reset(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));

@@ -7,7 +7,6 @@
 #include <string_view>
 #include <utility>
 
-#include "shmif/bus.hpp"
 #include "shmif/capture/pcap_link.hpp"
 
 namespace shmif::perf {
@@ -28,10 +27,6 @@ RecordWriter& RecordWriter::operator=(RecordWriter&& other) noexcept = default;
 RecordWriter::~RecordWriter() = default;
 
 Result<RecordWriter> RecordWriter::create(const std::string& path, std::size_t buffer_bytes) {
-  if (Bus::open(path)) {
-    return Error(Errc::exists, "cannot record into \"" + path +
-                                   "\": it is a bus, and would be destroyed (name another file)");
-  }
   auto file = PcapngWriter::create(path, {.buffer_bytes = buffer_bytes});
   if (!file) return std::move(file).error();
   auto impl = std::make_unique<Impl>(Impl{.path = path, .file = *std::move(file)});

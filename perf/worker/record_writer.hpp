@@ -21,8 +21,7 @@ namespace shmif::perf {
 /// Threads: one at a time. Blocks: for the disk, after every `buffer_bytes`.
 class RecordWriter {
  public:
-  /// Creates or overwrites the file at `path`. Errors: the system's; exists if the file is a bus,
-  /// which is not touched.
+  /// Creates the file at `path`, or replaces a capture. Errors: those of PcapngWriter::create().
   static Result<RecordWriter> create(const std::string& path,
                                      std::size_t buffer_bytes = std::size_t{1} << 20U);
   RecordWriter(RecordWriter&&) noexcept;

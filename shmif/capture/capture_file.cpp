@@ -38,14 +38,6 @@ int write_all(int fd, std::span<const std::byte> bytes, std::size_t& done) noexc
   return 0;
 }
 
-Error cannot_open(int number, const std::string& what) {
-  const char* advice = number == ENOENT || number == ENOTDIR ? "make its directory first"
-                       : number == EACCES                    ? "choose a place where you may write"
-                       : number == EISDIR                    ? "it is a directory; name a file"
-                                                             : "";
-  return Error::from_errno(number, "cannot write " + what, advice);
-}
-
 }  // namespace
 
 Result<std::unique_ptr<CaptureFile>> CaptureFile::create(const std::string& path,
@@ -61,21 +53,31 @@ Result<std::unique_ptr<CaptureFile>> CaptureFile::create(const std::string& path
   }
   auto file = std::make_unique<CaptureFile>();
   file->path_ = path;
-  file->fd_.reset(standard_output
-                      ? fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 0)
-                      : open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
-  if (!file->fd_) return cannot_open(errno, what);
+  const bus::OutputRules rules{.what = "cannot write " + what, .replace = options.replace};
+  if (standard_output) {
+    file->fd_.reset(fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 0));
+    if (!file->fd_) return Error::from_errno(errno, rules.what);
+  } else {
+    auto opened = bus::OutputFile::open_stream(path, rules);
+    if (!opened) return std::move(opened).error();
+    file->file_ = *std::move(opened);
+  }
   file->failed_fd_.reset(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-  if (!file->failed_fd_) return Error::from_errno(errno, "cannot write " + what);
+  if (!file->failed_fd_) return Error::from_errno(errno, rules.what);
   struct stat status{};
-  file->regular_ = fstat(file->fd_.get(), &status) == 0 && S_ISREG(status.st_mode);
+  file->regular_ = fstat(file->fd(), &status) == 0 && S_ISREG(status.st_mode);
   file->buffer_.resize(std::clamp(options.buffer_bytes, kMinBufferBytes, kMaxBufferBytes));
   file->records_.reserve(file->buffer_.size() / kMinRecordBytes);
 
+  if (!standard_output) {
+    if (auto started = file->file_.start(header); !started) return std::move(started).error();
+    file->file_bytes_ = header.size();
+    return file;
+  }
   const base::SignalGuard guard(SIGPIPE, SIGXFSZ);
   std::size_t done = 0;
-  if (const int failure = write_all(file->fd_.get(), header, done)) {
-    return Error::from_errno(failure, "cannot write " + what);
+  if (const int failure = write_all(file->fd(), header, done)) {
+    return Error::from_errno(failure, rules.what);
   }
   file->file_bytes_ = done;
   return file;
@@ -98,7 +100,7 @@ void CaptureFile::flush() noexcept {
   std::size_t done = 0;
   {
     const base::SignalGuard guard(SIGPIPE, SIGXFSZ);
-    failure_ = write_all(fd_.get(), {buffer_.data(), used_}, done);
+    failure_ = write_all(fd(), {buffer_.data(), used_}, done);
   }
   std::size_t whole = 0;
   for (const Record& record : records_) {
@@ -118,9 +120,9 @@ void CaptureFile::flush() noexcept {
 /// After a write that failed: removes the beginning of the next record, `torn` bytes, from the
 /// file, which readers would call damaged.
 void CaptureFile::cut_back(std::size_t torn) noexcept {
-  const off_t end = regular_ ? lseek(fd_.get(), 0, SEEK_CUR) : -1;
+  const off_t end = regular_ ? lseek(fd(), 0, SEEK_CUR) : -1;
   // Best effort: where it fails too, the file merely ends within a record.
-  if (end >= 0 && ftruncate(fd_.get(), end - static_cast<off_t>(torn)) != 0) return;
+  if (end >= 0 && ftruncate(fd(), end - static_cast<off_t>(torn)) != 0) return;
 }
 
 std::error_code CaptureFile::report() noexcept {

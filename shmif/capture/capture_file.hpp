@@ -14,6 +14,7 @@
 
 #include "base/result.hpp"
 #include "base/unique_fd.hpp"
+#include "bus/file/output_file.hpp"
 #include "bus/frame.hpp"
 #include "shmif/link.hpp"
 
@@ -28,9 +29,10 @@ class CaptureFile {
   struct Options {
     std::size_t buffer_bytes = 0;
     bool terminal = false;  ///< whether "-" is allowed if standard output is a terminal
+    bus::Replace replace = bus::Replace::captures;  ///< which files may be replaced
   };
   /// Creates the file, or replaces it, and writes `header`; "-" is standard output. Errors: the
-  /// system's, bad_argument.
+  /// system's, bad_argument; exists for a file that may not be replaced (bus/file/output_file.hpp).
   static Result<std::unique_ptr<CaptureFile>> create(const std::string& path,
                                                      const Options& options,
                                                      std::span<const std::byte> header);
@@ -87,9 +89,12 @@ class CaptureFile {
   };
   void cut_back(std::size_t torn) noexcept;
 
+  int fd() const noexcept { return fd_ ? fd_.get() : file_.descriptor(); }
+
   std::string path_;
-  UniqueFd fd_;
-  UniqueFd failed_fd_;  // an eventfd
+  UniqueFd fd_;           // standard output,
+  bus::OutputFile file_;  // or this
+  UniqueFd failed_fd_;    // an eventfd
   bool regular_ = false;
   std::vector<std::byte> buffer_;
   std::size_t used_ = 0;
@@ -99,5 +104,10 @@ class CaptureFile {
   int failure_ = 0;        // errno of the write that failed
   bool reported_ = false;  // and whether the caller has been told
 };
+
+/// Which files the writer of a capture replaces.
+constexpr bus::Replace replaceable(bool captures) noexcept {
+  return captures ? bus::Replace::captures : bus::Replace::nothing;
+}
 
 }  // namespace shmif

@@ -73,6 +73,7 @@ static_assert(Link<PcapReader>);
 struct PcapWriteOptions {
   std::uint32_t snap_bytes = 0;          ///< keep at most that much of each frame; 0: all
   std::size_t buffer_bytes = 1U << 20U;  ///< written when full; at least 128 KiB
+  bool replace = true;                   ///< whether a capture of this name may be replaced
 };
 
 /// Records every frame sent to it in a capture file: classic pcap, Ethernet, nanoseconds. Frames
@@ -82,8 +83,10 @@ struct PcapWriteOptions {
 /// slow.
 class PcapWriter {
  public:
-  /// Creates the file, or replaces it; "-" is standard output, which is refused if it is a
-  /// terminal. The file's header is written at once. Errors: the system's, bad_argument.
+  /// Creates the file, or replaces a capture; "-" is standard output, which is refused if it is a
+  /// terminal. The file's header is written at once. Errors: the system's, bad_argument; exists for
+  /// any other file (a bus, a text), which is not touched, and for a capture that is not to be
+  /// replaced.
   static Result<PcapWriter> create(const std::string& path, const PcapWriteOptions& options = {});
   PcapWriter(PcapWriter&&) noexcept;
   PcapWriter& operator=(PcapWriter&&) noexcept;
@@ -123,6 +126,7 @@ bool names_pcapng(std::string_view path) noexcept;
 struct PcapngWriteOptions {
   std::uint32_t snap_bytes = 0;          ///< keep at most that much of each frame; 0: all
   std::size_t buffer_bytes = 1U << 20U;  ///< written when full; at least 128 KiB
+  bool replace = true;                   ///< whether a capture of this name may be replaced
   std::string application = {};          ///< the program that writes the file: "shmifctl 0.1.0"
   std::string comment = {};              ///< about the whole file
 };
@@ -153,6 +157,7 @@ struct PcapngStatistics {
 /// PcapWriter.
 class PcapngWriter {
  public:
+  /// As PcapWriter::create().
   static Result<PcapngWriter> create(const std::string& path,
                                      const PcapngWriteOptions& options = {});
   PcapngWriter(PcapngWriter&&) noexcept;

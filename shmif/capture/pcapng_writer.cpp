@@ -157,7 +157,9 @@ Result<PcapngWriter> PcapngWriter::create(const std::string& path,
   section.option(kComment, options.comment);
   section.option(kShbApplication, options.application);
   header.resize(section.finish());
-  auto file = CaptureFile::create(path, {.buffer_bytes = options.buffer_bytes}, header);
+  auto file = CaptureFile::create(
+      path, {.buffer_bytes = options.buffer_bytes, .replace = replaceable(options.replace)},
+      header);
   if (!file) return std::move(file).error();
   auto impl = std::make_unique<Impl>();
   impl->file = *std::move(file);

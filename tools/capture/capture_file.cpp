@@ -3,7 +3,6 @@
 #include <utility>
 
 #include "base/result.hpp"
-#include "shmif/bus.hpp"
 #include "tools/common/command.hpp"
 #include "tools/common/version.hpp"
 
@@ -11,12 +10,6 @@ namespace shmif::tools {
 
 CaptureWriter create_capture(const std::string& file, CaptureFormat format,
                              std::uint32_t snap_bytes, const std::string& comment) {
-  if (file != "-" && Bus::open(file)) {
-    throw Exception(
-        Error(Errc::exists,
-              "cannot record into \"" + file +
-                  "\": it is a bus, which the recording would destroy (name another file)"));
-  }
   if (!is_pcapng(file, format)) {
     return CaptureWriter(std::move(PcapWriter::create(file, {.snap_bytes = snap_bytes})).value());
   }

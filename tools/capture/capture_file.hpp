@@ -73,8 +73,9 @@ inline bool reader_has_gone(const Result<void>& status) {
   return !status && status.error().code == std::errc::broken_pipe;
 }
 
-/// Creates a file to record into; "-": standard output. Throws if the file cannot be created, or is
-/// a bus: a bus is never overwritten. `snap_bytes`: keep at most that many bytes of each frame; 0:
+/// Creates a file to record into, or replaces a capture; "-": standard output. Throws if the file
+/// cannot be created, or is none of ours to replace: a bus, or anything else that is no capture.
+/// `snap_bytes`: keep at most that many bytes of each frame; 0:
 /// all. `comment` is stored if the format has comments.
 CaptureWriter create_capture(const std::string& file, CaptureFormat format = CaptureFormat::by_name,
                              std::uint32_t snap_bytes = 0, const std::string& comment = {});

@@ -14,6 +14,7 @@
 
 #include "base/nearest.hpp"
 #include "base/signal_guard.hpp"
+#include "bus/file/output_file.hpp"
 #include "shmif/capture/pcap_link.hpp"
 #include "shmif/fault_link.hpp"
 #include "shmif/port.hpp"
@@ -99,6 +100,7 @@ Options bridge_options() {
       .value("max-peers", "N",
              "how many programs a stream:PATH, vhost-user:PATH or memif:PATH link serves at a time "
              "(default: 64); more are refused")
+      .flag("force", "replace the capture file of a second link pcap:FILE, if it exists")
       .repeatable(
           "fault", "FAULTS",
           "add faults in both directions: one or several of these, with commas between them. "
@@ -245,10 +247,22 @@ void open_device(Side& end, Side& other, const BusWish& wish, bool offload) {
   }
 }
 
+/// Refuses to write over a capture, which may be the one that was to be replayed, or over any other
+/// file.
+void check_capture(const std::string& file, bool force) {
+  if (file == "-") return;
+  bus::check_output(file, {.what = "cannot record into \"" + file + '"',
+                           .replace = force ? bus::Replace::captures : bus::Replace::nothing,
+                           .remedy = "to replay it, make it the first link; to replace it, give "
+                                     "--force"})
+      .value();
+}
+
 /// Opens both ends, in an order that leaves nothing behind after a failure: first devices and
 /// captures to read, then buses, which may be made, then captures to write.
 void open_ends(std::array<Side, 2>& ends, const BusWish& wish, const std::string& port_name,
-               bool offload) {
+               bool offload, bool force) {
+  if (ends[1].address.kind == Kind::pcap) check_capture(ends[1].address.target, force);
   if (ends[0].address.kind == Kind::pcap) {
     ends[0].reader = ends[0].hold(PcapReader::open(ends[0].address.target, {.speed = 1}).value());
   }
@@ -594,7 +608,7 @@ int run_bridge(const CommandLine& line) {
   const std::string& left = args.positional()[0];
   const std::string& right = args.positional()[1];
   try {
-    open_ends(ends, wish, port_name, !args.flag("no-offload") && !faults.any());
+    open_ends(ends, wish, port_name, !args.flag("no-offload") && !faults.any(), args.flag("force"));
   } catch (const Exception& error) {
     // Only a capture on standard output gets this error: its reader was gone before the first byte.
     if (error.code() != std::errc::broken_pipe) throw;

@@ -118,10 +118,11 @@ Options dump_options() {
           "the reader of its output has gone. At the end, prints to standard error how many frames "
           "were captured, filtered out and lost, and exits 0. FILTER is a tcpdump expression (man "
           "pcap-filter), as one argument or several.")
-      .value(
-          "w,write", "FILE",
-          "record into FILE; \"-\" is standard output. A name that ends with .pcapng makes a "
-          "pcapng file, which also holds port names and losses; any other name makes a pcap file")
+      .value("w,write", "FILE",
+             "record into FILE; \"-\" is standard output. A name that ends with .pcapng makes a "
+             "pcapng file, which also holds port names and losses; any other name makes a pcap "
+             "file. An "
+             "older capture is replaced, any other file never")
       .value("format", "KIND", "record as \"pcap\" or \"pcapng\", whatever the file is called")
       .value("s,snapshot-length", "BYTES",
              "keep at most that many bytes of each frame: 14 to 262144; 0: all (default)")

@@ -213,6 +213,9 @@ int run_membw(const CommandLine& line) {
   const perf::MembwOptions options = options_of_membw(args);
   const perf::MemoryReport report = report_of(args);
   const perf::CompareLimits limits = limits_of(args);
+  const std::string csv = args.text("csv").value_or("");
+  check_file(csv).value();
+  check_file(args.text("output").value_or("-"), {csv}).value();
   const StopSignals stop;
   MembwTarget target(args, longest_load(options));
   const Sources sources = sources_of(args, target);
@@ -230,7 +233,7 @@ int run_membw(const CommandLine& line) {
   target.end(stop.stopped() ? stop.signal() : SIGTERM);
   if (result.error) complain(result.error->message);
   if (target.failure_code() != 0) return code;  // there is nothing to print
-  if (const auto csv = args.text("csv")) append_csv(*csv, result).value();
+  if (!csv.empty()) append_csv(csv, result).value();
   std::vector<perf::MemoryComparison> comparisons;
   if (args.flag("compare")) comparisons = perf::compare_all(result.sources, report, limits);
   const std::string path = args.text("output").value_or("-");

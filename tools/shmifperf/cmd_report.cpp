@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <filesystem>
 
+#include "bus/file/output_file.hpp"
 #include "perf/report/html.hpp"
 #include "perf/report/report.hpp"
 #include "perf/report/text.hpp"
@@ -27,8 +28,7 @@ std::string page_beside(const std::string& file) {
 
 /// Refuses a page that would overwrite the result.
 void refuse_same_file(const std::string& file, const std::string& page) {
-  std::error_code not_there;
-  if (file != "-" && page != "-" && std::filesystem::equivalent(file, page, not_there)) {
+  if (file != "-" && page != "-" && bus::is_same_file(file, page)) {
     throw UsageError{"-o " + page +
                      " is the result itself, and the page would overwrite it (name another file)"};
   }

@@ -156,6 +156,7 @@ int run_sample(const CommandLine& line) {
   const Kept kept = kept_by(args, files);
   sampling_of(args, 0);  // a wrong line is refused before a program is held
   args.share("least");
+  check_file(args.text("output").value_or("-")).value();
   const StopSignals stop;
   Watched watched(args);
   perf::SampleRun run = started(args, watched, event, kept.format().fields());

@@ -77,6 +77,7 @@ int run_stat(const CommandLine& line) {
   std::vector<perf::StatEvent> events = events_of(args);
   const perf::StatOptions options = options_of_stat(args, !args.program().empty());
   const StopSignals stop;
+  check_file(args.text("output").value_or("-")).value();
   Watched watched(args);
   std::vector<perf::TaskId> processes;
   for (const perf::Process& process : watched.processes()) processes.push_back(process.id());

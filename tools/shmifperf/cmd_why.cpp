@@ -100,6 +100,7 @@ steady_clock::time_point time_of(std::uint64_t ns) {
 int run_why(const CommandLine& line) {
   const Arguments args = parse_why(line);
   const std::uint64_t interval = interval_of(args);
+  check_file(args.text("output").value_or("-")).value();
   const StopSignals stop;
   Watched watched(args);
   const perf::KernelFiles files(args.text("sysroot").value_or("/"));

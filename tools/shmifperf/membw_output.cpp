@@ -1,7 +1,5 @@
 #include "tools/shmifperf/membw_output.hpp"
 
-#include <fcntl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -10,7 +8,7 @@
 #include <cmath>
 #include <cstdio>
 
-#include "base/unique_fd.hpp"
+#include "bus/file/output_file.hpp"
 #include "perf/figures/table.hpp"
 #include "perf/figures/units.hpp"
 
@@ -109,22 +107,20 @@ std::string membw_text(const perf::MembwResult& result, perf::MemoryReport repor
 }
 
 Result<void> append_csv(const std::string& path, const perf::MembwResult& result) {
-  constexpr mode_t kMode = 0666;
   const auto cannot = [&](int number) {
     return Error::from_errno(number, "cannot append to " + path);
   };
-  const UniqueFd file(::open(path.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, kMode));
-  struct stat now{};
-  if (!file || ::fstat(file.get(), &now) != 0) return cannot(errno);
+  const auto file = bus::OutputFile::open_append(path, {.what = "cannot append to " + path});
+  if (!file) return file.error();
   std::string text;
-  if (now.st_size == 0) {
+  if (file->old_bytes() == 0) {
     text =
         "sample,source,scope,level,begin_s,window_s,read_bytes_per_s,write_bytes_per_s,"
         "total_bytes_per_s,reason\n";
   }
   text += csv_lines(result);
   for (std::size_t done = 0; done < text.size();) {
-    const ssize_t wrote = ::write(file.get(), text.data() + done, text.size() - done);
+    const ssize_t wrote = ::write(file->descriptor(), text.data() + done, text.size() - done);
     if (wrote < 0 && errno == EINTR) continue;
     if (wrote <= 0) return cannot(wrote < 0 ? errno : EIO);
     done += static_cast<std::size_t>(wrote);

@@ -1,6 +1,5 @@
 #include "tools/shmifperf/run_jobs.hpp"
 
-#include <fcntl.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -11,7 +10,6 @@
 #include <iterator>
 #include <memory>
 
-#include "base/unique_fd.hpp"
 #include "perf/campaign/campaign.hpp"
 #include "perf/figures/units.hpp"
 #include "perf/report/json.hpp"
@@ -73,14 +71,6 @@ class RunSignals {
   static constexpr int kNumbers[] = {SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGPIPE};
 };
 
-/// Checks before the run whether the result can be written, so that an hour's run is not lost.
-Result<void> check_output(const std::string& path) {
-  if (path.empty() || path == "-") return {};
-  const UniqueFd file(::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0666));
-  if (file) return {};
-  return Error::from_errno(errno, "cannot write " + path, write_advice(errno));
-}
-
 /// Tells how long a search will take, if it takes long.
 void say_how_long(const perf::RunOptions& options, const std::vector<perf::PlannedJob>& plan) {
   constexpr double kWorthSaying = 10;
@@ -96,8 +86,10 @@ void say_how_long(const perf::RunOptions& options, const std::vector<perf::Plann
 
 int run_jobs(const RunLine& wanted, const std::vector<std::string>& argv) {
   const perf::JobSet& set = wanted.set;
+  // Checked before the run, so that an hour's result is not lost.
+  const std::vector<std::string> inputs = perf::inputs_of(wanted.plan, set.run);
   for (const perf::OutputPlace& place : set.run.outputs) {
-    if (auto possible = check_output(place.path); !possible) return fail(possible.error());
+    if (auto may = check_file(place.path, inputs); !may) return fail(may.error());
   }
   RunControl control;
   const RunSignals signals(control);

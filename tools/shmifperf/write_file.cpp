@@ -2,6 +2,9 @@
 
 #include <cerrno>
 #include <cstdio>
+#include <span>
+
+#include "bus/file/output_file.hpp"
 
 namespace shmif::tools {
 
@@ -18,15 +21,29 @@ const char* write_advice(int number) noexcept {
   }
 }
 
-Result<void> write_file(const std::string& path, const std::string& text) {
-  const bool to_stdout = path == "-";
-  const std::string what = "cannot write " + (to_stdout ? "to standard output" : path);
-  std::FILE* const file = to_stdout ? stdout : std::fopen(path.c_str(), "we");
-  if (file == nullptr) return Error::from_errno(errno, what, write_advice(errno));
-  int failure = std::fwrite(text.data(), 1, text.size(), file) == text.size() ? 0 : errno;
+namespace {
+
+bus::OutputRules rules_of(const std::string& path, const std::vector<std::string>& inputs) {
+  return {.what = "cannot write " + path, .inputs = inputs, .advice = write_advice};
+}
+
+}  // namespace
+
+Result<void> check_file(const std::string& path, const std::vector<std::string>& inputs) {
+  if (path.empty() || path == "-") return {};
+  return bus::check_output(path, rules_of(path, inputs));
+}
+
+Result<void> write_file(const std::string& path, const std::string& text,
+                        const std::vector<std::string>& inputs) {
+  if (path != "-") {
+    return bus::write_whole(path, std::as_bytes(std::span(text)), rules_of(path, inputs));
+  }
+  int failure = std::fwrite(text.data(), 1, text.size(), stdout) == text.size() ? 0 : errno;
   // A full disk may be noticed only when the last bytes are written.
-  if ((to_stdout ? std::fflush(file) : std::fclose(file)) != 0 && failure == 0) failure = errno;
-  if (failure != 0) return Error::from_errno(failure, what, write_advice(failure));
+  if (std::fflush(stdout) != 0 && failure == 0) failure = errno;
+  if (failure != 0)
+    return Error::from_errno(failure, "cannot write to standard output", write_advice(failure));
   return {};
 }
 

@@ -2,6 +2,7 @@
 // Writes results and pages to files.
 
 #include <string>
+#include <vector>
 
 #include "base/result.hpp"
 
@@ -10,8 +11,14 @@ namespace shmif::tools {
 /// What to do if a file cannot be opened for writing, or not be written; empty if not known.
 const char* write_advice(int number) noexcept;
 
-/// Makes `path` a file that contains `text`; "-" is standard output. Blocks: for the disk. Errors:
-/// the system's, with the path; a full disk is one.
-Result<void> write_file(const std::string& path, const std::string& text);
+/// Whether write_file() may make `path`, so that a measurement is not lost at its end. Blocks: for
+/// the disk. Errors: exists for a bus and for one of `inputs`, the paths of files that the command
+/// reads; the system's.
+Result<void> check_file(const std::string& path, const std::vector<std::string>& inputs = {});
+
+/// Makes `path` a file that contains `text`, once all of it is written (bus/file/output_file.hpp);
+/// "-" is standard output. Blocks: for the disk. Errors: those of check_file(); a full disk is one.
+Result<void> write_file(const std::string& path, const std::string& text,
+                        const std::vector<std::string>& inputs = {});
 
 }  // namespace shmif::tools

@@ -84,7 +84,8 @@ TEST(HeldChildTest, SaysWhatCouldNotBeSetUpBeforeAnythingBegins) {
   const auto output = HeldChild::start({.argv = {"true"}, .output = "/no/such/folder/out"});
   ASSERT_FALSE(output);
   EXPECT_EQ(output.error().message,
-            "cannot run true with its output in /no/such/folder/out: No such file or directory");
+            "cannot run true with its output in /no/such/folder/out: No such file or directory "
+            "(make its directory first)");
   const auto cpu = HeldChild::start({.argv = {"true"}, .cpu = 1000});
   ASSERT_FALSE(cpu);
   EXPECT_EQ(cpu.error().message.find("cannot run true on CPU 1000: Invalid argument"), 0U)

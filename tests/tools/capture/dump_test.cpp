@@ -297,6 +297,19 @@ TEST(Dump, NeverOverwritesABus) {
   EXPECT_TRUE(Bus::open(rig.path()));
 }
 
+TEST(Dump, ReplacesAnOlderCaptureAndNoOtherFile) {
+  const BusRig rig;
+  const std::string path = rig.file("a.pcap");
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_EQ(run_program(dump(rig, {"-w", path, "--timeout", "0"})).status, 0);
+  }
+  std::ofstream(path) << "notes";
+  const ToolResult r = run_program(dump(rig, {"-w", path, "--timeout", "0"}));
+  EXPECT_EQ(r.status, 1);
+  EXPECT_TRUE(contains(r.err, "it exists and is no capture")) << r.err;
+  EXPECT_EQ(std::filesystem::file_size(path), 5U);
+}
+
 TEST(Dump, AFullDiskEndsItWithAnError) {
   const BusRig rig;
   Port port = rig.port();

@@ -390,6 +390,30 @@ TEST_F(BridgeCommand, NeverRecordsOverABus) {
   EXPECT_EQ(run_tool({"stat", bus}).status, 0);
 }
 
+TEST_F(BridgeCommand, RecordsOverACaptureOnlyWithForceAndOverNothingElse) {
+  const std::string bus = make_bus("one");
+  const std::string old = directory.file("old.pcap");
+  const std::string capture("\x0a\x0d\x0d\x0a", 4);
+  for (const std::string& content : {capture, std::string("text")}) {
+    std::ofstream(old) << content;
+    for (const bool force : {false, true}) {
+      if (force && content == capture) continue;
+      const ToolResult result = run_program(
+          bridge("bus:" + bus, "pcap:" + old,
+                 force ? std::vector<std::string>{"--force"} : std::vector<std::string>{}));
+      EXPECT_EQ(result.status, 1) << result.err;
+      EXPECT_NE(result.err.find("it exists"), std::string::npos) << result.err;
+    }
+    EXPECT_EQ(std::filesystem::file_size(old), content.size());
+  }
+  std::ofstream(old) << capture;
+  Tool tool(bridge("bus:" + bus, "pcap:" + old, {"--force"}));
+  wait_for_bridge(bus);
+  tool.signal(SIGINT);
+  EXPECT_EQ(tool.finish().status, 0);
+  EXPECT_EQ(std::filesystem::file_size(old), 24U) << "a new, empty capture";
+}
+
 TEST_F(BridgeCommand, MakesMissingBusesWhenAsked) {
   const std::string one = directory.file("one");
   const std::string two = directory.file("two");

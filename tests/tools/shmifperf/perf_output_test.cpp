@@ -56,6 +56,61 @@ TEST(PerfResult, OfRealRunsIsAsTheSchemaHasIt) {
   }
 }
 
+TEST(PerfOutput, OfNoCommandIsWrittenOverABus) {
+  const TempDir dir;
+  const std::string bus = dir.file("bus");
+  ASSERT_EQ(run_tool({"create", bus, "--size", "64K"}).status, 0);
+  ASSERT_EQ(symlink(bus.c_str(), dir.file("link").c_str()), 0);
+  const Words run{"run", "--rw=tx", "--number_ios=10", "--eta=never"};
+  const auto with = [](Words words, const Words& more) {
+    words.insert(words.end(), more.begin(), more.end());
+    return words;
+  };
+  for (const std::string& path : {bus, dir.file("link")}) {
+    for (const Words& words :
+         std::vector<Words>{with(run, {"--output=" + path}),
+                            with(run, {"--engine=pcap", "--filename=" + path}),
+                            with(run, {"--engine=null", "--write_pcap=" + path}),
+                            {"stat", "-o", path, "--", "true"},
+                            {"why", "-o", path, "--", "true"},
+                            {"sample", "-o", path, "--", "true"},
+                            {"membw", "-o", path, "--", "true"},
+                            {"membw", "--csv", path, "--", "true"},
+                            {"membw", "--program-output", path, "--", "true"}}) {
+      const ToolResult result = shmifperf(words);
+      EXPECT_NE(result.status, 0) << words[0] << ' ' << words[1];
+      EXPECT_NE((result.err + result.out).find("it is a bus, which would be destroyed"),
+                std::string::npos)
+          << words[0] << ' ' << words[1] << ": " << result.err << result.out;
+    }
+  }
+  EXPECT_EQ(run_tool({"audit", bus}).status, 0);
+}
+
+TEST(PerfOutput, IsNoFileThatTheRunReads) {
+  const TempDir dir;
+  const std::string capture = dir.file("a.pcap");
+  const std::string job = dir.file("a.job");
+  ASSERT_EQ(
+      shmifperf({"run", "--rw=tx", "--engine=pcap", "--number_ios=3", "--filename=" + capture})
+          .status,
+      0);
+  std::ofstream(job) << "[a]\nrw=tx\nengine=null\nnumber_ios=3\n";
+  ASSERT_EQ(symlink("a.pcap", dir.file("b.pcap").c_str()), 0);
+  const auto bytes = text_of_file(capture);
+  for (const Words& words : std::vector<Words>{
+           {"run", "--rw=tx", "--engine=null", "--replay=" + capture,
+            "--write_pcap=" + dir.file("b.pcap")},
+           {"run", "--rw=tx", "--engine=null", "--replay=" + capture, "--output=" + capture},
+           {"run", job, "--output=" + dir.file("./a.job")}}) {
+    const ToolResult result = shmifperf(words);
+    EXPECT_EQ(result.status, 2) << result.err;
+    EXPECT_NE(result.err.find("is read by this run"), std::string::npos) << result.err;
+  }
+  EXPECT_EQ(text_of_file(capture), bytes);
+  EXPECT_EQ(text_of_file(job).substr(0, 3), "[a]");
+}
+
 TEST(PerfResult, HasThePercentilesThatWereAskedForUnderFiosNames) {
   const TempDir dir;
   const std::string path = dir.file("result.json");

@@ -1,0 +1,319 @@
+#include "bus/file/output_file.hpp"
+
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <poll.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cerrno>
+#include <climits>
+#include <cstdio>
+#include <cstring>
+#include <optional>
+#include <utility>
+
+#include "base/signal_guard.hpp"
+#include "bus/file/file_common.hpp"
+#include "bus/layout.hpp"
+
+namespace shmif::bus {
+namespace {
+
+constexpr mode_t kNewMode = 0666;
+constexpr int kMaxLinks = 40;  // as the kernel
+
+/// The first words of pcap files, in the byte order of this machine or the other one, and that of
+/// pcapng.
+constexpr std::array<std::uint32_t, 7> kCaptureMagics{
+    0xa1b2c3d4, 0xd4c3b2a1, 0xa1b23c4d, 0x4d3cb2a1, 0xa1b2cd34, 0x34cdb2a1, 0x0a0d0d0a};
+
+Error failed(const OutputRules& rules, int number) {
+  if (rules.advice != nullptr) {
+    return Error::from_errno(number, rules.what, rules.advice(number));
+  }
+  const char* const advice = number == ENOENT || number == ENOTDIR ? "make its directory first"
+                             : number == EACCES ? "choose a place where you may write"
+                             : number == EISDIR ? "it is a directory; name a file"
+                                                : "";
+  return Error::from_errno(number, rules.what, advice);
+}
+
+Error refused(const OutputRules& rules, const std::string& why) {
+  return {Errc::exists, rules.what + ": " + why};
+}
+
+bool is_one_file(const struct stat& left, const struct stat& right) noexcept {
+  return left.st_dev == right.st_dev && left.st_ino == right.st_ino;
+}
+
+/// Checks an existing regular file by what is in it. `fd`: open for reading.
+Result<void> check_content(int fd, const struct stat& status, const OutputRules& rules) {
+  std::uint64_t begin = 0;
+  const ssize_t got = pread(fd, &begin, sizeof begin, 0);
+  if (got < 0) return failed(rules, errno);
+  if (got == sizeof begin && begin == kMagic)
+    return refused(rules, "it is a bus, which would be destroyed (name another file)");
+  for (const std::string& input : rules.inputs) {
+    struct stat other{};
+    if (stat(input.c_str(), &other) != 0 || !is_one_file(status, other)) continue;
+    return refused(rules,
+                   "it is \"" + input + "\", which is read in the same run (name another file)");
+  }
+  if (rules.replace == Replace::any || status.st_size == 0) return {};
+  if (rules.replace == Replace::nothing) {
+    return refused(
+        rules, "it exists (" + (rules.remedy.empty() ? "name another file" : rules.remedy) + ')');
+  }
+  const auto word = static_cast<std::uint32_t>(begin);
+  if (got >= 4 && std::ranges::find(kCaptureMagics, word) != kCaptureMagics.end()) return {};
+  return refused(rules,
+                 "it exists and is no capture (name another file, or remove this one first)");
+}
+
+/// Where a path leads.
+struct Place {
+  std::string real;            ///< the path behind all symbolic links
+  bool is_descriptor = false;  ///< /dev/stdout and the like
+  bool exists = false;
+  int number = 0;  ///< errno, if it does not exist
+  struct stat status{};
+};
+
+bool is_in_proc(const std::string& path) {
+  struct statfs fs{};
+  return statfs(directory_of(path).c_str(), &fs) == 0 && fs.f_type == PROC_SUPER_MAGIC;
+}
+
+/// Follows the links at the end of `path`, so that its last one stays when a file is renamed over
+/// what it leads to.
+Place find_place(const std::string& path) {
+  Place place{.real = path};
+  place.exists = stat(path.c_str(), &place.status) == 0;
+  place.number = errno;
+  for (int links = 0; links < kMaxLinks; ++links) {
+    std::array<char, PATH_MAX> target{};
+    const ssize_t length = readlink(place.real.c_str(), target.data(), target.size());
+    if (length <= 0) break;
+    if (is_in_proc(place.real)) {
+      place.is_descriptor = true;
+      break;
+    }
+    const std::string text(target.data(), static_cast<std::size_t>(length));
+    place.real = text.starts_with('/') ? text : directory_of(place.real) + '/' + text;
+  }
+  return place;
+}
+
+/// Waits until a FIFO has a reader. Result: the FIFO, open for writing.
+Result<UniqueFd> open_fifo(const std::string& path, const OutputRules& rules) {
+  constexpr int kLookMilliseconds = 20;
+  for (;;) {
+    UniqueFd fd(::open(path.c_str(), O_WRONLY | O_NONBLOCK | O_CLOEXEC));
+    if (fd || errno != ENXIO) return fd ? Result<UniqueFd>(std::move(fd)) : failed(rules, errno);
+    pollfd stop{.fd = rules.stop_descriptor, .events = POLLIN, .revents = 0};
+    if (poll(&stop, 1, kLookMilliseconds) > 0) {
+      return Error(std::make_error_code(std::errc::interrupted),
+                   rules.what + ": nobody has opened it for reading");
+    }
+  }
+}
+
+/// Opens what a path leads to, and checks it. Regular files can be read through the result, unless
+/// `more` says otherwise.
+Result<UniqueFd> open_checked(const std::string& path, const Place& place, int more,
+                              const OutputRules& rules, struct stat& status) {
+  if (place.exists && S_ISFIFO(place.status.st_mode) && rules.stop_descriptor >= 0) {
+    auto fifo = open_fifo(path, rules);
+    if (fifo) status = place.status;
+    return fifo;
+  }
+  const bool regular = !place.exists || S_ISREG(place.status.st_mode);
+  const int flags = O_CLOEXEC | O_NOCTTY | more;
+  UniqueFd fd(regular ? ::open(path.c_str(), O_RDWR | O_CREAT | flags, kNewMode)
+                      : ::open(path.c_str(), O_WRONLY | flags));
+  if (!fd || fstat(fd.get(), &status) != 0) return failed(rules, errno);
+  if (!S_ISREG(status.st_mode)) return fd;
+  if (auto may = check_content(fd.get(), status, rules); !may) return may.error();
+  return fd;
+}
+
+/// Result: 0 or errno.
+int write_all(int fd, std::span<const std::byte> bytes) noexcept {
+  const base::SignalGuard guard(SIGPIPE, SIGXFSZ);
+  while (!bytes.empty()) {
+    const ssize_t n = ::write(fd, bytes.data(), bytes.size());
+    if (n >= 0) {
+      bytes = bytes.subspan(static_cast<std::size_t>(n));
+    } else if (errno == EAGAIN) {
+      pollfd p{.fd = fd, .events = POLLOUT, .revents = 0};
+      poll(&p, 1, -1);
+    } else if (errno != EINTR) {
+      return errno;
+    }
+  }
+  return 0;
+}
+
+/// A file beside `real`, empty, with a name that nobody else has.
+UniqueFd make_beside(const std::string& real, std::string& name) {
+  static std::atomic<unsigned> last{0};
+  constexpr std::size_t kMaxBase = 200;                              // a name has at most 255 bytes
+  const std::string base = real.substr(real.find_last_of('/') + 1);  // npos + 1 is 0
+  for (;;) {
+    name = directory_of(real) + "/." + base.substr(0, kMaxBase) + '.' + std::to_string(getpid()) +
+           '-' + std::to_string(++last);
+    UniqueFd fd(::open(name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, kNewMode));
+    if (fd || errno != EEXIST) return fd;
+  }
+}
+
+/// Whether a file that exists can be written though none can be made beside it, or not renamed over
+/// it: a directory of others, a sticky one, a bind mount.
+bool is_for_writing_in_place(int number) noexcept {
+  return number == EACCES || number == EPERM || number == EROFS || number == EBUSY ||
+         number == EXDEV;
+}
+
+/// O3. Result: 0 or errno. `in_place`: the file has to be written where it is.
+int replace_whole(const Place& place, std::span<const std::byte> content, bool& in_place) {
+  std::string name;
+  UniqueFd fd = make_beside(place.real, name);
+  if (!fd) {
+    in_place = place.exists && is_for_writing_in_place(errno);
+    return errno;
+  }
+  if (place.exists) {
+    // Best effort: an ordinary user cannot give the new file to the owner of the old one.
+    if (fchown(fd.get(), place.status.st_uid, place.status.st_gid) != 0) errno = 0;
+    static_cast<void>(fchmod(fd.get(), place.status.st_mode & 07777U));
+  }
+  int failure = write_all(fd.get(), content);
+  if (const int closed = ::close(fd.release()); closed != 0 && failure == 0) failure = errno;
+  if (failure == 0 && ::rename(name.c_str(), place.real.c_str()) != 0) {
+    failure = errno;
+    in_place = place.exists && is_for_writing_in_place(failure);
+  }
+  if (failure != 0) ::unlink(name.c_str());
+  return failure;
+}
+
+}  // namespace
+
+bool is_same_file(const std::string& left, const std::string& right) {
+  struct stat one{};
+  struct stat other{};
+  return stat(left.c_str(), &one) == 0 && S_ISREG(one.st_mode) &&
+         stat(right.c_str(), &other) == 0 && is_one_file(one, other);
+}
+
+Result<void> check_output(const std::string& path, const OutputRules& rules) {
+  const Place place = find_place(path);
+  const std::string directory = directory_of(place.real);
+  if (!place.exists) {
+    if (place.number != ENOENT) return failed(rules, place.number);
+    if (path.empty() || place.real.ends_with('/')) return failed(rules, ENOENT);
+    struct stat status{};
+    if (stat(directory.c_str(), &status) != 0) return failed(rules, errno);
+    if (!S_ISDIR(status.st_mode)) return failed(rules, ENOTDIR);
+    return access(directory.c_str(), W_OK | X_OK) == 0 ? Result<void>() : failed(rules, errno);
+  }
+  if (S_ISDIR(place.status.st_mode)) return failed(rules, EISDIR);
+  if (access(path.c_str(), W_OK) != 0) return failed(rules, errno);
+  if (!S_ISREG(place.status.st_mode)) return {};
+  const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  if (!fd) return failed(rules, errno);
+  return check_content(fd.get(), place.status, rules);
+}
+
+Result<void> write_whole(const std::string& path, std::span<const std::byte> content,
+                         const OutputRules& rules) {
+  const Place place = find_place(path);
+  if (!place.is_descriptor && (!place.exists || S_ISREG(place.status.st_mode))) {
+    if (auto may = check_output(path, rules); !may) return may;
+    bool in_place = false;
+    const int failure = replace_whole(place, content, in_place);
+    if (failure == 0) return {};
+    if (!in_place) return failed(rules, failure);
+  }
+  auto file = OutputFile::open_stream(path, rules);
+  return file ? file->start(content) : std::move(file).error();
+}
+
+Result<OutputFile> OutputFile::open_stream(const std::string& path, const OutputRules& rules) {
+  const Place place = find_place(path);
+  struct stat status{};
+  auto fd = open_checked(path, place, 0, rules, status);
+  if (!fd) return std::move(fd).error();
+  OutputFile file;
+  file.path_ = path;
+  file.what_ = rules.what;
+  file.advice_ = rules.advice;
+  file.fd_ = *std::move(fd);
+  file.regular_ = S_ISREG(status.st_mode);
+  file.is_new_ = file.regular_ && !place.exists;
+  file.device_ = status.st_dev;
+  file.inode_ = status.st_ino;
+  file.old_bytes_ = static_cast<std::uint64_t>(status.st_size);
+  return file;
+}
+
+Result<OutputFile> OutputFile::open_append(const std::string& path, const OutputRules& rules) {
+  auto file = open_stream(path, rules);
+  if (!file) return file;
+  const int flags = ::fcntl(file->descriptor(), F_GETFL);
+  if (flags < 0 || ::fcntl(file->descriptor(), F_SETFL, flags | O_APPEND) != 0)
+    return failed(rules, errno);
+  return file;
+}
+
+OutputFile& OutputFile::operator=(OutputFile&& other) noexcept {
+  if (this == &other) return *this;
+  close();
+  path_ = std::move(other.path_);
+  what_ = std::move(other.what_);
+  advice_ = other.advice_;
+  fd_ = std::move(other.fd_);
+  regular_ = other.regular_;
+  is_new_ = std::exchange(other.is_new_, false);
+  started_ = other.started_;
+  device_ = other.device_;
+  inode_ = other.inode_;
+  old_bytes_ = other.old_bytes_;
+  return *this;
+}
+
+Result<void> OutputFile::start(std::span<const std::byte> head) {
+  const base::SignalGuard guard(SIGXFSZ);
+  int failure = 0;
+  // On a full disk, the old content shall not be half overwritten.
+  if (regular_ && head.size() > old_bytes_ &&
+      ::fallocate(fd_.get(), FALLOC_FL_KEEP_SIZE, 0, static_cast<off_t>(head.size())) != 0 &&
+      (errno == ENOSPC || errno == EDQUOT || errno == EFBIG)) {
+    failure = errno;
+  }
+  if (failure == 0) failure = write_all(fd_.get(), head);
+  if (failure == 0 && regular_ && ::ftruncate(fd_.get(), static_cast<off_t>(head.size())) != 0)
+    failure = errno;
+  started_ = failure == 0;
+  if (started_) return {};
+  // What was written of a new file is not worth keeping.
+  if (is_new_) static_cast<void>(::ftruncate(fd_.get(), 0) == 0);
+  return Error::from_errno(failure, what_, advice_ == nullptr ? "" : advice_(failure));
+}
+
+void OutputFile::close(bool failed) noexcept {
+  struct stat named{};
+  if (is_new_ && (failed || !started_) && stat(path_.c_str(), &named) == 0 &&
+      named.st_dev == device_ && named.st_ino == inode_ && named.st_size == 0) {
+    ::unlink(path_.c_str());
+  }
+  is_new_ = false;
+  fd_.reset();
+}
+
+}  // namespace shmif::bus

@@ -1,0 +1,228 @@
+// Files that users name for output: what is never written over, and what a failure leaves behind.
+
+#include "bus/file/output_file.hpp"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <string>
+
+#include "bus/layout.hpp"
+#include "tests/support/temp_dir.hpp"
+
+namespace shmif::bus {
+namespace {
+
+namespace fs = std::filesystem;
+
+const std::string kCapture("\xd4\xc3\xb2\xa1 and more", 13);
+
+void put(const std::string& path, const std::string& text) {
+  std::ofstream(path, std::ios::binary) << text;
+}
+
+std::string text_of(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+/// The beginning of a bus, of whatever version.
+std::string bus_bytes() {
+  std::string text(4096, 'x');
+  text.replace(0, sizeof kMagic, reinterpret_cast<const char*>(&kMagic), sizeof kMagic);
+  return text;
+}
+
+std::span<const std::byte> bytes_of(const std::string& text) {
+  return std::as_bytes(std::span(text));
+}
+
+std::ptrdiff_t files_in(const std::string& directory) {
+  return std::distance(fs::directory_iterator(directory), {});
+}
+
+/// How each way to write answers; all must agree.
+std::string refusal(const std::string& path, const OutputRules& rules) {
+  const auto checked = check_output(path, rules);
+  const auto opened = OutputFile::open_stream(path, rules);
+  const auto whole = write_whole(path, bytes_of("new"), rules);
+  EXPECT_EQ(checked.has_value(), opened.has_value()) << path;
+  EXPECT_EQ(checked.has_value(), whole.has_value()) << path;
+  if (checked) return {};
+  EXPECT_EQ(checked.error().message, opened.error().message);
+  EXPECT_EQ(checked.error().message, whole.error().message);
+  EXPECT_EQ(checked.error().code, Errc::exists);
+  return checked.error().message;
+}
+
+TEST(OutputFile, IsNeverABusWhateverItsNameAndTheRules) {
+  const test::TempDir dir;
+  const std::string bus = dir.file("bus");
+  put(bus, bus_bytes());
+  ASSERT_EQ(symlink("bus", dir.file("link").c_str()), 0);
+  ASSERT_EQ(link(bus.c_str(), dir.file("name").c_str()), 0);
+  for (const std::string& path : {bus, dir.file("link"), dir.file("name"), dir.file("./bus")}) {
+    for (const Replace replace : {Replace::any, Replace::captures, Replace::nothing}) {
+      EXPECT_EQ(refusal(path, {.what = "cannot write it", .replace = replace}),
+                "cannot write it: it is a bus, which would be destroyed (name another file)");
+    }
+  }
+  EXPECT_FALSE(OutputFile::open_append(bus, {.what = "cannot"}));
+  EXPECT_EQ(text_of(bus), bus_bytes());
+  EXPECT_EQ(files_in(dir.path()), 3);
+}
+
+TEST(OutputFile, IsNoInputOfTheRunUnderAnyName) {
+  const test::TempDir dir;
+  const std::string job = dir.file("a.job");
+  put(job, "[a]\n");
+  ASSERT_EQ(symlink("a.job", dir.file("link").c_str()), 0);
+  const OutputRules rules{.what = "cannot write it", .inputs = {dir.file("none"), job}};
+  for (const std::string& path : {job, dir.file("link")}) {
+    EXPECT_EQ(refusal(path, rules), "cannot write it: it is \"" + job +
+                                        "\", which is read in the same run (name another file)");
+  }
+  EXPECT_EQ(text_of(job), "[a]\n");
+  EXPECT_EQ(refusal(dir.file("other"), rules), "");
+}
+
+TEST(OutputFile, ReplacesOnlyWhatItsRulesAllow) {
+  const test::TempDir dir;
+  const std::string path = dir.file("f");
+  const auto refused = [&](const std::string& content, Replace replace) {
+    put(path, content);
+    const std::string why =
+        refusal(path, {.what = "no", .replace = replace, .remedy = "give --force"});
+    if (!why.empty()) {
+      EXPECT_EQ(text_of(path), content);
+    }
+    return why;
+  };
+  EXPECT_EQ(refused("text", Replace::any), "");
+  EXPECT_EQ(refused("text", Replace::captures),
+            "no: it exists and is no capture (name another file, or remove this one first)");
+  EXPECT_EQ(refused(kCapture, Replace::captures), "");
+  EXPECT_EQ(refused("\x0a\x0d\x0d\x0a", Replace::captures), "");
+  EXPECT_EQ(refused("\xa1\xb2\x3c\x4d", Replace::captures), "");
+  EXPECT_EQ(refused(kCapture, Replace::nothing), "no: it exists (give --force)");
+  EXPECT_EQ(refused("", Replace::nothing), "");
+}
+
+TEST(OutputFile, ThatIsMadeWholeKeepsModeAndLinksAndLeavesNothingBeside) {
+  const test::TempDir dir;
+  const std::string path = dir.file("result");
+  put(path, "old, and longer than the new one");
+  ASSERT_EQ(chmod(path.c_str(), 0640), 0);
+  ASSERT_EQ(symlink("result", dir.file("latest").c_str()), 0);
+  const UniqueFd reader(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  write_whole(dir.file("latest"), bytes_of("new"), {.what = "cannot"}).value();
+  EXPECT_EQ(text_of(path), "new");
+  EXPECT_TRUE(fs::is_symlink(dir.file("latest")));
+  struct stat status{};
+  ASSERT_EQ(stat(path.c_str(), &status), 0);
+  EXPECT_EQ(status.st_mode & 07777U, 0640U);
+  EXPECT_EQ(files_in(dir.path()), 2);
+  char first = 0;
+  ASSERT_EQ(pread(reader.get(), &first, 1, 0), 1);
+  EXPECT_EQ(first, 'o') << "a reader of the old one saw it change";
+}
+
+/// A disk that takes no byte more, for files of this process.
+class FullDisk {
+ public:
+  FullDisk() {
+    getrlimit(RLIMIT_FSIZE, &usual_);
+    const rlimit none{.rlim_cur = 0, .rlim_max = usual_.rlim_max};
+    setrlimit(RLIMIT_FSIZE, &none);
+  }
+  ~FullDisk() { setrlimit(RLIMIT_FSIZE, &usual_); }
+
+ private:
+  rlimit usual_{};
+};
+
+TEST(OutputFile, AFailureLeavesWhatWasThereAndNothingEmpty) {
+  const test::TempDir dir;
+  const std::string old = dir.file("old");
+  put(old, kCapture);
+  const OutputRules rules{.what = "cannot write it"};
+  std::string whole, stream, fresh, started;
+  {
+    const FullDisk full;
+    const auto message = [](const Result<void>& result) {
+      return result ? std::string() : result.error().message;
+    };
+    whole = message(write_whole(old, bytes_of("new"), rules));
+    fresh = message(write_whole(dir.file("new"), bytes_of("new"), rules));
+    started = message(OutputFile::open_stream(dir.file("log"), rules).value().start(bytes_of("x")));
+    stream = message(OutputFile::open_stream(old, rules).value().start(bytes_of("x")));
+  }
+  for (const std::string& why : {whole, fresh, started, stream}) {
+    EXPECT_EQ(why, "cannot write it: File too large");
+  }
+  EXPECT_EQ(text_of(old), kCapture);
+  EXPECT_EQ(files_in(dir.path()), 1);
+}
+
+TEST(OutputFile, ThatIsOpenedAndNeverStartedChangesNothing) {
+  const test::TempDir dir;
+  put(dir.file("old"), "old");
+  for (const char* const name : {"old", "new"}) {
+    ASSERT_TRUE(OutputFile::open_stream(dir.file(name), {.what = "cannot"}));
+  }
+  EXPECT_EQ(text_of(dir.file("old")), "old");
+  EXPECT_EQ(files_in(dir.path()), 1);
+  // A log without a line is one all the same, unless lines were lost.
+  auto empty = OutputFile::open_stream(dir.file("log"), {.what = "cannot"}).value();
+  empty.start({}).value();
+  empty.close();
+  EXPECT_TRUE(fs::exists(dir.file("log")));
+  auto lost = OutputFile::open_stream(dir.file("lost"), {.what = "cannot"}).value();
+  lost.start({}).value();
+  lost.close(true);
+  EXPECT_FALSE(fs::exists(dir.file("lost")));
+}
+
+TEST(OutputFile, IsWrittenInPlaceWhereNoneCanBeMadeBesideIt) {
+  if (geteuid() != 0) GTEST_SKIP() << "needs root";
+  const test::TempDir dir;
+  const std::string path = dir.file("result");
+  put(path, "old, and longer");
+  ASSERT_EQ(chown(path.c_str(), 65534, 65534), 0);
+  ASSERT_EQ(chmod(dir.path().c_str(), 0755), 0);
+  ASSERT_EQ(seteuid(65534), 0);
+  const auto written = write_whole(path, bytes_of("new"), {.what = "cannot"});
+  ASSERT_EQ(seteuid(0), 0);
+  EXPECT_TRUE(written) << written.error().message;
+  EXPECT_EQ(text_of(path), "new");
+}
+
+TEST(OutputFile, WritesToWhateverIsNoRegularFile) {
+  const test::TempDir dir;
+  ASSERT_EQ(mkfifo(dir.file("fifo").c_str(), 0600), 0);
+  const UniqueFd reader(::open(dir.file("fifo").c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
+  write_whole(dir.file("fifo"), bytes_of("new"), {.what = "cannot"}).value();
+  std::string got(8, '\0');
+  EXPECT_EQ(read(reader.get(), got.data(), got.size()), 3);
+  const UniqueFd out(::open(dir.file("out").c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+  const std::string name = "/dev/fd/" + std::to_string(out.get());
+  struct stat before{};
+  ASSERT_EQ(fstat(out.get(), &before), 0);
+  write_whole(name, bytes_of("new"), {.what = "cannot"}).value();
+  struct stat after{};
+  ASSERT_EQ(stat(dir.file("out").c_str(), &after), 0);
+  EXPECT_EQ(before.st_ino, after.st_ino) << "another file took its name";
+  EXPECT_EQ(after.st_size, 3);
+  const auto full = write_whole("/dev/full", bytes_of("new"), {.what = "cannot write it"});
+  EXPECT_EQ(full.error().message, "cannot write it: No space left on device");
+}
+
+}  // namespace
+}  // namespace shmif::bus
