@@ -23,14 +23,15 @@ std::string rotated_name(const std::string& pattern, std::uint64_t count, std::u
 }
 
 RotatingCapture::RotatingCapture(std::string name, RotationWish wish, Open open)
-    : pattern_(std::move(name)), wish_(wish), open_(std::move(open)), file_(open_(this->name())) {}
+    : pattern_(std::move(name)), wish_(wish), open_(std::move(open)) {
+  file_.emplace(open_(this->name()));
+}
 
 std::string RotatingCapture::name() const {
   if (!wish_.any()) return pattern_;
   const bool timed = wish_.seconds.count() != 0;
   const std::uint64_t numbered = wish_.file_bytes != 0 ? wish_.files : 0;
-  return rotated_name(pattern_, count_, numbered,
-                      timed ? std::optional(std::time(nullptr)) : std::nullopt);
+  return rotated_name(pattern_, count_, numbered, timed ? std::optional(named_) : std::nullopt);
 }
 
 bool RotatingCapture::time_is_over() const noexcept {
@@ -38,7 +39,7 @@ bool RotatingCapture::time_is_over() const noexcept {
 }
 
 bool RotatingCapture::is_due() const noexcept {
-  return time_is_over() || (wish_.file_bytes != 0 && file_.bytes() > wish_.file_bytes);
+  return !file_ || time_is_over() || (wish_.file_bytes != 0 && file_->bytes() > wish_.file_bytes);
 }
 
 bool RotatingCapture::is_last() const noexcept {
@@ -46,20 +47,36 @@ bool RotatingCapture::is_last() const noexcept {
 }
 
 std::chrono::nanoseconds RotatingCapture::time_left() const noexcept {
-  if (wish_.seconds.count() == 0 || wish_.files == 0) return std::chrono::hours(24);
+  if (wish_.seconds.count() == 0 || !file_) return std::chrono::hours(24);
   return began_ + wish_.seconds - Clock::now();
+}
+
+/// Begins the span in which it is now.
+void RotatingCapture::begin_span() {
+  const auto now = Clock::now();
+  const auto passed = (now - began_) / wish_.seconds;
+  began_ += passed * wish_.seconds;
+  const auto wall = std::chrono::system_clock::now() - (now - began_);
+  const std::time_t told = std::chrono::system_clock::to_time_t(
+      std::chrono::time_point_cast<std::chrono::system_clock::duration>(wall));
+  const std::string before = rotated_name(pattern_, 0, 0, named_);
+  // The spans are whole seconds apart, and the name shows it, though the first one began within a
+  // second. A clock that was set forward is followed; one that was set back would give names again.
+  named_ += static_cast<std::time_t>(passed * wish_.seconds.count());
+  if (told > named_ + 1) named_ = told;
+  count_ = rotated_name(pattern_, 0, 0, named_) == before ? count_ + 1 : 0;
+  ++spans_;
 }
 
 void RotatingCapture::next() {
   if (time_is_over()) {
-    ++spans_;
-    count_ = 0;
-    began_ = Clock::now();
+    begin_span();
   } else {
     ++count_;
     if (wish_.files != 0 && wish_.seconds.count() == 0) count_ %= wish_.files;
   }
-  file_ = open_(name());
+  file_.reset();  // complete before the next one begins
+  file_.emplace(open_(name()));
 }
 
 }  // namespace shmif::tools

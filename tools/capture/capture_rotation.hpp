@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <ctime>
 #include <functional>
 #include <optional>
 #include <string>
@@ -28,20 +29,28 @@ struct RotationWish {
 std::string rotated_name(const std::string& pattern, std::uint64_t count, std::uint64_t files,
                          std::optional<std::time_t> time);
 
-/// Threads: one at a time.
+/// The time spans follow one another without a gap from the start of the capture on, whenever
+/// frames come. A file is named after the beginning of its span. Two spans in a row never get the
+/// same name: if the pattern gives them one, the numbers go on. The same holds if the wall clock is
+/// set back, for then the names go on from the last one. Threads: one at a time.
 class RotatingCapture {
  public:
   using Open = std::function<CaptureWriter(const std::string& file)>;
   /// Opens the first file. Throws as `open` does.
   RotatingCapture(std::string name, RotationWish wish, Open open);
 
-  CaptureWriter& file() noexcept { return file_; }
-  const CaptureWriter& file() const noexcept { return file_; }
+  /// Call these only while is_open().
+  CaptureWriter& file() noexcept { return *file_; }
+  const CaptureWriter& file() const noexcept { return *file_; }
+  bool is_open() const noexcept { return file_.has_value(); }
+  /// Whether the time of the open file is over, so that it can be closed.
+  bool is_over() const noexcept { return is_open() && time_is_over(); }
+  void close() noexcept { file_.reset(); }
   /// Whether the next frame must go into another file.
   bool is_due() const noexcept;
   /// Whether that file would exceed the number asked for, so the capture is complete.
   bool is_last() const noexcept;
-  /// Time until the file is complete.
+  /// Time until the open file is over.
   std::chrono::nanoseconds time_left() const noexcept;
   /// Opens the next file. Throws as `open` does.
   void next();
@@ -49,15 +58,17 @@ class RotatingCapture {
  private:
   using Clock = std::chrono::steady_clock;
   bool time_is_over() const noexcept;
+  void begin_span();
   std::string name() const;
 
   std::string pattern_;
   RotationWish wish_;
   Open open_;
-  std::uint64_t count_ = 0;  // files since the last change because of the time
-  std::uint64_t spans_ = 1;  // time spans that have begun
-  Clock::time_point began_ = Clock::now();
-  CaptureWriter file_;
+  std::uint64_t count_ = 0;                 // files since the name last changed because of the time
+  std::uint64_t spans_ = 1;                 // time spans that have a file
+  Clock::time_point began_ = Clock::now();  // the span
+  std::time_t named_ = std::time(nullptr);  // the same, as in the name
+  std::optional<CaptureWriter> file_;
 };
 
 }  // namespace shmif::tools

@@ -62,10 +62,8 @@ void DumpSink::put(FrameView frame, std::uint64_t lost_before) {
   }
   if (text_) return put_line(frame);
   if (capture_->is_due()) {
-    rotated_ = true;
-    (void)finish({});
+    end_file();
     if (failed()) return;
-    earlier_files_ += capture_->file().written();
     capture_->next();
     begin_file();
   }
@@ -108,12 +106,31 @@ void DumpSink::put_pcapng(PcapngWriter& file, const FrameView& frame, std::uint6
   (void)file.put(found->second, frame, {.lost_before = lost_before, .comment = comment});
 }
 
+/// Leaves the file open if it could not be completed, because it knows why.
+void DumpSink::end_file() {
+  if (!capture_->is_open()) return;
+  rotated_ = true;
+  (void)finish({});
+  if (failed()) return;
+  earlier_files_ += capture_->file().written();
+  capture_->close();
+}
+
+void DumpSink::end_span() {
+  if (capture_ && capture_->is_over()) end_file();
+}
+
 void DumpSink::flush() {
-  if (capture_) {
-    (void)capture_->file().flush();
-  } else {
+  if (text_) {
     text_->flush();
+  } else if (capture_->is_open()) {
+    (void)capture_->file().flush();
   }
+}
+
+Result<void> DumpSink::status() const {
+  if (text_) return text_->status();
+  return capture_->is_open() ? capture_->file().status() : Result<void>();
 }
 
 std::chrono::nanoseconds DumpSink::time_left() const {
@@ -121,7 +138,7 @@ std::chrono::nanoseconds DumpSink::time_left() const {
 }
 
 Result<void> DumpSink::finish(const PcapngStatistics& statistics) {
-  if (capture_) {
+  if (capture_ && capture_->is_open()) {
     if (PcapngWriter* const file = capture_->file().pcapng()) {
       file->put_statistics(0, rotated_ ? file_counts_ : statistics);
     }
@@ -132,7 +149,8 @@ Result<void> DumpSink::finish(const PcapngStatistics& statistics) {
 }
 
 std::uint64_t DumpSink::arrived() const {
-  return capture_ ? earlier_files_ + capture_->file().written() : text_->written();
+  if (text_) return text_->written();
+  return earlier_files_ + (capture_->is_open() ? capture_->file().written() : 0);
 }
 
 int DumpSink::output() const {

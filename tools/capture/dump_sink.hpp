@@ -41,11 +41,13 @@ class DumpSink {
   void put(FrameView frame, std::uint64_t lost_before);
   /// Makes everything visible; call it before a possible pause.
   void flush();
+  /// Completes a file whose time is over; call it at least after time_left().
+  void end_span();
   /// Whether no more can be output: after a failure, or when the reader is gone.
   bool failed() const { return !status(); }
   /// Whether all files asked for are complete.
   bool is_complete() const { return capture_ && capture_->is_last(); }
-  std::chrono::nanoseconds time_left() const;
+  std::chrono::nanoseconds time_left() const;  ///< of the current file
   /// Ends the output. A pcapng file gets the totals of the whole capture; one of several files gets
   /// those of its own part. Result: success, or the failure; a reader that is gone is not a
   /// failure.
@@ -57,10 +59,11 @@ class DumpSink {
   int output() const;
 
  private:
-  Result<void> status() const { return capture_ ? capture_->file().status() : text_->status(); }
+  Result<void> status() const;
   void put_line(const FrameView& frame);
   void put_pcapng(PcapngWriter& file, const FrameView& frame, std::uint64_t lost_before);
   void begin_file();
+  void end_file();
   std::string comment() const;
 
   WantedOutput wanted_;

@@ -129,9 +129,12 @@ Options dump_options() {
       .value("C,rotate-size", "SIZE",
              "with -w: continue in FILE1, FILE2, ... when a file is larger than SIZE. A plain "
              "number is in millions of bytes; with a suffix K, M or G it is in powers of 1024")
-      .value("G,rotate-seconds", "SECONDS",
-             "with -w: continue in a new file after that time; FILE is a format for strftime, such "
-             "as x-%H%M%S.pcap")
+      .value(
+          "G,rotate-seconds", "SECONDS",
+          "with -w: continue in a new file each time that SECONDS have passed; FILE is a format "
+          "for strftime, such as x-%H%M%S.pcap. It gets the time at which its span began. A file "
+          "is complete when its time is over, and the next one is made for the next frame. A "
+          "name that the format gives twice in a row gets a number")
       .value("W,rotate-files", "N",
              "with -C alone: keep the N newest files. With -G alone: end after N files. With both, "
              "-W limits nothing: N only sets how many digits the numbers in the file names have")
@@ -266,6 +269,7 @@ class Capture {
       counts_.lost += received.lost;
       gaps_.received(batch.frames(), received.lost);
       for (const FrameView& frame : batch.frames()) take(frame);
+      sink_.end_span();
       show_progress();
       const auto left = time_left(begin);
       if (corruption_.met(received.error, stop_)) {

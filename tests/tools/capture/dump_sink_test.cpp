@@ -10,6 +10,7 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <set>
 #include <thread>
 
 #include "bus/layout.hpp"
@@ -51,16 +52,69 @@ TEST(DumpRotation, ByTimeBeginsEachSpanAnewAndEndsAfterTheLast) {
   both.next();
   until_over();
   EXPECT_FALSE(timed.is_last()) << "of two";
+  EXPECT_TRUE(timed.is_over());
+  timed.close();
+  EXPECT_FALSE(timed.is_over()) << "there is nothing more to close";
+  EXPECT_GT(timed.time_left(), seconds(1)) << "whoever waits for it would not sleep";
   timed.next();
-  EXPECT_FALSE(timed.is_due()) << "the second begins now";
-  EXPECT_GT(timed.time_left().count(), 0);
+  EXPECT_TRUE(timed.is_open());
+  EXPECT_LE(timed.time_left(), std::chrono::milliseconds(995))
+      << "the second span began when the first one ended, and not now";
   EXPECT_TRUE(eventually([&] { return both.is_due(); })) << "its span began a little later";
   both.next();
   EXPECT_FALSE(both.is_due());
   until_over();
   EXPECT_TRUE(timed.is_last());
   EXPECT_FALSE(both.is_last()) << "where files have a size, their number is no end";
-  EXPECT_EQ(opened, (std::vector<std::string>{"t", "b0", "b1", "t", "b0"}));
+  EXPECT_EQ(opened, (std::vector<std::string>{"t", "b0", "b1", "t1", "b2"}));
+}
+
+TEST(DumpRotation, BySizeAndTimeNeverGivesANameTwice) {
+  const TempDir directory;
+  const Bytes bytes = make_frame(60, 1);
+  const FrameView frame(bytes.data(), bytes.size());
+  std::set<std::string> names;
+  std::vector<tools::RotatingCapture> captures;
+  for (const char* const name : {"a.pcap", "b-%%.pcap", "c-%Y.pcap", "d-%s.pcap"}) {
+    captures.emplace_back(directory.file(name),
+                          tools::RotationWish{.file_bytes = 50, .seconds = std::chrono::seconds(1)},
+                          [&](const std::string& file) {
+                            EXPECT_TRUE(names.insert(file).second) << file << " is overwritten";
+                            return tools::create_capture(file);
+                          });
+  }
+  const auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(1100);
+  while (std::chrono::steady_clock::now() < end) {
+    for (tools::RotatingCapture& capture : captures) {
+      if (capture.is_due()) capture.next();
+      ASSERT_EQ(capture.file().send({&frame, 1}).taken, 1U);
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  }
+}
+
+TEST(DumpRotation, AFileWhoseTimeIsOverIsCompleteThoughNoFrameComes) {
+  const BusRig rig;
+  Port port = rig.port();
+  const std::string folder = rig.file("spans");
+  ASSERT_TRUE(std::filesystem::create_directory(folder));
+  Tool tool({shmifctl_path(), "dump", rig.path(), "--name", "ear", "-G", "1", "-w",
+             folder + "/x-%s.pcap"});
+  ASSERT_TRUE(rig.wait_for_port("ear"));
+  const auto is_open = [&] {
+    const std::string fds = "/proc/" + std::to_string(tool.pid()) + "/fd";
+    for (const auto& fd : std::filesystem::directory_iterator(fds)) {
+      std::error_code gone;
+      if (std::filesystem::read_symlink(fd, gone).string().starts_with(folder)) return true;
+    }
+    return false;
+  };
+  EXPECT_TRUE(is_open());
+  EXPECT_TRUE(eventually([&] { return !is_open(); }));
+  send(port, {make_frame(60, 1)});
+  EXPECT_TRUE(eventually([&] { return is_open(); })) << "the next frame has a file";
+  tool.signal(SIGINT);
+  EXPECT_EQ(tool.finish().err, "1 frames captured, 0 filtered out, 0 lost\n");
 }
 
 TEST(DumpRotation, BySizeTakesTheOldestFileAgainOnlyWhereNoTimeIsSet) {
