@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstring>
 
 namespace shmif::perf {
@@ -52,14 +53,21 @@ Result<void> SampleBuffers::share(CounterPlace place, int file) {
 
 Result<std::size_t> SampleBuffers::make(CounterPlace place, int file, bool shared) {
   const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
-  const std::size_t bytes = page * pages_;
   void* memory = nullptr;
-  const int got = kernel_.map(file, page + bytes, &memory);
-  if (got < 0) {
-    return Error::from_errno(-got,
-                             "cannot map a ring of " + std::to_string(bytes) + " bytes for samples",
-                             "take a smaller ring, or raise kernel.perf_event_mlock_kb");
+  std::size_t bytes = page * pages_;
+  int got = kernel_.map(file, page + bytes, &memory);
+  // All samplers of a user share one limit. A smaller ring may still fit, and it is read often.
+  while (got == -EPERM && bytes > page) {
+    bytes /= 2;
+    got = kernel_.map(file, page + bytes, &memory);
   }
+  if (got == -EPERM) {
+    return Error(Errc::not_supported,
+                 "cannot map memory for samples: all that this user may lock is in use (wait until "
+                 "other samplers have ended, or as root raise kernel.perf_event_mlock_kb with "
+                 "sysctl)");
+  }
+  if (got < 0) return Error::from_errno(-got, "cannot map memory for samples");
   rings_.push_back({place, file, memory, page + bytes, SampleRing(memory, page, bytes), shared});
   return rings_.size() - 1;
 }

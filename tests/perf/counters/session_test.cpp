@@ -175,6 +175,29 @@ TEST_F(ScriptedSession, RefusesSamplingThatCannotBe) {
             "element 0: \"event1\": its set has an event that masks or switches already");
 }
 
+TEST_F(ScriptedSession, TakesASmallerRingWhereItsUserMayLockNoMoreMemory) {
+  for (const int denied : {0, 1, 3, 100}) {
+    FakeCounters fresh;
+    int asked = 0;
+    fresh.before = [&](KernelCall call, int) {
+      return call == KernelCall::map && ++asked <= denied ? -EPERM : 0;
+    };
+    CounterSession one({.ring_pages = 64}, fresh);
+    ASSERT_TRUE(one.program(std::array{EventSetup{fake_event(1), 0, {.period = 10}}}));
+    const auto loaded = one.load(CounterTarget::process({kTask, 7}));
+    if (denied < 100) {
+      EXPECT_TRUE(loaded) << denied;
+      continue;
+    }
+    ASSERT_FALSE(loaded);
+    EXPECT_EQ(asked, 7) << "64 pages, 32, and so on down to one";
+    EXPECT_EQ(loaded.error().code, Errc::not_supported);
+    EXPECT_NE(loaded.error().message.find("raise kernel.perf_event_mlock_kb"), std::string::npos)
+        << loaded.error().message;
+    EXPECT_EQ(fresh.open_files(), 0U);
+  }
+}
+
 TEST_F(ScriptedSession, OpensAllOrNothingWhicheverCallOfTheKernelFails) {
   kernel.processes[kTask] = {kTask, kOther};
   program({{fake_event(1)}, {fake_event(2), 0, {.period = 10}}, {fake_event(3)}});
