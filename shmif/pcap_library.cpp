@@ -18,7 +18,6 @@ Result<PcapLibrary> load_pcap() {
   if (library.find("pcap_close", found.close) && library.find("pcap_compile", found.compile) &&
       library.find("pcap_datalink", found.datalink) &&
       library.find("pcap_datalink_val_to_description_or_dlt", found.datalink_name) &&
-      library.find("pcap_file", found.file) &&
       library.find("pcap_fopen_offline_with_tstamp_precision", found.open_stream) &&
       library.find("pcap_freecode", found.free_code) && library.find("pcap_geterr", found.error) &&
       library.find("pcap_next_ex", found.next) &&

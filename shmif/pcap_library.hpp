@@ -14,7 +14,6 @@ struct PcapLibrary {
   decltype(&::pcap_compile) compile = nullptr;
   decltype(&::pcap_datalink) datalink = nullptr;
   decltype(&::pcap_datalink_val_to_description_or_dlt) datalink_name = nullptr;
-  decltype(&::pcap_file) file = nullptr;
   decltype(&::pcap_fopen_offline_with_tstamp_precision) open_stream = nullptr;
   decltype(&::pcap_freecode) free_code = nullptr;
   decltype(&::pcap_geterr) error = nullptr;

@@ -59,6 +59,7 @@ struct Runner::Impl {
   std::unique_ptr<HeatFolder> heat_folder;  // null: nobody asked
   std::unique_ptr<HeatWatch> heat;
   std::vector<CounterCurve> counters = std::vector<CounterCurve>(run.jobs.size());
+  std::vector<bool> noticed;  // of each job: its notice was told
   RunControl* control = nullptr;
   RunResult result;
 
@@ -72,6 +73,7 @@ struct Runner::Impl {
   RunCauses causes();
   void gather_heat();
   void listen(RunObserver* observer);
+  void tell_notices(RunObserver* observer);
   void show(RunObserver* observer, std::uint64_t now);
   void tell_interval(RunObserver* observer, std::uint64_t now);
   RunProgress progress(std::uint64_t now) const;
@@ -194,6 +196,17 @@ void Runner::Impl::collect_intervals() {
   }
 }
 
+void Runner::Impl::tell_notices(RunObserver* observer) {
+  noticed.resize(run.jobs.size());
+  for (std::size_t i = 0; observer != nullptr && i < run.jobs.size(); ++i) {
+    const ControlledJob& job = run.jobs[i];
+    if (noticed[i] || job.phase != ControlledJob::Phase::going) continue;
+    noticed[i] = true;
+    const std::string notice = job.block->notice.get();
+    if (!notice.empty()) observer->on_notice(job.plan.options.name + ": " + notice);
+  }
+}
+
 RunProgress Runner::Impl::progress(std::uint64_t now) const {
   const bool begun = starter.first_start_ns() != 0 && now > starter.first_start_ns();
   const double at = begun ? static_cast<double>(now - starter.first_start_ns()) * 1e-9 : 0;
@@ -249,6 +262,7 @@ void Runner::Impl::step(RunObserver* observer) {
   watch_jobs(now);
   watch_rates(now);
   listen(observer);
+  tell_notices(observer);
   supervisor.check_stuck(now);
   show(observer, now);
 }

@@ -1,6 +1,7 @@
 // engine=pcap: a capture file. Sent frames are recorded; or the frames of the file are received at
 // full speed, and then the end has ended.
 
+#include <filesystem>
 #include <utility>
 
 #include "perf/engine/link_end.hpp"
@@ -94,8 +95,10 @@ Result<std::unique_ptr<Wire>> make_pcap_wire(const JobOptions& job, std::size_t 
                                          " or reads from it, not both (give rw=tx or rw=rx)");
   }
   const bool records = job.rw == Role::tx;
-  if (!records && job.filename != "-") {
-    // Reports errors before any job starts. Each job opens the file again, from its beginning.
+  std::error_code unknown;
+  if (!records && job.filename != "-" && !std::filesystem::is_fifo(job.filename, unknown)) {
+    // Reports errors before any job starts. Each job opens the file again, from its beginning. A
+    // FIFO has only one beginning, and a job that waits for it can be ended.
     if (auto file = PcapReader::open(job.filename); !file) return std::move(file).error();
   }
   return std::unique_ptr<Wire>(std::make_unique<PcapWire>(job.filename, records));

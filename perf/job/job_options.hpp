@@ -211,9 +211,10 @@ struct JobOptions {
   std::string counters;  ///< events to count, "task-clock,page-faults"; empty: none
 
   // ---- Replay and records ----
-  std::string replay;            ///< a capture file to send
-  double replay_time_scale = 1;  ///< 2: half as fast
-  bool replay_no_stall = false;  ///< no pauses, whatever the scale
+  std::string replay;             ///< a capture file to send
+  double replay_time_scale = 1;   ///< 2: half as fast
+  Nanoseconds replay_max_gap{0};  ///< of the replay; 0: as recorded
+  bool replay_no_stall = false;   ///< no pauses, whatever the scale
   std::string write_pcap;
   std::string write_bw_log, write_iops_log, write_lat_log, write_hist_log;
   Nanoseconds log_avg = std::chrono::milliseconds(500);

@@ -272,6 +272,12 @@ void add_record_rows(std::vector<OptionRow>& into) {
       .only(has_times_of_capture,
             "has no effect: it needs replay at the times of the capture, without rate, rate_iops "
             "and replay_no_stall");
+  rows.add("replay_max_gap", allowed, time(&J::replay_max_gap, TimeUnit::seconds, 1us, 24h),
+           "The longest pause of a replay; longer gaps of the capture are cut to it.",
+           "pauses are as long as in the capture")
+      .only(has_times_of_capture,
+            "has no effect: it needs replay at the times of the capture, without rate, rate_iops "
+            "and replay_no_stall");
   rows.add("replay_no_stall", allowed, yes_or_no(&J::replay_no_stall),
            "Replays without the pauses of the capture, as fast as rate allows. replay_time_scale "
            "has no effect then.");

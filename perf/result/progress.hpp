@@ -42,6 +42,8 @@ class RunObserver {
   virtual ~RunObserver() = default;
   /// Called before each run of a campaign with several: "run 2 of 5", "trial of voip at 125000/s".
   virtual void on_run(const std::string& /*what*/) {}
+  /// Called when a job begins about which its user should know something at once: "voip: ...".
+  virtual void on_notice(const std::string& /*what*/) {}
   /// Called about every 100 ms, for a display.
   virtual void on_progress(const RunProgress& progress) = 0;
   /// Called every status interval (default: 1 s), and once at the end for the rest.

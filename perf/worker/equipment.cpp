@@ -39,6 +39,7 @@ Result<void> Equipment::make_generator(const VerifyState& before) {
   if (!source) return std::move(source).error();
   JobBlock& job = context_.memory.job(index_);
   job.warning.set((*source)->warning());
+  job.notice.set((*source)->notice());
   const std::size_t max = (*source)->max_bytes();
   if (max > end->max_frame_bytes()) {
     return Error(Errc::frame_too_long, "frames of " + std::to_string(max) + " bytes do not fit " +

@@ -58,6 +58,8 @@ class FrameSource {
   virtual Unsent skipped() const noexcept { return {}; }
   /// What to know about the frames before believing the figures; empty: nothing.
   virtual std::string warning() const { return {}; }
+  /// What the user should know before the end, in one sentence; empty: nothing.
+  virtual std::string notice() const { return {}; }
   virtual std::size_t max_bytes() const noexcept = 0;   ///< of one frame
   virtual std::size_t max_frames() const noexcept = 0;  ///< that one take() may take
   virtual std::span<std::byte> memory() noexcept { return {}; }

@@ -4,9 +4,12 @@
 #include <cmath>
 
 #include "shmif/capture/pcap_link.hpp"
+#include "shmif/capture/recorded_time.hpp"
 
 namespace shmif::perf {
 namespace {
+
+constexpr double kTooFarNs = 1e18;  // 30 years; beyond it, sums might overflow
 
 Error unusable(const std::string& path, const std::string& why) {
   return {Errc::bad_argument, "cannot replay \"" + path + "\": " + why};
@@ -19,15 +22,16 @@ Result<Replay> Replay::open(const std::string& path, const ReplayOptions& option
   if (!reader) return reader.error();
   Replay replay;
   FrameBatch batch(64, std::size_t{4} * kMaxFrameBytes);
-  std::uint64_t first_ns = 0;
+  const bool timed = options.time_scale > 0;
+  // The limit holds for the replay, so it is scaled back to the times of the recording.
+  const double limit_ns = timed ? static_cast<double>(options.max_gap_ns) / options.time_scale : 0;
+  RecordedTime time(static_cast<std::uint64_t>(std::min(std::ceil(limit_ns), kTooFarNs)));
   for (bool ended = false; !ended;) {
     batch.clear();
     ended = static_cast<bool>(reader->receive(batch).error);
     for (const FrameView& frame : batch.frames()) {
-      if (replay.records_.empty()) first_ns = frame.time_ns;
-      // If the clock was set back during the recording, these frames follow at once.
-      std::uint64_t after = frame.time_ns > first_ns ? frame.time_ns - first_ns : 0;
-      if (!replay.records_.empty()) after = std::max(after, replay.records_.back().after_ns);
+      const std::uint64_t after = time.next(frame.time_ns);
+      replay.longest_gap_ns_ = std::max(replay.longest_gap_ns_, time.gap_ns());
       replay.records_.push_back({.after_ns = after,
                                  .at = replay.bytes_.size(),
                                  .size = static_cast<std::uint32_t>(frame.size())});
@@ -46,26 +50,26 @@ Result<Replay> Replay::open(const std::string& path, const ReplayOptions& option
   replay.skipped_ = reader->skipped();
   replay.endless_ = options.loops == 0;
   replay.loops_left_ = options.loops;
-  replay.scale(options.time_scale);
+  replay.scale(options.time_scale, time.loop_ns());
   replay.start(0);
   return replay;
 }
 
-/// Applies the factor to all times, and computes how long a loop takes: the next loop begins one
-/// mean gap after the last frame.
-void Replay::scale(double factor) {
+/// Applies the factor to all times.
+void Replay::scale(double factor, std::uint64_t loop_ns) {
   flat_out_ = !(factor > 0);
-  if (flat_out_) return;
-  constexpr double kTooFarNs = 1e18;  // 30 years; beyond it, sums might overflow
-  const auto scaled = [&](double ns) {
-    return static_cast<std::uint64_t>(std::llround(std::min(ns * factor, kTooFarNs)));
+  if (flat_out_) {
+    longest_gap_ns_ = 0;
+    return;
+  }
+  const auto scaled = [&](std::uint64_t ns) {
+    return static_cast<std::uint64_t>(
+        std::llround(std::min(static_cast<double>(ns) * factor, kTooFarNs)));
   };
-  const auto last = static_cast<double>(records_.back().after_ns);
-  const double mean_gap =
-      records_.size() > 1 ? last / (static_cast<double>(records_.size()) - 1) : 0;
-  loop_ns_ = scaled(last + mean_gap);
+  loop_ns_ = scaled(loop_ns);
+  longest_gap_ns_ = scaled(longest_gap_ns_);
   if (factor == 1) return;
-  for (Record& record : records_) record.after_ns = scaled(static_cast<double>(record.after_ns));
+  for (Record& record : records_) record.after_ns = scaled(record.after_ns);
 }
 
 void Replay::start(std::uint64_t start_ns, std::uint64_t end_ns) noexcept {

@@ -19,6 +19,7 @@ namespace shmif::perf {
 struct ReplayOptions {
   double time_scale = 1;                          ///< 2: half as fast; 0: as fast as possible
   std::uint64_t loops = 1;                        ///< 0: endless
+  std::uint64_t max_gap_ns = 0;                   ///< of the replay, not of the capture; 0: any
   std::size_t max_bytes = std::size_t{2} << 30U;  ///< of frames in memory
 };
 
@@ -37,7 +38,9 @@ class Replay {
   std::size_t longest() const noexcept { return longest_; }        ///< bytes of the longest frame
   std::uint64_t cut_short() const noexcept { return cut_short_; }  ///< truncated during capture
   std::uint64_t skipped() const noexcept { return skipped_; }  ///< records of less than 14 bytes
-  std::uint64_t loop_ns() const noexcept { return loop_ns_; }  ///< how long a loop takes
+  /// How long a loop takes: shmif/capture/recorded_time.hpp. 0: as fast as possible.
+  std::uint64_t loop_ns() const noexcept { return loop_ns_; }
+  std::uint64_t longest_gap_ns() const noexcept { return longest_gap_ns_; }
 
   /// The first frame is due at `start_ns` of CLOCK_MONOTONIC. No frame is due at `end_ns` or later.
   void start(std::uint64_t start_ns, std::uint64_t end_ns = kNever) noexcept;
@@ -68,7 +71,7 @@ class Replay {
     std::size_t at = 0;
     std::uint32_t size = 0;
   };
-  void scale(double factor);
+  void scale(double factor, std::uint64_t loop_ns);
   void advance() noexcept;
 
   std::vector<std::byte> bytes_;
@@ -77,6 +80,7 @@ class Replay {
   std::uint64_t cut_short_ = 0;
   std::uint64_t skipped_ = 0;
   std::uint64_t loop_ns_ = 0;
+  std::uint64_t longest_gap_ns_ = 0;
   std::uint64_t loops_left_ = 1;  // this one included
   bool endless_ = false;
   bool flat_out_ = false;

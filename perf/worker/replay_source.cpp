@@ -45,6 +45,14 @@ class ReplaySource : public FrameSource {
     }
     return what;
   }
+  std::string notice() const final {
+    constexpr std::uint64_t kMinuteNs = 60'000'000'000;
+    const std::uint64_t gap = replay_.longest_gap_ns();
+    if (gap <= kMinuteNs) return {};
+    return "the longest pause of the capture takes " + std::to_string(gap / kMinuteNs) +
+           (gap < 2 * kMinuteNs ? " minute" : " minutes") +
+           " (replay_max_gap=1 cuts it to a second)";
+  }
   std::size_t max_bytes() const noexcept final { return replay_.longest(); }
   std::size_t max_frames() const noexcept final { return SIZE_MAX; }
   std::span<std::byte> memory() noexcept final { return replay_.memory(); }
@@ -86,8 +94,7 @@ class TimedReplay final : public ReplaySource {
   std::uint64_t due_ns() const noexcept override { return replay_.due_ns(); }
   Unsent give_up(std::uint64_t now_ns) noexcept override {
     Unsent unsent;
-    // A capture whose frames all have one time and that begins again and again has no pace:
-    // endlessly many of its frames are always due.
+    // At no pace, endlessly many frames are always due.
     if (replay_.left() == Replay::kNever && replay_.loop_ns() == 0) return unsent;
     // One at a time, because a frame that is due at `now_ns` itself is not given up.
     Replay::Slot late;
@@ -163,8 +170,10 @@ Result<std::unique_ptr<FrameSource>> make_replay_source(const JobOptions& job) {
   // A job that sends for a fixed time repeats the capture as often as needed.
   const bool endless = job.time_based && job.runtime.count() > 0;
   const bool paced = job.rate_bps.tx != 0 || job.rate_fps.tx != 0 || job.replay_no_stall;
-  auto replay = Replay::open(job.replay, {.time_scale = paced ? 0 : job.replay_time_scale,
-                                          .loops = endless ? 0 : job.loops});
+  auto replay = Replay::open(
+      job.replay, {.time_scale = paced ? 0 : job.replay_time_scale,
+                   .loops = endless ? 0 : job.loops,
+                   .max_gap_ns = static_cast<std::uint64_t>(job.replay_max_gap.count())});
   if (!replay) return std::move(replay).error();
   std::unique_ptr<FrameSource> source;
   if (paced) {

@@ -180,6 +180,7 @@ struct JobBlock {
   std::atomic<bool> failed{false};                       // (J)
   SharedText<480> error;                                 // (J) the first error
   SharedText<240> warning;                               // (J) before Order::go
+  SharedText<160> notice;                                // (J) before Order::go
   SharedText<128> address;                               // (J)
   std::atomic<bool> on_bus{false};                       // (J) of a host: its port receives frames
   std::atomic<std::uint64_t> start_skew_ns{UINT64_MAX};  // (J) UINT64_MAX: not started

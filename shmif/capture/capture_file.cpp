@@ -3,10 +3,12 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <csignal>
 #include <utility>
@@ -20,22 +22,14 @@ constexpr std::size_t kMinBufferBytes = 128U << 10U;
 constexpr std::size_t kMaxBufferBytes = 1U << 30U;  // what Record::end can say
 constexpr std::size_t kMinRecordBytes = 16;         // of all the formats written here
 
-/// Writes all of `bytes`, also to a descriptor that does not block. Result: 0 or errno; `done`
-/// counts what was written either way.
-int write_all(int fd, std::span<const std::byte> bytes, std::size_t& done) noexcept {
-  done = 0;
-  while (done < bytes.size()) {
-    const ssize_t n = ::write(fd, bytes.data() + done, bytes.size() - done);
-    if (n >= 0) {
-      done += static_cast<std::size_t>(n);
-    } else if (errno == EAGAIN) {
-      pollfd p{.fd = fd, .events = POLLOUT, .revents = 0};
-      poll(&p, 1, -1);
-    } else if (errno != EINTR) {
-      return errno;
-    }
-  }
-  return 0;
+/// How long a reader may stand still after the stop descriptor was readable.
+constexpr int kGraceMilliseconds = 500;
+
+/// Another descriptor of standard output that does not block, though others share that one. -1 for
+/// a file, where nobody is waited for, and where there is no such thing.
+int open_again_without_blocking(const struct stat& status) noexcept {
+  if (!S_ISFIFO(status.st_mode) && !S_ISCHR(status.st_mode)) return -1;
+  return open("/proc/self/fd/1", O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 }
 
 }  // namespace
@@ -53,9 +47,15 @@ Result<std::unique_ptr<CaptureFile>> CaptureFile::create(const std::string& path
   }
   auto file = std::make_unique<CaptureFile>();
   file->path_ = path;
-  const bus::OutputRules rules{.what = "cannot write " + what, .replace = options.replace};
+  file->stop_descriptor_ = options.stop_descriptor;
+  const bus::OutputRules rules{.what = "cannot write " + what,
+                               .replace = options.replace,
+                               .stop_descriptor = options.stop_descriptor};
+  struct stat status{};
   if (standard_output) {
-    file->fd_.reset(fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 0));
+    if (options.stop_descriptor >= 0 && fstat(STDOUT_FILENO, &status) == 0)
+      file->fd_.reset(open_again_without_blocking(status));
+    if (!file->fd_) file->fd_.reset(fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 0));
     if (!file->fd_) return Error::from_errno(errno, rules.what);
   } else {
     auto opened = bus::OutputFile::open_stream(path, rules);
@@ -64,19 +64,20 @@ Result<std::unique_ptr<CaptureFile>> CaptureFile::create(const std::string& path
   }
   file->failed_fd_.reset(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!file->failed_fd_) return Error::from_errno(errno, rules.what);
-  struct stat status{};
-  file->regular_ = fstat(file->fd(), &status) == 0 && S_ISREG(status.st_mode);
+  if (fstat(file->fd(), &status) != 0) return Error::from_errno(errno, rules.what);
+  file->regular_ = S_ISREG(status.st_mode);
+  file->is_socket_ = S_ISSOCK(status.st_mode);
   file->buffer_.resize(std::clamp(options.buffer_bytes, kMinBufferBytes, kMaxBufferBytes));
   file->records_.reserve(file->buffer_.size() / kMinRecordBytes);
 
-  if (!standard_output) {
+  if (file->regular_ && !standard_output) {
     if (auto started = file->file_.start(header); !started) return std::move(started).error();
     file->file_bytes_ = header.size();
     return file;
   }
   const base::SignalGuard guard(SIGPIPE, SIGXFSZ);
   std::size_t done = 0;
-  if (const int failure = write_all(file->fd(), header, done)) {
+  if (const int failure = file->write_all(header, done)) {
     return Error::from_errno(failure, rules.what);
   }
   file->file_bytes_ = done;
@@ -100,7 +101,7 @@ void CaptureFile::flush() noexcept {
   std::size_t done = 0;
   {
     const base::SignalGuard guard(SIGPIPE, SIGXFSZ);
-    failure_ = write_all(fd(), {buffer_.data(), used_}, done);
+    failure_ = write_all({buffer_.data(), used_}, done);
   }
   std::size_t whole = 0;
   for (const Record& record : records_) {
@@ -115,6 +116,38 @@ void CaptureFile::flush() noexcept {
   }
   used_ = 0;
   records_.clear();
+}
+
+/// Writes all of `bytes`, also to a descriptor that does not block. Result: 0 or errno; `done`
+/// counts what was written either way.
+int CaptureFile::write_all(std::span<const std::byte> bytes, std::size_t& done) noexcept {
+  done = 0;
+  while (done < bytes.size()) {
+    const std::byte* const from = bytes.data() + done;
+    const std::size_t left = bytes.size() - done;
+    const bool waits = is_socket_ && stop_descriptor_ >= 0;
+    const ssize_t n = waits ? ::send(fd(), from, left, MSG_DONTWAIT) : ::write(fd(), from, left);
+    if (n >= 0) {
+      done += static_cast<std::size_t>(n);
+    } else if (errno == EAGAIN) {
+      if (!wait_for_room()) return ETIMEDOUT;
+    } else if (errno != EINTR) {
+      return errno;
+    }
+  }
+  return 0;
+}
+
+/// Result: false if the reader stands still although the program is to stop.
+bool CaptureFile::wait_for_room() noexcept {
+  for (;;) {
+    std::array<pollfd, 2> entries{
+        {{fd(), POLLOUT, 0}, {stopped_ ? -1 : stop_descriptor_, POLLIN, 0}}};
+    const int ready = poll(entries.data(), entries.size(), stopped_ ? kGraceMilliseconds : -1);
+    if (entries[0].revents != 0) return true;
+    if (entries[1].revents != 0) stopped_ = true;
+    if (ready == 0) return false;
+  }
 }
 
 /// After a write that failed: removes the beginning of the next record, `torn` bytes, from the
@@ -133,8 +166,15 @@ std::error_code CaptureFile::report() noexcept {
 
 Result<void> CaptureFile::status() const {
   if (failure_ == 0) return {};
-  return Error::from_errno(failure_, path_ == "-" ? std::string("cannot write to standard output")
-                                                  : "cannot write \"" + path_ + "\"");
+  const std::string what = path_ == "-" ? std::string("cannot write to standard output")
+                                        : "cannot write \"" + path_ + '"';
+  if (failure_ == ETIMEDOUT && stopped_) {
+    return Error(std::error_code(failure_, std::generic_category()),
+                 what +
+                     ": its reader took nothing for half a second after the end was asked for, "
+                     "so the rest is lost");
+  }
+  return Error::from_errno(failure_, what);
 }
 
 }  // namespace shmif

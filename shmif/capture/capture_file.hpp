@@ -30,6 +30,7 @@ class CaptureFile {
     std::size_t buffer_bytes = 0;
     bool terminal = false;  ///< whether "-" is allowed if standard output is a terminal
     bus::Replace replace = bus::Replace::captures;  ///< which files may be replaced
+    int stop_descriptor = -1;                       ///< as PcapWriteOptions::stop_descriptor
   };
   /// Creates the file, or replaces it, and writes `header`; "-" is standard output. Errors: the
   /// system's, bad_argument; exists for a file that may not be replaced (bus/file/output_file.hpp).
@@ -87,6 +88,8 @@ class CaptureFile {
     std::uint32_t end : 31;  // in the buffer
     std::uint32_t is_frame : 1;
   };
+  int write_all(std::span<const std::byte> bytes, std::size_t& done) noexcept;
+  bool wait_for_room() noexcept;
   void cut_back(std::size_t torn) noexcept;
 
   int fd() const noexcept { return fd_ ? fd_.get() : file_.descriptor(); }
@@ -96,6 +99,9 @@ class CaptureFile {
   bus::OutputFile file_;  // or this
   UniqueFd failed_fd_;    // an eventfd
   bool regular_ = false;
+  int stop_descriptor_ = -1;
+  bool stopped_ = false;  // the stop descriptor was readable
+  bool is_socket_ = false;
   std::vector<std::byte> buffer_;
   std::size_t used_ = 0;
   std::vector<Record> records_;  // in the buffer

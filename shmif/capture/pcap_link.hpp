@@ -1,8 +1,10 @@
 #pragma once
 // Capture files as links: PcapReader replays one, PcapWriter and PcapngWriter record into one.
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -17,21 +19,31 @@ namespace shmif {
 struct PcapReadOptions {
   /// How fast frames come: 1 as recorded, 2 twice as fast, and so on; 0 as fast as possible.
   double speed = 0;
+  /// No frame comes later than this after the one before it; 0: as recorded.
+  std::chrono::nanoseconds max_gap{0};
+  /// Called once, if a frame is due only after more than a minute, with the time until then. Runs
+  /// in prepare_wait(), must not throw; may be empty.
+  std::function<void(std::chrono::nanoseconds)> on_long_gap = {};
+  /// Ends a wait for input when it is readable; -1: none. The caller keeps it.
+  int stop_descriptor = -1;
 };
 
 /// A capture file (any pcap or pcapng that libpcap reads) as a link. Each frame has its recorded
-/// time in FrameView::time_ns, to the nanosecond; PcapReadOptions::speed says when it arrives.
+/// time in FrameView::time_ns, to the nanosecond; PcapReadOptions::speed says when it arrives. Gaps
+/// are counted as shmif/capture/recorded_time.hpp has it. Frames come without their frame check
+/// sequence if the capture says that it has one.
 /// send() accepts every frame and drops it. The link ends after the last frame. If the capture kept
 /// only the beginning of a frame, the view has these bytes, and the frame's length in
 /// FrameView::true_bytes. Records of the file with less than 14 bytes are left out, and counted in
 /// skipped(). Those with more than kMaxFrameBytes are left out, and counted in too_long(). Threads:
-/// one at a time, but send() from any. Blocks: for the disk; on a pipe until the next frame is
-/// there.
+/// one at a time, but send() from any. Blocks: for the disk. On a pipe, only open() waits for the
+/// other end, and receive() when that has written a frame of more than 17 MiB, or a file of which
+/// the records cannot be told apart.
 class PcapReader {
  public:
   /// Opens the file at `path`, "-" for standard input. Errors: the system's; bad_argument when it
   /// is not a capture file, or its frames are not Ethernet; not_supported if libpcap is not
-  /// installed.
+  /// installed; interrupted if the stop descriptor ended the wait for its beginning.
   static Result<PcapReader> open(const std::string& path, const PcapReadOptions& options = {});
   PcapReader(PcapReader&&) noexcept;
   PcapReader& operator=(PcapReader&&) noexcept;
@@ -40,7 +52,8 @@ class PcapReader {
   SendResult send(std::span<const FrameView> frames) noexcept;
   /// Returns the frames that are due. The clock starts at the first receive() or prepare_wait().
   ReceiveResult receive(FrameBatch& into) noexcept;
-  /// A timer that expires when the next frame is due; -1 at speed 0, where a frame is always due.
+  /// Readable when the next frame is due, or has arrived on a pipe; -1 for a file at speed 0, where
+  /// a frame is always due.
   int descriptor() noexcept;
   WaitHint prepare_wait() noexcept;
   void finish_wait() noexcept;
@@ -53,12 +66,17 @@ class PcapReader {
   /// because they were too long.
   Result<void> status() const;
   std::uint64_t skipped() const noexcept;  ///< records with less than an Ethernet header
+  /// Frames so far that the capture calls unsegmented (TSO): no wire carried them like that.
+  std::uint64_t unsegmented() const noexcept;
   struct TooLong {
     std::uint64_t records = 0;
     std::uint64_t longest_bytes = 0;  ///< true length of the longest
   };
   /// Records with more than kMaxFrameBytes.
   TooLong too_long() const noexcept;
+  /// When the next loop over the same file is to begin, at the speed of this one; once the link has
+  /// ended. Empty at speed 0, and if no frame came.
+  std::optional<std::chrono::steady_clock::time_point> next_loop() const noexcept;
   /// How much of the file has been read, 0 to 1. Empty when it has no size, as with a pipe.
   std::optional<double> progress() const noexcept;
 
@@ -74,6 +92,9 @@ struct PcapWriteOptions {
   std::uint32_t snap_bytes = 0;          ///< keep at most that much of each frame; 0: all
   std::size_t buffer_bytes = 1U << 20U;  ///< written when full; at least 128 KiB
   bool replace = true;                   ///< whether a capture of this name may be replaced
+  /// When this is readable, a write waits half a second for a reader that takes nothing, and then
+  /// fails with timed_out; -1: it waits for ever. The caller keeps it.
+  int stop_descriptor = -1;
 };
 
 /// Records every frame sent to it in a capture file: classic pcap, Ethernet, nanoseconds. Frames
@@ -127,8 +148,11 @@ struct PcapngWriteOptions {
   std::uint32_t snap_bytes = 0;          ///< keep at most that much of each frame; 0: all
   std::size_t buffer_bytes = 1U << 20U;  ///< written when full; at least 128 KiB
   bool replace = true;                   ///< whether a capture of this name may be replaced
-  std::string application = {};          ///< the program that writes the file: "shmifctl 0.1.0"
-  std::string comment = {};              ///< about the whole file
+  /// When this is readable, a write waits half a second for a reader that takes nothing, and then
+  /// fails with timed_out; -1: it waits for ever. The caller keeps it.
+  int stop_descriptor = -1;
+  std::string application = {};  ///< the program that writes the file: "shmifctl 0.1.0"
+  std::string comment = {};      ///< about the whole file
 };
 
 /// What a pcapng file says about one source of frames.

@@ -1,23 +1,30 @@
 #include <fcntl.h>
+#include <sys/epoll.h>
 #include <sys/stat.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <chrono>
 #include <cstdio>
 #include <cstring>
+#include <string_view>
 #include <utility>
 
 #include "base/unique_fd.hpp"
+#include "shmif/capture/capture_feed.hpp"
 #include "shmif/capture/pcap_link.hpp"
+#include "shmif/capture/recorded_time.hpp"
 #include "shmif/pcap_library.hpp"
 
 namespace shmif {
 namespace {
 
 using Clock = std::chrono::steady_clock;
+
+constexpr std::chrono::minutes kLongGap{1};
 
 /// The record's time in nanoseconds; libpcap was asked to give them in tv_usec.
 std::uint64_t time_of(const pcap_pkthdr& header) noexcept {
@@ -39,6 +46,9 @@ std::string limit_behind(const std::string& trouble, const std::string& path) {
     return "its interfaces have several link types (a bus carries Ethernet only: capture on one "
            "interface, not on \"any\")";
   }
+  if (has("bigger than") || has("exceeds snapshot") || has("larger than")) {
+    return "it has a record that is longer than the limit in its own header" + convert;
+  }
   if (has("different byte orders") || has("unsupported") || has("savefile major version") ||
       has("too high") || has("interfaces in the file")) {
     return "libpcap cannot read it" + convert;
@@ -46,9 +56,27 @@ std::string limit_behind(const std::string& trouble, const std::string& path) {
   return {};
 }
 
+/// How to read a file that begins like this, if it is compressed.
+std::string decompressor(const std::string& begin) {
+  struct Kind {
+    std::string_view magic;
+    const char* program;
+  };
+  constexpr std::array<Kind, 5> kKinds{{{"\x1f\x8b", "zcat"},
+                                        {"\x28\xb5\x2f\xfd", "zstdcat"},
+                                        {"\xfd\x37zXZ", "xzcat"},
+                                        {"BZh", "bzcat"},
+                                        {"\x04\x22\x4d\x18", "lz4cat"}}};
+  for (const Kind& kind : kKinds) {
+    if (begin.starts_with(kind.magic)) return kind.program;
+  }
+  return {};
+}
+
+/// A FIFO is opened without waiting for its writer: that wait ends at the stop descriptor.
 Result<UniqueFd> open_input(const std::string& path) {
   UniqueFd fd(path == "-" ? fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 0)
-                          : open(path.c_str(), O_RDONLY | O_CLOEXEC));
+                          : open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
   struct stat status{};
   if (!fd || fstat(fd.get(), &status) != 0) {
     return Error::from_errno(errno, "cannot open " + in_quotes(path));
@@ -64,8 +92,12 @@ struct PcapReader::Impl {
 
   const PcapLibrary& pcap;
   std::string path;
+  PcapReadOptions options;
   double speed = 0;
   UniqueFd timer;
+  UniqueFd epoll;  // for a pipe: the timer, and the pipe while it is waited for
+  bool watches_input = false;
+  std::optional<CaptureFeed> feed;  // `file` reads from it
   std::unique_ptr<pcap_t, void (*)(pcap_t*)> file;
   std::uint64_t file_bytes = 0;
 
@@ -73,49 +105,74 @@ struct PcapReader::Impl {
   // next read.
   const pcap_pkthdr* next = nullptr;
   const unsigned char* next_bytes = nullptr;
+  std::uint32_t next_size = 0;       // without its frame check sequence
+  std::uint32_t next_true_size = 0;  // the same, of the whole frame
+  std::uint64_t next_after_ns = 0;   // after the first frame, as recorded
   bool ended = false;
   std::string trouble;  // of libpcap with the record that ended it
   TooLong too_long;
 
   bool started = false;
   Clock::time_point start;
-  std::uint64_t first_ns = 0;
+  RecordedTime time;
+  bool gap_told = false;
   std::uint64_t skipped = 0;
+  std::uint64_t unsegmented = 0;
 
-  /// Makes `next` the record to deliver next. Result: false at the end.
+  /// Makes `next` the record to deliver next. Result: false at the end, and if it is not there yet.
   bool look() noexcept {
-    while (next == nullptr && !ended) {
+    while (next == nullptr && !ended && feed->look()) {
       pcap_pkthdr* header = nullptr;
       const int n = pcap.next(file.get(), &header, &next_bytes);
       if (n != 1) {
         ended = true;
-        if (n == PCAP_ERROR) trouble = pcap.error(file.get());
-      } else if (header->caplen < kEthernetHeaderBytes) {
+        if (n == PCAP_ERROR && !feed->stopped()) trouble = pcap.error(file.get());
+        break;
+      }
+      constexpr std::uint32_t kSegmentationOffloaded = 1U << 11U;  // epb_flags
+      if ((feed->packet().flags & kSegmentationOffloaded) != 0) ++unsegmented;
+      const std::uint32_t whole = std::max(header->caplen, header->len);
+      const std::uint32_t fcs = std::min(feed->packet().fcs_bytes, whole);
+      next_true_size = whole - fcs;
+      next_size = std::min<std::uint32_t>(header->caplen, next_true_size);
+      if (next_size < kEthernetHeaderBytes) {
         ++skipped;
-      } else if (header->caplen > kMaxFrameBytes) {
+      } else if (next_size > kMaxFrameBytes) {
         // Not cut: a frame that nobody sent would go out in its place.
         ++too_long.records;
-        too_long.longest_bytes =
-            std::max<std::uint64_t>(too_long.longest_bytes, std::max(header->caplen, header->len));
+        too_long.longest_bytes = std::max<std::uint64_t>(too_long.longest_bytes, next_true_size);
       } else {
         next = header;
+        next_after_ns = time.next(time_of(*header));
       }
     }
     return next != nullptr;
   }
 
-  /// When `next` is to arrive. Times that go back mean at once.
+  Clock::time_point after(std::uint64_t recorded_ns) const noexcept {
+    constexpr double kTooFarNs = 1e18;  // 30 years; beyond it, the sum below might overflow
+    const double wait_ns = std::min(static_cast<double>(recorded_ns) / speed, kTooFarNs);
+    return start + std::chrono::nanoseconds(static_cast<std::int64_t>(wait_ns));
+  }
+
+  /// When `next` is to arrive.
   Clock::time_point due() noexcept {
     if (!started) {
       started = true;
       start = Clock::now();
-      first_ns = time_of(*next);
     }
-    const std::uint64_t now = time_of(*next);
-    if (now <= first_ns) return start;
-    constexpr double kTooFarNs = 1e18;  // 30 years; beyond it, the sum below might overflow
-    const double wait_ns = std::min(static_cast<double>(now - first_ns) / speed, kTooFarNs);
-    return start + std::chrono::nanoseconds(static_cast<std::int64_t>(wait_ns));
+    return after(next_after_ns);
+  }
+
+  /// Lets the epoll descriptor be readable also when input comes. At its end a pipe stays readable,
+  /// so it is watched only while it is waited for.
+  void watch_input(bool on) noexcept {
+    if (!epoll || on == watches_input) return;
+    epoll_event event{};
+    event.events = EPOLLIN;
+    watches_input = ::epoll_ctl(epoll.get(), on ? EPOLL_CTL_ADD : EPOLL_CTL_DEL, feed->descriptor(),
+                                &event) == 0 &&
+                    on;
   }
 
   bool is_due() noexcept {
@@ -128,13 +185,13 @@ struct PcapReader::Impl {
   /// the next batch.
   bool deliver(FrameBatch& into) noexcept {
     const std::span<std::byte> room = into.room();
-    const std::size_t whole = next->caplen;
+    const std::size_t whole = next_size;
     if (room.size() < whole && (!into.empty() || room.size() < kEthernetHeaderBytes)) return false;
     const std::size_t size = std::min(whole, room.size());
     std::memcpy(room.data(), next_bytes, size);
     FrameView view(room.data(), size);
     view.time_ns = time_of(*next);
-    if (next->len > size) view.true_bytes = next->len;
+    if (next_true_size > size) view.true_bytes = next_true_size;
     into.push(view);
     next = nullptr;
     return true;
@@ -155,20 +212,32 @@ Result<PcapReader> PcapReader::open(const std::string& path, const PcapReadOptio
   const PcapLibrary& pcap = **library;
   auto impl = std::make_unique<Impl>(pcap);
   impl->path = path;
+  impl->options = options;
   impl->speed = options.speed;
+  impl->time = RecordedTime(static_cast<std::uint64_t>(
+      std::max(0.0, static_cast<double>(options.max_gap.count()) * options.speed)));
   struct stat status{};
   if (fstat(fd->get(), &status) == 0 && S_ISREG(status.st_mode)) {
     impl->file_bytes = static_cast<std::uint64_t>(status.st_size);
   }
   char text[PCAP_ERRBUF_SIZE] = {};
-  std::FILE* const stream = fdopen(fd->get(), "rb");
+  impl->feed.emplace(*std::move(fd), options.stop_descriptor);
+  std::FILE* const stream = impl->feed->stream();
   if (stream == nullptr) return Error::from_errno(errno, "cannot read " + in_quotes(path));
-  fd->release();  // the stream closes it
   impl->file.reset(pcap.open_stream(stream, PCAP_TSTAMP_PRECISION_NANO, text));
   if (!impl->file) {
     std::fclose(stream);
-    return Error(Errc::bad_argument, "cannot read " + in_quotes(path) + ": " + text +
-                                         " (expected a pcap or pcapng file)");
+    if (impl->feed->stopped()) {
+      return Error(std::make_error_code(std::errc::interrupted),
+                   "cannot read " + in_quotes(path) + ": it was ended before the capture began");
+    }
+    const std::string program = decompressor(impl->feed->begin());
+    return Error(
+        Errc::bad_argument,
+        "cannot read " + in_quotes(path) + ": " +
+            (program.empty() ? text + std::string(" (expected a pcap or pcapng file)")
+                             : "it is compressed (decompress it: " + program + ' ' +
+                                   (path == "-" ? "FILE" : path) + " | ..., and read - instead)"));
   }
   if (const int type = pcap.datalink(impl->file.get()); type != DLT_EN10MB) {
     const char* const name = pcap.datalink_name(type);
@@ -180,6 +249,15 @@ Result<PcapReader> PcapReader::open(const std::string& path, const PcapReadOptio
     impl->timer.reset(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
     if (!impl->timer)
       return Error::from_errno(errno, "cannot make a timer to replay " + in_quotes(path));
+  }
+  if (impl->feed->descriptor() >= 0) {
+    impl->epoll.reset(::epoll_create1(EPOLL_CLOEXEC));
+    epoll_event event{};
+    event.events = EPOLLIN;
+    if (!impl->epoll || (impl->timer && ::epoll_ctl(impl->epoll.get(), EPOLL_CTL_ADD,
+                                                    impl->timer.get(), &event) != 0)) {
+      return Error::from_errno(errno, "cannot wait for " + in_quotes(path));
+    }
   }
   return PcapReader(std::move(impl));
 }
@@ -205,14 +283,21 @@ ReceiveResult PcapReader::receive(FrameBatch& into) noexcept {
 }
 
 int PcapReader::descriptor() noexcept {
-  return impl_->timer.get();
+  return impl_->epoll ? impl_->epoll.get() : impl_->timer.get();
 }
 
 WaitHint PcapReader::prepare_wait() noexcept {
-  if (impl_->speed == 0 || !impl_->look()) return {.ready = true};
+  if (!impl_->look()) {
+    if (impl_->ended) return {.ready = true};
+    impl_->watch_input(true);
+    return {.ready = false, .at_most = std::chrono::hours(24)};
+  }
+  if (impl_->speed == 0) return {.ready = true};
   const auto due = impl_->due();
   const auto left = due - Clock::now();
   if (left.count() <= 0) return {.ready = true};
+  if (left > kLongGap && !std::exchange(impl_->gap_told, true) && impl_->options.on_long_gap)
+    impl_->options.on_long_gap(left);
   const auto at = due.time_since_epoch().count();  // steady_clock is CLOCK_MONOTONIC
   const itimerspec when{.it_interval = {},
                         .it_value = {.tv_sec = at / 1'000'000'000, .tv_nsec = at % 1'000'000'000}};
@@ -221,6 +306,7 @@ WaitHint PcapReader::prepare_wait() noexcept {
 }
 
 void PcapReader::finish_wait() noexcept {
+  impl_->watch_input(false);
   if (!impl_->timer) return;
   const itimerspec off{};
   timerfd_settime(impl_->timer.get(), 0, &off, nullptr);  // also forgets an expiry
@@ -236,7 +322,11 @@ std::string PcapReader::address() {
 Result<void> PcapReader::status() const {
   const std::string& trouble = impl_->trouble;
   if (!trouble.empty()) {
-    if (const std::string limit = limit_behind(trouble, impl_->path); !limit.empty()) {
+    std::string limit = limit_behind(trouble, impl_->path);
+    if (limit.empty() && impl_->feed->is_beyond_libpcap())
+      limit =
+          "libpcap cannot read it (convert it: editcap -F nsecpcap " + impl_->path + " NEW.pcap)";
+    if (!limit.empty()) {
       return Error(std::make_error_code(std::errc::not_supported),
                    "cannot read " + in_quotes(impl_->path) + " to its end: " + limit);
     }
@@ -252,6 +342,10 @@ Result<void> PcapReader::status() const {
                    " bytes, and a bus carries at most " + std::to_string(kMaxFrameBytes));
 }
 
+std::uint64_t PcapReader::unsegmented() const noexcept {
+  return impl_->unsegmented;
+}
+
 PcapReader::TooLong PcapReader::too_long() const noexcept {
   return impl_->too_long;
 }
@@ -260,11 +354,15 @@ std::uint64_t PcapReader::skipped() const noexcept {
   return impl_->skipped;
 }
 
+std::optional<Clock::time_point> PcapReader::next_loop() const noexcept {
+  if (!impl_->started || impl_->speed == 0) return std::nullopt;
+  return impl_->after(impl_->time.loop_ns());
+}
+
 std::optional<double> PcapReader::progress() const noexcept {
   if (impl_->file_bytes == 0) return std::nullopt;
-  const long at = std::ftell(impl_->pcap.file(impl_->file.get()));
-  if (at < 0) return std::nullopt;
-  return std::min(1.0, static_cast<double>(at) / static_cast<double>(impl_->file_bytes));
+  const auto at = static_cast<double>(impl_->feed->served());
+  return std::min(1.0, at / static_cast<double>(impl_->file_bytes));
 }
 
 }  // namespace shmif

@@ -57,9 +57,11 @@ struct PcapWriter::Impl {
 Result<PcapWriter> PcapWriter::create(const std::string& path, const PcapWriteOptions& options) {
   FileHeader header;
   if (options.snap_bytes != 0) header.snap_bytes = options.snap_bytes;
-  auto file = CaptureFile::create(
-      path, {.buffer_bytes = options.buffer_bytes, .replace = replaceable(options.replace)},
-      std::as_bytes(std::span(&header, 1)));
+  auto file = CaptureFile::create(path,
+                                  {.buffer_bytes = options.buffer_bytes,
+                                   .replace = replaceable(options.replace),
+                                   .stop_descriptor = options.stop_descriptor},
+                                  std::as_bytes(std::span(&header, 1)));
   if (!file) return std::move(file).error();
   auto impl = std::make_unique<Impl>();
   impl->file = *std::move(file);

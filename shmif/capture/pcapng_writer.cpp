@@ -25,6 +25,7 @@ constexpr std::uint16_t kShbApplication = 4;    // shb_userappl
 constexpr std::uint16_t kIfName = 2;            // if_name
 constexpr std::uint16_t kIfDescription = 3;     // if_description
 constexpr std::uint16_t kIfTimeResolution = 9;  // if_tsresol
+constexpr std::uint16_t kEpbFlags = 2;          // epb_flags
 constexpr std::uint16_t kEpbDropCount = 4;      // epb_dropcount
 constexpr std::uint16_t kIsbReceived = 4;       // isb_ifrecv
 constexpr std::uint16_t kIsbDropped = 5;        // isb_ifdrop
@@ -44,6 +45,16 @@ constexpr std::size_t padded(std::size_t bytes) noexcept {
 
 std::string_view fitting(std::string_view text) noexcept {
   return text.substr(0, kMaxTextBytes);
+}
+
+/// What a frame is that no wire carries: an unfinished checksum, a TCP super-frame.
+std::uint32_t flags_of(const FrameView& frame) noexcept {
+  constexpr std::uint32_t kChecksumNotReady = 1U << 9U;
+  constexpr std::uint32_t kSegmentationOffloaded = 1U << 11U;
+  const auto type = frame.offload.gso_type & static_cast<std::uint8_t>(~Offload::kGsoEcn);
+  const bool tcp = type == Offload::kGsoTcp4 || type == Offload::kGsoTcp6;
+  return (frame.offload.needs_checksum() ? kChecksumNotReady : 0) |
+         (tcp ? kSegmentationOffloaded : 0);
 }
 
 /// Room for a text as an option, and for the end of options.
@@ -140,6 +151,8 @@ struct PcapngWriter::Impl {
     block.number(frame.truncated() ? frame.true_bytes : static_cast<std::uint32_t>(frame.size()));
     block.data(frame.bytes.data(), kept);
     block.option(kComment, notes.comment);
+    if (const std::uint32_t flags = flags_of(frame); flags != 0)
+      block.option(kEpbFlags, &flags, sizeof flags);
     if (notes.lost_before != 0) block.option(kEpbDropCount, notes.lost_before);
     file->commit(block.finish(), true);
   }
@@ -157,9 +170,11 @@ Result<PcapngWriter> PcapngWriter::create(const std::string& path,
   section.option(kComment, options.comment);
   section.option(kShbApplication, options.application);
   header.resize(section.finish());
-  auto file = CaptureFile::create(
-      path, {.buffer_bytes = options.buffer_bytes, .replace = replaceable(options.replace)},
-      header);
+  auto file = CaptureFile::create(path,
+                                  {.buffer_bytes = options.buffer_bytes,
+                                   .replace = replaceable(options.replace),
+                                   .stop_descriptor = options.stop_descriptor},
+                                  header);
   if (!file) return std::move(file).error();
   auto impl = std::make_unique<Impl>();
   impl->file = *std::move(file);

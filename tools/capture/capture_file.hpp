@@ -1,11 +1,13 @@
 #pragma once
 // Capture files that commands write.
 
+#include <chrono>
 #include <cstdint>
 #include <string>
 #include <variant>
 
 #include "shmif/capture/pcap_link.hpp"
+#include "tools/common/options.hpp"
 
 namespace shmif::tools {
 
@@ -73,11 +75,18 @@ inline bool reader_has_gone(const Result<void>& status) {
   return !status && status.error().code == std::errc::broken_pipe;
 }
 
+/// Says that the next frame of a capture comes only after `left`, and what shortens that.
+void say_long_gap(const std::string& file, std::chrono::nanoseconds left);
+
+/// The value of --max-gap as PcapReadOptions::max_gap; 0: not given.
+std::chrono::nanoseconds max_gap_of(const Arguments& args);
+
 /// Creates a file to record into, or replaces a capture; "-": standard output. Throws if the file
 /// cannot be created, or is none of ours to replace: a bus, or anything else that is no capture.
-/// `snap_bytes`: keep at most that many bytes of each frame; 0:
-/// all. `comment` is stored if the format has comments.
+/// `snap_bytes`: keep at most that many bytes of each frame; 0: all. `comment` is stored if the
+/// format has comments. `stop_descriptor`: as PcapWriteOptions has it.
 CaptureWriter create_capture(const std::string& file, CaptureFormat format = CaptureFormat::by_name,
-                             std::uint32_t snap_bytes = 0, const std::string& comment = {});
+                             std::uint32_t snap_bytes = 0, const std::string& comment = {},
+                             int stop_descriptor = -1);
 
 }  // namespace shmif::tools

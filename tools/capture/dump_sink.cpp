@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/counted.hpp"
+#include "bus/offload.hpp"
 
 namespace shmif::tools {
 
@@ -26,7 +27,8 @@ DumpSink::DumpSink(const WantedOutput& wanted, SenderNames* names)
     : wanted_(wanted), names_(names) {
   if (!wanted.file) {
     packets_ = &packets();
-    const CaptureFile::Options options{.buffer_bytes = kTextBytes, .terminal = true};
+    const CaptureFile::Options options{
+        .buffer_bytes = kTextBytes, .terminal = true, .stop_descriptor = wanted.stop_descriptor};
     text_ = std::move(CaptureFile::create("-", options, {})).value();
     return;
   }
@@ -34,7 +36,8 @@ DumpSink::DumpSink(const WantedOutput& wanted, SenderNames* names)
   wanted_.format =
       is_pcapng(*wanted.file, wanted.format) ? CaptureFormat::pcapng : CaptureFormat::pcap;
   capture_.emplace(*wanted.file, wanted.rotation, [this](const std::string& file) {
-    return create_capture(file, wanted_.format, wanted_.snap_bytes, comment());
+    return create_capture(file, wanted_.format, wanted_.snap_bytes, comment(),
+                          wanted_.stop_descriptor);
   });
   begin_file();
 }
@@ -55,7 +58,18 @@ void DumpSink::begin_file() {
   }
 }
 
+/// A file has no place for unfinished checksums, and whoever reads or replays it would take them
+/// for bad ones.
+void DumpSink::finish_checksum(FrameView& frame) {
+  if (!frame.offload.needs_checksum()) return;
+  finished_.assign(frame.bytes.begin(), frame.bytes.end());
+  if (!bus::finish_checksum(finished_, frame.offload)) return;
+  frame.bytes = finished_;
+  frame.offload.flags &= static_cast<std::uint8_t>(~Offload::kNeedsChecksum);
+}
+
 void DumpSink::put(FrameView frame, std::uint64_t lost_before) {
+  if (capture_) finish_checksum(frame);
   if (wanted_.snap_bytes != 0 && frame.size() > wanted_.snap_bytes) {
     if (!frame.truncated()) frame.true_bytes = static_cast<std::uint32_t>(frame.size());
     frame.bytes = frame.bytes.first(wanted_.snap_bytes);

@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "shmif/capture/capture_file.hpp"
 #include "tools/capture/capture_rotation.hpp"
@@ -24,7 +25,8 @@ struct WantedOutput {
   RotationWish rotation;
   std::uint32_t snap_bytes = 0;  ///< keep at most that many bytes of each frame; 0: all
   DecodeOptions lines;
-  bool senders = false;  ///< begin each line with the name of the sending port
+  bool senders = false;      ///< begin each line with the name of the sending port
+  int stop_descriptor = -1;  ///< when it is readable, no reader is waited for any more
 };
 
 /// Threads: one at a time. Blocks: while the disk or the reader of a pipe is slow.
@@ -60,6 +62,7 @@ class DumpSink {
 
  private:
   Result<void> status() const;
+  void finish_checksum(FrameView& frame);
   void put_line(const FrameView& frame);
   void put_pcapng(PcapngWriter& file, const FrameView& frame, std::uint64_t lost_before);
   void begin_file();
@@ -76,6 +79,7 @@ class DumpSink {
   std::uint64_t earlier_files_ = 0;  // frames in them
   PcapngStatistics file_counts_;     // of the current file, in frames of the bus
   UnitOfBus last_unit_;
+  std::vector<std::byte> finished_;  // a frame whose checksum was left to others
 };
 
 }  // namespace shmif::tools

@@ -16,13 +16,21 @@ namespace shmif::tools {
 
 namespace {
 
-// A handler can access only static objects. Both are lock-free, so they are safe in a handler.
+// A handler can access only static objects. All are lock-free, so they are safe in a handler.
 std::atomic<int> caught{0};
 std::atomic<int> bell{-1};
 std::vector<std::pair<int, struct sigaction>> replaced_handlers;
 
+std::atomic<bool> bounds_writes{false};
+
+/// Its arrival is what ends a write: it comes without SA_RESTART.
+void on_alarm(int) {
+  ::alarm(1);
+}
+
 void on_signal(int number) {
   const int saved = errno;
+  if (bounds_writes.load()) ::alarm(1);
   int none = 0;
   caught.compare_exchange_strong(none, number);
   const std::uint64_t one = 1;
@@ -34,6 +42,7 @@ void on_signal(int number) {
 
 StopSignals::StopSignals(std::initializer_list<int> signals) {
   caught = 0;
+  bounds_writes = false;
   bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   if (bell < 0) throw Exception(Error::from_errno(errno, "cannot make an eventfd for signals"));
   struct sigaction action{};
@@ -63,6 +72,15 @@ int StopSignals::signal() const noexcept {
 
 int StopSignals::descriptor() const noexcept {
   return bell.load();
+}
+
+void StopSignals::bound_writes() const noexcept {
+  struct sigaction action{};
+  action.sa_handler = on_alarm;
+  sigemptyset(&action.sa_mask);
+  sigaction(SIGALRM, &action, nullptr);
+  bounds_writes = true;
+  if (stopped()) ::alarm(1);
 }
 
 bool StopSignals::wait(int milliseconds) const noexcept {

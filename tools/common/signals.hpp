@@ -21,6 +21,10 @@ class StopSignals {
   bool stopped() const noexcept { return signal() != 0; }
   /// Readable from the first signal on, for poll and epoll. Do not read from it.
   int descriptor() const noexcept;
+  /// Once a signal has come, no write waits longer than about a second, until the process ends: one
+  /// that blocks fails with EINTR. For programs that print, perhaps to a reader that stands still.
+  /// Uses SIGALRM.
+  void bound_writes() const noexcept;
   /// Sleeps for `milliseconds`, or until a signal comes. Result: stopped().
   bool wait(int milliseconds) const noexcept;
 };

@@ -100,6 +100,8 @@ Options bridge_options() {
       .value("max-peers", "N",
              "how many programs a stream:PATH, vhost-user:PATH or memif:PATH link serves at a time "
              "(default: 64); more are refused")
+      .value("max-gap", "SECONDS",
+             "in a replay of a first link pcap:FILE, wait at most that time between two frames")
       .flag("force", "replace the capture file of a second link pcap:FILE, if it exists")
       .repeatable(
           "fault", "FAULTS",
@@ -247,6 +249,13 @@ void open_device(Side& end, Side& other, const BusWish& wish, bool offload) {
   }
 }
 
+/// How captures are read and written.
+struct CaptureWish {
+  bool force = false;
+  std::chrono::nanoseconds max_gap{0};
+  int stop_descriptor = -1;
+};
+
 /// Refuses to write over a capture, which may be the one that was to be replayed, or over any other
 /// file.
 void check_capture(const std::string& file, bool force) {
@@ -261,10 +270,18 @@ void check_capture(const std::string& file, bool force) {
 /// Opens both ends, in an order that leaves nothing behind after a failure: first devices and
 /// captures to read, then buses, which may be made, then captures to write.
 void open_ends(std::array<Side, 2>& ends, const BusWish& wish, const std::string& port_name,
-               bool offload, bool force) {
-  if (ends[1].address.kind == Kind::pcap) check_capture(ends[1].address.target, force);
+               bool offload, const CaptureWish& captures) {
+  if (ends[1].address.kind == Kind::pcap) {
+    check_capture(ends[1].address.target, captures.force);
+  }
   if (ends[0].address.kind == Kind::pcap) {
-    ends[0].reader = ends[0].hold(PcapReader::open(ends[0].address.target, {.speed = 1}).value());
+    const std::string& file = ends[0].address.target;
+    PcapReadOptions options;
+    options.speed = 1;
+    options.max_gap = captures.max_gap;
+    options.on_long_gap = [file](std::chrono::nanoseconds left) { say_long_gap(file, left); };
+    options.stop_descriptor = captures.stop_descriptor;
+    ends[0].reader = ends[0].hold(PcapReader::open(file, options).value());
   }
   open_device(ends[0], ends[1], wish, offload);
   open_device(ends[1], ends[0], wish, offload);
@@ -279,7 +296,8 @@ void open_ends(std::array<Side, 2>& ends, const BusWish& wish, const std::string
     session.set_up(ends[i].address.target).value();
   }
   if (ends[1].address.kind == Kind::pcap) {
-    ends[1].writer = ends[1].hold(create_capture(ends[1].address.target));
+    ends[1].writer = ends[1].hold(create_capture(ends[1].address.target, CaptureFormat::by_name, 0,
+                                                 {}, captures.stop_descriptor));
   }
   for (const Side& end : ends) {
     if (end.port == nullptr) continue;
@@ -608,10 +626,14 @@ int run_bridge(const CommandLine& line) {
   const std::string& left = args.positional()[0];
   const std::string& right = args.positional()[1];
   try {
-    open_ends(ends, wish, port_name, !args.flag("no-offload") && !faults.any(), args.flag("force"));
+    open_ends(ends, wish, port_name, !args.flag("no-offload") && !faults.any(),
+              {.force = args.flag("force"),
+               .max_gap = max_gap_of(args),
+               .stop_descriptor = stop.descriptor()});
   } catch (const Exception& error) {
-    // Only a capture on standard output gets this error: its reader was gone before the first byte.
-    if (error.code() != std::errc::broken_pipe) throw;
+    // Only a capture gets these errors: its reader was gone before the first byte, or a signal came
+    // before the other end of a FIFO did.
+    if (error.code() != std::errc::broken_pipe && error.code() != std::errc::interrupted) throw;
     const base::SignalGuard guard(SIGPIPE);
     const std::string text = to_text(BridgeWay{.from = left, .to = right});
     std::fwrite(text.data(), 1, text.size(), stderr);

@@ -255,7 +255,7 @@ class Capture {
         names_(make_names(wanted)),
         source_(wanted.path, wanted.history ? Start::oldest : Start::now, wanted.name,
                 wanted.super_frames),
-        sink_(wanted.output, names_.get()),
+        sink_(with_stop(wanted.output, stop_), names_.get()),
         corruption_(wanted.path) {}
 
   int run() {
@@ -301,6 +301,11 @@ class Capture {
   static std::uint64_t history_end(const WantedDump& wanted) {
     if (!wanted.history || !wanted.timeout) return 0;
     return std::move(Bus::open(wanted.path)).value().info().frames;
+  }
+
+  static WantedOutput with_stop(WantedOutput wanted, const StopSignals& stop) {
+    wanted.stop_descriptor = stop.descriptor();
+    return wanted;
   }
 
   static std::unique_ptr<SenderNames> make_names(const WantedDump& wanted) {
@@ -406,8 +411,8 @@ int run_dump(const CommandLine& line) {
   try {
     return Capture(wanted).run();
   } catch (const Exception& error) {
-    // The reader was gone before the first byte.
-    if (error.code() != std::errc::broken_pipe) throw;
+    // The reader was gone before the first byte, or it had not come when a signal did.
+    if (error.code() != std::errc::broken_pipe && error.code() != std::errc::interrupted) throw;
     print_summary(to_text(DumpCounts{}, false));
     return kDone;
   }

@@ -6,10 +6,12 @@
 #include <cmath>
 #include <cstdio>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "shmif/capture/pcap_link.hpp"
 #include "shmif/port.hpp"
+#include "tools/capture/capture_file.hpp"
 #include "tools/common/options.hpp"
 #include "tools/common/progress.hpp"
 #include "tools/common/values.hpp"
@@ -42,6 +44,7 @@ struct Injected {
   std::uint64_t longest = 0;
   std::uint64_t cut_short = 0;
   std::uint64_t skipped = 0;
+  std::uint64_t unsegmented = 0;
 };
 
 std::string plural(std::uint64_t n, const char* what) {
@@ -50,13 +53,20 @@ std::string plural(std::uint64_t n, const char* what) {
 
 class Replay {
  public:
-  Replay(std::string path, std::string file, double speed, std::uint64_t loops)
-      : path_(std::move(path)), file_(std::move(file)), speed_(speed), loops_(loops) {}
+  Replay(std::string path, std::string file, double speed, std::uint64_t loops,
+         std::chrono::nanoseconds max_gap)
+      : path_(std::move(path)),
+        file_(std::move(file)),
+        speed_(speed),
+        loops_(loops),
+        max_gap_(max_gap) {}
 
   int run() {
-    // Opens the file first, so that the port does not appear on the bus without frames to send.
-    PcapReader reader = open();
     const StopSignals stop;
+    // Opens the file first, so that the port does not appear on the bus without frames to send.
+    auto opened = open(stop);
+    if (!opened && stop.stopped()) return kEndedBySignal + stop.signal();
+    PcapReader reader = std::move(opened).value();
     PortOptions options;
     options.kind = LinkKind::inject;
     port_ = Port(options);
@@ -66,18 +76,37 @@ class Replay {
     }
     int code = kDone;
     for (std::uint64_t round = 1; code == kDone && !stop.stopped(); ++round) {
-      if (round > 1) reader = open();
+      if (round > 1) reader = open(stop).value();
       const std::uint64_t before = counts_.sent;
       code = replay(reader, stop);
       // A file without frames to send would be read again and again in vain.
       if (round == loops_ || counts_.sent == before) break;
+      if (const auto next = reader.next_loop()) pause_until(*next, stop);
     }
     progress_.clear();
     return report(code, stop.signal());
   }
 
  private:
-  PcapReader open() const { return std::move(PcapReader::open(file_, {.speed = speed_})).value(); }
+  Result<PcapReader> open(const StopSignals& stop) {
+    return PcapReader::open(file_, {.speed = speed_,
+                                    .max_gap = max_gap_,
+                                    .on_long_gap = [this](auto left) { say_gap(left); },
+                                    .stop_descriptor = stop.descriptor()});
+  }
+
+  /// Once, and not in each round.
+  void say_gap(std::chrono::nanoseconds left) {
+    if (std::exchange(gap_told_, true)) return;
+    progress_.clear();
+    say_long_gap(file_, left);
+  }
+
+  static void pause_until(std::chrono::steady_clock::time_point then, const StopSignals& stop) {
+    for (auto now = then; !stop.stopped() && (now = std::chrono::steady_clock::now()) < then;) {
+      await_descriptor(-1, stop, then - now);
+    }
+  }
 
   /// Sends the file once. Result: the exit code so far.
   int replay(PcapReader& reader, const StopSignals& stop) {
@@ -93,6 +122,7 @@ class Replay {
       show_progress(reader);
     }
     counts_.skipped += reader.skipped();
+    counts_.unsegmented += reader.unsegmented();
     const PcapReader::TooLong too_long = reader.too_long();
     counts_.too_long += too_long.records;
     counts_.longest = std::max(counts_.longest, too_long.longest_bytes);
@@ -152,7 +182,10 @@ class Replay {
       code = fail("cannot send " + plural(counts_.too_long, "frame") + " of \"" + file_ + "\" on " +
                   path_ + ": the longest has " + std::to_string(counts_.longest) +
                   " bytes, the bus takes " + std::to_string(port_.max_frame_bytes()) +
-                  (counts_.longest > kMaxFrameBytes
+                  (counts_.unsegmented > 0
+                       ? " (the capture has unsegmented TSO packets: record it without "
+                         "--super-frames)"
+                   : counts_.longest > kMaxFrameBytes
                        ? " (no bus takes more than " + std::to_string(kMaxFrameBytes) + ")"
                        : " (create a bus with a larger --mtu)"));
     }
@@ -167,6 +200,8 @@ class Replay {
   std::string file_;
   double speed_;
   std::uint64_t loops_;  ///< 0: until stopped
+  std::chrono::nanoseconds max_gap_;
+  bool gap_told_ = false;
   Port port_;
   std::vector<FrameView> frames_;
   Injected counts_;
@@ -183,7 +218,12 @@ int run_inject(const CommandLine& line) {
               "and reported, and the exit code is 1.")
           .value("timing", "HOW",
                  "original (the default), flat (as fast as possible), or xN: N times as fast")
-          .value("loop", "N", "replay the file N times; 0: until a signal comes (default 1)")
+          .value(
+              "loop", "N",
+              "replay the file N times; 0: until a signal comes (default 1). The next loop begins "
+              "one mean gap after the last frame, or after a second if all frames have one time")
+          .value("max-gap", "SECONDS",
+                 "wait at most that time between two frames, such as 1 (default: as recorded)")
           .words(2, 2)
           .example("shmifctl inject /dev/shm/bus0 session.pcap", "replay with the recorded gaps")
           .example("shmifctl inject /dev/shm/bus0 session.pcap --timing x10 --loop 3",
@@ -193,7 +233,7 @@ int run_inject(const CommandLine& line) {
   const std::uint64_t loops = args.count("loop").value_or(1);
   if (file == "-" && loops != 1) throw UsageError{"standard input can be replayed only once"};
   return Replay(args.positional()[0], file, parse_timing(args.text("timing").value_or("original")),
-                loops)
+                loops, max_gap_of(args))
       .run();
 }
 

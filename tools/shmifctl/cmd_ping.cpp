@@ -57,6 +57,7 @@ std::error_code send_one(Port& port, const FrameView& frame, const StopSignals& 
 
 int respond(const std::string& path, const std::optional<std::string>& name) {
   const StopSignals stop;  // before the port is visible on the bus: others may signal it
+  stop.bound_writes();
   Port port = open_port(path, name);
   std::printf("answering on %s as %s (%s)\n", base::printable(path).c_str(), port.name().c_str(),
               port.mac().to_string().c_str());
@@ -127,6 +128,7 @@ class Asker {
  public:
   explicit Asker(const WantedPing& wanted)
       : wanted_(wanted), target_(find_target(wanted)), port_(open_port(wanted.path, wanted.name)) {
+    stop_.bound_writes();
     std::random_device random;
     id_ = random();
   }

@@ -62,6 +62,7 @@ class Watcher {
 /// Runs until stopped, or until `looks` samples are done.
 int run_plain(Watcher& watcher, nanoseconds interval, std::uint64_t looks) {
   const StopSignals stop;
+  stop.bound_writes();
   const auto step = std::chrono::ceil<milliseconds>(interval);
   static_cast<void>(watcher.look());
   for (std::uint64_t i = 0; i < looks; ++i) {
@@ -70,6 +71,7 @@ int run_plain(Watcher& watcher, nanoseconds interval, std::uint64_t looks) {
     const std::string text = top_lines(std::time(nullptr), view.info, view.rates);
     std::fwrite(text.data(), 1, text.size(), stdout);
     if (std::fflush(stdout) != 0) {
+      if (stop.stopped()) return kDone;
       throw Exception(Error::from_errno(errno, "cannot write to standard output"));
     }
   }
@@ -112,6 +114,7 @@ Wish read_keys(std::size_t page) {
 /// Runs until stopped, until `q`, or until `looks` samples are done.
 int run_screen(Watcher& watcher, nanoseconds interval, std::uint64_t looks) {
   const StopSignals stop{SIGINT, SIGTERM, SIGHUP, SIGQUIT};
+  stop.bound_writes();
   Screen screen;
   TopView view = watcher.look();
   // The first rates come early, so that the user does not see dashes for a whole interval.

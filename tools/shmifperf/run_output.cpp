@@ -135,6 +135,13 @@ void RunOutput::on_run(const std::string& what) {
   run_ = what;
 }
 
+/// Once, and not in each of several runs.
+void RunOutput::on_notice(const std::string& what) {
+  if (!notices_.insert(what).second) return;
+  terminal_.clear();
+  complain(what);
+}
+
 void RunOutput::on_progress(const RunProgress& progress) {
   if (metrics_) metrics_->count(progress);
   if (!redrawn_lines_ && !plain_lines_) return;

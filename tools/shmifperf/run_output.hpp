@@ -13,6 +13,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -56,6 +57,7 @@ class RunOutput final : public perf::RunObserver {
                                                  perf::RunControl& control);
 
   void on_run(const std::string& what) override;
+  void on_notice(const std::string& what) override;
   void on_progress(const perf::RunProgress& progress) override;
   void on_interval(const perf::RunProgress& progress) override;
   void on_status(const perf::RunProgress& progress) override;
@@ -84,6 +86,7 @@ class RunOutput final : public perf::RunObserver {
   bool plain_lines_ = false;    // progress lines, one per interval
   bool redrawn_lines_ = false;  // progress lines on the terminal
   std::string run_;             // which of several runs
+  std::set<std::string> notices_;
   perf::ProgressLines lines_;
   Progress terminal_;
   std::unique_ptr<Metrics> metrics_;  // destroyed first: closing its server takes a second or two

@@ -87,6 +87,7 @@ TEST(OptionLimits, AreWhereTheDocumentationHasThem) {
            {"ss_dur", "0", "24h", "-1", "86400001ms"},
            {"ss_ramp", "0", "24h", "-1", "86400001ms"},
            {"replay_time_scale", "1", "100000", "0", "100001"},
+           {"replay_max_gap", "1us", "24h", "0", "86400001ms"},
            {"log_hist_msec", "10", "1h", "9999us", "3600001ms"},
            {"log_hist_coarseness", "0", "6", "-1", "7"},
            {"log_avg_msec", "10", "1h", "9999us", "3600001ms"},

@@ -73,17 +73,18 @@ TEST_F(ReplayedCapture, GivesUpMoreThanItLooksAtAtOnce) {
   EXPECT_EQ(unsent.bytes, 90U * 100 + 10 * (89 * 90 / 2));
 }
 
-TEST_F(ReplayedCapture, ThatBeginsAgainAtOnceAsksForNothingThatItDidNotTake) {
+TEST_F(ReplayedCapture, OfOneTimeBeginsAgainAfterASecondAndFloodsNobody) {
   for (const std::size_t frames : {1U, 3U}) {
     JobOptions job = job_of(frames, 0);  // all at one time
     job.loops = 2;
     const auto twice = source_of(job);
     EXPECT_EQ(take(*twice, kSourceStart, 1), Lengths{100});
-    EXPECT_EQ(twice->give_up(kSourceStart + kGap).frames, 2 * frames - 1);
+    EXPECT_EQ(twice->give_up(kSourceStart + kGap).frames, frames - 1);
+    EXPECT_EQ(twice->next_ns(), kSourceStart + 1'000'000'000);
     job.time_based = true;
     job.runtime = milliseconds(20);
     const auto endless = source_of(job, kSourceStart + kGap);
-    EXPECT_EQ(take(*endless, kSourceStart + 1, 8).size(), 8U);
+    EXPECT_EQ(take(*endless, kSourceStart + 1, 8).size(), frames);
     EXPECT_EQ(endless->give_up(kSourceStart + kGap).frames, 0U);
   }
 }

@@ -130,6 +130,22 @@ TEST(Replay, AClockThatWasSetBackHoldsNothingUp) {
   EXPECT_EQ(intended(take_all(replay, kReplayStart + 100'000)), (Times{0, 2000, 2000, 4000}));
 }
 
+TEST(Replay, HasTheGapsThatInjectHas) {
+  const test::TempDir dir;
+  constexpr std::uint64_t kS = 1'000'000'000;
+  // The clock is set back, and then there is an hour without a frame.
+  const std::string path = capture(dir, {5000 * kS, 5001 * kS, 100 * kS, 101 * kS, 3701 * kS});
+  Replay replay = Replay::open(path).value();
+  EXPECT_EQ(replay.longest_gap_ns(), 3600 * kS);
+  replay.start(kReplayStart);
+  EXPECT_EQ(intended(take_all(replay, kReplayStart + 9000 * kS)),
+            (Times{0, kS, kS, 2 * kS, 3602 * kS}));
+  Replay cut = Replay::open(path, {.time_scale = 2, .max_gap_ns = kS}).value();
+  EXPECT_EQ(cut.longest_gap_ns(), kS) << "of the replay, which takes twice as long";
+  cut.start(kReplayStart);
+  EXPECT_EQ(intended(take_all(cut, kReplayStart + 9000 * kS)), (Times{0, kS, kS, 2 * kS, 3 * kS}));
+}
+
 TEST(Replay, LoopsAreScaledLikeTheTimesInThem) {
   const test::TempDir dir;
   Replay replay = Replay::open(capture(dir, {0, 500, 2000}), {.time_scale = 2, .loops = 2}).value();

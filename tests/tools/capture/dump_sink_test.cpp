@@ -10,6 +10,7 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <set>
 #include <thread>
 
@@ -37,7 +38,9 @@ TEST(DumpRotation, ByTimeBeginsEachSpanAnewAndEndsAfterTheLast) {
   const Bytes bytes = make_frame(60, 1);
   const FrameView frame(bytes.data(), bytes.size());
   using std::chrono::seconds;
+  const auto earliest = std::chrono::steady_clock::now();
   tools::RotatingCapture timed(directory.file("t"), {.seconds = seconds(1), .files = 2}, open);
+  const auto latest = std::chrono::steady_clock::now();
   tools::RotatingCapture both(directory.file("b"),
                               {.file_bytes = 50, .seconds = seconds(1), .files = 2}, open);
   const auto until_over = [&] {
@@ -58,8 +61,12 @@ TEST(DumpRotation, ByTimeBeginsEachSpanAnewAndEndsAfterTheLast) {
   EXPECT_GT(timed.time_left(), seconds(1)) << "whoever waits for it would not sleep";
   timed.next();
   EXPECT_TRUE(timed.is_open());
-  EXPECT_LE(timed.time_left(), std::chrono::milliseconds(995))
-      << "the second span began when the first one ended, and not now";
+  // The second span began when the first one ended, a whole number of seconds after its beginning.
+  const auto before = std::chrono::steady_clock::now();
+  const std::chrono::nanoseconds left = timed.time_left();
+  const auto after = std::chrono::steady_clock::now();
+  EXPECT_GE(std::chrono::floor<seconds>(after + left - earliest), before + left - latest)
+      << "it began now";
   EXPECT_TRUE(eventually([&] { return both.is_due(); })) << "its span began a little later";
   both.next();
   EXPECT_FALSE(both.is_due());
@@ -101,6 +108,7 @@ TEST(DumpRotation, AFileWhoseTimeIsOverIsCompleteThoughNoFrameComes) {
   Tool tool({shmifctl_path(), "dump", rig.path(), "--name", "ear", "-G", "1", "-w",
              folder + "/x-%s.pcap"});
   ASSERT_TRUE(rig.wait_for_port("ear"));
+  const auto files = [&] { return std::distance(std::filesystem::directory_iterator(folder), {}); };
   const auto is_open = [&] {
     const std::string fds = "/proc/" + std::to_string(tool.pid()) + "/fd";
     for (const auto& fd : std::filesystem::directory_iterator(fds)) {
@@ -109,12 +117,12 @@ TEST(DumpRotation, AFileWhoseTimeIsOverIsCompleteThoughNoFrameComes) {
     }
     return false;
   };
-  EXPECT_TRUE(is_open());
+  ASSERT_TRUE(eventually([&] { return files() == 1; }));
   EXPECT_TRUE(eventually([&] { return !is_open(); }));
   send(port, {make_frame(60, 1)});
-  EXPECT_TRUE(eventually([&] { return is_open(); })) << "the next frame has a file";
+  EXPECT_TRUE(eventually([&] { return files() == 2; })) << "the next frame has a file";
   tool.signal(SIGINT);
-  EXPECT_EQ(tool.finish().err, "1 frames captured, 0 filtered out, 0 lost\n");
+  EXPECT_EQ(tool.finish().err, "1 frame captured, 0 filtered out, 0 lost\n");
 }
 
 TEST(DumpRotation, BySizeTakesTheOldestFileAgainOnlyWhereNoTimeIsSet) {

@@ -1,7 +1,8 @@
 // shmifctl dump, through the program.
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
-
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -12,6 +13,7 @@
 #include <set>
 #include <utility>
 
+#include "base/unique_fd.hpp"
 #include "bus/layout.hpp"
 #include "tests/support/super_frames.hpp"
 #include "tests/support/temp_bus.hpp"
@@ -295,6 +297,45 @@ TEST(Dump, NeverOverwritesABus) {
   EXPECT_EQ(r.status, 1);
   EXPECT_TRUE(contains(r.err, "it is a bus")) << r.err;
   EXPECT_TRUE(Bus::open(rig.path()));
+}
+
+TEST(Dump, ASignalEndsItTowardsAReaderThatStandsStill) {
+  const BusRig rig({.ring_bytes = 1U << 20U});
+  Port port = rig.port();
+  send(port, std::vector<Bytes>(200, make_frame(1000, 1)));
+  ASSERT_EQ(mkfifo(rig.file("fifo").c_str(), 0600), 0);
+  struct Case {
+    std::string words;
+    int pipe_bytes;
+    int least;  // in the pipe when the next write waits
+  };
+  for (const auto& [words, pipe_bytes, least] :
+       {Case{"dump --history -x", 65536, 60'000}, Case{"dump --history -w -", 65536, 60'000}}) {
+    const UniqueFd reader(open(rig.file("fifo").c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
+    ASSERT_EQ(fcntl(reader.get(), F_SETPIPE_SZ, pipe_bytes), pipe_bytes);
+    Tool tool({"sh", "-c", "exec \"$0\" " + words + " \"$1\" >\"$2\"", shmifctl_path(), rig.path(),
+               rig.file("fifo")});
+    // It stands still when nothing more comes into the pipe.
+    ASSERT_TRUE(eventually([&, least = least] {
+      int first = 0;
+      int second = 0;
+      if (ioctl(reader.get(), FIONREAD, &first) != 0) return false;
+      usleep(100'000);
+      return ioctl(reader.get(), FIONREAD, &second) == 0 && first == second && first > least;
+    })) << words;
+    tool.signal(SIGTERM);
+    const ToolResult r = tool.finish();
+    EXPECT_FALSE(r.timed_out) << words;
+    EXPECT_EQ(r.status, 1) << words;
+    EXPECT_TRUE(contains(r.err, "its reader took nothing")) << r.err;
+  }
+  // A FIFO that nobody reads.
+  Tool tool({shmifctl_path(), "dump", rig.path(), "--name", "ear", "-w", rig.file("fifo")});
+  ASSERT_TRUE(rig.wait_for_port("ear"));
+  tool.signal(SIGTERM);
+  const ToolResult r = tool.finish();
+  EXPECT_FALSE(r.timed_out);
+  EXPECT_EQ(r.status, 0) << r.err;
 }
 
 TEST(Dump, ReplacesAnOlderCaptureAndNoOtherFile) {

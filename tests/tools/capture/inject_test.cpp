@@ -1,6 +1,8 @@
 // shmifctl inject, through the program.
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <array>
@@ -10,6 +12,7 @@
 #include <fstream>
 #include <sstream>
 
+#include "base/unique_fd.hpp"
 #include "tests/tools/capture/held_ring.hpp"
 #include "tests/tools/common/bus_rig.hpp"
 #include "tests/tools/common/on_terminal.hpp"
@@ -97,6 +100,62 @@ TEST(Inject, KeepsTheTimesOfTheRecordingInEachRound) {
   EXPECT_GE(std::chrono::steady_clock::now() - begin, std::chrono::milliseconds(2 * 300));
   FrameBatch batch;
   EXPECT_EQ(port.receive(batch).frames, 4U);
+}
+
+TEST(Inject, AFrameAloneIsNoFlood) {
+  const BusRig rig;
+  write_capture(rig.file("in.pcap"), some_frames(1));
+  const auto begin = std::chrono::steady_clock::now();
+  EXPECT_EQ(inject(rig, {rig.file("in.pcap"), "--timing", "x4", "--loop", "3"}).out,
+            "3 frames sent, 180 B\n");
+  EXPECT_GE(std::chrono::steady_clock::now() - begin, std::chrono::milliseconds(2 * 250));
+}
+
+TEST(Inject, SaysThatTheNextFrameIsFarAwayAndWaitsNoLongerThanAsked) {
+  const BusRig rig;
+  write_capture(rig.file("in.pcap"), some_frames(3), 3'600'000'000'000);  // an hour apart
+  Tool tool({shmifctl_path(), "inject", rig.path(), rig.file("in.pcap")});
+  EXPECT_TRUE(tool.wait_for("is due only in 59 minutes")) << tool.so_far().err;
+  tool.signal(SIGINT);
+  const ToolResult waited = tool.finish();
+  EXPECT_EQ(waited.status, 128 + SIGINT);
+  EXPECT_EQ(count_of_lines(waited.err), 1) << waited.err;
+  const ToolResult cut = inject(rig, {rig.file("in.pcap"), "--max-gap", "0.001", "--loop", "2"});
+  EXPECT_EQ(cut.status, 0);
+  EXPECT_EQ(cut.err, "");
+  EXPECT_EQ(cut.out, "6 frames sent, 366 B\n");
+}
+
+TEST(Inject, ASignalEndsItWhileItWaitsForAPipe) {
+  const BusRig rig;
+  ASSERT_EQ(mkfifo(rig.file("fifo").c_str(), 0600), 0);
+  Tool without_writer({shmifctl_path(), "inject", rig.path(), rig.file("fifo")});
+  // When it has opened the FIFO, it waits: then a writer can open it without waiting.
+  UniqueFd writer;
+  ASSERT_TRUE(eventually([&] {
+    writer.reset(open(rig.file("fifo").c_str(), O_WRONLY | O_NONBLOCK | O_CLOEXEC));
+    return static_cast<bool>(writer);
+  }));
+  without_writer.signal(SIGTERM);
+  EXPECT_EQ(without_writer.finish().status, 128 + SIGTERM) << "before the capture began";
+  Port port = rig.port();
+  write_capture(rig.file("in.pcap"), some_frames(2));
+  std::ifstream file(rig.file("in.pcap"), std::ios::binary);
+  const std::string bytes{std::istreambuf_iterator<char>(file), {}};
+  for (const char* const timing : {"flat", "original"}) {
+    Tool tool({shmifctl_path(), "inject", rig.path(), rig.file("fifo"), "--timing", timing});
+    ASSERT_TRUE(eventually([&] {
+      writer.reset(open(rig.file("fifo").c_str(), O_WRONLY | O_NONBLOCK | O_CLOEXEC));
+      return static_cast<bool>(writer);
+    }));
+    ASSERT_EQ(write(writer.get(), bytes.data(), bytes.size()), static_cast<ssize_t>(bytes.size()));
+    EXPECT_EQ(collect(port, 2).size(), 2U) << "the last one waits for another";
+    tool.signal(SIGTERM);
+    const ToolResult r = tool.finish();
+    EXPECT_FALSE(r.timed_out);
+    EXPECT_EQ(r.status, 128 + SIGTERM);
+    EXPECT_EQ(r.out, "2 frames sent, 121 B\n");
+  }
 }
 
 TEST(Inject, ReadsStandardInput) {

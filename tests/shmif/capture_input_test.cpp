@@ -1,0 +1,334 @@
+// What a capture is read from and what it says of its frames: live pipes, frame check sequences,
+// clocks that jump, files that libpcap does not read.
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <array>
+#include <chrono>
+#include <optional>
+#include <string>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include "base/unique_fd.hpp"
+#include "shmif/capture/recorded_time.hpp"
+#include "tests/shmif/captures.hpp"
+#include "tests/support/temp_dir.hpp"
+
+namespace shmif::test {
+namespace {
+
+std::string in_words(std::initializer_list<std::uint32_t> values) {
+  std::string out;
+  for (const std::uint32_t v : values) put32(out, v);
+  return out;
+}
+
+std::string pcapng_block(std::uint32_t type, std::string body) {
+  body.resize((body.size() + 3) & ~std::size_t{3});
+  const auto bytes = static_cast<std::uint32_t>(body.size() + 12);
+  return in_words({type, bytes}) + body + in_words({bytes});
+}
+
+std::string pcapng_option(std::uint16_t code, const std::string& value) {
+  std::string out = in_words({static_cast<std::uint32_t>(value.size()) << 16U | code}) + value;
+  out.resize((out.size() + 3) & ~std::size_t{3});
+  return out;
+}
+
+const std::string kSection =
+    pcapng_block(0x0a0d0d0a, in_words({0x1a2b3c4d, 1, UINT32_MAX, UINT32_MAX}));
+
+std::string pcapng_interface(const std::string& options = {}, std::uint32_t snap = 65535) {
+  return pcapng_block(1, in_words({1, snap}) + (options.empty() ? "" : options + in_words({0})));
+}
+
+std::string pcapng_packet(const Bytes& frame, const std::string& options = {},
+                          std::uint32_t interface = 0) {
+  const auto size = static_cast<std::uint32_t>(frame.size());
+  std::string data(reinterpret_cast<const char*>(frame.data()), frame.size());
+  data.resize((data.size() + 3) & ~std::size_t{3});
+  return pcapng_block(6, in_words({interface, 0, 1, size, size}) + data +
+                             (options.empty() ? "" : options + in_words({0})));
+}
+
+class LiveCapture : public testing::TestWithParam<std::tuple<bool, double>> {
+ protected:
+  LiveCapture() {
+    std::array<int, 2> ends{};
+    EXPECT_EQ(pipe2(ends.data(), O_CLOEXEC), 0);
+    output_.reset(ends[0]);
+    input_.reset(ends[1]);
+  }
+  static bool is_pcapng() { return std::get<0>(GetParam()); }
+  static std::string head() { return is_pcapng() ? kSection + pcapng_interface() : file_header(); }
+  static std::string one(const Bytes& frame) {
+    return is_pcapng() ? pcapng_packet(frame) : record(1, 0, frame, frame.size());
+  }
+  void put(const std::string& bytes) {
+    ASSERT_EQ(write(input_.get(), bytes.data(), bytes.size()), static_cast<ssize_t>(bytes.size()));
+  }
+  PcapReader open() {
+    const std::string path = "/proc/self/fd/" + std::to_string(output_.get());
+    PcapReader reader = PcapReader::open(path, {.speed = std::get<1>(GetParam())}).value();
+    output_.reset();
+    return reader;
+  }
+  static bool is_readable(PcapReader& reader) {
+    pollfd entry{.fd = reader.descriptor(), .events = POLLIN, .revents = 0};
+    return poll(&entry, 1, 0) == 1;
+  }
+
+  UniqueFd output_;
+  UniqueFd input_;
+};
+INSTANTIATE_TEST_SUITE_P(Kinds, LiveCapture,
+                         testing::Combine(testing::Bool(), testing::Values(0.0, 1.0)));
+
+TEST_P(LiveCapture, HandsEachFrameOnWhenItIsThereAndSleepsUntilThen) {
+  const Bytes frame = make_frame(60, 1);
+  put(head() + one(frame));
+  PcapReader reader = open();
+  FrameBatch batch;
+  EXPECT_EQ(reader.receive(batch).frames, 1U);
+  for (int i = 0; i < 2; ++i) {
+    batch.clear();
+    const ReceiveResult nothing = reader.receive(batch);
+    EXPECT_EQ(nothing.frames, 0U);
+    EXPECT_FALSE(nothing.error) << nothing.error.message();
+    EXPECT_FALSE(reader.prepare_wait().ready);
+    EXPECT_FALSE(is_readable(reader));
+    put(one(frame).substr(0, 30));  // half of it is not enough
+    EXPECT_TRUE(is_readable(reader));
+    reader.finish_wait();
+    EXPECT_EQ(reader.receive(batch).frames, 0U);
+    EXPECT_FALSE(reader.prepare_wait().ready);
+    EXPECT_FALSE(is_readable(reader)) << "who waits for the other half would spin";
+    put(one(frame).substr(30));
+    EXPECT_TRUE(is_readable(reader));
+    reader.finish_wait();
+    EXPECT_FALSE(is_readable(reader)) << "it is not waited for";
+    EXPECT_EQ(reader.receive(batch).frames, 1U);
+  }
+  EXPECT_FALSE(reader.prepare_wait().ready);
+  input_.reset();
+  EXPECT_TRUE(is_readable(reader));
+  reader.finish_wait();
+  EXPECT_FALSE(is_readable(reader)) << "the end of a pipe stays";
+  batch.clear();
+  EXPECT_EQ(reader.receive(batch).error, Errc::link_ended);
+  EXPECT_TRUE(reader.prepare_wait().ready);
+  EXPECT_TRUE(reader.status());
+}
+
+TEST_P(LiveCapture, OfManyPiecesAndLongRecordsIsWhole) {
+  const Bytes frame = make_frame(60'000, 1);
+  std::string all = head();
+  for (int i = 0; i < 20; ++i) all += one(frame);
+  put(all.substr(0, 1));
+  std::size_t at = 1;
+  // open() needs the head, and a pipe takes no more than 64 KiB at once.
+  put(all.substr(at, 50'000));
+  at += 50'000;
+  PcapReader reader = open();
+  std::size_t frames = 0;
+  FrameBatch batch(1, std::size_t{1} << 17U);
+  ReceiveResult got;
+  while (!got.error) {
+    batch.clear();
+    got = reader.receive(batch);
+    frames += got.frames;
+    if (got.frames != 0) {
+      EXPECT_EQ(batch[0].size(), frame.size());
+    } else if (at < all.size()) {
+      put(all.substr(at, 30'001));
+      at = std::min(all.size(), at + 30'001);
+    } else {
+      input_.reset();
+    }
+  }
+  EXPECT_EQ(frames, 20U);
+  EXPECT_TRUE(reader.status());
+}
+
+TEST(CaptureInput, AFifoWithoutAWriterIsLeftWhenTheStopDescriptorSaysSo) {
+  const TempDir dir;
+  ASSERT_EQ(mkfifo(dir.file("fifo").c_str(), 0600), 0);
+  const UniqueFd stop(eventfd(1, EFD_CLOEXEC));
+  const auto opened = PcapReader::open(dir.file("fifo"), {.stop_descriptor = stop.get()});
+  ASSERT_FALSE(opened);
+  EXPECT_EQ(opened.error().code, std::errc::interrupted);
+}
+
+TEST(CaptureInput, HasNoFrameCheckSequenceWhereTheCaptureSaysThatItIsThere) {
+  const TempDir dir;
+  const Bytes frame = make_frame(64, 1);
+  const auto options = [](std::uint16_t code, const std::string& value) {
+    return pcapng_option(code, value);
+  };
+  const std::string four(1, '\4');
+  const std::string flags = in_words({4U << 5U});
+  struct Case {
+    std::string bytes;
+    std::size_t size;
+    std::size_t true_size;
+  };
+  const std::vector<Case> cases{
+      {file_header(0xa1b2c3d4, 0x24000001) + record(1, 0, frame, 64), 60, 0},
+      {file_header(0xa1b2c3d4, 0x20000001) + record(1, 0, frame, 64), 64, 0},
+      {file_header(0xa1b2c3d4, 0x24000001) + record(1, 0, frame, 62), 60, 0},
+      {file_header(0xa1b2c3d4, 0x24000001) + record(1, 0, frame, 40), 40, 60},
+      {kSection + pcapng_interface() + pcapng_packet(frame), 64, 0},
+      {kSection + pcapng_interface(options(13, four)) + pcapng_packet(frame), 60, 0},
+      {kSection + pcapng_interface() + pcapng_packet(frame, options(2, flags)), 60, 0},
+      {kSection + pcapng_interface() + pcapng_interface(options(13, four)) +
+           pcapng_packet(frame, options(1, "hello"), 1),
+       60, 0},
+      {kSection + pcapng_interface(options(13, std::string(1, '\2'))) +
+           pcapng_packet(frame, options(2, flags)),
+       60, 0},
+  };
+  for (std::size_t i = 0; i < cases.size(); ++i) {
+    write_file(dir.file("a"), cases[i].bytes);
+    auto reader = PcapReader::open(dir.file("a")).value();
+    FrameBatch batch;
+    ASSERT_EQ(read_all(reader, batch).size(), 1U) << i;
+    EXPECT_EQ(batch[0].size(), cases[i].size) << i;
+    EXPECT_EQ(batch[0].true_bytes, cases[i].true_size) << i;
+  }
+}
+
+TEST(CaptureInput, SaysHowToReadACompressedFile) {
+  const TempDir dir;
+  const std::string path = dir.file("a.pcap.gz");
+  for (const auto& [magic, program] : {std::pair<std::string, std::string>{"\x1f\x8b", "zcat"},
+                                       {"\x28\xb5\x2f\xfd", "zstdcat"},
+                                       {std::string("\xfd\x37zXZ\0", 6), "xzcat"},
+                                       {"BZh9", "bzcat"},
+                                       {"\x04\x22\x4d\x18", "lz4cat"}}) {
+    write_file(path, magic + std::string(100, 'x'));
+    const auto refused = PcapReader::open(path);
+    ASSERT_FALSE(refused);
+    EXPECT_NE(refused.error().message.find("it is compressed (decompress it: " + program + ' ' +
+                                           path + " | ..."),
+              std::string::npos)
+        << refused.error().message;
+  }
+}
+
+TEST(CaptureInput, OfASoundFileWithALongRecordIsNotCalledDamaged) {
+  const TempDir dir;
+  const Bytes frame = make_frame(200, 1);
+  std::string pcap = file_header() + record(1, 0, frame, 200);
+  pcap[16] = 96;  // the snapshot length
+  pcap[17] = pcap[18] = 0;
+  const std::string custom = pcapng_block(0xbad, std::string(std::size_t{20} << 20U, 'k'));
+  for (const std::string& bytes : {pcap, kSection + pcapng_interface({}, 96) + pcapng_packet(frame),
+                                   kSection + pcapng_interface() + custom + pcapng_packet(frame)}) {
+    write_file(dir.file("a"), bytes);
+    auto reader = PcapReader::open(dir.file("a")).value();
+    FrameBatch batch;
+    (void)read_all(reader, batch);
+    const auto status = reader.status();
+    if (status) continue;  // libpcap has read it
+    EXPECT_EQ(status.error().message.find("damaged"), std::string::npos) << status.error().message;
+    EXPECT_NE(status.error().message.find("editcap"), std::string::npos) << status.error().message;
+  }
+}
+
+std::vector<std::uint64_t> due_times(const std::vector<std::uint64_t>& ms,
+                                     std::uint64_t max_gap_ms = 0) {
+  constexpr std::uint64_t kMs = 1'000'000;
+  RecordedTime time(max_gap_ms * kMs);
+  std::vector<std::uint64_t> due;
+  for (const std::uint64_t each : ms) due.push_back(time.next(each * kMs) / kMs);
+  return due;
+}
+
+TEST(RecordedTime, KeepsGapsAndOutlivesWrongClocks) {
+  using Times = std::vector<std::uint64_t>;
+  EXPECT_EQ(due_times({5000, 5010, 5030}), (Times{0, 10, 30}));
+  EXPECT_EQ(due_times({5000, 5060, 5050, 5070}), (Times{0, 60, 60, 70})) << "out of order";
+  EXPECT_EQ(due_times({2000, 100, 200, 300}), (Times{0, 0, 100, 200})) << "set back";
+  EXPECT_EQ(due_times({10'000, 5'000, 11'000}), (Times{0, 0, 1000})) << "one had a wrong time";
+  EXPECT_EQ(due_times({1000, 2000, 90'000, 90'100}, 500), (Times{0, 500, 1000, 1100}));
+  EXPECT_EQ(due_times({1000, 90'000, 2000, 2100}, 500), (Times{0, 500, 500, 600}));
+  EXPECT_EQ(due_times({0, 1'700'000'000'000, 1'700'000'000'010}, 1), (Times{0, 1, 2}));
+  RecordedTime wild;
+  for (int i = 0; i < 100; ++i) {
+    for (const std::uint64_t at : {std::uint64_t{0}, UINT64_MAX, UINT64_MAX / 2, UINT64_MAX / 3}) {
+      EXPECT_LE(wild.next(at), 1'000'000'000'000'000'000U);
+    }
+  }
+}
+
+TEST(RecordedTime, ALoopTakesTheMeanGapMoreOrASecond) {
+  RecordedTime time;
+  time.next(7);
+  EXPECT_EQ(time.loop_ns(), 1'000'000'000U) << "one frame has no pace";
+  time.next(7);
+  EXPECT_EQ(time.loop_ns(), 1'000'000'000U) << "nor have two at once";
+  time.next(207);
+  EXPECT_EQ(time.loop_ns(), 300U);
+}
+
+TEST(CaptureInput, OfALongGapIsToldOnceAndCutWhereThatIsWanted) {
+  const TempDir dir;
+  const Bytes frame = make_frame(60, 1);
+  write_file(dir.file("a"), file_header() + record(1, 0, frame, 60) + record(7000, 0, frame, 60));
+  for (const bool cut : {false, true}) {
+    std::vector<std::chrono::nanoseconds> told;
+    auto reader =
+        PcapReader::open(dir.file("a"), {.speed = 1,
+                                         .max_gap = std::chrono::hours(cut ? 1 : 0),
+                                         .on_long_gap = [&](auto left) { told.push_back(left); }})
+            .value();
+    FrameBatch batch;
+    EXPECT_EQ(reader.receive(batch).frames, 1U);
+    for (int i = 0; i < 2; ++i) {
+      EXPECT_FALSE(reader.prepare_wait().ready);
+      reader.finish_wait();
+    }
+    ASSERT_EQ(told.size(), 1U);
+    EXPECT_LE(told[0], cut ? std::chrono::seconds(3600) : std::chrono::seconds(6999));
+    EXPECT_GT(told[0], cut ? std::chrono::seconds(3000) : std::chrono::seconds(6000));
+  }
+}
+
+template <class Writer>
+class StalledReader : public testing::Test {};
+using StalledWriters = testing::Types<PcapWriter, PcapngWriter>;
+TYPED_TEST_SUITE(StalledReader, StalledWriters);
+
+TYPED_TEST(StalledReader, IsLeftWhenTheStopDescriptorSaysSo) {
+  std::array<int, 2> ends{};
+  ASSERT_EQ(pipe2(ends.data(), O_CLOEXEC), 0);
+  const UniqueFd output(ends[0]);
+  const UniqueFd input(ends[1]);
+  const UniqueFd stop(eventfd(1, EFD_CLOEXEC));
+  Result<void> status;
+  {
+    const InPlaceOf standard(STDOUT_FILENO, input.get());
+    auto writer = TypeParam::create("-", {.stop_descriptor = stop.get()}).value();
+    for (int i = 0; i < 200; ++i) {
+      const Bytes frame = make_frame(1000, 1);
+      const FrameView view(frame.data(), frame.size());
+      static_cast<void>(writer.send({&view, 1}));
+    }
+    static_cast<void>(writer.flush());
+    status = writer.status();
+  }
+  ASSERT_FALSE(status);
+  EXPECT_EQ(status.error().code, std::errc::timed_out);
+  EXPECT_NE(status.error().message.find("its reader took nothing"), std::string::npos);
+  EXPECT_EQ(fcntl(input.get(), F_GETFL) & O_NONBLOCK, 0) << "others use that descriptor, too";
+}
+
+}  // namespace
+}  // namespace shmif::test
