@@ -65,6 +65,12 @@ std::string who_may_open(const struct stat* status, bool writable) {
          permission + " with chmod, or make a bus with --mode 0660 for the group";
 }
 
+/// Whether the caller could open the bus, if it did not want to write.
+bool may_read(const std::string& path, const struct stat* status, bool writable) noexcept {
+  return writable && status != nullptr &&
+         ::faccessat(AT_FDCWD, path.c_str(), R_OK, AT_EACCESS) == 0;
+}
+
 /// Whether the path is written as the links of 'shmifctl bridge' are.
 bool has_kind(const std::string& path) noexcept {
   return path.starts_with("bus:");
@@ -80,6 +86,9 @@ Error cannot_open(const std::string& path, bool writable, int number,
     remedy = has_kind(path) ? "write the path without \"bus:\"" : "make one with 'shmifctl create'";
   if (number == EROFS) remedy = "this must write to the bus; 'stat' and 'dump' need not";
   if (number == EACCES) remedy = who_may_open(status, writable);
+  if (number == EACCES && may_read(path, status, writable)) {
+    remedy += "; 'stat' and 'dump' only read, and need no write permission";
+  }
   return Error::from_errno(number, "cannot open the bus " + path, remedy);
 }
 

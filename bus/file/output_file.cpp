@@ -33,14 +33,7 @@ constexpr std::array<std::uint32_t, 7> kCaptureMagics{
     0xa1b2c3d4, 0xd4c3b2a1, 0xa1b23c4d, 0x4d3cb2a1, 0xa1b2cd34, 0x34cdb2a1, 0x0a0d0d0a};
 
 Error failed(const OutputRules& rules, int number) {
-  if (rules.advice != nullptr) {
-    return Error::from_errno(number, rules.what, rules.advice(number));
-  }
-  const char* const advice = number == ENOENT || number == ENOTDIR ? "make its directory first"
-                             : number == EACCES ? "choose a place where you may write"
-                             : number == EISDIR ? "it is a directory; name a file"
-                                                : "";
-  return Error::from_errno(number, rules.what, advice);
+  return Error::from_errno(number, rules.what, output_advice(number));
 }
 
 Error refused(const OutputRules& rules, const std::string& why) {
@@ -204,6 +197,19 @@ int replace_whole(const Place& place, std::span<const std::byte> content, bool& 
 
 }  // namespace
 
+const char* output_advice(int number) noexcept {
+  switch (number) {
+    case ENOENT:
+    case ENOTDIR: return "make its directory first";
+    case EISDIR: return "it is a directory: name a file in it";
+    case ENOSPC:
+    case EDQUOT: return "free some space, or name a file on another file system";
+    case EACCES:
+    case EROFS: return "name a file in a directory that you may write to";
+    default: return "";
+  }
+}
+
 bool is_same_file(const std::string& left, const std::string& right) {
   struct stat one{};
   struct stat other{};
@@ -252,7 +258,6 @@ Result<OutputFile> OutputFile::open_stream(const std::string& path, const Output
   OutputFile file;
   file.path_ = path;
   file.what_ = rules.what;
-  file.advice_ = rules.advice;
   file.fd_ = *std::move(fd);
   file.regular_ = S_ISREG(status.st_mode);
   file.is_new_ = file.regular_ && !place.exists;
@@ -276,7 +281,6 @@ OutputFile& OutputFile::operator=(OutputFile&& other) noexcept {
   close();
   path_ = std::move(other.path_);
   what_ = std::move(other.what_);
-  advice_ = other.advice_;
   fd_ = std::move(other.fd_);
   regular_ = other.regular_;
   is_new_ = std::exchange(other.is_new_, false);
@@ -303,7 +307,7 @@ Result<void> OutputFile::start(std::span<const std::byte> head) {
   if (started_) return {};
   // What was written of a new file is not worth keeping.
   if (is_new_) static_cast<void>(::ftruncate(fd_.get(), 0) == 0);
-  return Error::from_errno(failure, what_, advice_ == nullptr ? "" : advice_(failure));
+  return Error::from_errno(failure, what_, output_advice(failure));
 }
 
 void OutputFile::close(bool failed) noexcept {

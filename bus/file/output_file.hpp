@@ -39,9 +39,11 @@ struct OutputRules {
   std::string remedy = {};
   /// open_stream() of a FIFO waits for its reader until this is readable; -1: for ever.
   int stop_descriptor = -1;
-  /// What to do about an error of the system, in the words of the program; nullptr: in ours.
-  const char* (*advice)(int number) = nullptr;
 };
+
+/// What to do if a file cannot be opened for writing, or not be written, with this errno; empty if
+/// that is not known. Threads: safe. Blocks: never.
+const char* output_advice(int number) noexcept;
 
 /// Whether both paths lead to one regular file. Threads: safe. Blocks: for the disk.
 bool is_same_file(const std::string& left, const std::string& right);
@@ -88,7 +90,6 @@ class OutputFile {
  private:
   std::string path_;
   std::string what_;
-  const char* (*advice_)(int number) = nullptr;
   UniqueFd fd_;
   bool regular_ = false;
   bool is_new_ = false;

@@ -205,12 +205,20 @@ std::string slot_name(const PortSlot& slot) {
   return text;
 }
 
+/// A name that can be one, as close to `wrong` as possible.
+static std::string name_like(const std::string& wrong) {
+  std::string name = wrong.substr(0, kNameBytes - 1);
+  std::replace_if(name.begin(), name.end(), [](char c) { return c <= ' ' || c > '~'; }, '_');
+  return name;
+}
+
 Result<OwnedSlot> take_slot(const Ring& ring, int fd, const std::string& path,
                             const PortOptions& options) {
   if (!options.name.empty() && !is_valid_name(options.name)) {
     return Error(Errc::bad_name, "\"" + options.name +
                                      "\" cannot be the name of a port: a name has 1 to 31 "
-                                     "printable characters without spaces");
+                                     "printable characters without spaces (such as " +
+                                     name_like(options.name) + ')');
   }
   if (options.mac && !options.mac->is_unicast()) {
     return Error(Errc::bad_argument,

@@ -322,6 +322,19 @@ std::string restored_as(const Field& field, const Evidence& e, const char* how_m
   return name;
 }
 
+/// The error of a file that no repair can help, without the advice to repair it.
+Error without_itself(Error error) {
+  const std::size_t advice = error.message.rfind(" (");
+  if (advice == std::string::npos ||
+      error.message.find("shmifctl repair", advice) > error.message.size())
+    return error;
+  error.message.resize(advice);
+  error.message +=
+      ", and its size is not that of a bus, so repair cannot help (give the file of a bus; "
+      "'shmifctl create' makes a new one)";
+  return error;
+}
+
 }  // namespace
 
 Result<RestoredHeader> restore_header(const std::string& path, const RepairOptions& options) {
@@ -333,8 +346,8 @@ Result<RestoredHeader> restore_header(const std::string& path, const RepairOptio
     return RestoredHeader{*std::move(file), {}};
   if (!sound && !is_about_the_header(sound.error().code)) return sound.error();
   const auto ring_bytes = ring_of_file(static_cast<std::uint64_t>(status.st_size));
-  if (!ring_bytes)
-    return sound ? Error(Errc::wrong_size, path + " has another size now") : sound.error();
+  if (!ring_bytes && sound) return Error(Errc::wrong_size, path + " has another size now");
+  if (!ring_bytes) return without_itself(sound.error());
   auto evidence = gather(*file, status, *ring_bytes);
   if (!evidence) {
     return Error(evidence.error().code,

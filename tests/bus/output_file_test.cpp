@@ -221,7 +221,9 @@ TEST(OutputFile, WritesToWhateverIsNoRegularFile) {
   EXPECT_EQ(before.st_ino, after.st_ino) << "another file took its name";
   EXPECT_EQ(after.st_size, 3);
   const auto full = write_whole("/dev/full", bytes_of("new"), {.what = "cannot write it"});
-  EXPECT_EQ(full.error().message, "cannot write it: No space left on device");
+  EXPECT_EQ(full.error().message,
+            "cannot write it: No space left on device (free some space, or name a file on another "
+            "file system)");
 }
 
 }  // namespace

@@ -118,9 +118,10 @@ TYPED_TEST(CaptureWriter, AFileThatCannotBeMadeIsAnErrorThatNamesItAndSaysWhatHe
        "No such file or directory (make its directory first)"},
       {dir.file("file/below"), std::errc::not_a_directory,
        "Not a directory (make its directory first)"},
-      {dir.path(), std::errc::is_a_directory, "Is a directory (it is a directory; name a file)"},
+      {dir.path(), std::errc::is_a_directory,
+       "Is a directory (it is a directory: name a file in it)"},
       {dir.file("closed/a"), std::errc::permission_denied,
-       "Permission denied (choose a place where you may write)"},
+       "Permission denied (name a file in a directory that you may write to)"},
       {"/dev/full", std::errc::no_space_on_device, "No space left on device"}};
   for (const Case& c : cases) {
     const bool as_nobody = c.code == std::errc::permission_denied && geteuid() == 0;

@@ -67,6 +67,9 @@ Options exec_options() {
           "changes in /etc and /var/lib are discarded at the end. Set-user-ID programs give no "
           "rights in it. This is not a sandbox: the program may read and write all other files "
           "that you may.")
+      .elsewhere("fault",
+                 "faults belong to a line between two buses: 'shmifctl bridge bus:A bus:B --fault "
+                 "FAULTS', with this host on A and the others on B")
       .repeatable("ip", "CIDR",
                   "an address, such as 198.18.0.1/24 or fd00::1/64. Without one, the interface has "
                   "only its IPv6 link-local address")

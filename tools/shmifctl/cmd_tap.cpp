@@ -1,5 +1,6 @@
 // shmifctl tap: connects a TAP device of this machine or of another network namespace to a bus.
 
+#include <net/if.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -245,6 +246,12 @@ int run_tap(const CommandLine& line) {
   wish.device.where = wish.space();
   wish.device.put_back = true;
   const std::optional<tap::Interface> old = find_device(wish.space(), wish.device.name);
+  if (old && (old->flags & IFF_LOOPBACK) != 0) {
+    throw Exception(Error(Errc::bad_argument,
+                          "cannot make the TAP device " + wish.device.name +
+                              ": the loopback interface has this name (--name needs the name of a "
+                              "new interface, or of a TAP device that is there)"));
+  }
   if (wish.device.mac || old) wish.port.mac = wish.device.mac ? *wish.device.mac : old->mac;
 
   auto port = std::make_unique<Port>();

@@ -8,23 +8,10 @@
 
 namespace shmif::tools {
 
-const char* write_advice(int number) noexcept {
-  switch (number) {
-    case ENOENT:
-    case ENOTDIR: return "make its directory first";
-    case EISDIR: return "it is a directory: name a file in it";
-    case ENOSPC:
-    case EDQUOT: return "free some space, or name a file on another file system";
-    case EACCES:
-    case EROFS: return "name a file in a directory that you may write to";
-    default: return "";
-  }
-}
-
 namespace {
 
 bus::OutputRules rules_of(const std::string& path, const std::vector<std::string>& inputs) {
-  return {.what = "cannot write " + path, .inputs = inputs, .advice = write_advice};
+  return {.what = "cannot write " + path, .inputs = inputs};
 }
 
 }  // namespace
@@ -43,7 +30,8 @@ Result<void> write_file(const std::string& path, const std::string& text,
   // A full disk may be noticed only when the last bytes are written.
   if (std::fflush(stdout) != 0 && failure == 0) failure = errno;
   if (failure != 0)
-    return Error::from_errno(failure, "cannot write to standard output", write_advice(failure));
+    return Error::from_errno(failure, "cannot write to standard output",
+                             bus::output_advice(failure));
   return {};
 }
 

@@ -8,9 +8,6 @@
 
 namespace shmif::tools {
 
-/// What to do if a file cannot be opened for writing, or not be written; empty if not known.
-const char* write_advice(int number) noexcept;
-
 /// Whether write_file() may make `path`, so that a measurement is not lost at its end. Blocks: for
 /// the disk. Errors: exists for a bus and for one of `inputs`, the paths of files that the command
 /// reads; the system's.

@@ -87,6 +87,49 @@ TEST_F(BadInput, MessagesNameARemedyThatCanWork) {
     expect_refusal(run_tool({command, bus}), {"'shmifctl repair'", "'shmifctl create'"});
 }
 
+/// Advice that the command itself has just shown to be of no use is none.
+TEST_F(BadInput, RepairIsNotAdvisedByRepair) {
+  for (const std::size_t bytes : {std::size_t{7}, std::size_t{100'000}, std::size_t{4'390'912}}) {
+    const std::string path = directory.file("letter" + std::to_string(bytes));
+    write_file(path, std::string(bytes, 'x'));
+    const ToolResult refused = run_tool({"repair", path});
+    expect_refusal(refused, {path, "not a shmif bus", "create"});
+    EXPECT_EQ(refused.err.find("shmifctl repair"), std::string::npos) << refused.err;
+  }
+  const std::string path = make_bus("cut");
+  std::filesystem::resize_file(path, 70'000);
+  const ToolResult refused = run_tool({"repair", path});
+  expect_refusal(refused, {path, "70000 bytes"});
+  EXPECT_EQ(refused.err.find("shmifctl repair"), std::string::npos) << refused.err;
+}
+
+/// Each message names what to do.
+TEST_F(BadInput, WhatNewcomersTryIsAnsweredWithWhatTheyMeant) {
+  const std::string bus = make_bus();
+  const auto usage = [&](std::vector<std::string> words, const std::string& part) {
+    const ToolResult refused = run_tool(std::move(words));
+    EXPECT_EQ(refused.status, 2) << refused.err;
+    EXPECT_NE(refused.err.find(part), std::string::npos) << part << " is not in " << refused.err;
+  };
+  usage({"exec", "-ip", "198.18.0.1/24", bus, "--", "true"}, "did you mean --ip?");
+  usage({"create", "-size", "1M", bus}, "did you mean --size?");
+  usage({"exec", "--fault", "loss=1%", bus, "--", "true"}, "'shmifctl bridge bus:A bus:B --fault");
+  const ToolResult named = run_tool({"exec", "--name", "a b", bus, "--", "true"});
+  EXPECT_NE(named.err.find("without spaces (such as a_b)"), std::string::npos) << named.err;
+}
+
+/// Not every call that needs a descriptor knows what to do.
+TEST_F(BadInput, WithoutDescriptorsTheRemedyIsToAllowMore) {
+  const std::string bus = make_bus();
+  const ToolResult refused = run_program(
+      {"sh", "-c", "ulimit -n 8; exec \"$@\"", "sh", shmifctl_path(), "exec", bus, "--", "true"});
+  EXPECT_EQ(refused.status, 125) << refused.err;
+  EXPECT_NE(refused.err.find("Too many open files"), std::string::npos) << refused.err;
+  EXPECT_NE(refused.err.find("(allow this program more open files: ulimit -n 1024)"),
+            std::string::npos)
+      << refused.err;
+}
+
 TEST_F(BadInput, AForeignFileIsNoBusAndStaysAsItIs) {
   const std::string path = directory.file("letter.txt");
   const std::string letter(300'000, 'x');
@@ -424,6 +467,7 @@ TEST_F(BadInput, TapRefusesABadNameAndANamespaceThatIsNotThere) {
   expect_refusal(run_tool({"tap", path, "--name", "a-name-far-too-long"}), {"a-name-far-too-long"});
   // The kernel would take it for a pattern, and the device would have another name.
   expect_refusal(run_tool({"tap", path, "--name", "a%d"}), {"\"a%d\" is not a name"});
+  expect_refusal(run_tool({"tap", path, "--name", "lo"}), {"TAP device lo", "loopback interface"});
   expect_refusal(run_tool({"tap", path, "--netns", "no-such-namespace"}), {"no-such-namespace"});
   expect_refusal(run_tool({"tap", path, "--netns", "999999999"}), {"999999999"});
 }

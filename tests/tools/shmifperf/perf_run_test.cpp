@@ -248,9 +248,9 @@ TEST(PerfRun, AResultThatItsFileDoesNotTakeFollowsAndFailsTheRun) {
       run_words({"--engine=unix", "--number_ios=10", "--output-format=json", "--output=/dev/full"});
   const ToolResult ran = run_program(words);
   EXPECT_EQ(ran.status, 1);
-  EXPECT_EQ(
-      ran.err,
-      "shmifperf: cannot write /dev/full: No space left on device (printing the result instead)\n");
+  EXPECT_EQ(ran.err,
+            "shmifperf: cannot write /dev/full: No space left on device (free some space, or name "
+            "a file on another file system) (printing the result instead)\n");
   const Json result = Json::parse(ran.out);
   EXPECT_EQ(result["passed"], true);
   EXPECT_EQ(result["shmifperf_version"], version_of_shmifperf());
