@@ -28,7 +28,7 @@ enum class Errc {
   mac_taken,                ///< a live port with that MAC address is attached
   path_empty,               ///< attach: empty path (EINVAL in NetBSD)
   path_too_long,            ///< attach: path longer than PATH_MAX (E2BIG in NetBSD)
-  not_linked,               ///< the port is not attached to a bus (ENOENT, ENXIO in NetBSD)
+  not_linked,               ///< the port is not attached to a bus (ENXIO, as in NetBSD)
   already_linked,           ///< the port is already attached (EBUSY in NetBSD)
   port_up,                  ///< not possible while the port is up (EBUSY in NetBSD)
   port_down,                ///< sending while the port is down

@@ -96,7 +96,10 @@ std::error_code Port::detach() noexcept {
 }
 
 Result<Port::LinkState> Port::link() const {
-  if (!impl_->bus) return Error(Errc::not_linked, "the port is not linked to a bus");
+  if (!impl_->bus) {
+    return Error(std::make_error_code(std::errc::no_such_file_or_directory),
+                 "the port is not linked to a bus");
+  }
   if (impl_->bus->forked()) {
     return Error(Errc::forked, "the link belongs to the process that forked this one");
   }
