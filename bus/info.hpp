@@ -65,6 +65,9 @@ struct PortInfo : PortCounters {
   bool carrier = true;
   bool pause = false;  ///< mode: true "pause": senders wait for it; false "ethernet"
   bool promiscuous = false;
+  /// How far it is behind: the bytes of the ring that it still has to look at. More than the ring
+  /// holds: senders have overwritten the oldest of them. 0 while it is down or asleep.
+  std::uint64_t unread_bytes = 0;
   std::uint64_t stalls = 0;           ///< times that senders lost patience with it, and overran it
   std::optional<unsigned> waits_for;  ///< slot of the port that it waits for
   std::optional<std::uint64_t> claim_bytes;  ///< size of a standing claim: others step around it

@@ -81,6 +81,7 @@ _shmifctl() {
     --with) words='slirp4netns passt' ;;
     --timing) words='original flat x2' ;;
     --flow) words='ethernet pause' ;;
+    --sort) words='loss lag tx rx name slot' ;;
     --format) words='pcap pcapng' ;;
     --netns)
       words=$(_shmifctl_namespaces)

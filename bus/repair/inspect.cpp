@@ -43,6 +43,15 @@ std::optional<FormerPort> former_port(const PortSlot& s, unsigned slot, int fd) 
   return p;
 }
 
+/// As PortInfo::unread_bytes, of a port that is up on a bus whose newest frame ends at `last`.
+std::uint64_t unread_bytes(const PortSlot& s, std::uint64_t last) {
+  const std::uint64_t rung = load_acquire(s.rung_position);
+  if (rung == kAsleep) return 0;  // what came since is for others
+  std::uint64_t position = load_relaxed(s.position);
+  if ((rung & kRungEarly) == 0) position = std::max(position, rung);
+  return last - std::min(last, position);
+}
+
 PortInfo port_info(const PortSlot& s, unsigned slot, int fd) {
   PortInfo p;
   const std::uint64_t state = load_acquire(s.state);
@@ -172,6 +181,7 @@ BusInfo Inspector::info() const {
       continue;
     }
     PortInfo p = port_info(s, i, impl_->file.fd.get());
+    if (p.up) p.unread_bytes = unread_bytes(s, b.last);
     // A writer at work has a claim, too. A standing claim is of another acquisition than the
     // present one.
     const std::uint64_t owner = load_acquire(s.claim_owner);

@@ -74,6 +74,33 @@ TEST(Inspect, TellsOfTheRingAndTheLockEachNumberUnderItsName) {
   EXPECT_EQ(told.lock_holder, 255U);
 }
 
+TEST(Inspect, TellsHowFarAPortIsBehind) {
+  const TempBus file(small_ring());
+  const RawBus raw(file.path());
+  const Port port = port_on(file.path());
+  bus::PortSlot& slot = raw.slot(0);
+  const auto behind = [&] { return file.info().ports.at(0).unread_bytes; };
+  raw.begin_at(10 * raw.ring().bytes(), 1000);
+  slot.position = raw.header().last - 640;
+  slot.rung_position = 0;
+  EXPECT_EQ(behind(), 640U);
+  slot.rung_position = raw.header().last - 64;
+  EXPECT_EQ(behind(), 64U) << "what came before the ring was for others";
+  slot.rung_position |= bus::kRungEarly;
+  EXPECT_EQ(behind(), 640U) << "rung while it still looked";
+  slot.rung_position = bus::kLooksForFrames;
+  EXPECT_EQ(behind(), 640U);
+  slot.rung_position = bus::kAsleep;
+  EXPECT_EQ(behind(), 0U) << "nothing came for it";
+  slot.rung_position = 0;
+  slot.position = raw.header().last + 64;
+  EXPECT_EQ(behind(), 0U) << "it read on while the ports were read";
+  slot.position = raw.header().last - 2 * raw.ring().bytes();
+  EXPECT_EQ(behind(), 2 * raw.ring().bytes()) << "lapped";
+  slot.flags &= ~bus::kFlagUp;
+  EXPECT_EQ(behind(), 0U) << "down";
+}
+
 TEST(Inspect, TellsOfAPortForWhomItWaitsAndWhatItHears) {
   const TempBus file(small_ring());
   const RawBus raw(file.path());

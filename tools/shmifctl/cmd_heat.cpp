@@ -14,6 +14,7 @@
 #include "tools/common/signals.hpp"
 #include "tools/shmifctl/commands.hpp"
 #include "tools/show/describe.hpp"
+#include "tools/show/terminal.hpp"
 
 namespace shmif::tools {
 
@@ -31,14 +32,6 @@ perf::HeatOptions one_second(const StopSignals& stop) {
   options.keep_windows = 1;
   options.stops = [&stop] { return stop.stopped(); };
   return options;
-}
-
-/// Terminals that know no colours, and users who want none, say so.
-bool shows_colours() {
-  const char* const none = std::getenv("NO_COLOR");
-  const char* const terminal = std::getenv("TERM");
-  return ::isatty(STDOUT_FILENO) == 1 && (none == nullptr || *none == 0) && terminal != nullptr &&
-         std::string_view(terminal) != "dumb";
 }
 
 /// Until all have a window, or a signal comes.

@@ -48,15 +48,21 @@ class Watcher {
       before_.reset();
     }
     TopView view{now.info, rates_between(before_, now)};
+    if (!view.rates.known) history_.clear();
+    if (view.rates.known) history_.push_back(view.rates.frames);
+    if (history_.size() > kKeptSamples) history_.erase(history_.begin());
+    view.history = history_;
     if (removed) view.info.path += " (removed)";  // attached ports go on using it
     before_ = std::move(now);
     return view;
   }
 
  private:
+  static constexpr std::size_t kKeptSamples = 300;  // no terminal has that many columns to spare
   std::string path_;
   Bus bus_;
   std::optional<Sample> before_;
+  std::vector<double> history_;
 };
 
 /// Runs until stopped, or until `looks` samples are done.
@@ -83,6 +89,7 @@ struct Wish {
   bool quit = false;
   int scroll = 0;     ///< ports
   bool over = false;  ///< no more keys will come
+  std::optional<TopOrder> order{};
 };
 
 Wish read_keys(std::size_t page) {
@@ -92,6 +99,9 @@ Wish read_keys(std::size_t page) {
   if (n <= 0) return {.over = isatty(STDIN_FILENO) == 0};
   const std::string_view text(keys.data(), static_cast<std::size_t>(n));
   Wish wish;
+  for (const TopOrderName& each : kTopOrders) {
+    if (text.find(each.key) != std::string_view::npos) wish.order = each.order;
+  }
   const int far = static_cast<int>(page);
   if (text.find_first_of("qQ") != std::string_view::npos) wish.quit = true;
   for (const auto& [key, lines] : {std::pair{"\x1b[A", -1},
@@ -112,11 +122,12 @@ Wish read_keys(std::size_t page) {
 }
 
 /// Runs until stopped, until `q`, or until `looks` samples are done.
-int run_screen(Watcher& watcher, nanoseconds interval, std::uint64_t looks) {
+int run_screen(Watcher& watcher, nanoseconds interval, std::uint64_t looks, TopOrder order) {
   const StopSignals stop{SIGINT, SIGTERM, SIGHUP, SIGQUIT};
   stop.bound_writes();
   Screen screen;
   TopView view = watcher.look();
+  view.look = {.order = order, .colours = shows_colours(), .blocks = shows_unicode()};
   // The first rates come early, so that the user does not see dashes for a whole interval.
   auto next = Clock::now() + std::min<nanoseconds>(interval, milliseconds(250));
   std::uint64_t looked = 0;
@@ -137,17 +148,25 @@ int run_screen(Watcher& watcher, nanoseconds interval, std::uint64_t looks) {
       const Wish wish = read_keys(top_rows(screen.size()));
       if (wish.quit) return kDone;
       if (wish.over) keys = false;
-      const auto at = static_cast<std::ptrdiff_t>(view.scrolled) + wish.scroll;
-      view.scrolled = static_cast<std::size_t>(std::max<std::ptrdiff_t>(at, 0));
+      const auto at = static_cast<std::ptrdiff_t>(view.look.scrolled) + wish.scroll;
+      view.look.scrolled = static_cast<std::size_t>(std::max<std::ptrdiff_t>(at, 0));
+      view.look.order = wish.order.value_or(view.look.order);
     }
     if (Clock::now() >= next) {
       if (looked++ == looks) return kDone;
-      const std::size_t scrolled = view.scrolled;
+      const TopLook look = view.look;
       view = watcher.look();
-      view.scrolled = scrolled;
+      view.look = look;
       next = Clock::now() + interval;
     }
   }
+}
+
+TopOrder order_of(const std::string& word) {
+  for (const TopOrderName& each : kTopOrders) {
+    if (word == each.word) return each.order;
+  }
+  throw UsageError{"--sort \"" + word + "\" is not one of loss, lag, tx, rx, name and slot"};
 }
 
 int run_top(const CommandLine& line) {
@@ -155,8 +174,13 @@ int run_top(const CommandLine& line) {
       Options("top", "PATH")
           .about(
               "Shows a bus live: rates of the bus and of every port, on one screen that adapts "
-              "to the size of the terminal. 'q' or Ctrl-C quits, the arrow keys scroll. When "
-              "standard output is not a terminal, it prints lines instead.")
+              "to the size of the terminal. Ports that lose frames stand first, then those that "
+              "are far behind, then those that send the most; the keys in the last line choose "
+              "another order. LAG is how much of the ring a port still has to read: at \"over\", "
+              "senders have begun to overwrite it. 'q' or Ctrl-C quits, the arrow keys scroll. "
+              "When standard output is not a terminal, it prints lines instead.")
+          .value("sort", "ORDER",
+                 "which ports stand first: loss (default), lag, tx, rx, name or slot")
           .value("interval", "SECONDS", "time between updates (default 1)")
           .value("n,count", "N", "end after N updates (default: never)")
           .example("shmifctl top /dev/shm/bus0", "watch the bus")
@@ -166,9 +190,10 @@ int run_top(const CommandLine& line) {
   if (interval < milliseconds(50) || interval > std::chrono::hours(1)) {
     throw UsageError{"--interval \"" + *args.text("interval") + "\" is not from 0.05 to 3600"};
   }
+  const TopOrder order = order_of(args.text("sort").value_or("loss"));
   const std::uint64_t looks = args.count("count", 1).value_or(UINT64_MAX);
   Watcher watcher(args.positional()[0]);
-  return isatty(STDOUT_FILENO) != 0 ? run_screen(watcher, interval, looks)
+  return isatty(STDOUT_FILENO) != 0 ? run_screen(watcher, interval, looks, order)
                                     : run_plain(watcher, interval, looks);
 }
 

@@ -61,6 +61,7 @@ Json port_json(const PortInfo& port) {
           {"lock_sleeps", port.lock_sleeps},
           {"pauses", port.pauses},
           {"paused_ns", port.paused_ns},
+          {"unread_bytes", port.unread_bytes},
           {"stalls", port.stalls},
           {"waits_for", port.waits_for ? Json(*port.waits_for) : Json(nullptr)},
           {"claim_bytes", port.claim_bytes ? Json(*port.claim_bytes) : Json(nullptr)}};

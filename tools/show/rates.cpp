@@ -80,6 +80,9 @@ BusRates rates_between(const std::optional<Sample>& before, const Sample& now) {
   }
   for (const PortInfo& port : now.info.ports) {
     PortRates row{port};
+    if (now.info.ring_bytes != 0) {
+      row.lag = static_cast<double>(port.unread_bytes) / static_cast<double>(now.info.ring_bytes);
+    }
     // While a slot changes hands, it is not known which port its counters belong to.
     row.known = rates.known && port.incarnation != 0;
     if (row.known) {

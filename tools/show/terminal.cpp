@@ -4,10 +4,14 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <cctype>
 #include <cerrno>
 #include <csignal>
+#include <cstdlib>
 #include <string_view>
 
+#include "base/columns.hpp"
 #include "tools/common/command.hpp"
 
 namespace shmif::tools {
@@ -34,6 +38,25 @@ sigset_t terminal_signals() {
 }
 
 }  // namespace
+
+bool shows_colours() {
+  const char* const none = std::getenv("NO_COLOR");
+  const char* const terminal = std::getenv("TERM");
+  return ::isatty(STDOUT_FILENO) == 1 && (none == nullptr || *none == 0) && terminal != nullptr &&
+         std::string_view(terminal) != "dumb";
+}
+
+bool shows_unicode() {
+  // The first of these that is not empty counts (POSIX, environment variables, 8.2).
+  for (const char* name : {"LC_ALL", "LC_CTYPE", "LANG"}) {
+    const char* const value = std::getenv(name);
+    if (value == nullptr || *value == 0) continue;
+    std::string locale(value);
+    std::ranges::transform(locale, locale.begin(), [](unsigned char c) { return std::toupper(c); });
+    return locale.ends_with(".UTF-8") || locale.ends_with(".UTF8");
+  }
+  return false;
+}
 
 Screen::Screen() {
   const sigset_t set = terminal_signals();
@@ -81,6 +104,7 @@ void Screen::show(const std::string& lines) {
   unsigned row = 0;
   unsigned column = 0;
   bool in_escape = false;
+  bool cut = false;  // the last character did not fit
   for (const char c : lines) {
     if (c == '\n') {
       if (++row == room.rows) break;
@@ -95,7 +119,9 @@ void Screen::show(const std::string& lines) {
       out += c;
       // An escape sequence takes no columns; a letter ends it.
       if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z')) in_escape = false;
-    } else if (column < room.columns) {
+    } else if (!base::begins_character(c)) {
+      if (!cut) out += c;
+    } else if (cut = column == room.columns; !cut) {
       out += c;
       ++column;
     }

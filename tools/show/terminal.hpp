@@ -7,6 +7,12 @@
 
 namespace shmif::tools {
 
+/// Whether standard output is a terminal that shows colours, and the user wants them (NO_COLOR,
+/// https://no-color.org).
+bool shows_colours();
+/// Whether the locale of the user has characters beyond ASCII (UTF-8).
+bool shows_unicode();
+
 /// The alternate screen of the terminal on standard output. Standard input delivers single keys
 /// without echo. The destructor restores both. Only one may exist at a time. Threads: one at a
 /// time.

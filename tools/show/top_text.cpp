@@ -1,8 +1,11 @@
 #include "tools/show/top_text.hpp"
 
 #include <algorithm>
+#include <array>
 #include <functional>
+#include <tuple>
 
+#include "base/columns.hpp"
 #include "tools/common/values.hpp"
 
 namespace shmif::tools {
@@ -33,9 +36,18 @@ const char* short_state(const PortInfo& port) {
 
 /// `text` in exactly `width` columns; longer text is cut.
 std::string fitted(const std::string& text, std::size_t width, bool right) {
-  if (text.size() >= width) return text.substr(0, width);
-  const std::string gap(width - text.size(), ' ');
+  const std::size_t columns = base::columns_of(text);
+  if (columns >= width) return text.substr(0, base::behind_columns(text, width));
+  const std::string gap(width - columns, ' ');
   return right ? gap + text : text + gap;
+}
+
+/// From here on, a lag is worth a look: half the ring.
+constexpr double kNotableLag = 0.5;
+
+/// "37%" of the ring; "over" when senders have begun to overwrite what the port has not read.
+std::string lag_text(double lag) {
+  return lag >= 1 ? "over" : std::to_string(static_cast<int>(lag * 100)) + '%';
 }
 
 /// Replaces all but printable ASCII by '?': a name from the bus must not control the terminal.
@@ -45,44 +57,66 @@ std::string tame(const std::string& text) {
   return out;
 }
 
-/// A column of the table of ports, shown on screens of at least `from_columns`.
+/// A column of the table of ports.
 struct Column {
   const char* title;
   std::size_t width;
-  unsigned from_columns;
+  unsigned rank;  ///< a screen has the columns of the lowest ranks, as many as fit
   bool right;
   std::function<std::string(const PortRates&)> cell;
   std::function<const char*(const PortRates&)> colour;
 };
 
+/// Loss and lag stand first, and are the last that a narrow screen leaves out.
 const std::vector<Column>& columns() {
   const auto plain = [](const PortRates&) { return ""; };
   static const std::vector<Column> all = {
       {"SLOT", 4, 0, true, [](const PortRates& r) { return std::to_string(r.port.slot); }, plain},
       {"NAME", 10, 0, false, [](const PortRates& r) { return tame(r.port.name); },
        [](const PortRates&) { return kBold; }},
-      {"LINK", 7, 0, false, [](const PortRates& r) { return std::string(to_string(r.port.link)); },
-       plain},
-      {"UP", 4, 0, false, [](const PortRates& r) { return std::string(short_state(r.port)); },
+      {"LOST/s", 6, 1, true, [](const PortRates& r) { return rate(r, r.lost_frames); },
+       [](const PortRates& r) { return r.lost_frames > 0 ? kRed : ""; }},
+      {"LOST", 5, 0, true,
+       [](const PortRates& r) { return format_rate(static_cast<double>(r.port.lost_frames)); },
+       [](const PortRates& r) { return r.port.lost_frames > 0 ? kYellow : ""; }},
+      {"LAG", 5, 2, true, [](const PortRates& r) { return r.port.up ? lag_text(r.lag) : "-"; },
+       [](const PortRates& r) { return r.lag >= 1             ? kRed
+                                       : r.lag >= kNotableLag ? kYellow
+                                                              : ""; }},
+      {"UP", 4, 4, false, [](const PortRates& r) { return std::string(short_state(r.port)); },
        [](const PortRates& r) { return !r.port.live    ? kRed
                                        : is_up(r.port) ? kGreen
                                                        : kYellow; }},
-      {"PID", 7, 0, true, [](const PortRates& r) { return std::to_string(r.port.pid); }, plain},
-      {"MAC", 17, 100, false, [](const PortRates& r) { return r.port.mac.to_string(); }, plain},
-      {"TX/s", 6, 0, true, [](const PortRates& r) { return rate(r, r.tx_frames); }, plain},
-      {"TXbit/s", 7, 0, true, [](const PortRates& r) { return rate(r, r.tx_bits); }, plain},
-      {"RX/s", 6, 0, true, [](const PortRates& r) { return rate(r, r.rx_frames); }, plain},
-      {"RXbit/s", 7, 0, true, [](const PortRates& r) { return rate(r, r.rx_bits); }, plain},
-      {"LOST/s", 6, 0, true, [](const PortRates& r) { return rate(r, r.lost_frames); },
-       [](const PortRates& r) { return r.lost_frames > 0 ? kRed : ""; }},
-      {"LOST", 6, 110, true,
-       [](const PortRates& r) { return format_rate(static_cast<double>(r.port.lost_frames)); },
-       [](const PortRates& r) { return r.port.lost_frames > 0 ? kYellow : ""; }},
-      {"WAKE/s", 6, 124, true, [](const PortRates& r) { return rate(r, r.wakeups); }, plain},
-      {"BELL/s", 6, 132, true, [](const PortRates& r) { return rate(r, r.doorbells); }, plain},
-      {"SLEEP/s", 7, 141, true, [](const PortRates& r) { return rate(r, r.lock_sleeps); }, plain},
+      {"TX/s", 5, 3, true, [](const PortRates& r) { return rate(r, r.tx_frames); }, plain},
+      {"TXbit/s", 7, 5, true, [](const PortRates& r) { return rate(r, r.tx_bits); }, plain},
+      {"RX/s", 5, 3, true, [](const PortRates& r) { return rate(r, r.rx_frames); }, plain},
+      {"RXbit/s", 7, 5, true, [](const PortRates& r) { return rate(r, r.rx_bits); }, plain},
+      {"LINK", 7, 6, false, [](const PortRates& r) { return std::string(to_string(r.port.link)); },
+       plain},
+      {"PID", 7, 7, true, [](const PortRates& r) { return std::to_string(r.port.pid); }, plain},
+      {"MAC", 17, 8, false, [](const PortRates& r) { return r.port.mac.to_string(); }, plain},
+      {"WAKE/s", 6, 9, true, [](const PortRates& r) { return rate(r, r.wakeups); }, plain},
+      {"BELL/s", 6, 10, true, [](const PortRates& r) { return rate(r, r.doorbells); }, plain},
+      {"SLEEP/s", 7, 11, true, [](const PortRates& r) { return rate(r, r.lock_sleeps); }, plain},
   };
   return all;
+}
+
+/// The columns on a screen of that width: all up to some rank.
+std::vector<const Column*> columns_on(unsigned width) {
+  std::vector<const Column*> shown;
+  for (unsigned rank = 0; rank <= columns().back().rank; ++rank) {
+    std::vector<const Column*> more;
+    std::size_t used = 0;
+    for (const Column& column : columns()) {
+      if (column.rank > rank) continue;
+      used += column.width + (more.empty() ? 0 : 1);
+      more.push_back(&column);
+    }
+    if (rank > 0 && used > width) break;
+    shown = std::move(more);
+  }
+  return shown;
 }
 
 /// A line of at most `columns` characters: `left`, and `right` at the other end if both fit.
@@ -103,12 +137,88 @@ std::string ports_line(const BusInfo& info) {
   return text;
 }
 
-std::string head(const TopView& view, std::size_t width) {
+/// The port with the most of something; nullptr if none has any.
+template <class Value>
+const PortRates* most(const std::vector<PortRates>& ports, Value value) {
+  const auto found = std::ranges::max_element(ports, {}, value);
+  return found == ports.end() || !(value(*found) > 0) ? nullptr : &*found;
+}
+
+/// "24.0k, most of it web; 60.0k in all".
+std::string loss_text(const BusRates& rates) {
+  double now = 0;
+  std::uint64_t ever = 0;
+  for (const PortRates& row : rates.ports) {
+    now += row.lost_frames;
+    ever += row.port.lost_frames;
+  }
+  std::string text = rates.known ? format_rate(now) : "-";
+  const auto loss = [](const PortRates& row) { return row.lost_frames; };
+  if (const PortRates* worst = most(rates.ports, loss)) text += ", most " + tame(worst->port.name);
+  return text + "; " + format_rate(static_cast<double>(ever)) + " in all";
+}
+
+/// "web, 37% of the ring behind".
+std::string slowest_text(const BusRates& rates) {
+  const PortRates* const slowest = most(rates.ports, [](const PortRates& row) { return row.lag; });
+  if (slowest == nullptr) return "none is behind";
+  return tame(slowest->port.name) + (slowest->lag >= 1
+                                         ? ", overwritten"
+                                         : ", " + lag_text(slowest->lag) + " of the ring behind");
+}
+
+/// "web 80 %, user 20 %": who sends the most, and which part of all bytes.
+std::string talkers_text(const BusRates& rates) {
+  constexpr std::size_t kShown = 3;
+  std::vector<const PortRates*> ports;
+  double all = 0;
+  for (const PortRates& row : rates.ports) {
+    all += row.tx_bits;
+    if (row.tx_bits > 0) ports.push_back(&row);
+  }
+  if (ports.empty()) return rates.known ? "none" : "-";
+  std::ranges::stable_sort(ports, std::ranges::greater(),
+                           [](const PortRates* row) { return row->tx_bits; });
+  std::string text;
+  for (std::size_t i = 0; i < std::min(kShown, ports.size()); ++i) {
+    const double share = 100 * ports[i]->tx_bits / all;
+    if (i > 0 && share < 0.5) break;
+    text += (i == 0 ? "" : ", ") + tame(ports[i]->port.name) + ' ' +
+            std::to_string(static_cast<int>(share + 0.5)) + " %";
+  }
+  return text;
+}
+
+/// The newest values that fit into `width` columns, as bars against the largest of them.
+std::string sparkline(const std::vector<double>& values, std::size_t width) {
+  static constexpr std::array kBars{"\u2581", "\u2582", "\u2583", "\u2584",
+                                    "\u2585", "\u2586", "\u2587", "\u2588"};
+  const std::size_t shown = std::min(width, values.size());
+  const auto newest = values.end() - static_cast<std::ptrdiff_t>(shown);
+  const double top = shown == 0 ? 0 : *std::max_element(newest, values.end());
+  std::string text;
+  for (auto value = newest; value != values.end(); ++value) {
+    const double part = top > 0 ? *value / top : 0;
+    text += kBars.at(static_cast<std::size_t>(part * (kBars.size() - 1) + 0.5));
+  }
+  return text;
+}
+
+constexpr std::size_t kHeadFields = 4;
+/// The other lines of a screen without ports: title, empty line, head of the table, and foot.
+constexpr std::size_t kOtherLines = 4;
+
+/// How many lines of fields the head has: on a short screen only so many that a port fits, too.
+std::size_t head_fields(Screen::Size size) {
+  const std::size_t room = size.rows > kOtherLines + 1 ? size.rows - kOtherLines - 1 : 0;
+  return std::min(kHeadFields, room);
+}
+
+std::string head(const TopView& view, Screen::Size size) {
+  const std::size_t width = size.columns;
   const BusInfo& info = view.info;
   const BusRates& rates = view.rates;
   const auto shown = [&rates](double value) { return rates.known ? format_rate(value) : "-"; };
-  const std::uint64_t filled =
-      info.ring_bytes == 0 ? 0 : (info.last - info.first) * 100 / info.ring_bytes;
   std::string lock = "free";
   if (info.lock_holder) lock = "slot " + std::to_string(*info.lock_holder);
   std::string out = kBold +
@@ -117,87 +227,137 @@ std::string head(const TopView& view, std::size_t width) {
                                std::to_string(info.mtu),
                            width) +
                     kPlain + '\n';
+  constexpr std::size_t kNames = 11;
   const auto field = [](const char* name, const std::string& value, std::size_t room) {
     if (room == 0) return std::string();
-    return fitted(fitted(name, 11, false) + value, room - 1, false) + ' ';  // keep fields apart
+    return fitted(fitted(name, kNames, false) + value, room - 1, false) + ' ';  // keep fields apart
   };
   const std::size_t half = width / 2;
-  out += field("frames/s", format_bus_rate(rates, rates.frames), half) +
-         field("ring",
-               std::to_string(filled) + " % full, generation " + std::to_string(info.generation),
-               width - half) +
-         '\n';
-  out += field("bit/s", format_bus_rate(rates, rates.bits), half) +
-         field("lock", lock + ", " + shown(rates.acquisitions) + "/s", width - half) + '\n';
-  out += field("ports", ports_line(info), half) +
-         field("takeovers",
-               std::to_string(info.takeovers_dead) + " dead, " +
-                   std::to_string(info.takeovers_living) + " living",
-               width - half) +
-         '\n';
+  std::string frames = format_bus_rate(rates, rates.frames);
+  constexpr std::size_t kRate = 8;
+  if (view.look.blocks && half > kNames + kRate) {
+    frames = fitted(frames, kRate, false) + sparkline(view.history, half - kNames - kRate - 1);
+  }
+  const std::array<std::string, kHeadFields> lines{
+      field("frames/s", frames, half) + field("lost/s", loss_text(rates), width - half),
+      field("bit/s", format_bus_rate(rates, rates.bits), half) +
+          field("slowest", slowest_text(rates), width - half),
+      field("ports", ports_line(info), half) + field("talkers", talkers_text(rates), width - half),
+      field("lock", lock + ", " + shown(rates.acquisitions) + "/s", half) +
+          field("takeovers",
+                std::to_string(info.takeovers_dead) + " dead, " +
+                    std::to_string(info.takeovers_living) + " living",
+                width - half)};
+  for (std::size_t i = 0; i < head_fields(size); ++i) out += lines.at(i) + '\n';
   return out;
 }
 
-std::string table_row(const PortRates& row, unsigned width, std::size_t name_width) {
+/// Name and room of each column that a screen of that width has.
+using Layout = std::vector<std::pair<const Column*, std::size_t>>;
+
+/// The column NAME has the room that the others leave, at most what the longest name takes.
+Layout layout_for(unsigned width) {
+  constexpr std::size_t kLongestName = 31;
+  Layout layout;
+  std::size_t used = 0;
+  for (const Column* column : columns_on(width)) {
+    layout.emplace_back(column, column->width);
+    used += column->width + 1;
+  }
+  for (auto& [column, room] : layout) {
+    if (column->title != std::string_view("NAME")) continue;
+    const std::size_t others = used - column->width - 1;
+    room = std::clamp<std::size_t>(width - std::min<std::size_t>(others, width), 1, kLongestName);
+  }
+  return layout;
+}
+
+std::string table_row(const PortRates& row, const Layout& layout) {
   std::string out;
-  for (const Column& column : columns()) {
-    if (width < column.from_columns) continue;
-    const std::size_t room = column.title == std::string_view("NAME") ? name_width : column.width;
+  for (const auto& [column, room] : layout) {
     const std::string colour =
-        row.port.live || column.title == std::string_view("UP") ? column.colour(row) : kDim;
-    out += (out.empty() ? "" : " ") + colour + fitted(column.cell(row), room, column.right) +
+        row.port.live || column->title == std::string_view("UP") ? column->colour(row) : kDim;
+    out += (out.empty() ? "" : " ") + colour + fitted(column->cell(row), room, column->right) +
            (colour.empty() ? "" : kPlain);
   }
   return out;
 }
 
-std::string table_head(unsigned width, std::size_t name_width) {
+std::string table_head(unsigned width, const Layout& layout) {
   std::string out;
-  for (const Column& column : columns()) {
-    if (width < column.from_columns) continue;
-    const std::size_t room = column.title == std::string_view("NAME") ? name_width : column.width;
-    out += (out.empty() ? "" : " ") + fitted(column.title, room, column.right);
+  for (const auto& [column, room] : layout) {
+    out += (out.empty() ? "" : " ") + fitted(column->title, room, column->right);
   }
   return kReverse + fitted(out, width, false) + kPlain;
 }
 
-/// The width of the column NAME: the room that the others leave, up to 31 columns.
-std::size_t name_width(unsigned width) {
-  std::size_t used = 0;
-  std::size_t min = 0;
-  for (const Column& column : columns()) {
-    if (width < column.from_columns) continue;
-    used += column.width + 1;
-    if (column.title == std::string_view("NAME")) min = column.width;
+void sort_ports(std::vector<PortRates>& ports, TopOrder order) {
+  const auto by = [&ports](auto key) { std::ranges::stable_sort(ports, std::ranges::less(), key); };
+  by([](const PortRates& row) { return row.port.slot; });
+  switch (order) {
+    case TopOrder::trouble:
+      by([](const PortRates& row) {
+        return std::tuple(-row.lost_frames, row.lag >= kNotableLag ? -row.lag : 0, -row.tx_bits);
+      });
+      break;
+    case TopOrder::lag: by([](const PortRates& row) { return -row.lag; }); break;
+    case TopOrder::tx: by([](const PortRates& row) { return -row.tx_bits; }); break;
+    case TopOrder::rx: by([](const PortRates& row) { return -row.rx_bits; }); break;
+    case TopOrder::name: by([](const PortRates& row) { return row.port.name; }); break;
+    case TopOrder::slot: break;
   }
-  const std::size_t spare = width + 1 > used ? width + 1 - used : 0;
-  return std::min<std::size_t>(min + spare, 31);
+}
+
+/// The keys, with the present order in brackets. The first letter of an order is its key, unless
+/// another stands before it.
+std::string keys_line(TopOrder order) {
+  std::string text = "q quit   sort:";
+  for (const TopOrderName& each : kTopOrders) {
+    const std::string word =
+        each.word[0] == each.key ? each.word : std::string(1, each.key) + '=' + each.word;
+    text += each.order == order ? " [" + word + ']' : ' ' + word;
+  }
+  return text;
+}
+
+/// Without the escape sequences that set a colour.
+std::string uncoloured(std::string text) {
+  for (const char* colour : {kRed, kGreen, kYellow}) {
+    for (std::size_t at = 0; (at = text.find(colour, at)) != std::string::npos;) {
+      text.erase(at, std::string_view(colour).size());
+    }
+  }
+  return text;
 }
 
 }  // namespace
 
-/// The head takes five lines, the table's head and the foot one line each.
 std::size_t top_rows(Screen::Size size) {
-  return size.rows > 7 ? size.rows - 7 : 1;
+  const std::size_t others = kOtherLines + head_fields(size);
+  return size.rows > others ? size.rows - others : 1;
 }
 
 std::string top_screen(TopView& view, Screen::Size size) {
   const std::size_t room = top_rows(size);
   const std::size_t total = view.rates.ports.size();
-  view.scrolled = std::min(view.scrolled, total > room ? total - room : 0);
-  const std::size_t names = name_width(size.columns);
-  std::string out = head(view, size.columns) + '\n' + table_head(size.columns, names) + '\n';
-  const std::size_t end = std::min(total, view.scrolled + room);
-  for (std::size_t i = view.scrolled; i < end; ++i) {
-    out += table_row(view.rates.ports[i], size.columns, names) + '\n';
+  std::size_t& scrolled = view.look.scrolled;
+  scrolled = std::min(scrolled, total > room ? total - room : 0);
+  sort_ports(view.rates.ports, view.look.order);
+  const Layout layout = layout_for(size.columns);
+  std::string out = head(view, size) + '\n' + table_head(size.columns, layout) + '\n';
+  const std::size_t end = std::min(total, scrolled + room);
+  for (std::size_t i = scrolled; i < end; ++i) {
+    out += table_row(view.rates.ports[i], layout) + '\n';
   }
-  for (std::size_t i = end - view.scrolled; i < room; ++i) out += '\n';
-  std::string foot = "q quit";
+  for (std::size_t i = end - scrolled; i < room; ++i) out += '\n';
+  std::string foot;
   if (total > room) {
-    foot += "   up/down scroll   ports " + std::to_string(view.scrolled + 1) + "-" +
-            std::to_string(end) + " of " + std::to_string(total);
+    foot = "ports " + std::to_string(scrolled + 1) + "-" + std::to_string(end) + " of " +
+           std::to_string(total) + " (up/down)   ";
   }
-  return out + kDim + fitted(foot, size.columns, false) + kPlain;
+  foot += keys_line(view.look.order);
+  out += kDim + fitted(foot, size.columns, false) + kPlain;
+  return view.look.colours ? out : uncoloured(std::move(out));
 }
 
 std::string top_lines(std::time_t now, const BusInfo& info, const BusRates& rates) {
@@ -213,7 +373,8 @@ std::string top_lines(std::time_t now, const BusInfo& info, const BusRates& rate
            std::to_string(row.port.slot) + ' ' + to_string(row.port.link) + ' ' +
            short_state(row.port) + " tx " + rate(row, row.tx_frames) + "/s " +
            rate(row, row.tx_bits) + "bit/s rx " + rate(row, row.rx_frames) + "/s " +
-           rate(row, row.rx_bits) + "bit/s lost " + rate(row, row.lost_frames) + "/s\n";
+           rate(row, row.rx_bits) + "bit/s lost " + rate(row, row.lost_frames) + "/s lag " +
+           (row.port.up ? lag_text(row.lag) : "-") + '\n';
   }
   return out;
 }

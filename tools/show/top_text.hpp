@@ -1,8 +1,11 @@
 #pragma once
 // The output of `shmifctl top`: a screen, or lines.
 
+#include <array>
+#include <cstdint>
 #include <ctime>
 #include <string>
+#include <vector>
 
 #include "shmif/bus.hpp"
 #include "tools/show/rates.hpp"
@@ -10,17 +13,50 @@
 
 namespace shmif::tools {
 
+/// Which ports stand first. Among equals, those of the lower slot do.
+enum class TopOrder : std::uint8_t {
+  trouble,  ///< those that lose frames, then those far behind, then those that send the most
+  lag,
+  tx,
+  rx,
+  name,
+  slot,
+};
+
+/// A name of an order, and the key that selects it.
+struct TopOrderName {
+  TopOrder order;
+  const char* word;
+  char key;
+};
+inline constexpr std::array<TopOrderName, 6> kTopOrders{{{TopOrder::trouble, "loss", 'l'},
+                                                         {TopOrder::lag, "lag", 'g'},
+                                                         {TopOrder::tx, "tx", 't'},
+                                                         {TopOrder::rx, "rx", 'r'},
+                                                         {TopOrder::name, "name", 'n'},
+                                                         {TopOrder::slot, "slot", 's'}}};
+
+/// How the screen is drawn, and what of it.
+struct TopLook {
+  TopOrder order = TopOrder::trouble;
+  std::size_t scrolled = 0;  ///< number of ports above the first one shown
+  bool colours = true;
+  bool blocks = false;  ///< whether the terminal shows block characters, for the sparkline
+};
+
 /// The contents of the screen.
 struct TopView {
   BusInfo info;
   BusRates rates;
-  std::size_t scrolled = 0;  ///< number of ports above the first one shown
+  TopLook look{};
+  std::vector<double> history{};  ///< frames/s of the samples until now, the newest last
 };
 
 /// How many ports fit on a screen of that size.
 std::size_t top_rows(Screen::Size size);
 
-/// The screen, without a newline after its last line. Scrolls back if there are too few ports.
+/// The screen, without a newline after its last line. Scrolls back if there are too few ports, and
+/// sorts them.
 std::string top_screen(TopView& view, Screen::Size size);
 
 /// The lines of one sample, for a file or a pipe: one for the bus, one for each port.

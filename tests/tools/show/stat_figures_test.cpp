@@ -21,7 +21,7 @@ PortInfo port_with_own_numbers(unsigned slot, const std::string& name, std::uint
                          p.own_frames, p.filtered_frames, p.skipped_frames, p.overruns,
                          p.lost_frames, p.lost_bytes, p.corrupt, p.wakeups, p.doorbells,
                          p.lock_sleeps, p.pauses, p.paused_ns, p.tx_segments, p.rx_segments,
-                         p.too_long_frames, p.refused_frames, p.stalls);
+                         p.too_long_frames, p.refused_frames, p.stalls, p.unread_bytes);
   p.mac = MacAddress::from_u64(0xb2a000000000 + first);
   return p;
 }
@@ -263,7 +263,8 @@ nlohmann::json port_figures(unsigned first) {
           {"rx_segments", first + 19},
           {"too_long_frames", first + 20},
           {"refused_frames", first + 21},
-          {"stalls", first + 22}};
+          {"stalls", first + 22},
+          {"unread_bytes", first + 23}};
 }
 
 TEST(StatFigures, JsonHasEachUnderItsNameAndNothingElse) {

@@ -171,7 +171,7 @@ TEST_F(Top, FollowsTheSizeOfTheTerminal) {
   OnTerminal top({shmifctl_path(), "top", path, "--interval", "3600"}, 80, 24);
   ASSERT_TRUE(top.wait_for("SLOT NAME"));
   EXPECT_EQ(top.seen.find("MAC"), std::string::npos) << "no room for it on 80 columns";
-  ASSERT_TRUE(top.wait_for("generation"));
+  ASSERT_TRUE(top.wait_for("takeovers"));
   top.forget();
   top.resize(160, 24);
   EXPECT_TRUE(top.wait_for("SLEEP/s")) << "a wide terminal shows more";
@@ -191,7 +191,7 @@ TEST_F(Top, AKeyThatComesTwiceInOneReadCountsTwice) {
 
 TEST_F(Top, FieldsThatAreCutStillStandApart) {
   OnTerminal top({shmifctl_path(), "top", path, "--interval", "3600"}, 40, 24);
-  EXPECT_TRUE(top.wait_for("0 live ( takeovers")) << top.seen;
+  EXPECT_TRUE(top.wait_for("0 live ( talkers")) << top.seen;
 }
 
 TEST_F(Top, AFullDiskIsNamedAsTheReason) {
@@ -205,7 +205,7 @@ TEST_F(Top, AFullDiskIsNamedAsTheReason) {
 TEST_F(Top, EachKeyScrollsItsWayAndAnUpdateLeavesTheListWhereItIs) {
   std::vector<Port> ports(12);
   for (Port& port : ports) ASSERT_TRUE(port.attach(path));
-  OnTerminal top({shmifctl_path(), "top", path, "--interval", "0.05"}, 80, 10);  // room for three
+  OnTerminal top({shmifctl_path(), "top", path, "--interval", "0.05"}, 80, 11);  // room for three
   ASSERT_TRUE(top.wait_for("ports 1-3 of 12")) << top.seen;
   for (const auto& [key, shown] : {std::pair{"j", "2-4"},
                                    {"\x1b[B", "3-5"},

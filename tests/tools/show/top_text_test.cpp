@@ -74,11 +74,11 @@ TEST(TopColours, TellOfLossesNowAndOfThoseThatWere) {
   port.port.lost_frames = 123;
   row = row_of(port);
   EXPECT_EQ(row.find(kRed), std::string::npos) << "nothing is lost just now: " << row;
-  EXPECT_TRUE(is_in(row, kYellow, "   123")) << row;
+  EXPECT_TRUE(is_in(row, kYellow, "  123")) << row;
   port.lost_frames = 45;
   row = row_of(port);
   EXPECT_TRUE(is_in(row, kRed, "    45")) << row;
-  EXPECT_TRUE(is_in(row, kYellow, "   123")) << row;
+  EXPECT_TRUE(is_in(row, kYellow, "  123")) << row;
 }
 
 TEST(TopNames, SteerNoTerminalWhereverTheyStand) {
@@ -107,10 +107,10 @@ TEST(TopNames, AndTheShapeOfTheBusShareALineOnlyIfBothFit) {
 }
 
 TEST(TopNames, HaveRoomForTheLongestThereCanBeAndNoMore) {
-  for (const auto& [columns, width] : {std::pair{80U, 17U}, {90U, 27U}, {93U, 30U}, {300U, 31U}}) {
+  for (const auto& [columns, width] : {std::pair{80U, 15U}, {83U, 10U}, {92U, 19U}, {300U, 31U}}) {
     tools::TopView view = view_of({port_of(1, std::string(31, 'n'))});
     const std::string screen = tools::top_screen(view, {.columns = columns, .rows = 10});
-    EXPECT_EQ(screen.find(" LINK ") - screen.find(" NAME "), width + 1) << columns;
+    EXPECT_EQ(screen.find(" LOST/s ") - screen.find(" NAME "), width + 1) << columns;
     EXPECT_TRUE(is_in(screen, kBold, std::string(width, 'n'))) << columns << '\n' << screen;
   }
 }

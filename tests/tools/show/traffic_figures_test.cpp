@@ -44,6 +44,7 @@ std::pair<PortInfo, PortInfo> port_at_work(unsigned slot, const std::string& nam
             before.pauses, before.paused_ns, before.tx_segments, before.rx_segments,
             before.too_long_frames, before.refused_frames, before.stalls);
   before.lost_frames = 0;
+  before.unread_bytes = first << 16U;
   PortInfo now = before;
   std::uint64_t rate = first * 1000;
   for (std::uint64_t PortInfo::* const counter :
@@ -81,7 +82,9 @@ tools::TopView view_of_work() {
   now.info.ports[2].live = false;
   now.info.ports[2].link = LinkKind::library;
   now.info.lock_holder = 5;
-  return {now.info, tools::rates_between(before, now)};
+  tools::TopView view{now.info, tools::rates_between(before, now)};
+  view.look.order = tools::TopOrder::slot;
+  return view;
 }
 
 std::vector<ShownRow> expected_rates() {
@@ -97,6 +100,7 @@ std::vector<ShownRow> expected_rates() {
            {"RXbit/s", "184k"},
            {"LOST/s", "24.0k"},
            {"LOST", "60.0k"},
+           {"LAG", "15%"},
            {"WAKE/s", "25.0k"},
            {"BELL/s", "26.0k"},
            {"SLEEP/s", "27.0k"}},
@@ -112,6 +116,7 @@ std::vector<ShownRow> expected_rates() {
            {"RXbit/s", "344k"},
            {"LOST/s", "44.0k"},
            {"LOST", "110k"},
+           {"LAG", "31%"},
            {"WAKE/s", "45.0k"},
            {"BELL/s", "46.0k"},
            {"SLEEP/s", "47.0k"}},
@@ -127,6 +132,7 @@ std::vector<ShownRow> expected_rates() {
            {"RXbit/s", "504k"},
            {"LOST/s", "64.0k"},
            {"LOST", "160k"},
+           {"LAG", "46%"},
            {"WAKE/s", "65.0k"},
            {"BELL/s", "66.0k"},
            {"SLEEP/s", "67.0k"}}};
@@ -137,7 +143,7 @@ std::vector<std::string> screen_of(tools::TopView view, tools::Screen::Size size
   const std::vector<std::string> lines =
       shown_lines(without_colours(tools::top_screen(view, size)));
   EXPECT_EQ(lines.size(), size.rows);
-  for (const std::string& line : lines) EXPECT_LE(line.size(), size.columns) << line;
+  for (const std::string& line : lines) EXPECT_LE(columns_shown(line), size.columns) << line;
   return lines;
 }
 
@@ -156,14 +162,20 @@ TEST(TopFigures, EachStandsUnderItsName) {
 }
 
 TEST(TopFigures, ANarrowScreenHasFewerAndTheSame) {
-  for (const auto& [columns, left_out] : std::vector<std::pair<unsigned, std::vector<std::string>>>{
-           {141, {}},
-           {140, {"SLEEP/s"}},
-           {131, {"SLEEP/s", "BELL/s"}},
-           {123, {"SLEEP/s", "BELL/s", "WAKE/s"}},
-           {109, {"SLEEP/s", "BELL/s", "WAKE/s", "LOST"}},
-           {80, {"SLEEP/s", "BELL/s", "WAKE/s", "LOST", "MAC"}}}) {
-    std::vector<ShownRow> expected = expected_rates();
+  const std::vector<std::pair<unsigned, std::vector<std::string>>> narrower{
+      {122, {"SLEEP/s"}},
+      {114, {"BELL/s"}},
+      {107, {"WAKE/s"}},
+      {100, {"MAC"}},
+      {82, {"PID"}},
+      {74, {"LINK"}},
+      {66, {"TXbit/s", "RXbit/s"}},
+      {50, {"UP"}},
+      {45, {"TX/s", "RX/s"}},
+      {33, {"LAG"}},
+      {27, {"LOST/s"}}};
+  std::vector<ShownRow> expected = expected_rates();
+  for (const auto& [columns, left_out] : narrower) {
     for (ShownRow& row : expected) {
       for (const std::string& name : left_out) row.erase(name);
     }
@@ -172,10 +184,65 @@ TEST(TopFigures, ANarrowScreenHasFewerAndTheSame) {
   }
 }
 
+TEST(TopFigures, TheLostFramesAreWholeOnAnyScreen) {
+  for (unsigned columns = 13; columns <= 160; ++columns) {
+    const auto screen = screen_of(view_of_work(), {.columns = columns, .rows = 24});
+    const std::string& head = screen.at(6);
+    const std::string& row = screen.at(9);  // carol
+    const std::size_t end = (head + ' ').find(" LOST ") + 5;
+    ASSERT_LE(end, row.size()) << columns << '\n' << head << '\n' << row;
+    EXPECT_EQ(row.substr(end - 4, 4), "160k") << columns << '\n' << head << '\n' << row;
+  }
+}
+
+std::vector<std::string> names_in(tools::TopOrder order, tools::TopView view = view_of_work()) {
+  view.look.order = order;
+  std::vector<std::string> names;
+  for (ShownRow& row : ports_on(screen_of(view, {.columns = 200, .rows = 24})))
+    names.push_back(row["NAME"]);
+  return names;
+}
+
+TEST(TopFigures, PortsStandInTheOrderThatWasChosen) {
+  using tools::TopOrder;
+  const std::vector<std::string> upwards{"alice", "bob", "carol"};
+  const std::vector<std::string> downwards{"carol", "bob", "alice"};
+  EXPECT_EQ(names_in(TopOrder::trouble), downwards) << "each loses more than the one before";
+  EXPECT_EQ(names_in(TopOrder::lag), downwards);
+  EXPECT_EQ(names_in(TopOrder::tx), downwards);
+  EXPECT_EQ(names_in(TopOrder::rx), downwards);
+  EXPECT_EQ(names_in(TopOrder::name), upwards);
+  EXPECT_EQ(names_in(TopOrder::slot), upwards);
+  tools::TopView view = view_of_work();
+  for (tools::PortRates& row : view.rates.ports) row.lost_frames = 0;
+  EXPECT_EQ(names_in(TopOrder::trouble, view), downwards) << "no lag that matters: who sends most";
+  view.rates.ports[0].lag = 0.6;
+  EXPECT_EQ(names_in(TopOrder::trouble, view), (std::vector<std::string>{"alice", "carol", "bob"}));
+  view.rates.ports[1].lost_frames = 1;
+  EXPECT_EQ(names_in(TopOrder::trouble, view), (std::vector<std::string>{"bob", "alice", "carol"}));
+  view.rates.ports[2].port.name = "albert";
+  EXPECT_EQ(names_in(TopOrder::name, view), (std::vector<std::string>{"albert", "alice", "bob"}));
+}
+
+TEST(TopFigures, ThePastStandsInBarsBesideTheRate) {
+  tools::TopView view = view_of_work();
+  view.look.blocks = true;
+  view.history = {0, 1000, 500, 7000, 3500};
+  const auto first = screen_of(view, {.columns = 100, .rows = 24})[1];
+  EXPECT_NE(first.find("120k    \u2581\u2582\u2582\u2588\u2585"), std::string::npos) << first;
+  view.history.assign(200, 5.0);
+  EXPECT_NE(
+      screen_of(view, {.columns = 50, .rows = 24})[1].find("\u2588\u2588\u2588\u2588\u2588 lost/s"),
+      std::string::npos);
+  view.look.blocks = false;
+  const auto plain = screen_of(view, {.columns = 100, .rows = 24})[1];
+  EXPECT_EQ(plain.find("\u2588"), std::string::npos) << plain;
+}
+
 /// The names and values of the head. Each line has two names, each followed by its value.
 ShownRow head_on(const std::vector<std::string>& screen) {
   ShownRow head;
-  for (std::size_t i = 1; i < 4; ++i) {
+  for (std::size_t i = 1; i < 5; ++i) {
     for (const std::string& half : {screen[i].substr(0, 50), screen[i].substr(50)}) {
       std::string value = half.substr(11);
       value.erase(value.find_last_not_of(' ') + 1);
@@ -191,7 +258,9 @@ TEST(TopFigures, TheHeadSaysOfTheBusWhatItIs) {
                                                               "tmpfs", "8", "MiB", "mtu", "1501"}));
   ShownRow expected{{"frames/s", "120k"},
                     {"bit/s", "984k"},
-                    {"ring", "75 % full, generation 11"},
+                    {"lost/s", "132k, most carol; 330k in all"},
+                    {"slowest", "carol, 46% of the ring behind"},
+                    {"talkers", "carol 50 %, bob 33 %, alice 17 %"},
                     {"lock", "slot 5, 91.0k/s"},
                     {"ports", "2 live (1 up), 1 dead"},
                     {"takeovers", "14 dead, 15 living"}};
@@ -201,7 +270,9 @@ TEST(TopFigures, TheHeadSaysOfTheBusWhatItIs) {
   first_look.info.lock_holder.reset();
   first_look.info.ports.pop_back();
   first_look.rates = tools::rates_between(std::nullopt, {{}, first_look.info});
-  expected["frames/s"] = expected["bit/s"] = "-";
+  expected["frames/s"] = expected["bit/s"] = expected["talkers"] = "-";
+  expected["lost/s"] = "-; 170k in all";
+  expected["slowest"] = "bob, 31% of the ring behind";
   expected["lock"] = "free, -/s";
   expected["ports"] = "2 live (1 up)";
   const std::vector<std::string> again = screen_of(first_look, {.columns = 100, .rows = 24});
@@ -211,13 +282,13 @@ TEST(TopFigures, TheHeadSaysOfTheBusWhatItIs) {
 
 TEST(TopFigures, AShortScreenScrollsAndSaysWhere) {
   tools::TopView view = view_of_work();
-  view.scrolled = 1;
-  std::vector<std::string> screen = screen_of(view, {.columns = 200, .rows = 9});
+  view.look.scrolled = 1;
+  std::vector<std::string> screen = screen_of(view, {.columns = 200, .rows = 10});
   EXPECT_EQ(ports_on({screen.begin(), screen.end() - 1}),
             (std::vector<ShownRow>{expected_rates()[1], expected_rates()[2]}));
   EXPECT_NE(screen.back().find("ports 2-3 of 3"), std::string::npos) << screen.back();
-  view.scrolled = 7;
-  EXPECT_EQ(screen_of(view, {.columns = 200, .rows = 9}), screen) << "no further than the last";
+  view.look.scrolled = 7;
+  EXPECT_EQ(screen_of(view, {.columns = 200, .rows = 10}), screen) << "no further than the last";
 }
 
 TEST(TopFigures, LinesSayTheSame) {
@@ -233,11 +304,11 @@ TEST(TopFigures, LinesSayTheSame) {
             (std::vector<std::string>{
                 "12:34:56 bus 120k frames/s 984kbit/s, 2 live (1 up), 1 dead",
                 "12:34:56 port alice slot 3 tap up tx 20.0k/s 168kbit/s rx 22.0k/s 184kbit/s lost "
-                "24.0k/s",
+                "24.0k/s lag 15%",
                 "12:34:56 port bob slot 5 veth down tx 40.0k/s 328kbit/s rx 42.0k/s 344kbit/s "
-                "lost 44.0k/s",
+                "lost 44.0k/s lag 31%",
                 "12:34:56 port carol slot 6 library dead tx 60.0k/s 488kbit/s rx 62.0k/s "
-                "504kbit/s lost 64.0k/s"}));
+                "504kbit/s lost 64.0k/s lag 46%"}));
 }
 
 // ---- ping ----
