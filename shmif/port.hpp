@@ -68,8 +68,8 @@ class Port {
     /// directory at the time of attach().
     bool still_named;
   };
-  /// The bus to which this port is attached. Errors: ENOENT if it is attached to none (as in NetBSD's
-  /// if_shmem.c, where every other call without a bus fails with ENXIO); forked.
+  /// The bus to which this port is attached. Errors: ENOENT if it is attached to none (as in
+  /// NetBSD's if_shmem.c, where every other call without a bus fails with ENXIO); forked.
   Result<LinkState> link() const;
 
   /// Errors: not_linked, forked. up() does nothing if the port is up, and down() if it is down.

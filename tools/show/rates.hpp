@@ -25,7 +25,8 @@ struct PortRates {
   bool known = false;  ///< the rates below are valid
   double tx_frames = 0, tx_bits = 0, rx_frames = 0, rx_bits = 0, lost_frames = 0;
   double wakeups = 0, doorbells = 0, lock_sleeps = 0;
-  /// How much of the ring the port still has to read. 1 or more: senders have begun to overwrite it.
+  /// Which part of the ring the port still has to read. 1 or more: senders have begun to overwrite
+  /// it.
   double lag = 0;
 };
 
