@@ -122,7 +122,8 @@ TYPED_TEST(CaptureWriter, AFileThatCannotBeMadeIsAnErrorThatNamesItAndSaysWhatHe
        "Is a directory (it is a directory: name a file in it)"},
       {dir.file("closed/a"), std::errc::permission_denied,
        "Permission denied (name a file in a directory that you may write to)"},
-      {"/dev/full", std::errc::no_space_on_device, "No space left on device"}};
+      {"/dev/full", std::errc::no_space_on_device,
+       "No space left on device (free some space, or name a file on another file system)"}};
   for (const Case& c : cases) {
     const bool as_nobody = c.code == std::errc::permission_denied && geteuid() == 0;
     if (as_nobody) {
