@@ -26,12 +26,16 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/utsname.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <fstream>
+#include <memory>
+#include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -440,6 +444,38 @@ Result<void> Netlink::add_to_bridge(const std::string& name, const std::string& 
   return impl_->change(name, what, [&](rtnl_link* l) { rtnl_link_set_master(l, index); });
 }
 
+namespace {
+
+/// Whether the interface has an address of that family whose network has no other address.
+bool has_single_address(nl_sock* socket, int index, int family) {
+  nl_cache* addresses = nullptr;
+  if (rtnl_addr_alloc_cache(socket, &addresses) < 0) return false;
+  const CachePtr owned(addresses);
+  for (nl_object* each = nl_cache_get_first(addresses); each != nullptr;
+       each = nl_cache_get_next(each)) {
+    auto* const address = reinterpret_cast<rtnl_addr*>(each);
+    const int bits = family == AF_INET6 ? 128 : 32;
+    if (rtnl_addr_get_ifindex(address) == index && rtnl_addr_get_family(address) == family &&
+        rtnl_addr_get_prefixlen(address) == bits)
+      return true;
+  }
+  return false;
+}
+
+/// Why an interface takes no IPv6 address; empty if that is not because it has no IPv6.
+std::string why_no_ipv6(const std::string& name) {
+  const std::string setting = "/proc/sys/net/ipv6/conf/" + name + "/disable_ipv6";
+  if (::access("/proc/net/if_inet6", F_OK) != 0)
+    return "this machine has no IPv6, as with ipv6.disable=1 on the kernel's command line: give "
+           "IPv4 addresses only";
+  std::ifstream file(setting);
+  int value = 0;
+  if (!(file >> value) || value == 0) return {};
+  return "IPv6 is switched off: " + setting + " is 1. Set it to 0, or give IPv4 addresses only";
+}
+
+}  // namespace
+
 Result<void> Netlink::add_address(const std::string& name, const Cidr& cidr, bool optimistic) {
   const std::string what =
       "cannot add address " + cidr.to_string() + " to interface \"" + name + "\"";
@@ -463,6 +499,8 @@ Result<void> Netlink::add_address(const std::string& name, const Cidr& cidr, boo
                                "IPv6 needs an MTU of " + std::to_string(kMinIpv6Mtu) +
                                    ", the interface has " + std::to_string(mtu));
     }
+    const std::string no_ipv6 = cidr.address.is_v6() ? why_no_ipv6(name) : std::string();
+    if (!no_ipv6.empty()) return Error::from_errno(EAFNOSUPPORT, what, no_ipv6);
     return failure(e, what);
   }
   return {};
@@ -527,7 +565,13 @@ Result<void> Netlink::add_default_route(const std::string& name, const IpAddress
   rtnl_route_set_protocol(route.get(), RTPROT_STATIC);
   rtnl_route_set_scope(route.get(), RT_SCOPE_UNIVERSE);
   rtnl_route_set_dst(route.get(), everywhere.get());
-  if (const int e = rtnl_route_add(impl_->socket.get(), route.get(), NLM_F_EXCL); e < 0) {
+  int e = rtnl_route_add(impl_->socket.get(), route.get(), NLM_F_EXCL);
+  if (e < 0 &&
+      has_single_address(impl_->socket.get(), rtnl_link_get_ifindex(link->get()), gateway.family)) {
+    rtnl_route_nh_set_flags(hop, RTNH_F_ONLINK);
+    e = rtnl_route_add(impl_->socket.get(), route.get(), NLM_F_EXCL);
+  }
+  if (e < 0) {
     // The kernel answers "network is unreachable", "no route to host" or, for an interface that is
     // down, "network is down"; libnl has one number for all of them.
     if (errno_of(e) == EIO || errno_of(e) == EINVAL) {

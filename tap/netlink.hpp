@@ -113,7 +113,8 @@ class Netlink {
   /// allows that.
   Result<void> add_address(const std::string& name, const Cidr& cidr, bool optimistic = false);
   Result<void> remove_address(const std::string& name, const Cidr& cidr);
-  /// The interface must be up and the gateway in one of its networks.
+  /// The interface must be up, and the gateway in one of its networks. If it has an address whose
+  /// network has no other one (/32, /128), the gateway may have any address.
   Result<void> add_default_route(const std::string& name, const IpAddress& gateway);
 
   /// Tells the kernel the MAC address of a neighbour, so that it need not ask for it.

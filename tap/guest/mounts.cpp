@@ -333,7 +333,9 @@ Result<GuestMounts> arrange_guest_mounts(uid_t outer_uid,
   if (::mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr) != 0) {
     notes.push_back(
         "cannot mount a private /proc" + because() +
-        " (a container may hide parts of /proc): the host sees the outer processes there");
+        " (a container may hide parts of /proc: start it with --security-opt unmask=ALL for "
+        "podman, --security-opt systempaths=unconfined for docker): the host sees the outer "
+        "processes there");
   }
   const bool own_sys =
       ::mount("sysfs", "/sys", "sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr) == 0;

@@ -67,6 +67,9 @@ TEST(Guest, AGatewayIsTakenWhereItIsInOneOfTheNetworksToTheBit) {
     EXPECT_NE(why.find("is not in any network"), std::string::npos) << each.outside << why;
     EXPECT_EQ(wrong_with(each.addresses, {each.inside, each.outside}), why) << "each is looked at";
   }
+  EXPECT_EQ(wrong_with({"198.18.0.2/32"}, {"198.19.0.1"}), "nothing") << "where it is on the link";
+  EXPECT_EQ(wrong_with({"fd00::2/128", "198.18.0.2/24"}, {"fd01::1"}), "nothing");
+  EXPECT_NE(wrong_with({"fd00::2/128", "198.18.0.2/24"}, {"198.19.0.1"}), "nothing");
   EXPECT_EQ(wrong_with({"198.18.0.2/24", "198.18.0.2/25", "198.18.0.3/24"}, {}), "nothing");
   const std::string twice = wrong_with({"198.18.0.2/24", "198.18.0.3/24", "198.18.0.2/24"}, {});
   EXPECT_NE(twice.find("198.18.0.2/24 twice"), std::string::npos) << twice;

@@ -280,6 +280,39 @@ TEST_F(NetlinkTest, SaysWhatIsWrongWithAGateway) {
   EXPECT_EQ(twice.error().code, std::errc::file_exists) << twice.error().message;
 }
 
+TEST_F(NetlinkTest, LeadsToAGatewayOutsideOfANetworkOfOneAddress) {
+  const TestNamespace space;
+  Netlink netlink = space.netlink();
+  ok(netlink.add_veth("v0", "v1"));
+  ok(netlink.set_up("v0"));
+  ok(netlink.set_up("v1"));
+  for (const auto& [address, gateway] :
+       {std::pair{"198.18.0.1/32", "198.19.0.2"}, {"fd00::1/128", "fd01::2"}}) {
+    const IpAddress via = *IpAddress::parse(gateway);
+    EXPECT_FALSE(netlink.add_default_route("v0", via)) << "without an address";
+    ok(netlink.add_address("v0", *Cidr::parse(address)));
+    ok(netlink.add_default_route("v0", via));
+    const std::string routes =
+        run(space, {"ip", via.is_v6() ? "-6" : "-4", "route", "show", "default"}).output;
+    EXPECT_EQ(routes.find("default via " + std::string(gateway) + " dev v0 "), 0U) << routes;
+    EXPECT_NE(routes.find(" onlink"), std::string::npos) << routes;
+  }
+}
+
+TEST_F(NetlinkTest, SaysThatIpv6IsSwitchedOff) {
+  const TestNamespace space;
+  const Inside inside(space);
+  Netlink netlink = space.netlink();
+  ok(netlink.add_veth("v0", "v1"));
+  ok(netlink.disable_ipv6("v0"));
+  const auto refused = netlink.add_address("v0", *Cidr::parse("fd00::1/64"));
+  ASSERT_FALSE(refused);
+  EXPECT_NE(refused.error().message.find(
+                "IPv6 is switched off: /proc/sys/net/ipv6/conf/v0/disable_ipv6 is 1"),
+            std::string::npos)
+      << refused.error().message;
+}
+
 TEST_F(NetlinkTest, KeepsIpv6AndOffloadsOffAnInterface) {
   const TestNamespace space;
   const Inside inside(space);

@@ -16,6 +16,7 @@
 #include <utility>
 
 #include "shmif/datagram_link.hpp"
+#include "shmif/log.hpp"
 #include "shmif/vde_link.hpp"
 #include "tools/common/command.hpp"
 #include "tools/relay/bus_options.hpp"
@@ -129,7 +130,24 @@ int keep_connected(const PeerBridge& bridge, const SocketPlace& place, const Sto
   });
 }
 
+namespace {
+
+/// vde_switch drops longer packets, counts none of them, and says nothing. Other switches of VDE,
+/// which are reached in the same way, pass up to 9,216 bytes.
+void warn_of_vde_switch(const PeerBridge& bridge, const std::string& url) {
+  constexpr std::uint32_t kMaxOfSwitch = 1504;
+  const bool may_be_one = url.find("://") == std::string::npos || url.starts_with("vde://");
+  const std::uint32_t mtu = bridge.bus->info().mtu;
+  if (!may_be_one || mtu <= kMaxOfSwitch) return;
+  log_warning(bridge.peer_text + ": if vde_switch serves this network, it drops packets above " +
+              std::to_string(kMaxOfSwitch) + " bytes, but the bus has MTU " + std::to_string(mtu) +
+              " (give hosts that send there an MTU of 1500: ip link set dev NAME mtu 1500)");
+}
+
+}  // namespace
+
 int join_vde(const PeerBridge& bridge, const std::string& url, const StopSignals& stop) {
+  warn_of_vde_switch(bridge, url);
   PeerPort port(bridge, bridge.port_name, kNamePatience);
   return keep_open(bridge, port, stop, [&]() -> Result<std::optional<Peer>> {
     auto opened = VdeLink::open(url, port.port().max_frame_bytes());

@@ -304,6 +304,21 @@ TEST_F(BridgeOfPeers, SaysTheMtuOfItsBusAndItsLongestFrame) {
   }
 }
 
+TEST_F(BridgeOfPeers, WarnsOfASwitchOfVdeThatDropsLongPackets) {
+  const std::string jumbo = file("jumbo");
+  ASSERT_EQ(run_tool({"create", jumbo, "--mtu", "9000"}).status, 0);
+  const std::string warning =
+      "if vde_switch serves this network, it drops packets above 1504 bytes";
+  for (const std::string& url : {"vde://" + file("absent"), file("absent")}) {
+    Tool warned({shmifctl_path(), "bridge", "bus:" + jumbo, "vde:" + url});
+    EXPECT_TRUE(warned.wait_for("trying again"));
+    EXPECT_NE(warned.so_far().err.find(warning), std::string::npos) << warned.so_far().err;
+    const auto not_warned = bridge("vde:" + url);
+    EXPECT_TRUE(not_warned->wait_for("trying again"));
+    EXPECT_EQ(not_warned->so_far().err.find(warning), std::string::npos);
+  }
+}
+
 TEST_F(BridgeOfPeers, SaysWhichVdeNetworkCannotBeHad) {
   const auto tool = bridge("vde:vde://" + file("absent"));
   EXPECT_TRUE(tool->wait_for("cannot connect to the VDE network vde://" + file("absent") + ": "));
