@@ -38,7 +38,7 @@ constexpr std::uint32_t kFeedByteOrder = 0x1a2b3c4d;
 constexpr std::uint16_t kPacketFlags = 2;    // epb_flags
 constexpr std::uint16_t kInterfaceFcs = 13;  // if_fcslen
 
-std::uint32_t swapped(std::uint32_t v) noexcept {
+std::uint32_t in_other_order(std::uint32_t v) noexcept {
   return v >> 24U | (v >> 8U & 0xff00U) | (v << 8U & 0xff0000U) | v << 24U;
 }
 
@@ -175,7 +175,7 @@ bool CaptureFeed::scan_start() noexcept {
     format_ = Format::pcapng;
     return true;
   }
-  const auto is = [&](std::uint32_t each) { return magic == each || magic == swapped(each); };
+  const auto is = [&](std::uint32_t each) { return magic == each || magic == in_other_order(each); };
   if (!is(kPcapMicro) && !is(kPcapNano) && !is(kPcapModified)) {
     format_ = Format::opaque;
     return true;
@@ -297,7 +297,7 @@ void CaptureFeed::scan_packet(std::size_t block, std::size_t bytes, std::uint32_
 std::uint32_t CaptureFeed::word(std::size_t at) const noexcept {
   std::uint32_t value = 0;
   std::memcpy(&value, &buffer_[at], sizeof value);
-  return swapped_ ? swapped(value) : value;
+  return swapped_ ? in_other_order(value) : value;
 }
 
 std::uint16_t CaptureFeed::half(std::size_t at) const noexcept {

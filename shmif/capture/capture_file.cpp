@@ -78,7 +78,7 @@ Result<std::unique_ptr<CaptureFile>> CaptureFile::create(const std::string& path
   const base::SignalGuard guard(SIGPIPE, SIGXFSZ);
   std::size_t done = 0;
   if (const int failure = file->write_all(header, done)) {
-    return Error::from_errno(failure, rules.what);
+    return Error::from_errno(failure, rules.what, bus::output_advice(failure));
   }
   file->file_bytes_ = done;
   return file;
@@ -174,7 +174,7 @@ Result<void> CaptureFile::status() const {
                      ": its reader took nothing for half a second after the end was asked for, "
                      "so the rest is lost");
   }
-  return Error::from_errno(failure_, what);
+  return Error::from_errno(failure_, what, bus::output_advice(failure_));
 }
 
 }  // namespace shmif

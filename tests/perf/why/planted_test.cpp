@@ -160,6 +160,8 @@ class UnreadTap {
  public:
   UnreadTap() {
     if (::unshare(CLONE_NEWNET) != 0) return;
+    // Without IPv6 the kernel sends nothing of its own, which the full queue would drop, too.
+    std::ofstream("/proc/sys/net/ipv6/conf/default/disable_ipv6") << 1;
     tap_.reset(::open("/dev/net/tun", O_RDWR | O_CLOEXEC));
     ifreq request{};
     request.ifr_flags = IFF_TAP | IFF_NO_PI;

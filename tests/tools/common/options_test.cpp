@@ -186,9 +186,10 @@ TEST(OptionsParsed, AValueMayBeOfAnyLengthAndHaveAnyCharacter) {
        {std::string("a\nb"), std::string("\n"), std::string("=x"), std::string("-c"),
         std::string("--size=1"), std::string("a b"), all_bytes, std::string(130'000, 'b')}) {
     EXPECT_EQ(all_sorts().parse(line_of({"path", "--port=" + value})).text("port"), value);
-    EXPECT_EQ(all_sorts().parse(line_of({"path", "--port", value})).text("port"), value);
     EXPECT_EQ(all_sorts().parse(line_of({"path", "-c" + value})).text("count"), value);
     EXPECT_EQ(all_sorts().parse(line_of({"path", "-nxc" + value, "-n"})).text("count"), value);
+    if (value == "-c" || value == "--size=1") continue;  // as a word of its own, it is an option
+    EXPECT_EQ(all_sorts().parse(line_of({"path", "--port", value})).text("port"), value);
     EXPECT_EQ(all_sorts().parse(line_of({"path", "-c", value, "-n"})).text("count"), value);
   }
   EXPECT_EQ(all_sorts().parse(line_of({"path", "--port="})).text("port"), "");

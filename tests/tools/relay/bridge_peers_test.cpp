@@ -66,7 +66,7 @@ TEST_F(BridgeOfPeers, CountsFramesThatAreTooLongForTheBusOrTooShortForAFrame) {
   ASSERT_TRUE(put(raw, peer_frame(kEverybody, mac_number(1), 2, 1522)));
   EXPECT_EQ(marks_from(host, 1), Marks{2});
   const ToolResult said = end(*tool);
-  EXPECT_NE(said.out.find("1 connection, 1 frames from there were too long\n"), std::string::npos)
+  EXPECT_NE(said.out.find("1 connection, 1 frame from there was too long\n"), std::string::npos)
       << said.out;
 }
 
