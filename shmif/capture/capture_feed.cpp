@@ -175,7 +175,9 @@ bool CaptureFeed::scan_start() noexcept {
     format_ = Format::pcapng;
     return true;
   }
-  const auto is = [&](std::uint32_t each) { return magic == each || magic == in_other_order(each); };
+  const auto is = [&](std::uint32_t each) {
+    return magic == each || magic == in_other_order(each);
+  };
   if (!is(kPcapMicro) && !is(kPcapNano) && !is(kPcapModified)) {
     format_ = Format::opaque;
     return true;
