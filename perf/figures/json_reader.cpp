@@ -13,7 +13,7 @@
 namespace shmif::perf {
 namespace {
 
-using Json = nlohmann::json;
+using Tree = nlohmann::json;
 
 struct Interrupted : std::exception {};
 
@@ -49,12 +49,12 @@ class WatchedText {
 
 /// Builds the tree. The parser of the library does that, too, but with limits its time is
 /// quadratic: at the end of each object it searches all that the parent has so far.
-class Builder : public nlohmann::json_sax<Json> {
+class Builder : public nlohmann::json_sax<Tree> {
  public:
   Builder(std::size_t text_bytes, const JsonLimits& limits)
       : limits_(limits), memory_(kMaxJsonMemory * text_bytes + kFreeJsonMemory) {}
 
-  Json take() { return std::move(root_); }
+  Tree take() { return std::move(root_); }
   const std::string& refusal() const noexcept { return refusal_; }
 
   bool null() override { return put(nullptr, 0); }
@@ -64,24 +64,24 @@ class Builder : public nlohmann::json_sax<Json> {
   bool number_float(double value, const std::string& /*text*/) override { return put(value, 0); }
   bool string(std::string& value) override {
     const std::size_t bytes = kText + heap_of(value);
-    return put(Json(std::move(value)), bytes);
+    return put(Tree(std::move(value)), bytes);
   }
-  bool binary(Json::binary_t& /*value*/) override { return false; }
+  bool binary(Tree::binary_t& /*value*/) override { return false; }
   bool start_object(std::size_t /*size*/) override { return open(true, kObject); }
   bool start_array(std::size_t /*size*/) override { return open(false, kList); }
   bool key(std::string& name) override {
     open_.back().key = std::move(name);
     return true;
   }
-  bool end_object() override { return close(Json(std::move(open_.back().members))); }
+  bool end_object() override { return close(Tree(std::move(open_.back().members))); }
   bool end_array() override {
     const std::size_t count = open_.back().items;
-    Json::array_t items;
+    Tree::array_t items;
     items.reserve(count);
     const auto begin = pending_.end() - static_cast<std::ptrdiff_t>(count);
     std::move(begin, pending_.end(), std::back_inserter(items));
     pending_.erase(begin, pending_.end());
-    return close(Json(std::move(items)));
+    return close(Tree(std::move(items)));
   }
   bool parse_error(std::size_t /*position*/, const std::string& /*token*/,
                    const nlohmann::detail::exception& error) override {
@@ -94,12 +94,12 @@ class Builder : public nlohmann::json_sax<Json> {
   static constexpr std::size_t kText = 48;    // std::string
   static constexpr std::size_t kObject = 64;  // std::map
   static constexpr std::size_t kList = 48;    // std::vector, and the overhead of its items
-  static constexpr std::size_t kItem = 2 * sizeof(Json);  // in pending_, then in the list
+  static constexpr std::size_t kItem = 2 * sizeof(Tree);  // in pending_, then in the list
   static constexpr std::size_t kMember = 96;              // node of a std::map
 
   struct Open {
     bool is_object;
-    Json::object_t members{};
+    Tree::object_t members{};
     std::string key{};
     std::size_t items = 0;
   };
@@ -132,7 +132,7 @@ class Builder : public nlohmann::json_sax<Json> {
     return open_.back().is_object ? kMember + heap_of(open_.back().key) : kItem;
   }
 
-  void place(Json&& value) {
+  void place(Tree&& value) {
     if (open_.empty()) {
       root_ = std::move(value);
     } else if (open_.back().is_object) {
@@ -143,7 +143,7 @@ class Builder : public nlohmann::json_sax<Json> {
     }
   }
 
-  bool put(Json&& value, std::size_t bytes) {
+  bool put(Tree&& value, std::size_t bytes) {
     if (!charge(bytes + cost_of_place())) return false;
     place(std::move(value));
     return true;
@@ -157,7 +157,7 @@ class Builder : public nlohmann::json_sax<Json> {
     return true;
   }
 
-  bool close(Json&& value) {
+  bool close(Tree&& value) {
     open_.pop_back();
     place(std::move(value));
     return true;
@@ -167,8 +167,8 @@ class Builder : public nlohmann::json_sax<Json> {
   std::size_t memory_;  ///< that is left
   std::size_t values_ = 0;
   std::vector<Open> open_;
-  std::deque<Json> pending_;  ///< the items of all open lists
-  Json root_;
+  std::deque<Tree> pending_;  ///< the items of all open lists
+  Tree root_;
   std::string refusal_;
 };
 
@@ -177,9 +177,9 @@ class Builder : public nlohmann::json_sax<Json> {
 Result<nlohmann::json> read_json(std::string_view text, const JsonLimits& limits) {
   Builder builder(text.size(), limits);
   try {
-    const bool whole = Json::sax_parse(WatchedText(text.begin(), &limits.stop),
+    const bool whole = Tree::sax_parse(WatchedText(text.begin(), &limits.stop),
                                        WatchedText(text.end(), &limits.stop),
-                                       static_cast<Json::json_sax_t*>(&builder));
+                                       static_cast<Tree::json_sax_t*>(&builder));
     if (whole) return builder.take();
   } catch (const Interrupted&) {
     return Error(Errc::interrupted, "a signal ended the reading");

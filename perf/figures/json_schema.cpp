@@ -14,7 +14,7 @@
 namespace shmif::perf {
 namespace {
 
-using Json = nlohmann::json;
+using Tree = nlohmann::json;
 
 /// Types as bits, so that a rule can allow several.
 enum Type : unsigned {
@@ -40,16 +40,16 @@ constexpr std::array<TypeName, 7> kTypeNames{{{"null", kNull},
                                               {"array", kList},
                                               {"object", kObject}}};
 
-unsigned type_of(const Json& json) {
+unsigned type_of(const Tree& json) {
   switch (json.type()) {
-    case Json::value_t::null: return kNull;
-    case Json::value_t::boolean: return kBoolean;
-    case Json::value_t::number_integer:
-    case Json::value_t::number_unsigned: return kInteger;
-    case Json::value_t::number_float: return kFraction;
-    case Json::value_t::string: return kText;
-    case Json::value_t::array: return kList;
-    case Json::value_t::object: return kObject;
+    case Tree::value_t::null: return kNull;
+    case Tree::value_t::boolean: return kBoolean;
+    case Tree::value_t::number_integer:
+    case Tree::value_t::number_unsigned: return kInteger;
+    case Tree::value_t::number_float: return kFraction;
+    case Tree::value_t::string: return kText;
+    case Tree::value_t::array: return kList;
+    case Tree::value_t::object: return kObject;
     default: return 0;
   }
 }
@@ -81,17 +81,17 @@ struct Rule {
   std::optional<double> min, max;
   std::size_t min_items = 0;
   std::size_t max_items = ~std::size_t{0};
-  std::vector<Json> values;         ///< empty: any
+  std::vector<Tree> values;         ///< empty: any
   std::vector<const Rule*> either;  ///< exactly one of them; empty: there is no such choice
 };
 
 /// Makes the rules of a schema. Each definition becomes one rule, which others point to.
 class Compiler {
  public:
-  Compiler(const Json& schema, std::vector<std::unique_ptr<Rule>>& rules)
+  Compiler(const Tree& schema, std::vector<std::unique_ptr<Rule>>& rules)
       : schema_(schema), rules_(rules) {}
 
-  const Rule* compile(const Json& of) {
+  const Rule* compile(const Tree& of) {
     if (const auto ref = of.find("$ref"); ref != of.end())
       return definition(ref->get<std::string>());
     return fill(new_rule(), of);
@@ -113,14 +113,14 @@ class Compiler {
     return fill(rule, schema_.at("definitions").at(ref.substr(kPlace.size())));
   }
 
-  Rule* fill(Rule* rule, const Json& of) {
+  Rule* fill(Rule* rule, const Tree& of) {
     for (const auto& [word, value] : of.items()) {
       if (word == "type") {
         rule->types = types_of(value);
       } else if (word == "properties") {
         for (const auto& [name, schema] : value.items()) member(*rule, name).rule = compile(schema);
       } else if (word == "required") {
-        for (const Json& name : value) member(*rule, name.get<std::string>()).is_required = true;
+        for (const Tree& name : value) member(*rule, name.get<std::string>()).is_required = true;
       } else if (word == "additionalProperties") {
         rule->allows_others = !value.is_boolean() || value.get<bool>();
         if (value.is_object()) rule->others = compile(value);
@@ -135,11 +135,11 @@ class Compiler {
       } else if (word == "maxItems") {
         rule->max_items = value.get<std::size_t>();
       } else if (word == "enum") {
-        rule->values = value.get<std::vector<Json>>();
+        rule->values = value.get<std::vector<Tree>>();
       } else if (word == "const") {
         rule->values = {value};
       } else if (word == "oneOf") {
-        for (const Json& each : value) rule->either.push_back(compile(each));
+        for (const Tree& each : value) rule->either.push_back(compile(each));
       } else if (word != "description" && word != "title" && word != "$schema" &&
                  word != "definitions") {
         throw std::invalid_argument(word);
@@ -148,9 +148,9 @@ class Compiler {
     return rule;
   }
 
-  static unsigned types_of(const Json& names) {
+  static unsigned types_of(const Tree& names) {
     unsigned types = 0;
-    for (const Json& name : names.is_array() ? names : Json::array({names})) {
+    for (const Tree& name : names.is_array() ? names : Tree::array({names})) {
       const auto known =
           std::ranges::find_if(kTypeNames, [&](const TypeName& each) { return name == each.name; });
       if (known == kTypeNames.end()) throw std::invalid_argument("type " + name.dump());
@@ -165,7 +165,7 @@ class Compiler {
     return *rule.members.insert(at, {.name = name});
   }
 
-  const Json& schema_;
+  const Tree& schema_;
   std::vector<std::unique_ptr<Rule>>& rules_;
   std::map<std::string, const Rule*> definitions_;
 };
@@ -177,9 +177,9 @@ struct Complaint {
   explicit operator bool() const noexcept { return !why.empty(); }
 };
 
-Complaint check(const Rule& rule, const Json& json);
+Complaint check(const Rule& rule, const Tree& json);
 
-Complaint check_at(const Rule* rule, const Json& json, const std::string& where) {
+Complaint check_at(const Rule* rule, const Tree& json, const std::string& where) {
   if (rule == nullptr) return {};
   Complaint complaint = check(*rule, json);
   if (complaint) complaint.where.push_back(where);
@@ -187,7 +187,7 @@ Complaint check_at(const Rule* rule, const Json& json, const std::string& where)
 }
 
 /// Both are in the order of their names.
-Complaint check_members(const Rule& rule, const Json& json) {
+Complaint check_members(const Rule& rule, const Tree& json) {
   auto known = rule.members.begin();
   const auto missing_before = [&](const std::string* name) {
     for (; known != rule.members.end() && (name == nullptr || known->name < *name); ++known) {
@@ -195,7 +195,7 @@ Complaint check_members(const Rule& rule, const Json& json) {
     }
     return Complaint{};
   };
-  for (const auto& [name, value] : json.get_ref<const Json::object_t&>()) {
+  for (const auto& [name, value] : json.get_ref<const Tree::object_t&>()) {
     if (auto missing = missing_before(&name)) return missing;
     const bool is_named = known != rule.members.end() && known->name == name;
     if (!is_named && !rule.allows_others) {
@@ -207,12 +207,12 @@ Complaint check_members(const Rule& rule, const Json& json) {
   return missing_before(nullptr);
 }
 
-Complaint check_items(const Rule& rule, const Json& json) {
+Complaint check_items(const Rule& rule, const Tree& json) {
   if (json.size() < rule.min_items || json.size() > rule.max_items) {
     return {"it has " + std::to_string(json.size()) + " items", {}};
   }
   std::size_t at = 0;
-  for (const Json& item : json) {
+  for (const Tree& item : json) {
     if (rule.items == nullptr) break;
     Complaint wrong = check(*rule.items, item);
     if (wrong) {
@@ -224,15 +224,15 @@ Complaint check_items(const Rule& rule, const Json& json) {
   return {};
 }
 
-Complaint check_number(const Rule& rule, const Json& json) {
+Complaint check_number(const Rule& rule, const Tree& json) {
   if (!rule.min && !rule.max) return {};
   const auto value = json.get<double>();
-  if (rule.min && !(value >= *rule.min)) return {"it is less than " + Json(*rule.min).dump(), {}};
-  if (rule.max && !(value <= *rule.max)) return {"it is more than " + Json(*rule.max).dump(), {}};
+  if (rule.min && !(value >= *rule.min)) return {"it is less than " + Tree(*rule.min).dump(), {}};
+  if (rule.max && !(value <= *rule.max)) return {"it is more than " + Tree(*rule.max).dump(), {}};
   return {};
 }
 
-Complaint check_either(const Rule& rule, const Json& json) {
+Complaint check_either(const Rule& rule, const Tree& json) {
   Complaint furthest{"it has none of the allowed forms", {}};
   std::size_t fits = 0;
   for (const Rule* const each : rule.either) {
@@ -244,7 +244,7 @@ Complaint check_either(const Rule& rule, const Json& json) {
   return fits == 0 ? furthest : Complaint{"it has two of the forms of which one is allowed", {}};
 }
 
-Complaint check(const Rule& rule, const Json& json) {
+Complaint check(const Rule& rule, const Tree& json) {
   const unsigned type = type_of(json);
   if ((rule.types & type) == 0) return {"it is not " + names_of(rule.types), {}};
   if (!rule.values.empty() && std::ranges::find(rule.values, json) == rule.values.end()) {

@@ -33,7 +33,7 @@ using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 
 /// A process does not answer while it is stopped. Nobody waits longer for it than this.
-constexpr milliseconds kPatience{1000};
+constexpr milliseconds kAnswerPatience{1000};
 /// And so long for a look at its descriptor, also if others have used up the time.
 constexpr milliseconds kLeastPatience{500};
 /// What the target pays for a page that it touches again, and once more when it writes there
@@ -88,7 +88,7 @@ class Connection {
   };
   Result<Hello> hello() {
     if (auto sent = ask_hello(); !sent) return sent.error();
-    return hear_hello(Clock::now() + kPatience);
+    return hear_hello(Clock::now() + kAnswerPatience);
   }
   /// The two halves of that, so that many can be asked at once.
   Result<void> ask_hello() { return send(Ask::hello, {}); }
@@ -112,7 +112,8 @@ class Connection {
     for (std::size_t at = 0; at < ranges.size(); at += heat::kMaxRanges) {
       const std::size_t count = std::min<std::size_t>(ranges.size() - at, heat::kMaxRanges);
       if (auto sent = send(Ask::drop, {&ranges[at], count}); !sent) return sent;
-      if (const auto size = receive(nullptr, Clock::now() + kPatience); !size) return size.error();
+      if (const auto size = receive(nullptr, Clock::now() + kAnswerPatience); !size)
+        return size.error();
     }
     return {};
   }
@@ -365,7 +366,7 @@ Result<HeatClient> heat_client_at(const std::string& folder, const std::string& 
                                   std::uint64_t pages_of_all) {
   auto asked = ask_client_at(folder, name);
   if (!asked) return std::move(asked).error();
-  return hear_client(*std::move(asked), pages_of_all, Clock::now() + kPatience);
+  return hear_client(*std::move(asked), pages_of_all, Clock::now() + kAnswerPatience);
 }
 
 Result<std::vector<HeatClient>> heat_clients(const std::string& folder,
@@ -376,7 +377,7 @@ Result<std::vector<HeatClient>> heat_clients(const std::string& folder,
   for (const std::string& name : *names) {
     if (auto client = ask_client_at(folder, name)) asked.push_back(*std::move(client));
   }
-  const auto until = Clock::now() + kPatience;
+  const auto until = Clock::now() + kAnswerPatience;
   std::vector<HeatClient> clients;
   for (AskedClient& each : asked) {
     if (stops()) break;
@@ -396,7 +397,7 @@ Result<std::unique_ptr<HeatSource>> watch_by_client(pid_t process, const std::st
     auto connection = connect_to_client(folder, each);
     if (!connection || connection->pid() != process) continue;
     if (auto asked = connection->ask_hello(); !asked) return std::move(asked).error();
-    return Client::begin(*std::move(connection), kMostPagesOfAll, Clock::now() + kPatience);
+    return Client::begin(*std::move(connection), kMostPagesOfAll, Clock::now() + kAnswerPatience);
   }
   return Error(Errc::not_supported, name + " shares no access heat in " + folder +
                                         " (start it with SHMIF_HEAT=" + folder + ')');
