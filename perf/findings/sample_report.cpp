@@ -29,7 +29,7 @@ std::string why_least(const SampleReport& report) {
          "(Linux 6.0 and newer do)";
 }
 
-std::string shown(const std::string& name) {
+std::string shown_name(const std::string& name) {
   return base::shortened(printable(name), kLongestName);
 }
 
@@ -42,8 +42,8 @@ void add_tree(std::string& out, const std::vector<CallNode>& nodes, std::uint64_
     std::string line = percent(share);
     constexpr std::size_t kShare = 7;
     line.insert(0, kShare - std::min(line.size(), kShare), ' ');
-    out += line + std::string(2 * depth + 2, ' ') + shown(each.symbol) + " (" + shown(each.object) +
-           ")\n";
+    out += line + std::string(2 * depth + 2, ' ') + shown_name(each.symbol) + " (" +
+           shown_name(each.object) + ")\n";
     add_tree(out, each.calls, all, least_share, depth + 1);
   }
 }
@@ -74,8 +74,8 @@ std::string sample_text(const SampleReport& report, double least_share, std::siz
   table.add({"function", "samples", "share", "object"});
   for (const ProfileRow& row : profile.rows) {
     if (row.share < least_share) continue;
-    table.add(
-        {shown(row.symbol), std::to_string(row.samples), percent(row.share), shown(row.object)});
+    table.add({shown_name(row.symbol), std::to_string(row.samples), percent(row.share),
+               shown_name(row.object)});
   }
   if (table.rows() > 1) out += table.text(width);
   if (report.callgraph && profile.samples > 0) {

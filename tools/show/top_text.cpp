@@ -4,6 +4,7 @@
 #include <array>
 #include <functional>
 #include <tuple>
+#include <utility>
 
 #include "base/columns.hpp"
 #include "tools/common/values.hpp"
@@ -177,8 +178,8 @@ std::string talkers_text(const BusRates& rates) {
     if (row.tx_bits > 0) ports.push_back(&row);
   }
   if (ports.empty()) return rates.known ? "none" : "-";
-  std::ranges::stable_sort(ports, std::ranges::greater(),
-                           [](const PortRates* row) { return row->tx_bits; });
+  std::ranges::sort(ports, std::ranges::less(),
+                    [](const PortRates* row) { return std::pair(-row->tx_bits, row->port.slot); });
   std::string text;
   for (std::size_t i = 0; i < std::min(kShown, ports.size()); ++i) {
     const double share = 100 * ports[i]->tx_bits / all;
@@ -292,8 +293,10 @@ std::string table_head(unsigned width, const Layout& layout) {
 }
 
 void sort_ports(std::vector<PortRates>& ports, TopOrder order) {
-  const auto by = [&ports](auto key) { std::ranges::stable_sort(ports, std::ranges::less(), key); };
-  by([](const PortRates& row) { return row.port.slot; });
+  const auto by = [&ports](auto key) {
+    std::ranges::sort(ports, std::ranges::less(),
+                      [&key](const PortRates& row) { return std::pair(key(row), row.port.slot); });
+  };
   switch (order) {
     case TopOrder::trouble:
       by([](const PortRates& row) {
@@ -304,7 +307,7 @@ void sort_ports(std::vector<PortRates>& ports, TopOrder order) {
     case TopOrder::tx: by([](const PortRates& row) { return -row.tx_bits; }); break;
     case TopOrder::rx: by([](const PortRates& row) { return -row.rx_bits; }); break;
     case TopOrder::name: by([](const PortRates& row) { return row.port.name; }); break;
-    case TopOrder::slot: break;
+    case TopOrder::slot: by([](const PortRates& row) { return row.port.slot; }); break;
   }
 }
 
