@@ -160,8 +160,9 @@ Error cannot_clone(int number) {
         number, what,
         "the process limit of this user (see 'ulimit -u') or of the machine is reached");
   }
-  if (number == ENOMEM || number == EMFILE || number == ENFILE)
-    return Error::from_errno(number, what);
+  if (number == EMFILE)
+    return Error::from_errno(number, what, "allow this program more open files: ulimit -n 1024");
+  if (number == ENOMEM || number == ENFILE) return Error::from_errno(number, what);
   const char* hint = "the kernel was built without namespaces";
   switch (number) {
     case EPERM:

@@ -3,6 +3,7 @@
 #include <linux/futex.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -55,6 +56,25 @@ bool has_child() noexcept {
   return has;
 }
 
+/// Whoever reads our standard output is a process of its own, too. Our own descriptor for it may
+/// have another number.
+bool waits_for_a_reader(const pollfd* entries, nfds_t count) noexcept {
+  struct stat output{};
+  if (::fstat(STDOUT_FILENO, &output) != 0) return false;
+  for (nfds_t i = 0; i < count; ++i) {
+    struct stat each{};
+    if ((entries[i].events & POLLOUT) == 0 || ::fstat(entries[i].fd, &each) != 0) continue;
+    if (each.st_dev == output.st_dev && each.st_ino == output.st_ino) return true;
+  }
+  return false;
+}
+
+constexpr timespec kLong{1'000'000, 0};
+
+timespec at_most(const timespec& time, time_t seconds) noexcept {
+  return time.tv_sec < seconds ? time : timespec{seconds, 0};
+}
+
 [[noreturn]] void asleep_for_ever(const char* where) noexcept {
   std::fprintf(stderr, "a %s without end\n", where);
   std::abort();
@@ -86,10 +106,8 @@ int nanosleep(const timespec* time, timespec*) {
 
 int ppoll(pollfd* entries, nfds_t count, const timespec* timeout, const sigset_t* mask) {
   timespec now{0, 0};
-  if (timeout != nullptr && has_child()) {
-    now = *timeout;
-    if (now.tv_sec > 0) now = {1, 0};
-  }
+  if (timeout != nullptr && has_child()) now = at_most(*timeout, 1);
+  if (waits_for_a_reader(entries, count)) now = at_most(timeout != nullptr ? *timeout : kLong, 10);
   const long result = ask_kernel(SYS_ppoll, as_long(entries), static_cast<long>(count),
                                  as_long(&now), as_long(mask), sizeof(std::uint64_t));
   if (result == 0) {
