@@ -134,15 +134,19 @@ void Planner::check_files(const RunOptions& run) {
   const auto check = [&](const JobOptions& job, const std::string& who, const std::string& option,
                          const std::string& path) {
     if (path.empty()) return;
+    const auto refuse = [&](const std::string& why, const char* remedy) {
+      std::string text = option;
+      text.append(": \"").append(path).append("\" is ").append(why);
+      text.append(" (").append(remedy).append(")");
+      problem(job, text);
+    };
     for (const std::string& input : inputs) {
       if (!leads_to_one_file(path, input)) continue;
-      return problem(job, option + ": \"" + path + "\" is read by this run, as \"" + input +
-                              "\" (name another file)");
+      return refuse("read by this run, as \"" + input + '"', "name another file");
     }
     for (const auto& [other, writer] : writers) {
       if (!leads_to_one_file(path, other)) continue;
-      return problem(job, option + ": \"" + path + "\" is already written by " + writer +
-                              " (give each its own file)");
+      return refuse("already written by " + writer, "give each its own file");
     }
     writers.emplace(path, who);
   };

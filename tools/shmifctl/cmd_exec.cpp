@@ -288,6 +288,7 @@ class ExecHost {
   int run() {
     for (tap::GuestPort& port : ports_) port.up().value();
     std::vector<MacAddress> macs;
+    macs.reserve(ports_.size());
     for (const tap::GuestPort& port : ports_) macs.push_back(port.port().mac());
     guest_
         .release(hostname_.empty() ? host_name_for(ports_.front().port().name()) : hostname_, macs)

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <functional>
 #include <tuple>
 #include <utility>
@@ -185,7 +186,7 @@ std::string talkers_text(const BusRates& rates) {
     const double share = 100 * ports[i]->tx_bits / all;
     if (i > 0 && share < 0.5) break;
     text += (i == 0 ? "" : ", ") + tame(ports[i]->port.name) + ' ' +
-            std::to_string(static_cast<int>(share + 0.5)) + " %";
+            std::to_string(std::lround(share)) + " %";
   }
   return text;
 }
@@ -200,7 +201,7 @@ std::string sparkline(const std::vector<double>& values, std::size_t width) {
   std::string text;
   for (auto value = newest; value != values.end(); ++value) {
     const double part = top > 0 ? *value / top : 0;
-    text += kBars.at(static_cast<std::size_t>(part * (kBars.size() - 1) + 0.5));
+    text += kBars.at(static_cast<std::size_t>(std::lround(part * (kBars.size() - 1))));
   }
   return text;
 }
