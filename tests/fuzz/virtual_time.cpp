@@ -58,7 +58,7 @@ bool has_child() noexcept {
 
 /// Whoever reads our standard output is a process of its own, too. Our own descriptor for it may
 /// have another number.
-bool waits_for_a_reader(const pollfd* entries, nfds_t count) noexcept {
+bool waits_for_a_reader(pollfd* entries, nfds_t count) noexcept {
   struct stat output{};
   if (::fstat(STDOUT_FILENO, &output) != 0) return false;
   for (nfds_t i = 0; i < count; ++i) {
