@@ -151,7 +151,7 @@ void Backend::restart_queues() noexcept {
 Backend::Answer Backend::set_queue(const Message& message) {
   const auto state = message.as<VringState>();
   Queue* const queue = state ? queue_of(state->index) : nullptr;
-  if (queue == nullptr) return refuse("a queue that does not exist");
+  if (queue == nullptr) return refuse("a queue that does not exist; give it queues=1");
   if (message.request() == Request::set_vring_enable) {
     queue->enabled = state->value != 0;
   } else if (message.request() == Request::set_vring_num) {
@@ -168,7 +168,7 @@ Backend::Answer Backend::set_queue(const Message& message) {
 Backend::Answer Backend::set_addresses(const Message& message) {
   const auto addresses = message.as<VringAddresses>();
   Queue* const queue = addresses ? queue_of(addresses->index) : nullptr;
-  if (queue == nullptr) return refuse("addresses of a queue that does not exist");
+  if (queue == nullptr) return refuse("addresses of a queue that does not exist; give it queues=1");
   queue->layout.descriptors = addresses->descriptors;
   queue->layout.available = addresses->available;
   queue->layout.used = addresses->used;
@@ -179,7 +179,7 @@ Backend::Answer Backend::set_addresses(const Message& message) {
 Backend::Answer Backend::get_position(const Message& message) {
   const auto state = message.as<VringState>();
   Queue* const queue = state ? queue_of(state->index) : nullptr;
-  if (queue == nullptr) return refuse("a queue that does not exist");
+  if (queue == nullptr) return refuse("a queue that does not exist; give it queues=1");
   queue->ring.stop();
   (void)watch_kick(*queue, UniqueFd());
   queue->call.reset();
@@ -196,7 +196,8 @@ Backend::Answer Backend::get_position(const Message& message) {
 Backend::Answer Backend::set_descriptor(Message& message) {
   const auto value = message.as<std::uint64_t>();
   Queue* const queue = value ? queue_of(*value & kQueueMask) : nullptr;
-  if (queue == nullptr) return refuse("a descriptor for a queue that does not exist");
+  if (queue == nullptr)
+    return refuse("a descriptor for a queue that does not exist; give it queues=1");
   const bool none = (*value & kNoDescriptor) != 0;
   if (message.descriptors.size() != (none ? 0U : 1U))
     return refuse("a message with another number of descriptors than it says");

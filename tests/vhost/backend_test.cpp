@@ -238,15 +238,15 @@ TEST(VhostBackend, RefusesMessagesThatMakeNoSense) {
        [](const FrontEnd& f) {
          return f.tell(Request::set_mem_table, vhost::MemoryTable{.count = 1});
        }},
-      {"a queue that does not exist",
+      {"a queue that does not exist; give it queues=1",
        [](const FrontEnd& f) { return f.tell(Request::set_vring_num, VringState{2, 256}); }},
-      {"a queue that does not exist",
+      {"a queue that does not exist; give it queues=1",
        [](const FrontEnd& f) { return f.tell(Request::set_vring_enable, std::uint32_t{0}); }},
-      {"a queue that does not exist",
+      {"a queue that does not exist; give it queues=1",
        [](const FrontEnd& f) { return f.tell(Request::get_vring_base, VringState{7, 0}); }},
       {"a new size for a queue that runs",
        [](const FrontEnd& f) { return f.tell(Request::set_vring_num, VringState{0, 128}); }},
-      {"addresses of a queue that does not exist",
+      {"addresses of a queue that does not exist; give it queues=1",
        [](const FrontEnd& f) {
          return f.tell(Request::set_vring_addr, vhost::VringAddresses{.index = 2});
        }},
@@ -254,7 +254,7 @@ TEST(VhostBackend, RefusesMessagesThatMakeNoSense) {
        [](const FrontEnd& f) {
          return f.tell(Request::set_vring_addr, vhost::VringAddresses{.index = 0});
        }},
-      {"a descriptor for a queue that does not exist",
+      {"a descriptor for a queue that does not exist; give it queues=1",
        [&](const FrontEnd& f) {
          return f.tell(Request::set_vring_call, std::uint64_t{2}, {&file, 1});
        }},
