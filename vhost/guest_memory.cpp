@@ -8,10 +8,10 @@
 namespace shmif::vhost {
 namespace {
 
-constexpr std::uint64_t kMost = std::numeric_limits<std::uint64_t>::max();
+constexpr std::uint64_t kMax = std::numeric_limits<std::uint64_t>::max();
 
 bool wraps(std::uint64_t from, std::uint64_t bytes) noexcept {
-  return bytes > kMost - from;
+  return bytes > kMax - from;
 }
 
 bool overlap(std::uint64_t a, std::uint64_t a_bytes, std::uint64_t b,
@@ -73,7 +73,7 @@ Result<GuestMemory> GuestMemory::map(std::span<const MemoryRegion> regions,
   }
   if (auto checked = check_addresses(regions); !checked) return std::move(checked).error();
   std::uint64_t asked = 0;
-  for (const MemoryRegion& r : regions) asked += std::min(r.bytes, kMost - asked);
+  for (const MemoryRegion& r : regions) asked += std::min(r.bytes, kMax - asked);
   if (auto checked = bus::check_foreign_bytes(asked, most); !checked)
     return std::move(checked).error();
   GuestMemory memory;

@@ -25,7 +25,7 @@ namespace {
 
 constexpr std::uint64_t kRingBytes = 4U << 20U;
 constexpr std::size_t kLineBytes = 64;
-constexpr std::size_t kMostFrames = 256;  // that a listener takes at once
+constexpr std::size_t kMaxFrames = 256;  // that a listener takes at once
 
 struct Memory {
   alignas(128) std::atomic<std::uint64_t> written{0};  // bytes, ever
@@ -94,12 +94,12 @@ class CopyListener final : public Listener {
   CopyListener(Memory& memory, const Work& work)
       : memory_(memory),
         layout_(work),
-        own_(kMostFrames * work.frame_bytes),
+        own_(kMaxFrames * work.frame_bytes),
         frame_bytes_(work.frame_bytes),
         in_place_(work.in_place),
         looks_(work.look) {}
   Heard hear() override {
-    const std::uint64_t most = cursor_.passed() + kMostFrames * layout_.step;
+    const std::uint64_t most = cursor_.passed() + kMaxFrames * layout_.step;
     if (written_ < most) written_ = memory_.written.load(std::memory_order_acquire);
     const std::uint64_t end = std::min(written_, most);
     Heard heard;

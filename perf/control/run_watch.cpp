@@ -12,7 +12,7 @@ namespace shmif::perf {
 namespace {
 
 constexpr std::uint64_t kLookEvery = 100'000'000;
-constexpr double kMostOfCpu = 0.005;
+constexpr double kMaxOfCpu = 0.005;
 constexpr double kNsOfSecond = 1e9;
 
 /// Whether the frames of the job pass network interfaces. Drops at interfaces hold back no other
@@ -124,7 +124,7 @@ void RunWatch::look(std::uint64_t now_ns) {
   // The first look is a little before the start, while the jobs wait for it.
   sampler_.sample(std::max(now_ns, start_ns_));
   const auto costly =
-      static_cast<std::uint64_t>(sampler_.usual_look_seconds() / kMostOfCpu * kNsOfSecond);
+      static_cast<std::uint64_t>(sampler_.usual_look_seconds() / kMaxOfCpu * kNsOfSecond);
   next_ns_ = sampler_.next_ns(std::max(kLookEvery, costly));
 }
 

@@ -17,7 +17,7 @@ constexpr std::size_t kHead = 3;
 /// Of an event that is read alone: its value comes first, and its number and losses follow.
 constexpr std::size_t kAloneWords = 5;
 /// Value, number and losses of an event.
-constexpr std::size_t kMostOfEvent = 3;
+constexpr std::size_t kMaxOfEvent = 3;
 
 std::string name_of(const CounterPlace& place) {
   std::string name = place.task < 0 ? "" : "thread " + std::to_string(place.task);
@@ -41,7 +41,7 @@ Result<void> OpenEvents::open(const TargetBinding& target, const SessionOptions&
   std::size_t words = 0;
   const std::vector<int> online = kernel_.online_cpus();
   for (const GroupPlan& plan : plan_groups(sets_, options.group)) {
-    words = std::max(words, kHead + kMostOfEvent * plan.events.size());
+    words = std::max(words, kHead + kMaxOfEvent * plan.events.size());
     for (const CounterPlace& place : places_of(plan, target, online)) {
       if (auto opened = open_group(plan, place, target, options.ring_pages, fault); !opened) {
         return opened;
@@ -259,7 +259,7 @@ void OpenEvents::add_wakers(std::vector<pollfd>& wakers) const {
 
 /// Reads into `words_`, as a group of one if the event is read alone.
 Result<void> OpenEvents::read_words(const Group& group) {
-  const std::size_t of_event = group.lost.told ? kMostOfEvent : kMostOfEvent - 1;
+  const std::size_t of_event = group.lost.told ? kMaxOfEvent : kMaxOfEvent - 1;
   const std::size_t words =
       group.lost.alone ? kAloneWords : kHead + of_event * group.members.size();
   const std::size_t bytes = words * sizeof(std::uint64_t);
@@ -268,7 +268,7 @@ Result<void> OpenEvents::read_words(const Group& group) {
   if (got < 0) return Error::from_errno(static_cast<int>(-got), name());
   const bool whole = static_cast<std::size_t>(got) == bytes;
   if (whole && group.lost.alone) {
-    const std::array<std::uint64_t, kHead + kMostOfEvent> as_group = {
+    const std::array<std::uint64_t, kHead + kMaxOfEvent> as_group = {
         1, words_[1], words_[2], words_[0], words_[3], words_[4]};
     std::ranges::copy(as_group, words_.begin());
     return {};
@@ -280,7 +280,7 @@ Result<void> OpenEvents::read_words(const Group& group) {
 
 Result<void> OpenEvents::read_group(Group& group) {
   if (auto read = read_words(group); !read) return read;
-  const std::size_t of_event = group.lost.told ? kMostOfEvent : kMostOfEvent - 1;
+  const std::size_t of_event = group.lost.told ? kMaxOfEvent : kMaxOfEvent - 1;
   for (std::size_t at = 0; at < group.members.size(); ++at) {
     const std::uint64_t* const words = &words_[kHead + of_event * at];
     const auto member = std::ranges::find(group.members, words[1], &Member::id);

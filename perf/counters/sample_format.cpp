@@ -36,8 +36,8 @@ class RawSamples final : public SampleFormat {
     return PERF_SAMPLE_TIME | PERF_SAMPLE_CPU | PERF_SAMPLE_ADDR;
   }
   void sample(const Sample& sample) override {
-    constexpr std::size_t kMost = 1'000'000;
-    if (samples_.size() >= kMost) {
+    constexpr std::size_t kMax = 1'000'000;
+    if (samples_.size() >= kMax) {
       ++beyond_;
       return;
     }

@@ -129,12 +129,12 @@ std::size_t SampleProfile::object_of(pid_t process, const MappedFile& mapping) {
   if (known != object_of_path_.end()) return known->second;
   Object object{mapping.file, {}};
   // Each has an open file, and a process may map any number of them.
-  constexpr std::size_t kMostFiles = 512;
+  constexpr std::size_t kMaxFiles = 512;
   if (mapping.file.starts_with('/') && !mapping.file.starts_with("//")) {
-    if (objects_.size() < kMostFiles) object.file = open_object(process, mapping);
+    if (objects_.size() < kMaxFiles) object.file = open_object(process, mapping);
     if (!object.file) {
       const std::error_code code(errno, std::generic_category());
-      object.why = objects_.size() < kMostFiles ? "cannot open it: " + code.message()
+      object.why = objects_.size() < kMaxFiles ? "cannot open it: " + code.message()
                                                 : "too many files have samples";
     }
   }

@@ -96,14 +96,14 @@ Result<std::vector<std::vector<std::string>>> split_event_sets(std::string_view 
 }
 
 Result<void> apply_modifiers(std::string_view modifiers, CounterEvent& event) {
-  constexpr std::uint8_t kMostPrecise = 3;
+  constexpr std::uint8_t kMaxPrecise = 3;
   const auto has = [&](char letter) { return modifiers.find(letter) != std::string_view::npos; };
   const auto other = modifiers.find_first_not_of("ukhGHp");
   if (modifiers.empty() || other != std::string_view::npos) {
     return wrong(in_quotes(modifiers) + " are not modifiers (u, k, h, G, H, p, pp, ppp)");
   }
   const auto precise = std::ranges::count(modifiers, 'p');
-  if (precise > kMostPrecise) return wrong(in_quotes(modifiers) + " has more than ppp");
+  if (precise > kMaxPrecise) return wrong(in_quotes(modifiers) + " has more than ppp");
   if (has('u') || has('k') || has('h')) {
     event.exclude_user = !has('u');
     event.exclude_kernel = !has('k');

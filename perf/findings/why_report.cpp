@@ -28,7 +28,7 @@ double busy_seconds(const TaskSummary& task) {
 /// The busiest threads, in the order of `tasks`: those that have nearly all of the busy time, but
 /// not very many and not very few.
 std::vector<const TaskSummary*> busiest_of(std::span<const TaskSummary> tasks) {
-  constexpr std::size_t kMost = 20, kFew = 5;
+  constexpr std::size_t kMax = 20, kFew = 5;
   constexpr double kNearlyAll = 0.99;
   std::vector<std::size_t> order(tasks.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
@@ -39,7 +39,7 @@ std::vector<const TaskSummary*> busiest_of(std::span<const TaskSummary> tasks) {
   double all = 0, sum = 0;
   for (const TaskSummary& task : tasks) all += busy_seconds(task);
   std::size_t shown = 0;
-  while (shown < std::min(order.size(), kMost) && (shown < kFew || sum < kNearlyAll * all)) {
+  while (shown < std::min(order.size(), kMax) && (shown < kFew || sum < kNearlyAll * all)) {
     sum += busy_seconds(tasks[order[shown++]]);
   }
   order.resize(shown);

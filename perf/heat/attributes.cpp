@@ -12,8 +12,8 @@ namespace {
 using std::chrono::microseconds;
 
 constexpr std::uint64_t kLeastRegions = 3;
-constexpr std::uint64_t kMostRegions = 1'000'000;
-constexpr std::int64_t kMostSamples = 1'000'000;
+constexpr std::uint64_t kMaxRegions = 1'000'000;
+constexpr std::int64_t kMaxSamples = 1'000'000;
 constexpr microseconds kLongest = std::chrono::hours(24);
 
 Error bad(const std::string& why) {
@@ -89,7 +89,7 @@ Result<void> check_attributes(const HeatAttributes& attributes) {
                " us) is shorter than the sampling interval (" + std::to_string(sampling.count()) +
                " us)");
   }
-  if (aggregation / sampling > kMostSamples) {
+  if (aggregation / sampling > kMaxSamples) {
     return bad("the aggregation interval has more than a million sampling intervals");
   }
   if (least < kLeastRegions) {
@@ -100,7 +100,7 @@ Result<void> check_attributes(const HeatAttributes& attributes) {
     return bad("the maximum number of regions (" + std::to_string(most) +
                ") is below the minimum (" + std::to_string(least) + ')');
   }
-  if (most > kMostRegions) return bad("the maximum number of regions is above a million");
+  if (most > kMaxRegions) return bad("the maximum number of regions is above a million");
   return {};
 }
 

@@ -127,18 +127,18 @@ void BusHistory::add_row(const HeatWindow& window) {
     ++windows_in_last_row_;
     return;
   }
-  if (rows_.size() == kMostRows) halve_rows();
+  if (rows_.size() == kMaxRows) halve_rows();
   rows_.push_back(std::move(row));
   windows_in_last_row_ = 1;
 }
 
 void BusHistory::halve_rows() {
-  for (std::size_t i = 0; i < kMostRows / 2; ++i) {
+  for (std::size_t i = 0; i < kMaxRows / 2; ++i) {
     BusHeatRow joined = std::move(rows_[2 * i]);
     extend_row(joined, rows_[2 * i + 1]);
     rows_[i] = std::move(joined);
   }
-  rows_.resize(kMostRows / 2);
+  rows_.resize(kMaxRows / 2);
   windows_of_row_ *= 2;
 }
 
@@ -213,7 +213,7 @@ std::vector<Region> BusHistory::regions() const {
       found.push_back({i * page_, (i + 1) * page_, page.last_accesses, writes, page.age});
     }
   }
-  for (std::uint32_t by = 0; found.size() > kMostRegions && by <= 2 * last_looks_;) {
+  for (std::uint32_t by = 0; found.size() > kMaxRegions && by <= 2 * last_looks_;) {
     found = joined(found, by);
     by = std::max(1U, 2 * by);
   }

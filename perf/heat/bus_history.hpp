@@ -37,9 +37,9 @@ struct BusHeatRow {
 
 class BusHistory {
  public:
-  static constexpr std::size_t kMostRows = 100;
+  static constexpr std::size_t kMaxRows = 100;
   static constexpr std::size_t kCells = 64;
-  static constexpr std::size_t kMostRegions = 500;
+  static constexpr std::size_t kMaxRegions = 500;
 
   enum class Counts : std::uint8_t {
     all,  ///< the window is in all figures

@@ -297,7 +297,7 @@ class Client : public HeatSource {
   Connection connection_;
   PageScan scan_;
   std::vector<NamedRange> ranges_;
-  std::uint64_t pages_of_all_ = kMostPagesOfAll;
+  std::uint64_t pages_of_all_ = kMaxPagesOfAll;
   Looking looking_ = Looking::all_pages;
   bool tells_writes_ = true;
   std::int64_t faults_ = 0;  ///< of the target, because of the last sample
@@ -381,7 +381,7 @@ Result<std::vector<HeatClient>> heat_clients(const std::string& folder,
   std::vector<HeatClient> clients;
   for (AskedClient& each : asked) {
     if (stops()) break;
-    clients.push_back(hear_client(std::move(each), kMostPagesOfAll, until));
+    clients.push_back(hear_client(std::move(each), kMaxPagesOfAll, until));
   }
   return clients;
 }
@@ -397,7 +397,7 @@ Result<std::unique_ptr<HeatSource>> watch_by_client(pid_t process, const std::st
     auto connection = connect_to_client(folder, each);
     if (!connection || connection->pid() != process) continue;
     if (auto asked = connection->ask_hello(); !asked) return std::move(asked).error();
-    return Client::begin(*std::move(connection), kMostPagesOfAll, Clock::now() + kAnswerPatience);
+    return Client::begin(*std::move(connection), kMaxPagesOfAll, Clock::now() + kAnswerPatience);
   }
   return Error(Errc::not_supported, name + " shares no access heat in " + folder +
                                         " (start it with SHMIF_HEAT=" + folder + ')');

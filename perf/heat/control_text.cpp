@@ -22,7 +22,7 @@ constexpr std::array<std::pair<HeatBackend, const char*>, 4> kBackends{
      {HeatBackend::client, "client"},
      {HeatBackend::clear_refs, "clear_refs"},
      {HeatBackend::damon, "damon"}}};
-constexpr std::size_t kMostColumns = 1000;
+constexpr std::size_t kMaxColumns = 1000;
 
 Error malformed(std::string_view what) {
   return {Errc::bad_argument,
@@ -56,7 +56,7 @@ Result<DamonMemory> read_damon(std::string_view value) {
 
 Result<std::size_t> read_columns(std::string_view value) {
   const auto number = base::read_digits(value);
-  if (!number || *number > kMostColumns) return malformed(value);
+  if (!number || *number > kMaxColumns) return malformed(value);
   return static_cast<std::size_t>(*number);
 }
 

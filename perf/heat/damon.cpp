@@ -36,8 +36,8 @@ Result<std::string> word_in(const KernelFiles& files, const std::string& name) {
 /// 0: it has none, or the kernel does not tell now, because somebody changes its settings.
 pid_t pid_of(std::size_t thread, const KernelFiles& files) {
   const auto pid = files.read_number(kAdmin + thread_folder(thread) + "pid");
-  constexpr std::uint64_t kMost = std::numeric_limits<pid_t>::max();
-  return pid && *pid <= kMost ? static_cast<pid_t>(*pid) : 0;
+  constexpr std::uint64_t kMax = std::numeric_limits<pid_t>::max();
+  return pid && *pid <= kMax ? static_cast<pid_t>(*pid) : 0;
 }
 
 Result<Region> read_tried_region(const KernelFiles& files, const std::string& folder) {
@@ -239,9 +239,9 @@ Result<void> DamonContext::prepare_results(std::size_t thread) {
   const std::string pattern = scheme_of(thread) + "access_pattern/";
   for (const char* const each : {"sz", "nr_accesses", "age"}) {
     if (auto done = write(pattern + each + "/min", 0); !done) return done;
-    constexpr std::uint64_t kMost = std::numeric_limits<std::uint32_t>::max();
+    constexpr std::uint64_t kMax = std::numeric_limits<std::uint32_t>::max();
     const bool is_size = std::string_view(each) == "sz";
-    const std::uint64_t most = is_size ? std::numeric_limits<std::uint64_t>::max() : kMost;
+    const std::uint64_t most = is_size ? std::numeric_limits<std::uint64_t>::max() : kMax;
     if (auto done = write(pattern + each + "/max", most); !done) return done;
   }
   return write(scheme_of(thread) + "action", "stat");

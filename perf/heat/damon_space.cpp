@@ -71,7 +71,7 @@ Result<DamonSpace> read_damon_space(std::string_view word) {
 }
 
 Result<std::vector<AddressRange>> read_address_ranges(std::string_view text) {
-  constexpr std::size_t kMost = 1024;
+  constexpr std::size_t kMax = 1024;
   std::vector<AddressRange> ranges;
   for (std::size_t begin = 0; begin <= text.size();) {
     const std::size_t end = std::min(text.find(',', begin), text.size());
@@ -81,7 +81,7 @@ Result<std::vector<AddressRange>> read_address_ranges(std::string_view text) {
     if (!wrong.empty()) {
       return Error(Errc::bad_argument, '"' + base::printable(word) + "\" " + wrong);
     }
-    if (ranges.size() > kMost) return Error(Errc::bad_argument, "there are more than 1024 ranges");
+    if (ranges.size() > kMax) return Error(Errc::bad_argument, "there are more than 1024 ranges");
     begin = end + 1;
   }
   return ranges;

@@ -44,8 +44,8 @@ Result<DamonTraced> read_damon_trace(std::string_view line) {
     return other;
   }
   const auto age = base::read_digits(line);
-  constexpr std::uint64_t kMost = std::numeric_limits<std::uint32_t>::max();
-  if (!age || *age > kMost || accesses > kMost || traced.region.begin >= traced.region.end) {
+  constexpr std::uint64_t kMax = std::numeric_limits<std::uint32_t>::max();
+  if (!age || *age > kMax || accesses > kMax || traced.region.begin >= traced.region.end) {
     return other;
   }
   traced.region.accesses = static_cast<std::uint32_t>(accesses);
@@ -108,8 +108,8 @@ std::vector<Region> DamonTrace::regions() {
     taken = at;
   }
   unread_.erase(0, taken);
-  constexpr std::size_t kMostText = std::size_t{16} << 20U;
-  if (unread_.size() > kMostText) unread_.clear();
+  constexpr std::size_t kMaxText = std::size_t{16} << 20U;
+  if (unread_.size() > kMaxText) unread_.clear();
   return whole;
 }
 

@@ -96,11 +96,11 @@ struct HeatClient {
 /// The directory that SHMIF_HEAT named when the process began; empty: none. Errors: EACCES, ENOENT.
 Result<std::string> heat_folder_of(pid_t pid, const KernelFiles& files = KernelFiles());
 /// Up to so many pages all of them are looked at in each sample: 16 MiB take about 100 us.
-inline constexpr std::uint64_t kMostPagesOfAll = 4096;
+inline constexpr std::uint64_t kMaxPagesOfAll = 4096;
 /// The one whose socket is `name` in `folder`. `pages_of_all`: if it shares more pages, one page
 /// stands for a region. Errors: nobody listens there, or not yet.
 Result<HeatClient> heat_client_at(const std::string& folder, const std::string& name,
-                                  std::uint64_t pages_of_all = kMostPagesOfAll);
+                                  std::uint64_t pages_of_all = kMaxPagesOfAll);
 /// All that take part in `folder`. `stops`: asked between two of them. Blocks: for a second at
 /// most, however many do not answer, and half a second more for each descriptor of a file system
 /// that does not answer.

@@ -11,7 +11,7 @@
 namespace shmif::perf {
 
 Result<FillCounts> FillCounts::map(int file, const std::string& name) {
-  constexpr std::size_t kBytes = kMostThreads * sizeof(Slot);
+  constexpr std::size_t kBytes = kMaxThreads * sizeof(Slot);
   struct stat now{};
   if (::fstat(file, &now) != 0) return Error::from_errno(errno, "cannot use " + name);
   if (static_cast<std::size_t>(now.st_size) != kBytes) {
@@ -27,7 +27,7 @@ Result<FillCounts> FillCounts::create() {
   const std::string name = "the counts of the load";
   const int file = ::memfd_create("shmifperf-fill", MFD_CLOEXEC);
   if (file < 0) return Error::from_errno(errno, "cannot make " + name);
-  if (::ftruncate(file, kMostThreads * sizeof(Slot)) != 0) {
+  if (::ftruncate(file, kMaxThreads * sizeof(Slot)) != 0) {
     const int number = errno;
     ::close(file);
     return Error::from_errno(number, "cannot make " + name);
@@ -50,7 +50,7 @@ FillCounts::FillCounts(FillCounts&& other) noexcept
     : file_(std::exchange(other.file_, -1)), slots_(std::exchange(other.slots_, nullptr)) {}
 
 FillCounts::~FillCounts() {
-  if (slots_ != nullptr) ::munmap(slots_, kMostThreads * sizeof(Slot));
+  if (slots_ != nullptr) ::munmap(slots_, kMaxThreads * sizeof(Slot));
   if (file_ >= 0) ::close(file_);
 }
 
@@ -60,7 +60,7 @@ std::string FillCounts::path() const {
 }
 
 void FillCounts::set(unsigned thread, const FillProgress& progress) noexcept {
-  if (thread >= kMostThreads) return;
+  if (thread >= kMaxThreads) return;
   Slot& slot = slots_[thread];
   const std::uint64_t changes = slot.changes.load(std::memory_order_relaxed);
   slot.changes.store(changes + 1);
@@ -72,7 +72,7 @@ void FillCounts::set(unsigned thread, const FillProgress& progress) noexcept {
 
 std::vector<std::optional<FillProgress>> FillCounts::look() const {
   std::vector<std::optional<FillProgress>> all;
-  for (unsigned thread = 0; thread < kMostThreads; ++thread) {
+  for (unsigned thread = 0; thread < kMaxThreads; ++thread) {
     const Slot& slot = slots_[thread];
     if (slot.changes.load() == 0) break;  // the threads of a load have the first numbers
     std::optional<FillProgress>& found = all.emplace_back();

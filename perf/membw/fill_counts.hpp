@@ -23,7 +23,7 @@ struct FillProgress {
 /// Threads: each number has one writer; anybody reads.
 class FillCounts {
  public:
-  static constexpr unsigned kMostThreads = 512;
+  static constexpr unsigned kMaxThreads = 512;
 
   /// Memory of a file that has a path as long as this lives. Errors: the system's.
   static Result<FillCounts> create();
@@ -35,7 +35,7 @@ class FillCounts {
 
   /// Of its file, for processes of the same user; empty for one that was opened.
   std::string path() const;
-  /// Threads from kMostThreads on are not counted.
+  /// Threads from kMaxThreads on are not counted.
   void set(unsigned thread, const FillProgress& progress) noexcept;
   /// By thread. None: the thread was writing for all of several looks.
   std::vector<std::optional<FillProgress>> look() const;

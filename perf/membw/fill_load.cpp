@@ -50,7 +50,7 @@ unsigned own_cpus() {
 
 std::uint64_t usual_buffer(unsigned threads) {
   constexpr std::uint64_t kLeast = std::uint64_t{64} << 20U;
-  constexpr std::uint64_t kMost = std::uint64_t{512} << 20U;
+  constexpr std::uint64_t kMax = std::uint64_t{512} << 20U;
   constexpr std::uint64_t kTimesCache = 8;
   const long cache = ::sysconf(_SC_LEVEL3_CACHE_SIZE);
   const std::uint64_t share = cache > 0 ? kTimesCache * static_cast<std::uint64_t>(cache) : 0;
@@ -58,7 +58,7 @@ std::uint64_t usual_buffer(unsigned threads) {
   const auto pages = static_cast<std::uint64_t>(std::max(::sysconf(_SC_PHYS_PAGES), 0L));
   const auto page = static_cast<std::uint64_t>(std::max(::sysconf(_SC_PAGESIZE), 1L));
   const std::uint64_t most = std::max(pages * page / 4 / threads, std::uint64_t{1} << 20U);
-  return std::min(std::clamp(share / threads, kLeast, kMost), most);
+  return std::min(std::clamp(share / threads, kLeast, kMax), most);
 }
 
 }  // namespace

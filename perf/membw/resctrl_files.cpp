@@ -9,9 +9,9 @@ namespace shmif::perf {
 namespace {
 
 Error not_a(std::string_view text, const char* what) {
-  constexpr std::size_t kMostShown = 80;
+  constexpr std::size_t kMaxShown = 80;
   return Error(Errc::bad_argument,
-               '"' + std::string(text.substr(0, kMostShown)) + "\" is not " + what);
+               '"' + std::string(text.substr(0, kMaxShown)) + "\" is not " + what);
 }
 
 std::vector<std::string_view> split(std::string_view text, char at) {
@@ -62,9 +62,9 @@ Result<MbmValue> read_mbm_value(std::string_view text) {
 
 std::optional<std::uint64_t> grown_by(std::uint64_t before, std::uint64_t after) noexcept {
   // No memory moves 2^62 bytes in a window. So a larger difference shows a reset.
-  constexpr std::uint64_t kMost = std::uint64_t{1} << 62U;
+  constexpr std::uint64_t kMax = std::uint64_t{1} << 62U;
   const std::uint64_t difference = after - before;
-  if (difference > kMost) return std::nullopt;
+  if (difference > kMax) return std::nullopt;
   return difference;
 }
 

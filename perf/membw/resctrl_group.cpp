@@ -160,9 +160,9 @@ Result<void> ResctrlGroup::make(const std::string& mount_point, const std::strin
 }
 
 Result<void> ResctrlGroup::move_in(const std::vector<pid_t>& processes) {
-  constexpr int kMostPasses = 32;
+  constexpr int kMaxPasses = 32;
   // A thread that begins while others are moved may begin outside. So look again until none is new.
-  for (int pass = 0; pass < kMostPasses; ++pass) {
+  for (int pass = 0; pass < kMaxPasses; ++pass) {
     const auto threads = threads_of(processes);
     if (!threads) return pass == 0 ? Result<void>(threads.error()) : Result<void>();
     bool all_known = true;

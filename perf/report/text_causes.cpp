@@ -42,7 +42,7 @@ std::uint64_t lost_frames(const ReportJson& report) {
 }  // namespace
 
 std::string causes_text(const ReportJson& report, std::size_t width) {
-  constexpr std::size_t kMost = 10;
+  constexpr std::size_t kMax = 10;
   const auto causes = report.find("causes");
   if (causes == report.end()) return "";  // of an earlier version
   if (causes->is_null()) {
@@ -57,11 +57,11 @@ std::string causes_text(const ReportJson& report, std::size_t width) {
                    width, 2);
   }
   std::string text = "what held the jobs back" + of_run(report) + ", the heaviest first\n";
-  for (std::size_t i = 0; i < causes->size() && i < kMost; ++i) {
+  for (std::size_t i = 0; i < causes->size() && i < kMax; ++i) {
     text += wrapped("  " + words(causes->at(i), "sentence"), width, 4);
   }
-  if (causes->size() <= kMost) return text;
-  return text + "  ... and " + format_count(causes->size() - kMost) +
+  if (causes->size() <= kMax) return text;
+  return text + "  ... and " + format_count(causes->size() - kMax) +
          " more: --output-format=json\n";
 }
 

@@ -14,8 +14,8 @@ namespace shmif::perf {
 
 namespace {
 
-constexpr std::size_t kMostMaps = 4;
-constexpr std::size_t kMostMapRows = 8;
+constexpr std::size_t kMaxMaps = 4;
+constexpr std::size_t kMaxMapRows = 8;
 
 void add_job(const ReportJson& job, Table& table, std::string& notes, std::size_t width) {
   const ReportJson& heat = job.at("heat");
@@ -68,7 +68,7 @@ std::string map_text(const ReportJson& job) {
   const ReportJson& map = job.at("heat").at("map");
   if (map.is_null() || map.at("rows").empty()) return "";
   const ReportJson& rows = map.at("rows");
-  const std::size_t lines = std::min(rows.size(), kMostMapRows);
+  const std::size_t lines = std::min(rows.size(), kMaxMapRows);
   std::string text = "  " + words(job, "jobname") + '\n';
   for (std::size_t line = 0; line < lines; ++line) {
     const std::size_t first = line * rows.size() / lines;
@@ -87,7 +87,7 @@ std::string maps_text(const std::vector<const ReportJson*>& jobs, std::size_t wi
   std::string maps;
   std::size_t shown = 0;
   for (const ReportJson* const job : jobs) {
-    const std::string map = shown < kMostMaps ? map_text(*job) : "";
+    const std::string map = shown < kMaxMaps ? map_text(*job) : "";
     shown += map.empty() ? 0 : 1;
     maps += map;
   }

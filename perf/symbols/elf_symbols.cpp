@@ -18,7 +18,7 @@
 namespace shmif::perf {
 namespace {
 
-constexpr std::size_t kMostSegments = 256;
+constexpr std::size_t kMaxSegments = 256;
 
 /// What a file may cost; more than the largest programs need. Sections can overlap, and symbols can
 /// share a name, so the size of the file does not bound it.
@@ -159,7 +159,7 @@ std::vector<SymbolTable::Segment> segments_of(Elf* elf) {
   std::vector<SymbolTable::Segment> segments;
   std::size_t count = 0;
   if (elf_getphdrnum(elf, &count) != 0) return segments;
-  for (std::size_t at = 0; at < std::min(count, kMostSegments); ++at) {
+  for (std::size_t at = 0; at < std::min(count, kMaxSegments); ++at) {
     GElf_Phdr head{};
     if (gelf_getphdr(elf, static_cast<int>(at), &head) == nullptr) break;
     if (head.p_type == PT_LOAD) segments.push_back({head.p_offset, head.p_vaddr, head.p_filesz});

@@ -93,8 +93,8 @@ Result<std::vector<pid_t>> read_pids(std::string_view text) {
 
 Result<void> check_numbers(const KernelFiles& files) {
   const std::string link = files.path("/proc/self");
-  constexpr std::size_t kMostDigits = 32;
-  std::array<char, kMostDigits> target{};
+  constexpr std::size_t kMaxDigits = 32;
+  std::array<char, kMaxDigits> target{};
   const ssize_t length = ::readlink(link.c_str(), target.data(), target.size());
   if (length <= 0) return {};
   const std::string_view named(target.data(), static_cast<std::size_t>(length));

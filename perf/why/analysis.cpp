@@ -175,7 +175,7 @@ std::vector<Cause> find_causes(const WhySeries& series, std::span<const JobTraff
   std::ranges::sort(found, is_heavier);
   std::vector<Cause> causes;
   for (Weighed& one : found) {
-    if (causes.size() >= kMostCauses) break;
+    if (causes.size() >= kMaxCauses) break;
     // Of several threads the one that was held back longest is told; counters are told each.
     const bool told =
         !is_counted(one.cause.cause) && std::ranges::any_of(causes, [&](const Cause& other) {

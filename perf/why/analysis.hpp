@@ -46,7 +46,7 @@ inline constexpr double kWorthNamingShare = 0.25;
 inline constexpr double kBlinkSeconds = 0.01;
 inline constexpr double kWorthNamingLosses = 0.05;
 /// No more causes than a reader reads.
-inline constexpr std::size_t kMostCauses = 20;
+inline constexpr std::size_t kMaxCauses = 20;
 
 /// The heaviest first: by losses times share, then by the time that the job was held back. Empty
 /// if nothing held a job back.

@@ -11,7 +11,7 @@ namespace {
 
 /// A sleep for the lock, a pause, an overrun or a takeover takes longer than a tenth of a
 /// microsecond: more of them than that in an interval cannot have been. Looks are not punctual.
-constexpr double kMostPerSecond = 1e7;
+constexpr double kMaxPerSecond = 1e7;
 constexpr double kSlackSeconds = 1;
 
 PortStep step_of(const PortInfo& now, PortCounters& before, std::uint64_t& stalls) {
@@ -81,7 +81,7 @@ std::string PortWatch::trouble_of(const BusInfo& info, double seconds) const {
   constexpr const char* kOverwritten =
       "its counters are not plausible: something has overwritten its file";
   if (info.epoch == epoch_ && info.last < last_) return kOverwritten;
-  const double most = (seconds + kSlackSeconds) * kMostPerSecond;
+  const double most = (seconds + kSlackSeconds) * kMaxPerSecond;
   const auto possible = [most](std::uint64_t now, std::uint64_t before) {
     return now >= before && static_cast<double>(now - before) <= most;
   };

@@ -14,7 +14,7 @@ namespace {
 /// The kernel hands such files out in pieces of a page, less one line at most. So a first piece
 /// that is shorter than this is the whole, and needs no second call to tell.
 constexpr std::size_t kSurelyWhole = 2048;
-constexpr std::size_t kMostBytes = std::size_t{4} << 20U;
+constexpr std::size_t kMaxBytes = std::size_t{4} << 20U;
 
 }  // namespace
 
@@ -40,7 +40,7 @@ std::optional<std::string_view> RepeatedFile::read(std::vector<char>& buffer) {
     }
     const bool first = size == 0;
     size += static_cast<std::size_t>(got);
-    if (got == 0 || (first && size < kSurelyWhole) || size >= kMostBytes) break;
+    if (got == 0 || (first && size < kSurelyWhole) || size >= kMaxBytes) break;
     if (size == buffer.size()) buffer.resize(2 * buffer.size());
   }
   return std::string_view(buffer.data(), size);

@@ -25,7 +25,7 @@ constexpr std::uint64_t kGroupLooks = 5;
 constexpr std::uint64_t kNetLooks = 10;
 /// With more threads than that, files are opened for each look: a thread has up to five, its
 /// process two more, and most processes may have 1024 open.
-constexpr std::size_t kMostOpen = 100;
+constexpr std::size_t kMaxOpen = 100;
 
 double seconds_of(clockid_t clock) {
   timespec now{};
@@ -414,7 +414,7 @@ void TaskWatch::sample(WhySeries& series, GroupWatch& groups, NetWatch& nets) {
   } else if (looks_ % kNetLooks == 0) {
     search_children();
   }
-  too_many_ = too_many_ || processes_.size() > kMostOpen;
+  too_many_ = too_many_ || processes_.size() > kMaxOpen;
   std::size_t threads = 0;
   bool some_new = false;
   const auto visit = [&](Process& process) {
@@ -435,7 +435,7 @@ void TaskWatch::sample(WhySeries& series, GroupWatch& groups, NetWatch& nets) {
       visit(*at);
     }
   }
-  too_many_ = threads > kMostOpen;
+  too_many_ = threads > kMaxOpen;
   processes_.remove_if(
       [](const Process& process) { return process.threads.empty() && !process.unlisted; });
   if (!missed_.empty()) {

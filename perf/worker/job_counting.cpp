@@ -23,8 +23,8 @@ Result<std::vector<JobEvent>> job_events(const std::string& list) {
   if (list.empty()) return std::vector<JobEvent>();
   const auto names = split_events(list);
   if (!names) return names.error();
-  if (names->size() > kMostCounters) {
-    return Error(Errc::bad_argument, "a job counts at most " + std::to_string(kMostCounters) +
+  if (names->size() > kMaxCounters) {
+    return Error(Errc::bad_argument, "a job counts at most " + std::to_string(kMaxCounters) +
                                          " events, and these are " + std::to_string(names->size()));
   }
   const EventNames known;

@@ -27,7 +27,7 @@ struct JobEvent {
 
 /// The events of the option `counters`. An event of a PMU that this machine does not have is no
 /// error, but has a reason. Errors: Errc::bad_argument for a name that nobody knows, or for more
-/// than kMostCounters. Blocks: as the kernel does for its files.
+/// than kMaxCounters. Blocks: as the kernel does for its files.
 Result<std::vector<JobEvent>> job_events(const std::string& list);
 
 /// Threads: one at a time.
@@ -74,14 +74,14 @@ class JobCounting {
   std::span<CounterBlock> block_;
   std::vector<std::size_t> loaded_;  ///< which of the events the session counts
   std::unique_ptr<CounterSession> session_;
-  std::array<Reading, kMostCounters> now_{}, begin_{};  // as loaded_; begin_: of the window
+  std::array<Reading, kMaxCounters> now_{}, begin_{};  // as loaded_; begin_: of the window
   Window window_ = Window::ahead;
 
   CounterLog* log_ = nullptr;
   std::uint64_t start_ns_ = 0, length_ns_ = 0;
   std::uint64_t next_ns_ = UINT64_MAX;
   std::uint64_t interval_begin_ns_ = 0;  // from start_ns_
-  std::array<Reading, kMostCounters> interval_begin_{};
+  std::array<Reading, kMaxCounters> interval_begin_{};
 };
 
 }  // namespace shmif::perf

@@ -147,7 +147,7 @@ struct TcpBlock {
 };
 
 /// The most events that a job counts.
-inline constexpr std::size_t kMostCounters = 16;
+inline constexpr std::size_t kMaxCounters = 16;
 /// An event of a job (J), over the measured window so far.
 struct CounterBlock {
   std::atomic<bool> measured{false};
@@ -163,7 +163,7 @@ struct CounterIntervalBlock {
   };
   Tally begin_ns, end_ns;  // since the common start of the job's batch
   Tally counted;           // bit n: event number n was counted
-  std::array<Event, kMostCounters> events;
+  std::array<Event, kMaxCounters> events;
 };
 inline constexpr std::size_t kCounterIntervals = 64;
 /// The newest intervals (J). Interval number n is at index n % kCounterIntervals.
@@ -231,7 +231,7 @@ struct JobBlock {
   std::array<IntervalBlock, kIntervalBlocks> intervals;
   HistogramBlock* histograms = nullptr;  // (J) kHistogramBlocks of them; null: not asked for
   TcpBlock tcp;
-  std::array<CounterBlock, kMostCounters> counters;  // (J) in the order of the option `counters`
+  std::array<CounterBlock, kMaxCounters> counters;  // (J) in the order of the option `counters`
   CounterLog* counter_log = nullptr;                 // (J) null: nothing is counted
 
   // (J) Times of measured frames. LatencyHistogram says who may read them when.

@@ -343,9 +343,9 @@ Result<UniqueFd> NatProcess::connect_to(const std::string& path, const StopSigna
 std::string NatProcess::last_words() {
   std::string text;
   std::array<char, 4096> part{};
-  constexpr std::size_t kMost = 64 << 10;  // what a pipe holds; a helper may go on writing
+  constexpr std::size_t kMax = 64 << 10;  // what a pipe holds; a helper may go on writing
   for (ssize_t n = 0;
-       text.size() < kMost && (n = ::read(errors_.get(), part.data(), part.size())) > 0;)
+       text.size() < kMax && (n = ::read(errors_.get(), part.data(), part.size())) > 0;)
     text.append(part.data(), static_cast<std::size_t>(n));
   said_ = text;
   while (text.ends_with('\n')) text.pop_back();

@@ -225,9 +225,9 @@ namespace {
 
 /// What strangers sent before the socket was connected.
 void discard_queued(int socket) {
-  constexpr unsigned kMost = 10'000;  // a flood ends, or its rest is heard
+  constexpr unsigned kMax = 10'000;  // a flood ends, or its rest is heard
   char byte = 0;
-  for (unsigned i = 0; i < kMost && ::recv(socket, &byte, 1, MSG_DONTWAIT) >= 0; ++i) continue;
+  for (unsigned i = 0; i < kMax && ::recv(socket, &byte, 1, MSG_DONTWAIT) >= 0; ++i) continue;
 }
 
 }  // namespace

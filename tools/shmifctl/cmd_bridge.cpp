@@ -492,7 +492,7 @@ SocketPlace place_of(const std::string& text) {
   return *std::move(place);
 }
 
-constexpr std::uint64_t kMostPeers = 255;  // a bus has 256 ports
+constexpr std::uint64_t kMaxPeers = 255;  // a bus has 256 ports
 constexpr const char* kOnlyListening =
     "--max-peers is for links that listen (stream:PATH, vhost-user:PATH, memif:PATH)";
 
@@ -584,7 +584,7 @@ int run_with_peers(const Arguments& args, Side& bus, const Side& peer, const Bus
   if (serves && bridge.port_name.size() > kMaxPrefix)
     throw UsageError{
         "--port-name has at most 27 characters beside stream:, vhost-user: and memif:"};
-  if (const auto most = args.count("max-peers", 1, kMostPeers)) {
+  if (const auto most = args.count("max-peers", 1, kMaxPeers)) {
     if (!serves) throw UsageError{kOnlyListening};
     bridge.max_peers = *most;
   }

@@ -35,7 +35,7 @@ using perf::HeatOptions;
 using perf::HeatSession;
 using Clock = std::chrono::steady_clock;
 
-constexpr std::uint64_t kMostWindows = 1'000'000;
+constexpr std::uint64_t kMaxWindows = 1'000'000;
 
 HeatBackend heat_backend(const Arguments& args) {
   const std::string word = args.text("backend").value_or("auto");
@@ -158,7 +158,7 @@ class SlownessNotice {
 
 int watch_heat(const Arguments& args) {
   HeatOptions options = heat_options(args);
-  const auto wanted = args.count("windows", 1, kMostWindows);
+  const auto wanted = args.count("windows", 1, kMaxWindows);
   if (wanted) options.keep_windows = *wanted;
   std::optional<perf::HeatFolder> folder;
   if (!args.program().empty() && options.clients.empty()) {

@@ -30,7 +30,7 @@ namespace {
 using Sources = std::vector<std::unique_ptr<perf::MemorySource>>;
 using std::chrono::nanoseconds;
 
-constexpr std::uint64_t kMostSamples = 1'000'000;
+constexpr std::uint64_t kMaxSamples = 1'000'000;
 constexpr std::size_t kSamplesOfLoad = 5;
 
 Options describe_membw() {
@@ -102,7 +102,7 @@ perf::MembwOptions options_of_membw(const Arguments& args) {
   std::size_t usual = args.given("load") ? kSamplesOfLoad : 1;
   if (args.given("pid") || !args.program().empty()) usual = 0;
   options.samples =
-      static_cast<std::size_t>(args.count("samples", 1, kMostSamples).value_or(usual));
+      static_cast<std::size_t>(args.count("samples", 1, kMaxSamples).value_or(usual));
   return options;
 }
 

@@ -85,8 +85,8 @@ TEST(BusHistory, KeepsAHundredRowsOfAnyTimeWithTheirBordersAndMeans) {
   for (std::size_t i = 0; i < kWindows; ++i) {
     all.add(window_at(static_cast<double>(i), {used(256, i < kWindows / 2 ? 4 : 8)}), kMapped);
   }
-  ASSERT_LE(all.rows().size(), BusHistory::kMostRows);
-  EXPECT_GE(all.rows().size(), BusHistory::kMostRows / 2);
+  ASSERT_LE(all.rows().size(), BusHistory::kMaxRows);
+  EXPECT_GE(all.rows().size(), BusHistory::kMaxRows / 2);
   EXPECT_EQ(all.rows().front().begin_s, 0);
   EXPECT_EQ(all.rows().back().end_s, static_cast<double>(kWindows));
   std::uint64_t looks = 0;
@@ -177,7 +177,7 @@ TEST(BusHistory, KeepsABoundedNumberOfRegions) {
   }
   all.add(window_at(0, regions), {kAt, kRingAt + 2 * kLarge});
   const auto kept = all.regions();
-  EXPECT_LE(kept.size(), BusHistory::kMostRegions);
+  EXPECT_LE(kept.size(), BusHistory::kMaxRegions);
   EXPECT_EQ(kept.front().begin, 0U);
   EXPECT_EQ(kept.back().end, all.bytes());
 }

@@ -71,7 +71,7 @@ TEST(FillCounts, AreSeenByAProcessThatOpensTheirPath) {
   EXPECT_EQ(other.path(), "");
   EXPECT_TRUE(counts.look().empty());
   other.set(0, {7, 8, 9});
-  other.set(FillCounts::kMostThreads, {1, 1, 1});
+  other.set(FillCounts::kMaxThreads, {1, 1, 1});
   const auto seen = counts.look();
   ASSERT_EQ(seen.size(), 1U);
   ASSERT_TRUE(seen[0]);

@@ -49,13 +49,13 @@ TEST(RunHeat, ShowsWhichShareOfALargeRingTheFramesFilled) {
   // last may be missing.
   constexpr double kFrames = 2000;
   constexpr double kLeast = 0.5 * kFrames * 1000;
-  constexpr double kMost = kFrames * 1100 + kHeadBytes;
+  constexpr double kMax = kFrames * 1100 + kHeadBytes;
   for (const char* const name : {"j", "j.sink"}) {
     const BusHistory& history = history_of(result, name);
     EXPECT_EQ(history.bytes(), kHeadBytes + (4U << 20U));
     const auto touched = static_cast<double>(history.touched_bytes().value());
     EXPECT_GT(touched, kLeast) << name;
-    EXPECT_LT(touched, kMost) << name;
+    EXPECT_LT(touched, kMax) << name;
     // In a window of 100 ms, about a hundred frames come.
     EXPECT_GT(history.working_set_bytes(50).value(), 20'000U) << name;
     EXPECT_LT(history.working_set_bytes(50).value(), 1'000'000U) << name;

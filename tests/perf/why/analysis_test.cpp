@@ -392,7 +392,7 @@ TEST(Causes, OfAnySeriesHaveSharesAndWindowsInsideTheRunAndTheHeaviestFirst) {
     const std::vector<JobTraffic> traffic{
         traffic_of(series, "a", random() % count, count, random() % 100)};
     const auto causes = find_causes(series, traffic);
-    EXPECT_LE(causes.size(), kMostCauses);
+    EXPECT_LE(causes.size(), kMaxCauses);
     double last = 2;
     for (const Cause& cause : causes) {
       EXPECT_GE(cause.begin_s, 0);

@@ -164,9 +164,9 @@ inline void expect_first(const Planted& planted, CauseKind kind) {
   EXPECT_EQ(first.job, "rx");
   const double both =
       std::min(first.end_s, planted.end_s) - std::max(first.begin_s, planted.begin_s);
-  constexpr double kMost = 0.6;
-  EXPECT_GE(both, kMost * (planted.end_s - planted.begin_s)) << told(planted);
-  EXPECT_GE(both, kMost * (first.end_s - first.begin_s)) << told(planted);
+  constexpr double kMax = 0.6;
+  EXPECT_GE(both, kMax * (planted.end_s - planted.begin_s)) << told(planted);
+  EXPECT_GE(both, kMax * (first.end_s - first.begin_s)) << told(planted);
 }
 
 }  // namespace shmif::perf::test

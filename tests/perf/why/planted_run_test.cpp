@@ -67,13 +67,13 @@ void expect_first_in(const Json& run, const Times& times, const std::string& kin
   EXPECT_EQ(first.at("cause"), kind) << run.at("causes");
   const double begin = first.at("begin_s"), end = first.at("end_s");
   const double both = std::min(end, times.end_s) - std::max(begin, times.begin_s);
-  constexpr double kMost = 0.6;
+  constexpr double kMax = 0.6;
   const auto told = [&] {
     return "planted at " + std::to_string(times.begin_s) + " to " + std::to_string(times.end_s) +
            "; found: " + run.at("causes").dump();
   };
-  EXPECT_GE(both, kMost * (times.end_s - times.begin_s)) << told();
-  EXPECT_GE(both, kMost * (end - begin)) << told();
+  EXPECT_GE(both, kMax * (times.end_s - times.begin_s)) << told();
+  EXPECT_GE(both, kMax * (end - begin)) << told();
 }
 
 TEST(PlantedInARun, AHogOnTheReceiversCpuIsNamedForItAndItsTime) {

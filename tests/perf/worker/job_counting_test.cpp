@@ -26,8 +26,8 @@ std::vector<JobEvent> three_events() {
 struct Rig {
   FakeCounters kernel;
   std::vector<JobEvent> events = three_events();
-  std::unique_ptr<std::array<CounterBlock, kMostCounters>> block =
-      std::make_unique<std::array<CounterBlock, kMostCounters>>();
+  std::unique_ptr<std::array<CounterBlock, kMaxCounters>> block =
+      std::make_unique<std::array<CounterBlock, kMaxCounters>>();
 
   JobCounting counting() { return {events, *block, false, kernel}; }
   void run(std::uint64_t ns, const std::map<std::uint64_t, std::uint64_t>& counts,
@@ -328,8 +328,8 @@ TEST(JobEvents, OfAPmuThatIsNotThereHaveAReason) {
 
 TEST(JobEvents, AreAtMostSixteen) {
   std::string list = "page-faults";
-  for (std::size_t more = 1; more < kMostCounters; ++more) list += ",task-clock";
-  EXPECT_EQ(job_events(list).value().size(), kMostCounters);
+  for (std::size_t more = 1; more < kMaxCounters; ++more) list += ",task-clock";
+  EXPECT_EQ(job_events(list).value().size(), kMaxCounters);
   const auto events = job_events(list + ",task-clock");
   ASSERT_FALSE(events);
   EXPECT_EQ(events.error().message, "a job counts at most 16 events, and these are 17");
