@@ -16,7 +16,7 @@
 #include "tap/netns_watch.hpp"
 #include "tap/packet_link.hpp"
 #include "tests/support/child_process.hpp"
-#include "tests/tap/guest_rig.hpp"
+#include "tests/tap/guest/guest_rig.hpp"
 #include "tests/tap/test_namespace.hpp"
 
 namespace shmif::tap::test {

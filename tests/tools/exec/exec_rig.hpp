@@ -35,7 +35,7 @@ inline void PrintTo(const ExecSetting& setting, std::ostream* out) {
 
 inline std::vector<ExecSetting> exec_settings() {
   if (::geteuid() != 0) return {{false, "veth", "CallerViaVeth"}};
-  // An ordinary user cannot open /dev/net/tun here; tests/tap/guest_test.cpp opens it to one.
+  // An ordinary user cannot open /dev/net/tun here; tests/tap/guest/guest_test.cpp opens it to one.
   return {{false, "tap", "RootViaTap"}, {false, "veth", "RootViaVeth"}, {true, "veth", "User"}};
 }
 

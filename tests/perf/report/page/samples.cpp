@@ -1,4 +1,4 @@
-#include "tests/perf/report/page_samples.hpp"
+#include "tests/perf/report/page/samples.hpp"
 
 #include <array>
 #include <cmath>

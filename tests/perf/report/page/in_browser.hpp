@@ -1,6 +1,6 @@
 #pragma once
 // Pages of reports as a browser shows them. All tests of a program share one browser, in which
-// tests/perf/report/look_at_page.py looks at each page that a test asks for.
+// tests/perf/report/page/look_at_page.py looks at each page that a test asks for.
 
 #include <gtest/gtest.h>
 

@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "perf/figures/units.hpp"
-#include "tests/perf/report/page_charts.hpp"
+#include "tests/perf/report/page/charts.hpp"
 
 namespace shmif::perf::page_charts {
 namespace {

@@ -12,8 +12,8 @@
 
 #include "perf/stats/latency_histogram.hpp"
 #include "tests/perf/remote/served_sample.hpp"
-#include "tests/perf/report/page_cells.hpp"
-#include "tests/perf/report/page_samples.hpp"
+#include "tests/perf/report/page/cells.hpp"
+#include "tests/perf/report/page/samples.hpp"
 #include "tests/perf/report/sample_results.hpp"
 
 namespace shmif::perf::page_cells {

@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <filesystem>
 
-#include "tests/tap/guest_rig.hpp"
+#include "tests/tap/guest/guest_rig.hpp"
 
 namespace shmif::tap::test {
 namespace {

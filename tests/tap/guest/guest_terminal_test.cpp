@@ -3,7 +3,7 @@
 #include <sys/ioctl.h>
 #include <termios.h>
 
-#include "tests/tap/guest_rig.hpp"
+#include "tests/tap/guest/guest_rig.hpp"
 
 namespace shmif::tap::test {
 namespace {

@@ -9,8 +9,8 @@
 #include <string>
 #include <vector>
 
-#include "tests/perf/report/page_cells.hpp"
-#include "tests/perf/report/page_samples.hpp"
+#include "tests/perf/report/page/cells.hpp"
+#include "tests/perf/report/page/samples.hpp"
 
 namespace shmif::perf::page_cells {
 namespace {

@@ -18,7 +18,7 @@
 #include "tests/support/child_process.hpp"
 #include "tests/support/handed_on.hpp"
 #include "tests/support/temp_dir.hpp"
-#include "tests/tap/guest_rig.hpp"
+#include "tests/tap/guest/guest_rig.hpp"
 
 namespace shmif::tap::test {
 namespace {

@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "perf/figures/units.hpp"
-#include "tests/perf/report/page_in_browser.hpp"
+#include "tests/perf/report/page/in_browser.hpp"
 
 namespace shmif::perf::page_cells {
 

@@ -6,7 +6,7 @@
 #include <sys/syscall.h>
 
 #include "tests/support/temp_dir.hpp"
-#include "tests/tap/guest_rig.hpp"
+#include "tests/tap/guest/guest_rig.hpp"
 
 namespace shmif::tap::test {
 namespace {

@@ -1,4 +1,4 @@
-#include "tests/perf/report/page_in_browser.hpp"
+#include "tests/perf/report/page/in_browser.hpp"
 
 #include <fcntl.h>
 #include <sys/stat.h>

@@ -5,7 +5,7 @@
 
 #include <filesystem>
 
-#include "tests/tap/guest_rig.hpp"
+#include "tests/tap/guest/guest_rig.hpp"
 
 namespace shmif::tap::test {
 namespace {

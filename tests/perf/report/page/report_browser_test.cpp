@@ -6,8 +6,8 @@
 #include <nlohmann/json.hpp>
 #include <string_view>
 
-#include "tests/perf/report/page_in_browser.hpp"
-#include "tests/perf/report/page_samples.hpp"
+#include "tests/perf/report/page/in_browser.hpp"
+#include "tests/perf/report/page/samples.hpp"
 #include "tests/perf/report/sample_results.hpp"
 
 namespace shmif::perf {

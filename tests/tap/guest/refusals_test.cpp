@@ -3,7 +3,7 @@
 #include <atomic>
 #include <thread>
 
-#include "tests/tap/guest_rig.hpp"
+#include "tests/tap/guest/guest_rig.hpp"
 
 namespace shmif::tap::test {
 namespace {

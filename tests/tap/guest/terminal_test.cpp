@@ -5,8 +5,8 @@
 
 #include "tap/guest/terminal.hpp"
 #include "tests/support/handed_on.hpp"
-#include "tests/tap/guest_rig.hpp"
-#include "tests/tap/terminal_rig.hpp"
+#include "tests/tap/guest/guest_rig.hpp"
+#include "tests/tap/guest/terminal_rig.hpp"
 
 namespace shmif::tap::test {
 namespace {

@@ -7,7 +7,7 @@
 #include <sys/syscall.h>
 
 #include "tests/support/child_process.hpp"
-#include "tests/tap/guest_rig.hpp"
+#include "tests/tap/guest/guest_rig.hpp"
 
 namespace shmif::tap::test {
 namespace {

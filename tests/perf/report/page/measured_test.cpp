@@ -3,7 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/perf/report/measured_sample.hpp"
-#include "tests/perf/report/page_in_browser.hpp"
+#include "tests/perf/report/page/in_browser.hpp"
 
 namespace shmif::perf::page_measured {
 namespace {

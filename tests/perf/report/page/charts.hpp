@@ -15,8 +15,8 @@
 #include <vector>
 
 #include "perf/figures/units.hpp"
-#include "tests/perf/report/page_in_browser.hpp"
-#include "tests/perf/report/page_samples.hpp"
+#include "tests/perf/report/page/in_browser.hpp"
+#include "tests/perf/report/page/samples.hpp"
 
 namespace shmif::perf::page_charts {
 
