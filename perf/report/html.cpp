@@ -1,7 +1,10 @@
 #include "perf/report/html.hpp"
 
+#include <algorithm>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "base/printable.hpp"
 #include "perf/report/page.hpp"
 #include "perf/report/text.hpp"
 
@@ -44,22 +47,59 @@ bool fill(std::string& page, std::string_view mark, const std::string& text) {
   return true;
 }
 
-}  // namespace
-
-Result<std::string> to_html(const Report& report) {
+/// The page with a result, or several, in it: as JSON, and as text. `of`: for messages.
+Result<std::string> page_with(const std::string& of, const std::string& json,
+                              const std::string& text) {
   std::string page;
   for (const std::string_view piece : page_pieces()) page += piece;
   if (page.empty()) {
     return Error(Errc::not_supported,
-                 "cannot make a page of " + report.name() +
+                 "cannot make a page of " + of +
                      ": this shmifperf was built without HTML reports (install npm and configure "
                      "with -DSHMIF_REPORT_HTML=ON, or use --text)");
   }
   // The later mark first, because the text for the earlier one may contain anything.
-  const bool whole = fill(page, "@RESULT@", json_for_page(report.json())) &&
-                     fill(page, "@TEXT@", text_for_page(to_text(report)));
+  const bool whole = fill(page, "@RESULT@", json) && fill(page, "@TEXT@", text_for_page(text));
   if (!whole) return Error(Errc::not_supported, "the report page has no place for the result");
   return page;
+}
+
+}  // namespace
+
+Result<std::string> to_html(const Report& report) {
+  return page_with(report.name(), json_for_page(report.json()), to_text(report));
+}
+
+std::vector<std::string> names_on_page(const std::vector<Report>& reports) {
+  std::vector<std::string> names;
+  const auto file_of = [](const Report& report) {
+    return std::filesystem::path(report.name()).filename().string();
+  };
+  for (const Report& report : reports) {
+    const std::string file = file_of(report);
+    const auto same = std::ranges::count(reports, file, file_of);
+    names.push_back(base::printable(same > 1 || file.empty() ? report.name() : file));
+  }
+  return names;
+}
+
+Result<std::string> to_html(const std::vector<Report>& reports) {
+  if (reports.size() > kMaxOverlaid) {
+    return Error(Errc::bad_argument, "cannot make one page of " + std::to_string(reports.size()) +
+                                         " results: it has colours for at most " +
+                                         std::to_string(kMaxOverlaid));
+  }
+  const std::vector<std::string> names = names_on_page(reports);
+  std::string json = "{\"overlaid\":[";
+  std::string text;
+  std::string of;
+  for (std::size_t i = 0; i < reports.size(); ++i) {
+    json += (i == 0 ? "{\"name\":" : ",{\"name\":") + json_for_page(names[i]) +
+            ",\"result\":" + json_for_page(reports[i].json()) + '}';
+    text += names[i] + '\n' + to_text(reports[i]) + '\n';
+    of += (i == 0 ? "" : ", ") + names[i];
+  }
+  return page_with(of, json + "]}", text);
 }
 
 }  // namespace shmif::perf

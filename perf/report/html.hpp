@@ -1,7 +1,9 @@
 #pragma once
 // A report as one HTML page that needs only a browser.
 
+#include <cstddef>
 #include <string>
+#include <vector>
 
 #include "perf/report/report.hpp"
 
@@ -11,5 +13,15 @@ namespace shmif::perf {
 /// anything, and names in the result always appear as text. Errors: not_supported if shmifperf was
 /// built without the page.
 Result<std::string> to_html(const Report& report);
+
+/// As many results as a page has colours for.
+inline constexpr std::size_t kMaxOverlaid = 8;
+/// One page of several results: their figures side by side, and their curves over each other. It
+/// names each by its file, or by its path if files of several folders have the same name. Errors:
+/// as above, and bad_argument for more than kMaxOverlaid.
+Result<std::string> to_html(const std::vector<Report>& reports);
+
+/// How that page names the results, in their order.
+std::vector<std::string> names_on_page(const std::vector<Report>& reports);
 
 }  // namespace shmif::perf

@@ -1,7 +1,10 @@
-// shmifperf report: makes a page from a stored result.
+// shmifperf report: makes a page from a stored result, or from several.
 
+#include <algorithm>
 #include <cstdio>
 #include <filesystem>
+#include <limits>
+#include <vector>
 
 #include "bus/file/output_file.hpp"
 #include "perf/report/html.hpp"
@@ -16,17 +19,26 @@ namespace shmif::tools {
 
 namespace {
 
-/// The default place for the page of `file`: beside it, "voip.html" for "voip.json". A result from
-/// standard input has no place, so its page goes to standard output.
-std::string page_beside(const std::string& file) {
-  if (file == "-") return "-";
-  std::filesystem::path page(file);
-  if (page.extension() == ".json") page.replace_extension();
+/// The default place for the page: beside the first file, "voip.html" for "voip.json", and
+/// "before-vs-after.html" for several. A result from standard input has no place, so its page goes
+/// to standard output.
+std::string page_beside(const std::vector<std::string>& files) {
+  if (std::ranges::count(files, "-") != 0) return "-";
+  std::filesystem::path page;
+  for (const std::string& file : files) {
+    std::filesystem::path one(file);
+    if (one.extension() == ".json") one.replace_extension();
+    if (page.empty()) {
+      page = one;
+    } else {
+      page += "-vs-" + one.filename().string();
+    }
+  }
   page += ".html";
   return page;
 }
 
-/// Refuses a page that would overwrite the result.
+/// Refuses a page that would overwrite a result.
 void refuse_same_file(const std::string& file, const std::string& page) {
   if (file != "-" && page != "-" && bus::is_same_file(file, page)) {
     throw UsageError{"-o " + page +
@@ -34,39 +46,68 @@ void refuse_same_file(const std::string& file, const std::string& page) {
   }
 }
 
+/// Of several results, the page would show one twice under one name, or has too few colours.
+void refuse_files(const std::vector<std::string>& files, bool as_text) {
+  if (files.size() > perf::kMaxOverlaid) {
+    throw UsageError{std::to_string(files.size()) +
+                     " results on one page: it has colours for at "
+                     "most " +
+                     std::to_string(perf::kMaxOverlaid) + " (leave some out)"};
+  }
+  if (as_text && files.size() > 1) {
+    throw UsageError{
+        "--text prints one result: give one FILE (shmifperf compare tells what differs in two)"};
+  }
+  for (std::size_t i = 0; i < files.size(); ++i) {
+    if (std::count(files.begin(), files.begin() + static_cast<std::ptrdiff_t>(i), files[i]) != 0) {
+      throw UsageError{(files[i] == "-" ? "standard input" : files[i]) +
+                       " is given twice: name each result once"};
+    }
+  }
+}
+
+Arguments parsed(const CommandLine& line) {
+  return Options("report", "FILE...")
+      .about(
+          "Makes an HTML page from a result that 'shmifperf run' wrote with "
+          "--output-format=json or json+: throughput over time, latencies, losses, and every "
+          "figure as a table. It is one file that needs only a browser. Only json+ gives "
+          "curves of latency. With up to eight files, the page overlays them: it shows their "
+          "figures side by side, and draws their curves in one chart. With - as FILE, reads "
+          "standard input and writes the page to standard output.")
+      .words(1, std::numeric_limits<std::size_t>::max())
+      .value("o,output", "PATH", "write the page there (default: beside the first FILE; -: stdout)")
+      .flag("text", "print the report as text instead, as run does; only of one FILE")
+      .example("shmifperf report voip.json", "the page voip.html beside it")
+      .example("shmifperf report voip.json -o /tmp/report.html", "the page where you want it")
+      .example("shmifperf report before.json after.json", "both in one: before-vs-after.html")
+      .example("shmifperf report voip.json --text | less", "read it in the terminal")
+      .parse(line);
+}
+
 int run_report(const CommandLine& line) {
-  const Arguments args =
-      Options("report", "FILE")
-          .about(
-              "Makes an HTML page from a result that 'shmifperf run' wrote with "
-              "--output-format=json or json+: throughput over time, latencies, losses, and every "
-              "figure as a table. It is one file that needs only a browser. Only json+ gives "
-              "curves of latency. With - as FILE, reads standard input and writes the page to "
-              "standard output.")
-          .value("o,output", "PATH", "write the page there (default: beside FILE; -: stdout)")
-          .flag("text", "print the report as text instead, as run does")
-          .example("shmifperf report voip.json", "the page voip.html beside it")
-          .example("shmifperf report voip.json -o /tmp/report.html", "the page where you want it")
-          .example("shmifperf report voip.json --text | less", "read it in the terminal")
-          .parse(line);
-  const std::string& file = args.positional()[0];
-  const std::string page = args.text("output").value_or(page_beside(file));
+  const Arguments args = parsed(line);
+  const std::vector<std::string>& files = args.positional();
+  refuse_files(files, args.flag("text"));
+  const std::string page = args.text("output").value_or(page_beside(files));
   if (args.flag("text") && args.given("output")) {
     throw UsageError{"--text prints text, -o writes a page: give only one of them"};
   }
-  const perf::Report report = perf::Report::load(file).value();
+  std::vector<perf::Report> reports;
+  for (const std::string& file : files) reports.push_back(perf::Report::load(file).value());
   if (args.flag("text")) {
-    write_file("-", perf::to_text(report, terminal_columns())).value();
+    write_file("-", perf::to_text(reports[0], terminal_columns())).value();
     return kDone;
   }
-  refuse_same_file(file, page);
-  write_file(page, perf::to_html(report).value()).value();
+  for (const std::string& file : files) refuse_same_file(file, page);
+  write_file(page, (files.size() == 1 ? perf::to_html(reports[0]) : perf::to_html(reports)).value())
+      .value();
   if (page != "-") std::printf("wrote %s\n", page.c_str());
   return kDone;
 }
 
 }  // namespace
 
-const Command kReportCommand{"report", "make an HTML page from a result", run_report};
+const Command kReportCommand{"report", "make an HTML page from results", run_report};
 
 }  // namespace shmif::tools

@@ -39,9 +39,9 @@ const charts = (() => {
     return isKnown(shown) ? format(shown) : '-';
   };
 
-  /// The series of `l`, number i of its chart, in its own colour. `values` formats its values.
+  /// The series of `l`, number i of its chart, in its own colour; its dashes are those of its colour unless it has a `dash`. `values` formats its values.
   const line = (colours, l, i, values, more) => ({
-    label: l.label, stroke: colours.series[l.colour % colours.series.length], width: 2, dash: kDashes[l.colour % kDashes.length],
+    label: l.label, stroke: colours.series[l.colour % colours.series.length], width: 2, dash: kDashes[(l.dash ?? l.colour) % kDashes.length],
     spanGaps: true, show: i < kMaxShown, points: { show: false },
     value: (u, v) => (isKnown(v) ? values(v) : '-'), ...more,
   });

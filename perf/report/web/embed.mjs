@@ -14,7 +14,7 @@ const escape = (text) => text.replaceAll('&', '&amp;').replaceAll('<', '&lt;');
 // At least two chart pixels per page pixel: paper and enlarged pages have more pixels than the screen had.
 const library = '((devicePixelRatio) => {' + theirs('dist/uPlot.iife.min.js') + '\nglobalThis.uPlot = uPlot;\n})(Math.max(2, devicePixelRatio));\n';
 const script = library + "(() => {\n'use strict';\n"
-  + ['units.js', 'charts.js', 'causes.js', 'heat.js', 'tables.js', 'measured.js', 'page.js'].map(own).join('\n') + '})();\n';
+  + ['units.js', 'charts.js', 'causes.js', 'heat.js', 'tables.js', 'measured.js', 'overlay.js', 'page.js'].map(own).join('\n') + '})();\n';
 const style = theirs('dist/uPlot.min.css') + '\n' + own('page.css');
 if (/<\/(script|style)/i.test(script + style)) throw new Error('the page would end in the middle of its own code');
 

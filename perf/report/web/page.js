@@ -1,5 +1,5 @@
-// The page: shows the result as tables and charts. Text is always inserted as text, never as markup.
-const result = JSON.parse(document.getElementById('result').textContent);
+// The page: shows a result as tables and charts, or several (overlay.js). Text is always inserted as text, never as markup.
+const embedded = JSON.parse(document.getElementById('result').textContent);
 
 function element(tag, attributes = {}, ...children) {
   const made = document.createElement(tag);
@@ -31,20 +31,33 @@ function table(caption, head, rows) {
 
 // ---- Jobs, and the peers that were made for them ----
 
-const owners = new Map();
-const members = [];  // {job, peers}
-for (const job of result.jobs) {
-  const owner = job.peer_of !== null ? owners.get(job.peer_of) : undefined;
-  if (owner) {
-    owner.peers.push(job);
-  } else {
-    const unit = { job, peers: [] };
-    owners.set(job.jobname, unit);
-    members.push(unit);
+// Above this number of jobs, the page shows groups, and jobs on demand.
+const kMaxJobs = 10;
+let result = null;  // the one that the functions below speak of
+let members = [];  // {job, peers}
+let colourOf = new Map();
+let manyJobs = false;
+
+/// From now on the functions speak of this result.
+function use(one) {
+  result = one;
+  members = [];
+  const owners = new Map();
+  for (const job of result.jobs) {
+    const owner = job.peer_of !== null ? owners.get(job.peer_of) : undefined;
+    if (owner) {
+      owner.peers.push(job);
+    } else {
+      const unit = { job, peers: [] };
+      owners.set(job.jobname, unit);
+      members.push(unit);
+    }
   }
+  colourOf = new Map(members.map((unit, i) => [unit, i]));
+  manyJobs = members.length > kMaxJobs;
 }
+
 const receiverOf = (unit) => unit.peers.find((p) => p.latency_ns) || (unit.job.rx ? unit.job : unit.peers[0] || unit.job);
-const colourOf = new Map(members.map((unit, i) => [unit, i]));
 const known = (value) => (value === null || value === '' ? '-' : value);
 /// A count of what should not be, with how many of them the user asked for (faults=): only more than those is bad.
 const bad = (n, asked = 0) => [units.count(n), !(n > 0) ? '' : n <= asked ? 'asked' : 'bad'];
@@ -63,22 +76,27 @@ const membersOf = (group) => members.filter(({ job }) => job.groupname === group
 // ---- Head ----
 
 const kSignals = { 1: 'SIGHUP', 2: 'SIGINT', 13: 'SIGPIPE', 15: 'SIGTERM' };
-const stopped = result.stopped_by_signal === null ? '' : 'stopped by ' + (kSignals[result.stopped_by_signal] || `signal ${result.stopped_by_signal}`);
+const stopped = () => (result.stopped_by_signal === null ? '' : 'stopped by ' + (kSignals[result.stopped_by_signal] || `signal ${result.stopped_by_signal}`));
 // A run that was stopped without failures is not shown as failed.
-const verdict = result.passed ? 'passed' : stopped && !result.failures.length ? 'stopped' : 'FAILED';
-const where = result.hosts ? `${units.count(result.hosts.length)} server${result.hosts.length === 1 ? '' : 's'}, requested by ${known(result.machine.hostname)}` : known(result.machine.hostname);
+const verdict = () => (result.passed ? 'passed' : stopped() && !result.failures.length ? 'stopped' : 'FAILED');
+const where = () => (result.hosts ? `${units.count(result.hosts.length)} server${result.hosts.length === 1 ? '' : 's'}, requested by ${known(result.machine.hostname)}` : known(result.machine.hostname));
+const began = () => result.time.began.replace('T', ' ').replace(/\.\d+Z$/, ' UTC');
+const commandLine = () => result.command.map(quote).join(' ');
+
+/// The title with its badge, and the most important figures.
+function titleOf(badge, kind, figures) {
+  document.title = badge + ' · shmifperf report';
+  return [element('h1', {}, element('span', { class: 'badge ' + kind }, badge.toUpperCase()), 'shmifperf report'),
+    element('div', { class: 'figures' }, ...figures.map(([value, name, its]) => element('div', its ? { class: its } : {}, element('b', {}, value), element('span', {}, name))))];
+}
 
 function head() {
-  document.title = verdict + ' · shmifperf report';
-  const time = result.time;
-  document.getElementById('head').append(
-    element('h1', {}, element('span', { class: 'badge ' + verdict.toLowerCase() }, verdict.toUpperCase()), 'shmifperf report'),
-    element('div', { class: 'figures' }, ...mainFigures().map(([value, name, kind]) => element('div', kind ? { class: kind } : {}, element('b', {}, value), element('span', {}, name)))),
-    element('p', {}, `${time.began.replace('T', ' ').replace(/\.\d+Z$/, ' UTC')} · took ${units.seconds(time.seconds)} · on ${where} · shmifperf ${result.shmifperf_version} · exit code ${result.exit_code}`
-      + (stopped && ` · ${stopped}`)
+  document.getElementById('head').append(...titleOf(verdict(), verdict().toLowerCase(), mainFigures()),
+    element('p', {}, `${began()} · took ${units.seconds(result.time.seconds)} · on ${where()} · shmifperf ${result.shmifperf_version} · exit code ${result.exit_code}`
+      + (stopped() && ` · ${stopped()}`)
       + losses()
       + (result.steady_state === null ? '' : ` · steady state ${result.steady_state}`)),
-    element('pre', { class: 'command wrap', tabindex: '0', 'aria-label': 'command' }, result.command.map(quote).join(' ')));
+    element('pre', { class: 'command wrap', tabindex: '0', 'aria-label': 'command' }, commandLine()));
 }
 const allLost = () => sumOf(result.jobs, (job) => (job.loss ? job.loss.lost_frames : 0));
 /// Tells of losses beside "passed", which otherwise would suggest that all frames arrived.
@@ -128,14 +146,15 @@ function wasAskedFor(job) {
   });
 }
 
-function problems() {
-  const list = element('ul', { class: 'problems' });
-  const add = (kind, title, text) => list.append(element('li', { class: kind }, element('b', {}, title), text));
-  for (const failure of result.failures) add('bad', 'failed', failure);
-  for (const job of result.jobs) {
-    for (const { kind, text } of job.problems) add(kind === 'skipped' || (kind === 'loss' && wasAskedFor(job)) ? 'care' : 'bad', kind, `${job.jobname}: ${text}`);
-  }
-  for (const warning of result.warnings) add('care', 'warning', warning);
+/// [class, title, text] of each.
+function problemsOf() {
+  return [...result.failures.map((failure) => ['bad', 'failed', failure]),
+    ...result.jobs.flatMap((job) => job.problems.map(({ kind, text }) => [kind === 'skipped' || (kind === 'loss' && wasAskedFor(job)) ? 'care' : 'bad', kind, `${job.jobname}: ${text}`])),
+    ...result.warnings.map((warning) => ['care', 'warning', warning])];
+}
+
+function problems(all) {
+  const list = element('ul', { class: 'problems' }, ...all.map(([kind, title, text]) => element('li', { class: kind }, element('b', {}, title), text)));
   list.append(...list.querySelectorAll('.care'));
   for (const kind of ['bad', 'care']) shorten(list, [...list.children].filter((item) => item.className === kind));
   if (list.children.length) main.append(list);
@@ -152,10 +171,6 @@ function shorten(list, items) {
   addEventListener('beforeprint', () => { details.open = true; });
 }
 
-// Above this number of jobs, the page shows groups, and jobs on demand.
-const kMaxJobs = 10;
-const manyJobs = members.length > kMaxJobs;
-
 /// For a pingpong job, lost requests count, too, as in the text output.
 function lostOf(unit) {
   const { loss } = receiverOf(unit);
@@ -168,22 +183,28 @@ function lostOf(unit) {
   return [bad(lost, asked), units.share(sent ? lost / sent : null)];
 }
 
+const kGlance = ['offered', 'sent', 'received', 'bit rate', 'lost', 'lost share', 'p50', 'p99', 'p99.9', 'max'];
+function glanceFigures(tx, at, lost) {
+  const h = at.latency_ns || {};
+  return [units.fps(tx && tx.offered_fps), units.fps(tx && tx.rate_fps), units.fps(at.rx && at.rx.rate_fps), units.bps(at.rx && at.rx.rate_bps),
+    ...lost, units.ns(h.p50), units.ns(h.p99), units.ns(h.p99_9), units.ns(h.max)];
+}
+/// [name, engine or number of jobs, kGlance, own limit]: of each job, or group.
+const glanceOfJobs = () => members.map((unit) => [unit.job.jobname, unit.job.engine, ...glanceFigures(unit.job.tx, receiverOf(unit), lostOf(unit)), units.share(unit.job.limit_share)]);
+const glanceOfGroups = () => result.groups.map((group) => [group.groupname, units.count(membersOf(group).length),
+  ...glanceFigures(group.tx, group, group.loss ? [bad(group.loss.lost_frames, askedOf(namesOf(membersOf(group))).lost_frames), units.share(group.loss.lost_share)] : ['-', '-'])]);
+
+/// Of how many runs the figures are medians; 0: there was one.
+const runsOf = () => Math.max(0, ...result.repeats.map((r) => r.values.length));
+
 function glance() {
-  const figures = (tx, at, lost) => {
-    const h = at.latency_ns || {};
-    return [units.fps(tx && tx.offered_fps), units.fps(tx && tx.rate_fps), units.fps(at.rx && at.rx.rate_fps), units.bps(at.rx && at.rx.rate_bps),
-      ...lost, units.ns(h.p50), units.ns(h.p99), units.ns(h.p99_9), units.ns(h.max)];
-  };
-  const head = ['offered', 'sent', 'received', 'bit rate', 'lost', 'lost share', 'p50', 'p99', 'p99.9', 'max'];
-  const runs = result.repeats.length ? Math.max(...result.repeats.map((r) => r.values.length)) : 0;
+  const runs = runsOf();
   const note = (runs ? `Medians of ${runs} runs; counts, curves and buckets are those of ${result.shown_run ? 'run ' + result.shown_run : 'one of them'}. ` : '')
     + 'Latency from the intended send time. Own limit: the rate as a share of the highest rate of the harness itself on this machine.';
-  const jobs = table(manyJobs ? 'Jobs at a glance' : 'At a glance', ['job', 'engine', ...head, 'own limit'],
-    members.map((unit) => [unit.job.jobname, unit.job.engine, ...figures(unit.job.tx, receiverOf(unit), lostOf(unit)), units.share(unit.job.limit_share)]));
+  const jobs = table(manyJobs ? 'Jobs at a glance' : 'At a glance', ['job', 'engine', ...kGlance, 'own limit'], glanceOfJobs());
   if (!manyJobs) return section('At a glance', note, jobs);
-  const groupHead = ['group', 'jobs', ...head];
-  const rows = result.groups.map((group) => [group.groupname, units.count(membersOf(group).length),
-    ...figures(group.tx, group, group.loss ? [bad(group.loss.lost_frames, askedOf(namesOf(membersOf(group))).lost_frames), units.share(group.loss.lost_share)] : ['-', '-'])]);
+  const groupHead = ['group', 'jobs', ...kGlance];
+  const rows = glanceOfGroups();
   const more = rows.length > kMaxJobs ? folded(`and ${units.count(rows.length - kMaxJobs)} more groups`, table('More groups', groupHead, rows.slice(kMaxJobs))) : null;
   return section('At a glance', note, table('At a glance', groupHead, rows.slice(0, kMaxJobs)), more, folded(`each of the ${units.count(members.length)} jobs`, jobs));
 }
@@ -321,10 +342,25 @@ function heldBackBelow(causes, band) {
   return [note && element('p', { class: 'note held' }, note), band && band.box, band && element('ol', { class: 'causes' }, ...band.items)].filter((part) => part);
 }
 
+// If no job receives (a file, or engine=null), only the sent frames are known.
+const receivesOf = (job) => job.rx !== null;
+const sourcesWithCurves = () => sources().filter((s) => s.jobs.some((job) => curveOf(job).length));
+/// `shown`: whether jobs of a line receive, of all lines.
+const whatOf = (shown) => (shown.size > 1 ? 'received or sent' : shown.has(true) ? 'received' : 'sent');
+const receiving = (all) => new Set(all.map((s) => s.jobs.some(receivesOf)));
+
+/// A line of each source, in bits or frames. `what`: what the axis says.
+const throughputLines = (all, what, bits, own) => all.map(({ name, colour, jobs }) => {
+  const receives = jobs.some(receivesOf);
+  const key = (receives ? 'rx_' : 'tx_') + (bits ? 'bytes' : 'frames');
+  const list = curveOfAll(jobs);
+  const begin = own ? Math.min(...jobs.map(beginOf)) : 0;
+  return { colour, label: name + (receives || what === 'sent' ? '' : ' (sent)'),
+    at: timesOf(list.map((i) => ({ at_seconds: i.at_seconds - begin }))), values: list.map((i) => rate(i, key, bits ? 8 : 1)) };
+});
+
 function throughput() {
-  // If no job receives (a file, or engine=null), only the sent frames are known.
-  const receivesOf = (job) => job.rx !== null;
-  const all = sources().filter((s) => s.jobs.some((job) => curveOf(job).length));
+  const all = sourcesWithCurves();
   const causes = heldBack();
   const heat = busHeat();
   if (!all.length) {
@@ -332,16 +368,8 @@ function throughput() {
     if (heat.any) section('Heat of the bus', null, ...heat.boxes());
     return;
   }
-  const shown = new Set(all.map((s) => s.jobs.some(receivesOf)));
-  const whatOf = () => (shown.size > 1 ? 'received or sent' : shown.has(true) ? 'received' : 'sent');
-  const lines = (bits, own) => all.map(({ name, colour, jobs }) => {
-    const receives = jobs.some(receivesOf);
-    const key = (receives ? 'rx_' : 'tx_') + (bits ? 'bytes' : 'frames');
-    const list = curveOfAll(jobs);
-    const begin = own ? Math.min(...jobs.map(beginOf)) : 0;
-    return { colour, label: name + (receives || whatOf() === 'sent' ? '' : ' (sent)'),
-      at: timesOf(list.map((i) => ({ at_seconds: i.at_seconds - begin }))), values: list.map((i) => rate(i, key, bits ? 8 : 1)) };
-  });
+  const shown = receiving(all);
+  const what = whatOf(shown);
   const drawn = all.flatMap((s) => s.jobs);
   const ramps = rampsOf(drawn, false);
   const box = element('div', { class: 'chart', role: 'img', 'aria-label': 'throughput over time' });
@@ -351,8 +379,8 @@ function throughput() {
     + (ramps.length ? ' Shaded: the ramp of a job, which its figures do not include.' : '')
     + (all.length > 8 ? ` The first eight ${manyJobs ? 'groups' : 'jobs'} are drawn; click a name to show or hide it.` : '') + ' ' + kZoomHint);
   const chosen = { bits: true, own: false };
-  const redraw = () => charts.replace(box, () => charts.overTime(box, lines(chosen.bits, chosen.own), chosen.bits ? units.bps : units.fps,
-    `${whatOf()} (${chosen.bits ? 'bit/s' : 'frames/s'})`, marksOf(result.jobs, chosen.own), { ramps: rampsOf(drawn, chosen.own), own: chosen.own,
+  const redraw = () => charts.replace(box, () => charts.overTime(box, throughputLines(all, what, chosen.bits, chosen.own), chosen.bits ? units.bps : units.fps,
+    `${what} (${chosen.bits ? 'bit/s' : 'frames/s'})`, marksOf(result.jobs, chosen.own), { ramps: rampsOf(drawn, chosen.own), own: chosen.own,
       span: chosen.own ? null : runSpan(),
       below: (u, colours) => {
         const sinceOf = (name) => since(result.jobs.find((job) => job.jobname === name), chosen.own);
@@ -397,8 +425,7 @@ function connections() {
   }
 }
 
-function latencies() {
-  const lines = histograms();
+function latencies(lines) {
   if (!lines.length) return;
   const binned = lines.filter((l) => l.histogram.bins);
   const pair = element('div', binned.length ? { class: 'pair' } : {});
@@ -413,38 +440,45 @@ function latencies() {
   if (binned.length) {
     charts.histogram(chart('Latency histogram', 'How many frames took how long; both axes are logarithmic.', 'latency histogram'), binned);
   }
-  latencyOverTime();
 }
 
 /// Each group is represented by its slowest job, because percentiles cannot be added up.
+const slowest = () => sources().map((s) => ({ ...s, job: s.jobs.filter((job) => job.latency_ns).sort((a, b) => b.latency_ns.p99 - a.latency_ns.p99)[0] })).filter((s) => s.job);
+const latencyLines = (all, own) => all.map(({ name, colour, job }) => {
+  const list = curveOf(job).filter((i) => i.latency_p99_ns > 0);
+  return { colour, label: name + (manyJobs ? ': ' + job.jobname : ''), at: timesOf(list.map((i) => ({ at_seconds: i.at_seconds - since(job, own) }))), values: list.map((i) => i.latency_p99_ns) };
+}).filter((l) => l.at.length);
+
 function latencyOverTime() {
-  const all = sources().map((s) => ({ ...s, job: s.jobs.filter((job) => job.latency_ns).sort((a, b) => b.latency_ns.p99 - a.latency_ns.p99)[0] })).filter((s) => s.job);
-  const overTime = (own) => all.map(({ name, colour, job }) => {
-    const list = curveOf(job).filter((i) => i.latency_p99_ns > 0);
-    return { colour, label: name + (manyJobs ? ': ' + job.jobname : ''), at: timesOf(list.map((i) => ({ at_seconds: i.at_seconds - since(job, own) }))), values: list.map((i) => i.latency_p99_ns) };
-  }).filter((l) => l.at.length);
-  if (!overTime(false).length) return;
+  const all = slowest();
+  if (!latencyLines(all, false).length) return;
   const jobs = all.map((s) => s.job);
   const ramps = rampsOf(jobs, false);
   const box = element('div', { class: 'chart', role: 'img', 'aria-label': 'latency over time' });
   const made = section('Latency over time', '99 of 100 frames of an interval were no later than this.' + (manyJobs ? ' For each group: the job with the worst p99.' : '')
     + (ramps.length ? ' Shaded: the ramp of a job, which its figures do not include.' : '') + ' ' + kZoomHint);
-  const redraw = (own) => charts.replace(box, () => charts.overTime(box, overTime(own), units.ns, 'p99 latency', [], { scale: charts.logScale, ramps: rampsOf(jobs, own), own, span: own ? null : runSpan() }));
+  const redraw = (own) => charts.replace(box, () => charts.overTime(box, latencyLines(all, own), units.ns, 'p99 latency', [], { scale: charts.logScale, ramps: rampsOf(jobs, own), own, span: own ? null : runSpan() }));
   const bar = element('div', { class: 'bar' });
   made.append(bar, box);
   redraw(false);
   addTimeChoice(bar, jobs, redraw);
 }
 
-head();
-problems();
-glance();
-searches();
-throughput();
-connections();
-latencies();
-jobTables();
-counters();
-memories();
-machine();
+function pageOfOne(one) {
+  use(one);
+  head();
+  problems(problemsOf());
+  glance();
+  searches();
+  throughput();
+  connections();
+  latencies(histograms());
+  latencyOverTime();
+  jobTables();
+  counters();
+  memories();
+  machine();
+}
+
+if (embedded.overlaid) pageOfSeveral(embedded.overlaid); else pageOfOne(embedded);
 charts.watch();

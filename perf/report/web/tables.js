@@ -97,7 +97,8 @@ function trialsOf(into, title, list) {
   charts.trials(box, lines, byLatency ? units.ns : units.share, byLatency ? 'latency' : 'share of frames lost');
 }
 
-function searches() {
+/// The searches of each kind, by the title of that kind.
+function searchesByTitle() {
   const kTitles = { ndr: 'Highest rate without loss (RFC 2544)', pdr: 'Highest rate within the permitted loss', latency_target: 'Highest rate within the latency target', none: 'Search' };
   const byTitle = new Map();
   for (const s of result.searches) {
@@ -105,16 +106,20 @@ function searches() {
     if (!byTitle.has(title)) byTitle.set(title, []);
     byTitle.get(title).push(s);
   }
-  for (const [title, list] of byTitle) {
-    const made = section(title, null, table(title, ['frame', 'job', 'found', 'found bit rate', 'first too high', 'trials', 'limited by'], list.map((s) => {
-      const failed = s.trials.filter((t) => !t.passed && t.offered_fps > (s.found_fps || 0)).map((t) => t.offered_fps);
-      return [s.frame_bytes === null ? 'mix' : units.count(s.frame_bytes) + ' B', s.jobname, units.fps(s.found_fps), units.bps(s.found_bps),
-        failed.length ? units.fps(Math.min(...failed)) : '-', units.count(s.trials.length),
-        // If the highest rate passed, the limit was not found.
-        [s.limited_by_maximum ? 'the highest rate that was tried' : s.why_none || '', 'words']];
-    })));
-    trialsOf(made, title, list);
-  }
+  return byTitle;
+}
+
+const kSearch = ['frame', 'job', 'found', 'found bit rate', 'first too high', 'trials', 'limited by'];
+function searchRow(s) {
+  const failed = s.trials.filter((t) => !t.passed && t.offered_fps > (s.found_fps || 0)).map((t) => t.offered_fps);
+  return [s.frame_bytes === null ? 'mix' : units.count(s.frame_bytes) + ' B', s.jobname, units.fps(s.found_fps), units.bps(s.found_bps),
+    failed.length ? units.fps(Math.min(...failed)) : '-', units.count(s.trials.length),
+    // If the highest rate passed, the limit was not found.
+    [s.limited_by_maximum ? 'the highest rate that was tried' : s.why_none || '', 'words']];
+}
+
+function searches() {
+  for (const [title, list] of searchesByTitle()) trialsOf(section(title, null, table(title, kSearch, list.map(searchRow))), title, list);
   if (!result.repeats.length) return;
   section('Repetitions', null, table('Repetitions', ['figure', 'times', 'median', 'least', 'most', 'spread'], result.repeats.map((r) => {
     const format = r.figure.endsWith('_fps') ? units.fps : r.figure.endsWith('_bps') ? units.bps : /_ns($|[_.])/.test(r.figure) ? units.ns

@@ -233,5 +233,34 @@ TEST_F(ResultCommands, APageTakesTheNameOfItsResultAndNoOtherSuffixThanJsonAway)
   }
 }
 
+TEST_F(ResultCommands, SeveralResultsAreOnePageNamedAfterAll) {
+  const std::string other = received_at(1400, "slower.json");
+  const ToolResult both = shmifperf({"report", result, other});
+  EXPECT_EQ(both.status, 0) << both.err;
+  EXPECT_EQ(both.out, "wrote " + dir.file("result-vs-slower.html") + '\n');
+  const std::string page = text_of(dir.file("result-vs-slower.html"));
+  EXPECT_NE(page.find(R"({"overlaid":[{"name":"result.json","result":{)"), std::string::npos);
+  EXPECT_NE(page.find(R"({"name":"slower.json","result":{)"), std::string::npos);
+  EXPECT_EQ(shmifperf({"report", result, other, "-o", dir.file("page")}).status, 0);
+  EXPECT_EQ(text_of(dir.file("page")), page);
+  const ToolResult piped = shmifperf({"report", result, "-"}, text_of(other));
+  EXPECT_NE(piped.out.find(R"({"name":"on standard input","result":{)"), std::string::npos)
+      << piped.err;
+}
+
+TEST_F(ResultCommands, WhatIsNoPageOfSeveralResultsIsRefusedWithWords) {
+  const std::string other = received_at(1400, "slower.json");
+  Words nine = {"report"};
+  for (int i = 0; i < 9; ++i) nine.push_back(dir.file(std::to_string(i)));
+  expect_failure(shmifperf(nine), 2,
+                 "9 results on one page: it has colours for at most 8 (leave some out)");
+  expect_failure(shmifperf({"report", result, other, result}), 2,
+                 result + " is given twice: name each result once");
+  expect_failure(shmifperf({"report", "-", "-"}), 2, "standard input is given twice");
+  expect_failure(shmifperf({"report", result, other, "--text"}), 2, "--text prints one result");
+  expect_failure(shmifperf({"report", result, other, "-o", other}), 2, "is the result itself");
+  expect_failure(shmifperf({"report", result, dir.file("gone.json")}), 1, "No such file");
+}
+
 }  // namespace
 }  // namespace shmif::test

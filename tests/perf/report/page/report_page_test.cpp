@@ -74,5 +74,35 @@ TEST(ReportPage, MarksOfTheFormInNamesAreLeftAlone) {
   EXPECT_NE(page.find("\"jobname\":\"@TEXT@ @RESULT@ @SCRIPT@\""), std::string::npos);
 }
 
+Report named(const std::string& name, const RunResult& run) {
+  return Report::parse(to_json(run, Bins::with), name).value();
+}
+
+TEST(ReportPage, OfSeveralResultsHoldsTheTextOfEachUnderItsName) {
+  const std::vector<Report> both = {named("x/a.json", test::quiet_sample()),
+                                    named("x/b.json", test::failed_sample())};
+  const std::string page = to_html(both).value();
+  const std::string expected = "<pre>a.json\n" + escaped(to_text(both[0])) + "\nb.json\n" +
+                               escaped(to_text(both[1])) + "\n</pre>";
+  EXPECT_NE(page.find(expected), std::string::npos);
+}
+
+TEST(ReportPage, NamesFilesOfOneNameByTheirPathsAndPrintsNoControlCharacters) {
+  const RunResult run = test::quiet_sample();
+  EXPECT_EQ(names_on_page({named("x/a.json", run), named("y/a.json", run), named("y/b.json", run),
+                           named("on standard input", run), named("z/\x1b[2J.json", run)}),
+            (std::vector<std::string>{"x/a.json", "y/a.json", "b.json", "on standard input",
+                                      "?[2J.json"}));
+}
+
+TEST(ReportPage, OfMoreResultsThanItHasColoursForIsRefused) {
+  const Report one = named("a.json", test::quiet_sample());
+  EXPECT_TRUE(to_html(std::vector<Report>(8, one)));
+  const auto refused = to_html(std::vector<Report>(9, one));
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().message,
+            "cannot make one page of 9 results: it has colours for at most 8");
+}
+
 }  // namespace
 }  // namespace shmif::perf
