@@ -24,7 +24,7 @@ constexpr std::size_t kArpBytes = 28;
 constexpr std::size_t kIpHeaderBytes = 20;
 constexpr std::size_t kTcpHeaderBytes = 20;
 constexpr std::size_t kUdpHeaderBytes = 8;
-constexpr std::size_t kMaxPacketBytes = 65535;
+constexpr std::uint16_t kReserved = 0x8000, kMoreFragments = 0x2000, kFragmentOffset = 0x1fff;
 constexpr std::uint8_t kEchoReply = 0, kUnreachable = 3, kEchoRequest = 8, kTimeExceeded = 11;
 constexpr std::uint8_t kProhibited = 13;  // RFC 1812: communication administratively prohibited
 constexpr std::uint16_t kDhcpServer = 67, kDhcpClient = 68, kDns = 53;
@@ -115,6 +115,7 @@ constexpr const char* text_of(NatRefusal why) noexcept {
   switch (why) {
     case NatRefusal::protocol: return "IPv6 or other protocols";
     case NatRefusal::unreadable: return "damaged or with IP options";
+    case NatRefusal::fragment: return "fragments of packets";
     case NatRefusal::other_icmp: return "ICMP other than pings";
     case NatRefusal::stranger: return "from outside the network";
     case NatRefusal::loopback: return "for 127.0.0.0/8 or 0.0.0.0/8";
@@ -131,13 +132,11 @@ constexpr const char* text_of(NatRefusal why) noexcept {
 /// What F2 to F5 need of an IPv4 packet.
 struct NatFilter::Packet {
   std::uint32_t near = 0, far = 0;
-  std::uint16_t near_port = 0, far_port = 0;  ///< 0: ICMP, or not in this fragment
+  std::uint16_t near_port = 0, far_port = 0;  ///< of ICMP 0
   std::uint8_t protocol = 0;
-  bool has_ports = false;  ///< its transport header is here
 
   bool is_dhcp() const noexcept {
-    return protocol == IPPROTO_UDP && has_ports && near_port == kDhcpClient &&
-           far_port == kDhcpServer;
+    return protocol == IPPROTO_UDP && near_port == kDhcpClient && far_port == kDhcpServer;
   }
 };
 
@@ -182,7 +181,8 @@ std::optional<NatRefusal> NatFilter::read(NatWay way, std::span<const std::byte>
   const std::size_t total = number16(ip, 2);
   if (total < kIpHeaderBytes || total > ip.size()) return NatRefusal::unreadable;
   const std::uint16_t fragment = number16(ip, 6);
-  const std::size_t offset = std::size_t{fragment & 0x1fffU} * 8;
+  if ((fragment & kReserved) != 0) return NatRefusal::unreadable;
+  if ((fragment & (kMoreFragments | kFragmentOffset)) != 0) return NatRefusal::fragment;
   packet.protocol = byte_at(ip, 9);
   std::size_t header = kUdpHeaderBytes;  // and that of ICMP
   switch (packet.protocol) {
@@ -191,17 +191,11 @@ std::optional<NatRefusal> NatFilter::read(NatWay way, std::span<const std::byte>
     case IPPROTO_ICMP: break;
     default: return NatRefusal::protocol;
   }
-  // No later fragment may write to the header again, or go beyond the longest packet.
-  const std::size_t payload = total - kIpHeaderBytes;
-  if ((fragment & 0x8000U) != 0 || (offset == 0 ? payload : offset) < header ||
-      offset + payload > kMaxPacketBytes - kIpHeaderBytes)
-    return NatRefusal::unreadable;
+  if (total - kIpHeaderBytes < header) return NatRefusal::unreadable;
   const std::uint32_t source = number32(ip, 12);
   const std::uint32_t destination = number32(ip, 16);
   packet.near = way == NatWay::out ? source : destination;
   packet.far = way == NatWay::out ? destination : source;
-  if (offset > 0) return std::nullopt;
-  packet.has_ports = true;
   const auto transport = ip.subspan(kIpHeaderBytes);
   if (packet.protocol == IPPROTO_ICMP) {
     const std::uint8_t type = byte_at(transport, 0);
@@ -233,10 +227,8 @@ std::optional<NatRefusal> NatFilter::judge_service(NatWay way,
   if (packet.far == (network_ | ~mask_) || packet.far == network_) return NatRefusal::group;
   if (!is_served(packet.far)) return NatRefusal::others;
   if (loopback_ && packet.far == gateway_) return std::nullopt;
-  // The gateway sends the ICMP errors, and the rest of long answers has no ports.
-  if (way == NatWay::in && (packet.protocol == IPPROTO_ICMP || !packet.has_ports))
-    return std::nullopt;
-  if (!packet.has_ports) return NatRefusal::closed;
+  // The gateway sends the ICMP errors.
+  if (way == NatWay::in && packet.protocol == IPPROTO_ICMP) return std::nullopt;
   const auto by_passt = [&](ByPasst when) {
     return when == ByPasst::yes || (when == ByPasst::elsewhere && name_server_ != gateway_);
   };
@@ -308,7 +300,7 @@ bool NatFilter::keep(NatWay way, const FrameView& frame, AnyLink& back) {
   counts_[static_cast<std::size_t>(way)].of[static_cast<std::size_t>(*refusal)].fetch_add(
       1, std::memory_order_relaxed);
   const bool is_told = *refusal == NatRefusal::loopback || *refusal == NatRefusal::link_local ||
-                       *refusal == NatRefusal::closed;
+                       *refusal == NatRefusal::closed || *refusal == NatRefusal::fragment;
   if (way == NatWay::out && is_told && !frame.destination().is_group()) answer(frame, back);
   return true;
 }
@@ -316,7 +308,8 @@ bool NatFilter::keep(NatWay way, const FrameView& frame, AnyLink& back) {
 /// Tells the sender of a readable packet that it is prohibited. Without room, nobody is told.
 void NatFilter::answer(const FrameView& frame, AnyLink& back) noexcept {
   const auto ip = frame.bytes.subspan(kEthernetHeaderBytes);
-  if ((number16(ip, 6) & 0x1fffU) != 0) return;  // RFC 1812: only the first fragment is answered
+  if ((number16(ip, 6) & kFragmentOffset) != 0)
+    return;  // RFC 1812: only the first fragment is answered
   const auto now = Clock::now();
   if (now - answers_since_ >= std::chrono::seconds(1)) {
     answers_since_ = now;

@@ -8,9 +8,9 @@
 // are the same for both ways:
 //
 //   F1  A frame is plain Ethernet with IPv4 or ARP. IPv6, VLAN tags and everything else stay.
-//   F2  A packet can be read in one way only: IPv4 without options, with lengths that agree, and
-//       with the whole TCP, UDP or ICMP header in the first fragment. Of ICMP, only pings pass on
-//       the way out, and only their answers and errors on the way in.
+//   F2  A packet can be read in one way only: IPv4 without options, with lengths that agree, whole
+//       and no fragment. (libslirp 4.7 dies of a fragment that comes late.) Of ICMP, only pings
+//       pass on the way out, and only their answers and errors on the way in.
 //   F3  The near side is a host of the network. The far side is in no range of kNeverFar in
 //       nat_filter.cpp (loopback, link-local, multicast and broadcast addresses), and no broadcast
 //       address of an interface of this machine.
@@ -41,6 +41,7 @@ namespace shmif::tools {
 enum class NatRefusal : std::uint8_t {
   protocol,    ///< F1: neither IPv4 nor ARP, or tagged
   unreadable,  ///< F2
+  fragment,    ///< F2
   other_icmp,  ///< F2: ICMP that neither program passes on
   stranger,    ///< F3: the near side is no host of the network
   loopback,    ///< F3: 0.0.0.0/8 or 127.0.0.0/8
@@ -49,7 +50,7 @@ enum class NatRefusal : std::uint8_t {
   closed,      ///< F4: no service of the gateway
   others,      ///< F4, F5: between other hosts of the bus
 };
-inline constexpr std::size_t kNatRefusals = 9;
+inline constexpr std::size_t kNatRefusals = 10;
 
 /// Which way a frame goes.
 enum class NatWay : std::uint8_t { out, in };

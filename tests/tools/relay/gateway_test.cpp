@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "shmif/port.hpp"
 #include "tests/tools/exec/exec_rig.hpp"
 
 namespace shmif::test {
@@ -210,6 +211,52 @@ TEST_P(Gateway, WarnsWhereNobodyCanLookUpNames) {
   EXPECT_FALSE(said({"--dns", "198.18.9.1"}));
   host.resize(host.size() - 2);
   EXPECT_FALSE(said({})) << "a host that stays on its bus";
+}
+
+/// A frame with one fragment of a datagram that 10.0.2.77 sends to the world's machine.
+std::vector<std::uint8_t> fragment(unsigned offset, bool more_follow) {
+  constexpr std::size_t kPayload = 16;
+  std::vector<std::uint8_t> frame = {0x52, 0x55, 10, 0,  2,   2,  0xb2, 0xa0, 0,  0,  0, 0x77,
+                                     0x08, 0,  // to the gateway, IPv4
+                                     0x45, 0,    0,  0,  0,   42, 0,    0,    64, 17, 0, 0,  // UDP
+                                     10,   0,    2,  77, 198, 18, 9,    1};
+  frame[17] = 20 + kPayload;
+  frame[20] = more_follow ? 0x20 : 0;
+  frame[21] = static_cast<std::uint8_t>(offset / 8);
+  unsigned sum = 0;
+  for (std::size_t i = 14; i < frame.size(); i += 2) sum += frame[i] * 256U + frame[i + 1];
+  while (sum > 0xffff) sum = (sum & 0xffffU) + (sum >> 16U);
+  frame[24] = static_cast<std::uint8_t>(~sum >> 8U);
+  frame[25] = static_cast<std::uint8_t>(~sum);
+  frame.resize(frame.size() + kPayload, 0x55);
+  return frame;
+}
+
+TEST_P(Gateway, GoesOnWhenFragmentsComeInAnyOrder) {
+  for (const std::string program : {"slirp4netns", "passt"}) {
+    if (!has_program(program)) continue;
+    const auto way = gateway({"--with", program});
+    const pid_t child = child_of(*way);
+    const std::string fetch = kFetch + "http://198.18.9.1/page";
+    EXPECT_EQ(with_lease(fetch).out, kPage) << "and the bus knows where the gateway is";
+    PortOptions options;
+    options.name = "raw";
+    Port raw(options);
+    raw.attach(bus()).value();
+    ASSERT_FALSE(raw.up());
+    for (const unsigned last : {48U, 32U, 16U}) {
+      for (unsigned offset = last + 16; offset > 0; offset -= 16) {
+        const auto bytes = fragment(offset - 16, offset - 16 != last);
+        const FrameView view(bytes.data(), bytes.size());
+        EXPECT_EQ(raw.send({&view, 1}).taken, 1U);
+      }
+    }
+    const ToolResult fetched = with_lease(fetch, "two");
+    EXPECT_EQ(fetched.out, kPage) << program << fetched.err;
+    EXPECT_EQ(child_of(*way), child) << program << ": " << way->so_far().out;
+    const ToolResult said = end(*way);
+    EXPECT_NE(said.out.find("9 fragments of packets"), std::string::npos) << said.out;
+  }
 }
 
 /// slirp4netns that says it does not know the options in `unknown`, one after the other.
