@@ -10,6 +10,7 @@
 
 #include "perf/remote/job_texts.hpp"
 #include "perf/remote/remote_host.hpp"
+#include "perf/remote/stop_patience.hpp"
 #include "perf/stats/clock.hpp"
 
 namespace shmif::perf {
@@ -20,11 +21,6 @@ using Clock = RemoteHost::Clock;
 using Duration = std::chrono::nanoseconds;
 
 constexpr auto kDisplayEvery = 100ms;
-/// How long servers may take for a stop, besides the time that their jobs drain. Then it becomes a
-/// hard one.
-constexpr auto kServerSoftTime = 30s;
-/// How long servers may take for a hard stop: they need 5 s at most, plus the way back.
-constexpr auto kServerHardTime = 10s;
 /// Time from `go` to the start, so that `go` arrives before it: this, plus twice the slowest way.
 constexpr std::uint64_t kStartAhead = 20'000'000;
 
@@ -34,18 +30,27 @@ std::string host_name() {
   return name.data();
 }
 
+/// The longest drain of a job.
+Duration longest_drain(const JobSet& set) {
+  Duration longest{};
+  for (const JobOptions& job : set.jobs) longest = std::max<Duration>(longest, job.drain_time);
+  return longest;
+}
+
 class Client {
  public:
   Client(const RemoteOptions& options, const JobSet& set, RunObserver* observer,
          RunControl& control)
-      : observer_(observer), control_(control), jobs_{texts_of(set), options.command} {
+      : observer_(observer),
+        control_(control),
+        jobs_{texts_of(set), options.command},
+        patience_(longest_drain(set)) {
     HelloMessage hello;
     hello.version = options.version;
     hello.host = host_name();
     for (const std::string& server : options.servers) {
       hosts_.push_back(std::make_unique<RemoteHost>(server, hello, jobs_));
     }
-    for (const JobOptions& job : set.jobs) drain_ = std::max<Duration>(drain_, job.drain_time);
   }
 
   std::vector<HostResult> run() {
@@ -82,9 +87,7 @@ class Client {
   std::vector<std::unique_ptr<RemoteHost>> hosts_;
   bool gone_ = false;     // all were ordered to start
   bool failing_ = false;  // a server failed, and the others were told
-  int stops_ = 0;         // how many stops of control_ were passed on
-  Duration drain_{};      // the longest of a job
-  std::optional<Clock::time_point> stopped_, hard_;
+  StopPatience patience_;
   Clock::time_point next_show_{};
 };
 
@@ -101,11 +104,11 @@ void Client::look_for_failures(Clock::time_point now) {
   if (failing_) return;
   const bool failed = std::ranges::any_of(hosts_, [&](const auto& host) {
     // A server that ended before the start has not started its jobs.
-    return !host->failures().empty() || (!gone_ && stops_ == 0 && host->over());
+    return !host->failures().empty() || (!gone_ && patience_.signals() == 0 && host->over());
   });
   if (!failed) return;
   failing_ = true;
-  if (gone_ && !stopped_) stopped_ = now;
+  if (gone_) patience_.note_failure(now);
   for (const auto& host : hosts_) {
     if (host->over()) continue;
     if (gone_) {
@@ -117,22 +120,17 @@ void Client::look_for_failures(Clock::time_point now) {
 }
 
 void Client::look_for_stops(Clock::time_point now) {
-  const int stops = control_.stops.load();
-  if (stops > stops_) {
-    stops_ = stops;
-    stop_all(stops >= 2);
-    if (!stopped_) stopped_ = now;
-    if (stops >= 2 && !hard_) hard_ = now;
-  }
-  if (stops_ > 2) {
-    for (const auto& host : hosts_) host->give_up("a third signal ended the wait for its result");
-  }
-  if (stopped_ && !hard_ && now > *stopped_ + drain_ + kServerSoftTime) {
+  const bool first = patience_.signals() == 0;
+  patience_.note_signals(control_.stops.load(), now);
+  if (patience_.take_hard(now)) {
     stop_all(true);
-    hard_ = now;
+  } else if (first && patience_.signals() != 0) {
+    stop_all(false);
   }
-  if (!hard_ || now < *hard_ + kServerHardTime) return;
-  for (const auto& host : hosts_) host->give_up("it did not end within 10 s of a hard stop");
+  for (const auto& host : hosts_) {
+    const std::string why = patience_.why_given_up(host->started_ns().has_value(), now);
+    if (!why.empty()) host->give_up(why);
+  }
 }
 
 void Client::stop_all(bool hard) {
@@ -140,7 +138,7 @@ void Client::stop_all(bool hard) {
 }
 
 void Client::go_when_all_can() {
-  if (gone_ || failing_ || stops_ != 0) return;
+  if (gone_ || failing_ || patience_.signals() != 0) return;
   if (!std::ranges::all_of(hosts_, [](const auto& host) { return host->can_go(); })) return;
   gone_ = true;
   std::uint64_t slowest = 0;

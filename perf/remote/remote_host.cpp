@@ -219,11 +219,14 @@ void RemoteHost::hear(const Message& message, Clock::time_point now) {
     stage_ = Stage::prepared;
     deadline_.reset();
   } else if (const auto* started = std::get_if<StartedMessage>(&message)) {
+    if (stage_ != Stage::going) return;
     started_ns_ = clock_.to_ours(started->start_ns);
     deadline_.reset();
   } else if (const auto* notice = std::get_if<NoticeMessage>(&message)) {
     if (failures_.size() < kMaxReasonsShown) failures_.push_back(printable(notice->what));
-    if (deadline_) deadline_ = std::max(*deadline_, now + kNoticeTime);
+    // Only once: a server that goes on giving reasons does not stay for ever.
+    if (deadline_ && !noticed_) deadline_ = std::max(*deadline_, now + kNoticeTime);
+    noticed_ = true;
   } else if (const auto* finished = std::get_if<FinishedMessage>(&message)) {
     result_ = finished->result;
     connection_.reset();

@@ -95,6 +95,7 @@ class RemoteHost {
   Clock::time_point answered_{};               ///< when it last showed that it reads
   Clock::time_point pinged_{};
   bool pong_due_ = false;
+  bool noticed_ = false;  ///< it has said why it stops the run
   ClockOffset clock_;
   std::optional<std::uint64_t> started_ns_;
   RunProgress progress_;

@@ -19,9 +19,10 @@ constexpr auto kPlanTime = 20s;
 constexpr auto kPrepareTime = 120s;
 /// Time between being ready and `go`: other servers of the client may be slow.
 constexpr auto kHeldTime = 180s;
-/// How long a run that the server stops may drain, and how long a hard stop may take. The runner
-/// gives its jobs one second of that.
+/// How long a run that the server stops may drain, also when the server ends, and how long a hard
+/// stop may take. The runner gives its jobs one second of that.
 constexpr auto kSoftTime = 5s;
+constexpr auto kEndingSoftTime = 1s;
 constexpr auto kHardStopTime = 5s;
 constexpr int kLastReadings = 16;
 /// A later start is a mistake or malicious.
@@ -40,7 +41,14 @@ void ServedRun::stop(int signal, const std::string& why, Clock::time_point now) 
   if (jobs_ == 0) kill_planner("the run was stopped before its jobs were planned");
   if (why.empty()) return;
   tell(NoticeMessage{why});
+  reason_ = why;
   if (!stopped_) stopped_ = now;
+  if (!hard_at_) hard_at_ = now + kSoftTime;
+}
+
+void ServedRun::end(int signal, const std::string& why, Clock::time_point now) {
+  stop(signal, why, now);
+  hard_at_ = std::min(*hard_at_, now + kEndingSoftTime);
 }
 
 void ServedRun::stop_hard(int signal, Clock::time_point now) {
@@ -83,8 +91,8 @@ void ServedRun::listen() {
 }
 
 void ServedRun::watch_the_clock(Clock::time_point now) {
-  if (!prepared_ && jobs_ != 0 && child_->ready()) {
-    prepared_ = true;
+  if (!ready_ && jobs_ != 0 && child_->ready()) {
+    ready_ = now;
     tell(PreparedMessage{jobs_});
   }
   if (gone_ && !told_start_ && child_->started_ns() != 0) {
@@ -96,12 +104,12 @@ void ServedRun::watch_the_clock(Clock::time_point now) {
     kill_planner("the jobs were not planned within " + time_text(kPlanTime) +
                  " (name a frame nearer to the beginning of its capture in headers, or ask for "
                  "fewer jobs)");
-  } else if (!prepared_ && now > made_ + kPrepareTime) {
+  } else if (!ready_ && now > made_ + kPrepareTime) {
     stop(0,
          "the jobs were not ready after " + time_text(kPrepareTime) +
              " (is an exec_prerun still waiting? otherwise ask for fewer jobs)",
          now);
-  } else if (!gone_ && now > made_ + kPrepareTime + kHeldTime) {
+  } else if (ready_ && !gone_ && now > *ready_ + kHeldTime) {
     stop(0,
          "the client did not say when to start within " + time_text(kHeldTime) +
              " (another of its servers may be slow: run it again, or without that one)",
@@ -115,7 +123,7 @@ void ServedRun::watch_the_clock(Clock::time_point now) {
 }
 
 void ServedRun::escalate(Clock::time_point now) {
-  if (stopped_ && !hard_ && now > *stopped_ + kSoftTime) stop_hard(0, now);
+  if (hard_at_ && !hard_ && now > *hard_at_) stop_hard(0, now);
   if (hard_ && !killed_ && now > *hard_ + kHardStopTime) {
     killed_ = true;
     child_->kill();

@@ -35,7 +35,7 @@ class ServedRun {
   const std::string& since() const noexcept { return since_; }
   int descriptor() noexcept { return child_->messages().descriptor(); }
   /// Whether its first jobs are not ready or not started; look() must then be called often.
-  bool is_starting() const noexcept { return !prepared_ || (gone_ && !told_start_); }
+  bool is_starting() const noexcept { return !ready_ || (gone_ && !told_start_); }
 
   /// How many jobs its plan has; 0: it is not made yet, or the jobs were refused.
   std::uint64_t jobs() const noexcept { return jobs_; }
@@ -48,6 +48,8 @@ class ServedRun {
   /// Stops the run; it drains, and the client waits for the result. `why` fails the run; empty: the
   /// client asked for the stop.
   void stop(int signal, const std::string& why, Clock::time_point now);
+  /// Stops the run because the server ends: it drains for a moment only.
+  void end(int signal, const std::string& why, Clock::time_point now);
   void stop_hard(int signal, Clock::time_point now);
   /// The client is gone, so the result is not needed.
   void abandon(Clock::time_point now);
@@ -57,6 +59,8 @@ class ServedRun {
   /// Whether the run is over and all its messages were returned.
   bool over() const noexcept { return over_; }
   bool abandoned() const noexcept { return abandoned_; }
+  /// Why it was stopped, if the client did not ask for that; only once.
+  std::string take_reason() { return std::exchange(reason_, {}); }
   /// Whether its first jobs have started; true only once.
   bool take_start() noexcept { return told_start_ && !std::exchange(start_taken_, true); }
 
@@ -74,15 +78,17 @@ class ServedRun {
   std::uint64_t jobs_to_tell_ = 0;
   std::chrono::nanoseconds max_runtime_;
   Clock::time_point made_ = Clock::now();
+  std::optional<Clock::time_point> ready_;    ///< when its jobs were
   std::optional<Clock::time_point> gone_;     ///< when it was ordered to start
   std::optional<Clock::time_point> stopped_;  ///< by the server, with a limited time to end
+  std::optional<Clock::time_point> hard_at_;  ///< when it will be stopped hard
   std::optional<Clock::time_point> hard_;
   std::vector<Told> told_;
-  bool prepared_ = false;
   bool told_start_ = false;
   bool start_taken_ = false;
   std::string last_words_;  ///< result or refusal, kept until its process has ended
   std::string refusal_;
+  std::string reason_;
   bool killed_ = false;
   bool abandoned_ = false;
   bool over_ = false;

@@ -229,6 +229,9 @@ void Server::Impl::look_at_run() {
         (jobs == 1 ? " job" : " jobs"));
   }
   if (run->take_start()) log(run->client() + ": the jobs begin");
+  // When the server ends, its log has the reason already.
+  if (const auto why = run->take_reason(); !why.empty() && !ending)
+    log(run->client() + ": its run is stopped: " + why);
   if (!run->over()) return;
   const bool refused = !run->refusal().empty();
   if (refused && !run->abandoned()) {
@@ -248,7 +251,7 @@ void Server::Impl::end(int signal) {
   const std::string why = std::string("the server is ended by signal ") + std::to_string(signal) +
                           " (" + ::strsignal(signal) + ')';
   log(why);
-  if (run) run->stop(signal, why, Clock::now());
+  if (run) run->end(signal, why, Clock::now());
   close(why);
 }
 

@@ -12,9 +12,13 @@
 //      kSilence, or sends an invalid message, the run is stopped hard and, kHardStopTime later,
 //      killed.
 //   S3 The run ends max_runtime after `go` at the latest: by a stop, then a hard stop, then a kill.
-//      A process that has not planned the client's jobs in time is killed at once.
+//      Without `go` it ends kHeldTime after its jobs were ready. A process that has not planned the
+//      client's jobs in time is killed at once. The log has the reason.
 //   S4 A result is kept until it is sent, its client is gone, or kLongestFarewell has passed; if
-//      the server is ending, kEndingTime. Progress that a client does not read is dropped.
+//      the server is ending, kEndingTime, or kEndingSilence without a byte. Progress that a client
+//      does not read is dropped.
+//   S5 A server that is ending stops its run hard kEndingSoftTime later, whatever the jobs' runtime
+//      is.
 
 #include <functional>
 #include <memory>

@@ -15,10 +15,11 @@ constexpr auto kHelloTime = 5s;
 /// Time from hello to jobs; no user is involved.
 constexpr auto kJobsTime = 10s;
 /// Time to read the last message. A long message may take longer while it makes progress, but not
-/// forever, and an ending server does not wait for slow readers.
+/// forever, and an ending server does not wait for slow readers, nor for long for silent ones.
 constexpr auto kFarewellTime = 5s;
 constexpr auto kLongestFarewell = 10min;
 constexpr auto kEndingTime = 10s;
+constexpr auto kEndingSilence = 2s;
 constexpr std::size_t kMaxStrangers = 32;
 /// Most bytes that wait for a visitor that does not read. Progress, which may wait up to 1 MiB, is
 /// included.
@@ -70,11 +71,15 @@ std::optional<std::string> Visitor::look(Clock::time_point now,
 }
 
 bool Visitor::has_left(Clock::time_point now, std::optional<Clock::time_point> ending) const {
-  const auto longest = ending ? std::max(left_, *ending) + kEndingTime : left_ + kLongestFarewell;
   // The side that closes first loses what the other has not read, so the client must close first.
   const bool told = connection.waiting_bytes() == 0;
+  if (ending) {
+    const auto since = std::max(left_, *ending);
+    const auto silent = (told ? since : std::max(since, connection.moved())) + kEndingSilence;
+    return now > std::min(silent, since + kEndingTime);
+  }
   const auto deadline = told ? deadline_ : std::max(deadline_, connection.moved() + kSilence);
-  return now > std::min(deadline, longest);
+  return now > std::min(deadline, left_ + kLongestFarewell);
 }
 
 bool is_crowded(const Visitors& visitors) {

@@ -301,6 +301,10 @@ TEST(ClientOfServers, ShowsItsProgressNoMoreThanTenTimesASecond) {
 TEST(ClientOfServers, PassesEachStopOnToAllOfThem) {
   Two run;
   ASSERT_NO_FATAL_FAILURE(run.start());
+  for (OneServer* const server : run.both()) {
+    server->say(StartedMessage{now_ns() + server->ahead_ns()});
+    run.show(*server, server == &run.first ? 0.25 : 0.5);
+  }
   run.control.signal = 15;
   for (const int stops : {1, 2}) {
     run.control.stops = stops;
@@ -317,6 +321,39 @@ TEST(ClientOfServers, PassesEachStopOnToAllOfThem) {
   for (const HostResult& result : run.end()) {
     EXPECT_EQ(result.failures, Texts{});
     EXPECT_TRUE(result.report);
+  }
+}
+
+TEST(ClientOfServers, LeavesThoseThatHaveNotStartedAtASecondSignal) {
+  Two run;
+  ASSERT_NO_FATAL_FAILURE(run.greet());
+  run.control.signal = 15;
+  run.control.stops = 1;
+  ASSERT_TRUE(run.until_both_heard<StopMessage>()) << "they may end by themselves";
+  for (const OneServer* const server : run.both()) EXPECT_FALSE(server->is_closed());
+  run.control.stops = 2;
+  ASSERT_TRUE(run.until([&] { return run.first.is_closed() && run.second.is_closed(); }));
+  for (const HostResult& result : run.results.get()) {
+    EXPECT_EQ(result.failures,
+              Texts{"a second signal ended the wait for it: its jobs had not started"});
+    EXPECT_FALSE(result.report);
+  }
+}
+
+TEST(ClientOfServers, BelievesNoServerThatItHasStartedBeforeItWasTold) {
+  Two run;
+  ASSERT_NO_FATAL_FAILURE(run.greet());
+  for (OneServer* const server : run.both()) {
+    server->say(StartedMessage{server->ahead_ns()});
+    server->say(RunMessage{"1"});
+  }
+  run.control.stops = 1;
+  ASSERT_TRUE(run.until_both_heard<StopMessage>());
+  run.control.stops = 2;
+  ASSERT_TRUE(run.until([&] { return run.first.is_closed() && run.second.is_closed(); }));
+  for (const HostResult& result : run.results.get()) {
+    EXPECT_EQ(result.start_offset_ns, std::nullopt);
+    EXPECT_EQ(result.failures.size(), 1U);
   }
 }
 

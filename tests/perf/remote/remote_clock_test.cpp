@@ -148,14 +148,26 @@ TEST(VisitorRoom, IsForSoManyAnswersAndStrangers) {
   EXPECT_TRUE(is_crowded(visitors));
 }
 
-TEST(VisitorTime, ToReadTheLastWordsOfAServerThatEndsIsTenSecondsFromWhenItLeft) {
-  Visit visit([](Visitor& v) {
-    say_much(v, 3U << 20U);
-    v.leave(true);
-  });
-  ASSERT_GT(visit.visitor->connection.waiting_bytes(), 0U);
-  (void)visit.look(visit.before + 5s, visit.before - 7s);
-  EXPECT_FALSE(visit.is_gone()) << "the server was to end long before";
+TEST(VisitorTime, ToReadTheLastWordsOfAServerThatEndsIsTwoSecondsUnlessItReads) {
+  const auto leave = [](std::size_t bytes) {
+    return [=](Visitor& v) {
+      if (bytes != 0) say_much(v, bytes);
+      v.leave(true);
+    };
+  };
+  Visit told(leave(0));
+  (void)told.look(told.before + 2s, told.before - 7s);
+  EXPECT_FALSE(told.is_gone()) << "the server was to end long before";
+  (void)told.look(told.after + 3s, told.after + 1s);
+  EXPECT_FALSE(told.is_gone()) << "the server has been ending for two seconds";
+  (void)told.look(told.after + 2s + 1ns, told.before - 7s);
+  EXPECT_TRUE(told.is_gone());
+  Visit reads(leave(3U << 20U));
+  ASSERT_GT(reads.visitor->connection.waiting_bytes(), 0U);
+  (void)reads.look(reads.before + 2s, reads.before - 7s);
+  EXPECT_FALSE(reads.is_gone());
+  (void)reads.look(reads.after + 2s + 1ns, reads.before - 7s);
+  EXPECT_TRUE(reads.is_gone()) << "it read nothing";
 }
 
 TEST(VisitorRoom, IsForLongMessagesOnlyOfOneThatHasSaidHello) {
@@ -360,6 +372,7 @@ TEST(ServerOfAClient, ThatSaysWhyItStopsHasAMinuteMoreForItsResult) {
     ASSERT_EQ(said_at(client, at, PongMessage{}), "");
   }
   EXPECT_EQ(said_at(client, told, NoticeMessage{"not ready"}), "");
+  EXPECT_EQ(said_at(client, told + 30s, NoticeMessage{"still not"}), "") << "the first one counts";
   EXPECT_EQ(talks_at(client, told + 60s), "");
   EXPECT_EQ(talks_at(client, told + 60s + 1ns).find("it is connected, but did not prepare"), 0U);
   EXPECT_EQ(client.host.failures().front(), "not ready");

@@ -11,6 +11,7 @@
 #include <chrono>
 #include <csignal>
 #include <fstream>
+#include <functional>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -160,14 +161,19 @@ TEST(RunOfAServer, WhosePlanHasProblemsIsRefusedWithThem) {
 
 TEST(RunOfAServer, IsStoppedWhenItsClientDoesNotSayWhenToStart) {
   Served served(lasting());
+  const auto before = Clock::now();
   ASSERT_TRUE(served.look_until_told<PreparedMessage>());
+  const auto after = Clock::now();
   EXPECT_EQ(served.first<PreparedMessage>()->jobs, 1U);
   EXPECT_FALSE(served.run->is_starting());
-  served.look(served.before + 300s);
+  served.look(before + 180s);
   EXPECT_EQ(served.notice(), "");
-  served.look(served.after + 300s + 1ns);
+  EXPECT_EQ(served.run->take_reason(), "");
+  served.look(after + 180s + 1ns);
   EXPECT_EQ(served.notice().find("the client did not say when to start within 3m"), 0U)
       << served.notice();
+  EXPECT_EQ(served.run->take_reason(), served.notice()) << "for the log";
+  EXPECT_EQ(served.run->take_reason(), "") << "once";
   ASSERT_TRUE(served.look_until_told<FinishedMessage>());
 }
 
@@ -215,7 +221,9 @@ TEST(RunOfAServer, ThatItsClientStopsHasNoNoticeAndTheSignalOfTheClient) {
   EXPECT_EQ(result.at("exit_code"), 128 + 15);
 }
 
-TEST(RunOfAServer, ThatDoesNotEndWhenItIsStoppedIsStoppedHardAfterFiveSeconds) {
+/// Stops a run whose last command never ends. The run must end `soft` later, and not sooner.
+void expect_hard_stop(const std::function<void(ServedRun&, Clock::time_point)>& stop,
+                      std::chrono::seconds soft) {
   JobOptions job = lasting();
   job.exec_postrun = {"sleep", "1000"};
   Served served(job);
@@ -223,16 +231,33 @@ TEST(RunOfAServer, ThatDoesNotEndWhenItIsStoppedIsStoppedHardAfterFiveSeconds) {
   served.run->go(0);
   ASSERT_TRUE(served.look_until_told<StartedMessage>());
   const auto stopped = Clock::now();
-  served.run->stop(0, "enough", stopped);
-  served.look(stopped + 5s);
+  stop(*served.run, stopped);
   for (int i = 0; i < 50; ++i) {
-    served.look(stopped + 5s);
+    served.look(stopped + soft);
     ::poll(nullptr, 0, 1);
   }
   EXPECT_EQ(served.first<FinishedMessage>(), nullptr) << "its last command goes on";
-  served.look(stopped + 5s + 1ns);
-  EXPECT_TRUE(served.look_until_told<FinishedMessage>());
+  served.look(stopped + soft + 1ns);
+  // Not look_until_told(), whose clock may be late enough for any stop.
+  for (int i = 0; i < 10'000 && !served.run->over(); ++i) {
+    served.look(stopped + soft + 1ns);
+    ::poll(nullptr, 0, 1);
+  }
+  EXPECT_NE(served.first<FinishedMessage>(), nullptr);
   EXPECT_EQ(served.notice(), "enough");
+}
+
+TEST(RunOfAServer, ThatDoesNotEndWhenItIsStoppedIsStoppedHardAfterFiveSeconds) {
+  expect_hard_stop([](ServedRun& run, Clock::time_point now) { run.stop(0, "enough", now); }, 5s);
+}
+
+TEST(RunOfAServer, IsStoppedHardASecondAfterTheServerWasToldToEnd) {
+  expect_hard_stop([](ServedRun& run, Clock::time_point now) { run.end(15, "enough", now); }, 1s);
+  const auto stopped_before = [](ServedRun& run, Clock::time_point now) {
+    run.stop(0, "enough", now - 3s);
+    run.end(15, "enough", now);
+  };
+  expect_hard_stop(stopped_before, 1s);
 }
 
 TEST(RunOfAServer, ThatDoesNotEndEvenThenIsKilledAfterFiveMore) {

@@ -126,6 +126,22 @@ TEST(PerfServerFaults, AClientThatIsInterruptedBeforeTheStartSaysSo) {
   EXPECT_TRUE(has(result.out, "ran nothing, because the run was stopped before")) << result.out;
 }
 
+TEST(PerfServerFaults, ASecondInterruptLeavesAServerThatPreparesNoJobs) {
+  HandMadeServer server;
+  Tool client(client_words(server.address(), short_job()));
+  HandMadeClient connection = server.accept_one();
+  ASSERT_TRUE(connection.receives("hello"));
+  ASSERT_TRUE(connection.send(hello()));
+  ASSERT_TRUE(connection.receives("jobs"));
+  client.signal(SIGTERM);
+  ASSERT_TRUE(connection.receives("stop")) << "a server may still end by itself";
+  client.signal(SIGTERM);
+  const ToolResult result = client.finish();
+  EXPECT_EQ(result.status, 128 + SIGTERM);
+  EXPECT_TRUE(has(result.err, "a second signal ended the wait for it: its jobs had not started"))
+      << result.err;
+}
+
 TEST(PerfServerFaults, ASecondClientIsToldWhoHasTheServerAndSinceWhen) {
   RunningServer server;
   LongRun first(server.address());
@@ -200,6 +216,20 @@ TEST(PerfServerFaults, AServerThatIsToldToEndGivesItsResultFirst) {
   EXPECT_TRUE(has(result.err, "the server is ended by signal 15")) << result.err;
   EXPECT_TRUE(has(result.out, "job -> job.sink")) << result.out;
   EXPECT_EQ(server.tool().finish().status, 0);
+}
+
+TEST(PerfServerFaults, AServerThatIsToldToEndWaitsNeitherForTheRuntimeNorForCommands) {
+  TempDir directory;
+  RunningServer server({"--allow-exec", "--directory=" + directory.path()});
+  LongRun run(server.address(), {"--runtime=600", "--exec_postrun=sleep 600"});
+  ASSERT_TRUE(is_at_work(server));
+  const std::vector<pid_t> all = descendants(server.pid());
+  server.tool().signal(SIGTERM);
+  EXPECT_EQ(server.tool().finish().status, 0);
+  EXPECT_TRUE(std::ranges::all_of(all, is_dead));
+  const ToolResult result = run.tool().finish();
+  EXPECT_EQ(result.status, 1);
+  EXPECT_TRUE(has(result.out, "job -> job.sink")) << result.out;
 }
 
 TEST(PerfServerFaults, AnInterruptedClientStopsAllServersAndReports) {

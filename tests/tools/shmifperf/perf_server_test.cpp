@@ -247,6 +247,7 @@ TEST(PerfServer, WhatTakesTooLongIsStoppedByItsClockAndReported) {
   EXPECT_EQ(result.status, 1) << result.out;
   EXPECT_TRUE(has(result.err, "--max-runtime")) << result.err;
   EXPECT_TRUE(has(result.out, "job -> job.sink")) << result.out;
+  EXPECT_TRUE(server.says(": its run is stopped: the run was stopped, because it took longer"));
 }
 
 TEST(PerfServer, AServerThatCannotBeReachedIsNamedAndNobodyRuns) {

@@ -1,0 +1,52 @@
+#pragma once
+// StopPatience: how long a client waits for its servers after a stop. No other code decides that.
+// Internal to perf/remote.
+//
+//                                    jobs not started                 jobs started
+//   first signal, or a failure       given up kUnstartedTime later    stopped hard kSoftTime and the
+//                                                                     drain later, and given up
+//                                                                     kHardTime after that
+//   second signal                    given up at once                 stopped hard at once
+//   third signal                     given up at once                 given up at once
+//
+// A server whose jobs have not started has no result, so nothing is lost with it.
+
+#include <chrono>
+#include <optional>
+#include <string>
+
+namespace shmif::perf {
+
+/// Threads: one at a time. Blocks: never.
+class StopPatience {
+ public:
+  using Clock = std::chrono::steady_clock;
+
+  /// A server can end jobs that have not started at once. This is as long as its silence may be.
+  static constexpr std::chrono::seconds kUnstartedTime{8};
+  /// How long servers may take for a stop, besides the time that their jobs drain.
+  static constexpr std::chrono::seconds kSoftTime{30};
+  /// How long servers may take for a hard stop: they need 5 s at most, plus the way back.
+  static constexpr std::chrono::seconds kHardTime{10};
+
+  /// `drain`: how long the jobs may drain.
+  explicit StopPatience(std::chrono::nanoseconds drain) noexcept : drain_(drain) {}
+
+  /// `signals`: how many have asked for a stop so far.
+  void note_signals(int signals, Clock::time_point now) noexcept;
+  /// Another server failed, so this is no longer the run that was asked for.
+  void note_failure(Clock::time_point now) noexcept;
+  int signals() const noexcept { return signals_; }
+
+  /// Whether servers must now be told to stop hard; true only once.
+  bool take_hard(Clock::time_point now) noexcept;
+  /// Why a server is given up; empty: it is not.
+  std::string why_given_up(bool has_started, Clock::time_point now) const;
+
+ private:
+  std::chrono::nanoseconds drain_;
+  int signals_ = 0;
+  std::optional<Clock::time_point> stopped_, hard_;
+};
+
+}  // namespace shmif::perf
