@@ -16,6 +16,8 @@
 #include <memory>
 #include <optional>
 #include <sstream>
+#include <string>
+#include <vector>
 
 #include "base/unique_fd.hpp"
 
@@ -149,21 +151,52 @@ struct FilterDeleter {
 };
 using FilterPtr = std::unique_ptr<void, FilterDeleter>;
 
+/// The architectures of programs that this machine can run, as far as they are filtered: x86-64 has
+/// two companions. A program of yet another one runs unfiltered instead of not at all.
+std::vector<std::uint32_t> filtered_architectures() {
+  std::vector<std::uint32_t> all{::seccomp_arch_native()};
+  if (all.front() == SCMP_ARCH_X86_64) all.insert(all.end(), {SCMP_ARCH_X86, SCMP_ARCH_X32});
+  return all;
+}
+
+Result<FilterPtr> filter_for(const std::vector<std::uint32_t>& architectures) {
+  FilterPtr filter(::seccomp_init(SCMP_ACT_ALLOW));
+  if (!filter) return Error::from_errno(ENOMEM, "cannot make a seccomp filter");
+  (void)::seccomp_attr_set(filter.get(), SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_ALLOW);
+  (void)::seccomp_arch_remove(filter.get(), SCMP_ARCH_NATIVE);
+  for (const std::uint32_t each : architectures) {
+    if (const int e = ::seccomp_arch_add(filter.get(), each); e < 0) {
+      return Error::from_errno(-e, "cannot make a seccomp filter");
+    }
+  }
+  return filter;
+}
+
+Result<void> load(const FilterPtr& filter) {
+  if (const int e = ::seccomp_load(filter.get()); e < 0) {
+    return Error::from_errno(-e, "cannot load a seccomp filter (the host has a single user id)");
+  }
+  return {};
+}
+
 /// Where 0 is the only id: makes chown and the like return 0 without effect if they name an id that
 /// does not exist. So a daemon goes on that gives its directories to the user whose ids it pretends
 /// to take. What it may not do to the only id is refused as ever.
-Result<void> pretend_to_give_away() {
-  const FilterPtr filter(::seccomp_init(SCMP_ACT_ALLOW));
-  if (!filter) return Error::from_errno(ENOMEM, "cannot make a seccomp filter");
-  (void)::seccomp_attr_set(filter.get(), SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_ALLOW);
+Result<void> pretend_to_give_away(std::uint32_t architecture) {
+  auto filter = filter_for({architecture});
+  if (!filter) return std::move(filter).error();
   struct Call {
     int number;
     unsigned owner;  ///< which argument is the user; the next is the group
   };
-  constexpr std::array<Call, 4> kCalls{{{SCMP_SYS(chown), 1},
+  // An architecture that lacks a call of these has no rule for it.
+  constexpr std::array<Call, 7> kCalls{{{SCMP_SYS(chown), 1},
                                         {SCMP_SYS(fchown), 1},
                                         {SCMP_SYS(lchown), 1},
-                                        {SCMP_SYS(fchownat), 2}}};
+                                        {SCMP_SYS(fchownat), 2},
+                                        {SCMP_SYS(chown32), 1},
+                                        {SCMP_SYS(fchown32), 1},
+                                        {SCMP_SYS(lchown32), 1}}};
   // 0 is an id that exists, and -1 means "unchanged". Every other id below 2^31 has some bit set,
   // and the highest bit clear. A rule can compare an argument only once.
   constexpr unsigned kHighest = 31;
@@ -173,16 +206,13 @@ Result<void> pretend_to_give_away() {
         const std::uint64_t one = std::uint64_t{1} << bit;
         const scmp_arg_cmp names_other{argument, SCMP_CMP_MASKED_EQ,
                                        one | std::uint64_t{1} << kHighest, one};
-        const int e =
-            ::seccomp_rule_add_array(filter.get(), SCMP_ACT_ERRNO(0), call.number, 1, &names_other);
+        const int e = ::seccomp_rule_add_array(filter->get(), SCMP_ACT_ERRNO(0), call.number, 1,
+                                               &names_other);
         if (e < 0) return Error::from_errno(-e, "cannot make a seccomp filter");
       }
     }
   }
-  if (const int e = ::seccomp_load(filter.get()); e < 0) {
-    return Error::from_errno(-e, "cannot load a seccomp filter (the host has a single user id)");
-  }
-  return {};
+  return load(*filter);
 }
 
 }  // namespace
@@ -210,15 +240,9 @@ Result<GuestIds> map_guest_ids(pid_t init) {
 }
 
 Result<void> pretend_to_change_ids() {
-  const FilterPtr filter(::seccomp_init(SCMP_ACT_ALLOW));
-  if (!filter) return Error::from_errno(ENOMEM, "cannot make a seccomp filter");
-  // A program of another architecture runs unfiltered instead of not at all. The usual companions
-  // of x86-64 are filtered, too.
-  (void)::seccomp_attr_set(filter.get(), SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_ALLOW);
-  if (::seccomp_arch_native() == SCMP_ARCH_X86_64) {
-    (void)::seccomp_arch_add(filter.get(), SCMP_ARCH_X86);
-    (void)::seccomp_arch_add(filter.get(), SCMP_ARCH_X32);
-  }
+  const std::vector<std::uint32_t> architectures = filtered_architectures();
+  const auto filter = filter_for(architectures);
+  if (!filter) return filter.error();
   static constexpr std::array<int, 18> kCalls{
       SCMP_SYS(setgroups),  SCMP_SYS(setuid),      SCMP_SYS(setgid),      SCMP_SYS(setreuid),
       SCMP_SYS(setregid),   SCMP_SYS(setresuid),   SCMP_SYS(setresgid),   SCMP_SYS(setfsuid),
@@ -226,14 +250,16 @@ Result<void> pretend_to_change_ids() {
       SCMP_SYS(setreuid32), SCMP_SYS(setregid32),  SCMP_SYS(setresuid32), SCMP_SYS(setresgid32),
       SCMP_SYS(setfsuid32), SCMP_SYS(setfsgid32)};
   for (const int call : kCalls) {
-    if (const int e = ::seccomp_rule_add(filter.get(), SCMP_ACT_ERRNO(0), call, 0); e < 0) {
+    if (const int e = ::seccomp_rule_add(filter->get(), SCMP_ACT_ERRNO(0), call, 0); e < 0) {
       return Error::from_errno(-e, "cannot make a seccomp filter");
     }
   }
-  if (const int e = ::seccomp_load(filter.get()); e < 0) {
-    return Error::from_errno(-e, "cannot load a seccomp filter (the host has a single user id)");
+  if (auto loaded = load(*filter); !loaded) return loaded;
+  // One filter for each: together they would be longer than the kernel allows.
+  for (const std::uint32_t each : architectures) {
+    if (auto done = pretend_to_give_away(each); !done) return done;
   }
-  return pretend_to_give_away();
+  return {};
 }
 
 }  // namespace shmif::tap
