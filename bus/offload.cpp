@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "bus/datagram.hpp"
+#include "bus/network_bytes.hpp"
 
 namespace shmif::bus {
 namespace {
@@ -25,28 +26,6 @@ constexpr std::size_t kSctpChecksumOffset = 8;
 constexpr std::uint8_t kTcpFin = 0x01;
 constexpr std::uint8_t kTcpPush = 0x08;
 constexpr std::uint8_t kTcpCwr = 0x80;
-
-std::uint8_t get8(std::span<const std::byte> b, std::size_t at) {
-  return std::to_integer<std::uint8_t>(b[at]);
-}
-std::uint16_t get16(std::span<const std::byte> b, std::size_t at) {
-  return static_cast<std::uint16_t>(get8(b, at) << 8U | get8(b, at + 1));
-}
-std::uint32_t get32(std::span<const std::byte> b, std::size_t at) {
-  return std::uint32_t{get16(b, at)} << 16U | get16(b, at + 2);
-}
-void put16(std::span<std::byte> b, std::size_t at, std::size_t v) {
-  b[at] = static_cast<std::byte>(v >> 8U);
-  b[at + 1] = static_cast<std::byte>(v);
-}
-void put32(std::span<std::byte> b, std::size_t at, std::uint32_t v) {
-  put16(b, at, v >> 16U);
-  put16(b, at + 2, v & 0xffffU);
-}
-/// Writes a folded sum as it is, since it is already in the machine's byte order.
-void put_sum(std::span<std::byte> b, std::size_t at, std::uint16_t v) {
-  std::memcpy(b.data() + at, &v, sizeof v);
-}
 
 /// Writes the checksum that completes `sum`. In UDP, 0 means "no checksum", so 0 is written as the
 /// other zero of one's complement (RFC 768). In TCP that would look wrong to some receivers.
@@ -83,12 +62,7 @@ void find_transport6(std::span<const std::byte> f, Headers& h) {
 Headers find_headers(std::span<const std::byte> f) {
   Headers h;
   if (f.size() < kEthernetHeaderBytes) return h;
-  std::size_t type_at = 12;
-  for (int tags = 0; tags < 2 && type_at + 6 <= f.size(); ++tags) {
-    const std::uint16_t type = get16(f, type_at);
-    if (type != 0x8100 && type != 0x88a8) break;
-    type_at += 4;
-  }
+  const std::size_t type_at = ether_type_at(f);
   const std::uint16_t type = get16(f, type_at);
   h.l3 = type_at + 2;
   if (type == 0x0800 && h.l3 + kIpv4MinBytes <= f.size() && get8(f, h.l3) >> 4U == 4) {

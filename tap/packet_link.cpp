@@ -18,6 +18,7 @@
 #include <utility>
 
 #include "bus/datagram.hpp"
+#include "bus/fragmenter.hpp"
 #include "bus/offload.hpp"
 #include "tap/netlink.hpp"
 
@@ -32,6 +33,9 @@ constexpr int kSocketBufferBytes = 8 << 20;
 constexpr int kMaxRefills = 8;  // per receive(), so that dropped frames cannot keep it busy
 
 constexpr std::chrono::milliseconds kLookWhileDown{50};
+
+/// Frames up to this length are no reason to ask for the MTU again: the usual MTU, and two tags.
+constexpr std::size_t kUsualFrameBytes = 1500 + kEthernetHeaderBytes + 2 * kVlanTagBytes;
 
 Result<void> set_option(int fd, int level, int option, int value, const char* what) {
   if (::setsockopt(fd, level, option, &value, sizeof value) == 0) return {};
@@ -98,6 +102,8 @@ Result<std::vector<UniqueFd>> open_socket(const std::string& interface) {
 }  // namespace
 
 struct PacketLink::Impl {
+  explicit Impl(std::uint32_t seed) : fragments(seed) {}
+
   UniqueFd socket;
   std::string name;
   int index = 0;
@@ -105,6 +111,7 @@ struct PacketLink::Impl {
   bool tag_in_mtu = false;
   std::atomic<bool> ended{false};
   std::atomic<std::size_t> max_frame{0};
+  std::atomic<std::size_t> mtu{0};  // the longest IP packet
   DeviceCounts counts;
 
   // Receiving: what one recvmmsg brought; slots before `next` are done.
@@ -121,8 +128,11 @@ struct PacketLink::Impl {
   std::size_t next = 0;
   std::span<const std::byte> current;  // the frame of slot `next`, after look_at_next()
   Offload current_offload;             // the work left in it
-  bus::Segmenter segments;             // of `current` if it is a super-frame
-  bool cutting = false;
+  enum class Cut : std::uint8_t { no, segments, fragments };
+  Cut cut = Cut::no;            // how `current` is delivered
+  bus::Segmenter segments;      // of a super-frame
+  bus::Fragmenter fragments;    // of a packet that is longer than the MTU
+  bool asked_for_mtu = false;   // since the last recvmmsg
   std::uint32_t overflows = 0;  // SO_RXQ_OVFL: frames missed since the socket was made
   bool down = false;            // then its deletion is not reported: see look_at_interface()
 
@@ -135,6 +145,11 @@ struct PacketLink::Impl {
   bool refresh_mtu() noexcept;
   bool refill(ReceiveResult& result) noexcept;
   void look_at_next(ReceiveResult& result) noexcept;
+  bool make_whole(std::span<std::byte> frame, Offload left) noexcept;
+  bool cut_into_fragments(std::span<const std::byte> frame) noexcept;
+  std::size_t next_bytes() const noexcept;
+  void write_next(std::span<std::byte> into) noexcept;
+  bool has_more() const noexcept;
   std::span<std::byte> put_tag_back(std::span<std::byte> frame,
                                     const tpacket_auxdata& aux) noexcept;
   bool deliver(FrameBatch& into, ReceiveResult& result) noexcept;
@@ -177,7 +192,7 @@ Result<PacketLink> PacketLink::adopt(UniqueFd socket, const PacketOptions& optio
   if (::ioctl(socket.get(), SIOCGIFNAME, &request) != 0) {
     return Error::from_errno(errno, "the interface of the packet socket is gone");
   }
-  auto impl = std::make_unique<Impl>();
+  auto impl = std::make_unique<Impl>(static_cast<std::uint32_t>(MacAddress::random().to_u64()));
   impl->name = request.ifr_name;
   impl->offload = options.offload;
   impl->tag_in_mtu = options.tag_in_mtu;
@@ -211,8 +226,9 @@ bool PacketLink::Impl::refresh_mtu() noexcept {
   request.ifr_ifindex = index;  // by its index: somebody may have renamed it
   if (::ioctl(socket.get(), SIOCGIFNAME, &request) != 0) return false;
   if (::ioctl(socket.get(), SIOCGIFMTU, &request) != 0) return false;
-  const auto bytes = static_cast<std::size_t>(request.ifr_mtu) + kEthernetHeaderBytes +
-                     (tag_in_mtu ? 0 : kVlanTagBytes);
+  const std::size_t room_for_tag = tag_in_mtu ? kVlanTagBytes : 0;
+  mtu = static_cast<std::size_t>(request.ifr_mtu) - room_for_tag;
+  const std::size_t bytes = mtu + kEthernetHeaderBytes + kVlanTagBytes;
   return max_frame.exchange(std::min(bytes, kMaxFrameBytes)) != std::min(bytes, kMaxFrameBytes);
 }
 
@@ -247,6 +263,7 @@ bool PacketLink::Impl::refill(ReceiveResult& result) noexcept {
   }
   filled = 0;
   next = 0;
+  asked_for_mtu = false;
   const int n = ::recvmmsg(socket.get(), messages.data(), kSlots, MSG_DONTWAIT, nullptr);
   if (n > 0) {
     filled = static_cast<std::size_t>(n);
@@ -279,6 +296,62 @@ std::span<std::byte> PacketLink::Impl::put_tag_back(std::span<std::byte> frame,
   return {begin, frame.size() + kVlanTagBytes};
 }
 
+/// Does the work that is left for a frame, or prepares to do it piece by piece. Result: false if
+/// the frame is bad.
+bool PacketLink::Impl::make_whole(std::span<std::byte> frame, Offload left) noexcept {
+  if (left.is_super_frame()) {
+    if (offload) {
+      current_offload = left;
+      return true;
+    }
+    cut = Cut::segments;
+    return segments.begin(frame, left);
+  }
+  const bool too_long = cut_into_fragments(frame);
+  if (left.needs_checksum()) {
+    if (!offload || too_long) return bus::finish_checksum(frame, left);
+    current_offload = left;
+  }
+  return true;
+}
+
+/// Prepares to deliver a frame as fragments if its packet is longer than the MTU: the kernel has
+/// put it together from fragments. Result: false if it is not, or cannot be cut.
+bool PacketLink::Impl::cut_into_fragments(std::span<const std::byte> frame) noexcept {
+  // Nobody tells that the MTU has changed.
+  if (frame.size() > std::min(kUsualFrameBytes, mtu + kEthernetHeaderBytes + 2 * kVlanTagBytes) &&
+      !std::exchange(asked_for_mtu, true)) {
+    (void)refresh_mtu();
+  }
+  if (frame.size() <= mtu + kEthernetHeaderBytes || !fragments.begin(frame, mtu)) return false;
+  cut = Cut::fragments;
+  return true;
+}
+
+/// The size of what `current` delivers next.
+std::size_t PacketLink::Impl::next_bytes() const noexcept {
+  switch (cut) {
+    case Cut::segments: return segments.next_bytes();
+    case Cut::fragments: return fragments.next_bytes();
+    case Cut::no: break;
+  }
+  return current.size();
+}
+
+/// Writes it into `into`, which has room for all of it.
+void PacketLink::Impl::write_next(std::span<std::byte> into) noexcept {
+  switch (cut) {
+    case Cut::segments: (void)segments.next(into); break;
+    case Cut::fragments: (void)fragments.next(into); break;
+    case Cut::no: std::memcpy(into.data(), current.data(), current.size()); break;
+  }
+}
+
+/// Whether `current` delivers more pieces after those that were written.
+bool PacketLink::Impl::has_more() const noexcept {
+  return (cut == Cut::segments && !segments.done()) || (cut == Cut::fragments && !fragments.done());
+}
+
 /// Makes the frame of slot `next` whole and leaves it in `current`; empty if the frame is bad.
 void PacketLink::Impl::look_at_next(ReceiveResult& result) noexcept {
   msghdr& m = messages[next].msg_hdr;
@@ -286,7 +359,7 @@ void PacketLink::Impl::look_at_next(ReceiveResult& result) noexcept {
   const std::size_t got = messages[next].msg_len;
   current = {};
   current_offload = {};
-  cutting = false;
+  cut = Cut::no;
   tpacket_auxdata aux{};
   for (cmsghdr* c = CMSG_FIRSTHDR(&m); c != nullptr; c = CMSG_NXTHDR(&m, c)) {
     if (c->cmsg_level == SOL_PACKET && c->cmsg_type == PACKET_AUXDATA) {
@@ -308,13 +381,7 @@ void PacketLink::Impl::look_at_next(ReceiveResult& result) noexcept {
       frame = put_tag_back(frame, aux);
       header.csum_start = static_cast<std::uint16_t>(header.csum_start + kVlanTagBytes);
     }
-    if (offload) {
-      if (header.pending()) current_offload = header;
-    } else if (header.is_super_frame()) {
-      whole = cutting = segments.begin(frame, header);
-    } else if (header.needs_checksum()) {
-      whole = bus::finish_checksum(frame, header);
-    }
+    whole = make_whole(frame, header);
     current = frame;
   }
   if (whole) return;
@@ -322,29 +389,29 @@ void PacketLink::Impl::look_at_next(ReceiveResult& result) noexcept {
   counts.corrupt_received.add();
 }
 
-/// Moves `current`, or the next segment of it, into the batch. Result: false if it does not fit.
+/// Moves `current`, or the next piece of it, into the batch. Result: false if it does not fit.
 bool PacketLink::Impl::deliver(FrameBatch& into, ReceiveResult& result) noexcept {
-  const std::size_t size = cutting ? segments.next_bytes() : current.size();
+  const std::size_t size = next_bytes();
   const std::span<std::byte> room = into.room();
   // Only the first frame of an empty batch may be cut short.
   if (room.size() < size && (room.empty() || !into.empty())) return false;
   FrameView frame(room.data(), std::min(size, room.size()));
   if (room.size() < size) frame.true_bytes = static_cast<std::uint32_t>(size);
   frame.offload = current_offload;
-  if (!cutting) {
+  if (room.size() >= size) {
+    write_next(room);
+  } else if (cut == Cut::no) {
     std::memcpy(room.data(), current.data(), frame.size());
-  } else if (room.size() >= size) {
-    (void)segments.next(room);
   } else {
-    std::array<std::byte, kSlotBytes> whole;  // NOLINT: filled by next()
-    (void)segments.next(whole);
+    std::array<std::byte, kSlotBytes> whole;  // NOLINT: filled by write_next()
+    write_next(whole);
     std::memcpy(room.data(), whole.data(), frame.size());
   }
   into.push(frame);
   ++result.frames;
   counts.received_frames.add();
   counts.received_bytes.add(size);
-  if (!cutting || segments.done()) {
+  if (!has_more()) {
     current = {};
     ++next;
   }

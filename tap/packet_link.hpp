@@ -29,12 +29,14 @@ struct PacketOptions {
 ///
 /// Every frame received is whole: tags that the kernel took out (802.1Q, 802.1ad) are put back,
 /// unfinished checksums are finished, and super-frames are split (bus/offload.hpp). With
-/// PacketOptions::offload, unfinished checksums and super-frames stay as they are. Frames that the
-/// interface's own host sends are not received, and neither are frames that were sent here. While
-/// the interface is down, frames to send are dropped and counted; the link goes on by itself when
-/// the interface is up again. An interface that is deleted or moved to another namespace ends the
-/// link. Threads: one may send while another receives and waits; counters() from any. Blocks:
-/// never. A full socket takes no more frames for now (SendResult::taken); a full device drops them.
+/// PacketOptions::offload, unfinished checksums and super-frames stay as they are. An IP packet
+/// that is longer than the MTU, because the kernel of a bridge has put it together, is received as
+/// fragments (bus/fragmenter.hpp). Frames that the interface's own host sends are not received, and
+/// neither are frames that were sent here. While the interface is down, frames to send are dropped
+/// and counted; the link goes on by itself when the interface is up again. An interface that is
+/// deleted or moved to another namespace ends the link. Threads: one may send while another
+/// receives and waits; counters() from any. Blocks: never. A full socket takes no more frames for
+/// now (SendResult::taken); a full device drops them.
 class PacketLink {
  public:
   /// Errors: bad_argument (name), ENODEV, EPERM, not_supported (not an Ethernet interface).

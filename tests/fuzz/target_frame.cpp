@@ -3,6 +3,7 @@
 #include <cstring>
 #include <vector>
 
+#include "bus/fragmenter.hpp"
 #include "bus/offload.hpp"
 #include "shmif/filter.hpp"
 #include "shmif/ping.hpp"
@@ -44,6 +45,21 @@ void merge(FrameView view, std::uint8_t options) {
   require(pieces.next_bytes() == view.size(), "datagrams that are not as long as they were");
 }
 
+/// The same frame, as a bridge has put it together.
+void fragment(FrameView view, std::uint8_t options) {
+  const std::size_t mtu = (options & 32U) != 0 ? 1500 : 68;
+  bus::Fragmenter pieces;
+  if (!pieces.begin(view.bytes, mtu)) return;
+  std::size_t count = 0;
+  while (!pieces.done()) {
+    std::vector<std::byte> exact(pieces.next_bytes());
+    require(pieces.next(exact) == exact.size(), "a fragment of another length");
+    require(exact.size() <= kEthernetHeaderBytes + 2 * kVlanTagBytes + mtu, "a long fragment");
+    require(++count <= view.size() / 8, "more fragments than there are offsets");
+  }
+  require(count >= 2, "a packet that was not too long");
+}
+
 }  // namespace
 
 void frame(Bytes bytes) {
@@ -74,6 +90,7 @@ void frame(Bytes bytes) {
     require(!answer_ping(*answer, ping->destination, reply), "an answer that is answered");
   }
   merge(view, options);
+  fragment(view, options);
   for (const FrameFilter& f : filters()) static_cast<void>(f.matches(view));
 }
 

@@ -85,16 +85,28 @@ void DeviceWatch::follow(bool promiscuous, bool carrier) {
   static_cast<void>(port_.set_carrier(carrier));
 }
 
+std::string too_long_text(std::size_t frame_bytes, const std::string& from,
+                          std::optional<std::uint32_t> from_mtu, const std::string& to,
+                          std::optional<std::uint32_t> to_mtu) {
+  const auto side = [](const std::string& name, const std::optional<std::uint32_t>& mtu) {
+    return mtu ? name + " (MTU " + std::to_string(*mtu) + ')' : name;
+  };
+  std::string remedy = "give both sides the same MTU";
+  if (from.starts_with("packet:") && from_mtu && frame_bytes > max_frame_for(*from_mtu)) {
+    remedy = "it is longer than the MTU of " + from.substr(from.find(':') + 1) +
+             ": its kernel has put it together, and it is no IP packet that can be cut again; if "
+             "this is a bridge, give packet: the port of it from which such frames come";
+  }
+  return "cannot pass on a frame of " + std::to_string(frame_bytes) + " bytes from " +
+         side(from, from_mtu) + ": it is too long for " + side(to, to_mtu) +
+         " (such frames are dropped and counted; " + remedy + ')';
+}
+
 void TooLongNotice::say(std::size_t frame_bytes, const std::string& from,
                         std::optional<std::uint32_t> from_mtu, const std::string& to,
                         std::optional<std::uint32_t> to_mtu) {
   if (std::exchange(said_, true)) return;
-  const auto side = [](const std::string& name, const std::optional<std::uint32_t>& mtu) {
-    return mtu ? name + " (MTU " + std::to_string(*mtu) + ')' : name;
-  };
-  complain("cannot pass on a frame of " + std::to_string(frame_bytes) + " bytes from " +
-           side(from, from_mtu) + ": it is too long for " + side(to, to_mtu) +
-           " (such frames are dropped and counted; give both sides the same MTU)");
+  complain(too_long_text(frame_bytes, from, from_mtu, to, to_mtu));
 }
 
 std::uint32_t mtu_for(std::size_t max_frame_bytes) noexcept {

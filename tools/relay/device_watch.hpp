@@ -43,10 +43,16 @@ tap::Netlink open_session(const tap::NetNamespace* where);
 /// if the namespace cannot be queried.
 std::optional<tap::Interface> find_device(const tap::NetNamespace* where, const std::string& name);
 
+/// Says that a frame from `from` is too long for `to`, and what to do. The names begin with the
+/// kind of link ("packet:br0"). An unknown MTU is left out.
+std::string too_long_text(std::size_t frame_bytes, const std::string& from,
+                          std::optional<std::uint32_t> from_mtu, const std::string& to,
+                          std::optional<std::uint32_t> to_mtu);
+
 /// Warns once that frames are longer than the other side can carry.
 class TooLongNotice {
  public:
-  /// `from` and `to`: names of the sides for the message. An unknown MTU is left out.
+  /// As too_long_text().
   void say(std::size_t frame_bytes, const std::string& from, std::optional<std::uint32_t> from_mtu,
            const std::string& to, std::optional<std::uint32_t> to_mtu);
 
