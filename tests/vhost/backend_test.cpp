@@ -53,6 +53,70 @@ TEST(VhostBackend, AcknowledgesOnlyIfThatWasAgreedOn) {
   EXPECT_EQ(::recv(front.socket.get(), &more, 1, MSG_DONTWAIT), -1);
 }
 
+TEST(VhostBackend, AcknowledgesNoMoreWhenThatIsAgreedOnNoMore) {
+  Machine machine({}, {}, false);
+  FrontEnd& front = machine.front();
+  ASSERT_TRUE(front.tell(Request::set_protocol_features, kReplyAck));
+  ASSERT_TRUE(front.tell(Request::set_protocol_features, kBackendChannel));
+  ASSERT_TRUE(front.tell(Request::set_vring_num, VringState{0, 64}, {}, MessageHeader::kNeedReply));
+  machine.serve();
+  EXPECT_FALSE(machine.last().error) << machine.link().why();
+  char more = 0;
+  EXPECT_EQ(::recv(front.socket.get(), &more, 1, MSG_DONTWAIT), -1);
+}
+
+TEST(VhostBackend, WithoutProtocolFeaturesBothQueuesAreEnabledFromTheStart) {
+  Machine machine({.features = 0}, {}, false);
+  FrontEnd& front = machine.front();
+  ASSERT_TRUE(front.tell(Request::set_features, std::uint64_t{0}));
+  front.share_memory();
+  front.lend_all();
+  front.start_queue(0, front.receive_queue, false);
+  front.start_queue(1, front.send_queue, false);
+  machine.serve();
+  EXPECT_TRUE(machine.link().is_ready()) << machine.link().why();
+  ASSERT_EQ(front.send({make_frame(60, 1)}), 1U);
+  EXPECT_TRUE(same_frames({make_frame(60, 1)}, collect(machine.link(), 1)));
+  ASSERT_EQ(machine.link().send(views({make_frame(61, 2)})).taken, 1U);
+  const auto got = front.arrived();
+  ASSERT_EQ(got.size(), 1U);
+  EXPECT_EQ(got[0].frame, make_frame(61, 2));
+}
+
+TEST(VhostBackend, WithoutAnOwnerNeitherQueueGoesOn) {
+  Machine machine({}, {});
+  FrontEnd& front = machine.front();
+  ASSERT_TRUE(front.tell(Request::reset_owner, std::span<const std::byte>()));
+  machine.serve();
+  EXPECT_FALSE(machine.link().is_ready());
+  ASSERT_EQ(front.send({make_frame(60, 1)}), 1U);
+  machine.serve();
+  EXPECT_EQ(machine.last().frames, 0U);
+  EXPECT_FALSE(machine.last().error) << machine.link().why();
+  EXPECT_FALSE(front.send_queue.collect().has_value());
+  ASSERT_EQ(machine.link().send(views({make_frame(60, 2)})).taken, 1U);
+  EXPECT_EQ(machine.link().drops().not_ready, 1U);
+}
+
+// What a back-end that was killed had given back, it may not have told.
+TEST(VhostBackend, NotifiesTheDriverOnceOfWhatTheLastBackEndGaveBack) {
+  Machine machine({}, {});
+  EXPECT_EQ(machine.front().receive_queue.calls(), 1U);
+  EXPECT_EQ(machine.front().send_queue.calls(), 1U);
+}
+
+TEST(VhostBackend, SaysWhereItStoppedWhateverItWasToldWhileItRan) {
+  Machine machine({}, {});
+  FrontEnd& front = machine.front();
+  ASSERT_EQ(front.send({make_frame(60, 1), make_frame(60, 2)}), 2U);
+  ASSERT_EQ(collect(machine.link(), 2).size(), 2U);
+  ASSERT_TRUE(front.tell(Request::set_vring_base, VringState{1, 4711}));
+  ASSERT_TRUE(front.tell(Request::get_vring_base, VringState{1, 0}));
+  const auto stopped = front.reply();
+  ASSERT_TRUE(stopped.has_value());
+  EXPECT_EQ((*stopped)[1], 2U);
+}
+
 TEST(VhostBackend, SaysWhereItStoppedAndGoesOnThere) {
   Machine machine({.queue_size = 16}, {});
   FrontEnd& front = machine.front();
@@ -128,6 +192,17 @@ TEST(VhostBackend, QueuesThatAreNotEnabledDiscard) {
     ASSERT_TRUE(front.tell(Request::set_vring_enable, VringState{index, 0}));
   machine.serve();
   EXPECT_FALSE(machine.link().is_ready());
+  ASSERT_TRUE(front.tell(Request::set_vring_enable, VringState{0, 1}));
+  machine.serve();
+  EXPECT_FALSE(machine.link().is_ready()) << "the send queue is not enabled";
+  ASSERT_TRUE(front.tell(Request::set_vring_enable, VringState{1, 1}));
+  machine.serve();
+  EXPECT_TRUE(machine.link().is_ready());
+  ASSERT_TRUE(front.tell(Request::set_vring_enable, VringState{0, 0}));
+  machine.serve();
+  EXPECT_FALSE(machine.link().is_ready()) << "the receive queue is not enabled";
+  ASSERT_TRUE(front.tell(Request::set_vring_enable, VringState{1, 0}));
+  machine.serve();
   ASSERT_EQ(front.send({make_frame(60, 1)}), 1U);
   machine.serve();
   EXPECT_EQ(machine.last().frames, 0U);
@@ -178,6 +253,11 @@ TEST(VhostBackend, WithoutDescriptorsBothSidesLook) {
   ASSERT_EQ(machine.link().send(views({make_frame(61, 1)})).taken, 1U);
   EXPECT_EQ(front.arrived().size(), 1U);
   EXPECT_EQ(front.receive_queue.calls(), 0U);
+  machine.link().finish_wait();
+  ASSERT_TRUE(front.tell(Request::get_vring_base, VringState{1, 0}));
+  ASSERT_TRUE(front.reply().has_value());
+  EXPECT_GT(machine.link().prepare_wait().at_most, std::chrono::hours(1))
+      << "no need to look at a queue that was stopped";
 }
 
 TEST(VhostBackend, KeepsNoDescriptorThatItDoesNotNeed) {
@@ -190,6 +270,7 @@ TEST(VhostBackend, KeepsNoDescriptorThatItDoesNotNeed) {
       front.share_memory();
       ASSERT_TRUE(front.tell(Request::get_vring_base, VringState{1, 0}));
       ASSERT_TRUE(front.reply().has_value());
+      EXPECT_EQ(holdings({}).descriptors, running - 2) << "without the kick and the call";
       const int fd = front.send_queue.kick.get();
       ASSERT_TRUE(front.tell(Request::set_vring_err, std::uint64_t{1}, {&fd, 1}));
       front.start_queue(1, front.send_queue);
@@ -219,6 +300,11 @@ TEST(VhostBackend, RefusesMessagesThatMakeNoSense) {
        [](const FrontEnd& f) { return f.tell(Request::set_features, std::uint32_t{0}); }},
       {"other features for a queue that runs",
        [](const FrontEnd& f) { return f.tell(Request::set_features, Driver::kPlain); }},
+      {"other features for a queue that runs",
+       [](const FrontEnd& f) {  // only the second one
+         return f.tell(Request::get_vring_base, VringState{0, 0}) &&
+                f.tell(Request::set_features, Driver::kPlain);
+       }},
       {"protocol features that were not offered",
        [](const FrontEnd& f) { return f.tell(Request::set_protocol_features, vhost::bit(1)); }},
       {"a channel without a descriptor",
@@ -233,6 +319,16 @@ TEST(VhostBackend, RefusesMessagesThatMakeNoSense) {
        [](const FrontEnd& f) {
          const std::array<std::uint32_t, 2> table{1, 0};
          return f.tell(Request::set_mem_table, table);
+       }},
+      {"a wrong memory table",
+       [](const FrontEnd& f) {  // it ends inside of its region
+         vhost::MemoryTable table{.count = 1};
+         table.regions[0] = f.memory.region();
+         const int memory = f.memory.file();
+         return f.tell(
+             Request::set_mem_table,
+             std::as_bytes(std::span(&table, 1)).first(8 + sizeof(vhost::MemoryRegion) - 8),
+             {&memory, 1});
        }},
       {"1 memory regions with 0 descriptors",
        [](const FrontEnd& f) {
@@ -330,6 +426,8 @@ TEST(VhostBackend, WrongSizesAndPlacesOfQueuesAreRefused) {
     }
     EXPECT_TRUE(refused([&](VringState&, Address& a) { a.*part += 1; })) << "not aligned";
   }
+  EXPECT_TRUE(refused([](VringState&, Address& a) { a.used += 2; })) << "not aligned";
+  EXPECT_TRUE(refused([](VringState&, Address& a) { a.descriptors += 4; })) << "not aligned";
 }
 
 }  // namespace

@@ -224,7 +224,8 @@ class FrontEnd {
                      std::as_bytes(std::span(&table, 1)).first(8 + sizeof(vhost::MemoryRegion)),
                      {&file, 1}));
   }
-  void start_queue(std::uint32_t index, const DriverQueue& queue) const {
+  /// `enables`: as front-ends do that have protocol features.
+  void start_queue(std::uint32_t index, const DriverQueue& queue, bool enables = true) const {
     using vhost::Request;
     EXPECT_TRUE(tell(Request::set_vring_num, vhost::VringState{index, queue.size}));
     EXPECT_TRUE(tell(Request::set_vring_base, vhost::VringState{index, queue.used().idx}));
@@ -238,7 +239,9 @@ class FrontEnd {
     EXPECT_TRUE(tell(Request::set_vring_call, std::uint64_t{index}, {&call, 1}));
     const int kick = queue.kick.get();
     EXPECT_TRUE(tell(Request::set_vring_kick, std::uint64_t{index}, {&kick, 1}));
-    EXPECT_TRUE(tell(Request::set_vring_enable, vhost::VringState{index, 1}));
+    if (enables) {
+      EXPECT_TRUE(tell(Request::set_vring_enable, vhost::VringState{index, 1}));
+    }
   }
   /// Everything that QEMU says before a machine can send.
   void start() {

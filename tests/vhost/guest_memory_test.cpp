@@ -97,6 +97,19 @@ TEST(GuestMemory, GivesNoAddressBeyondOneRegion) {
   EXPECT_EQ(GuestMemory().at_guest(0, 0), nullptr);
 }
 
+// In any order, and for the machine as for the front-end.
+TEST(GuestMemory, RegionsMayTouchEachOther) {
+  const auto backing = files(3);
+  const std::vector<MemoryRegion> regions{
+      {.guest_address = 8192, .bytes = 4096, .user_address = 0x70002000},
+      {.guest_address = 4096, .bytes = 4096, .user_address = 0x70001000},
+      {.guest_address = 12288, .bytes = 4096, .user_address = 0x70003000}};
+  const auto memory = GuestMemory::map(regions, backing);
+  ASSERT_TRUE(memory) << memory.error().message;
+  EXPECT_NE(memory->at_guest(4096, 4096), nullptr);
+  EXPECT_NE(memory->at_guest(12288, 4096), nullptr);
+}
+
 TEST(GuestMemory, RefusesRegionsThatCannotBe) {
   const MemoryRegion good{
       .guest_address = 0, .bytes = 4096, .user_address = 0x70000000, .file_offset = 0};
@@ -120,6 +133,8 @@ TEST(GuestMemory, RefusesRegionsThatCannotBe) {
       {"address space", {with(good, [](auto& r) { r.guest_address = kTop - 4094; })}, 1},
       {"address space", {with(good, [](auto& r) { r.user_address = kTop - 4094; })}, 1},
       {"overlaps", {good, with(far, [](auto& r) { r.guest_address = 4095; })}, 2},
+      {"overlaps", {good, with(far, [](auto& r) { r.user_address = 0x70000fff; })}, 2},
+      {"overlaps", {with(far, [](auto& r) { r.user_address = 0x70000fff; }), good}, 2},
       {"overlaps", {far, good, with(far, [](auto& r) { r.user_address = 0x70000000; })}, 3},
       {"2 memory regions with 1 descriptors", {good, far}, 1},
       {"1 memory regions with 2 descriptors", {good}, 2},
@@ -208,16 +223,20 @@ TEST(GuestMemory, ThatIsTruncatedReadsAsZerosAndIsLost) {
     alarm(30);
     signal(SIGBUS, SIG_DFL);  // sanitizers have a handler
     if (!bus::install_sigbus_guard()) return 1;
-    const MemoryRegion region{
-        .guest_address = 0, .bytes = 8192, .user_address = 0x70000000, .file_offset = 0};
-    const auto backing = files(1);
-    const auto memory = GuestMemory::map({&region, 1}, backing).value();
-    auto* const at = reinterpret_cast<volatile char*>(memory.at_guest(4096, 1));
-    *at = 7;
-    if (::ftruncate(backing[0].get(), 0) != 0 || memory.lost()) return 2;
-    if (*at != 0) return 3;
-    *at = 8;
-    return memory.lost() ? 0 : 4;
+    const std::vector<MemoryRegion> regions{
+        {.guest_address = 0, .bytes = 8192, .user_address = 0x70000000},
+        {.guest_address = 8192, .bytes = 8192, .user_address = 0x80000000}};
+    for (const std::size_t which : {0U, 1U}) {
+      const auto backing = files(2);
+      const auto memory = GuestMemory::map(regions, backing).value();
+      auto* const at = reinterpret_cast<volatile char*>(memory.at_guest(which * 8192 + 4096, 1));
+      *at = 7;
+      if (::ftruncate(backing[which].get(), 0) != 0 || memory.lost()) return 2;
+      if (*at != 0) return 3;
+      *at = 8;
+      if (!memory.lost()) return 4;
+    }
+    return 0;
   });
   EXPECT_EQ(child.wait(), 0);
 }

@@ -284,6 +284,26 @@ TEST(HostileFrontEnd, ThatTruncatesItsMemoryEndsItsLinkAndNoProcess) {
   EXPECT_EQ(child.wait(), 0);
 }
 
+// A batch may hold frames of other links, and of this one from before.
+TEST(HostileFrontEnd, ThatTruncatesItsMemoryTakesNoFrameThatTheBatchHadBefore) {
+  Child child([] {
+    alarm(30);
+    signal(SIGBUS, SIG_DFL);  // sanitizers have a handler
+    if (!bus::install_sigbus_guard()) return 1;
+    Machine machine({}, {});
+    FrontEnd& front = machine.front();
+    FrameBatch batch;
+    if (front.send({make_frame(60, 1)}) != 1) return 2;
+    if (machine.link().receive(batch).frames != 1 || batch.size() != 1) return 3;
+    if (front.send({make_frame(61, 2)}) != 1) return 4;
+    if (::ftruncate(front.memory.file(), 0) != 0) return 5;
+    const ReceiveResult got = machine.link().receive(batch);
+    if (got.frames != 0 || got.error != Errc::corrupt) return 6;
+    return batch.size() == 1 && to_bytes(batch[0]) == make_frame(60, 1) ? 0 : 7;
+  });
+  EXPECT_EQ(child.wait(), 0);
+}
+
 TEST(HostileFrontEnd, ThatIsGoneInTheMiddleOfABatchLeavesWhatItSent) {
   Machine machine({}, {});
   const std::vector<Bytes> frames{make_frame(60, 1), make_frame(61, 2), make_frame(62, 3)};

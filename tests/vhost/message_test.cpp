@@ -120,6 +120,47 @@ TEST(VhostMessage, WithTooManyDescriptorsIsRefusedAndTheyAreClosed) {
   EXPECT_EQ(held(), before);
 }
 
+// Eight may come with each part that is read, and eight with all of them.
+TEST(VhostMessage, TooManyDescriptorsWithSeveralPartsAreRefused) {
+  for (const std::size_t second : {std::size_t{0}, std::size_t{1}}) {
+    auto pair = vhost_sockets();
+    base::ForeignSocket socket(std::move(pair[1]));
+    MessageReader reader;
+    const UniqueFd event(::eventfd(0, EFD_CLOEXEC));
+    const std::vector<int> eight(8, event.get());
+    // A whole header with eight, whose payload comes later.
+    const MessageHeader header{.request = 5, .flags = 1, .payload_bytes = 12};
+    iovec part{const_cast<MessageHeader*>(&header), sizeof header};
+    alignas(cmsghdr) std::array<char, CMSG_SPACE(8 * sizeof(int))> room{};
+    msghdr message{};
+    message.msg_iov = &part;
+    message.msg_iovlen = 1;
+    message.msg_control = room.data();
+    message.msg_controllen = room.size();
+    CMSG_FIRSTHDR(&message)->cmsg_level = SOL_SOCKET;
+    CMSG_FIRSTHDR(&message)->cmsg_type = SCM_RIGHTS;
+    CMSG_FIRSTHDR(&message)->cmsg_len = CMSG_LEN(8 * sizeof(int));
+    std::memcpy(CMSG_DATA(CMSG_FIRSTHDR(&message)), eight.data(), 8 * sizeof(int));
+    ASSERT_EQ(::sendmsg(pair[0].get(), &message, 0), 12);
+    ASSERT_EQ(reader.read(socket), Status::none);
+    // The payload is as long as a message without one.
+    ASSERT_TRUE(vhost::send_message(pair[0].get(), Request::get_features, 0, {},
+                                    std::span(eight).first(second)));
+    EXPECT_EQ(reader.read(socket), second == 0 ? Status::whole : Status::malformed) << second;
+  }
+}
+
+TEST(VhostMessage, OfTheLargestSizeArrivesWhole) {
+  auto pair = vhost_sockets();
+  std::vector<std::byte> payload(vhost::kMaxPayloadBytes, std::byte{7});
+  payload.back() = std::byte{8};
+  ASSERT_TRUE(vhost::send_message(pair[0].get(), Request::set_mem_table, 0, payload));
+  base::ForeignSocket socket(std::move(pair[1]));
+  MessageReader reader;
+  ASSERT_EQ(reader.read(socket), Status::whole);
+  EXPECT_TRUE(std::ranges::equal(reader.message().bytes(), payload));
+}
+
 TEST(VhostMessage, DescriptorsThatNobodyTookAreClosedWithTheMessage) {
   auto pair = vhost_sockets();
   const auto before = held() + 1;

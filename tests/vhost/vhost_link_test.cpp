@@ -142,6 +142,21 @@ TEST(VhostLink, FramesInSeveralBuffersAndInIndirectTablesArriveWhole) {
   }
 }
 
+TEST(VhostLink, AFrameMayFillAllDescriptorsOfTheQueue) {
+  Machine machine({.queue_size = 16}, {});
+  FrontEnd& front = machine.front();
+  const Bytes frame = make_frame(16 * 20 - 12, 1);
+  const std::size_t at = front.send_slot(0);
+  std::memset(front.memory.at(at), 0, 12);
+  std::memcpy(front.memory.at(at) + 12, frame.data(), frame.size());
+  for (unsigned i = 0; i < 16; ++i)
+    front.send_queue.descriptor(i) =
+        FrontEnd::describe(at + i * 20U, 20, i < 15 ? vhost::Descriptor::kNext : 0, i + 1);
+  front.send_queue.lend(0);
+  (void)front.send_queue.show(true);
+  EXPECT_TRUE(same_frames({frame}, collect(machine.link(), 1))) << machine.link().why();
+}
+
 constexpr std::uint64_t kAllOffloads = Driver::kUsual | Features::kOffloads;
 
 TEST(VhostLink, SuperFramesAndUnfinishedChecksumsPassAsTheyAre) {
@@ -229,18 +244,18 @@ TEST(VhostLink, ASuperFrameOfAKindThatWasNotAgreedOnPassesInNeitherDirection) {
     const Bytes frame = build(shape, 4000, 1);
     Offload offload = header_for(shape, 1400);
     offload.gso_type = static_cast<std::uint8_t>(offload.gso_type | flag);
-    for (const bool agreed : {true, false}) {
-      const std::uint64_t without = agreed ? 0 : to_driver | from_driver;
+    // What one direction lacks is not the other's.
+    for (const std::uint64_t without : {std::uint64_t{0}, to_driver, from_driver}) {
       Machine machine({.features = kAllOffloads & ~without},
                       {.max_frame_bytes = 1522, .offload = true});
       FrameView view(frame.data(), frame.size());
       view.offload = offload;
       ASSERT_EQ(machine.link().send({&view, 1}).taken, 1U);
-      EXPECT_EQ(machine.front().arrived().size(), agreed ? 1U : 3U) << agreed;
+      EXPECT_EQ(machine.front().arrived().size(), without == to_driver ? 3U : 1U) << without;
       ASSERT_EQ(machine.front().send({frame}, offload), 1U);
       FrameBatch batch;
-      EXPECT_EQ(machine.link().receive(batch).frames, agreed ? 1U : 0U);
-      EXPECT_EQ(machine.link().drops().bad_header, agreed ? 0U : 1U);
+      EXPECT_EQ(machine.link().receive(batch).frames, without == from_driver ? 0U : 1U);
+      EXPECT_EQ(machine.link().drops().bad_header, without == from_driver ? 1U : 0U);
     }
   }
 }
@@ -269,6 +284,25 @@ TEST(VhostLink, ASuperFrameOfMoreSegmentsThanADriverLendsBuffersDoesNotHoldUpThe
   EXPECT_EQ(machine.link().send(both).taken, 2U);
   EXPECT_EQ(machine.front().arrived().size(), 1U);
   EXPECT_EQ(machine.link().drops().no_room, 1U);
+}
+
+// A driver with mergeable buffers lends three quarters of the queue, others a quarter.
+TEST(VhostLink, ASuperFrameOfAsManySegmentsAsADriverLendsBuffersPasses) {
+  for (const auto& [features, segments] :
+       {std::pair(Driver::kUsual, std::size_t{12}), std::pair(Driver::kPlain, std::size_t{4})}) {
+    for (const bool fits : {true, false}) {
+      Machine machine({.features = features, .queue_size = 16},
+                      {.max_frame_bytes = 1522, .offload = true});
+      const Shape shape;
+      const std::size_t count = segments + (fits ? 0 : 1);
+      const Bytes frame = build(shape, count * 1448, 1);
+      FrameView super(frame.data(), frame.size());
+      super.offload = header_for(shape, 1448);
+      ASSERT_EQ(machine.link().send({&super, 1}).taken, 1U);
+      EXPECT_EQ(machine.front().arrived().size(), fits ? count : 0U);
+      EXPECT_EQ(machine.link().drops().no_room, fits ? 0U : 1U) << count;
+    }
+  }
 }
 
 TEST(VhostLink, AHeaderThatAsksForMoreThanWasAgreedOnCostsTheFrame) {
