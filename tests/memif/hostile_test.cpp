@@ -293,6 +293,22 @@ TEST(HostileClient, AFrameOfTooManyBuffersBreaksARing) {
   pair.client().send_ring.given += 1026;
   pair.client().send_ring.show();
   expect_end(pair, "send ring: a frame has too many buffers");
+  for (const unsigned buffers : {1024U, 1025U}) {  // with their end
+    MemifPair other({.size_log2 = 11, .buffer_bytes = 64});
+    for (unsigned i = 0; i < buffers; ++i) {
+      const auto flags = i + 1 < buffers ? Descriptor::kNext : std::uint16_t{0};
+      other.client().send_ring.descriptor(i) = {.flags = flags, .region = 1, .bytes = 1};
+    }
+    other.client().send_ring.given = static_cast<std::uint16_t>(buffers);
+    other.client().send_ring.show();
+    if (buffers > 1024) {
+      expect_end(other, "send ring: a frame has too many buffers");
+      continue;
+    }
+    FrameBatch batch;
+    ASSERT_EQ(other.link().receive(batch).frames, 1U) << other.link().why();
+    EXPECT_EQ(batch[0].size(), buffers);
+  }
 }
 
 TEST(HostileClient, BuffersOutsideOfTheMemoryBreakARing) {
@@ -444,6 +460,26 @@ TEST(HostileClient, ThatTruncatesItsMemoryEndsItsLinkAndNoProcess) {
       }
     }
     return 0;
+  });
+  EXPECT_EQ(child.wait(), 0);
+}
+
+// A batch may hold frames of other links, and of this one from before.
+TEST(HostileClient, ThatTruncatesItsMemoryTakesNoFrameThatTheBatchHadBefore) {
+  Child child([] {
+    alarm(30);
+    signal(SIGBUS, SIG_DFL);  // sanitizers have a handler
+    if (!bus::install_sigbus_guard()) return 1;
+    MemifPair pair;
+    MemifClient& front = pair.client();
+    FrameBatch batch;
+    if (front.send({make_frame(60, 1)}) != 1) return 2;
+    if (pair.link().receive(batch).frames != 1 || batch.size() != 1) return 3;
+    if (front.send({make_frame(61, 2)}) != 1) return 4;
+    if (::ftruncate(front.buffers.file(), 0) != 0) return 5;
+    const ReceiveResult got = pair.link().receive(batch);
+    if (got.frames != 0 || got.error != Errc::corrupt) return 6;
+    return batch.size() == 1 && to_bytes(batch[0]) == make_frame(60, 1) ? 0 : 7;
   });
   EXPECT_EQ(child.wait(), 0);
 }
