@@ -63,6 +63,18 @@ TEST(MemoryComparisons, OfTheMachineAndAGroupSubtractTheBackground) {
             "pmu counted a background of 1500 MB/s, which is too much beside 1e+04 MB/s");
 }
 
+TEST(MemoryComparisons, SubtractTheBackgroundOfWhatIsCompared) {
+  auto pmu = summary("pmu", MemoryScope::machine, 6 * kGiga, 4 * kGiga);
+  pmu.background = MemoryRates{0.25 * kGiga, 0.125 * kGiga, 0.375 * kGiga};
+  const auto group = summary("other", MemoryScope::group, 5 * kGiga, 4 * kGiga);
+  const auto difference = [&](MemoryReport report) {
+    return compare_memory(pmu, group, report).difference_bytes_per_s.value_or(0);
+  };
+  EXPECT_EQ(difference(MemoryReport::reads), 0.75 * kGiga);
+  EXPECT_EQ(difference(MemoryReport::writes), 0.125 * kGiga);
+  EXPECT_EQ(difference(MemoryReport::total), 0.625 * kGiga);
+}
+
 TEST(MemoryComparisons, BelowTheFloorAreRefusedAndStillShowTheDifference) {
   const auto quiet = summary("pmu", MemoryScope::machine, 1e6, 1e6);
   auto other = quiet;

@@ -61,6 +61,7 @@ class FakeSource final : public MemorySource {
     reading.reads = 100.0 * windows;
     reading.writes = 1.0;
     reading.total = 100.0 * windows + 1;
+    if (!shares.empty()) reading.running_share = shares.at(static_cast<std::size_t>(windows) - 1);
     if (windows == missing) static_cast<MemoryRates&>(reading) = MemoryRates::not_measured("gone");
     return reading;
   }
@@ -71,6 +72,7 @@ class FakeSource final : public MemorySource {
 
   std::string fails_at;
   int windows = 0, missing = -1;
+  std::vector<double> shares{};  ///< of each window; empty: all of it
 
  private:
   void log(const std::string& what) { world_.log.push_back(name_ + ' ' + what); }
@@ -199,6 +201,16 @@ TEST_F(MembwRun, GoesOnWithTheOtherSourcesWhenOneFails) {
   const MembwResult result = go();
   EXPECT_TRUE(result.sources[0].rates.total);
   EXPECT_EQ(result.error->message, "pmu cannot close") << "nothing else went wrong";
+  fakes_[1]->fails_at = "close";
+  EXPECT_EQ(go().error->message, "resctrl cannot close") << "which is closed first";
+}
+
+TEST_F(MembwRun, TellsTheLeastShareInWhichItsCountersRan) {
+  options_.samples = 3;
+  fakes_[0]->shares = {0.1, 0.75, 0.5, 0.625};  // the first is dropped
+  const MembwResult result = go();
+  EXPECT_EQ(result.sources[0].running_share, 0.5);
+  EXPECT_EQ(result.sources[1].running_share, 1);
 }
 
 TEST(MembwMean, WeighsEachWindowByItsLength) {

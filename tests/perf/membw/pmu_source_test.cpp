@@ -72,6 +72,12 @@ TEST_F(PmuSourceTest, ScalesEachCounterByItsOwnTimes) {
   EXPECT_DOUBLE_EQ(reading.reads.value(), (2000 + 4000) * 64);
   EXPECT_DOUBLE_EQ(reading.writes.value(), 8000 * 64);
   EXPECT_EQ(reading.running_share, 0.25);
+  // The least share counts, whichever counter has it.
+  ASSERT_TRUE(pmu.enable());
+  calls_.pass(kSecond, 1000, 0.25);
+  calls_.all.back().raw.running_ns += kSecond / 4;
+  ASSERT_TRUE(pmu.disable());
+  EXPECT_EQ(pmu.read().running_share, 0.25);
 }
 
 TEST_F(PmuSourceTest, SaysNotCountedForACounterThatNeverRan) {

@@ -75,6 +75,12 @@ TEST_F(ResctrlGroupTest, InAControlGroupOfItsOwnDeletesThatOnlyIfItWasMadeHere) 
   ASSERT_TRUE(group_.undo());
   EXPECT_EQ(resctrl_.group_of(10), kRoot);
   EXPECT_TRUE(resctrl_.has(kRoot + "/standing"));
+
+  // Somebody else may use the name of one that was deleted.
+  resctrl_.add_group(kRoot + "/mine");
+  ASSERT_TRUE(make({10}));
+  ASSERT_TRUE(group_.undo());
+  EXPECT_TRUE(resctrl_.has(kRoot + "/mine"));
 }
 
 TEST_F(ResctrlGroupTest, CanBeMadeAgainInAnotherControlGroup) {
@@ -111,6 +117,13 @@ TEST_F(ResctrlGroupTest, PutsThreadsThatBeganInItWhereTheOthersWere) {
   ASSERT_TRUE(group_.undo());
   EXPECT_EQ(resctrl_.group_of(10), theirs);
   EXPECT_EQ(resctrl_.group_of(14), theirs);
+  // Where they were in several groups, that of the first one.
+  resctrl_.put_process(10, {18});
+  ASSERT_TRUE(make({10}));
+  resctrl_.put_process(10, {19}, kMade);
+  ASSERT_TRUE(group_.undo());
+  EXPECT_EQ(resctrl_.group_of(18), kRoot);
+  EXPECT_EQ(resctrl_.group_of(19), theirs);
 }
 
 TEST_F(ResctrlGroupTest, GivesUpOnProcessesThatNeverStopStartingThreads) {

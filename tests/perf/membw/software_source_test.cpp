@@ -201,6 +201,29 @@ TEST_F(SoftwareSources, OfABusCountWhatItsPortsReadAndWrote) {
   EXPECT_EQ(none.open({}).error().code, Errc::not_supported);
 }
 
+// Its bytes less those of the port before it would be a number that nobody sent.
+TEST_F(SoftwareSources, APortThatTakesAnothersPlaceAndNameIsAnotherOne) {
+  const shmif::test::TempBus bus;
+  const PortOptions options{.name = "twice"};
+  Port first = shmif::test::port_on(bus.path(), options);
+  BusSource source(bus.path(), clock());
+  ASSERT_TRUE(source.open({}));
+  const auto frame = shmif::test::make_frame(1000, 1);
+  const FrameView view{frame};
+  for (int sent = 0; sent < 3; ++sent) ASSERT_FALSE(first.send({&view, 1}).error);
+  ASSERT_TRUE(source.enable());
+  ASSERT_FALSE(first.down());
+  ASSERT_FALSE(first.detach());
+  Port second = shmif::test::port_on(bus.path(), options);
+  for (int sent = 0; sent < 5; ++sent) ASSERT_FALSE(second.send({&view, 1}).error);
+  now_ += kSecond;
+  ASSERT_TRUE(source.disable());
+  const MemoryReading reading = source.read();
+  EXPECT_FALSE(reading.writes) << *reading.writes;
+  EXPECT_NE(reading.reason.find("(twice) went away during the window"), std::string::npos)
+      << reading.reason;
+}
+
 TEST_F(SoftwareSources, OfThisMachineCountWhatThisProcessDoes) {
   ProcessIoSource io{KernelFiles()};
   ASSERT_TRUE(io.open({::getpid()}));
