@@ -60,7 +60,11 @@ TEST(HeatAttributesText, IsRefusedAsAWhole) {
   why("1,2s,1000000,10,1000");
   why("5000,2d,1000000,10,1000");
   why("5000,100000,1000000,10,1000001");
+  EXPECT_EQ(why("86400000001,86400000001,1,3,3"), "an interval cannot be longer than a day");
+  EXPECT_EQ(why("1,1,86400000001,3,3"), "an interval cannot be longer than a day");
   EXPECT_TRUE(read_attributes("5000,5000,1,3,3")) << "the bounds themselves are allowed";
+  EXPECT_TRUE(read_attributes("1d,1d,1d,3,1000000"));
+  EXPECT_TRUE(read_attributes("1,1000000,1,3,3"));
 }
 
 TEST(HeatAttributesText, ComesBackWhateverTheNumbersAre) {

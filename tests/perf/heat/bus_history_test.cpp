@@ -182,6 +182,22 @@ TEST(BusHistory, KeepsABoundedNumberOfRegions) {
   EXPECT_EQ(kept.back().end, all.bytes());
 }
 
+// Of what is joined, nothing is said to have been so for longer than it was.
+TEST(BusHistory, JoinedRegionsAreAsOldAsTheYoungest) {
+  constexpr std::uint64_t kLarge = 64U << 20U;
+  BusHistory all(kLarge, kPage, 1.0);
+  std::vector<Region> regions;
+  for (std::uint64_t i = 0; i < kLarge / kPage; ++i) {
+    const std::uint64_t begin = kRingAt + i * kPage;
+    const std::uint32_t accesses = i % 2 == 0 ? 0 : 5;
+    regions.push_back({begin, begin + kPage, accesses, 0, 0});
+  }
+  for (int i = 0; i < 4; ++i) all.add(window_at(i, regions), {kAt, kRingAt + 2 * kLarge});
+  const auto kept = all.regions();
+  ASSERT_LE(kept.size(), BusHistory::kMaxRegions);
+  EXPECT_EQ(kept.back().age, 3U) << "one half began in the first window, the other before";
+}
+
 TEST(BusHistory, KeepsWhatWasWrittenBeforeTheKernelToldNoMore) {
   BusHistory all = history();
   all.add(window_at(0, {used(3)}), kMapped);

@@ -6,14 +6,17 @@
 #include <sys/wait.h>
 
 #include <csignal>
+#include <filesystem>
 #include <fstream>
 #include <thread>
 
 #include "perf/heat/session.hpp"
 #include "perf/heat/source.hpp"
+#include "perf/watch/process.hpp"
 #include "tests/perf/heat/shared_pages.hpp"
 #include "tests/support/child_process.hpp"
 #include "tests/support/eventually.hpp"
+#include "tests/support/temp_dir.hpp"
 
 namespace shmif::perf::test {
 namespace {
@@ -54,6 +57,29 @@ TEST(Smaps, OfAnotherFormAreRefusedAndCutOnesAreRead) {
   for (std::size_t length = 60; length < whole.size(); ++length) {
     const auto cut = read_smaps(whole.substr(0, length));
     EXPECT_TRUE(!cut || cut->size() <= 3U);
+  }
+}
+
+// Looks within a window see different pages, for each forgets what was referenced before.
+TEST(ClearRefs, TellTheLargestWorkingSetOfTheLooksAndEachOnce) {
+  const shmif::test::TempDir root;
+  constexpr pid_t kNumber = 41;
+  const std::filesystem::path folder = root.path() + "/proc/" + std::to_string(kNumber);
+  std::filesystem::create_directories(folder);
+  const std::string stat = KernelFiles().read("/proc/self/stat").value();
+  std::ofstream(folder / "stat") << stat;
+  std::ofstream(folder / "clear_refs") << "0\n";
+  const TaskId process{kNumber, read_task_stat(stat).value().start_ticks};
+  const auto source = watch_by_clear_refs(process, KernelFiles(root.path())).value();
+  Regions regions({}, source->looking(), page_bytes(), 1);
+  for (const auto& [first, second] : {std::pair(4, 12), std::pair(12, 4)}) {
+    for (const int kibibytes : {first, second}) {
+      std::ofstream(folder / "smaps") << "7f0000000000-7f0000004000 rw-p 00000000 00:00 0 \n"
+                                      << "Referenced: " << kibibytes << " kB\n";
+      ASSERT_TRUE(source->look(regions));
+    }
+    EXPECT_EQ(source->take_working_set(), 12U * 1024) << first;
+    EXPECT_EQ(source->take_working_set(), std::nullopt);
   }
 }
 
@@ -240,7 +266,9 @@ TEST(HeatOfAnyProcess, HasItsLastWindows) {
     session.step();
     return session.windows() >= 4;
   }));
-  EXPECT_EQ(session.results()[0].windows.size(), 2U);
+  const auto windows = session.results()[0].windows;
+  ASSERT_EQ(windows.size(), 2U);
+  EXPECT_EQ(windows[0].end_s, windows[1].begin_s) << "the last two";
 }
 
 TEST(HeatOfAnyProcess, IsNotTakenForALaterOneOfItsNumber) {

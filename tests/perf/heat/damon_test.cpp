@@ -5,11 +5,12 @@
 
 #include <gtest/gtest.h>
 #include <sys/inotify.h>
-
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
+#include <csignal>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -18,6 +19,7 @@
 
 #include "perf/heat/session.hpp"
 #include "tests/perf/heat/fake_damon.hpp"
+#include "tests/support/child_process.hpp"
 #include "tests/support/eventually.hpp"
 #include "tests/support/temp_dir.hpp"
 
@@ -161,6 +163,18 @@ TEST_F(FakeDamon, TakesBackWhatWasSetUpWhenTheKernelRefusesAValue) {
   EXPECT_NE(context.error().message.find("aggr_us"), std::string::npos) << context.error().message;
   EXPECT_EQ(line_of("nr_kdamonds"), "0");
   EXPECT_EQ(line_of("0/state"), "off");
+}
+
+TEST_F(FakeDamon, ThatMakesNoThreadIsNotRecorded) {
+  shmif::test::Child child([&] {  // for the limit
+    signal(SIGXFSZ, SIG_IGN);
+    const rlimit none{0, 0};
+    if (::setrlimit(RLIMIT_FSIZE, &none) != 0) return 1;
+    const auto record = std::make_shared<DamonRecord>();
+    if (DamonContext::begin(setup(), files(), record)) return 2;
+    return record->threads().empty() ? 0 : 3;
+  });
+  EXPECT_EQ(child.wait(), 0);
 }
 
 TEST_F(FakeDamon, WatchesGivenRangesOfProcessesAndOfPhysicalMemory) {
@@ -344,6 +358,13 @@ TEST_F(FakeDamon, OfAKernelWithoutTriedRegionsIsReadFromItsTracepoint) {
             (std::vector<Region>{{4096, 8192, 5, {}, 2}, {8192, 12288, 6, {}, 2}}))
       << "of one that came in two parts";
   EXPECT_TRUE(context->regions()->empty()) << "none has ended since";
+  std::ofstream(tracing + "/trace_pipe", std::ios::app)
+      << "kdamond.0-9 [001] 1.3: damon_aggregated: target_id=0 nr_regions=2 4096-8192: 7 3\n"
+      << "kdamond.0-9 [001] 1.4: damon_aggregated: target_id=0 nr_regions=2 4096-8192: 8 4\n"
+      << "kdamond.0-9 [001] 1.4: damon_aggregated: target_id=0 nr_regions=2 8192-12288: 9 4\n";
+  EXPECT_EQ(*context->regions(),
+            (std::vector<Region>{{4096, 8192, 8, {}, 4}, {8192, 12288, 9, {}, 4}}))
+      << "the end of the window before it was lost";
   // The kernel deletes the files of an instance with it.
   for (const auto& each : fs::directory_iterator(tracing)) fs::remove_all(each.path());
   {

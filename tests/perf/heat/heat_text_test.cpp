@@ -40,6 +40,30 @@ TEST(WorkingSets, ArePercentilesOfTheWindows) {
   EXPECT_TRUE(working_set_percentiles({}).empty()) << "not 0: nothing was measured";
 }
 
+// More mappings than there is room for: those that are hot for their size come first.
+TEST(HeatMapText, ShowsTheHottestMappingsFirst) {
+  HeatResult result;
+  result.process = {41, 1};
+  HeatWindow& window = result.windows.emplace_back();
+  window.samples = 100;
+  for (std::uint64_t i = 1; i <= 30; ++i) {
+    const AddressRange range{i << 20U, (i << 20U) + 8192};
+    const auto accesses = static_cast<std::uint32_t>(i * 7 % 31);  // each from 1 to 30 once
+    window.regions.push_back({range.begin, range.end, accesses, {}, 0});
+    result.ranges.push_back({range, "heat " + std::to_string(accesses), 0});
+  }
+  const std::string text = heat_text({result}, {}, 80);
+  std::size_t before = 0;
+  for (int heat = 30; heat > 10; --heat) {
+    const std::size_t at = text.find("heat " + std::to_string(heat) + ' ');
+    ASSERT_NE(at, std::string::npos) << heat << '\n' << text;
+    EXPECT_GT(at, before) << heat;
+    before = at;
+  }
+  EXPECT_EQ(text.find("heat 10 "), std::string::npos);
+  EXPECT_NE(text.find("  and 10 more mappings\n"), std::string::npos) << text;
+}
+
 TEST(HeatMapText, OfATargetThatWasNotMeasuredHasTheReasonAndNoMap) {
   HeatResult result;
   result.process = {41, 1};

@@ -91,6 +91,26 @@ TEST(HeatMonitorState, KeepsTheLastHundredWindows) {
   EXPECT_EQ(known[0].windows.back().begin_s, 103);
 }
 
+TEST(HeatMonitorState, ForgetsWindowsOfASourceThatAnotherOneReplaced) {
+  std::vector<HeatResult> known;
+  const auto add = [&](const char* source, double begin) {
+    HeatResult now;
+    now.process = {41, 7};
+    now.provenance.source = source;
+    now.windows = {{begin, begin + 1, 10, 0, {}}};
+    merge_heat_results(known, {now});
+  };
+  add("clear_refs", 0);
+  add("clear_refs", 1);
+  ASSERT_EQ(known[0].windows.size(), 2U);
+  add("client", 2);
+  ASSERT_EQ(known[0].windows.size(), 1U);
+  EXPECT_EQ(known[0].windows[0].begin_s, 2);
+  add("client", 3);
+  EXPECT_EQ(known[0].windows.size(), 2U);
+  EXPECT_EQ(known.size(), 1U);
+}
+
 TEST(HeatMonitorState, DoesNotTakeALaterProcessOfTheSameNumberForItsTarget) {
   const Sleeper sleeper;
   const TempDir tree;

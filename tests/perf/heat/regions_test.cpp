@@ -175,6 +175,27 @@ TEST(HeatRegions, SayNothingOfWritesThatWereNotMeasured) {
   }
 }
 
+TEST(HeatRegions, KnowWritesOnlyOfTheWindowInWhichTheyWereTold) {
+  Regions regions(attributes(3), Looking::all_pages, kPage, 1);
+  regions.set_target({pages(0, 10)});
+  regions.record_pages(std::vector<SeenPages>{{pages(0, 10), {true, true}}});
+  for (const Region& region : regions.aggregate()) EXPECT_EQ(region.writes, 1U);
+  regions.record_pages(std::vector<SeenPages>{{pages(0, 10), {true, std::nullopt}}});
+  for (const Region& region : regions.aggregate()) EXPECT_EQ(region.writes, std::nullopt);
+}
+
+TEST(HeatRegions, CountPagesThatWereSeenAcrossSeveralRanges) {
+  Regions regions(attributes(3), Looking::all_pages, kPage, 1);
+  regions.set_target({pages(0, 10), pages(12, 20), pages(20, 24), pages(30, 40)});
+  regions.record_pages(std::vector<SeenPages>{{pages(8, 32), {true, true}}});
+  std::uint64_t accessed = 0;
+  for (const Region& region : regions.aggregate()) {
+    if (region.accesses > 0) accessed += region.bytes();
+  }
+  EXPECT_EQ(accessed, (2 + 8 + 4 + 2) * kPage);
+  EXPECT_EQ(regions.working_set_bytes(), accessed);
+}
+
 TEST(HeatRegions, OfWholeRangesAreTheRanges) {
   const HeatAttributes bounds = attributes(10, 10);
   Regions regions(bounds, Looking::whole_ranges, kPage, 1);
