@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 
 #include <array>
+#include <filesystem>
+#include <fstream>
 #include <functional>
 #include <nlohmann/json.hpp>
 
@@ -12,6 +14,7 @@
 #include "perf/watch/held_child.hpp"
 #include "tests/perf/counters/fake_counters.hpp"
 #include "tests/support/eventually.hpp"
+#include "tests/support/temp_dir.hpp"
 
 namespace shmif::perf::test {
 namespace {
@@ -136,6 +139,29 @@ TEST(SampleProfile, WaitsOnceForTheMappingOfASample) {
   const auto result = profile.result();
   ASSERT_EQ(result.rows.size(), 1U);
   EXPECT_EQ(result.rows[0].object, "[unknown]");
+}
+
+/// Files that are mapped while the samples come, without records, as those of another namespace.
+TEST(SampleProfile, ReadsTheMappingsOfAProcessOnceInEachRead) {
+  for (const bool at_the_end : {false, true}) {
+    const shmif::test::TempDir root;
+    const std::filesystem::path folder = root.path() + "/proc/5";
+    std::filesystem::create_directories(folder);
+    const auto map = [&](const std::string& lines) { std::ofstream(folder / "maps") << lines; };
+    SampleProfile profile(false, KernelFiles(root.path()));
+    map("1000-2000 r-xp 00000000 fe:01 1 /nonexistent/first\n");
+    profile.sample(sample_at(0x1010));
+    profile.sample(sample_at(0x3010));
+    profile.settle();
+    map("3000-4000 r-xp 00000000 fe:01 2 /nonexistent/second\n");
+    if (!at_the_end) profile.settle();
+    if (!at_the_end) std::filesystem::remove(folder / "maps");  // it has ended
+    profile.finish();
+    const auto result = profile.result();
+    ASSERT_EQ(result.rows.size(), 2U) << at_the_end;
+    EXPECT_EQ(result.rows[0].object, "first");
+    EXPECT_EQ(result.rows[1].object, "second") << at_the_end;
+  }
 }
 
 TEST(SampleProfile, MakesATreeOfCallsFromTheOutermostOn) {

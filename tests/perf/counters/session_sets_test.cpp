@@ -213,6 +213,44 @@ TEST_F(ScriptedSets, GoBackToTheOldSetIfTheNewOneCannotCount) {
   EXPECT_FALSE(kernel.counts(2));
 }
 
+TEST_F(ScriptedSets, StopTheGroupsOfASetOfWhichOneCannotCount) {
+  session = CounterSession({.group = false, .switch_by_itself = false}, kernel);
+  ASSERT_TRUE(session.create_sets(std::array{SetSetup{5}}));
+  ASSERT_TRUE(session.program(std::array{EventSetup{fake_event(1)}, EventSetup{fake_event(2), 5},
+                                         EventSetup{fake_event(3), 5}}));
+  ASSERT_TRUE(session.load(CounterTarget::thread({kTask, 7})));
+  ASSERT_TRUE(session.start());
+  kernel.before = [asked = 0](KernelCall call, int /*nth*/) mutable {
+    return call == KernelCall::control && ++asked == 3 ? -ENOSPC : 0;
+  };
+  EXPECT_EQ(session.switch_set(5).error().message,
+            "cannot start \"event3\": No space left on device");
+  EXPECT_TRUE(kernel.counts(1));
+  EXPECT_FALSE(kernel.counts(2));
+  EXPECT_FALSE(kernel.counts(3));
+}
+
+TEST_F(ScriptedSets, KeepTheTurnInWhichTheTargetEnded) {
+  start_three_sets();
+  kernel.run(kTask, 100);
+  kernel.end(kTask);
+  EXPECT_EQ(session.state(), SessionState::ended);
+  EXPECT_EQ(query(0).active_ns, 100U);
+  EXPECT_EQ(query(0).activations, 1U);
+}
+
+TEST_F(ScriptedSets, OfAProgramThatIsWaitedForBeginWithTheActiveOne) {
+  ASSERT_TRUE(session.create_sets(std::array{SetSetup{5}}));
+  ASSERT_TRUE(session.program(std::array{EventSetup{fake_event(1)}, EventSetup{fake_event(2), 5}}));
+  CounterTarget target = CounterTarget::process({kTask, 7});
+  target.on_exec = true;
+  ASSERT_TRUE(session.load(target));
+  ASSERT_TRUE(session.start());
+  kernel.exec(kTask);
+  EXPECT_TRUE(kernel.counts(1));
+  EXPECT_FALSE(kernel.counts(2));
+}
+
 TEST_F(ScriptedSets, CanBeChosenWhileTheSessionIsStopped) {
   start_three_sets();
   ASSERT_TRUE(session.stop());

@@ -425,6 +425,58 @@ TEST_F(ScriptedSession, StopsWhatItStartedIfItCannotStartAll) {
   EXPECT_FALSE(kernel.counts(PERF_COUNT_SW_DUMMY));
 }
 
+TEST_F(ScriptedSession, StopsTheClocksOfAllThreadsIfOneCannotStart) {
+  kernel.processes[kTask] = {kTask, kOther};
+  program({{fake_event(1)}});
+  ASSERT_TRUE(session.load(CounterTarget::process({kTask, 7})));
+  int asked = 0;
+  kernel.before = [&](KernelCall call, int /*nth*/) {
+    return call == KernelCall::control && ++asked == 2 ? -ENOSPC : 0;
+  };
+  EXPECT_EQ(session.start().error().message,
+            "cannot start the session's clock: No space left on device");
+  EXPECT_EQ(session.state(), SessionState::loaded);
+  for (const auto& [file, event] : kernel.events) EXPECT_FALSE(event.enabled) << event.task;
+}
+
+TEST_F(ScriptedSession, AsksTheKernelToLeaveOutWhatTheEventLeavesOut) {
+  using Flag = bool CounterEvent::*;
+  const std::array<Flag, 5> flags{&CounterEvent::exclude_user, &CounterEvent::exclude_kernel,
+                                  &CounterEvent::exclude_hypervisor, &CounterEvent::exclude_host,
+                                  &CounterEvent::exclude_guest};
+  std::vector<EventSetup> setups;
+  for (std::size_t i = 0; i < flags.size(); ++i) {
+    EventSetup setup{fake_event(i + 1)};
+    setup.event.*flags.at(i) = true;
+    setups.push_back(setup);
+  }
+  program(setups);
+  ASSERT_TRUE(session.load(kThread));
+  for (std::size_t i = 0; i < flags.size(); ++i) {
+    const auto* const event = kernel.event_of(i + 1);
+    ASSERT_NE(event, nullptr);
+    const perf_event_attr& attr = event->attr.base;
+    const std::array<bool, 5> asked{attr.exclude_user != 0, attr.exclude_kernel != 0,
+                                    attr.exclude_hv != 0, attr.exclude_host != 0,
+                                    attr.exclude_guest != 0};
+    for (std::size_t k = 0; k < asked.size(); ++k) EXPECT_EQ(asked.at(k), k == i) << i << ' ' << k;
+  }
+}
+
+// The kernel adds up the overflows that it is asked for.
+TEST_F(ScriptedSession, IsMaskedByOneOverflowHoweverOftenItWasStarted) {
+  program({{fake_event(2), 0, {.period = 10, .mask = true}}});
+  ASSERT_TRUE(session.load(kThread));
+  for (int i = 0; i < 3; ++i) {
+    ASSERT_TRUE(session.start());
+    ASSERT_TRUE(session.stop());
+  }
+  ASSERT_TRUE(session.start());
+  EXPECT_EQ(kernel.event_of(2)->limit, 1);
+  kernel.overflow(2);
+  EXPECT_FALSE(kernel.counts(2)) << "the kernel has stopped it, before anybody looks";
+}
+
 TEST_F(ScriptedSession, HoldsAllThreadsOfItsTargetForAReadOfOneInstant) {
   kernel.processes[kTask] = {kTask};
   program({{fake_event(1)}});

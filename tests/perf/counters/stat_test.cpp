@@ -187,6 +187,25 @@ TEST(Stat, ScalesTheEventsOfASetByTheTimeThatTheTargetRan) {
   EXPECT_EQ(result->sets[1].activations, 0U);
 }
 
+TEST(Stat, AddsTheTurnsOfSeveralProcesses) {
+  FakeCounters kernel;
+  const std::array targets{TaskId{kTask, 7}, TaskId{kOther, 7}};
+  StatOptions options;
+  options.turn = std::chrono::nanoseconds(0);  // only the first set counts
+  auto run =
+      StatRun::start({fake_stat_event(1, 3), fake_stat_event(2, 5)}, targets, options, kernel);
+  ASSERT_TRUE(run) << run.error().message;
+  kernel.run(kTask, 1000, {{1, 40}});
+  kernel.run(kOther, 500, {{1, 2}});
+  const auto result = run->finish();
+  ASSERT_TRUE(result) << result.error().message;
+  ASSERT_EQ(result->sets.size(), 2U);
+  EXPECT_EQ(result->sets[0].activations, 2U) << "one for each process";
+  EXPECT_EQ(result->sets[0].active_ns, 1500U);
+  EXPECT_EQ(result->sets[0].events, 1U);
+  EXPECT_EQ(result->sets[1].activations, 0U);
+}
+
 TEST(Stat, AddsTheValuesOfSeveralProcesses) {
   FakeCounters kernel;
   const std::array targets{TaskId{kTask, 7}, TaskId{kOther, 7}};
