@@ -333,6 +333,22 @@ Result<std::vector<AddressedInterface>> Netlink::interfaces() const {
   return all;
 }
 
+Result<bool> Netlink::leads_to_many(const IpAddress& address) const {
+  const NlAddrPtr to = to_nl(address, address.bits());
+  if (!to) return out_of_memory();
+  rtnl_route* found = nullptr;
+  const int e = rtnl_route_lookup(impl_->socket.get(), to.get(), &found);
+  const RoutePtr route(found);
+  // Unreachable, prohibited and blackhole. libnl has no number of its own for most of them.
+  if (e == -NLE_FAILURE || e == -NLE_NOACCESS || e == -NLE_INVAL) return false;
+  if (e < 0 || !route) {
+    return failure(e < 0 ? e : -NLE_FAILURE,
+                   "cannot ask the kernel where " + address.to_string() + " leads");
+  }
+  const auto type = rtnl_route_get_type(route.get());
+  return type == RTN_BROADCAST || type == RTN_MULTICAST;
+}
+
 Result<void> Netlink::set_up(const std::string& name, bool up) {
   return impl_->set_flag(name, "cannot set interface \"" + name + (up ? "\" up" : "\" down"),
                          IFF_UP, up);

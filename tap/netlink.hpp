@@ -83,6 +83,10 @@ class Netlink {
   /// Nothing if there is no such device.
   std::optional<bool> tap_has_header(const std::string& name) const;
 
+  /// Whether packets for the address go to all machines of a network, or to a group, by the
+  /// kernel's routes, which know the broadcast addresses of its networks. False without a route.
+  Result<bool> leads_to_many(const IpAddress& address) const;
+
   Result<void> set_up(const std::string& name, bool up = true);
   Result<void> set_mtu(const std::string& name, std::uint32_t mtu);
   Result<void> set_mac(const std::string& name, MacAddress mac);

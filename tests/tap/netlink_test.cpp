@@ -131,6 +131,31 @@ TEST_F(NetlinkTest, ReplacesNothingThatIsThere) {
   EXPECT_EQ(run(space, {"ip", "route"}).output.find("198.18.0.3"), std::string::npos);
 }
 
+TEST_F(NetlinkTest, TellsWhichAddressesLeadToManyMachines) {
+  const TestNamespace space;
+  Netlink netlink = space.netlink();
+  ok(netlink.add_veth("v0", "v1"));
+  ok(netlink.add_address("v0", *Cidr::parse("198.18.0.1/24")));
+  ok(netlink.add_address("v0", *Cidr::parse("198.18.6.1/23")));
+  ok(netlink.set_up("v0"));
+  ok(netlink.set_up("v1"));
+  const auto leads = [&](const char* address) {
+    const auto many = netlink.leads_to_many(*IpAddress::parse(address));
+    EXPECT_TRUE(many) << address << ": " << many.error().message;
+    return many && *many;
+  };
+  EXPECT_FALSE(leads("198.18.9.1")) << "there is no route";
+  ok(netlink.add_default_route("v0", *IpAddress::parse("198.18.0.2")));
+  for (const char* const address : {"198.18.0.255", "198.18.7.255", "255.255.255.255", "224.0.0.1"})
+    EXPECT_TRUE(leads(address)) << address;
+  for (const char* const address : {"198.18.0.1", "198.18.0.2", "198.18.0.254", "198.18.6.255",
+                                    "198.18.7.0", "198.18.9.255", "127.0.0.1"})
+    EXPECT_FALSE(leads(address)) << address;
+  ok(netlink.remove_address("v0", *Cidr::parse("198.18.6.1/23")));
+  EXPECT_FALSE(leads("198.18.7.255")) << "it is asked each time";
+  EXPECT_TRUE(leads("ff02::1"));
+}
+
 TEST_F(NetlinkTest, MakesABridgeThatCarriesWhatACableWould) {
   const TestNamespace space;
   Netlink netlink = space.netlink();
