@@ -115,7 +115,8 @@ struct GuestOptions {
   std::vector<GuestInterface> interfaces;
   Via via = Via::any;
   std::string hostname;                 ///< empty: the outer one
-  std::vector<IpAddress> name_servers;  ///< those of /etc/resolv.conf; empty: as outside
+  /// Those of /etc/resolv.conf, beside the outer one's search and options lines; empty: as outside.
+  std::vector<IpAddress> name_servers;
   /// Take the signals that are sent to this process and forward them. They are blocked in the
   /// calling thread, and in the threads that it starts, as long as the guest lives.
   bool forward_signals = true;

@@ -296,6 +296,14 @@ bool layer_state_or_parts(const std::string& directory, uid_t outer_uid,
   return any;
 }
 
+/// Whether a line of /etc/resolv.conf is about looking up names at whatever server.
+bool says_how_to_search(const std::string& line) {
+  std::istringstream words(line);
+  std::string first;
+  words >> first;
+  return first == "search" || first == "domain" || first == "options";
+}
+
 /// Puts a private copy over /etc/resolv.conf, or over the file that it points to.
 bool bind_resolv_conf(const std::string& resolv_conf) {
   const std::string copy = "/run/.shmif-resolv.conf";
@@ -328,7 +336,10 @@ Result<GuestMounts> arrange_guest_mounts(uid_t outer_uid,
   std::ostringstream resolv_conf;
   for (const IpAddress& each : name_servers)
     resolv_conf << "nameserver " << each.to_string() << '\n';
-  if (std::ifstream file(kResolvConf); file && name_servers.empty()) resolv_conf << file.rdbuf();
+  std::ifstream outer(kResolvConf);
+  for (std::string line; std::getline(outer, line);) {
+    if (name_servers.empty() || says_how_to_search(line)) resolv_conf << line << '\n';
+  }
 
   if (::mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr) != 0) {
     notes.push_back(

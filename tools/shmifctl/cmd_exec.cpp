@@ -97,7 +97,8 @@ Options exec_options() {
                   "--ifname, --promisc, --lan and --tap after it belong to that interface")
       .repeatable("dns", "ADDRESS",
                   "a name server for the host: its /etc/resolv.conf then has these, and not those "
-                  "of this machine. Behind shmifctl gateway, give the address that it prints")
+                  "of this machine. It keeps the lines search, domain and options. Behind shmifctl "
+                  "gateway, give the address that it prints")
       .value("hostname", "NAME",
              "the host name (default: the port's name, with hyphens for characters that a host "
              "name cannot have)")
