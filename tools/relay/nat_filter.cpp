@@ -1,18 +1,12 @@
 #include "tools/relay/nat_filter.hpp"
 
 #include <arpa/inet.h>
-#include <ifaddrs.h>
-#include <net/if.h>
 #include <netinet/in.h>
-#include <sys/ioctl.h>
-#include <sys/socket.h>
 
-#include <algorithm>
 #include <cstring>
-#include <memory>
 #include <span>
+#include <utility>
 
-#include "base/unique_fd.hpp"
 #include "bus/offload.hpp"
 
 namespace shmif::tools {
@@ -24,6 +18,7 @@ constexpr std::size_t kArpBytes = 28;
 constexpr std::size_t kIpHeaderBytes = 20;
 constexpr std::size_t kTcpHeaderBytes = 20;
 constexpr std::size_t kUdpHeaderBytes = 8;
+constexpr std::size_t kIcmpHeaderBytes = 8;
 constexpr std::uint16_t kReserved = 0x8000, kMoreFragments = 0x2000, kFragmentOffset = 0x1fff;
 constexpr std::uint8_t kEchoReply = 0, kUnreachable = 3, kEchoRequest = 8, kTimeExceeded = 11;
 constexpr std::uint8_t kProhibited = 13;  // RFC 1812: communication administratively prohibited
@@ -33,7 +28,7 @@ constexpr std::uint32_t kBroadcast = 0xffffffff;
 
 /// ICMP answers in a second.
 constexpr unsigned kMaxAnswers = 100;
-constexpr std::chrono::seconds kLookAgain{5};
+constexpr std::chrono::seconds kAskAgain{5};
 
 /// F3: what no far side may be. These lead to this machine, to all machines around it, or, as
 /// 169.254.169.254, to the cloud that it runs in.
@@ -84,31 +79,24 @@ std::uint32_t number32(std::span<const std::byte> bytes, std::size_t at) noexcep
   return ntohl(number);
 }
 
-/// The broadcast addresses of this machine's interfaces. What cannot be asked for is missing.
-std::vector<std::uint32_t> broadcasts_here() {
-  std::vector<std::uint32_t> all;
-  ifaddrs* found = nullptr;
-  if (::getifaddrs(&found) != 0) return all;
-  const std::unique_ptr<ifaddrs, decltype(&::freeifaddrs)> owned(found, &::freeifaddrs);
-  const auto number = [](const sockaddr* address) {
-    sockaddr_in in{};
-    std::memcpy(&in, address, sizeof in);
-    return ntohl(in.sin_addr.s_addr);
-  };
-  const UniqueFd any(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-  for (const ifaddrs* each = found; each != nullptr; each = each->ifa_next) {
-    if (each->ifa_addr == nullptr || each->ifa_addr->sa_family != AF_INET) continue;
-    // ifa_broadaddr is another address where the interface has no broadcast address.
-    ifreq asked{};
-    std::strncpy(asked.ifr_name, each->ifa_name, sizeof asked.ifr_name - 1);
-    if (::ioctl(any.get(), SIOCGIFBRDADDR, &asked) == 0)
-      all.push_back(number(&asked.ifr_broadaddr));
-    if (each->ifa_netmask == nullptr) continue;
-    const std::uint32_t hosts = ~number(each->ifa_netmask);
-    if (hosts > 1) all.push_back(number(each->ifa_addr) | hosts);
+/// The flow of the packet that an ICMP error quotes, if that can be read. The error is for the
+/// packet's sender.
+std::optional<NatFlow> quoted_in(std::span<const std::byte> quote) noexcept {
+  constexpr std::size_t kLeast = kIpHeaderBytes + 8;  // RFC 792
+  constexpr std::uint16_t kFragmented = kMoreFragments | kFragmentOffset;
+  if (quote.size() < kLeast || byte_at(quote, 0) != 0x45 || (number16(quote, 6) & kFragmented) != 0)
+    return std::nullopt;
+  NatFlow flow{
+      .near = number32(quote, 12), .far = number32(quote, 16), .protocol = byte_at(quote, 9)};
+  const auto transport = quote.subspan(kIpHeaderBytes);
+  if (flow.protocol == IPPROTO_ICMP) {
+    if (byte_at(transport, 0) != kEchoRequest) return std::nullopt;
+    flow.near_port = number16(transport, 4);
+  } else {
+    flow.near_port = number16(transport, 0);
+    flow.far_port = number16(transport, 2);
   }
-  std::ranges::sort(all);
-  return all;
+  return flow;
 }
 
 constexpr const char* text_of(NatRefusal why) noexcept {
@@ -123,24 +111,27 @@ constexpr const char* text_of(NatRefusal why) noexcept {
     case NatRefusal::group: return "multicast or broadcast";
     case NatRefusal::closed: return "for what the gateway does not serve";
     case NatRefusal::others: return "for other hosts of the bus";
+    case NatRefusal::unasked: return "from outside that no host asked for";
+    case NatRefusal::crowd: return "from too many hosts";
   }
   return "";
 }
 
 }  // namespace
 
-/// What F2 to F5 need of an IPv4 packet.
-struct NatFilter::Packet {
-  std::uint32_t near = 0, far = 0;
-  std::uint16_t near_port = 0, far_port = 0;  ///< of ICMP 0
-  std::uint8_t protocol = 0;
+/// What F2 to F6 need of an IPv4 packet.
+struct NatFilter::Packet : NatFlow {
+  std::uint8_t tcp_flags = 0;
+  bool is_icmp_error = false;
+  std::optional<NatFlow> quoted = {};  ///< by an ICMP error
 
   bool is_dhcp() const noexcept {
     return protocol == IPPROTO_UDP && near_port == kDhcpClient && far_port == kDhcpServer;
   }
 };
 
-NatFilter::NatFilter(const NatWish& wish)
+NatFilter::NatFilter(const NatWish& wish, std::function<bool(std::uint32_t)> to_many,
+                     const NatFlowLimits& limits)
     : network_(wish.network.first),
       mask_(~(~0U >> wish.network.prefix)),
       gateway_(wish.network.first + NatNetwork::kGateway),
@@ -149,7 +140,9 @@ NatFilter::NatFilter(const NatWish& wish)
       loopback_(wish.loopback),
       link_local_(wish.link_local),
       gateway_mac_(wish.network.gateway_mac()),
-      name_server_mac_(wish.network.name_server_mac()) {}
+      name_server_mac_(wish.network.name_server_mac()),
+      to_many_(std::move(to_many)),
+      flows_(limits) {}
 
 bool NatFilter::is_served(std::uint32_t address) const noexcept {
   return address == gateway_ || (name_server_ != 0 && address == name_server_);
@@ -164,13 +157,11 @@ bool NatFilter::is_mine(const MacAddress& mac) const noexcept {
   return mac == gateway_mac_ || (!passt_ && mac == name_server_mac_);
 }
 
-bool NatFilter::is_broadcast(std::uint32_t address) noexcept {
-  const auto now = Clock::now();
-  if (looked_ == Clock::time_point{} || now - looked_ >= kLookAgain) {
-    looked_ = now;
-    broadcasts_ = broadcasts_here();
-  }
-  return std::ranges::binary_search(broadcasts_, address);
+bool NatFilter::leads_to_many(std::uint32_t address, NatFlows::Time now) {
+  Asked& asked = asked_[(address * 0x9e3779b1U) >> 24U];
+  if (asked.address != address || now >= asked.until)
+    asked = {.address = address, .to_many = to_many_(address), .until = now + kAskAgain};
+  return asked.to_many;
 }
 
 /// Reads an IPv4 packet by rule F2. `bytes`: the frame.
@@ -191,33 +182,44 @@ std::optional<NatRefusal> NatFilter::read(NatWay way, std::span<const std::byte>
     case IPPROTO_ICMP: break;
     default: return NatRefusal::protocol;
   }
-  if (total - kIpHeaderBytes < header) return NatRefusal::unreadable;
+  const auto transport = ip.subspan(kIpHeaderBytes, total - kIpHeaderBytes);
+  if (transport.size() < header) return NatRefusal::unreadable;
   const std::uint32_t source = number32(ip, 12);
   const std::uint32_t destination = number32(ip, 16);
   packet.near = way == NatWay::out ? source : destination;
   packet.far = way == NatWay::out ? destination : source;
-  const auto transport = ip.subspan(kIpHeaderBytes);
   if (packet.protocol == IPPROTO_ICMP) {
     const std::uint8_t type = byte_at(transport, 0);
     const bool passes = way == NatWay::out
                             ? type == kEchoRequest
                             : type == kEchoReply || type == kUnreachable || type == kTimeExceeded;
     if (!passes) return NatRefusal::other_icmp;
+    packet.is_icmp_error = way == NatWay::in && type != kEchoReply;
+    if (packet.is_icmp_error) {
+      packet.quoted = quoted_in(transport.subspan(kIcmpHeaderBytes));
+    } else {
+      packet.near_port = number16(transport, 4);
+    }
     return std::nullopt;
   }
+  // Both lengths once more: a program may believe these.
+  const bool is_tcp = packet.protocol == IPPROTO_TCP;
+  const std::size_t own =
+      is_tcp ? std::size_t{byte_at(transport, 12)} / 16 * 4 : number16(transport, 4);
+  if (own < header || own > transport.size()) return NatRefusal::unreadable;
+  if (is_tcp) packet.tcp_flags = byte_at(transport, 13);
   packet.near_port = number16(transport, way == NatWay::out ? 0 : 2);
   packet.far_port = number16(transport, way == NatWay::out ? 2 : 0);
   return std::nullopt;
 }
 
 /// Rule F3 about the far side.
-std::optional<NatRefusal> NatFilter::judge_far(std::uint32_t far) noexcept {
+std::optional<NatRefusal> NatFilter::judge_far(std::uint32_t far) const noexcept {
   for (const Range& range : kNeverFar) {
     if ((far ^ range.first) >> (32 - range.prefix) != 0) continue;
     if (range.why == NatRefusal::link_local && link_local_) break;
     return range.why;
   }
-  if (is_broadcast(far)) return NatRefusal::group;
   return std::nullopt;
 }
 
@@ -263,7 +265,7 @@ std::optional<NatRefusal> NatFilter::judge_arp(NatWay way,
   return NatRefusal::others;
 }
 
-std::optional<NatRefusal> NatFilter::judge(NatWay way, const FrameView& frame) {
+std::optional<NatRefusal> NatFilter::judge(NatWay way, const FrameView& frame, NatFlows::Time now) {
   const auto bytes = frame.bytes;
   if (bytes.size() < kEthernetHeaderBytes) return NatRefusal::unreadable;
   const std::uint16_t type = number16(bytes, 12);
@@ -272,9 +274,14 @@ std::optional<NatRefusal> NatFilter::judge(NatWay way, const FrameView& frame) {
   const MacAddress to = frame.destination();
   const bool to_other = way == NatWay::out && !to.is_group() && !is_mine(to);
   if (to_other) return NatRefusal::others;
-  if (type == kArp) return judge_arp(way, bytes);
+  return type == kArp ? judge_arp(way, bytes) : judge_ip(way, frame, now);
+}
+
+/// Rules F2 to F6 about an IPv4 packet.
+std::optional<NatRefusal> NatFilter::judge_ip(NatWay way, const FrameView& frame,
+                                              NatFlows::Time now) {
   Packet packet;
-  if (const auto refusal = read(way, bytes, packet)) return refusal;
+  if (const auto refusal = read(way, frame.bytes, packet)) return refusal;
   if (packet.is_dhcp()) {
     // A client without an address broadcasts, and is answered in the same way.
     const bool asks = way == NatWay::out && packet.near == kAnyAddress;
@@ -289,13 +296,27 @@ std::optional<NatRefusal> NatFilter::judge(NatWay way, const FrameView& frame) {
     if (const auto refusal = judge_service(way, packet)) return refusal;
   } else if (const auto refusal = judge_far(packet.far)) {
     return refusal;
+  } else if (way == NatWay::out && leads_to_many(packet.far, now)) {
+    return NatRefusal::group;  // what comes in is an answer from there, or stays
   }
-  if (to.is_group()) return NatRefusal::group;
-  return std::nullopt;
+  if (frame.destination().is_group()) return NatRefusal::group;
+  return judge_flow(way, packet, now);
+}
+
+/// Rule F6.
+std::optional<NatRefusal> NatFilter::judge_flow(NatWay way, const Packet& packet,
+                                                NatFlows::Time now) noexcept {
+  if (way == NatWay::out)
+    return flows_.out(packet, packet.tcp_flags, now) ? std::nullopt
+                                                     : std::optional(NatRefusal::crowd);
+  const bool answers = packet.is_icmp_error ? packet.quoted && packet.quoted->near == packet.near &&
+                                                  flows_.has(*packet.quoted, now)
+                                            : flows_.in(packet, packet.tcp_flags, now);
+  return answers ? std::nullopt : std::optional(NatRefusal::unasked);
 }
 
 bool NatFilter::keep(NatWay way, const FrameView& frame, AnyLink& back) {
-  const auto refusal = judge(way, frame);
+  const auto refusal = judge(way, frame, Clock::now());
   if (!refusal) return false;
   counts_[static_cast<std::size_t>(way)].of[static_cast<std::size_t>(*refusal)].fetch_add(
       1, std::memory_order_relaxed);

@@ -4,21 +4,23 @@
 // The program opens a socket of this machine's user for what it receives, and the kernel connects
 // that socket to wherever the packet was for. So this filter decides what a packet may be for. It
 // does not rely on the program to refuse anything. The near side of a packet is the bus: its source
-// on the way out, and its destination on the way in. The far side is the other address. The rules
-// are the same for both ways:
+// on the way out, and its destination on the way in. The far side is the other address. Rules
+// F1 to F5 are the same for both ways:
 //
 //   F1  A frame is plain Ethernet with IPv4 or ARP. IPv6, VLAN tags and everything else stay.
 //   F2  A packet can be read in one way only: IPv4 without options, with lengths that agree, whole
 //       and no fragment. (libslirp 4.7 dies of a fragment that comes late.) Of ICMP, only pings
 //       pass on the way out, and only their answers and errors on the way in.
 //   F3  The near side is a host of the network. The far side is in no range of kNeverFar in
-//       nat_filter.cpp (loopback, link-local, multicast and broadcast addresses), and no broadcast
-//       address of an interface of this machine.
+//       nat_filter.cpp (loopback, link-local, multicast and broadcast addresses), and this
+//       machine's routes do not lead to many machines there.
 //   F4  In the network itself, only the gateway and its name server are far, each with the services
 //       of kServices: DHCP, DNS, pings; with NatWish::loopback, all of the gateway.
 //   F5  Frames for the MAC addresses of others stay; the bus floods frames whose receiver it does
 //       not know. DHCP alone may be broadcast. An ARP frame asks for, or announces, an address
 //       that F3 and F4 allow.
+//   F6  From outside comes only what answers a host: packets of its flows, and ICMP errors that
+//       quote one (tools/relay/nat_flows.hpp). DHCP and ARP of the gateway have no flows.
 //
 // What stays is counted by its reason. A host that addressed the gateway is told by ICMP.
 
@@ -27,12 +29,14 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <optional>
+#include <span>
 #include <string>
-#include <vector>
 
 #include "shmif/frame.hpp"
 #include "shmif/link.hpp"
+#include "tools/relay/nat_flows.hpp"
 #include "tools/relay/nat_process.hpp"
 
 namespace shmif::tools {
@@ -49,21 +53,26 @@ enum class NatRefusal : std::uint8_t {
   group,       ///< F3: multicast and broadcast
   closed,      ///< F4: no service of the gateway
   others,      ///< F4, F5: between other hosts of the bus
+  unasked,     ///< F6: from outside, and no answer
+  crowd,       ///< F6: of a host, and there is no room for its flows
 };
-inline constexpr std::size_t kNatRefusals = 10;
+inline constexpr std::size_t kNatRefusals = 12;
 
 /// Which way a frame goes.
 enum class NatWay : std::uint8_t { out, in };
 
-/// Threads: one at a time; refused() and to_text() from any. Blocks: never, except that it asks
-/// the kernel for the broadcast addresses of this machine, at most every 5 s.
+/// Threads: one at a time; refused() and to_text() from any. Blocks: never, except for `to_many`.
 class NatFilter {
  public:
-  /// `wish.program` is set.
-  explicit NatFilter(const NatWish& wish);
+  /// `wish.program` is set. `to_many` says whether the kernel's routes lead an address to many
+  /// machines; it is asked before hosts reach an address, and at most every 5 s for one that they
+  /// go on using.
+  NatFilter(const NatWish& wish, std::function<bool(std::uint32_t)> to_many,
+            const NatFlowLimits& limits = {});
 
-  /// Why the frame does not pass; empty: it does. Counts nothing, answers nothing.
-  std::optional<NatRefusal> judge(NatWay way, const FrameView& frame);
+  /// Why the frame does not pass; empty: it does. Takes note of flows; counts and answers nothing.
+  /// `now`: not before that of earlier calls.
+  std::optional<NatRefusal> judge(NatWay way, const FrameView& frame, NatFlows::Time now);
   /// The same as an interceptor of the bridge: counts, and answers by ICMP through `back`. Result:
   /// whether the frame stays.
   bool keep(NatWay way, const FrameView& frame, AnyLink& back);
@@ -79,12 +88,15 @@ class NatFilter {
   static std::optional<NatRefusal> read(NatWay way, std::span<const std::byte> bytes,
                                         Packet& packet);
   std::optional<NatRefusal> judge_arp(NatWay way, std::span<const std::byte> bytes) const noexcept;
-  std::optional<NatRefusal> judge_far(std::uint32_t far) noexcept;
+  std::optional<NatRefusal> judge_ip(NatWay way, const FrameView& frame, NatFlows::Time now);
+  std::optional<NatRefusal> judge_far(std::uint32_t far) const noexcept;
   std::optional<NatRefusal> judge_service(NatWay way, const Packet& packet) const noexcept;
+  std::optional<NatRefusal> judge_flow(NatWay way, const Packet& packet,
+                                       NatFlows::Time now) noexcept;
   bool is_served(std::uint32_t address) const noexcept;
   bool is_host(std::uint32_t address) const noexcept;
   bool is_mine(const MacAddress& mac) const noexcept;
-  bool is_broadcast(std::uint32_t address) noexcept;
+  bool leads_to_many(std::uint32_t address, NatFlows::Time now);
   void answer(const FrameView& frame, AnyLink& back) noexcept;
 
   using Clock = std::chrono::steady_clock;
@@ -95,11 +107,17 @@ class NatFilter {
   std::uint32_t name_server_;  ///< 0: there is none; it can be the gateway
   bool passt_, loopback_, link_local_;
   MacAddress gateway_mac_, name_server_mac_;
-  std::vector<std::uint32_t> broadcasts_;  ///< of this machine's interfaces, sorted
-  Clock::time_point looked_{};             ///< when broadcasts_ was read
+  struct Asked {
+    std::uint32_t address = 0;
+    bool to_many = false;
+    NatFlows::Time until = NatFlows::Time::min();  ///< min(): not asked yet
+  };
+  std::function<bool(std::uint32_t)> to_many_;
+  std::array<Asked, 256> asked_{};  ///< by some bits of the address
   Clock::time_point answers_since_{};
   unsigned answers_ = 0;
   std::array<Count, 2> counts_;
+  NatFlows flows_;
 };
 
 }  // namespace shmif::tools

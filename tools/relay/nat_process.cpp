@@ -18,6 +18,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <fstream>
 #include <sstream>
 #include <utility>
 #include <vector>
@@ -355,6 +356,25 @@ std::string NatProcess::last_words() {
   return text.empty() ? text : ": " + text;
 }
 
+namespace {
+
+/// Whether this machine has a default route of IPv4; true also where it does not say.
+bool has_default_route() {
+  std::ifstream routes("/proc/net/route");  // a line of heads; then interface, destination, ...
+  std::string line;
+  if (!std::getline(routes, line)) return true;
+  while (std::getline(routes, line)) {
+    std::istringstream words(line);
+    std::array<std::string, 8> column;
+    for (std::string& each : column) words >> each;
+    constexpr std::size_t kDestination = 1, kMask = 7;
+    if (column[kDestination] == "00000000" && column[kMask] == "00000000") return true;
+  }
+  return false;
+}
+
+}  // namespace
+
 std::string NatProcess::why_ended() {
   for (int waited = 0; pid_ > 0 && waited < kEndMs; waited += kLookAgainMs) {
     if (bury_if_ended()) break;
@@ -368,6 +388,12 @@ std::string NatProcess::why_ended() {
   if (WIFSIGNALED(status_)) {
     const char* const signal = ::sigabbrev_np(WTERMSIG(status_));
     return name + " was ended by SIG" + (signal != nullptr ? signal : "?");
+  }
+  if (program_ == NatProgram::passt && !has_default_route()) {
+    return name +
+           " needs a default route of IPv4 on this machine, and there is none (add one: ip route "
+           "add default via ADDRESS; or use --with slirp4netns, which needs none)" +
+           last_words();
   }
   return name + " ended with exit code " + std::to_string(WEXITSTATUS(status_)) + last_words();
 }

@@ -18,6 +18,7 @@
 #include "shmif/datagram_link.hpp"
 #include "shmif/log.hpp"
 #include "shmif/vde_link.hpp"
+#include "tap/netlink.hpp"
 #include "tools/common/command.hpp"
 #include "tools/relay/bus_options.hpp"
 #include "tools/relay/name_servers.hpp"
@@ -204,10 +205,23 @@ Peer nat_peer(const PeerBridge& bridge, NatProcess started, Port& port) {
   return {AnyLink(std::move(owned)), drops, farewell};
 }
 
+/// Asks the kernel whether an IPv4 address leads to many machines. If it does not say, none of them
+/// is reached. Throws if the kernel cannot be asked at all.
+std::function<bool(std::uint32_t)> routes_of_this_machine() {
+  const auto netlink = std::make_shared<tap::Netlink>(tap::Netlink::open().value());
+  return [netlink](std::uint32_t address) {
+    tap::IpAddress to;
+    for (unsigned i = 0; i < 4; ++i)
+      to.bytes[i] = static_cast<std::uint8_t>(address >> (24U - 8U * i));
+    const auto many = netlink->leads_to_many(to);
+    return !many || *many;
+  };
+}
+
 }  // namespace
 
 int route(PeerBridge bridge, const NatWish& wish, const StopSignals& stop) {
-  NatFilter filter(wish);
+  NatFilter filter(wish, routes_of_this_machine());
   bridge.filter = &filter;
   PeerPort port(bridge, bridge.port_name, kNamePatience);
   bool offered = false;

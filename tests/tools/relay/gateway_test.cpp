@@ -213,6 +213,55 @@ TEST_P(Gateway, WarnsWhereNobodyCanLookUpNames) {
   EXPECT_FALSE(said({})) << "a host that stays on its bus";
 }
 
+TEST_P(Gateway, KeepsHowToSearchForNamesWhereAHostGetsItsNameServers) {
+  std::ofstream(file("resolv.conf")) << "# comment\nsearch a.test b.test\nnameserver 198.18.9.9\n"
+                                        "options ndots:3 edns0\nsortlist 198.18.0.0";
+  const auto shown = [&](const Words& more) {
+    Words words = {shmifctl_path(), "exec", bus(), "--ip", "10.0.2.15/24"};
+    words.insert(words.end(), more.begin(), more.end());
+    words.insert(words.end(), {"--", "cat", "/etc/resolv.conf"});
+    return run_program(in_world(words)).out;
+  };
+  EXPECT_EQ(shown({"--dns", "198.18.9.1", "--dns", "198.18.9.2"}),
+            "nameserver 198.18.9.1\nnameserver 198.18.9.2\nsearch a.test b.test\n"
+            "options ndots:3 edns0\n");
+  EXPECT_EQ(shown({}),
+            "# comment\nsearch a.test b.test\nnameserver 198.18.9.9\noptions ndots:3 edns0\n"
+            "sortlist 198.18.0.0\n");
+}
+
+TEST_P(Gateway, SaysThatPasstNeedsADefaultRoute) {
+  if (!has_program("passt")) GTEST_SKIP() << "no passt here";
+  ASSERT_EQ(run_program(in_world({"sh", "-c", kPath + "ip route del default"})).status, 0);
+  Tool way(in_world({shmifctl_path(), "gateway", bus(), "--with", "passt"}));
+  EXPECT_TRUE(
+      way.wait_for("passt needs a default route of IPv4 on this machine, and there is none "
+                   "(add one: ip route add default via ADDRESS; or use --with "
+                   "slirp4netns, which needs none)"))
+      << way.so_far().out << way.so_far().err;
+}
+
+TEST_P(Gateway, CarriesConnectionsDatagramsNamesAndPings) {
+  ASSERT_EQ(
+      run_program(in_world({"sh", "-c", kPath + "echo 0 0 > /proc/sys/net/ipv4/ping_group_range"}))
+          .status,
+      0);
+  for (const std::string program : {"slirp4netns", "passt"}) {
+    if (!has_program(program)) continue;
+    const auto way = gateway({"--with", program});
+    const ToolResult told = with_lease(
+        kFetch + "http://web.test/page; " + kFetch +
+        "http://198.18.9.1/page; for i in 1 2 3; do busybox nslookup web.test 198.18.9.1 | "
+        "grep -c 198.18.9.1; done; busybox "
+        "ping -c 2 -W 30 198.18.9.1 && echo pong");
+    EXPECT_TRUE(told.out.starts_with(kPage + std::string(kPage))) << told.out << told.err;
+    // passt, if root starts it, is nobody, and may not send pings here.
+    EXPECT_TRUE(program == "passt" || told.out.ends_with("pong\n")) << told.out << told.err;
+    const ToolResult said = end(*way);
+    EXPECT_EQ(said.out.find("that no host asked for"), std::string::npos) << program << said.out;
+  }
+}
+
 /// A frame with one fragment of a datagram that 10.0.2.77 sends to the world's machine.
 std::vector<std::uint8_t> fragment(unsigned offset, bool more_follow) {
   constexpr std::size_t kPayload = 16;

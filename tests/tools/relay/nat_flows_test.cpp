@@ -1,0 +1,250 @@
+// NatFlows: who may answer whom through a gateway.
+
+#include "tools/relay/nat_flows.hpp"
+
+#include <gtest/gtest.h>
+#include <netinet/in.h>
+
+#include <algorithm>
+#include <chrono>
+#include <vector>
+
+namespace shmif::tools {
+namespace {
+
+constexpr NatFlows::Time kStart{std::chrono::hours(24)};
+constexpr std::uint32_t kHost = 0x0a00020f, kOther = 0x0a000210, kWorld = 0xc6120901;
+
+NatFlow flow(std::uint8_t protocol, std::uint16_t near_port = 4000, std::uint32_t near = kHost) {
+  return {
+      .near = near, .far = kWorld, .near_port = near_port, .far_port = 80, .protocol = protocol};
+}
+NatFlow udp(std::uint16_t near_port = 4000, std::uint32_t near = kHost) {
+  return flow(IPPROTO_UDP, near_port, near);
+}
+NatFlow tcp(std::uint16_t near_port = 4000, std::uint32_t near = kHost) {
+  return flow(IPPROTO_TCP, near_port, near);
+}
+void establish(NatFlows& flows, const NatFlow& flow, NatFlows::Time now = kStart) {
+  ASSERT_TRUE(flows.out(flow, kTcpSyn, now));
+  ASSERT_TRUE(flows.in(flow, kTcpSyn | kTcpAck, now));
+  ASSERT_TRUE(flows.out(flow, kTcpAck, now));
+}
+/// Expects the flow to end `time` after `last`, or up to kGrain later.
+void expect_time(const NatFlows& flows, const NatFlow& flow, NatFlows::Time last,
+                 std::chrono::seconds time) {
+  EXPECT_TRUE(flows.has(flow, last + time - std::chrono::nanoseconds(1)));
+  EXPECT_FALSE(flows.has(flow, last + time + NatFlows::kGrain));
+}
+
+TEST(NatFlows, AreMadeByHostsOnly) {
+  NatFlows flows;
+  EXPECT_FALSE(flows.in(udp(), 0, kStart));
+  EXPECT_FALSE(flows.in(udp(), 0, kStart));
+  EXPECT_EQ(flows.flows(), 0U);
+  EXPECT_TRUE(flows.out(udp(), 0, kStart));
+  EXPECT_TRUE(flows.out(udp(), 0, kStart)) << "the same one";
+  EXPECT_TRUE(flows.in(udp(), 0, kStart));
+  EXPECT_EQ(flows.flows(), 1U);
+  EXPECT_EQ(flows.hosts(), 1U);
+}
+
+TEST(NatFlows, DifferInEachOfTheirFields) {
+  const NatFlow ends = {
+      .near = 0xffffffff, .far = 1, .near_port = 65535, .far_port = 0, .protocol = 17};
+  std::vector<NatFlow> all(6, ends);
+  all[1].near = 0;
+  all[2].far = 0xffffffff;
+  all[3].near_port = 0;
+  all[4].far_port = 65535;
+  all[5].protocol = 6;
+  for (const NatFlow& one : all) {
+    NatFlows flows;
+    ASSERT_TRUE(flows.out(one, 0, kStart));
+    for (const NatFlow& each : all) EXPECT_EQ(flows.has(each, kStart), each == one);
+  }
+}
+
+TEST(NatFlows, EndWhenTheirHostIsSilent) {
+  NatFlows flows;
+  ASSERT_TRUE(flows.out(udp(), 0, kStart));
+  ASSERT_TRUE(flows.out(tcp(), kTcpSyn, kStart));
+  ASSERT_TRUE(flows.out(flow(IPPROTO_ICMP), 0, kStart));
+  establish(flows, tcp(4001));
+  expect_time(flows, udp(), kStart, NatFlows::kDatagrams);
+  expect_time(flows, tcp(), kStart, NatFlows::kTransitory);
+  expect_time(flows, flow(IPPROTO_ICMP), kStart, NatFlows::kEcho);
+  expect_time(flows, tcp(4001), kStart, NatFlows::kEstablished);
+  EXPECT_GE(NatFlows::kDatagrams, std::chrono::minutes(2)) << "RFC 4787, REQ-5";
+  EXPECT_GE(NatFlows::kEstablished, std::chrono::minutes(124)) << "RFC 5382, REQ-5";
+  EXPECT_GE(NatFlows::kTransitory, std::chrono::minutes(4)) << "RFC 5382, REQ-5";
+  EXPECT_GE(NatFlows::kEcho, std::chrono::seconds(60)) << "RFC 5508, REQ-2";
+}
+
+TEST(NatFlows, LiveLongerByPacketsOfTheirHostOnly) {
+  for (const std::chrono::nanoseconds step :
+       {std::chrono::nanoseconds(1),
+        std::chrono::nanoseconds(std::chrono::seconds(1)) - std::chrono::nanoseconds(1),
+        std::chrono::nanoseconds(std::chrono::seconds(1)),
+        std::chrono::nanoseconds(std::chrono::seconds(299))}) {
+    NatFlows flows;
+    ASSERT_TRUE(flows.out(udp(), 0, kStart));
+    ASSERT_TRUE(flows.out(udp(), 0, kStart + step));
+    ASSERT_TRUE(flows.in(udp(), 0, kStart + step + std::chrono::seconds(200)));
+    expect_time(flows, udp(), kStart + step, NatFlows::kDatagrams);
+  }
+  NatFlows flows;
+  NatFlows::Time now = kStart;
+  for (unsigned i = 0; i < 1000; ++i) {
+    ASSERT_TRUE(flows.out(udp(), 0, now));
+    now += NatFlows::kDatagrams - std::chrono::nanoseconds(1);
+    ASSERT_TRUE(flows.in(udp(), 0, now)) << i;
+  }
+  EXPECT_EQ(flows.flows(), 1U);
+}
+
+TEST(NatFlows, OfTcpEndSoonOnceTheConnectionHasEnded) {
+  using Step = void (*)(NatFlows&, NatFlows::Time);
+  const Step closes[] = {
+      [](NatFlows& flows, NatFlows::Time now) { flows.in(tcp(), kTcpRst, now); },
+      [](NatFlows& flows, NatFlows::Time now) { flows.in(tcp(), kTcpRst | kTcpAck, now); },
+      [](NatFlows& flows, NatFlows::Time now) { flows.out(tcp(), kTcpRst, now); },
+      [](NatFlows& flows, NatFlows::Time now) {
+        flows.in(tcp(), kTcpFin | kTcpAck, now);
+        flows.out(tcp(), kTcpFin | kTcpAck, now);
+      },
+      [](NatFlows& flows, NatFlows::Time now) {
+        flows.out(tcp(), kTcpFin | kTcpAck, now);
+        flows.in(tcp(), kTcpFin | kTcpAck, now);
+      }};
+  const NatFlows::Time later = kStart + std::chrono::hours(1);
+  for (const Step close : closes) {
+    NatFlows flows;
+    establish(flows, tcp());
+    close(flows, later);
+    expect_time(flows, tcp(), later, NatFlows::kTransitory);
+    // The same ports once more.
+    establish(flows, tcp(), later + std::chrono::seconds(1));
+    expect_time(flows, tcp(), later + std::chrono::seconds(1), NatFlows::kEstablished);
+  }
+  for (const bool out : {false, true}) {
+    NatFlows flows;
+    establish(flows, tcp());
+    out ? flows.out(tcp(), kTcpFin | kTcpAck, kStart) : flows.in(tcp(), kTcpFin | kTcpAck, kStart);
+    expect_time(flows, tcp(), kStart, NatFlows::kEstablished);  // the other side may go on
+  }
+}
+
+TEST(NatFlows, OfTcpAreOpenOnlyOnceBothSidesHaveSpoken) {
+  NatFlows flows;
+  ASSERT_TRUE(flows.out(tcp(), kTcpSyn, kStart));
+  ASSERT_TRUE(flows.out(tcp(), kTcpAck, kStart));
+  expect_time(flows, tcp(), kStart, NatFlows::kTransitory);
+  EXPECT_FALSE(flows.in(tcp(), kTcpSyn, kStart)) << "nobody outside begins";
+  EXPECT_TRUE(flows.in(tcp(), kTcpSyn | kTcpAck, kStart));
+  expect_time(flows, tcp(), kStart, NatFlows::kTransitory);
+  ASSERT_TRUE(flows.out(tcp(), kTcpSyn, kStart));
+  ASSERT_TRUE(flows.out(tcp(), kTcpAck, kStart));
+  expect_time(flows, tcp(), kStart, NatFlows::kTransitory);
+}
+
+TEST(NatFlows, OfOneHostNeverTakeTheRoomOfAnother) {
+  NatFlows flows;
+  ASSERT_TRUE(flows.out(udp(1, kOther), 0, kStart));
+  for (unsigned i = 0; i < 100'000; ++i) {
+    NatFlow each = udp(static_cast<std::uint16_t>(i));
+    each.far_port = static_cast<std::uint16_t>(1 + (i >> 16U));
+    ASSERT_TRUE(flows.out(each, 0, kStart));
+    ASSERT_TRUE(flows.in(each, 0, kStart));
+  }
+  EXPECT_TRUE(flows.in(udp(1, kOther), 0, kStart));
+  EXPECT_EQ(flows.flows(), NatFlowLimits().of_host + 1U);
+}
+
+TEST(NatFlows, MakeRoomForThoseOfTheSameHostByAge) {
+  NatFlows flows({.hosts = 2, .of_host = 3});
+  establish(flows, tcp(1));
+  ASSERT_TRUE(flows.out(udp(2), 0, kStart));
+  ASSERT_TRUE(flows.out(udp(3), 0, kStart));
+  ASSERT_TRUE(flows.out(udp(2), 0, kStart + std::chrono::seconds(2)));
+  ASSERT_TRUE(flows.out(udp(4), 0, kStart + std::chrono::seconds(2)));
+  EXPECT_FALSE(flows.has(udp(3), kStart + std::chrono::seconds(2)))
+      << "silent for the longest time";
+  EXPECT_TRUE(flows.has(udp(2), kStart + std::chrono::seconds(2)));
+  EXPECT_TRUE(flows.has(tcp(1), kStart + std::chrono::seconds(2))) << "a connection stays";
+  establish(flows, tcp(5), kStart + std::chrono::seconds(3));
+  establish(flows, tcp(6), kStart + std::chrono::seconds(4));
+  EXPECT_TRUE(flows.has(tcp(1), kStart + std::chrono::seconds(4)));
+  ASSERT_TRUE(flows.out(tcp(7), kTcpSyn, kStart + std::chrono::seconds(5)));
+  EXPECT_FALSE(flows.has(tcp(1), kStart + std::chrono::seconds(5)))
+      << "as long as there is something else";
+  EXPECT_EQ(flows.flows(), 3U);
+}
+
+TEST(NatFlows, KeepTheRoomOfTheirHostEvenIfThatIsOne) {
+  NatFlows flows({.hosts = 1, .of_host = 1});
+  for (std::uint16_t i = 0; i < 100; ++i) {
+    ASSERT_TRUE(flows.out(udp(i), 0, kStart));
+    EXPECT_TRUE(flows.has(udp(i), kStart));
+    EXPECT_EQ(flows.flows(), 1U);
+    EXPECT_EQ(flows.hosts(), 1U);
+    EXPECT_FALSE(flows.out(udp(i, kOther), 0, kStart));
+  }
+}
+
+TEST(NatFlows, AreRefusedToNewHostsWhileThereIsNoRoomForThem) {
+  NatFlows flows({.hosts = 4, .of_host = 2});
+  for (std::uint32_t host = 0; host < 4; ++host)
+    ASSERT_TRUE(flows.out(udp(1, host), 0, kStart + std::chrono::seconds(host)));
+  EXPECT_FALSE(flows.out(udp(1, 4), 0, kStart + std::chrono::seconds(5)));
+  EXPECT_TRUE(flows.out(udp(2, 3), 0, kStart + std::chrono::seconds(5)))
+      << "those that are there go on";
+  const NatFlows::Time up = kStart + NatFlows::kDatagrams + NatFlows::kGrain;
+  EXPECT_FALSE(flows.out(udp(1, 4), 0, up - std::chrono::nanoseconds(1)));
+  EXPECT_TRUE(flows.out(udp(1, 4), 0, up)) << "the first host was silent";
+  EXPECT_EQ(flows.hosts(), 4U);
+  EXPECT_FALSE(flows.has(udp(1, 0), up));
+  EXPECT_FALSE(flows.out(udp(1, 0), 0, up));
+}
+
+/// Every order of a few flows, beside the plainest table.
+TEST(NatFlows, AreThoseOfAPlainList) {
+  struct Row {
+    NatFlow flow;
+    NatFlows::Time last;
+  };
+  std::uint32_t state = 1;
+  const auto random = [&](std::uint32_t below) {
+    state = state * 1'664'525U + 1'013'904'223U;
+    return (state >> 8U) % below;
+  };
+  for (unsigned run = 0; run < 20; ++run) {
+    NatFlows flows({.hosts = 8, .of_host = 16});
+    std::vector<Row> rows;
+    NatFlows::Time now = kStart;
+    for (unsigned step = 0; step < 2000; ++step) {
+      now += std::chrono::seconds(random(40));
+      const NatFlow each = udp(static_cast<std::uint16_t>(random(16)), random(8));
+      const auto row = std::find_if(rows.begin(), rows.end(),
+                                    [&](const Row& other) { return other.flow == each; });
+      const bool lives = row != rows.end() && now < row->last + NatFlows::kDatagrams;
+      const bool has_ended =
+          row == rows.end() || now >= row->last + NatFlows::kDatagrams + NatFlows::kGrain;
+      const bool answers = flows.in(each, 0, now);
+      ASSERT_TRUE(answers || !lives) << run << ' ' << step;
+      ASSERT_TRUE(!answers || !has_ended) << run << ' ' << step;
+      if (random(2) == 0) continue;
+      ASSERT_TRUE(flows.out(each, 0, now));
+      if (row == rows.end()) {
+        rows.push_back({each, now});
+      } else {
+        row->last = now;
+      }
+    }
+    EXPECT_LE(flows.flows(), 128U);
+    EXPECT_LE(flows.hosts(), 8U);
+  }
+}
+
+}  // namespace
+}  // namespace shmif::tools
