@@ -30,6 +30,7 @@ void remote(Bytes bytes);    ///< messages between a client and a server of shmi
 void stream(Bytes bytes);    ///< the records of a peer of a stream link
 void vhost(Bytes bytes);     ///< messages and memory of a vhost-user front-end and its driver
 void memif(Bytes bytes);     ///< messages, memory and rings of a memif client
+void nat(Bytes bytes);       ///< frames both ways through the filter of a gateway
 void events(Bytes bytes);    ///< names of events, as people write them
 void formats(Bytes bytes);   ///< what sysfs says about the events of a PMU
 void symbols(Bytes bytes);   ///< ELF files, the mappings of a process, and symbols of the kernel
@@ -48,6 +49,7 @@ inline constexpr std::array kTargets{
     Target{"remote", remote},   Target{"netlink", netlink},   Target{"heat", heat},
     Target{"resctrl", resctrl}, Target{"proc", proc},         Target{"symbols", symbols},
     Target{"stream", stream},   Target{"vhost", vhost},       Target{"memif", memif},
+    Target{"nat", nat},
 };
 
 }  // namespace shmif::fuzz
