@@ -1,4 +1,4 @@
-// examples/cni/shmif, the CNI plugin: what it ends, and what it releases.
+// examples/cni/shmif, the CNI plugin: what it makes, what it ends, and what it releases.
 
 #include <gtest/gtest.h>
 #include <unistd.h>
@@ -9,6 +9,8 @@
 #include <fstream>
 #include <sstream>
 
+#include <nlohmann/json.hpp>
+
 #include "tests/support/child_process.hpp"
 #include "tests/support/raw_bus.hpp"
 #include "tests/support/run_tool.hpp"
@@ -17,7 +19,8 @@
 namespace shmif::test {
 namespace {
 
-constexpr const char* kPort = "c0ffeec0ffee-eth0";
+// The network "lan", the container c0ffeec0ffee0123, eth0.
+constexpr const char* kPort = "c0ffeec0ffee-bffdm7wgvop-eth0";
 
 class CniPlugin : public testing::Test {
  protected:
@@ -57,7 +60,6 @@ class CniPlugin : public testing::Test {
 
 TEST_F(CniPlugin, DelEndsTheProcessOfThePortAndReleasesTheLeaseEachTime) {
   const auto tap = start();
-  EXPECT_EQ(call("CHECK").status, 0);
   EXPECT_EQ(call("DEL").status, 0);
   EXPECT_NE(tap->finish().status, -1);
   EXPECT_EQ(ports_up(bus_.info()), 0U);
@@ -104,6 +106,168 @@ TEST_F(CniPlugin, OfADeadPortAnswersNoCheckAndSignalsNobody) {
   ASSERT_EQ(
       ::waitid(P_PID, static_cast<id_t>(bystander.pid()), &ended, WEXITED | WNOHANG | WNOWAIT), 0);
   EXPECT_EQ(ended.si_pid, 0) << "no signal has ended it";
+}
+
+using Json = nlohmann::json;
+
+/// A network namespace that a process keeps.
+class Container {
+ public:
+  Container() {
+    namespace fs = std::filesystem;
+    EXPECT_TRUE(eventually([&] {
+      std::error_code failed;
+      const fs::path theirs = fs::read_symlink(netns(), failed);
+      return !failed && theirs != fs::read_symlink("/proc/self/ns/net");
+    }));
+  }
+  std::string netns() const { return "/proc/" + std::to_string(keeper_.pid()) + "/ns/net"; }
+
+ private:
+  Tool keeper_{{"unshare", "--net", "sleep", "60"}};
+};
+
+/// Whole calls, in network namespaces, with a plugin "leases" that gives two addresses.
+class CniNetwork : public CniPlugin {
+ protected:
+  void SetUp() override {
+    if (::geteuid() != 0) GTEST_SKIP() << "needs root: makes TAP devices";
+    if (::access("/dev/net/tun", R_OK | W_OK) != 0) GTEST_SKIP() << "needs /dev/net/tun";
+    std::ofstream(bus_.file("leases"), std::ios::app)
+        << "[ $CNI_COMMAND = ADD ] || exit 0\n"
+        << "echo '{\"ips\": [{\"address\": \"198.18.0.7/24\"}, {\"address\": "
+           "\"fd00::7/64\"}], \"routes\": [{\"dst\": \"198.18.5.0/24\"}]}'\n";
+    std::ifstream all(bus_.file("leases"));
+    std::ostringstream text;
+    text << all.rdbuf();
+    std::string script = text.str();
+    const std::string empty = "echo '{}'\n";  // of CniPlugin
+    script.erase(script.find(empty), empty.size());
+    std::ofstream(bus_.file("leases")) << script;
+  }
+  void TearDown() override {
+    config_["cni.dev/valid-attachments"] = Json::array(), ask("GC", "", {});
+  }
+
+  /// Calls the plugin with `config_` for an interface "eth0" of the container. Result: its exit
+  /// status, and what it printed.
+  std::pair<int, Json> ask(const std::string& command, const std::string& id,
+                           const std::string& netns) {
+    const std::string folder = std::filesystem::path(bus_.path()).parent_path();
+    const ToolResult r =
+        run_program({"env", "CNI_COMMAND=" + command, "CNI_PATH=" + folder, "CNI_IFNAME=eth0",
+                     "CNI_CONTAINERID=" + id, "CNI_NETNS=" + netns, SHMIF_PYTHON,
+                     SHMIF_SOURCE "/examples/cni/shmif"},
+                    config_.dump());
+    EXPECT_FALSE(r.timed_out);
+    return {r.status, r.out.empty() ? Json() : Json::parse(r.out)};
+  }
+
+  Json config_{{"cniVersion", "1.1.0"},
+               {"name", "lan"},
+               {"type", "shmif"},
+               {"bus", bus_.path()},
+               {"shmifctl", shmifctl_path()}};
+};
+
+TEST_F(CniNetwork, DelOfOneContainerLeavesAnotherAloneWhoseIdBeginsAlike) {
+  const Container first;
+  const Container second;
+  ASSERT_EQ(ask("ADD", "c0ffeec0ffee0001", first.netns()).first, 0) << "without ipam";
+  const auto [status, added] = ask("ADD", "c0ffeec0ffee0002", second.netns());
+  ASSERT_EQ(status, 0) << added;
+  EXPECT_EQ(ports_up(bus_.info()), 2U);
+  EXPECT_EQ(ask("DEL", "c0ffeec0ffee0001", first.netns()).first, 0);
+  ASSERT_EQ(ports_up(bus_.info()), 1U);
+  config_["prevResult"] = added;
+  EXPECT_EQ(ask("CHECK", "c0ffeec0ffee0002", second.netns()).first, 0);
+  EXPECT_EQ(ask("CHECK", "c0ffeec0ffee0001", first.netns()).first, 1);
+}
+
+TEST_F(CniNetwork, EachVersionGetsAddressesOfBothFamilies) {
+  config_["ipam"] = {{"type", "leases"}};
+  for (const std::string version : {"0.3.1", "0.4.0", "1.0.0", "1.1.0"}) {
+    const Container container;
+    config_["cniVersion"] = version;
+    config_.erase("prevResult");
+    const auto [status, added] = ask("ADD", "c0ffeec0ffee0123", container.netns());
+    ASSERT_EQ(status, 0) << version << ": " << added;
+    EXPECT_EQ(added["cniVersion"], version);
+    EXPECT_EQ(added["interfaces"][0]["name"], "eth0");
+    ASSERT_EQ(added["ips"].size(), 2U) << added;
+    EXPECT_EQ(added["ips"][0]["address"], "198.18.0.7/24");
+    EXPECT_EQ(added["ips"][1]["address"], "fd00::7/64");
+    const bool has_families = version.starts_with("0.");
+    EXPECT_EQ(added["ips"][0].contains("version"), has_families) << version;
+    EXPECT_EQ(added["ips"][1].value("version", "6"), "6");
+    const ToolResult routes = run_program({"nsenter", "--net=" + container.netns(), "ip", "route"});
+    EXPECT_NE(routes.out.find("198.18.5.0/24 dev eth0"), std::string::npos)
+        << "no gateway: " << routes.out;
+    config_["prevResult"] = added;
+    if (version != "0.3.1") {
+      EXPECT_EQ(ask("CHECK", "c0ffeec0ffee0123", container.netns()).first, 0) << version;
+      run_program({"nsenter", "--net=" + container.netns(), "ip", "address", "del", "198.18.0.7/24",
+                   "dev", "eth0"});
+      const auto [lacks, why] = ask("CHECK", "c0ffeec0ffee0123", container.netns());
+      EXPECT_EQ(lacks, 1);
+      EXPECT_NE(why["msg"].get<std::string>().find("198.18.0.7/24"), std::string::npos) << why;
+    }
+    EXPECT_EQ(ask("DEL", "c0ffeec0ffee0123", container.netns()).first, 0) << version;
+    EXPECT_EQ(ports_up(bus_.info()), 0U);
+  }
+  EXPECT_EQ(releases(), 4U);
+}
+
+TEST_F(CniNetwork, ASecondAddIsRefusedAndLeavesInterfaceAndLeaseAlone) {
+  config_["ipam"] = {{"type", "leases"}};
+  const Container container;
+  ASSERT_EQ(ask("ADD", "c0ffeec0ffee0123", container.netns()).first, 0);
+  const auto [status, why] = ask("ADD", "c0ffeec0ffee0123", container.netns());
+  EXPECT_EQ(status, 1);
+  EXPECT_NE(why["msg"].get<std::string>().find("already"), std::string::npos) << why;
+  EXPECT_EQ(releases(), 0U);
+  EXPECT_EQ(ports_up(bus_.info()), 1U);
+}
+
+TEST_F(CniNetwork, GcKeepsTheAttachmentsThatAreNamedAndThoseOfOtherNetworks) {
+  const Container kept;
+  const Container stale;
+  const Container other;
+  ASSERT_EQ(ask("ADD", "c0ffeec0ffee0001", kept.netns()).first, 0);
+  ASSERT_EQ(ask("ADD", "c0ffeec0ffee0002", stale.netns()).first, 0);
+  config_["name"] = "wan";
+  ASSERT_EQ(ask("ADD", "c0ffeec0ffee0003", other.netns()).first, 0);
+  EXPECT_EQ(ports_up(bus_.info()), 3U);
+  config_["name"] = "lan";
+  EXPECT_EQ(ask("GC", "", "").first, 1) << "without a list nothing is stale";
+  config_["cni.dev/valid-attachments"] = {
+      {{"containerID", "c0ffeec0ffee0001"}, {"ifname", "eth0"}}};
+  EXPECT_EQ(ask("GC", "", "").first, 0);
+  EXPECT_EQ(ports_up(bus_.info()), 2U);
+  config_["name"] = "wan";
+  config_["cni.dev/valid-attachments"] = Json::array();
+  EXPECT_EQ(ask("GC", "", "").first, 0);
+  EXPECT_EQ(ports_up(bus_.info()), 1U);
+  config_["name"] = "lan";
+}
+
+TEST_F(CniNetwork, RefusalsHaveTheCodesOfTheSpecification) {
+  EXPECT_EQ(ask("STATUS", "", "").first, 0);
+  EXPECT_EQ(ask("ADD", "", "/proc/self/ns/net").second["code"], 4) << "no container";
+  EXPECT_EQ(ask("ADD", "c0ffee", "").second["code"], 4) << "no namespace";
+  config_["cniVersion"] = "1.0.0";
+  EXPECT_EQ(ask("STATUS", "", "").second["code"], 1) << "1.0.0 has no STATUS";
+  EXPECT_EQ(ask("VERSION", "", "").second["supportedVersions"],
+            Json({"0.3.1", "0.4.0", "1.0.0", "1.1.0"}));
+  config_["cniVersion"] = "2.0.0";
+  EXPECT_EQ(ask("ADD", "c0ffee", "/proc/self/ns/net").second["code"], 1);
+  config_["cniVersion"] = "1.1.0";
+  config_["bus"] = bus_.file("no-bus");
+  EXPECT_EQ(ask("STATUS", "", "").second["code"], 51);
+  config_["shmifctl"] = bus_.file("no-program");
+  EXPECT_EQ(ask("STATUS", "", "").second["code"], 50);
+  config_.erase("bus");
+  EXPECT_EQ(ask("ADD", "c0ffee", "/proc/self/ns/net").second["code"], 7);
 }
 
 }  // namespace
