@@ -92,7 +92,7 @@ struct BusInfo {
   Flow flow = Flow::ethernet;
   std::uint64_t patience_ns = 0;  ///< how long a sender waits for a port; 0: not at all
   std::uint32_t layout_signature = 0;
-  std::uint64_t inode = 0;  ///< of the file that was opened, whatever its header says
+  std::uint64_t device = 0, inode = 0;  ///< of the file that was opened, whatever its header says
   /// Device and inode of that file, as /proc/PID/maps names them; empty: /proc cannot be read.
   std::string mapped_as;
   bool is_copy = false;  ///< the header names another file

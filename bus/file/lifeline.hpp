@@ -10,11 +10,10 @@
 // does not exec.
 
 #include <functional>
-#include <optional>
 #include <string>
-#include <utility>
 
 #include "base/result.hpp"
+#include "bus/file/own_page.hpp"
 
 namespace shmif::bus {
 
@@ -26,23 +25,14 @@ class Lifeline {
   /// empty. Errors: those of reopen(), or the system's.
   static Result<Lifeline> open(int fd, const std::string& path,
                                const std::function<bool(int description)>& take_lock);
-  Lifeline(Lifeline&& other) noexcept : page_(std::exchange(other.page_, nullptr)) {}
-  Lifeline& operator=(Lifeline&& other) noexcept {
-    if (this != &other) {
-      reset();
-      page_ = std::exchange(other.page_, nullptr);
-    }
-    return *this;
-  }
-  ~Lifeline() { reset(); }
 
-  explicit operator bool() const noexcept { return page_ != nullptr; }
-  void reset() noexcept;
+  explicit operator bool() const noexcept { return static_cast<bool>(page_); }
+  void reset() noexcept { page_.reset(); }
   /// In the child of a fork: forgets the page, which does not exist there.
-  void forget() noexcept { page_ = nullptr; }
+  void forget() noexcept { page_.forget(); }
 
  private:
-  void* page_ = nullptr;
+  OwnPage page_;
 };
 
 }  // namespace shmif::bus

@@ -1,7 +1,6 @@
 #include "bus/file/liveness.hpp"
 
 #include <fcntl.h>
-#include <sys/stat.h>
 
 namespace shmif::bus {
 namespace {
@@ -27,13 +26,8 @@ bool is_alive(int fd, unsigned slot) noexcept {
   return fcntl(fd, F_OFD_GETLK, &lock) != 0 || lock.l_type != F_UNLCK;
 }
 
-std::uint64_t inode_of(int fd) noexcept {
-  struct stat status{};
-  return fd >= 0 && fstat(fd, &status) == 0 ? status.st_ino : 0;
-}
-
-bool same_file(int fd, std::uint64_t inode) noexcept {
-  return inode_of(fd) == inode && inode != 0;
+bool same_file(int fd, const FileId& file) noexcept {
+  return file && FileId::of(fd) == file;
 }
 
 }  // namespace shmif::bus

@@ -4,8 +4,7 @@
 // (bus/file/lifeline.hpp). The kernel drops the lock when the process dies or execs, whatever its
 // pid namespace. Forked children do not inherit the page.
 
-#include <cstdint>
-
+#include "bus/file/file_id.hpp"
 #include "bus/layout.hpp"
 
 namespace shmif::bus {
@@ -20,11 +19,8 @@ bool take_liveness(int fd, unsigned slot) noexcept;
 /// true: a dead holder that seems alive loses the lock 100 ms later, for lack of progress.
 bool is_alive(int fd, unsigned slot) noexcept;
 
-/// The inode number of an open file; 0 if `fd` is not open.
-std::uint64_t inode_of(int fd) noexcept;
-
-/// Whether `fd` still is the file with this inode. A library user may have closed our descriptors
-/// (close_range in a daemon), and the number may be another file's by now.
-bool same_file(int fd, std::uint64_t inode) noexcept;
+/// Whether `fd` still is this file. A library user may have closed our descriptors (close_range in
+/// a daemon), and the number may be another file's by now.
+bool same_file(int fd, const FileId& file) noexcept;
 
 }  // namespace shmif::bus

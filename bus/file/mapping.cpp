@@ -60,7 +60,7 @@ Result<Mapping> Mapping::map(int fd, std::uint64_t ring_bytes, bool writable, bo
     return Error::from_errno(errno,
                              "cannot reserve " + std::to_string(span) + " bytes of address space");
   }
-  m.inode_ = status.st_ino;
+  m.file_ = FileId::of(status);
   m.ring_bytes_ = ring_bytes;
   const int protection = writable ? PROT_READ | PROT_WRITE : PROT_READ;
   const std::size_t once = kRingOffset + ring_bytes;

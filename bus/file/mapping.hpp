@@ -16,6 +16,7 @@
 #include <utility>
 
 #include "base/result.hpp"
+#include "bus/file/file_id.hpp"
 #include "bus/file/sigbus_guard.hpp"
 #include "bus/layout.hpp"
 
@@ -37,7 +38,7 @@ class Mapping {
       base_ = std::exchange(other.base_, nullptr);
       guard_ = std::move(other.guard_);
       ring_bytes_ = std::exchange(other.ring_bytes_, 0);
-      inode_ = other.inode_;
+      file_ = other.file_;
     }
     return *this;
   }
@@ -52,8 +53,8 @@ class Mapping {
   std::span<std::byte> bytes() const noexcept {
     return {base_, base_ == nullptr ? 0 : kRingOffset + 2 * ring_bytes_};
   }
-  /// Inode of the mapped file, as the kernel says: a peer may overwrite the header's number.
-  std::uint64_t inode() const noexcept { return inode_; }
+  /// The mapped file, as the kernel says: a peer may overwrite the header's number.
+  const FileId& file() const noexcept { return file_; }
   /// Whether the file was truncated below the mapping (known only with install_sigbus_guard).
   bool lost() const noexcept { return guard_ && guard_->lost(); }
   /// Finds out whether the file was truncated, when the mapping is not used for a while. Reads the
@@ -67,7 +68,7 @@ class Mapping {
   std::byte* base_ = nullptr;
   std::unique_ptr<GuardedRange> guard_;
   std::uint64_t ring_bytes_ = 0;
-  std::uint64_t inode_ = 0;
+  FileId file_;
 };
 
 }  // namespace shmif::bus

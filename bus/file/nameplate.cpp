@@ -1,6 +1,7 @@
 #include "bus/file/nameplate.hpp"
 
 #include <sys/mman.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -15,10 +16,6 @@
 namespace shmif::bus {
 namespace {
 
-std::size_t plate_bytes() noexcept {
-  return static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
-}
-
 UniqueFd make_memfd(const char* name) noexcept {
   UniqueFd file(memfd_create(name, MFD_CLOEXEC | MFD_NOEXEC_SEAL));
   if (!file && errno == EINVAL) file.reset(memfd_create(name, MFD_CLOEXEC));  // an older kernel
@@ -27,29 +24,27 @@ UniqueFd make_memfd(const char* name) noexcept {
 
 }  // namespace
 
-std::string nameplate_text(std::uint64_t inode, unsigned slot, const std::string& name) {
-  return "shmif-port:" + std::to_string(inode) + ':' + std::to_string(slot) + ':' + name;
+std::string nameplate_begin(const FileId& bus) {
+  return "shmif-port:" + std::to_string(major(bus.device)) + '.' +
+         std::to_string(minor(bus.device)) + ':' + std::to_string(bus.inode) + ':';
 }
 
-Nameplate Nameplate::put_up(std::uint64_t inode, unsigned slot, const std::string& name) {
+std::string nameplate_text(const FileId& bus, unsigned slot, const std::string& name) {
+  return nameplate_begin(bus) + std::to_string(slot) + ':' + name;
+}
+
+Nameplate Nameplate::put_up(const FileId& bus, unsigned slot, const std::string& name) {
   const int before = errno;
   Nameplate plate;
-  const std::string text = nameplate_text(inode, slot, name);
+  if (!bus) return plate;
+  const std::string text = nameplate_text(bus, slot, name);
   {
     const base::ForkHold no_fork;
-    if (const UniqueFd file = make_memfd(text.c_str())) {
-      void* const page = mmap(nullptr, plate_bytes(), PROT_NONE, MAP_SHARED, file.get(), 0);
-      if (page != MAP_FAILED) plate.page_ = page;
-      if (plate && madvise(page, plate_bytes(), MADV_DONTFORK) != 0) plate.reset();
-    }
+    const UniqueFd file = make_memfd(text.c_str());
+    if (file && !plate.page_.map(file.get()) && plate.page_.hide_from_children()) plate.reset();
   }
   errno = before;
   return plate;
-}
-
-void Nameplate::reset() noexcept {
-  if (page_ != nullptr) munmap(page_, plate_bytes());
-  page_ = nullptr;
 }
 
 }  // namespace shmif::bus

@@ -15,6 +15,7 @@
 #include <cstring>
 
 #include "base/hex.hpp"
+#include "base/printable.hpp"
 #include "bus/file/file.hpp"
 #include "bus/file/file_common.hpp"
 #include "bus/file/file_system.hpp"
@@ -262,7 +263,7 @@ Result<void> check_owner(const HeldPath& held, const std::string& path) {
                      std::to_string(file.st_nlink) +
                      " names, and others may write to this directory: somebody else may have made "
                      "one of them as a hard link (\"find " +
-                     directory_of(path) + " -samefile " + path +
+                     base::quote_word(directory_of(path)) + " -samefile " + base::quote_word(path) +
                      "\" lists the names; remove this one with 'shmifctl destroy' and create a new "
                      "bus, or use the file without --create)");
   }

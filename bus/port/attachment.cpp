@@ -186,6 +186,9 @@ unsigned Attachment::slot() const noexcept {
 std::uint32_t Attachment::mtu() const noexcept {
   return impl_->ring.max_frame() - kMtuToFrame;
 }
+std::uint64_t Attachment::bus_frames() const noexcept {
+  return impl_->forked() || impl_->mapping.lost() ? 0 : impl_->ring.frames();
+}
 bool Attachment::carries_offloads() const noexcept {
   return impl_->ring.carries_offloads();
 }

@@ -83,6 +83,7 @@ class Attachment {
   [[nodiscard]] std::error_code set_carrier(bool on) noexcept;
   bool has_carrier() const noexcept;
   PortCounters counters() const noexcept;
+  std::uint64_t bus_frames() const noexcept;  ///< as Ring::frames()
 
  private:
   struct Impl;
@@ -110,6 +111,7 @@ class Follower {
   WaitHint prepare_wait() noexcept;
   void finish_wait() noexcept;
   PortCounters counters() const noexcept;
+  std::uint64_t bus_frames() const noexcept;  ///< as Ring::frames()
   std::size_t max_frame() const noexcept;
 
  private:

@@ -258,7 +258,7 @@ AppendStatus Attachment::Impl::append(std::span<const FrameView> frames,
 /// Frees the room of writers that were killed in the middle of a batch. Called only when a claim
 /// was in the way, so at most once per claim and lap. Result: whether it freed any.
 bool Attachment::Impl::bury_dead_claims() noexcept {
-  if (!same_file(fd.get(), ring.inode())) return false;
+  if (!same_file(fd.get(), ring.file())) return false;
   bool any = false;
   for (const std::uint16_t slot : writer.standing_slots()) {
     any |= reap_if_dead(ring, slot, fd.get()).claim;

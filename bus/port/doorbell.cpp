@@ -51,10 +51,10 @@ bool nobody_in(const std::uint64_t (&bitmap)[kBitmapWords]) noexcept {
 /// Wakes every watcher of the bus's file: writes `value`, which nobody reads. Does nothing if `fd`
 /// is no longer that file (as same_file() says), or if somebody has truncated the file, because the
 /// write would make it grow. It still grows if it is truncated between the check and the write.
-void set_off_watches(int fd, std::uint64_t inode, std::uint32_t value) noexcept {
+void set_off_watches(int fd, const FileId& file, std::uint32_t value) noexcept {
   constexpr std::uint64_t kEnd = offsetof(BusHeader, doorbell) + sizeof value;
   struct stat status{};
-  if (fd < 0 || fstat(fd, &status) != 0 || status.st_ino != inode) return;
+  if (fd < 0 || fstat(fd, &status) != 0 || FileId::of(status) != file) return;
   if (static_cast<std::uint64_t>(status.st_size) < kEnd) return;
   rlimit limit{};
   if (getrlimit(RLIMIT_FSIZE, &limit) != 0 || limit.rlim_cur >= kEnd) {
@@ -115,12 +115,12 @@ Wanted Bell::collect(std::span<const FrameView> frames, std::uint64_t position,
 
 void wake_port(const Ring& ring, unsigned slot, int fd) noexcept {
   wake_futex(ring.slot(slot));
-  set_off_watches(fd, ring.inode(), slot);
+  set_off_watches(fd, ring.file(), slot);
 }
 
 void wake_everybody(const Ring& ring, int fd) noexcept {
   for (unsigned slot = 0; slot < kSlots; ++slot) wake_futex(ring.slot(slot));
-  set_off_watches(fd, ring.inode(), 0);
+  set_off_watches(fd, ring.file(), 0);
 }
 
 void Bell::wake(const Wanted& wanted) noexcept {
@@ -135,7 +135,7 @@ void Bell::wake(const Wanted& wanted) noexcept {
       wake_futex(s);
     }
   });
-  if (write_file) set_off_watches(fd_, ring_.inode(), slot_);
+  if (write_file) set_off_watches(fd_, ring_.file(), slot_);
 }
 
 bool Bell::wake_deep(std::span<const FrameView> frames) noexcept {

@@ -123,6 +123,9 @@ PortCounters Follower::counters() const noexcept {
   c.rx_segments = c.rx_frames + impl_->total.more_segments;
   return c;
 }
+std::uint64_t Follower::bus_frames() const noexcept {
+  return impl_->mapping.lost() ? 0 : impl_->ring.frames();
+}
 std::size_t Follower::max_frame() const noexcept {
   return impl_->ring.max_frame();
 }

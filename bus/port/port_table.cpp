@@ -258,7 +258,7 @@ Result<OwnedSlot> take_slot(const Ring& ring, int fd, const std::string& path,
     if (options.name.empty()) owned.name = next_default_name(ring, fd, *slot, number);
     owned.mac = options.mac ? *options.mac : MacAddress::random();
     // First, so that everybody who sees the name can prove whose it is.
-    owned.plate = Nameplate::put_up(inode_of(fd), *slot, owned.name);
+    owned.plate = Nameplate::put_up(ring.file(), *slot, owned.name);
     publish(s, owned.name, owned.mac, slot_state(SlotState::attaching, incarnation));
     const auto conflict = find_conflict(ring, fd, *slot, owned.name, owned.mac);
     if (!conflict) {

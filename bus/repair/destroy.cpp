@@ -11,6 +11,7 @@
 #include <cstdio>
 #include <random>
 
+#include "base/printable.hpp"
 #include "base/unique_fd.hpp"
 #include "bus/file/file.hpp"
 #include "bus/file/file_common.hpp"
@@ -131,7 +132,7 @@ Result<std::string> remove_name(const std::string& path, int fd) {
   if (!more) return std::string();
   return "the bus " + path +
          " is removed, but its file has another name and still takes memory (\"" + "find " +
-         directory_of(path) + " -xdev -inum " + std::to_string(status.st_ino) +
+         base::quote_word(directory_of(path)) + " -xdev -inum " + std::to_string(status.st_ino) +
          "\" looks for it in this directory; 'shmifctl destroy' removes it, too)";
 }
 

@@ -153,7 +153,8 @@ BusInfo Inspector::info() const {
   b.flow = fixed.flow == kFlowPause ? Flow::pause : Flow::ethernet;
   b.patience_ns = fixed.patience_ns;
   b.layout_signature = fixed.layout_signature;
-  b.inode = impl_->mapping.inode();
+  b.device = impl_->mapping.file().device;
+  b.inode = impl_->mapping.file().inode;
   b.mapped_as = impl_->mapped_as;
   b.is_copy = fixed.inode != b.inode || fixed.file_system != impl_->file.file_system;
   b.file_system = file_system_name(fixed.file_system);

@@ -95,10 +95,21 @@ std::string_view take_word(std::string_view& line) {
   return word;
 }
 
+/// How the lines of one bus look.
+struct WantedMappings {
+  std::string bus_file;     ///< device and inode, as /proc/PID/maps has them
+  std::string plate_begin;  ///< of nameplates
+  std::string old_begin;    ///< of nameplates of older libraries, which lack the device
+};
+
+struct SeenMappings {
+  std::size_t lifelines = 0;
+  std::set<std::string, std::less<>> nameplates{};
+  bool has_old_plate = false;  ///< of this inode, on whatever device
+};
+
 /// Notes what one line of /proc/PID/maps says. `line` may be cut off.
-void note_mapping(std::string_view line, const std::string& bus_file,
-                  const std::string& plate_begin, std::size_t& lifelines,
-                  std::set<std::string, std::less<>>& nameplates) {
+void note_mapping(std::string_view line, const WantedMappings& wanted, SeenMappings& seen) {
   // "7f3a8c000000-7f3a8c001000 ---s 00000000 00:1a 4711   /dev/shm/bus0"
   take_word(line);
   if (take_word(line) != "---s") return;
@@ -106,15 +117,17 @@ void note_mapping(std::string_view line, const std::string& bus_file,
   std::string file(take_word(line));
   file += ' ';
   file += take_word(line);
-  if (file == bus_file) {
-    ++lifelines;
+  if (file == wanted.bus_file) {
+    ++seen.lifelines;
     return;
   }
   line.remove_prefix(std::min(line.find_first_not_of(' '), line.size()));
   constexpr std::string_view kDeleted = " (deleted)";  // said of every memfd
-  if (!line.starts_with(plate_begin) || !line.ends_with(kDeleted)) return;
+  if (!line.ends_with(kDeleted)) return;
   line.remove_suffix(kDeleted.size());
-  if (nameplates.size() < kSlots) nameplates.emplace(line);
+  if (line.starts_with(wanted.old_begin)) seen.has_old_plate = true;
+  if (line.starts_with(wanted.plate_begin) && seen.nameplates.size() < kSlots)
+    seen.nameplates.emplace(line);
 }
 
 }  // namespace
@@ -141,15 +154,17 @@ struct PortOwners::Claimant {
 
   pid_t pid;
   UniqueFd process;
-  std::set<std::string, std::less<>> nameplates;  ///< for this inode
-  std::size_t lifelines = 0;
+  SeenMappings seen{};
   bool is_whole = false;  ///< all of its mappings were read
   bool is_ours = false;   ///< it belongs to the calling user
   Result<void> looked{};  ///< why nothing is known
 };
 
 PortOwners::PortOwners(const BusInfo& bus, std::string proc)
-    : bus_(bus), proc_(std::move(proc)), deadline_(std::chrono::steady_clock::now() + kMaxTime) {}
+    : bus_(bus),
+      file_{.device = bus.device, .inode = bus.inode},
+      proc_(std::move(proc)),
+      deadline_(std::chrono::steady_clock::now() + kMaxTime) {}
 
 PortOwners::~PortOwners() = default;
 
@@ -158,7 +173,11 @@ bool PortOwners::read_mappings(Claimant& it, int file) {
   // The lines that matter are shorter. A process chooses the names of its files, and so how long
   // its other lines are.
   constexpr std::size_t kMaxLine = 512;
-  const std::string plate_begin = "/memfd:shmif-port:" + std::to_string(bus_.inode) + ':';
+  const WantedMappings wanted{
+      .bus_file = bus_.mapped_as,
+      .plate_begin = "/memfd:" + nameplate_begin(file_),
+      .old_begin = "/memfd:shmif-port:" + std::to_string(bus_.inode) + ':',
+  };
   std::array<char, 16384> part;
   std::string line;
   for (std::size_t bytes = 0; bytes < kMaxBytes && bytes_read_ < kMaxBytesInAll &&
@@ -177,7 +196,7 @@ bool PortOwners::read_mappings(Claimant& it, int file) {
       const std::size_t end = rest.find('\n');
       line.append(rest.substr(0, std::min({end, rest.size(), kMaxLine - line.size()})));
       if (end == std::string_view::npos) break;
-      note_mapping(line, bus_.mapped_as, plate_begin, it.lifelines, it.nameplates);
+      note_mapping(line, wanted, it.seen);
       line.clear();
       rest.remove_prefix(end + 1);
     }
@@ -228,25 +247,32 @@ Result<void> PortOwners::prove(const PortInfo& port) {
   const Claimant& it = claimant(port.pid);
   if (!it.looked) return it.looked;
   const std::string name = process_text(port.pid);
-  if (it.lifelines > 0) {  // O3
-    const std::string wanted = "/memfd:" + nameplate_text(bus_.inode, port.slot, port.name);
-    if (it.nameplates.contains(wanted)) return {};  // O4
-    if (!it.nameplates.empty()) {
+  const SeenMappings& seen = it.seen;
+  if (seen.lifelines > 0) {  // O3
+    const std::string wanted = "/memfd:" + nameplate_text(file_, port.slot, port.name);
+    if (seen.nameplates.contains(wanted)) return {};  // O4
+    if (!seen.nameplates.empty()) {
       return reason(ESRCH, name +
                                " has other ports on this bus, and not this one (somebody has "
                                "overwritten the port table)");
     }
   }
   if (!it.is_whole) return reason(E2BIG, name + " has too many mappings to be looked through");
-  if (it.lifelines == 0)
+  if (seen.lifelines == 0)
     return reason(ESRCH, name + " is another process here, which does not use this bus");
+  if (seen.has_old_plate) {
+    return reason(EPERM,
+                  name +
+                      " shows nameplates of an older shmif, which do not tell on which device "
+                      "their bus is (end that process, and start it with this version)");
+  }
   // O5
   const auto claims = std::ranges::count_if(
       bus_.ports, [&](const PortInfo& each) { return each.live && each.pid == port.pid; });
   const std::string plateless = name + " shows no nameplate of its ports (an older shmif?), and ";
   if (!it.is_ours || port.pid == 1)
     return reason(EPERM, plateless + "is not yours (ask its user, or end that process)");
-  if (static_cast<std::size_t>(claims) > it.lifelines)
+  if (static_cast<std::size_t>(claims) > seen.lifelines)
     return reason(ESRCH, plateless + "more ports name it than it has");
   return {};
 }

@@ -9,7 +9,9 @@
 // O1  The slot's byte is locked: the port is live (bus/file/liveness.hpp).
 // O2  A pidfd holds the process. It still runs after its mappings were read, so they are its own.
 // O3  The process has the page that keeps such a lock (bus/file/lifeline.hpp) of this very file.
-// O4  The process has a nameplate for the slot and the name in it (bus/file/nameplate.hpp).
+// O4  The process has a nameplate for this very file, the slot and the name in it
+//     (bus/file/nameplate.hpp). A nameplate without a device, as older libraries put up, proves
+//     nothing: two tmpfs can have files with the same inode number.
 // O5  A process without any nameplate for this file has attached with a library that puts up none,
 //     or memfd_create failed there. It must be a process of the calling user other than pid 1, and
 //     have a page as in O3 for each live row that names it.
@@ -27,6 +29,7 @@
 
 #include "base/result.hpp"
 #include "base/unique_fd.hpp"
+#include "bus/file/file_id.hpp"
 #include "bus/info.hpp"
 
 namespace shmif::bus {
@@ -81,6 +84,7 @@ class PortOwners {
   bool read_mappings(Claimant& it, int file);
 
   const BusInfo& bus_;
+  FileId file_;
   std::string proc_;
   std::chrono::steady_clock::time_point deadline_;
   std::size_t bytes_read_ = 0;

@@ -17,7 +17,7 @@ void sleep_for(std::chrono::nanoseconds time) noexcept {
 }  // namespace
 
 BusLock::BusLock(BusHeader& header, unsigned slot, int probe_fd) noexcept
-    : header_(&header), slot_(slot), probe_fd_(probe_fd), inode_(inode_of(probe_fd)) {}
+    : header_(&header), slot_(slot), probe_fd_(probe_fd), file_(FileId::of(probe_fd)) {}
 
 std::uint64_t BusLock::acquire() noexcept {
   std::uint64_t mine = 0;
@@ -116,7 +116,7 @@ void BusLock::release(std::uint64_t mine) noexcept {
 bool BusLock::holder_is_dead(unsigned holder) const noexcept {
   if (holder == lock_word::kRepairSlot) return false;  // it has no liveness lock: patience decides
   if (holder >= kSlots) return true;                   // no port has such a slot
-  return same_file(probe_fd_, inode_) && !is_alive(probe_fd_, holder);
+  return same_file(probe_fd_, file_) && !is_alive(probe_fd_, holder);
 }
 
 void BusLock::note_hold(std::chrono::nanoseconds time) noexcept {

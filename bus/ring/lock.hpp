@@ -22,6 +22,7 @@
 #include <cstdint>
 
 #include "bus/atomics.hpp"
+#include "bus/file/file_id.hpp"
 #include "bus/layout.hpp"
 
 namespace shmif::bus {
@@ -74,7 +75,7 @@ class BusLock {
   BusHeader* header_;
   unsigned slot_;
   int probe_fd_;
-  std::uint64_t inode_;  // of the file behind probe_fd when it was given
+  FileId file_;  // behind probe_fd when it was given
   bool waited_ = false;
   std::uint64_t sleeps_ = 0;
 };

@@ -65,7 +65,7 @@ class Ring {
         slots_(mapping.slots()),
         ring_(mapping.ring()),
         ring_bytes_(mapping.ring_bytes()),
-        inode_(mapping.inode()),
+        file_(mapping.file()),
         max_frame_(max_frame),
         max_super_(kRecordsPerRing * record_bytes(kSuperFrameRecord) <= ring_bytes_
                        ? kSuperFrameRecord
@@ -77,7 +77,7 @@ class Ring {
   std::uint32_t max_frame() const noexcept { return max_frame_; }
   /// Whether records may leave work to their receivers (bus/frame.hpp, Offload).
   bool carries_offloads() const noexcept { return max_super_ != 0; }
-  std::uint64_t inode() const noexcept { return inode_; }  ///< of the file, not of its header
+  const FileId& file() const noexcept { return file_; }  ///< not of its header
   /// A bound for walks: no call has to follow this many records. (The smallest record takes twice
   /// the alignment, and a pad can stand between two of them.) So a peer that overwrites the chain
   /// can make a call slow, in proportion to the ring's size, but not endless.
@@ -95,6 +95,19 @@ class Ring {
   }
   std::uint64_t number_at(std::uint64_t position) const noexcept {
     return load_relaxed(record(position).number);
+  }
+  /// How many frames were sent on this bus. Each of them has a smaller number. 0 if the chain is
+  /// broken. Bounded, though writers may be fast: gives up with 0 when they lap it again and again.
+  std::uint64_t frames() const noexcept {
+    constexpr unsigned kMaxTries = 100;
+    for (unsigned tries = 0; tries < kMaxTries; ++tries) {
+      const std::uint64_t last = load_acquire(header_->last);
+      if (!fits_alignment(last)) return 0;
+      const std::uint64_t number = load_acquire(record(last).number);
+      // What lies at `last` was not overwritten before the number was read.
+      if (load_acquire(header_->last) - last < ring_bytes_ / 2) return number;
+    }
+    return 0;
   }
   std::byte* payload(std::uint64_t position) const noexcept {
     return byte_at(position) + kRecordHeaderBytes;
@@ -169,7 +182,7 @@ class Ring {
   PortSlot* slots_ = nullptr;
   std::byte* ring_ = nullptr;
   std::uint64_t ring_bytes_ = 0;
-  std::uint64_t inode_ = 0;
+  FileId file_;
   std::uint32_t max_frame_ = 0;
   std::uint32_t max_super_ = 0;
 };

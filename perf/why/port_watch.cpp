@@ -53,10 +53,14 @@ std::optional<std::size_t> thread_job_of(const WhySeries& series, const PortInfo
 
 }  // namespace
 
+static bool is_file_of(const BusInfo& info, const struct stat& of) {
+  return of.st_ino == info.inode && of.st_dev == info.device;
+}
+
 /// The size of the file, if the name still leads to it.
 std::optional<off_t> PortWatch::size_now(const BusInfo& info) const {
   struct stat of{};
-  if (::stat(path_.c_str(), &of) != 0 || of.st_ino != info.inode) return std::nullopt;
+  if (::stat(path_.c_str(), &of) != 0 || !is_file_of(info, of)) return std::nullopt;
   return of.st_size;
 }
 
@@ -64,7 +68,7 @@ std::optional<off_t> PortWatch::size_now(const BusInfo& info) const {
 void PortWatch::note_deletion(const BusInfo& info, WhySeries& series) {
   struct stat of{};
   const bool is_there = ::stat(path_.c_str(), &of) == 0;
-  if (is_there ? of.st_ino == info.inode : errno != ENOENT) return;
+  if (is_there ? is_file_of(info, of) : errno != ENOENT) return;
   is_deleted_ = true;
   series.miss(path_, "bus " + path_ +
                          ": its file was deleted during the watch; the counters are those of the "

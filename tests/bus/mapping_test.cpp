@@ -99,7 +99,7 @@ TEST(Mapping, ThatTakesThePlaceOfAnotherIsTheNewOneInAll) {
     bus::Mapping mapping = map(small);
     for (const TempBus* file : {&large, &small, &large}) {
       mapping = map(*file);
-      EXPECT_EQ(mapping.inode(), file->info().inode);
+      EXPECT_EQ(mapping.file().inode, file->info().inode);
       EXPECT_EQ(mapping.ring_bytes(), file->info().ring_bytes);
       EXPECT_EQ(mapping.header().ring_bytes, file->info().ring_bytes);
     }

@@ -16,6 +16,7 @@
 #include "base/proc.hpp"
 #include "bus/file/nameplate.hpp"
 #include "tests/support/child_process.hpp"
+#include "tests/support/own_tmpfs.hpp"
 #include "tests/support/raw_bus.hpp"
 #include "tests/support/temp_bus.hpp"
 
@@ -170,9 +171,9 @@ TEST(PortOwners, AreNotMixedUpWhenRowsExchangeNames) {
 TEST(PortOwners, BelieveNoMemfdThatAProgramMapsForOthers) {
   const TempBus bus(small_ring());
   const RawBus raw(bus.path());
-  const std::uint64_t inode = bus.info().inode;
+  const bus::FileId id{bus.info().device, bus.info().inode};
   const Peer device(bus.path(), "device", [&] {
-    const int file = ::memfd_create(bus::nameplate_text(inode, 0, "web").c_str(), MFD_CLOEXEC);
+    const int file = ::memfd_create(bus::nameplate_text(id, 0, "web").c_str(), MFD_CLOEXEC);
     return ::ftruncate(file, 4096) == 0 &&
            ::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0) != MAP_FAILED;
   });
@@ -181,6 +182,43 @@ TEST(PortOwners, BelieveNoMemfdThatAProgramMapsForOthers) {
   rename_row(raw, 0, "web");
   const BusInfo info = bus.info();
   expect_refused(info, row(info, "web"), ESRCH, "other ports on this bus");
+}
+
+TEST(PortOwners, AreNotMixedUpWhenTwoBusesHaveTheSameInodeNumber) {
+  const OwnTmpfs here;
+  const OwnTmpfs there;
+  if (!here.missing().empty()) GTEST_SKIP() << here.missing();
+  const std::string first = here.file("bus");
+  const std::string second = there.file("bus");
+  Bus::create(first, small_ring()).value();
+  Bus::create(second, small_ring()).value();
+  const auto info_of = [](const std::string& path) { return Bus::open(path).value().info(); };
+  ASSERT_EQ(info_of(first).inode, info_of(second).inode) << "each tmpfs counts for itself";
+  ASSERT_NE(info_of(first).device, info_of(second).device);
+  const Peer peer(first, "web", [&] {
+    static Port other;
+    other = port_on(second, {.name = "db"});
+    return true;
+  });
+  const BusInfo before = info_of(second);
+  EXPECT_EQ(bus::PortOwners(before).owner_of(row(before, "db")).value().pid(), peer.pid());
+  // Its nameplate "web" is that of the other bus.
+  rename_row(RawBus(second), row(before, "db").slot, "web");
+  const BusInfo after = info_of(second);
+  expect_refused(after, row(after, "web"), ESRCH, "other ports on this bus");
+}
+
+TEST(PortOwners, BelieveNoNameplateThatDoesNotTellTheDevice) {
+  const TempBus bus(small_ring());
+  const std::string text = "shmif-port:" + std::to_string(bus.info().inode) + ":0:web";
+  const Peer old(bus.path(), "web", [&] {
+    const int file = ::memfd_create(text.c_str(), MFD_CLOEXEC);
+    return take_nameplates_down() &&
+           ::mmap(nullptr, 4096, PROT_NONE, MAP_SHARED, file, 0) != MAP_FAILED;
+  });
+  ASSERT_TRUE(shows_nameplate(std::to_string(old.pid()), ":0:web"));
+  const BusInfo info = bus.info();
+  expect_refused(info, row(info, "web"), EPERM, "do not tell on which device");
 }
 
 TEST(PortOwners, WithoutNameplatesAreKnownIfNoOtherRowNamesThem) {

@@ -43,8 +43,9 @@ class Watcher {
     }
     Sample now{Clock::now(), bus_.info()};
     // Another bus with the same name. The time is compared too, because inode numbers are reused.
-    if (before_ && (before_->info.inode != now.info.inode ||
-                    before_->info.created_ns != now.info.created_ns)) {
+    if (before_ &&
+        (before_->info.inode != now.info.inode || before_->info.device != now.info.device ||
+         before_->info.created_ns != now.info.created_ns)) {
       before_.reset();
     }
     TopView view{now.info, rates_between(before_, now)};

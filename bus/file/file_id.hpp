@@ -1,0 +1,27 @@
+#pragma once
+// FileId: which file a descriptor leads to. Two tmpfs can have files with the same inode number, so
+// the device belongs to it.
+
+#include <sys/stat.h>
+
+#include <cstdint>
+
+namespace shmif::bus {
+
+struct FileId {
+  std::uint64_t device = 0;
+  std::uint64_t inode = 0;  ///< 0: no file is known
+
+  static FileId of(const struct stat& status) noexcept {
+    return {static_cast<std::uint64_t>(status.st_dev), static_cast<std::uint64_t>(status.st_ino)};
+  }
+  /// Of an open file; no file if `fd` is not open.
+  static FileId of(int fd) noexcept {
+    struct stat status{};
+    return fd >= 0 && fstat(fd, &status) == 0 ? of(status) : FileId{};
+  }
+  explicit operator bool() const noexcept { return inode != 0; }
+  bool operator==(const FileId&) const = default;
+};
+
+}  // namespace shmif::bus
