@@ -78,4 +78,10 @@ std::string quote_word(std::string_view word) {
   return text + '\'';
 }
 
+std::string quote_command(std::string_view program, std::string_view word) {
+  const std::string quoted = quote_word(word);
+  const char mark = quoted == word ? '\'' : '"';
+  return mark + std::string(program) + ' ' + quoted + mark;
+}
+
 }  // namespace shmif::base

@@ -19,4 +19,8 @@ std::string shortened(std::string_view text, std::size_t max);
 /// `word` as a shell takes it for one word, in quotes where it needs them.
 std::string quote_word(std::string_view word);
 
+/// A command for a message, to be copied into a shell: "PROGRAM WORD", in quotation marks. `word`
+/// is quoted if a shell needs that.
+std::string quote_command(std::string_view program, std::string_view word);
+
 }  // namespace shmif::base

@@ -1,20 +1,39 @@
 #pragma once
 // UniqueFd: a file descriptor that is closed when its owner goes.
 
+#include <fcntl.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <utility>
 
 namespace shmif {
 
-/// Owns one descriptor, or none (-1). Threads: as safe as an int. Blocks: never.
+namespace base {
+
+/// A descriptor with the number of a standard stream gets a higher number instead
+/// (base/standard_streams.hpp says why); any other one, and -1, stay as they are. Result: -1, and
+/// errno, if there is no free number.
+inline int above_standard_streams(int fd) noexcept {
+  if (fd < 0 || fd > STDERR_FILENO) return fd;
+  const int moved = ::fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+  const int error = errno;
+  ::close(fd);
+  errno = error;
+  return moved;
+}
+
+}  // namespace base
+
+/// Owns one descriptor, or none (-1). It never has the number of a standard stream: get() may
+/// differ from the number that was given. Threads: as safe as an int. Blocks: never.
 class UniqueFd {
  public:
   UniqueFd() = default;
-  explicit UniqueFd(int fd) noexcept : fd_(fd) {}
+  explicit UniqueFd(int fd) noexcept : fd_(base::above_standard_streams(fd)) {}
   UniqueFd(UniqueFd&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
   UniqueFd& operator=(UniqueFd&& other) noexcept {
-    if (this != &other) reset(std::exchange(other.fd_, -1));
+    if (this != &other) reset(other.release());
     return *this;
   }
   ~UniqueFd() { reset(); }
@@ -25,7 +44,7 @@ class UniqueFd {
   int release() noexcept { return std::exchange(fd_, -1); }
   void reset(int fd = -1) noexcept {
     if (fd_ >= 0) ::close(fd_);
-    fd_ = fd;
+    fd_ = base::above_standard_streams(fd);
   }
 
  private:

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "base/loaded_library.hpp"
+#include "base/standard_streams.hpp"
 #include "shmif/frame_check.hpp"
 
 namespace shmif {
@@ -114,7 +115,10 @@ Result<VdeLink> VdeLink::open(const std::string& url, std::size_t max_frame_byte
   impl->max_frame = max_frame_bytes;
   std::string copy = url;  // the library may write to it
   std::string description = "shmifctl bridge";
-  impl->connection = library->open(copy.data(), description.data(), kInterfaceVersion, nullptr);
+  {
+    const base::StandardStreamsTaken taken;  // the library opens sockets, and keeps them
+    impl->connection = library->open(copy.data(), description.data(), kInterfaceVersion, nullptr);
+  }
   if (impl->connection == nullptr) {
     return Error::from_errno(errno, "cannot connect to the VDE network " + url,
                              errno == EPROTONOSUPPORT

@@ -14,6 +14,7 @@
 #include <csignal>
 #include <utility>
 
+#include "base/signal_state.hpp"
 #include "bus/file/output_file.hpp"
 
 namespace shmif::perf {
@@ -39,12 +40,7 @@ struct Failure {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (::getppid() != parent) ::_exit(kNotExecuted);
   if (options.own_group) ::setpgid(0, 0);
-  for (const int number : {SIGINT, SIGQUIT, SIGTERM, SIGHUP, SIGPIPE, SIGCHLD, SIGUSR1, SIGUSR2}) {
-    ::signal(number, SIG_DFL);
-  }
-  sigset_t none;
-  ::sigemptyset(&none);
-  ::sigprocmask(SIG_SETMASK, &none, nullptr);
+  base::state_for_programs({}).restore();  // without a noted one: nothing blocked, nothing ignored
   if (options.no_input) {
     const int nothing = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
     if (nothing >= 0) ::dup2(nothing, STDIN_FILENO);

@@ -29,6 +29,8 @@ constexpr int kGraceMilliseconds = 500;
 /// a file, where nobody is waited for, and where there is no such thing.
 int open_again_without_blocking(const struct stat& status) noexcept {
   if (!S_ISFIFO(status.st_mode) && !S_ISCHR(status.st_mode)) return -1;
+  // Opening it again would make writable what is not: a standard output that was closed.
+  if ((fcntl(STDOUT_FILENO, F_GETFL) & O_ACCMODE) == O_RDONLY) return -1;
   return open("/proc/self/fd/1", O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 }
 

@@ -251,11 +251,13 @@ struct Guest::Impl {
     }
     socket = base::ForeignSocket(UniqueFd(pair[0]));
     const UniqueFd theirs(pair[1]);
-    GuestPlan plan{options,      entered,  {}, {}, ::geteuid(), apart, relay.program_end(),
+    // A body is part of our program, and has our signals.
+    base::SignalState signals_now = base::SignalState::now();
+    if (masked) signals_now.set_mask(mask_before);
+    const base::SignalState signals_wanted =
+        options.body ? signals_now : base::state_for_programs(signals_now);
+    GuestPlan plan{options,      entered,  signals_wanted, ::geteuid(), apart, relay.program_end(),
                    foreign_init, directory};
-    ::pthread_sigmask(SIG_SETMASK, nullptr, &plan.command_mask);
-    if (masked) plan.command_mask = mask_before;
-    ::sigaction(SIGCHLD, nullptr, &plan.command_child);
     // All namespaces at once, and without a user namespace of our own before. So this works in any
     // process, and a death at any time leaves nothing behind.
     const unsigned long flags = (entered ? 0U : kGuestNamespaces) | CLONE_PIDFD | SIGCHLD;

@@ -367,8 +367,9 @@ class Init {
   /// Restores the caller's signals, and goes to the caller's directory.
   void take_callers_place() const {
     ::umask(mask_);
-    ::sigaction(SIGCHLD, &plan_.command_child, nullptr);
-    ::sigprocmask(SIG_SETMASK, &plan_.command_mask, nullptr);
+    // A body goes on with the handlers of our program.
+    plan_.options.command.empty() ? plan_.command_signals.restore_mask()
+                                  : plan_.command_signals.restore();
     if (!plan_.entered) return;
     // After the signals, so that they can end a wait for a file system of the guest that never
     // answers.

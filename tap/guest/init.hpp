@@ -1,20 +1,19 @@
 #pragma once
 // Init of a guest: pid 1 of its namespaces. Internal to tap/guest.
 
-#include <signal.h>
 #include <sys/types.h>
 
 #include <string>
 
+#include "base/signal_state.hpp"
 #include "tap/guest/guest.hpp"
 
 namespace shmif::tap {
 
 struct GuestPlan {
   const GuestOptions& options;
-  bool entered;                    ///< the guest runs already, and has an init of its own
-  sigset_t command_mask;           ///< the caller's signal mask, which the command gets
-  struct sigaction command_child;  ///< the caller's disposition of SIGCHLD, which the command gets
+  bool entered;                       ///< the guest runs already, and has an init of its own
+  base::SignalState command_signals;  ///< what the command inherits
   uid_t outer_uid;
   bool apart = false;     ///< nothing of the caller's session and terminal gets into the guest
   int terminal = -1;      ///< apart: replaces our terminal in the standard streams

@@ -7,6 +7,8 @@
 #include <exception>
 #include <new>
 
+#include "base/signal_state.hpp"
+#include "base/standard_streams.hpp"
 #include "shmif/bus.hpp"
 #include "shmif/log.hpp"
 #include "tools/common/options.hpp"
@@ -177,6 +179,8 @@ int guarded_main(const Program& program, std::vector<std::string> words) {
 }  // namespace
 
 int run_program(const Program& program, int argc, char** argv) {
+  base::hold_standard_streams();
+  base::begin_with_plain_signals();
   set_program_name(program.name);
   return guarded_main(program, std::vector<std::string>(argv + 1, argv + argc));
 }

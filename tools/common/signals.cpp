@@ -28,6 +28,9 @@ void on_alarm(int) {
   ::alarm(1);
 }
 
+/// A handler, because an ignored signal would be ignored by the programs that are started, too.
+void do_nothing(int) {}
+
 void on_signal(int number) {
   const int saved = errno;
   if (bounds_writes.load()) ::alarm(1);
@@ -56,6 +59,14 @@ StopSignals::StopSignals(std::initializer_list<int> signals) {
     // in the background; the script's `kill -INT` must still end it.
     if (before.sa_handler == SIG_IGN && number == SIGHUP) continue;
     sigaction(number, &action, &before);
+    replaced_handlers.emplace_back(number, before);
+  }
+  action.sa_handler = do_nothing;
+  for (const int number : {SIGUSR1, SIGUSR2}) {
+    struct sigaction before{};
+    sigaction(number, nullptr, &before);
+    if (before.sa_handler != SIG_DFL) continue;
+    sigaction(number, &action, nullptr);
     replaced_handlers.emplace_back(number, before);
   }
 }

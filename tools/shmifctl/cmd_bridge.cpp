@@ -14,6 +14,7 @@
 
 #include "base/nearest.hpp"
 #include "base/signal_guard.hpp"
+#include "base/standard_streams.hpp"
 #include "bus/file/output_file.hpp"
 #include "shmif/capture/pcap_link.hpp"
 #include "shmif/fault_link.hpp"
@@ -613,6 +614,9 @@ int run_bridge(const CommandLine& line) {
   for (std::size_t i = 0; i < ends.size(); ++i) {
     ends[i].address = link_address(args.positional()[i]);
   }
+  const bool records_to_output =
+      ends[1].address.kind == Kind::pcap && ends[1].address.target == "-";
+  if (!records_to_output) base::let_lost_output_vanish();
   for (std::size_t i = 0; i < ends.size(); ++i) {
     if (is_peer(ends[i].address.kind)) {
       refuse_for_peers(args, ends[1 - i], faults);

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "base/standard_streams.hpp"
 #include "shmif/bus.hpp"
 #include "shmif/log.hpp"
 #include "tools/common/options.hpp"
@@ -92,6 +93,7 @@ void find_resolver(NatWish& wish) {
 
 int run_gateway(const CommandLine& line) {
   const Arguments args = gateway_options().parse(line);
+  base::let_lost_output_vanish();
   const std::string port_name = name_option(args, "port-name").value_or("gateway");
   const BusWish bus_wanted = bus_wish(args);
   NatWish wish = nat_wish(args);

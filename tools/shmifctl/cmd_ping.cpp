@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/printable.hpp"
+#include "base/standard_streams.hpp"
 #include "shmif/ping.hpp"
 #include "shmif/port.hpp"
 #include "tools/common/options.hpp"
@@ -56,6 +57,7 @@ std::error_code send_one(Port& port, const FrameView& frame, const StopSignals& 
 // ---- Answering ----
 
 int respond(const std::string& path, const std::optional<std::string>& name) {
+  base::let_lost_output_vanish();
   const StopSignals stop;  // before the port is visible on the bus: others may signal it
   stop.bound_writes();
   Port port = open_port(path, name);

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/printable.hpp"
+#include "base/standard_streams.hpp"
 #include "shmif/port.hpp"
 #include "tap/bridge.hpp"
 #include "tap/host_mac.hpp"
@@ -236,6 +237,7 @@ void follow_mac(Port& port, const tap::NetNamespace* space, const std::string& d
 
 int run_tap(const CommandLine& line) {
   TapWish wish = read_tap_wish(tap_options().parse(line));
+  base::let_lost_output_vanish();
   // Steps that can fail come first, and steps that leave something behind last: a bus is made when
   // everything else is ready.
   std::optional<Bus> bus;

@@ -2,6 +2,7 @@
 #include <filesystem>
 #include <system_error>
 
+#include "base/standard_streams.hpp"
 #include "perf/remote/address.hpp"
 #include "perf/remote/protocol.hpp"
 #include "perf/remote/server.hpp"
@@ -102,6 +103,7 @@ perf::ServerOptions server_options(const Arguments& args) {
 
 int run_server(const CommandLine& line) {
   const perf::ServerOptions options = server_options(options_of_server().parse(line));
+  base::let_lost_output_vanish();
   const StopSignals stop;
   auto server = perf::Server::create(options);
   if (!server) return fail(server.error());

@@ -1,7 +1,6 @@
 // shmifperf: the table of its commands.
 
 #include <array>
-#include <csignal>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -44,9 +43,6 @@ constexpr Program kProgram{
 }  // namespace shmif::tools
 
 int main(int argc, char** argv) {
-  // Whoever started this program may ignore the ends of children. The kernel would then keep no
-  // status of jobs and of the commands that they run.
-  std::signal(SIGCHLD, SIG_DFL);
   std::vector<char*> words(argv, argv + argc);
   std::string run = "run";
   // fio's users give no command: "--cmdhelp=bs".

@@ -1,0 +1,38 @@
+#pragma once
+// What a program inherits of signals from whoever starts it: the mask, and which are ignored.
+//
+// nohup, the runners of continuous integration and subprocess of Python start programs with SIGCHLD
+// or SIGPIPE ignored, or with SIGTERM, SIGINT or SIGCHLD blocked. With SIGCHLD ignored, the kernel
+// keeps no status of children; with SIGTERM blocked, nothing but SIGKILL ends a program. So a
+// program of ours begins with a plain state, and gives the state that it got to the programs that
+// it runs for its user.
+
+#include <signal.h>
+
+namespace shmif::base {
+
+/// A signal mask, and the set of ignored signals. Threads: the mask is that of the calling thread.
+class SignalState {
+ public:
+  static SignalState now() noexcept;
+  /// Puts it in force: a signal that is not ignored gets its default action. Safe in a forked
+  /// child.
+  void restore() const noexcept;
+  void restore_mask() const noexcept;
+  void set_mask(const sigset_t& mask) noexcept { mask_ = mask; }
+
+ private:
+  sigset_t mask_{};
+  sigset_t ignored_{};
+};
+
+/// Notes the state with which the program was started. Then no signal is blocked, and SIGCHLD and
+/// SIGPIPE have their default actions. Other ignored signals stay ignored: nohup ignores SIGHUP on
+/// purpose. Call it first in main().
+void begin_with_plain_signals() noexcept;
+
+/// The state for a program that the user has asked for: the one that begin_with_plain_signals()
+/// noted; `otherwise` without that call.
+SignalState state_for_programs(const SignalState& otherwise) noexcept;
+
+}  // namespace shmif::base

@@ -1,0 +1,157 @@
+// What the tools do with what they inherit: closed standard streams, ignored and blocked signals.
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <fstream>
+#include <iterator>
+#include <string>
+#include <vector>
+
+#include "bus/layout.hpp"
+#include "tests/support/run_tool.hpp"
+#include "tests/tools/common/bus_rig.hpp"
+
+namespace shmif::test {
+namespace {
+
+/// The fixed words at the beginning of a bus file.
+std::string fixed_header(const BusRig& rig) {
+  std::ifstream file(rig.path(), std::ios::binary);
+  std::string bytes(offsetof(bus::BusHeader, created_ns), '\0');
+  file.read(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+  return bytes;
+}
+
+/// A shell's line that runs `words` of shmifctl with these streams closed.
+std::vector<std::string> with_closed(const std::string& streams,
+                                     const std::vector<std::string>& words) {
+  std::vector<std::string> line{"sh", "-c", "exec \"$@\" " + streams, "sh", shmifctl_path()};
+  line.insert(line.end(), words.begin(), words.end());
+  return line;
+}
+
+TEST(ClosedStreams, NoCommandWritesItsMessagesOverTheBus) {
+  const BusRig rig;
+  const std::string before = fixed_header(rig);
+  write_capture(rig.file("in.pcap"), {arp_request()});
+  const std::vector<std::vector<std::string>> commands{
+      {"stat", rig.path()},
+      {"audit", rig.path()},
+      {"ping", rig.path(), "-c", "1", "--timeout", "0.01"},
+      {"dump", rig.path(), "--timeout", "0"},
+      {"dump", rig.path(), "--timeout", "0", "-w", rig.file("out.pcap")},
+      {"inject", rig.path(), rig.file("in.pcap")},
+      {"top", rig.path(), "--interval", "0.01", "-n", "1"},
+      {"ps", rig.path()},
+      {"repair", rig.path()},
+      {"wait", rig.path(), "--port", "none", "--timeout", "0"},
+      {"bridge", "pcap:" + rig.file("in.pcap"), "bus:" + rig.path()},
+      {"create", rig.path()}};
+  for (const auto& words : commands) {
+    for (const std::string streams : {"<&-", ">&-", "2>&-", "<&- >&- 2>&-", ">&- 2>&-"}) {
+      const ToolResult r = run_program(with_closed(streams, words));
+      EXPECT_FALSE(r.timed_out) << words[0] << ' ' << streams;
+      ASSERT_EQ(fixed_header(rig), before) << words[0] << ' ' << streams;
+    }
+  }
+  EXPECT_EQ(run_tool({"audit", rig.path()}).status, 0);
+}
+
+TEST(ClosedStreams, WhatShouldPrintSaysThatItCannot) {
+  const BusRig rig;
+  for (const std::vector<std::string>& words :
+       {std::vector<std::string>{"stat", rig.path()}, {"audit", rig.path()}, {"--help"}}) {
+    const ToolResult r = run_program(with_closed(">&-", words));
+    EXPECT_EQ(r.status, 1) << words[0];
+    EXPECT_EQ(r.err, "shmifctl: cannot write to standard output: Bad file descriptor\n");
+  }
+}
+
+TEST(ClosedStreams, ADumpSaysThatItCannot) {
+  const BusRig rig;
+  Port port = rig.port();
+  send(port, {arp_request()});
+  for (const std::vector<std::string>& more : {std::vector<std::string>{}, {"-w", "-"}}) {
+    std::vector<std::string> words{"dump", rig.path(), "--history", "--timeout", "0"};
+    words.insert(words.end(), more.begin(), more.end());
+    const ToolResult r = run_program(with_closed(">&-", words));
+    EXPECT_EQ(r.status, 1) << r.err;
+    EXPECT_TRUE(contains(r.err, "Bad file descriptor")) << r.err;
+  }
+}
+
+TEST(ClosedStreams, WhatCarriesFramesNeedsNoOutput) {
+  const BusRig rig;
+  write_capture(rig.file("in.pcap"), {arp_request()});
+  const ToolResult r = run_program(
+      with_closed("<&- >&-", {"bridge", "pcap:" + rig.file("in.pcap"), "bus:" + rig.path()}));
+  EXPECT_EQ(r.status, 0) << r.err;
+  EXPECT_EQ(r.err, "");
+  const ToolResult capture =
+      run_program(with_closed(">&-", {"bridge", "pcap:" + rig.file("in.pcap"), "pcap:-"}));
+  EXPECT_EQ(capture.status, 1) << "here the output is the capture";
+}
+
+/// A command line that Python starts with signals as given: "ignore" or "block".
+std::vector<std::string> with_signals(const std::string& what, const std::string& names,
+                                      const std::vector<std::string>& words) {
+  const std::string script =
+      "import os, signal, sys\n"
+      "for n in sys.argv[2].split():\n"
+      "  n = getattr(signal, n)\n"
+      "  signal.signal(n, signal.SIG_IGN) if sys.argv[1] == 'ignore' else "
+      "signal.pthread_sigmask(signal.SIG_BLOCK, [n])\n"
+      "os.execv(sys.argv[3], sys.argv[3:])\n";
+  std::vector<std::string> line{SHMIF_PYTHON, "-c", script, what, names};
+  line.insert(line.end(), words.begin(), words.end());
+  return line;
+}
+
+TEST(InheritedSignals, BlockedOnesEndTheCommandsAllTheSame) {
+  for (const int number : {SIGTERM, SIGINT}) {
+    const BusRig rig;
+    Tool dump(with_signals("block", "SIGTERM SIGINT SIGCHLD",
+                           {shmifctl_path(), "dump", rig.path(), "--name", "ear"}));
+    Tool wait(with_signals("block", "SIGTERM SIGINT SIGCHLD",
+                           {shmifctl_path(), "wait", rig.path(), "--port", "none"}));
+    ASSERT_TRUE(rig.wait_for_port("ear"));
+    dump.signal(number);
+    EXPECT_EQ(dump.finish().status, 0);
+    ASSERT_TRUE(eventually([&] {  // it has begun to be shmifctl
+      std::ifstream name("/proc/" + std::to_string(wait.pid()) + "/comm");
+      std::string text;
+      return std::getline(name, text) && text == "shmifctl";
+    }));
+    wait.signal(number);
+    const ToolResult r = wait.finish();
+    EXPECT_FALSE(r.timed_out);
+    EXPECT_EQ(r.status, 128 + number);
+  }
+}
+
+/// The signals of a process: the lines SigBlk and SigIgn of its status.
+const std::string kShowSignals = "grep -E 'SigBlk|SigIgn' /proc/self/status";
+
+TEST(InheritedSignals, ReachTheProgramOfExecAndItsEndIsSeen) {
+  if (geteuid() != 0) GTEST_SKIP() << "needs root: makes hosts";
+  const BusRig rig;
+  for (const std::string how : {"ignore", "block"}) {
+    const std::string names = how == "ignore" ? "SIGCHLD SIGPIPE SIGHUP" : "SIGTERM SIGINT SIGCHLD";
+    const ToolResult plain = run_program(with_signals(how, names, {"/bin/sh", "-c", kShowSignals}));
+    const ToolResult host = run_program(with_signals(
+        how, names,
+        {shmifctl_path(), "exec", rig.path(), "--via", "veth", "--", "sh", "-c", kShowSignals}));
+    EXPECT_FALSE(host.timed_out) << how;
+    EXPECT_EQ(host.status, 0) << host.err;
+    EXPECT_EQ(host.out, plain.out) << how;
+    const ToolResult code = run_program(with_signals(
+        how, names,
+        {shmifctl_path(), "exec", rig.path(), "--via", "veth", "--", "sh", "-c", "exit 7"}));
+    EXPECT_EQ(code.status, 7) << how << ": " << code.err;
+  }
+}
+
+}  // namespace
+}  // namespace shmif::test
