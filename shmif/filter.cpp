@@ -16,6 +16,23 @@ struct FrameFilter::Program {
   ~Program() { pcap.free_code(&code); }  // does nothing where nothing was compiled
 };
 
+namespace {
+
+/// Whether a program loads what only the kernel knows of a packet: its direction, its interface.
+/// For that, such a program loads from negative offsets (linux/filter.h, SKF_AD_OFF); outside the
+/// kernel a load there fails, and the filter matches nothing.
+bool asks_the_kernel(const bpf_program& code) noexcept {
+  constexpr bpf_u_int32 kFirst = 0xfffff000;
+  for (u_int i = 0; i < code.bf_len; ++i) {
+    const bpf_insn& each = code.bf_insns[i];
+    const bool loads = BPF_CLASS(each.code) == BPF_LD || BPF_CLASS(each.code) == BPF_LDX;
+    if (loads && BPF_MODE(each.code) == BPF_ABS && each.k >= kFirst) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
 Result<FrameFilter> FrameFilter::compile(const std::string& expression) {
   if (expression.empty()) return FrameFilter(nullptr);
   const std::string what = "cannot compile the filter \"" + expression + "\": ";
@@ -31,6 +48,12 @@ Result<FrameFilter> FrameFilter::compile(const std::string& expression) {
       0) {
     return Error(Errc::bad_argument, what + pcap.error(ethernet.get()) +
                                          " (write it as for tcpdump, see pcap-filter(7))");
+  }
+  if (asks_the_kernel(program->code)) {
+    return Error(Errc::bad_argument,
+                 what +
+                     "frames of a bus have no direction and no interface, so it would match none "
+                     "(leave out inbound, outbound and ifindex)");
   }
   return FrameFilter(std::move(program));
 }

@@ -15,6 +15,7 @@
 #include <string_view>
 #include <utility>
 
+#include "base/printable.hpp"
 #include "perf/engine/bus_port_name.hpp"
 #include "perf/engine/link_end.hpp"
 #include "perf/engine/wires.hpp"
@@ -118,9 +119,9 @@ Result<bool> check_bus(const JobOptions& job, std::size_t ends) {
   auto bus = Bus::open(job.bus);
   if (!bus) {
     if (bus.error().code != std::errc::no_such_file_or_directory) return std::move(bus).error();
-    return Error(bus.error().code, "there is no bus at " + job.bus +
-                                       " (make it by 'shmifctl create " + job.bus +
-                                       "', or leave 'bus' out, and the run makes its own)");
+    return Error(bus.error().code, "there is no bus at " + job.bus + " (make it by " +
+                                       base::quote_command("shmifctl create", job.bus) +
+                                       ", or leave 'bus' out, and the run makes its own)");
   }
   const BusInfo info = bus->info();
   const auto live = static_cast<std::size_t>(std::ranges::count_if(info.ports, &PortInfo::live));

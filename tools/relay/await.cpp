@@ -6,6 +6,7 @@
 #include <ctime>
 
 #include "base/error.hpp"
+#include "base/printable.hpp"
 #include "tools/common/command.hpp"
 
 namespace shmif::tools {
@@ -30,9 +31,8 @@ bool Corruption::met(const std::error_code& error, const StopSignals& stop) {
   lasts_ = error == Errc::corrupt;
   if (!lasts_) return false;
   if (!lasted) {
-    complain("cannot go on with " + path_ +
-             ": the bus is corrupt (waiting until 'shmifctl repair " + path_ +
-             "' has repaired it)");
+    complain("cannot go on with " + path_ + ": the bus is corrupt (waiting until " +
+             base::quote_command("shmifctl repair", path_) + " has repaired it)");
   }
   stop.wait(50);
   return true;

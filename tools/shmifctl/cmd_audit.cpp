@@ -2,6 +2,7 @@
 
 #include <cstdio>
 
+#include "base/printable.hpp"
 #include "shmif/bus.hpp"
 #include "tools/common/options.hpp"
 #include "tools/shmifctl/commands.hpp"
@@ -30,8 +31,8 @@ int run_audit(const CommandLine& line) {
   if (report.clean()) return kDone;
   const bool one = report.findings.size() == 1;
   return fail("bus \"" + path + "\" breaks " + std::to_string(report.findings.size()) +
-              (one ? " invariant" : " invariants") + " (repair it with 'shmifctl repair " + path +
-              "')");
+              (one ? " invariant" : " invariants") + " (repair it with " +
+              base::quote_command("shmifctl repair", path) + ')');
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/printable.hpp"
 #include "shmif/bus.hpp"
 #include "shmif/log.hpp"
 #include "shmif/port.hpp"
@@ -31,7 +32,8 @@ struct Sight {
 
 Sight look(const Bus& bus, const std::string& name) {
   const BusInfo info = bus.info();
-  Sight sight{false, "no port of that name is attached", "see 'shmifctl stat " + info.path + "'"};
+  Sight sight{false, "no port of that name is attached",
+              "see " + base::quote_command("shmifctl stat", info.path)};
   for (const PortInfo& port : info.ports) {
     if (port.name != name) continue;
     if (port.live && port.up && port.carrier) return {true, "", ""};
@@ -44,7 +46,7 @@ Sight look(const Bus& bus, const std::string& name) {
 
 /// Why no bus is there yet. Throws the error if there is a file that is not a bus.
 Sight why_no_bus(const std::string& path, Error error) {
-  const std::string create = "'shmifctl create " + path + '\'';
+  const std::string create = base::quote_command("shmifctl create", path);
   if (error.code == std::errc::no_such_file_or_directory) {
     return {false, "there is no such bus", "make one with " + create};
   }

@@ -14,6 +14,7 @@
 #include <set>
 #include <sstream>
 
+#include "base/printable.hpp"
 #include "base/proc.hpp"
 #include "tap/netlink.hpp"
 #include "tools/common/command.hpp"
@@ -147,8 +148,9 @@ void expect_ports_here(const BusInfo& bus, const std::string& what) {
     throw Exception(Error(Errc::copied_file,
                           "cannot look for " + what + ' ' + bus.path +
                               ": its header names another file (use the bus that it was copied "
-                              "from; if this is that bus, 'shmifctl repair " +
-                              bus.path + "' restores the header)"));
+                              "from; if this is that bus, " +
+                              base::quote_command("shmifctl repair", bus.path) +
+                              " restores the header)"));
   }
   if (bus.mapped_as.empty()) {
     throw Exception(Error::from_errno(ENOENT, "cannot look for " + what + ' ' + bus.path,
@@ -195,9 +197,9 @@ std::vector<Host> processes_on(const BusInfo& bus, const Wanted& wanted) {
   }
   const auto meant = nearest(name, known);
   const std::string list = kind == "host" ? "ps" : "stat";
-  const std::string hint = meant
-                               ? "did you mean \"" + *meant + "\"?"
-                               : "'shmifctl " + list + ' ' + bus.path + "' lists the " + kind + 's';
+  const std::string hint =
+      meant ? "did you mean \"" + *meant + "\"?"
+            : base::quote_command("shmifctl " + list, bus.path) + " lists the " + kind + 's';
   throw Exception(Error(std::make_error_code(std::errc::no_such_file_or_directory),
                         "cannot find " + kind + " \"" + name + "\" on bus " + bus.path + ": no " +
                             kind + " of that name (" + hint + ')'));

@@ -1,0 +1,98 @@
+// Messages name a remedy that works: commands to copy, and what users of other programs look for.
+
+#include <gtest/gtest.h>
+
+#include <csignal>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "tests/tools/common/bus_rig.hpp"
+
+namespace shmif::test {
+namespace {
+
+/// The command that a message proposes within double quotation marks.
+std::string proposed(const std::string& message) {
+  const std::size_t begin = message.find("\"shmifctl ");
+  const std::size_t end = message.find('"', begin + 1);
+  if (begin == std::string::npos || end == std::string::npos) return {};
+  return message.substr(begin + 1, end - begin - 1);
+}
+
+/// Runs a line of a shell in which `shmifctl` is the one under test.
+ToolResult paste(const std::string& line) {
+  const std::string folder = std::filesystem::path(shmifctl_path()).parent_path();
+  return run_program({"env", "PATH=" + folder + ":/usr/bin:/bin", "sh", "-c", line});
+}
+
+TEST(Remedies, CommandsWithAPathCanBePasted) {
+  const TempDir directory;
+  for (const std::string name : {"a bus", "it's", "$HOME", "a;b"}) {
+    const std::string path = directory.file(name);
+    const ToolResult missing = run_tool({"wait", path, "--port", "web", "--timeout", "0"});
+    const std::string create = proposed(missing.err);
+    EXPECT_TRUE(create.starts_with("shmifctl create ")) << missing.err;
+    EXPECT_EQ(paste(create).status, 0) << create;
+    EXPECT_TRUE(Bus::open(path)) << create;
+    const ToolResult silent = run_tool({"wait", path, "--port", "web", "--timeout", "0"});
+    const std::string stat = proposed(silent.err);
+    EXPECT_TRUE(stat.starts_with("shmifctl stat ")) << silent.err;
+    EXPECT_EQ(paste(stat).status, 0) << stat;
+    const ToolResult nobody = run_tool({"stop", path, "--port", "web"});
+    EXPECT_EQ(paste(proposed(nobody.err)).status, 0) << nobody.err;
+  }
+  const ToolResult plain = run_tool({"wait", directory.file("b"), "--port", "x", "--timeout", "0"});
+  EXPECT_TRUE(contains(plain.err, "'shmifctl create " + directory.file("b") + "'")) << plain.err;
+}
+
+TEST(Remedies, HabitsOfTcpdumpAreAnswered) {
+  const BusRig rig;
+  struct Case {
+    std::vector<std::string> words;
+    std::string answer;
+  };
+  for (const auto& [words, answer] :
+       {Case{{"-r", "x.pcap"}, "tcpdump -r FILE"}, Case{{"-i", "eth0"}, "shmifctl dump PATH"},
+        Case{{"-vv"}, "-e prints addresses"}, Case{{"-X"}, "-x prints the bytes"},
+        Case{{"-l"}, "printed at once"}, Case{{"-U"}, "written at once"},
+        Case{{"-p"}, "always hears"}}) {
+    std::vector<std::string> line{"dump", rig.path()};
+    line.insert(line.end(), words.begin(), words.end());
+    const ToolResult r = run_tool(line);
+    EXPECT_EQ(r.status, 2) << words[0];
+    EXPECT_EQ(count_of_lines(r.err), 1) << r.err;
+    EXPECT_TRUE(contains(r.err, answer)) << r.err;
+  }
+  EXPECT_EQ(run_tool({"dump", rig.path(), "-nn", "--timeout", "0"}).status, 0);
+}
+
+TEST(Remedies, FiltersThatMeanNothingOnABusAreRefused) {
+  const BusRig rig;
+  for (const std::string filter : {"inbound", "outbound", "arp and inbound", "ifindex 1"}) {
+    const ToolResult r = run_tool({"dump", rig.path(), "--timeout", "0", filter});
+    EXPECT_EQ(r.status, 2) << filter << ": " << r.err;
+    EXPECT_TRUE(contains(r.err, '"' + filter + '"')) << r.err;
+  }
+  for (const std::string filter : {"arp", "vlan 5", "ether[0] & 1 = 0", "greater 100"}) {
+    EXPECT_EQ(run_tool({"dump", rig.path(), "--timeout", "0", filter}).status, 0) << filter;
+  }
+}
+
+TEST(RemovedFile, IsSaidByDumpOnceAndItGoesOn) {
+  const BusRig rig;
+  Port port = rig.port();
+  Tool tool({shmifctl_path(), "dump", rig.path(), "--name", "ear"});
+  ASSERT_TRUE(rig.wait_for_port("ear"));
+  std::filesystem::remove(rig.path());
+  ASSERT_TRUE(tool.wait_for("was removed")) << "it looks at least every 16 s";
+  send(port, {arp_request()});
+  ASSERT_TRUE(tool.wait_for("ARP"));
+  tool.signal(SIGINT);
+  const ToolResult r = tool.finish();
+  EXPECT_EQ(r.status, 0);
+  EXPECT_EQ(times_in(r.err, "was removed"), 1U) << r.err;
+}
+
+}  // namespace
+}  // namespace shmif::test
