@@ -45,9 +45,9 @@ concept Link = requires(L& link, std::span<const FrameView> out, FrameBatch& in)
   { link.address() } -> std::convertible_to<std::string>;  // "tap:tap0", "bus:/tmp/b0"
 };
 
-/// A Link may also have try_send(), as Port describes it, and patience(), takes_offloads() and
-/// room_descriptor(), as AnyLink describes them. (FaultLink, for example, has patience(). It has no
-/// takes_offloads(), because it does not send super-frames.)
+/// A Link may also have try_send() and bus_frames(), as Port describes them, and patience(),
+/// takes_offloads() and room_descriptor(), as AnyLink describes them. (FaultLink, for example, has
+/// patience(). It has no takes_offloads(), because it does not send super-frames.)
 
 /// Any Link behind one type, for code that learns at run time which link it has (the bridge).
 /// One virtual call per batch. It is a Link itself. Its send() does not wait for slow ports: it
@@ -72,6 +72,8 @@ class AnyLink {
   /// take frames again. It may do so in vain. It is not descriptor(), and the link keeps it; it may
   /// be another one after the next such send(). -1: there is none, so try again after some time.
   int room_descriptor() noexcept { return self_->room_descriptor(); }
+  /// As Port::bus_frames(); 0 if the link's frames have no numbers.
+  std::uint64_t bus_frames() noexcept { return self_->bus_frames(); }
   std::size_t max_frame_bytes() noexcept { return self_->max_frame_bytes(); }
   std::string address() { return self_->address(); }
 
@@ -89,6 +91,7 @@ class AnyLink {
     virtual std::chrono::nanoseconds patience() noexcept = 0;
     virtual bool takes_offloads() noexcept = 0;
     virtual int room_descriptor() noexcept = 0;
+    virtual std::uint64_t bus_frames() noexcept = 0;
     virtual std::size_t max_frame_bytes() noexcept = 0;
     virtual std::string address() = 0;
   };
@@ -117,6 +120,10 @@ class AnyLink {
     int room_descriptor() noexcept override {
       if constexpr (requires { link->room_descriptor(); }) return link->room_descriptor();
       return -1;
+    }
+    std::uint64_t bus_frames() noexcept override {
+      if constexpr (requires { link->bus_frames(); }) return link->bus_frames();
+      return 0;
     }
     std::size_t max_frame_bytes() noexcept override { return link->max_frame_bytes(); }
     std::string address() override { return link->address(); }

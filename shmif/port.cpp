@@ -227,6 +227,9 @@ unsigned Port::slot() const noexcept {
 std::uint32_t Port::mtu() const noexcept {
   return impl_->bus ? impl_->bus->mtu() : 0;
 }
+std::uint64_t Port::bus_frames() const noexcept {
+  return impl_->bus ? impl_->bus->bus_frames() : 0;
+}
 
 bool Port::takes_offloads() const noexcept {
   return impl_->bus && impl_->bus->carries_offloads();
@@ -303,6 +306,9 @@ void Follower::finish_wait() noexcept {
   impl_->follower.finish_wait();
 }
 
+std::uint64_t Follower::bus_frames() const noexcept {
+  return impl_->follower.bus_frames();
+}
 PortCounters Follower::counters() const noexcept {
   return impl_->follower.counters();
 }

@@ -177,6 +177,10 @@ class Port {
   MacAddress mac() const noexcept;
   unsigned slot() const noexcept;  ///< its row in the bus's port table; 0xffff when not attached
   std::uint32_t mtu() const noexcept;
+  /// How many frames were sent on the bus so far: each of them has a smaller FrameView::number. So
+  /// a loop that is to end can first receive what was there when it was told. 0 when not attached,
+  /// or if the bus is corrupt or lost. Threads: as attach().
+  std::uint64_t bus_frames() const noexcept;
   /// About sending: whether send() accepts unfinished checksums and super-frames. It does if the
   /// bus can carry them (BusOptions::carries_offloads). False when not attached.
   /// (PortOptions::take_offloads is about receiving: whether this port receives them as they are.)
@@ -236,6 +240,7 @@ class Follower {
   [[nodiscard]] WaitHint prepare_wait() noexcept;
   void finish_wait() noexcept;
   PortCounters counters() const noexcept;
+  std::uint64_t bus_frames() const noexcept;  ///< as Port::bus_frames()
   std::size_t max_frame_bytes() const noexcept;
 
  private:

@@ -47,6 +47,10 @@ constexpr milliseconds kRetry{1};  // at last
 constexpr milliseconds kErrorPause{50};
 /// After this many rounds without waiting, the loop looks at its control descriptors all the same.
 constexpr unsigned kBusyRounds = 16;
+/// After stop, at most this many frames are received from a link that does not number its frames,
+/// and a link that takes none is waited for no longer than this.
+constexpr std::uint64_t kMaxAfterStop = 1U << 16U;
+constexpr milliseconds kPatienceAfterStop{500};
 constexpr std::size_t kArenaBytesPerFrame = 2048;
 /// Sixteen super-frames. Unused pages cost nothing.
 constexpr std::size_t kMinArenaBytes = std::size_t{16} * 65600;
@@ -142,6 +146,7 @@ struct Bridge::Impl {
   Side* with_room(const void* who) noexcept;
   void wait(nanoseconds at_most);
   void settle();
+  void drain(Side& source);
   void drain_stop_event() noexcept;
 };
 
@@ -481,6 +486,24 @@ void Bridge::Impl::settle() {
   }
 }
 
+/// The loop was told to stop: the frames that were there by then still go on. A flood does not keep
+/// it, because those that came later do not count.
+void Bridge::Impl::drain(Side& source) {
+  const std::uint64_t until = source.link->bus_frames();
+  const std::uint64_t dropped = source.counts.dropped_full.get();
+  const Clock::time_point latest = Clock::now() + kPatienceAfterStop;
+  bool more = true;
+  for (std::uint64_t frames = 0; more || source.stalled();) {
+    source.give_up = std::min(source.give_up, latest);
+    while (!retry(source)) ::poll(nullptr, 0, static_cast<int>(kRetry.count()));
+    if (!more || source.counts.dropped_full.get() != dropped) break;  // the other side takes none
+    more = pump(source) || source.stalled();
+    if (!more) break;
+    frames += source.batch.size();
+    more = until != 0 ? source.batch.frames().back().number + 1 < until : frames < kMaxAfterStop;
+  }
+}
+
 void Bridge::Impl::drain_stop_event() noexcept {
   std::uint64_t count = 0;
   (void)!::read(stop_event.get(), &count, sizeof count);
@@ -511,7 +534,11 @@ BridgeEnd Bridge::run(int stop_descriptor) {
       self.wait(more ? nanoseconds(0) : self.prepare_waits());
     }
   }
-  if (self.end->why == BridgeEnd::Why::link_ended) self.settle();
+  if (self.end->why == BridgeEnd::Why::link_ended) {
+    self.settle();
+  } else {
+    for (Side& e : self.sides) self.drain(e);
+  }
   if (stop_descriptor >= 0) {
     (void)::epoll_ctl(self.epoll.get(), EPOLL_CTL_DEL, stop_descriptor, nullptr);
   }

@@ -102,8 +102,8 @@ class Bridge {
   Result<void> watch(int descriptor, std::function<bool()> on_ready);
 
   /// Carries frames until a link ends, `stop_descriptor` (-1: none) becomes readable, a watch says
-  /// so, or stop() is called. Frames received before a link ended are passed on first. May be
-  /// called again. Blocks: until then.
+  /// so, or stop() is called. Frames received before a link ended are passed on first; so are those
+  /// that were there when it was told to stop. May be called again. Blocks: until then.
   BridgeEnd run(int stop_descriptor = -1);
   /// Makes run() return, or the next one at once. Threads: any; also from a signal handler.
   void stop() noexcept;

@@ -63,14 +63,28 @@ void BusWatch::look(Watched& watched) {
                      " still works with the other attached ports, but no new port can join them");
 }
 
+/// Looks at each bus, and chooses when to look again.
+void BusWatch::look_at_all() {
+  seconds_ = std::min(2 * seconds_, kLate);
+  for (Watched& each : all_) look(each);
+  if (std::ranges::any_of(all_, [](const Watched& w) { return w.said == Said::removed; }))
+    seconds_ = kSoon;  // another bus may be made there soon
+}
+
+std::chrono::nanoseconds BusWatch::look_if_due() {
+  const auto now = std::chrono::steady_clock::now();
+  if (now >= due_) {
+    look_at_all();
+    due_ = now + std::chrono::seconds(seconds_);
+  }
+  return due_ - now;
+}
+
 Result<void> BusWatch::join(tap::Bridge& bridge, std::function<bool()> also) {
   return bridge.watch(timer_.get(), [this, also = std::move(also)] {
     std::uint64_t expirations = 0;
     static_cast<void>(read(timer_.get(), &expirations, sizeof expirations) > 0);
-    seconds_ = std::min(2 * seconds_, kLate);
-    for (Watched& each : all_) look(each);
-    if (std::ranges::any_of(all_, [](const Watched& w) { return w.said == Said::removed; }))
-      seconds_ = kSoon;  // another bus may be made there soon
+    look_at_all();
     const bool go_on = !also || also();
     static_cast<void>(set_timer());
     return go_on;

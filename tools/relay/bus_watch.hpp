@@ -2,6 +2,7 @@
 // BusWatch: reports once that a bus file has lost its name, or that another bus took the name.
 // Attached ports go on, but new ports do not meet them.
 
+#include <chrono>
 #include <functional>
 #include <vector>
 
@@ -27,18 +28,23 @@ class BusWatch {
   Result<void> join(tap::Bridge& bridge, std::function<bool()> also = {});
   /// Checks after a second, and then at growing distances again.
   void look_soon();
+  /// For loops without a bridge: checks if it is time. Result: how long until the next check.
+  std::chrono::nanoseconds look_if_due();
 
  private:
+  static constexpr std::chrono::seconds kFirst{1};
   enum class Said { nothing, removed, replaced };
   struct Watched {
     const Port* port;
     Said said;
   };
   static void look(Watched& watched);
+  void look_at_all();
   bool set_timer() const;
 
   UniqueFd timer_;
   unsigned seconds_;  ///< until the next check
+  std::chrono::steady_clock::time_point due_ = std::chrono::steady_clock::now() + kFirst;
   std::vector<Watched> all_;
 };
 

@@ -25,6 +25,7 @@
 #include "tools/common/values.hpp"
 #include "tools/relay/await.hpp"
 #include "tools/relay/bus_options.hpp"
+#include "tools/relay/bus_watch.hpp"
 #include "tools/shmifctl/commands.hpp"
 
 namespace shmif::tools {
@@ -68,6 +69,14 @@ class Source {
 
   PortCounters counters() const noexcept {
     return port_ ? port_->counters() : follower_->counters();
+  }
+
+  void add_to(BusWatch& watch) const {
+    if (port_) watch.add(*port_);
+  }
+
+  std::uint64_t bus_frames() const noexcept {
+    return port_ ? port_->bus_frames() : follower_->bus_frames();
   }
 
   /// Waits for frames, for a signal, or until the reader of `output` is gone.
@@ -152,6 +161,20 @@ Options dump_options() {
       .flag("x,hex", "also print the bytes of each frame")
       .flag("n", "no effect: addresses are always printed as numbers")
       .value("name", "NAME", "the name of the port that listens (default: the next free one)")
+      .elsewhere("r",
+                 "dump listens on a bus: to read a capture, run 'tcpdump -r FILE' or 'tshark -r "
+                 "FILE'; 'shmifctl inject PATH FILE' sends its frames")
+      .elsewhere("i",
+                 "the bus is not an option but the first word: shmifctl dump PATH; for an "
+                 "interface of this machine, run 'tcpdump -i NAME'")
+      .elsewhere("v",
+                 "there is nothing more to say: -e prints addresses and lengths, -x bytes, "
+                 "--sender the port")
+      .elsewhere("X", "-x prints the bytes, also as text")
+      .elsewhere("A", "-x prints the bytes, also as text")
+      .elsewhere("l", "each line is printed at once")
+      .elsewhere("U", "each frame is written at once")
+      .elsewhere("p", "the port always hears every frame")
       .words(1, std::numeric_limits<std::size_t>::max())
       .example("shmifctl dump /dev/shm/bus0 arp or icmp6", "ARP and ICMPv6 only")
       .example("shmifctl dump /dev/shm/bus0 -w - | wireshark -k -i -", "watch live in Wireshark")
@@ -251,29 +274,31 @@ class Capture {
   explicit Capture(const WantedDump& wanted)
       : wanted_(wanted),
         filter_(compile(wanted.filter)),
-        history_end_(history_end(wanted)),
         names_(make_names(wanted)),
         source_(wanted.path, wanted.history ? Start::oldest : Start::now, wanted.name,
                 wanted.super_frames),
         sink_(with_stop(wanted.output, stop_), names_.get()),
-        corruption_(wanted.path) {}
+        corruption_(wanted.path) {
+    source_.add_to(bus_watch_);
+  }
 
   int run() {
     const Clock::time_point begin = Clock::now();
     FrameBatch batch(kBatchFrames, kBatchBytes);
     int code = kDone;
-    while (!stop_.stopped() && shown() < wanted_.frames && !sink_.failed() &&
-           !sink_.is_complete()) {
+    while (shown() < wanted_.frames && !sink_.failed() && !sink_.is_complete() && !is_over_) {
       batch.clear();
+      const auto left = time_left(begin);
+      // What was on the bus by then is still shown, but a flood does not keep the command.
+      if (!end_ && (stop_.stopped() || left.count() <= 0)) end_ = source_.bus_frames();
       const ReceiveResult received = source_.receive(batch);
       counts_.lost += received.lost;
       gaps_.received(batch.frames(), received.lost);
       for (const FrameView& frame : batch.frames()) take(frame);
       sink_.end_span();
       show_progress();
-      const auto left = time_left(begin);
       if (corruption_.met(received.error, stop_)) {
-        if (left.count() <= 0) break;
+        if (end_) break;
         continue;
       }
       if (received.error) {
@@ -281,11 +306,11 @@ class Capture {
             fail("cannot go on receiving from " + wanted_.path + ": " + received.error.message());
         break;
       }
-      if (received.frames == 0) history_end_ = 0;  // the end of the ring: all history was seen
-      if (left.count() <= 0 && history_end_ == 0) break;
-      if (received.frames == 0) {
+      if (received.frames == 0 && received.lost == 0) {
+        if (end_) break;
         sink_.flush();
-        source_.wait(stop_, std::min(left, sink_.time_left()), sink_.output());
+        const auto until_look = bus_watch_.look_if_due();
+        source_.wait(stop_, std::min({left, sink_.time_left(), until_look}), sink_.output());
         if (is_abandoned(sink_.output())) break;  // as with `dump | head`
       }
     }
@@ -295,13 +320,6 @@ class Capture {
  private:
   static constexpr std::size_t kBatchFrames = 512;
   static constexpr std::size_t kBatchBytes = 2U << 20U;
-
-  /// The number of the newest frame at the start, if the whole history must be shown regardless of
-  /// time. Without this bound, --timeout would never end the command on a busy bus.
-  static std::uint64_t history_end(const WantedDump& wanted) {
-    if (!wanted.history || !wanted.timeout) return 0;
-    return std::move(Bus::open(wanted.path)).value().info().frames;
-  }
 
   static WantedOutput with_stop(WantedOutput wanted, const StopSignals& stop) {
     wanted.stop_descriptor = stop.descriptor();
@@ -336,8 +354,8 @@ class Capture {
   }
 
   void take(const FrameView& frame) {
-    if (frame.number >= history_end_) history_end_ = 0;
-    if (shown() == wanted_.frames) return;
+    if (end_ && frame.number >= *end_) is_over_ = true;
+    if (is_over_ || shown() == wanted_.frames) return;
     lost_before_ += gaps_.before(frame.number);
     const bool wanted = is_wanted(frame);
     ++(wanted ? counts_.captured_segments : counts_.filtered_segments);
@@ -392,14 +410,16 @@ class Capture {
 
   const WantedDump& wanted_;
   FrameFilter filter_;
-  std::uint64_t history_end_;
   StopSignals stop_;  // before the port is visible on the bus: others may signal it
   std::unique_ptr<SenderNames> names_;  // before the port can take the slot of one that has left
   Source source_;
   DumpSink sink_;
   Corruption corruption_;
+  BusWatch bus_watch_;
   Progress progress_;
   DumpCounts counts_;
+  std::optional<std::uint64_t> end_;  ///< set at the end: frames with this number came too late
+  bool is_over_ = false;              ///< and one of them was seen
   Gaps gaps_;
   std::uint64_t lost_before_ = 0;  // before the next frame shown
   UnitOfBus unit_;

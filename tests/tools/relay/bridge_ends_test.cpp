@@ -1,0 +1,80 @@
+// bridge, tap and ping: which signals end them, and what still goes out.
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <csignal>
+#include <string>
+#include <vector>
+
+#include "tests/tools/common/bus_rig.hpp"
+
+namespace shmif::test {
+namespace {
+
+/// What arrives at a port, until `count` frames have come or half a minute has passed.
+std::vector<Bytes> heard(Port& port, std::size_t count) {
+  std::vector<Bytes> frames;
+  FrameBatch batch;
+  for (int i = 0; i < 300 && frames.size() < count; ++i) {
+    port.wait(std::chrono::milliseconds(100));
+    batch.clear();
+    EXPECT_FALSE(port.receive(batch).error);
+    for (const FrameView& frame : batch.frames()) frames.push_back(to_bytes(frame));
+  }
+  return frames;
+}
+
+std::vector<std::string> bridge_of(const BusRig& left, const BusRig& right) {
+  return {shmifctl_path(),       "bridge",      "bus:" + left.path(),
+          "bus:" + right.path(), "--port-name", "ear"};
+}
+
+TEST(BridgeEnds, WhatWasOnTheBusWhenTheSignalCameGoesOut) {
+  for (const int number : {SIGINT, SIGTERM}) {
+    const BusRig left;
+    const BusRig right;
+    Port from = left.port();
+    Port to = right.port();
+    Tool tool(bridge_of(left, right));
+    ASSERT_TRUE(left.wait_for_port("ear"));
+    ASSERT_TRUE(right.wait_for_port("ear"));
+    tool.stop();
+    std::vector<Bytes> frames;
+    for (std::size_t i = 0; i < 3000; ++i) {
+      frames.push_back(make_frame(100, i));
+      std::fill_n(frames.back().begin(), 6, std::byte{0xff});
+    }
+    send(from, frames);
+    tool.signal(number);
+    tool.signal(SIGCONT);
+    const ToolResult r = tool.finish();
+    EXPECT_EQ(r.status, 0) << r.err;
+    EXPECT_TRUE(same_frames(frames, heard(to, frames.size()))) << r.out;
+  }
+}
+
+TEST(BridgeEnds, SignalsForUsersEndNothing) {
+  const BusRig left;
+  const BusRig right;
+  Port from = left.port();
+  Port to = right.port();
+  Tool bridge(bridge_of(left, right));
+  Tool answerer({shmifctl_path(), "ping", right.path(), "--respond", "--name", "answerer"});
+  ASSERT_TRUE(left.wait_for_port("ear"));
+  ASSERT_TRUE(right.wait_for_port("answerer"));
+  for (const int number : {SIGUSR1, SIGUSR2}) {
+    bridge.signal(number);
+    answerer.signal(number);
+  }
+  send(from, {arp_request()});
+  EXPECT_EQ(heard(to, 1).size(), 1U);
+  EXPECT_EQ(run_tool({"ping", right.path(), "--to", "answerer", "-c", "1"}).status, 0);
+  for (Tool* const tool : {&bridge, &answerer}) {
+    tool->signal(SIGTERM);
+    EXPECT_EQ(tool->finish().status, 0);
+  }
+}
+
+}  // namespace
+}  // namespace shmif::test
