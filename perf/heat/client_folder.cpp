@@ -26,7 +26,9 @@ std::string temporary_folder() {
 HeatFolder::HeatFolder() {
   std::string path = temporary_folder() + "/shmifperf-heat-XXXXXX";
   if (::mkdtemp(path.data()) == nullptr) {
-    reason_ = Error::from_errno(errno, "cannot make the directory " + path).message;
+    reason_ = Error::from_errno(errno, "cannot make the directory " + path,
+                                "set TMPDIR to a directory that you may write to")
+                  .message;
     return;
   }
   path_ = path;

@@ -67,6 +67,9 @@ TEST(HeatFolder, ThatCannotBeMadeSaysWhyAndChangesNothing) {
   EXPECT_EQ(folder.path(), "");
   EXPECT_EQ(folder.reason().rfind("cannot make the directory /proc/self/none/", 0), 0U)
       << folder.reason();
+  EXPECT_NE(folder.reason().find("(set TMPDIR to a directory that you may write to)"),
+            std::string::npos)
+      << folder.reason();
   EXPECT_EQ(shared.value(), "/of/the/user");
 }
 
