@@ -1,6 +1,8 @@
 #include "base/printable.hpp"
 
 #include <cstdint>
+#include <cstdio>
+#include <optional>
 
 namespace shmif::base {
 namespace {
@@ -38,21 +40,43 @@ bool steers_a_terminal(std::uint32_t code) {
          within(0x2028, 0x202E) || within(0x2066, 0x2069);
 }
 
-}  // namespace
-
-std::string printable(std::string_view text) {
+/// `text` with what `replace` makes of each character that cannot be shown. It gets the bytes of
+/// that character; the code is empty if they are not valid.
+template <class Replace>
+std::string replaced(std::string_view text, const Replace& replace) {
   std::string out;
   while (!text.empty()) {
     const Character c = first_of(text);
     const std::size_t length = c.length == 0 ? 1 : c.length;
-    if (c.length == 0 || steers_a_terminal(c.code)) {
-      out += '?';
+    const std::string_view bytes = text.substr(0, length);
+    if (c.length == 0) {
+      out += replace(bytes, std::nullopt);
+    } else if (steers_a_terminal(c.code)) {
+      out += replace(bytes, std::optional(c.code));
     } else {
-      out += text.substr(0, length);
+      out += bytes;
     }
     text.remove_prefix(length);
   }
   return out;
+}
+
+}  // namespace
+
+std::string printable(std::string_view text) {
+  return replaced(text, [](std::string_view, std::optional<std::uint32_t>) { return '?'; });
+}
+
+std::string escaped(std::string_view text) {
+  return replaced(text, [](std::string_view bytes, std::optional<std::uint32_t> code) {
+    char escape[8];  // none of the codes has more than four digits
+    if (code) {
+      std::snprintf(escape, sizeof escape, "\\u%04x", *code & 0xFFFFU);
+    } else {
+      std::snprintf(escape, sizeof escape, "\\x%02x", static_cast<unsigned char>(bytes.front()));
+    }
+    return std::string(escape);
+  });
 }
 
 std::string shortened(std::string_view text, std::size_t max) {

@@ -12,6 +12,10 @@ namespace shmif::base {
 /// character that changes the direction of the text, and each byte that is not valid UTF-8.
 std::string printable(std::string_view text);
 
+/// The same, but with an escape for each of them, so that different texts stay different:
+/// "\\u202e" for a character, "\\x9b" for a byte that is not valid UTF-8.
+std::string escaped(std::string_view text);
+
 /// At most `max` (at least 3) characters of `text`, which is UTF-8; "..." replaces the end of a
 /// longer text.
 std::string shortened(std::string_view text, std::size_t max);

@@ -2,6 +2,7 @@
 
 #include <arpa/inet.h>
 #include <ifaddrs.h>
+#include <net/if.h>
 #include <netdb.h>
 #include <netinet/in.h>
 
@@ -41,6 +42,15 @@ SocketAddress from(const T& address) noexcept {
   std::memcpy(&out.storage, &address, sizeof address);
   out.size = sizeof address;
   return out;
+}
+
+/// "%eth0" for an address that means another one on each link; empty for others.
+std::string zone_of(const sockaddr_in6& address) {
+  if (address.sin6_scope_id == 0) return {};
+  std::array<char, IF_NAMESIZE> name{};
+  if (::if_indextoname(address.sin6_scope_id, name.data()) != nullptr)
+    return '%' + std::string(name.data());
+  return '%' + std::to_string(address.sin6_scope_id);
 }
 
 Error not_an_address(std::string_view text) {
@@ -89,7 +99,7 @@ std::string SocketAddress::to_string() const {
   if (family() == AF_INET6) {
     const sockaddr_in6 a = v6(*this);
     (void)::inet_ntop(AF_INET6, &a.sin6_addr, text.data(), text.size());
-    return '[' + std::string(text.data()) + ']' + port_text;
+    return '[' + std::string(text.data()) + zone_of(a) + ']' + port_text;
   }
   const sockaddr_in a = v4(*this);
   (void)::inet_ntop(AF_INET, &a.sin_addr, text.data(), text.size());

@@ -1,18 +1,20 @@
 #include "tools/shmifperf/metrics.hpp"
 
 #include <prometheus/counter.h>
-#include <prometheus/exposer.h>
 #include <prometheus/gauge.h>
 #include <prometheus/registry.h>
+#include <prometheus/text_serializer.h>
 
 #include <algorithm>
 #include <cmath>
 #include <limits>
 #include <map>
 
+#include "base/printable.hpp"
 #include "perf/report/stream.hpp"
 #include "perf/report/words.hpp"
 #include "shmif/socket_address.hpp"
+#include "tools/shmifperf/page_server.hpp"
 
 namespace shmif::tools {
 
@@ -35,31 +37,25 @@ struct Following {
   }
 };
 
-/// Why the address could not be bound: the server library does not tell.
-Error why_not(const std::string& address) {
-  const std::string what = "cannot serve metrics on " + address;
-  const std::string remedy =
-      " (give --metrics an address of this machine and a free port; 0 is any free port)";
-  const auto split = shmif::split_host_port(address).value_or(shmif::HostPort{address, 0});
-  const auto local = shmif::resolve(split.host, split.port.value_or(0));
-  if (!local) return {local.error().code, what + ": " + local.error().message + remedy};
-  const auto socket = shmif::bound_socket(SOCK_STREAM, *local);
-  if (!socket) return {socket.error().code, what + ": " + socket.error().message + remedy};
-  if (local->family() == AF_INET6) {
-    return {Errc::not_supported, what +
-                                     ": the library that serves metrics was built without IPv6 "
-                                     "(give --metrics an IPv4 address)"};
-  }
-  return Error::from_errno(EADDRINUSE, what);
+/// Prometheus' text format 0.0.4.
+constexpr const char* kContentType = "text/plain; version=0.0.4; charset=utf-8";
+
+/// A name as the value of a label, which must be UTF-8. Who reads it may show it on a terminal.
+std::string label(const std::string& name) {
+  return base::escaped(name);
+}
+
+Error cannot_serve(const std::string& address, const Error& why) {
+  return {why.code, "cannot serve metrics on " + address + ": " + why.message +
+                        " (give --metrics an address of this machine and a free port; 0 is any "
+                        "free port)"};
 }
 
 }  // namespace
 
 struct Metrics::Impl {
-  explicit Impl(const std::string& address) : exposer(address, 1) {
-    exposer.RegisterCollectable(registry);
-  }
-
+  /// The page as Prometheus reads it.
+  std::string text() const { return prometheus::TextSerializer().Serialize(registry->Collect()); }
   CounterFamily& counters(const char* name, const char* help) {
     return prometheus::BuildCounter().Name(name).Help(help).Register(*registry);
   }
@@ -102,14 +98,15 @@ struct Metrics::Impl {
       gauges("shmifperf_run_left_seconds", "How long the run will still take.").Add({});
   std::map<std::string, Job> jobs;
   // Last, because its thread uses the members above and must end before they do.
-  prometheus::Exposer exposer;
+  std::unique_ptr<PageServer> server;
 };
 
 Metrics::Impl::Job& Metrics::Impl::job_of(const perf::JobProgress& progress) {
   const auto known = jobs.find(progress.name);
   if (known != jobs.end()) return known->second;
   // Not "job", which Prometheus uses for itself.
-  const prometheus::Labels labels{{"jobname", progress.name}, {"groupname", progress.group}};
+  const prometheus::Labels labels{{"jobname", label(progress.name)},
+                                  {"groupname", label(progress.group)}};
   const auto with = [&](const char* key, const char* value) {
     prometheus::Labels more = labels;
     more[key] = value;
@@ -137,8 +134,8 @@ void Metrics::Impl::set_state(Job& job, const perf::JobProgress& progress) {
   for (auto& [each, gauge] : job.states) gauge->Set(0);
   auto& gauge = job.states[progress.state];
   if (gauge == nullptr) {
-    gauge = &state.Add({{"jobname", progress.name},
-                        {"groupname", progress.group},
+    gauge = &state.Add({{"jobname", label(progress.name)},
+                        {"groupname", label(progress.group)},
                         {"state", perf::name_of(progress.state)}});
   }
   gauge->Set(1);
@@ -152,15 +149,16 @@ const std::string& Metrics::url() const noexcept {
 }
 
 Result<std::unique_ptr<Metrics>> Metrics::serve(const std::string& address) {
-  std::unique_ptr<Impl> impl;
-  try {
-    impl = std::make_unique<Impl>(address);
-  } catch (const std::exception&) {  // CivetException, whose header is not installed
-    return why_not(address);
-  }
-  const std::vector<int> ports = impl->exposer.GetListeningPorts();
+  const auto split = shmif::split_host_port(address).value_or(shmif::HostPort{address, 0});
+  const auto local = shmif::resolve(split.host, split.port.value_or(0));
+  if (!local) return cannot_serve(address, local.error());
+  auto impl = std::make_unique<Impl>();
+  auto server = PageServer::serve(
+      *local, {"/metrics", kContentType, [metrics = impl.get()] { return metrics->text(); }});
+  if (!server) return cannot_serve(address, server.error());
+  impl->server = *std::move(server);
   const std::string host = address.substr(0, address.rfind(':'));
-  impl->url = "http://" + host + ':' + std::to_string(ports.empty() ? 0 : ports[0]) + "/metrics";
+  impl->url = "http://" + host + ':' + std::to_string(impl->server->address().port()) + "/metrics";
   return std::unique_ptr<Metrics>(new Metrics(std::move(impl)));
 }
 

@@ -9,7 +9,7 @@
 
 namespace shmif::tools {
 
-/// Answers HTTP GET /metrics with Prometheus text, in a separate thread. There is no
+/// Answers HTTP GET and HEAD of /metrics with Prometheus text, in a separate thread. There is no
 /// authentication: bind it to an address that only permitted clients can reach. The destructor
 /// closes it. Threads: one at a time.
 class Metrics {

@@ -531,6 +531,16 @@ TEST(ServerAddress, IsReadAsPeopleWriteIt) {
   }
 }
 
+TEST(ServerAddress, OfOneLinkHasTheNameOfItsInterface) {
+  const auto server = parse_server_address("[fe80::1%lo]:7000").value();
+  const auto all = addresses_of(server).value();
+  ASSERT_EQ(all.size(), 1U);
+  EXPECT_EQ(all[0].to_string(), "[fe80::1%lo]:7000");
+  EXPECT_EQ(addresses_of(parse_server_address("fe80::1%lo").value()).value()[0].to_string(),
+            "[fe80::1%lo]:18765");
+  EXPECT_FALSE(addresses_of({"fe80::1%none", 7000}));
+}
+
 TEST(ClockOffset, TheQuickestAnswerSaysMost) {
   ClockOffset clock;
   clock.note(1000, 3000, 500'000);  // read at 2000, give or take 1000

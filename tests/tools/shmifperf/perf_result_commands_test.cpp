@@ -112,10 +112,7 @@ TEST_F(ResultCommands, MetricsOverIpv6AreThereOrTheReasonIs) {
   if (ran.status == 0) {
     EXPECT_NE(ran.err.find("http://[::1]:"), std::string::npos) << ran.err;
   } else {
-    EXPECT_NE(ran.err.find("cannot serve metrics on [::1]:0: the library that serves metrics was "
-                           "built without IPv6 (give --metrics an IPv4 address)"),
-              std::string::npos)
-        << ran.err;
+    EXPECT_NE(ran.err.find("cannot serve metrics on [::1]:0: "), std::string::npos) << ran.err;
   }
 }
 

@@ -1,6 +1,7 @@
 // What a run tells programs while it lasts: JSON, InfluxDB's lines, Prometheus, logs.
 
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
@@ -11,7 +12,13 @@
 #include <filesystem>
 #include <map>
 #include <regex>
+#include <string>
+#include <utility>
+#include <vector>
 
+#include "base/unique_fd.hpp"
+#include "perf/remote/address.hpp"
+#include "shmif/socket_address.hpp"
 #include "tests/perf/report/distinct_sample.hpp"
 #include "tests/perf/report/figures.hpp"
 #include "tests/support/temp_dir.hpp"
@@ -316,6 +323,95 @@ TEST(Metrics, WhatWasNotMeasuredIsNotKnownThoughItWasBefore) {
           << place;
     }
   }
+}
+
+TEST(Metrics, NamesThatAreNoTextAreEscapedAndStayDifferent) {
+  const auto metrics = tools::Metrics::serve("127.0.0.1:0");
+  ASSERT_TRUE(metrics) << metrics.error().message;
+  perf::RunProgress progress;
+  std::uint64_t frames = 0;
+  for (const char* const name :
+       {"a\x80", "a\x81", "b\u202e", "c\n\x1b", "d\u0085", "e\"\\", "\u00e4\u00f6"}) {
+    perf::JobProgress& job = progress.jobs.emplace_back();
+    job.name = name;
+    job.group = name;
+    job.tx_frames = ++frames;
+  }
+  (*metrics)->count(progress);
+  const Figures samples = samples_in(scraped((*metrics)->url()));
+  const auto sent = [&](const std::string& name) {
+    const auto found = samples.find("shmifperf_tx_frames_total{groupname=\"" + name +
+                                    "\",jobname=\"" + name + "\"}");
+    return found == samples.end() ? Json() : found->second;
+  };
+  // The format itself doubles each backslash.
+  EXPECT_EQ(sent("a\\\\x80"), 1);
+  EXPECT_EQ(sent("a\\\\x81"), 2);
+  EXPECT_EQ(sent("b\\\\u202e"), 3);
+  EXPECT_EQ(sent("c\\\\u000a\\\\u001b"), 4);
+  EXPECT_EQ(sent("d\\\\u0085"), 5);
+  EXPECT_EQ(sent("e\\\"\\\\"), 6);
+  EXPECT_EQ(sent("\u00e4\u00f6"), 7) << "this is text";
+}
+
+/// All that the server answers to these bytes.
+std::string answer_to(const std::string& url, const std::string& bytes) {
+  const std::size_t host = url.find("//") + 2;
+  const std::string place = url.substr(host, url.find('/', host) - host);
+  const auto socket = perf::begin_connecting(parse_socket_address(place).value()).value();
+  const int flags = ::fcntl(socket.get(), F_GETFL);
+  ::fcntl(socket.get(), F_SETFL, flags & ~O_NONBLOCK);
+  EXPECT_EQ(::write(socket.get(), bytes.data(), bytes.size()), static_cast<ssize_t>(bytes.size()));
+  std::string all;
+  std::array<char, 4096> piece{};
+  for (ssize_t n = 0; (n = ::read(socket.get(), piece.data(), piece.size())) > 0;) {
+    all.append(piece.data(), static_cast<std::size_t>(n));
+  }
+  return all;
+}
+
+TEST(Metrics, HeadHasTheHeadersOfGetAndNoText) {
+  const auto metrics = tools::Metrics::serve("127.0.0.1:0");
+  ASSERT_TRUE(metrics) << metrics.error().message;
+  const std::string url = (*metrics)->url();
+  const std::string get = answer_to(url, "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
+  const std::size_t end = get.find("\r\n\r\n") + 4;
+  EXPECT_TRUE(get.starts_with("HTTP/1.1 200 OK\r\n")) << get;
+  EXPECT_NE(get.find("\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\n"),
+            std::string::npos)
+      << get;
+  EXPECT_NE(get.find("\r\nContent-Length: " + std::to_string(get.size() - end) + "\r\n"),
+            std::string::npos)
+      << get;
+  EXPECT_EQ(answer_to(url, "HEAD /metrics HTTP/1.1\r\nHost: x\r\n\r\n"), get.substr(0, end));
+  EXPECT_EQ(answer_to(url, "GET http://x/metrics?a=b HTTP/1.0\n\n"), get) << "as proxies ask";
+}
+
+TEST(Metrics, WhatIsNoRequestForThemIsRefusedAndEndsNothing) {
+  const auto metrics = tools::Metrics::serve("127.0.0.1:0");
+  ASSERT_TRUE(metrics) << metrics.error().message;
+  const std::string url = (*metrics)->url();
+  const std::pair<std::string, std::string> refused[] = {
+      {"GET / HTTP/1.1\r\n\r\n", "404"},
+      {"HEAD /metrics2 HTTP/1.1\r\n\r\n", "404"},
+      {"POST /metrics HTTP/1.1\r\n\r\n", "405"},
+      {"\r\n\r\n", "400"},
+      {"GET\r\n\r\n", "400"},
+      {"GET /metrics\r\n\r\n", "400"},
+      {"GET /metrics SMTP\r\n\r\n", "400"},
+      {std::string(9000, 'x'), "431"},
+  };
+  for (const auto& [request, code] : refused) {
+    EXPECT_TRUE(answer_to(url, request).starts_with("HTTP/1.1 " + code + ' ')) << request;
+  }
+  // More than it keeps; the oldest ones go.
+  std::vector<UniqueFd> silent;
+  const std::size_t host = url.find("//") + 2;
+  const std::string place = url.substr(host, url.find('/', host) - host);
+  for (int i = 0; i < 50; ++i) {
+    silent.push_back(perf::begin_connecting(parse_socket_address(place).value()).value());
+  }
+  EXPECT_TRUE(scraped(url).find("shmifperf_run_done_ratio") != std::string::npos);
 }
 
 TEST_F(PerfStream, APortInUseFailsTheStartWithARemedy) {
