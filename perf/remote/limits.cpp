@@ -41,8 +41,13 @@ std::optional<std::string> path_below(const std::string& directory, const std::s
   const fs::path whole = fs::weakly_canonical(root / path, failed);
   if (failed) return std::nullopt;
   const auto [end, rest] = std::mismatch(root.begin(), root.end(), whole.begin(), whole.end());
-  (void)rest;
   if (end != root.end()) return std::nullopt;
+  // weakly_canonical() leaves links that lead to nothing: a file made there would be elsewhere.
+  fs::path at = root;
+  for (auto part = rest; part != whole.end(); ++part) {
+    at /= *part;
+    if (fs::is_symlink(fs::symlink_status(at, failed))) return std::nullopt;
+  }
   return whole.string();
 }
 
@@ -310,8 +315,10 @@ void check_sizes(const ServerLimits& limits, const JobSet& set,
                        ", but this server runs nothing for longer than " +
                        time_text(limits.max_runtime) + " (start it with --max-runtime)");
   }
-  const std::string why = too_many_jobs(limits, jobs, helpers);
-  if (!why.empty() && problems.size() < kMaxProblems) problems.push_back(why);
+  for (const std::string& why :
+       {too_many_jobs(limits, jobs, helpers), too_much_memory(limits, set)}) {
+    if (!why.empty() && problems.size() < kMaxProblems) problems.push_back(why);
+  }
 }
 
 }  // namespace

@@ -64,10 +64,15 @@ std::string too_many_jobs(const ServerLimits& limits, std::size_t jobs, std::siz
 std::vector<std::string> apply_limits(const ServerLimits& limits, JobSet& set);
 
 /// An upper estimate of the bytes that the jobs of a plan may use: rings of buses made for the run,
-/// batches, captures, and frames that wait because of a fault, for verification or for their reply.
+/// batches, captures, frames that wait because of a fault, for verification or for their reply, and
+/// the results of `runs` runs (repeat), which together take no longer than `max_runtime`.
 /// Threads: any. Blocks: for the file system.
-std::uint64_t memory_of(const std::vector<PlannedJob>& plan);
+std::uint64_t memory_of(const std::vector<PlannedJob>& plan, std::uint64_t runs = 1,
+                        std::chrono::nanoseconds max_runtime = std::chrono::hours(1));
 /// Why the plan uses more memory than the server allows, with advice; empty: it does not.
-std::string too_much_memory(const ServerLimits& limits, const std::vector<PlannedJob>& plan);
+std::string too_much_memory(const ServerLimits& limits, const std::vector<PlannedJob>& plan,
+                            const RunOptions& run);
+/// The same before the set is planned, which copies the options of each job numjobs times.
+std::string too_much_memory(const ServerLimits& limits, const JobSet& set);
 
 }  // namespace shmif::perf

@@ -46,7 +46,7 @@ RunPlan plan_within(const ServerLimits& limits, const JobTexts& texts) {
   Planning planning = plan_of(set);
   plan.problems = std::move(planning.problems);
   if (!plan.problems.empty()) return plan;
-  const std::string why = too_much_memory(limits, planning.jobs);
+  const std::string why = too_much_memory(limits, planning.jobs, set.run);
   if (!why.empty()) plan.problems.push_back(why);
   plan.options = std::move(set.run);
   plan.jobs = std::move(planning.jobs);

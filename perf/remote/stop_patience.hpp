@@ -2,12 +2,11 @@
 // StopPatience: how long a client waits for its servers after a stop. No other code decides that.
 // Internal to perf/remote.
 //
-//                                    jobs not started                 jobs started
-//   first signal, or a failure       given up kUnstartedTime later    stopped hard kSoftTime and the
-//                                                                     drain later, and given up
-//                                                                     kHardTime after that
-//   second signal                    given up at once                 stopped hard at once
-//   third signal                     given up at once                 given up at once
+//                               jobs not started            jobs started
+//   first signal, or a failure  given up kUnstartedTime     stopped hard kSoftTime and the drain
+//                               later                       later, given up kHardTime after that
+//   second signal               given up at once            stopped hard at once
+//   third signal                given up at once            given up at once
 //
 // A server whose jobs have not started has no result, so nothing is lost with it.
 

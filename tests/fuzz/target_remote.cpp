@@ -39,7 +39,7 @@ void take_jobs(const JobsMessage& message) {
   const Planning planning = plan_of(set);
   if (!planning.problems.empty()) return;
   require(planning.jobs.size() <= 2 * limits.max_jobs, "more jobs than are allowed");
-  (void)too_much_memory(limits, planning.jobs);
+  (void)too_much_memory(limits, planning.jobs, set.run);
 }
 
 void check(const std::string& text) {

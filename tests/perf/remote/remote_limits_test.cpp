@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
+#include <algorithm>
+#include <cstdint>
 #include <filesystem>
 #include <fstream>
 #include <map>
@@ -17,6 +19,8 @@
 #include "perf/option/profiles.hpp"
 #include "perf/remote/job_texts.hpp"
 #include "perf/remote/limits.hpp"
+#include "perf/result/run_result.hpp"
+#include "perf/stats/latency_histogram.hpp"
 #include "shmif/capture/pcap_link.hpp"
 #include "tests/perf/job/plans.hpp"
 #include "tests/support/temp_dir.hpp"
@@ -207,12 +211,61 @@ TEST(ServerLimits, MemoryIsThatOfAllJobsAndTheirBusesTogether) {
   EXPECT_EQ(memory("[a]\nreplay=" + directory.file("x.pcap") + '\n') - min, 64 * kMega);
   ServerLimits limits;
   const auto plan = expand(set_of(one + "bus_size=1g\n")).value();
-  const std::string why = too_much_memory(limits, plan);
+  const std::string why = too_much_memory(limits, plan, {});
   EXPECT_NE(why.find("--max-memory"), std::string::npos) << why;
   limits.max_memory = memory_of(plan);
-  EXPECT_EQ(too_much_memory(limits, plan), "");
+  EXPECT_EQ(too_much_memory(limits, plan, {}), "");
   --limits.max_memory;
-  EXPECT_NE(too_much_memory(limits, plan), "");
+  EXPECT_NE(too_much_memory(limits, plan, {}), "");
+}
+
+TEST(ServerLimits, MemoryForTheResultsOfAllRepetitionsIsCounted) {
+  const auto plan_for = [](const std::string& text) { return expand(set_of(text)).value(); };
+  const auto plan = plan_for("[a]\nrw=tx\nsize=1k\n");
+  const std::size_t jobs = plan.size();
+  const auto grows_by = [](const std::vector<PlannedJob>& of, std::uint64_t runs) {
+    return memory_of(of, runs) - memory_of(of, 1);
+  };
+  // Latency, service and spacing of each job, and two of its group.
+  EXPECT_GE(grows_by(plan, 1000), 999 * jobs * 5 * sizeof(LatencyHistogram));
+  EXPECT_EQ(grows_by(plan, 1000), 999 * grows_by(plan, 2));
+  // A curve of a run of a minute has ten intervals a second.
+  const auto minute = plan_for("[a]\nrw=tx\nruntime=60\n");
+  EXPECT_GE(grows_by(minute, 2) - grows_by(plan, 2), jobs * 600 * sizeof(IntervalResult));
+  // All runs together take no longer than the server lets them.
+  EXPECT_LE(grows_by(minute, 1000) - grows_by(plan, 1000),
+            jobs * 10 * 3602 * sizeof(IntervalResult));
+  ServerLimits limits;
+  RunOptions run;
+  EXPECT_EQ(too_much_memory(limits, plan_for("[a]\nrw=tx\nsize=1k\nnumjobs=20\n"), run), "");
+  run.repeat = 1000;
+  const std::string why =
+      too_much_memory(limits, plan_for("[a]\nrw=tx\nsize=1k\nnumjobs=20\n"), run);
+  EXPECT_NE(why.find("ask for less by repeat, "), std::string::npos) << why;
+}
+
+TEST(ServerLimits, MemoryForOptionsIsCountedBeforeTheyAreCopiedForEachClone) {
+  ServerLimits limits;
+  JobSet set = set_of("[a]\nrw=tx\nsize=1k\nnumjobs=64\n");
+  EXPECT_EQ(too_much_memory(limits, set), "");
+  for (int i = 0; i < 60; ++i)
+    set.jobs[0].given.emplace_back("description", std::string(65536, 'x'));
+  const std::string why = too_much_memory(limits, set);
+  EXPECT_NE(why.find("numjobs, or by shorter options"), std::string::npos) << why;
+  const auto problems = apply_limits(limits, set);
+  EXPECT_EQ(std::ranges::count(problems, why), 1) << "it is refused before it is planned";
+  set.jobs[0].numjobs = 1;
+  EXPECT_EQ(too_much_memory(limits, set), "") << "this is of 4 MB";
+  set.jobs[0].engines.assign(64, EngineKind::udp);
+  EXPECT_NE(too_much_memory(limits, set), "");
+}
+
+TEST(ServerLimits, MemoryThatIsMoreThanCanBeCountedIsTooMuch) {
+  auto plan = expand(set_of("[a]\nrw=tx\nsize=1k\nfault=delay=1ms,queue=1000\n")).value();
+  for (const std::uint64_t frames : {~std::uint64_t{0}, ~std::uint64_t{0} / 1714 + 1}) {
+    plan[0].options.fault.queue_frames = frames;
+    EXPECT_GE(memory_of(plan), std::uint64_t{1} << 60U) << frames;
+  }
 }
 
 TEST(ServerLimits, MemoryForVerificationIsCountedWithThreadsOrABacklogAlone) {
@@ -283,6 +336,9 @@ TEST(ServerLimits, APathIsBelowTheDirectoryAndNotBesideOneOfALongerName) {
     std::filesystem::create_directory(parent.file(name));
   }
   std::filesystem::create_directory_symlink(parent.file("dir2"), parent.file("dir/out"));
+  std::filesystem::create_symlink(parent.file("dir2/new"), parent.file("dir/gone"));
+  std::filesystem::create_directory_symlink(parent.file("none"), parent.file("dir/sub/gone"));
+  std::filesystem::create_directory_symlink("sub", parent.file("dir/in"));
   ServerLimits limits;
   limits.directory = parent.file("dir");
   const auto path = [&](const std::string& given) {
@@ -293,9 +349,11 @@ TEST(ServerLimits, APathIsBelowTheDirectoryAndNotBesideOneOfALongerName) {
   EXPECT_EQ(path("x"), parent.file("dir/x"));
   EXPECT_EQ(path("sub/x"), parent.file("dir/sub/x"));
   EXPECT_EQ(path("sub/../x"), parent.file("dir/x"));
+  EXPECT_EQ(path("in/x"), parent.file("dir/sub/x")) << "a link that stays below";
   EXPECT_EQ(path(parent.file("dir/x")), parent.file("dir/x"));
   for (const std::string& elsewhere :
-       {std::string("../dir2/x"), parent.file("dir2/x"), std::string("out/x"), std::string("..")}) {
+       {std::string("../dir2/x"), parent.file("dir2/x"), std::string("out/x"), std::string(".."),
+        std::string("gone"), std::string("sub/gone/x"), std::string("in/gone/x")}) {
     EXPECT_EQ(path(elsewhere), "job \"a\": write_bw_log: \"" + elsewhere +
                                    "\" is not below the server's --directory");
   }
@@ -545,7 +603,7 @@ TEST(ServerLimits, LeaveTheProfilesAlone) {
     ASSERT_TRUE(read_job_text(profile.name, profile.text, set).empty());
     const auto problems = apply_limits(ServerLimits{}, set);
     EXPECT_TRUE(problems.empty()) << profile.name << ": " << problems.front();
-    EXPECT_EQ(too_much_memory(ServerLimits{}, expand(set).value()), "") << profile.name;
+    EXPECT_EQ(too_much_memory(ServerLimits{}, expand(set).value(), set.run), "") << profile.name;
   }
 }
 
