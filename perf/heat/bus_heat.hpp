@@ -33,7 +33,8 @@ bool is_of_bus(const NamedRange& range, const BusInfo& bus) noexcept;
 /// Result: those that are watched.
 std::vector<Process> add_parties(HeatSession& session, std::vector<BusParty> parties);
 
-/// The last window of each result as a picture of the bus file, `columns` wide (60 at least): which
+/// What each port used, in a sentence, and the last window of each result as a picture of the bus
+/// file, `columns` wide (60 at least): which
 /// parts were touched, and which were written. The two places at which a process has mapped the
 /// ring are one in the picture: a page counts as often as at the place where it was used oftener.
 std::string bus_heat_text(const std::vector<HeatResult>& results, const BusInfo& bus,

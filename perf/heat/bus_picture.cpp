@@ -1,7 +1,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdio>
-#include <utility>
+#include <vector>
 
 #include "base/printable.hpp"
 #include "bus/layout.hpp"
@@ -55,14 +55,6 @@ double cell_of(const std::vector<double>& pages, const Part& part, std::size_t c
   return sum / static_cast<double>(last - first + 1);
 }
 
-/// A colour for what is used in more than a third, or two thirds, of the looks.
-const char* colour_of(double share) {
-  constexpr double kThird = 1.0 / 3;
-  if (!(share > 0)) return "";
-  if (share <= kThird) return "\x1b[32m";
-  return share <= 2 * kThird ? "\x1b[33m" : "\x1b[31m";
-}
-
 std::string labelled(const char* label) {
   std::string text = label;
   text.resize(kLabelColumns, ' ');
@@ -78,16 +70,11 @@ struct Picture {
   std::string row(const char* label, const std::vector<double>& pages) const {
     std::string text = labelled(label) + '|';
     for (const Part& part : parts) {
-      const char* colour = "";
+      std::vector<double> cells;
       for (std::size_t cell = 0; cell < part.cells; ++cell) {
-        const double share = cell_of(pages, part, cell);
-        const char* const wanted = in_colour ? colour_of(share) : "";
-        if (std::string_view(wanted) != colour) text += *wanted == 0 ? "\x1b[0m" : wanted;
-        colour = wanted;
-        text += heat_character(share);
+        cells.push_back(cell_of(pages, part, cell));
       }
-      if (*colour != 0) text += "\x1b[0m";
-      text += '|';
+      text += heat_strip(cells, in_colour) + '|';
     }
     return text + '\n';
   }
@@ -115,25 +102,6 @@ bool tells_writes(const HeatWindow& window) {
                              [](const Region& region) { return region.writes.has_value(); });
 }
 
-/// In lines of at most `columns`, broken between words. All lines are indented by two.
-std::string folded(const std::string& text, std::size_t columns) {
-  constexpr const char* kIndent = "  ";
-  std::string lines;
-  std::string line = kIndent;
-  for (std::size_t at = 0; at < text.size();) {
-    const std::size_t end = std::min(text.find(' ', at), text.size());
-    const bool begins = line == kIndent;
-    if (!begins && line.size() + 1 + (end - at) > columns) {
-      lines += std::exchange(line, kIndent) + '\n';
-    } else if (!begins) {
-      line += ' ';
-    }
-    line += text.substr(at, end - at);
-    at = end + 1;
-  }
-  return lines + line + '\n';
-}
-
 std::string party_text(const HeatResult& result, const Picture& picture) {
   const std::string who =
       base::printable(result.name) + (result.process.number == 0
@@ -142,8 +110,8 @@ std::string party_text(const HeatResult& result, const Picture& picture) {
   const std::string reason = base::printable(result.reason);
   if (result.windows.empty()) {
     return who + '\n' +
-           folded("not measured: " + (reason.empty() ? "no look was finished" : reason),
-                  picture.columns);
+           heat_folded("not measured: " + (reason.empty() ? "no look was finished" : reason),
+                       picture.columns, "  ");
   }
   const HeatWindow& window = result.windows.back();
   const bool writes = tells_writes(window);
@@ -161,6 +129,33 @@ std::string party_text(const HeatResult& result, const Picture& picture) {
   return text.empty() ? who + ": it has left the bus\n" : text;
 }
 
+/// "rx used 1.3 MiB of 4.2 MiB; most: 72.0 KiB of the ring at 1.5 MiB, in 100 % of the looks".
+std::string party_conclusion(const HeatResult& result, const BusInfo& bus, std::size_t columns) {
+  if (result.windows.empty()) return "";
+  const std::uint64_t page = page_bytes();
+  std::string lines;
+  for (const NamedRange& range : result.ranges) {
+    if (!is_of_bus(range, bus)) continue;
+    const auto pages = pages_of(result.windows.back(), range, bus, HeatOf::accesses);
+    std::vector<HeatStretch> used;
+    for (std::size_t i = 0; i < pages.size(); ++i) {
+      if (pages[i] > 0) used.push_back({{i * page, (i + 1) * page}, 1, pages[i]});
+    }
+    std::string text = base::printable(range.name.substr(0, range.name.find('@'))) + " used " +
+                       heat_bytes(used.size() * page) + " of " + heat_bytes(pages.size() * page);
+    if (const auto hottest = hottest_of(used)) {
+      const std::uint64_t begin = hottest->range.begin;
+      text += "; most: " + heat_bytes(hottest->range.bytes());
+      text += begin >= bus::kRingOffset
+                  ? " of the ring at " + heat_bytes(begin - bus::kRingOffset)
+                  : std::string(begin >= kTableBegin ? " of the ports" : " of the header");
+      text += ", in " + heat_share(hottest->share) + " of the looks";
+    }
+    lines += heat_folded(text, columns);
+  }
+  return lines;
+}
+
 }  // namespace
 
 std::string bus_heat_text(const std::vector<HeatResult>& results, const BusInfo& bus,
@@ -176,6 +171,7 @@ std::string bus_heat_text(const std::vector<HeatResult>& results, const BusInfo&
     looks = std::max(looks, each.windows.back().samples);
   }
   std::string text = "bus " + base::printable(bus.path) + '\n';
+  for (const HeatResult& each : results) text += party_conclusion(each, bus, columns);
   if (looks > 0) {
     std::array<char, 160> line{};
     std::snprintf(line.data(), line.size(), "the last %.1f s, %u looks; h: the bus's header\n",

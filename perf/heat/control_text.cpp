@@ -73,6 +73,10 @@ Result<void> read_setting(HeatRequest& request, std::string_view line) {
     request.as_json = true;
     return {};
   }
+  if (name == "colour" && value.empty()) {
+    request.in_colour = true;
+    return {};
+  }
   if (name == "columns") {
     const auto columns = read_columns(value);
     if (!columns) return columns.error();
@@ -156,6 +160,8 @@ std::string heat_request_text(const HeatRequest& request) {
   }
   if (request.clients) text += "\nclients " + *request.clients;
   if (request.as_json) text += "\njson";
+  // Only where it is wanted: a monitor of an earlier version does not know the word.
+  if (request.in_colour) text += "\ncolour";
   return text + "\ncolumns " + std::to_string(request.columns) + "\n\n";
 }
 

@@ -38,6 +38,7 @@ struct HeatRequest {
   std::optional<std::string> clients{};  ///< what SHMIF_HEAT names; empty: targets' environments
   bool as_json = false;                  ///< for status and show
   std::size_t columns = 80;              ///< of the text that show makes
+  bool in_colour = false;                ///< whether that text has colours
   bool has_settings() const noexcept {
     return attributes || targets || backend || damon || clients;
   }

@@ -2,6 +2,7 @@
 // Heat as characters: a strip of addresses, from cold to hot.
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -26,9 +27,32 @@ std::vector<double> heat_of(const HeatWindow& window, AddressRange range, std::s
 /// The mean of all windows.
 std::vector<double> heat_of(std::span<const HeatWindow> windows, AddressRange range,
                             std::size_t cells, HeatOf of = HeatOf::accesses);
-std::string heat_strip(const std::vector<double>& shares);
+/// `in_colour`: green, from a third of the samples on yellow, from two thirds on red.
+std::string heat_strip(const std::vector<double>& shares, bool in_colour = false);
 
 /// "4.0 MiB".
 std::string heat_bytes(std::uint64_t bytes);
+/// "83 %", "below 1 %", "over 99 %".
+std::string heat_share(double share);
+/// "process 41 (rig)", or "physical memory".
+std::string heat_target(const HeatResult& result);
+
+/// Addresses, in how many windows they were accessed, and in which share of all samples.
+struct HeatStretch {
+  AddressRange range;
+  std::size_t windows = 0;
+  double share = 0;
+};
+/// Of stretches that are sorted and disjoint, the longest that was accessed nearly as often (nine
+/// tenths) as any: neighbours count as one. None if there are none.
+std::optional<HeatStretch> hottest_of(const std::vector<HeatStretch>& stretches);
+
+/// One sentence: how much of its memory a target accessed all the time, and what is hottest.
+std::string heat_conclusion(const HeatResult& result);
+
+/// In lines of at most `columns`, broken between words. The first begins with `first`, the others
+/// are indented by two.
+std::string heat_folded(const std::string& text, std::size_t columns,
+                        const std::string& first = "");
 
 }  // namespace shmif::perf

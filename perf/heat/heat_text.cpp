@@ -13,6 +13,16 @@ namespace {
 
 constexpr std::size_t kMaxRows = 20;
 constexpr std::size_t kNameColumns = 24;
+constexpr std::string_view kPlain = "\x1b[0m";
+constexpr std::string_view kBold = "\x1b[1m";
+
+/// A colour for what is used in more than a third, or two thirds, of the samples.
+std::string_view colour_of(double share) {
+  constexpr double kThird = 1.0 / 3;
+  if (!(share > 0)) return "";
+  if (share <= kThird) return "\x1b[32m";
+  return share <= 2 * kThird ? "\x1b[33m" : "\x1b[31m";
+}
 
 template <class... Value>
 std::string formatted(const char* format, Value... values) {
@@ -58,7 +68,7 @@ std::vector<const NamedRange*> accessed(const HeatResult& result) {
 }
 
 std::string range_rows(const HeatResult& result, const std::vector<const NamedRange*>& rows,
-                       std::size_t columns) {
+                       std::size_t columns, bool in_colour) {
   const std::size_t strip = columns - kNameColumns - 14;
   const bool writes = knows_writes(result);
   std::string text;
@@ -66,17 +76,19 @@ std::string range_rows(const HeatResult& result, const std::vector<const NamedRa
     const std::string name = each->name.empty() ? base::hex(each->range.begin) : each->name;
     text +=
         fitted(name, kNameColumns) + formatted("%10s ", heat_bytes(each->range.bytes()).c_str());
-    text += '|' + heat_strip(heat_of(result.windows, each->range, strip)) + "|\n";
+    text += '|' + heat_strip(heat_of(result.windows, each->range, strip), in_colour) + "|\n";
     if (!writes) continue;
     text += fitted("", kNameColumns) + formatted("%10s ", "written");
-    text += '|' + heat_strip(heat_of(result.windows, each->range, strip, HeatOf::writes)) + "|\n";
+    text += '|' +
+            heat_strip(heat_of(result.windows, each->range, strip, HeatOf::writes), in_colour) +
+            "|\n";
   }
   return text;
 }
 
 /// Time goes down, addresses go across: those of the ranges that were accessed, one after another.
 std::string map_over_time(const HeatResult& result, std::vector<const NamedRange*> ranges,
-                          std::size_t columns) {
+                          std::size_t columns, bool in_colour) {
   std::ranges::sort(ranges, {}, [](const NamedRange* each) { return each->range.begin; });
   double bytes = 0;
   for (const NamedRange* const each : ranges) bytes += static_cast<double>(each->range.bytes());
@@ -87,13 +99,15 @@ std::string map_over_time(const HeatResult& result, std::vector<const NamedRange
     const std::size_t first = row * result.windows.size() / rows;
     const std::size_t last = (row + 1) * result.windows.size() / rows;
     const std::span<const HeatWindow> part(&result.windows[first], last - first);
-    std::string line;
+    std::vector<double> line;
     for (const NamedRange* const each : ranges) {
       const double share = static_cast<double>(each->range.bytes()) / bytes;
       const auto cells = static_cast<std::size_t>(share * static_cast<double>(strip));
-      line += heat_strip(heat_of(part, each->range, std::max<std::size_t>(cells, 1)));
+      const auto shares = heat_of(part, each->range, std::max<std::size_t>(cells, 1));
+      line.insert(line.end(), shares.begin(), shares.end());
     }
-    text += formatted("%8.2f s |", part.front().begin_s) + line.substr(0, strip) + '\n';
+    line.resize(std::min(line.size(), strip));
+    text += formatted("%8.2f s |", part.front().begin_s) + heat_strip(line, in_colour) + '\n';
   }
   return text;
 }
@@ -108,10 +122,8 @@ std::string working_set_line(const HeatResult& result) {
   return text + '\n';
 }
 
-std::string target_text(const HeatResult& result, std::size_t columns) {
-  const bool is_process = result.process.number != 0;
-  std::string text = is_process ? "process " + std::to_string(result.process.number) : result.name;
-  if (is_process && !result.name.empty()) text += " (" + base::printable(result.name) + ')';
+std::string target_text(const HeatResult& result, std::size_t columns, bool in_colour) {
+  std::string text = heat_target(result);
   if (!result.provenance.source.empty()) {
     text += ": by " + result.provenance.source + ", precision: " + result.provenance.precision;
   }
@@ -129,10 +141,10 @@ std::string target_text(const HeatResult& result, std::size_t columns) {
   if (all == 0)
     return text + "  no access in " + formatted("%zu", result.windows.size()) + " windows\n";
   ranges.resize(std::min(all, kMaxRows));
-  text += range_rows(result, ranges, columns);
+  text += range_rows(result, ranges, columns, in_colour);
   if (all > kMaxRows) text += "  and " + std::to_string(all - kMaxRows) + " more mappings\n";
   text += "over time, addresses of these one after another:\n";
-  text += map_over_time(result, ranges, columns);
+  text += map_over_time(result, ranges, columns, in_colour);
   return text + working_set_line(result);
 }
 
@@ -179,9 +191,16 @@ std::vector<double> heat_of(std::span<const HeatWindow> windows, AddressRange ra
   return mean;
 }
 
-std::string heat_strip(const std::vector<double>& shares) {
+std::string heat_strip(const std::vector<double>& shares, bool in_colour) {
   std::string strip;
-  for (const double share : shares) strip += heat_character(share);
+  std::string_view colour;
+  for (const double share : shares) {
+    const std::string_view wanted = in_colour ? colour_of(share) : "";
+    if (wanted != colour) strip += wanted.empty() ? kPlain : wanted;
+    colour = wanted;
+    strip += heat_character(share);
+  }
+  if (!colour.empty()) strip += kPlain;
   return strip;
 }
 
@@ -194,14 +213,17 @@ std::string heat_bytes(std::uint64_t bytes) {
 }
 
 std::string heat_text(const std::vector<HeatResult>& results, const HeatAttributes& attributes,
-                      std::size_t columns) {
+                      std::size_t columns, bool in_colour) {
   constexpr std::size_t kNarrowest = 60;
   columns = std::max(columns, kNarrowest);
-  std::string text = "sampling " + std::to_string(attributes.sampling.count()) +
-                     " us, windows of " + std::to_string(attributes.aggregation.count()) +
-                     " us; share of the samples with an access, from none to all: \"" +
-                     std::string(kHeatScale) + "\"\n";
-  for (const HeatResult& each : results) text += '\n' + target_text(each, columns);
+  std::string text;
+  for (const HeatResult& each : results) text += heat_folded(heat_conclusion(each), columns);
+  if (in_colour) text = std::string(kBold) + text + std::string(kPlain);
+  text += "sampling " + std::to_string(attributes.sampling.count()) + " us, windows of " +
+          std::to_string(attributes.aggregation.count()) +
+          " us; share of the samples with an access, from none to all: \"" +
+          std::string(kHeatScale) + "\"\n";
+  for (const HeatResult& each : results) text += '\n' + target_text(each, columns, in_colour);
   return text;
 }
 

@@ -249,8 +249,9 @@ Result<std::string> answer_heat(HeatMonitor& monitor, const HeatRequest& request
     }
     case HeatVerb::show: {
       const auto results = monitor.results();
-      return request.as_json ? heat_json(results, monitor.attributes(), monitor.status().is_on)
-                             : heat_text(results, monitor.attributes(), request.columns);
+      return request.as_json
+                 ? heat_json(results, monitor.attributes(), monitor.status().is_on)
+                 : heat_text(results, monitor.attributes(), request.columns, request.in_colour);
     }
   }
   return Error(Errc::bad_argument, "the monitor of access heat does not know this request");

@@ -128,9 +128,10 @@ std::vector<std::uint64_t> working_set_percentiles(const std::vector<HeatWindow>
 /// numbers. `partial`: a signal ended it early.
 std::string heat_json(const std::vector<HeatResult>& results, const HeatAttributes& attributes,
                       bool partial);
-/// A heat map of each target, at most `columns` wide, and its working set.
+/// A sentence of each target (heat_conclusion()), then its heat map, at most `columns` wide, and
+/// its working set. `in_colour`: for a terminal.
 std::string heat_text(const std::vector<HeatResult>& results, const HeatAttributes& attributes,
-                      std::size_t columns);
+                      std::size_t columns, bool in_colour = false);
 
 /// heat.client, heat.pagemap_scan, heat.clear_refs, heat.damon.
 std::vector<Capability> heat_capabilities(const KernelFiles& files = KernelFiles());

@@ -41,6 +41,13 @@ unsigned terminal_columns() noexcept {
   return window.ws_col;
 }
 
+bool shows_colours() noexcept {
+  const char* const none = std::getenv("NO_COLOR");
+  const char* const terminal = std::getenv("TERM");
+  return isatty(STDOUT_FILENO) == 1 && (none == nullptr || *none == 0) && terminal != nullptr &&
+         std::string_view(terminal) != "dumb";
+}
+
 Progress::Progress() : terminal_(isatty(STDERR_FILENO) == 1), next_(Clock::now()) {}
 
 bool Progress::due() noexcept {

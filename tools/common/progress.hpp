@@ -10,6 +10,10 @@ namespace shmif::tools {
 /// if standard output is not a terminal: in a file or a pipe, each row of a table stays one line.
 unsigned terminal_columns() noexcept;
 
+/// Whether standard output is a terminal that shows colours, and the user wants them (NO_COLOR,
+/// https://no-color.org).
+bool shows_colours() noexcept;
+
 /// One or more lines on standard error that replace themselves. Does nothing if standard error is
 /// not a terminal. The destructor removes the lines. Threads: one at a time.
 class Progress {

@@ -14,7 +14,6 @@
 #include "tools/common/signals.hpp"
 #include "tools/shmifctl/commands.hpp"
 #include "tools/show/describe.hpp"
-#include "tools/show/terminal.hpp"
 
 namespace shmif::tools {
 

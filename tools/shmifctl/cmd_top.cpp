@@ -11,6 +11,7 @@
 
 #include "shmif/bus.hpp"
 #include "tools/common/options.hpp"
+#include "tools/common/progress.hpp"
 #include "tools/common/signals.hpp"
 #include "tools/shmifctl/commands.hpp"
 #include "tools/show/describe.hpp"

@@ -70,9 +70,9 @@ void print_heat(const Arguments& args, const HeatSession& session, const HeatOpt
   constexpr std::size_t kUsualColumns = 80;
   const std::size_t columns = terminal_columns();
   const std::string text =
-      args.flag("json")
-          ? perf::heat_json(results, options.attributes, partial)
-          : perf::heat_text(results, options.attributes, columns == 0 ? kUsualColumns : columns);
+      args.flag("json") ? perf::heat_json(results, options.attributes, partial)
+                        : perf::heat_text(results, options.attributes,
+                                          columns == 0 ? kUsualColumns : columns, shows_colours());
   write_file("-", text).value();
 }
 

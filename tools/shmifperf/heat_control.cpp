@@ -101,6 +101,7 @@ HeatRequest request_of(const Arguments& args) {
   request.verb = verb_of(args);
   request.as_json = args.flag("json");
   if (const unsigned columns = terminal_columns()) request.columns = std::min(columns, 1000U);
+  request.in_colour = request.verb == HeatVerb::show && !request.as_json && shows_colours();
   if (const auto text = args.text("attrs")) {
     request.attributes = read_or_complain("attrs", perf::read_attributes(*text));
   }

@@ -39,13 +39,6 @@ sigset_t terminal_signals() {
 
 }  // namespace
 
-bool shows_colours() {
-  const char* const none = std::getenv("NO_COLOR");
-  const char* const terminal = std::getenv("TERM");
-  return ::isatty(STDOUT_FILENO) == 1 && (none == nullptr || *none == 0) && terminal != nullptr &&
-         std::string_view(terminal) != "dumb";
-}
-
 bool shows_unicode() {
   // The first of these that is not empty counts (POSIX, environment variables, 8.2).
   for (const char* name : {"LC_ALL", "LC_CTYPE", "LANG"}) {

@@ -7,9 +7,6 @@
 
 namespace shmif::tools {
 
-/// Whether standard output is a terminal that shows colours, and the user wants them (NO_COLOR,
-/// https://no-color.org).
-bool shows_colours();
 /// Whether the locale of the user has characters beyond ASCII (UTF-8).
 bool shows_unicode();
 

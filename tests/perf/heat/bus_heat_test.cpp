@@ -59,13 +59,15 @@ TEST(BusPicture, ShowsHeaderPortsAndRingAndFoldsTheTwoPlacesOfTheRing) {
   });
   // 10 of labels, 4 bars, 1 of the header, 8 of ports: 40 are the ring's.
   const auto lines = lines_of(bus_heat_text({result}, small_bus(), 63, false));
-  ASSERT_EQ(lines.size(), 8U);
-  EXPECT_EQ(lines[1], "the last 1.0 s, 10 looks; h: the bus's header");
-  EXPECT_EQ(lines[3], "          |h|ports   |ring: 1.0 MiB, a character is 25.6 KiB  |");
-  EXPECT_EQ(lines[4].find('^'), 22U + 20U) << "half of the ring";
-  EXPECT_EQ(lines[5], "rx: rig, process 41");
-  EXPECT_EQ(lines[6], "  touched |@|++++++++|@@@@@@@@@@" + std::string(20, ' ') + "@@@@@@@@@@|");
-  EXPECT_EQ(lines[7], "  written |@|        |" + std::string(30, ' ') + "@@@@@@@@@@|");
+  ASSERT_EQ(lines.size(), 10U);
+  EXPECT_EQ(lines[1], "rx used 644.0 KiB of 1.2 MiB; most: 256.0 KiB of the ring at 0");
+  EXPECT_EQ(lines[2], "  B, in 100 % of the looks");
+  EXPECT_EQ(lines[3], "the last 1.0 s, 10 looks; h: the bus's header");
+  EXPECT_EQ(lines[5], "          |h|ports   |ring: 1.0 MiB, a character is 25.6 KiB  |");
+  EXPECT_EQ(lines[6].find('^'), 22U + 20U) << "half of the ring";
+  EXPECT_EQ(lines[7], "rx: rig, process 41");
+  EXPECT_EQ(lines[8], "  touched |@|++++++++|@@@@@@@@@@" + std::string(20, ' ') + "@@@@@@@@@@|");
+  EXPECT_EQ(lines[9], "  written |@|        |" + std::string(30, ' ') + "@@@@@@@@@@|");
 }
 
 TEST(BusPicture, SaysWhyAProcessWasNotMeasuredAndShowsNoZeros) {

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "perf/heat/heat_map.hpp"
 #include "perf/heat/session.hpp"
 
@@ -81,6 +83,115 @@ TEST(HeatMapText, OfPhysicalMemoryNamesNoProcess) {
   result.reason = "no";
   EXPECT_NE(heat_text({result}, {}, 80).find("\nphysical memory\n  no\n"), std::string::npos);
   EXPECT_NE(heat_json({result}, {}, false).find("\"pid\": null"), std::string::npos);
+}
+
+/// Two ranges, of 40 and 60 KiB, and as many windows of ten samples as there are lists of regions.
+HeatResult measured(std::vector<std::vector<Region>> windows) {
+  HeatResult result;
+  result.process = {41, 1};
+  result.name = "rig";
+  result.provenance.source = "client";
+  result.provenance.precision = "page";
+  result.ranges = {{{0x10000, 0x10000 + 40960}, "pool", 0}, {{0x40000, 0x40000 + 61440}, "", 0}};
+  for (auto& regions : windows) {
+    HeatWindow& window = result.windows.emplace_back();
+    window.begin_s = static_cast<double>(result.windows.size());
+    window.end_s = window.begin_s + 1;
+    window.samples = 10;
+    window.regions = std::move(regions);
+  }
+  return result;
+}
+
+TEST(HeatConclusion, SaysHowMuchWasAccessedAllTheTimeAndWhatIsHottest) {
+  // 8 KiB of the pool in each window; 4 KiB of the other range in one of four.
+  const Region hot{0x12000, 0x14000, 8, {}, 0};
+  const auto result =
+      measured({{hot}, {hot, {0x40000, 0x41000, 9, {}, 0}}, {hot}, {{0x12000, 0x14000, 6, {}, 0}}});
+  EXPECT_EQ(heat_conclusion(result),
+            "process 41 (rig): 8.0 KiB of 100.0 KiB (8 %) were accessed in each of 4 windows, "
+            "12.0 KiB in any; hottest: 8.0 KiB of pool at 8.0 KiB, in 75 % of the samples");
+}
+
+TEST(HeatConclusion, CountsWhatIsAccessedInNineOfTenWindows) {
+  const Region always{0x40000, 0x4F000, 1, {}, 0};
+  std::vector<std::vector<Region>> windows(20, {always});
+  for (std::size_t i = 0; i < 18; ++i) windows[i].push_back({0x10000, 0x12000, 10, {}, 0});
+  for (std::size_t i = 0; i < 17; ++i) windows[i].push_back({0x14000, 0x18000, 2, {}, 0});
+  for (auto& regions : windows) std::ranges::sort(regions, {}, &Region::begin);
+  EXPECT_EQ(heat_conclusion(measured(windows)),
+            "process 41 (rig): 68.0 KiB of 100.0 KiB (68 %) were accessed in nine of ten windows, "
+            "84.0 KiB in any; hottest: 8.0 KiB of pool at 0 B, in 90 % of the samples");
+}
+
+TEST(HeatConclusion, TakesTheLongestOfWhatIsNearlyAsHot) {
+  const auto result = measured({{{0x10000, 0x11000, 10, {}, 0},
+                                 {0x13000, 0x15000, 9, {}, 0},
+                                 {0x15000, 0x16000, 10, {}, 0},
+                                 {0x40000, 0x4F000, 8, {}, 0}}});
+  EXPECT_EQ(heat_conclusion(result),
+            "process 41 (rig): 76.0 KiB of 100.0 KiB (76 %) were accessed in the one window; "
+            "hottest: 12.0 KiB of pool at 12.0 KiB, in 93 % of the samples");
+}
+
+TEST(HeatConclusion, NamesAWholeMappingAndClaimsNoMoreThanIsKnown) {
+  auto result = measured({{{0x40000, 0x4F000, 10, {}, 0}}});
+  const std::string behind =
+      "60.0 KiB of 100.0 KiB (60 %) were accessed in the one window; hottest: 0x40000 (60.0 KiB), "
+      "in 100 % of the samples";
+  EXPECT_EQ(heat_conclusion(result), "process 41 (rig): " + behind);
+  result.provenance.precision = "mapping";
+  EXPECT_EQ(heat_conclusion(result), "process 41 (rig): mappings with " + behind);
+  result.provenance.precision = "sampled page";
+  EXPECT_EQ(heat_conclusion(result), "process 41 (rig): about " + behind);
+}
+
+TEST(HeatConclusion, OfNoAccessAndOfNoMeasurementSaysThat) {
+  EXPECT_EQ(
+      heat_conclusion(measured({{{0x10000, 0x11000, 1, {}, 0}}, {}})),
+      "process 41 (rig): none of 100.0 KiB was accessed in each of 2 windows, 4.0 KiB in any; "
+      "hottest: 4.0 KiB of pool at 0 B, in 5 % of the samples");
+  EXPECT_EQ(heat_conclusion(measured({{{0x10000, 0x11000, 0, {}, 0}}, {}})),
+            "process 41 (rig): no access to 100.0 KiB in each of 2 windows");
+  auto result = measured({});
+  result.name = "a\x1b[2J";
+  EXPECT_EQ(heat_conclusion(result), "process 41 (a?[2J): not measured");
+  result.process = {};
+  result.name = "physical memory";
+  EXPECT_EQ(heat_conclusion(result), "physical memory: not measured");
+}
+
+TEST(HeatConclusion, StandsFirstForEachTargetWithinTheColumns) {
+  const auto result = measured({{{0x40000, 0x4F000, 10, {}, 0}}});
+  auto absent = measured({});
+  absent.process = {42, 1};
+  const std::string text = heat_text({result, absent}, {}, 60);
+  EXPECT_TRUE(
+      text.starts_with("process 41 (rig): 60.0 KiB of 100.0 KiB (60 %) were accessed\n"
+                       "  in the one window; hottest: 0x40000 (60.0 KiB), in 100 %\n"
+                       "  of the samples\n"
+                       "process 42 (rig): not measured\n"
+                       "sampling 5000 us, "))
+      << text;
+}
+
+TEST(HeatMapText, MeansTheSameInColour) {
+  auto result = measured({{{0x10000, 0x12000, 2, {}, 0},
+                           {0x12000, 0x14000, 6, {}, 0},
+                           {0x14000, 0x15000, 10, {}, 0},
+                           {0x16000, 0x17000, 10, {}, 0}}});
+  EXPECT_EQ(heat_strip({0, 0.2, 0.3, 0.6, 1, 0, 1}, true),
+            " \x1b[32m:-\x1b[33m*\x1b[31m@\x1b[0m \x1b[31m@\x1b[0m");
+  std::string text = heat_text({result}, {}, 80, true);
+  EXPECT_TRUE(text.starts_with("\x1b[1mprocess 41"));
+  for (const std::string code : {"\x1b[0m", "\x1b[1m", "\x1b[31m", "\x1b[32m", "\x1b[33m"}) {
+    EXPECT_NE(text.find(code), std::string::npos);
+    for (std::size_t at = 0; (at = text.find(code)) != std::string::npos;) {
+      text.erase(at, code.size());
+    }
+  }
+  EXPECT_EQ(text, heat_text({result}, {}, 80));
+  EXPECT_EQ(text.find('\x1b'), std::string::npos);
 }
 
 }  // namespace

@@ -319,9 +319,11 @@ TEST(HeatMonitorText, ComesBackAsItWas) {
   all.damon = DamonMemory{DamonSpace::fvaddr, {{4096, 8192}, {16384, 20480}}};
   all.as_json = true;
   all.columns = 77;
-  EXPECT_EQ(heat_request_text(all),
-            "on\nattrs 10000,20000,1000000,3,100\ntargets 41,42\nbackend clear_refs\n"
-            "damon fvaddr 0x1000-0x2000,0x4000-0x5000\nclients /run/a b\njson\ncolumns 77\n\n");
+  all.in_colour = true;
+  EXPECT_EQ(
+      heat_request_text(all),
+      "on\nattrs 10000,20000,1000000,3,100\ntargets 41,42\nbackend clear_refs\n"
+      "damon fvaddr 0x1000-0x2000,0x4000-0x5000\nclients /run/a b\njson\ncolour\ncolumns 77\n\n");
   const auto back = read_heat_request(heat_request_text(all));
   ASSERT_TRUE(back) << back.error().message;
   EXPECT_EQ(*back, all);
@@ -350,6 +352,7 @@ TEST(HeatMonitorText, IsTakenAsAWholeOrNotAtAll) {
                                  "status\nattrs 5000,100000,1000000,10,1000\n\n",
                                  "show\ncolumns 1001\n\n",
                                  "show\ncolumns x\n\n",
+                                 "show\ncolour red\n\n",
                                  "on\nelse 1\n\n",
                                  "on\n\non\n\n"}) {
     const auto read = read_heat_request(text);

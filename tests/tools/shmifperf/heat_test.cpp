@@ -12,6 +12,7 @@
 #include "tests/perf/heat/held_target.hpp"
 #include "tests/support/eventually.hpp"
 #include "tests/support/temp_dir.hpp"
+#include "tests/tools/common/on_terminal.hpp"
 #include "tests/tools/shmifperf/heat_rig.hpp"
 #include "tests/tools/shmifperf/perf_rig.hpp"
 
@@ -313,6 +314,42 @@ class HeatMonitorCommand : public testing::Test {
   }
   const TempDir dir_;
 };
+
+TEST_F(HeatMonitorCommand, ConcludesFirstInColourOnATerminalUnlessTheUserWantsNone) {
+  // This process accesses its memory in each window.
+  const std::string pid = std::to_string(::getpid());
+  ASSERT_EQ(
+      heat({"--on", "-p", pid, "--attrs", "10ms,20ms,1s,3,100", "--backend", "clear_refs"}).status,
+      0);
+  ASSERT_TRUE(eventually([&] { return status()["targets"][0]["windows"] >= 1; }));
+  ASSERT_EQ(heat({"--off"}).status, 0);
+  const ToolResult plain = heat({"--show"});
+  EXPECT_TRUE(plain.out.starts_with("process " + pid + " (")) << plain.out;
+  EXPECT_EQ(plain.out.find('\x1b'), std::string::npos) << plain.out;
+  for (const bool none : {false, true}) {
+    const std::string wish = none ? "NO_COLOR=1" : "NO_COLOR=";
+    OnTerminal terminal({"env", "TERM=xterm", wish, SHMIFPERF_PATH, "heat", "--show", "--control",
+                         dir_.file("control")},
+                        100, 40);
+    EXPECT_EQ(terminal.status(), 0) << terminal.seen;
+    const std::string begin = none ? "process " : "\x1b[1mprocess ";
+    EXPECT_TRUE(terminal.seen.starts_with(begin + pid)) << terminal.seen;
+    EXPECT_EQ(terminal.seen.find('\x1b') == std::string::npos, none) << terminal.seen;
+  }
+}
+
+TEST(HeatCommand, ConcludesFirstInColourOnATerminalUnlessTheUserWantsNone) {
+  for (const bool none : {false, true}) {
+    const std::string wish = none ? "NO_COLOR=1" : "NO_COLOR=";
+    OnTerminal terminal(
+        {"env", "TERM=xterm", wish, SHMIFPERF_PATH, "heat", "--windows", "1", "--attrs",
+         "10ms,20ms,1s,3,100", "--backend", "clear_refs", "-p", std::to_string(::getpid())},
+        100, 40);
+    EXPECT_EQ(terminal.status(), 0) << terminal.seen;
+    EXPECT_TRUE(terminal.seen.starts_with(none ? "process " : "\x1b[1mprocess ")) << terminal.seen;
+    EXPECT_EQ(terminal.seen.find('\x1b') == std::string::npos, none) << terminal.seen;
+  }
+}
 
 TEST_F(HeatMonitorCommand, OutlivesTheCommandsAndIsOffWhenItHasDied) {
   EXPECT_EQ(status()["state"], "off") << "there is none";
