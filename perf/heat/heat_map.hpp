@@ -30,6 +30,9 @@ std::vector<double> heat_of(std::span<const HeatWindow> windows, AddressRange ra
 /// `in_colour`: green, from a third of the samples on yellow, from two thirds on red.
 std::string heat_strip(const std::vector<double>& shares, bool in_colour = false);
 
+/// The mean of the shares if a strip of them would be one character, repeated; else none.
+std::optional<double> heat_of_all(const std::vector<double>& shares);
+
 /// "4.0 MiB".
 std::string heat_bytes(std::uint64_t bytes);
 /// "83 %", "below 1 %", "over 99 %".

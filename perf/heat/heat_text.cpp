@@ -71,17 +71,21 @@ std::string range_rows(const HeatResult& result, const std::vector<const NamedRa
                        std::size_t columns, bool in_colour) {
   const std::size_t strip = columns - kNameColumns - 14;
   const bool writes = knows_writes(result);
+  const auto row_of = [&](const NamedRange& each, HeatOf of) {
+    const auto shares = heat_of(result.windows, each.range, strip, of);
+    const auto all = heat_of_all(shares);
+    if (!all) return '|' + heat_strip(shares, in_colour) + "|\n";
+    return *all > 0 ? "all alike, in " + heat_share(*all) + " of the samples\n" : "nowhere\n";
+  };
   std::string text;
   for (const NamedRange* const each : rows) {
     const std::string name = each->name.empty() ? base::hex(each->range.begin) : each->name;
-    text +=
-        fitted(name, kNameColumns) + formatted("%10s ", heat_bytes(each->range.bytes()).c_str());
-    text += '|' + heat_strip(heat_of(result.windows, each->range, strip), in_colour) + "|\n";
+    text += fitted(name, kNameColumns) +
+            formatted("%10s ", heat_bytes(each->range.bytes()).c_str()) +
+            row_of(*each, HeatOf::accesses);
     if (!writes) continue;
-    text += fitted("", kNameColumns) + formatted("%10s ", "written");
-    text += '|' +
-            heat_strip(heat_of(result.windows, each->range, strip, HeatOf::writes), in_colour) +
-            "|\n";
+    text +=
+        fitted("", kNameColumns) + formatted("%10s ", "written") + row_of(*each, HeatOf::writes);
   }
   return text;
 }
@@ -94,7 +98,8 @@ std::string map_over_time(const HeatResult& result, std::vector<const NamedRange
   for (const NamedRange* const each : ranges) bytes += static_cast<double>(each->range.bytes());
   const std::size_t strip = columns - 12;
   const std::size_t rows = std::min(kMaxRows, result.windows.size());
-  std::string text;
+  std::vector<double> all;
+  std::string text = "over time, addresses of these one after another:\n";
   for (std::size_t row = 0; row < rows; ++row) {
     const std::size_t first = row * result.windows.size() / rows;
     const std::size_t last = (row + 1) * result.windows.size() / rows;
@@ -108,8 +113,11 @@ std::string map_over_time(const HeatResult& result, std::vector<const NamedRange
     }
     line.resize(std::min(line.size(), strip));
     text += formatted("%8.2f s |", part.front().begin_s) + heat_strip(line, in_colour) + '\n';
+    all.insert(all.end(), line.begin(), line.end());
   }
-  return text;
+  const auto one = heat_of_all(all);
+  if (!one) return text;
+  return "over time: all alike, in " + heat_share(*one) + " of the samples of each window\n";
 }
 
 std::string working_set_line(const HeatResult& result) {
@@ -143,7 +151,6 @@ std::string target_text(const HeatResult& result, std::size_t columns, bool in_c
   ranges.resize(std::min(all, kMaxRows));
   text += range_rows(result, ranges, columns, in_colour);
   if (all > kMaxRows) text += "  and " + std::to_string(all - kMaxRows) + " more mappings\n";
-  text += "over time, addresses of these one after another:\n";
   text += map_over_time(result, ranges, columns, in_colour);
   return text + working_set_line(result);
 }
@@ -202,6 +209,15 @@ std::string heat_strip(const std::vector<double>& shares, bool in_colour) {
   }
   if (!colour.empty()) strip += kPlain;
   return strip;
+}
+
+std::optional<double> heat_of_all(const std::vector<double>& shares) {
+  if (shares.empty()) return std::nullopt;
+  const char first = heat_character(shares.front());
+  for (const double share : shares) {
+    if (heat_character(share) != first) return std::nullopt;
+  }
+  return total(shares) / static_cast<double>(shares.size());
 }
 
 std::string heat_bytes(std::uint64_t bytes) {

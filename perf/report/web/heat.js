@@ -2,7 +2,8 @@
 function busHeat() {
   const jobs = result.jobs.filter((job) => job.heat);
   const kMostMaps = 8;
-  const drawn = jobs.filter((job) => job.heat.map && job.heat.map.rows.length).slice(0, kMostMaps);
+  const mapped = jobs.filter((job) => job.heat.map && job.heat.map.rows.length);
+  const drawn = mapped.filter((job) => !alikeIn(job.heat.map)).slice(0, kMostMaps);
   const kCellHeight = 2;
   const kSharp = 2;  // pixels of the picture for each of the page
   const kLight = ['#d3e5f5', '#4f97d0', '#08306b'];
@@ -27,6 +28,30 @@ function busHeat() {
     const context = canvas.getContext('2d');
     context.scale(kSharp, kSharp);
     return context;
+  }
+
+  /// The share that all cells of all rows have, or null if they differ. `kind`: a key of kWords.
+  function shareOfAll(map, kind) {
+    const shares = map.rows.flatMap((row) => row[kind] || [null]);
+    const first = shares[0];
+    return typeof first === 'number' && shares.every((share) => typeof share === 'number' && Math.abs(share - first) < 0.005) ? first : null;
+  }
+
+  /// {used, written} of a map whose cells are all equally hot, over all its time; otherwise null: such a map is worth drawing.
+  function alikeIn(map) {
+    const used = shareOfAll(map, 'accessed');
+    const written = shareOfAll(map, 'written');
+    const unknown = map.rows.every((row) => !row.written);
+    return used === null || (written === null && !unknown) ? null : { used, written };
+  }
+
+  /// What a picture of one colour would show.
+  function alikeSentence({ jobname, heat: { map } }) {
+    const { used, written } = alikeIn(map);
+    const when = `from ${map.rows[0].begin_s.toFixed(1)} s to ${map.rows.at(-1).end_s.toFixed(1)} s`;
+    const writes = written === null ? 'writes not measured' : written > 0 ? `and all were written alike, in ${inPercent(written)}` : 'and nothing was written';
+    if (!(used > 0)) return `${jobname}: no part of its bus was used ${when}.`;
+    return `${jobname}: all ${units.count(cellsOf(map))} parts of its bus were used alike, in ${inPercent(used)} of the looks ${when}, ${writes}.`;
   }
 
   const cellsOf = (map) => map.parts.reduce((sum, part) => sum + part.cells, 0);
@@ -164,11 +189,12 @@ function busHeat() {
     const note = element('p', { class: 'note held' }, 'Which parts of their bus the jobs used, by ten looks in a second. Used, p50: bytes of the pages that were used in the median of the windows. Touched and written: in any of them.'
       + (maps.length ? ' In the maps, addresses go down: the header, the table of ports, and the ring.' : '')
       + (drawn.length === kMostMaps ? ' The first eight jobs are drawn.' : ''));
-    if (!maps.length) return [note, figures()];
+    const sentences = mapped.filter((job) => alikeIn(job.heat.map)).slice(0, kMostMaps).map((job) => element('p', { class: 'note alike' }, alikeSentence(job)));
+    if (!maps.length) return [note, ...sentences, figures()];
     const bar = element('div', { class: 'bar legend' });
     bar.append(choices('heat of', Object.entries(kWords).map(([key, word]) => [word, key]), (key) => { shownOf = key; redraw(); }),
       element('span', {}, 'no look ', scale, ' every look'), element('span', { class: 'unseen' }, 'not looked at'));
-    return [note, bar, ...maps.map((map) => map.row), readout, figures(), ...drawn.map(mapTable)];
+    return [note, bar, ...maps.map((map) => map.row), readout, ...sentences, figures(), ...drawn.map(mapTable)];
   }
   return { draw, boxes, any: jobs.length > 0, hasMaps: maps.length > 0 };
 }

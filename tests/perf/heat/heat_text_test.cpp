@@ -194,5 +194,29 @@ TEST(HeatMapText, MeansTheSameInColour) {
   EXPECT_EQ(text.find('\x1b'), std::string::npos);
 }
 
+TEST(HeatMapText, OfOneHeatIsASentenceAndNoPicture) {
+  auto result = measured({{{0x10000, 0x1A000, 5, 2, 0}, {0x40000, 0x4F000, 5, 0, 0}},
+                          {{0x10000, 0x1A000, 5, 2, 0}, {0x40000, 0x4F000, 5, 0, 0}}});
+  const std::string text = heat_text({result}, {}, 80);
+  EXPECT_NE(text.find("pool                      40.0 KiB all alike, in 50 % of the samples\n"
+                      "                           written all alike, in 20 % of the samples\n"
+                      "0x40000                   60.0 KiB all alike, in 50 % of the samples\n"
+                      "                           written nowhere\n"
+                      "over time: all alike, in 50 % of the samples of each window\n"
+                      "working set"),
+            std::string::npos)
+      << text;
+  // One page more often in one window: the rows of the other mapping stay sentences.
+  result.windows[1].regions[0].end = 0x11000;
+  result.windows[1].regions.insert(result.windows[1].regions.begin() + 1,
+                                   {0x11000, 0x1A000, 9, 2, 0});
+  const std::string other = heat_text({result}, {}, 80);
+  EXPECT_NE(other.find("pool                      40.0 KiB |"), std::string::npos) << other;
+  EXPECT_NE(other.find("0x40000                   60.0 KiB all alike"), std::string::npos);
+  EXPECT_NE(other.find("over time, addresses of these one after another:\n    1.00 s |"),
+            std::string::npos)
+      << other;
+}
+
 }  // namespace
 }  // namespace shmif::perf::test

@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
+#include "perf/report/json.hpp"
 #include "tests/perf/report/measured_sample.hpp"
 #include "tests/perf/report/page/in_browser.hpp"
 
@@ -108,6 +111,41 @@ TEST_F(MeasuredInABrowser, TheHeatIsAlsoThereAsText) {
   EXPECT_EQ(map["rows"][2],
             Json::array({"2.0 s to 3.0 s", "50.0 %", "0 %", "100 %", "100 %", "100 %", "100 %"}));
   EXPECT_EQ(map["folded"], "the map of bulk in figures");
+}
+
+/// The heated sample, with the same shares in all cells.
+Json alike(double used, const Json& written) {
+  Json json = Json::parse(to_json(test::heated_sample(), Bins::with));
+  for (Json& row : json["jobs"][0]["heat"]["map"]["rows"]) {
+    for (Json& share : row["accessed"]) share = used;
+    if (written.is_null()) {
+      row["written"] = nullptr;
+      continue;
+    }
+    for (Json& share : row["written"]) share = written;
+  }
+  return json;
+}
+
+TEST_F(MeasuredInABrowser, AMapOfOneHeatIsASentenceAndNotAPicture) {
+  const auto look = [](const char* name, const Json& json) {
+    return MeasuredInABrowser::facts(name, [&] { return test::page_of_json(json.dump()); });
+  };
+  const auto says = [](const Json& facts, const std::string& words) {
+    return std::ranges::count(facts["notes"], Json(words));
+  };
+  const Json all = look("alike", alike(0.5, 0));
+  EXPECT_TRUE(all["heats"].empty());
+  EXPECT_EQ(says(all,
+                 "bulk: all 64 parts of its bus were used alike, in 50.0 % of the looks from 0.0 s "
+                 "to 4.0 s, and nothing was written."),
+            1);
+  EXPECT_EQ(table(all, "Heat of the bus")["rows"].size(), 2U) << "the figures stay";
+  const Json none = look("alike-none", alike(0, nullptr));
+  EXPECT_EQ(says(none, "bulk: no part of its bus was used from 0.0 s to 4.0 s."), 1);
+  Json one = alike(0.5, 0.25);
+  one["jobs"][0]["heat"]["map"]["rows"][1]["written"][63] = 0.5;
+  EXPECT_EQ(look("alike-but-one", one)["heats"].size(), 1U) << "one cell was written more often";
 }
 
 }  // namespace
