@@ -45,7 +45,15 @@ function heldBack() {
     const box = element('div', { class: 'band' });
     const items = list.map((cause) => element('li', {}, cause.sentence));
     const all = rows();
+    // Each kind of cause once, with the colour of its bars and of its times in the chart.
+    const kinds = kKinds.filter((kind) => list.some((cause) => cause.cause === kind)).map((kind) => ({ kind, swatch: element('i') }));
+    const legend = element('p', { class: 'note held tints' }, 'Tinted in the chart: ', ...kinds.map(({ kind, swatch }) =>
+      element('span', { title: list.filter((cause) => cause.cause === kind).map((cause) => cause.sentence).join('\n') }, swatch, kNames[kind])));
+    const tint = (u, colours, since) => charts.drawTimes(u, list.map((cause) => [cause.begin_s - since(cause.job), cause.end_s - since(cause.job), colourOfKind(cause, colours), 0.08 + 0.16 * cause.share]));
+    /// Marks the sentences of what held jobs back at a time.
+    const pointed = (time, since) => list.forEach((cause, i) => point(items, i, time !== null && cause.begin_s - since(cause.job) <= time && time <= cause.end_s - since(cause.job)));
     const draw = (u, colours, since) => {
+      kinds.forEach(({ kind, swatch }) => { swatch.style.background = colourOfKind({ cause: kind }, colours); });
       const left = u.over.offsetLeft;
       const width = u.over.clientWidth;
       const drawing = svg('svg', { width: left + width + 34, role: 'img', 'aria-label': 'what held the jobs back, over time' });
@@ -65,8 +73,10 @@ function heldBack() {
       drawing.setAttribute('height', y);
       box.replaceChildren(drawing);
     };
-    return { draw, box, items };
+    return { draw, tint, pointed, legend, box, items };
   }
+
+  const colourOfKind = (cause, colours) => colours.series[kKinds.indexOf(cause.cause) % colours.series.length];
 
   // Widths of letters in the band's 12 px font, at most.
   const kLetter = 6.4;
@@ -77,7 +87,7 @@ function heldBack() {
 
   function bar(i, x, y, width, colours, items) {
     const cause = list[i];
-    const colour = colours.series[kKinds.indexOf(cause.cause) % colours.series.length];
+    const colour = colourOfKind(cause, colours);
     const shape = { x, y: y + 2, width: Math.max(width, 2), height: kLane - 4, rx: 2 };
     const made = svg('g', { 'data-cause': i }, svg('title', {}, cause.sentence), svg('rect', { ...shape, fill: colours.ground }),
       svg('rect', { ...shape, fill: colour, 'fill-opacity': 0.2 + 0.5 * cause.share, stroke: colour }));

@@ -85,6 +85,28 @@ const charts = (() => {
     values: (u, splits, i) => spaced(u, splits, i, i === 0 ? 58 : 18).map((v) => (v === null ? '' : short(format(v)))), ...more,
   });
 
+  /// For values that differ much and may be 0: logarithmic from `from` on, and linear below it, so that 0 has a place.
+  const logToZero = (from) => ({ distr: 4, asinh: from, range: (u, min, max) => [0, Math.max(max * 1.1, from * 10)] });
+  const logToZeroAxis = (colours, label, format, from, more) => logAxis(colours, label + ', logarithmic', format, {
+    splits: (u, i, min, max) => [...(min > 0 ? [] : [0]), ...roundNumbers(Math.max(from, min), max)],
+    values: (u, splits, i) => spaced(u, splits, i, 18).map((v) => (v === null ? '' : v === 0 ? '0' : short(format(v)))), ...more,
+  });
+  /// The axis of values over time.
+  const valueAxis = (colours, label, format, scale) => {
+    if (scale && scale.asinh) return logToZeroAxis(colours, label, format, scale.asinh, { size: kBeside });
+    if (scale) return logAxis(colours, label, format, { size: kBeside });
+    return axis(colours, label, { size: kBeside, values: (u, list) => list.map((v) => (v === 0 ? '0' : short(format(v)))) });
+  };
+
+  /// A scale for lines of which one is usually more than ten times as high as another; undefined if none is. It is
+  /// logarithmic from a power of ten on that no line is usually below.
+  function scaleFor(lines) {
+    const usual = lines.slice(0, kMaxShown).map(({ values }) => values.filter((v) => v > 0).sort((a, b) => a - b)).filter((list) => list.length)
+      .map((list) => list[Math.floor(list.length / 2)]);
+    const least = Math.min(...usual);
+    return Math.max(...usual) > 10 * least ? logToZero(10 ** Math.floor(Math.log10(least))) : undefined;
+  }
+
   // A chart is as wide as its container, which depends on the window and the charts beside it.
   const sizes = new ResizeObserver((places) => requestAnimationFrame(() => {
     for (const { target } of places) {
@@ -135,7 +157,8 @@ const charts = (() => {
 
   /// Lines over the time of all intervals. `marks` has [at, lost, overruns] of intervals with losses or overruns.
   /// `more.below` is called after each drawing, for what is below the chart and has its time axis. `more.span`: the
-  /// times from which and to which the axis goes at least, so that charts of one run have the same.
+  /// times from which and to which the axis goes at least, so that charts of one run have the same. `more.behind` draws
+  /// below the lines. `more.pointed` is told the time under the pointer, or null.
   function overTime(box, lines, format, label, marks, more = {}) {
     show(box, (colours) => {
       const tables = lines.map((l, i) => (i === 0 && more.span ? spanned(l, more.span) : [l.at, l.values]));
@@ -155,11 +178,12 @@ const charts = (() => {
       }
       if (more.below) hooks.draw = (hooks.draw || []).concat((u) => more.below(u, colours));
       if (more.ramps && more.ramps.length) hooks.drawAxes = [(u) => drawRamps(u, more.ramps, colours)];
+      if (more.behind) hooks.drawAxes = (hooks.drawAxes || []).concat((u) => more.behind(u, colours));
+      if (more.pointed) hooks.setCursor = [(u) => more.pointed(u.cursor.left >= 0 ? u.posToVal(u.cursor.left, 'x') : null)];
       return { data, options: {
         scales: { x: { time: false }, y: more.scale || { range: (u, min, max) => [0, (max || 1) * 1.08] }, marks: { auto: false, range: [0, 1] } },
         axes: [axis(colours, more.own ? 'time since the job’s own start (s)' : 'time since the start (s)', { space: 60, size: kBelow }),
-               more.scale ? logAxis(colours, label, format, { size: kBeside })
-                          : axis(colours, label, { size: kBeside, values: (u, list) => list.map((v) => (v === 0 ? '0' : short(format(v)))) })],
+               valueAxis(colours, label, format, more.scale)],
         // The charts of a run point at one time, and zoom together.
         series, hooks, cursor: { points: { size: 7 }, focus: { prox: -1 }, ...(more.own ? {} : { sync: { key: 'run', setSeries: false } }) },
       } };
@@ -190,21 +214,25 @@ const charts = (() => {
     return [[...(before ? [from] : []), ...at, ...(behind ? [to] : [])], [...(before ? [null] : []), ...values, ...(behind ? [null] : [])]];
   }
 
-  /// Shades the times before measured windows: [from, to] of each.
-  function drawRamps(u, ramps, colours) {
+  /// Fills times from top to bottom: [from, to, colour, opacity] of each.
+  function drawTimes(u, times) {
     const c = u.ctx;
     const { left, top, width, height } = u.bbox;
     c.save();
     c.beginPath();
     c.rect(left, top, width, height);
     c.clip();
-    c.fillStyle = colours.ramp;
-    for (const [from, to] of ramps) {
+    for (const [from, to, colour, opacity] of times) {
+      c.fillStyle = colour;
+      c.globalAlpha = opacity;
       const x = u.valToPos(from, 'x', true);
       c.fillRect(x, top, u.valToPos(to, 'x', true) - x, height);
     }
     c.restore();
   }
+
+  /// Shades the times before measured windows: [from, to] of each.
+  const drawRamps = (u, ramps, colours) => drawTimes(u, ramps.map(([from, to]) => [from, to, colours.ramp, 1]));
 
   const kGreatestBar = 0.25;  // of the chart's height
   const kLeastBar = 4;
@@ -321,5 +349,5 @@ const charts = (() => {
     drawAnother();
   }
 
-  return { overTime, percentiles, histogram, trials, replace, watch, logScale };
+  return { overTime, percentiles, histogram, trials, replace, watch, logScale, scaleFor, drawTimes };
 })();

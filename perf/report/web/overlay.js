@@ -77,13 +77,15 @@ function pageOfSeveral(list) {  // [{name, result}]
     if (!shown.size) return;
     const what = whatOf(shown);
     const lines = (bits) => linesOf(() => throughputLines(sourcesWithCurves(), what, bits, false));
-    const made = section('Throughput over time', `What was ${what} in each interval` + (many ? ', summed for each group' : '') + '. Each run begins at 0.' + firstEight(lines(true)) + ' ' + kZoomHint);
+    const made = section('Throughput over time', `What was ${what} in each interval` + (many ? ', summed for each group' : '') + '. Each run begins at 0.' + firstEight(lines(true)) + logNote(lines(true)) + ' ' + kZoomHint);
     const bar = element('div', { class: 'bar' });
     made.append(bar);
     const box = chartIn(made, 'throughput over time');
     const range = span();
-    bar.append(choices('unit', [['bits', true], ['frames', false]], (bits) => charts.replace(box, () => charts.overTime(box, lines(bits), bits ? units.bps : units.fps,
-      `${what} (${bits ? 'bit/s' : 'frames/s'})`, [], { span: range }))));
+    bar.append(choices('unit', [['bits', true], ['frames', false]], (bits) => {
+      const all = lines(bits);
+      charts.replace(box, () => charts.overTime(box, all, bits ? units.bps : units.fps, `${what} (${bits ? 'bit/s' : 'frames/s'})`, [], { span: range, scale: charts.scaleFor(all) }));
+    }));
   }
 
   function latencyOverTime() {

@@ -339,7 +339,7 @@ function addTimeChoice(into, jobs, redraw) {
 /// What held the jobs back: a note, the band if the chart above has one, and the sentences.
 function heldBackBelow(causes, band) {
   const note = causes.note();
-  return [note && element('p', { class: 'note held' }, note), band && band.box, band && element('ol', { class: 'causes' }, ...band.items)].filter((part) => part);
+  return [band && band.legend, note && element('p', { class: 'note held' }, note), band && band.box, band && element('ol', { class: 'causes' }, ...band.items)].filter((part) => part);
 }
 
 // If no job receives (a file, or engine=null), only the sent frames are known.
@@ -359,6 +359,11 @@ const throughputLines = (all, what, bits, own) => all.map(({ name, colour, jobs 
     at: timesOf(list.map((i) => ({ at_seconds: i.at_seconds - begin }))), values: list.map((i) => rate(i, key, bits ? 8 : 1)) };
 });
 
+const logNote = (lines) => {
+  const scale = charts.scaleFor(lines);
+  return scale ? ` The curves differ by more than a factor of ten, so the axis is logarithmic; below ${units.bps(scale.asinh).replace(/\.0+ /, ' ')} it is linear, down to 0.` : '';
+};
+
 function throughput() {
   const all = sourcesWithCurves();
   const causes = heldBack();
@@ -377,16 +382,21 @@ function throughput() {
   const made = section('Throughput over time', (shown.has(true) ? 'What arrived in each interval' : 'What was sent in each interval') + (shown.size > 1 ? ', or what was sent if no job receives' : '')
     + (manyJobs ? ', summed for each group' : '') + '. A bar on the time axis: frames were lost then, the more the higher; a dashed line: a receiver was overrun.'
     + (ramps.length ? ' Shaded: the ramp of a job, which its figures do not include.' : '')
-    + (all.length > 8 ? ` The first eight ${manyJobs ? 'groups' : 'jobs'} are drawn; click a name to show or hide it.` : '') + ' ' + kZoomHint);
+    + (all.length > 8 ? ` The first eight ${manyJobs ? 'groups' : 'jobs'} are drawn; click a name to show or hide it.` : '')
+    + logNote(throughputLines(all, what, true, false)) + ' ' + kZoomHint);
   const chosen = { bits: true, own: false };
-  const redraw = () => charts.replace(box, () => charts.overTime(box, throughputLines(all, what, chosen.bits, chosen.own), chosen.bits ? units.bps : units.fps,
-    `${what} (${chosen.bits ? 'bit/s' : 'frames/s'})`, marksOf(result.jobs, chosen.own), { ramps: rampsOf(drawn, chosen.own), own: chosen.own,
-      span: chosen.own ? null : runSpan(),
-      below: (u, colours) => {
-        const sinceOf = (name) => since(result.jobs.find((job) => job.jobname === name), chosen.own);
-        if (band) band.draw(u, colours, sinceOf);
-        if (heat.hasMaps) heat.draw(u, colours, sinceOf);
-      } }));
+  const sinceOf = (name) => since(result.jobs.find((job) => job.jobname === name), chosen.own);
+  const redraw = () => {
+    const lines = throughputLines(all, what, chosen.bits, chosen.own);
+    charts.replace(box, () => charts.overTime(box, lines, chosen.bits ? units.bps : units.fps,
+      `${what} (${chosen.bits ? 'bit/s' : 'frames/s'})`, marksOf(result.jobs, chosen.own), { ramps: rampsOf(drawn, chosen.own), own: chosen.own,
+        span: chosen.own ? null : runSpan(), scale: charts.scaleFor(lines),
+        ...(band ? { behind: (u, colours) => band.tint(u, colours, sinceOf), pointed: (time) => band.pointed(time, sinceOf) } : {}),
+        below: (u, colours) => {
+          if (band) band.draw(u, colours, sinceOf);
+          if (heat.hasMaps) heat.draw(u, colours, sinceOf);
+        } }));
+  };
   const bar = element('div', { class: 'bar' });
   made.append(bar, box, ...heldBackBelow(causes, band), ...heat.boxes());
   bar.append(choices('unit', [['bits', true], ['frames', false]], (bits) => { chosen.bits = bits; redraw(); }));

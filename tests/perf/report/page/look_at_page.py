@@ -241,7 +241,9 @@ const chart = (u) => {
       .map((s) => ({at: time((s.points[0][0] + s.points[1][0]) / 2), colour: s.colour, height: (s.points[1][1] - s.points[0][1]) / height})),
     dashes: shapes.filter((s) => s.kind === 'stroke' && s.dashed && s.points.length === 2 && near(s.points[0][1], top) && near(s.points[1][1], top + height))
       .map((s) => ({at: time(s.points[0][0]), colour: s.colour})),
-    ramps: shapes.filter((s) => s.kind === 'rect' && near(s.points[1][1] - s.points[0][1], height)).map((s) => [time(s.points[0][0]), time(s.points[1][0])]),
+    ramps: shapes.filter((s) => s.kind === 'rect' && near(s.points[1][1] - s.points[0][1], height) && !s.colour.startsWith('#')).map((s) => [time(s.points[0][0]), time(s.points[1][0])]),
+    tints: shapes.filter((s) => s.kind === 'rect' && near(s.points[1][1] - s.points[0][1], height) && s.colour.startsWith('#'))
+      .map((s) => ({from: time(s.points[0][0]), to: time(s.points[1][0]), colour: s.colour})),
   };
 };
 // The bars below the throughput chart, in the times of its axis.
@@ -293,6 +295,7 @@ const [thorough, done] = arguments;
       section: t.closest('section').querySelector('h2').textContent,
       head: texts('thead th', t), rows: [...t.tBodies[0].rows].map((r) => [...r.cells].map(cell))})),
     charts: charts(), pressed: {}, rows: texts('.band svg > text > title'), bars: bars(), heats: heats(), sentences: texts('.causes li'),
+    tints: [...document.querySelectorAll('.tints span')].map((e) => ({name: e.textContent, says: e.title, colour: getComputedStyle(e.querySelector('i')).backgroundColor})),
   };
   if (facts.bars.length) facts.bars_from_3_to_6 = await zoomed();
   // In a row of buttons one is pressed. Presses each of the others once, and then the first one again. A thorough look

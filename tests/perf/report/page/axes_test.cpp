@@ -1,0 +1,94 @@
+// The axis of throughput for jobs that differ much, and what held them back in the chart.
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <set>
+
+#include "perf/report/json.hpp"
+#include "tests/perf/report/page/charts.hpp"
+#include "tests/perf/report/sample_results.hpp"
+
+namespace shmif::perf::page_axes {
+namespace {
+
+using Json = nlohmann::json;
+using page_charts::chart_of;
+
+class AxesInABrowser : public page_charts::ChartsInABrowser {};
+
+/// Two jobs that send 20 and `other` Mbit/s; the first sends nothing in one interval.
+Json apart_by(double other) {
+  Json result = Json::parse(to_json(test::failed_sample(), Bins::without));
+  for (Json& job : result["jobs"]) {
+    const bool first = job["jobname"].get<std::string>().starts_with("voip");
+    double bytes = (first ? 20e6 : other * 1e6) / 8;
+    for (Json& interval : job["intervals"]) {
+      const auto whole = static_cast<std::uint64_t>(bytes * interval["seconds"].get<double>());
+      interval["rx_bytes"] = interval["tx_bytes"] = whole;
+    }
+    if (first) job["intervals"][5]["rx_bytes"] = 0;
+  }
+  return result;
+}
+
+bool notes_say(const Json& facts, const std::string& words) {
+  return std::ranges::any_of(facts["notes"], [&](const Json& note) {
+    return note.get<std::string>().find(words) != std::string::npos;
+  });
+}
+
+TEST_F(AxesInABrowser, AreLogarithmicIfJobsDifferByMoreThanAFactorOfTen) {
+  const Json& facts = shown("far", apart_by(2000));
+  const Json& chart = chart_of(facts, "throughput over time");
+  EXPECT_EQ(chart["axes"][1]["label"], "received (bit/s), logarithmic");
+  EXPECT_TRUE(notes_say(facts,
+                        "The curves differ by more than a factor of ten, so the axis is "
+                        "logarithmic; below 10 Mbit/s it is linear, down to 0."));
+  EXPECT_EQ(chart["scales"]["y"][0], 0) << "where the interval without a frame is";
+  EXPECT_GE(chart["scales"]["y"][1].get<double>(), 2e9);
+  EXPECT_EQ(chart["axes"][1]["says"],
+            Json::array({"0", "10 Mbit/s", "20 Mbit/s", "50 Mbit/s", "100 Mbit/s", "200 Mbit/s",
+                         "500 Mbit/s", "1 Gbit/s", "2 Gbit/s"}));
+  const auto curves = page_charts::curves_of(chart);
+  EXPECT_TRUE(std::ranges::any_of(curves.at("voip"), [](const auto& at) { return at.second == 0; }))
+      << "it is 0, not a small number";
+  EXPECT_EQ(facts["pressed"]["Throughput over time: frames"]["axes"][1]["label"],
+            "received (frames/s), logarithmic");
+}
+
+TEST_F(AxesInABrowser, StayLinearIfJobsDifferByAFactorOfTen) {
+  const Json& facts = shown("near", apart_by(200));
+  const Json& chart = chart_of(facts, "throughput over time");
+  EXPECT_EQ(chart["axes"][1]["label"], "received (bit/s)");
+  EXPECT_FALSE(notes_say(facts, "logarithmic; below"));
+}
+
+TEST_F(AxesInABrowser, AreTintedWhileSomethingHeldAJobBackAndEachCauseIsNamedOnce) {
+  const Json& facts = shown("far", apart_by(2000));
+  const Json& tints = chart_of(facts, "throughput over time")["tints"];
+  ASSERT_EQ(tints.size(), 3U) << "as many as causes";
+  constexpr double kPixel = 0.1;
+  const Json result = apart_by(2000);
+  for (std::size_t i = 0; i < 3; ++i) {
+    EXPECT_NEAR(tints[i]["from"], result["causes"][i]["begin_s"], kPixel) << i;
+    EXPECT_NEAR(tints[i]["to"], result["causes"][i]["end_s"], kPixel) << i;
+  }
+  std::vector<std::string> names;
+  std::string said;
+  for (const Json& each : facts["tints"]) {
+    names.push_back(each["name"]);
+    said += each["says"].get<std::string>() + '\n';
+  }
+  std::ranges::sort(names);
+  EXPECT_EQ(names, (std::vector<std::string>{"moved between CPUs", "stopped", "waited for a CPU"}));
+  for (const Json& cause : result["causes"]) {
+    EXPECT_NE(said.find(cause["sentence"].get<std::string>() + '\n'), std::string::npos) << said;
+  }
+  std::set<std::string> colours;
+  for (const Json& tint : tints) colours.insert(tint["colour"].get<std::string>());
+  EXPECT_EQ(colours.size(), 3U);
+}
+
+}  // namespace
+}  // namespace shmif::perf::page_axes
