@@ -10,22 +10,6 @@
 #include "perf/result/progress.hpp"
 
 namespace shmif::perf {
-namespace {
-
-/// A file name without slashes, whatever the job's name is.
-std::string as_file_name(std::string name) {
-  std::replace(name.begin(), name.end(), '/', '_');
-  return name;
-}
-
-std::string log_path(const RunOptions& options, const std::string& prefix, const char* kind,
-                     const std::string& job) {
-  const bool relative = !prefix.starts_with('/') && !options.aux_path.empty();
-  return (relative ? options.aux_path + '/' : "") + prefix + '_' + kind + '.' + as_file_name(job) +
-         ".log";
-}
-
-}  // namespace
 
 Result<void> IntervalLogs::File::create(const std::vector<std::string>& inputs) {
   const std::string what = "cannot make the log " + path;
@@ -62,9 +46,9 @@ Result<std::unique_ptr<IntervalLogs>> IntervalLogs::open(std::span<const Planned
     const auto add = [&](const std::string& prefix, const char* kind, Value value) {
       if (!prefix.empty()) log.files.push_back(file(prefix, kind, value));
     };
-    add(o.write_bw_log, "bw", Value::kib_per_s);
-    add(o.write_iops_log, "iops", Value::frames_per_s);
-    add(o.write_lat_log, "lat", Value::latency_ns);
+    add(o.write_bw_log, kBandwidthLog, Value::kib_per_s);
+    add(o.write_iops_log, kRateLog, Value::frames_per_s);
+    add(o.write_lat_log, kLatencyLog, Value::latency_ns);
     const auto create = [&](File& each) -> Result<void> {
       const auto [writer, is_new] = writers.emplace(each.path, o.name);
       if (is_new) return each.create(inputs);
@@ -86,7 +70,7 @@ Result<std::unique_ptr<IntervalLogs>> IntervalLogs::open(std::span<const Planned
       histogram = logs->histogram_logs_.size();
       logs->histogram_logs_.push_back({std::chrono::duration<double>(o.log_hist).count(),
                                        o.log_hist_coarseness,
-                                       file(o.write_hist_log, "clat_hist", Value::histogram)});
+                                       file(o.write_hist_log, kHistogramLog, Value::histogram)});
       if (made) made = create(logs->histogram_logs_.back().file);
     }
     if (!made) return Error(made.error().code, "job \"" + o.name + "\": " + made.error().message);

@@ -258,6 +258,7 @@ struct RunOptions {
   using Nanoseconds = std::chrono::nanoseconds;
   std::vector<OutputPlace> outputs;  ///< empty: standard output
   std::vector<OutputFormat> output_format{OutputFormat::normal};
+  bool details = false;         ///< the screen gets the whole text, not its summary
   std::string metrics_format;   ///< "influx": prints the intervals as lines on standard output
   std::string metrics_address;  ///< Prometheus, "127.0.0.1:9400"
   bool json_stream = false;

@@ -104,6 +104,9 @@ void add_output_rows(Rows& rows) {
            "How results are written: normal (for people), json, json+ (json with the bins of the "
            "histograms), terse (a line for each job). Several formats are written one after the "
            "other.");
+  rows.add("details", client_only, yes_or_no(&R::details),
+           "Print every figure, not only a summary of about eight lines. A file of --output has "
+           "every figure in any case.");
   rows.add("status-interval", allowed, time(&R::status_interval, TimeUnit::seconds, 0ns, 24h),
            "Print the results so far at this interval; 0: only at the end. With --json-stream or "
            "--format this is the interval of the stream, and 0 means each second.",

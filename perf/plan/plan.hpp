@@ -57,5 +57,16 @@ Planning plan_of(const JobSet& set);
 
 /// The files that a run reads, which nothing of it may write: job files, captures, states.
 std::vector<std::string> inputs_of(std::span<const PlannedJob> plan, const RunOptions& run);
+/// The captures and logs that its jobs write if they come so far.
+std::vector<std::string> outputs_of(std::span<const PlannedJob> plan, const RunOptions& run);
+
+/// The kinds of logs in their names, which are fio's.
+inline constexpr const char* kBandwidthLog = "bw";
+inline constexpr const char* kRateLog = "iops";
+inline constexpr const char* kLatencyLog = "lat";
+inline constexpr const char* kHistogramLog = "clat_hist";
+/// The path of a log of `job`: PREFIX_KIND.JOB.log, below aux_path.
+std::string log_path(const RunOptions& run, const std::string& prefix, const char* kind,
+                     const std::string& job);
 
 }  // namespace shmif::perf

@@ -1,4 +1,4 @@
-// Which jobs share a medium, the properties of that medium, and which files are written.
+// Which jobs share a medium, the properties of that medium, and whether two write one file.
 
 #include <algorithm>
 #include <filesystem>
@@ -95,23 +95,6 @@ void Planner::agree_on_wires() {
 
 bool writes_capture(const JobOptions& job) noexcept {
   return job.engine == EngineKind::pcap && job.rw == Role::tx;
-}
-
-std::vector<std::string> inputs_of(std::span<const PlannedJob> plan, const RunOptions& run) {
-  std::vector<std::string> inputs = run.job_files;
-  for (const PlannedJob& job : plan) {
-    const JobOptions& o = job.options;
-    inputs.push_back(o.replay);
-    inputs.push_back(o.verify_state_load);
-    if (o.engine == EngineKind::pcap && o.rw == Role::rx) inputs.push_back(o.filename);
-    constexpr std::string_view kFromCapture = "pcap(";
-    if (o.headers.starts_with(kFromCapture)) {
-      inputs.push_back(o.headers.substr(kFromCapture.size(),
-                                        o.headers.find_first_of(",)") - kFromCapture.size()));
-    }
-  }
-  std::erase_if(inputs, [](const std::string& path) { return path.empty() || path == "-"; });
-  return inputs;
 }
 
 namespace {

@@ -30,6 +30,74 @@ std::vector<Unit> units_of(const ReportJson& report) {
   return units;
 }
 
+bool is_left_to_its_group(const Unit& unit) {
+  const ReportJson& options = unit.job->at("options");
+  const auto wish = options.find("group_reporting");
+  const auto wanted =
+      wish == options.end() ? Result<bool>(false) : parse_boolean(wish->get<std::string>());
+  return wanted && *wanted;
+}
+
+std::uint64_t lost_frames(const ReportJson& report) {
+  std::uint64_t lost = 0;
+  for (const ReportJson& job : report.at("jobs")) {
+    if (!job.at("loss").is_null()) lost += count(job.at("loss"), "lost_frames").value_or(0);
+  }
+  return lost;
+}
+
+/// Frames that the queue of a fault dropped are named for themselves: nobody asked for their loss.
+std::string blame_for(const ReportJson& report, std::uint64_t lost) {
+  const auto sum_of_links = [&report](std::initializer_list<const char*> keys) {
+    std::uint64_t sum = 0;
+    for (const ReportJson& link : report.at("links")) {
+      for (const char* key : keys) {
+        if (link.contains(key)) sum += count(link, key).value_or(0);
+      }
+    }
+    return sum;
+  };
+  const std::uint64_t asked_for = sum_of_links({"lost_frames", "under_way_frames"});
+  const std::uint64_t queue = sum_of_links({"queue_full_frames"});
+  if (lost == 0 || (asked_for == 0 && queue == 0)) return "";
+  const std::string by_queue = "by the full queue of a fault";
+  if (asked_for == 0) {
+    return (queue >= lost ? " " : ", no more than " + format_count(queue) + " of them ") + by_queue;
+  }
+  if (queue == 0) {
+    return (asked_for >= lost ? " " : ", no more than " + format_count(asked_for) + " of them ") +
+           "by the requested faults";
+  }
+  return ", no more than " + format_count(asked_for) + " of them by the requested faults and " +
+         format_count(queue) + ' ' + by_queue;
+}
+
+std::string stopped_text(const ReportJson& report) {
+  const ReportJson& signal = report.at("stopped_by_signal");
+  return signal.is_null() ? "" : "stopped by " + word_of_signal(signal.get<int>());
+}
+
+/// A run that was stopped without failures is not shown as failed.
+std::string verdict_of(const ReportJson& report) {
+  if (report.at("passed").get<bool>()) return "passed";
+  const std::string stopped = stopped_text(report);
+  return report.at("failures").empty() && !stopped.empty() ? stopped : "FAILED";
+}
+
+std::string repetitions_text(const ReportJson& report, std::size_t width) {
+  if (report.at("repeats").empty()) return "";
+  std::size_t runs = 0;
+  for (const ReportJson& r : report.at("repeats")) runs = std::max(runs, r.at("values").size());
+  const auto shown = report.find("shown_run");
+  const bool known = shown != report.end() && !shown->is_null();
+  return wrapped(
+      "  " + format_count(runs) +
+          " runs: rates, shares and times below are medians of all runs, and counts are those of " +
+          (known ? "run " + format_count(shown->get<std::uint64_t>()) : "one run") +
+          "; \"repetitions\" shows the spread",
+      width, 2);
+}
+
 namespace {
 
 /// "loss      voip: 12 lost ...": only problems of `kind`, or all others.
@@ -83,71 +151,22 @@ std::string command_text(const ReportJson& command) {
 }
 
 /// ", 57 frames lost by the requested faults": so that "passed" does not suggest that all frames
-/// arrived. Frames that the queue of a fault dropped are named for themselves: nobody asked for
-/// their loss.
+/// arrived.
 std::string losses_text(const ReportJson& report) {
-  std::uint64_t lost = 0;
-  for (const ReportJson& job : report.at("jobs")) {
-    if (!job.at("loss").is_null()) lost += count(job.at("loss"), "lost_frames").value_or(0);
-  }
+  const std::uint64_t lost = lost_frames(report);
   if (lost == 0) return "";
-  const auto sum_of = [&report](std::initializer_list<const char*> keys) {
-    std::uint64_t sum = 0;
-    for (const ReportJson& link : report.at("links")) {
-      for (const char* key : keys) {
-        if (link.contains(key)) sum += count(link, key).value_or(0);
-      }
-    }
-    return sum;
-  };
-  const std::uint64_t asked_for = sum_of({"lost_frames", "under_way_frames"});
-  const std::uint64_t queue = sum_of({"queue_full_frames"});
-  std::string all = ", " + format_counted(lost, "frame") + " lost";
-  if (asked_for == 0 && queue == 0) return all;
-  const std::string by_queue = "by the full queue of a fault";
-  if (asked_for == 0) {
-    return all + (queue >= lost ? " " : ", no more than " + format_count(queue) + " of them ") +
-           by_queue;
-  }
-  if (queue == 0) {
-    return all +
-           (asked_for >= lost ? " " : ", no more than " + format_count(asked_for) + " of them ") +
-           "by the requested faults";
-  }
-  return all + ", no more than " + format_count(asked_for) +
-         " of them by the requested faults and " + format_count(queue) + ' ' + by_queue;
-}
-
-/// If there were several runs, tells which run the figures below belong to.
-std::string repetitions_text(const ReportJson& report, std::size_t width) {
-  if (report.at("repeats").empty()) return "";
-  std::size_t runs = 0;
-  for (const ReportJson& r : report.at("repeats")) runs = std::max(runs, r.at("values").size());
-  const auto shown = report.find("shown_run");
-  const bool known = shown != report.end() && !shown->is_null();
-  return wrapped(
-      "  " + format_count(runs) +
-          " runs: rates, shares and times below are medians of all runs, and counts are those of " +
-          (known ? "run " + format_count(shown->get<std::uint64_t>()) : "one run") +
-          "; \"repetitions\" shows the spread",
-      width, 2);
+  return ", " + format_counted(lost, "frame") + " lost" + blame_for(report, lost);
 }
 
 std::string head_text(const ReportJson& report, std::size_t width) {
   const ReportJson& time = report.at("time");
-  const ReportJson& signal = report.at("stopped_by_signal");
-  const std::string stopped =
-      signal.is_null() ? "" : "stopped by " + word_of_signal(signal.get<int>());
-  const bool failed = !report.at("failures").empty();
-  // A run that was stopped without failures is not shown as failed.
-  const std::string how = report.at("passed").get<bool>() ? "passed"
-                          : !failed && !stopped.empty()   ? stopped
-                                                          : "FAILED";
+  const std::string how = verdict_of(report);
+  const std::string stopped = stopped_text(report);
   std::string out = "shmifperf " + words(report, "shmifperf_version") + ": " + how +
                     losses_text(report) + " (exit code " + report.at("exit_code").dump() +
                     "), began " + words(time, "began") + ", took " +
                     format_seconds(figure(time, "seconds"));
-  if (failed && !stopped.empty()) out += ", " + stopped;
+  if (!stopped.empty() && how != stopped) out += ", " + stopped;
   out = wrapped(out, width, 2);
   const std::string command = command_text(report.at("command"));
   if (!command.empty()) out += "  " + command + '\n';
@@ -155,15 +174,6 @@ std::string head_text(const ReportJson& report, std::size_t width) {
     out += wrapped("  steady state " + words(report, "steady_state"), width, 4);
   }
   return out + repetitions_text(report, width) + '\n';
-}
-
-/// Whether the job asked for only the sums of its group.
-bool is_left_to_its_group(const Unit& unit) {
-  const ReportJson& options = unit.job->at("options");
-  const auto wish = options.find("group_reporting");
-  const auto wanted =
-      wish == options.end() ? Result<bool>(false) : parse_boolean(wish->get<std::string>());
-  return wanted && *wanted;
 }
 
 /// Whether the job has problems other than skipped frames.

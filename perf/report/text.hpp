@@ -1,7 +1,9 @@
 #pragma once
-// A report as text for people, in fio's style, and one line per job for scripts.
+// A report as text for people, whole (in fio's style) or in a few lines, and one line per job for
+// scripts.
 
 #include <string>
+#include <vector>
 
 #include "perf/report/report.hpp"
 
@@ -11,6 +13,13 @@ namespace shmif::perf {
 /// each job and group, the links with faults, and the machine. "-" stands for figures that were not
 /// measured. `width`: wider tables are folded and messages broken; 0: every row is one line.
 std::string to_text(const Report& report, std::size_t width = 0);
+
+/// What a user wants to know first, in about eight lines: whether the run passed and how much was
+/// lost, what went wrong, the rates that searches found, a line for each job, what held the jobs
+/// back, and `files`, which the run wrote. A list that is too long ends with the number of the
+/// rest. The last line names --details if to_text() has more.
+std::string to_summary(const Report& report, std::size_t width = 0,
+                       const std::vector<std::string>& files = {});
 
 /// The version of the lines of to_terse(), which is their first field. Fields are only added, at
 /// the end; any other change raises the version.

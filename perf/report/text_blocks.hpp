@@ -1,6 +1,7 @@
 #pragma once
-// The parts of to_text(), each in its own file. Internal to perf/report.
+// The parts of to_text() and to_summary(), each in its own file. Internal to perf/report.
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -14,6 +15,18 @@ struct Unit {
   std::vector<const ReportJson*> peers;
 };
 std::vector<Unit> units_of(const ReportJson& report);
+/// Whether the job asked for only the sums of its group.
+bool is_left_to_its_group(const Unit& unit);
+
+/// "stopped by SIGINT"; empty: no signal came.
+std::string stopped_text(const ReportJson& report);
+/// "passed", "FAILED", or stopped_text() of a run that was stopped and did not fail.
+std::string verdict_of(const ReportJson& report);
+/// The frames that the jobs lost.
+std::uint64_t lost_frames(const ReportJson& report);
+/// Which of `lost` frames were lost by requested faults, or by the full queue of one:
+/// " by the requested faults"; empty: none.
+std::string blame_for(const ReportJson& report, std::uint64_t lost);
 
 /// `width` in all functions: the number of columns for a table; 0: as many as needed.
 std::string unit_text(const Unit& unit, std::size_t width);
@@ -26,16 +39,21 @@ std::string jobs_text(const std::vector<Unit>& units, std::size_t width);
 /// Jobs that differ only in their engine, one below the other; empty if there are none. `all` is
 /// set to whether there are no other jobs.
 std::string engines_text(const ReportJson& report, bool& all, std::size_t width);
-/// A table per search, with a line for each frame size (RFC 2544, section 26.1).
-std::string searches_text(const ReportJson& report, std::size_t width);
+/// A table per kind of search, with a line for each frame size (RFC 2544, section 26.1), for at
+/// most `max` searches.
+std::string searches_text(const ReportJson& report, std::size_t width, std::size_t max = SIZE_MAX);
 /// Which parts of their bus the jobs used; empty if it was not asked for.
 std::string heat_text(const ReportJson& report, std::size_t width);
 /// The memory bandwidth of the run; empty if it was not measured.
 std::string memory_text(const ReportJson& report, std::size_t width);
+/// If there were several runs, tells which run the figures belong to.
+std::string repetitions_text(const ReportJson& report, std::size_t width);
 std::string repeats_text(const ReportJson& report, std::size_t width);
 std::string links_text(const ReportJson& report, std::size_t width);
 /// What held the jobs back; empty if the file is of a version that did not tell.
 std::string causes_text(const ReportJson& report, std::size_t width);
+/// The same without how that was found out, and with at most `max` causes.
+std::string main_causes_text(const ReportJson& report, std::size_t width, std::size_t max);
 /// For a run on servers, the servers and their machines.
 std::string machine_text(const ReportJson& report, std::size_t width);
 

@@ -30,19 +30,9 @@ std::string how_text(const ReportJson& report) {
   return text + ')';
 }
 
-/// The frames that the jobs lost.
-std::uint64_t lost_frames(const ReportJson& report) {
-  std::uint64_t lost = 0;
-  for (const ReportJson& job : report.at("jobs")) {
-    if (!job.at("loss").is_null()) lost += count(job.at("loss"), "lost_frames").value_or(0);
-  }
-  return lost;
-}
-
-}  // namespace
-
-std::string causes_text(const ReportJson& report, std::size_t width) {
-  constexpr std::size_t kMax = 10;
+/// At most `max` causes. `whole`: says how they were found out, and where the others are.
+std::string some_causes_text(const ReportJson& report, std::size_t width, std::size_t max,
+                             bool whole) {
   const auto causes = report.find("causes");
   if (causes == report.end()) return "";  // of an earlier version
   if (causes->is_null()) {
@@ -53,16 +43,31 @@ std::string causes_text(const ReportJson& report, std::size_t width) {
     const std::uint64_t lost = lost_frames(report);
     const std::string unexplained =
         lost == 0 ? "" : "; what lost " + format_counted(lost, "frame") + " was not seen";
-    return wrapped("nothing held the jobs back" + of_run(report) + unexplained + how_text(report),
+    return wrapped("nothing held the jobs back" + of_run(report) + unexplained +
+                       (whole ? how_text(report) : ""),
                    width, 2);
   }
   std::string text = "what held the jobs back" + of_run(report) + ", the heaviest first\n";
-  for (std::size_t i = 0; i < causes->size() && i < kMax; ++i) {
+  for (std::size_t i = 0; i < causes->size() && i < max; ++i) {
     text += wrapped("  " + words(causes->at(i), "sentence"), width, 4);
   }
-  if (causes->size() <= kMax) return text;
-  return text + "  ... and " + format_count(causes->size() - kMax) +
-         " more: --output-format=json\n";
+  if (causes->size() <= max) return text;
+  const std::size_t rest = causes->size() - max;
+  return text + "  ... and " +
+         (whole ? format_count(rest) + " more: --output-format=json"
+                : format_counted(rest, "more cause")) +
+         '\n';
+}
+
+}  // namespace
+
+std::string causes_text(const ReportJson& report, std::size_t width) {
+  constexpr std::size_t kMax = 10;
+  return some_causes_text(report, width, kMax, true);
+}
+
+std::string main_causes_text(const ReportJson& report, std::size_t width, std::size_t max) {
+  return some_causes_text(report, width, max, false);
 }
 
 }  // namespace shmif::perf

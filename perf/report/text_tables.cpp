@@ -174,10 +174,12 @@ std::optional<double> lowest_failed(const ReportJson& search) {
 
 }  // namespace
 
-std::string searches_text(const ReportJson& report, std::size_t width) {
+std::string searches_text(const ReportJson& report, std::size_t width, std::size_t max) {
   std::map<std::string, Table> tables;
   std::vector<std::string> order;
+  std::size_t shown = 0;
   for (const ReportJson& search : report.at("searches")) {
+    if (++shown > max) continue;
     const std::string title = search_title(name_in(search, "kind"));
     Table& table = tables[title];
     if (table.empty()) {
@@ -195,6 +197,12 @@ std::string searches_text(const ReportJson& report, std::size_t width) {
   }
   std::string out;
   for (const std::string& title : order) out += title + '\n' + tables[title].text(width) + '\n';
+  if (shown > max) {
+    const std::size_t rest = shown - max;
+    out.pop_back();  // the empty line
+    out +=
+        "  ... and " + format_count(rest) + (rest == 1 ? " more search\n\n" : " more searches\n\n");
+  }
   return out;
 }
 

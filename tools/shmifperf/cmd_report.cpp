@@ -1,4 +1,4 @@
-// shmifperf report: makes a page from a stored result, or from several.
+// shmifperf report: makes a page from a stored result, or from several, or a text.
 
 #include <algorithm>
 #include <cstdio>
@@ -47,16 +47,18 @@ void refuse_same_file(const std::string& file, const std::string& page) {
 }
 
 /// Of several results, the page would show one twice under one name, or has too few colours.
-void refuse_files(const std::vector<std::string>& files, bool as_text) {
+/// `text_option`: the option that asks for text; empty: none.
+void refuse_files(const std::vector<std::string>& files, const std::string& text_option) {
   if (files.size() > perf::kMaxOverlaid) {
     throw UsageError{std::to_string(files.size()) +
                      " results on one page: it has colours for at "
                      "most " +
                      std::to_string(perf::kMaxOverlaid) + " (leave some out)"};
   }
-  if (as_text && files.size() > 1) {
+  if (!text_option.empty() && files.size() > 1) {
     throw UsageError{
-        "--text prints one result: give one FILE (shmifperf compare tells what differs in two)"};
+        text_option +
+        " prints one result: give one FILE (shmifperf compare tells what differs in two)"};
   }
   for (std::size_t i = 0; i < files.size(); ++i) {
     if (std::count(files.begin(), files.begin() + static_cast<std::ptrdiff_t>(i), files[i]) != 0) {
@@ -77,26 +79,34 @@ Arguments parsed(const CommandLine& line) {
           "standard input and writes the page to standard output.")
       .words(1, std::numeric_limits<std::size_t>::max())
       .value("o,output", "PATH", "write the page there (default: beside the first FILE; -: stdout)")
-      .flag("text", "print the report as text instead, as run does; only of one FILE")
+      .flag("text", "print a summary as text instead, as run does; only of one FILE")
+      .flag("details",
+            "print every figure as text instead, as run --details does; only of one FILE")
       .example("shmifperf report voip.json", "the page voip.html beside it")
       .example("shmifperf report voip.json -o /tmp/report.html", "the page where you want it")
       .example("shmifperf report before.json after.json", "both in one: before-vs-after.html")
-      .example("shmifperf report voip.json --text | less", "read it in the terminal")
+      .example("shmifperf report voip.json --text", "the summary, in the terminal")
+      .example("shmifperf report voip.json --details | less", "every figure, in the terminal")
       .parse(line);
 }
 
 int run_report(const CommandLine& line) {
   const Arguments args = parsed(line);
   const std::vector<std::string>& files = args.positional();
-  refuse_files(files, args.flag("text"));
+  const bool details = args.flag("details");
+  const std::string text_option = details ? "--details" : args.flag("text") ? "--text" : "";
+  refuse_files(files, text_option);
   const std::string page = args.text("output").value_or(page_beside(files));
-  if (args.flag("text") && args.given("output")) {
-    throw UsageError{"--text prints text, -o writes a page: give only one of them"};
+  if (!text_option.empty() && args.given("output")) {
+    throw UsageError{text_option + " prints text, -o writes a page: give only one of them"};
   }
   std::vector<perf::Report> reports;
   for (const std::string& file : files) reports.push_back(perf::Report::load(file).value());
-  if (args.flag("text")) {
-    write_file("-", perf::to_text(reports[0], terminal_columns())).value();
+  if (!text_option.empty()) {
+    const std::size_t width = terminal_columns();
+    write_file("-",
+               details ? perf::to_text(reports[0], width) : perf::to_summary(reports[0], width))
+        .value();
     return kDone;
   }
   for (const std::string& file : files) refuse_same_file(file, page);

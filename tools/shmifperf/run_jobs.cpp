@@ -7,8 +7,10 @@
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
+#include <filesystem>
 #include <iterator>
 #include <memory>
+#include <system_error>
 
 #include "perf/campaign/campaign.hpp"
 #include "perf/figures/units.hpp"
@@ -16,6 +18,7 @@
 #include "perf/report/progress_lines.hpp"
 #include "perf/report/report.hpp"
 #include "perf/report/text.hpp"
+#include "perf/verify/verify_state.hpp"
 #include "tools/common/command.hpp"
 #include "tools/common/progress.hpp"
 #include "tools/common/version.hpp"
@@ -82,6 +85,21 @@ void say_how_long(const perf::RunOptions& options, const std::vector<perf::Plann
            (time->bounded ? "" : ", or longer on a busy machine, where trials are repeated"));
 }
 
+/// The files that the jobs were to write, as far as they are there.
+std::vector<std::string> written_by(const std::vector<perf::PlannedJob>& plan,
+                                    const perf::RunOptions& options) {
+  std::vector<std::string> files = perf::outputs_of(plan, options);
+  for (const perf::PlannedJob& job : plan) {
+    if (!job.options.verify_state_save) continue;
+    files.push_back(perf::verify_state_path(options.aux_path, job.options.name));
+  }
+  std::erase_if(files, [](const std::string& path) {
+    std::error_code ignored;
+    return !std::filesystem::exists(path, ignored);
+  });
+  return files;
+}
+
 }  // namespace
 
 int run_jobs(const RunLine& wanted, const std::vector<std::string>& argv) {
@@ -110,13 +128,20 @@ int run_jobs(const RunLine& wanted, const std::vector<std::string>& argv) {
   result->version = version_number();
   result->command = argv;
   const auto json = [&](perf::Bins bins) { return perf::to_json(*result, bins); };
-  const ResultForms forms{.json = json, .text = [&](std::size_t columns) {
-                            const auto report =
-                                perf::Report::parse(json(perf::Bins::without), "result");
-                            return perf::to_text(report.value(), columns);
-                          }};
+  const auto report = [&] {
+    return perf::Report::parse(json(perf::Bins::without), "result").value();
+  };
+  const ResultForms forms{
+      .json = json,
+      .text = [&](std::size_t columns) { return perf::to_text(report(), columns); },
+      .summary =
+          [&](std::size_t columns, const std::vector<std::string>& files) {
+            return perf::to_summary(report(), columns, files);
+          }};
   int code = result->exit_code;
-  if (!(*output)->print_result(forms) && code == kDone) code = kFailed;
+  if (!(*output)->print_result(forms, written_by(wanted.plan, set.run)) && code == kDone) {
+    code = kFailed;
+  }
   if (stuck) {
     // The stuck thread still uses objects that destructors would destroy.
     std::fflush(nullptr);

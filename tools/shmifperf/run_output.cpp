@@ -54,12 +54,12 @@ std::string problem_of_outputs(const RunOptions& options) {
 }
 
 std::string rendered(const std::vector<perf::OutputFormat>& formats, const ResultForms& forms,
-                     std::size_t columns) {
+                     const std::function<std::string()>& text) {
   using perf::Bins;
   std::string all;
   for (const perf::OutputFormat format : formats) {
     switch (format) {
-      case perf::OutputFormat::normal: all += forms.text(columns); break;
+      case perf::OutputFormat::normal: all += text(); break;
       case perf::OutputFormat::json: all += forms.json(Bins::without); break;
       case perf::OutputFormat::json_plus: all += forms.json(Bins::with); break;
       case perf::OutputFormat::terse:
@@ -211,34 +211,38 @@ std::vector<std::string> RunOutput::finish() {
   return lost;
 }
 
-bool RunOutput::print_result(const ResultForms& forms) {
+bool RunOutput::print_result(const ResultForms& forms, std::vector<std::string> files) {
   std::FILE* const screen = stream_ != Stream::none ? stderr : stdout;
   bool written = true;
   const auto print_there = [&](const std::string& text) {
     written = std::fwrite(text.data(), 1, text.size(), screen) == text.size() && written;
   };
-  const bool has_screen =
-      std::ranges::any_of(places_, [](const FormattedPlace& place) { return place.path == "-"; });
+  const auto shown = std::ranges::find(places_, "-", &FormattedPlace::path);
   std::optional<std::string> homeless;  // a result that could not be written to its file
   for (const FormattedPlace& place : places_) {
-    const bool here = place.path == "-";
-    std::string text = rendered(place.formats, forms, here ? terminal_columns() : 0);
-    if (here) {
-      print_there(text);
+    if (place.path == "-") continue;
+    std::string text = rendered(place.formats, forms, [&] { return forms.text(0); });
+    const auto done = write_file(place.path, text);
+    if (done) {
+      files.push_back(place.path);
       continue;
     }
-    const auto done = write_file(place.path, text);
-    if (done) continue;
-    const bool instead = !has_screen && !homeless;
+    const bool instead = shown == places_.end() && !homeless;
     complain(done.error().message + (instead ? " (printing the result instead)" : ""));
     written = false;
     if (instead) homeless = std::move(text);
   }
-  if (!has_screen && !homeless &&
-      failure_ != 0) {  // it was told that standard output does not take anything
-    std::fputs(verdict_of(forms.text(0)).c_str(), stderr);
-  } else if (!has_screen) {
-    print_there(homeless ? *homeless : verdict_of(forms.text(0)));
+  if (shown != places_.end()) {
+    print_there(rendered(shown->formats, forms, [&] {
+      return options_.details ? forms.text(terminal_columns())
+                              : forms.summary(terminal_columns(), files);
+    }));
+  } else if (homeless) {
+    print_there(*homeless);
+  } else if (failure_ != 0) {  // it was told that standard output does not take anything
+    std::fputs(verdict_of(forms.summary(0, {})).c_str(), stderr);
+  } else {
+    print_there(verdict_of(forms.summary(0, {})));
   }
   return written;
 }

@@ -8,7 +8,8 @@
 //
 // The result comes last, to each place of --output. Standard output has one thing for one reader: a
 // stream, or the result, or for people the status of each interval and whether the run passed. What
-// else would go there goes to standard error.
+// else would go there goes to standard error. Of a result for people, the screen gets a summary,
+// unless --details asks for the whole text; a file has the whole text in any case.
 
 #include <functional>
 #include <memory>
@@ -35,11 +36,13 @@ std::string problem_of_outputs(const perf::RunOptions& options);
 struct ResultForms {
   std::function<std::string(perf::Bins)> json;
   std::function<std::string(std::size_t columns)> text;  ///< for people; 0 columns: no terminal
+  /// The same in a few lines, with the files that were written.
+  std::function<std::string(std::size_t columns, const std::vector<std::string>& files)> summary;
 };
 
-/// A result in each of the formats, one after the other.
+/// A result in each of the formats, one after the other. `text`: makes it for people.
 std::string rendered(const std::vector<perf::OutputFormat>& formats, const ResultForms& forms,
-                     std::size_t columns);
+                     const std::function<std::string()>& text);
 
 /// The places of a result with their formats: those of --output, and standard output if nothing
 /// else has asked for the result by its own format alone.
@@ -65,11 +68,11 @@ class RunOutput final : public perf::RunObserver {
   /// Ends all outputs and removes progress lines from the terminal. Result: outputs that were lost,
   /// each with the reason.
   std::vector<std::string> finish();
-  /// Writes the result to its places; call it after finish(). Result: false if it could not be
-  /// written to one of them. Each such error was then reported, and the others have their formats
-  /// all the same. If standard output has no result, it gets one that could not be written, or
-  /// whether the run passed.
-  bool print_result(const ResultForms& forms);
+  /// Writes the result to its places; call it after finish(). `files`: those that the run itself
+  /// has written. Result: false if it could not be written to one of them. Each such error was then
+  /// reported, and the others have their formats all the same. If standard output has no result, it
+  /// gets one that could not be written, or whether the run passed.
+  bool print_result(const ResultForms& forms, std::vector<std::string> files);
 
  private:
   enum class Stream : std::uint8_t { none, json, influx };

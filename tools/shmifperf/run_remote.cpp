@@ -56,9 +56,13 @@ int run_remotely(const perf::JobSet& set, const std::vector<std::string>& server
   }
   const ResultForms forms{
       .json = [&](perf::Bins bins) { return perf::combined_json(hosts, whole, bins); },
-      .text = [&](std::size_t columns) { return perf::combined_text(hosts, whole, columns); }};
+      .text = [&](std::size_t columns) { return perf::combined_text(hosts, whole, columns); },
+      .summary =
+          [&](std::size_t columns, const std::vector<std::string>& files) {
+            return perf::combined_summary(hosts, whole, columns, files);
+          }};
   const int code = perf::exit_code_of(hosts, whole);
-  const bool all_written = output.print_result(forms) && lost.empty();
+  const bool all_written = output.print_result(forms, {}) && lost.empty();
   return all_written || code != kDone ? code : kFailed;
 }
 

@@ -246,6 +246,7 @@ const std::vector<RunCase>& run_cases() {
          return r.output_format == std::vector{OutputFormat::json_plus, OutputFormat::terse};
        },
        {"xml", "json,", ""}},
+      {"details", "1", [](R r) { return r.details; }, {"all"}},
       {"status-interval", "1", [](R r) { return r.status_interval == 1s; }, {"-1"}},
       {"eta", "never", [](R r) { return r.eta == RunOptions::Eta::never; }, {"sometimes"}},
       {"json-stream", "1", [](R r) { return r.json_stream; }, {"x"}},

@@ -327,7 +327,7 @@ TEST(ServerLimits, WhatNeedsLeaveIsEachOptionOfTheseAndNoOther) {
           {OnServer::needs_live, {"allow_live", "netdev", "netns", "no_peer"}},
           {OnServer::names_sockets, {"socket"}},
           {OnServer::client_only,
-           {"output", "output-format", "eta", "json-stream", "format", "metrics"}}}));
+           {"output", "output-format", "details", "eta", "json-stream", "format", "metrics"}}}));
 }
 
 TEST(ServerLimits, APathIsBelowTheDirectoryAndNotBesideOneOfALongerName) {

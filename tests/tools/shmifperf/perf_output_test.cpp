@@ -114,8 +114,9 @@ TEST(PerfOutput, IsNoFileThatTheRunReads) {
 TEST(PerfResult, HasThePercentilesThatWereAskedForUnderFiosNames) {
   const TempDir dir;
   const std::string path = dir.file("result.json");
-  const ToolResult ran = run_program(run_with(
-      {"--output-format=normal,json", "--runtime=200ms", "--percentile_list=99.5:50:100"}));
+  const ToolResult ran =
+      run_program(run_with({"--output-format=normal,json", "--details", "--runtime=200ms",
+                            "--percentile_list=99.5:50:100"}));
   ASSERT_EQ(ran.status, 0) << ran.err;
   const Json json = Json::parse(ran.out.substr(ran.out.find("\n{\n")));
   bool any = false;
@@ -247,12 +248,91 @@ TEST(PerfOutput, GoesToEachPlaceInItsFormatAndTheTextToTheScreen) {
                 "--output=terse:" + dir.file("b"), "--output=json+:" + dir.file("c:d")}));
   EXPECT_EQ(ran.status, 0) << ran.err;
   EXPECT_TRUE(ran.out.starts_with("shmifperf ")) << ran.out;
-  EXPECT_NE(ran.out.find("job.sink received"), std::string::npos) << "the whole text";
+  EXPECT_NE(ran.out.find("\n  wrote     " + dir.file("a") + ", " + dir.file("b") + ", " +
+                         dir.file("c:d") + '\n'),
+            std::string::npos)
+      << ran.out;
   EXPECT_EQ(json_of_file(dir.file("a")).at("passed"), true);
   EXPECT_EQ(text_of_file(dir.file("b")).find("1;"), 0U);
   const Json bins = json_of_file(dir.file("c:d"));
   EXPECT_TRUE(bins.at("jobs")[1].at("latency_ns").contains("bins")) << bins.at("jobs")[1];
   EXPECT_FALSE(json_of_file(dir.file("a")).at("jobs")[1].at("latency_ns").contains("bins"));
+}
+
+/// A text with # for each number and its unit, and without what a busy machine adds: warnings, and
+/// what held the jobs back.
+std::string plain_summary(const std::string& text) {
+  static const std::regex kNumber("[0-9][0-9,.]*( ([num]?s|%|[kMG]?/s|[kMG]?bit/s))?");
+  std::string plain;
+  bool causes = false;
+  for (const std::string& line : lines_of(text)) {
+    if (line.starts_with("  warning ")) continue;
+    if (line.starts_with("what held ") || line.starts_with("nothing held ")) causes = true;
+    if (line.starts_with("  wrote ") || line.starts_with("use ")) causes = false;
+    if (!causes) plain += std::regex_replace(line, kNumber, "#") + '\n';
+  }
+  return std::regex_replace(plain, std::regex(" +"), " ");
+}
+
+TEST(PerfOutput, IsASummaryOnTheScreenAndWholeInAFile) {
+  const TempDir dir;
+  const Words line{"run",
+                   "--name=flow",
+                   "--rw=tx",
+                   "--bs=100",
+                   "--number_ios=300",
+                   "--rate_iops=2000",
+                   "--aux-path=" + dir.path(),
+                   "--write_iops_log=load",
+                   "--write_pcap=" + dir.file("sent.pcapng"),
+                   "--output=normal:" + dir.file("whole.txt")};
+  const ToolResult ran = shmifperf(line);
+  EXPECT_EQ(ran.status, 0) << ran.err;
+  const auto without_folder = [&](std::string text) {
+    for (std::size_t at; (at = text.find(dir.path())) != std::string::npos;) {
+      text.replace(at, dir.path().size(), "DIR");
+    }
+    return text;
+  };
+  EXPECT_EQ(plain_summary(without_folder(ran.out)),
+            "shmifperf #: passed, # of # frames lost (exit code #), took #\n"
+            " job role frames rate lost latency p# p#\n"
+            " flow tx # # # # # # #\n"
+            " wrote DIR/sent.pcapng, DIR/load_iops.flow.log, DIR/whole.txt\n"
+            "use --details for the rest\n")
+      << ran.out;
+  const std::string whole = text_of_file(dir.file("whole.txt"));
+  for (const char* const part :
+       {"\n  traffic ", "\n  flow.sink received ", "\n  CPU ", "\nmachine "}) {
+    EXPECT_NE(whole.find(part), std::string::npos) << part << " in " << whole;
+    EXPECT_EQ(ran.out.find(part), std::string::npos) << part << " in " << ran.out;
+  }
+  EXPECT_EQ(whole.find("--details for the rest"), std::string::npos) << whole;
+}
+
+TEST(PerfOutput, WithDetailsIsWholeOnTheScreenToo) {
+  const ToolResult ran = run_program(run_with({"--runtime=100ms", "--details"}));
+  EXPECT_EQ(ran.status, 0) << ran.err;
+  for (const char* const part : {"\n  traffic ", "\n  job.sink received ", "\nmachine "}) {
+    EXPECT_NE(ran.out.find(part), std::string::npos) << part << " in " << ran.out;
+  }
+  EXPECT_EQ(ran.out.find("--details for the rest"), std::string::npos) << ran.out;
+}
+
+TEST(PerfOutput, ThatWasStoppedSaysSoInItsSummary) {
+  Tool run(run_with({"--runtime=60", "--eta=always", "--status-interval=100ms"}));
+  ASSERT_TRUE(run.wait_for("[RR]"));
+  run.signal(SIGINT);
+  const ToolResult ended = run.finish();
+  EXPECT_EQ(ended.status, 128 + SIGINT);
+  const std::size_t at = ended.out.find("shmifperf ");
+  ASSERT_NE(at, std::string::npos) << ended.out;
+  EXPECT_EQ(plain_summary(ended.out.substr(at)),
+            "shmifperf #: stopped by SIGINT, # of # frames lost (exit code #), took #\n"
+            " job role frames rate lost latency p# p#\n"
+            " job tx # # # # # # #\n"
+            "use --details for the rest\n")
+      << ended.out;
 }
 
 TEST(PerfOutput, ToAFileAloneLeavesTheVerdictOnTheScreen) {

@@ -117,10 +117,17 @@ TEST_F(ResultCommands, MetricsOverIpv6AreThereOrTheReasonIs) {
 }
 
 TEST_F(ResultCommands, TheTextOfAResultIsThatOfItsRun) {
-  const ToolResult text = shmifperf({"report", result, "--text"});
+  const ToolResult summary = shmifperf({"report", result, "--text"});
+  EXPECT_EQ(summary.status, 0) << summary.err;
+  EXPECT_EQ(summary.out.rfind("shmifperf ", 0), 0U) << summary.out;
+  EXPECT_NE(summary.out.find("\n  job    tx  "), std::string::npos) << summary.out;
+  EXPECT_NE(summary.out.find("\nuse --details for the rest\n"), std::string::npos) << summary.out;
+  EXPECT_EQ(summary.out.find("--rate_iops=2000"), std::string::npos) << summary.out;
+  const ToolResult text = shmifperf({"report", result, "--details"});
   EXPECT_EQ(text.status, 0) << text.err;
   EXPECT_EQ(text.out.rfind("shmifperf ", 0), 0U) << text.out;
   EXPECT_NE(text.out.find("--rate_iops=2000"), std::string::npos) << text.out;
+  EXPECT_EQ(shmifperf({"report", result, "--text", "--details"}).out, text.out);
 }
 
 TEST_F(ResultCommands, APageThatCannotBeWrittenFailsWithItsPath) {

@@ -82,6 +82,11 @@ class RunningServer {
   std::uint16_t port_ = 0;
 };
 
+/// Whether a summary has a line for the job of that server.
+inline bool has_row_of(const std::string& summary, const RunningServer& server) {
+  return has(summary, "\n  " + server.address() + "/job ");
+}
+
 /// `shmifperf run --client ...`, with what follows.
 inline Words client_words(const std::string& servers, const Words& rest) {
   Words all{"run", "--client=" + servers};

@@ -98,8 +98,9 @@ TEST(PerfServer, WhatHeldTheJobsBackIsFoundWhereTheyRun) {
 TEST(PerfServer, ThePeopleReadEachServersResultUnderItsName) {
   RunningServer first;
   RunningServer second;
-  const ToolResult result =
-      run_program(client_words(first.address() + ',' + second.address(), short_job()));
+  Words words = client_words(first.address() + ',' + second.address(), short_job());
+  words.emplace_back("--details");
+  const ToolResult result = run_program(words);
   EXPECT_EQ(result.status, 0) << result.err;
   EXPECT_TRUE(has(result.out, "2 servers, passed")) << result.out;
   EXPECT_TRUE(has(result.out, "2 servers began within ")) << result.out;
@@ -107,6 +108,19 @@ TEST(PerfServer, ThePeopleReadEachServersResultUnderItsName) {
     const std::size_t at = result.out.find("==== " + server->address() + " ====");
     ASSERT_NE(at, std::string::npos) << result.out;
     EXPECT_NE(result.out.find("job -> job.sink", at), std::string::npos) << result.out;
+  }
+}
+
+TEST(PerfServer, ASummaryHasTheJobsOfAllServers) {
+  RunningServer first;
+  RunningServer second;
+  const ToolResult result =
+      run_program(client_words(first.address() + ',' + second.address(), short_job()));
+  EXPECT_EQ(result.status, 0) << result.err;
+  EXPECT_TRUE(has(result.out, ": passed on 2 servers, 0 of 600 frames lost (exit code 0), took "))
+      << result.out;
+  for (const RunningServer* server : {&first, &second}) {
+    EXPECT_TRUE(has_row_of(result.out, *server)) << result.out;
   }
 }
 
@@ -246,7 +260,7 @@ TEST(PerfServer, WhatTakesTooLongIsStoppedByItsClockAndReported) {
       client_words(server.address(), {"--rw=tx", "--rate_iops=50", "--number_ios=100000"}));
   EXPECT_EQ(result.status, 1) << result.out;
   EXPECT_TRUE(has(result.err, "--max-runtime")) << result.err;
-  EXPECT_TRUE(has(result.out, "job -> job.sink")) << result.out;
+  EXPECT_TRUE(has_row_of(result.out, server)) << result.out;
   EXPECT_TRUE(server.says(": its run is stopped: the run was stopped, because it took longer"));
 }
 

@@ -1,0 +1,468 @@
+// The summary of a run: what its user wants to know first, in about eight lines.
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <numeric>
+#include <set>
+#include <tuple>
+
+#include "perf/figures/table.hpp"
+#include "perf/figures/units.hpp"
+#include "perf/report/text.hpp"
+#include "perf/report/text_blocks.hpp"
+#include "perf/stats/confidence.hpp"
+
+namespace shmif::perf {
+namespace {
+
+constexpr std::size_t kMaxProblems = 5;
+constexpr std::size_t kMaxWarnings = 5;
+constexpr std::size_t kMaxRows = 8;
+constexpr std::size_t kMaxCauses = 3;
+constexpr std::size_t kMaxFiles = 4;
+
+/// A line with a word in front: "  warning   text".
+std::string marked(std::string word, const std::string& text, std::size_t width) {
+  word.resize(std::max<std::size_t>(word.size(), 8), ' ');
+  return wrapped("  " + word + "  " + text, width, 12);
+}
+
+/// "  ... and 3 more jobs", if there are more than `max`.
+std::string rest_of(std::size_t all, std::size_t max, const std::string& thing) {
+  return all <= max ? "" : "  ... and " + format_counted(all - max, "more " + thing) + '\n';
+}
+
+// ---- The verdict ----
+
+struct Loss {
+  std::uint64_t lost = 0;
+  std::optional<std::uint64_t> sent;  ///< empty: no job counted losses
+};
+
+Loss loss_of(const ReportJson& report) {
+  Loss all;
+  for (const ReportJson& job : report.at("jobs")) {
+    if (job.at("loss").is_null()) continue;
+    all.lost += count(job.at("loss"), "lost_frames").value_or(0);
+    all.sent = all.sent.value_or(0) + count(job.at("loss"), "sent_frames").value_or(0);
+  }
+  return all;
+}
+
+/// "passed", or "FAILED on 1 of 2 servers".
+std::string outcome_of(const ReportJson& report) {
+  const std::string verdict = verdict_of(report);
+  const auto hosts = report.find("hosts");
+  if (hosts == report.end()) return verdict;
+  const auto failed = std::ranges::count_if(
+      *hosts, [](const ReportJson& host) { return !host.at("passed").get<bool>(); });
+  const std::string servers = format_counted(hosts->size(), "server");
+  if (verdict != "FAILED" || failed == 0) return verdict + " on " + servers;
+  return verdict + " on " + format_count(failed) + " of " + servers;
+}
+
+std::string first_line(const ReportJson& report, std::size_t width) {
+  std::string line = "shmifperf " + words(report, "shmifperf_version") + ": " + outcome_of(report);
+  const Loss loss = loss_of(report);
+  // The frames of a search are those of one trial of many.
+  if (loss.sent && report.at("searches").empty()) {
+    line += ", " + format_count(loss.lost) + " of " + format_counted(loss.sent, "frame") + " lost" +
+            blame_for(report, loss.lost);
+  }
+  line += " (exit code " + report.at("exit_code").dump() + "), took " +
+          format_seconds(figure(report.at("time"), "seconds"));
+  const std::string stopped = stopped_text(report);
+  if (!stopped.empty() && verdict_of(report) != stopped) line += ", " + stopped;
+  return wrapped(line, width, 2);
+}
+
+// ---- What went wrong ----
+
+/// Why the run failed. Problems that this text sums up for all jobs are left out.
+std::string failures_text(const ReportJson& report, std::size_t width) {
+  std::vector<std::string> lines;
+  for (const ReportJson& failure : report.at("failures")) {
+    lines.push_back(marked("FAILED", printable(failure.get<std::string>()), width));
+  }
+  for (const ReportJson& job : report.at("jobs")) {
+    for (const ReportJson& problem : job.at("problems")) {
+      const std::string kind = words(problem, "kind");
+      if (kind != "failed" && kind != "counts" && kind != "errors") continue;
+      lines.push_back(marked(kind, words(job, "jobname") + ": " + words(problem, "text"), width));
+    }
+  }
+  std::string text;
+  for (std::size_t i = 0; i < std::min(lines.size(), kMaxProblems); ++i) text += lines[i];
+  return text + rest_of(lines.size(), kMaxProblems, "failure");
+}
+
+/// A count of all jobs together. `of`: null, or the object in which each job has it.
+std::uint64_t sum_of(const ReportJson& report, const char* of, const char* key) {
+  std::uint64_t sum = 0;
+  for (const ReportJson& job : report.at("jobs")) {
+    const ReportJson& from = of == nullptr ? job : job.at(of);
+    if (!from.is_null()) sum += count(from, key).value_or(0);
+  }
+  return sum;
+}
+
+/// What else happened to frames: "29 duplicate, 10 reordered"; empty: nothing.
+std::string fates_text(const ReportJson& report) {
+  struct Fate {
+    const char* key;
+    const char* one;
+    const char* more;
+  };
+  std::string text;
+  for (const Fate& fate : {Fate{"duplicate_frames", "duplicate", "duplicate"},
+                           {"reordered_frames", "reordered", "reordered"},
+                           {"corrupt_frames", "corrupt", "corrupt"},
+                           {"truncated_frames", "truncated", "truncated"},
+                           {"late_frames", "late", "late"},
+                           {"cancelled_frames", "cancelled", "cancelled"},
+                           {"unverified_frames", "unchecked", "unchecked"},
+                           {"corrupt_copies", "corrupt copy", "corrupt copies"},
+                           {"truncated_copies", "truncated copy", "truncated copies"}}) {
+    const std::uint64_t frames = sum_of(report, "loss", fate.key);
+    if (frames == 0) continue;
+    text += (text.empty() ? "" : ", ") + format_count(frames) + ' ' +
+            (frames == 1 ? fate.one : fate.more);
+  }
+  return text;
+}
+
+/// "12 frames that shmifperf did not make arrived, most of them at voip.sink"; empty: there were
+/// none.
+std::string foreign_text(const ReportJson& report) {
+  std::string most;
+  std::uint64_t greatest = 0;
+  std::size_t jobs = 0;
+  for (const ReportJson& job : report.at("jobs")) {
+    if (job.at("rx").is_null()) continue;
+    const std::uint64_t here = count(job.at("rx"), "foreign_frames").value_or(0) +
+                               count(job.at("rx"), "stale_frames").value_or(0);
+    jobs += here != 0 ? 1 : 0;
+    if (here <= greatest) continue;
+    greatest = here;
+    most = words(job, "jobname");
+  }
+  if (jobs == 0) return "";
+  std::string text;
+  const auto add = [&](const char* key, const char* what) {
+    const std::uint64_t frames = sum_of(report, "rx", key);
+    if (frames != 0) text += (text.empty() ? "" : " and ") + format_counted(frames, "frame") + what;
+  };
+  add("foreign_frames", " that shmifperf did not make");
+  add("stale_frames", " of another run");
+  return text + " arrived" + (jobs == 1 ? " at " : ", most of them at ") + most;
+}
+
+/// The events that are told once for all jobs.
+std::string events_text(const ReportJson& report, std::size_t width) {
+  std::string text;
+  if (const std::uint64_t times = sum_of(report, nullptr, "overruns"); times != 0) {
+    text +=
+        marked("overrun",
+               "receivers were slower than their senders " + format_counted(times, "time") +
+                   ", and lost " +
+                   format_counted(sum_of(report, nullptr, "overrun_frames"), "frame") + " by that",
+               width);
+  }
+  if (const std::string fates = fates_text(report); !fates.empty()) {
+    text += marked("frames", fates, width);
+  }
+  if (const std::string foreign = foreign_text(report); !foreign.empty()) {
+    text += marked("foreign", foreign, width);
+  }
+  if (const std::uint64_t skipped = sum_of(report, "tx", "skipped_frames"); skipped != 0) {
+    text += marked("skipped",
+                   format_count(skipped) + " of " +
+                       format_counted(sum_of(report, "tx", "offered_frames"), "frame") +
+                       " offered were given up after stalls (rate_catchup=skip)",
+                   width);
+  }
+  return text;
+}
+
+std::string warnings_text(const ReportJson& report, std::size_t width) {
+  const ReportJson& warnings = report.at("warnings");
+  std::string text;
+  for (std::size_t i = 0; i < std::min(warnings.size(), kMaxWarnings); ++i) {
+    text += marked("warning", printable(warnings[i].get<std::string>()), width);
+  }
+  return text + rest_of(warnings.size(), kMaxWarnings, "warning");
+}
+
+// ---- The jobs ----
+
+/// A line of the table of jobs: a job with its peers, or a group that reports for its jobs. Figures
+/// that were not measured are empty.
+struct SummaryRow {
+  std::string name, role;
+  bool passed = true;
+  std::optional<std::uint64_t> frames{}, lost{};
+  std::optional<double> fps{}, bps{}, lost_share{}, p50{}, p99{};
+};
+
+void add_to(std::optional<double>& sum, std::optional<double> value) {
+  if (value) sum = sum.value_or(0) + *value;
+}
+
+/// The latencies of the slower direction, if there are two.
+void put_latency(SummaryRow& row, const ReportJson& latency) {
+  if (latency.is_null()) return;
+  const auto p99 = figure(latency, "p99");
+  if (row.p99 && p99 <= row.p99) return;
+  row.p50 = figure(latency, "p50");
+  row.p99 = p99;
+}
+
+void put_traffic(SummaryRow& row, const ReportJson& traffic) {
+  row.frames = row.frames.value_or(0) + count(traffic, "frames").value_or(0);
+  add_to(row.fps, figure(traffic, "rate_fps"));
+  add_to(row.bps, figure(traffic, "rate_bps"));
+}
+
+bool has_frames(const ReportJson& traffic) {
+  return !traffic.is_null() && count(traffic, "frames").value_or(0) != 0;
+}
+
+/// Losses of all flows that the jobs of a unit receive. `frames` are then all that were sent there.
+/// A lost request or reply is one answer fewer, so of round trips, `frames` are the requests.
+void put_losses(SummaryRow& row, const std::vector<const ReportJson*>& jobs) {
+  std::uint64_t requests = 0, sent = 0, lost = 0;
+  std::size_t receivers = 0;
+  for (const ReportJson* const job : jobs) {
+    const ReportJson& loss = job->at("loss");
+    if (loss.is_null()) continue;
+    ++receivers;
+    sent += count(loss, "sent_frames").value_or(0);
+    lost += count(loss, "lost_frames").value_or(0);
+    row.lost_share = figure(loss, "lost_share");
+    for (const ReportJson& flow : loss.at("flows")) {
+      if (flow.at("kind") == "request") requests += count(flow, "sent_frames").value_or(0);
+    }
+  }
+  if (receivers == 0) return;
+  row.frames = requests != 0 ? requests : sent;
+  row.lost = lost;
+  // With repetitions, the share of one receiver is a median.
+  if (receivers == 1) return;
+  row.lost_share.reset();
+  if (*row.frames != 0) row.lost_share = double(lost) / double(*row.frames);
+}
+
+SummaryRow row_of(const Unit& unit) {
+  std::vector<const ReportJson*> jobs{unit.job};
+  jobs.insert(jobs.end(), unit.peers.begin(), unit.peers.end());
+  SummaryRow row{.name = words(*unit.job, "jobname"), .role = words(*unit.job, "rw")};
+  const bool asks = row.role == "pingpong";
+  std::vector<const ReportJson*> received;
+  for (const ReportJson* const job : jobs) {
+    row.passed = row.passed && job->at("passed").get<bool>();
+    put_latency(row, job->at("latency_ns"));
+    // An answer counts once, where it is received.
+    if (!job->at("rx").is_null() && (!asks || job == unit.job)) received.push_back(&job->at("rx"));
+  }
+  const ReportJson& sent = unit.job->at("tx");
+  const bool arrived =
+      std::ranges::any_of(jobs, [](const ReportJson* job) { return !job->at("loss").is_null(); });
+  const bool any =
+      std::ranges::any_of(received, [](const ReportJson* traffic) { return has_frames(*traffic); });
+  if (arrived || any || sent.is_null()) {
+    for (const ReportJson* const traffic : received) put_traffic(row, *traffic);
+  } else {
+    put_traffic(row, sent);
+  }
+  put_losses(row, jobs);
+  return row;
+}
+
+SummaryRow row_of(const ReportJson& group, bool passed) {
+  SummaryRow row{.name = "group " + words(group, "groupname"),
+                 .role = format_counted(group.at("jobnames").size(), "job"),
+                 .passed = passed};
+  const ReportJson& rx = group.at("rx");
+  const ReportJson& tx = group.at("tx");
+  const ReportJson& loss = group.at("loss");
+  if (!loss.is_null() || has_frames(rx)) {
+    if (!rx.is_null()) put_traffic(row, rx);
+  } else if (!tx.is_null()) {
+    put_traffic(row, tx);
+  }
+  if (!loss.is_null()) {
+    row.frames = count(loss, "sent_frames");
+    row.lost = count(loss, "lost_frames");
+    row.lost_share = figure(loss, "lost_share");
+  }
+  put_latency(row, group.at("latency_ns"));
+  return row;
+}
+
+/// Groups that report for their jobs have a row in the place of the first one. Jobs of searches
+/// have none: their figures are those of one trial.
+std::vector<SummaryRow> rows_of(const ReportJson& report) {
+  std::set<std::string> searched;
+  for (const ReportJson& search : report.at("searches")) {
+    searched.insert(name_in(search, "jobname"));
+  }
+  std::vector<SummaryRow> rows;
+  std::set<std::string> groups;
+  for (const Unit& unit : units_of(report)) {
+    if (searched.contains(name_in(*unit.job, "jobname"))) continue;
+    if (!is_left_to_its_group(unit)) {
+      rows.push_back(row_of(unit));
+      continue;
+    }
+    const std::string name = name_in(*unit.job, "groupname");
+    if (!groups.insert(name).second) continue;
+    const bool passed = std::ranges::all_of(report.at("jobs"), [&](const ReportJson& job) {
+      return name_in(job, "groupname") != name || job.at("passed").get<bool>();
+    });
+    for (const ReportJson& group : report.at("groups")) {
+      if (name_in(group, "groupname") == name) rows.push_back(row_of(group, passed));
+    }
+  }
+  return rows;
+}
+
+/// If there are too many, those that failed, then those that lost most.
+void keep_worst(std::vector<SummaryRow>& rows) {
+  if (rows.size() <= kMaxRows) return;
+  std::vector<std::size_t> order(rows.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::ranges::sort(order, {}, [&](std::size_t i) {
+    return std::tuple(rows[i].passed, ~rows[i].lost.value_or(0), i);
+  });
+  order.resize(kMaxRows);
+  std::ranges::sort(order);
+  std::vector<SummaryRow> kept;
+  kept.reserve(kMaxRows);
+  for (const std::size_t i : order) kept.push_back(std::move(rows[i]));
+  rows = std::move(kept);
+}
+
+std::string summary_rows_text(const ReportJson& report, std::size_t width) {
+  std::vector<SummaryRow> rows = rows_of(report);
+  if (rows.empty()) return "";
+  const std::size_t all = rows.size();
+  keep_worst(rows);
+  const bool failed = !std::ranges::all_of(rows, &SummaryRow::passed);
+  const bool timed =
+      std::ranges::any_of(rows, [](const SummaryRow& row) { return row.p99.has_value(); });
+  Table table;
+  const auto add = [&](Table::Row cells, const std::string& verdict,
+                       std::initializer_list<std::string> times) {
+    if (failed) cells.insert(cells.begin() + 1, verdict);
+    if (timed) cells.insert(cells.end(), times);
+    table.add(std::move(cells));
+  };
+  add({"job", "role", "frames", "rate", "", "lost", ""}, "", {"latency p50", "p99"});
+  for (const SummaryRow& row : rows) {
+    add({row.name, row.role, format_count(row.frames), format_fps(row.fps), format_bps(row.bps),
+         format_count(row.lost), row.lost ? format_share(row.lost_share) : ""},
+        row.passed ? "passed" : "FAILED", {format_ns(row.p50), format_ns(row.p99)});
+  }
+  return table.text(width) + rest_of(all, kMaxRows, "job");
+}
+
+// ---- Several runs ----
+
+const ReportJson* repeat_of(const ReportJson& report, const ReportJson& job, const char* figure) {
+  for (const ReportJson& repeat : report.at("repeats")) {
+    if (repeat.at("jobname") == job.at("jobname") && repeat.at("figure") == figure) return &repeat;
+  }
+  return nullptr;
+}
+
+/// The rate that a search found, or that arrived, or else that was sent.
+const ReportJson* main_repeat_of(const ReportJson& report, const Unit& unit) {
+  if (const auto* const found = repeat_of(report, *unit.job, "found_fps")) return found;
+  std::vector<const ReportJson*> jobs = unit.peers;
+  // An answer counts where it is received.
+  const bool asks = name_in(*unit.job, "rw") == "pingpong";
+  jobs.insert(asks ? jobs.begin() : jobs.end(), unit.job);
+  for (const ReportJson* const job : jobs) {
+    if (const auto* const received = repeat_of(report, *job, "rx_fps")) return received;
+  }
+  return repeat_of(report, *unit.job, "tx_fps");
+}
+
+/// The rates that searches found, without the empty line at the end.
+std::string found_rates_text(const ReportJson& report, std::size_t width) {
+  std::string text = searches_text(report, width, kMaxRows);
+  if (!text.empty()) text.pop_back();
+  return text;
+}
+
+std::string main_repeats_text(const ReportJson& report, std::size_t width) {
+  Table table;
+  table.add({"repetitions", "times", "mean", "+- (95 %)", "least", "most"});
+  std::size_t all = 0;
+  for (const Unit& unit : units_of(report)) {
+    const ReportJson* const repeat = main_repeat_of(report, unit);
+    if (repeat == nullptr) continue;
+    std::vector<double> values;
+    for (const ReportJson& value : repeat->at("values")) {
+      if (value.is_number()) values.push_back(value.get<double>());
+    }
+    const auto over = estimate(values);
+    if (!over || ++all > kMaxRows) continue;
+    table.add({words(*repeat, "jobname") + ' ' + words(*repeat, "figure"),
+               format_count(over->count), format_fps(over->mean),
+               format_share(over->half_width_share()), format_fps(over->min),
+               format_fps(over->max)});
+  }
+  return all == 0 ? "" : table.text(width) + rest_of(all, kMaxRows, "job");
+}
+
+// ---- The end ----
+
+std::string files_text(const std::vector<std::string>& files, std::size_t width) {
+  if (files.empty()) return "";
+  std::string names;
+  for (std::size_t i = 0; i < std::min(files.size(), kMaxFiles); ++i) {
+    names += (i == 0 ? "" : ", ") + printable(files[i]);
+  }
+  if (files.size() > kMaxFiles) {
+    names += " and " + format_counted(files.size() - kMaxFiles, "more file");
+  }
+  return marked("wrote", names, width);
+}
+
+/// What the summary leaves out; empty if that is nothing.
+std::string hint_text(const ReportJson& report, bool cut) {
+  bool traffic = false, counters = false, heat = false;
+  for (const ReportJson& job : report.at("jobs")) {
+    traffic = traffic || !job.at("tx").is_null() || !job.at("rx").is_null();
+    counters = counters || job.contains("counters");
+    heat = heat || job.contains("heat");
+  }
+  std::string what;
+  const auto add = [&](bool asked_for, const char* name) {
+    if (asked_for) what += (what.empty() ? "" : ", ") + std::string(name);
+  };
+  add(counters, "counters");
+  add(report.contains("membw"), "memory bandwidth");
+  add(heat, "heat");
+  if (!traffic && !cut && what.empty()) return "";
+  return "use --details for the rest" + (what.empty() ? "" : " (" + what + ')') + '\n';
+}
+
+}  // namespace
+
+std::string to_summary(const Report& report, std::size_t width,
+                       const std::vector<std::string>& files) {
+  const ReportJson& json = report.json();
+  std::string text = first_line(json, width) + repetitions_text(json, width);
+  if (!json.at("steady_state").is_null()) {
+    text += wrapped("  steady state " + words(json, "steady_state"), width, 4);
+  }
+  text += failures_text(json, width) + events_text(json, width) + warnings_text(json, width) +
+          found_rates_text(json, width) + main_repeats_text(json, width) +
+          summary_rows_text(json, width) + main_causes_text(json, width, kMaxCauses);
+  const bool cut = text.find("\n  ... and ") != std::string::npos;
+  return text + files_text(files, width) + hint_text(json, cut);
+}
+
+}  // namespace shmif::perf

@@ -1,0 +1,545 @@
+// The summary of a run, whole: what its user reads first.
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <csignal>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "perf/remote/combine.hpp"
+#include "perf/report/json.hpp"
+#include "perf/report/text.hpp"
+
+namespace shmif::perf::summary_text {
+namespace {
+
+std::shared_ptr<LatencyHistogram> times(std::uint64_t count, std::uint64_t ns) {
+  auto all = std::make_shared<LatencyHistogram>();
+  if (count != 0) all->record(ns, count);
+  return all;
+}
+
+JobResult job_named(const std::string& name, Role role) {
+  JobResult job;
+  job.name = name;
+  job.group = "0";
+  job.role = role;
+  job.engine = EngineKind::bus;
+  job.state = JobState::reaped;
+  job.passed = true;
+  job.latency = times(0, 0);
+  job.service = times(0, 0);
+  job.spacing_error = times(0, 0);
+  return job;
+}
+
+void count_in(TrafficResult& traffic, std::uint64_t frames) {
+  traffic.frames = frames;
+  traffic.bytes = 100 * frames;
+  traffic.seconds = 2;
+}
+
+/// `name` sent frames of 100 bytes for 2 s to its peer, which lost some of them.
+void add_pair(RunResult& run, const std::string& name, std::uint64_t sent = 5000,
+              std::uint64_t lost = 0, std::uint64_t ns = 8192) {
+  JobResult tx = job_named(name, Role::tx);
+  count_in(tx.tx, sent);
+  JobResult rx = job_named(name + ".sink", Role::rx);
+  rx.peer_of = name;
+  count_in(rx.rx, sent - lost);
+  rx.latency = times(sent - lost, ns);
+  FlowResult flow;
+  flow.from = name;
+  flow.to = rx.name;
+  flow.sent = sent;
+  flow.received = sent - lost;
+  flow.lost = lost;
+  rx.flows = {flow};
+  run.jobs.push_back(std::move(tx));
+  run.jobs.push_back(std::move(rx));
+}
+
+RunResult empty_run() {
+  RunResult run;
+  run.version = "0.1.0";
+  run.command = {"shmifperf", "run", "a.job"};
+  run.began = std::chrono::system_clock::time_point(std::chrono::seconds(1763700000));
+  run.ended = run.began + std::chrono::milliseconds(2540);
+  run.causes.why_unknown.clear();
+  return run;
+}
+
+RunResult run_of(const std::string& name) {
+  RunResult run = empty_run();
+  add_pair(run, name);
+  return run;
+}
+
+void fail(RunResult& run, std::size_t job, const std::string& why) {
+  run.jobs[job].passed = false;
+  run.jobs[job].errors = {why};
+  run.failures.push_back("job \"" + run.jobs[job].name + "\": " + why);
+  run.exit_code = 1;
+}
+
+Cause cause_of(const std::string& sentence, double share) {
+  Cause cause;
+  cause.share = share;
+  cause.end_s = 1;
+  cause.sentence = sentence;
+  return cause;
+}
+
+Report report_of(const RunResult& run) {
+  return Report::parse(to_json(run, Bins::without), "sample").value();
+}
+std::string summary_of(const RunResult& run, std::size_t width = 0,
+                       const std::vector<std::string>& files = {}) {
+  return to_summary(report_of(run), width, files);
+}
+
+TEST(Summary, OfAPassedRunHasALineForEachJobAndNothingThatDidNotHappen) {
+  RunResult run = run_of("voip");
+  add_pair(run, "bulk", 2000000, 0, 250);
+  EXPECT_EQ(summary_of(run, 0, {"a.json", "b.pcap"}),
+            "shmifperf 0.1.0: passed, 0 of 2,005,000 frames lost (exit code 0), took 2.54 s\n"
+            "  job   role     frames      rate               lost       latency p50      p99\n"
+            "  voip    tx      5,000  2.50 k/s  2.00 Mbit/s     0  0 %      8.19 us  8.19 us\n"
+            "  bulk    tx  2,000,000  1.00 M/s   800 Mbit/s     0  0 %       250 ns   250 ns\n"
+            "nothing held the jobs back\n"
+            "  wrote     a.json, b.pcap\n"
+            "use --details for the rest\n");
+}
+
+TEST(Summary, OfAFailedRunSaysWhyFirstAndWhichJobItWas) {
+  RunResult run = run_of("voip");
+  add_pair(run, "bulk");
+  fail(run, 3, "a corrupt frame was received");
+  run.jobs[3].flows[0].corrupt = 1;
+  run.jobs[2].counts.agree = false;
+  run.jobs[2].tx.errors = 2;
+  run.jobs[2].tx.first_error = "no\x1b[2J buffer";
+  EXPECT_EQ(summary_of(run),
+            "shmifperf 0.1.0: FAILED, 0 of 10,000 frames lost (exit code 1), took 2.54 s\n"
+            "  FAILED    job \"bulk.sink\": a corrupt frame was received\n"
+            "  counts    bulk: generator, wire and receiver do not agree\n"
+            "  errors    bulk: 2 of tx, the first: no?[2J buffer\n"
+            "  frames    1 corrupt\n"
+            "  job           role  frames      rate               lost       latency p50      p99\n"
+            "  voip  passed    tx   5,000  2.50 k/s  2.00 Mbit/s     0  0 %      8.19 us  8.19 us\n"
+            "  bulk  FAILED    tx   5,000  2.50 k/s  2.00 Mbit/s     0  0 %      8.19 us  8.19 us\n"
+            "nothing held the jobs back\n"
+            "use --details for the rest\n");
+}
+
+TEST(Summary, TellsRequestedLossesFromOthers) {
+  RunResult run = empty_run();
+  add_pair(run, "lossy", 5000, 57);
+  const auto first_line = [&run] {
+    const std::string text = summary_of(run);
+    return text.substr(0, text.find('\n'));
+  };
+  const std::string begin = "shmifperf 0.1.0: passed, 57 of 5,000 frames lost";
+  const std::string end = " (exit code 0), took 2.54 s";
+  EXPECT_EQ(first_line(), begin + end);
+  run.links = {{"bus:/dev/shm/b", "lossy", "sent", {{5000, 57, 0, 0, 0, 0, 0}, 0}, "loss=1%"}};
+  EXPECT_EQ(first_line(), begin + " by the requested faults" + end);
+  run.links[0].faults.lost = 50;
+  EXPECT_EQ(first_line(), begin + ", no more than 50 of them by the requested faults" + end);
+  run.links[0].faults.queue_full = 7;
+  EXPECT_EQ(first_line(),
+            begin +
+                ", no more than 50 of them by the requested faults and 7 by the full queue of "
+                "a fault" +
+                end);
+}
+
+TEST(Summary, OfALossyRunSaysWhatBecameOfFramesAndAtMostThreeCauses) {
+  RunResult run = empty_run();
+  add_pair(run, "lossy", 5000, 57);
+  FlowResult& flow = run.jobs[1].flows[0];
+  flow.duplicates = 29;
+  flow.reordered = 10;
+  flow.corrupt_copies = 1;
+  run.jobs[1].overruns = 1;
+  run.jobs[1].overrun_frames = 40;
+  run.jobs[0].tx.skipped_frames = 3;
+  run.jobs[0].tx.offered_frames = 5003;
+  for (const auto& [sentence, share] :
+       {std::pair{"the first one", 0.9}, {"the second one", 0.8}, {"the third one", 0.7}}) {
+    run.causes.causes.push_back(cause_of(sentence, share));
+  }
+  const std::string without_rest =
+      "shmifperf 0.1.0: passed, 57 of 5,000 frames lost (exit code 0), took 2.54 s\n"
+      "  overrun   receivers were slower than their senders 1 time, and lost 40 frames by that\n"
+      "  frames    29 duplicate, 10 reordered, 1 corrupt copy\n"
+      "  skipped   3 of 5,003 frames offered were given up after stalls (rate_catchup=skip)\n"
+      "  job    role  frames      rate               lost          latency p50      p99\n"
+      "  lossy    tx   5,000  2.47 k/s  1.98 Mbit/s    57  1.14 %      8.19 us  8.19 us\n"
+      "what held the jobs back, the heaviest first\n"
+      "  the first one\n"
+      "  the second one\n"
+      "  the third one\n";
+  const std::string hint = "use --details for the rest\n";
+  EXPECT_EQ(summary_of(run), without_rest + hint);
+  run.causes.causes.push_back(cause_of("the fourth one", 0.6));
+  EXPECT_EQ(summary_of(run), without_rest + "  ... and 1 more cause\n" + hint);
+}
+
+TEST(Summary, LossesThatNothingExplainsAreCalledSo) {
+  RunResult run = empty_run();
+  add_pair(run, "bulk", 5000, 1);
+  const std::string text = summary_of(run);
+  EXPECT_NE(text.find("\nnothing held the jobs back; what lost 1 frame was not seen\n"),
+            std::string::npos)
+      << text;
+  run.causes = {};
+  run.causes.why_unknown = "it was turned off (why=0)";
+  EXPECT_NE(
+      summary_of(run).find("\nwhat held the jobs back is not known: it was turned off (why=0)\n"),
+      std::string::npos);
+}
+
+TEST(Summary, NamesFramesOfOthersAndWhereMostOfThemArrived) {
+  RunResult run = run_of("voip");
+  add_pair(run, "bulk");
+  run.jobs[3].rx.foreign_frames = 12;
+  const auto line = [&run] {
+    const std::string text = summary_of(run);
+    const std::size_t at = text.find('\n') + 1;
+    return text.substr(at, text.find('\n', at) - at);
+  };
+  EXPECT_EQ(line(), "  foreign   12 frames that shmifperf did not make arrived at bulk.sink");
+  run.jobs[1].rx.foreign_frames = 1;
+  run.jobs[1].rx.stale_frames = 1;
+  EXPECT_EQ(line(),
+            "  foreign   13 frames that shmifperf did not make and 1 frame of another run arrived, "
+            "most of them at bulk.sink");
+}
+
+TEST(Summary, HasFiveWarningsAndTheNumberOfTheRest) {
+  RunResult run = run_of("voip");
+  std::string lines;
+  for (int i = 1; i <= 5; ++i) {
+    run.warnings.push_back("warning number " + std::to_string(i));
+    lines += "  warning   warning number " + std::to_string(i) + '\n';
+  }
+  const std::string first =
+      "shmifperf 0.1.0: passed, 0 of 5,000 frames lost (exit code 0), took 2.54 s\n";
+  const std::string rest =
+      "  job   role  frames      rate               lost       latency p50      p99\n"
+      "  voip    tx   5,000  2.50 k/s  2.00 Mbit/s     0  0 %      8.19 us  8.19 us\n"
+      "nothing held the jobs back\n"
+      "use --details for the rest\n";
+  EXPECT_EQ(summary_of(run), first + lines + rest);
+  run.warnings.emplace_back("warning number 6");
+  EXPECT_EQ(summary_of(run), first + lines + "  ... and 1 more warning\n" + rest);
+  run.warnings.emplace_back("warning number 7");
+  EXPECT_EQ(summary_of(run), first + lines + "  ... and 2 more warnings\n" + rest);
+}
+
+TEST(Summary, HasFiveFailuresAndFourFilesAndTheNumbersOfTheRest) {
+  RunResult run = empty_run();
+  for (int i = 1; i <= 7; ++i) run.failures.push_back("number " + std::to_string(i));
+  run.exit_code = 1;
+  EXPECT_EQ(summary_of(run, 0, {"a", "b", "c", "d", "e"}),
+            "shmifperf 0.1.0: FAILED (exit code 1), took 2.54 s\n"
+            "  FAILED    number 1\n"
+            "  FAILED    number 2\n"
+            "  FAILED    number 3\n"
+            "  FAILED    number 4\n"
+            "  FAILED    number 5\n"
+            "  ... and 2 more failures\n"
+            "nothing held the jobs back\n"
+            "  wrote     a, b, c, d and 1 more file\n"
+            "use --details for the rest\n");
+}
+
+TEST(Summary, OfManyJobsHasEightTheFailedOnesAndThoseThatLostMost) {
+  RunResult run = empty_run();
+  for (int i = 1; i <= 20; ++i) {
+    add_pair(run, "j" + std::to_string(i), 5000, i >= 14 ? static_cast<std::uint64_t>(i) : 0);
+  }
+  // Job 2 failed.
+  fail(run, 2, "it hung");
+  const std::string text = summary_of(run);
+  std::string names;
+  std::size_t at = text.find("\n  job ");
+  ASSERT_NE(at, std::string::npos) << text;
+  for (at = text.find("\n  j", at + 1); at != std::string::npos; at = text.find("\n  j", at + 1)) {
+    names += text.substr(at + 3, text.find(' ', at + 3) - at - 3) + ' ';
+  }
+  EXPECT_EQ(names, "j2 j14 j15 j16 j17 j18 j19 j20 ");
+  EXPECT_NE(text.find("\n  ... and 12 more jobs\nnothing held"), std::string::npos) << text;
+  EXPECT_NE(text.find("FAILED, 119 of 100,000 frames lost"), std::string::npos) << text;
+}
+
+TEST(Summary, OfAGroupThatReportsForItsJobsHasOneLine) {
+  RunResult run = empty_run();
+  GroupResult group;
+  group.name = "calls";
+  for (const char* name : {"a", "b"}) add_pair(run, name, 5000, 5);
+  for (JobResult& job : run.jobs) {
+    job.group = group.name;
+    job.options = {{"group_reporting", "1"}};
+    group.jobs.push_back(job.name);
+  }
+  count_in(group.tx, 10000);
+  count_in(group.rx, 9990);
+  group.loss.sent = 10000;
+  group.loss.lost = 10;
+  group.latency = times(9990, 250);
+  group.service = times(0, 0);
+  run.groups = {group};
+  EXPECT_EQ(
+      summary_of(run),
+      "shmifperf 0.1.0: passed, 10 of 10,000 frames lost (exit code 0), took 2.54 s\n"
+      "  job            role  frames      rate               lost           latency p50     p99\n"
+      "  group calls  4 jobs  10,000  5.00 k/s  4.00 Mbit/s    10  0.100 %       250 ns  250 ns\n"
+      "nothing held the jobs back; what lost 10 frames was not seen\n"
+      "use --details for the rest\n");
+}
+
+TEST(Summary, OfAJobWithoutFramesHasDashesAndNoZeros) {
+  RunResult run = run_of("voip");
+  run.jobs.push_back(job_named("nothing", Role::tx));
+  run.jobs[2].state = JobState::created;
+  fail(run, 2, "cannot create TAP device");
+  EXPECT_EQ(
+      summary_of(run),
+      "shmifperf 0.1.0: FAILED, 0 of 5,000 frames lost (exit code 1), took 2.54 s\n"
+      "  FAILED    job \"nothing\": cannot create TAP device\n"
+      "  job              role  frames      rate               lost       latency p50      p99\n"
+      "  voip     passed    tx   5,000  2.50 k/s  2.00 Mbit/s     0  0 %      8.19 us  8.19 us\n"
+      "  nothing  FAILED    tx       -         -            -     -                 -        -\n"
+      "nothing held the jobs back\n"
+      "use --details for the rest\n");
+}
+
+TEST(Summary, WhatWasNotMeasuredIsNowhereAZero) {
+  RunResult run = empty_run();
+  run.jobs = {job_named("sender", Role::tx), job_named("nothing", Role::rx)};
+  count_in(run.jobs[0].tx, 5000);
+  run.causes.why_unknown = "no job ran";
+  EXPECT_EQ(summary_of(run),
+            "shmifperf 0.1.0: passed (exit code 0), took 2.54 s\n"
+            "  job      role  frames      rate               lost\n"
+            "  sender     tx   5,000  2.50 k/s  2.00 Mbit/s     -\n"
+            "  nothing    rx       -         -            -     -\n"
+            "what held the jobs back is not known: no job ran\n"
+            "use --details for the rest\n");
+  run.jobs.erase(run.jobs.begin());
+  EXPECT_EQ(summary_of(run),
+            "shmifperf 0.1.0: passed (exit code 0), took 2.54 s\n"
+            "  job      role  frames  rate     lost\n"
+            "  nothing    rx       -     -  -     -\n"
+            "what held the jobs back is not known: no job ran\n")
+      << "and the details say no more";
+}
+
+TEST(Summary, OfRoundTripsCountsRequestsAndLossesOfBothWays) {
+  RunResult run = empty_run();
+  JobResult ping = job_named("ping", Role::pingpong);
+  count_in(ping.tx, 1000);
+  count_in(ping.rx, 990);
+  ping.latency = times(990, 250);
+  JobResult echo = job_named("ping.echo", Role::echo);
+  echo.peer_of = "ping";
+  count_in(echo.tx, 996);
+  count_in(echo.rx, 996);
+  FlowResult requests;
+  requests.kind = FlowResult::Kind::request;
+  requests.from = "ping";
+  requests.to = "ping.echo";
+  requests.sent = 1000;
+  requests.received = 996;
+  requests.lost = 4;
+  echo.flows = {requests};
+  FlowResult replies = requests;
+  replies.kind = FlowResult::Kind::reply;
+  std::swap(replies.from, replies.to);
+  replies.sent = 996;
+  replies.received = 990;
+  replies.lost = 6;
+  ping.flows = {replies};
+  run.jobs = {ping, echo};
+  EXPECT_EQ(summary_of(run),
+            "shmifperf 0.1.0: passed, 10 of 1,996 frames lost (exit code 0), took 2.54 s\n"
+            "  job       role  frames    rate              lost          latency p50     p99\n"
+            "  ping  pingpong   1,000  495 /s  396 kbit/s    10  1.00 %       250 ns  250 ns\n"
+            "nothing held the jobs back; what lost 10 frames was not seen\n"
+            "use --details for the rest\n");
+}
+
+TEST(Summary, OfJobsThatSendBothWaysHasTheSumAndTheSlowerDirection) {
+  RunResult run = empty_run();
+  for (const char* name : {"a", "a.peer"}) {
+    JobResult job = job_named(name, Role::txrx);
+    const bool first = run.jobs.empty();
+    count_in(job.tx, first ? 1000 : 3000);
+    count_in(job.rx, first ? 2990 : 1000);
+    job.latency = times(100, first ? 200 : 100);
+    FlowResult flow;
+    flow.sent = first ? 3000 : 1000;
+    flow.received = first ? 2990 : 1000;
+    flow.lost = first ? 10 : 0;
+    job.flows = {flow};
+    if (!first) job.peer_of = "a";
+    run.jobs.push_back(std::move(job));
+  }
+  EXPECT_EQ(summary_of(run),
+            "shmifperf 0.1.0: passed, 10 of 4,000 frames lost (exit code 0), took 2.54 s\n"
+            "  job  role  frames      rate               lost           latency p50     p99\n"
+            "  a    txrx   4,000  2.00 k/s  1.60 Mbit/s    10  0.250 %       200 ns  200 ns\n"
+            "nothing held the jobs back; what lost 10 frames was not seen\n"
+            "use --details for the rest\n");
+}
+
+TEST(Summary, OfRepetitionsHasTheMeanOfTheMainFigureAndHowFarItCanBeTrusted) {
+  RunResult run = run_of("voip");
+  run.repeats = {{"voip", "tx_fps", {2400, 2500, 2600}, 2500, 2400, 2600},
+                 {"voip.sink", "rx_fps", {2300, 2500, 2600}, 2500, 2300, 2600},
+                 {"voip.sink", "latency_ns_p50", {8000, 8192, 9000}, 8192, 8000, 9000}};
+  for (int i = 0; i < 3; ++i) run.repetitions.push_back(run_of("voip"));
+  run.shown_run = 1;
+  // Student's t for two degrees of freedom is 4.303; the deviation is 152.8.
+  EXPECT_EQ(summary_of(run),
+            "shmifperf 0.1.0: passed, 0 of 5,000 frames lost (exit code 0), took 2.54 s\n"
+            "  3 runs: rates, shares and times below are medians of all runs, and counts are those "
+            "of run 2; \"repetitions\" shows the spread\n"
+            "  repetitions       times      mean  +- (95 %)     least      most\n"
+            "  voip.sink rx_fps      3  2.47 k/s     15.4 %  2.30 k/s  2.60 k/s\n"
+            "  job   role  frames      rate               lost       latency p50      p99\n"
+            "  voip    tx   5,000  2.50 k/s  2.00 Mbit/s     0  0 %      8.19 us  8.19 us\n"
+            "nothing held the jobs back in run 2\n"
+            "use --details for the rest\n");
+}
+
+SearchResult search_of(const std::string& job, std::optional<double> found) {
+  SearchResult search;
+  search.job = job;
+  search.frame_bytes = 500;
+  search.found_fps = found;
+  if (found) search.found_bps = *found * 4000;
+  search.trials = {{job, 500, 13000, 13000, 0.1, std::nullopt, std::nullopt, false},
+                   {job, 500, 12500, 12500, 0, std::nullopt, std::nullopt, true}};
+  return search;
+}
+
+TEST(Summary, OfASearchHasTheRateThatItFound) {
+  RunResult run = run_of("line");
+  add_pair(run, "noise");
+  run.searches = {search_of("line", 12500)};
+  EXPECT_EQ(summary_of(run),
+            "shmifperf 0.1.0: passed (exit code 0), took 2.54 s\n"
+            "highest rate without loss (RFC 2544)\n"
+            "  frame   job     found               first too high  trials\n"
+            "  500 B  line  12.5 k/s  50.0 Mbit/s        13.0 k/s       2\n"
+            "  job    role  frames      rate               lost       latency p50      p99\n"
+            "  noise    tx   5,000  2.50 k/s  2.00 Mbit/s     0  0 %      8.19 us  8.19 us\n"
+            "nothing held the jobs back\n"
+            "use --details for the rest\n")
+      << "the frames of the searching job are those of one trial";
+  run.repeats = {{"line", "found_fps", {12400, 12500, 12600}, 12500, 12400, 12600},
+                 {"line.sink", "rx_fps", {1, 2, 3}, 2, 1, 3}};
+  EXPECT_NE(summary_of(run).find("\n  line found_fps      3  12.5 k/s     1.99 %  12.4 k/s"),
+            std::string::npos)
+      << summary_of(run);
+}
+
+TEST(Summary, OfASearchThatFoundNothingSaysWhy) {
+  RunResult run = run_of("line");
+  run.searches = {search_of("line", std::nullopt)};
+  run.searches[0].why_none = "its runtime was over";
+  run.failures = {"job \"line\": the search found no rate: its runtime was over"};
+  run.exit_code = 1;
+  EXPECT_EQ(summary_of(run),
+            "shmifperf 0.1.0: FAILED (exit code 1), took 2.54 s\n"
+            "  FAILED    job \"line\": the search found no rate: its runtime was over\n"
+            "highest rate without loss (RFC 2544)\n"
+            "  frame   job  found     first too high  trials\n"
+            "  500 B  line      -  -        13.0 k/s       2  its runtime was over\n"
+            "nothing held the jobs back\n"
+            "use --details for the rest\n");
+}
+
+TEST(Summary, OfManySearchesHasEightAndTheNumberOfTheRest) {
+  RunResult run = empty_run();
+  for (int i = 1; i <= 9; ++i) run.searches.push_back(search_of("s" + std::to_string(i), 1000 * i));
+  const std::string text = summary_of(run);
+  EXPECT_NE(text.find("\n  500 B   s8  "), std::string::npos) << text;
+  EXPECT_EQ(text.find("s9"), std::string::npos) << text;
+  EXPECT_NE(text.find("\n  ... and 1 more search\nnothing held"), std::string::npos) << text;
+}
+
+TEST(Summary, OfARunThatWasStoppedSaysSo) {
+  RunResult run = run_of("voip");
+  run.stopped_by_signal = SIGINT;
+  run.exit_code = 130;
+  run.steady_state = "not reached: iops 2.00 %";
+  EXPECT_EQ(
+      summary_of(run),
+      "shmifperf 0.1.0: stopped by SIGINT, 0 of 5,000 frames lost (exit code 130), took 2.54 s\n"
+      "  steady state not reached: iops 2.00 %\n"
+      "  job   role  frames      rate               lost       latency p50      p99\n"
+      "  voip    tx   5,000  2.50 k/s  2.00 Mbit/s     0  0 %      8.19 us  8.19 us\n"
+      "nothing held the jobs back\n"
+      "use --details for the rest\n");
+  run.failures = {"job \"voip\": it hung"};
+  EXPECT_EQ(summary_of(run).find("shmifperf 0.1.0: FAILED, 0 of 5,000 frames lost (exit code 130), "
+                                 "took 2.54 s, stopped by SIGINT\n"),
+            0U)
+      << summary_of(run);
+}
+
+TEST(Summary, NamesTheInstrumentsThatItLeavesOut) {
+  RunResult run = run_of("voip");
+  CounterResult counter;
+  counter.name = "cycles";
+  run.jobs[0].counters = {counter};
+  const std::string text = summary_of(run);
+  EXPECT_NE(text.find("\nuse --details for the rest (counters)\n"), std::string::npos) << text;
+}
+
+TEST(Summary, BreaksLinesAtTheWidthOfTheTerminal) {
+  RunResult run = run_of("voip");
+  run.warnings = {"a warning of so many words that the eighty columns of a terminal are too few"};
+  EXPECT_EQ(summary_of(run, 80),
+            "shmifperf 0.1.0: passed, 0 of 5,000 frames lost (exit code 0), took 2.54 s\n"
+            "  warning   a warning of so many words that the eighty columns of a terminal are\n"
+            "            too few\n"
+            "  job   role  frames      rate               lost       latency p50      p99\n"
+            "  voip    tx   5,000  2.50 k/s  2.00 Mbit/s     0  0 %      8.19 us  8.19 us\n"
+            "nothing held the jobs back\n"
+            "use --details for the rest\n");
+}
+
+TEST(Summary, OfARunOnServersSaysHowManyFailedAndNamesJobsWithTheirs) {
+  RunResult bad = run_of("voip");
+  fail(bad, 1, "it hung");
+  const std::vector<HostResult> hosts{
+      {.name = "a:1", .report = report_of(run_of("voip")), .failures = {}},
+      {.name = "b:2", .report = report_of(bad), .failures = {}}};
+  WholeRun whole;
+  whole.version = "0.1.0";
+  whole.began = std::chrono::system_clock::time_point(std::chrono::seconds(1763700000));
+  whole.ended = whole.began + std::chrono::seconds(3);
+  EXPECT_EQ(
+      combined_summary(hosts, whole, 0, {"r.json"}),
+      "shmifperf 0.1.0: FAILED on 1 of 2 servers, 0 of 10,000 frames lost (exit code 1), took 3.00 "
+      "s\n"
+      "  FAILED    b:2: job \"voip.sink\": it hung\n"
+      "  job               role  frames      rate               lost       latency p50      p99\n"
+      "  a:1/voip  passed    tx   5,000  2.50 k/s  2.00 Mbit/s     0  0 %      8.19 us  8.19 us\n"
+      "  b:2/voip  FAILED    tx   5,000  2.50 k/s  2.00 Mbit/s     0  0 %      8.19 us  8.19 us\n"
+      "nothing held the jobs back\n"
+      "  wrote     r.json\n"
+      "use --details for the rest\n");
+  EXPECT_EQ(combined_summary({hosts[0]}, whole, 0, {})
+                .find("shmifperf 0.1.0: passed on 1 server, 0 of 5,000 frames lost"),
+            0U);
+}
+
+}  // namespace
+}  // namespace shmif::perf::summary_text
