@@ -22,9 +22,9 @@ bool BatchWriter::open() noexcept {
   const std::size_t size =
       std::max(params.cq_off.cqes + params.cq_entries * sizeof(io_uring_cqe),
                params.sq_off.array + params.sq_entries * sizeof(std::uint32_t));
-  rings_ = base::UringMemory(fd_.get(), size, IORING_OFF_SQ_RING);
+  rings_ = base::RingMemory(fd_.get(), size, IORING_OFF_SQ_RING);
   entries_ =
-      base::UringMemory(fd_.get(), params.sq_entries * sizeof(io_uring_sqe), IORING_OFF_SQES);
+      base::RingMemory(fd_.get(), params.sq_entries * sizeof(io_uring_sqe), IORING_OFF_SQES);
   if (!rings_ || !entries_) {
     close();
     return false;
@@ -40,8 +40,8 @@ bool BatchWriter::open() noexcept {
 }
 
 void BatchWriter::close() noexcept {
-  rings_ = base::UringMemory();
-  entries_ = base::UringMemory();
+  rings_ = base::RingMemory();
+  entries_ = base::RingMemory();
   fd_.reset();
 }
 

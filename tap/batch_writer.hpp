@@ -13,7 +13,7 @@
 #include <span>
 
 #include "base/unique_fd.hpp"
-#include "base/uring_memory.hpp"
+#include "base/ring_memory.hpp"
 
 namespace shmif::tap {
 
@@ -38,7 +38,7 @@ class BatchWriter {
   std::size_t take_completions(std::span<std::int32_t> results) noexcept;
 
   UniqueFd fd_;
-  base::UringMemory rings_, entries_;
+  base::RingMemory rings_, entries_;
   // Offsets in rings_.
   std::uint32_t sq_tail_ = 0, sq_array_ = 0, cq_head_ = 0, cq_tail_ = 0, cq_entries_ = 0;
   std::uint32_t sq_mask_ = 0, cq_mask_ = 0;

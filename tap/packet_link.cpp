@@ -19,8 +19,10 @@
 
 #include "bus/datagram.hpp"
 #include "bus/fragmenter.hpp"
+#include "bus/network_bytes.hpp"
 #include "bus/offload.hpp"
 #include "tap/netlink.hpp"
+#include "tap/packet_ring.hpp"
 
 namespace shmif::tap {
 namespace {
@@ -71,7 +73,8 @@ Result<void> configure(int fd, int index, bool promiscuous) {
   return {};
 }
 
-/// A packet socket bound to the interface, in the calling thread's namespace.
+/// A packet socket bound to the interface, in the calling thread's namespace, and that of a
+/// PacketRing.
 Result<std::vector<UniqueFd>> open_socket(const std::string& interface) {
   const std::string what = "cannot open a packet socket on interface \"" + interface + "\"";
   // Protocol 0: the socket hears nothing before bind names the interface.
@@ -94,8 +97,11 @@ Result<std::vector<UniqueFd>> open_socket(const std::string& interface) {
   if (::bind(socket.get(), reinterpret_cast<const sockaddr*>(&to), sizeof to) != 0) {
     return Error::from_errno(errno, what);
   }
+  auto ring = PacketRing::open_socket(to.sll_ifindex);
+  if (!ring) return std::move(ring).error();
   std::vector<UniqueFd> out;
   out.push_back(std::move(socket));
+  out.push_back(*std::move(ring));
   return out;
 }
 
@@ -137,6 +143,7 @@ struct PacketLink::Impl {
   bool down = false;            // then its deletion is not reported: see look_at_interface()
 
   // Sending.
+  PacketRing ring;  // for frames that the socket refuses; none if the socket was adopted
   std::array<std::array<iovec, 4>, kSlots> out_parts{};
   std::array<bus::FinishedDatagram, kSlots> out_finished{};
   std::array<mmsghdr, kSlots> out_messages{};
@@ -155,7 +162,9 @@ struct PacketLink::Impl {
   bool deliver(FrameBatch& into, ReceiveResult& result) noexcept;
   bool interface_trouble() noexcept;
   void look_at_interface() noexcept;
+  bool needs_ring(const FrameView& frame) const noexcept;
   std::size_t prepare(std::span<const FrameView> frames, SendResult& result) noexcept;
+  int send_prepared(std::size_t ready, bool by_ring) noexcept;
 };
 
 PacketLink::PacketLink(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -172,7 +181,9 @@ Result<PacketLink> PacketLink::open(const std::string& interface, const PacketOp
   const bool here = options.where == nullptr || options.where->is_current();
   auto sockets = here ? make() : run_in(*options.where, make);
   if (!sockets) return std::move(sockets).error();
-  return adopt(std::move(sockets->at(0)), options);
+  auto link = adopt(std::move(sockets->at(0)), options);
+  if (link) link->impl_->ring = PacketRing(std::move(sockets->at(1)));
+  return link;
 }
 
 Result<PacketLink> PacketLink::adopt(UniqueFd socket, const PacketOptions& options) {
@@ -438,8 +449,22 @@ ReceiveResult PacketLink::receive(FrameBatch& into) noexcept {
   return result;
 }
 
-/// Prepares messages for the frames at the front that may be sent. Result: how many; if 0, `result`
-/// says why.
+/// Whether the socket refuses the frame although the interface carries it: it has the longest
+/// packet, and a tag for which the kernel adds no room (Linux: net/packet/af_packet.c).
+bool PacketLink::Impl::needs_ring(const FrameView& frame) const noexcept {
+  return frame.size() > mtu + kEthernetHeaderBytes && !tag_in_mtu &&
+         !frame.offload.is_super_frame() &&
+         bus::get16(frame.bytes, kAddressBytes) == ETH_P_8021AD && ring;
+}
+
+/// Hands the messages to the kernel. Result: as sendmmsg().
+int PacketLink::Impl::send_prepared(std::size_t ready, bool by_ring) noexcept {
+  if (by_ring) return ring.send(std::span(out_messages).first(ready), max_frame);
+  return ::sendmmsg(socket.get(), out_messages.data(), static_cast<unsigned>(ready), MSG_DONTWAIT);
+}
+
+/// Prepares messages for the frames at the front that may be sent, all in the same way. Result: how
+/// many; if 0, `result` says why.
 std::size_t PacketLink::Impl::prepare(std::span<const FrameView> frames,
                                       SendResult& result) noexcept {
   std::size_t ready = 0;
@@ -454,6 +479,7 @@ std::size_t PacketLink::Impl::prepare(std::span<const FrameView> frames,
       result.error = Errc::frame_too_long;
       break;
     }
+    if (ready > 0 && needs_ring(frame) != needs_ring(frames[0])) break;
     msghdr& m = out_messages[ready].msg_hdr;
     m = {};
     m.msg_iov = out_parts[ready].data();
@@ -486,8 +512,7 @@ SendResult PacketLink::send(std::span<const FrameView> frames) noexcept {
     SendResult stop;
     const std::size_t ready = self.prepare(rest, stop);
     if (ready == 0) return {result.taken, stop.error};
-    const int n = ::sendmmsg(self.socket.get(), self.out_messages.data(),
-                             static_cast<unsigned>(ready), MSG_DONTWAIT);
+    const int n = self.send_prepared(ready, self.needs_ring(rest[0]));
     if (n > 0) {
       for (const FrameView& f : rest.first(static_cast<std::size_t>(n)))
         self.counts.sent_bytes.add(f.size());

@@ -57,8 +57,9 @@ class PacketLink {
   int descriptor() noexcept;
   WaitHint prepare_wait() noexcept;
   void finish_wait() noexcept;
-  /// The interface's MTU plus the header and one 802.1Q tag; follows a change of the MTU. A frame
-  /// of that length with another tag is too long for the kernel, unless the MTU has room for it.
+  /// The interface's MTU plus the header and one tag (802.1Q or 802.1ad); follows a change of the
+  /// MTU. If the socket was adopted, a frame of that length with an 802.1ad tag is too long for the
+  /// kernel, unless the MTU has room for the tag.
   std::size_t max_frame_bytes() noexcept;
   std::string address();  ///< "packet:IFNAME"
 

@@ -11,7 +11,7 @@
 #include <new>
 #include <utility>
 
-#include "base/uring_memory.hpp"
+#include "base/ring_memory.hpp"
 #include "bus/atomics.hpp"
 
 namespace shmif::bus {
@@ -45,8 +45,8 @@ class FutexPoll::Ring {
 
   UniqueFd fd_;
   io_uring_params params_{};
-  base::UringMemory rings_;
-  base::UringMemory entries_;
+  base::RingMemory rings_;
+  base::RingMemory entries_;
 };
 
 bool FutexPoll::Ring::open(int event) noexcept {
@@ -54,9 +54,9 @@ bool FutexPoll::Ring::open(int event) noexcept {
   fd_.reset(static_cast<int>(syscall(SYS_io_uring_setup, 1, &params_)));  // close-on-exec
   if (!fd_ || !knows_futexes()) return false;
   const std::size_t completions = params_.cq_off.cqes + params_.cq_entries * sizeof(io_uring_cqe);
-  rings_ = base::UringMemory(fd_.get(), completions, IORING_OFF_SQ_RING);
+  rings_ = base::RingMemory(fd_.get(), completions, IORING_OFF_SQ_RING);
   entries_ =
-      base::UringMemory(fd_.get(), params_.sq_entries * sizeof(io_uring_sqe), IORING_OFF_SQES);
+      base::RingMemory(fd_.get(), params_.sq_entries * sizeof(io_uring_sqe), IORING_OFF_SQES);
   return rings_ && entries_ &&
          syscall(SYS_io_uring_register, fd_.get(), IORING_REGISTER_EVENTFD, &event, 1) == 0;
 }

@@ -11,6 +11,9 @@ namespace shmif::tools {
 
 namespace {
 
+/// A packet socket takes a frame that is longer than the MTU by this.
+constexpr std::size_t kOneTagFrame = kEthernetHeaderBytes + kVlanTagBytes;
+
 /// A socket that `open` makes in the namespace.
 UniqueFd socket_in(const tap::NetNamespace* where, Result<UniqueFd> (*open)()) {
   const auto listen = [open]() -> Result<std::vector<UniqueFd>> {
@@ -96,6 +99,12 @@ std::string too_long_text(std::size_t frame_bytes, const std::string& from,
     remedy = "it is longer than the MTU of " + from.substr(from.find(':') + 1) +
              ": its kernel has put it together, and it is no IP packet that can be cut again; if "
              "this is a bridge, give packet: the port of it from which such frames come";
+  } else if (to.starts_with("packet:") && to_mtu && frame_bytes > *to_mtu + kOneTagFrame &&
+             frame_bytes <= max_frame_for(*to_mtu)) {
+    remedy =
+        to.substr(to.find(':') + 1) +
+        " carries its MTU and one VLAN tag; for a second tag, raise the MTU of the interface by "
+        "4, or start a host with --via tap";
   }
   return "cannot pass on a frame of " + std::to_string(frame_bytes) + " bytes from " +
          side(from, from_mtu) + ": it is too long for " + side(to, to_mtu) +

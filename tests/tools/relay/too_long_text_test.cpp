@@ -30,5 +30,19 @@ TEST(TooLongText, NamesThePortOfABridgeWhereTheInterfaceItselfIsTooSmall) {
   EXPECT_TRUE(tap.ends_with("; give both sides the same MTU)")) << tap;
 }
 
+TEST(TooLongText, SaysHowASecondTagPassesThroughAPacketSocket) {
+  const std::string why =
+      "cannot pass on a frame of 1522 bytes from bus:/b (MTU 1500): it is too long for packet:v0 "
+      "(MTU 1500) (such frames are dropped and counted; v0 carries its MTU and one VLAN tag; for a "
+      "second tag, raise the MTU of the interface by 4, or start a host with --via tap)";
+  EXPECT_EQ(too_long_text(1522, "bus:/b", 1500, "packet:v0", 1500), why);
+  for (const std::size_t bytes : {1518U, 1523U}) {
+    const std::string other = too_long_text(bytes, "bus:/b", 9000, "packet:v0", 1500);
+    EXPECT_TRUE(other.ends_with("; give both sides the same MTU)")) << other;
+  }
+  const std::string tap = too_long_text(1522, "bus:/b", 9000, "tap:v0", 1500);
+  EXPECT_TRUE(tap.ends_with("; give both sides the same MTU)")) << tap;
+}
+
 }  // namespace
 }  // namespace shmif::tools

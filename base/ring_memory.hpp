@@ -1,5 +1,6 @@
 #pragma once
-// UringMemory: a mapping of the memory that an io_uring shares with the kernel.
+// RingMemory: a mapping of the memory that a ring shares with the kernel, such as that of an
+// io_uring or of a packet socket.
 
 #include <sys/mman.h>
 
@@ -9,21 +10,21 @@
 
 namespace shmif::base {
 
-class UringMemory {
+class RingMemory {
  public:
-  UringMemory() = default;
-  /// `offset` is one of IORING_OFF_*.
-  UringMemory(int fd, std::size_t size, std::int64_t offset) noexcept
+  RingMemory() = default;
+  /// `offset` is one of IORING_OFF_*; 0 for a packet socket.
+  RingMemory(int fd, std::size_t size, std::int64_t offset) noexcept
       : memory_(mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, offset)),
         size_(size) {}
-  UringMemory(const UringMemory&) = delete;
-  UringMemory& operator=(const UringMemory&) = delete;
-  UringMemory& operator=(UringMemory&& other) noexcept {
+  RingMemory(const RingMemory&) = delete;
+  RingMemory& operator=(const RingMemory&) = delete;
+  RingMemory& operator=(RingMemory&& other) noexcept {
     std::swap(memory_, other.memory_);
     std::swap(size_, other.size_);
     return *this;
   }
-  ~UringMemory() {
+  ~RingMemory() {
     if (*this) munmap(memory_, size_);
   }
   explicit operator bool() const noexcept { return memory_ != MAP_FAILED; }
