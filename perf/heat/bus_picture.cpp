@@ -146,9 +146,13 @@ std::string party_conclusion(const HeatResult& result, const BusInfo& bus, std::
     if (const auto hottest = hottest_of(used)) {
       const std::uint64_t begin = hottest->range.begin;
       text += "; most: " + heat_bytes(hottest->range.bytes());
-      text += begin >= bus::kRingOffset
-                  ? " of the ring at " + heat_bytes(begin - bus::kRingOffset)
-                  : std::string(begin >= kTableBegin ? " of the ports" : " of the header");
+      if (begin >= bus::kRingOffset) {
+        text += " of the ring at " + heat_bytes(begin - bus::kRingOffset);
+      } else if (begin >= kTableBegin) {
+        text += " of the ports";
+      } else {
+        text += hottest->range.end > kTableBegin ? " from the header on" : " of the header";
+      }
       text += ", in " + heat_share(hottest->share) + " of the looks";
     }
     lines += heat_folded(text, columns);

@@ -70,6 +70,19 @@ TEST(BusPicture, ShowsHeaderPortsAndRingAndFoldsTheTwoPlacesOfTheRing) {
   EXPECT_EQ(lines[9], "  written |@|        |" + std::string(30, ' ') + "@@@@@@@@@@|");
 }
 
+TEST(BusPicture, NamesThePartOfTheBusThatIsUsedMost) {
+  const auto concludes = [](std::uint64_t begin, std::uint64_t end) {
+    const auto result = result_of({{kBusAt + begin, kBusAt + end, 10, 0, 0}});
+    return lines_of(bus_heat_text({result}, small_bus(), 100, false)).at(1);
+  };
+  const std::string always = ", in 100 % of the looks";
+  EXPECT_EQ(concludes(0, 4096), "rx used 4.0 KiB of 1.2 MiB; most: 4.0 KiB of the header" + always);
+  EXPECT_EQ(concludes(0, 8192),
+            "rx used 8.0 KiB of 1.2 MiB; most: 8.0 KiB from the header on" + always);
+  EXPECT_EQ(concludes(4096, 12288),
+            "rx used 8.0 KiB of 1.2 MiB; most: 8.0 KiB of the ports" + always);
+}
+
 TEST(BusPicture, SaysWhyAProcessWasNotMeasuredAndShowsNoZeros) {
   HeatResult absent;
   absent.process = {42, 0};
