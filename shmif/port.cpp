@@ -246,6 +246,9 @@ std::error_code Port::set_mac(MacAddress mac) noexcept {
   impl_->options.mac = mac;
   return {};
 }
+std::error_code Port::set_other_macs(std::span<const MacAddress> macs) noexcept {
+  return impl_->bus ? impl_->bus->set_other_macs(macs) : make_error_code(Errc::not_linked);
+}
 std::error_code Port::set_promiscuous(bool on) noexcept {
   if (impl_->bus && impl_->bus->forked()) return Errc::forked;
   const std::lock_guard guard(impl_->properties);

@@ -188,6 +188,14 @@ class Port {
   /// Takes effect before the call returns, also while up. Errors: bad_argument for an address that
   /// is not unicast (a group address, or all zeros), mac_taken.
   [[nodiscard]] std::error_code set_mac(MacAddress mac) noexcept;
+  /// The port also receives frames for these addresses, as a network card does for those of its
+  /// unicast list. They replace those of the last call. An address that is no longer among them is
+  /// forgotten, also if the port has learned it (PortOptions::learn); it is learned again when the
+  /// port sends from it. With more than 16 addresses, the learned ones included, the port receives
+  /// all frames. A newly attached port has none. Takes effect before the call returns. Blocks: as
+  /// down(), while another thread is inside send(). Errors: not_linked, forked, bad_argument for a
+  /// group address.
+  [[nodiscard]] std::error_code set_other_macs(std::span<const MacAddress> macs) noexcept;
   /// Whether the port also receives frames for other MAC addresses. The default is
   /// PortOptions::promiscuous, false. Takes effect before the call returns. Errors: forked.
   [[nodiscard]] std::error_code set_promiscuous(bool on) noexcept;

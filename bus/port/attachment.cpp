@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <filesystem>
 #include <utility>
@@ -203,11 +204,25 @@ std::error_code Attachment::set_mac(MacAddress mac) noexcept {
   const std::lock_guard guard(a.mac_mutex);
   const std::uint64_t before = a.own_mac;
   a.show_mac(mac.to_u64());  // P3: publish, then look
-  if (!address_is_taken(a.ring, a.owned.slot, a.fd.get(), mac)) return {};
+  if (!address_is_taken(a.ring, a.owned.slot, a.fd.get(), mac)) {
+    const std::lock_guard nobody_sends(a.send_mutex);
+    a.forget(mac);  // else the port would go on hearing it after the next change
+    return {};
+  }
   a.show_mac(before);
   // While the other address was shown, senders of frames to this one did not ring the port.
   wake_port(a.ring, a.owned.slot, a.fd.get());
   return Errc::mac_taken;
+}
+
+std::error_code Attachment::set_other_macs(std::span<const MacAddress> macs) noexcept {
+  Impl& a = *impl_;
+  if (a.forked()) return Errc::forked;
+  const auto is_group = [](MacAddress mac) { return mac.is_group(); };
+  if (std::ranges::any_of(macs, is_group)) return Errc::bad_argument;
+  const std::lock_guard guard(a.send_mutex);
+  a.list(macs);
+  return {};
 }
 
 std::error_code Attachment::set_promiscuous(bool on) noexcept {

@@ -79,6 +79,7 @@ class Attachment {
   bool carries_offloads() const noexcept;  ///< whether frames may leave work to their receivers
   std::size_t max_frame() const noexcept;
   [[nodiscard]] std::error_code set_mac(MacAddress mac) noexcept;
+  [[nodiscard]] std::error_code set_other_macs(std::span<const MacAddress> macs) noexcept;
   [[nodiscard]] std::error_code set_promiscuous(bool on) noexcept;
   [[nodiscard]] std::error_code set_carrier(bool on) noexcept;
   bool has_carrier() const noexcept;

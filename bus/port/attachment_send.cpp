@@ -270,8 +270,20 @@ bool Attachment::Impl::bury_dead_claims() noexcept {
 /// nothing is sent: then a claim in the slot is not a real one (I4).
 void Attachment::Impl::tidy_up_after_repair() noexcept {
   show_slot();
-  last_learned = 0;  // its entry in the slot may be gone
+  show_listed();
   store_release(slot().claim_owner, std::uint64_t{0});
+}
+
+/// Where an address stands in the slot, or where it can be put; nullptr: there is no room.
+std::uint64_t* Attachment::Impl::place_of(std::uint64_t word) const noexcept {
+  std::uint64_t* vacant = nullptr;
+  for (std::uint64_t& each : slot().learned) {
+    const std::uint64_t known = load_relaxed(each);
+    if (known == word) return &each;
+    if ((known == 0 || known == kVacantWord) && vacant == nullptr) vacant = &each;
+    if (known == 0) break;
+  }
+  return vacant;
 }
 
 /// Remembers source addresses, so that this port accepts frames to them.
@@ -282,15 +294,57 @@ void Attachment::Impl::learn(std::span<const FrameView> frames) noexcept {
     const std::uint64_t word = learned_word(mac);
     if (word == last_learned || source.is_group() || mac == own_mac) continue;
     last_learned = word;
-    const auto place = std::find_if(std::begin(slot().learned), std::end(slot().learned),
-                                    [&](const std::uint64_t& w) { return w == 0 || w == word; });
-    if (place == std::end(slot().learned)) {
-      if ((own_flags & kFlagLearnedTooMany) == 0) set_flag(kFlagLearnedTooMany, true);
-    } else if (load_relaxed(*place) == 0) {
+    std::uint64_t* const place = place_of(word);
+    if (place == nullptr) {
+      if (listed_too_many || learned_too_many) continue;  // it hears all
+      learned_too_many = true;
+      show_too_many();
+    } else if (load_relaxed(*place) != word) {
       store_relaxed(*place, word);
       tell_filter_change(ring);
     }
   }
+}
+
+/// Does not tell the senders.
+void Attachment::Impl::forget(MacAddress mac) noexcept {
+  const std::uint64_t word = learned_word(mac.to_u64());
+  std::uint64_t* const place = place_of(word);
+  if (place != nullptr && load_relaxed(*place) == word) store_relaxed(*place, kVacantWord);
+  last_learned = 0;
+}
+
+/// Accepts frames to `macs`, in place of those of the last call. What is no longer among them is
+/// forgotten, also if it was learned: the host that it belonged to is gone.
+void Attachment::Impl::list(std::span<const MacAddress> macs) noexcept {
+  for (const MacAddress before : std::span(listed).first(listed_count)) {
+    if (std::ranges::find(macs, before) == macs.end()) forget(before);
+  }
+  listed_count = std::min(macs.size(), listed.size());
+  std::ranges::copy(macs.first(listed_count), listed.begin());
+  listed_too_many = macs.size() > listed.size();
+  show_listed();
+}
+
+/// Also call it when somebody else may have written to the slot.
+void Attachment::Impl::show_listed() noexcept {
+  last_learned = 0;  // it may no longer be there
+  for (const MacAddress mac : std::span(listed).first(listed_count)) {
+    const std::uint64_t word = learned_word(mac.to_u64());
+    std::uint64_t* const place = place_of(word);
+    if (place == nullptr) {
+      listed_too_many = true;
+      break;
+    }
+    store_relaxed(*place, word);
+  }
+  tell_filter_change(ring);
+  show_too_many();
+}
+
+void Attachment::Impl::show_too_many() noexcept {
+  const bool is = listed_too_many || learned_too_many;
+  if (((own_flags & kFlagLearnedTooMany) != 0) != is) set_flag(kFlagLearnedTooMany, is);
 }
 
 }  // namespace shmif::bus

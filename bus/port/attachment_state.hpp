@@ -4,6 +4,7 @@
 
 #include <sys/types.h>
 
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
@@ -57,7 +58,12 @@ struct Attachment::Impl {
   std::optional<FlowControl> flow;  ///< empty if senders never wait for ports
   RingWriter writer;
   Bell bell;
-  std::uint64_t last_learned = 0;
+  // Under send_mutex, too: which addresses are in PortSlot::learned.
+  std::uint64_t last_learned = 0;                      ///< as learned_word() writes it
+  std::array<MacAddress, kLearnedAddresses> listed{};  ///< by set_other_macs()
+  std::size_t listed_count = 0;
+  bool listed_too_many = false;
+  bool learned_too_many = false;
   std::uint64_t epoch_sent_in = 0;
 
   /// Held inside receive and the wait calls. So down() knows when they are over, and up() may move
@@ -156,6 +162,11 @@ struct Attachment::Impl {
   bool bury_dead_claims() noexcept;
   void tidy_up_after_repair() noexcept;
   void learn(std::span<const FrameView> frames) noexcept;
+  void forget(MacAddress mac) noexcept;
+  void list(std::span<const MacAddress> macs) noexcept;
+  void show_listed() noexcept;
+  void show_too_many() noexcept;
+  std::uint64_t* place_of(std::uint64_t word) const noexcept;
   void publish_position() noexcept {
     store_relaxed(slot().position, reader.position());
     store_relaxed(slot().read_inside, reader.place().passed());

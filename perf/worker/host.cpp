@@ -137,7 +137,9 @@ class Host {
   }
 
   bool take_news() {
-    exit_ = guest_.dispatch().exit;
+    tap::GuestNews news = guest_.dispatch();
+    for (const tap::GuestInterfaceState& now : news.interfaces) port_.show(now);
+    exit_ = std::move(news.exit);
     return !exit_;
   }
 

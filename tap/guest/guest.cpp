@@ -186,7 +186,8 @@ struct Guest::Impl {
   std::string directory;  ///< our directory before we joined it; empty: unknown
   base::ForeignSocket socket;
   UniqueFd signals;
-  UniqueFd events;  ///< an epoll of everything that dispatch() reads
+  UniqueFd events;                      ///< an epoll of everything that dispatch() reads
+  std::vector<UniqueFd> watch_sockets;  ///< until `watch` has them
   std::optional<GuestWatch> watch;
   std::vector<GuestLink> links;
   std::vector<WatchedLink> watched;
@@ -302,7 +303,8 @@ struct Guest::Impl {
       }
       if (m.what == GuestSays::failed) return told_error(m);
       if (m.what == GuestSays::note) notes.emplace_back(m.text.data());
-      if (m.what == GuestSays::ready) return open_events(std::move(fd));
+      if (m.what == GuestSays::watch) watch_sockets.push_back(std::move(fd));
+      if (m.what == GuestSays::ready) return open_events();
       if (m.what == GuestSays::interface) add_link(m, std::move(fd));
     }
   }
@@ -322,10 +324,10 @@ struct Guest::Impl {
     watched.push_back({static_cast<unsigned>(m.b), bridged ? 1U : 0U, wanted.mac_comes_later});
   }
 
-  /// `interfaces`: the watch on the guest's interfaces; empty for a guest that was entered.
-  Result<void> open_events(UniqueFd interfaces) {
-    if (interfaces) {
-      auto opened = GuestWatch::open(std::move(interfaces), watched);
+  Result<void> open_events() {
+    if (watch_sockets.size() == 2) {
+      auto opened =
+          GuestWatch::open({std::move(watch_sockets[0]), std::move(watch_sockets[1])}, watched);
       if (!opened) return std::move(opened).error();
       watch.emplace(*std::move(opened));
     }

@@ -157,6 +157,10 @@ struct GuestInterfaceState {
   bool promiscuous = false;
   bool carrier = true;  ///< up and with carrier: frames reach the guest
   std::uint32_t mtu = 0;
+  MacAddress mac{};  ///< its own address; zero: not known
+  /// The others for which it receives frames: those of macvlans, VLANs and programs. At most 16;
+  /// with more, the interface counts as promiscuous.
+  std::vector<MacAddress> other_macs{};
 
   bool operator==(const GuestInterfaceState&) const = default;
 };

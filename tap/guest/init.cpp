@@ -31,6 +31,7 @@
 #include "tap/guest/ids.hpp"
 #include "tap/guest/mounts.hpp"
 #include "tap/guest/net.hpp"
+#include "tap/guest/watch.hpp"
 #include "tap/guest/wire.hpp"
 #include "tap/upkeep.hpp"
 
@@ -272,7 +273,7 @@ class Init {
     auto net = GuestNet::make(options);
     if (!net) return std::move(net).error();
     net_.emplace(*std::move(net));
-    auto watch = open_interface_watch();
+    auto watch = open_watch_sockets();
     if (!watch) return std::move(watch).error();
     for (std::size_t i = 0; i < net_->ends().size(); ++i) {
       GuestEnd& end = net_->ends()[i];
@@ -283,7 +284,8 @@ class Init {
       say(socket_, m, end.descriptor.get());
       end.descriptor.reset();
     }
-    say(socket_, message(GuestSays::ready), watch->get());
+    for (const UniqueFd& each : *watch) say(socket_, message(GuestSays::watch), each.get());
+    say(socket_, message(GuestSays::ready));
     return {};
   }
 

@@ -336,15 +336,4 @@ Result<std::vector<GivenAddresses>> GuestNet::given() const {
   return all;
 }
 
-Result<UniqueFd> open_interface_watch() {
-  UniqueFd s(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE));
-  sockaddr_nl address{};
-  address.nl_family = AF_NETLINK;
-  address.nl_groups = RTMGRP_LINK;
-  if (!s || ::bind(s.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
-    return Error::from_errno(errno, "cannot watch the host's interfaces");
-  }
-  return s;
-}
-
 }  // namespace shmif::tap

@@ -42,7 +42,4 @@ class GuestNet {
   std::unique_ptr<Impl> impl_;
 };
 
-/// A netlink socket that reports every change of the interfaces in the calling process's namespace.
-Result<UniqueFd> open_interface_watch();
-
 }  // namespace shmif::tap

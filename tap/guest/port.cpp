@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "tap/carrier.hpp"
+#include "tap/guest/watch.hpp"
 #include "tap/packet_link.hpp"
 #include "tap/tap_link.hpp"
 
@@ -56,8 +57,7 @@ Result<void> GuestPort::up() {
 void GuestPort::show(const GuestInterfaceState& now) {
   state_ = now;
   if (!plugged_) return;
-  static_cast<void>(port_->set_promiscuous(always_promiscuous_ || now.promiscuous));
-  static_cast<void>(port_->set_carrier(now.carrier));
+  show_on(*port_, now, always_promiscuous_);
 }
 
 std::error_code GuestPort::set_carrier(bool on) noexcept {

@@ -34,7 +34,8 @@ class GuestPort {
   const std::string& interface() const noexcept { return interface_; }
   LinkKind kind() const noexcept { return kind_; }
 
-  /// Shows on the bus what the interface is now: promiscuous, and with or without carrier.
+  /// Makes the port hear what the interface hears now, and shows on the bus whether the interface
+  /// has carrier.
   void show(const GuestInterfaceState& now);
   /// Gives the interface carrier, or takes it away. Errors: those of tap::set_carrier().
   [[nodiscard]] std::error_code set_carrier(bool on) noexcept;

@@ -1,83 +1,203 @@
 #include "tap/guest/watch.hpp"
 
-#include <linux/if_link.h>
+#include <linux/filter.h>
+#include <linux/neighbour.h>
+#include <linux/netlink.h>
 #include <linux/rtnetlink.h>
-#include <net/if.h>
-#include <netlink/attr.h>
-#include <netlink/errno.h>
-#include <netlink/msg.h>
-#include <netlink/netlink.h>
-#include <netlink/route/rtnl.h>
-#include <netlink/socket.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
 
+#include <arpa/inet.h>
+#include <algorithm>
 #include <array>
-#include <cstdlib>
+#include <cerrno>
+#include <cstddef>
 #include <optional>
 #include <utility>
 
-#include "tap/libnl.hpp"
-#include "tap/netlink.hpp"
+#include "tap/guest/link_news.hpp"
 
 namespace shmif::tap {
 namespace {
 
-/// What one message says, if it is about an interface. The flag IFF_PROMISC only shows what an
-/// administrator set; the count shows packet sockets, too.
-std::optional<LinkNews> read_message(nlmsghdr* header) {
-  if (header->nlmsg_type != RTM_NEWLINK) return std::nullopt;
-  std::array<nla_policy, IFLA_MAX + 1> policy{};
-  policy[IFLA_PROMISCUITY].type = policy[IFLA_MTU].type = NLA_U32;  // shorter ones are refused
-  std::array<nlattr*, IFLA_MAX + 1> found{};
-  if (::nlmsg_parse(header, sizeof(ifinfomsg), found.data(), IFLA_MAX, policy.data()) < 0 ||
-      found[IFLA_PROMISCUITY] == nullptr) {
-    return std::nullopt;
-  }
-  const auto* const about = static_cast<const ifinfomsg*>(::nlmsg_data(header));
-  return LinkNews{.index = static_cast<unsigned>(about->ifi_index),
-                  .promiscuity = ::nla_get_u32(found[IFLA_PROMISCUITY]),
-                  .carrier = Interface::carries(about->ifi_flags),
-                  .mtu = found[IFLA_MTU] != nullptr ? ::nla_get_u32(found[IFLA_MTU]) : 0};
+using Clock = std::chrono::steady_clock;
+
+/// Lets pass only messages about interfaces, and about entries of their own lists: those about
+/// neighbours, which come with all traffic, would wake the watch.
+bool leave_out_neighbours(int socket) {
+  constexpr std::uint32_t kType = offsetof(nlmsghdr, nlmsg_type);
+  constexpr std::uint32_t kFamily = NLMSG_HDRLEN + offsetof(ndmsg, ndm_family);
+  constexpr std::uint32_t kFlags = NLMSG_HDRLEN + offsetof(ndmsg, ndm_flags);
+  // A filter loads numbers as a network has them.
+  const std::uint32_t is_new = htons(RTM_NEWNEIGH);
+  const std::uint32_t is_gone = htons(RTM_DELNEIGH);
+  std::array<sock_filter, 9> program{{
+      BPF_STMT(BPF_LD | BPF_H | BPF_ABS, kType),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, is_new, 1, 0),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, is_gone, 0, 4),
+      BPF_STMT(BPF_LD | BPF_B | BPF_ABS, kFamily),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, AF_BRIDGE, 0, 3),
+      BPF_STMT(BPF_LD | BPF_B | BPF_ABS, kFlags),
+      BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, NTF_SELF, 0, 1),
+      BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),
+      BPF_STMT(BPF_RET | BPF_K, 0),
+  }};
+  const sock_fprog filter{static_cast<unsigned short>(program.size()), program.data()};
+  return ::setsockopt(socket, SOL_SOCKET, SO_ATTACH_FILTER, &filter, sizeof filter) == 0;
+}
+
+Result<UniqueFd> open_route_socket(unsigned groups) {
+  UniqueFd s(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE));
+  if (s && (groups & RTMGRP_NEIGH) != 0 && !leave_out_neighbours(s.get())) groups = RTMGRP_LINK;
+  sockaddr_nl address{};
+  address.nl_family = AF_NETLINK;
+  address.nl_groups = groups;
+  if (!s || ::bind(s.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0)
+    return Error::from_errno(errno, "cannot watch the host's interfaces");
+  return s;
+}
+
+timespec to_timespec(Clock::time_point at) {
+  const auto since = std::max(at.time_since_epoch(), Clock::duration(1));  // 0 would never come
+  const auto whole = std::chrono::floor<std::chrono::seconds>(since);
+  return {.tv_sec = whole.count(),
+          .tv_nsec = std::chrono::duration_cast<std::chrono::nanoseconds>(since - whole).count()};
 }
 
 }  // namespace
 
-LinkNewsBatch read_link_news(std::span<const std::byte> datagram) {
-  LinkNewsBatch batch;
-  // libnl's functions do not write here, but their parameters are not const.
-  auto* header =
-      reinterpret_cast<nlmsghdr*>(const_cast<std::byte*>(datagram.data()));  // NOLINT: see above
-  auto left = static_cast<int>(datagram.size());
-  while (::nlmsg_ok(header, left) != 0) {  // each message is 16 bytes or more
-    batch.incomplete = batch.incomplete || (header->nlmsg_flags & NLM_F_DUMP_INTR) != 0;
-    if (const auto news = read_message(header)) batch.news.push_back(*news);
-    header = ::nlmsg_next(header, &left);
+Result<std::vector<UniqueFd>> open_watch_sockets() {
+  std::vector<UniqueFd> sockets;
+  for (const unsigned groups : {static_cast<unsigned>(RTMGRP_LINK | RTMGRP_NEIGH), 0U}) {
+    auto socket = open_route_socket(groups);
+    if (!socket) return std::move(socket).error();
+    sockets.push_back(*std::move(socket));
   }
-  return batch;
+  return sockets;
 }
 
 struct GuestWatch::Impl {
-  ~Impl() { ::nl_socket_free(socket); }
+  struct Link {
+    WatchedLink is;
+    LinkNews now{};
+    bool is_known = false;  ///< something was heard of it
+    std::vector<MacAddress> list{};
+    bool list_is_long = false;  ///< more addresses than the port can keep
+    GuestInterfaceState told{};
+  };
 
-  void note(const LinkNews& news, std::vector<GuestInterfaceState>& changes) {
-    for (std::size_t i = 0; i < links.size(); ++i) {
-      const GuestInterfaceState now{i, news.promiscuity > links[i].own, news.carrier, news.mtu};
-      if (links[i].index != news.index || states[i] == now) continue;
-      bool& comes_up_later = links[i].comes_up_later;
-      if (comes_up_later && !news.carrier) continue;
-      comes_up_later = false;
-      states[i] = now;
-      changes.push_back(now);
+  UniqueFd news;
+  UniqueFd timer;
+  UniqueFd events;  ///< an epoll of both
+  InterfaceQuestions questions{UniqueFd()};
+  WatchPace pace;
+  std::vector<Link> links;
+  Clock::time_point asked_at = Clock::now();
+  Clock::time_point may_ask_at;  ///< not earlier
+  Clock::time_point busy_until;
+  std::optional<Clock::time_point> timer_at;  ///< if it is set
+  bool wants_answer = false;                  ///< as soon as it may ask
+
+  Link* find(unsigned index) {
+    const auto it = std::ranges::find(links, index, [](const Link& l) { return l.is.index; });
+    return it == links.end() ? nullptr : &*it;
+  }
+
+  void take(const LinkNewsBatch& batch) {
+    wants_answer = wants_answer || batch.lists;
+    for (const LinkNews& each : batch.links) {
+      Link* const link = find(each.index);
+      if (link == nullptr) {
+        wants_answer = true;
+        busy_until = Clock::now() + pace.busy_for;
+      } else if (!each.gone) {
+        note(*link, each);
+        // Otherwise the count says that the list is empty.
+        wants_answer = wants_answer || each.promiscuity > link->is.own || has_addresses(*link);
+      }
     }
   }
 
-  /// Call it when something was missed.
-  void ask_for_everything() const {
-    (void)::nl_rtgen_request(socket, RTM_GETLINK, AF_UNSPEC, NLM_F_DUMP);
+  static bool has_addresses(const Link& link) { return !link.list.empty() || link.list_is_long; }
+
+  static void note(Link& link, const LinkNews& now) {
+    link.now = now;
+    link.is_known = true;
   }
 
-  nl_sock* socket = nullptr;
-  std::vector<WatchedLink> links;
-  std::vector<GuestInterfaceState> states;
+  void ask() {
+    for (Link& link : links) {
+      if (const auto now = questions.link(link.is.index)) note(link, *now);
+      if (!link.is.has_list) continue;
+      const auto list = questions.unicast_list(link.is.index);
+      // Without an answer, the count alone decides, and the port hears rather too much.
+      link.list = list ? list->macs : std::vector<MacAddress>();
+      link.list_is_long = list && (!list->ended || list->macs.size() > UnicastList::kMaxMacs);
+      if (link.list_is_long) link.list.clear();
+      std::ranges::sort(link.list);
+    }
+    wants_answer = false;
+    asked_at = Clock::now();
+    may_ask_at = asked_at + pace.least;
+  }
+
+  Clock::time_point next_question() const {
+    Clock::time_point next = Clock::time_point::max();
+    if (std::ranges::any_of(links, [](const Link& l) { return l.is.has_list; }))
+      next = asked_at + (asked_at < busy_until ? pace.busy : pace.quiet);
+    return wants_answer ? std::min(next, may_ask_at) : next;
+  }
+
+  void set_timer() {
+    const Clock::time_point next = next_question();
+    if (next == timer_at) return;
+    timer_at = next;
+    itimerspec at{};
+    if (next != Clock::time_point::max()) at.it_value = to_timespec(next);
+    (void)::timerfd_settime(timer.get(), TFD_TIMER_ABSTIME, &at, nullptr);
+  }
+
+  /// Reads one datagram of news. Result: false if there is none.
+  bool read_news() {
+    alignas(nlmsghdr) std::array<std::byte, 32768> buffer;  // the kernel sends no larger ones
+    sockaddr_nl from{};
+    socklen_t length = sizeof from;
+    const ssize_t size = ::recvfrom(news.get(), buffer.data(), buffer.size(), 0,
+                                    reinterpret_cast<sockaddr*>(&from), &length);
+    if (size < 0 && errno == ENOBUFS) {  // something was missed
+      wants_answer = true;
+      return true;
+    }
+    if (size < 0) return errno == EINTR;
+    // Root of the namespace may send to every netlink socket of the namespace.
+    if (from.nl_pid != 0) return true;
+    take(read_link_news(std::span(buffer).first(static_cast<std::size_t>(size))));
+    return true;
+  }
+
+  static GuestInterfaceState state_of(const Link& link, std::size_t number) {
+    const unsigned explained = link.is.own + (has_addresses(link) ? 1 : 0);
+    return {.interface = number,
+            .promiscuous = link.list_is_long || link.now.promiscuity > explained,
+            .carrier = link.now.carrier,
+            .mtu = link.now.mtu,
+            .mac = link.now.mac,
+            .other_macs = link.list};
+  }
+
+  void tell(std::vector<GuestInterfaceState>& changes) {
+    for (std::size_t i = 0; i < links.size(); ++i) {
+      Link& link = links[i];
+      GuestInterfaceState now = state_of(link, i);
+      if (!link.is_known || now == link.told) continue;
+      if (link.is.comes_up_later && !now.carrier) continue;
+      link.is.comes_up_later = false;
+      link.told = now;
+      changes.push_back(std::move(now));
+    }
+  }
 };
 
 GuestWatch::GuestWatch(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -85,44 +205,54 @@ GuestWatch::GuestWatch(GuestWatch&&) noexcept = default;
 GuestWatch& GuestWatch::operator=(GuestWatch&&) noexcept = default;
 GuestWatch::~GuestWatch() = default;
 
-Result<GuestWatch> GuestWatch::open(UniqueFd socket, std::vector<WatchedLink> links) {
+Result<GuestWatch> GuestWatch::open(WatchSockets sockets, std::vector<WatchedLink> links,
+                                    const WatchPace& pace) {
   auto impl = std::make_unique<Impl>();
-  impl->socket = ::nl_socket_alloc();
-  if (impl->socket == nullptr) return Error::from_errno(ENOMEM, "netlink");
-  const int fd = socket.release();
-  if (const int e = ::nl_socket_set_fd(impl->socket, NETLINK_ROUTE, fd); e < 0) {
-    ::close(fd);
-    return Error::from_errno(
-        EIO, std::string("cannot watch the host's interfaces: ") + ::nl_geterror(e));
+  impl->news = std::move(sockets.news);
+  impl->questions = InterfaceQuestions(std::move(sockets.questions));
+  impl->pace = pace;
+  impl->timer.reset(::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
+  impl->events.reset(::epoll_create1(EPOLL_CLOEXEC));
+  const std::string what = "cannot watch the host's interfaces";
+  if (!impl->timer || !impl->events) return Error::from_errno(errno, what);
+  for (const int each : {impl->news.get(), impl->timer.get()}) {
+    epoll_event event{};
+    event.events = EPOLLIN;
+    if (::epoll_ctl(impl->events.get(), EPOLL_CTL_ADD, each, &event) != 0)
+      return Error::from_errno(errno, what);
   }
-  ::nl_socket_set_nonblocking(impl->socket);
-  impl->states.resize(links.size());
-  impl->links = std::move(links);
+  for (std::size_t i = 0; i < links.size(); ++i) {
+    Impl::Link& link = impl->links.emplace_back(Impl::Link{links[i]});
+    link.told.interface = i;
+    // Somebody may have used one that was there before.
+    impl->wants_answer = impl->wants_answer || (link.is.has_list && !link.is.comes_up_later);
+  }
+  impl->set_timer();
   return GuestWatch(std::move(impl));
 }
 
 int GuestWatch::descriptor() const noexcept {
-  return ::nl_socket_get_fd(impl_->socket);
+  return impl_->events.get();
 }
 
 void GuestWatch::read(std::vector<GuestInterfaceState>& changes) {
-  // One call reads one datagram. Bounded: a guest that changes its interfaces without pause must
-  // not keep us here.
-  for (int i = 0; i < 64; ++i) {
-    sockaddr_nl from{};
-    unsigned char* buffer = nullptr;
-    const int size = receive_from_kernel(impl_->socket, &from, &buffer, nullptr);
-    const std::unique_ptr<unsigned char, NlDeleter<std::free>> owned(buffer);
-    if (size == -NLE_NOMEM) {  // the socket overflowed
-      impl_->ask_for_everything();
-      continue;
-    }
-    if (size <= 0) break;
-    const auto batch =
-        read_link_news(std::as_bytes(std::span(buffer, static_cast<std::size_t>(size))));
-    for (const LinkNews& news : batch.news) impl_->note(news, changes);
-    if (batch.incomplete) impl_->ask_for_everything();
+  std::uint64_t expirations = 0;
+  if (::read(impl_->timer.get(), &expirations, sizeof expirations) > 0) impl_->timer_at.reset();
+  // Bounded: a guest that changes its interfaces without pause must not keep us here.
+  for (int i = 0; i < 64 && impl_->read_news(); ++i) {
   }
+  if (Clock::now() >= impl_->next_question()) impl_->ask();
+  impl_->set_timer();
+  impl_->tell(changes);
+}
+
+void show_on(Port& port, const GuestInterfaceState& now, bool always_promiscuous) {
+  std::vector<MacAddress> others = now.other_macs;
+  const bool has_another = !now.mac.is_zero() && now.mac != port.mac();
+  if (has_another && port.set_mac(now.mac)) others.push_back(now.mac);
+  static_cast<void>(port.set_other_macs(others));
+  static_cast<void>(port.set_promiscuous(always_promiscuous || now.promiscuous));
+  static_cast<void>(port.set_carrier(now.carrier));
 }
 
 }  // namespace shmif::tap

@@ -1,51 +1,69 @@
 #pragma once
-// Watches which interfaces of a guest are promiscuous or down, and their MTU. Internal to tap/.
+// Watches what the interfaces of a guest hear (their MAC addresses, promiscuous mode), whether they
+// are down, and their MTU. Internal to tap/ and tools/.
+//
+// The kernel reports a change of an interface at once, but not that a program has put an address
+// into the unicast list of an interface (PACKET_MR_UNICAST). So the watch also asks: at once when
+// it hears of any change in the namespace, because most addresses come with an interface (macvlan,
+// VLAN); each second in the minute after news of an interface that it does not watch; otherwise
+// every ten seconds. Asking each second for ever would make fifty idle hosts run fifty times a
+// second.
+//
+// TAP devices and veth pairs have no filter for the list. While it has addresses, the kernel counts
+// one user of promiscuous mode more. So an interface is promiscuous only if the count is higher
+// than the list explains.
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <span>
 #include <vector>
 
 #include "base/unique_fd.hpp"
+#include "shmif/port.hpp"
 #include "tap/guest/guest.hpp"
 
 namespace shmif::tap {
-
-/// What a message of the kernel says about an interface.
-struct LinkNews {
-  unsigned index = 0;
-  unsigned promiscuity = 0;  ///< see Interface::promiscuity
-  bool carrier = false;      ///< up and with carrier
-  std::uint32_t mtu = 0;
-};
-struct LinkNewsBatch {
-  std::vector<LinkNews> news;
-  bool incomplete = false;  ///< something was missed: ask for everything
-};
-/// Reads the rtnetlink messages of one datagram, and ignores malformed ones.
-LinkNewsBatch read_link_news(std::span<const std::byte> datagram);
 
 /// An interface to watch.
 struct WatchedLink {
   unsigned index = 0;
   unsigned own = 0;             ///< a promiscuity up to this does not count: it is our own bridge's
   bool comes_up_later = false;  ///< what it is before it has carrier is no news
+  bool has_list = true;         ///< ask for its unicast list
 };
 
-/// Listens on a socket of open_interface_watch() (tap/guest/net.hpp), from any namespace.
-/// Threads: one at a time. Blocks: never.
+/// The netlink sockets of a watch, in the namespace of the interfaces.
+struct WatchSockets {
+  UniqueFd news;       ///< reports changes
+  UniqueFd questions;  ///< in no multicast group
+};
+/// Makes them in the calling process's namespace: `news`, then `questions`. Errors: the system's.
+Result<std::vector<UniqueFd>> open_watch_sockets();
+
+/// How often to ask for unicast lists.
+struct WatchPace {
+  std::chrono::milliseconds quiet{10'000};
+  std::chrono::milliseconds busy{1'000};
+  std::chrono::milliseconds busy_for{60'000};  ///< after news of another interface
+  /// Between two questions, also at news: somebody may make news without pause.
+  std::chrono::milliseconds least{100};
+};
+
+/// Works from any namespace. Threads: one at a time. Blocks: read(), as InterfaceQuestions.
 class GuestWatch {
  public:
   /// `links`: the guest's interfaces, in order. They are assumed to be up and not promiscuous so
   /// far.
-  static Result<GuestWatch> open(UniqueFd socket, std::vector<WatchedLink> links);
+  static Result<GuestWatch> open(WatchSockets sockets, std::vector<WatchedLink> links,
+                                 const WatchPace& pace = {});
   GuestWatch(GuestWatch&&) noexcept;
   GuestWatch& operator=(GuestWatch&&) noexcept;
   ~GuestWatch();
 
+  /// Readable when read() has something to do.
   int descriptor() const noexcept;
-  /// Reads what has come, and appends the states that changed.
+  /// Reads what has come, asks if it is time, and appends the states that changed.
   void read(std::vector<GuestInterfaceState>& changes);
 
  private:
@@ -53,5 +71,9 @@ class GuestWatch {
   explicit GuestWatch(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
 };
+
+/// Makes a port hear what the interface behind it hears, and show its carrier. If another port has
+/// the interface's own address, the port keeps its address and hears both.
+void show_on(Port& port, const GuestInterfaceState& now, bool always_promiscuous);
 
 }  // namespace shmif::tap

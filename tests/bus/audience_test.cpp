@@ -114,6 +114,14 @@ TEST_F(AudienceTest, AnswersChangeWithWhatAPortLearned) {
   EXPECT_TRUE(hears(first_, kBehind));
 }
 
+TEST_F(AudienceTest, AnswersChangeWithTheOtherAddressesThatAPortIsGiven) {
+  EXPECT_FALSE(hears(second_, kBehind));
+  ASSERT_FALSE(second_.set_other_macs(std::array{kBehind}));
+  EXPECT_TRUE(hears(second_, kBehind));
+  ASSERT_FALSE(second_.set_other_macs({}));
+  EXPECT_FALSE(hears(second_, kBehind));
+}
+
 TEST_F(AudienceTest, APortThatLearnedTooManyIsMeantByAll) {
   EXPECT_FALSE(hears(first_, kBehind));
   for (std::uint64_t i = 0; i <= bus::kLearnedAddresses; ++i) {

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <cstring>
@@ -503,6 +504,26 @@ TEST_F(Repair, APortThatLearnsHearsForItsHostAgain) {
     }
     ASSERT_FALSE(bridge.send({&from_host, 1}).error);
     ASSERT_FALSE(sender_.send(frames.make(3, 0, 1, host)).error);
+    batch_.clear();
+    EXPECT_FALSE(bridge.receive(batch_).error);
+    ASSERT_EQ(batch_.size(), 1U) << "repaired: " << repaired;
+    EXPECT_EQ(check_numbered(batch_[0]).value().sender, 3U);
+  }
+}
+
+TEST_F(Repair, APortHearsTheOtherAddressesThatItWasGivenAgain) {
+  const MacAddress other = *MacAddress::parse("02:00:00:00:00:77");
+  Port bridge = port_on(bus_.path());
+  ASSERT_FALSE(bridge.set_other_macs(std::array{other}));
+  NumberedBatch frames(200);
+  for (const bool repaired : {false, true}) {
+    if (repaired) {
+      std::memset(raw_.slot(bridge.slot()).learned, 0, sizeof raw_.slot(0).learned);
+      raw_.header().last = 12345;
+      EXPECT_TRUE(repair().ring_rebuilt);
+      static_cast<void>(bridge.receive(batch_));  // it finds its place again
+    }
+    ASSERT_FALSE(sender_.send(frames.make(3, 0, 1, other)).error);
     batch_.clear();
     EXPECT_FALSE(bridge.receive(batch_).error);
     ASSERT_EQ(batch_.size(), 1U) << "repaired: " << repaired;

@@ -275,6 +275,101 @@ TEST(PortReceive, ALearningPortHearsWhatIsSentToAddressesItSentFrom) {
   EXPECT_EQ(heard(bridge), 40U);
 }
 
+/// Any unicast addresses: numbers `first` to `last`.
+std::vector<MacAddress> macs(unsigned first, unsigned last) {
+  std::vector<MacAddress> all;
+  for (unsigned i = first; i <= last; ++i)
+    all.push_back(MacAddress::from_u64(0x02'00'00'00'00'00ULL + i));
+  return all;
+}
+
+void send_from(Port& port, MacAddress from) {
+  std::vector<std::byte> bytes(60, std::byte{0xff});
+  std::memcpy(bytes.data() + 6, from.bytes.data(), 6);
+  const FrameView view(bytes);
+  EXPECT_FALSE(port.send({&view, 1}).error);
+}
+
+/// Which of `of` a port hears frames for, as `sender` sends them.
+std::vector<MacAddress> heard_of(Port& port, Port& sender, const std::vector<MacAddress>& of) {
+  std::vector<MacAddress> all;
+  EXPECT_EQ(heard(port), 0U);
+  for (const MacAddress& each : of) {
+    EXPECT_FALSE(send_one(sender, each));
+    if (heard(port) == 1) all.push_back(each);
+  }
+  return all;
+}
+
+TEST(PortReceive, APortHearsTheOtherAddressesThatItWasGivenLast) {
+  const TempBus bus;
+  Port peer = port_on(bus.path());
+  Port port = port_on(bus.path());
+  EXPECT_FALSE(port.set_other_macs(macs(1, 3)));
+  EXPECT_EQ(heard_of(port, peer, macs(1, 6)), macs(1, 3));
+  EXPECT_FALSE(port.set_other_macs(macs(3, 5)));
+  EXPECT_EQ(heard_of(port, peer, macs(1, 6)), macs(3, 5));
+  const std::vector<MacAddress> group{*MacAddress::parse("01:00:5e:00:00:01")};
+  EXPECT_EQ(port.set_other_macs(group), Errc::bad_argument);
+  EXPECT_EQ(heard_of(port, peer, macs(1, 6)), macs(3, 5));
+  EXPECT_FALSE(port.set_other_macs({}));
+  EXPECT_TRUE(heard_of(port, peer, macs(1, 6)).empty());
+  EXPECT_FALSE(port.set_other_macs(macs(1, 1)));
+  EXPECT_FALSE(port.down());
+  EXPECT_FALSE(port.detach());
+  EXPECT_EQ(port.set_other_macs({}), Errc::not_linked);
+  ASSERT_TRUE(port.attach(bus.path()));
+  EXPECT_FALSE(port.up());
+  EXPECT_TRUE(heard_of(port, peer, macs(1, 6)).empty()) << "a newly attached port has none";
+}
+
+TEST(PortReceive, AnAddressThatIsNoLongerGivenIsForgottenUntilThePortSendsFromIt) {
+  const TempBus bus;
+  Port peer = port_on(bus.path());
+  Port port = port_on(bus.path(), {.learn = true});
+  for (const MacAddress& each : macs(1, 2)) send_from(port, each);
+  EXPECT_FALSE(port.set_other_macs(macs(2, 3)));
+  EXPECT_EQ(heard_of(port, peer, macs(1, 4)), macs(1, 3));
+  EXPECT_FALSE(port.set_other_macs({}));
+  EXPECT_EQ(heard_of(port, peer, macs(1, 4)), macs(1, 1));
+  send_from(port, macs(2, 2).front());
+  EXPECT_EQ(heard_of(port, peer, macs(1, 4)), macs(1, 2));
+}
+
+TEST(PortReceive, APortThatIsGivenMoreAddressesThanItCanKeepHearsAllMeanwhile) {
+  const TempBus bus;
+  Port peer = port_on(bus.path());
+  Port port = port_on(bus.path(), {.learn = true});
+  send_from(port, macs(1, 1).front());
+  for (unsigned round = 0; round < 2; ++round) {
+    EXPECT_FALSE(port.set_other_macs(macs(11, 25)));
+    EXPECT_EQ(heard_of(port, peer, macs(26, 27)), std::vector<MacAddress>()) << "room for all 16";
+    EXPECT_FALSE(port.set_other_macs(macs(11, 26)));
+    EXPECT_EQ(heard_of(port, peer, macs(30, 31)), macs(30, 31)) << "one too many";
+    EXPECT_FALSE(port.set_other_macs(macs(101, 300)));
+    send_from(port, macs(2, 2).front());
+    EXPECT_EQ(heard_of(port, peer, macs(30, 31)), macs(30, 31)) << "far too many";
+    EXPECT_FALSE(port.set_other_macs(macs(11, 12)));
+    send_from(port, macs(2, 2).front());
+    EXPECT_EQ(heard_of(port, peer, macs(1, 3)), macs(1, 2));
+    EXPECT_EQ(heard_of(port, peer, macs(10, 13)), macs(11, 12));
+    EXPECT_FALSE(port.set_other_macs(macs(2, 2)));
+    EXPECT_FALSE(port.set_other_macs({}));
+    EXPECT_EQ(heard_of(port, peer, macs(1, 13)), macs(1, 1));
+  }
+}
+
+TEST(PortReceive, APortThatGetsAnotherAddressHearsNoEarlierOne) {
+  const TempBus bus;
+  Port peer = port_on(bus.path());
+  Port port = port_on(bus.path(), {.mac = macs(1, 1).front(), .learn = true});
+  for (unsigned i = 2; i <= 4; ++i) {
+    send_from(port, macs(i, i).front());  // the host was changed first
+    EXPECT_FALSE(port.set_mac(macs(i, i).front()));
+    EXPECT_EQ(heard_of(port, peer, macs(1, 6)), macs(i, i));
+  }
+}
+
 // A batch may come from many hosts behind one port.
 TEST(PortReceive, ALearningPortLearnsEachSourceOfABatchAlsoTheAddressZero) {
   const TempBus bus;

@@ -543,12 +543,14 @@ TEST_F(NetlinkTest, AWatchOfInterfacesThatMissedNewsAsksForAll) {
   const TestNamespace space;
   Netlink netlink = space.netlink();
   ok(netlink.add_veth("v0", "v1"));
-  UniqueFd socket;
+  std::vector<UniqueFd> sockets;
   {
     const Inside inside(space);
-    socket = open_interface_watch().value();
+    sockets = open_watch_sockets().value();
   }
-  auto watch = GuestWatch::open(std::move(socket), {{netlink.interface("v0")->index}}).value();
+  auto watch = GuestWatch::open({std::move(sockets.at(0)), std::move(sockets.at(1))},
+                                {{.index = netlink.interface("v0")->index, .has_list = false}})
+                   .value();
   // Far more than the socket keeps.
   for (std::uint32_t mtu = 1000; mtu <= 1500; ++mtu) ok(netlink.set_mtu("v0", mtu));
   std::vector<GuestInterfaceState> changes;
@@ -558,18 +560,6 @@ TEST_F(NetlinkTest, AWatchOfInterfacesThatMissedNewsAsksForAll) {
         return !changes.empty() && changes.back().mtu == 1500;
       },
       milliseconds(5000)));
-}
-
-TEST(LinkNews, OfADumpThatWasInterruptedAreIncomplete) {
-  nlmsghdr whole{};
-  whole.nlmsg_len = sizeof whole;
-  whole.nlmsg_type = NLMSG_DONE;
-  whole.nlmsg_flags = NLM_F_MULTI;
-  nlmsghdr cut = whole;
-  cut.nlmsg_flags |= NLM_F_DUMP_INTR;
-  EXPECT_FALSE(read_link_news(std::as_bytes(std::span(&whole, 1))).incomplete);
-  const std::array<nlmsghdr, 2> both{cut, whole};
-  EXPECT_TRUE(read_link_news(std::as_bytes(std::span(both))).incomplete);
 }
 
 TEST_F(NetlinkTest, ANamespaceGivenByAProcessIsOverWhenThatEnds) {

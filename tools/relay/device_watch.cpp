@@ -4,7 +4,6 @@
 #include <vector>
 
 #include "bus/layout.hpp"
-#include "tap/guest/net.hpp"
 #include "tools/common/command.hpp"
 
 namespace shmif::tools {
@@ -33,9 +32,14 @@ unsigned index_of(const tap::NetNamespace* where, const std::string& device) {
   return found ? found->index : 0;
 }
 
-tap::GuestWatch open_watch(const tap::NetNamespace* where, const std::string& device) {
-  UniqueFd socket = socket_in(where, tap::open_interface_watch);
-  return tap::GuestWatch::open(std::move(socket), {{index_of(where, device)}}).value();
+tap::GuestWatch open_watch(const tap::NetNamespace* where, const std::string& device,
+                           bool has_list) {
+  std::vector<UniqueFd> sockets =
+      (where != nullptr ? tap::run_in(*where, tap::open_watch_sockets) : tap::open_watch_sockets())
+          .value();
+  return tap::GuestWatch::open({std::move(sockets.at(0)), std::move(sockets.at(1))},
+                               {{.index = index_of(where, device), .has_list = has_list}})
+      .value();
 }
 
 }  // namespace
@@ -52,8 +56,10 @@ std::optional<tap::Interface> find_device(const tap::NetNamespace* where, const 
 }
 
 DeviceWatch::DeviceWatch(const tap::NetNamespace* where, const std::string& device, Port& port,
-                         bool always_promiscuous, const std::vector<tap::Cidr>& addresses)
-    : port_(port), always_promiscuous_(always_promiscuous), watch_(open_watch(where, device)) {
+                         Hears hears, const std::vector<tap::Cidr>& addresses)
+    : port_(port),
+      hears_(hears),
+      watch_(open_watch(where, device, hears == Hears::what_the_device_hears)) {
   if (!addresses.empty()) {
     const auto session = [where] {
       return where != nullptr ? tap::Netlink::open(*where) : tap::Netlink::open();
@@ -63,7 +69,10 @@ DeviceWatch::DeviceWatch(const tap::NetNamespace* where, const std::string& devi
   }
   // After the watch was opened, so that no change is missed in between.
   if (const std::optional<tap::Interface> now = find_device(where, device)) {
-    follow(now->is_promiscuous(), now->has_carrier());
+    follow({.promiscuous = now->is_promiscuous(),
+            .carrier = now->has_carrier(),
+            .mtu = now->mtu,
+            .mac = now->mac});
   }
 }
 
@@ -78,14 +87,17 @@ Result<void> DeviceWatch::join(tap::Bridge& bridge) {
   return bridge.watch(watch_.descriptor(), [this] {
     std::vector<tap::GuestInterfaceState> changes;
     watch_.read(changes);
-    for (const tap::GuestInterfaceState& now : changes) follow(now.promiscuous, now.carrier);
+    for (const tap::GuestInterfaceState& now : changes) follow(now);
     return true;
   });
 }
 
-void DeviceWatch::follow(bool promiscuous, bool carrier) {
-  static_cast<void>(port_.set_promiscuous(always_promiscuous_ || promiscuous));
-  static_cast<void>(port_.set_carrier(carrier));
+void DeviceWatch::follow(const tap::GuestInterfaceState& now) {
+  if (hears_ == Hears::all_for_others) {
+    static_cast<void>(port_.set_carrier(now.carrier));
+  } else {
+    tap::show_on(port_, now, hears_ == Hears::all);
+  }
 }
 
 std::string too_long_text(std::size_t frame_bytes, const std::string& from,

@@ -16,22 +16,28 @@
 namespace shmif::tools {
 
 /// Keeps a port in the state of its device: the port has carrier while the device is up and has
-/// carrier. It is promiscuous while a program captures on the device, as tcpdump does.
+/// carrier. It hears the addresses that the device hears, and all while a program captures on the
+/// device, as tcpdump does.
 class DeviceWatch {
  public:
-  /// `where`: the device's namespace; nullptr: this one. `always_promiscuous`: even if no program
-  /// captures. `port` must outlive this. Throws if the kernel does not report changes of
-  /// interfaces. `addresses`: put back when the device comes up again.
-  DeviceWatch(const tap::NetNamespace* where, const std::string& device, Port& port,
-              bool always_promiscuous, const std::vector<tap::Cidr>& addresses);
+  enum class Hears : std::uint8_t {
+    what_the_device_hears,
+    all,             ///< in any case; the port has the device's address
+    all_for_others,  ///< in any case: it is a bridge's, and has an address of its own
+  };
+  /// `where`: the device's namespace; nullptr: this one. `port` must outlive this. Throws if the
+  /// kernel does not report changes of interfaces. `addresses`: put back when the device comes up
+  /// again.
+  DeviceWatch(const tap::NetNamespace* where, const std::string& device, Port& port, Hears hears,
+              const std::vector<tap::Cidr>& addresses);
   /// Follows the device while the bridge runs; the bridge must not outlive this.
   Result<void> join(tap::Bridge& bridge);
 
  private:
-  void follow(bool promiscuous, bool carrier);
+  void follow(const tap::GuestInterfaceState& now);
 
   Port& port_;
-  bool always_promiscuous_;
+  Hears hears_;
   tap::GuestWatch watch_;
   std::optional<tap::Upkeep> upkeep_;  ///< if the device was given addresses
 };

@@ -418,7 +418,7 @@ std::optional<DeviceWatch> watch_device(const Side& device, const Side& other) {
   const bool is_device = device.address.kind == Kind::tap || device.address.kind == Kind::packet;
   if (!is_device || other.port == nullptr) return std::nullopt;
   return std::optional<DeviceWatch>(std::in_place, nullptr, device.address.target, *other.port,
-                                    true, std::vector<tap::Cidr>{});
+                                    DeviceWatch::Hears::all_for_others, std::vector<tap::Cidr>{});
 }
 
 /// Carries frames until a link ends or a signal comes. Result: how it ended, and the counters.

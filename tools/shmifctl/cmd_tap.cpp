@@ -148,7 +148,10 @@ int carry(const TapWish& wish, std::unique_ptr<Port> port, std::unique_ptr<tap::
   Port& on_bus = *port;
   const std::string& path = wish.path;
   const std::string name = device->name();
-  DeviceWatch watch(wish.space(), name, on_bus, wish.port.promiscuous, wish.device.addresses);
+  DeviceWatch watch(
+      wish.space(), name, on_bus,
+      wish.port.promiscuous ? DeviceWatch::Hears::all : DeviceWatch::Hears::what_the_device_hears,
+      wish.device.addresses);
   AnyLink left(std::move(port));
   AnyLink right(std::move(device));
   TooLongNotice too_long;

@@ -1,0 +1,183 @@
+#include "tap/guest/link_news.hpp"
+
+#include <linux/if_link.h>
+#include <linux/neighbour.h>
+#include <linux/rtnetlink.h>
+#include <net/if.h>
+#include <netlink/attr.h>
+#include <netlink/msg.h>
+#include <sys/socket.h>
+
+#include <array>
+#include <cerrno>
+#include <utility>
+
+#include "tap/netlink.hpp"
+
+namespace shmif::tap {
+namespace {
+
+/// What the kernel sends at most in one datagram.
+constexpr std::size_t kMaxDatagram = 32768;
+
+/// How many datagrams of a list are read for one question. One has some 700 addresses. The kernel
+/// makes each when the one before it is read, so the rest costs nothing until the next question.
+constexpr unsigned kMaxListReads = 4;
+/// How many are read for the answer about one interface.
+constexpr unsigned kMaxLinkReads = 64;
+
+/// Calls `take` with each message.
+template <class Take>
+void for_each_message(std::span<const std::byte> datagram, const Take& take) {
+  // libnl's functions do not write here, but their parameters are not const.
+  auto* header =
+      reinterpret_cast<nlmsghdr*>(const_cast<std::byte*>(datagram.data()));  // NOLINT: see above
+  auto left = static_cast<int>(datagram.size());
+  while (::nlmsg_ok(header, left) != 0) {  // each message is 16 bytes or more
+    take(header);
+    header = ::nlmsg_next(header, &left);
+  }
+}
+
+MacAddress mac_in(const nlattr* attribute) {
+  if (attribute == nullptr || ::nla_len(attribute) != 6) return {};
+  return MacAddress::read(static_cast<const std::byte*>(::nla_data(attribute)));
+}
+
+/// What one message says, if it is about an interface. The flag IFF_PROMISC only shows what an
+/// administrator set; the count shows packet sockets, too.
+std::optional<LinkNews> read_link(nlmsghdr* header) {
+  if (header->nlmsg_type != RTM_NEWLINK && header->nlmsg_type != RTM_DELLINK) return std::nullopt;
+  std::array<nla_policy, IFLA_MAX + 1> policy{};
+  policy[IFLA_PROMISCUITY].type = policy[IFLA_MTU].type = NLA_U32;  // shorter ones are refused
+  std::array<nlattr*, IFLA_MAX + 1> found{};
+  if (::nlmsg_parse(header, sizeof(ifinfomsg), found.data(), IFLA_MAX, policy.data()) < 0)
+    return std::nullopt;
+  const auto* const about = static_cast<const ifinfomsg*>(::nlmsg_data(header));
+  // Bridges and IPv6 send messages of their own about their part of an interface.
+  if (about->ifi_family != AF_UNSPEC) return std::nullopt;
+  LinkNews news{.index = static_cast<unsigned>(about->ifi_index)};
+  news.gone = header->nlmsg_type == RTM_DELLINK;
+  if (news.gone) return news;
+  if (found[IFLA_PROMISCUITY] == nullptr) return std::nullopt;
+  news.promiscuity = ::nla_get_u32(found[IFLA_PROMISCUITY]);
+  news.carrier = Interface::carries(about->ifi_flags);
+  news.mtu = found[IFLA_MTU] != nullptr ? ::nla_get_u32(found[IFLA_MTU]) : 0;
+  news.mac = mac_in(found[IFLA_ADDRESS]);
+  return news;
+}
+
+bool is_neighbour(const nlmsghdr* header) {
+  return header->nlmsg_type == RTM_NEWNEIGH || header->nlmsg_type == RTM_DELNEIGH;
+}
+
+/// The address of a message about an entry of interface `index`'s own list. The kernel tells the
+/// multicast list in the same way, and the table of a bridge without NTF_SELF.
+std::optional<MacAddress> read_entry(nlmsghdr* header, unsigned index) {
+  std::array<nlattr*, NDA_MAX + 1> found{};
+  if (header->nlmsg_type != RTM_NEWNEIGH ||
+      ::nlmsg_parse(header, sizeof(ndmsg), found.data(), NDA_MAX, nullptr) < 0)
+    return std::nullopt;
+  const auto* const about = static_cast<const ndmsg*>(::nlmsg_data(header));
+  if (about->ndm_family != AF_BRIDGE || static_cast<unsigned>(about->ndm_ifindex) != index ||
+      (about->ndm_flags & NTF_SELF) == 0 || found[NDA_LLADDR] == nullptr ||
+      ::nla_len(found[NDA_LLADDR]) != 6)
+    return std::nullopt;
+  const MacAddress mac = mac_in(found[NDA_LLADDR]);
+  if (mac.is_group()) return std::nullopt;
+  return mac;
+}
+
+}  // namespace
+
+LinkNewsBatch read_link_news(std::span<const std::byte> datagram) {
+  LinkNewsBatch batch;
+  for_each_message(datagram, [&](nlmsghdr* header) {
+    if (const auto news = read_link(header)) batch.links.push_back(*news);
+    batch.lists = batch.lists || is_neighbour(header);
+  });
+  return batch;
+}
+
+void read_unicast_list(std::span<const std::byte> datagram, std::uint32_t question, unsigned index,
+                       UnicastList& list) {
+  for_each_message(datagram, [&](nlmsghdr* header) {
+    if (header->nlmsg_seq != question || list.ended) return;
+    list.failed = list.failed || header->nlmsg_type == NLMSG_ERROR ||
+                  (header->nlmsg_flags & NLM_F_DUMP_INTR) != 0;
+    list.ended = header->nlmsg_type == NLMSG_DONE || header->nlmsg_type == NLMSG_ERROR;
+    const auto mac = read_entry(header, index);
+    if (mac && list.macs.size() <= UnicastList::kMaxMacs) list.macs.push_back(*mac);
+  });
+}
+
+bool InterfaceQuestions::ask(std::uint16_t type, std::uint16_t flags, std::uint8_t family,
+                             unsigned index) {
+  struct {
+    nlmsghdr header;
+    ifinfomsg about;
+  } question{};
+  question.header.nlmsg_len = sizeof question;
+  question.header.nlmsg_type = type;
+  question.header.nlmsg_flags = static_cast<std::uint16_t>(NLM_F_REQUEST | flags);
+  question.header.nlmsg_seq = ++questions_;
+  question.about.ifi_family = family;
+  question.about.ifi_index = static_cast<int>(index);
+  sockaddr_nl kernel{};
+  kernel.nl_family = AF_NETLINK;
+  return ::sendto(socket_.get(), &question, sizeof question, 0,
+                  reinterpret_cast<const sockaddr*>(&kernel),
+                  sizeof kernel) == static_cast<ssize_t>(sizeof question);
+}
+
+/// Reads one datagram. Result: false if none is there. The kernel has answered when it has taken a
+/// question, so none comes later.
+bool InterfaceQuestions::read() {
+  alignas(nlmsghdr) std::array<std::byte, kMaxDatagram> buffer;
+  sockaddr_nl from{};
+  socklen_t length = sizeof from;
+  ssize_t size = 0;
+  do {
+    size = ::recvfrom(socket_.get(), buffer.data(), buffer.size(), MSG_DONTWAIT,
+                      reinterpret_cast<sockaddr*>(&from), &length);
+  } while (size < 0 && errno == EINTR);
+  if (size < 0) return false;
+  if (from.nl_pid != 0) return true;  // root of the namespace may send here, too
+  const auto datagram = std::span(buffer).first(static_cast<std::size_t>(size));
+  read_unicast_list(datagram, list_question_, list_of_, list_);
+  for_each_message(datagram, [this](nlmsghdr* header) {
+    if (header->nlmsg_seq == link_question_) link_ = read_link(header);
+  });
+  return true;
+}
+
+std::optional<LinkNews> InterfaceQuestions::link(unsigned index) {
+  link_.reset();
+  if (!ask(RTM_GETLINK, 0, AF_UNSPEC, index)) return std::nullopt;
+  link_question_ = questions_;
+  for (unsigned i = 0; i < kMaxLinkReads && !link_ && read(); ++i) {
+  }
+  return link_;
+}
+
+std::optional<UnicastList> InterfaceQuestions::unicast_list(unsigned index) {
+  unsigned reads = 0;
+  // First what an earlier question left.
+  while (!list_.ended && reads++ < kMaxListReads && read()) {
+  }
+  if (list_.ended) {
+    list_ = UnicastList{};
+    list_of_ = index;
+    if (!ask(RTM_GETNEIGH, NLM_F_DUMP, AF_BRIDGE, index)) {
+      list_.ended = true;
+      return std::nullopt;
+    }
+    list_question_ = questions_;
+    while (!list_.ended && reads++ < kMaxListReads && read()) {
+    }
+  }
+  if (list_.failed) return std::nullopt;
+  return list_;
+}
+
+}  // namespace shmif::tap

@@ -1,0 +1,258 @@
+// What an interface hears: its addresses, promiscuous mode, and the list of others.
+
+#include "tap/guest/watch.hpp"
+
+#include <arpa/inet.h>
+#include <gtest/gtest.h>
+#include <linux/if_ether.h>
+#include <linux/if_packet.h>
+#include <net/if.h>
+#include <poll.h>
+#include <sys/socket.h>
+
+#include <cstring>
+#include <fstream>
+#include <functional>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "shmif/bus.hpp"
+#include "shmif/port.hpp"
+#include "tests/support/eventually.hpp"
+#include "tests/support/temp_dir.hpp"
+#include "tests/tap/tap_rig.hpp"
+
+namespace shmif::tap::test {
+namespace {
+
+using shmif::test::eventually;
+using std::chrono::milliseconds;
+
+const MacAddress kFirst = *MacAddress::parse("02:00:00:00:00:01");
+const MacAddress kSecond = *MacAddress::parse("02:00:00:00:00:02");
+
+/// Asks so rarely that only news can be why it asks.
+constexpr WatchPace kAtNews{.quiet = milliseconds(3'600'000),
+                            .busy = milliseconds(3'600'000),
+                            .busy_for = milliseconds(1),
+                            .least = milliseconds(1)};
+/// Asks without news.
+constexpr WatchPace kOften{
+    .quiet = milliseconds(20), .busy = milliseconds(20), .least = milliseconds(1)};
+
+/// A device "dev0" in a namespace, and the watch of it.
+class WatchTest : public ::testing::TestWithParam<std::string> {
+ protected:
+  void SetUp() override {
+    if (const std::string why = no_tap_because(); !why.empty()) GTEST_SKIP() << why;
+    if (GetParam() == "Tap") {
+      const NetNamespace space = space_.space();
+      tap_.emplace(TapLink::open(in(space, "dev0")).value());
+    } else {
+      Netlink netlink = space_.netlink();
+      ASSERT_TRUE(netlink.add_veth("dev0", "far0"));
+      ASSERT_TRUE(netlink.set_up("far0"));
+      ASSERT_TRUE(netlink.set_up("dev0"));
+      ASSERT_TRUE(netlink.wait_for_carrier("dev0", milliseconds(20'000)));
+    }
+  }
+
+  void begin(const WatchPace& pace) {
+    const Inside inside(space_);
+    std::vector<UniqueFd> sockets = open_watch_sockets().value();
+    watch_.emplace(GuestWatch::open({std::move(sockets.at(0)), std::move(sockets.at(1))},
+                                    {{.index = ::if_nametoindex("dev0")}}, pace)
+                       .value());
+    // The first question, so that all later ones have another reason.
+    ASSERT_TRUE(becomes([](const GuestInterfaceState& now) { return now.mtu == 1500; }));
+  }
+
+  /// Waits until what the watch told last is so, as an event loop would.
+  bool becomes(const std::function<bool(const GuestInterfaceState&)>& so) {
+    return eventually([&] {
+      pollfd entry{watch_->descriptor(), POLLIN, 0};
+      std::vector<GuestInterfaceState> changes;
+      if (::poll(&entry, 1, 10) > 0) watch_->read(changes);
+      if (!changes.empty()) now_ = changes.back();
+      return so(now_);
+    });
+  }
+  bool hears(const std::vector<MacAddress>& others, bool all = false) {
+    return becomes([&](const GuestInterfaceState& now) {
+      return now.other_macs == others && now.promiscuous == all;
+    });
+  }
+
+  void ip(const std::string& words) const {
+    const Outcome done = run(space_, {"sh", "-c", "PATH=$PATH:/usr/sbin:/sbin; " + words});
+    EXPECT_EQ(done.status, 0) << words << ": " << done.output;
+  }
+  bool has_macvlan(const std::string& kind) const {
+    return run(space_, {"sh", "-c",
+                        "PATH=$PATH:/usr/sbin:/sbin; ip link add probe0 link far0 type " + kind +
+                            " || ip link add probe0 link dev0 type " + kind + " && " +
+                            "ip link del probe0"})
+               .status == 0;
+  }
+  /// A program that listens for another address on dev0.
+  UniqueFd listener(MacAddress mac) const {
+    const Inside inside(space_);
+    UniqueFd socket(::socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0));
+    packet_mreq wish{};
+    wish.mr_ifindex = static_cast<int>(::if_nametoindex("dev0"));
+    wish.mr_type = PACKET_MR_UNICAST;
+    wish.mr_alen = 6;
+    std::memcpy(wish.mr_address, mac.bytes.data(), mac.bytes.size());
+    EXPECT_EQ(::setsockopt(socket.get(), SOL_PACKET, PACKET_ADD_MEMBERSHIP, &wish, sizeof wish), 0);
+    return socket;
+  }
+
+  TestNamespace space_;
+  std::optional<TapLink> tap_;
+  std::optional<GuestWatch> watch_;
+  GuestInterfaceState now_;
+};
+INSTANTIATE_TEST_SUITE_P(On, WatchTest, ::testing::Values("Tap", "Veth"),
+                         [](const auto& each) { return each.param; });
+
+TEST_P(WatchTest, AMacvlanIsHeardFromItsBeginningToItsEnd) {
+  for (const std::string kind : {"macvlan", "macvtap"}) {
+    if (!has_macvlan(kind)) GTEST_SKIP() << "no macvlan here";
+    if (!watch_) begin(kAtNews);
+    ip("ip link add sub0 link dev0 address 02:00:00:00:00:01 type " + kind + " mode bridge");
+    ip("ip link set sub0 up");
+    EXPECT_TRUE(hears({kFirst})) << kind;
+    ip("ip link set sub0 address 02:00:00:00:00:02");
+    EXPECT_TRUE(hears({kSecond})) << kind;
+    ip("ip link set sub0 down");
+    EXPECT_TRUE(hears({})) << kind;
+    ip("ip link set sub0 up");
+    EXPECT_TRUE(hears({kSecond})) << kind;
+    ip("ip link del sub0");
+    EXPECT_TRUE(hears({})) << kind;
+  }
+}
+
+TEST_P(WatchTest, AnAddressOfTheAdministratorIsHeardAtOnceAndNoLongerThanItIsThere) {
+  begin(kAtNews);
+  ip("bridge fdb add 02:00:00:00:00:02 dev dev0 self");
+  EXPECT_TRUE(hears({kSecond}));
+  ip("bridge fdb add 02:00:00:00:00:01 dev dev0 self");
+  EXPECT_TRUE(hears({kFirst, kSecond}));
+  ip("bridge fdb del 02:00:00:00:00:02 dev dev0 self");
+  EXPECT_TRUE(hears({kFirst}));
+  ip("bridge fdb del 02:00:00:00:00:01 dev dev0 self");
+  EXPECT_TRUE(hears({}));
+}
+
+TEST_P(WatchTest, AnAddressOfAProgramIsHeardThoughTheKernelTellsNobody) {
+  begin(kOften);
+  for (const MacAddress& mac : {kFirst, kSecond}) {
+    UniqueFd program = listener(mac);
+    EXPECT_TRUE(hears({mac}));
+    program.reset();
+    EXPECT_TRUE(hears({}));
+  }
+}
+
+TEST_P(WatchTest, AnAddressOfAProgramIsHeardAtTheNewsOfAnotherInterface) {
+  begin(kAtNews);
+  const UniqueFd program = listener(kFirst);
+  ip("ip link set lo mtu 60000");
+  EXPECT_TRUE(hears({kFirst}));
+}
+
+TEST_P(WatchTest, ACaptureIsPromiscuousWhateverIsInTheList) {
+  begin(kAtNews);
+  ip("ip link set dev0 promisc on");
+  EXPECT_TRUE(hears({}, true));
+  ip("bridge fdb add 02:00:00:00:00:02 dev dev0 self");
+  EXPECT_TRUE(hears({kSecond}, true));
+  ip("ip link set dev0 promisc off");
+  EXPECT_TRUE(hears({kSecond}));
+  ip("ip link set dev0 promisc on");
+  EXPECT_TRUE(hears({kSecond}, true));
+  ip("bridge fdb del 02:00:00:00:00:02 dev dev0 self");
+  EXPECT_TRUE(hears({}, true));
+  ip("ip link set dev0 promisc off");
+  EXPECT_TRUE(hears({}));
+}
+
+TEST_P(WatchTest, AnotherAddressOfTheInterfaceIsTold) {
+  begin(kAtNews);
+  ip("ip link set dev0 address 02:00:00:00:00:01");
+  EXPECT_TRUE(becomes([](const GuestInterfaceState& now) { return now.mac == kFirst; }));
+  ip("ip link set dev0 address 02:00:00:00:00:02");
+  EXPECT_TRUE(becomes([](const GuestInterfaceState& now) { return now.mac == kSecond; }));
+}
+
+// Far more than are read for one question.
+TEST_P(WatchTest, AListOfAnyLengthCostsBoundedWorkAndIsHeardAsPromiscuous) {
+  const shmif::test::TempDir directory;
+  begin(kOften);
+  const auto change = [&](const std::string& how, unsigned first, unsigned last) {
+    std::ofstream lines(directory.file("lines"));
+    for (unsigned i = first; i <= last; ++i) {
+      lines << "fdb " << how << ' ' << MacAddress::from_u64(0x020000000000U + i).to_string()
+            << " dev dev0 self\n";
+    }
+    lines.close();
+    ip("bridge -batch " + directory.file("lines"));
+  };
+  constexpr unsigned kMany = 3600;
+  change("add", 1, 17);
+  EXPECT_TRUE(hears({}, true)) << "one more than a port can keep";
+  change("del", 17, 17);
+  EXPECT_TRUE(becomes([](const GuestInterfaceState& now) {
+    return !now.promiscuous && now.other_macs.size() == 16;
+  }));
+  change("add", 17, kMany);
+  EXPECT_TRUE(hears({}, true));
+  change("del", 3, kMany);
+  EXPECT_TRUE(hears({kFirst, kSecond}));
+}
+
+TEST(ShowOn, APortGetsTheAddressOfItsInterfaceOrHearsItBesidesItsOwn) {
+  const shmif::test::TempDir directory;
+  const std::string path = directory.file("bus");
+  Bus::create(path, {.ring_bytes = 1U << 20U}).value();
+  Port port({.name = "a"});
+  Port other({.name = "b", .mac = kSecond});
+  ASSERT_TRUE(port.attach(path));
+  ASSERT_TRUE(other.attach(path));
+  ASSERT_FALSE(port.up());
+  ASSERT_FALSE(other.up());
+  const auto hears = [&](MacAddress mac) {
+    std::vector<std::byte> bytes(60);
+    std::memcpy(bytes.data(), mac.bytes.data(), mac.bytes.size());
+    const FrameView frame(bytes);
+    EXPECT_EQ(other.send({&frame, 1}).taken, 1U);
+    FrameBatch batch(8);
+    EXPECT_FALSE(port.receive(batch).error);
+    return batch.size() == 1;
+  };
+  const MacAddress third = *MacAddress::parse("02:00:00:00:00:03");
+  show_on(port, {.mac = kFirst, .other_macs = {third}}, false);
+  EXPECT_EQ(port.mac(), kFirst);
+  EXPECT_TRUE(hears(kFirst));
+  EXPECT_TRUE(hears(third));
+  EXPECT_FALSE(hears(kSecond));
+  show_on(port, {.carrier = false, .mac = kSecond}, false);
+  EXPECT_EQ(port.mac(), kFirst);
+  EXPECT_FALSE(port.has_carrier());
+  EXPECT_TRUE(hears(kFirst));
+  EXPECT_TRUE(hears(kSecond)) << "as on a cable that has the address twice";
+  EXPECT_FALSE(hears(third));
+  show_on(port, {.promiscuous = true, .mac = kFirst}, false);
+  EXPECT_TRUE(hears(third));
+  show_on(port, {.mac = kFirst}, false);
+  EXPECT_FALSE(hears(third));
+  EXPECT_FALSE(hears(kSecond));
+  show_on(port, {.mac = kFirst}, true);
+  EXPECT_TRUE(hears(third));
+}
+
+}  // namespace
+}  // namespace shmif::tap::test
