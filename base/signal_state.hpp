@@ -1,11 +1,10 @@
 #pragma once
 // What a program inherits of signals from whoever starts it: the mask, and which are ignored.
 //
-// nohup, the runners of continuous integration and subprocess of Python start programs with SIGCHLD
-// or SIGPIPE ignored, or with SIGTERM, SIGINT or SIGCHLD blocked. With SIGCHLD ignored, the kernel
-// keeps no status of children; with SIGTERM blocked, nothing but SIGKILL ends a program. So a
-// program of ours begins with a plain state, and gives the state that it got to the programs that
-// it runs for its user.
+// nohup, CI runners and Python's subprocess start programs with SIGCHLD or SIGPIPE ignored, or with
+// SIGTERM, SIGINT or SIGCHLD blocked. With SIGCHLD ignored, the kernel keeps no status of children;
+// with SIGTERM blocked, nothing but SIGKILL ends a program. So a program of ours begins with a
+// plain state, and restores the inherited one in the programs that it runs for its user.
 
 #include <signal.h>
 

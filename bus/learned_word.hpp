@@ -12,8 +12,8 @@ constexpr std::uint64_t learned_word(std::uint64_t mac) noexcept {
   return mac == 0 ? kZeroAddress : mac;
 }
 
-/// Stands where an address stood, so that those behind it need not move: a sender that looks at the
-/// list meanwhile would miss one that moves.
+/// Stands where an address was removed. So the addresses behind it need not move: a sender that
+/// reads the list meanwhile would miss one that moves.
 inline constexpr std::uint64_t kVacantWord = (std::uint64_t{1} << 48U) + 1;
 
 }  // namespace shmif::bus

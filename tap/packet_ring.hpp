@@ -4,8 +4,8 @@
 //
 // A packet socket compares the length of a frame with the MTU, the header and, only for 802.1Q, a
 // tag. It does not compare the frames of a transmit ring with PACKET_VNET_HDR (Linux:
-// net/packet/af_packet.c). So this is a socket of its own with such a ring; a socket that has a
-// ring cannot send without it. It costs a copy more, so it is for those frames only.
+// net/packet/af_packet.c). A socket that has a ring can send only through it, so this is a
+// socket of its own. The ring costs one more copy, so only those frames go through it.
 //
 //   Q1  Only the slots from `head_` on that the kernel has given back (TP_STATUS_AVAILABLE) are
 //       filled, in order. The kernel looks at them only within send().

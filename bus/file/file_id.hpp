@@ -1,6 +1,6 @@
 #pragma once
 // FileId: which file a descriptor leads to. Two tmpfs can have files with the same inode number, so
-// the device belongs to it.
+// the id contains the device, too.
 
 #include <sys/stat.h>
 

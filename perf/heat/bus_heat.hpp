@@ -34,9 +34,9 @@ bool is_of_bus(const NamedRange& range, const BusInfo& bus) noexcept;
 std::vector<Process> add_parties(HeatSession& session, std::vector<BusParty> parties);
 
 /// What each port used, in a sentence, and the last window of each result as a picture of the bus
-/// file, `columns` wide (60 at least): which
-/// parts were touched, and which were written. The two places at which a process has mapped the
-/// ring are one in the picture: a page counts as often as at the place where it was used oftener.
+/// file, `columns` wide (60 at least). The picture shows which parts were touched, and which were
+/// written. A process maps the ring at two places, and the picture shows them as one: a page counts
+/// as often as at the place where it was used more often.
 std::string bus_heat_text(const std::vector<HeatResult>& results, const BusInfo& bus,
                           std::size_t columns, bool in_colour);
 

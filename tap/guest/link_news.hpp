@@ -54,8 +54,8 @@ class InterfaceQuestions {
 
   /// Result: empty if there is no such interface.
   std::optional<LinkNews> link(unsigned index);
-  /// Result: empty if the kernel gives no answer. A list with more than kMaxMacs addresses, or one
-  /// that has not ended: there are more than that.
+  /// Result: empty if the kernel gives no answer. A result with more than kMaxMacs addresses, or
+  /// one that has not ended, is only the beginning of the list.
   std::optional<UnicastList> unicast_list(unsigned index);
 
  private:

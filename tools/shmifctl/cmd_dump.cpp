@@ -167,9 +167,7 @@ Options dump_options() {
       .elsewhere("i",
                  "the bus is not an option but the first word: shmifctl dump PATH; for an "
                  "interface of this machine, run 'tcpdump -i NAME'")
-      .elsewhere("v",
-                 "there is nothing more to say: -e prints addresses and lengths, -x bytes, "
-                 "--sender the port")
+      .elsewhere("v", "to print more: -e prints addresses and lengths, -x bytes, --sender the port")
       .elsewhere("X", "-x prints the bytes, also as text")
       .elsewhere("A", "-x prints the bytes, also as text")
       .elsewhere("l", "each line is printed at once")
@@ -289,7 +287,7 @@ class Capture {
     while (shown() < wanted_.frames && !sink_.failed() && !sink_.is_complete() && !is_over_) {
       batch.clear();
       const auto left = time_left(begin);
-      // What was on the bus by then is still shown, but a flood does not keep the command.
+      // What was on the bus by then is still shown, but a flood cannot keep the command running.
       if (!end_ && (stop_.stopped() || left.count() <= 0)) end_ = source_.bus_frames();
       const ReceiveResult received = source_.receive(batch);
       counts_.lost += received.lost;

@@ -97,7 +97,7 @@ Options exec_options() {
                   "--ifname, --promisc, --lan and --tap after it belong to that interface")
       .repeatable("dns", "ADDRESS",
                   "a name server for the host: its /etc/resolv.conf then has these, and not those "
-                  "of this machine. It keeps the lines search, domain and options. Behind shmifctl "
+                  "of this machine. The lines search, domain and options stay. Behind shmifctl "
                   "gateway, give the address that it prints")
       .value("hostname", "NAME",
              "the host name (default: the port's name, with hyphens for characters that a host "

@@ -79,9 +79,8 @@ Arguments parsed(const CommandLine& line) {
           "standard input and writes the page to standard output.")
       .words(1, std::numeric_limits<std::size_t>::max())
       .value("o,output", "PATH", "write the page there (default: beside the first FILE; -: stdout)")
-      .flag("text", "print a summary as text instead, as run does; only of one FILE")
-      .flag("details",
-            "print every figure as text instead, as run --details does; only of one FILE")
+      .flag("text", "print a summary as text instead, as run does (takes one FILE)")
+      .flag("details", "print every figure as text instead, as run --details does (takes one FILE)")
       .example("shmifperf report voip.json", "the page voip.html beside it")
       .example("shmifperf report voip.json -o /tmp/report.html", "the page where you want it")
       .example("shmifperf report before.json after.json", "both in one: before-vs-after.html")

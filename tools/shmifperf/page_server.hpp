@@ -16,9 +16,9 @@ struct Page {
   std::function<std::string()> text;  ///< called for each request, in the server's thread
 };
 
-/// Answers GET and HEAD (RFC 9110), one request for each connection, in a thread of its own. Who
-/// connects has 5 s for the request and the answer, and if there are more than 32 connections, the
-/// oldest one is closed. The destructor closes all. Threads: one at a time.
+/// Answers GET and HEAD (RFC 9110), one request for each connection, in a thread of its own. A
+/// client has 5 s for the request and the answer. With more than 32 connections, the oldest one is
+/// closed. The destructor closes all. Threads: one at a time.
 class PageServer {
  public:
   /// Errors: the system's, if the address is in use or not of this machine.

@@ -239,7 +239,7 @@ bool RunOutput::print_result(const ResultForms& forms, std::vector<std::string> 
     }));
   } else if (homeless) {
     print_there(*homeless);
-  } else if (failure_ != 0) {  // it was told that standard output does not take anything
+  } else if (failure_ != 0) {  // standard output cannot be written
     std::fputs(verdict_of(forms.summary(0, {})).c_str(), stderr);
   } else {
     print_there(verdict_of(forms.summary(0, {})));
