@@ -156,6 +156,7 @@ Result<std::pair<SearchResult, RunResult>> Campaign::search(std::size_t job) {
   const std::vector<PlannedJob> plan = trial_plan(plan_, job);
   double max = static_cast<double>(o.search_max_fps);
   std::optional<RunResult> best;
+  ShownTrial shown;  // that of `best`
   std::size_t trials = 0;
   bool out_of_runtime = false;
   if (max == 0) {
@@ -193,6 +194,8 @@ Result<std::pair<SearchResult, RunResult>> Campaign::search(std::size_t job) {
       if (passed) best_fps = *fps;
       if (best) keep_messages(*trial, *std::move(best));
       best = *std::move(trial);
+      shown.offered_fps = *fps;
+      shown.number = whole ? std::optional(so_far.trials.size()) : std::nullopt;
     } else {
       keep_messages(*best, *std::move(trial));
     }
@@ -200,6 +203,7 @@ Result<std::pair<SearchResult, RunResult>> Campaign::search(std::size_t job) {
   }
   if (!best) return Error(Errc::bad_argument, "the search of job \"" + o.name + "\" made no trial");
   SearchResult found = rates.result();
+  found.shown = shown;
   if (!found.found_fps && out_of_runtime) found.why_none = out_of_time(o, trials);
   return std::pair{std::move(found), *std::move(best)};
 }

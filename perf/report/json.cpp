@@ -74,6 +74,16 @@ Json frame_bytes(std::uint32_t bytes) {
   return bytes == 0 ? Json(nullptr) : Json(bytes);
 }
 
+/// Which trial the jobs of a search are of.
+Json shown_trial_json(const SearchResult& search) {
+  if (!search.shown) return nullptr;
+  const auto& number = search.shown->number;
+  const bool judged = number && *number >= 1 && *number <= search.trials.size();
+  return {{"number", judged ? Json(*number) : Json(nullptr)},
+          {"offered_fps", json_number(search.shown->offered_fps)},
+          {"passed", judged ? Json(search.trials[*number - 1].passed) : Json(nullptr)}};
+}
+
 Json search_json(const SearchResult& search) {
   Json json = {{"jobname", search.job},
                {"kind", word_of(search.kind)},
@@ -84,6 +94,7 @@ Json search_json(const SearchResult& search) {
                {"limited_by_maximum", search.limited_by_maximum},
                {"limit_fps", json_number(search.limit_fps)},
                {"limit_share", json_number(share_of_limit(search.found_fps, search.limit_fps))}};
+  json["shown_trial"] = shown_trial_json(search);
   Json& trials = json["trials"] = Json::array();
   for (const TrialResult& t : search.trials) {
     trials.push_back({{"jobname", t.job},

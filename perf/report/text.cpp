@@ -229,8 +229,8 @@ std::string to_text(const Report& report, std::size_t width) {
   // First, because it sets `listed`.
   const std::string engines = engines_text(json, listed, width);
   std::string out = head_text(json, width) + problems_text(json, width) + engines +
-                    searches_text(json, width) + repeats_text(json, width) +
-                    units_text(units, listed, width);
+                    searches_text(json, width) + shown_trials_text(json, width) +
+                    repeats_text(json, width) + units_text(units, listed, width);
   for (const ReportJson& group : json.at("groups")) {
     if (groups.contains(name_in(group, "groupname"))) out += group_text(group, width);
   }

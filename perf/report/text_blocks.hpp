@@ -42,6 +42,8 @@ std::string engines_text(const ReportJson& report, bool& all, std::size_t width)
 /// A table per kind of search, with a line for each frame size (RFC 2544, section 26.1), for at
 /// most `max` searches.
 std::string searches_text(const ReportJson& report, std::size_t width, std::size_t max = SIZE_MAX);
+/// Which trial of each search the figures of its job are of.
+std::string shown_trials_text(const ReportJson& report, std::size_t width);
 /// Which parts of their bus the jobs used; empty if it was not asked for.
 std::string heat_text(const ReportJson& report, std::size_t width);
 /// The memory bandwidth of the run; empty if it was not measured.

@@ -208,6 +208,32 @@ std::string searches_text(const ReportJson& report, std::size_t width, std::size
 
 namespace {
 
+/// "trial 6 of 8 at 12.5 k/s, passed"; empty: not known.
+std::string shown_trial_of(const ReportJson& search) {
+  const auto shown = search.find("shown_trial");
+  if (shown == search.end() || shown->is_null()) return "";
+  const auto number = count(*shown, "number");
+  const auto offered = figure(*shown, "offered_fps");
+  if (!offered) return "a trial at full speed, with which the search began";
+  if (!number) return "a trial at " + format_fps(offered) + " that was cut off";
+  return "trial " + format_count(number) + " of " + format_count(search.at("trials").size()) +
+         " at " + format_fps(offered) + (shown->at("passed") == true ? ", passed" : ", failed");
+}
+
+}  // namespace
+
+std::string shown_trials_text(const ReportJson& report, std::size_t width) {
+  std::string out;
+  for (const ReportJson& search : report.at("searches")) {
+    const std::string trial = shown_trial_of(search);
+    if (trial.empty()) continue;
+    out += wrapped("  figures of " + words(search, "jobname") + " below: " + trial, width, 4);
+  }
+  return out.empty() ? "" : out + '\n';
+}
+
+namespace {
+
 /// Formats a value in the unit that the last part of the figure's name tells.
 std::string repeated(const std::string& figure_name, std::optional<double> value) {
   if (figure_name.ends_with("_fps")) return format_fps(value);

@@ -249,6 +249,13 @@ struct TrialResult {
   std::optional<double> sender_late_ns;  ///< worst delay behind its own pace
   bool passed = false;
 };
+/// The trial of a search whose run is in the result, with its jobs, groups, links and curves.
+struct ShownTrial {
+  /// In `trials`, from 1. Empty: it was not judged, because it was at full speed, to find where to
+  /// begin, or was cut off.
+  std::optional<std::size_t> number;
+  std::optional<double> offered_fps;  ///< empty: at full speed
+};
 struct SearchResult {
   std::string job;
   Search kind = Search::ndr;
@@ -258,6 +265,7 @@ struct SearchResult {
   /// The highest rate that was tried passed, so the true rate may be higher.
   bool limited_by_maximum = false;
   std::vector<TrialResult> trials;
+  std::optional<ShownTrial> shown;  ///< empty: not known
   /// What the harness itself can send of such frames, paced as in a trial; empty: not measured.
   std::optional<double> limit_fps;
 };

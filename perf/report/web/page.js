@@ -384,6 +384,7 @@ function throughput() {
     + (ramps.length ? ' Shaded: the ramp of a job, which its figures do not include.' : '')
     + (all.length > 8 ? ` The first eight ${manyJobs ? 'groups' : 'jobs'} are drawn; click a name to show or hide it.` : '')
     + logNote(throughputLines(all, what, true, false)) + ' ' + kZoomHint);
+  made.append(...shownTrials());
   const chosen = { bits: true, own: false };
   const sinceOf = (name) => since(result.jobs.find((job) => job.jobname === name), chosen.own);
   const redraw = () => {

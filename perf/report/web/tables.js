@@ -97,6 +97,21 @@ function trialsOf(into, title, list) {
   charts.trials(box, lines, byLatency ? units.ns : units.share, byLatency ? 'latency' : 'share of frames lost');
 }
 
+/// The trial of a search that the figures and curves of its job are of; empty: not known.
+function shownTrial(s) {
+  if (!s.shown_trial) return '';
+  const { number, offered_fps, passed } = s.shown_trial;
+  if (offered_fps === null) return 'a trial at full speed, with which the search began';
+  if (number === null) return `a trial at ${units.fps(offered_fps)} that was cut off`;
+  return `trial ${units.count(number)} of ${units.count(s.trials.length)} at ${units.fps(offered_fps)}, ${passed ? 'passed' : 'failed'}`;
+}
+/// The same for each search, below what shows these trials.
+function shownTrials() {
+  const known = result.searches.filter(shownTrial);
+  return known.length ? [element('p', { class: 'note held trials' }, 'Figures and curves of a search are those of one trial. '
+    + known.map((s) => `${s.jobname}: ${shownTrial(s)}.`).join(' '))] : [];
+}
+
 /// The searches of each kind, by the title of that kind.
 function searchesByTitle() {
   const kTitles = { ndr: 'Highest rate without loss (RFC 2544)', pdr: 'Highest rate within the permitted loss', latency_target: 'Highest rate within the latency target', none: 'Search' };

@@ -249,6 +249,7 @@ SearchResult distinct_search(OwnValues& own, const char* job, Search kind) {
     t.passed = share_of_found < 1;
     s.trials.push_back(t);
   }
+  s.shown = {.number = kind == Search::ndr ? 2 : 3, .offered_fps = own.number()};
   return s;
 }
 

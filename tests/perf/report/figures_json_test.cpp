@@ -367,6 +367,9 @@ void want_search(const SearchResult& s, const char* kind, const Wanted& at) {
   at.put("limited_by_maximum", s.limited_by_maximum);
   at.put("limit_fps", *s.limit_fps);
   at.put("limit_share", *s.found_fps / *s.limit_fps);
+  at.put("shown_trial.number", *s.shown->number);
+  at.put("shown_trial.offered_fps", *s.shown->offered_fps);
+  at.put("shown_trial.passed", false);
   for (std::size_t i = 0; i < s.trials.size(); ++i) {
     const TrialResult& t = s.trials[i];
     const Wanted trial = at.below("trials", i);

@@ -457,6 +457,12 @@ std::vector<std::string> wanted_others(const Json& json) {
   lines.emplace_back("the same load over 2 engines");
   lines.emplace_back("highest rate without loss (RFC 2544)");
   lines.emplace_back("highest rate within the permitted loss");
+  for (const Json& search : json.at("searches")) {
+    lines.push_back("  figures of " + search.at("jobname").get<std::string>() + " below: trial " +
+                    std::to_string(search.at("shown_trial").at("number").get<int>()) + " of 4 at " +
+                    format_fps(search.at("shown_trial").at("offered_fps").get<double>()) +
+                    ", failed");
+  }
   lines.emplace_back("  every figure of each job: --output-format=json");
   for (std::size_t i = 0; i < 4; ++i) want_notes(json.at("jobs").at(i), lines);
   for (const Json& group : json.at("groups")) {

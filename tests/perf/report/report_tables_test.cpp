@@ -261,6 +261,29 @@ TEST(SearchText, IsTitledByWhatItLookedFor) {
   EXPECT_EQ(title(Search::latency_target), "highest rate within the latency target");
 }
 
+TEST(SearchText, NamesTheTrialThatTheFiguresOfItsJobAreOf) {
+  RunResult run = run_of({sender("j", 5)});
+  SearchResult& search = run.searches.emplace_back();
+  search.job = "j";
+  search.found_fps = 12500;
+  search.trials = {{"j", 500, 13000, 13000, 0.1, std::nullopt, std::nullopt, false},
+                   {"j", 500, 12500, 12500, 0, std::nullopt, std::nullopt, true}};
+  const auto line = [&run] {
+    const std::string text = text_of(run);
+    const std::size_t at = text.find("\n  figures of ");
+    return at == std::string::npos ? "" : text.substr(at + 1, text.find('\n', at + 1) - at - 1);
+  };
+  EXPECT_EQ(line(), "") << "older results do not tell";
+  search.shown = {.number = 2, .offered_fps = 12500};
+  EXPECT_EQ(line(), "  figures of j below: trial 2 of 2 at 12.5 k/s, passed");
+  search.shown = {.number = 1, .offered_fps = 13000};
+  EXPECT_EQ(line(), "  figures of j below: trial 1 of 2 at 13.0 k/s, failed");
+  search.shown = {.number = std::nullopt, .offered_fps = 13000};
+  EXPECT_EQ(line(), "  figures of j below: a trial at 13.0 k/s that was cut off");
+  search.shown = ShownTrial{};
+  EXPECT_EQ(line(), "  figures of j below: a trial at full speed, with which the search began");
+}
+
 TEST(RepeatText, ShowsEachFigureInItsUnit) {
   RunResult run = run_of({sender("j", 5)});
   const auto repeat = [](const char* figure, double median) {

@@ -163,6 +163,38 @@ TEST(Campaign, ATrialThatIsCutOffIsInNoSearch) {
   ASSERT_EQ(result.searches.size(), 1U);
   EXPECT_EQ(result.searches[0].trials.size(), 1U);
   EXPECT_FALSE(result.searches[0].found_fps);
+  EXPECT_EQ(result.searches[0].shown->number, 1U) << "the one that was not cut off";
+}
+
+/// At what rate the first job of a run was to send.
+double offered_fps(const RunResult& run) {
+  const TrafficResult& tx = run.jobs.at(0).tx;
+  return static_cast<double>(tx.offered_frames) / tx.offered_seconds;
+}
+
+TEST(Campaign, TheJobsOfASearchAreThoseOfTheTrialThatItNames) {
+  // A line for 100 frames a second. The last trial is rarely the best one.
+  const RunResult result = campaign_of(
+      "[global]\nengine=unix\nsearch_max_iops=1000\nsearch_trial=200ms\ndrain_time=50ms\n"
+      "search_resolution=0.2\n[s]\nbs=1000\nsearch=ndr\nfault=rate=800kbit,queue=3\n");
+  const SearchResult& search = result.searches.at(0);
+  ASSERT_TRUE(search.shown && search.shown->number && search.shown->offered_fps);
+  const TrialResult& trial = search.trials.at(*search.shown->number - 1);
+  EXPECT_EQ(trial.offered_fps, *search.shown->offered_fps);
+  EXPECT_EQ(trial.passed, search.found_fps.has_value());
+  EXPECT_EQ(trial.offered_fps, search.found_fps.value_or(search.trials.at(0).offered_fps));
+  EXPECT_NEAR(offered_fps(result), trial.offered_fps, trial.offered_fps / 10);
+}
+
+TEST(Campaign, ASearchThatHadTimeForItsFirstTrialAloneNamesFullSpeed) {
+  const RunResult result = campaign_of(
+      "[global]\nengine=unix\nsearch_trial=100ms\ndrain_time=10ms\nruntime=1ms\n"
+      "[s]\nbs=1000\nsearch=ndr\n");
+  const SearchResult& search = result.searches.at(0);
+  EXPECT_TRUE(search.trials.empty());
+  ASSERT_TRUE(search.shown.has_value());
+  EXPECT_FALSE(search.shown->number);
+  EXPECT_FALSE(search.shown->offered_fps);
 }
 
 TEST(Campaign, ATrialThatFailsEndsItsSearchAndFailsIt) {

@@ -262,6 +262,8 @@ TEST_F(ResultCommands, WhatIsNoPageOfSeveralResultsIsRefusedWithWords) {
                  result + " is given twice: name each result once");
   expect_failure(shmifperf({"report", "-", "-"}), 2, "standard input is given twice");
   expect_failure(shmifperf({"report", result, other, "--text"}), 2, "--text prints one result");
+  expect_failure(shmifperf({"report", result, other, "--details"}), 2,
+                 "--details prints one result");
   expect_failure(shmifperf({"report", result, other, "-o", other}), 2, "is the result itself");
   expect_failure(shmifperf({"report", result, dir.file("gone.json")}), 1, "No such file");
 }

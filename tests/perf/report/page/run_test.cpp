@@ -52,6 +52,19 @@ TEST_F(TablesInABrowser, SearchesAreShownByTheirKind) {
   }
 }
 
+TEST_F(TablesInABrowser, TheTrialThatFiguresAndCurvesAreOfIsNamed) {
+  const Json& result = test::searches_json();
+  const Json& first = result["searches"][0];
+  const std::string wanted =
+      "Figures and curves of a search are those of one trial. rfc2544: trial 2 of " +
+      std::to_string(first["trials"].size()) + " at " + fps(first["trials"][1]["offered_fps"]) +
+      (first["trials"][1]["passed"] == true ? ", passed." : ", failed.") +
+      " rfc2544: a trial at full speed, with which the search began."
+      " rfc2544: a trial at 7.00 k/s that was cut off.";
+  const Json& notes = shown("searches", result)["notes"];
+  EXPECT_EQ(std::ranges::count(notes, Json(wanted)), 1) << notes << '\n' << wanted;
+}
+
 TEST_F(TablesInABrowser, RepetitionsAreShownByTheirMedianAndTheirLeastAndMost) {
   const Json& result = test::searches_json();
   Rows expected;

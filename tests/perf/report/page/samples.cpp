@@ -304,6 +304,9 @@ Json searches() {
   run.searches[2].kind = Search::latency_target;
   run.searches[3].limited_by_maximum = true;
   run.searches[4].frame_bytes = 0;
+  run.searches[0].shown = {.number = 2, .offered_fps = run.searches[0].trials[1].offered_fps};
+  run.searches[1].shown = ShownTrial{};
+  run.searches[2].shown = {.number = std::nullopt, .offered_fps = 7000};
   run.repeats.push_back({"bulk", figure_name::kLostShare, {0.1, 0.2, 0.3}, 0.2, 0.1, 0.3});
   run.links = {{"bus:/dev/shm/bus0", "bulk", "sent", {{1, 1, 1, 1, 1, 1, 1}, 1}, "loss=1%"},
                {"bus:/dev/shm/bus0", "bulk", "received", {{1, 1, 1, 1, 1, 1, 1}, 1}, "delay=1ms"}};
