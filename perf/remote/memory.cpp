@@ -121,7 +121,7 @@ std::string too_much(const ServerLimits& limits, std::uint64_t bytes, const std:
   if (bytes <= limits.max_memory) return {};
   return "the jobs may need " + format_memory(bytes) + " of memory, but this server allows " +
          format_memory(limits.max_memory) + " (ask for less by " + less +
-         ", or start it with --max-memory)";
+         ", or start the server with a larger --max-memory)";
 }
 
 }  // namespace

@@ -109,8 +109,8 @@ std::string too_long_text(std::size_t frame_bytes, const std::string& from,
   std::string remedy = "give both sides the same MTU";
   if (from.starts_with("packet:") && from_mtu && frame_bytes > max_frame_for(*from_mtu)) {
     remedy = "it is longer than the MTU of " + from.substr(from.find(':') + 1) +
-             ": its kernel has put it together, and it is no IP packet that can be cut again; if "
-             "this is a bridge, give packet: the port of it from which such frames come";
+             ": its kernel put it together from fragments, and only plain IP packets can be cut "
+             "again; if this is a bridge, give packet: the port of it from which such frames come";
   } else if (to.starts_with("packet:") && to_mtu && frame_bytes > *to_mtu + kOneTagFrame &&
              frame_bytes <= max_frame_for(*to_mtu)) {
     remedy =

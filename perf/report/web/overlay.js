@@ -61,7 +61,7 @@ function pageOfSeveral(list) {  // [{name, result}]
 
   function glance() {
     const runs = Math.max(...each(runsOf));
-    section('Side by side', (runs ? 'Of a result with several runs: medians; counts and curves are those of one of them. ' : '')
+    section('Side by side', (runs ? 'A result with several runs shows medians; its counts and curves are those of one run. ' : '')
       + 'Latency from the intended send time. Own limit: the rate as a share of the highest rate of the harness itself on its machine.',
       many ? table('Side by side', ['result', 'group', 'jobs', ...kGlance], rowsOf(glanceOfGroups))
         : table('Side by side', ['result', 'job', 'engine', ...kGlance, 'own limit'], rowsOf(glanceOfJobs)));

@@ -21,8 +21,8 @@ TEST(TooLongText, NamesThePortOfABridgeWhereTheInterfaceItselfIsTooSmall) {
   const std::string why =
       "cannot pass on a frame of 1523 bytes from packet:br0 (MTU 1500): it is too long for bus:/b "
       "(MTU 1400) (such frames are dropped and counted; it is longer than the MTU of br0: its "
-      "kernel has put it together, and it is no IP packet that can be cut again; if this is a "
-      "bridge, give packet: the port of it from which such frames come)";
+      "kernel put it together from fragments, and only plain IP packets can be cut again; if this "
+      "is a bridge, give packet: the port of it from which such frames come)";
   EXPECT_EQ(too_long_text(1523, "packet:br0", 1500, "bus:/b", 1400), why);
   const std::string fits = too_long_text(1522, "packet:br0", 1500, "bus:/b", 1400);
   EXPECT_TRUE(fits.ends_with("; give both sides the same MTU)")) << fits;
