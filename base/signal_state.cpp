@@ -2,8 +2,6 @@
 
 #include <pthread.h>
 
-#include <initializer_list>
-
 namespace shmif::base {
 namespace {
 
@@ -42,7 +40,7 @@ void begin_with_plain_signals() noexcept {
   is_noted = true;
   struct sigaction plain{};
   plain.sa_handler = SIG_DFL;
-  for (const int number : {SIGCHLD, SIGPIPE}) (void)::sigaction(number, &plain, nullptr);
+  (void)::sigaction(SIGCHLD, &plain, nullptr);
   sigset_t none;
   ::sigemptyset(&none);
   ::pthread_sigmask(SIG_SETMASK, &none, nullptr);

@@ -25,9 +25,10 @@ class SignalState {
   sigset_t ignored_{};
 };
 
-/// Notes the state with which the program was started. Then no signal is blocked, and SIGCHLD and
-/// SIGPIPE have their default actions. Other ignored signals stay ignored: nohup ignores SIGHUP on
-/// purpose. Call it first in main().
+/// Notes the state with which the program was started. Then no signal is blocked, and SIGCHLD has
+/// its default action. Other ignored signals stay ignored on purpose: SIGHUP by nohup, and SIGPIPE
+/// by systemd, so that no service ends when the reader of its messages has gone. Call it first in
+/// main().
 void begin_with_plain_signals() noexcept;
 
 /// The state for a program that the user has asked for: the one that begin_with_plain_signals()

@@ -47,9 +47,11 @@ constexpr milliseconds kRetry{1};  // at last
 constexpr milliseconds kErrorPause{50};
 /// After this many rounds without waiting, the loop looks at its control descriptors all the same.
 constexpr unsigned kBusyRounds = 16;
-/// After stop, at most this many frames are received from a link that does not number its frames,
-/// and a link that takes none is waited for no longer than this.
+/// After stop, at most this many frames are received from a link: from a bus as many as the largest
+/// ring can hold, whatever number its memory names as the last one. A link that takes none is
+/// waited for no longer than kPatienceAfterStop.
 constexpr std::uint64_t kMaxAfterStop = 1U << 16U;
+constexpr std::uint64_t kMaxOfBusAfterStop = 1U << 24U;
 constexpr milliseconds kPatienceAfterStop{500};
 constexpr std::size_t kArenaBytesPerFrame = 2048;
 /// Sixteen super-frames. Unused pages cost nothing.
@@ -146,7 +148,7 @@ struct Bridge::Impl {
   Side* with_room(const void* who) noexcept;
   void wait(nanoseconds at_most);
   void settle();
-  void drain(Side& source);
+  void drain(Side& source, Clock::time_point latest);
   void drain_stop_event() noexcept;
 };
 
@@ -488,10 +490,9 @@ void Bridge::Impl::settle() {
 
 /// The loop was told to stop: the frames that were there by then still go on. A flood does not keep
 /// it, because those that came later do not count.
-void Bridge::Impl::drain(Side& source) {
+void Bridge::Impl::drain(Side& source, Clock::time_point latest) {
   const std::uint64_t until = source.link->bus_frames();
   const std::uint64_t dropped = source.counts.dropped_full.get();
-  const Clock::time_point latest = Clock::now() + kPatienceAfterStop;
   bool more = true;
   for (std::uint64_t frames = 0; more || source.stalled();) {
     source.give_up = std::min(source.give_up, latest);
@@ -500,7 +501,9 @@ void Bridge::Impl::drain(Side& source) {
     more = pump(source) || source.stalled();
     if (!more) break;
     frames += source.batch.size();
-    more = until != 0 ? source.batch.frames().back().number + 1 < until : frames < kMaxAfterStop;
+    more = until != 0
+               ? source.batch.frames().back().number + 1 < until && frames < kMaxOfBusAfterStop
+               : frames < kMaxAfterStop;
   }
 }
 
@@ -537,7 +540,8 @@ BridgeEnd Bridge::run(int stop_descriptor) {
   if (self.end->why == BridgeEnd::Why::link_ended) {
     self.settle();
   } else {
-    for (Side& e : self.sides) self.drain(e);
+    const Clock::time_point latest = Clock::now() + kPatienceAfterStop;
+    for (Side& e : self.sides) self.drain(e, latest);
   }
   if (stop_descriptor >= 0) {
     (void)::epoll_ctl(self.epoll.get(), EPOLL_CTL_DEL, stop_descriptor, nullptr);

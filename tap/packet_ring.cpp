@@ -104,7 +104,7 @@ bool PacketRing::provide(std::size_t longest) noexcept {
 
 int PacketRing::send(std::span<const mmsghdr> messages, std::size_t longest) noexcept {
   if (!provide(longest)) {
-    errno = EAGAIN;
+    errno = errno == EBUSY ? EAGAIN : ENOBUFS;
     return -1;
   }
   std::size_t filled = 0;

@@ -206,7 +206,9 @@ std::error_code Attachment::set_mac(MacAddress mac) noexcept {
   a.show_mac(mac.to_u64());  // P3: publish, then look
   if (!address_is_taken(a.ring, a.owned.slot, a.fd.get(), mac)) {
     const std::lock_guard nobody_sends(a.send_mutex);
-    a.forget(mac);  // else the port would go on hearing it after the next change
+    // Else the port would go on hearing it after the next change, unless it is listed.
+    const auto others = std::span(a.listed).first(a.listed_count);
+    if (std::ranges::find(others, mac) == others.end()) a.forget(mac);
     return {};
   }
   a.show_mac(before);

@@ -176,7 +176,8 @@ std::optional<UnicastList> InterfaceQuestions::unicast_list(unsigned index) {
     while (!list_.ended && reads++ < kMaxListReads && read()) {
     }
   }
-  if (list_.failed) return std::nullopt;
+  // The rest of a long list of another interface can take all reads.
+  if (list_.failed || list_of_ != index) return std::nullopt;
   return list_;
 }
 

@@ -68,7 +68,7 @@ TEST(MemifMessage, DescriptorsThatComeWithAMessageAreClosed) {
   auto sockets = memif_sockets();
   base::ForeignSocket socket(std::move(sockets[1]));
   const UniqueFd event(::eventfd(0, EFD_CLOEXEC));
-  const auto next_number = [] { return UniqueFd(::dup(0)).get(); };
+  const auto next_number = [&] { return UniqueFd(::dup(event.get())).get(); };
   const int before = next_number();
   for (unsigned i = 0; i < 10; ++i) {
     ASSERT_TRUE(memif::send_message(sockets[0].get(), memif::make_message(MessageType::add_ring),

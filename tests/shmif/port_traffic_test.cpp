@@ -323,6 +323,18 @@ TEST(PortReceive, APortHearsTheOtherAddressesThatItWasGivenLast) {
   EXPECT_TRUE(heard_of(port, peer, macs(1, 6)).empty()) << "a newly attached port has none";
 }
 
+TEST(PortReceive, AnAddressThatWasItsOwnMeanwhileIsStillOneOfTheOthers) {
+  const TempBus bus;
+  Port peer = port_on(bus.path());
+  Port port = port_on(bus.path());
+  const MacAddress own = port.mac();
+  EXPECT_FALSE(port.set_other_macs(macs(1, 2)));
+  EXPECT_FALSE(port.set_mac(macs(1, 1).front()));
+  EXPECT_EQ(heard_of(port, peer, macs(1, 3)), macs(1, 2));
+  EXPECT_FALSE(port.set_mac(own));
+  EXPECT_EQ(heard_of(port, peer, macs(1, 3)), macs(1, 2));
+}
+
 TEST(PortReceive, AnAddressThatIsNoLongerGivenIsForgottenUntilThePortSendsFromIt) {
   const TempBus bus;
   Port peer = port_on(bus.path());

@@ -18,6 +18,7 @@ namespace {
 
 // A handler can access only static objects. All are lock-free, so they are safe in a handler.
 std::atomic<int> caught{0};
+std::atomic<bool> caught_again{false};
 std::atomic<int> bell{-1};
 std::vector<std::pair<int, struct sigaction>> replaced_handlers;
 
@@ -35,7 +36,7 @@ void on_signal(int number) {
   const int saved = errno;
   if (bounds_writes.load()) ::alarm(1);
   int none = 0;
-  caught.compare_exchange_strong(none, number);
+  if (!caught.compare_exchange_strong(none, number)) caught_again = true;
   const std::uint64_t one = 1;
   [[maybe_unused]] const ssize_t written = write(bell.load(), &one, sizeof one);
   errno = saved;
@@ -45,6 +46,7 @@ void on_signal(int number) {
 
 StopSignals::StopSignals(std::initializer_list<int> signals) {
   caught = 0;
+  caught_again = false;
   bounds_writes = false;
   bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   if (bell < 0) throw Exception(Error::from_errno(errno, "cannot make an eventfd for signals"));
@@ -79,6 +81,10 @@ StopSignals::~StopSignals() {
 
 int StopSignals::signal() const noexcept {
   return caught.load();
+}
+
+bool StopSignals::urged() const noexcept {
+  return caught_again.load();
 }
 
 int StopSignals::descriptor() const noexcept {

@@ -20,6 +20,8 @@ class StopSignals {
   /// The first signal that came; 0: none yet.
   int signal() const noexcept;
   bool stopped() const noexcept { return signal() != 0; }
+  /// Whether a second signal came: whoever sent it does not want to wait for what is still to do.
+  bool urged() const noexcept;
   /// Readable from the first signal on, for poll and epoll. Do not read from it.
   int descriptor() const noexcept;
   /// Once a signal has come, no write waits longer than about a second, until the process ends: one

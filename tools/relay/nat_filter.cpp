@@ -158,7 +158,7 @@ bool NatFilter::is_mine(const MacAddress& mac) const noexcept {
 }
 
 bool NatFilter::leads_to_many(std::uint32_t address, NatFlows::Time now) {
-  Asked& asked = asked_[(address * 0x9e3779b1U) >> 24U];
+  Asked& asked = asked_[(address * 0x9e3779b1U) >> 20U];
   if (asked.address != address || now >= asked.until)
     asked = {.address = address, .to_many = to_many_(address), .until = now + kAskAgain};
   return asked.to_many;

@@ -65,8 +65,8 @@ enum class NatWay : std::uint8_t { out, in };
 class NatFilter {
  public:
   /// `wish.program` is set. `to_many` says whether the kernel's routes lead an address to many
-  /// machines; it is asked before hosts reach an address, and at most every 5 s for one that they
-  /// go on using.
+  /// machines; it is asked before hosts reach an address, and every 5 s for one that they go on
+  /// using.
   NatFilter(const NatWish& wish, std::function<bool(std::uint32_t)> to_many,
             const NatFlowLimits& limits = {});
 
@@ -113,7 +113,7 @@ class NatFilter {
     NatFlows::Time until = NatFlows::Time::min();  ///< min(): not asked yet
   };
   std::function<bool(std::uint32_t)> to_many_;
-  std::array<Asked, 256> asked_{};  ///< by some bits of the address
+  std::array<Asked, 4096> asked_{};  ///< by some bits of the address
   Clock::time_point answers_since_{};
   unsigned answers_ = 0;
   std::array<Count, 2> counts_;

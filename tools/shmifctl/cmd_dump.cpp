@@ -284,7 +284,9 @@ class Capture {
     const Clock::time_point begin = Clock::now();
     FrameBatch batch(kBatchFrames, kBatchBytes);
     int code = kDone;
-    while (shown() < wanted_.frames && !sink_.failed() && !sink_.is_complete() && !is_over_) {
+    std::uint64_t after_end = 0;
+    while (shown() < wanted_.frames && !sink_.failed() && !sink_.is_complete() && !is_over_ &&
+           !stop_.urged() && after_end < kMaxAfterEnd) {
       batch.clear();
       const auto left = time_left(begin);
       // What was on the bus by then is still shown, but a flood cannot keep the command running.
@@ -293,6 +295,7 @@ class Capture {
       counts_.lost += received.lost;
       gaps_.received(batch.frames(), received.lost);
       for (const FrameView& frame : batch.frames()) take(frame);
+      if (end_) after_end += batch.size();
       sink_.end_span();
       show_progress();
       if (corruption_.met(received.error, stop_)) {
@@ -317,6 +320,8 @@ class Capture {
 
  private:
   static constexpr std::size_t kBatchFrames = 512;
+  /// The largest ring holds fewer frames, whatever number its memory names as the last one.
+  static constexpr std::uint64_t kMaxAfterEnd = 1U << 24U;
   static constexpr std::size_t kBatchBytes = 2U << 20U;
 
   static WantedOutput with_stop(WantedOutput wanted, const StopSignals& stop) {

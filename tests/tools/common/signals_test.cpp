@@ -46,6 +46,18 @@ std::ptrdiff_t open_files() {
   return std::distance(std::filesystem::directory_iterator("/proc/self/fd"), {});
 }
 
+TEST(StoppingSignals, UrgeWhenASecondOneComes) {
+  for (int round = 0; round < 2; ++round) {
+    const StopSignals stop;
+    EXPECT_FALSE(stop.urged()) << "of the round before";
+    std::raise(SIGTERM);
+    EXPECT_FALSE(stop.urged());
+    std::raise(SIGINT);
+    EXPECT_TRUE(stop.urged());
+    EXPECT_EQ(stop.signal(), SIGTERM);
+  }
+}
+
 TEST(StoppingSignals, AreCaughtWhileTheyAreWantedEachTimeAnew) {
   const Disposition quit(SIGQUIT, SIG_IGN);
   const std::array<int, 3> usual{SIGINT, SIGTERM, SIGHUP};

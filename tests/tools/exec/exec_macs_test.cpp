@@ -20,7 +20,7 @@ class ExecMacs : public ExecRig {
     ExecRig::SetUp();
     if (IsSkipped()) return;
     if (!has_program("bridge")) GTEST_SKIP() << "no ip here";
-    host_ = start("h", "exec sleep 100");
+    host_ = start("h", "exec sleep 1000");
     ASSERT_TRUE(sender_.attach(bus()));
     ASSERT_FALSE(sender_.up());
   }
