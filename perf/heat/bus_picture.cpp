@@ -129,6 +129,20 @@ std::string party_text(const HeatResult& result, const Picture& picture) {
   return text.empty() ? who + ": it has left the bus\n" : text;
 }
 
+/// Where pages of the bus are: "of the ports", "from the ports on", "of the ring at 1.5 MiB".
+std::string place_in_bus(AddressRange pages) {
+  constexpr std::uint64_t kTableEnd = kTableBegin + bus::kTableBytes;
+  if (pages.begin >= bus::kRingOffset) {
+    return "of the ring at " + heat_bytes(pages.begin - bus::kRingOffset);
+  }
+  if (pages.begin >= kTableEnd) return "from behind the ports on";
+  if (pages.begin >= kTableBegin) {
+    // Behind the table is nothing, but its last page can be wider.
+    return pages.end < kTableEnd + page_bytes() ? "of the ports" : "from the ports on";
+  }
+  return pages.end > kTableBegin ? "from the header on" : "of the header";
+}
+
 /// "rx used 1.3 MiB of 4.2 MiB; most: 72.0 KiB of the ring at 1.5 MiB, in 100 % of the looks".
 std::string party_conclusion(const HeatResult& result, const BusInfo& bus, std::size_t columns) {
   if (result.windows.empty()) return "";
@@ -142,16 +156,12 @@ std::string party_conclusion(const HeatResult& result, const BusInfo& bus, std::
       if (pages[i] > 0) used.push_back({{i * page, (i + 1) * page}, 1, pages[i]});
     }
     std::string text = base::printable(range.name.substr(0, range.name.find('@'))) + " used " +
-                       heat_bytes(used.size() * page) + " of " + heat_bytes(pages.size() * page);
+                       bytes_with_care(result, used.size() * page) + " of " +
+                       heat_bytes(pages.size() * page);
     if (const auto hottest = hottest_of(used)) {
-      const std::uint64_t begin = hottest->range.begin;
-      text += "; most: " + heat_bytes(hottest->range.bytes());
-      if (begin >= bus::kRingOffset) {
-        text += " of the ring at " + heat_bytes(begin - bus::kRingOffset);
-      } else if (begin >= kTableBegin) {
-        text += " of the ports";
-      } else {
-        text += hottest->range.end > kTableBegin ? " from the header on" : " of the header";
+      if (result.provenance.precision != "mapping") {
+        text += "; most: " + bytes_with_care(result, hottest->range.bytes()) + ' ' +
+                place_in_bus(hottest->range);
       }
       text += ", in " + heat_share(hottest->share) + " of the looks";
     }

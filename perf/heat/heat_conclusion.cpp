@@ -59,12 +59,6 @@ std::vector<HeatStretch> within(const std::vector<HeatStretch>& stretches, Addre
   return parts;
 }
 
-std::string bytes_with_care(const HeatResult& result, std::uint64_t bytes) {
-  const std::string& precision = result.provenance.precision;
-  if (precision == "mapping") return "mappings with " + heat_bytes(bytes);
-  return (precision == "page" ? "" : "about ") + heat_bytes(bytes);
-}
-
 /// In how many windows memory must have been accessed to count as accessed all the time.
 std::size_t nine_of_ten(std::size_t windows) {
   return windows - windows / 10;
@@ -86,6 +80,12 @@ std::string place_of(AddressRange hot, const NamedRange& memory) {
 }
 
 }  // namespace
+
+std::string bytes_with_care(const HeatResult& result, std::uint64_t bytes) {
+  const std::string& precision = result.provenance.precision;
+  if (precision == "mapping") return "mappings with " + heat_bytes(bytes);
+  return (precision == "page" ? "" : "about ") + heat_bytes(bytes);
+}
 
 std::string heat_share(double share) {
   if (!(share > 0)) return "0 %";

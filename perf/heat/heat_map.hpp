@@ -35,6 +35,9 @@ std::optional<double> heat_of_all(const std::vector<double>& shares);
 
 /// "4.0 MiB".
 std::string heat_bytes(std::uint64_t bytes);
+/// The bytes that were used, as exactly as the result knows them: "4.0 MiB", "about 4.0 MiB", or
+/// "mappings with 4.0 MiB" if it does not know which of their pages.
+std::string bytes_with_care(const HeatResult& result, std::uint64_t bytes);
 /// "83 %", "below 1 %", "over 99 %".
 std::string heat_share(double share);
 /// "process 41 (rig)", or "physical memory".

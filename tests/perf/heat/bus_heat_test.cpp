@@ -81,6 +81,31 @@ TEST(BusPicture, NamesThePartOfTheBusThatIsUsedMost) {
             "rx used 8.0 KiB of 1.2 MiB; most: 8.0 KiB from the header on" + always);
   EXPECT_EQ(concludes(4096, 12288),
             "rx used 8.0 KiB of 1.2 MiB; most: 8.0 KiB of the ports" + always);
+  constexpr std::uint64_t kTableEnd = 4096 + bus::kTableBytes;
+  EXPECT_EQ(concludes(4096, kTableEnd),
+            "rx used 128.0 KiB of 1.2 MiB; most: 128.0 KiB of the ports" + always);
+  EXPECT_EQ(concludes(8192, bus::kRingOffset + (512U << 10U)),
+            "rx used 696.0 KiB of 1.2 MiB; most: 696.0 KiB from the ports on" + always);
+  EXPECT_EQ(concludes(kTableEnd + 4096, bus::kRingOffset + 4096),
+            "rx used 60.0 KiB of 1.2 MiB; most: 60.0 KiB from behind the ports on" + always);
+}
+
+TEST(BusPicture, ClaimsNoMoreThanThePrecisionOfTheLooksTells) {
+  auto result = result_of({{kRingAt, kRingAt + 65536, 10, 0, 0}});
+  const auto conclusion = [&](const char* precision) {
+    result.provenance.precision = precision;
+    return lines_of(bus_heat_text({result}, small_bus(), 120, false)).at(1);
+  };
+  const std::string always = ", in 100 % of the looks";
+  EXPECT_EQ(conclusion("page"),
+            "rx used 64.0 KiB of 1.2 MiB; most: 64.0 KiB of the ring at 0 B" + always);
+  for (const char* const precision : {"sampled page", "region"}) {
+    EXPECT_EQ(
+        conclusion(precision),
+        "rx used about 64.0 KiB of 1.2 MiB; most: about 64.0 KiB of the ring at 0 B" + always);
+  }
+  result.windows.back().regions = {{kBusAt, kRingAt + 2 * kRingBytes, 10, 0, 0}};
+  EXPECT_EQ(conclusion("mapping"), "rx used mappings with 1.2 MiB of 1.2 MiB" + always);
 }
 
 TEST(BusPicture, SaysWhyAProcessWasNotMeasuredAndShowsNoZeros) {
