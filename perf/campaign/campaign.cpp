@@ -158,6 +158,9 @@ Result<std::pair<SearchResult, RunResult>> Campaign::search(std::size_t job) {
   std::optional<RunResult> best;
   ShownTrial shown;  // that of `best`
   std::size_t trials = 0;
+  const std::uint64_t begin =
+      now_ns();  // runtime is for all trials, and there is always a first one
+  const std::uint64_t bound = ns(o.runtime);
   bool out_of_runtime = false;
   if (max == 0) {
     auto flat_out = run_trial(plan, o.name, 0);
@@ -168,13 +171,11 @@ Result<std::pair<SearchResult, RunResult>> Campaign::search(std::size_t job) {
   }
   RateSearch rates(rate_search_options(o, max));
   double best_fps = -1;
-  const std::uint64_t begin = now_ns();
-  const std::uint64_t bound = ns(o.runtime);
   // A failure of the trial at full speed is one of the search, too.
   const bool failed = best && !best->failures.empty();
   while (const auto fps = failed ? std::nullopt : rates.next_fps()) {
     if (over()) break;
-    out_of_runtime = bound != 0 && now_ns() - begin >= bound;
+    out_of_runtime = trials != 0 && bound != 0 && now_ns() - begin >= bound;
     if (out_of_runtime) break;
     auto trial = run_trial(plan, o.name, *fps);
     if (!trial && !best) return std::move(trial).error();

@@ -5,6 +5,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <csignal>
 #include <filesystem>
 #include <fstream>
@@ -176,14 +177,16 @@ TEST(Campaign, TheJobsOfASearchAreThoseOfTheTrialThatItNames) {
   // A line for 100 frames a second. The last trial is rarely the best one.
   const RunResult result = campaign_of(
       "[global]\nengine=unix\nsearch_max_iops=1000\nsearch_trial=200ms\ndrain_time=50ms\n"
-      "search_resolution=0.2\n[s]\nbs=1000\nsearch=ndr\nfault=rate=800kbit,queue=3\n");
+      "search_resolution=20%\n[s]\nbs=1000\nsearch=ndr\nfault=rate=800kbit,queue=3\n");
   const SearchResult& search = result.searches.at(0);
   ASSERT_TRUE(search.shown && search.shown->number && search.shown->offered_fps);
   const TrialResult& trial = search.trials.at(*search.shown->number - 1);
   EXPECT_EQ(trial.offered_fps, *search.shown->offered_fps);
   EXPECT_EQ(trial.passed, search.found_fps.has_value());
   EXPECT_EQ(trial.offered_fps, search.found_fps.value_or(search.trials.at(0).offered_fps));
-  EXPECT_NEAR(offered_fps(result), trial.offered_fps, trial.offered_fps / 10);
+  // Frames are whole, and a trial of a low rate has few of them.
+  constexpr double kFewFrames = 1.5 / 0.2;
+  EXPECT_NEAR(offered_fps(result), trial.offered_fps, std::max(trial.offered_fps / 10, kFewFrames));
 }
 
 TEST(Campaign, ASearchThatHadTimeForItsFirstTrialAloneNamesFullSpeed) {
@@ -195,6 +198,7 @@ TEST(Campaign, ASearchThatHadTimeForItsFirstTrialAloneNamesFullSpeed) {
   ASSERT_TRUE(search.shown.has_value());
   EXPECT_FALSE(search.shown->number);
   EXPECT_FALSE(search.shown->offered_fps);
+  EXPECT_TRUE(test::failed(result, "its runtime (1ms) was over after 1 trial of 100ms"));
 }
 
 TEST(Campaign, ATrialThatFailsEndsItsSearchAndFailsIt) {
