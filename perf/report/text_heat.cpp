@@ -63,41 +63,59 @@ std::string barred(const std::string& cells, const ReportJson& parts) {
   return text;
 }
 
+/// The map of a job: what to draw, or a sentence if it would be one character, repeated.
+struct MapText {
+  std::string drawn, said;
+};
+
 /// Time goes down, addresses go across.
-std::string map_text(const ReportJson& job) {
+MapText map_text(const ReportJson& job, std::size_t width) {
   const ReportJson& map = job.at("heat").at("map");
-  if (map.is_null() || map.at("rows").empty()) return "";
+  if (map.is_null() || map.at("rows").empty()) return {};
   const ReportJson& rows = map.at("rows");
   const std::size_t lines = std::min(rows.size(), kMaxMapRows);
   std::string text = "  " + words(job, "jobname") + '\n';
+  std::vector<double> all;
   for (std::size_t line = 0; line < lines; ++line) {
     const std::size_t first = line * rows.size() / lines;
     const std::size_t last = (line + 1) * rows.size() / lines;
     std::array<char, 32> label{};
     std::snprintf(label.data(), label.size(), "  %8.1f s ",
                   rows.at(first).at("begin_s").get<double>());
-    text +=
-        label.data() + barred(heat_strip(mean_of_rows(rows, first, last)), map.at("parts")) + '\n';
+    const auto shares = mean_of_rows(rows, first, last);
+    text += label.data() + barred(heat_strip(shares), map.at("parts")) + '\n';
+    all.insert(all.end(), shares.begin(), shares.end());
   }
-  return text;
+  const auto one = heat_of_all(all);
+  if (!one) return {text, ""};
+  const std::string used =
+      *one > 0 ? "all parts of its bus were used alike, in " + heat_share(*one) + " of the looks"
+               : "no part of its bus was used";
+  return {"", wrapped("  " + words(job, "jobname") + ": " + used, width, 4)};
 }
 
-/// The maps of the first jobs that have one.
+/// The maps of the first jobs that have one, the drawn ones first.
 std::string maps_text(const std::vector<const ReportJson*>& jobs, std::size_t width) {
-  std::string maps;
-  std::size_t shown = 0;
+  std::string maps, sentences;
+  std::size_t known = 0;
   for (const ReportJson* const job : jobs) {
-    const std::string map = shown < kMaxMaps ? map_text(*job) : "";
-    shown += map.empty() ? 0 : 1;
-    maps += map;
+    const MapText map = map_text(*job, width);
+    if (map.drawn.empty() && map.said.empty()) continue;
+    if (++known > kMaxMaps) continue;
+    maps += map.drawn;
+    sentences += map.said;
   }
-  if (maps.empty()) return "";
+  if (known > kMaxMaps) {
+    sentences +=
+        "  maps of other jobs, which are not shown: " + std::to_string(known - kMaxMaps) + '\n';
+  }
+  if (maps.empty()) return sentences;
   return wrapped(
              "  over time: header, ports and ring of the bus; share of the looks in which a part "
              "was "
              "used,",
              width, 4) +
-         "    from none to all: \"" + std::string(kHeatScale) + "\"\n" + maps;
+         "    from none to all: \"" + std::string(kHeatScale) + "\"\n" + maps + sentences;
 }
 
 }  // namespace

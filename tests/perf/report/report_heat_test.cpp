@@ -109,6 +109,49 @@ TEST(HeatReport, PrintsALineForEachJobAndASmallMap) {
   EXPECT_EQ(text.substr(at, expected.size()), expected);
 }
 
+/// The text of the heated sample with the share `used` in all cells, or with another in one.
+std::string text_of_even(double used, double in_one) {
+  Json json = Json::parse(to_json(heated_sample(), Bins::without));
+  Json& rows = json["jobs"][0]["heat"]["map"]["rows"];
+  for (Json& row : rows) {
+    for (Json& share : row["accessed"]) share = used;
+  }
+  rows[3]["accessed"][63] = in_one;
+  return to_text(Report::parse(json.dump(), "sample").value(), 80);
+}
+
+TEST(HeatReport, PrintsASentenceForAMapOfOneHeat) {
+  const std::string half = text_of_even(0.5, 0.5);
+  EXPECT_NE(half.find("  bulk.peer: it is on no bus\n"
+                      "  bulk: all parts of its bus were used alike, in 50 % of the looks\n\n"),
+            std::string::npos)
+      << half;
+  const std::string none = text_of_even(0, 0);
+  EXPECT_NE(none.find("  bulk.peer: it is on no bus\n"
+                      "  bulk: no part of its bus was used\n\n"),
+            std::string::npos)
+      << none;
+  const std::string one = text_of_even(0, 0.001);
+  EXPECT_NE(one.find("       3.0 s | |       |" + std::string(55, ' ') + ".|\n\n"),
+            std::string::npos)
+      << one;
+  EXPECT_EQ(one.find("no part of its bus"), std::string::npos);
+}
+
+TEST(HeatReport, SaysOfHowManyJobsTheMapsAreNotShown) {
+  Json json = Json::parse(to_json(heated_sample(), Bins::without));
+  for (int i = 0; i < 5; ++i) {
+    Json job = json["jobs"][0];
+    job["jobname"] = "more" + std::to_string(i);
+    json["jobs"].push_back(job);
+  }
+  const std::string text = to_text(Report::parse(json.dump(), "sample").value(), 80);
+  EXPECT_NE(text.find("  more2\n       0.0 s |"), std::string::npos) << text;
+  EXPECT_EQ(text.find("  more3\n       0.0 s |"), std::string::npos) << text;
+  EXPECT_NE(text.find("|\n  maps of other jobs, which are not shown: 2\n\n"), std::string::npos)
+      << text;
+}
+
 TEST(HeatReport, IsNotThereIfNobodyAsked) {
   const RunResult run = test::quiet_sample();
   EXPECT_FALSE(Json::parse(to_json(run, Bins::without)).at("jobs").at(0).contains("heat"));
