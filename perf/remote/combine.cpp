@@ -143,11 +143,11 @@ Json frame_of(const std::vector<HostResult>& hosts, const WholeRun& whole) {
 
 /// "2 servers, 1 FAILED"
 std::string head_text(const std::vector<HostResult>& hosts, const WholeRun& whole) {
-  const auto failed = std::ranges::count_if(hosts, [&](const HostResult& host) {
-    const bool stopped = whole.signal != 0 && host.failures.empty() &&
-                         (!host.report || host.report->json().at("failures").empty());
-    return !host.passed() && !stopped;
-  });
+  Json result = {{"hosts", Json::array()},
+                 {"failures", failures_of(hosts, whole)},
+                 {"stopped_by_signal", whole.signal != 0 ? Json(whole.signal) : Json(nullptr)}};
+  for (const HostResult& host : hosts) result["hosts"].push_back(host_json(host));
+  const std::size_t failed = failed_servers(result);
   std::string text = std::to_string(hosts.size()) + (hosts.size() == 1 ? " server" : " servers");
   if (failed != 0) text += ", " + std::to_string(failed) + " FAILED";
   if (whole.signal != 0) text += ", stopped by " + word_of_signal(whole.signal);

@@ -1,6 +1,7 @@
 #include "perf/report/text.hpp"
 
 #include <algorithm>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -15,17 +16,15 @@ namespace shmif::perf {
 
 std::vector<Unit> units_of(const ReportJson& report) {
   std::vector<Unit> units;
-  const ReportJson& jobs = report.at("jobs");
-  for (const ReportJson& job : jobs) {
-    const std::string of = name_in(job, "peer_of");
-    const auto owner = std::find_if(units.begin(), units.end(), [&](const Unit& u) {
-      return !of.empty() && name_in(*u.job, "jobname") == of;
-    });
-    if (owner != units.end()) {
-      owner->peers.push_back(&job);
-    } else {
-      units.push_back({&job, {}});
+  std::map<std::string, std::size_t> owners;  // by name: where in `units`
+  for (const ReportJson& job : report.at("jobs")) {
+    const auto owner = owners.find(name_in(job, "peer_of"));
+    if (owner != owners.end() && !owner->first.empty()) {
+      units[owner->second].peers.push_back(&job);
+      continue;
     }
+    owners.emplace(name_in(job, "jobname"), units.size());
+    units.push_back({&job, {}});
   }
   return units;
 }
@@ -82,6 +81,21 @@ std::string verdict_of(const ReportJson& report) {
   if (report.at("passed").get<bool>()) return "passed";
   const std::string stopped = stopped_text(report);
   return report.at("failures").empty() && !stopped.empty() ? stopped : "FAILED";
+}
+
+std::size_t failed_servers(const nlohmann::json& result) {
+  const bool stopped = !result.at("stopped_by_signal").is_null();
+  const ReportJson& failures = result.at("failures");
+  const auto failed = [&](const ReportJson& host) {
+    if (host.at("passed").get<bool>()) return false;
+    if (!stopped || !host.at("failures").empty()) return true;
+    if (host.at("time").is_null()) return false;  // it ran nothing
+    const std::string prefix = name_in(host, "hostname") + ": ";
+    return std::ranges::any_of(failures, [&](const ReportJson& failure) {
+      return failure.get<std::string>().starts_with(prefix);
+    });
+  };
+  return static_cast<std::size_t>(std::ranges::count_if(result.at("hosts"), failed));
 }
 
 std::string repetitions_text(const ReportJson& report, std::size_t width) {
@@ -201,14 +215,15 @@ std::set<std::string> groups_to_show(const std::vector<Unit>& units) {
 /// If there are few jobs, a block for each. If there are many, a line for each, except for those
 /// that are reported only by their group (group_reporting), and blocks for the first ones with
 /// problems.
-std::string units_text(const std::vector<Unit>& units, bool listed, std::size_t width) {
+std::string units_text(const ReportJson& report, const std::vector<Unit>& units, bool listed,
+                       std::size_t width) {
   constexpr std::size_t kMaxBlocks = 4;
   std::vector<Unit> single;
   for (const Unit& unit : units) {
     if (!is_left_to_its_group(unit)) single.push_back(unit);
   }
   const bool many = single.size() > kMaxBlocks;
-  std::string out = many && !listed ? jobs_text(single, width) : "";
+  std::string out = many && !listed ? jobs_text(single, requests_of(report), width) : "";
   std::size_t blocks = 0;
   for (const Unit& unit : units) {
     const bool wanted = !many && !is_left_to_its_group(unit);
@@ -230,7 +245,7 @@ std::string to_text(const Report& report, std::size_t width) {
   const std::string engines = engines_text(json, listed, width);
   std::string out = head_text(json, width) + problems_text(json, width) + engines +
                     searches_text(json, width) + shown_trials_text(json, width) +
-                    repeats_text(json, width) + units_text(units, listed, width);
+                    repeats_text(json, width) + units_text(json, units, listed, width);
   for (const ReportJson& group : json.at("groups")) {
     if (groups.contains(name_in(group, "groupname"))) out += group_text(group, width);
   }

@@ -2,6 +2,8 @@
 // A report as text for people, whole (in fio's style) or in a few lines, and one line per job for
 // scripts.
 
+#include <cstddef>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
 
@@ -20,6 +22,14 @@ std::string to_text(const Report& report, std::size_t width = 0);
 /// rest. The last line names --details if to_text() has more.
 std::string to_summary(const Report& report, std::size_t width = 0,
                        const std::vector<std::string>& files = {});
+
+/// The beginning of to_summary(): whether the run passed, and if it failed, the first reasons and
+/// the number of the rest.
+std::string to_verdict(const Report& report, std::size_t width = 0);
+
+/// How many servers of a combined result failed. A server that was stopped did not, if nothing had
+/// failed there. `result` needs only `hosts`, `failures` and `stopped_by_signal`.
+std::size_t failed_servers(const nlohmann::json& result);
 
 /// The version of the lines of to_terse(), which is their first field. Fields are only added, at
 /// the end; any other change raises the version.

@@ -2,6 +2,8 @@
 // The parts of to_text() and to_summary(), each in its own file. Internal to perf/report.
 
 #include <cstdint>
+#include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -17,6 +19,19 @@ struct Unit {
 std::vector<Unit> units_of(const ReportJson& report);
 /// Whether the job asked for only the sums of its group.
 bool is_left_to_its_group(const Unit& unit);
+
+/// The frames that a unit was sent, and those of them that it lost. Empty: nothing counted them.
+struct Lost {
+  std::optional<std::uint64_t> sent{}, frames{};
+  std::optional<double> share{};
+};
+/// The requests of each job that sent some, by its name, at whatever receivers.
+using Requests = std::map<std::string, Lost>;
+Requests requests_of(const ReportJson& report);
+/// The frames of a unit that `receivers` of it lost. Of a job that sent requests, `sent` are these,
+/// and `frames` are lost requests and replies: each is one answer fewer.
+Lost lost_of(const Unit& unit, const std::vector<const ReportJson*>& receivers,
+             const Requests& requests);
 
 /// "stopped by SIGINT"; empty: no signal came.
 std::string stopped_text(const ReportJson& report);
@@ -34,7 +49,7 @@ std::string unit_text(const Unit& unit, std::size_t width);
 std::string counters_text(const Unit& unit, std::size_t width);
 std::string group_text(const ReportJson& group, std::size_t width);
 /// A line for each unit, for runs with so many jobs that blocks would hide the important figures.
-std::string jobs_text(const std::vector<Unit>& units, std::size_t width);
+std::string jobs_text(const std::vector<Unit>& units, const Requests& requests, std::size_t width);
 
 /// Jobs that differ only in their engine, one below the other; empty if there are none. `all` is
 /// set to whether there are no other jobs.

@@ -1,6 +1,7 @@
 // The summary of a run: what its user wants to know first, in about eight lines.
 
 #include <algorithm>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <numeric>
 #include <set>
@@ -39,30 +40,44 @@ struct Loss {
   std::optional<std::uint64_t> sent;  ///< empty: no job counted losses
 };
 
+/// Of round trips, `sent` are the requests: a lost request or reply is one answer fewer.
 Loss loss_of(const ReportJson& report) {
+  const Requests requests = requests_of(report);
   Loss all;
   for (const ReportJson& job : report.at("jobs")) {
-    if (job.at("loss").is_null()) continue;
-    all.lost += count(job.at("loss"), "lost_frames").value_or(0);
-    all.sent = all.sent.value_or(0) + count(job.at("loss"), "sent_frames").value_or(0);
+    const ReportJson& loss = job.at("loss");
+    if (loss.is_null()) continue;
+    all.lost += count(loss, "lost_frames").value_or(0);
+    std::uint64_t sent = count(loss, "sent_frames").value_or(0);
+    for (const ReportJson& flow : loss.at("flows")) {
+      if (flow.at("kind") != "reply" || !requests.contains(name_in(flow, "to"))) continue;
+      sent -= std::min(sent, count(flow, "sent_frames").value_or(0));
+    }
+    all.sent = all.sent.value_or(0) + sent;
   }
   return all;
 }
 
-/// "passed", or "FAILED on 1 of 2 servers".
+/// "passed", "FAILED on 1 of 2 servers", or "stopped by SIGINT on 2 servers".
 std::string outcome_of(const ReportJson& report) {
-  const std::string verdict = verdict_of(report);
+  std::string verdict = verdict_of(report);
   const auto hosts = report.find("hosts");
   if (hosts == report.end()) return verdict;
-  const auto failed = std::ranges::count_if(
-      *hosts, [](const ReportJson& host) { return !host.at("passed").get<bool>(); });
+  const std::size_t failed = failed_servers(report);
   const std::string servers = format_counted(hosts->size(), "server");
-  if (verdict != "FAILED" || failed == 0) return verdict + " on " + servers;
-  return verdict + " on " + format_count(failed) + " of " + servers;
+  if (verdict == "FAILED" && failed != 0) {
+    return verdict + " on " + format_count(failed) + " of " + servers;
+  }
+  // Servers that ran nothing are among the failures of the run.
+  if (const std::string stopped = stopped_text(report); failed == 0 && !stopped.empty()) {
+    verdict = stopped;
+  }
+  return verdict + " on " + servers;
 }
 
 std::string first_line(const ReportJson& report, std::size_t width) {
-  std::string line = "shmifperf " + words(report, "shmifperf_version") + ": " + outcome_of(report);
+  const std::string outcome = outcome_of(report);
+  std::string line = "shmifperf " + words(report, "shmifperf_version") + ": " + outcome;
   const Loss loss = loss_of(report);
   // The frames of a search are those of one trial of many.
   if (loss.sent && report.at("searches").empty()) {
@@ -72,7 +87,7 @@ std::string first_line(const ReportJson& report, std::size_t width) {
   line += " (exit code " + report.at("exit_code").dump() + "), took " +
           format_seconds(figure(report.at("time"), "seconds"));
   const std::string stopped = stopped_text(report);
-  if (!stopped.empty() && verdict_of(report) != stopped) line += ", " + stopped;
+  if (!stopped.empty() && !outcome.starts_with(stopped)) line += ", " + stopped;
   return wrapped(line, width, 2);
 }
 
@@ -204,7 +219,8 @@ struct SummaryRow {
   std::optional<double> fps{}, bps{}, lost_share{}, p50{}, p99{};
 };
 
-void add_to(std::optional<double>& sum, std::optional<double> value) {
+template <class Value>
+void add_to(std::optional<Value>& sum, std::optional<Value> value) {
   if (value) sum = sum.value_or(0) + *value;
 }
 
@@ -227,32 +243,7 @@ bool has_frames(const ReportJson& traffic) {
   return !traffic.is_null() && count(traffic, "frames").value_or(0) != 0;
 }
 
-/// Losses of all flows that the jobs of a unit receive. `frames` are then all that were sent there.
-/// A lost request or reply is one answer fewer, so of round trips, `frames` are the requests.
-void put_losses(SummaryRow& row, const std::vector<const ReportJson*>& jobs) {
-  std::uint64_t requests = 0, sent = 0, lost = 0;
-  std::size_t receivers = 0;
-  for (const ReportJson* const job : jobs) {
-    const ReportJson& loss = job->at("loss");
-    if (loss.is_null()) continue;
-    ++receivers;
-    sent += count(loss, "sent_frames").value_or(0);
-    lost += count(loss, "lost_frames").value_or(0);
-    row.lost_share = figure(loss, "lost_share");
-    for (const ReportJson& flow : loss.at("flows")) {
-      if (flow.at("kind") == "request") requests += count(flow, "sent_frames").value_or(0);
-    }
-  }
-  if (receivers == 0) return;
-  row.frames = requests != 0 ? requests : sent;
-  row.lost = lost;
-  // With repetitions, the share of one receiver is a median.
-  if (receivers == 1) return;
-  row.lost_share.reset();
-  if (*row.frames != 0) row.lost_share = double(lost) / double(*row.frames);
-}
-
-SummaryRow row_of(const Unit& unit) {
+SummaryRow row_of(const Unit& unit, const Requests& requests) {
   std::vector<const ReportJson*> jobs{unit.job};
   jobs.insert(jobs.end(), unit.peers.begin(), unit.peers.end());
   SummaryRow row{.name = words(*unit.job, "jobname"), .role = words(*unit.job, "rw")};
@@ -274,14 +265,47 @@ SummaryRow row_of(const Unit& unit) {
   } else {
     put_traffic(row, sent);
   }
-  put_losses(row, jobs);
+  // With losses, `frames` are all that were sent to the unit.
+  const Lost lost = lost_of(unit, jobs, requests);
+  if (lost.sent) row.frames = lost.sent;
+  row.lost = lost.frames;
+  row.lost_share = lost.share;
   return row;
 }
 
-SummaryRow row_of(const ReportJson& group, bool passed) {
+/// Whether the frames of a unit count for another unit of its group: an echo job receives the
+/// requests of `askers`, and a job that only sends has its receivers there.
+bool counts_elsewhere(const Unit& unit, const SummaryRow& row,
+                      const std::set<std::string>& askers) {
+  if (row.role == "tx") return !row.lost;
+  if (row.role != "echo" || unit.job->at("loss").is_null()) return false;
+  return std::ranges::any_of(unit.job->at("loss").at("flows"), [&](const ReportJson& flow) {
+    return askers.contains(name_in(flow, "from"));
+  });
+}
+
+/// A group of jobs that ask has the sums of its units: its own sums count each answer twice.
+void put_units(SummaryRow& row, const std::vector<SummaryRow>& units) {
+  row.frames.reset();
+  row.lost.reset();
+  row.fps.reset();
+  row.bps.reset();
+  row.lost_share.reset();
+  for (const SummaryRow& unit : units) {
+    add_to(row.frames, unit.frames);
+    add_to(row.lost, unit.lost);
+    add_to(row.fps, unit.fps);
+    add_to(row.bps, unit.bps);
+  }
+  if (row.lost && row.frames.value_or(0) != 0) {
+    row.lost_share = static_cast<double>(*row.lost) / static_cast<double>(*row.frames);
+  }
+}
+
+SummaryRow row_of(const ReportJson& group, const std::vector<const Unit*>& units,
+                  const Requests& requests) {
   SummaryRow row{.name = "group " + words(group, "groupname"),
-                 .role = format_counted(group.at("jobnames").size(), "job"),
-                 .passed = passed};
+                 .role = format_counted(group.at("jobnames").size(), "job")};
   const ReportJson& rx = group.at("rx");
   const ReportJson& tx = group.at("tx");
   const ReportJson& loss = group.at("loss");
@@ -296,6 +320,17 @@ SummaryRow row_of(const ReportJson& group, bool passed) {
     row.lost_share = figure(loss, "lost_share");
   }
   put_latency(row, group.at("latency_ns"));
+  std::set<std::string> askers;
+  for (const Unit* const unit : units) {
+    if (name_in(*unit->job, "rw") == "pingpong") askers.insert(name_in(*unit->job, "jobname"));
+  }
+  std::vector<SummaryRow> counted;
+  for (const Unit* const unit : units) {
+    SummaryRow of = row_of(*unit, requests);
+    row.passed = row.passed && of.passed;
+    if (!counts_elsewhere(*unit, of, askers)) counted.push_back(std::move(of));
+  }
+  if (!askers.empty()) put_units(row, counted);
   return row;
 }
 
@@ -306,22 +341,23 @@ std::vector<SummaryRow> rows_of(const ReportJson& report) {
   for (const ReportJson& search : report.at("searches")) {
     searched.insert(name_in(search, "jobname"));
   }
+  const Requests requests = requests_of(report);
+  const std::vector<Unit> units = units_of(report);
+  std::map<std::string, std::vector<const Unit*>> members;  // of each group
+  for (const Unit& unit : units) members[name_in(*unit.job, "groupname")].push_back(&unit);
+  std::map<std::string, const ReportJson*> groups;
+  for (const ReportJson& group : report.at("groups")) {
+    groups.emplace(name_in(group, "groupname"), &group);
+  }
   std::vector<SummaryRow> rows;
-  std::set<std::string> groups;
-  for (const Unit& unit : units_of(report)) {
+  for (const Unit& unit : units) {
     if (searched.contains(name_in(*unit.job, "jobname"))) continue;
     if (!is_left_to_its_group(unit)) {
-      rows.push_back(row_of(unit));
+      rows.push_back(row_of(unit, requests));
       continue;
     }
-    const std::string name = name_in(*unit.job, "groupname");
-    if (!groups.insert(name).second) continue;
-    const bool passed = std::ranges::all_of(report.at("jobs"), [&](const ReportJson& job) {
-      return name_in(job, "groupname") != name || job.at("passed").get<bool>();
-    });
-    for (const ReportJson& group : report.at("groups")) {
-      if (name_in(group, "groupname") == name) rows.push_back(row_of(group, passed));
-    }
+    const auto group = groups.extract(name_in(*unit.job, "groupname"));
+    if (group) rows.push_back(row_of(*group.mapped(), members[group.key()], requests));
   }
   return rows;
 }
@@ -368,24 +404,25 @@ std::string summary_rows_text(const ReportJson& report, std::size_t width) {
 
 // ---- Several runs ----
 
-const ReportJson* repeat_of(const ReportJson& report, const ReportJson& job, const char* figure) {
-  for (const ReportJson& repeat : report.at("repeats")) {
-    if (repeat.at("jobname") == job.at("jobname") && repeat.at("figure") == figure) return &repeat;
-  }
-  return nullptr;
+/// The figures of repetitions, by job and figure.
+using Repeats = std::map<std::pair<std::string, std::string>, const ReportJson*>;
+
+const ReportJson* repeat_of(const Repeats& repeats, const ReportJson& job, const char* figure) {
+  const auto at = repeats.find({name_in(job, "jobname"), figure});
+  return at == repeats.end() ? nullptr : at->second;
 }
 
 /// The rate that a search found, or that arrived, or else that was sent.
-const ReportJson* main_repeat_of(const ReportJson& report, const Unit& unit) {
-  if (const auto* const found = repeat_of(report, *unit.job, "found_fps")) return found;
+const ReportJson* main_repeat_of(const Repeats& repeats, const Unit& unit) {
+  if (const auto* const found = repeat_of(repeats, *unit.job, "found_fps")) return found;
   std::vector<const ReportJson*> jobs = unit.peers;
   // An answer counts where it is received.
   const bool asks = name_in(*unit.job, "rw") == "pingpong";
   jobs.insert(asks ? jobs.begin() : jobs.end(), unit.job);
   for (const ReportJson* const job : jobs) {
-    if (const auto* const received = repeat_of(report, *job, "rx_fps")) return received;
+    if (const auto* const received = repeat_of(repeats, *job, "rx_fps")) return received;
   }
-  return repeat_of(report, *unit.job, "tx_fps");
+  return repeat_of(repeats, *unit.job, "tx_fps");
 }
 
 /// The rates that searches found, without the empty line at the end.
@@ -398,16 +435,24 @@ std::string found_rates_text(const ReportJson& report, std::size_t width) {
 std::string main_repeats_text(const ReportJson& report, std::size_t width) {
   Table table;
   table.add({"repetitions", "times", "mean", "+- (95 %)", "least", "most"});
+  Repeats repeats;
+  for (const ReportJson& repeat : report.at("repeats")) {
+    repeats.emplace(std::pair{name_in(repeat, "jobname"), name_in(repeat, "figure")}, &repeat);
+  }
+  if (repeats.empty()) return "";
   std::size_t all = 0;
   for (const Unit& unit : units_of(report)) {
-    const ReportJson* const repeat = main_repeat_of(report, unit);
+    const ReportJson* const repeat = main_repeat_of(repeats, unit);
     if (repeat == nullptr) continue;
+    const auto is_number = [](const ReportJson& value) { return value.is_number(); };
+    if (!std::ranges::any_of(repeat->at("values"), is_number)) continue;
+    if (++all > kMaxRows) continue;  // only its number is shown
     std::vector<double> values;
     for (const ReportJson& value : repeat->at("values")) {
       if (value.is_number()) values.push_back(value.get<double>());
     }
     const auto over = estimate(values);
-    if (!over || ++all > kMaxRows) continue;
+    if (!over) continue;
     table.add({words(*repeat, "jobname") + ' ' + words(*repeat, "figure"),
                format_count(over->count), format_fps(over->mean),
                format_share(over->half_width_share()), format_fps(over->min),
@@ -450,6 +495,10 @@ std::string hint_text(const ReportJson& report, bool cut) {
 }
 
 }  // namespace
+
+std::string to_verdict(const Report& report, std::size_t width) {
+  return first_line(report.json(), width) + failures_text(report.json(), width);
+}
 
 std::string to_summary(const Report& report, std::size_t width,
                        const std::vector<std::string>& files) {

@@ -51,37 +51,7 @@ bool passed(const Unit& unit) {
   return fine(unit.job) && std::all_of(unit.peers.begin(), unit.peers.end(), fine);
 }
 
-struct Lost {
-  std::optional<std::uint64_t> frames;
-  std::optional<double> share;
-};
-
-/// The frames that a unit lost. A pingpong job also counts its lost requests, at every receiver, as
-/// a share of all requests: a lost request or reply is one answer fewer.
-Lost lost_of(const Unit& unit, const std::vector<Unit>& units) {
-  const ReportJson& loss = receiver_of(unit).at("loss");
-  if (loss.is_null()) return {};
-  Lost lost{count(loss, "lost_frames"), figure(loss, "lost_share")};
-  std::uint64_t requests = 0;
-  const auto add = [&](const ReportJson& job) {
-    if (job.at("loss").is_null()) return;
-    for (const ReportJson& flow : job.at("loss").at("flows")) {
-      if (flow.at("kind") != "request" || flow.at("from") != unit.job->at("jobname")) continue;
-      requests += count(flow, "sent_frames").value_or(0);
-      *lost.frames += count(flow, "lost_frames").value_or(0);
-    }
-  };
-  for (const Unit& each : units) {
-    add(*each.job);
-    for (const ReportJson* const peer : each.peers) add(*peer);
-  }
-  if (requests != 0) {
-    lost.share = static_cast<double>(*lost.frames) / static_cast<double>(requests);
-  }
-  return lost;
-}
-
-Table::Row engine_row(const Unit& unit, const std::vector<Unit>& units) {
+Table::Row engine_row(const Unit& unit, const Requests& requests) {
   const ReportJson& job = *unit.job;
   const ReportJson& at = receiver_of(unit);
   const ReportJson& latency = at.at("latency_ns");
@@ -91,7 +61,7 @@ Table::Row engine_row(const Unit& unit, const std::vector<Unit>& units) {
           format_fps(inner(job.at("tx"), "rate_fps")),
           format_fps(inner(at.at("rx"), "rate_fps")),
           format_bps(inner(at.at("rx"), "rate_bps")),
-          format_count(lost_of(unit, units).frames),
+          format_count(lost_of(unit, {&at}, requests).frames),
           format_ns(inner(latency, "p50")),
           format_ns(inner(latency, "p99")),
           format_ns(inner(latency, "p99_9")),
@@ -102,14 +72,57 @@ Table::Row engine_row(const Unit& unit, const std::vector<Unit>& units) {
 
 }  // namespace
 
-std::string jobs_text(const std::vector<Unit>& units, std::size_t width) {
+Requests requests_of(const ReportJson& report) {
+  Requests requests;
+  for (const ReportJson& job : report.at("jobs")) {
+    if (job.at("loss").is_null()) continue;
+    for (const ReportJson& flow : job.at("loss").at("flows")) {
+      const std::uint64_t sent = count(flow, "sent_frames").value_or(0);
+      if (flow.at("kind") != "request" || sent == 0) continue;
+      Lost& of = requests[name_in(flow, "from")];
+      of.sent = of.sent.value_or(0) + sent;
+      of.frames = of.frames.value_or(0) + count(flow, "lost_frames").value_or(0);
+    }
+  }
+  return requests;
+}
+
+Lost lost_of(const Unit& unit, const std::vector<const ReportJson*>& receivers,
+             const Requests& requests) {
+  const auto asked = requests.find(name_in(*unit.job, "jobname"));
+  const bool asks = asked != requests.end();
+  Lost lost;
+  std::size_t counted = 0;
+  // Other receivers of one that asks have its requests.
+  for (const ReportJson* const job : asks ? std::vector{unit.job} : receivers) {
+    const ReportJson& loss = job->at("loss");
+    if (loss.is_null()) continue;
+    ++counted;
+    lost.sent = lost.sent.value_or(0) + count(loss, "sent_frames").value_or(0);
+    lost.frames = lost.frames.value_or(0) + count(loss, "lost_frames").value_or(0);
+    lost.share = figure(loss, "lost_share");
+  }
+  if (asks) {
+    lost.sent = asked->second.sent;
+    lost.frames = lost.frames.value_or(0) + asked->second.frames.value_or(0);
+  } else if (counted < 2) {
+    return lost;  // with repetitions, the share of one receiver is a median
+  }
+  lost.share.reset();
+  if (lost.frames && lost.sent.value_or(0) != 0) {
+    lost.share = static_cast<double>(*lost.frames) / static_cast<double>(*lost.sent);
+  }
+  return lost;
+}
+
+std::string jobs_text(const std::vector<Unit>& units, const Requests& requests, std::size_t width) {
   Table table;
   table.add(
       {"job", "", "offered", "sent", "received", "", "lost", "", "p50", "p99", "p99.9", "max"});
   for (const Unit& unit : units) {
     const ReportJson& job = *unit.job;
     const ReportJson& at = receiver_of(unit);
-    const Lost lost = lost_of(unit, units);
+    const Lost lost = lost_of(unit, {&at}, requests);
     const ReportJson& latency = at.at("latency_ns");
     table.add({words(job, "jobname"), passed(unit) ? "passed" : "FAILED",
                format_fps(inner(job.at("tx"), "offered_fps")),
@@ -125,6 +138,7 @@ std::string jobs_text(const std::vector<Unit>& units, std::size_t width) {
 
 std::string engines_text(const ReportJson& report, bool& all, std::size_t width) {
   const std::vector<Unit> units = units_of(report);
+  const Requests requests = requests_of(report);
   std::map<std::string, std::vector<const Unit*>> loads;
   std::vector<std::string> order;
   for (const Unit& unit : units) {
@@ -142,7 +156,7 @@ std::string engines_text(const ReportJson& report, bool& all, std::size_t width)
     Table table;
     table.add({"engine", "job", "offered", "sent", "received", "", "lost", "p50", "p99", "p99.9",
                "max", "frames/CPU-s", "of own limit"});
-    for (const Unit* unit : loads[load]) table.add(engine_row(*unit, units));
+    for (const Unit* unit : loads[load]) table.add(engine_row(*unit, requests));
     out += "the same load over " + format_count(engines.size()) + " engines\n" + table.text(width) +
            '\n';
   }

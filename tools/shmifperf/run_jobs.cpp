@@ -1,16 +1,18 @@
 #include "tools/shmifperf/run_jobs.hpp"
 
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <csignal>
+#include <cstdint>
 #include <cstdio>
-#include <filesystem>
 #include <iterator>
 #include <memory>
-#include <system_error>
+#include <optional>
+#include <tuple>
 
 #include "perf/campaign/campaign.hpp"
 #include "perf/figures/units.hpp"
@@ -85,20 +87,46 @@ void say_how_long(const perf::RunOptions& options, const std::vector<perf::Plann
            (time->bounded ? "" : ", or longer on a busy machine, where trials are repeated"));
 }
 
-/// The files that the jobs were to write, as far as they are there.
-std::vector<std::string> written_by(const std::vector<perf::PlannedJob>& plan,
-                                    const perf::RunOptions& options) {
-  std::vector<std::string> files = perf::outputs_of(plan, options);
-  for (const perf::PlannedJob& job : plan) {
-    if (!job.options.verify_state_save) continue;
-    files.push_back(perf::verify_state_path(options.aux_path, job.options.name));
+/// The files that the jobs of a run are to write.
+class JobFiles {
+ public:
+  /// Call it before the run.
+  JobFiles(const std::vector<perf::PlannedJob>& plan, const perf::RunOptions& options)
+      : paths_(perf::outputs_of(plan, options)) {
+    for (const perf::PlannedJob& job : plan) {
+      if (!job.options.verify_state_save) continue;
+      paths_.push_back(perf::verify_state_path(options.aux_path, job.options.name));
+    }
+    for (const std::string& path : paths_) before_.push_back(state_of(path));
   }
-  std::erase_if(files, [](const std::string& path) {
-    std::error_code ignored;
-    return !std::filesystem::exists(path, ignored);
-  });
-  return files;
-}
+
+  /// Those that the run has written, without those in `lost`: messages about incomplete ones.
+  std::vector<std::string> written(const std::vector<std::string>& lost) const {
+    std::vector<std::string> files;
+    for (std::size_t i = 0; i < paths_.size(); ++i) {
+      const std::optional<State> now = state_of(paths_[i]);
+      const std::string begin = "the log " + paths_[i] + " is not complete: ";
+      const auto is_of_it = [&](const std::string& text) { return text.starts_with(begin); };
+      if (now && now != before_[i] && std::ranges::none_of(lost, is_of_it)) {
+        files.push_back(paths_[i]);
+      }
+    }
+    return files;
+  }
+
+ private:
+  /// What writing a file changes, or making it anew.
+  using State = std::tuple<dev_t, ino_t, off_t, std::int64_t, std::int64_t>;
+
+  static std::optional<State> state_of(const std::string& path) {
+    struct stat file{};
+    if (::stat(path.c_str(), &file) != 0) return std::nullopt;
+    return State(file.st_dev, file.st_ino, file.st_size, file.st_mtim.tv_sec, file.st_mtim.tv_nsec);
+  }
+
+  std::vector<std::string> paths_;
+  std::vector<std::optional<State>> before_;
+};
 
 }  // namespace
 
@@ -118,6 +146,7 @@ int run_jobs(const RunLine& wanted, const std::vector<std::string>& argv) {
     return run_remotely(set, wanted.servers, argv, **output, control);
   }
   say_how_long(set.run, wanted.plan);
+  const JobFiles job_files(wanted.plan, set.run);
   bool stuck = false;
   auto result = perf::run_campaign(set.run, wanted.plan, output->get(), control, stuck);
   std::vector<std::string> lost = (*output)->finish();
@@ -137,9 +166,10 @@ int run_jobs(const RunLine& wanted, const std::vector<std::string>& argv) {
       .summary =
           [&](std::size_t columns, const std::vector<std::string>& files) {
             return perf::to_summary(report(), columns, files);
-          }};
+          },
+      .verdict = [&] { return perf::to_verdict(report()); }};
   int code = result->exit_code;
-  if (!(*output)->print_result(forms, written_by(wanted.plan, set.run)) && code == kDone) {
+  if (!(*output)->print_result(forms, job_files.written(result->lost_outputs)) && code == kDone) {
     code = kFailed;
   }
   if (stuck) {

@@ -91,20 +91,6 @@ bool is_over(const RunProgress& progress) {
   });
 }
 
-/// Of a result for people, the line that says whether the run passed, and those that say why not.
-std::string verdict_of(const std::string& text) {
-  std::string verdict;
-  std::size_t begin = 0;
-  while (begin < text.size()) {
-    const std::size_t end = std::min(text.find('\n', begin), text.size() - 1) + 1;
-    const std::string line = text.substr(begin, end - begin);
-    const std::size_t word = std::min(line.find_first_not_of(' '), line.size());
-    if (begin == 0 || line.compare(word, 6, "FAILED") == 0) verdict += line;
-    begin = end;
-  }
-  return verdict;
-}
-
 }  // namespace
 
 RunOutput::RunOutput(const RunOptions& options, perf::RunControl& control)
@@ -240,9 +226,9 @@ bool RunOutput::print_result(const ResultForms& forms, std::vector<std::string> 
   } else if (homeless) {
     print_there(*homeless);
   } else if (failure_ != 0) {  // standard output cannot be written
-    std::fputs(verdict_of(forms.summary(0, {})).c_str(), stderr);
+    std::fputs(forms.verdict().c_str(), stderr);
   } else {
-    print_there(verdict_of(forms.summary(0, {})));
+    print_there(forms.verdict());
   }
   return written;
 }

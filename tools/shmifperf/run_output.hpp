@@ -38,6 +38,7 @@ struct ResultForms {
   std::function<std::string(std::size_t columns)> text;  ///< for people; 0 columns: no terminal
   /// The same in a few lines, with the files that were written.
   std::function<std::string(std::size_t columns, const std::vector<std::string>& files)> summary;
+  std::function<std::string()> verdict;  ///< whether the run passed, and if not, why
 };
 
 /// A result in each of the formats, one after the other. `text`: makes it for people.

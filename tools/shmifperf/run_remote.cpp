@@ -5,6 +5,8 @@
 
 #include "perf/remote/address.hpp"
 #include "perf/remote/combine.hpp"
+#include "perf/report/report.hpp"
+#include "perf/report/text.hpp"
 #include "tools/common/command.hpp"
 #include "tools/common/progress.hpp"
 #include "tools/common/version.hpp"
@@ -60,6 +62,11 @@ int run_remotely(const perf::JobSet& set, const std::vector<std::string>& server
       .summary =
           [&](std::size_t columns, const std::vector<std::string>& files) {
             return perf::combined_summary(hosts, whole, columns, files);
+          },
+      .verdict =
+          [&] {
+            const std::string json = perf::combined_json(hosts, whole, perf::Bins::without);
+            return perf::to_verdict(perf::Report::parse(json, "result").value());
           }};
   const int code = perf::exit_code_of(hosts, whole);
   const bool all_written = output.print_result(forms, {}) && lost.empty();

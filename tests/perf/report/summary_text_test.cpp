@@ -256,6 +256,23 @@ TEST(Summary, HasFiveFailuresAndFourFilesAndTheNumbersOfTheRest) {
             "use --details for the rest\n");
 }
 
+TEST(Summary, BeginsWithTheVerdictWhichTellsHowManyFailuresAreLeftOut) {
+  RunResult run = run_of("FAILED");
+  EXPECT_EQ(to_verdict(report_of(run)),
+            "shmifperf 0.1.0: passed, 0 of 5,000 frames lost (exit code 0), took 2.54 s\n")
+      << "without the row of a job of that name";
+  for (int i = 1; i <= 20; ++i) run.failures.push_back("number " + std::to_string(i));
+  run.exit_code = 1;
+  EXPECT_EQ(to_verdict(report_of(run)),
+            "shmifperf 0.1.0: FAILED, 0 of 5,000 frames lost (exit code 1), took 2.54 s\n"
+            "  FAILED    number 1\n"
+            "  FAILED    number 2\n"
+            "  FAILED    number 3\n"
+            "  FAILED    number 4\n"
+            "  FAILED    number 5\n"
+            "  ... and 15 more failures\n");
+}
+
 TEST(Summary, OfManyJobsHasEightTheFailedOnesAndThoseThatLostMost) {
   RunResult run = empty_run();
   for (int i = 1; i <= 20; ++i) {
@@ -338,20 +355,21 @@ TEST(Summary, WhatWasNotMeasuredIsNowhereAZero) {
       << "and the details say no more";
 }
 
-TEST(Summary, OfRoundTripsCountsRequestsAndLossesOfBothWays) {
-  RunResult run = empty_run();
-  JobResult ping = job_named("ping", Role::pingpong);
+/// `name` asked 1000 times; 4 requests and 6 replies were lost. The echo job was made for it, or
+/// written by the user.
+void add_round_trips(RunResult& run, const std::string& name, bool written = false) {
+  JobResult ping = job_named(name, Role::pingpong);
   count_in(ping.tx, 1000);
   count_in(ping.rx, 990);
   ping.latency = times(990, 250);
-  JobResult echo = job_named("ping.echo", Role::echo);
-  echo.peer_of = "ping";
+  JobResult echo = job_named(name + ".echo", Role::echo);
+  if (!written) echo.peer_of = name;
   count_in(echo.tx, 996);
   count_in(echo.rx, 996);
   FlowResult requests;
   requests.kind = FlowResult::Kind::request;
-  requests.from = "ping";
-  requests.to = "ping.echo";
+  requests.from = name;
+  requests.to = echo.name;
   requests.sent = 1000;
   requests.received = 996;
   requests.lost = 4;
@@ -363,13 +381,82 @@ TEST(Summary, OfRoundTripsCountsRequestsAndLossesOfBothWays) {
   replies.received = 990;
   replies.lost = 6;
   ping.flows = {replies};
-  run.jobs = {ping, echo};
+  run.jobs.push_back(std::move(ping));
+  run.jobs.push_back(std::move(echo));
+}
+
+/// All jobs of the run as a group that reports for them, with the sums that the jobs have.
+void report_as_group(RunResult& run, const std::string& name) {
+  GroupResult group;
+  group.name = name;
+  std::uint64_t sent = 0, received = 0;
+  for (JobResult& job : run.jobs) {
+    job.group = name;
+    job.options = {{"group_reporting", "1"}};
+    group.jobs.push_back(job.name);
+    sent += job.tx.frames;
+    received += job.rx.frames;
+    for (const FlowResult& flow : job.flows) {
+      group.loss.sent += flow.sent;
+      group.loss.lost += flow.lost;
+    }
+  }
+  count_in(group.tx, sent);
+  count_in(group.rx, received);
+  group.latency = times(1000, 250);
+  group.service = times(0, 0);
+  run.groups = {group};
+}
+
+TEST(Summary, OfRoundTripsCountsRequestsAndLossesOfBothWays) {
+  RunResult run = empty_run();
+  add_round_trips(run, "ping");
   EXPECT_EQ(summary_of(run),
-            "shmifperf 0.1.0: passed, 10 of 1,996 frames lost (exit code 0), took 2.54 s\n"
+            "shmifperf 0.1.0: passed, 10 of 1,000 frames lost (exit code 0), took 2.54 s\n"
             "  job       role  frames    rate              lost          latency p50     p99\n"
             "  ping  pingpong   1,000  495 /s  396 kbit/s    10  1.00 %       250 ns  250 ns\n"
             "nothing held the jobs back; what lost 10 frames was not seen\n"
             "use --details for the rest\n");
+}
+
+TEST(Summary, OfRoundTripsToAWrittenEchoJobIsTheSame) {
+  RunResult run = empty_run();
+  add_round_trips(run, "ping", true);
+  EXPECT_EQ(
+      summary_of(run),
+      "shmifperf 0.1.0: passed, 10 of 1,000 frames lost (exit code 0), took 2.54 s\n"
+      "  job            role  frames    rate              lost           latency p50     p99\n"
+      "  ping       pingpong   1,000  495 /s  396 kbit/s    10   1.00 %       250 ns  250 ns\n"
+      "  ping.echo      echo   1,000  498 /s  398 kbit/s     4  0.400 %            -       -\n"
+      "nothing held the jobs back; what lost 10 frames was not seen\n"
+      "use --details for the rest\n");
+}
+
+TEST(Summary, OfAGroupOfRoundTripsCountsAnAnswerOnce) {
+  for (const bool written : {false, true}) {
+    SCOPED_TRACE(written);
+    RunResult run = empty_run();
+    add_round_trips(run, "a", written);
+    add_round_trips(run, "b", written);
+    report_as_group(run, "calls");
+    EXPECT_EQ(
+        summary_of(run),
+        "shmifperf 0.1.0: passed, 20 of 2,000 frames lost (exit code 0), took 2.54 s\n"
+        "  job            role  frames    rate              lost          latency p50     p99\n"
+        "  group calls  4 jobs   2,000  990 /s  792 kbit/s    20  1.00 %       250 ns  250 ns\n"
+        "nothing held the jobs back; what lost 20 frames was not seen\n"
+        "use --details for the rest\n");
+  }
+  // Beside them in the group is a job whose receiver is another one of the group.
+  RunResult run = empty_run();
+  add_round_trips(run, "a");
+  add_pair(run, "load", 3000, 10);
+  run.jobs[3].peer_of.clear();
+  report_as_group(run, "calls");
+  EXPECT_NE(summary_of(run).find("\n  group calls  4 jobs   4,000  1.99 k/s  1.59 Mbit/s    20  "
+                                 "0.500 %"),
+            std::string::npos)
+      << summary_of(run);
 }
 
 TEST(Summary, OfJobsThatSendBothWaysHasTheSumAndTheSlowerDirection) {
@@ -414,6 +501,22 @@ TEST(Summary, OfRepetitionsHasTheMeanOfTheMainFigureAndHowFarItCanBeTrusted) {
             "  voip    tx   5,000  2.50 k/s  2.00 Mbit/s     0  0 %      8.19 us  8.19 us\n"
             "nothing held the jobs back in run 2\n"
             "use --details for the rest\n");
+}
+
+TEST(Summary, OfRepetitionsOfManyJobsHasEightAndTheNumberOfTheRest) {
+  RunResult run = empty_run();
+  for (int i = 1; i <= 10; ++i) {
+    const std::string name = "j" + std::to_string(i);
+    add_pair(run, name);
+    run.repeats.push_back({name + ".sink", "rx_fps", {100, 200, 300}, 200, 100, 300});
+  }
+  for (int i = 0; i < 3; ++i) run.repetitions.push_back(empty_run());
+  const std::string text = summary_of(run);
+  for (int i = 1; i <= 10; ++i) {
+    const std::string row = "\n  j" + std::to_string(i) + ".sink rx_fps ";
+    EXPECT_EQ(text.find(row) != std::string::npos, i <= 8) << row << text;
+  }
+  EXPECT_NE(text.find("\n  ... and 2 more jobs\n  job "), std::string::npos) << text;
 }
 
 SearchResult search_of(const std::string& job, std::optional<double> found) {
@@ -539,6 +642,39 @@ TEST(Summary, OfARunOnServersSaysHowManyFailedAndNamesJobsWithTheirs) {
   EXPECT_EQ(combined_summary({hosts[0]}, whole, 0, {})
                 .find("shmifperf 0.1.0: passed on 1 server, 0 of 5,000 frames lost"),
             0U);
+}
+
+TEST(Summary, OfARunOnServersThatWasStoppedCountsOnlyServersThatFailed) {
+  const auto stopped = [] {
+    RunResult run = run_of("voip");
+    run.stopped_by_signal = SIGINT;
+    run.exit_code = 130;
+    return run;
+  };
+  RunResult bad = stopped();
+  fail(bad, 1, "it hung");
+  WholeRun whole;
+  whole.version = "0.1.0";
+  whole.signal = SIGINT;
+  const HostResult calm{.name = "a:1", .report = report_of(stopped()), .failures = {}};
+  const HostResult failed{.name = "b:2", .report = report_of(bad), .failures = {}};
+  const HostResult idle{.name = "c:3", .report = {}, .failures = {}};
+  const HostResult gone{.name = "d:4", .report = {}, .failures = {"it is gone"}};
+  const auto outcomes = [&](const std::vector<HostResult>& hosts) {
+    const std::string text = combined_text(hosts, whole);
+    const std::string summary = combined_summary(hosts, whole);
+    return text.substr(17, text.find('\n') - 17) + "; " +
+           summary.substr(17, summary.find('\n') - 17);
+  };
+  EXPECT_EQ(outcomes({calm, failed}),
+            "2 servers, 1 FAILED, stopped by SIGINT; FAILED on 1 of 2 servers, 0 of 10,000 frames "
+            "lost (exit code 130), took 0 s, stopped by SIGINT");
+  EXPECT_EQ(outcomes({calm, idle}),
+            "2 servers, stopped by SIGINT; stopped by SIGINT on 2 servers, 0 of 5,000 frames lost "
+            "(exit code 130), took 0 s");
+  EXPECT_EQ(outcomes({idle, gone, failed}),
+            "3 servers, 2 FAILED, stopped by SIGINT; FAILED on 2 of 3 servers, 0 of 5,000 frames "
+            "lost (exit code 130), took 0 s, stopped by SIGINT");
 }
 
 }  // namespace

@@ -310,6 +310,32 @@ TEST(PerfOutput, IsASummaryOnTheScreenAndWholeInAFile) {
   EXPECT_EQ(whole.find("--details for the rest"), std::string::npos) << whole;
 }
 
+TEST(PerfOutput, NamesTheFilesThatTheRunWroteAndNoOthers) {
+  const TempDir dir;
+  const std::string old = dir.file("old.pcapng");
+  const auto run = [&](const Words& more) {
+    Words words{"run", "--name=flow", "--rw=tx", "--bs=100", "--number_ios=20"};
+    words.insert(words.end(), more.begin(), more.end());
+    return shmifperf(words);
+  };
+  ASSERT_EQ(run({"--write_pcap=" + old}).status, 0);
+  // This run ends before it opens the capture.
+  ToolResult ran =
+      run({"--write_pcap=" + old, "--engine=pcap", "--filename=" + dir.file("none/x")});
+  EXPECT_EQ(ran.status, 1) << ran.err;
+  EXPECT_NE(ran.out.find("FAILED"), std::string::npos) << ran.out;
+  EXPECT_EQ(ran.out.find("\n  wrote "), std::string::npos) << ran.out;
+  // This one overwrites it, and cannot write one of its logs.
+  std::filesystem::create_symlink("/dev/full", dir.file("x_bw.flow.log"));
+  ran = run({"--write_pcap=" + old, "--aux-path=" + dir.path(), "--write_bw_log=x",
+             "--write_iops_log=x"});
+  EXPECT_EQ(ran.status, 1) << ran.err;
+  EXPECT_NE(ran.err.find("x_bw.flow.log is not complete"), std::string::npos) << ran.err;
+  EXPECT_NE(ran.out.find("\n  wrote     " + old + ", " + dir.file("x_iops.flow.log") + '\n'),
+            std::string::npos)
+      << ran.out;
+}
+
 TEST(PerfOutput, WithDetailsIsWholeOnTheScreenToo) {
   const ToolResult ran = run_program(run_with({"--runtime=100ms", "--details"}));
   EXPECT_EQ(ran.status, 0) << ran.err;
