@@ -4,10 +4,10 @@ const charts = (() => {
   let paper = false;
 
   // Okabe and Ito's colours, which colour-blind people can tell apart, except the one that marks losses. Each has
-  // its own dash pattern, for paper without colours.
+  // its own dash pattern, for paper without colours. There are as many patterns as jobs that are drawn one by one.
   const kLight = ['#0072B2', '#009E73', '#B8780A', '#AA4499', '#3B9FD6', '#4D4D4D', '#6A51A3', '#7A7A00'];
   const kDark = ['#56B4E9', '#2FD0A4', '#F0B63A', '#E58BC4', '#8FC7FF', '#C9C9C9', '#B9A5F0', '#E3DF5A'];
-  const kDashes = [[], [8, 4], [2, 3], [10, 3, 2, 3], [5, 5], [12, 4], [3, 6], [6, 2, 2, 2]];
+  const kDashes = [[], [8, 4], [2, 3], [10, 3, 2, 3], [5, 5], [12, 4], [3, 6], [6, 2, 2, 2], [16, 3, 5, 3], [9, 2, 2, 2, 2, 2]];
   const kMaxShown = 8;
   /// How the legend draws the border of a line's mark: as like its dashes as CSS can.
   const markerDash = (u, i) => {

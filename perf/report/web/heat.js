@@ -3,7 +3,8 @@ function busHeat() {
   const jobs = result.jobs.filter((job) => job.heat);
   const kMostMaps = 8;
   const mapped = jobs.filter((job) => job.heat.map && job.heat.map.rows.length);
-  const drawn = mapped.filter((job) => !alikeIn(job.heat.map)).slice(0, kMostMaps);
+  const uneven = mapped.filter((job) => !alikeIn(job.heat.map));
+  const drawn = uneven.slice(0, kMostMaps);
   const kCellHeight = 2;
   const kSharp = 2;  // pixels of the picture for each of the page
   const kLight = ['#d3e5f5', '#4f97d0', '#08306b'];
@@ -30,11 +31,13 @@ function busHeat() {
     return context;
   }
 
-  /// The share that all cells of all rows have, or null if they differ. `kind`: a key of kWords.
+  /// The share that all cells of all rows have, or null if they differ. A part that was never used is not like one that
+  /// was used once. `kind`: a key of kWords.
   function shareOfAll(map, kind) {
     const shares = map.rows.flatMap((row) => row[kind] || [null]);
     const first = shares[0];
-    return typeof first === 'number' && shares.every((share) => typeof share === 'number' && Math.abs(share - first) < 0.005) ? first : null;
+    const like = (share) => typeof share === 'number' && Math.abs(share - first) < 0.005 && (share > 0) === (first > 0);
+    return shares.every(like) ? first : null;
   }
 
   /// {used, written} of a map whose cells are all equally hot, over all its time; otherwise null: such a map is worth drawing.
@@ -55,7 +58,7 @@ function busHeat() {
   }
 
   const cellsOf = (map) => map.parts.reduce((sum, part) => sum + part.cells, 0);
-  const inPercent = (share) => units.share(Math.round(share * 100) / 100);
+  const inPercent = (share) => (share > 0 && share < 0.01 ? 'below 1 %' : share > 0.99 && share < 1 - 1e-9 ? 'over 99 %' : units.share(Math.round(share * 100) / 100));
 
   /// "header", or "ring at 1.50 MiB"
   function placeOf(map, cell) {
@@ -188,8 +191,12 @@ function busHeat() {
     if (!jobs.length) return [];
     const note = element('p', { class: 'note held' }, 'Which parts of their bus the jobs used, by ten looks in a second. Used, p50: bytes of the pages that were used in the median of the windows. Touched and written: in any of them.'
       + (maps.length ? ' In the maps, addresses go down: the header, the table of ports, and the ring.' : '')
-      + (drawn.length === kMostMaps ? ' The first eight jobs are drawn.' : ''));
-    const sentences = mapped.filter((job) => alikeIn(job.heat.map)).slice(0, kMostMaps).map((job) => element('p', { class: 'note alike' }, alikeSentence(job)));
+      + (uneven.length > drawn.length ? ` The first eight of ${units.count(uneven.length)} maps are drawn.` : ''));
+    const even = mapped.filter((job) => alikeIn(job.heat.map));
+    const more = even.length - kMostMaps;
+    const texts = even.slice(0, kMostMaps).map(alikeSentence);
+    if (more > 0) texts.push(`${units.count(more)} more ${more === 1 ? 'job' : 'jobs'} used all parts of the bus alike, or none; the table has the figures.`);
+    const sentences = texts.map((text) => element('p', { class: 'note alike' }, text));
     if (!maps.length) return [note, ...sentences, figures()];
     const bar = element('div', { class: 'bar legend' });
     bar.append(choices('heat of', Object.entries(kWords).map(([key, word]) => [word, key]), (key) => { shownOf = key; redraw(); }),

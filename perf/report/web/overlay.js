@@ -16,11 +16,12 @@ function pageOfSeveral(list) {  // [{name, result}]
     const jobs = [...new Set(all.flat().map(of))];
     return jobs.map((job) => all.flat().filter((one) => of(one) === job));
   }
-  /// The lines of all results. `make` makes those of one.
+  /// The lines of all results. `make` makes those of one. Those of one name belong together: a label can say more, for
+  /// example which job is the slowest of its group.
   function linesOf(make) {
-    const all = each((name, colour) => make().map((line) => ({ ...line, colour, name })));
+    const all = each((file, colour) => make().map((line) => ({ ...line, colour, file })));
     const single = all.every((lines) => lines.length <= 1);
-    return byJob(all, (line) => line.label).flatMap((lines, dash) => lines.map((line) => ({ ...line, dash: single ? line.colour : dash, label: `${line.name}: ${line.label}` })));
+    return byJob(all, (line) => line.name).flatMap((lines, dash) => lines.map((line) => ({ ...line, dash: single ? line.colour : dash, label: `${line.file}: ${line.label}` })));
   }
   /// Rows of all results, each with the name of its result before its own cells. `make` makes those of one.
   const rowsOf = (make) => byJob(each((name) => make().map(([job, ...cells]) => [name, [job, 'words'], ...cells])), (row) => row[1][0]).flat();
@@ -77,14 +78,17 @@ function pageOfSeveral(list) {  // [{name, result}]
     if (!shown.size) return;
     const what = whatOf(shown);
     const lines = (bits) => linesOf(() => throughputLines(sourcesWithCurves(), what, bits, false));
-    const made = section('Throughput over time', `What was ${what} in each interval` + (many ? ', summed for each group' : '') + '. Each run begins at 0.' + firstEight(lines(true)) + logNote(lines(true)) + ' ' + kZoomHint);
+    const ofAxis = element('span');
+    const made = section('Throughput over time', [`What was ${what} in each interval` + (many ? ', summed for each group' : '') + '. Each run begins at 0.' + firstEight(lines(true)), ofAxis, ' ' + kZoomHint]);
     const bar = element('div', { class: 'bar' });
     made.append(bar);
     const box = chartIn(made, 'throughput over time');
     const range = span();
     bar.append(choices('unit', [['bits', true], ['frames', false]], (bits) => {
       const all = lines(bits);
-      charts.replace(box, () => charts.overTime(box, all, bits ? units.bps : units.fps, `${what} (${bits ? 'bit/s' : 'frames/s'})`, [], { span: range, scale: charts.scaleFor(all) }));
+      const format = bits ? units.bps : units.fps;
+      ofAxis.textContent = logNote(all, format);
+      charts.replace(box, () => charts.overTime(box, all, format, `${what} (${bits ? 'bit/s' : 'frames/s'})`, [], { span: range, scale: charts.scaleFor(all) }));
     }));
   }
 

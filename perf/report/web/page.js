@@ -9,8 +9,9 @@ function element(tag, attributes = {}, ...children) {
 }
 
 const main = document.getElementById('main');
+/// `note`: a text, or a list of texts and elements.
 function section(title, note, ...children) {
-  const made = element('section', {}, element('h2', {}, title), note ? element('p', { class: 'note' }, note) : null, ...children);
+  const made = element('section', {}, element('h2', {}, title), note ? element('p', { class: 'note' }, ...[note].flat()) : null, ...children);
   main.append(made);
   return made;
 }
@@ -349,19 +350,21 @@ const sourcesWithCurves = () => sources().filter((s) => s.jobs.some((job) => cur
 const whatOf = (shown) => (shown.size > 1 ? 'received or sent' : shown.has(true) ? 'received' : 'sent');
 const receiving = (all) => new Set(all.map((s) => s.jobs.some(receivesOf)));
 
-/// A line of each source, in bits or frames. `what`: what the axis says.
+/// A line of each source, in bits or frames. `name` is the same in other results, `label` is what the legend shows.
+/// `what`: what the axis says.
 const throughputLines = (all, what, bits, own) => all.map(({ name, colour, jobs }) => {
   const receives = jobs.some(receivesOf);
   const key = (receives ? 'rx_' : 'tx_') + (bits ? 'bytes' : 'frames');
   const list = curveOfAll(jobs);
   const begin = own ? Math.min(...jobs.map(beginOf)) : 0;
-  return { colour, label: name + (receives || what === 'sent' ? '' : ' (sent)'),
+  return { name, colour, label: name + (receives || what === 'sent' ? '' : ' (sent)'),
     at: timesOf(list.map((i) => ({ at_seconds: i.at_seconds - begin }))), values: list.map((i) => rate(i, key, bits ? 8 : 1)) };
 });
 
-const logNote = (lines) => {
+/// What to say of the axis that the chart of these lines has. `format`: as on the axis.
+const logNote = (lines, format) => {
   const scale = charts.scaleFor(lines);
-  return scale ? ` The curves differ by more than a factor of ten, so the axis is logarithmic; below ${units.bps(scale.asinh).replace(/\.0+ /, ' ')} it is linear, down to 0.` : '';
+  return scale ? ` The curves differ by more than a factor of ten, so the axis is logarithmic; below ${format(scale.asinh).replace(/\.0+ /, ' ')} it is linear, down to 0.` : '';
 };
 
 function throughput() {
@@ -379,17 +382,20 @@ function throughput() {
   const ramps = rampsOf(drawn, false);
   const box = element('div', { class: 'chart', role: 'img', 'aria-label': 'throughput over time' });
   const band = causes.any ? causes.band() : null;
-  const made = section('Throughput over time', (shown.has(true) ? 'What arrived in each interval' : 'What was sent in each interval') + (shown.size > 1 ? ', or what was sent if no job receives' : '')
+  const ofAxis = element('span');
+  const made = section('Throughput over time', [(shown.has(true) ? 'What arrived in each interval' : 'What was sent in each interval') + (shown.size > 1 ? ', or what was sent if no job receives' : '')
     + (manyJobs ? ', summed for each group' : '') + '. A bar on the time axis: frames were lost then, the more the higher; a dashed line: a receiver was overrun.'
     + (ramps.length ? ' Shaded: the ramp of a job, which its figures do not include.' : '')
-    + (all.length > 8 ? ` The first eight ${manyJobs ? 'groups' : 'jobs'} are drawn; click a name to show or hide it.` : '')
-    + logNote(throughputLines(all, what, true, false)) + ' ' + kZoomHint);
+    + (all.length > 8 ? ` The first eight ${manyJobs ? 'groups' : 'jobs'} are drawn; click a name to show or hide it.` : ''),
+  ofAxis, ' ' + kZoomHint]);
   made.append(...shownTrials());
   const chosen = { bits: true, own: false };
   const sinceOf = (name) => since(result.jobs.find((job) => job.jobname === name), chosen.own);
   const redraw = () => {
     const lines = throughputLines(all, what, chosen.bits, chosen.own);
-    charts.replace(box, () => charts.overTime(box, lines, chosen.bits ? units.bps : units.fps,
+    const format = chosen.bits ? units.bps : units.fps;
+    ofAxis.textContent = logNote(lines, format);
+    charts.replace(box, () => charts.overTime(box, lines, format,
       `${what} (${chosen.bits ? 'bit/s' : 'frames/s'})`, marksOf(result.jobs, chosen.own), { ramps: rampsOf(drawn, chosen.own), own: chosen.own,
         span: chosen.own ? null : runSpan(), scale: charts.scaleFor(lines),
         ...(band ? { behind: (u, colours) => band.tint(u, colours, sinceOf), pointed: (time) => band.pointed(time, sinceOf) } : {}),
@@ -404,11 +410,11 @@ function throughput() {
   addTimeChoice(bar, drawn, (own) => { chosen.own = own; redraw(); });
 }
 
-/// {colour, label, histogram}: for each job, or if there are many jobs, for each group.
+/// {name, colour, label, histogram}: for each job, or if there are many jobs, for each group.
 function histograms() {
-  if (manyJobs) return result.groups.map((g, i) => ({ colour: i, label: 'group ' + g.groupname, histogram: g.latency_ns })).filter((l) => l.histogram);
+  if (manyJobs) return result.groups.map((g, i) => ({ name: 'group ' + g.groupname, colour: i, histogram: g.latency_ns })).filter((l) => l.histogram).map((l) => ({ ...l, label: l.name }));
   return members.filter((unit) => receiverOf(unit).latency_ns)
-    .map((unit) => ({ colour: colourOf.get(unit), label: unit.job.jobname, histogram: receiverOf(unit).latency_ns }));
+    .map((unit) => ({ name: unit.job.jobname, colour: colourOf.get(unit), label: unit.job.jobname, histogram: receiverOf(unit).latency_ns }));
 }
 
 /// The TCP connections of the jobs that send on them.
@@ -457,7 +463,7 @@ function latencies(lines) {
 const slowest = () => sources().map((s) => ({ ...s, job: s.jobs.filter((job) => job.latency_ns).sort((a, b) => b.latency_ns.p99 - a.latency_ns.p99)[0] })).filter((s) => s.job);
 const latencyLines = (all, own) => all.map(({ name, colour, job }) => {
   const list = curveOf(job).filter((i) => i.latency_p99_ns > 0);
-  return { colour, label: name + (manyJobs ? ': ' + job.jobname : ''), at: timesOf(list.map((i) => ({ at_seconds: i.at_seconds - since(job, own) }))), values: list.map((i) => i.latency_p99_ns) };
+  return { name, colour, label: name + (manyJobs ? ': ' + job.jobname : ''), at: timesOf(list.map((i) => ({ at_seconds: i.at_seconds - since(job, own) }))), values: list.map((i) => i.latency_p99_ns) };
 }).filter((l) => l.at.length);
 
 function latencyOverTime() {

@@ -306,7 +306,8 @@ const [thorough, done] = arguments;
     const name = button.closest('section').querySelector('h2').textContent;
     button.click();
     await settled();
-    facts.pressed[name + ': ' + button.textContent] = charts().find((c) => c.section === name);
+    const drawn = charts().find((c) => c.section === name);
+    facts.pressed[name + ': ' + button.textContent] = drawn && {...drawn, note: texts('.note', button.closest('section'))[0]};
     first.click();
   }
   done(facts);

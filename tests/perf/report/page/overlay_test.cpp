@@ -188,6 +188,56 @@ TEST_F(SeveralInABrowser, IfOneHasManyJobsThereAreGroupsOfAll) {
   }
 }
 
+TEST_F(SeveralInABrowser, AGroupHasItsDashesWhicheverJobIsTheSlowest) {
+  Json other = test::many_jobs_json();
+  std::swap(other["jobs"][1]["latency_ns"]["p99"], other["jobs"][3]["latency_ns"]["p99"]);
+  const Json& page = shown("slowest", {{"a.json", test::many_jobs_json()}, {"b.json", other}});
+  const Json& series = chart_of(page, "latency over time")["series"];
+  ASSERT_EQ(series.size(), 24U);
+  const std::string first = series[0]["label"];
+  const std::string second = series[1]["label"];
+  const std::string of_a = "a.json: group g0: ", of_b = "b.json: group g0: ";
+  ASSERT_TRUE(first.starts_with(of_a)) << first;
+  ASSERT_TRUE(second.starts_with(of_b)) << second;
+  EXPECT_NE(first.substr(of_a.size()), second.substr(of_b.size())) << "another job is the slowest";
+  EXPECT_EQ(series[0]["dash"], series[1]["dash"]);
+  EXPECT_NE(series[0]["colour"], series[1]["colour"]);
+  EXPECT_NE(series[1]["dash"], series[2]["dash"]) << "another group";
+}
+
+TEST_F(SeveralInABrowser, TenJobsHaveTenDashes) {
+  Json ten = test::many_jobs_json();
+  ten["groups"] = Json::array();
+  ten["jobs"].erase(ten["jobs"].begin() + 20, ten["jobs"].end());
+  const Json& chart =
+      chart_of(shown("ten", {{"a.json", ten}, {"b.json", ten}}), "throughput over time");
+  ASSERT_EQ(chart["series"].size(), 20U);
+  EXPECT_EQ(texts_of(chart, "dash").size(), 10U);
+}
+
+TEST_F(SeveralInABrowser, TheAxisIsDescribedAsItIsInTheChosenUnit) {
+  Json other = test::few_jobs_json();
+  for (Json& job : other["jobs"]) {
+    for (Json& interval : job["intervals"]) {
+      interval["tx_frames"] = interval["tx_frames"].get<std::uint64_t>() * 100;
+      interval["rx_frames"] = interval["rx_frames"].get<std::uint64_t>() * 100;
+    }
+  }
+  const Json& page = shown("units", {{"a.json", test::few_jobs_json()}, {"b.json", other}});
+  const auto logarithmic = [](const Json& text) {
+    return text.get<std::string>().find(", logarithmic") != std::string::npos;
+  };
+  const auto says_so = [](const Json& note) {
+    return note.get<std::string>().find("logarithmic; below") != std::string::npos;
+  };
+  const Json& bits = chart_of(page, "throughput over time");
+  EXPECT_FALSE(logarithmic(bits["axes"][1]["label"]));
+  for (const Json& note : page["notes"]) EXPECT_FALSE(says_so(note)) << note;
+  const Json& frames = page["pressed"]["Throughput over time: frames"];
+  EXPECT_TRUE(logarithmic(frames["axes"][1]["label"]));
+  EXPECT_TRUE(says_so(frames["note"])) << frames["note"];
+}
+
 TEST_F(SeveralInABrowser, RatesThatSearchesFoundStandBelowEachOther) {
   Json slower = json_of(test::search_sample());
   for (Json& search : slower["searches"]) search["found_fps"] = 12'345;
