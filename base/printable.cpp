@@ -68,7 +68,9 @@ std::string printable(std::string_view text) {
 }
 
 std::string escaped(std::string_view text) {
-  return replaced(text, [](std::string_view bytes, std::optional<std::uint32_t> code) {
+  std::string doubled;
+  for (const char c : text) doubled += c == '\\' ? std::string("\\\\") : std::string(1, c);
+  return replaced(doubled, [](std::string_view bytes, std::optional<std::uint32_t> code) {
     char escape[8];  // none of the codes has more than four digits
     if (code) {
       std::snprintf(escape, sizeof escape, "\\u%04x", *code & 0xFFFFU);

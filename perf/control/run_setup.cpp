@@ -2,6 +2,7 @@
 
 #include "perf/control/run_state.hpp"
 #include "perf/frame/frame_sizes.hpp"
+#include "perf/plan/curve_interval.hpp"
 #include "perf/worker/job_traffic.hpp"
 #include "tap/netns.hpp"
 
@@ -107,20 +108,16 @@ Result<void> set_up(RunState& run) {
   auto made = RunMemory::create(run.plan.size(), run.logs->with_histograms(), with_counters);
   if (!made) return std::move(made).error();
   run.memory = *std::move(made);
-  std::chrono::nanoseconds longest{0};
   for (std::size_t i = 0; i < run.plan.size(); ++i) {
     run.jobs.push_back({.plan = run.plan[i],
                         .block = &run.memory->job(i),
                         .flow = &run.memory->flow(i),
                         .echo = &run.memory->echo(i)});
-    longest = std::max(longest, run.plan[i].options.runtime);
   }
   for (std::size_t i = 0; i < run.plan.size(); ++i) {
     if (run.plan[i].to != kNoJob) run.jobs[run.plan[i].to].senders.push_back(i);
   }
-  // Curves of a few hundred points, at most ten per second.
-  run.interval_ns =
-      longest > std::chrono::seconds(60) || longest.count() == 0 ? 1'000'000'000 : 100'000'000;
+  run.interval_ns = ns(curve_interval(run.plan));
   return make_wires(run);
 }
 

@@ -128,7 +128,7 @@ void Client::look_for_stops(Clock::time_point now) {
     stop_all(false);
   }
   for (const auto& host : hosts_) {
-    const std::string why = patience_.why_given_up(host->started_ns().has_value(), now);
+    const std::string why = patience_.why_given_up(host->may_have_started(), now);
     if (!why.empty()) host->give_up(why);
   }
 }

@@ -9,6 +9,7 @@
 #include <system_error>
 
 #include "perf/figures/units.hpp"
+#include "perf/plan/curve_interval.hpp"
 #include "perf/remote/limits.hpp"
 #include "perf/result/run_result.hpp"
 #include "perf/stats/latency_histogram.hpp"
@@ -40,9 +41,6 @@ constexpr std::uint64_t kJobResultBytes = 5 * sizeof(LatencyHistogram) + (16U <<
 /// kJobBytes.
 constexpr std::uint64_t kTextCopies = 8;
 constexpr std::uint64_t kShortTexts = 4U << 10U;
-/// Curves have at most ten intervals a second, and one in runs that are longer than a minute.
-constexpr std::uint64_t kIntervalsOfSecond = 10;
-constexpr std::chrono::minutes kShortRun{1};
 
 /// The product, or the greatest number if that is too small for it.
 std::uint64_t times(std::uint64_t left, std::uint64_t right) {
@@ -96,11 +94,11 @@ std::uint64_t memory_of(const JobOptions& job) {
 }
 
 /// The results of all runs are kept to the end. Together they take no longer than max_runtime.
+/// `interval`: that of the curves (see curve_interval()), a second or a part of it.
 std::uint64_t results_of(const JobOptions& job, std::uint64_t runs,
-                         std::chrono::nanoseconds max_runtime) {
+                         std::chrono::nanoseconds interval, std::chrono::nanoseconds max_runtime) {
+  const auto of_second = static_cast<std::uint64_t>(std::chrono::seconds(1) / interval);
   const auto intervals_in = [&](std::chrono::nanoseconds time) {
-    const bool is_short = job.runtime.count() != 0 && job.runtime <= kShortRun;
-    const std::uint64_t of_second = is_short ? kIntervalsOfSecond : 1;
     const auto seconds = std::chrono::ceil<std::chrono::seconds>(time).count();
     return times(of_second, static_cast<std::uint64_t>(seconds) + 1);
   };
@@ -129,10 +127,12 @@ std::string too_much(const ServerLimits& limits, std::uint64_t bytes, const std:
 std::uint64_t memory_of(const std::vector<PlannedJob>& plan, std::uint64_t runs,
                         std::chrono::nanoseconds max_runtime) {
   std::map<std::string, std::uint64_t> rings;  // one for each wire
+  const std::chrono::nanoseconds interval = curve_interval(plan);
   std::uint64_t sum = 0;
   for (const PlannedJob& planned : plan) {
     const JobOptions& job = planned.options;
-    sum = plus(sum, plus(memory_of(job), plus(texts_of(job), results_of(job, runs, max_runtime))));
+    sum = plus(sum, plus(memory_of(job), texts_of(job)));
+    sum = plus(sum, results_of(job, runs, interval, max_runtime));
     const bool on_bus = job.engine == EngineKind::bus || job.engine == EngineKind::host;
     if (!on_bus || !job.bus.empty()) continue;
     std::uint64_t& ring = rings[wire_key(planned)];

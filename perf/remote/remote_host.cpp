@@ -84,8 +84,13 @@ void RemoteHost::finish_connecting(Clock::time_point now) {
 void RemoteHost::go(std::uint64_t start_ns) {
   if (stage_ != Stage::prepared) return;
   stage_ = Stage::going;
+  ordered_ns_ = start_ns;
   deadline_ = Clock::now() + kStartTime;
   connection_->send(GoMessage{clock_.to_theirs(start_ns)});
+}
+
+bool RemoteHost::may_have_started() const noexcept {
+  return started_ns_ || (ordered_ns_ && now_ns() >= *ordered_ns_);
 }
 
 void RemoteHost::stop(bool hard, int signal) {

@@ -58,6 +58,8 @@ class RemoteHost {
   const ClockOffset& clock() const noexcept { return clock_; }
   /// By our clock; empty: it has not started.
   std::optional<std::uint64_t> started_ns() const noexcept { return started_ns_; }
+  /// Whether it has said that it has started, or the time is over for which go() ordered that.
+  bool may_have_started() const noexcept;
 
   const RunProgress& progress() const noexcept { return progress_; }
   /// Whether there is an interval that take_interval() has not taken.
@@ -97,6 +99,7 @@ class RemoteHost {
   bool pong_due_ = false;
   bool noticed_ = false;  ///< it has said why it stops the run
   ClockOffset clock_;
+  std::optional<std::uint64_t> ordered_ns_;  ///< when it is to start, by our clock
   std::optional<std::uint64_t> started_ns_;
   RunProgress progress_;
   std::string run_;

@@ -4,11 +4,13 @@
 //
 //                               jobs not started            jobs started
 //   first signal, or a failure  given up kUnstartedTime     stopped hard kSoftTime and the drain
-//                               later                       later, given up kHardTime after that
+//   after `go`                  later                       later, given up kHardTime after that
 //   second signal               given up at once            stopped hard at once
 //   third signal                given up at once            given up at once
 //
-// A server whose jobs have not started has no result, so nothing is lost with it.
+// A server whose jobs have not started has no result, so nothing is lost with it. From the time
+// on for which the start was ordered, jobs count as started, even if the server has not said so
+// yet. A failure before `go` is no stop: no jobs have started, and the client gives all up at once.
 
 #include <chrono>
 #include <optional>
@@ -33,13 +35,13 @@ class StopPatience {
 
   /// `signals`: how many have asked for a stop so far.
   void note_signals(int signals, Clock::time_point now) noexcept;
-  /// Another server failed, so this is no longer the run that was asked for.
+  /// Another server failed after `go`, so this is no longer the run that was asked for.
   void note_failure(Clock::time_point now) noexcept;
   int signals() const noexcept { return signals_; }
 
   /// Whether servers must now be told to stop hard; true only once.
   bool take_hard(Clock::time_point now) noexcept;
-  /// Why a server is given up; empty: it is not.
+  /// Why a server is given up; empty: it is not. `has_started`: whether its jobs may run already.
   std::string why_given_up(bool has_started, Clock::time_point now) const;
 
  private:

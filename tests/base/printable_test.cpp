@@ -46,6 +46,15 @@ TEST(Printable, EachLengthOfACharacterIsShownFromItsFirstToItsLastCode) {
   }
 }
 
+TEST(Printable, DifferentTextsStayDifferentWhenTheyAreEscaped) {
+  EXPECT_EQ(escaped("a\x80"), "a\\x80");
+  EXPECT_EQ(escaped("a\\x80"), "a\\\\x80");
+  EXPECT_EQ(escaped("\u202e"), "\\u202e");
+  EXPECT_EQ(escaped("\\u202e"), "\\\\u202e");
+  EXPECT_EQ(escaped("\xe2\\"), "\\xe2\\\\") << "cut short by a backslash";
+  EXPECT_EQ(escaped("\u00e4 b"), "\u00e4 b");
+}
+
 TEST(Printable, AShortenedTextHasNoMoreCharactersThanAsked) {
   EXPECT_EQ(shortened("abcdef", 6), "abcdef");
   EXPECT_EQ(shortened("abcdefg", 6), "abc...");

@@ -19,21 +19,19 @@ namespace shmif::tools {
 
 namespace {
 
-/// The default place for the page: beside the first file, "voip.html" for "voip.json", and
-/// "before-vs-after.html" for several. A result from standard input has no place, so its page goes
-/// to standard output.
+/// The default place for the page: beside the first file, "voip.html" for "voip.json",
+/// "before-vs-after.html" for two, and "before-and-2-more.html" for three: a file name has room for
+/// 255 bytes. A result from standard input has no place, so its page goes to standard output.
 std::string page_beside(const std::vector<std::string>& files) {
   if (std::ranges::count(files, "-") != 0) return "-";
-  std::filesystem::path page;
-  for (const std::string& file : files) {
-    std::filesystem::path one(file);
-    if (one.extension() == ".json") one.replace_extension();
-    if (page.empty()) {
-      page = one;
-    } else {
-      page += "-vs-" + one.filename().string();
-    }
-  }
+  const auto without_suffix = [](const std::string& file) {
+    std::filesystem::path path(file);
+    if (path.extension() == ".json") path.replace_extension();
+    return path;
+  };
+  std::filesystem::path page = without_suffix(files[0]);
+  if (files.size() == 2) page += "-vs-" + without_suffix(files[1]).filename().string();
+  if (files.size() > 2) page += "-and-" + std::to_string(files.size() - 1) + "-more";
   page += ".html";
   return page;
 }

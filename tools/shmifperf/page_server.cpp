@@ -112,7 +112,7 @@ bool Visit::look(const Page& page) {
     if (n < 0 && errno == EINTR) continue;
     if (n < 0 && errno == EAGAIN) return true;
     if (n <= 0) return false;
-    if (answered) continue;
+    if (answered) return true;  // the others have their turn, and so have the deadline and the stop
     request.append(piece.data(), static_cast<std::size_t>(n));
     if (is_whole(request)) {
       answer = answer_to(request, page);

@@ -340,6 +340,24 @@ TEST(ClientOfServers, LeavesThoseThatHaveNotStartedAtASecondSignal) {
   }
 }
 
+TEST(ClientOfServers, TakesTheResultsOfThoseWhoseStartIsPastThoughTheyHaveNotSaidIt) {
+  Two run;
+  const std::uint64_t before = now_ns();
+  ASSERT_NO_FATAL_FAILURE(run.start());
+  const std::uint64_t start = run.second.all<GoMessage>().at(0).start_ns - run.second.ahead_ns();
+  // The client may be wrong about the clock, but by less than the start was ordered ahead.
+  ASSERT_TRUE(run.until([&] { return now_ns() >= start + (start - before); }));
+  run.control.signal = 15;
+  run.control.stops = 1;
+  ASSERT_TRUE(run.until_both_heard<StopMessage>());
+  run.control.stops = 2;
+  ASSERT_TRUE(run.until_both_heard<StopMessage>(2));
+  for (const HostResult& result : run.end()) {
+    EXPECT_EQ(result.failures, Texts{});
+    EXPECT_TRUE(result.report);
+  }
+}
+
 TEST(ClientOfServers, BelievesNoServerThatItHasStartedBeforeItWasTold) {
   Two run;
   ASSERT_NO_FATAL_FAILURE(run.greet());

@@ -235,6 +235,15 @@ TEST(ServerLimits, MemoryForTheResultsOfAllRepetitionsIsCounted) {
   // All runs together take no longer than the server lets them.
   EXPECT_LE(grows_by(minute, 1000) - grows_by(plan, 1000),
             jobs * 10 * 3602 * sizeof(IntervalResult));
+  // All jobs have the intervals that the longest runtime makes short, also those without one.
+  const auto beside = plan_for("[s]\nrw=tx\nruntime=10\n[a]\nrw=tx\nsize=1k\n");
+  const auto alone = plan_for("[s]\nrw=tx\nruntime=10\n");
+  constexpr std::uint64_t kBus = 4U << 20U;  // they share it
+  const std::uint64_t of_second = jobs * 3601 * sizeof(IntervalResult);
+  EXPECT_EQ(memory_of(beside) - memory_of(alone) - memory_of(plan), 9 * of_second - kBus);
+  const auto beside_long = plan_for("[s]\nrw=tx\nruntime=61\n[a]\nrw=tx\nsize=1k\n");
+  const auto long_alone = plan_for("[s]\nrw=tx\nruntime=61\n");
+  EXPECT_EQ(memory_of(beside_long) - memory_of(long_alone), memory_of(plan) - kBus);
   ServerLimits limits;
   RunOptions run;
   EXPECT_EQ(too_much_memory(limits, plan_for("[a]\nrw=tx\nsize=1k\nnumjobs=20\n"), run), "");

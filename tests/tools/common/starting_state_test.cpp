@@ -6,6 +6,7 @@
 #include <csignal>
 #include <fstream>
 #include <iterator>
+#include <ostream>
 #include <string>
 #include <vector>
 
@@ -32,7 +33,23 @@ std::vector<std::string> with_closed(const std::string& streams,
   return line;
 }
 
-TEST(ClosedStreams, NoCommandWritesItsMessagesOverTheBus) {
+struct Closing {
+  const char *name, *streams;
+};
+
+void PrintTo(const Closing& closing, std::ostream* out) {
+  *out << closing.name;
+}
+
+class ClosedStreamsOf : public testing::TestWithParam<Closing> {};
+
+INSTANTIATE_TEST_SUITE_P(ClosedStreams, ClosedStreamsOf,
+                         testing::Values(Closing{"Input", "<&-"}, Closing{"Output", ">&-"},
+                                         Closing{"Errors", "2>&-"}, Closing{"All", "<&- >&- 2>&-"},
+                                         Closing{"OutputAndErrors", ">&- 2>&-"}),
+                         testing::PrintToStringParamName());
+
+TEST_P(ClosedStreamsOf, NoCommandWritesItsMessagesOverTheBus) {
   const BusRig rig;
   const std::string before = fixed_header(rig);
   write_capture(rig.file("in.pcap"), {arp_request()});
@@ -50,11 +67,9 @@ TEST(ClosedStreams, NoCommandWritesItsMessagesOverTheBus) {
       {"bridge", "pcap:" + rig.file("in.pcap"), "bus:" + rig.path()},
       {"create", rig.path()}};
   for (const auto& words : commands) {
-    for (const std::string streams : {"<&-", ">&-", "2>&-", "<&- >&- 2>&-", ">&- 2>&-"}) {
-      const ToolResult r = run_program(with_closed(streams, words));
-      EXPECT_FALSE(r.timed_out) << words[0] << ' ' << streams;
-      ASSERT_EQ(fixed_header(rig), before) << words[0] << ' ' << streams;
-    }
+    const ToolResult r = run_program(with_closed(GetParam().streams, words));
+    EXPECT_FALSE(r.timed_out) << words[0];
+    ASSERT_EQ(fixed_header(rig), before) << words[0];
   }
   EXPECT_EQ(run_tool({"audit", rig.path()}).status, 0);
 }

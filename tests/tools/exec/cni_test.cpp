@@ -124,7 +124,7 @@ class Container {
   std::string netns() const { return "/proc/" + std::to_string(keeper_.pid()) + "/ns/net"; }
 
  private:
-  Tool keeper_{{"unshare", "--net", "sleep", "60"}};
+  Tool keeper_{{"unshare", "--net", "sleep", "1000"}};
 };
 
 /// Whole calls, in network namespaces, with a plugin "leases" that gives two addresses.

@@ -252,6 +252,21 @@ TEST_F(ResultCommands, SeveralResultsAreOnePageNamedAfterAll) {
       << piped.err;
 }
 
+TEST_F(ResultCommands, APageOfMoreThanTwoResultsCountsThemAndNamesTheFirst) {
+  Words eight = {"report"};
+  for (char digit = '1'; digit <= '8'; ++digit) {
+    const std::string file = dir.file(std::string(100, digit) + ".json");
+    std::ofstream(file) << text_of(result);
+    eight.push_back(file);
+  }
+  const ToolResult all = shmifperf(eight);
+  EXPECT_EQ(all.status, 0) << all.err;
+  EXPECT_EQ(all.out, "wrote " + dir.file(std::string(100, '1') + "-and-7-more.html") + '\n');
+  const Words three(eight.begin(), eight.begin() + 4);
+  EXPECT_EQ(shmifperf(three).out,
+            "wrote " + dir.file(std::string(100, '1') + "-and-2-more.html") + '\n');
+}
+
 TEST_F(ResultCommands, WhatIsNoPageOfSeveralResultsIsRefusedWithWords) {
   const std::string other = received_at(1400, "slower.json");
   Words nine = {"report"};

@@ -8,8 +8,10 @@
 #include <unistd.h>
 
 #include <array>
+#include <chrono>
 #include <cmath>
 #include <filesystem>
+#include <future>
 #include <map>
 #include <regex>
 #include <string>
@@ -331,7 +333,7 @@ TEST(Metrics, NamesThatAreNoTextAreEscapedAndStayDifferent) {
   perf::RunProgress progress;
   std::uint64_t frames = 0;
   for (const char* const name :
-       {"a\x80", "a\x81", "b\u202e", "c\n\x1b", "d\u0085", "e\"\\", "\u00e4\u00f6"}) {
+       {"a\x80", "a\x81", "b\u202e", "c\n\x1b", "d\u0085", "e\"\\", "\u00e4\u00f6", "a\\x80"}) {
     perf::JobProgress& job = progress.jobs.emplace_back();
     job.name = name;
     job.group = name;
@@ -350,17 +352,23 @@ TEST(Metrics, NamesThatAreNoTextAreEscapedAndStayDifferent) {
   EXPECT_EQ(sent("b\\\\u202e"), 3);
   EXPECT_EQ(sent("c\\\\u000a\\\\u001b"), 4);
   EXPECT_EQ(sent("d\\\\u0085"), 5);
-  EXPECT_EQ(sent("e\\\"\\\\"), 6);
+  EXPECT_EQ(sent("e\\\"\\\\\\\\"), 6);
   EXPECT_EQ(sent("\u00e4\u00f6"), 7) << "this is text";
+  EXPECT_EQ(sent("a\\\\\\\\x80"), 8) << "a name with a backslash, and not the first one";
+}
+
+/// A connection to the server, of which each call waits.
+UniqueFd connected_to(const std::string& url) {
+  const std::size_t host = url.find("//") + 2;
+  const std::string place = url.substr(host, url.find('/', host) - host);
+  auto socket = perf::begin_connecting(parse_socket_address(place).value()).value();
+  const int flags = ::fcntl(socket.get(), F_GETFL);
+  ::fcntl(socket.get(), F_SETFL, flags & ~O_NONBLOCK);
+  return socket;
 }
 
 /// All that the server answers to these bytes.
-std::string answer_to(const std::string& url, const std::string& bytes) {
-  const std::size_t host = url.find("//") + 2;
-  const std::string place = url.substr(host, url.find('/', host) - host);
-  const auto socket = perf::begin_connecting(parse_socket_address(place).value()).value();
-  const int flags = ::fcntl(socket.get(), F_GETFL);
-  ::fcntl(socket.get(), F_SETFL, flags & ~O_NONBLOCK);
+std::string answer_on(const UniqueFd& socket, const std::string& bytes) {
   EXPECT_EQ(::write(socket.get(), bytes.data(), bytes.size()), static_cast<ssize_t>(bytes.size()));
   std::string all;
   std::array<char, 4096> piece{};
@@ -368,6 +376,30 @@ std::string answer_to(const std::string& url, const std::string& bytes) {
     all.append(piece.data(), static_cast<std::size_t>(n));
   }
   return all;
+}
+
+std::string answer_to(const std::string& url, const std::string& bytes) {
+  return answer_on(connected_to(url), bytes);
+}
+
+TEST(Metrics, OneWhoGoesOnSendingAfterItsAnswerKeepsNeitherOthersNorTheEndWaiting) {
+  auto metrics = tools::Metrics::serve("127.0.0.1:0");
+  ASSERT_TRUE(metrics) << metrics.error().message;
+  const std::string url = (*metrics)->url();
+  const UniqueFd socket = connected_to(url);
+  const std::string answer = answer_on(socket, "GET /metrics HTTP/1.1\r\n\r\n");
+  ASSERT_TRUE(answer.starts_with("HTTP/1.1 200 ")) << answer;
+  auto is_closed = std::async(std::launch::async, [&] {
+    const std::string more(64U << 10U, 'x');
+    const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+    while (std::chrono::steady_clock::now() < until) {
+      if (::send(socket.get(), more.data(), more.size(), MSG_NOSIGNAL) < 0) return true;
+    }
+    return false;
+  });
+  EXPECT_EQ(answer_to(url, "GET /metrics HTTP/1.1\r\n\r\n"), answer);
+  metrics->reset();
+  EXPECT_TRUE(is_closed.get()) << "by the server, which did not wait until the other side ended";
 }
 
 TEST(Metrics, HeadHasTheHeadersOfGetAndNoText) {
