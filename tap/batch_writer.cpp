@@ -23,8 +23,7 @@ bool BatchWriter::open() noexcept {
       std::max(params.cq_off.cqes + params.cq_entries * sizeof(io_uring_cqe),
                params.sq_off.array + params.sq_entries * sizeof(std::uint32_t));
   rings_ = base::RingMemory(fd_.get(), size, IORING_OFF_SQ_RING);
-  entries_ =
-      base::RingMemory(fd_.get(), params.sq_entries * sizeof(io_uring_sqe), IORING_OFF_SQES);
+  entries_ = base::RingMemory(fd_.get(), params.sq_entries * sizeof(io_uring_sqe), IORING_OFF_SQES);
   if (!rings_ || !entries_) {
     close();
     return false;

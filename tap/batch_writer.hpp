@@ -12,8 +12,8 @@
 #include <cstdint>
 #include <span>
 
-#include "base/unique_fd.hpp"
 #include "base/ring_memory.hpp"
+#include "base/unique_fd.hpp"
 
 namespace shmif::tap {
 

@@ -135,7 +135,7 @@ std::size_t SampleProfile::object_of(pid_t process, const MappedFile& mapping) {
     if (!object.file) {
       const std::error_code code(errno, std::generic_category());
       object.why = objects_.size() < kMaxFiles ? "cannot open it: " + code.message()
-                                                : "too many files have samples";
+                                               : "too many files have samples";
     }
   }
   objects_.push_back(std::move(object));

@@ -232,7 +232,7 @@ struct JobBlock {
   HistogramBlock* histograms = nullptr;  // (J) kHistogramBlocks of them; null: not asked for
   TcpBlock tcp;
   std::array<CounterBlock, kMaxCounters> counters;  // (J) in the order of the option `counters`
-  CounterLog* counter_log = nullptr;                 // (J) null: nothing is counted
+  CounterLog* counter_log = nullptr;                // (J) null: nothing is counted
 
   // (J) Times of measured frames. LatencyHistogram says who may read them when.
   LatencyHistogram latency, service, spacing_error;

@@ -114,7 +114,7 @@ struct GuestOptions {
   std::function<int()> body;
   std::vector<GuestInterface> interfaces;
   Via via = Via::any;
-  std::string hostname;                 ///< empty: the outer one
+  std::string hostname;  ///< empty: the outer one
   /// Those of /etc/resolv.conf, beside the outer one's search and options lines; empty: as outside.
   std::vector<IpAddress> name_servers;
   /// Take the signals that are sent to this process and forward them. They are blocked in the

@@ -101,8 +101,7 @@ perf::MembwOptions options_of_membw(const Arguments& args) {
   options.interval = time_of(args, "interval", options.interval, {});
   std::size_t usual = args.given("load") ? kSamplesOfLoad : 1;
   if (args.given("pid") || !args.program().empty()) usual = 0;
-  options.samples =
-      static_cast<std::size_t>(args.count("samples", 1, kMaxSamples).value_or(usual));
+  options.samples = static_cast<std::size_t>(args.count("samples", 1, kMaxSamples).value_or(usual));
   return options;
 }
 
