@@ -195,7 +195,7 @@ Result<std::pair<SearchResult, RunResult>> Campaign::search(std::size_t job) {
       if (passed) best_fps = *fps;
       if (best) keep_messages(*trial, *std::move(best));
       best = *std::move(trial);
-      shown.offered_fps = *fps;
+      shown.offered_fps = fps;
       shown.number = whole ? std::optional(so_far.trials.size()) : std::nullopt;
     } else {
       keep_messages(*best, *std::move(trial));

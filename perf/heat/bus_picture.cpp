@@ -71,6 +71,7 @@ struct Picture {
     std::string text = labelled(label) + '|';
     for (const Part& part : parts) {
       std::vector<double> cells;
+      cells.reserve(part.cells);
       for (std::size_t cell = 0; cell < part.cells; ++cell) {
         cells.push_back(cell_of(pages, part, cell));
       }

@@ -15,10 +15,10 @@ namespace {
 
 /// The paths of sockets, of which it is a part, have at most 107 bytes.
 std::string temporary_folder() {
-  constexpr std::size_t kMaxBytes = 60;
+  constexpr std::size_t kMaxPath = 60;
   const char* const wanted = std::getenv("TMPDIR");
   const std::string named = wanted == nullptr ? "" : wanted;
-  return named.starts_with('/') && named.size() <= kMaxBytes ? named : "/tmp";
+  return named.starts_with('/') && named.size() <= kMaxPath ? named : "/tmp";
 }
 
 }  // namespace

@@ -116,7 +116,7 @@ std::optional<HeatStretch> hottest_of(const std::vector<HeatStretch>& stretches)
 }
 
 std::string heat_target(const HeatResult& result) {
-  const std::string name = base::printable(result.name);
+  std::string name = base::printable(result.name);
   if (result.process.number == 0) return name;
   return "process " + std::to_string(result.process.number) +
          (name.empty() ? "" : " (" + name + ')');

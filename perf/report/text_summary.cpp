@@ -19,7 +19,7 @@ namespace {
 constexpr std::size_t kMaxProblems = 5;
 constexpr std::size_t kMaxWarnings = 5;
 constexpr std::size_t kMaxRows = 8;
-constexpr std::size_t kMaxCauses = 3;
+constexpr std::size_t kMaxCauseLines = 3;
 constexpr std::size_t kMaxFiles = 4;
 
 /// A line with a word in front: "  warning   text".
@@ -509,7 +509,7 @@ std::string to_summary(const Report& report, std::size_t width,
   }
   text += failures_text(json, width) + events_text(json, width) + warnings_text(json, width) +
           found_rates_text(json, width) + main_repeats_text(json, width) +
-          summary_rows_text(json, width) + main_causes_text(json, width, kMaxCauses);
+          summary_rows_text(json, width) + main_causes_text(json, width, kMaxCauseLines);
   const bool cut = text.find("\n  ... and ") != std::string::npos;
   return text + files_text(files, width) + hint_text(json, cut);
 }

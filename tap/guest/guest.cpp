@@ -303,9 +303,12 @@ struct Guest::Impl {
       }
       if (m.what == GuestSays::failed) return told_error(m);
       if (m.what == GuestSays::note) notes.emplace_back(m.text.data());
-      if (m.what == GuestSays::watch) watch_sockets.push_back(std::move(fd));
       if (m.what == GuestSays::ready) return open_events();
-      if (m.what == GuestSays::interface) add_link(m, std::move(fd));
+      if (m.what == GuestSays::watch) {
+        watch_sockets.push_back(std::move(fd));
+      } else if (m.what == GuestSays::interface) {
+        add_link(m, std::move(fd));
+      }
     }
   }
 

@@ -98,6 +98,7 @@ int run_report(const CommandLine& line) {
     throw UsageError{text_option + " prints text, -o writes a page: give only one of them"};
   }
   std::vector<perf::Report> reports;
+  reports.reserve(files.size());
   for (const std::string& file : files) reports.push_back(perf::Report::load(file).value());
   if (!text_option.empty()) {
     const std::size_t width = terminal_columns();
