@@ -26,7 +26,7 @@ namespace shmif::test {
 namespace {
 
 using Words = std::vector<std::string>;
-constexpr std::chrono::seconds kBoot{180};  // a busy machine boots slowly
+constexpr std::chrono::seconds kBoot{300};  // a busy machine boots slowly
 constexpr std::chrono::seconds kNoTime{0};
 
 /// Why no virtual machine can be had here, or nothing.

@@ -53,7 +53,7 @@ TEST(Inject, EndsWhenALaterRoundFindsNothingToSend) {
   write_capture(path, some_frames(2), 20'000'000);
   write_capture(rig.file("empty.pcap"), {});
   Tool tool({shmifctl_path(), "inject", rig.path(), path, "--loop", "0"});
-  ASSERT_EQ(collect(port, 1).size(), 1U);
+  ASSERT_GE(collect(port, 1).size(), 1U);
   std::filesystem::rename(rig.file("empty.pcap"), path);
   const ToolResult r = tool.finish();
   EXPECT_FALSE(r.timed_out);

@@ -177,9 +177,19 @@ TEST_F(BridgeOfBadPeers, ALoopOfConnectionsDoesNotFillALog) {
   const auto tool = listening({"--max-peers", "255"});
   constexpr unsigned kRounds = 300;
   for (unsigned i = 0; i < kRounds; ++i) static_cast<void>(connected());
+  // How many it has told of: connected, and gone.
+  const auto told_in = [](const std::string& out) {
+    std::pair told(times_in(out, ": a program connected"), times_in(out, " is gone\n"));
+    const std::regex more("(\\d+) more programs? connected, (\\d+) gone, 0 refused\n");
+    for (std::sregex_iterator it(out.begin(), out.end(), more), none; it != none; ++it) {
+      told.first += std::stoul((*it)[1]);
+      told.second += std::stoul((*it)[2]);
+    }
+    return told;
+  };
   EXPECT_TRUE(eventually([&] {
     static_cast<void>(tool->wait_for("\a", std::chrono::milliseconds(10)));
-    return number_before(tool->so_far().out, "more programs? connected") > 0;
+    return told_in(tool->so_far().out).second >= kRounds;
   })) << tool->so_far().out;
   EXPECT_TRUE(eventually([&] { return Bus::open(bus_).value().info().ports.empty(); }));
   const ToolResult said = end(*tool);
@@ -188,15 +198,7 @@ TEST_F(BridgeOfBadPeers, ALoopOfConnectionsDoesNotFillALog) {
   EXPECT_NE(said.out.find(": 300 connections\n"), std::string::npos) << said.out;
   // "ready", the summary of three lines, 20 at once, then one a second, and one at the end.
   EXPECT_LE(times_in(said.out, "\n"), 25U + static_cast<unsigned>(seconds.count())) << said.out;
-  unsigned long told = times_in(said.out, ": a program connected");
-  unsigned long gone = times_in(said.out, " is gone\n");
-  const std::regex more("(\\d+) more programs? connected, (\\d+) gone, 0 refused\n");
-  for (std::sregex_iterator it(said.out.begin(), said.out.end(), more), none; it != none; ++it) {
-    told += std::stoul((*it)[1]);
-    gone += std::stoul((*it)[2]);
-  }
-  EXPECT_EQ(told, kRounds) << said.out;
-  EXPECT_EQ(gone, kRounds) << said.out;
+  EXPECT_EQ(told_in(said.out), std::pair(std::size_t{kRounds}, std::size_t{kRounds})) << said.out;
 }
 
 TEST_F(BridgeOfBadPeers, EndsWithOneWhenTheBusIsTruncated) {

@@ -10,6 +10,7 @@
 
 #include "bus/layout.hpp"
 #include "shmif/ping.hpp"
+#include "tests/support/eventually.hpp"
 #include "tests/tools/capture/held_ring.hpp"
 #include "tests/tools/common/bus_rig.hpp"
 #include "tests/tools/relay/ping_rig.hpp"
@@ -406,7 +407,7 @@ TEST(PingCommand, WhoAnswersWaitsForRoomForItsAnswer) {
   held.let_go();
   ASSERT_TRUE(wait_for(port, std::chrono::seconds(10)));
   FrameBatch batch;
-  ASSERT_EQ(port.receive(batch).frames, 1U);
+  ASSERT_TRUE(eventually([&] { return port.receive(batch).frames == 1; }));
   const std::optional<Ping> answer = read_ping(batch[0]);
   ASSERT_TRUE(answer);
   EXPECT_EQ(answer->type, PingType::reply);
