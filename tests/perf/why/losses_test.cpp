@@ -46,6 +46,71 @@ TEST(Losses, ToASocketThatWasNotReadAreToldWithTheKernelsName) {
   }
 }
 
+struct Place {
+  NetLoss loss;
+  CauseKind kind;
+  std::string begin, v4, v6;
+  bool udp, tcp, inwards;  ///< whom it concerns
+};
+
+/// What each count of the IP stack is told as, to which jobs, and from which namespace.
+TEST(Losses, OfEachPlaceAreToldInItsWordsToTheJobsThatItConcerns) {
+  const std::vector<Place> places{
+      {NetLoss::receive_buffer, CauseKind::receive_buffer,
+       "60 datagrams were dropped because the receiver did not read fast enough", "UdpRcvbufErrors",
+       "Udp6RcvbufErrors", true, false, true},
+      {NetLoss::socket_memory, CauseKind::socket_memory,
+       "60 datagrams were dropped because the kernel's memory for UDP (net.ipv4.udp_mem) was used "
+       "up",
+       "UdpMemErrors", "Udp6MemErrors", true, false, true},
+      {NetLoss::reassembly, CauseKind::reassembly,
+       "60 packets were dropped because fragments of them were missing", "IpReasmFails",
+       "Ip6ReasmFails", true, true, true},
+      {NetLoss::listen_queue, CauseKind::listen_queue,
+       "60 connection requests were dropped because the program did not accept fast enough",
+       "TcpExtListenDrops", "", false, true, true},
+      {NetLoss::retransmits, CauseKind::retransmits,
+       "60 TCP segments were lost or late, and sent again", "TcpRetransSegs", "", false, true,
+       false},
+      {NetLoss::no_route, CauseKind::no_route, "60 packets had no route", "IpOutNoRoutes",
+       "Ip6OutNoRoutes", true, true, false},
+      {NetLoss::neighbour, CauseKind::neighbour,
+       "60 packets were dropped because the neighbour did not answer, 198.18.0.9", "ARP",
+       "neighbour discovery", true, true, false},
+  };
+  ASSERT_EQ(places.size(), kNetLosses);
+  for (const Place& place : places) {
+    for (const bool v6 : {false, true}) {
+      if (v6 && place.v6.empty()) continue;
+      WhySeries series = series_that_counts(place.loss, 60, v6);
+      series.nets[0].neighbour = "198.18.0.9";
+      const std::vector traffic{traffic_of(series, "rx", 10, 11, 80)};
+      const auto causes = find_causes(series, traffic);
+      ASSERT_EQ(causes.size(), 1U) << place.begin;
+      EXPECT_EQ(causes[0].cause, place.kind);
+      EXPECT_EQ(causes[0].sentence,
+                "rx: " + place.begin + " (" + (v6 ? place.v6 : place.v4) +
+                    "), 50 % of 1.0 s to 1.1 s; that explains 75 % of its lost frames");
+      EXPECT_NEAR(causes[0].of_losses_share.value_or(0), 0.75, 1e-9);
+      const auto named = [&](auto change) {
+        WhySeries other = series;
+        change(other);
+        return !find_causes(other, traffic).empty();
+      };
+      const auto jobs_of = [](bool udp, bool tcp) {
+        return [udp, tcp](WhySeries& of) { of.jobs[0].uses_udp = udp, of.jobs[0].uses_tcp = tcp; };
+      };
+      EXPECT_EQ(named(jobs_of(true, false)), place.udp) << place.begin;
+      EXPECT_EQ(named(jobs_of(false, true)), place.tcp) << place.begin;
+      EXPECT_FALSE(named(jobs_of(false, false))) << place.begin;
+      EXPECT_EQ(named([](WhySeries& of) { of.jobs[0].sends = false; }), place.inwards);
+      EXPECT_EQ(named([](WhySeries& of) { of.jobs[0].receives = false; }), !place.inwards);
+      EXPECT_FALSE(named([](WhySeries& of) { of.nets[0].net = kOtherNet; })) << place.begin;
+      EXPECT_FALSE(named([](WhySeries& of) { of.jobs[0].uses_network = false; })) << place.begin;
+    }
+  }
+}
+
 TEST(Losses, AreGivenToACounterUpToItsCountAndNotBeforeIt) {
   const WhySeries series = series_that_counts(NetLoss::receive_buffer, 30);
   EXPECT_EQ(told(find_causes(series, std::vector{traffic_of(series, "rx", 10, 11, 120)})),
