@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <linux/capability.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
@@ -141,12 +142,22 @@ std::vector<std::string> passt_words(const NatWish& wish) {
   return words;
 }
 
+/// Each flow of each host is a socket of the program, which has room for 1,000 by default.
+/// slirp4netns does not raise that itself.
+void allow_all_descriptors() noexcept {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  (void)::setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 /// Becomes the program; between fork() and exec, so only with system calls.
 [[noreturn]] void become_program(const char* file, char* const* words, int errors, int connection,
                                  pid_t parent) noexcept {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (::getppid() != parent) ::_exit(127);
   ::setpgid(0, 0);  // a Ctrl-C ends the gateway, which ends this
+  allow_all_descriptors();
   const int nothing = ::open("/dev/null", O_RDWR | O_CLOEXEC);
   if (nothing < 0) ::_exit(127);
   ::dup2(nothing, STDIN_FILENO);

@@ -4,12 +4,16 @@
 
 #include <gtest/gtest.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <string>
 #include <vector>
 
 #include "tests/support/child_process.hpp"
@@ -26,6 +30,33 @@ bool allow_descriptors(std::size_t count) {
   if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return false;
   limit.rlim_cur = static_cast<rlim_t>(room.back().get()) + 1;
   return ::setrlimit(RLIMIT_NOFILE, &limit) == 0;
+}
+
+TEST(NatProcess, HasRoomForAsManySocketsAsTheUserMayHave) {
+  const TempDir dir;
+  std::ofstream(dir.file("slirp4netns"))
+      << "#!" SHMIF_PYTHON
+         " -S\nimport resource, socket, sys, time\n"
+         "s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)\n"
+         "s.bind(sys.argv[-1])\ns.listen(1)\nc, _ = s.accept()\n"
+         "c.send(b'%d %d' % resource.getrlimit(resource.RLIMIT_NOFILE))\ntime.sleep(60)\n";
+  std::filesystem::permissions(dir.file("slirp4netns"), std::filesystem::perms::owner_all);
+  EXPECT_EQ(Child([&] {
+              ::setenv("PATH", dir.path().c_str(), 1);
+              rlimit limit{};
+              if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return 2;
+              limit = {.rlim_cur = 64, .rlim_max = std::min<rlim_t>(limit.rlim_max, 4000)};
+              if (::setrlimit(RLIMIT_NOFILE, &limit) != 0) return 3;
+              const tools::StopSignals stop;
+              auto started = tools::NatProcess::start(tools::NatProgram::slirp4netns, {}, stop);
+              if (!started || !*started) return 4;
+              const UniqueFd connection = (*started)->take_connection();
+              std::array<char, 64> said{};
+              if (::recv(connection.get(), said.data(), said.size() - 1, 0) <= 0) return 5;
+              const std::string most = std::to_string(limit.rlim_max);
+              return said.data() == most + ' ' + most ? 0 : 6;
+            }).wait(),
+            0);
 }
 
 TEST(NatProcess, LeavesNoDirectoryAlsoIfThereIsNoDescriptorToListIt) {
