@@ -79,6 +79,28 @@ std::uint32_t number32(std::span<const std::byte> bytes, std::size_t at) noexcep
   return ntohl(number);
 }
 
+/// Whether the options of a TCP header that begins a connection follow each other to their end, and
+/// name no segment size that stacks would not use (Linux: TCP_MIN_SND_MSS).
+bool are_sound(std::span<const std::byte> options) noexcept {
+  constexpr std::uint8_t kEnd = 0, kNothing = 1, kSegmentSize = 2;
+  constexpr std::size_t kHeadBytes = 2, kSegmentSizeBytes = 4;
+  constexpr std::uint16_t kLeastSegment = 48;
+  while (!options.empty() && byte_at(options, 0) != kEnd) {
+    if (byte_at(options, 0) == kNothing) {
+      options = options.subspan(1);
+      continue;
+    }
+    if (options.size() < kHeadBytes) return false;
+    const std::size_t size = byte_at(options, 1);
+    if (size < kHeadBytes || size > options.size()) return false;
+    if (byte_at(options, 0) == kSegmentSize &&
+        (size != kSegmentSizeBytes || number16(options, kHeadBytes) < kLeastSegment))
+      return false;
+    options = options.subspan(size);
+  }
+  return true;
+}
+
 /// The flow of the packet that an ICMP error quotes, if that can be read. The error is for the
 /// packet's sender.
 std::optional<NatFlow> quoted_in(std::span<const std::byte> quote) noexcept {
@@ -208,6 +230,8 @@ std::optional<NatRefusal> NatFilter::read(NatWay way, std::span<const std::byte>
       is_tcp ? std::size_t{byte_at(transport, 12)} / 16 * 4 : number16(transport, 4);
   if (own < header || own > transport.size()) return NatRefusal::unreadable;
   if (is_tcp) packet.tcp_flags = byte_at(transport, 13);
+  if ((packet.tcp_flags & kTcpSyn) != 0 && !are_sound(transport.subspan(header, own - header)))
+    return NatRefusal::unreadable;
   packet.near_port = number16(transport, way == NatWay::out ? 0 : 2);
   packet.far_port = number16(transport, way == NatWay::out ? 2 : 0);
   return std::nullopt;
@@ -328,9 +352,13 @@ bool NatFilter::keep(NatWay way, const FrameView& frame, AnyLink& back) {
 
 /// Tells the sender of a readable packet that it is prohibited. Without room, nobody is told.
 void NatFilter::answer(const FrameView& frame, AnyLink& back) noexcept {
+  constexpr std::size_t kQuoted = kIpHeaderBytes + 8;
   const auto ip = frame.bytes.subspan(kEthernetHeaderBytes);
-  if ((number16(ip, 6) & kFragmentOffset) != 0)
-    return;  // RFC 1812: only the first fragment is answered
+  // RFC 1812: only the first fragment is answered, and only a single host.
+  if ((number16(ip, 6) & kFragmentOffset) != 0 || !is_host(number32(ip, 12)) ||
+      frame.source().is_group())
+    return;
+  if (number16(ip, 2) < kQuoted) return;  // a fragment may end before what is quoted
   const auto now = Clock::now();
   if (now - answers_since_ >= std::chrono::seconds(1)) {
     answers_since_ = now;
@@ -338,7 +366,6 @@ void NatFilter::answer(const FrameView& frame, AnyLink& back) noexcept {
   }
   if (answers_ == kMaxAnswers) return;
   ++answers_;
-  constexpr std::size_t kQuoted = kIpHeaderBytes + 8;
   constexpr std::size_t kIcmpAt = kEthernetHeaderBytes + kIpHeaderBytes;
   std::array<std::byte, kIcmpAt + 8 + kQuoted> bytes{};
   const std::span out(bytes);

@@ -9,8 +9,10 @@
 //
 //   F1  A frame is plain Ethernet with IPv4 or ARP. IPv6, VLAN tags and everything else stay.
 //   F2  A packet can be read in one way only: IPv4 without options, with lengths that agree, whole
-//       and no fragment. (libslirp 4.7 crashes when fragments come out of order.) Of ICMP, only
-//       pings pass on the way out, and only their answers and errors on the way in.
+//       and no fragment. (libslirp 4.7 crashes when fragments come out of order.) A TCP connection
+//       begins with options that can be read, and a segment size that stacks use (passt of 2023
+//       divides by it). Of ICMP, only pings pass on the way out, and only their answers and errors
+//       on the way in.
 //   F3  The near side is a host of the network. The far side is in no range of kNeverFar in
 //       nat_filter.cpp (loopback, link-local, multicast and broadcast addresses), and this
 //       machine's routes do not lead to many machines there.

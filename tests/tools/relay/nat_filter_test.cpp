@@ -282,6 +282,54 @@ TEST_F(NatFilterTest, KeepsWhatCanBeReadInTwoWays) {
   EXPECT_EQ(filter.judge(NatWay::out, unfinished, kNow), unreadable);
 }
 
+TEST_F(NatFilterTest, KeepsTcpThatBeginsWithUnreadableOptionsOrTooSmallSegments) {
+  // Ends, gaps, the usual ones of Linux, and those that only look wrong.
+  const Bytes sound[] = {{},
+                         {0, 0, 0, 0},
+                         {1, 1, 1, 1},
+                         {2, 4, 0, 48},
+                         {2, 4, 255, 255},
+                         {0, 2, 4, 0},
+                         {2, 4, 5, 180, 4, 2, 8, 10, 1, 2, 3, 4, 0, 0, 0, 0, 1, 3, 3, 7},
+                         {3, 3, 255, 1},
+                         {254, 4, 0, 0}};
+  const Bytes others[] = {{2, 4, 0, 0},
+                          {2, 4, 0, 3},
+                          {2, 4, 0, 47},
+                          {1, 2, 4, 0, 0, 0, 0, 0},
+                          {2, 4, 5, 180, 2, 4, 0, 0},
+                          {2, 0, 0, 0},
+                          {2, 1, 5, 180},
+                          {2, 2, 0, 0},
+                          {2, 3, 5, 0},
+                          {2, 5, 5, 180, 0, 0, 0, 0},
+                          {8, 10, 1, 2},
+                          {1, 1, 1, 2},
+                          {1, 1, 1, 254},
+                          {254, 5, 0, 0}};
+  const auto with = [](const Bytes& options, std::uint8_t flags) {
+    const std::size_t header = 20 + options.size();
+    Bytes bytes = Ip{.protocol = IPPROTO_TCP,
+                     .payload = header + 6,
+                     .tcp_offset = static_cast<std::uint8_t>(header / 4 << 4U),
+                     .tcp_flags = flags}
+                      .bytes();
+    std::copy(options.begin(), options.end(), bytes.begin() + 54);
+    return bytes;
+  };
+  for (const Bytes& options : sound) {
+    EXPECT_EQ(judge(NatWay::out, with(options, kTcpSyn)), std::nullopt)
+        << ::testing::PrintToString(options);
+  }
+  for (const Bytes& options : others) {
+    const std::string text = ::testing::PrintToString(options);
+    EXPECT_EQ(judge(NatWay::out, with(options, kTcpSyn)), unreadable) << text;
+    EXPECT_EQ(judge(NatWay::out, with(options, kTcpSyn | kTcpAck)), unreadable) << text;
+    EXPECT_EQ(judge(NatWay::out, with(options, 0xff)), unreadable) << text;
+    EXPECT_EQ(judge(NatWay::out, with(options, kTcpAck)), std::nullopt) << text;
+  }
+}
+
 TEST_F(NatFilterTest, KeepsFragmentsBothWays) {
   for (const unsigned fragment : {0x2000U, 0x0001U, 0x2002U, 0x0007U, 0x20b9U, 0x1fffU, 0x6000U}) {
     for (const std::uint8_t protocol : {IPPROTO_TCP, IPPROTO_UDP, IPPROTO_ICMP}) {
@@ -610,6 +658,32 @@ TEST_F(NatFilterTest, CountsWhatItKeepsAndTellsTheHostThatAddressedIt) {
   for (unsigned i = 0; i < 1000; ++i) answers += answer(NatWay::out, asked).empty() ? 0 : 1;
   EXPECT_GE(answers, 1U);
   EXPECT_LT(answers, 1000U) << "a flood is not answered with another";
+}
+
+TEST_F(NatFilterTest, QuotesOnlyWhatThePacketHoldsAndAnswersOnlyOneHost) {
+  NatFilter filter(wish_, to_one, kFew);
+  auto [ours, theirs] = LoopbackLink::pair().value();
+  AnyLink back(std::make_unique<LoopbackLink>(std::move(ours)));
+  const auto is_answered = [&](const Ip& ip, std::size_t frame_bytes = 0) {
+    const Bytes bytes = ip.bytes();
+    EXPECT_TRUE(filter.keep(
+        NatWay::out, FrameView(bytes.data(), frame_bytes == 0 ? bytes.size() : frame_bytes), back));
+    FrameBatch batch;
+    static_cast<void>(theirs.receive(batch));
+    return !batch.empty();
+  };
+  // What follows a short packet, in its frame or behind it, is not its sender's.
+  for (int payload = 0; payload < 8; ++payload) {
+    const Ip ip{.fragment = 0x2000, .length = 20 + payload};
+    EXPECT_FALSE(is_answered(ip)) << payload;
+    EXPECT_FALSE(is_answered(ip, static_cast<std::size_t>(34 + payload))) << payload;
+  }
+  EXPECT_TRUE(is_answered({.fragment = 0x2000, .payload = 8}));
+  for (const char* const from : {"198.18.0.1", "127.0.0.1", "10.0.2.2", "10.0.2.255", "10.0.2.0",
+                                 "255.255.255.255", "224.0.0.1", "0.0.0.0"})
+    EXPECT_FALSE(is_answered({.from = from, .fragment = 0x2000})) << from;
+  EXPECT_FALSE(is_answered({.from_mac = kEveryMac, .fragment = 0x2000}));
+  EXPECT_FALSE(is_answered({.to = "127.0.0.1", .from_mac = kEveryMac}));
 }
 
 }  // namespace
