@@ -34,6 +34,22 @@ function heldBack() {
     return [...made].map(([job, lanes]) => ({ job, lanes }));
   }
 
+  /// The times of these causes, and in each the largest share of those that overlap in it. Tinted one above the other,
+  /// a few jobs that wait all the time would cover the curves.
+  function largestShares(causes, since) {
+    const spans = causes.map((cause) => [cause.begin_s - since(cause.job), cause.end_s - since(cause.job), cause.share]);
+    const borders = [...new Set(spans.flatMap(([from, to]) => [from, to]))].sort((a, b) => a - b);
+    const times = [];
+    borders.slice(1).forEach((to, i) => {
+      const here = spans.filter((span) => span[0] <= borders[i] && to <= span[1]);
+      if (!here.length) return;
+      const share = Math.max(...here.map((span) => span[2]));
+      const last = times.at(-1);
+      if (last && last[1] === borders[i] && last[2] === share) last[1] = to; else times.push([borders[i], to, share]);
+    });
+    return times;
+  }
+
   /// Marks the sentence of a bar while the pointer is on it.
   function point(items, i, on) {
     items[i].classList.toggle('pointed', on);
@@ -49,7 +65,8 @@ function heldBack() {
     const kinds = kKinds.filter((kind) => list.some((cause) => cause.cause === kind)).map((kind) => ({ kind, swatch: element('i') }));
     const legend = element('p', { class: 'note held tints' }, 'Tinted in the chart: ', ...kinds.map(({ kind, swatch }) =>
       element('span', { title: list.filter((cause) => cause.cause === kind).map((cause) => cause.sentence).join('\n') }, swatch, kNames[kind])));
-    const tint = (u, colours, since) => charts.drawTimes(u, list.map((cause) => [cause.begin_s - since(cause.job), cause.end_s - since(cause.job), colourOfKind(cause, colours), 0.08 + 0.16 * cause.share]));
+    const tint = (u, colours, since) => charts.drawTimes(u, [...new Set(list.map((cause) => cause.cause))].flatMap((kind) =>
+      largestShares(list.filter((cause) => cause.cause === kind), since).map(([from, to, share]) => [from, to, colourOfKind({ cause: kind }, colours), 0.08 + 0.16 * share])));
     /// Marks the sentences of what held jobs back at a time.
     const pointed = (time, since) => list.forEach((cause, i) => point(items, i, time !== null && cause.begin_s - since(cause.job) <= time && time <= cause.end_s - since(cause.job)));
     const draw = (u, colours, since) => {

@@ -120,5 +120,27 @@ TEST_F(AxesInABrowser, AreTintedWhileSomethingHeldAJobBackAndEachCauseIsNamedOnc
   EXPECT_EQ(colours.size(), 3U);
 }
 
+TEST_F(AxesInABrowser, AreTintedOnceWhereCausesOfOneKindOverlap) {
+  Json result = apart_by(2000);
+  Json first = result["causes"][0];
+  Json second = first;
+  first["begin_s"] = 1.0;
+  first["end_s"] = 4.0;
+  first["share"] = 0.25;
+  second["begin_s"] = 2.0;
+  second["end_s"] = 6.0;
+  second["share"] = 0.75;
+  result["causes"] = Json::array({first, second, first});
+  const Json tints = chart_of(shown("overlap", result), "throughput over time")["tints"];
+  ASSERT_EQ(tints.size(), 2U) << tints;
+  constexpr double kPixel = 0.1;
+  EXPECT_NEAR(tints[0]["from"], 1.0, kPixel);
+  EXPECT_NEAR(tints[0]["to"], 2.0, kPixel);
+  EXPECT_NEAR(tints[1]["from"], 2.0, kPixel);
+  EXPECT_NEAR(tints[1]["to"], 6.0, kPixel) << "the larger share counts where both are";
+  EXPECT_NEAR(tints[0]["opacity"], 0.08 + 0.16 * 0.25, 1e-6);
+  EXPECT_NEAR(tints[1]["opacity"], 0.08 + 0.16 * 0.75, 1e-6);
+}
+
 }  // namespace
 }  // namespace shmif::perf::page_axes

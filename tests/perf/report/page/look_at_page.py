@@ -48,7 +48,7 @@ const before = (name, note) => {
     return real.apply(this, a);
   };
 };
-const shape = (c, kind, points) => seen.shapes.push({canvas: c.canvas, kind, points, dashed: c.getLineDash().length > 0,
+const shape = (c, kind, points) => seen.shapes.push({canvas: c.canvas, kind, points, dashed: c.getLineDash().length > 0, opacity: c.globalAlpha,
   colour: (kind === 'stroke' ? c.strokeStyle : c.fillStyle).toUpperCase()});
 before('beginPath', (c) => { c.pathOfTest = []; });
 for (const name of ['moveTo', 'lineTo']) before(name, (c, x, y) => c.pathOfTest.push([x, y]));
@@ -243,7 +243,7 @@ const chart = (u) => {
       .map((s) => ({at: time(s.points[0][0]), colour: s.colour})),
     ramps: shapes.filter((s) => s.kind === 'rect' && near(s.points[1][1] - s.points[0][1], height) && !s.colour.startsWith('#')).map((s) => [time(s.points[0][0]), time(s.points[1][0])]),
     tints: shapes.filter((s) => s.kind === 'rect' && near(s.points[1][1] - s.points[0][1], height) && s.colour.startsWith('#'))
-      .map((s) => ({from: time(s.points[0][0]), to: time(s.points[1][0]), colour: s.colour})),
+      .map((s) => ({from: time(s.points[0][0]), to: time(s.points[1][0]), colour: s.colour, opacity: s.opacity})),
   };
 };
 // The bars below the throughput chart, in the times of its axis.
