@@ -47,7 +47,7 @@ _shmifctl_namespaces() {
 
 _shmifctl() {
   local current=${COMP_WORDS[COMP_CWORD]} option=${COMP_WORDS[COMP_CWORD - 1]}
-  local command='' path='' word words='' kind='' i
+  local command='' path='' word words='' kind='' named=() i
   COMPREPLY=()
   # Readline splits --name=value and kind:name into three words each.
   if [[ $current == = ]]; then
@@ -71,6 +71,8 @@ _shmifctl() {
       command=$word
     elif [[ -z $path && -e $word ]]; then
       path=$word
+    elif [[ -n $path && ${COMP_WORDS[i - 1]} != --* ]]; then
+      named+=("$word")
     fi
   done
   local only=yes # whether no other word is possible here, in particular no file
@@ -98,6 +100,8 @@ _shmifctl() {
           sed -n '/^options:/,/^$/ s/^  \(-.,\|   \) \(--[a-z-]*\).*/\2/p')
       elif [[ -n $path && ($command == enter || $command == stop) ]]; then
         words=$(_shmifctl_hosts "$path")
+        for word in "${named[@]}"; do words=$(grep -vxF -e "$word" <<<"$words"); done
+        [[ $command == stop || ${#named[@]} == 0 ]] || words=-- # a program comes next
       elif [[ $command == bridge && ($kind == tap || $kind == packet) ]]; then
         words=$(_shmifctl_interfaces "$kind")
         only=yes

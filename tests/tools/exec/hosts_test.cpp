@@ -127,14 +127,21 @@ TEST_P(Hosts, LongCommandLineIsCut) {
 
 TEST_P(Hosts, CompletionOffersTheHosts) {
   const auto host = start("a", "sleep 61");
-  for (const char* command : {"enter", "stop"}) {
-    const ToolResult said =
-        run_program({"bash", "-c",
-                     "PATH=${1%/*}:$PATH; . \"$2\"; COMP_WORDS=(shmifctl " + std::string(command) +
-                         " \"$3\" ''); COMP_CWORD=3; _shmifctl; echo \"${COMPREPLY[@]}\"",
-                     "bash", shmifctl_path(), SHMIF_SOURCE "/tools/shmifctl.bash", bus()});
-    EXPECT_EQ(said.out, "a\n") << said.err;
-  }
+  const auto offered = [&](const std::string& command, const std::string& named) {
+    return run_program({"bash", "-c",
+                        "PATH=${1%/*}:$PATH; . \"$2\"; COMP_WORDS=(shmifctl " + command +
+                            " \"$3\" " + named +
+                            " ''); COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); _shmifctl; echo "
+                            "\"${COMPREPLY[@]}\"",
+                        "bash", shmifctl_path(), SHMIF_SOURCE "/tools/shmifctl.bash", bus()})
+        .out;
+  };
+  EXPECT_EQ(offered("enter", ""), "a\n");
+  EXPECT_EQ(offered("enter", "a"), "--\n") << "a program comes next";
+  EXPECT_EQ(offered("stop", ""), "a\n");
+  EXPECT_EQ(offered("stop", "--timeout 2"), "a\n");
+  EXPECT_EQ(offered("stop", "b"), "a\n");
+  EXPECT_EQ(offered("stop", "a"), "\n") << "it is named already";
 }
 
 TEST_P(Hosts, EnteredProgramIsInTheHost) {
