@@ -59,7 +59,8 @@ int run_bus_heat(const CommandLine& line) {
               "command sees it. Needed if the path is another one for them, as in a container. "
               "Default: $SHMIF_HEAT, or else the SHMIF_HEAT in the environment of each process")
           .example("shmifctl heat /dev/shm/bus0",
-                   "after 'SHMIF_HEAT=/run/user/1000 ./rig': what the rig accesses of its bus")
+                   "what each program on the bus accesses that was started as 'SHMIF_HEAT=$HOME "
+                   "PROGRAM ...'")
           .parse(line);
   const Bus bus = look_at(args.positional()[0]);
   const char* const folder = std::getenv(heat::kVariable);

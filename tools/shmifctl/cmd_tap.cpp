@@ -74,7 +74,7 @@ Options tap_options() {
   add_offload_option(options);
   options
       .example("shmifctl tap /dev/shm/bus0 --name lab0 --ip 198.18.0.254/24",
-               "put this machine on the bus")
+               "put this machine on the bus (as root)")
       .example("shmifctl tap /dev/shm/bus0 --create --netns 4711 --ip fd00::7/64",
                "put the container of process 4711 on the bus");
   return options;

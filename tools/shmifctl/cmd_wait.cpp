@@ -297,7 +297,8 @@ int run_wait(const CommandLine& line) {
                  "for which nobody answers ARP. Needed if the network is smaller than a /24")
           .value("timeout", "SECONDS", "give up after that time, and exit 1 (default: never)")
           .example(
-              "shmifctl exec /dev/shm/bus0 --name web --ip 198.18.0.1/24 -- httpd &\n"
+              "shmifctl exec /dev/shm/bus0 --name web --ip 198.18.0.1/24 -- "
+              "busybox httpd -f -p 80 &\n"
               "  shmifctl wait /dev/shm/bus0 --port web --tcp 198.18.0.1:80 --timeout 5",
               "go on when the host \"web\" is on the bus and its server answers")
           .parse(line);

@@ -80,8 +80,10 @@ Arguments parse_membw(const CommandLine& line) {
                "what the sources say about a known load")
       .example("shmifperf membw -p $(pidof -s rx) --bus /dev/shm/bus0 --samples 10",
                "a receiver, and the bus that it reads")
-      .example("shmifperf membw --json -- ./rx | jq '.sources[] | {source, total_bytes_per_s}'",
-               "for a script")
+      .example(
+          "shmifperf membw --json -o membw.json -- ./rx && jq '.sources[] | {source, "
+          "total_bytes_per_s}' membw.json",
+          "for a script")
       .parse(line);
 }
 

@@ -58,8 +58,10 @@ Arguments parse_sample(const CommandLine& line) {
       .example("shmifperf sample -- ./rx", "where a program spends its time")
       .example("shmifperf sample --callgraph -p $(pidof -s rx)",
                "of a program that runs already, until Ctrl-C, with the callers")
-      .example("shmifperf sample --json -- ./rx | jq '.profile[:10][] | {symbol, share}'",
-               "the ten heaviest functions")
+      .example(
+          "shmifperf sample --json -o sample.json -- ./rx && jq '.profile[:10][] | {symbol, "
+          "share}' sample.json",
+          "the ten heaviest functions")
       .parse(line);
 }
 
