@@ -400,7 +400,9 @@ Result<std::unique_ptr<HeatSource>> watch_by_client(pid_t process, const std::st
     return Client::begin(*std::move(connection), kMaxPagesOfAll, Clock::now() + kAnswerPatience);
   }
   return Error(Errc::not_supported, name + " shares no access heat in " + folder +
-                                        " (start it with SHMIF_HEAT=" + folder + ')');
+                                        " (only programs that use shmif's library do, if they are "
+                                        "started with SHMIF_HEAT=" +
+                                        folder + ')');
 }
 
 }  // namespace shmif::perf

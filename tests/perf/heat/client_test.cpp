@@ -339,6 +339,17 @@ TEST(HeatClients, AreNotMadeUnlessAskedFor) {
   EXPECT_EQ(reason.error().code, Errc::not_supported);
 }
 
+TEST(HeatClients, OfOtherProgramsAreNotPromised) {
+  const shmif::test::TempDir dir;
+  const auto reason = watch_by_client(::getpid(), dir.path());
+  ASSERT_FALSE(reason);
+  EXPECT_EQ(
+      reason.error().message,
+      "process " + std::to_string(::getpid()) + " shares no access heat in " + dir.path() +
+          " (only programs that use shmif's library do, if they are started with SHMIF_HEAT=" +
+          dir.path() + ')');
+}
+
 /// How many descriptors of userfaultfd(2) this process has.
 std::ptrdiff_t userfaultfds() {
   std::ptrdiff_t found = 0;
