@@ -299,16 +299,19 @@ TEST(Bridge, PassesOnWhatWasThereWhenItWasToldToStop) {
   LoopbackCable b({.queue_frames = kFrames, .queue_bytes = 8U << 20U});
   Bridge bridge = Bridge::create().value();
   ASSERT_TRUE(bridge.add(a.near, b.near));
-  std::vector<Bytes> there;
-  for (std::size_t i = 0; i < kFrames; ++i) there.push_back(make_frame(60, i));
+  std::vector<Bytes> there, back;
+  for (std::size_t i = 0; i < kFrames; ++i) {
+    there.push_back(make_frame(60, i));
+    back.push_back(make_frame(61, i));
+  }
   send_all(a.far, there);
-  const std::vector<Bytes> back{make_frame(60, 7)};
   send_all(b.far, back);
   bridge.stop();
   EXPECT_EQ(bridge.run().why, BridgeEnd::Why::stopped);
   EXPECT_TRUE(shmif::test::same_frames(there, collect(b.far, kFrames)));
-  EXPECT_TRUE(shmif::test::same_frames(back, collect(a.far, 1)));
+  EXPECT_TRUE(shmif::test::same_frames(back, collect(a.far, kFrames)));
   EXPECT_EQ(bridge.counters(0).to_right.frames, kFrames);
+  EXPECT_EQ(bridge.counters(0).to_left.frames, kFrames);
 }
 
 TEST(Bridge, StopsWhileTrafficNeverPauses) {

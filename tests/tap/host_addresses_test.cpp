@@ -119,6 +119,12 @@ TEST_F(AddressClaimTest, ToldOnceOfAnotherHostAndThenKeepsQuiet) {
                                                                          {"fd00::1:2:3", kOther}}));
   claim_.announce(own_);
   EXPECT_TRUE(heard().empty());
+  AddressClaim(addresses_, {}).probe(other_);  // a third host is about to take them
+  FrameBatch batch(16, 64U << 10U);
+  static_cast<void>(own_.receive(batch));
+  ASSERT_EQ(batch.size(), 2U);
+  for (const FrameView& frame : batch.frames()) EXPECT_FALSE(claim_.defend(frame, own_));
+  EXPECT_TRUE(heard().empty()) << "it has given up the address";
 }
 
 TEST_F(AddressClaimTest, ItsOwnFramesOtherAddressesAndQuestionsAreNoConflict) {

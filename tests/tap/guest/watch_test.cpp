@@ -59,9 +59,13 @@ class WatchTest : public ::testing::TestWithParam<std::string> {
     }
   }
 
-  void begin(const WatchPace& pace) {
+  /// `room`: of the socket for news, in bytes, which the kernel makes larger; 0: the usual.
+  void begin(const WatchPace& pace, int room = 0) {
     const Inside inside(space_);
     std::vector<UniqueFd> sockets = open_watch_sockets().value();
+    if (room != 0) {
+      ASSERT_EQ(::setsockopt(sockets.at(0).get(), SOL_SOCKET, SO_RCVBUF, &room, sizeof room), 0);
+    }
     watch_.emplace(GuestWatch::open({std::move(sockets.at(0)), std::move(sockets.at(1))},
                                     {{.index = ::if_nametoindex("dev0")}}, pace)
                        .value());
@@ -186,6 +190,12 @@ TEST_P(WatchTest, AnotherAddressOfTheInterfaceIsTold) {
   EXPECT_TRUE(becomes([](const GuestInterfaceState& now) { return now.mac == kFirst; }));
   ip("ip link set dev0 address 02:00:00:00:00:02");
   EXPECT_TRUE(becomes([](const GuestInterfaceState& now) { return now.mac == kSecond; }));
+}
+
+TEST_P(WatchTest, WhatWasMissedInAFloodOfNewsIsAskedFor) {
+  begin(kAtNews, 1);  // room for a few
+  ip("for i in $(seq 1401 1450); do ip link set dev0 mtu $i; done");
+  EXPECT_TRUE(becomes([](const GuestInterfaceState& now) { return now.mtu == 1450; }));
 }
 
 // Far more than are read for one question.
