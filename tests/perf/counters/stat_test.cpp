@@ -5,6 +5,8 @@
 #include <gtest/gtest.h>
 #include <linux/perf_event.h>
 
+#include <cerrno>
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "perf/events/event_text.hpp"
@@ -111,6 +113,7 @@ TEST(Stat, HasNoValueOfACpuThatWentOfflineMeanwhile) {
   auto run = StatRun::start({fake_stat_event(1), of_device}, kTargets, {}, kernel);
   ASSERT_TRUE(run) << run.error().message;
   kernel.run(kTask, 10, {{1, 4}});
+  kernel.run(-1, 10, {{3, 7}});
   kernel.online = {0};
   const auto result = run->finish();
   ASSERT_TRUE(result) << result.error().message;
@@ -267,6 +270,40 @@ TEST(Stat, DerivesRatiosOnlyFromMeasuredValues) {
   EXPECT_EQ(figures[1].name, "instructions per cycle");
   EXPECT_EQ(figures[1].value, 1.5);
   EXPECT_EQ(figures[2].value, 4);
+}
+
+TEST(Stat, DerivesEachRatioInItsUnit) {
+  StatResult result;
+  result.events = {{"cycles"},
+                   {"instructions"},
+                   {"cache-misses"},
+                   {"cache-references"},
+                   {"branch-misses"},
+                   {"branches"},
+                   {"stalled-cycles-frontend"},
+                   {"stalled-cycles-backend"}};
+  const std::array values{400.0, 600.0, 3.0, 60.0, 7.0, 100.0, 44.0, 36.0};
+  for (std::size_t i = 0; i < values.size(); ++i) result.events[i].value = values.at(i);
+  std::vector<std::string> told;
+  for (const DerivedFigure& each : derived_figures(result)) {
+    told.push_back(each.name + ": " + std::to_string(std::lround(each.value * 10)) + each.unit);
+  }
+  EXPECT_EQ(told, (std::vector<std::string>{
+                      "instructions per cycle: 15", "cache misses of references: 50%",
+                      "branch misses of branches: 70%", "stalled cycles, front end: 110%",
+                      "stalled cycles, back end: 90%"}));
+}
+
+/// The target is gone, or this program has no descriptor left: that is no refusal of an event.
+TEST(Stat, FailsAsAWholeForWhatIsWrongWithNoEvent) {
+  for (const int error : {ESRCH, EMFILE}) {
+    FakeCounters kernel;
+    refuse_event(kernel, -error, 3);
+    const auto run = StatRun::start({fake_stat_event(1), fake_stat_event(2)}, kTargets, {}, kernel);
+    ASSERT_FALSE(run) << error;
+    EXPECT_EQ(run.error().code.value(), error);
+    EXPECT_TRUE(kernel.events.empty()) << "nothing stays open";
+  }
 }
 
 TEST(Stat, PrintsReasonsBelowItsTable) {

@@ -452,6 +452,13 @@ TEST(DamonRanges, OfPhysicalMemoryAreThoseOfTheMachine) {
   ASSERT_TRUE(memory) << memory.error().message;
   EXPECT_EQ(*memory, (std::vector<AddressRange>{
                          {0x1000, 0x9f000}, {0x100000, 0xc0000000}, {0x100000000, 0x140000000}}));
+  const auto torn = memory_of(
+      "00000800-00002fff : System RAM\n"
+      "00003001-00003ffe : System RAM\n"
+      "00004fff-00006fff : System RAM\n");
+  ASSERT_TRUE(torn) << torn.error().message;
+  EXPECT_EQ(*torn, (std::vector<AddressRange>{{0x1000, 0x3000}, {0x5000, 0x7000}}))
+      << "whole pages only";
   const auto hidden = memory_of("00000000-00000000 : System RAM\n00000000-00000000 : System RAM\n");
   EXPECT_EQ(hidden.error().code, std::errc::operation_not_permitted) << "as ordinary users see it";
   EXPECT_EQ(memory_of("0-fff : Reserved\n").error().code, Errc::not_supported);

@@ -71,11 +71,17 @@ TEST(HeatMapText, OfATargetThatWasNotMeasuredHasTheReasonAndNoMap) {
   HeatResult result;
   result.process = {41, 1};
   result.reason = "no";
+  result.fallback_reason = "no pages";
+  result.provenance.writes_reason = "no writes";
   const std::string text = heat_text({result}, {}, 80);
   EXPECT_NE(text.find("process 41\n  no\n  not measured\n"), std::string::npos) << text;
   const std::string json = heat_json({result}, {}, false);
   EXPECT_NE(json.find("\"working_set_bytes_percentiles\": null"), std::string::npos) << json;
   EXPECT_NE(json.find("\"windows\": []"), std::string::npos) << json;
+  for (const char* each : {"\"reason\": \"no\"", "\"fallback_reason\": \"no pages\"",
+                           "\"writes_reason\": \"no writes\""}) {
+    EXPECT_NE(json.find(each), std::string::npos) << json;
+  }
 }
 
 TEST(HeatMapText, OfPhysicalMemoryNamesNoProcess) {

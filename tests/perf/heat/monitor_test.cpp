@@ -190,6 +190,25 @@ TEST(HeatMonitorState, GoesOnWithoutTargetsThatEndAndEndsWithTheLast) {
   }
 }
 
+TEST(HeatMonitorState, KeepsTheLastMapOfATargetThatEndedWhenItIsOnAgain) {
+  Sleeper first;
+  Sleeper second;
+  HeatMonitor monitor;
+  ASSERT_TRUE(monitor.start(watching(HeatVerb::on, {first.pid(), second.pid()})));
+  ASSERT_TRUE(eventually([&] {
+    return windows_of(monitor, first.pid()) >= 1 && windows_of(monitor, second.pid()) >= 1;
+  }));
+  monitor.stop();
+  first.end();
+  ASSERT_TRUE(eventually([&] { return monitor.start(request(HeatVerb::on)).has_value(); }));
+  EXPECT_GE(windows_of(monitor, first.pid()), 1U);
+  const auto results = monitor.results();
+  ASSERT_EQ(results.size(), 2U);
+  EXPECT_EQ(results[0].process.number, first.pid());
+  EXPECT_FALSE(results[0].windows.empty());
+  EXPECT_EQ(results[1].process.number, second.pid());
+}
+
 TEST(HeatMonitorState, TellsOthersContextsInTheKernel) {
   const TempDir tree;
   const KernelFiles files(tree.path());

@@ -111,6 +111,11 @@ TEST(MemoryCounters, OfTheDataFabricDependOnTheProcessor) {
   EXPECT_EQ(newer->at(0).event.config, 0x0700FE1FU);
   EXPECT_EQ(newer->at(1).name, "amd_df/remote_processor_read_data_beats_cs0/ on CPU 0");
   EXPECT_EQ(newer->at(1).event.config, 0x0B00FE1FU);
+  for (std::size_t i = 0; i < newer->size(); ++i) {
+    const MemoryCounter& each = newer->at(i);
+    const bool writes = each.name.find("_write_") != std::string::npos;
+    EXPECT_EQ(each.counts, writes ? Counts::writes : Counts::reads) << each.name;
+  }
   EXPECT_EQ(newer->back().name, "amd_df/remote_processor_write_data_beats_cs11/ on CPU 0");
   EXPECT_EQ(newer->back().event.config, 0x20B00FFDFU);
 

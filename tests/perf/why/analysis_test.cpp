@@ -431,6 +431,22 @@ TEST(Summaries, HaveTheSharesAndSumsOfEachThread) {
   EXPECT_FALSE(summaries_of(series)[0].waiting);
 }
 
+/// Ready all the time, but not on a CPU: a quota or the hypervisor had it, and nobody counted that.
+TEST(Summaries, CountTimeInWhichAReadyThreadWasHeldAsWaiting) {
+  WhySeries series = quiet_series(10);
+  series.tasks[0].steps[4].state = 'R';
+  TaskStep& held = series.tasks[0].steps[5];
+  held.state = 'R';
+  held.voluntary = 0;
+  held.run_us = 30'000;
+  held.wait_us = 0;
+  const auto all = summaries_of(series);
+  ASSERT_EQ(all.size(), 1U);
+  EXPECT_NEAR(all[0].waiting.value_or(0), 0.0745, 1e-9) << "70 ms, and nine times 0.5 ms";
+  EXPECT_NEAR(all[0].running, 0.075, 1e-9);
+  EXPECT_NEAR(all[0].asleep, 0.8505, 1e-9);
+}
+
 /// What is not known is no sleep: shares are those of the time that was seen.
 TEST(Summaries, CountOnlyTheIntervalsThatWereSeen) {
   WhySeries series = quiet_series(10);

@@ -41,6 +41,31 @@ TEST(GroupWatch, AddsWhatTheGroupsAboveThrottled) {
   EXPECT_EQ(series.groups[0].steps[0].throttled_us, 37U);
 }
 
+/// Version 1 counts nanoseconds, and version 2 microseconds.
+TEST(GroupWatch, ReadsTheUnitOfEachVersion) {
+  const Tree tree;
+  tree.put("/proc/self/mountinfo",
+           "30 25 0:26 / /v2 rw - cgroup2 none rw\n31 25 0:27 / /v1 rw - cgroup none rw,cpu\n");
+  const auto put = [&](const std::string& v1, const std::string& v2) {
+    tree.put("/v1/rig/cpu.stat", v1);
+    tree.put("/v2/rig/cpu.stat", v2);
+  };
+  put("nr_throttled 1\nthrottled_time 5000000\n", "nr_throttled 10\nthrottled_usec 5000000\n");
+  WhySeries series;
+  GroupWatch watch(tree.files());
+  ASSERT_EQ(watch.find("4:cpu:/rig\n", series), 0U);
+  ASSERT_EQ(watch.find("0::/rig\n", series), 1U);
+  put("nr_throttled 3\nthrottled_time 5040000\n", "nr_throttled 17\nthrottled_usec 5000050\n");
+  series.ends_s.push_back(1);
+  watch.sample(series);
+  ASSERT_EQ(series.groups[0].steps.size(), 1U);
+  EXPECT_EQ(series.groups[0].steps[0].throttled_us, 40U);
+  EXPECT_EQ(series.groups[0].steps[0].throttled_periods, 2U);
+  ASSERT_EQ(series.groups[1].steps.size(), 1U);
+  EXPECT_EQ(series.groups[1].steps[0].throttled_us, 50U);
+  EXPECT_EQ(series.groups[1].steps[0].throttled_periods, 7U);
+}
+
 TEST(MachineWatch, ForCausesOnlyReadsOnlyWhatACauseCanComeFrom) {
   const Tree tree;
   tree.put("/proc/stat", "cpu0 0 0 0 0 0 0 0 0\n");
