@@ -279,6 +279,44 @@ TEST_F(BridgeOfMachines, FramesForAMachineWithoutADriverAreCounted) {
   EXPECT_NE(said.out.find("2 dropped (2 refused)"), std::string::npos) << said.out;
 }
 
+TEST_F(BridgeOfMachines, FramesThatFitNoBufferOfADriverDidNotArrive) {
+  const auto tool = listening();
+  Port host = port();
+  const auto small = machine(connected(), {.features = Driver::kPlain, .buffer_bytes = 500});
+  const std::vector<Bytes> frames{make_frame(600, 1), make_frame(700, 2), make_frame(400, 3)};
+  ASSERT_EQ(host.send(views(frames)).taken, 3U);
+  EXPECT_TRUE(same_frames({frames[2]}, frames_at(*small, 1)));
+  const ToolResult said = end(*tool);
+  EXPECT_NE(said.out.find(": 1 frame, 0 lost, 2 dropped (2 refused) = 3 came\n"), std::string::npos)
+      << said.out;
+  EXPECT_NE(said.out.find("2 frames fitted no buffer of the driver"), std::string::npos)
+      << said.out;
+}
+
+TEST_F(BridgeOfMachines, FramesOfAMachineThatDoNotPassAreCountedByTheirReasons) {
+  const auto tool = listening();
+  const auto bad = machine(connected());
+  constexpr Offload kNotAgreedOn{.flags = Offload::kNeedsChecksum, .csum_start = 34};
+  ASSERT_EQ(bad->send({Bytes(13)}), 1U);
+  ASSERT_EQ(bad->send({make_frame(1523, 1), make_frame(4000, 2)}), 2U);
+  ASSERT_EQ(bad->send(std::vector<Bytes>(3, make_frame(60, 3)), kNotAgreedOn), 3U);
+  settle(*bad);
+  const auto all_are_back = [&](unsigned count) {
+    return eventually([&] { return bad->send_queue.used().idx == count; });
+  };
+  ASSERT_TRUE(all_are_back(6));
+  ASSERT_TRUE(bad->tell(Request::set_vring_enable, vhost::VringState{1, 0}));
+  settle(*bad);
+  ASSERT_EQ(bad->send(std::vector<Bytes>(4, make_frame(60, 4))), 4U);
+  ASSERT_TRUE(all_are_back(10));
+  const ToolResult said = end(*tool);
+  EXPECT_NE(said.out.find("2 frames from there were too long, 1 frame from there was too short, 3 "
+                          "frames from there had a header that was not agreed on, 4 frames from "
+                          "there came through a disabled queue\n"),
+            std::string::npos)
+      << said.out;
+}
+
 /// Fills the descriptor through which the machine is notified. The next write to it waits.
 void block_calls(const FrontEnd& machine) {
   const int call = machine.receive_queue.call.get();
