@@ -137,6 +137,37 @@ TEST(VhostBackend, SaysWhereItStoppedAndGoesOnThere) {
   EXPECT_TRUE(same_frames({make_frame(99, 1)}, collect(machine.link(), 1)));
 }
 
+// As after a reset of the machine, when its next driver wants no event_index.
+TEST(VhostBackend, ADriverThatStartsAnewMayHaveOtherFeatures) {
+  for (const auto& [before, after] :
+       {std::pair(Driver::kUsual, Driver::kPlain), std::pair(Driver::kPlain, Driver::kUsual)}) {
+    Machine machine({.features = before}, {});
+    FrontEnd& front = machine.front();
+    for (const std::uint32_t index : {0U, 1U}) {
+      ASSERT_TRUE(front.tell(Request::get_vring_base, VringState{index, 0}));
+      ASSERT_TRUE(front.reply().has_value());
+    }
+    ASSERT_TRUE(front.tell(Request::set_features, after));
+    front.wish.features = after;
+    front.send_queue.used().flags = front.receive_queue.available().flags = 0;
+    front.send_queue.avail_event() = front.receive_queue.used_event() = 0x8000;  // long ago
+    front.start_queue(0, front.receive_queue);
+    front.start_queue(1, front.send_queue);
+    machine.serve();
+    ASSERT_TRUE(machine.link().is_ready()) << machine.link().why();
+    (void)front.receive_queue.calls();
+    front.receive_queue.used_event() =
+        front.event_index() ? front.receive_queue.used().idx : 0x8000;
+    ASSERT_EQ(machine.link().send(views({make_frame(60, 1)})).taken, 1U);
+    EXPECT_EQ(front.receive_queue.calls(), 1U) << after;
+    EXPECT_FALSE(machine.link().prepare_wait().ready);
+    EXPECT_EQ(front.send_queue.used().flags, 0U) << after;
+    EXPECT_EQ(front.send_queue.avail_event(), front.event_index() ? 0U : 0x8000U);
+    machine.link().finish_wait();
+    EXPECT_EQ(front.send_queue.used().flags, front.event_index() ? 0U : vhost::RingHead::kNoNotice);
+  }
+}
+
 TEST(VhostBackend, SaysWhereAQueueWouldBeginThatNeverStarted) {
   Machine machine({}, {}, false);
   FrontEnd& front = machine.front();
