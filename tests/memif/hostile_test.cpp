@@ -88,6 +88,25 @@ Case message_of_type(const char* why, unsigned type) {
           }};
 }
 
+TEST(HostileClient, OneThatReadsNoRepliesIsCutOff) {
+  auto sockets = memif_sockets();
+  const int few = 1;  // the kernel makes a few kilobytes of it
+  ASSERT_EQ(::setsockopt(sockets[1].get(), SOL_SOCKET, SO_SNDBUF, &few, sizeof few), 0);
+  auto link = memif::MemifLink::adopt(std::move(sockets[1]), {}).value();
+  const MemifClient client(std::move(sockets[0]), {});
+  FrameBatch batch;
+  std::error_code error;
+  ASSERT_TRUE(client.tell(MemifClient::init_message()));
+  for (std::uint16_t i = 0; i < 64 && !error; ++i) {
+    EXPECT_EQ(link.receive(batch).error, std::error_code()) << i;
+    ASSERT_TRUE(
+        client.tell(MemifClient::region_message(i, client.rings.size()), client.rings.file()));
+    error = link.receive(batch).error;
+  }
+  EXPECT_EQ(error, Errc::corrupt);
+  EXPECT_EQ(link.why(), "it reads no replies");
+}
+
 TEST(HostileClient, MessagesOfAWrongKindEndTheLink) {
   expect_each({{"what is no message of memif", [](MemifClient& c) { tell_raw(c, 127, {}); }},
                {"what is no message of memif", [](MemifClient& c) { tell_raw(c, 129, {}); }},
@@ -238,7 +257,20 @@ TEST(HostileClient, ARingInAWrongPlaceEndsTheLink) {
                placed("its send ring has no cookie", [](auto& f) { f.offset = 64; })},
               false);
   const auto connect = [](MemifClient& c) { c.tell(MemifClient::connect_message()); };
-  expect_each({after_init("its receive ring is missing", connect)}, false);
+  const auto connect_with_one = [](bool from_client) {
+    return [from_client](MemifClient& c) {
+      ASSERT_TRUE(c.tell(MemifClient::region_message(0, c.rings.size()), c.rings.file()));
+      ASSERT_TRUE(c.acknowledged());
+      const int interrupt = (from_client ? c.send_ring : c.receive_ring).interrupt.get();
+      ASSERT_TRUE(c.tell(MemifClient::ring_message(c.ring_fields(from_client)), interrupt));
+      ASSERT_TRUE(c.acknowledged());
+      c.tell(MemifClient::connect_message());
+    };
+  };
+  expect_each({after_init("its receive ring is missing", connect),
+               after_init("its receive ring is missing", connect_with_one(true)),
+               after_init("its send ring is missing", connect_with_one(false))},
+              false);
   expect_each({{"its receive ring has no cookie",
                 [&](MemifClient& c) {
                   c.receive_ring.header().cookie ^= 0x100U;

@@ -180,6 +180,23 @@ TEST(MemifLink, AFrameWhoseEndIsMissingWaitsForIt) {
   EXPECT_TRUE(same_frames({frame}, collect(pair.link(), 1)));
 }
 
+TEST(MemifLink, AFrameMayFillAllBuffersOfTheRingAndItsLastOneMayComeLater) {
+  MemifPair pair({.size_log2 = 2, .buffer_bytes = 100});
+  MemifClient& client = pair.client();
+  const Bytes frame = make_frame(400, 1);
+  ASSERT_EQ(client.send({frame}), 1U);
+  for (const unsigned missing : {3U, 2U, 1U}) {
+    client.send_ring.given = static_cast<std::uint16_t>(4U - missing);
+    client.send_ring.show();
+    FrameBatch batch;
+    EXPECT_EQ(pair.link().receive(batch).frames, 0U);
+    EXPECT_EQ(pair.link().why(), "") << missing << " are missing";
+  }
+  client.send_ring.given = 4;
+  client.send_ring.show();
+  EXPECT_TRUE(same_frames({frame}, collect(pair.link(), 1)));
+}
+
 TEST(MemifLink, RefusesFramesWithWorkLeftToDo) {
   MemifPair pair;
   const Bytes frame = make_frame(100, 1);
