@@ -106,6 +106,44 @@ TEST_F(BridgeOfClients, GivesEachInterfaceAPort) {
   EXPECT_EQ(one->reply_type(), memif::MessageType::none) << "the connection is closed";
 }
 
+TEST_F(BridgeOfClients, TheMemoryThatOneMayShareIsItsPartOfTheWhole) {
+  const auto tool = bridge();  // of 64 programs
+  for (const bool fits : {true, false}) {
+    const MemifClient greedy(connected(), {});
+    ASSERT_EQ(greedy.reply_type(), memif::MessageType::hello);
+    ASSERT_TRUE(greedy.tell(MemifClient::init_message()) && greedy.acknowledged());
+    const std::uint64_t bytes = (std::uint64_t{512} << 30U) + (fits ? 0 : 1);
+    ASSERT_TRUE(greedy.tell(MemifClient::region_message(0, bytes), greedy.rings.file()));
+    EXPECT_EQ(greedy.reason(), fits ? "memory region 0 is not in a file of that size"
+                                    : "its memory asks for 513 GiB, and the limit for one peer is "
+                                      "512 GiB");
+  }
+  EXPECT_EQ(end(*tool).status, 0);
+}
+
+TEST_F(BridgeOfClients, FramesThatDoNotPassAreCountedByTheirReasons) {
+  const auto tool = bridge();
+  Port host = port();
+  const auto small = client({.size_log2 = 2, .buffer_bytes = 500});
+  const std::vector<Bytes> frames(2, make_frame(60, 1));
+  ASSERT_EQ(small->send({Bytes(13), frames[0]}), 2U);
+  EXPECT_TRUE(same_frames({frames[0]}, collect(host, 1)));
+  ASSERT_EQ(small->send({make_frame(1523, 2)}), 1U);
+  ASSERT_TRUE(eventually([&] { return small->send({frames[1]}) == 1; }));
+  EXPECT_TRUE(same_frames({frames[1]}, collect(host, 1)));
+  const auto few = client({.size_log2 = 1, .buffer_bytes = 300});
+  const std::vector<Bytes> there{make_frame(601, 3), make_frame(700, 4), make_frame(599, 5)};
+  ASSERT_EQ(host.send(views(there)).taken, 3U);
+  EXPECT_TRUE(same_frames({there[2]}, frames_at(*few, 1)));
+  EXPECT_TRUE(same_frames(there, frames_at(*small, 3)));
+  const ToolResult said = end(*tool);
+  EXPECT_NE(said.out.find("1 frame from there was too long, 1 frame from there was too short, 2 "
+                          "frames fitted no buffers of the program\n"),
+            std::string::npos)
+      << said.out;
+  EXPECT_NE(said.out.find("2 dropped (2 refused)"), std::string::npos) << said.out;
+}
+
 TEST_F(BridgeOfClients, SuperFramesArriveAsTheFramesForWhichTheyStand) {
   const auto tool = bridge();
   Port host = port(true);
