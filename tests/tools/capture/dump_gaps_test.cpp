@@ -50,6 +50,8 @@ TEST(DumpGaps, BeforeTheFirstFrameAreWhatIsNotAmongTheFirst) {
   using Before = std::vector<std::uint64_t>;
   EXPECT_EQ(placed({{{100, 101, 103, 106}, 8}}), (Before{5, 0, 1, 2}));
   EXPECT_EQ(placed({{{}, 7}, {{100, 102}, 1}}), (Before{7, 1})) << "told before it came";
+  EXPECT_EQ(placed({{{100, 100, 100, 102, 102}, 4}}), (Before{3, 0, 0, 1, 0}))
+      << "segments of super-frames";
 }
 
 TEST(DumpGaps, ToldEarlyOrLateAreBeforeTheNextFrame) {
