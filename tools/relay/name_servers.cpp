@@ -4,7 +4,10 @@
 
 #include <algorithm>
 #include <fstream>
+#include <iterator>
 #include <sstream>
+#include <system_error>
+#include <utility>
 
 namespace shmif::tools {
 
@@ -20,6 +23,28 @@ std::vector<tap::IpAddress> name_servers(const std::string& path) {
     if (address) servers.push_back(*address);
   }
   return servers;
+}
+
+bool stays_in(std::span<const std::filesystem::path> directories, std::filesystem::path path) {
+  namespace fs = std::filesystem;
+  constexpr unsigned kMaxLinks = 40;  // as many as the kernel follows
+  for (unsigned links = 0; links <= kMaxLinks; ++links) {
+    path = path.lexically_normal();
+    const auto inside = std::ranges::find_if(directories, [&](const fs::path& each) {
+      return std::ranges::mismatch(each, path).in1 == each.end();
+    });
+    if (inside == directories.end()) return false;
+    // The directories themselves are where they are, however that path leads there.
+    fs::path at = *inside;
+    auto part = std::next(path.begin(), std::distance(inside->begin(), inside->end()));
+    std::error_code unknown;
+    while (part != path.end() && !fs::is_symlink(at / *part, unknown)) at /= *part++;
+    if (part == path.end()) return true;
+    fs::path target = at / fs::read_symlink(at / *part, unknown);  // an absolute one replaces `at`
+    for (++part; part != path.end(); ++part) target /= *part;
+    path = std::move(target);
+  }
+  return false;
 }
 
 bool is_loopback(const tap::IpAddress& address) noexcept {

@@ -83,9 +83,8 @@ bool may_mount() noexcept {
   return (rights[CAP_TO_INDEX(CAP_SYS_ADMIN)].effective & CAP_TO_MASK(CAP_SYS_ADMIN)) != 0;
 }
 
-/// Its sandbox takes root's rights and the machine's files from it, and is a mount namespace.
 std::vector<std::string> slirp_confinement() {
-  if (::geteuid() == 0 && may_mount()) return {kSandbox, kSeccomp};
+  if (is_sandboxed(NatProgram::slirp4netns)) return {kSandbox, kSeccomp};
   return {kSeccomp};
 }
 
@@ -191,6 +190,12 @@ std::string remedy_for(NatProgram program) {
 }
 
 }  // namespace
+
+/// The sandbox of slirp4netns takes root's rights and the machine's files from it, and is a mount
+/// namespace.
+bool is_sandboxed(NatProgram program) noexcept {
+  return program == NatProgram::slirp4netns && ::geteuid() == 0 && may_mount();
+}
 
 const char* to_text(NatProgram program) noexcept {
   return program == NatProgram::slirp4netns ? "slirp4netns" : "passt";

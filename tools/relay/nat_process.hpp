@@ -5,6 +5,7 @@
 
 #include <sys/types.h>
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -67,6 +68,10 @@ std::optional<std::uint32_t> name_server_of(const NatWish& wish);
 /// Looks in PATH. Errors: not_supported if there is no such program; the message says how to get
 /// it. Blocks: never.
 Result<NatProgram> find_nat_program(const NatWish& wish);
+
+/// Whether the program gets a sandbox in which it has only kSandboxDirectories of this machine.
+bool is_sandboxed(NatProgram program) noexcept;
+inline constexpr std::array<const char*, 2> kSandboxDirectories{"/etc", "/run"};
 
 /// The running program. The destructor ends it. Threads: one at a time.
 class NatProcess {

@@ -1,6 +1,7 @@
 // shmifctl gateway: a way from a bus to the world, without privileges.
 
 #include <algorithm>
+#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -75,7 +76,7 @@ NatWish nat_wish(const Arguments& args) {
   return wish;
 }
 
-/// Finds out whom the hosts' name server asks, and warns if that is nobody.
+/// Finds out whom the hosts' name server asks, and warns if that is nobody. `wish.program` is set.
 void find_resolver(NatWish& wish) {
   const std::vector<tap::IpAddress> all = name_servers();
   const auto first = std::ranges::find_if(all, [](const auto& each) { return !each.is_v6(); });
@@ -89,6 +90,15 @@ void find_resolver(NatWish& wish) {
     return;
   }
   wish.resolver = *first;
+  const std::vector<std::filesystem::path> kept(kSandboxDirectories.begin(),
+                                                kSandboxDirectories.end());
+  if (is_sandboxed(*wish.program) && !stays_in(kept, kResolvConf)) {
+    log_warning(std::string("gateway: hosts cannot look up names, because slirp4netns as root has "
+                            "only /etc and /run, and ") +
+                kResolvConf +
+                " is a link that leads elsewhere (make it a file, or a link to one in /run; or run "
+                "the gateway as another user)");
+  }
 }
 
 int run_gateway(const CommandLine& line) {

@@ -213,6 +213,29 @@ TEST_P(Gateway, WarnsWhereNobodyCanLookUpNames) {
   EXPECT_FALSE(said({})) << "a host that stays on its bus";
 }
 
+/// A script: in a mount namespace of its own, /etc/resolv.conf is a link to `target`.
+std::string with_resolv_conf_at(const std::string& etc, const std::string& target) {
+  return kPath + "umount /etc/resolv.conf; mkdir -p " + etc + " && cp /etc/passwd /etc/group " +
+         etc + " && ln -sf " + target + " " + etc + "/resolv.conf && mount --bind " + etc +
+         " /etc && exec \"$@\"";
+}
+
+TEST_P(Gateway, WarnsAsRootWhereTheLinkToTheNameServersLeavesTheSandbox) {
+  const auto said = [&](const std::string& target) {
+    const std::string script = with_resolv_conf_at(file("etc"), target);
+    const auto way = gateway({}, {"unshare", "--mount", "sh", "-c", script, "sh"});
+    return way->so_far().err;
+  };
+  const std::string warning =
+      "gateway: hosts cannot look up names, because slirp4netns as root has only /etc and /run, "
+      "and /etc/resolv.conf is a link that leads elsewhere (make it a file, ";
+  EXPECT_NE(said(file("resolv.conf")).find(warning), std::string::npos);
+  std::filesystem::create_directory(file("etc"));
+  std::filesystem::permissions(file("etc"), std::filesystem::perms::all);
+  std::ofstream(file("etc/real.conf")) << "nameserver " << kWorld << '\n';
+  EXPECT_EQ(said("real.conf"), "");
+}
+
 TEST_P(Gateway, KeepsHowToSearchForNamesWhereAHostGetsItsNameServers) {
   std::ofstream(file("resolv.conf")) << "# comment\nsearch a.test b.test\nnameserver 198.18.9.9\n"
                                         "options ndots:3 edns0\nsortlist 198.18.0.0";
