@@ -300,6 +300,7 @@ void Sink::take_checked(const CheckedFrame& frame) {
   Totals& totals = *queued_totals_;
   if (!frame.checked) {
     if (Flow* const flow = flow_of(frame.frame, frame.reading.probe); flow != nullptr) {
+      learn_window(*flow);
       flow->receiver.note_unverified(frame.reading.probe);
       flow->touched = true;
     }

@@ -62,6 +62,8 @@ class Sink {
     /// For verify_only: frames of any run are sorted by flow and checked. This block gets the sums.
     FlowBlock* recorded = nullptr;
     FrameMakerOptions recorded_frames{};  ///< how they were made, except flow and addresses
+    /// Frames not checked this long after the last frame stay unchecked.
+    std::uint64_t verify_patience_ns = 10'000'000'000;
   };
   Sink(Setup setup, End& end, JobBlock& job);
   ~Sink();

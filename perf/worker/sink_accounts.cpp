@@ -7,8 +7,6 @@
 namespace shmif::perf {
 namespace {
 
-/// Frames not checked this long after the last frame stay unchecked.
-constexpr std::uint64_t kVerifyPatienceNs = 10'000'000'000;
 /// After this long without a frame, no frame is on its way, unless delayed on purpose.
 constexpr std::uint64_t kStillComingNs = 10'000'000;
 
@@ -123,7 +121,7 @@ std::vector<FlowState> Sink::state() const {
 
 void Sink::finish() {
   if (queue_) {
-    deliver([this] { (void)queue_->finish(now_ns() + kVerifyPatienceNs); });
+    deliver([this] { (void)queue_->finish(now_ns() + setup_.verify_patience_ns); });
   }
   if (setup_.recorded != nullptr) return finish_recorded();
   for (const auto& flow : flows_) {
@@ -214,6 +212,7 @@ void Sink::finish_recorded() {
   block.truncated.set(sum.truncated);
   block.corrupt_copies.set(sum.corrupt_copies);
   block.truncated_copies.set(sum.truncated_copies);
+  block.unverified.set(sum.unverified);
   block.window_end_ns.store(now_ns(), std::memory_order_release);
   block.complete.store(true, std::memory_order_release);
 }

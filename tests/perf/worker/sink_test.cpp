@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <array>
+#include <initializer_list>
 #include <string_view>
+#include <utility>
 
 #include "shmif/ping.hpp"
 #include "tests/perf/worker/sink_rig.hpp"
@@ -55,6 +57,44 @@ TEST(Sink, OfARecordEachFateIsTheSumOverTheFlowsOfAllRuns) {
   EXPECT_EQ(f.truncated_copies.get(), 6U);
   EXPECT_TRUE(f.complete.load());
   EXPECT_EQ(sink.error(), "");
+}
+
+/// What became of these frames of run 7, of which it checks four at a time, and at the end no more.
+void take_in_fours(SinkRig& rig, Sink::Setup setup, std::initializer_list<std::uint64_t> numbers) {
+  rig.options.verify_backlog = 4;
+  setup.verify_patience_ns = 0;
+  Sink sink(std::move(setup), rig.end, rig.job);
+  ASSERT_TRUE(sink.prepare());
+  sink.begin(rig.recorder);
+  for (const std::uint64_t number : numbers) rig.end.next.push_back(frame_of(0, 7, number, 2));
+  EXPECT_TRUE(sink.step());
+  sink.finish();
+}
+
+TEST(Sink, WhatItHadNoTimeToCheckIsUnverifiedAndNotLost) {
+  SinkRig rig;
+  rig.flow.all_sent.set(9);
+  take_in_fours(rig, rig.with_flow(1), {0, 1, 2, 8, 3, 4, 5});
+  EXPECT_EQ(rig.flow.received.get(), 4U);
+  EXPECT_EQ(rig.flow.unverified.get(), 3U);
+  EXPECT_EQ(rig.flow.lost.get(), 2U);
+  SinkRig none;
+  none.flow.all_sent.set(3);
+  take_in_fours(none, none.with_flow(1), {0, 1, 2});
+  EXPECT_EQ(none.flow.received.get(), 0U);
+  EXPECT_EQ(none.flow.unverified.get(), 3U) << "not one was checked";
+  EXPECT_EQ(none.flow.lost.get(), 0U);
+}
+
+TEST(Sink, OfARecordWhatItHadNoTimeToCheckIsUnverifiedAndNotLost) {
+  SinkRig rig;
+  Sink::Setup setup{.options = rig.options, .flows = {}};
+  setup.recorded = &rig.flow;
+  take_in_fours(rig, std::move(setup), {0, 1, 2, 8, 3, 4, 5});
+  EXPECT_EQ(rig.flow.all_sent.get(), 9U);
+  EXPECT_EQ(rig.flow.received.get(), 4U);
+  EXPECT_EQ(rig.flow.unverified.get(), 3U);
+  EXPECT_EQ(rig.flow.lost.get(), 2U);
 }
 
 TEST(Sink, WithoutFlowsAnOverrunTellsOfTheFramesThatItsIntervalLost) {
