@@ -193,6 +193,13 @@ TEST(CaptureInput, HasNoFrameCheckSequenceWhereTheCaptureSaysThatItIsThere) {
       {kSection + pcapng_interface(options(13, std::string(1, '\2'))) +
            pcapng_packet(frame, options(2, flags)),
        60, 0},
+      // Each section has interfaces of its own.
+      {kSection + pcapng_interface(options(13, four)) + kSection + pcapng_interface() +
+           pcapng_packet(frame),
+       64, 0},
+      {kSection + pcapng_interface() + kSection + pcapng_interface(options(13, four)) +
+           pcapng_packet(frame),
+       60, 0},
   };
   for (std::size_t i = 0; i < cases.size(); ++i) {
     write_file(dir.file("a"), cases[i].bytes);

@@ -177,6 +177,50 @@ TEST(PcapngWriter, StatisticsTellOfWhichInterfaceWhatCameWhatWasLostAndWhatTheFi
   EXPECT_EQ(told, wanted) << "isb_ifrecv, isb_ifdrop, isb_filteraccept";
 }
 
+TEST(PcapngWriter, FlagsTellOfTheWorkThatAFrameLeavesToOthers) {
+  constexpr std::uint32_t kNotReady = 1U << 9U;      // the checksum
+  constexpr std::uint32_t kUnsegmented = 1U << 11U;  // TCP
+  struct Case {
+    Offload work;
+    std::uint32_t flags;
+  };
+  const auto work = [](unsigned gso_type, bool checksum) {
+    return Offload{.flags = checksum ? Offload::kNeedsChecksum : std::uint8_t{0},
+                   .gso_type = static_cast<std::uint8_t>(gso_type)};
+  };
+  const std::vector<Case> cases{
+      {work(0, false), 0},
+      {work(0, true), kNotReady},
+      {work(Offload::kGsoTcp4, true), kNotReady | kUnsegmented},
+      {work(Offload::kGsoTcp6, true), kNotReady | kUnsegmented},
+      {work(Offload::kGsoTcp4 | Offload::kGsoEcn, true), kNotReady | kUnsegmented},
+      {work(Offload::kGsoTcp6 | Offload::kGsoEcn, true), kNotReady | kUnsegmented},
+      {work(Offload::kGsoTcp6, false), kUnsegmented},
+      {work(Offload::kGsoUdp, true), kNotReady}};
+  const TempDir dir;
+  {
+    const Bytes bytes = make_frame(60, 1);
+    auto writer = PcapngWriter::create(dir.file("a")).value();
+    const std::uint32_t one = writer.add_interface({"one"});
+    for (const Case& each : cases) {
+      FrameView frame(bytes.data(), bytes.size());
+      frame.offload = each.work;
+      EXPECT_FALSE(writer.put(one, frame));
+    }
+  }
+  const std::vector<Block> blocks = blocks_of(dir.file("a"), kPacket);
+  ASSERT_EQ(blocks.size(), cases.size());
+  for (std::size_t i = 0; i < cases.size(); ++i) {
+    const std::string options = blocks[i].body.substr(20 + 60);
+    std::uint32_t flags = 0;
+    if (!options.empty()) {
+      EXPECT_EQ(number_at<std::uint32_t>(options, 0), 4U << 16U | 2U) << i << ": epb_flags";
+      flags = number_at<std::uint32_t>(options, 4);
+    }
+    EXPECT_EQ(flags, cases[i].flags) << i;
+  }
+}
+
 TEST(PcapngWriter, EachInterfaceHasTheSnapLengthThatWasAskedForOrTheMostThatReadersAccept) {
   for (const auto& [asked, told] : {std::pair{0U, 262'144U}, {96U, 96U}}) {
     const TempDir dir;
