@@ -1,7 +1,10 @@
 // Wishes for a guest that cannot be fulfilled: each is refused by name, before anything is made.
 
 #include <atomic>
+#include <string>
 #include <thread>
+#include <tuple>
+#include <vector>
 
 #include "tests/tap/guest/guest_rig.hpp"
 
@@ -121,6 +124,21 @@ TEST(Guest, WhatIsWrongWithAnyOfItsInterfacesIsSaid) {
     EXPECT_NE(why(o).find("two interfaces named \"" + o.interfaces[next].name + '"'),
               std::string::npos)
         << why(o);
+    const auto with_bridge = [&](const char* bridge, const std::vector<std::string>& taps) {
+      auto wish = with_three();
+      wish.interfaces[i].lan = GuestLan{.bridge = bridge, .taps = taps};
+      return why(wish);
+    };
+    EXPECT_NE(with_bridge("lan0", {"a", "b"}).find("threads"), std::string::npos);
+    for (const auto& [bridge, taps, twice] :
+         {std::tuple(name.c_str(), std::vector<std::string>{"a"}, name),
+          {"lan0", {"a", "lan0"}, "lan0"},
+          {"lan0", {"a", "b", "a"}, "a"},
+          {"lan0", {"a", o.interfaces[next].name}, o.interfaces[next].name}}) {
+      const std::string said = with_bridge(bridge, taps);
+      EXPECT_NE(said.find("two interfaces named \"" + twice + '"'), std::string::npos) << said;
+    }
+    EXPECT_NE(with_bridge("lan0", {"a", "b c"}).find("\"b c\" is not a name"), std::string::npos);
     o = with_three();
     o.interfaces[i].mac = MacAddress::parse("01:00:5e:00:00:01");
     EXPECT_NE(why(o).find('"' + name + "\" cannot have the MAC address 01:00:5e:00:00:01"),
