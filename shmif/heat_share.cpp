@@ -3,8 +3,6 @@
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
 #include <poll.h>
-#include <pthread.h>
-#include <signal.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -30,6 +28,7 @@
 #include "base/hex.hpp"
 #include "base/proc.hpp"
 #include "base/quantity.hpp"
+#include "base/quiet_thread.hpp"
 #include "base/unique_fd.hpp"
 #include "shmif/heat_wire.hpp"
 
@@ -175,20 +174,8 @@ class Party {
     return "cannot share access heat in " + folder + ": ";
   }
 
-  /// The thread takes no signals: they are the program's.
   void start_thread() {
-    sigset_t all;
-    sigset_t before;
-    ::sigfillset(&all);
-    ::pthread_sigmask(SIG_SETMASK, &all, &before);
-    const auto restore = [&] { ::pthread_sigmask(SIG_SETMASK, &before, nullptr); };
-    try {
-      thread_ = std::jthread([this](const std::stop_token& stop) { run(stop); });
-    } catch (...) {
-      restore();
-      throw;
-    }
-    restore();
+    thread_ = base::quiet_thread<std::jthread>([this](const std::stop_token& stop) { run(stop); });
   }
 
   void run(const std::stop_token& stop) noexcept {

@@ -1,28 +1,14 @@
 #include "bus/port/lookout.hpp"
 
-#include <signal.h>
-
 #include <utility>
 
+#include "base/quiet_thread.hpp"
 #include "bus/port/doorbell.hpp"
 
 namespace shmif::bus {
 
 Lookout::Lookout(Look look) : look_(std::move(look)) {
-  // Signals are for the program's own threads, but for those that this thread's own faults raise: a
-  // blocked one would end the process, whatever the SIGBUS guard does.
-  sigset_t all;
-  sigset_t before;
-  sigfillset(&all);
-  for (const int fault : {SIGBUS, SIGSEGV, SIGILL, SIGFPE, SIGTRAP}) sigdelset(&all, fault);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  try {
-    thread_ = std::jthread([this](const std::stop_token& stop) { run(stop); });
-  } catch (...) {
-    pthread_sigmask(SIG_SETMASK, &before, nullptr);
-    throw;
-  }
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  thread_ = base::quiet_thread<std::jthread>([this](const std::stop_token& stop) { run(stop); });
 }
 
 void Lookout::look_soon() noexcept {

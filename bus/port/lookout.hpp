@@ -18,7 +18,7 @@ class Lookout {
   /// Looks at the port. Result: the time until the next look; max: when look_soon() says so.
   using Look = std::function<std::chrono::nanoseconds()>;
 
-  /// Starts the thread, in which all signals are blocked. Errors: throws what std::thread throws.
+  /// Starts the thread, which takes no signals. Errors: throws what std::thread throws.
   explicit Lookout(Look look);
   Lookout(const Lookout&) = delete;
   Lookout& operator=(const Lookout&) = delete;

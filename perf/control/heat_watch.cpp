@@ -3,9 +3,9 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <csignal>
 #include <utility>
 
+#include "base/quiet_thread.hpp"
 #include "perf/engine/bus_port_name.hpp"
 #include "perf/heat/page_scan.hpp"
 #include "perf/stats/clock.hpp"
@@ -72,12 +72,7 @@ HeatWatch::HeatWatch(const RunState& run, const HeatFolder& folder)
   if (folder_.empty()) return;  // the reason is known
   for (const auto& [pid, job] : jobs_of_) missing_.insert(pid);
   // Signals are for the thread that controls the run.
-  sigset_t all;
-  sigset_t before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  thread_ = std::thread([this] { measure(); });
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  thread_ = base::quiet_thread<std::thread>([this] { measure(); });
 }
 
 HeatWatch::Session HeatWatch::session_with(std::chrono::microseconds sampling) const {

@@ -3,9 +3,9 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <csignal>
 #include <set>
 
+#include "base/quiet_thread.hpp"
 #include "perf/membw/pmu_source.hpp"
 #include "perf/membw/resctrl_source.hpp"
 #include "perf/membw/software_source.hpp"
@@ -58,12 +58,7 @@ nanoseconds window_of(const RunState& run) {
 MemoryWatch::MemoryWatch(const RunState& run)
     : run_(run), window_(window_of(run)), sources_(sources_of(run)), processes_(processes_of(run)) {
   // Signals are for the thread that controls the run.
-  sigset_t all;
-  sigset_t before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  thread_ = std::thread([this] { measure(); });
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  thread_ = base::quiet_thread<std::thread>([this] { measure(); });
 }
 
 void MemoryWatch::measure() {
