@@ -9,11 +9,13 @@
 #include <cmath>
 #include <limits>
 #include <map>
+#include <system_error>
 
 #include "base/printable.hpp"
 #include "perf/report/stream.hpp"
 #include "perf/report/words.hpp"
 #include "shmif/socket_address.hpp"
+#include "tools/common/command.hpp"
 #include "tools/shmifperf/page_server.hpp"
 
 namespace shmif::tools {
@@ -46,7 +48,11 @@ std::string label(const std::string& name) {
 }
 
 Error cannot_serve(const std::string& address, const Error& why) {
-  return {why.code, "cannot serve metrics on " + address + ": " + why.message +
+  const std::string what = "cannot serve metrics on " + address + ": " + why.message;
+  const std::string of_limits = with_remedy(what, why.code);
+  const bool no_thread = why.code == std::errc::resource_unavailable_try_again;
+  if (of_limits != what || no_thread) return {why.code, of_limits};
+  return {why.code, what +
                         " (give --metrics an address of this machine and a free port; 0 is any "
                         "free port)"};
 }
@@ -93,9 +99,9 @@ struct Metrics::Impl {
   GaugeFamily& state = gauges("shmifperf_job_state", "1 for the state that the job is in.");
   GaugeFamily& failed = gauges("shmifperf_job_failed", "1 when the job has failed.");
   prometheus::Gauge& share =
-      gauges("shmifperf_run_done_ratio", "How much of the run is done, 0 to 1.").Add({});
+      gauges("shmifperf_run_done_ratio", "How much of the run is done, 0 to 1.").Add({}, kUnknown);
   prometheus::Gauge& left =
-      gauges("shmifperf_run_left_seconds", "How long the run will still take.").Add({});
+      gauges("shmifperf_run_left_seconds", "How long the run will still take.").Add({}, kUnknown);
   std::map<std::string, Job> jobs;
   // Last, because its thread uses the members above and must end before they do.
   std::unique_ptr<PageServer> server;

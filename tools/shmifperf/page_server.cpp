@@ -1,20 +1,19 @@
 #include "tools/shmifperf/page_server.hpp"
 
 #include <poll.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
+#include <sys/socket.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
 #include <chrono>
-#include <csignal>
-#include <cstdint>
 #include <string_view>
+#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
 
+#include "base/quiet_thread.hpp"
 #include "base/unique_fd.hpp"
 #include "perf/remote/address.hpp"
 
@@ -134,8 +133,7 @@ bool Visit::look(const Page& page) {
 }  // namespace
 
 struct PageServer::Impl {
-  UniqueFd listener;
-  UniqueFd stop;
+  UniqueFd listener;  ///< shut down to end the thread
   SocketAddress address;
   Page page;
   std::vector<Visit> visits;
@@ -160,10 +158,10 @@ void PageServer::Impl::accept_all() {
 
 void PageServer::Impl::run() {
   for (;;) {  // runs until stopped
-    std::vector<pollfd> entries{{stop.get(), POLLIN, 0}, {listener.get(), POLLIN, 0}};
+    std::vector<pollfd> entries{{listener.get(), POLLIN, 0}};
     for (const Visit& visit : visits) entries.push_back({visit.fd.get(), visit.events(), 0});
     ::poll(entries.data(), entries.size(), visits.empty() ? -1 : kLookMilliseconds);
-    if (entries[0].revents != 0) return;
+    if ((entries[0].revents & POLLHUP) != 0) return;
     accept_all();
     const auto now = Clock::now();
     std::erase_if(visits, [&](Visit& visit) { return now > visit.deadline || !visit.look(page); });
@@ -173,8 +171,7 @@ void PageServer::Impl::run() {
 PageServer::PageServer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 
 PageServer::~PageServer() {
-  const std::uint64_t one = 1;
-  (void)!::write(impl_->stop.get(), &one, sizeof one);
+  ::shutdown(impl_->listener.get(), SHUT_RDWR);
   impl_->thread.join();
 }
 
@@ -191,14 +188,12 @@ Result<std::unique_ptr<PageServer>> PageServer::serve(const SocketAddress& addre
   impl->listener = *std::move(listener);
   impl->address = *real;
   impl->page = std::move(page);
-  impl->stop.reset(::eventfd(0, EFD_CLOEXEC));
-  if (!impl->stop) return Error::from_errno(errno, "cannot make an eventfd");
-  // Signals are for the other threads.
-  sigset_t all, before;
-  ::sigfillset(&all);
-  ::pthread_sigmask(SIG_BLOCK, &all, &before);
-  impl->thread = std::thread([&server = *impl] { server.run(); });
-  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  try {
+    impl->thread = base::quiet_thread<std::thread>([&server = *impl] { server.run(); });
+  } catch (const std::system_error& error) {
+    return Error(error.code(), std::string("cannot start a thread: ") + error.what() +
+                                   " (ulimit -u shows the limit)");
+  }
   return std::unique_ptr<PageServer>(new PageServer(std::move(impl)));
 }
 
