@@ -57,7 +57,7 @@ def commands_of(text):
 
 
 # The Debian packages of what a document needs, where they have other names, or are more than one.
-PACKAGES = {"podman": ["podman", "uidmap"], "pgrep": ["procps"], "qemu-system-x86_64": ["qemu-system-x86"],
+PACKAGES = {"podman": ["podman", "uidmap"], "pgrep": ["procps"], "ip": ["iproute2"], "ping": ["iputils-ping"], "qemu-system-x86_64": ["qemu-system-x86"],
             "scapy": ["python3-scapy"], "machine": [], "/usr/lib/cni/host-local": ["containernetworking-plugins"]}
 LETTERS = str.maketrans("0123456789.", "abcdefghij_")
 
