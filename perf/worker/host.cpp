@@ -1,6 +1,7 @@
 #include "perf/worker/host.hpp"
 
 #include <poll.h>
+#include <sys/prctl.h>
 #include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
@@ -98,7 +99,12 @@ class Host {
                         const std::function<int()>& work) {
     tap::GuestOptions guest;
     guest.command = job_.exec;
-    if (guest.command.empty()) guest.body = work;
+    if (guest.command.empty()) {
+      guest.body = [work] {
+        ::prctl(PR_SET_NAME, "shmif-job");  // what a user reads among the causes, not "shmif-init"
+        return work();
+      };
+    }
     guest.forward_signals = false;
     tap::GuestInterface interface;
     interface.addresses = {tap::Cidr::parse(setup.address).value()};
