@@ -651,13 +651,14 @@ int run_bridge(const CommandLine& line) {
   const base::SignalGuard guard(SIGPIPE);  // the reader of this may be gone, too
   const BridgeWay there = way_of(left, right, ends[0], ends[1], counters.to_right);
   std::string text = to_text(there);
+  std::string met = there.has_faults ? faults_text(there, faults.right) : "";
   // A capture that is replayed takes no frames, and one that is written gives none.
   if (ends[0].reader == nullptr && ends[1].writer == nullptr) {
     const BridgeWay back = way_of(right, left, ends[1], ends[0], counters.to_left);
     text += to_text(back);
-    if (back.has_faults) text += faults_text(back, faults.left);
+    if (back.has_faults) met += faults_text(back, faults.left);
   }
-  if (there.has_faults) text += faults_text(there, faults.right);
+  text += met;
   std::fwrite(text.data(), 1, text.size(), file);
   return code;
 }

@@ -253,6 +253,8 @@ TEST_F(BridgeOfTwoBuses, FaultsForBothDirectionsDoNotMeetTheSameFramesBothWays) 
   const std::string out = end().out;
   EXPECT_NE(out.find("two: faults loss=50%,seed=7:"), std::string::npos) << out;
   EXPECT_NE(out.find("one: faults loss=50%,seed=8:"), std::string::npos) << out;
+  EXPECT_LT(out.find("two: faults"), out.find("one: faults"))
+      << "in the order of the ways: " << out;
 }
 
 TEST_F(BridgeOfTwoBuses, AnAnsweredPingIsNotUnderWay) {
