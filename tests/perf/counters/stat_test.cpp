@@ -207,6 +207,11 @@ TEST(Stat, AddsTheTurnsOfSeveralProcesses) {
   EXPECT_EQ(result->sets[0].active_ns, 1500U);
   EXPECT_EQ(result->sets[0].events, 1U);
   EXPECT_EQ(result->sets[1].activations, 0U);
+  for (const StatEvent& each : result->events) {
+    EXPECT_EQ(each.enabled_ns, 1500U) << "it was to count all the time";
+  }
+  EXPECT_EQ(result->events[0].running_ns, 1500U);
+  EXPECT_EQ(result->events[1].running_ns, 0U);
 }
 
 TEST(Stat, AddsTheValuesOfSeveralProcesses) {

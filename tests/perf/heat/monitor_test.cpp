@@ -91,6 +91,23 @@ TEST(HeatMonitorState, KeepsTheLastHundredWindows) {
   EXPECT_EQ(known[0].windows.back().begin_s, 103);
 }
 
+TEST(HeatMonitorState, HasEachWindowOnceAlthoughASessionTellsItsLastOnesAgain) {
+  std::vector<HeatResult> known;
+  for (int newest = 0; newest < 6; ++newest) {
+    HeatResult now;
+    now.process = {41, 7};
+    for (int begin = std::max(0, newest - 3); begin <= newest; ++begin) {
+      now.windows.push_back({static_cast<double>(begin), begin + 1.0, 10, 0, {}});
+    }
+    merge_heat_results(known, {now});
+    merge_heat_results(known, {now});
+  }
+  ASSERT_EQ(known.size(), 1U);
+  std::vector<double> begins;
+  for (const HeatWindow& each : known[0].windows) begins.push_back(each.begin_s);
+  EXPECT_EQ(begins, (std::vector<double>{0, 1, 2, 3, 4, 5}));
+}
+
 TEST(HeatMonitorState, ForgetsWindowsOfASourceThatAnotherOneReplaced) {
   std::vector<HeatResult> known;
   const auto add = [&](const char* source, double begin) {

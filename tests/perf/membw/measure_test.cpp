@@ -279,7 +279,7 @@ TEST_F(MembwRun, CallsItsHooksInOrderAndTheLastOneAlways) {
 TEST_F(MembwRun, IsWrittenAsJsonWithNullForWhatWasNotMeasured) {
   options_.samples = 1;
   fakes_[1]->fails_at = "open";
-  const MembwResult result = go();
+  MembwResult result = go();
   const auto all = compare_all(result.sources, MemoryReport::total);
   const auto json = nlohmann::json::parse(membw_json(result, MemoryReport::total, all));
   const auto& pmu = json["sources"][0];
@@ -291,10 +291,17 @@ TEST_F(MembwRun, IsWrittenAsJsonWithNullForWhatWasNotMeasured) {
   EXPECT_EQ(pmu["write_bytes_per_s"], 1.0);
   EXPECT_EQ(pmu["total_bytes_per_s"], 201.0);
   EXPECT_TRUE(pmu["reason"].is_null());
+  EXPECT_EQ(pmu["running_share"], 1);
+  EXPECT_EQ(pmu["scaled"], false);
+  result.sources[0].running_share = 0.25;
+  const auto shared = nlohmann::json::parse(membw_json(result, MemoryReport::total, all));
+  EXPECT_EQ(shared["sources"][0]["running_share"], 0.25);
+  EXPECT_EQ(shared["sources"][0]["scaled"], true);
   const auto& resctrl = json["sources"][1];
   EXPECT_EQ(resctrl["source"], "resctrl");
-  for (const char* field : {"window_s", "read_bytes_per_s", "write_bytes_per_s",
-                            "total_bytes_per_s", "local_bytes_per_s", "background_bytes_per_s"}) {
+  for (const char* field :
+       {"window_s", "read_bytes_per_s", "write_bytes_per_s", "total_bytes_per_s",
+        "local_bytes_per_s", "background_bytes_per_s", "running_share", "scaled"}) {
     EXPECT_TRUE(resctrl[field].is_null()) << field;
   }
   EXPECT_EQ(resctrl["reason"], "resctrl cannot open");
