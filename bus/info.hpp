@@ -63,6 +63,8 @@ struct PortInfo : PortCounters {
   bool up = false;
   /// False: the network interface behind the port is down or has no carrier.
   bool carrier = true;
+  /// False: the port cannot see its interface, which somebody has moved; `carrier` is true then.
+  bool carrier_known = true;
   bool pause = false;  ///< mode: true "pause": senders wait for it; false "ethernet"
   bool promiscuous = false;
   /// How far it is behind: the bytes of the ring that it still has to look at. More than the ring

@@ -258,6 +258,9 @@ std::error_code Port::set_promiscuous(bool on) noexcept {
 std::error_code Port::set_carrier(bool on) noexcept {
   return impl_->bus ? impl_->bus->set_carrier(on) : make_error_code(Errc::not_linked);
 }
+std::error_code Port::set_carrier_unknown() noexcept {
+  return impl_->bus ? impl_->bus->set_carrier_unknown() : make_error_code(Errc::not_linked);
+}
 bool Port::has_carrier() const noexcept {
   return impl_->bus && impl_->bus->has_carrier();
 }

@@ -185,16 +185,17 @@ class Port {
   /// bus can carry them (BusOptions::carries_offloads). False when not attached.
   /// (PortOptions::take_offloads is about receiving: whether this port receives them as they are.)
   bool takes_offloads() const noexcept;
-  /// Takes effect before the call returns, also while up. Errors: bad_argument for an address that
-  /// is not unicast (a group address, or all zeros), mac_taken.
+  /// Takes effect before the call returns, also while up. Blocks: as down(), while another thread
+  /// is inside send(): what the port has learned from frames that it sent changes, too. It does not
+  /// wait for a send() that waits for room. Errors: bad_argument for an address that is not unicast
+  /// (a group address, or all zeros), mac_taken.
   [[nodiscard]] std::error_code set_mac(MacAddress mac) noexcept;
   /// The port also receives frames for these addresses, as a network card does for those of its
   /// unicast list. They replace those of the last call. An address that is no longer among them is
   /// forgotten, also if the port has learned it (PortOptions::learn); it is learned again when the
   /// port sends from it. With more than 16 addresses, the learned ones included, the port receives
   /// all frames. A newly attached port has none. Takes effect before the call returns. Blocks: as
-  /// down(), while another thread is inside send(). Errors: not_linked, forked, bad_argument for a
-  /// group address.
+  /// set_mac(). Errors: not_linked, forked, bad_argument for a group address.
   [[nodiscard]] std::error_code set_other_macs(std::span<const MacAddress> macs) noexcept;
   /// Whether the port also receives frames for other MAC addresses. The default is
   /// PortOptions::promiscuous, false. Takes effect before the call returns. Errors: forked.
@@ -204,7 +205,11 @@ class Port {
   /// does not affect sending or receiving. A newly attached port has carrier. Errors: not_linked,
   /// forked.
   [[nodiscard]] std::error_code set_carrier(bool on) noexcept;
-  bool has_carrier() const noexcept;  ///< false when not attached, too
+  /// Records that nobody can tell, until the next set_carrier(): the interface is where this
+  /// process may not look. `stat` shows `carrier?`. Errors: as set_carrier().
+  [[nodiscard]] std::error_code set_carrier_unknown() noexcept;
+  /// Whether there is carrier, as far as is known. False when not attached, too.
+  bool has_carrier() const noexcept;
   /// What the port did since it was attached, across down() and up(); all 0 when not attached.
   PortCounters counters() const noexcept;
 

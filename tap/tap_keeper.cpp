@@ -27,6 +27,7 @@
 #include <utility>
 
 #include "base/close_all_but.hpp"
+#include "tap/device_space.hpp"
 #include "tap/features.hpp"
 #include "tap/netlink.hpp"
 #include "tap/netns.hpp"
@@ -148,7 +149,8 @@ Result<TapSettings> read_settings(int tun, const Netlink& netlink, const std::st
   return now;
 }
 
-/// Everything of the device but its mode. Goes on if something cannot be put back.
+/// Everything of the device but its mode. Goes on if something cannot be put back. `control`: -1 if
+/// the device is in another namespace; then only what the file of the device changes is put back.
 void put_back(int tun, int control, Netlink& netlink, const std::string& name,
               const TapSettings& old) {
   unsigned long flags = 0;
@@ -157,6 +159,7 @@ void put_back(int tun, int control, Netlink& netlink, const std::string& name,
   }
   (void)::ioctl(tun, TUNSETOFFLOAD, flags);
   (void)::ioctl(tun, TUNSETVNETHDRSZ, &old.header_bytes);
+  if (control < 0) return;
   if (auto features = Features::read(control, name)) {
     (void)features->request(
         [](const Features::Feature& f) { return is_tun_offload(f.name); },
@@ -195,9 +198,12 @@ void put_back(int tun, int control, Netlink& netlink, const std::string& name,
   auto device = device_of(tun);
   if (!device) ::_exit(0);  // deleted
   const std::string name = device->ifr_name;
-  put_back(tun, control.get(), *netlink, name, old);
+  // Somebody may have moved the device. What has its name here is another one.
+  const UniqueFd space = space_of_device(tun);
+  const bool is_here = !space || is_same_space(space, space_of_socket(control.get()));
+  put_back(tun, is_here ? control.get() : -1, *netlink, name, old);
   ::close(tun);
-  if (!old.is_new) {
+  if (!old.is_new && is_here) {
     // The mode is set when a file is attached; the command's own is closed in a moment.
     ifreq request{};
     name.copy(request.ifr_name, IFNAMSIZ - 1);

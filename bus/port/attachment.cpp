@@ -236,6 +236,13 @@ std::error_code Attachment::set_promiscuous(bool on) noexcept {
 std::error_code Attachment::set_carrier(bool on) noexcept {
   if (impl_->forked()) return Errc::forked;
   impl_->set_flag(kFlagNoCarrier, !on);
+  impl_->set_flag(kFlagCarrierUnknown, false);
+  return {};
+}
+std::error_code Attachment::set_carrier_unknown() noexcept {
+  if (impl_->forked()) return Errc::forked;
+  impl_->set_flag(kFlagCarrierUnknown, true);
+  impl_->set_flag(kFlagNoCarrier, false);
   return {};
 }
 bool Attachment::has_carrier() const noexcept {

@@ -82,6 +82,7 @@ class Attachment {
   [[nodiscard]] std::error_code set_other_macs(std::span<const MacAddress> macs) noexcept;
   [[nodiscard]] std::error_code set_promiscuous(bool on) noexcept;
   [[nodiscard]] std::error_code set_carrier(bool on) noexcept;
+  [[nodiscard]] std::error_code set_carrier_unknown() noexcept;
   bool has_carrier() const noexcept;
   PortCounters counters() const noexcept;
   std::uint64_t bus_frames() const noexcept;  ///< as Ring::frames()

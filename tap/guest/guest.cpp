@@ -324,13 +324,16 @@ struct Guest::Impl {
     links.push_back({wanted.name, static_cast<LinkKind>(m.c), std::move(fd), m.mac, wanted.mtu});
     // A bridge sets promiscuous mode on its ports as soon as it has two.
     const bool bridged = wanted.lan && !wanted.lan->taps.empty();
-    watched.push_back({static_cast<unsigned>(m.b), bridged ? 1U : 0U, wanted.mac_comes_later});
+    watched.push_back({.index = static_cast<unsigned>(m.b),
+                       .own = bridged ? 1U : 0U,
+                       .comes_up_later = wanted.mac_comes_later,
+                       .our_end = links.back().descriptor.get(),
+                       .kind = links.back().kind});
   }
 
   Result<void> open_events() {
-    if (watch_sockets.size() == 2) {
-      auto opened =
-          GuestWatch::open({std::move(watch_sockets[0]), std::move(watch_sockets[1])}, watched);
+    if (watch_sockets.size() == 4) {
+      auto opened = GuestWatch::open(WatchSockets::take(watch_sockets), watched);
       if (!opened) return std::move(opened).error();
       watch.emplace(*std::move(opened));
     }

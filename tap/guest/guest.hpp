@@ -156,6 +156,8 @@ struct GuestInterfaceState {
   /// learns the addresses behind it.
   bool promiscuous = false;
   bool carrier = true;  ///< up and with carrier: frames reach the guest
+  /// False: the interface is in a namespace that nobody here may look into. `carrier` is true then.
+  bool carrier_known = true;
   std::uint32_t mtu = 0;
   MacAddress mac{};  ///< its own address; zero: not known
   /// The others for which it receives frames: those of macvlans, VLANs and programs. At most 16;

@@ -273,7 +273,7 @@ class Init {
     auto net = GuestNet::make(options);
     if (!net) return std::move(net).error();
     net_.emplace(*std::move(net));
-    auto watch = open_watch_sockets();
+    auto watch = net_->open_watch();
     if (!watch) return std::move(watch).error();
     for (std::size_t i = 0; i < net_->ends().size(); ++i) {
       GuestEnd& end = net_->ends()[i];

@@ -2,16 +2,20 @@
 
 #include <linux/if_link.h>
 #include <linux/neighbour.h>
+#include <linux/net_namespace.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
 #include <netlink/attr.h>
 #include <netlink/msg.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
+#include <memory>
 #include <utility>
 
+#include "tap/libnl.hpp"
 #include "tap/netlink.hpp"
 
 namespace shmif::tap {
@@ -25,6 +29,7 @@ constexpr std::size_t kMaxDatagram = 32768;
 constexpr unsigned kMaxListReads = 4;
 /// How many are read for the answer about one interface.
 constexpr unsigned kMaxLinkReads = 64;
+constexpr int kTargetSpace = 46;  // IFLA_TARGET_NETNSID, which old headers lack
 
 /// Calls `take` with each message.
 template <class Take>
@@ -49,7 +54,9 @@ MacAddress mac_in(const nlattr* attribute) {
 std::optional<LinkNews> read_link(nlmsghdr* header) {
   if (header->nlmsg_type != RTM_NEWLINK && header->nlmsg_type != RTM_DELLINK) return std::nullopt;
   std::array<nla_policy, IFLA_MAX + 1> policy{};
-  policy[IFLA_PROMISCUITY].type = policy[IFLA_MTU].type = NLA_U32;  // shorter ones are refused
+  // Shorter ones are refused.
+  for (const int each : {IFLA_PROMISCUITY, IFLA_MTU, IFLA_LINK, IFLA_MASTER, IFLA_LINK_NETNSID})
+    policy[static_cast<std::size_t>(each)].type = NLA_U32;
   std::array<nlattr*, IFLA_MAX + 1> found{};
   if (::nlmsg_parse(header, sizeof(ifinfomsg), found.data(), IFLA_MAX, policy.data()) < 0)
     return std::nullopt;
@@ -64,7 +71,33 @@ std::optional<LinkNews> read_link(nlmsghdr* header) {
   news.carrier = Interface::carries(about->ifi_flags);
   news.mtu = found[IFLA_MTU] != nullptr ? ::nla_get_u32(found[IFLA_MTU]) : 0;
   news.mac = mac_in(found[IFLA_ADDRESS]);
+  const auto number = [](nlattr* attribute) {
+    return attribute != nullptr ? ::nla_get_u32(attribute) : 0;
+  };
+  news.lower = number(found[IFLA_LINK]);
+  news.master = number(found[IFLA_MASTER]);
+  if (found[IFLA_LINK_NETNSID] != nullptr)
+    news.lower_space = ::nla_get_s32(found[IFLA_LINK_NETNSID]);
   return news;
+}
+
+/// The number of a namespace; less than 0: it has none.
+std::optional<int> read_number(nlmsghdr* header) {
+  std::array<nla_policy, NETNSA_MAX + 1> policy{};
+  policy[NETNSA_NSID].type = NLA_U32;
+  std::array<nlattr*, NETNSA_MAX + 1> found{};
+  if (header->nlmsg_type != RTM_NEWNSID ||
+      ::nlmsg_parse(header, sizeof(rtgenmsg), found.data(), NETNSA_MAX, policy.data()) < 0 ||
+      found[NETNSA_NSID] == nullptr)
+    return std::nullopt;
+  return ::nla_get_s32(found[NETNSA_NSID]);
+}
+
+ifinfomsg interface_about(std::uint8_t family, unsigned index) {
+  ifinfomsg about{};
+  about.ifi_family = family;
+  about.ifi_index = static_cast<int>(index);
+  return about;
 }
 
 bool is_neighbour(const nlmsghdr* header) {
@@ -99,6 +132,22 @@ LinkNewsBatch read_link_news(std::span<const std::byte> datagram) {
   return batch;
 }
 
+bool InterfaceStack::take(const LinkNews& news, const std::function<bool(unsigned)>& is_ours) {
+  const auto at = std::ranges::find(known_, news.index);
+  const auto belongs = [&](unsigned index) {
+    return index != 0 && (is_ours(index) || std::ranges::find(known_, index) != known_.end());
+  };
+  // The number of an interface in another namespace says nothing here.
+  if (!belongs(news.index) && (news.lower_space || !belongs(news.lower))) return false;
+  if (news.gone) {
+    if (at != known_.end()) known_.erase(at);
+  } else if (at == known_.end()) {
+    if (known_.size() == kMaxKnown) known_.erase(known_.begin());
+    known_.push_back(news.index);
+  }
+  return true;
+}
+
 void read_unicast_list(std::span<const std::byte> datagram, std::uint32_t question, unsigned index,
                        UnicastList& list) {
   for_each_message(datagram, [&](nlmsghdr* header) {
@@ -111,23 +160,42 @@ void read_unicast_list(std::span<const std::byte> datagram, std::uint32_t questi
   });
 }
 
-bool InterfaceQuestions::ask(std::uint16_t type, std::uint16_t flags, std::uint8_t family,
-                             unsigned index) {
-  struct {
-    nlmsghdr header;
-    ifinfomsg about;
-  } question{};
-  question.header.nlmsg_len = sizeof question;
-  question.header.nlmsg_type = type;
-  question.header.nlmsg_flags = static_cast<std::uint16_t>(NLM_F_REQUEST | flags);
-  question.header.nlmsg_seq = ++questions_;
-  question.about.ifi_family = family;
-  question.about.ifi_index = static_cast<int>(index);
+/// A message to the kernel.
+class InterfaceQuestions::Question {
+ public:
+  template <class About>
+  Question(std::uint16_t type, std::uint16_t flags, const About& about)
+      : message_(::nlmsg_alloc_simple(type, NLM_F_REQUEST | flags)) {
+    good_ = message_ != nullptr && ::nlmsg_append(message_.get(), const_cast<About*>(&about),
+                                                  sizeof about, NLMSG_ALIGNTO) == 0;
+  }
+  template <class Value>
+  void add(int attribute, const Value& value) {
+    put(attribute, &value, sizeof value);
+  }
+  void add(int attribute, const std::string& value) {
+    put(attribute, value.c_str(), value.size() + 1);
+  }
+  nlmsghdr* header() const { return good_ ? ::nlmsg_hdr(message_.get()) : nullptr; }
+
+ private:
+  void put(int attribute, const void* value, std::size_t size) {
+    good_ = good_ && ::nla_put(message_.get(), attribute, static_cast<int>(size), value) == 0;
+  }
+
+  std::unique_ptr<nl_msg, NlDeleter<nlmsg_free>> message_;
+  bool good_ = false;
+};
+
+bool InterfaceQuestions::ask(Question& question) {
+  nlmsghdr* const header = question.header();
+  if (header == nullptr) return false;
+  header->nlmsg_seq = ++questions_;
   sockaddr_nl kernel{};
   kernel.nl_family = AF_NETLINK;
-  return ::sendto(socket_.get(), &question, sizeof question, 0,
+  return ::sendto(socket_.get(), header, header->nlmsg_len, 0,
                   reinterpret_cast<const sockaddr*>(&kernel),
-                  sizeof kernel) == static_cast<ssize_t>(sizeof question);
+                  sizeof kernel) == static_cast<ssize_t>(header->nlmsg_len);
 }
 
 /// Reads one datagram. Result: false if none is there. The kernel has answered when it has taken a
@@ -147,17 +215,54 @@ bool InterfaceQuestions::read() {
   read_unicast_list(datagram, list_question_, list_of_, list_);
   for_each_message(datagram, [this](nlmsghdr* header) {
     if (header->nlmsg_seq == link_question_) link_ = read_link(header);
+    if (header->nlmsg_seq == number_question_) number_ = read_number(header);
   });
   return true;
 }
 
-std::optional<LinkNews> InterfaceQuestions::link(unsigned index) {
+std::optional<LinkNews> InterfaceQuestions::ask_for_link(Question& question) {
   link_.reset();
-  if (!ask(RTM_GETLINK, 0, AF_UNSPEC, index)) return std::nullopt;
+  if (!ask(question)) return std::nullopt;
   link_question_ = questions_;
   for (unsigned i = 0; i < kMaxLinkReads && !link_ && read(); ++i) {
   }
   return link_;
+}
+
+std::optional<LinkNews> InterfaceQuestions::link(unsigned index, const Place& where) {
+  Question question(RTM_GETLINK, 0, interface_about(AF_UNSPEC, index));
+  if (where.space != Place::kHere) question.add(kTargetSpace, where.space);
+  return ask_for_link(question);
+}
+
+std::optional<LinkNews> InterfaceQuestions::link(const std::string& name, const Place& where) {
+  Question question(RTM_GETLINK, 0, ifinfomsg{});
+  if (where.space != Place::kHere) question.add(kTargetSpace, where.space);
+  question.add(IFLA_IFNAME, name);
+  return ask_for_link(question);
+}
+
+bool InterfaceQuestions::ask_for_number(Question& question) {
+  number_.reset();
+  if (!ask(question)) return false;
+  number_question_ = questions_;
+  for (unsigned i = 0; i < kMaxLinkReads && !number_ && read(); ++i) {
+  }
+  return number_.has_value();
+}
+
+std::optional<int> InterfaceQuestions::space_number(int space) {
+  const auto known = [&] {
+    Question question(RTM_GETNSID, 0, rtgenmsg{});
+    question.add(NETNSA_FD, space);
+    return ask_for_number(question) && *number_ >= 0;
+  };
+  if (known()) return number_;
+  Question give(RTM_NEWNSID, 0, rtgenmsg{});
+  give.add(NETNSA_FD, space);
+  give.add(NETNSA_NSID, -1);  // any
+  if (!ask(give) || !known()) return std::nullopt;
+  return number_;
 }
 
 std::optional<UnicastList> InterfaceQuestions::unicast_list(unsigned index) {
@@ -168,7 +273,8 @@ std::optional<UnicastList> InterfaceQuestions::unicast_list(unsigned index) {
   if (list_.ended) {
     list_ = UnicastList{};
     list_of_ = index;
-    if (!ask(RTM_GETNEIGH, NLM_F_DUMP, AF_BRIDGE, index)) {
+    Question question(RTM_GETNEIGH, NLM_F_DUMP, interface_about(AF_BRIDGE, index));
+    if (!ask(question)) {
       list_.ended = true;
       return std::nullopt;
     }

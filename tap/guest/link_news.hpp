@@ -4,14 +4,25 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "base/unique_fd.hpp"
 #include "shmif/mac.hpp"
 
 namespace shmif::tap {
+
+/// Where an interface is.
+struct Place {
+  static constexpr int kHere = -1;  ///< the namespace of the socket that asks
+  int space = kHere;                ///< otherwise the number that another namespace has there
+  unsigned index = 0;
+
+  bool operator==(const Place&) const = default;
+};
 
 /// What a message says about an interface.
 struct LinkNews {
@@ -21,6 +32,10 @@ struct LinkNews {
   bool carrier = false;      ///< up and with carrier
   std::uint32_t mtu = 0;
   MacAddress mac{};  ///< zero if the interface has none
+  /// The interface that it is on (macvlan, VLAN), or the other end of the pair (veth); 0: none.
+  unsigned lower = 0;
+  std::optional<int> lower_space{};  ///< the number of that one's namespace, if that is another
+  unsigned master = 0;               ///< the bond or bridge that has it; 0: none
 };
 struct LinkNewsBatch {
   std::vector<LinkNews> links;
@@ -28,6 +43,20 @@ struct LinkNewsBatch {
 };
 /// Reads the rtnetlink messages of one datagram, and ignores malformed ones.
 LinkNewsBatch read_link_news(std::span<const std::byte> datagram);
+
+/// The interfaces (macvlans, VLANs) that are on some others, or on those that are on them.
+class InterfaceStack {
+ public:
+  /// Takes note of news. `is_ours`: of the interfaces at the bottom, by index. Result: whether the
+  /// news is about an interface above one of them, or about one of them.
+  bool take(const LinkNews& news, const std::function<bool(unsigned index)>& is_ours);
+
+ private:
+  /// If there are more, the oldest is forgotten. It is known again with its news, if the interface
+  /// below it is known.
+  static constexpr std::size_t kMaxKnown = 64;
+  std::vector<unsigned> known_;
+};
 
 /// The *unicast list* of an interface: the addresses besides its own for which it receives frames,
 /// because a macvlan, a VLAN, a program or the administrator has asked for that.
@@ -52,20 +81,30 @@ class InterfaceQuestions {
   /// `socket`: of rtnetlink, not blocking, in no multicast group.
   explicit InterfaceQuestions(UniqueFd socket) : socket_(std::move(socket)) {}
 
-  /// Result: empty if there is no such interface.
-  std::optional<LinkNews> link(unsigned index);
+  /// `where`: the namespace to look into. Result: empty if there is no such interface, or the
+  /// caller has no rights over that namespace.
+  std::optional<LinkNews> link(unsigned index, const Place& where = {});
+  std::optional<LinkNews> link(const std::string& name, const Place& where);
+  /// The number of the namespace that the descriptor `space` leads to. It gets one if it has none.
+  /// Result: empty if the kernel refuses that.
+  std::optional<int> space_number(int space);
   /// Result: empty if the kernel gives no answer. A result with more than kMaxMacs addresses, or
   /// one that has not ended, is only the beginning of the list.
   std::optional<UnicastList> unicast_list(unsigned index);
 
  private:
-  bool ask(std::uint16_t type, std::uint16_t flags, std::uint8_t family, unsigned index);
+  class Question;
+  bool ask(Question& question);
+  std::optional<LinkNews> ask_for_link(Question& question);
+  bool ask_for_number(Question& question);
   bool read();
 
   UniqueFd socket_;
   std::uint32_t questions_ = 0;  ///< asked so far: the number of the last one
   std::uint32_t link_question_ = 0;
   std::optional<LinkNews> link_;
+  std::uint32_t number_question_ = 0;
+  std::optional<int> number_;
   std::uint32_t list_question_ = 0;
   unsigned list_of_ = 0;
   UnicastList list_{.ended = true};

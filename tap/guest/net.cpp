@@ -13,12 +13,14 @@
 #include <unistd.h>
 
 #include <arpa/inet.h>
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <cstring>
 #include <string>
 #include <utility>
 
+#include "tap/guest/watch.hpp"
 #include "tap/netlink.hpp"
 #include "tap/netns.hpp"
 #include "tap/tap_link.hpp"
@@ -112,14 +114,12 @@ class FarSide {
 
   /// Makes a pair, `name` on both sides; the guest's end is not yet up. Result: the packet socket.
   Result<UniqueFd> add(const NetNamespace& guest, const std::string& name, std::uint32_t mtu) {
-    if (::setns(space_.descriptor(), CLONE_NEWNET) != 0) {
-      return Error::from_errno(errno, "cannot enter the network namespace for veth pairs");
-    }
-    auto made = add_here(guest, name, mtu);
-    if (::setns(guest.descriptor(), CLONE_NEWNET) != 0) {
-      return Error::from_errno(errno, "cannot return to the host's network namespace");
-    }
-    return made;
+    return there<UniqueFd>(guest, [&] { return add_here(guest, name, mtu); });
+  }
+
+  /// The sockets by which a watch finds the guest's ends.
+  Result<std::vector<UniqueFd>> open_abroad(const NetNamespace& guest) {
+    return there<std::vector<UniqueFd>>(guest, open_abroad_sockets);
   }
 
   Result<void> wait_for_carrier(const std::string& name) {
@@ -129,6 +129,19 @@ class FarSide {
  private:
   FarSide(NetNamespace space, Netlink netlink)
       : space_(std::move(space)), netlink_(std::move(netlink)) {}
+
+  /// Runs `task` in the namespace, and returns to the guest's.
+  template <class T, class Task>
+  Result<T> there(const NetNamespace& guest, const Task& task) {
+    if (::setns(space_.descriptor(), CLONE_NEWNET) != 0) {
+      return Error::from_errno(errno, "cannot enter the network namespace for veth pairs");
+    }
+    Result<T> done = task();
+    if (::setns(guest.descriptor(), CLONE_NEWNET) != 0) {
+      return Error::from_errno(errno, "cannot return to the host's network namespace");
+    }
+    return done;
+  }
 
   Result<UniqueFd> add_here(const NetNamespace& guest, const std::string& name, std::uint32_t mtu) {
     if (auto done = netlink_.add_veth(name, name, &guest); !done) {
@@ -314,6 +327,17 @@ Result<GuestNet> GuestNet::make(const GuestOptions& options) {
 
 std::vector<GuestEnd>& GuestNet::ends() noexcept {
   return impl_->ends;
+}
+
+Result<std::vector<UniqueFd>> GuestNet::open_watch() const {
+  auto sockets = open_watch_sockets();
+  if (!sockets || !impl_->far) return sockets;
+  auto guest = NetNamespace::current();
+  if (!guest) return std::move(guest).error();
+  auto there = impl_->far->open_abroad(*guest);
+  if (!there) return std::move(there).error();
+  std::ranges::move(*there, sockets->begin() + 2);
+  return sockets;
 }
 
 Result<void> GuestNet::set_up(std::span<const MacAddress> macs) {

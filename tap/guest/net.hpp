@@ -31,6 +31,8 @@ class GuestNet {
   ~GuestNet();
 
   std::vector<GuestEnd>& ends() noexcept;  ///< one for each interface
+  /// The four sockets of a watch on the interfaces. Errors: the system's.
+  Result<std::vector<UniqueFd>> open_watch() const;
   /// Gives these addresses to the interfaces that wait for one, and sets them up.
   Result<void> set_up(std::span<const MacAddress> macs);
   /// What the interfaces have been given. Call it when all are up.

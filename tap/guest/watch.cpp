@@ -14,9 +14,11 @@
 #include <array>
 #include <cerrno>
 #include <cstddef>
+#include <initializer_list>
 #include <optional>
 #include <utility>
 
+#include "tap/guest/abroad.hpp"
 #include "tap/guest/link_news.hpp"
 
 namespace shmif::tap {
@@ -59,6 +61,16 @@ Result<UniqueFd> open_route_socket(unsigned groups) {
   return s;
 }
 
+Result<std::vector<UniqueFd>> open_route_sockets(std::initializer_list<unsigned> all_groups) {
+  std::vector<UniqueFd> sockets;
+  for (const unsigned groups : all_groups) {
+    auto socket = open_route_socket(groups);
+    if (!socket) return std::move(socket).error();
+    sockets.push_back(*std::move(socket));
+  }
+  return sockets;
+}
+
 timespec to_timespec(Clock::time_point at) {
   const auto since = std::max(at.time_since_epoch(), Clock::duration(1));  // 0 would never come
   const auto whole = std::chrono::floor<std::chrono::seconds>(since);
@@ -68,32 +80,46 @@ timespec to_timespec(Clock::time_point at) {
 
 }  // namespace
 
+Result<std::vector<UniqueFd>> open_abroad_sockets() {
+  return open_route_sockets({0, 0});
+}
+
 Result<std::vector<UniqueFd>> open_watch_sockets() {
-  std::vector<UniqueFd> sockets;
-  for (const unsigned groups : {static_cast<unsigned>(RTMGRP_LINK | RTMGRP_NEIGH), 0U}) {
-    auto socket = open_route_socket(groups);
-    if (!socket) return std::move(socket).error();
-    sockets.push_back(*std::move(socket));
-  }
-  return sockets;
+  return open_route_sockets({RTMGRP_LINK | RTMGRP_NEIGH, 0, 0, 0});
+}
+
+WatchSockets WatchSockets::take(std::vector<UniqueFd>& from) {
+  return {.news = std::move(from.at(0)),
+          .questions = std::move(from.at(1)),
+          .abroad_news = std::move(from.at(2)),
+          .abroad_questions = std::move(from.at(3))};
 }
 
 struct GuestWatch::Impl {
   struct Link {
     WatchedLink is;
+    OurEnd end{};
+    Place place{};           ///< `is.index` is its number at home
+    bool is_abroad = false;  ///< in another namespace, at `place`
+    bool left = false;       ///< must be found again
+    bool is_hidden = false;  ///< it is somewhere, and we may not look there
     LinkNews now{};
     bool is_known = false;  ///< something was heard of it
     std::vector<MacAddress> list{};
     bool list_is_long = false;  ///< more addresses than the port can keep
     GuestInterfaceState told{};
+
+    bool is_home() const { return !is_abroad && !is_hidden; }
   };
 
   UniqueFd news;
   UniqueFd timer;
-  UniqueFd events;  ///< an epoll of both
+  UniqueFd events;  ///< an epoll of all that is readable
   InterfaceQuestions questions{UniqueFd()};
+  std::optional<Abroad> abroad;
   WatchPace pace;
   std::vector<Link> links;
+  InterfaceStack stack;  ///< what is on our interfaces
   Clock::time_point asked_at = Clock::now();
   Clock::time_point may_ask_at;  ///< not earlier
   Clock::time_point busy_until;
@@ -101,8 +127,18 @@ struct GuestWatch::Impl {
   bool wants_answer = false;                  ///< as soon as it may ask
 
   Link* find(unsigned index) {
-    const auto it = std::ranges::find(links, index, [](const Link& l) { return l.is.index; });
+    const auto it = std::ranges::find_if(
+        links, [index](const Link& l) { return l.is.index == index && l.is_home(); });
     return it == links.end() ? nullptr : &*it;
+  }
+
+  /// Whether news of an interface that is not ours can mean another list of one of ours.
+  bool concerns_us(const LinkNews& other) {
+    return stack.take(other, [this](unsigned index) {
+      return std::ranges::any_of(links, [index](const Link& l) {
+        return l.is_home() && (l.is.index == index || l.now.master == index);
+      });
+    });
   }
 
   void take(const LinkNewsBatch& batch) {
@@ -110,14 +146,24 @@ struct GuestWatch::Impl {
     for (const LinkNews& each : batch.links) {
       Link* const link = find(each.index);
       if (link == nullptr) {
+        if (!concerns_us(each)) continue;
         wants_answer = true;
         busy_until = Clock::now() + pace.busy_for;
-      } else if (!each.gone) {
-        note(*link, each);
-        // Otherwise the count says that the list is empty.
-        wants_answer = wants_answer || each.promiscuity > link->is.own || has_addresses(*link);
+      } else {
+        take(*link, each);
       }
     }
+  }
+
+  void take(Link& link, const LinkNews& now) {
+    if (now.gone) {
+      link.left = wants_answer = true;
+      return;
+    }
+    note(link, now);
+    // Otherwise the count says that the list is empty.
+    wants_answer =
+        wants_answer || (!link.is_abroad && (now.promiscuity > link.is.own || has_addresses(link)));
   }
 
   static bool has_addresses(const Link& link) { return !link.list.empty() || link.list_is_long; }
@@ -127,17 +173,50 @@ struct GuestWatch::Impl {
     link.is_known = true;
   }
 
+  std::optional<LinkNews> state_now(const Link& link) {
+    if (link.is_hidden) return std::nullopt;
+    return link.is_abroad ? abroad->link(link.place) : questions.link(link.is.index);
+  }
+
+  void look_for(Link& link) {
+    const Abroad::Found found = abroad->find(link.end);
+    link.left = false;
+    if (found.where == Abroad::Where::gone) return;  // whoever has our end hears of that
+    link.is_abroad = found.where == Abroad::Where::abroad;
+    link.is_hidden = found.where == Abroad::Where::unknown;
+    link.place = found.place;
+    if (link.is_abroad) abroad->listen(true);  // before the next question
+    if (!link.is_home()) link.is.own = 0;      // it has left our bridge
+    if (found.where == Abroad::Where::here) link.is.index = found.place.index;
+  }
+
+  void ask_state(Link& link) {
+    if (link.left || link.is_hidden) look_for(link);
+    std::optional<LinkNews> now = state_now(link);
+    if (!now && !link.is_hidden) {  // it has gone meanwhile
+      look_for(link);
+      now = state_now(link);
+      link.is_hidden = link.is_hidden || (link.is_abroad && !now);
+    }
+    if (now) note(link, *now);
+  }
+
+  void ask_list(Link& link) {
+    const auto list =
+        link.is_home() ? questions.unicast_list(link.is.index) : std::optional<UnicastList>();
+    // Without an answer, the count alone decides, and the port hears rather too much.
+    link.list = list ? list->macs : std::vector<MacAddress>();
+    link.list_is_long = list && (!list->ended || list->macs.size() > UnicastList::kMaxMacs);
+    if (link.list_is_long) link.list.clear();
+    std::ranges::sort(link.list);
+  }
+
   void ask() {
     for (Link& link : links) {
-      if (const auto now = questions.link(link.is.index)) note(link, *now);
-      if (!link.is.has_list) continue;
-      const auto list = questions.unicast_list(link.is.index);
-      // Without an answer, the count alone decides, and the port hears rather too much.
-      link.list = list ? list->macs : std::vector<MacAddress>();
-      link.list_is_long = list && (!list->ended || list->macs.size() > UnicastList::kMaxMacs);
-      if (link.list_is_long) link.list.clear();
-      std::ranges::sort(link.list);
+      ask_state(link);
+      if (link.is.has_list) ask_list(link);
     }
+    abroad->listen(std::ranges::any_of(links, [](const Link& l) { return l.is_abroad; }));
     wants_answer = false;
     asked_at = Clock::now();
     may_ask_at = asked_at + pace.least;
@@ -145,7 +224,7 @@ struct GuestWatch::Impl {
 
   Clock::time_point next_question() const {
     Clock::time_point next = Clock::time_point::max();
-    if (std::ranges::any_of(links, [](const Link& l) { return l.is.has_list; }))
+    if (std::ranges::any_of(links, [](const Link& l) { return l.is.has_list || !l.is_home(); }))
       next = asked_at + (asked_at < busy_until ? pace.busy : pace.quiet);
     return wants_answer ? std::min(next, may_ask_at) : next;
   }
@@ -177,11 +256,26 @@ struct GuestWatch::Impl {
     return true;
   }
 
+  /// The same for news from other namespaces.
+  bool read_news_from_abroad() {
+    LinkNewsBatch batch;
+    int space = Place::kHere;
+    if (!abroad->read(batch, space, wants_answer)) return false;
+    for (const LinkNews& each : batch.links) {
+      const auto it = std::ranges::find_if(links, [&](const Link& l) {
+        return l.is_abroad && l.place == Place{.space = space, .index = each.index};
+      });
+      if (it != links.end()) take(*it, each);
+    }
+    return true;
+  }
+
   static GuestInterfaceState state_of(const Link& link, std::size_t number) {
     const unsigned explained = link.is.own + (has_addresses(link) ? 1 : 0);
     return {.interface = number,
-            .promiscuous = link.list_is_long || link.now.promiscuity > explained,
-            .carrier = link.now.carrier,
+            .promiscuous = link.list_is_long || link.is_hidden || link.now.promiscuity > explained,
+            .carrier = link.is_hidden || link.now.carrier,
+            .carrier_known = !link.is_hidden,
             .mtu = link.now.mtu,
             .mac = link.now.mac,
             .other_macs = link.list};
@@ -211,18 +305,21 @@ Result<GuestWatch> GuestWatch::open(WatchSockets sockets, std::vector<WatchedLin
   impl->news = std::move(sockets.news);
   impl->questions = InterfaceQuestions(std::move(sockets.questions));
   impl->pace = pace;
+  impl->abroad.emplace(impl->news.get(), std::move(sockets.abroad_news),
+                       std::move(sockets.abroad_questions));
   impl->timer.reset(::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
   impl->events.reset(::epoll_create1(EPOLL_CLOEXEC));
   const std::string what = "cannot watch the host's interfaces";
   if (!impl->timer || !impl->events) return Error::from_errno(errno, what);
-  for (const int each : {impl->news.get(), impl->timer.get()}) {
+  for (const int each : {impl->news.get(), impl->timer.get(), impl->abroad->descriptor()}) {
     epoll_event event{};
     event.events = EPOLLIN;
     if (::epoll_ctl(impl->events.get(), EPOLL_CTL_ADD, each, &event) != 0)
       return Error::from_errno(errno, what);
   }
   for (std::size_t i = 0; i < links.size(); ++i) {
-    Impl::Link& link = impl->links.emplace_back(Impl::Link{links[i]});
+    Impl::Link& link =
+        impl->links.emplace_back(Impl::Link{links[i], OurEnd(links[i].our_end, links[i].kind)});
     link.told.interface = i;
     // Somebody may have used one that was there before.
     impl->wants_answer = impl->wants_answer || (link.is.has_list && !link.is.comes_up_later);
@@ -241,9 +338,15 @@ void GuestWatch::read(std::vector<GuestInterfaceState>& changes) {
   // Bounded: a guest that changes its interfaces without pause must not keep us here.
   for (int i = 0; i < 64 && impl_->read_news(); ++i) {
   }
+  for (int i = 0; i < 64 && impl_->read_news_from_abroad(); ++i) {
+  }
   if (Clock::now() >= impl_->next_question()) impl_->ask();
   impl_->set_timer();
   impl_->tell(changes);
+}
+
+void show_carrier_on(Port& port, const GuestInterfaceState& now) {
+  static_cast<void>(now.carrier_known ? port.set_carrier(now.carrier) : port.set_carrier_unknown());
 }
 
 void show_on(Port& port, const GuestInterfaceState& now, bool always_promiscuous) {
@@ -252,7 +355,7 @@ void show_on(Port& port, const GuestInterfaceState& now, bool always_promiscuous
   if (has_another && port.set_mac(now.mac)) others.push_back(now.mac);
   static_cast<void>(port.set_other_macs(others));
   static_cast<void>(port.set_promiscuous(always_promiscuous || now.promiscuous));
-  static_cast<void>(port.set_carrier(now.carrier));
+  show_carrier_on(port, now);
 }
 
 }  // namespace shmif::tap

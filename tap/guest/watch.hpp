@@ -4,14 +4,18 @@
 //
 // The kernel reports a change of an interface at once, but not that a program has put an address
 // into the unicast list of an interface (PACKET_MR_UNICAST). So the watch also asks: at once when
-// it hears of any change in the namespace, because most addresses come with an interface (macvlan,
-// VLAN); each second in the minute after news of an interface that it does not watch; otherwise
-// every ten seconds. Asking each second for ever would make fifty idle hosts run fifty times a
-// second.
+// it hears of a change of an interface that is on a watched one, because most addresses come with
+// such an interface (macvlan, VLAN); each second in the minute after that; otherwise every ten
+// seconds. Asking each second for ever would make fifty idle hosts run fifty times a second, and so
+// would asking at any news in a namespace that many share.
 //
 // TAP devices and veth pairs have no filter for the list. While it has addresses, the kernel counts
 // one user of promiscuous mode more. So an interface is promiscuous only if the count is higher
 // than the list explains.
+//
+// An interface that somebody moves into another network namespace is watched there (abroad.hpp).
+// The kernel does not tell the list of an interface there, so with addresses in it the interface is
+// promiscuous. If it cannot be found, it is not known whether it has carrier.
 
 #include <chrono>
 #include <cstddef>
@@ -31,15 +35,24 @@ struct WatchedLink {
   unsigned own = 0;             ///< a promiscuity up to this does not count: it is our own bridge's
   bool comes_up_later = false;  ///< what it is before it has carrier is no news
   bool has_list = true;         ///< ask for its unicast list
+  int our_end = -1;             ///< see OurEnd
+  LinkKind kind = LinkKind::tap;
 };
 
-/// The netlink sockets of a watch, in the namespace of the interfaces.
+/// The netlink sockets of a watch. The first two are in the namespace of the interfaces.
 struct WatchSockets {
   UniqueFd news;       ///< reports changes
   UniqueFd questions;  ///< in no multicast group
+  /// As Abroad wants them.
+  UniqueFd abroad_news{}, abroad_questions{};
+
+  /// Takes over what open_watch_sockets() made. `from`: four.
+  static WatchSockets take(std::vector<UniqueFd>& from);
 };
-/// Makes them in the calling process's namespace: `news`, then `questions`. Errors: the system's.
+/// Makes the four, in their order, in the calling process's namespace. Errors: the system's.
 Result<std::vector<UniqueFd>> open_watch_sockets();
+/// Makes the last two, in the calling process's namespace, for veth pairs whose far ends are there.
+Result<std::vector<UniqueFd>> open_abroad_sockets();
 
 /// How often to ask for unicast lists.
 struct WatchPace {
@@ -71,6 +84,9 @@ class GuestWatch {
   explicit GuestWatch(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
 };
+
+/// Shows the carrier of the interface behind a port.
+void show_carrier_on(Port& port, const GuestInterfaceState& now);
 
 /// Makes a port hear what the interface behind it hears, and show its carrier. If another port has
 /// the interface's own address, the port keeps its address and hears both.

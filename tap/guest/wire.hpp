@@ -28,8 +28,8 @@ enum class GuestSays : std::uint32_t {
   // init to supervisor
   note,       ///< text
   interface,  ///< a: its number, b: its index, c: LinkKind; mac; one descriptor
-  watch,      ///< one descriptor: a socket of the watch on the guest's interfaces; first that for
-              ///< news, then that for questions; none for a guest that was entered
+  watch,      ///< one descriptor: a socket of the watch on the guest's interfaces, in the order of
+              ///< WatchSockets; none for a guest that was entered
   ready,      ///< all set up
   failed,     ///< a: code, b: 1 if the category is shmif's, 0 if generic; text; init ends
   not_run,    ///< a: errno of execvp

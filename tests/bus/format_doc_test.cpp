@@ -219,6 +219,7 @@ std::map<std::string, std::uint64_t> constants() {
           CONSTANT(kFlagLearnedTooMany),
           CONSTANT(kFlagPause),
           CONSTANT(kFlagNoCarrier),
+          CONSTANT(kFlagCarrierUnknown),
           CONSTANT(kLooksForFrames),
           CONSTANT(kAsleep),
           CONSTANT(kRungEarly),

@@ -503,5 +503,25 @@ TEST(PortTable, ShowsTheCarrierOfAPortUntilItLeaves) {
   EXPECT_TRUE(bus.info().ports.at(0).carrier);
 }
 
+TEST(PortTable, ACarrierThatNobodyCanSeeIsNotCalledLost) {
+  const TempBus bus;
+  Port port({.name = "a"});
+  EXPECT_EQ(port.set_carrier_unknown(), Errc::not_linked);
+  port = port_on(bus.path());
+  const auto told = [&] { return bus.info().ports.at(0); };
+  EXPECT_TRUE(told().carrier_known);
+  for (const bool on : {false, true}) {
+    EXPECT_FALSE(port.set_carrier(on));
+    EXPECT_FALSE(port.set_carrier_unknown());
+    EXPECT_FALSE(told().carrier_known);
+    EXPECT_TRUE(told().carrier);
+    EXPECT_TRUE(port.has_carrier());
+    EXPECT_TRUE(told().up);
+    EXPECT_FALSE(port.set_carrier(on));
+    EXPECT_TRUE(told().carrier_known);
+    EXPECT_EQ(told().carrier, on);
+  }
+}
+
 }  // namespace
 }  // namespace shmif::test

@@ -548,7 +548,7 @@ TEST_F(NetlinkTest, AWatchOfInterfacesThatMissedNewsAsksForAll) {
     const Inside inside(space);
     sockets = open_watch_sockets().value();
   }
-  auto watch = GuestWatch::open({std::move(sockets.at(0)), std::move(sockets.at(1))},
+  auto watch = GuestWatch::open(WatchSockets::take(sockets),
                                 {{.index = netlink.interface("v0")->index, .has_list = false}})
                    .value();
   // Far more than the socket keeps.

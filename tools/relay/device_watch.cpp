@@ -32,13 +32,14 @@ unsigned index_of(const tap::NetNamespace* where, const std::string& device) {
   return found ? found->index : 0;
 }
 
-tap::GuestWatch open_watch(const tap::NetNamespace* where, const std::string& device,
+tap::GuestWatch open_watch(const tap::NetNamespace* where, const std::string& device, int our_end,
                            bool has_list) {
   std::vector<UniqueFd> sockets =
       (where != nullptr ? tap::run_in(*where, tap::open_watch_sockets) : tap::open_watch_sockets())
           .value();
-  return tap::GuestWatch::open({std::move(sockets.at(0)), std::move(sockets.at(1))},
-                               {{.index = index_of(where, device), .has_list = has_list}})
+  return tap::GuestWatch::open(
+             tap::WatchSockets::take(sockets),
+             {{.index = index_of(where, device), .has_list = has_list, .our_end = our_end}})
       .value();
 }
 
@@ -55,11 +56,11 @@ std::optional<tap::Interface> find_device(const tap::NetNamespace* where, const 
   return *found;
 }
 
-DeviceWatch::DeviceWatch(const tap::NetNamespace* where, const std::string& device, Port& port,
-                         Hears hears, const std::vector<tap::Cidr>& addresses)
+DeviceWatch::DeviceWatch(const tap::NetNamespace* where, const std::string& device, int our_end,
+                         Port& port, Hears hears, const std::vector<tap::Cidr>& addresses)
     : port_(port),
       hears_(hears),
-      watch_(open_watch(where, device, hears == Hears::what_the_device_hears)) {
+      watch_(open_watch(where, device, our_end, hears == Hears::what_the_device_hears)) {
   if (!addresses.empty()) {
     const auto session = [where] {
       return where != nullptr ? tap::Netlink::open(*where) : tap::Netlink::open();
@@ -94,7 +95,7 @@ Result<void> DeviceWatch::join(tap::Bridge& bridge) {
 
 void DeviceWatch::follow(const tap::GuestInterfaceState& now) {
   if (hears_ == Hears::all_for_others) {
-    static_cast<void>(port_.set_carrier(now.carrier));
+    tap::show_carrier_on(port_, now);
   } else {
     tap::show_on(port_, now, hears_ == Hears::all);
   }

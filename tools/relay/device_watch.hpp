@@ -25,11 +25,12 @@ class DeviceWatch {
     all,             ///< in any case; the port has the device's address
     all_for_others,  ///< in any case: it is a bridge's, and has an address of its own
   };
-  /// `where`: the device's namespace; nullptr: this one. `port` must outlive this. Throws if the
+  /// `where`: the device's namespace; nullptr: this one. `our_end`: the file of a TAP device, by
+  /// which it is found if somebody moves it; otherwise any. `port` must outlive this. Throws if the
   /// kernel does not report changes of interfaces. `addresses`: put back when the device comes up
   /// again.
-  DeviceWatch(const tap::NetNamespace* where, const std::string& device, Port& port, Hears hears,
-              const std::vector<tap::Cidr>& addresses);
+  DeviceWatch(const tap::NetNamespace* where, const std::string& device, int our_end, Port& port,
+              Hears hears, const std::vector<tap::Cidr>& addresses);
   /// Follows the device while the bridge runs; the bridge must not outlive this.
   Result<void> join(tap::Bridge& bridge);
 

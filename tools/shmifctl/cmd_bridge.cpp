@@ -55,6 +55,9 @@ struct Side {
   /// Reads the counters of the link, if it is a device.
   std::function<tap::DeviceCounters()> device = {};
   bool mac_comes_later = false;  ///< a new device, which is down until it has its address
+  int file = -1;                 ///< of the link, whatever wraps it
+
+  int our_end() { return faults != nullptr ? file : link->descriptor(); }
 
   template <class L>
   L* hold(L made) {
@@ -340,6 +343,7 @@ Directions faults_from(const Arguments& args) {
 void wrap(Side& end, const FaultOptions& faults) {
   if (!faults.any()) return;
   AnyLink inner = *std::move(end.link);
+  end.file = inner.descriptor();
   end.faults = end.hold(FaultLink::wrap(std::move(inner), faults, {}).value());
 }
 
@@ -414,11 +418,12 @@ void compare_mtus(const std::array<Side, 2>& ends, const std::vector<std::string
 }
 
 /// Shows the state of a device on the port at the other end.
-std::optional<DeviceWatch> watch_device(const Side& device, const Side& other) {
+std::optional<DeviceWatch> watch_device(Side& device, const Side& other) {
   const bool is_device = device.address.kind == Kind::tap || device.address.kind == Kind::packet;
   if (!is_device || other.port == nullptr) return std::nullopt;
-  return std::optional<DeviceWatch>(std::in_place, nullptr, device.address.target, *other.port,
-                                    DeviceWatch::Hears::all_for_others, std::vector<tap::Cidr>{});
+  return std::optional<DeviceWatch>(std::in_place, nullptr, device.address.target, device.our_end(),
+                                    *other.port, DeviceWatch::Hears::all_for_others,
+                                    std::vector<tap::Cidr>{});
 }
 
 /// Carries frames until a link ends or a signal comes. Result: how it ended, and the counters.

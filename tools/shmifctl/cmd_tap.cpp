@@ -149,7 +149,7 @@ int carry(const TapWish& wish, std::unique_ptr<Port> port, std::unique_ptr<tap::
   const std::string& path = wish.path;
   const std::string name = device->name();
   DeviceWatch watch(
-      wish.space(), name, on_bus,
+      wish.space(), name, device->descriptor(), on_bus,
       wish.port.promiscuous ? DeviceWatch::Hears::all : DeviceWatch::Hears::what_the_device_hears,
       wish.device.addresses);
   AnyLink left(std::move(port));

@@ -37,7 +37,7 @@ Json port_json(const PortInfo& port) {
           {"mac", port.mac.to_string()},
           {"link", to_string(port.link)},
           {"up", port.up},
-          {"carrier", port.live ? Json(port.carrier) : Json(nullptr)},
+          {"carrier", port.live && port.carrier_known ? Json(port.carrier) : Json(nullptr)},
           {"mode", mode_name(port)},
           {"promiscuous", port.promiscuous},
           {"tx_frames", port.tx_frames},
@@ -184,6 +184,7 @@ const char* state_name(const PortInfo& port) noexcept {
 
 const char* up_name(const PortInfo& port) noexcept {
   if (!port.up) return "down";
+  if (!port.carrier_known) return "carrier?";
   return port.carrier ? "up" : "no-carrier";
 }
 

@@ -32,7 +32,8 @@ std::string aligned(const std::vector<std::vector<std::string>>& rows);
 std::string folded(const std::vector<std::vector<std::string>>& rows, std::size_t keys,
                    std::size_t width);
 
-/// "up", "down", or "no-carrier": the port is up, but the network interface behind it is not.
+/// "up", "down", or "no-carrier": the port is up, but the network interface behind it is not; or
+/// "carrier?": nobody can tell.
 const char* up_name(const PortInfo& port) noexcept;
 /// "live" or "dead".
 const char* state_name(const PortInfo& port) noexcept;

@@ -20,8 +20,10 @@
 
 #include "shmif/bus.hpp"
 #include "shmif/port.hpp"
+#include "tap/guest/link_news.hpp"
 #include "tests/support/eventually.hpp"
 #include "tests/support/temp_dir.hpp"
+#include "tests/tap/guest/watch_rig.hpp"
 #include "tests/tap/tap_rig.hpp"
 
 namespace shmif::tap::test {
@@ -29,18 +31,6 @@ namespace {
 
 using shmif::test::eventually;
 using std::chrono::milliseconds;
-
-const MacAddress kFirst = *MacAddress::parse("02:00:00:00:00:01");
-const MacAddress kSecond = *MacAddress::parse("02:00:00:00:00:02");
-
-/// Asks so rarely that only news can be why it asks.
-constexpr WatchPace kAtNews{.quiet = milliseconds(3'600'000),
-                            .busy = milliseconds(3'600'000),
-                            .busy_for = milliseconds(1),
-                            .least = milliseconds(1)};
-/// Asks without news.
-constexpr WatchPace kOften{
-    .quiet = milliseconds(20), .busy = milliseconds(20), .least = milliseconds(1)};
 
 /// A device "dev0" in a namespace, and the watch of it.
 class WatchTest : public ::testing::TestWithParam<std::string> {
@@ -66,9 +56,9 @@ class WatchTest : public ::testing::TestWithParam<std::string> {
     if (room != 0) {
       ASSERT_EQ(::setsockopt(sockets.at(0).get(), SOL_SOCKET, SO_RCVBUF, &room, sizeof room), 0);
     }
-    watch_.emplace(GuestWatch::open({std::move(sockets.at(0)), std::move(sockets.at(1))},
-                                    {{.index = ::if_nametoindex("dev0")}}, pace)
-                       .value());
+    watch_.emplace(
+        GuestWatch::open(WatchSockets::take(sockets), {{.index = ::if_nametoindex("dev0")}}, pace)
+            .value());
     // The first question, so that all later ones have another reason.
     ASSERT_TRUE(becomes([](const GuestInterfaceState& now) { return now.mtu == 1500; }));
   }
@@ -161,11 +151,59 @@ TEST_P(WatchTest, AnAddressOfAProgramIsHeardThoughTheKernelTellsNobody) {
   }
 }
 
-TEST_P(WatchTest, AnAddressOfAProgramIsHeardAtTheNewsOfAnotherInterface) {
+// Who asks at any news in a namespace that many share does so without pause.
+TEST_P(WatchTest, OnlyNewsOfAnInterfaceOnTheWatchedOneIsAReasonToAsk) {
+  if (!has_macvlan("macvlan")) GTEST_SKIP() << "no macvlan here";
   begin(kAtNews);
   const UniqueFd program = listener(kFirst);
-  ip("ip link set lo mtu 60000");
-  EXPECT_TRUE(hears({kFirst}));
+  const auto expect_silence = [&](const std::string& words) {
+    ip(words);
+    std::vector<GuestInterfaceState> changes;
+    watch_->read(changes);  // the kernel has said all when the command ends
+    EXPECT_EQ(changes.size(), 0U) << words;
+  };
+  expect_silence("ip link set lo mtu 60000");
+  expect_silence("ip link add other0 type veth peer name other1 && ip link set other0 up");
+  expect_silence("ip link add on0 link other0 type macvlan && ip link set on0 up");
+  expect_silence("ip link del other0");
+  ip("ip link add sub0 link dev0 address 02:00:00:00:00:02 type macvlan mode bridge");
+  EXPECT_TRUE(hears({kFirst})) << "the address of the macvlan comes when that is up";
+  expect_silence("ip link set lo mtu 50000");
+}
+
+TEST_P(WatchTest, NewsOfAnInterfaceOnTheBridgeOfTheWatchedOneIsAReasonToAsk) {
+  if (!has_macvlan("macvlan")) GTEST_SKIP() << "no macvlan here";
+  if (run(space_, {"sh", "-c", "PATH=$PATH:/usr/sbin:/sbin; ip link add br0 type bridge"}).status !=
+      0)
+    GTEST_SKIP() << "no bridges here";
+  begin(kAtNews);
+  ip("ip link set dev0 master br0");
+  EXPECT_TRUE(hears({}, true)) << "a bridge hears all";
+  const UniqueFd program = listener(kFirst);
+  ip("ip link add sub0 link br0 type macvlan");
+  EXPECT_TRUE(hears({kFirst}, true));
+}
+
+TEST(InterfaceStack, KnowsWhatIsOnAnInterfaceAtWhateverHeight) {
+  InterfaceStack stack;
+  const auto is_ours = [](unsigned index) { return index == 7; };
+  const auto concerns = [&](unsigned index, unsigned lower, std::optional<int> space = {}) {
+    return stack.take({.index = index, .lower = lower, .lower_space = space}, is_ours);
+  };
+  EXPECT_FALSE(concerns(8, 0));
+  EXPECT_FALSE(concerns(9, 8)) << "on another one";
+  EXPECT_FALSE(concerns(10, 7, 3)) << "on number 7 of another namespace";
+  EXPECT_TRUE(concerns(7, 0));
+  EXPECT_TRUE(concerns(11, 7));
+  EXPECT_TRUE(concerns(12, 11));
+  EXPECT_TRUE(concerns(13, 12));
+  EXPECT_TRUE(stack.take({.index = 12, .gone = true}, is_ours));
+  EXPECT_FALSE(stack.take({.index = 12, .gone = true}, is_ours)) << "it is forgotten";
+  EXPECT_FALSE(concerns(14, 12));
+  EXPECT_TRUE(concerns(13, 12)) << "and this one is not";
+  for (unsigned i = 100; i < 164; ++i) EXPECT_TRUE(concerns(i, 7));
+  EXPECT_FALSE(concerns(13, 12)) << "64 are remembered";
+  EXPECT_TRUE(concerns(163, 0));
 }
 
 TEST_P(WatchTest, ACaptureIsPromiscuousWhateverIsInTheList) {

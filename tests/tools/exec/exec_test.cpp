@@ -88,6 +88,42 @@ TEST_P(Exec, AHostThatSetsItsInterfaceDownHasNoCarrierAndAnswersNoPing) {
   EXPECT_EQ(ping.status, 1) << ping.out;
 }
 
+// As a container runtime in the host would: to a namespace, to one of a user namespace below, and
+// back.
+TEST_P(Exec, APortFollowsTheInterfaceThatItsHostMoves) {
+  if (!has_program("ip")) GTEST_SKIP() << "no ip here";
+  const auto host = start(
+      "a", "PATH=$PATH:/sbin:/usr/sbin; await() { until [ -e " + file("$1") +
+               " ]; do sleep 0.02; done; }; mkdir -p /run/netns && ip netns add x && "
+               "ip link set tap0 netns x && ip -n x link set tap0 address 02:00:00:00:00:01 up && "
+               "await one && ip -n x link set tap0 down && await two && "
+               "{ unshare -Urn sh -c 'touch /run/made; exec sleep 60' & } && "
+               "until [ -e /run/made ]; do sleep 0.02; done && ip -n x link set tap0 netns $! && "
+               "nsenter -t $! -n ip link set tap0 name eth7 address 02:00:00:00:00:02 up && "
+               "await three && nsenter -t $! -n ip link set eth7 netns 1 && "
+               "ip link set eth7 address 02:00:00:00:00:03 up && sleep 60");
+  const auto is = [&](const char* mac, bool carrier) {
+    return eventually([&] {
+      const auto now = port("a");
+      return now && now->mac == *MacAddress::parse(mac) && now->carrier == carrier &&
+             now->carrier_known;
+    });
+  };
+  EXPECT_TRUE(is("02:00:00:00:00:01", true));
+  std::ofstream(file("one")).close();
+  EXPECT_TRUE(is("02:00:00:00:00:01", false));
+  std::ofstream(file("two")).close();
+  EXPECT_TRUE(is("02:00:00:00:00:02", true));
+  const ToolResult waited =
+      run_program(by_caller({shmifctl_path(), "wait", bus(), "--port", "a", "--timeout", "20"}));
+  EXPECT_EQ(waited.status, 0) << waited.err;
+  std::ofstream(file("three")).close();
+  EXPECT_TRUE(is("02:00:00:00:00:03", true));
+  const ToolResult ping = run_program(
+      by_caller({shmifctl_path(), "ping", bus(), "--to", "a", "-c", "1", "--timeout", "15"}));
+  EXPECT_EQ(ping.status, 0) << ping.err;
+}
+
 TEST_P(Exec, WhatAnInterfaceWasGivenIsThereAgainWhenItComesUpAgain) {
   if (!has_program("ip")) GTEST_SKIP() << "no ip here";
   const std::string await =

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <array>
 #include <csignal>
 #include <filesystem>
 #include <fstream>
@@ -216,6 +217,29 @@ TEST_F(TapCommand, ADeviceThatExistedIsAsItWasAfterEachEndAlsoOfKilledCommands) 
   EXPECT_EQ(all_settings_of(space), before);
 }
 
+TEST_F(TapCommand, AnInterfaceThatTookTheNameOfAMovedDeviceIsNotChangedAtTheEnd) {
+  const TestNamespace space;
+  const TestNamespace other;
+  ASSERT_EQ(run_inside(space, {"ip", "tuntap", "add", "lab0", "mode", "tap"}).status, 0);
+  ASSERT_TRUE(space.netlink().set_mtu("lab0", 1400));
+  Tool tap(tap_in(space, {"--create", "--name", "lab0", "--ip", "198.18.0.1/24"}));
+  wait_for_port("lab0");
+  ASSERT_TRUE(space.netlink().move_to("lab0", other.space()));
+  ASSERT_TRUE(space.netlink().add_veth("lab0", "peer0"));
+  ASSERT_TRUE(space.netlink().set_mtu("lab0", 1300));
+  ASSERT_TRUE(space.netlink().add_address("lab0", *tap::Cidr::parse("198.18.0.1/24")));
+  const MacAddress mac = space.netlink().interface("lab0")->mac;
+  tap.signal(SIGTERM);
+  const ToolResult result = tap.finish();
+  EXPECT_EQ(result.status, 0) << result.err;
+  const auto now = space.netlink().interface("lab0");
+  EXPECT_EQ(now->mtu, 1300U);
+  EXPECT_EQ(now->mac, mac);
+  EXPECT_NE(run_inside(space, {"ip", "addr", "show", "dev", "lab0"}).out.find("198.18.0.1/24"),
+            std::string::npos);
+  EXPECT_TRUE(other.netlink().interface("lab0")) << "it stays where it is";
+}
+
 TEST_F(TapCommand, APersistentDeviceIsLeftWithTheOffloadsOfANewOne) {
   const TestNamespace space;
   Tool tap(tap_in(space, {"--create", "--name", "tt", "--persist"}));
@@ -338,6 +362,31 @@ TEST_F(TapCommand, AnOrdinaryUserPutsARootlessContainerOnTheBus) {
   if (result.status == 99) GTEST_SKIP() << "no user namespaces for ordinary users: " << result.err;
   EXPECT_EQ(result.status, 0) << result.err;
   EXPECT_NE(result.out.find("tap0 is on"), std::string::npos) << result.out;
+}
+
+TEST_F(TapCommand, APortFollowsItsDeviceIntoOtherNamespaces) {
+  const TestNamespace space;
+  const TestNamespace first;
+  const TestNamespace second;
+  Tool tap(tap_in(space, {"--create", "--name", "lab0"}));
+  wait_for_port("lab0");
+  const std::array<const TestNamespace*, 4> way{&space, &first, &second, &space};
+  for (std::size_t i = 1; i < way.size(); ++i) {
+    const std::string mac = "02:00:00:00:00:0" + std::to_string(i);
+    ASSERT_TRUE(way.at(i - 1)->netlink().move_to("lab0", way.at(i)->space()));
+    EXPECT_TRUE(becomes("\"carrier\": false")) << "it arrives down";
+    tap::Netlink there = way.at(i)->netlink();
+    ASSERT_TRUE(there.set_mac("lab0", *MacAddress::parse(mac)));
+    ASSERT_TRUE(there.set_up("lab0"));
+    wait_for_port("lab0");
+    EXPECT_TRUE(becomes(mac));
+    const ToolResult ping = run_tool({"ping", bus, "--to", "lab0", "-c", "1", "--timeout", "15"});
+    EXPECT_EQ(ping.status, 0) << ping.err;
+  }
+  tap.signal(SIGTERM);
+  const ToolResult result = tap.finish();
+  EXPECT_EQ(result.status, 0) << result.err;
+  EXPECT_EQ(result.err, "");
 }
 
 TEST_F(TapCommand, APortWhoseDeviceIsDownHasNoCarrierAndAnswersNoPing) {

@@ -353,6 +353,19 @@ TEST(StatFigures, JsonHasEachUnderItsNameAndNothingElse) {
   EXPECT_EQ(nlohmann::json::parse(tools::to_json(quiet)), expected);
 }
 
+TEST(StatFigures, ACarrierThatNobodyCanSeeIsSaidToBeUnknown) {
+  PortInfo port;
+  port.live = port.up = true;
+  EXPECT_STREQ(tools::up_name(port), "up");
+  port.carrier_known = false;
+  EXPECT_STREQ(tools::up_name(port), "carrier?");
+  BusInfo bus;
+  bus.ports = {port};
+  EXPECT_EQ(nlohmann::json::parse(tools::to_json(bus)).at("ports").at(0).at("carrier"), nullptr);
+  port.up = false;
+  EXPECT_STREQ(tools::up_name(port), "down");
+}
+
 TEST(AuditFigures, EachStandsUnderItsName) {
   AuditReport report;
   OwnNumbers(31).fill(report.records, report.frames, report.pads);

@@ -1,0 +1,256 @@
+// Interfaces that somebody moves into other network namespaces while they are watched.
+
+#include "tap/guest/abroad.hpp"
+
+#include <gtest/gtest.h>
+#include <linux/capability.h>
+#include <linux/if_ether.h>
+#include <linux/if_packet.h>
+#include <linux/if_tun.h>
+#include <net/if.h>
+#include <poll.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <arpa/inet.h>
+#include <array>
+#include <cerrno>
+#include <functional>
+#include <optional>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "tap/guest/watch.hpp"
+#include "tests/support/eventually.hpp"
+#include "tests/tap/guest/watch_rig.hpp"
+#include "tests/tap/tap_rig.hpp"
+
+namespace shmif::tap::test {
+namespace {
+
+using shmif::test::eventually;
+
+/// A device "dev0" in a namespace, and the watch of it. The far end of a veth pair is in a
+/// namespace of its own, as that of a host is.
+class AbroadTest : public ::testing::TestWithParam<std::string> {
+ protected:
+  void SetUp() override {
+    if (const std::string why = no_tap_because(); !why.empty()) GTEST_SKIP() << why;
+    if (GetParam() == "Tap") {
+      const NetNamespace space = home_.space();
+      tap_.emplace(TapLink::open(in(space, "dev0")).value());
+    } else {
+      const NetNamespace space = home_.space();
+      ASSERT_TRUE(far_.netlink().add_veth("far0", "dev0", &space));
+      ASSERT_TRUE(far_.netlink().set_up("far0"));
+      ASSERT_TRUE(home_.netlink().set_up("dev0"));
+      ASSERT_TRUE(home_.netlink().wait_for_carrier("dev0", std::chrono::seconds(20)));
+      const Inside inside(far_);
+      packets_.reset(::socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0));
+      sockaddr_ll all{};
+      all.sll_family = AF_PACKET;
+      all.sll_ifindex = static_cast<int>(::if_nametoindex("far0"));
+      ASSERT_EQ(::bind(packets_.get(), reinterpret_cast<const sockaddr*>(&all), sizeof all), 0);
+    }
+  }
+
+  void begin(const WatchPace& pace) {
+    std::vector<UniqueFd> sockets;
+    {
+      const Inside inside(home_);
+      sockets = open_watch_sockets().value();
+    }
+    if (!tap_) {
+      const Inside inside(far_);
+      std::vector<UniqueFd> abroad = open_abroad_sockets().value();
+      std::ranges::move(abroad, sockets.begin() + 2);
+    }
+    WatchedLink link{.index = index_at(home_)};
+    link.our_end = tap_ ? tap_->descriptor() : packets_.get();
+    link.kind = tap_ ? LinkKind::tap : LinkKind::veth;
+    watch_.emplace(GuestWatch::open(WatchSockets::take(sockets), {link}, pace).value());
+    // The first question, so that all later ones have another reason.
+    ASSERT_TRUE(becomes([](const GuestInterfaceState& now) { return now.mtu == 1500; }));
+  }
+
+  static unsigned index_at(const TestNamespace& space) {
+    return space.netlink().interface("dev0")->index;
+  }
+
+  /// Waits until what the watch told last is so, as an event loop would.
+  bool becomes(const std::function<bool(const GuestInterfaceState&)>& so) {
+    return eventually([&] {
+      pollfd entry{watch_->descriptor(), POLLIN, 0};
+      std::vector<GuestInterfaceState> changes;
+      if (::poll(&entry, 1, 10) > 0) watch_->read(changes);
+      if (!changes.empty()) now_ = changes.back();
+      return so(now_);
+    });
+  }
+  bool has_carrier(bool on) {
+    return becomes(
+        [on](const GuestInterfaceState& now) { return now.carrier_known && now.carrier == on; });
+  }
+
+  /// Everything about the interface is told where it is now.
+  void expect_followed(const TestNamespace& space, MacAddress mac, std::uint32_t mtu) {
+    Netlink there = space.netlink();
+    EXPECT_TRUE(has_carrier(false)) << "it arrives down";
+    ASSERT_TRUE(there.set_mac("dev0", mac));
+    ASSERT_TRUE(there.set_up("dev0"));
+    EXPECT_TRUE(has_carrier(true));
+    EXPECT_TRUE(becomes([&](const GuestInterfaceState& now) { return now.mac == mac; }));
+    EXPECT_FALSE(now_.promiscuous);
+    ASSERT_TRUE(there.set_mtu("dev0", mtu));
+    EXPECT_TRUE(becomes([&](const GuestInterfaceState& now) { return now.mtu == mtu; }));
+    ASSERT_TRUE(there.set_promiscuous("dev0", true));
+    EXPECT_TRUE(becomes([](const GuestInterfaceState& now) { return now.promiscuous; }));
+    ASSERT_TRUE(there.set_promiscuous("dev0", false));
+    EXPECT_TRUE(becomes([](const GuestInterfaceState& now) { return !now.promiscuous; }));
+  }
+
+  /// A veth pair needs up to a second for each change.
+  void expect_followed_under_another_name(const TestNamespace& space) {
+    Netlink there = space.netlink();
+    const GuestInterfaceState before = now_;
+    ASSERT_TRUE(there.set_up("dev0", false));
+    EXPECT_TRUE(has_carrier(false));
+    ASSERT_TRUE(there.rename("dev0", "dev1"));
+    ASSERT_TRUE(there.set_up("dev1"));
+    EXPECT_TRUE(has_carrier(true));
+    EXPECT_EQ(now_, before);
+    ASSERT_TRUE(there.set_up("dev1", false));
+    ASSERT_TRUE(there.rename("dev1", "dev0"));
+  }
+
+  static void ip(const TestNamespace& space, const std::string& words) {
+    const Outcome done = run(space, {"sh", "-c", "PATH=$PATH:/usr/sbin:/sbin; " + words});
+    EXPECT_EQ(done.status, 0) << words << ": " << done.output;
+  }
+
+  TestNamespace home_;
+  TestNamespace far_;
+  std::optional<TapLink> tap_;
+  UniqueFd packets_;
+  std::optional<GuestWatch> watch_;
+  GuestInterfaceState now_;
+};
+INSTANTIATE_TEST_SUITE_P(On, AbroadTest, ::testing::Values("Tap", "Veth"),
+                         [](const auto& each) { return each.param; });
+
+TEST_P(AbroadTest, AnInterfaceIsWhatItsDeviceSaysInWhateverNamespaceItIs) {
+  const TestNamespace first;
+  const TestNamespace second;
+  begin(kAtNews);
+  ASSERT_TRUE(home_.netlink().move_to("dev0", first.space()));
+  expect_followed(first, kFirst, 1400);
+  ASSERT_TRUE(first.netlink().move_to("dev0", second.space()));
+  expect_followed(second, kSecond, 1300);
+  expect_followed_under_another_name(second);
+  ASSERT_TRUE(second.netlink().move_to("dev0", home_.space()));
+  expect_followed(home_, kFirst, 1200);
+  ip(home_, "bridge fdb add 02:00:00:00:00:02 dev dev0 self");
+  EXPECT_TRUE(becomes([](const GuestInterfaceState& now) {
+    return now.other_macs == std::vector<MacAddress>{kSecond} && !now.promiscuous;
+  })) << "at home its list is known again";
+  ASSERT_TRUE(home_.netlink().move_to("dev0", second.space()));
+  EXPECT_TRUE(has_carrier(false)) << "and it may go again";
+}
+
+TEST_P(AbroadTest, AddressesThatItReceivesAbroadMakeItHearAll) {
+  const TestNamespace other;
+  begin(kAtNews);
+  ASSERT_TRUE(home_.netlink().move_to("dev0", other.space()));
+  ASSERT_TRUE(other.netlink().set_up("dev0"));
+  EXPECT_TRUE(has_carrier(true));
+  ip(other, "bridge fdb add 02:00:00:00:00:02 dev dev0 self");
+  ASSERT_TRUE(other.netlink().set_mtu("dev0", 1400));
+  EXPECT_TRUE(becomes([](const GuestInterfaceState& now) {
+    return now.mtu == 1400 && now.promiscuous && now.other_macs.empty();
+  }));
+}
+
+TEST_P(AbroadTest, AnInterfaceThatTookItsNameAndNumberIsNotIt) {
+  const TestNamespace other;
+  begin(kAtNews);
+  const std::string index = std::to_string(index_at(home_));
+  ASSERT_TRUE(home_.netlink().move_to("dev0", other.space()));
+  ASSERT_TRUE(other.netlink().set_up("dev0"));
+  EXPECT_TRUE(has_carrier(true));
+  const Outcome made = run(home_, {"sh", "-c",
+                                   "PATH=$PATH:/usr/sbin:/sbin; ip link add dev0 index " + index +
+                                       " type veth peer name dev1"});
+  ASSERT_EQ(made.status, 0) << made.output;
+  ip(home_, "ip link set dev0 mtu 1300");
+  ASSERT_TRUE(other.netlink().set_mtu("dev0", 1400));
+  EXPECT_TRUE(becomes([](const GuestInterfaceState& now) { return now.mtu != 1500; }));
+  EXPECT_EQ(now_.mtu, 1400U);
+  EXPECT_TRUE(now_.carrier) << "the other one has none";
+  ip(home_, "ip link del dev0");
+  ASSERT_TRUE(other.netlink().set_mtu("dev0", 1350));
+  EXPECT_TRUE(becomes([](const GuestInterfaceState& now) { return now.mtu == 1350; }));
+  EXPECT_TRUE(now_.carrier);
+}
+
+TEST_P(AbroadTest, NewsThatGotLostIsAskedFor) {
+  const TestNamespace other;
+  begin(kAtNews);
+  Netlink home = home_.netlink();
+  // Far more than a socket keeps.
+  for (std::uint32_t mtu = 1000; mtu <= 1600; ++mtu) ASSERT_TRUE(home.set_mtu("dev0", mtu));
+  ASSERT_TRUE(home.move_to("dev0", other.space()));
+  Netlink there = other.netlink();
+  ASSERT_TRUE(there.set_up("dev0"));
+  EXPECT_TRUE(
+      becomes([](const GuestInterfaceState& now) { return now.mtu == 1600 && now.carrier; }));
+  for (std::uint32_t mtu = 1000; mtu <= 1600; ++mtu) ASSERT_TRUE(there.set_mtu("dev0", mtu));
+  ASSERT_TRUE(there.set_up("dev0", false));
+  EXPECT_TRUE(has_carrier(false));
+}
+
+TEST_P(AbroadTest, ANamespaceThatOnlyTheWatchKnowsEnds) {
+  std::optional<TestNamespace> other(std::in_place);
+  begin(kAtNews);
+  ASSERT_TRUE(home_.netlink().move_to("dev0", other->space()));
+  ASSERT_TRUE(other->netlink().set_up("dev0"));
+  EXPECT_TRUE(has_carrier(true));
+  other.reset();
+  // The kernel deletes the device with its namespace.
+  EXPECT_TRUE(eventually([&] {
+    ifreq request{};
+    return tap_ ? ::ioctl(tap_->descriptor(), TUNGETIFF, &request) != 0
+                : !far_.netlink().interface("far0");
+  }));
+}
+
+/// What a program without rights over the namespaces of others can do.
+void without_rights(const std::function<void()>& task) {
+  std::thread([&] {
+    __user_cap_header_struct header{.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
+    std::array<__user_cap_data_struct, 2> none{};
+    ASSERT_EQ(::syscall(SYS_capset, &header, none.data()), 0);
+    task();
+  }).join();
+}
+
+TEST_P(AbroadTest, AnInterfaceWhereNobodyMayLookHasNoKnownCarrierUntilItCanBeSeen) {
+  const TestNamespace other;
+  begin(kOften);
+  ASSERT_TRUE(home_.netlink().move_to("dev0", other.space()));
+  without_rights([&] {
+    EXPECT_TRUE(becomes([](const GuestInterfaceState& now) { return !now.carrier_known; }));
+  });
+  EXPECT_TRUE(now_.carrier) << "nobody may call it lost";
+  EXPECT_TRUE(now_.promiscuous) << "nor say what it hears";
+  EXPECT_TRUE(has_carrier(false));
+  EXPECT_FALSE(now_.promiscuous);
+  ASSERT_TRUE(other.netlink().set_up("dev0"));
+  EXPECT_TRUE(has_carrier(true));
+}
+
+}  // namespace
+}  // namespace shmif::tap::test
