@@ -224,8 +224,14 @@ Result<PacketLink> PacketLink::adopt(UniqueFd socket, const PacketOptions& optio
   return PacketLink(std::move(impl));
 }
 
-/// Whether the interface no longer exists in the socket's namespace.
+/// Whether the interface no longer exists in the socket's namespace, or did not for a while: the
+/// kernel then has taken the socket from it for good, also if it has come back.
 bool PacketLink::Impl::is_gone() const noexcept {
+  sockaddr_ll bound{};
+  socklen_t size = sizeof bound;
+  if (::getsockname(socket.get(), reinterpret_cast<sockaddr*>(&bound), &size) == 0 &&
+      bound.sll_ifindex != index)
+    return true;
   ifreq request{};
   request.ifr_ifindex = index;
   return ::ioctl(socket.get(), SIOCGIFNAME, &request) != 0 && errno == ENODEV;

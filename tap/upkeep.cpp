@@ -90,8 +90,14 @@ void Upkeep::take(std::span<const std::byte> datagram) {
     if (header->nlmsg_type == RTM_NEWLINK || header->nlmsg_type == RTM_DELLINK) {
       if (::nlmsg_valid_hdr(header, sizeof(ifinfomsg)) == 0) continue;
       const auto* const about = static_cast<const ifinfomsg*>(::nlmsg_data(header));
-      note_link(static_cast<unsigned>(about->ifi_index),
-                header->nlmsg_type == RTM_NEWLINK && (about->ifi_flags & IFF_UP) != 0);
+      // A bridge tells in the same way that an interface is no part of it any more.
+      if (about->ifi_family == AF_BRIDGE) continue;
+      const auto index = static_cast<unsigned>(about->ifi_index);
+      if (header->nlmsg_type == RTM_NEWLINK) {
+        note_link(index, (about->ifi_flags & IFF_UP) != 0);
+      } else {
+        std::erase_if(all_, [index](const Interface& each) { return each.index == index; });
+      }
     } else if (header->nlmsg_type == RTM_DELADDR) {
       const auto cidr = removed_address(header);
       const auto* const about = static_cast<const ifaddrmsg*>(::nlmsg_data(header));

@@ -35,7 +35,9 @@ class Upkeep {
 
   int descriptor() const noexcept { return socket_.get(); }
   /// Reads what has happened. An address that somebody removed from an interface that was up is not
-  /// put back any more. What cannot be put back is tried again when the interface comes up again.
+  /// put back any more. Nothing is put back on an interface that was deleted or has left the
+  /// namespace: it also arrives elsewhere without addresses. What cannot be put back is tried again
+  /// when the interface comes up again.
   void read();
 
  private:

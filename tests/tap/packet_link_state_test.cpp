@@ -14,6 +14,7 @@
 #include "tap/carrier.hpp"
 #include "tap/netlink.hpp"
 #include "tap/packet_link.hpp"
+#include "tests/support/eventually.hpp"
 #include "tests/support/frames.hpp"
 #include "tests/support/super_frames.hpp"
 #include "tests/tap/packet_peer.hpp"
@@ -39,6 +40,26 @@ TEST_F(PacketState, ATagOfPriorityZeroInNoVlanArrivesToo) {
   const std::vector<Bytes> frames{frame, make_frame(100, 2), make_frame(100, 3, 1)};
   for (const Bytes& f : frames) peer.send(f);
   EXPECT_TRUE(same_frames(frames, collect(link, frames.size())));
+}
+
+// Somebody moves the interface away and back before the link looks: the kernel has unbound it.
+TEST_F(PacketState, AnInterfaceThatWasAwayForAWhileEndsTheLink) {
+  const Cable cable;
+  const TestNamespace elsewhere;
+  PacketLink link = cable.open();
+  const unsigned index = cable.here.netlink().interface("v0")->index;
+  ASSERT_TRUE(cable.here.netlink().move_to("v0", elsewhere.space()));
+  ASSERT_TRUE(elsewhere.netlink().move_to("v0", cable.here.space()));
+  ASSERT_TRUE(cable.here.netlink().set_up("v0"));
+  ASSERT_EQ(cable.here.netlink().interface("v0")->index, index) << "it is as it was";
+  FrameBatch batch;
+  EXPECT_TRUE(shmif::test::eventually([&] {
+    batch.clear();
+    (void)link.prepare_wait();
+    const ReceiveResult result = link.receive(batch);
+    link.finish_wait();
+    return result.error == Errc::link_ended;
+  }));
 }
 
 TEST_F(PacketState, WhatIsLeftToDoForAFrameIsNotTakenForTheNextOnes) {
