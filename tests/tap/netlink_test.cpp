@@ -1,4 +1,5 @@
 #include "tap/netlink.hpp"
+#include "tap/many_routes.hpp"
 
 #include <gtest/gtest.h>
 #include <linux/netlink.h>
@@ -154,6 +155,71 @@ TEST_F(NetlinkTest, TellsWhichAddressesLeadToManyMachines) {
   ok(netlink.remove_address("v0", *Cidr::parse("198.18.6.1/23")));
   EXPECT_FALSE(leads("198.18.7.255")) << "it is asked each time";
   EXPECT_TRUE(leads("ff02::1"));
+}
+
+TEST_F(NetlinkTest, KnowsWhichAddressesLeadToManyWithoutAQuestionForEach) {
+  const TestNamespace space;
+  Netlink netlink = space.netlink();
+  ok(netlink.add_veth("v0", "v1"));
+  ok(netlink.add_address("v0", *Cidr::parse("198.18.0.1/24")));
+  ok(netlink.set_up("v0"));
+  ok(netlink.set_up("v1"));
+  ok(netlink.add_default_route("v0", *IpAddress::parse("198.18.0.2")));
+  const Inside inside(space);
+  auto routes = ManyRoutes::open().value();
+  const auto number = [](const char* text) {
+    const auto b = IpAddress::parse(text)->bytes;
+    return std::uint32_t{b[0]} << 24U | std::uint32_t{b[1]} << 16U | std::uint32_t{b[2]} << 8U |
+           b[3];
+  };
+  const auto lead = [&](const char* text) {
+    const auto many = routes.lead(number(text));
+    EXPECT_TRUE(many) << text << ": " << many.error().message;
+    return many && *many;
+  };
+  std::uint64_t many = 0;
+  for (std::uint32_t i = 0; i < 65536; ++i) {  // as a host that scans
+    const auto answer = routes.lead(number("198.18.0.0") + i);
+    many += !answer || *answer ? 1 : 0;
+  }
+  EXPECT_EQ(many, 1U) << "198.18.0.255";
+  EXPECT_EQ(routes.questions(), 1U);
+  // As the kernel says itself, now and after each change.
+  const auto expect_the_same = [&] {
+    for (const char* const each :
+         {"198.18.0.1", "198.18.0.255", "198.18.6.255", "198.18.7.255", "198.19.0.255",
+          "198.19.0.1", "255.255.255.255", "224.0.0.1", "127.0.0.1", "127.255.255.255"}) {
+      const bool wanted = *netlink.leads_to_many(*IpAddress::parse(each));
+      EXPECT_TRUE(eventually([&] { return lead(each) == wanted; })) << each << ' ' << wanted;
+    }
+  };
+  expect_the_same();
+  EXPECT_FALSE(lead("198.18.7.255"));
+  ok(netlink.add_address("v0", *Cidr::parse("198.18.6.1/23")));
+  EXPECT_TRUE(eventually([&] { return lead("198.18.7.255"); }));
+  expect_the_same();
+  ok(netlink.remove_address("v0", *Cidr::parse("198.18.6.1/23")));
+  EXPECT_TRUE(eventually([&] { return !lead("198.18.7.255"); }));
+  ASSERT_EQ(run(space, {"ip", "route", "add", "broadcast", "198.19.0.0/24", "dev", "v0"}).status,
+            0);
+  EXPECT_TRUE(eventually([&] { return lead("198.19.0.1"); }));
+  // The more special route counts, as the kernel says.
+  ASSERT_EQ(run(space, {"ip", "route", "add", "198.19.0.1/32", "dev", "v0"}).status, 0);
+  EXPECT_TRUE(eventually([&] { return !lead("198.19.0.1"); }));
+  EXPECT_TRUE(lead("198.19.0.2"));
+  expect_the_same();
+  // Another table, which a rule may choose.
+  ASSERT_EQ(
+      run(space, {"ip", "route", "add", "broadcast", "198.19.7.7", "dev", "v0", "table", "77"})
+          .status,
+      0);
+  const std::uint64_t before = routes.questions();
+  EXPECT_TRUE(eventually([&] {
+    EXPECT_FALSE(lead("198.19.7.7"));
+    return routes.questions() > before;
+  })) << "the kernel's rules decide";
+  ASSERT_EQ(run(space, {"ip", "rule", "add", "table", "77"}).status, 0);
+  EXPECT_TRUE(eventually([&] { return lead("198.19.7.7"); }));
 }
 
 TEST_F(NetlinkTest, MakesABridgeThatCarriesWhatACableWould) {

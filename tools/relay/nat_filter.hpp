@@ -68,7 +68,7 @@ class NatFilter {
  public:
   /// `wish.program` is set. `to_many` says whether the kernel's routes lead an address to many
   /// machines; it is asked before hosts reach an address, and every 5 s for one that they go on
-  /// using.
+  /// using: for each address that a host scans.
   NatFilter(const NatWish& wish, std::function<bool(std::uint32_t)> to_many,
             const NatFlowLimits& limits = {});
 

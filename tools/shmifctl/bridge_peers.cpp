@@ -18,7 +18,7 @@
 #include "shmif/datagram_link.hpp"
 #include "shmif/log.hpp"
 #include "shmif/vde_link.hpp"
-#include "tap/netlink.hpp"
+#include "tap/many_routes.hpp"
 #include "tools/common/command.hpp"
 #include "tools/relay/bus_options.hpp"
 #include "tools/relay/name_servers.hpp"
@@ -208,12 +208,9 @@ Peer nat_peer(const PeerBridge& bridge, NatProcess started, Port& port) {
 /// Asks the kernel whether an IPv4 address leads to many machines. If it does not say, none of them
 /// is reached. Throws if the kernel cannot be asked at all.
 std::function<bool(std::uint32_t)> routes_of_this_machine() {
-  const auto netlink = std::make_shared<tap::Netlink>(tap::Netlink::open().value());
-  return [netlink](std::uint32_t address) {
-    tap::IpAddress to;
-    for (unsigned i = 0; i < 4; ++i)
-      to.bytes[i] = static_cast<std::uint8_t>(address >> (24U - 8U * i));
-    const auto many = netlink->leads_to_many(to);
+  const auto routes = std::make_shared<tap::ManyRoutes>(tap::ManyRoutes::open().value());
+  return [routes](std::uint32_t address) {
+    const auto many = routes->lead(address);
     return !many || *many;
   };
 }
