@@ -14,6 +14,7 @@
 #include <optional>
 #include <sstream>
 
+#include "bus/network_bytes.hpp"
 #include "perf/engine/socket_end.hpp"
 #include "perf/result/machine.hpp"
 #include "shmif/bus.hpp"
@@ -29,17 +30,12 @@ namespace {
 
 constexpr long kLookEveryNs = 2'000'000;
 
-std::uint16_t read16(std::span<const std::byte> bytes, std::size_t at) {
-  return static_cast<std::uint16_t>(std::to_integer<unsigned>(bytes[at]) << 8U |
-                                    std::to_integer<unsigned>(bytes[at + 1]));
-}
-
 /// Whether a frame is a UDP datagram from or to `port`: one of the job's frames, not address
 /// resolution or neighbour discovery.
 bool is_own_datagram(std::span<const std::byte> frame, std::uint16_t port) {
   constexpr std::byte kUdpProtocol{17};
   if (frame.size() < kEthernetHeaderBytes + 28) return false;
-  const std::uint16_t type = read16(frame, 12);
+  const std::uint16_t type = bus::get16(frame, 12);
   std::size_t at = 0;
   if (type == 0x0800 && frame[23] == kUdpProtocol) {
     at = kEthernetHeaderBytes + 4 * (std::to_integer<std::size_t>(frame[14]) & 0xfU);
@@ -47,7 +43,7 @@ bool is_own_datagram(std::span<const std::byte> frame, std::uint16_t port) {
     at = kEthernetHeaderBytes + 40;
   }
   if (at == 0 || frame.size() < at + 4) return false;
-  return read16(frame, at) == port || read16(frame, at + 2) == port;
+  return bus::get16(frame, at) == port || bus::get16(frame, at + 2) == port;
 }
 
 std::uint16_t port_of(const std::string& socket_address) {

@@ -7,10 +7,15 @@
 #include <span>
 #include <utility>
 
+#include "bus/network_bytes.hpp"
 #include "bus/offload.hpp"
 
 namespace shmif::tools {
 namespace {
+
+using bus::get16;
+using bus::get32;
+using bus::get8;
 
 constexpr std::uint16_t kIpv4 = 0x0800;
 constexpr std::uint16_t kArp = 0x0806;
@@ -65,36 +70,22 @@ constexpr Service kServices[] = {
     {true, IPPROTO_ICMP, 0, ByPasst::no},
 };
 
-std::uint8_t byte_at(std::span<const std::byte> bytes, std::size_t at) noexcept {
-  return std::to_integer<std::uint8_t>(bytes[at]);
-}
-std::uint16_t number16(std::span<const std::byte> bytes, std::size_t at) noexcept {
-  std::uint16_t number = 0;
-  std::memcpy(&number, bytes.data() + at, sizeof number);
-  return ntohs(number);
-}
-std::uint32_t number32(std::span<const std::byte> bytes, std::size_t at) noexcept {
-  std::uint32_t number = 0;
-  std::memcpy(&number, bytes.data() + at, sizeof number);
-  return ntohl(number);
-}
-
 /// Whether the options of a TCP header that begins a connection follow each other to their end, and
 /// name no segment size that stacks would not use (Linux: TCP_MIN_SND_MSS).
 bool are_sound(std::span<const std::byte> options) noexcept {
   constexpr std::uint8_t kEnd = 0, kNothing = 1, kSegmentSize = 2;
   constexpr std::size_t kHeadBytes = 2, kSegmentSizeBytes = 4;
   constexpr std::uint16_t kLeastSegment = 48;
-  while (!options.empty() && byte_at(options, 0) != kEnd) {
-    if (byte_at(options, 0) == kNothing) {
+  while (!options.empty() && get8(options, 0) != kEnd) {
+    if (get8(options, 0) == kNothing) {
       options = options.subspan(1);
       continue;
     }
     if (options.size() < kHeadBytes) return false;
-    const std::size_t size = byte_at(options, 1);
+    const std::size_t size = get8(options, 1);
     if (size < kHeadBytes || size > options.size()) return false;
-    if (byte_at(options, 0) == kSegmentSize &&
-        (size != kSegmentSizeBytes || number16(options, kHeadBytes) < kLeastSegment))
+    if (get8(options, 0) == kSegmentSize &&
+        (size != kSegmentSizeBytes || get16(options, kHeadBytes) < kLeastSegment))
       return false;
     options = options.subspan(size);
   }
@@ -106,17 +97,16 @@ bool are_sound(std::span<const std::byte> options) noexcept {
 std::optional<NatFlow> quoted_in(std::span<const std::byte> quote) noexcept {
   constexpr std::size_t kLeast = kIpHeaderBytes + 8;  // RFC 792
   constexpr std::uint16_t kFragmented = kMoreFragments | kFragmentOffset;
-  if (quote.size() < kLeast || byte_at(quote, 0) != 0x45 || (number16(quote, 6) & kFragmented) != 0)
+  if (quote.size() < kLeast || get8(quote, 0) != 0x45 || (get16(quote, 6) & kFragmented) != 0)
     return std::nullopt;
-  NatFlow flow{
-      .near = number32(quote, 12), .far = number32(quote, 16), .protocol = byte_at(quote, 9)};
+  NatFlow flow{.near = get32(quote, 12), .far = get32(quote, 16), .protocol = get8(quote, 9)};
   const auto transport = quote.subspan(kIpHeaderBytes);
   if (flow.protocol == IPPROTO_ICMP) {
-    if (byte_at(transport, 0) != kEchoRequest) return std::nullopt;
-    flow.near_port = number16(transport, 4);
+    if (get8(transport, 0) != kEchoRequest) return std::nullopt;
+    flow.near_port = get16(transport, 4);
   } else {
-    flow.near_port = number16(transport, 0);
-    flow.far_port = number16(transport, 2);
+    flow.near_port = get16(transport, 0);
+    flow.far_port = get16(transport, 2);
   }
   return flow;
 }
@@ -190,13 +180,13 @@ bool NatFilter::leads_to_many(std::uint32_t address, NatFlows::Time now) {
 std::optional<NatRefusal> NatFilter::read(NatWay way, std::span<const std::byte> bytes,
                                           Packet& packet) {
   const auto ip = bytes.subspan(kEthernetHeaderBytes);
-  if (ip.size() < kIpHeaderBytes || byte_at(ip, 0) != 0x45) return NatRefusal::unreadable;
-  const std::size_t total = number16(ip, 2);
+  if (ip.size() < kIpHeaderBytes || get8(ip, 0) != 0x45) return NatRefusal::unreadable;
+  const std::size_t total = get16(ip, 2);
   if (total < kIpHeaderBytes || total > ip.size()) return NatRefusal::unreadable;
-  const std::uint16_t fragment = number16(ip, 6);
+  const std::uint16_t fragment = get16(ip, 6);
   if ((fragment & kReserved) != 0) return NatRefusal::unreadable;
   if ((fragment & (kMoreFragments | kFragmentOffset)) != 0) return NatRefusal::fragment;
-  packet.protocol = byte_at(ip, 9);
+  packet.protocol = get8(ip, 9);
   std::size_t header = kUdpHeaderBytes;  // and that of ICMP
   switch (packet.protocol) {
     case IPPROTO_TCP: header = kTcpHeaderBytes; break;
@@ -206,12 +196,12 @@ std::optional<NatRefusal> NatFilter::read(NatWay way, std::span<const std::byte>
   }
   const auto transport = ip.subspan(kIpHeaderBytes, total - kIpHeaderBytes);
   if (transport.size() < header) return NatRefusal::unreadable;
-  const std::uint32_t source = number32(ip, 12);
-  const std::uint32_t destination = number32(ip, 16);
+  const std::uint32_t source = get32(ip, 12);
+  const std::uint32_t destination = get32(ip, 16);
   packet.near = way == NatWay::out ? source : destination;
   packet.far = way == NatWay::out ? destination : source;
   if (packet.protocol == IPPROTO_ICMP) {
-    const std::uint8_t type = byte_at(transport, 0);
+    const std::uint8_t type = get8(transport, 0);
     const bool passes = way == NatWay::out
                             ? type == kEchoRequest
                             : type == kEchoReply || type == kUnreachable || type == kTimeExceeded;
@@ -220,20 +210,19 @@ std::optional<NatRefusal> NatFilter::read(NatWay way, std::span<const std::byte>
     if (packet.is_icmp_error) {
       packet.quoted = quoted_in(transport.subspan(kIcmpHeaderBytes));
     } else {
-      packet.near_port = number16(transport, 4);
+      packet.near_port = get16(transport, 4);
     }
     return std::nullopt;
   }
   // Both lengths once more: a program may believe these.
   const bool is_tcp = packet.protocol == IPPROTO_TCP;
-  const std::size_t own =
-      is_tcp ? std::size_t{byte_at(transport, 12)} / 16 * 4 : number16(transport, 4);
+  const std::size_t own = is_tcp ? std::size_t{get8(transport, 12)} / 16 * 4 : get16(transport, 4);
   if (own < header || own > transport.size()) return NatRefusal::unreadable;
-  if (is_tcp) packet.tcp_flags = byte_at(transport, 13);
+  if (is_tcp) packet.tcp_flags = get8(transport, 13);
   if ((packet.tcp_flags & kTcpSyn) != 0 && !are_sound(transport.subspan(header, own - header)))
     return NatRefusal::unreadable;
-  packet.near_port = number16(transport, way == NatWay::out ? 0 : 2);
-  packet.far_port = number16(transport, way == NatWay::out ? 2 : 0);
+  packet.near_port = get16(transport, way == NatWay::out ? 0 : 2);
+  packet.far_port = get16(transport, way == NatWay::out ? 2 : 0);
   return std::nullopt;
 }
 
@@ -273,13 +262,13 @@ std::optional<NatRefusal> NatFilter::judge_arp(NatWay way,
   const auto arp = bytes.subspan(kEthernetHeaderBytes);
   constexpr std::uint16_t kEthernet = 1;
   constexpr std::uint16_t kSizes = 0x0604;
-  if (arp.size() < kArpBytes || number16(arp, 0) != kEthernet || number16(arp, 2) != kIpv4 ||
-      number16(arp, 4) != kSizes)
+  if (arp.size() < kArpBytes || get16(arp, 0) != kEthernet || get16(arp, 2) != kIpv4 ||
+      get16(arp, 4) != kSizes)
     return NatRefusal::unreadable;
-  const std::uint16_t operation = number16(arp, 6);
+  const std::uint16_t operation = get16(arp, 6);
   if (operation != 1 && operation != 2) return NatRefusal::unreadable;
-  const std::uint32_t sender = number32(arp, 14);
-  const std::uint32_t target = number32(arp, 24);
+  const std::uint32_t sender = get32(arp, 14);
+  const std::uint32_t target = get32(arp, 24);
   if (way == NatWay::in)
     return is_served(sender) ? std::nullopt : std::optional(NatRefusal::others);
   const bool probes = sender == kAnyAddress && operation == 1;
@@ -292,7 +281,7 @@ std::optional<NatRefusal> NatFilter::judge_arp(NatWay way,
 std::optional<NatRefusal> NatFilter::judge(NatWay way, const FrameView& frame, NatFlows::Time now) {
   const auto bytes = frame.bytes;
   if (bytes.size() < kEthernetHeaderBytes) return NatRefusal::unreadable;
-  const std::uint16_t type = number16(bytes, 12);
+  const std::uint16_t type = get16(bytes, 12);
   if (type != kIpv4 && type != kArp) return NatRefusal::protocol;
   if (frame.truncated() || frame.offload.pending()) return NatRefusal::unreadable;
   const MacAddress to = frame.destination();
@@ -355,10 +344,9 @@ void NatFilter::answer(const FrameView& frame, AnyLink& back) noexcept {
   constexpr std::size_t kQuoted = kIpHeaderBytes + 8;
   const auto ip = frame.bytes.subspan(kEthernetHeaderBytes);
   // RFC 1812: only the first fragment is answered, and only a single host.
-  if ((number16(ip, 6) & kFragmentOffset) != 0 || !is_host(number32(ip, 12)) ||
-      frame.source().is_group())
+  if ((get16(ip, 6) & kFragmentOffset) != 0 || !is_host(get32(ip, 12)) || frame.source().is_group())
     return;
-  if (number16(ip, 2) < kQuoted) return;  // a fragment may end before what is quoted
+  if (get16(ip, 2) < kQuoted) return;  // a fragment may end before what is quoted
   const auto now = Clock::now();
   if (now - answers_since_ >= std::chrono::seconds(1)) {
     answers_since_ = now;
@@ -369,27 +357,21 @@ void NatFilter::answer(const FrameView& frame, AnyLink& back) noexcept {
   constexpr std::size_t kIcmpAt = kEthernetHeaderBytes + kIpHeaderBytes;
   std::array<std::byte, kIcmpAt + 8 + kQuoted> bytes{};
   const std::span out(bytes);
-  const auto put16 = [&](std::size_t at, std::uint16_t number) {
-    number = htons(number);
-    std::memcpy(bytes.data() + at, &number, sizeof number);
-  };
   std::memcpy(bytes.data(), frame.bytes.data() + 6, 6);
   std::memcpy(bytes.data() + 6, frame.bytes.data(), 6);
-  put16(12, kIpv4);
+  bus::put16(out, 12, kIpv4);
   bytes[14] = std::byte{0x45};
-  put16(16, static_cast<std::uint16_t>(bytes.size() - kEthernetHeaderBytes));
+  bus::put16(out, 16, bytes.size() - kEthernetHeaderBytes);
   bytes[22] = std::byte{64};
   bytes[23] = std::byte{IPPROTO_ICMP};
-  const std::uint32_t gateway = htonl(gateway_);
-  std::memcpy(bytes.data() + 26, &gateway, sizeof gateway);
+  bus::put32(out, 26, gateway_);
   std::memcpy(bytes.data() + 30, ip.data() + 12, 4);
   bytes[kIcmpAt] = std::byte{kUnreachable};
   bytes[kIcmpAt + 1] = std::byte{kProhibited};
   std::memcpy(bytes.data() + kIcmpAt + 8, ip.data(), kQuoted);
   const auto finish = [&](std::size_t from, std::size_t size, std::size_t field) {
-    const std::uint16_t sum =
-        static_cast<std::uint16_t>(~bus::internet_sum(out.subspan(from, size)));
-    std::memcpy(bytes.data() + field, &sum, sizeof sum);
+    bus::put_sum(out, field,
+                 static_cast<std::uint16_t>(~bus::internet_sum(out.subspan(from, size))));
   };
   finish(kEthernetHeaderBytes, kIpHeaderBytes, kEthernetHeaderBytes + 10);
   finish(kIcmpAt, bytes.size() - kIcmpAt, kIcmpAt + 2);
