@@ -3,9 +3,10 @@
 // RFC 8200 section 4.5 for IPv6.
 //
 // A kernel that tracks connections on a bridge (br_netfilter) puts fragments together before it
-// looks at them, and so does macvlan with multicast. Frames that leave by a port of the bridge are
-// cut again. A packet socket on the bridge itself gets them whole, longer than any frame of that
-// wire. The class does for it what the kernel does for a port (net/bridge/br_netfilter_hooks.c):
+// looks at them, and a macvlan does so with IPv4 fragments for a group address
+// (drivers/net/macvlan.c). Frames that leave by a port of the bridge are cut again. A packet socket
+// on the bridge itself gets them whole, longer than any frame of that wire. The class does for it
+// what the kernel does for a port (net/bridge/br_netfilter_hooks.c):
 //
 //     | MACs, tags, EtherType | IP header | payload ............................. |
 //     | the same              | header 0  | payload 0 |       offset 0, more follow
