@@ -46,6 +46,29 @@ TEST(Losses, ToASocketThatWasNotReadAreToldWithTheKernelsName) {
   }
 }
 
+TEST(Losses, ThatAreToldTogetherAreAPartOfAllThatPassedMeanwhile) {
+  WhySeries series = quiet_series(40);
+  series.jobs[0].nets = {kNet};
+  NetSeries& net = series.nets.emplace_back();
+  net.net = kNet;
+  net.steps.resize(40);
+  for (NetStep& step : net.steps) step[NetLoss::receive_buffer] = NetCount{};
+  const auto count = [&](std::size_t interval, std::uint64_t lost, std::uint64_t passed) {
+    net.steps[interval][NetLoss::receive_buffer] =
+        NetCount{.lost = lost, .passed = passed, .v4 = lost > 0};
+  };
+  count(9, 0, 5000);  // before
+  count(10, 100, 10);
+  count(11, 0, 600);  // in between
+  count(12, 100, 190);
+  count(13, 0, 5000);  // behind
+  const auto causes = find_causes(series, std::vector{traffic_of(series, "rx", 10, 11, 200)});
+  ASSERT_EQ(told(causes), Told{"rx receive_buffer 100"});
+  EXPECT_NE(causes[0].sentence.find("200 datagrams were dropped"), std::string::npos);
+  EXPECT_NE(causes[0].sentence.find(", 20 % of 1.0 s to 1.3 s"), std::string::npos)
+      << causes[0].sentence;
+}
+
 struct Place {
   NetLoss loss;
   CauseKind kind;
