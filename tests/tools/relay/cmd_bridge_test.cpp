@@ -177,6 +177,11 @@ TEST_F(BridgeOfTwoBuses, FramesThatFindTheQueueOfADelayFullAreLostByItAndTheRest
                       "2 still under way = 5 came\n"),
       std::string::npos)
       << result.out;
+  EXPECT_NE(result.out.find("bus:" + two + " -> bus:" + one +
+                            ": 0 frames, 0 bytes, 0 lost, 0 dropped = 0 came\n"),
+            std::string::npos)
+      << "nothing is under way on the other way\n"
+      << result.out;
 }
 
 /// The links in one order and in the other.
