@@ -57,8 +57,7 @@ Result<Attachment> Attachment::attach(OpenFile file, const std::string& path,
   auto impl = std::make_unique<Impl>();
   impl->path = path;
   impl->absolute_path = absolute(path);
-  impl->device = status.st_dev;
-  impl->inode = status.st_ino;
+  impl->file = FileId::of(status);
   impl->warning = std::move(file.warning);
   impl->options = options;
   impl->fd = std::move(file.fd);
@@ -170,7 +169,7 @@ const std::string& Attachment::warning() const noexcept {
 bool Attachment::path_names_this_file() const noexcept {
   struct stat status{};
   return !impl_->forked() && lstat(impl_->absolute_path.c_str(), &status) == 0 &&
-         status.st_dev == impl_->device && status.st_ino == impl_->inode;
+         FileId::of(status) == impl_->file;
 }
 nanoseconds Attachment::patience() const noexcept {
   return impl_->patience;

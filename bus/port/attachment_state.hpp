@@ -2,8 +2,6 @@
 // The parts of an attachment. Internal to bus/port/attachment.cpp (life and properties of a port),
 // bus/port/attachment_send.cpp, and bus/port/attachment_receive.cpp (receiving and waiting).
 
-#include <sys/types.h>
-
 #include <array>
 #include <atomic>
 #include <chrono>
@@ -14,6 +12,7 @@
 
 #include "base/fork_guard.hpp"
 #include "base/unique_fd.hpp"
+#include "bus/file/file_id.hpp"
 #include "bus/file/mapping.hpp"
 #include "bus/port/attachment.hpp"
 #include "bus/port/doorbell.hpp"
@@ -34,8 +33,7 @@ struct Attachment::Impl {
   PortOptions options;
   std::uint64_t token = base::process_token();
   UniqueFd fd;  ///< for the mapping, probes and the inotify doorbell; holds no lock
-  dev_t device = 0;
-  ino_t inode = 0;
+  FileId file;
   Mapping mapping;
   Ring ring;
   OwnedSlot owned;
