@@ -12,6 +12,7 @@
 #include <array>
 #include <cstring>
 #include <functional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -19,6 +20,7 @@
 #include "tests/support/child_process.hpp"
 #include "tests/support/eventually.hpp"
 #include "tests/support/holdings.hpp"
+#include "tests/support/rights.hpp"
 #include "tests/support/silent_files.hpp"
 #include "tests/support/temp_dir.hpp"
 
@@ -44,22 +46,7 @@ std::array<UniqueFd, 2> socket_pair(int type = SOCK_STREAM) {
 
 /// Sends bytes with descriptors. Result: whether all of it went.
 bool tell(int socket, const std::string& text, const std::vector<int>& descriptors, int flags = 0) {
-  iovec part{const_cast<char*>(text.data()), text.size()};
-  alignas(cmsghdr) std::array<std::byte, CMSG_SPACE(16 * sizeof(int))> room{};
-  msghdr message{};
-  message.msg_iov = &part;
-  message.msg_iovlen = 1;
-  if (!descriptors.empty()) {
-    const std::size_t bytes = descriptors.size() * sizeof(int);
-    message.msg_control = room.data();
-    message.msg_controllen = CMSG_SPACE(bytes);
-    cmsghdr* const rights = CMSG_FIRSTHDR(&message);
-    rights->cmsg_level = SOL_SOCKET;
-    rights->cmsg_type = SCM_RIGHTS;
-    rights->cmsg_len = CMSG_LEN(bytes);
-    std::memcpy(CMSG_DATA(rights), descriptors.data(), bytes);
-  }
-  return ::sendmsg(socket, &message, MSG_NOSIGNAL | flags) == static_cast<ssize_t>(text.size());
+  return send_with_rights(socket, std::as_bytes(std::span(text)), descriptors, flags);
 }
 
 /// What one receive() brought.

@@ -17,6 +17,7 @@
 #include "bus/file/sigbus_guard.hpp"
 #include "tests/memif/client.hpp"
 #include "tests/support/child_process.hpp"
+#include "tests/support/rights.hpp"
 
 namespace shmif::test {
 namespace {
@@ -64,22 +65,8 @@ void expect_each(const std::vector<Case>& cases, bool describes) {
 
 /// Sends a message of any length, with any descriptors.
 void tell_raw(const MemifClient& client, std::size_t bytes, const std::vector<int>& descriptors) {
-  std::vector<std::byte> content(bytes, std::byte{3});
-  iovec part{content.data(), bytes};
-  alignas(cmsghdr) std::array<std::byte, CMSG_SPACE(16 * sizeof(int))> room{};
-  msghdr message{};
-  message.msg_iov = &part;
-  message.msg_iovlen = 1;
-  if (!descriptors.empty()) {
-    message.msg_control = room.data();
-    message.msg_controllen = CMSG_SPACE(descriptors.size() * sizeof(int));
-    cmsghdr* const rights = CMSG_FIRSTHDR(&message);
-    rights->cmsg_level = SOL_SOCKET;
-    rights->cmsg_type = SCM_RIGHTS;
-    rights->cmsg_len = CMSG_LEN(descriptors.size() * sizeof(int));
-    std::memcpy(CMSG_DATA(rights), descriptors.data(), descriptors.size() * sizeof(int));
-  }
-  EXPECT_EQ(::sendmsg(client.socket.get(), &message, 0), static_cast<ssize_t>(bytes));
+  const std::vector<std::byte> content(bytes, std::byte{3});
+  EXPECT_TRUE(send_with_rights(client.socket.get(), content, descriptors));
 }
 
 Case message_of_type(const char* why, unsigned type) {

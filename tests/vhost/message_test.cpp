@@ -7,10 +7,12 @@
 
 #include <algorithm>
 #include <array>
+#include <span>
 #include <vector>
 
 #include "tests/support/child_process.hpp"
 #include "tests/support/holdings.hpp"
+#include "tests/support/rights.hpp"
 #include "tests/vhost/front_end.hpp"
 #include "vhost/message.hpp"
 
@@ -99,18 +101,7 @@ TEST(VhostMessage, WithTooManyDescriptorsIsRefusedAndTheyAreClosed) {
   const MessageHeader header{.request = 5, .flags = 1, .payload_bytes = 0};
   constexpr std::size_t kMany = 20;
   const std::vector<int> many(kMany, 0);
-  iovec part{const_cast<MessageHeader*>(&header), sizeof header};
-  alignas(cmsghdr) std::array<char, CMSG_SPACE(kMany * sizeof(int))> room{};
-  msghdr message{};
-  message.msg_iov = &part;
-  message.msg_iovlen = 1;
-  message.msg_control = room.data();
-  message.msg_controllen = room.size();
-  CMSG_FIRSTHDR(&message)->cmsg_level = SOL_SOCKET;
-  CMSG_FIRSTHDR(&message)->cmsg_type = SCM_RIGHTS;
-  CMSG_FIRSTHDR(&message)->cmsg_len = CMSG_LEN(kMany * sizeof(int));
-  std::memcpy(CMSG_DATA(CMSG_FIRSTHDR(&message)), many.data(), kMany * sizeof(int));
-  ASSERT_EQ(::sendmsg(pair[0].get(), &message, 0), 12);
+  ASSERT_TRUE(send_with_rights(pair[0].get(), bytes_of(header), many));
   {
     base::ForeignSocket socket(std::move(pair[1]));
     MessageReader reader;
@@ -130,18 +121,7 @@ TEST(VhostMessage, TooManyDescriptorsWithSeveralPartsAreRefused) {
     const std::vector<int> eight(8, event.get());
     // A whole header with eight, whose payload comes later.
     const MessageHeader header{.request = 5, .flags = 1, .payload_bytes = 12};
-    iovec part{const_cast<MessageHeader*>(&header), sizeof header};
-    alignas(cmsghdr) std::array<char, CMSG_SPACE(8 * sizeof(int))> room{};
-    msghdr message{};
-    message.msg_iov = &part;
-    message.msg_iovlen = 1;
-    message.msg_control = room.data();
-    message.msg_controllen = room.size();
-    CMSG_FIRSTHDR(&message)->cmsg_level = SOL_SOCKET;
-    CMSG_FIRSTHDR(&message)->cmsg_type = SCM_RIGHTS;
-    CMSG_FIRSTHDR(&message)->cmsg_len = CMSG_LEN(8 * sizeof(int));
-    std::memcpy(CMSG_DATA(CMSG_FIRSTHDR(&message)), eight.data(), 8 * sizeof(int));
-    ASSERT_EQ(::sendmsg(pair[0].get(), &message, 0), 12);
+    ASSERT_TRUE(send_with_rights(pair[0].get(), bytes_of(header), eight));
     ASSERT_EQ(reader.read(socket), Status::none);
     // The payload is as long as a message without one.
     ASSERT_TRUE(vhost::send_message(pair[0].get(), Request::get_features, 0, {},

@@ -6,15 +6,16 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include <array>
 #include <atomic>
-#include <cstring>
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "base/unique_fd.hpp"
 #include "shmif/heat_wire.hpp"
+#include "tests/support/rights.hpp"
 
 namespace shmif::perf::test {
 
@@ -66,21 +67,10 @@ class FakeClient {
   }
 
   void say_hello(int monitor) {
-    iovec part{&hello_, sizeof hello_.head + hello_.head.count * sizeof hello_.range};
-    alignas(cmsghdr) std::array<char, CMSG_SPACE(4 * sizeof(int))> control{};
-    msghdr message{};
-    message.msg_iov = &part;
-    message.msg_iovlen = 1;
-    message.msg_control = control.data();
-    message.msg_controllen = CMSG_SPACE(count_ * sizeof(int));
-    cmsghdr* const header = CMSG_FIRSTHDR(&message);
-    header->cmsg_level = SOL_SOCKET;
-    header->cmsg_type = SCM_RIGHTS;
-    header->cmsg_len = CMSG_LEN(count_ * sizeof(int));
-    const int descriptor = file_.get();
-    for (std::size_t i = 0; i < count_; ++i)
-      std::memcpy(CMSG_DATA(header) + i * sizeof descriptor, &descriptor, sizeof descriptor);
-    ::sendmsg(monitor, &message, MSG_NOSIGNAL);
+    const std::size_t size = sizeof hello_.head + hello_.head.count * sizeof hello_.range;
+    const std::vector<int> descriptors(count_, file_.get());
+    shmif::test::send_with_rights(monitor, std::as_bytes(std::span(&hello_, 1)).first(size),
+                                  descriptors);
   }
 
   struct {
