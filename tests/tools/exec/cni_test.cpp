@@ -251,6 +251,64 @@ TEST_F(CniNetwork, GcKeepsTheAttachmentsThatAreNamedAndThoseOfOtherNetworks) {
   config_["name"] = "lan";
 }
 
+TEST(CniRefusals, EachSaysWhatToDo) {
+  struct Refusal {
+    std::string config, command, part;
+    std::vector<std::string> environment{};
+  };
+  const std::string lan = R"({"cniVersion": "1.1.0", "name": "lan", "bus": "/nowhere/bus")";
+  const std::vector<std::string> container{"CNI_CONTAINERID=c0ffee", "CNI_IFNAME=eth0",
+                                           "CNI_NETNS=/proc/self/ns/net"};
+  const Refusal refusals[] = {
+      {"{", "ADD", "is no JSON: "},
+      {"[]", "ADD", "is no JSON object (write it as "},
+      {R"({"cniVersion": "9"})", "ADD", "(set \"cniVersion\" to one of 0.3.1, "},
+      {R"({"cniVersion": "1.0.0"})", "ADD", "(add it, for example \"name\": \"lan\")"},
+      {R"({"cniVersion": "1.0.0", "name": "lan"})", "ADD", "\"bus\": \"/dev/shm/bus0\")"},
+      {lan + "}", "MUL", "(known are VERSION, ADD, DEL, CHECK, STATUS, GC)"},
+      {R"({"cniVersion": "0.3.1", "name": "lan", "bus": "b"})", "CHECK",
+       "to 0.4.0 or a later one)"},
+      {lan + "}", "ADD", "CNI_CONTAINERID=\"\" is not possible (it must be letters"},
+      {lan + "}",
+       "ADD",
+       "CNI_IFNAME=\"a b\" is not possible (it must be 1 to 15",
+       {"CNI_CONTAINERID=c0ffee", "CNI_IFNAME=a b"}},
+      {lan + "}",
+       "ADD",
+       "CNI_NETNS=\"\" is not possible (it must be the path",
+       {"CNI_CONTAINERID=c0ffee", "CNI_IFNAME=eth0"}},
+      {lan + "}", "CHECK", "(give what it printed as \"prevResult\")", container},
+      {lan + "}", "GC", "(give them as \"cni.dev/valid-attachments\")"},
+      {lan + R"(, "shmifctl": "/nowhere/shmifctl"})", "ADD",
+       "cannot run /nowhere/shmifctl: No such file or directory (install shmif, or ", container},
+      {lan + R"(, "shmifctl": ")" + shmifctl_path() + R"("})", "ADD", "cannot open the bus",
+       container},
+      {lan + R"(, "shmifctl": ")" + shmifctl_path() + R"(", "ipam": {"type": "none"}})", "DEL",
+       "no plugin \"none\" in CNI_PATH=\"/nowhere\" (install it: ", container},
+      {lan + R"(, "shmifctl": "/nowhere/shmifctl", "ipam": {"type": "echo"}})",
+       "DEL",
+       "echo printed no JSON:  (is /bin/echo a CNI plugin?)",
+       {container[0], container[1], container[2], "CNI_PATH=/bin"}},
+      {lan + R"(, "shmifctl": "/nowhere/shmifctl", "ipam": {"type": "false"}})",
+       "DEL",
+       "false failed at VERSION: ",
+       {container[0], container[1], container[2], "CNI_PATH=/bin"}},
+  };
+  for (const Refusal& each : refusals) {
+    SCOPED_TRACE(each.part);
+    std::vector<std::string> words{"env", "CNI_COMMAND=" + each.command, "CNI_PATH=/nowhere"};
+    words.insert(words.end(), each.environment.begin(), each.environment.end());
+    words.insert(words.end(), {SHMIF_PYTHON, SHMIF_SOURCE "/examples/cni/shmif"});
+    const ToolResult refused = run_program(words, each.config);
+    EXPECT_EQ(refused.status, 1) << refused.err;
+    const Json json = Json::parse(refused.out, nullptr, false);
+    ASSERT_TRUE(json.is_object()) << refused.out;
+    const std::string message = json.value("msg", "");
+    EXPECT_NE(message.find(each.part), std::string::npos) << message;
+    EXPECT_TRUE(message.ends_with(')')) << message;
+  }
+}
+
 TEST_F(CniNetwork, RefusalsHaveTheCodesOfTheSpecification) {
   EXPECT_EQ(ask("STATUS", "", "").first, 0);
   EXPECT_EQ(ask("ADD", "", "/proc/self/ns/net").second["code"], 4) << "no container";
