@@ -490,6 +490,16 @@ std::string why_no_ipv6(const std::string& name) {
   return "IPv6 is switched off: " + setting + " is 1. Set it to 0, or give IPv4 addresses only";
 }
 
+/// An address of this interface; null without memory.
+AddrPtr rtnl_address(rtnl_link* link, const Cidr& cidr) {
+  AddrPtr address(rtnl_addr_alloc());
+  const NlAddrPtr local = to_nl(cidr.address, cidr.prefix);
+  if (!address || !local) return {};
+  rtnl_addr_set_ifindex(address.get(), rtnl_link_get_ifindex(link));
+  rtnl_addr_set_local(address.get(), local.get());
+  return address;
+}
+
 }  // namespace
 
 Result<void> Netlink::add_address(const std::string& name, const Cidr& cidr, bool optimistic) {
@@ -497,11 +507,8 @@ Result<void> Netlink::add_address(const std::string& name, const Cidr& cidr, boo
       "cannot add address " + cidr.to_string() + " to interface \"" + name + "\"";
   auto link = impl_->get(name);
   if (!link) return Error(link.error().code, what + ": " + link.error().message);
-  const AddrPtr address(rtnl_addr_alloc());
-  const NlAddrPtr local = to_nl(cidr.address, cidr.prefix);
-  if (!address || !local) return out_of_memory();
-  rtnl_addr_set_ifindex(address.get(), rtnl_link_get_ifindex(link->get()));
-  rtnl_addr_set_local(address.get(), local.get());
+  const AddrPtr address = rtnl_address(link->get(), cidr);
+  if (!address) return out_of_memory();
   if (cidr.address.is_v6()) {
     rtnl_addr_set_flags(address.get(), optimistic ? IFA_F_OPTIMISTIC : IFA_F_NODAD);
   } else if (cidr.prefix < 31) {
@@ -527,11 +534,8 @@ Result<void> Netlink::remove_address(const std::string& name, const Cidr& cidr) 
       "cannot remove address " + cidr.to_string() + " from interface \"" + name + "\"";
   auto link = impl_->get(name);
   if (!link) return Error(link.error().code, what + ": " + link.error().message);
-  const AddrPtr address(rtnl_addr_alloc());
-  const NlAddrPtr local = to_nl(cidr.address, cidr.prefix);
-  if (!address || !local) return out_of_memory();
-  rtnl_addr_set_ifindex(address.get(), rtnl_link_get_ifindex(link->get()));
-  rtnl_addr_set_local(address.get(), local.get());
+  const AddrPtr address = rtnl_address(link->get(), cidr);
+  if (!address) return out_of_memory();
   if (const int e = rtnl_addr_delete(impl_->socket.get(), address.get(), 0); e < 0) {
     return failure(e, what);
   }
