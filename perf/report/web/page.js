@@ -64,6 +64,8 @@ const known = (value) => (value === null || value === '' ? '-' : value);
 const bad = (n, asked = 0) => [units.count(n), !(n > 0) ? '' : n <= asked ? 'asked' : 'bad'];
 
 const sumOf = (list, of) => list.reduce((all, one) => all + of(one), 0);
+/// Of what was measured; null if nothing was.
+const knownSumOf = (list, of) => list.map(of).reduce((all, n) => (n === null ? all : all + n), null);
 /// What the requested faults did to the frames of these jobs (null: of all), under the names of what they lead to.
 function askedOf(names) {
   const lines = result.links.filter((line) => names === null || names.has(line.jobname));
@@ -99,7 +101,7 @@ function head() {
       + (result.steady_state === null ? '' : ` · steady state ${result.steady_state}`)),
     element('pre', { class: 'command wrap', tabindex: '0', 'aria-label': 'command' }, commandLine()));
 }
-const allLost = () => sumOf(result.jobs, (job) => (job.loss ? job.loss.lost_frames : 0));
+const allLost = () => knownSumOf(result.jobs, (job) => job.loss && job.loss.lost_frames);
 /// Tells of losses beside "passed", which otherwise would suggest that all frames arrived.
 function losses() {
   const lost = allLost();
@@ -123,7 +125,7 @@ function mainFigures() {
   const losses = [units.count(lost), 'lost', bad(lost, askedOf(null).lost_frames)[1]];
   if (members.length > 1) {
     const slowest = members.filter((unit) => receiverOf(unit).latency_ns).sort((a, b) => receiverOf(b).latency_ns.p99 - receiverOf(a).latency_ns.p99)[0];
-    return [[units.count(members.length), 'jobs'], [units.count(sumOf(result.jobs, (job) => (job.rx ? job.rx.frames : 0))), 'frames received'], losses,
+    return [[units.count(members.length), 'jobs'], [units.count(knownSumOf(result.jobs, (job) => job.rx && job.rx.frames)), 'frames received'], losses,
       ...(slowest ? [[units.ns(receiverOf(slowest).latency_ns.p99), `worst p99, ${slowest.job.jobname}`]] : [])];
   }
   return members.flatMap((unit) => {

@@ -351,6 +351,11 @@ TEST_F(TablesInABrowser, TheFirstFiguresAreThoseThatAReaderLooksFor) {
   EXPECT_EQ(few["figures"][2], "bad: " + format_count(lost) + " lost");
   const Json& asked = shown("asked-all", asked_for(1'000'000'000, 1'000'000'000));
   EXPECT_EQ(asked["figures"][2], "asked: " + format_count(lost) + " lost");
+  Json senders = test::few_jobs_json();
+  for (Json& job : senders["jobs"]) job["rx"] = job["loss"] = nullptr;
+  const Json& unknown = shown("senders", senders);
+  EXPECT_EQ(unknown["figures"][1], ": - frames received") << "nobody counted them";
+  EXPECT_EQ(unknown["figures"][2], ": - lost");
   const Json& one = shown("repeated", test::repeated_json());
   const Json& sink = test::repeated_json()["jobs"][1];
   EXPECT_EQ(one["figures"][0], ": " + bps(sink["rx"]["rate_bps"]) + " received") << one["figures"];
