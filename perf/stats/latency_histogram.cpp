@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 
 #include "base/nearest_rank.hpp"
 
@@ -12,7 +11,8 @@ void LatencyHistogram::record(std::uint64_t ns, std::uint64_t times) noexcept {
   if (times == 0) return;
   counts_[bucket_of(ns)] += times;
   count_ += times;
-  sum_ += __extension__ static_cast<unsigned __int128>(ns) * times;
+  sum_ += Wide{ns} * times;
+  squares_ += square_of(ns) * times;
   min_ = std::min(min_, ns);
   max_ = std::max(max_, ns);
 }
@@ -21,6 +21,7 @@ void LatencyHistogram::merge(const LatencyHistogram& other) noexcept {
   for (std::size_t i = 0; i < kBuckets; ++i) counts_[i] += other.counts_[i];
   count_ += other.count_;
   sum_ += other.sum_;
+  squares_ += other.squares_;
   min_ = std::min(min_, other.min_);
   max_ = std::max(max_, other.max_);
 }
@@ -31,15 +32,14 @@ double LatencyHistogram::mean() const noexcept {
 
 double LatencyHistogram::deviation() const noexcept {
   if (count_ == 0) return 0;
-  const double middle = mean();
-  double squares = 0;
-  for (std::size_t i = 0; i < kBuckets; ++i) {
-    if (counts_[i] == 0) continue;
-    const double off =
-        std::midpoint(static_cast<double>(min_of(i)), static_cast<double>(greatest_of(i))) - middle;
-    squares += off * off * static_cast<double>(counts_[i]);
-  }
-  return std::sqrt(squares / static_cast<double>(count_));
+  // The squares of the distances from `middle`. Intermediate values may exceed 2^128; the result
+  // does not unless durations are days apart.
+  const auto middle = static_cast<std::uint64_t>(sum_ / count_);
+  const Wide squares = squares_ - Wide{2} * middle * sum_ + square_of(middle) * count_;
+  // The mean is this much above `middle`.
+  const double rest = static_cast<double>(sum_ % count_) / static_cast<double>(count_);
+  const double variance = static_cast<double>(squares) / static_cast<double>(count_) - rest * rest;
+  return std::sqrt(std::max(variance, 0.0));
 }
 
 std::uint64_t LatencyHistogram::percentile(double per_cent) const noexcept {

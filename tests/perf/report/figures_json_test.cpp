@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
-#include <numeric>
 #include <regex>
 
 #include "perf/figures/units.hpp"
@@ -76,14 +75,12 @@ void want_directions(const TrafficResult& tx, const TrafficResult& rx, const Wan
   at.put_no_reason("rx");
 }
 
-/// The standard deviation from the true mean, if each duration lies in the middle of its bucket.
+/// The standard deviation of the durations themselves.
 double deviation(const DistinctTimes& times, double mean) {
   double squares = 0;
   for (std::size_t i = 0; i < DistinctTimes::kPlaces; ++i) {
-    const std::size_t bucket = LatencyHistogram::bucket_of(times.ns.at(i));
-    const double middle = std::midpoint(static_cast<double>(LatencyHistogram::min_of(bucket)),
-                                        static_cast<double>(times.ns.at(i)));
-    squares += static_cast<double>(times.count_of(i)) * (middle - mean) * (middle - mean);
+    const double off = static_cast<double>(times.ns.at(i)) - mean;
+    squares += static_cast<double>(times.count_of(i)) * off * off;
   }
   return std::sqrt(squares / static_cast<double>(times.count()));
 }

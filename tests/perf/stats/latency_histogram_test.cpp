@@ -107,6 +107,21 @@ TEST(LatencyHistogram, MeanIsExactAndDeviationIsOfTheBuckets) {
   EXPECT_EQ(longest.percentile(50), UINT64_MAX - 1);
 }
 
+TEST(LatencyHistogram, TheDeviationIsThatOfTheDurationsHoweverWideTheirBucketsAre) {
+  constexpr std::uint64_t kSecond = 1'000'000'000;  // in a bucket of 4 ms
+  EXPECT_EQ(histogram_of({kSecond + 146'833}).deviation(), 0.0) << "one duration does not vary";
+  const LatencyHistogram two = histogram_of({kSecond + 207'792, kSecond + 1'297'456});
+  EXPECT_DOUBLE_EQ(two.deviation(), 544'832) << "half of the distance";
+  LatencyHistogram both;
+  both.record(kSecond, 3);
+  LatencyHistogram later;
+  later.record(kSecond + 4, 1);
+  both.merge(later);
+  EXPECT_NEAR(both.deviation(), std::sqrt(3.0), 1e-9) << "of 0, 0, 0 and 4";
+  EXPECT_DOUBLE_EQ(histogram_of({0, UINT64_MAX}).deviation(), std::ldexp(1.0, 63))
+      << "half of the range";
+}
+
 TEST(LatencyHistogram, OfNothingKnowsThatItIsEmpty) {
   LatencyHistogram h;
   EXPECT_TRUE(h.empty());
