@@ -176,6 +176,14 @@ TEST(WarningWords, OfAPaceBeginBelowNinetyNinePerCentOfIt) {
   EXPECT_EQ(slow(9800, [](TrafficResult& tx) { tx.offered_seconds = 20; }), Words{})
       << "by the time that the pace had";
   EXPECT_EQ(slow(9800, [](TrafficResult& tx) { tx.offered_seconds = 5; }).size(), 1U);
+  const auto stopped = [](std::uint64_t offered) {
+    return [offered](TrafficResult& tx) {
+      tx.seconds = tx.offered_seconds = 0.012;
+      tx.offered_frames = offered;
+    };
+  };
+  EXPECT_EQ(slow(12, stopped(13)), Words{}) << "stopped when the last one was due";
+  EXPECT_EQ(slow(12, stopped(14)).size(), 1U);
 }
 
 TEST(WarningWords, OfRatesInFiosSpellingAreOfEachOptionDirectionAndValueOnce) {
