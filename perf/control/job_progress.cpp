@@ -111,7 +111,7 @@ JobProgress job_progress(std::span<const ControlledJob> jobs, std::size_t number
   p.rx_frames = job.block->all_rx_frames.get();
   p.rx_bytes = job.block->all_rx_bytes.get();
   for (const std::size_t i : flows_to(jobs, number)) {
-    p.lost_frames += arrivals_of(jobs, i, number).lost_so_far.get();
+    p.lost_frames += arrivals_of(jobs, i, number).all_lost_so_far.get();
   }
   return p;
 }
@@ -127,6 +127,7 @@ IntervalResult read_interval(const IntervalBlock& b) {
   r.rx_frames = b.rx_frames.get();
   r.rx_bytes = b.rx_bytes.get();
   r.lost_frames = b.lost_frames.get();
+  r.found_frames = b.found_frames.get();
   r.overruns = b.overruns.get();
   r.ends_at_border = b.ends_at_border.get() != 0;
   r.latency_count = b.latency_count.get();
@@ -157,7 +158,12 @@ void extend(IntervalResult& sum, const IntervalResult& next) {
   sum.tx_bytes += next.tx_bytes;
   sum.rx_frames += next.rx_frames;
   sum.rx_bytes += next.rx_bytes;
+  // A frame that came after all is no longer lost. What is more than `sum` has is left in it.
   sum.lost_frames += next.lost_frames;
+  sum.found_frames += next.found_frames;
+  const std::uint64_t back = std::min(sum.lost_frames, sum.found_frames);
+  sum.lost_frames -= back;
+  sum.found_frames -= back;
   sum.overruns += next.overruns;
   const std::uint64_t count = sum.latency_count + next.latency_count;
   if (next.latency_mean_ns && count != 0) {

@@ -172,6 +172,20 @@ void Runner::Impl::keep(std::vector<IntervalResult>& curve, const IntervalResult
   }
 }
 
+namespace {
+
+/// Takes the frames that came after all from the newest intervals that counted them as lost.
+void take_back_found(std::vector<IntervalResult>& curve) {
+  std::uint64_t found = std::exchange(curve.back().found_frames, 0);
+  for (auto at = curve.rbegin(); at != curve.rend() && found != 0; ++at) {
+    const std::uint64_t here = std::min(at->lost_frames, found);
+    at->lost_frames -= here;
+    found -= here;
+  }
+}
+
+}  // namespace
+
 void Runner::Impl::collect_intervals() {
   for (std::size_t i = 0; i < run.jobs.size(); ++i) {
     ControlledJob& job = run.jobs[i];
@@ -189,6 +203,7 @@ void Runner::Impl::collect_intervals() {
       next.at_seconds += start;
       extend(job.untold, next);
       keep(job.intervals, next, start);
+      take_back_found(job.intervals);
     }
     job.intervals_read = written;
     if (job.block->counter_log == nullptr) continue;
@@ -229,6 +244,7 @@ void Runner::Impl::tell_interval(RunObserver* observer, std::uint64_t now) {
   RunProgress p = progress(now);
   for (std::size_t i = 0; i < run.jobs.size(); ++i) {
     p.jobs[i].last = std::exchange(run.jobs[i].untold, {});
+    run.jobs[i].untold.found_frames = p.jobs[i].last.found_frames;  // observers were told them
   }
   observer->on_interval(p);
 }

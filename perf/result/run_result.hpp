@@ -169,7 +169,8 @@ struct IntervalResult {
   double at_seconds = 0;  ///< its end, since the start of the run's first jobs
   double seconds = 0;
   std::uint64_t tx_frames = 0, tx_bytes = 0, rx_frames = 0, rx_bytes = 0;
-  std::uint64_t lost_frames = 0;  ///< gaps noticed so far; for a job without flows, from overruns
+  std::uint64_t lost_frames = 0;   ///< gaps noticed then; for a job without flows, from overruns
+  std::uint64_t found_frames = 0;  ///< which earlier intervals counted as lost, and came after all
   std::uint64_t overruns = 0;
   std::uint64_t latency_count = 0;
   std::optional<double> latency_mean_ns, latency_p50_ns, latency_p99_ns, latency_max_ns;

@@ -22,6 +22,7 @@ void FlowReceiver::note(const Probe& probe, std::size_t bytes, std::uint64_t now
   const SequenceLedger::Verdict verdict = ledger_.note(probe.sequence);
   const bool twice = verdict == SequenceLedger::Verdict::duplicate;
   const std::uint64_t overtaken = verdict == SequenceLedger::Verdict::reordered ? 1 : 0;
+  if (!only_damaged_.empty()) only_damaged_.erase(probe.sequence);
   if (period_of(probe) == Period::ramp) {
     if (twice) {
       ++counts_.ramp_duplicates;
@@ -67,6 +68,12 @@ void FlowReceiver::note_times(const Probe& probe, std::uint64_t now_ns) noexcept
 
 void FlowReceiver::note_damaged(Finding finding, const std::optional<Probe>& said,
                                 std::uint64_t now_ns) {
+  if (!said || only_damaged_.size() >= kMaxDamaged) {
+    ++all_unknown_;
+  } else {
+    damaged_end_ = std::max(damaged_end_, said->sequence + 1);
+    if (!ledger_.has(said->sequence)) only_damaged_.insert(said->sequence);
+  }
   const std::uint64_t time_ns = said ? said->intended_ns : now_ns;
   if (perf::period_of(time_ns, options_.measure_from_ns) == Period::ramp) return;
   const bool truncated = finding == Finding::truncated;
@@ -76,6 +83,16 @@ void FlowReceiver::note_damaged(Finding finding, const std::optional<Probe>& sai
   } else {
     ++(truncated ? truncated_unknown_ : corrupt_unknown_);
   }
+}
+
+std::uint64_t FlowReceiver::not_whole(std::uint64_t first, std::uint64_t end) const noexcept {
+  const std::uint64_t numbers = end - std::min(first, end);
+  return numbers - std::min(numbers, counts_.received + counts_.late + counts_.ramp_received);
+}
+
+std::uint64_t FlowReceiver::missing(std::uint64_t first, std::uint64_t end) const noexcept {
+  const std::uint64_t absent = not_whole(first, end);
+  return absent - std::min(absent, only_damaged_.size() + all_unknown_ + all_unverified_);
 }
 
 /// Decides which damaged arrivals are the fate of one of the `missing` frames with numbers from

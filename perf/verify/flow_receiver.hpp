@@ -7,11 +7,13 @@
 // A frame that was sent has one fate (FlowResult). A damaged arrival is the fate of its frame only
 // if no whole frame with its number arrived, and if it is the first damaged one. Others are copies.
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
 #include <optional>
 #include <span>
+#include <unordered_set>
 #include <utility>
 #include <vector>
 
@@ -99,12 +101,19 @@ class FlowReceiver {
   /// Notes a frame of this flow that will not be checked any more. Its probe may be wrong.
   void note_unverified(const Probe& probe) noexcept {
     if (period_of(probe) == Period::window) ++counts_.unverified;
+    ++all_unverified_;
   }
   /// Frames that arrive at `time_ns` or later are late. Earlier ones may still be noted after this
   /// call.
   void end_drain(std::uint64_t time_ns) noexcept { drained_ns_ = time_ns; }
 
   const FlowCounts& counts() const noexcept { return counts_; }
+  /// One more than the greatest number that arrived, whole or damaged, in ramp or window.
+  std::uint64_t end() const noexcept { return std::max(ledger_.end(), damaged_end_); }
+  /// How many numbers in [first, end) have not come whole so far. `first`: that of the whole run.
+  std::uint64_t not_whole(std::uint64_t first, std::uint64_t end) const noexcept;
+  /// The same without those that came damaged, or were not checked.
+  std::uint64_t missing(std::uint64_t first, std::uint64_t end) const noexcept;
   const SequenceLedger& ledger() const noexcept { return ledger_; }
 
   /// The result, without the names of the jobs. Includes the first `max_gaps` gaps of the window;
@@ -125,6 +134,10 @@ class FlowReceiver {
   FlowCounts counts_;
   std::vector<Damaged> damaged_;  // in order of arrival; a number may occur twice
   std::uint64_t corrupt_unknown_ = 0, truncated_unknown_ = 0;  // with an unknown number
+  // Of ramp and window. The numbers that have only come damaged so far, and how many arrivals stand
+  // for a number that is not known.
+  std::unordered_set<std::uint64_t> only_damaged_;
+  std::uint64_t damaged_end_ = 0, all_unknown_ = 0, all_unverified_ = 0;
   std::uint64_t drained_ns_ = std::numeric_limits<std::uint64_t>::max();
   double jitter_ns_ = 0;
   std::int64_t transit_before_ns_ = 0;

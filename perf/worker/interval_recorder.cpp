@@ -16,6 +16,7 @@ void IntervalRecorder::close(std::uint64_t now, bool at_border) noexcept {
   block.rx_frames.set(now_.rx_frames);
   block.rx_bytes.set(now_.rx_bytes);
   block.lost_frames.set(now_.lost);
+  block.found_frames.set(now_.found);
   block.overruns.set(now_.overruns);
   block.latency_count.set(now_.latencies);
   block.latency_sum_ns.set(now_.latency_sum);

@@ -5,6 +5,7 @@
 // bound wide, so they are at most 1.6 % too high. The maximum is exact. Closing an interval takes a
 // few microseconds, at most ten times a second.
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <cstdint>
@@ -35,6 +36,12 @@ class IntervalRecorder {
     now_.rx_bytes += bytes;
   }
   void lost(std::uint64_t frames) noexcept { now_.lost += frames; }
+  /// Frames that were counted as lost, in this interval or an earlier one, and came after all.
+  void found(std::uint64_t frames) noexcept {
+    const std::uint64_t here = std::min(now_.lost, frames);
+    now_.lost -= here;
+    now_.found += frames - here;
+  }
   void overrun() noexcept { ++now_.overruns; }
   void latency(std::uint64_t ns) noexcept {
     ++counts_[bucket_of(ns)];
@@ -78,6 +85,7 @@ class IntervalRecorder {
   std::uint64_t begin_ns_ = 0;  // from start_ns_
   struct Sums {
     std::uint64_t tx_frames = 0, tx_bytes = 0, rx_frames = 0, rx_bytes = 0, lost = 0, overruns = 0;
+    std::uint64_t found = 0;
     std::uint64_t latencies = 0, latency_sum = 0, latency_max = 0;
   } now_;
   std::array<std::uint32_t, kBuckets> counts_{};

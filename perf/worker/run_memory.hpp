@@ -72,6 +72,9 @@ struct FlowArrivals {  // (R)
   Tally received;      ///< each once
   Tally all_received;
   Tally lost_so_far;
+  /// Frames that are missing as far as known now, and did not come damaged; for requests, also how
+  /// many were not answered, because they did not come whole.
+  Tally all_lost_so_far, all_unanswered;
   Tally all_judged;  ///< `all_sent` when the receiver stopped listening; for replies, EchoBlock's
   Tally lost;        ///< valid when complete
   Tally duplicates, reordered, late, unverified;
@@ -124,6 +127,7 @@ struct ReceivedCounts {
 struct IntervalBlock {
   Tally begin_ns, end_ns;  // since the common start of the job's batch
   Tally tx_frames, tx_bytes, rx_frames, rx_bytes, lost_frames, overruns;
+  Tally found_frames;  // of those that earlier intervals counted as lost
   Tally latency_count, latency_sum_ns, latency_p50_ns, latency_p99_ns, latency_max_ns;
   // For a TCP connection; the segment size is 0 if the kernel did not tell it.
   Tally tcp_retransmits, tcp_rtt_ns, tcp_rttvar_ns, tcp_cwnd_bytes, tcp_mss_bytes, tcp_pmtu_bytes;

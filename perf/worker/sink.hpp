@@ -128,6 +128,10 @@ class Sink {
   void note_replies(std::span<const Echoer::Sent> replies);
   void settle_replies(const Flow& flow) const;
   void publish(Flow& flow);
+  void note_lost(Flow& flow, std::uint64_t lost);
+  std::uint64_t lost_so_far(const Flow& flow) const;
+  std::uint64_t lost_of_all(const Flow& flow, std::uint64_t all_sent) const;
+  bool is_of_replies(const Flow& flow) const noexcept;
   void finish(Flow& flow);
   void finish_recorded();
   void add_flow(ExpectedFlow expected);
@@ -152,7 +156,6 @@ class Sink {
   bool has_frames_ = false;        // a frame of a window has come
   bool after_ramp_frame_ = false;  // the newest frame was of its flow's ramp
   Echoer echoer_;
-  std::uint64_t lost_before_ = 0;
   bool times_;
   bool has_headers_ = false;  // a flow has them
   std::string error_;

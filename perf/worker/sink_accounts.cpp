@@ -29,15 +29,47 @@ void Sink::publish(const Totals& t) {
   job_.all_rx_frames.add(t.all_frames);
   job_.all_rx_bytes.add(t.all_bytes);
   recorder_->received(t.all_frames, t.all_bytes);
-  std::uint64_t lost = 0;
   for (const auto& flow : flows_) {
-    const FlowCounts& counts = flow->receiver.counts();
-    lost += counts.lost_so_far();
-    if (flow->touched && has_flows()) publish(*flow);
+    if (!flow->touched) continue;
     flow->touched = false;
+    note_lost(*flow, lost_so_far(*flow));
+    if (has_flows()) publish(*flow);
   }
-  if (lost > lost_before_) recorder_->lost(lost - lost_before_);
-  lost_before_ = lost;
+}
+
+/// A gap that a later frame fills is taken back.
+void Sink::note_lost(Flow& flow, std::uint64_t lost) {
+  if (lost > flow.lost) recorder_->lost(lost - flow.lost);
+  if (lost < flow.lost) recorder_->found(flow.lost - lost);
+  flow.lost = lost;
+}
+
+/// Frames of ramp and window that are missing, although later ones came.
+std::uint64_t Sink::lost_so_far(const Flow& flow) const {
+  const FlowReceiver& receiver = flow.receiver;
+  // The first number of a flow of an earlier run is not known.
+  if (setup_.recorded != nullptr) return receiver.counts().lost_so_far();
+  const std::uint64_t missing = receiver.missing(flow.expected.block->first.get(), receiver.end());
+  // A request that did not come whole has no reply that could be lost.
+  const std::uint64_t none =
+      is_of_replies(flow) ? flow.expected.echo->requests.all_unanswered.get() : 0;
+  return missing - std::min(missing, none);
+}
+
+/// All that are missing at the end: the sender has said how many it sent.
+std::uint64_t Sink::lost_of_all(const Flow& flow, std::uint64_t all_sent) const {
+  const std::uint64_t first = flow.expected.block->first.get();
+  const std::uint64_t end = std::max(all_sent, flow.receiver.end());
+  const std::uint64_t missing = flow.receiver.missing(first, end);
+  if (!is_of_replies(flow)) return missing;
+  const ByPeriod<Tally>& replies = flow.expected.echo->replies;
+  const std::uint64_t sent = replies[Period::ramp].get() + replies[Period::window].get();
+  const std::uint64_t none = end - first - std::min(end - first, sent);
+  return missing - std::min(missing, none);
+}
+
+bool Sink::is_of_replies(const Flow& flow) const noexcept {
+  return setup_.window != nullptr && flow.expected.echo != nullptr;
 }
 
 void Sink::publish(Flow& flow) {
@@ -51,6 +83,9 @@ void Sink::publish(Flow& flow) {
   block.truncated.set(counts.truncated);
   block.late.set(counts.late);
   block.lost_so_far.set(counts.lost_so_far());
+  block.all_lost_so_far.set(flow.lost);
+  const FlowReceiver& receiver = flow.receiver;
+  block.all_unanswered.set(receiver.not_whole(flow.expected.block->first.get(), receiver.end()));
   block.first_transit_ns.set(flow.first_transit_ns);
   block.last_transit_ns.set(flow.last_transit_ns);
   block.last_arrival_ns.set(flow.last_arrival_ns);
@@ -158,10 +193,12 @@ void Sink::finish(Flow& flow) {
     block.received.set(std::min(all, flow.replayed));
     block.duplicates.set(flow.replayed - std::min(all, flow.replayed));
     block.lost.set(all - std::min(all, flow.replayed));
+    note_lost(flow, block.lost.get());
+    block.all_lost_so_far.set(flow.lost);
     return;
   }
   FlowSent sent{.first = first, .ramp_frames = ramp, .frames = all - ramp};
-  if (setup_.window != nullptr && flow.expected.echo != nullptr) {
+  if (is_of_replies(flow)) {
     settle_replies(flow);
     sent.numbers = sent.frames;
     sent.frames = flow.expected.echo->replies[Period::window].get();
@@ -172,6 +209,8 @@ void Sink::finish(Flow& flow) {
   block.all_judged.set(block.all_judged.get() + result.unexplained);
   block.received.set(result.received);
   block.lost.set(result.lost);
+  note_lost(flow, lost_of_all(flow, all_sent));
+  block.all_lost_so_far.set(flow.lost);
   block.duplicates.set(result.duplicates);
   block.reordered.set(result.reordered);
   block.corrupt.set(result.corrupt);

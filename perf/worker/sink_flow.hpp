@@ -27,6 +27,7 @@ struct Sink::Flow {
   bool drained = false;
   bool touched = false;        // in this batch
   std::uint64_t replayed = 0;  // frames of a replayed flow
+  std::uint64_t lost = 0;      // as far as the recorder was told
   SequenceLedger answered{};   // requests whose replies were sent
 };
 

@@ -101,9 +101,9 @@ void fill(JobBlock& b, std::uint64_t number, OwnValues& own) {
 
 void fill(FlowBlock& f, std::uint64_t number, OwnValues& own) {
   for (Tally* tally :
-       {&f.received, &f.all_received, &f.lost_so_far, &f.lost, &f.duplicates, &f.reordered, &f.late,
-        &f.unverified, &f.corrupt, &f.truncated, &f.corrupt_copies, &f.truncated_copies, &f.first,
-        &f.ramp_sent, &f.jitter_ps}) {
+       {&f.received, &f.all_received, &f.lost_so_far, &f.all_lost_so_far, &f.lost, &f.duplicates,
+        &f.reordered, &f.late, &f.unverified, &f.corrupt, &f.truncated, &f.corrupt_copies,
+        &f.truncated_copies, &f.first, &f.ramp_sent, &f.jitter_ps}) {
     tally->set(own.count());
   }
   const std::uint64_t begin = f.first.get() + f.ramp_sent.get();
@@ -367,7 +367,9 @@ TEST(ProgressFigures, AreWhatEachJobHasCountedSoFar) {
     EXPECT_EQ(job.rx_bytes, b.all_rx_bytes.get());
     EXPECT_EQ(job.last.tx_frames, run.jobs[i].intervals[1].tx_frames) << "the newest";
   }
-  const auto missed = [&](std::size_t flow) { return run.memory->flow(flow).lost_so_far.get(); };
+  const auto missed = [&](std::size_t flow) {
+    return run.memory->flow(flow).all_lost_so_far.get();
+  };
   EXPECT_EQ(progress.jobs[0].lost_frames, missed(1)) << "of what is sent to it";
   EXPECT_EQ(progress.jobs[1].lost_frames, missed(0));
   EXPECT_EQ(progress.jobs[2].lost_frames, missed(0) + missed(1));

@@ -65,14 +65,53 @@ TEST_P(RunTruthOf, EveryFaultyFrameIsFoundAndNoOther) {
 INSTANTIATE_TEST_SUITE_P(Each, RunTruthOf, testing::ValuesIn(kFaults),
                          [](const auto& fault) { return std::string(fault.param.name); });
 
-TEST(RunTruth, IntervalsTellEachLostFrameOnce) {
+std::uint64_t lost_in_intervals(const JobResult& job) {
+  std::uint64_t lost = 0;
+  for (const IntervalResult& each : job.intervals) lost += each.lost_frames;
+  return lost;
+}
+
+TEST(RunTruth, IntervalsTellEachLostFrameOnceTheLastOnesToo) {
   const RunResult result = run(over_faults("loss=2%,seed=7"));
   EXPECT_TRUE(passed(result));
-  const std::uint64_t lost = result.links.at(0).faults.lost;
-  std::uint64_t told = 0;
-  for (const IntervalResult& each : result.jobs[1].intervals) told += each.lost_frames;
-  EXPECT_LE(told, lost);
-  EXPECT_GE(told + 10, lost) << "only of those after the last frame that came nothing is known";
+  EXPECT_EQ(lost_in_intervals(result.jobs[1]), result.links.at(0).faults.lost);
+  EXPECT_EQ(lost_in_intervals(result.jobs[1]), result.jobs[1].flows[0].lost);
+}
+
+TEST(RunTruth, IntervalsTellOfTheRampWhatItLost) {
+  auto plan = over_faults("loss=20%,seed=7", 3000);
+  plan[0].options.rate_fps.tx = 10000;
+  plan[0].options.ramp_time = 100ms;
+  const RunResult result = run(plan);
+  EXPECT_TRUE(passed(result));
+  EXPECT_GT(result.links.at(0).faults.lost, result.jobs[1].flows[0].lost + 100);
+  EXPECT_EQ(lost_in_intervals(result.jobs[1]), result.links.at(0).faults.lost);
+}
+
+TEST(RunTruth, IntervalsDoNotCallLostWhatCameAfterAll) {
+  for (const char* faults : {"delay=20ms+-15ms,seed=7", "reorder=20%,seed=7",
+                             "corrupt=5%,truncate=5%,duplicate=20%,seed=7"}) {
+    const RunResult result = run(over_faults(faults));
+    EXPECT_TRUE(passed(result)) << faults;
+    EXPECT_EQ(result.jobs[1].flows[0].lost, 0U) << faults;
+    EXPECT_EQ(lost_in_intervals(result.jobs[1]), 0U) << faults;
+  }
+}
+
+TEST(RunTruth, IntervalsOfARoundTripTellWhichWayAFrameWasLost) {
+  auto plan = pair(Role::pingpong, EngineKind::unix_pair);
+  plan[0].options.runtime = {};
+  plan[0].options.number_ios = 2000;
+  plan[0].options.iodepth = 2000;
+  plan[0].options.drain_time = 200ms;
+  plan[0].options.fault = parse_faults("loss=10%,seed=7").value();
+  plan[0].options.fault_rx = parse_faults("loss=10%,seed=8").value();
+  const RunResult result = run(plan);
+  EXPECT_TRUE(passed(result));
+  EXPECT_GT(result.jobs[1].flows[0].lost, 100U) << "requests";
+  EXPECT_GT(result.jobs[0].flows[0].lost, 100U) << "replies";
+  for (const JobResult& job : result.jobs)
+    EXPECT_EQ(lost_in_intervals(job), job.flows[0].lost) << job.name;
 }
 
 TEST(RunTruth, ACorruptFrameFailsTheRunUnlessToldOtherwise) {

@@ -56,6 +56,26 @@ TEST(FlowReceiver, CountsLossesRepeatsAndOvertakingExactly) {
   EXPECT_EQ(receiver.result({.frames = 10}, 1).gaps, (Gaps{{4, 7}}));
 }
 
+TEST(FlowReceiver, WhatIsMissingSoFarDidNotComeDamagedEither) {
+  FlowReceiver receiver({.measure_from_ns = kStart + 5 * kStep});
+  for (const std::uint64_t n : {3U, 6U, 9U}) receive(receiver, n);
+  EXPECT_EQ(receiver.missing(2, receiver.end()), 5U) << "2, 4, 5, 7, 8; 2 and 4 in the ramp";
+  receiver.note_damaged(Finding::corrupt, probe(4), kStart);
+  receiver.note_damaged(Finding::truncated, probe(7), kStart);
+  receiver.note_damaged(Finding::truncated, probe(7), kStart);
+  receiver.note_damaged(Finding::corrupt, probe(9), kStart);
+  EXPECT_EQ(receiver.missing(2, receiver.end()), 3U) << "2, 5, 8";
+  EXPECT_EQ(receiver.not_whole(2, receiver.end()), 5U);
+  receive(receiver, 7);
+  EXPECT_EQ(receiver.missing(2, receiver.end()), 3U) << "7 came once more, and whole";
+  receiver.note_damaged(Finding::corrupt, probe(11), kStart);
+  EXPECT_EQ(receiver.end(), 12U);
+  EXPECT_EQ(receiver.missing(2, receiver.end()), 4U) << "10, too";
+  receiver.note_damaged(Finding::corrupt, std::nullopt, kStart);
+  EXPECT_EQ(receiver.missing(2, receiver.end()), 3U) << "one of them, damaged beyond recognition";
+  EXPECT_EQ(receiver.missing(12, receiver.end()), 0U);
+}
+
 TEST(FlowReceiver, TheRampEntersNoFigureAndIsSplitFrameForFrame) {
   LatencyHistogram latency;
   FlowReceiver receiver({.measure_from_ns = kStart + 10 * kStep, .latency = &latency});
