@@ -342,6 +342,33 @@ TEST(SalvageOfALappedRing, TakesNoPayloadForTheEnd) {
   EXPECT_EQ(lost, 1U);
 }
 
+/// An EMPTY has all bits of its position, and those that a pad knows can be right in one of long
+/// ago. The chain did not end there: all that was sent since is behind it.
+TEST(SalvageOfALappedRing, TakesNoEndOfAnEarlierLapForTheEnd) {
+  constexpr std::uint64_t kPadKnows = 1ULL << 39U;
+  for (const std::uint64_t earlier : {kPadKnows, 3 * kPadKnows}) {
+    LappedBus bus(5 * kPadKnows);
+    bus.send_up_to(5 * kPadKnows + kSalvageRing / 2);
+    const std::vector<Standing> chain = bus.chain();
+    ASSERT_GT(chain.size(), 60U);
+    const std::uint64_t end = bus.raw_.header().last;
+    const std::uint64_t spoiled = chain[40].position;
+    bus.raw_.ring().record(spoiled).word = bus::word::empty(spoiled - earlier);
+    bus.raw_.header().last = 12345;
+    const auto gone =
+        static_cast<std::uint64_t>(std::ranges::count(chain, spoiled, &Standing::position));
+    const RepairReport done = bus.repair();
+    EXPECT_EQ(done.frames_kept, chain.size() - gone);
+    EXPECT_EQ(bus.raw_.header().last, end + bus::kRecordAlign) << "a new end right behind the old";
+    EXPECT_TRUE(is_clean(bus.bus_.audit()));
+    std::uint64_t lost = 0;
+    const std::vector<Standing> heard = bus.read_all(bus.reader_, lost);
+    ASSERT_EQ(heard.size(), chain.size() - gone);
+    EXPECT_EQ(lost, gone);
+    EXPECT_EQ(heard.back().number, chain.back().number);
+  }
+}
+
 TEST(SalvageOfALappedRing, KeepsWhatADeadWriterCommittedBeforeItDied) {
   LappedBus bus;
   bus.send_up_to(kSalvageRing / 2);
