@@ -138,15 +138,21 @@ TEST(HeldChildTest, HasTheCpuTheInputAndTheSignalsThatAreAskedFor) {
     if (CPU_ISSET(static_cast<std::size_t>(cpu), &allowed)) last = cpu;
   }
   ::signal(SIGUSR1, SIG_IGN);
+  sigset_t blocked, before;
+  ::sigemptyset(&blocked);
+  ::sigaddset(&blocked, SIGUSR2);
+  ::pthread_sigmask(SIG_BLOCK, &blocked, &before);
+  // No shell: it blocks nothing, whatever was blocked before.
   auto child = HeldChild::start(
-      {.argv = {"sh", "-c", "grep -E 'Cpus_allowed_list|SigIgn|SigBlk' /proc/self/status; cat"},
+      {.argv = {"grep", "-hE", "Cpus_allowed_list|SigIgn|SigBlk", "/proc/self/status", "-"},
        .output = dir.file("out"),
        .no_input = true,
        .cpu = last});
+  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
   ::signal(SIGUSR1, SIG_DFL);
   ASSERT_TRUE(child) << child.error().message;
   ASSERT_TRUE(child->release());
-  EXPECT_EQ(shell_status(child->wait()), 0) << "cat has met the end of its input";
+  EXPECT_EQ(shell_status(child->wait()), 0) << "grep has met the end of its input";
   EXPECT_EQ(text_of(dir.file("out")),
             "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n"
             "Cpus_allowed_list:\t" +
