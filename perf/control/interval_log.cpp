@@ -92,21 +92,6 @@ std::vector<std::size_t> IntervalLogs::with_histograms() const {
   return jobs;
 }
 
-std::uint64_t IntervalLogs::interval_ns(std::size_t job, std::uint64_t longest_ns) const noexcept {
-  const Source& source = sources_[job];
-  double every_seconds = 0;
-  if (source.log != SIZE_MAX) every_seconds = logs_[source.log].every_seconds;
-  if (source.histogram_log != SIZE_MAX) {
-    const double other = histogram_logs_[source.histogram_log].every_seconds;
-    // If there are two, one is a multiple of the other.
-    every_seconds = every_seconds == 0 ? other : std::min(every_seconds, other);
-  }
-  if (every_seconds == 0) return longest_ns;
-  const auto every = static_cast<std::uint64_t>(std::llround(every_seconds * 1e9));
-  const std::uint64_t parts = (every + longest_ns - 1) / longest_ns;
-  return every / std::max<std::uint64_t>(parts, 1);
-}
-
 void IntervalLogs::File::line(const IntervalResult& sum, bool sent, double figure) {
   line(std::to_string(std::llround(sum.at_seconds * 1000)) + ", " +
        std::to_string(std::llround(figure)) + (sent ? ", 1, 0, 0" : ", 0, 0, 0"));

@@ -32,11 +32,8 @@ class IntervalLogs {
   static Result<std::unique_ptr<IntervalLogs>> open(std::span<const PlannedJob> plan,
                                                     const RunOptions& options);
 
-  /// How long the intervals of a job must be, at most `longest_ns`. A whole number of intervals
-  /// makes a line of the job's logs.
-  std::uint64_t interval_ns(std::size_t job, std::uint64_t longest_ns) const noexcept;
-  /// Adds the next interval of a job. `latencies`: null if they are not logged, or were
-  /// overwritten.
+  /// Adds the next interval of a job, as long as interval_of() says. `latencies`: null if they are
+  /// not logged, or were overwritten.
   void add(std::size_t job, const IntervalResult& interval, const HistogramBlock* latencies);
   /// The jobs whose latencies are logged: those with write_hist_log, and peers that measure them.
   std::vector<std::size_t> with_histograms() const;

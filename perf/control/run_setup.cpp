@@ -54,7 +54,8 @@ Result<void> make_wires(RunState& run) {
     WorkerSetup& setup = run.setups[i];
     setup.index = i;
     setup.nonce = nonce;
-    setup.interval_ns = run.logs->interval_ns(i, run.interval_ns);
+    setup.interval_ns = ns(
+        interval_of(log_options(run.plan, run.plan[i]), std::chrono::nanoseconds(run.interval_ns)));
     setup.end.name = run.jobs[i].plan.options.name;
     setup.end.mac = MacAddress::random();
     setup.end.sent = run.jobs[i].plan.options.fault;

@@ -14,6 +14,7 @@
 #include "perf/result/run_result.hpp"
 #include "perf/stats/latency_histogram.hpp"
 #include "perf/worker/replay.hpp"
+#include "perf/worker/run_memory.hpp"
 
 namespace shmif::perf {
 
@@ -94,10 +95,12 @@ std::uint64_t memory_of(const JobOptions& job) {
 }
 
 /// The results of all runs are kept to the end. Together they take no longer than max_runtime.
-/// `interval`: that of the curves (see curve_interval()), a second or a part of it.
+/// `interval`: of its curve and its logs.
 std::uint64_t results_of(const JobOptions& job, std::uint64_t runs,
                          std::chrono::nanoseconds interval, std::chrono::nanoseconds max_runtime) {
-  const auto of_second = static_cast<std::uint64_t>(std::chrono::seconds(1) / interval);
+  constexpr std::chrono::nanoseconds kSecond = std::chrono::seconds(1);
+  const auto of_second =
+      static_cast<std::uint64_t>((kSecond + interval - std::chrono::nanoseconds(1)) / interval);
   const auto intervals_in = [&](std::chrono::nanoseconds time) {
     const auto seconds = std::chrono::ceil<std::chrono::seconds>(time).count();
     return times(of_second, static_cast<std::uint64_t>(seconds) + 1);
@@ -127,12 +130,14 @@ std::string too_much(const ServerLimits& limits, std::uint64_t bytes, const std:
 std::uint64_t memory_of(const std::vector<PlannedJob>& plan, std::uint64_t runs,
                         std::chrono::nanoseconds max_runtime) {
   std::map<std::string, std::uint64_t> rings;  // one for each wire
-  const std::chrono::nanoseconds interval = curve_interval(plan);
+  const std::chrono::nanoseconds curve = curve_interval(plan);
   std::uint64_t sum = 0;
   for (const PlannedJob& planned : plan) {
     const JobOptions& job = planned.options;
     sum = plus(sum, plus(memory_of(job), texts_of(job)));
-    sum = plus(sum, results_of(job, runs, interval, max_runtime));
+    const JobOptions& logs = log_options(plan, planned);
+    sum = plus(sum, results_of(job, runs, interval_of(logs, curve), max_runtime));
+    if (!logs.write_hist_log.empty()) sum = plus(sum, kHistogramBlocks * sizeof(HistogramBlock));
     const bool on_bus = job.engine == EngineKind::bus || job.engine == EngineKind::host;
     if (!on_bus || !job.bus.empty()) continue;
     std::uint64_t& ring = rings[wire_key(planned)];
@@ -158,7 +163,7 @@ std::string too_much_memory(const ServerLimits& limits, const std::vector<Planne
       memory_of(plan, std::max<std::uint64_t>(run.repeat, 1), limits.max_runtime);
   return too_much(limits, bytes,
                   "repeat, numjobs, runtime, bus_size, iodepth_batch, verify_async, "
-                  "verify_backlog or the queue of fault");
+                  "verify_backlog, a longer log_avg_msec or log_hist_msec, or the queue of fault");
 }
 
 }  // namespace shmif::perf

@@ -17,6 +17,7 @@
 #include "perf/control/job_progress.hpp"
 #include "perf/control/steady_watch.hpp"
 #include "perf/control/trigger.hpp"
+#include "perf/plan/curve_interval.hpp"
 #include "perf/worker/interval_recorder.hpp"
 #include "tests/perf/control/watched_jobs.hpp"
 #include "tests/support/temp_dir.hpp"
@@ -257,10 +258,10 @@ TEST(LogsOfAJob, HaveALineForEachDirectionAndTheLatenciesOfItsPeerAsSent) {
   plan[1].peer_of = "s";
   auto logs = IntervalLogs::open(plan, run).value();
   // Whole intervals make a line, none of them longer than those of the curve.
-  EXPECT_EQ(logs->interval_ns(0, 100'000'000), 100'000'000U);
-  EXPECT_EQ(logs->interval_ns(1, 300'000'000), 250'000'000U);
-  EXPECT_EQ(logs->interval_ns(2, 2'000'000'000), 1'000'000'000U);
-  EXPECT_EQ(logs->interval_ns(3, 100'000'000), 100'000'000U);
+  EXPECT_EQ(interval_of(log_options(plan, plan[0]), milliseconds(100)), milliseconds(100));
+  EXPECT_EQ(interval_of(log_options(plan, plan[1]), milliseconds(300)), milliseconds(250));
+  EXPECT_EQ(interval_of(log_options(plan, plan[2]), seconds(2)), seconds(1));
+  EXPECT_EQ(interval_of(log_options(plan, plan[3]), milliseconds(100)), milliseconds(100));
   EXPECT_TRUE(logs->with_histograms().empty());
   const auto latency = [](IntervalResult i, double mean) {
     i.latency_count = 2;
@@ -311,7 +312,7 @@ TEST(LogsOfAJob, HistogramsAreOfTheirOwnIntervalsAndOfTheMeanSizeThatCame) {
   plan[1].peer_of = "s/1";
   auto logs = IntervalLogs::open(plan, run).value();
   EXPECT_EQ(logs->with_histograms(), (std::vector<std::size_t>{0, 1}));
-  EXPECT_EQ(logs->interval_ns(1, 300'000'000), 250'000'000U);
+  EXPECT_EQ(interval_of(log_options(plan, plan[1]), milliseconds(300)), milliseconds(250));
   const auto counts = std::make_unique<HistogramBlock>();
   const auto add = [&](double at, std::uint64_t low, std::uint64_t high) {
     IntervalResult i = half_until(at, 0, low + high);

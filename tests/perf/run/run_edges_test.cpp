@@ -21,6 +21,7 @@
 #include "perf/campaign/repetitions.hpp"
 #include "perf/control/interval_log.hpp"
 #include "perf/control/trigger.hpp"
+#include "perf/plan/curve_interval.hpp"
 #include "perf/worker/command.hpp"
 #include "perf/worker/frame_source.hpp"
 #include "tests/support/temp_dir.hpp"
@@ -136,17 +137,16 @@ TEST(LogsOfARun, OnAFullDiskAreEachNamedOnceAtTheEnd) {
 }
 
 TEST(LogsOfARun, OfWhoHasBothKindsGoByTheShorterOfTheirTimes) {
-  const test::TempDir dir;
-  RunOptions options;
-  options.aux_path = dir.path();
   for (const auto& [rates, histograms] : {std::pair{200, 800}, {800, 200}}) {
-    std::vector<PlannedJob> plan{logged_job()};
-    plan[0].options.log_avg = std::chrono::milliseconds(rates);
-    plan[0].options.log_hist = std::chrono::milliseconds(histograms);
-    const auto logs = IntervalLogs::open(plan, options).value();
-    EXPECT_EQ(logs->interval_ns(0, 1'000'000'000), 200'000'000U);
-    EXPECT_EQ(logs->interval_ns(0, 199'999'999), 100'000'000U);
-    EXPECT_EQ(logs->interval_ns(0, 200'000'000), 200'000'000U);
+    JobOptions job = logged_job().options;
+    job.log_avg = std::chrono::milliseconds(rates);
+    job.log_hist = std::chrono::milliseconds(histograms);
+    const auto of = [&job](std::uint64_t curve_ns) {
+      return interval_of(job, std::chrono::nanoseconds(curve_ns)).count();
+    };
+    EXPECT_EQ(of(1'000'000'000), 200'000'000);
+    EXPECT_EQ(of(199'999'999), 100'000'000);
+    EXPECT_EQ(of(200'000'000), 200'000'000);
   }
 }
 
