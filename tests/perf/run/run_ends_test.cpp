@@ -128,16 +128,16 @@ TEST(RunEnds, AThreadThatIsStuckForGoodIsReportedAndLeft) {
 
 TEST(RunEnds, AJobThatHangsAtItsStartKeepsEvenOthersFromBeginning) {
   const RunResult result = run_text(
-      "[global]\nengine=null\nrw=txrx\nstartup_timeout=200ms\n[a]\nruntime=20\n"
+      "[global]\nengine=null\nrw=txrx\nstartup_timeout=1500ms\n[a]\nruntime=20\n"
       "[b]\nnumber_ios=10\nexec_prerun=sleep 20\n");
-  EXPECT_TRUE(failed(result, "job \"b\": did not start: was not initialised after 0.2 s"));
+  EXPECT_TRUE(failed(result, "job \"b\": did not start: was not initialised after 1.5 s"));
   EXPECT_EQ(job_of(result, "a").tx.frames, 0U);
 }
 
 TEST(RunEnds, ABatchMayTakeLongToStartWhileOneJobAfterTheOtherIsReady) {
   const RunResult result = run_text(
-      "[global]\nengine=null\nrw=txrx\nnumber_ios=10\nstartup_timeout=1\n"
-      "[a]\nexec_prerun=sleep 0.4\n[b]\nexec_prerun=sleep 0.8\n[c]\nexec_prerun=sleep 1.2\n");
+      "[global]\nengine=null\nrw=txrx\nnumber_ios=10\nstartup_timeout=4\n"
+      "[a]\nexec_prerun=sleep 1.5\n[b]\nexec_prerun=sleep 3\n[c]\nexec_prerun=sleep 4.5\n");
   EXPECT_TRUE(passed(result));
 }
 

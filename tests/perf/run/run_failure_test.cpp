@@ -94,9 +94,9 @@ TEST(RunFailure, WithContinueOnStartErrorTheOthersRun) {
 TEST(RunFailure, AJobThatHangsAtItsStartIsGivenUp) {
   auto plan = long_pair();
   plan[1].options.exec_prerun = {"sleep", "20"};
-  plan[1].options.startup_timeout = 200ms;
+  plan[1].options.startup_timeout = 1500ms;
   const RunResult result = run(plan);
-  EXPECT_TRUE(failed(result, "job \"second\": did not start: was not initialised after 0.2 s"));
+  EXPECT_TRUE(failed(result, "job \"second\": did not start: was not initialised after 1.5 s"));
 }
 
 TEST(RunFailure, AJobThatMovedNothingFailsWithAHint) {

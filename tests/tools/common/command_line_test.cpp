@@ -12,6 +12,7 @@
 
 #include "base/quantity.hpp"
 #include "shmif/port.hpp"
+#include "tests/support/eventually.hpp"
 #include "tests/support/run_tool.hpp"
 #include "tests/support/temp_dir.hpp"
 
@@ -248,12 +249,18 @@ TEST(Completion, OffersTheWordsOfAnOption) {
   EXPECT_EQ(completions("shmifctl exec x --via ="), (Words{"tap", "veth"}));
   EXPECT_EQ(completions("shmifctl dump x --format ''"), (Words{"pcap", "pcapng"}));
   EXPECT_EQ(completions("shmifctl gateway x --with ="), (Words{"passt", "slirp4netns"}));
-  Words namespaces;
-  std::error_code none;
-  for (const auto& entry : std::filesystem::directory_iterator("/run/netns", none)) {
-    namespaces.insert(entry.path().filename());
-  }
-  EXPECT_EQ(completions("shmifctl tap x --netns ''"), namespaces);
+  // Other tests may make and remove namespaces meanwhile.
+  Words namespaces, offered;
+  EXPECT_TRUE(eventually([&] {
+    namespaces.clear();
+    std::error_code none;
+    for (const auto& entry : std::filesystem::directory_iterator("/run/netns", none)) {
+      namespaces.insert(entry.path().filename());
+    }
+    offered = completions("shmifctl tap x --netns ''");
+    return offered == namespaces;
+  })) << offered.size()
+      << " are offered, and there are " << namespaces.size();
 }
 
 TEST(Completion, OffersTheLinksOfABridge) {
