@@ -68,9 +68,11 @@ Result<void> check_content(int fd, const struct stat& status, const OutputRules&
                  "it exists and is no capture (name another file, or remove this one first)");
 }
 
-/// Where a path leads.
+/// Where a path leads. The kernel follows its links, once: it knows which links must not be
+/// followed, such as others' in /tmp (fs.protected_symlinks) and those of a mount with nosymfollow.
+/// To follow their text would be another way, and could lead elsewhere.
 struct Place {
-  std::string real;            ///< the path behind all symbolic links
+  UniqueFd node;               ///< holds the file, if it exists
   bool is_descriptor = false;  ///< /dev/stdout and the like
   bool exists = false;
   int number = 0;  ///< errno, if it does not exist
@@ -82,24 +84,62 @@ bool is_in_proc(const std::string& path) {
   return statfs(directory_of(path).c_str(), &fs) == 0 && fs.f_type == PROC_SUPER_MAGIC;
 }
 
-/// Follows the links at the end of `path`, so that its last one stays when a file is renamed over
-/// what it leads to.
-Place find_place(const std::string& path) {
-  Place place{.real = path};
-  place.exists = stat(path.c_str(), &place.status) == 0;
-  place.number = errno;
+/// Whether the links at the end of `path` lead to an open file of a process. Only a hint: files are
+/// opened by what the kernel finds.
+bool leads_to_descriptor(std::string path) {
   for (int links = 0; links < kMaxLinks; ++links) {
     std::array<char, PATH_MAX> target{};
-    const ssize_t length = readlink(place.real.c_str(), target.data(), target.size());
-    if (length <= 0) break;
-    if (is_in_proc(place.real)) {
-      place.is_descriptor = true;
-      break;
-    }
+    const ssize_t length = readlink(path.c_str(), target.data(), target.size());
+    if (length <= 0) return false;
+    if (is_in_proc(path)) return true;
     const std::string text(target.data(), static_cast<std::size_t>(length));
-    place.real = text.starts_with('/') ? text : directory_of(place.real) + '/' + text;
+    path = text.starts_with('/') ? text : directory_of(path) + '/' + text;
   }
+  return false;
+}
+
+Place find_place(const std::string& path) {
+  Place place;
+  place.is_descriptor = leads_to_descriptor(path);
+  place.node = UniqueFd(::open(path.c_str(), O_PATH | O_CLOEXEC));
+  place.exists = place.node && fstat(place.node.get(), &place.status) == 0;
+  place.number = errno;
   return place;
+}
+
+/// A path to the file of a place that exists; without /proc, the one that was given.
+std::string way_to(const Place& place, const std::string& path) {
+  std::string way = proc_path(place.node.get());
+  return access(way.c_str(), F_OK) == 0 ? way : path;
+}
+
+/// The directory that a file is in, or is to be made in, and its name there.
+struct NewPlace {
+  UniqueFd directory;
+  std::string name;
+};
+
+/// Where a file can be made that is renamed to what `path` leads to. Its directory is empty if the
+/// file must be written where it is: its name is not known, or a link leads to nothing.
+NewPlace new_place_of(const std::string& path, const Place& place) {
+  std::string real = path;
+  if (place.exists) {
+    std::array<char, PATH_MAX> target{};
+    const ssize_t length =
+        readlink(proc_path(place.node.get()).c_str(), target.data(), target.size());
+    if (length > 0) real.assign(target.data(), static_cast<std::size_t>(length));
+  }
+  NewPlace target_place{
+      .directory = UniqueFd(::open(directory_of(real).c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC)),
+      .name = real.substr(real.find_last_of('/') + 1)};  // npos + 1 is 0
+  struct stat there{};
+  const bool is_taken =
+      target_place.directory && fstatat(target_place.directory.get(), target_place.name.c_str(),
+                                        &there, AT_SYMLINK_NOFOLLOW) == 0;
+  if (is_taken && !(place.exists && is_one_file(there, place.status)))
+    target_place.directory.reset();
+  if (!is_taken && place.exists) target_place.directory.reset();
+  return target_place;
 }
 
 /// Waits until a FIFO has a reader. Result: the FIFO, open for writing.
@@ -152,15 +192,15 @@ int write_all(int fd, std::span<const std::byte> bytes) noexcept {
   return 0;
 }
 
-/// A file beside `real`, empty, with a name that nobody else has.
-UniqueFd make_beside(const std::string& real, std::string& name) {
+/// A file in that directory, empty, with a name that nobody else has.
+UniqueFd make_beside(const NewPlace& target_place, std::string& name) {
   static std::atomic<unsigned> last{0};
-  constexpr std::size_t kMaxBase = 200;                              // a name has at most 255 bytes
-  const std::string base = real.substr(real.find_last_of('/') + 1);  // npos + 1 is 0
+  constexpr std::size_t kMaxBase = 200;  // a name has at most 255 bytes
   for (;;) {
-    name = directory_of(real) + "/." + base.substr(0, kMaxBase) + '.' + std::to_string(getpid()) +
-           '-' + std::to_string(++last);
-    UniqueFd fd(::open(name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, kNewMode));
+    name = '.' + target_place.name.substr(0, kMaxBase) + '.' + std::to_string(getpid()) + '-' +
+           std::to_string(++last);
+    UniqueFd fd(::openat(target_place.directory.get(), name.c_str(),
+                         O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, kNewMode));
     if (fd || errno != EEXIST) return fd;
   }
 }
@@ -173,9 +213,16 @@ bool is_for_writing_in_place(int number) noexcept {
 }
 
 /// O3. Result: 0 or errno. `in_place`: the file has to be written where it is.
-int replace_whole(const Place& place, std::span<const std::byte> content, bool& in_place) {
+int replace_whole(const std::string& path, const Place& place, std::span<const std::byte> content,
+                  bool& in_place) {
+  const NewPlace target_place = new_place_of(path, place);
+  if (!target_place.directory) {
+    in_place = true;
+    return ENOENT;
+  }
+  const int directory = target_place.directory.get();
   std::string name;
-  UniqueFd fd = make_beside(place.real, name);
+  UniqueFd fd = make_beside(target_place, name);
   if (!fd) {
     in_place = place.exists && is_for_writing_in_place(errno);
     return errno;
@@ -187,12 +234,33 @@ int replace_whole(const Place& place, std::span<const std::byte> content, bool& 
   }
   int failure = write_all(fd.get(), content);
   if (const int closed = ::close(fd.release()); closed != 0 && failure == 0) failure = errno;
-  if (failure == 0 && ::rename(name.c_str(), place.real.c_str()) != 0) {
+  if (failure == 0 &&
+      ::renameat(directory, name.c_str(), directory, target_place.name.c_str()) != 0) {
     failure = errno;
     in_place = place.exists && is_for_writing_in_place(failure);
   }
-  if (failure != 0) ::unlink(name.c_str());
+  if (failure != 0) ::unlinkat(directory, name.c_str(), 0);
   return failure;
+}
+
+/// check_output() for a path of which is known where it leads.
+Result<void> check_place(const std::string& path, const Place& place, const OutputRules& rules) {
+  if (!place.exists) {
+    if (place.number != ENOENT) return failed(rules, place.number);
+    if (path.empty() || path.ends_with('/')) return failed(rules, ENOENT);
+    const std::string directory = directory_of(path);
+    struct stat status{};
+    if (stat(directory.c_str(), &status) != 0) return failed(rules, errno);
+    if (!S_ISDIR(status.st_mode)) return failed(rules, ENOTDIR);
+    return access(directory.c_str(), W_OK | X_OK) == 0 ? Result<void>() : failed(rules, errno);
+  }
+  if (S_ISDIR(place.status.st_mode)) return failed(rules, EISDIR);
+  const std::string way = way_to(place, path);
+  if (access(way.c_str(), W_OK) != 0) return failed(rules, errno);
+  if (!S_ISREG(place.status.st_mode)) return {};
+  const UniqueFd fd(::open(way.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  if (!fd) return failed(rules, errno);
+  return check_content(fd.get(), place.status, rules);
 }
 
 }  // namespace
@@ -206,6 +274,7 @@ const char* output_advice(int number) noexcept {
     case EDQUOT: return "free some space, or name a file on another file system";
     case EACCES:
     case EROFS: return "name a file in a directory that you may write to";
+    case ELOOP: return "its path has a symbolic link that is not followed: name what it leads to";
     default: return "";
   }
 }
@@ -218,31 +287,16 @@ bool is_same_file(const std::string& left, const std::string& right) {
 }
 
 Result<void> check_output(const std::string& path, const OutputRules& rules) {
-  const Place place = find_place(path);
-  const std::string directory = directory_of(place.real);
-  if (!place.exists) {
-    if (place.number != ENOENT) return failed(rules, place.number);
-    if (path.empty() || place.real.ends_with('/')) return failed(rules, ENOENT);
-    struct stat status{};
-    if (stat(directory.c_str(), &status) != 0) return failed(rules, errno);
-    if (!S_ISDIR(status.st_mode)) return failed(rules, ENOTDIR);
-    return access(directory.c_str(), W_OK | X_OK) == 0 ? Result<void>() : failed(rules, errno);
-  }
-  if (S_ISDIR(place.status.st_mode)) return failed(rules, EISDIR);
-  if (access(path.c_str(), W_OK) != 0) return failed(rules, errno);
-  if (!S_ISREG(place.status.st_mode)) return {};
-  const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-  if (!fd) return failed(rules, errno);
-  return check_content(fd.get(), place.status, rules);
+  return check_place(path, find_place(path), rules);
 }
 
 Result<void> write_whole(const std::string& path, std::span<const std::byte> content,
                          const OutputRules& rules) {
   const Place place = find_place(path);
   if (!place.is_descriptor && (!place.exists || S_ISREG(place.status.st_mode))) {
-    if (auto may = check_output(path, rules); !may) return may;
+    if (auto may = check_place(path, place, rules); !may) return may;
     bool in_place = false;
-    const int failure = replace_whole(place, content, in_place);
+    const int failure = replace_whole(path, place, content, in_place);
     if (failure == 0) return {};
     if (!in_place) return failed(rules, failure);
   }
