@@ -4,8 +4,11 @@
 
 #include <algorithm>
 #include <cctype>
+#include <cerrno>
+#include <cstdlib>
 #include <filesystem>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <set>
 #include <string_view>
@@ -22,6 +25,8 @@ namespace shmif::perf {
 
 namespace {
 
+namespace fs = std::filesystem;
+
 constexpr const char* kNoFiles =
     "this server does not let clients use files (start it with --directory DIR to allow files "
     "there)";
@@ -32,23 +37,39 @@ bool has_states_written(const std::string& option, const std::string& value) {
   return option != "trigger-timeout" || parse_time(value).value().count() != 0;
 }
 
+/// `path` with the symbolic links resolved of the part that exists. The links are read and not
+/// followed, because a pinned directory (pinned_directory.hpp) follows none.
+std::optional<fs::path> without_links(const fs::path& path) {
+  const auto real = [](const fs::path& part) {
+    return std::unique_ptr<char, decltype(&std::free)>(::realpath(part.c_str(), nullptr),
+                                                       &std::free);
+  };
+  fs::path there = path;
+  fs::path missing;
+  for (auto found = real(there);; found = real(there)) {
+    if (found) return missing.empty() ? found.get() : (found.get() / missing).lexically_normal();
+    const bool is_missing = errno == ENOENT || errno == ENOTDIR;
+    if (!is_missing || !there.has_relative_path()) return std::nullopt;
+    missing = missing.empty() ? there.filename() : there.filename() / missing;
+    there = there.parent_path();
+  }
+}
+
 /// The path below `directory`, with symbolic links resolved; empty if it is elsewhere.
 std::optional<std::string> path_below(const std::string& directory, const std::string& path) {
-  namespace fs = std::filesystem;
+  const auto root = without_links(directory);
+  const auto whole = root ? without_links(*root / path) : std::nullopt;
+  if (!whole) return std::nullopt;
+  const auto [end, rest] = std::mismatch(root->begin(), root->end(), whole->begin(), whole->end());
+  if (end != root->end()) return std::nullopt;
+  // Links that lead to nothing are left: a file made there would be elsewhere.
   std::error_code failed;
-  const fs::path root = fs::canonical(directory, failed);
-  if (failed) return std::nullopt;
-  const fs::path whole = fs::weakly_canonical(root / path, failed);
-  if (failed) return std::nullopt;
-  const auto [end, rest] = std::mismatch(root.begin(), root.end(), whole.begin(), whole.end());
-  if (end != root.end()) return std::nullopt;
-  // weakly_canonical() leaves links that lead to nothing: a file made there would be elsewhere.
-  fs::path at = root;
-  for (auto part = rest; part != whole.end(); ++part) {
+  fs::path at = *root;
+  for (auto part = rest; part != whole->end(); ++part) {
     at /= *part;
     if (fs::is_symlink(fs::symlink_status(at, failed))) return std::nullopt;
   }
-  return whole.string();
+  return whole->string();
 }
 
 /// Whether the text of a place is ADDRESS:PORT, or no place at all; not a path.
@@ -56,21 +77,23 @@ bool is_address(const std::string& place) {
   return place.find('/') == std::string::npos && place.find(':') != std::string::npos;
 }
 
-/// What libvdeplug gets for a VDE network that is reached at a path: a switch or a bus. `path`
-/// makes the path whole. The scheme is always written, because libvdeplug takes a path without one
-/// for a file that may hold another URL. Errors: bad_argument for all other networks, for a path
-/// that libvdeplug would read in another way, and what `path` says.
+/// What libvdeplug gets for a VDE network that is a bus. `path` makes the path whole. The scheme is
+/// always written, because libvdeplug takes a path without one for a file that may hold another
+/// URL. To the path of a switch, libvdeplug applies realpath(), which reads symbolic links by
+/// itself: a neighbour's link would lead out of a pinned directory. Errors: bad_argument for all
+/// other networks, for a path that libvdeplug would read in another way, and what `path` says.
 Result<std::string> plain_vde_url(
     const std::string& url, const std::function<Result<std::string>(const std::string&)>& path) {
   constexpr std::string_view kScheme = "://";
   const std::size_t at = url.find(kScheme);
   const std::string scheme = at == std::string::npos ? "vde" : url.substr(0, at);
   std::string place = at == std::string::npos ? url : url.substr(at + kScheme.size());
-  if (scheme != "vde" && scheme != "shmif") {
-    return Error(Errc::bad_argument,
-                 "this server opens only VDE switches (vde://PATH) and buses (shmif://PATH) for "
-                 "clients, because other VDE networks run programs or open devices (start it with "
-                 "--allow-exec)");
+  if (scheme != "shmif") {
+    return Error(
+        Errc::bad_argument,
+        "of VDE networks, this server opens only buses (shmif://PATH) for clients, because "
+        "others run programs, open devices, or follow symbolic links to any switch (start "
+        "it with --allow-exec)");
   }
   std::string port;  // "[3]"
   if (const std::size_t bracket = place.find('['); bracket != std::string::npos) {
@@ -84,7 +107,7 @@ Result<std::string> plain_vde_url(
       port.empty() || (port.size() > 2 && port.back() == ']' &&
                        std::all_of(port.begin() + 1, port.end() - 1, is_plain));
   if (place.empty() || !port_is_plain || place.find_first_of("'\"\\") != std::string::npos)
-    return Error(Errc::bad_argument, '"' + url + "\" is not the path of a VDE switch or a bus");
+    return Error(Errc::bad_argument, '"' + url + "\" is not the path of a bus");
   auto whole = path(place);
   if (!whole) return std::move(whole).error();
   return scheme + std::string(kScheme) + *whole + port;

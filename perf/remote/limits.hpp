@@ -11,10 +11,11 @@
 //   trigger-match                                trigger saves those of all jobs
 //   trigger-match                                never with names of hosts
 //   allow_live, netdev, netns, no_peer           --allow-live: they use the machine's own network
-//   socket                                       the same, and --directory for paths of sockets,
-//                                                VDE switches and buses; other VDE networks run
-//                                                programs or open devices, and need --allow-exec,
-//                                                and so do ports below 1024 that are opened here
+//   socket                                       the same, and --directory for paths of sockets
+//                                                and of buses as VDE networks; other VDE networks
+//                                                run programs, open devices or follow links, and
+//                                                need --allow-exec, and so do ports below 1024 that
+//                                                are opened here
 //   hostname                                     --allow-live, if it is no address of this machine
 //   port                                         --allow-exec, if it is below 1024 and opened here
 //   output and similar options                   never: they are the client's
@@ -45,9 +46,13 @@ struct ServerLimits {
   std::size_t max_jobs = 64;
   std::chrono::nanoseconds max_runtime = std::chrono::hours(1);
   std::uint64_t max_memory = 1U << 30U;  ///< bytes, as memory_of() counts them
+
+  /// Whether a run must keep its files below the directory. Programs of the client would not.
+  bool keeps_directory() const noexcept { return !directory.empty() && !allow_exec; }
 };
 
-/// The path `path` of a client, absolute and without symbolic links. Error: bad_argument with why
+/// The path `path` of a client, absolute and without symbolic links as they are now; whether some
+/// are put there later is up to pin_directory(). Error: bad_argument with why
 /// the server refuses it, and advice. Threads: any. Blocks: for the file system.
 Result<std::string> allowed_path(const ServerLimits& limits, const std::string& path);
 

@@ -14,6 +14,7 @@
 #include "perf/figures/table.hpp"
 #include "perf/remote/address.hpp"
 #include "perf/remote/job_texts.hpp"
+#include "perf/remote/pinned_directory.hpp"
 #include "perf/remote/served_run.hpp"
 #include "perf/remote/visitor.hpp"
 #include "perf/stats/clock.hpp"
@@ -40,6 +41,12 @@ std::string time_now() {
 /// The plan of a client's jobs, or why the server does not run them.
 RunPlan plan_within(const ServerLimits& limits, const JobTexts& texts) {
   RunPlan plan;
+  if (limits.keeps_directory()) {
+    if (const auto pinned = pin_directory(limits.directory); !pinned) {  // D1
+      plan.problems.push_back(pinned.error().message);
+      return plan;
+    }
+  }
   JobSet set = job_set_of(texts, limits, plan.problems);
   if (plan.problems.empty()) plan.problems = apply_limits(limits, set);
   if (!plan.problems.empty()) return plan;

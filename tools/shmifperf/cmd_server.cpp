@@ -4,6 +4,7 @@
 
 #include "base/standard_streams.hpp"
 #include "perf/remote/address.hpp"
+#include "perf/remote/pinned_directory.hpp"
 #include "perf/remote/protocol.hpp"
 #include "perf/remote/server.hpp"
 #include "tools/common/options.hpp"
@@ -38,11 +39,13 @@ Options options_of_server() {
       .flag("allow-live",
             "clients may send on this machine's own interfaces and buses (allow_live, netdev, "
             "netns, no_peer, socket; paths in socket also need --directory, and VDE networks other "
-            "than vde:// and shmif:// need --allow-exec)")
+            "than shmif:// need --allow-exec)")
       .value("directory", "DIR",
              "clients may use files in this directory (bus, filename, replay, write_pcap, logs); "
-             "jobs save their states there, too (verify_state_save); without this option, clients "
-             "cannot use files or triggers")
+             "jobs save their states there, too (verify_state_save); no symbolic link in it is "
+             "followed, unless --allow-exec is given, so nobody can lead clients elsewhere (needs "
+             "Linux 5.14, and mount namespaces); without this option, clients cannot use files or "
+             "triggers")
       .value("max-runtime", "SECONDS", "stop runs that take longer (default: 3600)")
       .value("max-jobs", "N",
              "refuse runs with more jobs; each of the copies that numjobs makes is one, and each "
@@ -104,6 +107,10 @@ perf::ServerOptions server_options(const Arguments& args) {
 int run_server(const CommandLine& line) {
   const perf::ServerOptions options = server_options(options_of_server().parse(line));
   base::let_lost_output_vanish();
+  if (options.limits.keeps_directory()) {
+    if (const auto pinned = perf::can_pin_directory(options.limits.directory); !pinned)
+      return fail(pinned.error());
+  }
   const StopSignals stop;
   auto server = perf::Server::create(options);
   if (!server) return fail(server.error());
@@ -113,6 +120,14 @@ int run_server(const CommandLine& line) {
   if (!perf::is_loopback(address)) {
     print_line("everyone who can reach " + address.to_string() +
                " may run jobs here: use this only in a network that you trust");
+  }
+  const std::string others = options.limits.keeps_directory()
+                                 ? perf::who_may_replace(options.limits.directory)
+                                 : std::string();
+  if (!others.empty()) {
+    print_line(others +
+               ", and so lead the files of clients elsewhere: use this --directory only if "
+               "you trust them");
   }
   (*server)->serve(stop.descriptor(), [&stop] { return stop.signal(); });
   return kDone;

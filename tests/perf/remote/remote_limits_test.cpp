@@ -412,10 +412,8 @@ TEST(ServerLimits, SocketsAreBelowTheDirectoryAndVdeNetworksRunNoPrograms) {
   EXPECT_EQ(given("stream", dir + "q,127.0.0.1:7000"), dir + "q,127.0.0.1:7000");
   EXPECT_EQ(given("stream", "[::1]:7000"), "[::1]:7000");
   EXPECT_EQ(given("dgram", "a,./b"), dir + "a," + dir + "b");
-  for (const char* const switch_path : {"vde.ctl", "vde://vde.ctl", "vde://./vde.ctl"})
-    EXPECT_EQ(given("vde", switch_path), "vde://" + dir + "vde.ctl");
-  EXPECT_EQ(given("vde", "vde.ctl[12],shmif://bus0[vm-1]"),
-            "vde://" + dir + "vde.ctl[12],shmif://" + dir + "bus0[vm-1]");
+  EXPECT_EQ(given("vde", "shmif://./bus0,shmif://bus0[vm-1]"),
+            "shmif://" + dir + "bus0,shmif://" + dir + "bus0[vm-1]");
   const auto refused = [&](const std::string& engine, const std::string& value,
                            const std::string& why) {
     const std::string said = given(engine, value);
@@ -423,16 +421,18 @@ TEST(ServerLimits, SocketsAreBelowTheDirectoryAndVdeNetworksRunNoPrograms) {
     EXPECT_NE(said.find(why), std::string::npos) << said;
   };
   for (const char* const url : {"cmd://touch x", "tap://t0", "slirp://", "vxvde://", "udp://7000",
-                                "../../tmp/evil://", "multi:///x", "VDE:///x", "://x"})
+                                "../../tmp/evil://", "multi:///x", "VDE:///x", "://x", "vde.ctl",
+                                "vde://vde.ctl", "/run/vde.ctl", "shmif://bus0,vde://vde.ctl"})
     refused("vde", url, "--allow-exec");
   const std::string elsewhere = "is not below the server's --directory";
-  for (const char* const path : {"/run/vde.ctl", "vde:///run/vde.ctl", "shmif:///dev/shm/bus0",
-                                 "vde://../x", "vde://out/x", "vde://vde.ctl,vde:///run/vde.ctl"})
+  for (const char* const path : {"shmif:///dev/shm/bus0", "shmif://../x", "shmif://out/x",
+                                 "shmif://bus0,shmif:///dev/shm/bus0"})
     refused("vde", path, elsewhere);
-  for (const char* const path : {"vde://", "vde://a[port=../b]", "vde://'..'/x",
-                                 "vde://a[mode=777/group=x]", "vde://a\\b", "vde://a[1]b"})
-    refused("vde", path, "is not the path of a VDE switch or a bus");
-  for (const char* const engine : {"stream", "dgram", "vde,stream"}) {
+  for (const char* const path : {"shmif://", "shmif://a[port=../b]", "shmif://'..'/x",
+                                 "shmif://a[mode=777/group=x]", "shmif://a\\b", "shmif://a[1]b"})
+    refused("vde", path, "is not the path of a bus");
+  refused("vde,stream", "shmif://../q,shmif://../q", elsewhere);
+  for (const char* const engine : {"stream", "dgram"}) {
     for (const char* const path : {"/run/q,/run/q", "../q,../q", "./out/q,q", "..,q"})
       refused(engine, path, elsewhere);
   }
@@ -442,7 +442,7 @@ TEST(ServerLimits, SocketsAreBelowTheDirectoryAndVdeNetworksRunNoPrograms) {
   limits.allow_exec = false;
   limits.directory = "";
   refused("stream", "q", "--directory DIR");
-  refused("vde", "vde://q", "--directory DIR");
+  refused("vde", "shmif://q", "--directory DIR");
   EXPECT_EQ(given("stream", "127.0.0.1:7000"), "127.0.0.1:7000");
   limits.allow_live = false;
   refused("stream", "127.0.0.1:7000", "--allow-live");

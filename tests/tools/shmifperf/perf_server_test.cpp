@@ -150,7 +150,8 @@ TEST(PerfServer, AJobThatFailsThereFailsTheRunHere) {
 TEST(PerfServer, ALogThatIsNotWholeThereIsExitCodeOneHere) {
   TempDir directory;
   std::filesystem::create_symlink("/dev/full", directory.file("x_bw.job.log"));
-  RunningServer server({"--directory=" + directory.path()});
+  // Without --allow-exec, the link would not be followed.
+  RunningServer server({"--allow-exec", "--directory=" + directory.path()});
   const ToolResult result = run_at(server, {"--write_bw_log=x"});
   EXPECT_EQ(result.status, 1) << result.err << result.out;
   EXPECT_TRUE(has(result.out, "x_bw.job.log")) << result.out;
