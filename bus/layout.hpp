@@ -95,7 +95,7 @@ inline constexpr std::uint32_t kFlagPromiscuous = 1U << 1U;
 inline constexpr std::uint32_t kFlagLearnedTooMany = 1U << 2U;  // hears all, as if promiscuous
 inline constexpr std::uint32_t kFlagPause = 1U << 3U;  // senders wait for it (bus/ring/flow.hpp)
 inline constexpr std::uint32_t kFlagNoCarrier = 1U << 4U;       // the interface behind it is down
-inline constexpr std::uint32_t kFlagCarrierUnknown = 1U << 5U;  // it is where nobody may look
+inline constexpr std::uint32_t kFlagCarrierUnknown = 1U << 5U;  // the port cannot see it
 
 /// Values of PortSlot::rung_position while nobody has rung since the port announced sleep. No
 /// record begins at either.

@@ -186,7 +186,7 @@ class Port {
   /// (PortOptions::take_offloads is about receiving: whether this port receives them as they are.)
   bool takes_offloads() const noexcept;
   /// Takes effect before the call returns, also while up. Blocks: as down(), while another thread
-  /// is inside send(): what the port has learned from frames that it sent changes, too. It does not
+  /// is inside send(), because the addresses that the port has learned change, too. It does not
   /// wait for a send() that waits for room. Errors: bad_argument for an address that is not unicast
   /// (a group address, or all zeros), mac_taken.
   [[nodiscard]] std::error_code set_mac(MacAddress mac) noexcept;
@@ -205,8 +205,8 @@ class Port {
   /// does not affect sending or receiving. A newly attached port has carrier. Errors: not_linked,
   /// forked.
   [[nodiscard]] std::error_code set_carrier(bool on) noexcept;
-  /// Records that nobody can tell, until the next set_carrier(): the interface is where this
-  /// process may not look. `stat` shows `carrier?`. Errors: as set_carrier().
+  /// Records the carrier as unknown, until the next set_carrier(): the interface is in a namespace
+  /// into which this process may not look. `stat` shows `carrier?`. Errors: as set_carrier().
   [[nodiscard]] std::error_code set_carrier_unknown() noexcept;
   /// Whether there is carrier, as far as is known. False when not attached, too.
   bool has_carrier() const noexcept;

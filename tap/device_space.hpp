@@ -9,7 +9,7 @@
 #include "base/unique_fd.hpp"
 
 #ifndef TUNGETDEVNETNS
-#define TUNGETDEVNETNS _IO('T', 227)  // Linux 5.9
+#define TUNGETDEVNETNS _IO('T', 227)  // Linux 5.2
 #endif
 
 namespace shmif::tap {

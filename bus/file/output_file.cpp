@@ -70,7 +70,7 @@ Result<void> check_content(int fd, const struct stat& status, const OutputRules&
 
 /// Where a path leads. The kernel follows its links, once: it knows which links must not be
 /// followed, such as others' in /tmp (fs.protected_symlinks) and those of a mount with nosymfollow.
-/// To follow their text would be another way, and could lead elsewhere.
+/// Code that reads the links by itself skips these checks.
 struct Place {
   UniqueFd node;               ///< holds the file, if it exists
   bool is_descriptor = false;  ///< /dev/stdout and the like
@@ -243,7 +243,7 @@ int replace_whole(const std::string& path, const Place& place, std::span<const s
   return failure;
 }
 
-/// check_output() for a path of which is known where it leads.
+/// check_output() for a path that find_place() has looked up.
 Result<void> check_place(const std::string& path, const Place& place, const OutputRules& rules) {
   if (!place.exists) {
     if (place.number != ENOENT) return failed(rules, place.number);
@@ -274,7 +274,8 @@ const char* output_advice(int number) noexcept {
     case EDQUOT: return "free some space, or name a file on another file system";
     case EACCES:
     case EROFS: return "name a file in a directory that you may write to";
-    case ELOOP: return "its path has a symbolic link that is not followed: name what it leads to";
+    case ELOOP:
+      return "its path has a symbolic link that may not be followed: name the file itself";
     default: return "";
   }
 }

@@ -158,7 +158,7 @@ void extend(IntervalResult& sum, const IntervalResult& next) {
   sum.tx_bytes += next.tx_bytes;
   sum.rx_frames += next.rx_frames;
   sum.rx_bytes += next.rx_bytes;
-  // A frame that came after all is no longer lost. What is more than `sum` has is left in it.
+  // A frame that came after all is no longer lost. The rest stays in found_frames.
   sum.lost_frames += next.lost_frames;
   sum.found_frames += next.found_frames;
   const std::uint64_t back = std::min(sum.lost_frames, sum.found_frames);

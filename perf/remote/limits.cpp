@@ -92,8 +92,8 @@ Result<std::string> plain_vde_url(
     return Error(
         Errc::bad_argument,
         "of VDE networks, this server opens only buses (shmif://PATH) for clients, because "
-        "others run programs, open devices, or follow symbolic links to any switch (start "
-        "it with --allow-exec)");
+        "networks of other kinds run programs, open devices, or follow symbolic links to any "
+        "switch (start it with --allow-exec to allow them)");
   }
   std::string port;  // "[3]"
   if (const std::size_t bracket = place.find('['); bracket != std::string::npos) {
@@ -107,7 +107,8 @@ Result<std::string> plain_vde_url(
       port.empty() || (port.size() > 2 && port.back() == ']' &&
                        std::all_of(port.begin() + 1, port.end() - 1, is_plain));
   if (place.empty() || !port_is_plain || place.find_first_of("'\"\\") != std::string::npos)
-    return Error(Errc::bad_argument, '"' + url + "\" is not the path of a bus");
+    return Error(Errc::bad_argument,
+                 '"' + url + "\" is not the path of a bus (write shmif://PATH, without quotes)");
   auto whole = path(place);
   if (!whole) return std::move(whole).error();
   return scheme + std::string(kScheme) + *whole + port;

@@ -51,9 +51,9 @@ struct ServerLimits {
   bool keeps_directory() const noexcept { return !directory.empty() && !allow_exec; }
 };
 
-/// The path `path` of a client, absolute and without symbolic links as they are now; whether some
-/// are put there later is up to pin_directory(). Error: bad_argument with why
-/// the server refuses it, and advice. Threads: any. Blocks: for the file system.
+/// The path `path` of a client, absolute and without the symbolic links of now; pin_directory() is
+/// for links that are made later. Error: bad_argument with why the server refuses it, and advice.
+/// Threads: any. Blocks: for the file system.
 Result<std::string> allowed_path(const ServerLimits& limits, const std::string& path);
 
 /// How many problems of a client's jobs are reported.

@@ -112,8 +112,11 @@ Result<void> pin_directory(const std::string& directory) {
   if (::move_mount(tree.get(), "", held.get(), "",
                    MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) != 0)
     return failed("mount it over itself");
-  if (!is_pinned(directory, held.get()))
-    return cannot_pin(directory, "see that the kernel follows no links there", EINVAL);
+  if (!is_pinned(directory, held.get())) {
+    return Error(Errc::not_supported, "cannot keep the files of clients below " + directory +
+                                          ": links are followed there all the same (name a "
+                                          "directory on another file system)");
+  }
   if (const int number = drop_capabilities(); number != 0)
     return cannot_pin(directory, "give up capabilities", number);
   return {};

@@ -68,8 +68,8 @@ class LatencyHistogram {
   std::uint64_t min() const noexcept { return count_ == 0 ? 0 : min_; }
   std::uint64_t max() const noexcept { return max_; }
   double mean() const noexcept;
-  /// Standard deviation of these durations (divided by their number). Of the durations themselves:
-  /// a bucket at 1 s is 4 ms wide, more than a line that only delays varies.
+  /// Standard deviation of these durations (divided by their number). It is that of the durations
+  /// and not of the buckets: a bucket at 1 s is 4 ms wide, more than the jitter of many lines.
   double deviation() const noexcept;
   /// The least duration, in ns, that `per_cent` per cent of all do not exceed (nearest rank); 0 to
   /// 100.

@@ -80,7 +80,7 @@ void Abroad::listen(bool on) {
   if (on == listens_) return;
   const int all = on ? 1 : 0;
   const int group = RTNLGRP_LINK;
-  // Who has no right to hear of other namespaces may have it at the next attempt.
+  // If this process may not hear of other namespaces now, the next attempt may succeed.
   listens_ = ::setsockopt(news_.get(), SOL_NETLINK, NETLINK_LISTEN_ALL_NSID, &all, sizeof all) == 0
                  ? on
                  : listens_;

@@ -7,7 +7,7 @@
 // kind of interface has an end of ours that knows where the interface is now, however often it was
 // moved:
 //
-// - The file of a TAP device leads to the device's namespace (TUNGETDEVNETNS, Linux 5.9).
+// - The file of a TAP device leads to the device's namespace (TUNGETDEVNETNS, Linux 5.2).
 // - Our end of a veth pair is in a namespace that nobody leaves, and the kernel tells the other
 //   end's number and namespace with it.
 //
@@ -67,7 +67,7 @@ class Abroad {
   /// Result: empty if the interface is not there any more, or we may not look there.
   std::optional<LinkNews> link(const Place& place) { return questions_.link(place.index, place); }
 
-  /// Hears, from now on or no longer, of all interfaces in namespaces with numbers.
+  /// Begins or ends to hear of all interfaces in namespaces with numbers.
   void listen(bool on);
   int descriptor() const noexcept { return news_.get(); }  ///< readable when there is news
   /// Reads one datagram. Result: false if there is none. `missed`: something was lost.

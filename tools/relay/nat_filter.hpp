@@ -67,8 +67,8 @@ enum class NatWay : std::uint8_t { out, in };
 class NatFilter {
  public:
   /// `wish.program` is set. `to_many` says whether the kernel's routes lead an address to many
-  /// machines; it is asked before hosts reach an address, and every 5 s for one that they go on
-  /// using: for each address that a host scans.
+  /// machines. It is asked for each address before a host reaches it, so also for each that a host
+  /// scans, and every 5 s for one that hosts go on using.
   NatFilter(const NatWish& wish, std::function<bool(std::uint32_t)> to_many,
             const NatFlowLimits& limits = {});
 

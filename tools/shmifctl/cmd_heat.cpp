@@ -59,8 +59,8 @@ int run_bus_heat(const CommandLine& line) {
               "command sees it. Needed if the path is another one for them, as in a container. "
               "Default: $SHMIF_HEAT, or else the SHMIF_HEAT in the environment of each process")
           .example("shmifctl heat /dev/shm/bus0",
-                   "what each program on the bus accesses that was started as 'SHMIF_HEAT=$HOME "
-                   "PROGRAM ...'")
+                   "for programs started as 'SHMIF_HEAT=$HOME PROGRAM ...': which parts of the bus "
+                   "they access")
           .parse(line);
   const Bus bus = look_at(args.positional()[0]);
   const char* const folder = std::getenv(heat::kVariable);

@@ -42,10 +42,10 @@ Options options_of_server() {
             "than shmif:// need --allow-exec)")
       .value("directory", "DIR",
              "clients may use files in this directory (bus, filename, replay, write_pcap, logs); "
-             "jobs save their states there, too (verify_state_save); no symbolic link in it is "
-             "followed, unless --allow-exec is given, so nobody can lead clients elsewhere (needs "
-             "Linux 5.14, and mount namespaces); without this option, clients cannot use files or "
-             "triggers")
+             "jobs save their states there, too (verify_state_save); symbolic links that lead out "
+             "of it are refused, and links made later are not followed, unless --allow-exec is "
+             "given (needs Linux 5.14, and mount namespaces); without this option, clients cannot "
+             "use files or triggers")
       .value("max-runtime", "SECONDS", "stop runs that take longer (default: 3600)")
       .value("max-jobs", "N",
              "refuse runs with more jobs; each of the copies that numjobs makes is one, and each "
@@ -126,8 +126,8 @@ int run_server(const CommandLine& line) {
                                  : std::string();
   if (!others.empty()) {
     print_line(others +
-               ", and so lead the files of clients elsewhere: use this --directory only if "
-               "you trust them");
+               ", and so redirect clients to files outside --directory: use this directory only "
+               "if you trust them");
   }
   (*server)->serve(stop.descriptor(), [&stop] { return stop.signal(); });
   return kDone;

@@ -1,5 +1,6 @@
 #!/bin/sh
-# fetch.sh NPM DIR: installs what DIR/package-lock.json lists in DIR. Says what to do if that fails.
+# fetch.sh NPM DIR [BUILD]: installs what DIR/package-lock.json lists in DIR. Says what to do if that fails; the message
+# names the build directory BUILD.
 #
 # npm runs in DIR and not with --prefix DIR: with --prefix, it does not read this machine's own npmrc, which may name a
 # proxy and its certificates.

@@ -64,7 +64,7 @@ const known = (value) => (value === null || value === '' ? '-' : value);
 const bad = (n, asked = 0) => [units.count(n), !(n > 0) ? '' : n <= asked ? 'asked' : 'bad'];
 
 const sumOf = (list, of) => list.reduce((all, one) => all + of(one), 0);
-/// Of what was measured; null if nothing was.
+/// The sum of the values that are known; null if none is.
 const knownSumOf = (list, of) => list.map(of).reduce((all, n) => (n === null ? all : all + n), null);
 /// What the requested faults did to the frames of these jobs (null: of all), under the names of what they lead to.
 function askedOf(names) {
