@@ -18,6 +18,8 @@ namespace shmif::tap {
 namespace {
 
 constexpr std::chrono::milliseconds kLookEvery{10};
+/// A list that could not be read.
+constexpr std::chrono::seconds kReadAgain{1};
 /// More are not kept.
 constexpr std::size_t kMaxPrefixes = 4096;
 /// A list that is longer ends the reading. Old kernels send all routes, not only those asked for.
@@ -46,6 +48,14 @@ UniqueFd route_socket(unsigned groups, int flags) {
       ::bind(s.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0)
     return s;
   return {};
+}
+
+/// The end of a list says whether the kernel could make all of it.
+bool is_success(nlmsghdr* done) noexcept {
+  int error = 0;
+  if (::nlmsg_datalen(done) >= static_cast<int>(sizeof error))
+    std::memcpy(&error, ::nlmsg_data(done), sizeof error);
+  return error >= 0;
 }
 
 bool covers(std::uint32_t first, unsigned bits, std::uint32_t address) noexcept {
@@ -103,7 +113,7 @@ bool ManyRoutes::read_type(int socket, std::uint8_t type, std::vector<Prefix>& a
          header = ::nlmsg_next(header, &left)) {
       if ((header->nlmsg_flags & NLM_F_DUMP_INTR) != 0 || header->nlmsg_type == NLMSG_ERROR)
         return false;
-      if (header->nlmsg_type == NLMSG_DONE) return true;
+      if (header->nlmsg_type == NLMSG_DONE) return is_success(header);
       std::array<nlattr*, RTA_MAX + 1> found{};
       if (header->nlmsg_type != RTM_NEWROUTE ||
           ::nlmsg_parse(header, sizeof(rtmsg), found.data(), RTA_MAX, nullptr) < 0)
@@ -145,10 +155,9 @@ bool ManyRoutes::may_lead(std::uint32_t address) const noexcept {
 Result<bool> ManyRoutes::lead(std::uint32_t address) {
   const Clock::time_point now = Clock::now();
   if (looked_at_ == Clock::time_point::min() || now - looked_at_ >= kLookEvery) {
-    const bool first = looked_at_ == Clock::time_point::min();
     looked_at_ = now;
-    // One that could not be read is not tried again before the next news.
-    if (has_news() || first) (void)read_list();
+    if (has_news() || now >= read_again_at_)
+      read_again_at_ = read_list() ? Clock::time_point::max() : now + kReadAgain;
   }
   if (!may_lead(address)) return false;
   ++questions_;

@@ -47,6 +47,7 @@ class ManyRoutes {
   Netlink netlink_;
   UniqueFd news_;
   Clock::time_point looked_at_ = Clock::time_point::min();
+  Clock::time_point read_again_at_ = Clock::time_point::min();
   /// Empty: not known.
   std::optional<std::vector<Prefix>> list_;
   std::uint64_t questions_ = 0;

@@ -84,23 +84,27 @@ bool is_in_proc(const std::string& path) {
   return statfs(directory_of(path).c_str(), &fs) == 0 && fs.f_type == PROC_SUPER_MAGIC;
 }
 
-/// Whether the links at the end of `path` lead to an open file of a process. Only a hint: files are
-/// opened by what the kernel finds.
-bool leads_to_descriptor(std::string path) {
+/// Where the links at the end of a path lead by their texts. Only a hint: files are opened by what
+/// the kernel finds.
+struct LinkEnd {
+  std::string path;
+  bool is_descriptor = false;  ///< an open file of a process
+};
+LinkEnd end_of_links(std::string path) {
   for (int links = 0; links < kMaxLinks; ++links) {
     std::array<char, PATH_MAX> target{};
     const ssize_t length = readlink(path.c_str(), target.data(), target.size());
-    if (length <= 0) return false;
-    if (is_in_proc(path)) return true;
+    if (length <= 0) break;
+    if (is_in_proc(path)) return {.path = path, .is_descriptor = true};
     const std::string text(target.data(), static_cast<std::size_t>(length));
     path = text.starts_with('/') ? text : directory_of(path) + '/' + text;
   }
-  return false;
+  return {.path = path};
 }
 
 Place find_place(const std::string& path) {
   Place place;
-  place.is_descriptor = leads_to_descriptor(path);
+  place.is_descriptor = end_of_links(path).is_descriptor;
   place.node = UniqueFd(::open(path.c_str(), O_PATH | O_CLOEXEC));
   place.exists = place.node && fstat(place.node.get(), &place.status) == 0;
   place.number = errno;
@@ -248,7 +252,7 @@ Result<void> check_place(const std::string& path, const Place& place, const Outp
   if (!place.exists) {
     if (place.number != ENOENT) return failed(rules, place.number);
     if (path.empty() || path.ends_with('/')) return failed(rules, ENOENT);
-    const std::string directory = directory_of(path);
+    const std::string directory = directory_of(end_of_links(path).path);
     struct stat status{};
     if (stat(directory.c_str(), &status) != 0) return failed(rules, errno);
     if (!S_ISDIR(status.st_mode)) return failed(rules, ENOTDIR);
@@ -366,10 +370,16 @@ Result<void> OutputFile::start(std::span<const std::byte> head) {
 }
 
 void OutputFile::close(bool failed) noexcept {
-  struct stat named{};
-  if (is_new_ && (failed || !started_) && stat(path_.c_str(), &named) == 0 &&
-      named.st_dev == device_ && named.st_ino == inode_ && named.st_size == 0) {
-    ::unlink(path_.c_str());
+  if (is_new_ && (failed || !started_)) {
+    // Its own name: `path_` may be a link to it, which stays.
+    std::array<char, PATH_MAX> name{};
+    const ssize_t length = readlink(proc_path(fd_.get()).c_str(), name.data(), name.size() - 1);
+    const char* const own = length > 0 ? name.data() : path_.c_str();
+    struct stat named{};
+    if (lstat(own, &named) == 0 && named.st_dev == device_ && named.st_ino == inode_ &&
+        named.st_size == 0) {
+      ::unlink(own);
+    }
   }
   is_new_ = false;
   fd_.reset();

@@ -63,8 +63,8 @@ PortInfo port_info(const PortSlot& s, unsigned slot, int fd) {
   p.mac = MacAddress::from_u64(load_relaxed(s.mac));
   p.link = link_kind(s);
   p.up = p.live && (flags & kFlagUp) != 0;
-  p.carrier = (flags & kFlagNoCarrier) == 0;
   p.carrier_known = (flags & kFlagCarrierUnknown) == 0;
+  p.carrier = !p.carrier_known || (flags & kFlagNoCarrier) == 0;
   p.pause = (flags & kFlagPause) != 0;
   p.promiscuous = (flags & (kFlagPromiscuous | kFlagLearnedTooMany)) != 0;
   p.tx_frames = load_relaxed(s.tx_frames);

@@ -95,12 +95,11 @@ std::uint64_t memory_of(const JobOptions& job) {
 }
 
 /// The results of all runs are kept to the end. Together they take no longer than max_runtime.
-/// `interval`: of its curve and its logs.
+/// `interval`: that of the curves (see curve_interval()), a second or a part of it. Intervals that
+/// logs divide further are put together again.
 std::uint64_t results_of(const JobOptions& job, std::uint64_t runs,
                          std::chrono::nanoseconds interval, std::chrono::nanoseconds max_runtime) {
-  constexpr std::chrono::nanoseconds kSecond = std::chrono::seconds(1);
-  const auto of_second =
-      static_cast<std::uint64_t>((kSecond + interval - std::chrono::nanoseconds(1)) / interval);
+  const auto of_second = static_cast<std::uint64_t>(std::chrono::seconds(1) / interval);
   const auto intervals_in = [&](std::chrono::nanoseconds time) {
     const auto seconds = std::chrono::ceil<std::chrono::seconds>(time).count();
     return times(of_second, static_cast<std::uint64_t>(seconds) + 1);
@@ -135,9 +134,9 @@ std::uint64_t memory_of(const std::vector<PlannedJob>& plan, std::uint64_t runs,
   for (const PlannedJob& planned : plan) {
     const JobOptions& job = planned.options;
     sum = plus(sum, plus(memory_of(job), texts_of(job)));
-    const JobOptions& logs = log_options(plan, planned);
-    sum = plus(sum, results_of(job, runs, interval_of(logs, curve), max_runtime));
-    if (!logs.write_hist_log.empty()) sum = plus(sum, kHistogramBlocks * sizeof(HistogramBlock));
+    sum = plus(sum, results_of(job, runs, curve, max_runtime));
+    if (!log_options(plan, planned).write_hist_log.empty())
+      sum = plus(sum, kHistogramBlocks * sizeof(HistogramBlock));
     const bool on_bus = job.engine == EngineKind::bus || job.engine == EngineKind::host;
     if (!on_bus || !job.bus.empty()) continue;
     std::uint64_t& ring = rings[wire_key(planned)];
@@ -163,7 +162,7 @@ std::string too_much_memory(const ServerLimits& limits, const std::vector<Planne
       memory_of(plan, std::max<std::uint64_t>(run.repeat, 1), limits.max_runtime);
   return too_much(limits, bytes,
                   "repeat, numjobs, runtime, bus_size, iodepth_batch, verify_async, "
-                  "verify_backlog, a longer log_avg_msec or log_hist_msec, or the queue of fault");
+                  "verify_backlog or the queue of fault");
 }
 
 }  // namespace shmif::perf

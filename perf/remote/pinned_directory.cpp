@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstdio>
@@ -30,9 +31,10 @@ Error cannot_pin(const std::string& directory, const std::string& doing, int num
       Errc::not_supported,
       Error::from_errno(
           number, "cannot keep the files of clients below " + directory + ": cannot " + doing,
-          "this needs Linux 5.14, and mount namespaces: CAP_SYS_ADMIN for root, user namespaces "
-          "for others; without them, leave --directory out, or trust the clients with all files "
-          "by --allow-exec")
+          "this needs Linux 5.14, and mount namespaces: CAP_SYS_ADMIN, or for an ordinary user "
+          "without capabilities user namespaces, which AppArmor may restrict by "
+          "kernel.apparmor_restrict_unprivileged_userns; without them, leave --directory out, or "
+          "trust the clients with all files by --allow-exec")
           .message};
 }
 
@@ -45,15 +47,24 @@ std::string only(unsigned id) {
   return std::to_string(id) + ' ' + std::to_string(id) + " 1\n";
 }
 
+bool has_capabilities() {
+  __user_cap_header_struct header{.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
+  std::array<__user_cap_data_struct, 2> has{};
+  return ::syscall(SYS_capget, &header, has.data()) != 0 ||
+         std::ranges::any_of(has, [](const auto& each) { return each.permitted != 0; });
+}
+
 /// Moves the process into a mount namespace of its own, an ordinary user's first into a user
 /// namespace. Result: 0 or errno.
-int leave_mounts() {
+int leave_mounts(bool& new_user_space) {
   if (::unshare(CLONE_NEWNS) == 0) return 0;
   const uid_t user = ::geteuid();
   const gid_t group = ::getegid();
   // root without the capability is in a container, and would lose the rest of its rights.
-  if (errno != EPERM || user == 0) return errno;
+  // So would a service that has some of them.
+  if (errno != EPERM || user == 0 || has_capabilities()) return errno;
   if (::unshare(CLONE_NEWUSER | CLONE_NEWNS) != 0) return errno;
+  new_user_space = true;
   (void)write_file("/proc/self/setgroups", "deny");  // else no group may be mapped
   if (!write_file("/proc/self/uid_map", only(user))) return errno;
   return write_file("/proc/self/gid_map", only(group)) ? 0 : errno;
@@ -61,7 +72,6 @@ int leave_mounts() {
 
 /// Gives up the capabilities of the new user namespace, which an ordinary user had not before.
 int drop_capabilities() {
-  if (::geteuid() == 0) return 0;
   __user_cap_header_struct header{.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
   std::array<__user_cap_data_struct, 2> none{};
   return ::syscall(SYS_capset, &header, none.data()) == 0 ? 0 : errno;
@@ -91,7 +101,8 @@ bool is_pinned(const std::string& path, int held) {
 
 Result<void> pin_directory(const std::string& directory) {
   const auto failed = [&](const char* doing) { return cannot_pin(directory, doing, errno); };
-  if (const int number = leave_mounts(); number != 0)
+  bool new_user_space = false;
+  if (const int number = leave_mounts(new_user_space); number != 0)
     return cannot_pin(directory, "make a mount namespace", number);
   // What is mounted elsewhere later still appears; what we mount stays here.
   if (::mount(nullptr, "/", nullptr, MS_REC | MS_SLAVE, nullptr) != 0)
@@ -117,7 +128,7 @@ Result<void> pin_directory(const std::string& directory) {
                                           ": links are followed there all the same (name a "
                                           "directory on another file system)");
   }
-  if (const int number = drop_capabilities(); number != 0)
+  if (const int number = new_user_space ? drop_capabilities() : 0; number != 0)
     return cannot_pin(directory, "give up capabilities", number);
   return {};
 }

@@ -13,7 +13,9 @@
 //   D3 Whoever may rename the directory itself, or one above it, is trusted (who_may_replace()).
 //
 // An ordinary user may mount only in a user namespace of its own. There every id but the user's own
-// is shown as the overflow id, which costs nothing but the names of owners in messages.
+// is shown as the overflow id, and no other id can be had: a host of `engine=host` has one user,
+// and a file that is replaced loses a group that is not the user's main one. A process with
+// capabilities would lose them there, so without CAP_SYS_ADMIN it is refused.
 
 #include <string>
 

@@ -68,7 +68,7 @@ void FlowReceiver::note_times(const Probe& probe, std::uint64_t now_ns) noexcept
 
 void FlowReceiver::note_damaged(Finding finding, const std::optional<Probe>& said,
                                 std::uint64_t now_ns) {
-  if (!said || only_damaged_.size() >= kMaxDamaged) {
+  if (!said || only_damaged_.size() >= kMaxOnlyDamaged) {
     ++all_unknown_;
   } else {
     damaged_end_ = std::max(damaged_end_, said->sequence + 1);

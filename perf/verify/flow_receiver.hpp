@@ -74,6 +74,8 @@ class FlowReceiver {
   /// The most damaged frames whose numbers are kept: 16 MiB per flow. Later ones count like those
   /// with an unknown number: each stands for a missing frame as long as there is one.
   static constexpr std::size_t kMaxDamaged = 1'048'576;
+  /// The most numbers that are known to have come damaged and not yet whole: 3 MiB per flow.
+  static constexpr std::size_t kMaxOnlyDamaged = 65'536;
 
   struct Options {
     std::uint32_t flow = 0;

@@ -59,7 +59,8 @@ std::uint64_t Sink::lost_so_far(const Flow& flow) const {
 /// All that are missing at the end: the sender has said how many it sent.
 std::uint64_t Sink::lost_of_all(const Flow& flow, std::uint64_t all_sent) const {
   const std::uint64_t first = flow.expected.block->first.get();
-  const std::uint64_t end = std::max(all_sent, flow.receiver.end());
+  // The number of a damaged frame may be damaged, too.
+  const std::uint64_t end = std::max(all_sent, flow.receiver.ledger().end());
   const std::uint64_t missing = flow.receiver.missing(first, end);
   if (!is_of_replies(flow)) return missing;
   const ByPeriod<Tally>& replies = flow.expected.echo->replies;
@@ -239,6 +240,7 @@ void Sink::finish_recorded() {
     const std::uint64_t span = counts.end > counts.begin ? counts.end - counts.begin : 0;
     FlowResult one = flow->receiver.result({.first = counts.begin, .frames = span});
     one.sent = span;
+    note_lost(*flow, one.lost);
     sum += one;
   }
   block.all_sent.set(sum.sent);

@@ -60,7 +60,9 @@ Abroad::Found Abroad::find_tap(int tap) {
   if (!number) return {};
   const auto now = questions_.link(request.ifr_name, Place{.space = *number});
   if (!now) return {};
-  const bool here = is_same_space(space, space_of_socket(home_));
+  const UniqueFd home = space_of_socket(home_);
+  if (!home) return {};
+  const bool here = is_same_space(space, home);
   return {.where = here ? Where::here : Where::abroad,
           .place = {.space = *number, .index = now->index}};
 }
@@ -81,9 +83,9 @@ void Abroad::listen(bool on) {
   const int all = on ? 1 : 0;
   const int group = RTNLGRP_LINK;
   // If this process may not hear of other namespaces now, the next attempt may succeed.
-  listens_ = ::setsockopt(news_.get(), SOL_NETLINK, NETLINK_LISTEN_ALL_NSID, &all, sizeof all) == 0
-                 ? on
-                 : listens_;
+  if (::setsockopt(news_.get(), SOL_NETLINK, NETLINK_LISTEN_ALL_NSID, &all, sizeof all) != 0)
+    return;
+  listens_ = on;
   (void)::setsockopt(news_.get(), SOL_NETLINK,
                      on ? NETLINK_ADD_MEMBERSHIP : NETLINK_DROP_MEMBERSHIP, &group, sizeof group);
 }

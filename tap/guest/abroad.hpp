@@ -67,7 +67,8 @@ class Abroad {
   /// Result: empty if the interface is not there any more, or we may not look there.
   std::optional<LinkNews> link(const Place& place) { return questions_.link(place.index, place); }
 
-  /// Begins or ends to hear of all interfaces in namespaces with numbers.
+  /// Begins or ends to hear of all interfaces in namespaces with numbers. Without CAP_NET_BROADCAST
+  /// the kernel does not allow it, and changes there are seen only when somebody asks.
   void listen(bool on);
   int descriptor() const noexcept { return news_.get(); }  ///< readable when there is news
   /// Reads one datagram. Result: false if there is none. `missed`: something was lost.

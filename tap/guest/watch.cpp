@@ -128,7 +128,7 @@ struct GuestWatch::Impl {
 
   Link* find(unsigned index) {
     const auto it = std::ranges::find_if(
-        links, [index](const Link& l) { return l.is.index == index && l.is_home(); });
+        links, [index](const Link& l) { return l.is.index == index && l.is_home() && !l.left; });
     return it == links.end() ? nullptr : &*it;
   }
 
@@ -136,7 +136,7 @@ struct GuestWatch::Impl {
   bool concerns_us(const LinkNews& other) {
     return stack.take(other, [this](unsigned index) {
       return std::ranges::any_of(links, [index](const Link& l) {
-        return l.is_home() && (l.is.index == index || l.now.master == index);
+        return l.is_home() && !l.left && (l.is.index == index || l.now.master == index);
       });
     });
   }
@@ -263,7 +263,7 @@ struct GuestWatch::Impl {
     if (!abroad->read(batch, space, wants_answer)) return false;
     for (const LinkNews& each : batch.links) {
       const auto it = std::ranges::find_if(links, [&](const Link& l) {
-        return l.is_abroad && l.place == Place{.space = space, .index = each.index};
+        return l.is_abroad && !l.left && l.place == Place{.space = space, .index = each.index};
       });
       if (it != links.end()) take(*it, each);
     }

@@ -171,6 +171,28 @@ TEST(OutputFile, AFailureLeavesWhatWasThereAndNothingEmpty) {
   EXPECT_EQ(files_in(dir.path()), 1);
 }
 
+TEST(OutputFile, BehindALinkThatLeadsToNothingIsMadeWhereThatLeads) {
+  const test::TempDir dir;
+  fs::create_directory(dir.file("results"));
+  const std::string link = dir.file("latest");
+  fs::create_symlink("results/new", link);
+  ASSERT_TRUE(check_output(link, {.what = "cannot"}));
+  {
+    const FullDisk full;
+    EXPECT_FALSE(write_whole(link, bytes_of("new"), {.what = "cannot"}));
+  }
+  EXPECT_TRUE(fs::is_symlink(link));
+  EXPECT_EQ(files_in(dir.file("results")), 0) << "an empty file";
+  write_whole(link, bytes_of("new"), {.what = "cannot"}).value();
+  EXPECT_TRUE(fs::is_symlink(link));
+  EXPECT_EQ(text_of(dir.file("results/new")), "new");
+
+  fs::create_symlink(dir.file("none/new"), dir.file("lost"));
+  EXPECT_EQ(refusal(dir.file("lost"), {.what = "cannot"}),
+            "cannot: No such file or directory (make its directory first)");
+  EXPECT_TRUE(fs::is_symlink(dir.file("lost")));
+}
+
 TEST(OutputFile, ThatIsOpenedAndNeverStartedChangesNothing) {
   const test::TempDir dir;
   put(dir.file("old"), "old");

@@ -81,7 +81,7 @@ Arguments parse_membw(const CommandLine& line) {
       .example("shmifperf membw -p $(pidof -s rx) --bus /dev/shm/bus0 --samples 10",
                "a receiver, and the bus that it reads")
       .example(
-          "shmifperf membw --json -o membw.json -- ./rx && jq '.sources[] | {source, "
+          "shmifperf membw --json -o membw.json -- ./rx; jq '.sources[] | {source, "
           "total_bytes_per_s}' membw.json",
           "for a script")
       .parse(line);

@@ -59,7 +59,7 @@ Arguments parse_sample(const CommandLine& line) {
       .example("shmifperf sample --callgraph -p $(pidof -s rx)",
                "of a program that runs already, until Ctrl-C, with the callers")
       .example(
-          "shmifperf sample --json -o sample.json -- ./rx && jq '.profile[:10][] | {symbol, "
+          "shmifperf sample --json -o sample.json -- ./rx; jq '.profile[:10][] | {symbol, "
           "share}' sample.json",
           "the ten heaviest functions")
       .parse(line);

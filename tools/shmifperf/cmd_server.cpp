@@ -77,6 +77,8 @@ std::string directory_of(const std::string& path) {
   if (failed || !std::filesystem::is_directory(whole)) {
     throw UsageError{"--directory: \"" + path + "\" is not a directory (make it first)"};
   }
+  if (!whole.has_relative_path())
+    throw UsageError{"--directory: / has all files (name a directory in it)"};
   return whole.string();
 }
 

@@ -44,7 +44,7 @@ Arguments parse_stat(const CommandLine& line) {
                "a program that runs already, until Ctrl-C")
       .example("shmifperf stat -e cycles,instructions -e cache-misses,cache-references -- ./rx",
                "two event sets")
-      .example("shmifperf stat --json -o stat.json -- ./rx && jq '.events[].value' stat.json",
+      .example("shmifperf stat --json -o stat.json -- ./rx; jq '.events[].value' stat.json",
                "for scripts")
       .parse(line);
 }

@@ -43,7 +43,7 @@ Arguments parse_why(const CommandLine& line) {
       .example("shmifperf why -- make -j8", "what slowed the build down")
       .example("shmifperf why -p $(pidof -s rx) --bus /dev/shm/bus0",
                "a receiver, until Ctrl-C, with the frames that it loses")
-      .example("shmifperf why --json -o why.json -- ./rx && jq '.causes[0].sentence' why.json",
+      .example("shmifperf why --json -o why.json -- ./rx; jq '.causes[0].sentence' why.json",
                "the heaviest cause")
       .parse(line);
 }

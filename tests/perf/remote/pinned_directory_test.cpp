@@ -30,12 +30,15 @@
 #include "shmif/bus.hpp"
 #include "shmif/socket_place.hpp"
 #include "tests/support/child_process.hpp"
+#include "tests/support/eventually.hpp"
 #include "tests/support/temp_dir.hpp"
 
 namespace shmif::perf::pinned_directory {
 namespace {
 
 using test::Child;
+using test::eventually;
+using test::Shared;
 using test::TempDir;
 
 /// Why no directory can be pinned here; empty: it can.
@@ -221,7 +224,9 @@ TEST(PinnedDirectory, ALinkToAFileIsNotFollowedAndLinksElsewhereAre) {
   EXPECT_EQ(opened_after(parent.file("dir/inside")), ELOOP);
   EXPECT_EQ(opened_after(parent.file("dir/own")), 0);
   EXPECT_EQ(opened_after(parent.file("link")), 0);
-  EXPECT_EQ(opened_after("/proc/self/fd/0"), 0) << "a link of the kernel";
+  const UniqueFd held(::open(parent.file("dir/own").c_str(), O_RDONLY));
+  EXPECT_EQ(opened_after("/proc/self/fd/" + std::to_string(held.get())), 0)
+      << "a link of the kernel";
 }
 
 TEST(PinnedDirectory, AFileIsNotReplacedThroughALinkThatComesAndGoes) {
@@ -235,12 +240,15 @@ TEST(PinnedDirectory, AFileIsNotReplacedThroughALinkThatComesAndGoes) {
   std::ofstream(parent.file("outside/file")) << "secret";
   std::ofstream(file) << "mine";
   std::filesystem::create_symlink(parent.file("outside/file"), link);
+  const Shared<std::atomic<unsigned>> exchanges;
   Child neighbour([&] {
     while (::syscall(SYS_renameat2, AT_FDCWD, file.c_str(), AT_FDCWD, link.c_str(),
                      RENAME_EXCHANGE) == 0) {
+      ++*exchanges;
     }  // until it is killed
     return 1;
   });
+  ASSERT_TRUE(eventually([&] { return *exchanges > 0; }));
   Child child([&] {
     if (!pin_directory(parent.file("dir"))) return 98;
     const std::vector<std::byte> content(7);
@@ -250,6 +258,8 @@ TEST(PinnedDirectory, AFileIsNotReplacedThroughALinkThatComesAndGoes) {
     return 0;
   });
   EXPECT_EQ(child.wait(), 0);
+  const unsigned before = *exchanges;
+  EXPECT_TRUE(eventually([&] { return *exchanges > before; })) << "it has ended too early";
   neighbour.kill_and_wait();
   std::string text;
   std::getline(std::ifstream(parent.file("outside/file")), text);

@@ -254,30 +254,15 @@ TEST(ServerLimits, MemoryForTheResultsOfAllRepetitionsIsCounted) {
   EXPECT_NE(why.find("ask for less by repeat, "), std::string::npos) << why;
 }
 
-TEST(ServerLimits, MemoryForTheIntervalsOfLogsIsCounted) {
+TEST(ServerLimits, MemoryForHistogramsOfLogsIsCounted) {
   const auto memory = [](const std::string& text) {
     return memory_of(expand(set_of("[a]\nrw=tx\nruntime=60\n" + text)).value());
   };
   const std::uint64_t without = memory("");
-  // Of the job and its peer; the curve alone has ten intervals a second.
-  const std::uint64_t seconds =
-      (memory("write_bw_log=x\nlog_avg_msec=10\n") - without) / (2 * 90 * sizeof(IntervalResult));
-  EXPECT_GT(seconds, 60U);
-  const auto more = [seconds](std::uint64_t of_second) {
-    return 2 * seconds * (of_second - 10) * sizeof(IntervalResult);
-  };
-  for (const char* const log : {"write_bw_log=x\n", "write_iops_log=x\n", "write_lat_log=x\n"}) {
-    EXPECT_EQ(memory(std::string(log) + "log_avg_msec=10\n"), without + more(100)) << log;
-    EXPECT_EQ(memory(std::string(log) + "log_avg_msec=50\n"), without + more(20)) << log;
-    EXPECT_EQ(memory(std::string(log) + "log_avg_msec=1s\n"), without) << log;
-    EXPECT_EQ(memory(std::string(log) + "log_avg_msec=30\n"), without + more(34)) << "rounded up";
-  }
-  EXPECT_EQ(memory("log_avg_msec=10\n"), without) << "no log is written";
-  const std::uint64_t blocks = 2 * kHistogramBlocks * sizeof(HistogramBlock);
-  EXPECT_EQ(memory("write_hist_log=x\nlog_hist_msec=10\n"), without + more(100) + blocks);
-  EXPECT_EQ(memory("write_hist_log=x\nlog_hist_msec=40\nwrite_bw_log=x\nlog_avg_msec=20\n"),
-            without + more(50) + blocks)
-      << "the shorter one";
+  EXPECT_EQ(memory("write_bw_log=x\nlog_avg_msec=10\n"), without) << "they are not kept";
+  EXPECT_EQ(memory("log_hist_msec=10\n"), without) << "no log is written";
+  EXPECT_EQ(memory("write_hist_log=x\n"), without + 2 * kHistogramBlocks * sizeof(HistogramBlock))
+      << "of the job and its peer";
 }
 
 TEST(ServerLimits, MemoryForOptionsIsCountedBeforeTheyAreCopiedForEachClone) {

@@ -445,7 +445,7 @@ TEST(Guest, TellsOfEachInterfaceByItsOwnNumber) {
   EXPECT_EQ(macs.size(), 3U);
   EXPECT_EQ(guest->links()[1].mac, *o.interfaces[1].mac);
   ASSERT_TRUE(guest->release());
-  std::array<GuestInterfaceState, 3> last{{{0, false, true, 1500}, {}, {}}};
+  std::array<GuestInterfaceState, 3> last{{{.mtu = 1500}, {}, {}}};
   for (std::optional<GuestExit> exit; !exit;) {
     const GuestNews news = guest->dispatch();
     for (const GuestInterfaceState& now : news.interfaces) last.at(now.interface) = now;
@@ -454,9 +454,12 @@ TEST(Guest, TellsOfEachInterfaceByItsOwnNumber) {
     if (!exit) (void)::poll(&entry, 1, -1);
   }
   last[0].mac = {};  // it has no news
-  EXPECT_EQ(last[0], (GuestInterfaceState{0, false, true, 1500}));
-  EXPECT_EQ(last[1], (GuestInterfaceState{1, false, false, 1400, guest->links()[1].mac}));
-  EXPECT_EQ(last[2], (GuestInterfaceState{2, false, true, 1300, guest->links()[2].mac}));
+  EXPECT_EQ(last[0], (GuestInterfaceState{.mtu = 1500}));
+  EXPECT_EQ(last[1],
+            (GuestInterfaceState{
+                .interface = 1, .carrier = false, .mtu = 1400, .mac = guest->links()[1].mac}));
+  EXPECT_EQ(last[2],
+            (GuestInterfaceState{.interface = 2, .mtu = 1300, .mac = guest->links()[2].mac}));
 }
 
 TEST(Guest, TapThatWasAskedForAndCannotBeHadIsNotSupported) {

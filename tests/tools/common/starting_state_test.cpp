@@ -148,8 +148,7 @@ TEST(InheritedSignals, BlockedOnesEndTheCommandsAllTheSame) {
 
 /// Shows the signals of a process: the lines SigBlk and SigIgn of its status. No shell starts it: a
 /// shell (dash) blocks nothing, whatever was blocked before.
-const std::vector<std::string> kShowSignals{"/bin/grep", "-E", "SigBlk|SigIgn",
-                                            "/proc/self/status"};
+const std::vector<std::string> kShowSignals{"grep", "-E", "SigBlk|SigIgn", "/proc/self/status"};
 
 TEST(InheritedSignals, ReachTheProgramOfExecAndItsEndIsSeen) {
   if (geteuid() != 0) GTEST_SKIP() << "needs root: makes hosts";
