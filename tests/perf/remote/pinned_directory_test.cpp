@@ -315,14 +315,20 @@ TEST(PinnedDirectory, AnOrdinaryUserKeepsItsIdsAndGetsNoRights) {
 }
 
 TEST(PinnedDirectory, WhatCannotBePinnedIsSaidWithWhatIsNeeded) {
-  for (const std::string& path : {std::string("/"), std::string("/nowhere/at/all")}) {
+  struct Row {
+    const char* path;
+    const char* remedy;
+  };
+  for (const auto& [path, remedy] :
+       {Row{"/", "(name a directory on another file system)"},
+        Row{"/nowhere/at/all", "(this needs Linux 5.14, and mount namespaces: "},
+        Row{"/nowhere/at/all", "trust the clients with all files by --allow-exec)"}}) {
     const auto can = can_pin_directory(path);
     ASSERT_FALSE(can) << path;
     EXPECT_EQ(can.error().code, Errc::not_supported);
-    EXPECT_NE(can.error().message.find("below " + path + ": "), std::string::npos)
-        << can.error().message;
-    EXPECT_NE(can.error().message.find("mount namespaces"), std::string::npos);
-    EXPECT_NE(can.error().message.find("--allow-exec"), std::string::npos);
+    const std::string& said = can.error().message;
+    EXPECT_NE(said.find("below " + std::string(path) + ": "), std::string::npos) << said;
+    EXPECT_NE(said.find(remedy), std::string::npos) << said;
   }
 }
 

@@ -270,7 +270,7 @@ TEST(PerfServerDirectoryStart, WhoMayReplaceItIsSaid) {
   std::filesystem::create_directory(parent.file("dir"));
   std::filesystem::permissions(parent.path(), std::filesystem::perms(0777));
   RunningServer server({"--directory=" + parent.file("dir")});
-  EXPECT_TRUE(server.says("other users may replace " + parent.file("dir") + ", and so lead"));
+  EXPECT_TRUE(server.says("other users may replace " + parent.file("dir") + ", and so redirect"));
 }
 
 }  // namespace
