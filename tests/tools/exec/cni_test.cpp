@@ -268,7 +268,7 @@ TEST(CniRefusals, EachSaysWhatToDo) {
       {lan + "}", "MUL", "(known are VERSION, ADD, DEL, CHECK, STATUS, GC)"},
       {R"({"cniVersion": "0.3.1", "name": "lan", "bus": "b"})", "CHECK",
        "to 0.4.0 or a later one)"},
-      {lan + "}", "ADD", "CNI_CONTAINERID=\"\" is not possible (it must be letters"},
+      {lan + "}", "ADD", "CNI_CONTAINERID=\"\" is not possible (it must be a letter or digit"},
       {lan + "}",
        "ADD",
        "CNI_IFNAME=\"a b\" is not possible (it must be 1 to 15",
