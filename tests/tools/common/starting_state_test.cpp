@@ -118,7 +118,7 @@ std::vector<std::string> with_signals(const std::string& what, const std::string
       "  n = getattr(signal, n)\n"
       "  signal.signal(n, signal.SIG_IGN) if sys.argv[1] == 'ignore' else "
       "signal.pthread_sigmask(signal.SIG_BLOCK, [n])\n"
-      "os.execv(sys.argv[3], sys.argv[3:])\n";
+      "os.execvp(sys.argv[3], sys.argv[3:])\n";
   std::vector<std::string> line{SHMIF_PYTHON, "-c", script, what, names};
   line.insert(line.end(), words.begin(), words.end());
   return line;
