@@ -1,8 +1,10 @@
 #include "tap/netns.hpp"
 
 #include <fcntl.h>
+#include <linux/if_tun.h>
 #include <linux/magic.h>
 #include <linux/nsfs.h>
+#include <linux/sockios.h>
 #include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -18,6 +20,10 @@
 #include <exception>
 
 #include "tap/chroot.hpp"
+
+#ifndef TUNGETDEVNETNS
+#define TUNGETDEVNETNS _IO('T', 227)  // Linux 5.2
+#endif
 
 namespace shmif::tap {
 namespace {
@@ -253,11 +259,30 @@ Result<NetNamespace> NetNamespace::parse(std::string_view text) {
   return by_name(std::string(text));
 }
 
+Result<NetNamespace> NetNamespace::of_device(int tun) {
+  UniqueFd fd(::ioctl(tun, TUNGETDEVNETNS));
+  if (!fd) return Error::from_errno(errno, "cannot find the network namespace of the TAP device");
+  return NetNamespace(std::move(fd), "the TAP device");
+}
+
+Result<NetNamespace> NetNamespace::of_socket(int socket) {
+  UniqueFd fd(::ioctl(socket, SIOCGSKNS));
+  if (!fd) return Error::from_errno(errno, "cannot find the network namespace of a socket");
+  return NetNamespace(std::move(fd), "a socket");
+}
+
 bool NetNamespace::is_current() const noexcept {
   struct stat theirs{};
   struct stat ours{};
   return ::fstat(fd_.get(), &theirs) == 0 && ::stat("/proc/thread-self/ns/net", &ours) == 0 &&
          same_file(theirs, ours);
+}
+
+bool NetNamespace::is_same(const NetNamespace& other) const noexcept {
+  struct stat one{};
+  struct stat two{};
+  return ::fstat(descriptor(), &one) == 0 && ::fstat(other.descriptor(), &two) == 0 &&
+         same_file(one, two);
 }
 
 Result<std::vector<UniqueFd>> run_in(const NetNamespace& where, const NamespaceTask& task) {

@@ -24,6 +24,11 @@ class NetNamespace {
   static Result<NetNamespace> by_path(const std::string& path);
   /// The namespace of process `pid`.
   static Result<NetNamespace> by_pid(pid_t pid);
+  /// The one in which a TAP device is now. `tun`: a file of the device. Errors: EBADFD if it was
+  /// deleted; the system's before Linux 5.2, or if the caller may not know.
+  static Result<NetNamespace> of_device(int tun);
+  /// The one of a socket. Errors: the system's.
+  static Result<NetNamespace> of_socket(int socket);
   /// What a person writes: a pid if it is all digits, a path if it has a '/', otherwise a name.
   static Result<NetNamespace> parse(std::string_view text);
 
@@ -36,6 +41,7 @@ class NetNamespace {
   const std::string& name() const noexcept { return name_; }  ///< for messages: "process 4711"
   /// True when the calling thread is in it.
   bool is_current() const noexcept;
+  bool is_same(const NetNamespace& other) const noexcept;
 
  private:
   NetNamespace(UniqueFd fd, std::string name) : fd_(std::move(fd)), name_(std::move(name)) {}

@@ -27,7 +27,6 @@
 #include <utility>
 
 #include "base/close_all_but.hpp"
-#include "tap/device_space.hpp"
 #include "tap/features.hpp"
 #include "tap/netlink.hpp"
 #include "tap/netns.hpp"
@@ -199,8 +198,9 @@ void put_back(int tun, int control, Netlink& netlink, const std::string& name,
   if (!device) ::_exit(0);  // deleted
   const std::string name = device->ifr_name;
   // Somebody may have moved the device. What has its name here is another one.
-  const UniqueFd space = space_of_device(tun);
-  const bool is_here = !space || is_same_space(space, space_of_socket(control.get()));
+  const auto space = NetNamespace::of_device(tun);
+  const auto ours = NetNamespace::of_socket(control.get());
+  const bool is_here = !space || (ours && space->is_same(*ours));
   put_back(tun, is_here ? control.get() : -1, *netlink, name, old);
   ::close(tun);
   if (!old.is_new && is_here) {

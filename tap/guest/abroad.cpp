@@ -14,7 +14,7 @@
 #include <cstring>
 #include <optional>
 
-#include "tap/device_space.hpp"
+#include "tap/netns.hpp"
 
 namespace shmif::tap {
 namespace {
@@ -51,18 +51,18 @@ Abroad::Found Abroad::find(const OurEnd& end) {
 }
 
 Abroad::Found Abroad::find_tap(int tap) {
-  const UniqueFd space = space_of_device(tap);
-  if (!space) return {.where = errno == EBADFD ? Where::gone : Where::unknown};
+  const auto space = NetNamespace::of_device(tap);
+  if (!space) return {.where = space.error().code.value() == EBADFD ? Where::gone : Where::unknown};
   ifreq request{};
   if (::ioctl(tap, TUNGETIFF, &request) != 0)
     return {.where = errno == EBADFD ? Where::gone : Where::unknown};
-  const auto number = questions_.space_number(space.get());
+  const auto number = questions_.space_number(space->descriptor());
   if (!number) return {};
   const auto now = questions_.link(request.ifr_name, Place{.space = *number});
   if (!now) return {};
-  const UniqueFd home = space_of_socket(home_);
+  const auto home = NetNamespace::of_socket(home_);
   if (!home) return {};
-  const bool here = is_same_space(space, home);
+  const bool here = space->is_same(*home);
   return {.where = here ? Where::here : Where::abroad,
           .place = {.space = *number, .index = now->index}};
 }
@@ -71,8 +71,8 @@ Abroad::Found Abroad::find_peer(unsigned far_index) {
   const auto ours = questions_.link(far_index);
   if (!ours) return {.where = Where::gone};
   if (ours->lower == 0 || !ours->lower_space) return {};
-  const UniqueFd home = space_of_socket(home_);
-  const auto number = home ? questions_.space_number(home.get()) : std::nullopt;
+  const auto home = NetNamespace::of_socket(home_);
+  const auto number = home ? questions_.space_number(home->descriptor()) : std::nullopt;
   if (!number) return {};
   return {.where = *ours->lower_space == *number ? Where::here : Where::abroad,
           .place = {.space = *ours->lower_space, .index = ours->lower}};
