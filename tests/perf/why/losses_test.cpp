@@ -196,6 +196,19 @@ TEST(Losses, AreGivenToAJobThatWasHeldBackUpToTheFramesOfThatTime) {
   EXPECT_NEAR(share(900), 1, 1e-9);
 }
 
+TEST(Losses, HaveNoLimitByTheFramesOfATimeOfWhichAnyAreNotKnown) {
+  WhySeries series = quiet_series(40);
+  for (TaskStep& step : series.tasks[0].steps) step.wait_us = 20'000;
+  for (const std::size_t unknown : {0U, 20U, 39U}) {
+    JobTraffic traffic = traffic_of(series, "rx", 0, 40, 100);
+    for (TrafficStep& step : traffic.steps) step.received = 0;
+    traffic.steps[unknown].received.reset();
+    const auto causes = find_causes(series, std::vector{traffic});
+    ASSERT_FALSE(causes.empty()) << unknown;
+    EXPECT_NEAR(causes[0].of_losses_share.value_or(-1), 1, 1e-9) << unknown;
+  }
+}
+
 /// What lies between the sender and the receiver is looked at, too; a host's frames do not pass
 /// the namespace of the program that watches.
 TEST(Losses, OfAReceiverCanBeAtItsSendersInterfaces) {

@@ -267,6 +267,30 @@ TEST_F(RecordedThreads, WithTheNumberOfAnEarlierOneHaveCountsOfTheirOwn) {
   EXPECT_EQ(series().tasks[1].steps[1].run_us, 7U);
 }
 
+/// A kernel that does not count how long threads run and wait counts their ticks.
+TEST_F(RecordedThreads, WithoutTheTimesOfTheSchedulerRunInTheirProgramsAndInTheKernel) {
+  tree.remove("/proc/self/schedstat");
+  const auto put_ticks = [this](int user, int system) {
+    std::string line = "41 (prog) S";
+    for (int field = 4; field <= 52; ++field) {
+      const int value = field == 14 ? user : field == 15 ? system : field == 22 ? 7 : 1;
+      line += ' ' + std::to_string(value);
+    }
+    tree.put("/proc/41/task/41/stat", line + '\n');
+  };
+  put_ticks(1000, 500);
+  begin(tree.files(), 41);
+  ASSERT_FALSE(series().waits_known);
+  const long tick_us = 1'000'000 / ::sysconf(_SC_CLK_TCK);
+  std::vector<long> ticks;
+  for (const auto& [user, system] : {std::pair(1003, 500), {1003, 505}, {1005, 506}}) {
+    put_ticks(user, system);
+    look();
+    ticks.push_back(series().tasks.at(0).steps.back().run_us / tick_us);
+  }
+  EXPECT_EQ(ticks, (std::vector<long>{3, 5, 3}));
+}
+
 TEST_F(RecordedThreads, AreOfTheGroupIntoWhichTheirProcessWasMovedWithinHalfASecond) {
   begin(tree.files(), 41);
   constexpr std::size_t kSettled = 7, kHalfASecond = 5;

@@ -10,6 +10,7 @@
 #include "perf/why/net_watch.hpp"
 #include "perf/why/port_watch.hpp"
 #include "perf/why/sampler.hpp"
+#include "perf/why/why_result.hpp"
 #include "tests/perf/membw/trees.hpp"
 #include "tests/perf/why/why_series.hpp"
 #include "tests/support/child_process.hpp"
@@ -281,6 +282,38 @@ TEST(TrafficOfPorts, IsThatOfTheIntervalsInWhichAPortWasThere) {
   for (const TrafficStep& step : traffic[0].steps) found.emplace_back(step.overruns, step.lost);
   EXPECT_EQ(found, (std::vector<std::pair<std::uint64_t, std::uint64_t>>{
                        {0, 0}, {0, 0}, {0, 0}, {2, 9}, {1, 4}}));
+}
+
+TEST(TrafficOfPorts, IsThatOfAllPortsOfTheJobAndOfNoOthers) {
+  WhySeries series = quiet_series(3, {"rx", "other"});
+  const auto add_port = [&](std::size_t job, std::size_t first, std::vector<PortStep> steps) {
+    series.ports.push_back(
+        {.bus = "/b", .name = "p", .job = job, .first = first, .steps = std::move(steps)});
+  };
+  add_port(0, 0, {{.overruns = 2, .lost_frames = 9}, {.overruns = 1, .lost_frames = 4}, {}});
+  add_port(0, 1, {{.overruns = 5, .lost_frames = 30}, {.overruns = 7, .lost_frames = 11}});
+  add_port(1, 0, {{.overruns = 100, .lost_frames = 200}});
+  const auto traffic = traffic_of_ports(series);
+  ASSERT_EQ(traffic.size(), 2U);
+  std::vector<std::pair<std::uint64_t, std::uint64_t>> found;
+  for (const TrafficStep& step : traffic[0].steps) found.emplace_back(step.overruns, step.lost);
+  EXPECT_EQ(found,
+            (std::vector<std::pair<std::uint64_t, std::uint64_t>>{{2, 9}, {6, 34}, {7, 11}}));
+}
+
+TEST(WhyResults, SayUntilWhichLookABusIsKnown) {
+  ASSERT_TRUE(install_sigbus_guard());
+  const shmif::test::TempBus bus;
+  WhySampler sampler(KernelFiles(), 0, MachineSources::of_causes);
+  const auto added = sampler.add_bus(bus.path());
+  ASSERT_TRUE(added) << added.error().message;
+  for (const std::uint64_t second : {1U, 2U, 4U}) sampler.sample(second * kSecond);
+  const auto known = [&] { return why_result(sampler, {}).buses.at(0).known_until_s; };
+  EXPECT_EQ(known(), 4);
+  std::filesystem::resize_file(bus.path(), 4096);
+  for (const std::uint64_t second : {7U, 11U}) sampler.sample(second * kSecond);
+  EXPECT_NE(why_result(sampler, {}).buses.at(0).trouble, "");
+  EXPECT_EQ(known(), 4) << "the last look that could read it";
 }
 
 }  // namespace
