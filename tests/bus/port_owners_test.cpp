@@ -234,6 +234,23 @@ TEST(PortOwners, WithoutNameplatesAreKnownIfNoOtherRowNamesThem) {
   expect_refused(info, row(info, "old"), ESRCH, "more ports name it");
 }
 
+TEST(PortOwners, WithoutNameplatesAreKnownBesideDeadRowsThatNameThem) {
+  const TempBus bus(small_ring());
+  const RawBus raw(bus.path());
+  EXPECT_EQ(Child([&] {
+              const Port port = port_on(bus.path(), {.name = "web"});
+              return raise(SIGKILL);
+            }).wait(),
+            128 + SIGKILL);
+  const unsigned dead = row(bus.info(), "web").slot;
+  const Peer old(bus.path(), "old", take_nameplates_down);
+  ASSERT_NE(row(bus.info(), "old").slot, dead);
+  raw.slot(dead).pid = static_cast<std::uint32_t>(old.pid());
+  const BusInfo info = bus.info();
+  ASSERT_FALSE(row(info, "web").live);
+  EXPECT_EQ(bus::PortOwners(info).owner_of(row(info, "old")).value().pid(), old.pid());
+}
+
 TEST(PortOwners, WithoutNameplatesAreNotKnownIfTheyAreAnotherUsers) {
   if (::geteuid() != 0) GTEST_SKIP() << "needs root: has two users";
   const TempBus bus(small_ring());
