@@ -35,9 +35,14 @@ TEST(MembwCapabilities, OfCountersDependOnTheSettingAndTheUser) {
                               "/proc/sys/kernel/perf_event_paranoid is 2, and this user "
                               "has no CAP_PERFMON");
   EXPECT_EQ(pmu().enable_with, "sysctl kernel.perf_event_paranoid=0");
-  tree.put("/proc/self/status", "CapEff:\t0000004000000000\n");
-  EXPECT_EQ(pmu().state, Support::supported);
-  tree.put("/proc/self/status", "CapEff:\t0000000000000000\n");
+  for (const char* suffices : {"0000004000000000", "0000000000200000", "0000004000200000"}) {
+    tree.put("/proc/self/status", std::string("CapEff:\t") + suffices + '\n');
+    EXPECT_EQ(pmu().state, Support::supported) << suffices << ": CAP_PERFMON, or CAP_SYS_ADMIN";
+  }
+  for (const char* others : {"ffffffbfffdfffff", "0000000000000000"}) {
+    tree.put("/proc/self/status", std::string("CapEff:\t") + others + '\n');
+    EXPECT_EQ(pmu().state, Support::not_permitted) << others;
+  }
   for (const char* open : {"0\n", "-1\n"}) {
     tree.put("/proc/sys/kernel/perf_event_paranoid", open);
     EXPECT_EQ(pmu().state, Support::supported) << open;

@@ -101,6 +101,26 @@ TEST_F(PmuSourceTest, SaysNotCountedForACounterThatNeverRan) {
   EXPECT_FALSE(pmu.read().writes);
 }
 
+TEST_F(PmuSourceTest, NamesTheFirstOfTheCountersThatNeverRan) {
+  PmuSource pmu = source();
+  ASSERT_TRUE(pmu.open({}));
+  const auto reason_without = [&](const std::vector<int>& counters) {
+    EXPECT_TRUE(pmu.enable());
+    calls_.pass(kSecond, 1000);
+    for (const int each : counters) {
+      calls_.at(each).raw.running_ns -= kSecond;
+    }
+    EXPECT_TRUE(pmu.disable());
+    const std::string reason = pmu.read().reason;
+    return reason.substr(0, reason.find(" was not counted"));
+  };
+  EXPECT_EQ(reason_without({0, 1, 5}), "uncore_imc_0/cas_count_read/ on CPU 0");
+  EXPECT_EQ(reason_without({1, 4}), "uncore_imc_0/cas_count_read/ on CPU 28");
+  EXPECT_EQ(reason_without({2, 3, 7}), "uncore_imc_0/cas_count_write/ on CPU 0");
+  EXPECT_EQ(reason_without({2, 5}), "uncore_imc_1/cas_count_read/ on CPU 28")
+      << "reads before writes";
+}
+
 TEST_F(PmuSourceTest, OpensAllCountersOrNone) {
   for (int failing = 0; failing < 8; ++failing) {
     calls_.all.clear();
