@@ -29,7 +29,7 @@ using Clients = std::map<std::string, HeatClient>;
 std::vector<std::string> ports_in(const std::vector<NamedRange>& ranges, const BusInfo& bus) {
   std::vector<std::string> ports;
   for (const NamedRange& range : ranges) {
-    if (is_of_bus(range, bus)) ports.push_back(range.name.substr(0, range.name.find('@')));
+    if (is_of_bus(range, bus)) ports.push_back(port_of(range, bus));
   }
   return ports;
 }
@@ -66,6 +66,15 @@ BusParty* party_with(std::vector<BusParty>& parties, const PortInfo& port) {
 
 bool is_of_bus(const NamedRange& range, const BusInfo& bus) noexcept {
   return range.inode == bus.inode && range.range.bytes() == bus::kRingOffset + 2 * bus.ring_bytes;
+}
+
+std::string port_of(const NamedRange& range, const BusInfo& bus) {
+  std::string found;
+  for (const PortInfo& port : bus.ports) {
+    const bool begins = range.name.starts_with(port.name + '@');
+    if (begins && port.name.size() > found.size()) found = port.name;
+  }
+  return found.empty() ? range.name.substr(0, range.name.find('@')) : found;
 }
 
 std::vector<BusParty> heat_parties(const BusInfo& bus, const std::string& folder,

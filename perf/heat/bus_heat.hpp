@@ -28,6 +28,9 @@ std::vector<BusParty> heat_parties(
 
 /// Whether a range that a process shares is a mapping of this bus.
 bool is_of_bus(const NamedRange& range, const BusInfo& bus) noexcept;
+/// The name of the port that shares `range`. It stands before an '@' and the path of the bus. Both
+/// may contain an '@' themselves, so it is looked for among the ports of the bus.
+std::string port_of(const NamedRange& range, const BusInfo& bus);
 
 /// Adds the parties to a session. One that cannot be watched gets a result with its reason.
 /// Result: those that are watched.

@@ -119,7 +119,7 @@ std::string party_text(const HeatResult& result, const Picture& picture) {
   std::string text;
   for (const NamedRange& range : result.ranges) {
     if (!is_of_bus(range, picture.bus)) continue;
-    const std::string port = range.name.substr(0, range.name.find('@'));
+    const std::string port = port_of(range, picture.bus);
     text += base::printable(port) + ": " + who;
     if (result.provenance.precision != "page") text += ", by " + result.provenance.precision;
     if (!reason.empty()) text += " (" + reason + ')';
@@ -156,7 +156,7 @@ std::string party_conclusion(const HeatResult& result, const BusInfo& bus, std::
     for (std::size_t i = 0; i < pages.size(); ++i) {
       if (pages[i] > 0) used.push_back({{i * page, (i + 1) * page}, 1, pages[i]});
     }
-    std::string text = base::printable(range.name.substr(0, range.name.find('@'))) + " used " +
+    std::string text = base::printable(port_of(range, bus)) + " used " +
                        bytes_with_care(result, used.size() * page) + " of " +
                        heat_bytes(pages.size() * page);
     if (const auto hottest = hottest_of(used)) {

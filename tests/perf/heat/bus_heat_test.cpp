@@ -179,6 +179,27 @@ TEST(BusParties, AreThePortsOfOneProcessTogetherAndOnlyThoseOfThisBus) {
             "it shares no access heat in " + dir.path() + " (start it with SHMIF_HEAT=DIR)");
 }
 
+/// A port may have almost any name, and a bus may be in any directory.
+TEST(BusParties, HaveNamesOfPortsAndBusesWithAnAt) {
+  const ClientsHere here;
+  const shmif::test::TempDir dir;
+  const std::string path = dir.file("bus@host@0");
+  Bus::create(path, {}).value();
+  std::vector<std::string> names{"rx", "rx@b", "@", "a@b@c"};
+  std::vector<Port> ports;
+  for (const std::string& name : names) {
+    ports.push_back(shmif::test::port_on(path, {.name = name}));
+  }
+  const BusInfo bus = Bus::open(path).value().info();
+  const auto parties = heat_parties(bus, here.folder());
+  ASSERT_EQ(parties.size(), 1U) << "one process";
+  EXPECT_EQ(parties[0].ports, names);
+  for (const std::string& name : names) {
+    EXPECT_EQ(port_of({{}, name + '@' + path, 0}, bus), name);
+  }
+  EXPECT_EQ(port_of({{}, "left@" + path, 0}, bus), "left") << "it has left the bus";
+}
+
 TEST(BusParties, AreNotTheDead) {
   const shmif::test::TempBus bus;
   const shmif::test::Shared<std::atomic<bool>> attached;
