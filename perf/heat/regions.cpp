@@ -226,8 +226,6 @@ void Regions::merge_within(std::uint32_t difference, std::uint64_t max_bytes) {
         difference_of(merged.back().region.writes.value_or(0), piece.region.writes.value_or(0)) <=
             difference;
     if (near && merged.back().region.bytes() + piece.region.bytes() <= max_bytes) {
-      merged.back().before = mean(merged.back().before, merged.back().region.bytes(), piece.before,
-                                  piece.region.bytes());
       join(merged.back().region, piece.region);
     } else {
       merged.push_back(piece);
