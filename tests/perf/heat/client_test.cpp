@@ -264,10 +264,12 @@ TEST_F(HeatTruth, OfATebibyteKnowsWritesFromTheSecondAccessOn) {
   }
   regions_->set_target(target);
   using Writes = std::vector<std::optional<std::uint32_t>>;
-  const auto sample = [&] {
+  const auto sample = [&](bool rests = false) {
     source_->forget(*regions_).value();
-    memory.page(kPages[0]) = 1;
-    static_cast<void>(static_cast<unsigned char>(memory.page(kPages[1])));
+    if (!rests) {
+      memory.page(kPages[0]) = 1;
+      static_cast<void>(static_cast<unsigned char>(memory.page(kPages[1])));
+    }
     source_->look(*regions_).value();
     Writes writes;
     for (const Region& region : regions_->aggregate()) writes.push_back(region.writes);
@@ -276,6 +278,8 @@ TEST_F(HeatTruth, OfATebibyteKnowsWritesFromTheSecondAccessOn) {
   EXPECT_EQ(sample(), (Writes{{}, {}, 0U})) << "whether these were written is not known";
   EXPECT_EQ(sample(), (Writes{1U, 0U, 0U}));
   EXPECT_EQ(sample(), (Writes{1U, 0U, 0U}));
+  for (int i = 0; i < 2; ++i) EXPECT_EQ(sample(true), (Writes{0U, 0U, 0U})) << i;
+  EXPECT_EQ(sample(), (Writes{1U, 0U, 0U})) << "they are still protected";
 }
 
 /// One message has at most heat::kMaxRanges pages.
@@ -559,6 +563,27 @@ TEST(HeatClients, DropOnlyTheSharedPartOfARange) {
   ASSERT_TRUE(scan) << scan.error().message;
   const AddressRange shared{pages.address(0), pages.address(4)};
   EXPECT_TRUE(scan->present(shared).value().empty());
+}
+
+TEST(HeatClients, AnswerNoMessageOfAnotherLengthThanItSays) {
+  const ClientsHere here;
+  const SharedPages pages(4);
+  const auto share = HeatShare::of(pages.begin(), pages.bytes(), "pages");
+  ASSERT_TRUE(share) << share.error().message;
+  struct {
+    heat::Request head;
+    std::array<heat::Range, 2> ranges;
+  } message{};
+  message.ranges.fill({pages.address(0), pages.address(1)});
+  for (const heat::Ask ask : {heat::Ask::hello, heat::Ask::drop}) {
+    for (const std::uint32_t said : {0U, 1U, 3U}) {
+      const UniqueFd socket = connection_to_client(here.folder());
+      message.head = {ask, said};
+      ASSERT_GT(::send(socket.get(), &message, sizeof message, MSG_NOSIGNAL), 0);
+      std::array<char, 256> answer{};
+      EXPECT_LE(::recv(socket.get(), answer.data(), answer.size(), 0), 0) << said;
+    }
+  }
 }
 
 /// A monitor that sends `message` to the only process that takes part.

@@ -2,7 +2,11 @@
 
 #include <gtest/gtest.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 
+#include <chrono>
+
+#include "perf/heat/page_scan.hpp"
 #include "tests/perf/heat/held_target.hpp"
 #include "tests/perf/heat/monitor_rig.hpp"
 #include "tests/support/eventually.hpp"
@@ -74,6 +78,73 @@ TEST(HeatMonitorWaits, ForNoneOfManyCallersThatSayNothing) {
   std::array<char, 4> answer{};
   ASSERT_EQ(::recv(silent.back().get(), answer.data(), 3, MSG_WAITALL), 3);
   EXPECT_STREQ(answer.data(), "ok ");
+}
+
+/// So many mappings that an answer about them does not fit into the buffer of a socket.
+class ManyMappings {
+ public:
+  ManyMappings() {
+    if (begin_ == MAP_FAILED) return;
+    for (std::size_t at = 0; at < kPages; at += 2) {
+      ::mprotect(static_cast<char*>(begin_) + at * page_bytes(), page_bytes(), PROT_READ);
+    }
+  }
+  ManyMappings(const ManyMappings&) = delete;
+  ManyMappings& operator=(const ManyMappings&) = delete;
+  ~ManyMappings() { ::munmap(begin_, kPages * page_bytes()); }
+  bool are_there() const { return begin_ != MAP_FAILED; }
+
+ private:
+  static constexpr std::size_t kPages = 4000;
+  void* begin_ = ::mmap(nullptr, kPages* page_bytes(), PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+};
+
+/// All that comes until the end.
+std::string rest_of(const UniqueFd& socket) {
+  std::string text;
+  std::array<char, 65536> part{};
+  for (ssize_t got = 0; (got = ::recv(socket.get(), part.data(), part.size(), 0)) > 0;) {
+    text.append(part.data(), static_cast<std::size_t>(got));
+  }
+  return text;
+}
+
+/// Where there are too many callers, those leave that have asked nothing yet.
+TEST(HeatMonitorWaits, ForSilentCallersAndGivesOthersTheirWholeAnswers) {
+  const ManyMappings mappings;
+  ASSERT_TRUE(mappings.are_there());
+  const TempDir dir;
+  const Sleeper sleeper;
+  const Listening listening(dir.path());
+  const Asking ask(dir.path());
+  ASSERT_TRUE(ask(watching(HeatVerb::on, {sleeper.pid()})));
+  HeatRequest show = request(HeatVerb::show);
+  show.as_json = true;
+  constexpr std::size_t kMoreThanABuffer = std::size_t{300} << 10U;
+  ASSERT_TRUE(eventually([&] {
+    const auto answer = ask(show);
+    return answer && answer->size() > kMoreThanABuffer;
+  }));
+  ask(HeatVerb::off);
+  const std::string asked = heat_request_text(show);
+  using Clock = std::chrono::steady_clock;
+  for (bool in_time = false; !in_time;) {  // a caller may take 10 s
+    const auto then = Clock::now();
+    const UniqueFd slow = connection_to(dir.path());
+    ASSERT_EQ(::send(slow.get(), asked.data(), asked.size(), MSG_NOSIGNAL),
+              static_cast<ssize_t>(asked.size()));
+    EXPECT_NE(ask(HeatVerb::status), "") << "the request before it was taken, too";
+    std::vector<UniqueFd> silent;
+    for (int i = 0; i < 40; ++i) silent.push_back(connection_to(dir.path()));
+    EXPECT_NE(ask(HeatVerb::status), "") << "all of them were taken";
+    const std::string answer = rest_of(slow);
+    in_time = Clock::now() - then < std::chrono::seconds(8);
+    if (!in_time) continue;
+    const auto whole = read_heat_answer(answer);
+    ASSERT_TRUE(whole) << answer.size() << " bytes: " << whole.error().message;
+    EXPECT_GT(whole->size(), kMoreThanABuffer);
+  }
 }
 
 TEST(HeatMonitorWaits, ForNoEndOfAnEndlessRequest) {
