@@ -1,5 +1,5 @@
 # What `cmake --install` puts where. Users include <shmif/port.hpp>; the headers lie in
-# INCLUDEDIR/shmif/{base,bus,shmif,tap}, so that nothing of ours but one folder shows in a shared include path.
+# INCLUDEDIR/shmif/{base,bus,perf,shmif,tap}, so that nothing of ours but one folder shows in a shared include path.
 
 include(CMakePackageConfigHelpers)
 include(GNUInstallDirs)
@@ -51,6 +51,22 @@ if(TARGET shmif_tap)
     tap/tap_link.hpp)
 endif()
 
+if(TARGET shmif_counters)
+  list(APPEND SHMIF_INSTALLED_TARGETS shmif_counters shmif_watch)
+  set_target_properties(shmif_counters PROPERTIES EXPORT_NAME counters)
+  set_target_properties(shmif_watch PROPERTIES EXPORT_NAME watch)
+  list(APPEND SHMIF_PUBLIC_HEADERS
+    perf/counters/errors.hpp
+    perf/counters/sample.hpp
+    perf/counters/sample_format.hpp
+    perf/counters/session.hpp
+    perf/counters/session_table.hpp
+    perf/events/event.hpp
+    perf/events/event_names.hpp
+    perf/watch/kernel_files.hpp
+    perf/watch/task_id.hpp)
+endif()
+
 target_include_directories(shmif INTERFACE $<INSTALL_INTERFACE:${SHMIF_HEADER_DIR}>)
 # C programs may link the library too, and their linker does not know of the C++ runtime.
 target_link_libraries(shmif INTERFACE $<INSTALL_INTERFACE:stdc++>)
@@ -65,6 +81,10 @@ install(EXPORT shmif-targets NAMESPACE shmif:: DESTINATION ${SHMIF_CMAKE_DIR})
 set(SHMIF_HAS_TAP OFF)
 if(TARGET shmif_tap)
   set(SHMIF_HAS_TAP ON)
+endif()
+set(SHMIF_HAS_COUNTERS OFF)
+if(TARGET shmif_counters)
+  set(SHMIF_HAS_COUNTERS ON)
 endif()
 configure_package_config_file(cmake/shmif-config.cmake.in shmif-config.cmake
   INSTALL_DESTINATION ${SHMIF_CMAKE_DIR} NO_SET_AND_CHECK_MACRO)
@@ -82,8 +102,13 @@ if(TARGET shmif_tap)
   configure_file(cmake/shmif-tap.pc.in shmif-tap.pc @ONLY)
   install(FILES ${CMAKE_CURRENT_BINARY_DIR}/shmif-tap.pc DESTINATION ${SHMIF_PKGCONFIG_DIR})
 endif()
+if(TARGET shmif_counters)
+  configure_file(cmake/shmif-counters.pc.in shmif-counters.pc @ONLY)
+  install(FILES ${CMAKE_CURRENT_BINARY_DIR}/shmif-counters.pc DESTINATION ${SHMIF_PKGCONFIG_DIR})
+endif()
 
 if(TARGET shmifctl)
+  add_dependencies(shmifperf shmif_counters)  # who builds the programs can install
   install(TARGETS shmifctl shmifperf RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
   foreach(program shmifctl shmifperf)
     install(FILES tools/${program}.bash RENAME ${program}

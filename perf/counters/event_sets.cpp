@@ -185,9 +185,9 @@ Result<void> EventSets::check(std::span<const Reading> readings) const {
   return {};
 }
 
-bool EventSets::any_trigger() const noexcept {
-  return std::ranges::any_of(
-      events_, [](const auto& event) { return event && is_trigger(event->setup.sampling); });
+bool EventSets::any_mask() const noexcept {
+  return std::ranges::any_of(events_,
+                             [](const auto& event) { return event && event->setup.sampling.mask; });
 }
 
 void EventSets::want_all() noexcept {

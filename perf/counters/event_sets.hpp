@@ -42,6 +42,8 @@ class EventSets {
   Result<void> remove(std::span<const unsigned> ids);
   /// Adds events. `clock`: the session's, now. Result: the number of the first.
   Result<std::size_t> program(std::span<const EventSetup> events, std::uint64_t clock);
+  /// Takes the last events away, from this number on.
+  void forget_from(std::size_t first) { events_.resize(first); }
   Result<void> check(std::span<const ValueSetup> values) const;
   Result<void> check(std::span<const Reading> readings) const;
   /// `clock`: the session's, if it counts.
@@ -53,8 +55,8 @@ class EventSets {
   const EventSetup& setup(std::size_t event) const { return events_[event]->setup; }
   /// "\"cycles\"".
   std::string name_of(std::size_t event) const { return '"' + setup(event).event.name + '"'; }
-  /// Whether an overflow of one of them masks the session or switches sets.
-  bool any_trigger() const noexcept;
+  /// Whether an overflow of one of them masks the session.
+  bool any_mask() const noexcept;
 
   void want_all() noexcept;
   void want(std::span<const Reading> readings) noexcept;

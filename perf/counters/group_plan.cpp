@@ -38,8 +38,6 @@ void put_sampling(perf_event_attr& attr, const Sampling& sampling, bool first,
   attr.sample_type = SampleBuffers::fields_of(sampling);
   attr.freq = sampling.frequency != 0;
   attr.sample_period = attr.freq != 0 ? sampling.frequency : sampling.period;
-  attr.use_clockid = 1;
-  attr.clockid = CLOCK_MONOTONIC;
   if (is_trigger(sampling)) {
     attr.wakeup_events = 1;
     return;
@@ -58,7 +56,7 @@ void put_sampling(perf_event_attr& attr, const Sampling& sampling, bool first,
 
 }  // namespace
 
-std::vector<GroupPlan> plan_groups(const EventSets& sets, bool group) {
+std::vector<GroupPlan> plan_groups(const EventSets& sets, bool group, std::size_t first) {
   std::vector<GroupPlan> plans;
   const auto add = [&](std::size_t number, bool trigger) {
     const EventSetup& setup = sets.setup(number);
@@ -77,7 +75,7 @@ std::vector<GroupPlan> plan_groups(const EventSets& sets, bool group) {
   };
   // What stops its group at an overflow leads it.
   for (const bool triggers : {true, false}) {
-    for (std::size_t at = 0; at < sets.events().size(); ++at) {
+    for (std::size_t at = first; at < sets.events().size(); ++at) {
       if (!sets.events()[at]) continue;
       if (is_trigger(sets.setup(at).sampling) == triggers) add(at, triggers);
     }
@@ -128,6 +126,11 @@ EventAttr attr_of(const EventSets& sets, std::size_t event, const TargetBinding&
       PERF_FORMAT_ID | PERF_FORMAT_TOTAL_TIME_ENABLED | PERF_FORMAT_TOTAL_TIME_RUNNING;
   if (!options.lost.alone) attr.base.read_format |= PERF_FORMAT_GROUP;
   if (options.lost.told) attr.base.read_format |= kFormatLost;
+  if (options.sampled || setup.sampling.on()) {
+    // All events of a group must have the same clock.
+    attr.base.use_clockid = 1;
+    attr.base.clockid = CLOCK_MONOTONIC;
+  }
   if (!setup.sampling.on()) return attr;
   const auto first = std::ranges::find_if(
       sets.events(), [](const auto& other) { return other && other->setup.sampling.on(); });

@@ -22,8 +22,9 @@ struct GroupPlan {
 /// For events that the kernel counts by itself: they join any group.
 inline constexpr std::uint32_t kAnyUnit = ~std::uint32_t{0};
 
-/// `group`: the events of a set are one group if they can be.
-std::vector<GroupPlan> plan_groups(const EventSets& sets, bool group);
+/// `group`: the events of a set are one group if they can be. `first`: only of the events from this
+/// number on.
+std::vector<GroupPlan> plan_groups(const EventSets& sets, bool group, std::size_t first = 0);
 /// `online`: the CPUs of the machine.
 std::vector<CounterPlace> places_of(const GroupPlan& plan, const TargetBinding& target,
                                     const std::vector<int>& online);
@@ -41,6 +42,7 @@ struct AttrOptions {
   bool leader = false;
   LostRecords lost{};
   std::uint32_t ring_pages = 0;
+  bool sampled = false;  ///< an event of its group is
 };
 EventAttr attr_of(const EventSets& sets, std::size_t event, const TargetBinding& target,
                   const AttrOptions& options);

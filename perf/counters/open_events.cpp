@@ -38,9 +38,15 @@ Refusal offline_refusal(int cpu) {
 Result<void> OpenEvents::open(const TargetBinding& target, const SessionOptions& options,
                               std::optional<VectorFault>* fault) {
   if (auto clocks = open_clocks(target); !clocks) return clocks;
-  std::size_t words = 0;
+  return open_more(0, target, options, fault);
+}
+
+Result<void> OpenEvents::open_more(std::size_t first, const TargetBinding& target,
+                                   const SessionOptions& options,
+                                   std::optional<VectorFault>* fault) {
+  std::size_t words = words_.size();
   const std::vector<int> online = kernel_.online_cpus();
-  for (const GroupPlan& plan : plan_groups(sets_, options.group)) {
+  for (const GroupPlan& plan : plan_groups(sets_, options.group, first)) {
     words = std::max(words, kHead + kMaxOfEvent * plan.events.size());
     for (const CounterPlace& place : places_of(plan, target, online)) {
       if (auto opened = open_group(plan, place, target, options.ring_pages, fault); !opened) {
@@ -65,8 +71,9 @@ Result<void> OpenEvents::open_clocks(const TargetBinding& target) {
       const bool denied = file == -EACCES || file == -EPERM;
       const auto owner = place.task > 0 ? kernel_.other_owner(place.task) : std::nullopt;
       const Refusal refusal = file == -ENODEV && is_offline(place.cpu) ? offline_refusal(place.cpu)
-                              : owner && denied                        ? foreign_refusal(*owner)
-                                                                       : explain_refusal(-file, {});
+                              : owner && denied
+                                  ? foreign_refusal(*owner)
+                                  : explain_refusal(-file, {}, {.whole_cpu = place.task < 0});
       return cannot_load(-file, name_of(place), refusal.reason);
     }
     clocks_.push_back(file);
@@ -81,6 +88,7 @@ Result<void> OpenEvents::open_group(const GroupPlan& plan, CounterPlace place,
   group.set = plan.set;
   group.place = place;
   group.sampled = plan.sampled;
+  group.limited = !target.is_process() || place.task < 0;
   for (const std::size_t number : plan.events) {
     const int file = open_event(group, plan, number, target, ring_pages);
     if (file < 0 && may_be_left_out(-file, group, target)) {
@@ -113,8 +121,9 @@ int OpenEvents::open_event(Group& group, const GroupPlan& plan, std::size_t numb
   if (leader) group.lost = lost_records_of(plan, tells_lost_);
   const int of_group = leader ? -1 : group.leader();
   const auto ask = [&] {
-    return kernel_.open(attr_of(sets_, number, target, {leader, group.lost, ring_pages}),
-                        group.place.task, group.place.cpu, of_group);
+    return kernel_.open(
+        attr_of(sets_, number, target, {leader, group.lost, ring_pages, plan.sampled}),
+        group.place.task, group.place.cpu, of_group);
   };
   const int file = ask();
   if (file != -EINVAL || !leader || !group.lost.told) return file;
@@ -161,7 +170,8 @@ Refusal OpenEvents::refusal_of(int error, std::size_t number, CounterPlace place
     return foreign_refusal(*owner);
   }
   return explain_refusal(error, sets_.setup(number).event,
-                         denied && permitted_in_user_space(number, place, target));
+                         {.in_user_space = denied && permitted_in_user_space(number, place, target),
+                          .whole_cpu = place.task < 0});
 }
 
 Result<void> OpenEvents::open_ring(Group& group, const Member& member) {
@@ -174,14 +184,26 @@ Result<void> OpenEvents::open_ring(Group& group, const Member& member) {
   return {};
 }
 
+void OpenEvents::close_group(const Group& group) noexcept {
+  // A leader goes last: without it, the others would count for themselves.
+  for (auto member = group.members.rbegin(); member != group.members.rend(); ++member) {
+    kernel_.close(member->file);
+  }
+}
+
+void OpenEvents::close_from(std::size_t first) noexcept {
+  // They were opened last.
+  while (!groups_.empty() &&
+         (groups_.back().members.empty() || groups_.back().members.front().event >= first)) {
+    for (const Member& member : groups_.back().members) samples_.forget(member.file, member.id);
+    close_group(groups_.back());
+    groups_.pop_back();
+  }
+}
+
 void OpenEvents::close() noexcept {
   samples_.close();
-  for (const Group& group : groups_) {
-    // A leader goes last: without it, the others would count for themselves.
-    for (auto member = group.members.rbegin(); member != group.members.rend(); ++member) {
-      kernel_.close(member->file);
-    }
-  }
+  for (const Group& group : groups_) close_group(group);
   groups_.clear();
   for (const int clock : clocks_) kernel_.close(clock);
   clocks_.clear();
@@ -189,17 +211,29 @@ void OpenEvents::close() noexcept {
 
 // ---- Counting ----
 
-/// A trigger counts up to one overflow, and then stops its group by itself.
+/// A trigger counts up to one overflow, and then stops its group by itself, if it can.
 Result<void> OpenEvents::let_go(Group& group) {
-  const bool refresh = group.trigger_ring && group.exhausted;
+  const bool refresh = group.trigger_ring && group.limited && group.exhausted;
+  // A full ring would hide the overflow.
+  if (group.trigger_ring) samples_.make_room(*group.trigger_ring);
+  // Before it counts: its next overflow can come at once.
+  const std::uint64_t seen = group.trigger_ring ? samples_.head(*group.trigger_ring) : 0;
   const int got = kernel_.control(
       group.leader(), refresh ? PERF_EVENT_IOC_REFRESH : PERF_EVENT_IOC_ENABLE, refresh ? 1 : 0);
   if (got < 0) {
     return Error::from_errno(-got, "cannot start " + sets_.name_of(group.members.front().event));
   }
-  if (refresh) {
-    group.trigger_seen = samples_.head(*group.trigger_ring);
+  if (group.trigger_ring && (refresh || !group.limited)) {
+    group.trigger_seen = seen;
     group.exhausted = false;
+  }
+  return {};
+}
+
+Result<void> OpenEvents::enable_from(std::size_t first) {
+  for (Group& group : groups_) {
+    if (group.set != sets_.active() || group.members.front().event < first) continue;
+    if (auto let = let_go(group); !let) return let;
   }
   return {};
 }
@@ -239,13 +273,14 @@ void OpenEvents::disable_all() noexcept {
 }
 
 std::optional<std::size_t> OpenEvents::take_overflow() noexcept {
-  for (Group& group : groups_) {
+  std::optional<std::size_t> event;
+  for (Group& group : groups_) {  // on each CPU may have been one
     if (group.set != sets_.active() || !group.trigger_ring) continue;
     if (samples_.head(*group.trigger_ring) == group.trigger_seen) continue;
     group.exhausted = true;
-    return group.members.front().event;
+    if (!event) event = group.members.front().event;
   }
-  return std::nullopt;
+  return event;
 }
 
 void OpenEvents::add_wakers(std::vector<pollfd>& wakers) const {

@@ -32,6 +32,13 @@ class OpenEvents {
   /// kernel refused.
   Result<void> open(const TargetBinding& target, const SessionOptions& options,
                     std::optional<VectorFault>* fault);
+  /// Opens the events from number `first` on, beside those that are open; after an error, some are
+  /// open.
+  Result<void> open_more(std::size_t first, const TargetBinding& target,
+                         const SessionOptions& options, std::optional<VectorFault>* fault);
+  /// Lets those of the active set count. Errors: then some do.
+  Result<void> enable_from(std::size_t first);
+  void close_from(std::size_t first) noexcept;
   /// Also closes the rings of samples.
   void close() noexcept;
 
@@ -79,6 +86,9 @@ class OpenEvents {
     /// group was last let go.
     std::optional<std::size_t> trigger_ring{};
     std::uint64_t trigger_seen = 0;
+    /// The kernel stops it at an overflow. It cannot where children inherit the event, nor at the
+    /// first one if it began with an exec.
+    bool limited = false;
     bool exhausted = true;  ///< the kernel let it count to one overflow, and that came
   };
   Result<void> open_clocks(const TargetBinding& target);
@@ -94,6 +104,7 @@ class OpenEvents {
                      const TargetBinding& target) const;
   Result<void> open_ring(Group& group, const Member& member);
   Result<void> let_go(Group& group);
+  void close_group(const Group& group) noexcept;
   Result<void> read_words(const Group& group);
   Result<void> read_group(Group& group);
   int set_period(std::size_t event, std::uint64_t period);

@@ -13,16 +13,26 @@ constexpr const char* kPermitKernel =
     "sysctl kernel.perf_event_paranoid=1, or the capability CAP_PERFMON";
 constexpr const char* kPermitTracepoints =
     "sysctl kernel.perf_event_paranoid=-1, or the capability CAP_PERFMON";
+constexpr const char* kPermitCpus =
+    "sysctl kernel.perf_event_paranoid=0, or the capability CAP_PERFMON";
 
-Refusal not_permitted(const CounterEvent& event, bool in_user_space) {
+Refusal not_permitted(const CounterEvent& event, const RefusalHints& hints) {
   using State = Refusal::State;
   if (event.type == PERF_TYPE_TRACEPOINT) {
     return {State::not_permitted,
             "kernel.perf_event_paranoid does not allow tracepoints to this user",
             kPermitTracepoints};
   }
+  // The kernel asks for this also of what is in user space (find_get_context in
+  // kernel/events/core.c).
+  if (hints.whole_cpu) {
+    return {State::not_permitted,
+            "kernel.perf_event_paranoid does not allow this user to count everything on a CPU",
+            kPermitCpus};
+  }
   const std::string instead =
-      in_user_space ? "count it in user space only, as " + user_space_name(event) + "; or " : "";
+      hints.in_user_space ? "count it in user space only, as " + user_space_name(event) + "; or "
+                          : "";
   return {State::not_permitted, "kernel.perf_event_paranoid does not allow it to this user",
           instead + kPermitKernel};
 }
@@ -51,17 +61,21 @@ std::string user_space_note(const CounterEvent& event) {
          kPermitKernel + ')';
 }
 
+std::string user_space_source(const CounterEvent& event) {
+  return ", in user space only, as " + user_space_name(event) + " (kernel.perf_event_paranoid)";
+}
+
 Refusal foreign_refusal(uid_t owner) {
   const std::string user = owner == 0 ? "root" : "another user (uid " + std::to_string(owner) + ')';
   return {Refusal::State::not_permitted, "the process belongs to " + user,
           owner == 0 ? "run it as root" : "run it as that user, or as root"};
 }
 
-Refusal explain_refusal(int number, const CounterEvent& event, bool in_user_space) {
+Refusal explain_refusal(int number, const CounterEvent& event, const RefusalHints& hints) {
   using State = Refusal::State;
   switch (number) {
     case EACCES:
-    case EPERM: return not_permitted(event, in_user_space);
+    case EPERM: return not_permitted(event, hints);
     case ENOENT: return {State::not_supported, "this machine has no such event (ENOENT)", ""};
     case ENODEV:
       return {State::not_supported, "no such device, or this machine's PMU is off (ENODEV)", ""};

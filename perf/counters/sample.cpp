@@ -102,6 +102,10 @@ std::uint64_t SampleRing::head() const noexcept {
   return std::atomic_ref<__u64>(page_->data_head).load(std::memory_order_acquire);
 }
 
+bool SampleRing::nearly_full() const noexcept {
+  return head() - page_->data_tail > bytes_ - bytes_ / 4;
+}
+
 void SampleRing::copy_out(std::uint64_t position, std::span<std::byte> to) const noexcept {
   const std::uint64_t begin = position & (bytes_ - 1);
   const std::size_t first = std::min<std::size_t>(to.size(), bytes_ - begin);

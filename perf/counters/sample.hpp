@@ -78,6 +78,8 @@ class SampleRing {
 
   /// How many bytes the kernel has ever put in.
   std::uint64_t head() const noexcept;
+  /// Less than a quarter is free.
+  bool nearly_full() const noexcept;
   /// The header of the next record, and what follows it in `record`, which is replaced; none: there
   /// is no whole record before `until`. A broken record empties the ring up to there.
   std::optional<perf_event_header> next(std::vector<std::byte>& record, std::uint64_t until);

@@ -72,6 +72,14 @@ Result<std::size_t> SampleBuffers::make(CounterPlace place, int file, bool share
   return rings_.size() - 1;
 }
 
+void SampleBuffers::forget(int file, std::uint64_t id) noexcept {
+  event_of_id_.erase(id);
+  const auto gone = std::ranges::find(rings_, file, &Ring::file);
+  if (gone == rings_.end()) return;
+  kernel_.unmap(gone->memory, gone->bytes);
+  rings_.erase(gone);
+}
+
 void SampleBuffers::close() noexcept {
   for (const Ring& ring : rings_) kernel_.unmap(ring.memory, ring.bytes);
   rings_.clear();
@@ -84,10 +92,12 @@ std::optional<std::size_t> SampleBuffers::event_of(std::uint64_t id) const {
   return found->second;
 }
 
-std::vector<int> SampleBuffers::files() const {
+std::vector<int> SampleBuffers::files(bool triggers) const {
   std::vector<int> files;
   files.reserve(rings_.size());
-  for (const Ring& ring : rings_) files.push_back(ring.file);
+  for (const Ring& ring : rings_) {
+    if (ring.shared || triggers) files.push_back(ring.file);
+  }
   return files;
 }
 
@@ -131,6 +141,17 @@ void SampleBuffers::take_record(SampleSink& sink, const perf_event_header& heade
       }
       return;
     default: return;
+  }
+}
+
+void SampleBuffers::make_room(std::size_t ring) {
+  SampleRing& full = rings_[ring].ring;
+  const std::uint64_t until = full.head();
+  while (full.nearly_full()) {
+    const auto header = full.next(record_, until);
+    if (!header) return;
+    if (header->type == PERF_RECORD_SAMPLE) ++dropped_;
+    if (header->type == PERF_RECORD_LOST) dropped_ += word_at(record_, sizeof(std::uint64_t));
   }
 }
 

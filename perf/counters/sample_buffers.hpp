@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "base/result.hpp"
@@ -49,14 +50,21 @@ class SampleBuffers {
   Result<std::size_t> make(CounterPlace place, int file, bool shared);
   /// The event that the kernel has given this number.
   void know(std::uint64_t id, std::size_t event) { event_of_id_[id] = event; }
+  /// This event is about to be closed: its ring goes, if it has one. Its ring has to be the last.
+  void forget(int file, std::uint64_t id) noexcept;
   /// Does not close the descriptors.
   void close() noexcept;
 
   std::optional<std::size_t> event_of(std::uint64_t id) const;
+  /// Takes the oldest records out of this ring if it is nearly full; they count as lost.
+  void make_room(std::size_t ring);
+  /// How many samples make_room() has taken out since the last call.
+  std::uint64_t take_dropped() noexcept { return std::exchange(dropped_, 0); }
   /// How many bytes the kernel has ever put into this ring.
   std::uint64_t head(std::size_t ring) const noexcept { return rings_[ring].ring.head(); }
-  /// Descriptors that become readable when samples come.
-  std::vector<int> files() const;
+  /// Descriptors that become readable when samples come. `triggers`: also those of events that mask
+  /// the session or switch sets, whose rings are not shared.
+  std::vector<int> files(bool triggers) const;
   /// Hands all records to `sink`.
   SampleCounts read(SampleSink& sink, const EventSets& sets);
   /// How many samples the PMU itself lost before they came to a ring, by the last read.
@@ -84,6 +92,7 @@ class SampleBuffers {
   std::vector<Ring> rings_;
   std::map<std::uint64_t, std::size_t> event_of_id_;
   std::uint64_t lost_in_pmu_ = 0;
+  std::uint64_t dropped_ = 0;
   std::vector<std::byte> record_;
   std::vector<std::uint64_t> chain_;
 };

@@ -4,6 +4,9 @@
 #include <array>
 #include <cstdio>
 #include <map>
+#include <optional>
+
+#include "base/quantity.hpp"
 
 namespace shmif::perf {
 namespace {
@@ -30,14 +33,71 @@ std::vector<std::pair<Key, std::uint64_t>> by_samples(const std::map<Key, std::u
   return rows;
 }
 
+/// What the argument of a format of ours can say.
+struct FormatSettings {
+  std::optional<bool> in_kernel{};  ///< keeps only samples from there; none: all
+  std::size_t max = 1'000'000;
+  std::size_t depth = 127;  ///< the kernel's own limit (kernel.perf_event_max_stack)
+
+  bool keeps(const Sample& sample) const noexcept {
+    return !in_kernel || *in_kernel == sample.in_kernel;
+  }
+};
+
+Result<void> put_number(const FormatTerm& term, std::size_t most, std::size_t& to) {
+  const auto number = base::read_digits(term.value);
+  if (!number || *number == 0 || *number > most) {
+    return Error(Errc::bad_argument,
+                 '"' + term.key + '=' + term.value + "\": it must be 1 to " + std::to_string(most));
+  }
+  to = *number;
+  return {};
+}
+
+/// `key`: "max", "depth" or nothing, what this format takes beside "only".
+Result<FormatSettings> read_settings(std::string_view argument, std::string_view key) {
+  constexpr std::size_t kMaxSamples = 100'000'000;
+  const auto terms = read_format_terms(argument);
+  if (!terms) return terms.error();
+  FormatSettings settings;
+  const std::size_t deepest = settings.depth;
+  for (const FormatTerm& term : *terms) {
+    Result<void> right;
+    if (term.key == "only" && (term.value == "user" || term.value == "kernel")) {
+      settings.in_kernel = term.value == "kernel";
+    } else if (term.key == key && key == "max") {
+      right = put_number(term, kMaxSamples, settings.max);
+    } else if (term.key == key && key == "depth") {
+      right = put_number(term, deepest, settings.depth);
+    } else {
+      right = Error(Errc::bad_argument, '"' + term.key + '=' + term.value +
+                                            "\": it takes only=user, only=kernel" +
+                                            (key.empty() ? "" : " and " + std::string(key) + "=N"));
+    }
+    if (!right) return right.error();
+  }
+  return settings;
+}
+
+/// Makes a format of ours.
+template <class Format>
+SampleFormats::MakeWith maker(std::string_view key) {
+  return [key](std::string_view argument) -> Result<std::unique_ptr<SampleFormat>> {
+    const auto settings = read_settings(argument, key);
+    if (!settings) return settings.error();
+    return std::unique_ptr<SampleFormat>(std::make_unique<Format>(*settings));
+  };
+}
+
 class RawSamples final : public SampleFormat {
  public:
+  explicit RawSamples(const FormatSettings& settings) : settings_(settings) {}
   std::uint64_t fields() const override {
     return PERF_SAMPLE_TIME | PERF_SAMPLE_CPU | PERF_SAMPLE_ADDR;
   }
   void sample(const Sample& sample) override {
-    constexpr std::size_t kMax = 1'000'000;
-    if (samples_.size() >= kMax) {
+    if (!settings_.keeps(sample)) return;
+    if (samples_.size() >= settings_.max) {
       ++beyond_;
       return;
     }
@@ -57,13 +117,17 @@ class RawSamples final : public SampleFormat {
   }
 
  private:
+  FormatSettings settings_;
   std::vector<Sample> samples_;
   std::uint64_t beyond_ = 0;
 };
 
 class AddressHistogram final : public SampleFormat {
  public:
-  void sample(const Sample& sample) override { ++counts_[{sample.process, sample.ip}]; }
+  explicit AddressHistogram(const FormatSettings& settings) : settings_(settings) {}
+  void sample(const Sample& sample) override {
+    if (settings_.keeps(sample)) ++counts_[{sample.process, sample.ip}];
+  }
   std::string text() const override {
     std::string out;
     for (const auto& [place, samples] : by_samples(counts_)) {
@@ -74,16 +138,20 @@ class AddressHistogram final : public SampleFormat {
   }
 
  private:
+  FormatSettings settings_;
   std::map<std::pair<pid_t, std::uint64_t>, std::uint64_t> counts_;
 };
 
 class CallChains final : public SampleFormat {
  public:
+  explicit CallChains(const FormatSettings& settings) : settings_(settings) {}
   std::uint64_t fields() const override { return PERF_SAMPLE_CALLCHAIN; }
   void sample(const Sample& sample) override {
+    if (!settings_.keeps(sample)) return;
     std::vector<std::uint64_t> chain(sample.chain.begin(), sample.chain.end());
     // The marks between kernel and user space are no addresses.
     std::erase_if(chain, [](std::uint64_t each) { return each >= PERF_CONTEXT_MAX; });
+    chain.resize(std::min(chain.size(), settings_.depth));
     ++counts_[{sample.process, std::move(chain)}];
   }
   std::string text() const override {
@@ -97,33 +165,74 @@ class CallChains final : public SampleFormat {
   }
 
  private:
+  FormatSettings settings_;
   std::map<std::pair<pid_t, std::vector<std::uint64_t>>, std::uint64_t> counts_;
 };
 
 }  // namespace
 
-Result<void> SampleFormats::add(std::string name, std::string about, Make make) {
+Result<std::vector<FormatTerm>> read_format_terms(std::string_view argument) {
+  std::vector<FormatTerm> terms;
+  for (bool more = !argument.empty(); more;) {  // each round takes a word
+    const std::size_t comma = argument.find(',');
+    const std::string_view word = argument.substr(0, comma);
+    const std::size_t equals = std::min(word.find('='), word.size());
+    FormatTerm term{std::string(word.substr(0, equals)), {}};
+    if (equals < word.size()) term.value = word.substr(equals + 1);
+    if (term.key.empty() || term.value.empty()) {
+      return Error(Errc::bad_argument, '"' + std::string(word) + "\": it is not KEY=VALUE");
+    }
+    if (std::ranges::find(terms, term.key, &FormatTerm::key) != terms.end()) {
+      return Error(Errc::bad_argument, '"' + term.key + "\": it is there twice");
+    }
+    terms.push_back(std::move(term));
+    more = comma != std::string_view::npos;
+    argument.remove_prefix(more ? comma + 1 : argument.size());
+  }
+  return terms;
+}
+
+Result<void> SampleFormats::add(std::string name, std::string about, MakeWith make) {
   const std::lock_guard lock(mutex_);
-  if (name.empty() || std::ranges::find(rows_, name, &Row::name) != rows_.end()) {
-    return Error(Errc::bad_argument, "cannot add the sampling format \"" + name + "\": " +
-                                         (name.empty() ? "it has no name" : "there is one"));
+  const char* const wrong = name.empty()                          ? "it has no name"
+                            : name.find(':') != std::string::npos ? "a name has no colon"
+                            : std::ranges::find(rows_, name, &Row::name) != rows_.end()
+                                ? "there is one"
+                                : nullptr;
+  if (wrong != nullptr) {
+    return Error(Errc::bad_argument, "cannot add the sampling format \"" + name + "\": " + wrong);
   }
   rows_.push_back({std::move(name), std::move(about), std::move(make)});
   return {};
 }
 
-Result<std::unique_ptr<SampleFormat>> SampleFormats::make(const std::string& name) const {
-  Make make;
+Result<void> SampleFormats::add(std::string name, std::string about, Make make) {
+  MakeWith checked =
+      [make = std::move(make)](std::string_view argument) -> Result<std::unique_ptr<SampleFormat>> {
+    if (argument.empty()) return make();
+    return Error(Errc::bad_argument, '"' + std::string(argument) + "\": it takes no argument");
+  };
+  return add(std::move(name), std::move(about), std::move(checked));
+}
+
+Result<std::unique_ptr<SampleFormat>> SampleFormats::make(std::string_view name) const {
+  const std::size_t colon = std::min(name.find(':'), name.size());
+  const std::string word(name.substr(0, colon));
+  MakeWith make;
   {
     const std::lock_guard lock(mutex_);
-    const auto row = std::ranges::find(rows_, name, &Row::name);
+    const auto row = std::ranges::find(rows_, word, &Row::name);
     if (row != rows_.end()) make = row->make;
   }
-  if (make) return make();
+  if (make) {
+    auto made = make(colon < name.size() ? name.substr(colon + 1) : std::string_view());
+    if (made) return made;
+    return Error(made.error().code, "sampling format \"" + word + "\": " + made.error().message);
+  }
   std::string known;
   for (const std::string& each : names()) known += (known.empty() ? "" : ", ") + each;
   return Error(Errc::bad_argument,
-               "there is no sampling format \"" + name + "\" (there are " + known + ')');
+               "there is no sampling format \"" + word + "\" (there are " + known + ')');
 }
 
 std::vector<std::string> SampleFormats::names() const {
@@ -145,11 +254,10 @@ std::vector<std::string> SampleFormats::descriptions() const {
 SampleFormats& sample_formats() {
   static SampleFormats formats;
   static const bool filled = [] {
-    return formats.add("raw", "each sample", [] { return std::make_unique<RawSamples>(); }) &&
+    return formats.add("raw", "each sample", maker<RawSamples>("max")) &&
            formats.add("addresses", "a histogram of where programs were",
-                       [] { return std::make_unique<AddressHistogram>(); }) &&
-           formats.add("chains", "a histogram of call chains",
-                       [] { return std::make_unique<CallChains>(); });
+                       maker<AddressHistogram>("")) &&
+           formats.add("chains", "a histogram of call chains", maker<CallChains>("depth"));
   }();
   static_cast<void>(filled);
   return formats;

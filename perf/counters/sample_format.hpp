@@ -11,11 +11,15 @@
 //     std::map<int, std::uint64_t> counts_;
 //   };
 //   sample_formats().add("cpus", "samples of each CPU", [] { return std::make_unique<Cpus>(); });
+//
+// A format may take an argument, which follows its name: "raw:max=100,only=user". The format checks
+// it before anything is sampled.
 
 #include <functional>
 #include <memory>
 #include <mutex>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/result.hpp"
@@ -32,15 +36,31 @@ class SampleFormat : public SampleSink {
   virtual std::string text() const = 0;
 };
 
-/// Threads: any.
+/// A part of a format's argument.
+struct FormatTerm {
+  std::string key;
+  std::string value;
+};
+/// The terms of "max=100,only=user"; of an empty text: none. Errors: Errc::bad_argument for a word
+/// without "=", an empty key or value, or a key that is there twice. Threads: any. Blocks: never.
+Result<std::vector<FormatTerm>> read_format_terms(std::string_view argument);
+
+/// Threads: any, for every call. Blocks: never.
 class SampleFormats {
  public:
+  /// Makes a format without samples, as its argument wants it. Errors: Errc::bad_argument for an
+  /// argument that it does not take; the message says which it does.
+  using MakeWith = std::function<Result<std::unique_ptr<SampleFormat>>(std::string_view argument)>;
   using Make = std::function<std::unique_ptr<SampleFormat>()>;
 
-  /// Errors: Errc::bad_argument for a name that is there already, or is empty.
+  /// `about`: what it keeps, in a few words. Errors: Errc::bad_argument for a name that is there
+  /// already, is empty, or has a colon in it.
+  Result<void> add(std::string name, std::string about, MakeWith make);
+  /// One that takes no argument.
   Result<void> add(std::string name, std::string about, Make make);
-  /// A new, empty one. Errors: Errc::bad_argument for a name that is not there.
-  Result<std::unique_ptr<SampleFormat>> make(const std::string& name) const;
+  /// A new one without samples. `name`: "NAME" or "NAME:ARGUMENT". Errors: Errc::bad_argument for a
+  /// name that is not there; those of the format for its argument.
+  Result<std::unique_ptr<SampleFormat>> make(std::string_view name) const;
   /// In the order in which they were added.
   std::vector<std::string> names() const;
   /// What each keeps, in the same order.
@@ -50,14 +70,17 @@ class SampleFormats {
   struct Row {
     std::string name;
     std::string about;
-    Make make;
+    MakeWith make;
   };
   mutable std::mutex mutex_;
   std::vector<Row> rows_;
 };
 
-/// The formats of this process. It begins with "raw" (each sample, up to a million), "addresses" (a
-/// histogram of where programs were) and "chains" (a histogram of call chains).
+/// The formats of this process. It begins with "raw" (each sample), "addresses" (a histogram of
+/// where programs were) and "chains" (a histogram of call chains). They take these arguments:
+///   only=user or only=kernel  keeps only samples from there
+///   max=N    of raw: keeps the first N samples, 1 to 100,000,000 (otherwise a million)
+///   depth=N  of chains: keeps the N innermost callers of each, 1 to 127
 SampleFormats& sample_formats();
 
 }  // namespace shmif::perf

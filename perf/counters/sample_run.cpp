@@ -3,17 +3,17 @@
 #include <array>
 #include <cerrno>
 
+#include "perf/counters/target_list.hpp"
+
 namespace shmif::perf {
 
-Result<void> SampleRun::load(const CounterEvent& event, std::span<const TaskId> processes,
+Result<void> SampleRun::load(const CounterEvent& event, std::span<const CounterTarget> targets,
                              const SampleOptions& options, std::optional<VectorFault>& fault,
                              KernelCounters& kernel) {
   const std::array setup{EventSetup{event, 0, options.sampling}};
-  for (const TaskId& process : processes) {
+  for (const CounterTarget& target : targets) {
     CounterSession session({.ring_pages = options.ring_pages}, kernel);
     if (auto programmed = session.program(setup); !programmed) return programmed.error();
-    CounterTarget target = CounterTarget::process(process);
-    target.on_exec = options.on_exec;
     if (auto loaded = session.load(target, &fault); !loaded) return loaded;
     sessions_.push_back(std::move(session));
   }
@@ -24,21 +24,29 @@ Result<SampleRun> SampleRun::start(const CounterEvent& event, std::span<const Ta
                                    const SampleOptions& options, std::optional<Refusal>* refused,
                                    KernelCounters& kernel) {
   SampleRun run;
+  const auto targets = target_list(processes, options.cpus, options.on_exec);
   CounterEvent sampled = event;
   std::optional<VectorFault> fault;
-  auto loaded = run.load(sampled, processes, options, fault, kernel);
+  auto loaded = run.load(sampled, targets, options, fault, kernel);
   const bool denied = fault && (fault->number == EACCES || fault->number == EPERM);
-  // A tracepoint is in the kernel.
-  if (!loaded && denied && !sampled.exclude_kernel && sampled.type != PERF_TYPE_TRACEPOINT) {
+  // A tracepoint is in the kernel. On whole CPUs, user space is permitted no sooner.
+  if (!loaded && denied && options.cpus.empty() && !sampled.exclude_kernel &&
+      sampled.type != PERF_TYPE_TRACEPOINT) {
     sampled.exclude_kernel = true;
     sampled.exclude_hypervisor = true;
     run.user_space_only_ = true;
     run.sessions_.clear();
     fault.reset();
-    loaded = run.load(sampled, processes, options, fault, kernel);
+    loaded = run.load(sampled, targets, options, fault, kernel);
   }
   if (!loaded) {
+    const int number = loaded.error().code.value();
     if (fault && refused != nullptr) *refused = fault->refusal;
+    // Not even the session's own clock is permitted.
+    if (!fault && refused != nullptr && !options.cpus.empty() &&
+        (number == EACCES || number == EPERM)) {
+      *refused = explain_refusal(number, sampled, {.whole_cpu = true});
+    }
     return std::move(loaded).error();
   }
   for (CounterSession& session : run.sessions_) {

@@ -1,6 +1,7 @@
 #include "perf/counters/session.hpp"
 
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -9,6 +10,7 @@
 
 #include "base/unique_fd.hpp"
 #include "perf/counters/event_sets.hpp"
+#include "perf/counters/kernel_counters.hpp"
 #include "perf/counters/open_events.hpp"
 #include "perf/counters/sample_buffers.hpp"
 #include "perf/counters/set_switcher.hpp"
@@ -42,6 +44,10 @@ const char* advice_for(SessionState state) noexcept {
 //       whether an overflow came; only then it asks the table.
 //   C3  While the session counts, the groups of the active set are enabled, and the clocks; all
 //       others are disabled.
+//   C4  Of each descriptor of the kernel, one place alone waits for an overflow: the kernel forgets
+//       at the first poll that it told of one (perf_poll in kernel/events/core.c). With a switcher,
+//       that is the switcher. The wake descriptor then has `news_` instead: whoever takes an
+//       overflow writes there.
 class CounterSession::Impl {
  public:
   Impl(SessionOptions options, KernelCounters& kernel)
@@ -57,7 +63,8 @@ class CounterSession::Impl {
   Result<void> create_sets(std::span<const SetSetup> sets);
   Result<void> delete_sets(std::span<const unsigned> ids);
   Result<void> query_sets(std::span<SetQuery> sets);
-  Result<std::size_t> program(std::span<const EventSetup> events);
+  Result<std::size_t> program(std::span<const EventSetup> events,
+                              std::optional<VectorFault>* fault);
   Result<void> set_values(std::span<const ValueSetup> values);
   Result<void> load(const CounterTarget& target, std::optional<VectorFault>* fault);
   Result<void> start();
@@ -76,6 +83,7 @@ class CounterSession::Impl {
 
   void update();
   Result<void> check(SessionCall call);
+  Result<void> check_change(SessionCall call);
   bool counts() const noexcept { return state_ == SessionState::started; }
   bool is_loaded() const noexcept {
     return state_ != SessionState::unloaded && state_ != SessionState::closed;
@@ -87,6 +95,10 @@ class CounterSession::Impl {
   }
   Result<void> open_all(const CounterTarget& target, std::optional<VectorFault>* fault);
   Result<void> open_wake();
+  Result<void> add_wakers();
+  Result<void> open_more(std::size_t first, std::optional<VectorFault>* fault);
+  bool has_switcher() const noexcept { return options_.switch_by_itself && !sets_.alone(); }
+  void forget_news() noexcept;
   void close_all() noexcept;
   Result<void> unload_now();
 
@@ -105,6 +117,7 @@ class CounterSession::Impl {
   OpenEvents open_;
   LostCount lost_;
   UniqueFd wake_;                          // while loaded
+  UniqueFd news_;                          // C4; while loaded, with a switcher
   std::uint64_t clock_before_ = 0;         // of earlier loads
   std::unique_ptr<SetSwitcher> switcher_;  // from the first start() of a load to unload()
 };
@@ -126,6 +139,7 @@ void CounterSession::Impl::update() {
   if (!counts()) return;
   const auto overflowed = open_.take_overflow();
   if (!overflowed) return;
+  if (news_) (void)::eventfd_write(news_.get(), 1);  // C4
   if (!sets_.setup(*overflowed).sampling.mask) {
     (void)make_active(sets_.next());
     return;
@@ -142,6 +156,14 @@ Result<void> CounterSession::Impl::check(SessionCall call) {
   return Error(answer == Answer::busy ? CounterErrc::busy : CounterErrc::invalid,
                std::string("cannot ") + row_of(call).name + " while the session is " +
                    name_of(state_) + " (" + advice_for(state_) + ')');
+}
+
+/// A thread that counts itself does not count while it is in a call, as far as it can see.
+Result<void> CounterSession::Impl::check_change(SessionCall call) {
+  auto may = check(call);
+  const bool on_itself = counts() && !target_.is_process() && target_.is_own() &&
+                         target_.target().task.number == ::gettid();
+  return on_itself ? Result<void>() : may;
 }
 
 /// Of all loads.
@@ -171,15 +193,37 @@ Result<void> CounterSession::Impl::query_sets(std::span<SetQuery> sets) {
   return sets_.query(sets, counts() && clock ? std::optional(*clock) : std::nullopt);
 }
 
-Result<std::size_t> CounterSession::Impl::program(std::span<const EventSetup> events) {
+Result<std::size_t> CounterSession::Impl::program(std::span<const EventSetup> events,
+                                                  std::optional<VectorFault>* fault) {
   const Lock lock(mutex_);
-  if (auto may = check(SessionCall::program); !may) return may.error();
-  return sets_.program(events, clock_before_);
+  if (auto may = check_change(SessionCall::program); !may) return may.error();
+  if (is_loaded() && target_.is_process()) {
+    return Error(CounterErrc::busy,
+                 "cannot program while the session is loaded on a process (unload it first: the "
+                 "new events would not count in the children that it has)");
+  }
+  const auto clock = clock_now();
+  if (!clock) return clock.error();
+  const auto first = sets_.program(events, *clock);
+  if (!first || !is_loaded()) return first;
+  auto opened = check_target(target_.target(), sets_.any_mask());
+  if (opened) opened = open_more(*first, fault);
+  if (opened) return first;
+  open_.close_from(*first);
+  sets_.forget_from(*first);
+  return std::move(opened).error();
+}
+
+Result<void> CounterSession::Impl::open_more(std::size_t first, std::optional<VectorFault>* fault) {
+  auto opened = open_.open_more(first, target_, options_, fault);
+  if (opened) opened = add_wakers();
+  if (opened && counts()) opened = open_.enable_from(first);
+  return opened;
 }
 
 Result<void> CounterSession::Impl::set_values(std::span<const ValueSetup> values) {
   const Lock lock(mutex_);
-  if (auto may = check(SessionCall::set_values); !may) return may;
+  if (auto may = check_change(SessionCall::set_values); !may) return may;
   if (auto right = sets_.check(values); !right) return right;
   sets_.want_all();
   if (auto read = open_.read_wanted(); !read) return read;
@@ -197,7 +241,7 @@ Result<void> CounterSession::Impl::load(const CounterTarget& target,
                                         std::optional<VectorFault>* fault) {
   const Lock lock(mutex_);
   if (auto may = check(SessionCall::load); !may) return may;
-  if (auto right = check_target(target, sets_.any_trigger()); !right) return right;
+  if (auto right = check_target(target, sets_.any_mask()); !right) return right;
   auto loaded = open_all(target, fault);
   if (loaded) {
     state_ = SessionState::loaded;
@@ -221,21 +265,36 @@ Result<void> CounterSession::Impl::open_all(const CounterTarget& target,
 
 Result<void> CounterSession::Impl::open_wake() {
   wake_.reset(::epoll_create1(EPOLL_CLOEXEC));
+  if (has_switcher()) news_.reset(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  return add_wakers();
+}
+
+/// Those that are there already remain.
+Result<void> CounterSession::Impl::add_wakers() {
   bool added = static_cast<bool>(wake_);
-  std::vector<int> files = samples_.files();
+  std::vector<int> files = samples_.files(!has_switcher());  // C4
   if (target_.descriptor() >= 0) files.push_back(target_.descriptor());
+  if (news_) files.push_back(news_.get());
   for (const int file : files) {
     epoll_event event{};
     event.events = EPOLLIN;
     event.data.fd = file;
-    added = added && ::epoll_ctl(wake_.get(), EPOLL_CTL_ADD, file, &event) == 0;
+    added =
+        added && (::epoll_ctl(wake_.get(), EPOLL_CTL_ADD, file, &event) == 0 || errno == EEXIST);
   }
   if (!added) return Error::from_errno(errno, "cannot make a wake descriptor");
   return {};
 }
 
+/// The caller has learned of all overflows so far.
+void CounterSession::Impl::forget_news() noexcept {
+  eventfd_t ignored = 0;
+  if (news_) (void)::eventfd_read(news_.get(), &ignored);
+}
+
 void CounterSession::Impl::close_all() noexcept {
   wake_.reset();
+  news_.reset();
   open_.close();
   lost_ = {};
   target_.release();
@@ -303,6 +362,7 @@ Result<void> CounterSession::Impl::stop() {
 Result<void> CounterSession::Impl::restart() {
   const Lock lock(mutex_);
   if (auto may = check(SessionCall::restart); !may) return may;
+  forget_news();
   if (auto enabled = open_.enable_all(); !enabled) return enabled;
   state_ = SessionState::started;
   begin_turn();
@@ -351,9 +411,10 @@ int CounterSession::Impl::wake_descriptor() {
 Result<SampleCounts> CounterSession::Impl::read_samples(SampleSink& sink) {
   const Lock lock(mutex_);
   if (auto may = check(SessionCall::read_samples); !may) return may.error();
+  forget_news();
   SampleCounts counts = samples_.read(sink, sets_);
   lost_.add(counts, open_.lost_records(), open_.samples());
-  counts.lost += samples_.lost_in_pmu();
+  counts.lost += samples_.lost_in_pmu() + samples_.take_dropped();
   return counts;
 }
 
@@ -440,6 +501,8 @@ void CounterSession::Impl::end_switcher(Lock& lock) {
   }
 }
 
+CounterSession::CounterSession(SessionOptions options)
+    : CounterSession(options, kernel_counters()) {}
 CounterSession::CounterSession(SessionOptions options, KernelCounters& kernel)
     : impl_(std::make_unique<Impl>(options, kernel)) {}
 CounterSession::CounterSession(CounterSession&& other) noexcept = default;
@@ -458,8 +521,9 @@ Result<void> CounterSession::delete_sets(std::span<const unsigned> ids) {
 Result<void> CounterSession::query_sets(std::span<SetQuery> sets) {
   return impl_ ? impl_->query_sets(sets) : Result<void>(no_session());
 }
-Result<std::size_t> CounterSession::program(std::span<const EventSetup> events) {
-  return impl_ ? impl_->program(events) : Result<std::size_t>(no_session());
+Result<std::size_t> CounterSession::program(std::span<const EventSetup> events,
+                                            std::optional<VectorFault>* fault) {
+  return impl_ ? impl_->program(events, fault) : Result<std::size_t>(no_session());
 }
 Result<void> CounterSession::set_values(std::span<const ValueSetup> values) {
   return impl_ ? impl_->set_values(values) : Result<void>(no_session());

@@ -25,13 +25,13 @@
 
 #include "base/result.hpp"
 #include "perf/counters/errors.hpp"
-#include "perf/counters/kernel_counters.hpp"
 #include "perf/counters/session_table.hpp"
 #include "perf/events/event.hpp"
-#include "perf/watch/process.hpp"
+#include "perf/watch/task_id.hpp"
 
 namespace shmif::perf {
 
+class KernelCounters;
 class SampleSink;
 
 /// Whom a session watches.
@@ -112,13 +112,20 @@ struct Refusal {
   std::string reason;
   std::string enable_with;  ///< empty: nothing that we know
 };
-/// By the errno of perf_event_open(2). `in_user_space`: the kernel would permit it there.
-Refusal explain_refusal(int number, const CounterEvent& event, bool in_user_space = false);
+/// What is known of a refusal beside its errno.
+struct RefusalHints {
+  bool in_user_space = false;  ///< the kernel would permit the event there
+  bool whole_cpu = false;      ///< it was to count everything on a CPU
+};
+/// By the errno of perf_event_open(2). Threads: any. Blocks: never.
+Refusal explain_refusal(int number, const CounterEvent& event, const RefusalHints& hints = {});
 /// For a task of another user.
 Refusal foreign_refusal(uid_t owner);
 /// For an event that is counted or sampled in user space only, because the kernel permits no more:
 /// by which name one can ask for that, and what permits more.
 std::string user_space_note(const CounterEvent& event);
+/// The same in short, as the end of the source of such an event.
+std::string user_space_source(const CounterEvent& event);
 
 /// Which element of a vector made a call fail.
 struct VectorFault {
@@ -130,7 +137,9 @@ struct VectorFault {
 class CounterSession {
  public:
   /// An unloaded session with the empty set 0.
-  explicit CounterSession(SessionOptions options = {}, KernelCounters& kernel = kernel_counters());
+  explicit CounterSession(SessionOptions options = {});
+  /// For tests: one that asks this kernel.
+  CounterSession(SessionOptions options, KernelCounters& kernel);
   CounterSession(CounterSession&& other) noexcept;
   CounterSession& operator=(CounterSession&& other) noexcept;
   /// As close().
@@ -147,33 +156,51 @@ class CounterSession {
   Result<void> delete_sets(std::span<const unsigned> ids);
   Result<void> query_sets(std::span<SetQuery> sets);
 
-  /// Adds events to sets. Result: the number of the first; the others follow it.
-  Result<std::size_t> program(std::span<const EventSetup> events);
+  /// Adds events to sets. While the session is loaded, also opens them on its target, all or none;
+  /// they are then groups of their own, which the kernel may let count at other times than the
+  /// events of before. Errors: busy for a session that is loaded on a process; those of load().
+  /// `fault`: the event that the kernel refused. Result: the number of the first; the others follow
+  /// it.
+  Result<std::size_t> program(std::span<const EventSetup> events,
+                              std::optional<VectorFault>* fault = nullptr);
+  /// Errors: invalid for an event that does not exist, or a period of an event without one.
   Result<void> set_values(std::span<const ValueSetup> values);
 
   /// Opens all events on the target, or none. Errors: as perf_event_open(2); ESRCH if the task is
   /// not there or is not the one meant. `fault`: the event that the kernel refused.
   Result<void> load(const CounterTarget& target, std::optional<VectorFault>* fault = nullptr);
+  /// Counts from now on, or from the exec on that the target waits for. A session that is started
+  /// stays so. Errors: as the table; those of the kernel, and then nothing counts.
   Result<void> start();
+  /// Counts no more. The counts remain, and start() goes on from them. Errors: as the table.
   Result<void> stop();
+  /// Goes on after an overflow that masked the session. Errors: as start().
   Result<void> restart();
-  /// The next set in the order of their numbers, or this one.
+  /// Begins the turn of the next set in the order of their numbers, or of this one. Errors: invalid
+  /// for a set that does not exist; those of the kernel, and then the old set goes on.
   Result<void> switch_set(std::optional<unsigned> id = {});
 
+  /// Errors: invalid for an event that does not exist, and then none is read; those of the kernel.
   /// Allocates nothing. `stop_target`: the threads of the target stand still meanwhile, so the
   /// values are of one instant; not for CPUs.
   Result<void> read(std::span<Reading> readings, bool stop_target = false);
-  /// How long the target has run since the first start, by the session's own clock.
+  /// How long the target has run since the first start, by the session's own clock, in nanoseconds:
+  /// all of its threads or CPUs together.
   Result<std::uint64_t> clock_ns();
 
-  /// Readable when an overflow or a sample came, and when the target has ended. Closed on exec.
-  /// -1: not loaded.
+  /// For poll and epoll: readable when an overflow or a sample came, and from the end of the target
+  /// on. A poll can take the news of a sample with it, so call read_samples() or restart() after
+  /// it, and wait for the same news in one place only. Of several sets that take turns by
+  /// themselves, an overflow that masks or switches leaves it readable until one of these calls.
+  /// Closed on exec, and by unload(). -1: not loaded.
   int wake_descriptor();
-  /// Hands all records that are there to `sink`. Blocks: never.
+  /// Hands all records that are there to `sink`. Blocks: never. `sink` must not call the session.
   Result<SampleCounts> read_samples(SampleSink& sink);
 
   /// Counts and programs remain; the session can be loaded again, and counts on.
   Result<void> unload();
+  /// Unloads, and ends the session. The target is not touched. Blocks: until the thread that
+  /// switches sets has ended.
   Result<void> close();
 
  private:

@@ -4,7 +4,9 @@
 //
 // A call is tested in this order: is there a session at all (bad_session); has the session ended or
 // is it closed (invalid); what this table says of the other states; then, for load(), whether the
-// target is there.
+// target is there. Two rules come beside the table: a thread that has loaded a session on itself
+// may also call program() and set_values() while it is started; and program() is refused (busy)
+// while a session is loaded on a process, whose children of before would not be counted.
 
 #include <array>
 #include <cstddef>
@@ -64,7 +66,7 @@ inline constexpr std::array kSessionRows = {
     //                                unloaded loaded started masked ended closed
     Row{Call::create_set,   "create_set",   {o, b, b, b, i, i}, {}},
     Row{Call::delete_set,   "delete_set",   {o, b, b, b, i, i}, {}},
-    Row{Call::program,      "program",      {o, b, b, b, i, i}, {}},
+    Row{Call::program,      "program",      {o, o, b, o, i, i}, {}},
     Row{Call::set_values,   "set_values",   {o, o, b, o, i, i}, {}},
     Row{Call::load,         "load",         {o, b, b, b, i, i}, State::loaded},
     Row{Call::start,        "start",        {i, o, o, b, i, i}, State::started},

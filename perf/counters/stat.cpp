@@ -6,6 +6,8 @@
 #include <array>
 #include <cerrno>
 
+#include "perf/counters/sample.hpp"
+#include "perf/counters/target_list.hpp"
 #include "perf/events/event_text.hpp"
 
 namespace shmif::perf {
@@ -84,36 +86,62 @@ Result<void> StatRun::program(CounterSession& session) {
     setups.push_back({*each.event, sets.back().id});
     counted_.push_back(at);
   }
+  for (const SetSetup& each : sets) {
+    if (!options_.switch_event) break;
+    const Sampling at_overflow{.period = options_.switch_period, .switch_set = true};
+    setups.push_back({*options_.switch_event, each.id, at_overflow});
+  }
   if (auto made = session.create_sets(sets); !made) return made;
   auto programmed = session.program(setups);
   return programmed ? Result<void>() : Result<void>(programmed.error());
 }
 
+/// The kernel refuses the event that is to switch sets.
+Error StatRun::cannot_switch(const VectorFault& fault) {
+  return {Errc::not_supported, "cannot switch event sets at " + options_.switch_event->name + ": " +
+                                   fault.refusal.reason +
+                                   (fault.refusal.enable_with.empty()
+                                        ? ""
+                                        : " (to change that: " + fault.refusal.enable_with + ')')};
+}
+
 /// Whether this failure of a load is told as the reason of events, so that it can be tried again.
-bool StatRun::take_refusal(TaskId process, const Error& error,
+bool StatRun::take_refusal(const CounterTarget& target, const Error& error,
                            const std::optional<VectorFault>& fault) {
   const int number = fault ? fault->number : error.code.value();
   const bool denied = number == EACCES || number == EPERM;
-  const auto owner = denied ? kernel_->other_owner(process.number) : std::nullopt;
+  const bool cpus = target.kind == CounterTarget::Kind::cpu;
+  const auto owner = denied && !cpus ? kernel_->other_owner(target.task.number) : std::nullopt;
   if (!fault) {
     // Not even the session's own clock: a container may forbid all of them.
     const bool all = error.code.category() == std::generic_category() &&
                      (denied || number == ENOSYS) && !counted_.empty();
     for (const std::size_t at : counted_) {
       if (!all) continue;
-      refuse(events_[at],
-             owner ? foreign_refusal(*owner) : explain_refusal(number, *events_[at].event));
+      refuse(events_[at], owner ? foreign_refusal(*owner)
+                                : explain_refusal(number, *events_[at].event, {.whole_cpu = cpus}));
     }
     return all;
   }
   if (number == ESRCH || number == EMFILE) return false;
+  if (fault->element >= counted_.size()) {
+    CounterEvent& event = *options_.switch_event;
+    if (!denied || owner || cpus || event.exclude_kernel || !happens_in_user_space(event)) {
+      return false;
+    }
+    event.exclude_kernel = true;
+    event.exclude_hypervisor = true;
+    return true;
+  }
   StatEvent& refused = events_[counted_[fault->element]];
-  if (denied && !owner && !refused.event->exclude_kernel && happens_in_user_space(*refused.event)) {
+  // On whole CPUs, the kernel permits what is in user space no sooner.
+  const bool whole_cpu = cpus || !refused.event->cpus.empty();
+  if (denied && !owner && !whole_cpu && !refused.event->exclude_kernel &&
+      happens_in_user_space(*refused.event)) {
     refused.event->exclude_kernel = true;
     refused.event->exclude_hypervisor = true;
     refused.note = user_space_note(*refused.event);
-    refused.source += ", in user space only, as " + user_space_name(*refused.event) +
-                      " (kernel.perf_event_paranoid)";
+    refused.source += user_space_source(*refused.event);
   } else {
     refuse(refused, fault->refusal);
   }
@@ -121,24 +149,25 @@ bool StatRun::take_refusal(TaskId process, const Error& error,
 }
 
 /// Result: false if events were refused, so it has to be tried again without.
-Result<bool> StatRun::load_one(TaskId process, KernelCounters& kernel) {
-  CounterSession session({.group = options_.group}, kernel);
+Result<bool> StatRun::load_one(const CounterTarget& target, KernelCounters& kernel) {
+  // Its rings are emptied often, and there are many: of each set, thread and CPU.
+  constexpr std::uint32_t kRingPages = 1;
+  CounterSession session({.group = options_.group, .ring_pages = kRingPages}, kernel);
   if (auto programmed = program(session); !programmed) return std::move(programmed).error();
   if (counted_.empty()) return true;
-  CounterTarget target = CounterTarget::process(process);
-  target.on_exec = options_.on_exec;
   std::optional<VectorFault> fault;
   if (auto loaded = session.load(target, &fault); !loaded) {
-    if (!take_refusal(process, loaded.error(), fault)) return std::move(loaded).error();
-    return false;
+    if (take_refusal(target, loaded.error(), fault)) return false;
+    if (fault && fault->element >= counted_.size()) return cannot_switch(*fault);
+    return std::move(loaded).error();
   }
   sessions_.push_back(std::move(session));
   return true;
 }
 
-Result<void> StatRun::load(std::span<const TaskId> processes, KernelCounters& kernel) {
-  for (std::size_t at = 0; at < processes.size();) {
-    auto loaded = load_one(processes[at], kernel);
+Result<void> StatRun::load(std::span<const CounterTarget> targets, KernelCounters& kernel) {
+  for (std::size_t at = 0; at < targets.size();) {
+    auto loaded = load_one(targets[at], kernel);
     if (!loaded) return std::move(loaded).error();
     if (*loaded) {
       ++at;
@@ -151,20 +180,34 @@ Result<void> StatRun::load(std::span<const TaskId> processes, KernelCounters& ke
   return {};
 }
 
+/// Events of whole CPUs, which several processes would count again, or of other CPUs than ours.
+void StatRun::leave_out_foreign(std::size_t processes) {
+  const auto is_ours = [&](int cpu) {
+    return options_.cpus.empty() || std::ranges::find(options_.cpus, cpu) != options_.cpus.end();
+  };
+  for (StatEvent& each : events_) {
+    if (!each.event || each.event->cpus.empty()) continue;
+    const int first = each.event->cpus.front();
+    if (options_.cpus.empty() && processes > 1) {
+      each.reason = "it counts for whole CPUs, so one process has to be named and not several";
+    } else if (std::ranges::none_of(each.event->cpus, is_ours)) {
+      each.reason = "it counts on other CPUs, such as CPU " + std::to_string(first);
+    } else {
+      continue;
+    }
+    each.state = "not supported";
+  }
+}
+
 Result<StatRun> StatRun::start(std::vector<StatEvent> events, std::span<const TaskId> processes,
                                const StatOptions& options, KernelCounters& kernel) {
   StatRun run;
   run.kernel_ = &kernel;
   run.options_ = options;
   run.events_ = std::move(events);
-  if (processes.size() > 1) {
-    for (StatEvent& each : run.events_) {
-      if (!each.event || each.event->cpus.empty()) continue;
-      each.state = "not supported";
-      each.reason = "it counts for whole CPUs, so one process has to be named and not several";
-    }
-  }
-  if (auto loaded = run.load(processes, kernel); !loaded) return std::move(loaded).error();
+  run.leave_out_foreign(processes.size());
+  const auto targets = target_list(processes, options.cpus, options.on_exec);
+  if (auto loaded = run.load(targets, kernel); !loaded) return std::move(loaded).error();
   run.begin_ = std::chrono::steady_clock::now();
   for (CounterSession& session : run.sessions_) {
     auto started = session.start();
@@ -203,9 +246,10 @@ void StatRun::leave_out_offline(StatResult& result) const {
   if (online.empty()) return;
   for (StatEvent& each : result.events) {
     if (!each.event || !each.state.empty()) continue;
+    const std::vector<int>& cpus = each.event->cpus.empty() ? options_.cpus : each.event->cpus;
     const auto gone = std::ranges::find_if(
-        each.event->cpus, [&](int cpu) { return std::ranges::find(online, cpu) == online.end(); });
-    if (gone == each.event->cpus.end()) continue;
+        cpus, [&](int cpu) { return std::ranges::find(online, cpu) == online.end(); });
+    if (gone == cpus.end()) continue;
     each.value.reset();
     each.state = "not counted";
     each.reason =
@@ -229,9 +273,18 @@ void StatRun::add_sets(StatResult& result) {
   }
 }
 
+void StatRun::look() {
+  class Nobody final : public SampleSink {
+    void sample(const Sample& /*sample*/) override {}
+  } nobody;
+  if (!options_.switch_event) return;
+  for (CounterSession& session : sessions_) (void)session.read_samples(nobody);
+}
+
 Result<StatResult> StatRun::finish() {
   StatResult result;
   result.events = events_;
+  result.cpus = options_.cpus;
   result.one_instant = true;
   const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - begin_;
   result.elapsed_s = elapsed.count();

@@ -1,6 +1,6 @@
 #pragma once
-// Counts a list of events on processes, each event that can be counted, and says of the others why
-// they cannot.
+// Counts a list of events on processes or CPUs, each event that can be counted, and says of the
+// others why they cannot.
 
 #include <chrono>
 #include <cstdint>
@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "perf/counters/kernel_counters.hpp"
 #include "perf/counters/session.hpp"
 #include "perf/events/event_names.hpp"
 
@@ -44,7 +45,9 @@ struct StatResult {
   std::vector<StatEvent> events;
   std::vector<DerivedFigure> derived;
   double elapsed_s = 0;
-  std::uint64_t clock_ns = 0;  ///< how long the targets ran, all of their threads together
+  /// How long the targets ran, all of their threads together. Of CPUs: how long they were counted.
+  std::uint64_t clock_ns = 0;
+  std::vector<int> cpus;       ///< what was counted, if it was CPUs
   std::vector<SetQuery> sets;  ///< none if there is only one
   bool one_instant = false;
   bool partial = false;  ///< a signal came before the end
@@ -55,6 +58,10 @@ struct StatOptions {
   bool group = false;        ///< the events of a set count at the same time or not at all
   bool stop_target = false;  ///< for the last read
   std::chrono::nanoseconds turn{std::chrono::milliseconds(10)};  ///< of each set, if there are more
+  std::vector<int> cpus{};  ///< counts everything on these, and no process
+  /// At each `switch_period`th of these events, the next set begins its turn.
+  std::optional<CounterEvent> switch_event{};
+  std::uint64_t switch_period = 0;
 };
 
 /// Looks up events. Each list is an event set, and so is each pair of braces in one:
@@ -71,23 +78,30 @@ inline constexpr const char* kUsualEvents =
 /// Threads: one at a time.
 class StatRun {
  public:
-  /// Loads and starts. Events that the kernel refuses get their reason, and the others are counted.
-  /// Errors: a target that is not there, and failures that are no event's.
+  /// Loads and starts, on the processes or on the CPUs of the options. Events that the kernel
+  /// refuses get their reason, and the others are counted. Errors: a target that is not there, and
+  /// failures that are no event's; Errc::not_supported if the event that switches sets is refused.
   static Result<StatRun> start(std::vector<StatEvent> events, std::span<const TaskId> processes,
                                const StatOptions& options,
                                KernelCounters& kernel = kernel_counters());
 
   /// Whether anything is counted: the kernel may have refused all events.
   bool counts() const noexcept { return !sessions_.empty(); }
+  /// To be called now and then while sets are switched by an event: takes its samples, which nobody
+  /// needs.
+  void look();
   /// Stops, and reads what was counted.
   Result<StatResult> finish();
 
  private:
   StatRun() = default;
-  Result<void> load(std::span<const TaskId> processes, KernelCounters& kernel);
-  Result<bool> load_one(TaskId process, KernelCounters& kernel);
+  Result<void> load(std::span<const CounterTarget> targets, KernelCounters& kernel);
+  Result<bool> load_one(const CounterTarget& target, KernelCounters& kernel);
+  void leave_out_foreign(std::size_t processes);
   Result<void> program(CounterSession& session);
-  bool take_refusal(TaskId process, const Error& error, const std::optional<VectorFault>& fault);
+  Error cannot_switch(const VectorFault& fault);
+  bool take_refusal(const CounterTarget& target, const Error& error,
+                    const std::optional<VectorFault>& fault);
   void add_sets(StatResult& result);
   void leave_out_offline(StatResult& result) const;
   Result<void> add_values(CounterSession& session, StatResult& result);

@@ -14,7 +14,7 @@ Error cannot_load(int number, const std::string& what, const std::string& advice
   return Error::from_errno(number, "cannot load the session on " + what, advice);
 }
 
-Result<void> check_target(const CounterTarget& target, bool trigger) {
+Result<void> check_target(const CounterTarget& target, bool mask) {
   const bool cpus = target.kind == CounterTarget::Kind::cpu;
   if (cpus && target.cpus.empty()) {
     return Error(CounterErrc::invalid, "cannot load the session on CPUs: none is named");
@@ -24,10 +24,10 @@ Result<void> check_target(const CounterTarget& target, bool trigger) {
   }
   const bool single =
       target.kind == CounterTarget::Kind::thread || (cpus && target.cpus.size() == 1);
-  if (!trigger || (single && !target.on_exec)) return {};
+  if (!mask || (single && !target.on_exec)) return {};
   return Error(CounterErrc::invalid,
-               "an event that masks the session or switches sets at its overflow needs one "
-               "thread or one CPU as its target, and a start that is not left to an exec");
+               "an event that masks the session at its overflow needs one thread or one CPU as its "
+               "target, and a start that is not left to an exec");
 }
 
 Result<void> TargetBinding::bind(const CounterTarget& target) {

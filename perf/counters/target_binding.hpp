@@ -15,9 +15,9 @@ namespace shmif::perf {
 /// "cannot load the session on thread 7: ...".
 Error cannot_load(int number, const std::string& what, const std::string& advice = {});
 
-/// Whether a session can be loaded there. `trigger`: it has an event that masks the session or
-/// switches sets. Errors: invalid.
-Result<void> check_target(const CounterTarget& target, bool trigger);
+/// Whether a session can be loaded there. `mask`: it has an event that masks the session. Errors:
+/// invalid.
+Result<void> check_target(const CounterTarget& target, bool mask);
 
 /// Threads: one at a time.
 class TargetBinding {

@@ -29,4 +29,16 @@ std::optional<std::vector<int>> read_cpu_list(std::string_view text) {
   return cpus;
 }
 
+std::string write_cpu_list(const std::vector<int>& cpus) {
+  std::string text;
+  for (std::size_t at = 0; at < cpus.size();) {
+    std::size_t last = at;
+    while (last + 1 < cpus.size() && cpus[last + 1] == cpus[last] + 1) ++last;
+    text += (text.empty() ? "" : ",") + std::to_string(cpus[at]);
+    if (last > at) text += '-' + std::to_string(cpus[last]);
+    at = last + 1;
+  }
+  return text;
+}
+
 }  // namespace shmif::perf

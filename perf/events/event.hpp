@@ -1,6 +1,8 @@
 #pragma once
 // An event that can be counted or sampled, as the kernel wants it described.
 
+#include <linux/perf_event.h>
+
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -40,8 +42,9 @@ struct Sampling {
   /// The first overflow masks the session: nothing counts until restart(). With a period, on one
   /// thread or CPU only, once in a set.
   bool mask = false;
-  /// An overflow makes the next event set count. With a period, on one thread or CPU only, once in
-  /// a set.
+  /// An overflow makes the next event set count. With a period, once in a set. On a thread or on
+  /// CPUs, the kernel itself stops the event at the overflow; in a process, where each thread has
+  /// its own period, it may overflow again until the session has learned of it.
   bool switch_set = false;
 
   bool on() const noexcept { return period != 0 || frequency != 0; }

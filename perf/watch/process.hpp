@@ -11,16 +11,9 @@
 #include "base/result.hpp"
 #include "base/unique_fd.hpp"
 #include "perf/watch/kernel_files.hpp"
+#include "perf/watch/task_id.hpp"
 
 namespace shmif::perf {
-
-/// A task (a process, or a thread of one) that cannot be confused with a later one of the same
-/// number.
-struct TaskId {
-  pid_t number = 0;
-  std::uint64_t start_ticks = 0;  ///< since boot, field 22 of proc_pid_stat(5)
-  bool operator==(const TaskId&) const = default;
-};
 
 /// The fields of a text as in /proc/PID/stat that instruments use. A name with spaces, parentheses
 /// or newlines is read as it is.

@@ -13,11 +13,11 @@ case $way in
     ;;
   pkg-config)
     pc=shmif
-    [[ ${folder##*/} != tap ]] || pc=shmif-tap
+    case ${folder##*/} in tap | counters) pc=shmif-${folder##*/} ;; esac
     PKG_CONFIG_PATH=$(dirname "$(find "$prefix" -name shmif.pc)")
     export PKG_CONFIG_PATH
-    read -ra cflags < <(pkg-config --cflags $pc)
-    read -ra libs < <(pkg-config --libs $pc)
+    read -ra cflags < <(pkg-config --cflags "$pc")
+    read -ra libs < <(pkg-config --libs "$pc")
     if [[ -f $folder/main.c ]]; then
       compiler=(cc -std=c11 "$folder/main.c")
     else

@@ -11,7 +11,7 @@ while read -r header; do
   # As a user meets it: found with -I, where warnings show, unlike with -isystem.
   c++ "${language[@]}" -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror -fsyntax-only \
     -I"$include" - <<<"#include <$name>" || { echo "does not compile alone: $name"; status=1; }
-  if grep -nE '#include <(boost|cxxopts|netlink|nlohmann|pcap|spdlog|tins)' "$header"; then
+  if grep -nE '#include <(boost|cxxopts|libelf|netlink|nlohmann|pcap|perfmon|spdlog|tins)' "$header"; then
     echo "shows a third-party header: $name"
     status=1
   fi

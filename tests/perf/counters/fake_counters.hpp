@@ -17,6 +17,7 @@
 #include <set>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "perf/counters/kernel_counters.hpp"
@@ -47,6 +48,8 @@ class FakeCounters final : public KernelCounters {
   /// Asked before each call. Below 0: the call fails so. May do what another program does then.
   std::function<int(KernelCall, int nth)> before;
   std::function<void()> looked_after;  ///< called whenever the session looks whether it has ended
+  /// Called once, when an event has just been let count up to an overflow.
+  std::function<void()> refreshed;
   std::set<pid_t> ended;
   std::map<pid_t, std::uint64_t> started;         ///< ticks; others have 7
   int unreadable = 0;                             ///< errno of reading when a task was started
@@ -160,6 +163,7 @@ class FakeCounters final : public KernelCounters {
       case PERF_EVENT_IOC_REFRESH:
         event.limit += static_cast<int>(argument);
         event.enabled = true;
+        if (refreshed) std::exchange(refreshed, {})();
         return 0;
       case PERF_EVENT_IOC_ID: *reinterpret_cast<std::uint64_t*>(argument) = event.id; return 0;
       case PERF_EVENT_IOC_PERIOD:

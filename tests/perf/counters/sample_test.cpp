@@ -76,6 +76,72 @@ TEST(SampleFormats, TakeThoseOfAUserOfTheLibrary) {
   EXPECT_EQ(none.error().message, "there is no sampling format \"cpu\" (there are cpus)");
 }
 
+/// The message with which "NAME:ARGUMENT" is refused; empty if it is taken.
+std::string refusal_of_format(const std::string& name) {
+  const auto made = sample_formats().make(name);
+  return made ? "" : made.error().message;
+}
+
+TEST(SampleFormats, KeepWhatTheirArgumentSays) {
+  const std::array<std::uint64_t, 3> callers{0x20, 0x30, 0x40};
+  const auto text_of = [&](const std::string& name) {
+    auto format = sample_formats().make(name).value();
+    for (const bool in_kernel : {false, true, false}) {
+      Sample sample = sample_at(in_kernel ? 0x90 : 0x20, 5, in_kernel);
+      sample.chain = callers;
+      format->sample(sample);
+    }
+    return format->text();
+  };
+  EXPECT_EQ(text_of("addresses:only=user"), "2 process 5 ip 0x20\n");
+  EXPECT_EQ(text_of("addresses:only=kernel"), "1 process 5 ip 0x90\n");
+  EXPECT_EQ(text_of("chains:depth=2,only=kernel"), "1 process 5 0x20 0x30\n");
+  EXPECT_EQ(text_of("chains:depth=127"), "3 process 5 0x20 0x30 0x40\n");
+  const std::string raw = text_of("raw:max=1,only=user");
+  EXPECT_NE(raw.find("ip 0x20 "), std::string::npos) << raw;
+  EXPECT_NE(raw.find("\nand 1 more, which were not kept\n"), std::string::npos) << raw;
+  EXPECT_EQ(text_of("raw:max=1,only=kernel").find("and "), std::string::npos);
+}
+
+TEST(SampleFormats, RefuseAnArgumentThatIsWrong) {
+  EXPECT_EQ(refusal_of_format("raw:max=0"),
+            "sampling format \"raw\": \"max=0\": it must be 1 to 100000000");
+  EXPECT_EQ(refusal_of_format("raw:max=100000000"), "");
+  EXPECT_NE(refusal_of_format("raw:max=100000001"), "");
+  EXPECT_NE(refusal_of_format("raw:max=1k"), "");
+  EXPECT_EQ(refusal_of_format("chains:depth=128"),
+            "sampling format \"chains\": \"depth=128\": it must be 1 to 127");
+  EXPECT_EQ(refusal_of_format("chains:max=5"),
+            "sampling format \"chains\": \"max=5\": it takes only=user, only=kernel and depth=N");
+  EXPECT_EQ(refusal_of_format("addresses:depth=5"),
+            "sampling format \"addresses\": \"depth=5\": it takes only=user, only=kernel");
+  EXPECT_NE(refusal_of_format("raw:only=guest"), "");
+  EXPECT_EQ(refusal_of_format("raw:max"), "sampling format \"raw\": \"max\": it is not KEY=VALUE");
+  EXPECT_EQ(refusal_of_format("raw:max=1,"), "sampling format \"raw\": \"\": it is not KEY=VALUE");
+  EXPECT_EQ(refusal_of_format("raw:max=1,max=2"),
+            "sampling format \"raw\": \"max\": it is there twice");
+}
+
+TEST(SampleFormats, OfAUserMayTakeAnArgument) {
+  SampleFormats formats;
+  std::string seen = "nothing";
+  ASSERT_TRUE(formats.add("one", "takes one",
+                          [&](std::string_view argument) -> Result<std::unique_ptr<SampleFormat>> {
+                            seen = argument;
+                            if (argument == "bad") return Error(Errc::bad_argument, "not that");
+                            return std::unique_ptr<SampleFormat>(std::make_unique<Cpus>());
+                          }));
+  ASSERT_TRUE(formats.add("none", "takes none", [] { return std::make_unique<Cpus>(); }));
+  EXPECT_FALSE(formats.add("a:b", "a colon", [] { return std::make_unique<Cpus>(); }));
+  EXPECT_TRUE(formats.make("one"));
+  EXPECT_EQ(seen, "");
+  EXPECT_TRUE(formats.make("one:x:y=2"));
+  EXPECT_EQ(seen, "x:y=2");
+  EXPECT_EQ(formats.make("one:bad").error().message, "sampling format \"one\": not that");
+  EXPECT_EQ(formats.make("none:x").error().message,
+            "sampling format \"none\": \"x\": it takes no argument");
+}
+
 const ProfileRow* row_of_symbol(const SampleProfileResult& result, const std::string& symbol) {
   const auto row = std::ranges::find(result.rows, symbol, &ProfileRow::symbol);
   return row == result.rows.end() ? nullptr : &*row;

@@ -8,8 +8,10 @@
 #include <unistd.h>
 
 #include <array>
+#include <atomic>
 #include <csignal>
 #include <set>
+#include <thread>
 #include <vector>
 
 #include "perf/counters/sample.hpp"
@@ -225,6 +227,115 @@ TEST(LiveSession, SwitchesSetsByOverflow) {
     return session.query_sets(queries) && queries[0].activations > 3 && queries[1].activations > 3;
   }));
   EXPECT_EQ(session.state(), SessionState::started);
+}
+
+TEST(LiveSession, CountsEventsBesideOneOfTheirSetThatIsSampled) {
+  const Sampling plain{.period = 10};
+  const Sampling mask{.period = 10, .mask = true};
+  for (const Sampling& sampling : {plain, mask}) {
+    CounterSession session;
+    const std::array events{EventSetup{software(PERF_COUNT_SW_PAGE_FAULTS_MIN)},
+                            EventSetup{software(PERF_COUNT_SW_PAGE_FAULTS), 0, sampling},
+                            EventSetup{software(PERF_COUNT_SW_TASK_CLOCK)}};
+    ASSERT_TRUE(session.program(events));
+    const auto loaded = session.load(CounterTarget::thread({}));
+    ASSERT_TRUE(loaded) << loaded.error().message;
+    ASSERT_TRUE(session.start());
+    touch(100);
+    EXPECT_GT(reading_of(session, 0).value, 5U);
+    EXPECT_GT(reading_of(session, 2).value, 0U);
+    Addresses addresses;
+    EXPECT_GE(session.read_samples(addresses).value().samples, 1U);
+  }
+}
+
+/// Two sets, each with an event that switches at its 100th page fault.
+void program_two_sets(CounterSession& session) {
+  ASSERT_TRUE(session.create_sets(std::array{SetSetup{1}}));
+  const Sampling at_100{.period = 100, .switch_set = true};
+  const std::array events{EventSetup{software(PERF_COUNT_SW_PAGE_FAULTS), 0, at_100},
+                          EventSetup{software(PERF_COUNT_SW_PAGE_FAULTS_MIN), 1, at_100}};
+  ASSERT_TRUE(session.program(events));
+}
+
+std::uint64_t activations_of_set_1(CounterSession& session) {
+  std::array queries{SetQuery{1}};
+  EXPECT_TRUE(session.query_sets(queries));
+  return queries[0].activations;
+}
+
+TEST(LiveSession, SwitchesSetsByOverflowThoughNobodyReadsTheSamples) {
+  CounterSession session({.ring_pages = 1});
+  program_two_sets(session);
+  ASSERT_TRUE(session.load(CounterTarget::thread({})));
+  ASSERT_TRUE(session.start());
+  // A page has room for some 120 samples of each set.
+  EXPECT_TRUE(shmif::test::eventually([&] {
+    for (int more = 0; more < 20; ++more) {
+      touch(200);
+      activations_of_set_1(session);
+    }
+    return activations_of_set_1(session) > 400;
+  }));
+  Addresses addresses;
+  const auto counts = session.read_samples(addresses);
+  ASSERT_TRUE(counts);
+  EXPECT_GT(counts->lost, 200U) << "what made room is told";
+  EXPECT_GT(counts->samples, 10U);
+}
+
+TEST(LiveSession, SwitchesTheSetsOfAProcessAtAnOverflowOfAnyThread) {
+  CounterSession session({.ring_pages = 1});
+  program_two_sets(session);
+  const auto loaded = session.load(CounterTarget::process({}));
+  ASSERT_TRUE(loaded) << loaded.error().message;
+  ASSERT_TRUE(session.start());
+  std::atomic<bool> end{false};
+  std::thread other([&] {  // it inherits the events
+    while (!end) touch(300);
+  });
+  EXPECT_TRUE(shmif::test::eventually([&] { return activations_of_set_1(session) > 5; }));
+  end = true;
+  other.join();
+  ASSERT_TRUE(session.stop());
+  EXPECT_GT(reading_of(session, 0).value, 0U);
+  EXPECT_GT(reading_of(session, 1).value, 0U);
+}
+
+TEST(LiveSession, OfAProcessIsNotMaskedByAnOverflow) {
+  CounterSession session;
+  const Sampling mask{.period = 100, .mask = true};
+  const std::array events{EventSetup{software(PERF_COUNT_SW_PAGE_FAULTS), 0, mask}};
+  ASSERT_TRUE(session.program(events));
+  EXPECT_EQ(session.load(CounterTarget::process({})).error().code,
+            make_error_code(CounterErrc::invalid));
+}
+
+/// With several sets, a thread of the session also waits for overflows.
+TEST(LiveSession, TellsEachOverflowByItsWakeDescriptorThoughSetsTakeTurns) {
+  CounterSession session;
+  const Sampling mask_at_10{.period = 10, .mask = true};
+  const Sampling switch_at_10{.period = 10, .switch_set = true};
+  for (const Sampling& sampling : {mask_at_10, switch_at_10}) {
+    ASSERT_TRUE(session.create_sets(std::array{SetSetup{0}, SetSetup{1}}));
+    const std::array events{EventSetup{software(PERF_COUNT_SW_PAGE_FAULTS), 0, sampling},
+                            EventSetup{software(PERF_COUNT_SW_PAGE_FAULTS_MIN), 1, sampling}};
+    ASSERT_TRUE(session.program(events));
+    ASSERT_TRUE(session.load(CounterTarget::thread({})));
+    ASSERT_TRUE(session.start());
+    for (int overflow = 0; overflow < 100; ++overflow) {
+      touch(100);
+      pollfd wake{session.wake_descriptor(), POLLIN, 0};
+      ASSERT_EQ(::poll(&wake, 1, static_cast<int>(shmif::test::kGenerousTime.count())), 1)
+          << "overflow " << overflow << (sampling.mask ? " that masks" : " that switches");
+      Addresses addresses;
+      ASSERT_TRUE(session.read_samples(addresses));
+      if (!sampling.mask) continue;
+      ASSERT_EQ(session.state(), SessionState::masked);
+      ASSERT_TRUE(session.restart());
+    }
+    ASSERT_TRUE(session.unload());
+  }
 }
 
 TEST(LiveSession, SaysOfAnEndedTaskThatItIsNotThere) {

@@ -172,6 +172,22 @@ TEST_F(ScriptedSets, SwitchAtAnOverflowOfTheirEvent) {
   }
 }
 
+TEST_F(ScriptedSets, SwitchAtAnOverflowThatComesBeforeTheCallReturnsThatLetsThemCount) {
+  const std::array sets{SetSetup{5}};
+  ASSERT_TRUE(session.create_sets(sets));
+  const std::array events{EventSetup{fake_event(1), 0, {.period = 10, .switch_set = true}},
+                          EventSetup{fake_event(2), 5, {.period = 20, .switch_set = true}}};
+  ASSERT_TRUE(session.program(events));
+  ASSERT_TRUE(session.load(CounterTarget::thread({kTask, 7})));
+  kernel.refreshed = [&] { kernel.overflow(1); };
+  ASSERT_TRUE(session.start());
+  kernel.refreshed = [&] { kernel.overflow(2); };
+  EXPECT_EQ(session.state(), SessionState::started);
+  EXPECT_TRUE(query(5).is_active || query(5).activations == 1) << "set 0 has had its overflow";
+  EXPECT_EQ(session.state(), SessionState::started);
+  EXPECT_EQ(query(0).activations, 2U) << "and so has set 5";
+}
+
 std::size_t own_threads() {
   return Process::open(::getpid()).value().threads().size();
 }

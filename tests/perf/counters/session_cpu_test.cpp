@@ -1,0 +1,146 @@
+// Counter sessions on CPUs of this machine, with software events. The kernel permits them to root,
+// or where kernel.perf_event_paranoid is at most 0.
+
+#include <gtest/gtest.h>
+#include <poll.h>
+#include <sched.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <functional>
+#include <map>
+#include <thread>
+#include <vector>
+
+#include "perf/counters/kernel_counters.hpp"
+#include "perf/counters/sample.hpp"
+#include "perf/counters/session.hpp"
+#include "perf/events/cpu_list.hpp"
+#include "tests/support/eventually.hpp"
+
+namespace shmif::perf::test {
+namespace {
+
+CounterEvent page_faults() {
+  CounterEvent event;
+  event.name = "page-faults";
+  event.type = PERF_TYPE_SOFTWARE;
+  event.config = PERF_COUNT_SW_PAGE_FAULTS;
+  return event;
+}
+
+void fault(std::size_t pages) {
+  constexpr std::size_t kPage = 4096;
+  void* const memory =
+      ::mmap(nullptr, kPage * pages, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  ASSERT_NE(memory, MAP_FAILED);
+  ::madvise(memory, kPage * pages, MADV_NOHUGEPAGE);
+  for (std::size_t at = 0; at < pages; ++at) static_cast<volatile char*>(memory)[at * kPage] = 1;
+  ::munmap(memory, kPage * pages);
+}
+
+/// On the first CPU that it may use, in a thread of its own.
+void on_one_cpu(const std::function<void(int cpu)>& body) {
+  std::thread([&] {
+    cpu_set_t may{};
+    ASSERT_EQ(::sched_getaffinity(0, sizeof may, &may), 0);
+    int cpu = 0;
+    while (!CPU_ISSET(cpu, &may)) ++cpu;
+    cpu_set_t one{};
+    CPU_SET(cpu, &one);
+    ASSERT_EQ(::sched_setaffinity(0, sizeof one, &one), 0);
+    body(cpu);
+  }).join();
+}
+
+class CpuSession : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (::geteuid() != 0) GTEST_SKIP() << "needs root: counts whole CPUs";
+  }
+  std::uint64_t value() {
+    std::array readings{Reading{0}};
+    const auto got = session.read(readings);
+    EXPECT_TRUE(got) << got.error().message;
+    return readings[0].value;
+  }
+  void load(const Sampling& sampling, std::vector<int> cpus) {
+    ASSERT_TRUE(session.program(std::array{EventSetup{page_faults(), 0, sampling}}));
+    const auto loaded = session.load(CounterTarget::cpu(std::move(cpus)));
+    ASSERT_TRUE(loaded) << loaded.error().message;
+    ASSERT_TRUE(session.start());
+  }
+
+  CounterSession session;
+};
+
+struct ByThread final : SampleSink {
+  void sample(const Sample& sample) override { ++samples[sample.thread]; }
+  std::map<pid_t, std::uint64_t> samples;
+};
+
+TEST_F(CpuSession, CountsWhatRunsThereAndSamplesIt) {
+  on_one_cpu([&](int cpu) {
+    load({.period = 1}, {cpu});
+    fault(1000);
+    ASSERT_TRUE(session.stop());
+    EXPECT_GE(value(), 1000U);
+    ByThread sink;
+    const auto counts = session.read_samples(sink);
+    ASSERT_TRUE(counts);
+    const auto own = sink.samples[static_cast<pid_t>(::syscall(SYS_gettid))];
+    EXPECT_GE(own + counts->lost, 1000U);
+    EXPECT_GT(own, 0U);
+    EXPECT_GT(session.clock_ns().value(), 0U);
+    const auto stopped = value();
+    fault(100);
+    EXPECT_EQ(value(), stopped);
+  });
+}
+
+TEST_F(CpuSession, OnAllCpusCountsWhereverAThreadRuns) {
+  load({}, kernel_counters().online_cpus());
+  fault(1000);
+  EXPECT_GE(value(), 1000U);
+  std::array readings{Reading{0}};
+  EXPECT_EQ(session.read(readings, true).error().message, "CPUs cannot be stopped for a read");
+}
+
+TEST_F(CpuSession, IsMaskedByAnOverflowThereAndWakes) {
+  on_one_cpu([&](int cpu) {
+    load({.period = 50, .mask = true}, {cpu});
+    for (int overflow = 0; overflow < 3; ++overflow) {
+      fault(200);
+      pollfd wake{session.wake_descriptor(), POLLIN, 0};
+      ASSERT_EQ(::poll(&wake, 1, static_cast<int>(shmif::test::kGenerousTime.count())), 1);
+      ASSERT_EQ(session.state(), SessionState::masked);
+      const auto masked = value();
+      EXPECT_GE(masked, 50U);
+      fault(100);
+      EXPECT_EQ(value(), masked);
+      ASSERT_TRUE(session.restart());
+    }
+  });
+}
+
+TEST(CpuRefusal, NamesTheSettingThatWholeCpusNeed) {
+  const Refusal refusal = explain_refusal(EACCES, page_faults(), {.whole_cpu = true});
+  EXPECT_EQ(refusal.state, Refusal::State::not_permitted);
+  EXPECT_EQ(refusal.reason,
+            "kernel.perf_event_paranoid does not allow this user to count everything on a CPU");
+  EXPECT_EQ(refusal.enable_with,
+            "sysctl kernel.perf_event_paranoid=0, or the capability CAP_PERFMON");
+}
+
+TEST(CpuList, IsWrittenAsItIsRead) {
+  for (const char* const text : {"", "0", "0,2-3", "1-4,7,9-10"}) {
+    EXPECT_EQ(write_cpu_list(*read_cpu_list(text)), text);
+  }
+  EXPECT_EQ(write_cpu_list(*read_cpu_list("3,1,2,2")), "1-3");
+}
+
+}  // namespace
+}  // namespace shmif::perf::test
