@@ -50,7 +50,7 @@ _shmifperf() {
     --source) words='pmu resctrl software' ;;
     --report) words='reads writes total' ;;
     --load) words='fill' ;;
-    --format) words='profile raw addresses chains' ;;
+    --format) words='profile raw raw:max= raw:only=user raw:only=kernel addresses addresses:only=user addresses:only=kernel chains chains:depth=' ;;
     --profile) words=$(command shmifperf options --profiles | sed 's/ .*//') ;;
     *)
       if [[ -z $command || $command == help ]]; then

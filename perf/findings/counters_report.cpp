@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
+#include "perf/events/cpu_list.hpp"
 #include "perf/figures/table.hpp"
 
 namespace shmif::perf {
@@ -69,8 +70,14 @@ std::string dumped(const Json& json) {
 
 }  // namespace
 
+std::string on_cpus(const std::vector<int>& cpus) {
+  if (cpus.empty()) return {};
+  return (cpus.size() == 1 ? " on CPU " : " on CPUs ") + write_cpu_list(cpus);
+}
+
 std::string stat_text(const StatResult& result, std::size_t width) {
-  std::string out = "Counted for " + formatted("%.3f s", result.elapsed_s) +
+  std::string out = "Counted" + on_cpus(result.cpus) + " for " +
+                    formatted("%.3f s", result.elapsed_s) +
                     (result.partial ? ", until a signal came:\n" : ":\n");
   constexpr double kNsPerMs = 1e6;
   Table table;
@@ -129,13 +136,12 @@ std::string stat_json(const StatResult& result) {
     sets.push_back(
         {{"id", each.id}, {"activations", each.activations}, {"active_ns", each.active_ns}});
   }
-  return dumped({{"events", std::move(events)},
-                 {"derived", std::move(derived)},
-                 {"sets", std::move(sets)},
-                 {"elapsed_s", result.elapsed_s},
-                 {"clock_ns", result.clock_ns},
-                 {"one_instant", result.one_instant},
-                 {"partial", result.partial}});
+  Json json{{"events", std::move(events)}, {"derived", std::move(derived)},
+            {"sets", std::move(sets)},     {"elapsed_s", result.elapsed_s},
+            {"clock_ns", result.clock_ns}, {"one_instant", result.one_instant},
+            {"partial", result.partial}};
+  if (!result.cpus.empty()) json["cpus"] = result.cpus;
+  return dumped(json);
 }
 
 }  // namespace shmif::perf

@@ -2,6 +2,7 @@
 // What was counted and sampled, as text and as JSON.
 
 #include <string>
+#include <vector>
 
 #include "perf/counters/stat.hpp"
 
@@ -11,7 +12,10 @@ namespace shmif::perf {
 /// `width`: as for Table::text().
 std::string stat_text(const StatResult& result, std::size_t width = 0);
 /// `events[]` of {name, value, unit, scaled, enabled_ns, running_ns, source, reason}, `derived[]`,
-/// `sets[]`, `elapsed_s`, `clock_ns`, `one_instant` and `partial`; with a final newline.
+/// `sets[]`, `elapsed_s`, `clock_ns`, `one_instant` and `partial`, and `cpus[]` if CPUs were
+/// counted; with a final newline.
 std::string stat_json(const StatResult& result);
+/// " on CPU 0", " on CPUs 0,2-3"; empty if there are none.
+std::string on_cpus(const std::vector<int>& cpus);
 
 }  // namespace shmif::perf

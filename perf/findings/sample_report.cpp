@@ -7,6 +7,7 @@
 
 #include "base/printable.hpp"
 #include "perf/figures/table.hpp"
+#include "perf/findings/counters_report.hpp"
 
 namespace shmif::perf {
 namespace {
@@ -67,7 +68,8 @@ std::string sample_text(const SampleReport& report, double least_share, std::siz
   std::array<char, 32> seconds{};
   std::snprintf(seconds.data(), seconds.size(), "%.3f s", report.elapsed_s);
   std::string out = std::to_string(profile.samples) + " samples of " + printable(report.event) +
-                    " in " + seconds.data() + (report.lost_is_least ? ", at least " : ", ") +
+                    on_cpus(report.cpus) + " in " + seconds.data() +
+                    (report.lost_is_least ? ", at least " : ", ") +
                     std::to_string(report.lost_samples) + " lost" +
                     (report.partial ? ", until a signal came\n" : "\n");
   Table table;
@@ -108,6 +110,7 @@ std::string sample_json(const SampleReport& report) {
       {"elapsed_s", report.elapsed_s},
       {"notes", report.profile.notes},
       {"partial", report.partial}};
+  if (!report.cpus.empty()) json["cpus"] = report.cpus;
   if (report.callgraph) json["callgraph"] = calls_json(report.profile.roots);
   constexpr int kIndent = 2;
   return json.dump(kIndent, ' ', true, nlohmann::json::error_handler_t::replace) + '\n';

@@ -2,6 +2,7 @@
 // A profile by samples, as text and as JSON.
 
 #include <string>
+#include <vector>
 
 #include "perf/counters/sample_profile.hpp"
 
@@ -15,6 +16,7 @@ struct SampleReport {
   bool callgraph = false;      ///< `profile` has the calls
   bool partial = false;        ///< a signal came before the end
   bool lost_is_least = false;  ///< as in SampleCounts
+  std::vector<int> cpus{};     ///< what was sampled, if it was CPUs
 };
 
 /// A table of the functions, then the calls as a tree, then the notes. Functions and calls with a
@@ -22,7 +24,7 @@ struct SampleReport {
 std::string sample_text(const SampleReport& report, double least_share, std::size_t width = 0);
 /// `samples`, `lost_samples`, `lost_samples_reason`, `profile[]` of {symbol, object, samples,
 /// share}, `event`, `elapsed_s`, `notes[]`, `partial`, and `callgraph[]` of {symbol, object,
-/// samples, own, calls} where it was asked for; with a final newline.
+/// samples, own, calls} where it was asked for, and `cpus[]` if it was CPUs; with a final newline.
 std::string sample_json(const SampleReport& report);
 
 }  // namespace shmif::perf

@@ -35,22 +35,25 @@ std::string formats_in_words() {
 }
 
 Arguments parse_sample(const CommandLine& line) {
-  Options options("sample", Watched::kSynopsis);
+  Options options("sample", Watched::kSynopsisWithCpus);
   options.about(
       "Interrupts programs at regular times, notes which function they execute, and shows in which "
       "functions they spend their time. This covers all their threads, and the children that they "
       "start from then on. The names come from the symbol tables of their files and of the kernel. "
       "The result follows when the "
       "programs have ended. With PROGRAM, the exit code is that of the program; with -p it is 0, "
-      "or 130 after Ctrl-C.");
-  Watched::describe(options);
+      "or 130 after Ctrl-C. With -a or -C, everything that runs on the CPUs is sampled.");
+  Watched::describe_with_cpus(options);
   return options
       .value("e,event", "EVENT",
              "the event that triggers samples (default: cpu-clock); -F or -c says how often")
       .value("F,frequency", "HZ", "take about this many samples each second (default: 999)")
       .value("c,period", "N", "take a sample at every Nth event, instead of at a frequency")
       .flag("callgraph", "also show who called whom, by frame pointers")
-      .value("format", "FORMAT", "what to keep of the samples: " + formats_in_words())
+      .value("format", "FORMAT[:ARGUMENT]",
+             "what to keep of the samples: " + formats_in_words() +
+                 ". Arguments: only=user or only=kernel; max=N samples of raw; depth=N callers of "
+                 "chains")
       .value("least", "SHARE", "print no function or call below this share (default: 0.5%)")
       .value("o,output", "PATH", "write the result there (default: -, standard output)")
       .value("sysroot", "DIR", "read the kernel's files below this directory (default: /)")
@@ -58,10 +61,13 @@ Arguments parse_sample(const CommandLine& line) {
       .example("shmifperf sample -- ./rx", "where a program spends its time")
       .example("shmifperf sample --callgraph -p $(pidof -s rx)",
                "of a program that runs already, until Ctrl-C, with the callers")
+      .example("shmifperf sample -C 0 -- sleep 1", "what runs on CPU 0 in a second")
       .example(
           "shmifperf sample --json -o sample.json -- ./rx; jq '.profile[:10][] | {symbol, "
           "share}' sample.json",
           "the ten heaviest functions")
+      .example("shmifperf sample --format raw:max=100,only=user -e page-faults -c 1 -- ./rx",
+               "the first 100 page faults in user space, one in each line")
       .parse(line);
 }
 
@@ -77,6 +83,9 @@ perf::Sampling sampling_of(const Arguments& args, std::uint64_t fields) {
 }
 
 std::unique_ptr<perf::SampleFormat> format_of(const Arguments& args) {
+  if (args.text("format")->starts_with("profile:")) {
+    throw UsageError{"--format: profile takes no argument"};
+  }
   auto made = perf::sample_formats().make(*args.text("format"));
   if (!made) throw UsageError{"--format: " + made.error().message};
   return *std::move(made);
@@ -102,13 +111,14 @@ Kept kept_by(const Arguments& args, const perf::KernelFiles& files) {
   return kept;
 }
 
-perf::SampleRun started(const Arguments& args, const Watched& watched,
+perf::SampleRun started(const Arguments& args, const Watched& watched, std::vector<int> cpus,
                         const perf::CounterEvent& event, std::uint64_t fields) {
   std::vector<perf::TaskId> processes;
   for (const perf::Process& process : watched.processes()) processes.push_back(process.id());
   perf::SampleOptions options;
   options.sampling = sampling_of(args, fields);
-  options.on_exec = watched.is_program();
+  options.on_exec = cpus.empty() && watched.is_program();
+  options.cpus = std::move(cpus);
   std::optional<perf::Refusal> refused;
   auto run = perf::SampleRun::start(event, processes, options, &refused);
   if (run) return *std::move(run);
@@ -158,10 +168,11 @@ int run_sample(const CommandLine& line) {
   const Kept kept = kept_by(args, files);
   sampling_of(args, 0);  // a wrong line is refused before a program is held
   args.share("least");
+  const std::vector<int> cpus = Watched::cpus_of(args);
   check_file(args.text("output").value_or("-")).value();
   const StopSignals stop;
   Watched watched(args);
-  perf::SampleRun run = started(args, watched, event, kept.format().fields());
+  perf::SampleRun run = started(args, watched, cpus, event, kept.format().fields());
   for (const perf::Process& process : watched.processes()) {
     if (kept.profile && !watched.is_program()) kept.profile->add_process(process.pid());
   }
@@ -176,6 +187,7 @@ int run_sample(const CommandLine& line) {
     report.profile.notes.push_back(event.name + " was sampled " + perf::user_space_note(event));
   }
   report.elapsed_s = std::chrono::duration<double>(steady_clock::now() - begin).count();
+  report.cpus = cpus;
   report.callgraph = args.flag("callgraph");
   report.partial = stop.stopped();
   if (stop.stopped()) watched.end(stop.signal());

@@ -6,6 +6,9 @@
 #include <csignal>
 #include <utility>
 
+#include "perf/counters/kernel_counters.hpp"
+#include "perf/events/cpu_list.hpp"
+
 namespace shmif::tools {
 namespace {
 
@@ -23,12 +26,43 @@ void Watched::describe(Options& options) {
   options.words(0, 0).may_take_program();
 }
 
+void Watched::describe_with_cpus(Options& options) {
+  describe(options);
+  options.flag("a,all-cpus", "watch everything on all CPUs, until PROGRAM ends or Ctrl-C")
+      .value("C,cpu", "CPU[,CPU]...", "the same on these CPUs only, as 0,2-3");
+}
+
+std::vector<int> Watched::cpus_of(const Arguments& args) {
+  const auto list = args.text("cpu");
+  if (!list && !args.flag("all-cpus")) return {};
+  if (list && args.flag("all-cpus")) throw UsageError{"-a and -C exclude each other"};
+  if (args.given("pid")) {
+    throw UsageError{"-a and -C watch whatever runs on the CPUs, so -p cannot be given with them"};
+  }
+  const std::vector<int> online = perf::kernel_counters().online_cpus();
+  if (!list) {
+    if (online.empty()) throw UsageError{"-a: the kernel does not tell its CPUs (use -C)"};
+    return online;
+  }
+  const auto cpus = perf::read_cpu_list(*list);
+  if (!cpus || cpus->empty()) {
+    throw UsageError{"-C: \"" + *list + "\" is no list of CPUs (write it as 0,2-3)"};
+  }
+  for (const int cpu : *cpus) {
+    if (online.empty() || std::ranges::find(online, cpu) != online.end()) continue;
+    throw UsageError{"-C: CPU " + std::to_string(cpu) + " is not online (online are " +
+                     perf::write_cpu_list(online) + ')'};
+  }
+  return *cpus;
+}
+
 Watched::Watched(const Arguments& args, perf::ChildOptions program) {
   const auto pids = args.text("pid");
   if (pids && !args.program().empty()) {
     throw UsageError{"-p and a program cannot be watched together (give one of them)"};
   }
   if (!pids && args.program().empty()) {
+    if (args.given("all-cpus") || args.given("cpu")) return;
     throw UsageError{"nothing to watch (give -p PID, or -- PROGRAM)"};
   }
   std::vector<pid_t> numbers;

@@ -21,10 +21,19 @@ class Watched {
   /// Adds --pid and the program to the description of a command line.
   static void describe(Options& options);
   static constexpr const char* kSynopsis = "(-p PID[,PID]... | -- PROGRAM [ARGUMENT]...)";
+  /// Also --all-cpus and --cpu, for a command that can watch all that runs on CPUs.
+  static void describe_with_cpus(Options& options);
+  static constexpr const char* kSynopsisWithCpus =
+      "(-p PID[,PID]... | -- PROGRAM [ARGUMENT]... | (-a | -C CPU[,CPU]...) [-- PROGRAM "
+      "[ARGUMENT]...])";
+  /// The CPUs of the command line; none: it names processes or a program. Throws UsageError for a
+  /// list that is wrong, a CPU that is not online, or -p beside it.
+  static std::vector<int> cpus_of(const Arguments& args);
 
   /// The processes of the command line; a program is held before its first instruction. Throws
-  /// UsageError unless exactly one of the two is given, and Exception for a process that cannot be
-  /// watched. `program`: how to run it; argv is set here.
+  /// UsageError unless exactly one of the two is given (or CPUs, and at most a program, which says
+  /// for how long), and Exception for a process that cannot be watched. `program`: how to run it;
+  /// argv is set here.
   explicit Watched(const Arguments& args, perf::ChildOptions program = {});
   /// Processes that were found in another way. Without any, only a signal ends the watching.
   explicit Watched(std::vector<perf::Process> processes) : processes_(std::move(processes)) {}

@@ -105,6 +105,26 @@ TEST(SampleCommand, NamesTheFunctionsOfAProcessThatRanBefore) {
   EXPECT_EQ(::kill(load.pid(), 0), 0);
 }
 
+TEST(SampleCommand, SamplesEverythingThatRunsOnCpus) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root: samples whole CPUs";
+  for (const Words& where : {Words{"-a"}, Words{"-C", "0"}}) {
+    Words words{"sample", "--json", "-e", "page-faults:u", "-c", "1"};
+    words.insert(words.end(), where.begin(), where.end());
+    words.insert(words.end(), {"--", "taskset", "-c", "0", SHMIF_KNOWN_LOAD, "faults", "3000"});
+    const ToolResult result = shmifperf(words);
+    EXPECT_EQ(result.status, 0) << result.err;
+    const Json json = parsed_sample(result);
+    EXPECT_EQ(json["cpus"][0], 0) << json;
+    EXPECT_GE(json["samples"].get<std::uint64_t>() + json["lost_samples"].get<std::uint64_t>(),
+              3000U);
+    bool named = false;
+    for (const Json& each : json["profile"])
+      named = named || each["symbol"].get<std::string>().find("touch_pages") != std::string::npos;
+    // What others do at the same time may fill the rings, and its mappings are then lost, too.
+    EXPECT_TRUE(named || json["lost_samples"] > 0) << json;
+  }
+}
+
 TEST(SampleCommand, SaysWhyItCannotSample) {
   const ToolResult none = shmifperf({"sample", "--", "/nonexistent/program"});
   EXPECT_EQ(none.status, 127);
@@ -118,6 +138,9 @@ TEST(SampleCommand, SaysWhyItCannotSample) {
                       {{"-F", "0", "--", "true"}, "--frequency"},
                       {{"--format", "rav", "--", "true"}, "there is no sampling format \"rav\""},
                       {{"--format", "raw", "--json", "--", "true"}, "are for --format profile"},
+                      {{"--format", "raw:max=0", "--", "true"}, "\"max=0\": it must be 1 to"},
+                      {{"--format", "profile:x", "--", "true"}, "profile takes no argument"},
+                      {{"-a", "-p", "1"}, "so -p cannot be given"},
                       {{"-p", "1x"}, "\"1x\" is not the number of a process"}});
 }
 

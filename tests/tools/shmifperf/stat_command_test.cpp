@@ -108,11 +108,73 @@ TEST(StatCommand, SaysWhyItCannotStart) {
   const ToolResult none = shmifperf({"stat", "--", "/nonexistent/program"});
   EXPECT_EQ(none.status, 127);
   EXPECT_EQ(none.out, "");
-  expect_wrong_lines("stat", {{{"-e", "task-clocks", "--", "true"}, "did you mean task-clock?"},
-                              {{"-e", "{cs", "--", "true"}, "braces that do not match"},
-                              {{"--turn", "1us", "--", "true"}, "--turn: it must be 1ms to 60s"},
-                              {{"-p", "1x"}, "\"1x\" is not the number of a process"},
-                              {{}, "nothing to watch"}});
+  expect_wrong_lines(
+      "stat", {{{"-e", "task-clocks", "--", "true"}, "did you mean task-clock?"},
+               {{"-e", "{cs", "--", "true"}, "braces that do not match"},
+               {{"--turn", "1us", "--", "true"}, "--turn: it must be 1ms to 60s"},
+               {{"-p", "1x"}, "\"1x\" is not the number of a process"},
+               {{"-a", "-p", "1"}, "so -p cannot be given"},
+               {{"-a", "-C", "0"}, "-a and -C exclude each other"},
+               {{"-C", "0-"}, "\"0-\" is no list of CPUs (write it as 0,2-3)"},
+               {{"-C", ""}, "no list of CPUs"},
+               {{"-C", "60000"}, "CPU 60000 is not online (online are 0"},
+               {{"-a", "--stop-target"}, "--stop-target stops processes"},
+               {{"--switch-on", "page-faults", "-e", "{cs},{faults}", "--", "x"},
+                "\"page-faults\" is not EVENT:N, as page-faults:1000"},
+               {{"--switch-on", "faults:0", "-e", "{cs},{faults}", "--", "x"}, "is not EVENT:N"},
+               {{"--switch-on", "fault:9", "-e", "{cs},{faults}", "--", "x"}, "--switch-on: "},
+               {{"--switch-on", "faults:9", "-e", "cs,faults", "--", "x"},
+                "switches event sets, and there is one"},
+               {{}, "nothing to watch"}});
+}
+
+TEST(StatCommand, SwitchesEventSetsAtEachNthEvent) {
+  const auto switched = [](const Words& where, const Words& load) {
+    Words words{
+        "stat", "--json", "--switch-on", "page-faults:u:50", "-e", "{task-clock:u},{cpu-clock:u}"};
+    words.insert(words.end(), where.begin(), where.end());
+    words.push_back("--");
+    words.insert(words.end(), load.begin(), load.end());
+    const ToolResult result = shmifperf(words);
+    EXPECT_EQ(result.status, 0) << result.err;
+    return parsed(result);
+  };
+  const Json process = switched({}, {SHMIF_KNOWN_LOAD, "faults", "100000"});
+  ASSERT_EQ(process["sets"].size(), 2U) << process;
+  for (const Json& each : process["sets"]) EXPECT_GE(each["activations"], 1) << process;
+  EXPECT_FALSE(event_in(process, "task-clock:u")["value"].is_null()) << process;
+  EXPECT_FALSE(event_in(process, "cpu-clock:u")["value"].is_null()) << process;
+  if (::geteuid() != 0) return;
+  const Json cpu =
+      switched({"-C", "0"}, {"taskset", "-c", "0", SHMIF_KNOWN_LOAD, "faults", "5000"});
+  for (const Json& each : cpu["sets"]) EXPECT_GE(each["activations"], 1) << cpu;
+}
+
+TEST(StatCommand, CountsEverythingThatRunsOnCpus) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root: counts whole CPUs";
+  const Words load{"taskset", "-c", "0", SHMIF_KNOWN_LOAD, "faults", "2000"};
+  const auto counted = [&](Words words) {
+    words.insert(words.end(), {"--json", "-e", "page-faults", "--"});
+    words.insert(words.end(), load.begin(), load.end());
+    const ToolResult result = shmifperf(words);
+    EXPECT_EQ(result.status, 0) << result.err;
+    return parsed(result);
+  };
+  const Json all = counted({"stat", "-a"});
+  EXPECT_GE(event_in(all, "page-faults")["value"], 2000) << all;
+  EXPECT_EQ(all["cpus"][0], 0) << all;
+  const Json one = counted({"stat", "-C", "0"});
+  EXPECT_GE(event_in(one, "page-faults")["value"], 2000) << one;
+  EXPECT_EQ(one["cpus"], Json::array({0})) << one;
+  const ToolResult text = shmifperf({"stat", "-C", "0", "-e", "page-faults", "--", "true"});
+  EXPECT_EQ(text.out.find("Counted on CPU 0 for "), 0U) << text.out;
+  // Without a program, until a signal comes.
+  Tool tool(shmifperf_words({"stat", "-a", "--json", "-e", "cpu-clock"}));
+  EXPECT_TRUE(eventually([&] { return sleeps_in_poll(tool.pid()); }));
+  tool.signal(SIGINT);
+  const ToolResult result = tool.finish();
+  EXPECT_EQ(result.status, 130);
+  EXPECT_GT(event_in(parsed(result), "cpu-clock")["value"], 0) << result.out;
 }
 
 TEST(StatCommand, OfWhichNothingIsPermittedSaysSoByItsExitCode) {
