@@ -33,6 +33,7 @@ CounterResult counter_result(const JobEvent& event, const CounterBlock& block) {
     }
     return result;
   }
+  if (block.user_space) result.source += user_space_source(event.event);
   result.enabled_ns = block.enabled_ns.get();
   result.running_ns = block.running_ns.get();
   if (!result.reason.empty()) return result;  // counting failed meanwhile

@@ -255,7 +255,8 @@ void add_measurement_rows(std::vector<OptionRow>& into) {
            "measured window. For engine=host, that is the whole host. An event is a name that the "
            "kernel knows (task-clock, page-faults, context-switches, cycles, instructions), a raw "
            "code (r1a8), a tracepoint (sched:sched_switch), or the terms of a PMU "
-           "(cpu/event=0x3c/). What cannot be counted here is reported with the reason.")
+           "(cpu/event=0x3c/). Where the kernel permits only user space, that part is counted, as "
+           "with task-clock:u. What cannot be counted here is reported with the reason.")
       .to_peer();
   rows.add("ss_ramp steadystate_ramp_time", allowed, time(&J::ss_ramp, TimeUnit::seconds, 0ns, 24h),
            "How long steadystate waits before it begins to look: whole seconds, rounded up.");

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdio>
 #include <nlohmann/json.hpp>
+#include <string>
 
 #include "perf/figures/table.hpp"
 #include "perf/figures/units.hpp"
@@ -50,6 +51,13 @@ void add_counters(Table& table, std::string& notes, const std::string& before,
                counter_value(unit, figure(each, "per_frame"), true), counted_share(each)});
     if (each.at("value").is_null()) {
       notes += wrapped("  " + name + ": " + words(each, "reason"), width, 4);
+      continue;
+    }
+    // Where the kernel permitted no more, the source says so.
+    const std::string source = words(each, "source");
+    const std::size_t part = source.find("in user space only, as ");
+    if (part != std::string::npos) {
+      notes += wrapped("  " + name + ": counted " + source.substr(part), width, 4);
     }
   }
   const auto ipc = figure(job, "instructions_per_cycle");

@@ -1,6 +1,7 @@
 #include "perf/worker/job_counting.hpp"
 
 #include <algorithm>
+#include <cerrno>
 
 #include "perf/events/event_names.hpp"
 #include "perf/events/event_text.hpp"
@@ -59,16 +60,19 @@ JobCounting::JobCounting(std::span<const JobEvent> events, std::span<CounterBloc
   load(events, thread, kernel);
 }
 
-/// Without the events that the kernel refuses. Each event is a group of its own: a group that has
-/// more events than the PMU has counters would never count.
+/// Without the events that the kernel refuses; of what it permits in user space, that part. Each
+/// event is a group of its own: a group that has more events than the PMU has counters would never
+/// count.
 void JobCounting::load(std::span<const JobEvent> events, bool thread, KernelCounters& kernel) {
   const CounterTarget target = thread ? CounterTarget::thread({}) : CounterTarget::process({});
-  while (!loaded_.empty()) {  // each round has one event less
+  std::vector<CounterEvent> asked;
+  for (const JobEvent& each : events) asked.push_back(each.event);
+  while (!loaded_.empty()) {  // each round has one event less, or one less of the kernel
     session_ = std::make_unique<CounterSession>(
         SessionOptions{.group = false, .switch_by_itself = false}, kernel);
     std::vector<EventSetup> setups;
     setups.reserve(loaded_.size());
-    for (const std::size_t at : loaded_) setups.push_back({.event = events[at].event});
+    for (const std::size_t at : loaded_) setups.push_back({.event = asked[at]});
     std::optional<VectorFault> fault;
     const auto programmed = session_->program(setups);
     if (!programmed) return refuse_all(programmed.error().message);
@@ -76,6 +80,13 @@ void JobCounting::load(std::span<const JobEvent> events, bool thread, KernelCoun
     if (loaded) break;
     if (!fault) return refuse_all(loaded.error().code, events);
     const std::size_t refused = loaded_[fault->element];
+    const bool denied = fault->number == EACCES || fault->number == EPERM;
+    if (denied && !asked[refused].exclude_kernel && happens_in_user_space(asked[refused])) {
+      asked[refused].exclude_kernel = true;
+      asked[refused].exclude_hypervisor = true;
+      block_[refused].user_space = true;
+      continue;
+    }
     block_[refused].reason.set(why_refused(fault->refusal));
     loaded_.erase(loaded_.begin() + static_cast<std::ptrdiff_t>(fault->element));
   }

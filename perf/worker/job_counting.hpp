@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "base/result.hpp"
+#include "perf/counters/kernel_counters.hpp"
 #include "perf/counters/session.hpp"
 #include "perf/worker/run_memory.hpp"
 

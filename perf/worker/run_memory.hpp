@@ -155,6 +155,7 @@ inline constexpr std::size_t kMaxCounters = 16;
 /// An event of a job (J), over the measured window so far.
 struct CounterBlock {
   std::atomic<bool> measured{false};
+  std::atomic<bool> user_space{false};  ///< only what happens there: the kernel permits no more
   Tally value, enabled_ns, running_ns;
   SharedText<240> reason;  ///< why it is not counted
 };

@@ -125,6 +125,30 @@ TEST(JobCounting, GivesEachEventThatIsRefusedItsOwnReason) {
             "not supported: no such device, or this machine's PMU is off (ENODEV)");
 }
 
+TEST(JobCounting, CountsInUserSpaceWhatTheKernelPermitsOnlyThere) {
+  Rig rig;
+  // The clock, and the first event is refused.
+  rig.kernel.before = [](KernelCall call, int nth) {
+    return call == KernelCall::open && nth == 2 ? -EACCES : 0;
+  };
+  JobCounting counting = rig.counting();
+  counting.begin_window(kStart);
+  rig.run(500, {{kFirst, 7}, {kSecond, 8}, {kThird, 9}});
+  counting.keep();
+  const auto results = rig.results();
+  EXPECT_EQ(results[0].value, 7);
+  EXPECT_EQ(results[0].reason, "");
+  EXPECT_NE(results[0].source.find(", in user space only, as "), std::string::npos);
+  EXPECT_EQ(results[1].value, 8);
+  EXPECT_EQ(results[1].source.find("in user space"), std::string::npos);
+  for (const auto& [file, event] : rig.kernel.events) {
+    const bool first = event.attr.base.config == kFirst;
+    if (first || event.attr.base.config == kSecond) {
+      EXPECT_EQ(event.attr.base.exclude_kernel, first) << event.attr.base.config;
+    }
+  }
+}
+
 TEST(JobCounting, SaysWhatWouldPermitEventsThatTheUserMayNotCount) {
   Rig rig;
   rig.kernel.before = [](KernelCall call, int) { return call == KernelCall::open ? -EACCES : 0; };
