@@ -136,6 +136,8 @@ TEST(GuestMemory, RefusesRegionsThatCannotBe) {
       {"overlaps", {good, with(far, [](auto& r) { r.user_address = 0x70000fff; })}, 2},
       {"overlaps", {with(far, [](auto& r) { r.user_address = 0x70000fff; }), good}, 2},
       {"overlaps", {far, good, with(far, [](auto& r) { r.user_address = 0x70000000; })}, 3},
+      {"overlaps", {good, far, with(good, [](auto& r) { r.user_address = 0x90000000; })}, 3},
+      {"overlaps", {good, far, with(good, [](auto& r) { r.guest_address = 0x200000; })}, 3},
       {"2 memory regions with 1 descriptors", {good, far}, 1},
       {"1 memory regions with 2 descriptors", {good}, 2},
       {"9 memory regions", std::vector<MemoryRegion>(9, good), 9}};

@@ -6,6 +6,8 @@
 
 #include <algorithm>
 #include <atomic>
+#include <csignal>
+#include <cstring>
 #include <memory>
 #include <optional>
 #include <random>
@@ -15,6 +17,7 @@
 
 #include "bus/offload.hpp"
 #include "tests/shmif/link_conformance.hpp"
+#include "tests/support/child_process.hpp"
 #include "tests/support/super_frames.hpp"
 #include "tests/vhost/front_end.hpp"
 #include "tests/vhost/vhost_rig.hpp"
@@ -374,6 +377,90 @@ TEST(VhostLink, CountsFramesThatAreNoFrames) {
   EXPECT_EQ(machine.link().drops().too_short, 2U);
 }
 
+// Only super-frames are longer than others.
+TEST(VhostLink, AFrameWithAnUnfinishedChecksumIsNoLongerThanOthers) {
+  const Shape shape;
+  const auto sizes = [](Machine& machine, const Bytes& frame, const Offload& offload) {
+    FrameBatch batch;
+    EXPECT_EQ(machine.front().send({frame}, offload), 1U);
+    std::size_t out = 0;
+    for (std::size_t i = 0; i < machine.link().receive(batch).frames; ++i) out = batch[i].size();
+    return out;
+  };
+  Offload unfinished = header_for(shape, 0);
+  unfinished.gso_type = Offload::kGsoNone;
+  const Bytes fits = build(shape, 1400, 1);
+  Machine machine({.features = kAllOffloads}, {.max_frame_bytes = fits.size(), .offload = true});
+  const Bytes longer = build(shape, 1401, 1);
+  ASSERT_EQ(longer.size(), fits.size() + 1);
+  EXPECT_EQ(sizes(machine, fits, unfinished), fits.size());
+  EXPECT_EQ(sizes(machine, longer, unfinished), 0U);
+  EXPECT_EQ(machine.link().drops().too_long, 1U);
+  EXPECT_EQ(sizes(machine, longer, header_for(shape, 700)), longer.size()) << "a super-frame";
+  FrameView view(longer.data(), longer.size());
+  view.offload = unfinished;
+  EXPECT_EQ(machine.link().send({&view, 1}).error, Errc::frame_too_long);
+  view.offload = header_for(shape, 700);
+  EXPECT_EQ(machine.link().send({&view, 1}).taken, 1U);
+}
+
+TEST(VhostLink, AFrameOfMoreThanFourGigabytesIsNotTakenForAShortOne) {
+  Machine machine({.queue_size = 1024}, {});
+  DriverQueue& queue = machine.front().send_queue;
+  const std::size_t at = machine.front().send_slot(0);
+  constexpr std::uint32_t kEach = 4'198'404, kLast = 76, kBuffers = 1024;
+  static_assert(std::uint64_t{kBuffers - 1} * kEach + kLast == (std::uint64_t{1} << 32U) + 12 + 60);
+  for (unsigned i = 0; i < kBuffers; ++i) {  // all at the same place
+    const bool last = i + 1 == kBuffers;
+    queue.descriptor(i) =
+        FrontEnd::describe(at, last ? kLast : kEach, last ? 0U : vhost::Descriptor::kNext, i + 1);
+  }
+  queue.lend(0);
+  (void)queue.show(true);
+  FrameBatch batch;
+  const ReceiveResult got = machine.link().receive(batch);
+  EXPECT_EQ(got.frames, 0U);
+  EXPECT_FALSE(got.error) << machine.link().why();
+  EXPECT_EQ(machine.link().drops().too_long, 1U);
+  EXPECT_TRUE(queue.collect().has_value()) << "the driver has its buffers again";
+}
+
+TEST(VhostLink, OtherFlagsOfDescriptorsMeanNothing) {
+  constexpr unsigned kOthers = 0xfff8;
+  Machine machine({}, {});
+  FrontEnd& front = machine.front();
+  for (std::uint16_t i = 0; i < 256; ++i) front.receive_queue.descriptor(i).flags |= kOthers;
+  const Bytes frame = make_frame(1500, 1);
+  ASSERT_EQ(machine.link().send(views({frame})).taken, 1U);
+  const auto arrived = front.arrived();
+  ASSERT_EQ(arrived.size(), 1U);
+  EXPECT_EQ(arrived[0].frame, frame);
+  const std::size_t at = front.send_slot(0);
+  std::memset(front.memory.at(at), 0, 12);
+  std::memcpy(front.memory.at(at) + 12, frame.data(), frame.size());
+  DriverQueue& queue = front.send_queue;
+  queue.descriptor(5) = FrontEnd::describe(at, 700, vhost::Descriptor::kNext | kOthers, 9);
+  queue.descriptor(9) = FrontEnd::describe(at + 700, 1512 - 700, kOthers, 5);
+  queue.lend(5);
+  (void)queue.show(true);
+  EXPECT_TRUE(same_frames({frame}, collect(machine.link(), 1)));
+}
+
+TEST(VhostLink, OfAFrontEndThatHasGoneAlreadyRaisesNoSignal) {
+  Child child([] {
+    std::signal(SIGPIPE, SIG_DFL);
+    auto pair = vhost_sockets();
+    if (!vhost::send_message(pair[0].get(), Request::get_features, 0, {})) return 1;
+    pair[0].reset();
+    auto link = VhostLink::adopt(std::move(pair[1]), {}).value();
+    FrameBatch batch;
+    std::error_code error;
+    for (unsigned i = 0; i < 3 && !error; ++i) error = link.receive(batch).error;
+    return error ? 0 : 2;
+  });
+  EXPECT_EQ(child.wait(), 0);
+}
+
 /// A thread that echoes: it waits in no other way than a Link prescribes.
 void echo(VhostLink& link, std::atomic<unsigned>& echoed, unsigned rounds) {
   FrameBatch batch;
@@ -436,7 +523,13 @@ TEST(VhostLink, NotifiesOnceForABatchAndOnlyWhoWantsIt) {
   front.receive_queue.available().flags = vhost::RingHead::kNoNotice;
   ASSERT_EQ(machine.link().send(views(frames)).taken, 20U);
   EXPECT_EQ(front.receive_queue.calls(), 0U);
-  EXPECT_EQ(front.arrived().size(), 40U);
+  // Other flags say nothing about it.
+  for (const unsigned flags : {0xfffeU, 0xffffU}) {
+    front.receive_queue.available().flags = static_cast<std::uint16_t>(flags);
+    ASSERT_EQ(machine.link().send(views(frames)).taken, 20U);
+    EXPECT_EQ(front.receive_queue.calls(), flags == 0xffff ? 0U : 1U) << flags;
+  }
+  EXPECT_EQ(front.arrived().size(), 80U);
 }
 
 TEST(VhostLink, AsksForNoKicksWhileItLooksAnyway) {
