@@ -236,6 +236,7 @@ Case placed(const char* why, const std::function<void(memif::AddRing&)>& change)
 TEST(HostileClient, ARingInAWrongPlaceEndsTheLink) {
   const char* const kOutside = "its send ring is outside of its region";
   expect_each({placed(kOutside, [](auto& f) { f.region = 1; }),
+               placed(kOutside, [](auto& f) { f.region = 0x100; }),
                placed(kOutside, [](auto& f) { f.region = 0xffff; }),
                placed(kOutside, [](auto& f) { f.offset = 0xffff'fff0; }),
                placed(kOutside, [](auto& f) { f.offset = 5000; }),  // its end
@@ -337,9 +338,10 @@ TEST(HostileClient, BuffersOutsideOfTheMemoryBreakARing) {
   };
   const std::uint32_t end = 2 * 512 * 16;  // of the region of buffers
   for (const Place& place :
-       {Place{2, 60, 0}, Place{0xffff, 60, 0}, Place{1, 60, end}, Place{1, 60, end - 59},
-        Place{1, end + 1, 0}, Place{1, 0xffff'ffff, 0}, Place{1, 60, 0xffff'ffff},
-        Place{1, 0xffff'ffff, 0xffff'ffff}, Place{1, 0, end + 1}, Place{2, 0, 0}}) {
+       {Place{2, 60, 0}, Place{256, 60, 0}, Place{257, 60, 0}, Place{0xffff, 60, 0},
+        Place{1, 60, end}, Place{1, 60, end - 59}, Place{1, end + 1, 0}, Place{1, 0xffff'ffff, 0},
+        Place{1, 60, 0xffff'ffff}, Place{1, 0xffff'ffff, 0xffff'ffff}, Place{1, 0, end + 1},
+        Place{2, 0, 0}}) {
     SCOPED_TRACE(testing::Message() << place.region << ' ' << place.bytes << ' ' << place.offset);
     const auto spoil = [&](Descriptor& d) {
       d = {.region = place.region, .bytes = place.bytes, .offset = place.offset};
@@ -395,6 +397,27 @@ TEST(HostileClient, AFrameThatIsAsLongAsItsMemoryIsDropped) {
   EXPECT_EQ(pair.last().frames, 0U);
   EXPECT_FALSE(pair.last().error);
   EXPECT_EQ(pair.link().drops().too_long, 1U);
+}
+
+TEST(HostileClient, AFrameOfMoreThanFourGigabytesIsNotTakenForAShortOne) {
+  MemifPair pair({.size_log2 = 11});
+  MemifClient& client = pair.client();
+  constexpr std::uint32_t kEach = 4'198'404, kLast = 64, kBuffers = 1024;
+  static_assert(std::uint64_t{kBuffers - 1} * kEach + kLast == (std::uint64_t{1} << 32U) + 60);
+  ASSERT_GE(client.buffers.size(), kEach);
+  for (unsigned i = 0; i < kBuffers; ++i) {  // all at the same place
+    const bool last = i + 1 == kBuffers;
+    client.send_ring.descriptor(i) = {.flags = last ? std::uint16_t{0} : Descriptor::kNext,
+                                      .region = 1,
+                                      .bytes = last ? kLast : kEach};
+  }
+  client.send_ring.given += kBuffers;
+  client.send_ring.show();
+  pair.serve();
+  EXPECT_EQ(pair.last().frames, 0U);
+  EXPECT_FALSE(pair.last().error) << pair.link().why();
+  EXPECT_EQ(pair.link().drops().too_long, 1U);
+  EXPECT_EQ(client.send_ring.tail(), kBuffers) << "it has its buffers again";
 }
 
 TEST(HostileClient, OneThatNeverStopsDoesNotKeepTheCaller) {

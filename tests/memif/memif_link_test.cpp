@@ -4,14 +4,17 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <csignal>
 #include <random>
 #include <thread>
 #include <vector>
 
 #include "tests/memif/client.hpp"
 #include "tests/shmif/link_conformance.hpp"
+#include "tests/support/child_process.hpp"
 
 namespace shmif::test {
 namespace {
@@ -275,7 +278,36 @@ TEST(MemifLink, InterruptsOnceForABatchAndOnlyAClientThatWantsIt) {
   client.receive_ring.header().flags = memif::RingHeader::kMasked;
   ASSERT_EQ(pair.link().send(views(frames)).taken, 20U);
   EXPECT_EQ(client.receive_ring.interrupts(), 0U);
-  EXPECT_EQ(client.arrived().size(), 40U);
+  // Other flags say nothing about it.
+  for (const unsigned flags : {0xfffeU, 0xffffU}) {
+    client.receive_ring.header().flags = static_cast<std::uint16_t>(flags);
+    ASSERT_EQ(pair.link().send(views(frames)).taken, 20U);
+    EXPECT_EQ(client.receive_ring.interrupts(), flags == 0xffff ? 0U : 1U) << flags;
+  }
+  EXPECT_EQ(client.arrived().size(), 80U);
+}
+
+TEST(MemifLink, OtherFlagsOfDescriptorsMeanNothing) {
+  constexpr std::uint16_t kOthers = static_cast<std::uint16_t>(~memif::Descriptor::kNext);
+  MemifPair pair({.size_log2 = 4, .buffer_bytes = 512}, {.max_frame_bytes = 9022});
+  MemifClient& client = pair.client();
+  const std::vector<Bytes> frames{make_frame(1500, 1), make_frame(60, 2)};
+  for (unsigned i = 0; i < 16; ++i) client.receive_ring.descriptor(i).flags = 0xffff;
+  ASSERT_EQ(pair.link().send(views(frames)).taken, 2U);
+  EXPECT_TRUE(same_frames(frames, client.frames()));
+  // What send() says, and the other flags.
+  std::uint16_t from = client.send_ring.given;
+  for (const Bytes& frame : frames) {
+    for (std::size_t at = 0; at < frame.size(); at += 512) {
+      memif::Descriptor& d = client.send_ring.descriptor(from++);
+      d.bytes = static_cast<std::uint32_t>(std::min<std::size_t>(512, frame.size() - at));
+      d.flags = at + 512 < frame.size() ? 0xffff : kOthers;
+      std::copy_n(frame.data() + at, d.bytes, client.buffers.at(d.offset));
+    }
+  }
+  client.send_ring.given = from;
+  client.send_ring.show();
+  EXPECT_TRUE(same_frames(frames, collect(pair.link(), 2)));
 }
 
 TEST(MemifLink, MasksInterruptsWhileItLooksAnyway) {
@@ -339,6 +371,24 @@ TEST(MemifLink, AFrameWhoseInterruptIsMissingIsFoundALittleLater) {
 }
 
 // The end.
+
+TEST(MemifLink, EndsWithoutASignalIfTheClientHasGoneBeforeAReply) {
+  for (const bool says_something : {false, true}) {
+    Child child([says_something] {
+      std::signal(SIGPIPE, SIG_DFL);
+      auto sockets = memif_sockets();
+      const auto init = MemifClient::init_message();
+      if (says_something && !memif::send_message(sockets[0].get(), init)) return 1;
+      sockets[0].reset();
+      auto link = MemifLink::adopt(std::move(sockets[1]), {}).value();
+      FrameBatch batch;
+      std::error_code error;
+      for (unsigned i = 0; i < 3 && !error; ++i) error = link.receive(batch).error;
+      return error ? 0 : 2;
+    });
+    EXPECT_EQ(child.wait(), 0) << says_something;
+  }
+}
 
 TEST(MemifLink, EndsWhenTheClientTakesItsLeave) {
   MemifPair pair;

@@ -39,6 +39,15 @@ TEST(MemifMessage, FieldsFollowEachOtherWithoutGaps) {
             (std::vector<unsigned>{5, 0, 1, 0, 2, 0, 3, 0, 4, 3, 2, 1, 10, 7, 0}));
 }
 
+// The other side may read a field as text, so each has an end.
+TEST(MemifMessage, ATextThatIsTooLongForItsFieldIsCutBeforeItsEnd) {
+  EXPECT_EQ(memif::field_of<4>("ab"), (std::array<char, 4>{'a', 'b', 0, 0}));
+  EXPECT_EQ(memif::field_of<4>("abc"), (std::array<char, 4>{'a', 'b', 'c', 0}));
+  EXPECT_EQ(memif::field_of<4>("abcd"), (std::array<char, 4>{'a', 'b', 'c', 0}));
+  EXPECT_EQ(memif::field_of<4>("abcdefgh"), (std::array<char, 4>{'a', 'b', 'c', 0}));
+  EXPECT_EQ(memif::field_of<4>(""), (std::array<char, 4>{}));
+}
+
 TEST(MemifMessage, TheServerSaysHelloFirst) {
   MemifPair pair({}, {}, false);
   const auto hello = pair.client().reply();
