@@ -208,6 +208,13 @@ TEST_F(NetlinkTest, KnowsWhichAddressesLeadToManyWithoutAQuestionForEach) {
   EXPECT_TRUE(eventually([&] { return !lead("198.19.0.1"); }));
   EXPECT_TRUE(lead("198.19.0.2"));
   expect_the_same();
+  for (const bool there : {true, false}) {
+    ASSERT_EQ(run(space,
+                  {"ip", "route", there ? "add" : "del", "multicast", "198.19.8.0/24", "dev", "v0"})
+                  .status,
+              0);
+    EXPECT_TRUE(eventually([&] { return lead("198.19.8.1") == there; })) << there;
+  }
   // Another table, which a rule may choose.
   ASSERT_EQ(
       run(space, {"ip", "route", "add", "broadcast", "198.19.7.7", "dev", "v0", "table", "77"})

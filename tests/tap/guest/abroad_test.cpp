@@ -58,7 +58,8 @@ class AbroadTest : public ::testing::TestWithParam<std::string> {
     }
   }
 
-  void begin(const WatchPace& pace) {
+  /// `own`: how often we made the interface promiscuous ourselves.
+  void begin(const WatchPace& pace, unsigned own = 0) {
     std::vector<UniqueFd> sockets;
     {
       const Inside inside(home_);
@@ -70,6 +71,7 @@ class AbroadTest : public ::testing::TestWithParam<std::string> {
       std::ranges::move(abroad, sockets.begin() + 2);
     }
     WatchedLink link{.index = index_at(home_)};
+    link.own = own;
     link.our_end = tap_ ? tap_->descriptor() : packets_.get();
     link.kind = tap_ ? LinkKind::tap : LinkKind::veth;
     watch_.emplace(GuestWatch::open(WatchSockets::take(sockets), {link}, pace).value());
@@ -172,6 +174,23 @@ TEST_P(AbroadTest, AddressesThatItReceivesAbroadMakeItHearAll) {
   EXPECT_TRUE(becomes([](const GuestInterfaceState& now) {
     return now.mtu == 1400 && now.promiscuous && now.other_macs.empty();
   }));
+}
+
+// Our bridge, which made it promiscuous, is at home.
+TEST_P(AbroadTest, AbroadNobodyHasMadeItPromiscuousForUs) {
+  const TestNamespace other;
+  begin(kAtNews, 1);
+  ASSERT_TRUE(home_.netlink().set_promiscuous("dev0", true));
+  ASSERT_TRUE(home_.netlink().set_mtu("dev0", 1400));
+  EXPECT_TRUE(becomes([](const GuestInterfaceState& now) { return now.mtu == 1400; }));
+  EXPECT_FALSE(now_.promiscuous);
+  ASSERT_TRUE(home_.netlink().set_promiscuous("dev0", false));
+  ASSERT_TRUE(home_.netlink().move_to("dev0", other.space()));
+  ASSERT_TRUE(other.netlink().set_up("dev0"));
+  EXPECT_TRUE(has_carrier(true));
+  EXPECT_FALSE(now_.promiscuous);
+  ASSERT_TRUE(other.netlink().set_promiscuous("dev0", true));
+  EXPECT_TRUE(becomes([](const GuestInterfaceState& now) { return now.promiscuous; }));
 }
 
 TEST_P(AbroadTest, AnInterfaceThatTookItsNameAndNumberIsNotIt) {

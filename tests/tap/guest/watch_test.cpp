@@ -6,14 +6,19 @@
 #include <gtest/gtest.h>
 #include <linux/if_ether.h>
 #include <linux/if_packet.h>
+#include <linux/neighbour.h>
+#include <linux/rtnetlink.h>
 #include <net/if.h>
 #include <poll.h>
 #include <sys/socket.h>
 
+#include <algorithm>
+#include <array>
 #include <cstring>
 #include <fstream>
 #include <functional>
 #include <optional>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -260,6 +265,66 @@ TEST_P(WatchTest, AListOfAnyLengthCostsBoundedWorkAndIsHeardAsPromiscuous) {
   EXPECT_TRUE(hears({}, true));
   change("del", 3, kMany);
   EXPECT_TRUE(hears({kFirst, kSecond}));
+}
+
+// The answers about a list that was not read to its end are read before the next question.
+TEST_P(WatchTest, WhatIsLeftOfALongListIsNotTheListOfAnotherInterface) {
+  const shmif::test::TempDir directory;
+  std::ofstream lines(directory.file("lines"));
+  for (unsigned i = 1; i <= 7000; ++i) {
+    lines << "fdb add " << MacAddress::from_u64(0x020000000000U + i).to_string()
+          << " dev dev0 self\n";
+  }
+  lines.close();
+  ip("bridge -batch " + directory.file("lines"));
+  const Inside inside(space_);
+  InterfaceQuestions questions(std::move(open_watch_sockets().value().at(1)));
+  const auto whole = questions.unicast_list(::if_nametoindex("dev0"));
+  ASSERT_TRUE(whole);
+  EXPECT_FALSE(whole->ended) << "its rest is left";
+  std::optional<UnicastList> other;
+  unsigned in_vain = 0;
+  for (; !other && in_vain < 20; ++in_vain) other = questions.unicast_list(::if_nametoindex("lo"));
+  ASSERT_TRUE(other);
+  EXPECT_GT(in_vain, 1U) << "the rest took all reads of the first question";
+  EXPECT_TRUE(other->ended);
+  EXPECT_EQ(other->macs, std::vector<MacAddress>());
+}
+
+/// A message of the answer to question 7, about interface 3.
+std::vector<std::byte> entry_of(MacAddress mac, unsigned flags = 0) {
+  struct {
+    nlmsghdr header;
+    ndmsg about;
+    nlattr attribute;
+    std::array<std::uint8_t, 8> mac;  // and two bytes of padding
+  } message{};
+  static_assert(sizeof message == NLMSG_HDRLEN + sizeof(ndmsg) + NLA_HDRLEN + 8);
+  message.header.nlmsg_len = sizeof message;
+  message.header.nlmsg_type = RTM_NEWNEIGH;
+  message.header.nlmsg_flags = static_cast<std::uint16_t>(NLM_F_MULTI | flags);
+  message.header.nlmsg_seq = 7;
+  message.about.ndm_family = AF_BRIDGE;
+  message.about.ndm_ifindex = 3;
+  message.about.ndm_flags = NTF_SELF;
+  message.attribute = {.nla_len = NLA_HDRLEN + 6, .nla_type = NDA_LLADDR};
+  std::ranges::copy(mac.bytes, message.mac.begin());
+  const auto bytes = std::as_bytes(std::span(&message, 1));
+  return {bytes.begin(), bytes.end()};
+}
+
+TEST(UnicastLists, ThatChangedWhileTheyWereReadAreNone) {
+  const auto read = [](const std::vector<std::byte>& first, const std::vector<std::byte>& second) {
+    UnicastList list;
+    read_unicast_list(first, 7, 3, list);
+    read_unicast_list(second, 7, 3, list);
+    return list;
+  };
+  const UnicastList whole = read(entry_of(kFirst), entry_of(kSecond));
+  EXPECT_EQ(whole.macs, (std::vector<MacAddress>{kFirst, kSecond}));
+  EXPECT_FALSE(whole.failed);
+  EXPECT_TRUE(read(entry_of(kFirst, NLM_F_DUMP_INTR), entry_of(kSecond)).failed);
+  EXPECT_TRUE(read(entry_of(kFirst), entry_of(kSecond, NLM_F_DUMP_INTR)).failed);
 }
 
 TEST(ShowOn, APortGetsTheAddressOfItsInterfaceOrHearsItBesidesItsOwn) {

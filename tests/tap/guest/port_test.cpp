@@ -1,0 +1,86 @@
+// GuestPort: an interface of a guest on a bus, and on the one that takes its place.
+
+#include "tap/guest/port.hpp"
+
+#include <gtest/gtest.h>
+#include <linux/if_tun.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "shmif/bus.hpp"
+#include "tests/support/temp_dir.hpp"
+#include "tests/tap/guest/watch_rig.hpp"
+#include "tests/tap/tap_rig.hpp"
+
+namespace shmif::tap::test {
+namespace {
+
+class GuestPortTest : public TapFixture {
+ protected:
+  /// The port "a" as others see it.
+  PortInfo seen() const {
+    for (const PortInfo& each : Bus::open(path_).value().info().ports) {
+      if (each.name == "a" && each.live) return each;
+    }
+    return {};
+  }
+
+  const shmif::test::TempDir directory_;
+  const std::string path_ = directory_.file("bus");
+};
+
+TEST_F(GuestPortTest, ShowsOnANewBusWhatChangedWhileItHadNone) {
+  Bus::create(path_, {.ring_bytes = 1U << 16U}).value();
+  GuestLink link{.interface = "handed",
+                 .kind = LinkKind::tap,
+                 .descriptor = handed(IFF_TAP | IFF_NO_PI),
+                 .mac = kFirst,
+                 .mtu = 1500};
+  GuestPort port = GuestPort::attach(link, Bus::open(path_).value(), {.name = "a"}).value();
+  port.up().value();
+  port.show({.mtu = 1500, .mac = kFirst});
+  EXPECT_EQ(seen().mac, kFirst);
+  EXPECT_FALSE(seen().promiscuous);
+  EXPECT_TRUE(port.unplug(Errc::bus_lost));
+  std::filesystem::remove(path_);
+  const GuestInterfaceState meanwhile{.promiscuous = true, .mtu = 1400, .mac = kSecond};
+  port.show(meanwhile);
+  EXPECT_FALSE(port.attach_again()) << "there is no bus yet";
+  Bus::create(path_, {.ring_bytes = 1U << 16U}).value();
+  EXPECT_TRUE(port.attach_again());
+  EXPECT_TRUE(port.is_plugged());
+  EXPECT_EQ(seen().mac, kSecond);
+  EXPECT_TRUE(seen().promiscuous);
+  EXPECT_TRUE(seen().up);
+  EXPECT_EQ(port.mtu_of(port.device()), 1400U);
+}
+
+// Its interface was made for the first bus.
+TEST_F(GuestPortTest, TakesNoBusThatDiffersFromTheFirst) {
+  const BusOptions first{.ring_bytes = 1U << 16U};
+  Bus::create(path_, first).value();
+  GuestLink link{.interface = "handed",
+                 .kind = LinkKind::tap,
+                 .descriptor = handed(IFF_TAP | IFF_NO_PI),
+                 .mac = kFirst,
+                 .mtu = 1500};
+  GuestPort port = GuestPort::attach(link, Bus::open(path_).value(), {.name = "a"}).value();
+  port.up().value();
+  EXPECT_TRUE(port.unplug(Errc::bus_lost));
+  BusOptions other = first;
+  other.mtu = 1400;
+  for (const auto& [options, fits] : {std::pair(other, false), std::pair(first, true)}) {
+    std::filesystem::remove(path_);
+    Bus::create(path_, options).value();
+    EXPECT_EQ(port.attach_again(), fits) << options.mtu;
+    EXPECT_EQ(port.waits_for_bus(), !fits);
+    EXPECT_EQ(seen().up, fits);
+  }
+}
+
+}  // namespace
+}  // namespace shmif::tap::test
