@@ -147,6 +147,16 @@ TEST_P(Exec, WhatAnInterfaceWasGivenIsThereAgainWhenItComesUpAgain) {
   }
 }
 
+TEST_P(Exec, AnAddressWithoutAGatewayIsThereAgainWhenItsInterfaceComesUpAgain) {
+  if (!has_program("ip")) GTEST_SKIP() << "no ip here";
+  const ToolResult seen = run_shell(
+      "PATH=$PATH:/sbin:/usr/sbin; ip link set tap0 down; ip link set tap0 up; "
+      "for i in $(seq 400); do ip addr show dev tap0 | grep -q fd00::1/64 && exit; sleep 0.05; "
+      "done; ip addr; exit 1",
+      {"--ip", "fd00::1/64"});
+  EXPECT_EQ(seen.status, 0) << seen.out << seen.err;
+}
+
 TEST_P(Exec, AnIpv6AddressThatAnotherHostHasIsTakenAwayAlsoIfItIsAddedLater) {
   if (!has_program("ip")) GTEST_SKIP() << "no ip here";
   if (::access("/proc/sys/net/ipv6/conf/default/optimistic_dad", F_OK) != 0)

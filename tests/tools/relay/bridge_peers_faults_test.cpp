@@ -249,13 +249,44 @@ TEST_F(BridgeOfBadPeers, SaysThatItsBusWasRemovedAndServesThoseWhoAreThere) {
   EXPECT_EQ(end(*tool).status, 0);
 }
 
-/// The limit of descriptors with which a process can open one more.
-rlim_t limit_for_one_more(pid_t process) {
+/// The limit of descriptors with which a process can open so many more.
+rlim_t limit_for(unsigned more, pid_t process) {
   unsigned free = 0;
   for (rlim_t number = 0;; ++number) {
     const std::string path = "/proc/" + std::to_string(process) + "/fd/" + std::to_string(number);
-    if (!std::filesystem::is_symlink(path) && ++free == 2) return number;
+    if (!std::filesystem::is_symlink(path) && ++free > more) return number;
   }
+}
+
+TEST_F(BridgeOfBadPeers, SaysOnceForEachShortageThatItCanAcceptNobody) {
+  const auto tool = listening();
+  rlimit before{};
+  ASSERT_EQ(::prlimit(tool->pid(), RLIMIT_NOFILE, nullptr, &before), 0);
+  Port host = port();
+  std::vector<StreamLink> programs;
+  std::string told;
+  for (const unsigned times : {1U, 2U}) {
+    const rlimit none{limit_for(0, tool->pid()), before.rlim_max};
+    ASSERT_EQ(::prlimit(tool->pid(), RLIMIT_NOFILE, &none, nullptr), 0);
+    programs.push_back(peer());  // the kernel keeps it until then
+    told += "shmifctl: cannot accept a connection: Too many open files\n";
+    EXPECT_TRUE(tool->wait_for(told)) << tool->so_far().err;
+    ASSERT_EQ(::prlimit(tool->pid(), RLIMIT_NOFILE, &before, nullptr), 0);
+    ASSERT_TRUE(put(programs.back(), peer_frame(kEverybody, mac_number(times), times)));
+    EXPECT_EQ(marks_from(host, 1), Marks{times}) << "it is served now";
+  }
+  EXPECT_EQ(end(*tool).err, told);
+}
+
+TEST_F(BridgeOfBadPeers, HasRoomForAsManyProgramsAsTheUserMayHave) {
+  Tool tool({"sh", "-c", "ulimit -S -n 64; exec \"$@\"", "sh", shmifctl_path(), "bridge",
+             "bus:" + bus_, "stream:" + file("q")});
+  ASSERT_TRUE(tool.wait_for("ready")) << tool.so_far().err;
+  std::vector<UniqueFd> programs;
+  for (unsigned i = 0; i < 10; ++i) programs.push_back(connected());
+  wait_for_ports(10);
+  EXPECT_EQ(end(tool).status, 0);
+  EXPECT_EQ(tool.so_far().err, "");
 }
 
 TEST_F(BridgeOfBadPeers, GoesOnWhenItHasDescriptorsAgain) {
@@ -263,7 +294,7 @@ TEST_F(BridgeOfBadPeers, GoesOnWhenItHasDescriptorsAgain) {
   ASSERT_TRUE(tool->wait_for("trying again")) << tool->so_far().err;
   rlimit before{};
   ASSERT_EQ(::prlimit(tool->pid(), RLIMIT_NOFILE, nullptr, &before), 0);
-  const rlimit few{limit_for_one_more(tool->pid()), before.rlim_max};  // for the connection
+  const rlimit few{limit_for(1, tool->pid()), before.rlim_max};  // for the connection
   ASSERT_EQ(::prlimit(tool->pid(), RLIMIT_NOFILE, &few, nullptr), 0);
   const Listener server(file("q"));
   static_cast<void>(server.accept());

@@ -87,6 +87,18 @@ TEST_F(BridgeOfPeers, RefusesAProgramWhileThereIsNoBusAndServesItLater) {
   EXPECT_EQ(end(*tool).status, 0);
 }
 
+// --create is for the start. Later, a bus without a file may be one that was removed on purpose.
+TEST_F(BridgeOfPeers, MakesNoBusForAProgram) {
+  const auto tool = listening({"--create"});
+  std::filesystem::remove(bus_);
+  const UniqueFd program = connected();
+  EXPECT_TRUE(tool->wait_for("a program was refused: cannot open the bus " + bus_ +
+                             ": No such file or directory"))
+      << tool->so_far().err;
+  EXPECT_FALSE(std::filesystem::exists(bus_));
+  EXPECT_EQ(end(*tool).status, 0);
+}
+
 TEST_F(BridgeOfPeers, SaysWhichLinkWasMeant) {
   const std::string bus = "bus:" + bus_;
   expect_remedies(

@@ -11,6 +11,7 @@
 
 #include "shmif/capture/pcap_link.hpp"
 #include "shmif/loopback_link.hpp"
+#include "shmif/ping.hpp"
 #include "shmif/port.hpp"
 #include "tests/support/own_tmpfs.hpp"
 #include "tests/support/run_tool.hpp"
@@ -269,6 +270,39 @@ TEST_F(BridgeOfTwoBuses, AnAnsweredPingIsNotUnderWay) {
   const std::string out = end().out;
   EXPECT_NE(out.find(" answered or found here = "), std::string::npos) << out;
   EXPECT_EQ(out.find("still under way"), std::string::npos) << out;
+}
+
+// Those behind the bridge are asked, too.
+TEST_F(BridgeOfTwoBuses, ABroadcastPingIsAnsweredHereAndPassedOn) {
+  start();
+  Port left = port_on(one);
+  Port right = port_on(two);
+  const auto next_ping = [](Port& port) {
+    FrameBatch batch;
+    std::optional<Ping> found;
+    for (int i = 0; i < 300 && !found; ++i) {
+      port.wait(std::chrono::milliseconds(100));
+      batch.clear();
+      static_cast<void>(port.receive(batch));
+      for (const FrameView& frame : batch.frames()) found = found ? found : read_ping(frame);
+    }
+    return found.value_or(Ping{});
+  };
+  std::array<std::byte, kPingFrameBytes> bytes{};
+  write_ping(
+      {.destination = MacAddress::from_u64(0xffffffffffff), .source = left.mac(), .id = 4711},
+      bytes);
+  const FrameView request(bytes.data(), bytes.size());
+  ASSERT_EQ(left.send({&request, 1}).taken, 1U);
+  const Ping asked = next_ping(right);
+  EXPECT_EQ(asked.id, 4711U);
+  EXPECT_EQ(asked.type, PingType::request);
+  EXPECT_EQ(asked.source, left.mac());
+  const Ping answer = next_ping(left);
+  EXPECT_EQ(answer.id, 4711U);
+  EXPECT_EQ(answer.type, PingType::reply);
+  EXPECT_EQ(answer.destination, left.mac());
+  EXPECT_EQ(end().status, 0);
 }
 
 TEST_F(BridgeCommand, DelayedFramesOfACaptureThatHasEndedStillArrive) {

@@ -193,6 +193,9 @@ TEST_F(TapCommand, ADeviceThatExistedIsAsItWasAfterEachEndAlsoOfKilledCommands) 
       Tool tool(command);
       wait_for_port("tt");
       EXPECT_NE(all_settings_of(space), before);
+      // The hosts behind a device know it by its address. Only one that is asked for replaces it.
+      EXPECT_EQ(space.netlink().interface("tt")->mac.to_string(),
+                command == as_tap ? "02:00:00:00:00:55" : "02:00:00:00:00:99");
       tool.signal(number);
       tool.finish();
       EXPECT_TRUE(eventually([&] { return all_settings_of(space) == before; }))

@@ -122,10 +122,14 @@ TEST(NatFlows, OfTcpEndSoonOnceTheConnectionHasEnded) {
     NatFlows flows;
     establish(flows, tcp());
     close(flows, later);
+    // Nobody outside keeps it alive.
+    for (const std::uint8_t flags : {kTcpAck, kTcpFin, kTcpRst})
+      EXPECT_TRUE(flows.in(tcp(), flags, later + std::chrono::minutes(3)));
     expect_time(flows, tcp(), later, NatFlows::kTransitory);
     // The same ports once more.
-    establish(flows, tcp(), later + std::chrono::seconds(1));
-    expect_time(flows, tcp(), later + std::chrono::seconds(1), NatFlows::kEstablished);
+    const NatFlows::Time again = later + std::chrono::minutes(3);
+    establish(flows, tcp(), again);
+    expect_time(flows, tcp(), again, NatFlows::kEstablished);
   }
   for (const bool out : {false, true}) {
     NatFlows flows;

@@ -50,6 +50,32 @@ TEST(NameServers, AreThoseOfTheFileInTheirOrderAndWithoutTheirZones) {
   EXPECT_TRUE(tools::name_servers(dir.file("none")).empty());
 }
 
+TEST(NatProcess, IsTheFirstFileOfThatNameInThePathThatCanBeRun) {
+  const TempDir dir;
+  std::filesystem::create_directories(dir.file("directory/passt"));
+  std::filesystem::create_directories(dir.file("directory/slirp4netns"));
+  std::filesystem::create_directory(dir.file("text"));
+  std::ofstream(dir.file("text/passt")) << "no program\n";
+  std::filesystem::create_directory(dir.file("program"));
+  std::ofstream(dir.file("program/passt")) << "#!/bin/sh\n";
+  std::filesystem::permissions(dir.file("program/passt"), std::filesystem::perms::owner_all);
+  const auto found = [](const std::string& path) {
+    return Child([&] {
+             ::setenv("PATH", path.c_str(), 1);
+             const auto any = tools::find_nat_program({});
+             const auto asked = tools::find_nat_program({.program = tools::NatProgram::passt});
+             if (any.has_value() != asked.has_value()) return 3;
+             if (!any) return 1;
+             return *any == tools::NatProgram::passt && *asked == *any ? 0 : 2;
+           })
+        .wait();
+  };
+  EXPECT_EQ(found(dir.file("directory")), 1) << "no program";
+  EXPECT_EQ(found(dir.file("text")), 1) << "nobody may run it";
+  EXPECT_EQ(found(dir.file("directory") + ':' + dir.file("text") + ':' + dir.file("program")), 0);
+  EXPECT_EQ(found(dir.file("none") + "::" + dir.file("program")), 0);
+}
+
 TEST(NatProcess, HasRoomForAsManySocketsAsTheUserMayHave) {
   const TempDir dir;
   std::ofstream(dir.file("slirp4netns"))
