@@ -75,14 +75,20 @@ std::string outcome_of(const ReportJson& report) {
   return verdict + " on " + servers;
 }
 
+/// "57 of 5,000 frames lost"; where nothing was lost, without that word.
+std::string frames_lost_text(std::uint64_t lost, std::uint64_t sent) {
+  if (sent == 0) return "no frame sent";
+  const std::string frames = format_counted(sent, "frame");
+  return lost == 0 ? "no loss in " + frames : format_count(lost) + " of " + frames + " lost";
+}
+
 std::string first_line(const ReportJson& report, std::size_t width) {
   const std::string outcome = outcome_of(report);
   std::string line = "shmifperf " + words(report, "shmifperf_version") + ": " + outcome;
   const Loss loss = loss_of(report);
   // The frames of a search are those of one trial of many.
   if (loss.sent && report.at("searches").empty()) {
-    line += ", " + format_count(loss.lost) + " of " + format_counted(loss.sent, "frame") + " lost" +
-            blame_for(report, loss.lost);
+    line += ", " + frames_lost_text(loss.lost, *loss.sent) + blame_for(report, loss.lost);
   }
   line += " (exit code " + report.at("exit_code").dump() + "), took " +
           format_seconds(figure(report.at("time"), "seconds"));

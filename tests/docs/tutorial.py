@@ -68,7 +68,7 @@ def plain(line):
     line = re.sub(r"shmifperf-\d+-[0-9a-f]+|0x[0-9a-f]+", "#", line)
     line = re.sub(r"^machine .*", "machine", line)
     # What a busy machine lost is no mistake of the document; what it asked for is.
-    line = re.sub(r", [\d,]+ (of [\d,]+ )?frames? lost(?! by) *[^(]*", " ", line)
+    line = re.sub(r", (no loss in [\d,]+ frames?|[\d,]+ (of [\d,]+ )?frames? lost(?! by)) *[^(]*", " ", line)
     line = re.sub(rf"(< )?[+-]?\d[\d,]*(\.\d+)?(e[+-]?\d+)?( ({UNIT})(?![A-Za-z]))?", "#", line)
     return " ".join(line.split())
 

@@ -103,13 +103,21 @@ TEST(Summary, OfAPassedRunHasALineForEachJobAndNothingThatDidNotHappen) {
   RunResult run = run_of("voip");
   add_pair(run, "bulk", 2000000, 0, 250);
   EXPECT_EQ(summary_of(run, 0, {"a.json", "b.pcap"}),
-            "shmifperf 0.1.0: passed, 0 of 2,005,000 frames lost (exit code 0), took 2.54 s\n"
+            "shmifperf 0.1.0: passed, no loss in 2,005,000 frames (exit code 0), took 2.54 s\n"
             "  job   role     frames      rate               lost       latency p50      p99\n"
             "  voip    tx      5,000  2.50 k/s  2.00 Mbit/s     0  0 %      8.19 us  8.19 us\n"
             "  bulk    tx  2,000,000  1.00 M/s   800 Mbit/s     0  0 %       250 ns   250 ns\n"
             "nothing held the jobs back\n"
             "  wrote     a.json, b.pcap\n"
             "use --details for the rest\n");
+}
+
+TEST(Summary, OfARunWithoutFramesDoesNotSpeakOfLosses) {
+  RunResult run = empty_run();
+  add_pair(run, "voip", 0);
+  EXPECT_TRUE(summary_of(run).starts_with(
+      "shmifperf 0.1.0: passed, no frame sent (exit code 0), took 2.54 s\n"))
+      << summary_of(run);
 }
 
 TEST(Summary, OfAFailedRunSaysWhyFirstAndWhichJobItWas) {
@@ -121,7 +129,7 @@ TEST(Summary, OfAFailedRunSaysWhyFirstAndWhichJobItWas) {
   run.jobs[2].tx.errors = 2;
   run.jobs[2].tx.first_error = "no\x1b[2J buffer";
   EXPECT_EQ(summary_of(run),
-            "shmifperf 0.1.0: FAILED, 0 of 10,000 frames lost (exit code 1), took 2.54 s\n"
+            "shmifperf 0.1.0: FAILED, no loss in 10,000 frames (exit code 1), took 2.54 s\n"
             "  FAILED    job \"bulk.sink\": a corrupt frame was received\n"
             "  counts    bulk: generator, wire and receiver do not agree\n"
             "  errors    bulk: 2 of tx, the first: no?[2J buffer\n"
@@ -226,7 +234,7 @@ TEST(Summary, HasFiveWarningsAndTheNumberOfTheRest) {
     lines += "  warning   warning number " + std::to_string(i) + '\n';
   }
   const std::string first =
-      "shmifperf 0.1.0: passed, 0 of 5,000 frames lost (exit code 0), took 2.54 s\n";
+      "shmifperf 0.1.0: passed, no loss in 5,000 frames (exit code 0), took 2.54 s\n";
   const std::string rest =
       "  job   role  frames      rate               lost       latency p50      p99\n"
       "  voip    tx   5,000  2.50 k/s  2.00 Mbit/s     0  0 %      8.19 us  8.19 us\n"
@@ -259,12 +267,12 @@ TEST(Summary, HasFiveFailuresAndFourFilesAndTheNumbersOfTheRest) {
 TEST(Summary, BeginsWithTheVerdictWhichTellsHowManyFailuresAreLeftOut) {
   RunResult run = run_of("FAILED");
   EXPECT_EQ(to_verdict(report_of(run)),
-            "shmifperf 0.1.0: passed, 0 of 5,000 frames lost (exit code 0), took 2.54 s\n")
+            "shmifperf 0.1.0: passed, no loss in 5,000 frames (exit code 0), took 2.54 s\n")
       << "without the row of a job of that name";
   for (int i = 1; i <= 20; ++i) run.failures.push_back("number " + std::to_string(i));
   run.exit_code = 1;
   EXPECT_EQ(to_verdict(report_of(run)),
-            "shmifperf 0.1.0: FAILED, 0 of 5,000 frames lost (exit code 1), took 2.54 s\n"
+            "shmifperf 0.1.0: FAILED, no loss in 5,000 frames (exit code 1), took 2.54 s\n"
             "  FAILED    number 1\n"
             "  FAILED    number 2\n"
             "  FAILED    number 3\n"
@@ -325,7 +333,7 @@ TEST(Summary, OfAJobWithoutFramesHasDashesAndNoZeros) {
   fail(run, 2, "cannot create TAP device");
   EXPECT_EQ(
       summary_of(run),
-      "shmifperf 0.1.0: FAILED, 0 of 5,000 frames lost (exit code 1), took 2.54 s\n"
+      "shmifperf 0.1.0: FAILED, no loss in 5,000 frames (exit code 1), took 2.54 s\n"
       "  FAILED    job \"nothing\": cannot create TAP device\n"
       "  job              role  frames      rate               lost       latency p50      p99\n"
       "  voip     passed    tx   5,000  2.50 k/s  2.00 Mbit/s     0  0 %      8.19 us  8.19 us\n"
@@ -492,7 +500,7 @@ TEST(Summary, OfRepetitionsHasTheMeanOfTheMainFigureAndHowFarItCanBeTrusted) {
   run.shown_run = 1;
   // Student's t for two degrees of freedom is 4.303; the deviation is 152.8.
   EXPECT_EQ(summary_of(run),
-            "shmifperf 0.1.0: passed, 0 of 5,000 frames lost (exit code 0), took 2.54 s\n"
+            "shmifperf 0.1.0: passed, no loss in 5,000 frames (exit code 0), took 2.54 s\n"
             "  3 runs: rates, shares and times below are medians of all runs, and counts are those "
             "of run 2; \"repetitions\" shows the spread\n"
             "  repetitions       times      mean  +- (95 %)     least      most\n"
@@ -583,16 +591,17 @@ TEST(Summary, OfARunThatWasStoppedSaysSo) {
   run.steady_state = "not reached: iops 2.00 %";
   EXPECT_EQ(
       summary_of(run),
-      "shmifperf 0.1.0: stopped by SIGINT, 0 of 5,000 frames lost (exit code 130), took 2.54 s\n"
+      "shmifperf 0.1.0: stopped by SIGINT, no loss in 5,000 frames (exit code 130), took 2.54 s\n"
       "  steady state not reached: iops 2.00 %\n"
       "  job   role  frames      rate               lost       latency p50      p99\n"
       "  voip    tx   5,000  2.50 k/s  2.00 Mbit/s     0  0 %      8.19 us  8.19 us\n"
       "nothing held the jobs back\n"
       "use --details for the rest\n");
   run.failures = {"job \"voip\": it hung"};
-  EXPECT_EQ(summary_of(run).find("shmifperf 0.1.0: FAILED, 0 of 5,000 frames lost (exit code 130), "
-                                 "took 2.54 s, stopped by SIGINT\n"),
-            0U)
+  EXPECT_EQ(
+      summary_of(run).find("shmifperf 0.1.0: FAILED, no loss in 5,000 frames (exit code 130), "
+                           "took 2.54 s, stopped by SIGINT\n"),
+      0U)
       << summary_of(run);
 }
 
@@ -609,7 +618,7 @@ TEST(Summary, BreaksLinesAtTheWidthOfTheTerminal) {
   RunResult run = run_of("voip");
   run.warnings = {"a warning of so many words that the eighty columns of a terminal are too few"};
   EXPECT_EQ(summary_of(run, 80),
-            "shmifperf 0.1.0: passed, 0 of 5,000 frames lost (exit code 0), took 2.54 s\n"
+            "shmifperf 0.1.0: passed, no loss in 5,000 frames (exit code 0), took 2.54 s\n"
             "  warning   a warning of so many words that the eighty columns of a terminal are\n"
             "            too few\n"
             "  job   role  frames      rate               lost       latency p50      p99\n"
@@ -630,7 +639,8 @@ TEST(Summary, OfARunOnServersSaysHowManyFailedAndNamesJobsWithTheirs) {
   whole.ended = whole.began + std::chrono::seconds(3);
   EXPECT_EQ(
       combined_summary(hosts, whole, 0, {"r.json"}),
-      "shmifperf 0.1.0: FAILED on 1 of 2 servers, 0 of 10,000 frames lost (exit code 1), took 3.00 "
+      "shmifperf 0.1.0: FAILED on 1 of 2 servers, no loss in 10,000 frames (exit code 1), took "
+      "3.00 "
       "s\n"
       "  FAILED    b:2: job \"voip.sink\": it hung\n"
       "  job               role  frames      rate               lost       latency p50      p99\n"
@@ -640,7 +650,7 @@ TEST(Summary, OfARunOnServersSaysHowManyFailedAndNamesJobsWithTheirs) {
       "  wrote     r.json\n"
       "use --details for the rest\n");
   EXPECT_EQ(combined_summary({hosts[0]}, whole, 0, {})
-                .find("shmifperf 0.1.0: passed on 1 server, 0 of 5,000 frames lost"),
+                .find("shmifperf 0.1.0: passed on 1 server, no loss in 5,000 frames"),
             0U);
 }
 
@@ -666,15 +676,17 @@ TEST(Summary, OfARunOnServersThatWasStoppedCountsOnlyServersThatFailed) {
     return text.substr(17, text.find('\n') - 17) + "; " +
            summary.substr(17, summary.find('\n') - 17);
   };
-  EXPECT_EQ(outcomes({calm, failed}),
-            "2 servers, 1 FAILED, stopped by SIGINT; FAILED on 1 of 2 servers, 0 of 10,000 frames "
-            "lost (exit code 130), took 0 s, stopped by SIGINT");
+  EXPECT_EQ(
+      outcomes({calm, failed}),
+      "2 servers, 1 FAILED, stopped by SIGINT; FAILED on 1 of 2 servers, no loss in 10,000 frames "
+      "(exit code 130), took 0 s, stopped by SIGINT");
   EXPECT_EQ(outcomes({calm, idle}),
-            "2 servers, stopped by SIGINT; stopped by SIGINT on 2 servers, 0 of 5,000 frames lost "
+            "2 servers, stopped by SIGINT; stopped by SIGINT on 2 servers, no loss in 5,000 frames "
             "(exit code 130), took 0 s");
-  EXPECT_EQ(outcomes({idle, gone, failed}),
-            "3 servers, 2 FAILED, stopped by SIGINT; FAILED on 2 of 3 servers, 0 of 5,000 frames "
-            "lost (exit code 130), took 0 s, stopped by SIGINT");
+  EXPECT_EQ(
+      outcomes({idle, gone, failed}),
+      "3 servers, 2 FAILED, stopped by SIGINT; FAILED on 2 of 3 servers, no loss in 5,000 frames "
+      "(exit code 130), took 0 s, stopped by SIGINT");
 }
 
 }  // namespace
