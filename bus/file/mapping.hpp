@@ -7,7 +7,7 @@
 // access that runs past the bus ends there, and not in other memory.
 //
 // So a record that crosses the end of the ring is contiguous. Plain mmap, because a mirrored
-// mapping needs MAP_FIXED over a reservation (docs/decisions.md says why not Boost.Interprocess).
+// mapping needs MAP_FIXED over a reservation (docs/decisions.md: why not Boost.Interprocess).
 
 #include <cstddef>
 #include <cstdint>

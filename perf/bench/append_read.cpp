@@ -7,7 +7,6 @@
 // (--benchmark_enable_random_interleaving=true --benchmark_repetitions=N).
 
 #include <benchmark/benchmark.h>
-#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -17,6 +16,7 @@
 #include <string>
 #include <vector>
 
+#include "base/shared_memory.hpp"
 #include "shmif/port.hpp"
 
 namespace {
@@ -33,18 +33,12 @@ struct Shared {
 
 class SharedPage {
  public:
-  SharedPage()
-      : memory_(mmap(nullptr, sizeof(Shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
-                     -1, 0)),
-        shared_(new(memory_) Shared) {}
-  SharedPage(const SharedPage&) = delete;
-  SharedPage& operator=(const SharedPage&) = delete;
-  ~SharedPage() { munmap(memory_, sizeof(Shared)); }
   Shared* operator->() const noexcept { return shared_; }
 
  private:
-  void* memory_;
-  Shared* shared_;
+  base::SharedMemory memory_ =
+      base::SharedMemory::anonymous(sizeof(Shared), "no memory to share").value();
+  Shared* shared_ = new (memory_.data()) Shared;
 };
 
 [[noreturn]] void read_until_stopped(const std::string& path, SharedPage& shared) {

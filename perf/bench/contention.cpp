@@ -12,7 +12,6 @@
 // 100 / senders.
 
 #include <benchmark/benchmark.h>
-#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -24,6 +23,7 @@
 #include <thread>
 #include <vector>
 
+#include "base/shared_memory.hpp"
 #include "shmif/port.hpp"
 
 namespace {
@@ -53,26 +53,20 @@ struct Shared {
 /// What the senders do, and how they are told.
 class Race {
  public:
-  Race()
-      : path_("/dev/shm/shmif-bench-" + std::to_string(getpid())),
-        memory_(mmap(nullptr, sizeof(Shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
-                     -1, 0)) {
+  Race() : path_("/dev/shm/shmif-bench-" + std::to_string(getpid())) {
     unlink(path_.c_str());
     Bus::create(path_, {}).value();
   }
   Race(const Race&) = delete;
   Race& operator=(const Race&) = delete;
-  ~Race() {
-    munmap(memory_, sizeof(Shared));
-    unlink(path_.c_str());
-  }
+  ~Race() { unlink(path_.c_str()); }
 
   /// Runs `senders` processes that send batches of `batch` frames of `bytes` bytes, the first of
   /// them now and then only when `with_polite`. Result: what they report, or nothing when one
   /// failed.
   std::span<const Outcome> run(unsigned senders, std::size_t bytes, std::size_t batch,
                                bool with_polite) {
-    shared_ = new (memory_) Shared;
+    shared_ = new (memory_.data()) Shared;
     std::vector<pid_t> children;
     for (unsigned i = 0; i < senders; ++i) {
       children.push_back(fork());
@@ -120,7 +114,8 @@ class Race {
   }
 
   std::string path_;
-  void* memory_;
+  base::SharedMemory memory_ =
+      base::SharedMemory::anonymous(sizeof(Shared), "no memory to share").value();
   Shared* shared_ = nullptr;
 };
 

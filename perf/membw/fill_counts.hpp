@@ -9,6 +9,8 @@
 #include <vector>
 
 #include "base/result.hpp"
+#include "base/shared_memory.hpp"
+#include "base/unique_fd.hpp"
 
 namespace shmif::perf {
 
@@ -29,9 +31,6 @@ class FillCounts {
   static Result<FillCounts> create();
   /// Maps the memory of another process.
   static Result<FillCounts> open(const std::string& path);
-  FillCounts(FillCounts&& other) noexcept;
-  FillCounts& operator=(FillCounts&&) = delete;
-  ~FillCounts();
 
   /// Of its file, for processes of the same user; empty for one that was opened.
   std::string path() const;
@@ -45,11 +44,12 @@ class FillCounts {
   struct alignas(64) Slot {
     std::atomic<std::uint64_t> changes{0}, time_ns{0}, read{0}, written{0};
   };
-  static Result<FillCounts> map(int file, const std::string& name);
-  FillCounts(int file, Slot* slots) noexcept : file_(file), slots_(slots) {}
+  static constexpr std::size_t kBytes = kMaxThreads * sizeof(Slot);
+  FillCounts(base::SharedMemory memory, UniqueFd file) noexcept;
+  Slot* slots() const noexcept { return static_cast<Slot*>(memory_.data()); }
 
-  int file_ = -1;
-  Slot* slots_ = nullptr;
+  base::SharedMemory memory_;
+  UniqueFd file_;
 };
 
 }  // namespace shmif::perf

@@ -1,7 +1,6 @@
 #include "perf/remote/run_child.hpp"
 
 #include <fcntl.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -13,6 +12,7 @@
 #include <cstring>
 #include <exception>
 #include <new>
+#include <utility>
 
 #include "base/close_all_but.hpp"
 #include "perf/campaign/campaign.hpp"
@@ -91,17 +91,11 @@ void run_to_the_end(int socket, const std::function<RunPlan()>& make_plan,
 
 }  // namespace
 
-void RunChild::Unmap::operator()(RunControl* control) const noexcept {
-  ::munmap(control, sizeof *control);
-}
-
 Result<std::unique_ptr<RunChild>> RunChild::start(const std::function<RunPlan()>& make_plan,
                                                   const RunIdentity& identity) {
-  std::unique_ptr<RunChild> child(new RunChild());
-  void* const memory = ::mmap(nullptr, sizeof(RunControl), PROT_READ | PROT_WRITE,
-                              MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-  if (memory == MAP_FAILED) return Error::from_errno(errno, "cannot get memory for a run");
-  child->control_.reset(new (memory) RunControl());
+  auto memory = base::SharedMemory::anonymous(sizeof(RunControl), "cannot get memory for a run");
+  if (!memory) return memory.error();
+  std::unique_ptr<RunChild> child(new RunChild(std::move(*memory)));
   child->control_->start_at_ns.store(RunControl::kHeld);
   int ends[2];
   if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) {
@@ -120,6 +114,9 @@ Result<std::unique_ptr<RunChild>> RunChild::start(const std::function<RunPlan()>
   }
   return child;
 }
+
+RunChild::RunChild(base::SharedMemory memory)
+    : memory_(std::move(memory)), control_(new(memory_.data()) RunControl()) {}
 
 RunChild::~RunChild() {
   if (pid_ <= 0 || ended_) return;

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "base/result.hpp"
+#include "base/shared_memory.hpp"
 #include "perf/control/runner.hpp"
 #include "perf/plan/plan.hpp"
 #include "perf/remote/connection.hpp"
@@ -66,12 +67,10 @@ class RunChild {
   const std::string& how() const noexcept { return how_; }
 
  private:
-  RunChild() = default;
-  struct Unmap {
-    void operator()(RunControl* control) const noexcept;
-  };
+  explicit RunChild(base::SharedMemory memory);
 
-  std::unique_ptr<RunControl, Unmap> control_;
+  base::SharedMemory memory_;
+  RunControl* control_;
   std::unique_ptr<Connection> messages_;
   pid_t pid_ = -1;
   bool ended_ = false;

@@ -1,9 +1,7 @@
 #include "perf/worker/run_memory.hpp"
 
-#include <sys/mman.h>
-
-#include <cerrno>
 #include <new>
+#include <utility>
 
 namespace shmif::perf {
 
@@ -23,13 +21,11 @@ Result<std::unique_ptr<RunMemory>> RunMemory::create(std::size_t jobs,
   const std::size_t bytes = jobs * (sizeof(JobBlock) + sizeof(FlowBlock) + sizeof(EchoBlock)) +
                             alignof(JobBlock) + with_counters.size() * sizeof(CounterLog) +
                             with_histograms.size() * kHistogramBlocks * sizeof(HistogramBlock);
-  void* const memory =
-      ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-  if (memory == MAP_FAILED) {
-    return Error::from_errno(errno, "cannot get " + std::to_string(bytes) +
-                                        " bytes of memory for " + std::to_string(jobs) + " jobs");
-  }
-  std::unique_ptr<RunMemory> made(new RunMemory(memory, bytes, jobs));
+  auto memory = base::SharedMemory::anonymous(bytes, "cannot get " + std::to_string(bytes) +
+                                                         " bytes of memory for " +
+                                                         std::to_string(jobs) + " jobs");
+  if (!memory) return memory.error();
+  std::unique_ptr<RunMemory> made(new RunMemory(std::move(*memory), jobs));
   std::byte* at = reinterpret_cast<std::byte*>(made->echoes_.data() + jobs);
   // What follows needs no more alignment than the objects before it.
   for (const std::size_t job : with_counters) {
@@ -45,9 +41,9 @@ Result<std::unique_ptr<RunMemory>> RunMemory::create(std::size_t jobs,
   return made;
 }
 
-RunMemory::RunMemory(void* memory, std::size_t bytes, std::size_t jobs)
-    : memory_(memory), bytes_(bytes) {
-  auto* const blocks = static_cast<JobBlock*>(memory);
+// The objects need no destructors.
+RunMemory::RunMemory(base::SharedMemory memory, std::size_t jobs) : memory_(std::move(memory)) {
+  auto* const blocks = static_cast<JobBlock*>(memory_.data());
   for (std::size_t i = 0; i < jobs; ++i) new (blocks + i) JobBlock();
   jobs_ = {blocks, jobs};
   auto* const flows = reinterpret_cast<FlowBlock*>(blocks + jobs);  // same alignment
@@ -58,11 +54,6 @@ RunMemory::RunMemory(void* memory, std::size_t bytes, std::size_t jobs)
   echoes_ = {echoes, jobs};
   static_assert(alignof(FlowBlock) <= alignof(JobBlock));
   static_assert(alignof(EchoBlock) <= alignof(FlowBlock));
-}
-
-// The objects need no destructors.
-RunMemory::~RunMemory() {
-  ::munmap(memory_, bytes_);
 }
 
 }  // namespace shmif::perf

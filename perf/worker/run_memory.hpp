@@ -20,6 +20,7 @@
 #include <string_view>
 
 #include "base/result.hpp"
+#include "base/shared_memory.hpp"
 #include "perf/result/run_result.hpp"
 #include "perf/stats/clock.hpp"
 #include "perf/stats/latency_histogram.hpp"
@@ -253,7 +254,7 @@ class RunMemory {
       std::span<const std::size_t> with_counters = {});
   RunMemory(const RunMemory&) = delete;
   RunMemory& operator=(const RunMemory&) = delete;
-  ~RunMemory();
+  ~RunMemory() = default;
 
   std::size_t size() const noexcept { return jobs_.size(); }
   JobBlock& job(std::size_t i) noexcept { return jobs_[i]; }
@@ -261,9 +262,8 @@ class RunMemory {
   EchoBlock& echo(std::size_t i) noexcept { return echoes_[i]; }  ///< of job `i`, a pingpong job
 
  private:
-  RunMemory(void* memory, std::size_t bytes, std::size_t jobs);
-  void* memory_;
-  std::size_t bytes_;
+  RunMemory(base::SharedMemory memory, std::size_t jobs);
+  base::SharedMemory memory_;
   std::span<JobBlock> jobs_;
   std::span<FlowBlock> flows_;
   std::span<EchoBlock> echoes_;

@@ -1,0 +1,56 @@
+#include "base/shared_memory.hpp"
+
+#include <boost/interprocess/anonymous_shared_memory.hpp>
+#include <boost/interprocess/mapped_region.hpp>
+#include <utility>
+
+namespace shmif::base {
+namespace {
+
+namespace ipc = boost::interprocess;
+
+/// What mapped_region asks of a file.
+struct OpenFile {
+  int fd;
+  ipc::mapping_handle_t get_mapping_handle() const noexcept { return {fd, false}; }
+};
+
+}  // namespace
+
+struct SharedMemory::Region {
+  ipc::mapped_region mapped;
+};
+
+template <class Source>
+Result<SharedMemory> SharedMemory::map(const Source& source, const std::string& what) {
+  try {
+    SharedMemory made;
+    made.region_ = std::make_unique<Region>(Region{source()});
+    return made;
+  } catch (const ipc::interprocess_exception& error) {
+    return Error::from_errno(error.get_native_error(), what);
+  }
+}
+
+Result<SharedMemory> SharedMemory::anonymous(std::size_t bytes, const std::string& what) {
+  return map([bytes] { return ipc::anonymous_shared_memory(bytes); }, what);
+}
+
+Result<SharedMemory> SharedMemory::of_file(int fd, std::size_t bytes, const std::string& what) {
+  return map([=] { return ipc::mapped_region(OpenFile{fd}, ipc::read_write, 0, bytes); }, what);
+}
+
+SharedMemory::SharedMemory() noexcept = default;
+SharedMemory::SharedMemory(SharedMemory&& other) noexcept = default;
+SharedMemory& SharedMemory::operator=(SharedMemory&& other) noexcept = default;
+SharedMemory::~SharedMemory() = default;
+
+void* SharedMemory::data() const noexcept {
+  return region_ ? region_->mapped.get_address() : nullptr;
+}
+
+std::size_t SharedMemory::size() const noexcept {
+  return region_ ? region_->mapped.get_size() : 0;
+}
+
+}  // namespace shmif::base

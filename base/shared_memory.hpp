@@ -1,0 +1,41 @@
+#pragma once
+// SharedMemory: memory that a process shares with its children, or with others through a file.
+//
+// Made by Boost.Interprocess. The bus is not: docs/decisions.md says why.
+
+#include <cstddef>
+#include <memory>
+#include <string>
+
+#include "base/result.hpp"
+
+namespace shmif::base {
+
+/// Readable and writable. Children of fork inherit it. Threads: the object, one at a time; the
+/// memory, any. Blocks: never.
+class SharedMemory {
+ public:
+  /// Without memory.
+  SharedMemory() noexcept;
+  /// Zeros that no file has. `what` is said in an error: "cannot get memory for a run". Errors: the
+  /// system's.
+  static Result<SharedMemory> anonymous(std::size_t bytes, const std::string& what);
+  /// The first bytes of the file behind `fd`, which may be closed afterwards. The file must have
+  /// them: see docs/decisions.md for files that others truncate. Errors: the system's.
+  static Result<SharedMemory> of_file(int fd, std::size_t bytes, const std::string& what);
+  SharedMemory(SharedMemory&& other) noexcept;
+  SharedMemory& operator=(SharedMemory&& other) noexcept;
+  ~SharedMemory();
+
+  /// Where it begins, as whole pages do; nullptr without memory.
+  void* data() const noexcept;
+  std::size_t size() const noexcept;
+
+ private:
+  struct Region;
+  template <class Source>
+  static Result<SharedMemory> map(const Source& source, const std::string& what);
+  std::unique_ptr<Region> region_;
+};
+
+}  // namespace shmif::base

@@ -1,0 +1,107 @@
+// Memory that a process shares: with its children, and with others through a file.
+#include "base/shared_memory.hpp"
+
+#include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <cstdint>
+#include <new>
+#include <string>
+#include <utility>
+
+#include "base/unique_fd.hpp"
+
+namespace shmif::base {
+namespace {
+
+using Word = std::atomic<std::uint64_t>;
+
+Word& word_of(const SharedMemory& memory) {
+  return *static_cast<Word*>(memory.data());
+}
+
+/// What a child process writes into the first word.
+void write_in_a_child(const SharedMemory& memory, std::uint64_t value) {
+  const pid_t child = ::fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    word_of(memory).store(value);
+    ::_exit(0);
+  }
+  int status = -1;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0);
+}
+
+UniqueFd file_of(std::size_t bytes) {
+  UniqueFd file(::memfd_create("test", MFD_CLOEXEC));
+  EXPECT_EQ(::ftruncate(file.get(), static_cast<off_t>(bytes)), 0);
+  return file;
+}
+
+TEST(SharedMemory, WithoutAFileIsZerosThatChildrenShare) {
+  constexpr std::size_t kBytes = 100'000;
+  const auto memory = SharedMemory::anonymous(kBytes, "no memory");
+  ASSERT_TRUE(memory) << memory.error().message;
+  EXPECT_EQ(memory->size(), kBytes);
+  const std::string bytes(static_cast<const char*>(memory->data()), kBytes);
+  EXPECT_EQ(bytes, std::string(kBytes, '\0'));
+  write_in_a_child(*memory, 42);
+  EXPECT_EQ(word_of(*memory).load(), 42U);
+}
+
+TEST(SharedMemory, OfAFileIsThatOfAllWhoMapIt) {
+  constexpr std::size_t kBytes = 3 * 4096;
+  UniqueFd file = file_of(kBytes);
+  const std::uint64_t before = 7;
+  ASSERT_EQ(::pwrite(file.get(), &before, sizeof before, 0), 8);
+  const auto memory = SharedMemory::of_file(file.get(), kBytes, "no map");
+  ASSERT_TRUE(memory) << memory.error().message;
+  EXPECT_EQ(memory->size(), kBytes);
+  EXPECT_EQ(word_of(*memory).load(), 7U);
+  const auto other = SharedMemory::of_file(file.get(), sizeof(Word), "no map");
+  ASSERT_TRUE(other) << other.error().message;
+  file.reset();  // the maps stay
+  write_in_a_child(*memory, 8);
+  EXPECT_EQ(word_of(*other).load(), 8U);
+}
+
+TEST(SharedMemory, IsUnmappedWithItsOwner) {
+  constexpr std::size_t kBytes = 4096;
+  const UniqueFd file = file_of(kBytes);
+  void* at = nullptr;
+  {
+    auto memory = SharedMemory::of_file(file.get(), kBytes, "no map");
+    ASSERT_TRUE(memory) << memory.error().message;
+    at = memory->data();
+    SharedMemory moved = std::move(*memory);
+    EXPECT_EQ(moved.data(), at);
+    // NOLINTNEXTLINE(bugprone-use-after-move): what is left has no memory
+    EXPECT_EQ(memory->data(), nullptr);
+    EXPECT_EQ(memory->size(), 0U);
+    EXPECT_EQ(::msync(at, kBytes, MS_ASYNC), 0);
+    SharedMemory third;
+    EXPECT_EQ(third.data(), nullptr);
+    third = std::move(moved);
+    EXPECT_EQ(third.data(), at);
+  }
+  EXPECT_EQ(::msync(at, kBytes, MS_ASYNC), -1);  // ENOMEM: nothing is mapped there
+  EXPECT_EQ(errno, ENOMEM);
+}
+
+TEST(SharedMemory, ThatCannotBeHadSaysWhatForAndWhy) {
+  const auto none = SharedMemory::anonymous(std::size_t{1} << 60U, "cannot get memory for a run");
+  ASSERT_FALSE(none);
+  EXPECT_EQ(none.error().code, std::errc::not_enough_memory);
+  EXPECT_EQ(none.error().message, "cannot get memory for a run: Cannot allocate memory");
+  const auto no_file = SharedMemory::of_file(-1, 4096, "cannot map x");
+  ASSERT_FALSE(no_file);
+  EXPECT_EQ(no_file.error().message, "cannot map x: Bad file descriptor");
+}
+
+}  // namespace
+}  // namespace shmif::base
