@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <sstream>
 #include <vector>
 
 #include "base/quantity.hpp"
@@ -35,8 +36,15 @@ Result<std::uint64_t> read_regions(const std::string& text, const std::string& n
   return *count;
 }
 
-std::vector<std::string> split_at_commas(std::string_view text) {
+/// At commas; or at blanks, if it has no comma, as a file of the kernel shows them.
+std::vector<std::string> split_numbers(std::string_view text) {
   std::vector<std::string> words;
+  if (text.find(',') == std::string_view::npos &&
+      text.find_first_of(" \t\n") != std::string_view::npos) {
+    std::istringstream blanks{std::string(text)};
+    for (std::string word; blanks >> word;) words.push_back(word);
+    return words;
+  }
   for (std::size_t begin = 0; begin <= text.size();) {
     const std::size_t end = std::min(text.find(',', begin), text.size());
     words.emplace_back(text.substr(begin, end - begin));
@@ -49,7 +57,7 @@ std::vector<std::string> split_at_commas(std::string_view text) {
 
 Result<HeatAttributes> read_attributes(std::string_view text) {
   constexpr std::size_t kNumbers = 5;
-  const auto words = split_at_commas(text);
+  const auto words = split_numbers(text);
   if (words.size() != kNumbers) {
     return bad('"' + std::string(text) + "\" has " + std::to_string(words.size()) +
                (words.size() == 1 ? " number" : " numbers") +

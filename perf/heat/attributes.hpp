@@ -24,9 +24,9 @@ struct HeatAttributes {
   }
 };
 
-/// The five as "5000,100000,1000000,10,1000". A time without a unit is in microseconds; "5ms" is
-/// possible, too. Errors: Errc::bad_argument unless there are exactly five, and check_attributes()
-/// takes them.
+/// The five as "5000,100000,1000000,10,1000", or as DAMON's file shows them: "5000 100000 1000000
+/// 10 1000". A time without a unit is in microseconds; "5ms" is possible, too. Errors:
+/// Errc::bad_argument unless there are exactly five, and check_attributes() takes them.
 Result<HeatAttributes> read_attributes(std::string_view text);
 
 /// None is zero; aggregation is not below sampling, and at most a million times as long; no

@@ -210,7 +210,7 @@ Options heat_command_line() {
       .value("bus", "PATH",
              "watch the processes that are attached to this bus and were started with SHMIF_HEAT")
       .value("attrs", "S,A,U,MIN,MAX",
-             "times in microseconds or with a unit, and numbers (default: "
+             "times in microseconds or with a unit, and numbers, with commas or spaces (default: "
              "5000,100000,1000000,10,1000)\n"
              "S: from one check for accesses to the next (sampling)\n"
              "A: length of a window, whose checks are added up (aggregation)\n"

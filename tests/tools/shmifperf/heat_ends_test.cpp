@@ -44,7 +44,8 @@ TEST(HeatCommand, SaysWhyTheNextWindowComesLate) {
     return std::count(std::istreambuf_iterator<char>(maps), {}, '\n');
   };
   ASSERT_TRUE(eventually([&] { return mappings() > static_cast<std::ptrdiff_t>(2 * kPairs); }));
-  const ToolResult result = shmifperf({"heat", "-p", pid, "--windows", "1", "--json"});
+  const ToolResult result =
+      shmifperf({"heat", "-p", pid, "--backend", "clear_refs", "--windows", "1", "--json"});
   EXPECT_EQ(result.status, 0) << result.err;
   EXPECT_NE(result.err.find("a sample of process " + pid + " is costly: the next one begins "),
             std::string::npos)
@@ -76,8 +77,11 @@ TEST(HeatCommand, EndsWhenItsOnlyTargetAnswersNoMoreAndSaysThatItLives) {
 TEST(HeatCommand, LeavesNoDirectoryWhenNobodyReadsItsOutput) {
   const TempDir dir("/tmp");
   for (const std::string& reader : Words{"cat >/dev/null", "true"}) {
-    const std::string command = R"(TMPDIR=$1 "$2" heat --windows 1 -- sleep 5 | )" + reader;
+    // The program tells where the directory was: one elsewhere would not be seen here.
+    const std::string command =
+        R"(TMPDIR=$1 "$2" heat -- sh -c 'echo "$SHMIF_HEAT" >&2; exec sleep 0.5' | )" + reader;
     const ToolResult result = run_program({"sh", "-c", command, "sh", dir.path(), SHMIFPERF_PATH});
+    EXPECT_TRUE(result.err.starts_with(dir.path() + '/')) << reader << ": " << result.err;
     EXPECT_TRUE(std::filesystem::is_empty(dir.path())) << reader << ": " << result.err;
   }
 }
