@@ -1,6 +1,5 @@
 #include "shmif/log.hpp"
 
-#include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 
 #include <array>
@@ -12,6 +11,7 @@
 #include <utility>
 
 #include "base/printable.hpp"
+#include "shmif/debug/whole_lines_sink.hpp"
 
 namespace shmif {
 namespace {
@@ -19,10 +19,8 @@ namespace {
 /// A logger of our own: the user's default logger and its registry stay as they are.
 spdlog::logger& logger() {
   static const std::shared_ptr<spdlog::logger> instance = [] {
-    auto l = std::make_shared<spdlog::logger>("shmif",
-                                              std::make_shared<spdlog::sinks::stderr_sink_mt>());
+    auto l = std::make_shared<spdlog::logger>("shmif", std::make_shared<WholeLines>("%n: %l: %v"));
     l->set_level(spdlog::level::warn);
-    l->set_pattern("%n: %l: %v");
     return l;
   }();
   return *instance;

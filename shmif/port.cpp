@@ -9,6 +9,7 @@
 #include "base/unique_fd.hpp"
 #include "bus/file/geometry.hpp"
 #include "bus/port/attachment.hpp"
+#include "shmif/debug/debug.hpp"
 #include "shmif/heat_share.hpp"
 #include "shmif/log.hpp"
 
@@ -79,6 +80,10 @@ Result<void> Port::link_to(const std::string& path, const Attach& attach_with) {
   impl_->bus.emplace(*std::move(attached));
   impl_->mac = impl_->bus->mac();
   impl_->share_heat();
+  debug(Debug::wire, [&] {
+    return "port " + name() + " with MAC address " + mac().to_string() + " is attached to " + path +
+           " in slot " + std::to_string(slot());
+  });
   log_if_possible([&] {
     if (!impl_->bus->warning().empty()) log_warning_once(impl_->bus->warning());
     log_debug("port " + name() + " attached to " + path + " in slot " + std::to_string(slot()));
@@ -90,6 +95,7 @@ std::error_code Port::detach() noexcept {
   if (!impl_->bus) return {};
   if (impl_->bus->forked()) return Errc::forked;
   if (impl_->bus->is_up()) return Errc::port_up;
+  debug(Debug::wire, [&] { return "port " + name() + " leaves " + impl_->bus->path(); });
   impl_->heat.reset();
   impl_->bus.reset();
   return {};
@@ -110,6 +116,9 @@ std::error_code Port::up() noexcept {
   if (!impl_->bus) return Errc::not_linked;
   const bool was_up = impl_->bus->is_up();
   const std::error_code error = impl_->bus->up();
+  debug(Debug::wire, [&] {
+    return "port " + name() + (error ? " cannot go up: " + error.message() : " is up");
+  });
   if (!was_up) impl_->bus->settle(false);
   return error;
 }

@@ -15,6 +15,7 @@
 
 #include "base/unique_fd.hpp"
 #include "bus/offload.hpp"
+#include "shmif/debug/debug.hpp"
 #include "tap/device_counters.hpp"
 #include "tap/expectation.hpp"
 
@@ -186,6 +187,10 @@ Result<std::size_t> Bridge::add(AnyLink& left, AnyLink& right, Interceptor on_to
   Side& r = self.sides.emplace_back(pair, right, std::move(on_to_left), self.options.batch_frames);
   l.peer = &r;
   r.peer = &l;
+  debug(Debug::relay, [&] {
+    return "pair " + std::to_string(pair) + " of the bridge: " + left.address() + " and " +
+           right.address();
+  });
   l.is_bus = left.address().starts_with("bus:");
   r.is_bus = right.address().starts_with("bus:");
   for (Side* e : {&l, &r}) {
@@ -259,6 +264,7 @@ bool Bridge::Impl::watch_room(Side& source) noexcept {
 
 /// Notes the first link that ended.
 void Bridge::Impl::finish(const Side& e, std::error_code error) {
+  debug(Debug::relay, [&] { return e.link->address() + " has ended: " + error.message(); });
   if (end) return;
   end = BridgeEnd{BridgeEnd::Why::link_ended, e.pair, e.link->address(), error};
 }
@@ -307,6 +313,10 @@ bool Bridge::Impl::retry(Side& source) {
     source.room_in_vain = true;
   }
   if (source.stalled() && Clock::now() >= source.give_up) {
+    debug(Debug::relay, [&] {
+      return source.peer->link->address() + " had no room in time: drops " +
+             std::to_string(source.pending.size()) + " frames from " + source.link->address();
+    });
     source.counts.dropped_full.add(source.pending.size());
     source.pending = {};
   }

@@ -15,6 +15,15 @@ _shmifctl_hosts() {
     _shmifctl_unescape
 }
 
+# The categories of --debug. A list continues after its last comma.
+_shmifctl_categories() {
+  local word begin=''
+  [[ $1 == *,* ]] && begin=${1%,*},
+  for word in $(command shmifctl --debug=help | sed -n 's/^  \([a-z]*\) .*/\1/p'); do
+    [[ ,$begin == *,$word,* ]] || printf '%s\n' "$begin$word"
+  done
+}
+
 # Offers the words in $1 that begin with $2. Other users choose some of them, such as names of ports.
 # So words are not expanded, as compgen -W would do. Each is quoted, so the shell takes it literally.
 _shmifctl_offer() {
@@ -67,7 +76,7 @@ _shmifctl() {
       return
     elif [[ $word == -* ]]; then
       continue
-    elif [[ -z $command && ${COMP_WORDS[i - 1]} != --log-level ]]; then
+    elif [[ -z $command && ${COMP_WORDS[i - 1]} != --log-level && ${COMP_WORDS[i - 1]} != --debug ]]; then
       command=$word
     elif [[ -z $path && -e $word ]]; then
       path=$word
@@ -78,6 +87,7 @@ _shmifctl() {
   local only=yes # whether no other word is possible here, in particular no file
   case $option in
     --log-level) words='trace debug info warning error critical off' ;;
+    --debug) words=$(_shmifctl_categories "$current") ;;
     --port | --to) [[ -n $path ]] && words=$(_shmifctl_ports "$path") ;;
     --via) words='tap veth' ;;
     --with) words='slirp4netns passt' ;;
@@ -93,7 +103,7 @@ _shmifctl() {
       only=''
       if [[ -z $command || $command == help ]]; then
         words=$(command shmifctl --help | sed -n '/^commands:/,/^$/ s/^  \([a-z]*\) .*/\1/p')
-        [[ -z $command ]] && words+=' --help --version --log-level'
+        [[ -z $command ]] && words+=' --help --version --log-level --debug'
         [[ $command == help ]] && words+=' values'
       elif [[ $current == -* ]]; then
         words=$(command shmifctl "$command" --help 2>/dev/null |

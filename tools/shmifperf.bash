@@ -15,6 +15,15 @@ _shmifperf_values() {
     sed -n 's/^ *Values: \([a-z0-9_+]*\(, [a-z0-9_+]*\)* or [a-z0-9_+]*\).*/\1/p' | sed 's/, \| or / /g'
 }
 
+# The categories of --debug. A list continues after its last comma.
+_shmifperf_categories() {
+  local word begin=''
+  [[ $1 == *,* ]] && begin=${1%,*},
+  for word in $(command shmifperf --debug=help | sed -n 's/^  \([a-z]*\) .*/\1/p'); do
+    [[ ,$begin == *,$word,* ]] || printf '%s\n' "$begin$word"
+  done
+}
+
 # Offers the words in $1 that begin with $2. Words are not expanded, as compgen -W would do. Each is
 # quoted, so the shell takes it literally.
 _shmifperf_offer() {
@@ -41,12 +50,13 @@ _shmifperf() {
     previous=${COMP_WORDS[COMP_CWORD - 2]}
   fi
   for ((i = 1; i < COMP_CWORD; i++)); do
-    [[ ${COMP_WORDS[i]} == -* || ${COMP_WORDS[i - 1]} == --log-level ]] && continue
+    [[ ${COMP_WORDS[i]} == -* || ${COMP_WORDS[i - 1]} == --log-level || ${COMP_WORDS[i - 1]} == --debug ]] && continue
     command=${COMP_WORDS[i]}
     break
   done
   case $previous in
     --log-level) words='trace debug info warning error critical off' ;;
+    --debug) words=$(_shmifperf_categories "$current") ;;
     --source) words='pmu resctrl software' ;;
     --report) words='reads writes total' ;;
     --load) words='fill' ;;
@@ -55,7 +65,7 @@ _shmifperf() {
     *)
       if [[ -z $command || $command == help ]]; then
         words=$(command shmifperf --help | sed -n '/^commands:/,/^$/ s/^  \([a-z]*\) .*/\1/p')
-        [[ -z $command ]] && words+=' --help --version --log-level'
+        [[ -z $command ]] && words+=' --help --version --log-level --debug'
         [[ $command == help ]] && words+=' values'
       elif [[ $previous == --?* ]] && words=$(_shmifperf_values "$previous") && [[ $words && $words != '0 1' ]]; then
         # The words are the option's values; a value of 0 or 1 needs none. A list continues after its last comma.

@@ -8,6 +8,7 @@
 #include "perf/control/runner.hpp"
 #include "perf/frame/frame_sizes.hpp"
 #include "perf/verify/verify_state.hpp"
+#include "shmif/debug/debug.hpp"
 
 namespace shmif::perf {
 namespace {
@@ -117,6 +118,8 @@ JobOptions limit_job(const JobOptions& job) {
 }
 
 HarnessLimit measure_limit(const JobOptions& job, const HarnessLimit& reached) {
+  const DebugSubject subject("limit of the harness");
+  debug(Debug::search, [&] { return "short runs on engine=null, with frames as of " + job.name; });
   JobOptions o = limit_job(job);
   HarnessLimit limit;
   // Takes the best of several trials, because disturbances only make them slower. On a machine with

@@ -9,6 +9,7 @@
 
 #include "base/nearest_rank.hpp"
 #include "perf/frame/frame_sizes.hpp"
+#include "shmif/debug/debug.hpp"
 
 namespace shmif::perf {
 namespace {
@@ -139,6 +140,12 @@ void RateSearch::note(TrialResult trial) {
   bool near = false;
   const std::string why = why_failed(trial, near);
   trial.passed = why.empty();
+  debug(Debug::search, [&] {
+    return "job " + options_.job +
+           format(": a trial at %.6g frames/s reached %.6g and lost %.3g %%: ", trial.offered_fps,
+                  trial.achieved_fps, trial.loss_share * 100) +
+           (trial.passed ? "passed" : "failed, " + why);
+  });
   trial.job = options_.job;
   trial.frame_bytes = options_.frame_bytes;
   const bool late = !fell_short(trial) && trial.sender_late_ns.value_or(0) > kLateNs;

@@ -9,6 +9,7 @@
 #include "perf/engine/bus_port_name.hpp"
 #include "perf/heat/page_scan.hpp"
 #include "perf/stats/clock.hpp"
+#include "shmif/debug/debug.hpp"
 
 namespace shmif::perf {
 namespace {
@@ -69,6 +70,11 @@ HeatWatch::HeatWatch(const RunState& run, const HeatFolder& folder)
       jobs_of_.emplace(job.runner->pid(), i);
     }
   }
+  debug(Debug::heat, [&] {
+    return folder_.empty() ? "watches nothing: " + folder.reason()
+                           : "waits in " + folder_ + " for " + std::to_string(jobs_of_.size()) +
+                                 " processes to share which pages of their bus they use";
+  });
   if (folder_.empty()) return;  // the reason is known
   for (const auto& [pid, job] : jobs_of_) missing_.insert(pid);
   // Signals are for the thread that controls the run.
@@ -127,6 +133,7 @@ void HeatWatch::search(Session& exact, Session& sampled) {
       const auto ranges = client->source->ranges();
       if (ranges && ranges->empty()) continue;
     }
+    debug(Debug::heat, [&] { return "watches " + name; });
     known_.insert(name);
     // Jobs that are threads of this process may come one after another, each with a new socket.
     if (client->pid != ::getpid()) missing_.erase(client->pid);

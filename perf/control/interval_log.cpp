@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "perf/result/progress.hpp"
+#include "shmif/debug/debug.hpp"
 
 namespace shmif::perf {
 
@@ -20,6 +21,7 @@ Result<void> IntervalLogs::File::create(const std::vector<std::string>& inputs) 
                              "make the directory, or name another one with --aux-path");
   }
   output = *std::move(opened);
+  debug(Debug::record, [&] { return "makes the log " + path; });
   if (auto started = output.start({}); !started) return started;
   file = {::fdopen(output.descriptor(), "w"), std::fclose};
   if (!file) return Error::from_errno(errno, what);

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "shmif/debug/debug.hpp"
+
 namespace shmif::perf {
 namespace {
 
@@ -54,7 +56,12 @@ std::vector<CounterResult> counter_results(std::span<const JobEvent> events,
   std::vector<CounterResult> results;
   results.reserve(events.size());
   for (std::size_t at = 0; at < events.size(); ++at) {
-    results.push_back(counter_result(events[at], block[at]));
+    const CounterResult& one = results.emplace_back(counter_result(events[at], block[at]));
+    debug(Debug::counters, [&] {
+      return one.name + ": " + (one.value ? std::to_string(*one.value) : one.reason) +
+             ", enabled for " + std::to_string(one.enabled_ns) + " ns, counted for " +
+             std::to_string(one.running_ns) + " ns";
+    });
   }
   return results;
 }

@@ -9,6 +9,7 @@
 #include "perf/membw/pmu_source.hpp"
 #include "perf/membw/resctrl_source.hpp"
 #include "perf/membw/software_source.hpp"
+#include "shmif/debug/debug.hpp"
 
 namespace shmif::perf {
 namespace {
@@ -69,6 +70,10 @@ void MemoryWatch::measure() {
   MembwHooks hooks;
   hooks.sleep = [this](nanoseconds time) { return sleep(time); };
   hooks.set_up = [this](std::size_t) { return Result<bool>(await_window()); };
+  debug(Debug::membw, [this] {
+    return "measures " + std::to_string(sources_.size()) + " sources, of " +
+           std::to_string(processes_.size()) + " processes";
+  });
   result_ = measure_memory(sources_, processes_, options, hooks);
 }
 

@@ -4,6 +4,7 @@
 #include "perf/frame/frame_sizes.hpp"
 #include "perf/plan/curve_interval.hpp"
 #include "perf/worker/job_traffic.hpp"
+#include "shmif/debug/debug.hpp"
 #include "tap/netns.hpp"
 
 namespace shmif::perf {
@@ -84,6 +85,11 @@ Result<void> make_wires(RunState& run) {
     }
     auto wire = make_wire(medium, group.size());
     if (!wire) return std::move(wire).error();
+    debug(Debug::wire, [&] {
+      std::string text = "made " + (*wire)->address() + " for";
+      for (const std::size_t i : group) text += ' ' + run.plan[i].options.name;
+      return text;
+    });
     for (std::size_t n = 0; n < group.size(); ++n) {
       run.setups[group[n]].wire = wire->get();
       run.setups[group[n]].end.index = n;

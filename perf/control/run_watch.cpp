@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "perf/why/analysis.hpp"
+#include "shmif/debug/debug.hpp"
 
 namespace shmif::perf {
 namespace {
@@ -111,6 +112,10 @@ void RunWatch::add_jobs() {
     errno = 0;
     const bool done =
         job.runner->is_thread() ? sampler_.add_thread(i, task) : sampler_.add_process(i, task);
+    debug(Debug::why, [&] {
+      return "watches job " + job.plan.options.name + " by /proc/" + std::to_string(task) +
+             (done ? "" : ": it cannot be read");
+    });
     if (done || errno == ENOENT || errno == ESRCH) continue;  // it may have ended
     const std::string folder = "/proc/" + std::to_string(task) + "/task";
     missing_.push_back({folder, "job \"" + job.plan.options.name + "\": cannot list " + folder +
@@ -180,6 +185,11 @@ std::vector<JobTraffic> RunWatch::traffic(const std::vector<JobResult>& results)
 RunCauses RunWatch::finish(const std::vector<JobResult>& results, std::uint64_t now_ns) {
   sampler_.sample(std::max(now_ns, start_ns_));  // what happened since the last look counts, too
   const WhySeries& series = sampler_.series();
+  debug(Debug::why, [&] {
+    return "looked " + std::to_string(series.ends_s.size()) + " times at " +
+           std::to_string(series.tasks.size()) + " tasks, which took " +
+           std::to_string(sampler_.own_seconds()) + " s of a CPU";
+  });
   RunCauses all;
   all.looks = series.ends_s.size();
   if (all.looks > 0) all.seconds = series.ends_s.back() - series.begin_s;

@@ -19,6 +19,7 @@
 #include "perf/control/trigger.hpp"
 #include "perf/result/machine.hpp"
 #include "shmif/bus.hpp"
+#include "shmif/debug/debug.hpp"
 
 namespace shmif::perf {
 namespace {
@@ -26,6 +27,16 @@ namespace {
 /// How often the controller looks at its jobs.
 constexpr std::uint64_t kTickNs = 5'000'000;
 constexpr std::uint64_t kDisplayEvery = 100'000'000;
+
+/// A line of --debug=rate.
+std::string told(const std::string& job, const IntervalResult& one) {
+  std::string text = "job " + job + ": in " + std::to_string(one.seconds) + " s until " +
+                     std::to_string(one.at_seconds) + " s, sent " + std::to_string(one.tx_frames) +
+                     " frames, received " + std::to_string(one.rx_frames);
+  if (one.lost_frames != 0) text += ", lost " + std::to_string(one.lost_frames);
+  if (one.overruns != 0) text += ", overruns " + std::to_string(one.overruns);
+  return text;
+}
 
 }  // namespace
 
@@ -117,14 +128,27 @@ RunCauses Runner::Impl::causes() {
 
 void Runner::Impl::watch_rates(std::uint64_t now) {
   for (const RateWatch::Trip& trip : rates.check(now)) {
+    debug(Debug::rate, [&] {
+      return "job " + run.jobs[trip.job].plan.options.name + " fails: " + trip.message;
+    });
     run.jobs[trip.job].fail(trip.message);
     supervisor.stop(trip.job);
   }
-  for (const std::size_t i : steady.check(now)) supervisor.stop(i);
+  for (const std::size_t i : steady.check(now)) {
+    debug(Debug::search, [&] { return "job " + run.jobs[i].plan.options.name + " is steady"; });
+    supervisor.stop(i);
+  }
 }
 
 void Runner::Impl::listen(RunObserver* observer) {
   const int stops = control->stops.load();
+  if (stops >= 1 && !supervisor.stopping()) {
+    debug(Debug::process, [this] {
+      const int signal = control->signal.load();
+      return signal == 0 ? std::string("the run is told to stop")
+                         : "signal " + std::to_string(signal) + " stops the run";
+    });
+  }
   if (stops >= 1 && !supervisor.stopping()) supervisor.stop_all();
   if (stops >= 2) supervisor.stop_hard();
   if (control->status.exchange(false) && observer != nullptr) {
@@ -138,6 +162,8 @@ void Runner::Impl::listen(RunObserver* observer) {
   const std::uint64_t now = now_ns();
   const std::uint64_t begin = control->started_ns.load();  // start of the first of several runs
   if (auto why = trigger.check(now - std::min(now, begin), hit)) {
+    debug(Debug::trigger,
+          [&] { return "fires: " + *why + "; all jobs save their states and stop"; });
     result.warnings.push_back("the trigger fired: " + *why);
     result.trigger_fired = true;
     for (ControlledJob& job : run.jobs)
@@ -199,6 +225,7 @@ void Runner::Impl::collect_intervals() {
     for (std::uint64_t n = std::max(job.intervals_read, oldest); n < written; ++n) {
       IntervalResult next = read_interval(job.block->intervals[n % kIntervalBlocks]);
       const bool kept = job.block->histograms != nullptr && written - n <= kHistogramBlocks / 2;
+      debug(Debug::rate, [&] { return told(run.jobs[i].plan.options.name, next); });
       run.logs->add(i, next, kept ? &job.block->histograms[n % kHistogramBlocks] : nullptr);
       next.at_seconds += start;
       extend(job.untold, next);
@@ -249,6 +276,25 @@ void Runner::Impl::tell_interval(RunObserver* observer, std::uint64_t now) {
   observer->on_interval(p);
 }
 
+namespace {
+
+/// What --debug=verify says of each flow at the end.
+void tell_flows(const RunResult& result) {
+  for (const JobResult& job : result.jobs) {
+    for (const FlowResult& flow : job.flows) {
+      debug(Debug::verify, [&] {
+        return "flow from " + flow.from + " to " + flow.to + ": sent " + std::to_string(flow.sent) +
+               ", received " + std::to_string(flow.received) + ", lost " +
+               std::to_string(flow.lost) + ", duplicate " + std::to_string(flow.duplicates) +
+               ", reordered " + std::to_string(flow.reordered) + ", corrupt " +
+               std::to_string(flow.corrupt);
+      });
+    }
+  }
+}
+
+}  // namespace
+
 // ---- The whole ----
 
 Runner::Runner(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -265,6 +311,7 @@ Result<std::unique_ptr<Runner>> Runner::create(const RunOptions& options,
   if (auto done = set_up(run); !done) return std::move(done).error();
   auto impl = std::make_unique<Impl>(std::move(run));
   if (impl->run.options.heat) impl->heat_folder = std::make_unique<HeatFolder>();
+  debug(Debug::trigger, [&] { return impl->trigger.waits_for(); });
   impl->starter.create_processes();
   return std::unique_ptr<Runner>(new Runner(std::move(impl)));
 }
@@ -310,6 +357,7 @@ RunResult Runner::run(RunObserver* observer, RunControl& control) {
                                             impl.result.stopped_by_signal.has_value());
   }
   gather(impl.run.jobs, impl.result);
+  if (debugs(Debug::verify)) tell_flows(impl.result);
   impl.gather_heat();
   impl.result.causes = impl.causes();
   for (std::size_t i = 0; i < impl.run.jobs.size(); ++i) {

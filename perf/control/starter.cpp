@@ -4,6 +4,8 @@
 #include <csignal>
 #include <utility>
 
+#include "shmif/debug/debug.hpp"
+
 namespace shmif::perf {
 namespace {
 
@@ -30,6 +32,12 @@ Result<void> Starter::create_job(std::size_t i) {
   });
   if (!runner) return std::move(runner).error();
   run_.jobs[i].runner = *std::move(runner);
+  debug(Debug::process, [&] {
+    const PlannedJob& job = run_.plan[i];
+    return "job " + job.options.name +
+           (job.options.thread ? " is a thread"
+                               : " is process " + std::to_string(run_.jobs[i].runner->pid()));
+  });
   return {};
 }
 
@@ -59,6 +67,8 @@ void Starter::order_batch(const std::vector<std::size_t>& ready) {
         continue;
       }
     }
+    debug(Debug::process,
+          [&] { return "orders job " + run_.plan[i].options.name + " to get ready"; });
     run_.jobs[i].phase = ControlledJob::Phase::starting;
     run_.jobs[i].block->order.store(Order::initialise, std::memory_order_release);
     batch.jobs.push_back(i);
@@ -75,7 +85,12 @@ void Starter::advance(Batch& batch, RunControl& control) {
     return run_.jobs[i].state() == JobState::initialised;
   };
   for (const std::size_t i : batch.jobs) ready += is_ready(i) ? 1U : 0U;
-  if (ready != batch.ready) batch.progress_ns = now;
+  if (ready != batch.ready) {
+    batch.progress_ns = now;
+    debug(Debug::process, [&] {
+      return std::to_string(ready) + " of " + std::to_string(batch.jobs.size()) + " jobs are ready";
+    });
+  }
   batch.ready = ready;
   for (const std::size_t i : batch.jobs) {
     const auto time = run_.jobs[i].plan.options.startup_timeout;
@@ -99,6 +114,10 @@ void Starter::begin(Batch& batch, RunControl& control) {
     std::uint64_t none = 0;
     control.started_ns.compare_exchange_strong(none, start);
   }
+  debug(Debug::process, [&] {
+    return std::to_string(batch.jobs.size()) + " jobs start together in " +
+           std::to_string((start - std::min(start, now_ns())) / 1000) + " us";
+  });
   for (const std::size_t i : batch.jobs) {
     run_.jobs[i].block->start_ns.store(start, std::memory_order_release);
     run_.jobs[i].phase = ControlledJob::Phase::going;
@@ -111,6 +130,7 @@ void Starter::begin(Batch& batch, RunControl& control) {
 
 void Starter::fail_start(std::size_t i, const std::string& why) {
   ControlledJob& job = run_.jobs[i];
+  debug(Debug::process, [&] { return "job " + job.plan.options.name + " did not start: " + why; });
   job.fail("did not start: " + why);
   job.never_started = true;
   job.block->order.store(Order::abandon, std::memory_order_release);

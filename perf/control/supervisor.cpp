@@ -4,6 +4,8 @@
 #include <csignal>
 #include <cstring>
 
+#include "shmif/debug/debug.hpp"
+
 namespace shmif::perf {
 namespace {
 
@@ -31,6 +33,12 @@ void Supervisor::finish(std::size_t i) {
   const bool was_going = job.phase == ControlledJob::Phase::going;
   const JobExit& exit = job.runner->exit();
   const JobState state = job.block->state.load(std::memory_order_acquire);
+  debug(Debug::process, [&] {
+    std::string how = exit.signal   ? "was ended by signal " + std::to_string(*exit.signal)
+                      : exit.status ? "ended with status " + std::to_string(*exit.status)
+                                    : std::string("ended");
+    return "job " + job.plan.options.name + ' ' + how + ", while " + name_of(state);
+  });
   if (!job.block->error.empty()) job.fail(job.block->error.get());
   if (exit.signal) {
     if (!job.ended_by_us) {
@@ -78,6 +86,10 @@ void Supervisor::after_the_end_of(std::size_t i) {
     if (!run_.jobs[from].flow->tx_done.load(std::memory_order_acquire)) stop(from);
   }
   if (o.exitall || (failed && o.exitall_on_error)) {
+    debug(Debug::process, [&] {
+      return "job " + o.name + " has " + (o.exitall ? "exitall" : "exitall_on_error") +
+             ": its group " + run_.jobs[i].plan.group + " ends";
+    });
     for (std::size_t other = 0; other < run_.jobs.size(); ++other) {
       if (run_.jobs[other].plan.group == run_.jobs[i].plan.group) stop(other);
     }
@@ -89,6 +101,7 @@ void Supervisor::stop(std::size_t i) {
   ControlledJob& job = run_.jobs[i];
   if (job.over() || job.stop_ns != 0) return;
   job.stop_ns = now_ns();
+  debug(Debug::process, [&] { return "orders job " + job.plan.options.name + " to stop"; });
   // A receiver ends when its senders have ended, and nobody would verify what they send later.
   for (const std::size_t from : job.senders) stop(from);
   if (job.phase == ControlledJob::Phase::going) {
@@ -114,6 +127,7 @@ void Supervisor::stop_all() {
 
 void Supervisor::stop_hard() {
   if (hard_) return;
+  debug(Debug::process, [] { return "stops all jobs at once"; });
   hard_ = true;
   hard_ns_ = now_ns();
   stop_all();
@@ -126,6 +140,7 @@ void Supervisor::end_background_jobs() {
   const bool all = std::ranges::all_of(
       run_.jobs, [](const ControlledJob& j) { return j.over() || j.plan.options.background; });
   if (!all) return;
+  debug(Debug::process, [] { return "only background jobs are left: they end, too"; });
   for (std::size_t i = 0; i < run_.jobs.size(); ++i) stop(i);
 }
 
@@ -178,6 +193,7 @@ void Supervisor::check_stuck(std::uint64_t now) {
       job.fail("is stuck: still " + std::string(name_of(job.state())) + ' ' +
                seconds_text(run_.options.stuck_timeout) + " after it should have ended");
       job.killed_ns = now;
+      debug(Debug::process, [&] { return "job " + job.plan.options.name + " is stuck: SIGTERM"; });
       job.ended_by_us = true;
       job.block->order.store(Order::abandon, std::memory_order_release);
       job.runner->signal(SIGTERM);
@@ -190,6 +206,7 @@ void Supervisor::check_stuck(std::uint64_t now) {
       job.flow->tx_done.store(true, std::memory_order_release);
       gone(i);
     } else {
+      debug(Debug::process, [&] { return "job " + job.plan.options.name + ": SIGKILL"; });
       job.runner->signal(SIGKILL);
       job.runner->wait();
     }

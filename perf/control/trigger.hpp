@@ -19,6 +19,8 @@ class Trigger {
   /// Result: why it fires now, as a text; empty if it does not, or has fired before. Deletes the
   /// file, so that it does not end the next run. `matched`: a job received a matching frame.
   std::optional<std::string> check(std::uint64_t since_start_ns, bool matched);
+  /// For a debug line: what fires it.
+  std::string waits_for() const;
   /// Runs the command, if the trigger fired and there is one. Result: what went wrong; empty if
   /// nothing did. Blocks, and `ended_early`: as shmif::perf::run_command().
   std::optional<std::string> run_command(const std::function<bool()>& ended_early);

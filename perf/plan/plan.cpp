@@ -6,6 +6,7 @@
 #include "perf/plan/plan_peers.hpp"
 #include "perf/plan/planner.hpp"
 #include "perf/plan/trial_jobs.hpp"
+#include "shmif/debug/debug.hpp"
 
 namespace shmif::perf {
 namespace {
@@ -210,10 +211,40 @@ void Planner::check_searches() {
   }
 }
 
+namespace {
+
+/// What --debug=plan says of each job.
+void tell(const Planning& planning) {
+  for (const PlannedJob& job : planning.jobs) {
+    debug(Debug::plan, [&] {
+      std::string text =
+          "job " + job.options.name + ", group " + job.group + ", from " + job.options.where;
+      if (job.peer_of.empty()) {
+        for (const auto& [name, value] : job.options.given) text += ", " + name + '=' + value;
+      } else {
+        text += ", made as the peer of " + job.peer_of;
+      }
+      if (job.to != kNoJob) text += "; sends to " + planning.jobs[job.to].options.name;
+      const char* joint = "; waits for ";
+      for (const std::size_t other : job.waits_for) {
+        text += std::exchange(joint, ", ") + planning.jobs[other].options.name;
+      }
+      return text;
+    });
+  }
+  for (const std::string& problem : planning.problems) {
+    debug(Debug::plan, [&] { return "refused: " + problem; });
+  }
+}
+
+}  // namespace
+
 Planning plan_of(const JobSet& set) {
   Planner planner(set);
-  std::vector<std::string> problems = planner.problems();
-  return {std::move(planner).plan(), std::move(problems)};
+  Planning planning{.jobs = {}, .problems = planner.problems()};
+  planning.jobs = std::move(planner).plan();
+  if (debugs(Debug::plan)) tell(planning);
+  return planning;
 }
 
 }  // namespace shmif::perf

@@ -4,6 +4,7 @@
 
 #include "perf/figures/table.hpp"
 #include "perf/stats/clock.hpp"
+#include "shmif/debug/debug.hpp"
 
 namespace shmif::perf {
 
@@ -59,6 +60,7 @@ void RemoteHost::try_next_address(const std::string& why) {
   }
   const SocketAddress address = addresses_.front();
   addresses_.erase(addresses_.begin());
+  debug(Debug::remote, [&] { return "connects to " + name_ + " at " + address.to_string(); });
   auto socket = begin_connecting(address);
   if (!socket) return try_next_address(socket.error().message);
   connection_ = std::make_unique<Connection>(*std::move(socket), kMaxJobsBytes);
@@ -85,6 +87,7 @@ void RemoteHost::go(std::uint64_t start_ns) {
   if (stage_ != Stage::prepared) return;
   stage_ = Stage::going;
   ordered_ns_ = start_ns;
+  debug(Debug::remote, [&] { return name_ + " is told to start its jobs"; });
   deadline_ = Clock::now() + kStartTime;
   connection_->send(GoMessage{clock_.to_theirs(start_ns)});
 }
@@ -96,7 +99,10 @@ bool RemoteHost::may_have_started() const noexcept {
 void RemoteHost::stop(bool hard, int signal) {
   const bool has_run =
       stage_ == Stage::preparing || stage_ == Stage::prepared || stage_ == Stage::going;
-  if (has_run) return connection_->send(StopMessage{hard, signal});
+  if (has_run) {
+    debug(Debug::remote, [&] { return name_ + " is told to stop" + (hard ? " at once" : ""); });
+    return connection_->send(StopMessage{hard, signal});
+  }
   if (!over()) give_up("");
 }
 
@@ -112,6 +118,7 @@ bool RemoteHost::can_go() const noexcept {
 }
 
 void RemoteHost::fail(std::string why) {
+  debug(Debug::remote, [&] { return name_ + ": " + why; });
   failures_.push_back(std::move(why));
   connection_.reset();
   stage_ = Stage::over;
@@ -208,6 +215,7 @@ std::optional<Report> RemoteHost::read_report(const std::function<bool()>& stop)
 }
 
 void RemoteHost::hear(const Message& message, Clock::time_point now) {
+  debug(Debug::remote, [&] { return name_ + " says \"" + type_of(message) + '"'; });
   if (const auto* hello = std::get_if<HelloMessage>(&message)) {
     if (stage_ == Stage::greeting) hear_hello(*hello, now);
   } else if (const auto* pong = std::get_if<PongMessage>(&message)) {

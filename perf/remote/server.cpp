@@ -18,6 +18,7 @@
 #include "perf/remote/served_run.hpp"
 #include "perf/remote/visitor.hpp"
 #include "perf/stats/clock.hpp"
+#include "shmif/debug/debug.hpp"
 
 namespace shmif::perf {
 namespace {
@@ -108,6 +109,7 @@ void Server::Impl::accept_all() {
       return;
     }
     if (is_crowded(visitors)) make_room();
+    debug(Debug::remote, [&] { return from.to_string() + " connects"; });
     visitors.push_back(std::make_unique<Visitor>(UniqueFd(fd), from.to_string()));
   }
 }
@@ -177,6 +179,7 @@ void Server::Impl::attend(Visitor& visitor) {
 }
 
 void Server::Impl::hear(Visitor& visitor, const Message& message) {
+  debug(Debug::remote, [&] { return visitor.name + " says \"" + type_of(message) + '"'; });
   using Stage = Visitor::Stage;
   if (const auto* ping = std::get_if<PingMessage>(&message)) {
     if (visitor.stage == Stage::stranger)

@@ -7,6 +7,7 @@
 #include "perf/worker/job_traffic.hpp"
 #include "perf/worker/offload_end.hpp"
 #include "perf/worker/placement.hpp"
+#include "shmif/debug/debug.hpp"
 
 namespace shmif::perf {
 
@@ -30,6 +31,11 @@ Result<void> Equipment::open_end() {
   }
   has_faults = end->faults_sent() || end->faults_received();
   context_.memory.job(index_).address.set(end->address());
+  debug(Debug::wire, [&] {
+    return "has its end of " + end->address() + ", for frames up to " +
+           std::to_string(end->max_frame_bytes()) + " bytes" + (has_faults ? ", with faults" : "") +
+           (options_.io_submit_mode == IoSubmit::offload ? ", and a thread that sends" : "");
+  });
   return {};
 }
 
@@ -50,6 +56,12 @@ Result<void> Equipment::make_generator(const VerifyState& before) {
   auto record = make_record(options_);
   if (!record) return std::move(record).error();
   const FlowState* const state = flow_from(before, options_.name);
+  if (state != nullptr) {
+    debug(Debug::verify, [&] {
+      return "continues with frame number " + std::to_string(state->next_sequence) + " (" +
+             options_.verify_state_load + ')';
+    });
+  }
   generator.emplace(Generator::Setup{.options = options_,
                                      .source = *std::move(source),
                                      .record = *std::move(record),
@@ -76,6 +88,14 @@ Result<void> Equipment::make_sink(VerifyState& before) {
   if (options_.verify_only) {
     inputs.recorded = &context_.memory.flow(index_);
     inputs.recorded_frames = recorded_frames(options_);
+  }
+  for (const ExpectedFlow& each : inputs.flows) {
+    debug(Debug::verify, [&] {
+      return "expects flow " + std::to_string(each.flow) + " from " + each.name +
+             (each.replayed ? ", a replay: frames are counted, not verified" : "") +
+             (!options_.verify_state_load.empty() ? ", continued from a saved state" : "") +
+             ", and drains for " + std::to_string(each.drain_ns / 1'000'000) + " ms";
+    });
   }
   sink.emplace(std::move(inputs), *end, context_.memory.job(index_));
   return sink->prepare();

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "shmif/debug/debug.hpp"
+
 namespace shmif::perf {
 namespace {
 
@@ -60,6 +62,16 @@ void Generator::begin(std::uint64_t begin_ns, IntervalRecorder& recorder) {
   measure_from_ns_ = begin_ns + ns(options_.ramp_time);
   if (options_.runtime.count() > 0) end_ns_ = measure_from_ns_ + ns(options_.runtime);
   source_->begin(begin_ns_, end_ns_, measure_from_ns_);
+  debug(Debug::rate, [&] {
+    const auto limit = [](std::uint64_t value) {
+      return value == UINT64_MAX ? std::string("any number of") : std::to_string(value);
+    };
+    return std::string(paced_ ? "sends at a pace" : "sends as fast as it can") + ", " +
+           limit(frames_left_) + " frames and " + limit(bytes_left_) +
+           " bytes at most, in batches of up to " + std::to_string(slots_.size()) +
+           (asks_ ? ", with up to " + std::to_string(options_.iodepth) + " requests without a reply"
+                  : std::string());
+  });
   flow_.measure_from_ns.store(measure_from_ns_, std::memory_order_release);
   job_.window_begin_ns.store(measure_from_ns_, std::memory_order_release);
 }
@@ -182,6 +194,15 @@ FrameSource::Unsent Generator::pending_of(Period period, std::size_t from) const
 
 void Generator::refused(const SendResult& result, std::uint64_t now) {
   if (!refused_ || now == progress_ns_) refused_since_ns_ = now;
+  if (!refused_ && !told_refusal_) {
+    told_refusal_ = true;  // a full medium refuses all the time
+    debug(Debug::rate, [&] {
+      return end_.address() + " refuses a frame for the first time, number " +
+             std::to_string(sequence_) + ": " +
+             (result.error ? result.error.message() : std::string("it is full")) +
+             "; the frame is offered again";
+    });
+  }
   refused_ = true;
   for (const Period period : {Period::ramp, Period::window}) {
     job_.sent[period].refused.add(pending_of(period, refused_known_).frames);
@@ -239,6 +260,14 @@ void Generator::finish(std::uint64_t now) {
   flow_.window_end_ns.store(std::min(now, end), std::memory_order_release);
   job_.window_end_ns.store(end, std::memory_order_release);
   flow_.tx_done.store(true, std::memory_order_release);
+  debug(Debug::rate, [&] {
+    const char* const why = !error_.empty()  ? "because of an error"
+                            : no_more_       ? "at a limit of frames or bytes"
+                            : now >= end_ns_ ? "at the end of its time"
+                                             : "because it was told to stop";
+    return std::string("sends no more, ") + why + ": " + std::to_string(sequence_) +
+           " numbers used, " + std::to_string(pending_.size()) + " frames were not taken";
+  });
 }
 
 /// Counts what was offered besides the sent frames, and until when. A job that reached a limit was

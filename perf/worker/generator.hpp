@@ -100,6 +100,7 @@ class Generator {
   std::vector<FrameSource::Slot> pending_;
   std::vector<FrameView> views_;  // of these frames
   bool refused_ = false;
+  bool told_refusal_ = false;
   std::uint64_t refused_since_ns_ = 0;
   std::size_t refused_known_ = 0;  // how many of the pending frames are counted as refused
   std::uint64_t progress_ns_ = 0;

@@ -12,12 +12,14 @@
 
 #include "perf/result/machine.hpp"
 #include "perf/stats/clock.hpp"
+#include "perf/verify/verify_state.hpp"
 #include "perf/worker/command.hpp"
 #include "perf/worker/equipment.hpp"
 #include "perf/worker/interval_recorder.hpp"
 #include "perf/worker/job_account.hpp"
 #include "perf/worker/placement.hpp"
 #include "shmif/bus.hpp"
+#include "shmif/debug/debug.hpp"
 
 namespace shmif::perf {
 namespace {
@@ -54,7 +56,10 @@ class Worker {
   void open_counters();
   /// Everything after the creation. For an emulated host, this runs inside the guest.
   int work();
-  void state(JobState next) { job_.state.store(next, std::memory_order_release); }
+  void state(JobState next) {
+    job_.state.store(next, std::memory_order_release);
+    debug(Debug::process, [next] { return std::string("is ") + name_of(next); });
+  }
   Order order() const { return job_.order.load(std::memory_order_acquire); }
   /// Waits for an order. Result: false if the job must end instead.
   bool await(Order wanted, std::uint64_t look_every_ns) const;
@@ -64,6 +69,7 @@ class Worker {
   int leave();
   bool fails(const std::string& why) {
     if (error_.empty()) error_ = why;
+    debug(Debug::process, [&] { return "ends because of an error: " + why; });
     return true;
   }
 
@@ -201,6 +207,7 @@ int Worker::work() {
 }
 
 int Worker::fail(const std::string& why) {
+  debug(Debug::process, [&] { return "fails: " + why; });
   if (error_.empty()) error_ = why;
   job_.error.set(error_);
   job_.failed.store(true, std::memory_order_relaxed);
@@ -231,6 +238,7 @@ int Worker::leave() {
 Result<void> Worker::prepare() {
   if (options_.exec_prerun.empty()) return {};
   const std::string output = file_name("prerun.txt");
+  debug(Debug::process, [&] { return "runs exec_prerun, output to " + output; });
   const auto stopped = [this] { return order() >= Order::stop; };
   if (auto done = run_command(options_.exec_prerun, output, stopped); !done) {
     return Error(done.error().code, "exec_prerun: " + done.error().message);
@@ -300,6 +308,9 @@ void Worker::note_begin(std::uint64_t now) {
   begun_ = true;
   const std::uint64_t common = equipment_.generator ? begin_ns_ : job_.start_ns.load();
   job_.start_skew_ns.store(now - std::min(now, common), std::memory_order_relaxed);
+  debug(Debug::process, [&] {
+    return "begins " + std::to_string(now - std::min(now, common)) + " ns after the common start";
+  });
 }
 
 /// Each job that shares a CPU with others sends its first frame before any of them goes on.
@@ -341,6 +352,7 @@ void Worker::note_window(std::uint64_t now) {
   if (period_of(now, window_begin_ns()) == Period::ramp) return;
   tcp_->begin_window();
   if (counting_) counting_->begin_window(std::min(now, window_begin_ns()));
+  debug(Debug::rate, [] { return "its measured window begins"; });
   usage_.emplace(options_.thread ? Usage::Of::thread : Usage::Of::process);
   recorder_->border(std::min(now, window_begin_ns()));
   job_.measuring.store(true, std::memory_order_release);
@@ -349,9 +361,13 @@ void Worker::note_window(std::uint64_t now) {
 bool Worker::obey(std::uint64_t now) {
   const Order now_wanted = order();
   if (now_wanted == Order::go) return true;
-  if (now_wanted == Order::abandon) return false;
+  if (now_wanted == Order::abandon) {
+    debug(Debug::process, [] { return "is ordered to end at once"; });
+    return false;
+  }
   if (now_wanted == Order::stop && !stopped_) {
     stopped_ = true;
+    debug(Debug::process, [] { return "is ordered to stop: it sends no more, and drains"; });
     if (equipment_.generator) equipment_.generator->stop(now);
   }
   return true;
@@ -414,6 +430,11 @@ void Worker::note_draining() {
   tcp_->end_window();
   const std::uint64_t now = now_ns();
   const std::uint64_t end = equipment_.sink ? std::min(now, equipment_.sink->window_end_ns()) : now;
+  debug(Debug::rate, [&] {
+    return "its measured window ended " + std::to_string(now - std::min(now, end)) +
+           " ns ago: sent " + std::to_string(job_.all_tx_frames.get()) + " frames, received " +
+           std::to_string(job_.all_rx_frames.get());
+  });
   if (equipment_.sink) recorder_->border(end);
   if (counting_) counting_->end_window(end);
   keep_usage();
@@ -483,6 +504,10 @@ void Worker::finish() {
     if (auto done = equipment_.generator->finish_record(); !done) fails(done.error().message);
   }
   if (options_.verify_state_save || job_.save_state.load()) {
+    debug(Debug::verify, [&] {
+      return "saves its state to " + verify_state_path(context_.run.aux_path, options_.name) +
+             (options_.verify_state_save ? " (verify_state_save)" : " (the trigger fired)");
+    });
     if (auto done = save_flows(options_, equipment_, context_.run.aux_path); !done) {
       fails(done.error().message);
     }
@@ -494,6 +519,7 @@ void Worker::conclude(bool began) {
   if (began && !options_.exec_postrun.empty()) {
     const auto abandoned = [this] { return order() == Order::abandon; };
     const std::string output = file_name("postrun.txt");
+    debug(Debug::process, [&] { return "runs exec_postrun, output to " + output; });
     if (auto done = run_command(options_.exec_postrun, output, abandoned); !done) {
       fails("exec_postrun: " + done.error().message);
     }
@@ -527,6 +553,7 @@ void Worker::finish_sending() {
 int run_worker(const WorkerContext& context, std::size_t index) noexcept {
   // If somebody truncates a bus, the job reports an error and is not killed.
   (void)install_sigbus_guard();
+  const DebugSubject subject(context.plan[index].options.name);
   Worker worker(context, index);
   try {
     return worker.run();

@@ -20,6 +20,7 @@
 #include <set>
 #include <utility>
 
+#include "shmif/debug/debug.hpp"
 #include "tap/chroot.hpp"
 #include "tap/guest/enter.hpp"
 #include "tap/guest/ids.hpp"
@@ -267,6 +268,10 @@ struct Guest::Impl {
     if (pid < 0) return cannot_clone(errno);
     if (pid == 0) run_guest_init(plan, theirs.get());
     init = static_cast<pid_t>(pid);
+    debug(Debug::guest, [&] {
+      return "the init of the host is process " + std::to_string(init) +
+             (entered ? ", in namespaces that exist" : ", in namespaces of its own");
+    });
     init_file.reset(file);
     return {};
   }
@@ -302,6 +307,12 @@ struct Guest::Impl {
         case Heard::message: break;
       }
       if (m.what == GuestSays::failed) return told_error(m);
+      if (m.what == GuestSays::note || m.what == GuestSays::ready) {
+        debug(Debug::guest, [&] {
+          return m.what == GuestSays::ready ? std::string("the host is ready")
+                                            : std::string("the init notes: ") + m.text.data();
+        });
+      }
       if (m.what == GuestSays::note) notes.emplace_back(m.text.data());
       if (m.what == GuestSays::ready) return open_events();
       if (m.what == GuestSays::watch) {
@@ -324,6 +335,11 @@ struct Guest::Impl {
     links.push_back({wanted.name, static_cast<LinkKind>(m.c), std::move(fd), m.mac, wanted.mtu});
     // A bridge sets promiscuous mode on its ports as soon as it has two.
     const bool bridged = wanted.lan && !wanted.lan->taps.empty();
+    debug(Debug::guest, [&] {
+      return "interface " + wanted.name + " is there, with MAC address " + m.mac.to_string() +
+             " and MTU " + std::to_string(wanted.mtu) +
+             (bridged ? ", on a bridge of the host" : "");
+    });
     watched.push_back({.index = static_cast<unsigned>(m.b),
                        .own = bridged ? 1U : 0U,
                        .comes_up_later = wanted.mac_comes_later,
@@ -359,6 +375,7 @@ struct Guest::Impl {
   }
 
   void send_signal(int number) {
+    debug(Debug::guest, [&] { return "passes signal " + std::to_string(number) + " on"; });
     if (number == SIGCONT) {
       resume(whole_job && has_terminal_to_give());
     } else {
@@ -466,6 +483,8 @@ struct Guest::Impl {
         exit = exit_of(m.a);
         exit->daemons = m.b;
         exit->jobs = m.c;
+        debug(Debug::guest,
+              [&] { return "the program ended with " + std::to_string(exit->status); });
       }
       if (m.what == GuestSays::not_run) exit = not_run(m.a);
       if (m.what == GuestSays::failed) exit = GuestExit{125, m.text.data()};

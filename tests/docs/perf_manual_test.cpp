@@ -81,7 +81,7 @@ TEST(ShmifperfManual, DescribesEveryCommandAndNoOther) {
 
 TEST(ShmifperfManual, DescribesEveryOptionOfEachCommandAndNoOther) {
   const std::string described = between(page(), ".Sh COMMANDS", "\n.Sh ");
-  const Names common = {"help", "log-level"};
+  const Names common = {"help", "log-level", "debug"};
   for (const std::string& command : without(commands(), {"help"})) {
     // From its own heading to the next.
     std::string part = described.substr(described.find("\n.It Cm " + command) + 1);
@@ -158,7 +158,7 @@ Names completions(const std::string& words) {
 
 TEST(ShmifperfCompletion, OffersWhatTheProgramHas) {
   Names offered = completions("shmifperf ''");
-  offered = without(offered, {"--help", "--version", "--log-level"});
+  offered = without(offered, {"--help", "--version", "--log-level", "--debug"});
   EXPECT_EQ(offered, commands());
 
   Names options = options_of("run");

@@ -10,6 +10,7 @@
 
 #include "base/printable.hpp"
 #include "base/quantity.hpp"
+#include "shmif/debug/debug.hpp"
 #include "shmif/log.hpp"
 
 namespace shmif::tools {
@@ -26,7 +27,8 @@ std::string shown(const std::string& word) {
   return base::shortened(word, kShown);
 }
 
-[[noreturn]] void refuse(std::string_view option, const std::string& value, const char* why) {
+[[noreturn]] void refuse(std::string_view option, const std::string& value,
+                         const std::string& why) {
   throw UsageError{"--" + std::string(option) + " \"" + shown(value) + "\" " + why};
 }
 
@@ -98,6 +100,33 @@ void apply_log_level(const std::string& level) {
     refuse("log-level", level,
            "is not a level (trace, debug, info, warning, error, critical or off)");
   }
+}
+
+void apply_debug(const std::string& categories) {
+  if (categories == "help") {
+    std::string text = "The categories of --debug, for example --debug=process,rate:\n";
+    const auto row = [&text](const char* name, const char* about) {
+      std::string left = std::string("  ") + name;
+      left.resize(12, ' ');
+      text += left + wrapped(about, 12, 12);
+    };
+    for (const DebugCategory& each : debug_categories()) row(each.name, each.about);
+    row("all", "all of these");
+    std::fwrite(text.data(), 1, text.size(), stdout);
+    throw Exit{kDone};
+  }
+  const Result<void> added = add_debug(categories);
+  if (added) return;
+  std::vector<std::string> known;
+  std::string list;
+  for (const DebugCategory& each : debug_categories()) {
+    known.emplace_back(each.name);
+    list += std::string(each.name) + ", ";
+  }
+  const std::string& word = added.error().message;
+  std::string what = "is not a category";
+  if (const auto meant = nearest(word, known)) what += ", did you mean \"" + *meant + "\"?";
+  refuse("debug", word, what + " (" + list + "or all)");
 }
 
 bool Arguments::given(std::string_view option) const noexcept {
@@ -264,6 +293,7 @@ std::string Options::help() const {
   rows.push_back({0, "log-level", "LEVEL",
                   "report messages of this level and of all more serious ones: trace, debug, info, "
                   "warning (default), error, critical or off"});
+  rows.push_back({0, "debug", "LIST", kDebugText});
   rows.push_back({'h', "help", "", "print this and exit"});
   std::vector<std::string> left;
   std::size_t width = 0;
@@ -306,7 +336,7 @@ std::optional<bool> Options::takes_next_word(const std::string& word) const {
   const std::string name = is_long ? word.substr(2, equals - 2) : word.substr(1, 1);
   if (name == "help" || name == "h") return false;
   const bool has_value_in_it = equals != std::string::npos || (!is_long && word.size() > 2);
-  if (name == "log-level") return !has_value_in_it;
+  if (name == "log-level" || name == "debug") return !has_value_in_it;
   for (const Option& option : options_) {
     const bool by_letter = !is_long && option.letter != 0 && option.letter == name[0];
     const bool found = option.name == name || by_letter;
@@ -380,7 +410,7 @@ std::string Options::meant_instead(const std::string& name, const CommandLine& l
 }
 
 void Options::refuse_unknown(const std::string& name, const CommandLine& line) const {
-  std::vector<std::string> known = {"help", "log-level"};
+  std::vector<std::string> known = {"help", "log-level", "debug"};
   for (const Option& option : options_) known.push_back(option.name);
   std::string what = "unknown option " + dashed(shown(name));
   if (const std::string meant = meant_instead(name, line); !meant.empty()) {
@@ -413,6 +443,7 @@ Arguments Options::parse(const CommandLine& line) const {
   }
   add("h,help", "");
   add("log-level", "", cxxopts::value<std::string>());
+  add("debug", "", cxxopts::value<std::string>());
 
   // An empty variable in a shell leaves an option without its value, and the next option would be
   // that.
@@ -460,6 +491,7 @@ Arguments Options::parse(const CommandLine& line) const {
     throw Exit{kDone};
   }
   for (const std::string& level : result.all("log-level")) apply_log_level(level);
+  for (const std::string& categories : result.all("debug")) apply_debug(categories);
 
   if (program_words_ == Program::required || (program_words_ == Program::optional && line.tail)) {
     if (!line.tail || line.tail->empty()) {

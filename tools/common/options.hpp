@@ -130,5 +130,12 @@ std::string values_help();
 
 /// Sets the log level. Throws UsageError for an unknown word.
 void apply_log_level(const std::string& level);
+/// Turns debug lines of these categories on. "help" prints the categories, and exits. Throws
+/// UsageError for an unknown category.
+void apply_debug(const std::string& categories);
+/// The explanation of --debug, for --help.
+inline constexpr const char* kDebugText =
+    "tell what happens and why, on standard error, in these categories (see --debug=help), or in "
+    "all";
 
 }  // namespace shmif::tools

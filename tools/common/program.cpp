@@ -25,8 +25,10 @@ const Command* find_command(const Program& program, std::string_view name) {
 }
 
 void print_overview(const Program& program) {
-  std::printf("usage: %s [--log-level LEVEL] COMMAND [OPTION]... ARGUMENT...\n\n%s\n\ncommands:\n",
-              program.name, program.about);
+  std::printf(
+      "usage: %s [--log-level LEVEL] [--debug LIST] COMMAND [OPTION]... "
+      "ARGUMENT...\n\n%s\n\ncommands:\n",
+      program.name, program.about);
   std::size_t width = 8;
   for (const Command* c : program.commands)
     width = std::max(width, std::string_view(c->name).size());
@@ -40,6 +42,8 @@ void print_overview(const Program& program) {
       "      --log-level LEVEL  report messages of this level and of all more serious\n"
       "                         ones: trace, debug, info, warning (default), error,\n"
       "                         critical or off\n"
+      "      --debug LIST       tell what happens and why, on standard error, in these\n"
+      "                         categories (see --debug=help), or in all\n"
       "      --version          print the program's version and the number that\n"
       "                         identifies the layout of bus files\n"
       "  -h, --help             print this and exit\n\n"
@@ -67,7 +71,7 @@ void print_overview(const Program& program) {
 }
 
 [[noreturn]] void refuse_unknown_option(const std::string& option) {
-  static const std::vector<std::string> kKnown = {"--help", "--log-level", "--version"};
+  static const std::vector<std::string> kKnown = {"--debug", "--help", "--log-level", "--version"};
   std::string what = "unknown option " + option;
   const auto meant =
       option.starts_with("--") ? nearest(option.substr(0, option.find('=')), kKnown) : std::nullopt;
@@ -126,6 +130,12 @@ int run(const Program& program, std::vector<std::string> words, std::string& com
     } else if (option == "--log-level") {
       if (words.empty()) throw UsageError{"--log-level needs a value"};
       apply_log_level(words[0]);
+      words.erase(words.begin());
+    } else if (option.starts_with("--debug=")) {
+      apply_debug(option.substr(std::strlen("--debug=")));
+    } else if (option == "--debug") {
+      if (words.empty()) throw UsageError{"--debug needs a value (see --debug=help)"};
+      apply_debug(words[0]);
       words.erase(words.begin());
     } else {
       refuse_unknown_option(option);

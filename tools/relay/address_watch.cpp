@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "shmif/bus.hpp"
+#include "shmif/debug/debug.hpp"
 #include "shmif/log.hpp"
 
 namespace shmif::tools {
@@ -53,6 +54,10 @@ std::size_t AddressWatch::add(Port& port, const std::string& path,
 }
 
 void AddressWatch::begin() {
+  debug(Debug::relay, [this] {
+    return command_ + ": asks whether others have the addresses of " + std::to_string(all_.size()) +
+           " ports";
+  });
   begun_ = std::chrono::steady_clock::now();
   for (const Watched& each : all_) each.claim.probe(*each.port);
   const itimerspec once{{0, 0}, {0, kAnswerNs}};
@@ -63,6 +68,7 @@ Result<void> AddressWatch::join(tap::Bridge& bridge) {
   return bridge.watch(timer_.get(), [this] {
     std::uint64_t expirations = 0;
     if (read(timer_.get(), &expirations, sizeof expirations) > 0) {
+      debug(Debug::relay, [this] { return command_ + ": announces its addresses"; });
       for (const Watched& each : all_) each.claim.announce(*each.port);
     }
     return true;

@@ -13,6 +13,7 @@
 #include <string>
 #include <utility>
 
+#include "shmif/debug/debug.hpp"
 #include "shmif/log.hpp"
 #include "tap/carrier.hpp"
 
@@ -51,6 +52,7 @@ void BusWatch::look(Watched& watched) {
   if (watched.said == Said::replaced || !watched.port->is_up()) return;
   const Result<Port::LinkState> link = watched.port->link();
   if (!link || link->still_named) return;
+  debug(Debug::relay, [&] { return link->path + " no longer names the bus of a port"; });
   struct stat now{};
   const bool replaced = lstat(link->path.c_str(), &now) == 0;
   if (!replaced && watched.said == Said::removed) return;

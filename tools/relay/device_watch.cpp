@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "bus/layout.hpp"
+#include "shmif/debug/debug.hpp"
 #include "tools/common/command.hpp"
 
 namespace shmif::tools {
@@ -94,6 +95,11 @@ Result<void> DeviceWatch::join(tap::Bridge& bridge) {
 }
 
 void DeviceWatch::follow(const tap::GuestInterfaceState& now) {
+  debug(Debug::relay, [&] {
+    return "the device has " + std::string(now.carrier ? "carrier" : "no carrier") + ", MTU " +
+           std::to_string(now.mtu) + " and MAC address " + now.mac.to_string() +
+           (now.promiscuous ? ", and is promiscuous" : "");
+  });
   if (hears_ == Hears::all_for_others) {
     tap::show_carrier_on(port_, now);
   } else {

@@ -7,6 +7,7 @@
 
 #include "base/standard_streams.hpp"
 #include "shmif/bus.hpp"
+#include "shmif/debug/debug.hpp"
 #include "shmif/log.hpp"
 #include "tools/common/options.hpp"
 #include "tools/common/signals.hpp"
@@ -117,6 +118,13 @@ int run_gateway(const CommandLine& line) {
   const Bus bus = provide_bus(path, bus_wanted).value();
   wish.mtu = bus.info().mtu;
   find_resolver(wish);
+  debug(Debug::relay, [&] {
+    return std::string("the gateway uses ") + to_text(*program) +
+           ", the name server of its hosts asks " +
+           (wish.resolver ? wish.resolver->to_string() : std::string("nobody")) + ", MTU " +
+           std::to_string(wish.mtu) +
+           (wish.loopback ? ", reaches the loopback" : ", does not reach the loopback");
+  });
   PeerBridge bridge;
   bridge.bus = &bus;
   bridge.bus_path = path;

@@ -238,7 +238,7 @@ Words completions(const std::string& words) {
 
 TEST(Completion, OffersCommandsAndOptions) {
   Words commands(kCommands.begin(), kCommands.end());
-  commands.insert({"help", "--help", "--version", "--log-level"});
+  commands.insert({"help", "--help", "--version", "--log-level", "--debug"});
   EXPECT_EQ(completions("shmifctl ''"), commands);
   EXPECT_EQ(completions("shmifctl dump --rotate-s"), (Words{"--rotate-size", "--rotate-seconds"}));
 }

@@ -42,6 +42,9 @@ TEST(Completion, OfShmifctlKnowsTheWordsOfEachOptionAndNoOthers) {
   EXPECT_EQ(offered(ctl, "--log-level ="), kLevels);
   EXPECT_EQ(offered(ctl, "--log-level = wa"), Offer{"warning"});
   EXPECT_EQ(offered(ctl, "--log-level info du"), Offer{"dump"});
+  EXPECT_EQ(offered(ctl, "--debug wire,rel"), Offer{"wire,relay"});
+  EXPECT_EQ(offered(ctl, "--debug = al"), Offer{"all"});
+  EXPECT_EQ(offered(ctl, "--debug wire du"), Offer{"dump"});
   EXPECT_EQ(offered(ctl, "inject x --timing ''"), (Offer{"original", "flat", "x2"}));
   EXPECT_EQ(offered(ctl, "exec x --via ''"), (Offer{"tap", "veth"}));
   EXPECT_EQ(offered(ctl, "help v"), Offer{"values"});
@@ -72,13 +75,16 @@ TEST(Completion, OfShmifperfKnowsOptionsAndTheirWords) {
   const Offer commands{"capabilities", "compare", "heat",   "membw", "options", "report",
                        "run",          "sample",  "server", "stat",  "why",     "help"};
   Offer first = commands;
-  first.insert({"--help", "--version", "--log-level"});
+  first.insert({"--help", "--version", "--log-level", "--debug"});
   EXPECT_EQ(offered(perf, "''"), first);
   Offer topics = commands;
   topics.insert("values");
   EXPECT_EQ(offered(perf, "help ''"), topics);
   EXPECT_EQ(offered(perf, "--log-level ''"), kLevels);
   EXPECT_EQ(offered(perf, "--log-level info com"), Offer{"compare"});
+  EXPECT_EQ(offered(perf, "--debug process,pl"), (Offer{"process,place", "process,plan"}));
+  EXPECT_EQ(offered(perf, "run --debug = sea"), Offer{"search"});
+  EXPECT_EQ(offered(perf, "--debug all com"), Offer{"compare"});
   EXPECT_EQ(offered(perf, "server --allow"), (Offer{"--allow-exec", "--allow-live"}));
   EXPECT_EQ(offered(perf, "run --profile = v"), Offer{"voip"});
   EXPECT_EQ(offered(perf, "membw --source ''"), (Offer{"pmu", "resctrl", "software"}));

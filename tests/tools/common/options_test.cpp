@@ -91,6 +91,8 @@ TEST(OptionsHelp, ShowsEachSortOfOptionInItsWay) {
             "      --log-level LEVEL  report messages of this level and of all more serious\n"
             "                         ones: trace, debug, info, warning (default), error,\n"
             "                         critical or off\n"
+            "      --debug LIST       tell what happens and why, on standard error, in these\n"
+            "                         categories (see --debug=help), or in all\n"
             "  -h, --help             print this and exit\n"
             "\n"
             "examples:\n"

@@ -1,0 +1,135 @@
+#include "shmif/debug/debug.hpp"
+
+#include <spdlog/spdlog.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstdio>
+#include <memory>
+
+#include "base/printable.hpp"
+#include "shmif/debug/whole_lines_sink.hpp"
+
+namespace shmif {
+namespace {
+
+constexpr std::array<DebugCategory, 16> kCategories{{
+    {Debug::plan, "plan", "from the options to the jobs: peers, groups, wires, who waits for whom"},
+    {Debug::process, "process", "jobs and programs: started, states, orders, signals, ends"},
+    {Debug::place, "place", "CPUs, NUMA nodes, priority, user and cgroup of a job"},
+    {Debug::wire, "wire", "buses, devices and sockets: made, opened, attached to"},
+    {Debug::rate, "rate", "the pace: offered and sent frames, windows, refusals, minimum rates"},
+    {Debug::verify, "verify", "flows and their losses, draining, saved and loaded states"},
+    {Debug::trigger, "trigger", "what the trigger waits for, and why it fired"},
+    {Debug::search, "search", "trials of a search, repetitions, steady states"},
+    {Debug::record, "record", "logs, captures, replays and results: opened and written"},
+    {Debug::counters, "counters", "events that are counted or sampled"},
+    {Debug::heat, "heat", "which processes and buses are watched, and how"},
+    {Debug::membw, "membw", "sources of the memory bandwidth, and loads"},
+    {Debug::why, "why", "what is watched to find what holds jobs back"},
+    {Debug::remote, "remote", "client and server: connections, messages, limits"},
+    {Debug::relay, "relay", "bridges and taps: their ends, addresses, gateways, reconnections"},
+    {Debug::guest, "guest", "hosts of exec: namespaces, interfaces, mounts, programs"},
+}};
+
+constexpr std::uint32_t bit(Debug category) noexcept {
+  return 1U << static_cast<unsigned>(category);
+}
+constexpr bool in_order() noexcept {
+  for (std::size_t i = 0; i < kCategories.size(); ++i) {
+    if (static_cast<std::size_t>(kCategories[i].category) != i) return false;
+  }
+  return true;
+}
+static_assert(in_order(), "a category is found by its number");
+
+/// The longest text of a line. With what is before it, a line fits PIPE_BUF: a pipe takes it whole.
+constexpr std::size_t kMaxText = 3800;
+
+std::string& subject() {
+  thread_local std::string name;
+  return name;
+}
+
+spdlog::logger& debug_logger() {
+  static const std::shared_ptr<spdlog::logger> instance =
+      std::make_shared<spdlog::logger>("debug", std::make_shared<WholeLines>("%n %v"));
+  return *instance;
+}
+
+/// The time of the day, with microseconds.
+std::string time_of_day() {
+  timespec now{};
+  ::clock_gettime(CLOCK_REALTIME, &now);
+  constexpr long kDay = 24L * 60 * 60;
+  const long of_day = now.tv_sec % kDay;
+  std::array<char, 32> text{};
+  std::snprintf(text.data(), text.size(), "%02ld:%02ld:%02ld.%06ld", of_day / 3600,
+                of_day / 60 % 60, of_day % 60, now.tv_nsec / 1000);
+  return text.data();
+}
+
+}  // namespace
+
+namespace detail {
+
+std::atomic<std::uint32_t> debug_mask{0};
+
+KeptErrno::KeptErrno() noexcept : number_(errno) {}
+KeptErrno::~KeptErrno() {
+  errno = number_;
+}
+
+void write_debug(Debug category, std::string_view text) noexcept {
+  try {
+    std::string line = time_of_day() + ' ' + std::to_string(::getpid()) + ' ' +
+                       kCategories.at(static_cast<std::size_t>(category)).name + ": ";
+    if (!subject().empty()) line += '[' + base::printable(subject()) + "] ";
+    std::string shown = base::printable(text);
+    if (shown.size() > kMaxText) shown.replace(kMaxText, std::string::npos, "...");
+    debug_logger().info(line + shown);
+  } catch (const std::exception&) {  // NOLINT(bugprone-empty-catch): goes on without, as promised
+  }
+}
+
+}  // namespace detail
+
+std::span<const DebugCategory> debug_categories() noexcept {
+  return kCategories;
+}
+
+Result<void> add_debug(std::string_view names) {
+  std::uint32_t wanted = 0;
+  for (;;) {
+    const std::size_t comma = names.find(',');
+    const std::string_view name = names.substr(0, comma);
+    const auto* const found = std::find_if(kCategories.begin(), kCategories.end(),
+                                           [&](const DebugCategory& c) { return c.name == name; });
+    if (name == "all") {
+      for (const DebugCategory& each : kCategories) wanted |= bit(each.category);
+    } else if (found == kCategories.end()) {
+      return Error(Errc::bad_argument, std::string(name));
+    } else {
+      wanted |= bit(found->category);
+    }
+    if (comma == std::string_view::npos) break;
+    names.remove_prefix(comma + 1);
+  }
+  (void)debug_logger();  // made now, not in a process that was forked
+  detail::debug_mask.fetch_or(wanted, std::memory_order_relaxed);
+  return {};
+}
+
+void clear_debug() noexcept {
+  detail::debug_mask.store(0, std::memory_order_relaxed);
+}
+
+DebugSubject::DebugSubject(std::string_view name) : before_(std::exchange(subject(), name)) {}
+DebugSubject::~DebugSubject() {
+  subject().swap(before_);
+}
+
+}  // namespace shmif
