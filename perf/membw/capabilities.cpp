@@ -91,10 +91,29 @@ Capability of_software(const KernelFiles& files) {
   return software;
 }
 
+/// Setting allocations of bandwidth and caches.
+Capability of_allocation(const KernelFiles& files, const Capability& resctrl) {
+  Capability allocation{"membw.allocation", resctrl.state, resctrl.reason, resctrl.enable_with};
+  const auto place = ResctrlSource::find_mount(files);
+  if (!place || resctrl.state != Support::supported) return allocation;
+  if (files.has(*place + "/schemata")) return allocation;
+  allocation.state = Support::not_supported;
+  allocation.reason = "there is no " + files.path(*place + "/schemata") +
+                      ": the processor allocates neither caches nor bandwidth";
+  return allocation;
+}
+
 }  // namespace
 
 std::vector<Capability> membw_capabilities(const KernelFiles& files) {
-  return {of_pmu(files), of_resctrl(files), of_software(files)};
+  std::vector<Capability> all{of_pmu(files), of_resctrl(files)};
+  all.push_back(of_allocation(files, all.back()));
+  all[0].tested = "with recorded trees and fake counters only, never on memory controllers";
+  for (std::size_t at : {1U, 2U}) {
+    all[at].tested = "with recorded trees and fakes only, never on a processor with resctrl";
+  }
+  all.push_back(of_software(files));
+  return all;
 }
 
 }  // namespace shmif::perf

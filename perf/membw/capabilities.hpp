@@ -8,8 +8,8 @@
 
 namespace shmif::perf {
 
-/// "membw.pmu", "membw.resctrl" and "membw.software". Changes nothing. Threads: any. Blocks: for
-/// the files.
+/// "membw.pmu", "membw.resctrl", "membw.allocation" and "membw.software". Changes nothing.
+/// Threads: any. Blocks: for the files.
 std::vector<Capability> membw_capabilities(const KernelFiles& files);
 
 }  // namespace shmif::perf

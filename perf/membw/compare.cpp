@@ -91,6 +91,8 @@ MemoryComparison compare_memory(const MemorySummary& first, const MemorySummary&
     if (!share.refusal.empty()) return end(MemoryVerdict::refused, share.refusal);
     wide = share.rate;
   }
+  result.first_bytes_per_s = one;
+  result.second_bytes_per_s = other;
   const double larger = std::max(one, other);
   result.difference_bytes_per_s = std::abs(one - other);
   result.difference_share = larger > 0 ? std::abs(one - other) / larger : 0;
@@ -111,6 +113,33 @@ std::vector<MemoryComparison> compare_all(const std::vector<MemorySummary>& sour
     }
   }
   return all;
+}
+
+MemoryVerdict MemoryTally::verdict() const noexcept {
+  if (different > 0) return MemoryVerdict::different;
+  if (not_measured > 0) return MemoryVerdict::not_measured;
+  return same > 0 ? MemoryVerdict::same : MemoryVerdict::refused;
+}
+
+std::vector<MemoryTally> tally(const std::vector<std::vector<MemoryComparison>>& steps) {
+  std::vector<MemoryTally> tallies;
+  if (steps.empty()) return tallies;
+  for (std::size_t pair = 0; pair < steps.front().size(); ++pair) {
+    const MemoryComparison& first = steps.front()[pair];
+    if (first.verdict == MemoryVerdict::not_comparable) continue;
+    MemoryTally sum{first.first, first.second};
+    for (const auto& step : steps) {
+      switch (step[pair].verdict) {
+        case MemoryVerdict::same: ++sum.same; break;
+        case MemoryVerdict::different: ++sum.different; break;
+        case MemoryVerdict::refused: ++sum.refused; break;
+        case MemoryVerdict::not_measured:
+        case MemoryVerdict::not_comparable: ++sum.not_measured; break;
+      }
+    }
+    tallies.push_back(std::move(sum));
+  }
+  return tallies;
 }
 
 }  // namespace shmif::perf

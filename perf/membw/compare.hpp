@@ -45,6 +45,8 @@ const char* word_of(MemoryVerdict verdict) noexcept;
 struct MemoryComparison {
   std::string first, second;  ///< labels
   MemoryVerdict verdict = MemoryVerdict::not_measured;
+  /// What was compared: without the background, where that was subtracted. Empty: not measured.
+  std::optional<double> first_bytes_per_s{}, second_bytes_per_s{};
   std::optional<double> difference_bytes_per_s;  ///< never below 0
   std::optional<double> difference_share;        ///< of the larger one, 0 to 1
   std::string reason;                            ///< for verdicts other than same and different
@@ -63,5 +65,18 @@ MemoryComparison compare_memory(const MemorySummary& first, const MemorySummary&
 /// Each source with each later one.
 std::vector<MemoryComparison> compare_all(const std::vector<MemorySummary>& sources,
                                           MemoryReport report, const CompareLimits& limits = {});
+
+/// How often each verdict was given about a pair of sources in the steps of a measurement.
+struct MemoryTally {
+  std::string first, second;
+  std::size_t same = 0, different = 0, refused = 0, not_measured = 0;
+
+  /// Different if it was so in one step. Otherwise not measured if one step had no value, and
+  /// refused if no step had a verdict: then nothing was shown.
+  MemoryVerdict verdict() const noexcept;
+};
+
+/// Of all pairs that can be compared. `steps`: the comparisons of each, in the same order.
+std::vector<MemoryTally> tally(const std::vector<std::vector<MemoryComparison>>& steps);
 
 }  // namespace shmif::perf

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <barrier>
 #include <cerrno>
@@ -13,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/quantity.hpp"
 #include "perf/stats/clock.hpp"
 
 namespace shmif::perf {
@@ -48,6 +50,11 @@ unsigned own_cpus() {
   return std::max(1U, static_cast<unsigned>(CPU_COUNT(&allowed)));
 }
 
+std::uint64_t memory_of_machine() {
+  const auto pages = static_cast<std::uint64_t>(std::max(::sysconf(_SC_PHYS_PAGES), 0L));
+  return pages * static_cast<std::uint64_t>(std::max(::sysconf(_SC_PAGESIZE), 1L));
+}
+
 std::uint64_t usual_buffer(unsigned threads) {
   constexpr std::uint64_t kLeast = std::uint64_t{64} << 20U;
   constexpr std::uint64_t kMax = std::uint64_t{512} << 20U;
@@ -55,15 +62,196 @@ std::uint64_t usual_buffer(unsigned threads) {
   const long cache = ::sysconf(_SC_LEVEL3_CACHE_SIZE);
   const std::uint64_t share = cache > 0 ? kTimesCache * static_cast<std::uint64_t>(cache) : 0;
   // All buffers together take at most a quarter of the memory.
-  const auto pages = static_cast<std::uint64_t>(std::max(::sysconf(_SC_PHYS_PAGES), 0L));
-  const auto page = static_cast<std::uint64_t>(std::max(::sysconf(_SC_PAGESIZE), 1L));
-  const std::uint64_t most = std::max(pages * page / 4 / threads, std::uint64_t{1} << 20U);
+  const std::uint64_t most = std::max(memory_of_machine() / 4 / threads, std::uint64_t{1} << 20U);
   return std::min(std::clamp(share / threads, kLeast, kMax), most);
+}
+
+#if defined(__x86_64__) || defined(__i386__)
+constexpr bool kCanFlush = true;
+void flush_line(const std::byte* line) noexcept {
+  __builtin_ia32_clflush(line);
+}
+void end_of_flush() noexcept {
+  __builtin_ia32_mfence();
+}
+#elif defined(__aarch64__)
+constexpr bool kCanFlush = true;
+void flush_line(const std::byte* line) noexcept {
+  asm volatile("dc civac, %0" : : "r"(line) : "memory");
+}
+void end_of_flush() noexcept {
+  asm volatile("dsb sy" : : : "memory");
+}
+#else
+constexpr bool kCanFlush = false;
+void flush_line(const std::byte* /*line*/) noexcept {}
+void end_of_flush() noexcept {}
+#endif
+
+/// The words are used, so no compiler leaves a read out.
+void read_all(const std::byte* from, std::size_t bytes) noexcept {
+  constexpr std::size_t kLanes = 8;
+  using Words = std::array<std::uint64_t, kLanes>;
+  Words sums{};
+  std::size_t at = 0;
+  for (; at + sizeof(Words) <= bytes; at += sizeof(Words)) {
+    Words words;
+    std::memcpy(&words, from + at, sizeof words);
+    for (std::size_t lane = 0; lane < kLanes; ++lane) sums[lane] += words[lane];
+  }
+  for (; at < bytes; ++at) sums[0] += static_cast<std::uint64_t>(from[at]);
+  asm volatile("" : : "r"(sums.data()) : "memory");
+}
+
+/// One thread's work on its buffer.
+class Filler {
+ public:
+  Filler(unsigned thread, std::byte* buffer, std::size_t half, const FillOptions& options)
+      : thread_(thread), buffer_(buffer), half_(half), options_(options) {}
+
+  /// Touches all pages.
+  void prepare() const noexcept {
+    std::memset(buffer_, 1, 2 * half_);
+    if (!options_.flush) return;
+    constexpr std::size_t kLine = 64;
+    for (std::size_t at = 0; at < 2 * half_; at += kLine) flush_line(buffer_ + at);
+    end_of_flush();
+  }
+  void begin() noexcept { tell(0, 0); }
+  void round(int pattern) noexcept {
+    switch (options_.operation) {
+      case FillOperation::read: read(2 * half_); break;
+      case FillOperation::write: write(2 * half_, pattern); break;
+      case FillOperation::copy:
+        write(half_, pattern);
+        copy();
+        break;
+    }
+  }
+  std::uint64_t bytes() const noexcept { return progress_.read + progress_.written; }
+
+ private:
+  /// It tells its bytes so often, so that short windows see them, too.
+  static constexpr std::size_t kStep = std::size_t{16} << 20U;
+
+  void read(std::size_t bytes) noexcept {
+    for (std::size_t at = 0; at < bytes; at += kStep) {
+      const std::size_t part = std::min(kStep, bytes - at);
+      read_all(buffer_ + at, part);
+      tell(part, 0);
+    }
+  }
+  void write(std::size_t bytes, int pattern) noexcept {
+    for (std::size_t at = 0; at < bytes; at += kStep) {
+      const std::size_t part = std::min(kStep, bytes - at);
+      std::memset(buffer_ + at, pattern, part);
+      keep();
+      tell(0, part);
+    }
+  }
+  void copy() noexcept {
+    for (std::size_t at = 0; at < half_; at += kStep) {
+      const std::size_t part = std::min(kStep, half_ - at);
+      std::memcpy(buffer_ + half_ + at, buffer_ + at, part);
+      keep();
+      tell(part, part);
+    }
+  }
+  /// Nobody reads the buffer, and it is written all the same.
+  void keep() const noexcept { asm volatile("" : : "r"(buffer_) : "memory"); }
+  void tell(std::uint64_t read, std::uint64_t written) noexcept {
+    progress_.read += read;
+    progress_.written += written;
+    progress_.time_ns = now_ns();
+    if (options_.counts != nullptr) options_.counts->set(thread_, progress_);
+  }
+
+  unsigned thread_;
+  std::byte* buffer_;
+  std::size_t half_;
+  const FillOptions& options_;
+  FillProgress progress_;
+};
+
+constexpr std::array<std::pair<std::string_view, FillOperation>, 3> kOperations{
+    {{"read", FillOperation::read},
+     {"write", FillOperation::write},
+     {"copy", FillOperation::copy}}};
+
+Error not_a_load(std::string_view text, const std::string& why) {
+  return Error(Errc::bad_argument, '"' + std::string(text) + "\" is not a load (" + why + ")");
+}
+
+/// One setting of a load. Result: what is wrong with it; empty if nothing is.
+std::string read_setting(std::string_view setting, FillOptions& options) {
+  constexpr std::uint64_t kLeast = std::uint64_t{64} << 10U;
+  constexpr std::string_view kSize = "size=";
+  constexpr std::string_view kOperation = "op=";
+  if (setting == "once") return options.once = true, std::string();
+  if (setting == "flush") return options.flush = true, std::string();
+  if (setting.starts_with(kSize)) {
+    const auto size = base::read_size(setting.substr(kSize.size()));
+    if (!size) return size.why(setting.substr(kSize.size()), std::string(kSize));
+    if (*size < kLeast) return "size: at least 64k for each thread";
+    options.buffer_bytes = *size;
+    return {};
+  }
+  if (setting.starts_with(kOperation)) {
+    for (const auto& [word, operation] : kOperations) {
+      if (setting.substr(kOperation.size()) == word) return options.operation = operation, "";
+    }
+    return "op: write read, write or copy";
+  }
+  return "its settings are size=SIZE, op=read|write|copy, once and flush";
 }
 
 }  // namespace
 
+Result<FillOptions> read_fill_load(std::string_view text) {
+  constexpr std::string_view kName = "fill";
+  FillOptions options;
+  if (text == kName) return options;
+  if (!text.starts_with("fill:")) return not_a_load(text, "write fill, or fill:size=250M,op=read");
+  for (std::size_t at = kName.size() + 1; at <= text.size();) {
+    const std::size_t end = std::min(text.find(',', at), text.size());
+    const std::string wrong = read_setting(text.substr(at, end - at), options);
+    if (!wrong.empty()) return not_a_load(text, wrong);
+    at = end + 1;
+  }
+  return options;
+}
+
+std::string fill_load_text(const FillOptions& options) {
+  std::string text = "fill";
+  const auto add = [&](const std::string& setting) {
+    text += (text == "fill" ? ':' : ',') + setting;
+  };
+  if (options.buffer_bytes != 0) add("size=" + std::to_string(options.buffer_bytes));
+  for (const auto& [word, operation] : kOperations) {
+    if (options.operation == operation && operation != FillOperation::copy) {
+      add("op=" + std::string(word));
+    }
+  }
+  if (options.once) add("once");
+  if (options.flush) add("flush");
+  return text;
+}
+
+Result<void> check_fill(const FillOptions& options) {
+  if (options.flush && !kCanFlush) {
+    return Error(Errc::not_supported, "this processor has no instruction for the load's flush");
+  }
+  const unsigned threads = options.threads != 0 ? options.threads : own_cpus();
+  if (options.buffer_bytes <= memory_of_machine() / threads) return {};
+  return Error::from_errno(ENOMEM,
+                           "cannot fill " + base::size_text(options.buffer_bytes) + " in each of " +
+                               std::to_string(threads) + " threads",
+                           "take a smaller size, or --cpu for one thread");
+}
+
 Result<FillResult> fill_memory(std::chrono::nanoseconds time, const FillOptions& options) {
+  const auto possible = check_fill(options);
+  if (!possible) return possible.error();
   FillResult result;
   result.threads = options.threads != 0 ? options.threads : own_cpus();
   result.buffer_bytes =
@@ -74,33 +262,21 @@ Result<FillResult> fill_memory(std::chrono::nanoseconds time, const FillOptions&
     buffers.emplace_back(2 * half);
     if (buffers.back().data() == nullptr) return Error::from_errno(errno, "cannot fill memory");
   }
-  constexpr std::uint64_t kBytesOfRound = 3;
   std::atomic<std::uint64_t> bytes = 0;
   Clock::time_point begin;
   std::barrier ready(static_cast<std::ptrdiff_t>(result.threads),
                      [&begin]() noexcept { begin = Clock::now(); });
   const auto work = [&](unsigned thread, std::byte* buffer) {
-    FillProgress progress;
-    const auto tell = [&](std::uint64_t read, std::uint64_t written) {
-      progress.read += read;
-      progress.written += written;
-      progress.time_ns = now_ns();
-      if (options.counts != nullptr) options.counts->set(thread, progress);
-    };
-    std::memset(buffer, 1, 2 * half);
+    Filler filler(thread, buffer, half, options);
+    filler.prepare();
     ready.arrive_and_wait();
-    tell(0, 0);
-    for (int pattern = 2; Clock::now() - begin < time; pattern = (pattern + 1) % 256) {
-      std::memset(buffer, pattern, half);
-      tell(0, half);
-      std::memcpy(buffer + half, buffer, half);
-      asm volatile(""
-                   :
-                   : "r"(buffer)
-                   : "memory");  // nobody reads it, and it is written all the same
-      tell(half, half);
-      bytes.fetch_add(kBytesOfRound * half, std::memory_order_relaxed);
-    }
+    filler.begin();
+    int pattern = 2;
+    do {
+      filler.round(pattern);
+      pattern = (pattern + 1) % 256;
+    } while (!options.once && Clock::now() - begin < time);
+    bytes.fetch_add(filler.bytes(), std::memory_order_relaxed);
   };
   std::vector<std::jthread> threads;
   threads.reserve(buffers.size());

@@ -3,16 +3,28 @@
 
 #include <chrono>
 #include <cstdint>
+#include <string>
+#include <string_view>
 
 #include "base/result.hpp"
 #include "perf/membw/fill_counts.hpp"
 
 namespace shmif::perf {
 
+/// What a thread does in a round.
+enum class FillOperation {
+  copy,   ///< fills one half of its buffer with a pattern, and copies it to the other half
+  read,   ///< reads its buffer
+  write,  ///< fills its buffer with a pattern
+};
+
 struct FillOptions {
   unsigned threads = 0;            ///< 0: one for each CPU that this process may use
   std::uint64_t buffer_bytes = 0;  ///< of each thread; 0: well above the share of the last cache
   FillCounts* counts = nullptr;    ///< null: nobody looks meanwhile
+  FillOperation operation = FillOperation::copy;
+  bool once = false;   ///< one round, however long it takes
+  bool flush = false;  ///< first write the buffers back and drop them from the caches
 };
 struct FillResult {
   std::uint64_t bytes = 0;  ///< that were read and written
@@ -21,9 +33,18 @@ struct FillResult {
   std::uint64_t buffer_bytes = 0;
 };
 
-/// Each thread fills one half of its buffer with a pattern and copies it to the other half, again
-/// and again: of three bytes, one is read and two are written. Blocks: for that time, and until the
-/// rounds in progress have ended. Errors: ENOMEM.
+/// The load that "fill:size=250M,op=read,once,flush" describes; "fill" alone is the usual one.
+/// Errors: Errc::bad_argument for other text.
+Result<FillOptions> read_fill_load(std::string_view text);
+/// The text of which read_fill_load() makes these options, without threads and counts.
+std::string fill_load_text(const FillOptions& options);
+/// Whether the buffers fit into this machine's memory, and its processor can do what is asked.
+/// Errors: ENOMEM; Errc::not_supported.
+Result<void> check_fill(const FillOptions& options);
+
+/// Each thread works on a buffer of its own, again and again. With FillOperation::copy, of three
+/// bytes one is read and two are written. Blocks: for that time, and until the rounds in progress
+/// have ended. Errors: those of check_fill().
 Result<FillResult> fill_memory(std::chrono::nanoseconds time, const FillOptions& options = {});
 
 }  // namespace shmif::perf

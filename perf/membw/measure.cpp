@@ -55,7 +55,7 @@ class Measurement {
     if (options_.background && !measure_background()) return;
     if (!slept(options_.settle)) return;
     for (std::size_t number = 0; measure(number); ++number) {  // until measure() says no
-      if (options_.samples != 0 && number == options_.samples) return;
+      if (is_last(number)) return;
     }
   }
 
@@ -102,6 +102,12 @@ class Measurement {
     return whole;
   }
 
+  /// Samples of a step, with the one that is dropped; 0: it has no end.
+  std::size_t in_step() const { return options_.samples == 0 ? 0 : options_.samples + 1; }
+  bool is_last(std::size_t number) const {
+    return in_step() != 0 && number + 1 == in_step() * std::max<std::size_t>(options_.steps, 1);
+  }
+
   bool measure(std::size_t number) {
     if (hooks_.set_up) {
       const auto more = hooks_.set_up(number);
@@ -110,12 +116,13 @@ class Measurement {
     }
     MembwSample sample;
     sample.number = number;
+    sample.step = in_step() == 0 ? 0 : number / in_step();
     // A window that the end of the program cut short is no sample.
     if (!window(sample.readings)) return false;
     if (hooks_.measured && !keep(hooks_.measured(sample))) return false;
-    if (number > 0) result_.samples.push_back(std::move(sample));
-    const bool last = options_.samples != 0 && number == options_.samples;
-    return last || options_.interval <= options_.window ||
+    const bool first = in_step() == 0 ? number == 0 : number % in_step() == 0;
+    if (!first) result_.samples.push_back(std::move(sample));
+    return is_last(number) || options_.interval <= options_.window ||
            slept(options_.interval - options_.window);
   }
 
@@ -131,29 +138,47 @@ class Measurement {
 
   void summarize() {
     if (result_.error) result_.partial = true;
+    result_.processes = processes_;
+    result_.sources = summaries_of({});
+    for (std::size_t step = 0; step < options_.steps; ++step) {
+      result_.steps.push_back(summaries_of(step));
+    }
+  }
+
+  /// Of all samples, or of those of one step.
+  std::vector<MemorySummary> summaries_of(std::optional<std::size_t> step) const {
+    std::vector<MemorySummary> all;
     for (std::size_t at = 0; at < runs_.size(); ++at) {
-      const MemorySource& source = *runs_[at].source;
-      MemorySummary summary;
-      summary.source = source.name();
-      summary.part = source.part();
-      summary.origin = runs_[at].origin.empty() ? source.origin() : runs_[at].origin;
-      summary.scope = source.scope();
-      summary.level = source.level();
-      summary.background = runs_[at].background;
       std::vector<const MemoryReading*> readings;
       readings.reserve(result_.samples.size());
-      for (const MembwSample& sample : result_.samples) readings.push_back(&sample.readings[at]);
-      summary.rates = mean_of(readings);
-      if (runs_[at].open) {
-        summary.samples = readings.size();
-        for (const MemoryReading* each : readings) {
-          summary.window_s += each->window_s();
-          summary.running_share = std::min(summary.running_share, each->running_share);
-        }
+      for (const MembwSample& sample : result_.samples) {
+        if (sample.step == step.value_or(sample.step)) readings.push_back(&sample.readings[at]);
       }
-      if (!runs_[at].failure.empty()) summary.rates.reason = runs_[at].failure;
-      result_.sources.push_back(std::move(summary));
+      all.push_back(summary_of(runs_[at], readings));
     }
+    return all;
+  }
+
+  static MemorySummary summary_of(const Run& run,
+                                  const std::vector<const MemoryReading*>& readings) {
+    const MemorySource& source = *run.source;
+    MemorySummary summary;
+    summary.source = source.name();
+    summary.part = source.part();
+    summary.origin = run.origin.empty() ? source.origin() : run.origin;
+    summary.scope = source.scope();
+    summary.level = source.level();
+    summary.background = run.background;
+    summary.rates = mean_of(readings);
+    if (run.open) {
+      summary.samples = readings.size();
+      for (const MemoryReading* each : readings) {
+        summary.window_s += each->window_s();
+        summary.running_share = std::min(summary.running_share, each->running_share);
+      }
+    }
+    if (!run.failure.empty()) summary.rates.reason = run.failure;
+    return summary;
   }
 
   const std::vector<pid_t>& processes_;
@@ -212,6 +237,26 @@ MemoryRates mean_of(const std::vector<const MemoryReading*>& readings) {
                    " samples have no total: " + (*missing)->reason;
   }
   return rates;
+}
+
+std::vector<MemoryComparison> compare_sample(const MembwResult& result, const MembwSample& sample,
+                                             MemoryReport report, const CompareLimits& limits) {
+  std::vector<MemorySummary> sources = result.sources;
+  for (std::size_t at = 0; at < sources.size(); ++at) sources[at].rates = sample.readings[at];
+  auto pairs = compare_all(sources, report, limits);
+  std::erase_if(pairs, [](const MemoryComparison& each) {
+    return each.verdict == MemoryVerdict::not_comparable;
+  });
+  return pairs;
+}
+
+std::vector<std::vector<MemoryComparison>> compare_steps(const MembwResult& result,
+                                                         MemoryReport report,
+                                                         const CompareLimits& limits) {
+  std::vector<std::vector<MemoryComparison>> steps;
+  steps.reserve(result.steps.size());
+  for (const auto& sources : result.steps) steps.push_back(compare_all(sources, report, limits));
+  return steps;
 }
 
 MembwResult measure_memory(const std::vector<std::unique_ptr<MemorySource>>& sources,

@@ -1,6 +1,8 @@
 #pragma once
 // A measurement of memory bandwidth: windows, one after another, by all sources at once.
 
+#include <sys/types.h>
+
 #include <chrono>
 #include <functional>
 #include <memory>
@@ -21,12 +23,17 @@ struct MembwOptions {
   /// How many samples are kept; 0: until the watched processes have ended. One more is taken: the
   /// first is dropped, because caches and counters only get used to the program in it.
   std::size_t samples = 0;
+  /// How often that many samples are taken, each time with one more that is dropped first: under
+  /// other conditions, which MembwHooks::set_up makes. 0: once, and the result has no steps.
+  std::size_t steps = 0;
   bool background = true;  ///< measure it first, if the program can be paused
 };
 
 /// One window, as each source saw it. The order is that of the sources.
 struct MembwSample {
-  std::size_t number = 0;  ///< from 0, which is the one that is dropped
+  /// From 0, which is dropped, as is the first of each further step.
+  std::size_t number = 0;
+  std::size_t step = 0;
   std::vector<MemoryReading> readings;
 };
 
@@ -47,7 +54,11 @@ struct MembwHooks {
 };
 
 struct MembwResult {
-  std::vector<MemorySummary> sources;
+  std::vector<MemorySummary> sources;  ///< of all samples
+  /// Of the samples of each step; empty unless MembwOptions asked for steps. A step that was not
+  /// reached has no samples.
+  std::vector<std::vector<MemorySummary>> steps{};
+  std::vector<pid_t> processes{};    ///< that were watched; none: the machine
   std::vector<MembwSample> samples;  ///< that were kept
   /// A signal, or an error, came before the end. What was measured until then is in the result.
   bool partial = false;
@@ -66,8 +77,22 @@ MembwResult measure_memory(const std::vector<std::unique_ptr<MemorySource>>& sou
 /// The mean of readings, weighted by their windows. A rate that no reading has is empty.
 MemoryRates mean_of(const std::vector<const MemoryReading*>& readings);
 
+/// The comparisons of one sample: of pairs that can be compared.
+std::vector<MemoryComparison> compare_sample(const MembwResult& result, const MembwSample& sample,
+                                             MemoryReport report, const CompareLimits& limits);
+/// The comparisons of each step: of all pairs, in the same order.
+std::vector<std::vector<MemoryComparison>> compare_steps(const MembwResult& result,
+                                                         MemoryReport report,
+                                                         const CompareLimits& limits);
+
+/// What a command adds to the result of a measurement.
+struct MembwExtras {
+  std::optional<CompareLimits> pairs{};    ///< each sample has the comparisons of its readings
+  std::vector<std::string> allocations{};  ///< of each step; one without steps; none
+};
 /// docs/instruments.md describes the fields. `comparisons` are empty if none were asked for.
 std::string membw_json(const MembwResult& result, MemoryReport report,
-                       const std::vector<MemoryComparison>& comparisons);
+                       const std::vector<MemoryComparison>& comparisons,
+                       const MembwExtras& extras = {});
 
 }  // namespace shmif::perf

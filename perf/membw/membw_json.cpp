@@ -35,9 +35,26 @@ Json json_of_source(const MemorySummary& each, MemoryReport report) {
           {"reason", word_or_null(each.rates.reason)}};
 }
 
-Json json_of_sample(const MembwSample& sample, const std::vector<MemorySummary>& sources) {
+Json json_of_comparison(const MemoryComparison& each) {
+  return {{"first", each.first},
+          {"second", each.second},
+          {"first_bytes_per_s", number_or_null(each.first_bytes_per_s)},
+          {"second_bytes_per_s", number_or_null(each.second_bytes_per_s)},
+          {"difference_bytes_per_s", number_or_null(each.difference_bytes_per_s)},
+          {"difference_share", number_or_null(each.difference_share)},
+          {"verdict", word_of(each.verdict)},
+          {"reason", word_or_null(each.reason)}};
+}
+Json json_of_comparisons(const std::vector<MemoryComparison>& all) {
+  Json list = Json::array();
+  for (const MemoryComparison& each : all) list.push_back(json_of_comparison(each));
+  return list;
+}
+
+Json json_of_sample(const MembwSample& sample, const MembwResult& result, MemoryReport report,
+                    const MembwExtras& extras) {
   Json readings = Json::array();
-  auto source = sources.begin();
+  auto source = result.sources.begin();
   for (const MemoryReading& each : sample.readings) {
     readings.push_back({{"source", (source++)->label()},
                         {"begin_ns", each.begin_ns},
@@ -47,13 +64,53 @@ Json json_of_sample(const MembwSample& sample, const std::vector<MemorySummary>&
                         {"total_bytes_per_s", number_or_null(each.total)},
                         {"reason", word_or_null(each.reason)}});
   }
-  return {{"number", sample.number}, {"readings", std::move(readings)}};
+  Json json{{"number", sample.number}, {"step", sample.step}, {"pids", result.processes}};
+  if (sample.step < extras.allocations.size()) {
+    json["allocation"] = extras.allocations[sample.step];
+  }
+  json["readings"] = std::move(readings);
+  if (extras.pairs) {
+    json["pairs"] = json_of_comparisons(compare_sample(result, sample, report, *extras.pairs));
+  }
+  return json;
+}
+
+/// The steps of a sweep, and what they show together.
+Json json_of_sweep(const MembwResult& result, MemoryReport report, const MembwExtras& extras) {
+  const auto compared = compare_steps(result, report, extras.pairs.value_or(CompareLimits{}));
+  Json steps = Json::array();
+  for (std::size_t at = 0; at < result.steps.size(); ++at) {
+    Json sources = Json::array();
+    for (const MemorySummary& each : result.steps[at]) {
+      sources.push_back({{"source", each.label()},
+                         {"samples", each.samples},
+                         {"read_bytes_per_s", number_or_null(each.rates.reads)},
+                         {"write_bytes_per_s", number_or_null(each.rates.writes)},
+                         {"total_bytes_per_s", number_or_null(each.rates.total)},
+                         {"reason", word_or_null(each.rates.reason)}});
+    }
+    steps.push_back({{"allocation", extras.allocations.at(at)},
+                     {"sources", std::move(sources)},
+                     {"comparisons", json_of_comparisons(compared[at])}});
+  }
+  Json verdicts = Json::array();
+  for (const MemoryTally& each : tally(compared)) {
+    verdicts.push_back({{"first", each.first},
+                        {"second", each.second},
+                        {"verdict", word_of(each.verdict())},
+                        {"same", each.same},
+                        {"different", each.different},
+                        {"refused", each.refused},
+                        {"not_measured", each.not_measured}});
+  }
+  return {{"steps", std::move(steps)}, {"verdicts", std::move(verdicts)}};
 }
 
 }  // namespace
 
 std::string membw_json(const MembwResult& result, MemoryReport report,
-                       const std::vector<MemoryComparison>& comparisons) {
+                       const std::vector<MemoryComparison>& comparisons,
+                       const MembwExtras& extras) {
   Json whole;
   whole["report"] = word_of(report);
   whole["partial"] = result.partial;
@@ -62,19 +119,11 @@ std::string membw_json(const MembwResult& result, MemoryReport report,
   for (const MemorySummary& each : result.sources) {
     whole["sources"].push_back(json_of_source(each, report));
   }
-  whole["comparisons"] = Json::array();
-  for (const MemoryComparison& each : comparisons) {
-    whole["comparisons"].push_back(
-        {{"first", each.first},
-         {"second", each.second},
-         {"difference_bytes_per_s", number_or_null(each.difference_bytes_per_s)},
-         {"difference_share", number_or_null(each.difference_share)},
-         {"verdict", word_of(each.verdict)},
-         {"reason", word_or_null(each.reason)}});
-  }
+  whole["comparisons"] = json_of_comparisons(comparisons);
+  if (!result.steps.empty()) whole["sweep"] = json_of_sweep(result, report, extras);
   whole["samples"] = Json::array();
   for (const MembwSample& each : result.samples) {
-    whole["samples"].push_back(json_of_sample(each, result.sources));
+    whole["samples"].push_back(json_of_sample(each, result, report, extras));
   }
   constexpr int kIndent = 2;
   return whole.dump(kIndent, ' ', true, nlohmann::json::error_handler_t::replace) + '\n';

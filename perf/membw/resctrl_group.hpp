@@ -65,6 +65,8 @@ class ResctrlGroup {
 
   bool exists() const { return !group_.empty(); }
   const std::string& path() const noexcept { return group_; }  ///< below the root of `files`
+  /// The control group above it.
+  const std::string& control_path() const noexcept { return control_; }
 
  private:
   /// Where a task was: its control group and its monitoring group, if it was in one.

@@ -81,9 +81,8 @@ Result<std::vector<std::string>> ResctrlSource::find_events(const KernelFiles& f
                    (text ? files.path(file) + " names no mbm_total_bytes" : text.error().message));
 }
 
-Result<void> ResctrlSource::open(const std::vector<pid_t>& processes) {
-  if (auto closed = close(); !closed) return closed;
-  scope_ = processes.empty() ? MemoryScope::machine : MemoryScope::group;
+Result<void> ResctrlSource::prepare() {
+  if (!mount_point_.empty()) return {};
   auto place = find_mount(files_);
   if (!place && options_.mount && place.error().code == std::errc::no_such_device) {
     auto done = calls_.mount(files_.path(kUsualPlace));
@@ -93,26 +92,45 @@ Result<void> ResctrlSource::open(const std::vector<pid_t>& processes) {
   }
   if (!place) return std::move(place).error();
   mount_point_ = *std::move(place);
-  const auto open_there = [&]() -> Result<void> {
-    auto events = find_events(files_, mount_point_);
-    if (!events) return std::move(events).error();
-    events_ = *std::move(events);
-    if (processes.empty()) {
-      auto controls = control_groups(files_, mount_point_);
-      if (!controls) return std::move(controls).error();
-      groups_ = *std::move(controls);
-      return {};
+  return {};
+}
+
+Result<void> ResctrlSource::open_there(const std::vector<pid_t>& processes) {
+  auto events = find_events(files_, mount_point_);
+  if (!events) return std::move(events).error();
+  events_ = *std::move(events);
+  if (options_.local_domain) {
+    if (std::ranges::find(events_, kLocal) == events_.end()) {
+      return Error(Errc::not_supported, std::string("the hardware does not count ") + kLocal);
     }
-    group_ = std::make_unique<ResctrlGroup>(files_, calls_);
-    auto made = group_->make(mount_point_, "shmifperf-" + std::to_string(::getpid()), processes,
-                             options_.control_group);
-    if (!made) return made;
-    groups_ = {group_->path()};
-    assign_counters();
-    const Snapshot first = take(false);
-    return first.failure.empty() ? Result<void>() : Error(Errc::not_supported, first.failure);
-  };
-  auto opened = open_there();
+    events_ = {kLocal};
+  }
+  if (processes.empty()) {
+    auto controls = control_groups(files_, mount_point_);
+    if (!controls) return std::move(controls).error();
+    groups_ = *std::move(controls);
+    return {};
+  }
+  group_ = std::make_unique<ResctrlGroup>(files_, calls_);
+  auto made = group_->make(mount_point_, "shmifperf-" + std::to_string(::getpid()), processes,
+                           options_.control_group);
+  if (!made) return made;
+  groups_ = {group_->path()};
+  assign_counters();
+  const Snapshot first = take(false);
+  return first.failure.empty() ? Result<void>() : Error(Errc::not_supported, first.failure);
+}
+
+Result<void> ResctrlSource::open(const std::vector<pid_t>& processes) {
+  if (group_ || !groups_.empty()) {
+    auto closed = close();
+    if (!closed) return closed;
+  }
+  scope_ = processes.empty() ? MemoryScope::machine : MemoryScope::group;
+
+  auto opened = prepare();
+  if (opened) opened = open_there(processes);
+  failure_ = opened ? std::string() : opened.error().message;
   if (!opened) static_cast<void>(close());  // the first error is the one to tell
   return opened;
 }
@@ -142,7 +160,8 @@ Result<ResctrlSource::Values> ResctrlSource::values_of(const std::string& event,
     const auto folders = files_.list(group + "/mon_data");
     if (!folders) return folders.error();
     for (const std::string& folder : *folders) {
-      if (!l3_domain_of(folder)) continue;
+      const auto domain = l3_domain_of(folder);
+      if (!domain || *domain != options_.local_domain.value_or(*domain)) continue;
       std::string file = group;
       file.append("/mon_data/").append(folder).append("/").append(event);
       // After a change of its settings, the hardware gives its first value at the second read.
@@ -159,7 +178,13 @@ Result<ResctrlSource::Values> ResctrlSource::values_of(const std::string& event,
     }
   }
   if (!values.empty()) return values;
-  return Error(Errc::not_supported, files_.path(groups_.front()) + "/mon_data has no mon_L3_NN");
+  std::string domain = "NN";
+  if (options_.local_domain) {
+    domain = std::to_string(*options_.local_domain);
+    if (domain.size() < 2) domain.insert(0, "0");
+  }
+  return Error(Errc::not_supported,
+               files_.path(groups_.front()) + "/mon_data has no mon_L3_" + domain);
 }
 
 ResctrlSource::Snapshot ResctrlSource::take(bool again_if_unavailable) const {
@@ -195,6 +220,7 @@ std::optional<double> ResctrlSource::rate_of(const std::string& event, std::stri
   const auto after = end_.events.find(event);
   if (before == begin_.events.end() || after == end_.events.end()) {
     reason = event + " is not counted by this hardware";
+    if (event == kTotal) reason += " (--local compares its local bytes)";
     return std::nullopt;
   }
   double bytes = 0;
@@ -232,8 +258,13 @@ MemoryReading ResctrlSource::read() {
   reading.reason = !begin_.failure.empty() ? begin_.failure : end_.failure;
   if (!reading.reason.empty()) return reading;
   std::string of_local;
-  reading.total = rate_of(kTotal, reading.reason);
   reading.local = rate_of(kLocal, of_local);
+  if (options_.local_domain) {
+    reading.total = reading.local;
+    reading.reason = of_local;
+  } else {
+    reading.total = rate_of(kTotal, reading.reason);
+  }
   if (reading.total) reading.reason = "resctrl does not tell reads from writes";
   return reading;
 }

@@ -17,6 +17,8 @@ namespace shmif::perf {
 struct ResctrlOptions {
   bool mount = false;           ///< mount the file system if it is not, and unmount it at the end
   std::string control_group{};  ///< for the watched processes; made if it is missing
+  /// Only the local bytes (mbm_local_bytes) of this domain of the last caches.
+  std::optional<unsigned> local_domain{};
 };
 
 /// With processes: of the group that they are moved into. Without: of all control groups together,
@@ -28,17 +30,28 @@ class ResctrlSource final : public MemorySource {
   ~ResctrlSource() override;
 
   std::string name() const override { return "resctrl"; }
+  std::string part() const override { return options_.local_domain ? "local" : ""; }
   std::string origin() const override;
   MemoryScope scope() const override { return scope_; }
   MemoryLevel level() const override { return MemoryLevel::dram; }
 
-  /// Errors: Errc::not_supported if the machine has no resctrl or its hardware counts no bandwidth;
-  /// ENODEV if it is not mounted; those of ResctrlGroup::make().
+  /// Finds the file system, or mounts it; open() does so, too. Errors: Errc::not_supported if the
+  /// machine has no resctrl; ENODEV if it is not mounted and shall not be.
+  Result<void> prepare();
+  /// Errors: those of prepare(); Errc::not_supported if the hardware counts no bandwidth; those of
+  /// ResctrlGroup::make().
   Result<void> open(const std::vector<pid_t>& processes) override;
   Result<void> enable() override;
   Result<void> disable() override;
   MemoryReading read() override;
   Result<void> close() override;
+
+  /// After prepare().
+  const std::string& mount_point() const noexcept { return mount_point_; }
+  /// Of the watched processes, while it is open; empty: there is none.
+  std::string control_group() const { return group_ ? group_->control_path() : std::string(); }
+  /// Why open() failed; empty: it did not.
+  const std::string& failure() const noexcept { return failure_; }
 
   /// Where it is mounted, below the root of `files`. Errors: as open().
   static Result<std::string> find_mount(const KernelFiles& files);
@@ -55,6 +68,7 @@ class ResctrlSource final : public MemorySource {
     std::map<std::string, Values> events;
     std::string failure;  ///< why a file could not be read
   };
+  Result<void> open_there(const std::vector<pid_t>& processes);
   Snapshot take(bool again_if_unavailable) const;
   Result<Values> values_of(const std::string& event, bool again_if_unavailable) const;
   void assign_counters() const;
@@ -65,7 +79,7 @@ class ResctrlSource final : public MemorySource {
   GroupCalls& calls_;
   MonotonicClock clock_;
   MemoryScope scope_ = MemoryScope::machine;
-  std::string mount_point_, mounted_;
+  std::string mount_point_, mounted_, failure_;
   std::vector<std::string> events_;
   std::vector<std::string> groups_;  ///< whose mon_data is read
   std::unique_ptr<ResctrlGroup> group_;

@@ -3,12 +3,14 @@
 // task is written to a file, is done here.
 
 #include <cerrno>
+#include <functional>
 #include <map>
 #include <set>
 #include <string>
 #include <vector>
 
 #include "perf/membw/resctrl_group.hpp"
+#include "perf/membw/schemata.hpp"
 #include "tests/perf/membw/trees.hpp"
 
 namespace shmif::perf::test {
@@ -23,6 +25,32 @@ class FakeResctrl final : public GroupCalls {
       : tree_(tree), events_(std::move(events)) {
     tree_.put("/proc/filesystems", "nodev\tsysfs\nnodev\tresctrl\n\text4\n");
     mount_now();
+  }
+  /// Of two domains: bandwidth in steps of ten percent, and caches of eleven ways.
+  void put_allocation() {
+    allocates_ = true;
+    tree_.put(kRoot + "/info/last_cmd_status", "ok\n");
+    tree_.put(kRoot + "/info/MB/min_bandwidth", "10\n");
+    tree_.put(kRoot + "/info/MB/bandwidth_gran", "10\n");
+    tree_.put(kRoot + "/info/MB/delay_linear", "1\n");
+    tree_.put(kRoot + "/info/L3/cbm_mask", "7ff\n");
+    tree_.put(kRoot + "/info/L3/min_cbm_bits", "2\n");
+    tree_.put(kRoot + "/info/L3/sparse_masks", "0\n");
+    put_schemata(kRoot);
+  }
+  std::string schemata_of(const std::string& group) const {
+    return schemata_text(read_schemata(tree_.text(group + "/schemata")).value());
+  }
+  /// Somebody changed it.
+  void allot(const std::string& group, const std::string& text) const {
+    Schemata now = read_schemata(tree_.text(group + "/schemata")).value();
+    const Schemata all = read_schemata(text).value();
+    for (const Allotment& wanted : all) {
+      for (Allotment& each : now) {
+        if (each.resource == wanted.resource && each.domain == wanted.domain) each = wanted;
+      }
+    }
+    tree_.put(group + "/schemata", schemata_lines(now));
   }
   /// As before mount(2).
   void leave_unmounted() {
@@ -66,6 +94,7 @@ class FakeResctrl final : public GroupCalls {
     if (assign_mode) tree_.put(group + "/mbm_L3_assignments", assignments);
     if (group.find("/mon_groups/") == std::string::npos) {
       std::filesystem::create_directories(tree_.at(group) + "/mon_groups");
+      if (allocates_) put_schemata(group);
     }
     write_tasks();
   }
@@ -110,6 +139,14 @@ class FakeResctrl final : public GroupCalls {
       calls.push_back("assign " + text);
       return {};
     }
+    if (name.ends_with("/schemata")) {
+      calls.push_back("allot " + text);
+      tree_.put(kRoot + "/info/last_cmd_status", refuse_with.empty() ? "ok\n" : refuse_with);
+      if (!refuse_with.empty()) return Error::from_errno(EINVAL, "cannot write " + name);
+      allot(name.substr(0, name.rfind('/')), text);
+      if (on_allot) on_allot();
+      return {};
+    }
     const std::string group = name.substr(0, name.size() - std::string("/tasks").size());
     const int task = std::stoi(text);
     if (task == fail_task) return Error::from_errno(EPERM, "cannot write " + name);
@@ -141,11 +178,17 @@ class FakeResctrl final : public GroupCalls {
   bool assign_mode = false;
   std::string assignments;
   std::function<void(int)> on_move;
+  std::string refuse_with;  ///< what the kernel says about each allocation
+  std::function<void()> on_allot;
 
  private:
   std::string name_of(const std::string& path) const { return path.substr(tree_.path().size()); }
   static std::string control_of(const std::string& group) {
     return group.substr(0, group.find("/mon_groups/"));
+  }
+  /// With the spaces of older kernels.
+  void put_schemata(const std::string& group) const {
+    tree_.put(group + "/schemata", "    MB:0=100;1=100\n    L3:0=7ff;1=7ff\n");
   }
   void mount_now() {
     tree_.put("/proc/mounts",
@@ -170,6 +213,7 @@ class FakeResctrl final : public GroupCalls {
 
   const Tree& tree_;
   std::vector<std::string> events_;
+  bool allocates_ = false;
   std::set<std::string> groups_;
   std::map<int, std::string> where_;
 };

@@ -9,13 +9,14 @@
 namespace shmif::perf::test {
 namespace {
 
-TEST(MembwCapabilities, AreThreeAndTheSoftwareSourceAlwaysWorks) {
+TEST(MembwCapabilities, AreFourAndTheSoftwareSourceAlwaysWorks) {
   const auto all = membw_capabilities(KernelFiles());
-  ASSERT_EQ(all.size(), 3U);
+  ASSERT_EQ(all.size(), 4U);
   EXPECT_EQ(all[0].name, "membw.pmu");
   EXPECT_EQ(all[1].name, "membw.resctrl");
-  EXPECT_EQ(all[2].name, "membw.software");
-  EXPECT_EQ(all[2].state, Support::supported);
+  EXPECT_EQ(all[2].name, "membw.allocation");
+  EXPECT_EQ(all[3].name, "membw.software");
+  EXPECT_EQ(all[3].state, Support::supported);
   for (const Capability& each : all) {
     EXPECT_EQ(each.reason.empty(), each.state == Support::supported) << each.name;
   }
@@ -58,7 +59,7 @@ TEST(MembwCapabilities, AreNotThoseOfAFileWithoutANumber) {
     EXPECT_EQ(membw_capabilities(tree.files())[0].state, Support::not_supported) << other;
   }
   tree.put("/proc/self/io", "garbage\n");
-  EXPECT_NE(membw_capabilities(tree.files())[2].reason.find("is not as proc_pid_io(5)"),
+  EXPECT_NE(membw_capabilities(tree.files())[3].reason.find("is not as proc_pid_io(5)"),
             std::string::npos);
 }
 
@@ -74,6 +75,20 @@ TEST(MembwCapabilities, OfResctrlSayHowToMountIt) {
   tree.put("/proc/filesystems", "nodev\tproc\n");
   EXPECT_EQ(now().state, Support::not_supported);
   EXPECT_EQ(now().enable_with, "");
+}
+
+TEST(MembwCapabilities, OfAllocationNeedTheFileThatSetsIt) {
+  const Tree tree;
+  FakeResctrl resctrl(tree);
+  const auto now = [&] { return membw_capabilities(tree.files())[2]; };
+  EXPECT_EQ(now().state, Support::not_supported);
+  EXPECT_EQ(now().reason, "there is no " + tree.at(kRoot) +
+                              "/schemata: the processor allocates neither caches nor bandwidth");
+  resctrl.put_allocation();
+  EXPECT_EQ(now().state, Support::supported) << now().reason;
+  resctrl.leave_unmounted();
+  EXPECT_EQ(now().reason, "resctrl is not mounted");
+  EXPECT_EQ(now().enable_with, "mount -t resctrl resctrl /sys/fs/resctrl");
 }
 
 TEST(FillLoad, CountsWhatItReadAndWrote) {

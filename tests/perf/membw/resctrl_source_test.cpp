@@ -220,7 +220,31 @@ TEST_F(ResctrlSourceTest, OfHardwareWithLocalBytesAloneHasNoTotal) {
   const MemoryReading reading = local.read();
   EXPECT_EQ(reading.local, 40);
   EXPECT_FALSE(reading.total);
-  EXPECT_EQ(reading.reason, "mbm_total_bytes is not counted by this hardware");
+  EXPECT_EQ(reading.reason,
+            "mbm_total_bytes is not counted by this hardware (--local compares its local bytes)");
+}
+
+TEST_F(ResctrlSourceTest, CountsTheLocalBytesOfOneDomainAlone) {
+  const Tree tree;
+  FakeResctrl resctrl(tree, {"mbm_local_bytes"});
+  ResctrlSource local(tree.files(), {.local_domain = 1}, resctrl, [this] { return now_; });
+  ASSERT_TRUE(local.open({})) << "without a total";
+  EXPECT_EQ(label_of(local), "resctrl:local");
+  ASSERT_TRUE(local.enable());
+  now_ += 2 * kSecond;
+  resctrl.count(kRoot, 0, "mbm_local_bytes", "4000\n");
+  resctrl.count(kRoot, 1, "mbm_local_bytes", "60\n");
+  ASSERT_TRUE(local.disable());
+  EXPECT_EQ(local.read().total, 30);
+  EXPECT_EQ(local.read().local, 30);
+  ResctrlSource none(tree.files(), {.local_domain = 7}, resctrl);
+  ASSERT_TRUE(none.open({}));
+  ASSERT_TRUE(none.enable());
+  EXPECT_EQ(none.read().reason, tree.at(kRoot) + "/mon_data has no mon_L3_07");
+  const Tree totals;
+  FakeResctrl of_totals(totals, {"mbm_total_bytes"});
+  EXPECT_EQ(ResctrlSource(totals.files(), {.local_domain = 1}, of_totals).open({}).error().message,
+            "the hardware does not count mbm_local_bytes");
 }
 
 }  // namespace

@@ -1,0 +1,48 @@
+#pragma once
+// Allocations of the resctrl file system, as its files `schemata` have them: "MB:0=100;1=50".
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.hpp"
+#include "perf/watch/kernel_files.hpp"
+
+namespace shmif::perf {
+
+/// What a group may use of a resource in one domain.
+struct Allotment {
+  std::string resource;  ///< "MB", "L3", "L3CODE"
+  unsigned domain = 0;
+  std::string value;  ///< "50"; of a cache, a mask in hexadecimal digits: "ff"
+
+  bool operator==(const Allotment&) const = default;
+};
+/// At most one for each resource and domain.
+using Schemata = std::vector<Allotment>;
+
+/// Reads "MB:0=50;1=60;L3:0=ff", and the files of the kernel, which have a line for each resource.
+/// A domain without a resource belongs to the resource before it. Errors: Errc::bad_argument.
+/// Threads: any. Blocks: never.
+Result<Schemata> read_schemata(std::string_view text);
+/// Reads "MB:0=100..10/10": steps from 100 to 10, each 10 lower. All ranges of the text must have
+/// as many steps; what is no range stays as it is. Errors: Errc::bad_argument, also for a text
+/// without a range, and for more than 1000 steps. Threads: any. Blocks: never.
+Result<std::vector<Schemata>> read_schemata_steps(std::string_view text);
+
+/// "MB:0=50;1=60;L3:0=ff"
+std::string schemata_text(const Schemata& schemata);
+/// The same as the kernel reads it, with a line for each resource.
+std::string schemata_lines(const Schemata& schemata);
+/// Whether both are the same number, in the digits of their resource.
+bool is_same_value(const Allotment& one, const Allotment& other);
+
+/// Whether this machine can have the allocation: its resources and domains, by the file `schemata`
+/// of the mount point; bandwidth by info/MB/min_bandwidth and bandwidth_gran; masks by
+/// info/L3/cbm_mask, min_cbm_bits and sparse_masks. Errors: Errc::bad_argument, with what would be
+/// right; Errc::not_supported if the machine allocates nothing. Threads: any. Blocks: for the
+/// files.
+Result<void> check_schemata(const KernelFiles& files, const std::string& mount_point,
+                            const Schemata& schemata);
+
+}  // namespace shmif::perf

@@ -1,0 +1,100 @@
+// The built-in load: what its text says, and what each of its operations counts.
+
+#include "perf/membw/fill_load.hpp"
+
+#include <gtest/gtest.h>
+
+namespace shmif::perf::test {
+namespace {
+
+constexpr std::uint64_t kMiB = std::uint64_t{1} << 20U;
+
+/// What all threads of a load counted.
+struct Filled {
+  std::uint64_t read = 0, written = 0, result = 0;
+};
+Filled filled_by(const std::string& text, std::chrono::nanoseconds time) {
+  FillCounts counts = FillCounts::create().value();
+  FillOptions options = read_fill_load(text).value();
+  options.threads = 2;
+  options.counts = &counts;
+  Filled filled;
+  filled.result = fill_memory(time, options).value().bytes;
+  for (const auto& each : counts.look()) {
+    EXPECT_TRUE(each);
+    filled.read += each->read;
+    filled.written += each->written;
+  }
+  return filled;
+}
+
+TEST(FillLoad, DoesOneRoundOfItsOperationOnTheWholeBufferOfEachThread) {
+  const auto long_time = std::chrono::hours(1);  // which it does not take
+  const Filled read = filled_by("fill:size=1M,op=read,once", long_time);
+  EXPECT_EQ(read.read, 2 * kMiB);
+  EXPECT_EQ(read.written, 0U);
+  const Filled written = filled_by("fill:op=write,size=40M,once,flush", long_time);
+  EXPECT_EQ(written.read, 0U);
+  EXPECT_EQ(written.written, 80 * kMiB) << "in several steps";
+  const Filled copied = filled_by("fill:once,size=40M", long_time);
+  EXPECT_EQ(copied.read, 40 * kMiB);
+  EXPECT_EQ(copied.written, 80 * kMiB);
+  EXPECT_EQ(copied.result, 120 * kMiB);
+}
+
+TEST(FillLoad, WithoutOnceGoesOnUntilItsTimeIsUp) {
+  const Filled read = filled_by("fill:size=64k,op=read", std::chrono::milliseconds(20));
+  EXPECT_EQ(read.read % (64U << 10U), 0U) << "whole rounds";
+  EXPECT_GT(read.read, 0U);
+  EXPECT_EQ(read.result, read.read);
+}
+
+TEST(FillLoad, TextSaysWhatItDoes) {
+  const FillOptions usual = read_fill_load("fill").value();
+  EXPECT_EQ(usual.operation, FillOperation::copy);
+  EXPECT_EQ(usual.buffer_bytes, 0U);
+  EXPECT_FALSE(usual.once);
+  EXPECT_FALSE(usual.flush);
+  const FillOptions all = read_fill_load("fill:size=250M,op=write,once,flush").value();
+  EXPECT_EQ(all.operation, FillOperation::write);
+  EXPECT_EQ(all.buffer_bytes, 250 * kMiB);
+  EXPECT_TRUE(all.once);
+  EXPECT_TRUE(all.flush);
+  EXPECT_EQ(fill_load_text(usual), "fill");
+  EXPECT_EQ(fill_load_text(all), "fill:size=262144000,op=write,once,flush");
+  EXPECT_EQ(fill_load_text(read_fill_load("fill:flush").value()), "fill:flush");
+}
+
+TEST(FillLoad, RefusesTextThatDescribesNone) {
+  struct Case {
+    std::string text, says;
+  };
+  const std::string settings = "its settings are size=SIZE, op=read|write|copy, once and flush";
+  for (const Case& each :
+       {Case{"copy", "write fill, or fill:size=250M,op=read"}, Case{"", "write fill, or "},
+        Case{"fill:", settings}, Case{"fill:once,", settings}, Case{"fill:twice", settings},
+        Case{"fill:once=1", settings}, Case{"fill:op=", "op: write read, write or copy"},
+        Case{"fill:op=fill", "op: write read, write or copy"},
+        Case{"fill:size=x", "\"size=x\" is not a size"},
+        Case{"fill:size=63k", "size: at least 64k for each thread"}}) {
+    const auto load = read_fill_load(each.text);
+    ASSERT_FALSE(load) << each.text;
+    EXPECT_EQ(load.error().message.find('"' + each.text + "\" is not a load ("), 0U);
+    EXPECT_NE(load.error().message.find(each.says), std::string::npos) << load.error().message;
+  }
+}
+
+TEST(FillLoad, TakesNoMoreThanTheMemoryOfTheMachine) {
+  FillOptions options{.threads = 4, .buffer_bytes = std::uint64_t{1} << 50U};
+  const auto possible = check_fill(options);
+  ASSERT_FALSE(possible);
+  EXPECT_EQ(possible.error().code, std::errc::not_enough_memory);
+  EXPECT_NE(possible.error().message.find("in each of 4 threads"), std::string::npos)
+      << possible.error().message;
+  EXPECT_FALSE(fill_memory({}, options));
+  options.buffer_bytes = kMiB;
+  EXPECT_TRUE(check_fill(options));
+}
+
+}  // namespace
+}  // namespace shmif::perf::test
