@@ -59,7 +59,7 @@ _shmifperf() {
     --debug) words=$(_shmifperf_categories "$current") ;;
     --source) words='pmu resctrl software' ;;
     --report) words='reads writes total' ;;
-    --load) words='fill' ;;
+    --load) words='fill fill:op=read fill:op=write fill:op=copy' ;;
     --format) words='profile raw raw:max= raw:only=user raw:only=kernel addresses addresses:only=user addresses:only=kernel chains chains:depth=' ;;
     --profile) words=$(command shmifperf options --profiles | sed 's/ .*//') ;;
     *)

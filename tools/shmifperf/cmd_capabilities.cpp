@@ -38,7 +38,8 @@ std::string json_of(const std::vector<Capability>& all) {
     instruments.push_back({{"name", each.name},
                            {"state", perf::word_of(each.state)},
                            {"reason", each.reason},
-                           {"enable_with", each.enable_with}});
+                           {"enable_with", each.enable_with},
+                           {"tested", each.tested}});
   }
   const nlohmann::ordered_json whole{{"instruments", std::move(instruments)}};
   constexpr int kIndent = 2;
@@ -66,6 +67,7 @@ std::string text_of(const std::vector<Capability>& all, std::size_t width) {
     }
     out += perf::wrapped(line, width, indent);
     if (!each.enable_with.empty()) out += further("to change that: " + each.enable_with);
+    if (!each.tested.empty()) out += further("tested " + each.tested);
   }
   return out;
 }

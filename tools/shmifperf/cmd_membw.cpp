@@ -1,6 +1,8 @@
 // shmifperf membw: measures memory bandwidth by the counters of the memory controllers, by resctrl,
 // and by what software copied.
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <chrono>
 #include <csignal>
@@ -8,6 +10,8 @@
 #include <memory>
 
 #include "perf/figures/units.hpp"
+#include "perf/membw/allocation.hpp"
+#include "perf/membw/cpu_place.hpp"
 #include "perf/membw/fill_counts.hpp"
 #include "perf/membw/fill_load.hpp"
 #include "perf/membw/load_source.hpp"
@@ -27,14 +31,18 @@ namespace shmif::tools {
 
 namespace {
 
-using Sources = std::vector<std::unique_ptr<perf::MemorySource>>;
+struct Sources {
+  std::vector<std::unique_ptr<perf::MemorySource>> all;
+  perf::ResctrlSource* resctrl = nullptr;  ///< one of them; null: it was not asked for
+};
 using std::chrono::nanoseconds;
 
 constexpr std::uint64_t kMaxSamples = 1'000'000;
 constexpr std::size_t kSamplesOfLoad = 5;
+constexpr std::size_t kSamplesOfStep = 4;
 
 Options describe_membw() {
-  Options options("membw", "[-p PID[,PID]... | --load fill | -- PROGRAM [ARGUMENT]...]");
+  Options options("membw", "[-p PID[,PID]... | --load LOAD | -- PROGRAM [ARGUMENT]...]");
   options.about(
       "Measures memory bandwidth, from up to three independent sources: the counters of the memory "
       "controllers (pmu), the monitoring of the resctrl file system (resctrl), and the bytes that "
@@ -64,10 +72,23 @@ Options describe_membw() {
              "measure in this control group of resctrl; if it is missing, make it, and delete it "
              "at the "
              "end")
+      .value("schemata", "ALLOCATION",
+             "measure with this allocation of caches and bandwidth, such as 'MB:0=50;L3:0=ff': set "
+             "it on a control group (--control-group, or one of its own), and put the old one back "
+             "at the end")
+      .value("sweep", "ALLOCATIONS",
+             "measure with each allocation of a range, such as 'MB:0=100..10/10', and compare the "
+             "sources at each; exits with 1 if they differ at one of them")
+      .flag("local",
+            "with --cpu: the local bytes of the last cache of that CPU (resctrl) beside the memory "
+            "controllers of its socket (pmu)")
+      .value("pairs-csv", "FILE",
+             "with --compare or --sweep: append a line for each sample and pair of sources to this "
+             "file")
       .value("csv", "FILE", "append a line for each source and sample to this file")
       .value("o,output", "PATH", "write the result there (default: -, standard output)")
       .value("sysroot", "DIR", "read /proc and /sys below this directory (default: /)")
-      .value("fill", "TIME", "measure nothing: be the built-in load for that long")
+      .value("fill", "TIME", "measure nothing: be the built-in load (see --load) for that long")
       .value("fill-counts", "FILE",
              "with --fill: the file in which the load counts what it has filled, for membw --load")
       .flag("json", "print JSON, for scripts");
@@ -78,6 +99,12 @@ Arguments parse_membw(const CommandLine& line) {
   return describe_membw()
       .example("shmifperf membw --load fill --samples 3 --compare",
                "what the sources say about a known load")
+      .example("shmifperf membw --load fill:size=250M,op=read,flush --cpu 1 --samples 3",
+               "the load of the kernel's resctrl test: one thread reads 250 MiB again and again")
+      .example("shmifperf membw --sweep 'MB:0=100..10/10' --local --cpu 1 --load fill:op=read",
+               "the allocation test of the kernel's resctrl test")
+      .example("shmifperf membw --schemata 'MB:0=50;L3:0=ff' --samples 5 -- ./rx",
+               "a program with half of the bandwidth and eight ways of the last cache")
       .example("shmifperf membw -p $(pidof -s rx) --bus /dev/shm/bus0 --samples 10",
                "a receiver, and the bus that it reads")
       .example(
@@ -103,8 +130,44 @@ perf::MembwOptions options_of_membw(const Arguments& args) {
   options.interval = time_of(args, "interval", options.interval, {});
   std::size_t usual = args.given("load") ? kSamplesOfLoad : 1;
   if (args.given("pid") || !args.program().empty()) usual = 0;
+  if (args.given("sweep")) usual = kSamplesOfStep;
   options.samples = static_cast<std::size_t>(args.count("samples", 1, kMaxSamples).value_or(usual));
   return options;
+}
+
+/// What --schemata or --sweep ask for: one allocation, or one for each step; none.
+std::vector<perf::Schemata> allocations_of(const Arguments& args) {
+  const bool sweeps = args.given("sweep");
+  if (!sweeps && !args.given("schemata")) return {};
+  const std::string name = sweeps ? "--sweep" : "--schemata";
+  if (sweeps && args.given("schemata")) {
+    throw UsageError{"--schemata and --sweep exclude each other"};
+  }
+  if (!args.given("load") && !args.given("pid") && args.program().empty()) {
+    throw UsageError{name + " needs a program, --load or -p: it is set for those alone"};
+  }
+  const auto asked = args.all("source");
+  if (!asked.empty() && std::ranges::find(asked, "resctrl") == asked.end()) {
+    throw UsageError{name + " needs --source resctrl"};
+  }
+  if (sweeps) {
+    auto steps = perf::read_schemata_steps(*args.text("sweep"));
+    if (!steps) throw UsageError{"--sweep: " + steps.error().message};
+    return *std::move(steps);
+  }
+  auto one = perf::read_schemata(*args.text("schemata"));
+  if (!one) throw UsageError{"--schemata: " + one.error().message};
+  return {*std::move(one)};
+}
+
+/// Where --local measures; empty: everywhere.
+std::optional<perf::CpuPlace> local_place_of(const Arguments& args,
+                                             const perf::KernelFiles& files) {
+  if (!args.flag("local")) return std::nullopt;
+  const auto cpu = args.count("cpu", 0, 65535);
+  if (!cpu) throw UsageError{"--local needs --cpu: the CPU whose memory is near"};
+  if (args.given("socket")) throw UsageError{"--local is about the socket of --cpu (no --socket)"};
+  return perf::place_of_cpu(files, static_cast<unsigned>(*cpu)).value();
 }
 
 perf::MemoryReport report_of(const Arguments& args) {
@@ -130,40 +193,58 @@ void check_source(const std::string& word) {
   throw UsageError{"--source \"" + word + "\" is not known (write pmu, resctrl or software)"};
 }
 
-Sources sources_of(const Arguments& args, const MembwTarget& target) {
-  const perf::KernelFiles files(args.text("sysroot").value_or("/"));
+std::unique_ptr<perf::ResctrlSource> resctrl_of(const Arguments& args,
+                                                const perf::KernelFiles& files,
+                                                std::optional<unsigned> local_domain) {
+  perf::ResctrlOptions options;
+  options.mount = args.flag("mount");
+  options.local_domain = local_domain;
+  options.control_group = args.text("control-group").value_or("");
+  if (options.mount && args.given("sysroot")) {
+    throw UsageError{"--mount is for this machine, and --sysroot is for another one"};
+  }
+  if (options.control_group.find('/') != std::string::npos) {
+    throw UsageError{"--control-group: it must be a name without \"/\""};
+  }
+  // An allocation is never set on a group of others, unless it was named.
+  const bool allocates = args.given("schemata") || args.given("sweep");
+  if (allocates && options.control_group.empty()) {
+    options.control_group = "shmifperf-" + std::to_string(::getpid());
+  }
+  return std::make_unique<perf::ResctrlSource>(files, std::move(options));
+}
+
+Sources sources_of(const Arguments& args, const perf::KernelFiles& files,
+                   const MembwTarget& target) {
   const auto asked = args.all("source");
   std::ranges::for_each(asked, check_source);
   const auto wants = [&](const char* name) {
     return asked.empty() || std::ranges::find(asked, name) != asked.end();
   };
+  const auto local = local_place_of(args, files);
   Sources sources;
   if (wants("pmu")) {
     std::optional<unsigned> socket;
     if (const auto number = args.count("socket", 0, 65535)) socket = static_cast<unsigned>(*number);
-    sources.push_back(std::make_unique<perf::PmuSource>(files, socket));
+    if (local) socket = local->socket;
+    sources.all.push_back(std::make_unique<perf::PmuSource>(files, socket));
   }
   if (wants("resctrl")) {
-    perf::ResctrlOptions options;
-    options.mount = args.flag("mount");
-    options.control_group = args.text("control-group").value_or("");
-    if (options.mount && args.given("sysroot")) {
-      throw UsageError{"--mount is for this machine, and --sysroot is for another one"};
-    }
-    if (options.control_group.find('/') != std::string::npos) {
-      throw UsageError{"--control-group: it must be a name without \"/\""};
-    }
-    sources.push_back(std::make_unique<perf::ResctrlSource>(files, std::move(options)));
+    auto resctrl = resctrl_of(args, files, local ? std::optional(local->l3_domain) : std::nullopt);
+    sources.resctrl = resctrl.get();
+    sources.all.push_back(std::move(resctrl));
   }
   if (wants("software")) {
     if (const auto bus = args.text("bus")) {
-      sources.push_back(std::make_unique<perf::BusSource>(*bus));
+      sources.all.push_back(std::make_unique<perf::BusSource>(*bus));
     }
     if (target.counts() != nullptr) {
-      sources.push_back(std::make_unique<perf::LoadSource>(*target.counts()));
+      sources.all.push_back(std::make_unique<perf::LoadSource>(*target.counts()));
     }
-    if (!target.pids().empty()) sources.push_back(std::make_unique<perf::ProcessIoSource>(files));
-    sources.push_back(std::make_unique<perf::DeviceSource>(files));
+    if (!target.pids().empty()) {
+      sources.all.push_back(std::make_unique<perf::ProcessIoSource>(files));
+    }
+    sources.all.push_back(std::make_unique<perf::DeviceSource>(files));
   }
   return sources;
 }
@@ -173,9 +254,10 @@ int fill(const Arguments& args) {
   if (const auto path = args.text("fill-counts")) {
     counts.emplace(perf::FillCounts::open(*path).value());
   }
-  const auto filled =
-      perf::fill_memory(args.seconds("fill").value(), {.counts = counts ? &*counts : nullptr})
-          .value();
+  auto load = perf::read_fill_load(args.text("load").value_or("fill"));
+  if (!load) throw UsageError{"--load " + load.error().message};
+  load->counts = counts ? &*counts : nullptr;
+  const auto filled = perf::fill_memory(args.seconds("fill").value(), *load).value();
   const double rate = static_cast<double>(filled.bytes) / filled.seconds;
   std::printf("filled %s/s (read and written) in %s by %u threads, with %s each\n",
               perf::format_bytes(static_cast<std::uint64_t>(rate)).c_str(),
@@ -187,14 +269,15 @@ int fill(const Arguments& args) {
 /// How long the built-in load may run: well longer than it is measured.
 nanoseconds longest_load(const perf::MembwOptions& options) {
   const nanoseconds one = std::max(options.window, options.interval);
-  const auto windows = static_cast<std::int64_t>(options.samples) + 2;
+  const std::size_t steps = std::max<std::size_t>(options.steps, 1);
+  const auto windows = static_cast<std::int64_t>((options.samples + 1) * steps + 1);
   return options.settle + one * windows + std::chrono::seconds(10);
 }
 
 int exit_code_of_run(const perf::MembwResult& result, const StopSignals& stop,
                      MembwTarget& target) {
   if (result.error && !stop.stopped()) {
-    return target.failure_code() != 0 ? target.failure_code() : kFailed;
+    return target.failure_code() != 0 ? target.failure_code() : exit_code_of(result.error->code);
   }
   const auto any = [&](const auto& holds) { return std::ranges::any_of(result.sources, holds); };
   Measured measured = Measured::unsupported;
@@ -208,40 +291,86 @@ int exit_code_of_run(const perf::MembwResult& result, const StopSignals& stop,
   return exit_code_of_instrument(stop.signal(), target.program_code(), measured);
 }
 
+/// Whether the sources differ at a step.
+bool differ(const perf::MembwResult& result, perf::MemoryReport report,
+            const perf::CompareLimits& limits) {
+  return std::ranges::any_of(perf::tally(perf::compare_steps(result, report, limits)),
+                             [](const perf::MemoryTally& each) { return each.different > 0; });
+}
+
+/// Where the result goes.
+struct Places {
+  std::string csv, pairs_csv, output;
+};
+Places places_of(const Arguments& args) {
+  Places places{args.text("csv").value_or(""), args.text("pairs-csv").value_or(""),
+                args.text("output").value_or("-")};
+  if (!places.pairs_csv.empty() && !args.flag("compare") && !args.given("sweep")) {
+    throw UsageError{"--pairs-csv needs --compare or --sweep"};
+  }
+  check_file(places.csv).value();
+  check_file(places.pairs_csv, {places.csv}).value();
+  check_file(places.output, {places.csv, places.pairs_csv}).value();
+  return places;
+}
+
+void tell(const Arguments& args, const Places& places, const perf::MembwResult& result,
+          const perf::MembwExtras& extras) {
+  const perf::MemoryReport report = report_of(args);
+  if (!places.csv.empty()) append_csv(places.csv, result).value();
+  if (!places.pairs_csv.empty()) {
+    append_pairs_csv(places.pairs_csv, result, report, extras).value();
+  }
+  std::vector<perf::MemoryComparison> comparisons;
+  if (args.flag("compare") && result.steps.empty()) {
+    comparisons = perf::compare_all(result.sources, report, limits_of(args));
+  }
+  const std::size_t width = places.output == "-" ? terminal_columns() : 0;
+  write_file(places.output, args.flag("json")
+                                ? perf::membw_json(result, report, comparisons, extras)
+                                : membw_text(result, report, comparisons, extras, width))
+      .value();
+}
+
 int run_membw(const CommandLine& line) {
   const Arguments args = parse_membw(line);
   if (args.given("fill")) return fill(args);
-  const perf::MembwOptions options = options_of_membw(args);
+  perf::MembwOptions options = options_of_membw(args);
   const perf::MemoryReport report = report_of(args);
   const perf::CompareLimits limits = limits_of(args);
-  const std::string csv = args.text("csv").value_or("");
-  check_file(csv).value();
-  check_file(args.text("output").value_or("-"), {csv}).value();
+  const std::vector<perf::Schemata> allocations = allocations_of(args);
+  if (args.given("sweep")) options.steps = allocations.size();
+  const Places places = places_of(args);
   const StopSignals stop;
+  const perf::KernelFiles files(args.text("sysroot").value_or("/"));
   MembwTarget target(args, longest_load(options));
-  const Sources sources = sources_of(args, target);
+  const Sources sources = sources_of(args, files, target);
   perf::MembwHooks hooks;
+  bool begun = false;
   hooks.sleep = [&](nanoseconds time) { return target.sleep(time, stop); };
   hooks.begin = [&] {
-    auto begun = target.begin();
-    if (begun) target.wait_for_load(stop);
-    return begun;
+    begun = true;
+    auto begin = target.begin();
+    if (begin) target.wait_for_load(stop);
+    return begin;
   };
   hooks.pause = [&] { return target.pause(); };
   hooks.resume = [&] { return target.resume(); };
-  const perf::MembwResult result = perf::measure_memory(sources, target.pids(), options, hooks);
-  const int code = exit_code_of_run(result, stop, target);
+  std::optional<perf::AllocationSteps> steps;
+  if (!allocations.empty()) {
+    steps.emplace(files, allocations, options.samples, *sources.resctrl);
+    steps->hook_into(hooks);
+  }
+  const perf::MembwResult result = perf::measure_memory(sources.all, target.pids(), options, hooks);
+  int code = exit_code_of_run(result, stop, target);
   target.end(stop.stopped() ? stop.signal() : SIGTERM);
   if (result.error) complain(result.error->message);
-  if (target.failure_code() != 0) return code;  // there is nothing to print
-  if (!csv.empty()) append_csv(csv, result).value();
-  std::vector<perf::MemoryComparison> comparisons;
-  if (args.flag("compare")) comparisons = perf::compare_all(result.sources, report, limits);
-  const std::string path = args.text("output").value_or("-");
-  const std::size_t width = path == "-" ? terminal_columns() : 0;
-  write_file(path, args.flag("json") ? perf::membw_json(result, report, comparisons)
-                                     : membw_text(result, report, comparisons, width))
-      .value();
+  if (target.failure_code() != 0 || !begun) return code;  // there is nothing to print
+  perf::MembwExtras extras;
+  if (args.flag("compare") || args.given("sweep")) extras.pairs = limits;
+  if (steps) extras.allocations = steps->texts();
+  tell(args, places, result, extras);
+  if (code == kDone && differ(result, report, limits)) code = kFailed;
   return code;
 }
 

@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <cmath>
 #include <cstdio>
+#include <fstream>
 
 #include "bus/file/output_file.hpp"
 #include "perf/figures/table.hpp"
@@ -71,10 +72,14 @@ std::string source_table(const perf::MembwResult& result, std::size_t width) {
   return table.text(width);
 }
 
+std::string verdict_text(perf::MemoryVerdict verdict) {
+  std::string text = perf::word_of(verdict);
+  std::ranges::replace(text, '_', ' ');
+  return text;
+}
+
 std::string comparison_line(const perf::MemoryComparison& each, std::size_t width) {
-  std::string verdict = perf::word_of(each.verdict);
-  for (char& letter : verdict) letter = letter == '_' ? ' ' : letter;
-  std::string line = each.first + " and " + each.second + ": " + verdict;
+  std::string line = each.first + " and " + each.second + ": " + verdict_text(each.verdict);
   if (each.difference_share) {
     line += ", " + perf::format_share(each.difference_share) + " or " +
             rate_text(each.difference_bytes_per_s) + " apart";
@@ -83,10 +88,128 @@ std::string comparison_line(const perf::MemoryComparison& each, std::size_t widt
   return perf::wrapped(line, width, 2);
 }
 
+std::string pids_text(const perf::MembwResult& result) {
+  std::string text;
+  for (const pid_t pid : result.processes) {
+    text += (text.empty() ? "" : " ") + std::to_string(pid);
+  }
+  return text;
+}
+
+std::string allocation_of(const perf::MembwExtras& extras, std::size_t step) {
+  return step < extras.allocations.size() ? extras.allocations[step] : std::string();
+}
+
+std::string difference_text(const perf::MemoryComparison& each) {
+  if (!each.difference_share) return "-";
+  return rate_text(each.difference_bytes_per_s) + ", " + perf::format_share(each.difference_share);
+}
+
+/// A row for each sample and pair that were both measured.
+std::string pair_table(const perf::MembwResult& result, perf::MemoryReport report,
+                       const perf::MembwExtras& extras, std::size_t width) {
+  perf::Table table(2);
+  table.add({"sample", "pid", "sources", "first", "second", "difference"});
+  const std::string pids = pids_text(result);
+  bool any = false;
+  for (const perf::MembwSample& sample : result.samples) {
+    for (const auto& each : perf::compare_sample(result, sample, report, *extras.pairs)) {
+      if (!each.difference_share) continue;
+      any = true;
+      table.add({std::to_string(sample.number), pids.empty() ? "-" : pids,
+                 each.first + " and " + each.second, rate_text(each.first_bytes_per_s),
+                 rate_text(each.second_bytes_per_s), difference_text(each)});
+    }
+  }
+  return any ? table.text(width) : std::string();
+}
+
+/// A row for each step: the sources, and for each pair of them the difference and a verdict.
+std::string sweep_table(const perf::MembwResult& result, perf::MemoryReport report,
+                        const perf::MembwExtras& extras, std::size_t width) {
+  const auto compared =
+      perf::compare_steps(result, report, extras.pairs.value_or(perf::CompareLimits{}));
+  perf::Table table(0);
+  std::vector<std::string> head{"allocation"};
+  for (const perf::MemorySummary& each : result.sources) head.push_back(each.label());
+  const auto tallies = perf::tally(compared);
+  for (std::size_t pair = 0; pair < tallies.size(); ++pair) {
+    head.insert(head.end(), {"difference", "verdict"});
+  }
+  table.add(head);
+  for (std::size_t step = 0; step < result.steps.size(); ++step) {
+    std::vector<std::string> row{allocation_of(extras, step)};
+    for (const perf::MemorySummary& each : result.steps[step]) {
+      row.push_back(rate_text(each.rates.of(report)));
+    }
+    for (const perf::MemoryComparison& each : compared[step]) {
+      if (each.verdict == perf::MemoryVerdict::not_comparable) continue;
+      row.insert(row.end(), {difference_text(each), verdict_text(each.verdict)});
+    }
+    table.add(row);
+  }
+  std::string out = table.text(width);
+  for (const perf::MemoryTally& each : tallies) {
+    out += perf::wrapped("all steps, " + each.first + " and " + each.second + ": " +
+                             verdict_text(each.verdict()) + " (" + std::to_string(each.same) +
+                             " same, " + std::to_string(each.different) + " different, " +
+                             std::to_string(each.refused) + " refused, " +
+                             std::to_string(each.not_measured) + " not measured)",
+                         width, 2);
+  }
+  return out;
+}
+
+std::string pair_lines(const perf::MembwResult& result, perf::MemoryReport report,
+                       const perf::MembwExtras& extras) {
+  std::string lines;
+  const std::string pids = pids_text(result);
+  for (const perf::MembwSample& sample : result.samples) {
+    for (const auto& each : perf::compare_sample(result, sample, report,
+                                                 extras.pairs.value_or(perf::CompareLimits{}))) {
+      lines += std::to_string(sample.number) + ',' + csv_text(allocation_of(extras, sample.step)) +
+               ',' + pids + ',' + each.first + ',' + each.second + ',' +
+               csv_number(each.first_bytes_per_s) + ',' + csv_number(each.second_bytes_per_s) +
+               ',' + csv_number(each.difference_bytes_per_s) + ',' + perf::word_of(each.verdict) +
+               ',' + csv_text(each.reason) + '\n';
+    }
+  }
+  return lines;
+}
+
+/// The first line of a file, with its end; empty if it cannot be read.
+std::string first_line(const std::string& path) {
+  std::string line;
+  std::ifstream file(path);
+  if (!std::getline(file, line)) return {};
+  return line + '\n';
+}
+
+Result<void> append(const std::string& path, const std::string& head, const std::string& lines) {
+  const auto cannot = [&](int number) {
+    return Error::from_errno(number, "cannot append to " + path);
+  };
+  const auto file = bus::OutputFile::open_append(path, {.what = "cannot append to " + path});
+  if (!file) return file.error();
+  if (file->old_bytes() != 0 && first_line(path) != head) {
+    return Error(Errc::bad_argument, "cannot append to " + path +
+                                         ": its first line names other columns (give a new file)");
+  }
+  const std::string text = (file->old_bytes() == 0 ? head : std::string()) + lines;
+  for (std::size_t done = 0; done < text.size();) {
+    const ssize_t wrote = ::write(file->descriptor(), text.data() + done, text.size() - done);
+    if (wrote < 0 && errno == EINTR) continue;
+    if (wrote <= 0) return cannot(wrote < 0 ? errno : EIO);
+    done += static_cast<std::size_t>(wrote);
+  }
+  return {};
+}
+
 }  // namespace
 
 std::string membw_text(const perf::MembwResult& result, perf::MemoryReport report,
-                       const std::vector<perf::MemoryComparison>& comparisons, std::size_t width) {
+                       const std::vector<perf::MemoryComparison>& comparisons,
+                       const perf::MembwExtras& extras, std::size_t width) {
   std::string out = source_table(result, width);
   for (const perf::MemorySummary& each : result.sources) {
     if (!each.rates.reason.empty()) {
@@ -98,34 +221,33 @@ std::string membw_text(const perf::MembwResult& result, perf::MemoryReport repor
                            width, 2);
     }
   }
-  if (!comparisons.empty()) out += std::string("compared by ") + perf::word_of(report) + ":\n";
-  for (const perf::MemoryComparison& each : comparisons) {
-    out += comparison_line(each, width);
+  const bool sweeps = !result.steps.empty();
+  if (!sweeps && !extras.allocations.empty()) {
+    out += "measured with the allocation " + extras.allocations.front() + '\n';
   }
+  if (!comparisons.empty() || sweeps) {
+    out += std::string("compared by ") + perf::word_of(report) + ":\n";
+  }
+  for (const perf::MemoryComparison& each : comparisons) out += comparison_line(each, width);
+  if (extras.pairs) out += pair_table(result, report, extras, width);
+  if (sweeps) out += sweep_table(result, report, extras, width);
   if (result.partial) out += "partial: it was ended before the measurement was complete\n";
   return out;
 }
 
 Result<void> append_csv(const std::string& path, const perf::MembwResult& result) {
-  const auto cannot = [&](int number) {
-    return Error::from_errno(number, "cannot append to " + path);
-  };
-  const auto file = bus::OutputFile::open_append(path, {.what = "cannot append to " + path});
-  if (!file) return file.error();
-  std::string text;
-  if (file->old_bytes() == 0) {
-    text =
-        "sample,source,scope,level,begin_s,window_s,read_bytes_per_s,write_bytes_per_s,"
-        "total_bytes_per_s,reason\n";
-  }
-  text += csv_lines(result);
-  for (std::size_t done = 0; done < text.size();) {
-    const ssize_t wrote = ::write(file->descriptor(), text.data() + done, text.size() - done);
-    if (wrote < 0 && errno == EINTR) continue;
-    if (wrote <= 0) return cannot(wrote < 0 ? errno : EIO);
-    done += static_cast<std::size_t>(wrote);
-  }
-  return {};
+  return append(path,
+                "sample,source,scope,level,begin_s,window_s,read_bytes_per_s,write_bytes_per_s,"
+                "total_bytes_per_s,reason\n",
+                csv_lines(result));
+}
+
+Result<void> append_pairs_csv(const std::string& path, const perf::MembwResult& result,
+                              perf::MemoryReport report, const perf::MembwExtras& extras) {
+  return append(path,
+                "sample,allocation,pid,first,second,first_bytes_per_s,second_bytes_per_s,"
+                "difference_bytes_per_s,verdict,reason\n",
+                pair_lines(result, report, extras));
 }
 
 }  // namespace shmif::tools

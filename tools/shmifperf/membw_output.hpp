@@ -9,13 +9,17 @@
 
 namespace shmif::tools {
 
-/// Tables of the sources and of their comparisons, and the reasons for what is missing. `width`: of
-/// the terminal; 0: any.
+/// Tables of the sources, of the compared samples, and of the steps of a sweep; the comparisons;
+/// and the reasons for what is missing. `width`: of the terminal; 0: any.
 std::string membw_text(const perf::MembwResult& result, perf::MemoryReport report,
-                       const std::vector<perf::MemoryComparison>& comparisons, std::size_t width);
+                       const std::vector<perf::MemoryComparison>& comparisons,
+                       const perf::MembwExtras& extras, std::size_t width);
 
 /// Appends a line for each source and sample to the file; a new file gets a head first. Blocks: for
-/// the disk. Errors: the system's, with the path.
+/// the disk. Errors: the system's, with the path; Errc::bad_argument if the file has another head.
 Result<void> append_csv(const std::string& path, const perf::MembwResult& result);
+/// The same with a line for each sample and pair of sources that can be compared.
+Result<void> append_pairs_csv(const std::string& path, const perf::MembwResult& result,
+                              perf::MemoryReport report, const perf::MembwExtras& extras);
 
 }  // namespace shmif::tools

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "base/quantity.hpp"
+#include "perf/membw/fill_load.hpp"
 
 namespace shmif::tools {
 
@@ -32,16 +33,30 @@ perf::ChildOptions child_of(const Arguments& args) {
   child.argv = args.program();
   const auto load = args.text("load");
   if (!load) return child;
-  if (*load != "fill") throw UsageError{"--load \"" + *load + "\" is not a load (write fill)"};
   if (child.output.empty()) child.output = "/dev/null";
   return child;
+}
+
+/// The command line of the process that is the load.
+std::vector<std::string> load_argv(const Arguments& args, const std::string& counts,
+                                   std::chrono::nanoseconds longest) {
+  auto options = perf::read_fill_load(*args.text("load"));
+  if (!options) throw UsageError{"--load " + options.error().message};
+  if (args.given("cpu")) options->threads = 1;
+  perf::check_fill(*options).value();
+  return {"/proc/self/exe", "membw", "--fill", base::time_text(longest),
+          "--fill-counts",  counts,  "--load", perf::fill_load_text(*options)};
 }
 
 }  // namespace
 
 void MembwTarget::describe(Options& options) {
   options.value("p,pid", "PID[,PID]...", "watch these processes, until they end or Ctrl-C")
-      .value("load", "LOAD", "watch a built-in load: fill, which fills buffers on all CPUs")
+      .value("load", "LOAD",
+             "watch a built-in load: fill, which fills buffers on all CPUs, or "
+             "fill:size=SIZE,op=read|write|copy,once,flush: SIZE for each thread; read, write, or "
+             "(default) fill one half and copy it; once: a single round; flush: first drop the "
+             "buffers from the caches")
       .value("cpu", "CPU", "the only CPU that the program or load may use")
       .value("program-output", "FILE",
              "write the output and errors of the program to this file (default: they go where "
@@ -63,8 +78,7 @@ MembwTarget::MembwTarget(const Arguments& args, std::chrono::nanoseconds longest
   perf::ChildOptions child = child_of(args);
   if (args.given("load")) {
     counts_.emplace(perf::FillCounts::create().value());
-    child.argv = {"/proc/self/exe",         "membw",         "--fill",
-                  base::time_text(longest), "--fill-counts", counts_->path()};
+    child.argv = load_argv(args, counts_->path(), longest);
   }
   if (!child.argv.empty()) {
     child_ = perf::HeldChild::start(child).value();

@@ -69,7 +69,7 @@ RunResult measured_sample() {
     of_bus.total = 3e6;
     MemoryReading of_pmu;
     of_pmu.reason = "no PMU of a memory controller";
-    memory->measured.samples.push_back({number, {of_bus, of_pmu}});
+    memory->measured.samples.push_back({number, 0, {of_bus, of_pmu}});
   }
   run.membw = memory;
   return run;

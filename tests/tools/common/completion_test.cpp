@@ -89,6 +89,8 @@ TEST(Completion, OfShmifperfKnowsOptionsAndTheirWords) {
   EXPECT_EQ(offered(perf, "run --profile = v"), Offer{"voip"});
   EXPECT_EQ(offered(perf, "membw --source ''"), (Offer{"pmu", "resctrl", "software"}));
   EXPECT_EQ(offered(perf, "membw --report w"), Offer{"writes"});
+  EXPECT_EQ(offered(perf, "membw --load ''"),
+            (Offer{"fill", "fill:op=read", "fill:op=write", "fill:op=copy"}));
   EXPECT_EQ(offered(perf, "run --engi"), Offer{"--engine="});
   EXPECT_EQ(offered(perf, "run --rw ''"), (Offer{"tx", "rx", "txrx", "echo", "pingpong"}));
   EXPECT_EQ(offered(perf, "options traf"), Offer{"traffic"});

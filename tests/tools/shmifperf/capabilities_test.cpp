@@ -20,7 +20,8 @@ TEST(CapabilitiesCommand, HasAnEntryForEachInstrumentInOneOfThreeStates) {
   EXPECT_EQ(json.size(), 1U);
   std::set<std::string> names;
   for (const Json& each : json["instruments"]) {
-    EXPECT_EQ(each.size(), 4U) << each;
+    EXPECT_EQ(each.size(), 5U) << each;
+    EXPECT_TRUE(each["tested"].is_string());
     const std::string state = each["state"];
     EXPECT_TRUE(state == "supported" || state == "not_supported" || state == "not_permitted");
     EXPECT_TRUE(state == "supported" || each["reason"] != "") << each;
@@ -29,6 +30,22 @@ TEST(CapabilitiesCommand, HasAnEntryForEachInstrumentInOneOfThreeStates) {
   }
   EXPECT_TRUE(names.contains("why"));
   EXPECT_TRUE(names.contains("why.schedstat"));
+}
+
+TEST(CapabilitiesCommand, SayWhatNeverRanOnTheHardwareThatItIsFor) {
+  std::map<std::string, std::string> tested;
+  const Json json = Json::parse(shmifperf({"capabilities", "--json"}).out, nullptr, false);
+  for (const Json& each : json["instruments"]) tested[each["name"]] = each["tested"];
+  const std::string resctrl =
+      "with recorded trees and fakes only, never on a processor with resctrl";
+  EXPECT_EQ(tested["membw.pmu"],
+            "with recorded trees and fake counters only, never on memory controllers");
+  EXPECT_EQ(tested["membw.resctrl"], resctrl);
+  EXPECT_EQ(tested["membw.allocation"], resctrl);
+  EXPECT_EQ(tested["membw.software"], "");
+  EXPECT_EQ(tested["why"], "");
+  const std::string text = shmifperf({"capabilities"}).out;
+  EXPECT_EQ(times_in(text, "tested " + resctrl), 2U) << text;
 }
 
 TEST(CapabilitiesCommand, AgreesWithTheFilesOfThisMachine) {

@@ -228,6 +228,32 @@ TEST(MembwCommand, HasTheLoadsOwnFigureWhateverTheMachineCannotMeasure) {
   EXPECT_TRUE(source_in(Json::parse(other.out, nullptr, false), "software", "load").empty());
 }
 
+TEST(MembwCommand, HandsTheSettingsOfTheLoadToIt) {
+  const Tree tree;  // a machine without anything
+  tree.put("/proc/mounts", "proc /proc proc rw 0 0\n");
+  Json load;
+  // A busy machine may need a longer window for a part of a round.
+  for (const char* const window : {"500ms", "4", "15"}) {
+    const ToolResult result = shmifperf({"membw", "--json", "--sysroot", tree.path(), "--load",
+                                         "fill:size=20M,op=read,flush", "--samples", "1",
+                                         "--settle", "0", "--window", window});
+    EXPECT_EQ(result.status, 0) << result.err;
+    load = source_in(Json::parse(result.out, nullptr, false), "software", "load");
+    if (load["total_bytes_per_s"].is_number()) break;
+  }
+  ASSERT_TRUE(load["total_bytes_per_s"].is_number()) << load;
+  EXPECT_GT(load["read_bytes_per_s"], 0);
+  EXPECT_EQ(load["write_bytes_per_s"], 0.0) << "it only reads";
+  const ToolResult once =
+      shmifperf({"membw", "--fill", "1h", "--load", "fill:size=1M,op=write,once"});
+  EXPECT_EQ(once.status, 0) << once.err;
+  EXPECT_NE(once.out.find("with 1.00 MiB each"), std::string::npos) << once.out;
+  const ToolResult large = membw({"--load", "fill:size=1000T"});
+  EXPECT_EQ(large.status, 1);
+  EXPECT_NE(large.err.find("cannot fill 1024000g in each of "), std::string::npos) << large.err;
+  EXPECT_EQ(large.out, "");
+}
+
 TEST(MembwCommand, AppendsLinesOfCsvBehindOneHead) {
   const TempDir dir;
   const std::string path = dir.file("membw.csv");
@@ -242,6 +268,12 @@ TEST(MembwCommand, AppendsLinesOfCsvBehindOneHead) {
   EXPECT_EQ(lines[1].find("1,software:devices,machine,copied,"), 0U) << lines[1];
   EXPECT_EQ(lines[2].find("2,software:devices,machine,copied,"), 0U);
   EXPECT_EQ(lines[3].find("1,software:devices,machine,copied,"), 0U);
+  std::ofstream(path) << "sample,other\n";
+  const ToolResult other = membw({"--source", "software", "--csv", path});
+  EXPECT_EQ(other.status, 1);
+  EXPECT_NE(other.err.find("its first line names other columns (give a new file)"),
+            std::string::npos)
+      << other.err;
   const ToolResult full = membw({"--source", "software", "--csv", "/dev/full"});
   EXPECT_EQ(full.status, 1);
   EXPECT_NE(full.err.find("cannot append to /dev/full: No space left"), std::string::npos)
@@ -252,6 +284,7 @@ TEST(MembwCommand, RefusesWhatItCannotUnderstand) {
   expect_wrong_lines("membw", {{{"--source", "dram"}, "--source \"dram\" is not known"},
                                {{"--report", "bytes"}, "--report \"bytes\" is not known"},
                                {{"--load", "copy"}, "--load \"copy\" is not a load"},
+                               {{"--load", "fill:op=x"}, "op: write read, write or copy"},
                                {{"--load", "fill", "-p", "1"}, "exclude each other"},
                                {{"-p", "1", "--", "true"}, "exclude each other"},
                                {{"-p", "1x"}, "\"1x\" is not the number of a process"},
