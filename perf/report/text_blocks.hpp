@@ -1,6 +1,7 @@
 #pragma once
 // The parts of to_text() and to_summary(), each in its own file. Internal to perf/report.
 
+#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -71,6 +72,13 @@ std::string links_text(const ReportJson& report, std::size_t width);
 std::string causes_text(const ReportJson& report, std::size_t width);
 /// The same without how that was found out, and with at most `max` causes.
 std::string main_causes_text(const ReportJson& report, std::size_t width, std::size_t max);
+/// How many rows the tables of the summary have.
+inline constexpr std::size_t kMaxSummaryRows = 8;
+/// The table of jobs: a line for each job with its peers, or for a group that reports for its jobs.
+/// If there are too many, it has those that failed or lost most; empty if there are none.
+std::string summary_rows_text(const ReportJson& report, std::size_t width);
+/// "  ... and 3 more jobs", if there are more than `max`.
+std::string rest_of(std::size_t all, std::size_t max, const std::string& thing);
 /// For a run on servers, the servers and their machines.
 std::string machine_text(const ReportJson& report, std::size_t width);
 
