@@ -2,6 +2,7 @@
 
 #include <boost/interprocess/anonymous_shared_memory.hpp>
 #include <boost/interprocess/mapped_region.hpp>
+#include <cerrno>
 #include <utility>
 
 namespace shmif::base {
@@ -37,6 +38,7 @@ Result<SharedMemory> SharedMemory::anonymous(std::size_t bytes, const std::strin
 }
 
 Result<SharedMemory> SharedMemory::of_file(int fd, std::size_t bytes, const std::string& what) {
+  if (bytes == 0) return Error::from_errno(EINVAL, what);  // Boost maps the whole file then
   return map([=] { return ipc::mapped_region(OpenFile{fd}, ipc::read_write, 0, bytes); }, what);
 }
 

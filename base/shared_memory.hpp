@@ -1,7 +1,7 @@
 #pragma once
 // SharedMemory: memory that a process shares with its children, or with others through a file.
 //
-// Made by Boost.Interprocess. The bus is not: docs/decisions.md says why.
+// Uses Boost.Interprocess. The bus is mapped by mmap: see docs/decisions.md.
 
 #include <cstddef>
 #include <memory>
@@ -15,13 +15,13 @@ namespace shmif::base {
 /// memory, any. Blocks: never.
 class SharedMemory {
  public:
-  /// Without memory.
+  /// Holds no memory.
   SharedMemory() noexcept;
-  /// Zeros that no file has. `what` is said in an error: "cannot get memory for a run". Errors: the
-  /// system's.
+  /// New memory, filled with zeros and not backed by a file. `what` begins the message of an error:
+  /// "cannot get memory for a run". Errors: the system's.
   static Result<SharedMemory> anonymous(std::size_t bytes, const std::string& what);
   /// The first bytes of the file behind `fd`, which may be closed afterwards. The file must have
-  /// them: see docs/decisions.md for files that others truncate. Errors: the system's.
+  /// them, and must not be truncated later. Errors: the system's.
   static Result<SharedMemory> of_file(int fd, std::size_t bytes, const std::string& what);
   SharedMemory(SharedMemory&& other) noexcept;
   SharedMemory& operator=(SharedMemory&& other) noexcept;

@@ -101,6 +101,9 @@ TEST(SharedMemory, ThatCannotBeHadSaysWhatForAndWhy) {
   const auto no_file = SharedMemory::of_file(-1, 4096, "cannot map x");
   ASSERT_FALSE(no_file);
   EXPECT_EQ(no_file.error().message, "cannot map x: Bad file descriptor");
+  const auto empty = SharedMemory::of_file(file_of(4096).get(), 0, "cannot map y");
+  ASSERT_FALSE(empty);
+  EXPECT_EQ(empty.error().message, "cannot map y: Invalid argument");
 }
 
 }  // namespace
