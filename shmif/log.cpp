@@ -18,12 +18,13 @@ namespace {
 
 /// A logger of our own: the user's default logger and its registry stay as they are.
 spdlog::logger& logger() {
-  static const std::shared_ptr<spdlog::logger> instance = [] {
-    auto l = std::make_shared<spdlog::logger>("shmif", std::make_shared<WholeLines>("%n: %l: %v"));
-    l->set_level(spdlog::level::warn);
-    return l;
+  // Never destroyed: threads and static objects may log until the process has ended.
+  static spdlog::logger& instance = []() -> spdlog::logger& {
+    auto& made = *new spdlog::logger("shmif", std::make_shared<WholeLines>("%n: %l: %v"));
+    made.set_level(spdlog::level::warn);
+    return made;
   }();
-  return *instance;
+  return instance;
 }
 
 }  // namespace

@@ -17,20 +17,21 @@ namespace shmif {
 namespace {
 
 constexpr std::array<DebugCategory, 16> kCategories{{
-    {Debug::plan, "plan", "from the options to the jobs: peers, groups, wires, who waits for whom"},
+    {Debug::plan, "plan",
+     "the jobs made from the options: peers, groups, and which job waits for which"},
     {Debug::process, "process", "jobs and programs: started, states, orders, signals, ends"},
-    {Debug::place, "place", "CPUs, NUMA nodes, priority, user and cgroup of a job"},
+    {Debug::place, "place", "CPUs, user, group and cgroup of a job"},
     {Debug::wire, "wire", "buses, devices and sockets: made, opened, attached to"},
     {Debug::rate, "rate", "the pace: offered and sent frames, windows, refusals, minimum rates"},
     {Debug::verify, "verify", "flows and their losses, draining, saved and loaded states"},
     {Debug::trigger, "trigger", "what the trigger waits for, and why it fired"},
     {Debug::search, "search", "trials of a search, repetitions, steady states"},
-    {Debug::record, "record", "logs, captures, replays and results: opened and written"},
+    {Debug::record, "record", "log files that are created"},
     {Debug::counters, "counters", "events that are counted or sampled"},
     {Debug::heat, "heat", "which processes and buses are watched, and how"},
     {Debug::membw, "membw", "sources of the memory bandwidth, and loads"},
-    {Debug::why, "why", "what is watched to find what holds jobs back"},
-    {Debug::remote, "remote", "client and server: connections, messages, limits"},
+    {Debug::why, "why", "which jobs and tasks the diagnosis (why) watches"},
+    {Debug::remote, "remote", "client and server: connections and messages"},
     {Debug::relay, "relay", "bridges and taps: their ends, addresses, gateways, reconnections"},
     {Debug::guest, "guest", "hosts of exec: namespaces, interfaces, mounts, programs"},
 }};
@@ -55,9 +56,16 @@ std::string& subject() {
 }
 
 spdlog::logger& debug_logger() {
-  static const std::shared_ptr<spdlog::logger> instance =
-      std::make_shared<spdlog::logger>("debug", std::make_shared<WholeLines>("%n %v"));
-  return *instance;
+  // Never destroyed: threads and static objects may log until the process has ended.
+  static spdlog::logger& instance =
+      *new spdlog::logger("debug", std::make_shared<WholeLines>("%n %v"));
+  return instance;
+}
+
+/// How many bytes of UTF-8, `most` or a few less, are no part of a character that ends behind them.
+std::size_t whole_characters(const std::string& text, std::size_t most) {
+  while (most > 0 && (static_cast<unsigned char>(text[most]) & 0xc0U) == 0x80U) --most;
+  return most;
 }
 
 /// The time of the day, with microseconds.
@@ -89,7 +97,8 @@ void write_debug(Debug category, std::string_view text) noexcept {
                        kCategories.at(static_cast<std::size_t>(category)).name + ": ";
     if (!subject().empty()) line += '[' + base::printable(subject()) + "] ";
     std::string shown = base::printable(text);
-    if (shown.size() > kMaxText) shown.replace(kMaxText, std::string::npos, "...");
+    if (shown.size() > kMaxText)
+      shown.replace(whole_characters(shown, kMaxText), shown.npos, "...");
     debug_logger().info(line + shown);
   } catch (const std::exception&) {  // NOLINT(bugprone-empty-catch): goes on without, as promised
   }

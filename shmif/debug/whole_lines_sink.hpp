@@ -6,9 +6,12 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <csignal>
 #include <memory>
 #include <string>
 #include <utility>
+
+#include "base/signal_guard.hpp"
 
 namespace shmif {
 
@@ -23,6 +26,8 @@ class WholeLines final : public spdlog::sinks::sink {
   void log(const spdlog::details::log_msg& message) override {
     spdlog::memory_buf_t line;
     spdlog::pattern_formatter(pattern_).format(message, line);
+    // A line that nobody reads must not end the process.
+    const base::SignalGuard guard(SIGPIPE, SIGXFSZ);
     const char* at = line.data();
     const char* const end = at + line.size();
     while (at < end) {  // a full pipe takes a part

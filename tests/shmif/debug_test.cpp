@@ -147,6 +147,16 @@ TEST_F(DebugLines, ControlCharactersAndLongTextsDoNotBreakALine) {
   EXPECT_EQ(text.find('\x1b'), std::string::npos);
   EXPECT_LE(text.size() - text.find('\n') - 1, 4096U) << "a pipe takes it whole";
   EXPECT_TRUE(text.ends_with("xxx...\n"));
+  for (const std::string shift : {"", "x"}) {
+    const std::string umlauts = written_by([&] {
+      debug(Debug::remote, [&] {
+        std::string longer = shift;
+        for (int i = 0; i < 4000; ++i) longer += "\u00e4";
+        return longer;
+      });
+    });
+    EXPECT_TRUE(umlauts.ends_with("\u00e4...\n")) << "no half of a character";
+  }
 }
 
 /// Two processes with two threads each write at once, and each line stays whole.
@@ -205,7 +215,10 @@ TEST_F(DebugLines, AProcessThatWasForkedWhileOthersLogCanLog) {
   std::vector<std::thread> others;
   for (int i = 0; i < 2; ++i) {
     others.emplace_back([&stop] {
-      while (!stop.load()) debug(Debug::wire, [] { return "of another thread"; });
+      while (!stop.load()) {
+        debug(Debug::wire, [] { return "of another thread"; });
+        std::this_thread::yield();
+      }
     });
   }
   int ended = 0;
