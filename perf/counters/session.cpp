@@ -265,7 +265,10 @@ Result<void> CounterSession::Impl::open_all(const CounterTarget& target,
 
 Result<void> CounterSession::Impl::open_wake() {
   wake_.reset(::epoll_create1(EPOLL_CLOEXEC));
-  if (has_switcher()) news_.reset(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (has_switcher()) {
+    news_.reset(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+    if (!news_) return Error::from_errno(errno, "cannot make a wake descriptor");
+  }
   return add_wakers();
 }
 

@@ -86,8 +86,9 @@ Result<void> StatRun::program(CounterSession& session) {
     setups.push_back({*each.event, sets.back().id});
     counted_.push_back(at);
   }
+  // A set that was left alone has nothing to switch to; the kernel would stop it at each overflow.
   for (const SetSetup& each : sets) {
-    if (!options_.switch_event) break;
+    if (!options_.switch_event || sets.size() == 1) break;
     const Sampling at_overflow{.period = options_.switch_period, .switch_set = true};
     setups.push_back({*options_.switch_event, each.id, at_overflow});
   }

