@@ -18,7 +18,7 @@ std::string other_values(const Schemata& wanted, Schemata there) {
   Schemata others;
   for (const Allotment& each : wanted) {
     const Allotment* const found = allotment_in(there, each);
-    if (found == nullptr) return each.resource + " is gone";
+    if (found == nullptr) return "no " + schemata_text({each});
     if (!is_same_value(each, *found)) others.push_back(*found);
   }
   return others.empty() ? std::string() : schemata_text(others);
@@ -64,7 +64,8 @@ Result<void> ResctrlAllocation::set(const std::string& mount_point, const std::s
   if (!after) return after.error();
   const std::string others = other_values(schemata, *after);
   if (others.empty()) return {};
-  return Error(Errc::bad_argument, "the kernel made " + others + " of " + schemata_text(schemata));
+  return Error(Errc::bad_argument,
+               "set " + schemata_text(schemata) + ", but the kernel now shows " + others);
 }
 
 Result<void> ResctrlAllocation::check() const {
@@ -73,9 +74,9 @@ Result<void> ResctrlAllocation::check() const {
   if (!there) return there.error();
   const std::string others = other_values(now_, *there);
   if (others.empty()) return {};
-  return Error(Errc::busy, "somebody changed the allocation of " + files_.path(group_) +
-                               " during the measurement: " + others + " instead of " +
-                               schemata_text(now_));
+  return Error(Errc::busy, "another program changed the allocation of " + files_.path(group_) +
+                               " during the measurement: the kernel shows " + others +
+                               ", membw had set " + schemata_text(now_));
 }
 
 Result<void> ResctrlAllocation::put_back() {

@@ -1,5 +1,5 @@
 #pragma once
-// Where a CPU is: its socket, and the domain of its last cache, by which resctrl counts.
+// Where a CPU is: its socket, and the domain of its last-level cache, by which resctrl counts.
 
 #include "base/result.hpp"
 #include "perf/watch/kernel_files.hpp"

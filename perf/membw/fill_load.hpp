@@ -19,9 +19,10 @@ enum class FillOperation {
 };
 
 struct FillOptions {
-  unsigned threads = 0;            ///< 0: one for each CPU that this process may use
-  std::uint64_t buffer_bytes = 0;  ///< of each thread; 0: well above the share of the last cache
-  FillCounts* counts = nullptr;    ///< null: nobody looks meanwhile
+  unsigned threads = 0;  ///< 0: one for each CPU that this process may use
+  std::uint64_t buffer_bytes =
+      0;  ///< of each thread; 0: well above the share of the last-level cache
+  FillCounts* counts = nullptr;  ///< null: nobody looks meanwhile
   FillOperation operation = FillOperation::copy;
   bool once = false;   ///< one round, however long it takes
   bool flush = false;  ///< first write the buffers back and drop them from the caches

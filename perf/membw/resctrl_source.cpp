@@ -241,7 +241,7 @@ std::optional<double> ResctrlSource::rate_of(const std::string& event, std::stri
     bytes += static_cast<double>(*grown);
   }
   if (after->second.size() < before->second.size()) {
-    reason = "a domain of the last caches went away during the window";
+    reason = "a domain of the last-level caches went away during the window";
     return std::nullopt;
   }
   if (end_.time_ns <= begin_.time_ns) {

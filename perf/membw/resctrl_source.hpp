@@ -1,6 +1,6 @@
 #pragma once
 // Memory bandwidth by the monitoring of the resctrl file system: what the watched processes moved
-// between the last caches and the memory.
+// between the last-level caches and the memory.
 
 #include <map>
 #include <memory>
@@ -17,7 +17,7 @@ namespace shmif::perf {
 struct ResctrlOptions {
   bool mount = false;           ///< mount the file system if it is not, and unmount it at the end
   std::string control_group{};  ///< for the watched processes; made if it is missing
-  /// Only the local bytes (mbm_local_bytes) of this domain of the last caches.
+  /// Only the local bytes (mbm_local_bytes) of this domain of the last-level caches.
   std::optional<unsigned> local_domain{};
 };
 

@@ -80,7 +80,8 @@ Options describe_membw() {
              "measure with each allocation of a range, such as 'MB:0=100..10/10', and compare the "
              "sources at each; exits with 1 if they differ at one of them")
       .flag("local",
-            "with --cpu: the local bytes of the last cache of that CPU (resctrl) beside the memory "
+            "with --cpu: the local bytes of the last-level cache of that CPU (resctrl) beside the "
+            "memory "
             "controllers of its socket (pmu)")
       .value("pairs-csv", "FILE",
              "with --compare or --sweep: append a line for each sample and pair of sources to this "
@@ -100,11 +101,13 @@ Arguments parse_membw(const CommandLine& line) {
       .example("shmifperf membw --load fill --samples 3 --compare",
                "what the sources say about a known load")
       .example("shmifperf membw --load fill:size=250M,op=read,flush --cpu 1 --samples 3",
-               "the load of the kernel's resctrl test: one thread reads 250 MiB again and again")
-      .example("shmifperf membw --sweep 'MB:0=100..10/10' --local --cpu 1 --load fill:op=read",
-               "the allocation test of the kernel's resctrl test")
+               "the load of the kernel's resctrl selftest: one thread reads 250 MiB repeatedly")
+      .example(
+          "shmifperf membw --sweep 'MB:0=100..10/10' --local --cpu 1 "
+          "--load fill:size=250M,op=read,flush",
+          "the bandwidth allocation test of the kernel's resctrl selftest")
       .example("shmifperf membw --schemata 'MB:0=50;L3:0=ff' --samples 5 -- ./rx",
-               "a program with half of the bandwidth and eight ways of the last cache")
+               "a program with half of the bandwidth and eight ways of the last-level cache")
       .example("shmifperf membw -p $(pidof -s rx) --bus /dev/shm/bus0 --samples 10",
                "a receiver, and the bus that it reads")
       .example(
@@ -205,6 +208,12 @@ std::unique_ptr<perf::ResctrlSource> resctrl_of(const Arguments& args,
   }
   if (options.control_group.find('/') != std::string::npos) {
     throw UsageError{"--control-group: it must be a name without \"/\""};
+  }
+  // These folders are not groups, or lead to the group of the whole machine.
+  for (const char* const taken : {".", "..", "info", "mon_groups", "mon_data"}) {
+    if (options.control_group == taken) {
+      throw UsageError{"--control-group: \"" + options.control_group + "\" is not a control group"};
+    }
   }
   // An allocation is never set on a group of others, unless it was named.
   const bool allocates = args.given("schemata") || args.given("sweep");
@@ -311,16 +320,14 @@ Places places_of(const Arguments& args) {
   check_file(places.csv).value();
   check_file(places.pairs_csv, {places.csv}).value();
   check_file(places.output, {places.csv, places.pairs_csv}).value();
+  check_csv(places.csv).value();
+  check_pairs_csv(places.pairs_csv).value();
   return places;
 }
 
 void tell(const Arguments& args, const Places& places, const perf::MembwResult& result,
           const perf::MembwExtras& extras) {
   const perf::MemoryReport report = report_of(args);
-  if (!places.csv.empty()) append_csv(places.csv, result).value();
-  if (!places.pairs_csv.empty()) {
-    append_pairs_csv(places.pairs_csv, result, report, extras).value();
-  }
   std::vector<perf::MemoryComparison> comparisons;
   if (args.flag("compare") && result.steps.empty()) {
     comparisons = perf::compare_all(result.sources, report, limits_of(args));
@@ -330,6 +337,10 @@ void tell(const Arguments& args, const Places& places, const perf::MembwResult& 
                                 ? perf::membw_json(result, report, comparisons, extras)
                                 : membw_text(result, report, comparisons, extras, width))
       .value();
+  if (!places.csv.empty()) append_csv(places.csv, result).value();
+  if (!places.pairs_csv.empty()) {
+    append_pairs_csv(places.pairs_csv, result, report, extras).value();
+  }
 }
 
 int run_membw(const CommandLine& line) {
@@ -341,7 +352,7 @@ int run_membw(const CommandLine& line) {
   const std::vector<perf::Schemata> allocations = allocations_of(args);
   if (args.given("sweep")) options.steps = allocations.size();
   const Places places = places_of(args);
-  const StopSignals stop;
+  const StopSignals stop{SIGINT, SIGTERM, SIGHUP, SIGQUIT};  // what was set is undone
   const perf::KernelFiles files(args.text("sysroot").value_or("/"));
   MembwTarget target(args, longest_load(options));
   const Sources sources = sources_of(args, files, target);

@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <cmath>
 #include <cstdio>
+#include <filesystem>
 #include <fstream>
 
 #include "bus/file/output_file.hpp"
@@ -185,16 +186,30 @@ std::string first_line(const std::string& path) {
   return line + '\n';
 }
 
+constexpr const char* kCsvHead =
+    "sample,source,scope,level,begin_s,window_s,read_bytes_per_s,write_bytes_per_s,"
+    "total_bytes_per_s,reason\n";
+constexpr const char* kPairsCsvHead =
+    "sample,allocation,pid,first,second,first_bytes_per_s,second_bytes_per_s,"
+    "difference_bytes_per_s,verdict,reason\n";
+
+/// A file with lines must begin with this one, or other columns would follow.
+Result<void> check_head(const std::string& path, const std::string& head) {
+  std::error_code error;
+  if (path.empty() || !std::filesystem::is_regular_file(path, error)) return {};
+  if (std::filesystem::file_size(path, error) == 0 || error) return {};
+  if (first_line(path) == head) return {};
+  return Error(Errc::bad_argument, "cannot append to " + path +
+                                       ": its first line names other columns (give a new file)");
+}
+
 Result<void> append(const std::string& path, const std::string& head, const std::string& lines) {
   const auto cannot = [&](int number) {
     return Error::from_errno(number, "cannot append to " + path);
   };
   const auto file = bus::OutputFile::open_append(path, {.what = "cannot append to " + path});
   if (!file) return file.error();
-  if (file->old_bytes() != 0 && first_line(path) != head) {
-    return Error(Errc::bad_argument, "cannot append to " + path +
-                                         ": its first line names other columns (give a new file)");
-  }
+  if (auto known = check_head(path, head); !known) return known;
   const std::string text = (file->old_bytes() == 0 ? head : std::string()) + lines;
   for (std::size_t done = 0; done < text.size();) {
     const ssize_t wrote = ::write(file->descriptor(), text.data() + done, text.size() - done);
@@ -236,18 +251,20 @@ std::string membw_text(const perf::MembwResult& result, perf::MemoryReport repor
 }
 
 Result<void> append_csv(const std::string& path, const perf::MembwResult& result) {
-  return append(path,
-                "sample,source,scope,level,begin_s,window_s,read_bytes_per_s,write_bytes_per_s,"
-                "total_bytes_per_s,reason\n",
-                csv_lines(result));
+  return append(path, kCsvHead, csv_lines(result));
 }
 
 Result<void> append_pairs_csv(const std::string& path, const perf::MembwResult& result,
                               perf::MemoryReport report, const perf::MembwExtras& extras) {
-  return append(path,
-                "sample,allocation,pid,first,second,first_bytes_per_s,second_bytes_per_s,"
-                "difference_bytes_per_s,verdict,reason\n",
-                pair_lines(result, report, extras));
+  return append(path, kPairsCsvHead, pair_lines(result, report, extras));
+}
+
+Result<void> check_csv(const std::string& path) {
+  return check_head(path, kCsvHead);
+}
+
+Result<void> check_pairs_csv(const std::string& path) {
+  return check_head(path, kPairsCsvHead);
 }
 
 }  // namespace shmif::tools

@@ -21,5 +21,9 @@ Result<void> append_csv(const std::string& path, const perf::MembwResult& result
 /// The same with a line for each sample and pair of sources that can be compared.
 Result<void> append_pairs_csv(const std::string& path, const perf::MembwResult& result,
                               perf::MemoryReport report, const perf::MembwExtras& extras);
+/// Before the measurement: whether the file, if there is one, can take lines of append_csv() or
+/// append_pairs_csv(). An empty path is fine. Errors: Errc::bad_argument.
+Result<void> check_csv(const std::string& path);
+Result<void> check_pairs_csv(const std::string& path);
 
 }  // namespace shmif::tools

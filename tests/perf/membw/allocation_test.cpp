@@ -77,7 +77,7 @@ TEST_F(AllocationTest, NoticesValuesThatTheKernelDidNotTake) {
   resctrl_.on_allot = [this] { resctrl_.allot(kGroup, "MB:0=60"); };
   const auto set_it = set("MB:0=50;1=50");
   ASSERT_FALSE(set_it);
-  EXPECT_EQ(set_it.error().message, "the kernel made MB:0=60 of MB:0=50;1=50");
+  EXPECT_EQ(set_it.error().message, "set MB:0=50;1=50, but the kernel now shows MB:0=60");
   resctrl_.on_allot = nullptr;
   ASSERT_TRUE(set("L3:0=0x3"));
   EXPECT_TRUE(allocation_.check()) << "3 is 0x3";
@@ -85,8 +85,9 @@ TEST_F(AllocationTest, NoticesValuesThatTheKernelDidNotTake) {
   const auto changed = allocation_.check();
   ASSERT_FALSE(changed);
   EXPECT_EQ(changed.error().code, Errc::busy);
-  EXPECT_EQ(changed.error().message, "somebody changed the allocation of " + tree_.at(kGroup) +
-                                         " during the measurement: L3:0=7 instead of L3:0=0x3");
+  EXPECT_EQ(changed.error().message,
+            "another program changed the allocation of " + tree_.at(kGroup) +
+                " during the measurement: the kernel shows L3:0=7, membw had set L3:0=0x3");
 }
 
 TEST_F(AllocationTest, OfAGroupThatIsGoneIsNotPutBack) {
@@ -286,7 +287,8 @@ TEST_F(SweepTest, EndsWhenSomebodyElseChangesTheAllocation) {
   const MembwResult result = sweep("MB:1=30..10/10");
   ASSERT_TRUE(result.error);
   EXPECT_EQ(result.error->code, Errc::busy);
-  EXPECT_NE(result.error->message.find("MB:1=100 instead of MB:1=20"), std::string::npos)
+  EXPECT_NE(result.error->message.find("the kernel shows MB:1=100, membw had set MB:1=20"),
+            std::string::npos)
       << result.error->message;
 }
 

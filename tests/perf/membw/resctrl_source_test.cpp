@@ -128,7 +128,7 @@ TEST_F(ResctrlSourceTest, NoticesDomainsThatComeAndGo) {
   now_ += kSecond;
   tree_.remove(group() + "/mon_data/mon_L3_01");
   ASSERT_TRUE(resctrl.disable());
-  EXPECT_EQ(resctrl.read().reason, "a domain of the last caches went away during the window");
+  EXPECT_EQ(resctrl.read().reason, "a domain of the last-level caches went away during the window");
   ASSERT_TRUE(resctrl.enable());
   now_ += kSecond;
   resctrl_.count(group(), 1, "mbm_total_bytes", "5\n");

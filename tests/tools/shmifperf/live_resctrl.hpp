@@ -1,6 +1,7 @@
 #pragma once
-// A resctrl file system that lives while a program uses it: two domains of the last caches, groups
-// that can be made and removed, and counters that grow as the allocation of their group permits.
+// A resctrl file system that lives while a program uses it: two domains of the last-level caches,
+// groups that can be made and removed, and counters that grow as the allocation of their group
+// permits.
 
 #include <algorithm>
 #include <map>

@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <csignal>
+#include <filesystem>
 #include <fstream>
 #include <thread>
 
@@ -269,7 +270,9 @@ TEST(MembwCommand, AppendsLinesOfCsvBehindOneHead) {
   EXPECT_EQ(lines[2].find("2,software:devices,machine,copied,"), 0U);
   EXPECT_EQ(lines[3].find("1,software:devices,machine,copied,"), 0U);
   std::ofstream(path) << "sample,other\n";
-  const ToolResult other = membw({"--source", "software", "--csv", path});
+  const ToolResult other =
+      membw({"--source", "software", "--csv", path, "--", "touch", dir.file("measured")});
+  EXPECT_FALSE(std::filesystem::exists(dir.file("measured"))) << "nothing was measured in vain";
   EXPECT_EQ(other.status, 1);
   EXPECT_NE(other.err.find("its first line names other columns (give a new file)"),
             std::string::npos)
@@ -292,6 +295,8 @@ TEST(MembwCommand, RefusesWhatItCannotUnderstand) {
                                {{"--window", "1ms"}, "--window: it must be 10ms to 1h"},
                                {{"--interval", "2h"}, "--interval: it must be at most 1h"},
                                {{"--control-group", "a/b"}, "--control-group: it must be a name"},
+                               {{"--control-group", "."}, "\".\" is not a control group"},
+                               {{"--control-group", "info"}, "\"info\" is not a control group"},
                                {{"--mount", "--sysroot", "/"}, "--mount is for this machine"}});
 }
 
