@@ -135,7 +135,6 @@ void apply_log_level(const std::string& level);
 void apply_debug(const std::string& categories);
 /// The explanation of --debug, for --help.
 inline constexpr const char* kDebugText =
-    "tell what happens and why, on standard error, in these categories (see --debug=help), or in "
-    "all";
+    "write debug messages of these categories (or all) to standard error; --debug=help lists them";
 
 }  // namespace shmif::tools
