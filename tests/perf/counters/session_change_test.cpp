@@ -145,9 +145,6 @@ TEST(SessionOnItself, TakesEventsAndValuesWhileItCounts) {
   ASSERT_TRUE(session.set_values(std::array{ValueSetup{0, 1'000'000, {}}}));
   fault_pages(100);
   EXPECT_GE(value(0), 1'000'100U);
-  const Sampling sampled{.period = 10, .mask = true};
-  const auto added = session.program(std::array{EventSetup{page_faults_here(), 0, sampled}});
-  ASSERT_TRUE(added) << added.error().message;
   // Another thread has to stop it first.
   std::thread([&] {
     EXPECT_EQ(session.set_values(std::array{ValueSetup{0, 5, {}}}).error().code,
@@ -155,6 +152,9 @@ TEST(SessionOnItself, TakesEventsAndValuesWhileItCounts) {
     EXPECT_EQ(session.program(std::array{EventSetup{page_faults_here()}}).error().code,
               make_error_code(CounterErrc::busy));
   }).join();
+  const Sampling sampled{.period = 10, .mask = true};
+  const auto added = session.program(std::array{EventSetup{page_faults_here(), 0, sampled}});
+  ASSERT_TRUE(added) << added.error().message;
   fault_pages(100);
   pollfd wake{session.wake_descriptor(), POLLIN, 0};
   EXPECT_EQ(::poll(&wake, 1, static_cast<int>(shmif::test::kGenerousTime.count())), 1);
