@@ -204,7 +204,7 @@ Result<std::size_t> CounterSession::Impl::program(std::span<const EventSetup> ev
   }
   const auto clock = clock_now();
   if (!clock) return clock.error();
-  const auto first = sets_.program(events, *clock);
+  auto first = sets_.program(events, *clock);
   if (!first || !is_loaded()) return first;
   auto opened = check_target(target_.target(), sets_.any_mask());
   if (opened) opened = open_more(*first, fault);

@@ -220,7 +220,9 @@ void tell(const Planning& planning) {
       std::string text =
           "job " + job.options.name + ", group " + job.group + ", from " + job.options.where;
       if (job.peer_of.empty()) {
-        for (const auto& [name, value] : job.options.given) text += ", " + name + '=' + value;
+        for (const auto& [name, value] : job.options.given) {
+          text.append(", ").append(name).append("=").append(value);
+        }
       } else {
         text += ", made as the peer of " + job.peer_of;
       }

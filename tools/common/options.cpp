@@ -175,7 +175,7 @@ std::optional<std::uint64_t> Arguments::count(std::string_view option, std::uint
   } else if (min != 0) {
     why += " of " + std::to_string(min) + " or more";
   }
-  refuse(option, *value, why.c_str());
+  refuse(option, *value, why);
 }
 
 std::optional<std::chrono::nanoseconds> Arguments::seconds(std::string_view option) const {

@@ -39,7 +39,7 @@ std::vector<int> Watched::cpus_of(const Arguments& args) {
   if (args.given("pid")) {
     throw UsageError{"-a and -C watch whatever runs on the CPUs, so -p cannot be given with them"};
   }
-  const std::vector<int> online = perf::kernel_counters().online_cpus();
+  std::vector<int> online = perf::kernel_counters().online_cpus();
   if (!list) {
     if (online.empty()) throw UsageError{"-a: the kernel does not tell its CPUs (use -C)"};
     return online;
