@@ -86,8 +86,8 @@ class OpenEvents {
     /// group was last let go.
     std::optional<std::size_t> trigger_ring{};
     std::uint64_t trigger_seen = 0;
-    /// The kernel stops it at an overflow. It cannot where children inherit the event, nor at the
-    /// first one if it began with an exec.
+    /// The kernel stops it at an overflow. False if children inherit the event, and until the first
+    /// overflow after a start by exec.
     bool limited = false;
     bool exhausted = true;  ///< the kernel let it count to one overflow, and that came
   };

@@ -70,9 +70,10 @@ Result<FormatSettings> read_settings(std::string_view argument, std::string_view
     } else if (term.key == key && key == "depth") {
       right = put_number(term, deepest, settings.depth);
     } else {
-      right = Error(Errc::bad_argument, '"' + term.key + '=' + term.value +
-                                            "\": it takes only=user, only=kernel" +
-                                            (key.empty() ? "" : " and " + std::string(key) + "=N"));
+      right = Error(Errc::bad_argument, "unknown argument \"" + term.key + '=' + term.value +
+                                            "\" (use only=user, only=kernel" +
+                                            (key.empty() ? "" : " or " + std::string(key) + "=N") +
+                                            ")");
     }
     if (!right) return right.error();
   }
@@ -183,7 +184,7 @@ Result<std::vector<FormatTerm>> read_format_terms(std::string_view argument) {
       return Error(Errc::bad_argument, '"' + std::string(word) + "\": it is not KEY=VALUE");
     }
     if (std::ranges::find(terms, term.key, &FormatTerm::key) != terms.end()) {
-      return Error(Errc::bad_argument, '"' + term.key + "\": it is there twice");
+      return Error(Errc::bad_argument, '"' + term.key + "\" is given twice");
     }
     terms.push_back(std::move(term));
     more = comma != std::string_view::npos;
@@ -194,11 +195,11 @@ Result<std::vector<FormatTerm>> read_format_terms(std::string_view argument) {
 
 Result<void> SampleFormats::add(std::string name, std::string about, MakeWith make) {
   const std::lock_guard lock(mutex_);
-  const char* const wrong = name.empty()                          ? "it has no name"
-                            : name.find(':') != std::string::npos ? "a name has no colon"
-                            : std::ranges::find(rows_, name, &Row::name) != rows_.end()
-                                ? "there is one"
-                                : nullptr;
+  const char* const wrong =
+      name.empty()                          ? "it has no name"
+      : name.find(':') != std::string::npos ? "the name must not contain a colon"
+      : std::ranges::find(rows_, name, &Row::name) != rows_.end() ? "a format of this name exists"
+                                                                  : nullptr;
   if (wrong != nullptr) {
     return Error(Errc::bad_argument, "cannot add the sampling format \"" + name + "\": " + wrong);
   }

@@ -41,8 +41,9 @@ struct FormatTerm {
   std::string key;
   std::string value;
 };
-/// The terms of "max=100,only=user"; of an empty text: none. Errors: Errc::bad_argument for a word
-/// without "=", an empty key or value, or a key that is there twice. Threads: any. Blocks: never.
+/// The terms of "max=100,only=user". An empty text has no terms. Errors: Errc::bad_argument for a
+/// word without "=", an empty key or value, or a key that is given twice. Threads: any. Blocks:
+/// never.
 Result<std::vector<FormatTerm>> read_format_terms(std::string_view argument);
 
 /// Threads: any, for every call. Blocks: never.

@@ -44,10 +44,9 @@ const char* advice_for(SessionState state) noexcept {
 //       whether an overflow came; only then it asks the table.
 //   C3  While the session counts, the groups of the active set are enabled, and the clocks; all
 //       others are disabled.
-//   C4  Of each descriptor of the kernel, one place alone waits for an overflow: the kernel forgets
-//       at the first poll that it told of one (perf_poll in kernel/events/core.c). With a switcher,
-//       that is the switcher. The wake descriptor then has `news_` instead: whoever takes an
-//       overflow writes there.
+//   C4  Only one place polls each descriptor of the kernel: the kernel reports an overflow to the
+//       first poll only (perf_poll in kernel/events/core.c). If there is a switcher, it polls. The
+//       wake descriptor then watches `news_`: whoever takes an overflow writes there.
 class CounterSession::Impl {
  public:
   Impl(SessionOptions options, KernelCounters& kernel)
@@ -199,8 +198,8 @@ Result<std::size_t> CounterSession::Impl::program(std::span<const EventSetup> ev
   if (auto may = check_change(SessionCall::program); !may) return may.error();
   if (is_loaded() && target_.is_process()) {
     return Error(CounterErrc::busy,
-                 "cannot program while the session is loaded on a process (unload it first: the "
-                 "new events would not count in the children that it has)");
+                 "cannot add events while the session is loaded on a process, because its existing "
+                 "children would not be counted (unload the session first)");
   }
   const auto clock = clock_now();
   if (!clock) return clock.error();

@@ -158,7 +158,7 @@ class CounterSession {
 
   /// Adds events to sets. While the session is loaded, also opens them on its target, all or none;
   /// they are then groups of their own, which the kernel may let count at other times than the
-  /// events of before. Errors: busy for a session that is loaded on a process; those of load().
+  /// existing events. Errors: busy for a session that is loaded on a process; those of load().
   /// `fault`: the event that the kernel refused. Result: the number of the first; the others follow
   /// it.
   Result<std::size_t> program(std::span<const EventSetup> events,
@@ -189,9 +189,9 @@ class CounterSession {
   Result<std::uint64_t> clock_ns();
 
   /// For poll and epoll: readable when an overflow or a sample came, and from the end of the target
-  /// on. A poll can take the news of a sample with it, so call read_samples() or restart() after
-  /// it, and wait for the same news in one place only. Of several sets that take turns by
-  /// themselves, an overflow that masks or switches leaves it readable until one of these calls.
+  /// on. A poll may consume the notification of a sample. So call read_samples() or restart() after
+  /// it, and poll in one place only. If the session switches sets by itself, an overflow that masks
+  /// or switches leaves the descriptor readable until one of these calls.
   /// Closed on exec, and by unload(). -1: not loaded.
   int wake_descriptor();
   /// Hands all records that are there to `sink`. Blocks: never. `sink` must not call the session.

@@ -4,9 +4,9 @@
 //
 // A call is tested in this order: is there a session at all (bad_session); has the session ended or
 // is it closed (invalid); what this table says of the other states; then, for load(), whether the
-// target is there. Two rules come beside the table: a thread that has loaded a session on itself
+// target is there. Two exceptions: a thread that has loaded a session on itself
 // may also call program() and set_values() while it is started; and program() is refused (busy)
-// while a session is loaded on a process, whose children of before would not be counted.
+// while a session is loaded on a process, because its existing children would not be counted.
 
 #include <array>
 #include <cstddef>

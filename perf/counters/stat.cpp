@@ -181,7 +181,8 @@ Result<void> StatRun::load(std::span<const CounterTarget> targets, KernelCounter
   return {};
 }
 
-/// Events of whole CPUs, which several processes would count again, or of other CPUs than ours.
+/// Leaves out events that count whole CPUs, if there are several processes or the CPUs are not
+/// ours.
 void StatRun::leave_out_foreign(std::size_t processes) {
   const auto is_ours = [&](int cpu) {
     return options_.cpus.empty() || std::ranges::find(options_.cpus, cpu) != options_.cpus.end();
@@ -190,9 +191,9 @@ void StatRun::leave_out_foreign(std::size_t processes) {
     if (!each.event || each.event->cpus.empty()) continue;
     const int first = each.event->cpus.front();
     if (options_.cpus.empty() && processes > 1) {
-      each.reason = "it counts for whole CPUs, so one process has to be named and not several";
+      each.reason = "it counts whole CPUs: give one process, not several";
     } else if (std::ranges::none_of(each.event->cpus, is_ours)) {
-      each.reason = "it counts on other CPUs, such as CPU " + std::to_string(first);
+      each.reason = "it cannot be counted on the given CPUs, but on CPU " + std::to_string(first);
     } else {
       continue;
     }

@@ -80,15 +80,15 @@ class StatRun {
  public:
   /// Loads and starts, on the processes or on the CPUs of the options. Events that the kernel
   /// refuses get their reason, and the others are counted. Errors: a target that is not there, and
-  /// failures that are no event's; Errc::not_supported if the event that switches sets is refused.
+  /// failures that concern no single event; Errc::not_supported if the event that switches sets is
+  /// refused.
   static Result<StatRun> start(std::vector<StatEvent> events, std::span<const TaskId> processes,
                                const StatOptions& options,
                                KernelCounters& kernel = kernel_counters());
 
   /// Whether anything is counted: the kernel may have refused all events.
   bool counts() const noexcept { return !sessions_.empty(); }
-  /// To be called now and then while sets are switched by an event: takes its samples, which nobody
-  /// needs.
+  /// Call this regularly while an event switches the sets: it discards the samples of that event.
   void look();
   /// Stops, and reads what was counted.
   Result<StatResult> finish();

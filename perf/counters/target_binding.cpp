@@ -26,8 +26,8 @@ Result<void> check_target(const CounterTarget& target, bool mask) {
       target.kind == CounterTarget::Kind::thread || (cpus && target.cpus.size() == 1);
   if (!mask || (single && !target.on_exec)) return {};
   return Error(CounterErrc::invalid,
-               "an event that masks the session at its overflow needs one thread or one CPU as its "
-               "target, and a start that is not left to an exec");
+               "an event that masks the session at an overflow needs one thread or one CPU as its "
+               "target, without on_exec");
 }
 
 Result<void> TargetBinding::bind(const CounterTarget& target) {

@@ -8,7 +8,7 @@
 
 namespace shmif::perf {
 
-/// `cpus`: if there are any, they alone. `on_exec`: of the processes.
+/// If `cpus` is not empty, only these CPUs. `on_exec` applies to the processes.
 inline std::vector<CounterTarget> target_list(std::span<const TaskId> processes,
                                               const std::vector<int>& cpus, bool on_exec) {
   if (!cpus.empty()) return {CounterTarget::cpu(cpus)};

@@ -99,7 +99,7 @@ Capability of_allocation(const KernelFiles& files, const Capability& resctrl) {
   if (files.has(*place + "/schemata")) return allocation;
   allocation.state = Support::not_supported;
   allocation.reason = "there is no " + files.path(*place + "/schemata") +
-                      ": the processor allocates neither caches nor bandwidth";
+                      ": this machine cannot limit caches or bandwidth";
   return allocation;
 }
 

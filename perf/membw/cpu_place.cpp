@@ -20,8 +20,8 @@ Result<CpuPlace> place_of_cpu(const KernelFiles& files, unsigned cpu) {
     if (!id) return id.error();
     return CpuPlace{static_cast<unsigned>(*socket), static_cast<unsigned>(*id)};
   }
-  return Error(Errc::not_supported, files.path(folder + "/cache") +
-                                        " names no cache of level 3 of CPU " + std::to_string(cpu));
+  return Error(Errc::not_supported, "CPU " + std::to_string(cpu) + " has no L3 cache in " +
+                                        files.path(folder + "/cache"));
 }
 
 }  // namespace shmif::perf

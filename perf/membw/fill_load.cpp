@@ -131,7 +131,7 @@ class Filler {
   std::uint64_t bytes() const noexcept { return progress_.read + progress_.written; }
 
  private:
-  /// It tells its bytes so often, so that short windows see them, too.
+  /// Counts are published after this many bytes, so short windows see them.
   static constexpr std::size_t kStep = std::size_t{16} << 20U;
 
   void read(std::size_t bytes) noexcept {
@@ -192,7 +192,7 @@ std::string read_setting(std::string_view setting, FillOptions& options) {
   if (setting.starts_with(kSize)) {
     const auto size = base::read_size(setting.substr(kSize.size()));
     if (!size) return size.why(setting.substr(kSize.size()), std::string(kSize));
-    if (*size < kLeast) return "size: at least 64k for each thread";
+    if (*size < kLeast) return "size must be at least 64k per thread";
     options.buffer_bytes = *size;
     return {};
   }
@@ -200,9 +200,9 @@ std::string read_setting(std::string_view setting, FillOptions& options) {
     for (const auto& [word, operation] : kOperations) {
       if (setting.substr(kOperation.size()) == word) return options.operation = operation, "";
     }
-    return "op: write read, write or copy";
+    return "op must be read, write or copy";
   }
-  return "its settings are size=SIZE, op=read|write|copy, once and flush";
+  return "use size=SIZE, op=read|write|copy, once and flush";
 }
 
 }  // namespace
@@ -239,7 +239,7 @@ std::string fill_load_text(const FillOptions& options) {
 
 Result<void> check_fill(const FillOptions& options) {
   if (options.flush && !kCanFlush) {
-    return Error(Errc::not_supported, "this processor has no instruction for the load's flush");
+    return Error(Errc::not_supported, "the setting flush of --load works only on x86 and arm64");
   }
   const unsigned threads = options.threads != 0 ? options.threads : own_cpus();
   if (options.buffer_bytes <= memory_of_machine() / threads) return {};

@@ -58,7 +58,7 @@ struct MembwResult {
   /// Of the samples of each step; empty unless MembwOptions asked for steps. A step that was not
   /// reached has no samples.
   std::vector<std::vector<MemorySummary>> steps{};
-  std::vector<pid_t> processes{};    ///< that were watched; none: the machine
+  std::vector<pid_t> processes{};    ///< the watched processes; empty: the whole machine
   std::vector<MembwSample> samples;  ///< that were kept
   /// A signal, or an error, came before the end. What was measured until then is in the result.
   bool partial = false;
@@ -87,8 +87,9 @@ std::vector<std::vector<MemoryComparison>> compare_steps(const MembwResult& resu
 
 /// What a command adds to the result of a measurement.
 struct MembwExtras {
-  std::optional<CompareLimits> pairs{};    ///< each sample has the comparisons of its readings
-  std::vector<std::string> allocations{};  ///< of each step; one without steps; none
+  std::optional<CompareLimits> pairs{};  ///< each sample has the comparisons of its readings
+  std::vector<std::string>
+      allocations{};  ///< one for each step; one without steps; empty: nothing was set
 };
 /// docs/instruments.md describes the fields. `comparisons` are empty if none were asked for.
 std::string membw_json(const MembwResult& result, MemoryReport report,

@@ -220,7 +220,7 @@ std::optional<double> ResctrlSource::rate_of(const std::string& event, std::stri
   const auto after = end_.events.find(event);
   if (before == begin_.events.end() || after == end_.events.end()) {
     reason = event + " is not counted by this hardware";
-    if (event == kTotal) reason += " (--local compares its local bytes)";
+    if (event == kTotal) reason += " (use --local to compare local bytes)";
     return std::nullopt;
   }
   double bytes = 0;

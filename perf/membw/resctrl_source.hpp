@@ -36,7 +36,8 @@ class ResctrlSource final : public MemorySource {
   MemoryLevel level() const override { return MemoryLevel::dram; }
 
   /// Finds the file system, or mounts it; open() does so, too. Errors: Errc::not_supported if the
-  /// machine has no resctrl; ENODEV if it is not mounted and shall not be.
+  /// machine has no resctrl; ENODEV if it is not mounted and mounting was not
+  /// asked for.
   Result<void> prepare();
   /// Errors: those of prepare(); Errc::not_supported if the hardware counts no bandwidth; those of
   /// ResctrlGroup::make().

@@ -77,7 +77,7 @@ Result<std::vector<std::string>> values_of(const Allotment& each) {
   const auto to = base::read_digits(text.substr(dots + 2, slash - dots - 2));
   const auto step = base::read_digits(text.substr(slash + 1));
   if (!from || !to || !step || *step == 0) return usual();
-  if (!is_bandwidth(each.resource)) return wrong(text, "masks have no range");
+  if (!is_bandwidth(each.resource)) return wrong(text, "only MB and SMBA can have a range");
   std::vector<std::string> values;
   const std::uint64_t distance = std::max(*from, *to) - std::min(*from, *to);
   if (distance / *step >= kMaxSteps) return wrong(text, "more than 1000 steps");
@@ -125,11 +125,11 @@ Result<void> check_bandwidth(const KernelFiles& files, const std::string& info,
   const auto linear = files.read_number(info + "/delay_linear");
   constexpr std::uint64_t kWhole = 100;
   const std::uint64_t most = linear && *linear == 1 ? kWhole : std::uint64_t{UINT32_MAX};
-  if (*value < *least) return not_possible(each, "at least " + std::to_string(*least));
-  if (*value > most) return not_possible(each, "at most " + std::to_string(most));
+  if (*value < *least) return not_possible(each, "the minimum is " + std::to_string(*least));
+  if (*value > most) return not_possible(each, "the maximum is " + std::to_string(most));
   if (*step == 0 || *value % *step == 0) return {};
   const std::uint64_t below = *value - *value % *step;
-  std::string why = "it goes by steps of " + std::to_string(*step) + "; write ";
+  std::string why = "the machine has steps of " + std::to_string(*step) + "; use ";
   if (below >= *least) why += std::to_string(below) + " or ";
   return not_possible(each, why + std::to_string(below + *step));
 }
@@ -144,17 +144,18 @@ Result<void> check_mask(const KernelFiles& files, const std::string& info, const
   const auto least = files.read_number(info + "/min_cbm_bits");
   if (!least) return least.error();
   if ((*mask & ~*whole) != 0) {
-    return not_possible(each, "the cache has the bits " + std::string(lines_in(*text).front()));
+    return not_possible(each, "the mask has bits outside of the cache's mask " +
+                                  std::string(lines_in(*text).front()));
   }
   const int run = std::countr_one(*mask == 0 ? 0 : *mask >> std::countr_zero(*mask));
   // Kernels before Linux 6.7 have no such file, and check it themselves.
   const auto sparse = files.read_number(info + "/sparse_masks");
   if (sparse && *sparse == 0 && std::popcount(*mask) != run) {
-    return not_possible(each, "the bits must follow each other");
+    return not_possible(each, "the bits of a mask must be contiguous");
   }
   if (static_cast<std::uint64_t>(run) < *least) {
     return not_possible(each,
-                        "at least " + std::to_string(*least) + " bits, which follow each other");
+                        "a mask needs at least " + std::to_string(*least) + " contiguous bits");
   }
   return {};
 }
@@ -210,8 +211,9 @@ Result<std::vector<Schemata>> read_schemata_steps(std::string_view text) {
     if (!values) return values.error();
     if (each.value.find("..") == std::string::npos) continue;
     if (!steps.empty() && steps.size() != values->size()) {
-      return wrong(text, "its ranges have " + std::to_string(steps.size()) + " and " +
-                             std::to_string(values->size()) + " steps");
+      return wrong(text, "all ranges need the same number of steps, and these have " +
+                             std::to_string(steps.size()) + " and " +
+                             std::to_string(values->size()));
     }
     steps.resize(values->size());
   }
@@ -268,7 +270,7 @@ Result<void> check_schemata(const KernelFiles& files, const std::string& mount_p
   const auto text = files.read(file);
   if (!text) {
     return Error(Errc::not_supported,
-                 "this machine allocates neither caches nor bandwidth: " + text.error().message);
+                 "this machine cannot limit caches or bandwidth: " + text.error().message);
   }
   const auto there = read_schemata(*text);
   if (!there) return Error(there.error().code, files.path(file) + ": " + there.error().message);

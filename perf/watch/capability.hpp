@@ -24,7 +24,7 @@ struct Capability {
   Support state = Support::supported;
   std::string reason;       ///< which file or call says so, and what; empty if supported in full
   std::string enable_with;  ///< the command or setting that would help; empty: nothing would
-  std::string tested{};     ///< on what it ran so far; empty: on such machines
+  std::string tested{};     ///< what it was tested on; empty: on real hardware
 };
 
 /// Errno values by which the kernel says that the caller lacks a privilege.

@@ -64,11 +64,11 @@ void Generator::begin(std::uint64_t begin_ns, IntervalRecorder& recorder) {
   source_->begin(begin_ns_, end_ns_, measure_from_ns_);
   debug(Debug::rate, [&] {
     const auto limit = [](std::uint64_t value) {
-      return value == UINT64_MAX ? std::string("any number of") : std::to_string(value);
+      return value == UINT64_MAX ? std::string("unlimited") : std::to_string(value);
     };
-    return std::string(paced_ ? "sends at a pace" : "sends as fast as it can") + ", " +
-           limit(frames_left_) + " frames and " + limit(bytes_left_) +
-           " bytes at most, in batches of up to " + std::to_string(slots_.size()) +
+    return std::string(paced_ ? "sends at a fixed rate" : "sends as fast as it can") +
+           "; limits: " + limit(frames_left_) + " frames, " + limit(bytes_left_) +
+           " bytes; batches of up to " + std::to_string(slots_.size()) +
            (asks_ ? ", with up to " + std::to_string(options_.iodepth) + " requests without a reply"
                   : std::string());
   });
@@ -197,7 +197,7 @@ void Generator::refused(const SendResult& result, std::uint64_t now) {
   if (!refused_ && !told_refusal_) {
     told_refusal_ = true;  // a full medium refuses all the time
     debug(Debug::rate, [&] {
-      return end_.address() + " refuses a frame for the first time, number " +
+      return end_.address() + " refuses a frame for the first time, sequence number " +
              std::to_string(sequence_) + ": " +
              (result.error ? result.error.message() : std::string("it is full")) +
              "; the frame is offered again";
@@ -265,8 +265,8 @@ void Generator::finish(std::uint64_t now) {
                             : no_more_       ? "at a limit of frames or bytes"
                             : now >= end_ns_ ? "at the end of its time"
                                              : "because it was told to stop";
-    return std::string("sends no more, ") + why + ": " + std::to_string(sequence_) +
-           " numbers used, " + std::to_string(pending_.size()) + " frames were not taken";
+    return std::string("stops sending, ") + why + ": " + std::to_string(sequence_) +
+           " sequence numbers used, " + std::to_string(pending_.size()) + " frames not accepted";
   });
 }
 

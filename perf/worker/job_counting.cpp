@@ -60,14 +60,14 @@ JobCounting::JobCounting(std::span<const JobEvent> events, std::span<CounterBloc
   load(events, thread, kernel);
 }
 
-/// Without the events that the kernel refuses; of what it permits in user space, that part. Each
-/// event is a group of its own: a group that has more events than the PMU has counters would never
-/// count.
+/// Leaves out events that the kernel refuses. If it permits an event only in user space, counts
+/// that part. Each event is a group of its own: a group that has more events than the PMU has
+/// counters would never count.
 void JobCounting::load(std::span<const JobEvent> events, bool thread, KernelCounters& kernel) {
   const CounterTarget target = thread ? CounterTarget::thread({}) : CounterTarget::process({});
   std::vector<CounterEvent> asked;
   for (const JobEvent& each : events) asked.push_back(each.event);
-  while (!loaded_.empty()) {  // each round has one event less, or one less of the kernel
+  while (!loaded_.empty()) {  // each round drops an event, or the kernel part of one
     session_ = std::make_unique<CounterSession>(
         SessionOptions{.group = false, .switch_by_itself = false}, kernel);
     std::vector<EventSetup> setups;

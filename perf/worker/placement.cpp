@@ -149,8 +149,7 @@ Result<void> drop_privileges(const JobOptions& job) {
   if (group && ::setresgid(*group, *group, *group) != 0) {
     return Error::from_errno(errno, "cannot become group " + job.gid, "needs CAP_SETGID");
   }
-  debug(Debug::place,
-        [&] { return "gives up its rights: user " + job.uid + ", group " + job.gid; });
+  debug(Debug::place, [&] { return "drops privileges: user " + job.uid + ", group " + job.gid; });
   if (user && ::setresuid(*user, *user, *user) != 0) {
     return Error::from_errno(errno, "cannot become user " + job.uid, "needs CAP_SETUID");
   }

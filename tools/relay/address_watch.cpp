@@ -55,8 +55,8 @@ std::size_t AddressWatch::add(Port& port, const std::string& path,
 
 void AddressWatch::begin() {
   debug(Debug::relay, [this] {
-    return command_ + ": asks whether others have the addresses of " + std::to_string(all_.size()) +
-           " ports";
+    return command_ + ": checks the addresses of " + std::to_string(all_.size()) +
+           " ports for duplicates";
   });
   begun_ = std::chrono::steady_clock::now();
   for (const Watched& each : all_) each.claim.probe(*each.port);

@@ -52,10 +52,10 @@ void BusWatch::look(Watched& watched) {
   if (watched.said == Said::replaced || !watched.port->is_up()) return;
   const Result<Port::LinkState> link = watched.port->link();
   if (!link || link->still_named) return;
-  debug(Debug::relay, [&] { return link->path + " no longer names the bus of a port"; });
   struct stat now{};
   const bool replaced = lstat(link->path.c_str(), &now) == 0;
   if (!replaced && watched.said == Said::removed) return;
+  debug(Debug::relay, [&] { return link->path + " was removed or replaced"; });
   watched.said = replaced ? Said::replaced : Said::removed;
   log_warning(
       replaced ? "another file is at " + link->path + " now; port " + watched.port->name() +

@@ -119,9 +119,8 @@ int run_gateway(const CommandLine& line) {
   wish.mtu = bus.info().mtu;
   find_resolver(wish);
   debug(Debug::relay, [&] {
-    return std::string("the gateway uses ") + to_text(*program) +
-           ", the name server of its hosts asks " +
-           (wish.resolver ? wish.resolver->to_string() : std::string("nobody")) + ", MTU " +
+    return std::string("the gateway uses ") + to_text(*program) + ", DNS queries go to " +
+           (wish.resolver ? wish.resolver->to_string() : std::string("no server")) + ", MTU " +
            std::to_string(wish.mtu) +
            (wish.loopback ? ", reaches the loopback" : ", does not reach the loopback");
   });

@@ -70,19 +70,17 @@ Options describe_membw() {
       .flag("mount", "mount resctrl if it is not, and unmount it at the end")
       .value("control-group", "NAME",
              "measure in this control group of resctrl; if it is missing, make it, and delete it "
-             "at the "
-             "end")
-      .value("schemata", "ALLOCATION",
-             "measure with this allocation of caches and bandwidth, such as 'MB:0=50;L3:0=ff': set "
-             "it on a control group (--control-group, or one of its own), and put the old one back "
              "at the end")
+      .value(
+          "schemata", "ALLOCATION",
+          "measure with this allocation of bandwidth and caches, such as 'MB:0=50;L3:0=ff'. It is "
+          "set on the group of --control-group, or on a new group, and undone at the end")
       .value("sweep", "ALLOCATIONS",
              "measure with each allocation of a range, such as 'MB:0=100..10/10', and compare the "
              "sources at each; exits with 1 if they differ at one of them")
       .flag("local",
-            "with --cpu: the local bytes of the last-level cache of that CPU (resctrl) beside the "
-            "memory "
-            "controllers of its socket (pmu)")
+            "with --cpu: compare the local bytes of that CPU's last-level cache (resctrl) with the "
+            "memory controllers of its socket (pmu)")
       .value("pairs-csv", "FILE",
              "with --compare or --sweep: append a line for each sample and pair of sources to this "
              "file")
@@ -138,7 +136,7 @@ perf::MembwOptions options_of_membw(const Arguments& args) {
   return options;
 }
 
-/// What --schemata or --sweep ask for: one allocation, or one for each step; none.
+/// The allocations of --schemata (one) or --sweep (one for each step). Empty: neither was given.
 std::vector<perf::Schemata> allocations_of(const Arguments& args) {
   const bool sweeps = args.given("sweep");
   if (!sweeps && !args.given("schemata")) return {};
@@ -147,7 +145,8 @@ std::vector<perf::Schemata> allocations_of(const Arguments& args) {
     throw UsageError{"--schemata and --sweep exclude each other"};
   }
   if (!args.given("load") && !args.given("pid") && args.program().empty()) {
-    throw UsageError{name + " needs a program, --load or -p: it is set for those alone"};
+    throw UsageError{
+        name + " needs a program, --load or -p: the allocation is set for these processes only"};
   }
   const auto asked = args.all("source");
   if (!asked.empty() && std::ranges::find(asked, "resctrl") == asked.end()) {
@@ -168,8 +167,10 @@ std::optional<perf::CpuPlace> local_place_of(const Arguments& args,
                                              const perf::KernelFiles& files) {
   if (!args.flag("local")) return std::nullopt;
   const auto cpu = args.count("cpu", 0, 65535);
-  if (!cpu) throw UsageError{"--local needs --cpu: the CPU whose memory is near"};
-  if (args.given("socket")) throw UsageError{"--local is about the socket of --cpu (no --socket)"};
+  if (!cpu)
+    throw UsageError{"--local needs --cpu N: it compares the local memory traffic of that CPU"};
+  if (args.given("socket"))
+    throw UsageError{"--local and --socket exclude each other (--local uses the socket of --cpu)"};
   return perf::place_of_cpu(files, static_cast<unsigned>(*cpu)).value();
 }
 

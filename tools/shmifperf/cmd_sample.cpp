@@ -52,8 +52,8 @@ Arguments parse_sample(const CommandLine& line) {
       .flag("callgraph", "also show who called whom, by frame pointers")
       .value("format", "FORMAT[:ARGUMENT]",
              "what to keep of the samples: " + formats_in_words() +
-                 ". Arguments: only=user or only=kernel; max=N samples of raw; depth=N callers of "
-                 "chains")
+                 ". The last three take only=user or only=kernel; raw also takes max=N (samples), "
+                 "chains also depth=N (callers)")
       .value("least", "SHARE", "print no function or call below this share (default: 0.5%)")
       .value("o,output", "PATH", "write the result there (default: -, standard output)")
       .value("sysroot", "DIR", "read the kernel's files below this directory (default: /)")

@@ -38,8 +38,8 @@ Arguments parse_stat(const CommandLine& line) {
                   "take turns. Use several for events that need more counters than a CPU has")
       .value("turn", "TIME", "how long each event set counts, 1ms to 60s (default: 10ms)")
       .value("switch-on", "EVENT:N",
-             "the next event set begins at each Nth EVENT, such as page-faults:1000; also after "
-             "--turn, if that is given")
+             "begin the next event set at each Nth EVENT, such as page-faults:1000; with --turn, "
+             "also after that time")
       .flag("group",
             "count the events of a set only while each of them has a counter (default: the kernel "
             "may let them take turns)")
@@ -77,10 +77,10 @@ void put_switch_event(const std::string& text, const Arguments& args,
   const auto period =
       base::read_digits(std::string_view(text).substr(std::min(colon + 1, text.size())));
   if (!period || *period == 0) {
-    throw UsageError{"--switch-on: \"" + text + "\" is not EVENT:N, as page-faults:1000"};
+    throw UsageError{"--switch-on: \"" + text + "\" is not EVENT:N, such as page-faults:1000"};
   }
   if (events.empty() || events.back().set == 0) {
-    throw UsageError{"--switch-on switches event sets, and there is one (give -e twice)"};
+    throw UsageError{"--switch-on needs at least two event sets (give -e twice)"};
   }
   const perf::EventNames names(perf::KernelFiles(args.text("sysroot").value_or("/")));
   const auto event = names.find(text.substr(0, colon));
@@ -97,7 +97,7 @@ perf::StatOptions options_of_stat(const Arguments& args, std::span<const perf::S
   options.group = args.flag("group");
   options.stop_target = args.flag("stop-target");
   if (options.stop_target && !options.cpus.empty()) {
-    throw UsageError{"--stop-target stops processes, and not what runs on CPUs (give it with -p)"};
+    throw UsageError{"--stop-target excludes -a and -C (it stops the processes of -p)"};
   }
   if (const auto text = args.text("switch-on")) put_switch_event(*text, args, events, options);
   if (const auto turn = args.seconds("turn")) {

@@ -29,7 +29,7 @@ void Watched::describe(Options& options) {
 void Watched::describe_with_cpus(Options& options) {
   describe(options);
   options.flag("a,all-cpus", "watch everything on all CPUs, until PROGRAM ends or Ctrl-C")
-      .value("C,cpu", "CPU[,CPU]...", "the same on these CPUs only, as 0,2-3");
+      .value("C,cpu", "CPU[,CPU]...", "watch everything on these CPUs, such as 0,2-3");
 }
 
 std::vector<int> Watched::cpus_of(const Arguments& args) {
@@ -37,16 +37,16 @@ std::vector<int> Watched::cpus_of(const Arguments& args) {
   if (!list && !args.flag("all-cpus")) return {};
   if (list && args.flag("all-cpus")) throw UsageError{"-a and -C exclude each other"};
   if (args.given("pid")) {
-    throw UsageError{"-a and -C watch whatever runs on the CPUs, so -p cannot be given with them"};
+    throw UsageError{"-p cannot be combined with -a or -C, which watch everything on the CPUs"};
   }
   std::vector<int> online = perf::kernel_counters().online_cpus();
   if (!list) {
-    if (online.empty()) throw UsageError{"-a: the kernel does not tell its CPUs (use -C)"};
+    if (online.empty()) throw UsageError{"-a: the kernel does not list its online CPUs (use -C)"};
     return online;
   }
   const auto cpus = perf::read_cpu_list(*list);
   if (!cpus || cpus->empty()) {
-    throw UsageError{"-C: \"" + *list + "\" is no list of CPUs (write it as 0,2-3)"};
+    throw UsageError{"-C: \"" + *list + "\" is not a list of CPUs (write it as 0,2-3)"};
   }
   for (const int cpu : *cpus) {
     if (online.empty() || std::ranges::find(online, cpu) != online.end()) continue;

@@ -26,7 +26,7 @@ class Watched {
   static constexpr const char* kSynopsisWithCpus =
       "(-p PID[,PID]... | -- PROGRAM [ARGUMENT]... | (-a | -C CPU[,CPU]...) [-- PROGRAM "
       "[ARGUMENT]...])";
-  /// The CPUs of the command line; none: it names processes or a program. Throws UsageError for a
+  /// The CPUs of the command line. Empty if it has neither -a nor -C. Throws UsageError for a
   /// list that is wrong, a CPU that is not online, or -p beside it.
   static std::vector<int> cpus_of(const Arguments& args);
 

@@ -112,14 +112,16 @@ TEST(SampleFormats, RefuseAnArgumentThatIsWrong) {
   EXPECT_EQ(refusal_of_format("chains:depth=128"),
             "sampling format \"chains\": \"depth=128\": it must be 1 to 127");
   EXPECT_EQ(refusal_of_format("chains:max=5"),
-            "sampling format \"chains\": \"max=5\": it takes only=user, only=kernel and depth=N");
-  EXPECT_EQ(refusal_of_format("addresses:depth=5"),
-            "sampling format \"addresses\": \"depth=5\": it takes only=user, only=kernel");
+            "sampling format \"chains\": unknown argument \"max=5\" (use only=user, only=kernel or "
+            "depth=N)");
+  EXPECT_EQ(
+      refusal_of_format("addresses:depth=5"),
+      "sampling format \"addresses\": unknown argument \"depth=5\" (use only=user, only=kernel)");
   EXPECT_NE(refusal_of_format("raw:only=guest"), "");
   EXPECT_EQ(refusal_of_format("raw:max"), "sampling format \"raw\": \"max\": it is not KEY=VALUE");
   EXPECT_EQ(refusal_of_format("raw:max=1,"), "sampling format \"raw\": \"\": it is not KEY=VALUE");
   EXPECT_EQ(refusal_of_format("raw:max=1,max=2"),
-            "sampling format \"raw\": \"max\": it is there twice");
+            "sampling format \"raw\": \"max\" is given twice");
 }
 
 TEST(SampleFormats, OfAUserMayTakeAnArgument) {

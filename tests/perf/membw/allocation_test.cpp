@@ -255,7 +255,7 @@ TEST_F(SweepTest, ChecksAllStepsBeforeTheProgramBegins) {
   hooks_.begin = [&] { return begun = true, Result<void>(); };
   const MembwResult result = sweep("MB:1=20..0/10");
   ASSERT_TRUE(result.error);
-  EXPECT_EQ(result.error->message, "this machine cannot allocate MB:1=0: at least 10");
+  EXPECT_EQ(result.error->message, "this machine cannot allocate MB:1=0: the minimum is 10");
   EXPECT_FALSE(begun);
   EXPECT_EQ(resctrl_.calls, Log{}) << "nothing was made or set";
 }
@@ -310,9 +310,8 @@ TEST(CpuPlace, IsNotKnownWithoutACacheOfLevelThree) {
   const auto place = place_of_cpu(tree.files(), 28);
   ASSERT_FALSE(place);
   EXPECT_EQ(place.error().code, Errc::not_supported);
-  EXPECT_EQ(place.error().message, tree.path() +
-                                       "/sys/devices/system/cpu/cpu28/cache names no "
-                                       "cache of level 3 of CPU 28");
+  EXPECT_EQ(place.error().message,
+            "CPU 28 has no L3 cache in " + tree.path() + "/sys/devices/system/cpu/cpu28/cache");
 }
 
 }  // namespace

@@ -69,14 +69,14 @@ TEST(FillLoad, RefusesTextThatDescribesNone) {
   struct Case {
     std::string text, says;
   };
-  const std::string settings = "its settings are size=SIZE, op=read|write|copy, once and flush";
+  const std::string settings = "use size=SIZE, op=read|write|copy, once and flush";
   for (const Case& each :
        {Case{"copy", "write fill, or fill:size=250M,op=read"}, Case{"", "write fill, or "},
         Case{"fill:", settings}, Case{"fill:once,", settings}, Case{"fill:twice", settings},
-        Case{"fill:once=1", settings}, Case{"fill:op=", "op: write read, write or copy"},
-        Case{"fill:op=fill", "op: write read, write or copy"},
+        Case{"fill:once=1", settings}, Case{"fill:op=", "op must be read, write or copy"},
+        Case{"fill:op=fill", "op must be read, write or copy"},
         Case{"fill:size=x", "\"size=x\" is not a size"},
-        Case{"fill:size=63k", "size: at least 64k for each thread"}}) {
+        Case{"fill:size=63k", "size must be at least 64k per thread"}}) {
     const auto load = read_fill_load(each.text);
     ASSERT_FALSE(load) << each.text;
     EXPECT_EQ(load.error().message.find('"' + each.text + "\" is not a load ("), 0U);

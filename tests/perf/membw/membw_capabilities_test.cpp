@@ -83,7 +83,7 @@ TEST(MembwCapabilities, OfAllocationNeedTheFileThatSetsIt) {
   const auto now = [&] { return membw_capabilities(tree.files())[2]; };
   EXPECT_EQ(now().state, Support::not_supported);
   EXPECT_EQ(now().reason, "there is no " + tree.at(kRoot) +
-                              "/schemata: the processor allocates neither caches nor bandwidth");
+                              "/schemata: this machine cannot limit caches or bandwidth");
   resctrl.put_allocation();
   EXPECT_EQ(now().state, Support::supported) << now().reason;
   resctrl.leave_unmounted();

@@ -221,7 +221,7 @@ TEST_F(ResctrlSourceTest, OfHardwareWithLocalBytesAloneHasNoTotal) {
   EXPECT_EQ(reading.local, 40);
   EXPECT_FALSE(reading.total);
   EXPECT_EQ(reading.reason,
-            "mbm_total_bytes is not counted by this hardware (--local compares its local bytes)");
+            "mbm_total_bytes is not counted by this hardware (use --local to compare local bytes)");
 }
 
 TEST_F(ResctrlSourceTest, CountsTheLocalBytesOfOneDomainAlone) {

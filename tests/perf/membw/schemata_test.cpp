@@ -60,9 +60,10 @@ TEST(Schemata, StepsGoDownAndUpAndStayWithinTheirRange) {
            {"MB:0=100..10/0", "a range is FROM..TO/STEP"},
            {"MB:0=100../10", "a range is FROM..TO/STEP"},
            {"MB:0=1/2..3", "a range is FROM..TO/STEP"},
-           {"L3:0=1..3/1", "masks have no range"},
+           {"L3:0=1..3/1", "only MB and SMBA can have a range"},
            {"MB:0=1..1001/1", "more than 1000 steps"},
-           {"MB:0=30..10/10;1=20..10/10", "its ranges have 3 and 2 steps"}}) {
+           {"MB:0=30..10/10;1=20..10/10",
+            "all ranges need the same number of steps, and these have 3 and 2"}}) {
     EXPECT_NE(steps_text(text).find(says), std::string::npos) << text << ": " << steps_text(text);
   }
 }
@@ -90,14 +91,14 @@ TEST_F(CheckSchemata, KnowsTheResourcesAndDomainsOfTheMachine) {
             "this machine cannot allocate L3:7=ff: L3 has the domains "
             "0, 1");
   tree_.remove(kRoot + "/schemata");
-  EXPECT_EQ(check("MB:0=50").find("this machine allocates neither caches nor bandwidth: "), 0U);
+  EXPECT_EQ(check("MB:0=50").find("this machine cannot limit caches or bandwidth: "), 0U);
 }
 
 TEST_F(CheckSchemata, KnowsTheLimitsOfBandwidth) {
   EXPECT_EQ(check("MB:0=10"), "possible");
-  expect_refused("MB:0=9", "at least 10");
-  expect_refused("MB:0=110", "at most 100");
-  expect_refused("MB:0=55", "it goes by steps of 10; write 50 or 60");
+  expect_refused("MB:0=9", "the minimum is 10");
+  expect_refused("MB:0=110", "the maximum is 100");
+  expect_refused("MB:0=55", "the machine has steps of 10; use 50 or 60");
   expect_refused("MB:0=ff", "bandwidth is a number in decimal digits");
   expect_refused("MB:0=4294967296", "bandwidth is a number in decimal digits");
   // AMD: eighths of a GB/s, and no end that a file would name.
@@ -118,10 +119,10 @@ TEST_F(CheckSchemata, LeavesMegabytesAsTheyAre) {
 
 TEST_F(CheckSchemata, KnowsTheMasksOfACache) {
   EXPECT_EQ(check("L3:0=600;1=0x3"), "possible");
-  expect_refused("L3:0=fff", "the cache has the bits 7ff");
-  expect_refused("L3:0=1", "at least 2 bits, which follow each other");
-  expect_refused("L3:0=0", "at least 2 bits, which follow each other");
-  expect_refused("L3:0=5f", "the bits must follow each other");
+  expect_refused("L3:0=fff", "the mask has bits outside of the cache's mask 7ff");
+  expect_refused("L3:0=1", "a mask needs at least 2 contiguous bits");
+  expect_refused("L3:0=0", "a mask needs at least 2 contiguous bits");
+  expect_refused("L3:0=5f", "the bits of a mask must be contiguous");
   expect_refused("L3:0=50%", "a mask is a number in hexadecimal digits");
   tree_.put(kRoot + "/info/L3/sparse_masks", "1\n");
   EXPECT_EQ(check("L3:0=503"), "possible");

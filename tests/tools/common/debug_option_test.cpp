@@ -134,10 +134,11 @@ TEST(DebugOption, ARunCanBeFollowedFromItsPlanToItsFlows) {
     EXPECT_TRUE(has(lines, "wire", job, "has its end of bus:")) << run.err;
   }
   EXPECT_TRUE(has(lines, "process", "", "2 of 2 jobs are ready")) << run.err;
-  EXPECT_TRUE(has(lines, "rate", "calls", "sends at a pace, 100 frames and any number of bytes"))
-      << run.err;
   EXPECT_TRUE(
-      has(lines, "rate", "calls", "sends no more, at a limit of frames or bytes: 100 numbers used"))
+      has(lines, "rate", "calls", "sends at a fixed rate; limits: 100 frames, unlimited bytes"))
+      << run.err;
+  EXPECT_TRUE(has(lines, "rate", "calls",
+                  "stops sending, at a limit of frames or bytes: 100 sequence numbers used"))
       << run.err;
   EXPECT_TRUE(has(lines, "verify", "calls.sink", "expects flow 0 from calls")) << run.err;
   EXPECT_TRUE(has(lines, "verify", "", "flow from calls to calls.sink: sent 100, received 100"))

@@ -78,10 +78,10 @@ TEST_F(MembwAllocation, IsPutBackAfterASignal) {
 TEST_F(MembwAllocation, ThatIsNotPossibleIsRefusedBeforeTheProgramBegins) {
   const std::string began = dir_.path() + ".began";
   for (const auto& [schemata, says] : std::vector<std::pair<std::string, std::string>>{
-           {"MB:0=55", "MB:0=55: it goes by steps of 10; write 50 or 60"},
+           {"MB:0=55", "MB:0=55: the machine has steps of 10; use 50 or 60"},
            {"MB:3=50", "MB:3=50: MB has the domains 0, 1"},
            {"L2:0=f", "L2:0=f: there is no L2, only MB, L3"},
-           {"L3:0=fff", "L3:0=fff: the cache has the bits 7ff"}}) {
+           {"L3:0=fff", "L3:0=fff: the mask has bits outside of the cache's mask 7ff"}}) {
     const ToolResult result = membw({"--schemata", schemata, "--", "touch", began});
     EXPECT_EQ(result.status, 1) << schemata;
     EXPECT_EQ(result.err, "shmifperf: this machine cannot allocate " + says + '\n');
@@ -167,7 +167,7 @@ TEST(MembwSweep, RefusesLinesThatItCannotUnderstand) {
        {{"--sweep", range, "--schemata", mb, "-p", "1"}, "exclude each other"},
        {{"--sweep", range, "-p", "1", "--source", "pmu"}, "--sweep needs --source resctrl"},
        {{"--local", "-p", "1"}, "--local needs --cpu"},
-       {{"--local", "--cpu", "0", "--socket", "0"}, "--local is about the socket of --cpu"},
+       {{"--local", "--cpu", "0", "--socket", "0"}, "--local and --socket exclude each other"},
        {{"--pairs-csv", "pairs"}, "--pairs-csv needs --compare or --sweep"}});
 }
 

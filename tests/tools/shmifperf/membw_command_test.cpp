@@ -287,7 +287,7 @@ TEST(MembwCommand, RefusesWhatItCannotUnderstand) {
   expect_wrong_lines("membw", {{{"--source", "dram"}, "--source \"dram\" is not known"},
                                {{"--report", "bytes"}, "--report \"bytes\" is not known"},
                                {{"--load", "copy"}, "--load \"copy\" is not a load"},
-                               {{"--load", "fill:op=x"}, "op: write read, write or copy"},
+                               {{"--load", "fill:op=x"}, "op must be read, write or copy"},
                                {{"--load", "fill", "-p", "1"}, "exclude each other"},
                                {{"-p", "1", "--", "true"}, "exclude each other"},
                                {{"-p", "1x"}, "\"1x\" is not the number of a process"},

@@ -143,7 +143,7 @@ TEST(SampleCommand, SaysWhyItCannotSample) {
                       {{"--format", "raw", "--json", "--", "true"}, "are for --format profile"},
                       {{"--format", "raw:max=0", "--", "true"}, "\"max=0\": it must be 1 to"},
                       {{"--format", "profile:x", "--", "true"}, "profile takes no argument"},
-                      {{"-a", "-p", "1"}, "so -p cannot be given"},
+                      {{"-a", "-p", "1"}, "-p cannot be combined with -a or -C"},
                       {{"-p", "1x"}, "\"1x\" is not the number of a process"}});
 }
 
