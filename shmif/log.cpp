@@ -11,16 +11,15 @@
 #include <utility>
 
 #include "base/printable.hpp"
-#include "shmif/debug/whole_lines_sink.hpp"
+#include "shmif/debug/whole_lines.hpp"
 
 namespace shmif {
 namespace {
 
 /// A logger of our own: the user's default logger and its registry stay as they are.
 spdlog::logger& logger() {
-  // Never destroyed: threads and static objects may log until the process has ended.
   static spdlog::logger& instance = []() -> spdlog::logger& {
-    auto& made = *new spdlog::logger("shmif", std::make_shared<WholeLines>("%n: %l: %v"));
+    spdlog::logger& made = make_whole_lines_logger("shmif", "%n: %l: %v");
     made.set_level(spdlog::level::warn);
     return made;
   }();

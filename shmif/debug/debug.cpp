@@ -11,7 +11,7 @@
 #include <memory>
 
 #include "base/printable.hpp"
-#include "shmif/debug/whole_lines_sink.hpp"
+#include "shmif/debug/whole_lines.hpp"
 
 namespace shmif {
 namespace {
@@ -56,13 +56,11 @@ std::string& subject() {
 }
 
 spdlog::logger& debug_logger() {
-  // Never destroyed: threads and static objects may log until the process has ended.
-  static spdlog::logger& instance =
-      *new spdlog::logger("debug", std::make_shared<WholeLines>("%n %v"));
+  static spdlog::logger& instance = make_whole_lines_logger("debug", "%n %v");
   return instance;
 }
 
-/// How many bytes of UTF-8, `most` or a few less, are no part of a character that ends behind them.
+/// Where UTF-8 can be cut between two characters: at `most`, or at up to three bytes less.
 std::size_t whole_characters(const std::string& text, std::size_t most) {
   while (most > 0 && (static_cast<unsigned char>(text[most]) & 0xc0U) == 0x80U) --most;
   return most;
