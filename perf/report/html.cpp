@@ -5,7 +5,6 @@
 #include <nlohmann/json.hpp>
 
 #include "base/printable.hpp"
-#include "perf/report/page.hpp"
 #include "perf/report/text.hpp"
 
 namespace shmif::perf {

@@ -2,7 +2,9 @@
 // A report as one HTML page that needs only a browser.
 
 #include <cstddef>
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "perf/report/report.hpp"
@@ -23,5 +25,9 @@ Result<std::string> to_html(const std::vector<Report>& reports);
 
 /// How that page names the results, in their order.
 std::vector<std::string> names_on_page(const std::vector<Report>& reports);
+
+/// The page in pieces, made at build time (perf/report/web). @RESULT@ marks the place for the JSON,
+/// and @TEXT@ that for the text. Empty if this was built without the page. Internal to perf/report.
+std::span<const std::string_view> page_pieces() noexcept;
 
 }  // namespace shmif::perf

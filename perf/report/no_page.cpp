@@ -1,4 +1,4 @@
-#include "perf/report/page.hpp"
+#include "perf/report/html.hpp"
 
 namespace shmif::perf {
 

@@ -33,7 +33,7 @@ function literals(text) {
 if (page.includes(')PAGE"')) throw new Error('the page holds what ends a literal');
 
 writeFileSync(output, `// Made by embed.mjs.
-#include "perf/report/page.hpp"
+#include "perf/report/html.hpp"
 
 namespace shmif::perf {
 
