@@ -34,13 +34,13 @@ Result<void> set_cpus(const std::vector<int>& cpus, const std::string& option) {
     if (cpu < 0 || cpu >= CPU_SETSIZE) return Error(Errc::bad_argument, "there is no such CPU");
     CPU_SET(static_cast<std::size_t>(cpu), &set);
   }
-  debug(Debug::place,
-        [&] { return "runs on CPU " + to_string_of_cpus(cpus) + " (" + option + ')'; });
   if (::sched_setaffinity(0, sizeof set, &set) != 0) {
     return Error::from_errno(errno,
                              "cannot run on CPU " + to_string_of_cpus(cpus) + " (" + option + ')',
                              "nproc --all shows how many CPUs there are");
   }
+  debug(Debug::place,
+        [&] { return "runs on CPU " + to_string_of_cpus(cpus) + " (" + option + ')'; });
   return {};
 }
 
@@ -74,8 +74,10 @@ Result<void> enter_cgroup(const std::string& name) {
   // Never creates the file: in a directory that is not a cgroup it would be an ordinary file.
   const UniqueFd procs(::open((path + "/cgroup.procs").c_str(), O_WRONLY | O_CLOEXEC));
   const std::string self = std::to_string(::getpid());
-  debug(Debug::place, [&] { return "enters cgroup " + path; });
-  if (procs && ::write(procs.get(), self.data(), self.size()) > 0) return {};
+  if (procs && ::write(procs.get(), self.data(), self.size()) > 0) {
+    debug(Debug::place, [&] { return "is in cgroup " + path; });
+    return {};
+  }
   return Error::from_errno(errno, "cannot enter cgroup " + path,
                            "it must be a directory with a writable cgroup.procs");
 }
@@ -149,13 +151,13 @@ Result<void> drop_privileges(const JobOptions& job) {
   if (group && ::setresgid(*group, *group, *group) != 0) {
     return Error::from_errno(errno, "cannot become group " + job.gid, "needs CAP_SETGID");
   }
-  debug(Debug::place, [&] { return "drops privileges: user " + job.uid + ", group " + job.gid; });
   if (user && ::setresuid(*user, *user, *user) != 0) {
     return Error::from_errno(errno, "cannot become user " + job.uid, "needs CAP_SETUID");
   }
   // The change of user cleared this setting. A killed controller must leave no job behind.
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (::getppid() != parent) ::_exit(1);  // the controller died before prctl took effect
+  debug(Debug::place, [&] { return "dropped privileges: user " + job.uid + ", group " + job.gid; });
   return {};
 }
 
