@@ -100,6 +100,15 @@ TEST(Nameplate, StandsWhileThePortIsAttachedAndIsNoChilds) {
   EXPECT_FALSE(shows_nameplate("self", ":web"));
 }
 
+/// What a killed process leaves in the table.
+void leave_a_dead_port(const TempBus& bus, const std::string& name) {
+  EXPECT_EQ(Child([&] {
+              const Port port = port_on(bus.path(), {.name = name});
+              return raise(SIGKILL);
+            }).wait(),
+            128 + SIGKILL);
+}
+
 TEST(PortOwners, KnowTheProcessesOfAllPortsAndSignalThem) {
   const TempBus bus(small_ring());
   const Port own = port_on(bus.path(), {.name = "own"});
@@ -237,11 +246,7 @@ TEST(PortOwners, WithoutNameplatesAreKnownIfNoOtherRowNamesThem) {
 TEST(PortOwners, WithoutNameplatesAreKnownBesideDeadRowsThatNameThem) {
   const TempBus bus(small_ring());
   const RawBus raw(bus.path());
-  EXPECT_EQ(Child([&] {
-              const Port port = port_on(bus.path(), {.name = "web"});
-              return raise(SIGKILL);
-            }).wait(),
-            128 + SIGKILL);
+  leave_a_dead_port(bus, "web");
   const unsigned dead = row(bus.info(), "web").slot;
   const Peer old(bus.path(), "old", take_nameplates_down);
   ASSERT_NE(row(bus.info(), "old").slot, dead);
@@ -263,11 +268,7 @@ TEST(PortOwners, WithoutNameplatesAreNotKnownIfTheyAreAnotherUsers) {
 TEST(PortOwners, OfDeadPortsAreNobodyAlsoIfTheNumberIsInUse) {
   const TempBus bus(small_ring());
   const RawBus raw(bus.path());
-  EXPECT_EQ(Child([&] {
-              const Port port = port_on(bus.path(), {.name = "web"});
-              return raise(SIGKILL);
-            }).wait(),
-            128 + SIGKILL);
+  leave_a_dead_port(bus, "web");
   const Peer db(bus.path(), "db");
   raw.slot(row(bus.info(), "web").slot).pid = static_cast<std::uint32_t>(db.pid());
   const BusInfo info = bus.info();

@@ -2,7 +2,6 @@
 
 #include <gtest/gtest.h>
 #include <poll.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include <array>
@@ -13,6 +12,7 @@
 #include "perf/counters/sample.hpp"
 #include "perf/counters/session.hpp"
 #include "tests/perf/counters/fake_counters.hpp"
+#include "tests/perf/counters/page_faults.hpp"
 #include "tests/support/eventually.hpp"
 
 namespace shmif::perf::test {
@@ -108,31 +108,13 @@ TEST_F(ChangedSession, TakesNoEventsWhileItIsOnAProcess) {
   ASSERT_TRUE(session.load(CounterTarget::process({kTask, 7})));
   const auto refused = session.program(std::array{EventSetup{fake_event(2)}});
   EXPECT_EQ(refused.error().code, make_error_code(CounterErrc::busy));
-  EXPECT_NE(refused.error().message.find("unload it first"), std::string::npos)
+  EXPECT_NE(refused.error().message.find("unload the session first"), std::string::npos)
       << refused.error().message;
-}
-
-CounterEvent page_faults_here() {
-  CounterEvent event;
-  event.name = "page-faults";
-  event.type = PERF_TYPE_SOFTWARE;
-  event.config = PERF_COUNT_SW_PAGE_FAULTS;
-  return event;
-}
-
-void fault_pages(std::size_t pages) {
-  constexpr std::size_t kPage = 4096;
-  void* const memory =
-      ::mmap(nullptr, kPage * pages, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  ASSERT_NE(memory, MAP_FAILED);
-  ::madvise(memory, kPage * pages, MADV_NOHUGEPAGE);
-  for (std::size_t at = 0; at < pages; ++at) static_cast<volatile char*>(memory)[at * kPage] = 1;
-  ::munmap(memory, kPage * pages);
 }
 
 TEST(SessionOnItself, TakesEventsAndValuesWhileItCounts) {
   CounterSession session;
-  ASSERT_TRUE(session.program(std::array{EventSetup{page_faults_here()}}));
+  ASSERT_TRUE(session.program(std::array{EventSetup{page_faults()}}));
   ASSERT_TRUE(session.load(CounterTarget::thread({})));
   ASSERT_TRUE(session.start());
   const auto value = [&](std::size_t event) {
@@ -140,22 +122,22 @@ TEST(SessionOnItself, TakesEventsAndValuesWhileItCounts) {
     EXPECT_TRUE(session.read(readings));
     return readings[0].value;
   };
-  fault_pages(100);
+  fault(100);
   EXPECT_GE(value(0), 100U);
   ASSERT_TRUE(session.set_values(std::array{ValueSetup{0, 1'000'000, {}}}));
-  fault_pages(100);
+  fault(100);
   EXPECT_GE(value(0), 1'000'100U);
   // Another thread has to stop it first.
   std::thread([&] {
     EXPECT_EQ(session.set_values(std::array{ValueSetup{0, 5, {}}}).error().code,
               make_error_code(CounterErrc::busy));
-    EXPECT_EQ(session.program(std::array{EventSetup{page_faults_here()}}).error().code,
+    EXPECT_EQ(session.program(std::array{EventSetup{page_faults()}}).error().code,
               make_error_code(CounterErrc::busy));
   }).join();
   const Sampling sampled{.period = 10, .mask = true};
-  const auto added = session.program(std::array{EventSetup{page_faults_here(), 0, sampled}});
+  const auto added = session.program(std::array{EventSetup{page_faults(), 0, sampled}});
   ASSERT_TRUE(added) << added.error().message;
-  fault_pages(100);
+  fault(100);
   pollfd wake{session.wake_descriptor(), POLLIN, 0};
   EXPECT_EQ(::poll(&wake, 1, static_cast<int>(shmif::test::kGenerousTime.count())), 1);
   EXPECT_EQ(session.state(), SessionState::masked);

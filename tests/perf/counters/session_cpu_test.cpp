@@ -4,7 +4,6 @@
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <sched.h>
-#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -19,28 +18,11 @@
 #include "perf/counters/sample.hpp"
 #include "perf/counters/session.hpp"
 #include "perf/events/cpu_list.hpp"
+#include "tests/perf/counters/page_faults.hpp"
 #include "tests/support/eventually.hpp"
 
 namespace shmif::perf::test {
 namespace {
-
-CounterEvent page_faults() {
-  CounterEvent event;
-  event.name = "page-faults";
-  event.type = PERF_TYPE_SOFTWARE;
-  event.config = PERF_COUNT_SW_PAGE_FAULTS;
-  return event;
-}
-
-void fault(std::size_t pages) {
-  constexpr std::size_t kPage = 4096;
-  void* const memory =
-      ::mmap(nullptr, kPage * pages, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  ASSERT_NE(memory, MAP_FAILED);
-  ::madvise(memory, kPage * pages, MADV_NOHUGEPAGE);
-  for (std::size_t at = 0; at < pages; ++at) static_cast<volatile char*>(memory)[at * kPage] = 1;
-  ::munmap(memory, kPage * pages);
-}
 
 /// On the first CPU that it may use, in a thread of its own.
 void on_one_cpu(const std::function<void(int cpu)>& body) {

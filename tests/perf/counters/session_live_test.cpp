@@ -18,6 +18,7 @@
 #include "perf/counters/session.hpp"
 #include "perf/watch/held_child.hpp"
 #include "perf/watch/kernel_files.hpp"
+#include "tests/perf/counters/page_faults.hpp"
 #include "tests/support/child_process.hpp"
 #include "tests/support/eventually.hpp"
 
@@ -30,17 +31,6 @@ CounterEvent software(std::uint64_t config) {
   event.type = PERF_TYPE_SOFTWARE;
   event.config = config;
   return event;
-}
-
-/// Pages that cost one fault each, and pages of a sanitizer, if there is one.
-void touch(std::size_t pages) {
-  constexpr std::size_t kPage = 4096;
-  void* const memory =
-      ::mmap(nullptr, kPage * pages, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  ASSERT_NE(memory, MAP_FAILED);
-  ::madvise(memory, kPage * pages, MADV_NOHUGEPAGE);
-  for (std::size_t at = 0; at < pages; ++at) static_cast<volatile char*>(memory)[at * kPage] = 1;
-  ::munmap(memory, kPage * pages);
 }
 
 Reading reading_of(CounterSession& session, std::size_t event, bool stop_target = false) {
@@ -62,11 +52,11 @@ TEST(LiveSession, CountsThePageFaultsOfItsOwnThreadExactly) {
   ASSERT_TRUE(session.program(events));
   const auto loaded = session.load(CounterTarget::thread({}));
   ASSERT_TRUE(loaded) << loaded.error().message;
-  touch(64);
+  fault(64);
   ASSERT_TRUE(session.start());
-  touch(1);  // the code, and the reading
+  fault(1);  // the code, and the reading
   const auto before = reading_of(session, 0).value;
-  touch(1000);
+  fault(1000);
   const auto faults = reading_of(session, 0).value - before;
   EXPECT_GE(faults, 1000U);
   EXPECT_TRUE(shmif::test::kSanitized || faults == 1000U) << faults;
@@ -160,14 +150,14 @@ TEST(LiveSession, IsMaskedByAnOverflowAndCountsNothingUntilItIsRestarted) {
   ASSERT_TRUE(loaded) << loaded.error().message;
   ASSERT_TRUE(session.start());
   EXPECT_EQ(session.state(), SessionState::started);
-  touch(1000);
+  fault(1000);
   pollfd wake{session.wake_descriptor(), POLLIN, 0};
   EXPECT_EQ(::poll(&wake, 1, 60'000), 1);
   EXPECT_EQ(session.state(), SessionState::masked);
   const auto masked = reading_of(session, 0).value;
   EXPECT_GE(masked, 100U);
   EXPECT_LT(masked, 1000U) << "it stopped long before the end";
-  touch(1000);
+  fault(1000);
   EXPECT_EQ(reading_of(session, 0).value, masked);
   Addresses addresses;
   const auto counts = session.read_samples(addresses);
@@ -176,7 +166,7 @@ TEST(LiveSession, IsMaskedByAnOverflowAndCountsNothingUntilItIsRestarted) {
   EXPECT_EQ(addresses.threads, std::set<pid_t>{static_cast<pid_t>(::syscall(SYS_gettid))});
   ASSERT_TRUE(session.restart());
   EXPECT_EQ(session.state(), SessionState::started);
-  touch(1000);
+  fault(1000);
   EXPECT_EQ(session.state(), SessionState::masked);
   EXPECT_GE(reading_of(session, 0).value, masked + 100);
 }
@@ -222,7 +212,7 @@ TEST(LiveSession, SwitchesSetsByOverflow) {
   ASSERT_TRUE(session.load(CounterTarget::thread({})));
   ASSERT_TRUE(session.start());
   EXPECT_TRUE(shmif::test::eventually([&] {
-    touch(300);
+    fault(300);
     std::array queries{SetQuery{0}, SetQuery{1}};
     return session.query_sets(queries) && queries[0].activations > 3 && queries[1].activations > 3;
   }));
@@ -241,7 +231,7 @@ TEST(LiveSession, CountsEventsBesideOneOfTheirSetThatIsSampled) {
     const auto loaded = session.load(CounterTarget::thread({}));
     ASSERT_TRUE(loaded) << loaded.error().message;
     ASSERT_TRUE(session.start());
-    touch(100);
+    fault(100);
     EXPECT_GT(reading_of(session, 0).value, 5U);
     EXPECT_GT(reading_of(session, 2).value, 0U);
     Addresses addresses;
@@ -272,7 +262,7 @@ TEST(LiveSession, SwitchesSetsByOverflowThoughNobodyReadsTheSamples) {
   // A page has room for some 120 samples of each set.
   EXPECT_TRUE(shmif::test::eventually([&] {
     for (int more = 0; more < 20; ++more) {
-      touch(200);
+      fault(200);
       activations_of_set_1(session);
     }
     return activations_of_set_1(session) > 200;
@@ -292,7 +282,7 @@ TEST(LiveSession, SwitchesTheSetsOfAProcessAtAnOverflowOfAnyThread) {
   ASSERT_TRUE(session.start());
   std::atomic<bool> end{false};
   std::thread other([&] {  // it inherits the events
-    while (!end) touch(300);
+    while (!end) fault(300);
   });
   EXPECT_TRUE(shmif::test::eventually([&] { return activations_of_set_1(session) > 5; }));
   end = true;
@@ -324,7 +314,7 @@ TEST(LiveSession, TellsEachOverflowByItsWakeDescriptorThoughSetsTakeTurns) {
     ASSERT_TRUE(session.load(CounterTarget::thread({})));
     ASSERT_TRUE(session.start());
     for (int overflow = 0; overflow < 100; ++overflow) {
-      touch(100);
+      fault(100);
       pollfd wake{session.wake_descriptor(), POLLIN, 0};
       ASSERT_EQ(::poll(&wake, 1, static_cast<int>(shmif::test::kGenerousTime.count())), 1)
           << "overflow " << overflow << (sampling.mask ? " that masks" : " that switches");
