@@ -106,7 +106,7 @@ TEST_F(CheckSchemata, KnowsTheLimitsOfBandwidth) {
   tree_.put(kRoot + "/info/MB/min_bandwidth", "1\n");
   tree_.put(kRoot + "/info/MB/bandwidth_gran", "1\n");
   EXPECT_EQ(check("MB:0=2048"), "possible");
-  expect_refused("MB:0=0", "at least 1");
+  expect_refused("MB:0=0", "the minimum is 1");
   tree_.remove(kRoot + "/info/MB/bandwidth_gran");
   EXPECT_NE(check("MB:0=50").find("bandwidth_gran"), std::string::npos);
 }
