@@ -81,10 +81,29 @@ Result<void> ResctrlAllocation::check() const {
 
 Result<void> ResctrlAllocation::put_back() {
   Result<void> done;
-  if (!old_.empty() && files_.has(group_)) done = write(old_, "put back");
+  if (!old_.empty() && files_.has(group_)) {
+    done = write(old_, "put back");
+    if (!done && old_.size() > 1) done = put_back_each();
+  }
   now_.clear();
   old_.clear();
   return done;
+}
+
+/// One value that the kernel no longer takes, as that of a domain whose CPUs went offline, keeps no
+/// other from being put back.
+Result<void> ResctrlAllocation::put_back_each() const {
+  Schemata kept;
+  Result<void> first;
+  for (const Allotment& each : old_) {
+    auto done = write({each}, "put back");
+    if (done) continue;
+    kept.push_back(each);
+    if (first) first = std::move(done);
+  }
+  if (kept.size() < 2) return first;
+  return Error(first.error().code, first.error().message + " (nor " +
+                                       schemata_text({kept.begin() + 1, kept.end()}) + ')');
 }
 
 Result<void> AllocationSteps::init() {

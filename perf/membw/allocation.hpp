@@ -29,11 +29,13 @@ class ResctrlAllocation {
   /// Whether the group still has what set() made. Errors: Errc::busy if somebody changed it; the
   /// system's.
   Result<void> check() const;
-  /// Sets the old values. A group that is gone is no error.
+  /// Sets the old values; each by itself if the kernel does not take all. A group that is gone is
+  /// no error. Errors: the system's, for the values that could not be put back.
   Result<void> put_back();
 
  private:
   Result<void> write(const Schemata& schemata, const std::string& what) const;
+  Result<void> put_back_each() const;
   Result<Schemata> read() const;
 
   KernelFiles files_;

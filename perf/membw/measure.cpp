@@ -137,7 +137,8 @@ class Measurement {
   }
 
   void summarize() {
-    if (result_.error) result_.partial = true;
+    const std::size_t planned = options_.steps * options_.samples;
+    if (result_.error || result_.samples.size() < planned) result_.partial = true;
     result_.processes = processes_;
     result_.sources = summaries_of({});
     for (std::size_t step = 0; step < options_.steps; ++step) {

@@ -75,9 +75,10 @@ Options describe_membw() {
           "schemata", "ALLOCATION",
           "measure with this allocation of bandwidth and caches, such as 'MB:0=50;L3:0=ff'. It is "
           "set on the group of --control-group, or on a new group, and undone at the end")
-      .value("sweep", "ALLOCATIONS",
-             "measure with each allocation of a range, such as 'MB:0=100..10/10', and compare the "
-             "sources at each; exits with 1 if they differ at one of them")
+      .value(
+          "sweep", "ALLOCATIONS",
+          "measure with each allocation of a range, such as 'MB:0=100..10/10', and compare the "
+          "sources at each; exits with 1 if they differ at one of them, or if one was not reached")
       .flag("local",
             "with --cpu: compare the local bytes of that CPU's last-level cache (resctrl) with the "
             "memory controllers of its socket (pmu)")
@@ -374,7 +375,7 @@ int run_membw(const CommandLine& line) {
     steps->hook_into(hooks);
   }
   const perf::MembwResult result = perf::measure_memory(sources.all, target.pids(), options, hooks);
-  int code = exit_code_of_run(result, stop, target);
+  const int code = exit_code_of_run(result, stop, target);
   target.end(stop.stopped() ? stop.signal() : SIGTERM);
   if (result.error) complain(result.error->message);
   if (target.failure_code() != 0 || !begun) return code;  // there is nothing to print
@@ -382,8 +383,9 @@ int run_membw(const CommandLine& line) {
   if (args.flag("compare") || args.given("sweep")) extras.pairs = limits;
   if (steps) extras.allocations = steps->texts();
   tell(args, places, result, extras);
-  if (code == kDone && differ(result, report, limits)) code = kFailed;
-  return code;
+  if (code != kDone) return code;
+  if (result.partial) return fail("the processes ended before the last allocation of --sweep");
+  return differ(result, report, limits) ? kFailed : kDone;
 }
 
 }  // namespace

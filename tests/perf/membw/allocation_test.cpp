@@ -69,8 +69,23 @@ TEST_F(AllocationTest, ErrorsSayWhatTheKernelSaid) {
   resctrl_.refuse_with = "Resource group is pseudo-locked\n";
   const auto kept = allocation_.put_back();
   ASSERT_FALSE(kept);
-  EXPECT_EQ(kept.error().message.find("cannot put back MB:0=100;L3:0=7ff: "), 0U)
-      << kept.error().message << " (also what was refused: some of it may have been done)";
+  EXPECT_EQ(kept.error().message,
+            "cannot put back MB:0=100: cannot write " + kGroup +
+                "/schemata: Invalid argument; the kernel says: Resource group is pseudo-locked "
+                "(nor L3:0=7ff)")
+      << "also what was refused: some of it may have been done";
+}
+
+TEST_F(AllocationTest, PutsBackAllValuesThatTheKernelStillTakes) {
+  ASSERT_TRUE(set("MB:0=50;1=40;L3:0=f;1=3"));
+  resctrl_.refuse_with = "Invalid domain\n";
+  resctrl_.refuse_what = "1=";
+  const auto kept = allocation_.put_back();
+  ASSERT_FALSE(kept);
+  EXPECT_EQ(kept.error().message, "cannot put back MB:1=100: cannot write " + kGroup +
+                                      "/schemata: Invalid argument; the kernel says: Invalid "
+                                      "domain (nor L3:1=7ff)");
+  EXPECT_EQ(resctrl_.schemata_of(kGroup), "MB:0=100;1=40;L3:0=7ff;1=3");
 }
 
 TEST_F(AllocationTest, NoticesValuesThatTheKernelDidNotTake) {
@@ -187,6 +202,7 @@ TEST_F(SweepTest, ComparesTheControllersOfASocketWithTheLocalBytesOfItsDomainAtE
   ASSERT_FALSE(result.error) << result.error->message;
   EXPECT_EQ(allowed_, (std::vector<std::uint64_t>{30, 30, 30, 20, 20, 20, 10, 10, 10}))
       << "three windows at each step, of which the first is dropped";
+  EXPECT_FALSE(result.partial);
   ASSERT_EQ(result.steps.size(), 3U);
   ASSERT_EQ(result.samples.size(), 6U);
   EXPECT_EQ(result.samples[2].number, 4U);
@@ -247,6 +263,18 @@ TEST_F(SweepTest, ThatASignalEndsPutsBackTheAllocationOfAGroupThatStood) {
   EXPECT_EQ(result.steps.at(2)[0].samples, 0U) << "it was not reached";
   EXPECT_EQ(tally(compare_steps(result, MemoryReport::total, limits_)).at(0).verdict(),
             MemoryVerdict::not_measured);
+}
+
+TEST_F(SweepTest, IsPartialIfTheProcessesEndBeforeItsLastStep) {
+  start({.local_domain = 1});
+  const auto sleep = hooks_.sleep;
+  hooks_.sleep = [&](std::chrono::nanoseconds time) {
+    return allowed_.size() == 8 ? Woken::nothing_left : sleep(time);
+  };
+  const MembwResult result = sweep("MB:1=30..10/10");
+  EXPECT_FALSE(result.error);
+  EXPECT_EQ(result.samples.size(), 5U) << "of six";
+  EXPECT_TRUE(result.partial);
 }
 
 TEST_F(SweepTest, ChecksAllStepsBeforeTheProgramBegins) {

@@ -141,8 +141,9 @@ class FakeResctrl final : public GroupCalls {
     }
     if (name.ends_with("/schemata")) {
       calls.push_back("allot " + text);
-      tree_.put(kRoot + "/info/last_cmd_status", refuse_with.empty() ? "ok\n" : refuse_with);
-      if (!refuse_with.empty()) return Error::from_errno(EINVAL, "cannot write " + name);
+      const bool refuses = !refuse_with.empty() && text.find(refuse_what) != std::string::npos;
+      tree_.put(kRoot + "/info/last_cmd_status", refuses ? refuse_with : "ok\n");
+      if (refuses) return Error::from_errno(EINVAL, "cannot write " + name);
       allot(name.substr(0, name.rfind('/')), text);
       if (on_allot) on_allot();
       return {};
@@ -179,6 +180,7 @@ class FakeResctrl final : public GroupCalls {
   std::string assignments;
   std::function<void(int)> on_move;
   std::string refuse_with;  ///< what the kernel says about each allocation
+  std::string refuse_what;  ///< a part of those that it refuses
   std::function<void()> on_allot;
 
  private:

@@ -139,6 +139,20 @@ TEST_F(MembwAllocation, SweepsThroughARangeWithTheLocalBytesOfOneDomain) {
   ::unlink(csv.c_str());
 }
 
+TEST_F(MembwAllocation, OfASweepThatTheProgramDoesNotOutliveIsPartial) {
+  resctrl_.stand("c1", "MB:0=90;1=80");
+  const std::string file = dir_.path() + "/sys/fs/resctrl/c1/schemata";
+  const ToolResult result =
+      membw({"--sweep", "MB:0=30..10/10", "--samples", "1", "--control-group", "c1", "--", "sh",
+             "-c", "until grep -q 'MB:0=20' " + file + "; do sleep 0.01; done"});
+  EXPECT_EQ(result.status, 1);
+  EXPECT_EQ(result.err, "shmifperf: the processes ended before the last allocation of --sweep\n");
+  EXPECT_NE(result.out.find("\npartial: it was ended before the measurement was complete\n"),
+            std::string::npos)
+      << result.out;
+  EXPECT_EQ(resctrl_.schemata_of("c1"), "MB:0=90;1=80;L3:0=7ff;1=7ff");
+}
+
 TEST_F(MembwAllocation, PrintsATableOfTheStepsOfASweep) {
   const ToolResult result = membw({"--sweep", "MB:0=20..10/10", "--samples", "1", "--source", "pmu",
                                    "--load", "fill:size=64k"});
