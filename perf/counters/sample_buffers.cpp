@@ -82,6 +82,10 @@ void SampleBuffers::forget(int file, std::uint64_t id) noexcept {
 
 void SampleBuffers::close() noexcept {
   for (const Ring& ring : rings_) kernel_.unmap(ring.memory, ring.bytes);
+  forget_all();
+}
+
+void SampleBuffers::forget_all() noexcept {
   rings_.clear();
   event_of_id_.clear();
 }

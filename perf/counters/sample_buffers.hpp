@@ -54,6 +54,8 @@ class SampleBuffers {
   void forget(int file, std::uint64_t id) noexcept;
   /// Does not close the descriptors.
   void close() noexcept;
+  /// In a child of fork(), which has none of the rings: another mapping may be in their place.
+  void forget_all() noexcept;
 
   std::optional<std::size_t> event_of(std::uint64_t id) const;
   /// Takes the oldest records out of this ring if it is nearly full; they count as lost.

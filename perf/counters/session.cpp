@@ -8,6 +8,7 @@
 #include <mutex>
 #include <utility>
 
+#include "base/fork_guard.hpp"
 #include "base/unique_fd.hpp"
 #include "perf/counters/event_sets.hpp"
 #include "perf/counters/kernel_counters.hpp"
@@ -19,8 +20,18 @@
 namespace shmif::perf {
 namespace {
 
-Error no_session() {
-  return {CounterErrc::bad_session, "there is no session: it was moved to another place"};
+/// Asks the session of this process. One that was moved away, or that is the parent's, has none.
+template <class Impl, class Call>
+auto ask(const std::unique_ptr<Impl>& impl, const Call& call) -> decltype(call(*impl)) {
+  if (!impl) {
+    return Error(CounterErrc::bad_session, "there is no session: it was moved to another place");
+  }
+  if (impl->is_forked()) {
+    return Error(Errc::forked,
+                 "the session belongs to the process that made it, and this is its child (make "
+                 "another one here)");
+  }
+  return call(*impl);
 }
 
 const char* advice_for(SessionState state) noexcept {
@@ -47,6 +58,9 @@ const char* advice_for(SessionState state) noexcept {
 //   C4  Only one place polls each descriptor of the kernel: the kernel reports an overflow to the
 //       first poll only (perf_poll in kernel/events/core.c). If there is a switcher, it polls. The
 //       wake descriptor then watches `news_`: whoever takes an overflow writes there.
+//   C5  A session is that of the process that made it. A child of fork() has its descriptors, which
+//       are the same events, but neither the rings nor the switcher; there, no call does anything,
+//       and destruction closes the descriptors only.
 class CounterSession::Impl {
  public:
   Impl(SessionOptions options, KernelCounters& kernel)
@@ -56,8 +70,16 @@ class CounterSession::Impl {
         open_(kernel, sets_, samples_) {}
   Impl(const Impl&) = delete;
   Impl& operator=(const Impl&) = delete;
-  ~Impl() { (void)close(); }
+  ~Impl() {
+    if (is_forked()) {
+      leave_to_parent();
+    } else {
+      (void)close();
+    }
+  }
 
+  /// C5: in a child of the process that made it.
+  bool is_forked() const noexcept { return process_ != 0 && !base::is_this_process(process_); }
   SessionState state();
   Result<void> create_sets(std::span<const SetSetup> sets);
   Result<void> delete_sets(std::span<const unsigned> ids);
@@ -99,6 +121,7 @@ class CounterSession::Impl {
   bool has_switcher() const noexcept { return options_.switch_by_itself && !sets_.alone(); }
   void forget_news() noexcept;
   void close_all() noexcept;
+  void leave_to_parent() noexcept;
   Result<void> unload_now();
 
   void begin_turn();
@@ -108,6 +131,7 @@ class CounterSession::Impl {
   void end_switcher(Lock& lock);
 
   std::mutex mutex_;
+  const std::uint64_t process_ = base::process_token();  ///< C5; 0: no memory to know that
   SessionOptions options_;
   SessionState state_ = SessionState::unloaded;
   EventSets sets_;
@@ -300,6 +324,13 @@ void CounterSession::Impl::close_all() noexcept {
   open_.close();
   lost_ = {};
   target_.release();
+}
+
+/// `mutex_` may be another thread's in the parent, so nobody can have it here.
+void CounterSession::Impl::leave_to_parent() noexcept {
+  (void)switcher_.release();  // a thread that is not in this process cannot be joined
+  samples_.forget_all();
+  close_all();
 }
 
 Result<void> CounterSession::Impl::unload_now() {
@@ -512,56 +543,56 @@ CounterSession& CounterSession::operator=(CounterSession&& other) noexcept = def
 CounterSession::~CounterSession() = default;
 
 SessionState CounterSession::state() {
-  return impl_ ? impl_->state() : SessionState::closed;
+  return impl_ && !impl_->is_forked() ? impl_->state() : SessionState::closed;
 }
 Result<void> CounterSession::create_sets(std::span<const SetSetup> sets) {
-  return impl_ ? impl_->create_sets(sets) : Result<void>(no_session());
+  return ask(impl_, [&](Impl& own) { return own.create_sets(sets); });
 }
 Result<void> CounterSession::delete_sets(std::span<const unsigned> ids) {
-  return impl_ ? impl_->delete_sets(ids) : Result<void>(no_session());
+  return ask(impl_, [&](Impl& own) { return own.delete_sets(ids); });
 }
 Result<void> CounterSession::query_sets(std::span<SetQuery> sets) {
-  return impl_ ? impl_->query_sets(sets) : Result<void>(no_session());
+  return ask(impl_, [&](Impl& own) { return own.query_sets(sets); });
 }
 Result<std::size_t> CounterSession::program(std::span<const EventSetup> events,
                                             std::optional<VectorFault>* fault) {
-  return impl_ ? impl_->program(events, fault) : Result<std::size_t>(no_session());
+  return ask(impl_, [&](Impl& own) { return own.program(events, fault); });
 }
 Result<void> CounterSession::set_values(std::span<const ValueSetup> values) {
-  return impl_ ? impl_->set_values(values) : Result<void>(no_session());
+  return ask(impl_, [&](Impl& own) { return own.set_values(values); });
 }
 Result<void> CounterSession::load(const CounterTarget& target, std::optional<VectorFault>* fault) {
-  return impl_ ? impl_->load(target, fault) : Result<void>(no_session());
+  return ask(impl_, [&](Impl& own) { return own.load(target, fault); });
 }
 Result<void> CounterSession::start() {
-  return impl_ ? impl_->start() : Result<void>(no_session());
+  return ask(impl_, [&](Impl& own) { return own.start(); });
 }
 Result<void> CounterSession::stop() {
-  return impl_ ? impl_->stop() : Result<void>(no_session());
+  return ask(impl_, [&](Impl& own) { return own.stop(); });
 }
 Result<void> CounterSession::restart() {
-  return impl_ ? impl_->restart() : Result<void>(no_session());
+  return ask(impl_, [&](Impl& own) { return own.restart(); });
 }
 Result<void> CounterSession::switch_set(std::optional<unsigned> id) {
-  return impl_ ? impl_->switch_set(id) : Result<void>(no_session());
+  return ask(impl_, [&](Impl& own) { return own.switch_set(id); });
 }
 Result<void> CounterSession::read(std::span<Reading> readings, bool stop_target) {
-  return impl_ ? impl_->read(readings, stop_target) : Result<void>(no_session());
+  return ask(impl_, [&](Impl& own) { return own.read(readings, stop_target); });
 }
 Result<std::uint64_t> CounterSession::clock_ns() {
-  return impl_ ? impl_->clock_ns() : Result<std::uint64_t>(no_session());
+  return ask(impl_, [&](Impl& own) { return own.clock_ns(); });
 }
 int CounterSession::wake_descriptor() {
-  return impl_ ? impl_->wake_descriptor() : -1;
+  return impl_ && !impl_->is_forked() ? impl_->wake_descriptor() : -1;
 }
 Result<SampleCounts> CounterSession::read_samples(SampleSink& sink) {
-  return impl_ ? impl_->read_samples(sink) : Result<SampleCounts>(no_session());
+  return ask(impl_, [&](Impl& own) { return own.read_samples(sink); });
 }
 Result<void> CounterSession::unload() {
-  return impl_ ? impl_->unload() : Result<void>(no_session());
+  return ask(impl_, [&](Impl& own) { return own.unload(); });
 }
 Result<void> CounterSession::close() {
-  return impl_ ? impl_->close() : Result<void>(no_session());
+  return ask(impl_, [&](Impl& own) { return own.close(); });
 }
 
 }  // namespace shmif::perf

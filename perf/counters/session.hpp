@@ -14,6 +14,8 @@
 //
 // Threads: any, at the same time, for every call; only construction, moving and destruction must be
 // alone. A read() never spans a switch of event sets. Blocks: shortly, for other calls.
+// Processes: a session is that of the one that made it. In a child of fork(), it is closed: calls
+// return Errc::forked, and its destruction leaves the parent's session as it is.
 
 #include <chrono>
 #include <cstdint>

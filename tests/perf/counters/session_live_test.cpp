@@ -70,6 +70,37 @@ TEST(LiveSession, CountsThePageFaultsOfItsOwnThreadExactly) {
               0.2 * static_cast<double>(clock.enabled_ns));
 }
 
+/// It inherits the descriptors, a lock, and the handle of a thread that it does not have.
+TEST(LiveSession, OfAParentGoesOnWhateverAForkedChildDoesWithIt) {
+  CounterSession session;
+  const std::array sets{SetSetup{1, std::chrono::hours(1)}};
+  ASSERT_TRUE(session.create_sets(sets));
+  const std::array events{
+      EventSetup{software(PERF_COUNT_SW_PAGE_FAULTS), 0, {.period = 1}},
+      EventSetup{software(PERF_COUNT_SW_TASK_CLOCK), 1},
+  };
+  ASSERT_TRUE(session.program(events));
+  ASSERT_TRUE(session.load(CounterTarget::thread({})));
+  ASSERT_TRUE(session.start());
+  shmif::test::Child child([&] {
+    const auto stopped = session.stop();
+    if (stopped || stopped.error().code != Errc::forked) return 1;
+    if (session.unload() || session.clock_ns() || session.read({})) return 2;
+    if (session.state() != SessionState::closed || session.wake_descriptor() != -1) return 3;
+    CounterSession own;  // one of the child's own works
+    const std::array faults{EventSetup{software(PERF_COUNT_SW_PAGE_FAULTS)}};
+    if (!own.program(faults) || !own.load(CounterTarget::thread({})) || !own.start()) return 4;
+    session = std::move(own);  // ends the inherited one
+    return session.state() == SessionState::started ? 0 : 5;
+  });
+  ASSERT_EQ(child.wait(), 0);
+  EXPECT_EQ(session.state(), SessionState::started);
+  const std::uint64_t before = reading_of(session, 0).value;
+  fault(100);
+  EXPECT_GE(reading_of(session, 0).value - before, 100U) << "it counts on";
+  EXPECT_TRUE(session.stop());
+}
+
 TEST(LiveSession, CountsThreadsAndChildrenOfAProcessFromItsExecOn) {
   auto child = known_load({"faults", "2000", "threads", "2", "children", "1"});
   CounterSession process, thread;
