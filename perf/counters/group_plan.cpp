@@ -33,9 +33,10 @@ void put_event(perf_event_attr& attr, const CounterEvent& what) {
 }
 
 /// `first`: the records beside samples come with this event.
-void put_sampling(perf_event_attr& attr, const Sampling& sampling, bool first,
+void put_sampling(perf_event_attr& attr, const Sampling& sampling, bool spread, bool first,
                   std::uint32_t ring_pages) {
-  attr.sample_type = SampleBuffers::fields_of(sampling);
+  attr.sample_type = SampleBuffers::fields_of(sampling, spread);
+  attr.sample_id_all = spread;
   attr.freq = sampling.frequency != 0;
   attr.sample_period = attr.freq != 0 ? sampling.frequency : sampling.period;
   if (is_trigger(sampling)) {
@@ -134,7 +135,8 @@ EventAttr attr_of(const EventSets& sets, std::size_t event, const TargetBinding&
   if (!setup.sampling.on()) return attr;
   const auto first = std::ranges::find_if(
       sets.events(), [](const auto& other) { return other && other->setup.sampling.on(); });
-  put_sampling(attr.base, setup.sampling, &*first == &sets.events()[event], options.ring_pages);
+  put_sampling(attr.base, setup.sampling, target.is_spread(), &*first == &sets.events()[event],
+               options.ring_pages);
   return attr;
 }
 

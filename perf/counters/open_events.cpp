@@ -37,6 +37,7 @@ Refusal offline_refusal(int cpu) {
 
 Result<void> OpenEvents::open(const TargetBinding& target, const SessionOptions& options,
                               std::optional<VectorFault>* fault) {
+  samples_.order(target.is_spread());
   if (auto clocks = open_clocks(target); !clocks) return clocks;
   return open_more(0, target, options, fault);
 }

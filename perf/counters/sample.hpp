@@ -14,14 +14,15 @@
 
 namespace shmif::perf {
 
-/// Fields that were not asked for are 0. The chain is valid during the call that gets the sample.
+/// Fields that were not asked for are 0; the time is also there for processes and CPUs. The chain is
+/// valid during the call that gets the sample.
 struct Sample {
   std::uint64_t id = 0;   ///< of the event in the kernel
   std::size_t event = 0;  ///< as the session numbered it
   std::uint64_t ip = 0;   ///< where the program was
   pid_t process = 0;
   pid_t thread = 0;
-  std::uint64_t time_ns = 0;
+  std::uint64_t time_ns = 0;  ///< of CLOCK_MONOTONIC
   std::uint64_t address = 0;  ///< of the data
   int cpu = -1;
   std::uint64_t period = 0;  ///< how many events it stands for

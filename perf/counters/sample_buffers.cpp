@@ -31,8 +31,9 @@ void LostCount::add(SampleCounts& counts, std::optional<std::uint64_t> by_events
   counts.lost_is_least = sampled && !by_events;
 }
 
-std::uint64_t SampleBuffers::fields_of(const Sampling& sampling) noexcept {
+std::uint64_t SampleBuffers::fields_of(const Sampling& sampling, bool spread) noexcept {
   return kOwnFields | (sampling.fields & kOptionalFields) |
+         (spread ? std::uint64_t{PERF_SAMPLE_TIME} : 0) |
          (sampling.frequency != 0 ? std::uint64_t{PERF_SAMPLE_PERIOD} : 0);
 }
 
@@ -105,27 +106,42 @@ std::vector<int> SampleBuffers::files(bool triggers) const {
   return files;
 }
 
-void SampleBuffers::take_sample(SampleSink& sink, const perf_event_header& header,
-                                const EventSets& sets, SampleCounts& counts) {
-  const auto event = event_of(word_at(record_, 0));
+/// Of the next record. A sample has its time behind the fields of kOwnFields. Other records end with
+/// the same fields (sample_id_all), and the number of the event comes last.
+std::uint64_t SampleBuffers::time_of(const Ring& ring, const EventSets& sets) const {
+  constexpr std::size_t kWord = sizeof(std::uint64_t);
+  if (!spread_) return 0;
+  if (ring.next->type == PERF_RECORD_SAMPLE) return word_at(ring.body, 3 * kWord);
+  if (ring.body.size() < kWord) return 0;
+  const auto event = event_of(word_at(ring.body, ring.body.size() - kWord));
+  if (!event) return 0;
+  const bool with_cpu = (sets.setup(*event).sampling.fields & PERF_SAMPLE_CPU) != 0;
+  const std::size_t from_end = (with_cpu ? 3 : 2) * kWord;
+  return ring.body.size() < from_end ? 0 : word_at(ring.body, ring.body.size() - from_end);
+}
+
+void SampleBuffers::take_sample(SampleSink& sink, const Ring& ring, const EventSets& sets,
+                                SampleCounts& counts) {
+  const auto event = event_of(word_at(ring.body, 0));
   if (!event) return;
   const Sampling& sampling = sets.setup(*event).sampling;
-  auto sample = read_sample(record_, fields_of(sampling), chain_);
+  auto sample = read_sample(ring.body, fields_of(sampling, spread_), chain_);
   if (!sample) return;
   if (sampling.period != 0) sample->period = sampling.period;
   sample->event = *event;
-  sample->in_kernel = (header.misc & PERF_RECORD_MISC_CPUMODE_MASK) == PERF_RECORD_MISC_KERNEL;
+  sample->in_kernel = (ring.next->misc & PERF_RECORD_MISC_CPUMODE_MASK) == PERF_RECORD_MISC_KERNEL;
   ++counts.samples;
   sink.sample(*sample);
 }
 
-void SampleBuffers::take_record(SampleSink& sink, const perf_event_header& header,
-                                const EventSets& sets, SampleCounts& counts) {
-  const std::span<const std::byte> body(record_);
+void SampleBuffers::take_record(SampleSink& sink, const Ring& ring, const EventSets& sets,
+                                SampleCounts& counts) {
+  const perf_event_header& header = *ring.next;
+  const std::span<const std::byte> body(ring.body);
   constexpr std::size_t kName = 8;  // of a PERF_RECORD_COMM
   const std::uint64_t first = word_at(body, 0);
   switch (header.type) {
-    case PERF_RECORD_SAMPLE: take_sample(sink, header, sets, counts); return;
+    case PERF_RECORD_SAMPLE: take_sample(sink, ring, sets, counts); return;
     case PERF_RECORD_LOST: counts.lost += word_at(body, sizeof first); return;
     case PERF_RECORD_LOST_SAMPLES: lost_in_pmu_ += first; return;
     case PERF_RECORD_MMAP:
@@ -151,25 +167,35 @@ void SampleBuffers::take_record(SampleSink& sink, const perf_event_header& heade
 void SampleBuffers::make_room(std::size_t ring) {
   SampleRing& full = rings_[ring].ring;
   const std::uint64_t until = full.head();
+  std::vector<std::byte> record;
   while (full.nearly_full()) {
-    const auto header = full.next(record_, until);
+    const auto header = full.next(record, until);
     if (!header) return;
     if (header->type == PERF_RECORD_SAMPLE) ++dropped_;
-    if (header->type == PERF_RECORD_LOST) dropped_ += word_at(record_, sizeof(std::uint64_t));
+    if (header->type == PERF_RECORD_LOST) dropped_ += word_at(record, sizeof(std::uint64_t));
   }
 }
 
-SampleCounts SampleBuffers::read(SampleSink& sink, const EventSets& sets) {
+SampleCounts SampleBuffers::read(SampleSink& sink, const EventSets& sets, std::uint64_t until_ns) {
   SampleCounts counts;
   lost_in_pmu_ = 0;
-  for (Ring& ring : rings_) {
-    // What comes meanwhile is for the next call, so a sampler of itself comes to an end.
-    const std::uint64_t until = ring.ring.head();
-    while (const auto header = ring.ring.next(record_, until)) {
-      take_record(sink, *header, sets, counts);
+  // What comes meanwhile is for the next call, so a sampler of itself comes to an end.
+  ends_.clear();
+  for (const Ring& ring : rings_) ends_.push_back(ring.ring.head());
+  for (;;) {  // until no ring has a record of that time
+    Ring* oldest = nullptr;
+    for (std::size_t at = 0; at < rings_.size(); ++at) {
+      Ring& ring = rings_[at];
+      if (!ring.next) {
+        ring.next = ring.ring.next(ring.body, ends_[at]);
+        if (ring.next) ring.time_ns = time_of(ring, sets);
+      }
+      if (ring.next && (oldest == nullptr || ring.time_ns < oldest->time_ns)) oldest = &ring;
     }
+    if (oldest == nullptr || oldest->time_ns > until_ns) return counts;
+    take_record(sink, *oldest, sets, counts);
+    oldest->next.reset();
   }
-  return counts;
 }
 
 }  // namespace shmif::perf

@@ -34,6 +34,8 @@ class LostCount {
   std::uint64_t told_ = 0;
 };
 
+/// With a ring for each CPU, records have a time, and are handed out in the order of time: who reads
+/// the samples of a program must have heard of its exec, which may have come through another ring.
 /// Threads: one at a time. Blocks: never.
 class SampleBuffers {
  public:
@@ -48,6 +50,8 @@ class SampleBuffers {
   /// of the ring. Errors: the system's.
   Result<void> share(CounterPlace place, int file);
   Result<std::size_t> make(CounterPlace place, int file, bool shared);
+  /// Whether the records have times: those of targets for which TargetBinding::is_spread().
+  void order(bool spread) noexcept { spread_ = spread; }
   /// The event that the kernel has given this number.
   void know(std::uint64_t id, std::size_t event) { event_of_id_[id] = event; }
   /// This event is about to be closed: its ring goes, if it has one. Its ring has to be the last.
@@ -67,13 +71,14 @@ class SampleBuffers {
   /// Descriptors that become readable when samples come. `triggers`: also those of events that mask
   /// the session or switch sets, whose rings are not shared.
   std::vector<int> files(bool triggers) const;
-  /// Hands all records to `sink`.
-  SampleCounts read(SampleSink& sink, const EventSets& sets);
+  /// Hands all records to `sink`, in the order of time. `until_ns`: of CLOCK_MONOTONIC; what is
+  /// later is for the next call, because a ring that was looked at before may get earlier records.
+  SampleCounts read(SampleSink& sink, const EventSets& sets, std::uint64_t until_ns);
   /// How many samples the PMU itself lost before they came to a ring, by the last read.
   std::uint64_t lost_in_pmu() const noexcept { return lost_in_pmu_; }
 
-  /// The PERF_SAMPLE_ bits of an event.
-  static std::uint64_t fields_of(const Sampling& sampling) noexcept;
+  /// The PERF_SAMPLE_ bits of an event. `spread`: as for order().
+  static std::uint64_t fields_of(const Sampling& sampling, bool spread) noexcept;
 
  private:
   struct Ring {
@@ -83,11 +88,13 @@ class SampleBuffers {
     std::size_t bytes = 0;
     SampleRing ring;
     bool shared = true;
+    std::optional<perf_event_header> next{};  ///< taken out of the ring, and not handed out
+    std::vector<std::byte> body{};            ///< of the next record
+    std::uint64_t time_ns = 0;                ///< of the next record
   };
-  void take_record(SampleSink& sink, const perf_event_header& header, const EventSets& sets,
-                   SampleCounts& counts);
-  void take_sample(SampleSink& sink, const perf_event_header& header, const EventSets& sets,
-                   SampleCounts& counts);
+  std::uint64_t time_of(const Ring& ring, const EventSets& sets) const;
+  void take_record(SampleSink& sink, const Ring& ring, const EventSets& sets, SampleCounts& counts);
+  void take_sample(SampleSink& sink, const Ring& ring, const EventSets& sets, SampleCounts& counts);
 
   KernelCounters& kernel_;
   std::uint32_t pages_;
@@ -95,7 +102,8 @@ class SampleBuffers {
   std::map<std::uint64_t, std::size_t> event_of_id_;
   std::uint64_t lost_in_pmu_ = 0;
   std::uint64_t dropped_ = 0;
-  std::vector<std::byte> record_;
+  bool spread_ = false;
+  std::vector<std::uint64_t> ends_;
   std::vector<std::uint64_t> chain_;
 };
 

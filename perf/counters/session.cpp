@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <mutex>
 #include <utility>
 
@@ -128,6 +129,7 @@ class CounterSession::Impl {
   void end_turn();
   Result<void> make_active(unsigned id);
   std::optional<int> give_turns(const std::stop_token& stop, std::vector<pollfd>& wakers);
+  std::uint64_t samples_until() const noexcept;
   void end_switcher(Lock& lock);
 
   std::mutex mutex_;
@@ -441,11 +443,17 @@ int CounterSession::Impl::wake_descriptor() {
   return wake_.get();
 }
 
+/// Up to when all samples are in their rings.
+std::uint64_t CounterSession::Impl::samples_until() const noexcept {
+  const std::chrono::nanoseconds now = std::chrono::steady_clock::now().time_since_epoch();
+  return counts() ? static_cast<std::uint64_t>(now.count()) : UINT64_MAX;
+}
+
 Result<SampleCounts> CounterSession::Impl::read_samples(SampleSink& sink) {
   const Lock lock(mutex_);
   if (auto may = check(SessionCall::read_samples); !may) return may.error();
   forget_news();
-  SampleCounts counts = samples_.read(sink, sets_);
+  SampleCounts counts = samples_.read(sink, sets_, samples_until());
   lost_.add(counts, open_.lost_records(), open_.samples());
   counts.lost += samples_.lost_in_pmu() + samples_.take_dropped();
   return counts;

@@ -36,6 +36,8 @@ class TargetBinding {
   const CounterTarget& target() const noexcept { return target_; }
   bool is_task() const noexcept { return target_.kind != CounterTarget::Kind::cpu; }
   bool is_process() const noexcept { return target_.kind == CounterTarget::Kind::process; }
+  /// Its samples come through one ring for each CPU.
+  bool is_spread() const noexcept { return target_.kind != CounterTarget::Kind::thread; }
   /// The target is who bound it.
   bool is_own() const noexcept { return own_; }
   /// Of a task, when it was bound.

@@ -9,7 +9,10 @@
 
 #include <array>
 #include <csignal>
+#include <ctime>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "perf/counters/sample.hpp"
@@ -90,6 +93,71 @@ TEST_F(SeldomMetSession, PassesOverARingWithoutSenseOnce) {
   kernel.overflow(1, 3);
   ASSERT_TRUE(session.read_samples(read));
   EXPECT_EQ(read.addresses, (std::vector<std::uint64_t>{1, 2, 3}));
+}
+
+struct OrderSink final : SampleSink {
+  void sample(const Sample& sample) override {
+    heard.push_back("sample " + std::to_string(sample.time_ns));
+  }
+  void executed(pid_t /*process*/, std::string_view name) override {
+    heard.push_back("exec " + std::string(name));
+  }
+  std::vector<std::string> take() { return std::exchange(heard, {}); }
+  std::vector<std::string> heard;
+};
+
+/// A program that moves to another CPU executes on one and is sampled on the other.
+TEST_F(SeldomMetSession, HearsTheRecordsOfAllCpusInTheOrderOfTime) {
+  for (const std::uint64_t more : {std::uint64_t{0}, std::uint64_t{PERF_SAMPLE_CPU}}) {
+    FakeCounters two_cpus;
+    CounterSession cpus(kNoTurns, two_cpus);
+    const std::array events{EventSetup{fake_event(1), 0, {.period = 10, .fields = more}}};
+    ASSERT_TRUE(cpus.program(events));
+    ASSERT_TRUE(cpus.load(CounterTarget::cpu({0, 1})));
+    ASSERT_TRUE(cpus.start());
+    std::array<int, 2> files{};
+    std::array<std::uint64_t, 2> ids{};
+    for (const auto& [file, event] : two_cpus.events) {
+      if (event.attr.base.config != 1) continue;
+      EXPECT_EQ(event.attr.base.sample_id_all, 1U);
+      EXPECT_EQ(event.attr.base.clockid, CLOCK_MONOTONIC);
+      files.at(static_cast<std::size_t>(event.cpu)) = file;
+      ids.at(static_cast<std::size_t>(event.cpu)) = event.id;
+    }
+    const auto put_sample = [&](std::size_t cpu, std::uint64_t time_ns) {
+      std::vector<std::uint64_t> body{ids.at(cpu), 0x1000, 0x2a0000002aU, time_ns};
+      if (more != 0) body.push_back(cpu);
+      two_cpus.put(files.at(cpu), PERF_RECORD_SAMPLE, std::as_bytes(std::span(body)));
+    };
+    const auto put_exec = [&](std::size_t cpu, std::uint64_t time_ns) {
+      constexpr std::uint64_t kRx = 0x7872;  // "rx", and zeros
+      std::vector<std::uint64_t> body{0x2a0000002aU, kRx, 0x2a0000002aU, time_ns};
+      if (more != 0) body.push_back(cpu);
+      body.push_back(ids.at(cpu));
+      two_cpus.put(files.at(cpu), PERF_RECORD_COMM, std::as_bytes(std::span(body)),
+                   PERF_RECORD_MISC_COMM_EXEC);
+    };
+    put_sample(0, 5);
+    put_sample(0, 30);
+    put_sample(0, 40);
+    put_exec(1, 20);
+    put_sample(1, 35);
+    OrderSink sink;
+    ASSERT_TRUE(cpus.read_samples(sink));
+    EXPECT_EQ(sink.take(), (std::vector<std::string>{"sample 5", "exec rx", "sample 30",
+                                                     "sample 35", "sample 40"}));
+    // Later than the call: the other ring, which was looked at before, may get an earlier one.
+    constexpr std::uint64_t kFuture = std::uint64_t{1} << 62U;
+    put_sample(1, kFuture);
+    put_sample(0, 50);
+    ASSERT_TRUE(cpus.read_samples(sink));
+    EXPECT_EQ(sink.take(), (std::vector<std::string>{"sample 50"}));
+    put_sample(0, 60);
+    ASSERT_TRUE(cpus.stop());
+    ASSERT_TRUE(cpus.read_samples(sink));
+    EXPECT_EQ(sink.take(),
+              (std::vector<std::string>{"sample 60", "sample " + std::to_string(kFuture)}));
+  }
 }
 
 TEST(RawSamples, SayHowManyMoreThereWere) {

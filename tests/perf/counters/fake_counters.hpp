@@ -89,11 +89,12 @@ class FakeCounters final : public KernelCounters {
     }
   }
   /// The event of this config overflows: a sample comes, and its group stops if it was to.
-  void overflow(std::uint64_t config, std::uint64_t ip = 0x1000) {
+  void overflow(std::uint64_t config, std::uint64_t ip = 0x1000, std::uint64_t time_ns = 0) {
     for (auto& [file, event] : events) {
       const bool on = event.group < 0 ? event.enabled : events.at(event.group).enabled;
       if (event.attr.base.config != config || event.attr.base.sample_type == 0 || !on) continue;
-      const std::array<std::uint64_t, 3> body{event.id, ip, 0x2a0000002aU};
+      std::vector<std::uint64_t> body{event.id, ip, 0x2a0000002aU};
+      if ((event.attr.base.sample_type & PERF_SAMPLE_TIME) != 0) body.push_back(time_ns);
       put(event.output >= 0 ? event.output : file, PERF_RECORD_SAMPLE,
           std::as_bytes(std::span(body)));
       if (event.limit > 0 && --event.limit == 0) event.enabled = false;

@@ -64,6 +64,39 @@ struct ByThread final : SampleSink {
   std::map<pid_t, std::uint64_t> samples;
 };
 
+struct TimesSink final : SampleSink {
+  void sample(const Sample& sample) override {
+    falls += sample.time_ns < last ? 1 : 0;
+    last = sample.time_ns;
+    ++samples[sample.cpu];
+  }
+  std::uint64_t last = 0, falls = 0;
+  std::map<int, std::uint64_t> samples;
+};
+
+TEST_F(CpuSession, SamplesSeveralInTheOrderOfTime) {
+  const std::vector<int> online = kernel_counters().online_cpus();
+  if (online.size() < 2) GTEST_SKIP() << "this machine has one CPU";
+  load({.period = 1, .fields = PERF_SAMPLE_CPU}, {online[0], online[1]});
+  std::vector<std::thread> threads;
+  for (const int cpu : {online[0], online[1]}) {
+    threads.emplace_back([cpu] {
+      cpu_set_t one{};
+      CPU_SET(cpu, &one);
+      ::sched_setaffinity(0, sizeof one, &one);
+      fault(300);
+    });
+  }
+  TimesSink sink;
+  ASSERT_TRUE(session.read_samples(sink));
+  for (std::thread& each : threads) each.join();
+  ASSERT_TRUE(session.stop());
+  ASSERT_TRUE(session.read_samples(sink));
+  EXPECT_EQ(sink.falls, 0U);
+  EXPECT_GT(sink.samples[online[0]], 0U);
+  EXPECT_GT(sink.samples[online[1]], 0U);
+}
+
 TEST_F(CpuSession, CountsWhatRunsThereAndSamplesIt) {
   on_one_cpu([&](int cpu) {
     load({.period = 1}, {cpu});
