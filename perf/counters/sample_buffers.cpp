@@ -106,8 +106,8 @@ std::vector<int> SampleBuffers::files(bool triggers) const {
   return files;
 }
 
-/// Of the next record. A sample has its time behind the fields of kOwnFields. Other records end with
-/// the same fields (sample_id_all), and the number of the event comes last.
+/// Of the next record. A sample has its time behind the fields of kOwnFields. Other records end
+/// with the same fields (sample_id_all), and the number of the event comes last.
 std::uint64_t SampleBuffers::time_of(const Ring& ring, const EventSets& sets) const {
   constexpr std::size_t kWord = sizeof(std::uint64_t);
   if (!spread_) return 0;
