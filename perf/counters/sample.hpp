@@ -14,8 +14,8 @@
 
 namespace shmif::perf {
 
-/// Fields that were not asked for are 0; the time is also there for processes and CPUs. The chain is
-/// valid during the call that gets the sample.
+/// Fields that were not asked for are 0; the time is also there for processes and CPUs. The chain
+/// is valid during the call that gets the sample.
 struct Sample {
   std::uint64_t id = 0;   ///< of the event in the kernel
   std::size_t event = 0;  ///< as the session numbered it
