@@ -44,6 +44,9 @@ const char* text(Errc e) noexcept {
     case Errc::not_supported: return "not supported here";
     case Errc::bad_argument: return "an argument is out of range";
     case Errc::interrupted: return "interrupted";
+    case Errc::lock_held:
+      return "somebody has held its lock for a second (if that process is dead, 'shmifctl repair "
+             "--force' frees the lock)";
   }
   return "unknown shmif error";
 }
@@ -69,6 +72,7 @@ class Category final : public std::error_category {
       case Errc::not_linked: return std::errc::no_such_device_or_address;
       case Errc::already_linked:
       case Errc::port_up:
+      case Errc::lock_held:
       case Errc::busy: return std::errc::device_or_resource_busy;
       case Errc::port_down: return std::errc::network_down;
       case Errc::frame_too_long: return std::errc::message_size;

@@ -45,6 +45,7 @@ enum class Errc {
   not_supported,            ///< this machine or file cannot do it
   bad_argument,             ///< an argument outside its documented range
   interrupted,              ///< interrupt() ended a send that waited for room
+  lock_held,                ///< somebody has held the lock of a bus of NetBSD's format for a second
 };
 
 /// The category of Errc, named "shmif". Thread-safe.

@@ -23,6 +23,14 @@ enum class Flow : std::uint8_t {
 /// "ethernet" or "pause".
 const char* to_string(Flow flow) noexcept;
 
+/// The format of a bus file.
+enum class BusFormat : std::uint8_t {
+  shmif,   ///< our own
+  netbsd,  ///< that of NetBSD's rump kernels, version 3: docs/netbsd.md
+};
+/// "shmif" or "netbsd".
+const char* to_string(BusFormat format) noexcept;
+
 /// What a port has done since it was attached. The frames on the bus pass the port in order. While
 /// every writer follows the protocol, each frame that has passed the port is counted in exactly one
 /// of rx_frames, own_frames, filtered_frames, skipped_frames and lost_frames.
@@ -45,8 +53,11 @@ struct PortCounters {
   std::uint64_t too_long_frames = 0;  ///< not sent: longer than the bus allows
   /// Not sent for another reason: too short, or the work left to the receiver makes no sense.
   std::uint64_t refused_frames = 0;
-  /// Whether more frames may be lost than lost_frames says: corruption was seen.
-  bool lost_is_lower_bound() const noexcept { return corrupt != 0; }
+  /// Overruns on a bus whose format does not number its frames. lost_frames counts one for each.
+  std::uint64_t uncounted_overruns = 0;
+  /// Whether more frames may be lost than lost_frames says: corruption was seen, or the format does
+  /// not tell how many were lost.
+  bool lost_is_lower_bound() const noexcept { return corrupt != 0 || uncounted_overruns != 0; }
 };
 
 /// One row of the port table, with the port's counters.
@@ -85,9 +96,12 @@ struct FormerPort {
   std::uint64_t tx_frames = 0, tx_bytes = 0, tx_segments = 0;  ///< what it sent in all
 };
 
-/// Everything `stat` shows. The numbers are read without stopping anybody.
+/// Everything `stat` shows. The numbers are read without stopping anybody. A bus of NetBSD's format
+/// has no table of ports, numbers no frames, and does not tell when it was made or who holds its
+/// lock: these members are 0 or empty then.
 struct BusInfo {
   std::string path;
+  BusFormat format = BusFormat::shmif;
   std::uint64_t ring_bytes = 0;
   std::uint32_t mtu = 0, max_record_bytes = 0, slots = 0;
   bool carries_offloads = false;  ///< whether frames may leave work to do (FrameView::offload)
@@ -110,6 +124,17 @@ struct BusInfo {
   std::uint64_t repairs = 0;
   std::vector<PortInfo> ports;
   std::vector<FormerPort> former_ports;
+
+  /// What only a bus of NetBSD's format has.
+  struct Netbsd {
+    std::uint32_t version = 0;  ///< 0 until somebody rings first
+    bool lock_is_held = false;  ///< by somebody, at the moment of the look
+    /// Frames in the ring, and their bytes without headers; empty: the state could not be seen.
+    std::optional<std::uint64_t> frames_in_ring, bytes_in_ring;
+    std::uint32_t first_offset = 0, last_offset = 0;  ///< as they stand in the header
+  };
+  std::optional<Netbsd> netbsd;
+  bool has_port_table() const noexcept { return format == BusFormat::shmif; }
 };
 
 /// One broken invariant: its number in docs/theory-of-operation.md and what was seen.
@@ -130,7 +155,8 @@ struct RepairOptions {
   /// do not, and no port lives, 1500 or what the largest frame in the ring needs.
   std::optional<std::uint32_t> mtu{};
   /// Also restore the header if only header or ring shows that the file is a bus, or if it seems to
-  /// be a copy, a bus of another format or of another size.
+  /// be a copy, a bus of another format or of another size. On a bus of NetBSD's format: also free
+  /// a lock that is held, although its holder may live.
   bool force = false;
 };
 

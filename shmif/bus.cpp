@@ -5,9 +5,8 @@
 #include "bus/file/file.hpp"
 #include "bus/file/geometry.hpp"
 #include "bus/file/sigbus_guard.hpp"
-#include "bus/repair/destroy.hpp"
-#include "bus/repair/header_repair.hpp"
-#include "bus/repair/inspect.hpp"
+#include "bus/format/destroy.hpp"
+#include "bus/format/format.hpp"
 #include "shmif/log.hpp"
 
 namespace shmif {
@@ -20,7 +19,7 @@ bus::CreateOptions to_create(const BusOptions& o) noexcept {
 }
 
 /// B1: what was asked for must be what is there.
-Result<void> compare(const std::string& path, const bus::BusHeader& is, const BusOptions& wanted,
+Result<void> compare(const std::string& path, const BusInfo& is, const BusOptions& wanted,
                      bool ring_bytes_asked, bool mtu_asked) {
   const bool size_differs = ring_bytes_asked && is.ring_bytes != wanted.ring_bytes;
   const bool mtu_differs = mtu_asked && is.mtu != wanted.mtu;
@@ -59,26 +58,31 @@ const char* to_string(Flow flow) noexcept {
   return flow == Flow::pause ? "pause" : "ethernet";
 }
 
+const char* to_string(BusFormat format) noexcept {
+  return format == BusFormat::netbsd ? "netbsd" : "shmif";
+}
+
 bool BusOptions::carries_offloads() const noexcept {
-  return bus::max_record_of(ring_bytes, mtu) == bus::kSuperFrameRecord;
+  return format == BusFormat::shmif &&
+         bus::max_record_of(ring_bytes, mtu) == bus::kSuperFrameRecord;
 }
 
 struct Bus::Impl {
-  bus::Inspector inspector;
+  std::unique_ptr<bus::Inspector> inspector;
 };
 Bus::Bus(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Bus::Bus(Bus&&) noexcept = default;
 Bus& Bus::operator=(Bus&&) noexcept = default;
 Bus::~Bus() = default;
 int Bus::descriptor() const noexcept {
-  return impl_->inspector.descriptor();
+  return impl_->inspector->descriptor();
 }
 const std::string& Bus::path() const noexcept {
-  return impl_->inspector.path();
+  return impl_->inspector->path();
 }
 
 Result<void> Bus::create(const std::string& path, const BusOptions& options) {
-  const auto made = bus::create_file(path, to_create(options));
+  const auto made = bus::create_bus(path, options.format, to_create(options));
   if (!made) return made.error();
   warn(bus::warning_of_disk(made->get(), path));
   return {};
@@ -86,18 +90,16 @@ Result<void> Bus::create(const std::string& path, const BusOptions& options) {
 
 Result<Bus> Bus::create_if_missing(const std::string& path, const BusOptions& options,
                                    bool ring_bytes_asked, bool mtu_asked) {
-  auto file = bus::open_or_create_file(path, to_create(options));
-  if (!file) return file.error();
-  if (auto ok = compare(path, file->header, options, ring_bytes_asked, mtu_asked); !ok)
-    return ok.error();
-  warn(std::exchange(file->warning, {}));
-  auto inspector = bus::Inspector::open(*std::move(file), path, false);
-  if (!inspector) return inspector.error();
-  return Bus(std::make_unique<Impl>(Impl{*std::move(inspector)}));
+  auto provided = bus::provide_bus(path, options.format, to_create(options));
+  if (!provided) return std::move(provided).error();
+  const BusInfo info = provided->inspector->info();
+  if (auto ok = compare(path, info, options, ring_bytes_asked, mtu_asked); !ok) return ok.error();
+  warn(provided->warning);
+  return Bus(std::make_unique<Impl>(Impl{std::move(provided->inspector)}));
 }
 
 Result<Bus> Bus::open(const std::string& path, Access access) {
-  auto inspector = bus::Inspector::open(path, access == Access::read_write);
+  auto inspector = bus::inspect_bus(path, access == Access::read_write);
   if (!inspector) return std::move(inspector).error();
   return Bus(std::make_unique<Impl>(Impl{*std::move(inspector)}));
 }
@@ -110,25 +112,19 @@ Result<void> Bus::destroy(const std::string& path, bool force) {
 }
 
 BusInfo Bus::info() const {
-  return impl_->inspector.info();
+  return impl_->inspector->info();
 }
 AuditReport Bus::audit() const {
-  return impl_->inspector.audit();
+  return impl_->inspector->audit();
 }
 Result<RepairReport> Bus::repair() {
-  return impl_->inspector.repair();
+  return impl_->inspector->repair({});
 }
 Result<RepairReport> Bus::repair(const std::string& path, const RepairOptions& options) {
-  auto header = bus::restore_header(path, options);
-  if (!header) return header.error();
-  auto inspector = bus::Inspector::open(std::move(header->file), path, true);
-  if (!inspector) return inspector.error();
-  auto report = inspector->repair();
-  if (report) report->header_restored = std::move(header->restored);
-  return report;
+  return bus::repair_bus_at(path, options);
 }
 std::string Bus::warning() const {
-  return impl_->inspector.warning();
+  return impl_->inspector->warning();
 }
 
 bool install_sigbus_guard() noexcept {

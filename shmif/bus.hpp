@@ -15,6 +15,8 @@
 
 namespace shmif {
 
+/// A bus of NetBSD's format has one size and one MTU, and no flow control: create() then refuses
+/// other values than these defaults (only `mode` is free).
 struct BusOptions {
   std::uint64_t ring_bytes = 4U << 20U;  ///< a power of two, 64 KiB to 1 GiB
   std::uint32_t mtu = 1500;              ///< layer 3, 68 to 65521
@@ -22,6 +24,7 @@ struct BusOptions {
   Flow flow = Flow::ethernet;            ///< what senders do about slow ports
   /// With Flow::pause: how long a sender waits for a port that has stopped reading; 1 ms to 1 s.
   std::chrono::nanoseconds patience = std::chrono::milliseconds(10);
+  BusFormat format = BusFormat::shmif;
 
   /// Whether such a bus can carry unfinished checksums and super-frames (struct Offload,
   /// bus/frame.hpp, explains them). It can if its ring holds eight super-frames.
@@ -59,7 +62,7 @@ class Bus {
   /// Removes the file, and does not wait for ports to leave. If the file has another name, that
   /// name stays and a warning is logged. Errors, unless `force`: busy while live ports are
   /// attached; unsupported_file_system if the file system does not let this process see whether
-  /// ports are live.
+  /// ports are live; not_supported for a bus of NetBSD's format, which does not tell either.
   static Result<void> destroy(const std::string& path, bool force);
 
   Bus(Bus&&) noexcept;

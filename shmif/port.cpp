@@ -7,8 +7,9 @@
 #include <mutex>
 
 #include "base/unique_fd.hpp"
+#include "bus/attachment.hpp"
 #include "bus/file/geometry.hpp"
-#include "bus/port/attachment.hpp"
+#include "bus/format/format.hpp"
 #include "shmif/debug/debug.hpp"
 #include "shmif/heat_share.hpp"
 #include "shmif/log.hpp"
@@ -20,7 +21,7 @@ struct Port::Impl {
   MacAddress mac;  ///< kept from one bus to the next
   /// Of the MAC address and the promiscuous flag, here and in the bus: setters run in any thread.
   mutable std::mutex properties;
-  std::optional<bus::Attachment> bus;
+  std::unique_ptr<bus::Attachment> bus;
   std::optional<HeatShare> heat;  ///< of the bus; withdrawn before the bus is unmapped
 
   void share_heat();
@@ -29,8 +30,8 @@ struct Port::Impl {
 /// If SHMIF_HEAT asks for it. A port works without, so a failure is logged and no more.
 void Port::Impl::share_heat() {
   if (!HeatShare::is_wanted()) return;
-  auto shared =
-      HeatShare::of(bus->memory().data(), bus->memory().size(), bus->name() + '@' + bus->path());
+  auto shared = HeatShare::of(bus->bus().memory.data(), bus->bus().memory.size(),
+                              bus->bus().name + '@' + bus->bus().path);
   if (shared) {
     heat.emplace(*std::move(shared));
   } else {
@@ -47,13 +48,13 @@ Port& Port::operator=(Port&&) noexcept = default;
 Port::~Port() = default;
 
 Result<void> Port::attach(const std::string& path) {
-  return link_to(
-      path, [&](const PortOptions& options) { return bus::Attachment::attach(path, options); });
+  return link_to(path,
+                 [&](const PortOptions& options) { return bus::attach_to_bus(path, options); });
 }
 
 Result<void> Port::attach(const Bus& bus) {
   return link_to(bus.path(), [&](const PortOptions& options) {
-    return bus::Attachment::attach(bus.descriptor(), bus.path(), options);
+    return bus::attach_to_bus(bus.descriptor(), bus.path(), options);
   });
 }
 
@@ -67,7 +68,7 @@ Result<void> Port::link_to(const std::string& path, const Attach& attach_with) {
   }
   if (impl_->bus) {
     return Error(Errc::already_linked, "cannot attach to " + path + ": the port is linked to " +
-                                           impl_->bus->path() + " (detach it first)");
+                                           impl_->bus->bus().path + " (detach it first)");
   }
   if (path.empty()) return Error(Errc::path_empty, "cannot attach to a bus: the path is empty");
   if (path.size() >= PATH_MAX) {
@@ -77,7 +78,7 @@ Result<void> Port::link_to(const std::string& path, const Attach& attach_with) {
   }
   auto attached = attach_with(impl_->options);
   if (!attached) return std::move(attached).error();
-  impl_->bus.emplace(*std::move(attached));
+  impl_->bus = *std::move(attached);
   impl_->mac = impl_->bus->mac();
   impl_->share_heat();
   debug(Debug::wire, [&] {
@@ -85,7 +86,7 @@ Result<void> Port::link_to(const std::string& path, const Attach& attach_with) {
            " in slot " + std::to_string(slot());
   });
   log_if_possible([&] {
-    if (!impl_->bus->warning().empty()) log_warning_once(impl_->bus->warning());
+    if (!impl_->bus->bus().warning.empty()) log_warning_once(impl_->bus->bus().warning);
     log_debug("port " + name() + " attached to " + path + " in slot " + std::to_string(slot()));
   });
   return {};
@@ -109,7 +110,7 @@ Result<Port::LinkState> Port::link() const {
   if (impl_->bus->forked()) {
     return Error(Errc::forked, "the link belongs to the process that forked this one");
   }
-  return LinkState{impl_->bus->path(), impl_->bus->path_names_this_file()};
+  return LinkState{impl_->bus->bus().path, impl_->bus->path_names_this_file()};
 }
 
 std::error_code Port::up() noexcept {
@@ -143,7 +144,7 @@ SendResult Port::try_send(std::span<const FrameView> frames) noexcept {
 }
 
 std::chrono::nanoseconds Port::patience() const noexcept {
-  return impl_->bus ? impl_->bus->patience() : std::chrono::nanoseconds(0);
+  return impl_->bus ? impl_->bus->bus().patience : std::chrono::nanoseconds(0);
 }
 
 ReceiveResult Port::receive(FrameBatch& into) noexcept {
@@ -217,13 +218,13 @@ void Port::finish_wait() noexcept {
 }
 
 std::size_t Port::max_frame_bytes() noexcept {
-  return impl_->bus ? impl_->bus->max_frame() : bus::max_frame_bytes(bus::kMaxMtu);
+  return impl_->bus ? impl_->bus->bus().max_frame : bus::max_frame_bytes(bus::kMaxMtu);
 }
 std::string Port::address() {
-  return "bus:" + (impl_->bus ? impl_->bus->path() : std::string());
+  return "bus:" + (impl_->bus ? impl_->bus->bus().path : std::string());
 }
 std::string Port::name() const {
-  return impl_->bus ? impl_->bus->name() : impl_->options.name;
+  return impl_->bus ? impl_->bus->bus().name : impl_->options.name;
 }
 MacAddress Port::mac() const noexcept {
   if (impl_->bus) return impl_->bus->mac();
@@ -231,17 +232,17 @@ MacAddress Port::mac() const noexcept {
   return impl_->mac;
 }
 unsigned Port::slot() const noexcept {
-  return impl_->bus ? impl_->bus->slot() : 0xffffU;
+  return impl_->bus ? impl_->bus->bus().slot : 0xffffU;
 }
 std::uint32_t Port::mtu() const noexcept {
-  return impl_->bus ? impl_->bus->mtu() : 0;
+  return impl_->bus ? impl_->bus->bus().mtu : 0;
 }
 std::uint64_t Port::bus_frames() const noexcept {
   return impl_->bus ? impl_->bus->bus_frames() : 0;
 }
 
 bool Port::takes_offloads() const noexcept {
-  return impl_->bus && impl_->bus->carries_offloads();
+  return impl_->bus && impl_->bus->bus().carries_offloads;
 }
 
 std::error_code Port::set_mac(MacAddress mac) noexcept {
@@ -278,7 +279,7 @@ PortCounters Port::counters() const noexcept {
 }
 
 struct Follower::Impl {
-  bus::Follower follower;
+  std::unique_ptr<bus::Follower> follower;
   UniqueFd timer;
 };
 Follower::Follower(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -288,17 +289,17 @@ Follower::~Follower() = default;
 
 Result<Follower> Follower::open(const std::string& path, Start start, Resume resume,
                                 bool take_offloads) {
-  auto follower = bus::Follower::open(path, start, resume, take_offloads);
+  auto follower = bus::follow_bus(path, start, resume, take_offloads);
   if (!follower) return std::move(follower).error();
-  if (!follower->warning().empty()) log_warning(follower->warning());
+  if (const std::string& warning = (*follower)->warning(); !warning.empty()) log_warning(warning);
   return Follower(std::make_unique<Impl>(Impl{*std::move(follower), {}}));
 }
 
 ReceiveResult Follower::receive(FrameBatch& into) noexcept {
-  return impl_->follower.receive(into);
+  return impl_->follower->receive(into);
 }
 bool Follower::wait(std::chrono::nanoseconds timeout) noexcept {
-  return impl_->follower.wait(timeout);
+  return impl_->follower->wait(timeout);
 }
 int Follower::descriptor() noexcept {
   UniqueFd& timer = impl_->timer;
@@ -307,7 +308,7 @@ int Follower::descriptor() noexcept {
 }
 
 WaitHint Follower::prepare_wait() noexcept {
-  const WaitHint hint = impl_->follower.prepare_wait();
+  const WaitHint hint = impl_->follower->prepare_wait();
   if (hint.ready) return hint;
   itimerspec at{};
   at.it_value.tv_nsec = static_cast<long>(hint.at_most.count());  // less than a second
@@ -318,17 +319,17 @@ WaitHint Follower::prepare_wait() noexcept {
 void Follower::finish_wait() noexcept {
   std::uint64_t expired = 0;
   if (impl_->timer) static_cast<void>(read(impl_->timer.get(), &expired, sizeof expired) > 0);
-  impl_->follower.finish_wait();
+  impl_->follower->finish_wait();
 }
 
 std::uint64_t Follower::bus_frames() const noexcept {
-  return impl_->follower.bus_frames();
+  return impl_->follower->bus_frames();
 }
 PortCounters Follower::counters() const noexcept {
-  return impl_->follower.counters();
+  return impl_->follower->counters();
 }
 std::size_t Follower::max_frame_bytes() const noexcept {
-  return impl_->follower.max_frame();
+  return impl_->follower->max_frame();
 }
 
 }  // namespace shmif

@@ -60,7 +60,6 @@ Error with_remedy(Error error, const std::string& path) {
   return error;
 }
 
-/// Reserves every block, so that a full disk is an error here and never a SIGBUS later.
 int reserve(int fd, std::uint64_t bytes) noexcept {
   const base::SignalGuard guard(SIGXFSZ);  // beyond RLIMIT_FSIZE: EFBIG instead of a signal
   if (ftruncate(fd, static_cast<off_t>(bytes)) != 0) return errno;
@@ -90,18 +89,36 @@ std::string proc_path(int fd) {
   return "/proc/self/fd/" + std::to_string(fd);
 }
 
-Result<void> fill(int fd, const std::string& path, const CreateOptions& options) {
+Result<void> reserve_space(int fd, const std::string& path, std::uint64_t bytes) {
+  const int error = reserve(fd, bytes);
+  if (error == 0) return {};
+  const std::string what = "cannot reserve " + std::to_string(bytes) + " bytes for the bus " + path;
+  return with_remedy(Error::from_errno(error, what), path);
+}
+
+Result<void> fill(int fd, const std::string& path, const CreateOptions& options,
+                  const BusMaker& maker) {
   const auto type = file_system_of(fd, path);
   if (!type) return type.error();
   if (harm_on_file_system(*type) != nullptr) return refuse_file_system("create", path, *type);
+  return maker.fill(fd, path, options);
+}
+
+namespace {
+
+Result<void> check_native(const CreateOptions& options) {
+  if (auto ok = check_geometry(options.ring_bytes, options.mtu); !ok) return ok;
+  return check_flow(options.flow, options.patience_ns);
+}
+
+/// `ready` is written last (I1).
+Result<void> fill_native(int fd, const std::string& path, const CreateOptions& options) {
+  const auto type = file_system_of(fd, path);
+  if (!type) return type.error();
   struct stat status{};
   if (fstat(fd, &status) != 0) return Error::from_errno(errno, "cannot query " + path);
   const std::uint64_t bytes = file_bytes(options.ring_bytes);
-  if (const int error = reserve(fd, bytes); error != 0) {
-    const std::string what =
-        "cannot reserve " + std::to_string(bytes) + " bytes for the bus " + path;
-    return with_remedy(Error::from_errno(error, what), path);
-  }
+  if (auto reserved = reserve_space(fd, path, bytes); !reserved) return reserved;
   gather_in_huge_pages(fd, bytes);
   BusHeader h{};
   h.magic = kMagic;
@@ -126,8 +143,6 @@ Result<void> fill(int fd, const std::string& path, const CreateOptions& options)
   }
   return {};
 }
-
-namespace {
 
 /// Opens a new file without a name in the directory of `path`. If that is not possible, the file
 /// has a temporary name, which goes into `temporary`.
@@ -171,16 +186,18 @@ Error refuse_existing(const std::string& path) {
 
 }  // namespace
 
-Result<UniqueFd> create_file(const std::string& path, const CreateOptions& options) {
-  if (auto ok = check_geometry(options.ring_bytes, options.mtu); !ok) return ok.error();
-  if (auto ok = check_flow(options.flow, options.patience_ns); !ok) return ok.error();
+const BusMaker kNativeMaker{check_native, fill_native};
+
+Result<UniqueFd> create_file(const std::string& path, const CreateOptions& options,
+                             const BusMaker& maker) {
+  if (auto ok = maker.check(options); !ok) return ok.error();
   if (path.empty()) return Error(Errc::path_empty, "cannot create a bus: the path is empty");
   struct stat status{};
   if (lstat(path.c_str(), &status) == 0) return refuse_existing(path);
   std::string temporary;
   auto fd = open_unnamed(path, temporary);
   if (!fd) return fd.error();
-  auto made = fill(fd->get(), path, options);
+  auto made = fill(fd->get(), path, options, maker);
   int error = 0;
   if (made && fchmod(fd->get(), options.mode & 07777U) != 0) error = errno;
   if (made && error == 0) {

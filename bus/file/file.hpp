@@ -21,10 +21,20 @@ struct CreateOptions {
   std::uint64_t patience_ns = 0;
 };
 
+/// What a format does to make a bus.
+struct BusMaker {
+  Result<void> (*check)(const CreateOptions& options);
+  /// Turns an empty file into a bus, on a file system where one can live.
+  Result<void> (*fill)(int fd, const std::string& path, const CreateOptions& options);
+};
+/// Of our own format. Errors of its check: those of check_geometry and check_flow.
+extern const BusMaker kNativeMaker;
+
 /// Makes a bus at `path`: reserves the disk space, writes everything, and only then gives it the
 /// name. Result: the file that was made, whatever the path names by now. Errors: exists, those of
-/// check_geometry and check_flow, path_empty, unsupported_file_system, or the system's.
-Result<UniqueFd> create_file(const std::string& path, const CreateOptions& options);
+/// the maker's check, path_empty, unsupported_file_system, or the system's.
+Result<UniqueFd> create_file(const std::string& path, const CreateOptions& options,
+                             const BusMaker& maker = kNativeMaker);
 
 /// Why the file behind `fd` is a slow place for a bus; empty if it is not.
 std::string warning_of_disk(int fd, const std::string& path);
@@ -54,7 +64,9 @@ Result<void> check_file(OpenFile& file, const std::string& path, const struct st
 /// open_unchecked() and check_file() in one.
 Result<OpenFile> open_file(const std::string& path, bool writable, bool tolerate_copies = false);
 
-/// Opens the bus at `path` for writing, and makes it first if it is missing. If there is an empty
+/// Opens the file at `path` for writing, and makes a bus there first if it is missing. Checks
+/// nothing in the file: call the check of its format next. `status` receives the status of the file.
+/// OpenFile::warning: why a bus that was just made may be slow. If there is an empty
 /// file, whoever comes first fills it; the others wait at most 10 s until it is ready.
 ///
 /// The path is opened once, and every check looks at the file behind that descriptor. Two kinds of
@@ -63,14 +75,16 @@ Result<OpenFile> open_file(const std::string& path, bool writable, bool tolerate
 /// neither to the caller nor to the directory's owner (as with fs.protected_regular, see
 /// proc_sys_fs(5)). In a directory that others than the caller and root may write to (its group,
 /// everybody, another owner): a file with more than one name, which may be a hard link to another
-/// bus. Errors: permission_denied for such files, those of create_file() and open_file().
-Result<OpenFile> open_or_create_file(const std::string& path, const CreateOptions& options);
+/// bus. Errors: permission_denied for such files, those of create_file() and open_unchecked().
+Result<OpenFile> open_or_create_unchecked(const std::string& path, const CreateOptions& options,
+                                          const BusMaker& maker, struct stat& status);
 
 /// Opens another description of the file behind `fd`, which shares no locks with it. If /proc is
 /// not mounted, opens `path` and makes sure that it is the same file.
 Result<UniqueFd> reopen(int fd, const std::string& path, bool writable);
 
-/// Opens the bus behind `fd` again, through a description of its own, and checks it again.
-Result<OpenFile> reopen_file(int fd, const std::string& path, bool writable);
+/// Opens the file behind `fd` again, through a description of its own. As open_unchecked().
+Result<OpenFile> reopen_unchecked(int fd, const std::string& path, bool writable,
+                                  struct stat& status);
 
 }  // namespace shmif::bus

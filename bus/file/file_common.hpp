@@ -1,6 +1,5 @@
 #pragma once
-// What creating, opening and removing a bus file have in common. Internal to bus/file/file.cpp,
-// bus/file/open_file.cpp and bus/repair/destroy.cpp.
+// What creating, opening and removing a bus file have in common. Internal to bus/.
 
 #include <cstdint>
 #include <string>
@@ -17,7 +16,12 @@ std::string directory_of(const std::string& path);
 /// A path to the open file behind `fd`, as long as /proc is mounted.
 std::string proc_path(int fd);
 
-/// Turns an empty file into a bus. `ready` is written last (I1).
-Result<void> fill(int fd, const std::string& path, const CreateOptions& options);
+/// Reserves every block, so that a full disk is an error here and never a SIGBUS later. Errors: the
+/// system's, with the remedy.
+Result<void> reserve_space(int fd, const std::string& path, std::uint64_t bytes);
+
+/// Turns an empty file into a bus, on a file system where one can live.
+Result<void> fill(int fd, const std::string& path, const CreateOptions& options,
+                  const BusMaker& maker);
 
 }  // namespace shmif::bus

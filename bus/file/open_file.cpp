@@ -216,12 +216,9 @@ Result<UniqueFd> reopen(int fd, const std::string& path, bool writable) {
   return again;
 }
 
-Result<OpenFile> reopen_file(int fd, const std::string& path, bool writable) {
-  struct stat status{};
-  auto file = open_node(fd, path, writable, status);
-  if (!file) return file;
-  if (auto ok = check_file(*file, path, status, false); !ok) return ok.error();
-  return file;
+Result<OpenFile> reopen_unchecked(int fd, const std::string& path, bool writable,
+                                  struct stat& status) {
+  return open_node(fd, path, writable, status);
 }
 
 // ---- Opening, or making first ----
@@ -285,12 +282,12 @@ bool is_ready(int fd) noexcept {
 
 /// Fills an empty file, unless another process was first. Leaves a file that is not empty alone.
 /// Result: whether this call filled the file.
-Result<bool> fill_if_empty(int fd, const std::string& path, const CreateOptions& options) {
+Result<bool> fill_if_empty(int fd, const std::string& path, const CreateOptions& options,
+                           const BusMaker& maker) {
   struct stat status{};
   if (fstat(fd, &status) != 0) return Error::from_errno(errno, "cannot query " + path);
   if (status.st_size != 0 && is_ready(fd)) return false;
-  if (auto ok = check_geometry(options.ring_bytes, options.mtu); !ok) return ok.error();
-  if (auto ok = check_flow(options.flow, options.patience_ns); !ok) return ok.error();
+  if (auto ok = maker.check(options); !ok) return ok.error();
   // A byte that no port's lock covers serves as the creators' lock. The kernel frees it when a
   // creator dies.
   struct flock lock{};
@@ -309,7 +306,7 @@ Result<bool> fill_if_empty(int fd, const std::string& path, const CreateOptions&
   if (fstat(fd, &status) != 0) return Error::from_errno(errno, "cannot query " + path);
   bool filled = false;
   if (status.st_size == 0) {
-    if (auto made = fill(fd, path, options); !made) {
+    if (auto made = fill(fd, path, options, maker); !made) {
       static_cast<void>(ftruncate(fd, 0) == 0);  // empty again, as it was found
       return made.error();
     }
@@ -325,28 +322,27 @@ constexpr unsigned kMaxOpens = 10;
 
 }  // namespace
 
-Result<OpenFile> open_or_create_file(const std::string& path, const CreateOptions& options) {
+Result<OpenFile> open_or_create_unchecked(const std::string& path, const CreateOptions& options,
+                                          const BusMaker& maker, struct stat& status) {
   bool made = false;
   for (unsigned tries = 0;; ++tries) {
     const HeldPath held(path);
     if (!held.node) {
       const int number = errno;
       if (tries == kMaxOpens) return cannot_open(path, true, number);
-      const auto fresh = create_file(path, options);
+      const auto fresh = create_file(path, options, maker);
       // Another process may be first. Its file was complete before it had this name.
       if (!fresh && fresh.error().code != Errc::exists) return fresh.error();
       made = made || fresh;
       continue;  // whatever the path names now is checked like any other file
     }
     if (auto ok = check_owner(held, path); !ok) return ok.error();
-    struct stat status{};
     auto file = open_node(held.node.get(), path, true, status);
     if (!file) return file;
-    const auto filled = fill_if_empty(file->fd.get(), path, options);
+    const auto filled = fill_if_empty(file->fd.get(), path, options, maker);
     if (!filled) return filled.error();
     if (fstat(file->fd.get(), &status) != 0)
       return Error::from_errno(errno, "cannot query " + path);
-    if (auto ok = check_file(*file, path, status, false); !ok) return ok.error();
     if (made || *filled) file->warning = warning_of_disk(file->fd.get(), path);
     return file;
   }

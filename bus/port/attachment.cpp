@@ -1,11 +1,10 @@
-#include "bus/port/attachment.hpp"
+#include "bus/port/native_attachment.hpp"
 
 #include <fcntl.h>
 #include <sys/stat.h>
 
 #include <algorithm>
 #include <cerrno>
-#include <filesystem>
 #include <utility>
 
 #include "bus/file/file.hpp"
@@ -16,37 +15,14 @@ namespace shmif::bus {
 
 using std::chrono::nanoseconds;
 
-namespace {
-
-/// `path`, made independent of the working directory; unchanged if that has no path now.
-std::string absolute(const std::string& path) {
-  std::error_code unknown;
-  const std::filesystem::path whole = std::filesystem::absolute(path, unknown);
-  return unknown ? path : whole.string();
+NativeAttachment::NativeAttachment(AttachedBus bus, std::unique_ptr<Impl> impl)
+    : impl_(std::move(impl)) {
+  bus_ = std::move(bus);
 }
+NativeAttachment::~NativeAttachment() = default;
 
-}  // namespace
-
-Attachment::Attachment(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
-Attachment::Attachment(Attachment&&) noexcept = default;
-Attachment& Attachment::operator=(Attachment&&) noexcept = default;
-Attachment::~Attachment() = default;
-
-Result<Attachment> Attachment::attach(const std::string& path, const PortOptions& options) {
-  auto file = open_file(path, true);
-  if (!file) return file.error();
-  return attach(*std::move(file), path, options);
-}
-
-Result<Attachment> Attachment::attach(int descriptor, const std::string& path,
-                                      const PortOptions& options) {
-  auto file = reopen_file(descriptor, path, true);
-  if (!file) return file.error();
-  return attach(*std::move(file), path, options);
-}
-
-Result<Attachment> Attachment::attach(OpenFile file, const std::string& path,
-                                      const PortOptions& options) {
+Result<std::unique_ptr<Attachment>> NativeAttachment::attach(OpenFile file, const std::string& path,
+                                                             const PortOptions& options) {
   auto mapping = Mapping::map(file.fd.get(), file.header.ring_bytes, true, options.lock_memory);
   if (!mapping)
     return Error(mapping.error().code,
@@ -55,10 +31,6 @@ Result<Attachment> Attachment::attach(OpenFile file, const std::string& path,
   if (fstat(file.fd.get(), &status) != 0) return Error::from_errno(errno, "cannot query " + path);
 
   auto impl = std::make_unique<Impl>();
-  impl->path = path;
-  impl->absolute_path = absolute(path);
-  impl->file = FileId::of(status);
-  impl->warning = std::move(file.warning);
   impl->options = options;
   impl->fd = std::move(file.fd);
   impl->mapping = *std::move(mapping);
@@ -88,10 +60,22 @@ Result<Attachment> Attachment::attach(OpenFile file, const std::string& path,
                                     ": its ring is corrupt (run 'shmifctl repair')");
   }
   impl->publish_position();
-  return Attachment(std::move(impl));
+  AttachedBus bus{.path = path,
+                  .absolute_path = absolute_path(path),
+                  .device = status.st_dev,
+                  .inode = status.st_ino,
+                  .warning = std::move(file.warning),
+                  .name = impl->owned.name,
+                  .slot = slot,
+                  .mtu = file.header.mtu,
+                  .max_frame = impl->ring.max_frame(),
+                  .carries_offloads = impl->ring.carries_offloads(),
+                  .memory = impl->mapping.bytes(),
+                  .patience = impl->patience};
+  return std::unique_ptr<Attachment>(new NativeAttachment(std::move(bus), std::move(impl)));
 }
 
-std::error_code Attachment::up() noexcept {
+std::error_code NativeAttachment::up() noexcept {
   Impl& a = *impl_;
   if (a.forked()) return Errc::forked;
   const std::error_code error = a.up() ? std::error_code{} : a.go_up();
@@ -101,7 +85,7 @@ std::error_code Attachment::up() noexcept {
 
 /// Moves a reader that is at the oldest frame to where it was before down(): what was delivered
 /// then is not delivered again.
-bool Attachment::Impl::go_back(const RingReader::Place& before) noexcept {
+bool NativeAttachment::Impl::go_back(const RingReader::Place& before) noexcept {
   if (reader.seek_to(before)) return true;
   // After a repair that started the positions again, everything in the ring is new.
   if (load_acquire(ring.header().epoch) != epoch) return true;
@@ -110,7 +94,7 @@ bool Attachment::Impl::go_back(const RingReader::Place& before) noexcept {
 }
 
 /// Moves the reader to where it begins to read, and sets kFlagUp.
-std::error_code Attachment::Impl::go_up() noexcept {
+std::error_code NativeAttachment::Impl::go_up() noexcept {
   const std::lock_guard guard(receive_mutex);
   taken_back += reader.lent();
   reader.forget_lent();
@@ -135,7 +119,7 @@ std::error_code Attachment::Impl::go_up() noexcept {
   return {};
 }
 
-std::error_code Attachment::down() noexcept {
+std::error_code NativeAttachment::down() noexcept {
   Impl& a = *impl_;
   if (a.forked()) return Errc::forked;
   a.set_flag(kFlagUp | kFlagPause, false);
@@ -149,54 +133,17 @@ std::error_code Attachment::down() noexcept {
   return {};  // lent frames stay lent: the caller may be reading them
 }
 
-bool Attachment::forked() const noexcept {
-  return impl_->forked();
-}
-
-bool Attachment::is_up() const noexcept {
+bool NativeAttachment::is_up() const noexcept {
   return !impl_->forked() && impl_->up();
 }
 
-const std::string& Attachment::path() const noexcept {
-  return impl_->path;
-}
-const std::string& Attachment::name() const noexcept {
-  return impl_->owned.name;
-}
-const std::string& Attachment::warning() const noexcept {
-  return impl_->warning;
-}
-bool Attachment::path_names_this_file() const noexcept {
-  struct stat status{};
-  return !impl_->forked() && lstat(impl_->absolute_path.c_str(), &status) == 0 &&
-         FileId::of(status) == impl_->file;
-}
-nanoseconds Attachment::patience() const noexcept {
-  return impl_->patience;
-}
-std::span<std::byte> Attachment::memory() const noexcept {
-  return impl_->mapping.bytes();
-}
-MacAddress Attachment::mac() const noexcept {
+MacAddress NativeAttachment::mac() const noexcept {
   return MacAddress::from_u64(impl_->own_mac.load());
 }
-unsigned Attachment::slot() const noexcept {
-  return impl_->owned.slot;
-}
-std::uint32_t Attachment::mtu() const noexcept {
-  return impl_->ring.max_frame() - kMtuToFrame;
-}
-std::uint64_t Attachment::bus_frames() const noexcept {
+std::uint64_t NativeAttachment::bus_frames() const noexcept {
   return impl_->forked() || impl_->mapping.lost() ? 0 : impl_->ring.frames();
 }
-bool Attachment::carries_offloads() const noexcept {
-  return impl_->ring.carries_offloads();
-}
-std::size_t Attachment::max_frame() const noexcept {
-  return impl_->ring.max_frame();
-}
-
-std::error_code Attachment::set_mac(MacAddress mac) noexcept {
+std::error_code NativeAttachment::set_mac(MacAddress mac) noexcept {
   Impl& a = *impl_;
   if (a.forked()) return Errc::forked;
   if (!mac.is_unicast()) return Errc::bad_argument;
@@ -216,7 +163,7 @@ std::error_code Attachment::set_mac(MacAddress mac) noexcept {
   return Errc::mac_taken;
 }
 
-std::error_code Attachment::set_other_macs(std::span<const MacAddress> macs) noexcept {
+std::error_code NativeAttachment::set_other_macs(std::span<const MacAddress> macs) noexcept {
   Impl& a = *impl_;
   if (a.forked()) return Errc::forked;
   const auto is_group = [](MacAddress mac) { return mac.is_group(); };
@@ -226,29 +173,29 @@ std::error_code Attachment::set_other_macs(std::span<const MacAddress> macs) noe
   return {};
 }
 
-std::error_code Attachment::set_promiscuous(bool on) noexcept {
+std::error_code NativeAttachment::set_promiscuous(bool on) noexcept {
   if (impl_->forked()) return Errc::forked;
   impl_->set_flag(kFlagPromiscuous, on);
   return {};
 }
 
-std::error_code Attachment::set_carrier(bool on) noexcept {
+std::error_code NativeAttachment::set_carrier(bool on) noexcept {
   if (impl_->forked()) return Errc::forked;
   impl_->set_flag(kFlagNoCarrier, !on);
   impl_->set_flag(kFlagCarrierUnknown, false);
   return {};
 }
-std::error_code Attachment::set_carrier_unknown() noexcept {
+std::error_code NativeAttachment::set_carrier_unknown() noexcept {
   if (impl_->forked()) return Errc::forked;
   impl_->set_flag(kFlagCarrierUnknown, true);
   impl_->set_flag(kFlagNoCarrier, false);
   return {};
 }
-bool Attachment::has_carrier() const noexcept {
+bool NativeAttachment::has_carrier() const noexcept {
   return (impl_->own_flags.load(std::memory_order_relaxed) & kFlagNoCarrier) == 0;
 }
 
-PortCounters Attachment::counters() const noexcept {
+PortCounters NativeAttachment::counters() const noexcept {
   return impl_->counts.get();
 }
 

@@ -21,7 +21,7 @@ namespace shmif::bus {
 
 using std::chrono::nanoseconds;
 
-Result<int> Attachment::level_descriptor() {
+Result<int> NativeAttachment::level_descriptor() {
   Impl& a = *impl_;
   if (a.forked())
     return Error(Errc::forked, "the port belongs to the process that forked this one");
@@ -41,7 +41,7 @@ Result<int> Attachment::level_descriptor() {
   return descriptor;
 }
 
-void Attachment::settle(bool holds_frames) noexcept {
+void NativeAttachment::settle(bool holds_frames) noexcept {
   Impl& a = *impl_;
   if (!a.has_level_descriptor.load(std::memory_order_relaxed) || a.forked()) return;
   const std::lock_guard guard(a.receive_mutex);
@@ -53,21 +53,21 @@ void Attachment::settle(bool holds_frames) noexcept {
 }
 
 /// Withdraws the announcement that settle() made. Result: whether somebody rang.
-bool Attachment::Impl::end_level_sleep() noexcept {
+bool NativeAttachment::Impl::end_level_sleep() noexcept {
   return std::exchange(level_asleep, false) && wake_up(up());
 }
 
-void Attachment::Impl::make_readable() noexcept {
+void NativeAttachment::Impl::make_readable() noexcept {
   if (!known_readable) sleeper.ring_itself();
   known_readable = true;
 }
 
-void Attachment::Impl::make_quiet() noexcept {
+void NativeAttachment::Impl::make_quiet() noexcept {
   sleeper.drain();
   known_readable = false;
 }
 
-void Attachment::Impl::settle(Rings rings) noexcept {
+void NativeAttachment::Impl::settle(Rings rings) noexcept {
   const bool rung = end_level_sleep();
   if (reader.lent() != 0) return;  // release() settles it
   rests = std::exchange(failed, false);
@@ -95,7 +95,7 @@ void Attachment::Impl::settle(Rings rings) noexcept {
 }
 
 /// What the lookout does. Result: the time until its next look.
-nanoseconds Attachment::Impl::look_again() noexcept {
+nanoseconds NativeAttachment::Impl::look_again() noexcept {
   const std::unique_lock nobody_reads(receive_mutex, std::try_to_lock);
   if (!nobody_reads) {
     // A call that sleeps, such as wait(), looks by itself, and settles at its end.

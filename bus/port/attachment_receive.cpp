@@ -19,22 +19,22 @@ constexpr std::chrono::seconds kLookWhetherLost{10};
 
 }  // namespace
 
-ReceiveResult Attachment::receive(FrameBatch& into) noexcept {
+ReceiveResult NativeAttachment::receive(FrameBatch& into) noexcept {
   return impl_->take(into, [&](ReadTally& tally) { return impl_->reader.read_all(into, tally); });
 }
 
-ReceiveResult Attachment::receive_in_place(FrameBatch& into) noexcept {
+ReceiveResult NativeAttachment::receive_in_place(FrameBatch& into) noexcept {
   return impl_->take(into, [&](ReadTally& tally) { return impl_->reader.lend(into, tally); });
 }
 
-std::size_t Attachment::release() noexcept {
+std::size_t NativeAttachment::release() noexcept {
   if (impl_->forked()) return 0;
   const std::lock_guard guard(impl_->receive_mutex);
   return impl_->end_loan();
 }
 
 /// Result: how many of the lent frames must not be used.
-std::size_t Attachment::Impl::end_loan() noexcept {
+std::size_t NativeAttachment::Impl::end_loan() noexcept {
   const std::size_t lent = reader.lent();
   if (lent == 0) return std::exchange(taken_back, 0);
   if (load_acquire(ring.header().epoch) != epoch || mapping.lost()) {
@@ -54,7 +54,7 @@ std::size_t Attachment::Impl::end_loan() noexcept {
 
 /// What all ways to receive have in common; `read` does the reading.
 template <typename Read>
-ReceiveResult Attachment::Impl::take(FrameBatch& into, const Read& read) noexcept {
+ReceiveResult NativeAttachment::Impl::take(FrameBatch& into, const Read& read) noexcept {
   if (forked()) return {0, 0, Errc::forked};
   const std::lock_guard guard(receive_mutex);
   end_level_sleep();
@@ -66,7 +66,7 @@ ReceiveResult Attachment::Impl::take(FrameBatch& into, const Read& read) noexcep
 
 /// The same, with receive_mutex held.
 template <typename Read>
-ReceiveResult Attachment::Impl::take_held(FrameBatch& into, const Read& read) noexcept {
+ReceiveResult NativeAttachment::Impl::take_held(FrameBatch& into, const Read& read) noexcept {
   Impl& a = *this;
   if (!a.up())
     return {0, 0, a.mapping.lost() ? make_error_code(Errc::bus_lost) : std::error_code{}};
@@ -94,7 +94,7 @@ ReceiveResult Attachment::Impl::take_held(FrameBatch& into, const Read& read) no
   return result;
 }
 
-bool Attachment::Impl::find_place_after_repair() noexcept {
+bool NativeAttachment::Impl::find_place_after_repair() noexcept {
   epoch = load_acquire(ring.header().epoch);
   if (const std::unique_lock nobody_sends(send_mutex, std::try_to_lock); nobody_sends) {
     tidy_up_after_repair();  // else the sending thread does so, in its next call at the latest
@@ -108,7 +108,7 @@ bool Attachment::Impl::find_place_after_repair() noexcept {
 
 /// Makes senders wait for this port again after they lost patience with it: once it has caught up
 /// and some time has passed (W3).
-void Attachment::Impl::ask_to_be_heeded(bool caught_up) noexcept {
+void NativeAttachment::Impl::ask_to_be_heeded(bool caught_up) noexcept {
   if (!up()) return;
   if ((load_relaxed(slot().flags) & kFlagPause) != 0) {
     unheeded_since.reset();
@@ -126,7 +126,7 @@ void Attachment::Impl::ask_to_be_heeded(bool caught_up) noexcept {
 /// Whether receive() would return something. Passes over frames that are not for this port, so that
 /// a wait neither ends nor spins because of them. `flood`: there were so many of these that the
 /// caller should look at the clock and at interruptions.
-Attachment::Impl::Seen Attachment::Impl::look_for_frame() noexcept {
+NativeAttachment::Impl::Seen NativeAttachment::Impl::look_for_frame() noexcept {
   if (load_acquire(ring.header().epoch) != epoch) return Seen::frame;
   for (unsigned rounds = 0; reader.ready(); ++rounds) {
     if (rounds == kPassesPerLook) return Seen::flood;
@@ -143,7 +143,7 @@ Attachment::Impl::Seen Attachment::Impl::look_for_frame() noexcept {
   return Seen::nothing;
 }
 
-nanoseconds Attachment::Impl::longest_sleep(nanoseconds announced) const noexcept {
+nanoseconds NativeAttachment::Impl::longest_sleep(nanoseconds announced) const noexcept {
   return sigbus_guard_is_installed() ? std::min<nanoseconds>(announced, kLookWhetherLost)
                                      : announced;
 }
@@ -152,7 +152,7 @@ nanoseconds Attachment::Impl::longest_sleep(nanoseconds announced) const noexcep
 /// found no frame. If it found some, they were sent before the announcement, and their senders did
 /// not ring. Then the position of a later ringer says nothing about them (D4). Result: whether
 /// somebody rang.
-bool Attachment::Impl::wake_up(bool saw_nothing) noexcept {
+bool NativeAttachment::Impl::wake_up(bool saw_nothing) noexcept {
   const Woken woken = sleeper.withdraw();
   if (woken.rung) {
     counts.wakeups.add(1, slot().wakeups);
@@ -168,7 +168,7 @@ bool Attachment::Impl::wake_up(bool saw_nothing) noexcept {
 }
 
 /// Looks for a frame for as long as that has paid lately. Result: whether there is one.
-bool Attachment::Impl::spin() noexcept {
+bool NativeAttachment::Impl::spin() noexcept {
   const unsigned looks = spin_budget.looks();
   for (unsigned look = 1; look <= looks; ++look) {
     const Seen seen = reader.ready() ? look_for_frame() : Seen::nothing;
@@ -183,7 +183,7 @@ bool Attachment::Impl::spin() noexcept {
   return false;
 }
 
-bool Attachment::wait(nanoseconds timeout) noexcept {
+bool NativeAttachment::wait(nanoseconds timeout) noexcept {
   Impl& a = *impl_;
   if (a.forked()) return false;
   const std::lock_guard guard(a.receive_mutex);
@@ -215,7 +215,7 @@ bool Attachment::wait(nanoseconds timeout) noexcept {
 
 /// Sleeps without a time limit: whatever ends the wait calls tell_news(). Holds no mutex, since
 /// up() needs receive_mutex. If the bus is lost meanwhile, up() reports it.
-bool Attachment::wait_until_up() noexcept {
+bool NativeAttachment::wait_until_up() noexcept {
   Impl& a = *impl_;
   while (!a.forked()) {
     const std::uint32_t seen = a.news.load();
@@ -226,13 +226,13 @@ bool Attachment::wait_until_up() noexcept {
   return false;
 }
 
-void Attachment::interrupt() noexcept {
+void NativeAttachment::interrupt() noexcept {
   if (impl_->forked()) return;
   impl_->interrupts.fetch_add(1);
   interrupt_receiver();
 }
 
-void Attachment::interrupt_receiver() noexcept {
+void NativeAttachment::interrupt_receiver() noexcept {
   Impl& a = *impl_;
   if (a.forked()) return;
   a.interrupted.store(true);
@@ -240,14 +240,14 @@ void Attachment::interrupt_receiver() noexcept {
   wake_port(a.ring, a.owned.slot, a.fd.get());
 }
 
-int Attachment::descriptor() noexcept {
+int NativeAttachment::descriptor() noexcept {
   return impl_->forked() ? -1 : impl_->sleeper.descriptor(impl_->fd.get());
 }
-std::error_code Attachment::descriptor_error() const noexcept {
+std::error_code NativeAttachment::descriptor_error() const noexcept {
   return impl_->sleeper.descriptor_error();
 }
 
-WaitHint Attachment::prepare_wait() noexcept {
+WaitHint NativeAttachment::prepare_wait() noexcept {
   Impl& a = *impl_;
   if (a.forked() || a.mapping.lost()) return {.ready = true};  // receive() reports it
   const std::lock_guard guard(a.receive_mutex);
@@ -273,7 +273,7 @@ WaitHint Attachment::prepare_wait() noexcept {
   return {.at_most = a.sleeper.watches_file() ? longest : a.longest_sleep(longest)};
 }
 
-void Attachment::finish_wait() noexcept {
+void NativeAttachment::finish_wait() noexcept {
   Impl& a = *impl_;
   if (a.forked()) return;
   const std::lock_guard guard(a.receive_mutex);

@@ -99,7 +99,7 @@ bool is_refusal(std::error_code error) noexcept {
 
 }  // namespace
 
-SendResult Attachment::send(std::span<const FrameView> frames, WhenFull when_full) noexcept {
+SendResult NativeAttachment::send(std::span<const FrameView> frames, WhenFull when_full) noexcept {
   Impl& a = *impl_;
   if (a.forked()) return {0, Errc::forked};
   const std::uint32_t interrupts = a.interrupts.load();
@@ -124,8 +124,8 @@ SendResult Attachment::send(std::span<const FrameView> frames, WhenFull when_ful
 
 /// Sends as many frames from the front as one lock hold may cover. Sends none, without an error,
 /// when other senders took the room.
-SendResult Attachment::Impl::send_batch(std::span<const FrameView> frames,
-                                        Sending& sending) noexcept {
+SendResult NativeAttachment::Impl::send_batch(std::span<const FrameView> frames,
+                                              Sending& sending) noexcept {
   const bool may_wait = sending.when_full == WhenFull::wait;
   Batch batch = front_of(frames, ring, writer.max_batch_bytes());
   if (batch.count == 0) {
@@ -183,8 +183,8 @@ SendResult Attachment::Impl::send_batch(std::span<const FrameView> frames,
 /// Waits until there is room for `wanted` bytes. After a tenth of the patience, room for `min` is
 /// enough. (Batches that fill the last gaps would cost a lock hold each.) Holds send_mutex only
 /// while it looks. Result: why the wait ended without room.
-std::error_code Attachment::Impl::wait_for_room(Sending& sending, std::uint64_t min,
-                                                std::uint64_t wanted) noexcept {
+std::error_code NativeAttachment::Impl::wait_for_room(Sending& sending, std::uint64_t min,
+                                                      std::uint64_t wanted) noexcept {
   const nanoseconds before = flow->paused();
   std::error_code ended;
   flow->begin_wait();
@@ -207,21 +207,21 @@ std::error_code Attachment::Impl::wait_for_room(Sending& sending, std::uint64_t 
 }
 
 /// Why a wait for room must end; no error if it goes on.
-std::error_code Attachment::Impl::end_of_wait(const Sending& sending) const noexcept {
+std::error_code NativeAttachment::Impl::end_of_wait(const Sending& sending) const noexcept {
   if (mapping.lost()) return Errc::bus_lost;
   if (!up()) return Errc::port_down;
   return interrupts.load() != sending.interrupts ? Errc::interrupted : std::error_code{};
 }
 
 /// Copies what the flow control counted into the port's counters.
-void Attachment::Impl::show_pauses() noexcept {
+void NativeAttachment::Impl::show_pauses() noexcept {
   const auto paused = static_cast<std::uint64_t>(flow->paused().count());
   counts.pauses.add(flow->pauses() - counts.pauses.get(), slot().pauses);
   counts.paused_ns.add(paused - counts.paused_ns.get(), slot().paused_ns);
 }
 
-AppendStatus Attachment::Impl::append(std::span<const FrameView> frames,
-                                      std::uint64_t bytes) noexcept {
+AppendStatus NativeAttachment::Impl::append(std::span<const FrameView> frames,
+                                            std::uint64_t bytes) noexcept {
   const std::uint64_t limit = flow ? flow->limit() : RingWriter::kNoLimit;
   const std::uint64_t sleeps = lock->sleeps();
   lock->prefetch();
@@ -257,7 +257,7 @@ AppendStatus Attachment::Impl::append(std::span<const FrameView> frames,
 
 /// Frees the room of writers that were killed in the middle of a batch. Called only when a claim
 /// was in the way, so at most once per claim and lap. Result: whether it freed any.
-bool Attachment::Impl::bury_dead_claims() noexcept {
+bool NativeAttachment::Impl::bury_dead_claims() noexcept {
   if (!same_file(fd.get(), ring.file())) return false;
   bool any = false;
   for (const std::uint16_t slot : writer.standing_slots()) {
@@ -268,14 +268,14 @@ bool Attachment::Impl::bury_dead_claims() noexcept {
 
 /// Restores the slot, which may be overwritten where a repair was needed. Call it only while
 /// nothing is sent: then a claim in the slot is not a real one (I4).
-void Attachment::Impl::tidy_up_after_repair() noexcept {
+void NativeAttachment::Impl::tidy_up_after_repair() noexcept {
   show_slot();
   show_listed();
   store_release(slot().claim_owner, std::uint64_t{0});
 }
 
 /// Where an address stands in the slot, or where it can be put; nullptr: there is no room.
-std::uint64_t* Attachment::Impl::place_of(std::uint64_t word) const noexcept {
+std::uint64_t* NativeAttachment::Impl::place_of(std::uint64_t word) const noexcept {
   std::uint64_t* vacant = nullptr;
   for (std::uint64_t& each : slot().learned) {
     const std::uint64_t known = load_relaxed(each);
@@ -287,7 +287,7 @@ std::uint64_t* Attachment::Impl::place_of(std::uint64_t word) const noexcept {
 }
 
 /// Remembers source addresses, so that this port accepts frames to them.
-void Attachment::Impl::learn(std::span<const FrameView> frames) noexcept {
+void NativeAttachment::Impl::learn(std::span<const FrameView> frames) noexcept {
   for (const FrameView& frame : frames) {
     const MacAddress source = frame.source();
     const std::uint64_t mac = source.to_u64();
@@ -307,7 +307,7 @@ void Attachment::Impl::learn(std::span<const FrameView> frames) noexcept {
 }
 
 /// Does not tell the senders.
-void Attachment::Impl::forget(MacAddress mac) noexcept {
+void NativeAttachment::Impl::forget(MacAddress mac) noexcept {
   const std::uint64_t word = learned_word(mac.to_u64());
   std::uint64_t* const place = place_of(word);
   if (place != nullptr && load_relaxed(*place) == word) store_relaxed(*place, kVacantWord);
@@ -316,7 +316,7 @@ void Attachment::Impl::forget(MacAddress mac) noexcept {
 
 /// Accepts frames to `macs`, in place of those of the last call. What is no longer among them is
 /// forgotten, also if it was learned: the host that it belonged to is gone.
-void Attachment::Impl::list(std::span<const MacAddress> macs) noexcept {
+void NativeAttachment::Impl::list(std::span<const MacAddress> macs) noexcept {
   for (const MacAddress before : std::span(listed).first(listed_count)) {
     if (std::ranges::find(macs, before) == macs.end()) forget(before);
   }
@@ -327,7 +327,7 @@ void Attachment::Impl::list(std::span<const MacAddress> macs) noexcept {
 }
 
 /// Also call it when somebody else may have written to the slot.
-void Attachment::Impl::show_listed() noexcept {
+void NativeAttachment::Impl::show_listed() noexcept {
   last_learned = 0;  // it may no longer be there
   for (const MacAddress mac : std::span(listed).first(listed_count)) {
     const std::uint64_t word = learned_word(mac.to_u64());
@@ -342,7 +342,7 @@ void Attachment::Impl::show_listed() noexcept {
   show_too_many();
 }
 
-void Attachment::Impl::show_too_many() noexcept {
+void NativeAttachment::Impl::show_too_many() noexcept {
   const bool is = listed_too_many || learned_too_many;
   if (((own_flags & kFlagLearnedTooMany) != 0) != is) set_flag(kFlagLearnedTooMany, is);
 }

@@ -12,11 +12,10 @@
 
 #include "base/fork_guard.hpp"
 #include "base/unique_fd.hpp"
-#include "bus/file/file_id.hpp"
 #include "bus/file/mapping.hpp"
-#include "bus/port/attachment.hpp"
 #include "bus/port/doorbell.hpp"
 #include "bus/port/lookout.hpp"
+#include "bus/port/native_attachment.hpp"
 #include "bus/port/port_table.hpp"
 #include "bus/port/spin_budget.hpp"
 #include "bus/ring/counts.hpp"
@@ -26,14 +25,10 @@
 
 namespace shmif::bus {
 
-struct Attachment::Impl {
-  std::string path;
-  std::string absolute_path;  ///< `path` made absolute, at the time of attaching
-  std::string warning;
+struct NativeAttachment::Impl {
   PortOptions options;
   std::uint64_t token = base::process_token();
   UniqueFd fd;  ///< for the mapping, probes and the inotify doorbell; holds no lock
-  FileId file;
   Mapping mapping;
   Ring ring;
   OwnedSlot owned;

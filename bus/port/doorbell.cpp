@@ -3,8 +3,6 @@
 #include <linux/futex.h>
 #include <sys/eventfd.h>
 #include <sys/inotify.h>
-#include <sys/resource.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -13,7 +11,7 @@
 #include <climits>
 #include <cstdio>
 
-#include "base/signal_guard.hpp"
+#include "bus/file/file_bell.hpp"
 #include "bus/file/liveness.hpp"
 
 namespace shmif::bus {
@@ -46,25 +44,6 @@ bool nobody_in(const std::uint64_t (&bitmap)[kBitmapWords]) noexcept {
   std::uint64_t bits = 0;
   for (const std::uint64_t& word : bitmap) bits |= load_seq_cst(word);  // D1
   return bits == 0;
-}
-
-/// Wakes every watcher of the bus's file: writes `value`, which nobody reads. Does nothing if `fd`
-/// is no longer that file (as same_file() says), or if somebody has truncated the file, because the
-/// write would make it grow. It still grows if it is truncated between the check and the write.
-void set_off_watches(int fd, const FileId& file, std::uint32_t value) noexcept {
-  constexpr std::uint64_t kEnd = offsetof(BusHeader, doorbell) + sizeof value;
-  struct stat status{};
-  if (fd < 0 || fstat(fd, &status) != 0 || FileId::of(status) != file) return;
-  if (static_cast<std::uint64_t>(status.st_size) < kEnd) return;
-  rlimit limit{};
-  if (getrlimit(RLIMIT_FSIZE, &limit) != 0 || limit.rlim_cur >= kEnd) {
-    static_cast<void>(pwrite(fd, &value, sizeof value, offsetof(BusHeader, doorbell)));
-    return;
-  }
-  // In a sandbox that may not write files, pwrite would end the process. Setting the file's present
-  // size also triggers the watches, and nothing grows.
-  const base::SignalGuard guard(SIGXFSZ);
-  static_cast<void>(ftruncate(fd, status.st_size) == 0);
 }
 
 }  // namespace
@@ -115,12 +94,12 @@ Wanted Bell::collect(std::span<const FrameView> frames, std::uint64_t position,
 
 void wake_port(const Ring& ring, unsigned slot, int fd) noexcept {
   wake_futex(ring.slot(slot));
-  set_off_watches(fd, ring.file(), slot);
+  set_off_watches(fd, ring.file(), offsetof(BusHeader, doorbell), slot);
 }
 
 void wake_everybody(const Ring& ring, int fd) noexcept {
   for (unsigned slot = 0; slot < kSlots; ++slot) wake_futex(ring.slot(slot));
-  set_off_watches(fd, ring.file(), 0);
+  set_off_watches(fd, ring.file(), offsetof(BusHeader, doorbell), 0);
 }
 
 void Bell::wake(const Wanted& wanted) noexcept {
@@ -135,7 +114,7 @@ void Bell::wake(const Wanted& wanted) noexcept {
       wake_futex(s);
     }
   });
-  if (write_file) set_off_watches(fd_, ring_.file(), slot_);
+  if (write_file) set_off_watches(fd_, ring_.file(), offsetof(BusHeader, doorbell), slot_);
 }
 
 bool Bell::wake_deep(std::span<const FrameView> frames) noexcept {

@@ -1,4 +1,4 @@
-// Follower: a reader without a slot, for processes that may only read the file.
+// NativeFollower: a reader without a slot, for processes that may only read the file.
 
 #include <time.h>
 
@@ -9,15 +9,15 @@
 #include "bus/file/file.hpp"
 #include "bus/file/geometry.hpp"
 #include "bus/file/mapping.hpp"
-#include "bus/port/attachment.hpp"
 #include "bus/port/doorbell.hpp"
+#include "bus/port/native_attachment.hpp"
 #include "bus/ring/ring.hpp"
 
 namespace shmif::bus {
 
 using std::chrono::nanoseconds;
 
-struct Follower::Impl {
+struct NativeFollower::Impl {
   std::uint64_t token = base::process_token();
   std::string warning;
   Mapping mapping;
@@ -28,39 +28,36 @@ struct Follower::Impl {
   nanoseconds pause{std::chrono::milliseconds(1)};
 };
 
-Follower::Follower(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
-Follower::Follower(Follower&&) noexcept = default;
-Follower& Follower::operator=(Follower&&) noexcept = default;
-Follower::~Follower() {
-  if (impl_ && !base::is_this_process(impl_->token)) impl_->mapping.forget();
+NativeFollower::NativeFollower(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+NativeFollower::~NativeFollower() {
+  if (!base::is_this_process(impl_->token)) impl_->mapping.forget();
 }
 
-Result<Follower> Follower::open(const std::string& path, Start start, Resume resume,
-                                bool take_offloads) {
-  auto file = open_file(path, false, true);
-  if (!file) return file.error();
-  auto mapping = Mapping::map(file->fd.get(), file->header.ring_bytes, false, false);
+Result<std::unique_ptr<Follower>> NativeFollower::open(OpenFile file, const std::string& path,
+                                                       Start start, Resume resume,
+                                                       bool take_offloads) {
+  auto mapping = Mapping::map(file.fd.get(), file.header.ring_bytes, false, false);
   if (!mapping)
     return Error(mapping.error().code,
                  "cannot listen to the bus " + path + ": " + mapping.error().message);
   auto impl = std::make_unique<Impl>();
-  impl->warning = std::move(file->warning);
+  impl->warning = std::move(file.warning);
   impl->mapping = *std::move(mapping);
-  impl->ring = Ring(impl->mapping, max_frame_bytes(file->header.mtu));
+  impl->ring = Ring(impl->mapping, max_frame_bytes(file.header.mtu));
   impl->reader = RingReader(impl->ring, nullptr, 0, 0, resume == Resume::newest, take_offloads);
   impl->epoch = load_acquire(impl->ring.header().epoch);
   if (!(start == Start::oldest ? impl->reader.seek_oldest() : impl->reader.seek_end())) {
     return Error(Errc::corrupt, "cannot listen to the bus " + path +
                                     ": its ring is corrupt (run 'shmifctl repair')");
   }
-  return Follower(std::move(impl));
+  return std::unique_ptr<Follower>(new NativeFollower(std::move(impl)));
 }
 
-const std::string& Follower::warning() const noexcept {
+const std::string& NativeFollower::warning() const noexcept {
   return impl_->warning;
 }
 
-ReceiveResult Follower::receive(FrameBatch& into) noexcept {
+ReceiveResult NativeFollower::receive(FrameBatch& into) noexcept {
   Impl& l = *impl_;
   if (!base::is_this_process(l.token)) return {0, 0, Errc::forked};
   const std::size_t before = into.size();
@@ -78,7 +75,7 @@ ReceiveResult Follower::receive(FrameBatch& into) noexcept {
   return result;
 }
 
-bool Follower::wait(nanoseconds timeout) noexcept {
+bool NativeFollower::wait(nanoseconds timeout) noexcept {
   using Clock = std::chrono::steady_clock;
   Impl& l = *impl_;
   const Clock::time_point deadline =
@@ -99,7 +96,7 @@ bool Follower::wait(nanoseconds timeout) noexcept {
   return false;
 }
 
-WaitHint Follower::prepare_wait() noexcept {
+WaitHint NativeFollower::prepare_wait() noexcept {
   Impl& l = *impl_;
   if (!base::is_this_process(l.token) || l.mapping.lost() || l.reader.ready()) {
     l.pause = std::chrono::milliseconds(1);
@@ -108,11 +105,11 @@ WaitHint Follower::prepare_wait() noexcept {
   return {.at_most = std::exchange(l.pause, std::min<nanoseconds>(l.pause * 2, kLookUp))};
 }
 
-void Follower::finish_wait() noexcept {
+void NativeFollower::finish_wait() noexcept {
   if (base::is_this_process(impl_->token)) impl_->mapping.look_whether_lost();
 }
 
-PortCounters Follower::counters() const noexcept {
+PortCounters NativeFollower::counters() const noexcept {
   PortCounters c;
   c.rx_frames = impl_->total.frames;
   c.rx_bytes = impl_->total.bytes;
@@ -123,10 +120,10 @@ PortCounters Follower::counters() const noexcept {
   c.rx_segments = c.rx_frames + impl_->total.more_segments;
   return c;
 }
-std::uint64_t Follower::bus_frames() const noexcept {
+std::uint64_t NativeFollower::bus_frames() const noexcept {
   return impl_->mapping.lost() ? 0 : impl_->ring.frames();
 }
-std::size_t Follower::max_frame() const noexcept {
+std::size_t NativeFollower::max_frame() const noexcept {
   return impl_->ring.max_frame();
 }
 

@@ -7,6 +7,7 @@
 #include <chrono>
 #include <cstring>
 
+#include "bus/check_options.hpp"
 #include "bus/file/liveness.hpp"
 #include "bus/port/audience.hpp"
 
@@ -190,11 +191,6 @@ class SlotHold {
 
 }  // namespace
 
-bool is_valid_name(const std::string& name) noexcept {
-  return !name.empty() && name.size() < kNameBytes &&
-         std::all_of(name.begin(), name.end(), [](char c) { return c > ' ' && c <= '~'; });
-}
-
 std::string slot_name(const PortSlot& slot) {
   char name[kNameBytes];
   copy_from_shared(reinterpret_cast<std::byte*>(name),
@@ -205,28 +201,9 @@ std::string slot_name(const PortSlot& slot) {
   return text;
 }
 
-/// A name that can be one, as close to `wrong` as possible.
-static std::string name_like(const std::string& wrong) {
-  std::string name = wrong.substr(0, kNameBytes - 1);
-  std::replace_if(name.begin(), name.end(), [](char c) { return c <= ' ' || c > '~'; }, '_');
-  return name;
-}
-
 Result<OwnedSlot> take_slot(const Ring& ring, int fd, const std::string& path,
                             const PortOptions& options) {
-  if (!options.name.empty() && !is_valid_name(options.name)) {
-    return Error(Errc::bad_name, "\"" + options.name +
-                                     "\" cannot be the name of a port: a name has 1 to 31 "
-                                     "printable characters without spaces (such as " +
-                                     name_like(options.name) + ')');
-  }
-  if (options.mac && !options.mac->is_unicast()) {
-    return Error(Errc::bad_argument,
-                 "cannot attach to the bus " + path + " with the address " +
-                     options.mac->to_string() +
-                     ": it is not a unicast MAC address (the first byte must be even, not all "
-                     "zero)");
-  }
+  if (auto ok = check_options(path, options); !ok) return ok.error();
   std::optional<unsigned> slot;
   auto life = Lifeline::open(fd, path, [&](int description) {
     slot = lock_slot(ring, description, options.name);

@@ -61,7 +61,4 @@ Reaped reap_if_dead(const Ring& ring, unsigned slot, int fd) noexcept;
 /// The name in a slot; bounded and printable, whatever the slot holds.
 std::string slot_name(const PortSlot& slot);
 
-/// Whether a port may have this name: 1 to 31 printable ASCII characters without spaces.
-bool is_valid_name(const std::string& name) noexcept;
-
 }  // namespace shmif::bus

@@ -108,7 +108,7 @@ std::string name_in_maps(const void* address) {
 
 }  // namespace
 
-struct Inspector::Impl {
+struct NativeInspector::Impl {
   std::string path;
   OpenFile file;
   Mapping mapping;
@@ -116,18 +116,17 @@ struct Inspector::Impl {
   std::string mapped_as;
 };
 
-Inspector::Inspector(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
-Inspector::Inspector(Inspector&&) noexcept = default;
-Inspector& Inspector::operator=(Inspector&&) noexcept = default;
-Inspector::~Inspector() = default;
+NativeInspector::NativeInspector(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+NativeInspector::~NativeInspector() = default;
 
-Result<Inspector> Inspector::open(const std::string& path, bool writable) {
+Result<std::unique_ptr<Inspector>> NativeInspector::open(const std::string& path, bool writable) {
   auto file = open_file(path, writable, !writable);
   if (!file) return file.error();
   return open(*std::move(file), path, writable);
 }
 
-Result<Inspector> Inspector::open(OpenFile file, const std::string& path, bool writable) {
+Result<std::unique_ptr<Inspector>> NativeInspector::open(OpenFile file, const std::string& path,
+                                                         bool writable) {
   auto mapping = Mapping::map(file.fd.get(), file.header.ring_bytes, writable, false);
   if (!mapping)
     return Error(mapping.error().code,
@@ -138,10 +137,10 @@ Result<Inspector> Inspector::open(OpenFile file, const std::string& path, bool w
   impl->mapping = *std::move(mapping);
   impl->mapped_as = name_in_maps(&impl->mapping.header());
   impl->ring = Ring(impl->mapping, max_frame_bytes(impl->file.header.mtu));
-  return Inspector(std::move(impl));
+  return std::unique_ptr<Inspector>(new NativeInspector(std::move(impl)));
 }
 
-BusInfo Inspector::info() const {
+BusInfo NativeInspector::info() const {
   const BusHeader& fixed = impl_->file.header;
   const BusHeader& h = impl_->ring.header();
   BusInfo b;
@@ -194,27 +193,27 @@ BusInfo Inspector::info() const {
   return b;
 }
 
-AuditReport Inspector::audit() const {
+AuditReport NativeInspector::audit() const {
   return audit_bus(impl_->ring, impl_->file.header, impl_->file.fd.get());
 }
 
-Result<RepairReport> Inspector::repair() {
+Result<RepairReport> NativeInspector::repair(const RepairOptions& /*options*/) {
   return repair_bus(impl_->ring, impl_->file.header, impl_->file.fd.get());
 }
 
-int Inspector::descriptor() const noexcept {
+int NativeInspector::descriptor() const noexcept {
   return impl_->file.fd.get();
 }
 
-const std::string& Inspector::path() const noexcept {
+const std::string& NativeInspector::path() const noexcept {
   return impl_->path;
 }
 
-const std::string& Inspector::warning() const noexcept {
+const std::string& NativeInspector::warning() const noexcept {
   return impl_->file.warning;
 }
 
-std::string Inspector::hidden_by() const {
+std::string NativeInspector::hidden_by() const {
   const std::uint64_t where = impl_->file.file_system;
   return harm_on_file_system(where) != nullptr ? file_system_name(where) : std::string();
 }

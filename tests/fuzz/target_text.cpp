@@ -1,6 +1,7 @@
 #include <string>
 
 #include "base/quantity.hpp"
+#include "bus/check_options.hpp"
 #include "bus/file/geometry.hpp"
 #include "bus/port/port_table.hpp"
 #include "shmif/faults.hpp"

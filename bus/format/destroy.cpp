@@ -1,4 +1,4 @@
-#include "bus/repair/destroy.hpp"
+#include "bus/format/destroy.hpp"
 
 #include <fcntl.h>
 #include <linux/fs.h>
@@ -7,16 +7,19 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
+#include <cstddef>
+#include <cstdint>
 #include <cstdio>
+#include <memory>
 #include <random>
 
 #include "base/printable.hpp"
 #include "base/unique_fd.hpp"
 #include "bus/file/file.hpp"
 #include "bus/file/file_common.hpp"
-#include "bus/layout.hpp"
-#include "bus/repair/inspect.hpp"
+#include "bus/format/format.hpp"
 
 namespace shmif::bus {
 namespace {
@@ -140,10 +143,13 @@ Result<std::string> remove_name(const std::string& path, int fd) {
 Result<std::string> remove_if_it_begins_like_a_bus(const std::string& path,
                                                    const Error& otherwise) {
   const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
-  std::uint64_t magic = 0;
+  std::array<std::byte, sizeof(std::uint64_t)> beginning{};
+  struct stat status{};
   if (!fd) return otherwise;
-  if (pread(fd.get(), &magic, sizeof magic, 0) != static_cast<ssize_t>(sizeof magic) ||
-      magic != kMagic) {
+  if (pread(fd.get(), beginning.data(), beginning.size(), 0) !=
+          static_cast<ssize_t>(beginning.size()) ||
+      fstat(fd.get(), &status) != 0 ||
+      !begins_like_a_bus(beginning, static_cast<std::uint64_t>(status.st_size))) {
     return Error(otherwise.code,
                  otherwise.message + "; --force removes only a file that begins as a bus does");
   }
@@ -153,16 +159,23 @@ Result<std::string> remove_if_it_begins_like_a_bus(const std::string& path,
 }  // namespace
 
 Result<std::string> destroy(const std::string& path, bool force) {
-  auto bus = Inspector::open(path, false);
-  if (!bus) {
-    const Error& error = bus.error();
+  auto opened = inspect_bus(path, false);
+  if (!opened) {
+    const Error& error = opened.error();
     // Read permission would not help.
     if (is_denied(error.code) && !kept_by_owners(path).empty())
       return cannot_remove(path, error.code.value());
     if (force) return remove_if_it_begins_like_a_bus(path, error);
     return error;
   }
+  const std::unique_ptr<Inspector> bus = *std::move(opened);
   const BusInfo info = bus->info();
+  if (!info.has_port_table() && !force) {
+    return Error(Errc::not_supported,
+                 "cannot tell whether the bus " + path +
+                     " may be removed: NetBSD's format does not say which processes are attached "
+                     "(make sure that there is none, and use --force)");
+  }
   const auto live =
       std::count_if(info.ports.begin(), info.ports.end(), [](const PortInfo& p) { return p.live; });
   if (live > 0 && !force) {

@@ -1,0 +1,48 @@
+#pragma once
+// The addresses for which a port on a NetBSD bus receives frames. The format has no place for them,
+// so only the port itself knows them.
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <mutex>
+#include <span>
+
+#include "bus/frame.hpp"
+#include "bus/mac.hpp"
+
+namespace shmif::bus {
+
+/// Threads: safe. Blocks: members that change something, while another thread does.
+class NetbsdAddresses {
+ public:
+  bool accepts(MacAddress mac) const noexcept;
+
+  MacAddress own() const noexcept { return MacAddress::from_u64(own_.load()); }
+  void set_own(MacAddress mac) noexcept;
+  void set_promiscuous(bool on) noexcept { promiscuous_.store(on); }
+  /// Also accepts the addresses that these frames came from. With more than kMost of them, and those
+  /// of list(), it accepts all.
+  void learn(std::span<const FrameView> frames) noexcept;
+  /// Accepts `macs`, in place of those of the last call. One that is no longer among them is
+  /// forgotten, also if it was learned.
+  void list(std::span<const MacAddress> macs) noexcept;
+
+ private:
+  static constexpr std::size_t kMost = 16;
+
+  bool add(std::uint64_t mac) noexcept;
+  void forget(std::uint64_t mac) noexcept;
+
+  std::atomic<std::uint64_t> own_{0};
+  std::atomic<bool> promiscuous_{false};
+  std::atomic<bool> learned_too_many_{false}, listed_too_many_{false};
+  /// As learned_word() writes them; kVacantWord is free, and 0 ends them.
+  std::array<std::atomic<std::uint64_t>, kMost> others_{};
+  std::mutex mutex_;  ///< of the rest, and of changes
+  std::array<std::uint64_t, kMost> listed_{};
+  std::size_t listed_count_ = 0;
+  std::uint64_t last_learned_ = 0;
+};
+
+}  // namespace shmif::bus

@@ -1,0 +1,132 @@
+#include "bus/netbsd/file.hpp"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "base/fork_guard.hpp"
+#include "base/hex.hpp"
+#include "bus/file/file_common.hpp"
+#include "bus/file/file_system.hpp"
+
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23  // Linux 5.14
+#endif
+
+namespace shmif::bus {
+
+std::string netbsd_warning(const std::string& path) {
+  return "the bus " + path +
+         " has NetBSD's format, which promises less than our own: nobody knows how many frames are "
+         "lost in an overrun, which ports there are, or whether their processes live, and a "
+         "process that is killed while it sends can leave the lock held (docs/netbsd.md)";
+}
+
+bool is_netbsd_bus(std::span<const std::byte> beginning, std::uint64_t file_bytes) noexcept {
+  std::uint32_t magic = 0;
+  if (beginning.size() < sizeof magic) return false;
+  std::memcpy(&magic, beginning.data(), sizeof magic);
+  // A kernel makes the file long first, and writes the magic afterwards.
+  return magic == kNetbsdMagic || (magic == 0 && file_bytes == kNetbsdFileBytes);
+}
+
+Result<void> check_netbsd_options(const CreateOptions& options) {
+  if (options.ring_bytes != CreateOptions{}.ring_bytes) {
+    return Error(Errc::bad_size, "a bus of NetBSD's format has a ring of " +
+                                     std::to_string(kNetbsdDataBytes) +
+                                     " bytes, and no other (leave the size out)");
+  }
+  if (options.mtu != kNetbsdMtu) {
+    return Error(Errc::bad_mtu, "a bus of NetBSD's format has an MTU of " +
+                                    std::to_string(kNetbsdMtu) + ", and no other (leave it out)");
+  }
+  if (options.flow != kFlowEthernet || options.patience_ns != 0) {
+    return Error(Errc::bad_patience,
+                 "on a bus of NetBSD's format no sender waits for slow ports (leave the flow out)");
+  }
+  return {};
+}
+
+Result<void> fill_netbsd(int fd, const std::string& path, const CreateOptions& /*options*/) {
+  if (auto ok = reserve_space(fd, path, kNetbsdFileBytes); !ok) return ok;
+  NetbsdHeader header{};
+  header.first = kNetbsdDataBytes;
+  header.magic = kNetbsdMagic;
+  if (pwrite(fd, &header, sizeof header, 0) != static_cast<ssize_t>(sizeof header))
+    return Error::from_errno(errno, "cannot write the bus " + path);
+  return {};
+}
+
+Result<void> check_netbsd(OpenFile& file, const std::string& path, const struct stat& status,
+                          bool tolerate_copies) {
+  const auto size = static_cast<std::uint64_t>(status.st_size);
+  if (size != kNetbsdFileBytes) {
+    return Error(Errc::wrong_size,
+                 "cannot open the bus " + path + ": it has " + std::to_string(size) +
+                     " bytes, and a bus of NetBSD's format has " +
+                     std::to_string(kNetbsdFileBytes) +
+                     " (it was truncated or extended; 'shmifctl destroy --force' removes it, then "
+                     "create a new one)");
+  }
+  NetbsdHeader header{};
+  if (pread(file.fd.get(), &header, sizeof header, 0) != static_cast<ssize_t>(sizeof header))
+    return Error::from_errno(errno, "cannot read the bus " + path);
+  if (header.magic == 0) {
+    return Error(Errc::not_ready,
+                 "cannot open the bus " + path +
+                     ": it has the size of a bus of NetBSD's format, but nothing is in it yet (if "
+                     "no kernel makes it just now, delete it, and make one with 'shmifctl create "
+                     "--format netbsd')");
+  }
+  // Nobody writes the version before the first wakeup.
+  if (header.magic != kNetbsdMagic || (header.version != 0 && header.version != kNetbsdVersion)) {
+    return Error(Errc::wrong_layout, "bus " + path + " has NetBSD's format in version " +
+                                         std::to_string(header.version) +
+                                         ", this build speaks version " +
+                                         std::to_string(kNetbsdVersion) +
+                                         " (use kernels that speak that version, and a new bus)");
+  }
+  file.warning = netbsd_warning(path);
+  if (const char* harm = harm_on_file_system(file.file_system); harm != nullptr) {
+    if (!tolerate_copies) return refuse_file_system("open", path, file.file_system);
+    file.warning = "the bus " + path + " is on " + file_system_name(file.file_system) + ": " +
+                   harm + ", so what is shown may be old; " + file.warning;
+  }
+  return {};
+}
+
+Result<NetbsdMapping> NetbsdMapping::map(int fd, bool writable, bool lock_memory) {
+  if (base::process_token() == 0)
+    return Error::from_errno(errno, "cannot tell forked children from their parent");
+  const int protection = writable ? PROT_READ | PROT_WRITE : PROT_READ;
+  void* const base = mmap(nullptr, kNetbsdFileBytes, protection, MAP_SHARED, fd, 0);
+  if (base == MAP_FAILED) return Error::from_errno(errno, "cannot map the bus");
+  NetbsdMapping mapping;
+  mapping.base_ = static_cast<std::byte*>(base);
+  if (madvise(base, kNetbsdFileBytes, MADV_DONTFORK) != 0)
+    return Error::from_errno(errno, "cannot hide the bus from forked children");
+  static_cast<void>(madvise(base, kNetbsdFileBytes, MADV_DONTDUMP));
+  mapping.guard_ = std::make_unique<GuardedRange>(mapping.base_, kNetbsdFileBytes);
+  if (!mapping.guard_->is_watched())
+    return Error::from_errno(ENOMEM, "cannot guard the bus against a truncation of its file");
+  if (writable) static_cast<void>(madvise(base, kNetbsdFileBytes, MADV_POPULATE_WRITE));
+  if (lock_memory && mlock(base, kNetbsdFileBytes) != 0) {
+    return Error::from_errno(errno, "cannot lock the bus in memory",
+                             "raise the limit, see 'ulimit -l'");
+  }
+  return mapping;
+}
+
+NetbsdMapping::~NetbsdMapping() {
+  guard_.reset();  // first: the addresses may be another mapping's at once
+  if (base_ != nullptr) munmap(base_, kNetbsdFileBytes);
+}
+
+void NetbsdMapping::look_whether_lost() const noexcept {
+  if (base_ == nullptr || lost() || !sigbus_guard_is_installed()) return;
+  static_cast<void>(*static_cast<volatile std::byte*>(base_ + kNetbsdFileBytes - 1));
+}
+
+}  // namespace shmif::bus

@@ -1,0 +1,67 @@
+#pragma once
+// The file of a NetBSD bus: making it, checking it, mapping it.
+
+#include <sys/stat.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <utility>
+
+#include "base/result.hpp"
+#include "bus/file/file.hpp"
+#include "bus/file/sigbus_guard.hpp"
+#include "bus/netbsd/layout.hpp"
+
+namespace shmif::bus {
+
+/// What users should know, once, about each bus of this format.
+std::string netbsd_warning(const std::string& path);
+
+/// Whether a file with these first bytes is a NetBSD bus, or is to be one.
+bool is_netbsd_bus(std::span<const std::byte> beginning, std::uint64_t file_bytes) noexcept;
+
+/// Errors: bad_size, bad_mtu, bad_patience for options that this format cannot have.
+Result<void> check_netbsd_options(const CreateOptions& options);
+
+/// Turns an empty file into a bus. As NetBSD's kernels leave it: the version is 0.
+Result<void> fill_netbsd(int fd, const std::string& path, const CreateOptions& options);
+
+/// Checks what open_unchecked() opened: size, magic, version, and whether the file system shows all
+/// processes the same data; that is a warning with `tolerate_copies`. Errors name both sides of what
+/// does not fit.
+Result<void> check_netbsd(OpenFile& file, const std::string& path, const struct stat& status,
+                          bool tolerate_copies);
+
+/// The file in memory, once: nothing needs it twice in a row, since frames are copied out.
+class NetbsdMapping {
+ public:
+  NetbsdMapping() = default;
+  /// As Mapping::map().
+  static Result<NetbsdMapping> map(int fd, bool writable, bool lock_memory);
+  NetbsdMapping(NetbsdMapping&& other) noexcept
+      : base_(std::exchange(other.base_, nullptr)), guard_(std::move(other.guard_)) {}
+  NetbsdMapping& operator=(NetbsdMapping&& other) noexcept {
+    std::swap(base_, other.base_);
+    std::swap(guard_, other.guard_);
+    return *this;
+  }
+  ~NetbsdMapping();
+
+  std::span<std::byte> bytes() const noexcept {
+    return {base_, base_ == nullptr ? 0 : kNetbsdFileBytes};
+  }
+  /// As Mapping::lost().
+  bool lost() const noexcept { return guard_ && guard_->lost(); }
+  void look_whether_lost() const noexcept;
+  /// In the child of a fork: forgets the mapping, which does not exist there.
+  void forget() noexcept { base_ = nullptr; }
+
+ private:
+  std::byte* base_ = nullptr;
+  std::unique_ptr<GuardedRange> guard_;
+};
+
+}  // namespace shmif::bus

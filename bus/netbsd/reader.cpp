@@ -1,0 +1,247 @@
+#include "bus/netbsd/reader.hpp"
+
+#include <algorithm>
+
+#include "base/wall_clock.hpp"
+
+namespace shmif::bus {
+namespace {
+
+/// After overruns in quick succession, this much of the ring is left out.
+constexpr std::uint64_t kHeadStart = kNetbsdDataBytes / 8;
+
+/// So many walks pass the smallest headers of a whole ring.
+constexpr unsigned kWalksPerRing = 96;
+
+/// Clocks that show less have not counted since 1970, but since their kernel started.
+constexpr std::uint32_t kFirstWallClockSecond = 1'000'000'000;
+
+}  // namespace
+
+static_assert(kWalksPerRing * std::uint64_t{512} * kNetbsdPacketHeaderBytes > kNetbsdDataBytes);
+
+NetbsdLook NetbsdReader::seek_end() noexcept {
+  NetbsdState state;
+  const NetbsdLook look = ring_.look(state);
+  if (look == NetbsdLook::seen) position_ = state.end;
+  return look;
+}
+
+NetbsdLook NetbsdReader::seek_oldest(bool unless_behind) noexcept {
+  NetbsdState state;
+  const NetbsdLook look = ring_.look(state);
+  if (look != NetbsdLook::seen) return look;
+  const bool stays = unless_behind && position_ >= state.first && position_ <= state.end;
+  if (!stays) position_ = state.first;
+  return look;
+}
+
+NetbsdRead NetbsdReader::read(FrameBatch& into, std::size_t most, NetbsdTally& tally) noexcept {
+  for (unsigned round = 0; round < kWalksPerRing; ++round) {
+    const std::uint64_t before = position_;
+    const NetbsdRead result = pass(&into, most, tally);
+    if (result != NetbsdRead::more || position_ == before || into.size() >= most) return result;
+  }
+  return NetbsdRead::more;  // it has read more than the ring holds, or the words go to and fro
+}
+
+NetbsdRead NetbsdReader::find(NetbsdTally& tally) noexcept {
+  for (unsigned round = 0; round < kRounds; ++round) {
+    const std::uint64_t before = position_;
+    const NetbsdRead result = pass(nullptr, 0, tally);
+    if (result != NetbsdRead::more || position_ == before) return result;
+  }
+  return NetbsdRead::more;  // a flood of frames for others: the caller looks at the clock
+}
+
+/// One walk. `more` without a change of the position: the next frame is one to take, and there is no
+/// room for it.
+NetbsdRead NetbsdReader::pass(FrameBatch* into, std::size_t most, NetbsdTally& tally) noexcept {
+  for (unsigned round = 0; round < kRounds; ++round) {
+    NetbsdState state;
+    switch (ring_.look(state)) {
+      case NetbsdLook::held: return NetbsdRead::held;
+      case NetbsdLook::corrupt: ++tally.corrupt; return NetbsdRead::corrupt;
+      case NetbsdLook::seen: break;
+    }
+    if (position_ < state.first || position_ > state.end) catch_up(state, tally);
+    if (position_ == state.end) return NetbsdRead::empty;
+    bool again = false;
+    const NetbsdRead result = pass_to(state, into, most, tally, again);
+    if (!again) return result;
+  }
+  // Writers are faster. What they leave is at the end.
+  const std::uint64_t before = position_;
+  if (seek_end() == NetbsdLook::seen && position_ > before) {
+    ++tally.overruns;
+    tally.lost_bytes += position_ - before;
+  }
+  return NetbsdRead::empty;
+}
+
+/// Moves to where reading goes on after an overrun.
+void NetbsdReader::catch_up(const NetbsdState& state, NetbsdTally& tally) noexcept {
+  const std::uint64_t before = position_;
+  // Behind the end: the words were set back. What is in the ring is new then.
+  const bool was_set_back = before > state.end;
+  ++(was_set_back ? tally.corrupt : tally.overruns);
+  const bool soon =
+      !was_set_back && before - std::min(before, caught_up_at_) < kHeadStart && caught_up_at_ != 0;
+  position_ = resume_newest_ ? state.end : state.first;
+  leave_out_to_ = soon ? std::min(state.end, state.first + kHeadStart) : 0;
+  caught_up_at_ = position_;
+  if (!was_set_back) tally.lost_bytes += position_ - before;
+}
+
+/// Walks to the end of `state`, and keeps what was not overwritten meanwhile. `again`: nothing was.
+NetbsdRead NetbsdReader::pass_to(const NetbsdState& state, FrameBatch* into, std::size_t most,
+                                 NetbsdTally& tally, bool& again) noexcept {
+  const std::size_t had = into == nullptr ? 0 : into->size();
+  const Walk walked = walk(into, most, state.end);
+  fence_loads();
+  NetbsdState after;
+  const NetbsdLook look = ring_.look(after);
+  const auto give_back = [&](std::size_t from) {
+    if (into != nullptr) into->drop(from, into->size());
+  };
+  if (look != NetbsdLook::seen || after.end < state.end) {
+    give_back(had);
+    if (look == NetbsdLook::held) return NetbsdRead::held;
+    if (look == NetbsdLook::corrupt) {
+      ++tally.corrupt;
+      return NetbsdRead::corrupt;
+    }
+    again = true;
+    return NetbsdRead::more;
+  }
+  const auto begin = steps_.begin();
+  const auto end = begin + static_cast<std::ptrdiff_t>(walked.steps);
+  auto whole = begin;
+  if (after.first > position_) {
+    whole = std::lower_bound(begin, end, after.first,
+                             [](const Step& s, std::uint64_t at) { return s.position < at; });
+    const bool on_chain =
+        whole != end ? whole->position == after.first : walked.stopped_at == after.first;
+    if (!on_chain) {
+      give_back(had);
+      again = true;
+      return NetbsdRead::more;
+    }
+    const auto torn =
+        std::count_if(begin, whole, [](const Step& s) { return s.verdict == Verdict::taken; });
+    if (into != nullptr) into->drop(had, had + static_cast<std::size_t>(torn));
+    ++tally.overruns;
+    tally.lost_bytes += after.first - position_;
+    caught_up_at_ = after.first;
+  }
+  for (auto step = whole; step != end; ++step) {
+    switch (step->verdict) {
+      case Verdict::taken:
+        ++tally.frames;
+        tally.bytes += step->bytes;
+        break;
+      case Verdict::own: ++tally.own; break;
+      case Verdict::filtered: ++tally.filtered; break;
+      case Verdict::wrong: ++tally.corrupt; break;
+      case Verdict::left_out: tally.lost_bytes += kNetbsdPacketHeaderBytes + step->bytes; break;
+      case Verdict::filler: break;
+    }
+  }
+  number_ += walked.numbered;
+  position_ = walked.stopped_at;
+  if (walked.end == End::broken) {  // nothing leads on from here
+    ++tally.corrupt;
+    tally.lost_bytes += state.end - position_;
+    position_ = state.end;
+  }
+  return position_ == after.end ? NetbsdRead::empty : NetbsdRead::more;
+}
+
+NetbsdReader::Walk NetbsdReader::walk(FrameBatch* into, std::size_t most,
+                                      std::uint64_t end) noexcept {
+  Walk walked{.stopped_at = position_};
+  now_ns_ = 0;
+  while (walked.stopped_at < end) {
+    NetbsdRecord record;
+    if (walked.steps == kSteps) {
+      walked.end = End::steps;
+      break;
+    }
+    if (!ring_.read_header(walked.stopped_at, end, record)) {
+      walked.end = End::broken;
+      break;
+    }
+    const Verdict verdict = judge(record, walked.stopped_at);
+    if (verdict == Verdict::taken && (into == nullptr || into->size() >= most ||
+                                      !take(*into, record, number_ + walked.numbered))) {
+      walked.end = End::full;
+      break;
+    }
+    steps_[walked.steps++] = {walked.stopped_at, record.header.bytes, verdict};
+    if (verdict != Verdict::filler) ++walked.numbered;
+    walked.stopped_at = record.next;
+  }
+  return walked;
+}
+
+NetbsdReader::Verdict NetbsdReader::judge(const NetbsdRecord& record,
+                                          std::uint64_t position) const noexcept {
+  const std::uint32_t bytes = record.header.bytes;
+  if (bytes == 0) return Verdict::filler;
+  if (position < leave_out_to_) return Verdict::left_out;
+  if (bytes < kNetbsdMinFrame || bytes > kNetbsdMaxFrame) return Verdict::wrong;
+  if (sender_ != 0 && record.header.sender == sender_) return Verdict::own;
+  if (addresses_ == nullptr) return Verdict::taken;
+  std::array<std::byte, 6> destination;
+  ring_.read(record.frame, destination.data(), destination.size());
+  return addresses_->accepts(MacAddress::read(destination.data())) ? Verdict::taken
+                                                                   : Verdict::filtered;
+}
+
+/// Result: false if there is no room.
+bool NetbsdReader::take(FrameBatch& into, const NetbsdRecord& record,
+                        std::uint64_t number) noexcept {
+  const std::size_t bytes = record.header.bytes;
+  const std::span<std::byte> room = into.room();
+  if (into.full() || (room.size() < bytes && !into.empty())) return false;
+  const std::size_t copied = std::min(room.size(), bytes);
+  ring_.read(record.frame, room.data(), copied);
+  FrameView& view = into.next();
+  view.bytes = room.first(copied);
+  view.true_bytes = copied < bytes ? static_cast<std::uint32_t>(bytes) : 0;
+  view.number = number;
+  view.time_ns = time_of(record.header);
+  into.keep();
+  return true;
+}
+
+std::uint64_t NetbsdReader::time_of(const NetbsdPacketHeader& header) noexcept {
+  if (header.seconds >= kFirstWallClockSecond && header.microseconds < 1'000'000) {
+    return std::uint64_t{header.seconds} * 1'000'000'000 +
+           std::uint64_t{header.microseconds} * 1000;
+  }
+  if (now_ns_ == 0) now_ns_ = base::wall_clock_ns();
+  return now_ns_;
+}
+
+std::optional<std::uint64_t> NetbsdReader::frames_ahead() const noexcept {
+  for (unsigned round = 0; round < kRounds; ++round) {
+    NetbsdState state;
+    if (ring_.look(state) != NetbsdLook::seen) return std::nullopt;
+    std::uint64_t position = std::clamp(position_, state.first, state.end);
+    const std::uint64_t begin = position;
+    std::uint64_t frames = 0;
+    NetbsdRecord record;
+    while (position < state.end && ring_.read_header(position, state.end, record)) {
+      if (record.header.bytes != 0) ++frames;
+      position = record.next;
+    }
+    fence_loads();
+    NetbsdState after;
+    if (ring_.look(after) != NetbsdLook::seen) return std::nullopt;
+    if (after.first <= begin) return frames;
+  }
+  return std::nullopt;
+}
+
+}  // namespace shmif::bus

@@ -1,0 +1,97 @@
+#pragma once
+// Reading a NetBSD bus without its lock. bus/netbsd/ring.hpp says why that is safe.
+//
+// A *walk* follows the headers from where the reader is, copies what it takes, and notes each
+// position. Then the reader looks again. What `first` has passed meanwhile may be torn, and so may
+// be what its headers led to. But if `first` itself is one of the positions, the walk was on the
+// chain there, and everything from there on is whole. Otherwise all of it is given back.
+
+#include <array>
+#include <cstdint>
+#include <optional>
+
+#include "bus/frame.hpp"
+#include "bus/netbsd/addresses.hpp"
+#include "bus/netbsd/ring.hpp"
+
+namespace shmif::bus {
+
+/// What a reader found. The format does not number its frames, so after an overrun nobody knows how
+/// many were lost: only how many bytes of the ring, packet headers included.
+struct NetbsdTally {
+  std::uint64_t frames = 0, bytes = 0, own = 0, filtered = 0;
+  std::uint64_t overruns = 0, lost_bytes = 0;
+  std::uint64_t corrupt = 0;
+};
+
+enum class NetbsdRead : std::uint8_t {
+  empty,    ///< everything was read
+  more,     ///< the batch is full, or find() stands at a frame to take
+  held,     ///< the lock was held the whole time
+  corrupt,  ///< the state is none that a correct writer writes
+};
+
+/// Threads: one at a time.
+class NetbsdReader {
+ public:
+  NetbsdReader() = default;
+  /// `addresses`: which frames it takes; nullptr: all. `sender`: whose frames it never takes; 0:
+  /// nobody's.
+  NetbsdReader(NetbsdRing ring, const NetbsdAddresses* addresses, std::uint64_t sender,
+               bool resume_newest) noexcept
+      : ring_(ring), addresses_(addresses), sender_(sender), resume_newest_(resume_newest) {}
+
+  NetbsdLook seek_end() noexcept;
+  /// To the oldest frame. `unless_behind`: stays where it is, if it has read further.
+  NetbsdLook seek_oldest(bool unless_behind) noexcept;
+
+  /// Appends frames until `into` has `most` of them.
+  NetbsdRead read(FrameBatch& into, std::size_t most, NetbsdTally& tally) noexcept;
+  /// Passes over frames that it does not take, and stops at one that it takes.
+  NetbsdRead find(NetbsdTally& tally) noexcept;
+
+  /// How many frames it has passed. The next one gets this number.
+  std::uint64_t number() const noexcept { return number_; }
+  /// How many frames lie ahead; empty: not to be told now.
+  std::optional<std::uint64_t> frames_ahead() const noexcept;
+
+ private:
+  enum class Verdict : std::uint8_t { taken, own, filtered, filler, wrong, left_out };
+  struct Step {
+    std::uint64_t position = 0;
+    std::uint32_t bytes = 0;
+    Verdict verdict = Verdict::filler;
+  };
+  enum class End : std::uint8_t { end, steps, full, broken };
+  struct Walk {
+    std::size_t steps = 0;
+    std::uint64_t stopped_at = 0;
+    std::uint64_t numbered = 0;  ///< frames
+    End end = End::end;
+  };
+  static constexpr std::size_t kSteps = 512;
+  /// How often it tries anew when writers overwrite what it reads.
+  static constexpr unsigned kRounds = 8;
+
+  NetbsdRead pass(FrameBatch* into, std::size_t most, NetbsdTally& tally) noexcept;
+  NetbsdRead pass_to(const NetbsdState& state, FrameBatch* into, std::size_t most,
+                     NetbsdTally& tally, bool& again) noexcept;
+  Walk walk(FrameBatch* into, std::size_t most, std::uint64_t end) noexcept;
+  Verdict judge(const NetbsdRecord& record, std::uint64_t position) const noexcept;
+  bool take(FrameBatch& into, const NetbsdRecord& record, std::uint64_t number) noexcept;
+  void catch_up(const NetbsdState& state, NetbsdTally& tally) noexcept;
+  std::uint64_t time_of(const NetbsdPacketHeader& header) noexcept;
+
+  NetbsdRing ring_;
+  const NetbsdAddresses* addresses_ = nullptr;
+  std::uint64_t sender_ = 0;
+  bool resume_newest_ = false;
+  std::uint64_t position_ = 0;
+  std::uint64_t number_ = 0;
+  std::uint64_t caught_up_at_ = 0;  ///< where it was after the last overrun
+  std::uint64_t leave_out_to_ = 0;  ///< frames before are left out after an overrun
+  std::uint64_t now_ns_ = 0;        ///< of this walk; 0: not asked yet
+  std::array<Step, kSteps> steps_{};
+};
+
+}  // namespace shmif::bus

@@ -1,0 +1,223 @@
+#include "bus/netbsd/ring.hpp"
+
+#include <time.h>
+
+#include <algorithm>
+
+namespace shmif::bus {
+namespace {
+
+constexpr std::uint64_t kData = kNetbsdDataBytes;
+constexpr std::uint64_t kHeader = kNetbsdPacketHeaderBytes;
+/// Positions beyond could overflow. At a gigabyte a second, that is in 290 years.
+constexpr std::uint64_t kMaxGeneration = (std::uint64_t{1} << 62U) / kData;
+
+/// One hold covers this much, so that others, who look 1001 times before they sleep for a whole
+/// millisecond, seldom do.
+constexpr std::size_t kMaxHoldBytes = std::size_t{32} << 10U;
+
+constexpr std::uint32_t offset_of(std::uint64_t position) noexcept {
+  return static_cast<std::uint32_t>(position % kData);
+}
+
+}  // namespace
+
+NetbsdWords NetbsdRing::words() const noexcept {
+  const NetbsdHeader& h = header();
+  return {load_acquire(h.generation), load_acquire(h.first), load_acquire(h.last)};
+}
+
+/// `newest_bytes`: of the frame at `last`.
+NetbsdLook NetbsdRing::interpret(const NetbsdWords& words, std::uint32_t newest_bytes,
+                                 NetbsdState& state) const noexcept {
+  const std::uint64_t record = kHeader + newest_bytes;
+  if (words.generation > kMaxGeneration || words.first > kData || words.last >= kData ||
+      newest_bytes > kLongest) {
+    return NetbsdLook::corrupt;
+  }
+  const std::uint64_t base = words.generation * kData;
+  state.end = base + (words.last + record) % kData;  // N1
+  if (state.end < record) return NetbsdLook::corrupt;
+  state.last = state.end - record;
+  state.first = base + words.first;  // N2
+  if (state.first >= state.end) {
+    if (state.first < kData) return NetbsdLook::corrupt;
+    state.first -= kData;
+  }
+  return state.first <= state.last ? NetbsdLook::seen : NetbsdLook::corrupt;
+}
+
+NetbsdLook NetbsdRing::look(NetbsdState& state) const noexcept {
+  for (unsigned looks = 0; looks < kLooks; ++looks) {
+    if (lock() != 0) {
+      cpu_relax();
+      continue;
+    }
+    const NetbsdWords before = words();
+    NetbsdPacketHeader newest;
+    if (before.last < kData) read(before.last, reinterpret_cast<std::byte*>(&newest), kHeader);
+    fence_loads();
+    if (lock() != 0 || words() != before) continue;
+    if (load_relaxed(header().magic) != kNetbsdMagic) return NetbsdLook::corrupt;
+    return interpret(before, newest.bytes, state);
+  }
+  return NetbsdLook::held;
+}
+
+NetbsdLook NetbsdRing::look_inside(NetbsdState& state) const noexcept {
+  const NetbsdWords now = words();
+  NetbsdPacketHeader newest;
+  if (now.last < kData) read(now.last, reinterpret_cast<std::byte*>(&newest), kHeader);
+  if (load_relaxed(header().magic) != kNetbsdMagic) return NetbsdLook::corrupt;
+  return interpret(now, newest.bytes, state);
+}
+
+bool NetbsdRing::read_header(std::uint64_t position, std::uint64_t end,
+                             NetbsdRecord& record) const noexcept {
+  if (position > end || end - position < kHeader) return false;
+  read(position, reinterpret_cast<std::byte*>(&record.header), kHeader);
+  record.frame = position + kHeader;
+  record.next = record.frame + record.header.bytes;
+  return record.header.bytes <= kLongest && record.next <= end;
+}
+
+void NetbsdRing::read(std::uint64_t position, std::byte* to, std::size_t size) const noexcept {
+  const std::uint32_t offset = offset_of(position);
+  const std::size_t before = std::min<std::size_t>(size, kData - offset);
+  copy_from_shared(to, data() + offset, before);
+  if (before < size) copy_from_shared(to + before, data(), size - before);
+}
+
+void NetbsdRing::write(std::uint64_t position, const std::byte* from,
+                       std::size_t size) const noexcept {
+  const std::uint32_t offset = offset_of(position);
+  const std::size_t before = std::min<std::size_t>(size, kData - offset);
+  copy_to_shared(data() + offset, from, before);
+  if (before < size) copy_to_shared(data(), from + before, size - before);
+}
+
+// ---- The lock ----
+
+bool NetbsdLock::try_to_take() const noexcept {
+  std::uint32_t& word = ring_.header().lock;
+  for (unsigned looks = 0; looks < NetbsdRing::kLooks; ++looks) {
+    if (load_relaxed(word) == 0 && compare_and_swap(word, std::uint32_t{0}, std::uint32_t{1}))
+      return true;
+    cpu_relax();
+  }
+  return false;
+}
+
+bool NetbsdLock::acquire() noexcept {
+  using Clock = std::chrono::steady_clock;
+  if (try_to_take()) {
+    given_up_ = false;
+    return true;
+  }
+  constexpr timespec kCooldown{0, 1'000'000};
+  const Clock::time_point begin = Clock::now();
+  Clock::time_point since = begin;
+  NetbsdWords seen = ring_.words();
+  for (;;) {  // ends when the lock is free, or when the time is over
+    ++sleeps_;
+    nanosleep(&kCooldown, nullptr);
+    if (try_to_take()) {
+      given_up_ = false;
+      return true;
+    }
+    if (given_up_) return false;
+    const Clock::time_point now = Clock::now();
+    const NetbsdWords words = ring_.words();
+    if (words != seen) {
+      seen = words;
+      since = now;
+    }
+    if (now - since >= kPatience || now - begin >= kLongestWait) {
+      given_up_ = true;
+      return false;
+    }
+  }
+}
+
+void NetbsdLock::release() noexcept {
+  store_seq_cst(ring_.header().lock, std::uint32_t{0});
+}
+
+bool NetbsdStuckLock::is_stuck(const NetbsdRing& ring) noexcept {
+  const auto now = std::chrono::steady_clock::now();
+  const NetbsdWords words = ring.words();
+  if (looks_ == 0 || words != words_) {
+    looks_ = 0;
+    since_ = now;
+    words_ = words;
+  }
+  looks_ = std::min(looks_ + 1, kMinLooks);
+  return looks_ == kMinLooks && now - since_ >= NetbsdLock::kPatience;
+}
+
+// ---- Writing ----
+
+std::size_t netbsd_batch(std::span<const FrameView> frames) noexcept {
+  std::size_t count = 0;
+  for (std::size_t bytes = 0; count < frames.size(); ++count) {
+    bytes += kHeader + frames[count].size();
+    if (bytes > kMaxHoldBytes) break;
+  }
+  return count;
+}
+
+std::error_code netbsd_append(const NetbsdRing& ring, std::span<const FrameView> frames,
+                              std::uint64_t sender, std::uint64_t time_ns) noexcept {
+  NetbsdState state;
+  if (ring.look_inside(state) != NetbsdLook::seen) return make_error_code(Errc::corrupt);
+  const NetbsdWords before = ring.words();
+  std::uint64_t last = state.last;
+  std::uint64_t end = state.end;
+  bool touches_the_end = false;
+  const auto place = [&](std::size_t bytes) {  // of a header and its frame
+    last = end;
+    end += kHeader + bytes;
+    touches_the_end = end / kData != last / kData;
+  };
+  for (const FrameView& frame : frames) place(frame.size());
+  const bool fills = touches_the_end;
+  if (fills) place(0);
+
+  // N4: `first` passes every header that is overwritten, and in a new generation also that of a new
+  // bus, whose offset is none of that generation (N2).
+  std::uint64_t first = state.first;
+  std::uint64_t oldest = end < kData ? 0 : end - kData;
+  if (before.first == kData && end / kData != before.generation) {
+    oldest = std::max(oldest, first + 1);
+  }
+  while (first < oldest) {
+    NetbsdRecord record;
+    if (!ring.read_header(first, state.end, record)) return make_error_code(Errc::corrupt);
+    first = record.next;
+  }
+  NetbsdHeader& h = ring.header();
+  if (first != state.first) store_release(h.first, offset_of(first));
+  fence_stores();
+
+  NetbsdPacketHeader packet{.seconds = static_cast<std::uint32_t>(time_ns / 1'000'000'000),
+                            .microseconds = static_cast<std::uint32_t>(time_ns / 1000 % 1'000'000),
+                            .sender = sender};
+  std::uint64_t at = state.end;
+  const auto put = [&](std::span<const std::byte> frame) {
+    packet.bytes = static_cast<std::uint32_t>(frame.size());
+    ring.write(at, reinterpret_cast<const std::byte*>(&packet), kHeader);
+    ring.write(at + kHeader, frame.data(), frame.size());
+    at += kHeader + frame.size();
+  };
+  for (const FrameView& frame : frames) put(frame.bytes);
+  if (fills) put({});
+  // A repair that took the lock meanwhile has raised the generation, and this batch is not to be.
+  const NetbsdWords now = ring.words();
+  if (now.generation != before.generation || now.last != before.last)
+    return make_error_code(Errc::corrupt);
+  store_release(h.generation, end / kData);
+  store_release(h.last, offset_of(last));
+  return {};
+}
+
+}  // namespace shmif::bus

@@ -1,0 +1,169 @@
+#pragma once
+// The ring of a NetBSD bus: its lock, its state, its bytes.
+//
+// The file has three words for one state: `generation`, `first` and `last`. This class turns them
+// into *positions*, as our own format has them: bytes written since the bus was made. A position is
+// generation * kNetbsdDataBytes + offset, so all comparisons are those of plain numbers. There is
+// no other arithmetic modulo the ring than offset_of().
+//
+// Invariants:
+//
+//   N1  `last` is the offset of the newest packet header, and the next one begins at the *end* of
+//       its frame: offset (last + 24 + bytes) modulo the data. `generation` was already raised when
+//       the newest frame reached the end of the data, so the end lies in the present generation:
+//       end = generation * data + its offset.
+//   N2  `first` is the oldest header. It is at most one ring behind the end. So it lies in the
+//       present generation if its offset is less than the end's, otherwise in the one before. A new
+//       bus has first = kNetbsdDataBytes and last = 0, where a header of zeros stands: position 0
+//       of generation 0, in this reading, too.
+//   N3  From `first` on, each header leads to the next one, and to `last`.
+//   N4  Writers hold the lock while any of this changes. `first` passes a header before that is
+//       overwritten.
+//   N5  No two states with the lock free have the same three words, within 2^64 generations.
+//
+// Reading without the lock. NetBSD's readers take the lock. Here they do not, so a reader that is
+// killed or stopped never holds up the bus, and a file that may only be read can be followed. look()
+// takes a state while the lock is free, before and after; by N5 and N4 no writer was at work
+// meanwhile. The reader copies, then looks again: if `first` has not passed what it copied, no
+// writer has touched that (N4), and the copy is whole. A writer at work shows by the lock.
+//
+// Writing. append() leaves `last` as it is until all frames of the batch are in the ring, so that a
+// process that is killed in the middle leaves a lock that is held, and a chain that is sound.
+// NetBSD's kernels move `last` first. While the lock is held nobody can tell the difference.
+//
+// The end of the data. A frame that straddles or touches the end raises `generation`. A kernel that
+// joins, or was overrun, while this is the newest frame counts that generation twice: it then reads
+// the whole ring again and again until another frame comes, and a diagnostic kernel ends. So
+// append() never leaves such a frame as the newest: it adds a *filler*, a header without a frame,
+// as the one of a new bus, which every reader passes over.
+//
+// Limits. Nothing tells the holder of the lock, so it cannot be taken from a dead one by itself.
+// What the file says is not trusted: each word is read once, checked, and only then used.
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <system_error>
+
+#include "base/error.hpp"
+#include "bus/atomics.hpp"
+#include "bus/frame.hpp"
+#include "bus/netbsd/layout.hpp"
+
+namespace shmif::bus {
+
+/// What a bus looked like at a moment when nobody held its lock.
+struct NetbsdState {
+  std::uint64_t first = 0;  ///< position of the oldest header
+  std::uint64_t last = 0;   ///< of the newest header
+  std::uint64_t end = 0;    ///< behind the newest frame: where the next header goes
+};
+
+/// The three words of the state, as they stand in the file.
+struct NetbsdWords {
+  std::uint64_t generation = 0;
+  std::uint32_t first = 0;
+  std::uint32_t last = 0;
+  bool operator==(const NetbsdWords&) const = default;
+};
+
+enum class NetbsdLook : std::uint8_t {
+  seen,
+  held,     ///< the lock was held the whole time, or changed hands too fast
+  corrupt,  ///< the words are none that a correct writer writes
+};
+
+/// A packet header was read: its frame, and where the next header is.
+struct NetbsdRecord {
+  NetbsdPacketHeader header;
+  std::uint64_t frame = 0;  ///< position of its frame
+  std::uint64_t next = 0;   ///< position of the next header
+};
+
+/// Threads: any; writers hold the lock.
+class NetbsdRing {
+ public:
+  NetbsdRing() = default;
+  /// `file`: the mapped file, kNetbsdFileBytes long.
+  explicit NetbsdRing(std::byte* file) noexcept : file_(file) {}
+
+  NetbsdHeader& header() const noexcept { return *reinterpret_cast<NetbsdHeader*>(file_); }
+
+  /// Takes the state while nobody holds the lock. Looks kLooks times at most. Blocks: never.
+  NetbsdLook look(NetbsdState& state) const noexcept;
+  /// The state, whoever holds the lock. Only its holder knows that it is consistent.
+  NetbsdLook look_inside(NetbsdState& state) const noexcept;
+  NetbsdWords words() const noexcept;
+  std::uint32_t lock() const noexcept { return load_acquire(header().lock); }
+
+  /// Reads the header at `position`. Result: false if it leads past `end`, and so is no header.
+  bool read_header(std::uint64_t position, std::uint64_t end, NetbsdRecord& record) const noexcept;
+  /// Copies `size` bytes out of the ring; less than half of it.
+  void read(std::uint64_t position, std::byte* to, std::size_t size) const noexcept;
+  void write(std::uint64_t position, const std::byte* from, std::size_t size) const noexcept;
+
+  static constexpr unsigned kLooks = 1001;  ///< as NetBSD's kernels look at a lock
+  /// Less than half the ring, and more than any correct frame.
+  static constexpr std::uint32_t kLongest = 64U << 10U;
+
+ private:
+  NetbsdLook interpret(const NetbsdWords& words, std::uint32_t newest_bytes,
+                       NetbsdState& state) const noexcept;
+  std::byte* data() const noexcept { return file_ + sizeof(NetbsdHeader); }
+
+  std::byte* file_ = nullptr;
+};
+
+/// The lock, as NetBSD's kernels take it: 1001 looks, then a sleep of a millisecond. Threads: one at
+/// a time.
+class NetbsdLock {
+ public:
+  /// How long somebody else may hold it.
+  static constexpr std::chrono::seconds kPatience{1};
+  /// How long to try while others make progress.
+  static constexpr std::chrono::seconds kLongestWait{10};
+
+  NetbsdLock() = default;
+  explicit NetbsdLock(NetbsdRing ring) noexcept : ring_(ring) {}
+
+  /// Result: false if the lock was held for kPatience, and the bus did not change meanwhile; or if
+  /// it was held at each look for kLongestWait. The next call then gives up after a millisecond,
+  /// until it sees the lock free.
+  bool acquire() noexcept;
+  void release() noexcept;
+  std::uint64_t sleeps() const noexcept { return sleeps_; }
+
+ private:
+  bool try_to_take() const noexcept;
+
+  NetbsdRing ring_;
+  std::uint64_t sleeps_ = 0;
+  bool given_up_ = false;
+};
+
+/// Finds out that a lock is stuck: that it was held at each of several looks in a second, and that
+/// the bus did not change meanwhile. Threads: one at a time.
+class NetbsdStuckLock {
+ public:
+  /// Call it after each look() that saw the lock held. Result: whether it is stuck.
+  bool is_stuck(const NetbsdRing& ring) noexcept;
+  /// Call it after each other look().
+  void is_free() noexcept { looks_ = 0; }
+
+ private:
+  static constexpr unsigned kMinLooks = 20;
+  unsigned looks_ = 0;
+  std::chrono::steady_clock::time_point since_{};
+  NetbsdWords words_;
+};
+
+/// The frames at the front of `frames` that one hold of the lock covers.
+std::size_t netbsd_batch(std::span<const FrameView> frames) noexcept;
+
+/// Appends `frames`, each of 14 to kNetbsdMaxFrame bytes, at most netbsd_batch() of them. The caller
+/// holds the lock. Errors: corrupt, and nothing was changed.
+std::error_code netbsd_append(const NetbsdRing& ring, std::span<const FrameView> frames,
+                              std::uint64_t sender, std::uint64_t time_ns) noexcept;
+
+}  // namespace shmif::bus

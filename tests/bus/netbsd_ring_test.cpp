@@ -1,0 +1,302 @@
+// The ring of a NetBSD bus at every place where it can wrap, against a second implementation.
+
+#include "bus/netbsd/ring.hpp"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <vector>
+
+#include "bus/netbsd/reader.hpp"
+#include "shmif/bus.hpp"
+#include "tests/support/child_process.hpp"
+#include "tests/support/netbsd_peer.hpp"
+#include "tests/support/temp_dir.hpp"
+
+namespace shmif::bus {
+namespace {
+
+using test::NetbsdPeer;
+using Bytes = NetbsdPeer::Bytes;
+
+constexpr std::uint32_t kData = NetbsdPeer::kData;
+
+Bytes numbered(std::size_t bytes, std::uint64_t number) {
+  Bytes frame(bytes, static_cast<unsigned char>(number * 7 + 1));
+  std::fill_n(frame.begin(), std::min<std::size_t>(6, bytes), static_cast<unsigned char>(0xff));
+  if (bytes >= 20) std::memcpy(frame.data() + 12, &number, sizeof number);
+  return frame;
+}
+FrameView view(const Bytes& frame) {
+  return {frame.data(), frame.size()};
+}
+Bytes bytes_of(const FrameView& frame) {
+  Bytes bytes(frame.size());
+  std::memcpy(bytes.data(), frame.bytes.data(), frame.size());
+  return bytes;
+}
+
+/// A bus in memory, as the file would be.
+class NetbsdRingTest : public testing::Test {
+ protected:
+  NetbsdRingTest() : file_(kNetbsdFileBytes), ring_(file_.data()) { begin_anew(); }
+
+  void begin_anew() {
+    std::fill(file_.begin(), file_.end(), std::byte{0});
+    header() = {.magic = kNetbsdMagic,
+                .version = 0,
+                .generation = 0,
+                .first = kData,
+                .last = 0,
+                .lock = 0,
+                .spare = 0};
+  }
+  NetbsdHeader& header() { return ring_.header(); }
+  NetbsdState state() {
+    NetbsdState state;
+    EXPECT_EQ(ring_.look(state), NetbsdLook::seen);
+    return state;
+  }
+  /// The ring holds one old frame, whose end is at `end`, in the second generation.
+  void place_end_at(std::uint32_t end) {
+    constexpr std::uint32_t kOld = 100;
+    const std::uint32_t last = (end + kData - 24 - kOld) % kData;
+    header().generation = 1;
+    header().first = last;
+    header().last = last;
+    const NetbsdPacketHeader old{.bytes = kOld, .sender = 99};
+    ring_.write(last, reinterpret_cast<const std::byte*>(&old), sizeof old);
+  }
+  std::error_code append(const Bytes& frame) {
+    const FrameView one = view(frame);
+    return netbsd_append(ring_, {&one, 1}, 7, 1'700'000'000'123'456'789);
+  }
+
+  std::vector<std::byte> file_;
+  NetbsdRing ring_;
+};
+
+TEST_F(NetbsdRingTest, ANewBusReadsAsOneHeaderWithoutAFrame) {
+  const NetbsdState now = state();
+  EXPECT_EQ(now.first, 0U);
+  EXPECT_EQ(now.last, 0U);
+  EXPECT_EQ(now.end, 24U);
+  NetbsdReader reader(ring_, nullptr, 0, false);
+  ASSERT_EQ(reader.seek_oldest(false), NetbsdLook::seen);
+  FrameBatch batch;
+  NetbsdTally tally;
+  EXPECT_EQ(reader.read(batch, 64, tally), NetbsdRead::empty);
+  EXPECT_TRUE(batch.empty());
+  EXPECT_EQ(tally.corrupt, 0U);
+}
+
+TEST_F(NetbsdRingTest, TheFirstFrameStandsAtOffset24) {
+  const Bytes frame = numbered(60, 1);
+  ASSERT_FALSE(append(frame));
+  EXPECT_EQ(header().last, 24U);
+  EXPECT_EQ(header().first, kData);
+  EXPECT_EQ(header().generation, 0U);
+  Bytes expected(24 + 60);
+  const std::uint32_t words[] = {60, 1'700'000'000, 123'456, 0};
+  const std::uint64_t sender = 7;
+  std::memcpy(expected.data(), words, sizeof words);
+  std::memcpy(expected.data() + 16, &sender, sizeof sender);
+  std::copy(frame.begin(), frame.end(), expected.begin() + 24);
+  EXPECT_EQ(std::memcmp(file_.data() + 32 + 24, expected.data(), expected.size()), 0);
+}
+
+// Every offset at which a header can begin, with a frame behind it: 1,048,544 places. Header and
+// frame straddle the end, or touch it, at 84 of them.
+TEST_F(NetbsdRingTest, AFrameCrossesTheEndAtEveryOffset) {
+  const Bytes frame = numbered(60, 42);
+  FrameBatch batch(4, 8192);
+  constexpr std::uint32_t kStep = test::kSanitized ? 97 : 1;
+  for (std::uint32_t end = 0; end < kData; end += end < kData - 200 ? kStep : 1) {
+    place_end_at(end);
+    NetbsdReader reader(ring_, nullptr, 0, false);
+    reader.seek_end();
+    ASSERT_FALSE(append(frame)) << end;
+    const bool touches = end + 84 >= kData;
+    // Never the newest: the header without a frame behind it is.
+    ASSERT_EQ(header().last, touches ? (end + 84) % kData : end) << end;
+    ASSERT_EQ(header().generation, touches ? 2U : 1U) << end;
+    batch.clear();
+    NetbsdTally tally;
+    ASSERT_EQ(reader.read(batch, 4, tally), NetbsdRead::empty) << end;
+    ASSERT_EQ(batch.size(), 1U) << end;
+    ASSERT_EQ(bytes_of(batch[0]), frame) << end;
+    ASSERT_EQ(tally.overruns + tally.corrupt, 0U) << end;
+  }
+}
+
+// The same state as the other implementation, frame for frame, through three rounds of the ring and
+// with every size. Of ours that touch the end, the filler is the difference.
+TEST_F(NetbsdRingTest, FirstPassesTheSameHeadersAsInTheOtherImplementation) {
+  const test::TempDir directory;
+  Bus::create(directory.file("bus"), {.format = BusFormat::netbsd}).value();
+  NetbsdPeer peer(directory.file("bus"));
+  std::uint64_t number = 0;
+  for (int round = 0; round < 3; ++round) {
+    for (std::size_t size = 14; size <= 1514; ++size, ++number) {
+      const Bytes frame = numbered(size, number);
+      const std::uint32_t before = header().last;
+      ASSERT_FALSE(append(frame));
+      peer.send(frame);
+      const std::uint32_t offset = peer.last();
+      if (header().last != offset) {  // ours has a filler behind this frame
+        ASSERT_EQ(header().last, (offset + 24 + size) % kData) << "after " << before;
+        peer.send({});
+      }
+      ASSERT_EQ(header().first, peer.first()) << number;
+      ASSERT_EQ(header().last, peer.last()) << number;
+      ASSERT_EQ(header().generation, peer.generation()) << number;
+    }
+  }
+  EXPECT_EQ(header().generation, 3U);
+}
+
+TEST_F(NetbsdRingTest, AReaderThatIsOverrunGoesOnAtTheOldestFrame) {
+  NetbsdReader reader(ring_, nullptr, 0, false);
+  reader.seek_end();
+  constexpr std::uint64_t kFrames = 2000;  // of 1024 bytes in the ring: about two rounds
+  for (std::uint64_t i = 0; i < kFrames; ++i) ASSERT_FALSE(append(numbered(1000, i)));
+  FrameBatch batch(4096, 8U << 20U);
+  NetbsdTally tally;
+  EXPECT_EQ(reader.read(batch, 4096, tally), NetbsdRead::empty);
+  EXPECT_EQ(tally.overruns, 1U);
+  ASSERT_GT(batch.size(), 1000U);
+  for (std::size_t i = 0; i < batch.size(); ++i)
+    ASSERT_EQ(bytes_of(batch[i]), numbered(1000, kFrames - batch.size() + i)) << i;
+  EXPECT_EQ(tally.lost_bytes + batch.size() * 1024, kFrames * 1024);
+}
+
+TEST_F(NetbsdRingTest, AReaderThatResumesAtTheNewestLeavesOutTheRest) {
+  NetbsdReader reader(ring_, nullptr, 0, true);
+  reader.seek_end();
+  for (std::uint64_t i = 0; i < 2000; ++i) ASSERT_FALSE(append(numbered(1000, i)));
+  FrameBatch batch;
+  NetbsdTally tally;
+  EXPECT_EQ(reader.read(batch, 64, tally), NetbsdRead::empty);
+  EXPECT_TRUE(batch.empty());
+  ASSERT_FALSE(append(numbered(70, 2000)));
+  EXPECT_EQ(reader.read(batch, 64, tally), NetbsdRead::empty);
+  ASSERT_EQ(batch.size(), 1U);
+  EXPECT_EQ(bytes_of(batch[0]), numbered(70, 2000));
+}
+
+// A kernel's frame that straddles or touches the end stays the newest. Its own kind then reads the
+// whole ring again and again.
+TEST_F(NetbsdRingTest, AReaderThatJoinsReadsEachFrameOnceIfTheNewestTouchesTheEnd) {
+  for (const std::uint32_t behind : {0U, 1U, 50U, 83U}) {
+    place_end_at(kData - 84 + behind);
+    const Bytes frame = numbered(60, behind);
+    const NetbsdPacketHeader packet{.bytes = 60, .sender = 5};
+    const std::uint32_t at = kData - 84 + behind;
+    ring_.write(at, reinterpret_cast<const std::byte*>(&packet), sizeof packet);
+    ring_.write(at + 24, reinterpret_cast<const std::byte*>(frame.data()), frame.size());
+    header().last = at;
+    header().generation = 2;
+    NetbsdReader reader(ring_, nullptr, 0, false);
+    ASSERT_EQ(reader.seek_oldest(false), NetbsdLook::seen);
+    FrameBatch batch;
+    NetbsdTally tally;
+    EXPECT_EQ(reader.read(batch, 64, tally), NetbsdRead::empty);
+    ASSERT_EQ(batch.size(), 2U) << behind;
+    EXPECT_EQ(bytes_of(batch[1]), frame);
+    batch.clear();
+    EXPECT_EQ(reader.read(batch, 64, tally), NetbsdRead::empty);
+    EXPECT_TRUE(batch.empty()) << behind;
+  }
+}
+
+TEST_F(NetbsdRingTest, WordsThatNoWriterWritesAreRefused) {
+  ASSERT_FALSE(append(numbered(60, 1)));
+  const NetbsdHeader good = header();
+  const std::vector<std::byte> before = file_;
+  const auto is_refused = [&](const char* what) {
+    NetbsdState seen;
+    EXPECT_EQ(ring_.look(seen), NetbsdLook::corrupt) << what;
+    EXPECT_EQ(append(numbered(60, 2)), make_error_code(Errc::corrupt)) << what;
+    header() = good;
+    EXPECT_EQ(file_, before) << what;
+  };
+  header().magic = 0;
+  is_refused("magic");
+  header().generation = UINT64_MAX;
+  is_refused("generation");
+  header().first = kData + 1;
+  is_refused("first");
+  header().first = 500;
+  is_refused("first behind the end of a new bus");
+  header().last = kData;
+  is_refused("last");
+  header().last = UINT32_MAX;
+  is_refused("last far out");
+}
+
+TEST_F(NetbsdRingTest, AFrameWithAnImpossibleLengthCostsWhatIsBehindIt) {
+  for (std::uint64_t i = 0; i < 5; ++i) ASSERT_FALSE(append(numbered(100, i)));
+  NetbsdReader reader(ring_, nullptr, 0, false);
+  reader.seek_oldest(false);
+  const std::uint32_t huge = 0x7fffffff;
+  std::memcpy(file_.data() + 32 + 24 + 2 * 124, &huge, sizeof huge);
+  FrameBatch batch;
+  NetbsdTally tally;
+  EXPECT_EQ(reader.read(batch, 64, tally), NetbsdRead::empty);
+  EXPECT_EQ(batch.size(), 2U);
+  EXPECT_EQ(tally.corrupt, 1U);
+  EXPECT_EQ(tally.lost_bytes, 3U * 124);
+}
+
+TEST_F(NetbsdRingTest, FramesThatAreTooShortOrTooLongArePassedOver) {
+  for (const std::uint32_t size : {1U, 13U, 1515U, 9000U, 65536U}) {
+    begin_anew();
+    NetbsdReader reader(ring_, nullptr, 0, false);
+    reader.seek_end();
+    const NetbsdPacketHeader packet{.bytes = size, .sender = 5};
+    ring_.write(24, reinterpret_cast<const std::byte*>(&packet), sizeof packet);
+    header().last = 24;
+    ASSERT_FALSE(append(numbered(80, size)));
+    FrameBatch batch;
+    NetbsdTally tally;
+    EXPECT_EQ(reader.read(batch, 64, tally), NetbsdRead::empty);
+    ASSERT_EQ(batch.size(), 1U) << size;
+    EXPECT_EQ(bytes_of(batch[0]), numbered(80, size));
+    EXPECT_EQ(tally.corrupt, 1U);
+  }
+}
+
+TEST_F(NetbsdRingTest, NothingIsReadWhileTheLockIsHeld) {
+  NetbsdReader reader(ring_, nullptr, 0, false);
+  reader.seek_end();
+  ASSERT_FALSE(append(numbered(60, 1)));
+  header().lock = 1;
+  FrameBatch batch;
+  NetbsdTally tally;
+  EXPECT_EQ(reader.read(batch, 64, tally), NetbsdRead::held);
+  EXPECT_TRUE(batch.empty());
+  header().lock = 0;
+  EXPECT_EQ(reader.read(batch, 64, tally), NetbsdRead::empty);
+  EXPECT_EQ(batch.size(), 1U);
+}
+
+TEST_F(NetbsdRingTest, TheClockOfAKernelIsNotTakenForTheTimeOfDay) {
+  NetbsdReader reader(ring_, nullptr, 0, false);
+  reader.seek_end();
+  const std::uint64_t long_ago = 1'700'000'000'123'456'789;
+  ASSERT_FALSE(append(numbered(60, 1)));
+  const NetbsdPacketHeader uptime{.bytes = 60, .seconds = 12, .microseconds = 5, .sender = 5};
+  ring_.write(24 + 84, reinterpret_cast<const std::byte*>(&uptime), sizeof uptime);
+  header().last = 24 + 84;
+  FrameBatch batch;
+  NetbsdTally tally;
+  EXPECT_EQ(reader.read(batch, 64, tally), NetbsdRead::empty);
+  ASSERT_EQ(batch.size(), 2U);
+  EXPECT_EQ(batch[0].time_ns, long_ago / 1000 * 1000);
+  EXPECT_GT(batch[1].time_ns, long_ago);  // of when it was received
+}
+
+}  // namespace
+}  // namespace shmif::bus
