@@ -127,6 +127,13 @@ std::string Bus::warning() const {
   return impl_->inspector->warning();
 }
 
+Result<void> check_port_table(const BusInfo& bus, const std::string& what) {
+  if (bus.has_port_table()) return {};
+  return Error(Errc::not_supported,
+               "cannot " + what + ' ' + bus.path +
+                   ": NetBSD's format does not tell which ports there are (see docs/netbsd.md)");
+}
+
 bool install_sigbus_guard() noexcept {
   return bus::install_sigbus_guard();
 }

@@ -96,6 +96,10 @@ class Bus {
   std::unique_ptr<Impl> impl_;
 };
 
+/// Whether the format of a bus tells which ports there are. Otherwise the error not_supported: "cannot
+/// `what` PATH: ...".
+Result<void> check_port_table(const BusInfo& bus, const std::string& what);
+
 /// Lets this process survive when somebody truncates a bus that it has mapped. Without this call,
 /// the kernel then ends the process with SIGBUS. With it, the bus reads as zeros and its ports
 /// return Errc::bus_lost. Call it once, at the start of the program: the library does not, shmifctl

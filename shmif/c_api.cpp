@@ -142,6 +142,7 @@ shmif::BusOptions to_bus_options(const shmif_bus_options& given) {
     bus.flow = shmif::Flow::pause;
     bus.patience = std::chrono::nanoseconds(given.patience_ns);
   }
+  if (given.format == SHMIF_FORMAT_NETBSD) bus.format = shmif::BusFormat::netbsd;
   return bus;
 }
 

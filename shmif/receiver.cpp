@@ -57,10 +57,11 @@ void Receiver::Impl::run(const std::stop_token& stop) noexcept {
       break;
     }
     if (got.error) {
-      // Corruption may be repaired, so it is tried again for a while; the rest will not mend
-      // itself.
+      // Corruption may be repaired, and a lock be freed, so it is tried again for a while; the rest
+      // will not mend itself.
       ++failed_receives;
-      if (got.error != Errc::corrupt || ++failures == kFailuresInARow) {
+      const bool may_end = got.error == Errc::corrupt || got.error == Errc::lock_held;
+      if (!may_end || ++failures == kFailuresInARow) {
         why = got.error;
         break;
       }

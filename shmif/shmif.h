@@ -53,7 +53,13 @@ struct shmif_bus_options {
   /** The patience: how long senders wait for a port that has stopped reading, in ns: 1 ms to 1 s.
    * Default 0: they do not wait for slow ports at all, as on Ethernet. */
   uint64_t patience_ns;
+  /** SHMIF_FORMAT_NETBSD: the bus of NetBSD's rump kernels, of which only the mode can be chosen.
+   * Default 0: our own. (To attach to an existing bus, its format need not be told.) */
+  uint32_t format;
 };
+
+/** Values of shmif_bus_options.format. */
+enum { SHMIF_FORMAT_SHMIF = 0, SHMIF_FORMAT_NETBSD = 1 };
 
 /** Flags of shmif_port_options. */
 enum {

@@ -94,7 +94,10 @@ _shmifctl() {
     --timing) words='original flat x2' ;;
     --flow) words='ethernet pause' ;;
     --sort) words='loss lag tx rx name slot' ;;
-    --format) words='pcap pcapng' ;;
+    --format)
+      words='pcap pcapng'
+      [[ $command == create ]] && words='shmif netbsd'
+      ;;
     --netns)
       words=$(_shmifctl_namespaces)
       [[ $current == */* || -z $words ]] && only=''

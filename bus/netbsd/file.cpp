@@ -19,9 +19,9 @@ namespace shmif::bus {
 
 std::string netbsd_warning(const std::string& path) {
   return "the bus " + path +
-         " has NetBSD's format, which promises less than our own: nobody knows how many frames are "
-         "lost in an overrun, which ports there are, or whether their processes live, and a "
-         "process that is killed while it sends can leave the lock held (docs/netbsd.md)";
+         " has NetBSD's format, which promises less: lost frames are not counted, ports and their "
+         "names are not known, and a sender that is killed can leave the lock held "
+         "(docs/netbsd.md)";
 }
 
 bool is_netbsd_bus(std::span<const std::byte> beginning, std::uint64_t file_bytes) noexcept {

@@ -133,7 +133,7 @@ Result<bool> check_bus(const JobOptions& job, std::size_t ends) {
                      std::to_string(port->pid) +
                      ", and the traffic would reach that program (set allow_live=1 to allow this)");
   }
-  if (ends > info.slots - live) {
+  if (info.has_port_table() && ends > info.slots - live) {
     return Error(Errc::table_full,
                  "the bus " + job.bus + " has room for " + std::to_string(info.slots - live) +
                      " ports, but " + std::to_string(ends) +

@@ -235,6 +235,7 @@ Result<void> BusSource::look(Snapshot& snapshot) {
   const auto bus = Bus::open(path_);
   if (!bus) return bus.error();
   const BusInfo info = bus->info();
+  if (auto tells = check_port_table(info, "count the bytes of the ports of"); !tells) return tells;
   const auto name_of = [](unsigned slot, std::uint32_t incarnation, const std::string& name) {
     return "port " + std::to_string(slot) + '.' + std::to_string(incarnation) + " (" + name + ')';
   };

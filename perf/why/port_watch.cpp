@@ -33,6 +33,8 @@ PortStep step_of(const PortInfo& now, PortCounters& before, std::uint64_t& stall
 Result<PortWatch> PortWatch::open(const std::string& path) {
   auto bus = Bus::open(path);
   if (!bus) return std::move(bus).error();
+  if (auto tells = check_port_table(bus->info(), "watch the ports of"); !tells)
+    return tells.error();
   return PortWatch(path, *std::move(bus));
 }
 

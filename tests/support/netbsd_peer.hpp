@@ -186,8 +186,7 @@ class NetbsdPeer {
  private:
   std::uint32_t length_at(std::uint32_t offset) {
     std::uint32_t length = 0;
-    for (unsigned i = 0; i < 4; ++i)
-      length |= std::uint32_t{data()[(offset + i) % kData]} << 8 * i;
+    for (unsigned i = 0; i < 4; ++i) length |= std::uint32_t{data()[(offset + i) % kData]} << 8 * i;
     return length;
   }
   /// Behind the record at `offset`.

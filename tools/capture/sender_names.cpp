@@ -22,6 +22,7 @@ constexpr std::chrono::milliseconds kTimePerLook{1};
 
 SenderNames::SenderNames(const std::string& path) : looks_left_(kMaxLooks) {
   if (Result<Bus> bus = Bus::open(path)) bus_.emplace(*std::move(bus));
+  are_told_ = !bus_ || bus_->info().has_port_table();
   look();
 }
 
@@ -64,6 +65,7 @@ void SenderNames::look() {
 }
 
 const SenderNames::Sender& SenderNames::of(const FrameView& frame) {
+  if (!are_told_) return untold_;
   const Key key{frame.sender, frame.sender_incarnation};
   if (last_ != nullptr && key == last_key_) return *last_;
   auto found = senders_.find(key);

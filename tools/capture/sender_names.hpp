@@ -39,6 +39,8 @@ class SenderNames {
   std::uint64_t not_looked_up() const { return not_looked_up_; }
   /// How many senders are remembered now; bounded.
   std::size_t remembered() const { return senders_.size(); }
+  /// Whether the format of the bus names senders. If not, all frames have the same one.
+  bool are_told() const { return are_told_; }
   /// The names of the live ports.
   std::vector<std::string> live() const;
 
@@ -50,9 +52,11 @@ class SenderNames {
   void add(const Key& key, std::string name, std::string description, bool known);
 
   std::optional<Bus> bus_;
+  bool are_told_ = true;
   std::map<Key, Sender> senders_;
   std::uint64_t last_id_ = 0;
   Sender others_{kOthers, "others", "other senders: too many to list each", false};
+  Sender untold_{1, "unknown", "the format of the bus does not name senders", false};
   std::uint64_t not_looked_up_ = 0;
   unsigned looks_left_;
   Clock::time_point looks_counted_ = Clock::now();

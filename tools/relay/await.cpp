@@ -28,11 +28,13 @@ bool is_abandoned(int output) {
 
 bool Corruption::met(const std::error_code& error, const StopSignals& stop) {
   const bool lasted = lasts_;
-  lasts_ = error == Errc::corrupt;
+  const bool is_held = error == Errc::lock_held;
+  lasts_ = error == Errc::corrupt || is_held;
   if (!lasts_) return false;
   if (!lasted) {
-    complain("cannot go on with " + path_ + ": the bus is corrupt (waiting until " +
-             base::quote_command("shmifctl repair", path_) + " has repaired it)");
+    complain(is_held ? "cannot go on with " + path_ + ": " + error.message() + "; waiting"
+                     : "cannot go on with " + path_ + ": the bus is corrupt (waiting until " +
+                           base::quote_command("shmifctl repair", path_) + " has repaired it)");
   }
   stop.wait(50);
   return true;

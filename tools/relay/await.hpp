@@ -20,13 +20,13 @@ void await_descriptor(int descriptor, const StopSignals& stop, std::chrono::nano
 /// Whether `output` is a pipe whose reader is gone, so that no one would see further output.
 bool is_abandoned(int output);
 
-/// For commands that listen on a bus. A corrupt bus is reported once. The command then waits,
-/// because `repair` mends the bus while ports stay attached.
+/// For commands that listen on a bus. A corrupt bus, and a lock that somebody keeps, are reported
+/// once. The command then waits, because `repair` mends the bus while ports stay attached.
 class Corruption {
  public:
   explicit Corruption(std::string path) : path_(std::move(path)) {}
 
-  /// Call it after each receive. Result: whether the bus is corrupt now. In that case it has slept
+  /// Call it after each receive. Result: whether the bus is unusable now. In that case it has slept
   /// a while, or until a stopping signal came.
   bool met(const std::error_code& error, const StopSignals& stop);
   bool lasts() const noexcept { return lasts_; }

@@ -99,7 +99,7 @@ void follow_bus(const std::string& path, AnyLink& device, LinkKind kind, std::er
   if (error) {
     log_warning("cannot receive from the bus " + path + ": " + error.message() +
                 (carrier ? "; the interface has no carrier until the bus is repaired" : "") +
-                " (run 'shmifctl repair')");
+                (error == Errc::lock_held ? "" : " (run 'shmifctl repair')"));
   } else {
     log_warning("the bus " + path + " works again" +
                 (carrier ? ", and the interface has carrier" : ""));

@@ -11,6 +11,20 @@ namespace shmif::tools {
 
 namespace {
 
+BusFormat format_option(const Arguments& args) {
+  const std::string kind = args.text("format").value_or("shmif");
+  if (kind == to_string(BusFormat::shmif)) return BusFormat::shmif;
+  if (kind != to_string(BusFormat::netbsd))
+    throw UsageError{"--format \"" + kind + "\" is not known (shmif or netbsd)"};
+  for (const char* const option : {"size", "mtu", "flow", "patience"}) {
+    if (!args.given(option)) continue;
+    throw UsageError{std::string("--format netbsd has one size, one MTU and no flow control: leave "
+                                 "--") +
+                     option + " out"};
+  }
+  return BusFormat::netbsd;
+}
+
 int run_create(const CommandLine& line) {
   const Arguments args =
       Options("create", "PATH")
@@ -18,6 +32,10 @@ int run_create(const CommandLine& line) {
               "Makes a bus. Reserves the space for the whole file, on a disk or in memory. The "
               "file appears under its name when it is complete, never before. Fails if PATH exists "
               "already.")
+          .value("format", "KIND",
+                 "\"shmif\" (default), or \"netbsd\" for the bus of NetBSD's rump kernels: a "
+                 "file of 1 MiB with an MTU of 1500, of which only --mode can be chosen. It "
+                 "promises less; docs/netbsd.md says what")
           .value("size", "BYTES",
                  "ring size: a power of two from 64K to 1G (default 4M); below 1M, devices cannot "
                  "send super-frames (unsegmented TSO packets)")
@@ -40,11 +58,14 @@ int run_create(const CommandLine& line) {
                    "a bus with a ring of 4 MiB, only for its owner")
           .example("shmifctl create /dev/shm/big --size 64M --mtu 9000 --mode 0660",
                    "jumbo frames, room for bursts, and the file's group may attach too")
+          .example("shmifctl create /dev/shm/rump --format netbsd",
+                   "a bus to which rump kernels attach, too")
           .example("shmifctl create /dev/shm/lab --flow pause",
                    "no frame is lost while every port goes on reading")
           .parse(line);
 
   BusOptions options;
+  options.format = format_option(args);
   if (const auto bytes = args.size("size")) options.ring_bytes = *bytes;
   if (const auto mtu = args.packet_bytes("mtu")) {
     options.mtu = static_cast<std::uint32_t>(*mtu);

@@ -332,6 +332,11 @@ class Capture {
   static std::unique_ptr<SenderNames> make_names(const WantedDump& wanted) {
     if (wanted.ports.empty() && !DumpSink::needs_senders(wanted.output)) return nullptr;
     auto names = std::make_unique<SenderNames>(wanted.path);
+    if (!names->are_told() && (!wanted.ports.empty() || wanted.output.senders)) {
+      throw UsageError{
+          "--port and --sender need a bus that names its ports: NetBSD's format does "
+          "not (leave them out)"};
+    }
     const std::vector<std::string> live = names->live();
     for (const std::string& port : wanted.ports) {
       if (std::ranges::find(live, port) != live.end()) continue;

@@ -13,7 +13,9 @@ namespace {
 int enter_host(const Arguments& args) {
   Host host = [&] {
     const Bus bus = look_at(args.positional()[0]);
-    return host_by_name(bus.info(), args.positional()[1]);
+    const BusInfo info = bus.info();
+    check_port_table(info, "find a host on").value();
+    return host_by_name(info, args.positional()[1]);
   }();
   tap::GuestOptions options;
   options.command = args.program();

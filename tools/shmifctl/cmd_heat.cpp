@@ -63,6 +63,7 @@ int run_bus_heat(const CommandLine& line) {
                    "they access")
           .parse(line);
   const Bus bus = look_at(args.positional()[0]);
+  check_port_table(bus.info(), "find the processes on").value();
   const char* const folder = std::getenv(heat::kVariable);
   const StopSignals stop;
   const perf::HeatOptions options = one_second(stop);

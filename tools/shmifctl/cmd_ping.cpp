@@ -116,7 +116,9 @@ Target find_target(const WantedPing& wanted) {
                      "\" is a group address (leave out --to to ask all ports)"};
   }
   std::string known;
-  for (const PortInfo& port : std::move(Bus::open(wanted.path)).value().info().ports) {
+  const BusInfo info = std::move(Bus::open(wanted.path)).value().info();
+  check_port_table(info, "look up \"" + *wanted.to + "\" (give --to a MAC address) on").value();
+  for (const PortInfo& port : info.ports) {
     if (!port.live) continue;
     if (port.name == *wanted.to) return {port.mac, port.name + " (" + port.mac.to_string() + ')'};
     known += (known.empty() ? "" : ", ") + port.name;

@@ -31,6 +31,7 @@ int run_ps(const CommandLine& line) {
           .parse(line);
   const Bus bus = look_at(args.positional()[0]);
   const BusInfo info = bus.info();
+  check_port_table(info, "list the hosts on").value();
   std::vector<Host> hosts = hosts_of(info);
   for (Host& host : hosts) read_command(host);
   const std::string text = args.flag("json") ? to_json(info.path, hosts) : to_text(hosts);

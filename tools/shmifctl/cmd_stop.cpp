@@ -129,7 +129,9 @@ int run_stop(const CommandLine& line) {
   if (args.positional().size() < 2 && args.all("port").empty())
     throw UsageError{"give the NAME of a host, or --port NAME"};
   const Bus bus = look_at(args.positional()[0]);
-  const std::vector<StopTarget> targets = targets_of(bus.info(), args);
+  const BusInfo info = bus.info();
+  check_port_table(info, "find a host on").value();
+  const std::vector<StopTarget> targets = targets_of(info, args);
   for (const StopTarget& target : targets) {
     send_signal(target, SIGTERM);
     send_signal(target, SIGCONT);  // a stopped process would not react

@@ -32,6 +32,7 @@ struct Sight {
 
 Sight look(const Bus& bus, const std::string& name) {
   const BusInfo info = bus.info();
+  check_port_table(info, "wait for a port on").value();
   Sight sight{false, "no port of that name is attached",
               "see " + base::quote_command("shmifctl stat", info.path)};
   for (const PortInfo& port : info.ports) {

@@ -108,6 +108,7 @@ bool was_given_up(const HeatSession& session) {
 /// The processes on a bus. Those that cannot take part appear in the result, with the reason.
 Watched watch_bus(const std::string& path, const HeatOptions& options, HeatSession& session) {
   const Bus bus = Bus::open(path).value();
+  check_port_table(bus.info(), "find the processes on").value();
   return Watched(
       perf::add_parties(session, perf::heat_parties(bus.info(), options.clients, options.files)));
 }

@@ -71,6 +71,7 @@ std::vector<pid_t> processes_on(const std::string& path, bool clients) {
   std::vector<pid_t> pids;
   std::string unknown;
   const BusInfo info = Bus::open(path).value().info();
+  check_port_table(info, "find the processes on").value();
   bus::PortOwners owners(info);
   for (const PortInfo& port : info.ports) {
     if (!port.live) continue;

@@ -1,9 +1,11 @@
 #include "tools/show/describe.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cstdio>
 #include <ctime>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "base/columns.hpp"
 #include "base/counted.hpp"
@@ -170,6 +172,85 @@ std::string head_text(const BusInfo& info) {
   return out;
 }
 
+// ---- A bus of NetBSD's format ----
+
+constexpr const char* kNoTable = "the format has no table of ports";
+constexpr const char* kNoNumbers = "the format does not number frames";
+constexpr const char* kNoOwner = "the format does not tell who holds the lock";
+
+/// What the format does not tell, and why. Each is null.
+constexpr std::array<std::pair<const char*, const char*>, 10> kNotTold{
+    {{"created_ns", "the format does not tell when the bus was made"},
+     {"frames", kNoNumbers},
+     {"lock_holder", kNoOwner},
+     {"lock_acquisitions", kNoOwner},
+     {"takeovers", "nobody takes a lock over in this format"},
+     {"longest_hold_ns", kNoOwner},
+     {"claims", "there are no claims in this format"},
+     {"claims_freed", "there are no claims in this format"},
+     {"repairs", "the format does not count repairs"},
+     {"ports", kNoTable}}};
+
+std::string netbsd_json(const BusInfo& info) {
+  const BusInfo::Netbsd& own = *info.netbsd;
+  const auto known = [](const auto& value) { return value ? Json(*value) : Json(nullptr); };
+  Json json{{"path", info.path},
+            {"format", to_string(info.format)},
+            {"file_system", info.file_system},
+            {"inode", info.inode},
+            {"version", own.version},
+            {"geometry",
+             {{"ring_bytes", info.ring_bytes},
+              {"mtu", info.mtu},
+              {"flow", to_string(info.flow)},
+              {"max_frame_bytes", info.max_record_bytes}}},
+            {"generation", info.generation},
+            {"first", info.first},
+            {"last", info.last},
+            {"first_offset", own.first_offset},
+            {"last_offset", own.last_offset},
+            {"lock_is_held", own.lock_is_held},
+            {"frames_in_ring", known(own.frames_in_ring)},
+            {"bytes_in_ring", known(own.bytes_in_ring)}};
+  Json reasons = Json::object();
+  if (!own.frames_in_ring) {
+    const char* const busy = "the lock was held, or senders were faster, at each look";
+    reasons["frames_in_ring"] = reasons["bytes_in_ring"] = busy;
+  }
+  for (const auto& [name, why] : kNotTold) {
+    json[name] = nullptr;
+    reasons[name] = why;
+  }
+  json["why_null"] = reasons;
+  return dump(json);
+}
+
+std::string netbsd_text(const BusInfo& info) {
+  const BusInfo::Netbsd& own = *info.netbsd;
+  std::string out;
+  const auto row = [&out](const char* name, const std::string& value) {
+    out += name + std::string(12 - std::string_view(name).size(), ' ') + value + '\n';
+  };
+  row("bus", base::printable(info.path));
+  row("format", "NetBSD's, version " + std::to_string(own.version) +
+                    (own.version == 0 ? " (nobody has rung yet)" : ""));
+  row("file", info.file_system + ", inode " + std::to_string(info.inode));
+  row("geometry", "ring " + std::to_string(info.ring_bytes) + " B, mtu " +
+                      std::to_string(info.mtu) + ", largest frame " +
+                      std::to_string(info.max_record_bytes) + " B");
+  row("generation", std::to_string(info.generation));
+  row("first", std::to_string(info.first) + ", offset " + std::to_string(own.first_offset));
+  row("last", std::to_string(info.last) + ", newest header at offset " +
+                  std::to_string(own.last_offset) + " (" + format_bytes(info.last - info.first) +
+                  " of history)");
+  row("in ring", own.frames_in_ring ? counted(*own.frames_in_ring, "frame") + ", " +
+                                          std::to_string(*own.bytes_in_ring) + " B"
+                                    : "not known: the lock was held, or senders were faster");
+  row("lock", own.lock_is_held ? "held, nobody knows by whom" : "free");
+  row("not told", "ports, senders, lost frames, frames sent so far, who holds the lock");
+  return out;
+}
+
 }  // namespace
 
 Bus look_at(const std::string& path) {
@@ -193,6 +274,7 @@ const char* mode_name(const PortInfo& port) noexcept {
 }
 
 std::string to_json(const BusInfo& info) {
+  if (info.netbsd) return netbsd_json(info);
   Json claims = Json::array();
   Json ports = Json::array();
   for (const PortInfo& port : info.ports) {
@@ -203,6 +285,7 @@ std::string to_json(const BusInfo& info) {
   }
   return dump(
       {{"path", info.path},
+       {"format", to_string(info.format)},
        {"file_system", info.file_system},
        {"inode", info.inode},
        {"created_ns", info.created_ns},
@@ -271,8 +354,9 @@ std::string to_text(const RepairReport& report) {
   if (report.claims_cleared != 0) add("cleared " + counted(report.claims_cleared, "claim"));
   if (report.lock_released) add("released the lock");
   if (report.ring_rebuilt) {
-    add("rebuilt the ring keeping " + counted(report.frames_kept, "frame") + " (epoch " +
-        std::to_string(report.epoch) + ')');
+    const std::string epoch =
+        report.epoch == 0 ? "" : " (epoch " + std::to_string(report.epoch) + ')';
+    add("rebuilt the ring keeping " + counted(report.frames_kept, "frame") + epoch);
   }
   return out.empty() ? "nothing to repair" : out;
 }
@@ -334,6 +418,7 @@ std::string folded(const std::vector<std::vector<std::string>>& rows, std::size_
 }
 
 std::string to_text(const BusInfo& info, std::size_t width) {
+  if (info.netbsd) return netbsd_text(info);
   std::string out = head_text(info);
   if (info.ports.empty()) return out;
   std::vector<std::vector<std::string>> ports = {

@@ -64,6 +64,24 @@ void add_up(const BusInfo& before, const BusInfo& now, double seconds, BusRates&
   rates.bits = 8 * static_cast<double>(bytes) / seconds;
 }
 
+/// NetBSD's format counts no frames. But it tells how many bytes were written, headers included, and
+/// the frames in the ring have a mean size.
+void estimate(const BusInfo& before, const BusInfo& now, double seconds, BusRates& rates) {
+  constexpr double kHeaderBytes = 24;
+  rates.estimated = true;
+  const auto bytes = static_cast<double>(grown(before.last, now.last));
+  const std::uint64_t frames = now.netbsd->frames_in_ring.value_or(0);
+  if (frames == 0) {
+    rates.complete = bytes == 0;
+    return;
+  }
+  const double mean =
+      static_cast<double>(now.netbsd->bytes_in_ring.value_or(0)) / static_cast<double>(frames);
+  rates.complete = true;
+  rates.frames = bytes / (mean + kHeaderBytes) / seconds;
+  rates.bits = 8 * mean * rates.frames;
+}
+
 }  // namespace
 
 BusRates rates_between(const std::optional<Sample>& before, const Sample& now) {
@@ -75,7 +93,11 @@ BusRates rates_between(const std::optional<Sample>& before, const Sample& now) {
     return static_cast<double>(grown(from, to)) / seconds;
   };
   if (rates.known) {
-    add_up(before->info, now.info, seconds, rates);
+    if (now.info.netbsd) {
+      estimate(before->info, now.info, seconds, rates);
+    } else {
+      add_up(before->info, now.info, seconds, rates);
+    }
     rates.acquisitions = per_second(before->info.lock_acquisitions, now.info.lock_acquisitions);
   }
   for (const PortInfo& port : now.info.ports) {
@@ -105,7 +127,8 @@ BusRates rates_between(const std::optional<Sample>& before, const Sample& now) {
 
 std::string format_bus_rate(const BusRates& rates, double value) {
   if (!rates.known || (!rates.complete && value == 0)) return "-";
-  return format_rate(value) + (rates.complete ? "" : "+");
+  return (rates.estimated && value > 0 ? "~" : "") + format_rate(value) +
+         (rates.complete ? "" : "+");
 }
 
 std::string format_rate(double value) {

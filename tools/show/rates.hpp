@@ -36,6 +36,9 @@ struct BusRates {
   /// False: the bus also carried frames of ports that have left, and other ports have taken their
   /// slots.
   bool complete = true;
+  /// True: `frames` and `bits` follow from the bytes written, and the mean size of the frames in the
+  /// ring.
+  bool estimated = false;
   double frames = 0, bits = 0, acquisitions = 0;
   std::vector<PortRates> ports;
 };
@@ -47,7 +50,8 @@ BusRates rates_between(const std::optional<Sample>& before, const Sample& now);
 /// "45.6M".
 std::string format_rate(double value);
 
-/// `frames` or `bits` of a bus: "-" if not measured, "1.23k+" if it is a lower bound.
+/// `frames` or `bits` of a bus: "-" if not measured, "1.23k+" if it is a lower bound,
+/// "~1.23k" if it is an estimate.
 std::string format_bus_rate(const BusRates& rates, double value);
 
 }  // namespace shmif::tools

@@ -128,6 +128,7 @@ std::string spread(const std::string& left, const std::string& right, std::size_
 }
 
 std::string ports_line(const BusInfo& info) {
+  if (!info.has_port_table()) return "ports not told";
   std::size_t live = 0;
   std::size_t up = 0;
   for (const PortInfo& port : info.ports) {
@@ -206,6 +207,11 @@ std::string sparkline(const std::vector<double>& values, std::size_t width) {
   return text;
 }
 
+/// The right half of the head for a bus of NetBSD's format.
+std::string in_ring_text(const BusInfo::Netbsd& own) {
+  return own.frames_in_ring ? std::to_string(*own.frames_in_ring) + " frames" : "not known";
+}
+
 constexpr std::size_t kHeadFields = 4;
 /// The other lines of a screen without ports: title, empty line, head of the table, and foot.
 constexpr std::size_t kOtherLines = 4;
@@ -240,16 +246,31 @@ std::string head(const TopView& view, Screen::Size size) {
   if (view.look.blocks && half > kNames + kRate) {
     frames = fitted(frames, kRate, false) + sparkline(view.history, half - kNames - kRate - 1);
   }
-  const std::array<std::string, kHeadFields> lines{
-      field("frames/s", frames, half) + field("lost/s", loss_text(rates), width - half),
-      field("bit/s", format_bus_rate(rates, rates.bits), half) +
-          field("slowest", slowest_text(rates), width - half),
-      field("ports", ports_line(info), half) + field("talkers", talkers_text(rates), width - half),
-      field("lock", lock + ", " + shown(rates.acquisitions) + "/s", half) +
-          field("takeovers",
-                std::to_string(info.takeovers_dead) + " dead, " +
-                    std::to_string(info.takeovers_living) + " living",
-                width - half)};
+  const auto netbsd_lines = [&] {
+    constexpr const char* kNotTold = "not told by NetBSD's format";
+    const BusInfo::Netbsd& own = *info.netbsd;
+    return std::array<std::string, kHeadFields>{
+        field("frames/s", frames, half) + field("lost/s", kNotTold, width - half),
+        field("bit/s", format_bus_rate(rates, rates.bits), half) +
+            field("in ring", in_ring_text(own), width - half),
+        field("ports", kNotTold, half) + field("talkers", kNotTold, width - half),
+        field("lock", own.lock_is_held ? "held" : "free", half) +
+            field("generation", std::to_string(info.generation), width - half)};
+  };
+  const auto own_lines = [&] {
+    return std::array<std::string, kHeadFields>{
+        field("frames/s", frames, half) + field("lost/s", loss_text(rates), width - half),
+        field("bit/s", format_bus_rate(rates, rates.bits), half) +
+            field("slowest", slowest_text(rates), width - half),
+        field("ports", ports_line(info), half) +
+            field("talkers", talkers_text(rates), width - half),
+        field("lock", lock + ", " + shown(rates.acquisitions) + "/s", half) +
+            field("takeovers",
+                  std::to_string(info.takeovers_dead) + " dead, " +
+                      std::to_string(info.takeovers_living) + " living",
+                  width - half)};
+  };
+  const std::array<std::string, kHeadFields> lines = info.netbsd ? netbsd_lines() : own_lines();
   for (std::size_t i = 0; i < head_fields(size); ++i) out += lines.at(i) + '\n';
   return out;
 }

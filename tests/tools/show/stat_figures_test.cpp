@@ -269,6 +269,7 @@ nlohmann::json port_figures(unsigned first) {
 
 TEST(StatFigures, JsonHasEachUnderItsNameAndNothingElse) {
   nlohmann::json expected = {{"path", "/dev/shm/figures"},
+                             {"format", "shmif"},
                              {"file_system", "tmpfs"},
                              {"inode", 204},
                              {"created_ns", bus_with_own_numbers().created_ns},
