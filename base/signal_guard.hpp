@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include <cerrno>
+#include <initializer_list>
 
 namespace shmif::base {
 

@@ -1,3 +1,5 @@
+#include <memory>
+
 #include "bus/repair/audit.hpp"
 #include "bus/repair/inspect.hpp"
 #include "tests/fuzz/bus_image.hpp"
@@ -10,15 +12,16 @@ void audit(Bytes bytes) {
   image.reset();
   Input in(bytes);
   const std::uint8_t options = in.byte();
-  static const bus::Inspector inspector = bus::Inspector::open(image.path(), false).value();
+  static const std::unique_ptr<bus::Inspector> inspector =
+      bus::NativeInspector::open(image.path(), false).value();
   for (unsigned n = options >> 4U; n > 0; --n) image.scribble(in);
   if ((options & 1U) != 0) image.ambush(in);
   const AccessLimit limit(60 * 4 * kRecords);  // 50 looks, each of at most the whole ring
   if ((options & 2U) != 0) {
-    const BusInfo info = inspector.info();
+    const BusInfo info = inspector->info();
     require(info.ports.size() <= bus::kSlots, "more ports than slots");
   } else {
-    const AuditReport report = inspector.audit();
+    const AuditReport report = inspector->audit();
     require(report.records <= kRecords, "more records than fit");
   }
 }

@@ -1,3 +1,4 @@
+#include <memory>
 #include <string>
 
 #include "bus/repair/audit.hpp"
@@ -51,7 +52,8 @@ void repair(Bytes bytes) {
   image.reset();
   Input in(bytes);
   const std::uint8_t options = in.byte();
-  static bus::Inspector inspector = bus::Inspector::open(image.path(), true).value();
+  static const std::unique_ptr<bus::Inspector> inspector =
+      bus::NativeInspector::open(image.path(), true).value();
   for (unsigned n = options >> 3U; n > 0; --n) image.scribble(in);
   if ((options & 1U) != 0) image.ambush(in);
   if ((options & 4U) != 0) {
@@ -60,14 +62,14 @@ void repair(Bytes bytes) {
   }
   {
     const AccessLimit limit(1000 * kRecords);
-    if (const auto done = inspector.repair(); !done && (options & 1U) != 0) return;
+    if (const auto done = inspector->repair({}); !done && (options & 1U) != 0) return;
   }
   if ((options & 1U) != 0) {  // somebody went on scribbling until now: once more in peace
     image.end_ambush();
-    const auto done = inspector.repair();
+    const auto done = inspector->repair({});
     require(done.has_value(), "a repair in peace fails");
   }
-  const AuditReport report = inspector.audit();
+  const AuditReport report = inspector->audit();
   for (const AuditFinding& finding : report.findings) {
     if (finding.invariant != "P1" && finding.invariant != "P3") {
       failed((finding.invariant + " after a repair: " + finding.what).c_str());

@@ -14,6 +14,7 @@ void open(Bytes bytes);      ///< the header and the size of a file that somebod
 void read(Bytes bytes);      ///< following the chain
 void append(Bytes bytes);    ///< lock, claims, batches, and whom to wake
 void port(Bytes bytes);      ///< a port's whole life, and a follower's
+void netbsd(Bytes bytes);    ///< a port, a follower, audit and repair on a bus of NetBSD's format
 void audit(Bytes bytes);     ///< audit and info
 void repair(Bytes bytes);    ///< repair; afterwards there is traffic again
 void commands(Bytes bytes);  ///< every command of shmifctl that reads a bus
@@ -49,7 +50,7 @@ inline constexpr std::array kTargets{
     Target{"remote", remote},   Target{"netlink", netlink},   Target{"heat", heat},
     Target{"resctrl", resctrl}, Target{"proc", proc},         Target{"symbols", symbols},
     Target{"stream", stream},   Target{"vhost", vhost},       Target{"memif", memif},
-    Target{"nat", nat},
+    Target{"nat", nat},         Target{"netbsd", netbsd},
 };
 
 }  // namespace shmif::fuzz

@@ -87,8 +87,8 @@ TEST(NetbsdPort, ANewFileHasTheBytesOfThePage) {
   const NetbsdBus bus;
   const std::string file = contents(bus.path());
   std::string expected(1024 * 1024, '\0');
-  const unsigned char header[] = {0x54, 0xd0, 0x11, 0xca, 0, 0, 0, 0, 0, 0, 0,
-                                  0,    0,    0,    0,    0, 0xe0, 0xff, 0x0f, 0x00};
+  const unsigned char header[] = {0x54, 0xd0, 0x11, 0xca, 0, 0, 0,    0,    0,    0,
+                                  0,    0,    0,    0,    0, 0, 0xe0, 0xff, 0x0f, 0x00};
   std::memcpy(expected.data(), header, sizeof header);
   ASSERT_EQ(file.size(), expected.size());
   EXPECT_TRUE(file == expected);
@@ -323,8 +323,7 @@ TEST(NetbsdPort, LentFramesAreWholeHoweverMuchIsSentMeanwhile) {
   FrameBatch batch(64, 0);
   ASSERT_EQ(port.receive_in_place(batch).frames, 32U);
   for (std::uint64_t i = 0; i < 2000; ++i) peer.send(frame_of(kEverybody, 99, 1000));
-  for (std::uint64_t i = 0; i < 32; ++i)
-    ASSERT_EQ(octets_of(batch[i]), frame_of(kEverybody, i));
+  for (std::uint64_t i = 0; i < 32; ++i) ASSERT_EQ(octets_of(batch[i]), frame_of(kEverybody, i));
   EXPECT_EQ(port.release(), 0U);
 }
 

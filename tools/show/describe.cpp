@@ -179,7 +179,7 @@ constexpr const char* kNoNumbers = "the format does not number frames";
 constexpr const char* kNoOwner = "the format does not tell who holds the lock";
 
 /// What the format does not tell, and why. Each is null.
-constexpr std::array<std::pair<const char*, const char*>, 10> kNotTold{
+constexpr std::array<std::pair<const char*, const char*>, 10> kNullInNetbsd{
     {{"created_ns", "the format does not tell when the bus was made"},
      {"frames", kNoNumbers},
      {"lock_holder", kNoOwner},
@@ -217,7 +217,7 @@ std::string netbsd_json(const BusInfo& info) {
     const char* const busy = "the lock was held, or senders were faster, at each look";
     reasons["frames_in_ring"] = reasons["bytes_in_ring"] = busy;
   }
-  for (const auto& [name, why] : kNotTold) {
+  for (const auto& [name, why] : kNullInNetbsd) {
     json[name] = nullptr;
     reasons[name] = why;
   }

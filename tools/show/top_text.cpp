@@ -247,13 +247,13 @@ std::string head(const TopView& view, Screen::Size size) {
     frames = fitted(frames, kRate, false) + sparkline(view.history, half - kNames - kRate - 1);
   }
   const auto netbsd_lines = [&] {
-    constexpr const char* kNotTold = "not told by NetBSD's format";
+    constexpr const char* kUntold = "not told by NetBSD's format";
     const BusInfo::Netbsd& own = *info.netbsd;
     return std::array<std::string, kHeadFields>{
-        field("frames/s", frames, half) + field("lost/s", kNotTold, width - half),
+        field("frames/s", frames, half) + field("lost/s", kUntold, width - half),
         field("bit/s", format_bus_rate(rates, rates.bits), half) +
             field("in ring", in_ring_text(own), width - half),
-        field("ports", kNotTold, half) + field("talkers", kNotTold, width - half),
+        field("ports", kUntold, half) + field("talkers", kUntold, width - half),
         field("lock", own.lock_is_held ? "held" : "free", half) +
             field("generation", std::to_string(info.generation), width - half)};
   };

@@ -1,0 +1,303 @@
+// Each command on a bus of NetBSD's format: it works, or says clearly why it cannot.
+
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cstring>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "shmif/bus.hpp"
+#include "shmif/capture/pcap_link.hpp"
+#include "shmif/port.hpp"
+#include "tests/support/frames.hpp"
+#include "tests/support/netbsd_peer.hpp"
+#include "tests/support/run_tool.hpp"
+#include "tests/support/temp_bus.hpp"
+#include "tests/support/temp_dir.hpp"
+
+namespace shmif::test {
+namespace {
+
+using nlohmann::json;
+using testing::AssertionFailure;
+using testing::AssertionResult;
+using testing::AssertionSuccess;
+
+class NetbsdCommands : public testing::Test {
+ protected:
+  void SetUp() override {
+    const ToolResult made = run_tool({"create", path(), "--format", "netbsd"});
+    ASSERT_EQ(made.status, 0) << made.err;
+    EXPECT_EQ(made.out + made.err, "");
+  }
+  std::string path() const { return directory_.file("bus"); }
+  std::string file(const std::string& name) const { return directory_.file(name); }
+  json stat() const {
+    const ToolResult result = run_tool({"stat", path(), "--json"});
+    EXPECT_EQ(result.status, 0) << result.err;
+    return json::parse(result.out);
+  }
+  /// Whether the command fails and says that the format does not tell something.
+  static AssertionResult is_refused(const std::vector<std::string>& words) {
+    const ToolResult result = run_tool(words);
+    if (result.status == 0) return AssertionFailure() << words[0] << " works";
+    if (result.err.find("NetBSD's format does not") == std::string::npos)
+      return AssertionFailure() << words[0] << " says " << result.err;
+    return AssertionSuccess();
+  }
+
+ private:
+  TempDir directory_;
+};
+
+std::vector<Bytes> some_frames() {
+  std::vector<Bytes> frames;
+  for (const std::size_t size : {14U, 60U, 61U, 1000U, 1513U, 1514U})
+    frames.push_back(make_frame(size, size));
+  return frames;
+}
+NetbsdPeer::Bytes octets(const Bytes& frame) {
+  NetbsdPeer::Bytes bytes(frame.size());
+  std::memcpy(bytes.data(), frame.data(), frame.size());
+  return bytes;
+}
+std::vector<Bytes> frames_in(const std::string& capture) {
+  std::vector<Bytes> frames;
+  Result<PcapReader> reader = PcapReader::open(capture);
+  if (!reader) return frames;
+  FrameBatch batch(64, std::size_t{1} << 20U);
+  for (ReceiveResult got; !got.error;) {
+    batch.clear();
+    got = reader->receive(batch);
+    for (const FrameView& f : batch.frames()) frames.push_back(to_bytes(f));
+  }
+  return frames;
+}
+
+TEST_F(NetbsdCommands, CreateRefusesOptionsThatTheFormatCannotHave) {
+  for (const std::vector<std::string>& more : {std::vector<std::string>{"--size", "1M"},
+                                               {"--mtu", "9000"},
+                                               {"--flow", "pause"},
+                                               {"--flow", "pause", "--patience", "0.1"}}) {
+    std::vector<std::string> words{"create", file("other"), "--format", "netbsd"};
+    words.insert(words.end(), more.begin(), more.end());
+    const ToolResult result = run_tool(words);
+    EXPECT_EQ(result.status, 2) << more[0];
+    EXPECT_NE(result.err.find("leave " + more[0] + " out"), std::string::npos) << result.err;
+  }
+  EXPECT_EQ(run_tool({"create", file("other"), "--format", "openbsd"}).status, 2);
+  EXPECT_EQ(run_tool({"create", file("other"), "--format", "netbsd", "--mode", "0640"}).status, 0);
+  struct stat status{};
+  ASSERT_EQ(::stat(file("other").c_str(), &status), 0);
+  EXPECT_EQ(status.st_mode & 07777U, 0640U);
+  EXPECT_EQ(status.st_size, 1 << 20);
+}
+
+TEST_F(NetbsdCommands, StatTellsWhatItCanAndWhyTheRestIsNull) {
+  NetbsdPeer peer(path());
+  for (const Bytes& frame : some_frames()) peer.send(octets(frame));
+  const json bus = stat();
+  EXPECT_EQ(bus["format"], "netbsd");
+  EXPECT_EQ(bus["version"], 3);
+  EXPECT_EQ(bus["geometry"]["ring_bytes"], 1048544);
+  EXPECT_EQ(bus["geometry"]["mtu"], 1500);
+  EXPECT_EQ(bus["frames_in_ring"], 6);
+  EXPECT_EQ(bus["bytes_in_ring"], 14 + 60 + 61 + 1000 + 1513 + 1514);
+  EXPECT_EQ(bus["first_offset"], 1048544);
+  EXPECT_EQ(bus["last_offset"], peer.last());
+  EXPECT_EQ(bus["lock_is_held"], false);
+  std::size_t nulls = 0;
+  for (const auto& [name, value] : bus.items()) {
+    if (!value.is_null()) continue;
+    ++nulls;
+    EXPECT_TRUE(bus["why_null"][name].is_string()) << name;
+  }
+  EXPECT_EQ(nulls, bus["why_null"].size());
+  for (const char* const name : {"ports", "frames", "lock_holder"})
+    EXPECT_TRUE(bus.contains(name) && bus[name].is_null()) << name;
+  const ToolResult text = run_tool({"stat", path()});
+  EXPECT_EQ(text.status, 0);
+  EXPECT_NE(text.out.find("NetBSD's, version 3"), std::string::npos) << text.out;
+  EXPECT_NE(text.out.find("6 frames, 4162 B"), std::string::npos) << text.out;
+  EXPECT_EQ(times_in(text.err, "promises less"), 1U) << text.err;  // said once
+}
+
+TEST_F(NetbsdCommands, InjectAndDumpCarryFramesToAndFromAPeer) {
+  const std::vector<Bytes> frames = some_frames();
+  {
+    PcapWriter writer = PcapWriter::create(file("in.pcap")).value();
+    ASSERT_EQ(writer.send(views(frames)).taken, frames.size());
+  }
+  NetbsdPeer peer(path());
+  const ToolResult sent = run_tool({"inject", path(), file("in.pcap"), "--timing", "flat"});
+  ASSERT_EQ(sent.status, 0) << sent.err;
+  EXPECT_EQ(times_in(sent.err, "promises less"), 1U) << sent.err;
+  for (const Bytes& frame : frames) EXPECT_EQ(peer.receive(), octets(frame));
+  EXPECT_FALSE(peer.receive());
+
+  for (const char* const name : {"out.pcap", "out.pcapng"}) {
+    const ToolResult dumped =
+        run_tool({"dump", path(), "--history", "--timeout", "0", "-w", file(name)});
+    EXPECT_EQ(dumped.status, 0) << dumped.err;
+    EXPECT_NE(dumped.err.find("6 frames captured, 0 filtered out, 0 lost"), std::string::npos)
+        << dumped.err;
+    EXPECT_EQ(frames_in(file(name)), frames) << name;
+  }
+
+  Tool live({shmifctl_path(), "dump", path(), "-c", "2", "-e"});
+  ASSERT_TRUE(live.wait_for("promises less"));
+  for (int tries = 0; tries < 500 && live.so_far().out.empty(); ++tries) {
+    peer.send(octets(frames[1]));
+    live.wait_for("0x88b6", std::chrono::milliseconds(20));
+  }
+  peer.send(octets(frames[1]));
+  EXPECT_EQ(live.finish().status, 0);
+}
+
+TEST_F(NetbsdCommands, AFrameThatIsTooLongIsCountedByInject) {
+  {
+    PcapWriter writer = PcapWriter::create(file("in.pcap")).value();
+    ASSERT_EQ(writer.send(views({make_frame(1515, 1), make_frame(60, 2)})).taken, 2U);
+  }
+  const ToolResult sent = run_tool({"inject", path(), file("in.pcap"), "--timing", "flat"});
+  EXPECT_EQ(sent.status, 1);
+  EXPECT_NE(sent.err.find("the bus takes 1514"), std::string::npos) << sent.err;
+  EXPECT_EQ(stat()["frames_in_ring"], 1);
+}
+
+TEST_F(NetbsdCommands, PingGoesToAllOrToAnAddressButNotToAName) {
+  Tool responder({shmifctl_path(), "ping", path(), "--respond"});
+  std::string heard;
+  EXPECT_TRUE(eventually([&] {
+    const ToolResult asked = run_tool({"ping", path(), "-c", "1", "--timeout", "0.2", "--json"});
+    heard = asked.out;
+    return asked.status == 0;
+  })) << heard;
+  const ToolResult named = run_tool({"ping", path(), "--to", "web"});
+  EXPECT_EQ(named.status, 1);
+  EXPECT_NE(named.err.find("give --to a MAC address"), std::string::npos) << named.err;
+  responder.signal(SIGTERM);
+  responder.finish();
+}
+
+TEST_F(NetbsdCommands, CommandsThatNeedAPortTableSayThatThereIsNone) {
+  EXPECT_TRUE(is_refused({"ps", path()}));
+  EXPECT_TRUE(is_refused({"enter", path(), "web", "true"}));
+  EXPECT_TRUE(is_refused({"stop", path(), "web"}));
+  EXPECT_TRUE(is_refused({"heat", path()}));
+  EXPECT_TRUE(is_refused({"wait", path(), "--port", "web", "--timeout", "5"}));
+  EXPECT_TRUE(is_refused({"dump", path(), "--port", "web"}) ||
+              is_refused({"dump", path(), "--sender"}));
+  EXPECT_TRUE(is_refused({"destroy", path()}));
+  EXPECT_EQ(run_tool({"destroy", path(), "--force"}).status, 0);
+  EXPECT_NE(::access(path().c_str(), F_OK), 0);
+}
+
+TEST_F(NetbsdCommands, TopShowsEstimatesAndNoPorts) {
+  Tool top({shmifctl_path(), "top", path(), "--interval", "0.2", "-n", "1000"});
+  NetbsdPeer peer(path());
+  const NetbsdPeer::Bytes frame = octets(make_frame(1000, 1));
+  bool shown = false;
+  for (int i = 0; i < 3000 && !shown; ++i) {
+    peer.send(frame);
+    shown = top.wait_for("bus ~", std::chrono::milliseconds(5));
+  }
+  EXPECT_TRUE(shown) << top.so_far().out;
+  EXPECT_NE(top.so_far().out.find("ports not told"), std::string::npos) << top.so_far().out;
+  top.signal(SIGTERM);
+  top.finish();
+}
+
+TEST_F(NetbsdCommands, ALockThatStaysHeldIsReportedAndForceFreesIt) {
+  NetbsdPeer peer(path());
+  peer.send(octets(make_frame(60, 1)));
+  peer.send(octets(make_frame(60, 2)));
+  Tool dump({shmifctl_path(), "dump", path()});
+  ASSERT_TRUE(dump.wait_for("promises less"));
+  peer.lock();
+  EXPECT_TRUE(dump.wait_for("'shmifctl repair --force' frees the lock"));
+  const ToolResult audit = run_tool({"audit", path()});
+  EXPECT_EQ(audit.status, 1);
+  EXPECT_NE(audit.out.find("N4: the lock has been held for a second"), std::string::npos)
+      << audit.out;
+  const ToolResult kept = run_tool({"repair", path()});
+  EXPECT_EQ(kept.status, 1);
+  EXPECT_NE(kept.err.find("--force"), std::string::npos) << kept.err;
+  EXPECT_EQ(peer.word(24), 1U);
+  const ToolResult freed = run_tool({"repair", path(), "--force"});
+  EXPECT_EQ(freed.status, 0) << freed.err;
+  EXPECT_NE(freed.out.find("released the lock, rebuilt the ring keeping 1 frame\n"),
+            std::string::npos)
+      << freed.out;
+  EXPECT_EQ(run_tool({"audit", path()}).status, 0);
+  EXPECT_EQ(peer.word(24), 0U);
+  dump.signal(SIGTERM);
+  dump.finish();
+}
+
+TEST_F(NetbsdCommands, BridgeJoinsABusOfEachFormat) {
+  const std::string own = file("own");
+  ASSERT_EQ(run_tool({"create", own}).status, 0);
+  Port port = port_on(own, {.promiscuous = true});
+  Tool bridge({shmifctl_path(), "bridge", "bus:" + own, "bus:" + path()});
+  ASSERT_TRUE(eventually([&] { return ports_up(Bus::open(own).value().info()) == 2; }));
+  NetbsdPeer peer(path());
+  const std::vector<Bytes> frames = some_frames();
+  const auto heard_by_peer = [&](const Bytes& frame) {
+    return eventually([&] {
+      static_cast<void>(port.send(FrameView(frame.data(), frame.size())));
+      return peer.receive() == octets(frame);
+    });
+  };
+  EXPECT_TRUE(heard_by_peer(frames[5]));
+  for (const Bytes& frame : frames) peer.send(octets(frame));
+  const std::vector<Bytes> arrived = collect(port, frames.size());
+  EXPECT_TRUE(same_frames(frames, arrived));
+  const Bytes tagged = make_frame(1518, 3, 1);  // on our own bus, but too long for the other one
+  ASSERT_EQ(port.send(FrameView(tagged.data(), tagged.size())).taken, 1U);
+  EXPECT_TRUE(bridge.wait_for("too long for")) << bridge.so_far().err;
+  bridge.signal(SIGTERM);
+  bridge.finish();
+}
+
+TEST_F(NetbsdCommands, ShmifperfRunsOverIt) {
+  const ToolResult run = run_program({SHMIFPERF_PATH, "run", "--bus=" + path(), "--rate=1000",
+                                      "--duration=1", "--size=200", "--output=json"});
+  EXPECT_EQ(run.status, 0) << run.err;
+  EXPECT_TRUE(json::accept(run.out)) << run.out.substr(0, 500);
+  EXPECT_TRUE(is_clean(Bus::open(path()).value().audit()));
+}
+
+// ---- Hosts ----
+
+TEST_F(NetbsdCommands, HostsReachEachOtherOverTcp) {
+  const ToolResult probe = run_tool({"exec", path(), "--", "true"});
+  if (probe.status == 77) GTEST_SKIP() << "no hosts here: " << probe.err;
+  ASSERT_EQ(probe.status, 0) << probe.err;
+  EXPECT_EQ(times_in(probe.err, "promises less"), 1U) << probe.err;
+  const std::string serve =
+      "import http.server,sys\n"
+      "class H(http.server.BaseHTTPRequestHandler):\n"
+      "  def do_GET(self):\n"
+      "    self.send_response(200); self.end_headers(); self.wfile.write(b'x'*3000000)\n"
+      "  def log_message(self,*a): pass\n"
+      "http.server.HTTPServer(('198.18.0.1',80),H).serve_forever()\n";
+  Tool server({shmifctl_path(), "exec", path(), "--name", "web", "--ip", "198.18.0.1/24", "--",
+               SHMIF_PYTHON, "-c", serve});
+  const ToolResult waited = run_tool({"wait", path(), "--tcp", "198.18.0.1:80", "--timeout", "30"});
+  ASSERT_EQ(waited.status, 0) << waited.err << server.so_far().err;
+  const ToolResult got =
+      run_tool({"exec", path(), "--ip", "198.18.0.2/24", "--", SHMIF_PYTHON, "-c",
+                "import urllib.request as u; print(len(u.urlopen('http://198.18.0.1/').read()))"});
+  EXPECT_EQ(got.status, 0) << got.err;
+  EXPECT_EQ(got.out, "3000000\n");
+  EXPECT_TRUE(is_clean(Bus::open(path()).value().audit()));
+  server.signal(SIGTERM);
+  server.finish();
+}
+
+}  // namespace
+}  // namespace shmif::test
