@@ -96,8 +96,8 @@ class Bus {
   std::unique_ptr<Impl> impl_;
 };
 
-/// Whether the format of a bus tells which ports there are. Otherwise the error not_supported: "cannot
-/// `what` PATH: ...".
+/// Whether the format of a bus tells which ports there are. Otherwise the error not_supported:
+/// "cannot `what` PATH: ...".
 Result<void> check_port_table(const BusInfo& bus, const std::string& what);
 
 /// Lets this process survive when somebody truncates a bus that it has mapped. Without this call,

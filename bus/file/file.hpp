@@ -65,9 +65,9 @@ Result<void> check_file(OpenFile& file, const std::string& path, const struct st
 Result<OpenFile> open_file(const std::string& path, bool writable, bool tolerate_copies = false);
 
 /// Opens the file at `path` for writing, and makes a bus there first if it is missing. Checks
-/// nothing in the file: call the check of its format next. `status` receives the status of the file.
-/// OpenFile::warning: why a bus that was just made may be slow. If there is an empty
-/// file, whoever comes first fills it; the others wait at most 10 s until it is ready.
+/// nothing in the file: call the check of its format next. `status` receives the status of the
+/// file. OpenFile::warning: why a bus that was just made may be slow. If there is an empty file,
+/// whoever comes first fills it; the others wait at most 10 s until it is ready.
 ///
 /// The path is opened once, and every check looks at the file behind that descriptor. Two kinds of
 /// files are refused, because somebody may have put them there to be mistaken for the caller's own

@@ -64,8 +64,8 @@ struct ProvidedBus {
   std::unique_ptr<Inspector> inspector;
   std::string warning;  ///< why a bus that was just made may be slow
 };
-/// Opens the bus at `path`, of whatever format, and makes one of `format` first if it is missing. As
-/// open_or_create_unchecked().
+/// Opens the bus at `path`, of whatever format, and makes one of `format` first if it is missing.
+/// As open_or_create_unchecked().
 Result<ProvidedBus> provide_bus(const std::string& path, BusFormat format,
                                 const CreateOptions& options);
 

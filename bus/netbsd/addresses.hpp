@@ -21,8 +21,8 @@ class NetbsdAddresses {
   MacAddress own() const noexcept { return MacAddress::from_u64(own_.load()); }
   void set_own(MacAddress mac) noexcept;
   void set_promiscuous(bool on) noexcept { promiscuous_.store(on); }
-  /// Also accepts the addresses that these frames came from. With more than kMost of them, and those
-  /// of list(), it accepts all.
+  /// Also accepts the addresses that these frames came from. With more than kMost of them, and
+  /// those of list(), it accepts all.
   void learn(std::span<const FrameView> frames) noexcept;
   /// Accepts `macs`, in place of those of the last call. One that is no longer among them is
   /// forgotten, also if it was learned.

@@ -1,7 +1,7 @@
 #pragma once
-// Wakeups on a NetBSD bus: a sender writes four bytes of the header by pwrite, and readers watch the
-// file with inotify. Nobody announces that he sleeps, so senders always write, and all readers wake
-// up, the sender itself included.
+// Wakeups on a NetBSD bus: a sender writes four bytes of the header by pwrite, and readers watch
+// the file with inotify. Nobody announces that he sleeps, so senders always write, and all readers
+// wake up, the sender itself included.
 //
 // No wakeup is lost: the kernel queues the event of a write, so a reader that empties the queue
 // first and looks at the ring afterwards finds the frame, or its event later. One case remains: a

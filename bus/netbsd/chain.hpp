@@ -20,8 +20,8 @@ struct NetbsdChain {
 NetbsdChain walk_netbsd_chain(const NetbsdRing& ring, const NetbsdState& state);
 
 /// Makes the ring hold what leads from `state.first` to `end`, which is on the chain; nothing, if
-/// `end` is `state.first`. Raises the generation by two, so that every reader sees that its place is
-/// gone. The caller holds the lock. `generation`: the present one, 0 if it is unknown.
+/// `end` is `state.first`. Raises the generation by two, so that every reader sees that its place
+/// is gone. The caller holds the lock. `generation`: the present one, 0 if it is unknown.
 void rebuild_netbsd_chain(const NetbsdRing& ring, const NetbsdState& state, std::uint64_t end,
                           std::uint64_t generation) noexcept;
 

@@ -30,8 +30,8 @@ Result<void> check_netbsd_options(const CreateOptions& options);
 Result<void> fill_netbsd(int fd, const std::string& path, const CreateOptions& options);
 
 /// Checks what open_unchecked() opened: size, magic, version, and whether the file system shows all
-/// processes the same data; that is a warning with `tolerate_copies`. Errors name both sides of what
-/// does not fit.
+/// processes the same data; that is a warning with `tolerate_copies`. Errors name both sides of
+/// what does not fit.
 Result<void> check_netbsd(OpenFile& file, const std::string& path, const struct stat& status,
                           bool tolerate_copies);
 

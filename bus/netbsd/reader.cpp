@@ -54,8 +54,8 @@ NetbsdRead NetbsdReader::find(NetbsdTally& tally) noexcept {
   return NetbsdRead::more;  // a flood of frames for others: the caller looks at the clock
 }
 
-/// One walk. `more` without a change of the position: the next frame is one to take, and there is no
-/// room for it.
+/// One walk. `more` without a change of the position: the next frame is one to take, and there is
+/// no room for it.
 NetbsdRead NetbsdReader::pass(FrameBatch* into, std::size_t most, NetbsdTally& tally) noexcept {
   for (unsigned round = 0; round < kRounds; ++round) {
     NetbsdState state;

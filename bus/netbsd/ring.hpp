@@ -22,8 +22,8 @@
 //   N5  No two states with the lock free have the same three words, within 2^64 generations.
 //
 // Reading without the lock. NetBSD's readers take the lock. Here they do not, so a reader that is
-// killed or stopped never holds up the bus, and a file that may only be read can be followed. look()
-// takes a state while the lock is free, before and after; by N5 and N4 no writer was at work
+// killed or stopped never holds up the bus, and a file that may only be read can be followed.
+// look() takes a state while the lock is free, before and after; by N5 and N4 no writer was at work
 // meanwhile. The reader copies, then looks again: if `first` has not passed what it copied, no
 // writer has touched that (N4), and the copy is whole. A writer at work shows by the lock.
 //
@@ -115,8 +115,8 @@ class NetbsdRing {
   std::byte* file_ = nullptr;
 };
 
-/// The lock, as NetBSD's kernels take it: 1001 looks, then a sleep of a millisecond. Threads: one at
-/// a time.
+/// The lock, as NetBSD's kernels take it: 1001 looks, then a sleep of a millisecond. Threads: one
+/// at a time.
 class NetbsdLock {
  public:
   /// How long somebody else may hold it.
@@ -161,8 +161,8 @@ class NetbsdStuckLock {
 /// The frames at the front of `frames` that one hold of the lock covers.
 std::size_t netbsd_batch(std::span<const FrameView> frames) noexcept;
 
-/// Appends `frames`, each of 14 to kNetbsdMaxFrame bytes, at most netbsd_batch() of them. The caller
-/// holds the lock. Errors: corrupt, and nothing was changed.
+/// Appends `frames`, each of 14 to kNetbsdMaxFrame bytes, at most netbsd_batch() of them. The
+/// caller holds the lock. Errors: corrupt, and nothing was changed.
 std::error_code netbsd_append(const NetbsdRing& ring, std::span<const FrameView> frames,
                               std::uint64_t sender, std::uint64_t time_ns) noexcept;
 

@@ -1,5 +1,5 @@
-// Processes on a bus of NetBSD's format: many frames both ways, and peers that are killed or stopped
-// at each step of a send.
+// Processes on a bus of NetBSD's format: many frames both ways, and peers that are killed or
+// stopped at each step of a send.
 
 #include <gtest/gtest.h>
 #include <signal.h>
@@ -258,7 +258,8 @@ std::string name_of_step(const testing::TestParamInfo<int>& step) {
 }
 INSTANTIATE_TEST_SUITE_P(Of, NetbsdStep, testing::Range(0, int{NetbsdPeer::kSteps}), name_of_step);
 
-// Our own senders, killed anywhere. The chain is sound at each moment, and at most the lock is left.
+// Our own senders, killed anywhere. The chain is sound at each moment, and at most the lock is
+// left.
 TEST_F(NetbsdProcess, AKilledSenderOfOursLeavesASoundChain) {
   constexpr int kKills = 100;
   constexpr int kMostHeld = 2;  // each takes two seconds to be sure of

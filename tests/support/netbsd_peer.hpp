@@ -137,8 +137,8 @@ class NetbsdPeer {
     cursor_ = last();
     cursor_generation_ = generation();
   }
-  /// The next frame of somebody else; empty: there is none. Frames of less than 14 bytes and its own
-  /// are passed over, as NetBSD's kernels do.
+  /// The next frame of somebody else; empty: there is none. Frames of less than 14 bytes and its
+  /// own are passed over, as NetBSD's kernels do.
   std::optional<Bytes> receive() {
     for (;;) {
       lock();

@@ -64,8 +64,8 @@ void add_up(const BusInfo& before, const BusInfo& now, double seconds, BusRates&
   rates.bits = 8 * static_cast<double>(bytes) / seconds;
 }
 
-/// NetBSD's format counts no frames. But it tells how many bytes were written, headers included, and
-/// the frames in the ring have a mean size.
+/// NetBSD's format counts no frames. But it tells how many bytes were written, headers included,
+/// and the frames in the ring have a mean size.
 void estimate(const BusInfo& before, const BusInfo& now, double seconds, BusRates& rates) {
   constexpr double kHeaderBytes = 24;
   rates.estimated = true;

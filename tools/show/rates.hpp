@@ -36,8 +36,8 @@ struct BusRates {
   /// False: the bus also carried frames of ports that have left, and other ports have taken their
   /// slots.
   bool complete = true;
-  /// True: `frames` and `bits` follow from the bytes written, and the mean size of the frames in the
-  /// ring.
+  /// True: `frames` and `bits` follow from the bytes written, and the mean size of the frames in
+  /// the ring.
   bool estimated = false;
   double frames = 0, bits = 0, acquisitions = 0;
   std::vector<PortRates> ports;
