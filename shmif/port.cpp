@@ -96,7 +96,7 @@ std::error_code Port::detach() noexcept {
   if (!impl_->bus) return {};
   if (impl_->bus->forked()) return Errc::forked;
   if (impl_->bus->is_up()) return Errc::port_up;
-  debug(Debug::wire, [&] { return "port " + name() + " leaves " + impl_->bus->path(); });
+  debug(Debug::wire, [&] { return "port " + name() + " leaves " + impl_->bus->bus().path; });
   impl_->heat.reset();
   impl_->bus.reset();
   return {};

@@ -41,6 +41,10 @@ namespace shmif {
 /// the only call of this class that a handler may make. A signal alone does not end a wait. A
 /// handler may end the process with _exit(), even in the middle of a call. Memory: a call that is
 /// not noexcept may throw std::bad_alloc; it has then changed nothing.
+/// Formats: attach() finds out whether the bus is of our own format or of NetBSD's
+/// (docs/netbsd.md), and logs once what the latter does not promise. There, a port has no slot;
+/// frames have the number at which the port has seen them, and no sender; nobody notices a name or
+/// a MAC address that another port has; lost_frames counts one for each overrun.
 class Port {
  public:
   explicit Port(PortOptions options = {});
@@ -90,6 +94,8 @@ class Port {
   ///     claimed of the ring leaves no room for the frame. Try again later: they free it when they
   ///     go on or end;
   ///   - corrupt: the shared memory holds wrong values. Try again after a repair;
+  ///   - lock_held, on a bus of NetBSD's format: somebody has held its lock for a second. Unless
+  ///     that process goes on, only a forced repair helps. receive() reports it, too;
   ///   - not_supported for an unfinished checksum or a super-frame when takes_offloads() is false;
   ///   - bad_argument for offload fields that make no sense.
   /// Blocks: for the lock; if the holder of the lock stalls, send() takes the lock from it
@@ -168,14 +174,15 @@ class Port {
   /// receive(). Blocks: never.
   Result<int> level_descriptor();
 
-  /// MTU of the bus + 22: an Ethernet header and two VLAN tags, no FCS. When detached: that of the
-  /// largest MTU. Super-frames may be longer.
+  /// MTU of the bus + 22: an Ethernet header and two VLAN tags, no FCS. On a bus of NetBSD's format:
+  /// 1514. When detached: that of the largest MTU. Super-frames may be longer.
   std::size_t max_frame_bytes() noexcept;
   std::string address();  ///< "bus:PATH"
 
   std::string name() const;  ///< as given, or as the bus chose it
   MacAddress mac() const noexcept;
-  unsigned slot() const noexcept;  ///< its row in the bus's port table; 0xffff when not attached
+  /// Its row in the bus's port table; 0xffff when there is none, or when not attached.
+  unsigned slot() const noexcept;
   std::uint32_t mtu() const noexcept;
   /// How many frames were sent on the bus so far: each of them has a smaller FrameView::number. So
   /// a loop that is to end can first receive what was there when it was told. 0 when not attached,

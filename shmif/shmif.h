@@ -94,7 +94,7 @@ struct shmif_frame_info {
   uint64_t time_ns;   /**< wall-clock time when it was sent, since the epoch */
   uint64_t number;    /**< the frame's sequence number on the bus */
   uint64_t lost;      /**< frames lost to overruns since the last receive */
-  uint32_t sender;    /**< slot of the sending port */
+  uint32_t sender;    /**< slot of the sending port; 0xffff: the bus has NetBSD's format */
 };
 
 /** What a port has done since it was opened. The frames on the bus pass the port in order. Each
@@ -192,7 +192,8 @@ int shmif_down(shmif_port* port);
  * Result: 0; -ENETDOWN (the port is down), -EINVAL (shorter than 14 bytes), -EMSGSIZE (longer than
  * MTU + 22), -ENOSPC (senders that were stopped in the middle of a send leave no room in the ring
  * for the frame), -EINTR (shmif_interrupt() ended a wait for slow ports), -EIO (the bus is corrupt:
- * run shmifctl repair).
+ * run shmifctl repair), -EBUSY (on a bus of NetBSD's format, somebody has held the lock for a
+ * second).
  */
 int shmif_send(shmif_port* port, const void* frame, size_t bytes);
 

@@ -50,6 +50,7 @@ Result<NetbsdBell> NetbsdBell::open(int fd, const std::string& path) {
   const auto add = [&](const UniqueFd& each) {
     epoll_event event{};
     event.events = EPOLLIN;
+    event.data.fd = each.get();
     return epoll_ctl(bell.all_.get(), EPOLL_CTL_ADD, each.get(), &event) == 0;
   };
   made = made && add(bell.own_) && add(bell.timer_);
@@ -81,12 +82,15 @@ void NetbsdBell::wake_later(std::chrono::nanoseconds after) const noexcept {
 }
 
 void NetbsdBell::drain() const noexcept {
-  std::uint64_t count = 0;
-  static_cast<void>(read(own_.get(), &count, sizeof count) > 0);
-  static_cast<void>(read(timer_.get(), &count, sizeof count) > 0);
-  // Equal events in a row are one, so there is seldom more than one.
-  alignas(inotify_event) std::array<char, 1024> events;
-  while (watch_ && read(watch_.get(), events.data(), events.size()) > 0) {
+  // One call says that there is nothing to read, which is the usual case.
+  std::array<epoll_event, 3> ready;
+  const int count = epoll_wait(all_.get(), ready.data(), static_cast<int>(ready.size()), 0);
+  for (int i = 0; i < count; ++i) {
+    // Equal events of a file in a row are one, so one read gets all of them, or nearly.
+    alignas(inotify_event) std::array<char, 1024> bytes;
+    const int from = ready[static_cast<std::size_t>(i)].data.fd;
+    while (read(from, bytes.data(), bytes.size()) == static_cast<ssize_t>(bytes.size())) {
+    }
   }
 }
 

@@ -136,9 +136,8 @@ AuditReport NetbsdInspector::audit() const {
   report.pads = chain.fillers;
   if (state.last / kNetbsdDataBytes != state.end / kNetbsdDataBytes) {
     report.notes.emplace_back(
-        "the newest frame touches the end of the ring: a kernel that joins now reads the whole "
-        "ring "
-        "again and again until another frame comes");
+        "the newest frame touches the end of the ring: a kernel that joins now reads the oldest "
+        "frame again and again until another frame comes");
   }
   return report;
 }

@@ -32,10 +32,11 @@
 // NetBSD's kernels move `last` first. While the lock is held nobody can tell the difference.
 //
 // The end of the data. A frame that straddles or touches the end raises `generation`. A kernel that
-// joins, or was overrun, while this is the newest frame counts that generation twice: it then reads
-// the whole ring again and again until another frame comes, and a diagnostic kernel ends. So
-// append() never leaves such a frame as the newest: it adds a *filler*, a header without a frame,
-// as the one of a new bus, which every reader passes over.
+// joins, or was overrun, while this is the newest frame takes its own place for one of the
+// generation that begins there. It then finds itself overrun again after each frame, and reads the
+// oldest one over and over, without a pause, until another frame comes. So append() never leaves
+// such a frame as the newest: it adds a *filler*, a header without a frame, as the one of a new
+// bus, which every reader passes over.
 //
 // Limits. Nothing tells the holder of the lock, so it cannot be taken from a dead one by itself.
 // What the file says is not trusted: each word is read once, checked, and only then used.

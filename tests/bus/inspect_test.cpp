@@ -16,7 +16,7 @@
 #include <thread>
 
 #include "base/wall_clock.hpp"
-#include "bus/repair/destroy.hpp"
+#include "bus/format/destroy.hpp"
 #include "tests/support/child_process.hpp"
 #include "tests/support/numbered_frames.hpp"
 #include "tests/support/raw_bus.hpp"

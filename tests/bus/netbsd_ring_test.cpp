@@ -187,7 +187,7 @@ TEST_F(NetbsdRingTest, AReaderThatResumesAtTheNewestLeavesOutTheRest) {
 }
 
 // A kernel's frame that straddles or touches the end stays the newest. Its own kind then reads the
-// whole ring again and again.
+// oldest frame again and again.
 TEST_F(NetbsdRingTest, AReaderThatJoinsReadsEachFrameOnceIfTheNewestTouchesTheEnd) {
   for (const std::uint32_t behind : {0U, 1U, 50U, 83U}) {
     place_end_at(kData - 84 + behind);

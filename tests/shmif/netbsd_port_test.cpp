@@ -150,6 +150,46 @@ TEST(NetbsdPort, FramesGoBothWaysThroughSeveralRoundsOfTheRing) {
   EXPECT_EQ(counters.overruns + counters.corrupt + counters.lost_bytes, 0U);
 }
 
+/// Sends frames by `send` until the newest ends exactly `behind` bytes behind the end of the data.
+template <class Send>
+void send_up_to_the_end(NetbsdPeer& peer, std::uint32_t behind, const Send& send) {
+  constexpr std::uint32_t kRecord = 24 + 1000;
+  std::uint32_t end = 24;
+  for (; end + 2 * kRecord < NetbsdPeer::kData; end += kRecord)
+    send(frame_of(kEverybody, end, 1000));
+  const std::uint32_t left = NetbsdPeer::kData + behind - end;
+  send(frame_of(kEverybody, 1, left / 2 - 24));
+  send(frame_of(kEverybody, 2, left - left / 2 - 24));
+  ASSERT_EQ(peer.generation(), 1U);
+}
+
+// A kernel that joins while a frame that touches the end is the newest takes itself for overrun, and
+// then reads the oldest frame again and again. After ours it does not, because a header without a
+// frame follows.
+TEST(NetbsdPort, AKernelThatJoinsAfterOurFrameAtTheEndIsNotConfused) {
+  for (const std::uint32_t behind : {0U, 1U, 23U, 24U, 100U, 900U}) {
+    {
+      const NetbsdBus bus;
+      NetbsdPeer sender(bus.path(), 1);
+      send_up_to_the_end(sender, behind, [&](const Octets& frame) { sender.send(frame); });
+      NetbsdPeer joins(bus.path(), 2);
+      const Octets oldest = frame_of(kEverybody, sender.first(), 1000);
+      for (int i = 0; i < 10; ++i) EXPECT_EQ(joins.receive(), oldest) << behind;
+    }
+    const NetbsdBus bus;
+    NetbsdPeer watches(bus.path(), 1);
+    Port port = port_on(bus.path());
+    send_up_to_the_end(watches, behind, [&](const Octets& frame) {
+      ASSERT_EQ(port.send(view_of(frame)).taken, 1U);
+    });
+    NetbsdPeer joins(bus.path(), 2);
+    EXPECT_FALSE(joins.receive()) << behind;
+    ASSERT_EQ(port.send(view_of(frame_of(kEverybody, 3))).taken, 1U);
+    EXPECT_EQ(joins.receive(), frame_of(kEverybody, 3)) << behind;
+    EXPECT_FALSE(joins.receive()) << behind;
+  }
+}
+
 TEST(NetbsdPort, ABatchTakesOneHoldOfTheLockAndArrivesInOrder) {
   const NetbsdBus bus;
   Port port = port_on(bus.path());
