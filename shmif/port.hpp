@@ -174,8 +174,8 @@ class Port {
   /// receive(). Blocks: never.
   Result<int> level_descriptor();
 
-  /// MTU of the bus + 22: an Ethernet header and two VLAN tags, no FCS. On a bus of NetBSD's format:
-  /// 1514. When detached: that of the largest MTU. Super-frames may be longer.
+  /// MTU of the bus + 22: an Ethernet header and two VLAN tags, no FCS. On a bus of NetBSD's
+  /// format: 1514. When detached: that of the largest MTU. Super-frames may be longer.
   std::size_t max_frame_bytes() noexcept;
   std::string address();  ///< "bus:PATH"
 

@@ -1,5 +1,5 @@
 /* Lock, takeover, wish, slots and the doorbell, as bus/ring/lock.cpp, bus/port/doorbell.cpp,
- * bus/port/port_table.cpp, Attachment::Impl::append and Attachment::wait run them, for three processes
+ * bus/port/port_table.cpp, NativeAttachment::Impl::append and NativeAttachment::wait run them, for three processes
  * (or more).
  *
  * One port sleeps; RINGERS others each send a frame that is for it. Any of them may die at any
@@ -25,7 +25,7 @@
  * Left out: several sleepers, since each has its own bits, word and ticket, and ringers visit
  * them one by one; D4, which only moves frames between two counters; names and addresses (P3);
  * repair. Fork: the child of a fork has neither mapping nor liveness lock, and each of its calls
- * ends at Attachment::Impl::forked(), so it does no step at all
+ * ends at NativeAttachment::Impl::forked(), so it does no step at all
  * (tests/process/library_user_test.cpp).
  *
  * -DSKIP_... leaves one step out, and -DTIDY_UP puts one in; each must make the check fail (see

@@ -1,5 +1,5 @@
 /* The ring and its lock-free readers, as bus/ring/lock.cpp, bus/ring/ring_writer.cpp, bus/ring/ring_reader.cpp,
- * Attachment::Impl::append and Attachment::wait run them, with store buffers (memory.pml).
+ * NativeAttachment::Impl::append and NativeAttachment::wait run them, with store buffers (memory.pml).
  *
  * WRITERS append batches, READERS follow the chain without the lock. The lock is taken from a
  * dead holder at any moment, and up to TAKEOVERS times from a living one. Every process may stop
@@ -814,7 +814,7 @@ copied:
 #ifdef NO_SLEEP
   goto forget;
 #endif
-  /* Attachment::wait: Sleeper::announce, a last look, Sleeper::sleep, Sleeper::withdraw */
+  /* NativeAttachment::wait: Sleeper::announce, a last look, Sleeper::sleep, Sleeper::withdraw */
   futex_seen = futex[r];
 #ifndef SKIP_ANNOUNCE_FIRST
   sleeping[r] = true; /* D1 */

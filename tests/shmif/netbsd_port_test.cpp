@@ -163,9 +163,9 @@ void send_up_to_the_end(NetbsdPeer& peer, std::uint32_t behind, const Send& send
   ASSERT_EQ(peer.generation(), 1U);
 }
 
-// A kernel that joins while a frame that touches the end is the newest takes itself for overrun, and
-// then reads the oldest frame again and again. After ours it does not, because a header without a
-// frame follows.
+// A kernel that joins while a frame that touches the end is the newest takes itself for overrun,
+// and then reads the oldest frame again and again. After ours it does not, because a header without
+// a frame follows.
 TEST(NetbsdPort, AKernelThatJoinsAfterOurFrameAtTheEndIsNotConfused) {
   for (const std::uint32_t behind : {0U, 1U, 23U, 24U, 100U, 900U}) {
     {
