@@ -49,11 +49,16 @@ NetbsdLook NetbsdRing::interpret(const NetbsdWords& words, std::uint32_t newest_
 
 NetbsdLook NetbsdRing::look(NetbsdState& state) const noexcept {
   for (unsigned looks = 0; looks < kLooks; ++looks) {
+    // Words, lock, header, lock, words: a writer that began before the first look at the lock shows
+    // there, or has ended. Then the words of the end differ from those that were read while it was
+    // at work. A writer that begins later shows at the second look at the lock, or has ended, and
+    // changed the words (N5). With the lock before the words, a writer could begin between the two,
+    // move `last`, and not yet have written the header that is read here.
+    const NetbsdWords before = words();
     if (lock() != 0) {
       cpu_relax();
       continue;
     }
-    const NetbsdWords before = words();
     NetbsdPacketHeader newest;
     if (before.last < kData) read(before.last, reinterpret_cast<std::byte*>(&newest), kHeader);
     fence_loads();

@@ -100,6 +100,13 @@ class NetbsdPeer {
 
   template <class Hook = Nothing>
   void send(const Bytes& frame, const Hook& at = {}) {
+    send_quietly(frame, at);
+    ring();
+    at(rang);
+  }
+  /// As send(), but wakes nobody.
+  template <class Hook = Nothing>
+  void send_quietly(const Bytes& frame, const Hook& at = {}) {
     lock();
     at(locked);
     const std::uint32_t offset = after(last());
@@ -126,8 +133,6 @@ class NetbsdPeer {
     if (wraps) set_generation(generation() + 1);
     unlock();
     at(unlocked);
-    ring();
-    at(rang);
   }
 
   // ---- Receiving ----

@@ -1,0 +1,206 @@
+// A reader of a NetBSD bus between whose instructions a kernel sends.
+
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <ucontext.h>
+
+#include <algorithm>
+#include <cstring>
+#include <functional>
+#include <utility>
+#include <vector>
+
+#include "bus/netbsd/reader.hpp"
+#include "bus/netbsd/ring.hpp"
+#include "tests/support/child_process.hpp"
+
+namespace shmif::bus {
+namespace {
+
+#if defined(__x86_64__)
+
+constexpr std::uint64_t kTrapFlag = 0x100;  // of the CPU: a trap after each instruction
+constexpr std::uint32_t kData = kNetbsdDataBytes;
+
+/// Runs a function instruction by instruction, and something else before two of them.
+class Stepper {
+ public:
+  Stepper() {
+    struct sigaction action{};
+    action.sa_sigaction = [](int, siginfo_t*, void* context) { current_->trap(context); };
+    action.sa_flags = SA_SIGINFO;
+    ::sigaction(SIGTRAP, &action, &before_);
+    current_ = this;
+  }
+  ~Stepper() { ::sigaction(SIGTRAP, &before_, nullptr); }
+  Stepper(const Stepper&) = delete;
+  Stepper& operator=(const Stepper&) = delete;
+
+  /// `one` is before `other`. Result: how many instructions `body` had up to there.
+  std::size_t run(const std::function<void()>& body, std::size_t one,
+                  std::function<void()> before_one, std::size_t other,
+                  std::function<void()> before_other) {
+    at_ = 0;
+    one_ = one;
+    other_ = other;
+    before_one_ = std::move(before_one);
+    before_other_ = std::move(before_other);
+    on_ = true;
+    asm volatile("pushfq; orq $0x100, (%%rsp); popfq" ::: "memory", "cc");
+    body();
+    on_ = false;
+    asm volatile("nop");  // the trap after this one ends it
+    return at_;
+  }
+
+ private:
+  void trap(void* context) {
+    if (!on_) return stop(context);
+    const std::size_t at = at_++;
+    if (at == one_) before_one_();
+    if (at != other_) return;
+    before_other_();
+    stop(context);  // a trap is slow in a virtual machine
+  }
+  static void stop(void* context) {
+    static_cast<ucontext_t*>(context)->uc_mcontext.gregs[REG_EFL] &=
+        ~static_cast<greg_t>(kTrapFlag);
+  }
+
+  static inline Stepper* current_ = nullptr;
+  struct sigaction before_{};
+  volatile bool on_ = false;
+  std::size_t at_ = 0, one_ = 0, other_ = 0;
+  std::function<void()> before_one_, before_other_;
+};
+
+class NetbsdSteps : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (test::kSanitized) GTEST_SKIP() << "single steps of the shipped code: not under sanitizers";
+  }
+  NetbsdSteps() : file_(kNetbsdFileBytes), ring_(file_.data()) {}
+
+  NetbsdHeader& header() { return ring_.header(); }
+  void put_header(std::uint32_t offset, std::uint32_t bytes) {
+    const NetbsdPacketHeader packet{.bytes = bytes, .sender = 5};
+    ring_.write(offset, reinterpret_cast<const std::byte*>(&packet), sizeof packet);
+  }
+  void put_frame(std::uint32_t offset, std::uint32_t bytes, unsigned char value) {
+    const std::vector<std::byte> frame(bytes, std::byte{value});
+    ring_.write(offset, frame.data(), frame.size());
+  }
+
+  std::vector<std::byte> file_;
+  NetbsdRing ring_;
+  Stepper stepper_;
+};
+
+// A kernel takes the lock and moves `last`; only later it writes the header there, and frees the
+// lock. Whatever instructions of a look that falls between, the look sees the state before or after.
+TEST_F(NetbsdSteps, AStateIsNeverSeenWhileItIsWritten) {
+  constexpr std::uint32_t kOldEnd = 24 + 24 + 100;
+  constexpr std::uint32_t kNewEnd = kOldEnd + 24 + 60;
+  NetbsdState state;
+  NetbsdLook look = NetbsdLook::held;
+  const auto begin_anew = [&] {
+    header() = {kNetbsdMagic, 3, 0, kData, 24, 0, 0};
+    put_header(24, 100);
+    put_frame(kOldEnd, 24, 0x7f);  // what an earlier round left where the next header goes
+  };
+  const auto take = [&] {
+    header().lock = 1;
+    header().last = kOldEnd;
+  };
+  const auto finish = [&] {
+    put_header(kOldEnd, 60);
+    header().lock = 0;
+  };
+  const auto body = [&] { look = ring_.look(state); };
+  begin_anew();
+  const std::size_t steps = stepper_.run(body, SIZE_MAX, {}, SIZE_MAX, {});
+  ASSERT_EQ(look, NetbsdLook::seen);
+  ASSERT_GT(steps, 30U);
+  ASSERT_LT(steps, 2000U);
+  std::size_t old_states = 0;
+  std::size_t new_states = 0;
+  for (std::size_t i = 0; i < steps; i += 2) {
+    for (std::size_t j = i + i % 9; j < steps; j += 9) {
+      begin_anew();
+      stepper_.run(body, i, take, j, finish);
+      if (look == NetbsdLook::held) continue;
+      ASSERT_EQ(look, NetbsdLook::seen) << i << " and " << j;
+      ASSERT_TRUE(state.end == kOldEnd || state.end == kNewEnd) << i << " and " << j;
+      ++(state.end == kOldEnd ? old_states : new_states);
+    }
+  }
+  EXPECT_GT(old_states, 0U);
+  EXPECT_GT(new_states, 0U);
+}
+
+// The ring is full, and the reader stands at the oldest frame. A kernel overwrites it meanwhile.
+TEST_F(NetbsdSteps, AFrameIsNeverReadWhileItIsOverwritten) {
+  constexpr std::uint32_t kFrame = 1000;
+  constexpr std::uint32_t kRecord = 24 + kFrame;
+  constexpr std::uint32_t kRecords = kData / kRecord;  // and a rest at the end, in the last one
+  constexpr std::uint32_t kLastFrame = kData - (kRecords - 1) * kRecord - 24;
+  NetbsdReader reader;
+  FrameBatch batch(2, 8192);
+  NetbsdTally tally;
+  NetbsdRead result = NetbsdRead::held;
+  const auto begin_anew = [&] {
+    header() = {kNetbsdMagic, 3, 1, 0, (kRecords - 1) * kRecord, 0, 0};
+    for (const std::uint32_t each : {0U, 1U}) {
+      put_header(each * kRecord, kFrame);
+      put_frame(each * kRecord + 24, kFrame, static_cast<unsigned char>(each + 1));
+    }
+    put_header((kRecords - 1) * kRecord, kLastFrame);
+    reader = NetbsdReader(ring_, nullptr, 0, false);
+    reader.seek_oldest(false);
+    batch.clear();
+    tally = {};
+  };
+  for (std::uint32_t each = 2; each + 1 < kRecords; ++each) put_header(each * kRecord, kFrame);
+  const auto take = [&] {
+    header().lock = 1;
+    header().last = 0;
+    header().first = kRecord;
+    put_header(0, kFrame);
+    put_frame(24, kFrame / 2, 0xee);
+  };
+  const auto finish = [&] {
+    put_frame(24 + kFrame / 2, kFrame / 2, 0xee);
+    header().lock = 0;
+  };
+  // One frame: the walk stops at the next one.
+  const auto body = [&] { result = reader.read(batch, 1, tally); };
+  begin_anew();
+  const std::size_t steps = stepper_.run(body, SIZE_MAX, {}, SIZE_MAX, {});
+  ASSERT_EQ(batch.size(), 1U);
+  const std::size_t stride = std::max<std::size_t>(1, steps / 9);
+  std::size_t overruns = 0;
+  std::size_t firsts = 0;
+  for (std::size_t i = 0; i < steps; i += stride) {
+    for (std::size_t j = i; j < steps + 60; j += stride) {
+      begin_anew();
+      stepper_.run(body, i, take, j, finish);
+      ASSERT_EQ(tally.corrupt, 0U) << i << " and " << j;
+      overruns += tally.overruns;
+      if (batch.empty()) continue;
+      const auto value = std::to_integer<unsigned>(batch[0].bytes[0]);
+      ASSERT_TRUE(value == 1 || value == 2) << i << " and " << j << ": " << value;
+      ASSERT_TRUE(std::ranges::all_of(
+          batch[0].bytes, [&](std::byte each) { return std::to_integer<unsigned>(each) == value; }))
+          << i << " and " << j;
+      ASSERT_EQ(value == 2, tally.overruns == 1) << i << " and " << j;
+      firsts += value == 1 ? 1 : 0;
+    }
+  }
+  EXPECT_GT(overruns, 0U);
+  EXPECT_GT(firsts, 0U);
+}
+
+#endif
+
+}  // namespace
+}  // namespace shmif::bus
