@@ -20,7 +20,6 @@ namespace {
 #if defined(__x86_64__)
 
 constexpr std::uint64_t kTrapFlag = 0x100;  // of the CPU: a trap after each instruction
-constexpr std::uint32_t kData = kNetbsdDataBytes;
 
 /// Runs a function instruction by instruction, and something else before two of them.
 class Stepper {
@@ -104,7 +103,7 @@ TEST_F(NetbsdSteps, AStateIsNeverSeenWhileItIsWritten) {
   NetbsdState state;
   NetbsdLook look = NetbsdLook::held;
   const auto begin_anew = [&] {
-    header() = {kNetbsdMagic, 3, 0, kData, 24, 0, 0};
+    header() = {kNetbsdMagic, 3, 0, kNetbsdDataBytes, 24, 0, 0};
     put_header(24, 100);
     put_frame(kOldEnd, 24, 0x7f);  // what an earlier round left where the next header goes
   };
@@ -142,8 +141,9 @@ TEST_F(NetbsdSteps, AStateIsNeverSeenWhileItIsWritten) {
 TEST_F(NetbsdSteps, AFrameIsNeverReadWhileItIsOverwritten) {
   constexpr std::uint32_t kFrame = 1000;
   constexpr std::uint32_t kRecord = 24 + kFrame;
-  constexpr std::uint32_t kRecords = kData / kRecord;  // and a rest at the end, in the last one
-  constexpr std::uint32_t kLastFrame = kData - (kRecords - 1) * kRecord - 24;
+  constexpr std::uint32_t kRecords =
+      kNetbsdDataBytes / kRecord;  // and a rest at the end, in the last one
+  constexpr std::uint32_t kLastFrame = kNetbsdDataBytes - (kRecords - 1) * kRecord - 24;
   NetbsdReader reader;
   FrameBatch batch(2, 8192);
   NetbsdTally tally;

@@ -23,7 +23,7 @@ namespace {
 
 /// Of what one operation reads or writes of the shared memory, at most: a repair after a second of
 /// looks at a lock.
-constexpr std::uint64_t kMaxAccesses = 60'000'000;
+constexpr std::uint64_t kMaxNetbsdAccesses = 60'000'000;
 
 /// A bus whose ring has gone round, so that a frame straddles the end. Made once.
 class NetbsdImage {
@@ -127,7 +127,7 @@ class NetbsdImage {
   std::vector<std::uint32_t> headers_;
 };
 
-void send(Port& port, Input& in) {
+void send_on_netbsd(Port& port, Input& in) {
   std::array<std::byte, 1600> payload{};
   for (std::size_t i = 0; i < 12; ++i) payload[i] = static_cast<std::byte>(in.byte());
   std::array<FrameView, 40> frames;
@@ -139,13 +139,13 @@ void send(Port& port, Input& in) {
   require(sent.taken <= count && (sent.taken == count || sent.error), "frames forgotten");
 }
 
-void check(const FrameBatch& batch, std::size_t frames) {
+void check_netbsd_batch(const FrameBatch& batch, std::size_t frames) {
   require(frames == batch.size(), "frames received are not the frames counted");
   for (const FrameView& frame : batch.frames())
     require(frame.size() <= bus::kNetbsdMaxFrame, "a frame that is too long");
 }
 
-void poll_once(Port& port) {
+void poll_on_netbsd(Port& port) {
   const WaitHint hint = port.prepare_wait();
   if (!hint.ready) {
     pollfd entry{port.descriptor(), POLLIN, 0};
@@ -154,7 +154,7 @@ void poll_once(Port& port) {
   port.finish_wait();
 }
 
-void look_from_outside(const std::string& path, Input& in) {
+void look_at_netbsd(const std::string& path, Input& in) {
   auto bus = Bus::open(path);
   if (!bus) return;
   if ((in.byte() & 1U) != 0) {
@@ -167,7 +167,7 @@ void look_from_outside(const std::string& path, Input& in) {
 }
 
 /// Afterwards there is traffic again, unless somebody goes on overwriting.
-void repair(const std::string& path) {
+void repair_netbsd(const std::string& path) {
   const auto done = Bus::repair(path, {.force = true});
   if (!done) return;
   require(done->frames_kept <= bus::kNetbsdDataBytes / 38, "more frames kept than fit");
@@ -195,16 +195,16 @@ void netbsd(Bytes bytes) {
   static_cast<void>(port.attach(image.path()));
   static_cast<void>(port.up());
   while (!in.empty()) {
-    const AccessLimit limit(kMaxAccesses);
+    const AccessLimit limit(kMaxNetbsdAccesses);
     batch.clear();
     switch (in.byte() % 14) {
       case 0: static_cast<void>(port.up()); break;
       case 1: static_cast<void>(port.down()); break;
       case 2:
-      case 3: send(port, in); break;
-      case 4: check(batch, port.receive(batch).frames); break;
+      case 3: send_on_netbsd(port, in); break;
+      case 4: check_netbsd_batch(batch, port.receive(batch).frames); break;
       case 5: port.wait(std::chrono::milliseconds(in.byte())); break;
-      case 6: poll_once(port); break;
+      case 6: poll_on_netbsd(port); break;
       case 7:
         static_cast<void>(port.down());
         static_cast<void>(port.detach());
@@ -212,7 +212,7 @@ void netbsd(Bytes bytes) {
         static_cast<void>(port.up());
         break;
       case 8:
-        check(batch, port.receive_in_place(batch).frames);
+        check_netbsd_batch(batch, port.receive_in_place(batch).frames);
         if ((in.byte() & 1U) != 0) image.scribble(in);
         require(port.release() <= batch.size(), "torn and not shown");
         break;
@@ -220,11 +220,11 @@ void netbsd(Bytes bytes) {
         if (auto f = Follower::open(image.path(), Start::oldest)) follower.emplace(*std::move(f));
         break;
       case 10:
-        if (follower) check(batch, follower->receive(batch).frames);
+        if (follower) check_netbsd_batch(batch, follower->receive(batch).frames);
         if (follower) follower->wait(std::chrono::milliseconds(3));
         break;
-      case 11: look_from_outside(image.path(), in); break;
-      case 12: repair(image.path()); break;
+      case 11: look_at_netbsd(image.path(), in); break;
+      case 12: repair_netbsd(image.path()); break;
       default: image.scribble(in); break;
     }
   }
