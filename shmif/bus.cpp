@@ -129,7 +129,7 @@ std::string Bus::warning() const {
 
 Result<void> check_port_table(const BusInfo& bus, const std::string& what) {
   if (bus.has_port_table()) return {};
-  return Error(Errc::not_supported,
+  return Error(std::make_error_code(std::errc::operation_not_supported),
                "cannot " + what + ' ' + bus.path +
                    ": NetBSD's format does not tell which ports there are (see docs/netbsd.md)");
 }

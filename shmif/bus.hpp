@@ -62,7 +62,7 @@ class Bus {
   /// Removes the file, and does not wait for ports to leave. If the file has another name, that
   /// name stays and a warning is logged. Errors, unless `force`: busy while live ports are
   /// attached; unsupported_file_system if the file system does not let this process see whether
-  /// ports are live; not_supported for a bus of NetBSD's format, which does not tell either.
+  /// ports are live; EOPNOTSUPP for a bus of NetBSD's format, which does not tell either.
   static Result<void> destroy(const std::string& path, bool force);
 
   Bus(Bus&&) noexcept;
@@ -96,8 +96,8 @@ class Bus {
   std::unique_ptr<Impl> impl_;
 };
 
-/// Whether the format of a bus tells which ports there are. Otherwise the error not_supported:
-/// "cannot `what` PATH: ...".
+/// Whether the format of a bus tells which ports there are. Otherwise the error "cannot `what`
+/// PATH: ...", which is std::errc::operation_not_supported.
 Result<void> check_port_table(const BusInfo& bus, const std::string& what);
 
 /// Lets this process survive when somebody truncates a bus that it has mapped. Without this call,

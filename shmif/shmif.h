@@ -135,8 +135,8 @@ int shmif_create(const char* path, const struct shmif_bus_options* options);
  * Removes the bus `path`. With a `force` other than 0, it also does so while live ports are
  * attached, and if the bus is damaged or of another version.
  * Threads: safe. Blocks: never.
- * Result: 0; -EBUSY (live ports are attached), -ENOENT, -EINVAL (not a bus), or another errno of
- * the system.
+ * Result: 0; -EBUSY (live ports are attached), -EOPNOTSUPP (NetBSD's format does not tell whether
+ * ports are attached), -ENOENT, -EINVAL (not a bus), or another errno of the system.
  */
 int shmif_destroy(const char* path, int force);
 

@@ -171,7 +171,7 @@ Result<std::string> destroy(const std::string& path, bool force) {
   const std::unique_ptr<Inspector> bus = *std::move(opened);
   const BusInfo info = bus->info();
   if (!info.has_port_table() && !force) {
-    return Error(Errc::not_supported,
+    return Error(std::make_error_code(std::errc::operation_not_supported),
                  "cannot tell whether the bus " + path +
                      " may be removed: NetBSD's format does not say which processes are attached "
                      "(make sure that there is none, and use --force)");

@@ -562,7 +562,7 @@ TEST(NetbsdRepair, DestroyNeedsForceBecauseNobodyTellsWhoIsAttached) {
   const NetbsdBus bus;
   const auto kept = Bus::destroy(bus.path(), false);
   ASSERT_FALSE(kept);
-  EXPECT_EQ(kept.error().code, make_error_code(Errc::not_supported));
+  EXPECT_EQ(kept.error().code, std::errc::operation_not_supported);
   EXPECT_EQ(access(bus.path().c_str(), F_OK), 0);
   Bus::destroy(bus.path(), true).value();
   EXPECT_NE(access(bus.path().c_str(), F_OK), 0);

@@ -185,7 +185,7 @@ TEST_F(NetbsdCommands, PingGoesToAllOrToAnAddressButNotToAName) {
 
 TEST_F(NetbsdCommands, CommandsThatNeedAPortTableSayThatThereIsNone) {
   EXPECT_TRUE(is_refused({"ps", path()}));
-  EXPECT_TRUE(is_refused({"enter", path(), "web", "true"}));
+  EXPECT_TRUE(is_refused({"enter", path(), "web", "--", "true"}));
   EXPECT_TRUE(is_refused({"stop", path(), "web"}));
   EXPECT_TRUE(is_refused({"heat", path()}));
   EXPECT_TRUE(is_refused({"wait", path(), "--port", "web", "--timeout", "5"}));
@@ -264,8 +264,8 @@ TEST_F(NetbsdCommands, BridgeJoinsABusOfEachFormat) {
 }
 
 TEST_F(NetbsdCommands, ShmifperfRunsOverIt) {
-  const ToolResult run = run_program({SHMIFPERF_PATH, "run", "--bus=" + path(), "--rate=1000",
-                                      "--duration=1", "--size=200", "--output=json"});
+  const ToolResult run = run_program({SHMIFPERF_PATH, "run", "--bus=" + path(), "--rate_iops=1000",
+                                      "--runtime=1", "--bs=200", "--output-format=json"});
   EXPECT_EQ(run.status, 0) << run.err;
   EXPECT_TRUE(json::accept(run.out)) << run.out.substr(0, 500);
   EXPECT_TRUE(is_clean(Bus::open(path()).value().audit()));
