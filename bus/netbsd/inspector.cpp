@@ -179,6 +179,7 @@ Result<RepairReport> NetbsdInspector::repair(const RepairOptions& options) {
   }
   if (ring_.look_inside(state) == NetbsdLook::seen)
     done.frames_kept = walk_netbsd_chain(ring_, state).frames;
+  done.epoch = ring_.words().generation;  // by which readers notice the repair
   lock.release();
   set_off_watches(file_.fd.get(), FileId::of(file_.fd.get()), offsetof(NetbsdHeader, version),
                   kNetbsdVersion);

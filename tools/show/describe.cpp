@@ -354,9 +354,8 @@ std::string to_text(const RepairReport& report) {
   if (report.claims_cleared != 0) add("cleared " + counted(report.claims_cleared, "claim"));
   if (report.lock_released) add("released the lock");
   if (report.ring_rebuilt) {
-    const std::string epoch =
-        report.epoch == 0 ? "" : " (epoch " + std::to_string(report.epoch) + ')';
-    add("rebuilt the ring keeping " + counted(report.frames_kept, "frame") + epoch);
+    add("rebuilt the ring keeping " + counted(report.frames_kept, "frame") + " (epoch " +
+        std::to_string(report.epoch) + ')');
   }
   return out.empty() ? "nothing to repair" : out;
 }
