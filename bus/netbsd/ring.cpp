@@ -149,16 +149,18 @@ void NetbsdLock::release() noexcept {
   store_seq_cst(ring_.header().lock, std::uint32_t{0});
 }
 
-bool NetbsdStuckLock::is_stuck(const NetbsdRing& ring) noexcept {
-  const auto now = std::chrono::steady_clock::now();
+bool NetbsdStuckLock::Sight::lasts(Clock::time_point now, Clock::duration patience) noexcept {
+  if (looks == 0) since = now;
+  looks = std::min(looks + 1, kMinLooks);
+  return looks == kMinLooks && now - since >= patience;
+}
+
+bool NetbsdStuckLock::is_stuck(const NetbsdRing& ring, Clock::time_point now) noexcept {
   const NetbsdWords words = ring.words();
-  if (looks_ == 0 || words != words_) {
-    looks_ = 0;
-    since_ = now;
-    words_ = words;
-  }
-  looks_ = std::min(looks_ + 1, kMinLooks);
-  return looks_ == kMinLooks && now - since_ >= NetbsdLock::kPatience;
+  if (words != words_) still_ = {};
+  words_ = words;
+  const bool is_still = still_.lasts(now, NetbsdLock::kPatience);
+  return held_.lasts(now, NetbsdLock::kLongestWait) || is_still;
 }
 
 // ---- Writing ----

@@ -143,19 +143,29 @@ class NetbsdLock {
   bool given_up_ = false;
 };
 
-/// Finds out that a lock is stuck: that it was held at each of several looks in a second, and that
-/// the bus did not change meanwhile. Threads: one at a time.
+/// Finds out that a lock is stuck: that it was held at each of several looks for
+/// NetbsdLock::kPatience, and the bus did not change meanwhile; or, however the bus changes, for
+/// NetbsdLock::kLongestWait. Threads: one at a time.
 class NetbsdStuckLock {
  public:
+  using Clock = std::chrono::steady_clock;
+
   /// Call it after each look() that saw the lock held. Result: whether it is stuck.
-  bool is_stuck(const NetbsdRing& ring) noexcept;
+  bool is_stuck(const NetbsdRing& ring, Clock::time_point now = Clock::now()) noexcept;
   /// Call it after each other look().
-  void is_free() noexcept { looks_ = 0; }
+  void is_free() noexcept { still_ = held_ = {}; }
 
  private:
   static constexpr unsigned kMinLooks = 20;
-  unsigned looks_ = 0;
-  std::chrono::steady_clock::time_point since_{};
+  /// For so long, and at so many looks.
+  struct Sight {
+    unsigned looks = 0;
+    Clock::time_point since{};
+
+    bool lasts(Clock::time_point now, Clock::duration patience) noexcept;
+  };
+  Sight still_;  ///< held, and the bus as it is now
+  Sight held_;
   NetbsdWords words_;
 };
 

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <vector>
@@ -283,6 +284,33 @@ TEST_F(NetbsdRingTest, NothingIsReadWhileTheLockIsHeld) {
   header().lock = 0;
   EXPECT_EQ(reader.read(batch, 64, tally), NetbsdRead::empty);
   EXPECT_EQ(batch.size(), 1U);
+}
+
+// A process may keep the lock and write into the words all the time, so that nobody ever sees the
+// state of the bus.
+TEST_F(NetbsdRingTest, ALockIsStuckAfterASecondOrAfterTenIfTheBusChanges) {
+  using std::chrono::milliseconds;
+  const auto stuck_after = [&](milliseconds between, unsigned changes_before) {
+    NetbsdStuckLock stuck;
+    NetbsdStuckLock::Clock::time_point now{};
+    for (unsigned looks = 0; looks < 100'000; ++looks, now += between) {
+      if (looks < changes_before) ++header().generation;
+      if (stuck.is_stuck(ring_, now))
+        return std::chrono::duration_cast<milliseconds>(now.time_since_epoch());
+    }
+    return milliseconds::max();
+  };
+  EXPECT_EQ(stuck_after(milliseconds(1), 0), milliseconds(1000));
+  EXPECT_EQ(stuck_after(milliseconds(1), 501), milliseconds(1500));
+  EXPECT_EQ(stuck_after(milliseconds(1), UINT32_MAX), milliseconds(10'000));
+  // Two looks that are far apart say nothing about the time between them.
+  EXPECT_EQ(stuck_after(milliseconds(5000), 0), milliseconds(19 * 5000));
+  EXPECT_EQ(stuck_after(milliseconds(5000), UINT32_MAX), milliseconds(19 * 5000));
+  NetbsdStuckLock stuck;
+  const NetbsdStuckLock::Clock::time_point then{};
+  for (unsigned looks = 0; looks < 100; ++looks) ASSERT_FALSE(stuck.is_stuck(ring_, then));
+  stuck.is_free();
+  EXPECT_FALSE(stuck.is_stuck(ring_, then + std::chrono::seconds(20)));
 }
 
 TEST_F(NetbsdRingTest, TheClockOfAKernelIsNotTakenForTheTimeOfDay) {
