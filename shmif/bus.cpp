@@ -21,6 +21,12 @@ bus::CreateOptions to_create(const BusOptions& o) noexcept {
 /// B1: what was asked for must be what is there.
 Result<void> compare(const std::string& path, const BusInfo& is, const BusOptions& wanted,
                      bool ring_bytes_asked, bool mtu_asked) {
+  if (wanted.format == BusFormat::netbsd && is.format != wanted.format) {
+    return Error(Errc::geometry_differs,
+                 "the bus " + path +
+                     " exists with our own format, NetBSD's was asked for (leave the format out, "
+                     "or destroy the bus first)");
+  }
   const bool size_differs = ring_bytes_asked && is.ring_bytes != wanted.ring_bytes;
   const bool mtu_differs = mtu_asked && is.mtu != wanted.mtu;
   if (!size_differs && !mtu_differs) return {};

@@ -48,7 +48,8 @@ class Bus {
   /// one creates it and the others wait until it is ready (at most 10 s). If `ring_bytes_asked`, a
   /// bus that exists must have the ring size of `options`; if `mtu_asked`, it must have their MTU.
   /// Errors for a bus that exists:
-  ///   - geometry_differs: it has another ring size or MTU than it must have;
+  ///   - geometry_differs: it has another ring size or MTU than it must have; or
+  ///     `options.format` is netbsd, and it has our own format;
   ///   - permission_denied: the directory is sticky and everybody may write to it, and the bus
   ///     belongs neither to the caller nor to the directory's owner. Somebody may have planted it;
   ///   - permission_denied: others than the caller and root may write to the directory, and the

@@ -146,6 +146,10 @@ shmif::BusOptions to_bus_options(const shmif_bus_options& given) {
   return bus;
 }
 
+bool has_known_format(const shmif_bus_options& given) noexcept {
+  return given.format == SHMIF_FORMAT_SHMIF || given.format == SHMIF_FORMAT_NETBSD;
+}
+
 /// Makes a port and attaches it by `attach`. Result: 0 and the port, or -errno.
 template <class Attach>
 int open_port(const shmif_port_options* options, shmif_port** port, Attach attach) {
@@ -281,7 +285,12 @@ int shmif_create(const char* path, const shmif_bus_options* options) {
   return guarded([=] {
     if (path == nullptr || !has_size(options))
       return bad_argument("shmif_create: path is NULL, or options->size is 0");
-    const shmif::Result<void> made = shmif::Bus::create(path, to_bus_options(completed(options)));
+    const shmif_bus_options given = completed(options);
+    if (!has_known_format(given)) {
+      return bad_argument(
+          "shmif_create: options->format is neither SHMIF_FORMAT_SHMIF nor SHMIF_FORMAT_NETBSD");
+    }
+    const shmif::Result<void> made = shmif::Bus::create(path, to_bus_options(given));
     return made ? 0 : fail(made.error());
   });
 }
@@ -312,6 +321,11 @@ int shmif_open_or_create(const char* path, const shmif_bus_options* bus,
     if (path == nullptr || !has_size(bus) || !has_size(options))
       return bad_argument("shmif_open_or_create: path is NULL, or the size of a structure is 0");
     const shmif_bus_options given = completed(bus);
+    if (!has_known_format(given)) {
+      return bad_argument(
+          "shmif_open_or_create: bus->format is neither SHMIF_FORMAT_SHMIF nor "
+          "SHMIF_FORMAT_NETBSD");
+    }
     const auto made = shmif::Bus::create_if_missing(path, to_bus_options(given),
                                                     given.ring_bytes != 0, given.mtu != 0);
     if (!made) return fail(made.error());

@@ -291,7 +291,8 @@ Result<Follower> Follower::open(const std::string& path, Start start, Resume res
                                 bool take_offloads) {
   auto follower = bus::follow_bus(path, start, resume, take_offloads);
   if (!follower) return std::move(follower).error();
-  if (const std::string& warning = (*follower)->warning(); !warning.empty()) log_warning(warning);
+  if (const std::string& warning = (*follower)->warning(); !warning.empty())
+    log_warning_once(warning);
   return Follower(std::make_unique<Impl>(Impl{*std::move(follower), {}}));
 }
 

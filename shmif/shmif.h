@@ -126,8 +126,8 @@ struct shmif_counters {
  * Creates the bus `path`. It appears under its name only when it is complete. `options` may be
  * NULL.
  * Threads: safe. Blocks: while the disk space is reserved.
- * Result: 0; -EEXIST, -EINVAL (size or MTU), -ENOSPC, -EOPNOTSUPP (a file system on which processes
- * would see different data), or another errno of the system.
+ * Result: 0; -EEXIST, -EINVAL (size, MTU or format), -ENOSPC, -EOPNOTSUPP (a file system on which
+ * processes would see different data), or another errno of the system.
  */
 int shmif_create(const char* path, const struct shmif_bus_options* options);
 
@@ -142,26 +142,29 @@ int shmif_destroy(const char* path, int force);
 
 /**
  * Attaches a new port to the bus `path`. The port is still down. `options` may be NULL.
- * Threads: safe. Blocks: while the ring's pages are prefaulted (about 1 ms for 4 MiB).
+ * Threads: safe. Blocks: while the ring's pages are prefaulted (about 1 ms for 4 MiB); on a bus of
+ * NetBSD's format, for at most a second if somebody holds the lock.
  * Result: 0, and *port, to be freed by shmif_close(); -ENOENT (no such file), -EINVAL (not a bus,
  * not of this version, or a bad option), -EAGAIN (the file is empty, or shmif_open_or_create() has
  * not finished filling a file that it found empty), -EEXIST (name or MAC taken), -ENOSPC (no free
- * slot), or another errno of the system; then *port is NULL.
+ * slot), -EBUSY (on a bus of NetBSD's format, somebody has held the lock for a second), or another
+ * errno of the system; then *port is NULL.
  */
 int shmif_open(const char* path, const struct shmif_port_options* options, shmif_port** port);
 
 /**
  * As shmif_open(), but first creates the bus if it does not exist. `bus` has the options of a new
- * bus and may be NULL. If the bus exists, its ring size and MTU must equal `bus->ring_bytes` and
- * `bus->mtu`; a member that is 0 is not compared. In a sticky directory that everybody may write
- * to, such as /dev/shm, the call refuses a bus that belongs neither to the caller nor to the
- * directory's owner. It also refuses a file with more than one name if others may write to the
- * directory. The path is opened once, so nobody can exchange the bus before the port is attached.
+ * bus and may be NULL. If the bus exists, its ring size, MTU and format must equal
+ * `bus->ring_bytes`, `bus->mtu` and `bus->format`; a member that is 0 is not compared. In a sticky
+ * directory that everybody may write to, such as /dev/shm, the call refuses a bus that belongs
+ * neither to the caller nor to the directory's owner. It also refuses a file with more than one
+ * name if others may write to the directory. The path is opened once, so nobody can exchange the
+ * bus before the port is attached.
  * Threads: safe. Blocks: as shmif_create() and shmif_open(); while another process creates the bus,
  * at most 10 s.
  * Result: as shmif_create() and shmif_open(), with these differences. -EEXIST means only that the
- * name or the MAC is taken. -EINVAL also means that the bus has another size or MTU. -EACCES also
- * means that the call refuses the bus, as said above. After an error *port is NULL.
+ * name or the MAC is taken. -EINVAL also means that the bus has another size, MTU or format.
+ * -EACCES also means that the call refuses the bus, as said above. After an error *port is NULL.
  */
 int shmif_open_or_create(const char* path, const struct shmif_bus_options* bus,
                          const struct shmif_port_options* options, shmif_port** port);
@@ -217,7 +220,8 @@ int shmif_try_send_batch(shmif_port* port, const struct iovec* frames, size_t co
 /**
  * Copies the next frame to `buffer`, at most `room` bytes, and describes it in `info` (may be
  * NULL). Threads: one at a time. Blocks: never. Result: bytes copied, at least 1; 0 when no frame
- * is there now; -EIO (the bus is corrupt).
+ * is there now; -EIO (the bus is corrupt), -EBUSY (on a bus of NetBSD's format, somebody has held
+ * the lock for a second).
  */
 int shmif_receive(shmif_port* port, void* buffer, size_t room, struct shmif_frame_info* info);
 

@@ -220,6 +220,51 @@ static void a_pause_for_a_slow_port_counts_as_nothing_else(void) {
   shmif_close(slow);
 }
 
+static void a_bus_of_netbsds_format_is_made_and_found_out(void) {
+  const struct shmif_bus_options netbsd = {
+      .size = sizeof netbsd, .mode = 0640, .format = SHMIF_FORMAT_NETBSD};
+  const struct shmif_bus_options with_size = {
+      .size = sizeof with_size, .ring_bytes = 1 << 20, .format = SHMIF_FORMAT_NETBSD};
+  unsigned char out[kFrameBytes];
+  unsigned char in[2048];
+  unsigned char too_long[1515] = {0};
+  struct shmif_frame_info info = {.size = sizeof info};
+  shmif_port* made = NULL;
+  /* The bus that exists has our own format. */
+  CHECK(shmif_open_or_create(g_path, &netbsd, NULL, &made) == -EINVAL && made == NULL);
+  CHECK(strstr(shmif_message(), "NetBSD's was asked for") != NULL);
+  CHECK(shmif_destroy(g_path, 0) == 0);
+  CHECK(shmif_create(g_path, &with_size) == -EINVAL);
+  CHECK(strstr(shmif_message(), "leave the size out") != NULL);
+  CHECK(shmif_open_or_create(g_path, &netbsd, NULL, &made) == 0);
+  CHECK(shmif_create(g_path, &netbsd) == -EEXIST);
+  shmif_port* found = open_port_up("found"); /* which does not tell the format */
+  CHECK(shmif_up(made) == 0);
+  CHECK(shmif_mtu(made) == 1500 && shmif_mtu(found) == 1500);
+  fill_frame(out, 7);
+  CHECK(shmif_send(made, out, sizeof out) == 0);
+  CHECK(shmif_send(made, too_long, sizeof too_long) == -EMSGSIZE);
+  CHECK(shmif_receive(found, in, sizeof in, &info) == kFrameBytes);
+  CHECK(memcmp(in, out, sizeof out) == 0 && info.sender == 0xffff && info.lost == 0);
+  CHECK(shmif_receive(found, in, sizeof in, NULL) == 0);
+  CHECK(shmif_receive(made, in, sizeof in, NULL) == 0); /* not its own */
+  shmif_close(made);
+  shmif_close(found);
+  CHECK(shmif_destroy(g_path, 0) == -EOPNOTSUPP);
+  CHECK(shmif_destroy(g_path, 1) == 0);
+}
+
+static void a_format_that_is_not_known_is_refused(void) {
+  const struct shmif_bus_options options = {.size = sizeof options, .format = 2};
+  shmif_port* port = NULL;
+  CHECK(shmif_destroy(g_path, 0) == 0);
+  CHECK(shmif_create(g_path, &options) == -EINVAL);
+  CHECK(strstr(shmif_message(), "options->format") != NULL);
+  CHECK(shmif_open_or_create(g_path, &options, NULL, &port) == -EINVAL && port == NULL);
+  CHECK(strstr(shmif_message(), "bus->format") != NULL);
+  CHECK(access(g_path, F_OK) != 0);
+}
+
 const struct test_case kCases[] = {
     {"ABatchEndsAtARefusedFrameWhereverItStands",
      a_batch_ends_at_a_refused_frame_wherever_it_stands},
@@ -234,5 +279,7 @@ const struct test_case kCases[] = {
     {"AnyForceBut0RemovesABusThatIsInUse", any_force_but_0_removes_a_bus_that_is_in_use},
     {"EachCounterIsInItsOwnMember", each_counter_is_in_its_own_member},
     {"APauseForASlowPortCountsAsNothingElse", a_pause_for_a_slow_port_counts_as_nothing_else},
+    {"ABusOfNetbsdsFormatIsMadeAndFoundOut", a_bus_of_netbsds_format_is_made_and_found_out},
+    {"AFormatThatIsNotKnownIsRefused", a_format_that_is_not_known_is_refused},
 };
 const size_t kCaseCount = sizeof kCases / sizeof kCases[0];

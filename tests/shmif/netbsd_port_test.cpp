@@ -449,9 +449,27 @@ TEST(NetbsdPort, CreateIfMissingTakesAnExistingBusOfEitherFormat) {
   const Bus made =
       Bus::create_if_missing(bus.file("new"), {.format = BusFormat::netbsd}, false, false).value();
   EXPECT_EQ(made.info().format, BusFormat::netbsd);
+  Bus::create(bus.file("own"), {}).value();
+  EXPECT_EQ(Bus::create_if_missing(bus.file("own"), {.format = BusFormat::netbsd}, false, false)
+                .error()
+                .code,
+            make_error_code(Errc::geometry_differs));
   Port port;
   port.attach(made).value();
   EXPECT_EQ(port.max_frame_bytes(), 1514U);
+}
+
+TEST(NetbsdPort, WhatTheFormatDoesNotPromiseIsSaidOnce) {
+  const NetbsdBus bus;
+  testing::internal::CaptureStderr();
+  Port one = port_on(bus.path());
+  Port other = port_on(bus.path());
+  Follower::open(bus.path(), Start::now).value();
+  const std::string said = testing::internal::GetCapturedStderr();
+  const std::string what = "the bus " + bus.path() + " has NetBSD's format, which promises less: ";
+  const std::size_t place = said.find(what);
+  ASSERT_NE(place, std::string::npos) << said;
+  EXPECT_EQ(said.find(what, place + 1), std::string::npos) << said;
 }
 
 TEST(NetbsdPort, AFollowerNeedsOnlyToRead) {
