@@ -68,6 +68,7 @@ void take_host_mac(Port& port, const BusInfo& bus) {
 }
 
 MacAddress device_mac(const BusInfo& bus, std::string_view device) {
+  if (!bus.has_port_table()) return MacAddress::random();
   // No port has a name with a blank.
   const std::string name = "device " + std::string(device);
   for (unsigned attempt = 0; attempt < kMaxAttempts; ++attempt) {

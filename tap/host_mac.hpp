@@ -24,7 +24,7 @@ MacAddress host_mac(const BusInfo& bus, std::string_view name, unsigned attempt 
 void take_host_mac(Port& port, const BusInfo& bus);
 
 /// The address for a device called `device` that a bridge makes beside this bus: no port on the bus
-/// has it.
+/// has it. Random if the format of the bus does not tell the ports.
 MacAddress device_mac(const BusInfo& bus, std::string_view device);
 
 }  // namespace shmif::tap

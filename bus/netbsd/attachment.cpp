@@ -31,8 +31,8 @@ std::uint64_t random_sender() noexcept {
 std::string name_of(const PortOptions& options, MacAddress mac) {
   if (!options.name.empty()) return options.name;
   std::array<char, 16> name{};
-  (void)std::snprintf(name.data(), name.size(), "port%04x",
-                      static_cast<unsigned>(mac.to_u64() & 0xffffU));
+  (void)std::snprintf(name.data(), name.size(), "port%08x",
+                      static_cast<unsigned>(mac.to_u64() & 0xffffffffU));
   return name.data();
 }
 

@@ -230,5 +230,13 @@ TEST(HostMac, APortTakesItAndTheNextOneWhereAnotherPortHasIt) {
   EXPECT_NE(device_mac(bus.info(), "tap0"), first.mac()) << "a port has it";
 }
 
+TEST(HostMac, ADeviceHasARandomOneWhereTheBusDoesNotTellItsPorts) {
+  BusInfo bus = some_bus();
+  EXPECT_EQ(device_mac(bus, "tap0"), device_mac(bus, "tap0"));
+  bus.format = BusFormat::netbsd;
+  bus.netbsd.emplace();
+  EXPECT_NE(device_mac(bus, "tap0"), device_mac(bus, "tap0"));
+}
+
 }  // namespace
 }  // namespace shmif::tap

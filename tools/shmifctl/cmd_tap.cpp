@@ -139,7 +139,11 @@ void attach(Port& port, PortOptions options, const Bus& bus, const std::string& 
     throw Exception(already_there(attached.error(), bus, device_name, *options.mac));
   }
   attached.value();
-  if (!options.mac) tap::take_host_mac(port, bus.info());
+  if (options.mac) return;
+  // Without a table of ports, nobody notices that a device in another namespace has this name, and
+  // so this address.
+  const BusInfo info = bus.info();
+  if (named || info.has_port_table()) tap::take_host_mac(port, info);
 }
 
 /// Carries frames until a signal comes, or until the device or the bus is gone.

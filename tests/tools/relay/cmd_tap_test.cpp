@@ -81,6 +81,29 @@ TEST_F(TapCommand, TwoNamespacesPingEachOtherOverIpv4AndIpv6) {
   EXPECT_EQ(answered.status, 0) << answered.err;
 }
 
+// Nobody there notices that the devices have one name.
+TEST_F(TapCommand, DevicesOfOneNameReachEachOtherOverABusOfNetbsdsFormat) {
+  ASSERT_EQ(run_tool({"create", bus, "--format", "netbsd"}).status, 0);
+  const TestNamespace left;
+  const TestNamespace right;
+  Tool a(tap_in(left, {"--name", "lab0", "--ip", "198.18.0.1/24"}));
+  Tool b(tap_in(right, {"--name", "lab0", "--ip", "198.18.0.2/24"}));
+  for (Tool* const each : {&a, &b}) {
+    ASSERT_TRUE(each->wait_for("lab0 is on " + bus)) << each->so_far().err;
+    EXPECT_EQ(times_in(each->so_far().err, "promises less"), 1U) << each->so_far().err;
+  }
+  EXPECT_NE(left.netlink().interface("lab0").value().mac,
+            right.netlink().interface("lab0").value().mac);
+  ToolResult ping;
+  EXPECT_TRUE(eventually([&] {
+    ping = run_inside(left, {"ping", "-c", "2", "-i", "0.2", "-W", "5", "198.18.0.2"});
+    return ping.status == 0;
+  })) << ping.out
+      << ping.err;
+  a.signal(SIGTERM);
+  EXPECT_EQ(a.finish().status, 0);
+}
+
 TEST_F(TapCommand, SigtermAndSigintEndItWithZeroAndTakeTheDeviceAway) {
   for (const int number : {SIGTERM, SIGINT}) {
     const TestNamespace space;
