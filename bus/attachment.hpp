@@ -1,7 +1,7 @@
 #pragma once
 // Attachment and Follower: what a port and a reader need of a bus, whatever the format of its file.
-// The formats implement these classes (bus/port/native_attachment.hpp, bus/netbsd/
-// netbsd_attachment.hpp). bus/format/format.hpp finds out the format of a file.
+// The formats implement these classes (bus/port/native_attachment.hpp, bus/netbsd/attachment.hpp,
+// bus/netbsd/follower.hpp). bus/format/format.hpp finds out the format of a file.
 
 #include <chrono>
 #include <cstddef>

@@ -19,9 +19,9 @@ namespace shmif::bus {
 
 std::string netbsd_warning(const std::string& path) {
   return "the bus " + path +
-         " has NetBSD's format, which promises less: lost frames are not counted, ports and their "
-         "names are not known, and a sender that is killed can leave the lock held "
-         "(docs/netbsd.md)";
+         " has NetBSD's format, which promises less: it does not count lost frames, and does not "
+         "tell who is attached or who sent a frame; a sender that is killed can leave the lock "
+         "held, and kernels trust all lengths in the file (docs/netbsd.md)";
 }
 
 bool is_netbsd_bus(std::span<const std::byte> beginning, std::uint64_t file_bytes) noexcept {

@@ -136,6 +136,20 @@ TEST_P(Gateway, GivesTwoHostsAtOnceAnAddressARouteAndNamesAndLeadsThemToTheWorld
   EXPECT_NE(said.out.find("slirp4netns: 1 connection"), std::string::npos) << said.out;
 }
 
+TEST_P(Gateway, LeadsHostsOnABusOfNetbsdsFormatToTheWorld) {
+  const std::string netbsd = file("netbsd");
+  Bus::create(netbsd, {.mode = 0666, .format = BusFormat::netbsd}).value();
+  Tool way(in_world({shmifctl_path(), "gateway", netbsd}));
+  ASSERT_TRUE(way.wait_for("connected, as port gateway")) << way.so_far().err;
+  const ToolResult fetched = run_program(
+      by_caller({shmifctl_path(), "exec", netbsd, "--via", GetParam().via, "--", "sh", "-c",
+                 kPath + "udhcpc -i tap0 -n -q -t 20 -T 1 > /dev/null 2>&1 || exit 9; " + kFetch +
+                     "http://web.test/page"}));
+  EXPECT_EQ(fetched.status, 0) << fetched.err;
+  EXPECT_EQ(fetched.out, kPage);
+  EXPECT_EQ(end(way).status, 0);
+}
+
 TEST_P(Gateway, LeadsToThisMachinesLoopbackOnlyWhereItWasAskedTo) {
   const std::string look = "curl -sS -m 20 http://10.0.2.2:81/page";
   {
