@@ -15,7 +15,6 @@ namespace shmif::bus {
 namespace {
 
 using std::chrono::nanoseconds;
-using Clock = std::chrono::steady_clock;
 
 /// 0 stands for nobody.
 std::uint64_t random_sender() noexcept {
@@ -294,6 +293,7 @@ nanoseconds NetbsdAttachment::longest_sleep(Seen seen) noexcept {
 }
 
 bool NetbsdAttachment::wait(nanoseconds timeout) noexcept {
+  using Clock = std::chrono::steady_clock;
   if (forked()) return false;
   const std::lock_guard guard(receive_mutex_);
   const bool forever = timeout > std::chrono::hours(24 * 365);
