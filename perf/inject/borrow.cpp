@@ -1,0 +1,358 @@
+#include "perf/inject/borrow.hpp"
+
+#include <elf.h>
+#include <fcntl.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "base/proc.hpp"
+#include "perf/inject/held_threads.hpp"
+#include "perf/inject/machine.hpp"
+
+namespace shmif::perf {
+namespace {
+
+constexpr std::uint64_t kWordBytes = 8;
+constexpr std::size_t kMaxLink = 64;
+
+// From linux/ptrace.h of Linux 5.13 and 6.4.
+struct RseqSetting {
+  std::uint64_t address;
+  std::uint32_t size, signature, flags, padding;
+};
+struct DispatchSetting {
+  std::uint64_t mode, selector, offset, length;
+};
+constexpr auto kGetRseq = static_cast<__ptrace_request>(0x420f);
+constexpr auto kGetDispatch = static_cast<__ptrace_request>(0x4211);
+
+/// A part of a process's memory, as far as it can be read.
+std::vector<std::uint8_t> read_memory(int memory, std::uint64_t address, std::size_t bytes) {
+  std::vector<std::uint8_t> read(bytes);
+  const ssize_t got = ::pread(memory, read.data(), bytes, static_cast<off_t>(address));
+  read.resize(got < 0 ? 0 : static_cast<std::size_t>(got));
+  return read;
+}
+
+template <class T>
+std::optional<T> read_object(int memory, std::uint64_t address) {
+  const auto bytes = read_memory(memory, address, sizeof(T));
+  T object{};
+  if (bytes.size() != sizeof object) return std::nullopt;
+  std::memcpy(&object, bytes.data(), sizeof object);
+  return object;
+}
+
+/// Bytes of an ELF file as it lies in memory: sections, and what is loaded.
+std::optional<std::uint64_t> image_bytes(const std::vector<std::uint8_t>& image) {
+  Elf64_Ehdr head{};
+  if (image.size() < sizeof head) return std::nullopt;
+  std::memcpy(&head, image.data(), sizeof head);
+  if (std::memcmp(&head.e_ident[0], ELFMAG, SELFMAG) != 0) return std::nullopt;
+  if (head.e_ident[EI_CLASS] != ELFCLASS64 || head.e_phentsize != sizeof(Elf64_Phdr)) {
+    return std::nullopt;
+  }
+  std::uint64_t end = head.e_shoff + std::uint64_t{head.e_shnum} * head.e_shentsize;
+  for (std::uint64_t i = 0; i < head.e_phnum; ++i) {
+    const std::uint64_t at = head.e_phoff + i * sizeof(Elf64_Phdr);
+    Elf64_Phdr part{};
+    if (at > image.size() || image.size() - at < sizeof part) return std::nullopt;
+    std::memcpy(&part, &image[at], sizeof part);
+    if (part.p_offset > image.size() || part.p_memsz > image.size()) return std::nullopt;
+    end = std::max(end, part.p_offset + std::max(part.p_memsz, part.p_filesz));
+  }
+  return end <= image.size() ? std::optional(end) : std::nullopt;
+}
+
+/// Threads of one process, one of which is made to call.
+class Borrowing {
+ public:
+  Borrowing(const TaskId& process, const BorrowOptions& options)
+      : process_(process),
+        name_("process " + std::to_string(process.number)),
+        held_(process, options.before_step) {}
+
+  Result<UniqueFd> run() {
+    if (auto may = expect_permission(); !may) return std::move(may).error();
+    handle_ = UniqueFd(static_cast<int>(::syscall(SYS_pidfd_open, process_.number, 0)));
+    if (!handle_) return refusal_to_trace(process_, errno);
+    if (auto held = held_.hold(); !held) return std::move(held).error();
+    if (!is_same()) return refusal_to_trace(process_, ESRCH);
+    const std::string path = "/proc/" + std::to_string(process_.number) + "/mem";
+    memory_ = UniqueFd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    if (!memory_) return refusal_to_trace(process_, errno);
+    const auto room = find_room();
+    if (!room) return room.error();
+    std::string why;
+    for (HeldThread& each : held_.threads()) {
+      if (!can_enter(each, why)) continue;
+      auto file = borrow_by(each, *room);
+      if (file || !goes_on_) return file;
+      why = file.error().message;
+    }
+    return Error(Errc::not_supported, why);
+  }
+
+ private:
+  std::string status_of(pid_t thread) const {
+    const auto text = KernelFiles().read("/proc/" + std::to_string(process_.number) + "/task/" +
+                                         std::to_string(thread) + "/status");
+    return text ? *text : std::string();
+  }
+
+  bool is_same() const {
+    const auto text = KernelFiles().read("/proc/" + std::to_string(process_.number) + "/stat");
+    const auto stat = text ? read_task_stat(*text) : Result<TaskStat>(text.error());
+    return stat && stat->start_ticks == process_.start_ticks;
+  }
+
+  /// What can be known before anything is stopped.
+  Result<void> expect_permission() const {
+    if (!can_borrow_calls()) {
+      return Error(Errc::not_supported, "this is known for x86-64 only");
+    }
+    if (process_.number == ::getpid()) {
+      return Error(Errc::not_supported, "a process cannot stop itself");
+    }
+    const std::string status = status_of(process_.number);
+    if (status.empty()) return refusal_to_trace(process_, ESRCH);
+    const auto tracer = base::status_numbers(status, "TracerPid");
+    if (!tracer.empty() && tracer[0] != 0) return refusal_to_trace(process_, EPERM);
+    if (status.find("\nState:\tT") != std::string::npos) {
+      return Error(Errc::busy, name_ + " is stopped by a signal (kill -CONT " +
+                                   std::to_string(process_.number) + ')');
+    }
+    return filter_of(status);
+  }
+
+  Result<void> filter_of(const std::string& status) const {
+    const auto filter = base::status_numbers(status, "Seccomp");
+    if (filter.empty() || filter[0] == 0) return {};
+    return Error(Errc::not_supported,
+                 name_ +
+                     " has a seccomp filter, which could end it at userfaultfd(2) (start it "
+                     "without: Docker's --security-opt seccomp=unconfined, systemd's "
+                     "SystemCallFilter=)");
+  }
+
+  bool can_enter(const HeldThread& thread, std::string& why) const {
+    if (const auto filter = filter_of(status_of(thread.number)); !filter) {
+      why = filter.error().message;
+      return false;
+    }
+    if (!is_64_bit(thread.state.registers)) {
+      why = name_ + " executes 32-bit code";
+      return false;
+    }
+    DispatchSetting dispatch{};
+    if (::ptrace(kGetDispatch, thread.number, sizeof dispatch, &dispatch) == 0 &&
+        dispatch.mode != 0) {
+      why = name_ + " handles its own system calls (PR_SET_SYSCALL_USER_DISPATCH)";
+      return false;
+    }
+    if (is_in_sequence(thread)) {
+      why = name_ + " is in a restartable sequence (try again)";
+      return false;
+    }
+    return true;
+  }
+
+  /// rseq(2): where the kernel would send it to the start of the sequence.
+  bool is_in_sequence(const HeldThread& thread) const {
+    RseqSetting setting{};
+    if (::ptrace(kGetRseq, thread.number, sizeof setting, &setting) <= 0) return false;
+    if (setting.address == 0) return false;
+    constexpr std::uint64_t kOffsetOfSequence = 8;
+    const auto sequence =
+        read_object<std::uint64_t>(memory_.get(), setting.address + kOffsetOfSequence);
+    if (!sequence || *sequence == 0) return false;
+    struct Sequence {
+      std::uint32_t version, flags;
+      std::uint64_t begin, bytes, abort;
+    };
+    const auto code = read_object<Sequence>(memory_.get(), *sequence);
+    return code && instruction_of(thread.state.registers) - code->begin < code->bytes;
+  }
+
+  /// S2: a place of kStubBytes behind the image of the vDSO.
+  Result<std::uint64_t> find_room() const {
+    const auto maps = KernelFiles().read("/proc/" + std::to_string(process_.number) + "/maps");
+    if (!maps) return refusal_to_trace(process_, ESRCH);
+    const std::size_t name = maps->find("[vdso]");
+    const std::size_t line = name == std::string::npos ? name : maps->rfind('\n', name);
+    const auto mapped = name == std::string::npos
+                            ? std::nullopt
+                            : base::read_maps_line(maps->substr(line + 1, name - line + 5));
+    const Error none(Errc::not_supported,
+                     "the kernel's vDSO has no room for the call in " + name_ +
+                         (mapped ? "" : ", which has none (boot with vdso=1)"));
+    if (!mapped) return none;
+    const auto image = read_memory(memory_.get(), mapped->begin, mapped->end - mapped->begin);
+    const auto end = image_bytes(image);
+    if (!end) return none;
+    constexpr std::uint64_t kLine = 64;
+    std::optional<std::uint64_t> left_behind;
+    const auto head = stub_for({});
+    for (std::uint64_t at = (*end + kLine - 1) / kLine * kLine; at + kStubBytes <= image.size();
+         at += kStubBytes) {
+      const auto* const place = &image[at];
+      if (std::all_of(place, place + kStubBytes, [](std::uint8_t b) { return b == 0; })) {
+        return mapped->begin + at;
+      }
+      const bool is_stub = std::memcmp(place, head.data(), kStubHeadBytes) == 0;
+      if (!left_behind && is_stub && !is_used(mapped->begin + at)) left_behind = mapped->begin + at;
+    }
+    return left_behind ? Result<std::uint64_t>(*left_behind) : Result<std::uint64_t>(none);
+  }
+
+  /// Whether a thread is in this stub, or may come back to it from a handler.
+  bool is_used(std::uint64_t stub) const {
+    constexpr std::size_t kStackBytes = std::size_t{64} << 10U;
+    const auto is_in = [&](std::uint64_t address) { return address - stub < kStubBytes; };
+    return std::ranges::any_of(held_threads(), [&](const HeldThread& each) {
+      if (is_in(instruction_of(each.state.registers))) return true;
+      const auto stack = read_memory(memory_.get(), stack_of(each.state.registers), kStackBytes);
+      for (std::size_t at = 0; at + kWordBytes <= stack.size(); at += kWordBytes) {
+        std::uint64_t word = 0;
+        std::memcpy(&word, &stack[at], sizeof word);
+        if (is_in(word)) return true;
+      }
+      return false;
+    });
+  }
+  const std::vector<HeldThread>& held_threads() const { return held_.threads(); }
+
+  /// The first word last when it is taken away, and first when it is written: a stub is known by it.
+  bool write_stub(const HeldThread& thread, std::uint64_t at,
+                  const std::vector<std::uint8_t>& code) {
+    for (std::size_t i = 0; i < kStubBytes; i += kWordBytes) {
+      if (!held_.poke(thread, at + i, word_of(code, i))) return false;
+    }
+    return true;
+  }
+  void remove_stub(const HeldThread& thread, std::uint64_t at) {
+    for (std::size_t i = kStubBytes; i > 0; i -= kWordBytes) {
+      held_.poke(thread, at + i - kWordBytes, 0);
+    }
+  }
+  static std::uint64_t word_of(const std::vector<std::uint8_t>& code, std::size_t at) {
+    std::uint64_t word = 0;
+    if (at < code.size()) std::memcpy(&word, &code[at], std::min(kWordBytes, code.size() - at));
+    return word;
+  }
+
+  Result<UniqueFd> borrow_by(HeldThread& thread, std::uint64_t room) {
+    constexpr int kTries = 20;
+    goes_on_ = true;
+    for (int i = 0; i < kTries; ++i) {
+      if (!write_stub(thread, room, stub_for(thread.state)) ||
+          !held_.set(thread, at_address(thread.state.registers, room))) {
+        break;
+      }
+      thread.is_lost = true;
+      const int signal = follow_stub(thread);
+      if (signal < 0) break;
+      // A signal ends the call that it interrupts.
+      if (signal > 0) thread.asks_again = false;
+      // Its mask first: were it the other way round, all signals could stay blocked (S1).
+      const bool is_back =
+          (signal > 0 || held_.set_blocked(thread, thread.state.blocked)) && held_.set_back(thread);
+      if (!is_back) break;
+      thread.is_lost = false;
+      thread.asks_again = false;
+      if (signal == 0) {
+        remove_stub(thread, room);
+        goes_on_ = false;
+        if (file_) return std::move(file_);
+        return Error::from_errno(error_, name_ + " cannot make a userfaultfd(2)");
+      }
+      // The handler runs where the thread was.
+      ThreadStop stop = held_.to_next_stop(thread, signal);
+      while (stop.kind == ThreadStop::Kind::signal) stop = held_.to_next_stop(thread, stop.signal);
+      if (stop.kind != ThreadStop::Kind::trap || !held_.look_at(thread)) break;
+      std::string why;
+      if (can_enter(thread, why)) continue;
+      remove_stub(thread, room);
+      return Error(Errc::not_supported, why);
+    }
+    goes_on_ = false;
+    return refusal_to_trace(process_, ESRCH);
+  }
+
+  /// Lets the thread run through the stub, and stops it behind the last call but one. Result: 0, or
+  /// the signal that it is about to get before it has begun; below 0: it has ended.
+  int follow_stub(const HeldThread& thread) {
+    constexpr int kStops = 6;  // the beginnings and ends of three calls
+    constexpr int kEndOfCall = 4;
+    for (int stops = 0; stops < kStops;) {
+      const ThreadStop stop = held_.to_next_call(thread);
+      if (stop.kind == ThreadStop::Kind::trap) continue;
+      if (stop.kind == ThreadStop::Kind::signal) {
+        if (stops == 0) return stop.signal;
+        return -1;  // all are blocked: only one that ends it
+      }
+      if (stop.kind != ThreadStop::Kind::call) return -1;
+      if (++stops == kEndOfCall) fetch(thread);
+    }
+    // In a stop of this kind the kernel restarts calls, and delivers signals.
+    const ThreadStop stop = held_.to_next_stop(thread, 0);
+    return stop.kind == ThreadStop::Kind::trap ? 0 : -1;
+  }
+
+  /// At the end of the call of userfaultfd(2).
+  void fetch(const HeldThread& thread) {
+    HeldThread now = thread;
+    error_ = ESRCH;
+    if (!held_.look_at(now)) return;
+    const long result = call_of(now.state.registers).value;
+    if (result < 0) {
+      error_ = static_cast<int>(-result);
+      return;
+    }
+    file_ = UniqueFd(
+        static_cast<int>(::syscall(SYS_pidfd_getfd, handle_.get(), static_cast<int>(result), 0)));
+    error_ = errno;
+    if (!file_) return;
+    // Threads may have tables of descriptors of their own: this could be another's.
+    std::array<char, kMaxLink> link{};
+    const std::string path = "/proc/self/fd/" + std::to_string(file_.get());
+    const ssize_t length = ::readlink(path.c_str(), link.data(), link.size());
+    if (std::string_view(link.data(), static_cast<std::size_t>(std::max<ssize_t>(length, 0))) !=
+        "anon_inode:[userfaultfd]") {
+      file_.reset();
+      error_ = EBADF;
+    }
+  }
+
+  TaskId process_;
+  std::string name_;
+  UniqueFd handle_;
+  UniqueFd memory_;
+  HeldThreads held_;
+  UniqueFd file_;
+  int error_ = 0;
+  bool goes_on_ = true;  ///< another thread can be tried
+};
+
+}  // namespace
+
+Result<UniqueFd> borrow_userfaultfd(const TaskId& process, const BorrowOptions& options) {
+  Result<UniqueFd> file = Error(Errc::not_supported, "");
+  // Threads that this one traces are let go when it ends, also those that never stopped.
+  std::thread([&] { file = Borrowing(process, options).run(); }).join();
+  return file;
+}
+
+}  // namespace shmif::perf

@@ -1,0 +1,89 @@
+#pragma once
+// The threads of another process, stopped by ptrace for a moment.
+
+#include <sys/types.h>
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <vector>
+
+#include "base/result.hpp"
+#include "perf/inject/machine.hpp"
+#include "perf/watch/process.hpp"
+
+namespace shmif::perf {
+
+/// A thread that is stopped, and where it goes on if nothing else is asked of it.
+struct HeldThread {
+  pid_t number = 0;
+  ThreadState state;
+  /// The call from which it is about to return failed only because it was stopped.
+  bool asks_again = false;
+  /// It is in the stub, and finds its way alone.
+  bool is_lost = false;
+};
+
+/// How a stopped thread reported itself.
+struct ThreadStop {
+  enum class Kind : std::uint8_t {
+    ended,   ///< or it executes another program
+    late,    ///< it has not stopped
+    trap,    ///< PTRACE_INTERRUPT, or a stop of the whole process
+    call,    ///< it enters or leaves a system call
+    signal,  ///< which it is about to get
+  };
+  Kind kind = Kind::ended;
+  int signal = 0;              ///< of Kind::signal
+  bool is_group_stop = false;  ///< of Kind::trap
+};
+
+/// Why this process cannot be traced, and what would change that. `number`: the errno.
+Error refusal_to_trace(const TaskId& process, int number, const KernelFiles& files = KernelFiles());
+
+/// Only the thread that made it may use it. If that thread ends, by SIGKILL as well, the kernel lets
+/// all of them go: no option of ptrace says otherwise.
+class HeldThreads {
+ public:
+  using Clock = std::chrono::steady_clock;
+  /// `before_step`: called before each change, so that a test can end the process there.
+  HeldThreads(const TaskId& process, std::function<void()> before_step)
+      : process_(process), before_step_(std::move(before_step)) {}
+  HeldThreads(const HeldThreads&) = delete;
+  HeldThreads& operator=(const HeldThreads&) = delete;
+  /// Lets them go.
+  ~HeldThreads();
+
+  /// Stops all, but those that wait in a call that would then fail with EINTR; if there are no
+  /// others, one of these. Blocks: two seconds at most. Errors: EPERM; Errc::busy if the process is
+  /// stopped by a signal; Errc::timed_out if a thread sleeps so that nothing can stop it.
+  Result<void> hold();
+  std::vector<HeldThread>& threads() noexcept { return threads_; }
+  const std::vector<HeldThread>& threads() const noexcept { return threads_; }
+
+  /// Changes of a held thread, each with before_step(). Result: whether it was possible.
+  bool set(const HeldThread& thread, const ThreadRegisters& registers);
+  /// As if it had not been stopped.
+  bool set_back(const HeldThread& thread);
+  bool set_blocked(const HeldThread& thread, std::uint64_t blocked);
+  bool poke(const HeldThread& thread, std::uint64_t address, std::uint64_t word);
+  /// Lets it run to its next call (`PTRACE_SYSCALL`) or until it is stopped again, and waits.
+  ThreadStop to_next_call(const HeldThread& thread);
+  ThreadStop to_next_stop(const HeldThread& thread, int signal);
+  /// Reads where it is now. Result: false if it has ended.
+  bool look_at(HeldThread& thread) const;
+
+ private:
+  Result<bool> hold_one(pid_t number);
+  ThreadStop wait_for(pid_t number) const;
+  std::vector<pid_t> not_held(bool fragile) const;
+  ThreadStop run(const HeldThread& thread, long how, int signal);
+
+  TaskId process_;
+  std::function<void()> before_step_;
+  Clock::time_point until_ = Clock::now() + std::chrono::seconds(2);
+  std::vector<HeldThread> threads_;
+};
+
+}  // namespace shmif::perf
