@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
+#include <utility>
 
 #include "base/quantity.hpp"
 #include "base/unique_fd.hpp"
@@ -105,6 +106,35 @@ Capability pagemap_scan(const KernelFiles& files) {
                                                 : without;
 }
 
+/// Adds what Yama says about processes that we did not start.
+Capability with_scope(Capability found, const KernelFiles& files) {
+  const auto scope = files.read_number("/proc/sys/kernel/yama/ptrace_scope");
+  if (scope && *scope > 0 && ::geteuid() != 0) {
+    found.reason += "; of our own children only, since ptrace_scope is " + std::to_string(*scope);
+    found.enable_with = "sysctl kernel.yama.ptrace_scope=0, or root";
+  }
+  return found;
+}
+
+Capability written(const KernelFiles& files) {
+  constexpr const char* kName = "heat.written";
+  const Capability found{kName, Support::supported,
+                         "of any program, each page that it writes; reads are known of mappings",
+                         ""};
+  if (!is_this_machine(files)) {
+    return release_of(files) >= std::pair(6U, 7U)
+               ? with_scope(found, files)
+               : Capability{kName, Support::not_supported,
+                            "the kernel has no asynchronous write protection",
+                            "Linux 6.7 or newer"};
+  }
+  const auto possible = expect_written();
+  if (possible) return with_scope(found, files);
+  const bool refused = is_refusal(possible.error().code.value());
+  return {kName, refused ? Support::not_permitted : Support::not_supported,
+          possible.error().message, refused ? "a sandbox (seccomp) that permits userfaultfd" : ""};
+}
+
 Capability clear_refs(const KernelFiles& files) {
   constexpr const char* kName = "heat.clear_refs";
   for (const char* const file : {"/proc/self/clear_refs", "/proc/self/smaps"}) {
@@ -130,12 +160,7 @@ Capability clear_refs(const KernelFiles& files) {
                    "of each mapping as a whole; reads and writes are "
                    "not told apart",
                    ""};
-  const auto scope = files.read_number("/proc/sys/kernel/yama/ptrace_scope");
-  if (scope && *scope > 0 && ::geteuid() != 0) {
-    found.reason += "; of our own children only, since ptrace_scope is " + std::to_string(*scope);
-    found.enable_with = "sysctl kernel.yama.ptrace_scope=0, or root";
-  }
-  return found;
+  return with_scope(std::move(found), files);
 }
 
 Capability damon(const KernelFiles& files) {
@@ -172,7 +197,7 @@ Capability damon(const KernelFiles& files) {
 }  // namespace
 
 std::vector<Capability> heat_capabilities(const KernelFiles& files) {
-  return {client(files), pagemap_scan(files), clear_refs(files), damon(files)};
+  return {client(files), pagemap_scan(files), written(files), clear_refs(files), damon(files)};
 }
 
 }  // namespace shmif::perf

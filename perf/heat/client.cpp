@@ -386,7 +386,8 @@ Result<std::vector<HeatClient>> heat_clients(const std::string& folder,
   return clients;
 }
 
-Result<std::unique_ptr<HeatSource>> watch_by_client(pid_t process, const std::string& folder) {
+Result<std::unique_ptr<HeatSource>> watch_by_client(pid_t process, const std::string& folder,
+                                                    const std::function<void()>& found) {
   const std::string name = "process " + std::to_string(process);
   if (folder.empty()) {
     return Error(Errc::not_supported, name + " shares no access heat (SHMIF_HEAT is not set)");
@@ -396,6 +397,7 @@ Result<std::unique_ptr<HeatSource>> watch_by_client(pid_t process, const std::st
   for (const std::string& each : *names) {
     auto connection = connect_to_client(folder, each);
     if (!connection || connection->pid() != process) continue;
+    found();
     if (auto asked = connection->ask_hello(); !asked) return std::move(asked).error();
     return Client::begin(*std::move(connection), kMaxPagesOfAll, Clock::now() + kAnswerPatience);
   }

@@ -17,9 +17,10 @@ constexpr std::array<std::pair<HeatVerb, const char*>, 6> kVerbs{{{HeatVerb::sta
                                                                   {HeatVerb::on, "on"},
                                                                   {HeatVerb::off, "off"},
                                                                   {HeatVerb::forget, "forget"}}};
-constexpr std::array<std::pair<HeatBackend, const char*>, 4> kBackends{
+constexpr std::array<std::pair<HeatBackend, const char*>, 5> kBackends{
     {{HeatBackend::automatic, "auto"},
      {HeatBackend::client, "client"},
+     {HeatBackend::written, "written"},
      {HeatBackend::clear_refs, "clear_refs"},
      {HeatBackend::damon, "damon"}}};
 constexpr std::size_t kMaxColumns = 1000;

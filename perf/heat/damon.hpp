@@ -12,6 +12,8 @@
 // Kernels from 6.2 on tell the regions in files ("tried_regions" of a scheme that does nothing).
 // Older ones tell them only by the tracepoint damon:damon_aggregated.
 
+#include <sys/types.h>
+
 #include <cstdint>
 #include <memory>
 #include <mutex>
@@ -82,6 +84,10 @@ class DamonContext {
   /// The regions of the last window of a target that has ended; of tracing kernels, those since the
   /// last call.
   Result<std::vector<Region>> regions(std::size_t target = 0);
+  /// Number of the kernel's thread that watches a target; 0: not known.
+  pid_t thread_of(std::size_t target) const noexcept {
+    return target < threads_.size() ? threads_[target] : 0;
+  }
   /// By which of the kernel's files they tell regions.
   const char* means() const noexcept;
 

@@ -64,6 +64,7 @@ class DamonSource : public HeatSource {
     return {};
   }
 
+  pid_t kernel_thread() const noexcept override { return context_->thread_of(target_); }
   std::vector<Region> take_regions() override { return std::exchange(regions_, {}); }
 
  private:

@@ -126,6 +126,8 @@ std::string heat_conclusion(const HeatResult& result) {
   const std::string who = heat_target(result) + ": ";
   const std::size_t windows = result.windows.size();
   if (windows == 0) return who + "not measured";
+  const bool is_of_writes = !result.provenance.reads_precision.empty();
+  const char* const accessed = is_of_writes ? "written " : "accessed ";
   const auto all = stretches_of(result);
   std::uint64_t whole = 0, steady = 0, any = 0;
   std::vector<std::pair<HeatStretch, const NamedRange*>> hot;  // of each range
@@ -138,12 +140,14 @@ std::string heat_conclusion(const HeatResult& result) {
     }
     if (const auto one = hottest_of(parts)) hot.emplace_back(*one, &each);
   }
-  if (hot.empty()) return who + "no access to " + heat_bytes(whole) + ' ' + in_windows(windows);
+  if (hot.empty())
+    return who + (is_of_writes ? "no write to " : "no access to ") + heat_bytes(whole) + ' ' +
+           in_windows(windows);
   const double share = static_cast<double>(steady) / static_cast<double>(whole);
   std::string text = who;
-  text += steady == 0 ? "none of " + heat_bytes(whole) + " was accessed "
+  text += steady == 0 ? "none of " + heat_bytes(whole) + " was " + accessed
                       : bytes_with_care(result, steady) + " of " + heat_bytes(whole) + " (" +
-                            heat_share(share) + ") were accessed ";
+                            heat_share(share) + ") were " + accessed;
   text += in_windows(windows);
   if (any != steady) text += ", " + heat_bytes(any) + " in any";
   const auto share_of = [](const auto& one) { return one.first.share; };

@@ -22,6 +22,13 @@ Json target_json(const HeatResult& result) {
     ranges.push_back(
         {{"begin", each.range.begin}, {"end", each.range.end}, {"name", text_or_null(each.name)}});
   }
+  auto mappings = Json::array();
+  for (const MappingLooks::Mapping& each : result.mappings.mappings) {
+    mappings.push_back({{"begin", each.memory.range.begin},
+                        {"end", each.memory.range.end},
+                        {"name", text_or_null(each.memory.name)},
+                        {"accesses", each.accesses}});
+  }
   const bool is_process = result.process.number != 0;
   return {{"pid", is_process ? Json(result.process.number) : Json(nullptr)},
           {"name", text_or_null(result.name)},
@@ -29,10 +36,16 @@ Json target_json(const HeatResult& result) {
           {"precision", text_or_null(result.provenance.precision)},
           {"means", text_or_null(result.provenance.means)},
           {"writes_reason", text_or_null(result.provenance.writes_reason)},
+          {"reads_precision", text_or_null(result.provenance.reads_precision)},
+          {"reads_reason", text_or_null(result.provenance.reads_reason)},
+          {"note", text_or_null(result.provenance.note)},
+          {"kdamond_pid", result.kernel_thread != 0 ? Json(result.kernel_thread) : Json(nullptr)},
           {"fallback_reason", text_or_null(result.fallback_reason)},
           {"has_ended", result.has_ended},
           {"reason", text_or_null(result.reason)},
-          {"ranges", std::move(ranges)}};
+          {"ranges", std::move(ranges)},
+          {"mapping_looks", result.mappings.looks},
+          {"mappings", std::move(mappings)}};
 }
 
 Json window_json(const HeatWindow& window) {

@@ -70,7 +70,7 @@ std::vector<const NamedRange*> accessed(const HeatResult& result) {
 std::string range_rows(const HeatResult& result, const std::vector<const NamedRange*>& rows,
                        std::size_t columns, bool in_colour) {
   const std::size_t strip = columns - kNameColumns - 14;
-  const bool writes = knows_writes(result);
+  const bool writes = knows_writes(result) && result.provenance.reads_precision.empty();
   const auto row_of = [&](const NamedRange& each, HeatOf of) {
     const auto shares = heat_of(result.windows, each.range, strip, of);
     const auto all = heat_of_all(shares);
@@ -130,10 +130,41 @@ std::string working_set_line(const HeatResult& result) {
   return text + '\n';
 }
 
+/// What is known besides: in how many looks a mapping was read or written as a whole.
+std::string mapping_rows(const HeatResult& result) {
+  const MappingLooks& known = result.mappings;
+  auto all = known.mappings;
+  std::erase_if(all, [](const MappingLooks::Mapping& each) { return each.accesses == 0; });
+  if (known.looks == 0) return "";
+  std::ranges::sort(all, [](const auto& a, const auto& b) {
+    return a.accesses != b.accesses ? a.accesses > b.accesses
+                                    : a.memory.range.begin < b.memory.range.begin;
+  });
+  std::string text = "whole mappings, read or written: share of " + std::to_string(known.looks) +
+                     (known.looks == 1 ? " look\n" : " looks\n");
+  for (std::size_t i = 0; i < std::min(all.size(), kMaxRows); ++i) {
+    const NamedRange& memory = all[i].memory;
+    const std::string name = memory.name.empty() ? base::hex(memory.range.begin) : memory.name;
+    text += fitted(name, kNameColumns) +
+            formatted("%10s ", heat_bytes(memory.range.bytes()).c_str()) +
+            heat_share(static_cast<double>(all[i].accesses) / known.looks) + '\n';
+  }
+  if (all.size() > kMaxRows) {
+    text += "  and " + std::to_string(all.size() - kMaxRows) + " more mappings\n";
+  }
+  return text;
+}
+
 std::string target_text(const HeatResult& result, std::size_t columns, bool in_colour) {
   std::string text = heat_target(result);
   if (!result.provenance.source.empty()) {
     text += ": by " + result.provenance.source + ", precision: " + result.provenance.precision;
+    if (!result.provenance.reads_precision.empty()) {
+      text += " for writes, " + result.provenance.reads_precision + " for reads";
+    }
+    if (result.kernel_thread != 0) {
+      text += ", kdamond: process " + std::to_string(result.kernel_thread);
+    }
   }
   text += '\n';
   if (!result.reason.empty()) text += "  " + base::printable(result.reason) + '\n';
@@ -144,15 +175,22 @@ std::string target_text(const HeatResult& result, std::size_t columns, bool in_c
   if (!result.provenance.writes_reason.empty()) {
     text += "  writes are not measured: " + result.provenance.writes_reason + '\n';
   }
+  for (const std::string* const each : {&result.provenance.reads_reason, &result.provenance.note}) {
+    if (each->empty()) continue;
+    text += each == &result.provenance.note ? "  " : "  reads are not measured: ";
+    text += base::printable(*each) + '\n';
+  }
   auto ranges = accessed(result);
   const std::size_t all = ranges.size();
   if (all == 0)
-    return text + "  no access in " + formatted("%zu", result.windows.size()) + " windows\n";
+    return text +
+           (result.provenance.reads_precision.empty() ? "  no access in " : "  no write in ") +
+           formatted("%zu", result.windows.size()) + " windows\n" + mapping_rows(result);
   ranges.resize(std::min(all, kMaxRows));
   text += range_rows(result, ranges, columns, in_colour);
   if (all > kMaxRows) text += "  and " + std::to_string(all - kMaxRows) + " more mappings\n";
   text += map_over_time(result, ranges, columns, in_colour);
-  return text + working_set_line(result);
+  return text + working_set_line(result) + mapping_rows(result);
 }
 
 }  // namespace

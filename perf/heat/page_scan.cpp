@@ -37,6 +37,8 @@ constexpr std::uint64_t kWriteProtectable = 1U << 0U;
 constexpr std::uint64_t kWritten = 1U << 1U;
 constexpr std::uint64_t kPresent = 1U << 3U;
 constexpr std::uint64_t kSwapped = 1U << 4U;  ///< or dropped while it was protected
+constexpr std::uint64_t kZeroes = 1U << 5U;   ///< the page of zeroes, which is mapped for a read
+constexpr std::uint64_t kProtectFound = 1U << 0U;  ///< a flag: PM_SCAN_WP_MATCHING
 
 constexpr std::uint64_t kFilePresent = 1ULL << 63U;
 
@@ -125,6 +127,32 @@ Result<bool> PageScan::is_known(std::uint64_t page) const {
   if (count < 0) return cannot_scan(errno);
   if (arguments.walked_to <= page) return cannot_scan(ESRCH);
   return count > 0;
+}
+
+Result<std::vector<SeenPages>> PageScan::take_written(AddressRange range) const {
+  constexpr std::size_t kAtOnce = 4096;
+  std::vector<SeenPages> all;
+  std::vector<ScannedPages> found(kAtOnce);
+  while (range.begin < range.end) {
+    ScanArguments arguments = arguments_for(range, found.data(), found.size());
+    arguments.flags = kProtectFound;
+    // A page that was never touched, or only read, is not protected: it has to come into the page
+    // table to be written. So no page tables are made for holes.
+    arguments.inverted = kZeroes;
+    arguments.all_of = kWriteProtectable | kWritten | kZeroes;
+    arguments.any_of = kPresent | kSwapped;
+    arguments.returned = kWritten;
+    const int count = scan_once(file_.get(), arguments);
+    if (count < 0) return cannot_scan(errno);
+    for (int i = 0; i < count; ++i) {
+      const ScannedPages& each = found[static_cast<std::size_t>(i)];
+      append(all, {{each.begin, each.end}, {true, true}});
+    }
+    if (arguments.walked_to <= range.begin) return cannot_scan(ESRCH);
+    range.begin = arguments.walked_to;
+  }
+  if (auto alive = expect_alive(); !alive) return std::move(alive).error();
+  return all;
 }
 
 Result<std::vector<SeenPages>> PageScan::by_scan(AddressRange range) const {

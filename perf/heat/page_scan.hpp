@@ -35,6 +35,11 @@ class PageScan {
   /// Whether the page table knows the page: it is there, swapped out, or was dropped while it was
   /// write-protected. Means::scan only. Errors: as present().
   Result<bool> is_known(std::uint64_t page) const;
+  /// The pages in `range` that were written since this was called last, as ranges in order. They
+  /// are protected again in the same moment, so none is missed and none is told twice. Only pages
+  /// of mappings that are registered for asynchronous write protection are told. Means::scan only.
+  /// Errors: as present().
+  Result<std::vector<SeenPages>> take_written(AddressRange range) const;
   /// Of single pages, in the same order as `pages`.
   Result<std::vector<Sighting>> present(const std::vector<std::uint64_t>& pages) const;
 

@@ -34,6 +34,10 @@ constexpr const char* kHasEnded = "the process has ended";
 constexpr const char* kHasLeft =
     "the process shares its access heat no longer (it left its bus, or it is about to end)";
 
+std::string both(const std::string& first, const std::string& second) {
+  return first.empty() ? second : first + "; " + second;
+}
+
 std::uint64_t accessed_bytes(const std::vector<Region>& regions) {
   std::uint64_t bytes = 0;
   for (const Region& region : regions) bytes += region.accesses > 0 ? region.bytes() : 0;
@@ -53,6 +57,7 @@ struct HeatSession::Target {
   std::optional<Regions> regions;
   HeatResult result;
   std::string clients;             ///< where it shares its access heat; empty: nowhere
+  std::string client_reason;       ///< why it does not take part, although there is a directory
   bool may_take_part_yet = false;  ///< it is looked for among the clients again
   bool is_sampling = false;        ///< forget() was called
   std::uint32_t samples = 0;
@@ -127,7 +132,8 @@ void HeatSession::add_unwatched(const TaskId& process, const std::string& name,
 void HeatSession::connect(Target& target) {
   const pid_t pid = target.process.number;
   std::string reason;
-  if (options_.backend != HeatBackend::clear_refs) {
+  const bool is_automatic = options_.backend == HeatBackend::automatic;
+  if (is_automatic || options_.backend == HeatBackend::client) {
     target.clients = options_.clients;
     if (target.clients.empty()) {
       const auto own = heat_folder_of(pid, options_.files);
@@ -136,14 +142,20 @@ void HeatSession::connect(Target& target) {
     auto client = watch_by_client(pid, target.clients);
     if (client) return begin(target, *std::move(client));
     reason = client.error().message;
+    if (!target.clients.empty()) target.client_reason = reason;
     // It may not have come to its first port yet.
     target.may_take_part_yet = !target.clients.empty();
   }
-  if (options_.backend != HeatBackend::client) {
+  if (is_automatic || options_.backend == HeatBackend::written) {
+    auto written = watch_by_written(target.process, options_.files);
+    if (written) return begin(target, *std::move(written));
+    reason = both(target.client_reason, written.error().message);
+  }
+  if (is_automatic || options_.backend == HeatBackend::clear_refs) {
     auto any = watch_by_clear_refs(target.process, options_.files);
     if (any) {
       begin(target, *std::move(any));
-      if (!target.clients.empty()) target.result.fallback_reason = reason;
+      if (is_automatic) target.result.fallback_reason = reason;
       return;
     }
     reason = any.error().message;
@@ -158,7 +170,7 @@ void HeatSession::begin(Target& target, std::unique_ptr<HeatSource> source) {
   target.result.reason.clear();
   target.result.fallback_reason.clear();
   target.result.has_left = false;
-  if (target.source->looking() != Looking::whole_ranges) target.may_take_part_yet = false;
+  if (target.source->provenance().source == "client") target.may_take_part_yet = false;
   start_regions(target);
   target.samples = 0;
   target.windows = 0;
@@ -167,6 +179,7 @@ void HeatSession::begin(Target& target, std::unique_ptr<HeatSource> source) {
   target.window_begun = target.next_sample = now;
   target.next_update = now;
   target.result.windows.clear();
+  target.result.mappings = {};
 }
 
 void HeatSession::start_regions(Target& target) {
@@ -175,8 +188,29 @@ void HeatSession::start_regions(Target& target) {
   target.regions.emplace(options_.attributes, target.source->looking(), page_bytes(), seed);
 }
 
+/// What a source says besides.
+void HeatSession::learn(Target& target) {
+  if (!target.source) return;
+  target.result.provenance = target.source->provenance();
+  target.result.mappings = target.source->mappings();
+  target.result.kernel_thread = target.source->kernel_thread();
+}
+
+/// The source cannot go on. Another one may.
+void HeatSession::fail(Target& target, const Error& why) {
+  const bool may_change = options_.backend == HeatBackend::automatic &&
+                          target.source->provenance().source == "written" &&
+                          why.code != std::errc::no_such_process;
+  auto other = may_change ? watch_by_clear_refs(target.process, options_.files)
+                          : Result<std::unique_ptr<HeatSource>>(why);
+  if (!other) return stop(target, why);
+  begin(target, *std::move(other));
+  target.result.fallback_reason = both(target.client_reason, why.message);
+}
+
 void HeatSession::stop(Target& target, const Error& why) {
   ++changes_;
+  learn(target);
   const bool is_client = target.source && target.source->provenance().source == "client";
   target.source.reset();
   target.result.reason = why.message;
@@ -198,7 +232,11 @@ void HeatSession::update(Target& target) {
     target.result.name = name->substr(0, name->find('\n'));
   }
   auto ranges = target.source->ranges();
-  if (!ranges) return stop(target, ranges.error());
+  if (!ranges) {
+    fail(target, ranges.error());
+    if (target.source && target.source->looking() == Looking::whole_ranges) update(target);
+    return;
+  }
   target.result.ranges = *std::move(ranges);
   // It may share so much by now that only some of the pages can be looked at.
   if (target.source->looking() != target.regions->looking()) start_regions(target);
@@ -220,6 +258,7 @@ void HeatSession::end_window(Target& target) {
       return;
     }
   }
+  learn(target);
   window.begin_s = seconds(target.window_begun);
   window.end_s = seconds(now);
   window.samples = std::exchange(target.samples, 0);
@@ -247,7 +286,7 @@ bool HeatSession::look(Target& target) {
   const auto begun = Clock::now();
   target.is_sampling = false;
   if (auto looked = target.source->look(*target.regions); !looked) {
-    stop(target, looked.error());
+    fail(target, looked.error());
     return false;
   }
   ++target.samples;
@@ -272,12 +311,13 @@ bool HeatSession::look(Target& target) {
 void HeatSession::forget(Target& target) {
   const auto begun = Clock::now();
   // Between windows only: samples of a window are of the same addresses.
-  if (target.samples == 0 && (begun >= target.next_update || target.is_young())) {
+  if (target.samples == 0 &&
+      (begun >= target.next_update || target.is_young() || target.source->is_lost())) {
     update(target);
     if (!target.source) return;
   }
   if (auto forgot = target.source->forget(*target.regions); !forgot) {
-    return stop(target, forgot.error());
+    return fail(target, forgot.error());
   }
   target.is_sampling = true;
   target.sample_begun = begun;
@@ -297,7 +337,12 @@ void HeatSession::sample(Target& target) {
 void HeatSession::search(Target& target) {
   constexpr std::chrono::milliseconds kSoon(10);
   target.next_search = Clock::now() + (target.is_young() ? kSoon : options_.attributes.update);
-  auto client = watch_by_client(target.process.number, target.clients);
+  auto client = watch_by_client(target.process.number, target.clients, [&] {
+    if (!target.source) return;
+    // It needs its memory itself. If it does not answer well, it is not asked again at once.
+    target.source->let_go();
+    target.next_search = Clock::now() + options_.attributes.update;
+  });
   if (client) {
     begin(target, *std::move(client));
   } else if (!is_alive(target.process, options_.files)) {

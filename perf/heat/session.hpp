@@ -36,19 +36,22 @@ struct HeatResult {
   HeatProvenance provenance;
   std::string reason;  ///< why there are no windows, or no more of them; empty: none
   std::string
-      fallback_reason;  ///< why a process that takes part is watched by clear_refs; or empty
+      fallback_reason;  ///< why a process is watched by clear_refs, though pages were wanted
   bool has_ended = false;
   /// It closed its connection while it lived: it left its bus, or was about to end.
   bool has_left = false;
   double rest_s = 0;  ///< after the last sample, so that it costs no more than 1 % of the time
   std::vector<NamedRange> ranges;
+  MappingLooks mappings;            ///< if the source knows them besides
+  pid_t kernel_thread = 0;          ///< of DAMON; 0: none
   std::vector<HeatWindow> windows;  ///< the oldest first
 };
 
 /// Which source is wanted.
 enum class HeatBackend : std::uint8_t {
-  automatic,  ///< client if the process takes part, or else clear_refs
+  automatic,  ///< client if the process takes part, or else written, or else clear_refs
   client,
+  written,
   clear_refs,
   damon,  ///< the kernel's; never taken unless asked for
 };
@@ -111,7 +114,9 @@ class HeatSession {
   void forget(Target& target);
   void end_window(Target& target);
   void update(Target& target);
+  void fail(Target& target, const Error& why);
   void stop(Target& target, const Error& why);
+  void learn(Target& target);
   double seconds(Clock::time_point then) const noexcept;
 
   HeatOptions options_;
@@ -133,7 +138,7 @@ std::string heat_json(const std::vector<HeatResult>& results, const HeatAttribut
 std::string heat_text(const std::vector<HeatResult>& results, const HeatAttributes& attributes,
                       std::size_t columns, bool in_colour = false);
 
-/// heat.client, heat.pagemap_scan, heat.clear_refs, heat.damon.
+/// heat.client, heat.pagemap_scan, heat.written, heat.clear_refs, heat.damon.
 std::vector<Capability> heat_capabilities(const KernelFiles& files = KernelFiles());
 
 }  // namespace shmif::perf

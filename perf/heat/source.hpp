@@ -27,10 +27,24 @@ struct NamedRange {
 
 /// How well a source knows.
 struct HeatProvenance {
-  std::string source;         ///< "client", "clear_refs" or "damon"
+  std::string source;         ///< "client", "written", "clear_refs" or "damon"
   std::string precision;      ///< "page", "sampled page", "mapping" or "region"
   std::string means;          ///< the kernel's files and calls that tell it
   std::string writes_reason;  ///< why writes are not measured; empty: they are
+  /// How well reads are known, if `accesses` of regions are writes alone: "mapping". Else empty.
+  std::string reads_precision{};
+  std::string reads_reason{};  ///< why not even so
+  std::string note{};          ///< what else there is to know; empty: nothing
+};
+
+/// In how many looks a mapping as a whole was accessed: read or written.
+struct MappingLooks {
+  struct Mapping {
+    NamedRange memory;
+    std::uint32_t accesses = 0;
+  };
+  std::uint32_t looks = 0;
+  std::vector<Mapping> mappings;
 };
 
 /// Threads: one at a time. All calls that fail with ESRCH mean that the target has ended.
@@ -60,6 +74,17 @@ class HeatSource {
   virtual bool keeps_regions() const noexcept { return false; }
   /// Those that the last look found.
   virtual std::vector<Region> take_regions() { return {}; }
+  /// Leaves the memory to another source. ranges() begins anew.
+  virtual void let_go() {}
+  /// Whether nothing is known until ranges() is called: the target executes another program.
+  virtual bool is_lost() const noexcept { return false; }
+  /// What it knows of mappings besides, since it began.
+  virtual const MappingLooks& mappings() const noexcept {
+    static const MappingLooks none;
+    return none;
+  }
+  /// Number of the kernel's thread that looks; 0: none, or not known.
+  virtual pid_t kernel_thread() const noexcept { return 0; }
   /// Bytes accessed in one sample, the most since this was asked last, if the source knows better
   /// than the regions.
   virtual std::optional<std::uint64_t> take_working_set() { return std::nullopt; }
@@ -82,10 +107,20 @@ Result<std::vector<MappingUse>> read_smaps(std::string_view text);
 Result<std::unique_ptr<HeatSource>> watch_by_clear_refs(const TaskId& process,
                                                         const KernelFiles& files = KernelFiles());
 
+/// Knows which pages any process writes: perf/heat/written.cpp. The process is stopped for a moment
+/// when ranges() is called first, and when it has executed another program. From Linux 6.7 on.
+/// Errors, here or then: Errc::not_supported, Errc::busy, EPERM, with what would help.
+Result<std::unique_ptr<HeatSource>> watch_by_written(const TaskId& process,
+                                                     const KernelFiles& files = KernelFiles());
+/// Whether this kernel and processor can do that at all. Errors: Errc::not_supported; the errno.
+Result<void> expect_written();
+
 /// Knows each page of the mappings that a process shares (shmif/heat_share.hpp). `folder`: what
 /// SHMIF_HEAT names there. Errors: Errc::not_supported if the process does not take part, or its
 /// kernel cannot; Errc::busy if another monitor is connected.
-Result<std::unique_ptr<HeatSource>> watch_by_client(pid_t process, const std::string& folder);
+/// `found`: called before the process is asked for what needs its memory.
+Result<std::unique_ptr<HeatSource>> watch_by_client(
+    pid_t process, const std::string& folder, const std::function<void()>& found = [] {});
 
 /// A process that takes part, by the number that it has here.
 struct HeatClient {

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <cstring>
 #include <optional>
 #include <string>
@@ -96,6 +97,7 @@ class Borrowing {
     const auto room = find_room();
     if (!room) return room.error();
     std::string why;
+    comes_soon_ = false;
     for (HeldThread& each : held_.threads()) {
       if (!can_enter(each, why)) continue;
       auto file = borrow_by(each, *room);
@@ -104,6 +106,9 @@ class Borrowing {
     }
     return Error(Errc::not_supported, why);
   }
+
+  /// Whether it would probably work in a moment.
+  bool comes_soon() const noexcept { return comes_soon_; }
 
  private:
   std::string status_of(pid_t thread) const {
@@ -147,7 +152,7 @@ class Borrowing {
                      "SystemCallFilter=)");
   }
 
-  bool can_enter(const HeldThread& thread, std::string& why) const {
+  bool can_enter(const HeldThread& thread, std::string& why) {
     if (const auto filter = filter_of(status_of(thread.number)); !filter) {
       why = filter.error().message;
       return false;
@@ -162,7 +167,14 @@ class Borrowing {
       why = name_ + " handles its own system calls (PR_SET_SYSCALL_USER_DISPATCH)";
       return false;
     }
+    // Its way back leads through a stub that must stay: it is not led into another one (S2).
+    if (instruction_of(thread.state.registers) - stubs_begin_ < stubs_end_ - stubs_begin_) {
+      why = name_ + " is still in the code of a monitor that was killed (try again)";
+      comes_soon_ = true;
+      return false;
+    }
     if (is_in_sequence(thread)) {
+      comes_soon_ = true;
       why = name_ + " is in a restartable sequence (try again)";
       return false;
     }
@@ -187,7 +199,7 @@ class Borrowing {
   }
 
   /// S2: a place of kStubBytes behind the image of the vDSO.
-  Result<std::uint64_t> find_room() const {
+  Result<std::uint64_t> find_room() {
     const auto maps = KernelFiles().read("/proc/" + std::to_string(process_.number) + "/maps");
     if (!maps) return refusal_to_trace(process_, ESRCH);
     const std::size_t name = maps->find("[vdso]");
@@ -203,6 +215,8 @@ class Borrowing {
     const auto end = image_bytes(image);
     if (!end) return none;
     constexpr std::uint64_t kLine = 64;
+    stubs_begin_ = mapped->begin + *end;
+    stubs_end_ = mapped->end;
     std::optional<std::uint64_t> left_behind;
     const auto head = stub_for({});
     for (std::uint64_t at = (*end + kLine - 1) / kLine * kLine; at + kStubBytes <= image.size();
@@ -234,7 +248,8 @@ class Borrowing {
   }
   const std::vector<HeldThread>& held_threads() const { return held_.threads(); }
 
-  /// The first word last when it is taken away, and first when it is written: a stub is known by it.
+  /// The first word last when it is taken away, and first when it is written: a stub is known by
+  /// it.
   bool write_stub(const HeldThread& thread, std::uint64_t at,
                   const std::vector<std::uint8_t>& code) {
     for (std::size_t i = 0; i < kStubBytes; i += kWordBytes) {
@@ -343,6 +358,8 @@ class Borrowing {
   HeldThreads held_;
   UniqueFd file_;
   int error_ = 0;
+  std::uint64_t stubs_begin_ = 0, stubs_end_ = 0;
+  bool comes_soon_ = false;
   bool goes_on_ = true;  ///< another thread can be tried
 };
 
@@ -351,7 +368,18 @@ class Borrowing {
 Result<UniqueFd> borrow_userfaultfd(const TaskId& process, const BorrowOptions& options) {
   Result<UniqueFd> file = Error(Errc::not_supported, "");
   // Threads that this one traces are let go when it ends, also those that never stopped.
-  std::thread([&] { file = Borrowing(process, options).run(); }).join();
+  constexpr std::chrono::milliseconds kPause(2);
+  constexpr std::chrono::seconds kPatience(2);
+  const auto until = std::chrono::steady_clock::now() + kPatience;
+  bool again = true;
+  while (again) {
+    std::thread([&] {
+      Borrowing borrowing(process, options);
+      file = borrowing.run();
+      again = !file && borrowing.comes_soon() && std::chrono::steady_clock::now() < until;
+    }).join();
+    if (again) std::this_thread::sleep_for(kPause);
+  }
   return file;
 }
 

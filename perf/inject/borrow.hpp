@@ -24,8 +24,8 @@
 //
 // While the monitor lives, a signal that arrives in the stub is delivered where the thread was: the
 // registers are put back first, and the stub is tried again later. Calls that end with EINTR
-// whenever a thread is stopped, as epoll_wait(2) does, are made once more, with their whole timeout;
-// of several threads, those that wait in such calls are not stopped at all.
+// whenever a thread is stopped, as epoll_wait(2) does, are made once more, with their whole
+// timeout; of several threads, those that wait in such calls are not stopped at all.
 //
 // Not entered are: a thread inside of a restartable sequence (rseq(2)), which the kernel would no
 // longer restart; 32-bit code; a thread with a seccomp filter, which might kill it, or with syscall

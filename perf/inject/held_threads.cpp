@@ -110,8 +110,7 @@ HeldThreads::~HeldThreads() {
   }
 }
 
-/// Threads that are not held yet and that live. `fragile`: those alone that wait in such calls, or
-/// all others.
+/// Threads that are not held yet and that live. `fragile`: also those that wait in such calls.
 std::vector<pid_t> HeldThreads::not_held(bool fragile) const {
   std::vector<pid_t> found;
   const KernelFiles files;
@@ -127,7 +126,8 @@ std::vector<pid_t> HeldThreads::not_held(bool fragile) const {
     if (!stat || stat->state == 'Z' || stat->state == 'X') continue;
     const auto call = files.read(task_folder(process_, thread) + "/syscall");
     const auto waits_in = call ? base::read_digits(call->substr(0, call->find(' '))) : std::nullopt;
-    if ((waits_in && is_fragile(static_cast<long>(*waits_in))) == fragile) found.push_back(thread);
+    const bool waits = waits_in && is_fragile(static_cast<long>(*waits_in));
+    if (fragile || !waits) found.push_back(thread);
   }
   std::ranges::sort(found);
   return found;

@@ -42,8 +42,8 @@ struct ThreadStop {
 /// Why this process cannot be traced, and what would change that. `number`: the errno.
 Error refusal_to_trace(const TaskId& process, int number, const KernelFiles& files = KernelFiles());
 
-/// Only the thread that made it may use it. If that thread ends, by SIGKILL as well, the kernel lets
-/// all of them go: no option of ptrace says otherwise.
+/// Only the thread that made it may use it. If that thread ends, by SIGKILL as well, the kernel
+/// lets all of them go: no option of ptrace says otherwise.
 class HeldThreads {
  public:
   using Clock = std::chrono::steady_clock;

@@ -59,7 +59,7 @@ class Code {
   std::vector<std::uint8_t> code_;
 };
 
-/// What the kernel does with an interrupted call if no handler runs (arch_do_signal_or_restart()).
+/// What the kernel does with an interrupted call if no handler runs.
 ThreadRegisters restarted(const ThreadRegisters& registers) noexcept {
   const CallResult result = call_of(registers);
   if (result.call < 0) return registers;

@@ -127,7 +127,7 @@ Watched watched_of(const Arguments& args, const HeatOptions& options, HeatSessio
   if (args.given("pid") || !args.program().empty()) {
     throw UsageError{"--bus cannot be given with -p or a program (it names the processes)"};
   }
-  if (options.backend == HeatBackend::clear_refs || options.backend == HeatBackend::damon) {
+  if (options.backend != HeatBackend::automatic && options.backend != HeatBackend::client) {
     throw UsageError{"--bus needs processes that take part (--backend client or auto)"};
   }
   return watch_bus(*bus, options, session);
@@ -203,9 +203,9 @@ Options heat_command_line() {
       "Shows which addresses of a process are accessed, how often, and for how many windows this "
       "frequency has been about the same. (A window is an interval of time, see --attrs.) For a "
       "program that uses the library and was started with SHMIF_HEAT=DIR, it tells which pages of "
-      "the bus the program accessed and wrote. For other programs, it tells only which mappings "
-      "they accessed. For these it asks the kernel rarely, so that the asking takes at most 1 % of "
-      "a CPU.");
+      "the bus the program accessed and wrote. For any other program, it tells which pages the "
+      "program wrote (Linux 6.7, x86-64), and which mappings it accessed. It asks the kernel so "
+      "rarely that this takes at most 1 % of the time.");
   Watched::describe(options);
   options
       .value("bus", "PATH",
@@ -219,12 +219,15 @@ Options heat_command_line() {
              "MIN, MAX: the fewest and the most regions (neighbouring pages that are accessed "
              "about equally often)")
       .value("windows", "N", "end after N windows (aggregation intervals), and end the program")
-      .value("backend", "NAME",
-             "where the accesses are read (default: auto)\n"
-             "client: from the process itself, for each page (SHMIF_HEAT)\n"
-             "clear_refs: from the kernel, for each mapping\n"
-             "damon: from DAMON, the kernel's monitor; needs root, and fails if DAMON is in use\n"
-             "auto: client if the process offers it, or else clear_refs")
+      .value(
+          "backend", "NAME",
+          "where the accesses are read (default: auto)\n"
+          "client: from the process itself, for each page (SHMIF_HEAT)\n"
+          "written: from the kernel, each page that any program writes. The program stands still "
+          "for about a millisecond when this begins\n"
+          "clear_refs: from the kernel, for each mapping\n"
+          "damon: from DAMON, the kernel's monitor; needs root, and fails if DAMON is in use\n"
+          "auto: client if the process offers it, or else written, or else clear_refs")
       .value("clients", "DIR",
              "the directory in which the processes made their sockets (their SHMIF_HEAT), as this "
              "command sees it. Needed if the path is another one for them, as in a container. "
@@ -240,7 +243,8 @@ Options heat_command_line() {
       .value("sysroot", "DIR", "read /proc and /sys below this directory (default: /)")
       .flag("json", "print JSON, for scripts");
   describe_heat_control(options);
-  options.example("shmifperf heat -p 1234 --windows 50 --json", "50 windows of 100 ms")
+  options.example("shmifperf heat -p 1234", "which pages it writes, until Ctrl-C")
+      .example("shmifperf heat -p 1234 --windows 50 --json", "50 windows of 100 ms")
       .example("shmifperf heat --bus /dev/shm/bus0 --windows 10", "the programs on a bus")
       .example("shmifperf heat --on -p 1234", "in the background; later: shmifperf heat --show")
       .example("shmifperf heat --backend damon --ops paddr --windows 50",

@@ -274,6 +274,30 @@ TEST_F(FakeDamon, HasNoWindowBeforeTheKernelTellsRegions) {
   EXPECT_EQ(session.results()[0].windows[0].working_set_bytes, 4096U);
 }
 
+TEST_F(FakeDamon, IsNamedInTheResultByTheNumberOfItsThread) {
+  fs::create_directory_symlink("/proc", root() + "/proc");
+  put("0/pid", "57");
+  put_region(0, 4096, 8192, 1, 1);
+  HeatOptions options;
+  options.backend = HeatBackend::damon;
+  options.attributes = read_attributes("1ms,1ms,1s,3,10").value();
+  options.files = files();
+  HeatSession session(options);
+  session.add(Process::open(::getpid()).value());
+  ASSERT_TRUE(shmif::test::eventually([&] {
+    session.step();
+    return session.windows() >= 1;
+  }));
+  const auto results = session.results();
+  EXPECT_EQ(results[0].kernel_thread, 57);
+  EXPECT_NE(
+      heat_text(results, options.attributes, 80).find("precision: region, kdamond: process 57\n"),
+      std::string::npos)
+      << heat_text(results, options.attributes, 80);
+  EXPECT_NE(heat_json(results, options.attributes, false).find("\"kdamond_pid\": 57"),
+            std::string::npos);
+}
+
 TEST_F(FakeDamon, TellsOwnContextsFromThoseOfOthers) {
   const auto count = [&](const std::vector<pid_t>& own) {
     const auto counted = count_damon_contexts(own, files());

@@ -34,7 +34,7 @@ TEST(HeatClients, MustGiveAPagemapAndTheResultSaysWhyOthersAreNotWatchedByPage) 
     session.add(Process::open(::getpid()).value());
     const HeatResult result = session.results()[0];
     EXPECT_EQ(result.provenance.source, "clear_refs") << result.reason;
-    EXPECT_EQ(result.fallback_reason, kNoPagemap);
+    EXPECT_TRUE(result.fallback_reason.starts_with(kNoPagemap)) << result.fallback_reason;
     std::filesystem::remove(here.folder() + "/1-1");
   }
 }

@@ -94,7 +94,9 @@ inline void get_alarms(TargetState& state) {
   sigaddset(&block, SIGALRM);
   sigprocmask(SIG_BLOCK, &block, &old);
   const std::uint64_t before = alarms;
-  while (alarms == before) ::sigsuspend(&old);
+  while (alarms == before) {
+    state.wrong += ::sigsuspend(&old) == -1 && errno == EINTR ? 0 : 1;
+  }
   sigprocmask(SIG_SETMASK, &old, nullptr);
   sigset_t now;
   sigprocmask(SIG_SETMASK, nullptr, &now);

@@ -1,4 +1,4 @@
-// A system call that another process makes for us, and what is left of it if we are killed meanwhile.
+// A system call that another process makes for us, and what is left of it if we are killed then.
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
@@ -13,6 +13,7 @@
 
 #include <cstdlib>
 #include <filesystem>
+#include <memory>
 #include <random>
 
 #include "perf/inject/held_threads.hpp"
