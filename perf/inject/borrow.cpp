@@ -1,6 +1,5 @@
 #include "perf/inject/borrow.hpp"
 
-#include <elf.h>
 #include <fcntl.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
@@ -21,6 +20,7 @@
 #include "base/proc.hpp"
 #include "perf/inject/held_threads.hpp"
 #include "perf/inject/machine.hpp"
+#include "perf/inject/stub_room.hpp"
 
 namespace shmif::perf {
 namespace {
@@ -39,14 +39,6 @@ struct DispatchSetting {
 constexpr auto kGetRseq = static_cast<__ptrace_request>(0x420f);
 constexpr auto kGetDispatch = static_cast<__ptrace_request>(0x4211);
 
-/// A part of a process's memory, as far as it can be read.
-std::vector<std::uint8_t> read_memory(int memory, std::uint64_t address, std::size_t bytes) {
-  std::vector<std::uint8_t> read(bytes);
-  const ssize_t got = ::pread(memory, read.data(), bytes, static_cast<off_t>(address));
-  read.resize(got < 0 ? 0 : static_cast<std::size_t>(got));
-  return read;
-}
-
 template <class T>
 std::optional<T> read_object(int memory, std::uint64_t address) {
   const auto bytes = read_memory(memory, address, sizeof(T));
@@ -54,27 +46,6 @@ std::optional<T> read_object(int memory, std::uint64_t address) {
   if (bytes.size() != sizeof object) return std::nullopt;
   std::memcpy(&object, bytes.data(), sizeof object);
   return object;
-}
-
-/// Bytes of an ELF file as it lies in memory: sections, and what is loaded.
-std::optional<std::uint64_t> image_bytes(const std::vector<std::uint8_t>& image) {
-  Elf64_Ehdr head{};
-  if (image.size() < sizeof head) return std::nullopt;
-  std::memcpy(&head, image.data(), sizeof head);
-  if (std::memcmp(&head.e_ident[0], ELFMAG, SELFMAG) != 0) return std::nullopt;
-  if (head.e_ident[EI_CLASS] != ELFCLASS64 || head.e_phentsize != sizeof(Elf64_Phdr)) {
-    return std::nullopt;
-  }
-  std::uint64_t end = head.e_shoff + std::uint64_t{head.e_shnum} * head.e_shentsize;
-  for (std::uint64_t i = 0; i < head.e_phnum; ++i) {
-    const std::uint64_t at = head.e_phoff + i * sizeof(Elf64_Phdr);
-    Elf64_Phdr part{};
-    if (at > image.size() || image.size() - at < sizeof part) return std::nullopt;
-    std::memcpy(&part, &image[at], sizeof part);
-    if (part.p_offset > image.size() || part.p_memsz > image.size()) return std::nullopt;
-    end = std::max(end, part.p_offset + std::max(part.p_memsz, part.p_filesz));
-  }
-  return end <= image.size() ? std::optional(end) : std::nullopt;
 }
 
 /// Threads of one process, one of which is made to call.
@@ -94,13 +65,13 @@ class Borrowing {
     const std::string path = "/proc/" + std::to_string(process_.number) + "/mem";
     memory_ = UniqueFd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
     if (!memory_) return refusal_to_trace(process_, errno);
-    const auto room = find_room();
-    if (!room) return room.error();
+    const auto place = find_room();
+    if (!place) return place.error();
     std::string why;
     comes_soon_ = false;
     for (HeldThread& each : held_.threads()) {
       if (!can_enter(each, why)) continue;
-      auto file = borrow_by(each, *room);
+      auto file = borrow_by(each, *place);
       if (file || !goes_on_) return file;
       why = file.error().message;
     }
@@ -157,7 +128,7 @@ class Borrowing {
       why = filter.error().message;
       return false;
     }
-    if (!is_64_bit(thread.state.registers)) {
+    if (!is_64_bit(thread.number, thread.state.registers)) {
       why = name_ + " executes 32-bit code";
       return false;
     }
@@ -168,7 +139,7 @@ class Borrowing {
       return false;
     }
     // Its way back leads through a stub that must stay: it is not led into another one (S2).
-    if (instruction_of(thread.state.registers) - stubs_begin_ < stubs_end_ - stubs_begin_) {
+    if (room_.contains(instruction_of(thread.state.registers))) {
       why = name_ + " is still in the code of a monitor that was killed (try again)";
       comes_soon_ = true;
       return false;
@@ -198,46 +169,35 @@ class Borrowing {
     return code && instruction_of(thread.state.registers) - code->begin < code->bytes;
   }
 
-  /// S2: a place of kStubBytes behind the image of the vDSO.
+  /// S2: a place for the stub.
   Result<std::uint64_t> find_room() {
     const auto maps = KernelFiles().read("/proc/" + std::to_string(process_.number) + "/maps");
     if (!maps) return refusal_to_trace(process_, ESRCH);
-    const std::size_t name = maps->find("[vdso]");
-    const std::size_t line = name == std::string::npos ? name : maps->rfind('\n', name);
-    const auto mapped = name == std::string::npos
-                            ? std::nullopt
-                            : base::read_maps_line(maps->substr(line + 1, name - line + 5));
-    const Error none(Errc::not_supported,
-                     "the kernel's vDSO has no room for the call in " + name_ +
-                         (mapped ? "" : ", which has none (boot with vdso=1)"));
-    if (!mapped) return none;
-    const auto image = read_memory(memory_.get(), mapped->begin, mapped->end - mapped->begin);
-    const auto end = image_bytes(image);
-    if (!end) return none;
-    constexpr std::uint64_t kLine = 64;
-    stubs_begin_ = mapped->begin + *end;
-    stubs_end_ = mapped->end;
-    std::optional<std::uint64_t> left_behind;
-    const auto head = stub_for({});
-    for (std::uint64_t at = (*end + kLine - 1) / kLine * kLine; at + kStubBytes <= image.size();
-         at += kStubBytes) {
-      const auto* const place = &image[at];
-      if (std::all_of(place, place + kStubBytes, [](std::uint8_t b) { return b == 0; })) {
-        return mapped->begin + at;
-      }
-      const bool is_stub = std::memcmp(place, head.data(), kStubHeadBytes) == 0;
-      if (!left_behind && is_stub && !is_used(mapped->begin + at)) left_behind = mapped->begin + at;
-    }
-    return left_behind ? Result<std::uint64_t>(*left_behind) : Result<std::uint64_t>(none);
+    const auto vdso = vdso_in(*maps);
+    const Error none(Errc::not_supported, "the kernel's vDSO has no room for the call in " + name_ +
+                                              (vdso ? "" : ", which has none (boot with vdso=1)"));
+    if (!vdso) return none;
+    const auto room =
+        StubRoom::behind(*vdso, read_memory(memory_.get(), vdso->begin, vdso->end - vdso->begin));
+    if (!room) return none;
+    room_ = *room;
+    if (const auto empty = room_.empty_place()) return *empty;
+    const auto left = room_.left_behind();
+    if (left.empty()) return none;
+    // Only of a thread that is held it is known where it is, and stays.
+    if (auto all = held_.hold_rest(); !all) return all.error();
+    const auto unused = std::ranges::find_if(left, [&](std::uint64_t at) { return !is_used(at); });
+    return unused != left.end() ? Result<std::uint64_t>(*unused) : Result<std::uint64_t>(none);
   }
 
   /// Whether a thread is in this stub, or may come back to it from a handler.
   bool is_used(std::uint64_t stub) const {
-    constexpr std::size_t kStackBytes = std::size_t{64} << 10U;
+    constexpr std::size_t kStackBytes = std::size_t{256} << 10U;
     const auto is_in = [&](std::uint64_t address) { return address - stub < kStubBytes; };
-    return std::ranges::any_of(held_threads(), [&](const HeldThread& each) {
+    return std::ranges::any_of(held_.threads(), [&](const HeldThread& each) {
       if (is_in(instruction_of(each.state.registers))) return true;
-      const auto stack = read_memory(memory_.get(), stack_of(each.state.registers), kStackBytes);
+      const std::uint64_t top = stack_of(each.state.registers) / kWordBytes * kWordBytes;
+      const auto stack = read_memory(memory_.get(), top, kStackBytes);
       for (std::size_t at = 0; at + kWordBytes <= stack.size(); at += kWordBytes) {
         std::uint64_t word = 0;
         std::memcpy(&word, &stack[at], sizeof word);
@@ -246,7 +206,6 @@ class Borrowing {
       return false;
     });
   }
-  const std::vector<HeldThread>& held_threads() const { return held_.threads(); }
 
   /// The first word last when it is taken away, and first when it is written: a stub is known by
   /// it.
@@ -268,12 +227,12 @@ class Borrowing {
     return word;
   }
 
-  Result<UniqueFd> borrow_by(HeldThread& thread, std::uint64_t room) {
+  Result<UniqueFd> borrow_by(HeldThread& thread, std::uint64_t place) {
     constexpr int kTries = 20;
     goes_on_ = true;
     for (int i = 0; i < kTries; ++i) {
-      if (!write_stub(thread, room, stub_for(thread.state)) ||
-          !held_.set(thread, at_address(thread.state.registers, room))) {
+      if (!write_stub(thread, place, stub_for(thread.state)) ||
+          !held_.set(thread, at_address(thread.state.registers, place))) {
         break;
       }
       thread.is_lost = true;
@@ -288,7 +247,7 @@ class Borrowing {
       thread.is_lost = false;
       thread.asks_again = false;
       if (signal == 0) {
-        remove_stub(thread, room);
+        remove_stub(thread, place);
         goes_on_ = false;
         if (file_) return std::move(file_);
         return Error::from_errno(error_, name_ + " cannot make a userfaultfd(2)");
@@ -299,7 +258,7 @@ class Borrowing {
       if (stop.kind != ThreadStop::Kind::trap || !held_.look_at(thread)) break;
       std::string why;
       if (can_enter(thread, why)) continue;
-      remove_stub(thread, room);
+      remove_stub(thread, place);
       return Error(Errc::not_supported, why);
     }
     goes_on_ = false;
@@ -358,7 +317,7 @@ class Borrowing {
   HeldThreads held_;
   UniqueFd file_;
   int error_ = 0;
-  std::uint64_t stubs_begin_ = 0, stubs_end_ = 0;
+  StubRoom room_;
   bool comes_soon_ = false;
   bool goes_on_ = true;  ///< another thread can be tried
 };

@@ -14,8 +14,9 @@
 // S2  The stub lies where nothing else is: behind the end of the vDSO's image, in the last page of
 //     its mapping, which every 64-bit program has, and can execute. Writing there makes a private
 //     copy of that page. It is written before S1's change, and zeroed after the last one. A stub
-//     that was left behind by a killed monitor is replaced only when no thread is in it, or has a
-//     return address into it on its stack.
+//     that was left behind by a killed monitor is replaced only when no other place is left, all
+//     threads are stopped, none is in it, and none has a return address into it on its stack. A
+//     thread that is in a stub is not led into another one, which would go back there.
 // S3  An interrupted call is restarted. Until the monitor puts the registers back itself, the
 //     kernel's notes about it are untouched (orig_rax), and the kernel restarts it, or ends it with
 //     EINTR if a handler runs. If the monitor was killed, the stub goes back to the call
@@ -25,7 +26,7 @@
 // While the monitor lives, a signal that arrives in the stub is delivered where the thread was: the
 // registers are put back first, and the stub is tried again later. Calls that end with EINTR
 // whenever a thread is stopped, as epoll_wait(2) does, are made once more, with their whole
-// timeout; of several threads, those that wait in such calls are not stopped at all.
+// timeout; of several threads, those that wait in such calls are usually not stopped at all.
 //
 // Not entered are: a thread inside of a restartable sequence (rseq(2)), which the kernel would no
 // longer restart; 32-bit code; a thread with a seccomp filter, which might kill it, or with syscall

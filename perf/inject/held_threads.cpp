@@ -26,10 +26,11 @@ constexpr unsigned kEventShift = 16;
 /// Calls that end with EINTR when their thread is stopped, although no signal comes (signal(7)).
 /// Nothing has been done then, so they can be made once more.
 constexpr std::array kFragileCalls = {
-    SYS_epoll_pwait,  SYS_epoll_pwait2,  SYS_semop,   SYS_semtimedop, SYS_rt_sigtimedwait,
-    SYS_io_getevents, SYS_io_pgetevents, SYS_read,    SYS_readv,      SYS_recvfrom,
-    SYS_recvmsg,      SYS_recvmmsg,      SYS_accept,  SYS_accept4,    SYS_write,
-    SYS_writev,       SYS_sendto,        SYS_sendmsg,
+    SYS_epoll_pwait,  SYS_epoll_pwait2,  SYS_semop,    SYS_semtimedop, SYS_rt_sigtimedwait,
+    SYS_io_getevents, SYS_io_pgetevents, SYS_read,     SYS_readv,      SYS_pread64,
+    SYS_preadv,       SYS_recvfrom,      SYS_recvmsg,  SYS_recvmmsg,   SYS_accept,
+    SYS_accept4,      SYS_write,         SYS_writev,   SYS_pwrite64,   SYS_pwritev,
+    SYS_sendto,       SYS_sendmsg,       SYS_sendmmsg, SYS_connect,    SYS_io_uring_enter,
 #ifdef SYS_epoll_wait
     SYS_epoll_wait,
 #endif
@@ -60,6 +61,11 @@ bool has_signal_to_handle(const TaskId& process, pid_t thread) {
   return (pending & ~signals_in(*status, "SigBlk") & signals_in(*status, "SigCgt")) != 0;
 }
 
+Error is_traced_by(const TaskId& process, std::uint64_t tracer) {
+  return {Errc::busy, "cannot stop process " + std::to_string(process.number) + ": process " +
+                          std::to_string(tracer) + " traces it (end that one first)"};
+}
+
 std::optional<uid_t> owner_of(const TaskId& process) {
   struct stat of{};
   const std::string folder = "/proc/" + std::to_string(process.number);
@@ -75,10 +81,7 @@ Error refusal_to_trace(const TaskId& process, int number, const KernelFiles& fil
   const auto status = files.read("/proc/" + std::to_string(process.number) + "/status");
   const auto tracer =
       status ? base::status_numbers(*status, "TracerPid") : std::vector<std::uint64_t>();
-  if (!tracer.empty() && tracer[0] != 0) {
-    return {Errc::busy,
-            what + ": process " + std::to_string(tracer[0]) + " traces it (end that one first)"};
-  }
+  if (!tracer.empty() && tracer[0] != 0) return is_traced_by(process, tracer[0]);
   const auto owner = owner_of(process);
   if (owner && *owner != ::geteuid() && ::geteuid() != 0 && *owner != 0) {
     return Error::from_errno(
@@ -146,15 +149,42 @@ Result<void> HeldThreads::hold() {
     if (!threads_.empty()) break;
     if (const auto held = hold_one(number); !held) return held.error();
   }
-  return threads_.empty() ? Result<void>(refusal_to_trace(process_, ESRCH)) : Result<void>();
+  if (threads_.empty()) return refusal_to_trace(process_, ESRCH);
+  return expect_no_other();
+}
+
+Result<void> HeldThreads::hold_rest() {
+  for (bool again = true; again;) {  // as in hold()
+    again = false;
+    for (const pid_t number : not_held(true)) {
+      const auto held = hold_one(number);
+      if (!held) return held.error();
+      again = again || *held;
+    }
+  }
+  return {};
+}
+
+/// Of two monitors that hold different threads, at least one sees the other: each holds its threads
+/// before it looks.
+Result<void> HeldThreads::expect_no_other() const {
+  for (const pid_t number : not_held(true)) {
+    const auto status = KernelFiles().read(task_folder(process_, number) + "/status");
+    const auto tracer =
+        status ? base::status_numbers(*status, "TracerPid") : std::vector<std::uint64_t>();
+    if (!tracer.empty() && tracer[0] != 0) return is_traced_by(process_, tracer[0]);
+  }
+  return {};
 }
 
 /// Result: false if it has ended.
 Result<bool> HeldThreads::hold_one(pid_t number) {
   before_step_();
   if (::ptrace(PTRACE_SEIZE, number, nullptr, PTRACE_O_TRACESYSGOOD) != 0) {
-    if (errno == ESRCH) return false;
-    return refusal_to_trace(process_, errno);
+    const int error = errno;
+    if (error == ESRCH) return false;
+    if (auto none = expect_no_other(); !none) return std::move(none).error();
+    return refusal_to_trace(process_, error);
   }
   before_step_();
   ::ptrace(PTRACE_INTERRUPT, number, nullptr, nullptr);
@@ -174,9 +204,6 @@ Result<bool> HeldThreads::hold_one(pid_t number) {
   HeldThread thread;
   thread.number = number;
   if (!look_at(thread)) return false;
-  const CallResult result = call_of(thread.state.registers);
-  thread.asks_again =
-      result.value == -EINTR && is_fragile(result.call) && !has_signal_to_handle(process_, number);
   threads_.push_back(thread);
   if (!stop.is_group_stop) return true;
   return Error(Errc::busy, "process " + std::to_string(process_.number) +
@@ -187,8 +214,14 @@ Result<bool> HeldThreads::hold_one(pid_t number) {
 bool HeldThreads::look_at(HeldThread& thread) const {
   constexpr auto kGetMask = static_cast<__ptrace_request>(0x420a);  // PTRACE_GETSIGMASK
   ThreadState& state = thread.state;
-  return read_registers(thread.number, state.registers) == 0 &&
-         ::ptrace(kGetMask, thread.number, sizeof state.blocked, &state.blocked) == 0;
+  if (read_registers(thread.number, state.registers) != 0 ||
+      ::ptrace(kGetMask, thread.number, sizeof state.blocked, &state.blocked) != 0) {
+    return false;
+  }
+  const CallResult result = call_of(state.registers);
+  thread.asks_again = result.value == -EINTR && is_fragile(result.call) &&
+                      !has_signal_to_handle(process_, thread.number);
+  return true;
 }
 
 bool HeldThreads::set(const HeldThread& thread, const ThreadRegisters& registers) {
@@ -198,7 +231,9 @@ bool HeldThreads::set(const HeldThread& thread, const ThreadRegisters& registers
 
 bool HeldThreads::set_back(const HeldThread& thread) {
   const ThreadRegisters& registers = thread.state.registers;
-  return set(thread, thread.asks_again ? again(registers) : registers);
+  // A signal that came meanwhile ends the call, if a handler runs.
+  const bool asks_again = thread.asks_again && !has_signal_to_handle(process_, thread.number);
+  return set(thread, asks_again ? again(registers) : registers);
 }
 
 bool HeldThreads::set_blocked(const HeldThread& thread, std::uint64_t blocked) {

@@ -57,8 +57,11 @@ class HeldThreads {
 
   /// Stops all, but those that wait in a call that would then fail with EINTR; if there are no
   /// others, one of these. Blocks: two seconds at most. Errors: EPERM; Errc::busy if the process is
-  /// stopped by a signal; Errc::timed_out if a thread sleeps so that nothing can stop it.
+  /// stopped by a signal, or another process traces any of its threads; Errc::timed_out if a thread
+  /// sleeps so that nothing can stop it.
   Result<void> hold();
+  /// Stops also those that hold() left alone.
+  Result<void> hold_rest();
   std::vector<HeldThread>& threads() noexcept { return threads_; }
   const std::vector<HeldThread>& threads() const noexcept { return threads_; }
 
@@ -71,11 +74,12 @@ class HeldThreads {
   /// Lets it run to its next call (`PTRACE_SYSCALL`) or until it is stopped again, and waits.
   ThreadStop to_next_call(const HeldThread& thread);
   ThreadStop to_next_stop(const HeldThread& thread, int signal);
-  /// Reads where it is now. Result: false if it has ended.
+  /// Reads where it is now, and whether it asks again. Result: false if it has ended.
   bool look_at(HeldThread& thread) const;
 
  private:
   Result<bool> hold_one(pid_t number);
+  Result<void> expect_no_other() const;
   ThreadStop wait_for(pid_t number) const;
   std::vector<pid_t> not_held(bool fragile) const;
   ThreadStop run(const HeldThread& thread, long how, int signal);

@@ -1,6 +1,7 @@
 #include "perf/inject/machine.hpp"
 
 #include <fcntl.h>
+#include <linux/audit.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 
@@ -90,8 +91,12 @@ int write_registers(pid_t thread, const ThreadRegisters& registers) noexcept {
   return ::ptrace(PTRACE_SETREGS, thread, nullptr, &registers) == 0 ? 0 : errno;
 }
 
-bool is_64_bit(const ThreadRegisters& registers) noexcept {
-  return registers.cs == kCode64;
+bool is_64_bit(pid_t thread, const ThreadRegisters& registers) noexcept {
+  // `int 0x80` makes calls of 32-bit code, with other numbers, in any code.
+  __ptrace_syscall_info call{};
+  const auto kind = static_cast<__ptrace_request>(PTRACE_GET_SYSCALL_INFO);
+  const bool is_known = ::ptrace(kind, thread, sizeof call, &call) > 0;
+  return registers.cs == kCode64 && (!is_known || call.arch == AUDIT_ARCH_X86_64);
 }
 
 std::uint64_t instruction_of(const ThreadRegisters& registers) noexcept {
@@ -159,7 +164,7 @@ int read_registers(pid_t /*thread*/, ThreadRegisters& /*registers*/) noexcept {
 int write_registers(pid_t /*thread*/, const ThreadRegisters& /*registers*/) noexcept {
   return ENOSYS;
 }
-bool is_64_bit(const ThreadRegisters& /*registers*/) noexcept {
+bool is_64_bit(pid_t /*thread*/, const ThreadRegisters& /*registers*/) noexcept {
   return false;
 }
 std::uint64_t instruction_of(const ThreadRegisters& /*registers*/) noexcept {

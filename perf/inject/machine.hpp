@@ -32,7 +32,8 @@ bool can_borrow_calls() noexcept;
 int read_registers(pid_t thread, ThreadRegisters& registers) noexcept;
 int write_registers(pid_t thread, const ThreadRegisters& registers) noexcept;
 
-bool is_64_bit(const ThreadRegisters& registers) noexcept;
+/// It executes 64-bit code, and the call that it may be about to return from is a 64-bit one, too.
+bool is_64_bit(pid_t thread, const ThreadRegisters& registers) noexcept;
 std::uint64_t instruction_of(const ThreadRegisters& registers) noexcept;
 std::uint64_t stack_of(const ThreadRegisters& registers) noexcept;
 /// The system call from which the thread is about to return, and what that returns (-errno). A call

@@ -19,16 +19,25 @@
 #include <vector>
 
 #include "perf/inject/borrow.hpp"
+#include "perf/inject/machine.hpp"
 #include "tests/support/child_process.hpp"
 #include "tests/support/eventually.hpp"
+
+#define NEEDS_BORROWING() \
+  if (!can_borrow_calls()) GTEST_SKIP() << "calls are borrowed on x86-64 only"
 
 namespace shmif::perf::test {
 
 /// What a target tells of itself, in memory that it shares with the test.
 struct TargetState {
-  std::atomic<std::uint64_t> rounds;
+  static constexpr int kMaxThreads = 4;
+  std::atomic<std::uint64_t> rounds[kMaxThreads];  ///< of each thread
   std::atomic<std::uint64_t> wrong;  ///< calls that failed, or values that were not as expected
   std::atomic<bool> ends;
+  // For bodies that wait for the test.
+  std::atomic<std::uint64_t> place;  ///< code to call; 0: none
+  std::atomic<std::uint64_t> visits, handlers;
+  std::atomic<bool> may_leave_place, may_leave_handler;
 };
 
 inline int open_descriptors() {
@@ -74,7 +83,7 @@ inline void wait_for_event(TargetState& state) {
 inline void talk_to_itself(TargetState& state) {
   static int ends[2] = {-1, -1};
   if (ends[0] < 0 && ::pipe(ends) != 0) ++state.wrong;
-  const std::uint64_t sent = state.rounds;
+  const std::uint64_t sent = state.rounds[0];
   std::uint64_t got = 0;
   state.wrong += ::write(ends[1], &sent, sizeof sent) == sizeof sent ? 0 : 1;
   state.wrong += ::read(ends[0], &got, sizeof got) == sizeof got && got == sent ? 0 : 1;
@@ -114,34 +123,46 @@ class LiveTarget {
           const int descriptors = open_descriptors();
           sigset_t mask, now;
           sigprocmask(SIG_SETMASK, nullptr, &mask);
-          const auto live = [&] {
+          const auto live = [&](int thread) {
             while (!state_->ends) {
               body(*state_);
-              ++state_->rounds;
+              ++state_->rounds[thread];
             }
           };
           std::vector<std::thread> others;
-          for (int i = 1; i < threads; ++i) others.emplace_back(live);
-          live();
+          for (int i = 1; i < threads; ++i) others.emplace_back(live, i);
+          live(0);
           for (std::thread& each : others) each.join();
           sigprocmask(SIG_SETMASK, nullptr, &now);
           bool same = descriptors == open_descriptors();
           for (int i = 1; i < 65; ++i) same = same && sigismember(&mask, i) == sigismember(&now, i);
           return state_->wrong == 0 && same ? 0 : 1;
-        }) {
-    EXPECT_TRUE(shmif::test::eventually([&] { return state_->rounds > 0; }));
+        }),
+        threads_(threads) {
+    EXPECT_TRUE(shmif::test::eventually([&] { return state_->rounds[0] > 0; }));
   }
+  TargetState* state() const { return &*state_; }
   pid_t pid() const { return child_.pid(); }
   TaskId id() const { return Process::open(pid()).value().id(); }
   std::string status() const {
     std::ifstream file("/proc/" + std::to_string(pid()) + "/status");
     return {std::istreambuf_iterator<char>(file), {}};
   }
-  /// It goes on, and nobody holds it.
-  bool lives_on() const {
-    const std::uint64_t before = state_->rounds;
-    return shmif::test::eventually([&] { return state_->rounds > before + 1; }) &&
+  /// It goes on, and nobody holds it. Threads may still be on their way.
+  bool goes_on() const {
+    const std::uint64_t before = rounds();
+    return shmif::test::eventually([&] { return rounds() > before + 1; }) &&
            status().find("TracerPid:\t0\n") != std::string::npos;
+  }
+  /// Each of its threads does, and none is on its way.
+  bool lives_on() const {
+    bool all = goes_on();
+    for (int i = 0; i < threads_; ++i) {
+      const std::atomic<std::uint64_t>& of_thread = state_->rounds[i];
+      const std::uint64_t before = of_thread;
+      all = all && shmif::test::eventually([&] { return of_thread > before + 1; });
+    }
+    return all;
   }
   std::uint64_t wrong() const { return state_->wrong; }
   /// Result: its exit code.
@@ -151,8 +172,15 @@ class LiveTarget {
   }
 
  private:
+  std::uint64_t rounds() const {
+    std::uint64_t sum = 0;
+    for (int i = 0; i < threads_; ++i) sum += state_->rounds[i];
+    return sum;
+  }
+
   shmif::test::Shared<TargetState> state_;
   shmif::test::Child child_;
+  int threads_;
 };
 
 /// Borrows in a process of its own, which is killed before its `last` change. Result: whether it
