@@ -46,9 +46,9 @@ struct BorrowOptions {
   std::function<void()> before_step = [] {};
 };
 
-/// Threads: any; it works in one of its own. Blocks: usually a millisecond, four seconds at most.
-/// The other process stands still meanwhile. Errors: ESRCH; EPERM with the setting to change;
-/// Errc::busy if it is traced or stopped; Errc::not_supported if none of its threads can be
+/// Threads: any; it works in one of its own. Blocks: usually a millisecond; seconds on a busy
+/// machine. The other process stands still meanwhile. Errors: ESRCH; EPERM with the setting to
+/// change; Errc::busy if it is traced or stopped; Errc::not_supported if none of its threads can be
 /// entered, and why.
 Result<UniqueFd> borrow_userfaultfd(const TaskId& process, const BorrowOptions& options = {});
 

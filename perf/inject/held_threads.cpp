@@ -188,11 +188,11 @@ Result<bool> HeldThreads::hold_one(pid_t number) {
   }
   before_step_();
   ::ptrace(PTRACE_INTERRUPT, number, nullptr, nullptr);
-  ThreadStop stop = wait_for(number);
+  ThreadStop stop = wait_for(number, until_);
   while (stop.kind == ThreadStop::Kind::signal || stop.kind == ThreadStop::Kind::call) {
     before_step_();
     ::ptrace(PTRACE_CONT, number, nullptr, static_cast<std::uintptr_t>(stop.signal));
-    stop = wait_for(number);
+    stop = wait_for(number, until_);
   }
   if (stop.kind == ThreadStop::Kind::ended) return false;
   if (stop.kind == ThreadStop::Kind::late) {
@@ -253,7 +253,7 @@ ThreadStop HeldThreads::run(const HeldThread& thread, long how, int signal) {
                static_cast<std::uintptr_t>(signal)) != 0) {
     return {};
   }
-  return wait_for(thread.number);
+  return wait_for(thread.number, Clock::now() + kPatience);
 }
 
 ThreadStop HeldThreads::to_next_call(const HeldThread& thread) {
@@ -266,7 +266,7 @@ ThreadStop HeldThreads::to_next_stop(const HeldThread& thread, int signal) {
   return run(thread, PTRACE_CONT, signal);
 }
 
-ThreadStop HeldThreads::wait_for(pid_t number) const {
+ThreadStop HeldThreads::wait_for(pid_t number, Clock::time_point until) const {
   constexpr std::chrono::microseconds kFirst(10);
   constexpr std::chrono::microseconds kLongest(1000);
   constexpr int kWho = __WALL | __WNOTHREAD;
@@ -287,7 +287,7 @@ ThreadStop HeldThreads::wait_for(pid_t number) const {
       if (signal == kCallStop) return {ThreadStop::Kind::call, 0, false};
       return {ThreadStop::Kind::signal, signal, false};
     }
-    if (Clock::now() > until_) return {ThreadStop::Kind::late, 0, false};
+    if (Clock::now() > until) return {ThreadStop::Kind::late, 0, false};
     std::this_thread::sleep_for(pause);
   }
 }

@@ -71,7 +71,8 @@ class HeldThreads {
   bool set_back(const HeldThread& thread);
   bool set_blocked(const HeldThread& thread, std::uint64_t blocked);
   bool poke(const HeldThread& thread, std::uint64_t address, std::uint64_t word);
-  /// Lets it run to its next call (`PTRACE_SYSCALL`) or until it is stopped again, and waits.
+  /// Lets it run to its next call (`PTRACE_SYSCALL`) or until it is stopped again, and waits for
+  /// that: two seconds, on a machine that has no time for it.
   ThreadStop to_next_call(const HeldThread& thread);
   ThreadStop to_next_stop(const HeldThread& thread, int signal);
   /// Reads where it is now, and whether it asks again. Result: false if it has ended.
@@ -80,13 +81,14 @@ class HeldThreads {
  private:
   Result<bool> hold_one(pid_t number);
   Result<void> expect_no_other() const;
-  ThreadStop wait_for(pid_t number) const;
+  ThreadStop wait_for(pid_t number, Clock::time_point until) const;
   std::vector<pid_t> not_held(bool fragile) const;
   ThreadStop run(const HeldThread& thread, long how, int signal);
 
   TaskId process_;
   std::function<void()> before_step_;
-  Clock::time_point until_ = Clock::now() + std::chrono::seconds(2);
+  static constexpr std::chrono::seconds kPatience{2};
+  Clock::time_point until_ = Clock::now() + kPatience;  ///< for hold()
   std::vector<HeldThread> threads_;
 };
 
