@@ -4,7 +4,7 @@
 
 #include <algorithm>
 #include <fstream>
-#include <iterator>
+#include <list>
 #include <sstream>
 #include <system_error>
 #include <utility>
@@ -25,26 +25,48 @@ std::vector<tap::IpAddress> name_servers(const std::string& path) {
   return servers;
 }
 
+namespace {
+
+bool is_below(const std::filesystem::path& directory, const std::filesystem::path& path) {
+  return std::ranges::mismatch(directory, path).in1 == directory.end();
+}
+
+}  // namespace
+
 bool stays_in(std::span<const std::filesystem::path> directories, std::filesystem::path path) {
   namespace fs = std::filesystem;
   constexpr unsigned kMaxLinks = 40;  // as many as the kernel follows
-  for (unsigned links = 0; links <= kMaxLinks; ++links) {
-    path = path.lexically_normal();
-    const auto inside = std::ranges::find_if(directories, [&](const fs::path& each) {
-      return std::ranges::mismatch(each, path).in1 == each.end();
-    });
-    if (inside == directories.end()) return false;
-    // The directories themselves are where they are, however that path leads there.
-    fs::path at = *inside;
-    auto part = std::next(path.begin(), std::distance(inside->begin(), inside->end()));
-    std::error_code unknown;
-    while (part != path.end() && !fs::is_symlink(at / *part, unknown)) at /= *part++;
-    if (part == path.end()) return true;
-    fs::path target = at / fs::read_symlink(at / *part, unknown);  // an absolute one replaces `at`
-    for (++part; part != path.end(); ++part) target /= *part;
-    path = std::move(target);
+  if (!path.is_absolute()) return false;
+  const auto is_inside = [&](const fs::path& at) {
+    return std::ranges::any_of(directories,
+                               [&](const fs::path& each) { return is_below(each, at); });
+  };
+  // The directories themselves are where they are, however that path leads there.
+  const auto leads_there = [&](const fs::path& at) {
+    return std::ranges::any_of(directories,
+                               [&](const fs::path& each) { return is_below(at, each); });
+  };
+  std::list<fs::path> parts(path.begin(), path.end());
+  fs::path at = path.root_path();
+  std::error_code unknown;
+  for (unsigned links = 0; !parts.empty();) {
+    const fs::path part = std::move(parts.front());
+    parts.pop_front();
+    if (part.empty() || part == "." || part == "/") continue;
+    // ".." of what a link led to, as the kernel goes, and not of the name of the link.
+    fs::path next = part == ".." ? at.parent_path() : at / part;
+    if (!leads_there(next)) {
+      if (!is_inside(next)) return false;
+      if (fs::is_symlink(next, unknown)) {
+        if (++links > kMaxLinks) return false;
+        const fs::path target = fs::read_symlink(next, unknown);
+        parts.insert(parts.begin(), target.begin(), target.end());
+        next = target.is_absolute() ? path.root_path() : at;
+      }
+    }
+    at = std::move(next);
   }
-  return false;
+  return is_inside(at);
 }
 
 bool is_loopback(const tap::IpAddress& address) noexcept {

@@ -33,7 +33,8 @@ bool is_up(const PortInfo& port) {
 
 const char* short_state(const PortInfo& port) {
   if (!port.live) return "dead";
-  return is_up(port) ? "up" : "down";
+  if (!is_up(port)) return "down";
+  return port.carrier_known ? "up" : "up?";  // nobody can tell whether its host can be reached
 }
 
 /// `text` in exactly `width` columns; longer text is cut.

@@ -45,6 +45,11 @@ TEST(NameServers, AreFoundWhereEachLinkOnTheWayStaysInTheDirectories) {
   EXPECT_TRUE(leads("deep/../file"));
   EXPECT_FALSE(leads(path("mnt/file")));
   EXPECT_FALSE(leads("../mnt/file"));
+  fs::create_directory_symlink(path("run/deep"), path("etc/far"));
+  EXPECT_TRUE(leads("far/../deep/file")) << "behind a link, .. is in what it leads to";
+  fs::create_directory_symlink(path("run"), path("etc/out"));
+  EXPECT_FALSE(leads("out/../mnt/file")) << "and not beside the link";
+  EXPECT_FALSE(tools::stays_in(both, "etc/file")) << "not an absolute path";
   EXPECT_FALSE(leads(path("var/run/deep/file"))) << "it comes back, but the way is missing";
   EXPECT_FALSE(leads("../etcetera/file"));
   fs::create_symlink(path("mnt/file"), path("run/second"));

@@ -55,6 +55,9 @@ TEST(TopColours, TellTheStateOfAPort) {
   port.port.carrier = false;
   EXPECT_TRUE(is_in(row_of(port), kYellow, "down")) << row_of(port);
   port.port.carrier = true;
+  port.port.carrier_known = false;
+  EXPECT_TRUE(is_in(row_of(port), kGreen, "up? ")) << row_of(port);
+  port.port.carrier_known = true;
   port.port.up = false;
   EXPECT_TRUE(is_in(row_of(port), kYellow, "down")) << row_of(port);
   port.port.up = true;
