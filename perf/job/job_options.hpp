@@ -128,10 +128,11 @@ struct JobOptions {
   Nanoseconds rate_settle = std::chrono::seconds(1);  ///< time before the minimum applies
   Nanoseconds thinktime{0};
   Nanoseconds thinktime_spin{0};
-  std::uint64_t thinktime_blocks = 1;  ///< frames per burst
-  std::uint32_t iodepth = 1;           ///< requests without a reply
-  std::uint32_t iodepth_batch = 32;    ///< most frames passed to the engine at once
-  std::uint32_t iodepth_batch_complete_min = 1;
+  std::uint64_t thinktime_blocks = 1;            ///< frames per burst
+  std::uint32_t iodepth = 1;                     ///< requests without a reply
+  std::uint32_t iodepth_batch = 32;              ///< most frames passed to the engine at once
+  std::uint32_t iodepth_batch_complete_min = 1;  ///< 0: polls, and never sleeps
+  std::uint32_t iodepth_batch_complete_max = 0;  ///< 0: as many as have come
   std::uint32_t iodepth_low = 0;  ///< the window opens again at this many; 0: at iodepth - 1
   std::uint32_t flow = 0;         ///< weight among the jobs that have one; 0: no weight
   IoSubmit io_submit_mode = IoSubmit::inline_;

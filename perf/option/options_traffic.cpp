@@ -178,9 +178,18 @@ void add_window_rows(Rows& rows) {
            "The largest number of frames that the job hands to the engine at once.")
       .to_peer();
   rows.add("iodepth_batch_complete_min iodepth_batch_complete", allowed,
-           number(&J::iodepth_batch_complete_min, 1, 1024, "replies"),
+           number(&J::iodepth_batch_complete_min, 0, 1024, "replies"),
            "For rw=pingpong: when iodepth requests wait for replies, the job sends again only "
-           "after this number of replies.")
+           "after this number of replies. With 0, the job polls: as long as a request waits, it "
+           "looks for replies before each batch that it sends, and never sleeps. Latencies are "
+           "then without the time to wake up, and the job keeps a CPU busy.")
+      .to_peer();
+  rows.add("iodepth_batch_complete_max", allowed,
+           number(&J::iodepth_batch_complete_max, 0, 1024, "replies"),
+           "For rw=pingpong: the largest number of replies that the job takes from the engine at "
+           "once. Then it sends again, if it may. It is not less than "
+           "iodepth_batch_complete_min. fio's default is iodepth_batch_complete_min.",
+           "0, up to 64 replies")
       .to_peer();
   rows.add("iodepth_low", allowed, number(&J::iodepth_low, 0, 1'000'000, "requests"),
            "For rw=pingpong: when iodepth requests wait for replies, the job sends again only when "

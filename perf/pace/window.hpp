@@ -32,6 +32,9 @@ class Window {
     if (++open_ >= depth_) closed_ = true;
   }
 
+  /// Whether a request waits for its reply.
+  bool any_open() const noexcept { return open_ != 0; }
+
   enum class Reply : std::uint8_t { first, again, too_late };
   Reply replied(std::uint64_t number) {
     if (number < first_ || number - first_ >= requests_.size()) {

@@ -116,6 +116,10 @@ void Checker::traffic() {
             "iodepth_low: is not below iodepth, so it can never be reached again");
     require(job_.iodepth_batch_complete_min <= job_.iodepth,
             "iodepth_batch_complete_min: is more than iodepth, so it can never be reached");
+    require(job_.iodepth_batch_complete_max == 0 ||
+                job_.iodepth_batch_complete_max >= job_.iodepth_batch_complete_min,
+            "iodepth_batch_complete_max: is less than iodepth_batch_complete_min (leave it out, or "
+            "give the larger of the two numbers)");
   }
   if (job_.rw == Role::txrx && job_.rwmixtx != 50) mix();
 }

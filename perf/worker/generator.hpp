@@ -48,6 +48,7 @@ class Generator {
   const std::string& error() const noexcept { return error_; }
 
   Window& window() noexcept { return window_; }
+  const Window& window() const noexcept { return window_; }
   std::uint64_t sequence() const noexcept { return sequence_; }
   FrameSource& source() noexcept { return *source_; }
   const FrameSource& source() const noexcept { return *source_; }

@@ -9,6 +9,12 @@ namespace shmif::perf {
 namespace {
 
 constexpr std::size_t kBatchFrames = 64;
+
+/// The most frames to take from the engine at once.
+std::size_t batch_frames(const JobOptions& job) noexcept {
+  const bool limited = job.rw == Role::pingpong && job.iodepth_batch_complete_max != 0;
+  return limited ? job.iodepth_batch_complete_max : kBatchFrames;
+}
 /// A sender counts a batch only after sending it, so this many frames may be uncounted: the
 /// greatest iodepth_batch.
 constexpr std::uint64_t kMaxUntold = 1024;
@@ -50,7 +56,8 @@ Sink::Sink(Setup setup, End& end, JobBlock& job)
     : setup_(std::move(setup)),
       end_(end),
       job_(job),
-      batch_(kBatchFrames, std::max<std::size_t>(256U << 10U, 4 * end.max_frame_bytes())),
+      batch_(batch_frames(setup_.options),
+             std::max<std::size_t>(256U << 10U, 4 * end.max_frame_bytes())),
       echoer_(end, job),
       // Recorded frames were sent long ago, so they have no latency.
       times_(!setup_.options.disable_lat && setup_.recorded == nullptr) {

@@ -112,6 +112,12 @@ class Worker {
   void keep_usage();
   /// When there is something to do again, as far as that is known; `now`: there is something now.
   std::uint64_t nothing_until(std::uint64_t now);
+  /// Whether a request waits and the job must not sleep meanwhile (iodepth_batch_complete_min=0).
+  bool polls_for_replies() const {
+    return options_.iodepth_batch_complete_min == 0 && equipment_.generator &&
+           options_.rw == Role::pingpong && !equipment_.generator->done() &&
+           equipment_.generator->window().any_open();
+  }
   /// Sleeps until there is something to do.
   void idle(std::uint64_t now);
 
@@ -331,15 +337,17 @@ void Worker::loop() {
     const bool begins = !begun_ && now >= begin_ns_;
     if (begins) note_begin(now);
     bool moved = false;
-    if (equipment_.generator) moved = equipment_.generator->step(now);
-    if (equipment_.sink && equipment_.sink->step()) moved = true;
+    const bool polls = polls_for_replies();
+    if (polls && equipment_.sink->step()) moved = true;
+    if (equipment_.generator && equipment_.generator->step(now)) moved = true;
+    if (!polls && equipment_.sink && equipment_.sink->step()) moved = true;
     if (begins) let_others_begin();
     if (draining_ && moved != used_since_) {
       used_since_ = moved;
       if (!moved) keep_usage();
     }
     if (finished(now)) return;
-    if (!moved) idle(now);
+    if (!moved && !polls_for_replies()) idle(now);
   }
 }
 

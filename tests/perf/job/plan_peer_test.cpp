@@ -157,6 +157,8 @@ TEST(Plan, APeerThatSendsSendsAsItsJobTheOtherWayRound) {
            {"iodepth=4", as_its_job<&JobOptions::iodepth>},
            {"iodepth=4\niodepth_batch_complete_min=2",
             as_its_job<&JobOptions::iodepth_batch_complete_min>},
+           {"iodepth=4\niodepth_batch_complete_max=3",
+            as_its_job<&JobOptions::iodepth_batch_complete_max>},
            {"iodepth=4\niodepth_low=2", as_its_job<&JobOptions::iodepth_low>},
        }) {
     expect_shared(std::string("rw=pingpong\n") + lines, equal);

@@ -195,6 +195,41 @@ TEST(RunWindow, OpensAgainAtTheLowMarkOrAfterSoManyReplies) {
   }
 }
 
+TEST(RunWindow, TakesNoMoreRepliesAtOnceThanItWasAllowed) {
+  const auto batches = [](const std::string& most) {
+    const RunResult result = run_text(
+        "[j]\nrw=pingpong\niodepth=32\niodepth_batch=32\nnumber_ios=3200\n"
+        "iodepth_batch_complete_min=1\n" +
+        most);
+    EXPECT_TRUE(passed(result));
+    EXPECT_EQ(job_of(result, "j").rx.frames, 3200U);
+    return job_of(result, "j").rx.batches;
+  };
+  EXPECT_EQ(batches("iodepth_batch_complete_max=1\n"), 3200U);
+  EXPECT_GE(batches("iodepth_batch_complete_max=4\n"), 800U);
+  // Some run without the option takes several at once.
+  EXPECT_LT(test::run_until([&] { return batches(""); }, [](std::uint64_t n) { return n < 3200; }),
+            3200U);
+}
+
+/// How often a job slept that sent 100 requests one at a time, each of which takes a millisecond.
+std::uint64_t slept(const std::string& option) {
+  const RunResult result =
+      run_text("[j]\nrw=pingpong\nnumber_ios=100\n" + option + "fault=delay=1ms\n");
+  EXPECT_TRUE(passed(result));
+  EXPECT_EQ(job_of(result, "j").rx.frames, 100U);
+  return job_of(result, "j").cpu->voluntary_switches;
+}
+
+TEST(RunWindow, AJobThatPollsDoesNotSleepWhileARequestWaits) {
+  // A job that was taken off its CPU may find its reply there, and need not sleep for it.
+  EXPECT_GE(test::run_until([] { return slept(""); }, [](std::uint64_t n) { return n >= 50; }),
+            50U);
+  EXPECT_LT(test::run_until([] { return slept("iodepth_batch_complete_min=0\n"); },
+                            [](std::uint64_t n) { return n < 25; }),
+            25U);
+}
+
 TEST(RunFlow, WeightsHoldAtEveryMoment) {
   const test::TempBus bus(test::roomy(32));
   const RunResult result = run_text("[global]\nbus=" + bus.path() +
