@@ -119,7 +119,9 @@ void add_rate_rows(Rows& rows) {
   rows.add("rwmixtx rwmixwrite", allowed, share_of_both(),
            "For rw=txrx with the same rate for both directions: the share of the total traffic "
            "(twice that rate) that this job sends, in per cent. The peer made for it sends the "
-           "rest. For 0, use rw=rx; for 100, use rw=tx.");
+           "rest. Without a rate, both send as fast as they can: this share is then of the frames, "
+           "the one that is ahead waits for the other, and both end when one has reached its "
+           "limit. For 0, use rw=rx; for 100, use rw=tx.");
   rows.add("rate_overhead", allowed, packet_bytes(&J::rate_overhead_bytes, 0, 1000),
            "Extra bytes of each frame that count towards rate, such as 24 for the preamble, FCS "
            "and gap of Ethernet.")

@@ -125,7 +125,11 @@ void Checker::traffic() {
 }
 
 void Checker::mix() {
-  require(has_rate(), "rwmixtx: needs rate or rate_iops, which it divides");
+  require(has_rate() || job_.flow == 0,
+          "rwmixtx: without a rate, it keeps the ratio to the job's peer, and flow would keep "
+          "another to other jobs (give a rate, or leave one out)");
+  require(has_rate() || job_.search == Search::none,
+          "rwmixtx: a search sets the rate of one direction (leave it out)");
   require(job_.rate_bps.tx == job_.rate_bps.rx && job_.rate_fps.tx == job_.rate_fps.rx,
           "rwmixtx: each direction already has its own rate (give one rate for both)");
   // A rate of 0 would mean no limit.

@@ -38,8 +38,19 @@ PerDirection<std::uint64_t> mixed(std::uint64_t rate, std::uint32_t percent) noe
   return {tx, sum - tx};
 }
 
+namespace {
+
+bool has_rate(const JobOptions& job) noexcept {
+  return job.rate_bps.tx != 0 || job.rate_fps.tx != 0;
+}
+bool divides_rates(const JobOptions& job) noexcept {
+  return job.rw == Role::txrx && job.rwmixtx != 50 && has_rate(job);
+}
+
+}  // namespace
+
 void mix_rates(JobOptions& job) {
-  if (job.rw != Role::txrx || job.rwmixtx == 50) return;
+  if (!divides_rates(job)) return;
   job.rate_bps = mixed(job.rate_bps.tx, job.rwmixtx);
   job.rate_fps = mixed(job.rate_fps.tx, job.rwmixtx);
 }
@@ -59,6 +70,7 @@ JobOptions made_peer(const JobOptions& job) {
   peer.where = job.where;
   share_options(job, peer);
   share_minimum(job, peer);
+  if (both && !has_rate(job)) peer.rwmixtx = 100 - job.rwmixtx;
   if (both) give_seeds(peer, 0x8000'0000);  // beyond every clone
   return peer;
 }

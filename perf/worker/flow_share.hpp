@@ -18,8 +18,20 @@ class FlowShare {
     const FlowBlock* flow;
     std::uint32_t weight;
   };
-  FlowShare(std::uint32_t weight, std::vector<Other> others)
-      : weight_(weight), others_(std::move(others)) {}
+  /// What happens when one of the jobs has sent all that it has to send.
+  enum class End : std::uint8_t {
+    one_by_one,      ///< the others go on without it
+    with_the_first,  ///< none sends more
+  };
+  FlowShare(std::uint32_t weight, std::vector<Other> others, End end = End::one_by_one)
+      : weight_(weight), others_(std::move(others)), end_(end) {}
+
+  /// Whether the job must send no more, because another one has ended.
+  bool is_over() const noexcept {
+    return end_ == End::with_the_first && std::ranges::any_of(others_, [](const Other& other) {
+             return other.flow->tx_done.load(std::memory_order_acquire);
+           });
+  }
 
   /// How many more frames may be sent after `sent`: a job may be at most 16 rounds ahead of the job
   /// that is furthest behind.
@@ -40,6 +52,7 @@ class FlowShare {
  private:
   std::uint32_t weight_;
   std::vector<Other> others_;
+  End end_;
 };
 
 }  // namespace shmif::perf

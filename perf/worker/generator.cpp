@@ -91,6 +91,11 @@ std::size_t Generator::max_now(std::uint64_t now) {
 void Generator::fill(std::uint64_t now) {
   // All frames taken before have left, so a pause may begin.
   if (const std::uint64_t until = source_->all_left(now); until != 0) spin_until_ns_ = until;
+  if (share_ && share_->is_over()) {
+    debug(Debug::rate, [] { return "its partner of rwmixtx sends no more"; });
+    no_more_ = true;
+    return;
+  }
   const std::size_t count = source_->take(now, std::span(slots_).first(max_now(now)));
   if (source_->ended()) no_more_ = true;
   for (std::size_t i = 0; i < count; ++i) {

@@ -1,6 +1,7 @@
 #include "perf/worker/job_traffic.hpp"
 
 #include <algorithm>
+#include <numeric>
 
 #include "perf/frame/frame_sizes.hpp"
 
@@ -90,7 +91,26 @@ Result<std::unique_ptr<RecordWriter>> make_record(const JobOptions& job) {
   return std::make_unique<RecordWriter>(*std::move(made));
 }
 
+namespace {
+
+/// For a job that sends at full speed with rwmixtx, and for its peer: each waits for the other.
+std::optional<FlowShare> make_mix(const WorkerContext& context, std::size_t index) {
+  const JobOptions& job = context.plan[index].options;
+  const std::size_t partner = context.plan[index].to;
+  const bool has_rate = job.rate_bps.tx != 0 || job.rate_fps.tx != 0;
+  const bool alone = partner == kNoJob || partner == index;
+  if (job.rw != Role::txrx || job.rwmixtx == 50 || has_rate || alone) return std::nullopt;
+  const std::uint32_t other = context.plan[partner].options.rwmixtx;
+  const std::uint32_t common = std::gcd(job.rwmixtx, other);
+  return FlowShare(job.rwmixtx / common,
+                   {{&context.memory.job(partner), &context.memory.flow(partner), other / common}},
+                   FlowShare::End::with_the_first);
+}
+
+}  // namespace
+
 std::optional<FlowShare> make_share(const WorkerContext& context, std::size_t index) {
+  if (auto mix = make_mix(context, index)) return mix;
   const std::uint32_t own = context.plan[index].options.flow;
   if (own == 0) return std::nullopt;
   std::vector<FlowShare::Other> others;

@@ -156,6 +156,7 @@ TEST(Plan, OptionsThatContradictEachOtherAreRefused) {
            {"rw=pingpong\niodepth=4\niodepth_batch_complete_min=5", "complete_min: is more"},
            {"rw=pingpong\niodepth=4\niodepth_batch_complete_min=3\niodepth_batch_complete_max=2",
             "complete_max: is less than iodepth_batch_complete_min"},
+           {"rw=txrx\nrwmixtx=70\nflow=2", "rwmixtx: without a rate, it keeps the ratio"},
            {"rw=pingpong\nverify_async=2", "verify_async: with rw=pingpong"},
            {"rw=pingpong\nverify_backlog=100", "verify_backlog: with rw=pingpong"},
            {"payload=pattern", "payload: pattern needs"},

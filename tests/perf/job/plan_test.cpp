@@ -159,8 +159,17 @@ TEST(Plan, AMixDividesTheSumOfBothRates) {
   EXPECT_EQ(plan[0].options.rate_bps.tx, 14'000'000U);
   EXPECT_EQ(plan[1].options.rate_bps.tx, 6'000'000U);
   EXPECT_EQ(plan[0].options.rate_fps.tx + plan[1].options.rate_fps.tx, 2002U);
-  expect_problem(sender("rw=txrx\nrwmixtx=70"), "needs rate");
   expect_problem(sender("rw=txrx\nrwmixtx=70\nrate=1Mbit,2Mbit"), "already has its own rate");
+}
+
+TEST(Plan, AMixWithoutARateIsOfTheFramesAndThePeerHasTheRest) {
+  const auto plan = plan_of(sender("rw=txrx\nrwmixtx=70"));
+  EXPECT_EQ(plan[0].options.rwmixtx, 70U);
+  EXPECT_EQ(plan[1].options.rwmixtx, 30U);
+  EXPECT_EQ(plan[0].options.rate_bps.tx, 0U);
+  EXPECT_EQ(plan[1].options.rate_fps.tx, 0U);
+  // With a rate, the rates are divided, and neither waits for the other.
+  EXPECT_EQ(plan_of(sender("rw=txrx\nrate=10Mbit\nrwmixtx=70"))[1].options.rwmixtx, 50U);
 }
 
 // A share of 0 would be a rate of 0, which is no limit.

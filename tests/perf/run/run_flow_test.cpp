@@ -230,6 +230,22 @@ TEST(RunWindow, AJobThatPollsDoesNotSleepWhileARequestWaits) {
             25U);
 }
 
+TEST(RunFlow, AMixAtFullSpeedIsOfTheFramesAtEveryMoment) {
+  const test::TempBus bus(test::roomy(32));
+  const RunResult result =
+      run_text("[j]\nrw=txrx\nrwmixtx=75\nnumber_ios=30000\nbus_pause\nbus=" + bus.path() + '\n');
+  EXPECT_TRUE(passed(result));
+  EXPECT_EQ(job_of(result, "j").tx.frames, 30'000U);
+  // It ends with the job, and not with 30,000 frames of its own.
+  EXPECT_NEAR(static_cast<double>(job_of(result, "j.peer").tx.frames), 10'000, 100);
+  std::map<std::uint32_t, std::int64_t> count;
+  for (const Witnessed& w : witnessed(bus.path())) {
+    ++count[w.probe().flow];
+    const std::int64_t ahead = count[0] - 3 * count[1];
+    ASSERT_LE(std::abs(ahead), 3 * 100) << count[0] << ' ' << count[1];
+  }
+}
+
 TEST(RunFlow, WeightsHoldAtEveryMoment) {
   const test::TempBus bus(test::roomy(32));
   const RunResult result = run_text("[global]\nbus=" + bus.path() +
