@@ -80,6 +80,15 @@ enum class CatchUp : std::uint8_t {
 enum class Payload : std::uint8_t { random, pattern, zero };
 enum class IoSubmit : std::uint8_t { inline_, offload };
 enum class CpuPolicy : std::uint8_t { shared, split };
+/// Where a job takes its memory from (`numa_mem_policy`).
+struct NumaPolicy {
+  enum class Mode : std::uint8_t { unset, standard, prefer, bind, interleave, local };
+  Mode mode = Mode::unset;
+  std::vector<int> nodes;
+  bool operator==(const NumaPolicy&) const = default;
+};
+/// Every node that is online, in a list of nodes.
+inline constexpr int kAllNodes = -1;
 enum class HostProtocol : std::uint8_t { udp, tcp };
 /// The highest rate at which ... (`search`).
 enum class Search : std::uint8_t {
@@ -226,7 +235,9 @@ struct JobOptions {
   std::vector<int> cpus_allowed;
   CpuPolicy cpus_allowed_policy = CpuPolicy::shared;
   std::vector<int> peer_cpus_allowed;  ///< of the peer made for it
-  std::optional<int> numa_node;
+  std::optional<int> numa_node;        ///< both of the following: its CPUs, and bind to its memory
+  std::vector<int> numa_cpu_nodes;
+  NumaPolicy numa_mem_policy;
   std::optional<int> nice;
   std::optional<int> rtprio;  ///< SCHED_FIFO
   bool lockmem = false;

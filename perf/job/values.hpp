@@ -52,6 +52,13 @@ std::string to_string(const FrameSizes& sizes);
 
 /// CPUs: "0-3,7", each once, in ascending order. The highest is 1023, as in cpu_set_t.
 Result<std::vector<int>> parse_cpus(std::string_view text);
+/// Nodes as fio's lists of them: "0,2-3", or "all", which is {kAllNodes}. Errors: bad_argument.
+Result<std::vector<int>> parse_nodes(std::string_view text);
+std::string to_string_of_nodes(const std::vector<int>& nodes);
+/// MODE[:NODES], as fio's numa_mem_policy: default, prefer:N, bind:NODES, interleave:NODES, local.
+Result<NumaPolicy> parse_numa_policy(std::string_view text);
+std::string to_string(const NumaPolicy& policy);
+
 std::string to_string_of_cpus(const std::vector<int>& cpus);
 
 /// Bytes in fio's buffer_pattern format: "0xdeadbeef", "\"text\"", or several in a row. In

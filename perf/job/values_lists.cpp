@@ -128,6 +128,58 @@ std::string to_string_of_cpus(const std::vector<int>& cpus) {
   return text;
 }
 
+Result<std::vector<int>> parse_nodes(std::string_view text) {
+  if (text == "all") return std::vector<int>{kAllNodes};
+  auto nodes = parse_cpus(text);
+  if (nodes) return nodes;
+  return refused(text, "is not a list of NUMA nodes (such as 0-1,3 or all, numbers up to " +
+                           std::to_string(CPU_SETSIZE - 1) + ')');
+}
+
+std::string to_string_of_nodes(const std::vector<int>& nodes) {
+  return nodes == std::vector<int>{kAllNodes} ? "all" : to_string_of_cpus(nodes);
+}
+
+namespace {
+
+using NumaMode = NumaPolicy::Mode;
+constexpr std::pair<std::string_view, NumaMode> kNumaModes[] = {
+    {"default", NumaMode::standard},      {"prefer", NumaMode::prefer}, {"bind", NumaMode::bind},
+    {"interleave", NumaMode::interleave}, {"local", NumaMode::local},
+};
+
+}  // namespace
+
+Result<NumaPolicy> parse_numa_policy(std::string_view text) {
+  const std::size_t colon = text.find(':');
+  const std::string_view word = text.substr(0, colon);
+  for (const auto& [name, mode] : kNumaModes) {
+    if (word != name) continue;
+    const bool has_nodes = colon != std::string_view::npos;
+    const std::string example = std::string(name) + ":0";
+    if (mode == NumaMode::standard || mode == NumaMode::local) {
+      if (!has_nodes) return NumaPolicy{mode, {}};
+      return refused(text, "names nodes, but " + std::string(name) + " takes none");
+    }
+    if (!has_nodes) return refused(text, "names no node (such as " + example + ')');
+    auto nodes = parse_nodes(text.substr(colon + 1));
+    if (!nodes) return std::move(nodes).error();
+    if (mode == NumaMode::prefer && (nodes->size() != 1 || nodes->front() == kAllNodes)) {
+      return refused(text, "names several nodes, and prefer takes one (such as " + example + ')');
+    }
+    return NumaPolicy{mode, *std::move(nodes)};
+  }
+  return refused(text, "is not known (default, prefer:N, bind:NODES, interleave:NODES or local)");
+}
+
+std::string to_string(const NumaPolicy& policy) {
+  for (const auto& [name, mode] : kNumaModes) {
+    if (mode != policy.mode) continue;
+    return std::string(name) + (policy.nodes.empty() ? "" : ':' + to_string_of_nodes(policy.nodes));
+  }
+  return "as the program was started";
+}
+
 Result<std::vector<std::byte>> parse_pattern(std::string_view text) {
   const auto refuse = [&](const char* why) {
     return refused(text, std::string("is not a pattern (such as 0xdeadbeef or \"text\"): ") + why);

@@ -230,9 +230,27 @@ void add_place_rows(std::vector<OptionRow>& into) {
       .to_peer();
   rows.add("peer_cpus_allowed", allowed, cpus(&J::peer_cpus_allowed),
            "The CPUs that the peer made for the job may run on.");
-  rows.add("numa_node numa_cpu_nodes", allowed, number(&J::numa_node, 0, 1023),
-           "The node whose memory the job uses, and whose CPUs it may run on unless cpus_allowed "
-           "names others. fio's option is a list of nodes.")
+  rows.add("numa_node", allowed, number(&J::numa_node, 0, 1023),
+           "Short for numa_cpu_nodes=N and numa_mem_policy=bind:N: the node whose memory the job "
+           "uses, and whose CPUs it may run on unless cpus_allowed names others.")
+      .to_peer();
+  rows.add("numa_cpu_nodes", allowed,
+           parsed(
+               &J::numa_cpu_nodes, parse_nodes,
+               +[](const std::vector<int>& nodes) {
+                 return nodes.empty() ? std::string("none") : to_string_of_nodes(nodes);
+               },
+               "NODES", "all, or numbers and ranges up to 1023, separated by commas"),
+           "The NUMA nodes whose CPUs the job may run on, unless cpus_allowed names others.")
+      .to_peer();
+  rows.add("numa_mem_policy", allowed,
+           parsed(&J::numa_mem_policy, parse_numa_policy, to_string, "MODE[:NODES]",
+                  "default, prefer:N, bind:NODES, interleave:NODES or local"),
+           "From which NUMA nodes the job takes its memory: prefer takes it from node N as long as "
+           "there is some, bind only from these nodes, interleave from these in turns, local from "
+           "the node of the CPU it runs on; default is the kernel's policy. NODES is all, or "
+           "numbers and ranges, separated by commas. The memory of a bus that exists stays where "
+           "it is.")
       .to_peer();
   rows.add("nice", allowed, integer(&J::nice, -20, 19), "See nice(2).").to_peer();
   rows.add("rtprio", needs_exec, integer(&J::rtprio, 1, 99),

@@ -318,6 +318,11 @@ void Checker::records() {
 }
 
 void Checker::place() {
+  const bool lists =
+      !job_.numa_cpu_nodes.empty() || job_.numa_mem_policy.mode != NumaPolicy::Mode::unset;
+  require(!job_.numa_node || !lists,
+          "numa_node: is short for numa_cpu_nodes and numa_mem_policy, which are given, too (leave "
+          "numa_node out)");
   if (job_.cpus_allowed_policy != CpuPolicy::split) return;
   require(job_.cpus_allowed.size() >= job_.numjobs,
           "cpus_allowed: " + std::to_string(job_.cpus_allowed.size()) +

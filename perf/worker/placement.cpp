@@ -21,6 +21,7 @@
 
 #include "base/unique_fd.hpp"
 #include "perf/job/values.hpp"
+#include "perf/plan/numa_nodes.hpp"
 #include "shmif/debug/debug.hpp"
 
 namespace shmif::perf {
@@ -44,27 +45,57 @@ Result<void> set_cpus(const std::vector<int>& cpus, const std::string& option) {
   return {};
 }
 
-/// Empty if the kernel does not tell, or if the node has only memory.
-std::vector<int> cpus_of_node(int node) {
-  std::ifstream file("/sys/devices/system/node/node" + std::to_string(node) + "/cpulist");
-  std::string list;
-  if (!std::getline(file, list) || list.empty()) return {};
-  auto cpus = parse_cpus(list);
-  return cpus ? *std::move(cpus) : std::vector<int>{};
+/// The kernel's modes of memory policies (set_mempolicy(2)).
+int kernel_mode(NumaPolicy::Mode mode) noexcept {
+  switch (mode) {
+    case NumaPolicy::Mode::prefer: return 1;
+    case NumaPolicy::Mode::bind: return 2;
+    case NumaPolicy::Mode::interleave: return 3;
+    case NumaPolicy::Mode::local: return 4;
+    case NumaPolicy::Mode::unset:
+    case NumaPolicy::Mode::standard: break;
+  }
+  return 0;
 }
 
-/// Takes memory from one node. It makes the system call itself, because libnuma would be a library
-/// for one call.
-Result<void> set_numa_node(int node) {
-  constexpr int kBind = 2;  // MPOL_BIND
+/// It makes the system call itself, because libnuma would be a library for one call.
+Result<void> set_memory_policy(const NumaPolicy& policy, const NumaNodes& machine,
+                               const std::string& option) {
   constexpr std::size_t kBits = 8 * sizeof(unsigned long);
   std::array<unsigned long, 1024 / kBits> mask{};  // as many as the option allows
-  mask.at(static_cast<std::size_t>(node) / kBits) = 1UL << static_cast<std::size_t>(node) % kBits;
-  if (::syscall(SYS_set_mempolicy, kBind, mask.data(), 8 * sizeof mask) != 0) {
-    return Error::from_errno(
-        errno, "cannot take memory from NUMA node " + std::to_string(node) + " (numa_node)");
+  auto nodes = machine.named(policy.nodes, option);
+  if (!nodes) return std::move(nodes).error();
+  for (const int node : *nodes) {
+    const auto bit = static_cast<std::size_t>(node);
+    mask.at(bit / kBits) |= 1UL << bit % kBits;
   }
-  return {};
+  const bool empty = nodes->empty();
+  if (::syscall(SYS_set_mempolicy, kernel_mode(policy.mode), empty ? nullptr : mask.data(),
+                empty ? 0 : 8 * sizeof mask) == 0) {
+    debug(Debug::place, [&] { return "takes its memory by the policy " + to_string(policy); });
+    return {};
+  }
+  const int why = errno;
+  if (why == ENOSYS) {
+    return Error(Errc::not_supported,
+                 Error::from_errno(why, "cannot set a memory policy (" + option + ')',
+                                   "this kernel has no NUMA")
+                     .message);
+  }
+  return Error::from_errno(
+      why, "cannot take memory by the policy " + to_string(policy) + " (" + option + ')',
+      "/sys/devices/system/node/has_memory lists the nodes with memory, and "
+      "Mems_allowed_list in /proc/self/status those that may be used");
+}
+
+struct WantedNuma {
+  std::vector<int> cpu_nodes;
+  NumaPolicy policy;
+  std::string cpus_option = "numa_cpu_nodes", policy_option = "numa_mem_policy";
+};
+WantedNuma numa_of(const JobOptions& job) {
+  if (!job.numa_node) return {job.numa_cpu_nodes, job.numa_mem_policy};
+  return {{*job.numa_node}, {NumaPolicy::Mode::bind, {*job.numa_node}}, "numa_node", "numa_node"};
 }
 
 /// `name` is a path, or a path below the mount point of cgroups, as cgroup tools write it.
@@ -96,14 +127,25 @@ std::optional<unsigned> id_of(const std::string& text, Lookup lookup) {
 Result<void> take_place(const JobOptions& job) {
   // Without this, a sender's sleep could end up to 50 us late.
   ::prctl(PR_SET_TIMERSLACK, 1UL);
+  const NumaNodes machine;
+  const WantedNuma numa = numa_of(job);
   const bool named = !job.cpus_allowed.empty();
-  const std::vector<int> cpus =
-      named || !job.numa_node ? job.cpus_allowed : cpus_of_node(*job.numa_node);
-  if (!cpus.empty()) {
-    if (auto done = set_cpus(cpus, named ? "cpus_allowed" : "numa_node"); !done) return done;
+  std::vector<int> cpus = job.cpus_allowed;
+  if (!named) {
+    auto of_nodes = machine.cpus_of(numa.cpu_nodes, numa.cpus_option);
+    if (!of_nodes) return std::move(of_nodes).error();
+    cpus = *std::move(of_nodes);
+    if (cpus.empty() && !job.numa_cpu_nodes.empty()) {
+      return Error(Errc::bad_argument,
+                   "NUMA node " + to_string_of_nodes(job.numa_cpu_nodes) +
+                       " has no CPU to run on (numa_cpu_nodes; name the CPUs with cpus_allowed)");
+    }
   }
-  if (job.numa_node) {
-    if (auto done = set_numa_node(*job.numa_node); !done) return done;
+  if (!cpus.empty()) {
+    if (auto done = set_cpus(cpus, named ? "cpus_allowed" : numa.cpus_option); !done) return done;
+  }
+  if (numa.policy.mode != NumaPolicy::Mode::unset) {
+    if (auto done = set_memory_policy(numa.policy, machine, numa.policy_option); !done) return done;
   }
   if (!job.cgroup.empty()) {
     if (job.thread) {

@@ -94,6 +94,8 @@ TEST(OptionLimits, AreWhereTheDocumentationHasThem) {
            {"log_avg_msec", "10", "1h", "9999us", "3600001ms"},
            {"cpus_allowed", "0", "1023", "-1", "1024"},
            {"numa_node", "0", "1023", "-1", "1024"},
+           {"numa_cpu_nodes", "0", "1023", "-1", "1024"},
+           {"numa_mem_policy", "bind:0", "bind:1023", "bind:-1", "bind:1024"},
            {"nice", "-20", "19", "-21", "20"},
            {"rtprio", "1", "99", "0", "100"},
            {"status-interval", "0", "24h", "-1", "86400001ms"},

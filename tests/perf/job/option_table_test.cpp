@@ -220,6 +220,17 @@ const std::vector<JobCase>& job_cases() {
        [](J j) { return j.peer_cpus_allowed == std::vector{1}; },
        {"1024"}},
       {"numa_node", "1", [](J j) { return j.numa_node == 1; }, {"1024"}},
+      {"numa_cpu_nodes",
+       "0-1,3",
+       [](J j) { return j.numa_cpu_nodes == std::vector{0, 1, 3}; },
+       {"", "x", "1024", "2-1", "all,0"}},
+      {"numa_mem_policy",
+       "interleave:0,2-3",
+       [](J j) {
+         return j.numa_mem_policy == NumaPolicy{NumaPolicy::Mode::interleave, std::vector{0, 2, 3}};
+       },
+       {"", "bind", "interleave", "prefer", "prefer:0-1", "prefer:all", "local:0", "default:1",
+        "bind:x", "bind:", "spread:0"}},
       {"nice", "-20", [](J j) { return j.nice == -20; }, {"-21", "20", "1k"}},
       {"rtprio", "1", [](J j) { return j.rtprio == 1; }, {"0", "100"}},
       {"lockmem", "1", [](J j) { return j.lockmem; }, {"1g"}},

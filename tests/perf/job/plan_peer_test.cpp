@@ -93,6 +93,8 @@ TEST(Plan, APeerRunsReceivesAndChecksAsItsJobAsksFor) {
            {"counters=page-faults", as_its_job<&JobOptions::counters>},
            {"max_latency=1ms", as_its_job<&JobOptions::max_latency>},
            {"numa_node=0", as_its_job<&JobOptions::numa_node>},
+           {"numa_cpu_nodes=0", as_its_job<&JobOptions::numa_cpu_nodes>},
+           {"numa_mem_policy=local", as_its_job<&JobOptions::numa_mem_policy>},
            {"nice=1", as_its_job<&JobOptions::nice>},
            {"rtprio=1", as_its_job<&JobOptions::rtprio>},
            {"lockmem", as_its_job<&JobOptions::lockmem>},

@@ -99,6 +99,13 @@ TEST(JobValues, ListsOfCpusAreSortedAndHoldEachOnce) {
   EXPECT_EQ(value_of(parse_cpus("0-3,7")), (std::vector<int>{0, 1, 2, 3, 7}));
   EXPECT_EQ(value_of(parse_cpus("7,0,3-1023")).value().size(), 1022U);
   EXPECT_EQ(value_of(parse_cpus("1,1,0-1")), (std::vector<int>{0, 1}));
+  EXPECT_EQ(value_of(parse_nodes("2,0-1")), (std::vector<int>{0, 1, 2}));
+  EXPECT_EQ(value_of(parse_nodes("all")), (std::vector<int>{kAllNodes}));
+  EXPECT_EQ(to_string_of_nodes({kAllNodes}), "all");
+  EXPECT_EQ(to_string_of_nodes({0, 1, 3}), "0-1,3");
+  for (const char* text : {"default", "prefer:3", "bind:0,2-4", "interleave:all", "local"}) {
+    EXPECT_EQ(to_string(value_of(parse_numa_policy(text)).value()), text);
+  }
   EXPECT_EQ(to_string_of_cpus({0, 1, 2, 3, 7}), "0-3,7");
   EXPECT_EQ(to_string_of_cpus({1, 2, 5, 8, 9}), "1-2,5,8-9");
   expect_refused(parse_cpus,

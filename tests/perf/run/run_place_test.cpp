@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <csignal>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -54,18 +55,24 @@ long stat_of(std::int64_t pid, int n) {
   return std::stol(field);
 }
 
-/// Runs a job with such options, and looks at it once it is at work.
+/// Runs a job with such options, looks at it once it is at work, and ends the run then.
 RunResult look(const std::string& options, const std::function<void(std::int64_t pid)>& at) {
-  bool looked = false;
-  const RunResult result =
-      run_text("[j]\nengine=unix\nrate_iops=1000\nruntime=300ms\ndrain_time=50ms\n" + options,
-               [&](const RunProgress& progress) {
-                 const JobProgress& job = progress.jobs[0];
-                 if (looked || job.state != JobState::running) return;
-                 looked = true;
-                 at(job.pid);
-               });
-  EXPECT_TRUE(looked || !result.failures.empty());
+  const JobSet set =
+      test::set_of("[j]\nengine=unix\nrate_iops=1000\nruntime=60\ndrain_time=50ms\n" + options);
+  const test::TempDir aux;
+  RunOptions run = set.run;
+  run.aux_path = aux.path();
+  RunControl control;
+  test::Meddler meddler([&](const RunProgress& progress) {
+    const JobProgress& job = progress.jobs[0];
+    const bool moves = job.tx_frames + job.rx_frames != 0;
+    if (control.stops != 0 || job.state != JobState::running || !moves) return;
+    at(job.pid);
+    control.signal = SIGTERM;
+    control.stops = 1;
+  });
+  const RunResult result = Runner::create(run, expand(set).value()).value()->run(&meddler, control);
+  EXPECT_TRUE(control.stops != 0 || !result.failures.empty());
   return result;
 }
 
@@ -178,6 +185,32 @@ TEST(RunPlace, MemoryComesFromTheNodeAndSoDoTheCpus) {
     if (maps.empty()) return;  // a kernel without NUMA
     EXPECT_NE(maps.find(" bind:0 "), std::string::npos) << maps;
   })));
+}
+
+TEST(RunPlace, MemoryComesByThePolicy) {
+  if (text_of("/proc/self/numa_maps").empty()) GTEST_SKIP() << "a kernel without NUMA";
+  // What numa_maps calls each of them.
+  for (const auto& [policy, shown] : std::initializer_list<std::pair<std::string, std::string>>{
+           {"bind:0", " bind:0 "},
+           {"bind:all", " bind:"},
+           {"interleave:0", " interleave:0 "},
+           {"prefer:0", " prefer:0 "},
+           {"local", " local "},
+           {"default", " default "}}) {
+    EXPECT_TRUE(passed(look("numa_mem_policy=" + policy + '\n', [&](std::int64_t pid) {
+      const std::string maps = text_of("/proc/" + std::to_string(pid) + "/numa_maps");
+      EXPECT_NE(maps.find(shown), std::string::npos) << policy << '\n' << maps;
+    })));
+  }
+  EXPECT_TRUE(passed(look("numa_cpu_nodes=all\n", [](std::int64_t pid) {
+    const std::string maps = text_of("/proc/" + std::to_string(pid) + "/numa_maps");
+    EXPECT_EQ(maps.find(" bind:"), std::string::npos) << "the CPUs say nothing about memory";
+  })));
+  for (const char* wrong :
+       {"numa_mem_policy=bind:63\n", "numa_mem_policy=interleave:0,63\n", "numa_cpu_nodes=63\n"}) {
+    EXPECT_TRUE(
+        failed(run_text(std::string("[j]\nnumber_ios=1\n") + wrong), "there is no NUMA node 63"));
+  }
 }
 
 /// A control group of version 2 of this test's own; empty: none can be made.
