@@ -125,6 +125,12 @@ Result<void> set_up(RunState& run) {
     if (run.plan[i].to != kNoJob) run.jobs[run.plan[i].to].senders.push_back(i);
   }
   run.interval_ns = ns(curve_interval(run.plan));
+  for (const PlannedJob& job : run.plan) {
+    const JobOptions& o = job.options;
+    if (o.cgroup.empty() || o.thread) continue;  // a thread is refused when it starts
+    auto done = run.cgroups.make({o.cgroup, o.cgroup_weight, o.cgroup_nodelete});
+    if (!done) return Error(done.error().code, "job \"" + o.name + "\": " + done.error().message);
+  }
   return make_wires(run);
 }
 

@@ -15,6 +15,7 @@
 #include "perf/control/interval_log.hpp"
 #include "perf/engine/engine.hpp"
 #include "perf/plan/plan.hpp"
+#include "perf/watch/cgroup.hpp"
 #include "perf/worker/run_memory.hpp"
 #include "perf/worker/worker.hpp"
 
@@ -24,6 +25,7 @@ struct RunState {
   RunOptions options;
   std::vector<PlannedJob> plan;
   std::vector<ControlledJob> jobs;  ///< indexed like the plan
+  MadeCgroups cgroups;
   std::unique_ptr<RunMemory> memory;
   std::vector<std::unique_ptr<Wire>> wires;
   std::vector<WorkerSetup> setups;  ///< indexed like the jobs

@@ -348,6 +348,9 @@ RunResult Runner::run(RunObserver* observer, RunControl& control) {
     impl.tell_interval(observer, now_ns());
   }
   impl.result.lost_outputs = impl.run.logs->finish();
+  for (std::string& left : impl.run.cgroups.remove()) {
+    impl.result.warnings.push_back(std::move(left));
+  }
   impl.result.ended = std::chrono::system_clock::now();
   impl.watch_cpus();
   impl.result.machine.window = std::move(impl.window_shares);

@@ -244,6 +244,8 @@ struct JobOptions {
   bool hugepages = false;
   std::string uid, gid;  ///< numbers or names; applied after the devices are open
   std::string cgroup;
+  std::uint32_t cgroup_weight = 0;  ///< cpu.weight; 0: the kernel's
+  bool cgroup_nodelete = false;     ///< a group that the run made stays
   std::vector<std::string> exec_prerun, exec_postrun;
 
   // Where the job was written, for messages: "voip.job:12", "command line".

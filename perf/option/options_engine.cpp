@@ -276,7 +276,17 @@ void add_place_rows(std::vector<OptionRow>& into) {
   rows.add("cgroup", needs_exec,
            text(&J::cgroup, "PATH",
                 "a path below /sys/fs/cgroup; the prefix /sys/fs/cgroup may be left out"),
-           "The control group to run the job in. It must exist.")
+           "The control group (version 2) to run the job in. If there is none, but its parent is "
+           "one, the run makes it, for all jobs that name it, and removes it at the end.")
+      .to_peer();
+  rows.add(
+          "cgroup_weight", needs_exec, number(&J::cgroup_weight, 0, 10'000),
+          "The share of the CPUs (cpu.weight) of a control group that the run makes; 100 is usual. "
+          "Refused for a group that exists. fio's option is a share of the disk.",
+          "0, the kernel's choice")
+      .to_peer();
+  rows.add("cgroup_nodelete", needs_exec, yes_or_no(&J::cgroup_nodelete),
+           "A control group that the run made stays at the end, to look at its counts.")
       .to_peer();
   rows.add("exec_prerun", needs_exec, command(&J::exec_prerun),
            "A program to run before the job gets ready. The job fails if the program does not exit "

@@ -318,6 +318,10 @@ void Checker::records() {
 }
 
 void Checker::place() {
+  const bool about_group = job_.cgroup_weight != 0 || job_.cgroup_nodelete;
+  require(!about_group || !job_.cgroup.empty(),
+          std::string(job_.cgroup_weight != 0 ? "cgroup_weight" : "cgroup_nodelete") +
+              ": needs cgroup, which names the group");
   const bool lists =
       !job_.numa_cpu_nodes.empty() || job_.numa_mem_policy.mode != NumaPolicy::Mode::unset;
   require(!job_.numa_node || !lists,

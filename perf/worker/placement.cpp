@@ -22,6 +22,7 @@
 #include "base/unique_fd.hpp"
 #include "perf/job/values.hpp"
 #include "perf/plan/numa_nodes.hpp"
+#include "perf/watch/cgroup.hpp"
 #include "shmif/debug/debug.hpp"
 
 namespace shmif::perf {
@@ -98,10 +99,8 @@ WantedNuma numa_of(const JobOptions& job) {
   return {{*job.numa_node}, {NumaPolicy::Mode::bind, {*job.numa_node}}, "numa_node", "numa_node"};
 }
 
-/// `name` is a path, or a path below the mount point of cgroups, as cgroup tools write it.
 Result<void> enter_cgroup(const std::string& name) {
-  const bool whole = name.starts_with('/') && ::access((name + "/cgroup.procs").c_str(), F_OK) == 0;
-  const std::string path = whole ? name : "/sys/fs/cgroup/" + name;
+  const std::string path = cgroup_path(name);
   // Never creates the file: in a directory that is not a cgroup it would be an ordinary file.
   const UniqueFd procs(::open((path + "/cgroup.procs").c_str(), O_WRONLY | O_CLOEXEC));
   const std::string self = std::to_string(::getpid());
@@ -109,8 +108,9 @@ Result<void> enter_cgroup(const std::string& name) {
     debug(Debug::place, [&] { return "is in cgroup " + path; });
     return {};
   }
-  return Error::from_errno(errno, "cannot enter cgroup " + path,
-                           "it must be a directory with a writable cgroup.procs");
+  return Error::from_errno(
+      errno, "cannot enter cgroup " + path,
+      "it must have a writable cgroup.procs; a group is made below one of version 2");
 }
 
 /// A number, or the id that `lookup` finds for the name.

@@ -96,6 +96,7 @@ TEST(OptionLimits, AreWhereTheDocumentationHasThem) {
            {"numa_node", "0", "1023", "-1", "1024"},
            {"numa_cpu_nodes", "0", "1023", "-1", "1024"},
            {"numa_mem_policy", "bind:0", "bind:1023", "bind:-1", "bind:1024"},
+           {"cgroup_weight", "0", "10000", "-1", "10001"},
            {"nice", "-20", "19", "-21", "20"},
            {"rtprio", "1", "99", "0", "100"},
            {"status-interval", "0", "24h", "-1", "86400001ms"},

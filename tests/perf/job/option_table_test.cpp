@@ -238,6 +238,8 @@ const std::vector<JobCase>& job_cases() {
       {"uid", "nobody", [](J j) { return j.uid == "nobody"; }, {""}},
       {"gid", "65534", [](J j) { return j.gid == "65534"; }, {""}},
       {"cgroup", "a", [](J j) { return j.cgroup == "a"; }, {""}},
+      {"cgroup_weight", "50", [](J j) { return j.cgroup_weight == 50; }, {"10001"}},
+      {"cgroup_nodelete", "1", [](J j) { return j.cgroup_nodelete; }, {"x"}},
       {"exec_prerun", "true", [](J j) { return j.exec_prerun.size() == 1; }, {"\""}},
       {"exec_postrun", "true", [](J j) { return j.exec_postrun.size() == 1; }, {"\""}},
   };

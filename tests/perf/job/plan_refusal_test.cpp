@@ -156,6 +156,8 @@ TEST(Plan, OptionsThatContradictEachOtherAreRefused) {
            {"rw=pingpong\niodepth=4\niodepth_batch_complete_min=5", "complete_min: is more"},
            {"rw=pingpong\niodepth=4\niodepth_batch_complete_min=3\niodepth_batch_complete_max=2",
             "complete_max: is less than iodepth_batch_complete_min"},
+           {"cgroup_weight=50", "cgroup_weight: needs cgroup"},
+           {"cgroup_nodelete", "cgroup_nodelete: needs cgroup"},
            {"numa_node=0\nnuma_cpu_nodes=0", "numa_node: is short for"},
            {"numa_node=0\nnuma_mem_policy=local", "numa_node: is short for"},
            {"rw=txrx\nrwmixtx=70\nflow=2", "rwmixtx: without a rate, it keeps the ratio"},

@@ -336,7 +336,8 @@ TEST(ServerLimits, WhatNeedsLeaveIsEachOptionOfTheseAndNoOther) {
       needs,
       (std::map<OnServer, Names>{
           {OnServer::needs_exec,
-           {"exec", "exec_prerun", "exec_postrun", "trigger", "uid", "gid", "cgroup", "rtprio"}},
+           {"exec", "exec_prerun", "exec_postrun", "trigger", "uid", "gid", "cgroup",
+            "cgroup_weight", "cgroup_nodelete", "rtprio"}},
           {OnServer::needs_directory,
            {"bus", "filename", "replay", "write_pcap", "write_bw_log", "write_iops_log",
             "write_lat_log", "write_hist_log", "verify_state_load", "aux-path", "trigger-file"}},

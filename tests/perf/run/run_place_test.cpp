@@ -240,6 +240,106 @@ TEST(RunPlace, AJobRunsInItsControlGroupByItsPathOrThatBelowTheMount) {
   EXPECT_TRUE(test::eventually([&] { return ::rmdir(group.c_str()) == 0; }));
 }
 
+/// A control group for the groups that runs make; at the end it is removed, which works only if no
+/// run left anything in it.
+class RunGroups : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (parent_.empty()) {
+      GTEST_SKIP() << "no control group of version 2 that can be written to";
+    }
+  }
+  void TearDown() override {
+    if (parent_.empty()) return;
+    EXPECT_TRUE(test::eventually([&] { return ::rmdir(parent_.c_str()) == 0; })) << parent_;
+  }
+  /// Why a run cannot be started; empty: it can.
+  static std::string why_not(const std::string& text) {
+    const JobSet set = test::set_of(text);
+    const auto runner = Runner::create(set.run, expand(set).value());
+    return runner ? "" : runner.error().message;
+  }
+  bool exists(const std::string& group) const { return std::filesystem::exists(parent_ + group); }
+
+  const std::string parent_ = own_cgroup();
+  const std::string made_ = parent_ + "/made";
+};
+
+TEST_F(RunGroups, OneThatTheRunMakesHasItsJobsAndIsRemovedAtTheEnd) {
+  EXPECT_TRUE(passed(look("cgroup=" + made_ + '\n', [&](std::int64_t pid) {
+    const std::string of_job = text_of("/proc/" + std::to_string(pid) + "/cgroup");
+    EXPECT_NE(of_job.find(made_.substr(parent_.rfind('/')) + '\n'), std::string::npos) << of_job;
+  })));
+  EXPECT_FALSE(exists("/made"));
+  EXPECT_TRUE(exists("")) << "which the run did not make";
+}
+
+TEST_F(RunGroups, OneMayStayAndThenALaterRunDoesNotRemoveIt) {
+  EXPECT_TRUE(passed(
+      run_text("[global]\nnumber_ios=1\ncgroup=" + made_ + "\n[a]\ncgroup_nodelete\n[b]\n")));
+  EXPECT_TRUE(exists("/made"));
+  EXPECT_TRUE(passed(run_text("[a]\nnumber_ios=1\ncgroup=" + made_ + '\n')));
+  EXPECT_TRUE(exists("/made"));
+  EXPECT_EQ(why_not("[a]\nnumber_ios=1\ncgroup_weight=50\ncgroup=" + made_ + '\n'),
+            "job \"a\": cgroup_weight: cgroup " + made_ +
+                " exists already, and is somebody else's (write its cpu.weight yourself, name "
+                "another one, or remove it with rmdir if a run that was killed left it)");
+  EXPECT_TRUE(exists("/made"));
+  EXPECT_TRUE(test::eventually([&] { return ::rmdir(made_.c_str()) == 0; }));
+}
+
+TEST_F(RunGroups, NoneIsLeftByAJobThatFailsOrIsKilled) {
+  const std::string options = "cgroup=" + made_ + '\n';
+  EXPECT_TRUE(failed(run_text("[a]\nnumber_ios=1\nexec_prerun=false\n" + options), "exec_prerun"));
+  EXPECT_FALSE(exists("/made"));
+  EXPECT_TRUE(failed(run_text("[a]\nrate_iops=1k\nruntime=60\n" + options,
+                              test::signal_in(JobState::running, 0, SIGKILL)),
+                     "signal 9"));
+  EXPECT_FALSE(exists("/made"));
+}
+
+TEST_F(RunGroups, OneThatStillHasAProcessIsNamedAndStays) {
+  Child stays([] { return ::pause(); });
+  const RunResult result = look("cgroup=" + made_ + '\n', [&](std::int64_t) {
+    std::ofstream(made_ + "/cgroup.procs") << stays.pid() << std::flush;
+  });
+  EXPECT_TRUE(passed(result));
+  EXPECT_EQ(std::ranges::count(
+                result.warnings,
+                "cannot remove cgroup " + made_ +
+                    ", which the run made: Device or resource busy (end its processes, and remove "
+                    "it with rmdir)"),
+            1);
+  EXPECT_TRUE(exists("/made"));
+  stays.kill_and_wait();
+  EXPECT_TRUE(test::eventually([&] { return ::rmdir(made_.c_str()) == 0; }));
+}
+
+TEST_F(RunGroups, AParentIsNeverMade) {
+  const std::string group = parent_ + "/no/such";
+  EXPECT_TRUE(failed(run_text("[a]\nnumber_ios=1\ncgroup=" + group + '\n'),
+                     "cannot enter cgroup " + group + ": No such file or directory"));
+  EXPECT_FALSE(exists("/no"));
+}
+
+TEST_F(RunGroups, ItsWeightIsThatOfTheOptionOrTheRunSaysWhatItNeeds) {
+  // Works where the parent has the controller; a mount beside those of version 1 has none.
+  const bool has_cpu =
+      bool(std::ofstream(parent_ + "/cgroup.subtree_control") << "+cpu" << std::flush);
+  const std::string options = "cgroup_weight=50\ncgroup=" + made_ + '\n';
+  if (has_cpu) {
+    EXPECT_TRUE(passed(
+        look(options, [&](std::int64_t) { EXPECT_EQ(text_of(made_ + "/cpu.weight"), "50\n"); })));
+  } else {
+    EXPECT_EQ(why_not("[a]\nnumber_ios=1\n" + options),
+              "job \"a\": cannot give cgroup " + made_ +
+                  " the weight 50 (cgroup_weight): No such file or directory (its parent must pass "
+                  "on the controller cpu: echo +cpu >" +
+                  parent_ + "/cgroup.subtree_control)");
+  }
+  EXPECT_FALSE(exists("/made"));
+}
+
 TEST(RunPlace, RightsAreGivenUpOnceTheDevicesAreOpen) {
   if (::geteuid() != 0) GTEST_SKIP() << "needs root: gives up rights";
   // The bus is root's alone, and the group of whoever starts the run has other groups, too.
