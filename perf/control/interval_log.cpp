@@ -29,11 +29,29 @@ Result<void> IntervalLogs::File::create(const std::vector<std::string>& inputs) 
   return {};
 }
 
+namespace {
+
+/// Whether a job may write to the log of another one.
+Result<void> may_share(const std::string& path, const JobOptions& first, const JobOptions& job,
+                       bool has_bins) {
+  if (first.per_job_logs || job.per_job_logs) {
+    return Error(Errc::bad_argument, "the log " + path + " is already that of job \"" + first.name +
+                                         "\" (rename a job, or give it another prefix)");
+  }
+  if (!has_bins || first.log_hist_coarseness == job.log_hist_coarseness) return {};
+  return Error(Errc::bad_argument, "job \"" + first.name + "\" writes other bins to the log " +
+                                       path +
+                                       " (give both the same log_hist_coarseness, or another "
+                                       "prefix)");
+}
+
+}  // namespace
+
 Result<std::unique_ptr<IntervalLogs>> IntervalLogs::open(std::span<const PlannedJob> plan,
                                                          const RunOptions& options) {
   std::unique_ptr<IntervalLogs> logs(new IntervalLogs);
   logs->sources_.resize(plan.size());
-  std::map<std::string, std::string> writers;  // by path: the job whose log it is
+  std::map<std::string, std::pair<const JobOptions*, File*>> made;  // by path
   const std::vector<std::string> inputs = inputs_of(plan, options);
   for (std::size_t i = 0; i < plan.size(); ++i) {
     const JobOptions& o = plan[i].options;
@@ -42,8 +60,19 @@ Result<std::unique_ptr<IntervalLogs>> IntervalLogs::open(std::span<const Planned
     log.every_seconds = std::chrono::duration<double>(o.log_avg).count();
     log.sends = o.rw != Role::rx;
     log.receives = o.rw != Role::tx;
-    const auto file = [&](const std::string& prefix, const char* kind, Value value) {
-      return File{.value = value, .path = log_path(options, prefix, kind, o.name)};
+    Result<void> done;
+    const auto file = [&](const std::string& prefix, const char* kind, Value value) -> File* {
+      if (!done) return nullptr;
+      const std::string path = log_path(options, prefix, kind, o);
+      if (const auto known = made.find(path); known != made.end()) {
+        done = may_share(path, *known->second.first, o, value == Value::histogram);
+        return known->second.second;
+      }
+      logs->files_.push_back(std::make_unique<File>(File{.value = value, .path = path}));
+      File* const its = logs->files_.back().get();
+      done = its->create(inputs);
+      made.emplace(path, std::pair(&o, its));
+      return its;
     };
     const auto add = [&](const std::string& prefix, const char* kind, Value value) {
       if (!prefix.empty()) log.files.push_back(file(prefix, kind, value));
@@ -51,17 +80,6 @@ Result<std::unique_ptr<IntervalLogs>> IntervalLogs::open(std::span<const Planned
     add(o.write_bw_log, kBandwidthLog, Value::kib_per_s);
     add(o.write_iops_log, kRateLog, Value::frames_per_s);
     add(o.write_lat_log, kLatencyLog, Value::latency_ns);
-    const auto create = [&](File& each) -> Result<void> {
-      const auto [writer, is_new] = writers.emplace(each.path, o.name);
-      if (is_new) return each.create(inputs);
-      return Error(Errc::bad_argument, "the log " + each.path + " is already that of job \"" +
-                                           writer->second +
-                                           "\" (rename a job, or give it another prefix)");
-    };
-    Result<void> made;
-    for (File& each : log.files) {
-      if (made) made = create(each);
-    }
     std::size_t own = SIZE_MAX;
     std::size_t histogram = SIZE_MAX;
     if (!log.files.empty()) {
@@ -73,9 +91,8 @@ Result<std::unique_ptr<IntervalLogs>> IntervalLogs::open(std::span<const Planned
       logs->histogram_logs_.push_back({std::chrono::duration<double>(o.log_hist).count(),
                                        o.log_hist_coarseness,
                                        file(o.write_hist_log, kHistogramLog, Value::histogram)});
-      if (made) made = create(logs->histogram_logs_.back().file);
     }
-    if (!made) return Error(made.error().code, "job \"" + o.name + "\": " + made.error().message);
+    if (!done) return Error(done.error().code, "job \"" + o.name + "\": " + done.error().message);
     for (std::size_t of = 0; of < plan.size(); ++of) {
       if (of != i && plan[of].peer_of != o.name) continue;
       logs->sources_[of].log = own;
@@ -110,19 +127,19 @@ void IntervalLogs::write(Source& source) {
   const IntervalResult& sum = source.sum;
   if (sum.seconds <= 0) return;
   Log& log = logs_[source.log];
-  for (File& file : log.files) {
-    if (file.value == Value::latency_ns) {
-      if (sum.latency_mean_ns) file.line(sum, source.is_peer, *sum.latency_mean_ns);
+  for (File* const file : log.files) {
+    if (file->value == Value::latency_ns) {
+      if (sum.latency_mean_ns) file->line(sum, source.is_peer, *sum.latency_mean_ns);
       continue;
     }
     if (source.is_peer) continue;
-    const bool bytes = file.value == Value::kib_per_s;
+    const bool bytes = file->value == Value::kib_per_s;
     const auto rate = [&](std::uint64_t count, std::uint64_t count_bytes) {
       return (bytes ? static_cast<double>(count_bytes) / 1024 : static_cast<double>(count)) /
              sum.seconds;
     };
-    if (log.receives) file.line(sum, false, rate(sum.rx_frames, sum.rx_bytes));
-    if (log.sends) file.line(sum, true, rate(sum.tx_frames, sum.tx_bytes));
+    if (log.receives) file->line(sum, false, rate(sum.rx_frames, sum.rx_bytes));
+    if (log.sends) file->line(sum, true, rate(sum.tx_frames, sum.tx_bytes));
   }
   source.sum = {};
 }
@@ -179,7 +196,7 @@ void IntervalLogs::write_histogram(Source& source) {
     for (std::size_t at = i; at < std::min(i + step, bins.size()); ++at) count += bins[at];
     line += ", " + std::to_string(count);
   }
-  histogram_logs_[source.histogram_log].file.line(line);
+  log.file->line(line);
 }
 
 std::vector<std::string> IntervalLogs::finish() {
@@ -188,17 +205,13 @@ std::vector<std::string> IntervalLogs::finish() {
     if (source.histogram_log != SIZE_MAX) write_histogram(source);
   }
   std::vector<std::string> lost;
-  const auto close = [&](File& file) {
-    if (!file.file) return;
-    if (std::fclose(file.file.release()) != 0 && file.failure == 0) file.failure = errno;
-    file.output.close(file.failure != 0);
-    if (file.failure == 0) return;
-    lost.push_back("the log " + file.path + " is not complete: " + std::strerror(file.failure));
-  };
-  for (Log& log : logs_) {
-    for (File& file : log.files) close(file);
+  for (const std::unique_ptr<File>& file : files_) {
+    if (!file->file) continue;
+    if (std::fclose(file->file.release()) != 0 && file->failure == 0) file->failure = errno;
+    file->output.close(file->failure != 0);
+    if (file->failure == 0) continue;
+    lost.push_back("the log " + file->path + " is not complete: " + std::strerror(file->failure));
   }
-  for (HistogramLog& log : histogram_logs_) close(log.file);
   return lost;
 }
 

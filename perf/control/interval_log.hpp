@@ -27,7 +27,8 @@ namespace shmif::perf {
 /// Threads: one at a time. Blocks: for the disk.
 class IntervalLogs {
  public:
-  /// Creates the files, PREFIX_bw.NAME.log and so on, below aux_path. Errors: the system's, with
+  /// Creates the files, PREFIX_bw.NAME.log and so on, or PREFIX_bw.log for all jobs with
+  /// per_job_logs=0, below aux_path. Errors: the system's, with
   /// the path and advice; exists for a bus, and for a file that the run reads.
   static Result<std::unique_ptr<IntervalLogs>> open(std::span<const PlannedJob> plan,
                                                     const RunOptions& options);
@@ -57,13 +58,13 @@ class IntervalLogs {
   struct Log {
     double every_seconds = 0;
     bool sends = false, receives = false;
-    std::vector<File> files;
+    std::vector<File*> files;
   };
   /// The histogram log of a job.
   struct HistogramLog {
     double every_seconds = 0;
     unsigned coarseness = 0;
-    File file;
+    File* file = nullptr;
   };
   /// What a job did since its last line, and the logs for it.
   struct Source {
@@ -80,6 +81,7 @@ class IntervalLogs {
   void add_histogram(Source& source, const IntervalResult& interval, const HistogramBlock* counts);
   void write_histogram(Source& source);
 
+  std::vector<std::unique_ptr<File>> files_;  // several jobs may have one (per_job_logs=0)
   std::vector<Log> logs_;
   std::vector<HistogramLog> histogram_logs_;
   std::vector<Source> sources_;  // indexed like the jobs

@@ -65,8 +65,9 @@ inline constexpr const char* kBandwidthLog = "bw";
 inline constexpr const char* kRateLog = "iops";
 inline constexpr const char* kLatencyLog = "lat";
 inline constexpr const char* kHistogramLog = "clat_hist";
-/// The path of a log of `job`: PREFIX_KIND.JOB.log, below aux_path.
+/// The path of a log of `job`, below aux_path: PREFIX_KIND.JOB.log; with per_job_logs=0, it is that
+/// of all such jobs, PREFIX_KIND.log.
 std::string log_path(const RunOptions& run, const std::string& prefix, const char* kind,
-                     const std::string& job);
+                     const JobOptions& job);
 
 }  // namespace shmif::perf

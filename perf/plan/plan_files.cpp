@@ -35,10 +35,10 @@ std::vector<std::string> inputs_of(std::span<const PlannedJob> plan, const RunOp
 }
 
 std::string log_path(const RunOptions& run, const std::string& prefix, const char* kind,
-                     const std::string& job) {
+                     const JobOptions& job) {
   const bool relative = !prefix.starts_with('/') && !run.aux_path.empty();
-  return (relative ? run.aux_path + '/' : "") + prefix + '_' + kind + '.' + as_file_name(job) +
-         ".log";
+  const std::string own = job.per_job_logs ? '.' + as_file_name(job.name) : "";
+  return (relative ? run.aux_path + '/' : "") + prefix + '_' + kind + own + ".log";
 }
 
 std::vector<std::string> outputs_of(std::span<const PlannedJob> plan, const RunOptions& run) {
@@ -52,7 +52,10 @@ std::vector<std::string> outputs_of(std::span<const PlannedJob> plan, const RunO
                                        {&o.write_iops_log, kRateLog},
                                        {&o.write_lat_log, kLatencyLog},
                                        {&o.write_hist_log, kHistogramLog}}) {
-      if (!prefix->empty()) outputs.push_back(log_path(run, *prefix, kind, o.name));
+      if (prefix->empty()) continue;
+      const std::string path = log_path(run, *prefix, kind, o);
+      if (!o.per_job_logs && std::ranges::find(outputs, path) != outputs.end()) continue;
+      outputs.push_back(path);
     }
   }
   std::erase_if(outputs, [](const std::string& path) { return path.empty() || path == "-"; });

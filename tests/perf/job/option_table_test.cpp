@@ -203,6 +203,7 @@ const std::vector<JobCase>& job_cases() {
        {"0", "25h"}},
       {"replay_no_stall", "1", [](J j) { return j.replay_no_stall; }, {"x"}},
       {"write_pcap", "o.pcap", [](J j) { return j.write_pcap == "o.pcap"; }, {""}},
+      {"per_job_logs", "0", [](J j) { return !j.per_job_logs; }, {"2x"}},
       {"write_bw_log", "p", [](J j) { return j.write_bw_log == "p"; }, {""}},
       {"write_iops_log", "p", [](J j) { return j.write_iops_log == "p"; }, {""}},
       {"write_lat_log", "p", [](J j) { return j.write_lat_log == "p"; }, {""}},

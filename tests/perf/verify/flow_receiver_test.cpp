@@ -284,14 +284,14 @@ TEST(FlowReceiver, ALateFrameShowsThatThoseBeforeItAreMissing) {
 }
 
 TEST(FlowReceiver, ADamagedFrameIsOfThePeriodThatItNamesOrElseOfThatInWhichItCame) {
-  constexpr std::uint64_t kBegin = kStart + 10 * kStep;
-  FlowReceiver receiver({.measure_from_ns = kBegin});
-  receiver.note_damaged(Finding::corrupt, probe(9), kBegin + 500);
-  receiver.note_damaged(Finding::truncated, std::nullopt, kBegin - 1);
+  constexpr std::uint64_t kBorder = kStart + 10 * kStep;
+  FlowReceiver receiver({.measure_from_ns = kBorder});
+  receiver.note_damaged(Finding::corrupt, probe(9), kBorder + 500);
+  receiver.note_damaged(Finding::truncated, std::nullopt, kBorder - 1);
   EXPECT_EQ(receiver.counts().corrupt + receiver.counts().truncated, 0U) << "both of the ramp";
-  receiver.note_damaged(Finding::corrupt, probe(10), kBegin - 1);
-  receiver.note_damaged(Finding::truncated, std::nullopt, kBegin);
-  receiver.note_damaged(Finding::truncated, std::nullopt, kBegin + 1);
+  receiver.note_damaged(Finding::corrupt, probe(10), kBorder - 1);
+  receiver.note_damaged(Finding::truncated, std::nullopt, kBorder);
+  receiver.note_damaged(Finding::truncated, std::nullopt, kBorder + 1);
   EXPECT_EQ(receiver.counts().corrupt, 1U);
   EXPECT_EQ(receiver.counts().truncated, 2U);
 }
