@@ -65,6 +65,8 @@ class Borrowing {
     const std::string path = "/proc/" + std::to_string(process_.number) + "/mem";
     memory_ = UniqueFd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
     if (!memory_) return refusal_to_trace(process_, errno);
+    // Before its vDSO, which is one for 32 bits.
+    if (std::ranges::none_of(held_.threads(), is_64_bit_thread)) return executes_32_bit();
     const auto place = find_room();
     if (!place) return place.error();
     std::string why;
@@ -123,13 +125,18 @@ class Borrowing {
                      "SystemCallFilter=)");
   }
 
+  static bool is_64_bit_thread(const HeldThread& thread) {
+    return is_64_bit(thread.number, thread.state.registers);
+  }
+  Error executes_32_bit() const { return {Errc::not_supported, name_ + " executes 32-bit code"}; }
+
   bool can_enter(const HeldThread& thread, std::string& why) {
     if (const auto filter = filter_of(status_of(thread.number)); !filter) {
       why = filter.error().message;
       return false;
     }
-    if (!is_64_bit(thread.number, thread.state.registers)) {
-      why = name_ + " executes 32-bit code";
+    if (!is_64_bit_thread(thread)) {
+      why = executes_32_bit().message;
       return false;
     }
     DispatchSetting dispatch{};

@@ -199,4 +199,10 @@ inline bool borrow_until_killed(const TaskId& target, int last) {
   return status == 128 + SIGKILL || status == -SIGKILL;
 }
 
+/// Why it cannot be done; empty: it can.
+inline std::string refusal_of(const TaskId& id) {
+  const auto file = borrow_userfaultfd(id);
+  return file ? "" : file.error().message;
+}
+
 }  // namespace shmif::perf::test

@@ -114,11 +114,6 @@ TEST(BorrowedCalls, SurviveMonitorsThatAreKilledAtAnyTime) {
   }
 }
 
-std::string refusal_of(const TaskId& id) {
-  const auto file = borrow_userfaultfd(id);
-  return file ? "" : file.error().message;
-}
-
 TEST(BorrowedCalls, AreNotMadeByAProcessWithASeccompFilter) {
   NEEDS_BORROWING();
   // The filter ends a process that calls userfaultfd.
