@@ -105,6 +105,94 @@ TEST(BusHistory, KeepsAHundredRowsOfAnyTimeWithTheirBordersAndMeans) {
   EXPECT_NEAR(heat, 617.0 * 4 + 617.0 * 8, 1e-6);
 }
 
+/// Windows have so many looks as there was time for; a row of two has the mean of their looks.
+TEST(BusHistory, ARowOfTwoWindowsIsTheMeanOfTheirLooks) {
+  BusHistory all = history();
+  const auto add = [&](int i) {
+    const bool is_long = i % 2 == 1;
+    const Region region{kRingAt, kRingAt + kRingBytes, is_long ? 6U : 10U, is_long ? 3U : 5U, 0};
+    HeatWindow window = window_at(i, {region}, is_long ? 30 : 10);
+    window.end_s = i + 0.5;
+    all.add(window, kMapped);
+  };
+  for (int i = 0; i < 100; ++i) add(i);
+  ASSERT_EQ(all.rows().size(), 100U);
+  EXPECT_EQ(all.rows()[1].looks, 30U);
+  EXPECT_DOUBLE_EQ(all.rows()[1].accessed[20], 0.2);
+  EXPECT_DOUBLE_EQ(all.rows()[1].written[20], 0.1);
+  add(100);
+  ASSERT_EQ(all.rows().size(), 51U);
+  for (const std::size_t i : {0U, 1U, 49U}) {
+    const BusHeatRow& row = all.rows()[i];
+    EXPECT_EQ(row.begin_s, 2.0 * static_cast<double>(i));
+    EXPECT_EQ(row.end_s, 2.0 * static_cast<double>(i) + 1.5);
+    EXPECT_EQ(row.looks, 40U);
+    EXPECT_DOUBLE_EQ(row.accessed[20], 0.4);
+    EXPECT_DOUBLE_EQ(row.written[20], 0.2);
+  }
+  EXPECT_EQ(all.rows()[50].begin_s, 100);
+  EXPECT_EQ(all.rows()[50].looks, 10U);
+  add(101);
+  EXPECT_EQ(all.rows().size(), 51U) << "later rows are of two windows, too";
+  EXPECT_EQ(all.rows()[50].looks, 40U);
+  add(102);
+  EXPECT_EQ(all.rows().size(), 52U);
+  EXPECT_EQ(all.rows()[51].looks, 10U);
+}
+
+TEST(BusHistory, ARowWithAWindowThatDoesNotTellWritesDoesNotTellThem) {
+  BusHistory all = history();
+  for (int i = 0; i < 101; ++i) {
+    HeatWindow window = window_at(i, {used(256)});
+    if (i == 3) window.regions[0].writes.reset();
+    all.add(window, kMapped);
+  }
+  EXPECT_EQ(all.rows()[0].written[20], 0.5);
+  EXPECT_TRUE(all.rows()[1].written.empty());
+  EXPECT_EQ(all.rows()[1].accessed[20], 1);
+  EXPECT_EQ(all.rows()[2].written[20], 0.5);
+}
+
+TEST(BusHistory, ACellIsTheMeanOfThePagesThatItHasAPartOf) {
+  BusHistory all = history();
+  // Eight pages before the first cell of the ring, and one of four or five of its pages.
+  all.add(window_at(0, {{kAt, kAt + kPage, 0, 0, 0},
+                        {kAt + kPage, kAt + 2 * kPage, 10, 4, 0},
+                        {kRingAt, kRingAt + kPage, 10, 6, 0}}),
+          kMapped);
+  const BusHeatRow& row = all.rows().front();
+  EXPECT_EQ(row.accessed[0], 0) << "the header is one page";
+  const double ports = static_cast<double>((bus::kTableBytes / 7 + kPage - 1) / kPage);
+  EXPECT_DOUBLE_EQ(row.accessed[1], 1 / ports);
+  EXPECT_DOUBLE_EQ(row.written[1], 0.4 / ports);
+  EXPECT_EQ(row.accessed[2], 0);
+  const double ring = static_cast<double>((kRingBytes / 56 + kPage - 1) / kPage);
+  EXPECT_DOUBLE_EQ(row.accessed[8], 1 / ring);
+  EXPECT_DOUBLE_EQ(row.written[8], 0.6 / ring);
+  EXPECT_EQ(row.accessed[9], 0);
+}
+
+TEST(BusHistory, TakesATenthMoreOrLessForTheSame) {
+  BusHistory all = history();
+  all.add(window_at(0, {used(8, 4)}), kMapped);
+  all.add(window_at(1, {used(8, 5)}), kMapped);
+  all.add(window_at(2, {used(8, 4)}), kMapped);
+  EXPECT_EQ(all.regions()[1].age, 2U);
+  EXPECT_EQ(all.regions()[1].accesses, 4U) << "of the last window";
+  all.add(window_at(3, {used(8, 6)}), kMapped);
+  EXPECT_EQ(all.regions()[1].age, 0U);
+  EXPECT_EQ(all.regions()[1].accesses, 6U);
+  EXPECT_EQ(all.regions()[1].writes, 3U);
+}
+
+TEST(BusHistory, AWindowOfHalfTheTimeIsInTheWorkingSet) {
+  BusHistory all = history();
+  all.add(window_at(0, {used(9)}), kMapped);
+  all.add(window_at(1, {used(20, 5)}, 5), kMapped);
+  EXPECT_EQ(all.working_set_bytes(100), 20 * kPage);
+  EXPECT_EQ(all.looks_of_regions(), 5U);
+}
+
 TEST(BusHistory, AWindowOfARampIsInTheMapAndInNothingElse) {
   BusHistory all = history();
   all.add(window_at(0, {used(9)}), kMapped, BusHistory::Counts::row);
@@ -196,6 +284,35 @@ TEST(BusHistory, JoinedRegionsAreAsOldAsTheYoungest) {
   const auto kept = all.regions();
   ASSERT_LE(kept.size(), BusHistory::kMaxRegions);
   EXPECT_EQ(kept.back().age, 3U) << "one half began in the first window, the other before";
+}
+
+// More regions than are kept: neighbours become one with the mean of their counts.
+TEST(BusHistory, JoinedRegionsHaveTheMeanOfTheirCounts) {
+  constexpr std::uint64_t kLarge = 64U << 20U;
+  BusHistory all(kLarge, kPage, 1.0);
+  std::vector<Region> regions{{kAt, kRingAt, 0, 0, 0}};
+  for (std::uint64_t i = 0; i < kLarge / kPage; ++i) {
+    const std::uint64_t begin = kRingAt + i * kPage;
+    const std::uint32_t more = i % 2;
+    regions.push_back({begin, begin + kPage, 10 + more, 4 + more, 0});
+  }
+  all.add(window_at(0, regions, 20), {kAt, kRingAt + 2 * kLarge});
+  EXPECT_EQ(all.regions(), (std::vector<Region>{{0, bus::kRingOffset, 0, 0, 1},
+                                                {bus::kRingOffset, all.bytes(), 11, 5, 0}}))
+      << "the half is rounded up";
+}
+
+TEST(BusHistory, RegionsThatDifferInOneCountStayApart) {
+  BusHistory all = history();
+  all.add(window_at(0, {{kAt, kRingAt, 6, 3, 0},
+                        {kRingAt, kRingAt + kRingBytes / 2, 6, 1, 0},
+                        {kRingAt + kRingBytes / 2, kRingAt + kRingBytes, 7, 1, 0}}),
+          kMapped);
+  const auto regions = all.regions();
+  ASSERT_EQ(regions.size(), 3U);
+  EXPECT_EQ(regions[0].end, bus::kRingOffset);
+  EXPECT_EQ(regions[1], (Region{bus::kRingOffset, bus::kRingOffset + kRingBytes / 2, 6, 1, 0}));
+  EXPECT_EQ(regions[2], (Region{regions[1].end, all.bytes(), 7, 1, 0}));
 }
 
 TEST(BusHistory, KeepsWhatWasWrittenBeforeTheKernelToldNoMore) {

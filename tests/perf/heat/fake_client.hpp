@@ -23,14 +23,18 @@ namespace shmif::perf::test {
 /// other request, it closes the connection.
 class FakeClient {
  public:
-  /// `count`: how often the descriptor comes with each answer.
+  /// `count`: how often the descriptor comes with each answer. `head`: the answer, of which the
+  /// number of ranges is added to.
   explicit FakeClient(const std::string& folder, const char* file = "/proc/self/pagemap",
-                      heat::Range range = {}, std::size_t count = 1)
+                      heat::Range range = {}, std::size_t count = 1,
+                      const heat::Answer& head = {heat::kVersion, 0, 1, 0})
       : count_(count),
         file_(::open(file, O_RDONLY | O_CLOEXEC)),
         listener_(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0)) {
     hello_.range.range = range;
-    hello_.head = {heat::kVersion, 0, 1, range.end > range.begin ? 1U : 0U};
+    has_range_ = range.end > range.begin;
+    hello_.head = head;
+    hello_.head.count += has_range_ ? 1 : 0;
     sockaddr_un address{};
     address.sun_family = AF_UNIX;
     (folder + "/1-1").copy(&address.sun_path[0], sizeof address.sun_path - 1);
@@ -67,7 +71,7 @@ class FakeClient {
   }
 
   void say_hello(int monitor) {
-    const std::size_t size = sizeof hello_.head + hello_.head.count * sizeof hello_.range;
+    const std::size_t size = sizeof hello_.head + (has_range_ ? sizeof hello_.range : 0);
     const std::vector<int> descriptors(count_, file_.get());
     shmif::test::send_with_rights(monitor, std::as_bytes(std::span(&hello_, 1)).first(size),
                                   descriptors);
@@ -77,6 +81,7 @@ class FakeClient {
     heat::Answer head;
     heat::SharedRange range;
   } hello_{};
+  bool has_range_ = false;
   std::size_t count_;  ///< 4 at most
   UniqueFd file_, listener_;
   std::atomic<bool> has_left_{false};

@@ -1,0 +1,213 @@
+// What a session makes of its sources: when it asks them, and what it tells of them.
+
+#include "perf/heat/session.hpp"
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "perf/heat/page_scan.hpp"
+#include "tests/support/eventually.hpp"
+
+namespace shmif::perf::test {
+namespace {
+
+/// What a source says, and what it was asked.
+struct Script {
+  HeatProvenance provenance{"fake", "mapping", "a script", "not told"};
+  std::vector<NamedRange> ranges{{{page_bytes(), 4 * page_bytes()}, "three pages", 7}};
+  std::chrono::nanoseconds cost{};
+  bool burdens_target = false;
+  bool keeps_regions = false;
+  std::vector<Region> regions;
+  std::optional<std::uint64_t> working_set;
+  std::optional<Error> fails_to_list, fails_to_forget, fails_to_look;
+  std::string calls;  ///< r, f and l, as they came
+};
+
+class ScriptedSource : public HeatSource {
+ public:
+  explicit ScriptedSource(Script& script) : script_(script) {}
+  const HeatProvenance& provenance() const noexcept override { return script_.provenance; }
+  Looking looking() const noexcept override { return Looking::whole_ranges; }
+  std::chrono::nanoseconds cost(std::chrono::nanoseconds /*here*/) const noexcept override {
+    return script_.cost;
+  }
+  bool burdens_target() const noexcept override { return script_.burdens_target; }
+  Result<std::vector<NamedRange>> ranges() override {
+    script_.calls += 'r';
+    if (script_.fails_to_list) return *script_.fails_to_list;
+    return script_.ranges;
+  }
+  Result<void> forget(Regions& /*regions*/) override {
+    script_.calls += 'f';
+    if (script_.fails_to_forget) return *script_.fails_to_forget;
+    return {};
+  }
+  Result<void> look(Regions& regions) override {
+    script_.calls += 'l';
+    if (script_.fails_to_look) return *script_.fails_to_look;
+    regions.record(std::vector<Sighting>{{true, std::nullopt}});
+    return {};
+  }
+  bool keeps_regions() const noexcept override { return script_.keeps_regions; }
+  std::vector<Region> take_regions() override { return std::exchange(script_.regions, {}); }
+  std::optional<std::uint64_t> take_working_set() override { return script_.working_set; }
+
+ private:
+  Script& script_;
+};
+
+class HeatSessionOfAScript : public ::testing::Test {
+ protected:
+  void watch(const std::string& attributes) {
+    options_.attributes = read_attributes(attributes).value();
+    session_.emplace(options_);
+    session_->add(Process::open(::getpid()).value(), std::make_unique<ScriptedSource>(script_));
+  }
+  void step_until(const std::function<bool()>& done) {
+    ASSERT_TRUE(shmif::test::eventually([&] { return session_->step(), done(); }));
+  }
+  HeatResult result() const { return session_->results().at(0); }
+
+  Script script_;
+  HeatOptions options_;
+  std::optional<HeatSession> session_;
+};
+
+TEST_F(HeatSessionOfAScript, AsksForTheRangesBeforeItLooksAndTellsWhatItWatches) {
+  watch("1ms,100s,100s,3,10");
+  const std::uint64_t changes = session_->changes();
+  step_until([this] { return script_.calls.size() >= 4; });
+  EXPECT_EQ(script_.calls.substr(0, 4), "rflf");
+  EXPECT_EQ(result().process, Process::open(::getpid()).value().id());
+  EXPECT_EQ(result().name, std::string(program_invocation_short_name).substr(0, 15));
+  EXPECT_EQ(result().ranges, script_.ranges);
+  EXPECT_EQ(result().provenance.source, "fake");
+  EXPECT_EQ(result().provenance.means, "a script");
+  EXPECT_EQ(session_->changes(), changes) << "no window has ended";
+  EXPECT_EQ(session_->windows(), 0U);
+  EXPECT_TRUE(session_->is_watching());
+}
+
+TEST_F(HeatSessionOfAScript, HasSoManySamplesInAWindowAndKeepsTheNewestWindows) {
+  options_.keep_windows = 2;
+  watch("1us,3us,100s,3,10");
+  const std::uint64_t changes = session_->changes();
+  step_until([this] { return session_->windows() >= 5; });
+  EXPECT_GE(session_->changes(), changes + 5);
+  const auto windows = result().windows;
+  ASSERT_EQ(windows.size(), 2U);
+  EXPECT_LE(windows[0].begin_s, windows[0].end_s);
+  EXPECT_EQ(windows[0].end_s, windows[1].begin_s) << "one follows the other";
+  for (const HeatWindow& each : windows) {
+    EXPECT_GE(each.samples, 1U);
+    EXPECT_LE(each.samples, 3U);
+    ASSERT_EQ(each.regions.size(), 1U);
+    EXPECT_EQ(each.regions[0].accesses, each.samples);
+    EXPECT_EQ(each.working_set_bytes, 3 * page_bytes());
+  }
+}
+
+TEST_F(HeatSessionOfAScript, TellsTheWorkingSetThatTheSourceKnowsBetter) {
+  script_.working_set = 1234;
+  watch("1us,3us,100s,3,10");
+  step_until([this] { return session_->windows() >= 1; });
+  EXPECT_EQ(result().windows[0].working_set_bytes, 1234U);
+}
+
+/// As the kernel's monitor does.
+TEST_F(HeatSessionOfAScript, TakesRegionsOfAWholeWindowAsTheSourceFoundThem) {
+  script_.keeps_regions = true;
+  watch("1us,30us,100s,3,10");
+  step_until([this] { return script_.calls.size() >= 7; });
+  EXPECT_EQ(session_->windows(), 0U) << "the source had none";
+  script_.regions = {{4096, 8192, 20, {}, 3}, {8192, 16384, 0, {}, 1}, {16384, 32768, 1, {}, 2}};
+  const auto regions = script_.regions;
+  step_until([this] { return session_->windows() >= 1; });
+  EXPECT_EQ(result().windows[0].regions, regions);
+  EXPECT_EQ(result().windows[0].samples, 30U) << "what the kernel counts in a window";
+  EXPECT_EQ(result().windows[0].working_set_bytes, 4096U + 16384U);
+}
+
+/// A sample that costs the target time is followed by a rest; any other lasts as long instead.
+TEST_F(HeatSessionOfAScript, RestsSoThatALookCostsOnePartOfAHundred) {
+  for (const bool burdens_target : {false, true}) {
+    script_.calls.clear();
+    script_.cost = std::chrono::seconds(1);
+    script_.burdens_target = burdens_target;
+    watch("1ms,100s,100s,3,10");
+    step_until([this] { return script_.calls.size() >= 3; });
+    EXPECT_DOUBLE_EQ(result().rest_s, 100);
+    const std::string calls = burdens_target ? "rfl" : "rflf";
+    EXPECT_EQ(script_.calls, calls);
+    for (int i = 0; i < 2; ++i) std::this_thread::sleep_until(session_->step());
+    session_->step();
+    EXPECT_EQ(script_.calls, calls) << "it rests for 100 seconds";
+  }
+}
+
+TEST_F(HeatSessionOfAScript, DoesNothingOnceItIsToEnd) {
+  options_.stops = [] { return true; };
+  watch("1ms,100s,100s,3,10");
+  const auto before = HeatSession::Clock::now();
+  const auto next = session_->step();
+  EXPECT_GE(next, before);
+  EXPECT_LE(next, HeatSession::Clock::now()) << "there is nothing to wait for";
+  EXPECT_EQ(script_.calls, "");
+}
+
+/// Whichever call tells it.
+TEST_F(HeatSessionOfAScript, TellsWhyASourceFailedAndWhetherItsProcessLeft) {
+  const Error gone = Error::from_errno(ESRCH, "cannot look");
+  const Error refused = Error::from_errno(EPERM, "cannot look");
+  const std::string left =
+      "the process shares its access heat no longer (it left its bus, or it is about to end)";
+  for (const auto fails :
+       {&Script::fails_to_list, &Script::fails_to_forget, &Script::fails_to_look}) {
+    for (const char* const name : {"client", "clear_refs"}) {
+      for (const Error& error : {gone, refused}) {
+        script_ = {};
+        script_.provenance.source = name;
+        script_.*fails = error;
+        watch("1ms,100s,100s,3,10");
+        const std::uint64_t changes = session_->changes();
+        step_until([this] { return !session_->is_watching(); });
+        const bool has_left =
+            name == std::string("client") && error.code == std::errc::no_such_process;
+        EXPECT_GT(session_->changes(), changes);
+        EXPECT_EQ(result().has_left, has_left) << name << ' ' << error.message;
+        EXPECT_FALSE(result().has_ended) << "it lives";
+        EXPECT_EQ(result().reason, has_left ? left : error.message);
+        EXPECT_TRUE(result().windows.empty());
+      }
+    }
+  }
+}
+
+TEST_F(HeatSessionOfAScript, NamesTheProcessesThatItDoesNotWatch) {
+  watch("1ms,100s,100s,3,10");
+  const std::uint64_t changes = session_->changes();
+  session_->add_unwatched({42, 9}, "other", "it has no heat");
+  EXPECT_GT(session_->changes(), changes);
+  const auto results = session_->results();
+  ASSERT_EQ(results.size(), 2U);
+  EXPECT_EQ(results[1].process, (TaskId{42, 9}));
+  EXPECT_EQ(results[1].name, "other");
+  EXPECT_EQ(results[1].reason, "it has no heat");
+  EXPECT_FALSE(results[1].has_ended);
+  session_->finish();
+  EXPECT_FALSE(session_->is_watching());
+}
+
+}  // namespace
+}  // namespace shmif::perf::test
