@@ -137,6 +137,10 @@ IntervalResult read_interval(const IntervalBlock& b) {
     r.latency_p99_ns = static_cast<double>(b.latency_p99_ns.get());
     r.latency_max_ns = static_cast<double>(b.latency_max_ns.get());
   }
+  if (const std::uint64_t user = b.cpu_user_ns.get(); user != 0) {
+    r.cpu_user_seconds = static_cast<double>(user - 1) * 1e-9;
+    r.cpu_system_seconds = static_cast<double>(b.cpu_system_ns.get() - 1) * 1e-9;
+  }
   if (b.tcp_mss_bytes.get() != 0) {
     r.tcp = TcpSample{.retransmits = b.tcp_retransmits.get(),
                       .rtt_ns = b.tcp_rtt_ns.get(),
@@ -152,6 +156,11 @@ void extend(IntervalResult& sum, const IntervalResult& next) {
   const auto greatest = [](std::optional<double>& of, const std::optional<double>& other) {
     if (other) of = std::max(of.value_or(0), *other);
   };
+  const auto add = [](std::optional<double>& of, const std::optional<double>& other, bool first) {
+    of = other && (of || first) ? std::optional(of.value_or(0) + *other) : std::nullopt;
+  };
+  add(sum.cpu_user_seconds, next.cpu_user_seconds, sum.seconds == 0);
+  add(sum.cpu_system_seconds, next.cpu_system_seconds, sum.seconds == 0);
   sum.at_seconds = next.at_seconds;
   sum.seconds += next.seconds;
   sum.tx_frames += next.tx_frames;

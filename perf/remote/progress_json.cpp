@@ -33,6 +33,7 @@ Json interval_json(const IntervalResult& i) {
           {"latency",
            {number(i.latency_mean_ns), number(i.latency_p50_ns), number(i.latency_p99_ns),
             number(i.latency_max_ns)}},
+          {"cpu", {number(i.cpu_user_seconds), number(i.cpu_system_seconds)}},
           {"tcp", tcp_json(i.tcp)}};
 }
 
@@ -84,6 +85,8 @@ IntervalResult interval_of(const Json& json) {
   i.latency_p50_ns = figure(latency.at(1));
   i.latency_p99_ns = figure(latency.at(2));
   i.latency_max_ns = figure(latency.at(3));
+  i.cpu_user_seconds = figure(json.at("cpu").at(0));
+  i.cpu_system_seconds = figure(json.at("cpu").at(1));
   i.tcp = tcp_of_json(json.at("tcp"));
   return i;
 }

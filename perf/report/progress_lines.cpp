@@ -5,6 +5,7 @@
 
 #include "perf/figures/table.hpp"
 #include "perf/figures/units.hpp"
+#include "perf/report/stream.hpp"
 
 namespace shmif::perf {
 
@@ -27,6 +28,10 @@ std::vector<Group> groups_of(const RunProgress& progress) {
     it->jobs.push_back(&job);
   }
   return groups;
+}
+
+bool is_over(const JobProgress& job) {
+  return job.state == JobState::reaped;
 }
 
 bool over(const Group& group) {
@@ -71,6 +76,11 @@ std::string two_digits(long number) {
 
 std::string format_per_cent(double share) {
   return std::to_string(static_cast<int>(std::floor(std::clamp(share, 0.0, 1.0) * 100))) + " %";
+}
+
+std::string format_cpu(std::optional<double> share) {
+  if (!share) return "-";
+  return std::to_string(std::lround(std::clamp(*share, 0.0, 1e6) * 100)) + " %";
 }
 
 std::string format_eta(double seconds) {
@@ -124,16 +134,19 @@ std::vector<std::string> ProgressLines::lines(const RunProgress& progress) {
     };
     std::vector<JobState> states;
     std::uint64_t lost = 0;
+    std::optional<double> cpu;
     for (const JobProgress* job : group.jobs) {
       states.push_back(job->state);
       lost += job->lost_frames;
+      const auto share = cpu_share(job->last);
+      if (share && !is_over(*job)) cpu = cpu.value_or(0) + *share;
     }
     // A narrow terminal cuts off the last columns.
     table.add({short_name(printable(group.name)), '[' + format_states(states) + ']',
                share_text(group), eta_text(group), "lost " + format_count(lost),
                "tx " + format_fps(rate(&Sums::tx_frames)),
                "rx " + format_fps(rate(&Sums::rx_frames)), format_bps(bits(&Sums::tx_bytes)),
-               format_bps(bits(&Sums::rx_bytes))});
+               format_bps(bits(&Sums::rx_bytes)), "cpu " + format_cpu(cpu)});
   }
   std::vector<std::string> out;
   const std::string text = table.text();

@@ -12,6 +12,8 @@ namespace shmif::perf {
 
 /// "45 %": whole percents, rounded down, so 100 means complete.
 std::string format_per_cent(double share);
+/// "97 %" or, of several threads, "143 %"; "-" if it is not known.
+std::string format_cpu(std::optional<double> share);
 /// "17s", "2m05s", "1h02m"
 std::string format_eta(double seconds);
 /// The state letters in fio's format, "R", "RD"; four or more equal ones as "R(20)".

@@ -32,7 +32,9 @@ Json figures(const IntervalResult& i) {
           {"latency_mean_ns", json_number(i.latency_mean_ns)},
           {"latency_p50_ns", json_number(i.latency_p50_ns)},
           {"latency_p99_ns", json_number(i.latency_p99_ns)},
-          {"latency_max_ns", json_number(i.latency_max_ns)}};
+          {"latency_max_ns", json_number(i.latency_max_ns)},
+          {"cpu_user_share", json_number(share_of_cpu(i.cpu_user_seconds, i))},
+          {"cpu_system_share", json_number(share_of_cpu(i.cpu_system_seconds, i))}};
 }
 
 Json job_json(const JobProgress& job) {
@@ -78,6 +80,18 @@ std::optional<double> per_second(std::uint64_t count, const IntervalResult& inte
   return static_cast<double>(count) / interval.seconds;
 }
 
+std::optional<double> share_of_cpu(const std::optional<double>& seconds,
+                                   const IntervalResult& interval) {
+  if (!seconds || !(interval.seconds > 0)) return std::nullopt;
+  return *seconds / interval.seconds;
+}
+
+std::optional<double> cpu_share(const IntervalResult& interval) {
+  const auto user = share_of_cpu(interval.cpu_user_seconds, interval);
+  const auto system = share_of_cpu(interval.cpu_system_seconds, interval);
+  return user && system ? std::optional(*user + *system) : std::nullopt;
+}
+
 std::string to_json_line(const RunProgress& progress) {
   Json json = {{"at_seconds", json_number(progress.at_seconds)},
                {"share", json_number(progress.share)},
@@ -112,8 +126,8 @@ std::string to_status(const RunProgress& progress, std::size_t width) {
   if (progress.share) out += ", " + format_per_cent(*progress.share);
   if (progress.left_seconds) out += ", eta " + format_eta(*progress.left_seconds);
   Table table;
-  table.add(
-      {"job", "state", "sent", "now", "", "received", "now", "", "lost", "p50", "p99", "max"});
+  table.add({"job", "state", "sent", "now", "", "received", "now", "", "lost", "p50", "p99", "max",
+             "CPU"});
   for (const JobProgress& job : progress.jobs) {
     const IntervalResult& i = job.last;
     const bool sends = job.tx_frames != 0;
@@ -126,7 +140,7 @@ std::string to_status(const RunProgress& progress, std::size_t width) {
                format_fps(receives ? per_second(i.rx_frames, i) : std::nullopt),
                format_bps(receives ? per_second(i.rx_bytes * 8, i) : std::nullopt),
                receives ? format_count(job.lost_frames) : "-", format_ns(i.latency_p50_ns),
-               format_ns(i.latency_p99_ns), format_ns(i.latency_max_ns)});
+               format_ns(i.latency_p99_ns), format_ns(i.latency_max_ns), format_cpu(cpu_share(i))});
   }
   return out + '\n' + table.text(width);
 }

@@ -267,4 +267,14 @@ CpuResult Usage::so_far() const noexcept {
   return now;
 }
 
+CpuTime cpu_time_of(Usage::Of of) noexcept {
+  rusage used{};
+  if (::getrusage(static_cast<int>(of), &used) != 0) return {};
+  const auto ns = [](const timeval& time) {
+    return static_cast<std::uint64_t>(time.tv_sec) * 1'000'000'000U +
+           static_cast<std::uint64_t>(time.tv_usec) * 1000U;
+  };
+  return {ns(used.ru_utime), ns(used.ru_stime)};
+}
+
 }  // namespace shmif::perf

@@ -69,4 +69,11 @@ class Usage {
   CpuResult begin_;
 };
 
+/// The CPU time that a thread or process has used since it began.
+struct CpuTime {
+  std::uint64_t user_ns = 0, system_ns = 0;
+};
+/// Threads: any. Blocks: never; takes less than a microsecond.
+CpuTime cpu_time_of(Usage::Of of) noexcept;
+
 }  // namespace shmif::perf

@@ -174,6 +174,7 @@ struct IntervalResult {
   std::uint64_t overruns = 0;
   std::uint64_t latency_count = 0;
   std::optional<double> latency_mean_ns, latency_p50_ns, latency_p99_ns, latency_max_ns;
+  std::optional<double> cpu_user_seconds, cpu_system_seconds;  ///< CPU time that the job used
   std::optional<TcpSample> tcp;  ///< empty: no TCP, or the kernel did not tell
   /// The whole interval lies in the measured window, and it is not a short remainder. A border of
   /// the window ends an interval, so ramp and drain have intervals of their own.

@@ -24,6 +24,7 @@ void IntervalRecorder::close(std::uint64_t now, bool at_border) noexcept {
   block.latency_p99_ns.set(percentile(99));
   block.latency_max_ns.set(now_.latency_max);
   block.ends_at_border.set(at_border ? 1 : 0);
+  note_cpu(block);
   if (tcp_ != nullptr) tcp_->close(block);
   if (job_.histograms != nullptr) publish_histogram(job_.histograms[number % kHistogramBlocks]);
   job_.intervals_written.store(number + 1, std::memory_order_release);
@@ -32,6 +33,15 @@ void IntervalRecorder::close(std::uint64_t now, bool at_border) noexcept {
   next_ns_ = start_ns_ + (end / length_ns_ + 1) * length_ns_;
   if (now_.latencies != 0) counts_.fill(0);
   now_ = {};
+}
+
+void IntervalRecorder::note_cpu(IntervalBlock& block) noexcept {
+  if (!usage_of_) return;
+  const CpuTime now = cpu_time_of(*usage_of_);
+  // The kernel may attribute time anew, so one of the two may go back a little.
+  block.cpu_user_ns.set(1 + now.user_ns - std::min(now.user_ns, cpu_.user_ns));
+  block.cpu_system_ns.set(1 + now.system_ns - std::min(now.system_ns, cpu_.system_ns));
+  cpu_ = now;
 }
 
 /// The first buckets are the bins of a histogram log. Longer latencies go into the last bin.

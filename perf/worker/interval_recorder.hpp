@@ -9,7 +9,9 @@
 #include <array>
 #include <bit>
 #include <cstdint>
+#include <optional>
 
+#include "perf/result/machine.hpp"
 #include "perf/worker/run_memory.hpp"
 #include "perf/worker/tcp_watch.hpp"
 
@@ -19,13 +21,18 @@ namespace shmif::perf {
 class IntervalRecorder {
  public:
   /// Intervals begin at `start_ns` and take `length_ns` each.
+  /// `usage_of`: whose CPU time an interval has; empty: nobody's.
   IntervalRecorder(JobBlock& job, std::uint64_t start_ns, std::uint64_t length_ns,
-                   TcpWatch* tcp = nullptr) noexcept
+                   TcpWatch* tcp = nullptr,
+                   std::optional<Usage::Of> usage_of = std::nullopt) noexcept
       : job_(job),
         tcp_(tcp),
+        usage_of_(usage_of),
         start_ns_(start_ns),
         length_ns_(length_ns),
-        next_ns_(start_ns + length_ns) {}
+        next_ns_(start_ns + length_ns) {
+    if (usage_of_) cpu_ = cpu_time_of(*usage_of_);
+  }
 
   void sent(std::uint64_t frames, std::uint64_t bytes) noexcept {
     now_.tx_frames += frames;
@@ -77,10 +84,13 @@ class IntervalRecorder {
     return bucket < kBuckets ? bucket : kBuckets - 1;
   }
   std::uint64_t percentile(unsigned per_cent) const noexcept;
+  void note_cpu(IntervalBlock& block) noexcept;
   void publish_histogram(HistogramBlock& into) const noexcept;
 
   JobBlock& job_;
   TcpWatch* tcp_;  // null: no TCP connection to ask
+  std::optional<Usage::Of> usage_of_;
+  CpuTime cpu_;  // used until the interval began
   std::uint64_t start_ns_, length_ns_, next_ns_;
   std::uint64_t begin_ns_ = 0;  // from start_ns_
   struct Sums {

@@ -132,7 +132,8 @@ struct IntervalBlock {
   Tally latency_count, latency_sum_ns, latency_p50_ns, latency_p99_ns, latency_max_ns;
   // For a TCP connection; the segment size is 0 if the kernel did not tell it.
   Tally tcp_retransmits, tcp_rtt_ns, tcp_rttvar_ns, tcp_cwnd_bytes, tcp_mss_bytes, tcp_pmtu_bytes;
-  Tally ends_at_border;  // 1: a border of the measured window ended it early
+  Tally cpu_user_ns, cpu_system_ns;  // plus 1; 0: not known
+  Tally ends_at_border;              // 1: a border of the measured window ended it early
 };
 inline constexpr std::size_t kIntervalBlocks = 256;
 

@@ -108,6 +108,13 @@ class Worker {
   void note_begin(std::uint64_t now);
   /// Called after the first step.
   void let_others_begin();
+  /// Whose use of CPUs is the job's; empty: of a thread job with helper threads it is not known.
+  std::optional<Usage::Of> usage_of() const {
+    if (!options_.thread) return Usage::Of::process;
+    const bool has_helpers =
+        options_.verify_async != 0 || options_.io_submit_mode == IoSubmit::offload;
+    return has_helpers ? std::nullopt : std::optional(Usage::Of::thread);
+  }
   /// Keeps the job's resource use. For a thread job with helper threads it is not known.
   void keep_usage();
   /// When there is something to do again, as far as that is known; `now`: there is something now.
@@ -290,7 +297,7 @@ std::string Worker::file_name(const std::string& what) const {
 void Worker::start() {
   const std::uint64_t start = job_.start_ns.load(std::memory_order_acquire);
   tcp_.emplace(*equipment_.end, job_);
-  recorder_.emplace(job_, start, setup_.interval_ns, &*tcp_);
+  recorder_.emplace(job_, start, setup_.interval_ns, &*tcp_, usage_of());
   if (counting_) counting_->begin_log(start, now_ns());
   begin_ns_ = start + ns(options_.start_delay);
   measure_from_ns_ = begin_ns_ + ns(options_.ramp_time);
@@ -452,9 +459,7 @@ void Worker::note_draining() {
 void Worker::keep_usage() {
   if (!usage_) return;  // nothing was measured
   if (counting_) counting_->keep();
-  const bool has_helpers =
-      options_.verify_async != 0 || options_.io_submit_mode == IoSubmit::offload;
-  if (options_.thread && has_helpers) return;
+  if (!usage_of()) return;
   job_.cpu = usage_->so_far();
   job_.cpu_known.store(true, std::memory_order_release);
 }

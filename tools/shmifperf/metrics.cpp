@@ -74,6 +74,7 @@ struct Metrics::Impl {
     prometheus::Gauge& lost_frames;
     prometheus::Gauge &tx_fps, &tx_bps, &rx_fps, &rx_bps;
     prometheus::Gauge &latency_mean, &latency_p50, &latency_p99, &latency_max;
+    prometheus::Gauge &cpu_user, &cpu_system;
     prometheus::Gauge& failed;
     std::map<perf::JobState, prometheus::Gauge*> states;
   };
@@ -96,6 +97,8 @@ struct Metrics::Impl {
   GaugeFamily& rx_bps = gauges("shmifperf_rx_bps", "Bits per second received.");
   GaugeFamily& latency = gauges("shmifperf_latency_seconds",
                                 "Latency from the intended send time, in the last interval.");
+  GaugeFamily& cpu = gauges("shmifperf_cpu_ratio",
+                            "CPU time that the job used in the last interval; 1 is a whole CPU.");
   GaugeFamily& state = gauges("shmifperf_job_state", "1 for the state that the job is in.");
   GaugeFamily& failed = gauges("shmifperf_job_failed", "1 when the job has failed.");
   prometheus::Gauge& share =
@@ -131,6 +134,8 @@ Metrics::Impl::Job& Metrics::Impl::job_of(const perf::JobProgress& progress) {
           latency.Add(with("figure", "p50"), kUnknown),
           latency.Add(with("figure", "p99"), kUnknown),
           latency.Add(with("figure", "max"), kUnknown),
+          cpu.Add(with("mode", "user"), kUnknown),
+          cpu.Add(with("mode", "system"), kUnknown),
           failed.Add(labels),
           {}};
   return jobs.emplace(progress.name, std::move(job)).first->second;
@@ -196,6 +201,11 @@ void Metrics::measure(const perf::RunProgress& progress) {
     job.latency_p50.Set(seconds(last.latency_p50_ns));
     job.latency_p99.Set(seconds(last.latency_p99_ns));
     job.latency_max.Set(seconds(last.latency_max_ns));
+    const auto of_cpu = [&](const std::optional<double>& time) {
+      return perf::share_of_cpu(time, last).value_or(kUnknown);
+    };
+    job.cpu_user.Set(of_cpu(last.cpu_user_seconds));
+    job.cpu_system.Set(of_cpu(last.cpu_system_seconds));
   }
 }
 

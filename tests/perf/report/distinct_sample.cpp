@@ -399,6 +399,8 @@ RunProgress distinct_progress() {
     job.share = own.share();
     job.left_seconds = own.seconds();
     job.last = distinct_interval(own);
+    job.last.cpu_user_seconds = own.seconds();
+    job.last.cpu_system_seconds = own.seconds();
     job.tx_frames = own.count();
     job.tx_bytes = own.count();
     job.rx_frames = own.count();

@@ -40,7 +40,9 @@ Figures wanted_interval(const IntervalResult& i) {
           {"latency_mean_ns", *i.latency_mean_ns},
           {"latency_p50_ns", *i.latency_p50_ns},
           {"latency_p99_ns", *i.latency_p99_ns},
-          {"latency_max_ns", *i.latency_max_ns}};
+          {"latency_max_ns", *i.latency_max_ns},
+          {"cpu_user_share", *i.cpu_user_seconds / i.seconds},
+          {"cpu_system_share", *i.cpu_system_seconds / i.seconds}};
 }
 
 constexpr std::array<const char*, 4> kStateNames{"running", "draining", "ramp", "verifying"};
@@ -142,19 +144,20 @@ TEST(StreamFigures, EachColumnOfTheStatusHoldsItsFigure) {
   ASSERT_TRUE(std::getline(lines, line));
   EXPECT_EQ(columns_of_line(line),
             (std::vector<std::string>{"job", "state", "sent", "now", "received", "now", "lost",
-                                      "p50", "p99", "max"}));
+                                      "p50", "p99", "max", "CPU"}));
   for (std::size_t n = 0; n < progress.jobs.size(); ++n) {
     const JobProgress& job = progress.jobs[n];
     const IntervalResult& i = job.last;
     ASSERT_TRUE(std::getline(lines, line));
-    EXPECT_EQ(columns_of_line(line),
-              (std::vector<std::string>{
-                  job.name, job.failed ? "FAILED" : kStateNames.at(n), format_count(job.tx_frames),
-                  format_fps(a_second(i.tx_frames, i)), format_bps(a_second(i.tx_bytes * 8, i)),
-                  format_count(job.rx_frames), format_fps(a_second(i.rx_frames, i)),
-                  format_bps(a_second(i.rx_bytes * 8, i)), format_count(job.lost_frames),
-                  format_ns(i.latency_p50_ns), format_ns(i.latency_p99_ns),
-                  format_ns(i.latency_max_ns)}));
+    EXPECT_EQ(
+        columns_of_line(line),
+        (std::vector<std::string>{
+            job.name, job.failed ? "FAILED" : kStateNames.at(n), format_count(job.tx_frames),
+            format_fps(a_second(i.tx_frames, i)), format_bps(a_second(i.tx_bytes * 8, i)),
+            format_count(job.rx_frames), format_fps(a_second(i.rx_frames, i)),
+            format_bps(a_second(i.rx_bytes * 8, i)), format_count(job.lost_frames),
+            format_ns(i.latency_p50_ns), format_ns(i.latency_p99_ns), format_ns(i.latency_max_ns),
+            format_cpu((*i.cpu_user_seconds + *i.cpu_system_seconds) / i.seconds)}));
   }
   EXPECT_FALSE(std::getline(lines, line)) << line;
 }
@@ -181,6 +184,9 @@ TEST(StreamFigures, EachColumnOfTheLineOfAGroupHoldsItsFigure) {
   const auto rate = [&](std::size_t group, std::size_t figure) {
     return (moved(group, figure) + moved(group + 2, figure)) / 0.5;
   };
+  const auto busy = [](const JobProgress& job) {
+    return (*job.last.cpu_user_seconds + *job.last.cpu_system_seconds) / job.last.seconds;
+  };
   ProgressLines lines;
   (void)lines.lines(before);
   const std::vector<std::string> shown = lines.lines(progress);
@@ -197,7 +203,8 @@ TEST(StreamFigures, EachColumnOfTheLineOfAGroupHoldsItsFigure) {
                   "eta " + format_eta(std::max(*first.left_seconds, *second.left_seconds)),
                   "lost " + format_count(first.lost_frames + second.lost_frames),
                   "tx " + format_fps(rate(group, 0)), "rx " + format_fps(rate(group, 2)),
-                  format_bps(rate(group, 1) * 8), format_bps(rate(group, 3) * 8)}));
+                  format_bps(rate(group, 1) * 8), format_bps(rate(group, 3) * 8),
+                  "cpu " + format_cpu(busy(first) + busy(second))}));
   }
 }
 
@@ -224,6 +231,8 @@ TEST(StreamFigures, OfTwoIntervalsTheSumIsOfBoth) {
       {"latency_p50_ns", std::max(*a.latency_p50_ns, *b.latency_p50_ns)},
       {"latency_p99_ns", std::max(*a.latency_p99_ns, *b.latency_p99_ns)},
       {"latency_max_ns", std::max(*a.latency_max_ns, *b.latency_max_ns)},
+      {"cpu_user_seconds", *a.cpu_user_seconds + *b.cpu_user_seconds},
+      {"cpu_system_seconds", *a.cpu_system_seconds + *b.cpu_system_seconds},
       {"tcp.retransmits", a.tcp->retransmits + b.tcp->retransmits},
       {"tcp.rtt_ns", b.tcp->rtt_ns},
       {"tcp.rttvar_ns", b.tcp->rttvar_ns},
@@ -243,6 +252,8 @@ TEST(StreamFigures, OfTwoIntervalsTheSumIsOfBoth) {
                                 {"latency_p50_ns", *sum.latency_p50_ns},
                                 {"latency_p99_ns", *sum.latency_p99_ns},
                                 {"latency_max_ns", *sum.latency_max_ns},
+                                {"cpu_user_seconds", *sum.cpu_user_seconds},
+                                {"cpu_system_seconds", *sum.cpu_system_seconds},
                                 {"tcp.retransmits", sum.tcp->retransmits},
                                 {"tcp.rtt_ns", sum.tcp->rtt_ns},
                                 {"tcp.rttvar_ns", sum.tcp->rttvar_ns},

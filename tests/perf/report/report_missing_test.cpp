@@ -289,10 +289,11 @@ TEST(StatusText, OfADirectionThatAJobDoesNotUseHasDashes) {
   const std::string text =
       to_status({.at_seconds = 1, .share = {}, .left_seconds = {}, .jobs = {sender, sink}}, 0);
   using Row = test::Cells;
-  EXPECT_EQ(test::row_of(text, "sender "), (Row{"sender", "running", "1,000", "30.0 /s",
-                                                "4.00 kbit/s", "-", "-", "-", "-", "-", "-", "-"}));
+  EXPECT_EQ(test::row_of(text, "sender "),
+            (Row{"sender", "running", "1,000", "30.0 /s", "4.00 kbit/s", "-", "-", "-", "-", "-",
+                 "-", "-", "-"}));
   EXPECT_EQ(test::row_of(text, "sink "), (Row{"sink", "running", "-", "-", "-", "2,000", "30.0 /s",
-                                              "4.00 kbit/s", "0", "-", "-", "-"}));
+                                              "4.00 kbit/s", "0", "-", "-", "-", "-"}));
 }
 
 TEST(ProgressLinesOfGroups, KnowARateOnlyOfAGroupThatWasThereBeforeAndNoneBelowNothing) {

@@ -164,5 +164,22 @@ TEST(Stream, IntervalsThatFollowEachOtherAddUp) {
   EXPECT_FALSE(sum.latency_p50_ns);
 }
 
+TEST(Stream, TheCpuTimeOfSeveralIntervalsIsKnownIfThatOfEachIs) {
+  IntervalResult known = interval(1, 1, 0, 0);
+  known.cpu_user_seconds = 0.5;
+  known.cpu_system_seconds = 0.25;
+  IntervalResult sum;
+  extend(sum, known);
+  extend(sum, known);
+  EXPECT_EQ(sum.cpu_user_seconds, 1.0);
+  EXPECT_EQ(sum.cpu_system_seconds, 0.5);
+  EXPECT_EQ(cpu_share(sum), 0.75);
+  extend(sum, interval(2, 1, 0, 0));
+  EXPECT_FALSE(sum.cpu_user_seconds);
+  EXPECT_FALSE(cpu_share(sum));
+  extend(sum, known);
+  EXPECT_FALSE(sum.cpu_system_seconds) << "a part of it is missing";
+}
+
 }  // namespace
 }  // namespace shmif::perf

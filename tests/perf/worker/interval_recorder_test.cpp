@@ -33,6 +33,34 @@ TEST(IntervalsOfAJob, TheLastBinOfAHistogramHasItsOwnLatenciesAndAllLongerOnes) 
   EXPECT_EQ(second[kHistogramBins - 1], 0U);
 }
 
+TEST(IntervalsOfAJob, EachHasTheCpuTimeThatItsOwnerUsedInIt) {
+  const auto memory = RunMemory::create(1).value();
+  JobBlock& job = memory->job(0);
+  IntervalRecorder nobodys(job, kBegin, 100);
+  nobodys.close(kBegin + 100);
+  EXPECT_EQ(job.intervals[0].cpu_user_ns.get(), 0U) << "not known";
+  // What this thread uses until it has used 20 ms, and then next to nothing.
+  const auto memory_of_thread = RunMemory::create(1).value();
+  JobBlock& own = memory_of_thread->job(0);
+  IntervalRecorder recorder(own, kBegin, 100, nullptr, Usage::Of::thread);
+  const auto used = [] {
+    const CpuTime now = cpu_time_of(Usage::Of::thread);
+    return now.user_ns + now.system_ns;
+  };
+  constexpr std::uint64_t kBusy = 20'000'000;
+  const std::uint64_t begin = used();
+  while (used() < begin + kBusy) {
+  }
+  recorder.close(kBegin + 100);
+  recorder.close(kBegin + 200);
+  const auto of = [&](std::size_t n) {
+    return own.intervals[n].cpu_user_ns.get() + own.intervals[n].cpu_system_ns.get();
+  };
+  EXPECT_GE(of(0), kBusy);
+  EXPECT_GE(of(1), 2U) << "known";
+  EXPECT_LT(of(1), kBusy);
+}
+
 TEST(IntervalsOfAJob, NoPercentileIsLongerThanTheLongestLatencyNorTooLow) {
   const auto memory = RunMemory::create(1).value();
   JobBlock& job = memory->job(0);

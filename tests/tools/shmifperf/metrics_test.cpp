@@ -186,6 +186,10 @@ TEST(Metrics, EachSampleHoldsTheFigureThatItIsNamedForAndNoneIsUnknown) {
     latency("p50", last.latency_p50_ns);
     latency("p99", last.latency_p99_ns);
     latency("max", last.latency_max_ns);
+    for (const auto& [mode, seconds] :
+         {std::pair{"user", last.cpu_user_seconds}, std::pair{"system", last.cpu_system_seconds}}) {
+      wanted["shmifperf_cpu_ratio{" + names + ",mode=\"" + mode + "\"}"] = *seconds / last.seconds;
+    }
     wanted["shmifperf_job_state{" + names + ",state=\"" + states.at(n) + "\"}"] = 1;
   }
   expect_figures(wanted, samples_in(scraped((*metrics)->url())));
@@ -197,9 +201,9 @@ TEST(Metrics, WhatWasNotMeasuredIsNotKnownThoughItWasBefore) {
   perf::RunProgress progress = distinct_progress();
   (*metrics)->count(progress);
   for (const auto& [place, value] : samples_in(scraped((*metrics)->url()))) {
-    const bool of_an_interval = place.find("_fps{") != std::string::npos ||
-                                place.find("_bps{") != std::string::npos ||
-                                place.find("latency") != std::string::npos;
+    const bool of_an_interval =
+        place.find("_fps{") != std::string::npos || place.find("_bps{") != std::string::npos ||
+        place.find("latency") != std::string::npos || place.find("cpu_ratio{") != std::string::npos;
     EXPECT_EQ(value.is_null(), of_an_interval) << place << ": no interval was measured yet";
   }
   (*metrics)->measure(progress);
