@@ -161,11 +161,12 @@ void Runner::Impl::listen(RunObserver* observer) {
   }
   const std::uint64_t now = now_ns();
   const std::uint64_t begin = control->started_ns.load();  // start of the first of several runs
-  if (auto why = trigger.check(now - std::min(now, begin), hit)) {
+  if (auto why = trigger.check(now - std::min(now, begin), hit, control->trigger.load())) {
     debug(Debug::trigger,
           [&] { return "fires: " + *why + "; all jobs save their states and stop"; });
     result.warnings.push_back("the trigger fired: " + *why);
     result.trigger_fired = true;
+    if (observer != nullptr) observer->on_trigger(*why);
     for (ControlledJob& job : run.jobs)
       job.block->save_state.store(true, std::memory_order_relaxed);
     supervisor.stop_all();

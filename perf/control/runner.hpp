@@ -37,6 +37,8 @@ struct RunControl {
   /// They then start at this time of CLOCK_MONOTONIC or later.
   static constexpr std::uint64_t kHeld = ~std::uint64_t{0};
   std::atomic<std::uint64_t> start_at_ns{0};
+  /// The same trigger has fired on another server, and must fire here.
+  std::atomic<bool> trigger{false};
   // Written by the run.
   std::atomic<bool> ready{false};  ///< the first jobs are initialised
   /// Start of the first jobs of all runs, past or future; 0: not known yet

@@ -9,7 +9,13 @@
 
 namespace shmif::perf {
 
-std::optional<std::string> Trigger::check(std::uint64_t since_start_ns, bool matched) {
+bool Trigger::exists() const noexcept {
+  return !options_.trigger_file.empty() || options_.trigger_timeout.count() > 0 ||
+         !options_.trigger_match.empty();
+}
+
+std::optional<std::string> Trigger::check(std::uint64_t since_start_ns, bool matched,
+                                          bool elsewhere) {
   if (fired_) return std::nullopt;
   std::optional<std::string> why;
   if (!options_.trigger_file.empty() && ::access(options_.trigger_file.c_str(), F_OK) == 0) {
@@ -20,6 +26,8 @@ std::optional<std::string> Trigger::check(std::uint64_t since_start_ns, bool mat
     why = "trigger-timeout has passed";
   } else if (matched) {
     why = "a frame matched \"" + options_.trigger_match + '"';
+  } else if (elsewhere && exists()) {
+    why = "that of another server fired";
   }
   fired_ = why.has_value();
   return why;

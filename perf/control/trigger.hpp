@@ -16,9 +16,13 @@ class Trigger {
  public:
   explicit Trigger(const RunOptions& options) : options_(options) {}
 
+  /// Whether anything can fire it.
+  bool exists() const noexcept;
   /// Result: why it fires now, as a text; empty if it does not, or has fired before. Deletes the
   /// file, so that it does not end the next run. `matched`: a job received a matching frame.
-  std::optional<std::string> check(std::uint64_t since_start_ns, bool matched);
+  /// `elsewhere`: the same trigger fired on another server.
+  std::optional<std::string> check(std::uint64_t since_start_ns, bool matched,
+                                   bool elsewhere = false);
   /// For a debug line: what fires it.
   std::string waits_for() const;
   /// Runs the command, if the trigger fired and there is one. Result: what went wrong; empty if

@@ -10,6 +10,7 @@
 
 #include "perf/remote/job_texts.hpp"
 #include "perf/remote/remote_host.hpp"
+#include "perf/remote/saved_states.hpp"
 #include "perf/remote/stop_patience.hpp"
 #include "perf/stats/clock.hpp"
 
@@ -44,6 +45,7 @@ class Client {
       : observer_(observer),
         control_(control),
         jobs_{texts_of(set), options.command},
+        states_directory_(options.states_directory),
         patience_(longest_drain(set)) {
     HelloMessage hello;
     hello.version = options.version;
@@ -61,6 +63,7 @@ class Client {
       for (const auto& host : hosts_) host->look(now);
       look_for_failures(now);
       look_for_stops(now);
+      pass_on_trigger();
       go_when_all_can();
       show(now);
     }
@@ -74,6 +77,7 @@ class Client {
   void wait() const;
   void look_for_failures(Clock::time_point now);
   void look_for_stops(Clock::time_point now);
+  void pass_on_trigger();
   void go_when_all_can();
   void show(Clock::time_point now);
   void show_interval();
@@ -87,6 +91,8 @@ class Client {
   std::vector<std::unique_ptr<RemoteHost>> hosts_;
   bool gone_ = false;     // all were ordered to start
   bool failing_ = false;  // a server failed, and the others were told
+  const std::string states_directory_;
+  bool triggered_ = false;  // a server's trigger fired, and the others were told
   StopPatience patience_;
   Clock::time_point next_show_{};
 };
@@ -130,6 +136,16 @@ void Client::look_for_stops(Clock::time_point now) {
   for (const auto& host : hosts_) {
     const std::string why = patience_.why_given_up(host->may_have_started(), now);
     if (!why.empty()) host->give_up(why);
+  }
+}
+
+/// A trigger ends the whole run, wherever it fires.
+void Client::pass_on_trigger() {
+  const auto fired = [](const auto& host) { return !host->triggered().empty(); };
+  if (triggered_ || std::ranges::none_of(hosts_, fired)) return;
+  triggered_ = true;
+  for (const auto& host : hosts_) {
+    if (!fired(host)) host->trigger();
   }
 }
 
@@ -210,6 +226,11 @@ std::vector<HostResult> Client::results() const {
     if (const auto at = host->started_ns()) {
       result.start_offset_ns = *at - *first;
       result.clock_error_ns = host->clock().error_ns();
+    }
+    for (const StateMessage& state : host->states()) {
+      auto kept = keep_state(states_directory_, host->name(), state);
+      if (!kept) result.failures.push_back(kept.error().message);
+      if (kept) result.states.push_back(*std::move(kept));
     }
     all.push_back(std::move(result));
   }

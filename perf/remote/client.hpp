@@ -18,6 +18,7 @@ struct HostResult {
   std::optional<Report> report;
   std::vector<std::string> failures;  ///< why there is no report, or other errors
   std::optional<int> refused_with{};  ///< exit code of the server's refusal; empty: not refused
+  std::vector<std::string> states{};  ///< the files of the verification states that it sent
   /// When its first jobs started, after those of the first server; each job's start_skew_ns must be
   /// added. Empty: they did not start.
   std::optional<std::uint64_t> start_offset_ns{};
@@ -34,12 +35,15 @@ struct RemoteOptions {
   std::vector<std::string> servers;  ///< HOST[:PORT], each once
   std::string version;               ///< of this program
   std::vector<std::string> command;
+  std::string states_directory{};  ///< where states are written; empty: the current one
 };
 
 /// Lets every server run the set. If one cannot, no server starts; if one fails later, the others
-/// are stopped. A stop from `control` goes to all servers; a second stop is hard. Threads: as
-/// Runner; `observer` gets the jobs of all servers as "HOST/JOB". Blocks: until every server has
-/// sent its result or is given up. Result: in the order of `servers`.
+/// are stopped. If the trigger fires on one, it fires on all. Verification states that jobs of the
+/// servers have saved are written here as SERVER-JOB-verify.state. A stop from `control` goes to
+/// all servers; a second stop is hard. Threads: as Runner; `observer` gets the jobs of all servers
+/// as "HOST/JOB". Blocks: until every server has sent its result or is given up. Result: in the
+/// order of `servers`.
 std::vector<HostResult> run_on_servers(const RemoteOptions& options, const JobSet& set,
                                        RunObserver* observer, RunControl& control);
 

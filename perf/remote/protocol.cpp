@@ -19,9 +19,9 @@ constexpr std::size_t kMaxDepth = 8;
 constexpr std::size_t kMaxValues = 64 * kMaxItems;
 constexpr std::size_t kMaxTextBytes = 64U << 10U;
 
-constexpr std::array kTypes = {"hello",  "jobs",     "prepared", "refused", "busy",
-                               "go",     "started",  "progress", "run",     "stop",
-                               "notice", "finished", "ping",     "pong"};
+constexpr std::array kTypes = {"hello",   "jobs",     "prepared", "refused", "busy",   "go",
+                               "started", "progress", "run",      "stop",    "notice", "triggered",
+                               "trigger", "state",    "finished", "ping",    "pong"};
 static_assert(kTypes.size() == std::variant_size_v<Message>);
 
 struct Wrong : std::runtime_error {
@@ -34,6 +34,18 @@ Json pairs(const OptionTexts& options) {
   Json list = Json::array();
   for (const auto& [name, value] : options) list.push_back({name, value});
   return list;
+}
+
+constexpr std::string_view kHex = "0123456789abcdef";
+
+std::string in_hex(const std::vector<std::byte>& bytes) {
+  std::string text;
+  text.reserve(2 * bytes.size());
+  for (const std::byte b : bytes) {
+    text += kHex[std::to_integer<std::size_t>(b >> 4)];
+    text += kHex[std::to_integer<std::size_t>(b & std::byte{0xf})];
+  }
+  return text;
 }
 
 struct Encoder {
@@ -60,6 +72,11 @@ struct Encoder {
   Json operator()(const RunMessage& m) const { return {{"what", m.what}}; }
   Json operator()(const StopMessage& m) const { return {{"hard", m.hard}, {"signal", m.signal}}; }
   Json operator()(const NoticeMessage& m) const { return {{"what", m.what}}; }
+  Json operator()(const TriggeredMessage& m) const { return {{"what", m.what}}; }
+  Json operator()(const TriggerMessage& /*m*/) const { return Json::object(); }
+  Json operator()(const StateMessage& m) const {
+    return {{"job", m.job}, {"state", in_hex(m.state)}};
+  }
   Json operator()(const FinishedMessage& m) const { return {{"result", m.result}}; }
   Json operator()(const PingMessage& m) const { return {{"sent_ns", m.sent_ns}}; }
   Json operator()(const PongMessage& m) const {
@@ -153,6 +170,17 @@ ProgressMessage progress_message(const Json& json) {
   return {*std::move(progress), flag(json, "interval")};
 }
 
+StateMessage state_message(const Json& json) {
+  const std::string hex = text(json, "state", 2 * kMaxStateBytes);
+  StateMessage m{text(json, "job", 256), std::vector<std::byte>(hex.size() / 2)};
+  for (std::size_t i = 0; i < hex.size(); ++i) {
+    const std::size_t digit = kHex.find(hex[i]);
+    if (digit == kHex.npos || hex.size() % 2 != 0) wrong_type("state", "a list of bytes in hex");
+    m.state[i / 2] = m.state[i / 2] << 4 | static_cast<std::byte>(digit);
+  }
+  return m;
+}
+
 Message message_of(const Json& json) {
   if (!json.is_object()) throw Wrong("it is not an object");
   const std::string type = text(json, "type", 64);
@@ -170,6 +198,9 @@ Message message_of(const Json& json) {
   if (type == "run") return RunMessage{text(json, "what")};
   if (type == "stop") return stop_message(json);
   if (type == "notice") return NoticeMessage{text(json, "what")};
+  if (type == "triggered") return TriggeredMessage{text(json, "what")};
+  if (type == "trigger") return TriggerMessage{};
+  if (type == "state") return state_message(json);
   if (type == "finished") return FinishedMessage{text(json, "result", kMaxResultBytes)};
   if (type == "ping") return PingMessage{count(json, "sent_ns")};
   if (type == "pong") return PongMessage{count(json, "sent_ns"), count(json, "clock_ns")};

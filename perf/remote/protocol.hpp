@@ -8,7 +8,9 @@
 //          <-------------------------------   prepared, or `refused`, or `finished` (none started)
 //   ping   <------------------------------>   pong: both are alive; the server's clock
 //   go     ------------------------------->   the jobs start at this time of the server's clock
-//          <-------------------------------   started, run, progress..., finished
+//          <-------------------------------   started, run, progress..., triggered, state...,
+//                                             finished
+//   trigger ------------------------------>   the trigger of another server fired: fire yours
 //   stop   ------------------------------->   at any time; the second is a hard stop
 //
 // A message is a length of four bytes, most significant first, and that many bytes of JSON: an
@@ -33,7 +35,7 @@
 
 namespace shmif::perf {
 
-inline constexpr std::uint64_t kRemoteProtocol = 3;
+inline constexpr std::uint64_t kRemoteProtocol = 4;
 /// Exit code of `shmifperf run` if the machine cannot do what was asked for.
 inline constexpr int kNotSupportedCode = 77;
 inline constexpr const char* kRemoteName = "shmifperf";
@@ -46,6 +48,8 @@ inline constexpr std::chrono::seconds kPingEvery{1};
 inline constexpr std::size_t kMaxHelloBytes = 4U << 10U;
 inline constexpr std::size_t kMaxJobsBytes = 4U << 20U;
 inline constexpr std::size_t kMaxResultBytes = 256U << 20U;
+/// The largest verification state that comes back; larger ones stay on the server.
+inline constexpr std::size_t kMaxStateBytes = 4U << 20U;
 /// The most jobs in a message, options in a job, or elements in any other list. A plan has at most
 /// half as many jobs, including peers.
 inline constexpr std::size_t kMaxItems = 4096;
@@ -107,6 +111,16 @@ struct StopMessage {
 struct NoticeMessage {
   std::string what;
 };
+/// The trigger of the server's run has fired.
+struct TriggeredMessage {
+  std::string what;
+};
+struct TriggerMessage {};
+/// A verification state that a job of the run has saved.
+struct StateMessage {
+  std::string job;
+  std::vector<std::byte> state;  ///< the file; empty: it is longer than kMaxStateBytes
+};
 struct FinishedMessage {
   std::string result;  ///< to_json(), with bins
 };
@@ -120,7 +134,8 @@ struct PongMessage {
 
 using Message = std::variant<HelloMessage, JobsMessage, PreparedMessage, RefusedMessage,
                              BusyMessage, GoMessage, StartedMessage, ProgressMessage, RunMessage,
-                             StopMessage, NoticeMessage, FinishedMessage, PingMessage, PongMessage>;
+                             StopMessage, NoticeMessage, TriggeredMessage, TriggerMessage,
+                             StateMessage, FinishedMessage, PingMessage, PongMessage>;
 
 /// The JSON of a message, without its length. Bytes that are not UTF-8 become U+FFFD.
 std::string encode(const Message& message);

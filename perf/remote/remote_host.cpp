@@ -2,6 +2,8 @@
 
 #include <poll.h>
 
+#include <algorithm>
+
 #include "perf/figures/table.hpp"
 #include "perf/stats/clock.hpp"
 #include "shmif/debug/debug.hpp"
@@ -29,6 +31,8 @@ constexpr std::size_t kMaxLiveBytes = 16U << 20U;
 /// How many pings to make before the start, one right after the other.
 constexpr int kAnswersWanted = 8;
 constexpr std::size_t kMaxReasonsShown = 20;
+/// All states of one server together: they are kept until the end.
+constexpr std::size_t kMaxAllStatesBytes = 64U << 20U;
 
 }  // namespace
 
@@ -104,6 +108,12 @@ void RemoteHost::stop(bool hard, int signal) {
     return connection_->send(StopMessage{hard, signal});
   }
   if (!over()) give_up("");
+}
+
+void RemoteHost::trigger() {
+  if (stage_ != Stage::going) return;
+  debug(Debug::remote, [&] { return name_ + " is told to fire its trigger"; });
+  connection_->send(TriggerMessage{});
 }
 
 void RemoteHost::give_up(const std::string& why) {
@@ -214,6 +224,16 @@ std::optional<Report> RemoteHost::read_report(const std::function<bool()>& stop)
   return std::nullopt;
 }
 
+void RemoteHost::hear_state(const StateMessage& state) {
+  state_bytes_ += state.state.size();
+  if (state_bytes_ <= kMaxAllStatesBytes && states_.size() < kMaxItems) {
+    return states_.push_back(state);
+  }
+  const std::string why =
+      "its verification states are too long to be kept here, and stay in its directory";
+  if (std::ranges::find(failures_, why) == failures_.end()) failures_.push_back(why);
+}
+
 void RemoteHost::hear(const Message& message, Clock::time_point now) {
   debug(Debug::remote, [&] { return name_ + " says \"" + type_of(message) + '"'; });
   if (const auto* hello = std::get_if<HelloMessage>(&message)) {
@@ -240,6 +260,10 @@ void RemoteHost::hear(const Message& message, Clock::time_point now) {
     // Only once: a server that goes on giving reasons does not stay for ever.
     if (deadline_ && !noticed_) deadline_ = std::max(*deadline_, now + kNoticeTime);
     noticed_ = true;
+  } else if (const auto* triggered = std::get_if<TriggeredMessage>(&message)) {
+    if (stage_ == Stage::going) triggered_ = printable(triggered->what);
+  } else if (const auto* state = std::get_if<StateMessage>(&message)) {
+    if (stage_ == Stage::going) hear_state(*state);
   } else if (const auto* finished = std::get_if<FinishedMessage>(&message)) {
     result_ = finished->result;
     connection_.reset();

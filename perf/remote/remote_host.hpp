@@ -50,6 +50,8 @@ class RemoteHost {
   /// Orders the start, at `start_ns` of our clock.
   void go(std::uint64_t start_ns);
   void stop(bool hard, int signal);
+  /// Fires its trigger, because that of another server fired.
+  void trigger();
   /// Stops waiting for it. `why` fails the run; empty: another server failed.
   void give_up(const std::string& why);
 
@@ -68,6 +70,11 @@ class RemoteHost {
   /// The text of the campaign's newest run; empty: there is no new one.
   std::string take_run() { return std::exchange(run_, {}); }
 
+  /// Why its trigger fired; empty: it did not.
+  const std::string& triggered() const noexcept { return triggered_; }
+  /// The verification states that it has sent.
+  const std::vector<StateMessage>& states() const noexcept { return states_; }
+
   /// Checks and returns the server's result. This may take long, so call it when no other server is
   /// waited for: the client is silent meanwhile, and others would consider it gone. `stop` may end
   /// it early (see JsonLimits). Empty: there is no result, or failures() has what is wrong with it.
@@ -82,6 +89,7 @@ class RemoteHost {
   void finish_connecting(Clock::time_point now);
   void hear(const Message& message, Clock::time_point now);
   void hear_hello(const HelloMessage& hello, Clock::time_point now);
+  void hear_state(const StateMessage& state);
   /// Why it is given up now; empty: it is not.
   std::string lateness(Clock::time_point now) const;
   void ping(Clock::time_point now);
@@ -104,6 +112,9 @@ class RemoteHost {
   RunProgress progress_;
   std::string run_;
   bool has_interval_ = false;
+  std::string triggered_;
+  std::vector<StateMessage> states_;
+  std::size_t state_bytes_ = 0;
   std::string result_;        ///< JSON; empty: no result yet
   std::string last_message_;  ///< too long to be anything but a result; read by read_report()
   std::optional<int> refused_with_;

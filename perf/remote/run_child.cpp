@@ -17,6 +17,7 @@
 #include "base/close_all_but.hpp"
 #include "perf/campaign/campaign.hpp"
 #include "perf/engine/engine.hpp"
+#include "perf/remote/saved_states.hpp"
 #include "perf/report/json.hpp"
 
 namespace shmif::perf {
@@ -32,6 +33,7 @@ class Reporter : public RunObserver {
  public:
   explicit Reporter(Connection& server) : server_(server) {}
   void on_run(const std::string& what) override { server_.send(RunMessage{what}); }
+  void on_trigger(const std::string& why) override { server_.send(TriggeredMessage{why}); }
   void on_progress(const RunProgress& progress) override { report(progress, false); }
   void on_interval(const RunProgress& progress) override { report(progress, true); }
 
@@ -72,12 +74,14 @@ void run_to_the_end(int socket, const std::function<RunPlan()>& make_plan,
       return;
     }
     server.send(PreparedMessage{plan.jobs.size()});
+    const SavedStates states(plan.jobs, plan.options);
     Reporter reporter(server);
     bool stuck = false;
     auto result = run_campaign(plan.options, plan.jobs, &reporter, control, stuck);
     if (result) {
       result->version = identity.version;
       result->command = identity.command;
+      for (const StateMessage& state : states.saved()) server.send(state);
       server.send(FinishedMessage{to_json(*result, Bins::with)});
     } else {
       const bool unsupported = result.error().code == Errc::not_supported;

@@ -46,8 +46,8 @@ class RunChild {
   ~RunChild();
 
   /// First PreparedMessage when the plan is made (the jobs need not be ready: see ready()), then
-  /// ProgressMessage, and at the end FinishedMessage; or RefusedMessage if there was an error
-  /// before any job existed.
+  /// ProgressMessage and TriggeredMessage, and at the end StateMessage and FinishedMessage; or
+  /// RefusedMessage if there was an error before any job existed.
   Connection& messages() noexcept { return *messages_; }
   /// Whether the first jobs are initialised; and when they started (0: not yet).
   bool ready() const noexcept { return control_->ready.load(); }
@@ -58,6 +58,8 @@ class RunChild {
   /// Stops the run, which drains and reports. `signal`: the reason; 0: another reason.
   void stop(int signal) noexcept;
   void stop_hard(int signal) noexcept;
+  /// Fires the trigger of the run, if it has one, because it fired elsewhere.
+  void trigger() noexcept { control_->trigger.store(true); }
   /// Sends SIGKILL to the run; the kernel then kills its jobs.
   void kill() noexcept;
 

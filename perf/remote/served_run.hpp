@@ -51,6 +51,8 @@ class ServedRun {
   /// Stops the run because the server ends: it drains for a moment only.
   void end(int signal, const std::string& why, Clock::time_point now);
   void stop_hard(int signal, Clock::time_point now);
+  /// The trigger has fired on another server of the client.
+  void trigger() { child_->trigger(); }
   /// The client is gone, so the result is not needed.
   void abandon(Clock::time_point now);
 

@@ -192,6 +192,7 @@ void Server::Impl::hear(Visitor& visitor, const Message& message) {
   if (visitor.stage == Stage::known && jobs != nullptr) return take_jobs(visitor, *jobs);
   if (visitor.stage == Stage::owner && run) {
     if (const auto* go = std::get_if<GoMessage>(&message)) return run->go(go->start_ns);
+    if (std::holds_alternative<TriggerMessage>(message)) return run->trigger();
     if (const auto* stop = std::get_if<StopMessage>(&message)) {
       if (stop->hard) return run->stop_hard(stop->signal, Clock::now());
       return run->stop(stop->signal, "", Clock::now());

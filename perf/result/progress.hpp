@@ -44,6 +44,8 @@ class RunObserver {
   virtual void on_run(const std::string& /*what*/) {}
   /// Called when a job begins about which its user should know something at once: "voip: ...".
   virtual void on_notice(const std::string& /*what*/) {}
+  /// Called when the trigger fires; `why` as in the warning.
+  virtual void on_trigger(const std::string& /*why*/) {}
   /// Called about every 100 ms, for a display.
   virtual void on_progress(const RunProgress& progress) = 0;
   /// Called every status interval (default: 1 s), and once at the end for the rest.

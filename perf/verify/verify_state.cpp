@@ -41,29 +41,6 @@ Result<void> write_all(int fd, std::span<const std::byte> bytes, const std::stri
   return {};
 }
 
-Result<std::vector<std::byte>> read_all(const std::string& path) {
-  const std::string what = "cannot load verify state \"" + path + "\"";
-  const UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-  if (!fd) return Error::from_errno(errno, what, errno == ENOENT ? "was it saved at all?" : "");
-  struct stat status{};
-  if (fstat(fd.get(), &status) != 0) return Error::from_errno(errno, what);
-  if (!S_ISREG(status.st_mode)) return Error(Errc::bad_argument, what + ": it is no regular file");
-  if (static_cast<std::uint64_t>(status.st_size) > kMaxBytes) {
-    return Error(Errc::bad_argument, what + ": it is too long to be one");
-  }
-  std::vector<std::byte> bytes(static_cast<std::size_t>(status.st_size));
-  std::size_t done = 0;
-  while (done < bytes.size()) {
-    const ssize_t n = ::read(fd.get(), bytes.data() + done, bytes.size() - done);
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return Error::from_errno(errno, what);
-    if (n == 0) break;
-    done += static_cast<std::size_t>(n);
-  }
-  bytes.resize(done);
-  return bytes;
-}
-
 }  // namespace
 
 std::uint64_t options_hash(const JobOptions& job) noexcept {
@@ -156,6 +133,10 @@ Result<VerifyState> decode_verify_state(std::span<const std::byte> in, const std
 }
 
 Result<void> save_verify_state(const std::string& path, const VerifyState& state) {
+  return write_verify_state(path, encode_verify_state(state));
+}
+
+Result<void> write_verify_state(const std::string& path, std::span<const std::byte> content) {
   const std::string what = "cannot save verify state \"" + path + "\"";
   if (auto may = bus::check_output(path, {.what = what}); !may) return may;
   std::string other = path + ".XXXXXX";
@@ -163,7 +144,7 @@ Result<void> save_verify_state(const std::string& path, const VerifyState& state
   if (!fd) {
     return Error::from_errno(errno, what, errno == ENOENT ? "make its directory first" : "");
   }
-  auto written = write_all(fd.get(), encode_verify_state(state), what);
+  auto written = write_all(fd.get(), content, what);
   if (written && fsync(fd.get()) != 0) written = Error::from_errno(errno, what);
   if (!written) {
     unlink(other.c_str());
@@ -183,9 +164,32 @@ Result<void> save_verify_state(const std::string& path, const VerifyState& state
   return {};
 }
 
+Result<std::vector<std::byte>> read_verify_state(const std::string& path, std::uint64_t max_bytes) {
+  const std::string what = "cannot load verify state \"" + path + "\"";
+  const UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  if (!fd) return Error::from_errno(errno, what, errno == ENOENT ? "was it saved at all?" : "");
+  struct stat status{};
+  if (fstat(fd.get(), &status) != 0) return Error::from_errno(errno, what);
+  if (!S_ISREG(status.st_mode)) return Error(Errc::bad_argument, what + ": it is no regular file");
+  if (static_cast<std::uint64_t>(status.st_size) > max_bytes) {
+    return Error(Errc::bad_argument, what + ": it is too long to be one");
+  }
+  std::vector<std::byte> bytes(static_cast<std::size_t>(status.st_size));
+  std::size_t done = 0;
+  while (done < bytes.size()) {
+    const ssize_t n = ::read(fd.get(), bytes.data() + done, bytes.size() - done);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return Error::from_errno(errno, what);
+    if (n == 0) break;
+    done += static_cast<std::size_t>(n);
+  }
+  bytes.resize(done);
+  return bytes;
+}
+
 Result<VerifyState> load_verify_state(const std::string& path, const std::string& job,
                                       std::uint64_t options_hash) {
-  const auto bytes = read_all(path);
+  const auto bytes = read_verify_state(path, kMaxBytes);
   if (!bytes) return bytes.error();
   auto state = decode_verify_state(*bytes, '"' + path + '"');
   if (!state) return state;

@@ -57,6 +57,13 @@ std::string verify_state_path(const std::string& directory, const std::string& j
 /// Threads: any. Blocks: for the disk. Errors: the system's; the previous file is then unchanged.
 Result<void> save_verify_state(const std::string& path, const VerifyState& state);
 
+/// The same for the content of such a file.
+Result<void> write_verify_state(const std::string& path, std::span<const std::byte> content);
+
+/// The content of the file, whatever it is. Threads: any. Blocks: for the disk. Errors: the
+/// system's; bad_argument if it is no regular file, or longer than `max_bytes`.
+Result<std::vector<std::byte>> read_verify_state(const std::string& path, std::uint64_t max_bytes);
+
 /// Loads the state of `job` with options of that hash. Errors: the system's; wrong_layout for
 /// another version; bad_argument if the file is not a state, is damaged, or belongs to another job
 /// or other options.

@@ -48,12 +48,15 @@ int run_remotely(const perf::JobSet& set, const std::vector<std::string>& server
                  perf::RunControl& control) {
   perf::WholeRun whole{.version = version_number(), .command = argv, .options = set.run.given};
   whole.began = std::chrono::system_clock::now();
-  const Results hosts = perf::run_on_servers({servers, whole.version, argv}, set, &output, control);
+  const Results hosts = perf::run_on_servers(
+      {.servers = servers, .version = whole.version, .command = argv}, set, &output, control);
   whole.ended = std::chrono::system_clock::now();
   whole.signal = control.signal.load();
   const std::vector<std::string> lost = output.finish();
   for (const std::string& why : lost) complain(why);
+  std::vector<std::string> states;
   for (const perf::HostResult& host : hosts) {
+    states.insert(states.end(), host.states.begin(), host.states.end());
     for (const std::string& why : host.failures) complain("run: " + host.name + ": " + why);
   }
   const ResultForms forms{
@@ -69,7 +72,7 @@ int run_remotely(const perf::JobSet& set, const std::vector<std::string>& server
             return perf::to_verdict(perf::Report::parse(json, "result").value());
           }};
   const int code = perf::exit_code_of(hosts, whole);
-  const bool all_written = output.print_result(forms, {}) && lost.empty();
+  const bool all_written = output.print_result(forms, states) && lost.empty();
   return all_written || code != kDone ? code : kFailed;
 }
 

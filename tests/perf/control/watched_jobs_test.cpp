@@ -350,8 +350,10 @@ TEST(FiredTrigger, FiresOnceByTheFirstOfItsReasonsAndTakesItsFileAway) {
   std::ofstream{options.trigger_file};
   EXPECT_EQ(why(0, false), "file " + options.trigger_file + " appeared");
   EXPECT_FALSE(std::filesystem::exists(options.trigger_file));
+  EXPECT_EQ(Trigger(options).check(0, false, true), "that of another server fired");
   options.trigger_timeout = {};
   EXPECT_EQ(why(UINT64_MAX, false), std::nullopt);
+  EXPECT_EQ(Trigger(RunOptions{}).check(0, false, true), std::nullopt) << "there is none to fire";
   Trigger once(options);
   options.trigger_command = {"false"};
   EXPECT_EQ(once.run_command([] { return false; }), std::nullopt) << "it has not fired";

@@ -6,6 +6,7 @@
 
 #include <array>
 #include <chrono>
+#include <filesystem>
 #include <functional>
 #include <future>
 #include <memory>
@@ -20,7 +21,9 @@
 #include "perf/remote/connection.hpp"
 #include "perf/report/json.hpp"
 #include "perf/stats/clock.hpp"
+#include "perf/verify/verify_state.hpp"
 #include "tests/perf/report/sample_results.hpp"
+#include "tests/support/temp_dir.hpp"
 
 namespace shmif::perf::remote_client {
 namespace {
@@ -124,13 +127,16 @@ struct Two {
   OneServer second{9'000'000'000};
   Watcher watcher;
   RunControl control;
+  const shmif::test::TempDir states;
   std::future<std::vector<HostResult>> results;
 
   Two() {
     JobSet set;
     EXPECT_TRUE(read_job_text("x.job", "[global]\nrepeat=2\n[a]\nrw=tx\nsize=1k\n", set).empty());
-    RemoteOptions options{
-        .servers = {first.name(), second.name()}, .version = "1.2.3", .command = {"c"}};
+    RemoteOptions options{.servers = {first.name(), second.name()},
+                          .version = "1.2.3",
+                          .command = {"c"},
+                          .states_directory = states.path()};
     results = std::async(std::launch::async, [this, options, set] {
       return run_on_servers(options, set, &watcher, control);
     });
@@ -322,6 +328,75 @@ TEST(ClientOfServers, PassesEachStopOnToAllOfThem) {
     EXPECT_EQ(result.failures, Texts{});
     EXPECT_TRUE(result.report);
   }
+}
+
+TEST(ClientOfServers, TellsAllOthersOnceWhenTheTriggerOfOneFires) {
+  Two run;
+  ASSERT_NO_FATAL_FAILURE(run.start());
+  for (OneServer* const server : run.both()) {
+    server->say(StartedMessage{now_ns() + server->ahead_ns()});
+  }
+  run.second.say(TriggeredMessage{"file x appeared"});
+  ASSERT_TRUE(run.until([&] { return !run.first.all<TriggerMessage>().empty(); }));
+  // The first one fires for that, and says so. The client has heard it when it shows what follows.
+  run.first.say(TriggeredMessage{"that of another server fired"});
+  run.show(run.first, 7);
+  for (const HostResult& result : run.end()) EXPECT_EQ(result.failures, Texts{});
+  EXPECT_EQ(run.first.all<TriggerMessage>().size(), 1U);
+  EXPECT_EQ(run.second.all<TriggerMessage>().size(), 0U) << "it knows";
+  EXPECT_EQ(run.second.all<StopMessage>().size(), 0U) << "it stops by itself";
+}
+
+std::vector<std::byte> bytes_in(const std::string& path) {
+  return read_verify_state(path, 1U << 20U).value();
+}
+
+TEST(ClientOfServers, KeepsTheStatesThatTheyHaveSavedUnderTheirNames) {
+  Two run;
+  ASSERT_NO_FATAL_FAILURE(run.start());
+  const auto state_of = [](const std::string& job, std::uint64_t sequence) {
+    VerifyState state{.job = job, .options_hash = 1};
+    FlowState& flow = state.flows.emplace_back();
+    flow.from = job;
+    flow.next_sequence = sequence;
+    return encode_verify_state(state);
+  };
+  for (OneServer* const server : run.both()) {
+    server->say(StartedMessage{now_ns() + server->ahead_ns()});
+    const std::uint64_t number = server == &run.first ? 7 : 9;
+    server->say(StateMessage{"a", state_of("a", number)});
+    server->say(StateMessage{"a/../.sink", state_of("a/../.sink", number + 10)});
+  }
+  const auto results = run.end();
+  for (std::size_t i = 0; i < results.size(); ++i) {
+    const std::string begin = run.states.path() + '/' + results[i].name;
+    EXPECT_EQ(results[i].failures, Texts{});
+    EXPECT_EQ(results[i].states,
+              (Texts{begin + "-a-verify.state", begin + "-a_.._.sink-verify.state"}));
+    EXPECT_EQ(bytes_in(begin + "-a-verify.state"), state_of("a", i == 0 ? 7 : 9));
+    EXPECT_EQ(bytes_in(begin + "-a_.._.sink-verify.state"),
+              state_of("a/../.sink", i == 0 ? 17 : 19));
+  }
+}
+
+TEST(ClientOfServers, KeepsNothingThatIsNoStateOfThatJob) {
+  Two run;
+  ASSERT_NO_FATAL_FAILURE(run.start());
+  run.first.say(StartedMessage{now_ns() + run.first.ahead_ns()});
+  run.first.say(StateMessage{"a", {}});
+  run.first.say(StateMessage{"b", {std::byte{'#'}, std::byte{'!'}}});
+  run.first.say(StateMessage{"c", encode_verify_state({.job = "d", .options_hash = 1})});
+  run.show(run.first, 1);
+  run.second.say(StartedMessage{now_ns() + run.second.ahead_ns()});
+  const auto results = run.end();
+  EXPECT_EQ(results[0].failures,
+            (Texts{"the verification state of job \"a\" is longer than 4 MiB, and stays in the "
+                   "server's directory (copy it)",
+                   "cannot load verify state of job \"b\": it is no such file (begin anew without "
+                   "verify_state_load)",
+                   "the verification state of job \"c\" is that of job \"d\""}));
+  EXPECT_EQ(results[0].states, Texts{});
+  EXPECT_TRUE(std::filesystem::is_empty(run.states.path()));
 }
 
 TEST(ClientOfServers, LeavesThoseThatHaveNotStartedAtASecondSignal) {

@@ -71,6 +71,8 @@ TEST(MessageLimits, EachTextMayBeAsLongAsItsLimitAndNoLonger) {
       {"since", kLong, [](const auto& t) { return BusyMessage{"", t}; }},
       {"what", kLong, [](const auto& t) { return RunMessage{t}; }},
       {"what", kLong, [](const auto& t) { return NoticeMessage{t}; }},
+      {"what", kLong, [](const auto& t) { return TriggeredMessage{t}; }},
+      {"job", 256, [](const auto& t) { return StateMessage{t, {}}; }},
       {nullptr, 256, progress_with(&JobProgress::name)},
       {nullptr, 256, progress_with(&JobProgress::group)},
       {nullptr, 256, progress_with(&JobProgress::peer_of)}};
@@ -93,6 +95,22 @@ TEST(MessageLimits, AListMayHaveAsManyItemsAsItsLimitAndNoMore) {
   ProgressMessage progress;
   progress.progress.jobs.resize(kMaxItems + 1);
   EXPECT_EQ(refusal(progress), "cannot understand a message: no progress: no jobs");
+}
+
+TEST(MessageLimits, AStateIsInHexAndOfAnAllowedSize) {
+  EXPECT_EQ(refusal(StateMessage{"j", std::vector<std::byte>(kMaxStateBytes)}), "");
+  EXPECT_EQ(refusal(StateMessage{"j", std::vector<std::byte>(kMaxStateBytes + 1)}),
+            "cannot understand a message: its \"state\" is not of an allowed size");
+  const auto state = [](const std::string& hex) {
+    return decode(R"({"type":"state","job":"j","state":")" + hex + "\"}");
+  };
+  EXPECT_EQ(std::get<StateMessage>(state("0af0").value()).state,
+            (std::vector{std::byte{0x0a}, std::byte{0xf0}}));
+  for (const char* wrong : {"0", "0a0", "0g", "0F", " 0"}) {
+    ASSERT_FALSE(state(wrong)) << wrong;
+    EXPECT_EQ(state(wrong).error().message,
+              "cannot understand a message: its \"state\" is not a list of bytes in hex");
+  }
 }
 
 TEST(MessageLimits, NumbersAreThoseOfSignalsAndExitCodes) {

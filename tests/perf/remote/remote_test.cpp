@@ -58,6 +58,9 @@ std::vector<Message> one_of_each() {
           RunMessage{"run 2 of 5"},
           StopMessage{true, 15},
           NoticeMessage{"why"},
+          TriggeredMessage{"file x appeared"},
+          TriggerMessage{},
+          StateMessage{"j", {std::byte{0x5a}, std::byte{0}, std::byte{0xff}}},
           FinishedMessage{"{\"jobs\": []}\n"},
           PingMessage{3},
           PongMessage{4, 5}};

@@ -2,14 +2,19 @@
 
 #include <unistd.h>
 
+#include <algorithm>
+#include <chrono>
 #include <cstdlib>
 #include <filesystem>
+#include <iterator>
 
 #include "perf/report/report.hpp"
 #include "tests/tools/shmifperf/perf_server_rig.hpp"
 
 namespace shmif::test {
 namespace {
+
+using namespace std::chrono_literals;
 
 /// Runs one set on the server, which must refuse it by name.
 void expect_refused(RunningServer& server, const Words& options, const Words& named) {
@@ -25,6 +30,13 @@ ToolResult run_at(RunningServer& server, const Words& options) {
   Words words = short_job();
   words.insert(words.end(), options.begin(), options.end());
   return run_program(client_words(server.address(), words));
+}
+
+/// The same, in that directory: a client writes the states of its servers to the current one.
+Words within(const std::string& directory, const Words& words) {
+  Words all{"env", "-C", directory};
+  all.insert(all.end(), words.begin(), words.end());
+  return all;
 }
 
 TEST(PerfServer, TwoRunTheSameJobFileAtOnceAndTheClientReadsItsFilesAndVariables) {
@@ -223,9 +235,54 @@ TEST(PerfServer, ATriggerSavesStatesInTheDirectoryAndNowhereElse) {
   RunningServer open({"--directory=" + directory.path()});
   Words words = long_job();
   words.emplace_back("--trigger-timeout=100ms");
-  const ToolResult result = run_program(client_words(open.address(), words));
+  const TempDir client;
+  const ToolResult result = run_program(within(client.path(), client_words(open.address(), words)));
   EXPECT_EQ(result.status, 0) << result.err << result.out;
   EXPECT_TRUE(std::filesystem::exists(directory.file("job-verify.state")));
+}
+
+std::string text_in_file(const std::string& path) {
+  std::ifstream file(path);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+/// Whether the newest whole line of a stream shows that each job of both servers has frames.
+bool all_move(Tool& client) {
+  (void)client.wait_for("nothing of the kind", 20ms);  // reads what there is
+  const std::string& out = client.so_far().out;
+  const std::size_t end = out.rfind('\n');
+  if (end == std::string::npos) return false;
+  const std::size_t before = end == 0 ? std::string::npos : out.rfind('\n', end - 1);
+  const std::size_t begin = before == std::string::npos ? 0 : before + 1;
+  const auto line = nlohmann::json::parse(out.substr(begin, end - begin), nullptr, false);
+  if (!line.is_object() || line["jobs"].size() != 4) return false;
+  return std::ranges::all_of(line["jobs"], [](const nlohmann::json& job) {
+    return job["tx_frames"] != 0 || job["rx_frames"] != 0;
+  });
+}
+
+TEST(PerfServer, ATriggerOfOneEndsAllAndTheirStatesComeBackToTheClient) {
+  const TempDir first, second, client;
+  RunningServer one({"--directory=" + first.path()});
+  RunningServer two({"--directory=" + second.path()});
+  Words words =
+      within(client.path(), client_words(one.address() + ',' + two.address(), long_job()));
+  words.insert(words.end(), {"--trigger-file=now", "--json-stream", "--status-interval=100ms"});
+  Tool tool(words);
+  ASSERT_TRUE(eventually([&] { return all_move(tool); })) << tool.so_far().err;
+  std::ofstream{second.file("now")};
+  const ToolResult result = tool.finish();
+  EXPECT_EQ(result.status, 0) << result.err << result.out;
+  EXPECT_TRUE(has(result.err, "the trigger fired: file ")) << result.err;
+  EXPECT_TRUE(has(result.err, "the trigger fired: that of another server fired")) << result.err;
+  for (const auto& [server, directory] : {std::pair(&one, &first), std::pair(&two, &second)}) {
+    for (const char* const job : {"job", "job.sink"}) {
+      const std::string file = std::string(job) + "-verify.state";
+      EXPECT_EQ(text_in_file(client.file(server->address() + '-' + file)),
+                text_in_file(directory->file(file)));
+      EXPECT_FALSE(text_in_file(directory->file(file)).empty());
+    }
+  }
 }
 
 TEST(PerfServer, TheMachinesNetworksAndItsTimeAreNotForStrangers) {
