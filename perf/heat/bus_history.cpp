@@ -34,24 +34,38 @@ std::uint32_t apart(std::uint32_t a, std::uint32_t b) noexcept {
   return a > b ? a - b : b - a;
 }
 
+/// Bytes times counts, of regions that become one. Not the mean so far, which is rounded: many
+/// small regions would not change that of a large one.
+struct JoinedCounts {
+  double bytes = 0, accesses = 0, writes = 0;
+
+  void add(const Region& region) {
+    const auto weight = static_cast<double>(region.bytes());
+    bytes += weight;
+    accesses += weight * region.accesses;
+    writes += weight * region.writes.value_or(0);
+  }
+  std::uint32_t mean(double sum) const {
+    return static_cast<std::uint32_t>(std::lround(sum / bytes));
+  }
+};
+
 /// Joins neighbours whose counts differ by no more than `difference`, whatever their ages.
 std::vector<Region> joined(const std::vector<Region>& regions, std::uint32_t difference) {
   std::vector<Region> found;
+  JoinedCounts last;
   for (const Region& next : regions) {
     if (found.empty() || apart(found.back().accesses, next.accesses) > difference ||
         apart(found.back().writes.value_or(0), next.writes.value_or(0)) > difference) {
       found.push_back(next);
+      last = {};
+      last.add(next);
       continue;
     }
     Region& into = found.back();
-    const double bytes = static_cast<double>(into.bytes()) + static_cast<double>(next.bytes());
-    const auto mean = [&](std::uint32_t a, std::uint32_t b) {
-      const double sum =
-          static_cast<double>(into.bytes()) * a + static_cast<double>(next.bytes()) * b;
-      return static_cast<std::uint32_t>(std::lround(sum / bytes));
-    };
-    into.accesses = mean(into.accesses, next.accesses);
-    if (into.writes && next.writes) into.writes = mean(*into.writes, *next.writes);
+    last.add(next);
+    into.accesses = last.mean(last.accesses);
+    if (into.writes && next.writes) into.writes = last.mean(last.writes);
     into.age = std::min(into.age, next.age);
     into.end = next.end;
   }

@@ -302,6 +302,22 @@ TEST(BusHistory, JoinedRegionsHaveTheMeanOfTheirCounts) {
       << "the half is rounded up";
 }
 
+TEST(BusHistory, ManySmallRegionsCountInTheMeanOfALargeOne) {
+  constexpr std::uint64_t kLarge = 64U << 20U;
+  BusHistory all(kLarge, kPage, 1.0);
+  std::vector<Region> regions{{kAt, kRingAt, 0, 0, 0}, {kRingAt, kRingAt + kLarge / 2, 0, 0, 0}};
+  for (std::uint64_t i = 0; i < kLarge / 2 / kPage; ++i) {
+    const std::uint64_t begin = kRingAt + kLarge / 2 + i * kPage;
+    const std::uint32_t count = i % 2 == 0 ? 0 : 12;
+    regions.push_back({begin, begin + kPage, count, count, 0});
+  }
+  all.add(window_at(0, regions, 20), {kAt, kRingAt + 2 * kLarge});
+  const auto kept = all.regions();
+  ASSERT_EQ(kept.size(), 1U);
+  EXPECT_EQ(kept[0].accesses, 3U) << "a half has 0, and the other 6 on average";
+  EXPECT_EQ(kept[0].writes, 3U);
+}
+
 TEST(BusHistory, RegionsThatDifferInOneCountStayApart) {
   BusHistory all = history();
   all.add(window_at(0, {{kAt, kRingAt, 6, 3, 0},
