@@ -38,6 +38,8 @@ constexpr std::uint64_t kMaxPagesOfAllWritten = std::uint64_t{1} << 18U;
 /// Pages that are not there are protected in mappings of files of up to 16 GiB, for which the
 /// kernel makes page tables of 32 MiB.
 constexpr std::uint64_t kMaxBytesToProtect = std::uint64_t{1} << 34U;
+/// A process that executes other programs all the time is given up after so many tries.
+constexpr int kMaxMisses = 10;
 /// So many descriptors are looked at, one after another.
 constexpr std::size_t kMaxDescriptors = 4096;
 
@@ -133,9 +135,12 @@ class Written : public HeatSource {
       // It executed another program in that moment: the next time will do.
       if (!attached && attached.error().code == std::errc::no_such_process &&
           expect_same_process()) {
-        return std::vector<NamedRange>();
+        if (++misses_ < kMaxMisses) return std::vector<NamedRange>();
+        return Error(Errc::busy, "cannot stop process " + std::to_string(process_.number) + " in " +
+                                     std::to_string(kMaxMisses) + " tries (try again)");
       }
       if (!attached) return attached.error();
+      misses_ = 0;
     }
     auto ranges = register_all();
     if (!ranges) return ranges;
@@ -374,6 +379,7 @@ class Written : public HeatSource {
   std::chrono::nanoseconds scanning_{};  ///< in the last sample
   std::int64_t faults_ = 0;              ///< of the target, because of the last sample
   std::size_t refused_ = 0;
+  int misses_ = 0;  ///< tries to attach in which it executed another program
   MappingLooks mappings_;
   Clock::time_point begun_{};  ///< of the sample
   std::chrono::duration<double> cpu_begun_{};

@@ -62,6 +62,11 @@ class Borrowing {
     if (!handle_) return refusal_to_trace(process_, errno);
     if (auto held = held_.hold(); !held) return std::move(held).error();
     if (!is_same()) return refusal_to_trace(process_, ESRCH);
+    if (has_no_first_thread()) {
+      return Error(Errc::not_supported, "the first thread of " + name_ +
+                                            " has ended (pthread_exit(3)), so that /proc shows "
+                                            "its memory no longer");
+    }
     const std::string path = "/proc/" + std::to_string(process_.number) + "/mem";
     memory_ = UniqueFd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
     if (!memory_) return refusal_to_trace(process_, errno);
@@ -69,15 +74,18 @@ class Borrowing {
     if (std::ranges::none_of(held_.threads(), is_64_bit_thread)) return executes_32_bit();
     const auto place = find_room();
     if (!place) return place.error();
-    std::string why;
+    Error why(Errc::not_supported, "");
     comes_soon_ = false;
     for (HeldThread& each : held_.threads()) {
-      if (!can_enter(each, why)) continue;
+      if (std::string text; !can_enter(each, text)) {
+        why = Error(Errc::not_supported, text);
+        continue;
+      }
       auto file = borrow_by(each, *place);
       if (file || !goes_on_) return file;
-      why = file.error().message;
+      why = file.error();
     }
-    return Error(Errc::not_supported, why);
+    return why;
   }
 
   /// Whether it would probably work in a moment.
@@ -94,6 +102,11 @@ class Borrowing {
     const auto text = KernelFiles().read("/proc/" + std::to_string(process_.number) + "/stat");
     const auto stat = text ? read_task_stat(*text) : Result<TaskStat>(text.error());
     return stat && stat->start_ticks == process_.start_ticks;
+  }
+
+  /// While others of its threads are held.
+  bool has_no_first_thread() const {
+    return status_of(process_.number).find("\nState:\tZ") != std::string::npos;
   }
 
   /// What can be known before anything is stopped.
@@ -228,6 +241,10 @@ class Borrowing {
       held_.poke(thread, at + i - kWordBytes, 0);
     }
   }
+  /// While no thread is led there. Those that run cannot remove it.
+  void remove_by_any(std::uint64_t at) {
+    for (const HeldThread& each : held_.threads()) remove_stub(each, at);
+  }
   static std::uint64_t word_of(const std::vector<std::uint8_t>& code, std::size_t at) {
     std::uint64_t word = 0;
     if (at < code.size()) std::memcpy(&word, &code[at], std::min(kWordBytes, code.size() - at));
@@ -264,11 +281,15 @@ class Borrowing {
       while (stop.kind == ThreadStop::Kind::signal) stop = held_.to_next_stop(thread, stop.signal);
       if (stop.kind != ThreadStop::Kind::trap || !held_.look_at(thread)) break;
       std::string why;
-      if (can_enter(thread, why)) continue;
+      const bool enters = can_enter(thread, why);
+      if (enters && i + 1 < kTries) continue;
       remove_stub(thread, place);
-      return Error(Errc::not_supported, why);
+      if (!enters) return Error(Errc::not_supported, why);
+      return Error(Errc::busy, name_ + " gets signals all the time (try again)");
     }
     goes_on_ = false;
+    // The process has ended, or this thread of it does not stop: another one removes the stub.
+    if (!thread.is_lost) remove_by_any(place);
     return refusal_to_trace(process_, ESRCH);
   }
 

@@ -24,7 +24,7 @@
 //     ppoll(2)) begin with their old mask, and see a signal that came meanwhile.
 //
 // While the monitor lives, a signal that arrives in the stub is delivered where the thread was: the
-// registers are put back first, and the stub is tried again later. Calls that end with EINTR
+// registers are put back first, and the stub is tried again later, up to 20 times. Calls that end with EINTR
 // whenever a thread is stopped, as epoll_wait(2) does, are made once more, with their whole
 // timeout; of several threads, those that wait in such calls are usually not stopped at all.
 //
@@ -48,8 +48,8 @@ struct BorrowOptions {
 
 /// Threads: any; it works in one of its own. Blocks: usually a millisecond; seconds on a busy
 /// machine. The other process stands still meanwhile. Errors: ESRCH; EPERM with the setting to
-/// change; Errc::busy if it is traced or stopped; Errc::not_supported if none of its threads can be
-/// entered, and why.
+/// change; Errc::busy if it is traced or stopped, or gets signals all the time;
+/// Errc::not_supported if none of its threads can be entered, and why.
 Result<UniqueFd> borrow_userfaultfd(const TaskId& process, const BorrowOptions& options = {});
 
 }  // namespace shmif::perf

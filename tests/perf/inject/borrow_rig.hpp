@@ -2,6 +2,7 @@
 // Programs that notice if anything about them is changed, and monitors that are killed.
 
 #include <dirent.h>
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/epoll.h>
@@ -20,6 +21,7 @@
 
 #include "perf/inject/borrow.hpp"
 #include "perf/inject/machine.hpp"
+#include "perf/inject/stub_room.hpp"
 #include "tests/support/child_process.hpp"
 #include "tests/support/eventually.hpp"
 
@@ -182,6 +184,26 @@ class LiveTarget {
   shmif::test::Child child_;
   int threads_;
 };
+
+using Bytes = std::vector<std::uint8_t>;
+inline Bytes memory_of(pid_t process, std::uint64_t address, std::size_t bytes) {
+  const std::string path = "/proc/" + std::to_string(process) + "/mem";
+  const UniqueFd memory(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  return read_memory(memory.get(), address, bytes);
+}
+
+/// The room for stubs, as it is now.
+inline StubRoom room_of(pid_t process) {
+  const auto maps = KernelFiles().read("/proc/" + std::to_string(process) + "/maps");
+  const auto vdso = vdso_in(maps.value());
+  return *StubRoom::behind(*vdso, memory_of(process, vdso->begin, vdso->end - vdso->begin));
+}
+
+/// Where a thread is that this thread has stopped; 0: it has not.
+inline std::uint64_t instruction_at(pid_t thread) {
+  ThreadRegisters registers{};
+  return read_registers(thread, registers) == 0 ? instruction_of(registers) : 0;
+}
 
 /// Borrows in a process of its own, which is killed before its `last` change. Result: whether it
 /// was; false: it came to its end before.

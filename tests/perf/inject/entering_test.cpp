@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <pthread.h>
 #include <sched.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
@@ -21,6 +22,7 @@ namespace {
 
 using shmif::test::Child;
 using shmif::test::eventually;
+using shmif::test::Shared;
 
 /// What an ordinary user is told.
 std::string refusal_for(uid_t user, const TaskId& id) {
@@ -131,6 +133,39 @@ TEST(BorrowedCalls, AreMadeWhenTheChildOfVforkHasLeftTheMemory) {
   EXPECT_TRUE(target.lives_on());
   EXPECT_EQ(refusal_of(target.id()), "");
   EXPECT_EQ(target.end(), 0);
+}
+
+TEST(BorrowedCalls, AreNotMadeByAProcessWhoseFirstThreadHasEnded) {
+  NEEDS_BORROWING();
+  const Shared<TargetState> state;
+  const auto live = [](void* argument) -> void* {
+    auto& of_target = *static_cast<TargetState*>(argument);
+    while (!of_target.ends) {
+      compute(of_target);
+      ++of_target.rounds[1];
+    }
+    ::_exit(of_target.wrong == 0 ? 0 : 1);
+  };
+  Child target([&]() -> int {
+    pthread_t other{};
+    if (::pthread_create(&other, nullptr, live, &*state) != 0) return 2;
+    // As pthread_exit(3) ends it, which would unwind through Child, too.
+    ::syscall(SYS_exit, 0);
+    return 3;
+  });
+  const TaskId id = Process::open(target.pid()).value().id();
+  const std::string path = "/proc/" + std::to_string(target.pid());
+  ASSERT_TRUE(eventually([&] {
+    const auto stat = KernelFiles().read(path + "/stat");
+    return stat && read_task_stat(*stat)->state == 'Z' && state->rounds[1] > 0;
+  }));
+  EXPECT_EQ(refusal_of(id), "the first thread of process " + std::to_string(target.pid()) +
+                                " has ended (pthread_exit(3)), so that /proc shows its memory no "
+                                "longer");
+  const std::uint64_t before = state->rounds[1];
+  EXPECT_TRUE(eventually([&] { return state->rounds[1] > before + 1; })) << "it goes on";
+  state->ends = true;
+  EXPECT_EQ(target.wait(), 0);
 }
 
 #if defined(__x86_64__)
