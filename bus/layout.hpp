@@ -20,6 +20,7 @@ static_assert(std::endian::native == std::endian::little, "the format is little-
 
 inline constexpr std::uint32_t kFormatVersion = 6;
 inline constexpr std::uint64_t kMagic = 0x737562'66696d6873ULL;  // "shmifbus" in memory
+inline constexpr std::uint32_t kNetbsdMagic = 0xca11d054;        // the other format: bus/netbsd/
 inline constexpr std::size_t kLineBytes = 64;  // named here: -mtune must never shape a file format
 inline constexpr unsigned kSlots = 256;
 inline constexpr std::size_t kNameBytes = 32;  // with the terminating zero

@@ -49,7 +49,9 @@ Result<void> check_content(int fd, const struct stat& status, const OutputRules&
   std::uint64_t begin = 0;
   const ssize_t got = pread(fd, &begin, sizeof begin, 0);
   if (got < 0) return failed(rules, errno);
-  if (got == sizeof begin && begin == kMagic)
+  const auto word = static_cast<std::uint32_t>(begin);
+  const bool is_netbsd = got >= static_cast<ssize_t>(sizeof word) && word == kNetbsdMagic;
+  if ((got == sizeof begin && begin == kMagic) || is_netbsd)
     return refused(rules, "it is a bus, which would be destroyed (name another file)");
   for (const std::string& input : rules.inputs) {
     struct stat other{};
@@ -62,7 +64,6 @@ Result<void> check_content(int fd, const struct stat& status, const OutputRules&
     return refused(
         rules, "it exists (" + (rules.remedy.empty() ? "name another file" : rules.remedy) + ')');
   }
-  const auto word = static_cast<std::uint32_t>(begin);
   if (got >= 4 && std::ranges::find(kCaptureMagics, word) != kCaptureMagics.end()) return {};
   return refused(rules,
                  "it exists and is no capture (name another file, or remove this one first)");

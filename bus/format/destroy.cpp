@@ -146,9 +146,14 @@ Result<std::string> remove_if_it_begins_like_a_bus(const std::string& path,
   std::array<std::byte, sizeof(std::uint64_t)> beginning{};
   struct stat status{};
   if (!fd) return otherwise;
+  // A file of zeros could become a bus of NetBSD's format, or be anybody's.
+  const auto is_empty = [&] {
+    return std::all_of(beginning.begin(), beginning.begin() + sizeof(std::uint32_t),
+                       [](std::byte each) { return each == std::byte{0}; });
+  };
   if (pread(fd.get(), beginning.data(), beginning.size(), 0) !=
           static_cast<ssize_t>(beginning.size()) ||
-      fstat(fd.get(), &status) != 0 ||
+      fstat(fd.get(), &status) != 0 || is_empty() ||
       !begins_like_a_bus(beginning, static_cast<std::uint64_t>(status.st_size))) {
     return Error(otherwise.code,
                  otherwise.message + "; --force removes only a file that begins as a bus does");

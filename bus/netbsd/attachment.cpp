@@ -189,16 +189,28 @@ SendResult NetbsdAttachment::send(std::span<const FrameView> frames,
   return sent;
 }
 
+/// Appends frames with one hold of the lock.
+std::error_code NetbsdAttachment::append(std::span<const FrameView> frames) noexcept {
+  constexpr unsigned kRepairs = 3;
+  for (unsigned i = 0; i < kRepairs; ++i) {
+    const std::uint64_t sleeps = lock_.sleeps();
+    const bool mine = lock_.acquire();
+    add(lock_sleeps_, lock_.sleeps() - sleeps);
+    if (mapping_.lost()) return Errc::bus_lost;
+    if (!mine) return Errc::lock_held;
+    const std::error_code error = netbsd_append(ring_, frames, sender_, base::wall_clock_ns());
+    if (error == Errc::busy) continue;  // the lock is not ours any more
+    lock_.release();
+    return error;
+  }
+  return Errc::corrupt;
+}
+
 /// Sends frames with one hold of the lock, and rings.
 std::error_code NetbsdAttachment::send_batch(std::span<const FrameView> frames) noexcept {
   if (options_.learn) addresses_.learn(frames);
-  const std::uint64_t sleeps = lock_.sleeps();
-  const bool mine = lock_.acquire();
-  add(lock_sleeps_, lock_.sleeps() - sleeps);
-  if (mapping_.lost()) return Errc::bus_lost;
-  if (!mine) return Errc::lock_held;
-  const std::error_code error = netbsd_append(ring_, frames, sender_, base::wall_clock_ns());
-  lock_.release();
+  const std::error_code error = append(frames);
+  if (error == Errc::bus_lost || error == Errc::lock_held) return error;
   if (error) {
     corrupt_.fetch_add(1);
     return broken();

@@ -75,6 +75,7 @@ class NetbsdAttachment final : public Attachment {
 
   enum class Seen : std::uint8_t { nothing, frame, held };
   std::error_code find_place() noexcept;
+  std::error_code append(std::span<const FrameView> frames) noexcept;
   std::error_code send_batch(std::span<const FrameView> frames) noexcept;
   std::error_code error_of(std::span<const FrameView> frames) noexcept;
   ReceiveResult take(FrameBatch& into, std::size_t most) noexcept;

@@ -14,14 +14,15 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "bus/layout.hpp"
+
 namespace shmif::bus {
 
-inline constexpr std::uint32_t kNetbsdMagic = 0xca11d054;
 inline constexpr std::uint32_t kNetbsdVersion = 3;
 inline constexpr std::size_t kNetbsdFileBytes = std::size_t{1} << 20U;
 
 struct NetbsdHeader {
-  std::uint32_t magic;       //  0 (i)
+  std::uint32_t magic;       //  0 (i) kNetbsdMagic
   std::uint32_t version;     //  4 (D) 0 until somebody rings first, then 3
   std::uint64_t generation;  //  8 (L) how often a write has reached the end of the data
   std::uint32_t first;       // 16 (L) offset of the oldest packet header; kNetbsdDataBytes: see N2

@@ -219,10 +219,10 @@ std::error_code netbsd_append(const NetbsdRing& ring, std::span<const FrameView>
   };
   for (const FrameView& frame : frames) put(frame.bytes);
   if (fills) put({});
-  // A repair that took the lock meanwhile has raised the generation, and this batch is not to be.
+  // A repair that freed the lock meanwhile has raised the generation, and this batch is not to be.
   const NetbsdWords now = ring.words();
   if (now.generation != before.generation || now.last != before.last)
-    return make_error_code(Errc::corrupt);
+    return make_error_code(Errc::busy);
   store_release(h.generation, end / kData);
   store_release(h.last, offset_of(last));
   return {};

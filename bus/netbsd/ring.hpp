@@ -173,7 +173,8 @@ class NetbsdStuckLock {
 std::size_t netbsd_batch(std::span<const FrameView> frames) noexcept;
 
 /// Appends `frames`, each of 14 to kNetbsdMaxFrame bytes, at most netbsd_batch() of them. The
-/// caller holds the lock. Errors: corrupt, and nothing was changed.
+/// caller holds the lock. Errors: corrupt, and nothing was changed; busy if a repair freed the lock
+/// meanwhile: it may be another's by now, and the frames are not sent.
 std::error_code netbsd_append(const NetbsdRing& ring, std::span<const FrameView> frames,
                               std::uint64_t sender, std::uint64_t time_ns) noexcept;
 

@@ -170,6 +170,34 @@ TEST_F(NetbsdSteps, AFrameIsNeverReadWhileItIsOverwritten) {
   EXPECT_GT(firsts, 0U);
 }
 
+// `repair --force` frees the lock of a stopped sender, and somebody else takes it. The sender goes
+// on, finds that out before it makes its frame known, and then must not free the lock.
+TEST_F(NetbsdSteps, ASenderWhoseLockWasFreedDoesNotSend) {
+  const std::vector<std::byte> bytes(60, std::byte{0x11});
+  const FrameView frame(bytes);
+  std::error_code error;
+  const auto begin_anew = [&] {
+    header() = {kNetbsdMagic, 3, 4, 24, 24, 1, 0};
+    put_header(24, 100);
+  };
+  const auto repair = [&] { header().generation += 2; };
+  const auto body = [&] { error = netbsd_append(ring_, {&frame, 1}, 7, 1); };
+  begin_anew();
+  const std::size_t steps = stepper_.run(body, SIZE_MAX, {}, SIZE_MAX, {});
+  ASSERT_FALSE(error) << error.message();
+  std::size_t found_out = 0;
+  for (std::size_t i = 0; i < steps; ++i) {
+    begin_anew();
+    stepper_.run(body, i, repair, SIZE_MAX, {});
+    if (error != Errc::busy) continue;
+    ++found_out;
+    ASSERT_EQ(header().last, 24U) << i;
+    ASSERT_EQ(header().generation, 6U) << i;
+    ASSERT_EQ(header().lock, 1U) << i;
+  }
+  EXPECT_GT(found_out, 4U) << "of " << steps;
+}
+
 }  // namespace
 
 void on_shared_access() noexcept {

@@ -79,6 +79,18 @@ TEST(OutputFile, IsNeverABusWhateverItsNameAndTheRules) {
   EXPECT_EQ(files_in(dir.path()), 3);
 }
 
+TEST(OutputFile, IsNeverABusOfNetBsdsFormat) {
+  const test::TempDir dir;
+  const std::string bus = dir.file("bus");
+  const std::string bytes("\x54\xd0\x11\xca", 4);
+  put(bus, bytes);
+  for (const Replace replace : {Replace::any, Replace::captures, Replace::nothing}) {
+    EXPECT_EQ(refusal(bus, {.what = "cannot write it", .replace = replace}),
+              "cannot write it: it is a bus, which would be destroyed (name another file)");
+  }
+  EXPECT_EQ(text_of(bus), bytes);
+}
+
 TEST(OutputFile, IsNoInputOfTheRunUnderAnyName) {
   const test::TempDir dir;
   const std::string job = dir.file("a.job");

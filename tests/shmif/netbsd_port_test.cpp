@@ -10,6 +10,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <string>
@@ -584,6 +585,20 @@ TEST(NetbsdRepair, DestroyNeedsForceBecauseNobodyTellsWhoIsAttached) {
   EXPECT_EQ(access(bus.path().c_str(), F_OK), 0);
   Bus::destroy(bus.path(), true).value();
   EXPECT_NE(access(bus.path().c_str(), F_OK), 0);
+}
+
+TEST(NetbsdRepair, DestroyLeavesAFileThatOnlyHasTheSizeOfABus) {
+  const NetbsdBus bus;
+  for (const std::string& beginning : {std::string(16, '\0'), std::string("\0\0\0\0disk", 8)}) {
+    std::ofstream(bus.path(), std::ios::binary) << beginning;
+    std::filesystem::resize_file(bus.path(), 1U << 20U);
+    const auto kept = Bus::destroy(bus.path(), true);
+    ASSERT_FALSE(kept);
+    EXPECT_NE(kept.error().message.find("--force removes only a file that begins as a bus does"),
+              std::string::npos)
+        << kept.error().message;
+    EXPECT_EQ(access(bus.path().c_str(), F_OK), 0);
+  }
 }
 
 // ---- As a link ----
