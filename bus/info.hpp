@@ -137,7 +137,8 @@ struct BusInfo {
   bool has_port_table() const noexcept { return format == BusFormat::shmif; }
 };
 
-/// One broken invariant: its number in docs/theory-of-operation.md and what was seen.
+/// One broken invariant: its number in docs/theory-of-operation.md (of a bus of NetBSD's format: in
+/// bus/netbsd/ring.hpp), and what was seen.
 struct AuditFinding {
   std::string invariant;  ///< "I4"
   std::string what;

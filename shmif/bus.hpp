@@ -15,8 +15,8 @@
 
 namespace shmif {
 
-/// A bus of NetBSD's format has one size and one MTU, and no flow control: create() then refuses
-/// other values than these defaults (only `mode` is free).
+/// A bus of NetBSD's format has one size (1 MiB) and one MTU, and no flow control: leave all
+/// members but `mode` and `format` at these defaults. create() refuses other values.
 struct BusOptions {
   std::uint64_t ring_bytes = 4U << 20U;  ///< a power of two, 64 KiB to 1 GiB
   std::uint32_t mtu = 1500;              ///< layer 3, 68 to 65521

@@ -43,8 +43,8 @@ namespace shmif {
 /// not noexcept may throw std::bad_alloc; it has then changed nothing.
 /// Formats: attach() finds out whether the bus is of our own format or of NetBSD's
 /// (docs/netbsd.md), and logs once what the latter does not promise. There, a port has no slot;
-/// frames have the number at which the port has seen them, and no sender; nobody notices a name or
-/// a MAC address that another port has; lost_frames counts one for each overrun.
+/// frames are numbered as the port sees them, and name no sender; two ports can have the same name
+/// or MAC address, and nobody notices; lost_frames counts one for each overrun.
 class Port {
  public:
   explicit Port(PortOptions options = {});

@@ -54,7 +54,7 @@ struct shmif_bus_options {
    * Default 0: they do not wait for slow ports at all, as on Ethernet. */
   uint64_t patience_ns;
   /** SHMIF_FORMAT_NETBSD: the bus of NetBSD's rump kernels, of which only the mode can be chosen.
-   * Default 0: our own. (To attach to an existing bus, its format need not be told.) */
+   * Default 0: our own. (For a bus that exists, shmif_open() finds the format out.) */
   uint32_t format;
 };
 
@@ -92,14 +92,17 @@ struct shmif_frame_info {
   uint32_t bytes;     /**< the frame's true length, even if less was copied; 0: no frame */
   uint32_t truncated; /**< 1: the buffer was too small, the rest of the frame is gone */
   uint64_t time_ns;   /**< wall-clock time when it was sent, since the epoch */
-  uint64_t number;    /**< the frame's sequence number on the bus */
-  uint64_t lost;      /**< frames lost to overruns since the last receive */
-  uint32_t sender;    /**< slot of the sending port; 0xffff: the bus has NetBSD's format */
+  /** The frame's sequence number on the bus; with NetBSD's format, as this port counts. */
+  uint64_t number;
+  /** Frames lost to overruns since the last receive; with NetBSD's format, how many overruns. */
+  uint64_t lost;
+  uint32_t sender; /**< slot of the sending port; 0xffff: the bus has NetBSD's format */
 };
 
 /** What a port has done since it was opened. The frames on the bus pass the port in order. Each
  * frame that has passed it is counted in exactly one of rx_frames, own_frames, filtered_frames,
- * skipped_frames and lost_frames. */
+ * skipped_frames and lost_frames. A bus of NetBSD's format does not number its frames: there,
+ * lost_frames counts one for each overrun, and is a lower bound. */
 struct shmif_counters {
   size_t size; /**< sizeof this structure, set by the caller */
   uint64_t tx_frames, tx_bytes;
@@ -231,7 +234,8 @@ int shmif_receive(shmif_port* port, void* buffer, size_t room, struct shmif_fram
  * of `count` structures, and you set `size` in the first one for all of them. The first frame's
  * description reports `lost`. The call is fastest if `count` is the same each time, and 32 or a
  * multiple of 32. Threads: one at a time. Blocks: never. Result: how many frames; 0 when no frame
- * is there now; -EIO (the bus is corrupt); -EINVAL (a buffer has no room).
+ * is there now; -EIO (the bus is corrupt); -EBUSY (as shmif_receive()); -EINVAL (a buffer has no
+ * room).
  */
 int shmif_receive_batch(shmif_port* port, const struct iovec* buffers,
                         struct shmif_frame_info* infos, size_t count);

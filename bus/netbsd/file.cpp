@@ -76,9 +76,9 @@ Result<void> check_netbsd(OpenFile& file, const std::string& path, const struct 
   if (header.magic == 0) {
     return Error(Errc::not_ready,
                  "cannot open the bus " + path +
-                     ": it has the size of a bus of NetBSD's format, but nothing is in it yet (if "
-                     "no kernel makes it just now, delete it, and make one with 'shmifctl create "
-                     "--format netbsd')");
+                     ": it has the size of a bus of NetBSD's format, but nothing is in it yet (try "
+                     "again if a kernel is making it now; otherwise delete it, and make one with "
+                     "'shmifctl create --format netbsd')");
   }
   // Nobody writes the version before the first wakeup.
   if (header.magic != kNetbsdMagic || (header.version != 0 && header.version != kNetbsdVersion)) {

@@ -115,7 +115,7 @@ AuditReport NetbsdInspector::audit() const {
   }
   if (look == NetbsdLook::corrupt) {
     report.findings.push_back(
-        {"N2", words_text(ring_.words()) + " are no state that a correct writer leaves"});
+        {"N2", words_text(ring_.words()) + " are not a state that a correct writer leaves"});
     return report;
   }
   NetbsdChain chain;

@@ -34,9 +34,9 @@ class LostCount {
   std::uint64_t told_ = 0;
 };
 
-/// With a ring for each CPU, records have a time, and are handed out in the order of time: who
-/// reads the samples of a program must have heard of its exec, which may have come through another
-/// ring.
+/// With a ring for each CPU, records have a time, and are handed out in the order of time: the
+/// reader of a program's samples must have heard of its exec first, and that may have come through
+/// another ring.
 /// Threads: one at a time. Blocks: never.
 class SampleBuffers {
  public:

@@ -112,7 +112,7 @@ class Borrowing {
   /// What can be known before anything is stopped.
   Result<void> expect_permission() const {
     if (!can_borrow_calls()) {
-      return Error(Errc::not_supported, "this is known for x86-64 only");
+      return Error(Errc::not_supported, "borrowing a call of another process works on x86-64 only");
     }
     if (process_.number == ::getpid()) {
       return Error(Errc::not_supported, "a process cannot stop itself");
@@ -134,8 +134,8 @@ class Borrowing {
     return Error(Errc::not_supported,
                  name_ +
                      " has a seccomp filter, which could end it at userfaultfd(2) (start it "
-                     "without: Docker's --security-opt seccomp=unconfined, systemd's "
-                     "SystemCallFilter=)");
+                     "without a filter: with Docker's --security-opt seccomp=unconfined, or "
+                     "without systemd's SystemCallFilter=)");
   }
 
   static bool is_64_bit_thread(const HeldThread& thread) {
@@ -194,8 +194,11 @@ class Borrowing {
     const auto maps = KernelFiles().read("/proc/" + std::to_string(process_.number) + "/maps");
     if (!maps) return refusal_to_trace(process_, ESRCH);
     const auto vdso = vdso_in(*maps);
-    const Error none(Errc::not_supported, "the kernel's vDSO has no room for the call in " + name_ +
-                                              (vdso ? "" : ", which has none (boot with vdso=1)"));
+    const Error none(Errc::not_supported,
+                     vdso ? "the vDSO of " + name_ + " has no room for the code that makes the call"
+                          : name_ +
+                                " has no vDSO, where the code that makes the call could lie "
+                                "(boot with vdso=1)");
     if (!vdso) return none;
     const auto room =
         StubRoom::behind(*vdso, read_memory(memory_.get(), vdso->begin, vdso->end - vdso->begin));

@@ -60,8 +60,8 @@ struct MembwResult {
   std::vector<std::vector<MemorySummary>> steps{};
   std::vector<pid_t> processes{};    ///< the watched processes; empty: the whole machine
   std::vector<MembwSample> samples;  ///< that were kept
-  /// A signal, an error, or the end of the processes before the last step came before the end.
-  /// What was measured until then is in the result.
+  /// The measurement ended early: by a signal, by an error, or because the processes ended before
+  /// the last step. What was measured until then is in the result.
   bool partial = false;
   /// The first thing that went wrong. Errors of the clean-up come after all others.
   std::optional<Error> error{};

@@ -246,11 +246,11 @@ void add_place_rows(std::vector<OptionRow>& into) {
   rows.add("numa_mem_policy", allowed,
            parsed(&J::numa_mem_policy, parse_numa_policy, to_string, "MODE[:NODES]",
                   "default, prefer:N, bind:NODES, interleave:NODES or local"),
-           "From which NUMA nodes the job takes its memory: prefer takes it from node N as long as "
-           "there is some, bind only from these nodes, interleave from these in turns, local from "
-           "the node of the CPU it runs on; default is the kernel's policy. NODES is all, or "
-           "numbers and ranges, separated by commas. The memory of a bus that exists stays where "
-           "it is.")
+           "From which NUMA nodes the job takes its memory. prefer: from node N while it has free "
+           "memory. bind: only from these nodes. interleave: from these nodes in turn. local: from "
+           "the node of the CPU that the job runs on. default: the kernel's policy. NODES is all, "
+           "or numbers and ranges, separated by commas. The memory of a bus that exists stays "
+           "where it is.")
       .to_peer();
   rows.add("nice", allowed, integer(&J::nice, -20, 19), "See nice(2).").to_peer();
   rows.add("rtprio", needs_exec, integer(&J::rtprio, 1, 99),
@@ -276,8 +276,9 @@ void add_place_rows(std::vector<OptionRow>& into) {
   rows.add("cgroup", needs_exec,
            text(&J::cgroup, "PATH",
                 "a path below /sys/fs/cgroup; the prefix /sys/fs/cgroup may be left out"),
-           "The control group (version 2) to run the job in. If there is none, but its parent is "
-           "one, the run makes it, for all jobs that name it, and removes it at the end.")
+           "The control group (version 2) to run the job in. If it does not exist, but its parent "
+           "is such a group, the run makes it, for all jobs that name it, and removes it at "
+           "the end.")
       .to_peer();
   rows.add(
           "cgroup_weight", needs_exec, number(&J::cgroup_weight, 0, 10'000),
@@ -286,7 +287,7 @@ void add_place_rows(std::vector<OptionRow>& into) {
           "0, the kernel's choice")
       .to_peer();
   rows.add("cgroup_nodelete", needs_exec, yes_or_no(&J::cgroup_nodelete),
-           "A control group that the run made stays at the end, to look at its counts.")
+           "Keeps a control group that the run made, so that its counts can be read afterwards.")
       .to_peer();
   rows.add("exec_prerun", needs_exec, command(&J::exec_prerun),
            "A program to run before the job gets ready. The job fails if the program does not exit "

@@ -189,8 +189,8 @@ void add_window_rows(Rows& rows) {
   rows.add("iodepth_batch_complete_max", allowed,
            number(&J::iodepth_batch_complete_max, 0, 1024, "replies"),
            "For rw=pingpong: the largest number of replies that the job takes from the engine at "
-           "once. Then it sends again, if it may. It is not less than "
-           "iodepth_batch_complete_min. fio's default is iodepth_batch_complete_min.",
+           "once. Then it sends again, if it may. It must not be less than "
+           "iodepth_batch_complete_min, which is fio's default.",
            "0, up to 64 replies")
       .to_peer();
   rows.add("iodepth_low", allowed, number(&J::iodepth_low, 0, 1'000'000, "requests"),

@@ -119,7 +119,7 @@ void Checker::traffic() {
     require(job_.iodepth_batch_complete_max == 0 ||
                 job_.iodepth_batch_complete_max >= job_.iodepth_batch_complete_min,
             "iodepth_batch_complete_max: is less than iodepth_batch_complete_min (leave it out, or "
-            "give the larger of the two numbers)");
+            "make it at least as large)");
   }
   if (job_.rw == Role::txrx && job_.rwmixtx != 50) mix();
 }
@@ -127,9 +127,9 @@ void Checker::traffic() {
 void Checker::mix() {
   require(has_rate() || job_.flow == 0,
           "rwmixtx: without a rate, it keeps the ratio to the job's peer, and flow would keep "
-          "another to other jobs (give a rate, or leave one out)");
+          "another to other jobs (give a rate, or leave out rwmixtx or flow)");
   require(has_rate() || job_.search == Search::none,
-          "rwmixtx: a search sets the rate of one direction (leave it out)");
+          "rwmixtx: a search sets the rate of one direction only (leave out rwmixtx or search)");
   require(job_.rate_bps.tx == job_.rate_bps.rx && job_.rate_fps.tx == job_.rate_fps.rx,
           "rwmixtx: each direction already has its own rate (give one rate for both)");
   // A rate of 0 would mean no limit.
@@ -325,8 +325,8 @@ void Checker::place() {
   const bool lists =
       !job_.numa_cpu_nodes.empty() || job_.numa_mem_policy.mode != NumaPolicy::Mode::unset;
   require(!job_.numa_node || !lists,
-          "numa_node: is short for numa_cpu_nodes and numa_mem_policy, which are given, too (leave "
-          "numa_node out)");
+          "numa_node: is short for numa_cpu_nodes and numa_mem_policy, and cannot be given with "
+          "either of them (leave numa_node out)");
   if (job_.cpus_allowed_policy != CpuPolicy::split) return;
   require(job_.cpus_allowed.size() >= job_.numjobs,
           "cpus_allowed: " + std::to_string(job_.cpus_allowed.size()) +

@@ -230,7 +230,8 @@ void RemoteHost::hear_state(const StateMessage& state) {
     return states_.push_back(state);
   }
   const std::string why =
-      "its verification states are too long to be kept here, and stay in its directory";
+      "its verification states are more than the client keeps; the rest stay in its directory "
+      "(copy them)";
   if (std::ranges::find(failures_, why) == failures_.end()) failures_.push_back(why);
 }
 

@@ -110,7 +110,8 @@ Result<void> enter_cgroup(const std::string& name) {
   }
   return Error::from_errno(
       errno, "cannot enter cgroup " + path,
-      "it must have a writable cgroup.procs; a group is made below one of version 2");
+      "its cgroup.procs must exist, and you must be allowed to write it; a missing group is made "
+      "only directly below a group of version 2");
 }
 
 /// A number, or the id that `lookup` finds for the name.

@@ -37,7 +37,7 @@ int run_repair(const CommandLine& line) {
                 "newest frame, which that process may have been writing. Only when it is dead: the "
                 "format does not tell")
           .example("shmifctl repair /dev/shm/rump --force",
-                   "free the lock of a NetBSD bus that a killed kernel keeps")
+                   "free the lock that a killed kernel left held on a bus of NetBSD's format")
           .example("shmifctl repair /dev/shm/bus0", "repair the bus while others go on using it")
           .parse(line);
   RepairOptions options;

@@ -75,10 +75,10 @@ Options describe_membw() {
           "schemata", "ALLOCATION",
           "measure with this allocation of bandwidth and caches, such as 'MB:0=50;L3:0=ff'. It is "
           "set on the group of --control-group, or on a new group, and undone at the end")
-      .value(
-          "sweep", "ALLOCATIONS",
-          "measure with each allocation of a range, such as 'MB:0=100..10/10', and compare the "
-          "sources at each; exits with 1 if they differ at one of them, or if one was not reached")
+      .value("sweep", "ALLOCATIONS",
+             "measure with each allocation of a range, such as 'MB:0=100..10/10', and compare the "
+             "sources at each; exits with 1 if they differ at one of them, or if the processes end "
+             "before the last one")
       .flag("local",
             "with --cpu: compare the local bytes of that CPU's last-level cache (resctrl) with the "
             "memory controllers of its socket (pmu)")

@@ -339,7 +339,7 @@ TEST(ClientOfServers, TellsAllOthersOnceWhenTheTriggerOfOneFires) {
   run.second.say(TriggeredMessage{"file x appeared"});
   ASSERT_TRUE(run.until([&] { return !run.first.all<TriggerMessage>().empty(); }));
   // The first one fires for that, and says so. The client has heard it when it shows what follows.
-  run.first.say(TriggeredMessage{"that of another server fired"});
+  run.first.say(TriggeredMessage{"it fired on another server"});
   run.show(run.first, 7);
   for (const HostResult& result : run.end()) EXPECT_EQ(result.failures, Texts{});
   EXPECT_EQ(run.first.all<TriggerMessage>().size(), 1U);
