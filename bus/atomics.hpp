@@ -91,11 +91,6 @@ T fetch_and(T& word, T bits) noexcept {
   on_shared_access();
   return std::atomic_ref<T>(word).fetch_and(bits, std::memory_order_seq_cst);
 }
-/// Adds to a counter that only one thread writes and others read. Needs no locked instruction.
-template <SharedWord T>
-void add_single_writer(T& counter, T value) noexcept {
-  store_relaxed(counter, static_cast<T>(load_relaxed(counter) + value));
-}
 
 /// Stores before the fence are seen before stores after it.
 inline void fence_stores() noexcept {

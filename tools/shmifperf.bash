@@ -58,6 +58,7 @@ _shmifperf() {
     --log-level) words='trace debug info warning error critical off' ;;
     --debug) words=$(_shmifperf_categories "$current") ;;
     --source) words='pmu resctrl software' ;;
+    --backend) words='auto client written clear_refs damon' ;;
     --report) words='reads writes total' ;;
     --load) words='fill fill:op=read fill:op=write fill:op=copy' ;;
     --format) words='profile raw raw:max= raw:only=user raw:only=kernel addresses addresses:only=user addresses:only=kernel chains chains:depth=' ;;

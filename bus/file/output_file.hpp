@@ -78,7 +78,6 @@ class OutputFile {
   int descriptor() const noexcept { return fd_.get(); }
   /// Gives the descriptor to the caller, who closes it before close().
   int release() noexcept { return fd_.release(); }
-  bool is_regular() const noexcept { return regular_; }
   std::uint64_t old_bytes() const noexcept { return old_bytes_; }  ///< when it was opened
   /// Writes `head` over the beginning of the old content, then removes the rest of that. Errors:
   /// the system's. Blocks: as write().

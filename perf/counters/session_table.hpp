@@ -64,8 +64,8 @@ inline constexpr Answer i = Answer::invalid;
 // clang-format off
 inline constexpr std::array kSessionRows = {
     //                                unloaded loaded started masked ended closed
-    Row{Call::create_set,   "create_set",   {o, b, b, b, i, i}, {}},
-    Row{Call::delete_set,   "delete_set",   {o, b, b, b, i, i}, {}},
+    Row{Call::create_set,   "create_sets",  {o, b, b, b, i, i}, {}},
+    Row{Call::delete_set,   "delete_sets",  {o, b, b, b, i, i}, {}},
     Row{Call::program,      "program",      {o, o, b, o, i, i}, {}},
     Row{Call::set_values,   "set_values",   {o, o, b, o, i, i}, {}},
     Row{Call::load,         "load",         {o, b, b, b, i, i}, State::loaded},

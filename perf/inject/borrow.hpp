@@ -24,9 +24,9 @@
 //     ppoll(2)) begin with their old mask, and see a signal that came meanwhile.
 //
 // While the monitor lives, a signal that arrives in the stub is delivered where the thread was: the
-// registers are put back first, and the stub is tried again later, up to 20 times. Calls that end with EINTR
-// whenever a thread is stopped, as epoll_wait(2) does, are made once more, with their whole
-// timeout; of several threads, those that wait in such calls are usually not stopped at all.
+// registers are put back first, and the stub is tried again later, up to 20 times. Calls that end
+// with EINTR whenever a thread is stopped, as epoll_wait(2) does, are made once more, with their
+// whole timeout; of several threads, those that wait in such calls are usually not stopped at all.
 //
 // Not entered are: a thread inside of a restartable sequence (rseq(2)), which the kernel would no
 // longer restart; 32-bit code; a thread with a seccomp filter, which might kill it, or with syscall

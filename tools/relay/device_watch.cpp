@@ -137,10 +137,6 @@ void TooLongNotice::say(std::size_t frame_bytes, const std::string& from,
   complain(too_long_text(frame_bytes, from, from_mtu, to, to_mtu));
 }
 
-std::uint32_t mtu_for(std::size_t max_frame_bytes) noexcept {
-  return static_cast<std::uint32_t>(max_frame_bytes) - bus::kMtuToFrame;
-}
-
 std::size_t max_frame_for(std::uint32_t mtu) noexcept {
   return std::size_t{mtu} + bus::kMtuToFrame;
 }

@@ -67,8 +67,6 @@ class TooLongNotice {
   bool said_ = false;
 };
 
-/// The MTU of a bus whose longest frame has `max_frame_bytes`.
-std::uint32_t mtu_for(std::size_t max_frame_bytes) noexcept;
 /// The longest frame of a bus with this MTU, in bytes; super-frames may be longer.
 std::size_t max_frame_for(std::uint32_t mtu) noexcept;
 

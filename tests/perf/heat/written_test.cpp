@@ -142,6 +142,20 @@ TEST(HeatByWrites, KnowsPrivateMemory) {
   expect_exactly_the_hot_pages(Writer([] { return mapped(MAP_PRIVATE | MAP_ANONYMOUS); }));
 }
 
+// A write to protected memory of a huge page makes small pages of it.
+TEST(HeatByWrites, KnowsTheSmallPagesOfHugePages) {
+  NEEDS_WRITTEN();
+  constexpr std::size_t kHuge = std::size_t{2} << 20U;
+  expect_exactly_the_hot_pages(Writer([] {
+    const std::uint64_t at =
+        mapped(MAP_PRIVATE | MAP_ANONYMOUS, -1, kPages + 2 * kHuge / page_bytes());
+    const std::uint64_t begin = (at + kHuge - 1) / kHuge * kHuge;
+    // NOLINTNEXTLINE(performance-no-int-to-ptr): the test computes with addresses
+    (void)::madvise(reinterpret_cast<void*>(begin), 2 * kHuge, MADV_HUGEPAGE);
+    return at == 0 ? 0 : begin;
+  }));
+}
+
 TEST(HeatByWrites, KnowsMemoryThatWasOnlyRead) {
   NEEDS_WRITTEN();
   expect_exactly_the_hot_pages(Writer([] { return mapped(MAP_PRIVATE | MAP_ANONYMOUS); }, true));

@@ -88,6 +88,8 @@ TEST(Completion, OfShmifperfKnowsOptionsAndTheirWords) {
   EXPECT_EQ(offered(perf, "server --allow"), (Offer{"--allow-exec", "--allow-live"}));
   EXPECT_EQ(offered(perf, "run --profile = v"), Offer{"voip"});
   EXPECT_EQ(offered(perf, "membw --source ''"), (Offer{"pmu", "resctrl", "software"}));
+  EXPECT_EQ(offered(perf, "heat --backend ''"),
+            (Offer{"auto", "client", "written", "clear_refs", "damon"}));
   EXPECT_EQ(offered(perf, "membw --report w"), Offer{"writes"});
   EXPECT_EQ(offered(perf, "membw --load ''"),
             (Offer{"fill", "fill:op=read", "fill:op=write", "fill:op=copy"}));
