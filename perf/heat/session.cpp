@@ -31,6 +31,9 @@ bool is_alive(const TaskId& process, const KernelFiles& files) {
 }
 
 constexpr const char* kHasEnded = "the process has ended";
+constexpr const char* kHasNoFirstThread =
+    "the first thread of the process has ended (pthread_exit(3)), so that /proc shows its memory "
+    "no longer";
 constexpr const char* kHasLeft =
     "the process shares its access heat no longer (it left its bus, or it is about to end)";
 
@@ -145,6 +148,12 @@ void HeatSession::connect(Target& target) {
     if (!target.clients.empty()) target.client_reason = reason;
     // It may not have come to its first port yet.
     target.may_take_part_yet = !target.clients.empty();
+  }
+  if (outlives_first_thread(target.process, options_.files)) {
+    ++changes_;
+    target.may_take_part_yet = false;
+    target.result.reason = kHasNoFirstThread;
+    return;
   }
   if (is_automatic || options_.backend == HeatBackend::written) {
     auto written = watch_by_written(target.process, options_.files);

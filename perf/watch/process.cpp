@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <csignal>
 #include <optional>
 #include <string>
 
@@ -39,6 +40,18 @@ Error other_form() {
   return {Errc::bad_argument, "not as proc_pid_stat(5) describes it"};
 }
 
+/// "SigPnd:\t0000000000000100".
+bool is_to_be_killed(const std::string& status) {
+  constexpr std::string_view kName = "\nSigPnd:\t";
+  constexpr std::size_t kDigits = 16;
+  constexpr int kHexadecimal = 16;
+  const std::size_t at = status.find(kName);
+  if (at == std::string::npos) return false;
+  const std::string_view digits = std::string_view(status).substr(at + kName.size(), kDigits);
+  const std::uint64_t pending = base::read_digits(digits, kHexadecimal).value_or(0);
+  return (pending >> unsigned{SIGKILL - 1} & 1U) != 0;
+}
+
 }  // namespace
 
 Result<TaskStat> read_task_stat(std::string_view text) {
@@ -58,6 +71,7 @@ Result<TaskStat> read_task_stat(std::string_view text) {
   TaskStat stat;
   stat.name = text.substr(open + 1, close - open - 1);
   stat.state = fields.words[0][0];
+  stat.flags = field(9);
   stat.minor_faults = field(10);
   stat.major_faults = field(12);
   stat.user_ticks = field(14);
@@ -106,6 +120,24 @@ Result<void> check_numbers(const KernelFiles& files) {
                    ": this /proc is that of another PID namespace, where the same numbers are "
                    "those of other processes (mount a /proc of this namespace: unshare --pid "
                    "--fork --mount-proc, or mount -t proc proc /proc)");
+}
+
+bool outlives_first_thread(const TaskId& process, const KernelFiles& files) {
+  constexpr std::uint64_t kIsExiting = 4;  // PF_EXITING
+  const std::string folder = "/proc/" + std::to_string(process.number);
+  const auto text = files.read(folder + "/stat");
+  const auto first = text ? read_task_stat(*text) : Result<TaskStat>(text.error());
+  if (!first || first->start_ticks != process.start_ticks || first->state != 'Z') return false;
+  const auto names = files.list(folder + "/task");
+  return names && std::ranges::any_of(*names, [&](const std::string& name) {
+           const std::string task = folder + "/task/" + name;
+           // One that is to die with its process has SIGKILL pending, and exits then.
+           const auto status = files.read(task + "/status");
+           const auto line = files.read(task + "/stat");
+           const auto stat = line ? read_task_stat(*line) : Result<TaskStat>(line.error());
+           return status && stat && !is_to_be_killed(*status) && (stat->flags & kIsExiting) == 0 &&
+                  stat->state != 'Z' && stat->state != 'X';
+         });
 }
 
 Result<Process> Process::open(pid_t pid, const KernelFiles& files) {

@@ -20,6 +20,7 @@ namespace shmif::perf {
 struct TaskStat {
   std::string name;
   char state = '?';  ///< 'R' running or ready to run, 'S', 'D', 'T' stopped, 't' traced, 'Z', 'X'
+  std::uint64_t flags = 0;  ///< PF_... of linux/sched.h
   std::uint64_t minor_faults = 0, major_faults = 0;
   std::uint64_t user_ticks = 0, system_ticks = 0;
   std::uint64_t threads = 0;  ///< of its process
@@ -38,6 +39,10 @@ Result<std::vector<pid_t>> read_pids(std::string_view text);
 /// those of other processes. Errors: Errc::not_supported if it does not. A /proc without a link
 /// "self" tells nothing, and is no error.
 Result<void> check_numbers(const KernelFiles& files = KernelFiles());
+
+/// Whether its first thread has ended and another one goes on (pthread_exit(3)). /proc/PID then
+/// shows a zombie without memory.
+bool outlives_first_thread(const TaskId& process, const KernelFiles& files = KernelFiles());
 
 /// A living process. Threads: one at a time. Blocks: never.
 class Process {

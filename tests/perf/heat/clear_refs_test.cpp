@@ -2,9 +2,13 @@
 // have.
 
 #include <gtest/gtest.h>
+#include <pthread.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
+#include <atomic>
 #include <csignal>
 #include <filesystem>
 #include <fstream>
@@ -308,6 +312,38 @@ TEST(HeatOfAnyProcess, ThatMustNotBeWatchedIsAReason) {
   const HeatResult result = session.results()[0];
   EXPECT_FALSE(result.reason.empty());
   EXPECT_TRUE(result.windows.empty());
+}
+
+TEST(HeatOfAnyProcess, SaysThatItsFirstThreadHasEnded) {
+  const shmif::test::Shared<std::atomic<std::uint64_t>> rounds;
+  const auto live = [](void* argument) -> void* {
+    auto& count = *static_cast<std::atomic<std::uint64_t>*>(argument);
+    for (;; ::usleep(1000)) ++count;  // until killed
+  };
+  const shmif::test::Child child([&]() -> int {
+    pthread_t other{};
+    if (::pthread_create(&other, nullptr, live, &*rounds) != 0) return 2;
+    // As pthread_exit(3) ends it, which would unwind through Child, too.
+    ::syscall(SYS_exit, 0);
+    return 3;
+  });
+  const auto process = Process::open(child.pid()).value();
+  EXPECT_TRUE(shmif::test::eventually([&] { return outlives_first_thread(process.id()); }));
+  for (const HeatBackend backend :
+       {HeatBackend::automatic, HeatBackend::written, HeatBackend::clear_refs}) {
+    HeatOptions options;
+    options.backend = backend;
+    HeatSession session(options);
+    session.add(process);
+    EXPECT_FALSE(session.is_watching());
+    const HeatResult result = session.results()[0];
+    EXPECT_EQ(result.reason,
+              "the first thread of the process has ended (pthread_exit(3)), so that /proc shows "
+              "its memory no longer");
+    EXPECT_FALSE(result.has_ended);
+  }
+  const std::uint64_t before = *rounds;
+  EXPECT_TRUE(shmif::test::eventually([&] { return *rounds > before; })) << "it goes on";
 }
 
 }  // namespace

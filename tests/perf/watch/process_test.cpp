@@ -34,6 +34,7 @@ TEST(TaskStatText, GivesEachFieldFromItsPlace) {
   ASSERT_TRUE(stat);
   EXPECT_EQ(stat->name, "rig");
   EXPECT_EQ(stat->state, 'R');
+  EXPECT_EQ(stat->flags, 90U);
   EXPECT_EQ(stat->minor_faults, 100U);
   EXPECT_EQ(stat->major_faults, 120U);
   EXPECT_EQ(stat->user_ticks, 140U);
