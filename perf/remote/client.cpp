@@ -45,7 +45,7 @@ class Client {
       : observer_(observer),
         control_(control),
         jobs_{texts_of(set), options.command},
-        states_directory_(options.states_directory),
+        states_(options.states_directory, set),
         patience_(longest_drain(set)) {
     HelloMessage hello;
     hello.version = options.version;
@@ -82,7 +82,8 @@ class Client {
   void show(Clock::time_point now);
   void show_interval();
   RunProgress progress(bool of_intervals) const;
-  std::vector<HostResult> results() const;
+  std::vector<HostResult> results();
+  void keep_states(const RemoteHost& host, HostResult& result, int stops);
   void stop_all(bool hard);
 
   RunObserver* observer_;
@@ -91,7 +92,7 @@ class Client {
   std::vector<std::unique_ptr<RemoteHost>> hosts_;
   bool gone_ = false;     // all were ordered to start
   bool failing_ = false;  // a server failed, and the others were told
-  const std::string states_directory_;
+  KeptStates states_;
   bool triggered_ = false;  // a server's trigger fired, and the others were told
   StopPatience patience_;
   Clock::time_point next_show_{};
@@ -209,7 +210,23 @@ void Client::show_interval() {
   for (const auto& host : hosts_) host->take_interval();
 }
 
-std::vector<HostResult> Client::results() const {
+/// A server that sends nonsense, or a signal after `stops`, ends it.
+void Client::keep_states(const RemoteHost& host, HostResult& result, int stops) {
+  constexpr std::size_t kMaxWrongStates = 20;
+  std::size_t wrong = 0;
+  for (const StateMessage& state : host.states()) {
+    if (wrong == kMaxWrongStates || control_.stops.load() > stops) return;
+    auto kept = states_.keep(host.name(), state);
+    if (kept) {
+      result.states.push_back(*std::move(kept));
+    } else {
+      result.failures.push_back(kept.error().message);
+      ++wrong;
+    }
+  }
+}
+
+std::vector<HostResult> Client::results() {
   std::optional<std::uint64_t> first;
   for (const auto& host : hosts_) {
     if (const auto at = host->started_ns()) first = std::min(first.value_or(*at), *at);
@@ -221,19 +238,16 @@ std::vector<HostResult> Client::results() const {
     auto report = host->read_report([&] { return control_.stops.load() > stops; });
     HostResult result{.name = host->name(),
                       .report = std::move(report),
-                      .failures = host->failures(),
+                      .failures = host->failures_at_end(),
                       .refused_with = host->refused_with()};
     if (const auto at = host->started_ns()) {
       result.start_offset_ns = *at - *first;
       result.clock_error_ns = host->clock().error_ns();
     }
-    for (const StateMessage& state : host->states()) {
-      auto kept = keep_state(states_directory_, host->name(), state);
-      if (!kept) result.failures.push_back(kept.error().message);
-      if (kept) result.states.push_back(*std::move(kept));
-    }
+    keep_states(*host, result, stops);
     all.push_back(std::move(result));
   }
+  states_.sync();
   return all;
 }
 

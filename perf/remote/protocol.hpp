@@ -119,7 +119,7 @@ struct TriggerMessage {};
 /// A verification state that a job of the run has saved.
 struct StateMessage {
   std::string job;
-  std::vector<std::byte> state;  ///< the file; empty: it is longer than kMaxStateBytes
+  std::vector<std::byte> state;  ///< the file; empty: it is too long, or cannot be read
 };
 struct FinishedMessage {
   std::string result;  ///< to_json(), with bins

@@ -229,10 +229,17 @@ void RemoteHost::hear_state(const StateMessage& state) {
   if (state_bytes_ <= kMaxAllStatesBytes && states_.size() < kMaxItems) {
     return states_.push_back(state);
   }
-  const std::string why =
-      "its verification states are more than the client keeps; the rest stay in its directory "
-      "(copy them)";
-  if (std::ranges::find(failures_, why) == failures_.end()) failures_.push_back(why);
+  states_lost_ = true;
+}
+
+std::vector<std::string> RemoteHost::failures_at_end() const {
+  std::vector<std::string> all = failures_;
+  if (states_lost_) {
+    all.emplace_back(
+        "its verification states are more than the client keeps; the rest stay in its directory "
+        "(copy them)");
+  }
+  return all;
 }
 
 void RemoteHost::hear(const Message& message, Clock::time_point now) {
@@ -264,6 +271,7 @@ void RemoteHost::hear(const Message& message, Clock::time_point now) {
   } else if (const auto* triggered = std::get_if<TriggeredMessage>(&message)) {
     if (stage_ == Stage::going) triggered_ = printable(triggered->what);
   } else if (const auto* state = std::get_if<StateMessage>(&message)) {
+    answered_ = now;  // a server that sends its result answers no pings
     if (stage_ == Stage::going) hear_state(*state);
   } else if (const auto* finished = std::get_if<FinishedMessage>(&message)) {
     result_ = finished->result;

@@ -83,6 +83,8 @@ class RemoteHost {
   std::optional<int> refused_with() const noexcept { return refused_with_; }
   /// Failures that are not in its report.
   const std::vector<std::string>& failures() const noexcept { return failures_; }
+  /// The same, and those that need not stop the other servers.
+  std::vector<std::string> failures_at_end() const;
 
  private:
   void try_next_address(const std::string& why);
@@ -115,6 +117,7 @@ class RemoteHost {
   std::string triggered_;
   std::vector<StateMessage> states_;
   std::size_t state_bytes_ = 0;
+  bool states_lost_ = false;  ///< some were too many or too long to be kept
   std::string result_;        ///< JSON; empty: no result yet
   std::string last_message_;  ///< too long to be anything but a result; read by read_report()
   std::optional<int> refused_with_;

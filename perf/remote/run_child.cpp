@@ -81,7 +81,10 @@ void run_to_the_end(int socket, const std::function<RunPlan()>& make_plan,
     if (result) {
       result->version = identity.version;
       result->command = identity.command;
-      for (const StateMessage& state : states.saved()) server.send(state);
+      states.tell([&](const StateMessage& state) {
+        server.send(state);
+        (void)server.flush(kLastWords);  // one at a time in memory
+      });
       server.send(FinishedMessage{to_json(*result, Bins::with)});
     } else {
       const bool unsupported = result.error().code == Errc::not_supported;

@@ -2,6 +2,9 @@
 
 #include <sys/stat.h>
 
+#include <algorithm>
+
+#include "perf/engine/engine.hpp"
 #include "perf/figures/table.hpp"
 #include "perf/verify/verify_state.hpp"
 
@@ -21,7 +24,11 @@ std::optional<std::string> marks_of(const std::string& path) {
 
 SavedStates::SavedStates(const std::vector<PlannedJob>& plan, const RunOptions& options) {
   const std::string folder = options.aux_path.empty() ? "." : options.aux_path;
+  const bool triggers = !options.trigger_file.empty() || options.trigger_timeout.count() != 0 ||
+                        !options.trigger_match.empty();
   for (const PlannedJob& job : plan) {
+    // Other jobs save nothing: what has such a name is somebody else's.
+    if (!triggers && !job.options.verify_state_save) continue;
     const std::string& name = job.options.name;
     std::string path = verify_state_path(folder, name);
     auto before = marks_of(path);
@@ -29,33 +36,70 @@ SavedStates::SavedStates(const std::vector<PlannedJob>& plan, const RunOptions& 
   }
 }
 
-std::vector<StateMessage> SavedStates::saved() const {
-  std::vector<StateMessage> all;
+void SavedStates::tell(const std::function<void(const StateMessage&)>& teller) const {
+  std::size_t rest = kMaxRunStatesBytes;
   for (const File& file : files_) {
     const auto now = marks_of(file.path);
     if (!now || now == file.before) continue;
-    auto state = read_verify_state(file.path, kMaxStateBytes);
-    all.push_back({file.job, state ? *std::move(state) : std::vector<std::byte>{}});
+    auto state = read_verify_state(file.path, std::min(rest, kMaxStateBytes));
+    StateMessage message{file.job, state ? *std::move(state) : std::vector<std::byte>{}};
+    rest -= message.state.size();
+    teller(message);
   }
-  return all;
 }
 
-Result<std::string> keep_state(const std::string& directory, const std::string& server,
-                               const StateMessage& state) {
-  const std::string what = "the verification state of job \"" + printable(state.job) + '"';
-  if (state.state.empty()) {
-    return Error(Errc::bad_argument, what + " is longer than " +
-                                         std::to_string(kMaxStateBytes >> 20U) +
-                                         " MiB, and stays in the server's directory (copy it)");
+std::set<std::string> possible_names(const JobSet& set) {
+  std::set<std::string> names;
+  for (const JobOptions& job : set.jobs) {
+    std::vector<std::string> written{job.name};
+    for (const EngineKind engine : job.engines) written.push_back(job.name + '-' + name_of(engine));
+    for (const std::string& name : written) {
+      for (std::uint32_t clone = 0; clone <= job.numjobs; ++clone) {
+        const std::string one = clone == job.numjobs ? name : name + '.' + std::to_string(clone);
+        for (const char* const end : {"", ".sink", ".peer", ".echo"}) names.insert(one + end);
+      }
+    }
   }
-  const auto read = decode_verify_state(state.state, "of job \"" + printable(state.job) + '"');
+  return names;
+}
+
+Result<std::string> KeptStates::keep(const std::string& server, const StateMessage& state) {
+  const std::string job = '"' + printable(state.job) + '"';
+  const std::string what = "the verification state of job " + job;
+  if (!jobs_.contains(state.job)) {
+    return Error(Errc::bad_argument,
+                 "it sent a verification state of job " + job +
+                     ", which was not sent to it (is that a shmifperf server?)");
+  }
+  const auto is_control = [](unsigned char byte) { return byte < 0x20 || byte == 0x7f; };
+  if (std::ranges::any_of(state.job, is_control)) {
+    return Error(Errc::bad_argument,
+                 what + " cannot be kept: its name has control characters (choose another name)");
+  }
+  std::string path = verify_state_path(directory_, server + '-' + state.job);
+  if (written_.contains(path)) {
+    return Error(Errc::bad_argument, what + " would overwrite \"" + path +
+                                         "\", which this run has written (choose another name)");
+  }
+  if (state.state.empty()) {
+    return Error(Errc::bad_argument,
+                 what + " was not sent: it is longer than " +
+                     std::to_string(kMaxStateBytes >> 20U) + " MiB, all states of the run than " +
+                     std::to_string(kMaxRunStatesBytes >> 20U) +
+                     " MiB, or it cannot be read; it stays in the server's directory (copy it)");
+  }
+  const auto read = decode_verify_state(state.state, "of job " + job);
   if (!read) return read.error();
   if (read->job != state.job) {
     return Error(Errc::bad_argument, what + " is that of job \"" + printable(read->job) + '"');
   }
-  std::string path = verify_state_path(directory, server + '-' + state.job);
   if (auto done = write_verify_state(path, state.state); !done) return std::move(done).error();
+  written_.insert(path);
   return path;
+}
+
+void KeptStates::sync() const {
+  if (!written_.empty()) sync_directory_of(*written_.begin());
 }
 
 }  // namespace shmif::perf

@@ -1,7 +1,9 @@
 #pragma once
 // Verification states on their way from a server, where jobs saved them, to its client.
 
+#include <functional>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -12,14 +14,20 @@
 
 namespace shmif::perf {
 
+/// All states of one run that a server sends, before they become hex. Its process keeps them until
+/// the client has read them.
+inline constexpr std::size_t kMaxRunStatesBytes = 16U << 20U;
+
 /// The states that the jobs of a run save, on the server. Threads: one at a time. Blocks: for the
 /// disk.
 class SavedStates {
  public:
   /// Call it before the run.
   SavedStates(const std::vector<PlannedJob>& plan, const RunOptions& options);
-  /// A message for each state that the run has saved.
-  std::vector<StateMessage> saved() const;
+  /// Reads the states that the run has saved, one after the other, and calls `teller` for each. A
+  /// state is empty if it cannot be read, is longer than kMaxStateBytes, or does not fit into
+  /// kMaxRunStatesBytes with those before it.
+  void tell(const std::function<void(const StateMessage&)>& teller) const;
 
  private:
   struct File {
@@ -29,10 +37,27 @@ class SavedStates {
   std::vector<File> files_;
 };
 
-/// Writes a state that `server` sent to DIRECTORY/SERVER-JOB-verify.state; an empty directory is
-/// the current one. Result: the path. Errors: bad_argument if it is no state, or that of another
-/// job, or was too long to be sent; the system's. Blocks: for the disk.
-Result<std::string> keep_state(const std::string& directory, const std::string& server,
-                               const StateMessage& state);
+/// The names that the jobs of a set can have in its plan, with their copies and peers.
+std::set<std::string> possible_names(const JobSet& set);
+
+/// The states that a client keeps. Threads: one at a time. Blocks: for the disk.
+class KeptStates {
+ public:
+  /// `directory`: where they are written; empty: the current one.
+  KeptStates(std::string directory, const JobSet& set)
+      : directory_(std::move(directory)), jobs_(possible_names(set)) {}
+
+  /// Writes a state that `server` sent to DIRECTORY/SERVER-JOB-verify.state. Result: the path.
+  /// Errors: bad_argument if it is no state, or that of another job, if no such job was sent, if
+  /// its file is already one of this run, or if it was too long to be sent; the system's.
+  Result<std::string> keep(const std::string& server, const StateMessage& state);
+  /// Makes the names of all files reach the disk.
+  void sync() const;
+
+ private:
+  std::string directory_;
+  std::set<std::string> jobs_;
+  std::set<std::string> written_;
+};
 
 }  // namespace shmif::perf

@@ -1,6 +1,7 @@
 #include "perf/remote/served_run.hpp"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "perf/job/values.hpp"
@@ -84,6 +85,8 @@ void ServedRun::listen() {
     if (refused != nullptr && jobs_ == 0 && !refused->why.empty()) refusal_ = refused->why.front();
     if (refused != nullptr || std::holds_alternative<FinishedMessage>(*message)) {
       last_words_ = std::move(text);
+    } else if (std::holds_alternative<StateMessage>(*message)) {
+      states_.push_back({std::move(text)});
     } else {
       told_.push_back({std::move(text), std::holds_alternative<ProgressMessage>(*message)});
     }
@@ -143,6 +146,8 @@ std::vector<Told> ServedRun::look(Clock::time_point now) {
       const std::string how = child_->how().empty() ? "ended without a result" : child_->how();
       tell(RefusedMessage{{"the process of the run " + how}});
     } else {
+      // With the result, so that the client has as long to read them.
+      std::ranges::move(states_, std::back_inserter(told_));
       // When the client has the result, the server is free.
       told_.push_back({std::move(last_words_)});
     }

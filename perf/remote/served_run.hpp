@@ -86,6 +86,7 @@ class ServedRun {
   std::optional<Clock::time_point> hard_at_;  ///< when it will be stopped hard
   std::optional<Clock::time_point> hard_;
   std::vector<Told> told_;
+  std::vector<Told> states_;  ///< told with the result, because they may be long
   bool told_start_ = false;
   bool start_taken_ = false;
   std::string last_words_;  ///< result or refusal, kept until its process has ended

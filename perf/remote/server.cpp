@@ -230,10 +230,11 @@ void Server::Impl::take_jobs(Visitor& visitor, const JobsMessage& jobs) {
 
 void Server::Impl::look_at_run() {
   if (!run) return;
-  for (const Told& told : run->look(Clock::now())) {
+  for (Told& told : run->look(Clock::now())) {
     if (owner == nullptr) continue;
+    const std::string json = std::move(told.json);  // freed before the next one is queued
     const bool drop = told.progress && owner->connection.waiting_bytes() > kMaxWaitingProgress;
-    if (!drop) owner->connection.send_text(told.json);
+    if (!drop) owner->connection.send_text(json);
   }
   if (const auto jobs = run->take_jobs(); jobs != 0) {
     log(run->client() + " has the server for " + std::to_string(jobs) +

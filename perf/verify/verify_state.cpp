@@ -133,7 +133,9 @@ Result<VerifyState> decode_verify_state(std::span<const std::byte> in, const std
 }
 
 Result<void> save_verify_state(const std::string& path, const VerifyState& state) {
-  return write_verify_state(path, encode_verify_state(state));
+  auto written = write_verify_state(path, encode_verify_state(state));
+  if (written) sync_directory_of(path);
+  return written;
 }
 
 Result<void> write_verify_state(const std::string& path, std::span<const std::byte> content) {
@@ -155,13 +157,15 @@ Result<void> write_verify_state(const std::string& path, std::span<const std::by
     unlink(other.c_str());
     return Error::from_errno(number, what);
   }
-  // The new name must be on disk, too. If the directory cannot be opened, the kernel writes it
-  // later.
+  return {};
+}
+
+void sync_directory_of(const std::string& path) {
   const std::size_t slash = path.rfind('/');
   const std::string directory = slash == std::string::npos ? "." : path.substr(0, slash + 1);
-  fd.reset(open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  const UniqueFd fd(open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  // If it cannot be opened, the kernel writes it later.
   if (fd) static_cast<void>(fsync(fd.get()));
-  return {};
 }
 
 Result<std::vector<std::byte>> read_verify_state(const std::string& path, std::uint64_t max_bytes) {

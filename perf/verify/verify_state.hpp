@@ -57,8 +57,9 @@ std::string verify_state_path(const std::string& directory, const std::string& j
 /// Threads: any. Blocks: for the disk. Errors: the system's; the previous file is then unchanged.
 Result<void> save_verify_state(const std::string& path, const VerifyState& state);
 
-/// The same for the content of such a file.
+/// The same for the content of such a file. Its new name is on disk after sync_directory_of().
 Result<void> write_verify_state(const std::string& path, std::span<const std::byte> content);
+void sync_directory_of(const std::string& path);
 
 /// The content of the file, whatever it is. Threads: any. Blocks: for the disk. Errors: the
 /// system's; bad_argument if it is no regular file, or longer than `max_bytes`.

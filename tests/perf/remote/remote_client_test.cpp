@@ -15,6 +15,7 @@
 #include <utility>
 #include <vector>
 
+#include "perf/figures/table.hpp"
 #include "perf/option/job_file.hpp"
 #include "perf/remote/address.hpp"
 #include "perf/remote/client.hpp"
@@ -132,7 +133,11 @@ struct Two {
 
   Two() {
     JobSet set;
-    EXPECT_TRUE(read_job_text("x.job", "[global]\nrepeat=2\n[a]\nrw=tx\nsize=1k\n", set).empty());
+    const char* const jobs = "[global]\nrepeat=2\nrw=tx\nsize=1k\n[a]\n[b]\n[c]\n";
+    EXPECT_TRUE(read_job_text("x.job", jobs, set).empty());
+    // A name that no file can have, and that is a way out of a directory.
+    set.jobs.push_back(set.jobs.front());
+    set.jobs.back().name = "a/../.sink";
     RemoteOptions options{.servers = {first.name(), second.name()},
                           .version = "1.2.3",
                           .command = {"c"},
@@ -390,13 +395,64 @@ TEST(ClientOfServers, KeepsNothingThatIsNoStateOfThatJob) {
   run.second.say(StartedMessage{now_ns() + run.second.ahead_ns()});
   const auto results = run.end();
   EXPECT_EQ(results[0].failures,
-            (Texts{"the verification state of job \"a\" is longer than 4 MiB, and stays in the "
-                   "server's directory (copy it)",
+            (Texts{"the verification state of job \"a\" was not sent: it is longer than 4 MiB, all "
+                   "states of the run than 16 MiB, or it cannot be read; it stays in the server's "
+                   "directory (copy it)",
                    "cannot load verify state of job \"b\": it is no such file (begin anew without "
                    "verify_state_load)",
                    "the verification state of job \"c\" is that of job \"d\""}));
   EXPECT_EQ(results[0].states, Texts{});
   EXPECT_TRUE(std::filesystem::is_empty(run.states.path()));
+}
+
+TEST(ClientOfServers, KeepsOneStateOfEachJobThatItHasSentAndLeavesAServerOfNonsense) {
+  Two run;
+  ASSERT_NO_FATAL_FAILURE(run.start());
+  for (OneServer* const server : run.both())
+    server->say(StartedMessage{now_ns() + server->ahead_ns()});
+  const auto state_of = [](const std::string& job, std::uint64_t hash) {
+    return StateMessage{job, encode_verify_state({.job = job, .options_hash = hash})};
+  };
+  run.first.say(state_of("a.sink", 1));
+  run.first.say(state_of("a.sink", 2));
+  run.first.say(state_of("a.1", 1));
+  run.first.say(state_of(std::string("a\0", 2), 1));
+  for (int i = 0; i < 30; ++i) run.second.say(state_of("x" + std::to_string(i), 1));
+  run.second.say(state_of("a", 1));
+  const auto results = run.end();
+  const std::string path = run.states.path() + '/' + results[0].name + "-a.sink-verify.state";
+  const auto unsent = [](const std::string& job) {
+    return "it sent a verification state of job \"" + job +
+           "\", which was not sent to it (is that a shmifperf server?)";
+  };
+  EXPECT_EQ(results[0].states, Texts{path});
+  EXPECT_EQ(bytes_in(path), state_of("a.sink", 1).state);
+  EXPECT_EQ(results[0].failures,
+            (Texts{"the verification state of job \"a.sink\" would overwrite \"" + path +
+                       "\", which this run has written (choose another name)",
+                   unsent("a.1"), unsent(printable(std::string("a\0", 2)))}));
+  EXPECT_EQ(results[1].states, Texts{});
+  ASSERT_EQ(results[1].failures.size(), 20U);
+  EXPECT_EQ(results[1].failures.back(), unsent("x19"));
+}
+
+TEST(ClientOfServers, StopsNobodyForStatesThatAreTooManyToBeKept) {
+  Two run;
+  ASSERT_NO_FATAL_FAILURE(run.start());
+  for (OneServer* const server : run.both())
+    server->say(StartedMessage{now_ns() + server->ahead_ns()});
+  for (std::size_t i = 0; i <= kMaxItems; ++i) run.first.say(StateMessage{"y", {}});
+  run.show(run.first, 1);
+  run.show(run.second, 2);
+  const auto results = run.end();
+  EXPECT_EQ(run.second.all<StopMessage>().size(), 0U);
+  EXPECT_EQ(run.first.all<StopMessage>().size(), 0U);
+  EXPECT_EQ(results[1].failures, Texts{});
+  ASSERT_FALSE(results[0].failures.empty());
+  EXPECT_EQ(
+      results[0].failures[0],
+      "its verification states are more than the client keeps; the rest stay in its directory "
+      "(copy them)");
 }
 
 TEST(ClientOfServers, LeavesThoseThatHaveNotStartedAtASecondSignal) {

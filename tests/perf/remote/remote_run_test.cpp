@@ -10,17 +10,23 @@
 #include <array>
 #include <chrono>
 #include <csignal>
+#include <filesystem>
 #include <fstream>
 #include <functional>
+#include <iterator>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <string>
+#include <utility>
 #include <variant>
 #include <vector>
 
 #include "base/unique_fd.hpp"
 #include "perf/remote/run_child.hpp"
+#include "perf/remote/saved_states.hpp"
 #include "perf/remote/served_run.hpp"
+#include "perf/verify/verify_state.hpp"
 #include "tests/support/temp_dir.hpp"
 
 namespace shmif::perf::remote_run {
@@ -38,15 +44,17 @@ struct Served {
   Clock::time_point after;
   std::vector<Message> told;
 
-  explicit Served(const JobOptions& job) {
+  explicit Served(const JobOptions& job, RunOptions options = {}) {
     PlannedJob planned;
     planned.options = job;
     planned.options.name = "j";
     planned.options.engine = EngineKind::null;
     planned.options.thread = job.exec_prerun.empty() && job.exec_postrun.empty();
     planned.group = "g";
-    RunOptions options;
     options.aux_path = aux.path();
+    for (std::string& word : planned.options.exec_postrun) {
+      if (word == "IN_AUX") word = aux.path();
+    }
     const auto plan = [&] { return RunPlan{options, {planned}, {}}; };
     run = std::make_unique<ServedRun>(RunChild::start(plan, {"1.2.3", {"c"}}).value(), "client",
                                       "since", 10s);
@@ -205,6 +213,114 @@ TEST(RunOfAServer, IsStoppedWhenItTakesLongerThanTheServerAllows) {
             1)
       << "it is said once";
   EXPECT_FALSE(served.run->abandoned());
+}
+
+TEST(RunOfAServer, TellsLongStatesOnlyWithItsResult) {
+  JobOptions job;
+  job.number_ios = 1;
+  // As long as a state may be. The server passes on whatever has the name of one.
+  job.exec_postrun = {"sh", "-c", "head -c 4194304 /dev/zero >\"$0\"/j-verify.state", "IN_AUX"};
+  RunOptions options;
+  options.trigger_timeout = 1000s;
+  Served served(job, options);
+  ASSERT_TRUE(served.look_until_told<PreparedMessage>());
+  served.run->go(0);
+  for (int i = 0; i < 30'000 && !served.run->over(); ++i) {
+    EXPECT_EQ(served.first<StateMessage>(), nullptr) << "its client must be leaving by then";
+    served.look(Clock::now());
+    ::poll(nullptr, 0, 1);
+  }
+  ASSERT_TRUE(served.run->over());
+  ASSERT_GE(served.told.size(), 2U);
+  EXPECT_TRUE(std::holds_alternative<FinishedMessage>(served.told.back()));
+  const Message& before = served.told.at(served.told.size() - 2);
+  ASSERT_TRUE(std::holds_alternative<StateMessage>(before)) << type_of(before);
+  EXPECT_EQ(std::get<StateMessage>(before).state, std::vector<std::byte>(kMaxStateBytes));
+}
+
+/// What a server would send of such files of jobs "a", "b" and so on: the lengths, by job.
+std::vector<std::pair<std::string, std::size_t>> told_of(const std::vector<std::size_t>& lengths,
+                                                         const RunOptions& run, bool save) {
+  const test::TempDir folder;
+  RunOptions options = run;
+  options.aux_path = folder.path();
+  std::vector<PlannedJob> plan(lengths.size());
+  for (std::size_t i = 0; i < plan.size(); ++i) {
+    plan[i].options.name = std::string(1, static_cast<char>('a' + i));
+    plan[i].options.verify_state_save = save;
+  }
+  const SavedStates states(plan, options);
+  for (std::size_t i = 0; i < plan.size(); ++i) {
+    std::ofstream(folder.file(plan[i].options.name + "-verify.state"))
+        << std::string(lengths[i], 'x');
+  }
+  std::vector<std::pair<std::string, std::size_t>> told;
+  states.tell([&](const StateMessage& state) { told.emplace_back(state.job, state.state.size()); });
+  return told;
+}
+
+TEST(StatesOfARun, AreSentUpToTheirLimitsAndOnlyIfJobsSaveSome) {
+  using Told = std::vector<std::pair<std::string, std::size_t>>;
+  constexpr std::size_t kMiB = 1U << 20U;
+  RunOptions triggered;
+  triggered.trigger_match = "udp";
+  EXPECT_EQ(told_of({1, 4 * kMiB + 1, 4 * kMiB}, {}, true),
+            (Told{{"a", 1}, {"b", 0}, {"c", 4 * kMiB}}));
+  EXPECT_EQ(told_of(std::vector<std::size_t>(6, 3 * kMiB), triggered, false), (Told{{"a", 3 * kMiB},
+                                                                                    {"b", 3 * kMiB},
+                                                                                    {"c", 3 * kMiB},
+                                                                                    {"d", 3 * kMiB},
+                                                                                    {"e", 3 * kMiB},
+                                                                                    {"f", 0}}));
+  EXPECT_EQ(told_of({1, 2}, {}, false), Told{}) << "they are not of this run";
+}
+
+TEST(StatesOfARun, AreOfAllJobsThatItsPlanCanHave) {
+  JobSet set;
+  JobOptions job;
+  job.name = "one";
+  job.rw = Role::tx;
+  job.number_ios = 1;
+  job.numjobs = 2;
+  set.jobs = {job, job};
+  set.jobs[1].name = "two";
+  set.jobs[1].rw = Role::pingpong;
+  set.jobs[1].numjobs = 1;
+  set.jobs[1].engines = {EngineKind::unix_pair, EngineKind::bus};
+  const std::set<std::string> names = possible_names(set);
+  const Planning planning = plan_of(set);
+  EXPECT_EQ(planning.problems, Texts{});
+  EXPECT_EQ(planning.jobs.size(), 8U);
+  for (const PlannedJob& each : planning.jobs) EXPECT_TRUE(names.contains(each.options.name));
+  EXPECT_FALSE(names.contains("one.2"));
+  EXPECT_FALSE(names.contains("three"));
+}
+
+TEST(StatesOfARun, AreKeptInAFileOfTheirOwnWhoseNameCanBeShown) {
+  const test::TempDir folder;
+  const std::string odd("x\0y", 3);
+  JobSet set;
+  for (const std::string& name :
+       {std::string("a"), std::string("2-a"), odd, std::string("d\x7f")}) {
+    set.jobs.emplace_back().name = name;
+  }
+  KeptStates kept(folder.path(), set);
+  const auto state_of = [](const std::string& job) {
+    return StateMessage{job, encode_verify_state({.job = job, .options_hash = 1})};
+  };
+  const std::string path = folder.file("lab-2-a-verify.state");
+  EXPECT_EQ(kept.keep("lab-2", state_of("a")).value(), path);
+  EXPECT_EQ(kept.keep("lab", state_of("2-a")).error().message,
+            "the verification state of job \"2-a\" would overwrite \"" + path +
+                "\", which this run has written (choose another name)");
+  EXPECT_EQ(read_verify_state(path, 1U << 20U).value(), state_of("a").state);
+  for (const std::string& name : {odd, std::string("d\x7f")}) {
+    const auto refused = kept.keep("lab", state_of(name));
+    ASSERT_FALSE(refused) << *refused;
+    EXPECT_NE(refused.error().message.find("its name has control characters"), std::string::npos);
+  }
+  const std::filesystem::directory_iterator files(folder.path());
+  EXPECT_EQ(std::distance(begin(files), end(files)), 1);
 }
 
 TEST(RunOfAServer, ThatItsClientStopsHasNoNoticeAndTheSignalOfTheClient) {
