@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <memory>
 #include <utility>
 
 #include "perf/campaign/harness_limit.hpp"
@@ -12,6 +13,7 @@
 #include "perf/plan/trial_jobs.hpp"
 #include "perf/result/machine.hpp"
 #include "perf/stats/clock.hpp"
+#include "perf/watch/cgroup.hpp"
 
 namespace shmif::perf {
 namespace {
@@ -116,12 +118,13 @@ class Campaign {
   const std::vector<PlannedJob>& plan_;
   RunObserver* observer_;
   RunControl& control_;
+  const std::shared_ptr<MadeCgroups> cgroups_ = std::make_shared<MadeCgroups>();
   bool triggered_ = false;
   bool stuck_ = false;
 };
 
 Result<RunResult> Campaign::run_once(std::vector<PlannedJob> plan) {
-  auto runner = Runner::create(options_, std::move(plan));
+  auto runner = Runner::create(options_, std::move(plan), cgroups_);
   if (!runner) return std::move(runner).error();
   RunResult result = (*runner)->run(observer_, control_);
   triggered_ |= result.trigger_fired;

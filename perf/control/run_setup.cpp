@@ -128,7 +128,7 @@ Result<void> set_up(RunState& run) {
   for (const PlannedJob& job : run.plan) {
     const JobOptions& o = job.options;
     if (o.cgroup.empty() || o.thread) continue;  // a thread is refused when it starts
-    auto done = run.cgroups.make({o.cgroup, o.cgroup_weight, o.cgroup_nodelete});
+    auto done = run.cgroups->make({o.cgroup, o.cgroup_weight, o.cgroup_nodelete});
     if (!done) return Error(done.error().code, "job \"" + o.name + "\": " + done.error().message);
   }
   return make_wires(run);

@@ -24,8 +24,8 @@ namespace shmif::perf {
 struct RunState {
   RunOptions options;
   std::vector<PlannedJob> plan;
-  std::vector<ControlledJob> jobs;  ///< indexed like the plan
-  MadeCgroups cgroups;
+  std::vector<ControlledJob> jobs;       ///< indexed like the plan
+  std::shared_ptr<MadeCgroups> cgroups;  ///< also of earlier runs of the campaign
   std::unique_ptr<RunMemory> memory;
   std::vector<std::unique_ptr<Wire>> wires;
   std::vector<WorkerSetup> setups;  ///< indexed like the jobs

@@ -305,8 +305,10 @@ bool Runner::stuck() const noexcept {
 }
 
 Result<std::unique_ptr<Runner>> Runner::create(const RunOptions& options,
-                                               std::vector<PlannedJob> plan) {
+                                               std::vector<PlannedJob> plan,
+                                               std::shared_ptr<MadeCgroups> groups) {
   RunState run;
+  run.cgroups = groups ? std::move(groups) : std::make_shared<MadeCgroups>();
   run.options = options;
   run.plan = std::move(plan);
   if (auto done = set_up(run); !done) return std::move(done).error();
@@ -349,7 +351,7 @@ RunResult Runner::run(RunObserver* observer, RunControl& control) {
     impl.tell_interval(observer, now_ns());
   }
   impl.result.lost_outputs = impl.run.logs->finish();
-  for (std::string& left : impl.run.cgroups.remove()) {
+  for (std::string& left : impl.run.cgroups->remove()) {
     impl.result.warnings.push_back(std::move(left));
   }
   impl.result.ended = std::chrono::system_clock::now();

@@ -27,6 +27,8 @@
 
 namespace shmif::perf {
 
+class MadeCgroups;
+
 /// What signal handlers or other threads tell a run.
 struct RunControl {
   std::atomic<int> signal{0};       ///< the first one that asked to stop
@@ -50,9 +52,11 @@ struct RunControl {
 class Runner {
  public:
   /// Makes the wires and the processes. Call it while the process has no other threads, if
-  /// possible. Errors: those of the media; the message names the job.
+  /// possible. `groups`: those that earlier runs have made and left, and then also this one; null:
+  /// there are none. Errors: those of the media; the message names the job.
   static Result<std::unique_ptr<Runner>> create(const RunOptions& options,
-                                                std::vector<PlannedJob> plan);
+                                                std::vector<PlannedJob> plan,
+                                                std::shared_ptr<MadeCgroups> groups = nullptr);
   Runner(const Runner&) = delete;
   Runner& operator=(const Runner&) = delete;
   ~Runner();

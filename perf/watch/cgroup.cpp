@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
+#include <ranges>
 #include <utility>
 
 #include "base/unique_fd.hpp"
@@ -66,11 +67,12 @@ MadeCgroups::~MadeCgroups() {
 
 Result<void> MadeCgroups::make(const Wish& wish) {
   const std::string path = cgroup_path(wish.name);
-  if (const auto known = made_.find(path); known != made_.end()) {
+  const bool there = ::access(path.c_str(), F_OK) == 0;
+  if (const auto known = made_.find(path); there && known != made_.end()) {
     known->second |= wish.stays;
     return wish.weight == 0 ? Result<void>() : set_weight(path, wish.weight);
   }
-  if (::access(path.c_str(), F_OK) == 0) {
+  if (there) {
     if (wish.weight == 0) return {};
     return Error(Errc::exists, "cgroup_weight: cgroup " + path +
                                    " exists already, and is somebody else's (write its cpu.weight "
@@ -83,15 +85,20 @@ Result<void> MadeCgroups::make(const Wish& wish) {
                              "its parent must be yours: run as root, or under systemd-run --user "
                              "--scope -p Delegate=yes");
   }
-  made_.emplace(path, wish.stays);
+  made_[path] = wish.stays;
   debug(Debug::place, [&] { return "made cgroup " + path; });
   return wish.weight == 0 ? Result<void>() : set_weight(path, wish.weight);
 }
 
 std::vector<std::string> MadeCgroups::remove() {
   std::vector<std::string> left;
-  for (const auto& [path, stays] : std::exchange(made_, {})) {
-    if (stays) continue;
+  const auto made = std::exchange(made_, {});
+  // The path of a group sorts behind that of its parent, which must be empty to be removed.
+  for (const auto& [path, stays] : std::views::reverse(made)) {
+    if (stays) {
+      made_.emplace(path, true);  // a later run of the campaign may use it
+      continue;
+    }
     if (removed(path)) {
       debug(Debug::place, [&] { return "removed cgroup " + path; });
       continue;

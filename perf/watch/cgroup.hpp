@@ -14,7 +14,7 @@ namespace shmif::perf {
 /// write it. Threads: any. Blocks: while it looks at the file system.
 std::string cgroup_path(const std::string& name);
 
-/// The groups that a run made, and that it removes. Threads: one at a time.
+/// The groups that the runs of a campaign made, and that they remove. Threads: one at a time.
 class MadeCgroups {
  public:
   struct Wish {
@@ -33,9 +33,9 @@ class MadeCgroups {
   /// Errors: exists for a weight of a group that exists, and was not made here; the system's, with
   /// the remedy.
   Result<void> make(const Wish& wish);
-  /// Removes the groups that make() made, and no others. Result: those that could not be removed,
-  /// each with the reason. Call it when their processes have ended. Blocks: up to a second for each
-  /// group that still has a process.
+  /// Removes the groups that make() made, but not those that stay, nor others. Result: those that
+  /// could not be removed, each with the reason. Call it when their processes have ended. Blocks:
+  /// up to a second for each group that still has a process.
   std::vector<std::string> remove();
 
  private:

@@ -17,6 +17,8 @@
 #include <sstream>
 #include <vector>
 
+#include "perf/campaign/campaign.hpp"
+#include "perf/watch/cgroup.hpp"
 #include "tests/perf/run/run_plan.hpp"
 #include "tests/support/child_process.hpp"
 
@@ -286,6 +288,47 @@ TEST_F(RunGroups, OneMayStayAndThenALaterRunDoesNotRemoveIt) {
                 "another one, or remove it with rmdir if a run that was killed left it)");
   EXPECT_TRUE(exists("/made"));
   EXPECT_TRUE(test::eventually([&] { return ::rmdir(made_.c_str()) == 0; }));
+}
+
+TEST_F(RunGroups, OneThatStaysIsUsedByAllRunsOfItsCampaignAlsoWithAWeight) {
+  const bool has_cpu =
+      bool(std::ofstream(parent_ + "/cgroup.subtree_control") << "+cpu" << std::flush);
+  const std::string no_weight = "cannot give cgroup " + made_ + " the weight 50";
+  MadeCgroups groups;
+  for (int run = 0; run < 3; ++run) {
+    const auto made = groups.make({made_, 50, true});
+    const std::string why = made ? "" : made.error().message;
+    EXPECT_EQ(why.substr(0, no_weight.size()), has_cpu ? "" : no_weight);
+    EXPECT_EQ(groups.remove(), std::vector<std::string>{});
+    EXPECT_TRUE(exists("/made"));
+  }
+  ASSERT_EQ(::rmdir(made_.c_str()), 0);
+  (void)groups.make({made_, 0, true});
+  EXPECT_TRUE(exists("/made")) << "somebody removed it between two runs";
+  ASSERT_EQ(::rmdir(made_.c_str()), 0);
+}
+
+TEST_F(RunGroups, OneThatStaysDoesNotEndACampaignAtItsSecondRun) {
+  const bool has_cpu =
+      bool(std::ofstream(parent_ + "/cgroup.subtree_control") << "+cpu" << std::flush);
+  const JobSet set = test::set_of("[global]\nrepeat=2\n[a]\nengine=null\nnumber_ios=1\n" +
+                                  std::string(has_cpu ? "cgroup_weight=50\n" : "") +
+                                  "cgroup_nodelete\ncgroup=" + made_ + '\n');
+  RunControl control;
+  bool stuck = false;
+  const auto result = run_campaign(set.run, expand(set).value(), nullptr, control, stuck);
+  ASSERT_TRUE(result) << result.error().message;
+  EXPECT_EQ(result->failures, std::vector<std::string>{});
+  EXPECT_TRUE(exists("/made"));
+  EXPECT_TRUE(test::eventually([&] { return ::rmdir(made_.c_str()) == 0; }));
+}
+
+TEST_F(RunGroups, OneBelowAnotherIsRemovedFirst) {
+  MadeCgroups groups;
+  ASSERT_TRUE(groups.make({made_, 0, false}));
+  ASSERT_TRUE(groups.make({made_ + "/below", 0, false}));
+  EXPECT_EQ(groups.remove(), std::vector<std::string>{});
+  EXPECT_FALSE(exists("/made"));
 }
 
 TEST_F(RunGroups, NoneIsLeftByAJobThatFailsOrIsKilled) {
