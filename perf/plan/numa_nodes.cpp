@@ -44,4 +44,11 @@ Result<std::vector<int>> NumaNodes::cpus_of(const std::vector<int>& nodes,
   return std::vector<int>(cpus.begin(), cpus.end());
 }
 
+bool NumaNodes::lists_cpus_of(const std::vector<int>& nodes) const {
+  const auto known = named(nodes, "");
+  return known && std::ranges::any_of(*known, [&](int node) {
+           return std::ifstream(folder_ + "/node" + std::to_string(node) + "/cpulist").is_open();
+         });
+}
+
 }  // namespace shmif::perf

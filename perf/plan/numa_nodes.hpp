@@ -23,6 +23,8 @@ class NumaNodes {
   /// The CPUs of these nodes; empty for an empty list, if these nodes have only memory, or if the
   /// kernel has no list. Errors: those of named().
   Result<std::vector<int>> cpus_of(const std::vector<int>& nodes, const std::string& option) const;
+  /// Whether the kernel lists the CPUs of one of these nodes, also if there are none.
+  bool lists_cpus_of(const std::vector<int>& nodes) const;
 
  private:
   /// The list of numbers in a file; empty if there is none.

@@ -31,6 +31,10 @@ class IntervalRecorder {
         start_ns_(start_ns),
         length_ns_(length_ns),
         next_ns_(start_ns + length_ns) {
+    begin();
+  }
+  /// Call it at the start, so that the first interval has no CPU time of the wait for the start.
+  void begin() noexcept {
     if (usage_of_) cpu_ = cpu_time_of(*usage_of_);
   }
 

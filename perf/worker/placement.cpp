@@ -136,7 +136,8 @@ Result<void> take_place(const JobOptions& job) {
     auto of_nodes = machine.cpus_of(numa.cpu_nodes, numa.cpus_option);
     if (!of_nodes) return std::move(of_nodes).error();
     cpus = *std::move(of_nodes);
-    if (cpus.empty() && !job.numa_cpu_nodes.empty()) {
+    // Without a list, the machine has one node, and its CPUs are all there are.
+    if (cpus.empty() && machine.lists_cpus_of(job.numa_cpu_nodes)) {
       return Error(Errc::bad_argument,
                    "NUMA node " + to_string_of_nodes(job.numa_cpu_nodes) +
                        " has no CPU to run on (numa_cpu_nodes; name the CPUs with cpus_allowed)");

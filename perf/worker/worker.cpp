@@ -315,6 +315,7 @@ void Worker::start() {
   const bool listens = !equipment_.generator && options_.engine != EngineKind::pcap;
   if (listens) begin_ns_ = now_ns();
   while (!listens && now_ns() < start) ::sched_yield();
+  recorder_->begin();
 }
 
 void Worker::note_begin(std::uint64_t now) {

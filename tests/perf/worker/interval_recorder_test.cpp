@@ -61,6 +61,26 @@ TEST(IntervalsOfAJob, EachHasTheCpuTimeThatItsOwnerUsedInIt) {
   EXPECT_LT(of(1), kBusy);
 }
 
+TEST(IntervalsOfAJob, TheFirstHasNoCpuTimeOfTheWaitForTheStart) {
+  const auto memory = RunMemory::create(1).value();
+  JobBlock& job = memory->job(0);
+  IntervalRecorder recorder(job, kBegin, 100, nullptr, Usage::Of::thread);
+  const auto used = [] {
+    const CpuTime now = cpu_time_of(Usage::Of::thread);
+    return now.user_ns + now.system_ns;
+  };
+  constexpr std::uint64_t kWait = 50'000'000;
+  const std::uint64_t made = used();
+  while (used() < made + kWait) {
+  }
+  recorder.begin();
+  recorder.close(kBegin + 100);
+  const std::uint64_t of_interval =
+      job.intervals[0].cpu_user_ns.get() + job.intervals[0].cpu_system_ns.get();
+  EXPECT_GE(of_interval, 2U) << "known";
+  EXPECT_LT(of_interval, kWait);
+}
+
 TEST(IntervalsOfAJob, NoPercentileIsLongerThanTheLongestLatencyNorTooLow) {
   const auto memory = RunMemory::create(1).value();
   JobBlock& job = memory->job(0);

@@ -53,6 +53,13 @@ TEST_F(NumaMachine, TheCpusAreThoseOfAllItsNodes) {
   EXPECT_EQ(nodes_.cpus_of({3}, "o").value(), std::vector<int>());
 }
 
+TEST_F(NumaMachine, ANodeOfMemoryOnlyHasAListOfCpusThatIsEmpty) {
+  EXPECT_TRUE(nodes_.lists_cpus_of({3}));
+  EXPECT_TRUE(nodes_.lists_cpus_of({kAllNodes}));
+  EXPECT_FALSE(nodes_.lists_cpus_of({}));
+  EXPECT_FALSE(nodes_.lists_cpus_of({2})) << "there is no such node";
+}
+
 TEST(NumaMachines, OneWithoutAListHasOneNode) {
   const test::TempDir empty;
   const NumaNodes nodes(empty.path());
@@ -60,6 +67,8 @@ TEST(NumaMachines, OneWithoutAListHasOneNode) {
   EXPECT_TRUE(nodes.named({0}, "o"));
   EXPECT_FALSE(nodes.named({1}, "o"));
   EXPECT_EQ(nodes.cpus_of({0}, "o").value(), std::vector<int>());
+  EXPECT_FALSE(nodes.lists_cpus_of({0}));
+  EXPECT_FALSE(nodes.lists_cpus_of({kAllNodes}));
 }
 
 }  // namespace
