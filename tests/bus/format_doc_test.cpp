@@ -198,6 +198,7 @@ std::map<std::string, std::uint64_t> constants() {
   return {CONSTANT(kFormatVersion),
           CONSTANT(kLayoutSignature),
           CONSTANT(kMagic),
+          CONSTANT(kNetbsdMagic),
           CONSTANT(kLineBytes),
           CONSTANT(kSlots),
           CONSTANT(kNameBytes),

@@ -234,7 +234,7 @@ TEST(HostMac, ADeviceHasARandomOneWhereTheBusDoesNotTellItsPorts) {
   BusInfo bus = some_bus();
   EXPECT_EQ(device_mac(bus, "tap0"), device_mac(bus, "tap0"));
   bus.format = BusFormat::netbsd;
-  bus.netbsd.emplace();
+  bus.netbsd = BusInfo::Netbsd{};
   EXPECT_NE(device_mac(bus, "tap0"), device_mac(bus, "tap0"));
 }
 

@@ -33,7 +33,8 @@ bool is_below(const std::filesystem::path& directory, const std::filesystem::pat
 
 }  // namespace
 
-bool stays_in(std::span<const std::filesystem::path> directories, std::filesystem::path path) {
+bool stays_in(std::span<const std::filesystem::path> directories,
+              const std::filesystem::path& path) {
   namespace fs = std::filesystem;
   constexpr unsigned kMaxLinks = 40;  // as many as the kernel follows
   if (!path.is_absolute()) return false;

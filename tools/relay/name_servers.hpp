@@ -18,7 +18,8 @@ std::vector<tap::IpAddress> name_servers(const std::string& path = kResolvConf);
 
 /// Whether a program that has only these `directories` (absolute paths) can find the file: each
 /// symbolic link on the way to it must stay there, too. `path`: absolute. Blocks: for the disk.
-bool stays_in(std::span<const std::filesystem::path> directories, std::filesystem::path path);
+bool stays_in(std::span<const std::filesystem::path> directories,
+              const std::filesystem::path& path);
 
 /// Whether only programs of the same machine, or of the same network namespace, reach the address.
 bool is_loopback(const tap::IpAddress& address) noexcept;

@@ -67,7 +67,7 @@ void add_up(const BusInfo& before, const BusInfo& now, double seconds, BusRates&
 /// NetBSD's format counts no frames. But it tells how many bytes were written, headers included,
 /// and the frames in the ring have a mean size.
 void estimate(const BusInfo& before, const BusInfo& now, double seconds, BusRates& rates) {
-  constexpr double kHeaderBytes = 24;
+  constexpr double kNetbsdHeaderBytes = 24;
   rates.estimated = true;
   const auto bytes = static_cast<double>(grown(before.last, now.last));
   const std::uint64_t frames = now.netbsd->frames_in_ring.value_or(0);
@@ -78,7 +78,7 @@ void estimate(const BusInfo& before, const BusInfo& now, double seconds, BusRate
   const double mean =
       static_cast<double>(now.netbsd->bytes_in_ring.value_or(0)) / static_cast<double>(frames);
   rates.complete = true;
-  rates.frames = bytes / (mean + kHeaderBytes) / seconds;
+  rates.frames = bytes / (mean + kNetbsdHeaderBytes) / seconds;
   rates.bits = 8 * mean * rates.frames;
 }
 
