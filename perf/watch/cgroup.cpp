@@ -8,7 +8,6 @@
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
-#include <ranges>
 #include <utility>
 
 #include "base/unique_fd.hpp"
@@ -94,8 +93,9 @@ std::vector<std::string> MadeCgroups::remove() {
   std::vector<std::string> left;
   const auto made = std::exchange(made_, {});
   // The path of a group sorts behind that of its parent, which must be empty to be removed.
-  for (const auto& [path, stays] : std::views::reverse(made)) {
-    if (stays) {
+  for (auto group = made.rbegin(); group != made.rend(); ++group) {
+    const std::string& path = group->first;
+    if (group->second) {
       made_.emplace(path, true);  // a later run of the campaign may use it
       continue;
     }
