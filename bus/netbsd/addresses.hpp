@@ -21,7 +21,7 @@ class NetbsdAddresses {
   MacAddress own() const noexcept { return MacAddress::from_u64(own_.load()); }
   void set_own(MacAddress mac) noexcept;
   void set_promiscuous(bool on) noexcept { promiscuous_.store(on); }
-  /// Also accepts the addresses that these frames came from. With more than kMost of them, and
+  /// Also accepts the addresses that these frames came from. With more than kMaxOthers of them, and
   /// those of list(), it accepts all.
   void learn(std::span<const FrameView> frames) noexcept;
   /// Accepts `macs`, in place of those of the last call. One that is no longer among them is
@@ -29,7 +29,7 @@ class NetbsdAddresses {
   void list(std::span<const MacAddress> macs) noexcept;
 
  private:
-  static constexpr std::size_t kMost = 16;
+  static constexpr std::size_t kMaxOthers = 16;
 
   bool add(std::uint64_t mac) noexcept;
   void forget(std::uint64_t mac) noexcept;
@@ -38,9 +38,9 @@ class NetbsdAddresses {
   std::atomic<bool> promiscuous_{false};
   std::atomic<bool> learned_too_many_{false}, listed_too_many_{false};
   /// As learned_word() writes them; kVacantWord is free, and 0 ends them.
-  std::array<std::atomic<std::uint64_t>, kMost> others_{};
+  std::array<std::atomic<std::uint64_t>, kMaxOthers> others_{};
   std::mutex mutex_;  ///< of the rest, and of changes
-  std::array<std::uint64_t, kMost> listed_{};
+  std::array<std::uint64_t, kMaxOthers> listed_{};
   std::size_t listed_count_ = 0;
   std::uint64_t last_learned_ = 0;
 };

@@ -268,9 +268,9 @@ INSTANTIATE_TEST_SUITE_P(Of, NetbsdStep, testing::Range(0, int{NetbsdPeer::kStep
 // left.
 TEST_F(NetbsdProcess, AKilledSenderOfOursLeavesASoundChain) {
   constexpr int kKills = 100;
-  constexpr int kMostHeld = 2;  // each takes two seconds to be sure of
+  constexpr int kMaxHeld = 2;  // each takes two seconds to be sure of
   int held = 0;
-  for (int i = 0; i < kKills && held < kMostHeld; ++i) {
+  for (int i = 0; i < kKills && held < kMaxHeld; ++i) {
     const Shared<std::atomic<std::uint64_t>> sent;
     {
       Child child([&] {

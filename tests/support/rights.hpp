@@ -15,9 +15,9 @@ namespace shmif::test {
 /// open here. Result: whether all bytes were sent.
 inline bool send_with_rights(int socket, std::span<const std::byte> bytes,
                              std::span<const int> descriptors, int flags = 0) {
-  constexpr std::size_t kMost = 32;
+  constexpr std::size_t kMaxFiles = 32;
   iovec part{const_cast<std::byte*>(bytes.data()), bytes.size()};
-  alignas(cmsghdr) std::array<std::byte, CMSG_SPACE(kMost * sizeof(int))> room{};
+  alignas(cmsghdr) std::array<std::byte, CMSG_SPACE(kMaxFiles * sizeof(int))> room{};
   msghdr message{};
   message.msg_iov = &part;
   message.msg_iovlen = 1;

@@ -94,9 +94,9 @@ Bytes slow_stub(const std::atomic<bool>* may_leave) {
 
 /// A monitor that is killed when it has led a thread into a stub, before it lets it run: the thread
 /// gets `signal`, and is in the handler of that before the first instruction of the stub. Or it is
-/// killed before its step kMost, if it leads no thread there.
+/// killed before its step kMaxSteps, if it leads no thread there.
 void kill_when_in_stub(const LiveTarget& target, int signal) {
-  constexpr int kMost = 100;
+  constexpr int kMaxSteps = 100;
   const TaskId id = target.id();
   const auto places = room_of(target.pid()).places();
   Child monitor([&] {
@@ -107,7 +107,7 @@ void kill_when_in_stub(const LiveTarget& target, int signal) {
         ::syscall(SYS_tgkill, id.number, id.number, signal);
         ::raise(SIGKILL);
       }
-      if (++step == kMost) ::raise(SIGKILL);
+      if (++step == kMaxSteps) ::raise(SIGKILL);
     };
     return borrow_userfaultfd(id, options) ? 0 : 1;
   });

@@ -33,6 +33,12 @@ TEST(IntervalsOfAJob, TheLastBinOfAHistogramHasItsOwnLatenciesAndAllLongerOnes) 
   EXPECT_EQ(second[kHistogramBins - 1], 0U);
 }
 
+/// Of this thread, in nanoseconds.
+std::uint64_t cpu_time_used() {
+  const CpuTime now = cpu_time_of(Usage::Of::thread);
+  return now.user_ns + now.system_ns;
+}
+
 TEST(IntervalsOfAJob, EachHasTheCpuTimeThatItsOwnerUsedInIt) {
   const auto memory = RunMemory::create(1).value();
   JobBlock& job = memory->job(0);
@@ -43,13 +49,9 @@ TEST(IntervalsOfAJob, EachHasTheCpuTimeThatItsOwnerUsedInIt) {
   const auto memory_of_thread = RunMemory::create(1).value();
   JobBlock& own = memory_of_thread->job(0);
   IntervalRecorder recorder(own, kBegin, 100, nullptr, Usage::Of::thread);
-  const auto used = [] {
-    const CpuTime now = cpu_time_of(Usage::Of::thread);
-    return now.user_ns + now.system_ns;
-  };
   constexpr std::uint64_t kBusy = 20'000'000;
-  const std::uint64_t begin = used();
-  while (used() < begin + kBusy) {
+  const std::uint64_t begin = cpu_time_used();
+  while (cpu_time_used() < begin + kBusy) {
   }
   recorder.close(kBegin + 100);
   recorder.close(kBegin + 200);
@@ -65,13 +67,9 @@ TEST(IntervalsOfAJob, TheFirstHasNoCpuTimeOfTheWaitForTheStart) {
   const auto memory = RunMemory::create(1).value();
   JobBlock& job = memory->job(0);
   IntervalRecorder recorder(job, kBegin, 100, nullptr, Usage::Of::thread);
-  const auto used = [] {
-    const CpuTime now = cpu_time_of(Usage::Of::thread);
-    return now.user_ns + now.system_ns;
-  };
   constexpr std::uint64_t kWait = 50'000'000;
-  const std::uint64_t made = used();
-  while (used() < made + kWait) {
+  const std::uint64_t made = cpu_time_used();
+  while (cpu_time_used() < made + kWait) {
   }
   recorder.begin();
   recorder.close(kBegin + 100);
