@@ -21,6 +21,7 @@
 #include "shmif/port.hpp"
 #include "shmif/receiver.hpp"
 #include "tests/shmif/link_conformance.hpp"
+#include "tests/shmif/two_ports.hpp"
 #include "tests/support/eventually.hpp"
 #include "tests/support/netbsd_peer.hpp"
 #include "tests/support/temp_bus.hpp"
@@ -603,34 +604,7 @@ TEST(NetbsdRepair, DestroyLeavesAFileThatOnlyHasTheSizeOfABus) {
 
 // ---- As a link ----
 
-class NetbsdPortRig {
- public:
-  static constexpr bool kSends = true, kReceives = true, kLive = true, kEnds = false;
-  static std::string unavailable() { return {}; }
-
-  NetbsdPortRig() : near_(port_on(bus_.path())), far_(port_on(bus_.path())) {}
-  Port& link() { return near_; }
-  std::size_t largest() { return near_.max_frame_bytes(); }
-  void feed(const std::vector<Bytes>& frames) {
-    const SendResult r = far_.send(views(frames));
-    if (r.error || r.taken != frames.size()) throw std::runtime_error("cannot feed the link");
-  }
-  std::vector<Bytes> heard() {
-    std::vector<Bytes> out;
-    FrameBatch batch(64, 1U << 20U);
-    while (far_.receive(batch).frames > 0) {
-      for (const FrameView& f : batch.frames()) out.push_back(to_bytes(f));
-      batch.clear();
-    }
-    return out;
-  }
-  void end() {}
-
- private:
-  NetbsdBus bus_;
-  Port near_, far_;
-};
-INSTANTIATE_TYPED_TEST_SUITE_P(NetbsdPort, LinkConformance, NetbsdPortRig);
+INSTANTIATE_TYPED_TEST_SUITE_P(NetbsdPort, LinkConformance, TwoPorts<NetbsdBus>);
 
 TEST(NetbsdPort, AReceiverDeliversWhatAnotherProcessWouldSend) {
   const NetbsdBus bus;
