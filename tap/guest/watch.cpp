@@ -171,6 +171,8 @@ struct GuestWatch::Impl {
   static void note(Link& link, const LinkNews& now) {
     link.now = now;
     link.is_known = true;
+    // Not only when it is told: it may be down again by then.
+    if (now.carrier) link.is.comes_up_later = false;
   }
 
   std::optional<LinkNews> state_now(const Link& link) {
@@ -245,8 +247,9 @@ struct GuestWatch::Impl {
     socklen_t length = sizeof from;
     const ssize_t size = ::recvfrom(news.get(), buffer.data(), buffer.size(), 0,
                                     reinterpret_cast<sockaddr*>(&from), &length);
-    if (size < 0 && errno == ENOBUFS) {  // something was missed
+    if (size < 0 && errno == ENOBUFS) {  // something was missed, perhaps that one came up
       wants_answer = true;
+      for (Link& link : links) link.is.comes_up_later = false;
       return true;
     }
     if (size < 0) return errno == EINTR;
@@ -286,8 +289,7 @@ struct GuestWatch::Impl {
       Link& link = links[i];
       GuestInterfaceState now = state_of(link, i);
       if (!link.is_known || now == link.told) continue;
-      if (link.is.comes_up_later && !now.carrier) continue;
-      link.is.comes_up_later = false;
+      if (link.is.comes_up_later) continue;
       link.told = now;
       changes.push_back(std::move(now));
     }
