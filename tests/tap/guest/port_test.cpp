@@ -7,11 +7,14 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "shmif/bus.hpp"
+#include "shmif/loopback_link.hpp"
 #include "tests/support/temp_dir.hpp"
 #include "tests/tap/guest/watch_rig.hpp"
 #include "tests/tap/tap_rig.hpp"
@@ -80,6 +83,55 @@ TEST_F(GuestPortTest, TakesNoBusThatDiffersFromTheFirst) {
     EXPECT_EQ(port.waits_for_bus(), !fits);
     EXPECT_EQ(seen().up, fits);
   }
+}
+
+TEST_F(GuestPortTest, HearsAllOnEachBusWhereThatWasAskedForAndKnowsTheMtuOfBothSides) {
+  Bus::create(path_, {.ring_bytes = 1U << 16U, .mtu = 1600}).value();
+  GuestLink link{.interface = "handed",
+                 .kind = LinkKind::tap,
+                 .descriptor = handed(IFF_TAP | IFF_NO_PI),
+                 .mac = kFirst,
+                 .mtu = 1500};
+  PortOptions options{.name = "a"};
+  options.promiscuous = true;
+  GuestPort port = GuestPort::attach(link, Bus::open(path_).value(), options).value();
+  EXPECT_EQ(port.interface(), "handed");
+  EXPECT_EQ(port.mtu_of(port.bus()), 1600U);
+  EXPECT_EQ(port.mtu_of(port.device()), 1500U);
+  auto other = LoopbackLink::self().value();
+  EXPECT_EQ(port.mtu_of(AnyLink(std::make_unique<LoopbackLink>(std::move(other)))), std::nullopt);
+  port.up().value();
+  port.show({.carrier = false, .mtu = 1450, .mac = kFirst});
+  EXPECT_TRUE(seen().promiscuous);
+  EXPECT_FALSE(seen().carrier);
+  EXPECT_EQ(port.mtu_of(port.device()), 1450U);
+  EXPECT_EQ(port.mtu_of(port.bus()), 1600U);
+  EXPECT_TRUE(port.unplug(Errc::bus_lost));
+  EXPECT_FALSE(port.is_plugged());
+  EXPECT_FALSE(seen().up);
+  std::filesystem::remove(path_);
+  Bus::create(path_, {.ring_bytes = 1U << 16U, .mtu = 1600}).value();
+  EXPECT_TRUE(port.attach_again());
+  EXPECT_FALSE(port.waits_for_bus());
+  EXPECT_TRUE(seen().promiscuous);
+  EXPECT_FALSE(seen().carrier) << "as it was told last";
+}
+
+TEST_F(GuestPortTest, WaitsForABusOnlyWhereThatWasLost) {
+  Bus::create(path_, {.ring_bytes = 1U << 16U}).value();
+  GuestLink link{.interface = "handed",
+                 .kind = LinkKind::tap,
+                 .descriptor = handed(IFF_TAP | IFF_NO_PI),
+                 .mac = kFirst,
+                 .mtu = 1500};
+  GuestPort port = GuestPort::attach(link, Bus::open(path_).value(), {.name = "a"}).value();
+  port.up().value();
+  EXPECT_FALSE(port.waits_for_bus());
+  EXPECT_TRUE(port.unplug(Errc::bus_lost));
+  EXPECT_TRUE(port.waits_for_bus());
+  EXPECT_FALSE(port.unplug(Errc::corrupt)) << "the bus is there, and may be repaired";
+  EXPECT_FALSE(port.waits_for_bus());
+  EXPECT_FALSE(port.is_plugged());
 }
 
 }  // namespace

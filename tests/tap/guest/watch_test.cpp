@@ -5,8 +5,8 @@
 #include <arpa/inet.h>
 #include <gtest/gtest.h>
 #include <linux/if_ether.h>
+#include <linux/if_link.h>
 #include <linux/if_packet.h>
-#include <linux/neighbour.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
 #include <poll.h>
@@ -18,8 +18,8 @@
 #include <fstream>
 #include <functional>
 #include <optional>
-#include <span>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -28,6 +28,7 @@
 #include "tap/guest/link_news.hpp"
 #include "tests/support/eventually.hpp"
 #include "tests/support/temp_dir.hpp"
+#include "tests/tap/guest/route_message.hpp"
 #include "tests/tap/guest/watch_rig.hpp"
 #include "tests/tap/tap_rig.hpp"
 
@@ -79,6 +80,17 @@ class WatchTest : public ::testing::TestWithParam<std::string> {
       if (!changes.empty()) now_ = changes.back();
       return so(now_);
     });
+  }
+  /// Reads until nothing comes for a while. Result: false if that does not end.
+  bool comes_to_rest() {
+    for (unsigned i = 0; i < 200; ++i) {
+      pollfd entry{watch_->descriptor(), POLLIN, 0};
+      if (::poll(&entry, 1, 20) == 0) return true;
+      std::vector<GuestInterfaceState> changes;
+      watch_->read(changes);
+      if (!changes.empty()) now_ = changes.back();
+    }
+    return false;
   }
   bool hears(const std::vector<MacAddress>& others, bool all = false) {
     return becomes([&](const GuestInterfaceState& now) {
@@ -188,6 +200,149 @@ TEST_P(WatchTest, OnlyNewsOfAnInterfaceOnTheWatchedOneIsAReasonToAsk) {
   ip("ip link add sub0 link dev0 address 02:00:00:00:00:02 type macvlan mode bridge");
   EXPECT_TRUE(hears({kFirst})) << "the address of the macvlan comes when that is up";
   expect_silence("ip link set lo mtu 50000");
+}
+
+TEST_P(WatchTest, AsksForNothingElseAndTellsNothingTwice) {
+  begin(kAtNews);
+  ASSERT_TRUE(comes_to_rest());
+  const UniqueFd program = listener(kFirst);
+  for (const std::string words :
+       {"ip link set lo mtu 60000",
+        "ip link add other0 type veth peer name other1 && ip link set other0 up",
+        "ip link set other1 up && ip link set other0 mtu 1400", "ip link del other0"}) {
+    ip(words);
+    std::vector<GuestInterfaceState> changes;
+    watch_->read(changes);  // the kernel has said all when the command ends
+    EXPECT_EQ(changes.size(), 0U) << words;
+  }
+  ip("ip link set dev0 mtu 1400");
+  EXPECT_TRUE(hears({kFirst}));
+  EXPECT_EQ(now_.mtu, 1400U);
+}
+
+// They come with all traffic.
+TEST_P(WatchTest, NewsOfNeighboursDoesNotWakeIt) {
+  begin(kAtNews);
+  ASSERT_TRUE(comes_to_rest());
+  for (const std::string words :
+       {"ip neigh add 198.18.0.9 lladdr 02:00:00:00:00:09 dev dev0 nud permanent",
+        "ip neigh del 198.18.0.9 dev dev0"}) {
+    ip(words);
+    pollfd entry{watch_->descriptor(), POLLIN, 0};
+    EXPECT_EQ(::poll(&entry, 1, 0), 0) << words;
+  }
+}
+
+TEST_P(WatchTest, NewsOfTheBridgeThatHasItIsAReasonToAskAndThenToAskOften) {
+  if (run(space_, {"sh", "-c", "PATH=$PATH:/usr/sbin:/sbin; ip link add br0 type bridge"}).status !=
+      0)
+    GTEST_SKIP() << "no bridges here";
+  WatchPace pace = kAtNews;
+  pace.busy = milliseconds(1);
+  begin(pace);
+  ip("ip link set dev0 master br0");
+  EXPECT_TRUE(hears({}, true)) << "a bridge hears all";
+  ASSERT_TRUE(comes_to_rest()) << "that was news of itself, and the time to ask often is over";
+  UniqueFd program = listener(kFirst);
+  ip("ip link set br0 up");
+  EXPECT_TRUE(hears({kFirst}, true));
+  program.reset();
+  pace.busy_for = std::chrono::hours(1);
+  watch_.reset();
+  begin(pace);
+  EXPECT_TRUE(hears({}, true));
+  ASSERT_TRUE(comes_to_rest()) << "nothing was heard of another interface yet";
+  ip("ip link set br0 down");
+  for (unsigned i = 0; i < 3; ++i) {
+    program = listener(kSecond);
+    EXPECT_TRUE(hears({kSecond}, true)) << i;
+    program.reset();
+    EXPECT_TRUE(hears({}, true)) << i;
+  }
+}
+
+TEST_P(WatchTest, BetweenTwoQuestionsTheCountAloneDecides) {
+  WatchPace pace = kAtNews;
+  pace.least = std::chrono::hours(1);
+  begin(pace);
+  ip("bridge fdb add 02:00:00:00:00:02 dev dev0 self && ip link set dev0 mtu 1400");
+  EXPECT_TRUE(becomes([](const GuestInterfaceState& now) { return now.mtu == 1400; }));
+  EXPECT_TRUE(now_.promiscuous);
+  EXPECT_EQ(now_.other_macs, std::vector<MacAddress>());
+}
+
+TEST_P(WatchTest, AnInterfaceWithoutAListIsNeverAskedForIt) {
+  const Inside inside(space_);
+  std::vector<UniqueFd> sockets = open_watch_sockets().value();
+  const WatchedLink link{.index = ::if_nametoindex("dev0"), .has_list = false};
+  watch_.emplace(GuestWatch::open(WatchSockets::take(sockets), {link}, kOften).value());
+  ASSERT_TRUE(comes_to_rest()) << "it has no reason to ask";
+  ip("bridge fdb add 02:00:00:00:00:02 dev dev0 self");
+  ip("ip link set dev0 mtu 1400");
+  EXPECT_TRUE(becomes([](const GuestInterfaceState& now) { return now.mtu == 1400; }));
+  ASSERT_TRUE(comes_to_rest());
+  EXPECT_TRUE(now_.promiscuous);
+  EXPECT_EQ(now_.other_macs, std::vector<MacAddress>());
+}
+
+// Root of a namespace may send to every netlink socket of it.
+TEST_P(WatchTest, OnlyNewsOfTheKernelIsBelieved) {
+  const Inside inside(space_);
+  std::vector<UniqueFd> sockets = open_watch_sockets().value();
+  const RouteSocket news(sockets.at(0).get());
+  const WatchedLink link{.index = ::if_nametoindex("dev0")};
+  watch_.emplace(GuestWatch::open(WatchSockets::take(sockets), {link}, kAtNews).value());
+  ASSERT_TRUE(becomes([](const GuestInterfaceState& now) { return now.mtu == 1500; }));
+  ASSERT_TRUE(comes_to_rest());
+  ifinfomsg about{};
+  about.ifi_index = static_cast<int>(link.index);
+  news.send({.type = RTM_NEWLINK,
+             .link = about,
+             .attributes = {{IFLA_PROMISCUITY, RouteMessage::number(3)},
+                            {IFLA_MTU, RouteMessage::number(1300)}}});
+  std::vector<GuestInterfaceState> changes;
+  watch_->read(changes);
+  EXPECT_EQ(changes.size(), 0U);
+}
+
+TEST_P(WatchTest, OfTwoInterfacesEachIsToldByItsNumberAndHasItsOwnListAndCount) {
+  const NetNamespace space = space_.space();
+  const TapLink second = TapLink::open(in(space, "dev1")).value();
+  ip("ip link set dev1 promisc on");  // as our bridge makes it
+  std::vector<UniqueFd> sockets;
+  std::vector<WatchedLink> links(2);
+  {
+    const Inside inside(space_);
+    sockets = open_watch_sockets().value();
+    links[0].index = ::if_nametoindex("dev0");
+    links[1].index = ::if_nametoindex("dev1");
+  }
+  links[1].own = 1;
+  watch_.emplace(GuestWatch::open(WatchSockets::take(sockets), links, kAtNews).value());
+  std::array<GuestInterfaceState, 2> now{};
+  const auto are = [&](const std::vector<MacAddress>& first, bool first_all,
+                       const std::vector<MacAddress>& other, bool other_all) {
+    return eventually([&] {
+      pollfd entry{watch_->descriptor(), POLLIN, 0};
+      std::vector<GuestInterfaceState> changes;
+      if (::poll(&entry, 1, 10) > 0) watch_->read(changes);
+      for (const GuestInterfaceState& each : changes) now.at(each.interface) = each;
+      return now[0].mtu == 1500 && now[0].other_macs == first && now[0].promiscuous == first_all &&
+             now[1].mtu == 1500 && now[1].other_macs == other && now[1].promiscuous == other_all;
+    });
+  };
+  EXPECT_TRUE(are({}, false, {}, false));
+  ip("bridge fdb add 02:00:00:00:00:02 dev dev1 self");
+  EXPECT_TRUE(are({}, false, {kSecond}, false));
+  ip("bridge fdb add 02:00:00:00:00:01 dev dev0 self");
+  EXPECT_TRUE(are({kFirst}, false, {kSecond}, false));
+  EXPECT_NE(now[0].mac, now[1].mac);
+  ip("ip link set dev0 promisc on");
+  EXPECT_TRUE(are({kFirst}, true, {kSecond}, false));
+  ip("bridge fdb del 02:00:00:00:00:02 dev dev1 self");
+  EXPECT_TRUE(are({kFirst}, true, {}, false));
+  ip("ip link set dev1 promisc off && ip link set dev0 promisc off");
+  EXPECT_TRUE(are({kFirst}, false, {}, false));
 }
 
 TEST_P(WatchTest, NewsOfAnInterfaceOnTheBridgeOfTheWatchedOneIsAReasonToAsk) {
@@ -315,42 +470,6 @@ TEST_P(WatchTest, WhatIsLeftOfALongListIsNotTheListOfAnotherInterface) {
   EXPECT_EQ(other->macs, std::vector<MacAddress>());
 }
 
-/// A message of the answer to question 7, about interface 3.
-std::vector<std::byte> entry_of(MacAddress mac, unsigned flags = 0) {
-  struct {
-    nlmsghdr header;
-    ndmsg about;
-    nlattr attribute;
-    std::array<std::uint8_t, 8> mac;  // and two bytes of padding
-  } message{};
-  static_assert(sizeof message == NLMSG_HDRLEN + sizeof(ndmsg) + NLA_HDRLEN + 8);
-  message.header.nlmsg_len = sizeof message;
-  message.header.nlmsg_type = RTM_NEWNEIGH;
-  message.header.nlmsg_flags = static_cast<std::uint16_t>(NLM_F_MULTI | flags);
-  message.header.nlmsg_seq = 7;
-  message.about.ndm_family = AF_BRIDGE;
-  message.about.ndm_ifindex = 3;
-  message.about.ndm_flags = NTF_SELF;
-  message.attribute = {.nla_len = NLA_HDRLEN + 6, .nla_type = NDA_LLADDR};
-  std::ranges::copy(mac.bytes, message.mac.begin());
-  const auto bytes = std::as_bytes(std::span(&message, 1));
-  return {bytes.begin(), bytes.end()};
-}
-
-TEST(UnicastLists, ThatChangedWhileTheyWereReadAreNone) {
-  const auto read = [](const std::vector<std::byte>& first, const std::vector<std::byte>& second) {
-    UnicastList list;
-    read_unicast_list(first, 7, 3, list);
-    read_unicast_list(second, 7, 3, list);
-    return list;
-  };
-  const UnicastList whole = read(entry_of(kFirst), entry_of(kSecond));
-  EXPECT_EQ(whole.macs, (std::vector<MacAddress>{kFirst, kSecond}));
-  EXPECT_FALSE(whole.failed);
-  EXPECT_TRUE(read(entry_of(kFirst, NLM_F_DUMP_INTR), entry_of(kSecond)).failed);
-  EXPECT_TRUE(read(entry_of(kFirst), entry_of(kSecond, NLM_F_DUMP_INTR)).failed);
-}
-
 TEST(ShowOn, APortGetsTheAddressOfItsInterfaceOrHearsItBesidesItsOwn) {
   const shmif::test::TempDir directory;
   const std::string path = directory.file("bus");
@@ -389,6 +508,35 @@ TEST(ShowOn, APortGetsTheAddressOfItsInterfaceOrHearsItBesidesItsOwn) {
   EXPECT_FALSE(hears(kSecond));
   show_on(port, {.mac = kFirst}, true);
   EXPECT_TRUE(hears(third));
+  show_on(port, {.mac = {}}, false);
+  EXPECT_EQ(port.mac(), kFirst) << "an interface without an address changes nothing";
+  EXPECT_FALSE(hears({}));
+}
+
+TEST(ShowOn, ACarrierIsThereOrNotOrNotKnown) {
+  const shmif::test::TempDir directory;
+  const std::string path = directory.file("bus");
+  Bus::create(path, {.ring_bytes = 1U << 20U}).value();
+  Port port({.name = "a"});
+  ASSERT_TRUE(port.attach(path));
+  ASSERT_FALSE(port.up());
+  // Whether the port says that it has one, and whether it says that it knows.
+  using Said = std::pair<bool, bool>;
+  const auto said = [&] {
+    const PortInfo info = Bus::open(path).value().info().ports.at(0);
+    return Said(info.carrier, info.carrier_known);
+  };
+  for (const bool whole : {false, true}) {
+    for (const auto& [on, known, expected] :
+         {std::tuple(false, true, Said(false, true)), std::tuple(true, false, Said(true, false)),
+          std::tuple(false, true, Said(false, true)), std::tuple(true, true, Said(true, true)),
+          std::tuple(true, false, Said(true, false)), std::tuple(true, true, Said(true, true))}) {
+      const GuestInterfaceState now{.promiscuous = !on, .carrier = on, .carrier_known = known};
+      whole ? show_on(port, now, false) : show_carrier_on(port, now);
+      EXPECT_EQ(said(), expected) << whole;
+      EXPECT_EQ(port.has_carrier(), on) << whole;
+    }
+  }
 }
 
 }  // namespace
