@@ -43,6 +43,7 @@ TEST(NameServers, AreFoundWhereEachLinkOnTheWayStaysInTheDirectories) {
   EXPECT_TRUE(leads(path("run/deep/file")));
   EXPECT_TRUE(leads("run/deep/file")) << "a link to a directory on the way";
   EXPECT_TRUE(leads("deep/../file"));
+  EXPECT_TRUE(leads("./deep/.//../file"));
   EXPECT_FALSE(leads(path("mnt/file")));
   EXPECT_FALSE(leads("../mnt/file"));
   fs::create_directory_symlink(path("run/deep"), path("etc/far"));
@@ -56,6 +57,14 @@ TEST(NameServers, AreFoundWhereEachLinkOnTheWayStaysInTheDirectories) {
   EXPECT_FALSE(leads(path("run/second"))) << "the second link leaves";
   fs::create_symlink("first", path("etc/first"));
   EXPECT_FALSE(leads("first")) << "a circle ends";
+}
+
+TEST(NameServers, OfTheLoopbackAreThoseOf127AndOne) {
+  for (const char* const text : {"127.0.0.1", "127.0.0.53", "127.255.255.255", "::1"})
+    EXPECT_TRUE(tools::is_loopback(*tap::IpAddress::parse(text))) << text;
+  for (const char* const text : {"126.0.0.1", "128.0.0.1", "1.0.0.127", "0.0.0.0", "::", "::2",
+                                 "::1:1", "fe80::1", "7f00::1", "::ffff:127.0.0.1"})
+    EXPECT_FALSE(tools::is_loopback(*tap::IpAddress::parse(text))) << text;
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <arpa/inet.h>
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <cstring>
 #include <memory>
 #include <utility>
@@ -421,6 +422,9 @@ TEST_F(NatFilterTest, LetsErrorsInThatQuoteWhatAHostSent) {
   const Ip asked{.protocol = IPPROTO_UDP};
   EXPECT_EQ(judge(filter, NatWay::out, asked.bytes()), Verdict());
   EXPECT_EQ(judge(filter, NatWay::out, with_id(icmp(8).bytes(), 7)), Verdict());
+  EXPECT_EQ(judge(filter, NatWay::out, Ip{.protocol = IPPROTO_TCP, .to_port = 80}.bytes()),
+            Verdict());
+  unsigned type = 3;
   const auto error = [&](const Bytes& quoted, const char* from = "198.18.0.1",
                          const char* to = "10.0.2.15", std::size_t quoted_bytes = 28) {
     Ip ip{.from = from,
@@ -428,13 +432,18 @@ TEST_F(NatFilterTest, LetsErrorsInThatQuoteWhatAHostSent) {
           .from_mac = kGatewayMac,
           .to_mac = kHostMac,
           .protocol = IPPROTO_ICMP,
-          .from_port = 0x0301,
+          .from_port = type << 8U | 1U,
           .payload = 8 + quoted_bytes};
     Bytes bytes = ip.bytes();
     std::copy_n(quoted.begin() + 14, quoted_bytes, bytes.begin() + 42);
     return judge(filter, NatWay::in, bytes);
   };
   EXPECT_EQ(error(asked.bytes()), Verdict()) << "of any router";
+  EXPECT_EQ(error(Ip{.protocol = IPPROTO_TCP, .to_port = 80}.bytes()), Verdict());
+  type = 11;
+  EXPECT_EQ(error(asked.bytes()), Verdict()) << "a hop on the way to it";
+  EXPECT_EQ(error(Ip{.to_port = 8002}.bytes()), unasked);
+  type = 3;
   EXPECT_EQ(error(asked.bytes(), "10.0.2.2"), Verdict()) << "the gateway sends them, too";
   EXPECT_EQ(error(with_id(icmp(8).bytes(), 7)), Verdict());
   EXPECT_EQ(error(asked.bytes(), "127.0.0.1"), loopback);
@@ -552,6 +561,30 @@ TEST_F(NatFilterTest, LetsDhcpBeBroadcastAndNothingElse) {
   EXPECT_EQ(reply("10.0.2.2", "255.255.255.255", 69), stranger);
   EXPECT_NE(reply("198.18.9.1", "255.255.255.255", 68), Verdict());
   EXPECT_NE(reply("10.0.2.2", "224.0.0.1", 68), Verdict());
+  EXPECT_NE(reply("10.0.2.2", "0.0.0.0", 68), Verdict()) << "only a question comes from nobody";
+  EXPECT_NE(reply("10.0.2.3", "255.255.255.255", 68), Verdict()) << "not the gateway";
+  ip = discover;
+  ip.from = "255.255.255.255";
+  EXPECT_EQ(out(ip), stranger);
+  ip = discover;
+  ip.protocol = IPPROTO_TCP;
+  EXPECT_EQ(out(ip), stranger) << "DHCP is UDP";
+  ip = answer_to({.from = "255.255.255.255", .to = "10.0.2.2", .from_port = 68, .to_port = 67});
+  ip.protocol = IPPROTO_TCP;
+  EXPECT_EQ(judge(NatWay::in, ip.bytes()), stranger);
+  ip = answer_to({.from = "10.0.2.15", .to = "255.255.255.255", .from_port = 68, .to_port = 67});
+  EXPECT_NE(judge(NatWay::in, ip.bytes()), Verdict()) << "nobody answers as everybody";
+}
+
+TEST_F(NatFilterTest, RemembersOfEachAddressWhetherItLeadsToMany) {
+  NatFilter filter(wish_, [](std::uint32_t address) { return address == 0xc6124dff; }, kFew);
+  EXPECT_EQ(judge(filter, NatWay::out, Ip{.to = "198.18.77.255"}.bytes()), group);
+  for (unsigned i = 0; i < 20'000; ++i) {  // more than there are places
+    Bytes bytes = Ip{.to = "198.18.0.0"}.bytes();
+    put16(bytes, 32, i % 254U + 1 + (i / 254U << 8U));
+    ASSERT_EQ(judge(filter, NatWay::out, bytes), Verdict()) << i;
+  }
+  EXPECT_EQ(judge(filter, NatWay::out, Ip{.to = "198.18.77.255"}.bytes()), group);
 }
 
 TEST_F(NatFilterTest, KeepsWhatTheBusFloodsBetweenOthers) {
@@ -576,6 +609,10 @@ TEST_F(NatFilterTest, LetsArpAskForTheGatewayAndAnnounceHosts) {
   EXPECT_EQ(asks({.operation = 3}), unreadable);
   EXPECT_EQ(asks({.hardware = 6}), unreadable);
   EXPECT_EQ(asks({.sizes = 0x0610}), unreadable);
+  Bytes of_ipv6 = Arp().bytes();
+  put16(of_ipv6, 16, 0x86dd);
+  EXPECT_EQ(judge(NatWay::out, of_ipv6), unreadable);
+  EXPECT_EQ(judge(NatWay::in, Arp{.sender = "10.0.2.2", .operation = 0}.bytes()), unreadable);
   Bytes cut = Arp().bytes();
   cut.pop_back();
   EXPECT_EQ(judge(NatWay::out, cut), unreadable);
@@ -661,6 +698,25 @@ TEST_F(NatFilterTest, CountsWhatItKeepsAndTellsTheHostThatAddressedIt) {
   EXPECT_LT(answers, 1000U) << "a flood is not answered with another";
   EXPECT_TRUE(shmif::test::eventually([&] { return !answer(NatWay::out, asked).empty(); }))
       << "nor does it silence the gateway for ever";
+}
+
+TEST_F(NatFilterTest, AnswersAHundredTimesASecond) {
+  auto [ours, theirs] = LoopbackLink::pair().value();
+  AnyLink back(std::make_unique<LoopbackLink>(std::move(ours)));
+  const Bytes asked = Ip{.to = "127.0.0.1"}.bytes();
+  for (;;) {
+    NatFilter filter(wish_, to_one, kFew);
+    const auto begin = std::chrono::steady_clock::now();
+    for (unsigned i = 0; i < 150; ++i)
+      EXPECT_TRUE(filter.keep(NatWay::out, FrameView(asked.data(), asked.size()), back));
+    const auto took = std::chrono::steady_clock::now() - begin;
+    FrameBatch batch(256, 64U << 10U);
+    EXPECT_FALSE(theirs.receive(batch).error);
+    if (took > std::chrono::milliseconds(900)) continue;  // a second began meanwhile
+    EXPECT_EQ(batch.size(), 100U);
+    EXPECT_EQ(filter.refused(NatWay::out), 150U);
+    break;
+  }
 }
 
 TEST_F(NatFilterTest, QuotesOnlyWhatThePacketHoldsAndAnswersOnlyOneHost) {

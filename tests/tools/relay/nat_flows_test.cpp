@@ -145,11 +145,26 @@ TEST(NatFlows, OfTcpAreOpenOnlyOnceBothSidesHaveSpoken) {
   ASSERT_TRUE(flows.out(tcp(), kTcpAck, kStart));
   expect_time(flows, tcp(), kStart, NatFlows::kTransitory);
   EXPECT_FALSE(flows.in(tcp(), kTcpSyn, kStart)) << "nobody outside begins";
+  EXPECT_FALSE(flows.in(tcp(), kTcpSyn | kTcpFin, kStart));
   EXPECT_TRUE(flows.in(tcp(), kTcpSyn | kTcpAck, kStart));
   expect_time(flows, tcp(), kStart, NatFlows::kTransitory);
   ASSERT_TRUE(flows.out(tcp(), kTcpSyn, kStart));
   ASSERT_TRUE(flows.out(tcp(), kTcpAck, kStart));
   expect_time(flows, tcp(), kStart, NatFlows::kTransitory);
+}
+
+TEST(NatFlows, OfAnOpenConnectionStayOpenWhateverTheirHostBegins) {
+  NatFlows flows;
+  establish(flows, tcp());
+  ASSERT_TRUE(flows.out(tcp(), kTcpSyn, kStart));
+  expect_time(flows, tcp(), kStart, NatFlows::kEstablished);
+  ASSERT_TRUE(flows.out(tcp(), kTcpFin | kTcpAck, kStart));
+  ASSERT_TRUE(flows.out(tcp(), kTcpFin | kTcpAck, kStart)) << "once more, as it was lost";
+  expect_time(flows, tcp(), kStart, NatFlows::kEstablished);
+  ASSERT_TRUE(flows.in(tcp(), kTcpFin | kTcpAck, kStart));
+  expect_time(flows, tcp(), kStart, NatFlows::kTransitory);
+  ASSERT_TRUE(flows.out(tcp(), kTcpAck, kStart + std::chrono::minutes(1)));
+  expect_time(flows, tcp(), kStart + std::chrono::minutes(1), NatFlows::kTransitory);
 }
 
 TEST(NatFlows, OfOneHostNeverTakeTheRoomOfAnother) {

@@ -13,6 +13,8 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -127,6 +129,145 @@ TEST(NatProcess, LeavesNoDirectoryAlsoIfThereIsNoDescriptorToListIt) {
             }).wait(),
             0);
   EXPECT_TRUE(std::filesystem::is_empty(dir.file("tmp")));
+}
+
+/// Both programs, as scripts. passt's tells its words through its connection, slirp4netns' in a
+/// file beside it. Then they do what the file "deed" says.
+class NatWords : public ::testing::Test {
+ protected:
+  NatWords() {
+    write("passt", "printf '%s\\n' \"$@\" >&3; . " + dir_.file("deed"));
+    write("slirp4netns",
+          "printf '%s\\n' \"$@\" > " + dir_.file("words") + "; . " + dir_.file("deed"));
+    deed("exit 0");
+  }
+  void write(const std::string& name, const std::string& text) const {
+    std::ofstream(dir_.file(name)) << "#!/bin/sh\n" << text << '\n';
+    std::filesystem::permissions(dir_.file(name), std::filesystem::perms::owner_all);
+  }
+  void deed(const std::string& text) const { std::ofstream(dir_.file("deed")) << text << '\n'; }
+  std::string contents(const std::string& name) const {
+    std::ifstream file(dir_.file(name));
+    return {std::istreambuf_iterator<char>(file), {}};
+  }
+  /// Starts it, and notes what it says by its connection and why it ended.
+  void run(tools::NatProgram program, const tools::NatWish& wish) const {
+    for (const char* const name : {"words", "why"}) std::filesystem::remove(dir_.file(name));
+    EXPECT_EQ(Child([&] {
+                ::setenv("PATH", dir_.path().c_str(), 1);
+                const tools::StopSignals stop;
+                auto started = tools::NatProcess::start(program, wish, stop);
+                if (!started) {
+                  std::ofstream(dir_.file("why")) << started.error().message;
+                  return 0;
+                }
+                const UniqueFd connection = (*started)->take_connection();
+                std::ofstream words(dir_.file("words"));
+                std::array<char, 4096> part{};
+                for (ssize_t n = 0; (n = ::read(connection.get(), part.data(), part.size())) > 0;)
+                  words.write(part.data(), n);
+                std::ofstream(dir_.file("why")) << (*started)->why_ended();
+                return 0;
+              }).wait(),
+              0);
+  }
+  std::string passt_words(const tools::NatWish& wish) const {
+    run(tools::NatProgram::passt, wish);
+    return contents("words");
+  }
+  /// Without what confines it and the path of its socket.
+  std::string slirp_words(const tools::NatWish& wish) const {
+    run(tools::NatProgram::slirp4netns, wish);
+    std::istringstream lines(contents("words"));
+    std::string kept;
+    std::string last;
+    for (std::string line; std::getline(lines, line); last = line) {
+      if (!last.empty() && !last.starts_with("--enable-")) kept += last + '\n';
+    }
+    EXPECT_TRUE(last.ends_with("/socket")) << last;
+    return kept;
+  }
+
+  const TempDir dir_;
+};
+
+TEST_F(NatWords, OfPasstNameTheNetworkAndWhereTheGatewayLeads) {
+  tools::NatWish wish{.network = *tools::NatNetwork::parse("198.18.4.0/22")};
+  const std::string usual =
+      "--foreground\n--quiet\n--stderr\n--ipv4-only\n--fd=3\n--mtu=1500\n--address=198.18.4.15\n"
+      "--netmask=22\n--gateway=198.18.4.2\n--mac-addr=52:55:c6:12:04:02\n";
+  const std::string kept = "--no-map-gw\n";
+  EXPECT_EQ(passt_words(wish), usual + kept);
+  wish.loopback = true;
+  EXPECT_EQ(passt_words(wish), usual);
+  wish.loopback = false;
+  wish.resolver = *tap::IpAddress::parse("198.18.99.1");
+  EXPECT_EQ(passt_words(wish), usual + kept);
+  wish.resolver = *tap::IpAddress::parse("127.0.0.53");
+  EXPECT_EQ(passt_words(wish), usual) << "names are served there";
+  wish = {};
+  const auto mtu = [&](std::uint32_t bytes) {
+    wish.mtu = bytes;
+    const std::string all = passt_words(wish);
+    const std::size_t at = all.find("--mtu=");
+    return all.substr(at, all.find('\n', at) - at);
+  };
+  EXPECT_EQ(mtu(65519), "--mtu=65519");
+  EXPECT_EQ(mtu(65520), "--mtu=65520");
+  EXPECT_EQ(mtu(65521), "--mtu=65520") << "the most that it takes";
+}
+
+TEST_F(NatWords, OfSlirpNameTheNetworkAndWhetherTheLoopbackIsReached) {
+  tools::NatWish wish{.network = *tools::NatNetwork::parse("198.18.4.0/22"), .mtu = 65521};
+  const std::string usual = "--target-type=bess\n--cidr=198.18.4.0/22\n--mtu=65521\n";
+  EXPECT_EQ(slirp_words(wish), usual + "--disable-host-loopback\n");
+  wish.resolver = *tap::IpAddress::parse("127.0.0.53");
+  EXPECT_EQ(slirp_words(wish), usual + "--disable-host-loopback\n");
+  wish.loopback = true;
+  EXPECT_EQ(slirp_words(wish), usual);
+}
+
+TEST_F(NatWords, OfItsEndAreTheLastThatItSaid) {
+  const auto slirp = [&](const std::string& text) {
+    deed(text);
+    run(tools::NatProgram::slirp4netns, {});
+    return contents("why");
+  };
+  EXPECT_EQ(slirp("exit 3"), "slirp4netns ended with exit code 3");
+  EXPECT_EQ(slirp("echo first >&2; printf 'the\\tlast\\n\\n' >&2; exit 0"),
+            "slirp4netns ended with exit code 0: the?last");
+  EXPECT_EQ(slirp("printf 'no end' >&2; exit 255"), "slirp4netns ended with exit code 255: no end");
+  EXPECT_EQ(slirp("kill -TERM $$"), "slirp4netns was ended by SIGTERM");
+  EXPECT_EQ(slirp("kill -KILL $$"), "slirp4netns was ended by SIGKILL");
+  deed("kill -HUP $$");
+  run(tools::NatProgram::passt, {});
+  EXPECT_EQ(contents("why"), "passt was ended by SIGHUP");
+  deed("exec 3>&-; exec /bin/sleep 60");
+  run(tools::NatProgram::passt, {});
+  EXPECT_EQ(contents("why"), "passt closed its connection and did not end");
+}
+
+TEST_F(NatWords, OnlyItsErrorsComeBackAndItHasAGroupOfItsOwn) {
+  deed(
+      "for f in 0 1 2; do x=$(/bin/readlink /proc/$$/fd/$f); echo $x >&3; done; [ \"$(/bin/cat)\" "
+      "= '' ] && "
+      "echo empty >&3; echo $$ $(/usr/bin/cut -d' ' -f5 /proc/$$/stat) >&3");
+  run(tools::NatProgram::passt, {});
+  std::istringstream lines(contents("words"));
+  std::vector<std::string> all;
+  for (std::string line; std::getline(lines, line);) all.push_back(line);
+  ASSERT_GE(all.size(), 5U);
+  const auto tail = [&](std::size_t from_end) { return all[all.size() - from_end]; };
+  EXPECT_EQ(tail(5), "/dev/null");
+  EXPECT_EQ(tail(4), "/dev/null");
+  EXPECT_TRUE(tail(3).starts_with("pipe:")) << tail(3);
+  EXPECT_EQ(tail(2), "empty");
+  std::istringstream pids(tail(1));
+  pid_t self = 0;
+  pid_t group = 0;
+  pids >> self >> group;
+  EXPECT_GT(self, 0);
+  EXPECT_EQ(self, group);
 }
 
 }  // namespace

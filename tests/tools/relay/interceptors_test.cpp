@@ -1,0 +1,301 @@
+// What a bridge does with frames besides passing them on: it answers pings for its port, finds out
+// whether they go round, and defends the addresses of its host.
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "shmif/loopback_link.hpp"
+#include "shmif/ping.hpp"
+#include "tests/tools/common/bus_rig.hpp"
+#include "tools/relay/address_watch.hpp"
+#include "tools/relay/link_address.hpp"
+#include "tools/relay/loop_guard.hpp"
+#include "tools/relay/ping_answerer.hpp"
+
+namespace shmif::test {
+namespace {
+
+const MacAddress kAsker = *MacAddress::parse("b2:a0:00:00:00:0a");
+const MacAddress kEverybody = *MacAddress::parse("ff:ff:ff:ff:ff:ff");
+
+/// A link whose other end tells what was sent to it.
+class Back {
+ public:
+  AnyLink& link() { return link_; }
+  std::vector<Bytes> sent() {
+    FrameBatch batch;
+    static_cast<void>(there_.receive(batch));
+    std::vector<Bytes> all;
+    for (const FrameView& each : batch.frames()) all.push_back(to_bytes(each));
+    return all;
+  }
+
+ private:
+  explicit Back(std::pair<LoopbackLink, LoopbackLink> ends)
+      : link_(std::make_unique<LoopbackLink>(std::move(ends.first))),
+        there_(std::move(ends.second)) {}
+
+ public:
+  Back() : Back(LoopbackLink::pair().value()) {}
+
+ private:
+  AnyLink link_;
+  LoopbackLink there_;
+};
+
+FrameView view(const Bytes& bytes) {
+  return {bytes.data(), bytes.size()};
+}
+Bytes ping(const Ping& fields) {
+  Bytes bytes(kPingFrameBytes);
+  write_ping(fields, std::span<std::byte, kPingFrameBytes>(bytes.data(), kPingFrameBytes));
+  return bytes;
+}
+
+TEST(PingAnswerer, AnswersForItsPortAndPassesOnlyBroadcastsOn) {
+  const BusRig rig;
+  Port port = rig.port("mine");
+  const tools::PingAnswerer answerer(port);
+  Back back;
+  const auto keeps = [&](MacAddress to, PingType type = PingType::request) {
+    return answerer(view(ping({to, kAsker, type, 7, 9, 11})), back.link());
+  };
+  const auto expect_answer = [&] {
+    const std::vector<Bytes> sent = back.sent();
+    ASSERT_EQ(sent.size(), 1U);
+    const auto answer = read_ping(view(sent.front()));
+    ASSERT_TRUE(answer);
+    EXPECT_EQ(answer->destination, kAsker);
+    EXPECT_EQ(answer->source, port.mac());
+    EXPECT_EQ(answer->type, PingType::reply);
+    EXPECT_EQ(answer->id, 7U);
+    EXPECT_EQ(answer->sequence, 9U);
+    EXPECT_EQ(answer->sent_ns, 11U);
+  };
+  EXPECT_TRUE(keeps(port.mac()));
+  expect_answer();
+  EXPECT_FALSE(keeps(kEverybody)) << "others shall answer, too";
+  expect_answer();
+  EXPECT_FALSE(keeps(MacAddress::from_u64(port.mac().to_u64() + 1))) << "for another port";
+  EXPECT_FALSE(keeps(port.mac(), PingType::reply));
+  EXPECT_FALSE(answerer(view(make_frame(60, 1)), back.link()));
+  ASSERT_FALSE(port.set_carrier(false));
+  EXPECT_FALSE(keeps(port.mac())) << "its host cannot answer either";
+  EXPECT_FALSE(keeps(kEverybody));
+  EXPECT_TRUE(back.sent().empty());
+  ASSERT_FALSE(port.set_carrier(true));
+  EXPECT_TRUE(keeps(port.mac()));
+  expect_answer();
+}
+
+using Side = tools::LoopGuard::Side;
+
+Bytes frame_from(std::uint64_t mac) {
+  Bytes bytes = make_frame(60, 1);
+  const MacAddress source = MacAddress::from_u64(mac);
+  std::memcpy(bytes.data() + 6, source.bytes.data(), 6);
+  return bytes;
+}
+
+class LoopGuardTest : public ::testing::Test {
+ protected:
+  /// Shows frames of these senders, the first on the left, and so on. Result: the number of the
+  /// first frame that was followed by a probe; 0: none was.
+  unsigned first_probe(tools::LoopGuard& guard, const std::vector<std::uint64_t>& senders,
+                       unsigned count) {
+    for (unsigned i = 0; i < count; ++i) {
+      const Bytes frame = frame_from(senders[i % senders.size()]);
+      const Side side = i % 2 == 0 ? Side::left : Side::right;
+      EXPECT_FALSE(guard.look(side, view(frame), back(side).link()));
+      left_sent_ = left_.sent();
+      right_sent_ = right_.sent();
+      if (!left_sent_.empty() || !right_sent_.empty()) return i;
+    }
+    return 0;
+  }
+  Back& back(Side side) { return side == Side::left ? left_ : right_; }
+
+  unsigned said_ = 0;
+  Back left_, right_;
+  std::vector<Bytes> left_sent_, right_sent_;
+};
+
+TEST_F(LoopGuardTest, ProbesTheSideOfTheThirtySecondMoveWithinASecond) {
+  for (;;) {
+    const auto begin = std::chrono::steady_clock::now();
+    tools::LoopGuard guard([this] { ++said_; });
+    const unsigned number = first_probe(guard, {0x020000000001}, 100);
+    if (std::chrono::steady_clock::now() - begin > std::chrono::milliseconds(900)) continue;
+    EXPECT_EQ(number, 32U);
+    break;
+  }
+  EXPECT_TRUE(right_sent_.empty());
+  ASSERT_EQ(left_sent_.size(), 1U);
+  const auto probe = read_ping(view(left_sent_[0]));
+  ASSERT_TRUE(probe);
+  EXPECT_EQ(probe->destination, kEverybody);
+  EXPECT_EQ(probe->type, PingType::reply) << "nobody answers that";
+  EXPECT_EQ(said_, 0U);
+}
+
+TEST_F(LoopGuardTest, TakesNothingForAMoveThatIsNone) {
+  tools::LoopGuard guard([this] { ++said_; });
+  EXPECT_EQ(first_probe(guard, {0x020000000001, 0x020000000100}, 200), 0U)
+      << "two hosts whose addresses share a place";
+  EXPECT_EQ(first_probe(guard, {0x030000000001}, 200), 0U) << "no host has a group's address";
+  for (unsigned i = 0; i < 200; ++i) {
+    EXPECT_FALSE(guard.look(Side::right, view(frame_from(0x020000000007)), right_.link()));
+  }
+  EXPECT_TRUE(right_.sent().empty());
+}
+
+TEST_F(LoopGuardTest, BelievesOnlyANumberThatItSentAndSendsNoMoreOnceItHasSaidIt) {
+  tools::LoopGuard guard([this] { ++said_; });
+  ASSERT_NE(first_probe(guard, {0x020000000001}, 10'000), 0U);
+  ASSERT_EQ(left_sent_.size() + right_sent_.size(), 1U);
+  const Side sent_to = left_sent_.empty() ? Side::right : Side::left;
+  const Side other = left_sent_.empty() ? Side::left : Side::right;
+  const Bytes probe = left_sent_.empty() ? right_sent_[0] : left_sent_[0];
+  Bytes lie = probe;
+  lie[25] ^= std::byte{1};
+  EXPECT_TRUE(guard.look(other, view(lie), back(other).link()));
+  EXPECT_EQ(said_, 0U);
+  Bytes no_ping = probe;
+  no_ping[13] = std::byte{0};
+  EXPECT_FALSE(guard.look(other, view(no_ping), back(other).link())) << "it passes";
+  EXPECT_TRUE(guard.look(sent_to, view(probe), back(sent_to).link()));
+  EXPECT_EQ(said_, 0U);
+  EXPECT_TRUE(guard.look(other, view(probe), back(other).link()));
+  EXPECT_EQ(said_, 1U);
+  std::this_thread::sleep_for(std::chrono::milliseconds(60));  // another probe were due
+  EXPECT_EQ(first_probe(guard, {0x020000000001}, 200), 0U);
+}
+
+TEST(LoopText, NamesTheOthersIfTheyAreKnown) {
+  EXPECT_EQ(tools::loop_text("a", "b", "process 7"),
+            "frames from a come back from b and the other way round: process 7 also joins the two, "
+            "so broadcasts circulate forever (leave only one connection between them)");
+  EXPECT_EQ(tools::loop_text("a", "b", ""),
+            "frames from a come back from b and the other way round: something else also joins the "
+            "two, so broadcasts circulate forever (leave only one connection between them)");
+}
+
+/// A host with addresses on a bus, and another port there.
+class AddressWatchTest : public ::testing::Test {
+ protected:
+  AddressWatchTest() {
+    watch_.add(elsewhere_, second_.path(), {tap::Cidr::parse("198.18.9.1/24").value()});
+    number_ = watch_.add(own_, rig_.path(), addresses_);
+  }
+  /// What the host receives; whether each is answered.
+  std::vector<bool> look() {
+    FrameBatch batch;
+    static_cast<void>(own_.receive(batch));
+    std::vector<bool> answered;
+    for (const FrameView& each : batch.frames()) answered.push_back(watch_.look(number_, each));
+    return answered;
+  }
+  static std::size_t heard(Port& port) {
+    FrameBatch batch;
+    static_cast<void>(port.receive(batch));
+    return batch.size();
+  }
+
+  const BusRig rig_, second_;
+  const std::vector<tap::Cidr> addresses_{tap::Cidr::parse("198.18.0.1/24").value(),
+                                          tap::Cidr::parse("fd00::1/64").value()};
+  Port elsewhere_ = second_.port("elsewhere"), own_ = rig_.port("own"), web_ = rig_.port("web");
+  Port listener_ = second_.port("listener");
+  MacAddress ours_too_{};
+  tools::AddressWatch watch_{"exec", [this](MacAddress mac) { return mac == ours_too_; }};
+  std::size_t number_ = 0;
+};
+
+TEST_F(AddressWatchTest, ProbesOnEachBus) {
+  EXPECT_EQ(number_, 1U);
+  watch_.begin();
+  EXPECT_EQ(heard(web_), 2U);
+  EXPECT_EQ(heard(listener_), 1U);
+}
+
+TEST_F(AddressWatchTest, NamesThePortOfAnotherHostOncePerAddressAndNoneOfItsOwn) {
+  tap::AddressClaim others(addresses_, {});
+  const auto said = [&] {
+    others.announce(web_);
+    ::testing::internal::CaptureStderr();
+    look();
+    return ::testing::internal::GetCapturedStderr();
+  };
+  ours_too_ = web_.mac();
+  EXPECT_EQ(said(), "") << "another interface of the same host";
+  ours_too_ = {};
+  const std::string text = said();
+  for (const std::string address : {"198.18.0.1", "fd00::1"}) {
+    EXPECT_NE(text.find("exec: another host on " + rig_.path() + " has the address " + address +
+                        ", too: " + web_.mac().to_string() +
+                        " (port \"web\"); neighbours reach only one of the two (give one of them "
+                        "another --ip)"),
+              std::string::npos)
+        << text;
+  }
+  EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 2) << text;
+  EXPECT_EQ(said(), "") << "it was said";
+}
+
+TEST_F(AddressWatchTest, DefendsAgainstWhoAsksAllAndOnlyRightAfterItsBegin) {
+  const tap::AddressClaim other({addresses_[1]}, {});
+  other.probe(web_);
+  EXPECT_EQ(look(), std::vector<bool>{false}) << "the host has not begun";
+  watch_.begin();
+  heard(web_);
+  other.probe(web_);
+  FrameBatch batch;
+  static_cast<void>(own_.receive(batch));
+  ASSERT_EQ(batch.size(), 1U);
+  const Bytes asked = to_bytes(batch[0]);
+  for (const MacAddress& to : {own_.mac(), kEverybody}) {
+    Bytes changed = asked;
+    std::memcpy(changed.data(), to.bytes.data(), 6);
+    EXPECT_FALSE(watch_.look(number_, view(changed))) << to.to_string();
+  }
+  EXPECT_EQ(heard(web_), 0U);
+  EXPECT_FALSE(watch_.look(0, view(asked))) << "not an address of that port";
+  EXPECT_TRUE(watch_.look(number_, view(asked)));
+  EXPECT_EQ(heard(web_), 1U);
+}
+
+TEST(LinkAddresses, AreOfTheirKindAndLeadSomewhere) {
+  using Kind = tools::LinkAddress::Kind;
+  const std::vector<std::pair<std::string, Kind>> all{{"bus:", Kind::bus},
+                                                      {"tap:", Kind::tap},
+                                                      {"packet:", Kind::packet},
+                                                      {"pcap:", Kind::pcap},
+                                                      {"stream:connect=", Kind::stream_to},
+                                                      {"stream:", Kind::stream},
+                                                      {"dgram:", Kind::dgram},
+                                                      {"vhost-user:connect=", Kind::vhost_to},
+                                                      {"vhost-user:", Kind::vhost},
+                                                      {"memif:", Kind::memif},
+                                                      {"vde:", Kind::vde}};
+  for (const auto& [prefix, kind] : all) {
+    EXPECT_FALSE(tools::parse_link(prefix)) << prefix;
+    EXPECT_FALSE(tools::parse_link(' ' + prefix + 'x')) << prefix;
+    for (const std::string target : {"x", "/a/b:c", "connec=/a", ":"}) {
+      const auto link = tools::parse_link(prefix + target);
+      ASSERT_TRUE(link) << prefix;
+      EXPECT_EQ(link->kind, kind) << prefix << target;
+      EXPECT_EQ(link->target, target) << prefix;
+    }
+  }
+  for (const char* const text : {"", "bus", "bus/x", "stream", "Bus:x", "tun:x", "x"})
+    EXPECT_FALSE(tools::parse_link(text)) << text;
+}
+
+}  // namespace
+}  // namespace shmif::test
