@@ -333,8 +333,8 @@ struct Guest::Impl {
     if (number >= options.interfaces.size()) return;
     const GuestInterface& wanted = options.interfaces[number];
     links.push_back({wanted.name, static_cast<LinkKind>(m.c), std::move(fd), m.mac, wanted.mtu});
-    // A bridge sets promiscuous mode on its ports as soon as it has two.
-    const bool bridged = wanted.lan && !wanted.lan->taps.empty();
+    // A bridge sets promiscuous mode on each of its ports, also on a single one.
+    const bool bridged = wanted.lan.has_value();
     debug(Debug::guest, [&] {
       return "interface " + wanted.name + " is there, with MAC address " + m.mac.to_string() +
              " and MTU " + std::to_string(wanted.mtu) +
