@@ -240,6 +240,56 @@ TEST_F(GuestNetTest, TakesAVethPairOnlyWhereNoTapIsToBeHadOrThatWasAskedFor) {
       << "why there is no TAP device either: " << both.error().message;
 }
 
+TEST_F(GuestNetTest, SaysWhatTheKernelRefuses) {
+  for (const Via via : {Via::tap, Via::veth}) {
+    const auto refusal = [&](const GuestInterface& wanted) {
+      options_ = {};
+      options_.via = via;
+      options_.interfaces = {wanted};
+      const auto made = GuestNet::make(options_);
+      const std::string why = made ? "nothing" : made.error().message;
+      if (via == Via::veth) run(space_, {"sh", "-c", "PATH=$PATH:/sbin ip link del some0"});
+      run(space_, {"sh", "-c", "PATH=$PATH:/sbin ip link del lan0"});
+      return why;
+    };
+    const auto names = [&](const GuestInterface& wanted, const std::string& what) {
+      const std::string why = refusal(wanted);
+      EXPECT_NE(why.find(what), std::string::npos) << what << ": " << why;
+    };
+    GuestInterface some = named("some0", "198.18.0.1/24");
+    EXPECT_EQ(refusal(some), "nothing");
+    GuestInterface wrong = some;
+    wrong.addresses.push_back(some.addresses[0]);
+    names(wrong, "198.18.0.1/24");
+    wrong = some;
+    wrong.gateways.push_back(*IpAddress::parse("198.18.9.1"));
+    names(wrong, "198.18.9.1");
+    wrong = some;
+    wrong.mac = *MacAddress::parse("01:00:00:00:00:01");
+    names(wrong, "01:00:00:00:00:01");
+    wrong = some;
+    wrong.mtu = 1'000'000;
+    names(wrong, "cannot set the MTU");
+    wrong = some;
+    wrong.lan = GuestLan{.bridge = "lo", .taps = {}};
+    names(wrong, "\"lo\"");
+    wrong.lan = GuestLan{.bridge = "lan0", .taps = {"lo"}};
+    names(wrong, "\"lo\"");
+    wrong.lan = GuestLan{.bridge = "lan0", .taps = {}};
+    wrong.gateways.push_back(*IpAddress::parse("198.18.9.1"));
+    names(wrong, "198.18.9.1");
+    GuestInterface later = some;
+    later.mac_comes_later = true;
+    options_.interfaces = {later};
+    GuestNet net = make();
+    const auto set = net.set_up(std::vector{*MacAddress::parse("01:00:00:00:00:01")});
+    ASSERT_FALSE(set);
+    EXPECT_NE(set.error().message.find("01:00:00:00:00:01"), std::string::npos)
+        << set.error().message;
+    if (via == Via::veth) ip("link del some0");
+  }
+}
+
 TEST_F(GuestNetTest, TunesItsNamespace) {
   options_.via = Via::tap;
   options_.interfaces = {named("tap0", "fd00::1/64")};

@@ -74,9 +74,14 @@ TEST_F(GuestPortTest, TakesNoBusThatDiffersFromTheFirst) {
   GuestPort port = GuestPort::attach(link, Bus::open(path_).value(), {.name = "a"}).value();
   port.up().value();
   EXPECT_TRUE(port.unplug(Errc::bus_lost));
+  ASSERT_FALSE(first.carries_offloads());
   BusOptions other = first;
   other.mtu = 1400;
-  for (const auto& [options, fits] : {std::pair(other, false), std::pair(first, true)}) {
+  BusOptions larger = first;
+  larger.ring_bytes = 4U << 20U;
+  ASSERT_TRUE(larger.carries_offloads());
+  for (const auto& [options, fits] :
+       {std::pair(other, false), std::pair(larger, false), std::pair(first, true)}) {
     std::filesystem::remove(path_);
     Bus::create(path_, options).value();
     EXPECT_EQ(port.attach_again(), fits) << options.mtu;
