@@ -397,5 +397,75 @@ TEST(TerminalRelay, ALineThatIsLongerThanOneReadDoesNotEndTheInput) {
             "");
 }
 
+TEST(TerminalRelay, InTheBackgroundKeysAreForWhoeverIsInTheForeground) {
+  EXPECT_EQ(on_terminal([](Pty& pty) -> std::string {
+              set_raw(STDIN_FILENO, true);
+              TerminalRelay relay;
+              if (!relay.open(::getuid(), true)) return "not open";
+              ::fcntl(relay.program_end(), F_SETFL, O_NONBLOCK);
+              (void)!::write(pty.master.get(), "key\n", 4);
+              pollfd typed{STDIN_FILENO, POLLIN, 0};
+              if (::poll(&typed, 1, static_cast<int>(kGenerousTime.count())) != 1) return "no key";
+              for (int i = 0; i < 10; ++i) relay.pass(false);
+              std::array<char, 16> bytes{};
+              if (::read(relay.program_end(), bytes.data(), bytes.size()) >= 0) return "taken";
+              const std::string got = read_as_program(relay, true);
+              return got == "key\n" ? "" : got;
+            }),
+            "");
+}
+
+TEST(TerminalRelay, ATerminalOfAnotherSessionKeepsItsModes) {
+  EXPECT_EQ(on_terminal([](Pty&) -> std::string {
+              const Pty other;
+              const UniqueFd theirs(::open(other.name.c_str(), O_RDWR | O_CLOEXEC | O_NOCTTY));
+              for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO})
+                ::dup2(theirs.get(), fd);
+              TerminalRelay first;
+              if (!first.open(::getuid(), true)) return "not open";
+              first.pass(true);
+              if (is_raw(STDIN_FILENO)) return "nobody would give them back";
+              set_raw(STDIN_FILENO, true);
+              TerminalRelay second;
+              if (!second.open(::getuid(), true)) return "not open";
+              return is_raw(second.program_end()) ? "they are those of another job" : "";
+            }),
+            "");
+}
+
+TEST(TerminalRelay, WithoutATerminalThereIsNothingToDo) {
+  EXPECT_EQ(on_terminal([](Pty&) -> std::string {
+              const UniqueFd nothing(::open("/dev/null", O_RDWR | O_CLOEXEC));
+              for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO})
+                ::dup2(nothing.get(), fd);
+              TerminalRelay relay;
+              if (!relay.open(::getuid(), true)) return "not open";
+              if (relay.program_end() != -1) return "it has a terminal for the program";
+              if (relay.descriptor() != -1) return "it waits for something";
+              relay.take_size();
+              relay.note_continued();
+              relay.pass(true);
+              return "";
+            }),
+            "");
+}
+
+TEST(TerminalRelay, AStreamThatIsOnlyWrittenIsNoInput) {
+  EXPECT_EQ(on_terminal([](Pty& pty) -> std::string {
+              const UniqueFd output(::open(pty.name.c_str(), O_WRONLY | O_CLOEXEC | O_NOCTTY));
+              ::dup2(output.get(), STDIN_FILENO);
+              TerminalRelay relay;
+              if (!relay.open(::getuid(), true)) return "not open";
+              relay.pass(true);
+              if (is_raw(STDOUT_FILENO)) return "nobody reads keys, and they are raw";
+              (void)!::write(pty.master.get(), "key\n", 4);
+              for (int i = 0; i < 10; ++i) relay.pass(true);
+              ::fcntl(relay.program_end(), F_SETFL, O_NONBLOCK);
+              std::array<char, 16> bytes{};
+              return ::read(relay.program_end(), bytes.data(), bytes.size()) >= 0 ? "taken" : "";
+            }),
+            "");
+}
+
 }  // namespace
 }  // namespace shmif::tap::test

@@ -8,7 +8,9 @@
 #include <unistd.h>
 
 #include <array>
+#include <string>
 #include <utility>
+#include <vector>
 
 namespace shmif::tap::test {
 namespace {
@@ -80,6 +82,84 @@ TEST(GuestWire, OnlyOneDescriptorOfAnInterfaceIsTakenAndOnlyWhereOneBelongs) {
   EXPECT_EQ(heard_with(netlink.get(), true), Heard::message);
   EXPECT_EQ(heard_with(netlink.get(), false), Heard::end);
   EXPECT_EQ(heard_with(file.get(), true), Heard::end);
+}
+
+/// Both ways to hear: as init, and as the supervisor.
+template <class Check>
+void hear_both_ways(const Check& check) {
+  for (const bool as_init : {true, false}) {
+    Pair pair;
+    base::ForeignSocket supervisor;
+    if (!as_init) supervisor = base::ForeignSocket(std::move(pair.supervisor));
+    check(pair, [&](GuestMessage& heard) {
+      return as_init ? hear(pair.supervisor.get(), heard, false) : hear(supervisor, heard, nullptr);
+    });
+  }
+}
+
+TEST(GuestWire, EachFieldArrivesAsItWasSaid) {
+  hear_both_ways([](const Pair& pair, const auto& hear_it) {
+    GuestMessage said;
+    said.what = GuestSays::interface;
+    said.a = -1;
+    said.b = 0x12345678;
+    said.c = 3;
+    said.mac = *MacAddress::parse("02:00:00:00:00:01");
+    said.set_text("a text");
+    ASSERT_TRUE(say(pair.init.get(), said));
+    GuestMessage heard;
+    ASSERT_EQ(hear_it(heard), Heard::message);
+    EXPECT_EQ(heard.what, GuestSays::interface);
+    EXPECT_EQ(heard.a, -1);
+    EXPECT_EQ(heard.b, 0x12345678);
+    EXPECT_EQ(heard.c, 3);
+    EXPECT_EQ(heard.mac, said.mac);
+    EXPECT_STREQ(heard.text.data(), "a text");
+    EXPECT_EQ(hear_it(heard), Heard::nothing);
+  });
+}
+
+TEST(GuestWire, ATextHasAnEndWhateverTheOtherSideSends) {
+  hear_both_ways([](const Pair& pair, const auto& hear_it) {
+    GuestMessage endless;
+    endless.text.fill('x');
+    ASSERT_TRUE(say(pair.init.get(), endless));
+    GuestMessage heard;
+    ASSERT_EQ(hear_it(heard), Heard::message);
+    EXPECT_EQ(std::string(heard.text.data()), std::string(999, 'x'));
+  });
+  GuestMessage cut;
+  cut.set_text(std::string(2000, 'y'));
+  EXPECT_EQ(std::string(cut.text.data()), std::string(999, 'y'));
+}
+
+TEST(GuestWire, WhatIsNoWholeMessageIsTheEnd) {
+  for (const std::size_t size : {sizeof(GuestMessage) - 1, sizeof(GuestMessage) + 1}) {
+    hear_both_ways([&](const Pair& pair, const auto& hear_it) {
+      const std::vector<char> bytes(size);
+      ASSERT_EQ(::send(pair.init.get(), bytes.data(), size, 0), static_cast<ssize_t>(size));
+      GuestMessage heard;
+      // Init, whose supervisor is its own program, need not notice that there was more.
+      if (size > sizeof heard && pair.supervisor) return;
+      EXPECT_EQ(hear_it(heard), Heard::end) << size;
+    });
+  }
+}
+
+TEST(GuestWire, WithoutRoomOrAnotherSideNothingIsSaid) {
+  Pair pair;
+  unsigned said = 0;
+  while (said < 10'000 && say(pair.init.get(), exited(1), -1, false)) ++said;
+  EXPECT_GT(said, 0U);
+  EXPECT_LT(said, 10'000U) << "it does not wait for room";
+  GuestMessage heard;
+  for (unsigned i = 0; i < said; ++i)
+    ASSERT_EQ(hear(pair.supervisor.get(), heard, false), Heard::message) << i;
+  EXPECT_EQ(hear(pair.supervisor.get(), heard, false), Heard::nothing);
+  EXPECT_TRUE(say(pair.init.get(), exited(2), -1, false)) << "there is room again";
+  pair.supervisor.reset();
+  for (const bool patient : {false, true})
+    EXPECT_FALSE(say(pair.init.get(), exited(3), -1, patient)) << "and no signal ends us";
 }
 
 }  // namespace
