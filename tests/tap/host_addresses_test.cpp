@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <functional>
 #include <set>
 #include <string>
 #include <utility>
@@ -194,6 +195,53 @@ BusInfo some_bus() {
   bus.created_ns = 1'700'000'000'123'456'789U;
   bus.inode = 42;
   return bus;
+}
+
+TEST_F(AddressClaimTest, WhatDiffersInItsHeadersIsNeitherAConflictNorAQuestion) {
+  const auto sent_by = [&](const std::function<void(const AddressClaim&)>& send) {
+    send(AddressClaim(addresses_, {}));
+    FrameBatch batch(16, 64U << 10U);
+    static_cast<void>(own_.receive(batch));
+    std::vector<std::vector<std::byte>> all;
+    for (const FrameView& each : batch.frames())
+      all.emplace_back(each.bytes.begin(), each.bytes.end());
+    return all;
+  };
+  const auto announced = sent_by([&](const AddressClaim& claim) { claim.announce(other_); });
+  const auto probed = sent_by([&](const AddressClaim& claim) { claim.probe(other_); });
+  ASSERT_EQ(announced.size(), 2U);
+  ASSERT_EQ(probed.size(), 2U);
+  const auto changed = [](std::vector<std::byte> bytes, std::size_t at) {
+    bytes.at(at) ^= std::byte{0x40};
+    return bytes;
+  };
+  const auto look = [&](const std::vector<std::byte>& bytes) {
+    claim_.look(FrameView(bytes.data(), bytes.size()), kOwn);
+    return conflicts_.size();
+  };
+  // Up to the first byte of the operation.
+  for (std::size_t at = 12; at <= 20; ++at) EXPECT_EQ(look(changed(announced[0], at)), 0U) << at;
+  for (const std::size_t at : {28U, 31U}) EXPECT_EQ(look(changed(announced[0], at)), 0U) << at;
+  // EtherType, protocol, hop limit, type, code, and the address.
+  for (const std::size_t at : {12U, 13U, 20U, 21U, 54U, 55U, 62U, 77U})
+    EXPECT_EQ(look(changed(announced[1], at)), 0U) << at;
+  const auto defends = [&](const std::vector<std::byte>& bytes) {
+    return claim_.defend(FrameView(bytes.data(), bytes.size()), own_);
+  };
+  EXPECT_FALSE(defends(probed[0])) << "the kernel answers ARP";
+  for (const std::size_t at : {12U, 13U, 20U, 21U, 54U, 62U, 77U})
+    EXPECT_FALSE(defends(changed(probed[1], at))) << at;
+  for (std::size_t at = 22; at < 38; ++at)
+    EXPECT_FALSE(defends(changed(probed[1], at))) << at << ": from a host that has an address";
+  EXPECT_TRUE(heard().empty());
+  EXPECT_TRUE(defends(probed[1]));
+  const std::vector<std::string> answer = heard();
+  claim_.announce(own_);
+  const std::vector<std::string> announcement = heard();
+  ASSERT_EQ(announcement.size(), 2U);
+  EXPECT_EQ(answer, std::vector<std::string>{announcement[1]});
+  EXPECT_EQ(look(announced[0]), 1U);
+  EXPECT_EQ(look(announced[1]), 2U);
 }
 
 TEST(HostMac, FollowsFromBusAndNameAndFromEachPartOfThem) {
