@@ -87,7 +87,10 @@ std::size_t Ring::next_frame(std::vector<Buffer>& into) noexcept {
     if (!is_running()) return 0;
     into.push_back(buffer);
     ++count;
-    if ((flags & Descriptor::kNext) == 0) return count;
+    if ((flags & Descriptor::kNext) == 0) {
+      is_partial_ = false;
+      return count;
+    }
   }
 }
 

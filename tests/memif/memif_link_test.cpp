@@ -183,6 +183,36 @@ TEST(MemifLink, AFrameWhoseEndIsMissingWaitsForIt) {
   EXPECT_TRUE(same_frames({frame}, collect(pair.link(), 1)));
 }
 
+// The caller's batch is full, so nobody has looked at what came behind that end.
+TEST(MemifLink, AFrameBehindOneWhoseEndWasMissingKeepsTheCallerAwake) {
+  MemifPair pair({.size_log2 = 4, .buffer_bytes = 600});
+  MemifClient& client = pair.client();
+  const std::vector<Bytes> frames{make_frame(1500, 1), make_frame(60, 2)};
+  ASSERT_EQ(client.send(frames), 2U);
+  client.send_ring.given -= 2;  // the last of three buffers, and the other frame
+  client.send_ring.show();
+  FrameBatch one(1, 2048);
+  ASSERT_EQ(pair.link().receive(one).frames, 0U);
+  client.send_ring.given += 2;
+  client.send_ring.show();
+  ASSERT_EQ(pair.link().receive(one).frames, 1U);
+  EXPECT_EQ(to_bytes(one[0]), frames[0]);
+  EXPECT_TRUE(pair.link().prepare_wait().ready);
+  EXPECT_TRUE(same_frames({frames[1]}, collect(pair.link(), 1)));
+}
+
+TEST(MemifLink, ARingMayHaveOneBuffer) {
+  MemifPair pair({.size_log2 = 0, .buffer_bytes = 2048, .first = 0xffff});
+  for (unsigned i = 0; i < 3; ++i) {
+    const std::vector<Bytes> frame{make_frame(60 + i, i)};
+    ASSERT_EQ(pair.client().send(frame), 1U);
+    ASSERT_TRUE(same_frames(frame, collect(pair.link(), 1)));
+    ASSERT_EQ(pair.link().send(views(frame)).taken, 1U);
+    EXPECT_EQ(pair.link().send(views(frame)).taken, 0U) << "no buffer is left";
+    ASSERT_TRUE(same_frames(frame, pair.client().frames()));
+  }
+}
+
 TEST(MemifLink, AFrameMayFillAllBuffersOfTheRingAndItsLastOneMayComeLater) {
   MemifPair pair({.size_log2 = 2, .buffer_bytes = 100});
   MemifClient& client = pair.client();
@@ -217,6 +247,7 @@ TEST(MemifLink, CountsFramesThatAreNoFrames) {
   EXPECT_TRUE(same_frames({good}, collect(pair.link(), 1)));
   EXPECT_EQ(pair.link().drops().too_long, 1U);
   EXPECT_EQ(pair.link().drops().too_short, 2U);
+  EXPECT_EQ(pair.client().send_ring.tail(), 4U) << "the client has all buffers again";
 }
 
 TEST(MemifLink, DropsAndCountsFramesBeforeTheClientHasSaidWhereItsMemoryIs) {
@@ -351,6 +382,15 @@ TEST(MemifLink, AnInterruptWakesItOnce) {
   }
 }
 
+// It writes to that one itself.
+TEST(MemifLink, TheInterruptOfTheOtherDirectionDoesNotWakeIt) {
+  MemifPair pair;
+  ASSERT_EQ(pair.link().send(views({make_frame(60, 1)})).taken, 1U);
+  pollfd waiting{.fd = pair.link().descriptor(), .events = POLLIN, .revents = 0};
+  EXPECT_EQ(::poll(&waiting, 1, 0), 0);
+  EXPECT_EQ(pair.client().receive_ring.interrupts(), 1U);
+}
+
 // DPDK may look at the mask before others see its frame. No interrupt comes then.
 TEST(MemifLink, AFrameWhoseInterruptIsMissingIsFoundALittleLater) {
   MemifPair pair;
@@ -399,6 +439,19 @@ TEST(MemifLink, EndsWhenTheClientTakesItsLeave) {
   EXPECT_EQ(pair.last().error, Errc::link_ended);
   EXPECT_EQ(pair.link().why(), "") << "no rule was broken";
   EXPECT_FALSE(pair.link().is_ready());
+  EXPECT_TRUE(pair.link().was_set_up()) << "it was";
+  EXPECT_TRUE(pair.link().prepare_wait().ready) << "nothing more will wake the caller";
+  EXPECT_FALSE(pair.client().reply().has_value()) << "and nothing is to be said";
+}
+
+TEST(MemifLink, EndsWhenTheClientTakesItsLeaveBeforeItHasSaidAnything) {
+  MemifPair pair({}, {}, false);
+  ASSERT_EQ(pair.client().reply_type(), memif::MessageType::hello);
+  ASSERT_TRUE(pair.client().tell(memif::make_message(memif::MessageType::disconnect)));
+  pair.serve();
+  EXPECT_EQ(pair.last().error, Errc::link_ended);
+  EXPECT_EQ(pair.link().why(), "");
+  EXPECT_FALSE(pair.link().was_set_up());
 }
 
 TEST(MemifLink, ReadsMessagesAlsoWhileTheClientAlwaysHasFrames) {
