@@ -270,6 +270,19 @@ TEST(HostileClient, ARingInAWrongPlaceEndsTheLink) {
                   EXPECT_EQ(c.reply_type(), MessageType::connected);
                   connect(c);
                 }},
+               {"message 3 came after CONNECT",
+                [&](MemifClient& c) {
+                  connect(c);
+                  EXPECT_EQ(c.reply_type(), MessageType::connected);
+                  c.tell(MemifClient::init_message());
+                }},
+               {"message 5 came after CONNECT",
+                [&](MemifClient& c) {
+                  connect(c);
+                  EXPECT_EQ(c.reply_type(), MessageType::connected);
+                  c.tell(MemifClient::ring_message(c.ring_fields(true)),
+                         c.send_ring.interrupt.get());
+                }},
                {"message 4 came after CONNECT",
                 [&](MemifClient& c) {
                   connect(c);
@@ -355,6 +368,7 @@ TEST(HostileClient, BuffersOutsideOfTheMemoryBreakARing) {
     const SendResult sent = pair.link().send(views({make_frame(60, 1)}));
     EXPECT_EQ(sent.taken, 0U);
     EXPECT_EQ(sent.error, Errc::link_ended);
+    EXPECT_TRUE(pair.link().prepare_wait().ready) << "receive() has something to report";
     expect_end(pair, std::string("receive ring: ") + kOutside);
   }
 }

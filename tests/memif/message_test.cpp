@@ -73,6 +73,46 @@ TEST(MemifMessage, EachStepIsAnsweredAndFramesPassAfterTheLast) {
   EXPECT_TRUE(pair.link().is_ready());
 }
 
+TEST(MemifMessage, AnAcknowledgementOfTheClientHasNoAnswer) {
+  MemifPair pair;
+  ASSERT_TRUE(pair.client().tell(memif::make_message(MessageType::ack)));
+  EXPECT_FALSE(pair.client().reply().has_value());
+  EXPECT_TRUE(pair.link().is_ready()) << pair.link().why();
+}
+
+// Of an interface: its number, its name and a secret. Of a ring: further flags, and bytes that the
+// client keeps for itself.
+TEST(MemifMessage, WhatTheServerDoesNotUseMayBeAnything) {
+  MemifPair pair({}, {}, false);
+  MemifClient& client = pair.client();
+  ASSERT_EQ(client.reply_type(), MessageType::hello);
+  memif::Init init{.id = 0xffff'ffff};
+  init.secret.fill('s');
+  init.name.fill('n');
+  ASSERT_TRUE(client.tell(MemifClient::init_message(init)));
+  ASSERT_TRUE(client.acknowledged());
+  ASSERT_TRUE(
+      client.tell(MemifClient::region_message(0, client.rings.size()), client.rings.file()));
+  ASSERT_TRUE(client.acknowledged());
+  ASSERT_TRUE(
+      client.tell(MemifClient::region_message(1, client.buffers.size()), client.buffers.file()));
+  ASSERT_TRUE(client.acknowledged());
+  for (const bool from_client : {true, false}) {
+    memif::AddRing fields = client.ring_fields(from_client);
+    fields.flags = from_client ? 0xffff : 0xfffe;
+    fields.private_bytes = 0xffff;
+    const int interrupt = (from_client ? client.send_ring : client.receive_ring).interrupt.get();
+    ASSERT_TRUE(client.tell(MemifClient::ring_message(fields), interrupt));
+    ASSERT_TRUE(client.acknowledged()) << pair.link().why();
+  }
+  EXPECT_FALSE(pair.link().was_set_up());
+  ASSERT_TRUE(client.tell(MemifClient::connect_message()));
+  ASSERT_EQ(client.reply_type(), MessageType::connected);
+  EXPECT_TRUE(pair.link().was_set_up());
+  ASSERT_EQ(client.send({make_frame(60, 1)}), 1U);
+  EXPECT_TRUE(same_frames({make_frame(60, 1)}, collect(pair.link(), 1)));
+}
+
 TEST(MemifMessage, DescriptorsThatComeWithAMessageAreClosed) {
   auto sockets = memif_sockets();
   base::ForeignSocket socket(std::move(sockets[1]));

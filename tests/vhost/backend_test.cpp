@@ -7,6 +7,7 @@
 #include <sys/eventfd.h>
 
 #include <array>
+#include <cstring>
 #include <utility>
 #include <vector>
 
@@ -256,6 +257,171 @@ TEST(VhostBackend, MemoryMayBeSharedAnewWhileTheQueuesRun) {
   }
 }
 
+/// A memory of the machine with what is in its old one, for the front-end to share instead.
+void share_instead(const FrontEnd& front, const MachineMemory& memory, std::uint64_t user_address) {
+  std::memcpy(memory.at(0), front.memory.at(0), memory.size());
+  vhost::MemoryTable table{.count = 1};
+  table.regions[0] = memory.region();
+  table.regions[0].user_address = user_address;
+  const int file = memory.file();
+  // Some front-ends send all eight entries.
+  ASSERT_TRUE(front.tell(Request::set_mem_table, table, {&file, 1}));
+}
+
+TEST(VhostBackend, QueuesGoOnInTheMemoryThatIsSharedAnew) {
+  Machine machine({}, {});
+  FrontEnd& front = machine.front();
+  ASSERT_EQ(front.send({make_frame(60, 1)}), 1U);
+  ASSERT_EQ(collect(machine.link(), 1).size(), 1U);
+  const MachineMemory memory(front.memory.size());
+  share_instead(front, memory, MachineMemory::kUser);
+  machine.serve();
+  ASSERT_TRUE(machine.link().is_ready()) << machine.link().why();
+  ASSERT_EQ(machine.link().send(views({make_frame(61, 2)})).taken, 1U);
+  EXPECT_TRUE(front.arrived().empty()) << "in the old memory";
+  const auto& used = *reinterpret_cast<vhost::RingHead*>(memory.at(front.receive_queue.used_at));
+  EXPECT_EQ(used.idx, 1U);
+  const Bytes frame = make_frame(61, 2);
+  EXPECT_EQ(std::memcmp(memory.at(front.receive_slot(0)) + 12, frame.data(), frame.size()), 0);
+}
+
+TEST(VhostBackend, QueuesThatAreNotInTheNewMemoryStop) {
+  Machine machine({}, {});
+  FrontEnd& front = machine.front();
+  const MachineMemory memory(front.memory.size());
+  share_instead(front, memory, MachineMemory::kUser + (std::uint64_t{1} << 40U));
+  machine.serve();
+  EXPECT_FALSE(machine.link().is_ready());
+  EXPECT_EQ(machine.link().why(), "");
+  ASSERT_EQ(machine.link().send(views({make_frame(60, 1)})).taken, 1U);
+  EXPECT_EQ(machine.link().drops().not_ready, 1U);
+  front.share_memory();
+  front.start_queue(0, front.receive_queue);
+  front.start_queue(1, front.send_queue);
+  machine.serve();
+  EXPECT_TRUE(machine.link().is_ready()) << machine.link().why();
+}
+
+TEST(VhostBackend, IsSetUpOnceMemoryIsShared) {
+  Machine machine({}, {}, false);
+  ASSERT_TRUE(machine.front().tell(Request::set_features, Driver::kUsual));
+  machine.serve();
+  EXPECT_FALSE(machine.link().was_set_up());
+  machine.front().share_memory();
+  machine.serve();
+  EXPECT_TRUE(machine.link().was_set_up());
+  machine.front().socket.reset();
+  machine.serve();
+  EXPECT_EQ(machine.last().error, Errc::link_ended);
+  EXPECT_TRUE(machine.link().was_set_up()) << "it was";
+}
+
+TEST(VhostBackend, WithProtocolFeaturesEachQueueWaitsUntilItIsEnabled) {
+  Machine machine({}, {}, false);
+  FrontEnd& front = machine.front();
+  ASSERT_TRUE(front.tell(Request::set_features, Driver::kUsual));
+  front.share_memory();
+  front.lend_all();
+  front.start_queue(0, front.receive_queue, false);
+  front.start_queue(1, front.send_queue, false);
+  machine.serve();
+  EXPECT_FALSE(machine.link().is_ready());
+  ASSERT_EQ(machine.link().send(views({make_frame(60, 1)})).taken, 1U);
+  EXPECT_EQ(machine.link().drops().not_ready, 1U);
+  ASSERT_EQ(front.send({make_frame(60, 2)}), 1U);
+  machine.serve();
+  EXPECT_EQ(machine.link().drops().discarded, 1U);
+}
+
+TEST(VhostBackend, TheSameFeaturesMayComeAgainWhileTheQueuesRun) {
+  Machine machine({}, {});
+  ASSERT_TRUE(machine.front().tell(Request::set_features, Driver::kUsual));
+  machine.serve();
+  EXPECT_FALSE(machine.last().error);
+  EXPECT_TRUE(machine.link().is_ready()) << machine.link().why();
+}
+
+TEST(VhostBackend, SaysOfEachQueueWhereItStopped) {
+  Machine machine({}, {});
+  FrontEnd& front = machine.front();
+  const auto running = holdings({}).descriptors;
+  ASSERT_EQ(front.send({make_frame(60, 1)}), 1U);
+  ASSERT_EQ(collect(machine.link(), 1).size(), 1U);
+  const std::vector<Bytes> frames(3, make_frame(60, 2));
+  ASSERT_EQ(machine.link().send(views(frames)).taken, 3U);
+  ASSERT_TRUE(front.tell(Request::get_vring_base, VringState{0, 77}));
+  const auto stopped = front.reply();
+  ASSERT_TRUE(stopped.has_value());
+  EXPECT_EQ((*stopped)[0], 0U);
+  EXPECT_EQ((*stopped)[1], 3U);
+  EXPECT_EQ(holdings({}).descriptors, running - 2) << "without its kick and its call";
+  ASSERT_EQ(front.send({make_frame(61, 3)}), 1U);
+  EXPECT_TRUE(same_frames({make_frame(61, 3)}, collect(machine.link(), 1))) << "the other one runs";
+  ASSERT_EQ(machine.link().send(views(frames)).taken, 3U);
+  EXPECT_EQ(machine.link().drops().not_ready, 3U);
+}
+
+// Linux in user mode hangs up its device when the channel is closed.
+TEST(VhostBackend, KeepsTheChannelOpen) {
+  Machine machine({}, {}, false);
+  auto channel = vhost_sockets();
+  const int sent = channel[0].get();
+  ASSERT_TRUE(
+      machine.front().tell(Request::set_backend_channel, std::span<const std::byte>(), {&sent, 1}));
+  machine.serve();
+  EXPECT_FALSE(machine.last().error) << machine.link().why();
+  channel[0].reset();
+  pollfd waiting{.fd = channel[1].get(), .events = POLLIN, .revents = 0};
+  EXPECT_EQ(::poll(&waiting, 1, 0), 0) << "it was closed";
+}
+
+// Nobody reads the number of kicks, which would wake the thread again and again.
+TEST(VhostBackend, AKickWakesItOnceAndOneOfTheOtherQueueNever) {
+  Machine machine({}, {});
+  FrontEnd& front = machine.front();
+  pollfd waiting{.fd = machine.link().descriptor(), .events = POLLIN, .revents = 0};
+  machine.serve();
+  for (unsigned round = 0; round < 3; ++round) {
+    ASSERT_FALSE(machine.link().prepare_wait().ready);
+    ASSERT_EQ(::poll(&waiting, 1, 0), 0) << round;
+    front.receive_queue.notify();
+    ASSERT_EQ(::poll(&waiting, 1, 0), 0) << "buffers for frames to come, in round " << round;
+    ASSERT_EQ(front.send({make_frame(60, round)}), 1U);
+    ASSERT_EQ(::poll(&waiting, 1, 10'000), 1);
+    machine.link().finish_wait();
+    FrameBatch batch;
+    ASSERT_EQ(machine.link().receive(batch).frames, 1U);
+    ASSERT_EQ(machine.link().receive(batch).frames, 0U);
+  }
+}
+
+TEST(VhostBackend, AKickMayBeAPipe) {
+  Machine machine({}, {});
+  FrontEnd& front = machine.front();
+  std::array<int, 2> ends{-1, -1};
+  ASSERT_EQ(::pipe2(ends.data(), O_CLOEXEC), 0);
+  const UniqueFd reader(ends[0]), writer(ends[1]);
+  ASSERT_TRUE(front.tell(Request::set_vring_kick, std::uint64_t{1}, {&ends[0], 1}));
+  machine.serve();
+  ASSERT_TRUE(machine.link().is_ready()) << machine.link().why();
+  machine.serve();
+  pollfd waiting{.fd = machine.link().descriptor(), .events = POLLIN, .revents = 0};
+  ASSERT_EQ(::poll(&waiting, 1, 0), 0);
+  ASSERT_EQ(::write(ends[1], "kick", 4), 4);
+  EXPECT_EQ(::poll(&waiting, 1, 10'000), 1);
+}
+
+TEST(VhostBackend, AnErrorDescriptorMayBeThereOrNot) {
+  Machine machine({}, {});
+  const UniqueFd error(::eventfd(0, EFD_CLOEXEC));
+  const int sent = error.get();
+  ASSERT_TRUE(machine.front().tell(Request::set_vring_err, vhost::bit(8)));
+  ASSERT_TRUE(machine.front().tell(Request::set_vring_err, std::uint64_t{1}, {&sent, 1}));
+  machine.serve();
+  EXPECT_FALSE(machine.last().error);
+  EXPECT_TRUE(machine.link().is_ready()) << machine.link().why();
+}
+
 TEST(VhostBackend, NotifiesTheDriverOfWhatAnOlderCallDescriptorMissed) {
   Machine machine({}, {});
   FrontEnd& front = machine.front();
@@ -360,6 +526,27 @@ TEST(VhostBackend, RefusesMessagesThatMakeNoSense) {
              Request::set_mem_table,
              std::as_bytes(std::span(&table, 1)).first(8 + sizeof(vhost::MemoryRegion) - 8),
              {&memory, 1});
+       }},
+      {"a wrong memory table",
+       [](const FrontEnd& f) {  // longer than any
+         const std::array<std::byte, sizeof(vhost::MemoryTable) + 8> table{};
+         return f.tell(Request::set_mem_table, table);
+       }},
+      {"a channel without a descriptor",
+       [&](const FrontEnd& f) {
+         const std::array<int, 2> two{file, file};
+         return f.tell(Request::set_backend_channel, std::uint64_t{0}, two);
+       }},
+      {"another number of descriptors",
+       [&](const FrontEnd& f) {
+         const std::array<int, 2> two{file, file};
+         return f.tell(Request::set_vring_call, std::uint64_t{1}, two);
+       }},
+      {"a kick descriptor that is no eventfd and no pipe",
+       [](const FrontEnd& f) {
+         const auto pair = vhost_sockets();
+         const int one = pair[0].get();
+         return f.tell(Request::set_vring_kick, std::uint64_t{1}, {&one, 1});
        }},
       {"1 memory regions with 0 descriptors",
        [](const FrontEnd& f) {

@@ -194,9 +194,20 @@ TEST(HostileDriver, AReceiveQueueIsLookedAtAsWell) {
     EXPECT_EQ(sent.taken, 0U);
     EXPECT_EQ(sent.error, Errc::link_ended);
     EXPECT_EQ(machine.link().why(), std::string("receive queue: ") + why);
+    EXPECT_TRUE(machine.link().prepare_wait().ready) << "receive() has something to report";
     machine.serve();
     EXPECT_EQ(machine.last().error, Errc::corrupt) << "told once";
   }
+}
+
+TEST(HostileDriver, ANumberThatDoesNotExistIsFoundBeforeASleep) {
+  Machine machine({.queue_size = 16}, {});
+  machine.front().send_queue.available().idx = 17;
+  EXPECT_TRUE(machine.link().prepare_wait().ready);
+  EXPECT_EQ(machine.link().why(),
+            "send queue: more buffers are offered than the queue has entries");
+  machine.serve();
+  EXPECT_EQ(machine.last().error, Errc::corrupt);
 }
 
 TEST(HostileDriver, AFrameThatIsAsLongAsItsMemoryIsDropped) {

@@ -377,6 +377,76 @@ TEST(VhostLink, CountsFramesThatAreNoFrames) {
   EXPECT_EQ(machine.link().drops().too_short, 2U);
 }
 
+TEST(VhostLink, AFrameThatEndsInsideOfItsHeaderIsTooShort) {
+  Machine machine({}, {});
+  FrontEnd& front = machine.front();
+  for (const std::size_t bytes : {std::size_t{1}, std::size_t{11}}) {
+    front.send_queue.descriptor(0) = FrontEnd::describe(front.send_slot(0), bytes, 0);
+    front.send_queue.lend(0);
+  }
+  (void)front.send_queue.show(true);
+  machine.serve();
+  EXPECT_EQ(machine.last().frames, 0U);
+  EXPECT_EQ(machine.link().drops().too_short, 2U);
+  EXPECT_EQ(machine.link().drops().too_long, 0U);
+  EXPECT_EQ(front.send_queue.used().idx, 2U) << "the driver has its buffers again";
+}
+
+TEST(VhostLink, RefusesFramesWithWorkLeftToDoUnlessItTakesThem) {
+  Machine machine({}, {.max_frame_bytes = 1522});
+  const Shape shape;
+  const Bytes small = build(shape, 500, 1), large = build(shape, 3000, 1);
+  FrameView view(small.data(), small.size());
+  view.offload = header_for(shape, 0);
+  EXPECT_EQ(machine.link().send({&view, 1}).error, Errc::not_supported);
+  view = FrameView(large.data(), large.size());
+  view.offload = header_for(shape, 1448);
+  const SendResult result = machine.link().send({&view, 1});
+  EXPECT_EQ(result.taken, 0U);
+  EXPECT_EQ(result.error, Errc::frame_too_long);
+  EXPECT_TRUE(machine.front().arrived().empty());
+}
+
+TEST(VhostLink, ASuperFrameThatNobodyCanSplitIsDroppedAndCounted) {
+  Machine machine({}, {.max_frame_bytes = 1522, .offload = true});
+  const Shape shape;
+  const Bytes frame = build(shape, 3000, 1), other = make_frame(60, 1);
+  FrameView super(frame.data(), frame.size());
+  super.offload = header_for(shape, 1448);
+  super.offload.gso_size = 0;
+  const std::array<FrameView, 2> both{super, FrameView(other.data(), other.size())};
+  EXPECT_EQ(machine.link().send(both).taken, 2U);
+  EXPECT_EQ(machine.link().drops().no_room, 1U);
+  const auto got = machine.front().arrived();
+  ASSERT_EQ(got.size(), 1U);
+  EXPECT_EQ(got[0].frame, other);
+}
+
+// As drivers do that have no mergeable buffers: the header has a buffer of its own.
+TEST(VhostLink, AFrameFillsTheBuffersOfAChainOneAfterTheOther) {
+  Machine machine({.features = Driver::kPlain, .queue_size = 16}, {});
+  FrontEnd& front = machine.front();
+  DriverQueue& queue = front.receive_queue;
+  const std::size_t at = front.receive_slot(0), far = front.receive_slot(9);
+  using vhost::Descriptor;
+  queue.descriptor(0) = FrontEnd::describe(at, 5, Descriptor::kWrite | Descriptor::kNext, 7);
+  queue.descriptor(7) = FrontEnd::describe(far, 7, Descriptor::kWrite | Descriptor::kNext, 3);
+  queue.descriptor(3) = FrontEnd::describe(at + 5, 700, Descriptor::kWrite | Descriptor::kNext, 4);
+  queue.descriptor(4) = FrontEnd::describe(far + 7, 900, Descriptor::kWrite);
+  const Bytes frame = make_frame(1001, 1);
+  ASSERT_EQ(machine.link().send(views({frame})).taken, 1U);
+  const auto used = queue.collect();
+  ASSERT_TRUE(used.has_value());
+  EXPECT_EQ(used->head, 0U);
+  EXPECT_EQ(used->written, 12U + 1001U);
+  EXPECT_FALSE(queue.collect().has_value());
+  const auto part = [&](std::size_t offset, std::size_t bytes) {
+    return Bytes(front.memory.at(offset), front.memory.at(offset) + bytes);
+  };
+  EXPECT_EQ(part(at + 5, 700), Bytes(frame.begin(), frame.begin() + 700));
+  EXPECT_EQ(part(far + 7, 301), Bytes(frame.begin() + 700, frame.end()));
+}
+
 // Only super-frames are longer than others.
 TEST(VhostLink, AFrameWithAnUnfinishedChecksumIsNoLongerThanOthers) {
   const Shape shape;
