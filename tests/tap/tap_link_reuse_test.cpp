@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "tap/netlink.hpp"
+#include "tap/tap_keeper.hpp"
 #include "tap/tap_link.hpp"
 #include "tests/support/eventually.hpp"
 #include "tests/support/frames.hpp"
@@ -111,6 +112,46 @@ TEST_F(TapReuse, WhatTheDeviceHasNoRoomForIsDroppedAndCountedAsThat) {
   EXPECT_EQ(counts.dropped_corrupt, 0U);
   EXPECT_EQ(counts.dropped_down, 0U);
   EXPECT_EQ(counts.sent_bytes, counts.sent_frames * 1514);
+}
+
+TapSettings unlike_in_each_field(bool other) {
+  TapSettings all;
+  all.is_new = !other;
+  all.vnet_hdr = other;
+  all.header_bytes = other ? 10 : 12;
+  all.mtu = 1400;
+  all.mac = *MacAddress::parse("02:00:00:00:00:07");
+  all.up = !other;
+  all.addresses = {*Cidr::parse("198.18.0.1/24"), *Cidr::parse("fd00::1/64")};
+  all.active = {"one", "two"};
+  all.requested = {"two", "three", "four"};
+  all.added = {*Cidr::parse("198.18.0.2/25")};
+  return all;
+}
+
+/// A file below /run tells them to the next command if all processes of one were killed.
+TEST(TapSettings, AreReadAsTheyWereWrittenAndOnlyWhole) {
+  for (const bool other : {false, true}) {
+    const TapSettings written = unlike_in_each_field(other);
+    const std::string text = written.to_text();
+    const auto read = TapSettings::parse(text);
+    ASSERT_TRUE(read) << text;
+    EXPECT_EQ(read->is_new, written.is_new);
+    EXPECT_EQ(read->vnet_hdr, written.vnet_hdr);
+    EXPECT_EQ(read->header_bytes, written.header_bytes);
+    EXPECT_EQ(read->mtu, written.mtu);
+    EXPECT_EQ(read->mac, written.mac);
+    EXPECT_EQ(read->up, written.up);
+    EXPECT_EQ(read->addresses, written.addresses);
+    EXPECT_EQ(read->active, written.active);
+    EXPECT_EQ(read->requested, written.requested);
+    EXPECT_EQ(read->added, written.added);
+    for (std::size_t size = 0; size + 1 < text.size(); ++size)
+      EXPECT_FALSE(TapSettings::parse(text.substr(0, size))) << size;
+    EXPECT_FALSE(TapSettings::parse("address nowhere\n" + text));
+    EXPECT_FALSE(TapSettings::parse("added 198.18.0.2/33\n" + text));
+    EXPECT_TRUE(TapSettings::parse("unknown 1\n" + text)) << "of a later version";
+  }
 }
 
 }  // namespace
