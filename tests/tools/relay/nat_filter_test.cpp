@@ -373,6 +373,8 @@ TEST_F(NatFilterTest, LetsOnlyPingsPassOfIcmp) {
   }
   EXPECT_EQ(out(icmp(8, "127.0.0.1")), loopback);
   EXPECT_EQ(out(icmp(8, "10.0.2.2")), Verdict());
+  EXPECT_EQ(out(icmp(8, "10.0.2.3")), Verdict());
+  EXPECT_EQ(out(icmp(8, "10.0.2.4")), others);
 }
 
 TEST_F(NatFilterTest, LetsAPingBeAnsweredByItsNumberAndItsAddress) {
@@ -516,6 +518,8 @@ TEST_F(NatFilterTest, LetsPasstServeNamesWhereHostsCannotReachTheResolverItself)
     EXPECT_EQ(asked("10.0.2.9", protocol, 80), closed);
     EXPECT_EQ(asked("10.0.2.2", protocol, 53), closed);
   }
+  EXPECT_EQ(out(icmp(8, "10.0.2.9")), closed);
+  EXPECT_EQ(out(icmp(8, "10.0.2.2")), closed) << "it would lead to 127.0.0.1";
   EXPECT_EQ(asks({.target = "10.0.2.9"}), Verdict());
   EXPECT_EQ(out({.from = "10.0.2.9"}), stranger);
   wish_.resolver = *tap::IpAddress::parse("198.18.0.53");

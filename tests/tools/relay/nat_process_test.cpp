@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "tests/support/child_process.hpp"
+#include "tests/support/eventually.hpp"
 #include "tests/support/temp_dir.hpp"
 #include "tools/relay/name_servers.hpp"
 
@@ -268,6 +269,70 @@ TEST_F(NatWords, OnlyItsErrorsComeBackAndItHasAGroupOfItsOwn) {
   pids >> self >> group;
   EXPECT_GT(self, 0);
   EXPECT_EQ(self, group);
+}
+
+/// Whether the process whose number is in that file runs no more.
+bool has_ended(const std::string& file) {
+  pid_t pid = 0;
+  std::ifstream(file) >> pid;
+  EXPECT_GT(pid, 0) << file;
+  std::ifstream status("/proc/" + std::to_string(pid) + "/status");
+  const std::string text{std::istreambuf_iterator<char>(status), {}};
+  return text.empty() || text.find("State:\tZ") != std::string::npos;
+}
+
+TEST_F(NatWords, AHelperEndsWithTheProgramHoweverThatEnds) {
+  const std::string helper = "/bin/sleep 300 <&- >&- 2>&- 3>&- & echo $! > " + dir_.file("helper");
+  deed(helper + "; exit 3");
+  run(tools::NatProgram::slirp4netns, {});
+  EXPECT_EQ(contents("why"), "slirp4netns ended with exit code 3");
+  EXPECT_TRUE(eventually([&] { return has_ended(dir_.file("helper")); }));
+  deed(helper + "; exec 3>&-; exit 4");
+  run(tools::NatProgram::passt, {});
+  EXPECT_TRUE(eventually([&] { return has_ended(dir_.file("helper")); }));
+  std::filesystem::remove(dir_.file("helper"));
+  deed("echo $$ > " + dir_.file("self") + "; " + helper + "; exec /bin/sleep 300");
+  EXPECT_EQ(Child([&] {
+              ::setenv("PATH", dir_.path().c_str(), 1);
+              const tools::StopSignals stop;
+              const auto started = tools::NatProcess::start(tools::NatProgram::passt, {}, stop);
+              return eventually([&] { return !contents("helper").empty(); }) ? 0 : 1;
+            }).wait(),
+            0);
+  for (const char* const each : {"self", "helper"})
+    EXPECT_TRUE(eventually([&] { return has_ended(dir_.file(each)); })) << each;
+}
+
+TEST_F(NatWords, TheSocketIsInTheDirectoryForSuchFilesIfItsPathIsShortEnough) {
+  const auto begins_with = [&](const std::string& parent) {
+    EXPECT_EQ(Child([&] {
+                ::setenv("TMPDIR", parent.c_str(), 1);
+                ::setenv("PATH", dir_.path().c_str(), 1);
+                const tools::StopSignals stop;
+                const tools::NatProgram slirp = tools::NatProgram::slirp4netns;
+                return tools::NatProcess::start(slirp, {}, stop) ? 1 : 0;
+              }).wait(),
+              0);
+    const std::string words = contents("words");
+    const std::size_t at = words.rfind('\n', words.size() - 2);
+    return words.substr(at + 1);
+  };
+  const TempDir near("/tmp");
+  EXPECT_TRUE(begins_with(near.path()).starts_with(near.path() + "/shmifctl-"));
+  const std::string far = near.file(std::string(64, 'x'));
+  std::filesystem::create_directory(far);
+  EXPECT_TRUE(begins_with(far).starts_with("/tmp/shmifctl-"));
+  EXPECT_TRUE(std::filesystem::is_empty(far));
+}
+
+TEST_F(NatWords, WhereItIsNoLongerThereThatIsSaid) {
+  for (const tools::NatProgram program :
+       {tools::NatProgram::slirp4netns, tools::NatProgram::passt}) {
+    std::filesystem::remove(dir_.file(tools::to_text(program)));
+    run(program, {});
+    EXPECT_EQ(contents("why"),
+              std::string("there is no ") + tools::to_text(program) + " in PATH any more");
+  }
 }
 
 }  // namespace
