@@ -373,6 +373,25 @@ TEST(HostileClient, BuffersOutsideOfTheMemoryBreakARing) {
   }
 }
 
+TEST(HostileClient, TheReasonIsStillToldWhenTheBatchHasRoomAgain) {
+  MemifPair pair({.size_log2 = 4});
+  FrameBatch one(1, 2048);
+  ASSERT_EQ(pair.client().send({make_frame(60, 1)}), 1U);
+  ASSERT_EQ(pair.link().receive(one).frames, 1U);
+  MemifPair other({.size_log2 = 4});
+  other.client().receive_ring.given += 1;
+  other.client().receive_ring.show();
+  ASSERT_EQ(other.link().send(views({make_frame(60, 1)})).error, Errc::link_ended);
+  EXPECT_FALSE(other.link().send({}).error) << "nothing was to be sent";
+  const ReceiveResult full = other.link().receive(one);  // it has the frame of another link
+  EXPECT_EQ(full.frames, 0U);
+  EXPECT_FALSE(full.error);
+  EXPECT_EQ(to_bytes(one[0]), make_frame(60, 1));
+  one.clear();
+  EXPECT_EQ(other.link().receive(one).error, Errc::corrupt);
+  EXPECT_EQ(other.link().receive(one).error, Errc::link_ended);
+}
+
 TEST(HostileClient, ANumberOfTheReceiveRingThatDoesNotExistBreaksIt) {
   MemifPair pair({.size_log2 = 4});
   pair.client().receive_ring.given += 1;

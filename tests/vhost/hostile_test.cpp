@@ -200,6 +200,23 @@ TEST(HostileDriver, AReceiveQueueIsLookedAtAsWell) {
   }
 }
 
+TEST(HostileDriver, TheReasonIsStillToldWhenTheBatchHasRoomAgain) {
+  Machine good({.queue_size = 16}, {}), bad({.queue_size = 16}, {});
+  FrameBatch one(1, 2048);
+  ASSERT_EQ(good.front().send({make_frame(60, 1)}), 1U);
+  ASSERT_EQ(good.link().receive(one).frames, 1U);
+  bad.front().receive_queue.head(0) = 16;
+  ASSERT_EQ(bad.link().send(views({make_frame(60, 2)})).error, Errc::link_ended);
+  EXPECT_FALSE(bad.link().send({}).error) << "nothing was to be sent";
+  const ReceiveResult full = bad.link().receive(one);  // it has the frame of another link
+  EXPECT_EQ(full.frames, 0U);
+  EXPECT_FALSE(full.error);
+  EXPECT_EQ(to_bytes(one[0]), make_frame(60, 1));
+  one.clear();
+  EXPECT_EQ(bad.link().receive(one).error, Errc::corrupt);
+  EXPECT_EQ(bad.link().receive(one).error, Errc::link_ended);
+}
+
 TEST(HostileDriver, ANumberThatDoesNotExistIsFoundBeforeASleep) {
   Machine machine({.queue_size = 16}, {});
   machine.front().send_queue.available().idx = 17;
