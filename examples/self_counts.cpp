@@ -38,11 +38,11 @@ class Samples final : public SampleSink {
 
 /// A session on the calling thread. The modifier u, "in user space", needs no privileges.
 CounterSession make_session() {
-  const EventNames names;
-  EventSetup faults{names.find("page-faults:u").value()};
+  const auto events = EventNames().find_all("page-faults:u,task-clock:u").value();
+  EventSetup faults{events[0]};
   faults.sampling = {.period = kPeriod, .mask = true};
   CounterSession session;
-  session.program(std::array{faults, EventSetup{names.find("task-clock:u").value()}}).value();
+  session.program(std::array{faults, EventSetup{events[1]}}).value();
   session.load(CounterTarget::thread({})).value();  // value() throws, with a message
   session.start().value();
   return session;
