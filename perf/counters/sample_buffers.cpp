@@ -172,12 +172,13 @@ void SampleBuffers::make_room(std::size_t ring) {
     const auto header = full.next(record, until);
     if (!header) return;
     if (header->type == PERF_RECORD_SAMPLE) ++dropped_;
-    if (header->type == PERF_RECORD_LOST) dropped_ += word_at(record, sizeof(std::uint64_t));
+    if (header->type == PERF_RECORD_LOST) lost_before_ += word_at(record, sizeof(std::uint64_t));
   }
 }
 
 SampleCounts SampleBuffers::read(SampleSink& sink, const EventSets& sets, std::uint64_t until_ns) {
   SampleCounts counts;
+  counts.lost = std::exchange(lost_before_, 0);
   lost_in_pmu_ = 0;
   // What comes meanwhile is for the next call, so a sampler of itself comes to an end.
   ends_.clear();

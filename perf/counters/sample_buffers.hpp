@@ -103,6 +103,7 @@ class SampleBuffers {
   std::map<std::uint64_t, std::size_t> event_of_id_;
   std::uint64_t lost_in_pmu_ = 0;
   std::uint64_t dropped_ = 0;
+  std::uint64_t lost_before_ = 0;  ///< told by records that made room since the last read()
   bool spread_ = false;
   std::vector<std::uint64_t> ends_;
   std::vector<std::uint64_t> chain_;

@@ -90,6 +90,39 @@ TEST_F(LimitedSession, SaysThatMoreMayBeLostWhereTheKernelDoesNotTell) {
   EXPECT_TRUE(counts->lost_is_least);
 }
 
+/// A trigger needs room in its ring, and takes the oldest records out of a full one.
+TEST_F(LimitedSession, CountsOnceWhatARecordToldThatMadeRoom) {
+  for (const bool tells : {true, false}) {
+    kernel.tells_lost = tells;
+    CounterSession one({.switch_by_itself = false, .ring_pages = 1}, kernel);
+    const std::array masks{EventSetup{fake_event(1), 0, {.period = 10, .mask = true}}};
+    ASSERT_TRUE(one.program(masks));
+    ASSERT_TRUE(one.load(kLimitedThread));
+    ASSERT_TRUE(one.start());
+    const int file = std::ranges::find_if(kernel.events, [](const auto& each) {
+                       return !each.second.ring.empty();
+                     })->first;
+    const std::array<std::uint64_t, 2> lost{kernel.events.at(file).id, 9};
+    kernel.lose(1, 9);
+    kernel.put(file, PERF_RECORD_LOST, std::as_bytes(std::span(lost)));
+    std::uint64_t samples = 0;
+    constexpr std::uint64_t kFull = 120;  // of 32 bytes each, in a page
+    for (; samples < kFull; ++samples) {
+      const std::array<std::uint64_t, 3> sample{kernel.events.at(file).id, 0x1000, 0};
+      kernel.put(file, PERF_RECORD_SAMPLE, std::as_bytes(std::span(sample)));
+    }
+    EXPECT_EQ(one.state(), SessionState::masked);
+    ASSERT_TRUE(one.restart());
+    LimitedSink sink;
+    const auto counts = one.read_samples(sink);
+    ASSERT_TRUE(counts);
+    EXPECT_LT(counts->samples, kFull) << "some made room";
+    EXPECT_EQ(counts->lost, 9 + kFull - counts->samples) << tells;
+    EXPECT_EQ(one.read_samples(sink).value().lost, 0U);
+    ASSERT_TRUE(one.stop());
+  }
+}
+
 TEST_F(LimitedSession, OfNoSampledEventLosesNothing) {
   kernel.tells_lost = false;
   program({{fake_event(1)}});
