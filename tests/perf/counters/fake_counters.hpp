@@ -14,6 +14,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <span>
 #include <string>
@@ -61,6 +62,7 @@ class FakeCounters final : public KernelCounters {
   ssize_t cut_reads = 0;         ///< bytes that reads give too few
   bool tells_lost = true;        ///< knows PERF_FORMAT_LOST, as Linux 6.0
   std::vector<int> online{0, 1};
+  std::optional<std::uint32_t> refused;  ///< a type that is permitted in user space only
 
   ~FakeCounters() override {
     for (const auto& [file, event] : events) ::close(file);
@@ -145,6 +147,7 @@ class FakeCounters final : public KernelCounters {
   int open(const EventAttr& attr, pid_t task, int cpu, int group) noexcept override {
     if (const int error = ask(KernelCall::open); error < 0) return error;
     if (ended.contains(task)) return -ESRCH;
+    if (attr.base.type == refused && !attr.base.exclude_kernel) return -EACCES;
     if (!tells_lost && (attr.base.read_format & kFormatLost) != 0) return -EINVAL;
     if (cpu >= 0 && std::ranges::find(online, cpu) == online.end()) return -ENODEV;
     const int file = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);

@@ -240,6 +240,24 @@ TEST(CountersCapabilities, OfThisMachineSayThatOnlyUserSpaceIsPermitted) {
             "sysctl kernel.perf_event_paranoid=1, or the capability CAP_PERFMON");
 }
 
+/// A tracepoint is in the kernel. That it can be asked for in user space, where it is not reached,
+/// helps nobody.
+TEST(CountersCapabilities, SayThatTracepointsAreNotPermittedWhereTheKernelIsNot) {
+  Tree tree;
+  tree.put("/sys/kernel/tracing/events/sched/sched_switch/id", "316\n");
+  FakeCounters kernel;
+  kernel.refused = PERF_TYPE_TRACEPOINT;
+  for (const Capability& each : counters_capabilities_by(tree.files(), kernel)) {
+    if (each.name != "counters.tracepoints") continue;
+    EXPECT_EQ(word_of(each.state), std::string("not_permitted"));
+    EXPECT_EQ(
+        each.reason,
+        "perf_event_open: kernel.perf_event_paranoid does not allow tracepoints to this user");
+    EXPECT_EQ(each.enable_with,
+              "sysctl kernel.perf_event_paranoid=-1, or the capability CAP_PERFMON");
+  }
+}
+
 StatEvent stat_event_called(const std::string& name, std::uint64_t config, unsigned set = 0) {
   StatEvent event{name, set};
   event.event = event_called(name, PERF_TYPE_SOFTWARE, config);

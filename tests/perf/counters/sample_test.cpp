@@ -309,6 +309,43 @@ TEST(SampleProfile, TakesACallForWhereItWasMade) {
   EXPECT_EQ(result.roots[0].calls[0].object, "inner");
 }
 
+/// The kernel puts a mark before its own callers, and another one before those in user space.
+TEST(SampleProfile, LooksForCallersWhereTheMarksSayThatTheyAre) {
+  SampleProfile profile(true);
+  profile.mapped({5, 0x3000, 0x1000, 0, "/nonexistent/program"});
+  const std::array<std::uint64_t, 4> chain{PERF_CONTEXT_KERNEL, 0xffffffff81000010,
+                                           PERF_CONTEXT_USER, 0x3010};
+  Sample sample = sample_at(0xffffffff81000010, 5, true);
+  sample.chain = chain;
+  profile.sample(sample);
+  profile.finish();
+  const auto result = profile.result();
+  ASSERT_EQ(result.roots.size(), 1U);
+  EXPECT_EQ(result.roots[0].object, "program");
+  ASSERT_EQ(result.roots[0].calls.size(), 1U);
+  EXPECT_EQ(result.roots[0].calls[0].object, "[kernel]");
+}
+
+TEST(SampleRun, SaysThatMoreMayBeLostIfOneOfItsTargetsDoesNotTell) {
+  static constexpr std::array kTwo{TaskId{kTask, 7}, TaskId{kOther, 7}};
+  for (const pid_t tells : {kTask, kOther}) {
+    FakeCounters kernel;
+    // The clock of a session is opened before its events are.
+    kernel.before = [&](KernelCall call, int) {
+      if (call != KernelCall::open || kernel.events.empty()) return 0;
+      kernel.tells_lost = kernel.events.rbegin()->second.task == tells;
+      return 0;
+    };
+    SampleOptions options;
+    options.sampling.period = 10;
+    auto run = SampleRun::start(fake_event(1), kTwo, options, nullptr, kernel);
+    ASSERT_TRUE(run) << run.error().message;
+    auto addresses = sample_formats().make("addresses").value();
+    ASSERT_TRUE(run->read(*addresses));
+    EXPECT_TRUE(run->counts().lost_is_least) << tells;
+  }
+}
+
 TEST(SampleRun, FallsBackToUserSpaceAndCountsLostRecords) {
   FakeCounters kernel;
   // The clock; the event on two CPUs, of which the first is refused.

@@ -90,6 +90,17 @@ TEST(BusPicture, NamesThePartOfTheBusThatIsUsedMost) {
             "rx used 60.0 KiB of 1.2 MiB; most: 60.0 KiB from behind the ports on" + always);
 }
 
+TEST(BusPicture, OfSeveralPartiesTellsTheLongestTimeAndTheMostLooks) {
+  HeatResult many = result_of({{kRingAt, kRingAt + 65536, 10, 0, 0}});
+  many.windows.back().samples = 20;
+  HeatResult lasting = result_of({{kRingAt, kRingAt + 65536, 10, 0, 0}});
+  lasting.windows.back().end_s = 4.5;
+  for (const auto& parties : {std::vector{many, lasting}, {lasting, many}}) {
+    const std::string text = bus_heat_text(parties, small_bus(), 120, false);
+    EXPECT_NE(text.find("the last 3.5 s, 20 looks;"), std::string::npos) << text;
+  }
+}
+
 TEST(BusPicture, ClaimsNoMoreThanThePrecisionOfTheLooksTells) {
   auto result = result_of({{kRingAt, kRingAt + 65536, 10, 0, 0}});
   const auto conclusion = [&](const char* precision) {

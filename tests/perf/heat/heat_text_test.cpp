@@ -141,6 +141,16 @@ TEST(HeatConclusion, TakesTheLongestOfWhatIsNearlyAsHot) {
             "hottest: 12.0 KiB of pool at 12.0 KiB, in 93 % of the samples");
 }
 
+TEST(HeatConclusion, CountsOnceWhatLiesInTwoNeighbouringMappings) {
+  HeatResult result = measured({{{0xE000, 0x43000, 10, {}, 0}}});
+  result.ranges = {{{0x10000, 0x20000}, "first", 0},
+                   {{0x20000, 0x40000}, "second", 0},
+                   {{0x41000, 0x42000}, "third", 0}};
+  EXPECT_EQ(heat_conclusion(result),
+            "process 41 (rig): 196.0 KiB of 196.0 KiB (100 %) were accessed in the one window; "
+            "hottest: second (128.0 KiB), in 100 % of the samples");
+}
+
 TEST(HeatConclusion, NamesAWholeMappingAndClaimsNoMoreThanIsKnown) {
   auto result = measured({{{0x40000, 0x4F000, 10, {}, 0}}});
   const std::string behind =

@@ -201,9 +201,11 @@ TEST(HeatByWrites, KnowsMappingsThatAreMadeLater) {
 
 TEST(HeatByWrites, CountsMappingsThatAreOnlyRead) {
   NEEDS_WRITTEN();
-  shmif::test::Shared<std::atomic<std::uint64_t>> read_only;
+  shmif::test::Shared<std::atomic<std::uint64_t>> read_only, earlier;
   const Writer writer([&] {
     *read_only = mapped(MAP_SHARED | MAP_ANONYMOUS);
+    *earlier = mapped(MAP_SHARED | MAP_ANONYMOUS);
+    for (std::size_t page = 0; page < kPages; ++page) write_page(*earlier, page);
     return mapped(MAP_PRIVATE | MAP_ANONYMOUS);
   });
   HeatSession session = session_for(writer.pid());
@@ -221,6 +223,7 @@ TEST(HeatByWrites, CountsMappingsThatAreOnlyRead) {
     return accesses_at(writer.address()).value_or(0) > 0;
   }));
   EXPECT_EQ(accesses_at(*read_only), 0U) << "nobody accesses it";
+  EXPECT_EQ(accesses_at(*earlier), 0U) << "nobody has since the watch began";
 }
 
 std::string smaps_of(pid_t pid) {

@@ -3,6 +3,7 @@
 #include "perf/membw/fill_load.hpp"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 namespace shmif::perf::test {
 namespace {
@@ -93,6 +94,14 @@ TEST(FillLoad, TakesNoMoreThanTheMemoryOfTheMachine) {
       << possible.error().message;
   EXPECT_FALSE(fill_memory({}, options));
   options.buffer_bytes = kMiB;
+  EXPECT_TRUE(check_fill(options));
+  const auto all = static_cast<std::uint64_t>(::sysconf(_SC_PHYS_PAGES)) *
+                   static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+  options.buffer_bytes = all / 2;
+  EXPECT_FALSE(check_fill(options)) << "in all threads together";
+  options.buffer_bytes = all / 4;
+  EXPECT_TRUE(check_fill(options));
+  options = {.threads = 1, .buffer_bytes = all / 2};
   EXPECT_TRUE(check_fill(options));
 }
 

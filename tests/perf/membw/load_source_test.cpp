@@ -55,6 +55,11 @@ TEST(LoadSource, HasNoRateOfAWindowInWhichAThreadEndedNoPhase) {
   EXPECT_EQ(half.total, std::nullopt);
   EXPECT_EQ(half.reason,
             "thread 1 of the load did not end a round in this window (take a longer --window)");
+  // One that has a place, and had not begun.
+  LoadRig waiting;
+  waiting.counts.set(0, {0, 0, 0});
+  EXPECT_EQ(waiting.window([&] { waiting.counts.set(0, {2 * kLoadSecond, 5, 5}); }).total,
+            std::nullopt);
   // One that began meanwhile was not seen at the begin.
   EXPECT_EQ(rig.window([&] {
                  rig.counts.set(0, {3 * kLoadSecond, 9, 9});

@@ -145,6 +145,19 @@ TEST_F(MembwRun, MeasuresTheBackgroundFirstWhileTheProgramIsPaused) {
   EXPECT_FALSE(result.sources[1].background) << "a group has none";
 }
 
+TEST_F(MembwRun, LeavesNoProgramPausedHoweverTheBackgroundEnds) {
+  for (const Woken woken : {Woken::stopped, Woken::nothing_left}) {
+    world_ = {.log = {}, .wakes = {woken}};
+    hooks_.pause = [this] { return world_.log.emplace_back("pause"), true; };
+    hooks_.resume = [this] { return world_.log.emplace_back("resume"), true; };
+    const MembwResult result = go();
+    EXPECT_EQ(times("pause"), 1);
+    EXPECT_EQ(times("resume"), 1);
+    EXPECT_FALSE(result.sources[0].background) << "it was cut short";
+    EXPECT_TRUE(result.samples.empty());
+  }
+}
+
 TEST_F(MembwRun, OpensNoWindowForAProgramThatCannotBegin) {
   hooks_.begin = [] { return Result<void>(Error(Errc::bad_argument, "cannot run it")); };
   hooks_.pause = [this] { return world_.log.emplace_back("pause"), true; };

@@ -150,6 +150,18 @@ TEST_F(ResctrlSourceTest, SaysThatSomebodyDeletedItsGroup) {
   EXPECT_TRUE(resctrl.close());
 }
 
+TEST_F(ResctrlSourceTest, OfAWindowThatFailedAtBothEndsTellsWhatCameFirst) {
+  ResctrlSource resctrl = source();
+  ASSERT_TRUE(resctrl.open({10}));
+  resctrl_.count(group(), 0, "mbm_total_bytes", "many\n");
+  ASSERT_TRUE(resctrl.enable());
+  resctrl_.delete_group(group());
+  now_ += kSecond;
+  ASSERT_TRUE(resctrl.disable());
+  const std::string reason = resctrl.read().reason;
+  EXPECT_EQ(reason.find(tree_.at(group()) + "/mon_data/mon_L3_00/mbm_total_bytes: "), 0U) << reason;
+}
+
 TEST_F(ResctrlSourceTest, InTheModeOfAssignedCountersAsksForThoseThatAreMissing) {
   resctrl_.assign_mode = true;
   resctrl_.assignments = "mbm_total_bytes:0=e;1=_\nmbm_local_bytes:0=e;1=e\n";

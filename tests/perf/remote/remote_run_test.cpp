@@ -275,6 +275,27 @@ TEST(StatesOfARun, AreSentUpToTheirLimitsAndOnlyIfJobsSaveSome) {
   EXPECT_EQ(told_of({1, 2}, {}, false), Told{}) << "they are not of this run";
 }
 
+TEST(StatesOfARun, AreThoseThatItsJobsWroteAndNotThoseOfAnEarlierRun) {
+  const test::TempDir folder;
+  RunOptions options;
+  options.aux_path = folder.path();
+  std::vector<PlannedJob> plan(3);
+  const auto path_of = [&](const std::string& job) { return folder.file(job + "-verify.state"); };
+  for (const std::string name : {"a", "b", "c"}) {
+    PlannedJob& job = plan[static_cast<std::size_t>(name[0] - 'a')];
+    job.options.name = name;
+    job.options.verify_state_save = true;
+    if (name != "c") std::ofstream(path_of(name)) << "earlier";
+  }
+  const SavedStates states(plan, options);
+  std::ofstream(path_of("new")) << "of this run";  // a state is always a new file
+  std::filesystem::rename(path_of("new"), path_of("b"));
+  std::ofstream(path_of("c")) << "the first";
+  std::vector<std::pair<std::string, std::size_t>> told;
+  states.tell([&](const StateMessage& state) { told.emplace_back(state.job, state.state.size()); });
+  EXPECT_EQ(told, (std::vector<std::pair<std::string, std::size_t>>{{"b", 11}, {"c", 9}}));
+}
+
 TEST(StatesOfARun, AreOfAllJobsThatItsPlanCanHave) {
   JobSet set;
   JobOptions job;

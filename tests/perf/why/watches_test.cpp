@@ -171,6 +171,48 @@ TEST(PortWatch, GivesAPortToTheJobThatHasItAndNotToTheOneThatItsRowNames) {
   EXPECT_EQ(series.ports[1].job, std::nullopt);
 }
 
+TEST(PortWatch, GivesAPortToAJobThatIsFoundLater) {
+  const shmif::test::TempBus bus;
+  Port port;
+  const shmif::test::StayingChild owner([&] {
+    port = shmif::test::port_on(bus.path(), {.name = "tx"});
+    return true;
+  });
+  const Port own = shmif::test::port_on(bus.path(), {.name = "thread"});
+  WhySeries series;
+  series.jobs = {{.name = "owner"}};
+  TaskWatch tasks(KernelFiles(), series, 0);
+  PortWatch watch = PortWatch::open(bus.path()).value();
+  watch.sample(series, tasks);
+  ASSERT_EQ(series.ports.size(), 2U);
+  for (const PortSeries& each : series.ports) EXPECT_EQ(each.job, std::nullopt) << each.name;
+  ASSERT_TRUE(tasks.add(owner.pid(), 0));
+  series.jobs.push_back({.name = "thread"});  // a thread of this process
+  series.ends_s.push_back(1);
+  watch.sample(series, tasks);
+  for (const PortSeries& each : series.ports) {
+    EXPECT_EQ(each.job, each.name == "tx" ? 0U : 1U) << each.name;
+  }
+}
+
+TEST(RepeatedFile, IsReadWholeHoweverLongItIs) {
+  const Tree tree;
+  std::vector<char> buffer;
+  std::string text;
+  for (const std::size_t bytes : {16383U, 16384U, 16385U, 32768U, 100'000U, 5U}) {
+    text.clear();
+    while (text.size() < bytes) text += std::to_string(text.size()) + '\n';
+    text.resize(bytes);
+    tree.put("/proc/stat", text);
+    RepeatedFile file(tree.at("/proc/stat"));
+    for (int look = 0; look < 2; ++look) {
+      const auto seen = file.read(buffer);
+      ASSERT_TRUE(seen);
+      EXPECT_TRUE(*seen == text) << seen->size() << " bytes of " << bytes;
+    }
+  }
+}
+
 /// A bus with a port that is looked at every second.
 class LookedAtBus : public testing::Test {
  protected:
