@@ -180,6 +180,28 @@ TEST_F(TwoUsers, ABusOfMode0600IsNeitherMadeOverNorRemovedByOthers) {
   }
 }
 
+TEST_F(TwoUsers, WhoWantsABusOfHisOwnWhereAllMayPutFilesTakesThatOfTheOwnerOfTheDirectory) {
+  const std::string path = dir.file("bus");
+  ASSERT_EQ(chmod(dir.path().c_str(), 01777), 0);
+  alice_makes(path, 0666);
+  const auto refused = [&] {
+    return as(kStranger, [&] {
+      const auto made = Bus::create_if_missing(path, small_ring(), false, false);
+      return made ? 0 : was_denied(made.error()) ? 1 : 2;
+    });
+  };
+  EXPECT_EQ(refused(), 1) << "somebody else's may be a trap";
+  ASSERT_EQ(chown(path.c_str(), 0, 0), 0);
+  EXPECT_EQ(refused(), 0) << "as in /dev/shm, which is root's";
+  ASSERT_EQ(chown(dir.path().c_str(), kAlice.uid, kAlice.gid), 0);
+  EXPECT_EQ(refused(), 1);
+  ASSERT_EQ(chown(path.c_str(), kAlice.uid, kAlice.gid), 0);
+  EXPECT_EQ(refused(), 0);
+  ASSERT_EQ(chown(dir.path().c_str(), 0, 0), 0);
+  ASSERT_EQ(chown(path.c_str(), kStranger.uid, kStranger.gid), 0);
+  EXPECT_EQ(refused(), 0) << "his own";
+}
+
 TEST_F(TwoUsers, WhoMayUseABusInAStickyDirectoryMayNotRemoveIt) {
   const std::string path = dir.file("bus");
   alice_makes(path, 0666);
