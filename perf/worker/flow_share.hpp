@@ -33,10 +33,10 @@ class FlowShare {
            });
   }
 
-  /// How many more frames may be sent after `sent`: a job may be at most 16 rounds ahead of the job
+  /// How many more frames may be sent after `sent`: a job may be at most 64 rounds ahead of the job
   /// that is furthest behind.
   std::uint64_t room(std::uint64_t sent) const noexcept {
-    constexpr std::uint64_t kAhead = 16;
+    constexpr std::uint64_t kAhead = 64;
     std::uint64_t min = UINT64_MAX;  // rounds of the job that is furthest behind
     for (const Other& other : others_) {
       // A job that has not started yet, because it waits for another to end, does not count.

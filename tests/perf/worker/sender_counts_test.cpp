@@ -250,16 +250,16 @@ TEST(SharedFlow, AJobIsSixteenRoundsAheadOfTheSlowestAtMost) {
   const FlowShare share(5, others);
   EXPECT_EQ(share.room(1'000'000), UINT64_MAX) << "nobody is waited for who has not begun";
   for (std::size_t i = 0; i < 3; ++i) memory->job(i).start_ns = 1;
-  EXPECT_EQ(share.room(0), 16 * 5U);
-  EXPECT_EQ(share.room(79), 1U);
-  EXPECT_EQ(share.room(80), 0U);
-  EXPECT_EQ(share.room(81), 0U);
+  EXPECT_EQ(share.room(0), 64 * 5U);
+  EXPECT_EQ(share.room(319), 1U);
+  EXPECT_EQ(share.room(320), 0U);
+  EXPECT_EQ(share.room(321), 0U);
   memory->job(0).all_tx_frames.set(7);
   memory->job(1).all_tx_frames.set(20);  // ten rounds of two
   memory->job(2).all_tx_frames.set(27);  // nine rounds of three
-  EXPECT_EQ(share.room(0), (7 + 16) * 5U);
+  EXPECT_EQ(share.room(0), (7 + 64) * 5U);
   memory->flow(0).tx_done = true;
-  EXPECT_EQ(share.room(0), (9 + 16) * 5U) << "nor who has sent all";
+  EXPECT_EQ(share.room(0), (9 + 64) * 5U) << "nor who has sent all";
   memory->flow(1).tx_done = memory->flow(2).tx_done = true;
   EXPECT_EQ(share.room(1'000'000), UINT64_MAX);
 }
