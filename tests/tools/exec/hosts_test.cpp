@@ -255,6 +255,19 @@ TEST_P(Hosts, PsShowsEachInterfaceOfAHostWithItsOwnAddresses) {
   }
 }
 
+TEST_P(Hosts, PsShowsTheInterfaceAndNotTheBridgeThatItIsIn) {
+  const auto host =
+      start("a",
+            "export PATH=$PATH:/usr/sbin:/sbin; ip addr flush dev tap0; "
+            "ip link add br9 address $(cat /sys/class/net/tap0/address) type bridge && "
+            "ip link set tap0 master br9 && echo ready; exec sleep 61",
+            {});
+  ASSERT_TRUE(host->wait_for("ready")) << host->so_far().err;
+  const nlohmann::json all = hosts();
+  ASSERT_EQ(all.size(), 1U) << all;
+  EXPECT_EQ(all[0]["interfaces"][0]["interface"], "tap0");
+}
+
 TEST_P(Hosts, AHostIsMeantByTheNameOfEachOfItsPorts) {
   const auto host = start("a", "echo ready; exec sleep 61",
                           {"--bus", bus(), "--name", "b", "--bus", bus(), "--name", "c"});
