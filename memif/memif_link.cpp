@@ -14,6 +14,7 @@
 #include "memif/message.hpp"
 #include "memif/ring.hpp"
 #include "memif/session.hpp"
+#include "shmif/debug/debug.hpp"
 
 namespace shmif::memif {
 namespace {
@@ -35,6 +36,38 @@ class Count {
  private:
   std::atomic<std::uint64_t> value_{0};
 };
+
+/// A text in a message, which need not end with a zero byte.
+template <std::size_t kBytes>
+std::string text_of(const std::array<char, kBytes>& field) {
+  return {field.begin(), std::find(field.begin(), field.end(), '\0')};
+}
+
+/// For debug lines: what a message did that the session has accepted. Empty for an ACK.
+std::string told(const Message& message) {
+  switch (message.type()) {
+    case MessageType::init: {
+      const auto fields = message.as<Init>();
+      return "calls itself \"" + text_of(fields.name) + "\", interface " +
+             std::to_string(fields.id);
+    }
+    case MessageType::add_region: {
+      const auto fields = message.as<AddRegion>();
+      return "shares memory region " + std::to_string(fields.index) + ": " +
+             std::to_string(fields.bytes) + " bytes";
+    }
+    case MessageType::add_ring: {
+      const auto fields = message.as<AddRing>();
+      return std::string("adds its ") +
+             ((fields.flags & AddRing::kFromClient) != 0 ? "send" : "receive") +
+             " ring: " + std::to_string(1U << fields.size_log2) + " buffers";
+    }
+    case MessageType::connect: return "is connected";
+    case MessageType::disconnect:
+      return "takes its leave: \"" + text_of(message.as<Disconnect>().reason) + '"';
+    default: return {};
+  }
+}
 
 }  // namespace
 
@@ -88,6 +121,10 @@ Result<MemifLink> MemifLink::adopt(UniqueFd connected, MemifOptions options) {
   event.events = EPOLLIN;
   if (!epoll || ::epoll_ctl(epoll.get(), EPOLL_CTL_ADD, socket.get(), &event) != 0)
     return Error::from_errno(errno, "cannot wait for " + options.address);
+  debug(Debug::link, [&] {
+    return options.address + ": a client connects; frames of up to " +
+           std::to_string(options.max_frame_bytes) + " bytes";
+  });
   MemifLink link(std::make_unique<Impl>(std::move(socket), std::move(epoll), std::move(options)));
   Hello hello;
   hello.name = field_of<kNameBytes>("shmif");
@@ -105,6 +142,7 @@ void MemifLink::Impl::end_corrupt(std::string reason) noexcept {
   said.reason = field_of<sizeof said.reason>(reason);
   (void)send_message(socket.get(), make_message(MessageType::disconnect, said));
   why = std::move(reason);
+  debug(Debug::link, [this] { return options.address + ": the client is cut off: " + why; });
 }
 
 /// Whether the rings and the memory are as they should be. If not, the link ends.
@@ -143,25 +181,33 @@ void MemifLink::Impl::serve_socket() noexcept {
 bool MemifLink::Impl::answer_message() {
   switch (read_message(socket, message)) {
     case ReadStatus::none: return false;
-    case ReadStatus::closed: ended = true; return false;
+    case ReadStatus::closed:
+      ended = true;
+      debug(Debug::link, [this] { return options.address + ": the client has closed"; });
+      return false;
     case ReadStatus::malformed: end_corrupt("what is no message of memif"); return false;
     case ReadStatus::refused: end_corrupt(socket.why()); return false;
     case ReadStatus::whole: break;
   }
-  bool told = true;
-  switch (session.handle(message)) {
+  bool told_client = true;
+  const Session::Answer answer = session.handle(message);
+  if (answer != Session::Answer::refused && debugs(Debug::link)) {
+    if (const std::string what = told(message); !what.empty())
+      debug(Debug::link, [&] { return options.address + ": the client " + what; });
+  }
+  switch (answer) {
     case Session::Answer::none: break;
     case Session::Answer::ack:
-      told = send_message(socket.get(), make_message(MessageType::ack));
+      told_client = send_message(socket.get(), make_message(MessageType::ack));
       break;
     case Session::Answer::connected:
-      told = send_message(socket.get(),
-                          make_message(MessageType::connected, field_of<kNameBytes>("shmif")));
+      told_client = send_message(
+          socket.get(), make_message(MessageType::connected, field_of<kNameBytes>("shmif")));
       break;
     case Session::Answer::gone: ended = true; break;
     case Session::Answer::refused: end_corrupt(session.why()); break;
   }
-  if (!told) end_corrupt("it reads no replies");
+  if (!told_client) end_corrupt("it reads no replies");
   return true;
 }
 

@@ -91,6 +91,7 @@ class Backend {
   /// Whether the driver has agreed on one of these features.
   bool has(std::uint64_t features) const noexcept { return (features_ & features) != 0; }
   bool has_all(std::uint64_t features) const noexcept { return (features_ & features) == features; }
+  std::uint64_t features() const noexcept { return features_; }
   const GuestMemory& memory() const noexcept { return memory_; }
   /// Whether the front-end has shared memory at all.
   bool was_given_memory() const noexcept { return was_given_memory_; }

@@ -14,9 +14,11 @@
 
 #include "bus/datagram.hpp"
 #include "bus/offload.hpp"
+#include "shmif/debug/debug.hpp"
 #include "vhost/backend.hpp"
 #include "vhost/message.hpp"
 #include "vhost/split_queue.hpp"
+#include "vhost/told.hpp"
 
 namespace shmif::vhost {
 namespace {
@@ -133,6 +135,11 @@ Result<VhostLink> VhostLink::adopt(UniqueFd connected, VhostOptions options) {
   event.events = EPOLLIN;
   if (!epoll || ::epoll_ctl(epoll.get(), EPOLL_CTL_ADD, socket.get(), &event) != 0)
     return Error::from_errno(errno, "cannot wait for " + options.address);
+  debug(Debug::link, [&] {
+    return options.address + ": a front-end connects; frames of up to " +
+           std::to_string(options.max_frame_bytes) + " bytes, offloads are " +
+           (options.offload ? "offered" : "not offered");
+  });
   return VhostLink(std::make_unique<Impl>(std::move(socket), std::move(epoll), std::move(options)));
 }
 
@@ -142,6 +149,7 @@ void VhostLink::Impl::end_corrupt(std::string reason) noexcept {
   if (ended) return;
   ended = corrupt = true;
   why = std::move(reason);
+  debug(Debug::link, [this] { return options.address + ": the front-end is cut off: " + why; });
 }
 
 /// Whether the queues and the memory are as they should be. If not, the link ends.
@@ -189,7 +197,10 @@ void VhostLink::Impl::serve_socket() noexcept {
 bool VhostLink::Impl::answer_message() {
   switch (reader.read(socket)) {
     case MessageReader::Status::none: return false;
-    case MessageReader::Status::closed: ended = true; return false;
+    case MessageReader::Status::closed:
+      ended = true;
+      debug(Debug::link, [this] { return options.address + ": the front-end has closed"; });
+      return false;
     case MessageReader::Status::refused: end_corrupt(socket.why()); return false;
     case MessageReader::Status::malformed:
       end_corrupt("what is no message of vhost-user");
@@ -203,6 +214,10 @@ bool VhostLink::Impl::answer_message() {
     end_corrupt("it reads no replies");
   }
   if (!answer.accepted) end_corrupt(backend.why());
+  if (answer.accepted && debugs(Debug::link)) {
+    if (const std::string what = told(message, backend); !what.empty())
+      debug(Debug::link, [&] { return options.address + ": the front-end " + what; });
+  }
   silent_until.reset();
   return true;
 }

@@ -16,7 +16,7 @@
 namespace shmif {
 namespace {
 
-constexpr std::array<DebugCategory, 16> kCategories{{
+constexpr std::array<DebugCategory, 17> kCategories{{
     {Debug::plan, "plan",
      "the jobs made from the options: peers, groups, and which job waits for which"},
     {Debug::process, "process", "jobs and programs: started, states, orders, signals, ends"},
@@ -26,7 +26,7 @@ constexpr std::array<DebugCategory, 16> kCategories{{
     {Debug::verify, "verify", "flows and their losses, draining, saved and loaded states"},
     {Debug::trigger, "trigger", "what the trigger waits for, and why it fired"},
     {Debug::search, "search", "trials of a search, repetitions, steady states"},
-    {Debug::record, "record", "log files that are created"},
+    {Debug::record, "record", "log files that are created, captures: opened, failed, ended"},
     {Debug::counters, "counters", "events that are counted or sampled"},
     {Debug::heat, "heat", "which processes and buses are watched, and how"},
     {Debug::membw, "membw", "sources of the memory bandwidth, and loads"},
@@ -34,6 +34,8 @@ constexpr std::array<DebugCategory, 16> kCategories{{
     {Debug::remote, "remote", "client and server: connections and messages"},
     {Debug::relay, "relay", "bridges and taps: their ends, addresses, gateways, reconnections"},
     {Debug::guest, "guest", "hosts of exec: namespaces, interfaces, mounts, programs"},
+    {Debug::link, "link",
+     "sockets, devices, machines (vhost-user, memif): opened, what was agreed on, why they ended"},
 }};
 
 constexpr std::uint32_t bit(Debug category) noexcept {

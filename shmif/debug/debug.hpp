@@ -33,6 +33,7 @@ enum class Debug : std::uint8_t {
   remote,
   relay,
   guest,
+  link,
 };
 
 struct DebugCategory {

@@ -15,6 +15,7 @@
 #include "tests/memif/client.hpp"
 #include "tests/shmif/link_conformance.hpp"
 #include "tests/support/child_process.hpp"
+#include "tests/support/debug_lines.hpp"
 
 namespace shmif::test {
 namespace {
@@ -465,6 +466,48 @@ TEST(MemifLink, ReadsMessagesAlsoWhileTheClientAlwaysHasFrames) {
     ASSERT_EQ(pair.link().receive(one).frames, 1U);
   }
   EXPECT_FALSE(pair.link().is_ready()) << "the message is still unread";
+}
+
+TEST(MemifLink, TellsInDebugLinesHowAClientComesAndGoes) {
+  const std::string said = debug_lines_of("link", [] {
+    MemifPair pair({}, {.max_frame_bytes = 1522, .address = "memif:m"});
+    const std::vector<Bytes> frames{make_frame(60, 1)};
+    EXPECT_EQ(pair.link().send(views(frames)).taken, 1U);
+    EXPECT_EQ(pair.client().send(frames), 1U);
+    pair.serve();
+    memif::Disconnect last;
+    last.reason = memif::field_of<sizeof last.reason>("shut down");
+    EXPECT_TRUE(pair.client().tell(memif::make_message(memif::MessageType::disconnect, last)));
+    pair.serve();
+    EXPECT_EQ(pair.last().error, Errc::link_ended);
+  });
+  EXPECT_EQ(said,
+            "memif:m: a client connects; frames of up to 1522 bytes\n"
+            "memif:m: the client calls itself \"\", interface 0\n"
+            "memif:m: the client shares memory region 0: 8448 bytes\n"
+            "memif:m: the client shares memory region 1: 1048576 bytes\n"
+            "memif:m: the client adds its send ring: 256 buffers\n"
+            "memif:m: the client adds its receive ring: 256 buffers\n"
+            "memif:m: the client is connected\n"
+            "memif:m: the client takes its leave: \"shut down\"\n");
+}
+
+TEST(MemifLink, TellsInDebugLinesWhyAClientIsRefusedAndThatOneHasClosed) {
+  const std::string said = debug_lines_of("link", [] {
+    MemifPair wrong({}, {.address = "memif:m"}, false);
+    EXPECT_TRUE(wrong.client().tell(MemifClient::init_message({.mode = 1})));
+    wrong.serve();
+    EXPECT_EQ(wrong.last().error, Errc::corrupt);
+    MemifPair gone({}, {.address = "memif:n"}, false);
+    gone.client().socket.reset();
+    gone.serve();
+    EXPECT_EQ(gone.last().error, Errc::link_ended);
+  });
+  EXPECT_EQ(said,
+            "memif:m: a client connects; frames of up to 1522 bytes\n"
+            "memif:m: the client is cut off: mode 1, which is not Ethernet\n"
+            "memif:n: a client connects; frames of up to 1522 bytes\n"
+            "memif:n: the client has closed\n");
 }
 
 }  // namespace

@@ -43,6 +43,7 @@ TEST(Completion, OfShmifctlKnowsTheWordsOfEachOptionAndNoOthers) {
   EXPECT_EQ(offered(ctl, "--log-level = wa"), Offer{"warning"});
   EXPECT_EQ(offered(ctl, "--log-level info du"), Offer{"dump"});
   EXPECT_EQ(offered(ctl, "--debug wire,rel"), Offer{"wire,relay"});
+  EXPECT_EQ(offered(ctl, "--debug relay,li"), Offer{"relay,link"});
   EXPECT_EQ(offered(ctl, "--debug = al"), Offer{"all"});
   EXPECT_EQ(offered(ctl, "--debug wire du"), Offer{"dump"});
   EXPECT_EQ(offered(ctl, "inject x --timing ''"), (Offer{"original", "flat", "x2"}));

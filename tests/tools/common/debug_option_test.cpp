@@ -83,8 +83,9 @@ TEST(DebugOption, ListsTheCategoriesAndNamesAnUnknownOneWithTheNearest) {
   for (const auto& program : {shmifctl, shmifperf}) {
     const ToolResult list = program({"--debug=help"});
     EXPECT_EQ(list.status, 0) << list.err;
-    for (const char* name : {"\n  plan ", "\n  process ", "\n  rate ", "\n  verify ", "\n  wire ",
-                             "\n  remote ", "\n  trigger ", "\n  relay ", "\n  all "}) {
+    for (const char* name :
+         {"\n  plan ", "\n  process ", "\n  rate ", "\n  verify ", "\n  wire ", "\n  remote ",
+          "\n  trigger ", "\n  relay ", "\n  link ", "\n  all "}) {
       EXPECT_NE(list.out.find(name), std::string::npos) << name << list.out;
     }
     const ToolResult wrong = program({"--debug=rate,proces", "help"});
