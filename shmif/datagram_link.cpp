@@ -11,6 +11,7 @@
 #include <cerrno>
 #include <utility>
 
+#include "shmif/debug/debug.hpp"
 #include "shmif/frame_check.hpp"
 
 namespace shmif {
@@ -66,6 +67,7 @@ struct DatagramLink::Impl {
   std::uint32_t drops_before;
   bool told_end;  ///< the socket's end looks like empty datagrams
   bool ended = false;
+  bool told_absence = false;  ///< of its peer, by a debug line
   std::atomic<std::uint64_t> undelivered{0}, too_long{0}, too_short{0};
   std::error_code in_error;  ///< receive() will report this error of the socket
   std::array<iovec, kSlots> in_parts{}, out_parts{};
@@ -91,6 +93,8 @@ struct DatagramLink::Impl {
   std::size_t prepare(std::span<const FrameView> frames, std::error_code& refused) noexcept;
   std::size_t fetch(std::span<std::byte> room, std::size_t max, bool small) noexcept;
   bool is_end(std::size_t got) const noexcept;
+  void end(const char* while_doing, int number) noexcept;
+  void tell_absence(int number) noexcept;
 };
 
 DatagramLink::DatagramLink(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -99,7 +103,29 @@ DatagramLink& DatagramLink::operator=(DatagramLink&&) noexcept = default;
 DatagramLink::~DatagramLink() = default;
 
 DatagramLink DatagramLink::adopt(UniqueFd socket, DatagramOptions options) {
+  debug(Debug::link, [&] {
+    return options.address + ": opened; frames of up to " +
+           std::to_string(options.max_frame_bytes) + " bytes";
+  });
   return DatagramLink(std::make_unique<Impl>(std::move(socket), std::move(options)));
+}
+
+/// `number`: an errno; 0 if its peer has closed.
+void DatagramLink::Impl::end(const char* while_doing, int number) noexcept {
+  if (std::exchange(ended, true)) return;
+  debug(Debug::link, [&] {
+    return options.address + ": ended: " + while_doing +
+           (number == 0 ? "" : ": " + std::generic_category().message(number));
+  });
+}
+
+/// Once: later refusals are counted only.
+void DatagramLink::Impl::tell_absence(int number) noexcept {
+  if (std::exchange(told_absence, true)) return;
+  debug(Debug::link, [&] {
+    return options.address +
+           ": nobody receives there yet: " + std::generic_category().message(number);
+  });
 }
 
 /// Prepares messages for the valid frames at the front. Result: how many; `refused` says why the
@@ -136,17 +162,19 @@ SendResult DatagramLink::send(std::span<const FrameView> frames) noexcept {
     if (number == EINTR) continue;
     if (number == EMSGSIZE) return {taken, Errc::frame_too_long};
     if (self.options.remote && (number == ECONNREFUSED || number == ENOENT)) {
+      self.tell_absence(number);
       self.undelivered.fetch_add(1, std::memory_order_relaxed);
       ++taken;
       continue;
     }
     if (number == ECONNREFUSED && self.options.peer_may_come) {
+      self.tell_absence(number);
       // A refusal is reported once for each earlier frame; the next try may succeed.
       if (++refusals <= kMaxRefusals) continue;
       return {taken, {}};
     }
     if (number == ECONNREFUSED || number == ECONNRESET || number == EPIPE || number == ENOTCONN) {
-      self.ended = true;
+      self.end("sending", number);
       continue;
     }
     return {taken, std::error_code(number, std::generic_category())};
@@ -169,7 +197,7 @@ std::size_t DatagramLink::Impl::fetch(std::span<std::byte> room, std::size_t max
     if (errno == ECONNREFUSED && ++refusals <= kMaxRefusals) continue;
     const int number = errno;
     if (number == ECONNRESET || number == ENOTCONN) {
-      ended = true;
+      end("receiving", number);
     } else if (number != EAGAIN && number != ECONNREFUSED) {
       in_error = std::error_code(number, std::generic_category());
     }
@@ -197,7 +225,7 @@ ReceiveResult DatagramLink::receive(FrameBatch& into) noexcept {
         small ? 1 : std::min({room.size() / self.stride, into.max_frames() - into.size(), kSlots});
     const std::size_t got = self.fetch(room, max, small);
     if (self.is_end(got)) {
-      self.ended = true;
+      self.end("its peer has closed", 0);
       break;
     }
     for (std::size_t i = 0; i < got; ++i) {

@@ -14,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "shmif/debug/debug.hpp"
 #include "shmif/frame_check.hpp"
 
 namespace shmif {
@@ -63,6 +64,12 @@ struct StreamLink::Impl {
     rest.reserve(options.max_frame_bytes + sizeof(Length));
   }
 
+  /// `why`: makes the reason for a debug line.
+  template <class Why>
+  void end_link(Why why) noexcept {
+    if (std::exchange(ended, true)) return;
+    debug(Debug::link, [&] { return options.address + ": ended: " + why(); });
+  }
   bool flush() noexcept;
   ssize_t write(iovec* what, std::size_t count) noexcept;
   std::size_t prepare(std::span<const FrameView> frames, std::error_code& refused) noexcept;
@@ -80,6 +87,10 @@ StreamLink& StreamLink::operator=(StreamLink&&) noexcept = default;
 StreamLink::~StreamLink() = default;
 
 StreamLink StreamLink::adopt(UniqueFd connected, StreamOptions options) {
+  debug(Debug::link, [&] {
+    return options.address + ": connected; frames of up to " +
+           std::to_string(options.max_frame_bytes) + " bytes";
+  });
   return StreamLink(std::make_unique<Impl>(std::move(connected), std::move(options)));
 }
 
@@ -95,7 +106,9 @@ ssize_t StreamLink::Impl::write(iovec* what, std::size_t count) noexcept {
       return n;
     }
     if (errno == EINTR) continue;
-    if (errno != EAGAIN && errno != ENOBUFS && errno != ENOMEM) ended = true;
+    const int number = errno;
+    if (number != EAGAIN && number != ENOBUFS && number != ENOMEM)
+      end_link([number] { return "sending: " + std::generic_category().message(number); });
     return 0;
   }
 }
@@ -188,7 +201,8 @@ bool StreamLink::Impl::whole_record() noexcept {
   while (end - begin >= sizeof(Length)) {
     const Length length = front_length();
     if (length > options.max_record_bytes) {
-      corrupt = no_more = ended = true;  // the start of the next record is unknown
+      corrupt = no_more = true;  // the start of the next record is unknown
+      end_link([length] { return "a record of " + std::to_string(length) + " bytes is too long"; });
       begin = end = 0;
       return false;
     }
@@ -220,7 +234,12 @@ bool StreamLink::Impl::refill() noexcept {
     }
     if (n < 0 && errno == EINTR) continue;
     if (n < 0 && errno == EAGAIN) return false;
-    no_more = ended = true;
+    no_more = true;
+    const int number = n < 0 ? errno : 0;
+    end_link([number] {
+      return number == 0 ? "its peer has closed"
+                         : "receiving: " + std::generic_category().message(number);
+    });
     return false;
   }
 }

@@ -14,6 +14,7 @@
 
 #include "base/loaded_library.hpp"
 #include "base/standard_streams.hpp"
+#include "shmif/debug/debug.hpp"
 #include "shmif/frame_check.hpp"
 
 namespace shmif {
@@ -81,7 +82,7 @@ struct VdeLink::Impl {
       if (n == 1) return 0;  // the plugin has nothing for us
       if (n < 0 && errno == EINTR) continue;
       if (n < 0 && errno == EAGAIN) return 0;
-      ended = true;
+      end(n < 0 ? errno : 0);
     }
     look_for_end();
     return 0;
@@ -89,7 +90,16 @@ struct VdeLink::Impl {
 
   /// Once connected, a switch says nothing at the control descriptor, but closes it at its end.
   void look_for_end() noexcept {
-    ended = ended || has_event(library.control_descriptor(connection));
+    if (!ended && has_event(library.control_descriptor(connection))) end(0);
+  }
+
+  /// `number`: an errno; 0 if the network has closed.
+  void end(int number) noexcept {
+    if (std::exchange(ended, true)) return;
+    debug(Debug::link, [&] {
+      return "vde:" + url + ": ended: " +
+             (number == 0 ? "the network has closed" : std::generic_category().message(number));
+    });
   }
 
   /// Counts a frame of `bytes` that is none for this link. Result: whether it is one of these.
@@ -130,6 +140,10 @@ Result<VdeLink> VdeLink::open(const std::string& url, std::size_t max_frame_byte
   const int data = library->data_descriptor(impl->connection);
   if (const int flags = ::fcntl(data, F_GETFL); flags >= 0)
     (void)::fcntl(data, F_SETFL, flags | O_NONBLOCK);
+  debug(Debug::link, [&] {
+    return "vde:" + url + ": connected by " + kLibrary + "; frames of up to " +
+           std::to_string(max_frame_bytes) + " bytes";
+  });
   return VdeLink(std::move(impl));
 }
 
@@ -148,7 +162,7 @@ SendResult VdeLink::send(std::span<const FrameView> frames) noexcept {
     if (errno == EINTR) continue;
     if (errno == EAGAIN || errno == ENOBUFS) return {sent, {}};
     if (errno == ECONNREFUSED || errno == ENOTCONN || errno == EPIPE || errno == ECONNRESET) {
-      self.ended = true;
+      self.end(errno);
       continue;
     }
     return {sent, std::error_code(errno, std::generic_category())};

@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "base/signal_guard.hpp"
+#include "shmif/debug/debug.hpp"
 
 namespace shmif {
 namespace {
@@ -75,6 +76,7 @@ Result<std::unique_ptr<CaptureFile>> CaptureFile::create(const std::string& path
   if (file->regular_ && !standard_output) {
     if (auto started = file->file_.start(header); !started) return std::move(started).error();
     file->file_bytes_ = header.size();
+    file->tell_opened();
     return file;
   }
   const base::SignalGuard guard(SIGPIPE, SIGXFSZ);
@@ -83,7 +85,24 @@ Result<std::unique_ptr<CaptureFile>> CaptureFile::create(const std::string& path
     return Error::from_errno(failure, rules.what, bus::output_advice(failure));
   }
   file->file_bytes_ = done;
+  file->tell_opened();
   return file;
+}
+
+void CaptureFile::tell_opened() noexcept {
+  opened_ = true;
+  debug(Debug::record, [this] {
+    return "capture " + path_ + ": opened, " + (regular_ ? "a file" : "no regular file") +
+           ", buffer of " + std::to_string(buffer_.size()) + " bytes";
+  });
+}
+
+CaptureFile::~CaptureFile() {
+  if (!opened_) return;
+  debug(Debug::record, [this] {
+    return "capture " + path_ + ": ended, " + std::to_string(written_) + " frames in " +
+           std::to_string(file_bytes_) + " bytes";
+  });
 }
 
 std::byte* CaptureFile::reserve(std::size_t bytes) noexcept {
@@ -113,6 +132,7 @@ void CaptureFile::flush() noexcept {
   }
   file_bytes_ += whole;
   if (failure_ != 0) {
+    debug(Debug::record, [this] { return "capture " + path_ + ": " + status().error().message; });
     cut_back(done - whole);
     eventfd_write(failed_fd_.get(), 1);
   }

@@ -26,6 +26,11 @@ namespace shmif {
 /// disk or the reader of a pipe is slow.
 class CaptureFile {
  public:
+  CaptureFile() = default;
+  CaptureFile(const CaptureFile&) = delete;
+  CaptureFile& operator=(const CaptureFile&) = delete;
+  ~CaptureFile();
+
   struct Options {
     std::size_t buffer_bytes = 0;
     bool terminal = false;  ///< whether "-" is allowed if standard output is a terminal
@@ -91,6 +96,7 @@ class CaptureFile {
   int write_all(std::span<const std::byte> bytes, std::size_t& done) noexcept;
   bool wait_for_room() noexcept;
   void cut_back(std::size_t torn) noexcept;
+  void tell_opened() noexcept;
 
   int fd() const noexcept { return fd_ ? fd_.get() : file_.descriptor(); }
 
@@ -98,6 +104,7 @@ class CaptureFile {
   UniqueFd fd_;           // standard output,
   bus::OutputFile file_;  // or this
   UniqueFd failed_fd_;    // an eventfd
+  bool opened_ = false;
   bool regular_ = false;
   int stop_descriptor_ = -1;
   bool stopped_ = false;  // the stop descriptor was readable

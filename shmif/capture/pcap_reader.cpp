@@ -17,6 +17,7 @@
 #include "shmif/capture/capture_feed.hpp"
 #include "shmif/capture/pcap_link.hpp"
 #include "shmif/capture/recorded_time.hpp"
+#include "shmif/debug/debug.hpp"
 #include "shmif/pcap_library.hpp"
 
 namespace shmif {
@@ -127,6 +128,10 @@ struct PcapReader::Impl {
       if (n != 1) {
         ended = true;
         if (n == PCAP_ERROR && !feed->stopped()) trouble = pcap.error(file.get());
+        debug(Debug::record, [this] {
+          return "capture " + path + ": read to its end" +
+                 (trouble.empty() ? "" : ", which came early: " + trouble);
+        });
         break;
       }
       constexpr std::uint32_t kSegmentationOffloaded = 1U << 11U;  // epb_flags
@@ -259,6 +264,10 @@ Result<PcapReader> PcapReader::open(const std::string& path, const PcapReadOptio
       return Error::from_errno(errno, "cannot wait for " + in_quotes(path));
     }
   }
+  debug(Debug::record, [&] {
+    return "capture " + path + ": opened to read, " +
+           (impl->feed->descriptor() < 0 ? "a file" : "no regular file");
+  });
   return PcapReader(std::move(impl));
 }
 

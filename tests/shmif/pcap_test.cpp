@@ -19,6 +19,7 @@
 #include "base/wall_clock.hpp"
 #include "tests/shmif/captures.hpp"
 #include "tests/shmif/link_conformance.hpp"
+#include "tests/support/debug_lines.hpp"
 #include "tests/support/holdings.hpp"
 #include "tests/support/run_tool.hpp"
 #include "tests/support/temp_dir.hpp"
@@ -572,6 +573,29 @@ TEST(PcapWriter, ASuperFrameMayBeLongerThanAnyFrame) {
   frame.offload.gso_type = Offload::kGsoTcp4;  // as `dump --super-frames` meets it
   EXPECT_EQ(pcap.send({&frame, 1}).taken, 1U);
   EXPECT_EQ(pcapng.send({&frame, 1}).taken, 1U);
+}
+
+TEST(PcapWriter, TellsInDebugLinesOfACaptureAndOfItsReader) {
+  const TempDir directory;
+  const std::string path = directory.file("c.pcap");
+  const std::string said = debug_lines_of("record", [&] {
+    const std::vector<Bytes> frames{make_frame(60, 1), make_frame(60, 2)};
+    {
+      auto writer = PcapWriter::create(path).value();
+      EXPECT_EQ(writer.send(views(frames)).taken, 2U);
+      auto moved = std::move(writer);
+    }
+    auto reader = PcapReader::open(path).value();
+    FrameBatch batch;
+    EXPECT_EQ(reader.receive(batch).frames, 2U);
+    batch.clear();
+    EXPECT_EQ(reader.receive(batch).error, Errc::link_ended);
+    auto full = PcapngWriter::create("/dev/full", {});
+    EXPECT_FALSE(full) << "a file that never was is not told of";
+  });
+  EXPECT_EQ(said, "capture " + path + ": opened, a file, buffer of 1048576 bytes\n" + "capture " +
+                      path + ": ended, 2 frames in 176 bytes\n" + "capture " + path +
+                      ": opened to read, a file\n" + "capture " + path + ": read to its end\n");
 }
 
 }  // namespace

@@ -19,6 +19,7 @@
 #include "shmif/socket_address.hpp"
 #include "shmif/stream_link.hpp"
 #include "tests/shmif/link_conformance.hpp"
+#include "tests/support/debug_lines.hpp"
 #include "tests/support/eventually.hpp"
 #include "tests/support/temp_dir.hpp"
 
@@ -361,6 +362,67 @@ TEST(StreamLink, ARecordThatComesByteByByteIsReceivedWhenItIsWhole) {
   }
   ASSERT_EQ(batch.size(), 1U);
   EXPECT_EQ(to_bytes(batch[0]), frame);
+}
+
+TEST(StreamLink, TellsInDebugLinesWhyItEnded) {
+  const std::string said = debug_lines_of("link", [] {
+    const std::vector<Bytes> frames{make_frame(60, 1)};
+    FrameBatch batch;
+    auto closed = socket_pair(SOCK_STREAM);
+    auto link = StreamLink::adopt(std::move(closed[0]), {.address = "stream:s"});
+    EXPECT_EQ(link.send(views(frames)).taken, 1U);
+    (void)::shutdown(closed[1].get(), SHUT_WR);
+    EXPECT_EQ(link.receive(batch).error, Errc::link_ended);
+    EXPECT_EQ(link.receive(batch).error, Errc::link_ended);
+    auto broken = socket_pair(SOCK_STREAM);
+    auto sender = StreamLink::adopt(std::move(broken[0]), {.address = "stream:t"});
+    broken[1].reset();
+    EXPECT_EQ(sender.send(views(frames)).error, Errc::link_ended);
+    auto wild = socket_pair(SOCK_STREAM);
+    auto heard = StreamLink::adopt(std::move(wild[0]), {.address = "stream:u"});
+    const std::array<unsigned char, 4> length{0xff, 0xff, 0xff, 0xff};
+    EXPECT_EQ(::send(wild[1].get(), length.data(), length.size(), 0), 4);
+    EXPECT_EQ(heard.receive(batch).error, Errc::corrupt);
+  });
+  EXPECT_EQ(said,
+            "stream:s: connected; frames of up to 1522 bytes\n"
+            "stream:s: ended: its peer has closed\n"
+            "stream:t: connected; frames of up to 1522 bytes\n"
+            "stream:t: ended: sending: Broken pipe\n"
+            "stream:u: connected; frames of up to 1522 bytes\n"
+            "stream:u: ended: a record of 4294967295 bytes is too long\n");
+}
+
+TEST(DatagramLink, TellsInDebugLinesThatNobodyReceivesAndWhyItEnded) {
+  const std::string said = debug_lines_of("link", [] {
+    const TempDir directory;
+    const std::vector<Bytes> frames{make_frame(60, 1), make_frame(60, 2)};
+    SocketAddress there;
+    auto& address = reinterpret_cast<sockaddr_un&>(there.storage);
+    address.sun_family = AF_UNIX;
+    directory.file("none").copy(address.sun_path, sizeof address.sun_path - 1);
+    there.size = sizeof address;
+    UniqueFd alone(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    auto early = DatagramLink::adopt(std::move(alone), {.address = "dgram:d", .remote = there});
+    EXPECT_EQ(early.send(views(frames)).taken, 2U);
+    EXPECT_EQ(early.undelivered(), 2U);
+    auto pair = socket_pair(SOCK_SEQPACKET);
+    auto link = DatagramLink::adopt(std::move(pair[0]), {.address = "dgram:e"});
+    pair[1].reset();
+    FrameBatch batch;
+    EXPECT_EQ(link.receive(batch).error, Errc::link_ended);
+    auto other = socket_pair(SOCK_DGRAM);
+    auto gone = DatagramLink::adopt(std::move(other[0]), {.address = "dgram:f"});
+    other[1].reset();
+    EXPECT_EQ(gone.send(views(frames)).error, Errc::link_ended);
+  });
+  EXPECT_EQ(said,
+            "dgram:d: opened; frames of up to 1522 bytes\n"
+            "dgram:d: nobody receives there yet: No such file or directory\n"
+            "dgram:e: opened; frames of up to 1522 bytes\n"
+            "dgram:e: ended: its peer has closed\n"
+            "dgram:f: opened; frames of up to 1522 bytes\n"
+            "dgram:f: ended: sending: Connection refused\n");
 }
 
 }  // namespace

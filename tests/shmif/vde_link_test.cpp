@@ -21,6 +21,7 @@
 #include "shmif/vde_link.hpp"
 #include "tests/shmif/link_conformance.hpp"
 #include "tests/support/child_process.hpp"
+#include "tests/support/debug_lines.hpp"
 #include "tests/support/eventually.hpp"
 #include "tests/support/run_tool.hpp"
 #include "tests/support/temp_dir.hpp"
@@ -219,6 +220,23 @@ TEST(VdeLink, SaysWhichNetworkItDoesNotKnow) {
   ASSERT_FALSE(link);
   EXPECT_NE(link.error().message.find("the VDE network nonsense://x: "), std::string::npos)
       << link.error().message;
+}
+
+TEST(VdeLink, TellsInDebugLinesThatItIsConnectedAndThatTheNetworkHasClosed) {
+  if (const std::string why = no_switch(); !why.empty()) GTEST_SKIP() << why;
+  const TempDir directory;
+  Switch network(directory.path() + "/s");
+  const std::string said = debug_lines_of("link", [&] {
+    VdeLink link = open_vde(network.url());
+    network.kill();
+    EXPECT_TRUE(eventually([&] {
+      FrameBatch batch;
+      return link.receive(batch).error == Errc::link_ended;
+    }));
+  });
+  EXPECT_EQ(said, "vde:" + network.url() +
+                      ": connected by libvdeplug.so.2; frames of up to 1522 bytes\n" +
+                      "vde:" + network.url() + ": ended: the network has closed\n");
 }
 
 }  // namespace
