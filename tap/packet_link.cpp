@@ -21,6 +21,7 @@
 #include "bus/fragmenter.hpp"
 #include "bus/network_bytes.hpp"
 #include "bus/offload.hpp"
+#include "shmif/debug/debug.hpp"
 #include "tap/netlink.hpp"
 #include "tap/packet_ring.hpp"
 
@@ -221,6 +222,11 @@ Result<PacketLink> PacketLink::adopt(UniqueFd socket, const PacketOptions& optio
   }
   impl->socket = std::move(socket);
   (void)impl->refresh_mtu();
+  debug(Debug::link, [&] {
+    return "packet:" + impl->name + ": opened; MTU " + std::to_string(impl->mtu) + ", " +
+           (options.promiscuous ? "" : "not ") + "promiscuous, offloads are " +
+           (options.offload ? "passed on" : "finished here");
+  });
   return PacketLink(std::move(impl));
 }
 
@@ -244,14 +250,20 @@ bool PacketLink::Impl::refresh_mtu() noexcept {
   if (::ioctl(socket.get(), SIOCGIFNAME, &request) != 0) return false;
   if (::ioctl(socket.get(), SIOCGIFMTU, &request) != 0) return false;
   const std::size_t room_for_tag = tag_in_mtu ? kVlanTagBytes : 0;
-  mtu = static_cast<std::size_t>(request.ifr_mtu) - room_for_tag;
-  const std::size_t bytes = mtu + kEthernetHeaderBytes + kVlanTagBytes;
+  const std::size_t now = static_cast<std::size_t>(request.ifr_mtu) - room_for_tag;
+  if (const std::size_t before = mtu.exchange(now); before != now && before != 0) {
+    debug(Debug::link, [&] {
+      return "packet:" + name + ": MTU " + std::to_string(now) + ", was " + std::to_string(before);
+    });
+  }
+  const std::size_t bytes = now + kEthernetHeaderBytes + kVlanTagBytes;
   return max_frame.exchange(std::min(bytes, kMaxFrameBytes)) != std::min(bytes, kMaxFrameBytes);
 }
 
 /// Call it when the interface went down or away. Result: true if it is away, which ends the link.
 bool PacketLink::Impl::interface_trouble() noexcept {
-  if (is_gone()) ended = true;
+  if (is_gone() && !ended.exchange(true))
+    debug(Debug::link, [this] { return "packet:" + name + ": ended: the interface is gone"; });
   return ended;
 }
 

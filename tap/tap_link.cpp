@@ -15,6 +15,7 @@
 #include <utility>
 
 #include "bus/datagram.hpp"
+#include "shmif/debug/debug.hpp"
 #include "tap/batch_writer.hpp"
 #include "tap/datagram_merge.hpp"
 #include "tap/netlink.hpp"
@@ -144,6 +145,12 @@ Result<std::vector<UniqueFd>> make_queues(const TapOptions& options, unsigned qu
   if (options.persist && ::ioctl(fds.front().get(), TUNSETPERSIST, 1UL) != 0) {
     return Error::from_errno(errno, "cannot make TAP device \"" + name + "\" persistent");
   }
+  debug(Debug::link, [&] {
+    return "tap:" + name + ": opened; MTU " +
+           (options.mtu ? std::to_string(*options.mtu) : "as it was") +
+           ", queues: " + std::to_string(queues) + (options.persist ? ", persistent" : "") +
+           (options.up ? "" : ", not set up");
+  });
   if (keeper.link) {
     fds.push_back(std::move(keeper.link));
     fds.push_back(std::move(keeper.process));
@@ -214,6 +221,7 @@ struct TapLink::Impl {
     std::array<bus::FinishedDatagram, kMaxWrites> finished;
   };
 
+  void end() noexcept;
   std::error_code refusal_of(const FrameView& frame) const noexcept;
   void gather(std::span<const FrameView> frames, Writes& writes) noexcept;
   std::size_t write(std::span<const FrameView> frames) noexcept;
@@ -225,8 +233,13 @@ Result<void> set_tap_offloads(int tun, const std::string& name, bool on) {
   // Linux 6.2 can split UDP; the names for it came with the headers of that version.
   constexpr unsigned long kUso = 0x20 | 0x40;
   constexpr unsigned long kBasic = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN;
-  if (on && ::ioctl(tun, TUNSETOFFLOAD, kBasic | kUso) == 0) return {};
-  if (::ioctl(tun, TUNSETOFFLOAD, on ? kBasic : 0UL) == 0) return {};
+  const auto tell = [&](const char* offloads) {
+    debug(Debug::link, [&] { return "tap:" + name + ": offloads: " + offloads; });
+    return Result<void>();
+  };
+  if (on && ::ioctl(tun, TUNSETOFFLOAD, kBasic | kUso) == 0) return tell("checksums, TCP and UDP");
+  if (::ioctl(tun, TUNSETOFFLOAD, on ? kBasic : 0UL) == 0)
+    return tell(on ? "checksums and TCP; this kernel has none for UDP" : "none");
   return Error::from_errno(errno, "cannot set the offloads of TAP device \"" + name + "\"");
 }
 
@@ -298,8 +311,17 @@ Result<TapLink> TapLink::adopt(UniqueFd tun) {
     impl->largest = kMaxSuperFrameBytes;
     impl->merging = Impl::Merging::untried;
   }
-  (void)impl->writer.open();  // without it frames are written one by one
+  const bool batches = impl->writer.open();  // without it frames are written one by one
+  debug(Debug::link, [&] {
+    return "tap:" + impl->name + ": attached; frames of up to " + std::to_string(impl->largest) +
+           " bytes, written " + (batches ? "in batches" : "one by one");
+  });
   return TapLink(std::move(impl));
+}
+
+void TapLink::Impl::end() noexcept {
+  if (ended.exchange(true)) return;
+  debug(Debug::link, [this] { return "tap:" + name + ": ended: the device was deleted"; });
 }
 
 std::error_code TapLink::Impl::refusal_of(const FrameView& frame) const noexcept {
@@ -372,6 +394,8 @@ std::size_t TapLink::Impl::write(std::span<const FrameView> frames) noexcept {
   if (merging == Merging::untried && writes.runs[0] > 1) {
     if (results[0] == -EINVAL) {
       merging = Merging::off;
+      debug(Debug::link,
+            [this] { return "tap:" + name + ": this kernel takes no merged datagrams"; });
       return 0;
     }
     if (results[0] >= 0) merging = Merging::on;
@@ -397,7 +421,7 @@ void TapLink::Impl::note(std::int32_t result, std::span<const FrameView> run) no
     case EAGAIN:
     case ENOBUFS:
     case ENOMEM: counts.dropped_full.add(run.size()); break;
-    case EBADFD: ended = true; break;                     // the device was deleted
+    case EBADFD: end(); break;
     default: counts.corrupt_sent.add(run.size()); break;  // EINVAL: the offload does not fit
   }
 }
@@ -430,7 +454,7 @@ ReceiveResult TapLink::receive(FrameBatch& into) noexcept {
     if (n < 0) {
       if (errno == EINTR) continue;
       // EBADFD: the device was deleted; EFAULT: it is being deleted just now.
-      if (errno == EBADFD || errno == EFAULT) self.ended = true;
+      if (errno == EBADFD || errno == EFAULT) self.end();
       break;
     }
     const std::size_t header_bytes = self.vnet ? sizeof offload : 0;
