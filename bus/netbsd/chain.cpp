@@ -8,7 +8,7 @@ std::string netbsd_place(std::uint64_t position) {
 }
 
 /// What stands for no frame: NetBSD's kernels pass over it.
-void write_filler(const NetbsdRing& ring, std::uint64_t position) noexcept {
+void write_pad(const NetbsdRing& ring, std::uint64_t position) noexcept {
   const NetbsdPacketHeader none;
   ring.write(position, reinterpret_cast<const std::byte*>(&none), sizeof none);
 }
@@ -31,7 +31,7 @@ NetbsdChain walk_netbsd_chain(const NetbsdRing& ring, const NetbsdState& state) 
     met_last = met_last || position == state.last;
     const std::uint32_t bytes = record.header.bytes;
     if (bytes == 0) {
-      ++chain.fillers;
+      ++chain.pads;
     } else {
       ++chain.frames;
       chain.bytes += bytes;
@@ -61,7 +61,7 @@ void rebuild_netbsd_chain(const NetbsdRing& ring, const NetbsdState& state, std:
     first = record.next;
   }
   if (first >= end || new_end - first > kNetbsdDataBytes) {  // nothing is left: as a new bus (N2)
-    write_filler(ring, 0);
+    write_pad(ring, 0);
     store_release(h.first, kNetbsdDataBytes);
     store_release(h.last, std::uint32_t{0});
     store_release(h.generation, generation + 2);
@@ -71,7 +71,7 @@ void rebuild_netbsd_chain(const NetbsdRing& ring, const NetbsdState& state, std:
   const bool is_new = load_relaxed(h.first) == kNetbsdDataBytes && first == state.first &&
                       new_end / kNetbsdDataBytes == first / kNetbsdDataBytes;
   if (!is_new) store_release(h.first, static_cast<std::uint32_t>(first % kNetbsdDataBytes));
-  write_filler(ring, end);
+  write_pad(ring, end);
   store_release(h.last, static_cast<std::uint32_t>(end % kNetbsdDataBytes));
   store_release(h.generation, new_end / kNetbsdDataBytes + 2);
 }

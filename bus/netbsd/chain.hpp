@@ -9,7 +9,7 @@
 namespace shmif::bus {
 
 struct NetbsdChain {
-  std::uint64_t frames = 0, fillers = 0;
+  std::uint64_t frames = 0, pads = 0;
   std::uint64_t bytes = 0;     ///< of the frames
   std::uint64_t good_end = 0;  ///< the last position on the chain, at most `last`
   std::string broken;          ///< why the chain does not lead to `last` (N3); empty: it does

@@ -132,8 +132,8 @@ AuditReport NetbsdInspector::audit() const {
   if (const NetbsdWords words = ring_.words(); words.first == words.last)
     report.findings.push_back({"N2", "first and last are the same, which ends diagnostic kernels"});
   report.frames = chain.frames;
-  report.records = chain.frames + chain.fillers;
-  report.pads = chain.fillers;
+  report.records = chain.frames + chain.pads;
+  report.pads = chain.pads;
   if (state.last / kNetbsdDataBytes != state.end / kNetbsdDataBytes) {
     report.notes.emplace_back(
         "the newest frame touches the end of the ring: a kernel that joins now reads the oldest "

@@ -144,7 +144,7 @@ NetbsdRead NetbsdReader::pass_to(const NetbsdState& state, FrameBatch* into, std
       case Verdict::filtered: ++tally.filtered; break;
       case Verdict::wrong: ++tally.corrupt; break;
       case Verdict::left_out: tally.lost_bytes += kNetbsdPacketHeaderBytes + step->bytes; break;
-      case Verdict::filler: break;
+      case Verdict::pad: break;
     }
   }
   number_ += walked.numbered;
@@ -178,7 +178,7 @@ NetbsdReader::Walk NetbsdReader::walk(FrameBatch* into, std::size_t most,
       break;
     }
     steps_[walked.steps++] = {walked.stopped_at, record.header.bytes, verdict};
-    if (verdict != Verdict::filler) ++walked.numbered;
+    if (verdict != Verdict::pad) ++walked.numbered;
     walked.stopped_at = record.next;
   }
   return walked;
@@ -187,7 +187,7 @@ NetbsdReader::Walk NetbsdReader::walk(FrameBatch* into, std::size_t most,
 NetbsdReader::Verdict NetbsdReader::judge(const NetbsdRecord& record,
                                           std::uint64_t position) const noexcept {
   const std::uint32_t bytes = record.header.bytes;
-  if (bytes == 0) return Verdict::filler;
+  if (bytes == 0) return Verdict::pad;
   if (position < leave_out_to_) return Verdict::left_out;
   if (bytes < kNetbsdMinFrame || bytes > kNetbsdMaxFrame) return Verdict::wrong;
   if (sender_ != 0 && record.header.sender == sender_) return Verdict::own;

@@ -56,11 +56,11 @@ class NetbsdReader {
   std::optional<std::uint64_t> frames_ahead() const noexcept;
 
  private:
-  enum class Verdict : std::uint8_t { taken, own, filtered, filler, wrong, left_out };
+  enum class Verdict : std::uint8_t { taken, own, filtered, pad, wrong, left_out };
   struct Step {
     std::uint64_t position = 0;
     std::uint32_t bytes = 0;
-    Verdict verdict = Verdict::filler;
+    Verdict verdict = Verdict::pad;
   };
   enum class End : std::uint8_t { end, steps, full, broken };
   struct Walk {

@@ -95,7 +95,7 @@ void NetbsdRing::read(std::uint64_t position, std::byte* to, std::size_t size) c
 
 void NetbsdRing::write(std::uint64_t position, const std::byte* from,
                        std::size_t size) const noexcept {
-  if (size == 0) return;  // the frame of a filler
+  if (size == 0) return;  // the frame of a pad
   const std::uint32_t offset = offset_of(position);
   const std::size_t before = std::min<std::size_t>(size, kData - offset);
   copy_to_shared(data() + offset, from, before);

@@ -35,7 +35,7 @@
 // joins, or was overrun, while this is the newest frame takes its own place for one of the
 // generation that begins there. It then finds itself overrun again after each frame, and reads the
 // oldest one over and over, without a pause, until another frame comes. So append() never leaves
-// such a frame as the newest: it adds a *filler*, a header without a frame, as the one of a new
+// such a frame as the newest: it adds a *pad*, a header without a frame, as the one of a new
 // bus, which every reader passes over.
 //
 // Limits. Nothing tells the holder of the lock, so it cannot be taken from a dead one by itself.

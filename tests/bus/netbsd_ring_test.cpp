@@ -136,7 +136,7 @@ TEST_F(NetbsdRingTest, AFrameCrossesTheEndAtEveryOffset) {
 }
 
 // The same state as the other implementation, frame for frame, through three rounds of the ring and
-// with every size. Of ours that touch the end, the filler is the difference.
+// with every size. Of ours that touch the end, the pad is the difference.
 TEST_F(NetbsdRingTest, FirstPassesTheSameHeadersAsInTheOtherImplementation) {
   const test::TempDir directory;
   Bus::create(directory.file("bus"), {.format = BusFormat::netbsd}).value();
@@ -149,7 +149,7 @@ TEST_F(NetbsdRingTest, FirstPassesTheSameHeadersAsInTheOtherImplementation) {
       ASSERT_FALSE(append(frame));
       peer.send(frame);
       const std::uint32_t offset = peer.last();
-      if (header().last != offset) {  // ours has a filler behind this frame
+      if (header().last != offset) {  // ours has a pad behind this frame
         ASSERT_EQ(header().last, (offset + 24 + size) % kData) << "after " << before;
         peer.send({});
       }

@@ -247,7 +247,8 @@ std::string netbsd_text(const BusInfo& info) {
                                           std::to_string(*own.bytes_in_ring) + " B"
                                     : "not known: the lock was held, or senders were faster");
   row("lock", own.lock_is_held ? "held, nobody knows by whom" : "free");
-  row("not told", "ports, senders, lost frames, frames sent so far, who holds the lock");
+  row("ports", "NetBSD's format does not list them");
+  row("counts", "NetBSD's format has none of sent and lost frames");
   return out;
 }
 
