@@ -57,7 +57,8 @@ struct CounterTarget {
 struct SessionOptions {
   /// The events of a set are one group of the kernel: they count at the same time or not at all.
   bool group = true;
-  /// A thread of the session switches sets. Without it, only switch_set() does.
+  /// A thread of the session switches sets after their time and at overflows. Without it, no time
+  /// switches sets, and after an overflow that is to switch them, the next call of any kind does.
   bool switch_by_itself = true;
   /// Of the ring that samples come through, in pages; a power of two.
   std::uint32_t ring_pages = 64;
