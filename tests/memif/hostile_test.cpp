@@ -192,9 +192,9 @@ TEST(HostileClient, RegionsThatUseUpAllAddressesEndTheLink) {
 
 TEST(HostileClient, ARingThatIsNoneEndsTheLink) {
   const auto add = [](const std::function<void(memif::AddRing&)>& change,
-                      std::optional<int> interrupt = {}) {
+                      std::optional<int> interrupt = {}, bool is_send_ring = true) {
     return [=](MemifClient& c) {
-      memif::AddRing fields = c.ring_fields(true);
+      memif::AddRing fields = c.ring_fields(is_send_ring);
       change(fields);
       c.tell(MemifClient::ring_message(fields), interrupt.value_or(c.send_ring.interrupt.get()));
     };
@@ -205,7 +205,9 @@ TEST(HostileClient, ARingThatIsNoneEndsTheLink) {
   expect_each(
       {after_init("message 5 came with 0 descriptors", add(same, -1)),
        after_init("an interrupt descriptor that is no eventfd", add(same, file.get())),
+       after_init("an interrupt descriptor that is no eventfd", add(same, file.get(), false)),
        after_init(kWrongKind, add(same, device.get())),
+       after_init(kWrongKind, add(same, device.get(), false)),
        after_init("ring 1, where each direction has one", add([](auto& f) { f.index = 1; })),
        after_init("ring 65535, where each direction has one",
                   add([](auto& f) { f.index = 0xffff; })),

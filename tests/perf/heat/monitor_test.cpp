@@ -256,7 +256,8 @@ TEST(HeatMonitorState, TellsItsOwnContextsFromThoseOfOthers) {
   HeatRequest on = watching(HeatVerb::on, {first.pid(), second.pid()});
   on.backend = HeatBackend::damon;
   ASSERT_TRUE(monitor.start(on));
-  ASSERT_TRUE(eventually([&] { return kernel.line_of("1/state") != "off"; }));
+  // By then it knows the pids of its threads.
+  ASSERT_TRUE(eventually([&] { return windows_of(monitor, second.pid()) >= 1; }));
   const auto contexts = [&] {
     const auto found = monitor.status().contexts;
     return found ? std::pair(found->own, found->foreign) : std::pair(99UL, 99UL);
@@ -267,7 +268,6 @@ TEST(HeatMonitorState, TellsItsOwnContextsFromThoseOfOthers) {
   kernel.put("1/pid", "99");
   EXPECT_EQ(contexts(), std::pair(1UL, 1UL)) << "somebody else's thread";
   kernel.put("1/pid", "58");
-  ASSERT_TRUE(eventually([&] { return windows_of(monitor, second.pid()) >= 1; }));
   monitor.stop();
   ASSERT_TRUE(eventually([&] { return kernel.line_of("nr_kdamonds") == "0"; }));
   EXPECT_EQ(contexts(), std::pair(0UL, 0UL));

@@ -74,7 +74,9 @@ class AbroadTest : public ::testing::TestWithParam<std::string> {
     link.own = own;
     link.our_end = tap_ ? tap_->descriptor() : packets_.get();
     link.kind = tap_ ? LinkKind::tap : LinkKind::veth;
-    watch_.emplace(GuestWatch::open(WatchSockets::take(sockets), {link}, pace).value());
+    std::vector<WatchedLink> links = before_;
+    links.push_back(link);
+    watch_.emplace(GuestWatch::open(WatchSockets::take(sockets), links, pace).value());
     // The first question, so that all later ones have another reason.
     ASSERT_TRUE(becomes([](const GuestInterfaceState& now) { return now.mtu == 1500; }));
   }
@@ -89,7 +91,9 @@ class AbroadTest : public ::testing::TestWithParam<std::string> {
       pollfd entry{watch_->descriptor(), POLLIN, 0};
       std::vector<GuestInterfaceState> changes;
       if (::poll(&entry, 1, 10) > 0) watch_->read(changes);
-      if (!changes.empty()) now_ = changes.back();
+      for (const GuestInterfaceState& each : changes) {
+        if (each.interface == before_.size()) now_ = each;
+      }
       return so(now_);
     });
   }
@@ -136,6 +140,7 @@ class AbroadTest : public ::testing::TestWithParam<std::string> {
 
   TestNamespace home_;
   TestNamespace far_;
+  std::vector<WatchedLink> before_;  ///< others that are watched, too
   std::optional<TapLink> tap_;
   UniqueFd packets_;
   std::optional<GuestWatch> watch_;
@@ -213,6 +218,18 @@ TEST_P(AbroadTest, AnInterfaceThatTookItsNameAndNumberIsNotIt) {
   ASSERT_TRUE(other.netlink().set_mtu("dev0", 1350));
   EXPECT_TRUE(becomes([](const GuestInterfaceState& now) { return now.mtu == 1350; }));
   EXPECT_TRUE(now_.carrier);
+}
+
+TEST_P(AbroadTest, OfTwoInterfacesTheSecondIsFollowedAlone) {
+  const NetNamespace home = home_.space();
+  TapLink first = TapLink::open(in(home, "first0")).value();
+  before_.push_back({.index = home_.netlink().interface("first0")->index,
+                     .our_end = first.descriptor(),
+                     .kind = LinkKind::tap});
+  const TestNamespace other;
+  begin(kAtNews);
+  ASSERT_TRUE(home_.netlink().move_to("dev0", other.space()));
+  expect_followed(other, kSecond, 1400);
 }
 
 TEST_P(AbroadTest, NewsThatGotLostIsAskedFor) {

@@ -340,6 +340,12 @@ TEST_F(BridgeOfPeers, RefusesWhatMakesNoSense) {
   EXPECT_NE(
       refused({"bus:" + bus_, "stream:" + file("q"), "--fault", "loss=1%"}).find("neither faults"),
       std::string::npos);
+  for (const std::string kind : {"stream:", "dgram:", "vde:", "vhost-user:", "memif:"}) {
+    const std::string both = kind == "dgram:" ? file("q") + ',' + file("r") : file("q");
+    EXPECT_NE(refused({"bus:" + bus_, kind + both, "--no-offload"}).find("nor --no-offload"),
+              std::string::npos)
+        << kind;
+  }
   for (const char* const place : {"127.0.0.1", "127.0.0.1:", "127.0.0.1:65536", "::1", "[::1]"}) {
     const std::string said = refused({"bus:" + bus_, std::string("stream:") + place});
     EXPECT_NE(said.find("an address needs a port"), std::string::npos) << said;

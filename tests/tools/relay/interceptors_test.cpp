@@ -2,6 +2,8 @@
 // whether they go round, and defends the addresses of its host.
 
 #include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <chrono>
 #include <memory>
@@ -246,6 +248,23 @@ TEST_F(AddressWatchTest, NamesThePortOfAnotherHostOncePerAddressAndNoneOfItsOwn)
   }
   EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 2) << text;
   EXPECT_EQ(said(), "") << "it was said";
+}
+
+TEST_F(AddressWatchTest, NamesNoPortThatHasGone) {
+  const MacAddress mac = *MacAddress::parse("02:00:00:00:00:77");
+  const pid_t child = ::fork();
+  if (child == 0) {
+    Port gone({.name = "gone", .mac = mac});
+    if (gone.attach(rig_.path()) && !gone.up()) tap::AddressClaim(addresses_, {}).announce(gone);
+    ::_exit(0);  // without a word, as when it is killed
+  }
+  ASSERT_EQ(::waitpid(child, nullptr, 0), child);
+  ::testing::internal::CaptureStderr();
+  look();
+  const std::string text = ::testing::internal::GetCapturedStderr();
+  EXPECT_NE(text.find("has the address 198.18.0.1, too: 02:00:00:00:00:77; neighbours"),
+            std::string::npos)
+      << text;
 }
 
 TEST_F(AddressWatchTest, DefendsAgainstWhoAsksAllAndOnlyRightAfterItsBegin) {
