@@ -16,7 +16,7 @@
 #include "base/unique_fd.hpp"
 #include "shmif/fault_link.hpp"
 #include "shmif/loopback_link.hpp"
-#include "tests/shmif/captures.hpp"
+#include "tests/shmif/capture/captures.hpp"
 #include "tests/support/holdings.hpp"
 #include "tests/support/temp_bus.hpp"
 #include "tests/support/temp_dir.hpp"

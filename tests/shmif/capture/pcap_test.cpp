@@ -17,7 +17,7 @@
 
 #include "base/unique_fd.hpp"
 #include "base/wall_clock.hpp"
-#include "tests/shmif/captures.hpp"
+#include "tests/shmif/capture/captures.hpp"
 #include "tests/shmif/link_conformance.hpp"
 #include "tests/support/debug_lines.hpp"
 #include "tests/support/holdings.hpp"

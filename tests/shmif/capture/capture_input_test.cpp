@@ -18,7 +18,7 @@
 
 #include "base/unique_fd.hpp"
 #include "shmif/capture/recorded_time.hpp"
-#include "tests/shmif/captures.hpp"
+#include "tests/shmif/capture/captures.hpp"
 #include "tests/support/temp_dir.hpp"
 
 namespace shmif::test {

@@ -21,7 +21,7 @@
 #include <vector>
 
 #include "base/unique_fd.hpp"
-#include "tests/shmif/captures.hpp"
+#include "tests/shmif/capture/captures.hpp"
 #include "tests/support/temp_dir.hpp"
 
 namespace shmif::test {

@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "base/wall_clock.hpp"
-#include "tests/shmif/captures.hpp"
+#include "tests/shmif/capture/captures.hpp"
 #include "tests/support/run_tool.hpp"
 #include "tests/support/temp_dir.hpp"
 

@@ -1,0 +1,192 @@
+// tap, bridge: what becomes of a port whose device or bus moves, goes down, or ends.
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <array>
+#include <csignal>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "tap/netlink.hpp"
+#include "tests/support/run_tool.hpp"
+#include "tests/tap/test_namespace.hpp"
+#include "tests/tools/relay/tap_command.hpp"
+
+namespace shmif::test {
+namespace {
+
+using tap::test::TestNamespace;
+
+TEST_F(TapCommand, APortFollowsItsDeviceIntoOtherNamespaces) {
+  const TestNamespace space;
+  const TestNamespace first;
+  const TestNamespace second;
+  Tool tap(tap_in(space, {"--create", "--name", "lab0"}));
+  wait_for_port("lab0");
+  const std::array<const TestNamespace*, 4> way{&space, &first, &second, &space};
+  for (std::size_t i = 1; i < way.size(); ++i) {
+    const std::string mac = "02:00:00:00:00:0" + std::to_string(i);
+    ASSERT_TRUE(way.at(i - 1)->netlink().move_to("lab0", way.at(i)->space()));
+    EXPECT_TRUE(becomes("\"carrier\": false")) << "it arrives down";
+    tap::Netlink there = way.at(i)->netlink();
+    ASSERT_TRUE(there.set_mac("lab0", *MacAddress::parse(mac)));
+    ASSERT_TRUE(there.set_up("lab0"));
+    wait_for_port("lab0");
+    EXPECT_TRUE(becomes(mac));
+    const ToolResult ping = run_tool({"ping", bus, "--to", "lab0", "-c", "1", "--timeout", "15"});
+    EXPECT_EQ(ping.status, 0) << ping.err;
+  }
+  tap.signal(SIGTERM);
+  const ToolResult result = tap.finish();
+  EXPECT_EQ(result.status, 0) << result.err;
+  EXPECT_EQ(result.err, "");
+}
+
+TEST_F(TapCommand, ABridgeToADeviceThatIsDownHasNoCarrierUntilItIsUp) {
+  const TestNamespace space;
+  ASSERT_EQ(run_tool({"create", bus}).status, 0);
+  ASSERT_TRUE(space.netlink().add_veth("v0", "v1"));
+  ASSERT_TRUE(space.netlink().set_up("v1"));
+  const Tool bridge(
+      {"nsenter", "--net=" + path_of(space), shmifctl_path(), "bridge", "bus:" + bus, "packet:v0"});
+  EXPECT_TRUE(becomes("\"carrier\": false"));
+  ASSERT_TRUE(space.netlink().set_up("v0"));
+  EXPECT_TRUE(becomes("\"carrier\": true"));
+}
+
+TEST_F(TapCommand, APortWhoseDeviceIsDownHasNoCarrierAndAnswersNoPing) {
+  const TestNamespace space;
+  Tool tap(tap_in(space, {"--create", "--name", "lab0"}));
+  wait_for_port("lab0");
+  const auto carrier_becomes = [&](const std::string& wanted) {
+    for (int i = 0; i < 1000; ++i) {
+      const std::string text = run_tool({"stat", bus, "--json"}).out;
+      if (text.find("\"carrier\": " + wanted) != std::string::npos) return true;
+      usleep(20'000);
+    }
+    return false;
+  };
+  const std::vector<std::string> ping = {"ping", bus, "--to", "lab0", "-c", "1", "--timeout"};
+  const auto ping_within = [&](const char* seconds) {
+    std::vector<std::string> words = ping;
+    words.emplace_back(seconds);
+    return run_tool(words);
+  };
+  EXPECT_EQ(ping_within("15").status, 0);
+  ASSERT_TRUE(space.netlink().set_up("lab0", false));
+  ASSERT_TRUE(carrier_becomes("false"));
+  EXPECT_NE(run_tool({"stat", bus}).out.find("no-carrier"), std::string::npos);
+  const ToolResult silent = ping_within("0.1");
+  EXPECT_EQ(silent.status, 1) << silent.out;
+  EXPECT_NE(silent.err.find("the network interface of its host is down"), std::string::npos)
+      << silent.err;
+  const ToolResult waited = run_tool({"wait", bus, "--port", "lab0", "--timeout", "0"});
+  EXPECT_EQ(waited.status, 1);
+  EXPECT_NE(waited.err.find("the network interface of its host is down"), std::string::npos)
+      << waited.err;
+  ASSERT_TRUE(space.netlink().set_up("lab0"));
+  EXPECT_TRUE(carrier_becomes("true"));
+  EXPECT_EQ(ping_within("15").status, 0);
+}
+
+TEST_F(TapCommand, ABridgeShowsThatItsDeviceIsDownAndCountsWhatThatDropped) {
+  const TestNamespace space;
+  for (const bool bus_is_first : {true, false}) {
+    SCOPED_TRACE(bus_is_first ? "the bus first" : "the device first");
+    std::vector<std::string> links = {"bus:" + bus, "tap:lab0"};
+    if (!bus_is_first) std::ranges::reverse(links);
+    Tool bridge({"nsenter", "--net=" + path_of(space), shmifctl_path(), "bridge", links[0],
+                 links[1], "--create", "--port-name", "br"});
+    wait_for_port("br");
+    ASSERT_TRUE(space.netlink().set_up("lab0", false));
+    EXPECT_TRUE(becomes("\"carrier\": false"));
+    EXPECT_EQ(run_tool({"ping", bus, "-c", "2", "-i", "0.01", "--timeout", "0.5"}).status, 1);
+    ASSERT_TRUE(space.netlink().set_up("lab0"));
+    EXPECT_TRUE(becomes("\"carrier\": true"));
+    bridge.signal(SIGTERM);
+    const ToolResult result = bridge.finish();
+    const std::string line = "bus:" + bus + " -> tap:lab0: 0 frames, 0 bytes, 0 lost, 2 dropped " +
+                             "(2 while the interface was down) = 2 came\n";
+    EXPECT_NE(result.out.find(line), std::string::npos) << result.out;
+  }
+}
+
+TEST_F(TapCommand, EndsWithTheProcessWhoseNamespaceItWasGiven) {
+  const TestNamespace space;  // which goes on: the process is what counts
+  Tool container({"nsenter", "--net=" + path_of(space), "sh", "-c", "echo inside; exec sleep 60"});
+  ASSERT_TRUE(container.wait_for("inside"));
+  const std::string pid = std::to_string(container.pid());
+  Tool tap({shmifctl_path(), "tap", bus, "--create", "--netns", pid, "--name", "lab0"});
+  wait_for_port("lab0");
+  container.signal(SIGKILL);
+  const ToolResult result = tap.finish();
+  EXPECT_FALSE(result.timed_out);
+  EXPECT_EQ(result.status, 0) << result.err;
+  EXPECT_NE(result.out.find("process " + pid + " has ended: lab0 leaves " + bus), std::string::npos)
+      << result.out;
+  EXPECT_FALSE(space.netlink().interface("lab0"));
+  EXPECT_EQ(run_tool({"destroy", bus}).status, 0) << "the port is gone, too";
+}
+
+TEST_F(TapCommand, EndsWhenTheNamespaceHasNoNameAndNoProcessAnyMore) {
+  std::optional<TestNamespace> space(std::in_place);
+  Tool inside({"nsenter", "--net=" + path_of(*space), "sh", "-c", "echo inside; exec sleep 60"});
+  ASSERT_TRUE(inside.wait_for("inside"));
+  Tool tap(tap_in(*space, {"--create", "--name", "lab0"}));
+  wait_for_port("lab0");
+  const std::string path = path_of(*space);
+  space.reset();
+  ASSERT_NE(access(path.c_str(), F_OK), 0);
+  inside.signal(SIGKILL);
+  const ToolResult result = tap.finish();
+  EXPECT_FALSE(result.timed_out);
+  EXPECT_EQ(result.status, 0) << result.err;
+  EXPECT_NE(result.out.find("network namespace " + path + " is gone"), std::string::npos)
+      << result.out;
+}
+
+TEST_F(TapCommand, ADeviceThatIsDeletedEndsItWithAnError) {
+  const TestNamespace space;
+  Tool tap(tap_in(space, {"--create", "--name", "lab0"}));
+  wait_for_port("lab0");
+  ASSERT_TRUE(space.netlink().remove("lab0"));
+  const ToolResult result = tap.finish();
+  EXPECT_EQ(result.status, 1);
+  EXPECT_NE(result.err.find("lab0"), std::string::npos) << result.err;
+}
+
+TEST_F(TapCommand, SaysThatItsBusIsCorruptOrRemovedAndHasCarrierAgainWhenItIsRepaired) {
+  const TestNamespace space;
+  Tool tap(tap_in(space, {"--create", "--size", "64K", "--name", "lab0"}));
+  wait_for_port("lab0");
+  for (int round = 0; round < 2; ++round) {
+    {
+      std::fstream ring(bus, std::ios::in | std::ios::out | std::ios::binary);
+      ring.seekp(-static_cast<std::streamoff>(64U << 10U), std::ios::end);
+      ring << std::string(64U << 10U, '\xff');
+    }
+    ASSERT_TRUE(becomes("\"carrier\": false")) << tap.so_far().err;
+    ASSERT_EQ(run_tool({"repair", bus}).status, 0);
+    ASSERT_TRUE(becomes("\"carrier\": true")) << tap.so_far().err;
+  }
+  std::filesystem::remove(bus);
+  EXPECT_TRUE(tap.wait_for("the bus " + bus + " was removed; port lab0 still works"));
+  tap.signal(SIGTERM);
+  const ToolResult end = tap.finish();
+  EXPECT_EQ(end.status, 0) << end.err;
+  const auto times = [&](const std::string& what) { return times_in(end.err, what); };
+  EXPECT_EQ(times("cannot receive from the bus " + bus + ": "), 2U) << end.err;
+  EXPECT_EQ(
+      times("; the interface has no carrier until the bus is repaired (run 'shmifctl repair')\n"),
+      2U)
+      << end.err;
+  EXPECT_EQ(times("the bus " + bus + " works again, and the interface has carrier\n"), 2U)
+      << end.err;
+  EXPECT_EQ(count_of_lines(end.err), 5) << end.err;
+}
+
+}  // namespace
+}  // namespace shmif::test
