@@ -58,6 +58,8 @@ class FakeCounters final : public KernelCounters {
   std::map<pid_t, std::vector<pid_t>> processes;  ///< others have one thread
   std::map<pid_t, int> stopped_by;  ///< the signal with which a thread stops when it is held
   std::map<int, Event> events;
+  std::vector<Event> opened;     ///< all that ever were, in this order
+  std::vector<int> closed;       ///< descriptors of events, in the order in which they were closed
   std::vector<std::string> log;  ///< holds and releases
   ssize_t cut_reads = 0;         ///< bytes that reads give too few
   bool tells_lost = true;        ///< knows PERF_FORMAT_LOST, as Linux 6.0
@@ -130,7 +132,7 @@ class FakeCounters final : public KernelCounters {
       if (its == task) ::eventfd_write(file, 1);
     }
   }
-  std::size_t open_files() const { return events.size() + task_files_.size() + maps_; }
+  std::size_t open_files() const { return events.size() + task_files_.size() + maps_.size(); }
   const Event* event_of(std::uint64_t config) const {
     for (const auto& [file, event] : events) {
       if (event.attr.base.config == config) return &event;
@@ -156,6 +158,7 @@ class FakeCounters final : public KernelCounters {
     event.id = ++last_id_;
     event.period = attr.base.sample_period;
     events.emplace(file, event);
+    opened.push_back(event);
     return file;
   }
   int control(int file, unsigned long request, std::uintptr_t argument) noexcept override {
@@ -207,11 +210,16 @@ class FakeCounters final : public KernelCounters {
     std::vector<std::byte>& ring = events.at(file).ring;
     ring.resize(bytes);
     *at = ring.data();
-    ++maps_;
+    maps_[*at] = bytes;
     return 0;
   }
-  void unmap(void* /*at*/, std::size_t /*bytes*/) noexcept override { --maps_; }
+  /// A part of a mapping that is left counts as an open file.
+  void unmap(void* at, std::size_t bytes) noexcept override {
+    const auto map = maps_.find(at);
+    if (map != maps_.end() && map->second == bytes) maps_.erase(map);
+  }
   void close(int file) noexcept override {
+    if (events.contains(file)) closed.push_back(file);
     if (events.erase(file) + task_files_.erase(file) == 1) ::close(file);
   }
   int open_task(pid_t task, bool /*thread*/) noexcept override {
@@ -258,7 +266,7 @@ class FakeCounters final : public KernelCounters {
   std::map<KernelCall, int> asked_;
   std::map<int, pid_t> task_files_;
   std::uint64_t last_id_ = 100;
-  std::size_t maps_ = 0;
+  std::map<void*, std::size_t> maps_;
 };
 
 /// A software event of the fake kernel, told from others by its config.
