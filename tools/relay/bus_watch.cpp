@@ -73,8 +73,7 @@ void BusWatch::look_at_all() {
     seconds_ = kSoon;  // another bus may be made there soon
 }
 
-std::chrono::nanoseconds BusWatch::look_if_due() {
-  const auto now = std::chrono::steady_clock::now();
+std::chrono::nanoseconds BusWatch::look_if_due(Clock::time_point now) {
   if (now >= due_) {
     look_at_all();
     due_ = now + std::chrono::seconds(seconds_);

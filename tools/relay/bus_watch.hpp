@@ -15,6 +15,8 @@ namespace shmif::tools {
 /// Threads: one at a time. Blocks: never for a peer.
 class BusWatch {
  public:
+  using Clock = std::chrono::steady_clock;
+
   /// Throws if the kernel provides no timer.
   BusWatch();
   /// Watches the bus of this port, which must outlive the watch. Does nothing while the port is
@@ -29,7 +31,7 @@ class BusWatch {
   /// Checks after a second, and then at growing distances again.
   void look_soon();
   /// For loops without a bridge: checks if it is time. Result: how long until the next check.
-  std::chrono::nanoseconds look_if_due();
+  std::chrono::nanoseconds look_if_due(Clock::time_point now = Clock::now());
 
  private:
   static constexpr std::chrono::seconds kFirst{1};
@@ -44,7 +46,7 @@ class BusWatch {
 
   UniqueFd timer_;
   unsigned seconds_;  ///< until the next check
-  std::chrono::steady_clock::time_point due_ = std::chrono::steady_clock::now() + kFirst;
+  Clock::time_point due_ = Clock::now() + kFirst;
   std::vector<Watched> all_;
 };
 

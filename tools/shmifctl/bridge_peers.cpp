@@ -22,6 +22,7 @@
 #include "tools/common/command.hpp"
 #include "tools/relay/bus_options.hpp"
 #include "tools/relay/name_servers.hpp"
+#include "tools/relay/pauses.hpp"
 #include "tools/shmifctl/peer.hpp"
 
 namespace shmif::tools {

@@ -20,8 +20,6 @@ namespace shmif::tools {
 
 using std::chrono::milliseconds;
 
-inline constexpr milliseconds kFirstPause{100};
-inline constexpr milliseconds kLastPause{2000};
 /// How long after a signal the links have to end. A program at the other end may keep a thread in a
 /// system call, and must not keep the bridge.
 inline constexpr milliseconds kEndPatience{1500};

@@ -13,7 +13,6 @@
 #include <cerrno>
 #include <filesystem>
 #include <list>
-#include <map>
 #include <memory>
 #include <thread>
 #include <utility>
@@ -21,6 +20,7 @@
 #include "base/foreign_socket.hpp"
 #include "tools/common/command.hpp"
 #include "tools/relay/line_budget.hpp"
+#include "tools/relay/pauses.hpp"
 #include "tools/shmifctl/bridge_peers.hpp"
 #include "tools/shmifctl/peer.hpp"
 
@@ -48,36 +48,6 @@ pid_t process_of(int socket) {
   socklen_t size = sizeof peer;
   return ::getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 ? peer.pid : 0;
 }
-
-/// Some programs that do not find what they want connect again at once, for ever (QEMU with several
-/// queues, 700 times a second). They are served later and later, and others are not.
-class Pauses {
- public:
-  using Clock = std::chrono::steady_clock;
-
-  milliseconds before(pid_t process) {
-    std::erase_if(all_, [](const auto& each) { return Clock::now() - each.second.at > kMemory; });
-    const auto found = all_.find(process);
-    return found == all_.end() ? milliseconds(0) : found->second.pause;
-  }
-  void note(pid_t process, bool was_in_vain) {
-    if (!was_in_vain || process == 0) {
-      all_.erase(process);
-      return;
-    }
-    Pause& pause = all_[process];
-    pause.pause = std::clamp(2 * pause.pause, kFirstPause, kLastPause);
-    pause.at = Clock::now();
-  }
-
- private:
-  static constexpr std::chrono::seconds kMemory{10};
-  struct Pause {
-    milliseconds pause{};
-    Clock::time_point at;
-  };
-  std::map<pid_t, Pause> all_;
-};
 
 /// Programs of which no line was written.
 struct Untold {
@@ -200,7 +170,7 @@ class ProgramServer {
     const std::shared_ptr<PeerPort> port = new_port(client);
     client.name = port->port().name();
     client.process = process_of(connected.get());
-    client.pause = pauses_.before(client.process);
+    client.pause = pauses_.before(client.process, Pauses::Clock::now());
     const auto socket = std::make_shared<base::ForeignSocket>(std::move(connected));
     client.thread =
         std::jthread([this, &client, port, socket] { serve(client, *port, std::move(*socket)); });
@@ -259,7 +229,7 @@ class ProgramServer {
 
   void settle(const Client& client) {
     totals_.add(client.account.total());
-    pauses_.note(client.process, client.was_in_vain);
+    pauses_.note(client.process, client.was_in_vain, Pauses::Clock::now());
     if (lost_.empty()) lost_ = why_lost(bridge_, client.end);
     if (stop_.stopped() || !lost_.empty()) return;
     const std::string program = "the program at port " + client.name;

@@ -1,0 +1,49 @@
+#pragma once
+// Pauses: how long each program that came in vain waits before it is served again.
+
+#include <sys/types.h>
+
+#include <algorithm>
+#include <chrono>
+#include <map>
+
+namespace shmif::tools {
+
+/// Before the second try of a program, and at most.
+inline constexpr std::chrono::milliseconds kFirstPause{100};
+inline constexpr std::chrono::milliseconds kLastPause{2000};
+
+/// Some programs that do not find what they want connect again at once, for ever (QEMU with several
+/// queues, 700 times a second). They are served later and later, and others are not. Threads: one
+/// at a time.
+class Pauses {
+ public:
+  using Clock = std::chrono::steady_clock;
+
+  /// How long that process has to wait now. `now` never goes back.
+  std::chrono::milliseconds before(pid_t process, Clock::time_point now) {
+    std::erase_if(all_, [now](const auto& each) { return now - each.second.at > kMemory; });
+    const auto found = all_.find(process);
+    return found == all_.end() ? std::chrono::milliseconds(0) : found->second.pause;
+  }
+  /// A program of that process has gone; `process` is 0 if it is not known.
+  void note(pid_t process, bool was_in_vain, Clock::time_point now) {
+    if (!was_in_vain || process == 0) {
+      all_.erase(process);
+      return;
+    }
+    Pause& pause = all_[process];
+    pause.pause = std::clamp(2 * pause.pause, kFirstPause, kLastPause);
+    pause.at = now;
+  }
+
+ private:
+  static constexpr std::chrono::seconds kMemory{10};
+  struct Pause {
+    std::chrono::milliseconds pause{};
+    Clock::time_point at;
+  };
+  std::map<pid_t, Pause> all_;
+};
+
+}  // namespace shmif::tools
