@@ -93,6 +93,7 @@ _shmifctl() {
     --with) words='slirp4netns passt' ;;
     --timing) words='original flat x2' ;;
     --flow) words='ethernet pause' ;;
+    --resume) words='first newest' ;;
     --sort) words='loss lag tx rx name slot' ;;
     --format)
       words='pcap pcapng'

@@ -38,15 +38,11 @@ using Clock = std::chrono::steady_clock;
 /// read, has no free slot, or does not allow ports, a follower is used instead.
 class Source {
  public:
-  Source(const std::string& path, Start start, const std::optional<std::string>& name,
-         bool super_frames) {
-    PortOptions options;
+  Source(const std::string& path, const std::optional<std::string>& name, PortOptions options) {
     options.name = name.value_or("");
     options.kind = LinkKind::dump;
     options.name_patience = kNamePatience;
-    options.start = start;
     options.promiscuous = true;
-    options.take_offloads = super_frames;
     Port port(options);
     if (const Result<void> attached = port.attach(path); attached) {
       if (const std::error_code error = port.up()) {
@@ -57,7 +53,8 @@ class Source {
       log_info("cannot attach a port to " + path +
                ", following the bus without one: " + attached.error().message);
       follower_.emplace(
-          std::move(Follower::open(path, start, Resume::first, super_frames)).value());
+          std::move(Follower::open(path, options.start, options.resume, options.take_offloads))
+              .value());
     } else {
       throw Exception(attached.error());
     }
@@ -114,8 +111,7 @@ struct WantedDump {
   std::optional<std::string> name;
   std::uint64_t frames = std::numeric_limits<std::uint64_t>::max();
   std::optional<std::chrono::nanoseconds> timeout;
-  bool history = false;
-  bool super_frames = false;
+  PortOptions port;  ///< how the bus is read
   WantedOutput output;
 };
 
@@ -154,6 +150,11 @@ Options dump_options() {
       .flag("history",
             "start with the oldest frame that is still in the ring; by default, with the first one "
             "that is sent from now on")
+      .value("resume", "WHERE",
+             "where to go on after senders have overwritten frames that were not shown yet: "
+             "\"first\" (default) is the oldest frame still in the ring, which loses the fewest "
+             "frames; \"newest\" is the next frame that is sent, so that what is shown is never "
+             "late for long")
       .flag("super-frames",
             "print or record each super-frame (an unsegmented TSO packet) as one frame, not its "
             "segments")
@@ -179,7 +180,9 @@ Options dump_options() {
       .example("shmifctl dump /dev/shm/bus0 --history --timeout 0 -w last.pcapng",
                "save what is in the ring now")
       .example("shmifctl dump /dev/shm/bus0 -w ring.pcap -C 100 -W 10",
-               "keep the last gigabyte, in ten files");
+               "keep the last gigabyte, in ten files")
+      .example("shmifctl dump /dev/shm/bus0 --resume newest arp",
+               "watch a busy bus: skip what came late");
   return options;
 }
 
@@ -239,6 +242,13 @@ WantedOutput output(const Arguments& args) {
   return wanted;
 }
 
+Resume resume(const Arguments& args) {
+  const std::string where = args.text("resume").value_or("first");
+  if (where == "first") return Resume::first;
+  if (where == "newest") return Resume::newest;
+  throw UsageError{"--resume \"" + where + "\" is not known (first or newest)"};
+}
+
 WantedDump parse(const CommandLine& line) {
   const Arguments args = dump_options().parse(line);
   WantedDump wanted;
@@ -250,8 +260,9 @@ WantedDump parse(const CommandLine& line) {
   wanted.name = args.text("name");
   wanted.frames = args.count("count", 1).value_or(wanted.frames);
   wanted.timeout = args.seconds("timeout");
-  wanted.history = args.flag("history");
-  wanted.super_frames = args.flag("super-frames");
+  wanted.port.start = args.flag("history") ? Start::oldest : Start::now;
+  wanted.port.resume = resume(args);
+  wanted.port.take_offloads = args.flag("super-frames");
   wanted.output = output(args);
   wanted.output.bus = wanted.path;
   wanted.output.filter = wanted.filter;
@@ -273,8 +284,7 @@ class Capture {
       : wanted_(wanted),
         filter_(compile(wanted.filter)),
         names_(make_names(wanted)),
-        source_(wanted.path, wanted.history ? Start::oldest : Start::now, wanted.name,
-                wanted.super_frames),
+        source_(wanted.path, wanted.name, wanted.port),
         sink_(with_stop(wanted.output, stop_), names_.get()),
         corruption_(wanted.path) {
     source_.add_to(bus_watch_);

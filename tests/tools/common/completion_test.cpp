@@ -48,6 +48,7 @@ TEST(Completion, OfShmifctlKnowsTheWordsOfEachOptionAndNoOthers) {
   EXPECT_EQ(offered(ctl, "--debug wire du"), Offer{"dump"});
   EXPECT_EQ(offered(ctl, "inject x --timing ''"), (Offer{"original", "flat", "x2"}));
   EXPECT_EQ(offered(ctl, "exec x --via ''"), (Offer{"tap", "veth"}));
+  EXPECT_EQ(offered(ctl, "dump x --resume ''"), (Offer{"first", "newest"}));
   EXPECT_EQ(offered(ctl, "help v"), Offer{"values"});
   EXPECT_TRUE(offered(ctl, "help ''").contains("values"));
   EXPECT_FALSE(offered(ctl, "help ''").contains("--help"));
