@@ -129,6 +129,36 @@ TEST(LoopbackLink, TakesEachLimitAndRefusesWhatIsJustBeyond) {
   }
 }
 
+// Its queue of bytes is a ring, and a frame may lie across its edge.
+TEST(LoopbackLink, FramesAreWholeWhereverTheyLieInTheQueue) {
+  auto [near, far] = LoopbackLink::pair({.queue_bytes = 257, .max_frame_bytes = 100}).value();
+  std::uint64_t number = 0;
+  for (std::size_t round = 0; round < 100; ++round) {
+    std::vector<Bytes> frames;
+    for (std::size_t i = 0; i < 1 + round % 3; ++i)
+      frames.push_back(make_frame(14 + (number + i) * 7 % 72, number + i));
+    ASSERT_EQ(near.send(views(frames)).taken, frames.size());
+    EXPECT_TRUE(same_frames(frames, collect(far, frames.size()))) << round;
+    number += frames.size();
+  }
+  EXPECT_EQ(near.dropped(), 0U);
+}
+
+TEST(LoopbackLink, AnEndThatIsClosedWakesWhoWaitsAtBoth) {
+  for (const bool own : {false, true}) {
+    auto [near, far] = LoopbackLink::pair().value();
+    ASSERT_FALSE(far.prepare_wait().ready);
+    pollfd entry{.fd = far.descriptor(), .events = POLLIN, .revents = 0};
+    EXPECT_EQ(::poll(&entry, 1, 0), 0);
+    (own ? far : near).close();
+    EXPECT_EQ(::poll(&entry, 1, 0), 1) << own;
+    far.finish_wait();
+    EXPECT_TRUE(far.prepare_wait().ready);
+    FrameBatch batch;
+    EXPECT_EQ(far.receive(batch).error, Errc::link_ended);
+  }
+}
+
 TEST(LoopbackLink, FramesThatFillTheQueueToTheByteAreNotDropped) {
   auto link = LoopbackLink::self({.queue_bytes = 200, .max_frame_bytes = 100}).value();
   const std::vector<Bytes> frames{make_frame(100, 1), make_frame(100, 2), make_frame(14, 3)};

@@ -103,6 +103,52 @@ TEST(DatagramLink, WhatIsTooShortForAFrameIsPassedOver) {
   EXPECT_EQ(to_bytes(batch[0]), frame);
 }
 
+/// What a link of that longest frame receives of datagrams of these lengths, and what it drops.
+struct Received {
+  std::vector<std::pair<std::size_t, std::size_t>> lengths;  ///< and true lengths
+  DatagramDrops drops;
+};
+Received received_of(const std::vector<std::size_t>& lengths, bool drops_too_long,
+                     std::size_t room) {
+  auto pair = socket_pair(SOCK_DGRAM);
+  DatagramLink link = DatagramLink::adopt(
+      std::move(pair[0]),
+      {.max_frame_bytes = 100, .address = "near", .drops_too_long = drops_too_long});
+  Received received;
+  for (const std::size_t length : lengths)
+    EXPECT_EQ(::send(pair[1].get(), Bytes(1000).data(), length, 0), static_cast<ssize_t>(length));
+  FrameBatch batch(64, room);
+  for (std::size_t i = 0; i < lengths.size(); ++i) {
+    batch.clear();
+    (void)link.receive(batch);
+    for (const FrameView& frame : batch.frames())
+      received.lengths.emplace_back(frame.size(), frame.true_bytes);
+  }
+  received.drops = link.drops();
+  return received;
+}
+
+TEST(DatagramLink, CountsWhatIsTooShortAndTooLongAndReceivesTheRest) {
+  using Lengths = decltype(Received::lengths);
+  const std::vector<std::size_t> lengths{13, 14, 100, 101, 0, 300, 60, 113, 112};
+  const Received strict = received_of(lengths, true, 65536);
+  EXPECT_EQ(strict.lengths, (Lengths{{14, 0}, {100, 0}, {60, 0}}));
+  EXPECT_EQ(strict.drops.too_long, 4U);
+  EXPECT_EQ(strict.drops.too_short, 2U);
+  const Received all = received_of(lengths, false, 65536);
+  EXPECT_EQ(all.lengths, (Lengths{{14, 0},
+                                  {100, 0},
+                                  {101, 0},
+                                  {112, 300},  // as much as there is room for a frame
+                                  {60, 0},
+                                  {112, 113},
+                                  {112, 0}}));
+  EXPECT_EQ(all.drops.too_long, 0U);
+  EXPECT_EQ(all.drops.too_short, 2U);
+  const Received cut = received_of({60, 80, 200}, false, 70);
+  EXPECT_EQ(cut.lengths, (Lengths{{60, 0}, {70, 80}, {70, 200}}));
+}
+
 TEST(DatagramLink, FramesThatAPeerSentBeforeItClosedArriveAlsoBehindAnEmptyDatagram) {
   auto pair = socket_pair(SOCK_SEQPACKET);
   auto link = DatagramLink::adopt(std::move(pair[0]), {.address = "near"});

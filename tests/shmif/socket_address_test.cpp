@@ -1,0 +1,145 @@
+// Addresses of sockets: how they are read and written, and which are of this machine.
+
+#include "shmif/socket_address.hpp"
+
+#include <gtest/gtest.h>
+#include <sys/socket.h>
+
+#include <cerrno>
+#include <optional>
+#include <string>
+
+namespace shmif::test {
+namespace {
+
+SocketAddress address_from(const std::string& text) {
+  return parse_socket_address(text).value();
+}
+
+TEST(SocketAddress, IsReadAndWrittenInBothFamilies) {
+  struct Row {
+    std::string text;
+    int family;
+    std::uint16_t port;
+    bool is_any;
+    std::string any;
+  };
+  for (const Row& row : {Row{"198.18.0.1:7000", AF_INET, 7000, false, "0.0.0.0:7000"},
+                         Row{"0.0.0.0:1", AF_INET, 1, true, "0.0.0.0:1"},
+                         Row{"[fd00::1]:65535", AF_INET6, 65535, false, "[::]:65535"},
+                         Row{"[::]:0", AF_INET6, 0, true, "[::]:0"},
+                         Row{"[::1]:258", AF_INET6, 258, false, "[::]:258"},
+                         Row{"[::ffff:0.0.0.0]:9", AF_INET6, 9, true, "[::]:9"},
+                         Row{"[::ffff:198.18.0.1]:9", AF_INET6, 9, false, "[::]:9"}}) {
+    const SocketAddress address = address_from(row.text);
+    EXPECT_EQ(address.to_string(), row.text);
+    EXPECT_EQ(address.family(), row.family) << row.text;
+    EXPECT_EQ(address.port(), row.port) << row.text;
+    EXPECT_EQ(address.is_any(), row.is_any) << row.text;
+    EXPECT_EQ(address.any().to_string(), row.any) << row.text;
+    EXPECT_EQ(address.with_port(4660).port(), 4660U) << row.text;
+    EXPECT_EQ(address.with_port(row.port).to_string(), row.text);
+  }
+}
+
+TEST(SocketAddress, OfALinkKeepsItsInterface) {
+  const SocketAddress here = parse_host_address("fe80::1%lo", 80).value();
+  EXPECT_EQ(here.to_string(), "[fe80::1%lo]:80");
+  EXPECT_EQ(here.with_port(81).to_string(), "[fe80::1%lo]:81");
+  EXPECT_EQ(parse_host_address("198.18.0.1", 80).value().to_string(), "198.18.0.1:80");
+  EXPECT_EQ(parse_host_address("::1", 80).value().to_string(), "[::1]:80");
+  const auto name = parse_host_address("localhost", 80);
+  ASSERT_FALSE(name) << "no name is looked up";
+  EXPECT_EQ(name.error().code, Errc::bad_argument);
+  EXPECT_TRUE(name.error().message.starts_with("cannot find the host \"localhost\": "))
+      << name.error().message;
+}
+
+TEST(SocketAddress, ThatIsNoneIsRefused) {
+  for (const char* const text : {"",
+                                 ":",
+                                 "198.18.0.1",
+                                 "198.18.0.1:",
+                                 "198.18.0.1:65536",
+                                 "198.18.0.1:-1",
+                                 "198.18.0.1:1x",
+                                 "198.18.0:1",
+                                 "host:1",
+                                 "fd00::1",
+                                 "fd00::1:80",
+                                 "[fd00::1]",
+                                 "[fd00::1]:",
+                                 "[fd00::1]80",
+                                 "[fd00::1:80",
+                                 "[fd00::1]x:80",
+                                 "[]:80",
+                                 "[198.18.0.1]:80",
+                                 "[host]:80",
+                                 " 198.18.0.1:1"}) {
+    const auto refused = parse_socket_address(text);
+    ASSERT_FALSE(refused) << text;
+    EXPECT_EQ(refused.error().code, Errc::bad_argument);
+    EXPECT_EQ(refused.error().message,
+              '"' + std::string(text) +
+                  "\" is not a socket address (write an IP address and a port, "
+                  "\"198.18.0.1:7000\" or \"[fd00::1]:7000\")");
+  }
+}
+
+TEST(HostPort, IsSplitAtTheLastColonThatIsOne) {
+  struct Row {
+    std::string text, host;
+    std::optional<std::uint16_t> port;
+  };
+  for (const Row& row :
+       {Row{"host", "host", {}}, Row{"host:0", "host", 0}, Row{"host:65535", "host", 65535},
+        Row{"198.18.0.1:80", "198.18.0.1", 80}, Row{"fd00::1", "fd00::1", {}},
+        Row{"[fd00::1]", "fd00::1", {}}, Row{"[fd00::1]:80", "fd00::1", 80},
+        Row{"[fe80::1%eth0]:80", "fe80::1%eth0", 80}}) {
+    const auto split = split_host_port(row.text);
+    ASSERT_TRUE(split) << row.text;
+    EXPECT_EQ(split->host, row.host);
+    EXPECT_EQ(split->port, row.port) << row.text;
+  }
+  for (const char* const text : {"", ":80", "[]", "[]:80", "[fd00::1", "[fd00::1]80", "host:",
+                                 "host:x", "host:65536", "a b", "a\tb:80", "a/b:80", "user@host"})
+    EXPECT_FALSE(split_host_port(text)) << text;
+}
+
+TEST(SocketAddress, OfTheLoopbackIsOfThisMachineAndAWildcardIsOfNone) {
+  for (const char* const text :
+       {"127.0.0.1:1", "127.255.255.255:1", "[::1]:1", "[::ffff:127.0.0.1]:1"})
+    EXPECT_TRUE(is_of_this_machine(address_from(text))) << text;
+  for (const char* const text : {"0.0.0.0:1", "[::]:1", "126.0.0.1:1", "128.0.0.1:1",
+                                 "198.18.255.254:1", "[::2]:1", "[::ffff:198.18.255.254]:1"})
+    EXPECT_FALSE(is_of_this_machine(address_from(text))) << text;
+}
+
+TEST(SocketAddress, OfASocketIsTheOneThatItIsBoundTo) {
+  for (const char* const text : {"127.0.0.1:0", "127.0.0.2:0"}) {
+    const UniqueFd first = bound_socket(SOCK_DGRAM, address_from(text)).value();
+    const SocketAddress here = address_of(first.get()).value();
+    EXPECT_NE(here.port(), 0U);
+    EXPECT_EQ(here.with_port(0).to_string(), text);
+    const auto second = bound_socket(SOCK_DGRAM, here);
+    ASSERT_FALSE(second);
+    EXPECT_EQ(second.error().code, std::errc::address_in_use);
+    EXPECT_NE(second.error().message.find("cannot bind a socket to " + here.to_string()),
+              std::string::npos)
+        << second.error().message;
+    EXPECT_NE(second.error().message.find("another program uses that port; choose another"),
+              std::string::npos)
+        << second.error().message;
+  }
+  const auto elsewhere = bound_socket(SOCK_STREAM, address_from("198.18.255.254:0"));
+  ASSERT_FALSE(elsewhere);
+  EXPECT_NE(elsewhere.error().message.find("it is not an address of this machine"),
+            std::string::npos)
+      << elsewhere.error().message;
+  const auto none = address_of(-1);
+  ASSERT_FALSE(none);
+  EXPECT_EQ(none.error().code, std::errc::bad_file_descriptor);
+}
+
+}  // namespace
+}  // namespace shmif::test
