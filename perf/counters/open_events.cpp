@@ -1,10 +1,13 @@
 #include "perf/counters/open_events.hpp"
 
+#include <sched.h>
 #include <sys/ioctl.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <chrono>
+#include <thread>
 
 namespace shmif::perf {
 namespace {
@@ -18,11 +21,21 @@ constexpr std::size_t kHead = 3;
 constexpr std::size_t kAloneWords = 5;
 /// Value, number and losses of an event.
 constexpr std::size_t kMaxOfEvent = 3;
+/// How often a group is read while the kernel cannot add up its threads. One that is ending is in
+/// that state for microseconds, or for as long as another process has its CPU.
+constexpr int kMaxReads = 3000;
+/// The same, where a group can be opened again instead.
+constexpr int kMaxFirstReads = 20;
 
 std::string name_of(const CounterPlace& place) {
   std::string name = place.task < 0 ? "" : "thread " + std::to_string(place.task);
   if (place.cpu >= 0) name += (name.empty() ? "CPU " : ", CPU ") + std::to_string(place.cpu);
   return name;
+}
+
+/// Whether the kernel refuses an event so if a thread that inherits its group starts or ends.
+bool may_be_a_threads(int error) {
+  return error == EINVAL || error == ENODEV || error == ESRCH;
 }
 
 Refusal offline_refusal(int cpu) {
@@ -38,6 +51,7 @@ Refusal offline_refusal(int cpu) {
 Result<void> OpenEvents::open(const TargetBinding& target, const SessionOptions& options,
                               std::optional<VectorFault>* fault) {
   samples_.order(target.is_spread());
+  refused_member_ = false;
   if (auto clocks = open_clocks(target); !clocks) return clocks;
   return open_more(0, target, options, fault);
 }
@@ -97,6 +111,7 @@ Result<void> OpenEvents::open_group(const GroupPlan& plan, CounterPlace place,
       return {};
     }
     if (file < 0) {
+      refused_member_ = !group.members.empty() && may_be_a_threads(-file);
       const Refusal refusal = refusal_of(-file, number, place, target);
       if (fault != nullptr) *fault = VectorFault{number, -file, refusal};
       return cannot_load(
@@ -183,6 +198,14 @@ Result<void> OpenEvents::open_ring(Group& group, const Member& member) {
   if (!ring) return ring.error();
   group.trigger_ring = *ring;
   return {};
+}
+
+bool OpenEvents::is_whole() {
+  if (refused_member_) return false;
+  return std::ranges::all_of(groups_, [&](const Group& group) {
+    const std::size_t bytes = words_.size() * sizeof(std::uint64_t);
+    return group.members.size() < 2 || read_file(group, bytes, kMaxFirstReads) != -ECHILD;
+  });
 }
 
 void OpenEvents::close_group(const Group& group) noexcept {
@@ -293,15 +316,34 @@ void OpenEvents::add_wakers(std::vector<pollfd>& wakers) const {
 
 // ---- Reading ----
 
+ssize_t OpenEvents::read_file(const Group& group, std::size_t bytes, int tries) {
+  ssize_t got = kernel_.read(group.leader(), words_.data(), bytes);
+  // So does Linux answer while a thread has not the same events as the group (C6).
+  for (int more = tries - 1; got == -ECHILD && more > 0; --more) {
+    // It may be another CPU that has to go on.
+    if (tries - more <= kMaxFirstReads) {
+      ::sched_yield();
+    } else {
+      std::this_thread::sleep_for(std::chrono::microseconds(100));
+    }
+    got = kernel_.read(group.leader(), words_.data(), bytes);
+  }
+  return got;
+}
+
 /// Reads into `words_`, as a group of one if the event is read alone.
 Result<void> OpenEvents::read_words(const Group& group) {
   const std::size_t of_event = group.lost.told ? kMaxOfEvent : kMaxOfEvent - 1;
   const std::size_t words =
       group.lost.alone ? kAloneWords : kHead + of_event * group.members.size();
   const std::size_t bytes = words * sizeof(std::uint64_t);
-  const ssize_t got = kernel_.read(group.leader(), words_.data(), bytes);
+  const ssize_t got = read_file(group, bytes, kMaxReads);
   const auto name = [&] { return "cannot read " + sets_.name_of(group.members.front().event); };
-  if (got < 0) return Error::from_errno(static_cast<int>(-got), name());
+  if (got < 0) {
+    return Error::from_errno(
+        static_cast<int>(-got), name(),
+        got == -ECHILD ? "threads of the target end too fast; read again" : "");
+  }
   const bool whole = static_cast<std::size_t>(got) == bytes;
   if (whole && group.lost.alone) {
     const std::array<std::uint64_t, kHead + kMaxOfEvent> as_group = {

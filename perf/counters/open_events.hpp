@@ -39,6 +39,9 @@ class OpenEvents {
   /// Lets those of the active set count. Errors: then some do.
   Result<void> enable_from(std::size_t first);
   void close_from(std::size_t first) noexcept;
+  /// Whether every group that was opened last can be read, and none was refused because of a thread
+  /// that came or went meanwhile. Such a thread can have inherited a part of a group (C6).
+  bool is_whole();
   /// Also closes the rings of samples.
   void close() noexcept;
 
@@ -105,6 +108,8 @@ class OpenEvents {
   Result<void> open_ring(Group& group, const Member& member);
   Result<void> let_go(Group& group);
   void close_group(const Group& group) noexcept;
+  /// Reads into `words_`, again while a thread is ending. Result: the bytes, or a negative errno.
+  ssize_t read_file(const Group& group, std::size_t bytes, int tries);
   Result<void> read_words(const Group& group);
   Result<void> read_group(Group& group);
   int set_period(std::size_t event, std::uint64_t period);
@@ -112,7 +117,8 @@ class OpenEvents {
   KernelCounters& kernel_;
   EventSets& sets_;
   SampleBuffers& samples_;
-  bool tells_lost_ = true;  ///< the kernel knows PERF_FORMAT_LOST, as far as we know
+  bool tells_lost_ = true;       ///< the kernel knows PERF_FORMAT_LOST, as far as we know
+  bool refused_member_ = false;  ///< the kernel took the first event of a group, but not another
   std::vector<int> clocks_;
   std::vector<Group> groups_;
   std::vector<std::uint64_t> words_;  ///< room for the values of the largest group

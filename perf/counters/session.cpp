@@ -47,6 +47,9 @@ const char* advice_for(SessionState state) noexcept {
   return "";
 }
 
+/// How often the events of a process are opened, if threads of it start at just that time.
+constexpr int kMaxOpenings = 16;
+
 }  // namespace
 
 // The states of a session, and what each call does to its parts.
@@ -62,6 +65,11 @@ const char* advice_for(SessionState state) noexcept {
 //   C5  A session is that of the process that made it. A child of fork() has its descriptors, which
 //       are the same events, but neither the rings nor the switcher; there, no call does anything,
 //       and destruction closes the descriptors only.
+//   C6  A thread inherits the events that are open when it starts, one for one. With a part of a
+//       group, it makes that group unreadable: ECHILD (__perf_read_group_add in
+//       kernel/events/core.c), for good if it started between two openings, for a moment if it is
+//       ending. So a process is loaded when its threads were the same before and after, and a read
+//       that meets an end is repeated.
 class CounterSession::Impl {
  public:
   Impl(SessionOptions options, KernelCounters& kernel)
@@ -116,6 +124,7 @@ class CounterSession::Impl {
     return clock ? *clock : 0;
   }
   Result<void> open_all(const CounterTarget& target, std::optional<VectorFault>* fault);
+  Result<void> open_settled(std::optional<VectorFault>* fault);
   Result<void> open_wake();
   Result<void> add_wakers();
   Result<void> open_more(std::size_t first, std::optional<VectorFault>* fault);
@@ -279,13 +288,32 @@ Result<void> CounterSession::Impl::load(const CounterTarget& target,
 Result<void> CounterSession::Impl::open_all(const CounterTarget& target,
                                             std::optional<VectorFault>* fault) {
   if (auto bound = target_.bind(target); !bound) return bound;
-  if (auto opened = open_.open(target_, options_, fault); !opened) return opened;
+  if (auto opened = open_settled(fault); !opened) return opened;
   // Had the task ended before, its number could have been another one's when it was used.
   if (target_.has_ended()) {
     return cannot_load(ESRCH, "task " + std::to_string(target_.target().task.number),
                        "it has just ended");
   }
   return open_wake();
+}
+
+/// A thread that starts while the events are opened inherits all of them, a part of a group, or
+/// none, and nobody tells which: they are opened again, for it, too (C6).
+Result<void> CounterSession::Impl::open_settled(std::optional<VectorFault>* fault) {
+  auto opened = open_.open(target_, options_, fault);
+  if (!target_.is_process()) return opened;
+  for (int left = kMaxOpenings - 1; left > 0; --left) {
+    const bool more = target_.list_again();
+    if (open_.is_whole() && (!more || !opened)) return opened;
+    open_.close();
+    if (fault != nullptr) fault->reset();
+    opened = open_.open(target_, options_, fault);
+  }
+  // Threads that come for ever are not counted each, but those that are can be read.
+  if (!opened || open_.is_whole()) return opened;
+  return cannot_load(EAGAIN, "process " + std::to_string(target_.target().task.number),
+                     "its threads start faster than events can be opened (let it stand meanwhile: "
+                     "kill -STOP, and then -CONT)");
 }
 
 Result<void> CounterSession::Impl::open_wake() {

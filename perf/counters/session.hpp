@@ -184,8 +184,9 @@ class CounterSession {
   Result<void> switch_set(std::optional<unsigned> id = {});
 
   /// Errors: invalid for an event that does not exist, and then none is read; those of the kernel.
-  /// Allocates nothing. `stop_target`: the threads of the target stand still meanwhile, so the
-  /// values are of one instant; not for CPUs.
+  /// Allocates nothing. Blocks: while the kernel cannot add up a group because a thread is ending,
+  /// at most for about a second. `stop_target`: the threads of the target stand still meanwhile, so
+  /// the values are of one instant; not for CPUs.
   Result<void> read(std::span<Reading> readings, bool stop_target = false);
   /// How long the target has run since the first start, by the session's own clock, in nanoseconds:
   /// all of its threads or CPUs together.

@@ -64,6 +64,16 @@ Result<void> TargetBinding::bind(const CounterTarget& target) {
   return {};
 }
 
+bool TargetBinding::list_again() {
+  if (!is_process()) return false;
+  const auto now = kernel_.threads(target_.task.number);
+  if (now.empty()) return false;  // it has ended, or cannot be looked at any more
+  const bool more = std::ranges::any_of(
+      now, [&](pid_t thread) { return std::ranges::find(threads_, thread) == threads_.end(); });
+  threads_ = now;
+  return more;
+}
+
 void TargetBinding::release() noexcept {
   if (task_file_ >= 0) kernel_.close(task_file_);
   task_file_ = -1;

@@ -40,7 +40,9 @@ class TargetBinding {
   bool is_spread() const noexcept { return target_.kind != CounterTarget::Kind::thread; }
   /// The target is who bound it.
   bool is_own() const noexcept { return own_; }
-  /// Of a task, when it was bound.
+  /// Lists the threads of a process again. Result: whether there is one that was not there before.
+  bool list_again();
+  /// Of a task, when they were listed last.
   const std::vector<pid_t>& threads() const noexcept { return threads_; }
   /// Readable when the target has ended; -1: there is none.
   int descriptor() const noexcept { return own_ ? -1 : task_file_; }

@@ -1,5 +1,6 @@
 // known_load faults N switches N syscalls N threads N children N burn MS: a program whose events
-// are known. Each thread of each child does all of it.
+// are known. Each thread of each child does all of it. rising N: N threads start one after the
+// other, and stay for 20 s. churning MS: for so long, each thread that ends is followed by one.
 
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -38,6 +39,19 @@ void work() {
   }
 }
 
+void rise() {
+  std::vector<std::jthread> threads;
+  for (long i = 0; i < numbers["rising"]; ++i) threads.emplace_back([] { ::sleep(20); });
+}
+
+void churn() {
+  const auto end =
+      std::chrono::steady_clock::now() + std::chrono::milliseconds(numbers["churning"]);
+  while (numbers["churning"] > 0 && std::chrono::steady_clock::now() < end) {
+    const std::jthread thread([] {});
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -50,6 +64,8 @@ int main(int argc, char** argv) {
     }
   }
   std::vector<std::jthread> threads;
+  rise();
+  churn();
   for (long i = 0; i < numbers["threads"]; ++i) threads.emplace_back(work);
   work();
   threads.clear();

@@ -1,0 +1,239 @@
+// A session on a process whose threads come and go while its events are opened or read.
+
+#include <gtest/gtest.h>
+#include <linux/perf_event.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "perf/counters/session.hpp"
+#include "perf/watch/held_child.hpp"
+#include "perf/watch/kernel_files.hpp"
+#include "tests/perf/counters/fake_counters.hpp"
+#include "tests/support/eventually.hpp"
+
+namespace shmif::perf::test {
+namespace {
+
+constexpr SessionOptions kAlone{.switch_by_itself = false};
+constexpr pid_t kNew = 4713;
+/// Two clocks and two groups of two.
+constexpr int kOpensOfTwoThreads = 6;
+
+class ThreadedSession : public testing::Test {
+ protected:
+  ThreadedSession() {
+    kernel.processes[kTask] = {kTask, kOther};
+    const std::array events{EventSetup{fake_event(1)}, EventSetup{fake_event(2)}};
+    EXPECT_TRUE(session.program(events));
+  }
+  void TearDown() override { kernel.before = {}; }
+  Result<void> load() { return session.load(CounterTarget::process({kTask, 7})); }
+  /// How often an event of this config is open for this thread.
+  std::ptrdiff_t open_for(pid_t thread, std::uint64_t config) const {
+    return std::ranges::count_if(kernel.events, [&](const auto& each) {
+      return each.second.task == thread && each.second.attr.base.config == config;
+    });
+  }
+
+  FakeCounters kernel;
+  CounterSession session{kAlone, kernel};
+};
+
+TEST_F(ThreadedSession, CountsAThreadThatStartedWhileEventsWereOpenedOnce) {
+  for (const int nth : {1, 2, kOpensOfTwoThreads}) {
+    kernel.processes[kTask] = {kTask, kOther};
+    int opened = 0;
+    kernel.before = [&](KernelCall call, int) {
+      if (call == KernelCall::open && ++opened == nth) kernel.processes[kTask].push_back(kNew);
+      return 0;
+    };
+    ASSERT_TRUE(load());
+    EXPECT_EQ(opened, kOpensOfTwoThreads + 9) << "all again";
+    for (const pid_t thread : {kTask, kOther, kNew}) {
+      EXPECT_EQ(open_for(thread, 1), 1) << thread;
+      EXPECT_EQ(open_for(thread, 2), 1) << thread;
+      EXPECT_EQ(open_for(thread, PERF_COUNT_SW_DUMMY), 1) << thread;
+    }
+    ASSERT_TRUE(session.start());
+    kernel.run(kNew, 10, {{2, 5}});
+    std::array readings{Reading{1}};
+    ASSERT_TRUE(session.read(readings));
+    EXPECT_EQ(readings[0].value, 5U);
+    kernel.before = {};
+    ASSERT_TRUE(session.stop());
+    ASSERT_TRUE(session.unload());
+    std::array zero{ValueSetup{1, 0, {}}};
+    ASSERT_TRUE(session.set_values(zero));
+  }
+}
+
+TEST_F(ThreadedSession, OpensItsEventsOnceIfOnlyThreadsEnd) {
+  int opened = 0;
+  kernel.before = [&](KernelCall call, int) {
+    if (call == KernelCall::open && ++opened == 2) kernel.processes[kTask] = {kTask};
+    return 0;
+  };
+  ASSERT_TRUE(load());
+  EXPECT_EQ(opened, kOpensOfTwoThreads);
+}
+
+TEST_F(ThreadedSession, OpensAGroupAgainOfWhichAThreadHasOnlyAPart) {
+  int opened = 0;
+  kernel.before = [&](KernelCall call, int) {
+    if (call == KernelCall::open) ++opened;
+    return call == KernelCall::read && opened <= kOpensOfTwoThreads ? -ECHILD : 0;
+  };
+  ASSERT_TRUE(load());
+  EXPECT_EQ(opened, 2 * kOpensOfTwoThreads);
+  EXPECT_EQ(kernel.events.size(), static_cast<std::size_t>(kOpensOfTwoThreads));
+}
+
+TEST_F(ThreadedSession, OpensAGroupAgainIfTheKernelTookOnlyItsFirstEvent) {
+  for (const int error : {EINVAL, ENODEV, ESRCH}) {
+    int opened = 0;
+    kernel.before = [&](KernelCall call, int) {
+      // The second event of the first thread, after two clocks and the first event.
+      return call == KernelCall::open && ++opened == 4 ? -error : 0;
+    };
+    std::optional<VectorFault> fault;
+    const std::array events{EventSetup{fake_event(1)}, EventSetup{fake_event(2)}};
+    CounterSession one(kAlone, kernel);
+    ASSERT_TRUE(one.program(events));
+    const auto loaded = one.load(CounterTarget::process({kTask, 7}), &fault);
+    ASSERT_TRUE(loaded) << loaded.error().message;
+    EXPECT_FALSE(fault);
+    EXPECT_EQ(opened, 4 + kOpensOfTwoThreads);
+    kernel.before = {};
+  }
+}
+
+TEST_F(ThreadedSession, IsRefusedWithTheKernelsReasonIfThatRemains) {
+  kernel.before = [&](KernelCall call, int) {
+    const bool member = std::ranges::any_of(
+        kernel.events, [](const auto& each) { return each.second.attr.base.config == 1; });
+    return call == KernelCall::open && member ? -EINVAL : 0;
+  };
+  std::optional<VectorFault> fault;
+  const auto loaded = session.load(CounterTarget::process({kTask, 7}), &fault);
+  ASSERT_FALSE(loaded);
+  EXPECT_EQ(loaded.error().code.value(), EINVAL);
+  ASSERT_TRUE(fault);
+  EXPECT_EQ(fault->element, 1U);
+  EXPECT_EQ(kernel.open_files(), 0U);
+}
+
+/// The first event of a group, or for another reason: no thread can be why.
+TEST_F(ThreadedSession, AsksOnceForAnEventThatIsRefused) {
+  int refused = 3, error = EINVAL, opened = 0;
+  kernel.before = [&](KernelCall call, int) {
+    return call == KernelCall::open && ++opened == refused ? -error : 0;
+  };
+  EXPECT_EQ(load().error().code.value(), EINVAL);
+  EXPECT_EQ(opened, 3);
+  refused = 4, error = EMFILE, opened = 0;
+  EXPECT_EQ(load().error().code.value(), EMFILE);
+  EXPECT_EQ(opened, 4);
+}
+
+TEST_F(ThreadedSession, IsLoadedAlthoughThreadsComeForEver) {
+  pid_t last = kNew;
+  int opened = 0;
+  kernel.before = [&](KernelCall call, int) {
+    if (call != KernelCall::open) return 0;
+    ++opened;
+    kernel.processes[kTask] = {kTask, ++last};
+    return 0;
+  };
+  ASSERT_TRUE(load());
+  EXPECT_EQ(opened, 16 * kOpensOfTwoThreads);
+  EXPECT_EQ(open_for(kTask, 1), 1);
+}
+
+TEST_F(ThreadedSession, IsNotLoadedIfItsGroupsCannotBeReadInTheEnd) {
+  kernel.before = [&](KernelCall call, int) { return call == KernelCall::read ? -ECHILD : 0; };
+  const auto loaded = load();
+  ASSERT_FALSE(loaded);
+  EXPECT_EQ(loaded.error().code.value(), EAGAIN);
+  EXPECT_NE(loaded.error().message.find("process 4711: Resource temporarily unavailable (its "
+                                        "threads start faster than events can be opened"),
+            std::string::npos)
+      << loaded.error().message;
+  EXPECT_EQ(kernel.open_files(), 0U);
+  EXPECT_EQ(session.state(), SessionState::unloaded);
+}
+
+TEST_F(ThreadedSession, ReadsAgainWhileAThreadIsEnding) {
+  ASSERT_TRUE(load());
+  ASSERT_TRUE(session.start());
+  kernel.run(kTask, 10, {{1, 7}, {2, 8}});
+  int tries = 0;
+  kernel.before = [&](KernelCall call, int) {
+    return call == KernelCall::read && ++tries <= 40 ? -ECHILD : 0;
+  };
+  std::array readings{Reading{0}, Reading{1}};
+  ASSERT_TRUE(session.read(readings));
+  EXPECT_EQ(readings[0].value, 7U);
+  EXPECT_EQ(readings[1].value, 8U);
+  kernel.before = [&](KernelCall call, int) { return call == KernelCall::read ? -ECHILD : 0; };
+  const auto never = session.read(readings);
+  ASSERT_FALSE(never);
+  EXPECT_NE(never.error().message.find("threads of the target end too fast; read again"),
+            std::string::npos)
+      << never.error().message;
+  // Other errors are no reason to repeat it.
+  tries = 0;
+  kernel.before = [&](KernelCall call, int) {
+    return call == KernelCall::read && ++tries > 0 ? -EIO : 0;
+  };
+  EXPECT_EQ(session.read(readings).error().code.value(), EIO);
+  EXPECT_EQ(tries, 2) << "of the group, and of the clock";
+}
+
+CounterEvent clock_event(std::uint64_t config) {
+  CounterEvent event;
+  event.name = "software:" + std::to_string(config);
+  event.type = PERF_TYPE_SOFTWARE;
+  event.config = config;
+  return event;
+}
+
+/// On this machine's kernel: threads that come, or come and go, as fast as they can.
+TEST(LiveThreads, OfAProcessMayStartAndEndWhileItIsLoadedAndRead) {
+  for (int round = 0; round < 30; ++round) {
+    const std::string churn = round % 2 == 0 ? "rising" : "churning";
+    auto load =
+        HeldChild::start({.argv = {SHMIF_KNOWN_LOAD, churn, round % 2 == 0 ? "300" : "2000"}})
+            .value();
+    ASSERT_TRUE(load.release());
+    const std::string threads = "/proc/" + std::to_string(load.pid()) + "/task";
+    ASSERT_TRUE(shmif::test::eventually([&] {
+      const auto names = KernelFiles().list(threads);
+      return names && names->size() > 1;
+    }));
+    CounterSession session(kAlone);
+    const std::array events{EventSetup{clock_event(PERF_COUNT_SW_TASK_CLOCK)},
+                            EventSetup{clock_event(PERF_COUNT_SW_CPU_CLOCK)}};
+    ASSERT_TRUE(session.program(events));
+    const auto loaded = session.load(CounterTarget::process({load.pid()}));
+    ASSERT_TRUE(loaded) << churn << ": " << loaded.error().message;
+    ASSERT_TRUE(session.start());
+    std::uint64_t last = 0;
+    for (int i = 0; i < 100; ++i) {
+      std::array readings{Reading{0}, Reading{1}};
+      const auto got = session.read(readings);
+      ASSERT_TRUE(got) << churn << ": " << got.error().message;
+      EXPECT_GE(readings[0].value, last);
+      last = readings[0].value;
+    }
+    load.kill(SIGKILL);
+  }
+}
+
+}  // namespace
+}  // namespace shmif::perf::test
