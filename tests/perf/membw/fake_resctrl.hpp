@@ -117,6 +117,7 @@ class FakeResctrl final : public GroupCalls {
   }
   Result<void> unmount(const std::string& path) override {
     calls.push_back("unmount " + name_of(path));
+    if (fail_unmount != 0) return Error::from_errno(fail_unmount, "cannot unmount " + path);
     leave_unmounted();
     return {};
   }
@@ -128,7 +129,8 @@ class FakeResctrl final : public GroupCalls {
   }
   Result<void> remove(const std::string& path) override {
     calls.push_back("remove " + name_of(path));
-    if (fail_remove != 0) return Error::from_errno(fail_remove, "cannot delete the group " + path);
+    if (fail_remove != 0 && (keep.empty() || keep == name_of(path)))
+      return Error::from_errno(fail_remove, "cannot delete the group " + path);
     if (!has(name_of(path))) return Error::from_errno(ENOENT, "cannot delete the group " + path);
     delete_group(name_of(path));
     return {};
@@ -150,6 +152,9 @@ class FakeResctrl final : public GroupCalls {
     }
     const std::string group = name.substr(0, name.size() - std::string("/tasks").size());
     const int task = std::stoi(text);
+    if (fail_tasks.contains(task)) {
+      return Error::from_errno(fail_tasks.at(task), "cannot write " + name);
+    }
     if (task == fail_task) return Error::from_errno(EPERM, "cannot write " + name);
     if (!has(group)) return Error::from_errno(ENOENT, "cannot open " + name);
     if (!files.has("/proc/" + std::to_string(task))) {
@@ -175,7 +180,9 @@ class FakeResctrl final : public GroupCalls {
 
   std::vector<std::string> calls;
   std::map<std::string, std::string> first_reads;  ///< what the next read of these files gives
-  int fail_mount = 0, fail_make = 0, fail_remove = 0, fail_task = 0;
+  int fail_mount = 0, fail_unmount = 0, fail_make = 0, fail_remove = 0, fail_task = 0;
+  std::string keep;               ///< the only group of which the removal fails; empty: all
+  std::map<int, int> fail_tasks;  ///< with which errno each of these cannot be moved
   bool assign_mode = false;
   std::string assignments;
   std::function<void(int)> on_move;

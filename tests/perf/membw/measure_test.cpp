@@ -36,11 +36,13 @@ class FakeSource final : public MemorySource {
   FakeSource(World& world, std::string name, MemoryScope scope)
       : world_(world), name_(std::move(name)), scope_(scope) {}
   std::string name() const override { return name_; }
-  std::string origin() const override { return "fake"; }
+  std::string part() const override { return its_part; }
+  std::string origin() const override { return its_origin; }
   MemoryScope scope() const override { return scope_; }
-  MemoryLevel level() const override { return MemoryLevel::dram; }
+  MemoryLevel level() const override { return its_level; }
   Result<void> open(const std::vector<pid_t>& processes) override {
     log("open " + std::to_string(processes.size()));
+    its_origin = "fake of " + std::to_string(processes.size());
     return fails_at == "open" ? fail("open") : Result<void>();
   }
   Result<void> enable() override {
@@ -51,7 +53,7 @@ class FakeSource final : public MemorySource {
   Result<void> disable() override {
     log("disable");
     end_ = world_.now;
-    return fails_at == "disable" ? fail("disable") : Result<void>();
+    return fails_at == "disable" || fails_twice ? fail("disable") : Result<void>();
   }
   MemoryReading read() override {
     MemoryReading reading;
@@ -67,10 +69,13 @@ class FakeSource final : public MemorySource {
   }
   Result<void> close() override {
     log("close");
+    its_origin = "closed";
     return fails_at == "close" ? fail("close") : Result<void>();
   }
 
-  std::string fails_at;
+  std::string fails_at, its_part, its_origin = "fake";
+  bool fails_twice = false;  ///< also when it is disabled
+  MemoryLevel its_level = MemoryLevel::dram;
   int windows = 0, missing = -1;
   std::vector<double> shares{};  ///< of each window; empty: all of it
 
@@ -287,6 +292,172 @@ TEST_F(MembwRun, CallsItsHooksInOrderAndTheLastOneAlways) {
   hooks_.init = [] { return Result<void>(Error(Errc::bad_argument, "not now")); };
   EXPECT_EQ(go().error->message, "not now");
   EXPECT_EQ(world_.log, Log{"end"}) << "nothing was opened";
+}
+
+TEST_F(MembwRun, TellsOfEachSourceWhatItIs) {
+  options_.samples = 2;
+  fakes_[1]->its_part = "half";
+  fakes_[1]->its_level = MemoryLevel::copied;
+  const MembwResult result = go();
+  EXPECT_EQ(result.processes, std::vector<pid_t>{10});
+  EXPECT_EQ(result.sources[0].source, "pmu");
+  EXPECT_EQ(result.sources[0].part, "");
+  EXPECT_EQ(result.sources[0].origin, "fake of 1") << "as it was when it was opened";
+  EXPECT_EQ(result.sources[0].scope, MemoryScope::machine);
+  EXPECT_EQ(result.sources[0].level, MemoryLevel::dram);
+  EXPECT_EQ(result.sources[1].label(), "resctrl:half");
+  EXPECT_EQ(result.sources[1].scope, MemoryScope::group);
+  EXPECT_EQ(result.sources[1].level, MemoryLevel::copied);
+  EXPECT_EQ(result.sources[1].samples, 2U);
+  EXPECT_EQ(result.sources[1].window_s, 2);
+}
+
+TEST_F(MembwRun, OfASourceThatWasNotOpenedHasNothingButTheReason) {
+  fakes_[0]->fails_at = "open";
+  hooks_.pause = hooks_.resume = [] { return true; };
+  options_.samples = 2;
+  const MembwResult result = go();
+  EXPECT_EQ(times("pmu enable") + times("pmu disable") + times("pmu close"), 0);
+  EXPECT_FALSE(result.sources[0].background);
+  EXPECT_EQ(result.sources[0].samples, 0U);
+  EXPECT_EQ(result.sources[0].window_s, 0);
+  EXPECT_EQ(result.samples[0].readings[0].reason, "pmu cannot open");
+  world_.wakes = {Woken::nothing_left};
+  world_.slept = 0;
+  EXPECT_EQ(go().sources[0].rates.reason, "pmu cannot open") << "also without a sample";
+}
+
+TEST_F(MembwRun, TellsTheFirstThatWentWrongInAWindow) {
+  options_.samples = 1;
+  fakes_[0]->fails_at = "enable";
+  fakes_[0]->fails_twice = true;
+  EXPECT_EQ(go().sources[0].rates.reason, "pmu cannot enable");
+}
+
+TEST_F(MembwRun, MeasuresNoBackgroundOfAProgramThatCannotBePaused) {
+  options_.samples = 1;
+  hooks_.pause = [this] { return world_.log.emplace_back("pause"), false; };
+  hooks_.resume = [this] { return world_.log.emplace_back("resume"), true; };
+  const MembwResult result = go();
+  EXPECT_EQ(times("pause"), 1);
+  EXPECT_EQ(times("resume"), 0);
+  EXPECT_EQ(times("pmu enable"), 2);
+  EXPECT_FALSE(result.sources[0].background);
+  options_.background = false;
+  world_.log.clear();
+  EXPECT_FALSE(go().sources[0].background);
+  EXPECT_EQ(times("pause"), 0) << "nobody asked for it";
+}
+
+TEST_F(MembwRun, WaitsOnlyIfTheIntervalIsLongerThanTheWindow) {
+  options_.samples = 2;
+  options_.interval = options_.window;
+  go();
+  EXPECT_EQ(times("sleep 0"), 0);
+  world_.log.clear();
+  options_.interval = options_.window + std::chrono::milliseconds(1);
+  go();
+  EXPECT_EQ(times("sleep 1"), 2);
+  // What ends such a wait ends the measurement.
+  for (const Woken woken : {Woken::stopped, Woken::nothing_left}) {
+    world_.log.clear();
+    world_.slept = 0;
+    world_.wakes = {Woken::time_is_up, Woken::time_is_up, Woken::time_is_up, Woken::time_is_up,
+                    woken};
+    const MembwResult result = go();
+    EXPECT_EQ(times("pmu enable"), 2);
+    EXPECT_EQ(result.samples.size(), 1U);
+    EXPECT_EQ(result.partial, woken == Woken::stopped);
+  }
+}
+
+TEST_F(MembwRun, EndsAtTheFirstErrorOfAHookAndTellsThatOne) {
+  options_.samples = 3;
+  const auto error = [](const char* text) { return Error(Errc::bad_argument, text); };
+  hooks_.set_up = [&](std::size_t number) {
+    return number == 2 ? Result<bool>(error("set_up")) : Result<bool>(true);
+  };
+  fakes_[1]->fails_at = "close";
+  hooks_.end = [&] { return Result<void>(error("end")); };
+  const MembwResult failed = go();
+  EXPECT_EQ(failed.error->message, "set_up");
+  EXPECT_TRUE(failed.partial);
+  EXPECT_EQ(failed.samples.size(), 1U);
+  EXPECT_EQ(times("pmu enable"), 2);
+  hooks_.set_up = {};
+  EXPECT_EQ(go().error->message, "resctrl cannot close");
+  fakes_[1]->fails_at = "";
+  EXPECT_EQ(go().error->message, "end");
+  world_.log.clear();
+  hooks_.measured = [&](const MembwSample&) { return Result<void>(error("measured")); };
+  const MembwResult stopped = go();
+  EXPECT_EQ(stopped.error->message, "measured");
+  EXPECT_TRUE(stopped.samples.empty());
+  EXPECT_EQ(times("pmu enable"), 1) << "nothing is measured behind it";
+}
+
+TEST_F(MembwRun, DropsTheFirstSampleOfEachStep) {
+  options_.samples = 2;
+  options_.steps = 2;
+  const MembwResult result = go();
+  EXPECT_EQ(times("pmu enable"), 6);
+  ASSERT_EQ(result.samples.size(), 4U);
+  std::string numbers;
+  for (const MembwSample& each : result.samples) {
+    numbers += std::to_string(each.number) + " of " + std::to_string(each.step) + ", ";
+  }
+  EXPECT_EQ(numbers, "1 of 0, 2 of 0, 4 of 1, 5 of 1, ");
+  EXPECT_EQ(result.steps[0][0].rates.reads, 250);
+  EXPECT_EQ(result.steps[1][0].rates.reads, 550);
+  EXPECT_EQ(result.sources[0].rates.reads, 400) << "of all steps";
+  EXPECT_FALSE(result.partial);
+}
+
+MemoryReading reading_with(std::optional<double> total, const std::string& reason) {
+  MemoryReading made;
+  made.end_ns = kSecond;
+  made.total = total;
+  made.reason = reason;
+  return made;
+}
+
+TEST(MembwMean, HasEachRateAndTheFirstReason) {
+  MemoryReading one = reading_with(30, "");
+  one.reads = 1;
+  one.local = 5;
+  MemoryReading two = reading_with(50, "second");
+  two.writes = 2;
+  two.local = 7;
+  const MemoryReading three = reading_with({}, "third");
+  const MemoryRates mean = mean_of({&one, &two});
+  EXPECT_EQ(mean.reads, 1) << "of those that have it";
+  EXPECT_EQ(mean.writes, 2);
+  EXPECT_EQ(mean.total, 40);
+  EXPECT_EQ(mean.local, 6);
+  EXPECT_EQ(mean.reason, "second");
+  EXPECT_EQ(mean_of({&one, &three, &three}).reason, "2 of 3 samples have no total: third");
+  EXPECT_EQ(mean_of({&three, &three}).reason, "third");
+  EXPECT_EQ(mean_of({&three}).total, std::nullopt);
+  MemoryReading none = reading_with(30, "");
+  none.end_ns = none.begin_ns;
+  EXPECT_EQ(mean_of({&none}).total, std::nullopt) << "a window without a length";
+}
+
+TEST(MembwPairs, OfASampleAreThoseThatCanBeCompared) {
+  MembwResult result;
+  result.sources.resize(3);
+  result.sources[0].source = "pmu";
+  result.sources[1].source = "software";
+  result.sources[1].level = MemoryLevel::copied;
+  result.sources[2].source = "other";
+  for (MemorySummary& each : result.sources) each.rates.total = 9;
+  MembwSample sample;
+  sample.readings = {reading_with(1e12, ""), reading_with(1e12, ""), reading_with(2e12, "")};
+  const auto pairs = compare_sample(result, sample, MemoryReport::total, {});
+  ASSERT_EQ(pairs.size(), 1U);
+  EXPECT_EQ(pairs[0].first, "pmu");
+  EXPECT_EQ(pairs[0].second, "other");
+  EXPECT_EQ(pairs[0].second_bytes_per_s, 2e12) << "of the sample, not of all";
 }
 
 TEST_F(MembwRun, IsWrittenAsJsonWithNullForWhatWasNotMeasured) {
