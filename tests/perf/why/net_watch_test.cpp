@@ -7,9 +7,11 @@
 #include <linux/rtnetlink.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
 #include <memory>
 
 #include "perf/why/difference.hpp"
@@ -131,6 +133,54 @@ TEST_F(NetLosses, OfTheQueueOfAnInterfaceAreThoseOfTc) {
   const Cause cause = watched.cause(200);
   EXPECT_EQ(cause.cause, CauseKind::qdisc) << cause.sentence;
   EXPECT_NE(cause.sentence.find("the queue tbf of the interface lo dropped"), std::string::npos);
+}
+
+/// A queue that is made during the watch has lost in its first interval what it lost at all, and
+/// one that replaces it is another one.
+TEST_F(NetLosses, OfQueuesThatAreMadeDuringTheWatchBeginAtZero) {
+  WatchedNamespace watched;
+  const auto tc = [&](std::vector<std::string> words) {
+    words.insert(words.begin(), "tc");
+    return tap::test::run(watched.space(), std::move(words)).status == 0;
+  };
+  watched.look();
+  ASSERT_TRUE(tc({"qdisc", "add", "dev", "lo", "root", "tbf", "rate", "8kbit", "burst", "2000",
+                  "limit", "5000"}));
+  const bool has_ingress = tc({"qdisc", "add", "dev", "lo", "ingress"});  // the kernel can do that
+  send_datagrams(watched.space(), Address("127.0.0.1", 4000), 50);
+  watched.look();
+  send_datagrams(watched.space(), Address("127.0.0.1", 4000), 20);
+  watched.look();
+  const auto find = [&](const std::string& kind) {
+    const auto at = std::ranges::find(watched.series().queues, kind, &QueueSeries::kind);
+    return at == watched.series().queues.end() ? nullptr : &*at;
+  };
+  const QueueSeries* const queue = find("tbf");
+  ASSERT_NE(queue, nullptr);
+  EXPECT_FALSE(queue->ingress);
+  EXPECT_EQ(queue->first, 1U) << "the second interval";
+  ASSERT_EQ(queue->steps.size(), 2U);
+  EXPECT_GE(queue->steps[0].drops, 40U);
+  EXPECT_LE(queue->steps[0].drops, 50U);
+  EXPECT_GE(queue->steps[1].drops, 10U);
+  EXPECT_LE(queue->steps[1].drops, 24U) << "with answers to what was late";
+  EXPECT_GE(queue->steps[0].packets, 1U);
+  EXPECT_EQ(queue->net, watched.series().nets.at(0).net);
+  const QueueSeries* const ingress = find("ingress");
+  ASSERT_EQ(ingress != nullptr, has_ingress);
+  if (has_ingress) {
+    EXPECT_TRUE(ingress->ingress);
+    EXPECT_EQ(ingress->interface, "lo");
+    EXPECT_EQ(ingress->first, 1U);
+  }
+  ASSERT_TRUE(tc({"qdisc", "replace", "dev", "lo", "root", "pfifo", "limit", "7"}));
+  watched.look();
+  ASSERT_NE(find("pfifo"), nullptr);
+  EXPECT_EQ(find("pfifo")->first, 3U);
+  EXPECT_EQ(find("tbf")->steps.size(), 2U) << "it is gone";
+  if (has_ingress) {
+    EXPECT_EQ(find("ingress")->steps.size(), 3U);
+  }
 }
 
 /// A last look sees what was lost when the processes of the namespace ended.
@@ -257,6 +307,163 @@ TEST(NetTotals, OfATableThatCannotBeReadAreUnknownAndNotZero) {
   std::vector<std::string> missing;
   for (const MissingSource& each : series.missing) missing.push_back(each.source);
   EXPECT_EQ(missing, (std::vector<std::string>{"/proc/PID/net/netstat", "/proc/PID/net/snmp"}));
+}
+
+/// The files of a namespace, which grow by another part of `n` each.
+void put_net(const Tree& tree, const std::string& process, int n, bool has_v6 = true) {
+  const auto text = [](int value) { return std::to_string(value); };
+  const std::string folder = "/proc/" + process + "/net/";
+  tree.put(folder + "snmp", "Udp: InDatagrams RcvbufErrors MemErrors\nUdp: " + text(100 + 2 * n) +
+                                ' ' + text(200 + 3 * n) + ' ' + text(300) +
+                                "\nTcp: PassiveOpens OutSegs RetransSegs\nTcp: 5 " +
+                                text(400 + 5 * n) + ' ' + text(500 + 7 * n) + '\n');
+  tree.put(folder + "netstat", "TcpExt: ListenDrops\nTcpExt: " + text(600 + 11 * n) + '\n');
+  if (has_v6) {
+    tree.put(folder + "snmp6", "Udp6InDatagrams " + text(700 + 13 * n) + "\nUdp6RcvbufErrors " +
+                                   text(800) + "\nUdp6MemErrors " + text(900 + 17 * n) + '\n');
+  }
+  tree.put(folder + "dev", "Inter-|\n face |\neth0: 1 " + text(10 + 19 * n) + " 2 " +
+                               text(20 + 23 * n) + " 3 4 5 6 7 " + text(30 + 29 * n) + " 8 " +
+                               text(40 + 31 * n) + " 9 10 11 12\n");
+}
+
+TEST(NetFiles, GiveEachCountOfAnInterval) {
+  const Tree tree;
+  tree.put("/proc/41/ns/net", "");
+  put_net(tree, "41", 0);
+  WhySeries series;
+  NetWatch watch(tree.files());
+  const std::uint64_t net = watch.find(41, series);
+  EXPECT_EQ(watch.find(41, series), net) << "known";
+  for (const int n : {1, 11}) {
+    put_net(tree, "41", n);
+    series.ends_s.push_back(n);
+    watch.sample(series);
+  }
+  ASSERT_EQ(series.nets.size(), 1U);
+  EXPECT_EQ(series.nets[0].net, net);
+  ASSERT_EQ(series.nets[0].steps.size(), 2U);
+  ASSERT_EQ(series.devices.size(), 1U);
+  EXPECT_EQ(series.devices[0].name, "eth0");
+  EXPECT_EQ(series.devices[0].net, net);
+  EXPECT_EQ(series.devices[0].first, 0U);
+  ASSERT_EQ(series.devices[0].steps.size(), 2U);
+  for (const std::size_t i : {0U, 1U}) {
+    const std::uint64_t n = i == 0 ? 1 : 10;
+    const NetStep& step = series.nets[0].steps[i];
+    const auto expect_count = [&](NetLoss loss, std::uint64_t lost, std::uint64_t passed, bool v4,
+                                  bool v6) {
+      ASSERT_TRUE(step[loss]);
+      EXPECT_EQ(step[loss]->lost, lost);
+      EXPECT_EQ(step[loss]->passed, passed);
+      EXPECT_EQ(step[loss]->v4, v4);
+      EXPECT_EQ(step[loss]->v6, v6);
+    };
+    expect_count(NetLoss::receive_buffer, 3 * n, 15 * n, true, false);
+    expect_count(NetLoss::socket_memory, 17 * n, 15 * n, false, true);
+    expect_count(NetLoss::retransmits, 7 * n, 5 * n, true, false);
+    expect_count(NetLoss::listen_queue, 11 * n, 0, true, false);
+    EXPECT_FALSE(step[NetLoss::no_route]) << "this kernel has no such line";
+    const DeviceStep& device = series.devices[0].steps[i];
+    EXPECT_EQ(device.rx_packets, 19 * n);
+    EXPECT_EQ(device.rx_drops, 23 * n);
+    EXPECT_EQ(device.tx_packets, 29 * n);
+    EXPECT_EQ(device.tx_drops, 31 * n);
+  }
+}
+
+TEST(NetFiles, OfAKernelWithoutIpv6AreKnown) {
+  const Tree tree;
+  tree.put("/proc/41/ns/net", "");
+  put_net(tree, "41", 0, false);
+  WhySeries series;
+  NetWatch watch(tree.files());
+  watch.find(41, series);
+  put_net(tree, "41", 1, false);
+  series.ends_s.push_back(1);
+  watch.sample(series);
+  const auto& count = series.nets.at(0).steps.at(0)[NetLoss::receive_buffer];
+  ASSERT_TRUE(count);
+  EXPECT_EQ(count->lost, 3U);
+  EXPECT_EQ(count->passed, 2U);
+  EXPECT_TRUE(series.missing.empty());
+}
+
+/// Who did not answer is asked of a socket, which a recorded tree does not have.
+TEST(NetFiles, TellNoLossForWantOfANeighbourThatIsNotKnown) {
+  const Tree tree;
+  tree.put("/proc/41/ns/net", "");
+  const auto put = [&](int unreachable) {
+    tree.put("/proc/41/net/snmp", "Ip: OutRequests\nIp: 9\nIcmp: OutDestUnreachs\nIcmp: " +
+                                      std::to_string(unreachable) + "\nUdp: NoPorts\nUdp: 1\n");
+  };
+  put(5);
+  WhySeries series;
+  NetWatch watch(tree.files());
+  watch.find(41, series);
+  const auto lost = [&]() -> std::optional<std::uint64_t> {
+    series.ends_s.push_back(static_cast<double>(series.ends_s.size() + 1));
+    watch.sample(series);
+    const auto& count = series.nets.at(0).steps.back()[NetLoss::neighbour];
+    return count ? std::optional(count->lost) : std::nullopt;
+  };
+  EXPECT_EQ(lost(), 0U);
+  put(7);
+  EXPECT_EQ(lost(), std::nullopt);
+  EXPECT_EQ(lost(), 0U);
+}
+
+TEST(NetFiles, OfAnInterfaceTableThatComesLaterBeginWithIt) {
+  const Tree tree;
+  tree.put("/proc/41/ns/net", "");
+  WhySeries series;
+  NetWatch watch(tree.files());
+  watch.find(41, series);
+  for (const int n : {0, 1, 3}) {
+    put_net(tree, "41", n);
+    series.ends_s.push_back(static_cast<double>(series.ends_s.size() + 1));
+    watch.sample(series);
+  }
+  ASSERT_EQ(series.devices.size(), 1U);
+  EXPECT_EQ(series.devices[0].first, 1U) << "what it did before is not known";
+  ASSERT_EQ(series.devices[0].steps.size(), 2U);
+  EXPECT_EQ(series.devices[0].steps[0].rx_packets, 19U);
+  EXPECT_EQ(series.devices[0].steps[1].rx_packets, 38U);
+}
+
+TEST(NetFiles, OfVeryManyNamespacesAreNotKeptOpen) {
+  const Tree tree;
+  const auto open_files = [&] {
+    std::size_t count = 0;
+    for (const auto& each : std::filesystem::directory_iterator("/proc/self/fd")) {
+      std::error_code gone;
+      const std::string target = std::filesystem::read_symlink(each.path(), gone).string();
+      if (target.starts_with(tree.path() + "/proc/1")) ++count;
+    }
+    return count;
+  };
+  WhySeries series;
+  NetWatch watch(tree.files());
+  const auto add = [&](int process) {
+    const std::string number = std::to_string(process);
+    tree.put("/proc/" + number + "/ns/net", "");
+    put_net(tree, number, 0);
+    ASSERT_NE(watch.find(process, series), 0U);
+  };
+  for (int process = 1001; process <= 1060; ++process) add(process);
+  series.ends_s.push_back(1);
+  watch.sample(series);
+  EXPECT_EQ(open_files(), 4U * 60U);
+  add(1061);
+  series.ends_s.push_back(2);
+  watch.sample(series);
+  EXPECT_EQ(open_files(), 0U);
+  put_net(tree, "1061", 2);
+  series.ends_s.push_back(3);
+  watch.sample(series);
+  ASSERT_EQ(series.nets.size(), 61U);
+  EXPECT_EQ(series.nets[60].steps.back()[NetLoss::retransmits].value_or(NetCount{}).lost, 14U);
+  EXPECT_EQ(series.devices.at(60).steps.back().tx_drops, 62U);
 }
 
 TEST(NetTotals, SumTheCpusOfATableOfNeighbours) {
