@@ -1,0 +1,181 @@
+// What the counters ask of this machine's kernel beside events: tasks, their ends and owners, and
+// threads that are held.
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <linux/perf_event.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <csignal>
+#include <future>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "perf/counters/kernel_counters.hpp"
+#include "perf/watch/process.hpp"
+#include "tests/perf/counters/page_faults.hpp"
+#include "tests/perf/membw/as_nobody.hpp"
+#include "tests/support/child_process.hpp"
+#include "tests/support/eventually.hpp"
+
+namespace shmif::perf::test {
+namespace {
+
+/// A child that does nothing until it is killed.
+class IdleChild {
+ public:
+  IdleChild()
+      : child_([] {
+          for (;;) ::pause();
+          return 0;
+        }) {}
+  pid_t pid() const { return child_.pid(); }
+  /// 'S', 'T' and so on, as in /proc/PID/stat.
+  char state() const {
+    const auto text = KernelFiles().read("/proc/" + std::to_string(pid()) + "/stat");
+    const auto stat = text ? read_task_stat(*text) : Result<TaskStat>(text.error());
+    return stat ? stat->state : '?';
+  }
+  bool has_state(char wanted) const {
+    return shmif::test::eventually([&] { return state() == wanted; });
+  }
+
+ private:
+  shmif::test::Child child_;
+};
+
+/// The number of a process that has ended and was waited for.
+pid_t ended_process() {
+  const pid_t child = ::fork();
+  if (child == 0) ::_exit(0);
+  EXPECT_EQ(::waitpid(child, nullptr, 0), child);
+  return child;
+}
+
+TEST(MachineKernel, AnswersWithTheErrnoOfEachCall) {
+  KernelCounters& kernel = kernel_counters();
+  EventAttr attr;
+  attr.base.type = PERF_TYPE_SOFTWARE;
+  attr.base.config = PERF_COUNT_SW_PAGE_FAULTS;
+  attr.base.exclude_kernel = attr.base.exclude_hv = 1;
+  EXPECT_EQ(kernel.open(attr, ended_process(), -1, -1), -ESRCH);
+  const int file = kernel.open(attr, 0, -1, -1);
+  ASSERT_GE(file, 0);
+  EXPECT_EQ(::fcntl(file, F_GETFD), FD_CLOEXEC);
+  fault(10);
+  std::uint64_t count = 0;
+  EXPECT_EQ(kernel.read(file, &count, sizeof count), 8);
+  EXPECT_GE(count, 10U);
+  EXPECT_EQ(kernel.read(file, &count, 1), -ENOSPC);
+  EXPECT_EQ(kernel.control(file, PERF_EVENT_IOC_RESET, 0), 0);
+  EXPECT_EQ(kernel.control(file, 0, 0), -ENOTTY);
+  void* at = nullptr;
+  EXPECT_EQ(kernel.map(file, 4 * std::size_t{4096}, &at), -EINVAL)
+      << "no power of two behind the header";
+  EXPECT_EQ(at, nullptr);
+  kernel.close(file);
+  EXPECT_EQ(::fcntl(file, F_GETFD), -1);
+  EXPECT_EQ(kernel.read(-1, &count, sizeof count), -EBADF);
+  EXPECT_EQ(kernel.control(-1, PERF_EVENT_IOC_RESET, 0), -EBADF);
+  attr.config3 = 1;  // the kernel must take the larger size, or refuse it as one
+  const int larger = kernel.open(attr, 0, -1, -1);
+  EXPECT_TRUE(larger >= 0 || larger == -E2BIG) << larger;
+  if (larger >= 0) kernel.close(larger);
+}
+
+TEST(MachineKernel, KnowsWhenAProcessHasEnded) {
+  KernelCounters& kernel = kernel_counters();
+  const pid_t gone = ended_process();
+  EXPECT_TRUE(kernel.has_ended(-1, gone));
+  EXPECT_FALSE(kernel.has_ended(-1, ::getpid()));
+  EXPECT_EQ(kernel.open_task(gone, false), -ESRCH);
+  const IdleChild child;
+  const int file = kernel.open_task(child.pid(), false);
+  ASSERT_GE(file, 0);
+  EXPECT_FALSE(kernel.has_ended(file, child.pid()));
+  ASSERT_EQ(::kill(child.pid(), SIGKILL), 0);
+  EXPECT_TRUE(shmif::test::eventually([&] { return kernel.has_ended(file, child.pid()); }));
+  kernel.close(file);
+  if (::geteuid() != 0) return;
+  const Tree tree;
+  EXPECT_TRUE(as_nobody(tree, [&] {
+    EXPECT_FALSE(kernel.has_ended(-1, ::getppid())) << "we may not signal it, and it lives";
+  }));
+}
+
+TEST(MachineKernel, KnowsWhenOneOfSeveralThreadsHasEnded) {
+  KernelCounters& kernel = kernel_counters();
+  std::promise<pid_t> number;
+  std::promise<void> end;
+  std::thread other([&] {
+    number.set_value(static_cast<pid_t>(::syscall(SYS_gettid)));
+    end.get_future().wait();
+  });
+  const pid_t thread = number.get_future().get();
+  const auto threads = kernel.threads(::getpid());
+  EXPECT_NE(std::ranges::find(threads, thread), threads.end());
+  EXPECT_NE(std::ranges::find(threads, ::getpid()), threads.end());
+  const int file = kernel.open_task(thread, true);
+  if (file >= 0) {  // since Linux 6.9
+    EXPECT_FALSE(kernel.has_ended(file, thread));
+  }
+  end.set_value();
+  other.join();
+  if (file >= 0) {
+    EXPECT_TRUE(shmif::test::eventually([&] { return kernel.has_ended(file, thread); }));
+    kernel.close(file);
+  }
+  errno = 0;
+  EXPECT_TRUE(kernel.threads(ended_process()).empty());
+  EXPECT_EQ(errno, ENOENT);
+}
+
+TEST(MachineKernel, TellsWhenATaskBeganAndWhoseItIs) {
+  KernelCounters& kernel = kernel_counters();
+  EXPECT_EQ(kernel.start_ticks(::getpid()), Process::open(::getpid())->id().start_ticks);
+  errno = 0;
+  EXPECT_EQ(kernel.start_ticks(ended_process()), 0U);
+  EXPECT_EQ(errno, ENOENT);
+  EXPECT_EQ(kernel.other_owner(::getpid()), std::nullopt);
+  const auto cpus = kernel.online_cpus();
+  EXPECT_EQ(static_cast<long>(cpus.size()), ::sysconf(_SC_NPROCESSORS_ONLN));
+  if (::geteuid() != 0) return;
+  EXPECT_EQ(kernel.other_owner(1), std::nullopt) << "root may watch everybody";
+  const pid_t roots = ::getpid();
+  const pid_t gone = ended_process();
+  const Tree tree;
+  EXPECT_TRUE(as_nobody(tree, [&] {
+    EXPECT_EQ(kernel.other_owner(roots), std::optional<uid_t>(0));
+    EXPECT_EQ(kernel.other_owner(gone), std::nullopt);
+  }));
+}
+
+TEST(MachineKernel, HoldsAThreadUntilItIsReleased) {
+  KernelCounters& kernel = kernel_counters();
+  const IdleChild child;
+  EXPECT_EQ(kernel.hold(child.pid()), 0);
+  EXPECT_EQ(child.state(), 't');
+  EXPECT_EQ(kernel.hold(child.pid()), -EPERM) << "somebody holds it already";
+  EXPECT_EQ(child.state(), 't');
+  kernel.release(child.pid(), 0);
+  EXPECT_TRUE(child.has_state('S'));
+  EXPECT_EQ(kernel.hold(ended_process()), -ESRCH);
+  // One that a user has stopped stays so.
+  ASSERT_EQ(::kill(child.pid(), SIGSTOP), 0);
+  EXPECT_TRUE(child.has_state('T'));
+  const int signal = kernel.hold(child.pid());
+  EXPECT_EQ(signal, 0);
+  kernel.release(child.pid(), signal);
+  EXPECT_TRUE(child.has_state('T'));
+  ASSERT_EQ(::kill(child.pid(), SIGCONT), 0);
+  EXPECT_TRUE(child.has_state('S'));
+}
+
+}  // namespace
+}  // namespace shmif::perf::test
