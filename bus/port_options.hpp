@@ -40,7 +40,8 @@ struct PortOptions {
   /// that can pass them on. Otherwise the port finishes each frame before delivery, and splits a
   /// super-frame into its segments. The counters count a super-frame as one frame either way.
   bool take_offloads = false;
-  bool lock_memory = false;  ///< mlock the mapping; attach fails if RLIMIT_MEMLOCK is too small
+  /// mlock the pages of the bus; attach fails if RLIMIT_MEMLOCK is smaller than the file.
+  bool lock_memory = false;
   /// How long attach waits for a name or a MAC address that another port has. The kernel takes a
   /// while to clean up a killed process (half a second was seen); until then its port keeps both.
   std::chrono::milliseconds name_patience{0};

@@ -7,6 +7,7 @@
 
 #include "base/fork_guard.hpp"
 #include "bus/file/huge_pages.hpp"
+#include "bus/file/memory_lock.hpp"
 
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23  // Linux 5.14
@@ -78,10 +79,9 @@ Result<Mapping> Mapping::map(int fd, std::uint64_t ring_bytes, bool writable, bo
   if (!m.guard_->is_watched())
     return Error::from_errno(ENOMEM, "cannot guard the bus against a truncation of its file");
   if (writable) prefault(m.base_, ring_bytes);
-  if (lock_memory && mlock(m.base_, span) != 0) {
-    return Error::from_errno(errno,
-                             "cannot lock " + std::to_string(span) + " bytes of the bus in memory",
-                             "raise the limit, see 'ulimit -l'");
+  // The second view of the ring has the same pages, and the limit counts what is locked twice.
+  if (lock_memory) {
+    if (auto locked = lock_in_memory(m.base_, once); !locked) return locked.error();
   }
   return m;
 }

@@ -10,6 +10,7 @@
 #include "base/hex.hpp"
 #include "bus/file/file_common.hpp"
 #include "bus/file/file_system.hpp"
+#include "bus/file/memory_lock.hpp"
 
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23  // Linux 5.14
@@ -112,9 +113,9 @@ Result<NetbsdMapping> NetbsdMapping::map(int fd, bool writable, bool lock_memory
   if (!mapping.guard_->is_watched())
     return Error::from_errno(ENOMEM, "cannot guard the bus against a truncation of its file");
   if (writable) static_cast<void>(madvise(base, kNetbsdFileBytes, MADV_POPULATE_WRITE));
-  if (lock_memory && mlock(base, kNetbsdFileBytes) != 0) {
-    return Error::from_errno(errno, "cannot lock the bus in memory",
-                             "raise the limit, see 'ulimit -l'");
+  if (lock_memory) {
+    if (auto locked = lock_in_memory(mapping.base_, kNetbsdFileBytes); !locked)
+      return locked.error();
   }
   return mapping;
 }

@@ -13,6 +13,14 @@ void add_bus_options(Options& options) {
       .value("flow", "KIND",
              "with --create: \"pause\" makes senders wait for slow ports (default \"ethernet\": "
              "they overwrite what a slow port has not read)");
+  add_lock_option(options);
+}
+
+void add_lock_option(Options& options) {
+  options.flag(
+      "lock-memory",
+      "lock the pages of the bus in memory (mlock), so that no frame waits for a page that "
+      "was swapped out. Fails if the limit of 'ulimit -l' is too small");
 }
 
 void add_offload_option(Options& options, const std::string& also) {
@@ -26,6 +34,7 @@ void add_offload_option(Options& options, const std::string& also) {
 
 BusWish bus_wish(const Arguments& args) {
   BusWish wish;
+  wish.lock_memory = args.flag("lock-memory");
   wish.create = args.flag("create");
   if (const auto bytes = args.size("size")) {
     wish.options.ring_bytes = *bytes;

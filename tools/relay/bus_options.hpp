@@ -1,5 +1,6 @@
 #pragma once
-// --create, --size, --mtu and --flow, for every command that attaches to a bus (tap, exec, bridge).
+// --create, --size, --mtu, --flow and --lock-memory, for every command that attaches to a bus (tap,
+// exec, bridge, gateway).
 
 #include <chrono>
 #include <optional>
@@ -17,6 +18,9 @@ inline constexpr std::chrono::milliseconds kNamePatience{2000};
 /// Adds these options to a command's description.
 void add_bus_options(Options& options);
 
+/// Adds --lock-memory alone, for a command that makes no bus.
+void add_lock_option(Options& options);
+
 /// Adds --no-offload, for commands whose devices can leave work to the receiver. `also`: what else
 /// it does with this command's links.
 void add_offload_option(Options& options, const std::string& also = {});
@@ -27,6 +31,7 @@ struct BusWish {
   bool ring_bytes_asked = false;
   bool mtu_asked = false;
   bool flow_asked = false;
+  bool lock_memory = false;  ///< for PortOptions::lock_memory
   BusOptions options;
 };
 

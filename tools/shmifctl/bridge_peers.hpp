@@ -30,6 +30,7 @@ struct PeerBridge {
   std::string bus_path;
   std::string bus_text, peer_text;  ///< as on the command line
   std::string port_name;            ///< empty: the bus chooses
+  bool lock_memory = false;         ///< of each port
   PeerProtocol protocol = PeerProtocol::stream;
   std::size_t max_peers = kDefaultMaxPeers;  ///< of serve_programs()
   NatFilter* filter = nullptr;               ///< of route(): what may pass

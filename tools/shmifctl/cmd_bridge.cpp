@@ -221,6 +221,7 @@ void attach(Side& end, Side& other, const BusWish& wish, const std::string& port
   options.name = port_name;
   options.kind = LinkKind::bridge;
   options.name_patience = kNamePatience;
+  options.lock_memory = wish.lock_memory;
   options.promiscuous = true;  // hosts behind the bridge have any addresses
   end.port = end.hold(Port(options));
   end.port->attach(bus).value();
@@ -560,6 +561,7 @@ int run_with_peers(const Arguments& args, Side& bus, const Side& peer, const Bus
   bridge.bus_text = args.positional()[bus_at];
   bridge.peer_text = args.positional()[1 - bus_at];
   bridge.port_name = name_option(args, "port-name").value_or("");
+  bridge.lock_memory = wish.lock_memory;
   const std::string& target = peer.address.target;
   if (peer.address.kind == Kind::vde) {
     if (args.given("max-peers")) throw UsageError{kOnlyListening};

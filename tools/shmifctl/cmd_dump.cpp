@@ -49,7 +49,7 @@ class Source {
         throw Exception(Error(error, "cannot listen on " + path + ": " + error.message()));
       }
       port_.emplace(std::move(port));
-    } else if (!name && follows(attached.error().code)) {
+    } else if (!name && !options.lock_memory && follows(attached.error().code)) {
       log_info("cannot attach a port to " + path +
                ", following the bus without one: " + attached.error().message);
       follower_.emplace(
@@ -161,7 +161,9 @@ Options dump_options() {
       .flag("e,link-header", "also print addresses, EtherType and length of each frame")
       .flag("x,hex", "also print the bytes of each frame")
       .flag("n", "no effect: addresses are always printed as numbers")
-      .value("name", "NAME", "the name of the port that listens (default: the next free one)")
+      .value("name", "NAME", "the name of the port that listens (default: the next free one)");
+  add_lock_option(options);
+  options
       .elsewhere("r",
                  "dump listens on a bus: to read a capture, run 'tcpdump -r FILE' or 'tshark -r "
                  "FILE'; 'shmifctl inject PATH FILE' sends its frames")
@@ -262,6 +264,7 @@ WantedDump parse(const CommandLine& line) {
   wanted.timeout = args.seconds("timeout");
   wanted.port.start = args.flag("history") ? Start::oldest : Start::now;
   wanted.port.resume = resume(args);
+  wanted.port.lock_memory = args.flag("lock-memory");
   wanted.port.take_offloads = args.flag("super-frames");
   wanted.output = output(args);
   wanted.output.bus = wanted.path;

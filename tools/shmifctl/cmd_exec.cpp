@@ -267,6 +267,7 @@ HostWish read_host_wish(const Arguments& args) {
     }
   }
   wish.attachments = std::move(reader).finish();
+  for (Attachment& each : wish.attachments) each.port.lock_memory = wish.bus.lock_memory;
   return wish;
 }
 

@@ -130,6 +130,7 @@ int run_gateway(const CommandLine& line) {
   bridge.bus_text = "bus:" + path;
   bridge.peer_text = to_text(*program);
   bridge.port_name = port_name;
+  bridge.lock_memory = bus_wanted.lock_memory;
   return route(bridge, wish, stop);
 }
 

@@ -100,6 +100,7 @@ TapWish read_tap_wish(const Arguments& args) {
   wish.port.kind = LinkKind::tap;
   wish.port.promiscuous = args.flag("promisc");
   wish.port.learn = true;
+  wish.port.lock_memory = wish.bus.lock_memory;
   return wish;
 }
 

@@ -116,6 +116,7 @@ PeerPort::PeerPort(const PeerBridge& bridge, const std::string& name, millisecon
   options.kind = LinkKind::bridge;
   options.name_patience = patience;
   options.learn = true;  // of the program's addresses, however many it has
+  options.lock_memory = bridge.lock_memory;
   options.take_offloads = bridge.protocol == PeerProtocol::vhost_user;
   auto port = std::make_unique<Port>(options);
   port->attach(*bridge.bus).value();
