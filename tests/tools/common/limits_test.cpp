@@ -125,6 +125,17 @@ TEST(Limits, WhatOnlyANewBusHasNeedsTheOptionThatMakesOne) {
   }
 }
 
+TEST(Limits, AHostHasItsInterfaceByOneOfThreeMeans) {
+  for (const std::string via : {"tap", "veth", "any"})
+    EXPECT_EQ(run_tool({"exec", "/none", "--via", via, "--", "true"}).status, 125) << "no such bus";
+  for (const std::string via : {"", "TAP", "veth2", "tun"}) {
+    const ToolResult refused = run_tool({"exec", "/none", "--via", via, "--", "true"});
+    EXPECT_EQ(refused.status, 2) << via;
+    EXPECT_NE(refused.err.find("--via \"" + via + "\" is neither tap nor veth"), std::string::npos)
+        << refused.err;
+  }
+}
+
 TEST(Limits, AMessageIsOneLineWhateverAPathHolds) {
   const ToolResult refused = run_tool({"stat", "/none/a\nb\rc"});
   EXPECT_EQ(refused.status, 1);

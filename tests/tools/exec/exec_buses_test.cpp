@@ -6,6 +6,8 @@
 #include <filesystem>
 #include <fstream>
 
+#include "tap/address_claim.hpp"
+#include "tests/support/temp_bus.hpp"
 #include "tests/tools/exec/exec_rig.hpp"
 
 namespace shmif::test {
@@ -75,6 +77,51 @@ TEST_P(ExecBuses, AnInterfaceThatGoesDownAndUpAgainShowsOnItsOwnPortOnly) {
     EXPECT_TRUE(port("a")->carrier);
     EXPECT_FALSE(port("a")->promiscuous);
   }
+}
+
+/// Who announces that address on the bus of the port, within half a minute.
+std::optional<MacAddress> announcer_of(const std::string& address, Port& ear) {
+  std::optional<MacAddress> owner;
+  tap::AddressClaim claim({tap::Cidr::parse(address).value()},
+                          [&](const tap::IpAddress&, MacAddress mac) {
+                            owner = mac;
+                            return true;
+                          });
+  static_cast<void>(eventually([&] {
+    FrameBatch batch;
+    static_cast<void>(ear.receive(batch));
+    for (const FrameView& frame : batch.frames()) claim.look(frame, ear.mac());
+    return owner.has_value();
+  }));
+  return owner;
+}
+
+void announce_as(Port& port, const std::string& address) {
+  tap::AddressClaim({tap::Cidr::parse(address).value()}, {}).announce(port);
+}
+
+TEST_P(ExecBuses, AnAddressIsAnnouncedOnItsOwnBusAndAnotherHostThereThatHasItIsNamed) {
+  const std::string far = bus("far");
+  Port near_ear = shmif::test::port_on(bus(), {.name = "ear"});
+  Port far_ear = shmif::test::port_on(far, {.name = "ear"});
+  const auto host =
+      start("a", "exec sleep 60",
+            {"--ip", "198.18.0.1/24", "--bus", far, "--name", "b", "--ip", "198.18.1.1/24"});
+  EXPECT_EQ(announcer_of("198.18.0.1/24", near_ear), port("a")->mac);
+  EXPECT_EQ(announcer_of("198.18.1.1/24", far_ear), port_on(far, "b")->mac);
+  announce_as(far_ear, "198.18.0.1/24");  // an address of the other bus
+  announce_as(near_ear, "198.18.1.1/24");
+  announce_as(far_ear, "198.18.1.1/24");
+  EXPECT_TRUE(host->wait_for("exec: another host on " + far + " has the address 198.18.1.1, too: " +
+                             far_ear.mac().to_string() + " (port \"ear\"); "))
+      << host->so_far().err;
+  announce_as(near_ear, "198.18.0.1/24");
+  EXPECT_TRUE(host->wait_for("exec: another host on " + bus() +
+                             " has the address 198.18.0.1, too: " + near_ear.mac().to_string() +
+                             " (port \"ear\"); "))
+      << host->so_far().err;
+  host->signal(SIGTERM);
+  EXPECT_EQ(times_in(host->finish().err, "another host"), 2U);
 }
 
 TEST_P(ExecBuses, AHostThatTakesAnotherAddressIsHeardAndHearsUnderThat) {

@@ -10,7 +10,10 @@
 #include <string>
 #include <vector>
 
+#include "shmif/port.hpp"
+#include "tap/address_claim.hpp"
 #include "tap/netlink.hpp"
+#include "tests/support/eventually.hpp"
 #include "tests/support/run_tool.hpp"
 #include "tests/tap/test_namespace.hpp"
 #include "tests/tools/relay/tap_command.hpp"
@@ -112,6 +115,56 @@ TEST_F(TapCommand, ABridgeShowsThatItsDeviceIsDownAndCountsWhatThatDropped) {
                              "(2 while the interface was down) = 2 came\n";
     EXPECT_NE(result.out.find(line), std::string::npos) << result.out;
   }
+}
+
+TEST_F(TapCommand, AnnouncesItsAddressAndNamesAnotherHostThatHasItButNoInterfaceOfItsOwn) {
+  const TestNamespace space;
+  Bus::create(bus, {.ring_bytes = 64U << 10U}).value();
+  Port ear({.name = "ear"});
+  ear.attach(bus).value();
+  ASSERT_FALSE(ear.up());
+  ASSERT_EQ(run_inside(space, {"ip", "link", "add", "v0", "address", "02:00:00:00:00:77", "type",
+                               "veth", "peer", "name", "v1"})
+                .status,
+            0);
+  Tool tap(tap_in(space, {"--name", "lab0", "--ip", "198.18.0.1/24"}));
+  ASSERT_TRUE(tap.wait_for("lab0 is on " + bus)) << tap.so_far().err;
+  std::optional<MacAddress> owner;
+  const std::vector<tap::Cidr> addresses{tap::Cidr::parse("198.18.0.1/24").value()};
+  tap::AddressClaim claim(addresses, [&](const tap::IpAddress&, MacAddress mac) {
+    owner = mac;
+    return true;
+  });
+  EXPECT_TRUE(eventually([&] {
+    FrameBatch batch;
+    static_cast<void>(ear.receive(batch));
+    for (const FrameView& frame : batch.frames()) claim.look(frame, ear.mac());
+    return owner.has_value();
+  }));
+  EXPECT_EQ(owner, space.netlink().interface("lab0").value().mac);
+  for (const char* const mac : {"02:00:00:00:00:77", "02:00:00:00:00:78"}) {
+    Port other({.name = "other", .mac = MacAddress::parse(mac)});
+    other.attach(bus).value();
+    ASSERT_FALSE(other.up());
+    tap::AddressClaim(addresses, {}).announce(other);
+    if (mac[16] != '8') continue;
+    EXPECT_TRUE(tap.wait_for("tap: another host on " + bus +
+                             " has the address 198.18.0.1, too: " + mac + " (port \"other\"); "))
+        << tap.so_far().err;
+  }
+  tap.signal(SIGTERM);
+  const std::string said = tap.finish().err;
+  EXPECT_EQ(said.find(":77"), std::string::npos) << said;
+}
+
+TEST_F(TapCommand, MakesNoDeviceOfTheLoopback) {
+  const TestNamespace space;
+  const ToolResult refused = run_program(tap_in(space, {"--create", "--name", "lo"}));
+  EXPECT_EQ(refused.status, 1);
+  EXPECT_EQ(refused.err,
+            "shmifctl: cannot make the TAP device lo: the loopback interface has this name (--name "
+            "needs the name of a new interface, or of a TAP device that is there)\n");
+  EXPECT_FALSE(std::filesystem::exists(bus)) << "nothing is left behind";
 }
 
 TEST_F(TapCommand, EndsWithTheProcessWhoseNamespaceItWasGiven) {

@@ -35,10 +35,18 @@ TEST(Rates, AreDifferencesPerSecond) {
   EXPECT_DOUBLE_EQ(rates.bits, 400000);
 }
 
+/// Gives what a port received, and what it waited for, values from `first` on.
+void own_counters(PortInfo& port, std::uint64_t first) {
+  for (std::uint64_t PortInfo::* const counter :
+       {&PortInfo::rx_segments, &PortInfo::rx_bytes, &PortInfo::lost_frames, &PortInfo::wakeups,
+        &PortInfo::doorbells, &PortInfo::lock_sleeps}) {
+    port.*counter = first++;
+  }
+}
+
 TEST(Rates, OfAPortAreEachOfItsOwnCounter) {
   PortInfo before = port(0, "a", 0);
-  before.rx_segments = before.rx_bytes = before.lost_frames = 1000;
-  before.wakeups = before.doorbells = before.lock_sleeps = 1000;
+  own_counters(before, 1000);
   PortInfo after = before;
   after.rx_segments += 2;
   after.rx_bytes += 20;
@@ -76,15 +84,6 @@ PortInfo owner(unsigned slot, std::uint32_t incarnation, std::uint64_t tx_frames
   PortInfo info = port(slot, "x", tx_frames);
   info.incarnation = incarnation;
   return info;
-}
-
-/// Gives what a port received, and what it waited for, values from `first` on.
-void own_counters(PortInfo& port, std::uint64_t first) {
-  for (std::uint64_t PortInfo::* const counter :
-       {&PortInfo::rx_segments, &PortInfo::rx_bytes, &PortInfo::lost_frames, &PortInfo::wakeups,
-        &PortInfo::doorbells, &PortInfo::lock_sleeps}) {
-    port.*counter = first++;
-  }
 }
 
 Sample with_former(Sample sample, unsigned slot, std::uint32_t incarnation,
