@@ -397,6 +397,97 @@ TEST_F(FakeDamon, OfAKernelWithoutTriedRegionsIsReadFromItsTracepoint) {
   EXPECT_FALSE(fs::exists(tracing));
 }
 
+TEST_F(FakeDamon, CountsRegionsOfAnySizeAndHeat) {
+  DamonSetup given = setup();
+  given.space = DamonSpace::fvaddr;
+  given.targets[0].ranges = {{4096, 8192}, {16384, 20480}};
+  const auto context = DamonContext::begin(given, files());
+  ASSERT_TRUE(context) << context.error().message;
+  const std::string scheme = kScheme0, target = std::string(kContext0) + "targets/";
+  for (const auto& [name, wanted] : std::map<std::string, std::string>{
+           {scheme + "access_pattern/sz/min", "0"},
+           {scheme + "access_pattern/sz/max", "18446744073709551615"},
+           {scheme + "access_pattern/nr_accesses/min", "0"},
+           {scheme + "access_pattern/nr_accesses/max", "4294967295"},
+           {scheme + "access_pattern/age/min", "0"},
+           {scheme + "access_pattern/age/max", "4294967295"},
+           {"0/contexts/nr_contexts", "1"},
+           {std::string(kContext0) + "schemes/nr_schemes", "1"},
+           {target + "nr_targets", "1"},
+           {target + "0/regions/0/start", "4096"},
+           {target + "0/regions/0/end", "8192"},
+           {target + "0/regions/1/start", "16384"},
+           {target + "0/regions/1/end", "20480"},
+           {"0/state", "on"}}) {
+    EXPECT_EQ(line_of(name), wanted) << name;
+  }
+  EXPECT_STREQ(context->means(), "DAMON, tried_regions of its schemes");
+}
+
+TEST_F(FakeDamon, HasASourceForEachProcessWithItsOwnMappingsThreadAndRegions) {
+  put_thread(1);
+  put("0/pid", "57");
+  put("1/pid", "58");
+  const auto put_maps = [&](int pid, const std::string& text) {
+    const std::string folder = root() + "/proc/" + std::to_string(pid);
+    fs::create_directories(folder);
+    std::ofstream(folder + "/maps") << text;
+  };
+  put_maps(41,
+           "00001000-00003000 r-xp 00000000 fe:00 248030    /usr/bin/a name\n"
+           "7f0000004000-7f0000005000 rw-p 00000000 00:00 0 \n");
+  put_maps(42, "00005000-00006000 rw-p 00000000 00:00 0    [heap]\n");
+  auto sources = watch_by_damon({{41, 7}, {42, 8}}, setup().attributes, {}, files());
+  ASSERT_TRUE(sources) << sources.error().message;
+  ASSERT_EQ(sources->size(), 2U);
+  HeatSource &first = *sources->at(0), &second = *sources->at(1);
+  EXPECT_EQ(first.ranges().value(),
+            (std::vector<NamedRange>{{{0x1000, 0x3000}, "/usr/bin/a name", 0},
+                                     {{0x7f0000004000, 0x7f0000005000}, "", 0}}));
+  EXPECT_EQ(second.ranges().value(), (std::vector<NamedRange>{{{0x5000, 0x6000}, "[heap]", 0}}));
+  EXPECT_EQ(first.kernel_thread(), 57);
+  EXPECT_EQ(second.kernel_thread(), 58);
+  EXPECT_EQ(first.provenance().source, "damon");
+  EXPECT_EQ(first.provenance().precision, "region");
+  EXPECT_EQ(first.provenance().writes_reason, "DAMON does not tell reads from writes");
+  EXPECT_TRUE(first.keeps_regions());
+  put_region(0, 4096, 8192, 20, 1);
+  put_region(0, 20480, 24576, 5, 3, 1);
+  Regions unused({}, Looking::whole_ranges, page_bytes(), 1);
+  EXPECT_TRUE(first.look(unused));
+  EXPECT_TRUE(second.look(unused));
+  EXPECT_EQ(first.take_regions(), (std::vector<Region>{{4096, 8192, 20, {}, 1}}));
+  EXPECT_EQ(second.take_regions(), (std::vector<Region>{{20480, 24576, 5, {}, 3}}));
+  EXPECT_TRUE(second.take_regions().empty()) << "each once";
+  put("1/state", "off");
+  EXPECT_TRUE(first.look(unused));
+  EXPECT_EQ(second.look(unused).error().code, std::errc::no_such_process);
+  fs::remove(root() + "/proc/42/maps");
+  EXPECT_EQ(second.ranges().error().code, std::errc::no_such_process);
+}
+
+TEST_F(FakeDamon, HasOneSourceForPhysicalMemory) {
+  fs::create_directories(root() + "/proc");
+  std::ofstream(root() + "/proc/iomem") << "00001000-0009fbff : System RAM\n"
+                                           "00100000-bfffffff : System RAM\n";
+  const DamonMemory physical{DamonSpace::paddr, {}};
+  {
+    const auto sources = watch_by_damon({{41, 7}, {42, 8}}, setup().attributes, physical, files());
+    ASSERT_TRUE(sources) << sources.error().message;
+    ASSERT_EQ(sources->size(), 1U);
+    EXPECT_EQ(sources->at(0)->ranges().value(),
+              (std::vector<NamedRange>{{{0x1000, 0x9f000}, "physical memory", 0},
+                                       {{0x100000, 0xc0000000}, "physical memory", 0}}));
+    EXPECT_EQ(line_of("0/contexts/0/targets/0/regions/1/end"), std::to_string(0xc0000000));
+  }
+  EXPECT_EQ(line_of("nr_kdamonds"), "0") << "it is removed with its last source";
+  const auto given =
+      watch_by_damon({}, setup().attributes, {DamonSpace::paddr, {{0x1000, 0x2000}}}, files());
+  ASSERT_TRUE(given) << given.error().message;
+  EXPECT_EQ(given->at(0)->ranges().value(),
+            (std::vector<NamedRange>{{{0x1000, 0x2000}, "physical memory", 0}}));
+}
+
 TEST(DamonTrace, IsReadOnlyAsTheKernelPrintsIt) {
   const auto read = read_damon_trace(
       " kdamond.0-57 [000] .....  9.5: damon_aggregated: target_id=3 nr_regions=14 139-141: 20 6");

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "perf/heat/page_scan.hpp"
+#include "tests/support/child_process.hpp"
 #include "tests/support/eventually.hpp"
 
 namespace shmif::perf::test {
@@ -31,6 +32,8 @@ struct Script {
   std::vector<Region> regions;
   std::optional<std::uint64_t> working_set;
   std::optional<Error> fails_to_list, fails_to_forget, fails_to_look;
+  MappingLooks mappings;
+  pid_t kernel_thread = 0;
   std::string calls;  ///< r, f and l, as they came
 };
 
@@ -62,6 +65,8 @@ class ScriptedSource : public HeatSource {
   bool keeps_regions() const noexcept override { return script_.keeps_regions; }
   std::vector<Region> take_regions() override { return std::exchange(script_.regions, {}); }
   std::optional<std::uint64_t> take_working_set() override { return script_.working_set; }
+  const MappingLooks& mappings() const noexcept override { return script_.mappings; }
+  pid_t kernel_thread() const noexcept override { return script_.kernel_thread; }
 
  private:
   Script& script_;
@@ -207,6 +212,111 @@ TEST_F(HeatSessionOfAScript, NamesTheProcessesThatItDoesNotWatch) {
   EXPECT_FALSE(results[1].has_ended);
   session_->finish();
   EXPECT_FALSE(session_->is_watching());
+}
+
+/// Samples of one window are of the same addresses, however often these are to be read.
+TEST_F(HeatSessionOfAScript, ReadsTheRangesAnewBetweenWindowsOnly) {
+  watch("100us,100s,1us,3,10");
+  step_until([this] { return script_.calls.size() >= 9; });
+  EXPECT_EQ(script_.calls.substr(0, 9), "rflflflfl");
+  script_ = {};
+  watch("1us,1us,1us,3,10");
+  step_until([this] { return session_->windows() >= 1; });
+  script_.ranges = {{{page_bytes(), 2 * page_bytes()}, "one page", 8}};
+  const std::size_t seen = session_->windows();
+  step_until([&] { return session_->windows() >= seen + 2; });
+  EXPECT_EQ(result().ranges, script_.ranges);
+  ASSERT_EQ(result().windows.back().regions.size(), 1U);
+  EXPECT_EQ(result().windows.back().regions[0].end, 2 * page_bytes());
+  EXPECT_EQ(result().windows.back().working_set_bytes, page_bytes());
+}
+
+TEST_F(HeatSessionOfAScript, TellsWhatTheSourceKnowsBesides) {
+  script_.kernel_thread = 57;
+  script_.mappings = {12, {{{{4096, 8192}, "library", 3}, 11}}};
+  watch("1us,1us,1s,3,10");
+  EXPECT_EQ(result().kernel_thread, 0) << "no window has ended";
+  step_until([this] { return session_->windows() >= 1; });
+  EXPECT_EQ(result().kernel_thread, 57);
+  EXPECT_EQ(result().mappings.looks, 12U);
+  ASSERT_EQ(result().mappings.mappings.size(), 1U);
+  EXPECT_EQ(result().mappings.mappings[0].accesses, 11U);
+  // What it knew last is kept when it fails.
+  script_.mappings.looks = 13;
+  script_.provenance.note = "a last note";
+  script_.fails_to_look = script_.fails_to_forget = Error::from_errno(EPERM, "cannot look");
+  step_until([this] { return !session_->is_watching(); });
+  EXPECT_EQ(result().mappings.looks, 13U);
+  EXPECT_EQ(result().provenance.note, "a last note");
+  EXPECT_FALSE(result().windows.empty());
+}
+
+/// Pages are not known then, and mappings are.
+TEST_F(HeatSessionOfAScript, GoesOnByMappingsIfWritesAreNotToldAnyMore) {
+  const Error refused = Error::from_errno(EPERM, "cannot look");
+  const Error gone = Error::from_errno(ESRCH, "cannot look");
+  for (const HeatBackend backend : {HeatBackend::automatic, HeatBackend::written}) {
+    for (const Error& error : {refused, gone}) {
+      script_ = {};
+      script_.provenance.source = "written";
+      options_.backend = backend;
+      watch("1us,1us,100s,3,10");
+      step_until([this] { return session_->windows() >= 1; });
+      EXPECT_FALSE(result().windows.empty());
+      script_.fails_to_forget = error;
+      const bool goes_on =
+          backend == HeatBackend::automatic && error.code != std::errc::no_such_process;
+      step_until(
+          [&] { return !session_->is_watching() || result().provenance.source == "clear_refs"; });
+      EXPECT_EQ(session_->is_watching(), goes_on);
+      EXPECT_EQ(result().provenance.source, goes_on ? "clear_refs" : "written");
+      EXPECT_EQ(result().fallback_reason, goes_on ? refused.message : "");
+      EXPECT_EQ(result().reason, goes_on ? "" : error.message);
+      EXPECT_EQ(result().windows.empty(), goes_on) << "those were of pages";
+      EXPECT_FALSE(result().has_left);
+    }
+  }
+}
+
+TEST_F(HeatSessionOfAScript, HasAsManyWindowsAsTheTargetWithTheMost) {
+  watch("1us,1us,100s,3,10");
+  Script rests;
+  rests.cost = std::chrono::seconds(100);
+  session_->add(Process::open(::getpid()).value(), std::make_unique<ScriptedSource>(rests));
+  step_until([this] { return session_->results()[0].windows.size() >= 3; });
+  const auto results = session_->results();
+  ASSERT_EQ(results.size(), 2U);
+  EXPECT_LE(results[1].windows.size(), 1U) << "it rests";
+  EXPECT_EQ(session_->windows(), results[0].windows.size());
+  EXPECT_GT(results[1].rest_s, 1000);
+  rests.fails_to_look = Error::from_errno(EPERM, "cannot look");
+  EXPECT_TRUE(session_->is_watching());
+  script_.fails_to_forget = Error::from_errno(EPERM, "cannot look");
+  step_until([this] { return !session_->results()[0].reason.empty(); });
+  EXPECT_TRUE(session_->is_watching()) << "the other target";
+  session_->finish();
+  EXPECT_FALSE(session_->is_watching());
+}
+
+TEST_F(HeatSessionOfAScript, SaysAtItsEndWhichProcessesHaveEnded) {
+  shmif::test::Child child([]() -> int {
+    for (;;) ::pause();
+  });
+  watch("1ms,100s,100s,3,10");
+  Script other;
+  session_->add(Process::open(child.pid()).value(), std::make_unique<ScriptedSource>(other));
+  step_until([&] { return other.calls.size() >= 3 && script_.calls.size() >= 3; });
+  child.kill_and_wait();
+  session_->finish();
+  const auto results = session_->results();
+  EXPECT_FALSE(results[0].has_ended);
+  EXPECT_EQ(results[0].reason, "");
+  EXPECT_TRUE(results[1].has_ended);
+  EXPECT_EQ(results[1].reason, "the process has ended");
+  for (const HeatResult& each : results) {
+    ASSERT_EQ(each.windows.size(), 1U) << "what was seen of an unfinished window";
+    EXPECT_GE(each.windows[0].samples, 1U);
+  }
 }
 
 }  // namespace
