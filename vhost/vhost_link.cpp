@@ -447,7 +447,7 @@ bool VhostLink::takes_offloads() const noexcept {
   return impl_->options.offload;
 }
 bool VhostLink::is_ready() const noexcept {
-  return impl_->may_send() && impl_->from_driver().enabled &&
+  return !impl_->ended && impl_->may_send() && impl_->from_driver().enabled &&
          impl_->from_driver().ring.is_running();
 }
 bool VhostLink::was_set_up() const noexcept {

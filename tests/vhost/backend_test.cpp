@@ -302,6 +302,15 @@ TEST(VhostBackend, QueuesThatAreNotInTheNewMemoryStop) {
   EXPECT_TRUE(machine.link().is_ready()) << machine.link().why();
 }
 
+TEST(VhostBackend, IsNotReadyAfterItsEnd) {
+  Machine machine({}, {});
+  ASSERT_TRUE(machine.link().is_ready()) << machine.link().why();
+  machine.front().socket.reset();
+  machine.serve();
+  EXPECT_EQ(machine.last().error, Errc::link_ended);
+  EXPECT_FALSE(machine.link().is_ready());
+}
+
 TEST(VhostBackend, IsSetUpOnceMemoryIsShared) {
   Machine machine({}, {}, false);
   ASSERT_TRUE(machine.front().tell(Request::set_features, Driver::kUsual));
