@@ -44,10 +44,11 @@ struct Served {
   Clock::time_point after;
   std::vector<Message> told;
 
-  explicit Served(const JobOptions& job, RunOptions options = {}) {
+  /// `names`: of the jobs, which are all alike.
+  explicit Served(const JobOptions& job, RunOptions options = {},
+                  const std::vector<std::string>& names = {"j"}) {
     PlannedJob planned;
     planned.options = job;
-    planned.options.name = "j";
     planned.options.engine = EngineKind::null;
     planned.options.thread = job.exec_prerun.empty() && job.exec_postrun.empty();
     planned.group = "g";
@@ -55,7 +56,12 @@ struct Served {
     for (std::string& word : planned.options.exec_postrun) {
       if (word == "IN_AUX") word = aux.path();
     }
-    const auto plan = [&] { return RunPlan{options, {planned}, {}}; };
+    std::vector<PlannedJob> jobs;
+    for (const std::string& name : names) {
+      jobs.push_back(planned);
+      jobs.back().options.name = jobs.back().options.wire = name;
+    }
+    const auto plan = [&] { return RunPlan{options, jobs, {}}; };
     run = std::make_unique<ServedRun>(RunChild::start(plan, {"1.2.3", {"c"}}).value(), "client",
                                       "since", 10s);
     after = Clock::now();
@@ -63,7 +69,7 @@ struct Served {
       look(after);
       ::poll(nullptr, 0, 1);
     }
-    EXPECT_EQ(run->jobs(), 1U) << "they are planned";
+    EXPECT_EQ(run->jobs(), names.size()) << "they are planned";
   }
   void look(Clock::time_point now) {
     for (const Told& each : run->look(now)) told.push_back(decode(each.json).value());
@@ -218,24 +224,32 @@ TEST(RunOfAServer, IsStoppedWhenItTakesLongerThanTheServerAllows) {
 TEST(RunOfAServer, TellsLongStatesOnlyWithItsResult) {
   JobOptions job;
   job.number_ios = 1;
-  // As long as a state may be. The server passes on whatever has the name of one.
-  job.exec_postrun = {"sh", "-c", "head -c 4194304 /dev/zero >\"$0\"/j-verify.state", "IN_AUX"};
+  // The second is as long as a state may be, so the first is there long before the result. The
+  // server passes on whatever has the name of one.
+  job.exec_postrun = {"sh", "-c",
+                      "echo >\"$0\"/j-verify.state; head -c 4194304 /dev/zero "
+                      ">\"$0\"/k-verify.state",
+                      "IN_AUX"};
   RunOptions options;
   options.trigger_timeout = 1000s;
-  Served served(job, options);
+  Served served(job, options, {"j", "k"});
   ASSERT_TRUE(served.look_until_told<PreparedMessage>());
   served.run->go(0);
   for (int i = 0; i < 30'000 && !served.run->over(); ++i) {
-    EXPECT_EQ(served.first<StateMessage>(), nullptr) << "its client must be leaving by then";
+    ASSERT_EQ(served.first<StateMessage>(), nullptr) << "its client must be leaving by then";
     served.look(Clock::now());
     ::poll(nullptr, 0, 1);
   }
   ASSERT_TRUE(served.run->over());
-  ASSERT_GE(served.told.size(), 2U);
+  ASSERT_GE(served.told.size(), 3U);
   EXPECT_TRUE(std::holds_alternative<FinishedMessage>(served.told.back()));
-  const Message& before = served.told.at(served.told.size() - 2);
-  ASSERT_TRUE(std::holds_alternative<StateMessage>(before)) << type_of(before);
-  EXPECT_EQ(std::get<StateMessage>(before).state, std::vector<std::byte>(kMaxStateBytes));
+  for (const std::string name : {"j", "k"}) {
+    const Message& state = served.told.at(served.told.size() - (name == "j" ? 3 : 2));
+    ASSERT_TRUE(std::holds_alternative<StateMessage>(state)) << type_of(state);
+    EXPECT_EQ(std::get<StateMessage>(state).job, name);
+    EXPECT_EQ(std::get<StateMessage>(state).state,
+              name == "j" ? std::vector{std::byte{'\n'}} : std::vector<std::byte>(kMaxStateBytes));
+  }
 }
 
 /// What a server would send of such files of jobs "a", "b" and so on: the lengths, by job.
