@@ -1,0 +1,134 @@
+// A sampling format of one's own: samples by the page of their data. Like the formats of
+// `shmifperf sample --format NAME:ARGUMENT` it has a name and takes an argument, which it checks
+// before anything is sampled. A session samples another process, which touches every second page of
+// a buffer, and then counts what all programs on the CPUs do, for which it needs privileges. Exit
+// status 0: each touched page has one sample, and no other page has any.
+
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <charconv>
+#include <cstdio>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include <perf/counters/sample_format.hpp>
+#include <perf/counters/session.hpp>
+#include <perf/events/event_names.hpp>
+
+using namespace shmif::perf;
+
+constexpr std::uint64_t kPageBytes = 4096;
+constexpr std::size_t kPages = 8;
+
+/// Counts the samples of each page, and numbers the pages from the one that has the address `from`.
+class Pages final : public SampleFormat {
+ public:
+  explicit Pages(std::uint64_t from) : first_(from / kPageBytes) {}
+
+  std::uint64_t fields() const override { return PERF_SAMPLE_ADDR; }
+  void sample(const Sample& sample) override {
+    const std::uint64_t page = sample.address / kPageBytes;
+    if (page >= first_ && page < first_ + kPages) ++counts_[page - first_];
+  }
+  std::string text() const override {
+    std::string out;
+    for (const auto& [page, samples] : counts_) {
+      out += "page " + std::to_string(page) + ": " + std::to_string(samples) + " sampled\n";
+    }
+    return out;
+  }
+
+ private:
+  std::uint64_t first_;
+  std::map<std::uint64_t, std::uint64_t> counts_;
+};
+
+/// Makes one from its argument, "from=ADDRESS".
+shmif::Result<std::unique_ptr<SampleFormat>> make_pages(std::string_view argument) {
+  const auto terms = read_format_terms(argument);
+  if (!terms) return terms.error();
+  std::uint64_t from = 0;
+  for (const FormatTerm& term : *terms) {
+    const char* const end = term.value.data() + term.value.size();
+    if (term.key != "from" || std::from_chars(term.value.data(), end, from).ptr != end) {
+      return shmif::Error(shmif::Errc::bad_argument,
+                          "\"" + term.key + "=" + term.value + "\" is not from=ADDRESS");
+    }
+  }
+  return std::unique_ptr<SampleFormat>(std::make_unique<Pages>(from));
+}
+
+/// The process that is watched: waits until it may, touches its pages, and says so.
+[[noreturn]] void touch(char* buffer, int may_begin, int is_done) {
+  char word = 0;
+  if (read(may_begin, &word, 1) == 1) {
+    for (std::size_t page = 0; page < kPages; page += 2) {
+      static_cast<volatile char*>(buffer)[page * kPageBytes] = 1;
+    }
+    if (write(is_done, &word, 1) != 1) _exit(1);
+    static_cast<void>(read(may_begin, &word, 1));  // stays until the other end is closed
+  }
+  _exit(0);
+}
+
+/// Counts for all programs on CPU 0. Result: whether that worked, or was refused with a remedy.
+bool count_cpu() {
+  CounterSession session;
+  session.program(std::array{EventSetup{EventNames().find("context-switches").value()}}).value();
+  if (const auto loaded = session.load(CounterTarget::cpu({0})); !loaded) {
+    std::printf("CPU 0 was not counted: %s\n", loaded.error().message.c_str());
+    return loaded.error().message.find("perf_event_paranoid") != std::string::npos;
+  }
+  session.start().value();
+  usleep(10'000);
+  session.stop().value();
+  std::array<Reading, 1> reading{};
+  session.read(reading).value();
+  std::printf("CPU 0 was counted\n");
+  return reading[0].enabled_ns > 0;
+}
+
+int main() {
+  sample_formats().add("pages", "samples of each page", make_pages).value();
+  const auto refused = sample_formats().make("pages:to=3");
+  std::printf("refused: %s\n", refused ? "nothing" : refused.error().message.c_str());
+
+  void* const buffer = mmap(nullptr, kPages * kPageBytes, PROT_READ | PROT_WRITE,
+                            MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  std::array<int, 2> begin{}, done{};
+  if (buffer == MAP_FAILED || pipe(begin.data()) != 0 || pipe(done.data()) != 0) return 1;
+  madvise(buffer, kPages * kPageBytes, MADV_NOHUGEPAGE);
+  const pid_t child = fork();
+  if (child < 0) return std::perror("fork"), 1;
+  if (child == 0) {
+    close(begin[1]);
+    touch(static_cast<char*>(buffer), begin[0], done[1]);
+  }
+
+  const auto address = reinterpret_cast<std::uintptr_t>(buffer);
+  const auto format = sample_formats().make("pages:from=" + std::to_string(address)).value();
+  EventSetup faults{EventNames().find("page-faults:u").value()};
+  faults.sampling = {.period = 1, .fields = format->fields()};
+  CounterSession session;
+  session.program(std::array{faults}).value();
+  session.load(CounterTarget::process({child})).value();  // value() throws, with a message
+  session.start().value();
+  char word = 'x';
+  if (write(begin[1], &word, 1) != 1 || read(done[0], &word, 1) != 1) return 1;
+  session.stop().value();
+  session.read_samples(*format).value();
+  close(begin[1]);
+  waitpid(child, nullptr, 0);
+
+  const std::string text = format->text();
+  std::fputs(text.c_str(), stdout);
+  const bool right = !refused && text ==
+                                     "page 0: 1 sampled\npage 2: 1 sampled\npage 4: 1 sampled\n"
+                                     "page 6: 1 sampled\n";
+  return right && count_cpu() ? 0 : 1;
+}
