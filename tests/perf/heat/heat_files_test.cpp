@@ -1,0 +1,264 @@
+// Files of older kernels, and files and directories that are not as they should be.
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <chrono>
+#include <cstdlib>
+#include <fstream>
+#include <optional>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "perf/heat/bus_heat.hpp"
+#include "perf/heat/monitor_socket.hpp"
+#include "perf/heat/page_scan.hpp"
+#include "perf/heat/source.hpp"
+#include "tests/perf/membw/trees.hpp"
+#include "tests/support/temp_bus.hpp"
+#include "tests/support/temp_dir.hpp"
+
+namespace shmif::perf::test {
+namespace {
+
+AddressRange page_range(std::uint64_t begin, std::uint64_t end) {
+  return {begin * page_bytes(), end * page_bytes()};
+}
+
+/// A file as the pagemap of a kernel before 6.7: an entry of eight bytes for each page.
+class PagemapFile : public ::testing::Test {
+ protected:
+  static constexpr std::size_t kEntries = 10'000;
+  PagemapFile() {
+    std::vector<std::uint64_t> entries(kEntries);
+    constexpr std::uint64_t kPresent = std::uint64_t{1} << 63U, kSwapped = std::uint64_t{1} << 62U;
+    for (const auto& [begin, end] :
+         {std::pair(3U, 6U), {7U, 8U}, {4094U, 4100U}, {9999U, 10'000U}}) {
+      for (std::size_t i = begin; i < end; ++i) entries[i] = kPresent | i;
+    }
+    entries[6] = kSwapped | 6U;
+    std::ofstream file(dir_.file("pagemap"), std::ios::binary);
+    file.write(reinterpret_cast<const char*>(entries.data()),
+               static_cast<std::streamsize>(entries.size() * sizeof entries[0]));
+  }
+  PageScan scan() const {
+    return PageScan::over(UniqueFd(::open(dir_.file("pagemap").c_str(), O_RDONLY | O_CLOEXEC)))
+        .value();
+  }
+
+ private:
+  shmif::test::TempDir dir_;
+};
+
+TEST_F(PagemapFile, TellsThePagesThatArePresentAndNothingOfWrites) {
+  const PageScan pages = scan();
+  EXPECT_EQ(pages.means(), PageScan::Means::file);
+  const auto told = [&](std::uint64_t begin, std::uint64_t end) {
+    std::vector<AddressRange> found;
+    const auto seen = pages.present(page_range(begin, end)).value();
+    for (const SeenPages& each : seen) {
+      EXPECT_TRUE(each.seen.accessed);
+      EXPECT_EQ(each.seen.written, std::nullopt);
+      found.push_back(each.range);
+    }
+    return found;
+  };
+  using Ranges = std::vector<AddressRange>;
+  EXPECT_EQ(told(0, kEntries), (Ranges{page_range(3, 6), page_range(7, 8), page_range(4094, 4100),
+                                       page_range(9999, 10'000)}));
+  EXPECT_EQ(told(4, 8), (Ranges{page_range(4, 6), page_range(7, 8)}));
+  EXPECT_EQ(told(8, 4094), Ranges{});
+  EXPECT_EQ(told(5, 5), Ranges{});
+  EXPECT_EQ(pages.present(page_range(9998, 10'001)).error().code, std::errc::no_such_process)
+      << "the map ends with the memory";
+}
+
+TEST_F(PagemapFile, TellsOfSinglePages) {
+  const PageScan pages = scan();
+  std::vector<std::uint64_t> wanted;
+  for (const std::uint64_t page : {0U, 3U, 6U, 7U, 9999U}) wanted.push_back(page * page_bytes());
+  const auto seen = pages.present(wanted).value();
+  std::vector<bool> accessed;
+  for (const Sighting& each : seen) {
+    accessed.push_back(each.accessed);
+    EXPECT_EQ(each.written, std::nullopt);
+  }
+  EXPECT_EQ(accessed, (std::vector<bool>{false, true, false, true, true}));
+  EXPECT_FALSE(pages.present(std::vector<std::uint64_t>{kEntries * page_bytes()}));
+}
+
+TEST(PagemapOfAProcess, ThatDoesNotExistSaysWhich) {
+  const auto scan = PageScan::of(4'000'001);
+  ASSERT_FALSE(scan);
+  EXPECT_EQ(scan.error().code, std::errc::no_such_file_or_directory);
+  EXPECT_NE(scan.error().message.find("/proc/4000001/pagemap"), std::string::npos);
+}
+
+/// The files of a process that is about to end go one after another.
+TEST(ClearRefsFiles, ThatAreMissingMeanThatTheProcessHasEnded) {
+  const Tree tree;
+  std::string stat = "41 (a) S";
+  for (int field = 4; field <= 52; ++field) stat += field == 22 ? " 77" : " 0";
+  tree.put("/proc/41/stat", stat + '\n');
+  EXPECT_EQ(watch_by_clear_refs({41, 77}, tree.files()).error().code, std::errc::no_such_process);
+  tree.put("/proc/41/clear_refs", "");
+  EXPECT_EQ(watch_by_clear_refs({41, 78}, tree.files()).error().code, std::errc::no_such_process);
+  const auto source = watch_by_clear_refs({41, 77}, tree.files());
+  ASSERT_TRUE(source) << source.error().message;
+  EXPECT_EQ(tree.text("/proc/41/clear_refs"), "1\n");
+  Regions regions({}, (*source)->looking(), page_bytes(), 1);
+  EXPECT_EQ((*source)->ranges().error().code, std::errc::no_such_process);
+  EXPECT_EQ((*source)->look(regions).error().code, std::errc::no_such_process);
+  tree.put("/proc/41/smaps",
+           "00001000-00002000 r--p 00000000 08:01 7 /bin/a\nReferenced: 4 kB\n"
+           "00002000-00003000 ---p 00000000 00:00 0 \nReferenced: 0 kB\n"
+           "00003000-00005000 rw-p 00000000 00:00 0 [heap]\nReferenced: 0 kB\n"
+           "00006000-00007000 r--p 00000000 00:00 0 [vvar]\nReferenced: 4 kB\n"
+           "00007000-00008000 r-xp 00000000 00:00 0 [vdso]\nReferenced: 4 kB\n");
+  const auto ranges = (*source)->ranges().value();
+  EXPECT_EQ(ranges, (std::vector<NamedRange>{{{0x1000, 0x2000}, "/bin/a", 7},
+                                             {{0x3000, 0x5000}, "[heap]", 0}}));
+  std::vector<AddressRange> target;
+  for (const NamedRange& each : ranges) target.push_back(each.range);
+  regions.set_target(target);
+  EXPECT_TRUE((*source)->look(regions));
+  const auto found = regions.aggregate();
+  ASSERT_EQ(found.size(), 2U);
+  EXPECT_EQ(found[0].accesses, 1U);
+  EXPECT_EQ(found[0].writes, std::nullopt);
+  EXPECT_EQ(found[1].accesses, 0U);
+  EXPECT_EQ((*source)->cost(std::chrono::microseconds(7)), std::chrono::microseconds(7));
+}
+
+TEST(BusPartiesOfThisProcess, SayThatItWasStartedWithoutTheVariable) {
+  const shmif::test::TempBus bus;
+  std::vector<Port> ports;
+  for (const char* const name : {"rx", "tx"}) {
+    ports.push_back(shmif::test::port_on(bus.path(), {.name = name}));
+  }
+  if (std::getenv("SHMIF_HEAT") != nullptr) GTEST_SKIP() << "SHMIF_HEAT is set";
+  const auto parties = heat_parties(bus.info(), "");
+  ASSERT_EQ(parties.size(), 1U);
+  EXPECT_EQ(parties[0].pid, ::getpid());
+  EXPECT_EQ(parties[0].ports, (std::vector<std::string>{"rx", "tx"}));
+  EXPECT_EQ(parties[0].reason, "it was started without SHMIF_HEAT (start it with SHMIF_HEAT=DIR)");
+  EXPECT_TRUE(heat_parties(bus.info(), "", KernelFiles(), [] { return true; }).empty());
+}
+
+TEST(BusMappings, AreOfTheSizeAndTheFileOfTheBus) {
+  BusInfo bus;
+  bus.ring_bytes = 1U << 20U;
+  bus.inode = 77;
+  const std::uint64_t size = (192U << 10U) + 2 * bus.ring_bytes;
+  EXPECT_TRUE(is_of_bus({{4096, 4096 + size}, "rx@/b", 77}, bus));
+  EXPECT_FALSE(is_of_bus({{4096, 4096 + size}, "rx@/b", 78}, bus));
+  EXPECT_FALSE(is_of_bus({{4096, 8192 + size}, "rx@/b", 77}, bus));
+}
+
+/// The variable while it lives.
+class RuntimeDirectory {
+ public:
+  explicit RuntimeDirectory(const char* value) {
+    if (const char* const before = std::getenv(kName)) before_ = before;
+    value != nullptr ? ::setenv(kName, value, 1) : ::unsetenv(kName);
+  }
+  RuntimeDirectory(const RuntimeDirectory&) = delete;
+  RuntimeDirectory& operator=(const RuntimeDirectory&) = delete;
+  ~RuntimeDirectory() { before_ ? ::setenv(kName, before_->c_str(), 1) : ::unsetenv(kName); }
+
+ private:
+  static constexpr const char* kName = "XDG_RUNTIME_DIR";
+  std::optional<std::string> before_;
+};
+
+TEST(HeatControlFolder, IsThatOfTheUsersSessionOrInTmp) {
+  const std::string in_tmp = "/tmp/shmif-heat-" + std::to_string(::geteuid());
+  for (const auto& [value, wanted] :
+       {std::pair<const char*, std::string>{"/run/user/7", "/run/user/7/shmif-heat"},
+        {nullptr, in_tmp},
+        {"", in_tmp},
+        {"run/user/7", in_tmp}}) {
+    const RuntimeDirectory directory(value);
+    EXPECT_EQ(heat_control_path(), wanted);
+  }
+  const shmif::test::TempDir dir;
+  const RuntimeDirectory directory(dir.path().c_str());
+  EXPECT_EQ(heat_control_folder().value(), dir.path() + "/shmif-heat");
+  const RuntimeDirectory none((dir.path() + "/none").c_str());
+  const auto refused = heat_control_folder();
+  EXPECT_EQ(refused.error().code, std::errc::no_such_file_or_directory);
+  EXPECT_NE(refused.error().message.find("cannot make " + dir.path() + "/none/shmif-heat"),
+            std::string::npos);
+}
+
+TEST(HeatControlFolder, ThatIsNoDirectoryOfTheUserIsRefused) {
+  const shmif::test::TempDir dir;
+  std::ofstream(dir.file("file")) << "x";
+  const auto refused = make_private_folder(dir.file("file"));
+  EXPECT_EQ(refused.error().code, std::errc::operation_not_permitted);
+  EXPECT_EQ(refused.error().message,
+            "cannot use " + dir.file("file") +
+                ": Operation not permitted (it must be a directory of this user that no other may "
+                "use)");
+}
+
+TEST(HeatControlSocket, IsNotInAPathThatIsTooLongAndTakesNoOtherFilesPlace) {
+  const shmif::test::TempDir dir;
+  const std::string longer = dir.path() + '/' + std::string(120, 'x');
+  ASSERT_TRUE(make_private_folder(longer));
+  const std::string why = "cannot use " + longer + "/control as a socket: the path is too long";
+  EXPECT_EQ(ask_heat_monitor(longer, {}).error().message, why);
+  EXPECT_EQ(HeatListener::open(longer).error().message, why);
+  const std::string folder = dir.file("folder");
+  ASSERT_TRUE(make_private_folder(folder));
+  std::ofstream(folder + "/control") << "x";
+  const auto listener = HeatListener::open(folder);
+  ASSERT_FALSE(listener);
+  EXPECT_EQ(listener.error().code, std::errc::file_exists);
+  EXPECT_NE(listener.error().message.find("that file is no socket"), std::string::npos);
+  EXPECT_TRUE(std::ifstream(folder + "/control").good()) << "it is left alone";
+  EXPECT_EQ(ask_heat_monitor(dir.file("none"), {}).error().message,
+            "there is no monitor of access heat in " + dir.file("none"));
+}
+
+TEST(HeatControlSocket, OfAMonitorThatDiesSaysSo) {
+  const shmif::test::TempDir dir;
+  const UniqueFd listener(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  dir.file("control").copy(&address.sun_path[0], sizeof address.sun_path - 1);
+  ASSERT_EQ(::bind(listener.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+  ASSERT_EQ(::listen(listener.get(), 1), 0);
+  std::thread dies([&] { const UniqueFd caller(::accept(listener.get(), nullptr, nullptr)); });
+  const auto answer = ask_heat_monitor(dir.path(), {});
+  dies.join();
+  ASSERT_FALSE(answer);
+  EXPECT_EQ(answer.error().code, Errc::link_ended);
+  EXPECT_EQ(answer.error().message, "the monitor of access heat has died");
+}
+
+/// A signal of the monitor's process ends it, also while a caller is connected.
+TEST(HeatControlSocket, IsServedUntilTheStopDescriptorIsReadable) {
+  const shmif::test::TempDir dir;
+  HeatMonitor monitor;
+  std::array<int, 2> ends{};
+  ASSERT_EQ(::pipe2(ends.data(), O_CLOEXEC), 0);
+  const UniqueFd stop(ends[0]), bell(ends[1]);
+  {
+    HeatListener listener = HeatListener::open(dir.path()).value();
+    ASSERT_EQ(::write(bell.get(), "x", 1), 1);
+    listener.serve(monitor, stop.get());  // returns at once
+  }
+  EXPECT_FALSE(std::ifstream(dir.file("control")).good());
+  EXPECT_FALSE(std::ifstream(dir.file("lock")).good()) << "nothing is left";
+}
+
+}  // namespace
+}  // namespace shmif::perf::test
