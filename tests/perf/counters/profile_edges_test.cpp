@@ -1,5 +1,5 @@
 // Profiles of samples at their edges: which object an address belongs to, whose names are read, and
-// the order of what is shown.
+// the order of what is shown; and the other formats.
 
 #include <gtest/gtest.h>
 #include <linux/perf_event.h>
@@ -8,6 +8,8 @@
 #include <array>
 #include <filesystem>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "perf/counters/sample_profile.hpp"
@@ -240,6 +242,74 @@ TEST(ProfileSamples, WaitForTheirMappingOnceButNotThoseOfTheKernel) {
   profile.settle();
   profile.finish();
   EXPECT_EQ(profile.result().samples, 2U) << "each once";
+}
+
+// ---- Formats ----
+
+TEST(FormatsOfSamples, AreInTheOrderOfTheirSamplesProcessAndPlace) {
+  const auto text_of = [](const std::string& name) {
+    auto format = sample_formats().make(name).value();
+    for (const auto& [process, ip] :
+         {std::pair(6, 0x10), {5, 0x20}, {5, 0x10}, {7, 0x30}, {7, 0x30}}) {
+      Sample sample = sample_of(static_cast<std::uint64_t>(ip), false, process);
+      const std::array<std::uint64_t, 1> chain{sample.ip};
+      sample.chain = chain;
+      format->sample(sample);
+    }
+    return format->text();
+  };
+  EXPECT_EQ(text_of("addresses"),
+            "2 process 7 ip 0x30\n1 process 5 ip 0x10\n1 process 5 ip 0x20\n"
+            "1 process 6 ip 0x10\n");
+  EXPECT_EQ(text_of("chains"),
+            "2 process 7 0x30\n1 process 5 0x10\n1 process 5 0x20\n1 process 6 0x10\n");
+}
+
+TEST(FormatsOfSamples, AskForTheFieldsThatTheyShow) {
+  const auto fields = [](const char* name) {
+    return sample_formats().make(name).value()->fields();
+  };
+  EXPECT_EQ(fields("raw"), PERF_SAMPLE_TIME | PERF_SAMPLE_CPU | PERF_SAMPLE_ADDR);
+  EXPECT_EQ(fields("addresses"), 0U);
+  EXPECT_EQ(fields("chains"), std::uint64_t{PERF_SAMPLE_CALLCHAIN});
+  EXPECT_EQ(sample_formats().descriptions(),
+            (std::vector<std::string>{"each sample", "a histogram of where programs were",
+                                      "a histogram of call chains"}));
+}
+
+TEST(FormatsOfSamples, KeepAsManyCallersAsTheKernelGives) {
+  auto format = sample_formats().make("chains").value();
+  std::vector<std::uint64_t> chain(130, 0x7);
+  Sample sample = sample_of(0x7);
+  sample.chain = chain;
+  format->sample(sample);
+  const std::string text = format->text();
+  EXPECT_EQ(std::ranges::count(text, 'x'), 127) << text;
+  // Only the marks of the kernel are no addresses.
+  const std::array<std::uint64_t, 2> marks{static_cast<std::uint64_t>(PERF_CONTEXT_MAX) - 1,
+                                           PERF_CONTEXT_MAX};
+  auto other = sample_formats().make("chains").value();
+  sample.chain = marks;
+  other->sample(sample);
+  EXPECT_EQ(other->text(), "1 process 5 0xfffffffffffff000\n");
+}
+
+TEST(FormatTerms, AreKeysAndValues) {
+  const auto text = [](std::string_view argument) {
+    const auto terms = read_format_terms(argument);
+    std::string all = terms ? "" : terms.error().message;
+    for (const FormatTerm& each : terms ? *terms : std::vector<FormatTerm>()) {
+      all += each.key + " is " + each.value + "; ";
+    }
+    return all;
+  };
+  EXPECT_EQ(text(""), "");
+  EXPECT_EQ(text("a=1,b=2=3"), "a is 1; b is 2=3; ");
+  EXPECT_EQ(text("=1"), "\"=1\": it is not KEY=VALUE");
+  EXPECT_EQ(text("a="), "\"a=\": it is not KEY=VALUE");
+  EXPECT_EQ(text("a"), "\"a\": it is not KEY=VALUE");
+  EXPECT_EQ(text(",a=1"), "\"\": it is not KEY=VALUE");
+  EXPECT_EQ(text("a=1,b=2,a=3"), "\"a\" is given twice");
 }
 
 }  // namespace

@@ -290,6 +290,39 @@ TEST_F(RecordSession, TellsOfASampleWhichEventItWasAndHowManyItStandsFor) {
   EXPECT_EQ(read(), (std::vector<std::string>{"sample 1 16 5 6 25"})) << "the period of now";
 }
 
+/// With a ring for each CPU, each record has its time. One that is cut off comes first.
+TEST(RecordTimes, OfRecordsThatAreCutOffAreTheBeginning) {
+  FakeCounters kernel;
+  CounterSession session({.switch_by_itself = false}, kernel);
+  const Sampling with_cpu{.period = 10, .fields = PERF_SAMPLE_CPU};
+  ASSERT_TRUE(session.program(std::array{EventSetup{fake_event(1), 0, with_cpu}}));
+  ASSERT_TRUE(session.load(CounterTarget::cpu({0, 1})));
+  std::array<int, 2> rings{};
+  std::array<std::uint64_t, 2> ids{};
+  for (const auto& [file, event] : kernel.events) {
+    if (event.ring.empty()) continue;
+    rings.at(static_cast<std::size_t>(event.cpu)) = file;
+    ids.at(static_cast<std::size_t>(event.cpu)) = event.id;
+  }
+  const auto put = [&](std::size_t cpu, std::uint32_t type, const Words64& words) {
+    kernel.put(rings.at(cpu), type, bytes_of_words(words));
+  };
+  constexpr std::uint64_t kFork = 0x500000006;
+  put(0, PERF_RECORD_SAMPLE, {ids[0], 0x10, halves(5, 6), 100, 0});
+  put(0, PERF_RECORD_FORK, {});
+  put(0, PERF_RECORD_FORK, {kFork});
+  put(1, PERF_RECORD_FORK, {kFork, ids[1]});
+  put(1, PERF_RECORD_FORK, {kFork, kFork, 9, 50, 1, ids[1]});
+  put(1, PERF_RECORD_SAMPLE, {ids[1], 0x20, halves(5, 6), 99, 1});
+  put(1, PERF_RECORD_SAMPLE, {ids[1], 0x30, halves(5, 6), 100, 1});
+  put(1, PERF_RECORD_SAMPLE, {ids[1], 0x40, halves(5, 6), 101, 1});
+  RecordLog log;
+  ASSERT_TRUE(session.read_samples(log));
+  EXPECT_EQ(log.lines, (std::vector<std::string>{"forked 5 6", "forked 5 6", "sample 0 32 5 6 10",
+                                                 "sample 0 16 5 6 10", "forked 0 0", "forked 5 6",
+                                                 "sample 0 48 5 6 10", "sample 0 64 5 6 10"}));
+}
+
 TEST_F(RecordSession, TellsWhatThePmuLostOnce) {
   start({{fake_event(1), 0, {.period = 10}}});
   ring = file_of(1);

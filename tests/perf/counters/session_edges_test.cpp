@@ -159,6 +159,23 @@ TEST_F(EdgeSession, AsksForTheEventInUserSpaceAsAUserWould) {
   EXPECT_EQ(asked.group, -1);
 }
 
+TEST_F(EdgeSession, LeavesOutAThreadThatHasEndedAndNoCpuThatIsOnline) {
+  kernel.processes[kTask] = {kTask, kOther};
+  program({{fake_event(1), 0, {.period = 10}}, {fake_event(2)}});
+  // Two clocks; then, of each thread and CPU, both events.
+  for (const int nth : {3, 5, 7, 9}) {
+    refuse(ESRCH, nth);
+    EXPECT_EQ(why(process), "") << nth;
+    ASSERT_TRUE(session.unload());
+    refuse(ENODEV, nth);
+    EXPECT_NE(why(process).find("element 0, \"event1\": No such device"), std::string::npos)
+        << "the CPU is online";
+  }
+  kernel.processes[kTask] = {kTask};
+  refuse(ESRCH, 2);
+  EXPECT_NE(why(process).find("No such process (the target has ended (ESRCH))"), std::string::npos);
+}
+
 TEST_F(EdgeSession, ForgetsWhatItWasLoadedOn) {
   program({{fake_event(1)}});
   CounterTarget on_exec = process;
@@ -407,6 +424,57 @@ TEST_F(EdgeSession, OfAnotherThreadIsBusyThoughItIsItsOwnProcess) {
   ASSERT_TRUE(own.start());
   EXPECT_TRUE(may());
   std::thread([&] { EXPECT_FALSE(may()); }).join();
+}
+
+TEST_F(EdgeSession, LetsAddedEventsCountIfTheirSetDoes) {
+  CounterSession own({.switch_by_itself = false}, kernel);
+  ASSERT_TRUE(own.create_sets(std::array{SetSetup{5}}));
+  ASSERT_TRUE(own.program(std::array{EventSetup{fake_event(1)}}));
+  ASSERT_TRUE(own.load(CounterTarget::thread({})));
+  ASSERT_TRUE(own.start());
+  ASSERT_TRUE(own.program(std::array{EventSetup{fake_event(2), 5}}));
+  EXPECT_FALSE(kernel.counts(2)) << "it is not its set's turn";
+  ASSERT_TRUE(own.program(std::array{EventSetup{fake_event(3)}}));
+  EXPECT_TRUE(kernel.counts(3));
+  ASSERT_TRUE(own.switch_set(5));
+  EXPECT_TRUE(kernel.counts(2));
+  EXPECT_FALSE(kernel.counts(1) || kernel.counts(3));
+  ASSERT_TRUE(own.switch_set(0));
+  const auto files = kernel.open_files();
+  kernel.before = [asked = 0](KernelCall call, int) mutable {
+    return call == KernelCall::control && ++asked == 2 ? -ENOSPC : 0;
+  };
+  EXPECT_EQ(own.program(std::array{EventSetup{fake_event(4)}}).error().message,
+            "cannot start \"event4\": No space left on device");
+  kernel.before = {};
+  EXPECT_EQ(kernel.open_files(), files);
+  EXPECT_EQ(*own.program(std::array{EventSetup{fake_event(6)}}), 3U) << "the refused one is gone";
+}
+
+TEST_F(EdgeSession, WakesForAnEventThatWasAdded) {
+  program({{fake_event(1), 0, {.period = 10}}});
+  ASSERT_TRUE(session.load(thread));
+  ASSERT_TRUE(
+      session.program(std::array{EventSetup{fake_event(2), 0, {.period = 5, .mask = true}}}));
+  ASSERT_TRUE(session.start());
+  pollfd wake{session.wake_descriptor(), POLLIN, 0};
+  EXPECT_EQ(::poll(&wake, 1, 0), 0);
+  kernel.overflow(2);
+  EXPECT_EQ(::poll(&wake, 1, 0), 1);
+  EXPECT_EQ(session.state(), SessionState::masked);
+}
+
+TEST_F(EdgeSession, CountsWhatSampledEventsLostAndNoOthers) {
+  session = CounterSession({.group = false, .switch_by_itself = false}, kernel);
+  start({{fake_event(1)}, {fake_event(2), 0, {.period = 10}}, {fake_event(3), 0, {.period = 10}}},
+        thread);
+  kernel.lose(1, 100);
+  kernel.lose(2, 3);
+  kernel.lose(3, 4);
+  NoSink sink;
+  const auto counts = session.read_samples(sink).value();
+  EXPECT_EQ(counts.lost, 7U);
+  EXPECT_FALSE(counts.lost_is_least);
 }
 
 // ---- Turns ----

@@ -73,6 +73,17 @@ TEST_F(SeldomGroup, TakesTheProcessesThatLive) {
   EXPECT_EQ(resctrl_.calls, Calls{}) << "it is undone once";
 }
 
+TEST_F(SeldomGroup, TakesThemInAgain) {
+  resctrl_.put_process(10, {10, 11});
+  for (int round = 0; round < 2; ++round) {
+    ASSERT_TRUE(make({10}));
+    EXPECT_EQ(resctrl_.group_of(10), made_) << round;
+    EXPECT_EQ(resctrl_.group_of(11), made_) << round;
+    ASSERT_TRUE(group_.undo());
+    EXPECT_EQ(resctrl_.group_of(10), kRoot) << round;
+  }
+}
+
 TEST_F(SeldomGroup, OfAProcessThatEndsWhileItIsMovedIsNoError) {
   resctrl_.put_process(10, {10});
   resctrl_.on_move = [&](int task) {
@@ -290,6 +301,22 @@ TEST_F(SeldomSource, ReadsASecondTimeOnlyAtTheBeginAndOnlyWithoutAValue) {
   ASSERT_TRUE(resctrl.disable());
   EXPECT_FALSE(resctrl.read().total);
   EXPECT_NE(resctrl.read().reason.find(" was Unavailable"), std::string::npos);
+}
+
+TEST_F(SeldomSource, TellsTheFirstEventThatItCouldNotRead) {
+  ResctrlSource resctrl = source();
+  ASSERT_TRUE(resctrl.open({10}));
+  for (const char* event : {"mbm_total_bytes", "mbm_local_bytes"}) {
+    resctrl_.count(group_, 1, event, "many\n");
+  }
+  ASSERT_TRUE(resctrl.enable());
+  now_ += kSecond;
+  ASSERT_TRUE(resctrl.disable());
+  EXPECT_NE(resctrl.read().reason.find("mon_L3_01/mbm_total_bytes: "), std::string::npos)
+      << resctrl.read().reason;
+  EXPECT_FALSE(resctrl.read().local);
+  EXPECT_EQ(resctrl.read().begin_ns, 5 * kSecond);
+  EXPECT_EQ(resctrl.read().end_ns, 6 * kSecond);
 }
 
 TEST_F(SeldomSource, HasNoRateOfAWindowWithoutALength) {

@@ -283,6 +283,80 @@ TEST(MembwCommand, AppendsLinesOfCsvBehindOneHead) {
       << full.err;
 }
 
+TEST(MembwCommand, ComparesTheSocketAndTheCacheOfACpu) {
+  const Tree tree;
+  put_imc(tree, 0, "0\n");
+  perf::test::put_sockets(tree);
+  tree.put("/proc/mounts", "proc /proc proc rw 0 0\n");
+  const std::string cpu = "/sys/devices/system/cpu/cpu1/";
+  tree.put(cpu + "topology/physical_package_id", "6\n");
+  tree.put(cpu + "cache/index3/level", "3\n");
+  tree.put(cpu + "cache/index3/id", "4\n");
+  const Words words{"--sysroot", tree.path(), "--source", "pmu", "--source", "resctrl",
+                    "--json",    "--local",   "--cpu",    "1",   "--",       "true"};
+  const ToolResult result = membw(words);
+  const Json json = Json::parse(result.out, nullptr, false);
+  EXPECT_EQ(source_in(json, "pmu")["reason"], "no memory controller belongs to socket 6");
+  EXPECT_EQ(source_in(json, "pmu")["scope"], "socket");
+  EXPECT_FALSE(source_in(json, "resctrl", "local").empty()) << result.out;
+  tree.remove(cpu + "cache");
+  EXPECT_NE(membw(words).err.find("CPU 1 has no L3 cache in "), std::string::npos);
+}
+
+TEST(MembwCommand, MeasuresNothingIfItCannotWriteWhatItIsToldTo) {
+  const TempDir dir;
+  const std::string csv = dir.file("a.csv");
+  const std::string ran = dir.file("ran");
+  EXPECT_EQ(membw({"--source", "software", "--csv", csv}).status, 0);
+  const std::string before = text_of_file(csv);
+  for (const Words& options :
+       {Words{"--csv", csv, "-o", csv}, Words{"--csv", csv, "--pairs-csv", csv, "--compare"},
+        Words{"-o", "/nonexistent/file"}}) {
+    Words words{"--source", "software"};
+    words.insert(words.end(), options.begin(), options.end());
+    words.insert(words.end(), {"--", "touch", ran});
+    const ToolResult result = membw(words);
+    EXPECT_EQ(result.status, 1) << options.back();
+    EXPECT_NE(result.err, "");
+    EXPECT_FALSE(std::filesystem::exists(ran)) << options.back();
+    EXPECT_EQ(text_of_file(csv), before);
+  }
+}
+
+TEST(MembwCommand, IsTheLoadOnAllCpusThatItMayUse) {
+  const ToolResult one = run_program(
+      {"taskset", "-c", "0", SHMIFPERF_PATH, "membw", "--fill", "1ms", "--load", "fill:size=64k"});
+  EXPECT_NE(one.out.find(" by 1 threads, with 64.0 KiB each\n"), std::string::npos) << one.out;
+  const ToolResult none = shmifperf({"membw", "--fill", "1ms", "--fill-counts", "/nonexistent"});
+  EXPECT_EQ(none.status, 1);
+  EXPECT_EQ(none.err, "shmifperf: cannot open /nonexistent: No such file or directory\n");
+}
+
+TEST(MembwCommand, KeepsAsManySamplesAsItSays) {
+  const auto kept = [](const Words& options) {
+    Words words{"membw", "--json", "--settle", "0", "--window", "10ms", "--source", "software"};
+    words.insert(words.end(), options.begin(), options.end());
+    const ToolResult result = shmifperf(words);
+    EXPECT_EQ(result.status, 0) << result.err;
+    return Json::parse(result.out, nullptr, false);
+  };
+  const Json machine = kept({});
+  EXPECT_EQ(machine["samples"].size(), 1U);
+  EXPECT_EQ(machine["report"], "total");
+  EXPECT_TRUE(machine["comparisons"].empty()) << "nobody asked for them";
+  EXPECT_EQ(machine["sources"].size(), 1U) << "the devices alone";
+  const Json load = kept({"--load", "fill:size=64k", "--report", "writes"});
+  EXPECT_EQ(load["samples"].size(), 5U);
+  EXPECT_EQ(load["report"], "writes");
+  const Json both = kept({"--samples", "2", "--compare", "--load", "fill:size=64k"});
+  EXPECT_EQ(both["samples"].size(), 2U);
+  ASSERT_EQ(both["comparisons"].size(), 3U);
+  EXPECT_EQ(both["comparisons"][0]["first"], "software:load");
+  EXPECT_EQ(both["comparisons"][0]["second"], "software:io");
+  EXPECT_EQ(both["comparisons"][2]["second"], "software:devices");
+  EXPECT_TRUE(both["samples"][0]["pairs"].is_array());
+}
+
 TEST(MembwCommand, RefusesWhatItCannotUnderstand) {
   expect_wrong_lines("membw", {{{"--source", "dram"}, "--source \"dram\" is not known"},
                                {{"--report", "bytes"}, "--report \"bytes\" is not known"},
@@ -293,10 +367,20 @@ TEST(MembwCommand, RefusesWhatItCannotUnderstand) {
                                {{"-p", "1x"}, "\"1x\" is not the number of a process"},
                                {{"--samples", "0"}, "--samples"},
                                {{"--window", "1ms"}, "--window: it must be 10ms to 1h"},
+                               {{"--window", "9999us"}, "--window: it must be 10ms to 1h"},
+                               {{"--window", "3601s"}, "--window: it must be 10ms to 1h"},
+                               {{"--settle", "3601s"}, "--settle: it must be at most 1h"},
                                {{"--interval", "2h"}, "--interval: it must be at most 1h"},
+                               {{"--samples", "1000001"}, "--samples"},
+                               {{"--socket", "65536"}, "--socket"},
+                               {{"--report", ""}, "--report \"\" is not known"},
+                               {{"--fill", "1ms", "--load", "x"}, "--load \"x\" is not a load"},
                                {{"--control-group", "a/b"}, "--control-group: it must be a name"},
                                {{"--control-group", "."}, "\".\" is not a control group"},
+                               {{"--control-group", ".."}, "\"..\" is not a control group"},
                                {{"--control-group", "info"}, "\"info\" is not a control group"},
+                               {{"--control-group", "mon_groups"}, "is not a control group"},
+                               {{"--control-group", "mon_data"}, "is not a control group"},
                                {{"--mount", "--sysroot", "/"}, "--mount is for this machine"}});
 }
 

@@ -112,6 +112,12 @@ TEST(StatCommand, SaysWhyItCannotStart) {
       "stat", {{{"-e", "task-clocks", "--", "true"}, "did you mean task-clock?"},
                {{"-e", "{cs", "--", "true"}, "braces that do not match"},
                {{"--turn", "1us", "--", "true"}, "--turn: it must be 1ms to 60s"},
+               {{"--turn", "999us", "--", "true"}, "--turn: it must be 1ms to 60s"},
+               {{"--turn", "60001ms", "--", "true"}, "--turn: it must be 1ms to 60s"},
+               {{"--switch-on", ":9", "-e", "{cs},{faults}", "--", "x"}, "--switch-on: "},
+               {{"--switch-on", "faults:", "-e", "{cs},{faults}", "--", "x"}, "is not EVENT:N"},
+               {{"--switch-on", "faults:9x", "-e", "{cs},{faults}", "--", "x"}, "is not EVENT:N"},
+               {{"-C", "0", "--stop-target"}, "--stop-target excludes -a and -C"},
                {{"-p", "1x"}, "\"1x\" is not the number of a process"},
                {{"-a", "-p", "1"}, "-p cannot be combined with -a or -C"},
                {{"-a", "-C", "0"}, "-a and -C exclude each other"},
@@ -198,6 +204,21 @@ TEST(StatCommand, OfWhichNothingIsPermittedSaysSoByItsExitCode) {
   EXPECT_EQ(::waitid(P_PID, static_cast<id_t>(other.pid()), &ended, WEXITED | WNOHANG | WNOWAIT),
             0);
   EXPECT_EQ(ended.si_pid, 0) << "the process lives: nobody waited for its end";
+}
+
+TEST(StatCommand, TakesTheShortestAndTheLongestTurn) {
+  for (const std::string turn : {"1ms", "60s"}) {
+    const ToolResult result = shmifperf(
+        {"stat", "--json", "--turn", turn, "-e", "{task-clock:u},{page-faults:u}", "--", "true"});
+    EXPECT_EQ(result.status, 0) << result.err;
+    const Json json = parsed(result);
+    ASSERT_EQ(json["sets"].size(), 2U) << result.out;
+    if (turn == "60s") {
+      EXPECT_EQ(json["sets"][1]["activations"], 0) << json;
+      EXPECT_EQ(event_in(json, "page-faults:u")["reason"],
+                "not counted: its event set had no turn while the target ran");
+    }
+  }
 }
 
 TEST(StatCommand, FindsPmusAndTracepointsBelowADirectory) {
