@@ -23,6 +23,12 @@ void refuse(StatEvent& event, const Refusal& refusal) {
   event.enable_with = refusal.enable_with;
 }
 
+/// Whether the kernel refused the event itself. The target may have ended, or this process may have
+/// no descriptor left.
+bool is_of_event(const VectorFault& fault) {
+  return fault.number != ESRCH && fault.number != EMFILE;
+}
+
 const StatEvent* measured(const StatResult& result, std::string_view name) {
   const auto found = std::ranges::find_if(result.events, [&](const StatEvent& each) {
     return std::string_view(each.name).substr(0, each.name.find(':')) == name && each.value;
@@ -124,7 +130,7 @@ bool StatRun::take_refusal(const CounterTarget& target, const Error& error,
     }
     return all;
   }
-  if (number == ESRCH || number == EMFILE) return false;
+  if (!is_of_event(*fault)) return false;
   if (fault->element >= counted_.size()) {
     CounterEvent& event = *options_.switch_event;
     if (!denied || owner || cpus || event.exclude_kernel || !happens_in_user_space(event)) {
@@ -159,7 +165,9 @@ Result<bool> StatRun::load_one(const CounterTarget& target, KernelCounters& kern
   std::optional<VectorFault> fault;
   if (auto loaded = session.load(target, &fault); !loaded) {
     if (take_refusal(target, loaded.error(), fault)) return false;
-    if (fault && fault->element >= counted_.size()) return cannot_switch(*fault);
+    if (fault && is_of_event(*fault) && fault->element >= counted_.size()) {
+      return cannot_switch(*fault);
+    }
     return std::move(loaded).error();
   }
   sessions_.push_back(std::move(session));

@@ -202,7 +202,7 @@ class FakeCounters final : public KernelCounters {
       }
     }
     const std::size_t size = std::min(bytes, words.size() * sizeof(std::uint64_t));
-    std::memcpy(to, words.data(), size);
+    if (size > 0) std::memcpy(to, words.data(), size);  // no room: `to` may be null
     return static_cast<ssize_t>(size) - cut_reads;
   }
   int map(int file, std::size_t bytes, void** at) noexcept override {

@@ -384,8 +384,10 @@ TEST_F(SwitchedStat, CountsTheEventInUserSpaceWhereNoMoreIsPermitted) {
 }
 
 TEST_F(SwitchedStat, FailsIfTheEventIsRefused) {
+  uid_t owner = 0;
   const auto why = [&](int error) {
     FakeCounters fresh;
+    if (owner != 0) fresh.owners[kTask] = owner;
     fresh.before = [&](KernelCall call, int) {
       return call == KernelCall::open && fresh.events.size() == 1 ? -error : 0;
     };
@@ -400,6 +402,25 @@ TEST_F(SwitchedStat, FailsIfTheEventIsRefused) {
   EXPECT_EQ(why(EBUSY).message,
             "cannot switch event sets at page-faults: another program uses the counter alone "
             "(EBUSY) (to change that: end that program)");
+  const std::string switch_at = "cannot switch event sets at page-faults: ";
+  owner = 1000;
+  EXPECT_EQ(why(EACCES).message, switch_at +
+                                     "the process belongs to another user (uid 1000) (to change "
+                                     "that: run it as that user, or as root)");
+  owner = 0;
+  options.switch_event->exclude_kernel = true;
+  EXPECT_EQ(why(EACCES).message.find(switch_at + "kernel.perf_event_paranoid"), 0U)
+      << "it is in user space already";
+  options.switch_event->exclude_kernel = false;
+  options.cpus = {0};
+  EXPECT_EQ(why(EACCES).message,
+            switch_at +
+                "kernel.perf_event_paranoid does not allow this user to count everything on a CPU "
+                "(to change that: sysctl kernel.perf_event_paranoid=0, or the capability "
+                "CAP_PERFMON)");
+  options.cpus = {};
+  EXPECT_EQ(why(EMFILE).code, std::errc::too_many_files_open) << "no refusal of the event";
+  EXPECT_EQ(why(ESRCH).code, std::errc::no_such_process);
   options.switch_event = fake_event(PERF_COUNT_SW_CONTEXT_SWITCHES);
   EXPECT_EQ(why(EACCES).code, make_error_code(Errc::not_supported))
       << "there are none in user space";
