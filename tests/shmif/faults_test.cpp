@@ -193,6 +193,22 @@ TEST(Faults, BurstsLoseRunsOfFrames) {
   EXPECT_NEAR(lost / static_cast<double>(runs), 10, 2);
 }
 
+TEST(Faults, ABurstBeginsAndEndsWithItsOwnProbability) {
+  FaultOptions options;
+  options.bursts = FaultOptions::Bursts{.to_bad = 1, .to_good = 0};
+  Way stays_bad(options);
+  stays_bad.put_many(0, 50);
+  EXPECT_TRUE(stays_bad.out.empty());
+  options.bursts = FaultOptions::Bursts{.to_bad = 0, .to_good = 1};
+  Way stays_good(options);
+  stays_good.put_many(0, 50);
+  EXPECT_EQ(stays_good.out, made(0, 50));
+  options.bursts = FaultOptions::Bursts{.to_bad = 1, .to_good = 1};
+  Way changes(options);
+  changes.put_many(0, 4);
+  EXPECT_EQ(changes.out, (std::vector<Bytes>{make_frame(100, 1), make_frame(100, 3)}));
+}
+
 TEST(Faults, BurstsMayLoseAPartInEachState) {
   FaultOptions options;
   options.bursts =

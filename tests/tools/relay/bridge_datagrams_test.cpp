@@ -113,6 +113,7 @@ TEST_F(BridgeOfPeers, TakesTheBusAlsoAsTheSecondLink) {
   EXPECT_EQ(marks_from(two, 1), Marks{5});
   const ToolResult said = end(tool);
   EXPECT_EQ(said.status, 0) << said.err;
+  EXPECT_EQ(said.out.find("another bus"), std::string::npos) << said.out;
   for (const std::string& way : {"bus:" + bus_ + " -> " + link, link + " -> bus:" + bus_})
     EXPECT_NE(said.out.find(way + ": 1 frame, 60 bytes, 0 lost, 0 dropped = 1 came\n"),
               std::string::npos)

@@ -7,11 +7,13 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <filesystem>
 #include <fstream>
 #include <string>
 #include <vector>
 
+#include "shmif/capture/pcap_link.hpp"
 #include "tests/support/run_tool.hpp"
 #include "tests/tools/relay/peers_rig.hpp"
 
@@ -97,6 +99,51 @@ TEST_F(BridgeOfPeers, MakesNoBusForAProgram) {
       << tool->so_far().err;
   EXPECT_FALSE(std::filesystem::exists(bus_));
   EXPECT_EQ(end(*tool).status, 0);
+}
+
+// A corrupt bus is no end for the programs, for 'repair' mends it while they are there.
+TEST_F(BridgeOfPeers, SaysThatItsBusIsCorruptAndThatItWorksAgainAndServesOn) {
+  const auto tool = listening();
+  StreamLink one = peer();
+  wait_for_ports(1);
+  {
+    std::fstream ring(bus_, std::ios::in | std::ios::out | std::ios::binary);
+    ring.seekp(-static_cast<std::streamoff>(64U << 10U), std::ios::end);
+    ring << std::string(64U << 10U, '\xff');
+  }
+  EXPECT_TRUE(tool->wait_for("cannot receive from the bus " + bus_ + ": ")) << tool->so_far().err;
+  EXPECT_EQ(run_tool({"repair", bus_}).status, 0);
+  EXPECT_TRUE(tool->wait_for("the bus " + bus_ + " works again\n")) << tool->so_far().err;
+  Port host = port();
+  ASSERT_TRUE(put(host, peer_frame(kEverybody, host.mac(), 6)));
+  EXPECT_EQ(marks_from(one, 1), Marks{6});
+  EXPECT_EQ(end(*tool).status, 0);
+}
+
+TEST_F(BridgeOfPeers, ReplaysACaptureWithItsGapsOrTheLongestThatWasAskedFor) {
+  const auto replay = [&](std::chrono::nanoseconds gap, const std::vector<std::string>& more) {
+    {
+      PcapWriter writer = PcapWriter::create(file("c")).value();
+      std::uint64_t time = 1'700'000'000'000'000'000;
+      for (int i = 0; i < 2; ++i) {
+        const auto bytes = peer_frame(kEverybody, mac_number(1), 1);
+        FrameView frame(bytes.data(), bytes.size());
+        frame.time_ns = time;
+        EXPECT_EQ(writer.send({&frame, 1}).taken, 1U);
+        time += static_cast<std::uint64_t>(gap.count());
+      }
+    }
+    std::vector<std::string> words{"bridge", "pcap:" + file("c"), "bus:" + bus_};
+    words.insert(words.end(), more.begin(), more.end());
+    const ToolResult result = run_tool(words);
+    EXPECT_EQ(result.status, 0) << result.err;
+    EXPECT_NE(result.out.find(": 2 frames, 120 bytes"), std::string::npos) << result.out;
+    std::filesystem::remove(file("c"));
+  };
+  const auto begin = std::chrono::steady_clock::now();
+  replay(std::chrono::milliseconds(600), {});
+  EXPECT_GE(std::chrono::steady_clock::now() - begin, std::chrono::milliseconds(600));
+  replay(std::chrono::hours(1), {"--max-gap", "0.01"});
 }
 
 TEST_F(BridgeOfPeers, SaysWhichLinkWasMeant) {

@@ -12,6 +12,7 @@
 
 #include "shmif/port.hpp"
 #include "tap/address_claim.hpp"
+#include "tap/host_mac.hpp"
 #include "tap/netlink.hpp"
 #include "tests/support/eventually.hpp"
 #include "tests/support/run_tool.hpp"
@@ -155,6 +156,34 @@ TEST_F(TapCommand, AnnouncesItsAddressAndNamesAnotherHostThatHasItButNoInterface
   tap.signal(SIGTERM);
   const std::string said = tap.finish().err;
   EXPECT_EQ(said.find(":77"), std::string::npos) << said;
+}
+
+TEST_F(TapCommand, ADeviceHasTheAddressOfItsPortsNameOnThatBus) {
+  const TestNamespace space;
+  Bus::create(bus, {.ring_bytes = 64U << 10U}).value();
+  const MacAddress mac = tap::host_mac(Bus::open(bus).value().info(), "lab0");
+  Tool tap(tap_in(space, {"--name", "lab0"}));
+  EXPECT_TRUE(tap.wait_for("lab0 is on " + bus + " as port lab0, " + mac.to_string() + '\n'))
+      << tap.so_far().out;
+  EXPECT_EQ(space.netlink().interface("lab0").value().mac, mac);
+}
+
+TEST_F(TapCommand, ABridgeLeavesNoWorkToABusThatIsTooSmallForSuperFrames) {
+  const TestNamespace space;
+  for (const char* const size : {"64K", "4M"}) {
+    ASSERT_EQ(run_tool({"create", bus, "--size", size}).status, 0);
+    Tool tool({"nsenter", "--net=" + path_of(space), shmifctl_path(), "bridge", "bus:" + bus,
+               "tap:lab0", "--port-name", "lab"});
+    wait_for_port("lab");
+    const std::string features = run_inside(space, {"ethtool", "-k", "lab0"}).out;
+    EXPECT_NE(
+        features.find(std::string("tcp-segmentation-offload: ") + (size[0] == '6' ? "off" : "on")),
+        std::string::npos)
+        << features;
+    tool.signal(SIGTERM);
+    EXPECT_EQ(tool.finish().status, 0);
+    ASSERT_EQ(run_tool({"destroy", bus}).status, 0);
+  }
 }
 
 TEST_F(TapCommand, MakesNoDeviceOfTheLoopback) {

@@ -36,6 +36,8 @@ TEST(TooLongText, SaysHowASecondTagPassesThroughAPacketSocket) {
       "(MTU 1500) (such frames are dropped and counted; v0 carries its MTU and one VLAN tag; for a "
       "second tag, raise the MTU of the interface by 4, or start a host with --via tap)";
   EXPECT_EQ(too_long_text(1522, "bus:/b", 1500, "packet:v0", 1500), why);
+  EXPECT_NE(too_long_text(1519, "bus:/b", 1500, "packet:v0", 1500).find("; v0 carries its MTU and"),
+            std::string::npos);
   for (const std::size_t bytes : {1518U, 1523U}) {
     const std::string other = too_long_text(bytes, "bus:/b", 9000, "packet:v0", 1500);
     EXPECT_TRUE(other.ends_with("; give both sides the same MTU)")) << other;
