@@ -39,6 +39,8 @@ class QueueDump {
  public:
   /// Errors: EPERM, if the namespace may not be entered.
   static Result<QueueDump> open(pid_t process);
+  /// Over a socket that is open, and does not block.
+  static QueueDump over(UniqueFd socket) { return QueueDump(std::move(socket)); }
 
   /// Errors: the kernel's; EINTR if the tables changed while they were read.
   Result<std::vector<QueueCounts>> queues();

@@ -340,6 +340,10 @@ TEST(SampleFormats, HaveEachFieldOfASampleInItsPlace) {
   EXPECT_EQ(text_of("addresses"), "2 process 33 ip 0x55\n");
   EXPECT_EQ(text_of("chains"), "2 process 33 0x55 0x99\n");
   EXPECT_EQ(text_of("chains:depth=1"), "2 process 33 0x55\n");
+  const std::array<std::uint64_t, 5> marked{PERF_CONTEXT_KERNEL, 0x88, PERF_CONTEXT_USER, 0x55,
+                                            0x99};
+  sample.chain = marked;
+  EXPECT_EQ(text_of("chains:depth=2"), "2 process 33 0x88 0x55\n") << "marks are no callers";
   sample.in_kernel = true;
   EXPECT_EQ(text_of("raw:max=2").substr(0, 73),
             "time 11 cpu 2 process 33 thread 44 ip 0x55 address 0x66 period 77 kernel\n");

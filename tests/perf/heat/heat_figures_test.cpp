@@ -183,14 +183,14 @@ TEST(HeatMapOverTime, ShowsEachRangeInTheOrderOfAddressesAndEachWindowInItsRow) 
   for (int i = 0; i < 3; ++i) {
     HeatWindow window{0.25 + i, 1.25 + i, 10, 4096, {}};
     window.regions = {{0x10000, 0x13000, i == 0 ? 10U : 0U, {}, 0},
-                      {0x20000, 0x21000, i == 2 ? 10U : 0U, {}, 0}};
+                      {0x20000, 0x21000, i > 0 ? 10U : 0U, {}, 0}};  // the hotter one
     result.windows.push_back(std::move(window));
   }
   const std::string text = behind_head(result);
   EXPECT_NE(text.find("over time, addresses of these one after another:\n    0.25 s |" +
                       std::string(66, '@') + std::string(22, ' ') + "\n    1.25 s |" +
-                      std::string(88, ' ') + "\n    2.25 s |" + std::string(66, ' ') +
-                      std::string(22, '@') + '\n'),
+                      std::string(66, ' ') + std::string(22, '@') + "\n    2.25 s |" +
+                      std::string(66, ' ') + std::string(22, '@') + '\n'),
             std::string::npos)
       << text;
 }

@@ -436,7 +436,9 @@ TEST(MembwMean, HasEachRateAndTheFirstReason) {
   EXPECT_EQ(mean.local, 6);
   EXPECT_EQ(mean.reason, "second");
   EXPECT_EQ(mean_of({&one, &three, &three}).reason, "2 of 3 samples have no total: third");
-  EXPECT_EQ(mean_of({&three, &three}).reason, "third");
+  const MemoryReading four = reading_with({}, "fourth");
+  EXPECT_EQ(mean_of({&three, &four}).reason, "third");
+  EXPECT_EQ(mean_of({&one, &three, &four}).reason, "2 of 3 samples have no total: third");
   EXPECT_EQ(mean_of({&three}).total, std::nullopt);
   MemoryReading none = reading_with(30, "");
   none.end_ns = none.begin_ns;

@@ -108,6 +108,29 @@ TEST_F(NetLosses, ForWantOfANeighbourNameIt) {
   }
 }
 
+/// What waits in vain is counted for all namespaces together.
+TEST_F(NetLosses, ForWantOfANeighbourAreOnlyThoseOfANamespaceWithASilentOne) {
+  const auto have_silent_neighbour = [](const TestNamespace& space) {
+    tap::Netlink netlink = space.netlink();
+    const bool made = netlink.add_veth("v0", "v1") && netlink.set_up("v0") &&
+                      netlink.set_up("v1") &&
+                      netlink.add_address("v0", tap::Cidr::parse("198.18.0.1/24").value());
+    if (made) send_datagrams(space, Address("198.18.0.9", 4000), 2000);
+    return made;
+  };
+  WatchedNamespace watched;
+  if (!have_silent_neighbour(watched.space())) GTEST_SKIP() << "cannot create the veth pair";
+  watched.look();
+  EXPECT_EQ(watched.series().nets.at(0).neighbour, "198.18.0.9");
+  const auto gone = tap::test::run(watched.space(), {"ip", "link", "delete", "v0"});
+  ASSERT_EQ(gone.status, 0) << gone.output;
+  watched.look();
+  const TestNamespace other;
+  ASSERT_TRUE(have_silent_neighbour(other));
+  watched.look();
+  EXPECT_EQ(watched.count(NetLoss::neighbour).lost, 0U);
+}
+
 TEST_F(NetLosses, OfTheQueueOfAnInterfaceAreThoseOfTc) {
   WatchedNamespace watched;
   const auto tc = [&](std::vector<std::string> words) {
@@ -508,6 +531,27 @@ TEST(QueueDumps, TakeOnlyTheAnswersToTheirRequest) {
             "1 done " + std::to_string(EINTR));
   EXPECT_EQ(read(one.substr(0, 19)), "0 more 0") << "cut off";
   EXPECT_EQ(read(std::string(16, '\0')), "0 more 0") << "a length of 0";
+}
+
+TEST(QueueDumps, AreNoAnswerIfOneOfTheirPartsTellsAnError) {
+  const auto error_of = [](const std::vector<std::string>& parts) {
+    std::array<int, 2> ends{};
+    EXPECT_EQ(::socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends.data()), 0);
+    const UniqueFd kernel(ends[1]);
+    QueueDump dump = QueueDump::over(UniqueFd(ends[0]));
+    for (const std::string& each : parts) {
+      EXPECT_EQ(::send(kernel.get(), each.data(), each.size(), 0),
+                static_cast<ssize_t>(each.size()));
+    }
+    const auto found = dump.queues();
+    return found ? 0 : found.error().code.value();
+  };
+  const std::string done = message(NLMSG_DONE, 1, 0);
+  const std::string changed = message(RTM_NEWQDISC, 1, 0, NLM_F_DUMP_INTR);
+  EXPECT_EQ(error_of({message(RTM_NEWQDISC, 1, 0), done}), 0);
+  EXPECT_EQ(error_of({changed, done}), EINTR);
+  EXPECT_EQ(error_of({changed, message(RTM_NEWQDISC, 1, 0), done}), EINTR);
+  EXPECT_EQ(error_of({changed, message(NLMSG_ERROR, 1, -EPERM)}), EPERM);
 }
 
 TEST(QueueDumps, CountOnBehindTheGreatestNumber) {
