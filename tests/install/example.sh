@@ -8,5 +8,8 @@ PKG_CONFIG_PATH=$(dirname "$(find "$3" -name shmif.pc)")
 export PKG_CONFIG_PATH
 read -ra cflags < <(pkg-config --cflags "$package")
 read -ra libs < <(pkg-config --libs "$package")
-c++ -std=c++20 "$file" "${cflags[@]}" -o "$work/example" "${libs[@]}"
+case $file in
+  *.c) cc -c "$file" "${cflags[@]}" -o "$work/example.o" && c++ "$work/example.o" -o "$work/example" "${libs[@]}" ;;
+  *) c++ -std=c++20 "$file" "${cflags[@]}" -o "$work/example" "${libs[@]}" ;;
+esac
 "$work/example"

@@ -75,6 +75,21 @@ TEST(HeatCommand, ShowsTheHotPagesOfAProgramThatTakesPart) {
   }
 }
 
+TEST(HeatCommand, ShowsTheTableOfTheExample) {
+  if (!knows_all()) GTEST_SKIP() << "no asynchronous write protection here";
+  const ToolResult result = shmifperf({"heat", "--json", "--windows", "3", "--attrs",
+                                       kHeatAttributes, "--", SHMIF_HOT_TABLE, "100000"});
+  ASSERT_EQ(result.status, 0) << result.err;
+  const Json json = Json::parse(result.out, nullptr, false);
+  ASSERT_TRUE(json.is_object()) << result.out;
+  EXPECT_EQ(json["target"]["source"], "client");
+  const Json& table = json["target"]["ranges"][0];
+  EXPECT_EQ(table["name"], "table");
+  const Map map = map_of(json["windows"], table["begin"]);
+  EXPECT_EQ(map.accessed, numbers(24, 32));
+  EXPECT_EQ(map.written, numbers(24, 32));
+}
+
 TEST(HeatCommand, OfAnyProgramSaysWhatItDoesNotKnow) {
   const ToolResult result =
       shmifperf({"heat", "--json", "--windows", "2", "--attrs", kHeatAttributes, "--backend",
