@@ -653,6 +653,13 @@ TEST(VhostBackend, WrongSizesAndPlacesOfQueuesAreRefused) {
     }
     EXPECT_TRUE(refused([&](VringState&, Address& a) { a.*part += 1; })) << "not aligned";
   }
+  // Behind the entries of both rings is one more word, also if nobody uses it.
+  const std::size_t heads = sizeof(vhost::RingHead) + 256 * sizeof(std::uint16_t);
+  const std::size_t entries = sizeof(vhost::RingHead) + 256 * sizeof(vhost::UsedEntry);
+  EXPECT_FALSE(refused([&](VringState&, Address& a) { a.available = end - heads - 2; }));
+  EXPECT_TRUE(refused([&](VringState&, Address& a) { a.available = end - heads; }));
+  EXPECT_FALSE(refused([&](VringState&, Address& a) { a.used = end - entries - 4; }));
+  EXPECT_TRUE(refused([&](VringState&, Address& a) { a.used = end - entries; }));
   EXPECT_TRUE(refused([](VringState&, Address& a) { a.used += 2; })) << "not aligned";
   EXPECT_TRUE(refused([](VringState&, Address& a) { a.descriptors += 4; })) << "not aligned";
 }

@@ -92,15 +92,17 @@ TEST(VhostLink, AFrameThatNoBufferHoldsIsDroppedAndCounted) {
 }
 
 TEST(VhostLink, WithoutBuffersItTakesNoMoreUntilTheDriverLendsSome) {
-  Machine machine({.queue_size = 16}, {});
-  const std::vector<Bytes> frames(20, make_frame(60, 1));
-  EXPECT_EQ(machine.link().send(views(frames)).taken, 16U);
-  const SendResult full = machine.link().send(views(frames));
-  EXPECT_EQ(full.taken, 0U);
-  EXPECT_FALSE(full.error);
-  EXPECT_EQ(machine.front().arrived().size(), 16U);
-  EXPECT_EQ(machine.link().send(views(frames)).taken, 16U);
-  EXPECT_EQ(machine.link().drops().no_room, 0U);
+  for (const std::uint64_t features : {Driver::kUsual, Driver::kPlain}) {
+    Machine machine({.features = features, .queue_size = 16}, {});
+    const std::vector<Bytes> frames(20, make_frame(60, 1));
+    EXPECT_EQ(machine.link().send(views(frames)).taken, 16U);
+    const SendResult full = machine.link().send(views(frames));
+    EXPECT_EQ(full.taken, 0U);
+    EXPECT_FALSE(full.error);
+    EXPECT_EQ(machine.front().arrived().size(), 16U);
+    EXPECT_EQ(machine.link().send(views(frames)).taken, 16U);
+    EXPECT_EQ(machine.link().drops().no_room, 0U);
+  }
 }
 
 TEST(VhostLink, FramesInSeveralBuffersAndInIndirectTablesArriveWhole) {
@@ -262,6 +264,27 @@ TEST(VhostLink, ASuperFrameOfAKindThatWasNotAgreedOnPassesInNeitherDirection) {
       EXPECT_EQ(machine.link().drops().bad_header, without == from_driver ? 1U : 0U);
     }
   }
+}
+
+TEST(VhostLink, ASuperFrameOfDatagramsIsCutForEveryDriver) {
+  Machine machine({.features = kAllOffloads}, {.max_frame_bytes = 1522, .offload = true});
+  Shape shape;
+  shape.tcp = false;
+  const Bytes frame = build(shape, 4000, 1);
+  FrameView view(frame.data(), frame.size());
+  view.offload = header_for(shape, 1400);
+  ASSERT_EQ(machine.link().send({&view, 1}).taken, 1U);
+  const auto got = machine.front().arrived();
+  ASSERT_EQ(got.size(), 3U);
+  for (const auto& one : got) {
+    EXPECT_FALSE(one.offload.pending());
+    EXPECT_TRUE(transport_checksum_holds(shape, one.frame));
+  }
+  // Nor may a driver leave that to others.
+  ASSERT_EQ(machine.front().send({frame}, header_for(shape, 1400)), 1U);
+  FrameBatch batch;
+  EXPECT_EQ(machine.link().receive(batch).frames, 0U);
+  EXPECT_EQ(machine.link().drops().bad_header, 1U);
 }
 
 TEST(VhostLink, PassesAllSegmentsOrNone) {
