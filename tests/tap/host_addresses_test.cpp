@@ -278,6 +278,17 @@ TEST(HostMac, APortTakesItAndTheNextOneWhereAnotherPortHasIt) {
   EXPECT_NE(device_mac(bus.info(), "tap0"), first.mac()) << "a port has it";
 }
 
+TEST(HostMac, OnlyThePortOfALivingProcessKeepsItFromADevice) {
+  const MacAddress usual = device_mac(some_bus(), "tap0");
+  BusInfo bus = some_bus();
+  PortInfo& port = bus.ports.emplace_back();
+  port.mac = usual;
+  port.live = true;
+  EXPECT_NE(device_mac(bus, "tap0"), usual);
+  port.live = false;
+  EXPECT_EQ(device_mac(bus, "tap0"), usual);
+}
+
 TEST(HostMac, ADeviceHasARandomOneWhereTheBusDoesNotTellItsPorts) {
   BusInfo bus = some_bus();
   EXPECT_EQ(device_mac(bus, "tap0"), device_mac(bus, "tap0"));

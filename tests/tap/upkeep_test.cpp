@@ -82,6 +82,17 @@ TEST_F(UpkeepTest, WhatTheKernelTookIsThereAgainWhenTheInterfaceIsUpAgain) {
   EXPECT_TRUE(has("default via 198.18.0.254"));
 }
 
+TEST_F(UpkeepTest, TheKernelLooksForDuplicatesOfWhatIsThereAgainIfThatWasAskedFor) {
+  for (const bool optimistic : {true, false}) {
+    given_[0].optimistic = optimistic;
+    begin();
+    ip("link set dev0 down");
+    ip("link set dev0 up");
+    ASSERT_TRUE(has("fd00::1/64"));
+    EXPECT_EQ(has("nodad"), !optimistic);
+  }
+}
+
 // A bridge announces that with a message of the type that also tells of deleted interfaces.
 TEST_F(UpkeepTest, AnInterfaceThatLeavesABridgeIsUpAndWhatSomebodyRemovesThenStaysAway) {
   const Outcome made =
