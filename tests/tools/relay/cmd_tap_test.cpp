@@ -205,6 +205,41 @@ TEST_F(TapCommand, ADeviceThatExistedIsAsItWasAfterEachEndAlsoOfKilledCommands) 
   EXPECT_EQ(all_settings_of(space), before);
 }
 
+// Settings of a device that others could have written are not given to it.
+TEST_F(TapCommand, AStateThatOthersMayWriteIsNotBelieved) {
+  const TestNamespace space;
+  const MacAddress own = *MacAddress::parse("02:00:00:00:00:99");
+  const MacAddress given = *MacAddress::parse("02:00:00:00:00:55");
+  ASSERT_EQ(run_inside(space, {"ip", "tuntap", "add", "tt", "mode", "tap"}).status, 0);
+  std::uint64_t cookie = 0;
+  {
+    constexpr int kNamespaceCookie = 71;
+    const tap::test::Inside inside(space);
+    const UniqueFd any(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    socklen_t size = sizeof cookie;
+    if (::getsockopt(any.get(), SOL_SOCKET, kNamespaceCookie, &cookie, &size) != 0)
+      GTEST_SKIP() << "this kernel has no numbers for namespaces";
+  }
+  const std::string state = "/run/shmif-tap-" + std::to_string(cookie) + '-' +
+                            std::to_string(space.netlink().interface("tt")->index);
+  for (const mode_t more : {mode_t{0}, mode_t{S_IWGRP}, mode_t{S_IWOTH}}) {
+    ASSERT_TRUE(space.netlink().set_mac("tt", own));
+    Tool killed(tap_in(space, {"--create", "--name", "tt", "--mac", given.to_string()}));
+    wait_for_port("tt");
+    pid_t keeper = -1;
+    ASSERT_TRUE(eventually([&] { return (keeper = keeper_of(bus)) > 1; }));
+    ::kill(keeper, SIGKILL);
+    killed.signal(SIGKILL);
+    killed.finish();
+    ASSERT_EQ(::chmod(state.c_str(), 0600 | more), 0) << state;
+    Tool next(tap_in(space, {"--name", "tt"}));
+    ASSERT_TRUE(next.wait_for("tt is on " + bus));
+    next.signal(SIGTERM);
+    EXPECT_EQ(next.finish().status, 0);
+    EXPECT_EQ(space.netlink().interface("tt")->mac, more == 0 ? own : given) << more;
+  }
+}
+
 TEST_F(TapCommand, AnInterfaceThatTookTheNameOfAMovedDeviceIsNotChangedAtTheEnd) {
   const TestNamespace space;
   const TestNamespace other;
