@@ -12,11 +12,13 @@
 #include <csignal>
 #include <cstring>
 #include <filesystem>
+#include <fstream>
 #include <string>
 #include <thread>
 
 #include "base/wall_clock.hpp"
 #include "bus/format/destroy.hpp"
+#include "bus/netbsd/layout.hpp"
 #include "tests/support/child_process.hpp"
 #include "tests/support/numbered_frames.hpp"
 #include "tests/support/raw_bus.hpp"
@@ -273,6 +275,32 @@ TEST(Refusal, ToDestroyABusNamesOneOfItsLivePortsAndCountsThem) {
                              std::to_string(getpid()) + " (");
   const Port second = port_on(file.path(), {.name = "second"});
   expect_text(refusal(), ": 2 live ports are attached, such as \"first\" of process ");
+}
+
+/// It may become a bus of NetBSD's format, or be anybody's.
+TEST(Destroy, RemovesNoFileOfZerosNotEvenByForce) {
+  const TempDir dir;
+  const std::string path = dir.file("zeros");
+  for (const std::size_t bytes : {bus::kNetbsdFileBytes, std::size_t{4}, std::size_t{0}}) {
+    std::ofstream(path, std::ios::trunc | std::ios::binary) << std::string(bytes, '\0');
+    const auto kept = bus::destroy(path, true);
+    ASSERT_FALSE(kept) << bytes;
+    expect_text(kept.error().message, "; --force removes only a file that begins as a bus does");
+    EXPECT_EQ(std::filesystem::file_size(path), bytes);
+  }
+}
+
+/// Of either format, when there is no more of it than how it begins.
+TEST(Destroy, RemovesByForceWhatBeginsAsABus) {
+  const TempDir dir;
+  const std::string path = dir.file("spoiled");
+  std::ofstream(path, std::ios::binary)
+      .write(reinterpret_cast<const char*>(&bus::kMagic), sizeof bus::kMagic);
+  EXPECT_FALSE(bus::destroy(path, false));
+  const auto removed = bus::destroy(path, true);
+  ASSERT_TRUE(removed) << removed.error().message;
+  EXPECT_EQ(*removed, "");
+  EXPECT_FALSE(std::filesystem::exists(path));
 }
 
 TEST(Destroy, TellsOfAnotherNameThatTheFileHas) {

@@ -11,6 +11,7 @@
 #include <cstring>
 #include <vector>
 
+#include "base/wall_clock.hpp"
 #include "bus/netbsd/reader.hpp"
 #include "shmif/bus.hpp"
 #include "tests/support/netbsd_peer.hpp"
@@ -327,6 +328,39 @@ TEST_F(NetbsdRingTest, TheClockOfAKernelIsNotTakenForTheTimeOfDay) {
   ASSERT_EQ(batch.size(), 2U);
   EXPECT_EQ(batch[0].time_ns, long_ago / 1000 * 1000);
   EXPECT_GT(batch[1].time_ns, long_ago);  // of when it was received
+}
+
+TEST_F(NetbsdRingTest, ATimeThatCannotBeIsNotTakenForTheOneOfTheFrame) {
+  struct Case {
+    std::uint32_t seconds, microseconds;
+    bool is_time;
+  };
+  for (const Case& each :
+       {Case{1'000'000'000, 0, true}, Case{999'999'999, 0, false},
+        Case{1'000'000'000, 999'999, true}, Case{1'000'000'000, 1'000'000, false},
+        Case{UINT32_MAX, 1, true}, Case{1'000'000'000, UINT32_MAX, false}}) {
+    SCOPED_TRACE(std::to_string(each.seconds) + "." + std::to_string(each.microseconds));
+    begin_anew();
+    NetbsdReader reader(ring_, nullptr, 0, false);
+    reader.seek_end();
+    const NetbsdPacketHeader packet{
+        .bytes = 60, .seconds = each.seconds, .microseconds = each.microseconds, .sender = 5};
+    ring_.write(24, reinterpret_cast<const std::byte*>(&packet), sizeof packet);
+    header().last = 24;
+    const std::uint64_t before = base::wall_clock_ns();
+    FrameBatch batch;
+    NetbsdTally tally;
+    EXPECT_EQ(reader.read(batch, 64, tally), NetbsdRead::empty);
+    const std::uint64_t after = base::wall_clock_ns();
+    ASSERT_EQ(batch.size(), 1U);
+    if (each.is_time) {
+      EXPECT_EQ(batch[0].time_ns,
+                each.seconds * 1'000'000'000ULL + each.microseconds * std::uint64_t{1000});
+    } else {
+      EXPECT_GE(batch[0].time_ns, before);  // of when it was received
+      EXPECT_LE(batch[0].time_ns, after);
+    }
+  }
 }
 
 }  // namespace

@@ -589,6 +589,24 @@ TEST_F(Repair, WakesADeepSleeperThatNobodyKnowsOf) {
   sleeper.join();
 }
 
+/// A port that only sends never corrects what its slot shows.
+TEST_F(Repair, ShowsNoPlaceThatIsNone) {
+  const unsigned slot = sender_.slot();
+  const std::uint64_t possible = position_of(40);
+  const auto shown_after = [&](std::uint64_t position) {
+    raw_.slot(slot).position = position;
+    raw_.header().last = 12345;
+    EXPECT_TRUE(repair().ring_rebuilt);
+    return raw_.slot(slot).position;
+  };
+  EXPECT_EQ(shown_after(possible), possible);
+  EXPECT_EQ(shown_after(position_of(50) + 1), raw_.header().last) << "between records";
+  EXPECT_EQ(shown_after(std::uint64_t{1} << 40U), raw_.header().last) << "behind the end";
+  raw_.slot(bus::kSlots - 1).position = 77;
+  EXPECT_EQ(shown_after(possible), possible);
+  EXPECT_EQ(raw_.slot(bus::kSlots - 1).position, raw_.header().last) << "the last slot";
+}
+
 TEST_F(Repair, LeavesASoundBusAlone) {
   const std::uint64_t last = raw_.header().last;
   const RepairReport done = repair();
