@@ -54,27 +54,6 @@ bool is_cut_off(const RunResult& run) {
   return run.stopped_by_signal || run.trigger_fired;
 }
 
-/// Adds what held back the jobs of one run. Each run has its own time.
-void append(RunCauses& all, RunCauses&& one) {
-  if (!one.why_unknown.empty()) {
-    if (all.looks == 0) all.why_unknown = std::move(one.why_unknown);
-    return;
-  }
-  all.why_unknown.clear();
-  const double seconds = all.seconds + one.seconds;
-  if (seconds > 0) {
-    all.own_share = (all.own_share * all.seconds + one.own_share * one.seconds) / seconds;
-  }
-  all.seconds = seconds;
-  all.looks += one.looks;
-  std::ranges::move(one.causes, std::back_inserter(all.causes));
-  std::ranges::sort(all.causes, weighs_more);
-  for (MissingSource& each : one.missing) {
-    const auto known = std::ranges::find(all.missing, each.source, &MissingSource::source);
-    if (known == all.missing.end()) all.missing.push_back(std::move(each));
-  }
-}
-
 /// Appends the results of one run to those of all runs.
 void append(RunResult& all, RunResult&& one) {
   std::ranges::move(one.jobs, std::back_inserter(all.jobs));
@@ -83,7 +62,7 @@ void append(RunResult& all, RunResult&& one) {
   std::ranges::move(one.failures, std::back_inserter(all.failures));
   std::ranges::move(one.warnings, std::back_inserter(all.warnings));
   std::ranges::move(one.lost_outputs, std::back_inserter(all.lost_outputs));
-  append(all.causes, std::move(one.causes));
+  add_causes(all.causes, std::move(one.causes));
   all.machine.window = std::move(one.machine.window);
   if (one.membw) all.membw = std::move(one.membw);
   if (one.stopped_by_signal) all.stopped_by_signal = one.stopped_by_signal;

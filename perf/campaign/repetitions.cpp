@@ -96,6 +96,26 @@ void keep_messages(RunResult& all, RunResult&& one) {
   add_new(all.warnings, one.warnings, without_numbers);
 }
 
+void add_causes(RunCauses& all, RunCauses&& one) {
+  if (!one.why_unknown.empty()) {
+    if (all.looks == 0) all.why_unknown = std::move(one.why_unknown);
+    return;
+  }
+  all.why_unknown.clear();
+  const double seconds = all.seconds + one.seconds;
+  if (seconds > 0) {
+    all.own_share = (all.own_share * all.seconds + one.own_share * one.seconds) / seconds;
+  }
+  all.seconds = seconds;
+  all.looks += one.looks;
+  std::ranges::move(one.causes, std::back_inserter(all.causes));
+  std::ranges::sort(all.causes, weighs_more);
+  for (MissingSource& each : one.missing) {
+    const auto known = std::ranges::find(all.missing, each.source, &MissingSource::source);
+    if (known == all.missing.end()) all.missing.push_back(std::move(each));
+  }
+}
+
 RunResult all_of_repetitions(std::vector<RunResult> runs) {
   std::map<std::pair<std::string, std::string>, std::vector<double>> values;
   for (const RunResult& run : runs) {

@@ -1,5 +1,5 @@
 #pragma once
-// Makes one result of the repeated runs of a campaign (`--repeat`).
+// Makes one result of the runs of a campaign: of repetitions (`--repeat`), and of searches.
 
 #include <vector>
 
@@ -15,5 +15,8 @@ RunResult all_of_repetitions(std::vector<RunResult> runs);
 /// Adds the failures of `one` to `all`, and lost outputs and kinds of warnings that are not in it
 /// yet; its figures are left out.
 void keep_messages(RunResult& all, RunResult&& one);
+
+/// Adds what held back the jobs of one run. Each run has its own time.
+void add_causes(RunCauses& all, RunCauses&& one);
 
 }  // namespace shmif::perf

@@ -371,6 +371,8 @@ TEST(RateSearch, TakesWhatAJobAsksFor) {
   EXPECT_EQ(options.max_fps, 5);
   EXPECT_EQ(options.trial_seconds, 2);
   EXPECT_EQ(RateSearch(options).result().job, "voip");
+  EXPECT_EQ(RateSearch(options).result().kind, Search::latency_target);
+  EXPECT_EQ(RateSearch(options).result().frame_bytes, 64U);
   job.search = Search::pdr;
   job.search_loss = 0.013;
   job.search_trial = std::chrono::milliseconds(3500);

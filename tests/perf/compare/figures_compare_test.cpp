@@ -244,6 +244,19 @@ TEST(CompareFigures, TheConfidenceDecidesOfFactorsAsOfDifferences) {
   EXPECT_NEAR(*figure(0.95).p, 0.0366, 0.0005) << "of the logarithms";
 }
 
+TEST(CompareFigures, AFactorOfTwoItselfIsTestedByTheLogarithms) {
+  RunResult before = test::quiet_sample();
+  RunResult after = before;
+  before.repeats = {repeat("bulk", "tx_fps", {90, 100, 110})};
+  after.repeats = {repeat("bulk", "tx_fps", {100, 200, 300})};
+  const ComparedFigure twice = figure_of(compared(before, after), "bulk", "tx_fps");
+  EXPECT_EQ(twice.factor, 2);
+  EXPECT_NEAR(twice.p.value_or(-1), 0.19889, 1e-4);
+  after.repeats[0].values = {100, 200, 299};
+  const ComparedFigure less = figure_of(compared(before, after), "bulk", "tx_fps");
+  EXPECT_NEAR(less.p.value_or(-1), 0.22397, 1e-4);
+}
+
 TEST(CompareOutputs, ALargeChangeIsAFactor) {
   const auto text = [](double before, double after) {
     ComparedFigure f;
@@ -329,6 +342,34 @@ TEST(CompareOutputs, EachKeyOfTheJsonHoldsItsFigure) {
       "change_share": null, "factor": null, "half_width_share": null, "p": null, "from": null,
       "decides": false, "verdict": "worse"}]})");
   EXPECT_EQ(Json::parse(to_json(made())), wanted);
+}
+
+TEST(CompareOutputs, NamesOfOthersAreShownAsTheyCanBePrinted) {
+  Comparison c = made();
+  c.before = "old\x1b";
+  c.after = "new\x07";
+  c.notes = {"a\x1bnote"};
+  c.failures = {
+      "a\x1b"
+      "failure"};
+  for (ComparedFigure& f : c.figures) f.job += '\x1b';
+  const std::string text = to_text(c);
+  for (const char* const shown :
+       {"before old?, after new?", "note: a?note", "WORSE: a?failure", "j? tx_fps"}) {
+    EXPECT_NE(text.find(shown), std::string::npos) << shown << " in " << text;
+  }
+  EXPECT_EQ(text.find('\x1b'), std::string::npos);
+}
+
+TEST(CompareOutputs, AProbabilityBelowAThousandthIsOnlySaidToBeThat) {
+  Comparison c = made();
+  const auto text = [&](double p) {
+    c.figures[0].p = p;
+    return to_text(c);
+  };
+  EXPECT_EQ(text(0.001).find("<"), std::string::npos);
+  EXPECT_NE(text(0.001).find(" 0.001 "), std::string::npos);
+  EXPECT_NE(text(0.000999).find("< 0.001"), std::string::npos);
 }
 
 Cells cells_of(const std::string& line) {

@@ -85,6 +85,16 @@ TEST(JobVerdict, WhoMovedNothingFailsUnlessItWasStopped) {
               j.result.rx.foreign_frames = 3;
             }),
             "moved no frame (only frames from other senders came)");
+  EXPECT_EQ(idle([](Judged& j) {
+              j.plan.options.rw = Role::echo;
+              j.result.rx.foreign_frames = 3;
+              j.result.rx.stale_frames = 1;
+            }),
+            "moved no frame (only frames of earlier runs came; verify_only checks those)");
+  EXPECT_EQ(idle([](Judged&) {}), "moved no frame (see runtime, number_ios and size)");
+  EXPECT_EQ(idle([](Judged& j) { j.plan.options.rate_bps.tx = 1; }),
+            "moved no frame (perhaps no frame was due at this rate: see rate, rate_iops and "
+            "runtime)");
   const auto unheard = [](Judged& j, std::uint64_t sent) {
     j.plan.options.rw = Role::rx;
     j.result.address = "unix:/a";
@@ -95,6 +105,18 @@ TEST(JobVerdict, WhoMovedNothingFailsUnlessItWasStopped) {
             "moved no frame (did its senders reach unix:/a?)");
   EXPECT_EQ(idle([&](Judged& j) { unheard(j, 0); }),
             "moved no frame (its senders sent nothing in the measured window)");
+  EXPECT_EQ(idle([&](Judged& j) {
+              unheard(j, 0);
+              unheard(j, 7);
+            }),
+            "moved no frame (did its senders reach unix:/a?)")
+      << "one of two has sent";
+  EXPECT_EQ(idle([](Judged& j) {
+              j.plan.options.rw = Role::rx;
+              j.result.address = "unix:/a";
+            }),
+            "moved no frame (did its senders reach unix:/a?)")
+      << "nobody knows of any";
   EXPECT_EQ(idle([](Judged& j) { j.job.stop_ns = 1; }), "");
   EXPECT_EQ(idle([](Judged& j) { j.plan.options.background = true; }), "");
 }

@@ -359,6 +359,11 @@ TEST(FiredTrigger, FiresOnceByTheFirstOfItsReasonsAndTakesItsFileAway) {
   EXPECT_EQ(once.run_command([] { return false; }), std::nullopt) << "it has not fired";
   EXPECT_TRUE(once.check(0, true));
   EXPECT_EQ(once.check(0, true), std::nullopt);
+  options.allow_exec = false;
+  EXPECT_EQ(once.run_command([] { return false; }),
+            "the trigger's command was not run: this server runs no commands (start it with "
+            "--allow-exec)");
+  options.allow_exec = true;
   EXPECT_EQ(once.run_command([] { return false; }),
             "the trigger's command: false ended with status 1");
 }

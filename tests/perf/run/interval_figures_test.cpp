@@ -104,5 +104,23 @@ TEST(IntervalFigures, OfTcpAreTheKernels) {
   EXPECT_EQ(tcp->pmtu_bytes, 17U);
 }
 
+TEST(IntervalFigures, OfTcpInSeveralAreTheLatestAndAllThatWasSentAgain) {
+  IntervalResult sum;
+  IntervalResult next;
+  next.seconds = 1;
+  next.tcp = TcpSample{.retransmits = 3, .rtt_ns = 50};
+  extend(sum, next);
+  next.tcp = TcpSample{.retransmits = 4, .rtt_ns = 70, .cwnd_bytes = 9};
+  extend(sum, next);
+  ASSERT_TRUE(sum.tcp);
+  EXPECT_EQ(sum.tcp->retransmits, 7U);
+  EXPECT_EQ(sum.tcp->rtt_ns, 70U);
+  EXPECT_EQ(sum.tcp->cwnd_bytes, 9U);
+  next.tcp.reset();
+  extend(sum, next);
+  ASSERT_TRUE(sum.tcp) << "the kernel did not tell the last time";
+  EXPECT_EQ(sum.tcp->retransmits, 7U);
+}
+
 }  // namespace
 }  // namespace shmif::perf::interval_figures

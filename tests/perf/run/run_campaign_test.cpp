@@ -152,6 +152,48 @@ TEST(CampaignOfSearches, RunsTheTrialsOfAJobThatWaitsForAnother) {
   EXPECT_EQ(both.result.searches[1].found_fps, 10);
 }
 
+TEST(CampaignOfSearches, KeepsWhatTheFirstFoundIfTheNextCannotBeSetUp) {
+  const test::TempDir dir;
+  std::filesystem::create_directory(dir.file("logs"));
+  const Ended ended =
+      campaign(kGlobal + "[s]\n" + kFinds + "[t]\nstonewall\n" + kFinds +
+                   "write_bw_log=" + dir.file("logs") + "/t\n[u]\nstonewall\n" + kFinds,
+               [&](std::size_t run, RunControl&) {
+                 if (run == 2) std::filesystem::remove_all(dir.file("logs"));
+               });
+  EXPECT_TRUE(failed(ended.result, "job \"t\": its search could not be set up: "));
+  EXPECT_EQ(ended.result.failures.size(), 1U);
+  ASSERT_EQ(ended.result.searches.size(), 2U);
+  EXPECT_EQ(ended.result.searches[0].job, "s");
+  EXPECT_EQ(ended.result.searches[1].job, "u") << "those behind it are made all the same";
+  EXPECT_EQ(ended.result.exit_code, 1);
+}
+
+TEST(CampaignOfSearches, SendsInATrialForItsTimeAndByItsRateAlone) {
+  using Change = void (*)(JobOptions&);
+  for (const auto& [what, change] : std::vector<std::pair<const char*, Change>>{
+           {"frames", [](JobOptions& o) { o.number_ios = 2; }},
+           {"bytes of a loop", [](JobOptions& o) { o.size_bytes = 200; }},
+           {"bytes", [](JobOptions& o) { o.io_limit_bytes = 200; }},
+           {"a rate in bits", [](JobOptions& o) { o.rate_bps.tx = 8'000; }}}) {
+    const JobSet set = test::set_of(
+        kGlobal + "[s]\nbs=100\nsearch=ndr\nsearch_max_iops=1000\nfault=rate=100kbit,queue=1\n");
+    std::vector<PlannedJob> plan = expand(set).value();
+    change(plan[0].options);
+    RunControl control;
+    // After its first trial it is stopped.
+    Names names([&](std::size_t run) {
+      if (run < 2) return;
+      control.signal = SIGTERM;
+      control.stops = 1;
+    });
+    bool stuck = false;
+    const RunResult result = run_campaign(set.run, plan, &names, control, stuck).value();
+    EXPECT_EQ(result.jobs.at(0).tx.offered_frames, 100U) << what;
+    EXPECT_FALSE(result.jobs[0].limit_fps) << "one that was stopped takes no time to measure that";
+  }
+}
+
 TEST(CampaignOfSearches, KeepsWhatATriggerSaidInWhicheverTrialItFires) {
   // The first trial lasts until the trigger fires. Of shorter ones, it fires in the second or one
   // behind it: on a busy machine a trial may be over before the controller looks for the file.

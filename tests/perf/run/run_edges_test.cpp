@@ -230,6 +230,47 @@ TEST(ReplayWarning, CountsWhatOfACaptureIsNotWhole) {
   }
 }
 
+/// A capture of two frames with that pause between them.
+std::string capture_with_pause(const test::TempDir& dir, std::uint32_t seconds) {
+  const std::string path = dir.file("pause.pcap");
+  std::ofstream file(path, std::ios::binary);
+  const auto put = [&](std::initializer_list<std::uint32_t> words) {
+    for (const std::uint32_t word : words) {
+      file.write(reinterpret_cast<const char*>(&word), sizeof word);
+    }
+  };
+  put({0xa1b2c3d4, 0x00040002, 0, 0, 65535, 1});
+  for (const std::uint32_t at : {0U, seconds}) {
+    put({1'700'000'000 + at, 0, 60, 60});
+    file << std::string(60, 'f');
+  }
+  return path;
+}
+
+TEST(ReplayNotice, TellsOfAPauseOfMoreThanAMinute) {
+  const test::TempDir dir;
+  JobOptions job;
+  const auto notice = [&](std::uint32_t seconds) {
+    job.replay = capture_with_pause(dir, seconds);
+    return make_replay_source(job).value()->notice();
+  };
+  EXPECT_EQ(notice(60), "");
+  EXPECT_EQ(notice(61),
+            "the longest pause of the capture takes 1 minute (replay_max_gap=1 cuts it to a "
+            "second)");
+  EXPECT_EQ(notice(120),
+            "the longest pause of the capture takes 2 minutes (replay_max_gap=1 cuts it to a "
+            "second)");
+  job.replay_time_scale = 0.5;
+  EXPECT_EQ(notice(120), "");
+  job.replay_time_scale = 1;
+  job.replay_max_gap = std::chrono::seconds(30);
+  EXPECT_EQ(notice(3600), "");
+  job.replay_max_gap = {};
+  job.rate_fps.tx = 10;
+  EXPECT_EQ(notice(3600), "") << "it has a rate of its own";
+}
+
 // ---- Triggers ----
 
 TEST(TriggerFile, ThatCannotBeRemovedSaysSo) {
@@ -279,6 +320,54 @@ TEST(RunsAsOne, KeepTheMessagesOfEachAndTheGroupsForMedians) {
     for (const GroupResult& group : run.groups) groups.push_back(group.name);
   }
   EXPECT_EQ(groups, (Words{"slow", "fast", "middle"}));
+}
+
+/// What held the jobs of a run back, that somebody looked at so often for so long.
+RunCauses causes_of(std::size_t looks, double seconds, double own_share, double share) {
+  RunCauses causes;
+  causes.why_unknown.clear();
+  causes.looks = looks;
+  causes.seconds = seconds;
+  causes.own_share = own_share;
+  Cause& cause = causes.causes.emplace_back();
+  cause.share = share;
+  cause.end_s = 1;
+  return causes;
+}
+
+TEST(RunsAsOne, HaveTheCausesOfAllTheHeaviestFirst) {
+  RunCauses all;
+  add_causes(all, causes_of(3, 1, 0.5, 0.2));
+  EXPECT_EQ(all.why_unknown, "") << "it was of none before";
+  RunCauses second = causes_of(4, 3, 0.1, 0.6);
+  second.missing = {{.source = "x", .reason = "a"}, {.source = "y", .reason = "b"}};
+  add_causes(all, std::move(second));
+  RunCauses third = causes_of(5, 4, 0.4, 0.4);
+  third.missing = {{.source = "y", .reason = "c"}, {.source = "z", .reason = "d"}};
+  add_causes(all, std::move(third));
+  EXPECT_EQ(all.looks, 12U);
+  EXPECT_EQ(all.seconds, 8);
+  EXPECT_DOUBLE_EQ(all.own_share, (0.5 + 3 * 0.1 + 4 * 0.4) / 8);
+  std::vector<double> shares;
+  for (const Cause& cause : all.causes) shares.push_back(cause.share);
+  EXPECT_EQ(shares, (std::vector<double>{0.6, 0.4, 0.2}));
+  Words missing;
+  for (const MissingSource& each : all.missing) missing.push_back(each.source + ' ' + each.reason);
+  EXPECT_EQ(missing, (Words{"x a", "y b", "z d"})) << "each once, with its first reason";
+}
+
+TEST(RunsAsOne, HaveUnknownCausesOnlyIfNoneWasWatched) {
+  RunCauses all;
+  RunCauses unknown;
+  unknown.why_unknown = "no job began";
+  add_causes(all, RunCauses(unknown));
+  EXPECT_EQ(all.why_unknown, "no job began");
+  add_causes(all, causes_of(3, 1, 0.5, 0.2));
+  EXPECT_EQ(all.why_unknown, "");
+  add_causes(all, RunCauses(unknown));
+  EXPECT_EQ(all.why_unknown, "");
+  EXPECT_EQ(all.looks, 3U);
+  EXPECT_EQ(all.own_share, 0.5);
 }
 
 TEST(RunsAsOne, HaveEachKindOfWarningOfEachJobOnce) {

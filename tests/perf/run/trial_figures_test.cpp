@@ -101,5 +101,20 @@ TEST(TrialFigures, ATrialWithFramesThatCameTooLateHasNotPassed) {
   }
 }
 
+TEST(TrialFigures, OfOneInWhichNothingWasSentHaveNoLoss) {
+  RunResult run = run_of_trial();
+  run.jobs[2].flows[0] = FlowResult();
+  run.jobs[2].flows[0].from = "s";
+  run.jobs[2].latency = std::make_shared<LatencyHistogram>();
+  run.jobs[1].tx = {};
+  JobOptions job;
+  job.name = "s";
+  const TrialResult figures = figures_of_trial(run, job, 5);
+  EXPECT_EQ(figures.loss_share, 0);
+  EXPECT_EQ(figures.achieved_fps, 0);
+  EXPECT_EQ(figures.sender_late_ns, std::nullopt);
+  EXPECT_EQ(figures.latency_percentile_ns, std::nullopt);
+}
+
 }  // namespace
 }  // namespace shmif::perf::trial_figures

@@ -142,6 +142,18 @@ TEST(VerifyQueue, ABacklogIsCheckedWhenItIsWhole) {
   EXPECT_EQ(checks, 19U);
 }
 
+TEST(VerifyQueue, ABacklogIsCheckedWhenItHasAsManyBytesAsMayBe) {
+  Outcome outcome;
+  const auto queue =
+      VerifyQueue::start({.backlog = 1000, .group_bytes = 300}, check, outcome.deliver()).value();
+  FrameMaker maker({});
+  for (std::uint64_t n = 0; n < 11; ++n) {
+    queue->put(maker.make(n, 100, {}), 0);
+    EXPECT_EQ(outcome.frames.size(), (n + 1) / 3 * 3);
+    EXPECT_EQ(queue->waiting(), (n + 1) % 3);
+  }
+}
+
 TEST(VerifyQueue, CatchesUpWithABacklogThatIsNotWholeAndThenBeginsAnother) {
   for (const std::size_t threads : {0U, 1U}) {
     Outcome outcome;

@@ -15,6 +15,8 @@
 #include <random>
 
 #include "perf/frame/crc32c.hpp"
+#include "shmif/bus.hpp"
+#include "tests/support/temp_bus.hpp"
 #include "tests/support/temp_dir.hpp"
 
 namespace {
@@ -330,6 +332,16 @@ TEST(VerifyState, IsOnTheDiskBeforeItReplacesTheOneBeforeAndNoProgramInheritsIt)
   EXPECT_EQ(calls, "fsync state before; fsync directory after; fstat state after; ");
 }
 
+TEST(VerifyState, ReplacesNoBus) {
+  const test::TempBus bus;
+  const auto saved = save_verify_state(bus.path(), some_state());
+  ASSERT_FALSE(saved);
+  EXPECT_EQ(saved.error().code, Errc::exists);
+  EXPECT_EQ(saved.error().message.find("cannot save verify state \"" + bus.path() + "\": "), 0U)
+      << saved.error().message;
+  EXPECT_TRUE(Bus::open(bus.path()));
+}
+
 TEST(VerifyState, AJobNameWithASlashStaysInTheDirectory) {
   EXPECT_EQ(verify_state_path("", "a/../b"), "a_.._b-verify.state");
 }
@@ -352,6 +364,11 @@ TEST(OptionsHash, ChangesWithWhateverChangesFrames) {
   EXPECT_TRUE(differs([](JobOptions& j) { j.buffer_pattern = {std::byte{1}}; }));
   EXPECT_TRUE(differs([](JobOptions& j) { j.buffer_compress_percentage = 3; }));
   EXPECT_TRUE(differs([](JobOptions& j) { j.vlan = 0; }));
+  EXPECT_TRUE(differs([](JobOptions& j) { j.vlan = 1; }));
+  JobOptions zero, one;
+  zero.vlan = 0;
+  one.vlan = 1;
+  EXPECT_NE(options_hash(zero), options_hash(one));
   EXPECT_TRUE(differs([](JobOptions& j) { j.iodepth_batch = 128; }));
   EXPECT_TRUE(differs([](JobOptions& j) { j.rw = Role::txrx; }));
   EXPECT_FALSE(differs([](JobOptions& j) { j.rate_fps.tx = 7; })) << "no frame looks different";

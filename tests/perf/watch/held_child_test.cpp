@@ -110,6 +110,19 @@ TEST(HeldChildTest, IsGoneWithItsOwnerHeldOrNot) {
   }
 }
 
+TEST(HeldChildTest, EndsWithoutAStatusWhereTheKernelKeepsNone) {
+  struct sigaction ignored{};
+  struct sigaction usual{};
+  ignored.sa_handler = SIG_IGN;
+  ASSERT_EQ(::sigaction(SIGCHLD, &ignored, &usual), 0);
+  auto child = HeldChild::start({.argv = {"sh", "-c", "exit 3"}});
+  ASSERT_TRUE(child);
+  EXPECT_TRUE(child->release());
+  EXPECT_EQ(child->wait(), 0);
+  EXPECT_EQ(child->ended(), 0);
+  ASSERT_EQ(::sigaction(SIGCHLD, &usual, nullptr), 0);
+}
+
 TEST(HeldChildTest, WithAGroupOfItsOwnTakesWhatItStartedWithIt) {
   const shmif::test::TempDir dir;
   auto child = HeldChild::start({.argv = {"sh", "-c", "sleep 61 & echo $! ; wait"},

@@ -3,9 +3,11 @@
 #include "perf/watch/kernel_files.hpp"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <fstream>
 
 #include "tests/support/temp_dir.hpp"
@@ -70,6 +72,43 @@ TEST_F(KernelFilesTest, OfOneNumberHaveNothingElse) {
             dir_.path() + "/number has no number: \"max\"");
   put("number", "\n");
   EXPECT_EQ(files_.read_number("/number").error().message, dir_.path() + "/number is empty");
+}
+
+TEST_F(KernelFilesTest, OfOneNumberMayHaveASignWhereThatIsAskedFor) {
+  const auto number = [&](const char* text) {
+    put("number", text);
+    return files_.read_signed("/number");
+  };
+  EXPECT_EQ(number("-1\n").value(), -1);
+  EXPECT_EQ(number("0").value(), 0);
+  EXPECT_EQ(number("2147483647 \n").value(), 2147483647);
+  EXPECT_EQ(number("-2147483647").value(), -2147483647);
+  for (const char* text : {"2147483648", "-2147483648", "--1", "-", "+1", "1-", "4294967295"}) {
+    ASSERT_FALSE(number(text)) << text;
+    EXPECT_EQ(number(text).error().code, Errc::bad_argument);
+    EXPECT_EQ(number(text).error().message, dir_.path() + "/number has no number that it can have");
+  }
+  EXPECT_EQ(number(" \n").error().message, dir_.path() + "/number is empty");
+  EXPECT_EQ(files_.read_signed("/no").error().code, std::errc::no_such_file_or_directory);
+}
+
+TEST_F(KernelFilesTest, ThatCannotBeOpenedForWantOfDescriptorsSayHowThereWouldBeMore) {
+  put("text", "x");
+  rlimit usual{};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &usual), 0);
+  const rlimit none{.rlim_cur = 0, .rlim_max = usual.rlim_max};
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &none), 0);
+  const auto read = files_.read("/text");
+  const auto listed = files_.list("/");
+  const auto written = files_.write("/text", "y");
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &usual), 0);
+  const std::string why =
+      "Too many open files (allow this program more open files: ulimit -n 1024)";
+  EXPECT_EQ(read.error().message, "cannot open " + dir_.path() + "/text: " + why);
+  EXPECT_EQ(listed.error().message, "cannot list " + dir_.path() + "/: " + why);
+  EXPECT_EQ(written.error().message, "cannot open " + dir_.path() + "/text: " + why);
+  EXPECT_STREQ(descriptor_remedy(ENFILE), "allow the machine more open files: sysctl fs.file-max");
+  EXPECT_STREQ(descriptor_remedy(ENOENT), "");
 }
 
 TEST_F(KernelFilesTest, AreWrittenByOneCallAndNeverMade) {
