@@ -1,0 +1,396 @@
+// What was agreed on with a front-end, to its last detail: limits, single features, and the words
+// that debug lines have for them.
+
+#include <gtest/gtest.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <cstring>
+#include <functional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "bus/frame.hpp"
+#include "tests/support/child_process.hpp"
+#include "tests/support/debug_lines.hpp"
+#include "tests/support/eventually.hpp"
+#include "tests/support/rights.hpp"
+#include "tests/support/super_frames.hpp"
+#include "tests/vhost/front_end.hpp"
+#include "tests/vhost/vhost_rig.hpp"
+
+namespace shmif::test {
+namespace {
+
+using vhost::Descriptor;
+using vhost::Features;
+using vhost::Request;
+using vhost::VringState;
+
+constexpr std::uint64_t kEverything = Driver::kUsual | Features::kOffloads;
+
+// Memory.
+
+TEST(VhostAgreed, AMachineMayShareNoMoreThanTheLinkAllows) {
+  for (const std::uint64_t missing : {0U, 1U}) {
+    Machine machine({}, {.max_memory_bytes = (std::uint64_t{16} << 20U) - missing}, false);
+    machine.front().share_memory();
+    machine.serve();
+    EXPECT_EQ(machine.last().error, missing == 0 ? std::error_code() : Errc::corrupt);
+    EXPECT_EQ(machine.link().why(), missing == 0 ? ""
+                                                 : "its memory asks for 16 MiB, and the limit for "
+                                                   "one peer is 16 MiB");
+  }
+}
+
+TEST(VhostAgreed, MemoryThatWasRefusedWasNotGiven) {
+  Machine machine({}, {.max_memory_bytes = 4096}, false);
+  machine.front().share_memory();
+  machine.serve();
+  EXPECT_EQ(machine.last().error, Errc::corrupt);
+  EXPECT_FALSE(machine.link().was_set_up());
+}
+
+// The last of them has both queues.
+TEST(VhostAgreed, AMachineMayShareEightRegions) {
+  Machine machine({}, {}, false);
+  FrontEnd& front = machine.front();
+  ASSERT_TRUE(front.tell(Request::set_features, Driver::kUsual));
+  vhost::MemoryTable table{.count = 8};
+  std::array<int, 8> files{};
+  files.fill(front.memory.file());
+  for (std::uint64_t i = 0; i < 8; ++i)
+    table.regions.at(i) = {
+        .guest_address = 4096 * i, .bytes = 4096, .user_address = 0x10000 + 4096 * i};
+  table.regions[7] = front.memory.region();
+  ASSERT_TRUE(front.tell(Request::set_mem_table, table, files));
+  front.lend_all();
+  front.start_queue(0, front.receive_queue);
+  front.start_queue(1, front.send_queue);
+  machine.serve();
+  EXPECT_TRUE(machine.link().is_ready()) << machine.link().why();
+}
+
+// Queues.
+
+// The driver has not looked for days.
+TEST(VhostAgreed, ACallThatIsFullKeepsNobody) {
+  Child child([] {
+    alarm(30);
+    Machine machine({.features = Driver::kPlain}, {});
+    FrontEnd& front = machine.front();
+    const UniqueFd call(::eventfd(0, EFD_CLOEXEC));  // a write may wait
+    const int number = call.get();
+    if (!front.tell(Request::set_vring_call, std::uint64_t{0}, {&number, 1})) return 1;
+    machine.serve();
+    std::uint64_t count = 0;
+    if (::read(number, &count, sizeof count) != sizeof count || count != 1) return 2;
+    count = ~std::uint64_t{0} - 1;
+    if (::write(number, &count, sizeof count) != sizeof count) return 3;
+    return machine.link().send(views({make_frame(60, 1)})).taken == 1 ? 0 : 4;
+  });
+  EXPECT_EQ(child.wait(), 0);
+}
+
+TEST(VhostAgreed, AQueueThatStartsAsksForNoKicksUntilSomebodySleeps) {
+  Machine machine({.features = Driver::kPlain}, {});
+  EXPECT_EQ(machine.front().send_queue.used().flags, vhost::RingHead::kNoNotice);
+  EXPECT_EQ(machine.front().receive_queue.used().flags, vhost::RingHead::kNoNotice);
+}
+
+TEST(VhostAgreed, AnOldKickWakesNobodyOnceThereIsANewOne) {
+  Machine machine({}, {});
+  FrontEnd& front = machine.front();
+  const UniqueFd old(::dup(front.send_queue.kick.get()));
+  front.send_queue.kick.reset(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  const int kick = front.send_queue.kick.get();
+  ASSERT_TRUE(front.tell(Request::set_vring_kick, std::uint64_t{1}, {&kick, 1}));
+  machine.serve();
+  machine.serve();
+  pollfd waiting{.fd = machine.link().descriptor(), .events = POLLIN, .revents = 0};
+  ASSERT_EQ(::poll(&waiting, 1, 0), 0);
+  const std::uint64_t one = 1;
+  ASSERT_EQ(::write(old.get(), &one, sizeof one), 8);
+  EXPECT_EQ(::poll(&waiting, 1, 0), 0) << "the old one";
+  front.send_queue.notify();
+  EXPECT_EQ(::poll(&waiting, 1, 10'000), 1);
+}
+
+TEST(VhostAgreed, AMessageBehindAKickIsAnsweredAtOnce) {
+  Machine machine({}, {});
+  FrontEnd& front = machine.front();
+  machine.serve();
+  front.send_queue.notify();
+  ASSERT_TRUE(front.tell(Request::get_vring_base, VringState{0, 0}));
+  machine.serve();
+  EXPECT_FALSE(machine.link().is_ready());
+}
+
+TEST(VhostAgreed, EachQueueWouldBeginWhereItWasTold) {
+  Machine machine({}, {}, false);
+  FrontEnd& front = machine.front();
+  for (const std::uint32_t index : {0U, 1U})
+    ASSERT_TRUE(front.tell(Request::set_vring_base, VringState{index, 0x1'0000 + 500 + index}));
+  for (const std::uint32_t index : {0U, 1U}) {
+    ASSERT_TRUE(front.tell(Request::get_vring_base, VringState{index, 9}));
+    const auto place = front.reply();
+    ASSERT_TRUE(place.has_value());
+    EXPECT_EQ((*place)[0], index);
+    EXPECT_EQ((*place)[1], 500 + index) << "of 16 bits";
+  }
+}
+
+// Where the new parts are, frames go on, and not in the old ones.
+TEST(VhostAgreed, AQueueThatRunsMayMove) {
+  Machine machine({.queue_size = 16}, {});
+  FrontEnd& front = machine.front();
+  const std::size_t used = front.memory.take(4 + 16 * 8 + 2);
+  std::memset(front.memory.at(used), 0, 4 + 16 * 8 + 2);
+  ASSERT_TRUE(
+      front.tell(Request::set_vring_addr,
+                 vhost::VringAddresses{
+                     .index = 0,
+                     .descriptors = MachineMemory::kUser + front.receive_queue.descriptors_at,
+                     .used = MachineMemory::kUser + used,
+                     .available = MachineMemory::kUser + front.receive_queue.available_at}));
+  machine.serve();
+  ASSERT_TRUE(machine.link().is_ready()) << machine.link().why();
+  ASSERT_EQ(machine.link().send(views({make_frame(60, 1)})).taken, 1U);
+  EXPECT_EQ(front.receive_queue.used().idx, 0U);
+  EXPECT_EQ(reinterpret_cast<vhost::RingHead*>(front.memory.at(used))->idx, 1U);
+}
+
+TEST(VhostAgreed, AnyNumberButZeroEnablesAQueue) {
+  Machine machine({}, {});
+  FrontEnd& front = machine.front();
+  for (const std::uint32_t value : {0U, 2U, 0U, 0x100U, 0U, 0x8000'0000U}) {
+    ASSERT_TRUE(front.tell(Request::set_vring_enable, VringState{1, value}));
+    machine.serve();
+    EXPECT_EQ(machine.link().is_ready(), value != 0) << value;
+  }
+}
+
+TEST(VhostAgreed, TheFirstOfTwoFaultsIsTheReason) {
+  Machine machine({.queue_size = 16}, {});
+  FrontEnd& front = machine.front();
+  front.receive_queue.head(0) = 16;
+  ASSERT_EQ(machine.link().send(views({make_frame(60, 1)})).error, Errc::link_ended);
+  const std::string first = machine.link().why();
+  EXPECT_EQ(first, "receive queue: a descriptor has a number that does not exist");
+  ASSERT_TRUE(front.tell(static_cast<Request>(99), std::uint64_t{0}));
+  front.send_queue.available().idx = 17;
+  EXPECT_TRUE(machine.link().prepare_wait().ready);
+  machine.serve();
+  EXPECT_EQ(machine.last().error, Errc::corrupt);
+  EXPECT_EQ(machine.link().why(), first);
+}
+
+TEST(VhostAgreed, AMessageThatIsNotWholeIsStillSilence) {
+  Machine machine({}, {.first_message = std::chrono::milliseconds(1)}, false);
+  const vhost::MessageHeader header{.request = 3, .flags = 1, .payload_bytes = 0};
+  ASSERT_EQ(::send(machine.front().socket.get(), &header, 11, 0), 11);
+  ASSERT_TRUE(eventually([&] {
+    machine.serve();
+    return bool{machine.last().error};
+  }));
+  EXPECT_EQ(machine.link().why(), "it sent no message");
+}
+
+TEST(VhostAgreed, ASilentFrontEndIsLookedAtAgainWhenItsTimeIsOver) {
+  Machine silent({}, {.first_message = std::chrono::milliseconds(0)}, false);
+  EXPECT_EQ(silent.link().prepare_wait().at_most, std::chrono::milliseconds(1));
+  Machine patient({}, {.first_message = std::chrono::hours(1)}, false);
+  const auto hint = patient.link().prepare_wait().at_most;
+  EXPECT_LE(hint, std::chrono::hours(1));
+  EXPECT_GT(hint, std::chrono::minutes(30));
+  Machine spoke({}, {});
+  EXPECT_EQ(spoke.link().prepare_wait().at_most, std::chrono::nanoseconds::max());
+}
+
+// Features, one by one.
+
+TEST(VhostAgreed, WithOneOfTwoFeaturesTheHeaderHasTwelveBytes) {
+  for (const std::uint64_t features :
+       {Features::kMergeable, Features::kVersion1, Features::kMergeable | Features::kVersion1}) {
+    Machine machine({.features = features | Features::kProtocolFeatures}, {});
+    ASSERT_EQ(machine.front().send({make_frame(60, 1)}), 1U);
+    EXPECT_TRUE(same_frames({make_frame(60, 1)}, collect(machine.link(), 1))) << features;
+    ASSERT_EQ(machine.link().send(views({make_frame(61, 2)})).taken, 1U);
+    const auto got = machine.front().arrived();
+    ASSERT_EQ(got.size(), 1U);
+    EXPECT_EQ(got[0].frame, make_frame(61, 2));
+    EXPECT_EQ(got[0].buffers, 1U);
+  }
+}
+
+TEST(VhostAgreed, AnUnfinishedChecksumNeedsTheFeatureOfItsDirection) {
+  const Shape shape;
+  const Bytes frame = build(shape, 500, 1);
+  const Offload offload = header_for(shape, 0);
+  for (const std::uint64_t without : {std::uint64_t{0}, Features::kGuestCsum, Features::kCsum}) {
+    Machine machine({.features = kEverything & ~without},
+                    {.max_frame_bytes = 1522, .offload = true});
+    FrameView view(frame.data(), frame.size());
+    view.offload = offload;
+    ASSERT_EQ(machine.link().send({&view, 1}).taken, 1U);
+    const auto got = machine.front().arrived();
+    ASSERT_EQ(got.size(), 1U);
+    EXPECT_EQ(got[0].offload.pending(), without != Features::kGuestCsum) << without;
+    EXPECT_EQ(transport_checksum_holds(shape, got[0].frame), without == Features::kGuestCsum);
+    ASSERT_EQ(machine.front().send({frame}, offload), 1U);
+    FrameBatch batch;
+    EXPECT_EQ(machine.link().receive(batch).frames, without == Features::kCsum ? 0U : 1U);
+    EXPECT_EQ(machine.link().drops().bad_header, without == Features::kCsum ? 1U : 0U);
+  }
+}
+
+TEST(VhostAgreed, ASuperFrameHasItsLimitInBothDirections) {
+  const Shape shape;
+  for (const std::size_t more : {0U, 1U}) {
+    Machine machine({.features = kEverything}, {.max_frame_bytes = 1522, .offload = true});
+    FrontEnd& front = machine.front();
+    Bytes frame = build(shape, 60'000, 1);
+    frame.resize(kMaxSuperFrameBytes + more);
+    FrameView view(frame.data(), frame.size());
+    view.offload = header_for(shape, 1448);
+    const SendResult sent = machine.link().send({&view, 1});
+    EXPECT_EQ(sent.taken, more == 0 ? 1U : 0U);
+    EXPECT_EQ(sent.error, more == 0 ? std::error_code() : Errc::frame_too_long);
+    // From the driver, in one buffer, which may be anywhere.
+    const std::size_t at = front.send_slot(0);
+    std::memset(front.memory.at(at), 0, 12);
+    std::memcpy(front.memory.at(at), &view.offload, sizeof view.offload);
+    front.send_queue.descriptor(0) = FrontEnd::describe(at, 12 + frame.size(), 0);
+    front.send_queue.lend(0);
+    (void)front.send_queue.show(true);
+    FrameBatch batch(1, std::size_t{70} << 10U);
+    EXPECT_EQ(machine.link().receive(batch).frames, more == 0 ? 1U : 0U);
+    EXPECT_EQ(machine.link().drops().too_long, more);
+    EXPECT_EQ(machine.link().drops().bad_header, 0U);
+  }
+}
+
+TEST(VhostAgreed, WhatWasPassedOnBeforeAFaultIsKept) {
+  Machine machine({.queue_size = 16}, {});
+  FrontEnd& front = machine.front();
+  ASSERT_EQ(front.send({make_frame(60, 1)}), 1U);
+  front.send_queue.lend(16);  // there is no such number
+  (void)front.send_queue.show(true);
+  FrameBatch batch;
+  const ReceiveResult got = machine.link().receive(batch);
+  EXPECT_EQ(got.frames, 1U);
+  EXPECT_FALSE(got.error);
+  EXPECT_EQ(to_bytes(batch[0]), make_frame(60, 1));
+  EXPECT_EQ(machine.link().receive(batch).error, Errc::corrupt);
+}
+
+// Debug lines.
+
+std::string told_of(const std::function<void(FrontEnd&)>& tell, Driver driver = {}) {
+  Machine machine(driver, {.offload = true, .address = "v"}, false);
+  std::string said = debug_lines_of("link", [&] {
+    tell(machine.front());
+    machine.serve();
+    EXPECT_FALSE(machine.last().error) << machine.link().why();
+  });
+  return said;
+}
+
+TEST(VhostTold, NamesEachFeature) {
+  for (const auto& [feature, name] :
+       {std::pair{std::uint64_t{0}, "none"}, std::pair{Features::kCsum, "csum"},
+        std::pair{Features::kGuestCsum, "guest-csum"}, std::pair{Features::kMtu, "mtu"},
+        std::pair{Features::kGuestTso4, "guest-tso4"},
+        std::pair{Features::kGuestTso6, "guest-tso6"}, std::pair{Features::kGuestEcn, "guest-ecn"},
+        std::pair{Features::kHostTso4, "host-tso4"}, std::pair{Features::kHostTso6, "host-tso6"},
+        std::pair{Features::kHostEcn, "host-ecn"}, std::pair{Features::kMergeable, "mergeable"},
+        std::pair{Features::kIndirect, "indirect"}, std::pair{Features::kEventIndex, "event-index"},
+        std::pair{Features::kProtocolFeatures, "protocol-features"},
+        std::pair{Features::kVersion1, "version-1"}}) {
+    const std::string said = told_of(
+        [&, bits = feature](FrontEnd& f) { EXPECT_TRUE(f.tell(Request::set_features, bits)); });
+    EXPECT_EQ(said, std::string("v: the front-end agrees on features: ") + name + '\n');
+  }
+}
+
+TEST(VhostTold, SumsUpTheRegionsOfTheMemory) {
+  const std::string said = told_of([](FrontEnd& f) {
+    vhost::MemoryTable table{.count = 2};
+    table.regions[0] = {.guest_address = 0, .bytes = 8192, .user_address = 0x10000};
+    table.regions[1] = {.guest_address = 8192, .bytes = 4096, .user_address = 0x20000};
+    table.regions[2] = {.bytes = 7};  // beyond its count
+    const std::array<int, 2> files{f.memory.file(), f.memory.file()};
+    EXPECT_TRUE(f.tell(Request::set_mem_table, table, files));
+  });
+  EXPECT_EQ(said, "v: the front-end shares 12288 bytes of memory, in regions: 2\n");
+}
+
+TEST(VhostTold, SaysWhatBecomesOfEachQueue) {
+  const std::string said = told_of(
+      [](FrontEnd& f) {
+        EXPECT_TRUE(f.tell(Request::set_features, Driver::kUsual));
+        f.share_memory();
+        f.start_queue(0, f.receive_queue, false);
+        f.start_queue(1, f.send_queue, false);
+        EXPECT_TRUE(f.tell(Request::set_vring_kick, vhost::bit(8) | 1U));
+        for (const std::uint32_t index : {0U, 1U}) {
+          EXPECT_TRUE(f.tell(Request::set_vring_enable, VringState{index, 1}));
+          EXPECT_TRUE(f.tell(Request::set_vring_enable, VringState{index, 0}));
+        }
+        EXPECT_TRUE(f.tell(Request::reset_owner, std::span<const std::byte>()));
+        for (const std::uint32_t index : {0U, 1U})
+          EXPECT_TRUE(f.tell(Request::get_vring_base, VringState{index, 0}));
+      },
+      {.queue_size = 64});
+  EXPECT_EQ(said,
+            "v: the front-end agrees on features: mergeable indirect event-index "
+            "protocol-features version-1\n"
+            "v: the front-end shares 16777216 bytes of memory, in regions: 1\n"
+            "v: the front-end starts its receive queue: 64 entries\n"
+            "v: the front-end starts its send queue: 64 entries\n"
+            "v: the front-end starts its send queue: 64 entries, polled\n"
+            "v: the front-end enables its receive queue\n"
+            "v: the front-end disables its receive queue\n"
+            "v: the front-end enables its send queue\n"
+            "v: the front-end disables its send queue\n"
+            "v: the front-end stops its queues\n"
+            "v: the front-end stops its receive queue\n"
+            "v: the front-end stops its send queue\n");
+}
+
+// Messages.
+
+TEST(VhostMessage, WithMoreThanEightDescriptorsIsNotSent) {
+  auto pair = vhost_sockets();
+  const std::vector<int> nine(9, pair[0].get());
+  EXPECT_FALSE(vhost::send_message(pair[0].get(), Request::get_features, 0, {}, nine));
+  EXPECT_TRUE(
+      vhost::send_message(pair[0].get(), Request::get_features, 0, {}, std::span(nine).first(8)));
+}
+
+TEST(VhostMessage, KeepsTheDescriptorsOfItsHeaderUntilItIsWhole) {
+  auto pair = vhost_sockets();
+  const UniqueFd event(::eventfd(0, EFD_CLOEXEC));
+  const int sent = event.get();
+  base::ForeignSocket socket(std::move(pair[1]));
+  vhost::MessageReader reader;
+  const std::array<std::byte, 8> payload{};
+  const vhost::MessageHeader header{.request = 12, .flags = 1, .payload_bytes = 8};
+  for (const std::size_t with : {1U, 0U}) {
+    const auto bytes = std::as_bytes(std::span(&header, 1));
+    ASSERT_TRUE(send_with_rights(pair[0].get(), bytes, std::vector<int>(with, sent)));
+    ASSERT_EQ(reader.read(socket), vhost::MessageReader::Status::none);
+    ASSERT_EQ(::send(pair[0].get(), payload.data(), payload.size(), 0), 8);
+    ASSERT_EQ(reader.read(socket), vhost::MessageReader::Status::whole);
+    EXPECT_EQ(reader.message().descriptors.size(), with) << "its own, and none of the one before";
+    EXPECT_EQ(reader.message().bytes().size(), 8U);
+  }
+}
+
+}  // namespace
+}  // namespace shmif::test
