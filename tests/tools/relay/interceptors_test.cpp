@@ -2,6 +2,7 @@
 // whether they go round, and defends the addresses of its host.
 
 #include <gtest/gtest.h>
+#include <sys/timerfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -14,6 +15,8 @@
 
 #include "shmif/loopback_link.hpp"
 #include "shmif/ping.hpp"
+#include "tap/bridge.hpp"
+#include "tests/support/eventually.hpp"
 #include "tests/tools/common/bus_rig.hpp"
 #include "tools/relay/address_watch.hpp"
 #include "tools/relay/link_address.hpp"
@@ -224,6 +227,30 @@ TEST_F(AddressWatchTest, ProbesOnEachBus) {
   watch_.begin();
   EXPECT_EQ(heard(web_), 2U);
   EXPECT_EQ(heard(listener_), 1U);
+}
+
+TEST_F(AddressWatchTest, AnnouncesOnEachBusWhenTheAnswersHaveCome) {
+  tap::Bridge bridge = tap::Bridge::create().value();
+  ASSERT_TRUE(watch_.join(bridge));
+  watch_.begin();
+  EXPECT_EQ(heard(web_), 2U);
+  EXPECT_EQ(heard(listener_), 1U);
+  const UniqueFd timer(::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
+  const itimerspec often{{0, 5'000'000}, {0, 5'000'000}};
+  ASSERT_EQ(::timerfd_settime(timer.get(), 0, &often, nullptr), 0);
+  const auto until = std::chrono::steady_clock::now() + kGenerousTime;
+  std::size_t here = 0;
+  std::size_t there = 0;
+  ASSERT_TRUE(bridge.watch(timer.get(), [&] {
+    std::uint64_t count = 0;
+    static_cast<void>(::read(timer.get(), &count, sizeof count) > 0);
+    here += heard(web_);
+    there += heard(listener_);
+    return (here < 2 || there < 1) && std::chrono::steady_clock::now() < until;
+  }));
+  static_cast<void>(bridge.run());
+  EXPECT_EQ(here, 2U) << "both addresses";
+  EXPECT_EQ(there, 1U);
 }
 
 TEST_F(AddressWatchTest, NamesThePortOfAnotherHostOncePerAddressAndNoneOfItsOwn) {

@@ -461,5 +461,31 @@ TEST(BridgeFigures, WhatALinkWithFaultsTookAndCouldNotPassOnDidNotArrive) {
             "came\n");
 }
 
+// The filter counts on while the summary is made.
+TEST(BridgeFigures, WhatAFilterRefusedIsPartOfWhatTheBridgeKept) {
+  tools::BridgeWay way = way_of_everything();
+  way.filtered = 1;
+  const std::string begin =
+      "bus:/a -> tap:b: 1000 frames (1200 segments), 64001 bytes, 3 lost (3 by overrun), ";
+  EXPECT_EQ(tools::to_text(way),
+            begin +
+                "16 dropped (5 too long, 4 not taken in time, 6 refused, 1 by the rules of the "
+                "gateway), 1 answered or found here, 7 still under way = 1027 came\n");
+  way.filtered = 9;
+  EXPECT_EQ(tools::to_text(way),
+            begin +
+                "17 dropped (5 too long, 4 not taken in time, 6 refused, 2 by the rules of the "
+                "gateway), 7 still under way = 1027 came\n");
+}
+
+TEST(BridgeFigures, OneCopyIsToldAsMany) {
+  tools::BridgeWay way{.from = "a", .to = "b"};
+  way.has_faults = true;
+  way.faults.frames = way.faults.duplicated = 1;
+  way.counters = {.received = 2, .frames = 2, .bytes = 120, .segments = 2};
+  EXPECT_EQ(tools::to_text(way),
+            "a -> b: 2 frames, 120 bytes, 0 lost, 0 dropped = 1 came + 1 duplicated by faults\n");
+}
+
 }  // namespace
 }  // namespace shmif::test
