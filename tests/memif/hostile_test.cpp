@@ -214,7 +214,11 @@ TEST(HostileClient, ARingThatIsNoneEndsTheLink) {
        after_init("a ring of 2^15 buffers", add([](auto& f) { f.size_log2 = 15; })),
        after_init("a ring of 2^255 buffers", add([](auto& f) { f.size_log2 = 255; }))},
       false);
-  expect_each({{"a second ring for one direction", add(same)}}, true);
+  expect_each({{"a second ring for one direction", add(same)},
+               {"a second ring for one direction", add(same, {}, false)},
+               {"message 6 came with 1 descriptors",
+                [](MemifClient& c) { c.tell(MemifClient::connect_message(), c.rings.file()); }}},
+              true);
 }
 
 /// Adds the send ring as changed, and the receive ring, and connects.

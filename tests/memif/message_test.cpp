@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "tests/memif/client.hpp"
+#include "tests/support/debug_lines.hpp"
 
 namespace shmif::test {
 namespace {
@@ -127,6 +128,91 @@ TEST(MemifMessage, DescriptorsThatComeWithAMessageAreClosed) {
     ASSERT_EQ(message.descriptors.size(), 1U);
   }
   EXPECT_EQ(next_number(), before);
+}
+
+TEST(MemifMessage, ATextWithoutAnEndIsToldAsFarAsItsFieldGoes) {
+  const std::string said = debug_lines_of("link", [] {
+    MemifPair pair({}, {.address = "m"}, false);
+    memif::Init init{.id = 7};
+    init.name.fill('n');
+    ASSERT_TRUE(pair.client().tell(MemifClient::init_message(init)));
+    pair.serve();
+    memif::Disconnect last{.code = 0x41414141};
+    last.reason.fill('r');
+    ASSERT_TRUE(pair.client().tell(memif::make_message(MessageType::disconnect, last)));
+    pair.serve();
+    EXPECT_EQ(pair.last().error, Errc::link_ended);
+  });
+  EXPECT_EQ(said,
+            "m: a client connects; frames of up to 1522 bytes\n"
+            "m: the client calls itself \"" +
+                std::string(32, 'n') +
+                "\", interface 7\n"
+                "m: the client takes its leave: \"" +
+                std::string(96, 'r') + "\"\n");
+}
+
+TEST(MemifMessage, BehindAnInterruptIsAnsweredAtOnce) {
+  MemifPair pair;
+  pair.serve();
+  pair.client().send_ring.notify();
+  ASSERT_TRUE(pair.client().tell(memif::make_message(MessageType::disconnect)));
+  pair.serve();
+  EXPECT_FALSE(pair.link().is_ready());
+}
+
+TEST(MemifMessage, OneWhoTalksWithoutEndDoesNotKeepTheCaller) {
+  MemifPair pair({}, {}, false);
+  MemifClient& client = pair.client();
+  ASSERT_EQ(client.reply_type(), MessageType::hello);
+  ASSERT_TRUE(client.tell(MemifClient::init_message()));
+  for (std::uint16_t i = 0; i < 64; ++i)
+    ASSERT_TRUE(
+        client.tell(MemifClient::region_message(i, client.rings.size()), client.rings.file()));
+  const auto replies = [&] {
+    unsigned count = 0;
+    std::array<std::byte, 128> bytes{};
+    while (::recv(client.socket.get(), bytes.data(), bytes.size(), MSG_DONTWAIT) == 128) ++count;
+    return count;
+  };
+  pair.serve();
+  EXPECT_EQ(replies(), 64U);
+  pair.serve();
+  EXPECT_EQ(replies(), 1U);
+  EXPECT_FALSE(pair.last().error) << pair.link().why();
+}
+
+TEST(MemifMessage, OfAFrameBothTooLongAndUnfinishedTheWorkIsNamed) {
+  MemifPair pair({}, {.max_frame_bytes = 1522});
+  const Bytes frame = make_frame(1523, 1), least = make_frame(14, 2), most = make_frame(1522, 3);
+  FrameView view(frame.data(), frame.size());
+  EXPECT_EQ(pair.link().send({&view, 1}).error, Errc::frame_too_long);
+  view.offload.flags = Offload::kNeedsChecksum;
+  EXPECT_EQ(pair.link().send({&view, 1}).error, Errc::not_supported);
+  const std::vector<Bytes> good{least, most};
+  EXPECT_EQ(pair.link().send(views(good)).taken, 2U);
+  EXPECT_TRUE(same_frames(good, pair.client().frames()));
+  ASSERT_EQ(pair.client().send(good), 2U);
+  EXPECT_TRUE(same_frames(good, collect(pair.link(), 2)));
+}
+
+// The other one stays as it is.
+TEST(MemifMessage, EachRingMayBeginAtATailOfItsOwn) {
+  MemifPair pair({}, {}, false);
+  MemifClient& client = pair.client();
+  client.send_ring.given = 0xffff;
+  client.send_ring.header().head = client.send_ring.header().tail = 0xffff;
+  client.receive_ring.given = client.receive_ring.taken = 7;
+  client.receive_ring.header().head = client.receive_ring.header().tail = 7;
+  ASSERT_TRUE(client.start());
+  for (unsigned i = 0; i < 3; ++i) {
+    ASSERT_EQ(client.send({make_frame(60, i)}), 1U);
+    EXPECT_TRUE(same_frames({make_frame(60, i)}, collect(pair.link(), 1)));
+    ASSERT_EQ(pair.link().send(views({make_frame(61, i)})).taken, 1U);
+    EXPECT_TRUE(same_frames({make_frame(61, i)}, client.frames()));
+  }
+  EXPECT_EQ(client.send_ring.tail(), 2U);
+  EXPECT_EQ(client.receive_ring.tail(), 10U);
 }
 
 }  // namespace

@@ -190,6 +190,34 @@ TEST(VhostAgreed, TheFirstOfTwoFaultsIsTheReason) {
   EXPECT_EQ(machine.link().why(), first);
 }
 
+TEST(VhostAgreed, WhoAskedForAnAnswerIsToldOfTheRefusalAndCutOffAllTheSame) {
+  Machine machine({}, {}, false);
+  FrontEnd& front = machine.front();
+  ASSERT_TRUE(front.tell(Request::set_protocol_features, vhost::bit(3)));
+  ASSERT_TRUE(
+      front.tell(Request::set_vring_num, VringState{5, 256}, {}, vhost::MessageHeader::kNeedReply));
+  const auto reply = front.reply();
+  ASSERT_TRUE(reply.has_value());
+  EXPECT_EQ((*reply)[0], 1U);
+  EXPECT_EQ(machine.last().error, Errc::corrupt);
+  EXPECT_EQ(machine.link().why(), "a queue that does not exist; give it queues=1");
+}
+
+TEST(VhostAgreed, OneWhoTalksWithoutEndDoesNotKeepTheCaller) {
+  Machine machine({}, {}, false);
+  const FrontEnd& front = machine.front();
+  for (unsigned i = 0; i < 100; ++i)
+    ASSERT_TRUE(front.tell(Request::get_queue_num, std::span<const std::byte>()));
+  const auto replies = [&] {
+    std::array<std::byte, 20 * 100> bytes{};
+    return ::recv(front.socket.get(), bytes.data(), bytes.size(), MSG_DONTWAIT) / 20;
+  };
+  machine.serve();
+  EXPECT_EQ(replies(), 64);
+  machine.serve();
+  EXPECT_EQ(replies(), 36);
+}
+
 TEST(VhostAgreed, AMessageThatIsNotWholeIsStillSilence) {
   Machine machine({}, {.first_message = std::chrono::milliseconds(1)}, false);
   const vhost::MessageHeader header{.request = 3, .flags = 1, .payload_bytes = 0};
@@ -273,6 +301,21 @@ TEST(VhostAgreed, ASuperFrameHasItsLimitInBothDirections) {
     EXPECT_EQ(machine.link().drops().too_long, more);
     EXPECT_EQ(machine.link().drops().bad_header, 0U);
   }
+}
+
+TEST(VhostAgreed, ABufferHoldsMoreThanSixtyFourKilobytes) {
+  Machine machine(
+      {.features = kEverything & ~Features::kMergeable, .queue_size = 16, .buffer_bytes = 70'000},
+      {.max_frame_bytes = 1522, .offload = true});
+  const Shape shape;
+  Bytes frame = build(shape, 60'000, 1);
+  frame.resize(kMaxSuperFrameBytes);
+  FrameView view(frame.data(), frame.size());
+  view.offload = header_for(shape, 1448);
+  ASSERT_EQ(machine.link().send({&view, 1}).taken, 1U);
+  const auto got = machine.front().arrived();
+  ASSERT_EQ(got.size(), 1U);
+  EXPECT_TRUE(got[0].frame == frame) << got[0].frame.size();
 }
 
 TEST(VhostAgreed, WhatWasPassedOnBeforeAFaultIsKept) {

@@ -29,11 +29,14 @@ struct QueuePair {
     const vhost::MemoryRegion region = machine.region();
     memory = GuestMemory::map({&region, 1}, file).value();
     buffers.reserve(SplitQueue::kMaxBuffers);
-    EXPECT_TRUE(device.start(memory, {.size = size,
-                                      .descriptors = MachineMemory::kUser + driver.descriptors_at,
-                                      .available = MachineMemory::kUser + driver.available_at,
-                                      .used = MachineMemory::kUser + driver.used_at,
-                                      .event_index = event_index}));
+    EXPECT_TRUE(start(event_index));
+  }
+  bool start(bool event_index) {
+    return device.start(memory, {.size = driver.size,
+                                 .descriptors = MachineMemory::kUser + driver.descriptors_at,
+                                 .available = MachineMemory::kUser + driver.available_at,
+                                 .used = MachineMemory::kUser + driver.used_at,
+                                 .event_index = event_index});
   }
   /// Takes the next chain and gives it back.
   void consume() {
@@ -159,6 +162,42 @@ TEST(SplitQueue, NotifiesWhenTheDriversEventIsPassed) {
   go_to(0xfffe);
   pair.driver.used_event() = 0xfffd;
   EXPECT_FALSE(give_back(4)) << "0xfffe to 2: 0xfffd is behind";
+}
+
+TEST(SplitQueue, ReadsNoMoreOfAChainThanIsEnough) {
+  QueuePair pair(true);
+  const std::uint64_t at = MachineMemory::kGuest + (std::uint64_t{1} << 20);
+  pair.driver.descriptor(0) = {at, 64, vhost::Descriptor::kNext, 1};
+  pair.driver.descriptor(1) = {at + 64, 32, vhost::Descriptor::kNext, 99};  // there is no 99
+  pair.driver.lend(0);
+  (void)pair.driver.show(true);
+  ASSERT_TRUE(pair.device.has(1));
+  for (const std::size_t enough : {1U, 64U, 65U, 96U}) {
+    pair.buffers.clear();
+    SplitQueue::Chain chain;
+    ASSERT_TRUE(
+        pair.device.read_chain(0, SplitQueue::Direction::from_driver, enough, pair.buffers, chain))
+        << enough;
+    EXPECT_EQ(chain.bytes, enough <= 64 ? 64U : 96U) << enough;
+    EXPECT_EQ(pair.buffers.size(), enough <= 64 ? 1U : 2U);
+  }
+}
+
+TEST(SplitQueue, ThatBrokeIsSoundAgainOnceItStarts) {
+  QueuePair pair(true);
+  pair.driver.available().idx = 9;  // more than it has
+  EXPECT_FALSE(pair.device.has(1));
+  EXPECT_STREQ(pair.device.fault(), "more buffers are offered than the queue has entries");
+  EXPECT_FALSE(pair.device.is_running());
+  EXPECT_FALSE(pair.device.publish());
+  EXPECT_FALSE(pair.device.prepare_wait());
+  pair.driver.available().idx = 0;
+  ASSERT_TRUE(pair.start(true));
+  EXPECT_EQ(pair.device.fault(), nullptr);
+  EXPECT_TRUE(pair.device.is_running());
+  pair.device.stop();
+  EXPECT_FALSE(pair.device.is_running());
+  EXPECT_FALSE(pair.device.has(0));
 }
 
 TEST(BufferCursor, CopiesFromBufferToBufferAndStopsAtTheEnd) {
