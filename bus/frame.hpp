@@ -104,6 +104,12 @@ class FrameBatch {
   std::size_t max_frames() const noexcept { return max_frames_; }
   /// The free bytes, where the next frame may be written.
   std::span<std::byte> room() noexcept { return {arena_.get() + used_, arena_bytes_ - used_}; }
+  /// Whether a frame of `bytes` may be written to room(): whole, or, as the first of the batch, cut
+  /// to what is there, which must hold an Ethernet header. Else it waits for another batch.
+  bool has_room_for(std::size_t bytes) const noexcept {
+    const std::size_t left = arena_bytes_ - used_;
+    return left >= bytes || (size_ == 0 && left >= kEthernetHeaderBytes);
+  }
   /// The view of the next frame, blank, to be filled in place: to copy a view that was built
   /// elsewhere takes a quarter of the time of a 64-byte frame. keep() or keep_lent() adds it to the
   /// batch; without them the call has no effect. Call only while not full().

@@ -283,9 +283,8 @@ MemifLink::Impl::Got MemifLink::Impl::get(FrameBatch& into) noexcept {
     ring.pass(count);
     return Got::dropped;
   }
+  if (!into.has_room_for(length)) return Got::no_space;
   const std::span<std::byte> room = into.room();
-  // Only the first frame of an empty batch may be cut short.
-  if (room.size() < length && (room.empty() || !into.empty())) return Got::no_space;
   FrameView& frame = into.next();
   frame.bytes = room.first(std::min(length, room.size()));
   BufferCursor(buffers).read(room.first(frame.size()));

@@ -219,8 +219,7 @@ ReceiveResult DatagramLink::receive(FrameBatch& into) noexcept {
   for (unsigned fetches = 0; fetches < kMaxFetches && !into.full(); ++fetches) {
     const std::span<std::byte> room = into.room();
     const bool small = room.size() < self.stride;
-    // Only the first frame of an empty batch may be cut short.
-    if (small && (room.empty() || !into.empty())) break;
+    if (!into.has_room_for(self.stride)) return result;
     const std::size_t max =
         small ? 1 : std::min({room.size() / self.stride, into.max_frames() - into.size(), kSlots});
     const std::size_t got = self.fetch(room, max, small);

@@ -111,9 +111,9 @@ std::size_t FaultLink::Impl::deliver(FrameBatch& into, Clock::time_point now) no
   std::size_t count = 0;
   FrameView due;
   while (!into.full() && in.ready({&due, 1}, now) == 1) {
+    if (!into.has_room_for(due.size())) break;  // the next call has an empty batch
     const std::span<std::byte> room = into.room();
     if (room.size() < due.size()) {
-      if (!into.empty()) break;  // the next call has an empty batch
       due.true_bytes = std::max(due.true_bytes, static_cast<std::uint32_t>(due.size()));
       due.bytes = due.bytes.first(room.size());
     }

@@ -48,10 +48,7 @@ class LoopbackLink::Queue {
     ReceiveResult result;
     while (count_ > 0 && !into.full()) {
       const Entry& entry = entries_[head_];
-      // A batch too small for the frame gets the part that fits, but only when it is the first one
-      // in it: else the frame waits for the next batch.
-      const std::size_t room = into.room().size();
-      if (room < entry.size && (!into.empty() || room < kEthernetHeaderBytes)) break;
+      if (!into.has_room_for(entry.size)) break;
       take(entry, into);
       ++result.frames;
     }

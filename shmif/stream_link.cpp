@@ -256,9 +256,8 @@ ReceiveResult StreamLink::receive(FrameBatch& into) noexcept {
     }
     const byte* const record = self.buffer.data() + self.begin;
     const Length length = self.front_length();
+    if (!into.has_room_for(length)) return result;
     const std::span<byte> room = into.room();
-    // Only the first frame of an empty batch may be cut short.
-    if (room.size() < length && (room.empty() || !into.empty())) break;
     FrameView frame(room.data(), std::min<std::size_t>(length, room.size()));
     if (length > frame.size()) frame.true_bytes = length;
     std::memcpy(room.data(), record + sizeof length, frame.size());

@@ -174,8 +174,8 @@ ReceiveResult VdeLink::receive(FrameBatch& into) noexcept {
   Impl& self = *impl_;
   ReceiveResult result;
   for (unsigned i = 0; i < kMaxFrames && !into.full(); ++i) {
+    if (!into.has_room_for(self.room.size())) return result;
     const std::span<std::byte> room = into.room();
-    if (room.size() < self.room.size() && !into.empty()) break;
     const std::size_t bytes = self.fetch();
     if (bytes == 0) break;
     if (self.drop(bytes)) continue;

@@ -421,9 +421,8 @@ void PacketLink::Impl::look_at_next(ReceiveResult& result) noexcept {
 /// Moves `current`, or the next piece of it, into the batch. Result: false if it does not fit.
 bool PacketLink::Impl::deliver(FrameBatch& into, ReceiveResult& result) noexcept {
   const std::size_t size = next_bytes();
+  if (!into.has_room_for(size)) return false;
   const std::span<std::byte> room = into.room();
-  // Only the first frame of an empty batch may be cut short.
-  if (room.size() < size && (room.empty() || !into.empty())) return false;
   FrameView frame(room.data(), std::min(size, room.size()));
   if (room.size() < size) frame.true_bytes = static_cast<std::uint32_t>(size);
   frame.offload = current_offload;

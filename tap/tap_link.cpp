@@ -441,9 +441,8 @@ ReceiveResult TapLink::receive(FrameBatch& into) noexcept {
   Impl& self = *impl_;
   ReceiveResult result;
   while (!into.full()) {
+    if (!into.has_room_for(self.largest)) break;
     const std::span<std::byte> room = into.room();
-    // With a small room, only the first frame of an empty batch may be cut short.
-    if (room.empty() || (room.size() < self.largest && !into.empty())) break;
     Offload offload;
     const std::array<iovec, 3> parts{{{&offload, sizeof offload},
                                       {room.data(), room.size()},

@@ -382,9 +382,8 @@ VhostLink::Impl::Got VhostLink::Impl::get(FrameBatch& into) noexcept {
   if (!allows(offload)) return drop(bad_header);
   if (length > (offload.is_super_frame() ? kMaxSuperFrameBytes : options.max_frame_bytes))
     return drop(too_long);
+  if (!into.has_room_for(length)) return Got::no_space;
   const std::span<std::byte> room = into.room();
-  // Only the first frame of an empty batch may be cut short.
-  if (room.size() < length && (room.empty() || !into.empty())) return Got::no_space;
   FrameView& frame = into.next();
   frame.bytes = room.first(std::min(length, room.size()));
   cursor.read(room.first(frame.size()));

@@ -203,7 +203,7 @@ bool NetbsdReader::take(FrameBatch& into, const NetbsdRecord& record,
                         std::uint64_t number) noexcept {
   const std::size_t bytes = record.header.bytes;
   const std::span<std::byte> room = into.room();
-  if (into.full() || (room.size() < bytes && !into.empty())) return false;
+  if (into.full() || !into.has_room_for(bytes)) return false;
   const std::size_t copied = std::min(room.size(), bytes);
   ring_.read(record.frame, room.data(), copied);
   FrameView& view = into.next();

@@ -367,9 +367,8 @@ template <RingReader::InRing in_ring>
     into.keep_lent();
     return Took::yes;
   }
+  if (!into.has_room_for(bytes)) return Took::no_room;  // the next call has an empty batch
   const std::span<std::byte> room = into.room();
-  if (room.size() < bytes && !into.empty())
-    return Took::no_room;  // the next call has an empty batch
   const std::size_t take = std::min<std::size_t>(room.size(), bytes);
   copy_from_shared(room.data(), frame, take);
   view.bytes = room.first(take);
@@ -412,9 +411,8 @@ RingReader::Took RingReader::take_with_offload(const Origin& from, std::uint64_t
     into.keep_lent();
     return Took::yes;
   }
+  if (!into.has_room_for(bytes)) return Took::no_room;  // the next call has an empty batch
   const std::span<std::byte> room = into.room();
-  if (room.size() < bytes && !into.empty())
-    return Took::no_room;  // the next call has an empty batch
   const std::size_t take = std::min<std::size_t>(room.size(), bytes);
   copy_from_shared(room.data(), frame, take);
   // The check reads the copy, which nobody changes any more. A super-frame that is cut to at most
@@ -484,12 +482,12 @@ void RingReader::deliver_segments(FrameBatch& into) noexcept {
   Cutting& c = *cutting_;
   while (!c.segments.done() && !into.full()) {
     const std::size_t size = c.segments.next_bytes();
+    if (!into.has_room_for(size)) return;  // the next call has an empty batch
     const std::span<std::byte> room = into.room();
     FrameView view = c.like;
     if (room.size() >= size) {
       view.bytes = room.first(c.segments.next(room));
     } else {
-      if (!into.empty()) return;  // the next call has an empty batch
       static_cast<void>(c.segments.next(c.segment));
       std::memcpy(room.data(), c.segment.data(), room.size());
       view.bytes = room;

@@ -189,10 +189,9 @@ struct PcapReader::Impl {
   /// Appends `next`, cut to the room where that is too small. Result: false when it must wait for
   /// the next batch.
   bool deliver(FrameBatch& into) noexcept {
+    if (!into.has_room_for(next_size)) return false;
     const std::span<std::byte> room = into.room();
-    const std::size_t whole = next_size;
-    if (room.size() < whole && (!into.empty() || room.size() < kEthernetHeaderBytes)) return false;
-    const std::size_t size = std::min(whole, room.size());
+    const std::size_t size = std::min<std::size_t>(next_size, room.size());
     std::memcpy(room.data(), next_bytes, size);
     FrameView view(room.data(), size);
     view.time_ns = time_of(*next);

@@ -258,6 +258,39 @@ TYPED_TEST_P(LinkConformance, ARoomThatIsTooSmallGivesATruncatedFrameWithItsTrue
   }
 }
 
+TYPED_TEST_P(LinkConformance, ARoomThatHoldsNoHeaderGetsNothingAndTheFrameWaits) {
+  if constexpr (TypeParam::kReceives) {
+    const std::vector<Bytes> frames{make_frame(60, 1), make_frame(200, 2), make_frame(14, 3)};
+    this->rig().feed(frames);
+    for (const std::size_t room : {0U, 1U, 6U, 13U}) {
+      ASSERT_TRUE(wait_for(this->link(), std::chrono::seconds(20))) << room;
+      FrameBatch none(8, room);
+      const ReceiveResult r = this->link().receive(none);
+      EXPECT_EQ(r.frames, 0U) << room;
+      EXPECT_EQ(none.size(), 0U) << room;
+      EXPECT_EQ(r.lost, 0U) << room;
+      EXPECT_FALSE(r.error) << room << ": " << r.error.message();
+    }
+    FrameBatch batch(8, kEthernetHeaderBytes);
+    for (std::size_t next = 0; next < frames.size();) {
+      batch.clear();
+      const ReceiveResult r = this->link().receive(batch);
+      ASSERT_FALSE(r.error) << r.error.message();
+      if (r.frames == 0) {
+        ASSERT_TRUE(wait_for(this->link(), std::chrono::seconds(20))) << "at frame " << next;
+        continue;
+      }
+      ASSERT_EQ(batch.size(), 1U);
+      if (!is_suite_frame(batch[0])) continue;
+      const Bytes& full = frames[next++];
+      EXPECT_EQ(to_bytes(batch[0]), Bytes(full.begin(), full.begin() + kEthernetHeaderBytes));
+      EXPECT_EQ(batch[0].true_bytes, full.size() > kEthernetHeaderBytes ? full.size() : 0U);
+    }
+  } else {
+    SUCCEED() << "nothing arrives at this link";
+  }
+}
+
 TYPED_TEST_P(LinkConformance, AFrameThatDoesNotFitBehindOthersWaitsForTheNextBatch) {
   if constexpr (TypeParam::kReceives) {
     const std::vector<Bytes> frames{make_frame(1000, 1), make_frame(1000, 2), make_frame(1000, 3)};
@@ -437,6 +470,7 @@ REGISTER_TYPED_TEST_SUITE_P(
     TakesABatchLargerThanItsQueueKeepingTheOrder, ReceiveAppendsToWhatTheBatchHolds,
     AFullBatchStopsTheReceiveAndLosesNothing,
     ARoomThatIsTooSmallGivesATruncatedFrameWithItsTrueLength,
+    ARoomThatHoldsNoHeaderGetsNothingAndTheFrameWaits,
     AFrameThatDoesNotFitBehindOthersWaitsForTheNextBatch, DoesNotReceiveItsOwnFrames,
     WithNothingThereReceiveBringsNoFramesAndNoError, AWaiterWakesWhenAFrameArrives,
     AWaiterWakesWhenTheLinkEnds, PrepareWaitSeesWhatArrivedBeforeIt,

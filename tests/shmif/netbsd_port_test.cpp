@@ -616,5 +616,19 @@ TEST(NetbsdPort, AReceiverDeliversWhatAnotherProcessWouldSend) {
   EXPECT_TRUE(eventually([&] { return frames == 100; }));
 }
 
+// A holder that was stopped goes on, and "repair --force" frees what a dead one held.
+TEST(NetbsdPort, AReceiverTriesALockThatIsHeldAHundredTimes) {
+  const NetbsdBus bus;
+  Port port = port_on(bus.path());
+  NetbsdPeer peer(bus.path());
+  peer.lock();
+  Receiver receiver(port, [](auto) {});
+  EXPECT_TRUE(eventually([&] { return !receiver.running(); }));
+  EXPECT_EQ(receiver.error(), Errc::lock_held);
+  EXPECT_EQ(receiver.failed_receives(), 100U);
+  peer.unlock();
+  EXPECT_TRUE(port.is_up());
+}
+
 }  // namespace
 }  // namespace shmif::test

@@ -2,12 +2,21 @@
 
 #include "shmif/socket_address.hpp"
 
+#include <arpa/inet.h>
 #include <gtest/gtest.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <sched.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <cerrno>
+#include <cstdint>
+#include <cstring>
 #include <optional>
 #include <string>
+#include <thread>
 
 namespace shmif::test {
 namespace {
@@ -113,6 +122,51 @@ TEST(SocketAddress, OfTheLoopbackIsOfThisMachineAndAWildcardIsOfNone) {
   for (const char* const text : {"0.0.0.0:1", "[::]:1", "126.0.0.1:1", "128.0.0.1:1",
                                  "198.18.255.254:1", "[::2]:1", "[::ffff:198.18.255.254]:1"})
     EXPECT_FALSE(is_of_this_machine(address_from(text))) << text;
+}
+
+/// Gives the loopback of the thread's network namespace another address.
+void add_to_loopback(const char* address) {
+  const UniqueFd four(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  ifreq up{};
+  std::strcpy(&up.ifr_name[0], "lo");
+  up.ifr_flags = IFF_UP;
+  EXPECT_EQ(::ioctl(four.get(), SIOCSIFFLAGS, &up), 0);
+  const UniqueFd six(::socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  struct {
+    in6_addr address;
+    std::uint32_t prefix;
+    int interface;
+  } wanted{{}, 64, 1};
+  ASSERT_EQ(::inet_pton(AF_INET6, address, &wanted.address), 1);
+  EXPECT_EQ(::ioctl(six.get(), SIOCSIFADDR, &wanted), 0) << address;
+}
+
+TEST(SocketAddress, OfALinkIsOfThisMachineOnlyWithItsOwnInterface) {
+  std::string skipped;
+  std::thread([&] {
+    if (::unshare(CLONE_NEWNET) != 0) {
+      skipped = "needs root: makes a network namespace";
+      return;
+    }
+    if (!UniqueFd(::socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0)) ||
+        ::access("/proc/net/if_inet6", F_OK) != 0) {
+      skipped = "this machine has no IPv6";
+      return;
+    }
+    add_to_loopback("fe80::5");
+    add_to_loopback("fd00::5");
+    EXPECT_TRUE(is_of_this_machine(parse_host_address("fe80::5%lo", 1).value()));
+    EXPECT_TRUE(is_of_this_machine(parse_host_address("fe80::5%1", 1).value()));
+    EXPECT_FALSE(is_of_this_machine(parse_host_address("fe80::5%2", 1).value()));
+    EXPECT_FALSE(is_of_this_machine(parse_host_address("fe80::6%lo", 1).value()));
+    EXPECT_TRUE(is_of_this_machine(address_from("[fd00::5]:1")));
+    EXPECT_TRUE(is_of_this_machine(parse_host_address("fd00::5%1", 1).value()));
+    EXPECT_FALSE(is_of_this_machine(address_from("[fd00::6]:1")));
+    EXPECT_FALSE(is_of_this_machine(address_from("[::ffff:198.18.0.5]:1")));
+    EXPECT_EQ(parse_host_address("fe80::5%7", 1).value().to_string(), "[fe80::5%7]:1")
+        << "there is no such interface";
+  }).join();
+  if (!skipped.empty()) GTEST_SKIP() << skipped;
 }
 
 TEST(SocketAddress, OfASocketIsTheOneThatItIsBoundTo) {

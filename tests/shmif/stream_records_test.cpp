@@ -163,5 +163,28 @@ TEST(StreamRecords, AFrameThatABatchHasNoRoomForWaitsForTheNextOne) {
   EXPECT_EQ(batch[0].true_bytes, 0U);
 }
 
+TEST(StreamRecords, AFrameThatWaitsForRoomComesBeforeTheEnd) {
+  StreamEnds ends;
+  const std::vector<Bytes> frames{make_frame(1000, 1), make_frame(1500, 2)};
+  const Bytes bytes = records_of(frames);
+  ASSERT_EQ(::send(ends.far.get(), bytes.data(), bytes.size(), 0),
+            static_cast<ssize_t>(bytes.size()));
+  ends.far.reset();
+  FrameBatch batch(64, 2048);
+  EXPECT_EQ(ends.link->receive(batch).frames, 1U);
+  FrameBatch none(64, 13);
+  for (FrameBatch* const each : {&batch, &none, &batch}) {
+    const ReceiveResult got = ends.link->receive(*each);
+    EXPECT_EQ(got.frames, 0U);
+    EXPECT_FALSE(got.error) << got.error.message();
+    EXPECT_TRUE(ends.link->prepare_wait().ready);
+    ends.link->finish_wait();
+  }
+  batch.clear();
+  EXPECT_EQ(ends.link->receive(batch).frames, 1U);
+  EXPECT_EQ(to_bytes(batch[0]), frames[1]);
+  EXPECT_EQ(ends.link->receive(batch).error, Errc::link_ended);
+}
+
 }  // namespace
 }  // namespace shmif::test
