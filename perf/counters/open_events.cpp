@@ -9,6 +9,8 @@
 #include <chrono>
 #include <thread>
 
+#include "shmif/debug/debug.hpp"
+
 namespace shmif::perf {
 namespace {
 
@@ -107,6 +109,7 @@ Result<void> OpenEvents::open_group(const GroupPlan& plan, CounterPlace place,
   for (const std::size_t number : plan.events) {
     const int file = open_event(group, plan, number, target, ring_pages);
     if (file < 0 && may_be_left_out(-file, group, target)) {
+      debug(Debug::counters, [&] { return name_of(place) + " is gone: nothing to count there"; });
       groups_.pop_back();
       return {};
     }
@@ -127,6 +130,13 @@ Result<void> OpenEvents::open_group(const GroupPlan& plan, CounterPlace place,
     samples_.know(member.id, number);
     if (auto ring = open_ring(group, member); !ring) return ring;
   }
+  debug(Debug::counters, [&] {
+    std::string names;
+    for (const Member& each : group.members) {
+      names += (names.empty() ? "" : ", ") + sets_.name_of(each.event);
+    }
+    return "set " + std::to_string(group.set) + " on " + name_of(place) + ": " + names;
+  });
   return {};
 }
 
@@ -146,7 +156,10 @@ int OpenEvents::open_event(Group& group, const GroupPlan& plan, std::size_t numb
   // So does a kernel before Linux 6.0 answer. If that is not why, it does so again.
   group.lost = {};
   const int second = ask();
-  if (second >= 0) tells_lost_ = false;
+  if (second >= 0) {
+    tells_lost_ = false;
+    debug(Debug::counters, [] { return "the kernel does not count lost samples"; });
+  }
   return second;
 }
 

@@ -7,6 +7,8 @@
 #include <cerrno>
 #include <cstring>
 
+#include "shmif/debug/debug.hpp"
+
 namespace shmif::perf {
 namespace {
 
@@ -69,6 +71,12 @@ Result<std::size_t> SampleBuffers::make(CounterPlace place, int file, bool share
                  "sysctl)");
   }
   if (got < 0) return Error::from_errno(-got, "cannot map memory for samples");
+  if (bytes < page * pages_) {
+    debug(Debug::counters, [&] {
+      return "a ring for samples has " + std::to_string(bytes / page) + " pages instead of " +
+             std::to_string(pages_) + ": all that this user may lock is in use";
+    });
+  }
   rings_.push_back({place, file, memory, page + bytes, SampleRing(memory, page, bytes), shared});
   return rings_.size() - 1;
 }

@@ -17,6 +17,7 @@
 #include "perf/counters/sample_buffers.hpp"
 #include "perf/counters/set_switcher.hpp"
 #include "perf/counters/target_binding.hpp"
+#include "shmif/debug/debug.hpp"
 
 namespace shmif::perf {
 namespace {
@@ -114,6 +115,7 @@ class CounterSession::Impl {
   void update();
   Result<void> check(SessionCall call);
   Result<void> check_change(SessionCall call);
+  void tell(const char* what) const;
   bool counts() const noexcept { return state_ == SessionState::started; }
   bool is_loaded() const noexcept {
     return state_ != SessionState::unloaded && state_ != SessionState::closed;
@@ -190,6 +192,11 @@ Result<void> CounterSession::Impl::check(SessionCall call) {
   return Error(answer == Answer::busy ? CounterErrc::busy : CounterErrc::invalid,
                std::string("cannot ") + row_of(call).name + " while the session is " +
                    name_of(state_) + " (" + advice_for(state_) + ')');
+}
+
+/// The debug line of a state.
+void CounterSession::Impl::tell(const char* what) const {
+  debug(Debug::counters, [&] { return "session: " + std::string(what); });
 }
 
 /// A thread that counts itself does not count while it is in a call, as far as it can see.
@@ -279,6 +286,7 @@ Result<void> CounterSession::Impl::load(const CounterTarget& target,
   auto loaded = open_all(target, fault);
   if (loaded) {
     state_ = SessionState::loaded;
+    tell("loaded");
   } else {
     close_all();
   }
@@ -305,6 +313,8 @@ Result<void> CounterSession::Impl::open_settled(std::optional<VectorFault>* faul
   for (int left = kMaxOpenings - 1; left > 0; --left) {
     const bool more = target_.list_again();
     if (open_.is_whole() && (!more || !opened)) return opened;
+    debug(Debug::counters,
+          [&] { return "threads started while the events were opened: once more"; });
     open_.close();
     if (fault != nullptr) fault->reset();
     opened = open_.open(target_, options_, fault);
@@ -408,6 +418,7 @@ Result<void> CounterSession::Impl::start() {
     if (auto enabled = open_.enable_all(); !enabled) return enabled;
   }
   state_ = SessionState::started;
+  tell("counts");
   begin_turn();
   return {};
 }
@@ -418,6 +429,7 @@ Result<void> CounterSession::Impl::stop() {
   open_.disable_all();
   if (counts()) end_turn();
   state_ = SessionState::loaded;
+  tell("stopped");
   target_.forget_exec();  // from now on, start() starts at once
   return {};
 }
@@ -484,6 +496,10 @@ Result<SampleCounts> CounterSession::Impl::read_samples(SampleSink& sink) {
   SampleCounts counts = samples_.read(sink, sets_, samples_until());
   lost_.add(counts, open_.lost_records(), open_.samples());
   counts.lost += samples_.lost_in_pmu() + samples_.take_dropped();
+  if (counts.lost != 0) {
+    debug(Debug::counters,
+          [&] { return std::to_string(counts.lost) + " samples lost: a ring was full"; });
+  }
   return counts;
 }
 
@@ -518,6 +534,10 @@ Result<void> CounterSession::Impl::make_active(unsigned id) {
       return enabled;
     }
   }
+  debug(Debug::counters, [&] {
+    return "set " + std::to_string(before) + " has had its turn, set " + std::to_string(id) +
+           " begins";
+  });
   sets_.choose(id);
   if (counts()) begin_turn();
   return {};

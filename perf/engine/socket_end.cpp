@@ -13,6 +13,7 @@
 #include "perf/engine/tcp_socket.hpp"
 #include "perf/engine/wires.hpp"
 #include "shmif/datagram_link.hpp"
+#include "shmif/debug/debug.hpp"
 #include "shmif/socket_address.hpp"
 #include "shmif/stream_link.hpp"
 
@@ -78,6 +79,11 @@ Result<std::unique_ptr<End>> open_udp_host_end(const HostEndOptions& options) {
   if (options.window_bytes == 0) enlarge_buffers(socket->get(), kUdpBufferBytes);
   auto bound = address_of(socket->get());
   if (!bound) return std::move(bound).error();
+  debug(Debug::wire, [&] {
+    return "has a UDP socket at " + bound->to_string() +
+           (options.remote.empty() ? std::string() : ", connected to " + options.remote) +
+           "; datagrams of up to " + std::to_string(largest) + " bytes";
+  });
   auto link = DatagramLink::adopt(
       *std::move(socket),
       {.max_frame_bytes = largest, .address = "udp:" + bound->to_string(), .peer_may_come = true});
@@ -98,6 +104,7 @@ Result<std::unique_ptr<End>> listen_tcp_host_end(const HostEndOptions& options) 
     return std::move(done).error();
   const std::string what = "cannot listen at " + local->to_string();
   if (::listen(socket->get(), 1) != 0) return Error::from_errno(errno, what);
+  debug(Debug::wire, [&] { return "listens at " + local->to_string(); });
   const auto deadline = Clock::now() + options.patience;
   for (;;) {
     const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::now()).count();
@@ -135,6 +142,7 @@ Result<std::unique_ptr<End>> connect_tcp_host_end(const HostEndOptions& options)
     const int number = try_connect(socket->get(), *remote, attempt);
     if (number == 0) return make_stream_end(*std::move(socket), options, remote->to_string());
     const std::string what = "cannot connect to " + remote->to_string();
+    debug(Debug::wire, [&] { return what + ": " + Error::from_errno(number, "connect").message; });
     if (!may_come(number) && number != ETIMEDOUT) return Error::from_errno(number, what);
     if (Clock::now() >= deadline) {
       return Error(Errc::timed_out, Error::from_errno(number, what).message + ", for " +

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "base/quantity.hpp"
+#include "shmif/debug/debug.hpp"
 
 namespace shmif::perf {
 namespace {
@@ -143,6 +144,7 @@ DamonContext::~DamonContext() {
   if (now && now->own == threads_.size()) {
     // One that has ended by itself refuses this.
     for (std::size_t i = 0; i < threads_.size(); ++i) static_cast<void>(command(i, "off"));
+    debug(Debug::heat, [] { return "DAMON is turned off, and has no contexts"; });
     static_cast<void>(write("nr_kdamonds", 0));
   }
   if (record_) record_->set({});
@@ -183,6 +185,10 @@ Result<void> DamonContext::turn_on(std::size_t thread) {
     threads_[thread] = pid_of(thread, files_);
     if (!files_.has(kAdmin + thread_folder(thread) + "pid")) break;
   }
+  debug(Debug::heat, [&] {
+    return "DAMON works in thread " + std::to_string(threads_[thread]) + ", context " +
+           std::to_string(thread);
+  });
   if (record_) record_->set(threads_);
   return traces_.empty() ? Result<void>() : traces_[thread].begin(threads_[thread]);
 }

@@ -7,6 +7,8 @@
 #include <thread>
 #include <utility>
 
+#include "shmif/debug/debug.hpp"
+
 namespace shmif::perf {
 namespace {
 
@@ -189,11 +191,16 @@ Result<void> HeatMonitor::start(const HeatRequest& request) {
       kept.push_back(*known);
     }
   }
+  debug(Debug::heat, [&] {
+    return "a watch begins, as a request said: " + std::to_string(settings_.targets.size()) +
+           " targets";
+  });
   run_ = std::make_unique<Run>(settings_, files_, damon_record_, std::move(kept));
   return {};
 }
 
 void HeatMonitor::stop() {
+  debug(Debug::heat, [] { return "the watch ends, as a request said"; });
   if (run_) run_->end();
 }
 

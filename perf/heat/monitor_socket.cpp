@@ -17,6 +17,8 @@
 #include <list>
 #include <utility>
 
+#include "shmif/debug/debug.hpp"
+
 namespace shmif::perf {
 namespace {
 
@@ -254,7 +256,11 @@ void HeatListener::serve(HeatMonitor& monitor, int stop) {
     }
     if (ready[1].revents == 0) continue;
     UniqueFd socket(::accept4(socket_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
-    if (!socket || !is_trusted(socket.get())) continue;
+    if (!socket) continue;
+    if (!is_trusted(socket.get())) {
+      debug(Debug::heat, [] { return "hung up on a caller: another user's"; });
+      continue;
+    }
     make_room(callers);
     callers.emplace_back(std::move(socket));
   }

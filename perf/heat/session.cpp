@@ -10,6 +10,7 @@
 #include "base/nearest_rank.hpp"
 #include "perf/heat/damon.hpp"
 #include "perf/heat/page_scan.hpp"
+#include "shmif/debug/debug.hpp"
 
 namespace shmif::perf {
 
@@ -39,6 +40,14 @@ constexpr const char* kHasLeft =
 
 std::string both(const std::string& first, const std::string& second) {
   return first.empty() ? second : first + "; " + second;
+}
+
+std::string about(const TaskId& process) {
+  return process.number == 0 ? "physical memory" : "process " + std::to_string(process.number);
+}
+
+void tell_refusal(const TaskId& process, const char* source, const std::string& why) {
+  debug(Debug::heat, [&] { return about(process) + ": not by " + source + ": " + why; });
 }
 
 std::uint64_t accessed_bytes(const std::vector<Region>& regions) {
@@ -117,6 +126,7 @@ void HeatSession::add_to_damon(const std::vector<TaskId>& processes) {
     } else {
       ++changes_;
       target->result.reason = sources.error().message;
+      tell_refusal(target->process, "damon", target->result.reason);
     }
     targets_.push_back(std::move(target));
   }
@@ -145,6 +155,7 @@ void HeatSession::connect(Target& target) {
     auto client = watch_by_client(pid, target.clients);
     if (client) return begin(target, *std::move(client));
     reason = client.error().message;
+    tell_refusal(target.process, "client", reason);
     if (!target.clients.empty()) target.client_reason = reason;
     // It may not have come to its first port yet.
     target.may_take_part_yet = !target.clients.empty();
@@ -158,6 +169,7 @@ void HeatSession::connect(Target& target) {
   if (is_automatic || options_.backend == HeatBackend::written) {
     auto written = watch_by_written(target.process, options_.files);
     if (written) return begin(target, *std::move(written));
+    tell_refusal(target.process, "written", written.error().message);
     reason = both(target.client_reason, written.error().message);
   }
   if (is_automatic || options_.backend == HeatBackend::clear_refs) {
@@ -168,6 +180,7 @@ void HeatSession::connect(Target& target) {
       return;
     }
     reason = any.error().message;
+    tell_refusal(target.process, "clear_refs", reason);
   }
   ++changes_;
   target.result.reason = reason;
@@ -189,6 +202,11 @@ void HeatSession::begin(Target& target, std::unique_ptr<HeatSource> source) {
   target.next_update = now;
   target.result.windows.clear();
   target.result.mappings = {};
+  debug(Debug::heat, [&] {
+    const HeatProvenance& how = target.result.provenance;
+    return about(target.process) + " is watched by " + how.source + ", of each " + how.precision +
+           ", by " + how.means;
+  });
 }
 
 void HeatSession::start_regions(Target& target) {
@@ -213,6 +231,7 @@ void HeatSession::fail(Target& target, const Error& why) {
   auto other = may_change ? watch_by_clear_refs(target.process, options_.files)
                           : Result<std::unique_ptr<HeatSource>>(why);
   if (!other) return stop(target, why);
+  tell_refusal(target.process, "written", why.message);
   begin(target, *std::move(other));
   target.result.fallback_reason = both(target.client_reason, why.message);
 }
@@ -229,6 +248,8 @@ void HeatSession::stop(Target& target, const Error& why) {
   }
   if (target.result.has_ended) target.result.reason = kHasEnded;
   if (target.result.has_left) target.result.reason = kHasLeft;
+  debug(Debug::heat,
+        [&] { return about(target.process) + " is watched no more: " + target.result.reason; });
   // What was seen of an unfinished window is the last that is known.
   if (target.samples > 0) end_window(target);
   target.may_take_part_yet = false;
@@ -246,12 +267,21 @@ void HeatSession::update(Target& target) {
     if (target.source && target.source->looking() == Looking::whole_ranges) update(target);
     return;
   }
+  const bool more = ranges->size() != target.result.ranges.size();
   target.result.ranges = *std::move(ranges);
   // It may share so much by now that only some of the pages can be looked at.
   if (target.source->looking() != target.regions->looking()) start_regions(target);
   std::vector<AddressRange> addresses;
   addresses.reserve(target.result.ranges.size());
   for (const NamedRange& each : target.result.ranges) addresses.push_back(each.range);
+  if (more) {
+    debug(Debug::heat, [&] {
+      std::uint64_t bytes = 0;
+      for (const AddressRange& each : addresses) bytes += each.bytes();
+      return about(target.process) + " has " + std::to_string(addresses.size()) +
+             " ranges to watch, " + std::to_string(bytes) + " bytes";
+    });
+  }
   target.regions->set_target(std::move(addresses));
 }
 
@@ -286,6 +316,11 @@ void HeatSession::end_window(Target& target) {
   if (windows.size() >= std::max<std::size_t>(options_.keep_windows, 1)) {
     windows.erase(windows.begin());
   }
+  debug(Debug::heat, [&] {
+    return about(target.process) + ", window " + std::to_string(target.windows + 1) + ": " +
+           std::to_string(window.samples) + " samples, " + std::to_string(window.regions.size()) +
+           " regions, " + std::to_string(window.working_set_bytes) + " bytes accessed";
+  });
   windows.push_back(std::move(window));
   ++target.windows;
 }

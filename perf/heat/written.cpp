@@ -24,6 +24,7 @@
 #include "perf/heat/source.hpp"
 #include "perf/inject/borrow.hpp"
 #include "perf/inject/machine.hpp"
+#include "shmif/debug/debug.hpp"
 
 namespace shmif::perf {
 namespace {
@@ -116,6 +117,7 @@ class Written : public HeatSource {
     return scanning_ + std::chrono::duration_cast<std::chrono::nanoseconds>(faults);
   }
   void let_go() override {
+    if (file_) tell("its userfaultfd is given back: no page is protected any more");
     file_.reset();
     scan_.reset();
     known_.clear();
@@ -175,6 +177,9 @@ class Written : public HeatSource {
   }
 
  private:
+  void tell(const std::string& what) const {
+    debug(Debug::heat, [&] { return "process " + std::to_string(process_.number) + ": " + what; });
+  }
   /// Of the target; 0: not known.
   std::chrono::duration<double> cpu_time() const noexcept {
     clockid_t clock{};
@@ -311,6 +316,7 @@ class Written : public HeatSource {
     if (scan->means() != PageScan::Means::scan) return too_old();
     file_ = *std::move(file);
     scan_ = *std::move(scan);
+    tell("made a userfaultfd for us, and goes on");
     return {};
   }
 
@@ -347,6 +353,10 @@ class Written : public HeatSource {
       return Error(Errc::busy,
                    "the memory of process " + std::to_string(process_.number) +
                        " is registered with userfaultfd(2) already (by another monitor?)");
+    }
+    if (known != known_ || refused_ != 0) {
+      tell("registered " + std::to_string(known.size()) + " writable mappings, " +
+           std::to_string(refused_) + " refused");
     }
     known_ = std::move(known);
     span_ = ranges.empty() ? AddressRange{}

@@ -21,6 +21,7 @@
 #include "perf/inject/held_threads.hpp"
 #include "perf/inject/machine.hpp"
 #include "perf/inject/stub_room.hpp"
+#include "shmif/debug/debug.hpp"
 
 namespace shmif::perf {
 namespace {
@@ -262,6 +263,9 @@ class Borrowing {
           !held_.set(thread, at_address(thread.state.registers, place))) {
         break;
       }
+      debug(Debug::heat, [&] {
+        return name_ + ": its thread " + std::to_string(thread.number) + " makes the call for us";
+      });
       thread.is_lost = true;
       const int signal = follow_stub(thread);
       if (signal < 0) break;

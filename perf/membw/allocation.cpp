@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "shmif/debug/debug.hpp"
+
 namespace shmif::perf {
 namespace {
 
@@ -57,6 +59,7 @@ Result<void> ResctrlAllocation::set(const std::string& mount_point, const std::s
     const Allotment* const found = allotment_in(*before, each);
     if (found != nullptr && allotment_in(old_, each) == nullptr) old_.push_back(*found);
   }
+  debug(Debug::membw, [&] { return group_ + " gets " + schemata_text(schemata); });
   auto done = write(schemata, "set");
   if (!done) return done;
   now_ = schemata;
@@ -82,6 +85,7 @@ Result<void> ResctrlAllocation::check() const {
 Result<void> ResctrlAllocation::put_back() {
   Result<void> done;
   if (!old_.empty() && files_.has(group_)) {
+    debug(Debug::membw, [&] { return group_ + " gets " + schemata_text(old_) + " again"; });
     done = write(old_, "put back");
     if (!done && old_.size() > 1) done = put_back_each();
   }

@@ -1,7 +1,10 @@
 #include "perf/membw/measure.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
+
+#include "shmif/debug/debug.hpp"
 
 namespace shmif::perf {
 namespace {
@@ -49,6 +52,10 @@ class Measurement {
       run.open = opened.has_value();
       if (!opened) run.failure = opened.error().message;
       run.origin = run.source->origin();
+      debug(Debug::membw, [&] {
+        return "source " + run.source->name() +
+               (run.open ? " is open: " + run.origin : " cannot be used: " + run.failure);
+      });
     }
     // No window is open when the program cannot begin.
     if (hooks_.begin && !keep(hooks_.begin())) return;
@@ -120,10 +127,24 @@ class Measurement {
     // A window that the end of the program cut short is no sample.
     if (!window(sample.readings)) return false;
     if (hooks_.measured && !keep(hooks_.measured(sample))) return false;
+    debug(Debug::membw, [&] { return told(sample); });
     const bool first = in_step() == 0 ? number == 0 : number % in_step() == 0;
     if (!first) result_.samples.push_back(std::move(sample));
     return is_last(number) || options_.interval <= options_.window ||
            slept(options_.interval - options_.window);
+  }
+
+  /// The debug line of a sample.
+  std::string told(const MembwSample& sample) const {
+    std::string text = "sample " + std::to_string(sample.number);
+    for (std::size_t at = 0; at < runs_.size(); ++at) {
+      if (!runs_[at].open) continue;
+      const MemoryReading& reading = sample.readings[at];
+      text += "; " + runs_[at].origin + ": ";
+      text += reading.total ? std::to_string(std::llround(*reading.total)) + " bytes/s"
+                            : "unknown (" + reading.reason + ')';
+    }
+    return text;
   }
 
   void close() {

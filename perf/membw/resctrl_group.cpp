@@ -10,6 +10,7 @@
 
 #include "base/quantity.hpp"
 #include "perf/membw/resctrl_files.hpp"
+#include "shmif/debug/debug.hpp"
 
 namespace shmif::perf {
 namespace {
@@ -153,6 +154,11 @@ Result<void> ResctrlGroup::make(const std::string& mount_point, const std::strin
     done = calls_.make(files_.path(path));
     if (done) group_ = path;
   }
+  if (done) {
+    debug(Debug::membw, [&] {
+      return "made " + group_ + " for " + std::to_string(threads->size()) + " threads";
+    });
+  }
   if (done) done = move_in(processes);
   homes_.clear();
   if (!done) static_cast<void>(undo());  // the first error is the one to tell
@@ -213,6 +219,10 @@ Result<void> ResctrlGroup::undo() {
   Result<void> first;
   if (!group_.empty()) {
     first = put_back();
+    debug(Debug::membw, [&] {
+      return "removes " + group_ + "; " + std::to_string(moved_.size()) +
+             " threads are where they were";
+    });
     const auto removed = calls_.remove(files_.path(group_));
     if (!removed && !is_gone(removed.error())) keep_first(first, removed);
   }

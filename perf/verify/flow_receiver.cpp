@@ -6,6 +6,8 @@
 #include <numeric>
 #include <utility>
 
+#include "shmif/debug/debug.hpp"
+
 namespace shmif::perf {
 
 Arrival classify(const ProbeReading& reading, std::uint32_t nonce) noexcept {
@@ -68,6 +70,13 @@ void FlowReceiver::note_times(const Probe& probe, std::uint64_t now_ns) noexcept
 
 void FlowReceiver::note_damaged(Finding finding, const std::optional<Probe>& said,
                                 std::uint64_t now_ns) {
+  if (counts_.corrupt + counts_.truncated == 0) {
+    debug(Debug::verify, [&] {
+      return "the first damaged frame of flow " + std::to_string(options_.flow) +
+             (said ? " says that its number is " + std::to_string(said->sequence)
+                   : std::string(" has no number"));
+    });
+  }
   if (!said || only_damaged_.size() >= kMaxOnlyDamaged) {
     ++all_unknown_;
   } else {

@@ -9,6 +9,7 @@
 #include "perf/why/counted.hpp"
 #include "perf/why/evidence.hpp"
 #include "perf/why/losses.hpp"
+#include "shmif/debug/debug.hpp"
 
 namespace shmif::perf {
 namespace {
@@ -175,6 +176,10 @@ std::vector<Cause> find_causes(const WhySeries& series, std::span<const JobTraff
   std::ranges::sort(found, is_heavier);
   std::vector<Cause> causes;
   for (Weighed& one : found) {
+    debug(Debug::why, [&] {
+      return "found, weight " + std::to_string(loss_weight(one.cause)) + ", held " +
+             std::to_string(one.held_s) + " s: " + one.cause.sentence;
+    });
     if (causes.size() >= kMaxCauses) break;
     // Of several threads the one that was held back longest is told; counters are told each.
     const bool told =

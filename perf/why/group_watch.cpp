@@ -6,6 +6,7 @@
 
 #include "perf/why/difference.hpp"
 #include "perf/why/kernel_text.hpp"
+#include "shmif/debug/debug.hpp"
 
 namespace shmif::perf {
 namespace {
@@ -110,6 +111,9 @@ std::uint16_t GroupWatch::find(std::string_view text, WhySeries& series) {
     number = static_cast<std::uint16_t>(series.groups.size());
     GroupStep unused;
     for (Source& source : group.sources) read(source, unused, series);
+    debug(Debug::why, [&] {
+      return "looks at the cgroup " + (found.name.empty() ? found.memory_name : found.name);
+    });
     groups_.push_back(std::move(group));
     series.groups.push_back(std::move(found));
   }

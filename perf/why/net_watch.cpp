@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "perf/why/difference.hpp"
+#include "shmif/debug/debug.hpp"
 
 namespace shmif::perf {
 namespace {
@@ -98,6 +99,10 @@ void NetWatch::begin(std::uint64_t id, Net& net, WhySeries& series) {
   net.snmp6 = RepeatedFile(files_.path(folder + "snmp6"));
   net.number = series.nets.size();
   series.nets.push_back({.net = id, .first = series.ends_s.size()});
+  debug(Debug::why, [&] {
+    return "looks at the network namespace of process " + std::to_string(net.pid) + ", " +
+           std::to_string(id);
+  });
   net.before = totals_of(net, series, true);
   read_devices_of(id, net, series);
   if (!live_) return;

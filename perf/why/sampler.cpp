@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "shmif/debug/debug.hpp"
+
 namespace shmif::perf {
 namespace {
 
@@ -33,6 +35,9 @@ WhySampler::WhySampler(const KernelFiles& files, std::uint64_t origin_ns, Machin
       tasks_(files, series_, seconds_between(0, origin_ns)) {}
 
 std::size_t WhySampler::add_job(WatchedJob job) {
+  debug(Debug::why, [&] {
+    return "job " + std::to_string(series_.jobs.size()) + " of the diagnosis is " + job.name;
+  });
   series_.jobs.push_back(std::move(job));
   return series_.jobs.size() - 1;
 }
@@ -40,6 +45,7 @@ std::size_t WhySampler::add_job(WatchedJob job) {
 Result<void> WhySampler::add_bus(const std::string& path) {
   auto bus = PortWatch::open(path);
   if (!bus) return std::move(bus).error();
+  debug(Debug::why, [&] { return "looks at the ports of " + path; });
   buses_.push_back(*std::move(bus));
   return {};
 }

@@ -14,6 +14,7 @@
 
 #include "perf/watch/process.hpp"
 #include "perf/why/cause.hpp"
+#include "shmif/debug/debug.hpp"
 
 namespace shmif::perf {
 
@@ -198,6 +199,7 @@ struct WhySeries {
   /// Notes, once for each source, why something was not seen.
   void miss(const std::string& source, const std::string& reason) {
     if (std::ranges::find(missing, source, &MissingSource::source) != missing.end()) return;
+    debug(Debug::why, [&] { return "does not see " + source + ": " + reason; });
     missing.push_back({source, reason});
   }
 

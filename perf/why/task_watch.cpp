@@ -12,6 +12,7 @@
 #include "base/quantity.hpp"
 #include "perf/why/difference.hpp"
 #include "perf/why/kernel_text.hpp"
+#include "shmif/debug/debug.hpp"
 
 namespace shmif::perf {
 namespace {
@@ -230,6 +231,10 @@ void TaskWatch::begin(Process& process, Thread& thread, const TaskStat& stat, Wh
   task.first = series.ends_s.size() - (young ? 1 : 0);
   thread.series = series.tasks.size();
   thread.cpu = stat.cpu;
+  debug(Debug::why, [&] {
+    return "looks at thread " + std::to_string(thread.number) + ", " + task.name + ", of process " +
+           std::to_string(process.pid) + ", of job " + series.jobs[process.job].name;
+  });
   series.tasks.push_back(std::move(task));
   thread.begun = true;
   thread.missed = false;

@@ -15,6 +15,7 @@
 #include "perf/counters/sample_buffers.hpp"
 #include "perf/counters/session.hpp"
 #include "tests/perf/counters/fake_counters.hpp"
+#include "tests/support/debug_capture.hpp"
 
 namespace shmif::perf::test {
 namespace {
@@ -358,7 +359,12 @@ TEST_F(RecordSession, GivesBackAllOfARingThatWasMadeSmaller) {
   kernel.before = [](KernelCall call, int nth) {
     return call == KernelCall::map && nth < 3 ? -EPERM : 0;
   };
+  shmif::test::DebugCapture told("counters");
   start({{fake_event(1), 0, {.period = 10}}});
+  const std::vector<std::string> lines = told.lines();
+  ASSERT_FALSE(lines.empty());
+  EXPECT_EQ(lines[0],
+            "a ring for samples has 16 pages instead of 64: all that this user may lock is in use");
   EXPECT_EQ(kernel.events.at(file_of(1)).ring.size(), (1U + 16U) * 4096) << "of 64 pages";
   ring = file_of(1);
   put(PERF_RECORD_SAMPLE, {id_of(1), 0x10, halves(5, 6)});

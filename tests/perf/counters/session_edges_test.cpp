@@ -17,6 +17,7 @@
 #include "perf/counters/sample.hpp"
 #include "perf/counters/session.hpp"
 #include "tests/perf/counters/fake_counters.hpp"
+#include "tests/support/debug_capture.hpp"
 #include "tests/support/eventually.hpp"
 
 namespace shmif::perf::test {
@@ -425,6 +426,28 @@ TEST_F(EdgeSession, OfAnotherThreadIsBusyThoughItIsItsOwnProcess) {
   ASSERT_TRUE(own.start());
   EXPECT_TRUE(may());
   std::thread([&] { EXPECT_FALSE(may()); }).join();
+}
+
+TEST_F(EdgeSession, TellsOfItsEventsStatesAndTurns) {
+  CounterSession own({.switch_by_itself = false}, kernel);
+  ASSERT_TRUE(own.create_sets(std::array{SetSetup{5}}));
+  ASSERT_TRUE(own.program(std::array{EventSetup{fake_event(1)}, EventSetup{fake_event(2), 5}}));
+  shmif::test::DebugCapture told("counters");
+  ASSERT_TRUE(own.load(CounterTarget::thread({})));
+  ASSERT_TRUE(own.start());
+  ASSERT_TRUE(own.switch_set(5));
+  ASSERT_TRUE(own.stop());
+  auto lines = told.lines();
+  ASSERT_EQ(lines.size(), 6U);
+  for (std::size_t i = 0; i < 2; ++i) lines[i].erase(0, lines[i].find(": ") + 2);
+  EXPECT_EQ(lines, (std::vector<std::string>{
+                       '"' + fake_event(1).name + '"',
+                       '"' + fake_event(2).name + '"',
+                       "session: loaded",
+                       "session: counts",
+                       "set 0 has had its turn, set 5 begins",
+                       "session: stopped",
+                   }));
 }
 
 TEST_F(EdgeSession, LetsAddedEventsCountIfTheirSetDoes) {

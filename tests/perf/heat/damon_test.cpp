@@ -20,6 +20,7 @@
 #include "perf/heat/session.hpp"
 #include "tests/perf/heat/fake_damon.hpp"
 #include "tests/support/child_process.hpp"
+#include "tests/support/debug_capture.hpp"
 #include "tests/support/eventually.hpp"
 #include "tests/support/temp_dir.hpp"
 
@@ -117,6 +118,16 @@ TEST_F(FakeDamon, IsSetUpInTheKernelsOrderAndRemovedAtTheEnd) {
   EXPECT_EQ(writes(), (std::vector<std::string>{"0/state", "nr_kdamonds"}));
   EXPECT_EQ(line_of("0/state"), "off");
   EXPECT_EQ(line_of("nr_kdamonds"), "0");
+}
+
+TEST_F(FakeDamon, TellsInWhichThreadItWorksAndWhenItIsTurnedOff) {
+  shmif::test::DebugCapture told("heat");
+  put("0/pid", "4711");
+  ASSERT_TRUE(DamonContext::begin(setup(), files()));
+  EXPECT_EQ(told.lines(), (std::vector<std::string>{
+                              "DAMON works in thread 4711, context 0",
+                              "DAMON is turned off, and has no contexts",
+                          }));
 }
 
 TEST_F(FakeDamon, OfOthersIsNeverTouched) {

@@ -10,6 +10,7 @@
 #include "perf/membw/pmu_source.hpp"
 #include "tests/perf/membw/fake_counters.hpp"
 #include "tests/perf/membw/fake_resctrl.hpp"
+#include "tests/support/debug_capture.hpp"
 
 namespace shmif::perf::test {
 namespace {
@@ -43,6 +44,16 @@ TEST_F(AllocationTest, PutsBackWhatItFoundAndNoMore) {
   ASSERT_TRUE(allocation_.put_back());
   EXPECT_EQ(resctrl_.schemata_of(kGroup), "MB:0=90;1=100;L3:0=7ff;1=3");
   EXPECT_EQ(resctrl_.schemata_of(kRoot), "MB:0=100;1=100;L3:0=7ff;1=7ff") << "of another group";
+}
+
+TEST_F(AllocationTest, TellsWhatItSetsAndPutsBack) {
+  shmif::test::DebugCapture told("membw");
+  ASSERT_TRUE(set("MB:0=50;L3:0=f"));
+  ASSERT_TRUE(allocation_.put_back());
+  EXPECT_EQ(told.lines(), (std::vector<std::string>{
+                              kGroup + " gets MB:0=50;L3:0=f",
+                              kGroup + " gets MB:0=100;L3:0=7ff again",
+                          }));
 }
 
 TEST_F(AllocationTest, IsPutBackWithItsOwnerAlsoAfterAnError) {

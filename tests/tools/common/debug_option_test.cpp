@@ -223,5 +223,69 @@ TEST(DebugOption, ShmifctlTellsOfItsPorts) {
   EXPECT_TRUE(has(lines, "relay", "", "pair 0 of the bridge: ")) << ended.err;
 }
 
+/// The lines of an instrument that watches a short program.
+std::vector<Line> lines_of(Words command) {
+  const ToolResult ran = shmifperf(std::move(command));
+  EXPECT_EQ(ran.status, 0) << ran.err;
+  return debug_lines(ran.err);
+}
+
+/// The line with this text, of the only category; empty if there is none.
+std::string line_with(const std::vector<Line>& lines, const std::string& category,
+                      const std::string& text) {
+  EXPECT_EQ(categories_of(lines), (std::set<std::string>{category}));
+  for (const Line& line : lines) {
+    if (line.text.find(text) != std::string::npos) return line.text;
+  }
+  return {};
+}
+
+TEST(DebugOption, HeatTellsHowAProcessIsWatchedAndOfEachWindow) {
+  const auto lines = lines_of(
+      {"heat", "--debug=heat", "--backend=clear_refs", "--windows=2", "--", "sleep", "30"});
+  const std::string watched = line_with(lines, "heat", " is watched by ");
+  const std::string process = watched.substr(0, watched.find(" is watched"));
+  EXPECT_EQ(watched, process +
+                         " is watched by clear_refs, of each mapping, by "
+                         "/proc/PID/clear_refs, Referenced in /proc/PID/smaps");
+  EXPECT_TRUE(has(lines, "heat", "", process + ", window 1: "));
+  EXPECT_TRUE(has(lines, "heat", "", process + ", window 2: "));
+  EXPECT_FALSE(has(lines, "heat", "", process + ", window 3: "));
+  EXPECT_EQ(line_with(lines, "heat", "ranges to watch").substr(0, process.size()), process);
+}
+
+TEST(DebugOption, StatTellsWhatIsCountedWhereAndWhen) {
+  const auto lines = lines_of({"stat", "--debug=counters", "-e", "page-faults:u", "--", "true"});
+  std::vector<std::string> texts;
+  for (const Line& line : lines) texts.push_back(line.text);
+  ASSERT_EQ(texts.size(), 3U);
+  EXPECT_TRUE(std::regex_match(texts[0], std::regex("set 0 on thread \\d+: \"page-faults:u\"")))
+      << texts[0];
+  EXPECT_EQ(texts[1], "session: loaded");
+  EXPECT_EQ(texts[2], "session: counts");
+}
+
+TEST(DebugOption, SampleTellsOfItsSessionAsStatDoes) {
+  const auto lines = lines_of({"sample", "--debug=counters", "--", "true"});
+  EXPECT_NE(line_with(lines, "counters", "session: loaded"), "");
+}
+
+TEST(DebugOption, MembwTellsOfItsSources) {
+  const ToolResult ran =
+      shmifperf({"membw", "--debug=membw", "--sysroot=/nowhere", "--load=fill:size=64k",
+                 "--samples=1", "--window=10ms", "--settle=1ms"});
+  const auto lines = debug_lines(ran.err);
+  EXPECT_NE(line_with(lines, "membw", "source resctrl cannot be used: "), "");
+  EXPECT_NE(line_with(lines, "membw", "source software is open: the load's own count"), "");
+  EXPECT_NE(line_with(lines, "membw", "sample 1; the load's own count: "), "");
+}
+
+TEST(DebugOption, WhyTellsWhomItLooksAt) {
+  const auto lines = lines_of({"why", "--debug=why", "--", "sleep", "0.3"});
+  EXPECT_EQ(line_with(lines, "why", "job 0"), "job 0 of the diagnosis is sleep");
+  EXPECT_NE(line_with(lines, "why", "looks at the network namespace of process "), "");
+  EXPECT_NE(line_with(lines, "why", ", of job sleep"), "");
+}
+
 }  // namespace
 }  // namespace shmif::test
