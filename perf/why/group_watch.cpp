@@ -58,7 +58,10 @@ const GroupWatch::Mount* GroupWatch::mount_of(std::string_view controller) const
 /// The file in the group at `path`, and in each above it but the first, which has no limits.
 void GroupWatch::add_sources(Group& group, const Mount& mount, std::string path, Source::Of of,
                              const char* file) const {
-  if (mount.root != "/" && path.starts_with(mount.root)) path.erase(0, mount.root.size());
+  // "/rig2" is not below "/rig".
+  if (mount.root != "/" && (path + '/').starts_with(mount.root + '/')) {
+    path.erase(0, mount.root.size());
+  }
   while (path.size() > 1) {
     const std::string name = mount.where + path + '/' + file;
     if (files_.has(name)) group.sources.push_back({RepeatedFile(files_.path(name)), of});

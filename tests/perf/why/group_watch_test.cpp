@@ -134,6 +134,47 @@ TEST_F(GroupFiles, InsideOfAContainerAreBelowWhatIsMountedThere) {
   EXPECT_EQ(find("0::/docker/other\n"), 1U) << "it is not below the mount";
 }
 
+TEST_F(GroupFiles, WhoseNameBeginsLikeThatOfTheMountAreNotBelowIt) {
+  mount("30 25 0:26 /rig /sys/fs/cgroup rw - cgroup2 cgroup rw\n");
+  for (const char* const where : {"/sys/fs/cgroup2", "/sys/fs/cgroup22", "/sys/fs/cgroup/x"}) {
+    tree.put(where + std::string("/cpu.stat"), "throttled_usec 5\n");
+  }
+  EXPECT_EQ(find("0::/rig2\n"), kNowhere);
+  EXPECT_EQ(find("0::/rig22\n"), kNowhere);
+  EXPECT_EQ(find("0::/rig\n"), kNowhere) << "what is mounted has no limits to be seen there";
+  EXPECT_EQ(find("0::/rig/x\n"), 0U);
+}
+
+TEST_F(GroupFiles, ThatCannotBeReadAtALookHaveNoStepOfWhatCameSinceTheLookBefore) {
+  mount(kUnified);
+  const auto put = [&](int us) {
+    tree.put("/sys/fs/cgroup/rig/cpu.stat", "nr_throttled " + std::to_string(us / 2) +
+                                                "\nthrottled_usec " + std::to_string(us) + '\n');
+  };
+  put(100);
+  find("0::/rig\n");
+  tree.put("/sys/fs/cgroup/rig/cpu.stat", "");
+  look();
+  put(500);
+  look();
+  EXPECT_EQ(step().throttled_us + step().throttled_periods, 0U) << "since when is not known";
+  put(506);
+  look();
+  EXPECT_EQ(step().throttled_us, 6U);
+  EXPECT_EQ(step().throttled_periods, 3U);
+  EXPECT_TRUE(series.missing.empty()) << "a group may be empty, or be removed";
+}
+
+TEST_F(GroupFiles, AreReadWhereTheControllerIsMountedFirst) {
+  mount(
+      "31 25 0:27 / /first rw - cgroup cgroup rw,cpu\n"
+      "32 25 0:28 / /second rw - cgroup cgroup rw,cpuset,cpu\n");
+  tree.put("/second/rig/cpu.stat", "throttled_time 5\n");
+  EXPECT_EQ(find("3:cpu:/rig\n"), kNowhere);
+  tree.put("/first/rig/cpu.stat", "throttled_time 5\n");
+  EXPECT_EQ(find("3:cpu,cpuset:/rig\n"), 0U);
+}
+
 TEST_F(GroupFiles, AreFoundOnceForEachTextAndWatchedFromThenOn) {
   mount(kUnified);
   const auto put = [&](const std::string& group, int us) {
