@@ -94,7 +94,7 @@ struct Cause {
 /// The losses that a cause explains, for the order of causes. What held a job back for a small part
 /// of a time may have little to do with what it lost then; what was counted has.
 inline double loss_weight(const Cause& cause) noexcept {
-  const bool sure = cause.cause >= CauseKind::requested_faults;
+  const bool sure = is_counted(cause.cause);
   return cause.of_losses_share.value_or(0) * (sure ? 1 : cause.share);
 }
 

@@ -285,10 +285,10 @@ TEST(CountedEdges, TheWayOfASenderInTheSameNamespaceIsThatOfTheReceiver) {
   const std::vector traffic{traffic_of(series, "rx", 10, 11, 200)};
   const std::string rest = " 1.0 s to 1.1 s, ";
   EXPECT_EQ(causes_told(series, traffic),
-            (CauseLines{"rx qdisc" + rest + "40 %, losses 20 %",
-                        "rx device_queue" + rest + "50 %, losses 25 %",
-                        "rx qdisc" + rest + "20 %, losses 10 %",
-                        "rx device_queue" + rest + "25 %, losses 25 %"}));
+            (CauseLines{"rx device_queue" + rest + "50 %, losses 25 %",
+                        "rx device_queue" + rest + "25 %, losses 25 %",
+                        "rx qdisc" + rest + "40 %, losses 20 %",
+                        "rx qdisc" + rest + "20 %, losses 10 %"}));
   series.queues[1].steps[10].known = false;
   EXPECT_EQ(causes_told(series, traffic).size(), 3U) << "its counts are not known";
 }
@@ -334,6 +334,34 @@ TEST(CauseEdges, ATenthOfASecondOrATwentiethOfTheLossesIsWorthNaming) {
       EXPECT_EQ(!find_causes(series, std::vector{traffic}).empty(), is_named || lost == 5) << lost;
     }
   }
+}
+
+/// What was counted has lost what it has counted, whatever part of all packets that was.
+TEST(CauseEdges, OnlyTimesWeighTheirLossesByTheirShare) {
+  const auto weight = [](CauseKind kind) {
+    Cause cause;
+    cause.cause = kind;
+    cause.share = 0.25;
+    cause.of_losses_share = 0.5;
+    return loss_weight(cause);
+  };
+  for (auto kind = CauseKind::waited_for_cpu; kind <= CauseKind::qdisc;
+       kind = static_cast<CauseKind>(static_cast<int>(kind) + 1)) {
+    const bool is_of_packets =
+        kind == CauseKind::device_queue || kind >= CauseKind::requested_faults;
+    EXPECT_EQ(weight(kind), is_of_packets ? 0.5 : 0.125) << word_of(kind);
+  }
+  Cause device, wait;
+  device.cause = CauseKind::device_queue;
+  device.share = 0.1;
+  device.of_losses_share = 0.5;
+  device.end_s = wait.end_s = 1;
+  wait.share = 0.9;
+  wait.of_losses_share = 0.4;
+  EXPECT_TRUE(weighs_more(device, wait));
+  EXPECT_FALSE(weighs_more(wait, device));
+  wait.of_losses_share = 0.6;
+  EXPECT_TRUE(weighs_more(wait, device));
 }
 
 TEST(CauseEdges, LatencyStandsOutFromTheMedianOfTheIntervals) {
