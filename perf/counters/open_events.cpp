@@ -61,17 +61,16 @@ Result<void> OpenEvents::open(const TargetBinding& target, const SessionOptions&
 Result<void> OpenEvents::open_more(std::size_t first, const TargetBinding& target,
                                    const SessionOptions& options,
                                    std::optional<VectorFault>* fault) {
-  std::size_t words = words_.size();
   const std::vector<int> online = kernel_.online_cpus();
   for (const GroupPlan& plan : plan_groups(sets_, options.group, first)) {
-    words = std::max(words, kHead + kMaxOfEvent * plan.events.size());
+    // Before it is opened: is_whole() reads what was opened before an error, too.
+    words_.resize(std::max(words_.size(), kHead + kMaxOfEvent * plan.events.size()));
     for (const CounterPlace& place : places_of(plan, target, online)) {
       if (auto opened = open_group(plan, place, target, options.ring_pages, fault); !opened) {
         return opened;
       }
     }
   }
-  words_.resize(words);
   return {};
 }
 

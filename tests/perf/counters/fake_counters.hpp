@@ -181,7 +181,6 @@ class FakeCounters final : public KernelCounters {
     }
   }
   ssize_t read(int file, void* to, std::size_t bytes) noexcept override {
-    if (const int error = ask(KernelCall::read); error < 0) return error;
     const Event& leader = events.at(file);
     const auto format = leader.attr.base.read_format;
     std::vector<std::uint64_t> words;
@@ -201,8 +200,11 @@ class FakeCounters final : public KernelCounters {
         put_number(event);
       }
     }
-    const std::size_t size = std::min(bytes, words.size() * sizeof(std::uint64_t));
-    if (size > 0) std::memcpy(to, words.data(), size);  // no room: `to` may be null
+    const std::size_t size = words.size() * sizeof(std::uint64_t);
+    // The kernel looks at the room before it adds up anything.
+    if (bytes < size) return -ENOSPC;
+    if (const int error = ask(KernelCall::read); error < 0) return error;
+    std::memcpy(to, words.data(), size);
     return static_cast<ssize_t>(size) - cut_reads;
   }
   int map(int file, std::size_t bytes, void** at) noexcept override {

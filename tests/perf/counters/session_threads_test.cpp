@@ -113,6 +113,22 @@ TEST_F(ThreadedSession, OpensAGroupAgainIfTheKernelTookOnlyItsFirstEvent) {
   }
 }
 
+/// What was opened before the refusal is read, too: it may be why.
+TEST_F(ThreadedSession, OpensAGroupAgainOfWhichAThreadHasOnlyAPartAlsoIfALaterOneWasRefused) {
+  int opened = 0;
+  kernel.before = [&](KernelCall call, int) {
+    // The first event of the second thread, after two clocks and the group of the first one.
+    constexpr int kRefused = 5;
+    if (call == KernelCall::open && ++opened == kRefused) return -EMFILE;
+    return call == KernelCall::read && opened == kRefused ? -ECHILD : 0;
+  };
+  std::optional<VectorFault> fault;
+  const auto loaded = session.load(CounterTarget::process({kTask, 7}), &fault);
+  ASSERT_TRUE(loaded) << loaded.error().message;
+  EXPECT_FALSE(fault);
+  EXPECT_EQ(opened, 5 + kOpensOfTwoThreads);
+}
+
 TEST_F(ThreadedSession, IsRefusedWithTheKernelsReasonIfThatRemains) {
   kernel.before = [&](KernelCall call, int) {
     const bool member = std::ranges::any_of(
