@@ -108,11 +108,16 @@ void NetWatch::begin(std::uint64_t id, Net& net, WhySeries& series) {
   if (!live_) return;
   auto dump = QueueDump::open(net.pid);
   if (dump) {
-    net.dump = *std::move(dump);
-    read_queues(id, net, series);
+    ask(id, *std::move(dump), series);
   } else {
     series.miss("queues of interfaces", dump.error().message);
   }
+}
+
+void NetWatch::ask(std::uint64_t net, QueueDump dump, WhySeries& series) {
+  Net& of = nets_.at(net);
+  of.dump = std::move(dump);
+  read_queues(net, of, series);
 }
 
 NetTotals NetWatch::totals_of(Net& net, WhySeries& series, bool first) {

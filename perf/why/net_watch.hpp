@@ -44,6 +44,8 @@ class NetWatch {
   /// Adds a step to each namespace and to what is in it. A namespace whose process has ended is let
   /// go after a last look: an open file would keep it.
   void sample(WhySeries& series);
+  /// Reads the queues and neighbours of a namespace that is watched over this socket from now on.
+  void ask(std::uint64_t net, QueueDump dump, WhySeries& series);
 
  private:
   struct Device {

@@ -100,6 +100,31 @@ TEST(KernelText, OfPressureAndGroupsHasTotals) {
   EXPECT_EQ(read_numbers("12 34 \n"), (std::vector<int>{12, 34}));
 }
 
+TEST(KernelText, OfProtocolsHasTheFigureUnderItsNameOfItsOwnGroup) {
+  const char* const text =
+      "Ip: Forwarding OutNoRoutes\nIp: 1 22\n"
+      "Udp: InDatagrams RcvbufErrors\nUdp: 333 4444\n"
+      "UdpLite: InDatagrams RcvbufErrors\nUdpLite: 5 6\n";
+  EXPECT_EQ(read_paired(text, "Ip", "OutNoRoutes"), 22U);
+  EXPECT_EQ(read_paired(text, "Udp", "RcvbufErrors"), 4444U);
+  EXPECT_EQ(read_paired(text, "UdpLite", "RcvbufErrors"), 6U);
+  EXPECT_FALSE(read_paired(text, "Ip", "RcvbufErrors"));
+  EXPECT_FALSE(read_paired(text, "I", "OutNoRoutes"));
+  EXPECT_FALSE(read_paired("UdpLite: A\nUdpLite: 7\n", "Udp", "A"));
+  EXPECT_FALSE(read_paired("Udp: A\nUdpLite: 7\n", "Udp", "A")) << "of another group";
+  EXPECT_FALSE(read_paired("Udp: A B\nUdp: 7\n", "Udp", "B"));
+  EXPECT_FALSE(read_paired("Udp: A\n", "Udp", "A"));
+  EXPECT_FALSE(read_paired("Udp: A\nUdp: -1\n", "Udp", "A"));
+}
+
+TEST(KernelText, OfATableIsTheSumOfAColumnOrUnknown) {
+  EXPECT_EQ(read_column("a b c\n1 10 2\n1 0f 2\n", "b"), 0x1fU);
+  EXPECT_EQ(read_column("a b c\n1 10 2\n1 0f 2\n", "c"), 4U);
+  EXPECT_FALSE(read_column("a b c\n1 10 2\n1\n", "b")) << "a CPU whose figure is not there";
+  EXPECT_FALSE(read_column("a b c\n1 x 2\n", "b"));
+  EXPECT_FALSE(read_column("a b c\n", "b")) << "no CPU at all";
+}
+
 TEST(KernelText, OfAnyOtherFormDoesNoHarm) {
   std::mt19937 random(3);
   const std::string pieces = "cpu0 1 9\n:\t-,xffsome total=|eth";

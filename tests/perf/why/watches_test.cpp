@@ -2,8 +2,16 @@
 
 #include <gtest/gtest.h>
 
+#include <unistd.h>
+
+#include <array>
+#include <cstdio>
 #include <filesystem>
+#include <functional>
+#include <string>
+#include <tuple>
 #include <utility>
+#include <vector>
 
 #include "perf/why/group_watch.hpp"
 #include "perf/why/machine_watch.hpp"
@@ -271,6 +279,73 @@ TEST_F(LookedAtBus, WhoseCountersGoBackHasNoPlausibleCounters) {
   expect_given_up("not plausible");
 }
 
+/// Each of the counters, at the most that can have been in a look of a second and above it.
+TEST(CountersOfABus, ArePlausibleUpToTenMillionsASecond) {
+  ASSERT_TRUE(install_sigbus_guard());
+  using Counter = std::function<std::uint64_t&(const shmif::test::RawBus&)>;
+  const std::vector<Counter> counters{
+      [](const auto& raw) -> std::uint64_t& { return raw.slot(0).lock_sleeps; },
+      [](const auto& raw) -> std::uint64_t& { return raw.slot(0).pauses; },
+      [](const auto& raw) -> std::uint64_t& { return raw.slot(0).overruns; },
+      [](const auto& raw) -> std::uint64_t& { return raw.slot(0).stalls; },
+      [](const auto& raw) -> std::uint64_t& { return raw.header().takeovers_dead; },
+      [](const auto& raw) -> std::uint64_t& { return raw.header().takeovers_living; }};
+  constexpr std::uint64_t kMost = 20'000'000;  // a second, and one for looks that are late
+  for (std::size_t at = 0; at < counters.size(); ++at) {
+    for (const auto& [then, now, is_plausible] :
+         {std::tuple(std::uint64_t{3}, 3 + kMost, true), {3, 4 + kMost, false}, {3, 2, false}}) {
+      const shmif::test::TempBus bus;
+      const Port port = shmif::test::port_on(bus.path(), {.name = "tx"});
+      const shmif::test::RawBus raw(bus.path());
+      WhySeries series;
+      const TaskWatch tasks(KernelFiles(), series, 0);
+      series.missing.clear();
+      PortWatch watch = PortWatch::open(bus.path()).value();
+      counters[at](raw) = then;
+      watch.sample(series, tasks);
+      series.ends_s.push_back(1);
+      watch.sample(series, tasks);
+      counters[at](raw) = now;
+      series.ends_s.push_back(2);
+      watch.sample(series, tasks);
+      EXPECT_EQ(series.buses.at(0).trouble.empty(), is_plausible) << at << ' ' << now;
+      if (is_plausible) continue;
+      EXPECT_EQ(series.buses[0].trouble,
+                "its counters are not plausible: something has overwritten its file");
+      EXPECT_EQ(series.ports.at(0).steps.size(), 1U);
+    }
+  }
+}
+
+TEST_F(LookedAtBus, TellsEachCounterOfItsPortsAndItsOwn) {
+  const shmif::test::RawBus raw(bus.path());
+  look();
+  auto& slot = raw.slot(0);
+  slot.lock_sleeps += 3;
+  slot.pauses += 5;
+  slot.stalls += 7;
+  slot.overruns += 11;
+  slot.paused_ns += 13'999;
+  slot.lost_frames += 17;
+  raw.header().takeovers_dead += 19;
+  raw.header().takeovers_living += 23;
+  look();
+  const PortStep& step = series.ports.at(0).steps.at(0);
+  EXPECT_EQ(step.lock_sleeps, 3U);
+  EXPECT_EQ(step.pauses, 5U);
+  EXPECT_EQ(step.stalls, 7U);
+  EXPECT_EQ(step.overruns, 11U);
+  EXPECT_EQ(step.paused_us, 13U);
+  EXPECT_EQ(step.lost_frames, 17U);
+  EXPECT_EQ(step.frames, 0U);
+  EXPECT_EQ(series.buses.at(0).takeovers, std::vector<std::uint32_t>{42});
+  EXPECT_EQ(series.buses[0].takeovers_living, std::vector<std::uint32_t>{23});
+  slot.paused_ns += 1;
+  look();
+  EXPECT_EQ(series.ports[0].steps.at(1).paused_us, 1U) << "what was cut off before comes now";
+  EXPECT_EQ(series.ports[0].steps[1].pauses, 0U);
+}
+
 TEST_F(LookedAtBus, ThatIsTruncatedCannotBeReadAnyMore) {
   series.missing.clear();
   look();
@@ -312,6 +387,60 @@ TEST_F(LookedAtBus, WhoseNameIsAnotherFileNowIsNotMixedUpWithThat) {
       << series.missing[0].reason;
   EXPECT_EQ(series.ports.size(), 1U) << "the port of the watched file";
   std::filesystem::remove(bus.path() + ".old");
+}
+
+/// A watch of a day has not the looks of a day at ten a second.
+TEST(LooksOfAWatch, ComeLaterTheLongerItLasts) {
+  const Tree tree;
+  constexpr std::uint64_t kOrigin = 5'000, kEvery = 100;
+  WhySampler sampler(tree.files(), kOrigin, MachineSources::of_causes);
+  sampler.sample(kOrigin);
+  EXPECT_EQ(sampler.next_ns(kEvery), kOrigin + kEvery);
+  for (const std::uint64_t interval : {100U, 101U, 250U}) {
+    constexpr std::uint64_t kEvenLooks = 12'000;
+    const std::uint64_t now = kOrigin + kEvenLooks * interval;
+    sampler.sample(now);
+    EXPECT_EQ(sampler.next_ns(kEvery), now + interval);
+  }
+  WhySampler early(tree.files(), kOrigin, MachineSources::of_causes);
+  early.sample(kOrigin - 1000);
+  EXPECT_EQ(early.next_ns(kEvery), kOrigin - 1000 + kEvery) << "before its origin";
+  EXPECT_NEAR(early.series().begin_s, -1e-6, 1e-12);
+}
+
+/// What a CPU counted while it was offline is not that of an interval.
+TEST(MachineWatch, KnowsNothingOfACpuThatWasNotThereAtTheLookBefore) {
+  const Tree tree;
+  ASSERT_EQ(::sysconf(_SC_CLK_TCK), 100);
+  const auto put = [&](int ticks, bool second) {
+    const auto line = [&](int cpu) {
+      return "cpu" + std::to_string(cpu) + " 0 0 0 0 0 0 0 " + std::to_string(ticks) + " 0 0\n";
+    };
+    std::array<char, 256> queues{};
+    std::snprintf(queues.data(), queues.size(), "%08x %08x 00000000\n",
+                  static_cast<unsigned>(ticks), static_cast<unsigned>(ticks));
+    tree.put("/proc/stat", line(0) + (second ? line(1) : ""));
+    tree.put("/proc/net/softnet_stat", std::string(queues.data()) + (second ? queues.data() : ""));
+  };
+  WhySeries series;
+  MachineWatch watch(tree.files(), MachineSources::all);
+  for (const auto& [ticks, second] :
+       {std::pair(100, true), {103, true}, {110, false}, {130, true}, {131, true}}) {
+    put(ticks, second);
+    if (ticks != 100) series.ends_s.push_back(ticks);
+    watch.sample(series);
+  }
+  std::vector<std::string> told;
+  for (const MachineStep& step : series.machine) {
+    std::string line;
+    for (const CpuStep& cpu : step.cpus) {
+      line += std::to_string(cpu.cpu) + ": " + std::to_string(cpu.steal_us / 10'000) + '/' +
+              std::to_string(cpu.drops) + ' ';
+    }
+    told.push_back(std::move(line));
+  }
+  EXPECT_EQ(told,
+            (std::vector<std::string>{"0: 3/3 1: 3/3 ", "0: 7/7 ", "0: 20/20 ", "0: 1/1 1: 1/1 "}));
 }
 
 TEST(TrafficOfPorts, IsThatOfTheIntervalsInWhichAPortWasThere) {
