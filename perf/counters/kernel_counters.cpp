@@ -24,8 +24,6 @@
 namespace shmif::perf {
 namespace {
 
-/// PERF_ATTR_SIZE_VER8, the first size with config3.
-constexpr std::size_t kAttrWithConfig3 = 136;
 /// PIDFD_THREAD of Linux 6.9.
 constexpr unsigned kPidfdThread = O_EXCL;
 
@@ -36,15 +34,7 @@ int result_of(long result) noexcept {
 class RealCounters final : public KernelCounters {
  public:
   int open(const EventAttr& attr, pid_t task, int cpu, int group) noexcept override {
-    // Members that older headers do not have follow the others in memory.
-    std::array<std::byte, sizeof(perf_event_attr) + kAttrWithConfig3> bytes{};
-    perf_event_attr head = attr.base;
-    head.size = attr.config3 != 0 ? kAttrWithConfig3 : PERF_ATTR_SIZE_VER7;
-    std::memcpy(bytes.data(), &head, sizeof head);
-    if (attr.config3 != 0) {
-      std::memcpy(&bytes[kAttrWithConfig3 - sizeof attr.config3], &attr.config3,
-                  sizeof attr.config3);
-    }
+    AttrBytes bytes = kernel_bytes_of(attr);
     return result_of(
         ::syscall(SYS_perf_event_open, bytes.data(), task, cpu, group, PERF_FLAG_FD_CLOEXEC));
   }
@@ -134,6 +124,18 @@ class RealCounters final : public KernelCounters {
 };
 
 }  // namespace
+
+AttrBytes kernel_bytes_of(const EventAttr& attr) noexcept {
+  // Members that older headers do not have follow the others in memory.
+  AttrBytes bytes{};
+  perf_event_attr head = attr.base;
+  head.size = attr.config3 != 0 ? kAttrWithConfig3 : PERF_ATTR_SIZE_VER7;
+  std::memcpy(bytes.data(), &head, sizeof head);
+  if (attr.config3 != 0) {
+    std::memcpy(&bytes[kAttrWithConfig3 - sizeof attr.config3], &attr.config3, sizeof attr.config3);
+  }
+  return bytes;
+}
 
 KernelCounters& kernel_counters() {
   static RealCounters kernel;

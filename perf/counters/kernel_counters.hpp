@@ -7,6 +7,7 @@
 #include <linux/perf_event.h>
 #include <sys/types.h>
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -19,6 +20,11 @@ struct EventAttr {
   perf_event_attr base{};
   std::uint64_t config3 = 0;  ///< Linux 6.3
 };
+
+/// The bytes of these as the kernel takes them, with the size that it looks for first.
+inline constexpr std::size_t kAttrWithConfig3 = 136;  ///< PERF_ATTR_SIZE_VER8
+using AttrBytes = std::array<std::byte, sizeof(perf_event_attr) + kAttrWithConfig3>;
+AttrBytes kernel_bytes_of(const EventAttr& attr) noexcept;
 
 /// PERF_FORMAT_LOST of Linux 6.0: a read also tells how many records of the event found no room.
 inline constexpr std::uint64_t kFormatLost = 1U << 4U;

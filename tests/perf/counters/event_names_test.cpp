@@ -7,11 +7,15 @@
 #include <linux/perf_event.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <map>
 #include <string>
+#include <utility>
+#include <vector>
 
+#include "tests/support/child_process.hpp"
 #include "tests/support/temp_dir.hpp"
 
 namespace shmif::perf::test {
@@ -158,6 +162,111 @@ TEST_F(RecordedPmus, AreBesideTheGenericEventsWhichNeedNoFile) {
   ASSERT_EQ(all->size(), 3U);
   EXPECT_EQ((*all)[1].config, 0x201U);
   EXPECT_FALSE(names.find_all("cs,nothing-like-it"));
+}
+
+/// The numbers of linux/perf_event.h, which no kernel changes.
+TEST(GenericEvents, HaveTheKernelsNumbers) {
+  const auto told = [](const char* name) {
+    const CounterEvent* const event = generic_event(name);
+    if (event == nullptr) return std::string("none");
+    return std::to_string(event->type) + ':' + std::to_string(event->config);
+  };
+  const std::vector<std::pair<const char*, const char*>> software{
+      {"cpu-clock", "1:0"},      {"task-clock", "1:1"},       {"page-faults", "1:2"},
+      {"faults", "1:2"},         {"context-switches", "1:3"}, {"cs", "1:3"},
+      {"cpu-migrations", "1:4"}, {"migrations", "1:4"},       {"minor-faults", "1:5"},
+      {"major-faults", "1:6"},   {"alignment-faults", "1:7"}, {"emulation-faults", "1:8"},
+      {"dummy", "1:9"},          {"cgroup-switches", "1:11"}, {"no-faults", "none"}};
+  const std::vector<std::pair<const char*, const char*>> hardware{
+      {"cycles", "0:0"},
+      {"cpu-cycles", "0:0"},
+      {"instructions", "0:1"},
+      {"cache-references", "0:2"},
+      {"cache-misses", "0:3"},
+      {"branches", "0:4"},
+      {"branch-instructions", "0:4"},
+      {"branch-misses", "0:5"},
+      {"bus-cycles", "0:6"},
+      {"stalled-cycles-frontend", "0:7"},
+      {"idle-cycles-frontend", "0:7"},
+      {"stalled-cycles-backend", "0:8"},
+      {"idle-cycles-backend", "0:8"},
+      {"ref-cycles", "0:9"}};
+  // The cache, 256 for stores, 512 for prefetches, and 65536 for misses.
+  const std::vector<std::pair<const char*, const char*>> caches{
+      {"L1-dcache-loads", "3:0"},
+      {"L1-dcache-load-misses", "3:65536"},
+      {"L1-dcache-stores", "3:256"},
+      {"L1-dcache-store-misses", "3:65792"},
+      {"L1-dcache-prefetches", "3:512"},
+      {"L1-dcache-prefetch-misses", "3:66048"},
+      {"L1-icache-loads", "3:1"},
+      {"LLC-loads", "3:2"},
+      {"LLC-prefetches", "3:514"},
+      {"dTLB-load-misses", "3:65539"},
+      {"iTLB-loads", "3:4"},
+      {"branch-loads", "3:5"},
+      {"node-stores", "3:262"},
+      {"node-prefetch-misses", "3:66054"},
+      {"LLC-prefetchs", "none"},
+      {"LLC", "none"}};
+  for (const auto* const each : {&software, &hardware, &caches}) {
+    for (const auto& [name, number] : *each) EXPECT_EQ(told(name), number) << name;
+  }
+  EXPECT_EQ(generic_event("cpu-clock")->unit, "ns");
+  EXPECT_EQ(generic_event("cs")->unit, "");
+  EXPECT_EQ(generic_event("cs")->source, "kernel, software");
+  EXPECT_EQ(generic_event("LLC-loads")->source, "kernel, generic hardware");
+  const auto& names = generic_event_names();
+  EXPECT_EQ(names.size(), 14U + 14U + 7U * 6U);
+  EXPECT_TRUE(std::ranges::is_sorted(names));
+}
+
+TEST_F(RecordedPmus, OfEventsWithAUnitButNoScaleCountOne) {
+  write("uncore_imc_0/events/joules", "event=0x01\n");
+  write("uncore_imc_0/events/joules.unit", "Joules\nand more\n");
+  CounterEvent event = found("uncore_imc_0/joules/");
+  EXPECT_EQ(event.unit, "Joules");
+  EXPECT_EQ(event.scale, 1);
+  write("uncore_imc_0/events/half", "event=0x01\n");
+  write("uncore_imc_0/events/half.scale", "0.5\n");
+  event = found("uncore_imc_0/half/");
+  EXPECT_EQ(event.unit, "");
+  EXPECT_EQ(event.scale, 0.5);
+  write("uncore_imc_0/cpumask", "0,x\n");
+  EXPECT_EQ(refusal("uncore_imc_0/half/"),
+            "TREE/sys/bus/event_source/devices/uncore_imc_0/cpumask has no list of CPUs");
+}
+
+TEST_F(RecordedPmus, AreBesideTracepointsWhereverTracefsIs) {
+  const std::string unknown =
+      "cannot look up the tracepoint sched:sched_switch: this kernel has no such tracepoint, or no "
+      "tracefs (no tracefs)";
+  EXPECT_EQ(refusal("sched:sched_switch"), unknown);
+  const std::string folder = dir.path() + "/sys/kernel/debug/tracing/events/sched/sched_switch";
+  std::filesystem::create_directories(folder);
+  std::ofstream(folder + "/id") << "315\n";
+  EXPECT_EQ(found("sched:sched_switch").config, 315U);
+  EXPECT_EQ(refusal("sched:sched_nothing"),
+            "this kernel has no tracepoint sched:sched_nothing (see "
+            "TREE/sys/kernel/debug/tracing/events)");
+  // The newer place goes first.
+  const std::string newer = dir.path() + "/sys/kernel/tracing/events/sched/sched_switch";
+  std::filesystem::create_directories(newer);
+  std::ofstream(newer + "/id") << "316\n";
+  EXPECT_EQ(found("sched:sched_switch").config, 316U);
+  if (::geteuid() != 0) return;
+  std::filesystem::permissions(newer + "/id", std::filesystem::perms::none);
+  std::filesystem::permissions(dir.path(), std::filesystem::perms(0755));
+  shmif::test::Child child([&] {
+    if (::setuid(65534) != 0) return 1;
+    EXPECT_EQ(refusal("sched:sched_switch"),
+              "cannot look up the tracepoint sched:sched_switch: cannot open "
+              "TREE/sys/kernel/tracing/events/sched/sched_switch/id: Permission denied (only root "
+              "may read tracefs)");
+    return HasFailure() ? 2 : 0;
+  });
+  EXPECT_EQ(child.wait(), 0);
 }
 
 TEST_F(RecordedPmus, AreBesideTracepointsOfTheSameTree) {

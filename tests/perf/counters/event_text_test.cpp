@@ -25,6 +25,65 @@ TEST(EventText, SplitsAListAtCommasOutsideOfTerms) {
   }
 }
 
+TEST(EventText, SaysWhatIsWrongWithIt) {
+  const auto why = [](const auto& read) { return read ? std::string() : read.error().message; };
+  EXPECT_EQ(why(split_events("a,,b")), "\"a,,b\" has an empty name between commas");
+  EXPECT_EQ(why(split_events("a,cpu/b=1,c")),
+            "\"cpu/b=1,c\" lacks its second slash (as in cpu/event=1/)");
+  for (const char* const text : {"{a", "{a}b", "a},b", "{a},{b", "a{b}"}) {
+    EXPECT_EQ(why(split_event_sets(text)),
+              '"' + std::string(text) +
+                  "\" has braces that do not match (as in {cycles,instructions},cs)");
+  }
+  EXPECT_EQ(why(split_event_sets("{},a")), "\"\" has an empty name between commas");
+  CounterEvent event;
+  EXPECT_EQ(why(apply_modifiers("pppp", event)), "\"pppp\" has more than ppp");
+  EXPECT_EQ(why(apply_modifiers("uX", event)),
+            "\"uX\" are not modifiers (u, k, h, G, H, p, pp, ppp)");
+  EXPECT_EQ(why(read_format("config4:0")), "\"config4:0\" is not a format (as config:0-7,32)");
+  EXPECT_EQ(why(read_format("config\n")), "\"config\" is not a format (as config:0-7,32)");
+  EXPECT_EQ(why(read_format("config:0-7,7")), "\"config:0-7,7\" has a bit twice");
+  EXPECT_EQ(why(read_terms("a=1,=2")), "\"=2\" is not a term (as event=0x3c)");
+}
+
+TEST(EventText, PutsEventsOutsideOfBracesIntoOneSetBehindTheOthers) {
+  using Sets = std::vector<std::vector<std::string>>;
+  EXPECT_EQ(split_event_sets("a,{b,cpu/c=1,d/},e,{f}").value(),
+            (Sets{{"b", "cpu/c=1,d/"}, {"f"}, {"a", "e"}}));
+  EXPECT_EQ(split_event_sets("{a},{b}").value(), (Sets{{"a"}, {"b"}}));
+  EXPECT_EQ(split_event_sets("a,b").value(), (Sets{{"a", "b"}}));
+  EXPECT_FALSE(split_event_sets("{a},")) << "an empty name";
+  EXPECT_FALSE(split_event_sets(""));
+}
+
+TEST(EventText, OfEachModifierNamesItsOwnPlace) {
+  struct Excluded {
+    bool user, kernel, hypervisor, guest, host;
+    bool operator==(const Excluded&) const = default;
+  };
+  const auto excluded = [](const char* modifiers) {
+    CounterEvent event;
+    EXPECT_TRUE(apply_modifiers(modifiers, event)) << modifiers;
+    return Excluded{event.exclude_user, event.exclude_kernel, event.exclude_hypervisor,
+                    event.exclude_guest, event.exclude_host};
+  };
+  EXPECT_TRUE(excluded("u") == (Excluded{false, true, true, false, false}));
+  EXPECT_TRUE(excluded("k") == (Excluded{true, false, true, false, false}));
+  EXPECT_TRUE(excluded("h") == (Excluded{true, true, false, false, false}));
+  EXPECT_TRUE(excluded("ukh") == Excluded{});
+  EXPECT_TRUE(excluded("G") == (Excluded{false, false, false, false, true}));
+  EXPECT_TRUE(excluded("H") == (Excluded{false, false, false, true, false}));
+  EXPECT_TRUE(excluded("GH") == Excluded{});
+  CounterEvent event;
+  event.precise = 1;
+  event.exclude_host = true;
+  ASSERT_TRUE(apply_modifiers("u", event));
+  EXPECT_EQ(event.precise, 1) << "of the event itself";
+  EXPECT_TRUE(event.exclude_host);
+  ASSERT_TRUE(apply_modifiers("ppp", event));
+  EXPECT_EQ(event.precise, 3);
+}
+
 TEST(EventText, LeavesOutWhatModifiersDoNotName) {
   CounterEvent event;
   ASSERT_TRUE(apply_modifiers("u", event));
@@ -179,6 +238,8 @@ TEST(CpuList, IsReadAsTheKernelWritesIt) {
   EXPECT_EQ(read_cpu_list("0"), std::vector<int>{0});
   EXPECT_EQ(read_cpu_list("\n"), std::vector<int>{});
   EXPECT_EQ(read_cpu_list("2,0-2"), (std::vector<int>{0, 1, 2}));
+  EXPECT_EQ(read_cpu_list("65535 \n"), std::vector<int>{65535});
+  EXPECT_EQ(read_cpu_list("65536"), std::nullopt);
   for (const char* wrong : {"a", "1-", "-1", "3-1", "0,", "99999", "0-99999999999999999999"}) {
     EXPECT_FALSE(read_cpu_list(wrong)) << wrong;
   }

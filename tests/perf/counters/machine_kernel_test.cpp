@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <csignal>
+#include <cstring>
 #include <future>
 #include <string>
 #include <thread>
@@ -87,6 +88,31 @@ TEST(MachineKernel, AnswersWithTheErrnoOfEachCall) {
   const int larger = kernel.open(attr, 0, -1, -1);
   EXPECT_TRUE(larger >= 0 || larger == -E2BIG) << larger;
   if (larger >= 0) kernel.close(larger);
+}
+
+/// Where linux/perf_event.h has them.
+TEST(KernelAttributes, HaveTheirLargerSizeOnlyForWhatNeedsIt) {
+  EventAttr attr;
+  attr.base.type = 14;
+  attr.base.size = 7;  // is not looked at
+  attr.base.config = 0x304;
+  attr.base.config2 = 0x1122334455667788;
+  const auto word_at = [&](std::size_t place, auto value) {
+    const AttrBytes bytes = kernel_bytes_of(attr);
+    std::memcpy(&value, &bytes.at(place), sizeof value);
+    return value;
+  };
+  constexpr std::size_t kType = 0, kSize = 4, kConfig = 8, kConfig2 = 64, kConfig3 = 128;
+  EXPECT_EQ(word_at(kType, std::uint32_t{}), 14U);
+  EXPECT_EQ(word_at(kSize, std::uint32_t{}), 128U);
+  EXPECT_EQ(word_at(kConfig, std::uint64_t{}), 0x304U);
+  EXPECT_EQ(word_at(kConfig2, std::uint64_t{}), 0x1122334455667788U);
+  EXPECT_EQ(word_at(kConfig3, std::uint64_t{}), 0U);
+  attr.config3 = 0x99aabbccddeeff00;
+  EXPECT_EQ(word_at(kSize, std::uint32_t{}), 136U);
+  EXPECT_EQ(word_at(kConfig, std::uint64_t{}), 0x304U);
+  EXPECT_EQ(word_at(kConfig2, std::uint64_t{}), 0x1122334455667788U);
+  EXPECT_EQ(word_at(kConfig3, std::uint64_t{}), 0x99aabbccddeeff00U);
 }
 
 TEST(MachineKernel, KnowsWhenAProcessHasEnded) {
