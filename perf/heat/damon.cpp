@@ -83,6 +83,17 @@ Result<DamonContexts> count_damon_contexts(const std::vector<pid_t>& own,
   return contexts;
 }
 
+Result<void> while_damon_is_busy(const std::function<Result<void>()>& once) {
+  constexpr int kTries = 100;
+  auto done = once();
+  for (int i = 1; i < kTries && !done; ++i) {
+    if (done.error().code != std::errc::device_or_resource_busy) break;
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    done = once();
+  }
+  return done;
+}
+
 Result<void> DamonContext::write(const std::string& name, const std::string& text) const {
   return files_.write(kAdmin + name, text + '\n');
 }
@@ -92,14 +103,7 @@ Result<void> DamonContext::write(const std::string& name, std::uint64_t number) 
 
 /// The kernel refuses a command while somebody reads the number of a thread, or writes.
 Result<void> DamonContext::command(std::size_t thread, const char* word) const {
-  constexpr int kTries = 100;
-  auto done = write(thread_folder(thread) + "state", word);
-  for (int i = 1; i < kTries && !done; ++i) {
-    if (done.error().code != std::errc::device_or_resource_busy) break;
-    std::this_thread::sleep_for(std::chrono::milliseconds(1));
-    done = write(thread_folder(thread) + "state", word);
-  }
-  return done;
+  return while_damon_is_busy([&] { return write(thread_folder(thread) + "state", word); });
 }
 
 Result<DamonContext> DamonContext::begin(const DamonSetup& setup, const KernelFiles& files,

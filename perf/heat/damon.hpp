@@ -15,6 +15,7 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -60,6 +61,9 @@ struct DamonContexts {
 };
 /// Errors: the errno, if the kernel does not tell. Blocks: never.
 Result<DamonContexts> count_damon_contexts(const std::vector<pid_t>& own, const KernelFiles& files);
+
+/// Does it, and again for up to a tenth of a second while the kernel says EBUSY. Blocks: as long.
+Result<void> while_damon_is_busy(const std::function<Result<void>()>& once);
 
 /// Contexts in the kernel that are ours. Threads: one at a time. Blocks: while the kernel answers;
 /// regions() up to an aggregation interval.

@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <csignal>
 #include <cstring>
 #include <filesystem>
@@ -17,6 +18,7 @@
 #include <map>
 #include <thread>
 
+#include "perf/heat/page_scan.hpp"
 #include "perf/heat/session.hpp"
 #include "tests/perf/heat/fake_damon.hpp"
 #include "tests/support/child_process.hpp"
@@ -473,6 +475,8 @@ TEST_F(FakeDamon, HasASourceForEachProcessWithItsOwnMappingsThreadAndRegions) {
   put("1/state", "off");
   EXPECT_TRUE(first.look(unused));
   EXPECT_EQ(second.look(unused).error().code, std::errc::no_such_process);
+  EXPECT_EQ(second.look(unused).error().message,
+            "DAMON has ended: cannot watch it: No such process");
   fs::remove(root() + "/proc/42/maps");
   EXPECT_EQ(second.ranges().error().code, std::errc::no_such_process);
 }
@@ -497,6 +501,23 @@ TEST_F(FakeDamon, HasOneSourceForPhysicalMemory) {
   ASSERT_TRUE(given) << given.error().message;
   EXPECT_EQ(given->at(0)->ranges().value(),
             (std::vector<NamedRange>{{{0x1000, 0x2000}, "physical memory", 0}}));
+}
+
+/// The kernel says so while somebody reads the number of a thread.
+TEST(BusyDamon, IsAskedAgainUntilItTakesACommandOrRefusesIt) {
+  const auto tries = [](const std::vector<int>& errors) {
+    std::size_t asked = 0;
+    const auto done = while_damon_is_busy([&]() -> Result<void> {
+      const int error = errors.at(std::min(asked++, errors.size() - 1));
+      return error == 0 ? Result<void>() : Error::from_errno(error, "cannot write");
+    });
+    return std::to_string(asked) + ' ' + std::to_string(done ? 0 : done.error().code.value());
+  };
+  EXPECT_EQ(tries({0}), "1 0");
+  EXPECT_EQ(tries({EBUSY, EBUSY, 0}), "3 0");
+  EXPECT_EQ(tries({EINVAL}), "1 " + std::to_string(EINVAL));
+  EXPECT_EQ(tries({EBUSY, ENODEV, 0}), "2 " + std::to_string(ENODEV));
+  EXPECT_EQ(tries({EBUSY}), "100 " + std::to_string(EBUSY));
 }
 
 TEST(DamonTrace, IsReadOnlyAsTheKernelPrintsIt) {

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "perf/heat/session.hpp"
+#include "tests/perf/membw/as_nobody.hpp"
 #include "tests/perf/membw/trees.hpp"
 #include "tests/support/child_process.hpp"
 
@@ -122,6 +123,26 @@ TEST_F(HeatCapabilities, OfMappingsNameTheProtectionThatKeepsOrdinaryUsersFromTh
   expect_as_user(all + "; of our own children only, since ptrace_scope is 1",
                  "sysctl kernel.yama.ptrace_scope=0, or root");
   if (::geteuid() == 0) expect("heat.clear_refs", Support::supported, all, "");
+}
+
+TEST_F(HeatCapabilities, ThatAUserIsRefusedSayWhoMayHaveThem) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root";
+  const std::string smaps = "/proc/self/smaps";
+  for (const char* const file : {kContexts, "/proc/self/smaps"}) {
+    std::filesystem::permissions(tree_.at(file), std::filesystem::perms::none);
+  }
+  tree_.put("/proc/sys/kernel/yama/ptrace_scope", "2\n");
+  EXPECT_TRUE(as_nobody(tree_, [&] {
+    expect("heat.damon", Support::not_permitted,
+           "cannot open " + tree_.at(kContexts) + ": Permission denied", "run it as root");
+    expect("heat.clear_refs", Support::not_permitted,
+           "cannot open " + tree_.at(smaps) + ": Permission denied",
+           "run it as the user of the watched program, or as root");
+    expect("heat.written", Support::supported,
+           "of any program, each page that it writes; reads are known of mappings; of our own "
+           "children only, since ptrace_scope is 2",
+           "sysctl kernel.yama.ptrace_scope=0, or root");
+  }));
 }
 
 TEST_F(HeatCapabilities, OfTheKernelsMonitorLeaveItToThoseWhoUseIt) {

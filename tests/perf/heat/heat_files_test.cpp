@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/fsuid.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -10,6 +11,7 @@
 #include <cerrno>
 #include <chrono>
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <optional>
 #include <string>
@@ -21,6 +23,8 @@
 #include "perf/heat/monitor_socket.hpp"
 #include "perf/heat/page_scan.hpp"
 #include "perf/heat/source.hpp"
+#include "tests/perf/heat/monitor_rig.hpp"
+#include "tests/perf/membw/as_nobody.hpp"
 #include "tests/perf/membw/trees.hpp"
 #include "tests/support/temp_bus.hpp"
 #include "tests/support/temp_dir.hpp"
@@ -137,6 +141,65 @@ TEST(ClearRefsFiles, ThatAreMissingMeanThatTheProcessHasEnded) {
   EXPECT_EQ((*source)->cost(std::chrono::microseconds(7)), std::chrono::microseconds(7));
 }
 
+/// Process 41 of a tree, which began at 77, with a mapping of which so much was referenced.
+void put_process(const Tree& tree, int referenced_kb, int other_kb = 0) {
+  std::string stat = "41 (a) S";
+  for (int field = 4; field <= 52; ++field) stat += field == 22 ? " 77" : " 0";
+  tree.put("/proc/41/stat", stat + '\n');
+  tree.put("/proc/41/clear_refs", "");
+  tree.put("/proc/41/smaps",
+           "00001000-00009000 rw-p 00000000 08:01 7 /bin/a\nReferenced: " +
+               std::to_string(referenced_kb) +
+               " kB\n0000a000-0000b000 rw-p 00000000 00:00 0 [heap]\nReferenced: " +
+               std::to_string(other_kb) + " kB\n");
+}
+
+TEST(ClearRefsFiles, TellTheLargestWorkingSetOfTheLooksOfAWindow) {
+  const Tree tree;
+  put_process(tree, 4);
+  const auto source = watch_by_clear_refs({41, 77}, tree.files());
+  ASSERT_TRUE(source) << source.error().message;
+  EXPECT_EQ((*source)->take_working_set(), std::nullopt) << "before a look";
+  Regions regions({}, (*source)->looking(), page_bytes(), 1);
+  for (const auto& [first, second] : {std::pair(8, 4), {20, 4}, {12, 0}}) {
+    put_process(tree, first, second);
+    ASSERT_TRUE((*source)->forget(regions));
+    EXPECT_EQ(tree.text("/proc/41/clear_refs"), "1\n");
+    ASSERT_TRUE((*source)->look(regions));
+  }
+  EXPECT_EQ((*source)->take_working_set(), 24U << 10U) << "of all mappings";
+  EXPECT_EQ((*source)->take_working_set(), std::nullopt);
+  ASSERT_TRUE((*source)->look(regions));
+  EXPECT_EQ((*source)->take_working_set(), 12U << 10U) << "of this window alone";
+}
+
+TEST(ClearRefsFiles, OfAnotherUsersProcessSayWhoMayUseThem) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root";
+  const Tree tree;
+  put_process(tree, 4);
+  EXPECT_TRUE(as_nobody(tree, [&] {
+    const auto refused = watch_by_clear_refs({41, 77}, tree.files());
+    EXPECT_EQ(refused.error().code, std::errc::permission_denied);
+    EXPECT_EQ(refused.error().message, "cannot open " + tree.at("/proc/41/clear_refs") +
+                                           ": Permission denied (run as the process's user, or as "
+                                           "root)");
+  }));
+}
+
+TEST(ClearRefsFiles, OfAnotherFormAreNone) {
+  EXPECT_EQ(read_smaps("Rss: 4 kB\n").error().message, "not as /proc/PID/smaps");
+  EXPECT_TRUE(read_smaps("").value().empty());
+  const auto uses = read_smaps(
+      "00001000-00003000 r--s 00000000 08:01 7      /a file\nRss:       12 kB\n"
+      "Referenced:        8 kB\nRss: many kB\nReferenced: 16 MB\n");
+  ASSERT_TRUE(uses);
+  ASSERT_EQ(uses->size(), 1U);
+  EXPECT_EQ(uses->at(0).memory, (NamedRange{{0x1000, 0x3000}, "/a file", 7}));
+  EXPECT_EQ(uses->at(0).resident_bytes, 12U << 10U);
+  EXPECT_EQ(uses->at(0).referenced_bytes, 8U << 10U);
+  EXPECT_TRUE(uses->at(0).is_accessible);
+}
+
 TEST(BusPartiesOfThisProcess, SayThatItWasStartedWithoutTheVariable) {
   const shmif::test::TempBus bus;
   std::vector<Port> ports;
@@ -226,6 +289,59 @@ TEST(HeatControlSocket, IsNotInAPathThatIsTooLongAndTakesNoOtherFilesPlace) {
   EXPECT_TRUE(std::ifstream(folder + "/control").good()) << "it is left alone";
   EXPECT_EQ(ask_heat_monitor(dir.file("none"), {}).error().message,
             "there is no monitor of access heat in " + dir.file("none"));
+}
+
+TEST(HeatControlSocket, IsOneForAFolderWhichItMakesIfItIsNotThere) {
+  const shmif::test::TempDir dir;
+  const std::string folder = dir.file("new");
+  {
+    const auto listener = HeatListener::open(folder);
+    ASSERT_TRUE(listener) << listener.error().message;
+    EXPECT_EQ(std::filesystem::status(folder).permissions(), std::filesystem::perms::owner_all);
+    EXPECT_EQ(HeatListener::open(folder).error().message,
+              "another monitor of access heat has " + folder);
+    EXPECT_TRUE(std::ifstream(folder + "/lock").good());
+  }
+  EXPECT_TRUE(std::filesystem::is_empty(folder));
+  EXPECT_EQ(HeatListener::open(dir.file("none/new")).error().message,
+            "cannot make " + dir.file("none/new") + ": No such file or directory");
+  // A file that leads elsewhere is not opened in its place.
+  std::filesystem::create_symlink(dir.file("elsewhere"), folder + "/lock");
+  EXPECT_EQ(HeatListener::open(folder).error().code, std::errc::too_many_symbolic_link_levels);
+  EXPECT_FALSE(std::ifstream(dir.file("elsewhere")).good());
+}
+
+/// Whether a caller hears anything, as root or as another user.
+bool hears_an_answer(const std::string& folder, bool as_other) {
+  shmif::test::Child child([&] {
+    // The folder stays open to it: only who asks is another one.
+    if (as_other && (::seteuid(65534) != 0 || ::setfsuid(0) != 65534)) return 2;
+    const UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    (folder + "/control").copy(&address.sun_path[0], sizeof address.sun_path - 1);
+    if (::connect(socket.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) {
+      return 3;
+    }
+    HeatRequest status;
+    status.verb = HeatVerb::status;
+    const std::string text = heat_request_text(status);
+    (void)::send(socket.get(), text.data(), text.size(), MSG_NOSIGNAL);
+    std::array<char, 16> answer{};
+    return ::recv(socket.get(), answer.data(), answer.size(), 0) > 0 ? 0 : 1;
+  });
+  const int status = child.wait();
+  EXPECT_LE(status, 1);
+  return status == 0;
+}
+
+TEST(HeatControlSocket, AnswersNoOtherUser) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root";
+  const shmif::test::TempDir dir;
+  const Listening listening(dir.path());
+  EXPECT_TRUE(hears_an_answer(dir.path(), false));
+  EXPECT_FALSE(hears_an_answer(dir.path(), true));
+  EXPECT_TRUE(hears_an_answer(dir.path(), false)) << "it goes on";
 }
 
 TEST(HeatControlSocket, OfAMonitorThatDiesSaysSo) {

@@ -140,6 +140,24 @@ TEST(HeatRegions, OfAllPagesAreExact) {
   EXPECT_EQ(regions.working_set_bytes(), 4 * kPage);
 }
 
+/// Each byte of what is joined counts the same.
+TEST(HeatRegions, ThatAreTooManyAreJoinedWhereTheyDifferLeast) {
+  Regions regions(attributes(3, 3), Looking::all_pages, kPage, 1);
+  regions.set_target({pages(0, 6)});
+  for (unsigned i = 0; i < 20; ++i) {
+    std::vector<SeenPages> seen{{pages(0, 3), {true, false}}};
+    if (i < 16) seen.push_back({pages(3, 4), {true, i < 8}});
+    if (i < 10) seen.push_back({pages(5, 6), {true, false}});
+    regions.record_pages(seen);
+  }
+  const auto region = [](std::uint64_t begin, std::uint64_t end, std::uint32_t accesses,
+                         std::uint32_t writes, std::uint32_t age) {
+    return Region{kBase + begin * kPage, kBase + end * kPage, accesses, writes, age};
+  };
+  EXPECT_EQ(regions.aggregate(), (std::vector<Region>{region(0, 4, 19, 2, 0), region(4, 5, 0, 0, 1),
+                                                      region(5, 6, 10, 0, 0)}));
+}
+
 TEST(HeatRegions, AgeWhileTheyAreAccessedAboutAsOften) {
   const HeatAttributes bounds = attributes(3);
   Regions regions(bounds, Looking::all_pages, kPage, 1);

@@ -199,6 +199,29 @@ TEST(HeatByWrites, KnowsMappingsThatAreMadeLater) {
   })) << written_in(session.results()[0], *later).size();
 }
 
+/// What the target pays for is the first write to each page, whatever a look takes here.
+TEST(HeatByWrites, CostsTheTargetAFaultForEachPageThatItWrote) {
+  NEEDS_WRITTEN();
+  const Writer writer([] { return mapped(MAP_PRIVATE | MAP_ANONYMOUS); });
+  const auto source = watch_by_written(Process::open(writer.pid()).value().id());
+  ASSERT_TRUE(source) << source.error().message;
+  const auto ranges = (*source)->ranges();
+  ASSERT_TRUE(ranges) << ranges.error().message;
+  Regions regions(read_attributes("5ms,20ms,50ms,3,1000").value(), (*source)->looking(),
+                  page_bytes(), 1);
+  std::vector<AddressRange> target;
+  for (const NamedRange& each : *ranges) target.push_back(each.range);
+  regions.set_target(target);
+  ASSERT_TRUE((*source)->forget(regions));
+  const std::uint64_t before = writer.rounds();
+  ASSERT_TRUE(eventually([&] { return writer.rounds() > before + 1; }));
+  ASSERT_TRUE((*source)->look(regions));
+  const auto cost = (*source)->cost(std::chrono::hours(1));
+  EXPECT_GE(cost, (kEndHot - kFirstHot) * std::chrono::nanoseconds(800));
+  EXPECT_LT(cost, std::chrono::minutes(1));
+  EXPECT_EQ((*source)->cost({}), cost);
+}
+
 TEST(HeatByWrites, CountsMappingsThatAreOnlyRead) {
   NEEDS_WRITTEN();
   shmif::test::Shared<std::atomic<std::uint64_t>> read_only, earlier;
