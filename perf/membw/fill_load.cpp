@@ -55,15 +55,9 @@ std::uint64_t memory_of_machine() {
   return pages * static_cast<std::uint64_t>(std::max(::sysconf(_SC_PAGESIZE), 1L));
 }
 
-std::uint64_t usual_buffer(unsigned threads) {
-  constexpr std::uint64_t kLeast = std::uint64_t{64} << 20U;
-  constexpr std::uint64_t kMax = std::uint64_t{512} << 20U;
-  constexpr std::uint64_t kTimesCache = 8;
-  const long cache = ::sysconf(_SC_LEVEL3_CACHE_SIZE);
-  const std::uint64_t share = cache > 0 ? kTimesCache * static_cast<std::uint64_t>(cache) : 0;
-  // All buffers together take at most a quarter of the memory.
-  const std::uint64_t most = std::max(memory_of_machine() / 4 / threads, std::uint64_t{1} << 20U);
-  return std::min(std::clamp(share / threads, kLeast, kMax), most);
+/// 0: not known.
+std::uint64_t last_cache_bytes() {
+  return static_cast<std::uint64_t>(std::max(::sysconf(_SC_LEVEL3_CACHE_SIZE), 0L));
 }
 
 #if defined(__x86_64__) || defined(__i386__)
@@ -207,6 +201,17 @@ std::string read_setting(std::string_view setting, FillOptions& options) {
 
 }  // namespace
 
+std::uint64_t usual_fill_buffer(std::uint64_t cache_bytes, std::uint64_t machine_bytes,
+                                unsigned threads) noexcept {
+  constexpr std::uint64_t kLeast = std::uint64_t{64} << 20U;
+  constexpr std::uint64_t kMax = std::uint64_t{512} << 20U;
+  constexpr std::uint64_t kTimesCache = 8;
+  const std::uint64_t share = kTimesCache * cache_bytes / threads;
+  // All buffers together take at most a quarter of the memory.
+  const std::uint64_t most = std::max(machine_bytes / 4 / threads, std::uint64_t{1} << 20U);
+  return std::min(std::clamp(share, kLeast, kMax), most);
+}
+
 Result<FillOptions> read_fill_load(std::string_view text) {
   constexpr std::string_view kName = "fill";
   FillOptions options;
@@ -255,7 +260,9 @@ Result<FillResult> fill_memory(std::chrono::nanoseconds time, const FillOptions&
   FillResult result;
   result.threads = options.threads != 0 ? options.threads : own_cpus();
   result.buffer_bytes =
-      options.buffer_bytes != 0 ? options.buffer_bytes : usual_buffer(result.threads);
+      options.buffer_bytes != 0
+          ? options.buffer_bytes
+          : usual_fill_buffer(last_cache_bytes(), memory_of_machine(), result.threads);
   const std::size_t half = std::max<std::size_t>(result.buffer_bytes / 2, 1);
   std::vector<Pages> buffers;
   for (unsigned each = 0; each < result.threads; ++each) {

@@ -39,6 +39,10 @@ struct FillResult {
 Result<FillOptions> read_fill_load(std::string_view text);
 /// The text of which read_fill_load() makes these options, without threads and counts.
 std::string fill_load_text(const FillOptions& options);
+/// The bytes of each thread's buffer where none are asked for. `cache_bytes`: of the last level; 0:
+/// not known.
+std::uint64_t usual_fill_buffer(std::uint64_t cache_bytes, std::uint64_t machine_bytes,
+                                unsigned threads) noexcept;
 /// Whether the buffers fit into this machine's memory, and its processor can do what is asked.
 /// Errors: ENOMEM; Errc::not_supported.
 Result<void> check_fill(const FillOptions& options);

@@ -85,6 +85,20 @@ TEST(FillLoad, RefusesTextThatDescribesNone) {
   }
 }
 
+TEST(FillLoad, UsuallyFillsManyTimesTheSharedCacheAndAQuarterOfTheMemoryAtMost) {
+  constexpr std::uint64_t kGiB = 1024 * kMiB;
+  EXPECT_EQ(usual_fill_buffer(32 * kMiB, 64 * kGiB, 1), 256 * kMiB);
+  EXPECT_EQ(usual_fill_buffer(32 * kMiB, 64 * kGiB, 2), 128 * kMiB);
+  EXPECT_EQ(usual_fill_buffer(32 * kMiB, 64 * kGiB, 8), 64 * kMiB) << "no less";
+  EXPECT_EQ(usual_fill_buffer(0, 64 * kGiB, 1), 64 * kMiB);
+  EXPECT_EQ(usual_fill_buffer(kGiB, 64 * kGiB, 1), 512 * kMiB) << "no more";
+  EXPECT_EQ(usual_fill_buffer(kGiB, 64 * kGiB, 32), 256 * kMiB);
+  EXPECT_EQ(usual_fill_buffer(32 * kMiB, kGiB, 1), 256 * kMiB);
+  EXPECT_EQ(usual_fill_buffer(32 * kMiB, kGiB / 2, 1), 128 * kMiB);
+  EXPECT_EQ(usual_fill_buffer(32 * kMiB, kGiB / 2, 64), 2 * kMiB);
+  EXPECT_EQ(usual_fill_buffer(32 * kMiB, kGiB / 16, 64), kMiB);
+}
+
 TEST(FillLoad, TakesNoMoreThanTheMemoryOfTheMachine) {
   FillOptions options{.threads = 4, .buffer_bytes = std::uint64_t{1} << 50U};
   const auto possible = check_fill(options);
@@ -101,6 +115,8 @@ TEST(FillLoad, TakesNoMoreThanTheMemoryOfTheMachine) {
   EXPECT_FALSE(check_fill(options)) << "in all threads together";
   options.buffer_bytes = all / 4;
   EXPECT_TRUE(check_fill(options));
+  options.buffer_bytes = all / 4 + 1;
+  EXPECT_FALSE(check_fill(options));
   options = {.threads = 1, .buffer_bytes = all / 2};
   EXPECT_TRUE(check_fill(options));
 }
