@@ -50,6 +50,24 @@ TEST(JobVerdict, CountsThatDifferFailTheJobAndAreShownSideBySide) {
   EXPECT_EQ(judged.verdict(), "counts differ: sent 10, of which the wire counted 9");
 }
 
+TEST(JobVerdict, OfCountsThatDifferOnlyThoseAreShown) {
+  const auto verdict = [](std::uint64_t tx, std::uint64_t rx) {
+    Judged judged;
+    judged.result.counts.wire.tx_frames = tx;
+    judged.result.counts.wire.rx_frames = rx;
+    judged.result.counts.agree = false;
+    return judged.verdict();
+  };
+  EXPECT_EQ(verdict(10, 11), "counts differ: received 10, of which the wire counted 11");
+  EXPECT_EQ(verdict(9, 12),
+            "counts differ: sent 10, of which the wire counted 9; received 10, of which the wire "
+            "counted 12");
+  Judged receiver;
+  receiver.result.counts.wire.rx_frames = 7;
+  receiver.result.counts.agree = false;
+  EXPECT_EQ(receiver.verdict(), "counts differ: received 10, of which the wire counted 7");
+}
+
 TEST(JobVerdict, FramesThatDoNotAddUpFailTheJob) {
   Judged judged;
   judged.result.flows[0].received = 9;
@@ -66,6 +84,10 @@ TEST(JobVerdict, FramesThatWereNotCheckedFailTheJob) {
   Judged judged;
   judged.result.flows[0].verification_complete = false;
   EXPECT_EQ(judged.verdict(), "the verification of frames from \"a\" is incomplete");
+  Judged killed;
+  killed.result.flows[0].verification_complete = false;
+  killed.result.exit_signal = 9;
+  EXPECT_EQ(killed.verdict(), "") << "that it was killed is said elsewhere";
 }
 
 TEST(JobVerdict, WhoMovedNothingFailsUnlessItWasStopped) {

@@ -84,6 +84,29 @@ TEST(SteadyStates, AreOfTheGreaterDirectionOncePerSecondAndOfEachJobThatAsked) {
   EXPECT_EQ(SteadyWatch(run.jobs).describe(), std::nullopt);
 }
 
+TEST(SteadyStates, AreOfJobsThatRunAndBeginWithTheirWindow) {
+  for (const JobState state : {JobState::ramp, JobState::draining}) {
+    Watched run;
+    run.options(0).steadystate = "iops:1";
+    run.options(0).ss_dur = seconds(2);
+    run.jobs[0].block->state = state;
+    SteadyWatch watch(run.jobs);
+    const auto check = [&](std::uint64_t s) {
+      run.jobs[0].block->all_tx_frames.set(100 * s);
+      return !watch.check(kBegin + s * kSecond).empty();
+    };
+    for (std::uint64_t s = 0; s <= 5; ++s) EXPECT_FALSE(check(s));
+    run.jobs[0].block->state = JobState::running;
+    EXPECT_FALSE(check(6));
+    EXPECT_FALSE(check(7)) << "one second of it";
+    run.jobs[0].phase = ControlledJob::Phase::over;
+    EXPECT_FALSE(check(8));
+    run.jobs[0].phase = ControlledJob::Phase::going;
+    EXPECT_TRUE(check(9));
+    EXPECT_EQ(watch.results().at(0).reached_at_seconds, 2U);
+  }
+}
+
 TEST(SteadyStates, BitsAreEightOfAByte) {
   Watched run;
   run.options(0).steadystate = "bw:1";
@@ -296,6 +319,26 @@ TEST(LogsOfAJob, HaveALineForEachDirectionAndTheLatenciesOfItsPeerAsSent) {
   std::size_t files = 0;
   for ([[maybe_unused]] const auto& each : std::filesystem::directory_iterator(dir.path())) ++files;
   EXPECT_EQ(files, 4U);
+}
+
+TEST(LogsOfAJob, HaveTheDirectionsOfItsRoleAndRepliesAreSent) {
+  for (const auto& [role, lines] :
+       {std::pair{Role::tx, Lines{"1000, 10, 1, 0, 0"}},
+        {Role::rx, Lines{"1000, 20, 0, 0, 0"}},
+        {Role::echo, Lines{"1000, 20, 0, 0, 0", "1000, 10, 1, 0, 0"}},
+        {Role::pingpong, Lines{"1000, 20, 0, 0, 0", "1000, 10, 1, 0, 0"}}}) {
+    const test::TempDir dir;
+    std::vector<PlannedJob> plan(1);
+    plan[0].options.name = "j";
+    plan[0].options.rw = role;
+    plan[0].options.log_avg = seconds(1);
+    plan[0].options.write_iops_log = dir.file("x");
+    auto logs = IntervalLogs::open(plan, {}).value();
+    logs->add(0, half_until(0.5, 5, 10), nullptr);
+    logs->add(0, half_until(1, 5, 10), nullptr);
+    EXPECT_EQ(logs->finish(), Lines{});
+    EXPECT_EQ(lines_of(dir.file("x_iops.j.log")), lines) << static_cast<int>(role);
+  }
 }
 
 TEST(LogsOfAJob, HistogramsAreOfTheirOwnIntervalsAndOfTheMeanSizeThatCame) {

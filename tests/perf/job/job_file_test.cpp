@@ -183,6 +183,41 @@ TEST(JobFile, IncludesThatLackALoopOrAFileAreErrors) {
   EXPECT_NE(read(deep).errors[0].find("16 deep"), std::string::npos);
 }
 
+TEST(JobFile, IncludesItselfHoweverItsPathIsWritten) {
+  JobFileSources sources;
+  sources.read = [](const std::string&) -> Result<std::string> {
+    return std::string("[a]\ninclude main.job\n");
+  };
+  for (const std::string path : {"./main.job", "x/../main.job", ".//main.job"}) {
+    JobSet set;
+    // Beside "x/../main.job" is "x/../main.job" again.
+    EXPECT_EQ(read_job_file(path, set, sources),
+              std::vector<std::string>{path + ":2: include: \"main.job\" includes itself"});
+  }
+}
+
+TEST(JobFile, AnOptionOfThatNameIsNoInclude) {
+  for (const char* const line : {"include=b.job", "include = b.job", "include"}) {
+    EXPECT_EQ(error_of(std::string("[a]\n") + line + "\n").find("main.job:2: unknown option"), 0U)
+        << line;
+  }
+}
+
+TEST(JobFile, StandardInputIsNamedAndWhatItIncludesIsInTheDirectory) {
+  JobFileSources sources;
+  sources.read = [](const std::string& path) -> Result<std::string> {
+    if (path == "-") return std::string("[a]\ninclude b.job\nwrong=1\n");
+    return std::string(path == "b.job" ? "loops=3\n" : "loops=4\n");
+  };
+  JobSet set;
+  const auto errors = read_job_file("-", set, sources);
+  ASSERT_EQ(errors.size(), 1U);
+  EXPECT_EQ(errors[0].find("standard input:3: unknown option"), 0U) << errors[0];
+  EXPECT_EQ(set.jobs.at(0).loops, 3U);
+  EXPECT_EQ(set.jobs[0].where, "standard input:1");
+  EXPECT_EQ(set.run.job_files, (std::vector<std::string>{"standard input", "b.job"}));
+}
+
 TEST(JobFile, IncludesDoNotMultiplyWithoutEnd) {
   Files files;  // each includes the next ten times
   for (int i = 0; i < 12; ++i) {

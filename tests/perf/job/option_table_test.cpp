@@ -453,6 +453,10 @@ TEST(OptionTable, AnUnknownNameSuggestsTheNearest) {
   EXPECT_NE(unknown_option("output-fromat").message.find("\"output-format\"?"), std::string::npos);
   EXPECT_EQ(unknown_option("frobnication").message,
             "unknown option \"frobnication\" (shmifperf options lists all)");
+  for (const std::string name : {"interface", "iface", "dev"}) {
+    EXPECT_EQ(unknown_option(name).message,
+              "unknown option \"" + name + "\", did you mean \"netdev\"?");
+  }
 }
 
 TEST(OptionTable, AFlagStandsAloneAndOthersNeedAValue) {

@@ -6,6 +6,7 @@
 
 #include "perf/option/job_file.hpp"
 #include "perf/plan/trial_jobs.hpp"
+#include "perf/worker/job_traffic.hpp"
 #include "tests/perf/run/run_plan.hpp"
 
 namespace shmif::perf {
@@ -123,6 +124,83 @@ TEST(PlanEdges, BesideASearchRunBackgroundJobsAndThoseTheySendTo) {
   ASSERT_EQ(names_of(plan), (Names{"s", "s.sink", "r", "noise", "other", "other.sink"}));
   EXPECT_EQ(trial_jobs(plan, 0), (std::set<std::size_t>{0, 1, 2, 3}));
   EXPECT_EQ(trial_jobs(plan, 4), (std::set<std::size_t>{2, 3, 4, 5}));
+}
+
+TEST(PlanEdges, WhatARunReadsIsEachFileOfItsJobsButNoStandardInput) {
+  std::vector<PlannedJob> plan(6);
+  plan[0].options.replay = "a.pcap";
+  plan[1].options.verify_state_load = "b.state";
+  plan[2].options.engine = EngineKind::pcap;
+  plan[2].options.rw = Role::rx;
+  plan[2].options.filename = "c.pcap";
+  plan[3].options.engine = EngineKind::pcap;
+  plan[3].options.filename = "written.pcap";
+  plan[4].options.headers = "pcap(d.pcap,2)/udp(dport=7)";
+  plan[5].options.headers = "pcap(e.pcap)";
+  plan[5].options.replay = "-";
+  RunOptions run;
+  run.job_files = {"x.job", "-"};
+  EXPECT_EQ(inputs_of(plan, run),
+            (Names{"x.job", "a.pcap", "b.state", "c.pcap", "d.pcap", "e.pcap"}));
+}
+
+TEST(PlanEdges, WhatARunWritesIsEachLogOnceAndNothingOfAPeer) {
+  std::vector<PlannedJob> plan(4);
+  plan[0].options.name = "a/b";
+  plan[0].options.write_bw_log = "x";
+  plan[0].options.write_hist_log = "/y";
+  plan[0].options.write_pcap = "p.pcapng";
+  plan[1].options = plan[0].options;
+  plan[1].peer_of = "a/b";
+  plan[2].options.name = "c";
+  plan[2].options.write_iops_log = "x";
+  plan[2].options.write_lat_log = "x";
+  plan[2].options.per_job_logs = false;
+  plan[3].options = plan[2].options;
+  plan[3].options.name = "d";
+  plan[3].options.engine = EngineKind::pcap;
+  plan[3].options.filename = "-";
+  RunOptions run;
+  run.aux_path = "dir";
+  EXPECT_EQ(outputs_of(plan, run), (Names{"p.pcapng", "dir/x_bw.a_b.log", "/y_clat_hist.a_b.log",
+                                          "p.pcapng", "dir/x_iops.log", "dir/x_lat.log"}));
+}
+
+TEST(PlanEdges, NobodyNeedsToSendToAReceiverInTheBackground) {
+  const std::string sender = "[a]\nruntime=1\n";
+  EXPECT_EQ(problems_of(test::set_of(sender + "[r]\nrw=rx\nbackground\n")), Names());
+  const auto problems = problems_of(test::set_of(sender + "[r]\nrw=rx\n"));
+  ASSERT_EQ(problems.size(), 1U);
+  EXPECT_NE(problems[0].find("no job sends to this job"), std::string::npos);
+}
+
+TEST(PlanEdges, AProgramHasNoPeer) {
+  EXPECT_EQ(names_of(planned("[a]\nengine=host\nexec=true\n[b]\nruntime=1\nengine=host\n")),
+            (Names{"a", "b", "b.sink"}));
+}
+
+TEST(PlanEdges, WhoReceivesFramesForOthersHearsEverything) {
+  std::vector<PlannedJob> plan(3);
+  plan[0].to = plan[2].to = 1;
+  plan[1].options.rw = Role::rx;
+  const auto hears = [&] {
+    EXPECT_FALSE(hears_everything(plan, 0) || hears_everything(plan, 2)) << "nobody sends to them";
+    return hears_everything(plan, 1);
+  };
+  EXPECT_FALSE(hears());
+  plan[2].options.replay = "x.pcap";
+  EXPECT_TRUE(hears());
+  plan[2].options.replay.clear();
+  plan[2].options.headers = "eth(dst=02:00:00:00:00:09)";
+  EXPECT_TRUE(hears());
+  plan[2].options.headers = "eth(src=02:00:00:00:00:09)";
+  EXPECT_FALSE(hears()) << "it is still for this one";
+  plan[0].options.headers = "eth(dst=02:00:00:00:00:09)";
+  EXPECT_TRUE(hears()) << "one of its two senders";
+  plan[0].to = kNoJob;
+  EXPECT_FALSE(hears());
+  plan[1].options.verify_only = true;
+  EXPECT_TRUE(hears());
 }
 
 }  // namespace

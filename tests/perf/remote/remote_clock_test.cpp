@@ -605,6 +605,14 @@ TEST(ServerOfAClient, ChangesNothingByWhatItSaysAtTheWrongTime) {
     return run == "1";
   }));
   EXPECT_EQ(client.host.stage(), RemoteHost::Stage::prepared) << "it has greeted already";
+  client.server.say(TriggeredMessage{"early"});
+  client.server.say(RunMessage{"2"});
+  run.clear();
+  ASSERT_TRUE(client.look_until([&] {
+    if (run.empty()) run = client.host.take_run();
+    return run == "2";
+  }));
+  EXPECT_EQ(client.host.triggered(), "") << "nothing has started that could be triggered";
   client.host.go(1);
   client.server.say(PreparedMessage{1});
   client.server.say(NoticeMessage{"odd\n"});

@@ -289,6 +289,18 @@ TEST(ServerLimits, MemoryThatIsMoreThanCanBeCountedIsTooMuch) {
   }
 }
 
+TEST(ServerLimits, MemoryOfALinkIsThatOfItsQueueWhereFramesWait) {
+  auto plan = expand(set_of("[a]\nrw=tx\nsize=1k\n")).value();
+  const std::uint64_t without = memory_of(plan);
+  FaultOptions& fault = plan[0].options.fault;
+  fault.queue_frames = 1000;
+  EXPECT_EQ(memory_of(plan), without) << "none waits";
+  fault.jitter = std::chrono::milliseconds(1);
+  EXPECT_EQ(memory_of(plan) - without, 1000 * (1500U + 22 + 192));
+  fault.queue_frames = 0;
+  EXPECT_EQ(memory_of(plan) - without, kMaxFaultBytes) << "as much as a link takes at all";
+}
+
 TEST(ServerLimits, MemoryForVerificationIsCountedWithThreadsOrABacklogAlone) {
   const auto memory = [](const std::string& text) {
     return memory_of(expand(set_of("[a]\nsize=1k\nverify=crc32c\n" + text)).value());
@@ -414,8 +426,9 @@ TEST(ServerLimits, SocketsAreBelowTheDirectoryAndVdeNetworksRunNoPrograms) {
   for (const char* const path : {"shmif:///dev/shm/bus0", "shmif://../x", "shmif://out/x",
                                  "shmif://bus0,shmif:///dev/shm/bus0"})
     refused("vde", path, elsewhere);
-  for (const char* const path : {"shmif://", "shmif://a[port=../b]", "shmif://'..'/x",
-                                 "shmif://a[mode=777/group=x]", "shmif://a\\b", "shmif://a[1]b"})
+  for (const char* const path :
+       {"shmif://", "shmif://a[]", "shmif://a[", "shmif://a[1", "shmif://a[port=../b]",
+        "shmif://'..'/x", "shmif://a[mode=777/group=x]", "shmif://a\\b", "shmif://a[1]b"})
     refused("vde", path, "is not the path of a bus");
   refused("vde,stream", "shmif://../q,shmif://../q", elsewhere);
   for (const char* const engine : {"stream", "dgram"}) {
@@ -567,6 +580,14 @@ TEST(ServerLimits, ACaptureInHeadersIsOpenedOnlyBelowTheDirectory) {
   }
   EXPECT_NE(headers("pcap(sub/x.pcap,1)", ServerLimits{}).find("--directory DIR"),
             std::string::npos);
+  // Made whole, the path would end elsewhere.
+  ServerLimits odd;
+  odd.directory = parent.file("a,b");
+  std::filesystem::create_directory(odd.directory);
+  write_capture(odd.directory + "/x.pcap");
+  EXPECT_EQ(
+      headers("pcap(x.pcap,1)", odd),
+      who + "the path \"" + odd.directory + "/x.pcap\" has characters that end a path in headers");
 }
 
 TEST(ServerLimits, OtherFilesGoToTheDirectoryUnlessToldWhereInIt) {

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 #include <poll.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -26,6 +27,7 @@
 #include "perf/remote/run_child.hpp"
 #include "perf/remote/saved_states.hpp"
 #include "perf/remote/served_run.hpp"
+#include "perf/stats/clock.hpp"
 #include "perf/verify/verify_state.hpp"
 #include "tests/support/temp_dir.hpp"
 
@@ -221,6 +223,21 @@ TEST(RunOfAServer, IsStoppedWhenItTakesLongerThanTheServerAllows) {
   EXPECT_FALSE(served.run->abandoned());
 }
 
+TEST(RunOfAServer, StartsInTenSecondsAtTheLatestWhateverItsClientSays) {
+  Served served(lasting());
+  ASSERT_TRUE(served.look_until_told<PreparedMessage>());
+  served.run->go(UINT64_MAX);
+  const std::uint64_t latest = now_ns() + 10'000'000'000;
+  ASSERT_TRUE(served.look_until_told<StartedMessage>());
+  EXPECT_LE(served.first<StartedMessage>()->start_ns, latest);
+  served.run->abandon(Clock::now());
+  for (int i = 0; i < 10'000 && !served.run->over(); ++i) {
+    served.look(Clock::now());
+    ::poll(nullptr, 0, 1);
+  }
+  EXPECT_TRUE(served.run->over());
+}
+
 TEST(RunOfAServer, TellsLongStatesOnlyWithItsResult) {
   JobOptions job;
   job.number_ios = 1;
@@ -308,6 +325,35 @@ TEST(StatesOfARun, AreThoseThatItsJobsWroteAndNotThoseOfAnEarlierRun) {
   std::vector<std::pair<std::string, std::size_t>> told;
   states.tell([&](const StateMessage& state) { told.emplace_back(state.job, state.state.size()); });
   EXPECT_EQ(told, (std::vector<std::pair<std::string, std::size_t>>{{"b", 11}, {"c", 9}}));
+}
+
+TEST(StatesOfARun, AreFilesAndNoLinksAndAreToldThoughOnlyTheirTimeChanged) {
+  const test::TempDir folder;
+  RunOptions options;
+  options.aux_path = folder.path();
+  std::vector<PlannedJob> plan(2);
+  const auto path_of = [&](const std::string& job) { return folder.file(job + "-verify.state"); };
+  for (const std::string name : {"a", "b"}) {
+    PlannedJob& job = plan[static_cast<std::size_t>(name[0] - 'a')];
+    job.options.name = name;
+    job.options.verify_state_save = true;
+  }
+  std::ofstream(path_of("a")) << "a";
+  struct stat before{};
+  struct stat now{};
+  ASSERT_EQ(::lstat(path_of("a").c_str(), &before), 0);
+  const SavedStates states(plan, options);
+  std::ofstream(folder.file("secret")) << "of somebody else";
+  std::filesystem::create_symlink(folder.file("secret"), path_of("b"));
+  // The clock of a file system is coarse.
+  do {
+    ASSERT_EQ(::chmod(path_of("a").c_str(), 0600), 0);
+    ASSERT_EQ(::lstat(path_of("a").c_str(), &now), 0);
+  } while (now.st_ctim.tv_sec == before.st_ctim.tv_sec &&
+           now.st_ctim.tv_nsec == before.st_ctim.tv_nsec);
+  std::vector<std::string> told;
+  states.tell([&](const StateMessage& state) { told.push_back(state.job); });
+  EXPECT_EQ(told, Texts{"a"});
 }
 
 TEST(StatesOfARun, AreOfAllJobsThatItsPlanCanHave) {

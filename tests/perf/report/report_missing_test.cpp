@@ -14,6 +14,7 @@
 
 #include "perf/compare/compare.hpp"
 #include "perf/report/json.hpp"
+#include "perf/report/problems.hpp"
 #include "perf/report/progress_lines.hpp"
 #include "perf/report/stream.hpp"
 #include "perf/report/text.hpp"
@@ -223,6 +224,33 @@ TEST(Warnings, ThatTheRunHasAlreadyAreNotRepeated) {
   EXPECT_EQ(warned({"another"}), (Json{"another", once[0]}));
 }
 
+TEST(Problems, OfAJobThatFailedAreThoseThatTheRunDoesNotSay) {
+  RunResult run;
+  run.failures = {"job \"a\": it broke"};
+  JobResult job;
+  const auto problems = [&](const std::string& error) {
+    return Json::parse(problems_json(run, job, error).dump());
+  };
+  job.state = JobState::reaped;
+  EXPECT_EQ(problems("it broke"), Json::array());
+  EXPECT_EQ(problems("another"), (Json{{{"kind", "failed"}, {"text", "another"}}}));
+  EXPECT_EQ(problems(""), (Json{{{"kind", "failed"}, {"text", "ended in state reaped"}}}));
+  job.passed = true;
+  EXPECT_EQ(problems("another"), Json::array());
+  FlowResult& flow = job.flows.emplace_back();
+  flow.from = "b";
+  flow.kind = FlowResult::Kind::reply;
+  flow.sent = 2000;
+  flow.corrupt_copies = flow.truncated_copies = 1;
+  EXPECT_EQ(problems("").at(0).at("text"),
+            "1 corrupt copy, 1 truncated copy, of 2,000 replies sent by b");
+  flow.kind = FlowResult::Kind::request;
+  flow.corrupt_copies = flow.truncated_copies = 2;
+  flow.cancelled = 3;
+  EXPECT_EQ(problems("").at(0).at("text"),
+            "3 cancelled, 2 corrupt copies, 2 truncated copies, of 2,000 requests sent by b");
+}
+
 // ---- Older results and other files ----
 
 TEST(OlderResults, AreReadWithoutWhatTheyDoNotHaveYet) {
@@ -309,6 +337,23 @@ TEST(ProgressLinesOfGroups, KnowARateOnlyOfAGroupThatWasThereBeforeAndNoneBelowN
   over.state = JobState::reaped;
   over.left_seconds = 0;
   EXPECT_EQ(shown(2, {over}).at(0).find("eta"), std::string::npos) << "it is done";
+}
+
+TEST(ProgressLinesOfGroups, HaveTheCpuTimeOfThoseThatRun) {
+  ProgressLines lines;
+  JobProgress runs = progress_of("a", 1);
+  JobProgress over = progress_of("a", 1);
+  over.state = JobState::reaped;
+  for (JobProgress* const job : {&runs, &over}) {
+    job->last.seconds = 1;
+    job->last.cpu_user_seconds = job == &runs ? 0.2 : 0.5;
+    job->last.cpu_system_seconds = 0.05;
+  }
+  const auto shown = [&](const std::vector<JobProgress>& jobs) {
+    return lines.lines({.at_seconds = 1, .share = {}, .left_seconds = {}, .jobs = jobs}).at(0);
+  };
+  EXPECT_TRUE(shown({over, runs, runs}).ends_with("cpu 50 %")) << shown({over, runs, runs});
+  EXPECT_TRUE(shown({over}).ends_with("cpu -")) << shown({over});
 }
 
 TEST(Stream, BytesThatAreNoTextAreReplacedAndTheTimeIsInNanoseconds) {

@@ -122,5 +122,18 @@ TEST(IntervalFigures, OfTcpInSeveralAreTheLatestAndAllThatWasSentAgain) {
   EXPECT_EQ(sum.tcp->retransmits, 7U);
 }
 
+TEST(IntervalFigures, CpuTimeIsKnownToANanosecondOrNotAtAll) {
+  const auto memory = RunMemory::create(1).value();
+  IntervalBlock& block = memory->job(0).intervals[0];
+  block.cpu_system_ns.set(7);
+  EXPECT_FALSE(read_interval(block).cpu_user_seconds);
+  EXPECT_FALSE(read_interval(block).cpu_system_seconds);
+  // One more than it was, so that 0 says that it is not known.
+  block.cpu_user_ns.set(1);
+  block.cpu_system_ns.set(500'000'001);
+  EXPECT_EQ(read_interval(block).cpu_user_seconds, 0);
+  EXPECT_EQ(read_interval(block).cpu_system_seconds, 0.5);
+}
+
 }  // namespace
 }  // namespace shmif::perf::interval_figures

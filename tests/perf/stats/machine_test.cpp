@@ -74,6 +74,10 @@ TEST(Machine, AnArmCpuIsNamedByItsPart) {
   EXPECT_EQ(machine.cpus, 2);
   EXPECT_FALSE(machine.frequency_mhz);
   EXPECT_EQ(machine.virtualization, "");
+  root.put("proc/cpuinfo", "processor\t: 0\nCPU implementer\t: 0x41\n");
+  EXPECT_EQ(describe_machine(root.path()).cpu_model, "");
+  root.put("proc/cpuinfo", "processor\t: 0\nCPU part\t: 0xd0c\n");
+  EXPECT_EQ(describe_machine(root.path()).cpu_model, "");
 }
 
 TEST(Machine, IsVirtualByItsBoardIfTheCpuDoesNotTell) {

@@ -54,6 +54,17 @@ TEST(SteadyStateDetector, LimitsWithoutPerCentAreRates) {
   EXPECT_EQ(*bits.figure(), 7680);
 }
 
+TEST(SteadyStateDetector, ASlopeIsBelowItsLimitAndADeviationUpToIt) {
+  SteadyStateDetector slope(wanted("iops_slope:10"), 3s, 0s);
+  EXPECT_EQ(reached_at(slope, {1000, 1010, 1020, 1029}), 4U);
+  EXPECT_EQ(*slope.figure(), 9.5);
+  SteadyStateDetector deviation(wanted("iops:10"), 3s, 0s);
+  EXPECT_EQ(reached_at(deviation, {989, 1000, 1011}), 0U);
+  SteadyStateDetector equal(wanted("iops:10"), 3s, 0s);
+  EXPECT_EQ(reached_at(equal, {990, 1000, 1010}), 3U);
+  EXPECT_EQ(*equal.figure(), 10);
+}
+
 TEST(SteadyStateDetector, TheRampIsNotLookedAt) {
   SteadyStateDetector state(wanted("iops:1%"), 2s, 3s);
   EXPECT_EQ(reached_at(state, {5, 5, 5, 5, 5}), 5U);
