@@ -29,8 +29,8 @@ inline bool is_final(std::error_code error) noexcept {
 /// If descriptor() is -1 and the result does not say `ready`, no descriptor was available: in step
 /// 2, sleep for `at_most` instead of polling. (A link that is always ready, or has ended, says
 /// `ready`.)
-/// Room: receive() appends whole frames, and stops at one for which there is no room. Only the first
-/// frame of an empty batch may be cut short, to as much as there is room for; its true_bytes tells.
+/// Room: receive() appends whole frames, and stops at one for which there is no room. Only the
+/// first frame of an empty batch may be cut short, to what there is room for; its true_bytes tells.
 /// With room for less than an Ethernet header (14 bytes), nothing comes and nothing is lost: the
 /// frame waits for a batch with more room.
 /// Threads: one thread may send while another receives and waits, unless a link says that it allows

@@ -243,6 +243,33 @@ TEST_F(OffloadPort, ASegmentThatNoRoomCanHoldIsCutShortAndSaysSo) {
   }
 }
 
+TEST_F(OffloadPort, SegmentsAndFramesWaitForRoomForAHeader) {
+  const Made made = make(3'000, kMss, 7);
+  std::vector<Bytes> expected = whole_frames(made);
+  const Made last = make(100, 0, 8);
+  expected.push_back(whole_frames(last).front());
+  send(made);
+  send(last);
+  FrameBatch none(4, kEthernetHeaderBytes - 1);
+  FrameBatch one(1, 2'000);
+  for (const Bytes& whole : expected) {
+    for (Port* const port : {&plain, &taker}) {
+      EXPECT_TRUE(port->prepare_wait().ready);
+      port->finish_wait();
+      const ReceiveResult got = port->receive(none);
+      EXPECT_EQ(got.frames, 0U);
+      EXPECT_EQ(got.lost, 0U);
+      EXPECT_FALSE(got.error) << got.error.message();
+    }
+    one.clear();
+    ASSERT_EQ(plain.receive(one).frames, 1U);
+    EXPECT_EQ(to_bytes(one[0]), whole);
+  }
+  EXPECT_EQ(plain.receive(none).frames, 0U);
+  EXPECT_FALSE(plain.prepare_wait().ready);
+  plain.finish_wait();
+}
+
 TEST_F(OffloadPort, OwnAndFilteredOnesPassAsOneFrame) {
   Made to_nobody = make(20'000, kMss, 3);
   to_nobody.bytes[0] = std::byte{0x02};
