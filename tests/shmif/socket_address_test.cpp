@@ -141,6 +141,18 @@ void add_to_loopback(const char* address) {
   EXPECT_EQ(::ioctl(six.get(), SIOCSIFADDR, &wanted), 0) << address;
 }
 
+/// Another IPv4 address behind 127.0.0.1.
+void add_to_loopback_too(const char* address) {
+  const UniqueFd four(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  ifreq wanted{};
+  std::strcpy(&wanted.ifr_name[0], "lo:1");
+  sockaddr_in given{};
+  given.sin_family = AF_INET;
+  ASSERT_EQ(::inet_pton(AF_INET, address, &given.sin_addr), 1);
+  std::memcpy(&wanted.ifr_addr, &given, sizeof given);
+  EXPECT_EQ(::ioctl(four.get(), SIOCSIFADDR, &wanted), 0) << address;
+}
+
 TEST(SocketAddress, OfALinkIsOfThisMachineOnlyWithItsOwnInterface) {
   std::string skipped;
   std::thread([&] {
@@ -163,10 +175,65 @@ TEST(SocketAddress, OfALinkIsOfThisMachineOnlyWithItsOwnInterface) {
     EXPECT_TRUE(is_of_this_machine(parse_host_address("fd00::5%1", 1).value()));
     EXPECT_FALSE(is_of_this_machine(address_from("[fd00::6]:1")));
     EXPECT_FALSE(is_of_this_machine(address_from("[::ffff:198.18.0.5]:1")));
+    add_to_loopback_too("198.18.0.5");
+    EXPECT_TRUE(is_of_this_machine(address_from("198.18.0.5:1")));
+    EXPECT_TRUE(is_of_this_machine(address_from("[::ffff:198.18.0.5]:1")));
+    EXPECT_FALSE(is_of_this_machine(address_from("198.18.0.6:1")));
     EXPECT_EQ(parse_host_address("fe80::5%7", 1).value().to_string(), "[fe80::5%7]:1")
         << "there is no such interface";
   }).join();
   if (!skipped.empty()) GTEST_SKIP() << skipped;
+}
+
+void set_mtu_of_loopback(int mtu) {
+  const UniqueFd control(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  ifreq wanted{};
+  std::strcpy(&wanted.ifr_name[0], "lo");
+  wanted.ifr_mtu = mtu;
+  EXPECT_EQ(::ioctl(control.get(), SIOCSIFMTU, &wanted), 0);
+}
+
+TEST(MaxDatagramBytes, AreWhatFitsBehindTheHeadersOfBothFamilies) {
+  std::string skipped;
+  std::thread([&] {
+    if (::unshare(CLONE_NEWNET) != 0 || ::access("/proc/net/if_inet6", F_OK) != 0) {
+      skipped = "needs root and IPv6: makes a network namespace";
+      return;
+    }
+    add_to_loopback("fd00::5");
+    struct Row {
+      const char* to;
+      int mtu;
+      std::size_t bytes;
+    };
+    for (const Row& row : {Row{"127.0.0.1:7", 1500, 1472}, Row{"[::1]:7", 1500, 1452},
+                           Row{"127.0.0.1:7", 65536, 65507}, Row{"[::1]:7", 65536, 65488}}) {
+      set_mtu_of_loopback(row.mtu);
+      const SocketAddress remote = address_from(row.to);
+      const UniqueFd socket = bound_socket(SOCK_DGRAM, remote.any().with_port(0)).value();
+      EXPECT_EQ(max_datagram_bytes(socket.get(), remote), 65507U) << "it has no way yet";
+      ASSERT_TRUE(connect_to(socket.get(), remote));
+      EXPECT_EQ(max_datagram_bytes(socket.get(), remote), row.bytes) << row.to << ' ' << row.mtu;
+      const bool six = remote.family() == AF_INET6;
+      int never = 0;
+      socklen_t size = sizeof never;
+      ASSERT_EQ(::getsockopt(socket.get(), six ? IPPROTO_IPV6 : IPPROTO_IP,
+                             six ? IPV6_MTU_DISCOVER : IP_MTU_DISCOVER, &never, &size),
+                0);
+      EXPECT_EQ(never, IP_PMTUDISC_DO);
+    }
+  }).join();
+  if (!skipped.empty()) GTEST_SKIP() << skipped;
+}
+
+TEST(BoundSocketOfAnAddress, MayFollowAnotherOnlyWhereThatIsAStream) {
+  for (const int type : {int{SOCK_STREAM}, SOCK_STREAM | SOCK_NONBLOCK, int{SOCK_DGRAM}}) {
+    const UniqueFd socket = bound_socket(type, address_from("127.0.0.1:0")).value();
+    int reuse = -1;
+    socklen_t size = sizeof reuse;
+    ASSERT_EQ(::getsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &reuse, &size), 0);
+    EXPECT_EQ(reuse, type == SOCK_DGRAM ? 0 : 1) << type;
+  }
 }
 
 TEST(SocketAddress, OfASocketIsTheOneThatItIsBoundTo) {

@@ -89,6 +89,46 @@ TEST(DatagramLink, AnErrorOfItsSocketIsTold) {
   auto link = DatagramLink::adopt(UniqueFd(ends[0]), {.address = "no socket"});
   FrameBatch batch;
   EXPECT_EQ(link.receive(batch).error, std::errc::not_a_socket);
+  // Once: what it comes to afterwards counts.
+  const auto pair = socket_pair(SOCK_DGRAM);
+  ASSERT_EQ(::dup3(pair[0].get(), link.descriptor(), O_CLOEXEC), link.descriptor());
+  EXPECT_FALSE(link.receive(batch).error);
+  const Bytes frame = make_frame(60, 1);
+  ASSERT_EQ(::send(pair[1].get(), frame.data(), frame.size(), 0), 60);
+  EXPECT_EQ(link.receive(batch).frames, 1U);
+}
+
+TEST(DatagramLink, AFrameThatItsSocketIsTooSmallForIsTooLong) {
+  auto pair = socket_pair(SOCK_DGRAM);
+  const int least = 1;  // the kernel makes 4608 of it
+  ASSERT_EQ(::setsockopt(pair[0].get(), SOL_SOCKET, SO_SNDBUF, &least, sizeof least), 0);
+  auto link = DatagramLink::adopt(std::move(pair[0]), {.max_frame_bytes = 9022, .address = "near"});
+  const std::vector<Bytes> frames{make_frame(60, 1), make_frame(9000, 2), make_frame(61, 3)};
+  const std::vector<FrameView> out = views(frames);
+  SendResult sent = link.send(out);
+  EXPECT_EQ(sent.taken, 1U);
+  EXPECT_EQ(sent.error, Errc::frame_too_long);
+  sent = link.send(std::span(out).last(1));
+  EXPECT_EQ(sent.taken, 1U);
+  EXPECT_FALSE(sent.error);
+}
+
+TEST(DatagramLink, APeerThatClosesWithoutReadingEndsIt) {
+  auto pair = socket_pair(SOCK_SEQPACKET);
+  auto link = DatagramLink::adopt(std::move(pair[0]), {.address = "near"});
+  const std::vector<Bytes> frames{make_frame(60, 1)};
+  ASSERT_EQ(link.send(views(frames)).taken, 1U);
+  pair[1].reset();
+  FrameBatch batch;
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(link.receive(batch).error, Errc::link_ended);
+  EXPECT_EQ(link.send(views(frames)).error, Errc::link_ended);
+}
+
+TEST(DatagramLink, OfAnIpAddressCannotTellWhetherItsPeerHasRoom) {
+  const SocketAddress remote = parse_socket_address("127.0.78.9:7").value();
+  auto link = DatagramLink::adopt(UniqueFd(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0)),
+                                  {.address = "near", .remote = remote});
+  EXPECT_EQ(link.room_descriptor(), -1);
 }
 
 TEST(DatagramLink, WhatIsTooShortForAFrameIsPassedOver) {
@@ -315,6 +355,21 @@ TEST(StreamLink, OffersTheRestOfARecordAgainSoon) {
     (void)near.send(out);
   }
   EXPECT_LE(near.prepare_wait().at_most, std::chrono::milliseconds(1));
+  // To a peer that never reads it is offered more and more seldom.
+  using std::chrono::milliseconds;
+  std::chrono::nanoseconds next{0};
+  for (int i = 0; i < 16 && next < milliseconds(2); ++i) next = near.prepare_wait().at_most;
+  for (int i = 0; i < 200; ++i) {
+    EXPECT_EQ(next, milliseconds(2) * (1 << std::min(i / 16, 5))) << i;
+    next = near.prepare_wait().at_most;
+  }
+  std::array<char, 333> some{};
+  for (int i = 0; i < 20'000 && next != milliseconds(1); ++i) {
+    if (near.prepare_wait().at_most == std::chrono::nanoseconds::max()) (void)near.send(out);
+    ASSERT_GT(::recv(pair[1].get(), some.data(), some.size(), 0), 0);
+    next = near.prepare_wait().at_most;
+  }
+  EXPECT_EQ(next, milliseconds(1)) << "it reads again";
 }
 
 /// As it stands before a record.

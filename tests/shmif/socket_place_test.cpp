@@ -7,7 +7,9 @@
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/file.h>
+#include <sys/fsuid.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <array>
@@ -187,6 +189,106 @@ TEST(SocketPlace, RefusesWhatIsMostLikelyNoPath) {
   }
   for (const char* const path : {"./5555", "./@name", "./~/q", "a5", "q~/x"})
     EXPECT_FALSE(parse_socket_place(path).value().host) << path;
+}
+
+TEST(SocketPlace, IsAPathOfWhatTheSystemTakesOrAnAddressWithItsPort) {
+  const std::string longest = "./" + std::string(105, 'q');
+  EXPECT_FALSE(parse_socket_place(longest).value().host);
+  for (const std::string& path : {longest + 'q', std::string()}) {
+    const auto refused = parse_socket_place(path);
+    ASSERT_FALSE(refused) << path;
+    EXPECT_EQ(refused.error().code, Errc::bad_argument);
+    EXPECT_EQ(refused.error().message,
+              "a socket's path has 1 to 107 characters, and not " + std::to_string(path.size()));
+  }
+  for (const char* const path : {"./127.0.0.1:7000", "/q:7000", "./fd00::1", "127.0.1000", "1.2"})
+    EXPECT_FALSE(parse_socket_place(path).value().host) << path;
+  for (const char* const text : {"127.0.0.1:7000", "[::1]:7000"}) {
+    const SocketPlace place = parse_socket_place(text).value();
+    ASSERT_TRUE(place.host) << text;
+    EXPECT_EQ(place.host->to_string(), text);
+    EXPECT_EQ(place.address.to_string(), text);
+  }
+  for (const char* const text :
+       {"127.0.0.1", "::1", "fd00::1", "127.0.0.1:", "127.0.0.1:65536", "q:x", "[::1]"}) {
+    const auto refused = parse_socket_place(text);
+    ASSERT_FALSE(refused) << text;
+    EXPECT_EQ(refused.error().code, Errc::bad_argument) << text;
+    EXPECT_NE(refused.error().message.find("an address needs a port from 0 to 65535"),
+              std::string::npos)
+        << text << ": " << refused.error().message;
+  }
+}
+
+TEST(BoundSocket, IsLeftToWhoeverServesItAndGoesWithIt) {
+  const TempDir directory;
+  const std::string path = directory.file("q");
+  const SocketPlace place = parse_socket_place(path).value();
+  for (const int type : {SOCK_STREAM, SOCK_SEQPACKET, SOCK_DGRAM}) {
+    {
+      const auto bound = BoundSocket::bind(type, place);
+      ASSERT_TRUE(bound) << bound.error().message;
+      for (const int other : {SOCK_STREAM, SOCK_SEQPACKET, SOCK_DGRAM}) {
+        const auto refused = BoundSocket::bind(other, place);
+        ASSERT_FALSE(refused) << type << ' ' << other;
+        EXPECT_EQ(refused.error().code, std::errc::address_in_use);
+        EXPECT_EQ(refused.error().message,
+                  "cannot make the socket " + path + ": another program serves it");
+      }
+      const UniqueFd client(::socket(AF_UNIX, type | SOCK_CLOEXEC, 0));
+      EXPECT_EQ(::connect(client.get(), place.address.get(), place.address.size), 0) << type;
+    }
+    EXPECT_FALSE(std::filesystem::exists(path)) << type;
+  }
+}
+
+// Else a server that starts again would wait a minute for its port.
+TEST(BoundSocket, OfAPortMayFollowOneWhoseConnectionsLinger) {
+  const auto bound = BoundSocket::bind(SOCK_STREAM, parse_socket_place("127.0.78.3:0").value());
+  ASSERT_TRUE(bound) << bound.error().message;
+  int on = 0;
+  socklen_t size = sizeof on;
+  ASSERT_EQ(::getsockopt(bound->descriptor(), SOL_SOCKET, SO_REUSEADDR, &on, &size), 0);
+  EXPECT_EQ(on, 1);
+}
+
+/// Runs `body` in a thread that has the rights of nobody on files.
+template <class Body>
+void as_nobody(Body body) {
+  std::thread([&] {
+    constexpr uid_t kNobody = 65534;
+    ::setfsuid(kNobody);
+    body();
+  }).join();
+}
+
+TEST(SocketRights, ThatAreMissingAreNamed) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root: takes rights away";
+  const TempDir directory;
+  const std::string closed = directory.file("closed");
+  ASSERT_EQ(::chmod(directory.path().c_str(), 0755), 0);
+  ASSERT_EQ(::mkdir(closed.c_str(), 0700), 0);
+  const SocketPlace place = parse_socket_place(directory.file("q")).value();
+  const SocketPlace hidden = parse_socket_place(closed + "/q").value();
+  const auto bound = BoundSocket::bind(SOCK_STREAM, place);
+  const auto inside = BoundSocket::bind(SOCK_STREAM, hidden);
+  ASSERT_TRUE(bound && inside);
+  ASSERT_EQ(::chown(place.text.c_str(), 17, 18), 0);
+  ASSERT_EQ(::chmod(place.text.c_str(), 0754), 0);
+  as_nobody([&] {
+    const std::string denied = ": Permission denied (";
+    EXPECT_EQ(connect_stream(place, -1).error().message,
+              "cannot connect to " + place.text + denied +
+                  "it belongs to user 17 and group 18, and has mode 0754: who connects needs write "
+                  "permission)");
+    EXPECT_EQ(connect_stream(hidden, -1).error().message,
+              "cannot connect to " + hidden.text + denied +
+                  "ask for search permission in its directory)");
+    const std::string fresh = directory.file("fresh");
+    EXPECT_EQ(
+        BoundSocket::bind(SOCK_STREAM, parse_socket_place(fresh).value()).error().message,
+        "cannot make the socket " + fresh + denied + "choose a directory that you may write)");
+  });
 }
 
 TEST(ConnectStream, StopsWaitingForAProgramThatDoesNotAnswer) {

@@ -220,6 +220,11 @@ TEST(VdeLink, SaysWhichNetworkItDoesNotKnow) {
   ASSERT_FALSE(link);
   EXPECT_NE(link.error().message.find("the VDE network nonsense://x: "), std::string::npos)
       << link.error().message;
+  const std::string hint = "libvdeplug finds no plugin of that name";
+  EXPECT_NE(link.error().message.find(hint), std::string::npos) << link.error().message;
+  const auto absent = VdeLink::open("vde:///nonexistent/x", 1522);
+  ASSERT_FALSE(absent);
+  EXPECT_EQ(absent.error().message.find(hint), std::string::npos) << absent.error().message;
 }
 
 TEST(VdeLink, TellsInDebugLinesThatItIsConnectedAndThatTheNetworkHasClosed) {
