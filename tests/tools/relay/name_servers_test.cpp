@@ -59,6 +59,17 @@ TEST(NameServers, AreFoundWhereEachLinkOnTheWayStaysInTheDirectories) {
   EXPECT_FALSE(leads("first")) << "a circle ends";
 }
 
+TEST(NameServers, AreFoundBehindAsManyLinksAsTheKernelFollows) {
+  const TempDir dir;
+  const std::vector<fs::path> all{dir.path()};
+  std::ofstream(dir.file("0")) << '\n';
+  for (unsigned i = 1; i <= 41; ++i)
+    fs::create_symlink(std::to_string(i - 1), dir.file(std::to_string(i)));
+  EXPECT_TRUE(fs::exists(dir.file("40")));
+  EXPECT_TRUE(tools::stays_in(all, dir.file("40")));
+  EXPECT_FALSE(tools::stays_in(all, dir.file("41")));
+}
+
 TEST(NameServers, OfTheLoopbackAreThoseOf127AndOne) {
   for (const char* const text : {"127.0.0.1", "127.0.0.53", "127.255.255.255", "::1"})
     EXPECT_TRUE(tools::is_loopback(*tap::IpAddress::parse(text))) << text;

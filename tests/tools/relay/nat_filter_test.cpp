@@ -401,6 +401,24 @@ TEST_F(NatFilterTest, LetsPasstServeNamesWhereHostsCannotReachTheResolverItself)
   EXPECT_EQ(asked("10.0.2.2", IPPROTO_UDP, 53), closed);
 }
 
+// passt answers no ping there, and sends errors from there all the same.
+TEST_F(NatFilterTest, LetsErrorsOfTheGatewayInWhereItServesNoPings) {
+  wish_.program = NatProgram::passt;
+  NatFilter filter(wish_, to_one, kFew);
+  const Bytes asked = Ip{}.bytes();
+  EXPECT_EQ(judge(filter, NatWay::out, asked), Verdict());
+  Bytes error = Ip{.from = "10.0.2.2",
+                   .to = "10.0.2.15",
+                   .from_mac = kGatewayMac,
+                   .to_mac = kHostMac,
+                   .protocol = IPPROTO_ICMP,
+                   .from_port = 3U << 8U,
+                   .payload = 8 + 28}
+                    .bytes();
+  std::copy_n(asked.begin() + 14, 28, error.begin() + 42);
+  EXPECT_EQ(judge(filter, NatWay::in, error), Verdict());
+}
+
 TEST_F(NatFilterTest, LetsDhcpBeBroadcastAndNothingElse) {
   const Ip discover{.from = "0.0.0.0",
                     .to = "255.255.255.255",

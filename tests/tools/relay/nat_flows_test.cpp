@@ -265,5 +265,14 @@ TEST(NatFlows, AreThoseOfAPlainList) {
   }
 }
 
+TEST(NatFlows, OfASilentHostMakeRoomForAnotherHoweverManyTheyAre) {
+  NatFlows flows({.hosts = 1, .of_host = 32});
+  for (std::uint16_t port = 1; port <= 32; ++port)
+    ASSERT_TRUE(flows.out(udp(port, 0), 0, kStart)) << port;
+  const NatFlows::Time up = kStart + NatFlows::kDatagrams + NatFlows::kGrain;
+  EXPECT_TRUE(flows.out(udp(1, 1), 0, up));
+  EXPECT_EQ(flows.hosts(), 1U);
+}
+
 }  // namespace
 }  // namespace shmif::tools

@@ -77,6 +77,10 @@ TEST(NatProcess, IsTheFirstFileOfThatNameInThePathThatCanBeRun) {
   EXPECT_EQ(found(dir.file("text")), 1) << "nobody may run it";
   EXPECT_EQ(found(dir.file("directory") + ':' + dir.file("text") + ':' + dir.file("program")), 0);
   EXPECT_EQ(found(dir.file("none") + "::" + dir.file("program")), 0);
+  const std::string back = std::filesystem::current_path().string();
+  std::filesystem::current_path(dir.file("program"));
+  EXPECT_EQ(found(dir.file("none") + "::" + dir.file("text")), 0) << "an empty name is \".\"";
+  std::filesystem::current_path(back);
 }
 
 TEST(NatProcess, HasRoomForAsManySocketsAsTheUserMayHave) {
@@ -246,6 +250,20 @@ TEST_F(NatWords, OfItsEndAreTheLastThatItSaid) {
   deed("exec 3>&-; exec /bin/sleep 60");
   run(tools::NatProgram::passt, {});
   EXPECT_EQ(contents("why"), "passt closed its connection and did not end");
+}
+
+TEST_F(NatWords, AnOptionThatIsNotKnownIsLeftOutHoweverThatIsSaid) {
+  const auto ends_where = [&](const std::string& said) {
+    deed("for w; do [ \"$w\" != --enable-seccomp ] || { echo \"" + said +
+         "\" >&2; exit 1; }; done; exit 5");
+    run(tools::NatProgram::slirp4netns, {});
+    return contents("why");
+  };
+  EXPECT_EQ(ends_where("slirp4netns: unrecognized option '--enable-seccomp'"),
+            "slirp4netns ended with exit code 5");
+  EXPECT_EQ(ends_where("unknown option: enable-seccomp"), "slirp4netns ended with exit code 5");
+  for (const std::string said : {"no seccomp: --enable-seccomp", "unknown option: --cidr"})
+    EXPECT_EQ(ends_where(said), "slirp4netns ended with exit code 1: " + said);
 }
 
 TEST_F(NatWords, OnlyItsErrorsComeBackAndItHasAGroupOfItsOwn) {

@@ -3,6 +3,7 @@
 #include "tools/shmifctl/peer.hpp"
 
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 
 #include <array>
@@ -11,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "memif/message.hpp"
 #include "shmif/stream_link.hpp"
 #include "tests/tools/show/shown_figures.hpp"
 
@@ -210,6 +212,37 @@ TEST(PeerGone, OnlyAnEndOfTheBusIsOneForAll) {
   tap::BridgeEnd stopped = ended({}, "bus:/dev/shm/b");
   stopped.why = tap::BridgeEnd::Why::stopped;
   EXPECT_EQ(tools::why_lost(bridge, stopped), "");
+}
+
+/// Why a program that shares so much memory is cut off; "": it is not.
+std::string fault_of(std::size_t max_peers, std::uint64_t bytes) {
+  std::array<int, 2> ends{-1, -1};
+  EXPECT_EQ(::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends.data()), 0);
+  const UniqueFd program(ends[0]);
+  const UniqueFd file(::memfd_create("memory", MFD_CLOEXEC));
+  Port port{PortOptions{}};
+  PeerBridge bridge;
+  bridge.protocol = PeerProtocol::memif;
+  bridge.max_peers = max_peers;
+  Peer peer = tools::connected_peer(bridge, UniqueFd(ends[1]), port);
+  EXPECT_TRUE(memif::send_message(program.get(),
+                                  memif::make_message(memif::MessageType::init, memif::Init{})));
+  EXPECT_TRUE(memif::send_message(
+      program.get(),
+      memif::make_message(memif::MessageType::add_region, memif::AddRegion{0, bytes}), file.get()));
+  FrameBatch batch;
+  static_cast<void>(peer.link.receive(batch));
+  EXPECT_TRUE(tools::came_in_vain(peer));
+  return peer.fault();
+}
+
+TEST(PeerMemory, OfAllProgramsTogetherHasALimit) {
+  constexpr std::uint64_t kTebi = std::uint64_t{1} << 40U;
+  const std::string no_such = "memory region 0 is not in a file of that size";
+  EXPECT_EQ(fault_of(4, 8 * kTebi), no_such);
+  EXPECT_EQ(fault_of(4, 8 * kTebi + 1),
+            "its memory asks for 9 TiB, and the limit for one peer is 8 TiB");
+  for (const std::size_t peers : {0U, 1U}) EXPECT_EQ(fault_of(peers, 32 * kTebi), no_such);
 }
 
 }  // namespace
