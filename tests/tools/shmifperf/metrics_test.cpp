@@ -343,6 +343,19 @@ TEST(Metrics, WhatIsNoRequestForThemIsRefusedAndEndsNothing) {
   for (const auto& [request, code] : refused) {
     EXPECT_TRUE(answer_to(url, request).starts_with("HTTP/1.1 " + code + ' ')) << request;
   }
+  const std::string head =
+      "\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 14\r\nConnection: "
+      "close\r\n\r\n";
+  const std::string missing = "HTTP/1.1 404 Not Found" + head;
+  for (const char* const target : {"/", "/metrics2", "/metric", "http://x", "http://x/"}) {
+    const std::string behind = std::string(1, ' ') + target + " HTTP/1.1\r\n\r\n";
+    EXPECT_EQ(answer_to(url, "GET" + behind), missing + "404 Not Found\n") << target;
+    EXPECT_EQ(answer_to(url, "HEAD" + behind), missing) << "without the text: " << target;
+  }
+  EXPECT_EQ(answer_to(url, "PUT /metrics HTTP/1.1\r\n\r\n"),
+            "HTTP/1.1 405 Method Not Allowed\r\nContent-Type: text/plain; charset=utf-8\r\n"
+            "Content-Length: 23\r\nConnection: close\r\nAllow: GET, HEAD\r\n\r\n"
+            "405 Method Not Allowed\n");
   // More than it keeps; the oldest ones go.
   std::vector<UniqueFd> silent;
   const std::size_t host = url.find("//") + 2;

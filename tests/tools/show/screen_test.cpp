@@ -4,7 +4,10 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <array>
 #include <csignal>
+#include <cstdlib>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -117,6 +120,64 @@ TEST(TopScreen, TellsOfASignalOnceAndOfNothingElse) {
     }
   }
   EXPECT_EQ(told, (std::vector<int>{0, SIGWINCH, 0, SIGTSTP, 0, SIGWINCH, 0}));
+}
+
+/// The three variables of the locale, as they were, at the end again.
+class Locale {
+ public:
+  Locale() {
+    for (std::size_t i = 0; i < kNames.size(); ++i) {
+      if (const char* const value = std::getenv(kNames[i])) before_[i] = value;
+    }
+  }
+  Locale(const Locale&) = delete;
+  Locale& operator=(const Locale&) = delete;
+  ~Locale() { set(before_); }
+
+  using Values = std::array<std::optional<std::string>, 3>;
+  /// Of LC_ALL, LC_CTYPE and LANG.
+  static void set(const Values& values) {
+    for (std::size_t i = 0; i < kNames.size(); ++i) {
+      if (values[i]) {
+        ::setenv(kNames[i], values[i]->c_str(), 1);
+      } else {
+        ::unsetenv(kNames[i]);
+      }
+    }
+  }
+
+ private:
+  static constexpr std::array kNames{"LC_ALL", "LC_CTYPE", "LANG"};
+  Values before_;
+};
+
+TEST(TopScreen, HasUnicodeIfTheFirstVariableThatSaysSomethingSaysSo) {
+  const Locale kept;
+  const auto shows = [](const Locale::Values& values) {
+    Locale::set(values);
+    return tools::shows_unicode();
+  };
+  const std::nullopt_t none = std::nullopt;
+  const std::string utf8 = "en_US.UTF-8";
+  EXPECT_FALSE(shows({none, none, none}));
+  EXPECT_FALSE(shows({"", "", ""}));
+  EXPECT_TRUE(shows({utf8, none, none}));
+  EXPECT_TRUE(shows({none, utf8, none}));
+  EXPECT_TRUE(shows({none, none, utf8}));
+  EXPECT_TRUE(shows({"", none, utf8})) << "an empty one says nothing";
+  EXPECT_TRUE(shows({"", "", utf8}));
+  EXPECT_TRUE(shows({none, "", utf8}));
+  EXPECT_TRUE(shows({"", utf8, "C"}));
+  EXPECT_TRUE(shows({utf8, "C", "C"}));
+  EXPECT_FALSE(shows({"C", utf8, utf8}));
+  EXPECT_FALSE(shows({none, "POSIX", utf8}));
+  EXPECT_FALSE(shows({"", "C", utf8}));
+  for (const char* const name : {"C.UTF-8", "C.utf8", "de_DE.Utf-8", "C.UTF8"}) {
+    EXPECT_TRUE(shows({none, none, name})) << name;
+  }
+  for (const char* const name : {"C", "UTF-8", "de_DE.ISO-8859-1", "C.UTF-8@euro", "C.UTF-16"}) {
+    EXPECT_FALSE(shows({none, none, name})) << name;
+  }
 }
 
 }  // namespace

@@ -7,6 +7,9 @@
 #include <ctime>
 #include <filesystem>
 #include <set>
+#include <tuple>
+#include <utility>
+#include <vector>
 
 #include "shmif/port.hpp"
 #include "tests/support/run_tool.hpp"
@@ -232,6 +235,61 @@ TEST_F(Top, EachKeyScrollsItsWayAndAnUpdateLeavesTheListWhereItIs) {
   }
   top.type("Q");
   EXPECT_EQ(top.status(), 0);
+}
+
+TEST_F(Top, SortsAsItIsToldAndAsTheKeysSayAndGoesOnSo) {
+  Port first(PortOptions{.name = "c1"}), second(PortOptions{.name = "a2"}),
+      third(PortOptions{.name = "b3"});
+  for (Port* port : {&first, &second, &third}) ASSERT_TRUE(port->attach(path));
+  const auto order_on = [](const std::string& screens) {
+    const std::size_t begin = screens.rfind("SLOT NAME");
+    std::vector<std::pair<std::size_t, std::string>> at;
+    for (const char* const name : {"a2", "b3", "c1"})
+      at.emplace_back(screens.find(name, begin), name);
+    std::ranges::sort(at);
+    return at[0].second + ' ' + at[1].second + ' ' + at[2].second;
+  };
+  OnTerminal top({shmifctl_path(), "top", path, "--interval", "0.05", "--sort", "name"}, 80, 24);
+  ASSERT_TRUE(top.wait_for(" [name] slot")) << top.seen;
+  EXPECT_EQ(order_on(top.seen), "a2 b3 c1");
+  for (const auto& [key, shown, order] : {std::tuple{"s", " [slot]", "c1 a2 b3"},
+                                          {"n", " [name] ", "a2 b3 c1"},
+                                          {"l", " [loss] ", "c1 a2 b3"},
+                                          {"g", " [g=lag] ", "c1 a2 b3"},
+                                          {"t", " [tx] ", "c1 a2 b3"},
+                                          {"r", " [rx] ", "c1 a2 b3"},
+                                          {"n", " [name] ", "a2 b3 c1"}}) {
+    top.type(key);
+    ASSERT_TRUE(top.wait_for(shown)) << key << top.seen;
+    EXPECT_EQ(order_on(top.seen), order) << key;
+    top.forget();
+    ASSERT_TRUE(top.wait_for(shown)) << "also after an update: " << key << top.seen;
+    EXPECT_EQ(order_on(top.seen), order) << key;
+    top.forget();
+  }
+}
+
+TEST_F(Top, RefusesAnOrderThatThereIsNotAndTimesThatAreTooShortOrTooLong) {
+  const auto refused = [&](const std::string& option, const std::string& value) {
+    const ToolResult result = run_tool({"top", path, option, value, "--count", "1"});
+    EXPECT_EQ(result.status, 2) << value;
+    EXPECT_EQ(result.out, "");
+    return result.err.substr(0, result.err.find("; see "));
+  };
+  for (const char* const word : {"", "l", "trouble", "LOSS", "losses"}) {
+    EXPECT_EQ(refused("--sort", word), std::string("shmifctl: top: --sort \"") + word +
+                                           "\" is not one of loss, lag, tx, rx, name and slot");
+  }
+  for (const char* const time : {"0.049", "0", "3600.1"}) {
+    EXPECT_EQ(refused("--interval", time),
+              std::string("shmifctl: top: --interval \"") + time + "\" is not from 0.05 to 3600");
+  }
+  EXPECT_NE(refused("--count", "0").find("--count"), std::string::npos);
+  for (const char* const word : {"loss", "lag", "tx", "rx", "name", "slot"}) {
+    const ToolResult taken =
+        run_tool({"top", path, "--sort", word, "--interval", "0.05", "--count", "1"});
+    EXPECT_EQ(taken.status, 0) << word << taken.err;
+  }
 }
 
 std::size_t screens_in(const std::string& text) {

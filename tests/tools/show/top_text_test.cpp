@@ -5,6 +5,9 @@
 #include <gtest/gtest.h>
 
 #include <string>
+#include <tuple>
+#include <utility>
+#include <vector>
 
 namespace shmif::test {
 namespace {
@@ -115,6 +118,79 @@ TEST(TopNames, HaveRoomForTheLongestThereCanBeAndNoMore) {
     const std::string screen = tools::top_screen(view, {.columns = columns, .rows = 10});
     EXPECT_EQ(screen.find(" LOST/s ") - screen.find(" NAME "), width + 1) << columns;
     EXPECT_TRUE(is_in(screen, kBold, std::string(width, 'n'))) << columns << '\n' << screen;
+  }
+}
+
+/// The slots of the ports in the order in which a screen of that order has them.
+std::vector<unsigned> slots_by(tools::TopOrder order, std::vector<tools::PortRates> ports) {
+  tools::TopView view = view_of(std::move(ports));
+  view.look.order = order;
+  (void)tools::top_screen(view, {.columns = 200, .rows = 20});
+  std::vector<unsigned> slots;
+  for (const tools::PortRates& row : view.rates.ports) slots.push_back(row.port.slot);
+  return slots;
+}
+
+TEST(TopOrders, EachGoesByItsOwnFigureAndAmongEqualsByTheSlot) {
+  using tools::TopOrder;
+  using Slots = std::vector<unsigned>;
+  std::vector<tools::PortRates> ports;
+  // Of each figure, the most in another slot.
+  for (const auto& [slot, name, lag, tx, rx] : {std::tuple{3U, "b", 0.1, 10.0, 300.0},
+                                                {1U, "d", 0.4, 30.0, 200.0},
+                                                {4U, "a", 0.3, 40.0, 100.0},
+                                                {2U, "c", 0.2, 20.0, 400.0},
+                                                {0U, "d", 0.4, 30.0, 200.0}}) {
+    tools::PortRates row = port_of(slot, name);
+    row.lag = lag;
+    row.tx_bits = tx;
+    row.rx_bits = rx;
+    row.tx_frames = row.rx_frames = 1000 - tx;  // it goes by bits
+    ports.push_back(row);
+  }
+  EXPECT_EQ(slots_by(TopOrder::slot, ports), (Slots{0, 1, 2, 3, 4}));
+  EXPECT_EQ(slots_by(TopOrder::name, ports), (Slots{4, 3, 2, 0, 1}));
+  EXPECT_EQ(slots_by(TopOrder::lag, ports), (Slots{0, 1, 4, 2, 3}));
+  EXPECT_EQ(slots_by(TopOrder::tx, ports), (Slots{4, 0, 1, 2, 3}));
+  EXPECT_EQ(slots_by(TopOrder::rx, ports), (Slots{2, 3, 0, 1, 4}));
+  EXPECT_EQ(slots_by(TopOrder::trouble, ports), (Slots{4, 0, 1, 2, 3})) << "without any, by tx";
+}
+
+TEST(TopOrders, LossComesBeforeALagFromHalfOfTheRingOnAndThatBeforeWhatIsSent) {
+  std::vector<tools::PortRates> ports;
+  for (const auto& [slot, lost, lag, tx] : {std::tuple{0U, 0.0, 0.49, 20.0},
+                                            {1U, 0.0, 0.1, 30.0},
+                                            {2U, 0.0, 0.5, 10.0},
+                                            {3U, 0.0, 1.5, 5.0},
+                                            {4U, 1.0, 0.0, 0.0},
+                                            {5U, 2.0, 0.0, 0.0},
+                                            {6U, 1.0, 0.9, 0.0}}) {
+    tools::PortRates row = port_of(slot, "x");
+    row.lost_frames = lost;
+    row.lag = lag;
+    row.tx_bits = tx;
+    row.port.lost_frames = 100 - slot;  // what was lost once does not count
+    ports.push_back(row);
+  }
+  EXPECT_EQ(slots_by(tools::TopOrder::trouble, ports),
+            (std::vector<unsigned>{5, 6, 4, 3, 2, 1, 0}));
+}
+
+TEST(TopOrders, TheLastLineHasTheKeysAndThePresentOneInBrackets) {
+  const std::pair<tools::TopOrder, const char*> all[] = {
+      {tools::TopOrder::trouble, "[loss] g=lag tx rx name slot"},
+      {tools::TopOrder::lag, "loss [g=lag] tx rx name slot"},
+      {tools::TopOrder::tx, "loss g=lag [tx] rx name slot"},
+      {tools::TopOrder::rx, "loss g=lag tx [rx] name slot"},
+      {tools::TopOrder::name, "loss g=lag tx rx [name] slot"},
+      {tools::TopOrder::slot, "loss g=lag tx rx name [slot]"}};
+  for (const auto& [order, keys] : all) {
+    tools::TopView view = view_of({port_of(1, "a")});
+    view.look.order = order;
+    const std::string screen = tools::top_screen(view, {.columns = 60, .rows = 10});
+    const std::string last = std::string("q quit   sort: ") + keys;
+    EXPECT_EQ(screen.substr(screen.rfind('\n') + 1),
+              kDim + last + std::string(60 - last.size(), ' ') + "\x1b[0m");
   }
 }
 
