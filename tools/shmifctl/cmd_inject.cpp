@@ -7,7 +7,6 @@
 #include <cstdio>
 #include <optional>
 #include <utility>
-#include <vector>
 
 #include "shmif/capture/pcap_link.hpp"
 #include "shmif/port.hpp"
@@ -134,12 +133,10 @@ class Replay {
 
   /// Sends a batch, without the frames that the bus does not accept.
   std::error_code send(const FrameBatch& batch, const StopSignals& stop) {
-    frames_.assign(batch.frames().begin(), batch.frames().end());
-    for (FrameView& frame : frames_) {
-      frame.time_ns = 0;  // it is sent now, whenever it was recorded
+    std::span<const FrameView> rest = batch.frames();
+    for (const FrameView& frame : rest) {
       if (frame.truncated()) ++counts_.cut_short;
     }
-    std::span<const FrameView> rest(frames_);
     while (!rest.empty() && !stop.stopped()) {
       const SendResult sent = port_.send(rest);
       counts_.sent += sent.taken;
@@ -203,7 +200,6 @@ class Replay {
   std::chrono::nanoseconds max_gap_;
   bool gap_told_ = false;
   Port port_;
-  std::vector<FrameView> frames_;
   Injected counts_;
   Progress progress_;
 };

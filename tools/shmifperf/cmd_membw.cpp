@@ -184,15 +184,6 @@ perf::MemoryReport report_of(const Arguments& args) {
   throw UsageError{"--report \"" + word + "\" is not known (write reads, writes or total)"};
 }
 
-perf::CompareLimits limits_of(const Arguments& args) {
-  perf::CompareLimits limits;
-  limits.tolerance = args.share("tolerance").value_or(limits.tolerance);
-  if (const auto floor = args.size("floor")) {
-    limits.floor_bytes_per_s = static_cast<double>(*floor);
-  }
-  return limits;
-}
-
 void check_source(const std::string& word) {
   if (word == "pmu" || word == "resctrl" || word == "software") return;
   throw UsageError{"--source \"" + word + "\" is not known (write pmu, resctrl or software)"};
@@ -302,13 +293,6 @@ int exit_code_of_run(const perf::MembwResult& result, const StopSignals& stop,
   return exit_code_of_instrument(stop.signal(), target.program_code(), measured);
 }
 
-/// Whether the sources differ at a step.
-bool differ(const perf::MembwResult& result, perf::MemoryReport report,
-            const perf::CompareLimits& limits) {
-  return std::ranges::any_of(perf::tally(perf::compare_steps(result, report, limits)),
-                             [](const perf::MemoryTally& each) { return each.different > 0; });
-}
-
 /// Where the result goes.
 struct Places {
   std::string csv, pairs_csv, output;
@@ -332,7 +316,7 @@ void tell(const Arguments& args, const Places& places, const perf::MembwResult& 
   const perf::MemoryReport report = report_of(args);
   std::vector<perf::MemoryComparison> comparisons;
   if (args.flag("compare") && result.steps.empty()) {
-    comparisons = perf::compare_all(result.sources, report, limits_of(args));
+    comparisons = perf::compare_all(result.sources, report, membw_limits(args));
   }
   const std::size_t width = places.output == "-" ? terminal_columns() : 0;
   write_file(places.output, args.flag("json")
@@ -350,7 +334,7 @@ int run_membw(const CommandLine& line) {
   if (args.given("fill")) return fill(args);
   perf::MembwOptions options = options_of_membw(args);
   const perf::MemoryReport report = report_of(args);
-  const perf::CompareLimits limits = limits_of(args);
+  const perf::CompareLimits limits = membw_limits(args);
   const std::vector<perf::Schemata> allocations = allocations_of(args);
   if (args.given("sweep")) options.steps = allocations.size();
   const Places places = places_of(args);
@@ -385,7 +369,7 @@ int run_membw(const CommandLine& line) {
   tell(args, places, result, extras);
   if (code != kDone) return code;
   if (result.partial) return fail("the processes ended before the last allocation of --sweep");
-  return differ(result, report, limits) ? kFailed : kDone;
+  return membw_exit_code(result, report, limits);
 }
 
 }  // namespace

@@ -1,7 +1,9 @@
 // shmifperf sample: shows in which functions programs spend their time.
 
 #include <chrono>
+#include <string>
 
+#include "base/quantity.hpp"
 #include "perf/counters/sample_profile.hpp"
 #include "perf/counters/sample_run.hpp"
 #include "perf/events/event_names.hpp"
@@ -47,14 +49,18 @@ Arguments parse_sample(const CommandLine& line) {
   return options
       .value("e,event", "EVENT",
              "the event that triggers samples (default: cpu-clock); -F or -c says how often")
-      .value("F,frequency", "HZ", "take about this many samples each second (default: 999)")
+      .value("F,frequency", "HZ",
+             "take about this many samples each second (default: " +
+                 std::to_string(kUsualFrequency) + ")")
       .value("c,period", "N", "take a sample at every Nth event, instead of at a frequency")
       .flag("callgraph", "also show who called whom, by frame pointers")
       .value("format", "FORMAT[:ARGUMENT]",
              "what to keep of the samples: " + formats_in_words() +
                  ". The last three take only=user or only=kernel; raw also takes max=N (samples), "
                  "chains also depth=N (callers)")
-      .value("least", "SHARE", "print no function or call below this share (default: 0.5%)")
+      .value("least", "SHARE",
+             "print no function or call below this share (default: " +
+                 base::share_text(kUsualLeastShare) + ")")
       .value("o,output", "PATH", "write the result there (default: -, standard output)")
       .value("sysroot", "DIR", "read the kernel's files below this directory (default: /)")
       .flag("json", "print JSON, for scripts")

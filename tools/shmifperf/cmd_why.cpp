@@ -5,7 +5,9 @@
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
+#include <string>
 
+#include "base/quantity.hpp"
 #include "perf/findings/why_report.hpp"
 #include "perf/stats/clock.hpp"
 #include "tools/common/options.hpp"
@@ -36,7 +38,9 @@ Arguments parse_why(const CommandLine& line) {
   Watched::describe(options);
   return options
       .repeatable("bus", "PATH", "also watch this bus, and count what the programs lose on it")
-      .value("interval", "TIME", "how often to look, 10ms to 60s (default: 100ms)")
+      .value("interval", "TIME",
+             "how often to look, 10ms to 60s (default: " +
+                 base::time_text(std::chrono::nanoseconds(kUsualIntervalNs)) + ")")
       .value("o,output", "PATH", "write the result there (default: -, standard output)")
       .value("sysroot", "DIR", "read /proc and /sys below this directory (default: /)")
       .flag("json", "print JSON, for scripts")

@@ -222,6 +222,23 @@ Result<void> append(const std::string& path, const std::string& head, const std:
 
 }  // namespace
 
+perf::CompareLimits membw_limits(const Arguments& args) {
+  perf::CompareLimits limits;
+  limits.tolerance = args.share("tolerance").value_or(limits.tolerance);
+  if (const auto floor = args.size("floor")) {
+    limits.floor_bytes_per_s = static_cast<double>(*floor);
+  }
+  return limits;
+}
+
+int membw_exit_code(const perf::MembwResult& result, perf::MemoryReport report,
+                    const perf::CompareLimits& limits) {
+  const auto tallies = perf::tally(perf::compare_steps(result, report, limits));
+  const bool differ = std::ranges::any_of(
+      tallies, [](const perf::MemoryTally& each) { return each.different > 0; });
+  return differ ? kFailed : kDone;
+}
+
 std::string membw_text(const perf::MembwResult& result, perf::MemoryReport report,
                        const std::vector<perf::MemoryComparison>& comparisons,
                        const perf::MembwExtras& extras, std::size_t width) {

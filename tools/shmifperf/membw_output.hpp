@@ -1,13 +1,21 @@
 #pragma once
-// A measurement of memory bandwidth as text and as CSV.
+// A measurement of memory bandwidth as text, as CSV, and as exit code.
 
 #include <string>
 #include <vector>
 
 #include "base/result.hpp"
 #include "perf/membw/measure.hpp"
+#include "tools/common/options.hpp"
 
 namespace shmif::tools {
+
+/// What --tolerance and --floor say. Throws UsageError.
+perf::CompareLimits membw_limits(const Arguments& args);
+
+/// Of a measurement that is complete: kFailed if sources differ at a step, or else kDone.
+int membw_exit_code(const perf::MembwResult& result, perf::MemoryReport report,
+                    const perf::CompareLimits& limits);
 
 /// Tables of the sources, of the compared samples, and of the steps of a sweep; the comparisons;
 /// and the reasons for what is missing. `width`: of the terminal; 0: any.

@@ -304,6 +304,49 @@ TEST(HeatCommand, RefusesAttributesAndTargetsAsAWhole) {
   EXPECT_EQ(status({"--", "no-such-program-anywhere"}), 127);
 }
 
+TEST(HeatCommand, SaysWhichOptionsDoNotGoTogether) {
+  const std::string pid = std::to_string(::getpid());
+  const auto why = [](Words words) {
+    words.insert(words.begin(), "heat");
+    const ToolResult result = shmifperf(std::move(words));
+    EXPECT_EQ(result.status, 2) << result.err;
+    EXPECT_EQ(result.out, "");
+    return result.err;
+  };
+  const std::string names = "--bus cannot be given with -p or a program";
+  const std::string takes_part = "--bus needs processes that take part";
+  for (const auto& [words, text] : std::vector<std::pair<Words, std::string>>{
+           {{"--bus", "/none", "-p", pid}, names},
+           {{"--bus", "/none", "--", "true"}, names},
+           {{"--bus", "/none", "--backend", "written"}, takes_part},
+           {{"--bus", "/none", "--backend", "clear_refs"}, takes_part},
+           {{"-p", pid, "--ops", "vaddr"}, "--ops and --ranges are for --backend damon"},
+           {{"-p", pid, "--windows", "0"}, "--windows"},
+           {{"-p", pid, "--windows", "1000001"}, "--windows"},
+           {{"-p", pid, "--backend", "o"}, "--backend: \"o\" is not a backend"},
+           {{"-p", pid, "--attrs", "0,1,1,3,3"}, "--attrs: an interval cannot be 0"}}) {
+    EXPECT_NE(why(words).find(text), std::string::npos) << why(words);
+  }
+  EXPECT_EQ(shmifperf({"heat", "--bus", "/none"}).status, 1) << "there is no such bus";
+}
+
+TEST(HeatCommand, EndsAfterAsManyWindowsAsWereWanted) {
+  Tool watched({"sleep", "60"});
+  const ToolResult result =
+      shmifperf({"heat", "-p", std::to_string(watched.pid()), "--backend", "clear_refs", "--attrs",
+                 "1ms,2ms,1s,3,10", "--windows", "3", "--json"});
+  EXPECT_EQ(result.status, 0) << result.err;
+  const Json json = Json::parse(result.out, nullptr, false);
+  ASSERT_TRUE(json.is_object()) << result.out;
+  EXPECT_EQ(json["windows"].size(), 3U);
+  EXPECT_EQ(json["partial"], false);
+  EXPECT_EQ(json["attrs"], "1000,2000,1000000,3,10");
+  EXPECT_EQ(json["target"]["pid"], watched.pid());
+  EXPECT_EQ(::kill(watched.pid(), 0), 0) << "it is left alone";
+  watched.signal(SIGKILL);
+  watched.finish();
+}
+
 /// A monitor of this test alone. It ends with the test.
 class HeatMonitorCommand : public testing::Test {
  protected:

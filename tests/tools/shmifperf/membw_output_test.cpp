@@ -87,5 +87,46 @@ TEST(MembwOutput, AppendsALineForEachSampleAndPair) {
   EXPECT_EQ(lines_of(text_of_file(path)).size(), 5U) << "nothing was added";
 }
 
+TEST(MembwOutput, IsExitCodeOneIfSourcesDifferAtAnyStep) {
+  const auto code_of = [](const perf::MembwResult& result, double tolerance,
+                          perf::MemoryReport report = perf::MemoryReport::total) {
+    return tools::membw_exit_code(result, report, {.tolerance = tolerance});
+  };
+  perf::MembwResult result = two_steps();
+  EXPECT_EQ(code_of(result, 0.08), 1) << "at the second";
+  EXPECT_EQ(code_of(result, 0.39), 1);
+  EXPECT_EQ(code_of(result, 0.41), 0);
+  EXPECT_EQ(code_of(result, 0.08, perf::MemoryReport::reads), 0) << "no source has them";
+  std::swap(result.steps[0], result.steps[1]);
+  EXPECT_EQ(code_of(result, 0.08), 1) << "at the first";
+  result.steps.erase(result.steps.begin());
+  EXPECT_EQ(code_of(result, 0.08), 0);
+  result.steps.clear();
+  EXPECT_EQ(code_of(result, 0.08), 0);
+  EXPECT_EQ(
+      tools::membw_exit_code(two_steps(), perf::MemoryReport::total, {.floor_bytes_per_s = 7e9}), 0)
+      << "too little for a verdict";
+}
+
+TEST(MembwOutput, ComparesWithTheLimitsThatAreGiven) {
+  const auto limits_of = [](Words words) {
+    tools::Options options("membw", "");
+    options.words(0, 0).value("tolerance", "SHARE", "").value("floor", "SIZE", "");
+    return tools::membw_limits(options.parse({.words = std::move(words), .tail = {}}));
+  };
+  const perf::CompareLimits usual = limits_of({});
+  EXPECT_EQ(usual.tolerance, 0.08);
+  EXPECT_EQ(usual.floor_bytes_per_s, 750.0 * 1024 * 1024);
+  EXPECT_EQ(usual.background, 0.1);
+  const perf::CompareLimits first = limits_of({"--tolerance", "5%"});
+  EXPECT_EQ(first.tolerance, 0.05);
+  EXPECT_EQ(first.floor_bytes_per_s, usual.floor_bytes_per_s);
+  const perf::CompareLimits second = limits_of({"--floor", "2M"});
+  EXPECT_EQ(second.tolerance, usual.tolerance);
+  EXPECT_EQ(second.floor_bytes_per_s, 2.0 * 1024 * 1024);
+  EXPECT_EQ(limits_of({"--floor", "0"}).floor_bytes_per_s, 0);
+  EXPECT_EQ(limits_of({"--tolerance", "0%"}).tolerance, 0);
+}
+
 }  // namespace
 }  // namespace shmif::test

@@ -43,6 +43,16 @@ inline void expect_usage_error(const Words& arguments, const Words& names) {
   EXPECT_NE(result.err.find("--help'"), std::string::npos) << result.err;
 }
 
+/// What `--help` of a command says, in one line.
+inline std::string help_of(const std::string& command) {
+  const ToolResult result = shmifperf({command, "--help"});
+  EXPECT_EQ(result.status, 0) << result.err;
+  std::istringstream words(result.out);
+  std::string line;
+  for (std::string word; words >> word;) line += (line.empty() ? "" : " ") + word;
+  return line;
+}
+
 struct WrongLine {
   Words arguments;
   std::string says;

@@ -127,6 +127,14 @@ TEST(SampleCommand, SamplesEverythingThatRunsOnCpus) {
   }
 }
 
+TEST(SampleCommand, SaysWhatItDoesUnlessItIsTold) {
+  const std::string help = help_of("sample");
+  for (const char* const text : {"samples each second (default: 999)", "share (default: 0.5%)",
+                                 "triggers samples (default: cpu-clock)"}) {
+    EXPECT_NE(help.find(text), std::string::npos) << text << '\n' << help;
+  }
+}
+
 TEST(SampleCommand, SaysWhyItCannotSample) {
   const ToolResult none = shmifperf({"sample", "--", "/nonexistent/program"});
   EXPECT_EQ(none.status, 127);

@@ -125,6 +125,12 @@ TEST(WhyCommand, TellsOfABus) {
   EXPECT_NE(none.err.find(dir.file("none")), std::string::npos) << none.err;
 }
 
+TEST(WhyCommand, SaysHowOftenItLooksUnlessItIsTold) {
+  const std::string help = help_of("why");
+  EXPECT_NE(help.find("how often to look, 10ms to 60s (default: 100ms)"), std::string::npos)
+      << help;
+}
+
 TEST(WhyCommand, RefusesAWrongLine) {
   expect_wrong_lines("why", {{{}, "nothing to watch"},
                              {{"-p", "1", "--", "true"}, "cannot be watched together"},
