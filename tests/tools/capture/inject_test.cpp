@@ -16,6 +16,7 @@
 #include "tests/tools/capture/held_ring.hpp"
 #include "tests/tools/common/bus_rig.hpp"
 #include "tests/tools/common/on_terminal.hpp"
+#include "tools/capture/capture_file.hpp"
 
 namespace shmif::test {
 namespace {
@@ -124,6 +125,40 @@ TEST(Inject, SaysThatTheNextFrameIsFarAwayAndWaitsNoLongerThanAsked) {
   EXPECT_EQ(cut.status, 0);
   EXPECT_EQ(cut.err, "");
   EXPECT_EQ(cut.out, "6 frames sent, 366 B\n");
+}
+
+TEST(Inject, TellsALongGapInTheLargestUnitOfWhichItHasTwo) {
+  using std::chrono::minutes;
+  const auto told = [](std::chrono::nanoseconds left) {
+    ::testing::internal::CaptureStderr();
+    tools::say_long_gap("a.pcap", left);
+    const std::string text = ::testing::internal::GetCapturedStderr();
+    const std::string begin = "the next frame of \"a.pcap\" is due only in ";
+    const std::size_t at = text.find(begin) + begin.size();
+    EXPECT_TRUE(
+        text.ends_with(": so far apart its times are (--max-gap 1 waits at most a second)\n"))
+        << text;
+    return text.substr(at, text.find(':', at) - at);
+  };
+  EXPECT_EQ(told(minutes(1)), "1 minute");
+  EXPECT_EQ(told(minutes(2) - std::chrono::nanoseconds(1)), "1 minute");
+  EXPECT_EQ(told(minutes(2)), "2 minutes");
+  EXPECT_EQ(told(minutes(119)), "119 minutes");
+  EXPECT_EQ(told(minutes(120)), "2 hours");
+  EXPECT_EQ(told(minutes(48 * 60 - 1)), "47 hours");
+  EXPECT_EQ(told(minutes(48 * 60)), "2 days");
+  EXPECT_EQ(told(minutes(1000 * 24 * 60 - 1)), "999 days");
+}
+
+TEST(Inject, OfNoGapAtAllIsNotAsRecorded) {
+  const auto gap_of = [](std::vector<std::string> words) {
+    tools::Options options("inject", "");
+    options.words(0, 0).value("max-gap", "SECONDS", "");
+    return tools::max_gap_of(options.parse({.words = std::move(words), .tail = {}})).count();
+  };
+  EXPECT_EQ(gap_of({}), 0) << "as recorded";
+  EXPECT_EQ(gap_of({"--max-gap", "0"}), 1);
+  EXPECT_EQ(gap_of({"--max-gap", "1.5"}), 1'500'000'000);
 }
 
 TEST(Inject, ASignalEndsItWhileItWaitsForAPipe) {

@@ -12,6 +12,7 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <csignal>
 #include <stdexcept>
 #include <string>
@@ -63,9 +64,10 @@ class OnTerminal {
     ioctl(fd_, TIOCSWINSZ, &size);
   }
   /// Reads until `text` has come since the last forget(), or nothing for so many tenths of a
-  /// second.
+  /// second, or other text for a minute.
   bool wait_for(const std::string& text, int tenths = 300) {
-    for (int quiet = 0; quiet < tenths;) {
+    const auto end = std::chrono::steady_clock::now() + std::chrono::minutes(1);
+    for (int quiet = 0; quiet < tenths && std::chrono::steady_clock::now() < end;) {
       if (seen.find(text) != std::string::npos) return true;
       quiet += read_some() ? 0 : 1;
     }

@@ -6,6 +6,7 @@
 #include <array>
 #include <csignal>
 #include <filesystem>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <vector>
@@ -16,6 +17,7 @@
 #include "tap/netlink.hpp"
 #include "tests/support/eventually.hpp"
 #include "tests/support/run_tool.hpp"
+#include "tests/support/super_frames.hpp"
 #include "tests/tap/test_namespace.hpp"
 #include "tests/tools/relay/tap_command.hpp"
 
@@ -183,6 +185,36 @@ TEST_F(TapCommand, ABridgeLeavesNoWorkToABusThatIsTooSmallForSuperFrames) {
     tool.signal(SIGTERM);
     EXPECT_EQ(tool.finish().status, 0);
     ASSERT_EQ(run_tool({"destroy", bus}).status, 0);
+  }
+}
+
+TEST_F(TapCommand, ASuperFrameOfTheBusComesToItsDeviceAsItIsOrInPieces) {
+  for (const bool whole : {true, false}) {
+    const TestNamespace space;
+    const std::string own = bus + (whole ? "-whole" : "-pieces");
+    ASSERT_EQ(run_tool({"create", own, "--size", "4M"}).status, 0);
+    std::vector<std::string> words = {shmifctl_path(), "tap",    own,   "--netns",
+                                      path_of(space),  "--name", "lab0"};
+    if (!whole) words.emplace_back("--no-offload");
+    Tool tap(words);
+    ASSERT_TRUE(tap.wait_for("lab0 is on " + own)) << tap.so_far().err;
+    Port port({.name = "far"});
+    port.attach(own).value();
+    ASSERT_FALSE(port.up());
+    std::vector<std::byte> bytes = build({}, 14'000, 1);
+    std::fill_n(bytes.begin(), 6, std::byte{0xff});
+    FrameView frame(bytes.data(), bytes.size());
+    frame.offload = header_for({}, 1'400);
+    ASSERT_EQ(port.send({&frame, 1}).taken, 1U);
+    nlohmann::json rx;
+    EXPECT_TRUE(eventually([&] {
+      const std::string text = run_inside(space, {"ip", "-s", "-j", "link", "show", "lab0"}).out;
+      rx = nlohmann::json::parse(text)[0]["stats64"]["rx"];
+      return rx["bytes"] >= bytes.size() - 14;
+    })) << rx;
+    EXPECT_EQ(rx["packets"], whole ? 1 : 10);
+    tap.signal(SIGTERM);
+    EXPECT_EQ(tap.finish().status, 0);
   }
 }
 

@@ -187,6 +187,39 @@ TEST(Rates, ACounterThatWentBackIsNoRate) {
   EXPECT_DOUBLE_EQ(rates.ports.at(0).tx_frames, 0);
 }
 
+Sample netbsd_at(int seconds, std::uint64_t last, std::optional<std::uint64_t> frames,
+                 std::optional<std::uint64_t> bytes) {
+  Sample sample = sample_at(seconds, 0, {});
+  sample.info.last = last;
+  sample.info.netbsd.emplace();
+  sample.info.netbsd->frames_in_ring = frames;
+  sample.info.netbsd->bytes_in_ring = bytes;
+  return sample;
+}
+
+TEST(Rates, OfABusOfNetbsdsFormatAreEstimatedFromTheMeanFrameInTheRing) {
+  // 100 bytes on average, and 24 of a header: 1240 bytes are ten frames, in two seconds.
+  const Sample before = netbsd_at(1, 5000, 7, 70000);
+  const BusRates rates = rates_between(before, netbsd_at(3, 6240, 3, 300));
+  EXPECT_TRUE(rates.known && rates.estimated && rates.complete);
+  EXPECT_DOUBLE_EQ(rates.frames, 5);
+  EXPECT_DOUBLE_EQ(rates.bits, 4000);
+  EXPECT_EQ(format_bus_rate(rates, rates.frames), "~5.0");
+  EXPECT_EQ(format_bus_rate(rates, 0), "0") << "this is no estimate";
+  // Without frames in the ring, only that nothing came is known.
+  for (const auto& none : {std::optional<std::uint64_t>(0), std::optional<std::uint64_t>()}) {
+    const BusRates quiet = rates_between(before, netbsd_at(3, 5000, none, none));
+    EXPECT_TRUE(quiet.complete);
+    EXPECT_EQ(format_bus_rate(quiet, quiet.frames), "0");
+    const BusRates busy = rates_between(before, netbsd_at(3, 5001, none, none));
+    EXPECT_FALSE(busy.complete);
+    EXPECT_EQ(busy.frames, 0);
+    EXPECT_EQ(format_bus_rate(busy, busy.frames), "-");
+  }
+  const BusRates back = rates_between(before, netbsd_at(3, 4999, 3, 300));
+  EXPECT_EQ(back.frames, 0) << "it was made anew";
+}
+
 TEST(Rates, AreWrittenInAtMostSixCharacters) {
   EXPECT_EQ(format_rate(0), "0");
   EXPECT_EQ(format_rate(0.5), "0.5");

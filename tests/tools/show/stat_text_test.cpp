@@ -4,6 +4,8 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -87,6 +89,79 @@ TEST(StatText, ColumnsOfNumbersAreAlignedToTheRightWithWhatIsMissing) {
             "name   pid  share  mixed\n"
             "a        -   -1.5  1\n"
             "long  1000     20  x\n");
+}
+
+/// A bus of NetBSD's format in which each number is another one.
+BusInfo netbsd_bus() {
+  BusInfo bus;
+  bus.format = BusFormat::netbsd;
+  bus.path = "/dev/shm/n";
+  bus.file_system = "tmpfs";
+  bus.inode = 11;
+  bus.ring_bytes = 12;
+  bus.mtu = 13;
+  bus.max_record_bytes = 14;
+  bus.generation = 15;
+  bus.first = 16;
+  bus.last = 2064;
+  bus.netbsd = BusInfo::Netbsd{.version = 2,
+                               .lock_is_held = false,
+                               .frames_in_ring = 18,
+                               .bytes_in_ring = 19,
+                               .first_offset = 20,
+                               .last_offset = 21};
+  return bus;
+}
+
+TEST(StatText, OfNetbsdsFormatHasWhatThatFormatTells) {
+  BusInfo bus = netbsd_bus();
+  const std::string head =
+      "bus         /dev/shm/n\n"
+      "format      NetBSD's, version 2\n"
+      "file        tmpfs, inode 11\n"
+      "geometry    ring 12 B, mtu 13, largest frame 14 B\n"
+      "generation  15\n"
+      "first       16, offset 20\n"
+      "last        2064, newest header at offset 21 (2 KiB of history)\n";
+  const std::string tail =
+      "ports       NetBSD's format does not list them\n"
+      "counts      NetBSD's format has none of sent and lost frames\n";
+  EXPECT_EQ(tools::to_text(bus), head + "in ring     18 frames, 19 B\nlock        free\n" + tail);
+  bus.netbsd->frames_in_ring = bus.netbsd->bytes_in_ring = std::nullopt;
+  bus.netbsd->lock_is_held = true;
+  EXPECT_EQ(tools::to_text(bus),
+            head +
+                "in ring     not known: the lock was held, or senders were faster\n"
+                "lock        held, nobody knows by whom\n" +
+                tail);
+  bus.netbsd->version = 0;
+  EXPECT_NE(tools::to_text(bus).find("NetBSD's, version 0 (nobody has rung yet)\n"),
+            std::string::npos);
+}
+
+TEST(StatText, OfNetbsdsFormatInJsonHasAReasonForEachThatIsNull) {
+  BusInfo bus = netbsd_bus();
+  for (const bool seen : {true, false}) {
+    if (!seen) bus.netbsd->frames_in_ring = bus.netbsd->bytes_in_ring = std::nullopt;
+    const auto json = nlohmann::json::parse(tools::to_json(bus));
+    EXPECT_EQ(json["format"], "netbsd");
+    EXPECT_EQ(json["inode"], 11);
+    EXPECT_EQ(json["version"], 2);
+    EXPECT_EQ(json["geometry"]["ring_bytes"], 12);
+    EXPECT_EQ(json["geometry"]["mtu"], 13);
+    EXPECT_EQ(json["geometry"]["max_frame_bytes"], 14);
+    EXPECT_EQ(json["generation"], 15);
+    EXPECT_EQ(json["first"], 16);
+    EXPECT_EQ(json["last"], 2064);
+    EXPECT_EQ(json["first_offset"], 20);
+    EXPECT_EQ(json["last_offset"], 21);
+    EXPECT_EQ(json["lock_is_held"], false);
+    EXPECT_EQ(json["frames_in_ring"], seen ? nlohmann::json(18) : nlohmann::json(nullptr));
+    EXPECT_EQ(json["bytes_in_ring"], seen ? nlohmann::json(19) : nlohmann::json(nullptr));
+    for (const auto& [name, value] : json.items()) {
+      EXPECT_EQ(value.is_null(), json["why_null"].contains(name)) << name;
+    }
+  }
 }
 
 }  // namespace
