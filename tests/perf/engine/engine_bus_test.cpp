@@ -9,6 +9,7 @@
 #include <fstream>
 #include <string>
 
+#include "perf/engine/bus_port_name.hpp"
 #include "perf/engine/engine.hpp"
 #include "shmif/bus.hpp"
 #include "shmif/port.hpp"
@@ -111,6 +112,20 @@ TEST(BusesOfRuns, OfAProcessAreNotThoseOfOneWhoseNumberBeginsLikeThat) {
   EXPECT_FALSE(first.is_there());
   EXPECT_FALSE(second.is_there());
   EXPECT_TRUE(longer.is_there());
+}
+
+TEST(BusPortNames, AreThoseOfTheirJobsAsFarAsTheyCanBeShownAndFit) {
+  const auto name = [](const std::string& job) {
+    EndOptions options;
+    options.name = job;
+    options.index = 7;
+    return bus_port_name(options);
+  };
+  EXPECT_EQ(name("a b\x7f"
+                 "c\n\xff~!"),
+            "a_b_c__~!");
+  EXPECT_EQ(name(std::string(31, 'x')), std::string(31, 'x'));
+  EXPECT_EQ(name(std::string(32, 'x')), std::string(29, 'x') + "~7");
 }
 
 TEST(BusWire, OnABusWithPortsOfOthersCountsThem) {

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -18,6 +19,7 @@
 #include "perf/remote/protocol.hpp"
 #include "perf/report/json.hpp"
 #include "perf/report/stream.hpp"
+#include "perf/result/memory_of_run.hpp"
 #include "tests/perf/job/plans.hpp"
 #include "tests/perf/report/distinct_sample.hpp"
 #include "tests/perf/report/figures.hpp"
@@ -123,6 +125,19 @@ TEST(RemoteFigures, OfEachServerAreThoseOfItsOwnResult) {
     EXPECT_EQ(host.at("machine"), report.json().at("machine"));
     EXPECT_EQ(host.at("time"), report.json().at("time"));
   }
+}
+
+TEST(RemoteFigures, TheMemoryOfAServerIsBesideItsMachine) {
+  RunResult run = test::quiet_sample();
+  const Report without = Report::parse(to_json(run, Bins::without), "s").value();
+  run.membw = std::make_shared<const MemoryOfRun>();
+  const Report with = Report::parse(to_json(run, Bins::without), "s").value();
+  ASSERT_TRUE(with.json().contains("membw"));
+  const std::vector<HostResult> hosts{{.name = "a", .report = without, .failures = {}},
+                                      {.name = "b", .report = with, .failures = {}}};
+  const auto whole = nlohmann::json::parse(combined_json(hosts, {}, Bins::without));
+  EXPECT_FALSE(whole.at("hosts").at(0).contains("membw"));
+  EXPECT_EQ(whole.at("hosts").at(1).at("membw"), with.json().at("membw"));
 }
 
 TEST(RemoteFigures, WhatHeldJobsBackIsOfAllServersTheHeaviestFirst) {
