@@ -17,6 +17,7 @@
 #include "base/unique_fd.hpp"
 #include "shmif/datagram_link.hpp"
 #include "shmif/socket_address.hpp"
+#include "shmif/socket_place.hpp"
 #include "shmif/stream_link.hpp"
 #include "tests/shmif/link_conformance.hpp"
 #include "tests/support/debug_lines.hpp"
@@ -122,6 +123,24 @@ TEST(DatagramLink, APeerThatClosesWithoutReadingEndsIt) {
   FrameBatch batch;
   for (int i = 0; i < 3; ++i) EXPECT_EQ(link.receive(batch).error, Errc::link_ended);
   EXPECT_EQ(link.send(views(frames)).error, Errc::link_ended);
+}
+
+TEST(DatagramLink, FramesToAPathWhereNobodyIsAreTakenAndCounted) {
+  const TempDir directory;
+  const std::string path = directory.file("q");
+  const SocketAddress remote = parse_socket_place(path).value().address;
+  auto link = DatagramLink::adopt(UniqueFd(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0)),
+                                  {.address = "near", .remote = remote});
+  const std::vector<Bytes> frames{make_frame(60, 1), make_frame(61, 2)};
+  for (const std::uint64_t counted : {2U, 4U}) {  // without a file, and with an old one
+    const SendResult sent = link.send(views(frames));
+    EXPECT_EQ(sent.taken, 2U);
+    EXPECT_FALSE(sent.error) << sent.error.message();
+    EXPECT_EQ(link.undelivered(), counted);
+    const UniqueFd old(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    (void)::bind(old.get(), remote.get(), remote.size);
+  }
+  EXPECT_EQ(link.room_descriptor(), -1);
 }
 
 TEST(DatagramLink, OfAnIpAddressCannotTellWhetherItsPeerHasRoom) {
