@@ -7,11 +7,13 @@
 #include <sys/socket.h>
 #include <sys/timerfd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <optional>
 #include <stdexcept>
 #include <string>
 
+#include "tap/features.hpp"
 #include "tap/guest/net.hpp"
 #include "tap/guest/watch.hpp"
 #include "tap/netns_watch.hpp"
@@ -451,6 +453,32 @@ TEST_F(NetlinkTest, KeepsOffloadsOfTunnelsOffAnInterfaceAndLeavesThoseOfTcpAndUd
       run(space, {"sh", "-c", "printf '6.2\\n%s\\n' $(uname -r) | sort -VC"}).status == 0;
   const char* const udp = udp_too ? "tx-udp-segmentation: on" : "tx-udp-segmentation: off";
   EXPECT_NE(features.find(udp), std::string::npos) << udp << " in\n" << features;
+}
+
+// Segmentation needs checksums: without them it is off, and still wanted.
+TEST_F(NetlinkTest, TellsWhatOfAnInterfaceIsOnFromWhatIsWanted) {
+  const TestNamespace space;
+  const Inside inside(space);
+  ok(space.netlink().add_veth("v0", "v1"));
+  const UniqueFd control(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  const auto find = [&](const std::string& name) {
+    const Features now = Features::read(control.get(), "v0").value();
+    const auto at = std::ranges::find(now.all(), name, &Features::Feature::name);
+    return at == now.all().end() ? "there is none"
+                                 : std::string(at->active ? "on" : "off") +
+                                       (at->requested ? ", wanted" : ", not wanted");
+  };
+  for (const bool on : {false, true, false}) {
+    Features all = Features::read(control.get(), "v0").value();
+    ok(all.request([](const auto& f) { return f.name == "tx-checksum-ip-generic"; },
+                   [&](const auto&) { return on; }));
+    EXPECT_EQ(find("tx-checksum-ip-generic"), on ? "on, wanted" : "off, not wanted");
+    EXPECT_EQ(find("tx-tcp-segmentation"), on ? "on, wanted" : "off, wanted");
+    EXPECT_EQ(find("tx-tcp6-segmentation"), on ? "on, wanted" : "off, wanted");
+  }
+  const auto none = Features::read(control.get(), "v7");
+  ASSERT_FALSE(none);
+  EXPECT_EQ(none.error().code, std::errc::no_such_device);
 }
 
 TEST_F(NetlinkTest, SeesThatAPacketSocketMadeAnInterfacePromiscuous) {
