@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <set>
 
-#include "perf/counters/sample.hpp"
+#include "perf/counters/sample_ring.hpp"
 
 namespace shmif::perf {
 namespace {

@@ -10,7 +10,7 @@
 #include "base/result.hpp"
 #include "perf/counters/event_sets.hpp"
 #include "perf/counters/kernel_counters.hpp"
-#include "perf/counters/sample.hpp"
+#include "perf/counters/sample_ring.hpp"
 
 namespace shmif::perf {
 

@@ -15,6 +15,8 @@
 // A format may take an argument, which follows its name: "raw:max=100,only=user". The format checks
 // it before anything is sampled.
 
+#include <linux/perf_event.h>
+
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -30,7 +32,8 @@ namespace shmif::perf {
 /// Gets each sample through SampleSink::sample(). Threads: one at a time.
 class SampleFormat : public SampleSink {
  public:
-  /// The PERF_SAMPLE_ bits that it needs beside kOwnFields.
+  /// The PERF_SAMPLE_ bits (linux/perf_event.h) that it needs beside the address, the process and
+  /// the thread, which every sample has.
   virtual std::uint64_t fields() const { return 0; }
   /// What it has kept, in lines.
   virtual std::string text() const = 0;

@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-#include "perf/counters/sample.hpp"
+#include "perf/counters/sample_ring.hpp"
 #include "perf/counters/sample_buffers.hpp"
 #include "perf/counters/session.hpp"
 #include "tests/perf/counters/fake_counters.hpp"

@@ -1,4 +1,4 @@
-#include "perf/counters/sample.hpp"
+#include "perf/counters/sample_ring.hpp"
 
 #include <algorithm>
 #include <atomic>
