@@ -121,6 +121,64 @@ TEST_F(Audit, NotesADeadPort) {
   raw_.header().slots_used = 3;
   expect_note("slot 2 (\"gone\") belongs to a dead process");
 }
+TEST_F(Audit, OfTheDeadOnlySaysThatTheyAreDead) {
+  raw_.slot(2).state = bus::slot_state(bus::SlotState::live, 1);
+  std::ranges::copy("sender", raw_.slot(2).name);  // as a living one
+  raw_.slot(2).position = raw_.header().last + 4096;
+  raw_.header().slots_used = 3;
+  expect_note("slot 2 (\"sender\") belongs to a dead process");
+}
+TEST_F(Audit, NotesAClaimOfADeadWriterWhoseSlotIsFree) {
+  raw_.claim(2, 64, 64, 64 + 512);
+  expect_note("slot 2 (dead) claims 512 bytes");
+}
+TEST_F(Audit, FindsAClaimOfNothing) {
+  raw_.claim(idle_.slot(), 64, 64, 64);
+  expect("I3", "the claim of slot 1 from 64 to 64 ");
+}
+TEST_F(Audit, SaysNothingOfTheClaimOfAWriterAtWork) {
+  raw_.claim(idle_.slot(), 64, 64, 64);
+  raw_.header().lock = raw_.slot(idle_.slot()).claim_owner;
+  EXPECT_TRUE(is_clean(bus_.audit()));
+  EXPECT_TRUE(bus_.audit().notes.empty());
+}
+TEST_F(Audit, FindsEachStateThatIsNone) {
+  raw_.slot(9).state = 7;
+  raw_.slot(11).state = 3;
+  const AuditReport report = bus_.audit();
+  ASSERT_EQ(report.findings.size(), 2U);
+  EXPECT_NE(report.findings[1].what.find("slot 11 has the state 0x3"), std::string::npos);
+}
+TEST_F(Audit, OfABrokenChainSaysNothingOfWhoReadsWhere) {
+  raw_.header().last = 33;
+  raw_.slot(idle_.slot()).position = 1U << 20U;
+  expect("I2", "or last (33) cannot be");
+}
+TEST_F(Audit, FindsALastBeforeAFirstFromWhereNothingLeadsOn) {
+  const std::uint64_t end = raw_.header().last;
+  raw_.header().first = end;
+  raw_.header().last = end - 64;
+  expect("I7", "is before first (" + std::to_string(end) + "), and no record leads on");
+}
+TEST_F(Audit, BehindAPadAllowsAsManyMissingNumbersAsTheRingHasFrames) {
+  const std::uint64_t end = raw_.header().last;
+  raw_.claim(idle_.slot(), end, end, end + 512);  // the next frame goes behind a pad
+  NumberedBatch frames(200);
+  ASSERT_FALSE(sender_.send(frames.make(1, 10, 1)).error);
+  raw_.slot(idle_.slot()).claim_owner = 0;
+  std::uint64_t frame = end;
+  while (!bus::word::is_frame_at(raw_.ring().word_at(frame), frame))
+    frame += raw_.ring().step(raw_.ring().word_at(frame), frame);
+  const auto skip = [&](std::uint64_t missing) {
+    raw_.ring().record(frame).number = 10 + missing;
+    raw_.ring().record(raw_.header().last).number = 11 + missing;
+  };
+  const std::uint64_t most = bus::frames_in(raw_.ring().bytes());
+  skip(most);
+  EXPECT_TRUE(is_clean(bus_.audit()));
+  skip(most + 1);
+  expect("I8", "expected 10");
+}
 TEST_F(Audit, CountsWhatItWalked) {
   const AuditReport report = bus_.audit();
   EXPECT_EQ(report.records, 10U);
@@ -165,6 +223,14 @@ TEST_F(Audit, RepairTellsWhatItFreedAndCleared) {
   EXPECT_EQ(again.claims_cleared, 0U);
   EXPECT_EQ(again.epoch, done.epoch) << "it was sound";
   EXPECT_EQ(bus_.info().repairs, 2U);
+}
+
+TEST_F(Audit, RepairClearsEachClaimThatNoWriterMakes) {
+  raw_.claim(sender_.slot(), 64, 64, 64);
+  raw_.claim(idle_.slot(), 64, 128, 64);
+  const RepairReport done = Bus::open(bus_.path(), Access::read_write).value().repair().value();
+  EXPECT_EQ(done.claims_cleared, 2U);
+  EXPECT_TRUE(is_clean(bus_.audit()));
 }
 
 TEST_F(Audit, AClaimIsAWritersUpToAQuarterOfTheRingAndItsTail) {

@@ -138,6 +138,117 @@ TEST(Inspect, ShowsANameThatWasOverwrittenWithoutWhatCannotBeShown) {
   EXPECT_EQ(file.info().ports.at(0).name, std::string(sizeof name, 'x'));
 }
 
+TEST(Inspect, TellsOfAPortEachNumberUnderItsName) {
+  const TempBus file(small_ring());
+  const RawBus raw(file.path());
+  const Port port = port_on(file.path());
+  const struct {
+    std::uint64_t bus::PortSlot::* in_file;
+    std::uint64_t PortInfo::* told;
+  } kNumbers[] = {{&bus::PortSlot::tx_frames, &PortInfo::tx_frames},
+                  {&bus::PortSlot::tx_bytes, &PortInfo::tx_bytes},
+                  {&bus::PortSlot::refused_frames, &PortInfo::refused_frames},
+                  {&bus::PortSlot::too_long_frames, &PortInfo::too_long_frames},
+                  {&bus::PortSlot::rx_frames, &PortInfo::rx_frames},
+                  {&bus::PortSlot::rx_bytes, &PortInfo::rx_bytes},
+                  {&bus::PortSlot::own_frames, &PortInfo::own_frames},
+                  {&bus::PortSlot::filtered_frames, &PortInfo::filtered_frames},
+                  {&bus::PortSlot::skipped_frames, &PortInfo::skipped_frames},
+                  {&bus::PortSlot::overruns, &PortInfo::overruns},
+                  {&bus::PortSlot::lost_frames, &PortInfo::lost_frames},
+                  {&bus::PortSlot::lost_bytes, &PortInfo::lost_bytes},
+                  {&bus::PortSlot::corrupt, &PortInfo::corrupt},
+                  {&bus::PortSlot::wakeups, &PortInfo::wakeups},
+                  {&bus::PortSlot::doorbells, &PortInfo::doorbells},
+                  {&bus::PortSlot::lock_sleeps, &PortInfo::lock_sleeps},
+                  {&bus::PortSlot::pauses, &PortInfo::pauses},
+                  {&bus::PortSlot::paused_ns, &PortInfo::paused_ns},
+                  {&bus::PortSlot::stalls, &PortInfo::stalls}};
+  constexpr std::uint64_t kLarge = 1ULL << 40U;
+  for (std::uint64_t i = 0; const auto& number : kNumbers)
+    raw.slot(port.slot()).*number.in_file = kLarge + i++;
+  raw.slot(port.slot()).tx_more_segments = 100;
+  raw.slot(port.slot()).rx_more_segments = 200;
+  const PortInfo told = file.info().ports.at(0);
+  for (std::uint64_t i = 0; const auto& number : kNumbers) {
+    EXPECT_EQ(told.*number.told, kLarge + i) << i;
+    ++i;
+  }
+  EXPECT_EQ(told.tx_segments, told.tx_frames + 100);
+  EXPECT_EQ(told.rx_segments, told.rx_frames + 200);
+}
+
+TEST(Inspect, TellsOfACarrierThatItIsThereWhereNobodyCanSeeIt) {
+  const TempBus file(small_ring());
+  const RawBus raw(file.path());
+  const Port port = port_on(file.path());
+  const auto told = [&](std::uint32_t flags) {
+    raw.slot(port.slot()).flags = bus::kFlagUp | flags;
+    const PortInfo info = file.info().ports.at(0);
+    return std::pair(info.carrier, info.carrier_known);
+  };
+  EXPECT_EQ(told(0), std::pair(true, true));
+  EXPECT_EQ(told(bus::kFlagNoCarrier), std::pair(false, true));
+  EXPECT_EQ(told(bus::kFlagCarrierUnknown), std::pair(true, false));
+  EXPECT_EQ(told(bus::kFlagCarrierUnknown | bus::kFlagNoCarrier), std::pair(true, false));
+}
+
+TEST(Inspect, TellsOfTheLastSlotAndOfNoClaimOfAWriterAtWork) {
+  const TempBus file(small_ring());
+  const RawBus raw(file.path());
+  raw.slot(bus::kSlots - 1).state = bus::slot_state(bus::SlotState::live, 3);
+  raw.header().slots_used = bus::kSlots;
+  ASSERT_EQ(file.info().ports.size(), 1U);
+  EXPECT_EQ(file.info().ports[0].slot, bus::kSlots - 1);
+  EXPECT_EQ(file.info().ports[0].incarnation, 3U);
+  raw.claim(bus::kSlots - 1, 64, 64, 1088);
+  EXPECT_EQ(file.info().ports[0].claim_bytes, 1024U);
+  raw.header().lock = raw.slot(bus::kSlots - 1).claim_owner;
+  EXPECT_EQ(file.info().ports[0].claim_bytes, std::nullopt) << "it holds the lock";
+  raw.header().slots_used = bus::kSlots + 1;  // overwritten
+  EXPECT_EQ(file.info().ports.size(), 1U);
+}
+
+TEST(Inspect, TellsOfRingsWhatTheyCarry) {
+  const TempBus small(small_ring(1400));
+  EXPECT_FALSE(small.info().carries_offloads);
+  EXPECT_EQ(small.info().mtu, 1400U);
+  EXPECT_EQ(small.info().max_record_bytes, 1422U);
+  const TempBus large(BusOptions{.ring_bytes = 1U << 20U});
+  EXPECT_TRUE(large.info().carries_offloads);
+  EXPECT_GT(large.info().max_record_bytes, 65536U);
+  const RawBus raw(small.path());
+  raw.header().last = 8;
+  EXPECT_EQ(small.info().frames, 0U) << "no record begins there";
+}
+
+TEST(Inspect, TellsOfACopyThatItIsOneAndWhereItWasMade) {
+  const TempBus file(small_ring());
+  EXPECT_FALSE(file.info().is_copy);
+  const std::string copy = file.file("copy");
+  std::filesystem::copy_file(file.path(), copy);
+  EXPECT_TRUE(Bus::open(copy).value().info().is_copy);
+  constexpr std::uint64_t kXfs = 0x58465342;
+  RawBus(file.path()).header().file_system = kXfs;
+  EXPECT_EQ(file.info().file_system, "xfs");
+}
+
+TEST(Inspect, TellsOfNoFormerPortWhereNoneWas) {
+  const TempBus file(small_ring());
+  const RawBus raw(file.path());
+  const Port lives = port_on(file.path(), {.name = "lives"});
+  raw.slot(lives.slot()).state = bus::slot_state(bus::SlotState::free, 1);  // overwritten
+  raw.slot(1).state = bus::slot_state(bus::SlotState::free, 1);             // without a name
+  std::ranges::copy("never", raw.slot(2).name);                             // never attached
+  raw.slot(3).state = bus::slot_state(bus::SlotState::free, 4);
+  std::ranges::copy("was", raw.slot(3).name);
+  raw.header().slots_used = 4;
+  const BusInfo info = file.info();
+  ASSERT_EQ(info.former_ports.size(), 1U);
+  EXPECT_EQ(info.former_ports[0].name, "was");
+  EXPECT_EQ(info.former_ports[0].incarnation, 4U);
+}
+
 TEST(Inspect, TellsOfAFormerPortWhatItSent) {
   const TempBus file(small_ring());
   const RawBus raw(file.path());

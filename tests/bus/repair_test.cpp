@@ -230,6 +230,16 @@ TEST_F(Repair, KeepsOutOfTheClaimsOfLivingWriters) {
   EXPECT_TRUE(audit().clean());
 }
 
+TEST_F(Repair, KeepsOutOfAllClaimsThatFollowEachOther) {
+  const std::uint64_t end = raw_.header().last;
+  raw_.claim(sender_.slot(), end, end, end + 4096);
+  raw_.claim(reader_.slot(), end + 4096, end + 4096, end + 8192);
+  raw_.ring().record(position_of(50)).word = 0;
+  repair();
+  EXPECT_GE(raw_.header().last, end + 8192);
+  EXPECT_EQ(read_all(), all_but(50));
+}
+
 /// Frames that share a record are lost together, whichever part of it was spoiled.
 TEST_F(Repair, LosesTheFramesOfTheSharedRecordThatWasSpoiledAndNoOthers) {
   const auto header = [&](std::uint64_t p) -> bus::RecordHeader& { return raw_.ring().record(p); };
