@@ -15,6 +15,7 @@
 
 #include "shmif/bus.hpp"
 #include "shmif/loopback_link.hpp"
+#include "tests/support/eventually.hpp"
 #include "tests/support/temp_dir.hpp"
 #include "tests/tap/guest/watch_rig.hpp"
 #include "tests/tap/tap_rig.hpp"
@@ -137,6 +138,33 @@ TEST_F(GuestPortTest, WaitsForABusOnlyWhereThatWasLost) {
   EXPECT_FALSE(port.unplug(Errc::corrupt)) << "the bus is there, and may be repaired";
   EXPECT_FALSE(port.waits_for_bus());
   EXPECT_FALSE(port.is_plugged());
+}
+
+TEST_F(GuestPortTest, GivesItsInterfaceCarrierAgainOnANewBus) {
+  const BusOptions options{.ring_bytes = 1U << 16U};
+  Bus::create(path_, options).value();
+  GuestLink link{.interface = "handed",
+                 .kind = LinkKind::tap,
+                 .descriptor = handed(IFF_TAP | IFF_NO_PI),
+                 .mac = kFirst,
+                 .mtu = 1500};
+  GuestPort port = GuestPort::attach(link, Bus::open(path_).value(), {.name = "a"}).value();
+  port.up().value();
+  Netlink netlink = space_.netlink();
+  ASSERT_TRUE(netlink.set_up("handed"));
+  const auto has_carrier = [&](bool on) {
+    return shmif::test::eventually(
+        [&] { return netlink.interface("handed")->has_carrier() == on; });
+  };
+  EXPECT_TRUE(has_carrier(true));
+  EXPECT_TRUE(port.unplug(Errc::bus_lost));
+  EXPECT_FALSE(seen().up);
+  ASSERT_FALSE(port.set_carrier(false));
+  EXPECT_TRUE(has_carrier(false));
+  std::filesystem::remove(path_);
+  Bus::create(path_, options).value();
+  EXPECT_TRUE(port.attach_again());
+  EXPECT_TRUE(has_carrier(true));
 }
 
 }  // namespace
