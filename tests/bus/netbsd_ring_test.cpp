@@ -12,6 +12,8 @@
 #include <vector>
 
 #include "base/wall_clock.hpp"
+#include "bus/netbsd/addresses.hpp"
+#include "bus/netbsd/chain.hpp"
 #include "bus/netbsd/reader.hpp"
 #include "shmif/bus.hpp"
 #include "tests/support/netbsd_peer.hpp"
@@ -328,6 +330,98 @@ TEST_F(NetbsdRingTest, TheClockOfAKernelIsNotTakenForTheTimeOfDay) {
   ASSERT_EQ(batch.size(), 2U);
   EXPECT_EQ(batch[0].time_ns, long_ago / 1000 * 1000);
   EXPECT_GT(batch[1].time_ns, long_ago);  // of when it was received
+}
+
+TEST_F(NetbsdRingTest, ABatchIsWhatFitsIntoOneHold) {
+  const Bytes frame = numbered(1000, 1);  // 1024 with its header
+  const std::vector<FrameView> frames(40, view(frame));
+  EXPECT_EQ(netbsd_batch(frames), 32U);
+  EXPECT_EQ(netbsd_batch(std::span(frames).first(32)), 32U);
+  EXPECT_EQ(netbsd_batch(std::span(frames).first(3)), 3U);
+  EXPECT_EQ(netbsd_batch({}), 0U);
+}
+
+TEST_F(NetbsdRingTest, AWalkCountsFramesAndPadsAndNamesTheFirstFrameThatCannotBe) {
+  std::uint32_t at = 24;
+  std::uint32_t last = 0;
+  for (const std::uint32_t size : {14U, 0U, 1514U, 13U, 0U, 1515U, 100U}) {
+    const NetbsdPacketHeader packet{.bytes = size, .sender = 5};
+    ring_.write(at, reinterpret_cast<const std::byte*>(&packet), sizeof packet);
+    last = at;
+    at += 24 + size;
+  }
+  header().last = last;
+  NetbsdChain chain = walk_netbsd_chain(ring_, state());
+  EXPECT_EQ(chain.frames, 5U);
+  EXPECT_EQ(chain.pads, 3U) << "with that of a new bus";
+  EXPECT_EQ(chain.bytes, 14U + 1514 + 13 + 1515 + 100);
+  EXPECT_EQ(chain.good_end, last);
+  EXPECT_EQ(chain.broken, "");
+  EXPECT_EQ(chain.wrong_frames,
+            "the header at offset " + std::to_string(24 + 24 + 14 + 24 + 24 + 1514) +
+                " is that of a frame of 13 bytes, where 14 to 1514 are possible");
+  const NetbsdPacketHeader longer{.bytes = 15, .sender = 5};  // leads past the others' headers
+  ring_.write(24, reinterpret_cast<const std::byte*>(&longer), sizeof longer);
+  chain = walk_netbsd_chain(ring_, state());
+  EXPECT_NE(chain.broken, "") << "what follows is no header";
+}
+
+TEST(NetbsdAddresses, AreAllWhileThereAreTooManyAndNotAfterwards) {
+  const auto mac = [](std::uint64_t number) {
+    return MacAddress::from_u64(0x020000000000 + number);
+  };
+  std::vector<MacAddress> macs;
+  for (std::uint64_t i = 1; i <= 17; ++i) macs.push_back(mac(i));
+  NetbsdAddresses addresses;
+  addresses.set_own(mac(100));
+  addresses.list(std::span(macs).first(16));
+  for (std::uint64_t i = 1; i <= 16; ++i) EXPECT_TRUE(addresses.accepts(mac(i))) << i;
+  EXPECT_FALSE(addresses.accepts(mac(17)));
+  EXPECT_FALSE(addresses.accepts(mac(99)));
+  addresses.list(macs);
+  EXPECT_TRUE(addresses.accepts(mac(17)));
+  EXPECT_TRUE(addresses.accepts(mac(99))) << "too many: all";
+  addresses.list(std::span(macs).last(2));
+  EXPECT_FALSE(addresses.accepts(mac(1)));
+  EXPECT_TRUE(addresses.accepts(mac(16)));
+  EXPECT_TRUE(addresses.accepts(mac(17)));
+  EXPECT_FALSE(addresses.accepts(mac(99)));
+  addresses.set_own(mac(17));  // which is listed, too
+  addresses.set_own(mac(101));
+  EXPECT_TRUE(addresses.accepts(mac(17)));
+  EXPECT_FALSE(addresses.accepts(mac(100))) << "it was its own";
+}
+
+TEST(NetbsdAddresses, AreLearnedOfWhomFramesComeFromUntilThereIsNoRoom) {
+  NetbsdAddresses addresses;
+  addresses.set_own(MacAddress::from_u64(0x020000000064));
+  const auto learn = [&](std::uint64_t source) {
+    Bytes frame(60, static_cast<unsigned char>(0xff));
+    for (unsigned i = 0; i < 6; ++i)
+      frame[6 + i] = static_cast<unsigned char>(source >> (40 - 8 * i));
+    const FrameView one = view(frame);
+    addresses.learn({&one, 1});
+  };
+  const auto accepts = [&](std::uint64_t mac) {
+    return addresses.accepts(MacAddress::from_u64(mac));
+  };
+  learn(0x020000000064);  // its own takes no room
+  learn(0x030000000001);  // nor does a group
+  for (std::uint64_t i = 1; i <= 16; ++i) {
+    learn(0x020000000000 + i);
+    learn(0x020000000001);  // known
+  }
+  for (std::uint64_t i = 1; i <= 16; ++i) EXPECT_TRUE(accepts(0x020000000000 + i)) << i;
+  EXPECT_FALSE(accepts(0x020000000011));
+  addresses.set_own(MacAddress::from_u64(0x020000000003));
+  addresses.set_own(MacAddress::from_u64(0x020000000065));
+  EXPECT_FALSE(accepts(0x020000000003)) << "it is nobody's any more";
+  learn(0x020000000011);  // in its place
+  EXPECT_TRUE(accepts(0x020000000011));
+  EXPECT_TRUE(accepts(0x020000000010));
+  EXPECT_FALSE(accepts(0x020000000003));
+  learn(0x020000000012);
+  EXPECT_TRUE(accepts(0x020000000003)) << "too many: all";
 }
 
 TEST_F(NetbsdRingTest, ATimeThatCannotBeIsNotTakenForTheOneOfTheFrame) {

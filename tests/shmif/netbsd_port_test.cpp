@@ -534,6 +534,34 @@ TEST(NetbsdRepair, ABrokenChainKeepsTheFramesBeforeTheBreak) {
   EXPECT_EQ(receive_all(port), std::vector<Octets>{frame_of(kEverybody, 77)});
 }
 
+TEST(NetbsdRepair, AnAuditSaysWhatKernelsDoNotSurviveOrAreConfusedBy) {
+  const NetbsdBus bus;
+  const auto audit = [&] { return Bus::open(bus.path()).value().audit(); };
+  NetbsdPeer peer(bus.path());
+  for (std::uint64_t i = 0; i < 1023; ++i) peer.send(frame_of(kEverybody, i, 1000));
+  EXPECT_TRUE(audit().notes.empty());
+  peer.send(frame_of(kEverybody, 1023, 1000));  // over the end of the ring
+  EXPECT_TRUE(is_clean(audit()));
+  ASSERT_EQ(audit().notes.size(), 1U);
+  EXPECT_NE(audit().notes[0].find("touches the end of the ring"), std::string::npos);
+  peer.send(Octets(13));
+  ASSERT_EQ(audit().findings.size(), 1U);
+  EXPECT_EQ(audit().findings[0].invariant, "N3");
+  EXPECT_NE(audit().findings[0].what.find("a frame of 13 bytes"), std::string::npos);
+  peer.send(frame_of(kEverybody, 1024));
+  peer.set_word(16, peer.word(20));
+  ASSERT_EQ(audit().findings.size(), 1U);
+  EXPECT_EQ(audit().findings[0].invariant, "N2");
+  EXPECT_NE(audit().findings[0].what.find("first and last are the same"), std::string::npos);
+}
+
+TEST(NetbsdRepair, TakesTheOnlyMtuOfTheFormatAndNoOther) {
+  const NetbsdBus bus;
+  EXPECT_EQ(Bus::repair(bus.path(), {.mtu = 9000}).error().code, make_error_code(Errc::bad_mtu));
+  EXPECT_TRUE(Bus::repair(bus.path(), {.mtu = 1500}));
+  EXPECT_EQ(Bus::open(bus.path()).value().repair().error().code, make_error_code(Errc::read_only));
+}
+
 TEST(NetbsdRepair, WordsThatMeanNothingBecomeANewBus) {
   const NetbsdBus bus;
   NetbsdPeer peer(bus.path());
