@@ -324,6 +324,13 @@ TEST_F(FakeDamon, TellsOwnContextsFromThoseOfOthers) {
   EXPECT_EQ(count({}), Counts(0, 1));
   EXPECT_EQ(count({57}), Counts(1, 0));
   EXPECT_EQ(count({58}), Counts(0, 1)) << "another thread in our directory";
+  EXPECT_EQ(count({0}), Counts(1, 0)) << "of which the kernel has not told the number yet";
+  put("nr_kdamonds", "2");
+  put("1/pid", "60");
+  EXPECT_EQ(count({57, 60}), Counts(2, 0));
+  EXPECT_EQ(count({57, 61}), Counts(1, 1));
+  EXPECT_EQ(count({0, 61}), Counts(1, 1));
+  put("nr_kdamonds", "1");
   EXPECT_EQ(count({57, 60}), Counts(0, 1)) << "another number of directories";
   put("0/pid", "-1");
   EXPECT_EQ(count({57}), Counts(1, 0)) << "it has ended";

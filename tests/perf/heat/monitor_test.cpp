@@ -47,6 +47,33 @@ TEST(HeatMonitorState, RefusesSettingsWhileOnAndKeepsAllWhenOff) {
   EXPECT_EQ(monitor.attributes().sampling.count(), 10'000) << "the result is of the old ones";
 }
 
+TEST(HeatMonitorState, KeepsEachSettingThatARequestDoesNotName) {
+  HeatMonitor monitor;
+  HeatRequest first = request(HeatVerb::set);
+  first.backend = HeatBackend::damon;
+  first.damon = DamonMemory{DamonSpace::fvaddr, {{4096, 8192}}};
+  first.clients = "/run/heat";
+  first.attributes = read_attributes("1ms,10ms,1s,3,100").value();
+  ASSERT_TRUE(monitor.set(first));
+  ASSERT_TRUE(monitor.set(request(HeatVerb::set)));
+  HeatStatus status = monitor.status();
+  EXPECT_EQ(status.backend, HeatBackend::damon);
+  EXPECT_EQ(status.damon, *first.damon);
+  EXPECT_EQ(status.clients, "/run/heat");
+  EXPECT_EQ(status.attributes, *first.attributes);
+  HeatRequest second = request(HeatVerb::set);
+  second.damon = DamonMemory{DamonSpace::paddr, {}};
+  ASSERT_TRUE(monitor.set(second));
+  second = request(HeatVerb::set);
+  second.clients = "/run/other";
+  ASSERT_TRUE(monitor.set(second));
+  status = monitor.status();
+  EXPECT_EQ(status.backend, HeatBackend::damon);
+  EXPECT_EQ(status.damon, (DamonMemory{DamonSpace::paddr, {}}));
+  EXPECT_EQ(status.clients, "/run/other");
+  EXPECT_TRUE(status.targets.empty());
+}
+
 TEST(HeatMonitorState, ReplacesAllTargetsOrNone) {
   const Sleeper sleeper;
   HeatMonitor monitor;

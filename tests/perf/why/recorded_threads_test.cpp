@@ -195,6 +195,20 @@ TEST_F(FilesOfProcesses, WithoutSwitchesHaveTheMigrationsOfTheOtherFile) {
   EXPECT_EQ(task(41).steps[0].involuntary, 5U);
 }
 
+/// Nobody reads how often a thread has switched that never had a CPU: that is known.
+TEST_F(FilesOfProcesses, OfAThreadThatNeverRanBeforeAreKnownWhenItRuns) {
+  put(41, 41, {.turns = 0});
+  ASSERT_TRUE(sampler().add_process(sampler().add_job("rx"), 41));
+  look();
+  put(41, 41, {.run_us = 30, .turns = 3, .voluntary = 2, .involuntary = 1});
+  look();
+  const TaskStep& step = task(41).steps.at(0);
+  EXPECT_TRUE(step.known);
+  EXPECT_EQ(step.run_us, 30U);
+  EXPECT_EQ(step.voluntary, 2U);
+  EXPECT_EQ(step.involuntary, 1U);
+}
+
 TEST_F(FilesOfProcesses, TellWhenAThreadMustLeaveItsCpu) {
   ThreadFiles files;
   put(41, 41, files);
@@ -285,8 +299,9 @@ TEST_F(FilesOfProcesses, OfOneThreadAreThoseOfNoOther) {
 
 TEST_F(FilesOfProcesses, NameChildrenAndTheirChildrenFromTheFirstLookOn) {
   tree.put("/proc/self/task/" + std::to_string(::getpid()) + "/children", "");
-  for (const int process : {41, 50, 51, 60, 70}) put(process, process);
+  for (const int process : {41, 50, 51, 60, 70, 71}) put(process, process);
   put(41, 42);
+  tree.put("/proc/70/task/70/children", "71 ");
   tree.put("/proc/41/task/41/children", "50 51 \n");
   tree.put("/proc/41/task/42/children", "");
   tree.put("/proc/50/task/50/children", "60 ");
@@ -294,9 +309,9 @@ TEST_F(FilesOfProcesses, NameChildrenAndTheirChildrenFromTheFirstLookOn) {
   ASSERT_TRUE(sampler().add_process(sampler().add_job("rx"), 41));
   ASSERT_TRUE(sampler().add_process(0, 70));
   look();
-  EXPECT_EQ(numbers(), (std::set<pid_t>{41, 42, 50, 51, 60, 70}));
+  EXPECT_EQ(numbers(), (std::set<pid_t>{41, 42, 50, 51, 60, 70, 71}));
   for (const TaskSeries& each : series().tasks) {
-    EXPECT_EQ(each.job, each.process == 70 ? 0U : 1U) << each.process;
+    EXPECT_EQ(each.job, each.process >= 70 ? 0U : 1U) << each.process;
     EXPECT_EQ(each.process, each.id.number == 42 ? 41 : each.id.number);
   }
   put(61, 61);

@@ -2,6 +2,7 @@
 // begin and end, numbers that are used again, programs that execute another one.
 
 #include <gtest/gtest.h>
+#include <sched.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -10,6 +11,7 @@
 #include <thread>
 #include <vector>
 
+#include "perf/why/kernel_text.hpp"
 #include "perf/why/sampler.hpp"
 #include "tests/perf/membw/trees.hpp"
 #include "tests/support/child_process.hpp"
@@ -167,6 +169,40 @@ TEST_F(WatchedThreads, GoOnUnderTheirNumberWhenOneOfThemExecutesAProgram) {
   for (const TaskStep& step : first->steps) {
     EXPECT_LT(step.run_us, 60'000'000U) << "the counts of another thread begin anew";
   }
+}
+
+/// As the kernel itself lists them.
+TEST_F(WatchedThreads, HaveTheListsOfCpusFromWhichAndToWhichTheyWereMoved) {
+  const Child child([]() -> int {
+    for (;;) ::pause();
+  });
+  const auto list_of_child = [&] {
+    const auto text = KernelFiles().read("/proc/" + std::to_string(child.pid()) + "/status");
+    return text ? read_allowed(*text) : std::string();
+  };
+  cpu_set_t all{};
+  ASSERT_EQ(::sched_getaffinity(child.pid(), sizeof all, &all), 0);
+  if (CPU_COUNT(&all) < 2) GTEST_SKIP() << "there is one CPU only";
+  cpu_set_t one{};
+  for (std::size_t cpu = 0; CPU_COUNT(&one) == 0; ++cpu) {
+    if (CPU_ISSET(cpu, &all)) CPU_SET(cpu, &one);
+  }
+  const std::string many = list_of_child();
+  begin(KernelFiles(), child.pid());
+  ASSERT_EQ(::sched_setaffinity(child.pid(), sizeof one, &one), 0);
+  const std::string few = list_of_child();
+  look();
+  ASSERT_EQ(::sched_setaffinity(child.pid(), sizeof all, &all), 0);
+  look();
+  const TaskSeries* const task = find_task(series(), child.pid());
+  ASSERT_NE(task, nullptr);
+  ASSERT_EQ(task->changes.size(), 2U);
+  EXPECT_EQ(task->changes[0].interval, 0U);
+  EXPECT_EQ(task->changes[0].from, many);
+  EXPECT_EQ(task->changes[0].to, few);
+  EXPECT_EQ(task->changes[1].interval, 1U);
+  EXPECT_EQ(task->changes[1].from, few);
+  EXPECT_EQ(task->changes[1].to, many);
 }
 
 /// How many files this process has open of those that tell about its threads.

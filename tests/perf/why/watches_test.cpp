@@ -203,6 +203,23 @@ TEST(PortWatch, GivesAPortToAJobThatIsFoundLater) {
   }
 }
 
+TEST(PortWatch, GivesNoPortOfAnotherProcessToAJobOfThatNameThatIsAThread) {
+  const shmif::test::TempBus bus;
+  Port port;
+  const shmif::test::StayingChild other([&] {
+    port = shmif::test::port_on(bus.path(), {.name = "thread"});
+    return true;
+  });
+  WhySeries series;
+  series.jobs = {{.name = "thread"}};
+  const TaskWatch tasks(KernelFiles(), series, 0);
+  PortWatch watch = PortWatch::open(bus.path()).value();
+  watch.sample(series, tasks);
+  ASSERT_EQ(series.ports.size(), 1U);
+  EXPECT_EQ(series.ports[0].name, "thread");
+  EXPECT_EQ(series.ports[0].job, std::nullopt);
+}
+
 TEST(RepeatedFile, IsReadWholeHoweverLongItIs) {
   const Tree tree;
   std::vector<char> buffer;
@@ -402,6 +419,11 @@ TEST(LooksOfAWatch, ComeLaterTheLongerItLasts) {
     sampler.sample(now);
     EXPECT_EQ(sampler.next_ns(kEvery), now + interval);
   }
+  EXPECT_EQ(sampler.usual_look_seconds(), 0)
+      << "the first look, which opens files, is among the last four";
+  sampler.sample(kOrigin + 4'000'000);
+  EXPECT_GT(sampler.usual_look_seconds(), 0);
+  EXPECT_LE(sampler.usual_look_seconds(), sampler.own_seconds() / 4);
   WhySampler early(tree.files(), kOrigin, MachineSources::of_causes);
   early.sample(kOrigin - 1000);
   EXPECT_EQ(early.next_ns(kEvery), kOrigin - 1000 + kEvery) << "before its origin";

@@ -4,12 +4,14 @@
 
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <map>
 
+#include "tests/support/child_process.hpp"
 #include "tests/support/temp_dir.hpp"
 
 namespace shmif::perf::test {
@@ -100,6 +102,27 @@ TEST_F(WhyCapabilities, AreThoseOfWhatIsInTheFilesAndNotOfTheirNames) {
   }
 }
 
+TEST_F(WhyCapabilities, ThatAUserMayNotReadSayWhoMay) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root";
+  const std::map<std::string, std::string> files{{"why.schedstat", "/proc/self/schedstat"},
+                                                 {"why.psi", "/proc/pressure/memory"},
+                                                 {"why.softnet", "/proc/net/softnet_stat"}};
+  for (const auto& [name, file] : files) {
+    std::filesystem::permissions(dir_.path() + file, std::filesystem::perms::none);
+  }
+  std::filesystem::permissions(dir_.path(), std::filesystem::perms(0755));
+  shmif::test::Child child([&] {
+    if (::setuid(65534) != 0) return 1;
+    for (const auto& [name, file] : files) {
+      expect(name, Support::not_permitted,
+             "cannot open " + dir_.path() + file + ": Permission denied",
+             "run it as the user of the watched program, or as root");
+    }
+    return HasFailure() ? 2 : 0;
+  });
+  EXPECT_EQ(child.wait(), 0);
+}
+
 TEST_F(WhyCapabilities, TellWhyThereIsNoRunDelay) {
   put("/proc/self/schedstat", "0 0 0\n");
   expect("why.schedstat", Support::not_supported,
@@ -120,6 +143,10 @@ TEST_F(WhyCapabilities, TellHowMigrationsAreCountedWithoutTheFile) {
 }
 
 TEST_F(WhyCapabilities, TellHowToSwitchPressureOn) {
+  put("/proc/pressure/memory", "full avg10=0.00 total=1\n");
+  expect("why.psi", Support::not_supported,
+         dir_.path() + "/proc/pressure/memory has no figure \"total\"",
+         "psi=1 on the kernel's command line");
   remove("/proc/pressure/memory");
   const Capability psi = one("why.psi");
   EXPECT_EQ(psi.state, Support::not_supported);
@@ -147,6 +174,8 @@ TEST_F(WhyCapabilities, DoubtAStealOfZeroInAVirtualMachine) {
   put("/proc/cpuinfo", "flags\t\t: fpu vme hypervisor lahf_lm\n");
   expect("why.steal", Support::supported,
          "no steal was counted since boot: this hypervisor may hide it", "");
+  put("/proc/stat", "cpu  1 2 3 4 5 6 7 8 9 10\n");
+  expect("why.steal", Support::supported, "", "");
   put("/proc/stat", "cpu  1 2 3 4 5 6 7\n");
   expect("why.steal", Support::not_supported, dir_.path() + "/proc/stat has no figure of steal",
          "");
