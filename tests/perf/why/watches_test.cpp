@@ -409,15 +409,15 @@ TEST_F(LookedAtBus, WhoseNameIsAnotherFileNowIsNotMixedUpWithThat) {
 /// A watch of a day has not the looks of a day at ten a second.
 TEST(LooksOfAWatch, ComeLaterTheLongerItLasts) {
   const Tree tree;
-  constexpr std::uint64_t kOrigin = 5'000, kEvery = 100;
+  constexpr std::uint64_t kOrigin = 5'000, kApart = 100;
   WhySampler sampler(tree.files(), kOrigin, MachineSources::of_causes);
   sampler.sample(kOrigin);
-  EXPECT_EQ(sampler.next_ns(kEvery), kOrigin + kEvery);
+  EXPECT_EQ(sampler.next_ns(kApart), kOrigin + kApart);
   for (const std::uint64_t interval : {100U, 101U, 250U}) {
     constexpr std::uint64_t kEvenLooks = 12'000;
     const std::uint64_t now = kOrigin + kEvenLooks * interval;
     sampler.sample(now);
-    EXPECT_EQ(sampler.next_ns(kEvery), now + interval);
+    EXPECT_EQ(sampler.next_ns(kApart), now + interval);
   }
   EXPECT_EQ(sampler.usual_look_seconds(), 0)
       << "the first look, which opens files, is among the last four";
@@ -426,7 +426,7 @@ TEST(LooksOfAWatch, ComeLaterTheLongerItLasts) {
   EXPECT_LE(sampler.usual_look_seconds(), sampler.own_seconds() / 4);
   WhySampler early(tree.files(), kOrigin, MachineSources::of_causes);
   early.sample(kOrigin - 1000);
-  EXPECT_EQ(early.next_ns(kEvery), kOrigin - 1000 + kEvery) << "before its origin";
+  EXPECT_EQ(early.next_ns(kApart), kOrigin - 1000 + kApart) << "before its origin";
   EXPECT_NEAR(early.series().begin_s, -1e-6, 1e-12);
 }
 
