@@ -17,7 +17,7 @@
 #include "perf/counters/sample.hpp"
 #include "perf/counters/session.hpp"
 #include "tests/perf/counters/fake_counters.hpp"
-#include "tests/support/debug_capture.hpp"
+#include "tests/support/debug_lines.hpp"
 #include "tests/support/eventually.hpp"
 
 namespace shmif::perf::test {
@@ -432,22 +432,17 @@ TEST_F(EdgeSession, TellsOfItsEventsStatesAndTurns) {
   CounterSession own({.switch_by_itself = false}, kernel);
   ASSERT_TRUE(own.create_sets(std::array{SetSetup{5}}));
   ASSERT_TRUE(own.program(std::array{EventSetup{fake_event(1)}, EventSetup{fake_event(2), 5}}));
-  shmif::test::DebugCapture told("counters");
-  ASSERT_TRUE(own.load(CounterTarget::thread({})));
-  ASSERT_TRUE(own.start());
-  ASSERT_TRUE(own.switch_set(5));
-  ASSERT_TRUE(own.stop());
-  auto lines = told.lines();
-  ASSERT_EQ(lines.size(), 6U);
-  for (std::size_t i = 0; i < 2; ++i) lines[i].erase(0, lines[i].find(": ") + 2);
-  EXPECT_EQ(lines, (std::vector<std::string>{
-                       '"' + fake_event(1).name + '"',
-                       '"' + fake_event(2).name + '"',
-                       "session: loaded",
-                       "session: counts",
-                       "set 0 has had its turn, set 5 begins",
-                       "session: stopped",
-                   }));
+  const std::string told = shmif::test::debug_lines_of("counters", [&] {
+    ASSERT_TRUE(own.load(CounterTarget::thread({})));
+    ASSERT_TRUE(own.start());
+    ASSERT_TRUE(own.switch_set(5));
+    ASSERT_TRUE(own.stop());
+  });
+  const std::string on_thread = " on thread " + std::to_string(::gettid()) + ": \"";
+  EXPECT_EQ(told, "set 0" + on_thread + fake_event(1).name + "\"\nset 5" + on_thread +
+                      fake_event(2).name +
+                      "\"\nsession: loaded\nsession: counts\n"
+                      "set 0 has had its turn, set 5 begins\nsession: stopped\n");
 }
 
 TEST_F(EdgeSession, LetsAddedEventsCountIfTheirSetDoes) {

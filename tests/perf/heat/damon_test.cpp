@@ -22,7 +22,7 @@
 #include "perf/heat/session.hpp"
 #include "tests/perf/heat/fake_damon.hpp"
 #include "tests/support/child_process.hpp"
-#include "tests/support/debug_capture.hpp"
+#include "tests/support/debug_lines.hpp"
 #include "tests/support/eventually.hpp"
 #include "tests/support/temp_dir.hpp"
 
@@ -123,13 +123,11 @@ TEST_F(FakeDamon, IsSetUpInTheKernelsOrderAndRemovedAtTheEnd) {
 }
 
 TEST_F(FakeDamon, TellsInWhichThreadItWorksAndWhenItIsTurnedOff) {
-  shmif::test::DebugCapture told("heat");
   put("0/pid", "4711");
-  ASSERT_TRUE(DamonContext::begin(setup(), files()));
-  EXPECT_EQ(told.lines(), (std::vector<std::string>{
-                              "DAMON works in thread 4711, context 0",
-                              "DAMON is turned off, and has no contexts",
-                          }));
+  const std::string told = shmif::test::debug_lines_of(
+      "heat", [&] { EXPECT_TRUE(DamonContext::begin(setup(), files())); });
+  EXPECT_EQ(told,
+            "DAMON works in thread 4711, context 0\nDAMON is turned off, and has no contexts\n");
 }
 
 TEST_F(FakeDamon, OfOthersIsNeverTouched) {

@@ -10,7 +10,7 @@
 #include "perf/membw/pmu_source.hpp"
 #include "tests/perf/membw/fake_counters.hpp"
 #include "tests/perf/membw/fake_resctrl.hpp"
-#include "tests/support/debug_capture.hpp"
+#include "tests/support/debug_lines.hpp"
 
 namespace shmif::perf::test {
 namespace {
@@ -47,13 +47,11 @@ TEST_F(AllocationTest, PutsBackWhatItFoundAndNoMore) {
 }
 
 TEST_F(AllocationTest, TellsWhatItSetsAndPutsBack) {
-  shmif::test::DebugCapture told("membw");
-  ASSERT_TRUE(set("MB:0=50;L3:0=f"));
-  ASSERT_TRUE(allocation_.put_back());
-  EXPECT_EQ(told.lines(), (std::vector<std::string>{
-                              kGroup + " gets MB:0=50;L3:0=f",
-                              kGroup + " gets MB:0=100;L3:0=7ff again",
-                          }));
+  const std::string told = shmif::test::debug_lines_of("membw", [&] {
+    ASSERT_TRUE(set("MB:0=50;L3:0=f"));
+    ASSERT_TRUE(allocation_.put_back());
+  });
+  EXPECT_EQ(told, kGroup + " gets MB:0=50;L3:0=f\n" + kGroup + " gets MB:0=100;L3:0=7ff again\n");
 }
 
 TEST_F(AllocationTest, IsPutBackWithItsOwnerAlsoAfterAnError) {

@@ -9,7 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "tests/perf/membw/trees.hpp"
-#include "tests/support/debug_capture.hpp"
+#include "tests/support/debug_lines.hpp"
 
 namespace shmif::perf::test {
 namespace {
@@ -139,15 +139,12 @@ TEST_F(MembwRun, TellsOfItsSourcesAndOfEachSample) {
   fakes_[1]->fails_at = "open";
   fakes_[0]->missing = 3;
   options_.samples = 2;
-  shmif::test::DebugCapture told("membw");
-  go();
-  EXPECT_EQ(told.lines(), (std::vector<std::string>{
-                              "source pmu is open: fake of 1",
-                              "source resctrl cannot be used: resctrl cannot open",
-                              "sample 0; fake of 1: 101 bytes/s",
-                              "sample 1; fake of 1: 201 bytes/s",
-                              "sample 2; fake of 1: unknown (gone)",
-                          }));
+  EXPECT_EQ(shmif::test::debug_lines_of("membw", [this] { go(); }),
+            "source pmu is open: fake of 1\n"
+            "source resctrl cannot be used: resctrl cannot open\n"
+            "sample 0; fake of 1: 101 bytes/s\n"
+            "sample 1; fake of 1: 201 bytes/s\n"
+            "sample 2; fake of 1: unknown (gone)\n");
 }
 
 TEST_F(MembwRun, MeasuresTheBackgroundFirstWhileTheProgramIsPaused) {
