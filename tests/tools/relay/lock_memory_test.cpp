@@ -105,6 +105,12 @@ TEST_F(LockMemory, OfATapDeviceIsThatOfItsPort) {
                2);
 }
 
+TEST_F(LockMemory, OfAGatewayIsThatOfItsPort) {
+  const ToolResult probe = run_program({"sh", "-c", "command -v passt"});
+  if (probe.status != 0) GTEST_SKIP() << "no passt here";
+  expect_locks({"gateway", rig_.path(), "--with", "passt"}, 2);
+}
+
 TEST_F(LockMemory, ATooSmallLimitIsToldWithOneThatIsEnough) {
   if (kSanitized) GTEST_SKIP() << "mlock() does nothing under sanitizers";
   const std::string bus = rig_.path();
