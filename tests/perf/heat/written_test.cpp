@@ -1,5 +1,6 @@
 // Any process: each page that it writes, learned from outside.
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -9,6 +10,7 @@
 #include <fstream>
 #include <functional>
 #include <iterator>
+#include <optional>
 #include <set>
 
 #include "perf/heat/page_scan.hpp"
@@ -16,6 +18,7 @@
 #include "tests/perf/heat/shared_pages.hpp"
 #include "tests/support/child_process.hpp"
 #include "tests/support/eventually.hpp"
+#include "tests/support/temp_dir.hpp"
 
 namespace shmif::perf::test {
 namespace {
@@ -177,6 +180,61 @@ TEST(HeatByWrites, KnowsMappedFiles) {
         },
         true));
   }
+}
+
+TEST(HeatByWrites, KnowsFilesOnADisk) {
+  NEEDS_WRITTEN();
+  const shmif::test::TempDir dir("/var/tmp");
+  for (const int flags : {MAP_SHARED, MAP_PRIVATE}) {
+    expect_exactly_the_hot_pages(Writer([&, flags] {
+      const int file = ::open(dir.file("data").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+      const auto bytes = static_cast<off_t>(kPages * page_bytes());
+      return ::ftruncate(file, bytes) == 0 ? mapped(flags, file) : 0;
+    }));
+  }
+}
+
+/// So many more huge pages for hugetlbfs, while it exists.
+class MoreHugePages {
+ public:
+  explicit MoreHugePages(std::uint64_t more) : before_(now()) {
+    if (before_) set(*before_ + more);
+    enough_ = before_ && now().value_or(0) >= *before_ + more;
+  }
+  MoreHugePages(const MoreHugePages&) = delete;
+  MoreHugePages& operator=(const MoreHugePages&) = delete;
+  ~MoreHugePages() {
+    if (before_) set(*before_);
+  }
+  bool enough() const { return enough_; }
+
+ private:
+  static constexpr const char* kFile = "/proc/sys/vm/nr_hugepages";
+  static std::optional<std::uint64_t> now() {
+    std::uint64_t pages = 0;
+    return std::ifstream(kFile) >> pages ? std::optional(pages) : std::nullopt;
+  }
+  static void set(std::uint64_t pages) { std::ofstream(kFile) << pages; }
+
+  std::optional<std::uint64_t> before_;
+  bool enough_ = false;
+};
+
+TEST(HeatByWrites, KnowsTheHugePagesOfHugetlbfsAsWholePages) {
+  NEEDS_WRITTEN();
+  const MoreHugePages pages(2);
+  if (!pages.enough()) GTEST_SKIP() << "no huge pages of hugetlbfs here";
+  constexpr std::size_t kOfHuge = (std::size_t{2} << 20U) / 4096;
+  static_assert(kEndHot < kOfHuge && kOfHuge < kPages);
+  const Writer writer(
+      [] { return mapped(MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB, -1, 2 * kOfHuge); });
+  HeatSession session = session_for(writer.pid());
+  const auto first = numbers_between(0, kOfHuge);
+  EXPECT_TRUE(eventually([&] {
+    session.step();
+    return written_in(session.results()[0], writer.address()) == first;
+  })) << session.results()[0].reason
+      << written_in(session.results()[0], writer.address()).size();
 }
 
 TEST(HeatByWrites, KnowsMappingsThatAreMadeLater) {
