@@ -397,6 +397,26 @@ TEST_F(HeatMonitorCommand, ConcludesFirstInColourOnATerminalUnlessTheUserWantsNo
   }
 }
 
+TEST_F(HeatMonitorCommand, ShowsTheKernelThreadOfDamon) {
+  const perf::test::FakeDamonTree kernel;
+  std::filesystem::create_directory_symlink("/proc", kernel.root() + "/proc");
+  kernel.put("0/pid", "4711");
+  kernel.put_region(0, 4096, 8192, 20, 1);
+  const std::string pid = std::to_string(::getpid());
+  ASSERT_EQ(heat({"--on", "-p", pid, "--attrs", "10ms,20ms,1s,3,100", "--backend", "damon",
+                  "--sysroot", kernel.root()})
+                .status,
+            0);
+  ASSERT_TRUE(eventually([&] { return status()["targets"][0]["windows"] >= 1; }));
+  const ToolResult text = heat({"--show"});
+  EXPECT_NE(text.out.find("kdamond: process 4711"), std::string::npos) << text.out;
+  const Json json = Json::parse(heat({"--show", "--json"}).out, nullptr, false);
+  EXPECT_EQ(json["target"]["kdamond_pid"], 4711);
+  EXPECT_EQ(json["target"]["source"], "damon");
+  EXPECT_EQ(heat({"--off"}).status, 0);
+  EXPECT_TRUE(eventually([&] { return kernel.line_of("nr_kdamonds") == "0"; }));
+}
+
 TEST(HeatCommand, ConcludesFirstInColourOnATerminalUnlessTheUserWantsNone) {
   for (const bool none : {false, true}) {
     const std::string wish = none ? "NO_COLOR=1" : "NO_COLOR=";
