@@ -215,6 +215,36 @@ TEST(RunPlace, MemoryComesByThePolicy) {
   }
 }
 
+TEST(RunPlace, MemoryIsThatOfOneOfTwoNodesOrOfBoth) {
+  const std::string second = text_of("/sys/devices/system/node/node1/cpulist");
+  if (second.empty()) GTEST_SKIP() << "one NUMA node";
+  /// The pages of all mappings with this policy that are on a node.
+  const auto pages_of = [](std::int64_t pid, const std::string& policy, const std::string& node) {
+    std::istringstream maps(text_of("/proc/" + std::to_string(pid) + "/numa_maps"));
+    long pages = 0;
+    for (std::string line; std::getline(maps, line);) {
+      if (line.find(' ' + policy + ' ') == std::string::npos) continue;
+      const std::size_t at = line.find(' ' + node + '=');
+      if (at != std::string::npos && line.find(" anon=") != std::string::npos) {
+        pages += std::stol(line.substr(at + node.size() + 2));
+      }
+    }
+    return pages;
+  };
+  EXPECT_TRUE(passed(look("numa_mem_policy=interleave:0-1\n", [&](std::int64_t pid) {
+    EXPECT_GT(pages_of(pid, "interleave:0-1", "N0"), 0);
+    EXPECT_GT(pages_of(pid, "interleave:0-1", "N1"), 0);
+  })));
+  EXPECT_TRUE(passed(look("numa_node=1\n", [&](std::int64_t pid) {
+    EXPECT_EQ(status_of(pid, "Cpus_allowed_list") + '\n', second);
+    EXPECT_GT(pages_of(pid, "bind:1", "N1"), 0);
+  })));
+  EXPECT_TRUE(passed(look("numa_cpu_nodes=1\nnuma_mem_policy=bind:0\n", [&](std::int64_t pid) {
+    EXPECT_EQ(status_of(pid, "Cpus_allowed_list") + '\n', second);
+    EXPECT_GT(pages_of(pid, "bind:0", "N0"), 0);
+  })));
+}
+
 /// A control group of version 2 of this test's own; empty: none can be made.
 std::string own_cgroup() {
   std::ifstream mounts("/proc/self/mounts");
