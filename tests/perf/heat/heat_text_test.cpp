@@ -235,5 +235,26 @@ TEST(HeatMapText, OfOneHeatIsASentenceAndNoPicture) {
       << other;
 }
 
+/// Names are those that other programs gave themselves and their files.
+TEST(HeatMapText, HasNoByteThatCommandsATerminal) {
+  auto result = measured({{{0x10000, 0x12000, 2, {}, 0}}});
+  result.name = "r\x1b[2J";
+  result.ranges[0].name = "p\x1b[2J";
+  result.reason = "left\r";
+  result.fallback_reason = "no pages\r";
+  result.provenance.reads_reason = "no reads\r";
+  result.provenance.note = "note\r";
+  result.mappings.looks = 1;
+  result.mappings.mappings = {{{{0x40000, 0x4F000}, "m\x1b[2J", 0}, 1}};
+  const std::string text = heat_text({result}, {}, 80);
+  for (const char* const part :
+       {"process 41 (r?[2J): 8.0 KiB of", "KiB of p?[2J at", "\nprocess 41 (r?[2J): by client",
+        "\n  left?\n", "\n  pages are not known: no pages?\n",
+        "\n  reads are not measured: no reads?\n", "\n  note?\n", "\np?[2J    ", "\nm?[2J    "}) {
+    EXPECT_NE(text.find(part), std::string::npos) << part << " in " << text;
+  }
+  EXPECT_EQ(text.find_first_of("\x1b\r"), std::string::npos);
+}
+
 }  // namespace
 }  // namespace shmif::perf::test

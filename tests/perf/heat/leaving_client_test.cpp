@@ -1,6 +1,7 @@
-// Processes that stop taking part, and live on for a while.
+// Processes that stop taking part and live on for a while, and others that begin late or never.
 
 #include <gtest/gtest.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <csignal>
@@ -9,6 +10,7 @@
 #include "tests/perf/heat/fake_client.hpp"
 #include "tests/perf/heat/shared_pages.hpp"
 #include "tests/support/child_process.hpp"
+#include "tests/support/eventually.hpp"
 
 namespace shmif::perf::test {
 namespace {
@@ -79,6 +81,34 @@ TEST(HeatOfAProcessThatJoins, HasNoWindowOfTheSourceBefore) {
   while (session.results()[0].provenance.source == "clear_refs") session.step();
   EXPECT_EQ(session.results()[0].provenance.source, "client");
   EXPECT_EQ(session.results()[0].windows.size(), 0U) << "they were of the other source";
+}
+
+/// Whether or not its parent has waited for it.
+TEST(HeatOfAProcessThatJoins, EndsWithTheProcessThatNeverDid) {
+  for (const bool stays_zombie : {false, true}) {
+    const ClientsHere here;
+    shmif::test::Child process([]() -> int {
+      for (;;) ::pause();  // until killed
+    });
+    HeatSession session = session_in(here.folder());
+    session.add(Process::open(process.pid()).value());
+    session.step();
+    EXPECT_TRUE(session.is_watching()) << "it may take part yet";
+    EXPECT_FALSE(session.results()[0].has_ended);
+    if (stays_zombie) {
+      process.signal(SIGKILL);
+      siginfo_t seen{};
+      ASSERT_EQ(::waitid(P_PID, static_cast<id_t>(process.pid()), &seen, WEXITED | WNOWAIT), 0);
+    } else {
+      process.kill_and_wait();
+    }
+    EXPECT_TRUE(shmif::test::eventually([&] { return session.step(), !session.is_watching(); }));
+    const HeatResult result = session.results()[0];
+    EXPECT_TRUE(result.has_ended) << stays_zombie;
+    EXPECT_FALSE(result.has_left) << "it has never been there";
+    EXPECT_EQ(result.reason, "the process has ended");
+    EXPECT_TRUE(result.windows.empty());
+  }
 }
 
 }  // namespace

@@ -2,6 +2,8 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <linux/userfaultfd.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -15,6 +17,7 @@
 
 #include "perf/heat/page_scan.hpp"
 #include "perf/heat/session.hpp"
+#include "perf/inject/borrow.hpp"
 #include "tests/perf/heat/shared_pages.hpp"
 #include "tests/support/child_process.hpp"
 #include "tests/support/eventually.hpp"
@@ -371,6 +374,35 @@ TEST(HeatByWrites, SaysThatAnotherMonitorWatches) {
   HeatSession second = session_for(writer.pid(), HeatBackend::automatic);
   const std::string reason = fallback_of(second);
   EXPECT_NE(reason.find("is registered with userfaultfd(2) already"), std::string::npos) << reason;
+}
+
+/// The note is of the mappings as they are now: it neither grows with the looks nor stays.
+TEST(HeatByWrites, CountsTheMappingsThatAreRefusedNow) {
+  NEEDS_WRITTEN();
+  const Writer writer([] { return mapped(MAP_PRIVATE | MAP_ANONYMOUS); });
+  const TaskId id = Process::open(writer.pid()).value().id();
+  const auto note_now = [](HeatSource& source) {
+    const auto ranges = source.ranges();
+    return ranges ? source.provenance().note : ranges.error().message;
+  };
+  const std::string alone = note_now(*watch_by_written(id).value());
+  auto other = borrow_userfaultfd(id);
+  ASSERT_TRUE(other) << other.error().message;
+  uffdio_api api{};
+  api.api = UFFD_API;
+  api.features = UFFD_FEATURE_PAGEFAULT_FLAG_WP;
+  ASSERT_EQ(::ioctl(other->get(), UFFDIO_API, &api), 0);
+  uffdio_register taken{};
+  taken.range = {writer.address(), kPages * page_bytes()};
+  taken.mode = UFFDIO_REGISTER_MODE_WP;
+  ASSERT_EQ(::ioctl(other->get(), UFFDIO_REGISTER, &taken), 0);
+  const auto source = watch_by_written(id).value();
+  const std::string beside = note_now(*source);
+  EXPECT_NE(beside.find("writable mappings that cannot be watched: "), std::string::npos) << beside;
+  EXPECT_NE(beside, alone);
+  EXPECT_EQ(note_now(*source), beside) << "it is the same mapping";
+  other->reset();
+  EXPECT_EQ(note_now(*source), alone) << "nobody else has it any more";
 }
 
 TEST(HeatByWrites, LooksAtOnePageOfARegionInVeryLargeMemory) {
