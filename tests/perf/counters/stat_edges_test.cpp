@@ -114,6 +114,20 @@ TEST_F(SeldomStat, HoldsTheTargetsForTheLastReadIfThatIsAskedFor) {
   EXPECT_EQ(result.events[0].value, 44);
 }
 
+/// A process cannot hold itself, so what is read of it is not of one instant.
+TEST_F(SeldomStat, IsOfOneInstantOnlyIfEachTargetStoodStill) {
+  const TaskId own{::getpid(), 7}, other{kTask, 7};
+  StatOptions options;
+  options.stop_target = true;
+  for (const auto& tasks : {std::array{own, other}, std::array{other, own}}) {
+    kernel.log.clear();
+    const StatResult result = finished({listed(1)}, tasks, options);
+    EXPECT_FALSE(result.one_instant) << tasks[0].number;
+    EXPECT_EQ(kernel.log, (std::vector<std::string>{"hold 4711", "release 4711"}));
+    EXPECT_EQ(result.events[0].value, 40);
+  }
+}
+
 TEST_F(SeldomStat, CountsATargetThatEnded) {
   auto run = StatRun::start({listed(1)}, kTwoTasks, {}, kernel);
   ASSERT_TRUE(run);
