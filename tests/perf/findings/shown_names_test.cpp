@@ -7,6 +7,7 @@
 
 #include "bus/layout.hpp"
 #include "perf/counters/sample_profile.hpp"
+#include "perf/findings/counters_report.hpp"
 #include "perf/findings/sample_report.hpp"
 #include "perf/findings/why_report.hpp"
 #include "perf/heat/bus_heat.hpp"
@@ -36,6 +37,36 @@ TEST(ShownNames, OfJobsAndThreadsSteerNoTerminal) {
   task.seconds = task.running = 1;
   expect_shown(why_text(result), "a??~");
   expect_shown(why_json(result), "a\\u009b\\u202e~");
+}
+
+/// With a word behind each, so that none stands for another.
+TEST(ShownNames, OfBusesAndSourcesSteerNoTerminal) {
+  WhyResult result;
+  result.buses.push_back({.bus = std::string(kName) + "bus", .trouble = {}});
+  result.missing.push_back({"source", std::string(kName) + "reason"});
+  expect_shown(why_text(result), "bus a??~bus: ");
+  expect_shown(why_text(result), "not seen: a??~reason");
+}
+
+TEST(ShownNames, OfEventsAndTheirUnitsSteerNoTerminal) {
+  StatResult result;
+  result.elapsed_s = 1;
+  StatEvent counted{std::string(kName) + "counted", 0};
+  counted.value = 7;
+  counted.unit = std::string(kName) + "unit";
+  counted.note = std::string(kName) + "note";
+  StatEvent refused{std::string(kName) + "refused", 0};
+  refused.state = "failed";
+  refused.reason = std::string(kName) + "reason";
+  result.events = {counted, refused};
+  const std::string text = stat_text(result);
+  for (const char* const shown : {"a??~counted ", " a??~unit ", "  a??~counted: a??~note\n",
+                                  "a??~refused ", "  a??~refused: failed: a??~reason\n"}) {
+    expect_shown(text, shown);
+  }
+  SampleReport sampled;
+  sampled.event = kName;
+  expect_shown(sample_text(sampled, 0), "0 samples of a??~");
 }
 
 TEST(ShownNames, OfFunctionsAndFilesSteerNoTerminal) {

@@ -87,6 +87,27 @@ TEST(MembwOutput, AppendsALineForEachSampleAndPair) {
   EXPECT_EQ(lines_of(text_of_file(path)).size(), 5U) << "nothing was added";
 }
 
+/// A reason may name a port, and another program chose that.
+TEST(MembwOutput, HasNoByteThatCommandsATerminal) {
+  perf::MembwResult result = two_steps();
+  result.sources[0].rates.reason = "of\x1b[2Ja source";
+  result.samples[0].readings[0].reason = "of\x1b[2J\na \"reading\"";
+  perf::MemoryComparison compared;
+  compared.first = "pmu";
+  compared.second = "resctrl:local";
+  compared.reason = "of\x1b[2Ja pair";
+  const std::string text =
+      tools::membw_text(result, perf::MemoryReport::total, {compared}, extras(), 0);
+  EXPECT_NE(text.find("pmu: of?[2Ja source\n"), std::string::npos) << text;
+  EXPECT_NE(text.find(" (of?[2Ja pair)\n"), std::string::npos) << text;
+  EXPECT_EQ(text.find('\x1b'), std::string::npos);
+  const TempDir dir;
+  ASSERT_TRUE(tools::append_csv(dir.file("all.csv"), result));
+  const auto lines = lines_of(text_of_file(dir.file("all.csv")));
+  ASSERT_EQ(lines.size(), 5U) << "a head, and two sources in two steps";
+  EXPECT_TRUE(lines[1].ends_with(",\"of?[2J?a \"\"reading\"\"\"")) << lines[1];
+}
+
 TEST(MembwOutput, IsExitCodeOneIfSourcesDifferAtAnyStep) {
   const auto code_of = [](const perf::MembwResult& result, double tolerance,
                           perf::MemoryReport report = perf::MemoryReport::total) {
