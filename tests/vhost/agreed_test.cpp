@@ -380,7 +380,8 @@ TEST(VhostTold, SaysWhatBecomesOfEachQueue) {
         f.share_memory();
         f.start_queue(0, f.receive_queue, false);
         f.start_queue(1, f.send_queue, false);
-        EXPECT_TRUE(f.tell(Request::set_vring_kick, vhost::bit(8) | 1U));
+        for (const std::uint64_t index : {0U, 1U})
+          EXPECT_TRUE(f.tell(Request::set_vring_kick, vhost::bit(8) | index));
         for (const std::uint32_t index : {0U, 1U}) {
           EXPECT_TRUE(f.tell(Request::set_vring_enable, VringState{index, 1}));
           EXPECT_TRUE(f.tell(Request::set_vring_enable, VringState{index, 0}));
@@ -396,6 +397,7 @@ TEST(VhostTold, SaysWhatBecomesOfEachQueue) {
             "v: the front-end shares 16777216 bytes of memory, in regions: 1\n"
             "v: the front-end starts its receive queue: 64 entries\n"
             "v: the front-end starts its send queue: 64 entries\n"
+            "v: the front-end starts its receive queue: 64 entries, polled\n"
             "v: the front-end starts its send queue: 64 entries, polled\n"
             "v: the front-end enables its receive queue\n"
             "v: the front-end disables its receive queue\n"
