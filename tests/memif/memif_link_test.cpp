@@ -73,6 +73,17 @@ TEST(MemifLink, AFrameThatNoBuffersHoldIsDroppedAndCounted) {
   EXPECT_EQ(pair.link().drops().no_room, 1U);
 }
 
+TEST(MemifLink, AFrameFillsAtMost1024BuffersHoweverManyThereAre) {
+  MemifPair pair({.size_log2 = 12, .buffer_bytes = 1}, {.max_frame_bytes = 9022});
+  const std::vector<Bytes> frames{make_frame(1025, 1), make_frame(1024, 2)};
+  ASSERT_EQ(pair.link().send(views(frames)).taken, 2U);
+  const auto got = pair.client().arrived();
+  ASSERT_EQ(got.size(), 1U);
+  EXPECT_EQ(got[0].frame, frames[1]);
+  EXPECT_EQ(got[0].buffers, 1024U);
+  EXPECT_EQ(pair.link().drops().no_room, 1U);
+}
+
 TEST(MemifLink, WithoutBuffersItTakesNoMoreUntilTheClientGivesSome) {
   MemifPair pair({.size_log2 = 4});
   const std::vector<Bytes> frames(20, make_frame(60, 1));
