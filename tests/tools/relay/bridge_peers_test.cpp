@@ -181,9 +181,10 @@ TEST_F(BridgeOfPeers, ConnectsToAProgramAgainAndAgainAndCountsWhatPassesMeanwhil
       return times_told() == round + 1;
     })) << tool->so_far().err;
   }
+  ASSERT_TRUE(put(host, peer_frame(kEverybody, host.mac(), 99)));  // after the last one
   const ToolResult said = end(*tool);
   EXPECT_EQ(said.status, 0) << said.err;
-  EXPECT_NE(said.out.find("2 connections, 2 frames passed while nobody was there\n"),
+  EXPECT_NE(said.out.find("2 connections, 3 frames passed while nobody was there\n"),
             std::string::npos)
       << said.out;
 }

@@ -1,6 +1,9 @@
 // bridge: any two links, until one ends or a signal comes.
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <poll.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <filesystem>
@@ -9,6 +12,7 @@
 #include <thread>
 #include <tuple>
 
+#include "base/unique_fd.hpp"
 #include "shmif/capture/pcap_link.hpp"
 #include "shmif/loopback_link.hpp"
 #include "shmif/ping.hpp"
@@ -377,6 +381,35 @@ TEST_F(BridgeCommand, ACaptureOnStandardOutputHasNothingElseBesideIt) {
   EXPECT_EQ(r.status, 0) << r.err;
   EXPECT_EQ(r.out.size(), 24U + 16 + kFrameBytes);
   EXPECT_NE(r.err.find("1 frame, 60 bytes"), std::string::npos) << r.err;
+}
+
+TEST_F(BridgeCommand, ACaptureIntoAFifoThatItMayReadAlsoGoesOnAfterItsFirstBytes) {
+  const std::string bus = make_bus("bus");
+  const std::string fifo = directory.file("fifo");
+  ASSERT_EQ(mkfifo(fifo.c_str(), 0600), 0);
+  const UniqueFd reader(open(fifo.c_str(), O_RDWR | O_NONBLOCK | O_CLOEXEC));
+  ASSERT_TRUE(reader);
+  // "1<>" opens it for both, and then it can be read as soon as something was written.
+  Tool tool({"sh", "-c", R"(exec "$0" bridge bus:"$1" pcap:- --port-name bridge 1<> "$2")",
+             shmifctl_path(), bus, fifo});
+  wait_for_bridge(bus);
+  Port host = port_on(bus);
+  std::vector<char> got;
+  for (unsigned sent = 1; sent <= 3; ++sent) {
+    send_numbers(host, sent, 1);
+    const std::size_t wanted = 24 + sent * (16 + kFrameBytes);
+    for (int i = 0; i < 300 && got.size() < wanted; ++i) {
+      pollfd entry{reader.get(), POLLIN, 0};
+      std::array<char, 4096> part{};
+      const ssize_t n = poll(&entry, 1, 100) > 0 ? read(reader.get(), part.data(), part.size()) : 0;
+      got.insert(got.end(), part.begin(), part.begin() + std::max<ssize_t>(n, 0));
+    }
+    ASSERT_EQ(got.size(), wanted) << tool.so_far().err;
+  }
+  tool.signal(SIGTERM);
+  const ToolResult end = tool.finish();
+  EXPECT_EQ(end.status, 0) << end.err;
+  EXPECT_NE(end.err.find("3 frames, 180 bytes"), std::string::npos) << end.err;
 }
 
 TEST_F(BridgeCommand, RefusesTwoLinksThatAreOneUnderWhateverName) {
