@@ -6,6 +6,8 @@
 #include <sched.h>
 #include <sys/syscall.h>
 
+#include <sstream>
+
 #include "tests/support/child_process.hpp"
 #include "tests/tap/guest/guest_rig.hpp"
 
@@ -16,9 +18,10 @@ namespace {
 class ContainerOfRoot {
  public:
   /// `outer`: the first of `count` ids outside that are in there, as 0 and up. `effective`: the
-  /// effective user id of the process. `maker`: who makes the namespaces.
-  explicit ContainerOfRoot(uid_t outer, unsigned count = 1000, uid_t effective = 0,
-                           uid_t maker = 0) {
+  /// effective user id of the process. `maker`: who makes the namespaces. `first`: how many ids
+  /// the first line of a map has; 0: all.
+  explicit ContainerOfRoot(uid_t outer, unsigned count = 1000, uid_t effective = 0, uid_t maker = 0,
+                           unsigned first = 0) {
     std::array<int, 2> steps{};
     EXPECT_EQ(::pipe2(steps.data(), O_CLOEXEC), 0);
     std::array<int, 2> news{};
@@ -38,7 +41,10 @@ class ContainerOfRoot {
     ::close(news[1]);
     works_ = ::read(news[0], &step, 1) == 1;
     for (const char* kind : {"uid_map", "gid_map"}) {
-      std::ofstream("/proc/" + std::to_string(pid_) + '/' + kind) << "0 " << outer << ' ' << count;
+      std::ostringstream map;
+      map << "0 " << outer << ' ' << (first != 0 ? first : count) << '\n';
+      if (first != 0) map << first << ' ' << outer + first << ' ' << count - first << '\n';
+      std::ofstream("/proc/" + std::to_string(pid_) + '/' + kind) << map.str();
     }
     (void)!::write(steps[1], "m", 1);
     works_ = works_ && ::read(news[0], &step, 1) == 1;
@@ -112,6 +118,18 @@ TEST(GuestEnter, KnowsWhereThereIsOnlyOneId) {
     const auto target = container.look();
     ASSERT_TRUE(target) << target.error().message;
     EXPECT_EQ(target->single_id, count == 1) << count;
+  }
+}
+
+// As newuidmap leaves it: the caller, and behind it the ranges of /etc/subuid.
+TEST(GuestEnter, WhereTheFirstRangeIsOfOneIdAndAnotherFollowsThereAreSeveral) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root";
+  for (const unsigned first : {1U, 999U}) {
+    const ContainerOfRoot container(100000, 1000, 0, 0, first);
+    if (!container.works()) GTEST_SKIP() << "this machine forbids user namespaces";
+    const auto target = container.look();
+    ASSERT_TRUE(target) << target.error().message;
+    EXPECT_FALSE(target->single_id) << first;
   }
 }
 

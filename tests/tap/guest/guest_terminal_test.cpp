@@ -4,6 +4,7 @@
 #include <termios.h>
 
 #include "tests/tap/guest/guest_rig.hpp"
+#include "tests/tap/guest/terminal_rig.hpp"
 
 namespace shmif::tap::test {
 namespace {
@@ -314,6 +315,28 @@ TEST_P(GuestTerminal, ASignalIsForTheJobAndNotForADaemonInASessionOfItsOwn) {
     return screen.find("job") != std::string::npos && screen.find("member") != std::string::npos;
   })) << screen;
   EXPECT_EQ(screen.find("daemon"), std::string::npos) << screen;
+}
+
+// The kernel tells the leader of the session and the foreground process group. The command has left
+// that.
+TEST(GuestHangUp, OfTheSessionThatTheSupervisorLeadsReachesACommandInASessionOfItsOwn) {
+  Pty pty;
+  ASSERT_FALSE(pty.name.empty());
+  Supervised::Options o;
+  o.guest =
+      guest_running({"setsid", "sh", "-c",
+                     "trap 'echo heard; exit 7' HUP; echo ready; while :; do sleep 0.01; done"});
+  o.before = [&] {
+    ::close(pty.master.get());  // only the test has it
+    ::signal(SIGHUP, SIG_DFL);
+    ::setsid();
+    (void)::open(pty.name.c_str(), O_RDWR | O_CLOEXEC);  // becomes the terminal of the session
+  };
+  Supervised guest(o);
+  if (!guest.says("ready")) GTEST_SKIP() << "no namespaces here: " << guest.output();
+  pty.master.reset();
+  EXPECT_TRUE(guest.says("heard")) << guest.output();
+  EXPECT_EQ(guest.finish(), 7);
 }
 
 }  // namespace
