@@ -1,14 +1,18 @@
 // Logs that several jobs share (per_job_logs=0). The tests set the intervals.
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <chrono>
 #include <filesystem>
 #include <fstream>
 #include <memory>
 #include <string>
+#include <system_error>
 #include <vector>
 
+#include "base/unique_fd.hpp"
 #include "perf/control/interval_log.hpp"
 #include "tests/support/temp_dir.hpp"
 
@@ -106,6 +110,38 @@ TEST_F(LogsOfAGroup, ThatCannotBeCompletedAreNamedOnce) {
   logs->add(1, second_until(1, 1), nullptr);
   EXPECT_EQ(logs->finish(), Lines{"the log " + dir_.file("x_iops.log") +
                                   " is not complete: No space left on device"});
+}
+
+/// The descriptor of this process for the file; -1: it has none.
+int descriptor_of(const std::string& path) {
+  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
+    std::error_code gone;
+    if (std::filesystem::read_symlink(entry.path(), gone) == path) {
+      return std::stoi(entry.path().filename());
+    }
+  }
+  return -1;
+}
+
+TEST_F(LogsOfAGroup, ThatCannotBeClosedAreNamedWithTheFirstError) {
+  plan_.resize(1);
+  JobOptions& o = plan_[0].options;
+  o.write_bw_log = o.write_lat_log = o.write_hist_log = {};
+  for (const bool full : {false, true}) {
+    o.write_iops_log = full ? "full" : "closed";
+    const std::string path = dir_.file(o.write_iops_log + "_iops.log");
+    auto logs = IntervalLogs::open(plan_, run_).value();
+    const int log = descriptor_of(path);
+    ASSERT_GE(log, 0) << path;
+    if (full) {
+      const UniqueFd none(::open("/dev/full", O_WRONLY | O_CLOEXEC));
+      ASSERT_EQ(::dup2(none.get(), log), log);
+    }
+    logs->add(0, second_until(1, 1), nullptr);
+    ::close(log);
+    EXPECT_EQ(logs->finish(), Lines{"the log " + path + " is not complete: " +
+                                    (full ? "No space left on device" : "Bad file descriptor")});
+  }
 }
 
 }  // namespace

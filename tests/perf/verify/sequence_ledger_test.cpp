@@ -84,6 +84,17 @@ TEST(SequenceLedger, NumbersBeyondWhatWasSentDoNotMakeUpForMissingOnes) {
   EXPECT_EQ(ledger.received(), 2U);
 }
 
+TEST(SequenceLedger, OfAChunkThatIsCompleteEachNumberBelowAnotherHasCome) {
+  SequenceLedger ledger;
+  for (std::uint64_t n = 0; n < 200'000; ++n) {
+    if (n != 10) ledger.note(n);
+  }
+  for (const std::uint64_t sent : {65'536U, 65'537U, 100'000U, 131'071U, 131'072U}) {
+    EXPECT_EQ(ledger.missing(sent), 1U) << sent;
+    EXPECT_EQ(ledger.missing(11, sent), 0U) << sent;
+  }
+}
+
 TEST(SequenceLedger, AgreesWithASetInAnyOrderOfLossesRepeatsAndDelays) {
   for (unsigned seed = 1; seed <= 5; ++seed) {
     SCOPED_TRACE(seed);

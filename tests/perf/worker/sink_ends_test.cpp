@@ -300,6 +300,49 @@ TEST(SinkCounts, HaveNoTimesWhereNoneAreWanted) {
   }
 }
 
+TEST(SinkCounts, RepliesThatCouldNotBeSentWereOfferedToo) {
+  SinkRig rig;
+  Echoer echoer(rig.end, rig.job);
+  rig.job.order = Order::stop;  // it does not wait for room
+  rig.end.takes = 1;
+  const Bytes bytes = frame_of(0, 7, 0);
+  for (const Period period : {Period::ramp, Period::ramp, Period::window}) {
+    echoer.add(FrameView(bytes.data(), bytes.size()), 14, Probe{}, period);
+  }
+  EXPECT_EQ(echoer.flush(rig.recorder).size(), 1U);
+  const ByPeriod<SentCounts>& sent = rig.job.sent;
+  EXPECT_EQ(sent[Period::ramp].offered_frames.get(), 2U);
+  EXPECT_EQ(sent[Period::ramp].offered_bytes.get(), 400U);
+  EXPECT_EQ(sent[Period::ramp].frames.get(), 1U);
+  EXPECT_EQ(sent[Period::ramp].bytes.get(), 200U);
+  EXPECT_EQ(sent[Period::window].offered_frames.get(), 1U);
+  EXPECT_EQ(sent[Period::window].offered_bytes.get(), 200U);
+  EXPECT_EQ(sent[Period::window].frames.get(), 0U);
+}
+
+TEST(Sink, OnlyOfRepliesTakesNoMoreAtOnceThanWanted) {
+  for (const auto& [role, wish, room] :
+       {std::tuple{Role::pingpong, 3U, 3U}, {Role::pingpong, 0U, 64U}, {Role::rx, 3U, 64U}}) {
+    SinkRig rig;
+    rig.options.rw = role;
+    rig.options.iodepth_batch_complete_max = wish;
+    Sink sink(rig.with_flow(1), rig.end, rig.job);
+    sink.begin(rig.recorder);
+    (void)sink.step();
+    EXPECT_EQ(rig.end.room, room) << wish;
+  }
+}
+
+TEST(SinkCounts, AJitterOfNothingIsOne) {
+  SinkRig rig;
+  Sink sink(rig.with_flow(1), rig.end, rig.job);
+  sink.begin(rig.recorder);
+  rig.end.next = {frame_of(0, 7, 0)};
+  (void)sink.step();
+  sink.finish();
+  EXPECT_EQ(rig.flow.jitter_ps.get(), 1U) << "known, and 0: one transit differs from none";
+}
+
 // ---- Errors ----
 
 /// What a receiver says of an error, and of the next; "" if it goes on.

@@ -1,6 +1,7 @@
 #pragma once
 // A receiver to which that comes which a test says.
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <memory>
@@ -28,9 +29,14 @@ class ScriptedEnd final : public End {
   std::vector<Bytes> next;
   std::uint64_t lost = 0;
   std::error_code error;
+  std::size_t takes = 0;  ///< frames to send, at each call
+  std::size_t room = 0;   ///< how many frames were wanted at once
 
-  SendResult send(std::span<const FrameView>) noexcept override { return {}; }
+  SendResult send(std::span<const FrameView> frames) noexcept override {
+    return {.taken = std::min(takes, frames.size()), .error = {}};
+  }
   ReceiveResult receive(FrameBatch& into) noexcept override {
+    room = into.max_frames();
     ReceiveResult result;
     lent_ = std::exchange(next, {});
     for (const Bytes& frame : lent_) into.push_lent(FrameView(frame.data(), frame.size()));
