@@ -152,5 +152,59 @@ TEST(TerminalColumns, AreThoseWishedForOrThoseOfTheTerminal) {
   EXPECT_EQ(on_errors_alone, 0U);
 }
 
+/// Sets a variable of the environment while it lives, or removes it.
+class Variable {
+ public:
+  Variable(const char* name, const char* value) : name_(name) {
+    if (const char* const was = std::getenv(name)) was_ = was;
+    set(value);
+  }
+  Variable(const Variable&) = delete;
+  Variable& operator=(const Variable&) = delete;
+  ~Variable() { set(was_ ? was_->c_str() : nullptr); }
+
+ private:
+  void set(const char* value) const {
+    value != nullptr ? setenv(name_, value, 1) : unsetenv(name_);
+  }
+  const char* name_;
+  std::optional<std::string> was_;
+};
+
+TEST(Colours, AreShownOnATerminalThatHasThemUnlessNobodyWantsThem) {
+  struct Case {
+    const char* none;
+    const char* terminal;
+    bool shown;
+  };
+  for (const Case& each : std::vector<Case>{{nullptr, "xterm", true},
+                                            {"", "xterm", true},
+                                            {"1", "xterm", false},
+                                            {"0", "xterm", false},
+                                            {nullptr, "dumb", false},
+                                            {nullptr, "dumber", true},
+                                            {nullptr, nullptr, false}}) {
+    const Variable none("NO_COLOR", each.none);
+    const Variable type("TERM", each.terminal);
+    bool shown = false;
+    {
+      const BorrowedTerminal terminal(80, 24);
+      shown = tools::shows_colours();
+    }
+    EXPECT_EQ(shown, each.shown) << (each.none != nullptr ? each.none : "unset") << ' '
+                                 << (each.terminal != nullptr ? each.terminal : "unset");
+  }
+  const Variable none("NO_COLOR", nullptr);
+  const Variable type("TERM", "xterm");
+  bool shown = true;
+  {
+    const BorrowedTerminal terminal(80, 24, {STDERR_FILENO});
+    ::testing::internal::CaptureStdout();
+    shown = tools::shows_colours();
+    (void)::testing::internal::GetCapturedStdout();
+  }
+  EXPECT_FALSE(shown) << "it is standard output that shows them";
+}
+
 }  // namespace
 }  // namespace shmif::test

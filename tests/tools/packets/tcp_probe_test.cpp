@@ -247,6 +247,50 @@ TEST_F(TcpProbes, StayWithTheHostThatAnsweredFirst) {
   EXPECT_TRUE(probe.why().starts_with("198.18.0.1 is at " + host.mac().to_string())) << probe.why();
 }
 
+TEST_F(TcpProbes, AnswerOnlyQuestionsForTheirOwnAddress) {
+  TcpProbe probe(asker, service("198.18.0.1:80"), tap::IpAddress::parse("198.18.0.250").value());
+  give(probe, arp_from_host("198.18.0.9", "198.18.0.251", Tins::ARP::REQUEST));
+  give(probe, arp_from_host("198.18.0.9", "198.18.0.250", Tins::ARP::REPLY));
+  EXPECT_TRUE(sent().empty()) << "a question for another host, and no question";
+  give(probe, arp_from_host("198.18.0.9", "198.18.0.250", Tins::ARP::REQUEST));
+  const Tins::ARP told = one_sent().rfind_pdu<Tins::ARP>();
+  EXPECT_EQ(told.target_ip_addr().to_string(), "198.18.0.9");
+  EXPECT_EQ(told.target_hw_addr(), theirs);
+  EXPECT_EQ(probe.why(), "no host on the bus has the address 198.18.0.1")
+      << "it was another one that asked";
+}
+
+TEST_F(TcpProbes, ThatLookForAnotherHostBeginAnew) {
+  TcpProbe probe(asker, service("198.18.0.1:80"), tap::IpAddress::parse("198.18.0.250").value());
+  const auto asks = [&] {
+    EXPECT_EQ(probe.tick(now), now + milliseconds(20));
+    return one_sent();
+  };
+  probe.look_for_another();  // it has none that could be another
+  (void)asks();
+  now += milliseconds(20);
+  EXPECT_EQ(probe.tick(now), now + milliseconds(40));
+  (void)one_sent();
+  probe.look_for_another();
+  EXPECT_EQ(probe.tick(now), now + milliseconds(40)) << "nor has it now";
+  EXPECT_TRUE(sent().empty());
+  give(probe, arp_from_host("198.18.0.1", "198.18.0.250", Tins::ARP::REPLY));
+  const Tins::TCP syn = asks().rfind_pdu<Tins::TCP>();
+  Tins::TCP tcp(syn.sport(), 80);
+  tcp.ack_seq(syn.seq() + 1);
+  tcp.flags(Tins::TCP::RST | Tins::TCP::ACK);
+  give(probe, Tins::EthernetII(ours, theirs) / Tins::IP("198.18.0.250", "198.18.0.1") / tcp);
+  EXPECT_TRUE(probe.why().ends_with(", but nothing listens on port 80")) << probe.why();
+
+  probe.look_for_another();
+  EXPECT_FALSE(probe.host());
+  EXPECT_EQ(probe.why(), "no host on the bus has the address 198.18.0.1");
+  EXPECT_EQ(asks().rfind_pdu<Tins::ARP>().target_ip_addr().to_string(), "198.18.0.1");
+  give(probe, arp_from_host("198.18.0.1", "198.18.0.250", Tins::ARP::REPLY));
+  EXPECT_TRUE(probe.why().ends_with(", but does not answer 198.18.0.250"))
+      << "what the one before refused, this one did not: " << probe.why();
+}
+
 TEST_F(TcpProbes, OverIpv6StayWithTheHostThatAnsweredFirstToo) {
   TcpProbe probe(asker, service("[fd00::1]:80"), {});
   probe.tick(now);

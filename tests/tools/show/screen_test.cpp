@@ -90,6 +90,9 @@ TEST(TopScreen, ShowsWhatFitsAndErasesTheRest) {
   EXPECT_EQ(three.find('4'), std::string::npos) << three;
   EXPECT_EQ(three.find("3\x1b[0m\x1b[K\r\n"), std::string::npos) << "that would scroll: " << three;
   EXPECT_EQ(shown("abcdef", 6), "\x1b[Habcdef\x1b[0m");
+  EXPECT_EQ(shown("äöüß\nä"), "\x1b[Häöüß\x1b[0m\r\nä\x1b[0m\x1b[K\x1b[J")
+      << "a character takes one column, of however many bytes";
+  EXPECT_EQ(shown("abcd→e"), "\x1b[Habcd\x1b[0m") << "nothing of one that does not fit";
 }
 
 TEST(TopScreen, OfUnknownSizeIsOfTheUsualOne) {
