@@ -222,6 +222,29 @@ TEST(ConnectionBytes, HaveTheTimeAtWhichTheyMovedOrBeganToWait) {
   EXPECT_GE(pair.there.heard(), heard_before);
 }
 
+TEST(ConnectionBytes, OfAMessageThatIsNotWholeHaveTheTimeAtWhichItBegan) {
+  Pair pair;
+  const Connection::Clock::time_point start;
+  const auto receives = [&](std::string_view bytes, int second) {
+    EXPECT_EQ(::send(pair.here.descriptor(), bytes.data(), bytes.size(), 0),
+              static_cast<ssize_t>(bytes.size()));
+    return pair.there.receive(start + std::chrono::seconds(second)).value();
+  };
+  using Texts = std::vector<std::string>;
+  const std::string one = with_length("one");
+  const std::string two = with_length("two");
+  EXPECT_FALSE(pair.there.begun());
+  EXPECT_EQ(receives(one.substr(0, 2), 1), Texts{});
+  EXPECT_EQ(receives(one.substr(2, 1), 2), Texts{});
+  EXPECT_EQ(pair.there.begun(), start + 1s) << "the rest of it makes it no younger";
+  EXPECT_EQ(receives(one.substr(3) + two + one.substr(0, 1), 3), (Texts{"one", "two"}));
+  EXPECT_EQ(pair.there.begun(), start + 3s) << "that is another one";
+  EXPECT_EQ(receives("", 4), Texts{});
+  EXPECT_EQ(pair.there.begun(), start + 3s);
+  EXPECT_EQ(receives(one.substr(1), 5), Texts{"one"});
+  EXPECT_FALSE(pair.there.begun());
+}
+
 TEST(ConnectionBytes, AreFlushedOnlyWhereTheOtherSideTakesThem) {
   const std::string much(1U << 20U, 'x');
   Pair slow;
