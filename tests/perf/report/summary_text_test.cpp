@@ -427,6 +427,21 @@ TEST(Summary, OfRoundTripsCountsRequestsAndLossesOfBothWays) {
             "use --details for the rest\n");
 }
 
+TEST(Summary, OfRoundTripsToSeveralJobsCountsTheRequestsToEachOfThem) {
+  RunResult run = empty_run();
+  add_round_trips(run, "ping");
+  JobResult second = run.jobs[1];
+  second.name = second.flows[0].to = "ping.echo.1";
+  second.flows[0].sent = 500;
+  second.flows[0].received = 479;
+  second.flows[0].lost = 21;
+  run.jobs.push_back(std::move(second));
+  const std::string text = summary_of(run);
+  EXPECT_NE(text.find("    31  2.07 %  "), std::string::npos)
+      << "4 and 21 requests and 6 replies, of 1000 and 500 requests:\n"
+      << text;
+}
+
 TEST(Summary, OfRoundTripsToAWrittenEchoJobIsTheSame) {
   RunResult run = empty_run();
   add_round_trips(run, "ping", true);
