@@ -338,7 +338,7 @@ TEST(Metrics, WhatIsNoRequestForThemIsRefusedAndEndsNothing) {
       {"GET\r\n\r\n", "400"},
       {"GET /metrics\r\n\r\n", "400"},
       {"GET /metrics SMTP\r\n\r\n", "400"},
-      {std::string(9000, 'x'), "431"},
+      {std::string(8193, 'x'), "431"},
   };
   for (const auto& [request, code] : refused) {
     EXPECT_TRUE(answer_to(url, request).starts_with("HTTP/1.1 " + code + ' ')) << request;
@@ -396,6 +396,10 @@ TEST(Metrics, WhatARequestAsksBesidesThePageChangesNothing) {
         std::string("A\r\n: b"), std::string("\x80\xff: \x01")}) {
     EXPECT_EQ(answer_to(url, "GET /metrics HTTP/1.1\r\n" + header + "\r\n\r\n"), plain) << header;
   }
+  // The longest that is not refused: 8 KiB, and the byte that completes it.
+  std::string longest = "GET /metrics HTTP/1.1\r\nA: ";
+  longest += std::string(8193 - longest.size() - 4, 'x') + "\r\n\r\n";
+  EXPECT_EQ(answer_to(url, longest), plain);
   const std::string two = "GET /metrics HTTP/1.1\r\n\r\nGET /metrics HTTP/1.1\r\n\r\n";
   EXPECT_EQ(answer_to(url, two), plain) << "one request for each connection";
 }
