@@ -5,13 +5,19 @@
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <csignal>
 #include <cstring>
 #include <fstream>
+#include <memory>
 #include <string>
 #include <string_view>
+#include <thread>
+#include <vector>
 
 #include "base/proc.hpp"
 #include "bus/file/nameplate.hpp"
@@ -19,6 +25,7 @@
 #include "tests/support/own_tmpfs.hpp"
 #include "tests/support/raw_bus.hpp"
 #include "tests/support/temp_bus.hpp"
+#include "tests/support/temp_dir.hpp"
 
 namespace shmif::test {
 namespace {
@@ -308,6 +315,188 @@ TEST(PortOwners, ReadNoMoreOfAProcessThanTheySay) {
   }
   EXPECT_GE(owners.bytes_read(), bus::PortOwners::kMaxBytes);
   EXPECT_LE(owners.bytes_read(), bus::PortOwners::kMaxBytes + (1U << 16U));
+}
+
+/// Files as those of /proc, and a bus whose only port they may prove.
+class OwnersByFiles : public ::testing::Test {
+ protected:
+  OwnersByFiles() {
+    info_.device = ::makedev(0, 0x1a);
+    info_.inode = 4711;
+    info_.mapped_as = "00:1a 4711";
+    set_self(std::to_string(::getpid()));
+  }
+
+  void set_self(const std::string& target) const {
+    ::unlink(proc_.file("self").c_str());
+    ASSERT_EQ(::symlink(target.c_str(), proc_.file("self").c_str()), 0);
+  }
+  std::string folder(pid_t pid) const { return proc_.file(std::to_string(pid)); }
+  /// What a process shows: its mappings, and its users.
+  void show(pid_t pid, const std::string& maps, const std::string& users) const {
+    ::mkdir(folder(pid).c_str(), 0700);
+    std::ofstream(folder(pid) + "/maps") << maps;
+    std::ofstream(folder(pid) + "/status") << "Name:\tx\nUid:\t" << users << '\n';
+  }
+  /// The reason why the port is not that process's, or "proven".
+  std::string looked(pid_t pid, int number = 0) {
+    PortInfo port;
+    port.slot = 3;
+    port.name = "web";
+    port.pid = pid;
+    port.live = true;
+    info_.ports = {port};
+    const auto proven = bus::PortOwners(info_, proc_.path()).prove(port);
+    if (proven) return "proven";
+    EXPECT_EQ(proven.error().code, std::error_code(number, std::generic_category()));
+    return proven.error().message;
+  }
+  std::string plate(const std::string& name) const {
+    const bus::FileId id{.device = info_.device, .inode = info_.inode};
+    return "7000-8000 ---s 00000000 00:01 99   /memfd:" + bus::nameplate_text(id, 3, name);
+  }
+
+  static constexpr const char* kLifeline = "1000-2000 ---s 00000000 00:1a 4711   /dev/shm/bus0\n";
+  const std::string me_ = std::to_string(::geteuid());
+  const std::string mine_ = me_ + ' ' + me_ + ' ' + me_ + ' ' + me_;
+  const std::string name_ = "process " + std::to_string(::getpid());
+  const TempDir proc_;
+  BusInfo info_;
+};
+
+TEST_F(OwnersByFiles, AreThoseWhoseRealAndEffectiveUserWeAre) {
+  const std::string other = std::to_string(::geteuid() + 1);
+  const std::string why = name_ +
+                          " shows no nameplate of its ports (an older shmif?), and is not yours "
+                          "(ask its user, or end that process)";
+  show(::getpid(), kLifeline, mine_);
+  EXPECT_EQ(looked(::getpid()), "proven");
+  show(::getpid(), kLifeline, other + ' ' + me_ + ' ' + me_ + ' ' + me_);
+  EXPECT_EQ(looked(::getpid(), EPERM), why) << "the real user";
+  show(::getpid(), kLifeline, me_ + ' ' + other + ' ' + me_ + ' ' + me_);
+  EXPECT_EQ(looked(::getpid(), EPERM), why) << "the effective user";
+  show(::getpid(), kLifeline, me_ + ' ' + me_ + ' ' + other + ' ' + other);
+  EXPECT_EQ(looked(::getpid()), "proven") << "the other two do not matter";
+  show(::getpid(), kLifeline, me_ + ' ' + me_);
+  EXPECT_EQ(looked(::getpid(), EPERM), why) << "too few";
+}
+
+TEST_F(OwnersByFiles, AreNotTheFirstProcessWithoutANameplate) {
+  show(1, kLifeline, mine_);
+  EXPECT_EQ(looked(1, EPERM),
+            "process 1 shows no nameplate of its ports (an older shmif?), and is not yours (ask "
+            "its user, or end that process)");
+  show(1, kLifeline + plate("web") + " (deleted)\n", mine_);
+  EXPECT_EQ(looked(1), "proven") << "a nameplate proves it of any process";
+}
+
+TEST_F(OwnersByFiles, AreUnknownWhereProcessesHaveOtherNumbers) {
+  show(::getpid(), kLifeline, mine_);
+  const char* const kWhy = "/proc is not mounted, or that of another pid namespace";
+  set_self(std::to_string(::getpid() + 1));
+  EXPECT_EQ(looked(::getpid(), ENOENT), kWhy);
+  set_self(std::to_string(::getpid()) + "x");
+  EXPECT_EQ(looked(::getpid()), "proven") << "no number";
+  ::unlink(proc_.file("self").c_str());
+  EXPECT_EQ(looked(::getpid()), "proven") << "it says nothing";
+  info_.mapped_as.clear();
+  EXPECT_EQ(looked(::getpid(), ENOENT), kWhy);
+}
+
+TEST_F(OwnersByFiles, AreUnknownIfTheirMappingsCannotBeRead) {
+  ASSERT_EQ(::mkdir(folder(::getpid()).c_str(), 0700), 0);
+  EXPECT_EQ(looked(::getpid(), ENOENT),
+            "the mappings of " + name_ + " cannot be read: No such file or directory");
+  ASSERT_EQ(::mkdir((folder(::getpid()) + "/maps").c_str(), 0700), 0);
+  EXPECT_EQ(looked(::getpid(), EISDIR),
+            "the mappings of " + name_ + " cannot be read: Is a directory");
+}
+
+TEST_F(OwnersByFiles, AreKnownByPagesThatNobodyCanAccessFromTheBeginningOfTheFile) {
+  const std::string none = name_ + " is another process here, which does not use this bus";
+  for (const char* const kNoLifeline :
+       {"1000-2000 rw-s 00000000 00:1a 4711   /dev/shm/bus0\n",
+        "1000-2000 ---p 00000000 00:1a 4711   /dev/shm/bus0\n",
+        "1000-2000 ---s 00001000 00:1a 4711   /dev/shm/bus0\n",
+        "1000-2000 ---s 00000000 00:1b 4711   /dev/shm/bus0\n",
+        "1000-2000 ---s 00000000 00:1a 47110   /dev/shm/bus0\n", ""}) {
+    show(::getpid(), kNoLifeline, mine_);
+    EXPECT_EQ(looked(::getpid(), ESRCH), none) << kNoLifeline;
+  }
+  const std::string others = name_ +
+                             " has other ports on this bus, and not this one (somebody has "
+                             "overwritten the port table)";
+  show(::getpid(), kLifeline + plate("db") + " (deleted)\n" + plate("web") + '\n', "9 9 9 9");
+  EXPECT_EQ(looked(::getpid(), ESRCH), others) << "a file of that name is no memfd";
+  show(::getpid(), kLifeline + plate("db") + " (deleted)\n" + plate("web") + " (deleted)\n",
+       "9 9 9 9");
+  EXPECT_EQ(looked(::getpid()), "proven") << "the second nameplate";
+}
+
+/// Lines do not end where a read does, and one that is too long is left out, and no other.
+TEST_F(OwnersByFiles, AreKnownByLinesWhereverTheyStand) {
+  const std::string line = kLifeline + plate("web") + " (deleted)\n";
+  for (std::size_t before = 16384 - line.size(); before <= 16384; ++before) {
+    show(::getpid(), std::string(before - 1, 'x') + '\n' + line, "9 9 9 9");
+    ASSERT_EQ(looked(::getpid()), "proven") << before;
+  }
+}
+
+TEST_F(OwnersByFiles, AreReadNoFurtherThanAllOfThemMayHaveInAll) {
+  std::vector<std::unique_ptr<StayingChild>> children;
+  std::vector<PortInfo> ports;
+  for (unsigned i = 0; i < 10; ++i) {
+    children.push_back(std::make_unique<StayingChild>([] { return true; }));
+    ports.emplace_back();
+    ports.back().live = true;
+    ports.back().pid = children.back()->pid();
+    show(ports.back().pid, "", mine_);
+    ASSERT_EQ(
+        ::truncate((folder(ports.back().pid) + "/maps").c_str(), 2 * bus::PortOwners::kMaxBytes),
+        0);
+  }
+  info_.ports = ports;
+  bus::PortOwners owners(info_, proc_.path());
+  for (const PortInfo& port : ports) {
+    EXPECT_EQ(owners.prove(port).error().code, std::error_code(E2BIG, std::generic_category()));
+  }
+  EXPECT_LE(owners.bytes_read(), bus::PortOwners::kMaxBytesInAll);
+}
+
+TEST(PortOwners, AreNoThreadsOfOtherProcesses) {
+  const TempBus bus(small_ring());
+  const RawBus raw(bus.path());
+  const Peer web(bus.path(), "web");
+  std::atomic<pid_t> thread{0};
+  std::atomic<bool> done{false};
+  std::jthread other([&] {
+    thread = static_cast<pid_t>(::syscall(SYS_gettid));
+    thread.notify_one();
+    done.wait(false);
+  });
+  thread.wait(0);
+  raw.slot(row(bus.info(), "web").slot).pid = static_cast<std::uint32_t>(thread.load());
+  const BusInfo info = bus.info();
+  expect_refused(info, row(info, "web"), ESRCH,
+                 "process " + std::to_string(thread) + " is a thread of another process here");
+  done = true;
+  done.notify_one();
+}
+
+TEST(PortOwner, SignalsNeitherTheFirstProcessNorItself) {
+  const StayingChild child([] { return true; });
+  const auto held = [&] {
+    return UniqueFd(static_cast<int>(::syscall(SYS_pidfd_open, child.pid(), 0U)));
+  };
+  const auto first = bus::PortOwner(1, held()).signal(SIGTERM);
+  ASSERT_FALSE(first);
+  EXPECT_EQ(first.error().code, Errc::bad_argument);
+  EXPECT_EQ(first.error().message, "process 1 keeps the others alive");
+  const auto self = bus::PortOwner(::getpid(), held()).signal(SIGTERM);
+  ASSERT_FALSE(self);
+  EXPECT_EQ(self.error().code, Errc::bad_argument);
+  EXPECT_EQ(self.error().message, "that is this process itself");
+  EXPECT_TRUE(bus::PortOwner(child.pid(), held()).signal(0));
 }
 
 }  // namespace
