@@ -6,12 +6,15 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <atomic>
+#include <csignal>
 #include <fstream>
 #include <iterator>
 #include <thread>
 
 #include "base/unique_fd.hpp"
 #include "tests/support/child_process.hpp"
+#include "tests/support/eventually.hpp"
 #include "tests/support/numbered_frames.hpp"
 #include "tests/support/raw_bus.hpp"
 #include "tests/support/temp_bus.hpp"
@@ -58,6 +61,30 @@ TEST(Follower, WaitEndsWhenAFrameComesAndAtTheTimeOut) {
   EXPECT_FALSE(follower.wait(std::chrono::milliseconds(1)));
   std::jthread sender([&] { send(port, 0, 1); });
   EXPECT_TRUE(follower.wait(std::chrono::nanoseconds::max()));
+}
+
+TEST(Follower, WaitEndsWithASignalThatInterruptsIt) {
+  const TempBus bus;
+  Port port = port_on(bus.path());
+  Follower follower = Follower::open(bus.path(), Start::now).value();
+  struct sigaction before{};
+  struct sigaction interrupts{};
+  interrupts.sa_handler = [](int) {};
+  ASSERT_EQ(::sigaction(SIGUSR1, &interrupts, &before), 0);
+  enum class Answer { none, no_frame, frame };
+  std::atomic<Answer> answer{Answer::none};
+  std::thread waits([&] {
+    answer = follower.wait(std::chrono::nanoseconds::max()) ? Answer::frame : Answer::no_frame;
+  });
+  EXPECT_TRUE(eventually([&] {
+    if (answer != Answer::none) return true;
+    ::pthread_kill(waits.native_handle(), SIGUSR1);
+    return false;
+  }));
+  if (answer == Answer::none) send(port, 0, 1);
+  waits.join();
+  EXPECT_EQ(answer, Answer::no_frame);
+  ::sigaction(SIGUSR1, &before, nullptr);
 }
 
 TEST(Follower, SeveralAreServedByOneEpollLoop) {
