@@ -426,7 +426,8 @@ TEST_F(OwnersByFiles, AreKnownByPagesThatNobodyCanAccessFromTheBeginningOfTheFil
   const std::string others = name_ +
                              " has other ports on this bus, and not this one (somebody has "
                              "overwritten the port table)";
-  show(::getpid(), kLifeline + plate("db") + " (deleted)\n" + plate("web") + '\n', "9 9 9 9");
+  show(::getpid(), kLifeline + plate("db") + " (deleted)\n" + plate("web") + " (renamed)\n",
+       "9 9 9 9");
   EXPECT_EQ(looked(::getpid(), ESRCH), others) << "a file of that name is no memfd";
   show(::getpid(), kLifeline + plate("db") + " (deleted)\n" + plate("web") + " (deleted)\n",
        "9 9 9 9");

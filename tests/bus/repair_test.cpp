@@ -626,5 +626,72 @@ TEST_F(Repair, LeavesASoundBusAlone) {
   EXPECT_EQ(read_all(), all_but(kFrames));
 }
 
+/// Positions are used up where a chain that grows by eight laps could not be counted any more.
+TEST(RepairOfABus, ThatIsNearTheEndOfPositionsBeginsAtZeroAgain) {
+  for (const bool behind : {false, true}) {
+    const TempBus bus(small_ring());
+    const RawBus raw(bus.path());
+    const std::uint64_t farthest = UINT64_MAX - 2 * bus::kMaxRingBytes - 8 * raw.ring().bytes();
+    const std::uint64_t begin =
+        (farthest & ~std::uint64_t{bus::kRecordAlign - 1}) + (behind ? bus::kRecordAlign : 0);
+    raw.begin_at(begin, 77);
+    const RepairReport done = Bus::open(bus.path(), Access::read_write).value().repair().value();
+    EXPECT_EQ(done.ring_rebuilt, behind);
+    EXPECT_EQ(done.frames_kept, 0U);
+    EXPECT_EQ(raw.header().last, behind ? bus::kRecordAlign : begin);
+    EXPECT_EQ(raw.header().first, raw.header().last);
+    EXPECT_EQ(raw.ring().number_at(raw.header().last), 77U);
+    EXPECT_TRUE(is_clean(bus.audit()));
+  }
+}
+
+/// It has read frames of a record whose position it still shows.
+TEST(RepairOfABus, GoesOnAfterTheNumberOfAPortThatReadPartOfTheFirstRecord) {
+  const std::uint64_t most = bus::frames_in(bus::kMaxSharedBytes);
+  for (const bool too_many : {false, true}) {
+    const TempBus bus(small_ring());
+    const RawBus raw(bus.path());
+    const Port port = port_on(bus.path());
+    raw.slot(port.slot()).position = 0;
+    raw.slot(port.slot()).next_number = most + (too_many ? 1 : 0);
+    std::memset(raw.ring().payload(0) - bus::kRecordHeaderBytes, 0x5a, raw.ring().bytes());
+    Bus::open(bus.path(), Access::read_write).value().repair().value();
+    EXPECT_EQ(raw.ring().number_at(raw.header().last), too_many ? 0 : most);
+  }
+}
+
+/// No bus gets there by itself.
+TEST(RepairOfABus, BelievesNoPlaceThatNoBusReaches) {
+  constexpr std::uint64_t kUnheardOf = std::uint64_t{1} << 63U;
+  for (const std::uint64_t place : {kUnheardOf, kUnheardOf - bus::kRecordAlign}) {
+    const TempBus bus(small_ring());
+    const RawBus raw(bus.path());
+    std::memset(raw.ring().payload(0) - bus::kRecordHeaderBytes, 0x5a, raw.ring().bytes());
+    raw.header().first = raw.header().last = place;
+    Bus::open(bus.path(), Access::read_write).value().repair().value();
+    EXPECT_EQ(raw.header().last, place == kUnheardOf ? bus::kRecordAlign : kUnheardOf);
+  }
+}
+
+/// The newest frame is gone, and a stopped writer's claim is where the chain ended. A pad may begin
+/// there only if the writer changes that word by CAS.
+TEST_F(Repair, BeginsAPadWhereTheChainEndedUnlessALateWriterMayWriteThere) {
+  for (const bool commits : {true, false}) {
+    const std::uint64_t end = raw_.header().last;
+    const std::uint64_t newest = raw_.ring().number_at(end) - 1;
+    raw_.ring().record(position_of(newest)).word = 0x123456789;
+    raw_.claim(sender_.slot(), commits ? end : end + 64, end, end + 4096);
+    EXPECT_TRUE(repair().ring_rebuilt);
+    const std::uint64_t last = raw_.header().last;
+    EXPECT_GE(last, end + 4096);
+    EXPECT_EQ(raw_.ring().word_at(end),
+              commits ? bus::word::pad(end, last - end) : bus::word::empty(end));
+    raw_.slot(sender_.slot()).claim_owner = 0;
+    EXPECT_FALSE(sender_.send({}).error);
+    NumberedBatch next(200);
+    ASSERT_FALSE(sender_.send(next.make(2, 7, 1)).error);
+  }
+}
+
 }  // namespace
 }  // namespace shmif::test

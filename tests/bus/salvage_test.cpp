@@ -402,6 +402,89 @@ TEST(SalvageOfALappedRing, KeepsOutOfClaimsOfEverySize) {
   }
 }
 
+/// The new end is where an old record begins, right behind a claim: the two have one place.
+TEST(SalvageOfALappedRing, LosesTheOldestFramesWhereTheNewEndNeedsTheirRoom) {
+  LappedBus bus;
+  bus.send_up_to(2 * kSalvageRing);
+  const std::vector<Standing> chain = bus.chain();
+  const std::uint64_t end = bus.raw_.header().last;
+  const auto taken = std::ranges::find_if(
+      chain, [&](const Standing& f) { return f.position + kSalvageRing >= end + 4096; });
+  ASSERT_NE(taken, chain.end());
+  bus.raw_.claim(bus.sender_.slot(), end, end, taken->position + kSalvageRing);
+  const std::uint64_t spoiled = chain[chain.size() / 2].position;
+  bus.raw_.ring().record(spoiled).word = 0;
+  const RepairReport done = bus.repair();
+  EXPECT_EQ(bus.raw_.header().last, taken->position + kSalvageRing);
+  const auto kept = std::ranges::count_if(chain, [&](const Standing& f) {
+    return f.position > taken->position && f.position != spoiled;
+  });
+  EXPECT_EQ(done.frames_kept, static_cast<std::uint64_t>(kept));
+  EXPECT_TRUE(is_clean(bus.bus_.audit()));
+}
+
+/// A dead process has left a claim that no writer makes: it says nothing about the frames in it.
+TEST(SalvageOfALappedRing, KeepsTheFramesInAClaimThatIsTooLong) {
+  constexpr std::uint64_t kLongest = kSalvageRing / 4 + bus::kTailBytes;
+  for (const std::uint64_t bytes : {kLongest, kLongest + 1}) {
+    LappedBus bus;
+    bus.send_up_to(kSalvageRing / 2);
+    const std::vector<Standing> chain = bus.chain();
+    const std::uint64_t begin = chain[20].position;
+    bus.raw_.claim(77, bus.raw_.header().last, begin, begin + bytes);
+    bus.raw_.ring().record(chain[10].position).word = 0;
+    const auto lost = std::ranges::count_if(chain, [&](const Standing& f) {
+      return f.position == chain[10].position ||
+             (bytes == kLongest && f.position >= begin && f.position < begin + bytes);
+    });
+    // The record that ends where the claim begins is whole.
+    EXPECT_EQ(bus.repair().frames_kept, chain.size() - static_cast<std::size_t>(lost)) << bytes;
+  }
+}
+
+/// A stopped writer may also write the word that commits its batch, wherever that is, and the pad
+/// behind a frame.
+TEST(SalvageOfALappedRing, KeepsOutOfTheWordThatCommitsAClaimAndOfThePadInFrontOfOne) {
+  LappedBus bus;
+  bus.send_up_to(kSalvageRing / 2);
+  const std::vector<Standing> chain = bus.chain();
+  const std::uint64_t end = bus.raw_.header().last;
+  bus.raw_.claim(bus.sender_.slot(), end + bus::kRecordAlign, end + 4096, end + 8192);
+  const std::uint64_t begin = chain[30].position;
+  const std::uint64_t behind = chain[40].position;
+  bus.raw_.claim(bus.reader_.slot(), end, begin, behind);
+  bus.raw_.ring().record(begin).word = 0;
+  std::uint64_t before = 0;
+  for (const Standing& f : chain) {
+    if (f.position < begin) before = f.position;
+  }
+  const auto lost = std::ranges::count_if(
+      chain, [&](const Standing& f) { return f.position >= before && f.position < behind; });
+  EXPECT_EQ(bus.repair().frames_kept, chain.size() - static_cast<std::size_t>(lost));
+  EXPECT_EQ(bus.raw_.header().last, end + 2 * bus::kRecordAlign);
+}
+
+/// `last` is lost: the chain ended where the living port waits that is farthest, if it can wait
+/// there.
+TEST(SalvageOfALappedRing, EndsWhereALivingPortWaitsThatIsFarthest) {
+  enum class Case { live, dead, not_empty, far };
+  for (const Case each : {Case::live, Case::dead, Case::not_empty, Case::far}) {
+    SCOPED_TRACE(static_cast<int>(each));
+    LappedBus bus;
+    bus.send_up_to(kSalvageRing / 4);
+    const std::size_t frames = bus.chain().size();
+    const std::uint64_t end = bus.raw_.header().last;
+    const std::uint64_t place = end + 4096 + (each == Case::far ? kSalvageRing : 0);
+    if (each != Case::not_empty) bus.raw_.ring().record(place).word = bus::word::empty(place);
+    ASSERT_EQ(bus.sender_.slot(), 0U);
+    bus.raw_.slot(each == Case::dead ? 2 : 0).position = place;
+    bus.raw_.slot(1).position = end;
+    bus.raw_.header().last = 12345;
+    EXPECT_EQ(bus.repair().frames_kept, frames);
+    EXPECT_EQ(bus.raw_.header().last, (each == Case::live ? place : end) + bus::kRecordAlign);
+  }
+}
+
 /// The whole of what a repair does beside the ring, each with a number of its own.
 TEST(RepairReport, CountsEachKindByItself) {
   LappedBus bus;
