@@ -82,7 +82,10 @@ Result<std::size_t> SampleBuffers::make(CounterPlace place, int file, bool share
 }
 
 void SampleBuffers::forget(int file, std::uint64_t id) noexcept {
-  event_of_id_.erase(id);
+  if (const auto known = event_of_id_.find(id); known != event_of_id_.end()) {
+    if (--ids_of_event_[known->second] == 0) ids_of_event_.erase(known->second);
+    event_of_id_.erase(known);
+  }
   const auto gone = std::ranges::find(rings_, file, &Ring::file);
   if (gone == rings_.end()) return;
   kernel_.unmap(gone->memory, gone->bytes);
@@ -97,12 +100,19 @@ void SampleBuffers::close() noexcept {
 void SampleBuffers::forget_all() noexcept {
   rings_.clear();
   event_of_id_.clear();
+  ids_of_event_.clear();
 }
 
 std::optional<std::size_t> SampleBuffers::event_of(std::uint64_t id) const {
   const auto found = event_of_id_.find(id);
-  if (found == event_of_id_.end()) return std::nullopt;
-  return found->second;
+  if (found != event_of_id_.end()) return found->second;
+  if (ids_of_event_.size() == 1) return ids_of_event_.begin()->first;
+  return std::nullopt;
+}
+
+void SampleBuffers::know(std::uint64_t id, std::size_t event) {
+  event_of_id_[id] = event;
+  ++ids_of_event_[event];
 }
 
 std::vector<int> SampleBuffers::files(bool triggers) const {
@@ -121,9 +131,9 @@ std::uint64_t SampleBuffers::time_of(const Ring& ring, const EventSets& sets) co
   if (!spread_) return 0;
   if (ring.next->type == PERF_RECORD_SAMPLE) return word_at(ring.body, 3 * kWord);
   if (ring.body.size() < kWord) return 0;
-  const auto event = event_of(word_at(ring.body, ring.body.size() - kWord));
-  if (!event) return 0;
-  const bool with_cpu = (sets.setup(*event).sampling.fields & PERF_SAMPLE_CPU) != 0;
+  const auto event = event_of_id_.find(word_at(ring.body, ring.body.size() - kWord));
+  if (event == event_of_id_.end()) return 0;
+  const bool with_cpu = (sets.setup(event->second).sampling.fields & PERF_SAMPLE_CPU) != 0;
   const std::size_t from_end = (with_cpu ? 3 : 2) * kWord;
   return ring.body.size() < from_end ? 0 : word_at(ring.body, ring.body.size() - from_end);
 }
@@ -131,7 +141,10 @@ std::uint64_t SampleBuffers::time_of(const Ring& ring, const EventSets& sets) co
 void SampleBuffers::take_sample(SampleSink& sink, const Ring& ring, const EventSets& sets,
                                 SampleCounts& counts) {
   const auto event = event_of(word_at(ring.body, 0));
-  if (!event) return;
+  if (!event) {
+    ++dropped_;
+    return;
+  }
   const Sampling& sampling = sets.setup(*event).sampling;
   auto sample = read_sample(ring.body, fields_of(sampling, spread_), chain_);
   if (!sample) return;

@@ -54,7 +54,7 @@ class SampleBuffers {
   /// Whether the records have times: those of targets for which TargetBinding::is_spread().
   void order(bool spread) noexcept { spread_ = spread; }
   /// The event that the kernel has given this number.
-  void know(std::uint64_t id, std::size_t event) { event_of_id_[id] = event; }
+  void know(std::uint64_t id, std::size_t event);
   /// This event is about to be closed: its ring goes, if it has one. Its ring has to be the last.
   void forget(int file, std::uint64_t id) noexcept;
   /// Does not close the descriptors.
@@ -62,10 +62,14 @@ class SampleBuffers {
   /// In a child of fork(), which has none of the rings: another mapping may be in their place.
   void forget_all() noexcept;
 
+  /// A sample of a software event that several sessions sample in one thread or CPU can have the
+  /// number of another session's event: at each occurrence, the kernel fills in the values of all
+  /// of them once (do_perf_sw_event in kernel/events/core.c, seen with Linux 6.18). So a number that
+  /// is not known is that of the only event there is; none: there are several.
   std::optional<std::size_t> event_of(std::uint64_t id) const;
   /// Takes the oldest records out of this ring if it is nearly full; they count as lost.
   void make_room(std::size_t ring);
-  /// How many samples make_room() has taken out since the last call.
+  /// How many samples make_room() has taken out, or had no event, since the last call.
   std::uint64_t take_dropped() noexcept { return std::exchange(dropped_, 0); }
   /// How many bytes the kernel has ever put into this ring.
   std::uint64_t head(std::size_t ring) const noexcept { return rings_[ring].ring.head(); }
@@ -101,6 +105,7 @@ class SampleBuffers {
   std::uint32_t pages_;
   std::vector<Ring> rings_;
   std::map<std::uint64_t, std::size_t> event_of_id_;
+  std::map<std::size_t, std::size_t> ids_of_event_;  ///< how many numbers each has
   std::uint64_t lost_in_pmu_ = 0;
   std::uint64_t dropped_ = 0;
   std::uint64_t lost_before_ = 0;  ///< told by records that made room since the last read()

@@ -103,7 +103,7 @@ struct SetQuery {
 
 struct SampleCounts {
   std::uint64_t samples = 0;
-  std::uint64_t lost = 0;  ///< records that found no room in the ring
+  std::uint64_t lost = 0;  ///< records that found no room in the ring, or whose event is unknown
   /// `lost` may be too small. A kernel before Linux 6.0 tells what was lost only with the next
   /// record that finds room, so it says nothing of the last ones.
   bool lost_is_least = false;

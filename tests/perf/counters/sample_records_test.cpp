@@ -281,14 +281,29 @@ TEST_F(RecordSession, TellsOfASampleWhichEventItWasAndHowManyItStandsFor) {
   put(PERF_RECORD_SAMPLE, {id_of(1), 0x30, halves(5, 6)},
       PERF_RECORD_MISC_KERNEL | PERF_RECORD_MISC_EXACT_IP);
   put(PERF_RECORD_SAMPLE, {id_of(1), 0x40, halves(5, 6)}, PERF_RECORD_MISC_GUEST_KERNEL);
-  put(PERF_RECORD_SAMPLE, {987654, 0x50, halves(5, 6)});  // of no event of ours
+  put(PERF_RECORD_SAMPLE, {987654, 0x50, halves(5, 6)});  // either event's
   EXPECT_EQ(read(), (std::vector<std::string>{"sample 1 16 5 6 10", "sample 2 32 7 8 4321 kernel",
                                               "sample 1 48 5 6 10 kernel", "sample 1 64 5 6 10"}));
   EXPECT_EQ(counts.samples, 4U);
+  EXPECT_EQ(counts.lost, 1U);
   ASSERT_TRUE(session.stop());
   ASSERT_TRUE(session.set_values(std::array{ValueSetup{1, {}, 25}}));
   put(PERF_RECORD_SAMPLE, {id_of(1), 0x10, halves(5, 6)});
   EXPECT_EQ(read(), (std::vector<std::string>{"sample 1 16 5 6 25"})) << "the period of now";
+}
+
+/// As the kernel numbers it where another session samples the same software event.
+TEST_F(RecordSession, GivesASampleWithAnotherSessionsNumberToTheOnlyEvent) {
+  start({{fake_event(9)}, {fake_event(1), 0, {.period = 10}}});
+  ring = file_of(1);
+  put(PERF_RECORD_SAMPLE, {987654, 0x50, halves(5, 6)});
+  EXPECT_EQ(read(), (std::vector<std::string>{"sample 1 80 5 6 10"}));
+  EXPECT_EQ(counts.lost, 0U);
+  ASSERT_TRUE(session.unload());
+  ASSERT_TRUE(session.load(CounterTarget::thread({})));
+  ring = file_of(1);
+  put(PERF_RECORD_SAMPLE, {987655, 0x60, halves(5, 6)});
+  EXPECT_EQ(read(), (std::vector<std::string>{"sample 1 96 5 6 10"})) << "after another load, too";
 }
 
 /// With a ring for each CPU, each record has its time. One that is cut off comes first.

@@ -128,6 +128,27 @@ TEST_F(CpuSession, CountsWhatRunsThereAndSamplesIt) {
   });
 }
 
+/// Sessions of the same event on the same CPU, as when two people sample it.
+TEST_F(CpuSession, HasItsSamplesAlsoBesideAnotherOfTheSameEvent) {
+  on_one_cpu([&](int cpu) {
+    CounterSession other;
+    load({.period = 1}, {cpu});
+    ASSERT_TRUE(other.program(std::array{EventSetup{page_faults(), 0, {.period = 1}}}));
+    ASSERT_TRUE(other.load(CounterTarget::cpu({cpu})));
+    ASSERT_TRUE(other.start());
+    fault(1000);
+    for (CounterSession* each : {&session, &other}) {
+      ASSERT_TRUE(each->stop());
+      ByThread sink;
+      const auto counts = each->read_samples(sink);
+      ASSERT_TRUE(counts);
+      const auto own = sink.samples[static_cast<pid_t>(::syscall(SYS_gettid))];
+      EXPECT_GE(own + counts->lost, 1000U) << own << " of " << counts->samples;
+      EXPECT_GE(own, 500U) << "they are not all lost";
+    }
+  });
+}
+
 TEST_F(CpuSession, OnAllCpusCountsWhereverAThreadRuns) {
   load({}, kernel_counters().online_cpus());
   fault(1000);
