@@ -63,7 +63,7 @@ class SampleBuffers {
   void forget_all() noexcept;
 
   /// A sample of a software event that several sessions sample in one thread or CPU can have the
-  /// number of another session's event: at each occurrence, the kernel fills in the values of all
+  /// number of another session's event: at each occurrence, the kernel fills in the values for all
   /// of them once (do_perf_sw_event in kernel/events/core.c, seen with Linux 6.18). So a number that
   /// is not known is that of the only event there is; none: there are several.
   std::optional<std::size_t> event_of(std::uint64_t id) const;
