@@ -64,8 +64,8 @@ class SampleBuffers {
 
   /// A sample of a software event that several sessions sample in one thread or CPU can have the
   /// number of another session's event: at each occurrence, the kernel fills in the values for all
-  /// of them once (do_perf_sw_event in kernel/events/core.c, seen with Linux 6.18). So a number that
-  /// is not known is that of the only event there is; none: there are several.
+  /// of them once (do_perf_sw_event in kernel/events/core.c, seen with Linux 6.18). So a number
+  /// that is not known is that of the only event there is; none: there are several.
   std::optional<std::size_t> event_of(std::uint64_t id) const;
   /// Takes the oldest records out of this ring if it is nearly full; they count as lost.
   void make_room(std::size_t ring);
