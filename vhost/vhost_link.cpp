@@ -102,6 +102,11 @@ struct VhostLink::Impl {
 
   Backend::Queue& to_driver() noexcept { return backend.queue(Number::kReceiveQueue); }
   Backend::Queue& from_driver() noexcept { return backend.queue(Number::kSendQueue); }
+  /// How many chains a frame may fill.
+  std::size_t max_chains() noexcept {
+    if (!backend.has(Features::kMergeable)) return 1;
+    return std::min<std::size_t>(to_driver().ring.size(), SplitQueue::kMaxBuffers);
+  }
   bool may_send() noexcept { return to_driver().enabled && to_driver().ring.is_running(); }
 
   void end_corrupt(std::string reason) noexcept;
@@ -246,10 +251,9 @@ bool VhostLink::Impl::gather(std::size_t bytes) noexcept {
   SplitQueue& ring = to_driver().ring;
   buffers.clear();
   chains.clear();
-  const bool merge = backend.has(Features::kMergeable);
   for (std::size_t held = 0; held < bytes;) {
     const auto ahead = static_cast<unsigned>(chains.size());
-    if (ahead == (merge ? std::min<std::size_t>(ring.size(), chains.capacity()) : 1U)) return false;
+    if (ahead == max_chains()) return false;
     if (!ring.has(ahead + 1)) return false;
     SplitQueue::Chain chain;
     if (!ring.read_chain(ahead, Direction::to_driver, bytes - held, buffers, chain)) return false;
@@ -266,9 +270,7 @@ VhostLink::Impl::Put VhostLink::Impl::put_bytes(std::span<const std::byte> bytes
   const std::size_t header_bytes = backend.header_bytes();
   if (!gather(header_bytes + bytes.size())) {
     // With more buffers the frame may fit, unless all that can be there are.
-    const bool more_may_come =
-        chains.empty() || (backend.has(Features::kMergeable) && chains.size() < ring.size());
-    if (ring.fault() != nullptr || more_may_come) return Put::full;
+    if (ring.fault() != nullptr || chains.size() < max_chains()) return Put::full;
     no_room.add();
     return Put::done;
   }

@@ -332,6 +332,17 @@ TEST(VhostAgreed, WhatWasPassedOnBeforeAFaultIsKept) {
   EXPECT_EQ(machine.link().receive(batch).error, Errc::corrupt);
 }
 
+TEST(VhostAgreed, AFrameFillsAtMost1024BuffersHoweverManyAreLent) {
+  Machine machine({.queue_size = 2048, .buffer_bytes = 16}, {.max_frame_bytes = 20000});
+  const std::vector<Bytes> frames{make_frame(1024 * 16 - 11, 1), make_frame(1024 * 16 - 12, 2)};
+  ASSERT_EQ(machine.link().send(views(frames)).taken, 2U) << "it does not wait for more";
+  const auto got = machine.front().arrived();
+  ASSERT_EQ(got.size(), 1U);
+  EXPECT_EQ(got[0].frame, frames[1]);
+  EXPECT_EQ(got[0].buffers, 1024U);
+  EXPECT_EQ(machine.link().drops().no_room, 1U);
+}
+
 // Debug lines.
 
 std::string told_of(const std::function<void(FrontEnd&)>& tell, Driver driver = {}) {

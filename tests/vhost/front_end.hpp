@@ -170,6 +170,7 @@ class FrontEnd {
   FrontEnd(UniqueFd connected, Driver driver, std::function<void()> serve = {})
       : socket(std::move(connected)),
         wish(driver),
+        memory(std::size_t{driver.queue_size > 1024 ? 64U : 16U} << 20),
         receive_queue(memory, driver.queue_size),
         send_queue(memory, driver.queue_size),
         serve_(std::move(serve)) {
@@ -332,7 +333,7 @@ class FrontEnd {
 
   UniqueFd socket;
   Driver wish;
-  MachineMemory memory{std::size_t{16} << 20};
+  MachineMemory memory;
   DriverQueue receive_queue, send_queue;
 
  private:
