@@ -162,6 +162,21 @@ TEST(DatagramLink, WhatIsTooShortForAFrameIsPassedOver) {
   EXPECT_EQ(to_bytes(batch[0]), frame);
 }
 
+TEST(DatagramLink, ComesBackToItsCallerFromAFloodOfWhatIsNoFrame) {
+  auto pair = socket_pair(SOCK_SEQPACKET);
+  auto link = DatagramLink::adopt(std::move(pair[0]), {.address = "near"});
+  const Bytes frame = make_frame(60, 1);
+  for (unsigned i = 0; i < 16; ++i) ASSERT_EQ(::send(pair[1].get(), frame.data(), 13, 0), 13);
+  ASSERT_EQ(::send(pair[1].get(), frame.data(), frame.size(), 0), 60);
+  FrameBatch batch(1, 65536);  // one datagram for each call of the kernel
+  const ReceiveResult none = link.receive(batch);
+  EXPECT_EQ(none.frames, 0U);
+  EXPECT_FALSE(none.error) << none.error.message();
+  EXPECT_EQ(link.drops().too_short, 16U);
+  EXPECT_EQ(link.receive(batch).frames, 1U);
+  EXPECT_EQ(to_bytes(batch[0]), frame);
+}
+
 /// What a link of that longest frame receives of datagrams of these lengths, and what it drops.
 struct Received {
   std::vector<std::pair<std::size_t, std::size_t>> lengths;  ///< and true lengths

@@ -2,14 +2,19 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <linux/capability.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <sched.h>
 #include <sys/eventfd.h>
 #include <sys/file.h>
 #include <sys/fsuid.h>
+#include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <array>
@@ -289,6 +294,64 @@ TEST(SocketRights, ThatAreMissingAreNamed) {
         BoundSocket::bind(SOCK_STREAM, parse_socket_place(fresh).value()).error().message,
         "cannot make the socket " + fresh + denied + "choose a directory that you may write)");
   });
+}
+
+TEST(SocketRights, ThatTheMachineOrItsDirectoryLacksAreNamed) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root: makes namespaces";
+  const TempDir directory;
+  const auto why = [](const std::string& text) {
+    const auto bound = BoundSocket::bind(SOCK_STREAM, parse_socket_place(text).value());
+    return bound ? std::string() : bound.error().message;
+  };
+  std::string forbidden;
+  std::string port;
+  std::string read_only = "a file system that is only read";
+  std::thread([&] {
+    if (::unshare(CLONE_NEWNS | CLONE_NEWNET) != 0) {
+      forbidden = "this machine forbids namespaces";
+      return;
+    }
+    (void)::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr);
+    if (::mount("none", directory.path().c_str(), "tmpfs", MS_RDONLY, "size=64k") != 0)
+      forbidden = "this machine forbids mounts";
+    read_only = why(directory.file("q"));
+    __user_cap_header_struct header{.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
+    std::array<__user_cap_data_struct, 2> none{};
+    ASSERT_EQ(::syscall(SYS_capset, &header, none.data()), 0);
+    port = why("0.0.0.0:80");
+  }).join();
+  if (!forbidden.empty()) GTEST_SKIP() << forbidden;
+  EXPECT_EQ(read_only, "cannot make the socket " + directory.file("q") +
+                           ": Read-only file system (choose a directory that may be written to)");
+  EXPECT_EQ(port,
+            "cannot make the socket 0.0.0.0:80: Permission denied (ports below 1024 need root)");
+}
+
+TEST(BoundSocket, RemovesNoSocketThatItCannotAskWhetherAProgramServesIt) {
+  const TempDir directory;
+  const SocketPlace place = parse_socket_place(directory.file("q")).value();
+  {
+    const UniqueFd old(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    ASSERT_EQ(::bind(old.get(), place.address.get(), place.address.size), 0);
+  }
+  rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &before), 0);
+  const rlimit few{.rlim_cur = 64, .rlim_max = before.rlim_max};
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &few), 0);
+  std::string refused = "it is made";
+  {
+    std::vector<UniqueFd> taken;
+    do {
+      taken.emplace_back(::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0));
+    } while (taken.back());
+    taken.resize(taken.size() - 3);  // free: for its socket and for its directory
+    const auto bound = BoundSocket::bind(SOCK_STREAM, place);
+    if (!bound) refused = bound.error().message;
+  }
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &before), 0);
+  EXPECT_EQ(refused, "cannot make the socket " + place.text + ": another program serves it");
+  EXPECT_TRUE(std::filesystem::is_socket(place.text));
+  EXPECT_TRUE(BoundSocket::bind(SOCK_STREAM, place)) << "now it can ask";
 }
 
 TEST(ConnectStream, StopsWaitingForAProgramThatDoesNotAnswer) {

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cstring>
 #include <functional>
 #include <set>
 #include <string>
@@ -135,6 +136,13 @@ TEST_F(AddressClaimTest, ItsOwnFramesOtherAddressesAndQuestionsAreNoConflict) {
   look_at_what_is_heard(claim_);
   AddressClaim(addresses_, {}).announce(other_);
   look_at_what_is_heard(claim_, kOther);  // its own, which a bridge has sent back
+  // Another one tells where it is, as a proxy does.
+  AddressClaim(addresses_, {}).announce(other_);
+  FrameBatch batch(16, 64U << 10U);
+  ASSERT_EQ(own_.receive(batch).frames, 2U);
+  std::vector<std::byte> relayed(batch[0].bytes.begin(), batch[0].bytes.end());
+  std::memcpy(&relayed[22], kOwn.bytes.data(), 6);
+  claim_.look({relayed.data(), relayed.size()}, kOwn);
   EXPECT_TRUE(conflicts_.empty());
   claim_.announce(own_);
   EXPECT_EQ(heard().size(), 2U);

@@ -231,6 +231,42 @@ TEST_F(NetlinkTest, KnowsWhichAddressesLeadToManyWithoutAQuestionForEach) {
   EXPECT_TRUE(eventually([&] { return lead("198.19.7.7"); }));
 }
 
+TEST_F(NetlinkTest, AsksAboutEachAddressWhereMoreRoutesLeadToManyThanAreKept) {
+  const TestNamespace space;
+  const auto shell = [&](const std::string& words) {
+    const Outcome done = run(space, {"sh", "-c", "PATH=$PATH:/usr/sbin:/sbin; " + words});
+    EXPECT_EQ(done.status, 0) << words << ": " << done.output;
+    return done.output;
+  };
+  constexpr std::uint32_t kNobody = 0xc6130001;  // 198.19.0.1
+  const int there = std::stoi(shell("ip route show table all type broadcast | wc -l"));
+  shell("seq " + std::to_string(4096 - there) +
+        R"( | awk '{printf "route add broadcast 198.18.%d.%d dev lo\n", $1 / 256, $1 % 256}')"
+        " | ip -batch -");
+  const Inside inside(space);
+  auto routes = ManyRoutes::open().value();
+  EXPECT_FALSE(routes.lead(kNobody).value());
+  EXPECT_EQ(routes.questions(), 0U);
+  shell("ip route add broadcast 198.18.255.255 dev lo");
+  EXPECT_TRUE(eventually([&] {
+    (void)routes.lead(kNobody);
+    return routes.questions() > 0;
+  }));
+}
+
+TEST_F(NetlinkTest, ARouteOfAllAddressesMayLeadToMany) {
+  const TestNamespace space;
+  Netlink netlink = space.netlink();
+  ok(netlink.add_veth("v0", "v1"));
+  ok(netlink.set_up("v0"));
+  const Outcome made = run(space, {"ip", "route", "add", "broadcast", "0.0.0.0/0", "dev", "v0"});
+  ASSERT_EQ(made.status, 0) << made.output;
+  const Inside inside(space);
+  auto routes = ManyRoutes::open().value();
+  EXPECT_TRUE(routes.lead(0xc6130001).value());
+  EXPECT_TRUE(routes.lead(0x01020304).value());
+}
+
 TEST_F(NetlinkTest, MakesABridgeThatCarriesWhatACableWould) {
   const TestNamespace space;
   Netlink netlink = space.netlink();

@@ -17,6 +17,7 @@
 #include <random>
 #include <thread>
 
+#include "base/hex.hpp"
 #include "perf/heat/session.hpp"
 #include "perf/heat/source.hpp"
 #include "shmif/bus.hpp"
@@ -327,6 +328,21 @@ TEST(HeatClients, GetNoPrivateMemory) {
   EXPECT_FALSE(HeatShare::of(pages.begin(), pages.bytes() + (1U << 30U), "and what is behind"));
   EXPECT_TRUE(HeatShare::of(pages.begin(), pages.bytes(), "shared"));
   ::munmap(at, page_bytes());
+}
+
+TEST(HeatClients, GetNoMemoryWithAHole) {
+  const ClientsHere here;
+  const SharedPages pages(3);
+  auto* const hole = static_cast<std::byte*>(pages.begin()) + page_bytes();
+  ASSERT_EQ(::munmap(hole, page_bytes()), 0);
+  for (std::byte* const begin : {hole - page_bytes(), hole}) {
+    const auto bytes = static_cast<std::size_t>(hole + 2 * page_bytes() - begin);
+    const auto shared = HeatShare::of(begin, bytes, "with a hole");
+    ASSERT_FALSE(shared);
+    EXPECT_EQ(shared.error().message,
+              "cannot share the access heat of memory at " + base::hex(pages.address(1)) +
+                  ": it is not a shared mapping (dropping private pages would lose them)");
+  }
 }
 
 TEST(HeatClients, AreNotMadeUnlessAskedFor) {

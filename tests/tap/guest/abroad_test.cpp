@@ -2,11 +2,13 @@
 
 #include "tap/guest/abroad.hpp"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <linux/capability.h>
 #include <linux/if_ether.h>
 #include <linux/if_packet.h>
 #include <linux/if_tun.h>
+#include <linux/netlink.h>
 #include <net/if.h>
 #include <poll.h>
 #include <sys/ioctl.h>
@@ -286,6 +288,54 @@ TEST_P(AbroadTest, AnInterfaceWhereNobodyMayLookHasNoKnownCarrierUntilItCanBeSee
   EXPECT_FALSE(now_.promiscuous);
   ASSERT_TRUE(other.netlink().set_up("dev0"));
   EXPECT_TRUE(has_carrier(true));
+}
+
+/// The search for interfaces that left a namespace.
+class AbroadAlone : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    if (const std::string why = no_tap_because(); !why.empty()) GTEST_SKIP() << why;
+    UniqueFd news = socket();
+    news_ = news.get();
+    abroad_.emplace(asker_.get(), std::move(news), socket());
+  }
+  UniqueFd socket() const {
+    const Inside inside(home_);
+    return UniqueFd(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE));
+  }
+
+  TestNamespace home_;
+  const UniqueFd asker_ = socket();
+  int news_ = -1;
+  std::optional<Abroad> abroad_;
+};
+
+TEST_F(AbroadAlone, ADeletedDeviceIsGoneAndOneThatCannotBeAskedForIsUnknown) {
+  const NetNamespace space = home_.space();
+  TapLink tap = TapLink::open(in(space, "dev0")).value();
+  const UniqueFd file(::fcntl(tap.descriptor(), F_DUPFD_CLOEXEC, 0));
+  const OurEnd end(file.get(), LinkKind::tap);
+  EXPECT_EQ(abroad_->find(end).where, Abroad::Where::here);
+  ASSERT_TRUE(home_.netlink().remove("dev0"));
+  EXPECT_EQ(abroad_->find(end).where, Abroad::Where::gone);
+  const UniqueFd other(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+  ASSERT_EQ(::dup3(other.get(), file.get(), O_CLOEXEC), file.get());
+  EXPECT_EQ(abroad_->find(end).where, Abroad::Where::unknown);
+}
+
+TEST_F(AbroadAlone, ListensOnceItMay) {
+  const auto listens = [&] {
+    int on = -1;
+    socklen_t size = sizeof on;
+    EXPECT_EQ(::getsockopt(news_, SOL_NETLINK, NETLINK_LISTEN_ALL_NSID, &on, &size), 0);
+    return on;
+  };
+  without_rights([&] { abroad_->listen(true); });
+  EXPECT_EQ(listens(), 0);
+  abroad_->listen(true);
+  EXPECT_EQ(listens(), 1);
+  abroad_->listen(false);
+  EXPECT_EQ(listens(), 0);
 }
 
 }  // namespace

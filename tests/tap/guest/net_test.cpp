@@ -17,8 +17,12 @@
 #include <string>
 #include <vector>
 
+#include "shmif/bus.hpp"
 #include "tap/guest/guest.hpp"
+#include "tap/guest/port.hpp"
 #include "tap/upkeep.hpp"
+#include "tests/support/eventually.hpp"
+#include "tests/support/temp_dir.hpp"
 #include "tests/tap/guest/watch_rig.hpp"
 #include "tests/tap/tap_rig.hpp"
 
@@ -287,6 +291,59 @@ TEST_F(GuestNetTest, SaysWhatTheKernelRefuses) {
     EXPECT_NE(set.error().message.find("01:00:00:00:00:01"), std::string::npos)
         << set.error().message;
     if (via == Via::veth) ip("link del some0");
+  }
+}
+
+TEST_F(GuestNetTest, KeepsUpAGatewayAlsoWhereTheAddressesAreTheKernels) {
+  options_.via = Via::tap;
+  options_.interfaces = {named("plain0"), named("tap0")};
+  options_.interfaces[1].gateways.push_back(*IpAddress::parse("fe80::1"));
+  const GuestNet net = make();
+  const auto given = net.given().value();
+  ASSERT_EQ(given.size(), 1U);
+  EXPECT_EQ(given[0].index, now("tap0").index);
+  EXPECT_TRUE(given[0].addresses.empty());
+  EXPECT_EQ(given[0].gateways, options_.interfaces[1].gateways);
+}
+
+// A frame with a tag fills the MTU of our end of a veth pair.
+TEST_F(GuestNetTest, OurEndOfAPairLeavesWorkToTheBusOnlyWhereThatWasAskedFor) {
+  const shmif::test::TempDir directory;
+  Bus::create(directory.file("bus"), {.ring_bytes = 4U << 20U}).value();
+  const Bus bus = Bus::open(directory.file("bus")).value();
+  for (const bool offload : {false, true}) {
+    options_.via = Via::veth;
+    options_.interfaces = {named("veth0", "198.18.0.1/24")};
+    options_.interfaces[0].offload = true;  // so that the interface leaves work in both cases
+    GuestNet net = make();
+    GuestLink link{.interface = "veth0",
+                   .kind = LinkKind::veth,
+                   .descriptor = std::move(net.ends()[0].descriptor),
+                   .mac = net.ends()[0].mac,
+                   .mtu = 1500};
+    PortOptions options{.name = "a"};
+    options.take_offloads = offload;
+    GuestPort port = GuestPort::attach(link, bus, options).value();
+    EXPECT_EQ(port.device().max_frame_bytes(), 1518U);
+    ASSERT_TRUE(netlink().add_neighbour("veth0", *IpAddress::parse("198.18.0.9"), kSecond));
+    const UniqueFd sender(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    sockaddr_in to{};
+    to.sin_family = AF_INET;
+    to.sin_port = ::htons(9);
+    ::inet_pton(AF_INET, "198.18.0.9", &to.sin_addr);
+    ASSERT_EQ(::sendto(sender.get(), "x", 1, 0, reinterpret_cast<const sockaddr*>(&to), sizeof to),
+              1);
+    std::optional<bool> left;
+    EXPECT_TRUE(shmif::test::eventually([&] {
+      FrameBatch batch;
+      (void)port.device().receive(batch);
+      for (const FrameView& frame : batch.frames()) {
+        if (frame.destination() == kSecond) left = frame.offload.needs_checksum();
+      }
+      return left.has_value();
+    }));
+    EXPECT_EQ(left, offload);
+    ip("link del veth0");
   }
 }
 

@@ -1,7 +1,10 @@
 // What a supervisor does with its own terminal: it knows whether all its streams are that terminal,
 // gives back what it had, and stops as its job does.
 
+#include <array>
+#include <cerrno>
 #include <fstream>
+#include <functional>
 
 #include "tap/guest/terminal.hpp"
 #include "tests/support/handed_on.hpp"
@@ -53,12 +56,13 @@ TEST(Terminal, HasTheModesAgainThatItHadFirst) {
 }
 
 /// Makes a process group of a child the foreground one. Result: the child, which waits for a kill.
-pid_t group_in_front() {
+pid_t group_in_front(const std::function<void()>& first = [] {}) {
   const pid_t child = ::fork();
   if (child == 0) {
-    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
     ::setpgid(0, 0);
-    for (;;) ::pause();  // until it is killed
+    first();
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);  // which a change of the user forgets
+    for (;;) ::pause();                  // until it is killed
   }
   ::setpgid(child, child);
   ::tcsetpgrp(STDIN_FILENO, child);
@@ -86,6 +90,32 @@ TEST(Terminal, IsTakenBackFromADeadGroupAndLeftToALivingOne) {
               return ::sigismember(&before, SIGTTOU) == ::sigismember(&after, SIGTTOU)
                          ? ""
                          : "the signal mask is another";
+            }),
+            "");
+}
+
+// As the shell of another user that put us into the background.
+TEST(Terminal, IsLeftToALivingGroupThatWeMayNotEvenSignal) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root: has processes of other users";
+  EXPECT_EQ(on_terminal([](Pty&) -> std::string {
+              const Terminal terminal;
+              std::array<int, 2> pipe{};
+              if (::pipe2(pipe.data(), O_CLOEXEC) != 0) return "no pipe";
+              const pid_t other = group_in_front([&] {
+                if (::setuid(65534) == 0) (void)!::write(pipe[1], "x", 1);
+              });
+              char byte = 0;
+              if (::read(pipe[0], &byte, 1) != 1) return "it is not another user's";
+              set_raw(STDIN_FILENO, true);
+              if (::seteuid(65533) != 0) return "no other user";
+              const bool refused = ::kill(-other, 0) != 0 && errno == EPERM;
+              terminal.take_back();
+              (void)!::seteuid(0);
+              const bool left = ::tcgetpgrp(STDIN_FILENO) == other && is_raw(STDIN_FILENO);
+              ::kill(other, SIGKILL);
+              ::waitpid(other, nullptr, 0);
+              if (!refused) return "it may be signalled";
+              return left ? "" : "taken from a living group";
             }),
             "");
 }
@@ -153,6 +183,23 @@ TEST(StopBy, StopsItsGroupWhereThatIsMeantAndLeavesSignalsAsTheyWere) {
     EXPECT_EQ(status, 0) << "the status times 256: 1 the SIGCONT is left, 2 not blocked any more, "
                             "3 another handler, 4 the handler ran";
   }
+}
+
+// The kernel stops no group that no shell looks after.
+TEST(StopBy, SaysThatTheKernelDidNotStopIt) {
+  const pid_t child = ::fork();
+  if (child == 0) {
+    ::setsid();
+    sigset_t blocked;
+    ::sigemptyset(&blocked);
+    for (const int each : {SIGTSTP, SIGCONT}) ::sigaddset(&blocked, each);
+    ::sigprocmask(SIG_SETMASK, &blocked, nullptr);
+    ::_exit(stop_by(SIGTSTP, false) ? 1 : 7);
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, WUNTRACED), child);
+  ASSERT_TRUE(WIFEXITED(status)) << status;
+  EXPECT_EQ(WEXITSTATUS(status), 7);
 }
 
 }  // namespace
