@@ -7,8 +7,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
 #include <functional>
+#include <string_view>
 
 #include "base/unique_fd.hpp"
 
@@ -69,6 +71,24 @@ TEST(StandardStreams, ThatWereClosedCanBeNeitherReadNorWritten) {
               return 0;
             }),
             0);
+}
+
+TEST(StandardStreams, OutputThatIsThereStaysThoughTheOthersWereClosed) {
+  std::array<int, 2> ends{};
+  ASSERT_EQ(::pipe2(ends.data(), O_CLOEXEC), 0);
+  const UniqueFd reader(ends[0]);
+  UniqueFd writer(ends[1]);
+  EXPECT_EQ(without_streams([&] {
+              if (::dup2(writer.get(), STDOUT_FILENO) != STDOUT_FILENO) return 1;
+              hold_standard_streams();
+              let_lost_output_vanish();
+              return ::write(STDOUT_FILENO, "text", 4) == 4 ? 0 : 2;
+            }),
+            0);
+  writer.reset();
+  std::array<char, 8> got{};
+  ASSERT_EQ(::read(reader.get(), got.data(), got.size()), 4);
+  EXPECT_EQ(std::string_view(got.data(), 4), "text");
 }
 
 TEST(StandardStreams, AreTakenOnlyForATime) {
