@@ -238,7 +238,7 @@ static_assert(Link<Port>);
 /// Reads a bus without being one of its ports, so read permission on the file is enough. It
 /// receives the frames of all ports for all addresses. Senders never wait for it, even with
 /// Flow::pause, so it can lose frames on every bus. It cannot announce that it sleeps, so wait()
-/// polls every 1 to 50 ms. Threads: one at a time.
+/// polls every 1 to 50 ms; a signal ends it. Threads: one at a time.
 class Follower {
  public:
   /// Also opens a copy of a bus, and a bus on a file system where processes may see different data.

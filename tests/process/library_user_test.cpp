@@ -9,6 +9,7 @@
 #include <sys/time.h>
 
 #include <array>
+#include <atomic>
 #include <cstdlib>
 #include <optional>
 #include <thread>
@@ -17,6 +18,7 @@
 #include "shmif/receiver.hpp"
 #include "shmif/shmif.h"
 #include "tests/support/child_process.hpp"
+#include "tests/support/eventually.hpp"
 #include "tests/support/holdings.hpp"
 #include "tests/support/numbered_frames.hpp"
 #include "tests/support/one_frame.hpp"
@@ -395,6 +397,31 @@ TEST(Threads, SendersAtWorkAreToldThatThePortWentDown) {
     EXPECT_FALSE(port.detach());
   }
   EXPECT_TRUE(is_clean(bus.audit()));
+}
+
+TEST(FollowerWait, ASignalEndsItThoughNothingCame) {
+  struct sigaction action{};
+  struct sigaction before{};
+  action.sa_handler = [](int) {};
+  ASSERT_EQ(::sigaction(SIGUSR1, &action, &before), 0);
+  const TempBus bus(small_ring());
+  Port sender = port_on(bus.path());
+  Follower follower = Follower::open(bus.path(), Start::now).value();
+  std::atomic<bool> has_ended{false};
+  bool has_frames = true;
+  std::thread waits([&] {
+    has_frames = follower.wait(nanoseconds::max());
+    has_ended = true;
+  });
+  // It may come while the follower looks, and not while it sleeps: so it comes again.
+  EXPECT_TRUE(eventually([&] {
+    ::pthread_kill(waits.native_handle(), SIGUSR1);
+    return has_ended.load();
+  }));
+  EXPECT_FALSE(send_one(sender)) << "and this ends it anyway";
+  waits.join();
+  EXPECT_FALSE(has_frames);
+  ::sigaction(SIGUSR1, &before, nullptr);
 }
 
 }  // namespace
