@@ -86,10 +86,11 @@ TEST(PerfRun, ASecondSignalStopsHard) {
   ASSERT_TRUE(run.is_under_way());
   run.tool().signal(SIGINT);
   ASSERT_TRUE(run.tool().wait_for("\"state\":\"finishing\"")) << "and hangs there";
-  run.tool().signal(SIGINT);
+  run.tool().signal(SIGTERM);
   const ToolResult end = run.tool().finish();
   EXPECT_FALSE(end.timed_out);
-  EXPECT_EQ(end.status, 128 + SIGINT);
+  EXPECT_EQ(end.status, 128 + SIGINT) << "the one that stopped it";
+  EXPECT_EQ(run.result()["stopped_by_signal"], SIGINT);
   EXPECT_TRUE(has_failure(run.result(), "exec_postrun: sleep did not end in time"));
 }
 

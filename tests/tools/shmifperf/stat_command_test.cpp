@@ -2,12 +2,17 @@
 
 #include <gtest/gtest.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include <csignal>
+#include <utility>
+#include <vector>
 
+#include "tests/support/child_process.hpp"
 #include "tests/support/eventually.hpp"
 #include "tests/support/temp_dir.hpp"
 #include "tests/tools/shmifperf/perf_rig.hpp"
+#include "tools/shmifperf/watched.hpp"
 
 namespace shmif::test {
 namespace {
@@ -70,6 +75,22 @@ TEST(StatCommand, LetsEventSetsTakeTurns) {
   EXPECT_LT(clock["running_ns"], clock["enabled_ns"]);
   const double whole = json["clock_ns"];
   EXPECT_NEAR(clock["value"].get<double>(), whole, 0.05 * whole);
+}
+
+TEST(WatchedProcesses, HaveEndedWhenTheLastOfThemHas) {
+  std::vector<Child> children;
+  std::vector<perf::Process> processes;
+  for (int i = 0; i < 3; ++i) {
+    children.emplace_back([] { return ::pause(); });
+    processes.push_back(perf::Process::open(children.back().pid()).value());
+  }
+  tools::Watched watched(std::move(processes));
+  EXPECT_FALSE(watched.have_ended());
+  for (const std::size_t each : {1U, 0U, 2U}) {
+    children[each].kill_and_wait();
+    EXPECT_EQ(watched.have_ended(), each == 2) << each;
+  }
+  EXPECT_FALSE(tools::Watched(std::vector<perf::Process>()).have_ended()) << "until a signal";
 }
 
 TEST(StatCommand, AfterASignalPrintsWhatItHasAndEndsTheProgram) {
