@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <chrono>
 #include <cinttypes>
 #include <cstdint>
@@ -20,6 +21,17 @@
 
 #include "perf/counters/sample.hpp"
 #include "perf/counters/session.hpp"
+#include "shmif/debug/debug.hpp"
+
+// The guest has no spdlog, and nobody reads its debug lines.
+namespace shmif::detail {
+std::atomic<std::uint32_t> debug_mask;
+void write_debug(Debug /*category*/, std::string_view /*text*/) noexcept {}
+KeptErrno::KeptErrno() noexcept : number_(errno) {}
+KeptErrno::~KeptErrno() {
+  errno = number_;
+}
+}  // namespace shmif::detail
 
 namespace shmif::perf {
 namespace {
