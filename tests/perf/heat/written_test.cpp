@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <linux/userfaultfd.h>
 #include <sys/ioctl.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -15,6 +16,7 @@
 #include <optional>
 #include <set>
 
+#include "base/unique_fd.hpp"
 #include "perf/heat/page_scan.hpp"
 #include "perf/heat/session.hpp"
 #include "perf/inject/borrow.hpp"
@@ -197,10 +199,12 @@ TEST(HeatByWrites, KnowsFilesOnADisk) {
   }
 }
 
-/// So many more huge pages for hugetlbfs, while it exists.
+/// So many more huge pages for hugetlbfs, while it exists. Tests that run at once take turns.
 class MoreHugePages {
  public:
-  explicit MoreHugePages(std::uint64_t more) : before_(now()) {
+  explicit MoreHugePages(std::uint64_t more) : lock_(::open(kFile, O_RDWR | O_CLOEXEC)) {
+    if (!lock_ || ::flock(lock_.get(), LOCK_EX) != 0) return;
+    before_ = now();
     if (before_) set(*before_ + more);
     enough_ = before_ && now().value_or(0) >= *before_ + more;
   }
@@ -219,6 +223,7 @@ class MoreHugePages {
   }
   static void set(std::uint64_t pages) { std::ofstream(kFile) << pages; }
 
+  UniqueFd lock_;
   std::optional<std::uint64_t> before_;
   bool enough_ = false;
 };
