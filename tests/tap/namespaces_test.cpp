@@ -8,10 +8,15 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <stdexcept>
 #include <string>
+#include <thread>
 #include <vector>
 
+#include "tap/netlink.hpp"
 #include "tap/netns.hpp"
+#include "tests/support/child_process.hpp"
+#include "tests/tap/guest/guest_rig.hpp"
 #include "tests/tap/tap_rig.hpp"
 
 namespace shmif::tap::test {
@@ -94,6 +99,93 @@ TEST(NetNamespace, IsNamedInWhatIsSaidOfIt) {
   EXPECT_TRUE(why("./1").starts_with("cannot open the network namespace of ./1 at ./1: "));
   EXPECT_EQ(NetNamespace::parse("/proc/self/ns/net")->name(), "/proc/self/ns/net");
   EXPECT_EQ(NetNamespace::current()->name(), "this process");
+}
+
+TEST(NetNamespace, RefusesWhatIsNone) {
+  EXPECT_EQ(NetNamespace::parse("no-such-name").error().code, std::errc::no_such_file_or_directory);
+  EXPECT_EQ(NetNamespace::parse("0").error().code, Errc::bad_argument);
+  for (const char* no_name : {".", "..", "a/.."}) {
+    EXPECT_EQ(NetNamespace::by_name(no_name).error().code, Errc::bad_argument) << no_name;
+  }
+  EXPECT_EQ(NetNamespace::parse("99999999999").error().code, Errc::bad_argument);
+  EXPECT_EQ(NetNamespace::parse("/etc/passwd").error().code, Errc::bad_argument);
+  EXPECT_EQ(NetNamespace::parse("/proc/self/ns/user").error().code, Errc::bad_argument);
+  EXPECT_EQ(NetNamespace::parse("").error().code, Errc::bad_argument);
+  const auto mine = NetNamespace::parse(std::to_string(::getpid()));
+  ASSERT_TRUE(mine) << mine.error().message;
+  EXPECT_TRUE(mine->is_current());
+}
+
+TEST(NetNamespace, SaysWhyOneCannotBeOpened) {
+  const std::string nobody = NetNamespace::by_pid(0x3fffffff).error().message;
+  EXPECT_NE(nobody.find("of process 1073741823 at /proc/1073741823/ns/net"), std::string::npos)
+      << nobody;
+  EXPECT_NE(nobody.find("there is no such namespace or process"), std::string::npos) << nobody;
+  EXPECT_EQ(nobody.find("another user"), std::string::npos) << nobody;
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root: becomes an ordinary user";
+  const int code = shmif::test::Child([] {
+                     if (::setresgid(65001, 65001, 65001) != 0) return 1;
+                     if (::setresuid(65001, 65001, 65001) != 0) return 1;
+                     const auto closed = NetNamespace::by_pid(1);
+                     if (closed || closed.error().code != std::errc::permission_denied) return 2;
+                     const std::string& said = closed.error().message;
+                     return said.find("another user; become root") != std::string::npos ? 0 : 3;
+                   }).wait();
+  EXPECT_EQ(code, 0) << "1 still root, 2 the code, 3 the advice";
+}
+
+TEST(NetNamespace, TaskErrorsComeBackWhole) {
+  const auto here = NetNamespace::current();
+  const auto r = run_in(
+      *here, []() -> Result<std::vector<UniqueFd>> { return Error(Errc::bad_mtu, "just so"); });
+  // Entering one's own namespace needs CAP_SYS_ADMIN too, which an ordinary user has not.
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root: enters a namespace";
+  ASSERT_FALSE(r);
+  EXPECT_EQ(r.error().code, Errc::bad_mtu);
+  EXPECT_EQ(r.error().message, "just so");
+}
+
+TEST(NetNamespace, AHelperIsReapedAndWhatItThrewIsTold) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root: enters a namespace";
+  const auto before = children_of(::getpid());
+  const auto here = NetNamespace::current();
+  const auto r = run_in(*here, []() -> Result<std::vector<UniqueFd>> {
+    throw std::runtime_error("thrown in there");
+  });
+  ASSERT_FALSE(r);
+  EXPECT_EQ(r.error().message, "thrown in there");
+  EXPECT_EQ(children_of(::getpid()), before);
+}
+
+TEST(NetNamespace, HelperThatDiesIsAnErrorNotAHang) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root: enters a namespace";
+  const auto here = NetNamespace::current();
+  const auto r = run_in(*here, []() -> Result<std::vector<UniqueFd>> { ::_exit(3); });
+  ASSERT_FALSE(r);
+  EXPECT_EQ(r.error().code, std::errc::no_child_process);
+}
+
+TEST(NetNamespace, EntersAnotherUserNamespaceOfTheSameUserFromAThreadedProcess) {
+  const shmif::test::StayingChild foreigner(
+      [] { return ::unshare(CLONE_NEWUSER | CLONE_NEWNET) == 0; });
+  if (!foreigner.works()) {
+    GTEST_SKIP() << (shmif::test::kSanitized
+                         ? "no user namespaces under sanitizers that keep a thread"
+                         : "this machine forbids user namespaces");
+  }
+  // The setns of a user namespace fails beside a thread.
+  const std::jthread other([](const std::stop_token& stop) {
+    while (!stop.stop_requested()) ::usleep(1000);
+  });
+  const auto where = NetNamespace::by_pid(foreigner.pid());
+  ASSERT_TRUE(where) << where.error().message;
+  auto netlink = Netlink::open(*where);
+  ASSERT_TRUE(netlink) << netlink.error().message;
+  // The session works from outside, on interfaces that only exist inside.
+  const auto made = netlink->add_veth("inner0", "inner1");
+  EXPECT_TRUE(made) << made.error().message;
+  EXPECT_TRUE(netlink->interface("inner0"));
+  EXPECT_FALSE(Netlink::open()->interface("inner0"));
 }
 
 }  // namespace

@@ -7,97 +7,12 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
-#include "perf/remote/combine.hpp"
 #include "perf/report/json.hpp"
 #include "perf/report/text.hpp"
+#include "tests/perf/report/summary_runs.hpp"
 
 namespace shmif::perf::summary_text {
 namespace {
-
-std::shared_ptr<LatencyHistogram> times(std::uint64_t count, std::uint64_t ns) {
-  auto all = std::make_shared<LatencyHistogram>();
-  if (count != 0) all->record(ns, count);
-  return all;
-}
-
-JobResult job_named(const std::string& name, Role role) {
-  JobResult job;
-  job.name = name;
-  job.group = "0";
-  job.role = role;
-  job.engine = EngineKind::bus;
-  job.state = JobState::reaped;
-  job.passed = true;
-  job.latency = times(0, 0);
-  job.service = times(0, 0);
-  job.spacing_error = times(0, 0);
-  return job;
-}
-
-void count_in(TrafficResult& traffic, std::uint64_t frames) {
-  traffic.frames = frames;
-  traffic.bytes = 100 * frames;
-  traffic.seconds = 2;
-}
-
-/// `name` sent frames of 100 bytes for 2 s to its peer, which lost some of them.
-void add_pair(RunResult& run, const std::string& name, std::uint64_t sent = 5000,
-              std::uint64_t lost = 0, std::uint64_t ns = 8192) {
-  JobResult tx = job_named(name, Role::tx);
-  count_in(tx.tx, sent);
-  JobResult rx = job_named(name + ".sink", Role::rx);
-  rx.peer_of = name;
-  count_in(rx.rx, sent - lost);
-  rx.latency = times(sent - lost, ns);
-  FlowResult flow;
-  flow.from = name;
-  flow.to = rx.name;
-  flow.sent = sent;
-  flow.received = sent - lost;
-  flow.lost = lost;
-  rx.flows = {flow};
-  run.jobs.push_back(std::move(tx));
-  run.jobs.push_back(std::move(rx));
-}
-
-RunResult empty_run() {
-  RunResult run;
-  run.version = "0.1.0";
-  run.command = {"shmifperf", "run", "a.job"};
-  run.began = std::chrono::system_clock::time_point(std::chrono::seconds(1763700000));
-  run.ended = run.began + std::chrono::milliseconds(2540);
-  run.causes.why_unknown.clear();
-  return run;
-}
-
-RunResult run_of(const std::string& name) {
-  RunResult run = empty_run();
-  add_pair(run, name);
-  return run;
-}
-
-void fail(RunResult& run, std::size_t job, const std::string& why) {
-  run.jobs[job].passed = false;
-  run.jobs[job].errors = {why};
-  run.failures.push_back("job \"" + run.jobs[job].name + "\": " + why);
-  run.exit_code = 1;
-}
-
-Cause cause_of(const std::string& sentence, double share) {
-  Cause cause;
-  cause.share = share;
-  cause.end_s = 1;
-  cause.sentence = sentence;
-  return cause;
-}
-
-Report report_of(const RunResult& run) {
-  return Report::parse(to_json(run, Bins::without), "sample").value();
-}
-std::string summary_of(const RunResult& run, std::size_t width = 0,
-                       const std::vector<std::string>& files = {}) {
-  return to_summary(report_of(run), width, files);
-}
 
 TEST(Summary, OfAPassedRunHasALineForEachJobAndNothingThatDidNotHappen) {
   RunResult run = run_of("voip");
@@ -640,68 +555,6 @@ TEST(Summary, BreaksLinesAtTheWidthOfTheTerminal) {
             "  voip    tx   5,000  2.50 k/s  2.00 Mbit/s     0  0 %      8.19 us  8.19 us\n"
             "nothing held the jobs back\n"
             "use --details for the rest\n");
-}
-
-TEST(Summary, OfARunOnServersSaysHowManyFailedAndNamesJobsWithTheirs) {
-  RunResult bad = run_of("voip");
-  fail(bad, 1, "it hung");
-  const std::vector<HostResult> hosts{
-      {.name = "a:1", .report = report_of(run_of("voip")), .failures = {}},
-      {.name = "b:2", .report = report_of(bad), .failures = {}}};
-  WholeRun whole;
-  whole.version = "0.1.0";
-  whole.began = std::chrono::system_clock::time_point(std::chrono::seconds(1763700000));
-  whole.ended = whole.began + std::chrono::seconds(3);
-  EXPECT_EQ(
-      combined_summary(hosts, whole, 0, {"r.json"}),
-      "shmifperf 0.1.0: FAILED on 1 of 2 servers, no loss in 10,000 frames (exit code 1), took "
-      "3.00 "
-      "s\n"
-      "  FAILED    b:2: job \"voip.sink\": it hung\n"
-      "  job               role  frames      rate               lost       latency p50      p99\n"
-      "  a:1/voip  passed    tx   5,000  2.50 k/s  2.00 Mbit/s     0  0 %      8.19 us  8.19 us\n"
-      "  b:2/voip  FAILED    tx   5,000  2.50 k/s  2.00 Mbit/s     0  0 %      8.19 us  8.19 us\n"
-      "nothing held the jobs back\n"
-      "  wrote     r.json\n"
-      "use --details for the rest\n");
-  EXPECT_EQ(combined_summary({hosts[0]}, whole, 0, {})
-                .find("shmifperf 0.1.0: passed on 1 server, no loss in 5,000 frames"),
-            0U);
-}
-
-TEST(Summary, OfARunOnServersThatWasStoppedCountsOnlyServersThatFailed) {
-  const auto stopped = [] {
-    RunResult run = run_of("voip");
-    run.stopped_by_signal = SIGINT;
-    run.exit_code = 130;
-    return run;
-  };
-  RunResult bad = stopped();
-  fail(bad, 1, "it hung");
-  WholeRun whole;
-  whole.version = "0.1.0";
-  whole.signal = SIGINT;
-  const HostResult calm{.name = "a:1", .report = report_of(stopped()), .failures = {}};
-  const HostResult failed{.name = "b:2", .report = report_of(bad), .failures = {}};
-  const HostResult idle{.name = "c:3", .report = {}, .failures = {}};
-  const HostResult gone{.name = "d:4", .report = {}, .failures = {"it is gone"}};
-  const auto outcomes = [&](const std::vector<HostResult>& hosts) {
-    const std::string text = combined_text(hosts, whole);
-    const std::string summary = combined_summary(hosts, whole);
-    return text.substr(17, text.find('\n') - 17) + "; " +
-           summary.substr(17, summary.find('\n') - 17);
-  };
-  EXPECT_EQ(
-      outcomes({calm, failed}),
-      "2 servers, 1 FAILED, stopped by SIGINT; FAILED on 1 of 2 servers, no loss in 10,000 frames "
-      "(exit code 130), took 0 s, stopped by SIGINT");
-  EXPECT_EQ(outcomes({calm, idle}),
-            "2 servers, stopped by SIGINT; stopped by SIGINT on 2 servers, no loss in 5,000 frames "
-            "(exit code 130), took 0 s");
-  EXPECT_EQ(
-      outcomes({idle, gone, failed}),
-      "3 servers, 2 FAILED, stopped by SIGINT; FAILED on 2 of 3 servers, no loss in 5,000 frames "
-      "(exit code 130), took 0 s, stopped by SIGINT");
 }
 
 }  // namespace
