@@ -33,17 +33,22 @@ class GuestPortTest : public TapFixture {
     return {};
   }
 
+  /// A TAP device that was handed over, as the link of a guest.
+  GuestLink handed_tap() {
+    return {.interface = "handed",
+            .kind = LinkKind::tap,
+            .descriptor = handed(IFF_TAP | IFF_NO_PI),
+            .mac = kFirst,
+            .mtu = 1500};
+  }
+
   const shmif::test::TempDir directory_;
   const std::string path_ = directory_.file("bus");
 };
 
 TEST_F(GuestPortTest, ShowsOnANewBusWhatChangedWhileItHadNone) {
   Bus::create(path_, {.ring_bytes = 1U << 16U}).value();
-  GuestLink link{.interface = "handed",
-                 .kind = LinkKind::tap,
-                 .descriptor = handed(IFF_TAP | IFF_NO_PI),
-                 .mac = kFirst,
-                 .mtu = 1500};
+  GuestLink link = handed_tap();
   GuestPort port = GuestPort::attach(link, Bus::open(path_).value(), {.name = "a"}).value();
   port.up().value();
   port.show({.mtu = 1500, .mac = kFirst});
@@ -67,11 +72,7 @@ TEST_F(GuestPortTest, ShowsOnANewBusWhatChangedWhileItHadNone) {
 TEST_F(GuestPortTest, TakesNoBusThatDiffersFromTheFirst) {
   const BusOptions first{.ring_bytes = 1U << 16U};
   Bus::create(path_, first).value();
-  GuestLink link{.interface = "handed",
-                 .kind = LinkKind::tap,
-                 .descriptor = handed(IFF_TAP | IFF_NO_PI),
-                 .mac = kFirst,
-                 .mtu = 1500};
+  GuestLink link = handed_tap();
   GuestPort port = GuestPort::attach(link, Bus::open(path_).value(), {.name = "a"}).value();
   port.up().value();
   EXPECT_TRUE(port.unplug(Errc::bus_lost));
@@ -93,11 +94,7 @@ TEST_F(GuestPortTest, TakesNoBusThatDiffersFromTheFirst) {
 
 TEST_F(GuestPortTest, HearsAllOnEachBusWhereThatWasAskedForAndKnowsTheMtuOfBothSides) {
   Bus::create(path_, {.ring_bytes = 1U << 16U, .mtu = 1600}).value();
-  GuestLink link{.interface = "handed",
-                 .kind = LinkKind::tap,
-                 .descriptor = handed(IFF_TAP | IFF_NO_PI),
-                 .mac = kFirst,
-                 .mtu = 1500};
+  GuestLink link = handed_tap();
   PortOptions options{.name = "a"};
   options.promiscuous = true;
   GuestPort port = GuestPort::attach(link, Bus::open(path_).value(), options).value();
@@ -125,11 +122,7 @@ TEST_F(GuestPortTest, HearsAllOnEachBusWhereThatWasAskedForAndKnowsTheMtuOfBothS
 
 TEST_F(GuestPortTest, WaitsForABusOnlyWhereThatWasLost) {
   Bus::create(path_, {.ring_bytes = 1U << 16U}).value();
-  GuestLink link{.interface = "handed",
-                 .kind = LinkKind::tap,
-                 .descriptor = handed(IFF_TAP | IFF_NO_PI),
-                 .mac = kFirst,
-                 .mtu = 1500};
+  GuestLink link = handed_tap();
   GuestPort port = GuestPort::attach(link, Bus::open(path_).value(), {.name = "a"}).value();
   port.up().value();
   EXPECT_FALSE(port.waits_for_bus());
@@ -143,11 +136,7 @@ TEST_F(GuestPortTest, WaitsForABusOnlyWhereThatWasLost) {
 TEST_F(GuestPortTest, GivesItsInterfaceCarrierAgainOnANewBus) {
   const BusOptions options{.ring_bytes = 1U << 16U};
   Bus::create(path_, options).value();
-  GuestLink link{.interface = "handed",
-                 .kind = LinkKind::tap,
-                 .descriptor = handed(IFF_TAP | IFF_NO_PI),
-                 .mac = kFirst,
-                 .mtu = 1500};
+  GuestLink link = handed_tap();
   GuestPort port = GuestPort::attach(link, Bus::open(path_).value(), {.name = "a"}).value();
   port.up().value();
   Netlink netlink = space_.netlink();
