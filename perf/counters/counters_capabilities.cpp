@@ -41,7 +41,7 @@ Capability asked(const std::string& name, CounterEvent event, const Sampling& sa
     // A tracepoint is in the kernel, and is not reached in user space.
     if (!with_kernel && event.type == PERF_TYPE_TRACEPOINT) break;
     event.exclude_kernel = !with_kernel;
-    CounterSession session({.ring_pages = 1}, kernel);
+    CounterSession session = session_over({.ring_pages = 1}, kernel);
     const std::array setup{EventSetup{event, 0, sampling}};
     std::optional<VectorFault> fault;
     const auto programmed = session.program(setup);

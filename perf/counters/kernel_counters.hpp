@@ -73,4 +73,9 @@ class KernelCounters {
 /// This machine's kernel.
 KernelCounters& kernel_counters();
 
+class CounterSession;
+struct SessionOptions;
+/// A session that asks this kernel, which must outlive it.
+CounterSession session_over(SessionOptions options, KernelCounters& kernel);
+
 }  // namespace shmif::perf

@@ -590,10 +590,13 @@ void CounterSession::Impl::end_switcher(Lock& lock) {
   }
 }
 
+CounterSession session_over(SessionOptions options, KernelCounters& kernel) {
+  return CounterSession(std::make_unique<CounterSession::Impl>(options, kernel));
+}
+
 CounterSession::CounterSession(SessionOptions options)
-    : CounterSession(options, kernel_counters()) {}
-CounterSession::CounterSession(SessionOptions options, KernelCounters& kernel)
-    : impl_(std::make_unique<Impl>(options, kernel)) {}
+    : CounterSession(std::make_unique<Impl>(options, kernel_counters())) {}
+CounterSession::CounterSession(std::unique_ptr<Impl> impl) noexcept : impl_(std::move(impl)) {}
 CounterSession::CounterSession(CounterSession&& other) noexcept = default;
 CounterSession& CounterSession::operator=(CounterSession&& other) noexcept = default;
 CounterSession::~CounterSession() = default;

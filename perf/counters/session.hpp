@@ -141,8 +141,6 @@ class CounterSession {
  public:
   /// An unloaded session with the empty set 0.
   explicit CounterSession(SessionOptions options = {});
-  /// For tests: one that asks this kernel.
-  CounterSession(SessionOptions options, KernelCounters& kernel);
   CounterSession(CounterSession&& other) noexcept;
   CounterSession& operator=(CounterSession&& other) noexcept;
   /// As close().
@@ -208,7 +206,9 @@ class CounterSession {
   Result<void> close();
 
  private:
+  friend CounterSession session_over(SessionOptions options, KernelCounters& kernel);
   class Impl;
+  explicit CounterSession(std::unique_ptr<Impl> impl) noexcept;
   std::unique_ptr<Impl> impl_;
 };
 

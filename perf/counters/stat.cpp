@@ -159,7 +159,8 @@ bool StatRun::take_refusal(const CounterTarget& target, const Error& error,
 Result<bool> StatRun::load_one(const CounterTarget& target, KernelCounters& kernel) {
   // Its rings are emptied often, and there are many: of each set, thread and CPU.
   constexpr std::uint32_t kRingPages = 1;
-  CounterSession session({.group = options_.group, .ring_pages = kRingPages}, kernel);
+  CounterSession session =
+      session_over({.group = options_.group, .ring_pages = kRingPages}, kernel);
   if (auto programmed = program(session); !programmed) return std::move(programmed).error();
   if (counted_.empty()) return true;
   std::optional<VectorFault> fault;

@@ -69,7 +69,7 @@ void JobCounting::load(std::span<const JobEvent> events, bool thread, KernelCoun
   for (const JobEvent& each : events) asked.push_back(each.event);
   while (!loaded_.empty()) {  // each round drops an event, or the kernel part of one
     session_ = std::make_unique<CounterSession>(
-        SessionOptions{.group = false, .switch_by_itself = false}, kernel);
+        session_over({.group = false, .switch_by_itself = false}, kernel));
     std::vector<EventSetup> setups;
     setups.reserve(loaded_.size());
     for (const std::size_t at : loaded_) setups.push_back({.event = asked[at]});

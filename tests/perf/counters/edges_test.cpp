@@ -36,7 +36,7 @@ class SeldomMetSession : public testing::Test {
   }
 
   FakeCounters kernel;
-  CounterSession session{kNoTurns, kernel};
+  CounterSession session = session_over(kNoTurns, kernel);
 };
 
 TEST_F(SeldomMetSession, StartsAtOnceIfItWasStoppedBeforeTheExecThatItWaitedFor) {
@@ -110,7 +110,7 @@ struct OrderSink final : SampleSink {
 TEST_F(SeldomMetSession, HearsTheRecordsOfAllCpusInTheOrderOfTime) {
   for (const std::uint64_t more : {std::uint64_t{0}, std::uint64_t{PERF_SAMPLE_CPU}}) {
     FakeCounters two_cpus;
-    CounterSession cpus(kNoTurns, two_cpus);
+    CounterSession cpus = session_over(kNoTurns, two_cpus);
     const std::array events{EventSetup{fake_event(1), 0, {.period = 10, .fields = more}}};
     ASSERT_TRUE(cpus.program(events));
     ASSERT_TRUE(cpus.load(CounterTarget::cpu({0, 1})));

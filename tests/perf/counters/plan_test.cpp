@@ -103,7 +103,7 @@ class AskedKernel : public testing::Test {
   /// on; the first is the clock.
   void load(const std::vector<EventSetup>& events, const CounterTarget& target,
             SessionOptions options = {.switch_by_itself = false}) {
-    session = CounterSession(options, kernel);
+    session = session_over(options, kernel);
     kernel.opened.clear();
     ASSERT_TRUE(session.create_sets(std::array{SetSetup{5}}));
     ASSERT_TRUE(session.program(events));
@@ -113,7 +113,7 @@ class AskedKernel : public testing::Test {
   const perf_event_attr& attr(std::size_t at) const { return kernel.opened.at(at).attr.base; }
 
   FakeCounters kernel;
-  CounterSession session{{}, kernel};
+  CounterSession session = session_over({}, kernel);
   CounterTarget thread = CounterTarget::thread({kTask, 7});
   CounterTarget process = CounterTarget::process({kTask, 7});
 };

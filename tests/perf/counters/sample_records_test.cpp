@@ -247,7 +247,7 @@ class RecordSession : public testing::Test {
   }
 
   FakeCounters kernel;
-  CounterSession session{{.switch_by_itself = false}, kernel};
+  CounterSession session = session_over({.switch_by_itself = false}, kernel);
   int ring = -1;
   SampleCounts counts;
 };
@@ -309,7 +309,7 @@ TEST_F(RecordSession, GivesASampleWithAnotherSessionsNumberToTheOnlyEvent) {
 /// With a ring for each CPU, each record has its time. One that is cut off comes first.
 TEST(RecordTimes, OfRecordsThatAreCutOffAreTheBeginning) {
   FakeCounters kernel;
-  CounterSession session({.switch_by_itself = false}, kernel);
+  CounterSession session = session_over({.switch_by_itself = false}, kernel);
   const Sampling with_cpu{.period = 10, .fields = PERF_SAMPLE_CPU};
   ASSERT_TRUE(session.program(std::array{EventSetup{fake_event(1), 0, with_cpu}}));
   ASSERT_TRUE(session.load(CounterTarget::cpu({0, 1})));

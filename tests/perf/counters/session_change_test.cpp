@@ -34,7 +34,7 @@ class ChangedSession : public testing::Test {
   }
 
   FakeCounters kernel;
-  CounterSession session{{}, kernel};
+  CounterSession session = session_over({}, kernel);
 };
 
 TEST_F(ChangedSession, CountsEventsThatWereAddedWhileItWasStopped) {

@@ -55,7 +55,7 @@ class EdgeSession : public testing::Test {
   }
 
   FakeCounters kernel;
-  CounterSession session{{.switch_by_itself = false}, kernel};
+  CounterSession session = session_over({.switch_by_itself = false}, kernel);
   const CounterTarget thread = CounterTarget::thread({kTask, 7});
   const CounterTarget process = CounterTarget::process({kTask, 7});
   std::optional<VectorFault> fault;
@@ -196,7 +196,7 @@ TEST_F(EdgeSession, ForgetsWhatItWasLoadedOn) {
 
 TEST_F(EdgeSession, IsLoadedWithoutADescriptorOfTheTaskOnAnOldKernel) {
   for (const int error : {EINVAL, ENOSYS}) {
-    CounterSession old({.switch_by_itself = false}, kernel);
+    CounterSession old = session_over({.switch_by_itself = false}, kernel);
     kernel.before = [error](KernelCall call, int) {
       return call == KernelCall::open_task ? -error : 0;
     };
@@ -331,7 +331,7 @@ TEST_F(EdgeSession, HoldsNobodyWhoStandsOrReadsItself) {
   ASSERT_TRUE(session.stop());
   EXPECT_TRUE(read(0, true).one_instant);
   EXPECT_TRUE(kernel.log.empty()) << "its counters stand";
-  CounterSession own({.switch_by_itself = false}, kernel);
+  CounterSession own = session_over({.switch_by_itself = false}, kernel);
   ASSERT_TRUE(own.program(std::array{EventSetup{fake_event(1)}}));
   ASSERT_TRUE(own.load(CounterTarget::thread({})));
   ASSERT_TRUE(own.start());
@@ -342,7 +342,7 @@ TEST_F(EdgeSession, HoldsNobodyWhoStandsOrReadsItself) {
 }
 
 TEST_F(EdgeSession, ReadsOnlyTheGroupsThatAreAskedFor) {
-  session = CounterSession({.group = false, .switch_by_itself = false}, kernel);
+  session = session_over({.group = false, .switch_by_itself = false}, kernel);
   start({{fake_event(1)}, {fake_event(2)}}, thread);
   kernel.run(kTask, 10, {{1, 3}, {2, 4}});
   int reads = 0;
@@ -408,7 +408,7 @@ TEST_F(EdgeSession, SetsNoValueItCannotCountFrom) {
 }
 
 TEST_F(EdgeSession, OfAnotherThreadIsBusyThoughItIsItsOwnProcess) {
-  CounterSession own({.switch_by_itself = false}, kernel);
+  CounterSession own = session_over({.switch_by_itself = false}, kernel);
   ASSERT_TRUE(own.program(std::array{EventSetup{fake_event(1)}}));
   ASSERT_TRUE(own.load(CounterTarget::process({})));
   ASSERT_TRUE(own.start());
@@ -429,7 +429,7 @@ TEST_F(EdgeSession, OfAnotherThreadIsBusyThoughItIsItsOwnProcess) {
 }
 
 TEST_F(EdgeSession, TellsOfItsEventsStatesAndTurns) {
-  CounterSession own({.switch_by_itself = false}, kernel);
+  CounterSession own = session_over({.switch_by_itself = false}, kernel);
   ASSERT_TRUE(own.create_sets(std::array{SetSetup{5}}));
   ASSERT_TRUE(own.program(std::array{EventSetup{fake_event(1)}, EventSetup{fake_event(2), 5}}));
   const std::string told = shmif::test::debug_lines_of("counters", [&] {
@@ -446,7 +446,7 @@ TEST_F(EdgeSession, TellsOfItsEventsStatesAndTurns) {
 }
 
 TEST_F(EdgeSession, LetsAddedEventsCountIfTheirSetDoes) {
-  CounterSession own({.switch_by_itself = false}, kernel);
+  CounterSession own = session_over({.switch_by_itself = false}, kernel);
   ASSERT_TRUE(own.create_sets(std::array{SetSetup{5}}));
   ASSERT_TRUE(own.program(std::array{EventSetup{fake_event(1)}}));
   ASSERT_TRUE(own.load(CounterTarget::thread({})));
@@ -484,7 +484,7 @@ TEST_F(EdgeSession, WakesForAnEventThatWasAdded) {
 }
 
 TEST_F(EdgeSession, CountsWhatSampledEventsLostAndNoOthers) {
-  session = CounterSession({.group = false, .switch_by_itself = false}, kernel);
+  session = session_over({.group = false, .switch_by_itself = false}, kernel);
   start({{fake_event(1)}, {fake_event(2), 0, {.period = 10}}, {fake_event(3), 0, {.period = 10}}},
         thread);
   kernel.lose(1, 100);
@@ -501,7 +501,7 @@ TEST_F(EdgeSession, CountsWhatSampledEventsLostAndNoOthers) {
 /// Time alone gives no turn: a target that sleeps would lose that of one set.
 TEST(SwitchedSession, GivesATurnToATargetOnlyWhileItRuns) {
   FakeCounters kernel;
-  CounterSession session({}, kernel);
+  CounterSession session = session_over({}, kernel);
   ASSERT_TRUE(session.create_sets(std::array{SetSetup{0, std::chrono::milliseconds(1)},
                                              SetSetup{5, std::chrono::milliseconds(1)}}));
   ASSERT_TRUE(session.program(std::array{EventSetup{fake_event(1)}, EventSetup{fake_event(2), 5}}));
@@ -534,7 +534,7 @@ TEST(SwitchedSession, HasNoThreadThatItDoesNotNeed) {
       std::atomic<int> others = 0;
       const auto own = std::this_thread::get_id();
       kernel.looked_after = [&] { others += std::this_thread::get_id() == own ? 0 : 1; };
-      CounterSession session({.switch_by_itself = by_itself}, kernel);
+      CounterSession session = session_over({.switch_by_itself = by_itself}, kernel);
       if (two_sets) {
         ASSERT_TRUE(session.create_sets(std::array{SetSetup{1}}));
       }

@@ -28,7 +28,7 @@ class LimitedSession : public testing::Test {
   }
 
   FakeCounters kernel;
-  CounterSession session{kNoSwitcher, kernel};
+  CounterSession session = session_over(kNoSwitcher, kernel);
 };
 
 struct LimitedSink final : SampleSink {
@@ -38,7 +38,7 @@ struct LimitedSink final : SampleSink {
 /// What was lost behind the last record that found room is in no record.
 TEST_F(LimitedSession, CountsTheRecordsThatWereLostLast) {
   for (const bool alone : {true, false}) {
-    CounterSession one(kNoSwitcher, kernel);
+    CounterSession one = session_over(kNoSwitcher, kernel);
     const std::array sampled{EventSetup{fake_event(1), 0, {.period = 10}},
                              EventSetup{fake_event(2), 0, {.period = 10}}};
     ASSERT_TRUE(one.program(std::span(sampled).first(alone ? 1 : 2)));
@@ -94,7 +94,7 @@ TEST_F(LimitedSession, SaysThatMoreMayBeLostWhereTheKernelDoesNotTell) {
 TEST_F(LimitedSession, CountsOnceWhatARecordToldThatMadeRoom) {
   for (const bool tells : {true, false}) {
     kernel.tells_lost = tells;
-    CounterSession one({.switch_by_itself = false, .ring_pages = 1}, kernel);
+    CounterSession one = session_over({.switch_by_itself = false, .ring_pages = 1}, kernel);
     const std::array masks{EventSetup{fake_event(1), 0, {.period = 10, .mask = true}}};
     ASSERT_TRUE(one.program(masks));
     ASSERT_TRUE(one.load(kLimitedThread));
@@ -203,7 +203,7 @@ TEST_F(LimitedSession, SaysThatACpuIsOffline) {
   CounterEvent of_device = fake_event(3);
   of_device.cpus = {1};
   const std::array setup{EventSetup{of_device}};
-  CounterSession one(kNoSwitcher, kernel);
+  CounterSession one = session_over(kNoSwitcher, kernel);
   ASSERT_TRUE(one.program(setup));
   EXPECT_FALSE(one.load(CounterTarget::process({kTask, 7}), &fault));
   ASSERT_TRUE(fault);
@@ -230,7 +230,7 @@ TEST_F(LimitedSession, RecommendsUserSpaceWhereThatIsPermitted) {
     fresh.before = [there](KernelCall call, int nth) {
       return call == KernelCall::open && (nth == 2 || (nth > 2 && !there)) ? -EACCES : 0;
     };
-    CounterSession one(kNoSwitcher, fresh);
+    CounterSession one = session_over(kNoSwitcher, fresh);
     CounterEvent event = fake_event(config);
     event.name = name;
     const std::array setup{EventSetup{event}};

@@ -43,7 +43,7 @@ class ScriptedSets : public testing::Test {
   }
 
   FakeCounters kernel;
-  CounterSession session{{.switch_by_itself = false}, kernel};
+  CounterSession session = session_over({.switch_by_itself = false}, kernel);
 };
 
 TEST_F(ScriptedSets, CountOneAtATimeInTheOrderOfTheirNumbers) {
@@ -196,7 +196,7 @@ TEST_F(ScriptedSets, CanBeClosedThoughEachLookMeetsAnOverflow) {
   std::jthread([] {}).join();  // a sanitizer adds its own thread by now
   const std::size_t threads = own_threads();
   for (const bool unload : {true, false}) {
-    CounterSession busy({}, kernel);
+    CounterSession busy = session_over({}, kernel);
     ASSERT_TRUE(busy.create_sets(std::array{SetSetup{5}}));
     const std::array events{EventSetup{fake_event(1), 0, {.period = 10, .switch_set = true}},
                             EventSetup{fake_event(2), 5, {.period = 20, .switch_set = true}}};
@@ -230,7 +230,7 @@ TEST_F(ScriptedSets, GoBackToTheOldSetIfTheNewOneCannotCount) {
 }
 
 TEST_F(ScriptedSets, StopTheGroupsOfASetOfWhichOneCannotCount) {
-  session = CounterSession({.group = false, .switch_by_itself = false}, kernel);
+  session = session_over({.group = false, .switch_by_itself = false}, kernel);
   ASSERT_TRUE(session.create_sets(std::array{SetSetup{5}}));
   ASSERT_TRUE(session.program(std::array{EventSetup{fake_event(1)}, EventSetup{fake_event(2), 5},
                                          EventSetup{fake_event(3), 5}}));

@@ -83,7 +83,7 @@ TEST(SessionTable, IsWhatASessionAnswersInEachState) {
       SCOPED_TRACE(std::string(row.name) + " while " + name_of(state));
       FakeCounters kernel;
       {
-        CounterSession session({.switch_by_itself = false}, kernel);
+        CounterSession session = session_over({.switch_by_itself = false}, kernel);
         bring_to(state, session, kernel);
         ASSERT_EQ(session.state(), state);
         const auto code = perform(row.call, session);
@@ -104,7 +104,7 @@ TEST(SessionTable, IsWhatASessionAnswersInEachState) {
 
 TEST(SessionTable, MeansNothingToASessionThatWasMovedAway) {
   FakeCounters kernel;
-  CounterSession session({}, kernel);
+  CounterSession session = session_over({}, kernel);
   CounterSession heir = std::move(session);
   for (const SessionRow& row : kSessionRows) {
     // NOLINTNEXTLINE(bugprone-use-after-move): what is left is a session that is none

@@ -36,7 +36,7 @@ class ScriptedSession : public testing::Test {
   }
 
   FakeCounters kernel;
-  CounterSession session{kByHand, kernel};
+  CounterSession session = session_over(kByHand, kernel);
 };
 
 struct Gathered final : SampleSink {
@@ -182,7 +182,7 @@ TEST_F(ScriptedSession, TakesASmallerRingWhereItsUserMayLockNoMoreMemory) {
     fresh.before = [&](KernelCall call, int) {
       return call == KernelCall::map && ++asked <= denied ? -EPERM : 0;
     };
-    CounterSession one({.ring_pages = 64}, fresh);
+    CounterSession one = session_over({.ring_pages = 64}, fresh);
     ASSERT_TRUE(one.program(std::array{EventSetup{fake_event(1), 0, {.period = 10}}}));
     const auto loaded = one.load(CounterTarget::process({kTask, 7}));
     if (denied < 100) {
@@ -213,7 +213,7 @@ TEST_F(ScriptedSession, OpensAllOrNothingWhicheverCallOfTheKernelFails) {
           const bool fails = error == ENODEV ? number >= nth : number == nth;
           return asked == call && fails ? -error : 0;
         };
-        CounterSession one(kByHand, fresh);
+        CounterSession one = session_over(kByHand, fresh);
         const std::array setup{EventSetup{fake_event(1)},
                                EventSetup{fake_event(2), 0, {.period = 10}},
                                EventSetup{fake_event(3)}};
@@ -414,7 +414,7 @@ TEST_F(ScriptedSession, TakesNoShortReadForAValue) {
 }
 
 TEST_F(ScriptedSession, StopsWhatItStartedIfItCannotStartAll) {
-  session = CounterSession({.group = false, .switch_by_itself = false}, kernel);
+  session = session_over({.group = false, .switch_by_itself = false}, kernel);
   program({{fake_event(1)}, {fake_event(2)}});
   ASSERT_TRUE(session.load(kThread));
   int asked = 0;

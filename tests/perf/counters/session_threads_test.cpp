@@ -42,7 +42,7 @@ class ThreadedSession : public testing::Test {
   }
 
   FakeCounters kernel;
-  CounterSession session{kAlone, kernel};
+  CounterSession session = session_over(kAlone, kernel);
 };
 
 TEST_F(ThreadedSession, CountsAThreadThatStartedWhileEventsWereOpenedOnce) {
@@ -103,7 +103,7 @@ TEST_F(ThreadedSession, OpensAGroupAgainIfTheKernelTookOnlyItsFirstEvent) {
     };
     std::optional<VectorFault> fault;
     const std::array events{EventSetup{fake_event(1)}, EventSetup{fake_event(2)}};
-    CounterSession one(kAlone, kernel);
+    CounterSession one = session_over(kAlone, kernel);
     ASSERT_TRUE(one.program(events));
     const auto loaded = one.load(CounterTarget::process({kTask, 7}), &fault);
     ASSERT_TRUE(loaded) << loaded.error().message;
