@@ -403,6 +403,20 @@ def stage_rows(setup):
                   {name: stage(key, on_the_wire - 4, batch) for name, key in stages.items()},
                   [Figure("ns", "time for a frame", "ns", more_is_better=False)], [], quick=on_the_wire == 64 and batch == 32)
 
+    def seam(batch):
+        def once():
+            result = peers.trial(setup, "stages", bytes=60, batch=batch, rounds=2000)
+            return {way: result[f"seam_{way}_ns"] / result[f"direct_{way}_ns"] for way in ("send", "receive", "look")}
+        return once
+
+    # Both ways take turns within one process.
+    titles = {"send": "send()", "receive": "receive()", "look": "receive() that finds nothing"}
+    for batch in (1, 32):
+        yield Row(f"seam-{batch}", f"a frame of 64 B by the functions of all formats of bus files, beside a direct call, {batch} to a batch",
+                  {OURS: seam(batch)},
+                  [Figure(key, f"{title}, times a direct call", "", more_is_better=False) for key, title in titles.items()],
+                  [Goal(key, [], 1.05, at_most=True, text="x") for key in titles], quick=batch == 1)
+
 
 def all_rows(setup):
     """Most important first."""

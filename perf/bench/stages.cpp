@@ -6,6 +6,10 @@
 // is what two processes pay on top (shmif_bench_throughput). A figure is the least of many short
 // rounds, each of as many batches as make about 256 frames: whatever disturbs a round makes it
 // longer.
+//
+// The figures of the seam between the formats of bus files compare two ways to the same object: as
+// ports call it, by the virtual functions of bus::Attachment, and directly, as they could if there
+// were one format only.
 
 #include <time.h>
 
@@ -13,12 +17,16 @@
 #include <chrono>
 #include <cstdio>
 #include <limits>
+#include <memory>
+#include <span>
+#include <string>
 #include <vector>
 
 #include "bus/file/file.hpp"
 #include "bus/file/geometry.hpp"
 #include "bus/file/mapping.hpp"
 #include "bus/port/doorbell.hpp"
+#include "bus/port/native_attachment.hpp"
 #include "bus/ring/lock.hpp"
 #include "bus/ring/ring.hpp"
 #include "perf/bench/frame.hpp"
@@ -85,6 +93,67 @@ Port port_on(const std::string& path) {
   return port;
 }
 
+std::unique_ptr<bus::Attachment> attached(const std::string& path) {
+  auto attachment =
+      bus::NativeAttachment::attach(bus::open_file(path, true).value(), path, {.promiscuous = true})
+          .value();
+  if (attachment->up()) give_up("an attachment does not come up");
+  return attachment;
+}
+
+struct SeamCost {
+  double send, send_directly, receive, receive_directly, look, look_directly;
+};
+
+/// Both ways in turns, so what changes the machine's speed changes both.
+SeamCost seam_cost(const std::string& path, const Shape& shape, std::span<const FrameView> frames) {
+  constexpr unsigned kTurns = 8;
+  const auto from = attached(path);
+  const auto to = attached(path);
+  bus::Attachment* sender = from.get();
+  bus::Attachment* receiver = to.get();
+  asm volatile("" : "+r"(sender), "+r"(receiver));  // the compiler forgets of which class they are
+  auto& direct_sender = static_cast<bus::NativeAttachment&>(*from);
+  auto& direct_receiver = static_cast<bus::NativeAttachment&>(*to);
+  FrameBatch heard(256, std::size_t{1} << 20U);
+  const auto nothing = [] {};
+  const auto send_round = [&] {
+    for (unsigned i = 0; i < shape.batches; ++i)
+      static_cast<void>(sender->send(frames, bus::WhenFull::wait));
+  };
+  const auto drain = [&] {
+    do heard.clear();
+    while (receiver->receive(heard).frames > 0);
+  };
+  const Shape turn{shape.batch, shape.batches, std::max(1U, shape.rounds / kTurns)};
+  const Shape at_once{shape.batch * shape.batches, 1, turn.rounds};
+  constexpr double kMax = std::numeric_limits<double>::max();
+  SeamCost cost{kMax, kMax, kMax, kMax, kMax, kMax};
+  const auto take = [](double& least, double now) { least = std::min(least, now); };
+  for (unsigned i = 0; i < kTurns; ++i) {
+    take(cost.send, min_ns(turn, nothing,
+                           [&] { static_cast<void>(sender->send(frames, bus::WhenFull::wait)); }));
+    take(cost.send_directly, min_ns(turn, nothing, [&] {
+           static_cast<void>(direct_sender.send(frames, bus::WhenFull::wait));
+         }));
+    const auto before = [&] {
+      drain();
+      send_round();
+      heard.clear();
+    };
+    take(cost.receive,
+         min_ns(at_once, before, [&] { static_cast<void>(receiver->receive(heard)); }));
+    take(cost.receive_directly,
+         min_ns(at_once, before, [&] { static_cast<void>(direct_receiver.receive(heard)); }));
+    drain();
+    const Shape looks{1, 256, turn.rounds};
+    take(cost.look, min_ns(looks, nothing, [&] { static_cast<void>(receiver->receive(heard)); }));
+    take(cost.look_directly,
+         min_ns(looks, nothing, [&] { static_cast<void>(direct_receiver.receive(heard)); }));
+  }
+  return cost;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -148,9 +217,14 @@ int main(int argc, char** argv) {
         heard.clear();
         static_cast<void>(to.receive(heard));
       });
+  const SeamCost seam = seam_cost(file.path(), shape, frames);
   std::printf(
       "{\"clock_ns\": %.2f, \"lock_ns\": %.2f, \"append_ns\": %.2f, \"bell_ns\": %.2f, "
       "\"send_ns\": %.2f, "
-      "\"read_ns\": %.2f, \"receive_ns\": %.2f}\n",
-      clock, lock, append - lock, bell, send, read, receive);
+      "\"read_ns\": %.2f, \"receive_ns\": %.2f, "
+      "\"seam_send_ns\": %.2f, \"direct_send_ns\": %.2f, "
+      "\"seam_receive_ns\": %.2f, \"direct_receive_ns\": %.2f, "
+      "\"seam_look_ns\": %.2f, \"direct_look_ns\": %.2f}\n",
+      clock, lock, append - lock, bell, send, read, receive, seam.send, seam.send_directly,
+      seam.receive, seam.receive_directly, seam.look, seam.look_directly);
 }
