@@ -1,5 +1,11 @@
-// What `shmifperf heat` costs at 10 Hz: its own share of a CPU for a target of 1 GiB and for a
-// sparse one of 1 TiB, what the targets pay, and how much slower a bus becomes that is watched.
+// What `shmifperf heat` costs at 10 Hz.
+//
+//   shmif_bench_heat_cost            all of these
+//   shmif_bench_heat_cost target     its share of a CPU for a target of 1 GiB and for a sparse one
+//                                    of 1 TiB, and what the targets pay
+//   shmif_bench_heat_cost bus        how much slower a bus becomes that is watched
+//   shmif_bench_heat_cost outsider   what a program pays that takes no part
+//
 // What is compared is measured in turns. Run it on an idle machine: what a look costs a port is a
 // fixed time, and a larger share of the little time that a port gets on a busy one.
 
@@ -21,6 +27,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <vector>
 
@@ -257,17 +264,89 @@ bool measure_bus(const std::string& folder) {
   return overhead <= 2;
 }
 
+/// Writes a tenth of 64 MiB without a pause.
+[[noreturn]] void write_a_tenth(Counter& rounds) {
+  constexpr std::uint64_t kSize = 64U << 20U;
+  void* const at =
+      ::mmap(nullptr, kSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (at == MAP_FAILED) ::_exit(1);
+  auto* const bytes = static_cast<volatile char*>(at);
+  for (std::uint64_t i = 0; i < kSize; i += kPage) bytes[i] = 1;  // all pages are there
+  for (;;) {                                                      // until killed
+    for (std::uint64_t i = kSize / 2; i < kSize / 2 + kSize / 10; i += 64) bytes[i] = 1;
+    rounds.count.fetch_add(1, std::memory_order_relaxed);
+  }
+}
+
+/// Rounds for each second of its own CPU time, without and with a monitor, in turns.
+bool measure_outsider(const std::string& folder) {
+  Counter* const counter = shared_counters();
+  const pid_t writer = run_beside([&] { write_a_tenth(*counter); });
+  std::this_thread::sleep_for(std::chrono::seconds(1));
+  constexpr int kRounds = 9;
+  constexpr auto kTime = std::chrono::seconds(3);
+  std::vector<double> monitor;
+  std::vector<double> samples;
+  const auto speed = [&](auto wait) {
+    const std::uint64_t before = counter->count;
+    const double cpu = cpu_of(writer);
+    wait();
+    return static_cast<double>(counter->count - before) / (cpu_of(writer) - cpu);
+  };
+  const auto alone = [&] { return speed([&] { std::this_thread::sleep_for(kTime); }); };
+  const auto watched = [&] {
+    HeatOptions options = ten_times_a_second(folder);
+    options.backend = HeatBackend::written;
+    HeatSession session(options);
+    session.add(Process::open(writer).value());
+    watch_for(session, milliseconds(500));  // until it has settled
+    const double rate = speed([&] { monitor.push_back(100 * watch_for(session, kTime)); });
+    session.finish();
+    for (const HeatWindow& window : session.results()[0].windows) {
+      samples.push_back(window.samples / (window.end_s - window.begin_s));
+    }
+    return rate;
+  };
+  std::vector<double> ratios;
+  for (int i = 0; i < kRounds; ++i) {
+    const bool first = i % 2 == 0;  // A B, B A
+    const double a = first ? alone() : watched();
+    const double b = first ? watched() : alone();
+    ratios.push_back(first ? b / a : a / b);
+  }
+  end(writer);
+  if (samples.empty()) {
+    std::printf("not measured: the program could not be watched page by page\n");
+    return false;
+  }
+  std::printf(
+      "a program that writes a tenth of its 64 MiB without a pause, watched from outside: %.3f "
+      "(%.3f to %.3f) of its speed; %.1f samples a second; the monitor takes %.3f %% of a CPU\n",
+      median(ratios), *std::ranges::min_element(ratios), *std::ranges::max_element(ratios),
+      median(samples), median(monitor));
+  return true;
+}
+
 }  // namespace
 }  // namespace shmif::perf
 
-int main() {
+int main(int argc, char** argv) {
+  const std::string_view only = argc > 1 ? argv[1] : "";
+  if (!only.empty() && only != "target" && only != "bus" && only != "outsider") {
+    std::fprintf(stderr, "target, bus or outsider\n");
+    return 2;
+  }
+  const auto is_asked = [&](std::string_view part) { return only.empty() || only == part; };
+
   std::array<char, 32> folder{"/tmp/shmif-bench-heat-XXXXXX"};
   if (::mkdtemp(folder.data()) == nullptr) return 1;
   ::setenv("SHMIF_HEAT", folder.data(), 1);
   const bool target =
-      shmif::perf::measure_target(folder.data(), "1 GiB", shmif::perf::kGibibyte) &&
-      shmif::perf::measure_target(folder.data(), "1 TiB", shmif::perf::kGibibyte << 10U);
-  const bool bus = shmif::perf::measure_bus(folder.data());
+      !is_asked("target") ||
+      (shmif::perf::measure_target(folder.data(), "1 GiB", shmif::perf::kGibibyte) &&
+       shmif::perf::measure_target(folder.data(), "1 TiB", shmif::perf::kGibibyte << 10U));
+  const bool bus = !is_asked("bus") || shmif::perf::measure_bus(folder.data());
+  const bool outsider = !is_asked("outsider") || shmif::perf::measure_outsider(folder.data());
   std::filesystem::remove_all(folder.data());
-  return target && bus ? 0 : 1;
+  return target && bus && outsider ? 0 : 1;
 }
