@@ -267,7 +267,8 @@ void add_record_rows(std::vector<OptionRow>& into) {
   rows.add("replay read_iolog", needs_directory,
            text(&J::replay, "PATH", "the path of a capture file"),
            "Sends the frames of a capture at the times of the capture, or at rate or rate_iops if "
-           "one is given. The frames carry no probes, so they are counted but not verified.");
+           "one is given. The frames carry no probes, so they are counted but not verified. Frames "
+           "that are too long for the wire are left out, with a warning.");
   rows.add("replay_time_scale", allowed, replay_time_scale(),
            "The speed of replay, in per cent: 200 is twice as fast as the capture.")
       .only(has_times_of_capture,

@@ -41,7 +41,7 @@ Result<void> Equipment::open_end() {
 
 Result<void> Equipment::make_generator(const VerifyState& before) {
   if (!sends(options_.rw)) return {};
-  auto source = make_source(context_, index_, before);
+  auto source = make_source(context_, index_, before, end->max_frame_bytes());
   if (!source) return std::move(source).error();
   JobBlock& job = context_.memory.job(index_);
   job.warning.set((*source)->warning());

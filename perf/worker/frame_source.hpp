@@ -77,7 +77,8 @@ struct ProbeSourceOptions {
 };
 std::unique_ptr<FrameSource> make_probe_source(const ProbeSourceOptions& options);
 
-/// Errors: those of Replay::open().
-Result<std::unique_ptr<FrameSource>> make_replay_source(const JobOptions& job);
+/// Leaves out frames that are longer than `max_frame`. Errors: those of Replay::open().
+Result<std::unique_ptr<FrameSource>> make_replay_source(const JobOptions& job,
+                                                        std::size_t max_frame = kMaxFrameBytes);
 
 }  // namespace shmif::perf

@@ -70,9 +70,9 @@ Result<VerifyState> state_before(const WorkerContext& context, std::size_t index
 }
 
 Result<std::unique_ptr<FrameSource>> make_source(const WorkerContext& context, std::size_t index,
-                                                 const VerifyState& before) {
+                                                 const VerifyState& before, std::size_t max_frame) {
   const PlannedJob& job = context.plan[index];
-  if (!job.options.replay.empty()) return make_replay_source(job.options);
+  if (!job.options.replay.empty()) return make_replay_source(job.options, max_frame);
   const FlowState* const state = flow_from(before, job.options.name);
   const bool asks = job.options.rw == Role::pingpong;
   return make_probe_source({.job = job.options,

@@ -25,9 +25,10 @@ bool hears_everything(std::span<const PlannedJob> plan, std::size_t index);
 /// have now.
 Result<VerifyState> state_before(const WorkerContext& context, std::size_t index);
 
-/// Makes the frame source of job number `index`, which sends. Errors: those of Replay::open().
+/// Makes the frame source of job number `index`, which sends frames of `max_frame` bytes or less. A
+/// replay leaves out longer ones. Errors: those of Replay::open().
 Result<std::unique_ptr<FrameSource>> make_source(const WorkerContext& context, std::size_t index,
-                                                 const VerifyState& before);
+                                                 const VerifyState& before, std::size_t max_frame);
 
 /// Makes the record of the frames that the job sends; null if it keeps none. Errors: the file's.
 Result<std::unique_ptr<RecordWriter>> make_record(const JobOptions& job);

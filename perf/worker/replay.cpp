@@ -17,6 +17,15 @@ Error unusable(const std::string& path, const std::string& why) {
 
 }  // namespace
 
+std::string too_long_text(const Replay& replay, std::size_t max_frame) {
+  const bool one = replay.too_long() == 1;
+  return (one ? "1 frame of the capture is"
+              : std::to_string(replay.too_long()) + " frames of the capture are") +
+         std::string(" longer than the ") + std::to_string(max_frame) +
+         " bytes that the wire carries (mtu=" +
+         std::to_string(replay.longest() - kEthernetHeaderBytes) + " has room)";
+}
+
 Result<Replay> Replay::open(const std::string& path, const ReplayOptions& options) {
   auto reader = PcapReader::open(path);
   if (!reader) return reader.error();
@@ -32,11 +41,15 @@ Result<Replay> Replay::open(const std::string& path, const ReplayOptions& option
     for (const FrameView& frame : batch.frames()) {
       const std::uint64_t after = time.next(frame.time_ns);
       replay.longest_gap_ns_ = std::max(replay.longest_gap_ns_, time.gap_ns());
+      replay.longest_ = std::max(replay.longest_, frame.size());
+      if (frame.size() > options.max_frame) {
+        ++replay.too_long_;
+        continue;
+      }
       replay.records_.push_back({.after_ns = after,
                                  .at = replay.bytes_.size(),
                                  .size = static_cast<std::uint32_t>(frame.size())});
       replay.bytes_.insert(replay.bytes_.end(), frame.bytes.begin(), frame.bytes.end());
-      replay.longest_ = std::max(replay.longest_, frame.size());
       replay.cut_short_ += frame.truncated() ? 1 : 0;
     }
     if (replay.bytes_.size() > options.max_bytes) {
@@ -46,6 +59,10 @@ Result<Replay> Replay::open(const std::string& path, const ReplayOptions& option
     }
   }
   if (auto status = reader->status(); !status) return unusable(path, status.error().message);
+  if (replay.records_.empty() && replay.too_long_ > 0) {
+    return Error(Errc::frame_too_long,
+                 "cannot replay \"" + path + "\": " + too_long_text(replay, options.max_frame));
+  }
   if (replay.records_.empty()) return unusable(path, "it contains no frame");
   replay.skipped_ = reader->skipped();
   replay.endless_ = options.loops == 0;

@@ -21,6 +21,7 @@ struct ReplayOptions {
   std::uint64_t loops = 1;                        ///< 0: endless
   std::uint64_t max_gap_ns = 0;                   ///< of the replay, not of the capture; 0: any
   std::size_t max_bytes = std::size_t{2} << 30U;  ///< of frames in memory
+  std::size_t max_frame = kMaxFrameBytes;         ///< longer ones are left out
 };
 
 /// Threads: one at a time. Blocks: only open(), for the disk.
@@ -29,13 +30,14 @@ class Replay {
   static constexpr std::uint64_t kNever = std::numeric_limits<std::uint64_t>::max();
 
   /// Reads the capture at `path`. Errors: the system's; bad_argument if the file is not a capture,
-  /// is damaged, has no frames, or is larger than `max_bytes`; not_supported if its frames are not
-  /// Ethernet.
+  /// is damaged, has no frames, or is larger than `max_bytes`; frame_too_long if all frames are
+  /// longer than `max_frame`; not_supported if its frames are not Ethernet.
   static Result<Replay> open(const std::string& path, const ReplayOptions& options = {});
 
   std::size_t frames() const noexcept { return records_.size(); }  ///< of one loop
   std::uint64_t bytes() const noexcept { return bytes_.size(); }
-  std::size_t longest() const noexcept { return longest_; }        ///< bytes of the longest frame
+  std::uint64_t too_long() const noexcept { return too_long_; }  ///< left out
+  std::size_t longest() const noexcept { return longest_; }      ///< bytes, those left out included
   std::uint64_t cut_short() const noexcept { return cut_short_; }  ///< truncated during capture
   std::uint64_t skipped() const noexcept { return skipped_; }  ///< records of less than 14 bytes
   /// How long a loop takes: shmif/capture/recorded_time.hpp. 0: as fast as possible.
@@ -77,6 +79,7 @@ class Replay {
   std::vector<std::byte> bytes_;
   std::vector<Record> records_;
   std::size_t longest_ = 0;
+  std::uint64_t too_long_ = 0;
   std::uint64_t cut_short_ = 0;
   std::uint64_t skipped_ = 0;
   std::uint64_t loop_ns_ = 0;
@@ -88,5 +91,8 @@ class Replay {
   std::uint64_t loop_start_ns_ = 0;
   std::uint64_t end_ns_ = kNever;
 };
+
+/// That the replay leaves out frames longer than `max_frame`, and which wire has room for them.
+std::string too_long_text(const Replay& replay, std::size_t max_frame);
 
 }  // namespace shmif::perf

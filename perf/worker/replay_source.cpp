@@ -14,7 +14,8 @@ namespace {
 /// replay has no ramp.
 class ReplaySource : public FrameSource {
  public:
-  explicit ReplaySource(Replay replay) : replay_(std::move(replay)) {}
+  ReplaySource(Replay replay, std::size_t max_frame)
+      : replay_(std::move(replay)), max_frame_(max_frame) {}
 
   /// The first of the taken frames may have been sent already, and the last ones may exceed a limit
   /// of the job.
@@ -43,6 +44,11 @@ class ReplaySource : public FrameSource {
       what += std::to_string(skipped) +
               " records of the capture are too short for frames, and are left out";
     }
+    if (replay_.too_long() != 0) {
+      if (!what.empty()) what += "; ";
+      what += too_long_text(replay_, max_frame_) +
+              (replay_.too_long() == 1 ? ", and is left out" : ", and are left out");
+    }
     return what;
   }
   std::string notice() const final {
@@ -53,7 +59,7 @@ class ReplaySource : public FrameSource {
            (gap < 2 * kMinuteNs ? " minute" : " minutes") +
            " (replay_max_gap=1 cuts it to a second)";
   }
-  std::size_t max_bytes() const noexcept final { return replay_.longest(); }
+  std::size_t max_bytes() const noexcept final { return std::min(replay_.longest(), max_frame_); }
   std::size_t max_frames() const noexcept final { return SIZE_MAX; }
   std::span<std::byte> memory() noexcept final { return replay_.memory(); }
 
@@ -68,6 +74,7 @@ class ReplaySource : public FrameSource {
   std::vector<FrameView> taken_;
 
  private:
+  std::size_t max_frame_;
   std::optional<std::uint64_t> first_taken_;  // number of the first frame in taken_
 };
 
@@ -112,8 +119,8 @@ class TimedReplay final : public ReplaySource {
 /// Sends at the rate of the job, or as fast as possible, with thinktime.
 class PacedReplay final : public ReplaySource {
  public:
-  PacedReplay(Replay replay, const JobOptions& job)
-      : ReplaySource(std::move(replay)),
+  PacedReplay(Replay replay, std::size_t max_frame, const JobOptions& job)
+      : ReplaySource(std::move(replay), max_frame),
         options_(schedule_options(job)),
         schedule_(options_),
         lengths_(replay_, taken_) {}
@@ -166,20 +173,22 @@ class PacedReplay final : public ReplaySource {
 
 }  // namespace
 
-Result<std::unique_ptr<FrameSource>> make_replay_source(const JobOptions& job) {
+Result<std::unique_ptr<FrameSource>> make_replay_source(const JobOptions& job,
+                                                        std::size_t max_frame) {
   // A job that sends for a fixed time repeats the capture as often as needed.
   const bool endless = job.time_based && job.runtime.count() > 0;
   const bool paced = job.rate_bps.tx != 0 || job.rate_fps.tx != 0 || job.replay_no_stall;
-  auto replay = Replay::open(
-      job.replay, {.time_scale = paced ? 0 : job.replay_time_scale,
-                   .loops = endless ? 0 : job.loops,
-                   .max_gap_ns = static_cast<std::uint64_t>(job.replay_max_gap.count())});
+  auto replay = Replay::open(job.replay,
+                             {.time_scale = paced ? 0 : job.replay_time_scale,
+                              .loops = endless ? 0 : job.loops,
+                              .max_gap_ns = static_cast<std::uint64_t>(job.replay_max_gap.count()),
+                              .max_frame = max_frame});
   if (!replay) return std::move(replay).error();
   std::unique_ptr<FrameSource> source;
   if (paced) {
-    source = std::make_unique<PacedReplay>(*std::move(replay), job);
+    source = std::make_unique<PacedReplay>(*std::move(replay), max_frame, job);
   } else {
-    source = std::make_unique<TimedReplay>(*std::move(replay));
+    source = std::make_unique<TimedReplay>(*std::move(replay), max_frame);
   }
   return source;
 }

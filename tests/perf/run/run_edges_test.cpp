@@ -24,6 +24,7 @@
 #include "perf/plan/curve_interval.hpp"
 #include "perf/worker/command.hpp"
 #include "perf/worker/frame_source.hpp"
+#include "shmif/capture/pcap_link.hpp"
 #include "tests/support/temp_dir.hpp"
 
 namespace shmif::perf::run_edges {
@@ -228,6 +229,55 @@ TEST(ReplayWarning, CountsWhatOfACaptureIsNotWhole) {
     job.replay = capture_of(dir, 3, c.cut, c.runts);
     EXPECT_EQ(make_replay_source(job).value()->warning(), c.text);
   }
+}
+
+TEST(ReplayWarning, TellsOfFramesThatAreTooLongForTheWireAndWhichWireHasRoom) {
+  const test::TempDir dir;
+  JobOptions job;
+  job.replay = dir.file("long.pcap");
+  const auto write = [&](std::initializer_list<std::size_t> sizes) {
+    std::filesystem::remove(job.replay);
+    auto writer = PcapWriter::create(job.replay).value();
+    for (const std::size_t size : sizes) {
+      const std::vector<std::byte> bytes(size);
+      const FrameView frame{std::span<const std::byte>(bytes)};
+      ASSERT_EQ(writer.send({&frame, 1}).taken, 1U);
+    }
+  };
+  const auto sizes_of = [](FrameSource& source) {
+    source.begin(1, FrameSource::kNever, 1);
+    std::array<FrameSource::Slot, 8> slots{};
+    std::vector<std::uint32_t> sizes;
+    for (std::size_t i = 0, taken = source.take(1'000'000'000, slots); i < taken; ++i) {
+      sizes.push_back(slots[i].bytes);
+    }
+    return sizes;
+  };
+  write({100, 1515, 1514});
+  auto one = make_replay_source(job, 1514).value();
+  EXPECT_EQ(one->warning(),
+            "1 frame of the capture is longer than the 1514 bytes that the wire carries (mtu=1501 "
+            "has room), and is left out");
+  EXPECT_EQ(one->max_bytes(), 1514U);
+  EXPECT_EQ(sizes_of(*one), (std::vector<std::uint32_t>{100, 1514}));
+
+  write({9000, 100, 1515});
+  job.replay_no_stall = true;
+  auto two = make_replay_source(job, 1514).value();
+  EXPECT_EQ(two->warning(),
+            "2 frames of the capture are longer than the 1514 bytes that the wire carries "
+            "(mtu=8986 has room), and are left out");
+  EXPECT_EQ(sizes_of(*two), std::vector<std::uint32_t>{100});
+  EXPECT_EQ(make_replay_source(job, 9000).value()->warning(), "");
+
+  write({9000});
+  const auto none = make_replay_source(job, 8999);
+  ASSERT_FALSE(none);
+  EXPECT_EQ(none.error().code, Errc::frame_too_long);
+  EXPECT_EQ(none.error().message,
+            "cannot replay \"" + job.replay +
+                "\": 1 frame of the capture is longer than the 8999 bytes that the wire carries "
+                "(mtu=8986 has room)");
 }
 
 /// A capture of two frames with that pause between them.
