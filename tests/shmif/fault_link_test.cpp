@@ -257,6 +257,26 @@ TEST(FaultLink, ALinkThatHasEndedWakesNobodyWhoWaitsForWhatIsUnderWay) {
   link.finish_wait();
 }
 
+TEST(FaultLink, FramesThatALinkWillNeverTakeWakeNobody) {
+  auto [near, far] = LoopbackLink::pair().value();
+  Moody::Mood mood{.next_error = {}, .frames_until_end = 1};
+  FaultLink link = wrap(std::move(near), mood, {}, {.delay = 1ms});
+  const std::vector<Bytes> frames{make_frame(60, 1), make_frame(60, 2), make_frame(60, 3)};
+  ASSERT_EQ(link.send(views(frames)).taken, 3U);
+  pollfd p{.fd = link.descriptor(), .events = POLLIN, .revents = 0};
+  while (!link.send({}).error) {  // they are not due yet
+    static_cast<void>(link.prepare_wait());
+    EXPECT_GE(poll(&p, 1, 10), 0);
+    link.finish_wait();
+  }
+  EXPECT_EQ(link.under_way(), 2U);
+  for (int round = 0; round < 2; ++round) {
+    EXPECT_FALSE(link.prepare_wait().ready);
+    EXPECT_FALSE(is_readable(link)) << "whoever waits would turn round and round";
+    link.finish_wait();
+  }
+}
+
 TEST(FaultLink, ALinkThatEndsWithinABatchTellsHowManyWentOut) {
   auto [near, far] = LoopbackLink::pair().value();
   Moody::Mood mood{.next_error = {}, .frames_until_end = 2};

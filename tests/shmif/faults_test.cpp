@@ -326,6 +326,21 @@ TEST(Faults, AReorderedFrameThatNobodyFollowsGoesOnByItself) {
   EXPECT_EQ(way.faults.counters().reordered, 0U) << "nobody overtook it";
 }
 
+TEST(Faults, AFrameThatIsReorderedIsNoEarlierThanItsDelay) {
+  FaultOptions options{.delay = 10ms, .jitter = 9ms};
+  Way by_delay(options);
+  options.reorder = 0.5;
+  Way reordered(options);
+  std::map<Bytes, Time> due;
+  for (Way* const way : {&by_delay, &reordered}) {
+    way->put_many(0, 500, 1ms);
+    for (int i = 0; i < 100; ++i) way->wait(1ms);
+    ASSERT_EQ(way->out.size(), 500U);
+  }
+  for (std::size_t i = 0; i < 500; ++i) due[by_delay.out[i]] = by_delay.at[i];
+  for (std::size_t i = 0; i < 500; ++i) EXPECT_GE(reordered.at[i], due.at(reordered.out[i])) << i;
+}
+
 TEST(Faults, FramesThatNobodyPassesGoOnEachAtItsOwnTime) {
   Way way({.reorder = 1});
   const Time begin = way.now;
@@ -518,17 +533,20 @@ TEST(Faults, AQueueOfNoGivenLengthHoldsWhatTheDelayNeedsAndAThousandForTheBottle
   EXPECT_EQ(line.out.size(), 2000U);
 }
 
-TEST(Faults, WhatIsDelayedTakesNoMoreThan64MiB) {
-  Way way({.delay = 1s});
+TEST(Faults, WhatIsDelayedTakesNoMoreThan64MiBAndGivesThemBack) {
   const Bytes frame = make_frame(60'000, 1);
-  for (const std::uint64_t times : {1U, 2U}) {
-    for (int i = 0; i < 1200; ++i) way.put(frame);
-    const std::size_t waiting = way.faults.waiting();
-    EXPECT_GT(waiting, 1100U);
-    EXPECT_LE(waiting * frame.size(), kMaxFaultBytes);
-    EXPECT_EQ(way.faults.counters().queue_full, times * (1200 - waiting));
-    way.wait(1s);
-    EXPECT_EQ(way.faults.waiting(), 0U);
+  for (const unsigned copies : {0U, 1U}) {
+    SCOPED_TRACE(copies);
+    Way way({.duplicate = static_cast<double>(copies), .delay = 1s});
+    for (const std::uint64_t times : {1U, 2U}) {
+      for (int i = 0; i < 1200; ++i) way.put(frame);
+      const std::size_t waiting = way.faults.waiting();
+      EXPECT_GT(waiting, 1100U);
+      EXPECT_LE((waiting - copies) * frame.size(), kMaxFaultBytes);
+      EXPECT_EQ(way.faults.counters().queue_full, times * (1200 - waiting / (1 + copies)));
+      way.wait(1s);
+      EXPECT_EQ(way.faults.waiting(), 0U);
+    }
   }
 }
 

@@ -97,6 +97,22 @@ TEST(LoopbackLink, ALinkDeliversWhatWasQueuedBeforeItsPeerWent) {
   EXPECT_EQ(r.error, Errc::link_ended);
 }
 
+TEST(LoopbackLink, AFrameThatWaitsForRoomComesBeforeTheEnd) {
+  auto [near, far] = LoopbackLink::pair().value();
+  const std::vector<Bytes> frames{make_frame(60, 1)};
+  EXPECT_EQ(near.send(views(frames)).taken, 1U);
+  near.close();
+  FrameBatch full(1);
+  full.push(FrameView(full.room().data(), 60));
+  FrameBatch none(64, 13);
+  for (FrameBatch* const each : {&full, &none}) {
+    const ReceiveResult got = far.receive(*each);
+    EXPECT_EQ(got.frames, 0U);
+    EXPECT_FALSE(got.error) << got.error.message();
+  }
+  EXPECT_TRUE(same_frames(frames, collect(far, 1)));
+}
+
 TEST(LoopbackLink, WhatIsAssignedToLeavesItsPeer) {
   auto [near, far] = LoopbackLink::pair().value();
   auto [other, end] = LoopbackLink::pair().value();

@@ -377,6 +377,23 @@ TEST(Bridge, ALinkInPassingTroubleIsAskedAgainInMeasure) {
   EXPECT_EQ(end.address, "puppet:");
 }
 
+TEST(Bridge, ALinkInPassingTroubleDoesNotMakeTheLoopSpinThoughItHasSomethingToRead) {
+  Puppet a;
+  Puppet b;
+  b.receive_errno = static_cast<int>(Errc::corrupt);
+  ASSERT_EQ(::eventfd_write(b.event.get(), 1), 0);
+  AnyLink left = puppet_link(a);
+  AnyLink right = puppet_link(b);
+  Bridge bridge = Bridge::create().value();
+  ASSERT_TRUE(bridge.add(left, right));
+  const auto start = std::chrono::steady_clock::now();
+  Running running(bridge);
+  while (b.receives < 3) std::this_thread::sleep_for(milliseconds(1));
+  const int turns = a.waits;
+  EXPECT_LE(turns, often(start, milliseconds(50)));
+  running.stop();
+}
+
 /// Asks to be looked at again after `at_most`, and ends at the third look.
 class HastyLink {
  public:
