@@ -181,14 +181,13 @@ std::optional<unsigned> waiting_descriptors(int socket) noexcept {
 /// come, so that closing it closes no other file.
 bool is_made_harmless(int socket) noexcept {
   int type = 0;
-  int listens = 0;
   socklen_t size = sizeof type;
-  if (::getsockopt(socket, SOL_SOCKET, SO_TYPE, &type, &size) != 0 || type != SOCK_STREAM ||
-      ::getsockopt(socket, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) != 0 || listens != 0)
+  if (::getsockopt(socket, SOL_SOCKET, SO_TYPE, &type, &size) != 0 || type != SOCK_STREAM)
     return false;
   sockaddr_storage peer{};
   size = sizeof peer;
-  if (::getpeername(socket, reinterpret_cast<sockaddr*>(&peer), &size) != 0 ||  // not connected
+  // One that listens has no peer either.
+  if (::getpeername(socket, reinterpret_cast<sockaddr*>(&peer), &size) != 0 ||
       ::shutdown(socket, SHUT_RD) != 0)
     return false;
   return waiting_descriptors(socket) == 0U;
