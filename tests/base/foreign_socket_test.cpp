@@ -183,6 +183,70 @@ TEST(ForeignSocket, LeavesWhatWasNotReceivedToAChild) {
   }
 }
 
+// One that is assigned is as good as one that was made so, and what was there before has ended.
+TEST(ForeignSocket, MayTakeThePlaceOfAnotherAnyNumberOfTimes) {
+  const UniqueFd file(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+  const UniqueFd event(::eventfd(0, EFD_CLOEXEC));
+  const auto before = held();
+  {
+    ForeignSocket socket;
+    for (int i = 0; i < 2 * base::kMaxWaitingChildren; ++i) {
+      auto pair = socket_pair();
+      socket = ForeignSocket(std::move(pair[1]));
+      EXPECT_TRUE(socket.why().empty()) << "that of the one before";
+      ASSERT_TRUE(tell(pair[0].get(), "good", {event.get()}));
+      ASSERT_EQ(next(socket).received.status, Status::data) << i << ": " << socket.why();
+      ASSERT_TRUE(tell(pair[0].get(), "bad", {file.get()}));
+      ASSERT_EQ(next(socket).received.status, Status::refused);
+      EXPECT_EQ(socket.why(), kNoWish) << i;
+    }
+  }
+  EXPECT_EQ(held(), before);
+}
+
+TEST(ForeignSocket, IsEndedByItsLastUserWhoeverElseHasADescriptorOfIt) {
+  for (const bool is_assigned : {false, true}) {
+    auto pair = socket_pair();
+    const UniqueFd copy(::fcntl(pair[1].get(), F_DUPFD_CLOEXEC, 3));
+    ForeignSocket made(std::move(pair[1]));
+    ForeignSocket assigned;
+    if (is_assigned) assigned = std::move(made);
+    (is_assigned ? assigned : made).close();
+    char byte = 0;
+    EXPECT_EQ(::recv(pair[0].get(), &byte, 1, MSG_DONTWAIT), 0) << is_assigned;
+  }
+}
+
+TEST(ForeignSocket, SaysThatAMessageHadMoreBytes) {
+  auto pair = socket_pair(SOCK_SEQPACKET);
+  const UniqueFd event(::eventfd(0, EFD_CLOEXEC));
+  ForeignSocket socket(std::move(pair[1]));
+  for (const std::vector<int>& descriptors : {std::vector<int>(), std::vector<int>{event.get()}}) {
+    for (const std::size_t size : {std::size_t{16}, std::size_t{17}}) {
+      ASSERT_TRUE(tell(pair[0].get(), std::string(size, 'x'), descriptors));
+      const Got got = next(socket);
+      ASSERT_EQ(got.received.status, Status::data);
+      EXPECT_EQ(got.text, std::string(16, 'x'));
+      EXPECT_EQ(got.received.was_cut, size == 17) << descriptors.size();
+      EXPECT_EQ(got.descriptors.size(), descriptors.size());
+    }
+  }
+}
+
+// The kernel tells of unread messages of this side before it delivers those of the other one.
+TEST(ForeignSocket, DeliversWhatWasSentBeforeTheOtherSideEndedWithoutReading) {
+  for (const int type : {SOCK_STREAM, SOCK_SEQPACKET}) {
+    auto pair = socket_pair(type);
+    ForeignSocket socket(std::move(pair[1]));
+    ASSERT_EQ(::send(socket.get(), "unread", 6, 0), 6);
+    ASSERT_TRUE(tell(pair[0].get(), "last words", {}));
+    pair[0].reset();
+    EXPECT_EQ(next(socket).text, "last words") << type;
+    EXPECT_EQ(next(socket).received.status, Status::closed);
+    EXPECT_EQ(next(socket).received.status, Status::closed);
+  }
+}
+
 // The child of a fork has the object, too, and may run its destructor.
 TEST(ForeignSocket, IsNotEndedByTheChildOfAFork) {
   auto pair = socket_pair();
@@ -213,7 +277,8 @@ bool serves_another_user() {
   auto pair = socket_pair();
   if (::seteuid(::getuid()) != 0) return false;
   const UniqueFd event(::eventfd(0, EFD_CLOEXEC));
-  ForeignSocket socket(std::move(pair[1]));
+  ForeignSocket socket;
+  socket = ForeignSocket(std::move(pair[1]));
   DescriptorWish wish = kWish;
   wish.patience = kGenerousTime;
   return tell(pair[0].get(), "x", {event.get()}) &&
