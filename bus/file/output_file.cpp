@@ -44,6 +44,11 @@ bool is_one_file(const struct stat& left, const struct stat& right) noexcept {
   return left.st_dev == right.st_dev && left.st_ino == right.st_ino;
 }
 
+Error is_input(const OutputRules& rules, const std::string& input) {
+  return refused(rules,
+                 "it is \"" + input + "\", which the same run uses, too (name another file)");
+}
+
 /// Checks an existing regular file by what is in it. `fd`: open for reading.
 Result<void> check_content(int fd, const struct stat& status, const OutputRules& rules) {
   std::uint64_t begin = 0;
@@ -56,8 +61,7 @@ Result<void> check_content(int fd, const struct stat& status, const OutputRules&
   for (const std::string& input : rules.inputs) {
     struct stat other{};
     if (stat(input.c_str(), &other) != 0 || !is_one_file(status, other)) continue;
-    return refused(rules,
-                   "it is \"" + input + "\", which is read in the same run (name another file)");
+    return is_input(rules, input);
   }
   if (rules.replace == Replace::any || status.st_size == 0) return {};
   if (rules.replace == Replace::nothing) {
@@ -101,6 +105,22 @@ LinkEnd end_of_links(std::string path) {
     path = text.starts_with('/') ? text : directory_of(path) + '/' + text;
   }
   return {.path = path};
+}
+
+/// Whether both paths lead to one file that is still to be made.
+bool is_one_new_file(const std::string& left, const std::string& right) {
+  const std::string one = end_of_links(left).path;
+  const std::string other = end_of_links(right).path;
+  struct stat status{};
+  struct stat directory{};
+  struct stat other_directory{};
+  const auto is_missing = [&](const std::string& path) {
+    return stat(path.c_str(), &status) != 0 && errno == ENOENT;
+  };
+  return one.substr(one.rfind('/') + 1) == other.substr(other.rfind('/') + 1) && is_missing(one) &&
+         is_missing(other) && stat(directory_of(one).c_str(), &directory) == 0 &&
+         stat(directory_of(other).c_str(), &other_directory) == 0 &&
+         is_one_file(directory, other_directory);
 }
 
 Place find_place(const std::string& path) {
@@ -257,6 +277,9 @@ Result<void> check_place(const std::string& path, const Place& place, const Outp
     struct stat status{};
     if (stat(directory.c_str(), &status) != 0) return failed(rules, errno);
     if (!S_ISDIR(status.st_mode)) return failed(rules, ENOTDIR);
+    for (const std::string& input : rules.inputs) {
+      if (is_one_new_file(path, input)) return is_input(rules, input);
+    }
     return access(directory.c_str(), W_OK | X_OK) == 0 ? Result<void>() : failed(rules, errno);
   }
   if (S_ISDIR(place.status.st_mode)) return failed(rules, EISDIR);
@@ -288,8 +311,8 @@ const char* output_advice(int number) noexcept {
 bool is_same_file(const std::string& left, const std::string& right) {
   struct stat one{};
   struct stat other{};
-  return stat(left.c_str(), &one) == 0 && S_ISREG(one.st_mode) &&
-         stat(right.c_str(), &other) == 0 && is_one_file(one, other);
+  if (stat(left.c_str(), &one) != 0) return is_one_new_file(left, right);
+  return S_ISREG(one.st_mode) && stat(right.c_str(), &other) == 0 && is_one_file(one, other);
 }
 
 Result<void> check_output(const std::string& path, const OutputRules& rules) {

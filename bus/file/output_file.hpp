@@ -34,7 +34,7 @@ struct OutputRules {
   std::string what;
   Replace replace = Replace::any;
   std::vector<std::string> inputs =
-      {};  ///< paths that the run reads; those without a file are left out
+      {};  ///< paths of files that the run reads, or writes beside this one
   /// With Replace::nothing: what helps, "to replace it, give --force".
   std::string remedy = {};
   /// open_stream() of a FIFO waits for its reader until this is readable; -1: for ever.
@@ -45,7 +45,8 @@ struct OutputRules {
 /// that is not known. Threads: safe. Blocks: never.
 const char* output_advice(int number) noexcept;
 
-/// Whether both paths lead to one regular file. Threads: safe. Blocks: for the disk.
+/// Whether both paths lead to one regular file, or to one that does not exist yet. Threads: safe.
+/// Blocks: for the disk.
 bool is_same_file(const std::string& left, const std::string& right);
 
 /// Whether `path` may be written, as open_stream() and write_whole() would say, but without opening

@@ -99,10 +99,33 @@ TEST(OutputFile, IsNoInputOfTheRunUnderAnyName) {
   const OutputRules rules{.what = "cannot write it", .inputs = {dir.file("none"), job}};
   for (const std::string& path : {job, dir.file("link")}) {
     EXPECT_EQ(refusal(path, rules), "cannot write it: it is \"" + job +
-                                        "\", which is read in the same run (name another file)");
+                                        "\", which the same run uses, too (name another file)");
   }
   EXPECT_EQ(text_of(job), "[a]\n");
   EXPECT_EQ(refusal(dir.file("other"), rules), "");
+}
+
+TEST(OutputFile, IsNoOtherFileThatTheRunIsStillToMake) {
+  const test::TempDir dir;
+  const std::string made = dir.file("made");
+  ASSERT_EQ(mkdir(dir.file("sub").c_str(), 0700), 0);
+  ASSERT_EQ(symlink("sub/../made", dir.file("link").c_str()), 0);
+  const OutputRules rules{.what = "cannot write it", .inputs = {dir.file("none"), made}};
+  for (const std::string& path :
+       {made, dir.file("./made"), dir.file("sub/../made"), dir.file("link")}) {
+    EXPECT_EQ(refusal(path, rules), "cannot write it: it is \"" + made +
+                                        "\", which the same run uses, too (name another file)")
+        << path;
+    EXPECT_TRUE(is_same_file(path, made)) << path;
+  }
+  // Another name, another directory, a directory that is missing, and a file that exists.
+  put(dir.file("sub/there"), "x");
+  for (const std::string& path :
+       {dir.file("made2"), dir.file("sub/made"), dir.file("lost/made"), dir.file("sub/there")}) {
+    EXPECT_FALSE(is_same_file(path, made)) << path;
+    EXPECT_FALSE(is_same_file(made, path)) << path;
+  }
+  EXPECT_EQ(refusal(dir.file("sub/made"), rules), "");
 }
 
 TEST(OutputFile, ReplacesOnlyWhatItsRulesAllow) {
