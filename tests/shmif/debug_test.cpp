@@ -168,6 +168,7 @@ TEST_F(DebugLines, ControlCharactersAndLongTextsDoNotBreakALine) {
   ASSERT_TRUE(add_debug("remote"));
   const std::string text = written_by([] {
     debug(Debug::remote, [] { return std::string("a\nb\x1b[31m"); });
+    const DebugSubject subject("c\nd\x1b[31m");
     debug(Debug::remote, [] { return std::string(100'000, 'x'); });
   });
   EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 2) << text.substr(0, 200);

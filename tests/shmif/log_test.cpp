@@ -1,9 +1,19 @@
 #include "shmif/log.hpp"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
+#include <array>
+#include <csignal>
 #include <string>
 #include <utility>
+
+#include "base/unique_fd.hpp"
+#include "shmif/debug/debug.hpp"
+#include "tests/support/child_process.hpp"
+#include "tests/support/temp_dir.hpp"
 
 namespace shmif {
 namespace {
@@ -56,6 +66,36 @@ TEST(Log, AWarningThatIsGivenOnceIsNotRepeatedAndOthersAre) {
   EXPECT_EQ(warn(one), "");
   EXPECT_EQ(warn(other), "");
   EXPECT_EQ(written_by([&] { log_warning(one); }), "shmif: warning: " + one + '\n');
+}
+
+TEST(Log, LinesThatNobodyCanReadDoNotEndTheProcess) {
+  const test::TempDir directory;
+  std::array<int, 2> ends{};
+  ASSERT_EQ(::pipe2(ends.data(), O_CLOEXEC), 0);
+  const UniqueFd broken(ends[1]);
+  ::close(ends[0]);
+  const UniqueFd full(
+      ::open((directory.path() + "/lines").c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+  for (const UniqueFd* const each : {&broken, &full}) {
+    SCOPED_TRACE(each == &broken ? "a pipe without a reader" : "a file at its limit");
+    const pid_t child = ::fork();
+    ASSERT_GE(child, 0);
+    if (child == 0) {
+      test::no_core();
+      const rlimit none{0, 0};
+      ::setrlimit(RLIMIT_FSIZE, &none);
+      ::signal(SIGPIPE, SIG_DFL);
+      ::signal(SIGXFSZ, SIG_DFL);
+      ::dup2(each->get(), STDERR_FILENO);
+      log_error("a");
+      if (!add_debug("wire")) ::_exit(2);
+      debug(Debug::wire, [] { return std::string("b"); });
+      ::_exit(0);
+    }
+    int status = -1;
+    ASSERT_EQ(::waitpid(child, &status, 0), child);
+    EXPECT_EQ(status, 0);
+  }
 }
 
 }  // namespace

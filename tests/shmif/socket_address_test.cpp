@@ -207,7 +207,8 @@ TEST(MaxDatagramBytes, AreWhatFitsBehindTheHeadersOfBothFamilies) {
       std::size_t bytes;
     };
     for (const Row& row : {Row{"127.0.0.1:7", 1500, 1472}, Row{"[::1]:7", 1500, 1452},
-                           Row{"127.0.0.1:7", 65536, 65507}, Row{"[::1]:7", 65536, 65488}}) {
+                           Row{"127.0.0.1:7", 65536, 65507}, Row{"[::1]:7", 65536, 65488},
+                           Row{"[::1]:7", 70000, 65507}}) {
       set_mtu_of_loopback(row.mtu);
       const SocketAddress remote = address_from(row.to);
       const UniqueFd socket = bound_socket(SOCK_DGRAM, remote.any().with_port(0)).value();
