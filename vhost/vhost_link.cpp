@@ -98,7 +98,7 @@ struct VhostLink::Impl {
   }
 
   /// What became of a frame that was to be put into the driver's buffers.
-  enum class Put : std::uint8_t { done, full };
+  enum class Put : std::uint8_t { done, full, no_room };
 
   Backend::Queue& to_driver() noexcept { return backend.queue(Number::kReceiveQueue); }
   Backend::Queue& from_driver() noexcept { return backend.queue(Number::kSendQueue); }
@@ -271,8 +271,7 @@ VhostLink::Impl::Put VhostLink::Impl::put_bytes(std::span<const std::byte> bytes
   if (!gather(header_bytes + bytes.size())) {
     // With more buffers the frame may fit, unless all that can be there are.
     if (ring.fault() != nullptr || chains.size() < max_chains()) return Put::full;
-    no_room.add();
-    return Put::done;
+    return Put::no_room;
   }
   const NetHeader header{.offload = offload,
                          .num_buffers = static_cast<std::uint16_t>(chains.size())};
@@ -297,26 +296,21 @@ VhostLink::Impl::Put VhostLink::Impl::put_segments(const FrameView& frame) noexc
     return put_bytes(copy, {});
   }
   bus::Segmenter segments;
-  if (!segments.begin(frame.bytes, frame.offload)) {
-    no_room.add();
-    return Put::done;
-  }
+  if (!segments.begin(frame.bytes, frame.offload)) return Put::no_room;
   SplitQueue& ring = to_driver().ring;
   // Drivers do not lend as many chains as the queue has entries: they lend more only when many came
   // back, and without mergeable buffers a chain may take several entries.
   const std::size_t lent =
       backend.has(Features::kMergeable) ? ring.size() * 3 / 4 : ring.size() / 4;
-  if (segments.remaining() > lent) {
-    no_room.add();
-    return Put::done;
-  }
+  if (segments.remaining() > lent) return Put::no_room;
   // All of the segments, or none, so that the caller can try again.
   if (!ring.has(static_cast<unsigned>(segments.remaining()))) return Put::full;
+  Put all = Put::done;
   while (!segments.done()) {
     const std::size_t size = segments.next(segment);
-    if (put_bytes(std::span(segment).first(size), {}) == Put::full) no_room.add();
+    if (put_bytes(std::span(segment).first(size), {}) != Put::done) all = Put::no_room;
   }
-  return Put::done;
+  return all;
 }
 
 VhostLink::Impl::Put VhostLink::Impl::put(const FrameView& frame) noexcept {
@@ -337,8 +331,9 @@ SendResult VhostLink::send(std::span<const FrameView> frames) noexcept {
     if (result.error) break;
     if (!self.may_send()) {
       self.not_ready.add();
-    } else if (self.put(frame) == Impl::Put::full) {
-      break;
+    } else if (const Impl::Put put = self.put(frame); put != Impl::Put::done) {
+      if (put == Impl::Put::full) break;
+      self.no_room.add();
     }
     ++result.taken;
   }

@@ -343,6 +343,27 @@ TEST(VhostAgreed, AFrameFillsAtMost1024BuffersHoweverManyAreLent) {
   EXPECT_EQ(machine.link().drops().no_room, 1U);
 }
 
+// Each segment needs three buffers, and there are eight; or no chain is as long as a segment.
+TEST(VhostAgreed, ASuperFrameOfWhichSegmentsFindNoBuffersIsCountedOnce) {
+  struct Case {
+    std::uint64_t features;
+    std::uint16_t queue_size;
+    std::size_t arrive;
+  };
+  for (const auto& [features, queue_size, arrive] :
+       {Case{Driver::kUsual, 8, 2}, Case{Driver::kPlain, 32, 0}}) {
+    Machine machine({.features = features, .queue_size = queue_size, .buffer_bytes = 512},
+                    {.offload = true});
+    const Shape shape;
+    const Bytes frame = build(shape, 5 * 1448, 1);
+    FrameView super(frame.data(), frame.size());
+    super.offload = header_for(shape, 1448);
+    EXPECT_EQ(machine.link().send({&super, 1}).taken, 1U);
+    EXPECT_EQ(machine.front().arrived().size(), arrive);
+    EXPECT_EQ(machine.link().drops().no_room, 1U);
+  }
+}
+
 // Debug lines.
 
 std::string told_of(const std::function<void(FrontEnd&)>& tell, Driver driver = {}) {
