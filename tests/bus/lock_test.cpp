@@ -47,11 +47,16 @@ TEST(Lock, AnyStrayValueInTheWordIsTakenOver) {
   Port other = port_on(file.path());
   NumberedBatch batch(60);
   std::uint64_t count = 0;
+  std::uint64_t dead = 0;
   for (const unsigned name : {0U, 1U, 5U, 255U, 256U, 999U, 1000U, 1022U}) {
     raw.lock_as(name);
+    const bool is_own = name == sender.slot();
+    const bool may_live = name == other.slot() || name == lock_word::kRepairSlot;
+    dead += is_own || may_live ? 0 : 1;
     SCOPED_TRACE("holder " + std::to_string(name));
     EXPECT_FALSE(sender.send(batch.make(0, static_cast<std::uint32_t>(count), 1)).error);
     EXPECT_EQ(file.info().frames, ++count);
+    EXPECT_EQ(file.info().takeovers_dead, dead) << "no such port lives";
     EXPECT_TRUE(lock_word::is_free(raw.header().lock));
   }
   bus::store_seq_cst(raw.header().lock, UINT64_MAX);
@@ -317,6 +322,21 @@ TEST(Lifeline, ThatIsReplacedLetsItsLockGo) {
 /// A wrong "dead" would let others take its slot and its claim.
 TEST(Liveness, AProcessThatTheKernelSaysNothingAboutCountsAsAlive) {
   EXPECT_TRUE(bus::is_alive(-1, 7));
+}
+
+/// A program may close descriptors that it does not know, and open a file in their place.
+TEST(Lock, NoHolderCountsAsDeadByWhatAnotherFileSays) {
+  const TempBus file(small_ring());
+  const RawBus raw(file.path());
+  const Port holder = port_on(file.path());
+  const UniqueFd probe(dup(raw.fd()));
+  BusLock lock(raw.header(), 9, probe.get());
+  const UniqueFd other(::open(file.file("other").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+  ASSERT_EQ(dup2(other.get(), probe.get()), probe.get());
+  raw.lock_as(holder.slot());
+  EXPECT_TRUE(lock.holds(lock.acquire()));
+  EXPECT_EQ(raw.header().takeovers_dead, 0U);
+  EXPECT_EQ(raw.header().takeovers_living, 1U);
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 
 #include <cstring>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "tests/support/raw_bus.hpp"
@@ -344,6 +345,78 @@ TEST_F(ReaderAccount, ASegmentThatFindsLittleRoomIsCutShortAndSaysHowLongItWas) 
   EXPECT_EQ(small[0].size(), 50U);
   EXPECT_TRUE(small[0].truncated());
   EXPECT_EQ(small[0].true_bytes, Shape{}.payload() + 100);
+}
+
+TEST_F(ReaderAccount, ASuperFrameThatFindsLittleRoomIsCutShortAndSaysHowLongItWas) {
+  const std::size_t bytes = append_super(3);
+  FrameBatch small(8, 200);
+  ReadTally tally;
+  static_cast<void>(reader_.read(small, tally));
+  ASSERT_EQ(small.size(), 1U);
+  EXPECT_EQ(small[0].size(), 200U);
+  EXPECT_EQ(small[0].true_bytes, bytes);
+}
+
+/// What a ringer wrote into the slot may be wrong, or from before.
+TEST_F(ReaderAccount, NothingIsPassedOverForAPlaceThatCannotBe) {
+  append_for_all(70);
+  FrameBatch in(64);
+  ReadTally tally;
+  ASSERT_EQ(reader_.read(in, tally), ReadStatus::empty);
+  const std::uint64_t start = here();
+  for (int i = 0; i < 5; ++i) append_for_others();
+  const std::uint64_t place = here();
+  append_for_all(70);
+  const std::uint64_t beyond = here();
+  raw_.header().first = place;
+  const std::uint64_t most = bus::frames_in(place - start);
+  const std::pair<std::uint64_t, std::uint64_t> wrong[] = {
+      {beyond, 7},     {place, most + 2}, {place - 16, 6}, {start, 6},
+      {start - 32, 6}, {place, 1},        {place, 0}};
+  for (const auto& [position, number] : wrong) {
+    tally = {};
+    reader_.pass_over(position, number, tally);
+    EXPECT_EQ(differences(tally, {}), "") << position << " with frame " << number;
+    EXPECT_EQ(reader_.position(), start);
+  }
+  reader_.pass_over(place, most + 1, tally);
+  EXPECT_EQ(differences(tally, {.filtered = most}), "") << "no more frames fit there";
+}
+
+/// A repair puts a pad in front of the place where a reader waits that has read everything.
+TEST_F(ReaderAccount, AfterARepairAReaderThatHadReadAllGoesOnBehindItsPlace) {
+  append_for_all(100);
+  const std::uint64_t pad = here();
+  append_for_all(100);
+  FrameBatch in(64);
+  ReadTally tally;
+  ASSERT_EQ(reader_.read(in, tally), ReadStatus::empty);
+  const std::uint64_t place = here();
+  const std::uint64_t end = place + 160;
+  raw_.ring().record(pad).word = bus::word::pad(pad, end - pad);
+  raw_.ring().record(end).number = 2;
+  raw_.ring().record(end).word = bus::word::empty(end);
+  raw_.header().last = end;
+  append_for_all(120);
+  tally = {};
+  ASSERT_TRUE(reader_.find_place_again(tally));
+  EXPECT_EQ(differences(tally, {}), "");
+  EXPECT_EQ(reader_.position(), end);
+  in.clear();
+  EXPECT_EQ(reader_.read(in, tally), ReadStatus::empty);
+  ASSERT_EQ(in.size(), 1U) << "nothing comes twice";
+  EXPECT_EQ(in[0].number, 2U);
+}
+
+/// The positions do not tell then how much was lost, but the numbers go on.
+TEST_F(ReaderAccount, AfterARepairThatBeganThePositionsAnewItCountsLostFrames) {
+  raw_.begin_at(4 * raw_.ring().bytes(), 100);
+  ASSERT_TRUE(reader_.seek_end());
+  raw_.begin_at(64, 110);
+  ReadTally tally;
+  ASSERT_TRUE(reader_.find_place_again(tally));
+  EXPECT_EQ(reader_.position(), 64U);
+  EXPECT_EQ(differences(tally, {.overruns = 1, .lost_frames = 10}), "");
 }
 
 }  // namespace
