@@ -151,5 +151,69 @@ TEST_F(FlowSlots, APortThatIsRungFurtherOnCountsAsOneThatReads) {
   EXPECT_EQ(s.stalls, 0U);
 }
 
+/// It is charged with those that are, but it is overrun only where its place is needed.
+TEST_F(FlowSlots, APortThatIsBehindButNotInTheWayIsNotOverrun) {
+  constexpr milliseconds kPatience(20);
+  const bus::PortSlot& slowest = listener(3, 0);
+  const bus::PortSlot& slow = listener(4, 4096);
+  make_live(3);
+  make_live(4);
+  FlowControl control = flow(kPatience);
+  for (unsigned looks = 0; looks < 200 && !control.admits(1024); ++looks)
+    std::this_thread::sleep_for(kPatience / 4);
+  EXPECT_EQ(slowest.stalls, 1U);
+  EXPECT_EQ(slow.stalls, 0U);
+  EXPECT_EQ(slow.flags, bus::kFlagUp | bus::kFlagPause);
+}
+
+/// Within one pause, what it reads must make room for the next frame.
+TEST_F(FlowSlots, APortThatReadsLessThanTheNextFrameNeedsIsOverrun) {
+  constexpr milliseconds kPatience(20);
+  constexpr unsigned kReads = 20;
+  bus::PortSlot& s = listener(3, 0);
+  make_live(3);
+  FlowControl control = flow(kPatience);
+  unsigned looks = 0;
+  for (; looks < kReads && !control.admits(8192); ++looks) {
+    std::this_thread::sleep_for(kPatience / 4);
+    s.position += 256;
+  }
+  EXPECT_LT(looks, kReads);
+  EXPECT_EQ(s.stalls, 1U);
+}
+
+/// Each wait is short and it has moved since the last, but all of that is next to nothing.
+TEST_F(FlowSlots, APortThatReadsNextToNothingInManyShortWaitsIsOverrun) {
+  constexpr milliseconds kPatience(20);
+  bus::PortSlot& s = listener(3, 0);
+  make_live(3);
+  raw_.header().first = raw_.header().last - kSlotsRing + 64;
+  s.position = raw_.header().first;
+  FlowControl control = flow(kPatience);
+  for (unsigned pause = 0; pause < 20 && s.stalls == 0; ++pause) {
+    for (unsigned looks = 0; looks < 3 && !control.admits(96); ++looks)
+      std::this_thread::sleep_for(kPatience / 4);
+    s.position += 64;
+    EXPECT_TRUE(control.admits(96));
+    raw_.header().last += 64;
+  }
+  EXPECT_EQ(s.stalls, 1U);
+}
+
+TEST_F(FlowSlots, WhatOneThreadSendsDoesNotEndThePauseOfAnother) {
+  FlowControl control = flow(milliseconds(1000));
+  listener(3, 0);
+  control.begin_wait();
+  EXPECT_FALSE(control.admits(8192));
+  EXPECT_TRUE(control.admits(256));
+  EXPECT_EQ(waits_for(), 4U);
+  EXPECT_FALSE(control.admits(8192));
+  EXPECT_EQ(control.pauses(), 1U);
+  control.end_wait();
+  EXPECT_EQ(waits_for(), 0U);
+  EXPECT_FALSE(control.admits(8192));
+  EXPECT_EQ(control.pauses(), 2U);
+}
+
 }  // namespace
 }  // namespace shmif::test

@@ -463,5 +463,101 @@ TEST_F(FlowTest, ASenderThatWasStoppedDoesNotHoldThatTimeAgainstAPort) {
   EXPECT_LE(flow.paused(), kPatience / 4);
 }
 
+TEST_F(FlowTest, ASendThatMustStepAroundAClaimWaitsUntilItGoesThrough) {
+  const Port idler = port_on(bus.path(), {.name = "idler"});
+  Port stopped;
+  stopped.attach(bus.path()).value();
+  fill_to(kFlowRing - 4096);
+  const std::uint64_t end = raw.header().last;
+  raw.claim(stopped.slot(), end, end + 256, end + 4000);
+  const SendResult sent = sender.send(batch.make(1, next, 1));
+  EXPECT_FALSE(sent.error) << sent.error.message();
+  EXPECT_EQ(sent.taken, 1U);
+}
+
+TEST_F(WaitForRoom, IsNotEndedByAnInterruptFromBeforeIt) {
+  sender.interrupt();
+  const SendResult result = ended_by([&] {
+    FrameBatch in(64, 256U << 10U);
+    while (sender.receive(in).frames != 0) in.clear();
+    while (idler.receive(in).frames != 0) in.clear();
+  });
+  EXPECT_FALSE(result.error) << result.error.message();
+  EXPECT_EQ(result.taken, 1U);
+}
+
+/// Room for all of a batch is better, but not worth the whole patience.
+TEST_F(WaitForRoom, OfABatchIsOverWhenOneFrameFits) {
+  fill();
+  const std::uint64_t full = raw.header().last;
+  bus::store_relaxed(raw.slot(sender.slot()).position, full + 256 * kFlowRing);
+  NumberedBatch frames(500);
+  frames.fix_size(480);
+  SendResult result;
+  std::jthread waiter([&] { result = sender.send(frames.make(1, 0, 4)); });
+  EXPECT_TRUE(eventually([&] { return somebody_waits(); }));
+  bus::store_relaxed(raw.slot(idler.slot()).position, std::uint64_t{512});
+  EXPECT_TRUE(eventually([&] { return bus::load_relaxed(raw.header().last) != full; }));
+  EXPECT_EQ(bus::load_relaxed(raw.header().last), full + 512);
+  EXPECT_EQ(stalls(), 0U);
+  bus::store_relaxed(raw.slot(idler.slot()).position, full);
+  waiter.join();
+  EXPECT_EQ(result.taken, 4U);
+}
+
+/// A port that receives nothing only waits. It has caught up all the time.
+TEST(FlowOfIdlers, APortThatOnlyWaitsIsHeededAgain) {
+  const TempBus bus(
+      BusOptions{.ring_bytes = kFlowRing, .flow = Flow::pause, .patience = milliseconds(1)});
+  const RawBus raw(bus.path());
+  for (const bool polls : {false, true}) {
+    SCOPED_TRACE(polls ? "polls" : "waits");
+    Port port = port_on(bus.path());
+    std::uint32_t& flags = raw.slot(port.slot()).flags;
+    bus::fetch_and(flags, ~bus::kFlagPause);
+    EXPECT_TRUE(eventually([&] {
+      if (polls) {
+        EXPECT_FALSE(port.prepare_wait().ready);
+        port.finish_wait();
+      } else {
+        EXPECT_FALSE(port.wait(milliseconds(1)));
+      }
+      return (bus::load_relaxed(flags) & bus::kFlagPause) != 0;
+    }));
+  }
+}
+
+/// A port that reads after a repair that began the positions again reads, whatever it showed
+/// before.
+TEST(FlowOfIdlers, AfterARepairAPortIsJudgedByWhatItReadsFromThenOn) {
+  constexpr milliseconds kPatience(20);
+  const TempBus bus(
+      BusOptions{.ring_bytes = kFlowRing, .flow = Flow::pause, .patience = kPatience});
+  const RawBus raw(bus.path());
+  Port sender = port_on(bus.path());
+  const Port reader = port_on(bus.path());
+  bus::PortSlot& slot = raw.slot(reader.slot());
+  NumberedBatch batch(1000);
+  batch.fix_size(990);
+  const auto show_ring = [&](std::uint64_t last) {
+    raw.header().last = last;
+    raw.header().first = last - kFlowRing + 512;
+    slot.position = raw.header().first;
+    raw.slot(sender.slot()).position = last + 256 * kFlowRing;
+  };
+  show_ring(100 * kFlowRing);
+  EXPECT_EQ(sender.try_send(batch.make(1, 0, 1)).taken, 0U);
+  show_ring(2 * kFlowRing);
+  raw.header().epoch += 1;
+  for (unsigned looks = 0; looks < 12; ++looks) {  // three times the patience
+    EXPECT_EQ(sender.try_send(batch.make(1, 0, 1)).taken, 0U) << looks;
+    std::this_thread::sleep_for(kPatience / 4);
+    slot.position += 2048;
+    raw.header().last += 2048;
+    raw.header().first += 2048;
+  }
+  EXPECT_EQ(slot.stalls, 0U);
+}
+
 }  // namespace
 }  // namespace shmif::test
