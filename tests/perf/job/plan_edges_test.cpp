@@ -90,6 +90,15 @@ TEST(PlanEdges, AStonewallWithinJobsOfManyEnginesBeginsAnotherBlock) {
   EXPECT_EQ(plan.at(10).waits_for.size(), 10U);
 }
 
+TEST(PlanEdges, AReceiverThatServesAJobBehindAStonewallHoldsUpNoneOfThem) {
+  const auto plan =
+      planned("[global]\nruntime=1\n[r]\nrw=rx\n[x]\n[a]\nstonewall\nto=r\n[b]\n[c]\n");
+  ASSERT_EQ(names_of(plan), (Names{"r", "x", "x.sink", "a", "b", "b.sink", "c", "c.sink"}));
+  for (const std::size_t i : {3U, 4U, 6U}) {
+    EXPECT_EQ(plan[i].waits_for, (std::vector<std::size_t>{1, 2})) << plan[i].options.name;
+  }
+}
+
 TEST(PlanEdges, AnOptionOfNoUseIsToldOfUnlessAnotherJobUsesThatValue) {
   const std::string other = "[b]\nruntime=1\nengine=udp\nport=8\n";
   EXPECT_EQ(problems_of(test::set_of("[a]\nruntime=1\nport=8\n" + other)), Names());
@@ -177,6 +186,52 @@ TEST(PlanEdges, NobodyNeedsToSendToAReceiverInTheBackground) {
 TEST(PlanEdges, AProgramHasNoPeer) {
   EXPECT_EQ(names_of(planned("[a]\nengine=host\nexec=true\n[b]\nruntime=1\nengine=host\n")),
             (Names{"a", "b", "b.sink"}));
+}
+
+TEST(PlanEdges, AProgramNeedsNobodyToSendToItWhateverItsRole) {
+  for (const std::string role : {"rx", "echo", "txrx", "tx"}) {
+    EXPECT_EQ(problems_of(test::set_of("[a]\nengine=host\nexec=true\nrw=" + role + '\n')), Names())
+        << role;
+  }
+}
+
+TEST(PlanEdges, OnlyWhoSendsBothWaysIsThePeerOfTheJobThatItNames) {
+  const std::string both = "runtime=1\nrw=txrx\n";
+  EXPECT_EQ(names_of(planned("[a]\n" + both + "[b]\nruntime=1\nto=a\n")),
+            (Names{"a", "a.peer", "b"}));
+  EXPECT_EQ(names_of(planned("[a]\n" + both + "[b]\n" + both + "to=a\n")), (Names{"a", "b"}));
+}
+
+TEST(PlanEdges, OnAWireOfTwoEndsNobodyIsThePartnerOfTwo) {
+  const std::string both = "runtime=1\nrw=txrx\nengine=unix\n";
+  const std::string tx = "runtime=1\nengine=unix\n";
+  for (const auto& [text, partner] : std::initializer_list<std::pair<std::string, std::string>>{
+           {"[a]\n" + both + "to=b\n[b]\n" + both + "to=c\n[c]\n" + both, "c"},
+           {"[c]\n" + both + "[b]\n" + both + "to=c\n[a]\n" + both + "to=b\n", "b"},
+           {"[r]\nrw=rx\nengine=unix\n[a]\n" + tx + "to=r\n[b]\n" + tx + "to=r\n", "r"}}) {
+    const auto problems = problems_of(test::set_of(text));
+    ASSERT_GE(problems.size(), 1U) << text;
+    EXPECT_NE(problems[0].find("to: engine=unix connects only two jobs, and \"" + partner +
+                               "\" already has another partner"),
+              std::string::npos)
+        << problems[0];
+  }
+}
+
+TEST(PlanEdges, WhatJobsOfAWireDoNotAgreeOnIsToldAsEachWasGivenItLast) {
+  const auto problems = problems_of(test::set_of(
+      "[global]\nruntime=1\nmtu=1400\n[a]\nmtu=9000\nmtu=9001\n[b]\nmtu=1500\nmtu=1501\n"));
+  ASSERT_EQ(problems.size(), 1U);
+  EXPECT_NE(problems[0].find("mtu: is \"1501\" here and \"9001\" for job \"a\""), std::string::npos)
+      << problems[0];
+}
+
+TEST(PlanEdges, OfAJobThatNeverRunsBesideASearchItsPeerIsNotToldOf) {
+  const auto problems =
+      problems_of(test::set_of("[a]\nsearch=ndr\n[b]\nruntime=1\n[c]\nruntime=1\nrw=txrx\n"));
+  ASSERT_EQ(problems.size(), 2U);
+  EXPECT_NE(problems[0].find("job \"b\": background: "), std::string::npos);
+  EXPECT_NE(problems[1].find("job \"c\": background: "), std::string::npos);
 }
 
 TEST(PlanEdges, WhoReceivesFramesForOthersHearsEverything) {

@@ -230,6 +230,7 @@ TEST(Plan, OptionsThatContradictEachOtherAreRefused) {
            {"search=ndr\nio_limit=1m", "search: each trial"},
            {"search=ndr\ntime_based", "search: each trial"},
            {"search=ndr\nsize=1m\nloops=2", "search: each trial"},
+           {"search=ndr\nloops=2", "search: each trial"},
            {"search=ndr\nreplay=x", "search: replay already has a rate"},
            {"search=ndr\nthinktime=1ms", "search: thinktime would be"},
            {"search=ndr\nsteadystate=iops:1%", "search: steadystate would end"},
