@@ -165,6 +165,18 @@ TEST(FrameMaker, KnowsEveryByteOfAFrameWithoutARecord) {
   EXPECT_FALSE(receiver.payload_is_as_made(frame.bytes));
 }
 
+TEST(FrameMaker, AFrameThatIsLongerThanAnyOfItsOwnIsNotAsMade) {
+  FrameMakerOptions options;
+  options.ethernet = false;
+  options.payload = Payload::zero;  // behind its end are zeros, too
+  options.max_bytes = 100;
+  const FrameMaker receiver(options);
+  options.max_bytes = 101;
+  FrameMaker sender(options);
+  EXPECT_TRUE(receiver.payload_is_as_made(copy(sender.make(0, 100, kProbeInFrame))));
+  EXPECT_FALSE(receiver.payload_is_as_made(copy(sender.make(0, 101, kProbeInFrame))));
+}
+
 TEST(FrameMaker, TakesWhatAJobAsksFor) {
   JobOptions job;
   job.vlan = 7;

@@ -74,6 +74,18 @@ TEST(FrameSizes, AWeightIsOfThePartNotOfItsSizes) {
   EXPECT_EQ(sizes.min(), 100U);
 }
 
+TEST(FrameSizes, PartsMayStandInAnyOrder) {
+  SizeChooser sizes({{{.min = 1514, .max = 1514, .weight = 2},
+                      {.min = 60, .max = 70, .weight = 1},
+                      {.min = 590, .max = 590, .weight = 1}}},
+                    6);
+  EXPECT_EQ(sizes.min(), 60U);
+  EXPECT_EQ(sizes.max(), 1514U);
+  EXPECT_FALSE(sizes.is_fixed());
+  EXPECT_EQ(count(sizes, 10'000).size(), 13U) << "each size of each part";
+  EXPECT_DOUBLE_EQ(sizes.mean(), (2 * 1514 + 65 + 590) / 4.0);
+}
+
 TEST(FrameSizes, TheSeedMakesTheStreamAndThePositionTakesItUpAgain) {
   const FrameSizes range{{{.min = 64, .max = 1500}, {.min = 60, .max = 60}}};
   SizeChooser one(range, 7);

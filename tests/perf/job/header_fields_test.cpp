@@ -242,14 +242,16 @@ TEST_F(HeadersOfACapture, AreOfNoFragmentAndOfUdpOrTcpAlone) {
   more[20] = std::byte{0x20};
   Bytes offset = frame_of("ipv4/udp");
   offset[21] = std::byte{1};
+  Bytes far = frame_of("ipv4/udp");
+  far[20] = std::byte{0x1f};  // and its last eight bits are 0
   Bytes options = frame_of("ipv4/udp");
   options[14] = std::byte{0x46};
   Bytes tcp_options = frame_of("ipv4/tcp");
   tcp_options[46] = std::byte{0x60};
   record({frame_of("ipv4(df=1)/udp"), more, offset, options, frame_of("ipv4"), frame_of("vlan"),
-          tcp_options});
+          tcp_options, far});
   EXPECT_EQ(frame_of("pcap(" + path + ",1)")[20], std::byte{0x40}) << "that is no fragment";
-  for (int number = 2; number <= 7; ++number) {
+  for (int number = 2; number <= 8; ++number) {
     const std::string text = std::to_string(number);
     EXPECT_NE(why("pcap(" + path + ',' + text + ')').find("frame " + text), std::string::npos);
     EXPECT_NE(why("pcap(" + path + ',' + text + ')').find("is not UDP or TCP"), std::string::npos);

@@ -58,6 +58,10 @@ TEST(HeaderTemplate, SumsAreRightForEveryKindSizeAndValue) {
         "ipv6(src=inc(fd00::1,fd00::ff),flow=random(0,1048575))/udp",
         "ipv6(dscp=inc(0,63),flow=random(0,9),dst=inc(fd00::ff,fd00::1ff))/"
         "tcp(flags=PA,ack=random(1,4294967295))",
+        "ipv4(dscp=inc(0,63),ecn=random(0,3),df=random(0,1))/"
+        "tcp(flags=inc(0,255),window=dec(0,65535,7),dport=random(0,65535))",
+        "vlan/ipv4(dscp=dec(0,63),dst=random(0.0.0.0,255.255.255.255))/udp(dport=dec(0,65535))",
+        "ipv6(hlim=inc(0,255),ecn=inc(0,3),src=random(::,::ffff:ffff))/udp(sport=inc(0,65535,99))",
         "ipv4(df=1)"}) {
     SCOPED_TRACE(headers);
     for (const auto& frame : frames_of(headers, 200)) {
