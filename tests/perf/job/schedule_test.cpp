@@ -185,6 +185,15 @@ TEST(Schedule, PausesFollowEachBurstWhateverTheBatches) {
   }
 }
 
+TEST(Schedule, NoPauseIsSpentSpinningForLongerThanItIs) {
+  ThinkTime think({.pause = 2ms, .spin = 3ms, .blocks = 1});
+  const ThinkTime::Pause pause = think.begin(kBegin, kBegin + 20 * kMs);
+  EXPECT_EQ(pause.until_ns, kBegin + 2 * kMs);
+  EXPECT_EQ(pause.spin_until_ns, pause.until_ns);
+  EXPECT_EQ(think.begin(kBegin, kBegin + kMs).spin_until_ns, kBegin + kMs) << "the end comes first";
+  EXPECT_EQ(think.begin(kBegin, kBegin - kMs).until_ns, kBegin) << "after the end";
+}
+
 TEST(Schedule, APauseIsNotHeldAgainstTheFramesThatWereDueInIt) {
   // The rate is kept, as fio keeps it: 10 frames at a time, late by design.
   Job burst({.pace = {.frames_per_s = 10'000}, .think = {.pause = 20ms, .blocks = 100}});

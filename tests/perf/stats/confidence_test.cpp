@@ -223,6 +223,11 @@ TEST(Series, ThatHangsTogetherAllTheWayTellsNothing) {
   EXPECT_FALSE(difference_of_series(drifts, others));
   EXPECT_EQ(correlation_time(std::vector<double>{3, 3, 3, 3, 3}), 1);
   EXPECT_FALSE(difference_of_series(std::vector<double>{1}, drifts));
+  const std::vector<double> steady{5, 6, 4, 6, 5, 4, 6, 4, 5, 6};
+  EXPECT_TRUE(difference_of_series(steady, steady));
+  EXPECT_FALSE(difference_of_series(steady, drifts)) << "one of both is enough";
+  EXPECT_FALSE(difference_of_series(drifts, steady));
+  EXPECT_FALSE(difference_of_series(steady, std::vector<double>{1}));
 }
 
 TEST(Welch, KnowsNothingOfSingleValuesAndAllOfConstants) {

@@ -181,6 +181,12 @@ TEST(VerifyState, CutShortOrDamagedItIsRefused) {
   Bytes longer = bytes;
   longer.push_back({});
   EXPECT_FALSE(decode_verify_state(longer, "state"));
+  seal(longer);
+  const auto more = decode_verify_state(longer, "state");
+  ASSERT_FALSE(more);
+  EXPECT_EQ(more.error().message,
+            "cannot load verify state state: it has bytes after its end (begin anew without "
+            "verify_state_load)");
 }
 
 TEST(VerifyState, ALedgerThatNoLedgerWritesIsRefused) {
@@ -332,6 +338,14 @@ TEST(VerifyState, IsOnTheDiskBeforeItReplacesTheOneBeforeAndNoProgramInheritsIt)
   EXPECT_EQ(calls, "fsync state before; fsync directory after; fstat state after; ");
 }
 
+TEST(VerifyState, IsReadUpToTheLengthThatIsAllowedAndNoFurther) {
+  const test::TempDir dir;
+  const std::string path = dir.file("state");
+  std::ofstream(path) << "0123456789";
+  EXPECT_EQ(read_verify_state(path, 10).value().size(), 10U);
+  EXPECT_EQ(read_verify_state(path, 9).error().code, Errc::bad_argument);
+}
+
 TEST(VerifyState, ReplacesNoBus) {
   const test::TempBus bus;
   const auto saved = save_verify_state(bus.path(), some_state());
@@ -369,6 +383,10 @@ TEST(OptionsHash, ChangesWithWhateverChangesFrames) {
   zero.vlan = 0;
   one.vlan = 1;
   EXPECT_NE(options_hash(zero), options_hash(one));
+  zero = one = job;
+  zero.buffer_pattern = {std::byte{1}, std::byte{2}};
+  one.buffer_pattern = {std::byte{2}, std::byte{1}};
+  EXPECT_NE(options_hash(zero), options_hash(one)) << "of the same length";
   EXPECT_TRUE(differs([](JobOptions& j) { j.iodepth_batch = 128; }));
   EXPECT_TRUE(differs([](JobOptions& j) { j.rw = Role::txrx; }));
   EXPECT_FALSE(differs([](JobOptions& j) { j.rate_fps.tx = 7; })) << "no frame looks different";
