@@ -417,6 +417,22 @@ TEST(NullEngine, WhatNobodyReceivesBeforeTheNextSendIsDroppedAndCounted) {
   EXPECT_EQ(end->counters().dropped_frames, 5U);
 }
 
+TEST(NullEngine, RefusesALongFrameWhenItIsItsTurnAndSendsThoseBeforeIt) {
+  const auto wire = make_wire(job_on(EngineKind::null), 1).value();
+  const auto end = wire->open_end(end_options(0)).value();
+  const std::size_t largest = end->max_frame_bytes();
+  const std::vector<Bytes> frames{frame_to(0, 0, 100, 1), frame_to(0, 0, largest, 2),
+                                  frame_to(0, 0, largest + 1, 3), frame_to(0, 0, 100, 4)};
+  const auto out = shmif::test::views(frames);
+  SendResult sent = end->send(out);
+  EXPECT_EQ(sent.taken, 2U);
+  EXPECT_EQ(sent.error, Errc::frame_too_long);
+  EXPECT_EQ(arrived(*end).size(), 2U);
+  sent = end->send(std::span(out).subspan(2));
+  EXPECT_EQ(sent.taken, 0U);
+  EXPECT_EQ(sent.error, Errc::frame_too_long);
+}
+
 TEST(NullEngine, FramesStayWhereTheyAre) {
   const auto wire = make_wire(job_on(EngineKind::null), 1).value();
   const auto end = wire->open_end(end_options(0)).value();

@@ -170,6 +170,17 @@ TEST(HostEnd, AConnectionToNobodyTimesOutAndSaysWhatToLookAt) {
   EXPECT_EQ(unheard.error().code, Errc::timed_out);
 }
 
+TEST(HostEnd, AConnectionThatCanNeverBeMadeIsRefusedAtOnce) {
+  HostEndOptions options = host_options({}, "[::1]:7062");
+  options.local = "127.0.0.1:0";
+  options.patience = milliseconds(30);
+  const auto never = connect_tcp_host_end(options);
+  ASSERT_FALSE(never);
+  EXPECT_EQ(never.error().code, std::errc::address_family_not_supported) << never.error().message;
+  EXPECT_EQ(never.error().message.find("cannot connect to [::1]:7062: "), 0U)
+      << never.error().message;
+}
+
 TEST(HostEnd, AddressesThatAreNoneAreRefused) {
   for (const char* text : {"", "127.0.0.1", "127.0.0.1:", "127.0.0.1:65536", "host:1", "[::1]",
                            "::1:80", "[127.0.0.1]:1", "127.0.0.1:1x"}) {
