@@ -21,68 +21,18 @@
 #include "shmif/port.hpp"
 #include "shmif/receiver.hpp"
 #include "tests/shmif/link_conformance.hpp"
+#include "tests/shmif/netbsd_rig.hpp"
 #include "tests/shmif/two_ports.hpp"
 #include "tests/support/eventually.hpp"
-#include "tests/support/netbsd_peer.hpp"
 #include "tests/support/temp_bus.hpp"
 #include "tests/support/temp_dir.hpp"
 
 namespace shmif::test {
 namespace {
 
-using Octets = NetbsdPeer::Bytes;
-
-class NetbsdBus {
- public:
-  NetbsdBus() : path_(dir_.file("bus")) {
-    Bus::create(path_, {.format = BusFormat::netbsd}).value();
-  }
-  const std::string& path() const { return path_; }
-  std::string file(const std::string& name) const { return dir_.file(name); }
-
- private:
-  TempDir dir_;
-  std::string path_;
-};
-
 std::string contents(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
   return {std::istreambuf_iterator<char>(file), {}};
-}
-
-/// From `source` to `to`, with a number.
-Octets frame_of(MacAddress to, std::uint64_t number, std::size_t size = 100,
-                std::uint64_t source = 0xb2a000000001) {
-  Octets bytes(size, static_cast<unsigned char>(number));
-  const std::uint64_t destination = to.to_u64();
-  for (unsigned i = 0; i < 6; ++i) {
-    bytes[i] = static_cast<unsigned char>(destination >> (40 - 8 * i));
-    bytes[6 + i] = static_cast<unsigned char>(source >> (40 - 8 * i));
-  }
-  bytes[12] = 0x88;
-  bytes[13] = 0xb6;
-  std::memcpy(bytes.data() + 14, &number, sizeof number);
-  return bytes;
-}
-const MacAddress kEverybody = MacAddress::from_u64(0xffffffffffff);
-
-FrameView view_of(const Octets& bytes) {
-  return {bytes.data(), bytes.size()};
-}
-Octets octets_of(const FrameView& frame) {
-  Octets bytes(frame.size());
-  std::memcpy(bytes.data(), frame.bytes.data(), frame.size());
-  return bytes;
-}
-
-std::vector<Octets> receive_all(Port& port) {
-  std::vector<Octets> frames;
-  FrameBatch batch;
-  while (port.receive(batch).frames > 0) {
-    for (const FrameView& frame : batch.frames()) frames.push_back(octets_of(frame));
-    batch.clear();
-  }
-  return frames;
 }
 
 TEST(NetbsdPort, ANewFileHasTheBytesOfThePage) {
@@ -421,7 +371,12 @@ TEST(NetbsdPort, FilesThatAreNoWholeBusAreRefusedWithBothSides) {
   EXPECT_EQ(refused(std::string(good.size(), '\0')).code, make_error_code(Errc::not_ready));
   std::string torn = good;
   torn[23] = 0x7f;  // last
-  EXPECT_EQ(refused(torn).code, make_error_code(Errc::corrupt));
+  error = refused(torn);
+  EXPECT_EQ(error.code, make_error_code(Errc::corrupt));
+  EXPECT_TRUE(error.message.ends_with(" (run 'shmifctl repair')")) << error.message;
+  error = Follower::open(bus.file("other"), Start::now).error();
+  EXPECT_EQ(error.code, make_error_code(Errc::corrupt));
+  EXPECT_TRUE(error.message.ends_with(" (run 'shmifctl repair')")) << error.message;
 }
 
 TEST(NetbsdPort, CreateRefusesWhatTheFormatCannotHave) {
