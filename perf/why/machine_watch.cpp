@@ -62,9 +62,12 @@ void MachineWatch::add_softnet(MachineStep& step, WhySeries& series) {
     if (counts.cpu >= UINT16_MAX) continue;
     Cpu& before = cpu_of(counts.cpu);
     const bool known = std::exchange(before.softnet_look, looks_) + 1 == looks_ && looks_ > 1;
-    const std::uint32_t packets = difference(counts.packets, before.packets);
-    const std::uint32_t drops = difference(counts.drops, before.drops);
-    const std::uint32_t squeezes = difference(counts.squeezes, before.squeezes);
+    const std::uint32_t packets =
+        difference32(static_cast<std::uint32_t>(counts.packets), before.packets);
+    const std::uint32_t drops =
+        difference32(static_cast<std::uint32_t>(counts.drops), before.drops);
+    const std::uint32_t squeezes =
+        difference32(static_cast<std::uint32_t>(counts.squeezes), before.squeezes);
     if (!known || (packets == 0 && drops == 0 && squeezes == 0)) continue;
     CpuStep& cpu = step_of(step, counts.cpu);
     cpu.packets = packets;

@@ -31,8 +31,9 @@ class MachineWatch {
  private:
   /// Counters grow since boot, so there is a difference only to a look at which they were read.
   struct Cpu {
-    std::uint64_t steal = 0, softirq = 0, packets = 0, drops = 0, squeezes = 0;
-    std::size_t ticks_look = 0, softnet_look = 0;  ///< when they were read last
+    std::uint64_t steal = 0, softirq = 0;
+    std::uint32_t packets = 0, drops = 0, squeezes = 0;  ///< of 32 bits in the kernel
+    std::size_t ticks_look = 0, softnet_look = 0;        ///< when they were read last
   };
   struct Pressure {
     RepeatedFile file;

@@ -465,6 +465,32 @@ TEST(MachineWatch, KnowsNothingOfACpuThatWasNotThereAtTheLookBefore) {
             (std::vector<std::string>{"0: 3/3 1: 3/3 ", "0: 7/7 ", "0: 20/20 ", "0: 1/1 1: 1/1 "}));
 }
 
+/// The kernel counts packets in 32 bits, which a fast machine passes in minutes.
+TEST(MachineWatch, CountsTheQueuesOfCpusOnBehindTheGreatestNumber) {
+  const Tree tree;
+  WhySeries series;
+  MachineWatch watch(tree.files(), MachineSources::all);
+  std::vector<std::string> told;
+  for (const char* const line :
+       {"fffffff0 fffffffd ffffffff", "0000000a 00000004 00000001", "0000000a 00000004 00000003",
+        "00000002 00000000 00000000", "00000005 00000001 00000000"}) {
+    tree.put("/proc/net/softnet_stat", std::string(line) + '\n');
+    if (!told.empty()) series.ends_s.push_back(static_cast<double>(told.size()));
+    watch.sample(series);
+    std::string figures;
+    for (const MachineStep& step : series.machine) {
+      if (&step != &series.machine.back()) continue;
+      for (const CpuStep& cpu : step.cpus) {
+        figures += std::to_string(cpu.packets) + ' ' + std::to_string(cpu.drops) + ' ' +
+                   std::to_string(cpu.squeezes);
+      }
+    }
+    told.push_back(figures);
+  }
+  EXPECT_EQ(told, (std::vector<std::string>{"", "26 7 2", "0 0 2", "", "3 1 0"}))
+      << "the last but one: they began again";
+}
+
 TEST(TrafficOfPorts, IsThatOfTheIntervalsInWhichAPortWasThere) {
   WhySeries series = quiet_series(5);
   series.ports.push_back({.bus = "/b", .name = "p", .job = 0, .first = 3, .steps = {}});
@@ -507,6 +533,13 @@ TEST(WhyResults, SayUntilWhichLookABusIsKnown) {
   for (const std::uint64_t second : {7U, 11U}) sampler.sample(second * kSecond);
   EXPECT_NE(why_result(sampler, {}).buses.at(0).trouble, "");
   EXPECT_EQ(known(), 4) << "the last look that could read it";
+  const shmif::test::TempBus other;
+  ASSERT_TRUE(sampler.add_bus(other.path()));
+  for (const std::uint64_t second : {13U, 14U}) sampler.sample(second * kSecond);
+  std::filesystem::resize_file(other.path(), 4096);
+  sampler.sample(16 * kSecond);
+  ASSERT_EQ(sampler.series().buses.size(), 2U);
+  EXPECT_EQ(why_result(sampler, {}).buses[1].known_until_s, 14) << "it came later";
 }
 
 }  // namespace
