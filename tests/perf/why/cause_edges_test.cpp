@@ -107,6 +107,12 @@ TEST(QuotaEdges, TakesOnlyAThreadThatWantedItsCpu) {
   for (TaskStep& step : series.tasks[0].steps) step.involuntary = 1;
   EXPECT_EQ(causes_told(series), CauseLines{"rx throttled 2.0 s to 3.0 s, 60 %"})
       << "it was pushed away";
+  for (TaskStep& step : series.tasks[0].steps) step.involuntary = 0, step.state = 'R';
+  EXPECT_EQ(causes_told(series), CauseLines{"rx throttled 2.0 s to 3.0 s, 60 %"})
+      << "it is taken from its CPU at the end of each interval, and was asleep in it";
+  for (TaskStep& step : series.tasks[0].steps) step.wait_us = 100, step.state = 'S';
+  EXPECT_EQ(causes_told(series), CauseLines{"rx throttled 2.0 s to 3.0 s, 60 %"})
+      << "it waited for a moment";
   for (TaskStep& step : series.tasks[0].steps) step.group = kNowhere;
   EXPECT_EQ(causes_told(series), CauseLines{});
 }

@@ -209,5 +209,20 @@ TEST(CauseOrder, WhatASocketDroppedMayBeLostByAReceiverThatWasHeldBack) {
   }
 }
 
+/// In a run, the watch begins long after the time from which its causes count.
+TEST(CauseLimits, OfAShortWatchAreThoseOfItsOwnLength) {
+  for (const double begin_s : {0.0, 100.0}) {
+    WhySeries series = quiet_series(2);
+    series.begin_s = begin_s;
+    for (double& end : series.ends_s) end += begin_s;
+    series.tasks[0].steps[1] = {.run_us = 10'000, .wait_us = 60'000, .cpu = 1, .state = 'S'};
+    const auto causes = find_causes(series, {});
+    ASSERT_EQ(causes.size(), 1U) << begin_s;
+    EXPECT_EQ(causes[0].cause, CauseKind::waited_for_cpu);
+    EXPECT_NEAR(causes[0].begin_s, begin_s + 0.1, 1e-9);
+    EXPECT_NEAR(causes[0].share, 0.6, 1e-9);
+  }
+}
+
 }  // namespace
 }  // namespace shmif::perf::test

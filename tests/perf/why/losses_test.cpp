@@ -143,6 +143,14 @@ TEST(Losses, AreGivenToACounterUpToItsCountAndNotBeforeIt) {
       << "noticed later, behind what waited in the buffer";
   EXPECT_EQ(told(find_causes(series, std::vector{traffic_of(series, "rx", 2, 3, 120)})), Told{})
       << "before anything was counted";
+  // Steps of the traffic are longer than the intervals.
+  const auto told_of_step = [&](double begin_s, double end_s) {
+    JobTraffic traffic{.job = "rx"};
+    traffic.steps = {{.begin_s = begin_s, .end_s = end_s, .lost = 120}};
+    return told(find_causes(series, std::vector{traffic}));
+  };
+  EXPECT_EQ(told_of_step(0.2, 1.5), Told{"rx receive_buffer 25"}) << "it began before";
+  EXPECT_EQ(told_of_step(0.2, series.begin_of(10)), Told{}) << "it ended before";
   EXPECT_EQ(told(find_causes(series, std::vector{traffic_of(series, "rx", 10, 11, 1000)})), Told{})
       << "3 % of the losses are not worth a sentence";
   EXPECT_EQ(told(find_causes(series, std::vector{traffic_of(series, "rx", 0, 0, 0)})), Told{})

@@ -487,6 +487,22 @@ TEST(NetFiles, OfVeryManyNamespacesAreNotKeptOpen) {
   ASSERT_EQ(series.nets.size(), 61U);
   EXPECT_EQ(series.nets[60].steps.back()[NetLoss::retransmits].value_or(NetCount{}).lost, 14U);
   EXPECT_EQ(series.devices.at(60).steps.back().tx_drops, 62U);
+  // Without its table for a look, an interface is another one: what it did meanwhile is not known.
+  const std::string table = tree.path() + "/proc/1061/net/dev";
+  std::filesystem::rename(table, table + ".hidden");
+  series.ends_s.push_back(4);
+  watch.sample(series);
+  std::filesystem::rename(table + ".hidden", table);
+  for (const int n : {3, 5}) {
+    put_net(tree, "1061", n);
+    series.ends_s.push_back(n + 2);
+    watch.sample(series);
+  }
+  EXPECT_EQ(series.devices.at(60).steps.size(), 2U);
+  ASSERT_EQ(series.devices.size(), 62U);
+  EXPECT_EQ(series.devices[61].first, 5U);
+  ASSERT_EQ(series.devices[61].steps.size(), 1U);
+  EXPECT_EQ(series.devices[61].steps[0].tx_drops, 62U);
 }
 
 TEST(NetTotals, SumTheCpusOfATableOfNeighbours) {

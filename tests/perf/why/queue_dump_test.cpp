@@ -320,6 +320,25 @@ TEST_F(WrittenNamespace, HasTheCountsOfEachOfItsQueues) {
   EXPECT_EQ(missed(), Names{});
 }
 
+TEST_F(WrittenNamespace, WhoseQueueIsReplacedAndComesBackHasAnotherOne) {
+  answer_queues({plain_queue(1, "tbf", 100, 10)});
+  ask();
+  for (const auto& body : {plain_queue(1, "tbf", 105, 12), plain_queue(1, "pfifo", 4, 1),
+                           plain_queue(1, "tbf", 7, 3), plain_queue(1, "tbf", 9, 4)}) {
+    answer_queues({body});
+    look();
+  }
+  std::vector<std::string> told;
+  for (const QueueSeries& each : series.queues) {
+    std::string line = each.kind + " from " + std::to_string(each.first) + ':';
+    for (const QueueStep& step : each.steps) {
+      line += ' ' + std::to_string(step.packets) + '/' + std::to_string(step.drops);
+    }
+    told.push_back(std::move(line));
+  }
+  EXPECT_EQ(told, (Names{"tbf from 1: 5/2", "pfifo from 2: 4/1", "tbf from 3: 7/3 2/1"}));
+}
+
 TEST_F(WrittenNamespace, WhoseQueuesChangedWhileTheyWereReadIsReadAnewWithoutAWord) {
   answer_queues({plain_queue(1, "tbf", 100, 10)});
   ask();

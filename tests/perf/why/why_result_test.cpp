@@ -106,6 +106,14 @@ TEST(MachineFigures, AreSharesOfTheTimeThatWasSeenAndNoMoreThanAllOfIt) {
   EXPECT_NEAR(machine.cpu_pressure.value_or(0), 0.15, 1e-9);
   EXPECT_EQ(machine.memory_pressure, 1.0) << "looks are not punctual";
   EXPECT_NEAR(machine.io_pressure.value_or(0), 0.3, 1e-9) << "of two seconds";
+  for (const char* const name : {"cpu", "io"}) {
+    for (const char* const total : {"0", "9000000"}) {
+      tree.put("/proc/pressure/" + std::string(name), "some total=" + std::string(total) + '\n');
+      sampler.sample((3 + sampler.series().ends_s.size()) * kSecond);
+    }
+  }
+  EXPECT_EQ(why_result(sampler, {}).machine.cpu_pressure, 1.0);
+  EXPECT_EQ(why_result(sampler, {}).machine.io_pressure, 1.0);
 }
 
 TEST(SamplerTimes, CountFromTheOriginAndGrowWithTheWatch) {
