@@ -43,6 +43,7 @@ TEST(EventText, SaysWhatIsWrongWithIt) {
   EXPECT_EQ(why(read_format("config4:0")), "\"config4:0\" is not a format (as config:0-7,32)");
   EXPECT_EQ(why(read_format("config\n")), "\"config\" is not a format (as config:0-7,32)");
   EXPECT_EQ(why(read_format("config:0-7,7")), "\"config:0-7,7\" has a bit twice");
+  EXPECT_EQ(why(read_format("config:0-3,9,2-4")), "\"config:0-3,9,2-4\" has a bit twice");
   EXPECT_EQ(why(read_terms("a=1,=2")), "\"=2\" is not a term (as event=0x3c)");
 }
 
