@@ -27,5 +27,71 @@ TEST(CgroupPath, IsBelowTheMountUnlessItIsThatOfAGroup) {
   EXPECT_EQ(cgroup_path(group + "/new/er"), "/sys/fs/cgroup/" + group + "/new/er");
 }
 
+/// Groups are directories, which a test can have anywhere.
+class MadeGroups : public ::testing::Test {
+ protected:
+  MadeGroups() {
+    for (const char* const file : {"cgroup.procs", "cgroup.controllers"}) {
+      std::ofstream(parent.file(file)) << "";
+    }
+  }
+  std::string group(const char* name) const { return parent.file(name); }
+  static bool is_there(const std::string& path) { return std::filesystem::exists(path); }
+
+  const shmif::test::TempDir parent;
+  MadeCgroups groups;
+};
+
+TEST_F(MadeGroups, AreRemovedUnlessAnyWishLetsThemStay) {
+  for (const char* const name : {"a", "b", "c"}) ASSERT_TRUE(groups.make({.name = group(name)}));
+  ASSERT_TRUE(groups.make({.name = group("b"), .stays = true}));
+  ASSERT_TRUE(groups.make({.name = group("b")})) << "a later wish says nothing of that";
+  EXPECT_EQ(groups.remove(), std::vector<std::string>{});
+  EXPECT_FALSE(is_there(group("a")));
+  EXPECT_TRUE(is_there(group("b")));
+  EXPECT_FALSE(is_there(group("c")));
+  // The next run uses it, and may give it a weight, as only those may who made a group.
+  const auto weighed = groups.make({.name = group("b"), .weight = 7});
+  ASSERT_FALSE(weighed) << "the directory has no such file";
+  EXPECT_EQ(weighed.error().message.find("cannot give cgroup " + group("b") + " the weight 7"), 0U)
+      << weighed.error().message;
+  EXPECT_EQ(groups.remove(), std::vector<std::string>{});
+  EXPECT_TRUE(is_there(group("b"))) << "it still stays";
+  ASSERT_TRUE(groups.make({.name = group("a")}));
+  EXPECT_TRUE(is_there(group("a"))) << "made again";
+}
+
+TEST_F(MadeGroups, AreThoseThatWereNotThere) {
+  std::filesystem::create_directory(group("other"));
+  ASSERT_TRUE(groups.make({.name = group("other")}));
+  const auto weighed = groups.make({.name = group("other"), .weight = 7});
+  ASSERT_FALSE(weighed);
+  EXPECT_EQ(weighed.error().code, Errc::exists);
+  ASSERT_TRUE(groups.make({.name = group("none/a")}));
+  EXPECT_FALSE(is_there(group("none"))) << "a parent is never made";
+  ASSERT_TRUE(groups.make({.name = group("full")}));
+  std::ofstream(group("full/left")) << "";
+  EXPECT_EQ(groups.remove(),
+            std::vector<std::string>{
+                "cannot remove cgroup " + group("full") +
+                ", which the run made: Directory not empty (end its processes, and remove it with "
+                "rmdir)"});
+  EXPECT_TRUE(is_there(group("other")));
+  EXPECT_EQ(groups.remove(), std::vector<std::string>{}) << "it was told once";
+}
+
+TEST_F(MadeGroups, EndWithTheirOwnerAndMoveWithIt) {
+  {
+    MadeCgroups owner;
+    ASSERT_TRUE(owner.make({.name = group("a")}));
+    groups = std::move(owner);
+  }
+  EXPECT_TRUE(is_there(group("a")));
+  {
+    const MadeCgroups last = std::move(groups);
+  }
+  EXPECT_FALSE(is_there(group("a")));
+}
+
 }  // namespace
 }  // namespace shmif::perf::test

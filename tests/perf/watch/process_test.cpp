@@ -9,7 +9,9 @@
 
 #include <algorithm>
 #include <csignal>
+#include <filesystem>
 #include <fstream>
+#include <initializer_list>
 #include <thread>
 
 #include "tests/support/child_process.hpp"
@@ -101,6 +103,53 @@ class Child {
   }
   pid_t pid = -1;
 };
+
+/// /proc of a process whose first thread has ended while another one went on.
+TEST(WatchedProcess, OutlivesItsFirstThreadOnlyWhileAnotherOneOfItGoesOn) {
+  struct Case {
+    std::string what;
+    char first = 'Z', other = 'S';
+    std::uint64_t start = 7, flags = 0;
+    std::string pending = "0000000000000000";
+    bool expected = false;
+  };
+  for (const Case& each : std::initializer_list<Case>{
+           {.what = "one goes on", .expected = true},
+           {.what = "it runs", .other = 'R', .flags = 0x400000, .expected = true},
+           {.what = "another signal waits", .pending = "0000000000004200", .expected = true},
+           {.what = "the first one has not ended", .first = 'S'},
+           {.what = "the number is another process's", .start = 8},
+           {.what = "it ended, too", .other = 'Z'},
+           {.what = "it is gone", .other = 'X'},
+           {.what = "it is exiting", .flags = 0x400004},
+           {.what = "it is to be killed", .pending = "0000000000000100"}}) {
+    const shmif::test::TempDir dir;
+    const auto put = [&](const std::string& name, const std::string& text) {
+      std::filesystem::create_directories(std::filesystem::path(dir.file(name)).parent_path());
+      std::ofstream(dir.file(name)) << text;
+    };
+    const auto line = [&](char state, std::uint64_t flags) {
+      std::string text = std::string("41 (rig) ") + state;
+      for (int field = 4; field <= 52; ++field) {
+        text += ' ' + std::to_string(field == 9 ? flags : field == 22 ? each.start : 1U);
+      }
+      return text + '\n';
+    };
+    const auto status = [](const std::string& pending) {
+      return "Name:\trig\nThreads:\t2\nSigPnd:\t" + pending + "\nShdPnd:\t0000000000000100\n";
+    };
+    for (const std::string folder : {"proc/41/", "proc/41/task/41/"}) {
+      put(folder + "stat", line(each.first, 4));
+      put(folder + "status", status("0000000000000000"));
+    }
+    const KernelFiles files(dir.path());
+    EXPECT_FALSE(outlives_first_thread({41, 7}, files)) << "it has no other thread";
+    put("proc/41/task/42/stat", line(each.other, each.flags));
+    put("proc/41/task/42/status", status(each.pending));
+    EXPECT_EQ(outlives_first_thread({41, 7}, files), each.expected) << each.what;
+  }
+  EXPECT_FALSE(outlives_first_thread({41, 7}, KernelFiles("/no/such/folder")));
+}
 
 TEST(WatchedProcess, IsKnownByItsStartToo) {
   Child child;
