@@ -4,6 +4,7 @@
 
 #include <nlohmann/json.hpp>
 #include <string>
+#include <utility>
 
 #include "perf/findings/counters_report.hpp"
 #include "perf/findings/sample_report.hpp"
@@ -103,9 +104,15 @@ TEST(WhyFindings, EachFigureOfTheTextIsAtItsPlace) {
   EXPECT_EQ(line_with(text, "held it back"),
             "nothing held it back: rx 41 ran for 11.0 % of its time, waited for a CPU for 22.0 % "
             "and slept for 33.0 %");
+  result.machine.queue_drops = 0;
+  EXPECT_NE(why_text(result).find("; queues of CPUs dropped 0 packets, were left early 3 times\n"),
+            std::string::npos)
+      << "that no packet was dropped";
+  std::swap(result.tasks[0], result.tasks[1]);
+  text = why_text(result);
+  EXPECT_LT(text.find(" rx helper 42 "), text.find(" rx 41 ")) << "not the busiest first";
   result.partial = true;
   result.looks = 2;
-  result.machine.queue_drops = 0;
   result.machine.squeezes.reset();
   result.causes.emplace_back().sentence = "a sentence";
   text = why_text(result);
@@ -251,6 +258,10 @@ TEST(StatFindings, AreWholeInTheText) {
             "  event set 3: 4 turns, 5.000 ms\n"
             "  cycles: a note\n"
             "  secret: not permitted: the kernel says so; to change that: sysctl x=1\n");
+  result.events[1].scaled = false;
+  EXPECT_EQ(line_with(stat_text(result), "  cycles   "),
+            "  cycles          1,234,567          617,284/s")
+      << "it counted all the time that it was to count";
   result.partial = true;
   result.cpus = {4};
   result.elapsed_s = 0;
@@ -280,7 +291,14 @@ TEST(StatFindings, AreWholeInTheJson) {
     "elapsed_s": 2.0, "clock_ns": 77, "one_instant": true, "partial": false,
     "cpus": [0, 1, 2, 5]})"));
   result.cpus.clear();
-  EXPECT_FALSE(Json::parse(stat_json(result)).contains("cpus"));
+  // More than a double has whole numbers of, and more than 64 bits.
+  for (const double large : {9007199254740992.0, 9007199254740994.0, 1e19, 2e25}) {
+    result.events[0].value = large;
+    const Json json = Json::parse(stat_json(result));
+    EXPECT_FALSE(json.contains("cpus"));
+    EXPECT_EQ(json.at("events")[0].at("value").get<double>(), large);
+    EXPECT_EQ(json.at("events")[0].at("value").is_number_integer(), large <= 9007199254740992.0);
+  }
 }
 
 TEST(StatFindings, RatesFromAHundredOnAreWholeAndNumbersGrouped) {
@@ -337,7 +355,9 @@ TEST(SampleFindings, AreWholeInTheText) {
                 "room behind the last one (Linux 6.0 and newer do)\n"
                 "  a note\n");
   const std::string most = sample_text(report, 0.75);
-  EXPECT_NE(most.find("  inner "), std::string::npos) << "as much as the least share";
+  EXPECT_NE(most.find("  inner         150  75.00%"), std::string::npos)
+      << "as much as the least share: " << most;
+  EXPECT_NE(most.find(" 75.00%    inner (lib.so)\n"), std::string::npos) << most;
   EXPECT_EQ(most.find("  outer   "), std::string::npos);
   EXPECT_EQ(sample_text(report, 0.76).find("inner"), std::string::npos);
   report.profile.rows[0].symbol = std::string(61, 'x');
