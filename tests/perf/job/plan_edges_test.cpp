@@ -234,6 +234,28 @@ TEST(PlanEdges, OfAJobThatNeverRunsBesideASearchItsPeerIsNotToldOf) {
   EXPECT_NE(problems[1].find("job \"c\": background: "), std::string::npos);
 }
 
+TEST(PlanEdges, OnlyWhoMixesWithoutARateWaitsForItsPartner) {
+  const auto share_of = [](const std::string& options, std::size_t job) {
+    const auto plan = planned("[j]\nruntime=1\n" + options);
+    EXPECT_EQ(plan.size(), 2U);
+    const std::vector<WorkerSetup> setups(plan.size());
+    const auto memory = RunMemory::create(plan.size()).value();
+    memory->job(0).start_ns = memory->job(1).start_ns = 1;
+    const RunOptions run;
+    const auto share = make_share({plan, setups, run, *memory}, job);
+    return share ? std::optional(share->room(0)) : std::nullopt;
+  };
+  for (const std::size_t job : {0U, 1U}) {
+    SCOPED_TRACE(job);
+    const std::string mix = "rw=txrx\nrwmixtx=75\n";
+    EXPECT_EQ(share_of(mix, job), 64 * (job == 0 ? 3U : 1U));
+    EXPECT_EQ(share_of(mix + "rate_iops=1000\n", job), std::nullopt);
+    EXPECT_EQ(share_of(mix + "rate=1Mbit\n", job), std::nullopt);
+    EXPECT_EQ(share_of("rw=txrx\n", job), std::nullopt);
+    EXPECT_EQ(share_of("rw=tx\n", job), std::nullopt);
+  }
+}
+
 TEST(PlanEdges, WhoReceivesFramesForOthersHearsEverything) {
   std::vector<PlannedJob> plan(3);
   plan[0].to = plan[2].to = 1;

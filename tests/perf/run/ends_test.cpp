@@ -31,6 +31,7 @@ struct Told {
   std::mutex mutex;
   std::vector<std::error_code> errors;  // of the next sends, the last first
   bool full = false;                    // takes nothing
+  std::error_code full_error;           // and says so
   std::vector<Bytes> sent;
   std::vector<Bytes> to_receive;  // by the next call
   std::error_code receive_error;
@@ -49,7 +50,7 @@ class ToldEnd final : public End {
   explicit ToldEnd(Told& told) : told_(told) {}
   SendResult send(std::span<const FrameView> frames) noexcept override {
     const std::lock_guard lock(told_.mutex);
-    if (told_.full) return {};
+    if (told_.full) return {0, told_.full_error};
     // One at a time: an error comes in the middle of a batch.
     told_.sent.push_back(shmif::test::to_bytes(frames.front()));
     told_.sent_ns = now_ns();
@@ -149,6 +150,33 @@ TEST(OffloadEnd, TellsAtItsEndHowManyFramesTheWireNeverTook) {
   const auto end = make_offload_end(std::make_unique<ToldEnd>(told), 4);
   EXPECT_EQ(end->send(shmif::test::views(frames_to(1, 0, 3))).taken, 3U);
   EXPECT_EQ(end->finish_sending(1ms).frames, 3U);
+}
+
+TEST(OffloadEnd, WaitsAtItsEndAsLongAsItMayForAWireThatIsFull) {
+  Told told;
+  told.full = true;
+  std::atomic<bool> ending{false};
+  told.on_wait = [&](int) {
+    if (!ending) return;
+    const std::lock_guard lock(told.mutex);
+    told.full = false;
+  };
+  const auto end = make_offload_end(std::make_unique<ToldEnd>(told), 4);
+  EXPECT_EQ(end->send(shmif::test::views(frames_to(1, 0, 3))).taken, 3U);
+  ending = true;
+  EXPECT_EQ(end->finish_sending(10s).frames, 0U);
+  EXPECT_EQ(told.so_far().size(), 3U);
+}
+
+TEST(OffloadEnd, TellsAtItsEndHowManyFramesAnErrorStopped) {
+  Told told;
+  told.full = true;
+  told.full_error = Errc::bus_lost;
+  const auto end = make_offload_end(std::make_unique<ToldEnd>(told), 4);
+  EXPECT_EQ(end->send(shmif::test::views(frames_to(1, 0, 3))).taken, 3U);
+  const End::Unsent left = end->finish_sending(10s);
+  EXPECT_EQ(left.frames, 3U);
+  EXPECT_EQ(left.error, Errc::bus_lost);
 }
 
 TEST(OffloadEnd, HasTheFaultsOfItsLink) {

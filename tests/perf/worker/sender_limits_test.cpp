@@ -117,6 +117,17 @@ TEST(SenderLimits, TheRuntimeBeginsBehindTheRampAndItsEndIsNoMoreOfIt) {
   EXPECT_EQ(sender.job.window_end_ns.load(), 1500U) << "it has ended once";
 }
 
+TEST(SenderLimits, OneThatAnErrorEndsHasNoTimeUntilItsNextFrame) {
+  Sender sender({1100, 1100, 5000});
+  sender.options.number_ios = 2;
+  Generator& generator = sender.begin();
+  EXPECT_TRUE(sender.step(1200, 1, std::error_code(EIO, std::generic_category())));
+  EXPECT_TRUE(generator.done());
+  EXPECT_EQ(sender.job.window_end_ns.load(), 1200U) << "one was left when it ended";
+  EXPECT_EQ(sender.flow.rate_end_ns.get(), 1200U);
+  EXPECT_EQ(sender.job.sent[Period::window].offered_frames.get(), 2U);
+}
+
 TEST(SenderLimits, AStopBeforeItsBeginningOffersNothing) {
   Sender sender({1100, 1200}, {});
   Generator& generator = sender.begin();

@@ -320,6 +320,36 @@ TEST(SinkCounts, RepliesThatCouldNotBeSentWereOfferedToo) {
   EXPECT_EQ(sent[Period::window].frames.get(), 0U);
 }
 
+TEST(SinkCounts, TheFirstReplyToARequestIsItsAndTheOthersAreCopies) {
+  SinkRig rig;
+  rig.options.rw = Role::echo;
+  Sink::Setup setup = rig.with_flow(1000);
+  setup.echoes = true;
+  EchoBlock& echo = rig.memory->echo(0);
+  setup.flows[0].echo = &echo;
+  setup.flows[0].arrivals = &echo.requests;
+  Sink sink(std::move(setup), rig.end, rig.job);
+  sink.begin(rig.recorder);
+  const auto request = [](std::uint64_t number, std::uint64_t intended_ns) {
+    FrameMaker maker(FrameMakerOptions{});
+    Probe probe;
+    probe.kind = Probe::Kind::request;
+    probe.nonce = 7;
+    probe.intended_ns = probe.sent_ns = intended_ns;
+    const FrameView frame = maker.make(number, 200, probe);
+    return Bytes(frame.bytes.begin(), frame.bytes.end());
+  };
+  rig.end.takes = 9;
+  rig.end.next = {request(0, 500), request(1, 1500), request(1, 1500), request(2, 1500)};
+  EXPECT_TRUE(sink.step());
+  rig.end.next = {request(1, 1500), request(0, 500)};
+  EXPECT_TRUE(sink.step());
+  EXPECT_EQ(echo.replies[Period::ramp].get(), 1U);
+  EXPECT_EQ(echo.replies[Period::window].get(), 2U);
+  // All of them went out.
+  EXPECT_EQ(rig.job.all_tx_frames.get(), 6U);
+}
+
 TEST(Sink, OnlyOfRepliesTakesNoMoreAtOnceThanWanted) {
   for (const auto& [role, wish, room] :
        {std::tuple{Role::pingpong, 3U, 3U}, {Role::pingpong, 0U, 64U}, {Role::rx, 3U, 64U}}) {
