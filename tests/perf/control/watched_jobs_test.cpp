@@ -139,6 +139,9 @@ TEST(TimeLeft, IsThatOfWhoSendsAndOfThoseWhoWaitForHim) {
   EXPECT_EQ(p.jobs[1].left_seconds, std::nullopt) << "who receives ends when the others have";
   EXPECT_EQ(p.left_seconds, 45);
   EXPECT_EQ(p.share, 0.1);
+  run.plan[2].waits_for = {0, 1};
+  EXPECT_EQ(at(5).jobs[2].left_seconds, 45) << "who receives ends with those who send to him";
+  run.plan[2].waits_for = {0};
   p = at(25);
   EXPECT_EQ(p.jobs[0].left_seconds, 0) << "it drains";
   EXPECT_EQ(p.jobs[0].share, 1);
