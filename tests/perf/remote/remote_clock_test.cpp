@@ -403,6 +403,19 @@ TEST(ServerOfAClient, ThatTalksButAnswersNoPingIsGivenUp) {
             0U);
 }
 
+TEST(ServerOfAClient, ThatSendsItsStatesNeedsNoTimeForPings) {
+  Client client;
+  client.prepare();
+  client.answer(8);
+  client.host.go(1);
+  const auto last = Clock::now();
+  ASSERT_EQ(said_at(client, last, StartedMessage{1}), "");
+  ASSERT_EQ(said_at(client, last + 100s, StateMessage{"a", {std::byte{1}}}), "");
+  EXPECT_EQ(talks_at(client, last + 220s), "");
+  EXPECT_EQ(talks_at(client, last + 220s + 1ns).find("it sends messages, but has not answered"),
+            0U);
+}
+
 TEST(ServerOfAClient, MaySendOneMessageForTenMinutesAndNoLonger) {
   Client client;
   client.prepare();

@@ -368,10 +368,13 @@ TEST(StatesOfARun, AreOfAllJobsThatItsPlanCanHave) {
   set.jobs[1].rw = Role::pingpong;
   set.jobs[1].numjobs = 1;
   set.jobs[1].engines = {EngineKind::unix_pair, EngineKind::bus};
+  set.jobs.push_back(job);  // whose peer sends, too
+  set.jobs[2].name = "both";
+  set.jobs[2].rw = Role::txrx;
   const std::set<std::string> names = possible_names(set);
   const Planning planning = plan_of(set);
   EXPECT_EQ(planning.problems, Texts{});
-  EXPECT_EQ(planning.jobs.size(), 8U);
+  EXPECT_EQ(planning.jobs.size(), 12U);
   for (const PlannedJob& each : planning.jobs) EXPECT_TRUE(names.contains(each.options.name));
   EXPECT_FALSE(names.contains("one.2"));
   EXPECT_FALSE(names.contains("three"));
