@@ -114,7 +114,10 @@ void add_functions(Elf* elf, Elf_Scn* section, const GElf_Shdr& head, Budget& le
     if (head.sh_size > 0) found.trouble = "its symbol table cannot be read: " + elf_words();
     return;
   }
-  const std::size_t count = std::min(data->d_size / bytes, left.symbols);
+  constexpr const char* kMore = "it has more symbols, or longer names of them, than are read";
+  const std::size_t all = data->d_size / bytes;
+  const std::size_t count = std::min(all, left.symbols);
+  if (count < all) found.trouble = kMore;
   left.symbols -= count;
   for (std::size_t at = 0; at < count; ++at) {
     GElf_Sym symbol{};
@@ -125,7 +128,10 @@ void add_functions(Elf* elf, Elf_Scn* section, const GElf_Shdr& head, Budget& le
     if (name == nullptr || *name == '\0') continue;
     const std::size_t length = ::strnlen(name, left.name_bytes);
     left.name_bytes -= length;
-    if (left.name_bytes == 0) return;
+    if (left.name_bytes == 0) {
+      found.trouble = kMore;
+      return;
+    }
     const std::uint64_t end = symbol.st_value + symbol.st_size;
     found.symbols.push_back({symbol.st_value, std::max(symbol.st_value, end), {name, length}});
   }

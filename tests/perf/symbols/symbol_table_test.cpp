@@ -62,6 +62,14 @@ TEST(SymbolTable, FindsTheFunctionOfAnAddress) {
   EXPECT_EQ(found(SymbolTable(), 1), "");
 }
 
+TEST(SymbolTable, FindsTheOuterFunctionBehindThreeInnerOnes) {
+  const SymbolTable table({{0, 1000, "outer"}, {100, 110, "a"}, {200, 210, "b"}, {300, 310, "c"}});
+  for (const std::uint64_t address : {99U, 199U, 299U, 310U, 999U}) {
+    EXPECT_EQ(found(table, address), "outer") << address;
+  }
+  EXPECT_EQ(found(table, 1000), "");
+}
+
 TEST(SymbolTable, TurnsAByteOfTheFileIntoAnAddress) {
   const SymbolTable table({}, {{0x1000, 0x401000, 0x500}, {0x2000, 0x600000, 0x10}});
   EXPECT_EQ(table.address_of(0x1000), 0x401000U);
@@ -244,11 +252,40 @@ TEST(SymbolTable, ReadsTheKernelsList) {
   EXPECT_TRUE(SymbolTable::of_kallsyms(""));
 }
 
+TEST(SymbolTable, OfTheKernelHasLocalAndWeakFunctionsAndThoseThatAreNotHidden) {
+  const auto table = SymbolTable::of_kallsyms(
+      "ffffffff81000000 T global\nffffffff81000100 t local\nffffffff81000200 W weak\n"
+      "ffffffff81000300 w weak_too\nffffffff81000400 R constant\nffffffff81000500 b zeros\n"
+      "0000000000000000 T hidden\nffffffff81000600 T \nffffffff81000700 T x\n");
+  ASSERT_TRUE(table);
+  std::string names;
+  for (const Symbol& each : table->symbols()) names += each.name + ' ';
+  EXPECT_EQ(names, "global local weak weak_too x ");
+  EXPECT_EQ(found(*table, ~std::uint64_t{0} - 1), "x") << "nothing is behind the last one";
+}
+
 TEST(Demangled, GivesNamesAsInTheSourceAndLeavesOthers) {
   EXPECT_EQ(demangled("_Z1fi"), "f(int)");
   EXPECT_EQ(demangled("main"), "main");
   EXPECT_EQ(demangled("_Zxyz"), "_Zxyz");
   EXPECT_EQ(demangled("_Z1f" + std::string(2000, 'i')), "_Z1f" + std::string(2000, 'i'));
+}
+
+TEST(Demangled, ReadsNamesOfUpToAThousandCharacters) {
+  const std::string longest = "_Z1f" + std::string(996, 'i');
+  EXPECT_EQ(demangled(longest).substr(0, 10), "f(int, int");
+  EXPECT_EQ(demangled(longest + 'i'), longest + 'i');
+}
+
+TEST(Demangled, CountsReferencesToParametersOfTemplatesToo) {
+  const auto with = [](int references) {
+    std::string name = "_Z1fIiEv";
+    for (int i = 0; i < references; ++i) name += "T_";
+    return name;
+  };
+  EXPECT_EQ(demangled(with(2)), "void f<int>(int, int)");
+  EXPECT_EQ(demangled(with(38)).substr(0, 12), "void f<int>(");
+  EXPECT_EQ(demangled(with(40)), with(40)) << "twenty pairs could be a million times as long";
 }
 
 /// A<A<...>, A<...>>: each level refers twice to the level before, so 24 of them are 500 million
