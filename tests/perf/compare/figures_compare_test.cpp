@@ -272,7 +272,12 @@ TEST(CompareOutputs, ALargeChangeIsAFactor) {
     return to_text(c);
   };
   for (const auto& [after, words] : {std::pair{2343.2, "x2343 "},
+                                     {234.2, "x234 "},
+                                     {100.0, "x100 "},
+                                     {99.94, "x99.9 "},
                                      {23.42, "x23.4 "},
+                                     {10.0, "x10.0 "},
+                                     {9.994, "x9.99 "},
                                      {2.0, "x2.00 "},
                                      {1.99, "+99.00 %"},
                                      {0.01, "-99.00 %"}}) {

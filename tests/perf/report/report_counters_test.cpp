@@ -82,6 +82,7 @@ TEST(CountersReport, HasInstructionsPerCycleOnlyWhereBothWereCountedAlike) {
   EXPECT_EQ(ipc("cycles:u", "instructions:u", 4e6), 2.5);
   EXPECT_EQ(ipc("cpu-cycles", "instructions", 4e6), 2.5);
   EXPECT_EQ(ipc("cycles:u", "instructions", 4e6), nullptr);
+  EXPECT_EQ(ipc("cycles-ct", "instructions-ct", 4e6), nullptr) << "other events";
   EXPECT_EQ(ipc("cycles", "instructions", {}), nullptr);
   EXPECT_EQ(ipc("cycles", "instructions", 0), nullptr);
 }

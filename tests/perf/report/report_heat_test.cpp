@@ -8,6 +8,7 @@
 #include "perf/report/json.hpp"
 #include "perf/report/report.hpp"
 #include "perf/report/text.hpp"
+#include "perf/result/heat_of_job.hpp"
 #include "tests/perf/report/measured_sample.hpp"
 #include "tests/perf/report/sample_results.hpp"
 
@@ -76,6 +77,23 @@ TEST(HeatReport, HasTheMapOnTheTimeAxisOfTheRun) {
   EXPECT_EQ(row.at("written").at(8), 1);
   EXPECT_EQ(row.at("written").at(40), 0);
   EXPECT_EQ(map.at("rows").at(2).at("written").at(40), 1);
+}
+
+TEST(HeatReport, ARareUseIsNotNone) {
+  constexpr std::uint64_t kAt = 1U << 30U;
+  HeatOfJob heat = *heated_sample().jobs.front().heat;
+  HeatWindow window{4, 5, 1000, 0, {}};
+  window.regions = {{kAt, kAt + 4096, 1, 0, 0},
+                    {kAt + kRingAt, kAt + kRingAt + kMiB / 2, 994, 3, 0}};
+  heat.history->add(window, {kAt, kAt + kRingAt + 2 * kMiB});
+  RunResult run = heated_sample();
+  run.jobs.front().heat = std::make_shared<const HeatOfJob>(std::move(heat));
+  const Json row = heat_of(run, 0).at("map").at("rows").at(4);
+  EXPECT_EQ(row.at("accessed").at(0), 0.01);
+  EXPECT_EQ(row.at("accessed").at(8), 0.99);
+  EXPECT_EQ(row.at("written").at(8), 0.01);
+  EXPECT_EQ(row.at("written").at(0), 0);
+  EXPECT_EQ(row.at("accessed").at(63), 0);
 }
 
 TEST(HeatReport, OfAJobThatWasNotWatchedHasNullAndTheReason) {
