@@ -112,6 +112,16 @@ TEST(RunFinish, ALinkWithFaultsBothWaysTellsHowManyAreUnderWayInEach) {
   ASSERT_EQ(result.links.size(), 2U);
   EXPECT_EQ(result.links[0].faults.under_way, 300U);
   EXPECT_EQ(result.links[1].faults.under_way, 200U);
+  // What is still under way is taken by the faults, as what they dropped.
+  const auto taken = [&](const std::string& job) {
+    std::string all;
+    for (const Cause& cause : result.causes.causes) {
+      if (cause.job == job && cause.cause == CauseKind::requested_faults) all += cause.sentence;
+    }
+    return all;
+  };
+  EXPECT_NE(taken("k").find("took 300 frames"), std::string::npos) << taken("k");
+  EXPECT_NE(taken("j").find("took 200 frames"), std::string::npos) << taken("j");
 }
 
 TEST(RunFinish, ASearchEndsWithItsRuntime) {

@@ -190,6 +190,26 @@ TEST_F(RunReplay, FramesThatWereRecordedInPartAreToldOf) {
       << result.warnings[0];
 }
 
+TEST_F(RunReplay, ALongPauseIsToldOfOnceInARun) {
+  class Listener : public RunObserver {
+   public:
+    std::vector<std::string> notices;
+    void on_notice(const std::string& what) override { notices.push_back(what); }
+    void on_progress(const RunProgress&) override {}
+    void on_interval(const RunProgress&) override {}
+  };
+  const test::TempDir dir;
+  const JobSet set = test::set_of("[j]\nengine=unix\nruntime=50ms\ndrain_time=10ms\nreplay=" +
+                                  capture_of(dir, some_frames(2), 90'000'000'000) + '\n');
+  auto runner = Runner::create(set.run, expand(set).value()).value();
+  Listener listener;
+  RunControl control;
+  EXPECT_TRUE(passed(runner->run(&listener, control)));
+  EXPECT_EQ(listener.notices,
+            std::vector<std::string>{"j: the longest pause of the capture takes 1 minute "
+                                     "(replay_max_gap=1 cuts it to a second)"});
+}
+
 TEST_F(RunReplay, ACaptureThatIsNoneIsAnErrorOfTheStart) {
   EXPECT_TRUE(failed(run_text("[j]\nreplay=/no/such.pcap\n"), "/no/such.pcap"));
   EXPECT_TRUE(failed(run_text("[j]\nreplay=/proc/self/status\n"), "job \"j\": did not start"));
