@@ -32,7 +32,7 @@ std::optional<std::string> nearest(std::string_view word, std::span<const std::s
   for (const std::string& candidate : known) {
     // A word begun is meant, however long its rest.
     const bool begun = word.size() >= 2 && candidate.starts_with(word);
-    const std::size_t d = begun ? 1 : distance(word, candidate);
+    const std::size_t d = begun ? 0 : distance(word, candidate);
     if (d < best_distance && d < candidate.size()) {
       best_distance = d;
       best = candidate;
