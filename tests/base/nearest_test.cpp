@@ -29,6 +29,8 @@ TEST(Nearest, OfWordsThatAreEquallyNearIsTheFirst) {
 
 TEST(Nearest, IsTheOneThatWasBegunHoweverLongItsRest) {
   EXPECT_EQ(guess("du", {"up", "duplicate"}), "duplicate");
+  EXPECT_EQ(guess("ab", {"xb", "abacus"}), "abacus") << "rather than one with another letter";
+  EXPECT_EQ(guess("ab", {"abacus", "xb", "abbey"}), "abacus");
   EXPECT_EQ(guess("d", {"duplicate"}), "none") << "one letter is no beginning";
   EXPECT_EQ(guess("plicate", {"duplicate-frames"}), "none");
 }

@@ -55,6 +55,21 @@ TEST(Printable, DifferentTextsStayDifferentWhenTheyAreEscaped) {
   EXPECT_EQ(escaped("\u00e4 b"), "\u00e4 b");
 }
 
+TEST(Printable, AWordIsQuotedWhereAShellNeedsIt) {
+  for (const char* plain : {"word", "a-b_c", "/dev/shm/bus0", "a=b,c:d%e@f^g+h.i", "0"}) {
+    EXPECT_EQ(quote_word(plain), plain);
+    EXPECT_EQ(quote_command("shmifctl stat", plain), "'shmifctl stat " + std::string(plain) + "'");
+  }
+  constexpr std::pair<const char*, const char*> kQuoted[] = {
+      {"", "''"},         {"a b", "'a b'"},       {"$HOME", "'$HOME'"},   {"a;b", "'a;b'"},
+      {"*", "'*'"},       {"it's", "'it'\\''s'"}, {"''", "''\\'''\\'''"}, {"~", "'~'"},
+      {"a\nb", "'a\nb'"}, {"\u00e4", "'\u00e4'"}, {"a\\b", "'a\\b'"}};
+  for (const auto& [word, quoted] : kQuoted) {
+    EXPECT_EQ(quote_word(word), quoted);
+    EXPECT_EQ(quote_command("run", word), "\"run " + std::string(quoted) + '"');
+  }
+}
+
 TEST(Printable, AShortenedTextHasNoMoreCharactersThanAsked) {
   EXPECT_EQ(shortened("abcdef", 6), "abcdef");
   EXPECT_EQ(shortened("abcdefg", 6), "abc...");

@@ -76,6 +76,9 @@ TEST(Quantity, SizesThatAreNotExactlyThatAreRefused) {
 TEST(Quantity, PacketsAreInDigitsBecauseTheirKCouldBeEither) {
   EXPECT_EQ(value_of(read_packet_bytes("9000")), 9000U);
   expect_refused(read_packet_bytes, {"", "9k", "1.5", "x", "-1"});
+  EXPECT_EQ(read_packet_bytes("0k").why("0k"),
+            "\"0k\" is not a number of bytes (such as 1500 or 9000, in digits)")
+      << "it has one meaning only";
   EXPECT_EQ(read_packet_bytes("9k").why("9k"), "\"9k\" could be 9000 or 9216 (write 9000 or 9216)");
 }
 
@@ -118,7 +121,7 @@ TEST(Quantity, TimesTakeTheirUnitOrThatOfTheOption) {
   EXPECT_EQ(value_of(read_seconds(".5")), 500ms);
   EXPECT_EQ(value_of(read_time("30", TimeUnit::microseconds)), 30us);
   EXPECT_EQ(value_of(read_time("500", TimeUnit::milliseconds)), 500ms);
-  EXPECT_EQ(value_of(read_bare_time("0")), 0ns);
+  for (const char* zero : {"0", "00", "0.0", ".0"}) EXPECT_EQ(value_of(read_bare_time(zero)), 0ns);
   const std::pair<const char*, nanoseconds> cases[] = {
       {"1ns", 1ns},   {"1.5us", 1500ns}, {"1.5\u00b5s", 1500ns}, {"2usec", 2us},
       {"5ms", 5ms},   {"5msec", 5ms},    {"5MS", 5ms},           {"1s", 1s},
@@ -249,7 +252,8 @@ TEST(Quantity, PercentagesAreThatWithAndWithoutTheSign) {
   EXPECT_EQ(value_of(read_percentage("50%")), 50);
   EXPECT_EQ(value_of(read_percentage("100")), 100);
   EXPECT_EQ(value_of(read_percentage("0")), 0);
-  expect_refused(read_percentage, {"", "100.1", "-1", "nan", "5%%"});
+  expect_refused(read_percentage,
+                 {"", "100.1", "-1", "nan", "5%%", std::string(400, '9'), std::string(4000, '9')});
 }
 
 TEST(Quantity, TextsComeBack) {

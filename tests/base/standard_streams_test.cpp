@@ -62,12 +62,15 @@ TEST(StandardStreams, ThatWereClosedCanBeNeitherReadNorWritten) {
   EXPECT_EQ(without_streams([] {
               hold_standard_streams();
               char byte = 0;
-              if (::open("/dev/null", O_RDONLY | O_CLOEXEC) <= STDERR_FILENO) return 1;
+              const int free = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
+              if (free <= STDERR_FILENO || ::close(free) != 0) return 1;
               if (::read(STDIN_FILENO, &byte, 1) >= 0 || errno != EBADF) return 2;
               if (::write(STDOUT_FILENO, &byte, 1) >= 0 || errno != EBADF) return 3;
               if (::write(STDERR_FILENO, &byte, 1) != 1) return 4;
               let_lost_output_vanish();
               if (::write(STDOUT_FILENO, &byte, 1) != 1) return 5;
+              if (::open("/dev/null", O_RDONLY | O_CLOEXEC) != free)
+                return 6;  // nothing stays open
               return 0;
             }),
             0);
