@@ -318,6 +318,13 @@ TEST_F(BridgeOfPeers, WarnsOfASwitchOfVdeThatDropsLongPackets) {
     EXPECT_TRUE(not_warned->wait_for("trying again"));
     EXPECT_EQ(not_warned->so_far().err.find(warning), std::string::npos);
   }
+  for (const std::string mtu : {"1504", "1505"}) {
+    const std::string path = file("mtu" + mtu);
+    ASSERT_EQ(run_tool({"create", path, "--mtu", mtu}).status, 0);
+    Tool tool({shmifctl_path(), "bridge", "bus:" + path, "vde:" + file("absent")});
+    EXPECT_TRUE(tool.wait_for("trying again"));
+    EXPECT_EQ(tool.so_far().err.find(warning) != std::string::npos, mtu == "1505") << mtu;
+  }
 }
 
 TEST_F(BridgeOfPeers, SaysWhichVdeNetworkCannotBeHad) {

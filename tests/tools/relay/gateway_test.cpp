@@ -251,8 +251,9 @@ TEST_P(Gateway, WarnsAsRootWhereTheLinkToTheNameServersLeavesTheSandbox) {
 }
 
 TEST_P(Gateway, KeepsHowToSearchForNamesWhereAHostGetsItsNameServers) {
-  std::ofstream(file("resolv.conf")) << "# comment\nsearch a.test b.test\nnameserver 198.18.9.9\n"
-                                        "options ndots:3 edns0\nsortlist 198.18.0.0";
+  std::ofstream(file("resolv.conf"))
+      << "# comment\ndomain a.test\nsearch a.test b.test\n"
+         "nameserver 198.18.9.9\noptions ndots:3 edns0\nsortlist 198.18.0.0";
   const auto shown = [&](const Words& more) {
     Words words = {shmifctl_path(), "exec", bus(), "--ip", "10.0.2.15/24"};
     words.insert(words.end(), more.begin(), more.end());
@@ -260,11 +261,11 @@ TEST_P(Gateway, KeepsHowToSearchForNamesWhereAHostGetsItsNameServers) {
     return run_program(in_world(words)).out;
   };
   EXPECT_EQ(shown({"--dns", "198.18.9.1", "--dns", "198.18.9.2"}),
-            "nameserver 198.18.9.1\nnameserver 198.18.9.2\nsearch a.test b.test\n"
+            "nameserver 198.18.9.1\nnameserver 198.18.9.2\ndomain a.test\nsearch a.test b.test\n"
             "options ndots:3 edns0\n");
   EXPECT_EQ(shown({}),
-            "# comment\nsearch a.test b.test\nnameserver 198.18.9.9\noptions ndots:3 edns0\n"
-            "sortlist 198.18.0.0\n");
+            "# comment\ndomain a.test\nsearch a.test b.test\nnameserver 198.18.9.9\n"
+            "options ndots:3 edns0\nsortlist 198.18.0.0\n");
 }
 
 TEST_P(Gateway, SaysThatPasstNeedsADefaultRoute) {
@@ -407,6 +408,28 @@ TEST_P(Gateway, StartsItsProgramAgainWhenThatWasKilledAndHostsGoOn) {
   EXPECT_NE(child_of(*way), first);
   std::ofstream(file("go")) << '\n';
   EXPECT_TRUE(host->wait_for(kPage)) << host->so_far().err;
+  EXPECT_NE(end(*way).out.find("slirp4netns: 2 connections"), std::string::npos);
+}
+
+TEST_P(Gateway, GoesOnTryingWhereItsProgramCannotBeStartedAgainAtOnce) {
+  for (const char* const directory : {"bin", "marks"}) {
+    std::filesystem::create_directory(file(directory));
+    std::filesystem::permissions(file(directory), std::filesystem::perms::all);
+  }
+  // Its second start fails.
+  std::ofstream(file("bin/slirp4netns"))
+      << "#!/bin/sh\nif [ -e \"$MARKS/1\" ] && [ ! -e \"$MARKS/2\" ]; then\n: > \"$MARKS/2\"\n"
+         "echo not now >&2\nexit 3\nfi\n: > \"$MARKS/1\"\nexec /usr/bin/slirp4netns \"$@\"\n";
+  std::filesystem::permissions(file("bin/slirp4netns"), std::filesystem::perms::all);
+  const auto way = gateway({}, {"env", "PATH=" + file("bin"), "MARKS=" + file("marks")});
+  ASSERT_EQ(::kill(child_of(*way), SIGKILL), 0);
+  EXPECT_TRUE(
+      way->wait_for("slirp4netns was ended by SIGKILL; trying again\n"
+                    "slirp4netns: connected, as port gateway, MTU 1500"))
+      << way->so_far().out;
+  EXPECT_NE(way->so_far().err.find("slirp4netns ended with exit code 3: not now; trying again\n"),
+            std::string::npos)
+      << way->so_far().err;
   EXPECT_NE(end(*way).out.find("slirp4netns: 2 connections"), std::string::npos);
 }
 

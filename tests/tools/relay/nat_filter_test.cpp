@@ -499,6 +499,7 @@ TEST_F(NatFilterTest, LetsArpAskForTheGatewayAndAnnounceHosts) {
   EXPECT_EQ(asks({.operation = 2, .to_mac = kGatewayMac}), Verdict()) << "an answer";
   for (const char* const target : {"10.0.2.16", "10.0.2.1", "198.18.0.1", "127.0.0.1", "0.0.0.0"})
     EXPECT_EQ(asks({.target = target}), others) << target;
+  EXPECT_EQ(asks({.sender = "0.0.0.0", .target = "0.0.0.0"}), others) << "passt would answer";
   for (const char* const sender : {"10.0.2.2", "10.0.2.3", "198.18.0.5", "127.0.0.1", "10.0.2.255"})
     EXPECT_EQ(asks({.sender = sender}), stranger) << sender;
   EXPECT_EQ(asks({.sender = "0.0.0.0", .operation = 2}), stranger);

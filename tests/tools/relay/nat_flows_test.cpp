@@ -86,6 +86,7 @@ TEST(NatFlows, LiveLongerByPacketsOfTheirHostOnly) {
        {std::chrono::nanoseconds(1),
         std::chrono::nanoseconds(std::chrono::seconds(1)) - std::chrono::nanoseconds(1),
         std::chrono::nanoseconds(std::chrono::seconds(1)),
+        std::chrono::nanoseconds(std::chrono::seconds(2)) - std::chrono::nanoseconds(1),
         std::chrono::nanoseconds(std::chrono::seconds(299))}) {
     NatFlows flows;
     ASSERT_TRUE(flows.out(udp(), 0, kStart));
@@ -151,6 +152,16 @@ TEST(NatFlows, OfTcpAreOpenOnlyOnceBothSidesHaveSpoken) {
   ASSERT_TRUE(flows.out(tcp(), kTcpSyn, kStart));
   ASSERT_TRUE(flows.out(tcp(), kTcpAck, kStart));
   expect_time(flows, tcp(), kStart, NatFlows::kTransitory);
+}
+
+TEST(NatFlows, OfAConnectionWhoseTimeIsUpBeginAnewWithItsNextPacket) {
+  NatFlows flows;
+  establish(flows, tcp());
+  const NatFlows::Time later = kStart + NatFlows::kEstablished + NatFlows::kGrain;
+  EXPECT_FALSE(flows.in(tcp(), kTcpAck, later));
+  ASSERT_TRUE(flows.out(tcp(), kTcpAck, later));
+  EXPECT_EQ(flows.flows(), 1U);
+  expect_time(flows, tcp(), later, NatFlows::kTransitory);
 }
 
 TEST(NatFlows, OfAnOpenConnectionStayOpenWhateverTheirHostBegins) {
