@@ -317,6 +317,61 @@ TEST_P(GuestTerminal, ASignalIsForTheJobAndNotForADaemonInASessionOfItsOwn) {
   EXPECT_EQ(screen.find("daemon"), std::string::npos) << screen;
 }
 
+/// A guest without a terminal and without interfaces, whose supervisor `serve` is. It is in a
+/// process group that its parent could continue. Exit status 96: the supervisor stopped.
+Supervised::Options without_terminal(const std::string& script, std::function<void(Guest&)> serve) {
+  Supervised::Options o;
+  o.guest = guest_running(shell(script));
+  o.guest.interfaces.clear();
+  o.before = [] {
+    ::setsid();
+    const pid_t supervisor = ::fork();
+    if (supervisor == 0) {
+      ::setpgid(0, 0);
+      return;
+    }
+    int status = 0;
+    ::waitpid(supervisor, &status, WUNTRACED);
+    if (WIFSTOPPED(status)) ::kill(supervisor, SIGKILL);
+    ::_exit(WIFEXITED(status) ? WEXITSTATUS(status) : 96);
+  };
+  o.serve = std::move(serve);
+  return o;
+}
+/// Waits until something is to be done.
+void await_news(const Guest& guest) {
+  pollfd entry{guest.descriptor(), POLLIN, 0};
+  (void)::poll(&entry, 1, static_cast<int>(kGenerousTime.count()));
+}
+
+TEST(GuestStops, ByTheStrongestSignalStopNoSupervisorWithoutATerminal) {
+  Supervised guest(without_terminal("kill -STOP $$; exit 4", [](Guest& stopped) {
+    (void)stopped.release();
+    for (int message = 0; message < 2; ++message) {  // it stopped, and is still stopped
+      await_news(stopped);
+      (void)stopped.dispatch();
+    }
+    stopped.signal(SIGCONT);
+    ::_exit(stopped.wait().status);
+  }));
+  const int status = guest.finish();
+  if (status == 77) GTEST_SKIP() << "no namespaces here: " << guest.output();
+  EXPECT_EQ(status, 4);
+}
+
+TEST(GuestStops, ThatWereEndedMeanwhileStopNoSupervisor) {
+  Supervised guest(without_terminal("kill -TSTP $$; exit 4", [](Guest& stopped) {
+    (void)stopped.release();
+    await_news(stopped);
+    ::kill(::getpid(), SIGCONT);  // before it is known whether the command is still stopped
+    (void)stopped.dispatch();
+    ::_exit(stopped.wait().status);
+  }));
+  const int status = guest.finish();
+  if (status == 77) GTEST_SKIP() << "no namespaces here: " << guest.output();
+  EXPECT_EQ(status, 4);
+}
+
 // The kernel tells the leader of the session and the foreground process group. The command has left
 // that.
 TEST(GuestHangUp, OfTheSessionThatTheSupervisorLeadsReachesACommandInASessionOfItsOwn) {

@@ -200,6 +200,7 @@ TEST_F(GuestNetTest, PutsAddressesOnTheBridgeAndTheTapsOfProgramsIntoIt) {
       EXPECT_EQ(now(name).mtu, 1400U) << name;
       EXPECT_TRUE(now(name).is_up()) << name;
       EXPECT_EQ(ip("-6 -o addr show dev " + name), "") << name << " would speak by itself";
+      EXPECT_EQ(setting("ipv6/conf/" + name + "/disable_ipv6"), "1") << name << " later, too";
     }
     EXPECT_FALSE(now("vm0").has_carrier()) << "nobody has attached to it, and it stayed";
     for (const char* const name : {"lan0", "vm0", "vm1"}) ip(std::string("link del ") + name);
@@ -360,6 +361,8 @@ TEST_F(GuestNetTest, TunesItsNamespace) {
   EXPECT_EQ(setting("ipv6/conf/default/optimistic_dad"), "1");
   EXPECT_EQ(setting("ipv6/conf/default/use_optimistic"), "1");
   EXPECT_EQ(setting("ipv6/conf/tap0/accept_dad"), "1") << "also for addresses that come later";
+  const std::string shown = ip("-6 -o addr show dev tap0 to fd00::1");
+  EXPECT_EQ(shown.find(" nodad"), std::string::npos) << "duplicates are looked for: " << shown;
 }
 
 TEST_F(GuestNetTest, WatchesItselfAndWhereTheFarEndsAre) {

@@ -523,6 +523,7 @@ TEST_P(HostsOfTwo, RootThatEntersAHostOfAnotherUserKeepsItsTerminalAndEnvironmen
   ASSERT_GE(pid, 0);
   if (pid == 0) {
     ::setenv("SECRET", "of root", 1);
+    ::setenv("LC_TIME", "C.UTF-8", 1);
     (void)::dup2(STDIN_FILENO, 9);
     ::execl(shmifctl_path().c_str(), "shmifctl", "enter", path.c_str(), "a", "--", "sh", "-c",
             script.c_str(), nullptr);
@@ -551,6 +552,7 @@ TEST_P(HostsOfTwo, RootThatEntersAHostOfAnotherUserKeepsItsTerminalAndEnvironmen
   EXPECT_NE(said.find("has one"), std::string::npos) << said;
   EXPECT_EQ(said.find("terminal=" + outer + "\r"), std::string::npos) << said;
   EXPECT_EQ(said.find("SECRET"), std::string::npos) << said;
+  EXPECT_NE(said.find("LC_TIME=C.UTF-8\r"), std::string::npos) << said;
   EXPECT_NE(said.find("PATH=/usr/local/sbin:"), std::string::npos) << said;
   EXPECT_NE(said.find("fds=0,1,2,3,\r"), std::string::npos) << said;
 }
