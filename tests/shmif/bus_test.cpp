@@ -16,6 +16,7 @@
 #include <array>
 #include <filesystem>
 #include <fstream>
+#include <utility>
 
 #include "bus/file/file.hpp"
 #include "bus/layout.hpp"
@@ -286,6 +287,17 @@ TEST(CreateIfMissing, OfManyProcessesAtOnceOneCreatesAndAllAttachToTheSameBus) {
       for (const auto& inode : *inodes) EXPECT_EQ(inode, inodes->at(0));
       EXPECT_EQ(files_in(dir), 1U);
     }
+  }
+}
+
+TEST(Create, ItsOptionsSayBeforehandWhetherTheBusCarriesOffloads) {
+  const std::pair<BusOptions, bool> rows[] = {{{}, true},
+                                              {{.ring_bytes = 1U << 20U}, true},
+                                              {{.ring_bytes = 64U << 10U}, false},
+                                              {{.format = BusFormat::netbsd}, false}};
+  for (const auto& [options, carries] : rows) {
+    EXPECT_EQ(options.carries_offloads(), carries) << options.ring_bytes;
+    EXPECT_EQ(TempBus(options).info().carries_offloads, carries) << options.ring_bytes;
   }
 }
 

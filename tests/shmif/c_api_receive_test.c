@@ -306,7 +306,27 @@ static void where_no_descriptor_can_be_had_a_port_says_why_and_gets_one_later(vo
   shmif_close(receiver);
 }
 
+static void a_release_leaves_the_descriptor_readable_while_frames_are_kept_back(void) {
+  shmif_port* sender = open_port_up("sender");
+  shmif_port* receiver = open_port_up("receiver");
+  struct pollfd entry = {.fd = shmif_fd(receiver), .events = POLLIN};
+  CHECK(entry.fd >= 0);
+  send_marked(sender, 1, 3);
+  unsigned char room[kFrameBytes];
+  struct iovec lent;
+  CHECK(shmif_receive(receiver, room, sizeof room, NULL) == kFrameBytes && room[20] == 1);
+  CHECK(shmif_receive_in_place(receiver, &lent, NULL, 1) == 1);
+  CHECK(((const unsigned char*)lent.iov_base)[20] == 2);
+  CHECK(shmif_release(receiver) == 0);
+  CHECK(poll(&entry, 1, 0) == 1);
+  CHECK(shmif_receive(receiver, room, sizeof room, NULL) == kFrameBytes && room[20] == 3);
+  shmif_close(sender);
+  shmif_close(receiver);
+}
+
 const struct test_case kCases[] = {
+    {"AReleaseLeavesTheDescriptorReadableWhileFramesAreKeptBack",
+     a_release_leaves_the_descriptor_readable_while_frames_are_kept_back},
     {"FramesThatWereKeptBackAreLentAsManyAsAskedFor",
      frames_that_were_kept_back_are_lent_as_many_as_asked_for},
     {"WhatWasLostIsAddedUpUntilSomebodyAsksAndThenToldOnce",

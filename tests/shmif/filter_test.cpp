@@ -59,6 +59,17 @@ TEST(FrameFilter, ABadExpressionIsRefusedInOneLineThatQuotesIt) {
   EXPECT_EQ(filter.error().message.find('\n'), std::string::npos);
 }
 
+TEST(FrameFilter, WhatOnlyAKernelKnowsOfAPacketIsRefusedBecauseItWouldMatchNothing) {
+  for (const std::string expression : {"inbound", "outbound", "not inbound", "arp or outbound"}) {
+    const auto filter = FrameFilter::compile(expression);
+    ASSERT_FALSE(filter) << expression;
+    EXPECT_EQ(filter.error().code, Errc::bad_argument);
+    EXPECT_NE(filter.error().message.find('"' + expression + '"'), std::string::npos);
+    EXPECT_NE(filter.error().message.find("direction"), std::string::npos)
+        << filter.error().message;
+  }
+}
+
 TEST(FrameFilter, SurvivesBeingMoved) {
   FrameFilter a = FrameFilter::compile("arp").value();
   FrameFilter b = FrameFilter::compile("ip").value();

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <array>
 #include <random>
 
@@ -39,6 +40,21 @@ TEST(Ping, IsReadBackAsItWasWritten) {
   EXPECT_EQ(ping->id, 0xdeadbeefU);
   EXPECT_EQ(ping->sequence, 0x01020304U);
   EXPECT_EQ(ping->sent_ns, 0x1122334455667788U);
+}
+
+TEST(Ping, IsReadAndAnsweredAlsoWhereACardHasPutBytesBehindIt) {
+  const PingFrame frame = request(kAnswerer);
+  std::array<std::byte, 64> padded{};
+  std::copy(frame.begin(), frame.end(), padded.begin());
+  for (std::size_t size = 60; size <= padded.size(); ++size) {
+    const auto ping = read_ping({padded.data(), size});
+    ASSERT_TRUE(ping) << size;
+    EXPECT_EQ(ping->sequence, 0x01020304U);
+    PingFrame reply;
+    const auto answer = answer_ping({padded.data(), size}, kAnswerer, reply);
+    ASSERT_TRUE(answer) << size;
+    EXPECT_EQ(answer->size(), kPingFrameBytes);
+  }
 }
 
 TEST(Ping, HasTheDocumentedBytes) {

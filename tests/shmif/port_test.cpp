@@ -8,7 +8,9 @@
 
 #include <chrono>
 #include <climits>
+#include <cstdlib>
 #include <filesystem>
+#include <iterator>
 #include <memory>
 #include <string>
 
@@ -17,6 +19,7 @@
 #include "tests/support/one_frame.hpp"
 #include "tests/support/raw_bus.hpp"
 #include "tests/support/temp_bus.hpp"
+#include "tests/support/temp_dir.hpp"
 
 namespace shmif::test {
 namespace {
@@ -161,6 +164,27 @@ TEST(PortLink, TheAddressThatAPortWasGivenOnABusStaysWithItWhenItHasLeft) {
   EXPECT_EQ(bus.info().ports.at(0).mac, given);
   EXPECT_FALSE(port.detach());
   EXPECT_EQ(port.mac(), given);
+}
+
+TEST(PortLink, LetsAMonitorSeeItsHeatAsLongAsItIsAttached) {
+  const TempBus bus;
+  const TempDir heat;
+  const auto sockets = [&] {
+    return std::distance(std::filesystem::directory_iterator(heat.path()), {});
+  };
+  ASSERT_EQ(::setenv("SHMIF_HEAT", heat.path().c_str(), 1), 0);
+  Port first;
+  Port second;
+  for (int round = 0; round < 2; ++round) {
+    first.attach(bus.path()).value();
+    second.attach(bus.path()).value();
+    EXPECT_EQ(sockets(), 1) << "of the process";
+    EXPECT_FALSE(first.detach());
+    EXPECT_EQ(sockets(), 1) << "of the other port";
+    EXPECT_FALSE(second.detach());
+    EXPECT_EQ(sockets(), 0) << "nothing is shared any more";
+  }
+  ::unsetenv("SHMIF_HEAT");
 }
 
 TEST(PortLink, AnAddressThatIsNotUnicastIsRefusedWithABusAndWithout) {
