@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <fstream>
@@ -178,6 +179,23 @@ TEST(Mapping, OfABusOfFourMebibytesUsesHugePages) {
   if (!has_huge_pages(file.file("probe"))) GTEST_SKIP() << "no huge pages for files here";
   const RawBus bus(file.path());
   EXPECT_EQ(bytes_in_huge_pages(&bus.header()), 2 * bus::kHugePageBytes);
+}
+
+/// So the first lap of a writer meets no page fault under the lock.
+TEST(Mapping, ForWritingHasAllPagesOfBothViewsAtOnce) {
+  const TempBus file(small_ring());
+  const RawBus bus(file.path());
+  const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+  const std::size_t bytes = bus::kRingOffset + 2 * bus.ring().bytes();
+  std::vector<std::uint64_t> entries(bytes / page);
+  const UniqueFd map(::open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC));
+  const auto at = reinterpret_cast<std::uintptr_t>(&bus.header()) / page * sizeof(std::uint64_t);
+  const auto wanted = static_cast<ssize_t>(entries.size() * sizeof(std::uint64_t));
+  ASSERT_EQ(pread(map.get(), entries.data(), entries.size() * sizeof(std::uint64_t),
+                  static_cast<off_t>(at)),
+            wanted);
+  for (std::size_t i = 0; i < entries.size(); ++i)
+    EXPECT_NE(entries[i] >> 63U, 0U) << "page " << i << " is not there yet";
 }
 
 }  // namespace

@@ -13,8 +13,12 @@
 #include <fstream>
 #include <iterator>
 #include <string>
+#include <thread>
+#include <utility>
 
 #include "bus/layout.hpp"
+#include "tests/support/child_process.hpp"
+#include "tests/support/own_tmpfs.hpp"
 #include "tests/support/temp_dir.hpp"
 
 namespace shmif::bus {
@@ -283,6 +287,107 @@ TEST(OutputFile, WritesToWhateverIsNoRegularFile) {
   EXPECT_EQ(full.error().message,
             "cannot write it: No space left on device (free some space, or name a file on another "
             "file system)");
+}
+
+TEST(OutputFile, ThatIsAppendedToKeepsWhatAnotherWriterAppendsMeanwhile) {
+  const test::TempDir dir;
+  const std::string path = dir.file("log");
+  put(path, "old ");
+  const OutputFile one = OutputFile::open_append(path, {.what = "cannot"}).value();
+  const OutputFile other = OutputFile::open_append(path, {.what = "cannot"}).value();
+  EXPECT_EQ(one.old_bytes(), 4U);
+  ASSERT_EQ(write(one.descriptor(), "a", 1), 1);
+  ASSERT_EQ(write(other.descriptor(), "b", 1), 1);
+  ASSERT_EQ(write(one.descriptor(), "c", 1), 1);
+  EXPECT_EQ(text_of(path), "old abc");
+}
+
+TEST(OutputFile, IsTheSameAsAnotherByWhatItIsAndNotByItsName) {
+  const test::TempDir dir;
+  put(dir.file("a"), "");
+  put(dir.file("b"), "");
+  ASSERT_EQ(symlink("a", dir.file("link").c_str()), 0);
+  ASSERT_EQ(link(dir.file("a").c_str(), dir.file("name").c_str()), 0);
+  for (const char* const name : {"a", "link", "name", "./a"}) {
+    EXPECT_TRUE(is_same_file(dir.file("a"), dir.file(name))) << name;
+    EXPECT_TRUE(is_same_file(dir.file(name), dir.file("a"))) << name;
+  }
+  EXPECT_FALSE(is_same_file(dir.file("a"), dir.file("b")));
+  EXPECT_FALSE(is_same_file(dir.file("none"), dir.file("none")));
+  EXPECT_FALSE(is_same_file(dir.path(), dir.path())) << "a directory";
+  EXPECT_FALSE(is_same_file("/dev/null", "/dev/null")) << "any number of writers may have it";
+}
+
+/// A FIFO holds 64 KiB. Whoever can be told to stop does not block in it, and yet writes all.
+TEST(OutputFile, WaitsForASlowReaderOfAFifo) {
+  const test::TempDir dir;
+  const std::string path = dir.file("fifo");
+  ASSERT_EQ(mkfifo(path.c_str(), 0600), 0);
+  int stop[2];
+  ASSERT_EQ(pipe(stop), 0);
+  const UniqueFd never(stop[0]);
+  const UniqueFd writer(stop[1]);
+  const std::string content(std::size_t{300} * 1024, 'x');
+  std::size_t got = 0;
+  std::thread reader([&] {
+    const UniqueFd in(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    std::string part(4096, '\0');
+    for (ssize_t n = 0; (n = read(in.get(), part.data(), part.size())) > 0;)
+      got += static_cast<std::size_t>(n);
+  });
+  auto file = OutputFile::open_stream(path, {.what = "cannot", .stop_descriptor = never.get()});
+  ASSERT_TRUE(file);
+  EXPECT_TRUE(file->start(bytes_of(content)));
+  file->close();
+  reader.join();
+  EXPECT_EQ(got, content.size());
+}
+
+/// Nothing can be renamed over a file that is mounted where it is, as in a container.
+TEST(OutputFile, ThatIsAMountOfItsOwnIsWrittenInPlace) {
+  EXPECT_EQ(test::Child([] {
+              const test::OwnTmpfs own;
+              if (!own.missing().empty()) return 0;
+              const std::string path = own.file("mounted");
+              put(path, "");
+              put(own.file("real"), "old, and longer");
+              if (mount(own.file("real").c_str(), path.c_str(), nullptr, MS_BIND, nullptr) != 0)
+                return 1;
+              if (!write_whole(path, bytes_of("new"), {.what = "cannot"})) return 2;
+              if (text_of(own.file("real")) != "new") return 3;
+              return files_in(own.path()) == 2 ? 0 : 4;
+            }).wait(),
+            0);
+}
+
+TEST(OutputFile, ThatFailsLaterKeepsWhatItHas) {
+  const test::TempDir dir;
+  auto file = OutputFile::open_stream(dir.file("new"), {.what = "cannot"}).value();
+  file.start(bytes_of("head")).value();
+  file.close(true);
+  EXPECT_EQ(text_of(dir.file("new")), "head");
+}
+
+TEST(OutputFile, ThatIsMovedIsTheSameFileAsBefore) {
+  const test::TempDir dir;
+  auto file = OutputFile::open_stream(dir.file("new"), {.what = "cannot"}).value();
+  file.start({}).value();
+  {
+    OutputFile moved = std::move(file);
+    EXPECT_GE(moved.descriptor(), 0);
+  }
+  EXPECT_TRUE(fs::exists(dir.file("new"))) << "it was started";
+}
+
+TEST(OutputFile, CannotBeANameThatEndsInASlash) {
+  const test::TempDir dir;
+  for (const std::string& path : {dir.file("none/"), std::string()}) {
+    const auto checked = check_output(path, {.what = "cannot"});
+    ASSERT_FALSE(checked) << path;
+    EXPECT_EQ(checked.error().code, std::errc::no_such_file_or_directory);
+    EXPECT_FALSE(write_whole(path, bytes_of("new"), {.what = "cannot"}));
+  }
+  EXPECT_EQ(files_in(dir.path()), 0);
 }
 
 }  // namespace

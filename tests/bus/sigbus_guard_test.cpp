@@ -156,5 +156,24 @@ TEST(SigbusGuard, EachOfManyWatchesIsLostByItself) {
       0);
 }
 
+/// A thread whose stack is too small for a handler has an alternate one, as all threads of Go.
+TEST(SigbusGuard, RunsOnTheAlternateStackOfAThreadThatHasOne) {
+  EXPECT_EQ(under_the_guard([] {
+              struct sigaction now{};
+              if (sigaction(SIGBUS, nullptr, &now) != 0) return 1;
+              return (now.sa_flags & SA_ONSTACK) != 0 && (now.sa_flags & SA_SIGINFO) != 0 ? 0 : 2;
+            }),
+            0);
+}
+
+TEST(SigbusGuard, ThatIsInstalledTwiceStillLeavesOtherFaultsToWhoHadThemBefore) {
+  EXPECT_EQ(under_the_guard([] {
+              if (!bus::install_sigbus_guard()) return 1;
+              raise(SIGBUS);
+              return 2;
+            }),
+            128 + SIGBUS);
+}
+
 }  // namespace
 }  // namespace shmif::test
