@@ -121,5 +121,17 @@ TEST(Remedy, NamesTheDirectoryOfAPath) {
   for (const auto& [path, directory] : directories) EXPECT_EQ(bus::directory_of(path), directory);
 }
 
+TEST(Remedy, ForADirectoryInPlaceOfABusSaysWhatItIs) {
+  const TempDir dir;
+  std::filesystem::create_directory(dir.file("inner"));
+  set_mode(dir.path(), 0777);  // where files of others are looked at closely
+  for (const std::string& path : {dir.path(), dir.path() + "/", dir.file("inner")}) {
+    const auto made = Bus::create_if_missing(path, {}, false, false);
+    ASSERT_FALSE(made);
+    EXPECT_EQ(made.error().code, Errc::not_a_regular_file);
+    EXPECT_THAT(made.error().message, HasSubstr("not a regular file (give the file of a bus)"));
+  }
+}
+
 }  // namespace
 }  // namespace shmif::test

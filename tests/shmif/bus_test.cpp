@@ -188,6 +188,7 @@ TEST(Create, RefusesAnOverlayFileSystemByName) {
           for (const char* d : {"lower", "upper", "work", "merged"}) {
             std::filesystem::create_directory(dir.file(d));
           }
+          if (!Bus::create(dir.file("lower/d"), {.ring_bytes = 64U << 10U})) return 8;
           const std::string options = "lowerdir=" + dir.file("lower") +
                                       ",upperdir=" + dir.file("upper") +
                                       ",workdir=" + dir.file("work");
@@ -205,6 +206,9 @@ TEST(Create, RefusesAnOverlayFileSystemByName) {
           const auto attached = port.attach(dir.file("merged/c"));
           if (attached) return 5;
           if (attached.error().code != Errc::unsupported_file_system) return 6;
+          // To open it for writing would be enough to put a copy in front of it.
+          if (Port().attach(dir.file("merged/d"))) return 9;
+          if (std::filesystem::exists(dir.file("upper/d"))) return 10;
           const auto seen = Bus::open(dir.file("merged/c"));
           return seen && !seen->warning().empty() ? 0 : 7;
         });
@@ -409,8 +413,12 @@ TEST(Open, AForeignFileIsRefusedShowingHowBothBegin) {
   std::ofstream(dir.file("text")) << "hello, world, I am not a bus at all";
   expect_refused(Bus::open(dir.file("text")), Errc::not_a_bus,
                  {"begins with \"hello, w\"", "\"shmifbus\""});
+  std::ofstream(dir.file("binary")) << "\x7f"
+                                       "E\x1b[\x80\xff~ and more";
+  expect_refused(Bus::open(dir.file("binary")), Errc::not_a_bus, {"begins with \".E.[..~ \""});
   std::ofstream(dir.file("short")) << "abc";
-  expect_refused(Bus::open(dir.file("short")), Errc::not_a_bus, {dir.file("short")});
+  expect_refused(Bus::open(dir.file("short")), Errc::not_a_bus,
+                 {dir.file("short"), "begins with \"abc\" where"});
   std::ofstream(dir.file("empty")).flush();
   expect_refused(Bus::open(dir.file("empty")), Errc::not_ready, {"empty", "--create"});
 }
@@ -569,6 +577,14 @@ TEST(Destroy, NeverRemovesWhatIsNoBus) {
   EXPECT_FALSE(Bus::destroy(dir.file("notes"), false));
   EXPECT_FALSE(Bus::destroy(dir.file("notes"), true));
   EXPECT_TRUE(std::filesystem::exists(dir.file("notes")));
+}
+
+/// Inode numbers are those of a file system: a copy may have the same one on another.
+TEST(Open, ACopyOnAnotherFileSystemIsNoneOfTheSameInode) {
+  const TempBus bus;
+  patch(bus.path(), offsetof(bus::BusHeader, file_system), std::uint64_t{0xef53});
+  expect_refused(Port().attach(bus.path()), Errc::copied_file, {"on ext4, this is", "on tmpfs"});
+  EXPECT_THAT(Bus::open(bus.path()).value().warning(), HasSubstr("on ext4"));
 }
 
 }  // namespace
