@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <array>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -510,16 +511,19 @@ TEST(FlowOfIdlers, APortThatOnlyWaitsIsHeededAgain) {
   const TempBus bus(
       BusOptions{.ring_bytes = kFlowRing, .flow = Flow::pause, .patience = milliseconds(1)});
   const RawBus raw(bus.path());
-  for (const bool polls : {false, true}) {
-    SCOPED_TRACE(polls ? "polls" : "waits");
+  for (const std::string way : {"waits", "polls", "has a level descriptor"}) {
+    SCOPED_TRACE(way);
     Port port = port_on(bus.path());
     std::uint32_t& flags = raw.slot(port.slot()).flags;
     bus::fetch_and(flags, ~bus::kFlagPause);
+    if (way.starts_with("has")) {
+      ASSERT_TRUE(port.level_descriptor());
+    }
     EXPECT_TRUE(eventually([&] {
-      if (polls) {
+      if (way == "polls") {
         EXPECT_FALSE(port.prepare_wait().ready);
         port.finish_wait();
-      } else {
+      } else if (way == "waits") {
         EXPECT_FALSE(port.wait(milliseconds(1)));
       }
       return (bus::load_relaxed(flags) & bus::kFlagPause) != 0;

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <vector>
 
@@ -389,6 +390,17 @@ TEST_F(SharedRecord, APadDoesNotExcuseANumberThatChangesUnderAReaderInsideOfTheR
     EXPECT_EQ(taking.status, ReadStatus::corrupt);
     EXPECT_EQ(taking.tally.corrupt, 1U);
   }
+}
+
+/// A chunk holds so many changes between frames for the port and frames for others.
+TEST_F(SharedRecord, OfManyTurnsInOneRecordACallTakesAll) {
+  constexpr std::size_t kTurns = 160;
+  append(Sizes(kTurns, 20), std::array{kMine, kForOthers});
+  ASSERT_EQ(frames_of_records(ring(), 0).front(), kTurns);
+  bus::ReadTally tally;
+  EXPECT_EQ(take(mine_, 256, tally).size(), kTurns / 2);
+  EXPECT_EQ(tally.filtered, kTurns / 2);
+  EXPECT_EQ(tally.lost_frames, 0U);
 }
 
 }  // namespace

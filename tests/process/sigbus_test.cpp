@@ -265,5 +265,24 @@ TEST(Truncation, WithoutAnOlderHandlerAFaultOutsideOfAnyBusEndsTheProcessAsEver)
   EXPECT_EQ(child.wait(), 128 + SIGBUS);
 }
 
+/// A port that goes down when its bus is lost does not hide that.
+TEST(Truncation, APortThatIsDownAnswersBusLostToo) {
+  const TempBus bus(small_ring());
+  EXPECT_EQ(Child([&] {
+              no_core();
+              if (!install_sigbus_guard()) return 1;
+              Port port = port_on(bus.path());
+              NumberedBatch frames(60);
+              FrameBatch in;
+              if (truncate(bus.path().c_str(), 0) != 0) return 2;
+              if (port.send(frames.make(0, 0, 1)).error != Errc::bus_lost) return 3;
+              if (port.down()) return 4;
+              if (port.send(frames.make(0, 0, 1)).error != Errc::bus_lost) return 5;
+              if (port.receive(in).error != Errc::bus_lost) return 6;
+              return port.bus_frames() == 0 ? 0 : 7;
+            }).wait(),
+            0);
+}
+
 }  // namespace
 }  // namespace shmif::test
