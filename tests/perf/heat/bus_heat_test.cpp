@@ -70,6 +70,19 @@ TEST(BusPicture, ShowsHeaderPortsAndRingAndFoldsTheTwoPlacesOfTheRing) {
   EXPECT_EQ(lines[9], "  written |@|        |" + std::string(30, ' ') + "@@@@@@@@@@|");
 }
 
+TEST(BusPicture, IsOfTheLastWindow) {
+  HeatResult result = result_of({{kRingAt, kRingAt + kRingBytes, 10, 10, 0}});
+  HeatWindow last = result.windows.back();
+  last.regions = {{kBusAt, kBusAt + 4096, 5, {}, 0}};
+  result.windows.push_back(last);
+  const auto lines = lines_of(bus_heat_text({result}, small_bus(), 80, false));
+  EXPECT_EQ(lines.at(1),
+            "rx used 4.0 KiB of 1.2 MiB; most: 4.0 KiB of the header, in 50 % of the looks");
+  const std::string& touched = lines.at(lines.size() - 2);
+  EXPECT_EQ(touched.substr(0, 24), "  touched |+|        |  ") << touched;
+  EXPECT_EQ(lines.back().find("  written   not measured"), 0U) << lines.back();
+}
+
 TEST(BusPicture, NamesThePartOfTheBusThatIsUsedMost) {
   const auto concludes = [](std::uint64_t begin, std::uint64_t end) {
     const auto result = result_of({{kBusAt + begin, kBusAt + end, 10, 0, 0}});

@@ -86,6 +86,9 @@ TEST(HeatMonitorState, ReplacesAllTargetsOrNone) {
   ASSERT_EQ(status.targets.size(), 1U);
   EXPECT_EQ(status.targets[0].process.number, sleeper.pid());
   EXPECT_EQ(attributes_text(status.attributes), "10000,20000,1000000,3,100");
+  ASSERT_TRUE(monitor.set(watching(HeatVerb::set, {::getpid()})));
+  ASSERT_EQ(monitor.status().targets.size(), 1U) << "not beside the others";
+  EXPECT_EQ(monitor.status().targets[0].process.number, ::getpid());
 }
 
 TEST(HeatMonitorState, BeginsOnlyWithALivingTarget) {

@@ -91,6 +91,14 @@ Hits hits_of(const std::vector<Region>& found, std::uint32_t from_accesses, IsHo
   return {hot > 0 ? both / hot : 1, called_hot > 0 ? both / called_hot : 1};
 }
 
+TEST(HeatRegions, ThatAreAlikeAreJoinedToNoMoreThanTheirPartOfTheTarget) {
+  const HeatAttributes bounds = attributes(3, 100);
+  Regions regions(bounds, Looking::chosen_pages, kPage, 1);
+  regions.set_target({pages(0, 64)});
+  const auto found = watch(regions, bounds, 30, [](std::uint64_t /*page*/) { return true; });
+  for (const Region& region : found) EXPECT_LE(region.bytes() / kPage, 21U) << "a third of 64";
+}
+
 TEST(HeatRegions, FindAHotTenthOfALargeTargetByFewPages) {
   const HeatAttributes bounds = attributes();
   Regions regions(bounds, Looking::chosen_pages, kPage, 1);

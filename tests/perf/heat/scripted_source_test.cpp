@@ -1,0 +1,115 @@
+// What a session makes of a source that changes or fails while it is watched.
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <memory>
+#include <utility>
+
+#include "perf/heat/session.hpp"
+#include "tests/perf/membw/trees.hpp"
+
+namespace shmif::perf::test {
+namespace {
+
+constexpr AddressRange kMemory{0x100000, 0x110000};
+
+/// Says what it was told to say.
+class ScriptedSource : public HeatSource {
+ public:
+  struct Script {
+    int looks_until_failure = -1;        ///< -1: it does not fail
+    int ranges_until_chosen_pages = -1;  ///< -1: all pages are looked at
+    int other_regions = 0;               ///< how often a look was of regions of another kind
+    int looks = 0;
+  };
+  explicit ScriptedSource(Script& script) : script_(script) {
+    provenance_.source = "written";
+    provenance_.precision = "page";
+    mappings_.looks = 5;
+    mappings_.mappings = {{{kMemory, "/a", 0}, 3}};
+  }
+
+  const HeatProvenance& provenance() const noexcept override { return provenance_; }
+  Looking looking() const noexcept override { return looking_; }
+  std::chrono::nanoseconds cost(std::chrono::nanoseconds /*here*/) const noexcept override {
+    return {};
+  }
+  Result<std::vector<NamedRange>> ranges() override {
+    if (script_.ranges_until_chosen_pages-- == 0) looking_ = Looking::chosen_pages;
+    return std::vector<NamedRange>{{kMemory, "/a", 0}};
+  }
+  Result<void> forget(Regions& /*regions*/) override { return {}; }
+  Result<void> look(Regions& regions) override {
+    if (script_.looks_until_failure-- == 0) return Error::from_errno(EIO, "it broke");
+    script_.other_regions += regions.looking() != looking_ ? 1 : 0;
+    ++script_.looks;
+    return {};
+  }
+  const MappingLooks& mappings() const noexcept override { return mappings_; }
+
+ private:
+  Script& script_;
+  Looking looking_ = Looking::all_pages;
+  HeatProvenance provenance_;
+  MappingLooks mappings_;
+};
+
+/// This process, in a tree in which it can be watched by clear_refs.
+class WatchedSelf : public ::testing::Test {
+ protected:
+  WatchedSelf() {
+    const std::string folder = "/proc/" + std::to_string(::getpid()) + '/';
+    tree.put(folder + "stat", KernelFiles().read("/proc/self/stat").value());
+    tree.put(folder + "statm", "9 9 9 9 9 9 9\n");
+    tree.put(folder + "comm", "self\n");
+    tree.put(folder + "smaps",
+             "00100000-00110000 rw-p 00000000 00:00 7 /a\nRss: 64 kB\nReferenced: 8 kB\n");
+    tree.put(folder + "clear_refs", "");
+    options.files = tree.files();
+    options.attributes.sampling = std::chrono::microseconds(1);
+  }
+  void watch_by(ScriptedSource::Script& script) {
+    session.emplace(options);
+    session->add(Process::open(::getpid()).value(), std::make_unique<ScriptedSource>(script));
+  }
+  HeatResult result() const { return session->results().at(0); }
+
+  const Tree tree;
+  HeatOptions options;
+  std::optional<HeatSession> session;
+};
+
+TEST_F(WatchedSelf, IsWatchedAnewByAnotherSourceIfTheFirstOneFails) {
+  using std::chrono::microseconds;
+  // It fails in its first window, or behind the third one.
+  for (const microseconds aggregation : {microseconds(std::chrono::hours(1)), microseconds(1)}) {
+    options.attributes.aggregation = aggregation;
+    ScriptedSource::Script script{.looks_until_failure = 3};
+    watch_by(script);
+    while (result().provenance.source == "written") session->step();
+    EXPECT_EQ(script.looks, 3);
+    EXPECT_EQ(result().provenance.source, "clear_refs");
+    EXPECT_EQ(result().fallback_reason, "it broke: Input/output error");
+    EXPECT_EQ(result().mappings.looks, 0U) << "those were of the source before";
+    session->finish();
+    EXPECT_TRUE(result().windows.empty()) << "the looks before were those of the source before";
+    EXPECT_FALSE(result().has_ended);
+  }
+}
+
+TEST_F(WatchedSelf, HasRegionsOfTheKindThatItsSourceLooksAtNow) {
+  options.attributes.aggregation = options.attributes.sampling;
+  ScriptedSource::Script script{.ranges_until_chosen_pages = 3};
+  watch_by(script);
+  while (session->windows() < 6) session->step();
+  EXPECT_EQ(script.other_regions, 0);
+  EXPECT_EQ(script.looks, 6);
+  const auto windows = result().windows;
+  EXPECT_EQ(windows.at(0).regions.size(), 10U) << "the fewest that there may be";
+  EXPECT_GE(windows.at(5).regions.size(), 10U);
+}
+
+}  // namespace
+}  // namespace shmif::perf::test
