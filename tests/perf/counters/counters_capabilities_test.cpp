@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <filesystem>
 #include <fstream>
 
@@ -24,6 +25,25 @@ void put_file(const shmif::test::TempDir& dir, const std::string& name, const st
   const std::filesystem::path path = dir.path() + name;
   std::filesystem::create_directories(path.parent_path());
   std::ofstream(path) << text;
+}
+
+/// What the machine does not have is not asked for in user space.
+TEST(CountersCapabilities, ThatTheMachineLacksAreNotThoseOfUserSpace) {
+  const shmif::test::TempDir dir;
+  for (const int error : {ENOENT, EACCES}) {
+    FakeCounters kernel;
+    kernel.before = [error](KernelCall call, int nth) {
+      return call == KernelCall::open && nth == 2 ? -error : 0;  // behind the session's clock
+    };
+    const Capability software =
+        named_in(counters_capabilities_by(KernelFiles(dir.path()), kernel), "counters.software");
+    const bool lacks = error == ENOENT;
+    EXPECT_EQ(software.state, lacks ? Support::not_supported : Support::supported);
+    EXPECT_EQ(software.reason.find(lacks ? "perf_event_open: this machine has no such event"
+                                         : "in user space only"),
+              0U)
+        << software.reason;
+  }
 }
 
 TEST(CountersCapabilities, OfATreeAreWhatItsFilesTell) {

@@ -386,5 +386,21 @@ TEST_F(RecordSession, GivesBackAllOfARingThatWasMadeSmaller) {
   EXPECT_EQ(kernel.open_files(), 0U);
 }
 
+/// A sample whose number is not known is that of the only event, also if there were others.
+TEST(SampleBuffersOfEvents, KnowTheOnlyOneThatIsLeft) {
+  FakeCounters kernel;
+  SampleBuffers buffers(kernel, 1);
+  EXPECT_EQ(buffers.event_of(99), std::nullopt);
+  for (const std::uint64_t id : {11U, 12U}) buffers.know(id, 0);
+  EXPECT_EQ(buffers.event_of(99), 0U);
+  buffers.know(13, 1);
+  EXPECT_EQ(buffers.event_of(99), std::nullopt);
+  EXPECT_EQ(buffers.event_of(13), 1U);
+  buffers.forget(-1, 11);
+  EXPECT_EQ(buffers.event_of(99), std::nullopt) << "both are still there";
+  buffers.forget(-1, 12);
+  EXPECT_EQ(buffers.event_of(99), 1U);
+}
+
 }  // namespace
 }  // namespace shmif::perf::test

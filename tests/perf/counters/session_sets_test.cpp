@@ -2,6 +2,7 @@
 // are scaled.
 
 #include <gtest/gtest.h>
+#include <poll.h>
 
 #include <array>
 #include <atomic>
@@ -113,6 +114,17 @@ TEST_F(ScriptedSets, ScaleAValueThatWasSetByTheTimeSinceThen) {
   ASSERT_TRUE(session.start());
   kernel.run(kTask, 100, {{1, 7}});
   EXPECT_EQ(read_one(0).scaled, 7.0);
+  EXPECT_EQ(read_one(0).enabled_ns, 100U) << "its times begin anew, too";
+  EXPECT_EQ(read_one(0).running_ns, 100U);
+  // What it counts is scaled, but not what it was given.
+  ASSERT_TRUE(session.stop());
+  ASSERT_TRUE(session.set_values(std::array{ValueSetup{0, 1000, {}}}));
+  ASSERT_TRUE(session.start());
+  kernel.run(kTask, 100, {{1, 7}});
+  ASSERT_TRUE(session.switch_set());
+  kernel.run(kTask, 100, {{1, 7}});
+  EXPECT_EQ(read_one(0).value, 1007U);
+  EXPECT_EQ(read_one(0).scaled, 1014.0);
 }
 
 TEST_F(ScriptedSets, ThatAreDeletedGiveTheirTurnToSetZero) {
@@ -144,6 +156,15 @@ TEST_F(ScriptedSets, AreReplacedByOnesOfTheSameNumberAndLoseTheirEvents) {
   const std::array zero{SetSetup{0}};
   ASSERT_TRUE(session.create_sets(zero)) << "set 0 can be replaced";
   EXPECT_EQ(query(0).events, 0U);
+  ASSERT_TRUE(session.load(CounterTarget::thread({kTask, 7})));
+  ASSERT_TRUE(session.switch_set(5));
+  ASSERT_TRUE(session.start());
+  kernel.run(kTask, 100);
+  ASSERT_TRUE(session.unload());
+  EXPECT_EQ(query(5).activations, 1U);
+  ASSERT_TRUE(session.create_sets(sets));
+  EXPECT_EQ(query(5).activations, 0U) << "since it was created";
+  EXPECT_EQ(query(5).active_ns, 0U);
   const std::array<unsigned, 1> five{5};
   ASSERT_TRUE(session.delete_sets(five));
   std::array queries{SetQuery{5}};
@@ -215,6 +236,45 @@ TEST_F(ScriptedSets, CanBeClosedThoughEachLookMeetsAnOverflow) {
     EXPECT_TRUE(shmif::test::eventually([&] { return own_threads() == threads; }))
         << "a thread of the session was left";
   }
+}
+
+TEST_F(ScriptedSets, KeepTheTurnInWhichTheirSessionIsUnloaded) {
+  CounterSession own({}, kernel);
+  ASSERT_TRUE(own.create_sets(std::array{SetSetup{5}}));
+  ASSERT_TRUE(own.program(std::array{EventSetup{fake_event(1)}, EventSetup{fake_event(2), 5}}));
+  ASSERT_TRUE(own.load(CounterTarget::thread({kTask, 7})));
+  ASSERT_TRUE(own.start());
+  kernel.run(kTask, 100);
+  ASSERT_TRUE(own.unload());
+  std::array queries{SetQuery{0}, SetQuery{5}};
+  ASSERT_TRUE(own.query_sets(queries));
+  EXPECT_EQ(queries[0].active_ns, 100U);
+  EXPECT_EQ(queries[1].active_ns, 0U);
+}
+
+/// The session's own thread takes the overflow, and hands the news of it on.
+TEST_F(ScriptedSets, TellAnOverflowThatMasksThemUntilTheSessionIsRestarted) {
+  CounterSession own({}, kernel);
+  ASSERT_TRUE(own.create_sets(std::array{SetSetup{5}}));
+  ASSERT_TRUE(own.program(std::array{EventSetup{fake_event(1), 0, {.period = 10, .mask = true}},
+                                     EventSetup{fake_event(2), 5}}));
+  ASSERT_TRUE(own.load(CounterTarget::thread({kTask, 7})));
+  std::atomic<bool> overflows = true;
+  kernel.looked_after = [&] {
+    if (kernel.counts(1) && overflows.exchange(false)) kernel.overflow(1);
+  };
+  const auto is_told = [&] {
+    pollfd wake{own.wake_descriptor(), POLLIN, 0};
+    return ::poll(&wake, 1, 0) == 1;
+  };
+  EXPECT_FALSE(is_told());
+  ASSERT_TRUE(own.start());
+  EXPECT_TRUE(shmif::test::eventually([&] { return own.state() == SessionState::masked; }));
+  EXPECT_TRUE(is_told());
+  ASSERT_TRUE(own.restart());
+  EXPECT_FALSE(is_told()) << "the caller knows of it";
+  EXPECT_TRUE(own.close());
+  kernel.looked_after = nullptr;
 }
 
 TEST_F(ScriptedSets, GoBackToTheOldSetIfTheNewOneCannotCount) {

@@ -214,6 +214,20 @@ TEST(Stat, AddsTheTurnsOfSeveralProcesses) {
   EXPECT_EQ(result->events[1].running_ns, 0U);
 }
 
+TEST(Stat, GivesEachEventOfSeveralSetsInItsUnit) {
+  FakeCounters kernel;
+  StatEvent scaled = fake_stat_event(1);
+  scaled.event->scale = 0.5;
+  const std::array targets{TaskId{kTask, 7}};
+  auto run = StatRun::start({scaled, fake_stat_event(2, 1)}, targets,
+                            {.turn = std::chrono::minutes(1)}, kernel);
+  ASSERT_TRUE(run) << run.error().message;
+  kernel.run(kTask, 1000, {{1, 40}});
+  const auto result = run->finish();
+  ASSERT_TRUE(result) << result.error().message;
+  EXPECT_EQ(result->events[0].value, 20);
+}
+
 TEST(Stat, AddsTheValuesOfSeveralProcesses) {
   FakeCounters kernel;
   const std::array targets{TaskId{kTask, 7}, TaskId{kOther, 7}};
