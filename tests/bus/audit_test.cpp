@@ -84,6 +84,14 @@ TEST_F(Audit, FindsAReaderPastTheEnd) {
   raw_.slot(idle_.slot()).position = raw_.header().last + 4096;
   expect("I2", "past the end of the chain");
 }
+TEST_F(Audit, AReaderMayHaveReadWhatAWriterHasCommittedBeforeItMovesLast) {
+  const std::uint64_t end = raw_.header().last;
+  raw_.slot(idle_.slot()).position = end;
+  raw_.header().last = raw_.ring().step(raw_.ring().word_at(0), 0);
+  EXPECT_TRUE(is_clean(bus_.audit()));
+  raw_.slot(idle_.slot()).position = end + bus::kRecordAlign;
+  expect("I2", "slot 1 reads at position " + std::to_string(end + bus::kRecordAlign));
+}
 TEST_F(Audit, FindsAChainLongerThanTheRing) {
   // A ring's worth of pads, the last of which leads once more round.
   const std::uint64_t end = raw_.header().last;

@@ -74,6 +74,12 @@ TEST(Inspect, TellsOfTheRingAndTheLockEachNumberUnderItsName) {
   EXPECT_EQ(told.longest_hold_ns, 1008U);
   EXPECT_EQ(told.lock_acquisitions, 1010U);
   EXPECT_EQ(told.lock_holder, 255U);
+  raw.header().longest_hold_ns = 0;
+  EXPECT_EQ(file.info().longest_hold_ns, std::nullopt) << "nobody has measured one";
+  raw.lock_as(bus::lock_word::kRepairSlot);
+  EXPECT_EQ(file.info().lock_holder, bus::lock_word::kRepairSlot) << "a repair is at work";
+  raw.header().lock = bus::lock_word::freed(raw.header().lock);
+  EXPECT_EQ(file.info().lock_holder, std::nullopt);
 }
 
 TEST(Inspect, TellsHowFarAPortIsBehind) {
@@ -231,6 +237,7 @@ TEST(Inspect, TellsOfACopyThatItIsOneAndWhereItWasMade) {
   constexpr std::uint64_t kXfs = 0x58465342;
   RawBus(file.path()).header().file_system = kXfs;
   EXPECT_EQ(file.info().file_system, "xfs");
+  EXPECT_TRUE(file.info().is_copy) << "that has the same number by chance";
 }
 
 TEST(Inspect, TellsOfNoFormerPortWhereNoneWas) {

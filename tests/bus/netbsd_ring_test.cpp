@@ -241,6 +241,10 @@ TEST_F(NetbsdRingTest, WordsThatNoWriterWritesAreRefused) {
   is_refused("last");
   header().last = UINT32_MAX;
   is_refused("last far out");
+  header().last = kData - 24;
+  is_refused("last before the beginning of the first round");
+  header().first = 60;
+  is_refused("first behind last, but not behind the end");
 }
 
 TEST_F(NetbsdRingTest, AFrameWithAnImpossibleLengthCostsWhatIsBehindIt) {
@@ -255,6 +259,34 @@ TEST_F(NetbsdRingTest, AFrameWithAnImpossibleLengthCostsWhatIsBehindIt) {
   EXPECT_EQ(batch.size(), 2U);
   EXPECT_EQ(tally.corrupt, 1U);
   EXPECT_EQ(tally.lost_bytes, 3U * 124);
+}
+
+TEST_F(NetbsdRingTest, AFrameThatIsLongerThanAnyCostsWhatIsBehindItAlsoIfItEndsWithinTheChain) {
+  for (std::uint64_t i = 0; i < 100; ++i) ASSERT_FALSE(append(numbered(1000, i)));
+  NetbsdReader reader(ring_, nullptr, 0, false);
+  reader.seek_oldest(false);
+  const std::uint32_t long_one = 1024 * 70 - 24;  // it leads to a header
+  std::memcpy(file_.data() + 32 + 24 + 2 * 1024, &long_one, sizeof long_one);
+  FrameBatch batch;
+  NetbsdTally tally;
+  EXPECT_EQ(reader.read(batch, 64, tally), NetbsdRead::empty);
+  EXPECT_EQ(batch.size(), 2U);
+  EXPECT_EQ(tally.corrupt, 1U);
+  EXPECT_EQ(tally.lost_bytes, 98U * 1024);
+}
+
+TEST_F(NetbsdRingTest, ABatchOfWhichOnlyTheFirstFrameTouchesTheEndNeedsNoPad) {
+  const Bytes frame = numbered(100, 1);
+  for (const std::size_t frames : {1U, 2U, 3U}) {
+    begin_anew();
+    place_end_at(kData - 50);
+    const std::vector<FrameView> batch(frames, view(frame));
+    ASSERT_FALSE(netbsd_append(ring_, batch, 7, 1'700'000'000'123'456'789));
+    const std::uint64_t behind = 2 * std::uint64_t{kData} - 50 + 124 * frames;
+    EXPECT_EQ(state().end, frames == 1 ? behind + 24 : behind);
+    EXPECT_EQ(state().last, frames == 1 ? behind : behind - 124);
+    EXPECT_EQ(walk_netbsd_chain(ring_, state()).pads, frames == 1 ? 1U : 0U);
+  }
 }
 
 TEST_F(NetbsdRingTest, FramesThatAreTooShortOrTooLongArePassedOver) {
@@ -339,6 +371,8 @@ TEST_F(NetbsdRingTest, ABatchIsWhatFitsIntoOneHold) {
   EXPECT_EQ(netbsd_batch(std::span(frames).first(32)), 32U);
   EXPECT_EQ(netbsd_batch(std::span(frames).first(3)), 3U);
   EXPECT_EQ(netbsd_batch({}), 0U);
+  const Bytes short_frame = numbered(14, 1);  // 38 with its header
+  EXPECT_EQ(netbsd_batch(std::vector<FrameView>(2000, view(short_frame))), 32768U / 38);
 }
 
 TEST_F(NetbsdRingTest, AWalkCountsFramesAndPadsAndNamesTheFirstFrameThatCannotBe) {
