@@ -191,13 +191,10 @@ std::error_code netbsd_append(const NetbsdRing& ring, std::span<const FrameView>
   const bool fills = touches_the_end;
   if (fills) place(0);
 
-  // N4: `first` passes every header that is overwritten, and in a new generation also that of a new
-  // bus, whose offset is none of that generation (N2).
+  // N4: `first` passes every header that is overwritten. In a new generation that includes the one
+  // of a new bus, whose offset is none of that generation (N2): a batch never ends where it begins.
   std::uint64_t first = state.first;
-  std::uint64_t oldest = end < kData ? 0 : end - kData;
-  if (before.first == kData && end / kData != before.generation) {
-    oldest = std::max(oldest, first + 1);
-  }
+  const std::uint64_t oldest = end < kData ? 0 : end - kData;
   while (first < oldest) {
     NetbsdRecord record;
     if (!ring.read_header(first, state.end, record)) return make_error_code(Errc::corrupt);
