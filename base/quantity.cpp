@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
-#include <cmath>
 #include <cstdio>
 #include <numeric>
 #include <span>
@@ -263,7 +262,7 @@ std::optional<double> read_real(std::string_view text) noexcept {
   if (text.empty() || (!is_digit(text[0]) && text[0] != '.')) return std::nullopt;
   const auto [stop, error] =
       std::from_chars(end - text.size(), end, value, std::chars_format::fixed);
-  if (error != std::errc{} || stop != end || !std::isfinite(value)) return std::nullopt;
+  if (error != std::errc{} || stop != end) return std::nullopt;
   return value;
 }
 

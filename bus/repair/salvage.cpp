@@ -305,7 +305,7 @@ std::optional<Salvage> salvage(const Ring& ring, const std::vector<Stretch>& cla
   result.runs = newest_lap(ring, found->runs);
   // Positions do not go back (I2), unless `last` was overwritten and is far from any frame.
   const std::uint64_t newest = result.runs.empty() ? 0 : result.runs.back().end;
-  const bool near = newest == 0 || (guess >= newest && guess - newest < ring.bytes() / 2);
+  const bool near = newest == 0 || guess - newest < ring.bytes() / 2;  // not before it either
   result.place = near ? guess : newest;
   if (!lock.keep()) return std::nullopt;
   return result;
