@@ -1,6 +1,9 @@
 // Calls that are borrowed of a process that gets signals meanwhile.
 
 #include <gtest/gtest.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 
 #include <algorithm>
@@ -117,6 +120,159 @@ void compute_and_count(TargetState& state) {
   }();
   state.wrong += is_set ? 0 : 1;
   compute(state);
+}
+
+/// The second thread would be ended by userfaultfd(2).
+void compute_beside_a_filter(TargetState& state) {
+  thread_local const bool is_set = [] {
+    if (::gettid() == ::getpid()) return ::signal(SIGUSR1, SIG_IGN) != SIG_ERR;
+    sock_filter rules[] = {BPF_STMT(BPF_LD | BPF_W | BPF_ABS, 0),
+                           BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_userfaultfd, 0, 1),
+                           BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+                           BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)};
+    sock_fprog program{4, rules};
+    ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+    return ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
+  }();
+  state.wrong += is_set ? 0 : 1;
+  compute(state);
+}
+
+TEST(BorrowedCalls, AreNotMadeByAThreadThatAloneHasASeccompFilter) {
+  NEEDS_BORROWING();
+  LiveTarget target(compute_beside_a_filter, 2);
+  ASSERT_TRUE(target.lives_on());
+  Sender sender(target.pid(), SIGUSR1);
+  const auto file = borrow_under_fire(target.id(), sender);
+  ASSERT_FALSE(file);
+  EXPECT_NE(file.error().message.find("has a seccomp filter"), std::string::npos)
+      << file.error().message;
+  EXPECT_TRUE(target.lives_on());
+  EXPECT_EQ(target.end(), 0);
+}
+
+TEST(BorrowedCalls, HandOnASignalThatComesWhileTheyStopTheThread) {
+  NEEDS_BORROWING();
+  LiveTarget target(compute_and_count);
+  const TaskId id = target.id();
+  int step = 0;
+  BorrowOptions options;
+  options.before_step = [&] {
+    if (++step != 2) return;  // it is traced, and not yet stopped
+    ::syscall(SYS_tgkill, id.number, id.number, SIGUSR1);
+    EXPECT_TRUE(
+        eventually([&] { return target.status().find("\nState:\tt ") != std::string::npos; }));
+  };
+  EXPECT_TRUE(borrow_userfaultfd(id, options));
+  EXPECT_TRUE(eventually([&] { return target.state()->handlers == 1; }));
+  EXPECT_TRUE(target.lives_on());
+  EXPECT_EQ(target.end(), 0);
+}
+
+TEST(BorrowedCalls, AreNotMadeByAProcessThatIsStoppedAtTheLastMoment) {
+  NEEDS_BORROWING();
+  LiveTarget target(compute);
+  const TaskId id = target.id();
+  int step = 0;
+  BorrowOptions options;
+  options.before_step = [&] {
+    if (++step != 1) return;
+    ::kill(id.number, SIGSTOP);
+    EXPECT_TRUE(
+        eventually([&] { return target.status().find("\nState:\tT ") != std::string::npos; }));
+  };
+  const auto file = borrow_userfaultfd(id, options);
+  ASSERT_FALSE(file);
+  EXPECT_EQ(file.error().code, Errc::busy);
+  EXPECT_EQ(file.error().message, "process " + std::to_string(id.number) +
+                                      " is stopped by a signal (kill -CONT " +
+                                      std::to_string(id.number) + ')');
+  EXPECT_TRUE(eventually([&] {
+    return target.status().find("\nState:\tT (stopped)") != std::string::npos;
+  })) << "it stays so";
+  ::kill(id.number, SIGCONT);
+  EXPECT_TRUE(target.lives_on());
+  EXPECT_EQ(target.end(), 0);
+}
+
+/// Waits for nothing but a signal, whose handler ends the wait.
+void wait_for_a_signal(TargetState& state) {
+  static const int epoll = ::epoll_create1(0);
+  static const bool is_set = [&] {
+    counts = &state;
+    struct sigaction action{};
+    action.sa_handler = [](int) { ++counts->handlers; };
+    return ::sigaction(SIGUSR1, &action, nullptr) == 0;
+  }();
+  if (state.rounds[0] == 0) return;  // the first times only make what it needs
+  epoll_event event{};
+  const int got = ::epoll_wait(epoll, &event, 1, -1);
+  state.wrong += is_set && got < 0 && errno == EINTR ? 0 : 1;
+}
+
+TEST(BorrowedCalls, OfAWaitThatASignalEndsLetItEnd) {
+  NEEDS_BORROWING();
+  LiveTarget target(wait_for_a_signal);
+  const TaskId id = target.id();
+  const auto places = room_of(target.pid()).places();
+  const std::string call = "/proc/" + std::to_string(id.number) + "/syscall";
+  // Before the stub begins, and while it blocks all signals; for the thread, and for the process.
+  for (const int at : {1, 4}) {
+    for (const bool to_thread : {true, false}) {
+      SCOPED_TRACE(std::to_string(at) + (to_thread ? " thread" : " process"));
+      ASSERT_TRUE(eventually([&] {
+        const auto now = KernelFiles().read(call);
+        return now && (now->starts_with(std::to_string(SYS_epoll_wait) + ' ') ||
+                       now->starts_with(std::to_string(SYS_epoll_pwait) + ' '));
+      }));
+      const std::uint64_t rounds = target.state()->rounds[0];
+      const std::uint64_t handlers = target.state()->handlers;
+      int step = 0;
+      BorrowOptions options;
+      options.before_step = [&] {
+        if (std::ranges::find_if(places, [&](std::uint64_t place) {
+              return instruction_at(id.number) - place < kStubBytes;
+            }) == places.end()) {
+          return;
+        }
+        if (++step != at) return;
+        if (to_thread) ::syscall(SYS_tgkill, id.number, id.number, SIGUSR1);
+        if (!to_thread) ::kill(id.number, SIGUSR1);
+      };
+      const auto file = borrow_userfaultfd(id, options);
+      EXPECT_TRUE(file) << file.error().message;
+      EXPECT_TRUE(eventually([&] { return target.state()->rounds[0] == rounds + 1; }));
+      EXPECT_EQ(target.state()->handlers, handlers + 1);
+    }
+  }
+  target.state()->ends = true;
+  ::kill(id.number, SIGUSR1);
+  EXPECT_EQ(target.end(), 0);
+}
+
+/// A signal that waits all the time, because it is blocked.
+void wait_with_a_blocked_signal(TargetState& state) {
+  static const int epoll = ::epoll_create1(0);
+  static const bool is_set = [] {
+    struct sigaction action{};
+    action.sa_handler = [](int) {};
+    sigset_t block;
+    sigemptyset(&block);
+    sigaddset(&block, SIGUSR1);
+    return ::sigaction(SIGUSR1, &action, nullptr) == 0 &&
+           sigprocmask(SIG_BLOCK, &block, nullptr) == 0 && ::raise(SIGUSR1) == 0;
+  }();
+  epoll_event event{};
+  state.wrong += is_set && ::epoll_wait(epoll, &event, 1, 20) == 0 ? 0 : 1;
+}
+
+TEST(BorrowedCalls, OfAWaitAreNotSeenThoughASignalWaitsThatIsBlocked) {
+  NEEDS_BORROWING();
+  LiveTarget target(wait_with_a_blocked_signal);
+  for (int i = 0; i < 10; ++i) EXPECT_EQ(refusal_of(target.id()), "");
+  EXPECT_TRUE(target.lives_on());
+  EXPECT_EQ(target.wrong(), 0U);
+  EXPECT_EQ(target.end(), 0);
 }
 
 TEST(BorrowedCalls, LeaveNothingInAProcessThatIsSentSignalsInALoop) {
