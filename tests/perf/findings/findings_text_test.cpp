@@ -318,6 +318,10 @@ TEST(StatFindings, RatesFromAHundredOnAreWholeAndNumbersGrouped) {
   EXPECT_EQ(line(1000), " e 1,000 1,000/s");
   EXPECT_EQ(line(100'000), " e 100,000 100,000/s");
   EXPECT_EQ(line(0), " e 0 0.00/s");
+  EXPECT_EQ(line(1234.5678), " e 1234.568 1,235/s");
+  result.events[0].scaled = true;  // an estimate has no fractions
+  EXPECT_EQ(line(1234.5678), " e 1,235 1,235/s");
+  EXPECT_EQ(line(12.5), " e 13 12.50/s");
 }
 
 // ---- Samples ----
@@ -362,6 +366,16 @@ TEST(SampleFindings, AreWholeInTheText) {
   EXPECT_EQ(sample_text(report, 0.76).find("inner"), std::string::npos);
   report.profile.rows[0].symbol = std::string(61, 'x');
   EXPECT_EQ(sample_text(report, 0).find(std::string(61, 'x')), std::string::npos);
+}
+
+TEST(SampleFindings, OfNoSamplesHaveNeitherATableNorCalls) {
+  SampleReport report;
+  report.event = "cycles";
+  report.callgraph = true;
+  EXPECT_EQ(sample_text(report, 0), "0 samples of cycles in 0.000 s, 0 lost\n");
+  report = sampled();
+  EXPECT_EQ(sample_text(report, 0.8), "200 samples of cycles in 1.500 s, 3 lost\n  a note\n")
+      << "no function has that share";
 }
 
 TEST(SampleFindings, AreWholeInTheJson) {
