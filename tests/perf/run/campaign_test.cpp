@@ -138,7 +138,12 @@ TEST(Campaign, TheLossOfAReceiverIsThatOfAllItsFlows) {
 }
 
 TEST(Campaign, ARepetitionThatIsCutOffIsInNoFigure) {
-  const RunResult result = campaign_of(kRepeat + "[j]\n", 3, stop);
+  std::chrono::system_clock::time_point stopped;
+  const RunResult result = campaign_of(kRepeat + "[j]\n", 3, [&](RunControl& control) {
+    stopped = std::chrono::system_clock::now();
+    stop(control);
+  });
+  EXPECT_GE(result.ended, stopped) << "that was the end of all";
   ASSERT_FALSE(result.repeats.empty());
   EXPECT_EQ(result.repeats.front().values.size(), 2U);
   EXPECT_EQ(result.stopped_by_signal, SIGINT);
@@ -165,6 +170,11 @@ TEST(Campaign, ATrialThatIsCutOffIsInNoSearch) {
   EXPECT_EQ(result.searches[0].trials.size(), 1U);
   EXPECT_FALSE(result.searches[0].found_fps);
   EXPECT_EQ(result.searches[0].shown->number, 1U) << "the one that was not cut off";
+  const RunResult first = campaign_of(kSearch, 1, stop);
+  ASSERT_EQ(first.searches.size(), 1U);
+  EXPECT_TRUE(first.searches[0].trials.empty());
+  EXPECT_EQ(first.searches[0].shown->number, std::nullopt) << "it was not judged";
+  EXPECT_EQ(first.searches[0].shown->offered_fps, 1000);
 }
 
 /// At what rate the first job of a run was to send.

@@ -138,6 +138,17 @@ TEST(RunPlace, SoAreThoseOfWhoReceives) {
   EXPECT_TRUE(passed(result));
 }
 
+TEST(RunPlace, OfWhoSendsAndReceivesBothAreLocked) {
+  const auto locked_kib = [](const std::string& role) {
+    long locked = 0;
+    EXPECT_TRUE(passed(look("lockmem\nrw=" + role + '\n', [&](std::int64_t pid) {
+      locked = std::stol(status_of(pid, "VmLck"));
+    })));
+    return locked;
+  };
+  EXPECT_GE(locked_kib("txrx"), locked_kib("tx") + 256);
+}
+
 TEST(RunPlace, ClonesShareTheirCpusOrSplitThem) {
   const long cpus = ::sysconf(_SC_NPROCESSORS_ONLN);
   if (cpus < 2) GTEST_SKIP() << "needs two CPUs to split";

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
+#include <filesystem>
 #include <fstream>
 
 #include "tests/perf/run/run_plan.hpp"
@@ -26,9 +27,12 @@ TEST(RunPrograms, OneBeginsItsStartDelayAfterTheCommonStart) {
 }
 
 TEST(RunPrograms, OneThatHasNotBegunIsStoppedAtOnce) {
-  const RunResult result = test::run_text(
-      "[global]\ntrigger-timeout=200ms\n[late]\nengine=host\nstart_delay=1h\nexec=true\n");
+  const test::TempDir dir;
+  const RunResult result =
+      test::run_text("[global]\ntrigger-timeout=200ms\naux-path=" + dir.path() +
+                     "\n[late]\nengine=host\nstart_delay=1h\nexec=true\nexec_postrun=true\n");
   EXPECT_TRUE(test::passed(result));
+  EXPECT_FALSE(std::filesystem::exists(dir.file("late.postrun.txt"))) << "it did nothing";
   EXPECT_LT(result.ended - result.began, 60s);  // a stuck one takes 300 s
 }
 

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <csignal>
 #include <filesystem>
 #include <fstream>
 
@@ -81,6 +82,30 @@ TEST_F(RunTrigger, DoesNotFireForOtherFrames) {
   EXPECT_TRUE(passed(result));
   EXPECT_TRUE(result.warnings.empty());
   EXPECT_EQ(job_of(result, "a").tx.offered_frames, 200U);
+}
+
+TEST_F(RunTrigger, OneSignalEndsTheRunAndNotItsCommand) {
+  class Signals final : public RunObserver {
+   public:
+    RunControl control;
+    void on_trigger(const std::string&) override {
+      control.signal = SIGINT;
+      control.stops = 1;
+    }
+    void on_progress(const RunProgress&) override {}
+    void on_interval(const RunProgress&) override {}
+  };
+  const JobSet set =
+      test::set_of("[global]\ntrigger-timeout=20ms\ntrigger=sh -c \"echo ran >>" + ran() +
+                   "\"\naux-path=" + dir_.path() +
+                   "\n[a]\nengine=unix\nrate_iops=1000\nruntime=20\ndrain_time=10ms\n");
+  Signals signals;
+  const RunResult result =
+      Runner::create(set.run, expand(set).value()).value()->run(&signals, signals.control);
+  EXPECT_TRUE(result.trigger_fired);
+  EXPECT_EQ(result.stopped_by_signal, SIGINT);
+  EXPECT_TRUE(result.failures.empty()) << result.failures.front();
+  EXPECT_EQ(text_of(ran()), "ran\n");
 }
 
 TEST_F(RunTrigger, ACommandThatFailsFailsTheRun) {
