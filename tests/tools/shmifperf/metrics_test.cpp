@@ -443,6 +443,8 @@ TEST(Metrics, SlowAndBrokenClientsHoldNeitherAScrapeNorTheEnd) {
     ::send(slow.back().get(), "GET /met", 8, MSG_NOSIGNAL);
   }
   EXPECT_TRUE(answer_to(url, "GET /metrics HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 200 "));
+  EXPECT_TRUE(answer_on(slow.back(), "rics HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 200 "))
+      << "the newest one stays";
   for (std::size_t i = 0; i < 8; ++i) {
     EXPECT_TRUE(is_ended(slow[i])) << "the oldest ones go: " << i;
   }

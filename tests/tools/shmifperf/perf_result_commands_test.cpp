@@ -185,7 +185,8 @@ TEST_F(ResultCommands, ComparePassesWhatIsTheSameAndFailsWhatIsWorse) {
 TEST_F(ResultCommands, WrongUsageIsToldFromAWorseResult) {
   for (const Words& words :
        {Words{"compare", result}, Words{"compare", result, result, "--threshold", "much"},
-        Words{"compare", result, result, "--confidence", "100%"}, Words{"compare", "-", "-"},
+        Words{"compare", result, result, "--confidence", "100%"},
+        Words{"compare", result, result, "--confidence", "0%"}, Words{"compare", "-", "-"},
         Words{"report"}, Words{"report", result, "--text", "-o", "page"}}) {
     expect_failure(shmifperf(words), 2, "--help'");
   }
