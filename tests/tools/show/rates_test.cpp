@@ -54,9 +54,10 @@ TEST(Rates, OfAPortAreEachOfItsOwnCounter) {
   after.wakeups += 6;
   after.doorbells += 8;
   after.lock_sleeps += 10;
-  const Sample first = sample_at(1, 0, {before});
+  Sample first = sample_at(1, 0, {before});
+  first.info.lock_acquisitions = 1000;
   Sample second = sample_at(3, 0, {after});
-  second.info.lock_acquisitions = 24;
+  second.info.lock_acquisitions = 1024;
   const BusRates rates = rates_between(first, second);
   EXPECT_DOUBLE_EQ(rates.acquisitions, 12);
   EXPECT_DOUBLE_EQ(rates.ports.at(0).rx_frames, 1);

@@ -4,10 +4,13 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <string>
 #include <tuple>
 #include <utility>
 #include <vector>
+
+#include "tests/support/run_tool.hpp"
 
 namespace shmif::test {
 namespace {
@@ -85,6 +88,116 @@ TEST(TopColours, TellOfLossesNowAndOfThoseThatWere) {
   row = row_of(port);
   EXPECT_TRUE(is_in(row, kRed, "    45")) << row;
   EXPECT_TRUE(is_in(row, kYellow, "  123")) << row;
+}
+
+TEST(TopColours, TellHowFarBehindAPortIsFromHalfTheRingOn) {
+  const auto row_with = [](double lag, bool up = true) {
+    tools::PortRates port = port_of(1, "alice");
+    port.lag = lag;
+    port.port.up = up;
+    return row_of(port);
+  };
+  for (const double little : {0.0, 0.499}) {
+    EXPECT_EQ(row_with(little).find(kYellow), std::string::npos) << row_with(little);
+    EXPECT_EQ(row_with(little).find(kRed), std::string::npos) << row_with(little);
+  }
+  EXPECT_TRUE(is_in(row_with(0.5), kYellow, "  50%")) << row_with(0.5);
+  EXPECT_TRUE(is_in(row_with(0.999), kYellow, "  99%")) << row_with(0.999);
+  EXPECT_TRUE(is_in(row_with(1), kRed, " over")) << row_with(1);
+  EXPECT_NE(row_with(0.25, false).find("    - "), std::string::npos) << "it reads nothing";
+  EXPECT_EQ(row_with(0.25, false).find("25%"), std::string::npos) << row_with(0.25, false);
+}
+
+TEST(TopColours, AreLeftOutWhereTheUserWantsNone) {
+  tools::PortRates port = port_of(1, "alice");
+  port.lost_frames = 1;
+  port.port.lost_frames = 1;
+  tools::TopView view = view_of({port});
+  for (const bool colours : {true, false}) {
+    view.look.colours = colours;
+    const std::string screen = tools::top_screen(view, {.columns = 200, .rows = 10});
+    for (const char* const colour : {kRed, kGreen, kYellow})
+      EXPECT_EQ(screen.find(colour) != std::string::npos, colours) << screen;
+    EXPECT_NE(screen.find(kBold), std::string::npos) << "that is no colour: " << screen;
+  }
+}
+
+/// The head of a screen of 200 columns, without the ports below it.
+std::string head_of(std::vector<tools::PortRates> ports) {
+  tools::TopView view = view_of(std::move(ports));
+  const std::string screen = tools::top_screen(view, {.columns = 200, .rows = 20});
+  return screen.substr(0, screen.find("SLOT "));
+}
+
+TEST(TopHead, NamesWhoSendsTheMostAtMostThreeAndNoneWithoutAPercent) {
+  const auto senders = [](const std::vector<double>& bits) {
+    std::vector<tools::PortRates> ports;
+    for (const double each : bits) {
+      const auto slot = static_cast<unsigned>(ports.size());
+      ports.push_back(port_of(slot, std::string(1, static_cast<char>('a' + slot))));
+      ports.back().tx_bits = each;
+    }
+    return head_of(ports);
+  };
+  EXPECT_NE(senders({10, 40, 20, 30}).find(" b 40 %, d 30 %, c 20 %  "), std::string::npos);
+  EXPECT_NE(senders({4, 996}).find(" b 100 %  "), std::string::npos) << senders({4, 996});
+  EXPECT_NE(senders({6, 994}).find(" b 99 %, a 1 %  "), std::string::npos) << senders({6, 994});
+  EXPECT_NE(senders({0, 0}).find("talkers    none  "), std::string::npos) << senders({0, 0});
+}
+
+TEST(TopHead, CountsWhatPortsHaveLostThatAreGoneAndNamesWhoIsSlowest) {
+  std::vector<tools::PortRates> ports{port_of(1, "alice"), port_of(2, "bob~")};
+  ports[0].port.lost_frames = 3;
+  ports[1].port.lost_frames = 40;
+  ports[1].port.live = false;
+  EXPECT_NE(head_of(ports).find("lost/s     0; 43 in all "), std::string::npos) << head_of(ports);
+  EXPECT_NE(head_of(ports).find("slowest    none is behind "), std::string::npos);
+  ports[1].lag = 0.999;
+  EXPECT_NE(head_of(ports).find("slowest    bob~, 99% of the ring behind "), std::string::npos)
+      << head_of(ports);
+  ports[1].lag = 1;
+  EXPECT_NE(head_of(ports).find("slowest    bob~, overwritten "), std::string::npos)
+      << head_of(ports);
+}
+
+TEST(TopHead, HasTheNewestBarsWhereTheyDoNotAllFit) {
+  tools::TopView view = view_of({});
+  view.look.blocks = true;
+  view.history.assign(21, 1);  // there is room for 20
+  view.history.front() = 1000;
+  const std::string screen = tools::top_screen(view, {.columns = 80, .rows = 10});
+  std::string bars;
+  for (int i = 0; i < 20; ++i) bars += "\u2588";
+  EXPECT_NE(screen.find(' ' + bars + ' '), std::string::npos) << screen;
+}
+
+TEST(TopHead, IsShorterOnAShortScreenThatItFillsWithAPort) {
+  for (unsigned rows = 5; rows < 13; ++rows) {
+    std::vector<tools::PortRates> ports;
+    const std::size_t room = tools::top_rows({.columns = 80, .rows = rows});
+    EXPECT_EQ(room, rows < 10 ? 1U : rows - 8) << rows;
+    for (unsigned slot = 0; slot < room; ++slot) ports.push_back(port_of(slot, "alice"));
+    tools::TopView view = view_of(ports);
+    std::string screen = tools::top_screen(view, {.columns = 80, .rows = rows});
+    EXPECT_EQ(std::ranges::count(screen, '\n') + 1, rows) << screen;
+    EXPECT_EQ(times_in(screen, "alice"), room) << screen;
+    EXPECT_EQ(screen.find("(up/down)"), std::string::npos) << "all are there: " << screen;
+    view.rates.ports.push_back(port_of(99, "bob"));
+    screen = tools::top_screen(view, {.columns = 80, .rows = rows});
+    EXPECT_NE(screen.find("ports 1-" + std::to_string(room) + " of " + std::to_string(room + 1)),
+              std::string::npos)
+        << screen;
+  }
+}
+
+TEST(TopLines, HaveNoLagOfAPortThatIsDown) {
+  tools::TopView view = view_of({port_of(1, "alice"), port_of(2, "bob")});
+  for (tools::PortRates& row : view.rates.ports) row.lag = 0.25;
+  view.rates.ports[1].port.up = false;
+  const std::string lines = tools::top_lines(0, view.info, view.rates);
+  EXPECT_NE(lines.find(" port alice slot 1 "), std::string::npos) << lines;
+  EXPECT_NE(lines.find(" lag 25%\n"), std::string::npos) << lines;
+  EXPECT_TRUE(lines.ends_with(" lag -\n")) << lines;
 }
 
 TEST(TopNames, SteerNoTerminalWhereverTheyStand) {
