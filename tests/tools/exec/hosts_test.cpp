@@ -195,13 +195,14 @@ TEST_P(Hosts, EnteredProgramGetsSignalsAndEndsWithItsCallerAndWithTheHost) {
 
 TEST_P(Hosts, StopEndsHostsAndWaitsUntilTheyAreGone) {
   const auto first =
-      start("a", "trap 'echo bye; exit 3' TERM; echo ready; while :; do sleep 0.02; done");
+      start("a", "trap 'sleep 0.1; exit 3' TERM; echo ready; while :; do sleep 0.02; done");
   const auto second = start("b", "echo ready; exec sleep 61");
   const auto third = start("c", "echo ready; exec sleep 61");
   for (const auto& each : {first.get(), second.get(), third.get()}) {
     ASSERT_TRUE(each->wait_for("ready"));
   }
-  const ToolResult stopped = call({"stop", bus(), "a", "b"});
+  // In milliseconds, this time is more than 32 bits can tell.
+  const ToolResult stopped = call({"stop", bus(), "a", "b", "--timeout", "4294967.31"});
   EXPECT_EQ(stopped.status, 0) << stopped.err;
   EXPECT_FALSE(port("a")) << "stop has waited";
   EXPECT_FALSE(port("b"));
@@ -227,9 +228,11 @@ TEST_P(Hosts, AHostThatDoesNotEndKeepsNoOtherFromEndingAndIsNotForgotten) {
   const auto deaf = start("a", "trap '' TERM; echo ready; while :; do sleep 0.02; done");
   const auto second = start("b", "echo ready; exec sleep 61");
   for (const auto& each : {deaf.get(), second.get()}) ASSERT_TRUE(each->wait_for("ready"));
-  const ToolResult stopped = call({"stop", bus(), "a", "b", "--timeout", "3"});
+  const ToolResult stopped =
+      call({"stop", bus(), "a", "b", "a", "--port", "a", "--port", "b", "--timeout", "3"});
   EXPECT_EQ(stopped.status, 1);
   EXPECT_NE(stopped.err.find("cannot stop host \"a\""), std::string::npos) << stopped.err;
+  EXPECT_EQ(times_in(stopped.err, "cannot stop"), 1U) << "each is one process: " << stopped.err;
   EXPECT_EQ(stopped.err.find("host \"b\""), std::string::npos) << stopped.err;
   EXPECT_EQ(second->finish().status, 128 + SIGTERM);
   EXPECT_FALSE(port("b"));
