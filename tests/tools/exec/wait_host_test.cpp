@@ -34,7 +34,11 @@ INSTANTIATE_TEST_SUITE_P(Each, WaitForHost, ::testing::Values(exec_settings().fr
 
 TEST_P(WaitForHost, ThatHasLeftTheBusEndsAndNamesIt) {
   const auto host = start("a", "exec sleep 61", {"--ip", kAddress});
+  Tool bridge(by_caller({shmifctl_path(), "bridge", "bus:" + bus(), "bus:" + bus("other")}));
+  ASSERT_TRUE(eventually([&] { return ports_up(Bus::open(bus("other")).value().info()) == 1; }));
   const auto wait = wait_at("60");
+  bridge.signal(SIGKILL);  // its port stays in the table, but no address is behind it any more
+  bridge.finish();
   host->signal(SIGKILL);
   const ToolResult said = wait->finish();
   EXPECT_EQ(said.status, 1);

@@ -289,6 +289,15 @@ TEST_F(TcpProbes, ThatLookForAnotherHostBeginAnew) {
   give(probe, arp_from_host("198.18.0.1", "198.18.0.250", Tins::ARP::REPLY));
   EXPECT_TRUE(probe.why().ends_with(", but does not answer 198.18.0.250"))
       << "what the one before refused, this one did not: " << probe.why();
+
+  const Tins::TCP again = asks().rfind_pdu<Tins::TCP>();
+  Tins::TCP taken(again.sport(), 80);
+  taken.ack_seq(again.seq() + 1);
+  taken.flags(Tins::TCP::SYN | Tins::TCP::ACK);
+  give(probe, Tins::EthernetII(ours, theirs) / Tins::IP("198.18.0.250", "198.18.0.1") / taken);
+  EXPECT_TRUE(probe.answered());
+  probe.look_for_another();
+  EXPECT_TRUE(probe.answered()) << "the service has answered, whatever became of its host since";
 }
 
 TEST_F(TcpProbes, OverIpv6StayWithTheHostThatAnsweredFirstToo) {
