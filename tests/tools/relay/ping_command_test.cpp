@@ -97,6 +97,24 @@ TEST(PingCommand, WithNoIntervalTheAnswersSetThePace) {
   EXPECT_EQ(Json::parse(r.out)["responders"][0]["answered"], 500);
 }
 
+// If each later request were answered after the time of the lost one only, this would take minutes.
+TEST(PingCommand, WithNoIntervalALostAnswerHoldsUpOnlyTheNextRequest) {
+  constexpr std::size_t kRequests = 500;
+  const BusRig rig;
+  Port lossy = rig.port("lossy");
+  Tool tool(ping(rig, {"--to", "lossy", "-c", std::to_string(kRequests), "-i", "0", "--timeout",
+                       "0.25", "--json"}));
+  for (std::size_t heard = 0; heard < kRequests;) {
+    const std::vector<Ping> requests = hear_requests(lossy, 1);
+    ASSERT_FALSE(requests.empty()) << heard;
+    for (const Ping& request : requests) {
+      if (heard++ == 0) continue;
+      send(lossy, {ping_back(request, lossy.mac(), PingType::reply, request.sequence)});
+    }
+  }
+  EXPECT_EQ(Json::parse(tool.finish().out)["responders"][0]["lost"], 1);
+}
+
 TEST(PingCommand, ExitsWithOneWhenNothingAnswers) {
   const BusRig rig;
   Port silent = rig.port("silent");
