@@ -414,6 +414,17 @@ TEST_F(BusCommands, DestroyRemovesTheFile) {
   EXPECT_FALSE(std::filesystem::exists(path));
 }
 
+TEST_F(BusCommands, DestroyWaitsOnlyWherePortsAreInTheWay) {
+  const std::string text = directory.file("text");
+  std::ofstream(text) << "no bus";
+  for (const std::string& path : {directory.file("none"), text}) {
+    const ToolResult refused = run_tool({"destroy", path, "--timeout", "3600"});
+    EXPECT_EQ(refused.status, 1) << refused.err;
+    EXPECT_NE(refused.err.find(path), std::string::npos) << refused.err;
+  }
+  EXPECT_TRUE(std::filesystem::exists(text));
+}
+
 TEST_F(BusCommands, DestroySaysThatAnotherNameOfTheFileRemains) {
   const std::string path = make_bus();
   const std::string link = directory.file("link");

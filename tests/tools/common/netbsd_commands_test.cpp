@@ -249,6 +249,8 @@ TEST_F(NetbsdCommands, ALockThatStaysHeldIsReportedAndForceFreesIt) {
   EXPECT_EQ(audit.status, 1);
   EXPECT_NE(audit.out.find("N4: the lock has been held for a second"), std::string::npos)
       << audit.out;
+  EXPECT_NE(audit.err.find("shmifctl repair --force "), std::string::npos)
+      << "without that option, repair would refuse: " << audit.err;
   const ToolResult kept = run_tool({"repair", path()});
   EXPECT_EQ(kept.status, 1);
   EXPECT_NE(kept.err.find("--force"), std::string::npos) << kept.err;
