@@ -224,7 +224,7 @@ std::error_code MemifLink::Impl::refusal_of(const FrameView& frame) const noexce
 MemifLink::Impl::Put MemifLink::Impl::put(std::span<const std::byte> bytes) noexcept {
   Ring& ring = to_client().ring;
   buffers.clear();
-  for (std::size_t held = 0; held < bytes.size() || buffers.empty();) {
+  for (std::size_t held = 0; held < bytes.size();) {
     if (buffers.size() == std::min(ring.size(), Ring::kMaxBuffers)) {
       no_room.add();  // all that can be there are
       return Put::done;

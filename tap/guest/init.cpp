@@ -375,7 +375,8 @@ class Init {
     if (!plan_.entered) return;
     // After the signals, so that they can end a wait for a file system of the guest that never
     // answers.
-    if (plan_.directory.empty() || ::chdir(plan_.directory.c_str()) != 0) (void)!::chdir("/");
+    // Where that is not there, it stays where setns() has led it, at the root.
+    if (!plan_.directory.empty()) (void)!::chdir(plan_.directory.c_str());
   }
 
   /// A body has the command's signals, and none of our descriptors.
