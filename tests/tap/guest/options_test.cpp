@@ -415,5 +415,28 @@ TEST(GuestOptions, WhatTheCommandLeftBehindIsCountedByItsKind) {
   }
 }
 
+// Init finds both at once, the command first.
+TEST(GuestOptions, ADaemonThatHasEndedIsNoneThoughNobodyHasReapedIt) {
+  const shmif::test::TempDir directory;
+  const std::string go = directory.file("go");
+  const std::string wait = "until [ -e $0 ]; do sleep 0.01; done";
+  auto o = guest_running({"sh", "-c", "(setsid sh -c '" + wait + "' $0 &); " + wait, go});
+  o.forward_signals = false;
+  auto guest = Guest::start(o);
+  if (!guest && guest.error().code == make_error_code(Errc::not_supported))
+    GTEST_SKIP() << "no namespaces here: " << guest.error().message;
+  ASSERT_TRUE(guest && guest->release());
+  const pid_t init = guest->pid();
+  ASSERT_TRUE(eventually([&] { return children_of(init).size() == 2; }));
+  const std::vector<pid_t> both = children_of(init);
+  ::kill(init, SIGSTOP);
+  std::ofstream(go) << "go";
+  EXPECT_TRUE(eventually([&] { return std::ranges::all_of(both, is_dead); }));
+  ::kill(init, SIGCONT);
+  const GuestExit exit = guest->wait();
+  EXPECT_EQ(exit.status, 0);
+  EXPECT_EQ(exit.daemons, 0);
+}
+
 }  // namespace
 }  // namespace shmif::tap::test
