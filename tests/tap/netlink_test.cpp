@@ -11,6 +11,7 @@
 #include <chrono>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "tap/features.hpp"
 #include "tap/guest/net.hpp"
@@ -155,6 +156,10 @@ TEST_F(NetlinkTest, TellsWhichAddressesLeadToManyMachines) {
     EXPECT_FALSE(leads(address)) << address;
   ok(netlink.remove_address("v0", *Cidr::parse("198.18.6.1/23")));
   EXPECT_FALSE(leads("198.18.7.255")) << "it is asked each time";
+  for (const char* const type : {"unreachable", "prohibit", "blackhole"}) {
+    ASSERT_EQ(run(space, {"ip", "route", "replace", type, "198.18.20.0/24"}).status, 0) << type;
+    EXPECT_FALSE(leads("198.18.20.1")) << type;
+  }
   EXPECT_TRUE(leads("ff02::1"));
 }
 
@@ -471,6 +476,28 @@ TEST_F(NetlinkTest, KeepsIpv6AndOffloadsOffAnInterface) {
   }
 }
 
+TEST_F(NetlinkTest, ListsEachInterfaceWithItsMacAndItsOwnAddresses) {
+  const TestNamespace space;
+  Netlink netlink = space.netlink();
+  ok(netlink.add_veth("v0", "v1"));
+  ok(netlink.set_mac("v0", *MacAddress::parse("02:00:00:00:00:05")));
+  ok(netlink.set_mac("v1", *MacAddress::parse("02:00:00:00:00:06")));
+  ok(netlink.disable_ipv6("v0"));
+  ok(netlink.add_address("v0", *Cidr::parse("198.18.0.1/24")));
+  ok(netlink.add_address("v0", *Cidr::parse("198.18.5.1/30")));
+  ok(netlink.add_address("v1", *Cidr::parse("198.18.6.1/31")));
+  const std::vector<AddressedInterface> listed = netlink.interfaces().value();
+  std::vector<std::string> all;
+  for (const AddressedInterface& each : listed) {
+    if (each.name != "v0" && each.name != "v1") continue;
+    all.push_back(each.name + ' ' + each.mac.to_string());
+    for (const Cidr& cidr : each.addresses) all.back() += ' ' + cidr.to_string();
+  }
+  std::ranges::sort(all);
+  EXPECT_EQ(all, (std::vector<std::string>{"v0 02:00:00:00:00:05 198.18.0.1/24 198.18.5.1/30",
+                                           "v1 02:00:00:00:00:06 198.18.6.1/31"}));
+}
+
 TEST_F(NetlinkTest, KeepsOffloadsOfTunnelsOffAnInterfaceAndLeavesThoseOfTcpAndUdp) {
   const TestNamespace space;
   Netlink netlink = space.netlink();
@@ -480,8 +507,8 @@ TEST_F(NetlinkTest, KeepsOffloadsOfTunnelsOffAnInterfaceAndLeavesThoseOfTcpAndUd
   for (const char* each :
        {"tx-udp_tnl-segmentation: off", "tx-udp_tnl-csum-segmentation: off",
         "tx-gre-segmentation: off", "tx-ipxip4-segmentation: off", "tx-sctp-segmentation: off",
-        "tx-tcp-segmentation: on", "tx-tcp6-segmentation: on", "tx-checksumming: on",
-        "generic-segmentation-offload: on"}) {
+        "tx-gso-partial: off", "tx-gso-list: off", "tx-tcp-segmentation: on",
+        "tx-tcp6-segmentation: on", "tx-checksumming: on", "generic-segmentation-offload: on"}) {
     EXPECT_NE(features.find(each), std::string::npos) << each << " in\n" << features;
   }
   const bool udp_too =

@@ -4,6 +4,7 @@
 #include <linux/if_tun.h>
 #include <sys/ioctl.h>
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -53,6 +54,66 @@ TEST_F(TapReuse, QueuesWithoutANameAreAllOfTheDeviceThatTheFirstMade) {
     for (const TapLink& each : *queues) EXPECT_EQ(each.name(), name);
     devices.push_back(*std::move(queues));
   }
+}
+
+TEST_F(TapReuse, WhetherADeviceHasAHeaderIsKnownWithoutAFileOfIt) {
+  const Netlink netlink = space_.netlink();
+  EXPECT_EQ(netlink.tap_has_header("handed"), std::nullopt) << "it is not there";
+  for (const bool has : {true, false, true}) {
+    const UniqueFd device = handed(IFF_TAP | IFF_NO_PI | (has ? IFF_VNET_HDR : 0));
+    EXPECT_EQ(netlink.tap_has_header("handed"), has);
+    EXPECT_EQ(netlink.tap_has_header("lo"), std::nullopt) << "another kind";
+    EXPECT_EQ(netlink.interface("handed")->name, "handed") << "answers to later questions fit";
+  }
+}
+
+TEST_F(TapReuse, ADeviceThatWasThereHasItsHeaderAgainOrNoneWhateverItWasUsedWith) {
+  Netlink netlink = space_.netlink();
+  for (const int queues : {0, IFF_MULTI_QUEUE}) {
+    for (const int header : {0, IFF_VNET_HDR}) {
+      SCOPED_TRACE(queues | header);
+      {
+        const UniqueFd former = handed(IFF_TAP | IFF_NO_PI | queues | header);
+        ASSERT_EQ(::ioctl(former.get(), TUNSETPERSIST, 1UL), 0);
+      }
+      {
+        TapOptions options = in(where_, "handed");
+        options.put_back = true;
+        options.multi_queue = queues != 0;
+        options.offload = header == 0;
+        const auto link = TapLink::open(options);
+        ASSERT_TRUE(link) << link.error().message;
+        EXPECT_EQ(netlink.tap_has_header("handed"), header == 0);
+      }
+      EXPECT_EQ(netlink.tap_has_header("handed"), header != 0);
+      ASSERT_TRUE(netlink.remove("handed"));
+    }
+  }
+}
+
+TEST_F(TapReuse, WhatADeviceWasGivenSinceItWasPutBackStays) {
+  Netlink netlink = space_.netlink();
+  {
+    const UniqueFd former = handed(IFF_TAP | IFF_NO_PI);
+    ASSERT_EQ(::ioctl(former.get(), TUNSETPERSIST, 1UL), 0);
+  }
+  TapOptions options = in(where_, "handed", 1400);
+  options.put_back = true;
+  options.mac = MacAddress::parse("02:00:00:00:00:55");
+  for (const std::uint32_t mtu : {1500U, 1300U, 9000U}) {
+    const MacAddress mac = MacAddress::from_u64(0x020000000000U + mtu);
+    ASSERT_TRUE(netlink.set_mac("handed", mac));
+    ASSERT_TRUE(netlink.set_mtu("handed", mtu));
+    {
+      const auto link = TapLink::open(options);
+      ASSERT_TRUE(link) << link.error().message;
+      EXPECT_EQ(netlink.interface("handed")->mtu, 1400U);
+      EXPECT_EQ(netlink.interface("handed")->mac, *options.mac);
+    }
+    EXPECT_EQ(netlink.interface("handed")->mtu, mtu);
+    EXPECT_EQ(netlink.interface("handed")->mac, mac);
+  }
+  ASSERT_TRUE(netlink.remove("handed"));
 }
 
 TEST_F(TapReuse, OfAFormerUserTheHeaderSizeIsNotTakenOver) {
