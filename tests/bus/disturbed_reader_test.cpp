@@ -195,6 +195,19 @@ TEST_F(DisturbedReader, ThatIsLappedWhileItSeeksGoesOnAtTheOldest) {
   EXPECT_EQ(tally_.corrupt, 0U);
 }
 
+/// Its caller asks whether there is more, and may hold frames of an earlier call.
+TEST_F(DisturbedReader, FindsAFrameBehindManyForOthersAlsoForABatchThatHasSome) {
+  append(1, kBroadcast);
+  FrameBatch in(64);
+  static_cast<void>(reader_.read_all(in, tally_));
+  ASSERT_EQ(in.size(), 1U);
+  append(kMany, kStranger);
+  append(1, kBroadcast);
+  static_cast<void>(reader_.read_all(in, tally_));
+  EXPECT_EQ(in.size(), 2U);
+  EXPECT_EQ(tally_.filtered, kMany);
+}
+
 /// The frames of the first chunk fill the batch's memory, and have been overwritten.
 TEST(ReaderAtTheEdge, FramesBehindAnOverrunAreNotCutForTheRoomThatTheLostOnesTook) {
   RingRig rig;

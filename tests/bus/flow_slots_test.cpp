@@ -215,5 +215,12 @@ TEST_F(FlowSlots, WhatOneThreadSendsDoesNotEndThePauseOfAnother) {
   EXPECT_EQ(control.pauses(), 2U);
 }
 
+TEST_F(FlowSlots, ThePortInTheLastSlotIsWaitedForToo) {
+  FlowControl control = flow(milliseconds(1000));
+  listener(bus::kSlots - 1, 0);
+  EXPECT_FALSE(control.admits(8192));
+  EXPECT_EQ(waits_for(), bus::kSlots);
+}
+
 }  // namespace
 }  // namespace shmif::test

@@ -563,5 +563,28 @@ TEST(FlowOfIdlers, AfterARepairAPortIsJudgedByWhatItReadsFromThenOn) {
   EXPECT_EQ(slot.stalls, 0U);
 }
 
+/// The rest counts from when senders ceased to wait for it, not from when they had done so before.
+TEST(FlowOfIdlers, APortThatWasHeededMeanwhileRestsAnew) {
+  using Clock = std::chrono::steady_clock;
+  const TempBus bus(
+      BusOptions{.ring_bytes = kFlowRing, .flow = Flow::pause, .patience = milliseconds(1)});
+  const RawBus raw(bus.path());
+  Port port = port_on(bus.path());
+  std::uint32_t& flags = raw.slot(port.slot()).flags;
+  const auto heeded_after_a_look = [&] {
+    EXPECT_FALSE(port.wait(std::chrono::nanoseconds(1)));
+    return (bus::load_relaxed(flags) & bus::kFlagPause) != 0;
+  };
+  bus::fetch_and(flags, ~bus::kFlagPause);
+  EXPECT_FALSE(heeded_after_a_look());
+  const Clock::time_point rested = Clock::now() + FlowControl::kRest * milliseconds(1);
+  EXPECT_FALSE(port.down());
+  EXPECT_FALSE(port.up());
+  EXPECT_TRUE(heeded_after_a_look());
+  EXPECT_TRUE(eventually([&] { return Clock::now() > rested; }));
+  bus::fetch_and(flags, ~bus::kFlagPause);
+  EXPECT_FALSE(heeded_after_a_look());
+}
+
 }  // namespace
 }  // namespace shmif::test

@@ -339,5 +339,20 @@ TEST(Lock, NoHolderCountsAsDeadByWhatAnotherFileSays) {
   EXPECT_EQ(raw.header().takeovers_living, 1U);
 }
 
+/// However long a holder stands still, a waiter costs it little, and takes no other's turn.
+TEST(Lock, AWaiterLooksSeldomAndLeavesTheWishOfAnotherAlone) {
+  const TempBus file(small_ring());
+  const RawBus raw(file.path());
+  const Port holder = port_on(file.path());
+  BusLock lock(raw.header(), 9, raw.fd());
+  bus::store_seq_cst(raw.header().wish, std::uint64_t{5});
+  raw.lock_as(holder.slot());
+  EXPECT_TRUE(lock.holds(lock.acquire()));
+  EXPECT_EQ(raw.header().wish, 5U);
+  constexpr std::uint64_t kLongestSleeps = BusLock::kPatience / BusLock::kLongestCooldown;
+  EXPECT_GT(lock.sleeps(), 4U);
+  EXPECT_LE(lock.sleeps(), kLongestSleeps + 8) << "the cooldown doubles";
+}
+
 }  // namespace
 }  // namespace shmif::test

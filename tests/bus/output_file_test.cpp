@@ -173,12 +173,12 @@ TEST(OutputFile, ThatIsMadeWholeKeepsModeAndLinksAndLeavesNothingBeside) {
   EXPECT_EQ(first, 'o') << "a reader of the old one saw it change";
 }
 
-/// A disk that takes no byte more, for files of this process.
+/// A disk on which no file of this process gets longer than so many bytes.
 class FullDisk {
  public:
-  FullDisk() {
+  explicit FullDisk(rlim_t bytes = 0) {
     getrlimit(RLIMIT_FSIZE, &usual_);
-    const rlimit none{.rlim_cur = 0, .rlim_max = usual_.rlim_max};
+    const rlimit none{.rlim_cur = bytes, .rlim_max = usual_.rlim_max};
     setrlimit(RLIMIT_FSIZE, &none);
   }
   ~FullDisk() { setrlimit(RLIMIT_FSIZE, &usual_); }
@@ -388,6 +388,34 @@ TEST(OutputFile, CannotBeANameThatEndsInASlash) {
     EXPECT_FALSE(write_whole(path, bytes_of("new"), {.what = "cannot"}));
   }
   EXPECT_EQ(files_in(dir.path()), 0);
+}
+
+TEST(OutputFile, ThatIsMadeWholeKeepsItsOwnerWhereThatCanBe) {
+  if (geteuid() != 0) GTEST_SKIP() << "needs root";
+  const test::TempDir dir;
+  const std::string path = dir.file("result");
+  put(path, "old");
+  ASSERT_EQ(chown(path.c_str(), 1234, 2345), 0);
+  ASSERT_TRUE(write_whole(path, bytes_of("new"), {.what = "cannot"}));
+  struct stat status{};
+  ASSERT_EQ(stat(path.c_str(), &status), 0);
+  EXPECT_EQ(status.st_uid, 1234U);
+  EXPECT_EQ(status.st_gid, 2345U);
+}
+
+TEST(OutputFile, WaitsForTheReaderOfAFifoUntilItIsToldToStop) {
+  const test::TempDir dir;
+  ASSERT_EQ(mkfifo(dir.file("fifo").c_str(), 0600), 0);
+  int stop[2];
+  ASSERT_EQ(pipe(stop), 0);
+  const UniqueFd told(stop[0]);
+  const UniqueFd teller(stop[1]);
+  ASSERT_EQ(write(teller.get(), "x", 1), 1);
+  const auto file = OutputFile::open_stream(
+      dir.file("fifo"), {.what = "cannot write it", .stop_descriptor = told.get()});
+  ASSERT_FALSE(file);
+  EXPECT_EQ(file.error().code, std::errc::interrupted);
+  EXPECT_EQ(file.error().message, "cannot write it: nobody has opened it for reading");
 }
 
 }  // namespace

@@ -419,5 +419,23 @@ TEST_F(ReaderAccount, AfterARepairThatBeganThePositionsAnewItCountsLostFrames) {
   EXPECT_EQ(differences(tally, {.overruns = 1, .lost_frames = 10}), "");
 }
 
+/// The number behind the end may have been overwritten, too. Then nobody knows how many were lost.
+TEST_F(ReaderAccount, OfCorruptionWithAnImpossibleNumberItCountsNoLoss) {
+  ReadTally tally;
+  FrameBatch in(64);
+  for (const std::uint64_t number : {std::uint64_t{1'000'000}, std::uint64_t{0}, UINT64_MAX}) {
+    append_for_all(200);
+    raw_.ring().record(here()).number = 20;
+    ASSERT_TRUE(reader_.seek_end());
+    const std::uint64_t place = here();
+    append_for_all(300);
+    raw_.ring().record(place).word = 0x5a5a5a5a;
+    raw_.ring().record(here()).number = number;
+    tally = {};
+    EXPECT_EQ(reader_.read(in, tally), ReadStatus::corrupt);
+    EXPECT_EQ(differences(tally, {.corrupt = 1}), "") << number;
+  }
+}
+
 }  // namespace
 }  // namespace shmif::test

@@ -266,5 +266,21 @@ TEST(Follower, RefusesWhatIsNoBus) {
               std::errc::no_such_file_or_directory);
 }
 
+/// Once it has found its place after a repair, it is as it was before.
+TEST(Follower, ThatResumesAtTheNewestDoesSoAlsoAfterARepair) {
+  const TempBus bus(small_ring());
+  Port port = port_on(bus.path());
+  Follower follower = Follower::open(bus.path(), Start::now, Resume::newest).value();
+  FrameBatch in;
+  RawBus(bus.path()).header().epoch += 1;
+  send(port, 0, 1);
+  EXPECT_EQ(follower.receive(in).frames, 1U);
+  for (unsigned lap = 0; lap < 20; ++lap) send(port, 0, 10, 1500);
+  in.clear();
+  const ReceiveResult got = follower.receive(in);
+  EXPECT_EQ(got.frames, 0U);
+  EXPECT_EQ(got.lost, 200U);
+}
+
 }  // namespace
 }  // namespace shmif::test

@@ -100,6 +100,12 @@ TEST(PortAddress, ThatStaysAmongTheOthersStaysInItsPlace) {
   EXPECT_FALSE(port.set_other_macs(std::array{some_mac(4), some_mac(3), some_mac(2)}));
   EXPECT_EQ(place_of(some_mac(4)), 0) << "where there was room";
   EXPECT_EQ(place_of(some_mac(2)), 1);
+  EXPECT_FALSE(port.set_other_macs(std::array{some_mac(3)}));
+  EXPECT_EQ(place_of(some_mac(3)), 2);
+  Port peer = port_on(bus.path());
+  EXPECT_FALSE(send_one(peer, some_mac(3)));
+  EXPECT_FALSE(send_one(peer, some_mac(2)));
+  EXPECT_EQ(heard(port), 1U) << "behind the places that are vacant";
 }
 
 /// A batch counts once, whomever it wakes, and one that wakes nobody does not count.
@@ -185,6 +191,23 @@ TEST(PortSleep, APortThatLeavesIsNoSleeperAnyMore) {
     EXPECT_TRUE(is_set(raw.header().sleepers, port.slot()));
   }
   for (const std::uint64_t bits : raw.header().sleepers) EXPECT_EQ(bits, 0U);
+}
+
+/// The next owner counts on from there, so no frame of the dead is taken for one of its own.
+TEST(PortSlot, ThatIsTakenFromADeadPortKeepsTheCountOfItsOwners) {
+  const TempBus bus;
+  const RawBus raw(bus.path());
+  raw.slot(0).state = bus::slot_state(bus::SlotState::live, 5);
+  raw.header().slots_used = 1;
+  const bus::Reaped reaped = bus::reap_if_dead(raw.ring(), 0, raw.fd());
+  EXPECT_TRUE(reaped.slot);
+  EXPECT_FALSE(reaped.claim);
+  EXPECT_EQ(raw.slot(0).state, bus::slot_state(bus::SlotState::free, 5));
+  for (std::uint64_t owner = 6; owner <= 7; ++owner) {
+    const Port port = port_on(bus.path());
+    ASSERT_EQ(port.slot(), 0U);
+    EXPECT_EQ(raw.slot(0).state, bus::slot_state(bus::SlotState::live, owner));
+  }
 }
 
 }  // namespace
