@@ -1,4 +1,4 @@
-// The exit codes of instruments: one table for all of them.
+// The exit codes of instruments, one table for all of them, and what is told with an error.
 
 #include <gtest/gtest.h>
 
@@ -40,6 +40,24 @@ TEST(ExitCodeOfAnInstrument, IsThatOfItsProgramUnlessThereIsMoreToTell) {
     EXPECT_EQ(exit_code_of_instrument(each.signal, each.program, each.measured), each.code)
         << each.signal << ' ' << each.program.value_or(-1) << ' '
         << static_cast<int>(each.measured);
+  }
+}
+
+// The machine has one limit and each program another: what raises one does not raise the other.
+TEST(RemedyOfAnError, OfOpenFilesThatRanOutIsThatOfTheLimitThatWasMet) {
+  const auto told = [](const std::string& what, std::errc code) {
+    return with_remedy(what, std::make_error_code(code));
+  };
+  constexpr std::errc kOwn = std::errc::too_many_files_open;
+  constexpr std::errc kMachine = std::errc::too_many_files_open_in_system;
+  EXPECT_EQ(told("cannot do it", kOwn),
+            "cannot do it (allow this program more open files: ulimit -n 1024)");
+  EXPECT_EQ(told("cannot do it", kMachine),
+            "cannot do it (allow the machine more open files: sysctl fs.file-max)");
+  EXPECT_EQ(told("cannot do it", std::errc::no_such_file_or_directory), "cannot do it");
+  for (const char* const what : {"cannot do it (do that)", "raise 'ulimit -n' and wait"}) {
+    EXPECT_EQ(told(what, kOwn), what) << "it says already what to do";
+    EXPECT_EQ(told(what, kMachine), what);
   }
 }
 

@@ -264,6 +264,16 @@ TEST(OptionsParsed, AProgramStandsBehindTheDashesAloneAndIsNotEmpty) {
             "\"ls\" is one argument too many (give PATH -- PROGRAM)");
 }
 
+TEST(OptionsParsed, AProgramThatMayBeGivenIsNotEmptyEither) {
+  const auto options = [] { return Options("run", "PATH [-- PROGRAM]").may_take_program(); };
+  EXPECT_EQ(options().parse(line_of({"bus"})).program(), LineWords{});
+  EXPECT_EQ(options().parse(line_of({"bus"}, LineWords{"ls", "-l"})).program(),
+            (LineWords{"ls", "-l"}));
+  EXPECT_EQ(refusal_of(options(), line_of({"bus"}, LineWords{})),
+            "no program to run (the program and its options come after \"--\": shmifctl run PATH "
+            "[-- PROGRAM])");
+}
+
 TEST(OptionsValues, AreRefusedWithTheirOptionAndTheirLimits) {
   const auto asked = [](const std::string& value, auto&& get) {
     const Arguments args = all_sorts().parse(line_of({"a", "--size", value}));
