@@ -269,9 +269,9 @@ VhostLink::Impl::Put VhostLink::Impl::put_bytes(std::span<const std::byte> bytes
   SplitQueue& ring = to_driver().ring;
   const std::size_t header_bytes = backend.header_bytes();
   if (!gather(header_bytes + bytes.size())) {
-    // With more buffers the frame may fit, unless all that can be there are.
-    if (ring.fault() != nullptr || chains.size() < max_chains()) return Put::full;
-    return Put::no_room;
+    // With more buffers the frame may fit, unless all that can be there are. (Of a chain with a
+    // fault, which is not among them, receive() tells.)
+    return chains.size() < max_chains() ? Put::full : Put::no_room;
   }
   const NetHeader header{.offload = offload,
                          .num_buffers = static_cast<std::uint16_t>(chains.size())};
