@@ -246,6 +246,7 @@ TEST(HostileClient, ARingInAWrongPlaceEndsTheLink) {
                placed(kOutside, [](auto& f) { f.region = 0xffff; }),
                placed(kOutside, [](auto& f) { f.offset = 0xffff'fff0; }),
                placed(kOutside, [](auto& f) { f.offset = 5000; }),  // its end
+               placed(kOutside, [](auto& f) { f.offset = 4240; }),  // its last descriptor
                placed(kOutside, [](auto& f) { f.size_log2 = 14; }),
                placed("its send ring is not aligned", [](auto& f) { f.offset = 2; }),
                placed("its send ring has no cookie", [](auto& f) { f.offset = 64; })},

@@ -460,6 +460,12 @@ TEST(VhostBackend, WithoutDescriptorsBothSidesLook) {
   EXPECT_EQ(front.arrived().size(), 1U);
   EXPECT_EQ(front.receive_queue.calls(), 0U);
   machine.link().finish_wait();
+  const int kick = front.send_queue.kick.get();
+  ASSERT_TRUE(front.tell(Request::set_vring_kick, std::uint64_t{1}, {&kick, 1}));
+  machine.serve();
+  EXPECT_GT(machine.link().prepare_wait().at_most, std::chrono::hours(1)) << "it is told again";
+  machine.link().finish_wait();
+  ASSERT_TRUE(front.tell(Request::set_vring_kick, 1 | kNone));
   ASSERT_TRUE(front.tell(Request::get_vring_base, VringState{1, 0}));
   ASSERT_TRUE(front.reply().has_value());
   EXPECT_GT(machine.link().prepare_wait().at_most, std::chrono::hours(1))
