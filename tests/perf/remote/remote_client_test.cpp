@@ -265,6 +265,9 @@ TEST(ClientOfServers, ShowsTheJobsOfAllUnderTheNamesOfTheirServers) {
   run.show(run.first, 20);
   EXPECT_EQ(run.watcher.shown().runs, Texts{run.first.name() + ": run 2 of 5"});
   // Of one that is over nothing is left to wait for.
+  run.first.say(ProgressMessage{progress_of(21, 0.25, 9, "p"), false});
+  ASSERT_TRUE(run.until([&] { return run.watcher.shown().progress.back().share == 0.25; }));
+  EXPECT_EQ(run.watcher.shown().progress.back().left_seconds, 9);
   run.finish(run.first);
   ASSERT_TRUE(run.until([&] { return run.watcher.shown().progress.back().share == 0.5; }));
   EXPECT_EQ(run.watcher.shown().progress.back().left_seconds, 4);

@@ -54,6 +54,13 @@ TEST(RunFailure, AKilledSenderFailsTheRunAndItsFramesAreStillCounted) {
   EXPECT_FALSE(result.jobs[0].runtime_seconds);
 }
 
+TEST(RunFailure, WhoEchoesEndsWithAKilledOneWhoAsked) {
+  const RunResult result =
+      run(long_pair(Role::pingpong), stuck_after(5s), signal_in(JobState::running, 0, SIGKILL));
+  EXPECT_TRUE(failed(result, "job \"first\": was killed by signal 9"));
+  EXPECT_TRUE(result.jobs[1].passed) << testing::PrintToString(result.jobs[1].errors);
+}
+
 TEST(RunFailure, AKilledReceiverFailsTheRunAndItsFramesAreStillCounted) {
   const RunResult result = run(long_pair(), {}, signal_in(JobState::running, 1, SIGKILL));
   EXPECT_TRUE(failed(result, "job \"second\": was killed by signal 9"));
