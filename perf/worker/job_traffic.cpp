@@ -116,7 +116,7 @@ std::optional<FlowShare> make_share(const WorkerContext& context, std::size_t in
   std::vector<FlowShare::Other> others;
   for (std::size_t i = 0; i < context.plan.size(); ++i) {
     const std::uint32_t weight = context.plan[i].options.flow;
-    if (i == index || weight == 0 || !context.plan[i].peer_of.empty()) continue;
+    if (i == index || weight == 0) continue;  // a peer has no weight
     others.push_back({&context.memory.job(i), &context.memory.flow(i), weight});
   }
   return FlowShare(own, std::move(others));
