@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 
 #include <csignal>
+#include <utility>
+#include <vector>
 
 #include "tests/support/temp_dir.hpp"
 #include "tests/tools/shmifperf/live_resctrl.hpp"
@@ -137,6 +139,18 @@ TEST_F(MembwAllocation, SweepsThroughARangeWithTheLocalBytesOfOneDomain) {
   EXPECT_EQ(lines[3].find("4,\"MB:1=20\"," + pid + ",pmu,resctrl:local,,,,not_measured,"), 0U)
       << lines[3];
   ::unlink(csv.c_str());
+}
+
+TEST_F(MembwAllocation, OfASweepHaveFourSamplesEachUnlessOthersAreAskedFor) {
+  const ToolResult result =
+      membw({"--json", "--sweep", "MB:0=20..10/10", "--load", "fill:size=64k"});
+  EXPECT_EQ(result.status, 0) << result.err;
+  const Json json = Json::parse(result.out, nullptr, false);
+  std::vector<std::pair<int, int>> samples;
+  for (const Json& each : json["samples"]) samples.emplace_back(each["number"], each["step"]);
+  EXPECT_EQ(samples, (std::vector<std::pair<int, int>>{
+                         {1, 0}, {2, 0}, {3, 0}, {4, 0}, {6, 1}, {7, 1}, {8, 1}, {9, 1}}))
+      << "the first of each step is dropped";
 }
 
 TEST_F(MembwAllocation, OfASweepThatTheProgramDoesNotOutliveIsPartial) {
