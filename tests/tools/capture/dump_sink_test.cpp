@@ -43,6 +43,12 @@ TEST(DumpRotation, ByTimeBeginsEachSpanAnewAndEndsAfterTheLast) {
   const auto latest = std::chrono::steady_clock::now();
   tools::RotatingCapture both(directory.file("b"),
                               {.file_bytes = 50, .seconds = seconds(1), .files = 2}, open);
+  std::vector<std::string> names;
+  tools::RotatingCapture named(directory.file("n-%s"), {.seconds = seconds(1)},
+                               [&](const std::string& file) {
+                                 names.push_back(file.substr(file.rfind('/') + 3));
+                                 return tools::create_capture(file);
+                               });
   const auto until_over = [&] {
     // A whole second is the least span there is.
     while (!timed.is_due() || timed.time_left().count() > 0) {
@@ -67,7 +73,11 @@ TEST(DumpRotation, ByTimeBeginsEachSpanAnewAndEndsAfterTheLast) {
   const auto after = std::chrono::steady_clock::now();
   EXPECT_GE(std::chrono::floor<seconds>(after + left - earliest), before + left - latest)
       << "it began now";
-  EXPECT_TRUE(eventually([&] { return both.is_due(); })) << "its span began a little later";
+  EXPECT_TRUE(eventually([&] { return both.is_due() && named.is_due(); })) << "a little later";
+  named.next();
+  EXPECT_GT(names.back(), names.front());
+  EXPECT_EQ(names.back().size(), names.front().size())
+      << "a name that its time makes another one needs no number";
   both.next();
   EXPECT_FALSE(both.is_due());
   until_over();
@@ -175,6 +185,26 @@ TEST(DumpRotation, ByTimeAndSizeNeedsNoTimeInTheNameAndASizeBeyondAllDisksIsNone
     EXPECT_TRUE(contains(r.err, std::string("--rotate-size \"") + size + "\" is not a size"))
         << r.err;
   }
+}
+
+TEST(DumpSinks, SayOfEachFrameHowManyWereLostBeforeIt) {
+  const BusRig rig;
+  const std::string path = rig.file("x.pcapng");
+  {
+    tools::WantedOutput wanted;
+    wanted.file = path;
+    tools::SenderNames names(rig.path());
+    tools::DumpSink sink(wanted, &names);
+    const Bytes bytes = make_frame(60, 1);
+    for (const std::uint64_t lost : {0, 1, 2})
+      sink.put(FrameView(bytes.data(), bytes.size()), lost);
+    ASSERT_TRUE(sink.finish({}));
+  }
+  std::ifstream file(path, std::ios::binary);
+  const std::string text(std::istreambuf_iterator<char>(file), {});
+  EXPECT_EQ(times_in(text, "lost before this one"), 2U);
+  EXPECT_EQ(times_in(text, "1 frame of the bus was lost before this one"), 1U);
+  EXPECT_EQ(times_in(text, "2 frames of the bus were lost before this one"), 1U);
 }
 
 TEST(DumpSinks, KeepOfAFrameThatCameShortHowLongItWas) {
