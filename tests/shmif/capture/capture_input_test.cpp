@@ -5,13 +5,16 @@
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <array>
 #include <chrono>
 #include <optional>
+#include <stop_token>
 #include <string>
+#include <thread>
 #include <tuple>
 #include <utility>
 #include <vector>
@@ -164,6 +167,69 @@ TEST(CaptureInput, AFifoWithoutAWriterIsLeftWhenTheStopDescriptorSaysSo) {
   const auto opened = PcapReader::open(dir.file("fifo"), {.stop_descriptor = stop.get()});
   ASSERT_FALSE(opened);
   EXPECT_EQ(opened.error().code, std::errc::interrupted);
+}
+
+/// A pipe that gives one piece after the other, each when the one before has been read.
+class PieceByPiece {
+ public:
+  explicit PieceByPiece(std::vector<std::string> pieces) {
+    std::array<int, 2> ends{};
+    EXPECT_EQ(pipe2(ends.data(), O_CLOEXEC), 0);
+    output_.reset(ends[0]);
+    thread_ =
+        std::jthread([input = ends[1], pieces = std::move(pieces)](const std::stop_token& stop) {
+          const UniqueFd owned(input);
+          for (const std::string& each : pieces) {
+            EXPECT_EQ(write(input, each.data(), each.size()), static_cast<ssize_t>(each.size()));
+            for (int waits = 1; waits != 0 && !stop.stop_requested();) {
+              ASSERT_EQ(ioctl(input, FIONREAD, &waits), 0);
+              std::this_thread::sleep_for(std::chrono::microseconds(100));
+            }
+          }
+        });
+  }
+  std::string path() const { return "/proc/self/fd/" + std::to_string(output_.get()); }
+
+ private:
+  UniqueFd output_;
+  std::jthread thread_;
+};
+
+TEST(CaptureInput, MayBeginInPiecesAsShortAsTheyAre) {
+  Bytes frame = make_frame(60, 1);
+  // With a frame check sequence, of which libpcap does not tell.
+  const std::string all =
+      file_header(0xa1b2c3d4, 0x24000001) + record(1, 0, frame, 60) + record(2, 0, frame, 60);
+  frame.resize(56);
+  for (const std::size_t first : {1U, 5U, 23U}) {
+    SCOPED_TRACE(first);
+    const PieceByPiece input({all.substr(0, first), all.substr(first, 18), all.substr(first + 18)});
+    auto reader = PcapReader::open(input.path(), {});
+    ASSERT_TRUE(reader) << reader.error().message;
+    FrameBatch batch;
+    const std::vector<FrameView> frames = read_all(*reader, batch);
+    ASSERT_EQ(frames.size(), 2U);
+    EXPECT_EQ(to_bytes(frames[1]), frame);
+    EXPECT_TRUE(reader->status());
+  }
+  const PieceByPiece compressed({"\x1f", "\x8b", std::string(40, '\0')});
+  const auto refused = PcapReader::open(compressed.path(), {});
+  ASSERT_FALSE(refused);
+  EXPECT_NE(refused.error().message.find("zcat"), std::string::npos) << refused.error().message;
+}
+
+TEST(CaptureInput, AFrameThatWasCutComesHoweverLongItWas) {
+  const TempDir dir;
+  const Bytes frame = make_frame(100'000, 1);
+  write_file(dir.file("a"), file_header() + record(1, 0, frame, 60));
+  PcapReader reader = PcapReader::open(dir.file("a"), {}).value();
+  FrameBatch batch;
+  const std::vector<FrameView> frames = read_all(reader, batch);
+  ASSERT_EQ(frames.size(), 1U);
+  EXPECT_EQ(frames[0].size(), 60U);
+  EXPECT_EQ(frames[0].true_bytes, 100'000U);
+  EXPECT_EQ(reader.too_long().records, 0U);
+  EXPECT_TRUE(reader.status());
 }
 
 TEST(CaptureInput, HasNoFrameCheckSequenceWhereTheCaptureSaysThatItIsThere) {
