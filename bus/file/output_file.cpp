@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <linux/magic.h>
 #include <poll.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
@@ -383,6 +384,10 @@ Result<void> OutputFile::start(std::span<const std::byte> head) {
       (errno == ENOSPC || errno == EDQUOT || errno == EFBIG)) {
     failure = errno;
   }
+  // Not every file system asks this limit when the size stays.
+  rlimit limit{};
+  if (regular_ && getrlimit(RLIMIT_FSIZE, &limit) == 0 && head.size() > limit.rlim_cur)
+    failure = EFBIG;
   if (failure == 0) failure = write_all(fd_.get(), head);
   if (failure == 0 && regular_ && ::ftruncate(fd_.get(), static_cast<off_t>(head.size())) != 0)
     failure = errno;

@@ -403,6 +403,24 @@ TEST(OutputFile, ThatIsMadeWholeKeepsItsOwnerWhereThatCanBe) {
   EXPECT_EQ(status.st_gid, 2345U);
 }
 
+/// Some of the new content would fit.
+TEST(OutputFile, ThatFindsTooLittleRoomIsNotHalfOverwritten) {
+  const test::TempDir dir;
+  const std::string path = dir.file("old");
+  put(path, "old");
+  std::string why;
+  {
+    const FullDisk nearly_full(5);
+    why = OutputFile::open_stream(path, {.what = "cannot"})
+              .value()
+              .start(bytes_of("longer than the old one"))
+              .error()
+              .message;
+  }
+  EXPECT_EQ(why, "cannot: File too large");
+  EXPECT_EQ(text_of(path), "old");
+}
+
 TEST(OutputFile, WaitsForTheReaderOfAFifoUntilItIsToldToStop) {
   const test::TempDir dir;
   ASSERT_EQ(mkfifo(dir.file("fifo").c_str(), 0600), 0);
