@@ -23,7 +23,7 @@ constexpr std::uint64_t kGoodPart = 256;
 
 std::uint64_t FlowControl::known_room() const noexcept {
   const std::uint64_t last = load_acquire(ring_.header().last);
-  if (limit_ > last) return 0;  // from before a repair that started the positions again
+  // Of a limit from before a repair that started the positions again, the difference wraps.
   const std::uint64_t used = last - limit_;
   return used < ring_.bytes() ? ring_.bytes() - used : 0;
 }

@@ -457,11 +457,8 @@ ReadStatus RingReader::take_super_frame(FrameBatch& into, ReadTally& tally) noex
   copy_from_shared(c.frame.data(), payload + kVnetBytes, bytes);
   fence_loads();  // I6, for this record alone: it must be whole to be split
   if (load_acquire(ring_.header().first) > p) return resume_after_overrun(tally);
-  if (c.like.number < place_.number ||
-      c.like.number - place_.number > (behind_pad_ ? frames_in(ring_.bytes()) : 0)) {
-    return resume_after_corruption(tally);
-  }
-  tally.lost_frames += c.like.number - place_.number;
+  // The walk has counted what is missing in front of it.
+  if (c.like.number != place_.number) return resume_after_corruption(tally);
   go_to({p + step, c.like.number + 1});
   const bool sound = is_deliverable({c.frame.data(), bytes}, offload, ring_.max_frame()) &&
                      c.segments.begin({c.frame.data(), bytes}, offload);
