@@ -91,6 +91,24 @@ TEST_F(TapReuse, ADeviceThatWasThereHasItsHeaderAgainOrNoneWhateverItWasUsedWith
   }
 }
 
+TEST_F(TapReuse, ADeviceHasTheHeaderSizeOfItsFormerUserAgain) {
+  constexpr int kFlags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR;
+  {
+    const UniqueFd former = handed(kFlags);
+    const int merged = 12;  // as virtual machines have it
+    ASSERT_EQ(::ioctl(former.get(), TUNSETVNETHDRSZ, &merged), 0);
+    ASSERT_EQ(::ioctl(former.get(), TUNSETPERSIST, 1UL), 0);
+  }
+  TapOptions options = in(where_, "handed");
+  options.put_back = true;
+  options.offload = true;
+  ASSERT_TRUE(TapLink::open(options));
+  int size = 0;
+  ASSERT_EQ(::ioctl(handed(kFlags).get(), TUNGETVNETHDRSZ, &size), 0);
+  EXPECT_EQ(size, 12);
+  ASSERT_TRUE(space_.netlink().remove("handed"));
+}
+
 TEST_F(TapReuse, WhatADeviceWasGivenSinceItWasPutBackStays) {
   Netlink netlink = space_.netlink();
   {
