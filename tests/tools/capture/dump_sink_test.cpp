@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <array>
+#include <csignal>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -205,6 +206,17 @@ TEST(DumpSinks, SayOfEachFrameHowManyWereLostBeforeIt) {
   EXPECT_EQ(times_in(text, "lost before this one"), 2U);
   EXPECT_EQ(times_in(text, "1 frame of the bus was lost before this one"), 1U);
   EXPECT_EQ(times_in(text, "2 frames of the bus were lost before this one"), 1U);
+}
+
+TEST(DumpSenders, ThatAreGoneAreNotAmongThoseThatAreThere) {
+  const BusRig rig;
+  Tool dead({shmifctl_path(), "ping", rig.path(), "--respond", "--name", "dead"});
+  ASSERT_TRUE(dead.wait_for("answering"));
+  EXPECT_EQ(tools::SenderNames(rig.path()).live(), std::vector<std::string>{"dead"});
+  dead.signal(SIGKILL);
+  ASSERT_EQ(dead.finish().status, 128 + SIGKILL);
+  const Port port = rig.port("web");
+  EXPECT_EQ(tools::SenderNames(rig.path()).live(), std::vector<std::string>{"web"});
 }
 
 TEST(DumpSinks, KeepOfAFrameThatCameShortHowLongItWas) {
