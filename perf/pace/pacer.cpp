@@ -80,8 +80,8 @@ std::uint64_t Pacer::skip_to(Nanoseconds now, std::size_t bytes) noexcept {
     skipped = std::min(frames_.steps_before(now_ns, 1), bits_.steps_before(now_ns, bits));
     frames_.advance(skipped);
     bits_.advance(skipped * bits);
-    due_ns_ = std::max(frames_.ns, bits_.ns);
   }
+  // Some are always left, and the last of them sets the time of the next frame.
   for (; due() < now; ++skipped) advance(bytes);
   return skipped;
 }

@@ -137,8 +137,8 @@ void Checker::mix() {
   require(job_.rwmixtx != 100, "rwmixtx: with 100, the job receives nothing (use rw=tx)");
   if (job_.rwmixtx == 0 || job_.rwmixtx == 100) return;
   for (const std::uint64_t rate : {job_.rate_bps.tx, job_.rate_fps.tx}) {
-    const PerDirection<std::uint64_t> shares = mixed(rate, job_.rwmixtx);
-    require(rate == 0 || (shares.tx != 0 && shares.rx != 0),
+    // The other share is what this one, rounded down, leaves.
+    require(rate == 0 || mixed(rate, job_.rwmixtx).tx != 0,
             "rwmixtx: leaves one direction less than 1 of " + std::to_string(2 * rate) +
                 " per second (give a higher rate)");
   }
