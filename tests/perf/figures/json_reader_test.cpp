@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <functional>
+#include <initializer_list>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <utility>
@@ -88,6 +89,22 @@ TEST(JsonReader, NeedsNoMoreMemoryThanSixteenTimesTheText) {
   EXPECT_TRUE(read_json(list_of("[", "{}", 5'000, "]")));
   EXPECT_FALSE(read_json(list_of("[", "{}", 60'000, "]")));
   EXPECT_TRUE(read_json(list_of("[", "0", 60'000, "]"))) << "the tightest form that is let through";
+  // Beside much that is dear, it counts whether texts and keys are in place or in memory of their
+  // own.
+  const std::string dear = list_of("[", "[]", 39'000, ",");
+  struct Paying {
+    const char *begin, *end;
+    std::size_t count;  // so many pay for the others if they are in place
+  };
+  for (const Paying& each :
+       std::initializer_list<Paying>{{"\"", "\"", 1000}, {"{\"", "\":0}", 1350}}) {
+    const auto with = [&](std::size_t bytes) {
+      const std::string item = each.begin + std::string(bytes, 'x') + each.end;
+      return dear + list_of("", item, each.count, "]");
+    };
+    EXPECT_TRUE(read_json(with(15))) << each.begin;
+    EXPECT_FALSE(read_json(with(16))) << each.begin;
+  }
 }
 
 // Were its time quadratic, it would be killed by the time limit of tests.
