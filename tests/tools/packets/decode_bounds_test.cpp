@@ -88,5 +88,19 @@ TEST(DecodeBounds, InTheLinkHeaderATypeUpTo1500IsALengthToo) {
             0U);
 }
 
+TEST(DecodeBounds, AHeaderWithNothingBehindItIsAFrameAndOneByteLessIsNone) {
+  Raw bytes = raw_frame(0x88b6, {});
+  EXPECT_EQ(said_of(bytes), "ethertype Local Experimental 2 (0x88b6), length 0: ");
+  bytes.pop_back();
+  EXPECT_EQ(said_of(bytes), "frame of 13 bytes, malformed");
+}
+
+TEST(DecodeBounds, OfBytesThePrintableOnesAreShownAsText) {
+  const std::string out =
+      said_of(raw_frame(0x88b6, {0x1f, 0x20, 0x21, 0x7e, 0x7f, 0x80, 0xff, 0}), {.hex_dump = true});
+  EXPECT_NE(out.find(" 1f20  ............... \n"), std::string::npos) << out;
+  EXPECT_TRUE(out.ends_with("  !~....")) << out;
+}
+
 }  // namespace
 }  // namespace shmif::tools
