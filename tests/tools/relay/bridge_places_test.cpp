@@ -156,6 +156,7 @@ TEST_F(BridgeOfPeers, SaysWhichLinkWasMeant) {
   const std::string bus = "bus:" + bus_;
   expect_remedies(
       {{{"bridge", bus_, "stream:q"}, "did you mean bus:" + bus_ + '?'},
+       {{"bridge", "./b", "stream:q"}, "did you mean bus:./b?"},
        {{"bridge", bus, "steam:/p"}, "did you mean stream:/p?"},
        {{"bridge", bus, "stream:conect=/p"}, "did you mean stream:connect=/p?"},
        {{"bridge", bus, "vhost-user:conect=/p"}, "did you mean vhost-user:connect=/p?"},
