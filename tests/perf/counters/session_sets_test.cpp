@@ -239,7 +239,7 @@ TEST_F(ScriptedSets, CanBeClosedThoughEachLookMeetsAnOverflow) {
 }
 
 TEST_F(ScriptedSets, KeepTheTurnInWhichTheirSessionIsUnloaded) {
-  CounterSession own({}, kernel);
+  CounterSession own = session_over({}, kernel);
   ASSERT_TRUE(own.create_sets(std::array{SetSetup{5}}));
   ASSERT_TRUE(own.program(std::array{EventSetup{fake_event(1)}, EventSetup{fake_event(2), 5}}));
   ASSERT_TRUE(own.load(CounterTarget::thread({kTask, 7})));
@@ -254,7 +254,7 @@ TEST_F(ScriptedSets, KeepTheTurnInWhichTheirSessionIsUnloaded) {
 
 /// The session's own thread takes the overflow, and hands the news of it on.
 TEST_F(ScriptedSets, TellAnOverflowThatMasksThemUntilTheSessionIsRestarted) {
-  CounterSession own({}, kernel);
+  CounterSession own = session_over({}, kernel);
   ASSERT_TRUE(own.create_sets(std::array{SetSetup{5}}));
   ASSERT_TRUE(own.program(std::array{EventSetup{fake_event(1), 0, {.period = 10, .mask = true}},
                                      EventSetup{fake_event(2), 5}}));
