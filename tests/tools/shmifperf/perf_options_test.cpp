@@ -35,7 +35,8 @@ TEST(Shmifperf, HelpOfOneOptionIsGivenAsFiosUsersAskForIt) {
     EXPECT_EQ(help.out, bs);
   }
   EXPECT_EQ(shmifperf({"run", "--cmdhelp"}).out, shmifperf({"options"}).out);
-  expect_usage_error({"run", "--help=bss"}, {"did you mean \"bs\"?"});
+  expect_usage_error({"run", "--help=bss"}, {"did you mean \"bssplit\"?"});
+  expect_usage_error({"run", "--help=bz"}, {"did you mean \"bs\"?"});
 }
 
 TEST(Shmifperf, AMisspeltWordBeforeAnyCommandIsAnsweredWithTheOneThatIsMeant) {
