@@ -61,10 +61,10 @@ TEST(KernelText, OfQueuesIsHexadecimalAndNamesTheCpuIfItCan) {
   const std::string zeros =
       " 00000000 00000000 00000000 00000000 00000000 00000000 00000000 00000000"
       " 00000000";
-  const auto cpus = read_softnet("0000001a 0000000b 0000000c" + zeros + " 00000003 00000000\n" +
+  const auto cpus = read_softnet("0000001a 0000000b 0000000c" + zeros + " 00000012 00000000\n" +
                                  "00000001 00000002 00000003\n");
   ASSERT_EQ(cpus.size(), 2U);
-  EXPECT_EQ(cpus[0].cpu, 3U);
+  EXPECT_EQ(cpus[0].cpu, 18U);
   EXPECT_EQ(cpus[0].packets, 26U);
   EXPECT_EQ(cpus[0].drops, 11U);
   EXPECT_EQ(cpus[0].squeezes, 12U);
