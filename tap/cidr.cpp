@@ -2,6 +2,7 @@
 
 #include <arpa/inet.h>
 
+#include <algorithm>
 #include <charconv>
 
 namespace shmif::tap {
@@ -83,6 +84,29 @@ Result<Cidr> Cidr::parse(std::string_view text) {
   }
   if (const std::string why = unusable(c); !why.empty()) return bad(text, why);
   return c;
+}
+
+namespace {
+
+bool is_in(const IpAddress& address, const Cidr& network) {
+  if (network.address.family != address.family) return false;
+  for (unsigned bit = 0; bit < network.prefix; ++bit) {
+    const unsigned differs = static_cast<unsigned>(network.address.bytes[bit / 8]) ^
+                             static_cast<unsigned>(address.bytes[bit / 8]);
+    if ((differs & (0x80U >> bit % 8)) != 0) return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+bool is_on_link(const IpAddress& gateway, const std::vector<Cidr>& addresses) {
+  const bool link_local =
+      gateway.is_v6() && gateway.bytes[0] == 0xfe && (gateway.bytes[1] & 0xc0U) == 0x80;
+  return link_local || std::any_of(addresses.begin(), addresses.end(), [&](const Cidr& network) {
+           return is_in(gateway, network) || (network.address.family == gateway.family &&
+                                              network.prefix == network.address.bits());
+         });
 }
 
 }  // namespace shmif::tap

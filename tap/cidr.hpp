@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/result.hpp"
 
@@ -42,5 +43,9 @@ struct Cidr {
   /// bad_argument; the message says what is wrong and how to write it.
   static Result<Cidr> parse(std::string_view text);
 };
+
+/// Whether `gateway` can be reached in one of the networks of `addresses`. A network of one address
+/// has no room for a gateway, so there every gateway is meant to be on the link.
+bool is_on_link(const IpAddress& gateway, const std::vector<Cidr>& addresses);
 
 }  // namespace shmif::tap

@@ -564,33 +564,45 @@ Result<void> Netlink::add_neighbour(const std::string& name, const IpAddress& ad
   return {};
 }
 
-Result<void> Netlink::add_default_route(const std::string& name, const IpAddress& gateway) {
-  const std::string what = "cannot add a default route through gateway " + gateway.to_string() +
-                           " on interface \"" + name + "\"";
-  auto link = impl_->get(name);
-  if (!link) return Error(link.error().code, what + ": " + link.error().message);
-  const RoutePtr route(rtnl_route_alloc());
+namespace {
+
+/// A default route of the main table; null without memory.
+RoutePtr rtnl_default_route(int index, const IpAddress& gateway, unsigned flags) {
+  RoutePtr route(rtnl_route_alloc());
   const NlAddrPtr via = to_nl(gateway, gateway.bits());
   const NlAddrPtr everywhere = to_nl(IpAddress{gateway.family, {}}, 0);
   rtnl_nexthop* hop = rtnl_route_nh_alloc();
   if (!route || !via || !everywhere || hop == nullptr) {
     if (hop != nullptr) rtnl_route_nh_free(hop);
-    return out_of_memory();
+    return nullptr;
   }
-  rtnl_route_nh_set_ifindex(hop, rtnl_link_get_ifindex(link->get()));
+  rtnl_route_nh_set_ifindex(hop, index);
   rtnl_route_nh_set_gateway(hop, via.get());
+  rtnl_route_nh_set_flags(hop, flags);
   rtnl_route_add_nexthop(route.get(), hop);  // takes the hop over
   rtnl_route_set_family(route.get(), static_cast<std::uint8_t>(gateway.family));
   rtnl_route_set_table(route.get(), RT_TABLE_MAIN);
   rtnl_route_set_protocol(route.get(), RTPROT_STATIC);
   rtnl_route_set_scope(route.get(), RT_SCOPE_UNIVERSE);
   rtnl_route_set_dst(route.get(), everywhere.get());
-  int e = rtnl_route_add(impl_->socket.get(), route.get(), NLM_F_EXCL);
-  if (e < 0 &&
-      has_single_address(impl_->socket.get(), rtnl_link_get_ifindex(link->get()), gateway.family)) {
-    rtnl_route_nh_set_flags(hop, RTNH_F_ONLINK);
-    e = rtnl_route_add(impl_->socket.get(), route.get(), NLM_F_EXCL);
-  }
+  return route;
+}
+
+}  // namespace
+
+Result<void> Netlink::add_default_route(const std::string& name, const IpAddress& gateway) {
+  const std::string what = "cannot add a default route through gateway " + gateway.to_string() +
+                           " on interface \"" + name + "\"";
+  auto link = impl_->get(name);
+  if (!link) return Error(link.error().code, what + ": " + link.error().message);
+  const int index = rtnl_link_get_ifindex(link->get());
+  const auto add = [&](unsigned flags) {
+    const RoutePtr route = rtnl_default_route(index, gateway, flags);
+    return route ? rtnl_route_add(impl_->socket.get(), route.get(), NLM_F_EXCL) : -NLE_NOMEM;
+  };
+  int e = add(0);
+  if (e < 0 && has_single_address(impl_->socket.get(), index, gateway.family))
+    e = add(RTNH_F_ONLINK);
   if (e < 0) {
     // The kernel answers "network is unreachable", "no route to host" or, for an interface that is
     // down, "network is down"; libnl has one number for all of them.
@@ -602,6 +614,42 @@ Result<void> Netlink::add_default_route(const std::string& name, const IpAddress
     return failure(e, what);
   }
   return {};
+}
+
+Result<void> Netlink::remove_default_route(const std::string& name, const IpAddress& gateway) {
+  const std::string what = "cannot remove the default route through gateway " +
+                           gateway.to_string() + " on interface \"" + name + "\"";
+  auto link = impl_->get(name);
+  if (!link) return Error(link.error().code, what + ": " + link.error().message);
+  const RoutePtr route = rtnl_default_route(rtnl_link_get_ifindex(link->get()), gateway, 0);
+  if (!route) return out_of_memory();
+  if (const int e = rtnl_route_delete(impl_->socket.get(), route.get(), 0); e < 0)
+    return failure(e, what);
+  return {};
+}
+
+std::optional<DefaultRoute> Netlink::default_route(int family) const {
+  constexpr std::uint32_t kIpv6Metric = 1024;  // the kernel's, where none is given
+  nl_cache* all = nullptr;
+  if (rtnl_route_alloc_cache(impl_->socket.get(), family, 0, &all) < 0) return std::nullopt;
+  const CachePtr owned(all);
+  for (nl_object* each = nl_cache_get_first(all); each != nullptr; each = nl_cache_get_next(each)) {
+    auto* const route = reinterpret_cast<rtnl_route*>(each);
+    nl_addr* const to = rtnl_route_get_dst(route);
+    if (rtnl_route_get_table(route) != RT_TABLE_MAIN || rtnl_route_get_type(route) != RTN_UNICAST ||
+        (to != nullptr && nl_addr_get_prefixlen(to) != 0) ||
+        rtnl_route_get_priority(route) != (family == AF_INET6 ? kIpv6Metric : 0))
+      continue;
+    rtnl_nexthop* const hop = rtnl_route_nexthop_n(route, 0);
+    if (hop == nullptr) continue;
+    DefaultRoute found{name_of(static_cast<unsigned>(rtnl_route_nh_get_ifindex(hop))),
+                       IpAddress{family, {}}};
+    nl_addr* const via = rtnl_route_nh_get_gateway(hop);
+    if (via != nullptr && nl_addr_get_len(via) == found.gateway.bits() / 8)
+      std::memcpy(found.gateway.bytes.data(), nl_addr_get_binary_addr(via), nl_addr_get_len(via));
+    return found;
+  }
+  return std::nullopt;
 }
 
 Result<void> Netlink::wait_for_carrier(const std::string& name, std::chrono::milliseconds timeout) {

@@ -50,6 +50,12 @@ struct AddressedInterface {
   std::vector<Cidr> addresses;
 };
 
+/// A default route of the main table, with the metric that a route has unless somebody chose one.
+struct DefaultRoute {
+  std::string interface;
+  IpAddress gateway;
+};
+
 /// Whether `name` can name an interface: 1 to 15 bytes without '/', ':', '%', blanks and control
 /// characters, and not "." or "..".
 bool is_interface_name(std::string_view name) noexcept;
@@ -120,6 +126,11 @@ class Netlink {
   /// The interface must be up, and the gateway in one of its networks. If it has an address whose
   /// network has no other one (/32, /128), the gateway may have any address.
   Result<void> add_default_route(const std::string& name, const IpAddress& gateway);
+
+  /// Takes away what add_default_route() added. Errors: ENODEV, or the kernel has no such route.
+  Result<void> remove_default_route(const std::string& name, const IpAddress& gateway);
+  /// The default route that is in the way of another one of this family; empty if there is none.
+  std::optional<DefaultRoute> default_route(int family) const;
 
   /// Tells the kernel the MAC address of a neighbour, so that it need not ask for it.
   Result<void> add_neighbour(const std::string& name, const IpAddress& address, MacAddress mac);

@@ -168,6 +168,7 @@ void put_back(int tun, int control, Netlink& netlink, const std::string& name,
   const auto had = [&](const Cidr& c) {
     return std::ranges::find(old.addresses, c) != old.addresses.end();
   };
+  for (const IpAddress& each : old.gateways) (void)netlink.remove_default_route(name, each);
   for (const Cidr& each : old.added) {
     if (!had(each)) (void)netlink.remove_address(name, each);
   }
@@ -228,6 +229,7 @@ std::string TapSettings::to_text() const {
        << "\nmtu " << mtu << "\nmac " << mac.to_string() << "\nup " << up << '\n';
   for (const Cidr& each : addresses) text << "address " << each.to_string() << '\n';
   for (const Cidr& each : added) text << "added " << each.to_string() << '\n';
+  for (const IpAddress& each : gateways) text << "gateway " << each.to_string() << '\n';
   for (const std::string& each : active) text << "active " << each << '\n';
   for (const std::string& each : requested) text << "requested " << each << '\n';
   text << "end\n";
@@ -250,6 +252,11 @@ std::optional<TapSettings> TapSettings::parse(const std::string& text) {
     if (key == "mac") all.mac = MacAddress::parse(value).value_or(MacAddress{});
     if (key == "active") all.active.push_back(value);
     if (key == "requested") all.requested.push_back(value);
+    if (key == "gateway") {
+      const auto gateway = IpAddress::parse(value);
+      if (!gateway) return std::nullopt;
+      all.gateways.push_back(*gateway);
+    }
     if (key == "address" || key == "added") {
       const auto cidr = Cidr::parse(value);
       if (!cidr) return std::nullopt;
@@ -267,7 +274,8 @@ std::optional<bool> tap_has_header(const std::string& name) {
 
 Result<TapKeeper> start_tap_keeper(int tun, const std::string& tun_device,
                                    std::optional<bool> had_header, bool persist,
-                                   const std::vector<Cidr>& added) {
+                                   const std::vector<Cidr>& added,
+                                   const std::vector<IpAddress>& gateways) {
   const auto device = device_of(tun);
   if (!device) return Error::from_errno(errno, "cannot read the name of a TAP device");
   // Somebody may have made the device between the question and the attachment.
@@ -287,6 +295,11 @@ Result<TapKeeper> start_tap_keeper(int tun, const std::string& tun_device,
   old->is_new = is_new;
   old->vnet_hdr = had_header.value_or(false);
   old->added = added;
+  for (const IpAddress& gateway : gateways) {
+    const auto there = netlink->default_route(gateway.family);
+    if (!there || there->interface != name || there->gateway != gateway)
+      old->gateways.push_back(gateway);
+  }
   std::array<int, 2> pair{};
   const UniqueFd spare(::open(tun_device.c_str(), O_RDWR | O_CLOEXEC | O_NONBLOCK));
   if (!spare || ::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair.data()) != 0)

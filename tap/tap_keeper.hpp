@@ -1,8 +1,8 @@
 #pragma once
 // TapKeeper: puts a TAP device back as it was before a command used it: its offloads, MTU, MAC
-// address, addresses, and whether it was up. A process of its own does that when the command has
-// ended in whatever way, also by SIGKILL. What it is to put back is in a file below /run meanwhile,
-// so if both are killed, the next command on this device does it. Internal to tap/.
+// address, addresses, default routes, and whether it was up. A process of its own does that when
+// the command has ended in whatever way, also by SIGKILL. What it is to put back is in a file below
+// /run meanwhile, so if both are killed, the next command on this device does it. Internal to tap/.
 
 #include <optional>
 #include <string>
@@ -27,6 +27,7 @@ struct TapSettings {
   std::vector<std::string> active;     ///< offloads that are on
   std::vector<std::string> requested;  ///< those that are on as far as the device can
   std::vector<Cidr> added;             ///< addresses that the command adds
+  std::vector<IpAddress> gateways;     ///< of the default routes that the command adds
 
   /// A text of some lines, and back. Result: nothing if the text is not whole.
   std::string to_text() const;
@@ -50,7 +51,8 @@ struct TapKeeper {
 /// Result: empty descriptors if there is nothing to put back. Errors: the system's.
 Result<TapKeeper> start_tap_keeper(int tun, const std::string& tun_device,
                                    std::optional<bool> had_header, bool persist,
-                                   const std::vector<Cidr>& added);
+                                   const std::vector<Cidr>& added,
+                                   const std::vector<IpAddress>& gateways);
 
 /// Lets the keeper put the device back, and waits for that, at most 2 s. Close all descriptors of
 /// the device before.

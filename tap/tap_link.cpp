@@ -96,6 +96,18 @@ Result<UniqueFd> attach_queue(std::string& name, const TapOptions& options) {
   return tun;
 }
 
+/// Also to a persistent device, which may still have its routes from last time.
+Result<void> add_gateways(Netlink& netlink, const std::string& name,
+                          const std::vector<IpAddress>& gateways) {
+  for (const IpAddress& gateway : gateways) {
+    const auto added = netlink.add_default_route(name, gateway);
+    if (added) continue;
+    const auto there = netlink.default_route(gateway.family);
+    if (!there || there->interface != name || there->gateway != gateway) return added;
+  }
+  return {};
+}
+
 Result<void> configure(const std::string& name, const TapOptions& options) {
   auto netlink = Netlink::open();
   if (!netlink) return std::move(netlink).error();
@@ -113,11 +125,7 @@ Result<void> configure(const std::string& name, const TapOptions& options) {
   }
   if (!options.up) return {};
   if (auto r = netlink->set_up(name); !r) return r;
-  for (const auto& gateway : {options.gateway4, options.gateway6}) {
-    if (!gateway) continue;
-    if (auto r = netlink->add_default_route(name, *gateway); !r) return r;
-  }
-  return {};
+  return add_gateways(*netlink, name, options.gateways);
 }
 
 /// Everything that must happen inside the target namespace. Result: the queues, and behind them the
@@ -133,7 +141,7 @@ Result<std::vector<UniqueFd>> make_queues(const TapOptions& options, unsigned qu
     if (!fd) return std::move(fd).error();
     if (i == 0 && options.put_back) {
       auto started = start_tap_keeper(fd->get(), options.tun_device, had_header, options.persist,
-                                      options.addresses);
+                                      options.addresses, options.gateways);
       if (!started) return std::move(started).error();
       keeper = *std::move(started);
     }

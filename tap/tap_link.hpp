@@ -25,12 +25,14 @@ struct TapOptions {
   std::optional<std::uint32_t> mtu;  ///< 68 to 65521
   std::optional<MacAddress> mac;
   std::vector<Cidr> addresses;
-  std::optional<IpAddress> gateway4, gateway6;  ///< default routes; need `up` and an address
+  /// Default routes, at most one of each family; need `up` and an address. One that is there
+  /// already, on this device, is right as it is.
+  std::vector<IpAddress> gateways;
   bool up = true;
   bool persist = false;  ///< the device stays when this link is closed
   /// When the link is closed, or its process has died, a process of its own makes a device that
-  /// existed as it was before: offloads, MTU, MAC address, addresses, up or down. One that stays
-  /// because of `persist` gets the offloads of a new device.
+  /// existed as it was before: offloads, MTU, MAC address, addresses, gateways, up or down. One
+  /// that stays because of `persist` gets the offloads of a new device.
   bool put_back = false;
   bool multi_queue = false;  ///< further links may be opened on the same device
   /// Let the host leave segmentation and checksums to us (FrameView::offload), and accept frames

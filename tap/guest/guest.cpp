@@ -64,27 +64,6 @@ bool has_threads() {
 #endif
 }
 
-bool is_in(const IpAddress& address, const Cidr& network) {
-  if (network.address.family != address.family) return false;
-  for (unsigned bit = 0; bit < network.prefix; ++bit) {
-    const unsigned differs = static_cast<unsigned>(network.address.bytes[bit / 8]) ^
-                             static_cast<unsigned>(address.bytes[bit / 8]);
-    if ((differs & (0x80U >> bit % 8)) != 0) return false;
-  }
-  return true;
-}
-
-/// Whether `gateway` can be reached in one of the networks of `addresses`. A network of one address
-/// has no room for a gateway, so there every gateway is meant to be on the link.
-bool is_on_link(const IpAddress& gateway, const std::vector<Cidr>& addresses) {
-  const bool link_local =
-      gateway.is_v6() && gateway.bytes[0] == 0xfe && (gateway.bytes[1] & 0xc0U) == 0x80;
-  return link_local || std::any_of(addresses.begin(), addresses.end(), [&](const Cidr& network) {
-           return is_in(gateway, network) || (network.address.family == gateway.family &&
-                                              network.prefix == network.address.bits());
-         });
-}
-
 /// Checks the names of an interface and of its bridge, and adds them to `taken`.
 Result<void> check_names(const GuestInterface& i, std::set<std::string>& taken) {
   std::vector<std::string> names = {i.name};

@@ -33,7 +33,7 @@ TEST_F(TapReuse, APersistentDeviceGetsTheAddressesThatItLacksAndComesUp) {
   ASSERT_TRUE(space_.netlink().set_up("tap0", false));
   options.addresses.push_back(*Cidr::parse("198.18.1.7/24"));
   options.addresses.push_back(*Cidr::parse("fd00::7/64"));
-  options.gateway4 = *IpAddress::parse("198.18.0.1");
+  options.gateways = {*IpAddress::parse("198.18.0.1")};
   const auto again = TapLink::open(options);
   ASSERT_TRUE(again) << again.error().message;
   EXPECT_TRUE(space_.netlink().interface("tap0")->is_up());
@@ -205,6 +205,7 @@ TapSettings unlike_in_each_field(bool other) {
   all.active = {"one", "two"};
   all.requested = {"two", "three", "four"};
   all.added = {*Cidr::parse("198.18.0.2/25")};
+  all.gateways = {*IpAddress::parse("198.18.0.9"), *IpAddress::parse("fd00::9")};
   return all;
 }
 
@@ -225,10 +226,12 @@ TEST(TapSettings, AreReadAsTheyWereWrittenAndOnlyWhole) {
     EXPECT_EQ(read->active, written.active);
     EXPECT_EQ(read->requested, written.requested);
     EXPECT_EQ(read->added, written.added);
+    EXPECT_EQ(read->gateways, written.gateways);
     for (std::size_t size = 0; size + 1 < text.size(); ++size)
       EXPECT_FALSE(TapSettings::parse(text.substr(0, size))) << size;
     EXPECT_FALSE(TapSettings::parse("address nowhere\n" + text));
     EXPECT_FALSE(TapSettings::parse("added 198.18.0.2/33\n" + text));
+    EXPECT_FALSE(TapSettings::parse("gateway nowhere\n" + text));
     EXPECT_TRUE(TapSettings::parse("unknown 1\n" + text)) << "of a later version";
   }
 }

@@ -61,8 +61,7 @@ TEST_F(TapLinkTest, AppearsConfiguredInTheNamespaceAskedFor) {
   TapOptions options = in(where_, "tap7", 9000);
   options.mac = *MacAddress::parse("b2:a0:00:00:00:07");
   options.addresses = {*Cidr::parse("198.18.0.7/24"), *Cidr::parse("fd00::7/64")};
-  options.gateway4 = *IpAddress::parse("198.18.0.1");
-  options.gateway6 = *IpAddress::parse("fd00::1");
+  options.gateways = {*IpAddress::parse("198.18.0.1"), *IpAddress::parse("fd00::1")};
   const auto link = TapLink::open(options);
   ASSERT_TRUE(link) << link.error().message;
   EXPECT_EQ(link->name(), "tap7");
@@ -185,7 +184,7 @@ TEST_F(TapLinkTest, RefusesWhatCannotBeAndLeavesNothingBehind) {
   options.mac = *MacAddress::parse("01:00:00:00:00:01");
   EXPECT_EQ(TapLink::open(options).error().code, Errc::bad_argument);
   options.mac.reset();
-  options.gateway4 = *IpAddress::parse("198.18.0.1");  // reachable through no address
+  options.gateways = {*IpAddress::parse("198.18.0.1")};  // reachable through no address
   for (const bool persist : {false, true}) {
     options.persist = persist;
     EXPECT_EQ(TapLink::open(options).error().code, std::errc::host_unreachable);

@@ -58,16 +58,17 @@ std::optional<tap::Interface> find_device(const tap::NetNamespace* where, const 
 }
 
 DeviceWatch::DeviceWatch(const tap::NetNamespace* where, const std::string& device, int our_end,
-                         Port& port, Hears hears, const std::vector<tap::Cidr>& addresses)
+                         Port& port, Hears hears, tap::GivenAddresses given)
     : port_(port),
       hears_(hears),
       watch_(open_watch(where, device, our_end, hears == Hears::what_the_device_hears)) {
-  if (!addresses.empty()) {
+  if (!given.addresses.empty() || !given.gateways.empty()) {
+    given.index = index_of(where, device);
     const auto session = [where] {
       return where != nullptr ? tap::Netlink::open(*where) : tap::Netlink::open();
     };
     upkeep_.emplace(socket_in(where, tap::Upkeep::open_socket), session,
-                    std::vector<tap::GivenAddresses>{{index_of(where, device), addresses}});
+                    std::vector<tap::GivenAddresses>{std::move(given)});
   }
   // After the watch was opened, so that no change is missed in between.
   if (const std::optional<tap::Interface> now = find_device(where, device)) {

@@ -27,10 +27,10 @@ class DeviceWatch {
   };
   /// `where`: the device's namespace; nullptr: this one. `our_end`: the file of a TAP device, by
   /// which it is found if somebody moves it; otherwise any. `port` must outlive this. Throws if the
-  /// kernel does not report changes of interfaces. `addresses`: put back when the device comes up
-  /// again.
+  /// kernel does not report changes of interfaces. `given`: put back when the device comes up
+  /// again; the device's number is filled in.
   DeviceWatch(const tap::NetNamespace* where, const std::string& device, int our_end, Port& port,
-              Hears hears, const std::vector<tap::Cidr>& addresses);
+              Hears hears, tap::GivenAddresses given);
   /// Follows the device while the bridge runs; the bridge must not outlive this.
   Result<void> join(tap::Bridge& bridge);
 
@@ -40,7 +40,7 @@ class DeviceWatch {
   Port& port_;
   Hears hears_;
   tap::GuestWatch watch_;
-  std::optional<tap::Upkeep> upkeep_;  ///< if the device was given addresses
+  std::optional<tap::Upkeep> upkeep_;  ///< if the device was given any
 };
 
 /// A session with the namespace `where`; nullptr: with this one. Throws if there is none.

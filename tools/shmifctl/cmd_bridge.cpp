@@ -424,7 +424,7 @@ std::optional<DeviceWatch> watch_device(Side& device, const Side& other) {
   if (!is_device || other.port == nullptr) return std::nullopt;
   return std::optional<DeviceWatch>(std::in_place, nullptr, device.address.target, device.our_end(),
                                     *other.port, DeviceWatch::Hears::all_for_others,
-                                    std::vector<tap::Cidr>{});
+                                    tap::GivenAddresses{});
 }
 
 /// Carries frames until a link ends or a signal comes. Result: how it ended, and the counters.

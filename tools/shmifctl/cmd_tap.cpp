@@ -53,12 +53,13 @@ Options tap_options() {
           "device "
           "that existed is as before when the command has ended, also by SIGKILL: its offloads, "
           "MTU, "
-          "MAC address and addresses, and whether it was up. Needs "
+          "MAC address, addresses and default routes, and whether it was up. Needs "
           "CAP_NET_ADMIN and /dev/net/tun; 'shmifctl exec' needs neither.")
       .value("name", "NAME",
              "the device (not the port: see --port-name), which is made unless it exists "
              "(default: the next free tapN)")
       .repeatable("ip", "CIDR", "an address for it, such as 198.18.0.1/24 or fd00::1/64")
+      .repeatable("gateway", "ADDRESS", "the default gateway: one for IPv4, one for IPv6")
       .value("mac", "MAC",
              "its MAC address (default: b2:a0:..., which follows from the bus and the port's name; "
              "a device that existed keeps its own)")
@@ -92,6 +93,16 @@ TapWish read_tap_wish(const Arguments& args) {
     const Result<tap::Cidr> address = tap::Cidr::parse(text);
     if (!address) throw UsageError{"--ip: " + address.error().message};
     wish.device.addresses.push_back(*address);
+  }
+  for (const std::string& text : args.all("gateway")) {
+    const Result<tap::IpAddress> gateway = tap::IpAddress::parse(text);
+    if (!gateway) throw UsageError{"--gateway: " + gateway.error().message};
+    for (const tap::IpAddress& other : wish.device.gateways) {
+      if (other.family == gateway->family)
+        throw UsageError{"--gateway " + text + ": " + other.to_string() +
+                         " is the gateway already (give one for IPv4 and one for IPv6)"};
+    }
+    wish.device.gateways.push_back(*gateway);
   }
   if (const auto text = args.text("netns")) {
     wish.where.emplace(tap::NetNamespaceWatch::open(*text).value());
@@ -156,7 +167,7 @@ int carry(const TapWish& wish, std::unique_ptr<Port> port, std::unique_ptr<tap::
   DeviceWatch watch(
       wish.space(), name, device->descriptor(), on_bus,
       wish.port.promiscuous ? DeviceWatch::Hears::all : DeviceWatch::Hears::what_the_device_hears,
-      wish.device.addresses);
+      {.addresses = wish.device.addresses, .gateways = wish.device.gateways});
   AnyLink left(std::move(port));
   AnyLink right(std::move(device));
   TooLongNotice too_long;
@@ -243,6 +254,26 @@ void follow_mac(Port& port, const tap::NetNamespace* space, const std::string& d
   }
 }
 
+/// Refuses a gateway that cannot be, before anything is made. What addresses a device of `old` has,
+/// the kernel knows.
+void check_gateways(const TapWish& wish, bool old) {
+  const std::string& name = wish.device.name;
+  for (const tap::IpAddress& gateway : wish.device.gateways) {
+    if (!old && !tap::is_on_link(gateway, wish.device.addresses)) {
+      throw UsageError{"--gateway " + gateway.to_string() +
+                       " is not in any network of the device (give it an address in the gateway's "
+                       "network: --ip)"};
+    }
+    const auto there = open_session(wish.space()).default_route(gateway.family);
+    if (!there || (there->interface == name && there->gateway == gateway)) continue;
+    throw Exception(Error(std::make_error_code(std::errc::file_exists),
+                          "cannot add a default route through gateway " + gateway.to_string() +
+                              ": the network namespace has one, through " +
+                              there->gateway.to_string() + " on interface " + there->interface +
+                              " (remove it, or leave --gateway out)"));
+  }
+}
+
 int run_tap(const CommandLine& line) {
   TapWish wish = read_tap_wish(tap_options().parse(line));
   base::let_lost_output_vanish();
@@ -264,6 +295,8 @@ int run_tap(const CommandLine& line) {
   }
   if (wish.device.mac || old) wish.port.mac = wish.device.mac ? *wish.device.mac : old->mac;
 
+  check_gateways(wish, old.has_value());
+
   auto port = std::make_unique<Port>();
   if (bus) {
     attach(*port, wish.port, *bus, wish.device.name, old.has_value());
@@ -282,6 +315,8 @@ int run_tap(const CommandLine& line) {
     tap::Netlink session = open_session(wish.space());
     session.set_mac(device->name(), port->mac()).value();
     session.set_up(device->name()).value();
+    for (const tap::IpAddress& gateway : wish.device.gateways)
+      session.add_default_route(device->name(), gateway).value();
   }
   bus.reset();
   return carry(wish, std::move(port), std::move(device));

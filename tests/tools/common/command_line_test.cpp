@@ -249,6 +249,7 @@ TEST(Completion, OffersTheWordsOfAnOption) {
   EXPECT_EQ(completions("shmifctl exec x --via ="), (Words{"tap", "veth"}));
   EXPECT_EQ(completions("shmifctl dump x --format ''"), (Words{"pcap", "pcapng"}));
   EXPECT_EQ(completions("shmifctl gateway x --with ="), (Words{"passt", "slirp4netns"}));
+  EXPECT_EQ(completions("shmifctl tap x --gat"), Words{"--gateway"});
   // Other tests may make and remove namespaces meanwhile.
   Words namespaces, offered;
   EXPECT_TRUE(eventually([&] {

@@ -302,5 +302,89 @@ TEST_F(TapCommand, SaysThatItsBusIsCorruptOrRemovedAndHasCarrierAgainWhenItIsRep
   EXPECT_EQ(count_of_lines(end.err), 5) << end.err;
 }
 
+/// The default routes of both families in `space`, one a line.
+std::string default_routes_of(const TestNamespace& space) {
+  const tap::Netlink netlink = space.netlink();
+  std::string all;
+  for (const int family : {AF_INET, AF_INET6}) {
+    if (const auto route = netlink.default_route(family))
+      all += route->gateway.to_string() + " on " + route->interface + '\n';
+  }
+  return all;
+}
+
+TEST_F(TapCommand, LeadsToItsGatewaysAlsoAfterItWasDownWhetherTheBusIsMadeOrThere) {
+  const std::string both = "198.18.0.254 on lab0\nfd00::fe on lab0\n";
+  for (const char* const bus_is : {"made", "there"}) {
+    SCOPED_TRACE(bus_is);
+    const TestNamespace space;
+    Tool tap(tap_in(space, {"--create", "--name", "lab0", "--ip", "198.18.0.1/24", "--ip",
+                            "fd00::1/64", "--gateway", "198.18.0.254", "--gateway", "fd00::fe"}));
+    ASSERT_TRUE(tap.wait_for("lab0 is on " + bus)) << tap.so_far().err;
+    EXPECT_EQ(default_routes_of(space), both);
+    ASSERT_TRUE(space.netlink().set_up("lab0", false));
+    EXPECT_EQ(default_routes_of(space), "");
+    ASSERT_TRUE(space.netlink().set_up("lab0"));
+    EXPECT_TRUE(eventually([&] { return default_routes_of(space) == both; }))
+        << default_routes_of(space);
+    tap.signal(SIGTERM);
+    EXPECT_EQ(tap.finish().status, 0);
+  }
+}
+
+TEST_F(TapCommand, ADeviceThatExistedKeepsOnlyTheDefaultRoutesThatItHad) {
+  const std::string before = "198.18.8.9 on tt\n";
+  const TestNamespace space;
+  tap::Netlink netlink = space.netlink();
+  ASSERT_EQ(run_inside(space, {"ip", "tuntap", "add", "tt", "mode", "tap"}).status, 0);
+  for (const char* const each : {"198.18.8.1/24", "fd00::8/64"})
+    netlink.add_address("tt", *tap::Cidr::parse(each)).value();
+  netlink.set_up("tt").value();
+  netlink.add_default_route("tt", *tap::IpAddress::parse("198.18.8.9")).value();
+  for (const int number : {SIGTERM, SIGKILL}) {
+    Tool tap(tap_in(
+        space, {"--create", "--name", "tt", "--gateway", "198.18.8.9", "--gateway", "fd00::fe"}));
+    ASSERT_TRUE(tap.wait_for("tt is on " + bus)) << tap.so_far().err;
+    EXPECT_EQ(default_routes_of(space), before + "fd00::fe on tt\n");
+    tap.signal(number);
+    tap.finish();
+    EXPECT_TRUE(eventually([&] { return default_routes_of(space) == before; }))
+        << default_routes_of(space);
+  }
+}
+
+TEST_F(TapCommand, RefusesAGatewayThatCannotBeBeforeItMakesABusOrADevice) {
+  const TestNamespace space;
+  tap::Netlink netlink = space.netlink();
+  netlink.add_veth("v0", "v1").value();
+  netlink.add_address("v0", *tap::Cidr::parse("198.18.8.1/24")).value();
+  netlink.set_up("v0").value();
+  netlink.add_default_route("v0", *tap::IpAddress::parse("198.18.8.9")).value();
+  struct Case {
+    std::vector<std::string> words;
+    int status;
+    std::string why;
+  };
+  for (const Case& each :
+       std::vector<Case>{{{"--gateway", "nowhere"}, 2, "--gateway: "},
+                         {{"--ip", "fd00::1/64", "--gateway", "fd00::2", "--gateway", "fd00::3"},
+                          2,
+                          "--gateway fd00::3: fd00::2 is the gateway already"},
+                         {{"--ip", "198.18.0.1/24", "--gateway", "198.18.1.254"},
+                          2,
+                          "--gateway 198.18.1.254 is not in any network of the device"},
+                         {{"--ip", "198.18.0.1/24", "--gateway", "198.18.0.254"},
+                          1,
+                          "the network namespace has one, through 198.18.8.9 on interface v0"}}) {
+    std::vector<std::string> words{"--create", "--name", "lab0"};
+    words.insert(words.end(), each.words.begin(), each.words.end());
+    const ToolResult refused = run_program(tap_in(space, words));
+    EXPECT_EQ(refused.status, each.status) << refused.err;
+    EXPECT_NE(refused.err.find(each.why), std::string::npos) << refused.err;
+    EXPECT_FALSE(netlink.interface("lab0"));
+    EXPECT_FALSE(std::filesystem::exists(bus));
+  }
+}
+
 }  // namespace
 }  // namespace shmif::test
