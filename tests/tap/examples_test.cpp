@@ -1,4 +1,4 @@
-// examples/tap_queues.cpp: the flows of a device on several threads.
+// Examples that need namespaces and devices.
 
 #include <gtest/gtest.h>
 
@@ -10,13 +10,25 @@
 namespace shmif::tap::test {
 namespace {
 
+using shmif::test::run_program;
+using shmif::test::ToolResult;
+
 TEST(TapQueuesExample, EachFlowStaysInOrderInOneOfTheQueues) {
   if (const std::string why = no_tap_because(); !why.empty()) GTEST_SKIP() << why;
-  const shmif::test::ToolResult result = shmif::test::run_program({SHMIF_TAP_QUEUES});
+  const ToolResult result = run_program({SHMIF_TAP_QUEUES});
   EXPECT_EQ(result.status, 0) << result.err;
   const std::string begin = "800 datagrams of 16 flows, 800 in order, in ";
   ASSERT_TRUE(result.out.starts_with(begin)) << result.out;
   EXPECT_GT(std::stoi(result.out.substr(begin.size())), 1) << result.out;
+}
+
+TEST(HostRigExample, JudgesWhatAProgramSendsAndEndsIt) {
+  if (const std::string why = no_tap_because(); !why.empty()) GTEST_SKIP() << why;
+  const ToolResult result = run_program({SHMIF_HOST_RIG});
+  EXPECT_EQ(result.status, 0) << result.out << result.err;
+  EXPECT_NE(result.out.find("100 datagrams in order; the program ended with 143\n"),
+            std::string::npos)
+      << result.out;
 }
 
 }  // namespace
