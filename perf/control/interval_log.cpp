@@ -34,15 +34,20 @@ namespace {
 /// Whether a job may write to the log of another one.
 Result<void> may_share(const std::string& path, const JobOptions& first, const JobOptions& job,
                        bool has_bins) {
+  const auto refuse = [&](const std::string& what, const std::string& option) {
+    return Error(Errc::bad_argument, "job \"" + first.name + "\" writes " + what + " to the log " +
+                                         path + " (give both the same " + option +
+                                         ", or another prefix)");
+  };
   if (first.per_job_logs || job.per_job_logs) {
     return Error(Errc::bad_argument, "the log " + path + " is already that of job \"" + first.name +
                                          "\" (rename a job, or give it another prefix)");
   }
-  if (!has_bins || first.log_hist_coarseness == job.log_hist_coarseness) return {};
-  return Error(Errc::bad_argument, "job \"" + first.name + "\" writes other bins to the log " +
-                                       path +
-                                       " (give both the same log_hist_coarseness, or another "
-                                       "prefix)");
+  if (has_bins && first.log_hist_coarseness != job.log_hist_coarseness) {
+    return refuse("other bins", "log_hist_coarseness");
+  }
+  if (has_bins ? first.log_hist == job.log_hist : first.log_avg == job.log_avg) return {};
+  return refuse("lines of other intervals", has_bins ? "log_hist_msec" : "log_avg_msec");
 }
 
 }  // namespace
@@ -58,6 +63,7 @@ Result<std::unique_ptr<IntervalLogs>> IntervalLogs::open(std::span<const Planned
     if (!plan[i].peer_of.empty()) continue;  // its prefixes are those of the job it was made for
     Log log;
     log.every_seconds = std::chrono::duration<double>(o.log_avg).count();
+    log.is_shared = !o.per_job_logs;
     log.sends = o.rw != Role::rx;
     log.receives = o.rw != Role::tx;
     Result<void> done;
@@ -89,7 +95,7 @@ Result<std::unique_ptr<IntervalLogs>> IntervalLogs::open(std::span<const Planned
     if (!o.write_hist_log.empty()) {
       histogram = logs->histogram_logs_.size();
       logs->histogram_logs_.push_back({std::chrono::duration<double>(o.log_hist).count(),
-                                       o.log_hist_coarseness,
+                                       !o.per_job_logs, o.log_hist_coarseness,
                                        file(o.write_hist_log, kHistogramLog, Value::histogram)});
     }
     if (!done) return Error(done.error().code, "job \"" + o.name + "\": " + done.error().message);
@@ -125,7 +131,6 @@ void IntervalLogs::File::line(const std::string& text) {
 
 void IntervalLogs::write(Source& source) {
   const IntervalResult& sum = source.sum;
-  if (sum.seconds <= 0) return;
   Log& log = logs_[source.log];
   for (File* const file : log.files) {
     if (file->value == Value::latency_ns) {
@@ -134,9 +139,12 @@ void IntervalLogs::write(Source& source) {
     }
     if (source.is_peer) continue;
     const bool bytes = file->value == Value::kib_per_s;
+    // The sum over the jobs of a shared log is the rate of the whole interval, though some of them
+    // may have begun or ended in it.
+    const double seconds = log.is_shared ? log.every_seconds : sum.seconds;
     const auto rate = [&](std::uint64_t count, std::uint64_t count_bytes) {
       return (bytes ? static_cast<double>(count_bytes) / 1024 : static_cast<double>(count)) /
-             sum.seconds;
+             seconds;
     };
     if (log.receives) file->line(sum, false, rate(sum.rx_frames, sum.rx_bytes));
     if (log.sends) file->line(sum, true, rate(sum.tx_frames, sum.tx_bytes));
@@ -157,28 +165,102 @@ bool fills(IntervalResult& sum, const IntervalResult& interval, double every) {
          sum.at_seconds >= (std::floor(begun / every + kSlack) + 1) * every;
 }
 
-}  // namespace
-
-void IntervalLogs::add(std::size_t job, const IntervalResult& interval,
-                       const HistogramBlock* latencies) {
-  Source& source = sources_[job];
-  if (source.log != SIZE_MAX && fills(source.sum, interval, logs_[source.log].every_seconds)) {
-    write(source);
-  }
-  if (source.histogram_log != SIZE_MAX) add_histogram(source, interval, latencies);
+std::int64_t ns_of(double seconds) {
+  return std::llround(seconds * 1e9);
+}
+double seconds_of(std::int64_t ns) {
+  return static_cast<double>(ns) / 1e9;
 }
 
+/// The times at which the lines of a shared log end, in ns.
+class Borders {
+ public:
+  explicit Borders(double every_seconds) : every_(ns_of(every_seconds)) {}
+  std::int64_t after(std::int64_t at) const { return (at / every_ + 1) * every_; }
+  /// Where an interval ends: at a border, if it was closed only a little later.
+  std::int64_t snapped(std::int64_t at) const {
+    constexpr std::int64_t kMoments = 50;  // in a line
+    const std::int64_t late = at % every_;
+    return late < every_ / kMoments ? at - late : at;
+  }
+
+ private:
+  std::int64_t every_;
+};
+
+/// Takes this share of what `rest` counts out of it.
+IntervalResult take(IntervalResult& rest, double share) {
+  IntervalResult part = rest;
+  for (const auto count :
+       {&IntervalResult::tx_frames, &IntervalResult::tx_bytes, &IntervalResult::rx_frames,
+        &IntervalResult::rx_bytes, &IntervalResult::latency_count}) {
+    part.*count =
+        static_cast<std::uint64_t>(std::llround(static_cast<double>(rest.*count) * share));
+    rest.*count -= part.*count;
+  }
+  return part;
+}
+
+}  // namespace
+
+void IntervalLogs::add(std::size_t job, const IntervalResult& interval, double start_seconds,
+                       const HistogramBlock* latencies) {
+  Source& source = sources_[job];
+  IntervalResult in_run = interval;
+  in_run.at_seconds += start_seconds;
+  if (source.log != SIZE_MAX) {
+    const Log& log = logs_[source.log];
+    if (log.is_shared) {
+      divide(source, in_run);
+    } else if (fills(source.sum, interval, log.every_seconds)) {
+      write(source);
+    }
+  }
+  if (source.histogram_log == SIZE_MAX) return;
+  const bool is_shared = histogram_logs_[source.histogram_log].is_shared;
+  add_histogram(source, is_shared ? in_run : interval, latencies);
+}
+
+void IntervalLogs::divide(Source& source, IntervalResult rest) {
+  const Borders borders(logs_[source.log].every_seconds);
+  const std::int64_t end = borders.snapped(ns_of(rest.at_seconds));
+  std::int64_t at = std::min(borders.snapped(ns_of(rest.at_seconds - rest.seconds)), end);
+  do {
+    const std::int64_t border = borders.after(at);
+    const std::int64_t next = std::min(border, end);
+    // What was counted in the moment after a border is in the next line.
+    const std::int64_t length = end - at;
+    IntervalResult part = take(rest, length == 0 ? 1 : seconds_of(next - at) / seconds_of(length));
+    part.at_seconds = seconds_of(border);
+    if (has_rest(source) && source.sum.at_seconds != part.at_seconds) write(source);
+    extend(source.sum, part);
+    if (next == border) write(source);
+    at = next;
+  } while (at < end);
+}
+
+/// The latencies of an interval cannot be divided. In a shared log, they are in the line that has
+/// the middle of it.
 void IntervalLogs::add_histogram(Source& source, const IntervalResult& interval,
                                  const HistogramBlock* counts) {
+  const HistogramLog& log = histogram_logs_[source.histogram_log];
+  const std::int64_t end = ns_of(interval.at_seconds);
+  const double line =
+      seconds_of(Borders(log.every_seconds).after(end - ns_of(interval.seconds) / 2));
+  IntervalResult& sum = source.histogram_sum;
+  if (log.is_shared && sum.at_seconds != line) write_histogram(source);
   if (counts != nullptr && interval.latency_count != 0) {
     source.histogram.resize(kHistogramBins);
     for (std::size_t i = 0; i < kHistogramBins; ++i) {
       source.histogram[i] += (*counts)[i].load(std::memory_order_relaxed);
     }
   }
-  if (fills(source.histogram_sum, interval, histogram_logs_[source.histogram_log].every_seconds)) {
-    write_histogram(source);
+  bool is_whole = fills(sum, interval, log.every_seconds);
+  if (log.is_shared) {
+    sum.at_seconds = line;
+    is_whole = end >= ns_of(line);
   }
+  if (is_whole) write_histogram(source);
 }
 
 /// As in fio, an interval without latencies has no line.
@@ -199,9 +281,16 @@ void IntervalLogs::write_histogram(Source& source) {
   log.file->line(line);
 }
 
+/// Of a shared log, a line that nothing was counted in adds nothing to a sum.
+bool IntervalLogs::has_rest(const Source& source) const {
+  const IntervalResult& sum = source.sum;
+  if (!logs_[source.log].is_shared) return sum.seconds > 0;
+  return sum.tx_frames != 0 || sum.rx_frames != 0 || sum.latency_count != 0;
+}
+
 std::vector<std::string> IntervalLogs::finish() {
   for (Source& source : sources_) {
-    if (source.log != SIZE_MAX) write(source);
+    if (source.log != SIZE_MAX && has_rest(source)) write(source);
     if (source.histogram_log != SIZE_MAX) write_histogram(source);
   }
   std::vector<std::string> lost;

@@ -33,9 +33,11 @@ class IntervalLogs {
   static Result<std::unique_ptr<IntervalLogs>> open(std::span<const PlannedJob> plan,
                                                     const RunOptions& options);
 
-  /// Adds the next interval of a job, as long as interval_of() says. `latencies`: null if they are
-  /// not logged, or were overwritten.
-  void add(std::size_t job, const IntervalResult& interval, const HistogramBlock* latencies);
+  /// Adds the next interval of a job, as long as interval_of() says, with the time since the job's
+  /// start, which was at `start_seconds` of the run. `latencies`: null if they are not logged, or
+  /// were overwritten.
+  void add(std::size_t job, const IntervalResult& interval, double start_seconds,
+           const HistogramBlock* latencies);
   /// The jobs whose latencies are logged: those with write_hist_log, and peers that measure them.
   std::vector<std::size_t> with_histograms() const;
   /// Writes the rest. Result: the logs that could not be written, each with the reason.
@@ -57,12 +59,14 @@ class IntervalLogs {
   /// The logs of a job.
   struct Log {
     double every_seconds = 0;
+    bool is_shared = false;
     bool sends = false, receives = false;
     std::vector<File*> files;
   };
   /// The histogram log of a job.
   struct HistogramLog {
     double every_seconds = 0;
+    bool is_shared = false;
     unsigned coarseness = 0;
     File* file = nullptr;
   };
@@ -78,6 +82,8 @@ class IntervalLogs {
 
   IntervalLogs() = default;
   void write(Source& source);
+  void divide(Source& source, IntervalResult rest);
+  bool has_rest(const Source& source) const;
   void add_histogram(Source& source, const IntervalResult& interval, const HistogramBlock* counts);
   void write_histogram(Source& source);
 

@@ -227,7 +227,7 @@ void Runner::Impl::collect_intervals() {
       IntervalResult next = read_interval(job.block->intervals[n % kIntervalBlocks]);
       const bool kept = job.block->histograms != nullptr && written - n <= kHistogramBlocks / 2;
       debug(Debug::rate, [&] { return told(run.jobs[i].plan.options.name, next); });
-      run.logs->add(i, next, kept ? &job.block->histograms[n % kHistogramBlocks] : nullptr);
+      run.logs->add(i, next, start, kept ? &job.block->histograms[n % kHistogramBlocks] : nullptr);
       next.at_seconds += start;
       extend(job.untold, next);
       keep(job.intervals, next, start);

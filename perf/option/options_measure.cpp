@@ -316,10 +316,12 @@ void add_record_rows(std::vector<OptionRow>& into) {
       "histograms.");
   rows.add("log_hist_coarseness", allowed, number(&J::log_hist_coarseness, 0, 6),
            "Halves the number of bins this many times: 1 gives 928 bins, 6 gives 29.");
-  rows.add("per_job_logs", allowed, yes_or_no(&J::per_job_logs),
-           "With 0, the jobs that have the same prefix share one log: PREFIX_bw.log, without the "
-           "name of a job. Each of them adds its own lines, so the rate of all is the sum over the "
-           "lines with the same time and direction. Unlike fio, a log that exists is replaced.");
+  rows.add(
+      "per_job_logs", allowed, yes_or_no(&J::per_job_logs),
+      "With 0, the jobs that have the same prefix share one log: PREFIX_bw.log, without the "
+      "name of a job. Each of them adds its own lines, and the times are the same for all. So "
+      "the rate of all is the sum over the lines with the same time and direction. Unlike fio, "
+      "a log that exists is replaced.");
   rows.add("log_avg_msec", allowed, time(&J::log_avg, TimeUnit::milliseconds, 10ms, 1h),
            "The interval of the logs.");
 }

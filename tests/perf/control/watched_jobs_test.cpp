@@ -294,20 +294,20 @@ TEST(LogsOfAJob, HaveALineForEachDirectionAndTheLatenciesOfItsPeerAsSent) {
     i.latency_mean_ns = mean;
     return i;
   };
-  logs->add(0, latency(half_until(0.5, 10, 20), 100), nullptr);
-  logs->add(1, latency(half_until(0.5, 7, 7), 500), nullptr);
+  logs->add(0, latency(half_until(0.5, 10, 20), 100), 0, nullptr);
+  logs->add(1, latency(half_until(0.5, 7, 7), 500), 0, nullptr);
   EXPECT_EQ(lines_of(dir.file("x_iops.s.log")), Lines{}) << "half a line";
-  logs->add(0, latency(half_until(1, 30, 60), 300), nullptr);
-  logs->add(1, latency(half_until(1, 7, 7), 900), nullptr);
+  logs->add(0, latency(half_until(1, 30, 60), 300), 0, nullptr);
+  logs->add(1, latency(half_until(1, 7, 7), 900), 0, nullptr);
   EXPECT_EQ(lines_of(dir.file("x_iops.s.log")), (Lines{"1000, 80, 0, 0, 0", "1000, 40, 1, 0, 0"}))
       << "at once, for who follows it";
   // A border of the window ends a line, and the end of the run the last one.
   IntervalResult border = half_until(1.5, 5, 6);
   border.ends_at_border = true;
-  logs->add(0, border, nullptr);
-  logs->add(0, half_until(2, 1, 2), nullptr);
-  logs->add(2, half_until(0.5, 0, 9), nullptr);
-  logs->add(3, half_until(0.5, 1, 1), nullptr);
+  logs->add(0, border, 0, nullptr);
+  logs->add(0, half_until(2, 1, 2), 0, nullptr);
+  logs->add(2, half_until(0.5, 0, 9), 0, nullptr);
+  logs->add(3, half_until(0.5, 1, 1), 0, nullptr);
   EXPECT_EQ(logs->finish(), Lines{});
   EXPECT_EQ(lines_of(dir.file("x_iops.s.log")),
             (Lines{"1000, 80, 0, 0, 0", "1000, 40, 1, 0, 0", "1500, 12, 0, 0, 0",
@@ -337,8 +337,8 @@ TEST(LogsOfAJob, HaveTheDirectionsOfItsRoleAndRepliesAreSent) {
     plan[0].options.log_avg = seconds(1);
     plan[0].options.write_iops_log = dir.file("x");
     auto logs = IntervalLogs::open(plan, {}).value();
-    logs->add(0, half_until(0.5, 5, 10), nullptr);
-    logs->add(0, half_until(1, 5, 10), nullptr);
+    logs->add(0, half_until(0.5, 5, 10), 0, nullptr);
+    logs->add(0, half_until(1, 5, 10), 0, nullptr);
     EXPECT_EQ(logs->finish(), Lines{});
     EXPECT_EQ(lines_of(dir.file("x_iops.j.log")), lines) << static_cast<int>(role);
   }
@@ -365,7 +365,7 @@ TEST(LogsOfAJob, HistogramsAreOfTheirOwnIntervalsAndOfTheMeanSizeThatCame) {
     i.latency_count = low + high;
     (*counts)[5] = static_cast<std::uint32_t>(low);
     (*counts)[kHistogramBins - 1] = static_cast<std::uint32_t>(high);
-    logs->add(1, i, counts.get());
+    logs->add(1, i, 0, counts.get());
   };
   add(0.5, 3, 1);
   add(1, 4, 0);

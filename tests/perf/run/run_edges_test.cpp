@@ -128,7 +128,7 @@ TEST(LogsOfARun, OnAFullDiskAreEachNamedOnceAtTheEnd) {
   interval.latency_mean_ns = 7;
   for (int i = 1; i <= 3; ++i) {
     interval.at_seconds = 60 * i;
-    logs->add(0, interval, latencies.get());
+    logs->add(0, interval, 0, latencies.get());
   }
   Words wanted;
   for (const char* const name : kLogNames) {
@@ -169,7 +169,7 @@ TEST(LogsOfARun, HaveALineForEachOfTheirTimesThoughIntervalsEndALittleLate) {
     interval.rx_bytes = static_cast<std::uint64_t>(100 * i);
     interval.latency_count = static_cast<std::uint64_t>(i);
     (*latencies)[7] = static_cast<std::uint32_t>(i);
-    logs->add(0, interval, latencies.get());
+    logs->add(0, interval, 0, latencies.get());
   }
   EXPECT_EQ(logs->finish(), Words{});
   const auto lines = [&](const char* name) {
