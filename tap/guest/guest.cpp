@@ -315,9 +315,10 @@ struct Guest::Impl {
     // A bridge sets promiscuous mode on each of its ports, also on a single one.
     const bool bridged = wanted.lan.has_value();
     debug(Debug::guest, [&] {
-      return "interface " + wanted.name + " is there, with MAC address " + m.mac.to_string() +
-             " and MTU " + std::to_string(wanted.mtu) +
-             (bridged ? ", on a bridge of the host" : "");
+      const std::string mac =
+          wanted.mac_comes_later ? "" : "MAC address " + m.mac.to_string() + " and ";
+      return "interface " + wanted.name + " is there, with " + mac + "MTU " +
+             std::to_string(wanted.mtu) + (bridged ? ", on a bridge of the host" : "");
     });
     watched.push_back({.index = static_cast<unsigned>(m.b),
                        .own = bridged ? 1U : 0U,
@@ -559,6 +560,12 @@ pid_t Guest::pid() const noexcept {
 Result<void> Guest::release(const std::string& hostname, std::span<const MacAddress> macs) {
   impl_->forward_signals();
   for (std::size_t i = 0; i < macs.size(); ++i) {
+    if (i < impl_->options.interfaces.size() && impl_->options.interfaces[i].mac_comes_later) {
+      debug(Debug::guest, [&] {
+        return "interface " + impl_->options.interfaces[i].name + " gets MAC address " +
+               macs[i].to_string();
+      });
+    }
     GuestMessage address;
     address.what = GuestSays::mac;
     address.a = static_cast<std::int32_t>(i);

@@ -4,6 +4,9 @@
 
 #include <algorithm>
 #include <fstream>
+#include <sstream>
+#include <string>
+#include <vector>
 
 #include "shmif/bus.hpp"
 #include "shmif/port.hpp"
@@ -228,6 +231,32 @@ TEST_P(Exec, NameOrMacThatIsTakenIsRefused) {
   const auto host = start("a", "sleep 60", {"--mac", "02:00:00:00:00:01"});
   EXPECT_EQ(run({"true"}, {"--name", "a"}).status, 125);
   EXPECT_EQ(run({"true"}, {"--mac", "02:00:00:00:00:01"}).status, 125);
+}
+
+TEST_P(Exec, DebugLinesTellTheAddressThatTheInterfaceHasInTheEnd) {
+  const auto told = [this](std::vector<std::string> options) {
+    options.insert(options.begin(), {"--debug=guest", "--name", "h", "--ifname", "net7"});
+    const ToolResult ran = run({"cat", "/sys/class/net/net7/address"}, options);
+    EXPECT_EQ(ran.status, 0) << ran.err;
+    const std::string mac = ran.out.substr(0, ran.out.find('\n'));
+    std::vector<std::string> lines;
+    std::istringstream in(ran.err);
+    for (std::string line; std::getline(in, line);) {
+      const std::size_t text = line.find("interface net7 ");
+      if (text == std::string::npos) continue;
+      line = line.substr(text);
+      if (const std::size_t at = line.find(mac); at != std::string::npos) {
+        line.replace(at, mac.size(), "MINE");
+      }
+      lines.push_back(line);
+    }
+    return lines;
+  };
+  using Lines = std::vector<std::string>;
+  EXPECT_EQ(told({}), (Lines{"interface net7 is there, with MTU 1500",
+                             "interface net7 gets MAC address MINE"}));
+  EXPECT_EQ(told({"--mac", "02:00:00:00:00:07"}),
+            Lines{"interface net7 is there, with MAC address MINE and MTU 1500"});
 }
 
 TEST_P(Exec, AHostThatIsStartedAgainHasItsMacAgainAlsoOnABusThatItMadeItself) {
