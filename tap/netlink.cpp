@@ -394,12 +394,6 @@ Result<void> Netlink::move_to(const std::string& name, const NetNamespace& where
       [&](rtnl_link* l) { rtnl_link_set_ns_fd(l, where.descriptor()); });
 }
 
-Result<void> Netlink::move_to(const std::string& name, pid_t pid) {
-  auto where = NetNamespace::by_pid(pid);
-  if (!where) return std::move(where).error();
-  return move_to(name, *where);
-}
-
 Result<void> Netlink::add_veth(const std::string& name, const std::string& peer,
                                const NetNamespace* peer_namespace) {
   if (!is_interface_name(name)) return bad_name(name);

@@ -102,7 +102,6 @@ class Netlink {
   Result<void> remove(const std::string& name);
   /// The interface arrives there down and without addresses.
   Result<void> move_to(const std::string& name, const NetNamespace& where);
-  Result<void> move_to(const std::string& name, pid_t pid);
 
   /// Creates a pair of veth interfaces: `name` here, and `peer` here or, if given, in
   /// `peer_namespace`.

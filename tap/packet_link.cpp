@@ -580,10 +580,6 @@ std::string PacketLink::address() {
   return "packet:" + impl_->name;
 }
 
-const std::string& PacketLink::name() const noexcept {
-  return impl_->name;
-}
-
 DeviceCounters PacketLink::counters() const noexcept {
   return impl_->counts.snapshot();
 }

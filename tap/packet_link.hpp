@@ -64,7 +64,6 @@ class PacketLink {
   std::string address();  ///< "packet:IFNAME"
 
   bool takes_offloads() const noexcept { return true; }
-  const std::string& name() const noexcept;  ///< the interface's, as it was when opened
   DeviceCounters counters() const noexcept;
 
  private:

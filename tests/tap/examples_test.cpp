@@ -31,5 +31,13 @@ TEST(HostRigExample, JudgesWhatAProgramSendsAndEndsIt) {
       << result.out;
 }
 
+TEST(PulledCableExample, HearsAllThatWasSentAndThenThatTheCableIsGone) {
+  if (const std::string why = no_namespaces_because(); !why.empty()) GTEST_SKIP() << why;
+  const ToolResult result = run_program({SHMIF_PULLED_CABLE});
+  EXPECT_EQ(result.status, 0) << result.err;
+  EXPECT_EQ(result.out.find("100 datagrams in order; then: "), 0U) << result.out;
+  EXPECT_TRUE(result.out.ends_with("; eth0 is gone\n")) << result.out;
+}
+
 }  // namespace
 }  // namespace shmif::tap::test
