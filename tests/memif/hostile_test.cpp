@@ -8,6 +8,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <csignal>
 #include <functional>
@@ -458,6 +459,24 @@ TEST(HostileClient, AFrameOfMoreThanFourGigabytesIsNotTakenForAShortOne) {
   EXPECT_FALSE(pair.last().error) << pair.link().why();
   EXPECT_EQ(pair.link().drops().too_long, 1U);
   EXPECT_EQ(client.send_ring.tail(), kBuffers) << "it has its buffers again";
+}
+
+// The other direction and the stop signal wait for a call to come back.
+TEST(HostileClient, WhatIsNoFrameCountsForTheLimitOfOneCallToo) {
+  MemifPair pair({.size_log2 = 12, .buffer_bytes = 128}, {.max_frame_bytes = 64});
+  MemifClient& client = pair.client();
+  std::vector<Bytes> sent(2500, Bytes(13));  // too short
+  std::fill(sent.begin() + 1200, sent.end(), Bytes(65));
+  sent.push_back(make_frame(60, 1));
+  ASSERT_EQ(client.send(sent), sent.size());
+  pair.serve();
+  EXPECT_EQ(client.send_ring.tail(), 1024U);
+  pair.serve();
+  EXPECT_EQ(client.send_ring.tail(), 2048U);
+  EXPECT_EQ(pair.link().drops().too_short, 1200U);
+  EXPECT_EQ(pair.link().drops().too_long, 848U);
+  EXPECT_TRUE(same_frames({sent.back()}, collect(pair.link(), 1))) << "none is forgotten";
+  EXPECT_EQ(client.send_ring.tail(), 2501U);
 }
 
 TEST(HostileClient, OneThatNeverStopsDoesNotKeepTheCaller) {

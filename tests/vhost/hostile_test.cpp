@@ -240,6 +240,21 @@ TEST(HostileDriver, AFrameThatIsAsLongAsItsMemoryIsDropped) {
   EXPECT_EQ(machine.link().drops().too_long, 1U);
 }
 
+// The other direction and the stop signal wait for a call to come back.
+TEST(HostileDriver, WhatIsNoFrameCountsForTheLimitOfOneCallToo) {
+  Machine machine({.queue_size = 4096}, {});
+  FrontEnd& front = machine.front();
+  front.send_queue.descriptor(0) = FrontEnd::describe(0, 1, 0);  // too short for a frame
+  for (unsigned i = 0; i < 2500; ++i) front.send_queue.lend(0);
+  (void)front.send_queue.show(true);
+  for (const unsigned taken : {1024U, 2048U, 2500U}) {
+    machine.serve();
+    EXPECT_EQ(machine.link().drops().too_short, taken);
+    EXPECT_EQ(front.send_queue.used().idx, taken);
+  }
+  EXPECT_FALSE(machine.last().error) << machine.link().why();
+}
+
 TEST(HostileDriver, OneThatNeverStopsDoesNotKeepTheCaller) {
   Machine machine({}, {});
   FrontEnd& front = machine.front();
