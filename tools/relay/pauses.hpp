@@ -1,17 +1,37 @@
 #pragma once
-// Pauses: how long each program that came in vain waits before it is served again.
+// Pauses: how long each program that came in vain waits before it is served again, and how long to
+// wait before a program is asked again.
 
 #include <sys/types.h>
 
 #include <algorithm>
 #include <chrono>
 #include <map>
+#include <utility>
 
 namespace shmif::tools {
 
 /// Before the second try of a program, and at most.
 inline constexpr std::chrono::milliseconds kFirstPause{100};
 inline constexpr std::chrono::milliseconds kLastPause{2000};
+
+/// How long to wait before each try to reach a program, again and again.
+class Retries {
+ public:
+  /// After a try in vain.
+  std::chrono::milliseconds after_failure() {
+    return std::exchange(pause_, std::min(2 * pause_, kLastPause));
+  }
+  /// After a connection that lasted for so long. One that accepts and closes again and again is
+  /// asked more and more rarely.
+  std::chrono::milliseconds after_connection(std::chrono::steady_clock::duration lasted) {
+    if (lasted > kLastPause) pause_ = kFirstPause;
+    return after_failure();
+  }
+
+ private:
+  std::chrono::milliseconds pause_ = kFirstPause;
+};
 
 /// Some programs that do not find what they want connect again at once, for ever (QEMU with several
 /// queues, 700 times a second). They are served later and later, and others are not. Threads: one

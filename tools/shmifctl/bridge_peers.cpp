@@ -78,7 +78,8 @@ int keep_open(const PeerBridge& bridge, PeerPort& port, const StopSignals& stop,
     complain(bridge.peer_text + ": keeps the link from ending, and is left");
     sum_up(bridge, account.total());
   });
-  for (milliseconds pause = kFirstPause; !stop.stopped();) {
+  Retries retries;
+  while (!stop.stopped()) {
     auto peer = try_open(open);
     if (!peer) {
       const bool is_final = insists && account.total().peers == 0;
@@ -86,8 +87,7 @@ int keep_open(const PeerBridge& bridge, PeerPort& port, const StopSignals& stop,
                             peer.error().code == std::errc::protocol_not_supported;
       if (is_final || for_ever) throw Exception(std::move(peer).error());
       if (!std::exchange(said, true)) complain(peer.error().message + "; trying again");
-      stop.wait(static_cast<int>(pause.count()));
-      pause = std::min(2 * pause, kLastPause);
+      stop.wait(static_cast<int>(retries.after_failure().count()));
       continue;
     }
     if (!*peer) break;
@@ -107,10 +107,8 @@ int keep_open(const PeerBridge& bridge, PeerPort& port, const StopSignals& stop,
     }
     if (stop.stopped() || !lost.empty()) break;
     say(gone + "; trying again");
-    // One that accepts and closes again and again is asked more and more rarely.
-    if (std::chrono::steady_clock::now() - begun > kLastPause) pause = kFirstPause;
-    stop.wait(static_cast<int>(pause.count()));
-    pause = std::min(2 * pause, kLastPause);
+    const auto lasted = std::chrono::steady_clock::now() - begun;
+    stop.wait(static_cast<int>(retries.after_connection(lasted).count()));
   }
   in_time.reset();
   Totals totals = account.total();

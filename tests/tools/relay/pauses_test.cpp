@@ -1,4 +1,5 @@
-// Pauses: who comes in vain again and again is served later and later.
+// Pauses: who comes in vain again and again is served later and later, and who is not there is
+// asked later and later.
 
 #include "tools/relay/pauses.hpp"
 
@@ -67,6 +68,23 @@ TEST(Pauses, OfProcessesThatAreNotKnownAreNone) {
   pauses.note(0, true, now);
   pauses.note(0, true, now);
   EXPECT_EQ(pauses.before(0, now), std::chrono::milliseconds(0));
+}
+
+TEST(Retries, ComeAfterPausesThatDoubleUpToTwoSecondsAlsoWhereEachConnectionIsShort) {
+  Retries in_vain, cut_off;
+  for (const int expected : {100, 200, 400, 800, 1600, 2000, 2000}) {
+    EXPECT_EQ(in_vain.after_failure(), std::chrono::milliseconds(expected));
+    EXPECT_EQ(cut_off.after_connection(kLastPause), std::chrono::milliseconds(expected));
+  }
+}
+
+TEST(Retries, ComeSoonAfterALongConnectionHoweverLongItsProgramHadToBeWaitedFor) {
+  Retries retries;
+  for (unsigned i = 0; i < 10; ++i) static_cast<void>(retries.after_failure());
+  EXPECT_EQ(retries.after_connection(std::chrono::hours(1)), std::chrono::milliseconds(100));
+  EXPECT_EQ(retries.after_failure(), std::chrono::milliseconds(200));
+  EXPECT_EQ(retries.after_connection(kLastPause + std::chrono::milliseconds(1)),
+            std::chrono::milliseconds(100));
 }
 
 }  // namespace
