@@ -1,5 +1,6 @@
 // A test rig: two ports on one bus, a device that answers every frame on the one, and on the other
-// a rig that asks, waits and verifies. Exit status 0: every answer was right.
+// a rig that asks, waits and verifies. Then the rig changes to another bus. Exit status 0: every
+// answer was right.
 
 #include <unistd.h>
 
@@ -9,6 +10,7 @@
 #include <cstring>
 #include <span>
 #include <string>
+#include <system_error>
 #include <vector>
 
 #include <shmif/receiver.hpp>
@@ -57,4 +59,15 @@ int main() {
       return std::printf("round %u: a wrong answer\n", round), 1;
   }
   std::puts("1000 frames asked, 1000 answers verified");
+
+  // A port that is up does not leave its bus by accident. Once off it, it can go to another one.
+  if (rig.detach() != shmif::Errc::port_up || rig.link().value().path != path) return 1;
+  if (rig.down() || rig.detach()) return 1;
+  if (rig.link().error().code != std::errc::no_such_file_or_directory) return 1;
+  shmif::Bus::create(path, {}).value();
+  rig.attach(path).value();
+  const bool is_there = rig.link().value().still_named;
+  unlink(path.c_str());
+  if (!is_there || rig.link().value().still_named) return std::puts("on the wrong bus"), 1;
+  std::puts("the rig has changed to another bus");
 }
