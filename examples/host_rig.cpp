@@ -12,16 +12,20 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstring>
+#include <memory>
 #include <string>
 #include <thread>
+#include <utility>
 
+#include <shmif/port.hpp>
 #include <tap/bridge.hpp>
-#include <tap/guest/port.hpp>
+#include <tap/guest/guest.hpp>
+#include <tap/tap_link.hpp>
 
 using namespace std::chrono_literals;
 using shmif::tap::Bridge;
 using shmif::tap::Guest;
-using shmif::tap::GuestPort;
+using shmif::tap::TapLink;
 
 constexpr std::uint16_t kPort = 9;
 constexpr unsigned kDatagrams = 100;
@@ -57,22 +61,28 @@ int main() {
   shmif::tap::GuestOptions options;
   options.body = count_up;
   options.interfaces = {interface};
+  options.via = shmif::tap::Via::tap;
   options.grace = 0ms;                          // for what the program leaves behind
   Guest guest = Guest::start(options).value();  // value() throws, with a message
 
   const std::string path = "/dev/shm/host_rig." + std::to_string(getpid());
   shmif::Bus::create(path, {}).value();
   const shmif::Bus bus = shmif::Bus::open(path).value();
-  GuestPort host = GuestPort::attach(guest.links()[0], bus, {.name = "host"}).value();
+  shmif::tap::GuestLink& link = guest.links()[0];
+  shmif::AnyLink device(
+      std::make_unique<TapLink>(TapLink::adopt(std::move(link.descriptor)).value()));
+  auto port = std::make_unique<shmif::Port>(shmif::PortOptions{.name = "host", .mac = link.mac});
+  port->attach(bus).value();
+  if (port->up()) return 1;
+  shmif::AnyLink host(std::move(port));
   shmif::Port rig({.name = "rig"});
   rig.attach(bus).value();
   unlink(path.c_str());  // those who are attached keep the bus; nothing is left behind
-  host.up().value();
   if (rig.up()) return 1;
 
   // The rig shall see each frame soon, so few of them wait for one another.
   Bridge bridge = Bridge::create({.batch_frames = 8}).value();
-  const std::size_t pair = bridge.add(host.device(), host.bus()).value();
+  const std::size_t pair = bridge.add(device, host).value();
   shmif::tap::BridgeEnd end;
   std::thread carrying([&] { end = bridge.run(); });
   guest.release().value();
