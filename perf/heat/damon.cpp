@@ -263,14 +263,6 @@ Result<bool> DamonContext::is_on(std::size_t target) const {
   return *state != "off";
 }
 
-Result<void> DamonContext::commit(const HeatAttributes& attributes) {
-  for (std::size_t i = 0; i < threads_.size(); ++i) {
-    if (auto done = set_attributes(i, attributes); !done) return done;
-    if (auto done = command(i, "commit"); !done) return done;
-  }
-  return {};
-}
-
 const char* DamonContext::means() const noexcept {
   return traces_.empty() ? "DAMON, tried_regions of its schemes" : "DAMON, damon:damon_aggregated";
 }

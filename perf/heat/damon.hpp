@@ -83,8 +83,6 @@ class DamonContext {
 
   /// Whether that of a target still runs: the kernel turns it off when the target has ended.
   Result<bool> is_on(std::size_t target = 0) const;
-  /// Changes the attributes while they run. Errors: the errno; the old ones then go on.
-  Result<void> commit(const HeatAttributes& attributes);
   /// The regions of the last window of a target that has ended; of tracing kernels, those since the
   /// last call.
   Result<std::vector<Region>> regions(std::size_t target = 0);

@@ -224,11 +224,9 @@ TEST_F(FakeDamon, GivesEachProcessAThreadOfItsOwnAndItsOwnRegions) {
     put_region(0, 12288, 16384, 5, 3, 1);
     EXPECT_EQ(context->regions(0).value(), (std::vector<Region>{{4096, 8192, 20, {}, 1}}));
     EXPECT_EQ(context->regions(1).value(), (std::vector<Region>{{12288, 16384, 5, {}, 3}}));
-    ASSERT_TRUE(context->commit(read_attributes("111,222,333,44,555").value()));
-    for (const char* const thread : {"0", "1"}) {
-      const std::string folder = thread;
-      EXPECT_EQ(line_of(folder + "/contexts/0/monitoring_attrs/intervals/aggr_us"), "222");
-      EXPECT_EQ(line_of(folder + "/state"), "commit");
+    for (const std::string thread : {"0", "1"}) {
+      EXPECT_EQ(line_of(thread + "/contexts/0/monitoring_attrs/intervals/aggr_us"),
+                std::to_string(two.attributes.aggregation.count()));
     }
     put("0/state", "off");  // as the kernel does when process 41 has ended
     EXPECT_FALSE(context->is_on(0).value());
@@ -344,16 +342,6 @@ TEST_F(FakeDamon, WithoutTheWantedSpaceIsNotSupported) {
   EXPECT_EQ(line_of("nr_kdamonds"), "0");
   fs::remove_all(admin());
   EXPECT_EQ(DamonContext::begin(setup(), files()).error().code, Errc::not_supported);
-}
-
-TEST_F(FakeDamon, TakesNewAttributesWhileItRuns) {
-  auto context = DamonContext::begin(setup(), files());
-  ASSERT_TRUE(context) << context.error().message;
-  watch_writes();
-  ASSERT_TRUE(context->commit(read_attributes("111,222,333,44,555").value()));
-  EXPECT_EQ(line_of(std::string(kContext0) + "monitoring_attrs/intervals/aggr_us"), "222");
-  EXPECT_EQ(writes().back(), "0/state");
-  EXPECT_EQ(line_of("0/state"), "commit");
 }
 
 TEST_F(FakeDamon, TellsRegionsInTheOrderOfTheirAddresses) {
