@@ -200,16 +200,6 @@ Result<void> put_field(const FormatField& field, std::uint64_t value, CounterEve
   return {};
 }
 
-std::uint64_t get_field(const FormatField& field, CounterEvent event) noexcept {
-  const std::uint64_t word = *config_words(event)[field.word];
-  std::uint64_t value = 0;
-  for (auto range = field.ranges.rbegin(); range != field.ranges.rend(); ++range) {
-    const unsigned bits = range->last - range->first + 1;
-    value = (bits >= kWordBits ? 0 : value << bits) | (word >> range->first & mask_of(bits));
-  }
-  return value;
-}
-
 std::optional<double> read_scale(std::string_view text) {
   text = without_end(text);
   double value = 0;

@@ -57,7 +57,6 @@ Result<FormatField> read_format(std::string_view text);
 std::array<std::uint64_t*, 4> config_words(CounterEvent& event) noexcept;
 /// Errors: Errc::bad_argument for a value that needs more bits.
 Result<void> put_field(const FormatField& field, std::uint64_t value, CounterEvent& event);
-std::uint64_t get_field(const FormatField& field, CounterEvent event) noexcept;
 
 /// A number as in a .scale file: "6.103515625e-5". None: other text, not finite, or not above 0.
 std::optional<double> read_scale(std::string_view text);
