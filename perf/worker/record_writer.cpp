@@ -15,7 +15,6 @@ struct RecordWriter::Impl {
   std::string path;
   PcapngWriter file;
   std::uint32_t interface = 0;
-  std::uint64_t written = 0;
   /// Difference between the wall clock and CLOCK_MONOTONIC when the file was made. If the wall
   /// clock is set later, the times in the record do not jump.
   std::uint64_t epoch_ns = 0;
@@ -52,7 +51,7 @@ void RecordWriter::put(const FrameView& frame, std::uint64_t sent_ns,
   FrameView sent = frame;
   sent.time_ns = sent_ns + impl.epoch_ns;
   const std::string_view text(comment.data(), static_cast<std::size_t>(std::max(0, length)));
-  if (!impl.file.put(impl.interface, sent, {.comment = text})) ++impl.written;
+  static_cast<void>(impl.file.put(impl.interface, sent, {.comment = text}));
 }
 
 Result<void> RecordWriter::finish() noexcept {
@@ -61,10 +60,6 @@ Result<void> RecordWriter::finish() noexcept {
   if (status) return {};
   return Error::from_errno(status.error().code.value(),
                            "cannot record into \"" + impl_->path + '"');
-}
-
-std::uint64_t RecordWriter::written() const noexcept {
-  return impl_->written;
 }
 
 }  // namespace shmif::perf

@@ -33,7 +33,6 @@ class RecordWriter {
   /// Writes the rest. Errors: why the record is incomplete, for example a full disk. The frames
   /// were sent nevertheless.
   Result<void> finish() noexcept;
-  std::uint64_t written() const noexcept;  ///< frames in the file or its buffer
 
  private:
   struct Impl;

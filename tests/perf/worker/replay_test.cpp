@@ -211,7 +211,6 @@ TEST(RecordWriter, WhatItRecordsCanBeReplayedToTheNanosecond) {
       writer.put(FrameView{std::span<const std::byte>(frame_of(n, 60 + n % 1000))},
                  start + 1003 * n + 7, start + 1000 * n);
     }
-    EXPECT_EQ(writer.written(), kFrames);
     EXPECT_TRUE(writer.finish());
   }
   Replay replay = Replay::open(path).value();
@@ -326,7 +325,6 @@ TEST(RecordWriter, AFullDiskFailsTheRecordAndNothingElse) {
   EXPECT_EQ(finished.error().code, std::errc::file_too_large);
   EXPECT_EQ(finished.error().message,
             "cannot record into \"" + dir.file("sent") + "\": File too large");
-  EXPECT_LT(writer.written(), 1000U) << "what is not in it does not count";
   EXPECT_FALSE(RecordWriter::create(dir.file("no/such/file")));
 }
 
