@@ -170,21 +170,4 @@ bool Process::has_ended() const noexcept {
   return ::poll(&end, 1, 0) > 0;
 }
 
-std::vector<TaskId> Process::threads(const KernelFiles& files) const {
-  std::vector<TaskId> threads;
-  const std::string tasks = "/proc/" + std::to_string(pid()) + "/task/";
-  const auto names = files.list(tasks);
-  if (!names) return threads;
-  for (const std::string& name : *names) {
-    const auto number = base::read_digits(name);
-    const auto text = files.read(tasks + name + "/stat");
-    if (!number || !text) continue;  // the thread has ended
-    const auto stat = read_task_stat(*text);
-    if (stat) threads.push_back({static_cast<pid_t>(*number), stat->start_ticks});
-  }
-  if (has_ended()) threads.clear();  // the number may be another process's
-  std::ranges::sort(threads, {}, &TaskId::number);
-  return threads;
-}
-
 }  // namespace shmif::perf

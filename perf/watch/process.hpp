@@ -55,8 +55,6 @@ class Process {
   /// Readable when the process has ended.
   int descriptor() const noexcept { return file_.get(); }
   bool has_ended() const noexcept;
-  /// Its threads, in the order of their numbers; empty when it has ended.
-  std::vector<TaskId> threads(const KernelFiles& files = KernelFiles()) const;
 
  private:
   Process(TaskId id, UniqueFd file) : id_(id), file_(std::move(file)) {}

@@ -11,9 +11,9 @@
 
 #include "perf/counters/session.hpp"
 #include "perf/counters/set_switcher.hpp"
-#include "perf/watch/process.hpp"
 #include "tests/perf/counters/fake_counters.hpp"
 #include "tests/support/eventually.hpp"
+#include "tests/support/holdings.hpp"
 
 namespace shmif::perf::test {
 namespace {
@@ -209,13 +209,9 @@ TEST_F(ScriptedSets, SwitchAtAnOverflowThatComesBeforeTheCallReturnsThatLetsThem
   EXPECT_EQ(query(0).activations, 2U) << "and so has set 5";
 }
 
-std::size_t own_threads() {
-  return Process::open(::getpid()).value().threads().size();
-}
-
 TEST_F(ScriptedSets, CanBeClosedThoughEachLookMeetsAnOverflow) {
   std::jthread([] {}).join();  // a sanitizer adds its own thread by now
-  const std::size_t threads = own_threads();
+  const std::ptrdiff_t threads = shmif::test::living_threads();
   for (const bool unload : {true, false}) {
     CounterSession busy = session_over({}, kernel);
     ASSERT_TRUE(busy.create_sets(std::array{SetSetup{5}}));
@@ -233,7 +229,7 @@ TEST_F(ScriptedSets, CanBeClosedThoughEachLookMeetsAnOverflow) {
     EXPECT_TRUE(unload ? busy.unload() : busy.close());
     kernel.looked_after = nullptr;
     EXPECT_EQ(busy.state(), unload ? SessionState::unloaded : SessionState::closed);
-    EXPECT_TRUE(shmif::test::eventually([&] { return own_threads() == threads; }))
+    EXPECT_TRUE(shmif::test::eventually([&] { return shmif::test::living_threads() == threads; }))
         << "a thread of the session was left";
   }
 }

@@ -21,9 +21,6 @@
 namespace shmif::perf::test {
 namespace {
 
-/// ThreadSanitizer gives a process a thread of its own, at some time.
-constexpr std::size_t kMaxSanitizerThreads = shmif::test::kSanitized ? 1 : 0;
-
 /// A line of /proc/PID/stat with a different number in each field.
 std::string stat_line(const std::string& name) {
   std::string line = "77 (" + name + ") R";
@@ -160,30 +157,10 @@ TEST(WatchedProcess, IsKnownByItsStartToo) {
   EXPECT_EQ(process->id().start_ticks, read_task_stat(*text)->start_ticks);
   EXPECT_NE(process->id().start_ticks, 0U);
   EXPECT_FALSE(process->has_ended());
-  const std::vector<TaskId> threads = process->threads();
-  ASSERT_FALSE(threads.empty());
-  EXPECT_EQ(threads.front(), process->id());
-  EXPECT_LE(threads.size(), 1U + kMaxSanitizerThreads);
   const pid_t pid = child.pid;
   child.end();
   EXPECT_TRUE(process->has_ended());
-  EXPECT_TRUE(process->threads().empty());
   EXPECT_EQ(Process::open(pid).error().code, std::errc::no_such_process);
-}
-
-TEST(WatchedProcess, ThatHasEndedLendsItsNumberToNobody) {
-  Child child;
-  const auto process = Process::open(child.pid).value();
-  // A tree in which the number belongs to a process again.
-  const shmif::test::TempDir dir;
-  const std::string task =
-      "/proc/" + std::to_string(child.pid) + "/task/" + std::to_string(child.pid);
-  std::filesystem::create_directories(dir.path() + task);
-  std::ofstream(dir.path() + task + "/stat") << stat_line("later");
-  const KernelFiles later(dir.path());
-  EXPECT_EQ(process.threads(later).size(), 1U) << "the tree is read";
-  child.end();
-  EXPECT_TRUE(process.threads(later).empty());
 }
 
 TEST(WatchedProcess, IsRefusedWhereProcNumbersProcessesAsAnotherNamespaceDoes) {
@@ -211,24 +188,6 @@ TEST(WatchedProcess, IsRefusedWhereProcNumbersProcessesAsAnotherNamespaceDoes) {
   EXPECT_NE(message.find(proc + "self names process " + other), std::string::npos) << message;
   EXPECT_NE(message.find("--mount-proc"), std::string::npos) << message;
   EXPECT_EQ(check_numbers(files).error().code, Errc::not_supported);
-}
-
-TEST(WatchedProcess, HasItsThreadsInOrder) {
-  const auto self = Process::open(::getpid()).value();
-  const std::size_t before = self.threads().size();
-  std::atomic<bool> stop = false;
-  const auto sleep = [&] { stop.wait(false); };
-  std::thread first(sleep);
-  std::thread second(sleep);
-  const std::vector<TaskId> threads = self.threads();
-  stop = true;
-  stop.notify_all();
-  first.join();
-  second.join();
-  EXPECT_GE(threads.size(), before + 2);
-  EXPECT_LE(threads.size(), before + 2 + kMaxSanitizerThreads);
-  EXPECT_TRUE(std::ranges::is_sorted(threads, {}, &TaskId::number));
-  EXPECT_EQ(threads.front().number, ::getpid());
 }
 
 TEST(WatchedProcess, IsNoThreadAndNoNumberWithoutAProcess) {
