@@ -45,36 +45,6 @@ bool SequenceLedger::has(std::uint64_t number) const noexcept {
   return !found->second || (found->second->bits[at / 64] >> (at % 64) & 1U) != 0;
 }
 
-std::uint64_t SequenceLedger::received_below(std::uint64_t end) const noexcept {
-  if (end >= end_) return received_;
-  const std::uint64_t last = end >> kChunkBits;
-  std::uint64_t sum = 0;
-  for (const auto& [index, chunk] : chunks_) {
-    if (index > last) break;
-    if (index < last) {
-      sum += chunk ? chunk->set : kChunkNumbers;
-      continue;
-    }
-    const std::uint64_t numbers = end & (kChunkNumbers - 1);
-    if (!chunk) {
-      sum += numbers;
-      continue;
-    }
-    for (std::uint64_t word = 0; word < numbers / 64; ++word) {
-      sum += static_cast<unsigned>(std::popcount(chunk->bits[word]));
-    }
-    if (numbers % 64 != 0) {
-      const std::uint64_t low = (std::uint64_t{1} << (numbers % 64)) - 1;
-      sum += static_cast<unsigned>(std::popcount(chunk->bits[numbers / 64] & low));
-    }
-  }
-  return sum;
-}
-
-std::uint64_t SequenceLedger::missing(std::uint64_t sent) const noexcept {
-  return sent - received_below(sent);
-}
-
 std::vector<SequenceLedger::Gap> SequenceLedger::gaps(std::uint64_t begin, std::uint64_t end,
                                                       std::size_t max) const {
   std::vector<Gap> found;

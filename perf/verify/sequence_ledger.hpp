@@ -35,12 +35,6 @@ class SequenceLedger {
   /// One more than the greatest number that has arrived.
   std::uint64_t end() const noexcept { return end_; }
 
-  /// How many of the numbers below `sent` have not arrived.
-  std::uint64_t missing(std::uint64_t sent) const noexcept;
-  /// How many numbers in [begin, end) have not arrived.
-  std::uint64_t missing(std::uint64_t begin, std::uint64_t end) const noexcept {
-    return begin >= end ? 0 : missing(end) - missing(begin);
-  }
   /// Whether this number has arrived.
   bool has(std::uint64_t number) const noexcept;
 
@@ -71,7 +65,6 @@ class SequenceLedger {
     std::uint64_t set = 0;
   };
   Chunk* chunk_for(std::uint64_t index);
-  std::uint64_t received_below(std::uint64_t end) const noexcept;
 
   std::map<std::uint64_t, std::unique_ptr<Chunk>> chunks_;  // null: complete
   std::uint64_t last_index_ = UINT64_MAX;                   // of the chunk used last
