@@ -80,11 +80,4 @@ const MappedFile* AddressSpace::find(std::uint64_t address) const noexcept {
   return at != mappings_.end() && at->second.begin <= address ? &at->second : nullptr;
 }
 
-std::vector<MappedFile> AddressSpace::mappings() const {
-  std::vector<MappedFile> all;
-  all.reserve(mappings_.size());
-  for (const auto& [end, mapping] : mappings_) all.push_back(mapping);
-  return all;
-}
-
 }  // namespace shmif::perf

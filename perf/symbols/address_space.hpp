@@ -31,7 +31,6 @@ class AddressSpace {
   bool empty() const noexcept { return mappings_.empty(); }
   /// The mapping with this address; nullptr: none.
   const MappedFile* find(std::uint64_t address) const noexcept;
-  std::vector<MappedFile> mappings() const;
 
  private:
   std::map<std::uint64_t, MappedFile> mappings_;  ///< by their ends; they do not overlap

@@ -1,3 +1,4 @@
+#include <set>
 #include <span>
 #include <string>
 
@@ -32,17 +33,22 @@ void symbols(Bytes bytes) {
   if (elf) check_table(*elf);
   if (const auto kernel = perf::SymbolTable::of_kallsyms(text)) check_table(*kernel);
   perf::AddressSpace space;
+  std::set<std::uint64_t> borders;  // what is left of a mapping begins at one
   for (perf::MappedFile& each : perf::read_maps(text)) {
     const std::uint64_t begin = each.begin;
     const std::string file = each.file;
+    borders.insert({each.begin, each.end});
     space.add(std::move(each));
     require(space.find(begin) != nullptr && space.find(begin)->file == file,
             "a mapping that is not there");
   }
   std::uint64_t end = 0;
-  for (const perf::MappedFile& each : space.mappings()) {
-    require(each.begin >= end && each.begin < each.end, "mappings that overlap");
-    end = each.end;
+  for (const std::uint64_t address : borders) {
+    const perf::MappedFile* const here = space.find(address);
+    if (here == nullptr) continue;
+    require(here->begin <= address && address < here->end, "a mapping of other addresses");
+    require(here->begin == address ? address >= end : here->end == end, "mappings that overlap");
+    end = here->end;
   }
 }
 

@@ -320,6 +320,18 @@ TEST(AddressSpace, ReadsTheExecutableLinesOfMaps) {
   EXPECT_EQ(maps[2].file, "[vsyscall]");
 }
 
+/// The mappings of the addresses below 1100, each once.
+std::vector<MappedFile> found_in(const AddressSpace& space) {
+  std::vector<MappedFile> all;
+  for (std::uint64_t address = 0; address < 1100; ++address) {
+    const MappedFile* const here = space.find(address);
+    if (here == nullptr) continue;
+    EXPECT_TRUE(here->begin <= address && address < here->end) << address;
+    if (all.empty() || all.back() != *here) all.push_back(*here);
+  }
+  return all;
+}
+
 TEST(AddressSpace, KeepsWhatANewerMappingLeavesOfOlderOnes) {
   AddressSpace space;
   space.add({100, 200, 1000, "a"});
@@ -327,12 +339,12 @@ TEST(AddressSpace, KeepsWhatANewerMappingLeavesOfOlderOnes) {
   space.add({120, 140, 0, "c"});
   using Mappings = std::vector<MappedFile>;
   EXPECT_EQ(
-      space.mappings(),
+      found_in(space),
       (Mappings{
           {100, 120, 1000, "a"}, {120, 140, 0, "c"}, {140, 200, 1040, "a"}, {300, 400, 0, "b"}}));
   space.add({130, 350, 0, "d"});
   EXPECT_EQ(
-      space.mappings(),
+      found_in(space),
       (Mappings{
           {100, 120, 1000, "a"}, {120, 130, 0, "c"}, {130, 350, 0, "d"}, {350, 400, 50, "b"}}));
   EXPECT_EQ(space.find(129)->file, "c");
@@ -340,9 +352,9 @@ TEST(AddressSpace, KeepsWhatANewerMappingLeavesOfOlderOnes) {
   EXPECT_EQ(space.find(99), nullptr);
   EXPECT_EQ(space.find(400), nullptr);
   space.add({0, 1000, 0, "e"});
-  EXPECT_EQ(space.mappings().size(), 1U);
+  EXPECT_EQ(found_in(space).size(), 1U);
   space.add({5, 5, 0, "empty"});
-  EXPECT_EQ(space.mappings().size(), 1U);
+  EXPECT_EQ(found_in(space).size(), 1U);
   space.clear();
   EXPECT_TRUE(space.empty());
 }
