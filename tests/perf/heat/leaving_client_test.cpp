@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <csignal>
+#include <string>
 
 #include "perf/heat/session.hpp"
 #include "tests/perf/heat/fake_client.hpp"
@@ -63,6 +64,11 @@ TEST(HeatOfAProcessThatLeft, SaysThatItHasEndedIfItDidSoBeforeTheWatchWasOver) {
   EXPECT_EQ(result.reason, "the process has ended");
 }
 
+/// How the reason begins why this process is not watched by page.
+std::string nowhere_in(const std::string& folder) {
+  return "process " + std::to_string(::getpid()) + " shares no access heat in " + folder;
+}
+
 TEST(HeatOfAProcessThatJoins, HasNoWindowOfTheSourceBefore) {
   const ClientsHere here;
   const SharedPages pages(4);
@@ -74,6 +80,9 @@ TEST(HeatOfAProcessThatJoins, HasNoWindowOfTheSourceBefore) {
   HeatSession session(options);
   session.add(Process::open(::getpid()).value());
   ASSERT_EQ(session.results()[0].provenance.source, "clear_refs") << session.results()[0].reason;
+  const std::string fallback = session.results()[0].fallback_reason;
+  EXPECT_TRUE(fallback.starts_with(nowhere_in(here.folder()))) << fallback;
+  EXPECT_TRUE(fallback.ends_with("; a process cannot watch itself page by page")) << fallback;
   while (session.results()[0].windows.empty()) session.step();
   // From now on it takes part, until it is asked for more than a hello.
   const FakeClient client(here.folder(), "/proc/self/pagemap",
@@ -81,6 +90,20 @@ TEST(HeatOfAProcessThatJoins, HasNoWindowOfTheSourceBefore) {
   while (session.results()[0].provenance.source == "clear_refs") session.step();
   EXPECT_EQ(session.results()[0].provenance.source, "client");
   EXPECT_EQ(session.results()[0].windows.size(), 0U) << "they were of the other source";
+  EXPECT_EQ(session.results()[0].fallback_reason, "") << "its pages are known now";
+}
+
+TEST(HeatOfAProcessThatJoins, HasNoReasonAnyMore) {
+  const ClientsHere here;
+  HeatSession session = session_in(here.folder());
+  session.add(Process::open(::getpid()).value());
+  const std::string reason = session.results()[0].reason;
+  EXPECT_TRUE(reason.starts_with(nowhere_in(here.folder()))) << reason;
+  const FakeClient client(here.folder());  // without memory, so it is asked for no more
+  while (session.results()[0].provenance.source != "client") session.step();
+  EXPECT_EQ(session.results()[0].reason, "");
+  EXPECT_EQ(session.results()[0].fallback_reason, "") << "no other source was wanted";
+  session.finish();  // it closes the connection, for which the client waits
 }
 
 /// Whether or not its parent has waited for it.
