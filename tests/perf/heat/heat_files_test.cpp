@@ -24,8 +24,10 @@
 #include "perf/heat/page_scan.hpp"
 #include "perf/heat/source.hpp"
 #include "tests/perf/heat/monitor_rig.hpp"
+#include "tests/perf/heat/shared_pages.hpp"
 #include "tests/perf/membw/as_nobody.hpp"
 #include "tests/perf/membw/trees.hpp"
+#include "tests/support/child_process.hpp"
 #include "tests/support/temp_bus.hpp"
 #include "tests/support/temp_dir.hpp"
 
@@ -48,13 +50,13 @@ class PagemapFile : public ::testing::Test {
       for (std::size_t i = begin; i < end; ++i) entries[i] = kPresent | i;
     }
     entries[6] = kSwapped | 6U;
-    std::ofstream file(dir_.file("pagemap"), std::ios::binary);
+    std::ofstream file(path(), std::ios::binary);
     file.write(reinterpret_cast<const char*>(entries.data()),
                static_cast<std::streamsize>(entries.size() * sizeof entries[0]));
   }
+  std::string path() const { return dir_.file("pagemap"); }
   PageScan scan() const {
-    return PageScan::over(UniqueFd(::open(dir_.file("pagemap").c_str(), O_RDONLY | O_CLOEXEC)))
-        .value();
+    return PageScan::over(UniqueFd(::open(path().c_str(), O_RDONLY | O_CLOEXEC))).value();
   }
 
  private:
@@ -98,11 +100,43 @@ TEST_F(PagemapFile, TellsOfSinglePages) {
   EXPECT_FALSE(pages.present(std::vector<std::uint64_t>{kEntries * page_bytes()}));
 }
 
+TEST_F(PagemapFile, ThatIsEmptyIsOfAProcessThatHasEnded) {
+  std::filesystem::resize_file(path(), 0);
+  const PageScan pages = scan();
+  EXPECT_EQ(pages.present(page_range(0, 1)).error().code, std::errc::no_such_process);
+  // Also if no entry is missing, as behind a scan in which the kernel found no pages.
+  const auto none = pages.present(std::vector<std::uint64_t>());
+  ASSERT_FALSE(none);
+  EXPECT_EQ(none.error().code, std::errc::no_such_process);
+}
+
 TEST(PagemapOfAProcess, ThatDoesNotExistSaysWhich) {
   const auto scan = PageScan::of(4'000'001);
   ASSERT_FALSE(scan);
   EXPECT_EQ(scan.error().code, std::errc::no_such_file_or_directory);
   EXPECT_NE(scan.error().message.find("/proc/4000001/pagemap"), std::string::npos);
+}
+
+/// Whether the kernel refuses it then, or finds no pages, as of one that has touched none.
+TEST(PagemapOfAProcess, ThatHasEndedSaysSo) {
+  const SharedPages pages(4);
+  const AddressRange range{pages.address(0), pages.address(4)};
+  const std::vector<std::uint64_t> single{pages.address(1), pages.address(3)};
+  shmif::test::Child process([]() -> int {
+    for (;;) ::pause();  // until killed
+  });
+  const auto scan = PageScan::of(process.pid());
+  ASSERT_TRUE(scan) << scan.error().message;
+  EXPECT_TRUE(scan->present(range)) << "it lives, whether or not it has touched them";
+  EXPECT_TRUE(scan->present(single));
+  process.kill_and_wait();
+  const auto code_of = [](const auto& result) {
+    return result ? std::error_code() : result.error().code;
+  };
+  EXPECT_EQ(code_of(scan->present(range)), std::errc::no_such_process);
+  EXPECT_EQ(code_of(scan->present(single)), std::errc::no_such_process);
+  if (scan->means() != PageScan::Means::scan) return;  // a kernel before 6.7
+  EXPECT_EQ(code_of(scan->take_written(range)), std::errc::no_such_process);
 }
 
 /// The files of a process that is about to end go one after another.
