@@ -7,10 +7,13 @@
 
 #include <filesystem>
 #include <set>
+#include <vector>
 
+#include "shmif/port.hpp"
 #include "tests/perf/heat/fake_damon.hpp"
 #include "tests/perf/heat/held_target.hpp"
 #include "tests/support/eventually.hpp"
+#include "tests/support/temp_bus.hpp"
 #include "tests/support/temp_dir.hpp"
 #include "tests/tools/common/on_terminal.hpp"
 #include "tests/tools/shmifperf/heat_rig.hpp"
@@ -531,6 +534,26 @@ TEST_F(HeatMonitorCommand, MayHaveADirectoryBelowTheWorkingDirectory) {
       {"sh", "-c", command, "sh", dir_.path(), SHMIFPERF_PATH, std::to_string(sleeper.pid())});
   EXPECT_EQ(result.status, 0) << result.err;
   EXPECT_EQ(status()["targets"].size(), 1U);
+}
+
+TEST_F(HeatMonitorCommand, TakesEachProcessOfABusOnceHoweverManyPortsItHas) {
+  const TempBus bus;
+  std::vector<Port> ports;
+  const auto attach = [&](const char* name) {
+    PortOptions options;
+    options.name = name;
+    ports.emplace_back(options).attach(bus.path()).value();
+  };
+  attach("left");
+  Tool other({SHMIFCTL_PATH, "ping", bus.path(), "--respond", "--name", "other"});
+  ASSERT_TRUE(other.wait_for("answering"));
+  attach("right");
+  const ToolResult set = heat({"--set", "--bus", bus.path()});
+  EXPECT_EQ(set.status, 0) << set.err;
+  std::vector<pid_t> targets;
+  const Json all = status();
+  for (const Json& each : all["targets"]) targets.push_back(each["pid"].get<pid_t>());
+  EXPECT_EQ(targets, (std::vector<pid_t>{::getpid(), other.pid()})) << all;
 }
 
 TEST_F(HeatMonitorCommand, RefusesWhatItCannotTake) {
