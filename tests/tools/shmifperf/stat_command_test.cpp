@@ -188,6 +188,26 @@ TEST(StatCommand, SwitchesEventSetsAtEachNthEvent) {
   for (const Json& each : cpu["sets"]) EXPECT_GE(each["activations"], 1) << cpu;
 }
 
+TEST(StatCommand, SwitchesEventSetsAtEachNthEventByTimeOnlyIfToldTo) {
+  const auto turns_of_second = [](const Words& turn) {
+    // Longer than the turn of 10 ms that sets have without an event, and without so many faults.
+    const Words load{SHMIF_KNOWN_LOAD, "burn", "30"};
+    Words words{"stat",        "--json",
+                "--switch-on", "page-faults:u:1000000",
+                "-e",          "{task-clock:u},{cpu-clock:u}"};
+    words.insert(words.end(), turn.begin(), turn.end());
+    words.push_back("--");
+    words.insert(words.end(), load.begin(), load.end());
+    const ToolResult result = shmifperf(words);
+    EXPECT_EQ(result.status, 0) << result.err;
+    const Json json = parsed(result);
+    EXPECT_EQ(json["sets"].size(), 2U) << result.out;
+    return json["sets"][1]["activations"].get<int>();
+  };
+  EXPECT_EQ(turns_of_second({}), 0);
+  EXPECT_GE(turns_of_second({"--turn", "1ms"}), 1);
+}
+
 TEST(StatCommand, CountsEverythingThatRunsOnCpus) {
   if (::geteuid() != 0) GTEST_SKIP() << "needs root: counts whole CPUs";
   const Words load{"taskset", "-c", "0", SHMIF_KNOWN_LOAD, "faults", "2000"};
