@@ -123,7 +123,8 @@ class FakeResctrl final : public GroupCalls {
   }
   Result<void> make(const std::string& path) override {
     calls.push_back("make " + name_of(path));
-    if (fail_make != 0) return Error::from_errno(fail_make, "cannot make the group " + path);
+    if (fail_make != 0 && (no_room.empty() || no_room == name_of(path)))
+      return Error::from_errno(fail_make, "cannot make the group " + path);
     add_group(name_of(path));
     return {};
   }
@@ -182,6 +183,7 @@ class FakeResctrl final : public GroupCalls {
   std::map<std::string, std::string> first_reads;  ///< what the next read of these files gives
   int fail_mount = 0, fail_unmount = 0, fail_make = 0, fail_remove = 0, fail_task = 0;
   std::string keep;               ///< the only group of which the removal fails; empty: all
+  std::string no_room;            ///< the only group that cannot be made; empty: all
   std::map<int, int> fail_tasks;  ///< with which errno each of these cannot be moved
   bool assign_mode = false;
   std::string assignments;

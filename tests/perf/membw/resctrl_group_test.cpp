@@ -164,6 +164,37 @@ TEST_F(ResctrlGroupTest, UndoesAllAfterAnErrorAndTellsTheFirst) {
   EXPECT_EQ(make({10}).error().code, std::errc::no_space_on_device);
 }
 
+TEST_F(ResctrlGroupTest, ThatCannotBeMadeLeavesNoControlGroupThatWasMadeForIt) {
+  const std::string mine = kRoot + "/mine";
+  resctrl_.put_process(10, {10});
+  resctrl_.fail_make = ENOSPC;
+  resctrl_.no_room = mine + "/mon_groups/ours";
+  EXPECT_EQ(make({10}, "mine").error().code, std::errc::no_space_on_device);
+  EXPECT_FALSE(resctrl_.has(mine));
+  EXPECT_EQ(resctrl_.calls, (std::vector<std::string>{"make " + mine, "make " + resctrl_.no_room,
+                                                      "remove " + mine}));
+  EXPECT_FALSE(group_.exists());
+  EXPECT_EQ(resctrl_.group_of(10), kRoot);
+  // One that stood before stays.
+  resctrl_.add_group(mine);
+  EXPECT_EQ(make({10}, "mine").error().code, std::errc::no_space_on_device);
+  EXPECT_TRUE(resctrl_.has(mine));
+  // And without room for a control group, there was nothing to take back.
+  resctrl_.calls.clear();
+  resctrl_.no_room = kRoot + "/other";
+  EXPECT_EQ(make({10}, "other").error().code, std::errc::no_space_on_device);
+  EXPECT_EQ(resctrl_.calls, std::vector<std::string>{"make " + resctrl_.no_room});
+}
+
+TEST_F(ResctrlGroupTest, IntoWhichAThreadCannotGoIsDeletedWithItsControlGroup) {
+  resctrl_.put_process(10, {10, 11});
+  resctrl_.fail_task = 11;
+  EXPECT_EQ(make({10}, "mine").error().code, std::errc::operation_not_permitted);
+  EXPECT_EQ(resctrl_.group_of(10), kRoot);
+  EXPECT_FALSE(resctrl_.has(kRoot + "/mine/mon_groups/ours"));
+  EXPECT_FALSE(resctrl_.has(kRoot + "/mine"));
+}
+
 TEST_F(ResctrlGroupTest, ThatSomebodyElseDeletedIsNoErrorAndItsThreadsGoHome) {
   resctrl_.add_group(kRoot + "/mon_groups/theirs");
   resctrl_.put_process(10, {10});
