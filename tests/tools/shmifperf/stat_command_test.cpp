@@ -189,23 +189,28 @@ TEST(StatCommand, SwitchesEventSetsAtEachNthEvent) {
 }
 
 TEST(StatCommand, SwitchesEventSetsAtEachNthEventByTimeOnlyIfToldTo) {
-  const auto turns_of_second = [](const Words& turn) {
-    // Longer than the turn of 10 ms that sets have without an event, and without so many faults.
-    const Words load{SHMIF_KNOWN_LOAD, "burn", "30"};
-    Words words{"stat",        "--json",
-                "--switch-on", "page-faults:u:1000000",
-                "-e",          "{task-clock:u},{cpu-clock:u}"};
-    words.insert(words.end(), turn.begin(), turn.end());
-    words.push_back("--");
-    words.insert(words.end(), load.begin(), load.end());
-    const ToolResult result = shmifperf(words);
-    EXPECT_EQ(result.status, 0) << result.err;
-    const Json json = parsed(result);
-    EXPECT_EQ(json["sets"].size(), 2U) << result.out;
-    return json["sets"][1]["activations"].get<int>();
+  const auto words = [](const Words& more, const char* milliseconds) {
+    Words all{"stat", "--json", "--debug=counters", "--switch-on", "page-faults:u:1000000"};
+    all.insert(all.end(), more.begin(), more.end());
+    const Words load{"-e", "{task-clock:u},{cpu-clock:u}", "--", SHMIF_KNOWN_LOAD, "burn"};
+    all.insert(all.end(), load.begin(), load.end());
+    all.emplace_back(milliseconds);
+    return all;
   };
-  EXPECT_EQ(turns_of_second({}), 0);
-  EXPECT_GE(turns_of_second({"--turn", "1ms"}), 1);
+  // Longer than the 10 ms that a set has where only time ends its turn.
+  const ToolResult result = shmifperf(words({}, "30"));
+  EXPECT_EQ(result.status, 0) << result.err;
+  const Json json = parsed(result);
+  ASSERT_EQ(json["sets"].size(), 2U) << result.out;
+  EXPECT_EQ(json["sets"][1]["activations"], 0) << json;
+
+  Tool told(shmifperf_words(words({"--turn", "1ms"}, "60000")));
+  EXPECT_TRUE(eventually([&] {
+    static_cast<void>(told.wait_for("nothing of this name", std::chrono::milliseconds(10)));
+    return told.so_far().err.find("set 0 has had its turn, set 1 begins") != std::string::npos;
+  }));
+  told.signal(SIGTERM);
+  EXPECT_EQ(told.finish().status, 128 + SIGTERM);
 }
 
 TEST(StatCommand, CountsEverythingThatRunsOnCpus) {
