@@ -1,8 +1,9 @@
 // Event sets, as perfmon2 had them: one session with several lists of events, of which one counts
 // at a time. The program counts its phases apart by switch_set(), forgets its first round by
 // set_values(), reads after unload(), and deletes a set. Then an overflow, and at last a time,
-// switch the sets. It counts page faults and CPU time in user space, so it needs neither hardware
-// counters nor privileges. Exit status 0: all that it prints was counted.
+// switch the sets, and close() ends the session. It counts page faults and CPU time in user space,
+// so it needs neither hardware counters nor privileges. Exit status 0: all that it prints was
+// counted.
 
 #include <poll.h>
 #include <sys/mman.h>
@@ -169,6 +170,8 @@ void switch_by_time() {
           "a value was not scaled");
   }
   std::puts("switched by time: both sets had their turns");
+  session.close().value();  // ends the thread that switches, too
+  std::printf("after close(): %s\n", session.start().error().message.c_str());
 }
 
 int main() {

@@ -1,8 +1,9 @@
-// A sampling format of one's own: samples by the page of their data. Like the formats of
-// `shmifperf sample --format NAME:ARGUMENT` it has a name and takes an argument, which it checks
-// before anything is sampled. A session samples another process, which touches every second page of
-// a buffer, and then counts what all programs on the CPUs do, for which it needs privileges. Exit
-// status 0: each touched page has one sample, and no other page has any.
+// Sampling formats of one's own: samples by the page of their data, and all of them. Like the
+// formats of `shmifperf sample --format NAME:ARGUMENT` each has a name, and the first takes an
+// argument, which it checks before anything is sampled. A session samples another process, which
+// touches every second page of a buffer, and then counts what all programs on the CPUs do, for
+// which it needs privileges. Exit status 0: each touched page has one sample, and no other page has
+// any.
 
 #include <sys/mman.h>
 #include <sys/wait.h>
@@ -63,6 +64,32 @@ shmif::Result<std::unique_ptr<SampleFormat>> make_pages(std::string_view argumen
   return std::unique_ptr<SampleFormat>(std::make_unique<Pages>(from));
 }
 
+/// Counts all samples. It takes no argument.
+class Total final : public SampleFormat {
+ public:
+  void sample(const Sample&) override { ++count_; }
+  std::string text() const override {
+    return "all addresses: " + std::to_string(count_) + " sampled\n";
+  }
+
+ private:
+  std::uint64_t count_ = 0;
+};
+
+/// Hands each sample to two formats.
+class Both final : public SampleSink {
+ public:
+  Both(SampleSink& one, SampleSink& other) : one_(one), other_(other) {}
+  void sample(const Sample& sample) override {
+    one_.sample(sample);
+    other_.sample(sample);
+  }
+
+ private:
+  SampleSink& one_;
+  SampleSink& other_;
+};
+
 /// The process that is watched: waits until it may, touches its pages, and says so.
 [[noreturn]] void touch(char* buffer, int may_begin, int is_done) {
   char word = 0;
@@ -95,6 +122,7 @@ bool count_cpu() {
 
 int main() {
   sample_formats().add("pages", "samples of each page", make_pages).value();
+  sample_formats().add("total", "all samples", [] { return std::make_unique<Total>(); }).value();
   const auto refused = sample_formats().make("pages:to=3");
   std::printf("refused: %s\n", refused ? "nothing" : refused.error().message.c_str());
 
@@ -112,6 +140,7 @@ int main() {
 
   const auto address = reinterpret_cast<std::uintptr_t>(buffer);
   const auto format = sample_formats().make("pages:from=" + std::to_string(address)).value();
+  const auto total = sample_formats().make("total").value();
   EventSetup faults{EventNames().find("page-faults:u").value()};
   faults.sampling = {.period = 1, .fields = format->fields()};
   CounterSession session;
@@ -121,14 +150,16 @@ int main() {
   char word = 'x';
   if (write(begin[1], &word, 1) != 1 || read(done[0], &word, 1) != 1) return 1;
   session.stop().value();
-  session.read_samples(*format).value();
+  Both both(*format, *total);
+  session.read_samples(both).value();
   close(begin[1]);
   waitpid(child, nullptr, 0);
 
   const std::string text = format->text();
-  std::fputs(text.c_str(), stdout);
+  const std::string all = total->text();  // also of what the child does beside
+  std::printf("%s%s", text.c_str(), all.c_str());
   const bool right = !refused && text ==
                                      "page 0: 1 sampled\npage 2: 1 sampled\npage 4: 1 sampled\n"
                                      "page 6: 1 sampled\n";
-  return right && count_cpu() ? 0 : 1;
+  return right && all != "all addresses: 0 sampled\n" && count_cpu() ? 0 : 1;
 }
