@@ -342,9 +342,6 @@ std::size_t MemifLink::max_frame_bytes() noexcept {
 std::string MemifLink::address() {
   return impl_->options.address;
 }
-bool MemifLink::is_ready() const noexcept {
-  return !impl_->ended && impl_->session.is_connected();
-}
 bool MemifLink::was_set_up() const noexcept {
   return impl_->session.is_connected();
 }

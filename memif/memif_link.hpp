@@ -58,8 +58,6 @@ class MemifLink {
   std::size_t max_frame_bytes() noexcept;
   std::string address();
 
-  /// Whether frames can pass.
-  bool is_ready() const noexcept;
   /// Whether the client had set up its interface, also if it has gone.
   bool was_set_up() const noexcept;
   MemifDrops drops() const noexcept;

@@ -291,7 +291,8 @@ class MemifPair {
         client_(std::make_unique<MemifClient>(std::move(pair[0]), wish, [this] { serve(); })) {
     if (!starts) return;
     EXPECT_TRUE(client_->start()) << link_.why();
-    EXPECT_TRUE(link_.is_ready());
+    EXPECT_TRUE(link_.was_set_up());
+    EXPECT_FALSE(last_.error) << last_.error.message();
   }
   memif::MemifLink link_;
   std::unique_ptr<MemifClient> client_;

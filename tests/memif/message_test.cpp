@@ -65,20 +65,21 @@ TEST(MemifMessage, TheServerSaysHelloFirst) {
 TEST(MemifMessage, EachStepIsAnsweredAndFramesPassAfterTheLast) {
   MemifPair pair({}, {}, false);
   EXPECT_TRUE(pair.client().describe());
-  EXPECT_FALSE(pair.link().is_ready());
+  EXPECT_FALSE(pair.link().was_set_up());
   ASSERT_TRUE(pair.client().tell(MemifClient::connect_message()));
   const auto connected = pair.client().reply();
   ASSERT_TRUE(connected.has_value());
   EXPECT_EQ(connected->type(), MessageType::connected);
   EXPECT_EQ(std::string(reinterpret_cast<const char*>(connected->bytes.data()) + 2), "shmif");
-  EXPECT_TRUE(pair.link().is_ready());
+  EXPECT_TRUE(pair.link().was_set_up());
 }
 
 TEST(MemifMessage, AnAcknowledgementOfTheClientHasNoAnswer) {
   MemifPair pair;
   ASSERT_TRUE(pair.client().tell(memif::make_message(MessageType::ack)));
   EXPECT_FALSE(pair.client().reply().has_value());
-  EXPECT_TRUE(pair.link().is_ready()) << pair.link().why();
+  EXPECT_FALSE(pair.last().error) << pair.link().why();
+  EXPECT_EQ(pair.link().send(views({make_frame(60, 1)})).taken, 1U);
 }
 
 // Of an interface: its number, its name and a secret. Of a ring: further flags, and bytes that the
@@ -158,7 +159,7 @@ TEST(MemifMessage, BehindAnInterruptIsAnsweredAtOnce) {
   pair.client().send_ring.notify();
   ASSERT_TRUE(pair.client().tell(memif::make_message(MessageType::disconnect)));
   pair.serve();
-  EXPECT_FALSE(pair.link().is_ready());
+  EXPECT_EQ(pair.last().error, Errc::link_ended);
 }
 
 TEST(MemifMessage, OneWhoTalksWithoutEndDoesNotKeepTheCaller) {
