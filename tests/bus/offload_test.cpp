@@ -104,12 +104,27 @@ TEST(FinishChecksum, MakesEveryUnfinishedFrameValid) {
 
 TEST(FinishChecksum, NeverWritesAUdpChecksumThatMeansNone) {
   const Shape s{.v6 = false, .tcp = false};
+  Bytes unfinished = build(s, 2, 7);
+  unsigned zeros = 0;
   for (unsigned last = 0; last < 0x10000; ++last) {
-    Bytes f = build(s, 2, 7);
-    set16(f, s.payload(), last);
+    set16(unfinished, s.payload(), last);
+    Bytes f = unfinished;
     ASSERT_TRUE(finish_checksum(f, header_for(s, 0)));
     ASSERT_NE(u16(f, s.l4() + 6), 0U);
+    if (u16(f, s.l4() + 6) != 0xffff) continue;
+    // The two other ways that a datagram is finished.
+    ++zeros;
+    FrameView view(unfinished.data(), unfinished.size());
+    view.offload = header_for(s, 0);
+    const FinishedDatagram parts = finish_datagram(view);
+    EXPECT_EQ(u16(Bytes(parts.checksum_bytes().begin(), parts.checksum_bytes().end()), 0), 0xffffU);
+    Bytes segment(unfinished.size());
+    Segmenter segments;
+    ASSERT_TRUE(segments.begin(unfinished, header_for(s, 2)));
+    segments.next(segment);
+    EXPECT_EQ(u16(segment, s.l4() + 6), 0xffffU);
   }
+  EXPECT_GT(zeros, 0U);
 }
 
 TEST(FinishChecksum, WritesTheZeroOfTcpAsZero) {
