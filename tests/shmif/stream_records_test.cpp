@@ -141,6 +141,19 @@ TEST(StreamRecords, OfMoreThanItsBufferAreWhole) {
   }
 }
 
+// Its buffer holds two of the longest records here, and one of these begins at each of the places
+// about which there is just room for it.
+TEST(StreamRecords, OfTheLongestFramesAreWholeWhereverInItsBufferTheyBegin) {
+  constexpr std::size_t kLongest = std::size_t{1} << 17U;
+  for (std::size_t less = 0; less <= 6; ++less) {
+    const std::vector<Bytes> frames{make_frame(1000, 1), make_frame(kLongest + 2 - 1000 - less, 2),
+                                    make_frame(kLongest, 3), make_frame(kLongest, 4)};
+    StreamEnds ends({.max_frame_bytes = kLongest, .max_record_bytes = kLongest, .address = "near"});
+    const std::vector<Bytes> got = received_in_parts(ends, records_of(frames), 9973, 64);
+    EXPECT_TRUE(same_frames(frames, got)) << less;
+  }
+}
+
 // Only the first frame of a batch may be cut.
 TEST(StreamRecords, AFrameThatABatchHasNoRoomForWaitsForTheNextOne) {
   StreamEnds ends;
