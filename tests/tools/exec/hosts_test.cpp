@@ -211,6 +211,21 @@ TEST_P(Hosts, StopEndsHostsAndWaitsUntilTheyAreGone) {
   EXPECT_EQ(second->finish().status, 128 + SIGTERM);
 }
 
+TEST_P(Hosts, StopEndsEachOfThemThoughAllAreSuspended) {
+  const auto first = start("a", "echo ready; exec sleep 61");
+  const auto second = start("b", "echo ready; exec sleep 61");
+  for (const auto& each : {first.get(), second.get()}) {
+    ASSERT_TRUE(each->wait_for("ready"));
+    each->signal(SIGSTOP);
+  }
+  const ToolResult stopped = call({"stop", bus(), "a", "b", "--timeout", "3"});
+  EXPECT_EQ(stopped.status, 0) << stopped.err;
+  for (const auto& each : {first.get(), second.get()}) {
+    each->signal(SIGCONT);  // else a test that fails would wait for them
+    EXPECT_EQ(each->finish().status, 128 + SIGTERM);
+  }
+}
+
 TEST_P(Hosts, ProgramThatDoesNotEndIsToldAndKilledByForce) {
   const auto host = start("a", "trap '' TERM; echo ready; while :; do sleep 0.02; done");
   ASSERT_TRUE(host->wait_for("ready"));
