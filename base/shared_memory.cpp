@@ -51,8 +51,4 @@ void* SharedMemory::data() const noexcept {
   return region_ ? region_->mapped.get_address() : nullptr;
 }
 
-std::size_t SharedMemory::size() const noexcept {
-  return region_ ? region_->mapped.get_size() : 0;
-}
-
 }  // namespace shmif::base

@@ -29,7 +29,6 @@ class SharedMemory {
 
   /// Where it begins, as whole pages do; nullptr without memory.
   void* data() const noexcept;
-  std::size_t size() const noexcept;
 
  private:
   struct Region;

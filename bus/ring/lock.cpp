@@ -104,10 +104,6 @@ void BusLock::step_back() noexcept {
   compare_and_swap(header_->wish, wish, std::uint64_t{0});
 }
 
-bool BusLock::holds(std::uint64_t mine) const noexcept {
-  return load_seq_cst(header_->lock) == mine;
-}
-
 void BusLock::release(std::uint64_t mine) noexcept {
   // Fails if the lock was taken over: then it is not ours to free. A full barrier either way.
   compare_and_swap(header_->lock, mine, lock_word::freed(mine));

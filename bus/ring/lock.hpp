@@ -36,7 +36,6 @@ class BusLock {
   /// Takes the lock. Result: the lock word while it is held. Threads: one at a time per slot (the
   /// caller serialises). Blocks: for other holders; at most kPatience for one without progress.
   std::uint64_t acquire() noexcept;
-  bool holds(std::uint64_t mine) const noexcept;
   /// Gives the lock back, unless it was taken over. A full barrier.
   void release(std::uint64_t mine) noexcept;
 
