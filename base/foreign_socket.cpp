@@ -193,6 +193,18 @@ bool is_made_harmless(int socket) noexcept {
   return waiting_descriptors(socket) == 0U;
 }
 
+/// As recvmsg(), but signals do not end it, nor does it miss a message of one that has ended: if
+/// that left messages of this side unread, the kernel reports it once, as ECONNRESET, before it
+/// delivers what had been sent.
+ssize_t receive_message(int socket, msghdr& header, int flags) noexcept {
+  ssize_t n = 0;
+  bool was_reset = false;
+  do {
+    n = ::recvmsg(socket, &header, flags);
+  } while (n < 0 && (errno == EINTR || (errno == ECONNRESET && !std::exchange(was_reset, true))));
+  return n;
+}
+
 /// In a child: what comes with the next message.
 Verdict look_at_message(int socket, std::span<std::byte> into, unsigned kinds,
                         std::size_t most) noexcept {
@@ -204,7 +216,8 @@ Verdict look_at_message(int socket, std::span<std::byte> into, unsigned kinds,
   header.msg_control = room.data();
   header.msg_controllen = room.size();
   Verdict verdict;
-  if (::recvmsg(socket, &header, MSG_PEEK | MSG_DONTWAIT | MSG_CMSG_CLOEXEC) < 0) return verdict;
+  if (receive_message(socket, header, MSG_PEEK | MSG_DONTWAIT | MSG_CMSG_CLOEXEC) < 0)
+    return verdict;
   verdict.is_short = (header.msg_flags & MSG_CTRUNC) != 0;
   verdict.is_wanted = true;
   for (cmsghdr* each = CMSG_FIRSTHDR(&header); each != nullptr; each = CMSG_NXTHDR(&header, each)) {
@@ -309,13 +322,7 @@ ForeignSocket::Received ForeignSocket::receive(std::span<std::byte> into,
   msghdr header{};
   header.msg_iov = &part;
   header.msg_iovlen = 1;
-  // If this side's messages were left unread, the kernel reports that once, as ECONNRESET, before
-  // it delivers what the other side had sent.
-  ssize_t n = 0;
-  bool was_reset = false;
-  do {
-    n = ::recvmsg(socket_.get(), &header, MSG_PEEK | MSG_DONTWAIT);
-  } while (n < 0 && (errno == EINTR || (errno == ECONNRESET && !std::exchange(was_reset, true))));
+  const ssize_t n = receive_message(socket_.get(), header, MSG_PEEK | MSG_DONTWAIT);
   if (n < 0) return {.status = errno == EAGAIN ? Status::none : Status::closed};
   const bool has_descriptors = (header.msg_flags & MSG_CTRUNC) != 0;
   if (n == 0 && !has_descriptors) return {.status = Status::closed};
@@ -339,10 +346,7 @@ ForeignSocket::Received ForeignSocket::take(std::span<std::byte> into, const Des
     header.msg_control = room.data();
     header.msg_controllen = room.size();
   }
-  ssize_t n = 0;
-  do {
-    n = ::recvmsg(socket_.get(), &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-  } while (n < 0 && errno == EINTR);
+  const ssize_t n = receive_message(socket_.get(), header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
   if (n < 0) return {.status = Status::closed};
   for (cmsghdr* each = CMSG_FIRSTHDR(&header); each != nullptr; each = CMSG_NXTHDR(&header, each)) {
     if (each->cmsg_level != SOL_SOCKET || each->cmsg_type != SCM_RIGHTS) continue;

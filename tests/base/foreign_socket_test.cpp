@@ -7,6 +7,7 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <array>
@@ -14,6 +15,7 @@
 #include <functional>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/descriptor_kind.hpp"
@@ -23,6 +25,21 @@
 #include "tests/support/rights.hpp"
 #include "tests/support/silent_files.hpp"
 #include "tests/support/temp_dir.hpp"
+
+namespace {
+
+std::function<void()> after_next_receive;  // what the other side does then
+
+}  // namespace
+
+// That of the library, too.
+extern "C" ssize_t recvmsg(int socket, msghdr* message, int flags) {
+  const ssize_t n = ::syscall(SYS_recvmsg, socket, message, flags);
+  const int number = errno;
+  if (const auto next = std::exchange(after_next_receive, nullptr)) next();
+  errno = number;
+  return n;
+}
 
 namespace shmif::test {
 namespace {
@@ -244,6 +261,25 @@ TEST(ForeignSocket, DeliversWhatWasSentBeforeTheOtherSideEndedWithoutReading) {
     EXPECT_EQ(next(socket).text, "last words") << type;
     EXPECT_EQ(next(socket).received.status, Status::closed);
     EXPECT_EQ(next(socket).received.status, Status::closed);
+  }
+}
+
+// Each message is looked at before it is taken, and that with descriptors by a child, too.
+TEST(ForeignSocket, DeliversAMessageWhoseSenderEndsWithoutReadingWhileItIsReceived) {
+  const UniqueFd event(::eventfd(0, EFD_CLOEXEC));
+  for (const int type : {SOCK_STREAM, SOCK_SEQPACKET}) {
+    for (const std::vector<int>& descriptors : {std::vector<int>{}, {event.get()}}) {
+      auto pair = socket_pair(type);
+      ForeignSocket socket(std::move(pair[1]));
+      ASSERT_EQ(::send(socket.get(), "unread", 6, 0), 6);
+      ASSERT_TRUE(tell(pair[0].get(), "last words", descriptors));
+      after_next_receive = [&] { pair[0].reset(); };
+      const Got got = next(socket);
+      EXPECT_FALSE(pair[0]) << "it ended meanwhile";
+      EXPECT_EQ(got.text, "last words") << type << " " << socket.why();
+      EXPECT_EQ(got.descriptors.size(), descriptors.size());
+      EXPECT_EQ(next(socket).received.status, Status::closed);
+    }
   }
 }
 
