@@ -9,6 +9,9 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "perf/heat/page_scan.hpp"
 #include "tests/support/child_process.hpp"
@@ -72,6 +75,30 @@ TEST(HeatCommand, EndsWhenItsOnlyTargetAnswersNoMoreAndSaysThatItLives) {
   EXPECT_EQ(result.status, 1);
   EXPECT_NE(result.err.find("the target does not answer (is it stopped?)"), std::string::npos)
       << result.err;
+}
+
+TEST(HeatCommand, PassesASignalOnToItsProgram) {
+  Tool heat(shmifperf_words(
+      {"heat", "--backend", "clear_refs", "--", "sh", "-c",
+       "trap 'echo told >&2; exit 0' TERM; echo begun >&2; while :; do sleep 0.01; done"}));
+  ASSERT_TRUE(heat.wait_for("begun"));
+  heat.signal(SIGTERM);
+  const ToolResult result = heat.finish();
+  EXPECT_NE(result.err.find("told\n"), std::string::npos) << result.err;
+  EXPECT_EQ(result.status, 128 + SIGTERM);
+}
+
+TEST(HeatCommand, OfAProgramOfWhichNothingCouldBeMeasuredFailsUnlessTheProgramDid) {
+  const TempDir dir;  // a machine without processes
+  for (const auto& [script, status] :
+       std::vector<std::pair<std::string, int>>{{"exit 0", 1}, {"exit 7", 7}}) {
+    const ToolResult result = shmifperf(
+        {"heat", "--sysroot", dir.path(), "--backend", "written", "--", "sh", "-c", script});
+    EXPECT_EQ(result.status, status) << result.err;
+    EXPECT_NE(result.err.find(" was not measured: it is a process of a recorded tree\n"),
+              std::string::npos)
+        << result.err;
+  }
 }
 
 TEST(HeatCommand, LeavesNoDirectoryWhenNobodyReadsItsOutput) {
