@@ -118,6 +118,17 @@ TEST(StatCommand, AfterASignalPrintsWhatItHasAndEndsTheProgram) {
   }
 }
 
+TEST(StatCommand, PassesASignalOnToItsProgram) {
+  Tool tool(shmifperf_words(
+      {"stat", "--json", "-e", "page-faults:u", "--", "sh", "-c",
+       "trap 'echo told >&2; exit 0' TERM; echo begun >&2; while :; do sleep 0.01; done"}));
+  ASSERT_TRUE(tool.wait_for("begun"));
+  tool.signal(SIGTERM);
+  const ToolResult result = tool.finish();
+  EXPECT_EQ(result.err, "begun\ntold\n") << "it may end in its own way";
+  EXPECT_EQ(result.status, 128 + SIGTERM);
+}
+
 TEST(StatCommand, ReadsAProcessThatRunsAtOneInstantAndLeavesItRunning) {
   Tool load({SHMIF_KNOWN_LOAD, "burn", "60000", "threads", "2"});
   const std::string pid = std::to_string(load.pid());
