@@ -2,10 +2,17 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <csignal>
+#include <filesystem>
+#include <optional>
+#include <sstream>
+#include <string>
 #include <utility>
 #include <vector>
 
+#include "base/quantity.hpp"
+#include "tests/support/eventually.hpp"
 #include "tests/support/temp_dir.hpp"
 #include "tests/tools/shmifperf/live_resctrl.hpp"
 #include "tests/tools/shmifperf/perf_rig.hpp"
@@ -151,6 +158,34 @@ TEST_F(MembwAllocation, OfASweepHaveFourSamplesEachUnlessOthersAreAskedFor) {
   EXPECT_EQ(samples, (std::vector<std::pair<int, int>>{
                          {1, 0}, {2, 0}, {3, 0}, {4, 0}, {6, 1}, {7, 1}, {8, 1}, {9, 1}}))
       << "the first of each step is dropped";
+}
+
+/// How long the built-in load that this process has started may run; 0: it has not begun.
+std::chrono::nanoseconds time_of_load(pid_t starter) {
+  for (const auto& each : std::filesystem::directory_iterator("/proc")) {
+    const std::string path = each.path().string();
+    const std::string status = text_of_file(path + "/status");
+    if (status.find("\nPPid:\t" + std::to_string(starter) + '\n') == std::string::npos) continue;
+    std::istringstream words(text_of_file(path + "/cmdline"));
+    for (std::string word; std::getline(words, word, '\0');) {
+      if (word != "--fill" || !std::getline(words, word, '\0')) continue;
+      const auto time = base::read_time(word, std::nullopt);
+      return time ? *time : std::chrono::nanoseconds(0);
+    }
+  }
+  return {};
+}
+
+TEST_F(MembwAllocation, OfASweepHaveALoadThatRunsDuringAllSteps) {
+  Tool tool(shmifperf_words({"membw", "--sysroot", dir_.path(), "--source", "resctrl", "--settle",
+                             "30s", "--window", "20s", "--samples", "2", "--sweep",
+                             "MB:0=50..10/10", "--load", "fill:size=64k,once"}));
+  std::chrono::nanoseconds time{};
+  EXPECT_TRUE(eventually([&] { return (time = time_of_load(tool.pid())).count() != 0; }));
+  // Five steps, each of two samples and one that is dropped.
+  EXPECT_GE(time, std::chrono::seconds(30 + 5 * 3 * 20));
+  tool.signal(SIGTERM);
+  EXPECT_EQ(tool.finish().status, 128 + SIGTERM);
 }
 
 TEST_F(MembwAllocation, OfASweepThatTheProgramDoesNotOutliveIsPartial) {
