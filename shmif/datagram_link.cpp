@@ -188,6 +188,7 @@ std::size_t DatagramLink::Impl::fetch(std::span<std::byte> room, std::size_t max
   for (std::size_t i = 0; i < max; ++i) {
     in_parts[i] = {room.data() + i * stride, small ? room.size() : stride};
   }
+  bool was_reset = false;
   for (unsigned refusals = 0;;) {  // ends: a socket has one error at a time
     // MSG_TRUNC: for a datagram that is too long, the kernel returns its true length.
     const int n = ::recvmmsg(socket.get(), in.data(), static_cast<unsigned>(max),
@@ -198,6 +199,8 @@ std::size_t DatagramLink::Impl::fetch(std::span<std::byte> room, std::size_t max
     const int number = errno;
     if (number == ECONNRESET || number == ENOTCONN) {
       end("receiving", number);
+      // Told once, before what the peer had sent, if it left frames of this side unread.
+      if (number == ECONNRESET && !std::exchange(was_reset, true)) continue;
     } else if (number != EAGAIN && number != ECONNREFUSED) {
       in_error = std::error_code(number, std::generic_category());
     }

@@ -125,6 +125,24 @@ TEST(DatagramLink, APeerThatClosesWithoutReadingEndsIt) {
   EXPECT_EQ(link.send(views(frames)).error, Errc::link_ended);
 }
 
+TEST(DatagramLink, FramesThatAPeerSentBeforeItClosedWithoutReadingArrive) {
+  auto pair = socket_pair(SOCK_SEQPACKET);
+  auto link = DatagramLink::adopt(std::move(pair[0]), {.address = "near"});
+  const std::vector<Bytes> frames{make_frame(60, 1), make_frame(61, 2)};
+  ASSERT_EQ(link.send(views(frames)).taken, 2U);
+  for (const Bytes& frame : frames) {
+    ASSERT_EQ(::send(pair[1].get(), frame.data(), frame.size(), 0),
+              static_cast<ssize_t>(frame.size()));
+  }
+  pair[1].reset();
+  FrameBatch batch;
+  const ReceiveResult got = link.receive(batch);
+  EXPECT_FALSE(got.error) << got.error.message();
+  ASSERT_EQ(got.frames, 2U);
+  EXPECT_TRUE(same_frames(frames, {to_bytes(batch[0]), to_bytes(batch[1])}));
+  EXPECT_EQ(link.receive(batch).error, Errc::link_ended);
+}
+
 TEST(DatagramLink, FramesToAPathWhereNobodyIsAreTakenAndCounted) {
   const TempDir directory;
   const std::string path = directory.file("q");
