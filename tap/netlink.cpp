@@ -354,11 +354,6 @@ Result<void> Netlink::set_up(const std::string& name, bool up) {
                          IFF_UP, up);
 }
 
-Result<void> Netlink::set_promiscuous(const std::string& name, bool on) {
-  return impl_->set_flag(name, "cannot change promiscuous mode of interface \"" + name + "\"",
-                         IFF_PROMISC, on);
-}
-
 Result<void> Netlink::set_mtu(const std::string& name, std::uint32_t mtu) {
   return impl_->change(name,
                        "cannot set the MTU of interface \"" + name + "\" to " + std::to_string(mtu),

@@ -96,7 +96,6 @@ class Netlink {
   Result<void> set_up(const std::string& name, bool up = true);
   Result<void> set_mtu(const std::string& name, std::uint32_t mtu);
   Result<void> set_mac(const std::string& name, MacAddress mac);
-  Result<void> set_promiscuous(const std::string& name, bool on);
   /// The interface must be down.
   Result<void> rename(const std::string& name, const std::string& to);
   Result<void> remove(const std::string& name);

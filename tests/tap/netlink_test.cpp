@@ -77,8 +77,6 @@ TEST_F(NetlinkTest, SaysWhatItTriedWithWhatOnWhich) {
            {why(netlink.set_mtu("no0", 1400)), "set the MTU of interface \"no0\" to 1400: "},
            {why(netlink.set_mac("no0", mac)),
             "set the MAC of interface \"no0\" to b2:a0:00:00:00:01: "},
-           {why(netlink.set_promiscuous("no0", true)),
-            "change promiscuous mode of interface \"no0\": "},
            {why(netlink.rename("no0", "yes0")), "rename interface \"no0\" to \"yes0\": "},
            {why(netlink.move_to("no0", *NetNamespace::current())),
             "move interface \"no0\" to the network namespace of this process: "},
@@ -352,7 +350,7 @@ TEST_F(NetlinkTest, ConfiguresBothEndsOfAPairAcrossNamespaces) {
   const MacAddress mac = *MacAddress::parse("b2:a0:00:00:00:01");
   ok(netlink.set_mac("v0", mac));
   ok(netlink.set_mtu("v0", 9000));
-  ok(netlink.set_promiscuous("v0", true));
+  EXPECT_TRUE(set_promiscuous(left.space(), "v0", true));
   ok(peer.rename("v1", "eth0"));
   ok(netlink.set_up("v0"));
   EXPECT_FALSE(netlink.interface("v0")->has_carrier());
@@ -366,7 +364,7 @@ TEST_F(NetlinkTest, ConfiguresBothEndsOfAPairAcrossNamespaces) {
   EXPECT_EQ(v0->mac, mac);
   EXPECT_EQ(v0->mtu, 9000U);
   EXPECT_TRUE(v0->is_promiscuous());
-  ok(netlink.set_promiscuous("v0", false));
+  EXPECT_TRUE(set_promiscuous(left.space(), "v0", false));
   EXPECT_FALSE(netlink.interface("v0")->is_promiscuous());
   ok(netlink.remove("v0"));
   EXPECT_FALSE(netlink.interface("v0"));

@@ -3,11 +3,15 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <net/if.h>
 #include <sched.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <array>
+#include <cerrno>
 #include <string>
 #include <thread>
 #include <utility>
@@ -49,6 +53,24 @@ class TestNamespace {
  private:
   UniqueFd fd_;
 };
+
+/// Switches promiscuous mode as an administrator does. Result: whether that worked.
+inline bool set_promiscuous(const NetNamespace& where, const std::string& name, bool on) {
+  return run_in(where,
+                [&]() -> Result<std::vector<UniqueFd>> {
+                  const UniqueFd control(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+                  ifreq request{};
+                  name.copy(request.ifr_name, IFNAMSIZ - 1);
+                  if (::ioctl(control.get(), SIOCGIFFLAGS, &request) != 0)
+                    return Error::from_errno(errno, "no flags");
+                  request.ifr_flags = static_cast<short>(on ? request.ifr_flags | IFF_PROMISC
+                                                            : request.ifr_flags & ~IFF_PROMISC);
+                  if (::ioctl(control.get(), SIOCSIFFLAGS, &request) != 0)
+                    return Error::from_errno(errno, "no change");
+                  return std::vector<UniqueFd>();
+                })
+      .has_value();
+}
 
 /// Moves the calling thread into a namespace, and back when it ends.
 class Inside {

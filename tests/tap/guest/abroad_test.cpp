@@ -115,9 +115,9 @@ class AbroadTest : public ::testing::TestWithParam<std::string> {
     EXPECT_FALSE(now_.promiscuous);
     ASSERT_TRUE(there.set_mtu("dev0", mtu));
     EXPECT_TRUE(becomes([&](const GuestInterfaceState& now) { return now.mtu == mtu; }));
-    ASSERT_TRUE(there.set_promiscuous("dev0", true));
+    ASSERT_TRUE(set_promiscuous(space.space(), "dev0", true));
     EXPECT_TRUE(becomes([](const GuestInterfaceState& now) { return now.promiscuous; }));
-    ASSERT_TRUE(there.set_promiscuous("dev0", false));
+    ASSERT_TRUE(set_promiscuous(space.space(), "dev0", false));
     EXPECT_TRUE(becomes([](const GuestInterfaceState& now) { return !now.promiscuous; }));
   }
 
@@ -187,16 +187,16 @@ TEST_P(AbroadTest, AddressesThatItReceivesAbroadMakeItHearAll) {
 TEST_P(AbroadTest, AbroadNobodyHasMadeItPromiscuousForUs) {
   const TestNamespace other;
   begin(kAtNews, 1);
-  ASSERT_TRUE(home_.netlink().set_promiscuous("dev0", true));
+  ASSERT_TRUE(set_promiscuous(home_.space(), "dev0", true));
   ASSERT_TRUE(home_.netlink().set_mtu("dev0", 1400));
   EXPECT_TRUE(becomes([](const GuestInterfaceState& now) { return now.mtu == 1400; }));
   EXPECT_FALSE(now_.promiscuous);
-  ASSERT_TRUE(home_.netlink().set_promiscuous("dev0", false));
+  ASSERT_TRUE(set_promiscuous(home_.space(), "dev0", false));
   ASSERT_TRUE(home_.netlink().move_to("dev0", other.space()));
   ASSERT_TRUE(other.netlink().set_up("dev0"));
   EXPECT_TRUE(has_carrier(true));
   EXPECT_FALSE(now_.promiscuous);
-  ASSERT_TRUE(other.netlink().set_promiscuous("dev0", true));
+  ASSERT_TRUE(set_promiscuous(other.space(), "dev0", true));
   EXPECT_TRUE(becomes([](const GuestInterfaceState& now) { return now.promiscuous; }));
 }
 

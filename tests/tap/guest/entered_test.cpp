@@ -11,6 +11,7 @@
 #include "tests/support/child_process.hpp"
 #include "tests/support/temp_dir.hpp"
 #include "tests/tap/guest/guest_rig.hpp"
+#include "tests/tap/test_namespace.hpp"
 
 namespace shmif::tap::test {
 namespace {
@@ -208,11 +209,11 @@ TEST(GuestLans, WhatTheirBridgeDoesToTheInterfaceIsNoCapture) {
     EXPECT_TRUE(becomes(*guest, [](const GuestInterfaceState& now) {
       return now.mtu == 1500 && now.carrier && !now.promiscuous;
     })) << taps.size();
-    auto there = Netlink::open(NetNamespace::by_pid(guest->pid()).value()).value();
-    ASSERT_TRUE(there.set_promiscuous("tap0", true));
+    const NetNamespace there = NetNamespace::by_pid(guest->pid()).value();
+    ASSERT_TRUE(set_promiscuous(there, "tap0", true));
     EXPECT_TRUE(becomes(*guest, [](const GuestInterfaceState& now) { return now.promiscuous; }))
         << taps.size();
-    ASSERT_TRUE(there.set_promiscuous("tap0", false));
+    ASSERT_TRUE(set_promiscuous(there, "tap0", false));
     EXPECT_TRUE(becomes(*guest, [](const GuestInterfaceState& now) { return !now.promiscuous; }))
         << taps.size();
   }

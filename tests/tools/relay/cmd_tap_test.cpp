@@ -358,9 +358,9 @@ TEST_F(TapCommand, HearsWhatIsForOthersOnlyWhileSomebodyListensInOnTheDevice) {
     return false;
   };
   EXPECT_FALSE(promiscuous());
-  ASSERT_TRUE(space.netlink().set_promiscuous("lab0", true));
+  ASSERT_TRUE(tap::test::set_promiscuous(space.space(), "lab0", true));
   EXPECT_TRUE(becomes(true));
-  ASSERT_TRUE(space.netlink().set_promiscuous("lab0", false));
+  ASSERT_TRUE(tap::test::set_promiscuous(space.space(), "lab0", false));
   EXPECT_TRUE(becomes(false));
 }
 
@@ -471,7 +471,7 @@ TEST_F(TapCommand, ADeviceOnWhichSomebodyListensInAlreadyIsAPortThatHearsAll) {
   {
     const auto former = tap::TapLink::open(device).value();
   }
-  (void)space.netlink().set_promiscuous("lab0", true);
+  ASSERT_TRUE(tap::test::set_promiscuous(space.space(), "lab0", true));
   Tool tap(tap_in(space, {"--create", "--name", "lab0"}));
   wait_for_port("lab0");
   EXPECT_TRUE(becomes("\"promiscuous\": true"));
