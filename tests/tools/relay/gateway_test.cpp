@@ -513,6 +513,25 @@ TEST_P(Gateway, SaysWhyItsProgramDoesNotStart) {
   EXPECT_EQ(std::filesystem::file_size(file("started")), 2U) << "it is not tried with less";
 }
 
+// Where they differ, answers are too long for the bus, or many short ones do the work of one.
+TEST(GatewayLine, GivesItsProgramTheMtuOfTheBus) {
+  const TempDir directory;
+  const std::string program = directory.file("slirp4netns");
+  std::ofstream(program) << "#!/bin/sh\nwhile [ $# -gt 0 ]; do\ncase $1 in --mtu=*) echo $1 >&2; "
+                            "esac\nshift\ndone\nexit 3\n";
+  std::filesystem::permissions(program, std::filesystem::perms::owner_all);
+  for (const std::string mtu : {"300", "1500", "65521"}) {
+    const std::string bus = directory.file(mtu);
+    ASSERT_EQ(run_tool({"create", bus, "--mtu", mtu}).status, 0);
+    const ToolResult result =
+        run_program({"env", "PATH=" + directory.path(), shmifctl_path(), "gateway", bus});
+    EXPECT_EQ(result.status, 1);
+    EXPECT_NE(result.err.find("slirp4netns ended with exit code 3: --mtu=" + mtu + "\n"),
+              std::string::npos)
+        << result.err;
+  }
+}
+
 TEST(GatewayLine, RefusesWhatIsNoNetwork) {
   for (const std::string text : {"10.0.2.0", "10.0.2.2/24", "10.0.2.0/26", "10.0.0.0/7",
                                  "fd00::/64", "10.0.2.0/", "10.0.2.0/24x", "x/24", ""}) {
