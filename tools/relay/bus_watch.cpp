@@ -92,9 +92,9 @@ Result<void> BusWatch::join(tap::Bridge& bridge, std::function<bool()> also) {
   });
 }
 
-void follow_bus(const std::string& path, AnyLink& device, LinkKind kind, std::error_code error) {
-  const bool carrier = (kind == LinkKind::tap || kind == LinkKind::veth) &&
-                       !tap::set_carrier(device.descriptor(), kind, !error);
+void follow_bus(const std::string& path, int device, LinkKind kind, std::error_code error) {
+  const bool carrier =
+      (kind == LinkKind::tap || kind == LinkKind::veth) && !tap::set_carrier(device, kind, !error);
   if (error) {
     log_warning("cannot receive from the bus " + path + ": " + error.message() +
                 (carrier ? "; the interface has no carrier until the bus is repaired" : "") +

@@ -452,8 +452,8 @@ std::pair<tap::BridgeEnd, tap::PairCounters> carry(std::array<Side, 2>& ends,
     for (std::size_t i = 0; i < ends.size(); ++i) {
       Side& other = ends[1 - i];
       if (&link != &*ends[i].link || ends[i].port == nullptr) continue;
-      const bool tap = other.address.kind == Kind::tap && other.faults == nullptr;
-      follow_bus(ends[i].address.target, *other.link, tap ? LinkKind::tap : LinkKind::bridge,
+      const bool tap = other.address.kind == Kind::tap;
+      follow_bus(ends[i].address.target, other.our_end(), tap ? LinkKind::tap : LinkKind::bridge,
                  error);
     }
   };

@@ -338,7 +338,8 @@ class ExecHost {
     };
     options.on_trouble = [this](AnyLink& link, std::error_code error) {
       for (const tap::GuestPort& port : ports_) {
-        if (&port.bus() == &link) follow_bus(port.path(), port.device(), port.kind(), error);
+        if (&port.bus() == &link)
+          follow_bus(port.path(), port.device().descriptor(), port.kind(), error);
       }
     };
     tap::Bridge bridge = tap::Bridge::create(options).value();

@@ -179,7 +179,7 @@ int carry(const TapWish& wish, std::unique_ptr<Port> port, std::unique_ptr<tap::
                  to.address(), on_bus.mtu());
   };
   options.on_trouble = [&](AnyLink& link, std::error_code error) {
-    if (&link == &left) follow_bus(path, right, LinkKind::tap, error);
+    if (&link == &left) follow_bus(path, right.descriptor(), LinkKind::tap, error);
   };
   tap::Bridge bridge = tap::Bridge::create(options).value();
   // The kernel answers for its addresses on all its interfaces.

@@ -131,7 +131,7 @@ tap::BridgeEnd PeerPort::carry(AnyLink& peer, int stop, const std::function<Peer
   tap::BridgeOptions options;
   options.on_trouble = [&](AnyLink& link, std::error_code error) {
     if (&link == &*link_) {
-      follow_bus(bridge_->bus_path, peer, LinkKind::bridge, error);
+      follow_bus(bridge_->bus_path, peer.descriptor(), LinkKind::bridge, error);
     } else if (error) {
       trouble = error;
     }

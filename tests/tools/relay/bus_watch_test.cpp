@@ -152,7 +152,7 @@ TEST(BusWatch, LooksInASecondIfAsked) {
 std::string told_of(std::error_code error, LinkKind kind) {
   AnyLink device(std::make_unique<LoopbackLink>(LoopbackLink::self().value()));
   testing::internal::CaptureStderr();
-  tools::follow_bus("/dev/shm/b", device, kind, error);
+  tools::follow_bus("/dev/shm/b", device.descriptor(), kind, error);
   return testing::internal::GetCapturedStderr();
 }
 

@@ -26,6 +26,13 @@ namespace {
 
 using tap::test::TestNamespace;
 
+/// Writes over the last ring of a bus of 64 KiB.
+void spoil_ring(const std::string& bus) {
+  std::fstream ring(bus, std::ios::in | std::ios::out | std::ios::binary);
+  ring.seekp(-static_cast<std::streamoff>(64U << 10U), std::ios::end);
+  ring << std::string(64U << 10U, '\xff');
+}
+
 TEST_F(TapCommand, APortFollowsItsDeviceIntoOtherNamespaces) {
   const TestNamespace space;
   const TestNamespace first;
@@ -117,6 +124,74 @@ TEST_F(TapCommand, ABridgeShowsThatItsDeviceIsDownAndCountsWhatThatDropped) {
     const std::string line = "bus:" + bus + " -> tap:lab0: 0 frames, 0 bytes, 0 lost, 2 dropped " +
                              "(2 while the interface was down) = 2 came\n";
     EXPECT_NE(result.out.find(line), std::string::npos) << result.out;
+  }
+}
+
+/// A bridge from the bus to lab0, and two whose frames meet faults in both directions.
+std::vector<std::vector<std::string>> bridges_of_lab0(const std::string& bus) {
+  const std::string left = "bus:" + bus;
+  const std::string right = "tap:lab0";
+  return {
+      {left, right}, {left, right, "--fault", "delay=1us"}, {right, left, "--fault", "delay=1us"}};
+}
+
+TEST_F(TapCommand, ABridgeFollowsItsDeviceIntoAnotherNamespaceAlsoWhereItsFramesMeetFaults) {
+  ASSERT_EQ(run_tool({"create", bus, "--size", "64K"}).status, 0);
+  for (const std::vector<std::string>& links : bridges_of_lab0(bus)) {
+    SCOPED_TRACE(testing::PrintToString(links));
+    const TestNamespace space;
+    const TestNamespace other;
+    Tool bridge(bridge_in(space, links));
+    wait_for_port("br");
+    ASSERT_TRUE(space.netlink().move_to("lab0", other.space()));
+    EXPECT_TRUE(becomes("\"carrier\": false")) << "it arrives down";
+    ASSERT_TRUE(other.netlink().set_up("lab0"));
+    EXPECT_TRUE(becomes("\"carrier\": true"));
+    ASSERT_TRUE(other.netlink().set_up("lab0", false));
+    EXPECT_TRUE(becomes("\"carrier\": false"));
+    bridge.signal(SIGTERM);
+    EXPECT_EQ(bridge.finish().status, 0);
+  }
+}
+
+TEST_F(TapCommand, ABridgesDeviceHasNoCarrierWhileItsBusIsCorruptAlsoWhereItsFramesMeetFaults) {
+  ASSERT_EQ(run_tool({"create", bus, "--size", "64K"}).status, 0);
+  for (const std::vector<std::string>& links : bridges_of_lab0(bus)) {
+    SCOPED_TRACE(testing::PrintToString(links));
+    const TestNamespace space;
+    Tool bridge(bridge_in(space, links));
+    wait_for_port("br");
+    spoil_ring(bus);
+    EXPECT_TRUE(bridge.wait_for("; the interface has no carrier until the bus is repaired"))
+        << bridge.so_far().err;
+    EXPECT_FALSE(space.netlink().interface("lab0").value().has_carrier());
+    ASSERT_EQ(run_tool({"repair", bus}).status, 0);
+    EXPECT_TRUE(bridge.wait_for("the bus " + bus + " works again, and the interface has carrier"))
+        << bridge.so_far().err;
+    EXPECT_TRUE(becomes("\"carrier\": true"));
+    bridge.signal(SIGTERM);
+    EXPECT_EQ(bridge.finish().status, 0);
+  }
+}
+
+TEST_F(TapCommand, ANewDeviceOfABridgeHasTheAddressOfItsNameOnThatBusWhetherThatIsMadeOrThere) {
+  const TestNamespace space;
+  const std::string left = "bus:" + bus;
+  const std::string right = "tap:lab0";
+  using Links = std::vector<std::string>;
+  for (const Links& links : {Links{left, right, "--create"}, Links{right, left, "--create"}}) {
+    SCOPED_TRACE(testing::PrintToString(links));
+    ASSERT_EQ(access(bus.c_str(), F_OK), -1);
+    for (const bool is_there : {false, true}) {
+      Tool bridge(bridge_in(space, links));
+      wait_for_port("br");
+      EXPECT_EQ(space.netlink().interface("lab0").value().mac,
+                tap::device_mac(Bus::open(bus).value().info(), "lab0"))
+          << is_there;
+      bridge.signal(SIGTERM);
+      EXPECT_EQ(bridge.finish().status, 0);
+    }
+    ASSERT_EQ(run_tool({"destroy", bus}).status, 0);
   }
 }
 
@@ -277,11 +352,7 @@ TEST_F(TapCommand, SaysThatItsBusIsCorruptOrRemovedAndHasCarrierAgainWhenItIsRep
   Tool tap(tap_in(space, {"--create", "--size", "64K", "--name", "lab0"}));
   wait_for_port("lab0");
   for (int round = 0; round < 2; ++round) {
-    {
-      std::fstream ring(bus, std::ios::in | std::ios::out | std::ios::binary);
-      ring.seekp(-static_cast<std::streamoff>(64U << 10U), std::ios::end);
-      ring << std::string(64U << 10U, '\xff');
-    }
+    spoil_ring(bus);
     ASSERT_TRUE(becomes("\"carrier\": false")) << tap.so_far().err;
     ASSERT_EQ(run_tool({"repair", bus}).status, 0);
     ASSERT_TRUE(becomes("\"carrier\": true")) << tap.so_far().err;

@@ -31,6 +31,14 @@ class TapCommand : public ::testing::Test {
     words.insert(words.end(), more.begin(), more.end());
     return words;
   }
+  /// A bridge in `space` whose port is "br".
+  static std::vector<std::string> bridge_in(const tap::test::TestNamespace& space,
+                                            const std::vector<std::string>& more) {
+    std::vector<std::string> words = {
+        "nsenter", "--net=" + path_of(space), shmifctl_path(), "bridge", "--port-name", "br"};
+    words.insert(words.end(), more.begin(), more.end());
+    return words;
+  }
   static ToolResult run_inside(const tap::test::TestNamespace& space,
                                std::vector<std::string> words) {
     words.insert(words.begin(), {"nsenter", "--net=" + path_of(space)});
