@@ -154,6 +154,8 @@ TEST_F(BridgeOfPeers, ReplaysACaptureWithItsGapsOrTheLongestThatWasAskedFor) {
 
 TEST_F(BridgeOfPeers, SaysWhichLinkWasMeant) {
   const std::string bus = "bus:" + bus_;
+  std::ofstream(file("one")) << "one";
+  std::filesystem::create_symlink(file("one"), file("two"));
   expect_remedies(
       {{{"bridge", bus_, "stream:q"}, "did you mean bus:" + bus_ + '?'},
        {{"bridge", "./b", "stream:q"}, "did you mean bus:./b?"},
@@ -171,6 +173,7 @@ TEST_F(BridgeOfPeers, SaysWhichLinkWasMeant) {
        {{"bridge", bus, "dgram:,/p"}, "LOCAL is missing"},
        {{"bridge", bus, "dgram:/p,/p"}, "both sockets are the same"},
        {{"bridge", bus, "dgram:p,./p"}, "both sockets are the same"},
+       {{"bridge", bus, "dgram:" + file("one") + ',' + file("two")}, "both sockets are the same"},
        {{"bridge", bus, "dgram:127.0.0.1:7000,127.0.0.1:7000"}, "both sockets are the same"}},
       2);
   Tool digits({"sh", "-c", "cd \"$1\" && exec \"$2\" bridge \"$3\" stream:./5555", "sh",
