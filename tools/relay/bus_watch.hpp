@@ -52,8 +52,8 @@ class BusWatch {
 
 /// Reports that the bus at `path` has an error, or without an error that it works again. On an
 /// error the host behind the device loses its carrier; it gets the carrier back afterwards.
-/// `device`: our end, as for tap::set_carrier(). `kind`: of the device. Links of other kinds have no
-/// carrier and are not changed.
+/// `device`: our end, as for tap::set_carrier(). `kind`: of the device. Links of other kinds have
+/// no carrier and are not changed.
 void follow_bus(const std::string& path, int device, LinkKind kind, std::error_code error);
 
 /// Warns if processes of this machine still use a bus that was at `path` and was removed: they do
