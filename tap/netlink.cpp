@@ -269,7 +269,9 @@ std::optional<bool> Netlink::tap_has_header(const std::string& name) const {
     return std::nullopt;
   }
   std::optional<bool> answer;
-  nl_cb* const callbacks = nl_cb_clone(nl_socket_get_cb(impl_->socket.get()));
+  nl_cb* const own = nl_socket_get_cb(impl_->socket.get());  // counts the reference
+  nl_cb* const callbacks = nl_cb_clone(own);
+  nl_cb_put(own);
   const auto read = [](nl_msg* got, void* into) -> int {
     constexpr int kTunHasHeader = 5;  // IFLA_TUN_VNET_HDR, which old headers lack
     nlattr* const info =
