@@ -166,6 +166,7 @@ TEST_F(BridgeOfPeers, SaysWhichLinkWasMeant) {
        {{"bridge", bus, "stream:listen=/p"}, "did you mean stream:/p?"},
        {{"bridge", bus, "stream:unix:/p"}, "did you mean stream:/p?"},
        {{"bridge", bus, "stream:tcp:127.0.0.1:80"}, "did you mean stream:127.0.0.1:80?"},
+       {{"bridge", bus, "stream:tcp:70000"}, "an address needs a port from 0 to 65535"},
        {{"bridge", bus, "stream:5555"}, "(127.0.0.1:5555; for a path, write ./5555)"},
        {{"bridge", bus, "stream:connect=@p"}, "abstract sockets are not supported"},
        {{"bridge", bus, "memif:~/p"}, "the shell does not expand ~ there (write $HOME/p)"},
@@ -176,6 +177,10 @@ TEST_F(BridgeOfPeers, SaysWhichLinkWasMeant) {
        {{"bridge", bus, "dgram:" + file("one") + ',' + file("two")}, "both sockets are the same"},
        {{"bridge", bus, "dgram:127.0.0.1:7000,127.0.0.1:7000"}, "both sockets are the same"}},
       2);
+  // A client of memif is never connected to, so no other word was meant.
+  expect_remedies({{{"bridge", bus, "memif:conect=/nonexistent/q"},
+                    "cannot make the socket conect=/nonexistent/q: "}},
+                  1);
   Tool digits({"sh", "-c", "cd \"$1\" && exec \"$2\" bridge \"$3\" stream:./5555", "sh",
                directory_.path(), shmifctl_path(), bus});
   EXPECT_TRUE(digits.wait_for("stream:./5555: ready")) << digits.so_far().err;
