@@ -36,14 +36,14 @@ int main() {
 
   // The device sends each frame back, with its two addresses exchanged.
   std::error_code end;
-  std::thread answering([&device = device, &end] {
+  std::thread answering([&echo = device, &end] {
     shmif::FrameBatch questions;
-    while (!(end = receive(device, questions))) {
+    while (!(end = receive(echo, questions))) {
       for (const FrameView& question : questions.frames()) {
         std::vector<std::byte> answer(question.bytes.begin(), question.bytes.end());
         std::swap_ranges(answer.begin(), answer.begin() + 6, answer.begin() + 6);
         const FrameView frame(answer);
-        if (device.send({&frame, 1}).error) return;
+        if (echo.send({&frame, 1}).error) return;
       }
     }
   });

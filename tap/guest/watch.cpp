@@ -325,6 +325,8 @@ Result<GuestWatch> GuestWatch::open(WatchSockets sockets, std::vector<WatchedLin
     link.told.interface = i;
     // Somebody may have used one that was there before.
     impl->wants_answer = impl->wants_answer || (link.is.has_list && !link.is.comes_up_later);
+    // One that was moved before the news could be heard is looked for at once.
+    if (link.is.index == 0 && link.is.our_end >= 0) link.left = impl->wants_answer = true;
   }
   impl->set_timer();
   return GuestWatch(std::move(impl));

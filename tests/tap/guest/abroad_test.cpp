@@ -74,6 +74,7 @@ class AbroadTest : public ::testing::TestWithParam<std::string> {
     }
     WatchedLink link{.index = index_at(home_)};
     link.own = own;
+    link.has_list = has_list_;
     link.our_end = tap_ ? tap_->descriptor() : packets_.get();
     link.kind = tap_ ? LinkKind::tap : LinkKind::veth;
     std::vector<WatchedLink> links = before_;
@@ -84,7 +85,8 @@ class AbroadTest : public ::testing::TestWithParam<std::string> {
   }
 
   static unsigned index_at(const TestNamespace& space) {
-    return space.netlink().interface("dev0")->index;
+    const auto found = space.netlink().interface("dev0");
+    return found ? found->index : 0;
   }
 
   /// Waits until what the watch told last is so, as an event loop would.
@@ -142,6 +144,7 @@ class AbroadTest : public ::testing::TestWithParam<std::string> {
 
   TestNamespace home_;
   TestNamespace far_;
+  bool has_list_ = true;
   std::vector<WatchedLink> before_;  ///< others that are watched, too
   std::optional<TapLink> tap_;
   UniqueFd packets_;
@@ -168,6 +171,20 @@ TEST_P(AbroadTest, AnInterfaceIsWhatItsDeviceSaysInWhateverNamespaceItIs) {
   })) << "at home its list is known again";
   ASSERT_TRUE(home_.netlink().move_to("dev0", second.space()));
   EXPECT_TRUE(has_carrier(false)) << "and it may go again";
+}
+
+TEST_P(AbroadTest, OneThatWasMovedBeforeTheWatchBeganIsFollowedFromTheBegin) {
+  const TestNamespace other;
+  ASSERT_TRUE(home_.netlink().move_to("dev0", other.space()));
+  for (const bool has_list : {false, true}) {
+    has_list_ = has_list;
+    now_ = {};
+    begin(kAtNews);
+    EXPECT_TRUE(has_carrier(false)) << "it arrived down";
+    ASSERT_TRUE(other.netlink().set_up("dev0"));
+    EXPECT_TRUE(has_carrier(true));
+    ASSERT_TRUE(other.netlink().set_up("dev0", false));
+  }
 }
 
 TEST_P(AbroadTest, AddressesThatItReceivesAbroadMakeItHearAll) {
