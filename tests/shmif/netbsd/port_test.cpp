@@ -21,7 +21,7 @@
 #include "shmif/port.hpp"
 #include "shmif/receiver.hpp"
 #include "tests/shmif/link_conformance.hpp"
-#include "tests/shmif/netbsd_rig.hpp"
+#include "tests/shmif/netbsd/rig.hpp"
 #include "tests/shmif/two_ports.hpp"
 #include "tests/support/eventually.hpp"
 #include "tests/support/temp_bus.hpp"

@@ -10,7 +10,7 @@
 
 #include "shmif/bus.hpp"
 #include "shmif/port.hpp"
-#include "tests/shmif/netbsd_rig.hpp"
+#include "tests/shmif/netbsd/rig.hpp"
 #include "tests/support/eventually.hpp"
 #include "tests/support/temp_bus.hpp"
 
