@@ -126,13 +126,7 @@ void compute_and_count(TargetState& state) {
 void compute_beside_a_filter(TargetState& state) {
   thread_local const bool is_set = [] {
     if (::gettid() == ::getpid()) return ::signal(SIGUSR1, SIG_IGN) != SIG_ERR;
-    sock_filter rules[] = {BPF_STMT(BPF_LD | BPF_W | BPF_ABS, 0),
-                           BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_userfaultfd, 0, 1),
-                           BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
-                           BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)};
-    sock_fprog program{4, rules};
-    ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-    return ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
+    return kill_for_userfaultfd();
   }();
   state.wrong += is_set ? 0 : 1;
   compute(state);
