@@ -27,6 +27,8 @@ HEADLINE_ROUNDS, OTHER_ROUNDS = 7, 3
 DOCUMENT = os.path.join(ROOT, "docs", "measurements.md")
 FIRST_PAGE = os.path.join(ROOT, "docs", "performance.md")
 FIGURES = os.path.join(ROOT, "docs", "figures")
+RECORD = os.path.join(ROOT, "docs", "measurements", "bench.json")
+PICTURED = ("memif-64", "memif-1514", "tcp", "growth-batch", "growth-frame", "growth-hosts-slow")  # in DOCUMENT
 BEGIN, END = "<!-- tools/bench --write-docs: begin -->", "<!-- tools/bench --write-docs: end -->"
 
 
@@ -39,7 +41,7 @@ def parse():
     parser.add_argument("--install", action="store_true", help="install the packages of the peers first (tools/packages.txt)")
     parser.add_argument("--rounds", type=int, help=f"instead of {HEADLINE_ROUNDS} for rows with a * and {OTHER_ROUNDS} for others")
     parser.add_argument("--out", default=os.path.join(ROOT, "build", "bench"), metavar="DIR", help="for the results")
-    parser.add_argument("--write-docs", action="store_true", help="of all rows: also put them into docs/ (two pages, and figures)")
+    parser.add_argument("--write-docs", action="store_true", help="of all rows: also put them into docs/ (two pages, a record, and figures)")
     parser.add_argument("--before", metavar="TREE", help="shmif alone, in turns with the earlier version in TREE, which you have built there with the preset release")
     parser.add_argument("--build", default=os.path.join(ROOT, "build", "release"), help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -152,22 +154,27 @@ def summary(facts):
             f"CPUs {busy} % busy before.{apart}{warning}")
 
 
+def raw(facts, measured):
+    return {"machine": facts,
+            "rows": [{"name": m.row.name, "rounds": m.rounds, "failures": m.failures, "left_out": m.left_out, "line_ns": m.line_ns} for m in measured]}
+
+
 def write_results(options, facts, measured):
     os.makedirs(options.out, exist_ok=True)
-    raw = {"machine": facts,
-           "rows": [{"name": m.row.name, "rounds": m.rounds, "failures": m.failures, "left_out": m.left_out, "line_ns": m.line_ns} for m in measured]}
     with open(os.path.join(options.out, "results.json"), "w", encoding="utf-8") as file:
-        json.dump(raw, file, indent=1)
+        json.dump(raw(facts, measured), file, indent=1)
     with open(os.path.join(options.out, "table.md"), "w", encoding="utf-8") as file:
         file.write(summary(facts) + "\n\n" + report.markdown(measured) + "\n")
     return write_figures(options.out, measured)
 
 
-def write_figures(folder, measured):
-    """Result: the names of the pictures."""
+def write_figures(folder, measured, only=()):
+    """Result: the names of the pictures, of all or `only` some."""
     os.makedirs(folder, exist_ok=True)
     names = []
     for name, picture in (found for one in measured for found in report.pictures(one).items()):
+        if only and name not in only:
+            continue
         names.append(name + ".svg")
         with open(os.path.join(folder, names[-1]), "w", encoding="utf-8") as file:
             file.write(picture)
@@ -184,10 +191,21 @@ def replace_section(page, parts):
         file.write(text[:text.index(BEGIN)] + section + text[text.index(END) + len(END):])
 
 
+def write_record(facts, measured):
+    """All lines of the table, of which the page shows those with a target, and the figures of each round."""
+    os.makedirs(os.path.dirname(RECORD), exist_ok=True)
+    with open(RECORD, "w", encoding="utf-8") as file:
+        json.dump({"command": "tools/bench --write-docs", "works": report.works(measured), "columns": report.HEADINGS,
+                   "lines": report.lines(measured), **raw(facts, measured)}, file, indent=1, ensure_ascii=False)
+        file.write("\n")
+
+
 def write_docs(facts, measured):
-    pictures = "\n".join(f"![{name[:-4]}](figures/{name})" for name in write_figures(FIGURES, measured))
-    replace_section(DOCUMENT, [summary(facts), report.markdown(measured), pictures])
-    replace_section(FIRST_PAGE, [summary(facts), report.brief(report.lines(measured))])
+    write_record(facts, measured)
+    pictures = "\n".join(f"![{name[:-4]}](figures/{name})" for name in write_figures(FIGURES, measured, PICTURED))
+    about = report.wrapped(summary(facts))
+    replace_section(DOCUMENT, [about, report.markdown(measured, judged_only=True), pictures])
+    replace_section(FIRST_PAGE, [about, report.brief(report.lines(measured))])
 
 
 def main():

@@ -2,6 +2,7 @@
 
 import html
 import statistics
+import textwrap
 
 from rows import OURS, Goal
 
@@ -171,13 +172,23 @@ def plain(all_measured):
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in table)
 
 
-def markdown(all_measured):
+def wrapped(text, indent=""):
+    """As tools/lint wants the prose of a page."""
+    return textwrap.fill(text, 100, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+
+
+def works(all_measured):
+    return {measured.row.name: measured.row.work for measured in all_measured}
+
+
+def markdown(all_measured, judged_only=False):
+    """The table, and what each row does; with `judged_only`, of the figures that have a target."""
     def cells(line):
         return "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |"
+    shown = [measured for measured in all_measured if not judged_only or any(line[-1] for line in lines_of(measured))]
     text = [cells(HEADINGS), "|" + "---|" * len(HEADINGS)]
-    text += [cells(line) for line in lines(all_measured)]
-    works = {measured.row.name: measured.row.work for measured in all_measured}
-    text += ["", *(f"- `{name}`: {work}" for name, work in works.items())]
+    text += [cells(line) for line in lines(shown) if line[-1] or not judged_only]
+    text += ["", *(wrapped(f"- `{name}`: {work}", "  ") for name, work in works(shown).items())]
     return "\n".join(text)
 
 

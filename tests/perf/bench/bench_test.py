@@ -1,7 +1,9 @@
 #!/usr/bin/python3
 """bench_test.py SOURCE: how tools/bench takes turns, and what it makes of the figures. Nothing is measured here."""
+import json
 import pathlib
 import sys
+import tempfile
 import types
 import unittest
 from unittest import mock
@@ -202,6 +204,48 @@ class TwoVersions(unittest.TestCase):
         spoiled = types.SimpleNamespace(begin_round=lambda: None, turn=lambda subject: None)
         lines = list(self.compare(lambda: {"rate": 1}, lambda: {"rate": 1}, cpus=spoiled).lines())
         self.assertEqual(lines[0], ("a-row", "shmif", "left out 2 x: the CPUs moved", "", "", ""))
+
+
+class Documents(unittest.TestCase):
+    FACTS = {"cpus": 2, "model": "some CPU", "kernel": "6.18", "date": "2026-11-25", "commit": "abc", "busy_percent_before": 0, "line_ns": []}
+
+    def written(self, rounds, goals):
+        """Result: the page, the record, and the names of the pictures, of rows `kept` and `other`."""
+        measured = []
+        for name in ("kept", "other"):
+            found = report.Measured(row_of(dict.fromkeys(["shmif", "one"]), (RATE,), goals[name]))
+            found.row.name, found.rounds = name, rounds
+            measured.append(found)
+        with tempfile.TemporaryDirectory() as folder:
+            root = pathlib.Path(folder)
+            for page in ("page.md", "first.md"):
+                (root / page).write_text(f"before\n{bench.BEGIN}\nold\n{bench.END}\nafter\n")
+            with mock.patch.multiple(bench, DOCUMENT=root / "page.md", FIRST_PAGE=root / "first.md", FIGURES=root / "figures",
+                                     RECORD=root / "measurements" / "bench.json", PICTURED=("kept",)), mock.patch.object(report, "FIRST", ()):
+                bench.write_docs(self.FACTS, measured)
+            return ((root / "page.md").read_text(), json.loads((root / "measurements" / "bench.json").read_text()),
+                    sorted(file.name for file in (root / "figures").iterdir()))
+
+    def test_the_page_has_what_has_a_target_and_the_record_has_all(self):
+        with_target, without = rows.Goal("rate", ["one"], 3), rows.Goal("rate", ["one"])
+        page, record, pictures = self.written([{"shmif": {"rate": 8e6}, "one": {"rate": 2e6}}], {"kept": [with_target, without], "other": [without]})
+        judged = ["kept", "received, M frames/s", "8", "one", "2", "4", ">= 3 x", "met"]
+        beside = ["received, M frames/s", "8", "one", "2", "4", "", ""]
+        self.assertEqual([line for line in page.splitlines() if line.startswith(("| kept", "| other"))], ["| " + " | ".join(judged) + " |"])
+        self.assertEqual([line for line in page.splitlines() if line.startswith("- ")], ["- `kept`: some work"])
+        self.assertTrue(page.startswith("before\n") and page.endswith("\nafter\n"))
+        self.assertEqual(record["lines"], [judged, ["kept", *beside], ["other", *beside]])
+        self.assertEqual(record["rows"][1]["rounds"], [{"shmif": {"rate": 8e6}, "one": {"rate": 2e6}}])
+        self.assertEqual((record["command"], record["machine"]), ("tools/bench --write-docs", self.FACTS))
+        self.assertEqual(pictures, ["kept.svg"])
+
+    def test_lines_of_prose_fit_into_a_page(self):
+        found = report.Measured(row_of({"shmif": None}, goals=[rows.Goal("rate", [], 1)]))
+        found.row.work = "word " * 30
+        found.rounds = [{"shmif": {"rate": 2e6}}]
+        works = report.markdown([found]).split("\n\n")[1].splitlines()
+        self.assertEqual([len(line) <= 100 for line in works], [True, True])
+        self.assertTrue(works[1].startswith("  word"))
 
 
 if __name__ == "__main__":
