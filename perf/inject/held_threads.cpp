@@ -26,11 +26,12 @@ constexpr unsigned kEventShift = 16;
 /// Calls that end with EINTR when their thread is stopped, although no signal comes (signal(7)).
 /// Nothing has been done then, so they can be made once more.
 constexpr std::array kFragileCalls = {
-    SYS_epoll_pwait,  SYS_epoll_pwait2,  SYS_semop,    SYS_semtimedop, SYS_rt_sigtimedwait,
-    SYS_io_getevents, SYS_io_pgetevents, SYS_read,     SYS_readv,      SYS_pread64,
-    SYS_preadv,       SYS_recvfrom,      SYS_recvmsg,  SYS_recvmmsg,   SYS_accept,
-    SYS_accept4,      SYS_write,         SYS_writev,   SYS_pwrite64,   SYS_pwritev,
-    SYS_sendto,       SYS_sendmsg,       SYS_sendmmsg, SYS_connect,    SYS_io_uring_enter,
+    SYS_epoll_pwait,  SYS_epoll_pwait2, SYS_semop,    SYS_semtimedop,     SYS_rt_sigtimedwait,
+    SYS_io_getevents, SYS_read,         SYS_readv,    SYS_pread64,        SYS_preadv,
+    SYS_recvfrom,     SYS_recvmsg,      SYS_recvmmsg, SYS_accept,         SYS_accept4,
+    SYS_write,        SYS_writev,       SYS_pwrite64, SYS_pwritev,        SYS_sendto,
+    SYS_sendmsg,      SYS_sendmmsg,     SYS_connect,  SYS_io_uring_enter, SYS_preadv2,
+    SYS_pwritev2,     SYS_splice,       SYS_sendfile,
 #ifdef SYS_epoll_wait
     SYS_epoll_wait,
 #endif
