@@ -1,11 +1,15 @@
 #include "perf/membw/fill_counts.hpp"
 
 #include <fcntl.h>
+#include <linux/futex.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <climits>
+#include <ctime>
 #include <utility>
 
 namespace shmif::perf {
@@ -13,7 +17,7 @@ namespace shmif::perf {
 FillCounts::FillCounts(base::SharedMemory memory, UniqueFd file) noexcept
     : memory_(std::move(memory)), file_(std::move(file)) {}
 
-// New memory is 0, and so are new slots.
+// New memory is 0, and so are new slots and turns.
 Result<FillCounts> FillCounts::create() {
   const std::string name = "the counts of the load";
   UniqueFd file(::memfd_create("shmifperf-fill", MFD_CLOEXEC));
@@ -45,7 +49,7 @@ std::string FillCounts::path() const {
 
 void FillCounts::set(unsigned thread, const FillProgress& progress) noexcept {
   if (thread >= kMaxThreads) return;
-  Slot& slot = slots()[thread];
+  Slot& slot = shared().slots[thread];
   const std::uint64_t changes = slot.changes.load(std::memory_order_relaxed);
   slot.changes.store(changes + 1);
   slot.time_ns.store(progress.time_ns);
@@ -57,7 +61,7 @@ void FillCounts::set(unsigned thread, const FillProgress& progress) noexcept {
 std::vector<std::optional<FillProgress>> FillCounts::look() const {
   std::vector<std::optional<FillProgress>> all;
   for (unsigned thread = 0; thread < kMaxThreads; ++thread) {
-    const Slot& slot = slots()[thread];
+    const Slot& slot = shared().slots[thread];
     if (slot.changes.load() == 0) break;  // the threads of a load have the first numbers
     std::optional<FillProgress>& found = all.emplace_back();
     constexpr int kTries = 100;
@@ -68,6 +72,22 @@ std::vector<std::optional<FillProgress>> FillCounts::look() const {
     }
   }
   return all;
+}
+
+void FillCounts::set_turn(FillTurn turn) noexcept {
+  shared().turn.store(static_cast<std::uint32_t>(turn));
+  ::syscall(SYS_futex, &shared().turn, FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0);
+}
+
+void FillCounts::begin_round(std::uint64_t now_ns) noexcept {
+  shared().began_ns.store(now_ns);
+  set_turn(FillTurn::running);
+}
+
+void FillCounts::wait_while(FillTurn turn, std::chrono::nanoseconds time) const noexcept {
+  const auto seconds = std::chrono::floor<std::chrono::seconds>(time);
+  const timespec longest{seconds.count(), (time - seconds).count()};
+  ::syscall(SYS_futex, &shared().turn, FUTEX_WAIT, turn, &longest, nullptr, 0);
 }
 
 }  // namespace shmif::perf

@@ -3,6 +3,7 @@
 
 #include <array>
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -22,6 +23,14 @@ struct FillProgress {
   std::uint64_t written = 0;
 };
 
+/// Where a load of a single round is. Its observer opens a window around that round only.
+enum class FillTurn : std::uint32_t {
+  preparing,  ///< it fills its buffers for the first time
+  ready,      ///< it waits for its observer
+  running,    ///< set by the observer: the round
+  done,       ///< the round has ended; the process waits, so that its observer can still look at it
+};
+
 /// Threads: each number has one writer; anybody reads.
 class FillCounts {
  public:
@@ -39,14 +48,29 @@ class FillCounts {
   /// By thread. None: the thread was writing for all of several looks.
   std::vector<std::optional<FillProgress>> look() const;
 
+  FillTurn turn() const noexcept { return FillTurn{shared().turn.load()}; }
+  /// Wakes all that wait for a turn.
+  void set_turn(FillTurn turn) noexcept;
+  /// Lets the round begin, at this time of CLOCK_MONOTONIC.
+  void begin_round(std::uint64_t now_ns) noexcept;
+  /// 0: no round was begun by begin_round().
+  std::uint64_t round_began_ns() const noexcept { return shared().began_ns.load(); }
+  /// Blocks: while it is this turn, at most for `time`; it may return earlier.
+  void wait_while(FillTurn turn, std::chrono::nanoseconds time) const noexcept;
+
  private:
   /// Odd numbers of `changes`: the other words are being written.
   struct alignas(64) Slot {
     std::atomic<std::uint64_t> changes{0}, time_ns{0}, read{0}, written{0};
   };
-  static constexpr std::size_t kBytes = kMaxThreads * sizeof(Slot);
+  struct Shared {
+    std::array<Slot, kMaxThreads> slots;
+    std::atomic<std::uint32_t> turn{0};  ///< a FillTurn, and a futex
+    std::atomic<std::uint64_t> began_ns{0};
+  };
+  static constexpr std::size_t kBytes = sizeof(Shared);
   FillCounts(base::SharedMemory memory, UniqueFd file) noexcept;
-  Slot* slots() const noexcept { return static_cast<Slot*>(memory_.data()); }
+  Shared& shared() const noexcept { return *static_cast<Shared*>(memory_.data()); }
 
   base::SharedMemory memory_;
   UniqueFd file_;

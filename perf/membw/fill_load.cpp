@@ -167,6 +167,15 @@ class Filler {
   FillProgress progress_;
 };
 
+/// Says that it is this turn, and waits until the observer has changed it. Blocks: at most `time`.
+void wait_for_observer(FillCounts& counts, FillTurn turn, std::chrono::nanoseconds time) noexcept {
+  const auto latest = Clock::now() + time;
+  counts.set_turn(turn);
+  while (counts.turn() == turn && Clock::now() < latest) {
+    counts.wait_while(turn, latest - Clock::now());
+  }
+}
+
 constexpr std::array<std::pair<std::string_view, FillOperation>, 3> kOperations{
     {{"read", FillOperation::read},
      {"write", FillOperation::write},
@@ -269,13 +278,17 @@ Result<FillResult> fill_memory(std::chrono::nanoseconds time, const FillOptions&
     buffers.emplace_back(2 * half);
     if (buffers.back().data() == nullptr) return Error::from_errno(errno, "cannot fill memory");
   }
+  FillCounts* const turns = options.takes_turns ? options.counts : nullptr;
   std::atomic<std::uint64_t> bytes = 0;
   Clock::time_point begin;
-  std::barrier ready(static_cast<std::ptrdiff_t>(result.threads),
-                     [&begin]() noexcept { begin = Clock::now(); });
+  std::barrier ready(static_cast<std::ptrdiff_t>(result.threads), [&]() noexcept {
+    if (turns != nullptr) wait_for_observer(*turns, FillTurn::ready, time);
+    begin = Clock::now();
+  });
   const auto work = [&](unsigned thread, std::byte* buffer) {
     Filler filler(thread, buffer, half, options);
     filler.prepare();
+    if (turns != nullptr) filler.begin();  // an observer's window begins before the round
     ready.arrive_and_wait();
     filler.begin();
     int pattern = 2;
@@ -293,6 +306,7 @@ Result<FillResult> fill_memory(std::chrono::nanoseconds time, const FillOptions&
   threads.clear();  // waits for all of them
   result.seconds = std::chrono::duration<double>(Clock::now() - begin).count();
   result.bytes = bytes;
+  if (turns != nullptr) wait_for_observer(*turns, FillTurn::done, time);
   return result;
 }
 

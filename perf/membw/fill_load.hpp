@@ -26,6 +26,10 @@ struct FillOptions {
   FillOperation operation = FillOperation::copy;
   bool once = false;   ///< one round, however long it takes
   bool flush = false;  ///< first write the buffers back and drop them from the caches
+  /// With `once` and `counts`: the round begins when the observer says so
+  /// (FillCounts::begin_round), and fill_memory() does not return after it, so that the observer
+  /// can look at the process.
+  bool takes_turns = false;
 };
 struct FillResult {
   std::uint64_t bytes = 0;  ///< that were read and written
@@ -49,7 +53,8 @@ Result<void> check_fill(const FillOptions& options);
 
 /// Each thread works on a buffer of its own, again and again. With FillOperation::copy, of three
 /// bytes one is read and two are written. Blocks: for that time, and until the rounds in progress
-/// have ended. Errors: those of check_fill().
+/// have ended; with `takes_turns`, at most that time before its round and as long after it. Errors:
+/// those of check_fill().
 Result<FillResult> fill_memory(std::chrono::nanoseconds time, const FillOptions& options = {});
 
 }  // namespace shmif::perf

@@ -1,5 +1,7 @@
 #include "perf/membw/load_source.hpp"
 
+#include <algorithm>
+
 namespace shmif::perf {
 
 Result<void> LoadSource::enable() {
@@ -22,13 +24,16 @@ MemoryReading LoadSource::read() {
   double written = 0;
   for (std::size_t at = 0; at < end_.size(); ++at) {
     const bool known = at < begin_.size() && begin_[at] && end_[at] && begin_[at]->time_ns != 0;
-    if (!known || end_[at]->time_ns <= begin_[at]->time_ns) {
+    // A load of one round has waited for its observer since it told its first time.
+    const std::uint64_t began =
+        known ? std::max(begin_[at]->time_ns, counts_.round_began_ns()) : std::uint64_t{0};
+    if (!known || end_[at]->time_ns <= began) {
       reading.reason = "thread " + std::to_string(at) +
                        " of the load did not end a round in this window (take a longer --window)";
       return reading;
     }
     constexpr double kSeconds = 1e-9;
-    const double seconds = static_cast<double>(end_[at]->time_ns - begin_[at]->time_ns) * kSeconds;
+    const double seconds = static_cast<double>(end_[at]->time_ns - began) * kSeconds;
     read += static_cast<double>(end_[at]->read - begin_[at]->read) / seconds;
     written += static_cast<double>(end_[at]->written - begin_[at]->written) / seconds;
   }

@@ -67,18 +67,20 @@ class Measurement {
   }
 
   /// Result: whether there is more to measure.
-  bool slept(nanoseconds time) {
-    const Woken woken = hooks_.sleep(time);
+  bool slept(nanoseconds time) { return was_whole(hooks_.sleep(time)); }
+  bool was_whole(Woken woken) {
     if (woken == Woken::stopped) result_.partial = true;
     return woken == Woken::time_is_up;
   }
 
-  /// A window of all sources. Result: false if the time was not up when it ended.
-  bool window(std::vector<MemoryReading>& readings) {
+  /// A window of all sources, as long as `wait` blocks. Result: that of `wait`: false if its time
+  /// was not up when it ended.
+  template <class Wait>
+  bool window(std::vector<MemoryReading>& readings, const Wait& wait) {
     std::vector<Result<void>> done;
     done.reserve(runs_.size());
     for (const Run& run : runs_) done.push_back(run.open ? run.source->enable() : Result<void>());
-    const bool whole = slept(options_.window);
+    const bool whole = wait();
     for (std::size_t at = runs_.size(); at-- > 0;) {
       if (!runs_[at].open) continue;
       auto disabled = runs_[at].source->disable();
@@ -99,7 +101,7 @@ class Measurement {
   bool measure_background() {
     if (!hooks_.pause || !hooks_.pause()) return true;
     std::vector<MemoryReading> readings;
-    const bool whole = window(readings);
+    const bool whole = window(readings, [&] { return slept(options_.window); });
     if (hooks_.resume) hooks_.resume();
     for (std::size_t at = 0; whole && at < runs_.size(); ++at) {
       if (runs_[at].open && runs_[at].source->scope() != MemoryScope::group) {
@@ -110,7 +112,10 @@ class Measurement {
   }
 
   /// Samples of a step, with the one that is dropped; 0: it has no end.
-  std::size_t in_step() const { return options_.samples == 0 ? 0 : options_.samples + 1; }
+  std::size_t in_step() const {
+    if (options_.once) return 1;
+    return options_.samples == 0 ? 0 : options_.samples + 1;
+  }
   bool is_last(std::size_t number) const {
     return in_step() != 0 && number + 1 == in_step() * std::max<std::size_t>(options_.steps, 1);
   }
@@ -125,11 +130,14 @@ class Measurement {
     sample.number = number;
     sample.step = in_step() == 0 ? 0 : number / in_step();
     // A window that the end of the program cut short is no sample.
-    if (!window(sample.readings)) return false;
+    const bool whole = window(sample.readings, [&] {
+      return options_.once ? was_whole(hooks_.round()) : slept(options_.window);
+    });
+    if (!whole) return false;
     if (hooks_.measured && !keep(hooks_.measured(sample))) return false;
     debug(Debug::membw, [&] { return told(sample); });
     const bool first = in_step() == 0 ? number == 0 : number % in_step() == 0;
-    if (!first) result_.samples.push_back(std::move(sample));
+    if (!first || options_.once) result_.samples.push_back(std::move(sample));
     return is_last(number) || options_.interval <= options_.window ||
            slept(options_.interval - options_.window);
   }

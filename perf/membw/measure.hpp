@@ -27,11 +27,14 @@ struct MembwOptions {
   /// other conditions, which MembwHooks::set_up makes. 0: once, and the result has no steps.
   std::size_t steps = 0;
   bool background = true;  ///< measure it first, if the program can be paused
+  /// MembwHooks::round is the only window after the background: it is kept, and `window` is not
+  /// its length. Then `samples` is 1 and there are no steps.
+  bool once = false;
 };
 
 /// One window, as each source saw it. The order is that of the sources.
 struct MembwSample {
-  /// From 0, which is dropped, as is the first of each further step.
+  /// From 0, which is dropped, as is the first of each further step, unless it is the only one.
   std::size_t number = 0;
   std::size_t step = 0;
   std::vector<MemoryReading> readings;
@@ -46,6 +49,8 @@ struct MembwHooks {
   std::function<Result<void>()> begin;
   /// Stops the program for a moment, and lets it go on. Result: false if it cannot be stopped.
   std::function<bool()> pause, resume;
+  /// Lets the load do its single round, and returns when that has ended.
+  std::function<Woken()> round;
 
   std::function<Result<void>()> init;                        ///< first of all
   std::function<Result<bool>(std::size_t)> set_up;           ///< before each sample; false: no more

@@ -48,7 +48,7 @@ Options describe_membw() {
       "controllers (pmu), the monitoring of the resctrl file system (resctrl), and the bytes that "
       "software copied (software). A source that this machine does not have is listed with the "
       "reason. Without processes, a program or a load, it measures the whole machine. It drops the "
-      "first sample.");
+      "first sample, unless that is the single round of a load.");
   MembwTarget::describe(options);
   options
       .repeatable("source", "SOURCE", "only this source: pmu, resctrl or software (default: all)")
@@ -259,6 +259,7 @@ int fill(const Arguments& args) {
   auto load = perf::read_fill_load(args.text("load").value_or("fill"));
   if (!load) throw UsageError{"--load " + load.error().message};
   load->counts = counts ? &*counts : nullptr;
+  load->takes_turns = load->once && counts;
   const auto filled = perf::fill_memory(args.seconds("fill").value(), *load).value();
   const double rate = static_cast<double>(filled.bytes) / filled.seconds;
   std::printf("filled %s/s (read and written) in %s by %u threads, with %s each\n",
@@ -341,6 +342,8 @@ int run_membw(const CommandLine& line) {
   const StopSignals stop{SIGINT, SIGTERM, SIGHUP, SIGQUIT};  // what was set is undone
   const perf::KernelFiles files(args.text("sysroot").value_or("/"));
   MembwTarget target(args, longest_load(options));
+  options.once = target.has_one_round();
+  if (options.once) options.samples = 1;
   const Sources sources = sources_of(args, files, target);
   perf::MembwHooks hooks;
   bool begun = false;
@@ -351,6 +354,7 @@ int run_membw(const CommandLine& line) {
     if (begin) target.wait_for_load(stop);
     return begin;
   };
+  hooks.round = [&] { return target.round(stop); };
   hooks.pause = [&] { return target.pause(); };
   hooks.resume = [&] { return target.resume(); };
   std::optional<perf::AllocationSteps> steps;

@@ -10,6 +10,7 @@
 
 #include "base/quantity.hpp"
 #include "perf/membw/fill_load.hpp"
+#include "perf/stats/clock.hpp"
 
 namespace shmif::tools {
 
@@ -37,15 +38,31 @@ perf::ChildOptions child_of(const Arguments& args) {
   return child;
 }
 
-/// The command line of the process that is the load.
-std::vector<std::string> load_argv(const Arguments& args, const std::string& counts,
-                                   std::chrono::nanoseconds longest) {
+perf::FillOptions load_of(const Arguments& args) {
   auto options = perf::read_fill_load(*args.text("load"));
   if (!options) throw UsageError{"--load " + options.error().message};
   if (args.given("cpu")) options->threads = 1;
   perf::check_fill(*options).value();
+  for (const char* const several : {"sweep", "interval"}) {
+    if (options->once && args.given(several)) {
+      throw UsageError{std::string("--") + several +
+                       " needs more than one sample, and with \"once\" the load makes one round, "
+                       "which is the only sample (leave out \"once\")"};
+    }
+  }
+  if (options->once && args.count("samples", 1, UINT64_MAX).value_or(1) != 1) {
+    throw UsageError{
+        "--samples: with \"once\" the load makes one round, which is the only sample (leave out "
+        "\"once\")"};
+  }
+  return *options;
+}
+
+/// The command line of the process that is the load.
+std::vector<std::string> load_argv(const perf::FillOptions& load, const std::string& counts,
+                                   std::chrono::nanoseconds longest) {
   return {"/proc/self/exe", "membw", "--fill", base::time_text(longest),
-          "--fill-counts",  counts,  "--load", perf::fill_load_text(*options)};
+          "--fill-counts",  counts,  "--load", perf::fill_load_text(load)};
 }
 
 }  // namespace
@@ -55,8 +72,8 @@ void MembwTarget::describe(Options& options) {
       .value("load", "LOAD",
              "watch a built-in load: fill, which fills buffers on all CPUs, or "
              "fill:size=SIZE,op=read|write|copy,once,flush: SIZE for each thread; read, write, or "
-             "(default) fill one half and copy it; once: a single round; flush: first drop the "
-             "buffers from the caches")
+             "(default) fill one half and copy it; once: a single round, which is the only sample; "
+             "flush: first drop the buffers from the caches")
       .value("cpu", "CPU", "the only CPU that the program or load may use")
       .value("program-output", "FILE",
              "write the output and errors of the program to this file (default: they go where "
@@ -77,8 +94,10 @@ MembwTarget::MembwTarget(const Arguments& args, std::chrono::nanoseconds longest
   }
   perf::ChildOptions child = child_of(args);
   if (args.given("load")) {
+    const perf::FillOptions load = load_of(args);
+    one_round_ = load.once;
     counts_.emplace(perf::FillCounts::create().value());
-    child.argv = load_argv(args, counts_->path(), longest);
+    child.argv = load_argv(load, counts_->path(), longest);
   }
   if (!child.argv.empty()) {
     child_ = perf::HeldChild::start(child).value();
@@ -96,7 +115,10 @@ void MembwTarget::wait_for_load(const StopSignals& stop) {
   constexpr std::chrono::milliseconds kLook{10};
   constexpr std::chrono::minutes kLongest{2};
   const auto latest = SteadyClock::now() + kLongest;
-  while (counts_->look().empty() && SteadyClock::now() < latest) {
+  const auto prepares = [&] {
+    return one_round_ ? counts_->turn() == perf::FillTurn::preparing : counts_->look().empty();
+  };
+  while (prepares() && SteadyClock::now() < latest) {
     if (sleep(kLook, stop) != Woken::time_is_up) return;
   }
 }
@@ -138,6 +160,17 @@ Woken MembwTarget::sleep(std::chrono::nanoseconds time, const StopSignals& stop)
     }
     ::poll(ready.data(), ready.size(), left);
   }
+}
+
+Woken MembwTarget::round(const StopSignals& stop) {
+  constexpr std::chrono::milliseconds kLook{10};
+  counts_->begin_round(perf::now_ns());
+  while (counts_->turn() != perf::FillTurn::done) {
+    if (stop.stopped()) return Woken::stopped;
+    if (have_ended()) return Woken::nothing_left;
+    counts_->wait_while(perf::FillTurn::running, kLook);
+  }
+  return Woken::time_is_up;
 }
 
 void MembwTarget::end(int signal) {

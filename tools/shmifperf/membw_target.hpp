@@ -44,6 +44,10 @@ class MembwTarget {
   bool pause();
   bool resume();
   perf::MembwHooks::Woken sleep(std::chrono::nanoseconds time, const StopSignals& stop);
+  /// Whether the built-in load makes a single round.
+  bool has_one_round() const noexcept { return one_round_; }
+  /// Lets that round begin. Blocks: until it has ended, or a signal comes.
+  perf::MembwHooks::Woken round(const StopSignals& stop);
   /// Ends the program if it runs: with `signal`, and at most two seconds later with SIGKILL. All of
   /// its process group ends with it.
   void end(int signal);
@@ -55,6 +59,7 @@ class MembwTarget {
   bool have_ended() const;
 
   std::optional<perf::FillCounts> counts_;
+  bool one_round_ = false;
   std::optional<perf::HeldChild> child_;
   std::vector<perf::Process> processes_;
   std::vector<pid_t> pids_;

@@ -5,6 +5,8 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <thread>
+
 namespace shmif::perf::test {
 namespace {
 
@@ -41,6 +43,41 @@ TEST(FillLoad, DoesOneRoundOfItsOperationOnTheWholeBufferOfEachThread) {
   EXPECT_EQ(copied.read, 40 * kMiB);
   EXPECT_EQ(copied.written, 80 * kMiB);
   EXPECT_EQ(copied.result, 120 * kMiB);
+}
+
+TEST(FillLoad, OfASingleRoundTakesTurnsWithItsObserver) {
+  const FillCounts observer = FillCounts::create().value();
+  FillCounts its = FillCounts::open(observer.path()).value();
+  FillCounts mine = FillCounts::open(observer.path()).value();
+  FillOptions options = read_fill_load("fill:size=1M,op=write,once").value();
+  options.threads = 2;
+  options.counts = &its;
+  options.takes_turns = true;
+  const auto at_turn = [&](FillTurn turn) {
+    while (mine.turn() != turn) mine.wait_while(mine.turn(), std::chrono::milliseconds(1));
+    std::uint64_t written = 0;
+    for (const auto& each : mine.look()) written += each.value().written;
+    return written;
+  };
+  EXPECT_EQ(mine.turn(), FillTurn::preparing);
+  std::jthread load([&] { EXPECT_TRUE(fill_memory(std::chrono::hours(1), options)); });
+  EXPECT_EQ(at_turn(FillTurn::ready), 0U);
+  EXPECT_EQ(mine.look().size(), 2U) << "the begin of each thread is known before its round";
+  EXPECT_EQ(mine.round_began_ns(), 0U);
+  mine.begin_round(17);
+  EXPECT_EQ(at_turn(FillTurn::done), 2 * kMiB);
+  EXPECT_EQ(mine.round_began_ns(), 17U);
+  mine.set_turn(FillTurn::preparing);  // it may go
+}
+
+TEST(FillLoad, OfASingleRoundWaitsForItsObserverOnlySoLong) {
+  FillCounts counts = FillCounts::create().value();
+  FillOptions options = read_fill_load("fill:size=1M,op=write,once").value();
+  options.threads = 1;
+  options.counts = &counts;
+  options.takes_turns = true;
+  EXPECT_EQ(fill_memory(std::chrono::milliseconds(1), options).value().bytes, kMiB);
+  EXPECT_EQ(counts.turn(), FillTurn::done);
 }
 
 TEST(FillLoad, WithoutOnceGoesOnUntilItsTimeIsUp) {

@@ -44,6 +44,17 @@ TEST(LoadSource, AddsTheRatesOfThreadsEachOverItsOwnTime) {
   EXPECT_EQ(reading.reason, "");
 }
 
+TEST(LoadSource, CountsTheTimeOfASingleRoundFromItsBegin) {
+  LoadRig rig;
+  rig.counts.set(0, {1 * kLoadSecond, 0, 0});  // it has waited since then
+  const MemoryReading reading = rig.window([&] {
+    rig.counts.begin_round(11 * kLoadSecond);
+    rig.counts.set(0, {11 * kLoadSecond + kLoadSecond / 2, 60, 30});
+  });
+  EXPECT_EQ(reading.reads, 120);
+  EXPECT_EQ(reading.writes, 60);
+}
+
 TEST(LoadSource, HasNoRateOfAWindowInWhichAThreadEndedNoPhase) {
   LoadRig rig;
   const auto nothing = [] {};

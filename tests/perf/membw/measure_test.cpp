@@ -135,6 +135,39 @@ TEST_F(MembwRun, SettlesThenDropsTheFirstSampleAndKeepsTheOthers) {
   EXPECT_FALSE(result.error);
 }
 
+TEST_F(MembwRun, OfASingleRoundKeepsTheOnlySample) {
+  options_.samples = 1;
+  options_.once = true;
+  hooks_.pause = [this] { return world_.log.emplace_back("pause"), true; };
+  hooks_.round = [this] {
+    world_.log.emplace_back("round");
+    world_.now += 5'000'000'000;
+    return Woken::time_is_up;
+  };
+  const MembwResult result = go();
+  EXPECT_EQ(world_.log,
+            (Log{"pmu open 1", "resctrl open 1", "pause",  //
+                 "pmu enable", "resctrl enable", "sleep 1000", "resctrl disable", "pmu disable",
+                 "sleep 1000",  //
+                 "pmu enable", "resctrl enable", "round", "resctrl disable", "pmu disable",
+                 "resctrl close", "pmu close"}));
+  ASSERT_EQ(result.samples.size(), 1U);
+  EXPECT_EQ(result.samples[0].number, 0U);
+  EXPECT_EQ(result.sources[0].rates.reads, 200) << "of the window behind the background's";
+  EXPECT_EQ(result.sources[0].window_s, 5);
+  EXPECT_FALSE(result.partial);
+}
+
+TEST_F(MembwRun, OfARoundThatDidNotEndHasNoSample) {
+  options_.samples = 1;
+  options_.once = true;
+  hooks_.round = [] { return Woken::stopped; };
+  const MembwResult stopped = go();
+  EXPECT_TRUE(stopped.samples.empty());
+  EXPECT_TRUE(stopped.partial);
+  EXPECT_EQ(times("pmu disable"), 1);
+}
+
 TEST_F(MembwRun, TellsOfItsSourcesAndOfEachSample) {
   fakes_[1]->fails_at = "open";
   fakes_[0]->missing = 3;

@@ -179,7 +179,7 @@ std::chrono::nanoseconds time_of_load(pid_t starter) {
 TEST_F(MembwAllocation, OfASweepHaveALoadThatRunsDuringAllSteps) {
   Tool tool(shmifperf_words({"membw", "--sysroot", dir_.path(), "--source", "resctrl", "--settle",
                              "30s", "--window", "20s", "--samples", "2", "--sweep",
-                             "MB:0=50..10/10", "--load", "fill:size=64k,once"}));
+                             "MB:0=50..10/10", "--load", "fill:size=64k"}));
   std::chrono::nanoseconds time{};
   EXPECT_TRUE(eventually([&] { return (time = time_of_load(tool.pid())).count() != 0; }));
   // Five steps, each of two samples and one that is dropped.

@@ -255,6 +255,43 @@ TEST(MembwCommand, HandsTheSettingsOfTheLoadToIt) {
   EXPECT_EQ(large.out, "");
 }
 
+TEST(MembwCommand, MeasuresTheSingleRoundOfALoadFromBeginToEnd) {
+  const ToolResult result = shmifperf({"membw", "--json", "--settle", "0", "--load",
+                                       "fill:size=250M,op=read,once,flush", "--window", "10ms"});
+  EXPECT_EQ(result.status, 0) << result.err;
+  const Json json = Json::parse(result.out, nullptr, false);
+  const Json load = source_in(json, "software", "load");
+  EXPECT_EQ(load["samples"], 1);
+  ASSERT_TRUE(load["read_bytes_per_s"].is_number()) << load;
+  EXPECT_EQ(load["write_bytes_per_s"], 0.0) << "it only reads";
+  ASSERT_EQ(json["samples"].size(), 1U);
+  EXPECT_EQ(json["samples"][0]["number"], 0) << "no sample was dropped";
+  EXPECT_FALSE(json["partial"]);
+  // All threads together have read their buffers; each rate is of its thread's own time, which is
+  // at most the window.
+  constexpr double kBytes = 250.0 * (1U << 20U);
+  EXPECT_GE(load["read_bytes_per_s"].get<double>() * load["window_s"].get<double>(), kBytes);
+}
+
+TEST(MembwCommand, RefusesSeveralSamplesOfASingleRound) {
+  const auto refused = [](const Words& options) {
+    Words words{"--load", "fill:size=64k,once"};
+    words.insert(words.end(), options.begin(), options.end());
+    const ToolResult result = membw(words);
+    EXPECT_EQ(result.status, 2);
+    return result.err;
+  };
+  const std::string why =
+      "with \"once\" the load makes one round, which is the only sample (leave out \"once\")";
+  EXPECT_NE(refused({"--samples", "2"}).find("--samples: " + why), std::string::npos);
+  EXPECT_NE(
+      refused({"--sweep", "MB:0=20..10/10"}).find("--sweep needs more than one sample, and " + why),
+      std::string::npos);
+  EXPECT_NE(refused({"--interval", "2s"}).find("--interval needs more than one sample, and " + why),
+            std::string::npos);
+  EXPECT_EQ(membw({"--load", "fill:size=64k,once", "--samples", "1"}).status, 0);
+}
+
 TEST(MembwCommand, AppendsLinesOfCsvBehindOneHead) {
   const TempDir dir;
   const std::string path = dir.file("membw.csv");
