@@ -155,7 +155,26 @@ std::string mapping_rows(const HeatResult& result) {
   return text;
 }
 
-std::string target_text(const HeatResult& result, std::size_t columns, bool in_colour) {
+/// If samples cost so much that they are taken more seldom than asked for: how often they were, and
+/// how long the windows became by that.
+std::string seldom_line(const HeatResult& result, const HeatAttributes& attributes) {
+  const std::chrono::duration<double> asked = attributes.sampling;
+  if (result.rest_s <= asked.count()) return "";
+  double seconds = 0, samples = 0;
+  for (const HeatWindow& window : result.windows) {
+    seconds += window.end_s - window.begin_s;
+    samples += window.samples;
+  }
+  if (samples == 0) return "";
+  constexpr double kMilliseconds = 1000;
+  return formatted(
+      "  a sample each %.0f ms, windows of %.0f ms, to take at most 1 %% of the time\n",
+      kMilliseconds * seconds / samples,
+      kMilliseconds * seconds / static_cast<double>(result.windows.size()));
+}
+
+std::string target_text(const HeatResult& result, const HeatAttributes& attributes,
+                        std::size_t columns, bool in_colour) {
   std::string text = heat_target(result);
   if (!result.provenance.source.empty()) {
     text += ": by " + result.provenance.source + ", precision: " + result.provenance.precision;
@@ -169,6 +188,7 @@ std::string target_text(const HeatResult& result, std::size_t columns, bool in_c
   text += '\n';
   if (!result.reason.empty()) text += "  " + base::printable(result.reason) + '\n';
   if (result.windows.empty()) return text + "  not measured\n";
+  text += seldom_line(result, attributes);
   if (!result.fallback_reason.empty()) {
     text += "  pages are not known: " + base::printable(result.fallback_reason) + '\n';
   }
@@ -260,9 +280,10 @@ std::optional<double> heat_of_all(const std::vector<double>& shares) {
 
 std::string heat_bytes(std::uint64_t bytes) {
   constexpr std::array kUnits = {"B", "KiB", "MiB", "GiB", "TiB"};
+  constexpr double kRoundsUp = 1023.95;  // would be shown as 1024.0
   auto value = static_cast<double>(bytes);
   std::size_t unit = 0;
-  for (; value >= 1024 && unit + 1 < kUnits.size(); ++unit) value /= 1024;
+  for (; value >= (unit == 0 ? 1024 : kRoundsUp) && unit + 1 < kUnits.size(); ++unit) value /= 1024;
   return formatted(unit == 0 ? "%.0f %s" : "%.1f %s", value, kUnits[unit]);
 }
 
@@ -277,8 +298,16 @@ std::string heat_text(const std::vector<HeatResult>& results, const HeatAttribut
           std::to_string(attributes.aggregation.count()) +
           " us; share of the samples with an access, from none to all: \"" +
           std::string(kHeatScale) + "\"\n";
-  for (const HeatResult& each : results) text += '\n' + target_text(each, columns, in_colour);
+  for (const HeatResult& each : results)
+    text += '\n' + target_text(each, attributes, columns, in_colour);
   return text;
+}
+
+std::string heat_slowness(const HeatResult& result) {
+  if (result.rest_s < 1 || !result.reason.empty()) return "";
+  return "a sample of process " + std::to_string(result.process.number) +
+         " is costly: the next one begins " + std::to_string(std::lround(result.rest_s)) +
+         " s later, to take at most 1 % of the time (Ctrl-C ends it and shows what is known)";
 }
 
 }  // namespace shmif::perf

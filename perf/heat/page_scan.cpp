@@ -125,8 +125,9 @@ Result<bool> PageScan::is_known(std::uint64_t page) const {
   arguments.any_of = kPresent | kSwapped;
   const int count = scan_once(file_.get(), arguments);
   if (count < 0) return cannot_scan(errno);
-  if (arguments.walked_to <= page) return cannot_scan(ESRCH);
-  return count > 0;
+  if (count > 0) return true;
+  if (auto alive = expect_alive(); !alive) return std::move(alive).error();
+  return false;
 }
 
 Result<std::vector<SeenPages>> PageScan::take_written(AddressRange range) const {

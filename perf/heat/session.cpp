@@ -191,7 +191,6 @@ void HeatSession::begin(Target& target, std::unique_ptr<HeatSource> source) {
   target.source = std::move(source);
   target.result.reason.clear();
   target.result.fallback_reason.clear();
-  target.result.has_left = false;
   if (target.source->provenance().source == "client") target.may_take_part_yet = false;
   start_regions(target);
   target.samples = 0;

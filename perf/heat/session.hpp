@@ -134,9 +134,13 @@ std::vector<std::uint64_t> working_set_percentiles(const std::vector<HeatWindow>
 std::string heat_json(const std::vector<HeatResult>& results, const HeatAttributes& attributes,
                       bool partial);
 /// A sentence of each target (heat_conclusion()), then its heat map, at most `columns` wide, and
-/// its working set. `in_colour`: for a terminal.
+/// its working set. If samples were taken more seldom than asked for, it says how often.
+/// `in_colour`: for a terminal.
 std::string heat_text(const std::vector<HeatResult>& results, const HeatAttributes& attributes,
                       std::size_t columns, bool in_colour = false);
+
+/// Why the next sample of a target comes a second or more after the last one; empty: it does not.
+std::string heat_slowness(const HeatResult& result);
 
 /// heat.client, heat.pagemap_scan, heat.written, heat.clear_refs, heat.damon.
 std::vector<Capability> heat_capabilities(const KernelFiles& files = KernelFiles());

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
-#include <cmath>
 #include <csignal>
 #include <cstdlib>
 #include <filesystem>
@@ -138,16 +137,13 @@ Watched watched_of(const Arguments& args, const HeatOptions& options, HeatSessio
 class SlownessNotice {
  public:
   void tell_of(const HeatSession& session) {
-    constexpr double kLong = 2;
     if (told_ || session.changes() == seen_) return;
     seen_ = session.changes();
     for (const perf::HeatResult& each : session.results()) {
-      if (each.rest_s < kLong || !each.reason.empty()) continue;
+      const std::string why = perf::heat_slowness(each);
+      if (why.empty()) continue;
       told_ = true;
-      complain(
-          "a sample of process " + std::to_string(each.process.number) +
-          " is costly: the next one begins " + std::to_string(std::lround(each.rest_s)) +
-          " s later, to take at most 1 % of the time (Ctrl-C ends it and shows what is known)");
+      complain(why);
       return;
     }
   }

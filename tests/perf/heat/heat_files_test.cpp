@@ -129,13 +129,16 @@ TEST(PagemapOfAProcess, ThatHasEndedSaysSo) {
   ASSERT_TRUE(scan) << scan.error().message;
   EXPECT_TRUE(scan->present(range)) << "it lives, whether or not it has touched them";
   EXPECT_TRUE(scan->present(single));
+  const bool scans = scan->means() == PageScan::Means::scan;  // not on a kernel before 6.7
+  EXPECT_TRUE(!scans || scan->is_known(single[0]));
   process.kill_and_wait();
   const auto code_of = [](const auto& result) {
     return result ? std::error_code() : result.error().code;
   };
   EXPECT_EQ(code_of(scan->present(range)), std::errc::no_such_process);
   EXPECT_EQ(code_of(scan->present(single)), std::errc::no_such_process);
-  if (scan->means() != PageScan::Means::scan) return;  // a kernel before 6.7
+  if (!scans) return;
+  EXPECT_EQ(code_of(scan->is_known(single[0])), std::errc::no_such_process);
   EXPECT_EQ(code_of(scan->take_written(range)), std::errc::no_such_process);
 }
 

@@ -84,6 +84,42 @@ TEST(HeatMapText, OfATargetThatWasNotMeasuredHasTheReasonAndNoMap) {
   }
 }
 
+/// The samples took 1 % of the time, so they and the windows are not as often as asked for.
+TEST(HeatMapText, SaysHowOftenSamplesWereTakenIfThatIsNotAsAskedFor) {
+  HeatResult result;
+  result.process = {41, 1};
+  result.name = "rig";
+  result.windows = {{0, 0.5, 4, 0, {}}, {0.5, 1.1, 6, 0, {}}};
+  const auto told = [&](double rest_s) {
+    result.rest_s = rest_s;
+    const std::string text = heat_text({result}, {}, 80);
+    const std::size_t at = text.find("  a sample each ");
+    return at == std::string::npos ? "" : text.substr(at, text.find('\n', at) - at);
+  };
+  EXPECT_EQ(told(0.2),
+            "  a sample each 110 ms, windows of 550 ms, to take at most 1 % of the time");
+  EXPECT_EQ(told(0.006), told(0.2));
+  EXPECT_EQ(told(0.005), "") << "as asked for";
+  EXPECT_EQ(told(0), "");
+  result.windows.clear();
+  EXPECT_EQ(told(0.2), "") << "nothing was measured";
+}
+
+TEST(HeatMapText, SaysThatTheNextSampleComesASecondLaterOrMore) {
+  HeatResult result;
+  result.process = {41, 1};
+  result.rest_s = 0.99;
+  EXPECT_EQ(heat_slowness(result), "");
+  result.rest_s = 1;
+  EXPECT_EQ(heat_slowness(result),
+            "a sample of process 41 is costly: the next one begins 1 s later, to take at most 1 % "
+            "of the time (Ctrl-C ends it and shows what is known)");
+  result.rest_s = 2.6;
+  EXPECT_NE(heat_slowness(result).find("begins 3 s later"), std::string::npos);
+  result.reason = "it has ended";
+  EXPECT_EQ(heat_slowness(result), "") << "there is no next one";
+}
+
 TEST(HeatMapText, OfPhysicalMemoryNamesNoProcess) {
   HeatResult result;
   result.name = "physical memory";
