@@ -368,12 +368,12 @@ TEST_F(BusCommands, DestroyWaitsForPortsThatAreAboutToLeave) {
   EXPECT_FALSE(std::filesystem::exists(path));
 }
 
-/// The words of the first tour of the README, as a reader pastes them: on a bus of the test's own.
-std::string tour(const std::string& bus) {
+/// The commands of the first minute in the README, as a reader pastes them, on another bus.
+std::string first_minute(const std::string& bus) {
   std::ifstream readme(SHMIF_README);
   std::string script;
   std::string line;
-  while (std::getline(readme, line) && !line.starts_with("## A tour")) {
+  while (std::getline(readme, line) && !line.starts_with("## The first minute")) {
   }
   bool inside = false;
   while (std::getline(readme, line) && !line.starts_with("## ")) {
@@ -393,9 +393,9 @@ std::string tour(const std::string& bus) {
   return script;
 }
 
-TEST_F(BusCommands, TheTourOfTheReadmeWorksAsItIsPasted) {
+TEST_F(BusCommands, TheFirstMinuteOfTheReadmeWorksAsItIsPasted) {
   const std::string path = directory.file("bus");
-  const std::string script = tour(path);
+  const std::string script = first_minute(path);
   ASSERT_NE(script.find("kill %1 %2"), std::string::npos) << script;
   const ToolResult can = run_tool({"exec", directory.file("other"), "--create", "--", "true"});
   if (can.status == 77) GTEST_SKIP() << can.err;
