@@ -273,6 +273,11 @@ bool Faults::has_room(std::size_t bytes, Time now) noexcept {
   return line_.size() < kMaxQueuedForLine && bytes_ + bytes + kBytesOfFrame <= kMaxFaultBytes;
 }
 
+/// Whether the copy of a frame that has just come in may wait, too.
+bool Faults::has_room_for_copy() const noexcept {
+  return options_.queue_frames == 0 || waiting() < options_.queue_frames;
+}
+
 /// When a frame that comes in now goes out, and the bottleneck's time for it. Throws bad_alloc.
 Faults::Time Faults::due_of(std::size_t bytes, nanoseconds jitter, Time now) {
   Time sent = now;
@@ -326,7 +331,7 @@ void Faults::put(const FrameView& frame, Time now) noexcept {
   if (flip) flip_a_bit(entered->second, which_bit);
   Queue::iterator copy = queue_.end();
   try {
-    if (twice) copy = enter(frame, due, now);
+    if (twice && has_room_for_copy()) copy = enter(frame, due, now);
   } catch (const std::bad_alloc&) {
     copy = queue_.end();
   }

@@ -29,7 +29,9 @@ inline constexpr std::size_t kMaxFaultBytes = std::size_t{64} << 20U;
 /// change the others.
 struct FaultOptions {
   double loss = 0;
-  double duplicate = 0;  ///< an undamaged copy follows at once
+  /// An undamaged copy follows at once. It needs a place in the queue of `queue_frames`, too:
+  /// without one there is no copy.
+  double duplicate = 0;
   /// The probability with which a frame is held back. It goes on when a later frame that is not
   /// held back has overtaken it, but after 10 ms at the latest. At most 64 frames are held back
   /// at a time, and always fewer than `queue_frames`. So with `queue_frames` of 1 nothing is
@@ -142,6 +144,7 @@ class Faults {
   bool is_lost() noexcept;
   std::chrono::nanoseconds draw_jitter() noexcept;
   bool has_room(std::size_t bytes, Time now) noexcept;
+  bool has_room_for_copy() const noexcept;
   Time due_of(std::size_t bytes, std::chrono::nanoseconds jitter, Time now);
   Queue::iterator enter(const FrameView& frame, Time due, Time now);
   void cut_short(Frame& frame, std::uint64_t where) noexcept;

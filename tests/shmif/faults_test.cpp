@@ -575,6 +575,20 @@ TEST(Faults, WhatFindsTheQueueFullIsDroppedAndCounted) {
   EXPECT_EQ(way.faults.counters().queue_full, 5U);
 }
 
+TEST(Faults, ACopyThatFindsTheQueueFullIsNotMade) {
+  for (const std::size_t queue : {1U, 4U, 5U}) {
+    SCOPED_TRACE(queue);
+    Way way({.duplicate = 1, .delay = 1ms, .queue_frames = queue});
+    way.put_many(0, 4);
+    EXPECT_EQ(way.faults.waiting(), queue);
+    const std::size_t entered = (queue + 1) / 2;
+    EXPECT_EQ(way.faults.counters().queue_full, 4 - entered);
+    EXPECT_EQ(way.faults.counters().duplicated, queue - entered);
+    way.wait(1ms);
+    EXPECT_EQ(way.out.size(), queue);
+  }
+}
+
 TEST(Faults, WhatIsDroppedTakesNoTimeOfTheBottleneck) {
   Way way({.rate_bps = 800'000, .queue_frames = 2});  // 1 ms for a frame
   way.put_many(0, 5);
