@@ -225,7 +225,8 @@ Result<UniqueFd> BoundSocket::accept() const {
   }
   // A program that has gone again, or a signal: the caller is called again.
   if (errno == EAGAIN || errno == ECONNABORTED || errno == EINTR) return UniqueFd();
-  return Error::from_errno(errno, "cannot accept a connection");
+  return Error::from_errno(errno, "cannot accept a connection",
+                           errno == EMFILE ? "allow this program more open files: ulimit -n" : "");
 }
 
 void set_up_stream(int socket) noexcept {

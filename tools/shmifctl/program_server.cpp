@@ -116,7 +116,8 @@ class ProgramServer {
   void welcome() {
     auto peer = socket_.accept();
     if (!peer) {
-      if (!std::exchange(complained_, true)) complain(peer.error().message);
+      if (!std::exchange(complained_, true))
+        complain(bridge_.peer_text + ": " + peer.error().message);
       stop_.wait(static_cast<int>(kFirstPause.count()));  // out of descriptors: do not spin
       return;
     }
@@ -132,7 +133,8 @@ class ProgramServer {
     }
     if (!can_open(kDescriptorsOfOne)) {
       tell(untold_.refused, complain,
-           "a program was refused: too few file descriptors are left (see ulimit -n)");
+           "a program was refused: it may need " + std::to_string(kDescriptorsOfOne) +
+               " file descriptors, and fewer are left (allow this bridge more: ulimit -n)");
       return;
     }
     Client& client = clients_.emplace_back();

@@ -269,7 +269,9 @@ TEST_F(BridgeOfBadPeers, SaysOnceForEachShortageThatItCanAcceptNobody) {
     const rlimit none{limit_for(0, tool->pid()), before.rlim_max};
     ASSERT_EQ(::prlimit(tool->pid(), RLIMIT_NOFILE, &none, nullptr), 0);
     programs.push_back(peer());  // the kernel keeps it until then
-    told += "shmifctl: cannot accept a connection: Too many open files\n";
+    told += "shmifctl: stream:" + file("q") +
+            ": cannot accept a connection: Too many open files (allow this program more open "
+            "files: ulimit -n)\n";
     EXPECT_TRUE(tool->wait_for(told)) << tool->so_far().err;
     ASSERT_EQ(::prlimit(tool->pid(), RLIMIT_NOFILE, &before, nullptr), 0);
     ASSERT_TRUE(put(programs.back(), peer_frame(kEverybody, mac_number(times), times)));

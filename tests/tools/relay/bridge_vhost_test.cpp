@@ -403,7 +403,9 @@ TEST_F(BridgeOfMachines, RefusesAMachineForWhichItHasTooFewDescriptors) {
   limit.rlim_cur = static_cast<rlim_t>(std::distance(open, {})) + 20;
   ASSERT_EQ(::prlimit(tool->pid(), RLIMIT_NOFILE, &limit, nullptr), 0);
   EXPECT_TRUE(is_closed(connected()));
-  EXPECT_TRUE(tool->wait_for("too few file descriptors are left (see ulimit -n)"))
+  EXPECT_TRUE(tool->wait_for(
+      "a program was refused: it may need 32 file descriptors, and fewer are left (allow this "
+      "bridge more: ulimit -n)\n"))
       << tool->so_far().err;
   settle(*good);
   EXPECT_EQ(end(*tool).status, 0);
