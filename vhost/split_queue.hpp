@@ -69,7 +69,8 @@ struct QueueLayout {
 class SplitQueue {
  public:
   static constexpr std::uint32_t kMaxSize = 32768;
-  /// A chain with more buffers is a fault. Linux and DPDK make none with more than 256.
+  /// A chain with more buffers is a fault. virtio allows that only in a queue with more entries.
+  /// Linux and DPDK make none with more than 256.
   static constexpr std::size_t kMaxBuffers = 1024;
 
   enum class Direction : std::uint8_t { from_driver, to_driver };
