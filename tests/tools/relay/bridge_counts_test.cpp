@@ -1,0 +1,105 @@
+// bridge: what its summary says became of the frames, and what its options do together.
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include "base/unique_fd.hpp"
+#include "tests/tools/common/bus_rig.hpp"
+
+namespace shmif::test {
+namespace {
+
+using Words = std::vector<std::string>;
+
+/// Overwrites the ring of a bus.
+void spoil(const std::string& bus) {
+  const std::uint64_t bytes = Bus::open(bus).value().info().ring_bytes;
+  std::fstream ring(bus, std::ios::in | std::ios::out | std::ios::binary);
+  ring.seekp(-static_cast<std::streamoff>(bytes), std::ios::end);
+  ring << std::string(bytes, '\xff');
+}
+
+/// Waits for a port of that name, up or not, that has received so many frames.
+bool has_heard(const std::string& bus, const std::string& name, std::uint64_t frames) {
+  for (int i = 0; i < 2000; ++i) {
+    for (const PortInfo& p : Bus::open(bus).value().info().ports) {
+      if (p.name == name && p.rx_frames >= frames) return true;
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  return false;
+}
+
+Words bridge(const std::string& left, const std::string& right, const Words& more = {}) {
+  Words words{shmifctl_path(), "bridge", left, right, "--port-name", "ear"};
+  words.insert(words.end(), more.begin(), more.end());
+  return words;
+}
+
+// A link with faults takes frames for the way back, and only then finds that the bus does not.
+TEST(BridgeCounts, WhatABusRefusesIsDroppedAlsoBehindFaultsOfTheWayBack) {
+  for (const Words& more : {Words{}, Words{"--fault-left", "delay=1us"}}) {
+    const BusRig left;
+    const BusRig right;
+    Port from = left.port();
+    Tool tool(bridge("bus:" + left.path(), "bus:" + right.path(), more));
+    ASSERT_TRUE(left.wait_for_port("ear"));
+    ASSERT_TRUE(right.wait_for_port("ear"));
+    spoil(right.path());
+    ASSERT_TRUE(tool.wait_for("cannot receive from the bus " + right.path()));
+    send(from, std::vector<Bytes>(3, arp_request()));
+    EXPECT_TRUE(has_heard(left.path(), "ear", 3));
+    tool.signal(SIGTERM);
+    const ToolResult r = tool.finish();
+    const std::string said = r.out.substr(0, r.out.find('\n'));
+    EXPECT_TRUE(said.starts_with("bus:" + left.path() + " -> bus:" + right.path() + ": 0 frames, "))
+        << said;
+    EXPECT_TRUE(said.ends_with(", 0 lost, 3 dropped (3 refused) = 3 came")) << said;
+  }
+}
+
+TEST(BridgeOptions, FaultsThatAreGivenOneByOneAreMetTogether) {
+  const BusRig left;
+  const BusRig right;
+  Tool tool(bridge("bus:" + left.path(), "bus:" + right.path(),
+                   {"--fault-left", "duplicate=2%", "--fault", "loss=50%", "--fault-left",
+                    "reorder=3%,seed=4", "--fault", "truncate=1%,seed=7"}));
+  ASSERT_TRUE(left.wait_for_port("ear"));
+  ASSERT_TRUE(right.wait_for_port("ear"));
+  tool.signal(SIGTERM);
+  const ToolResult r = tool.finish();
+  EXPECT_NE(r.out.find(": faults loss=50%,truncate=1%,seed=7: "), std::string::npos) << r.out;
+  EXPECT_NE(r.out.find(": faults duplicate=2%,reorder=3%,seed=4: "), std::string::npos) << r.out;
+}
+
+TEST(BridgeOptions, ASignalEndsItWhereACaptureIsAPipeWithoutAnotherEnd) {
+  for (const bool reads : {true, false}) {
+    const BusRig rig;
+    const std::string fifo = rig.file("fifo");
+    ASSERT_EQ(mkfifo(fifo.c_str(), 0600), 0);
+    const std::string bus = "bus:" + rig.path();
+    const std::string capture = "pcap:" + fifo;
+    Tool tool(reads ? bridge(capture, bus) : bridge(bus, capture));
+    UniqueFd writer;
+    for (int i = 0; reads && !writer && i < 2000; ++i) {  // until it has opened the pipe
+      writer.reset(open(fifo.c_str(), O_WRONLY | O_NONBLOCK | O_CLOEXEC));
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
+    EXPECT_TRUE(reads ? static_cast<bool>(writer) : has_heard(rig.path(), "ear", 0));
+    tool.signal(SIGTERM);
+    const ToolResult r = tool.finish();
+    EXPECT_FALSE(r.timed_out) << capture;
+    EXPECT_EQ(r.status, 0) << r.err;
+    const std::string way = reads ? capture + " -> " + bus : bus + " -> " + capture;
+    EXPECT_EQ(r.err, way + ": 0 frames, 0 bytes, 0 lost, 0 dropped = 0 came\n");
+  }
+}
+
+}  // namespace
+}  // namespace shmif::test
