@@ -42,7 +42,8 @@ std::string said_of(const Raw& bytes, const DecodeOptions& options = {}) {
 }
 
 TEST(DecodeBounds, ExtensionHeadersHaveTheLengthThatTheirKindCountsIn) {
-  constexpr std::uint8_t kHopByHop = 0, kAuthentication = 51, kOspf = 89, kNone = 59;
+  constexpr std::uint8_t kHopByHop = 0, kRouting = 43, kAuthentication = 51, kNone = 59,
+                         kDestination = 60, kOspf = 89, kMobility = 135;
   Raw authenticated(24 + 30);
   authenticated[0] = kOspf;
   authenticated[1] = 4;  // six words of 32 bits
@@ -53,8 +54,11 @@ TEST(DecodeBounds, ExtensionHeadersHaveTheLengthThatTheirKindCountsIn) {
   options[1] = 1;  // two words of 64 bits
   options[2] = 1;
   options[3] = 12;
-  EXPECT_EQ(said_of(raw_frame(0x86dd, ipv6(kHopByHop, options))),
-            "IP6 fd00::1 > fd00::2: OSPF, length 30");
+  for (const std::uint8_t kind : {kHopByHop, kRouting, kDestination, kMobility}) {
+    EXPECT_EQ(said_of(raw_frame(0x86dd, ipv6(kind, options))),
+              "IP6 fd00::1 > fd00::2: OSPF, length 30")
+        << unsigned{kind};
+  }
   EXPECT_EQ(said_of(raw_frame(0x86dd, ipv6(kHopByHop, {kNone, 0, 1, 4, 0, 0, 0, 0}))),
             "IP6 fd00::1 > fd00::2: no next header, length 0")
       << "one that ends with its packet";

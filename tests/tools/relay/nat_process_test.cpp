@@ -262,6 +262,12 @@ TEST_F(NatWords, AnOptionThatIsNotKnownIsLeftOutHoweverThatIsSaid) {
   EXPECT_EQ(ends_where("slirp4netns: unrecognized option '--enable-seccomp'"),
             "slirp4netns ended with exit code 5");
   EXPECT_EQ(ends_where("unknown option: enable-seccomp"), "slirp4netns ended with exit code 5");
+  // As root there are two, and one is named at a time.
+  deed(
+      "for w; do case $w in --enable-*) echo \"unrecognized option '$w'\" >&2; exit 1;; esac; "
+      "done; exit 6");
+  run(tools::NatProgram::slirp4netns, {});
+  EXPECT_EQ(contents("why"), "slirp4netns ended with exit code 6");
   for (const std::string said : {"no seccomp: --enable-seccomp", "unknown option: --cidr"})
     EXPECT_EQ(ends_where(said), "slirp4netns ended with exit code 1: " + said);
 }
