@@ -1,6 +1,7 @@
 #include "tap/tap_link.hpp"
 
 #include <fcntl.h>
+#include <linux/filter.h>
 #include <linux/if_tun.h>
 #include <net/if.h>
 #include <sys/ioctl.h>
@@ -292,6 +293,30 @@ Result<std::vector<TapLink>> TapLink::open_queues(TapOptions options, unsigned q
   return open_all(options, queues);
 }
 
+namespace {
+
+/// Whether the device puts a header of four bytes before each frame. TUNGETIFF has one bit for
+/// IFF_NO_PI, which denies that, and for IFF_NOFILTER: no filter is attached. So this attaches one
+/// for a moment, which lets everything pass. A device that has had a filter counts as without the
+/// header.
+bool has_packet_info(int tun, int flags) {
+  if ((flags & IFF_NO_PI) == 0) return true;
+  sock_fprog filter{};
+  if (::ioctl(tun, TUNGETFILTER, &filter) != 0 || filter.len != 0) return false;
+  sock_filter all = BPF_STMT(BPF_RET | BPF_K, UINT32_MAX);
+  filter = {1, &all};
+  if (::ioctl(tun, TUNATTACHFILTER, &filter) != 0) return false;
+  ifreq request{};
+  const bool answered = ::ioctl(tun, TUNGETIFF, &request) == 0;
+  (void)::ioctl(tun, TUNDETACHFILTER, &filter);
+  // The kernel remembers the last one, and refuses to attach this one, which is empty.
+  filter = {};
+  (void)::ioctl(tun, TUNATTACHFILTER, &filter);
+  return answered && (static_cast<unsigned short>(request.ifr_flags) & IFF_NO_PI) == 0;
+}
+
+}  // namespace
+
 Result<TapLink> TapLink::adopt(UniqueFd tun) {
   ifreq request{};
   if (::ioctl(tun.get(), TUNGETIFF, &request) != 0) {
@@ -299,7 +324,7 @@ Result<TapLink> TapLink::adopt(UniqueFd tun) {
                  "the descriptor given for a TAP device is not attached to one");
   }
   const int flags = static_cast<unsigned short>(request.ifr_flags);
-  if ((flags & IFF_TAP) == 0 || (flags & IFF_NO_PI) == 0) {
+  if ((flags & IFF_TAP) == 0 || has_packet_info(tun.get(), flags)) {
     return Error(Errc::bad_argument, std::string("the device \"") + request.ifr_name +
                                          "\" must be a TAP device opened with IFF_NO_PI");
   }

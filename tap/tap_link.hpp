@@ -67,11 +67,12 @@ class TapLink {
   /// bad_mtu; ENOENT, EACCES for /dev/net/tun; EPERM, EBUSY (attached by another process), EINVAL
   /// (an interface of that name is something else); each message says what to do.
   static Result<TapLink> open(const TapOptions& options);
-  /// The same with `queues` links on one device; the kernel spreads flows over them.
+  /// The same with `queues` links, 1 to 16, on one device; the kernel spreads flows over them.
   static Result<std::vector<TapLink>> open_queues(TapOptions options, unsigned queues);
   /// Takes over a descriptor of /dev/net/tun that is attached to a TAP device without packet
   /// information header (IFF_TAP | IFF_NO_PI). With IFF_VNET_HDR, frames may leave work to do, as
-  /// with TapOptions::offload. Errors: bad_argument if it is something else.
+  /// with TapOptions::offload. Errors: bad_argument if it is something else; the kernel does not
+  /// tell that it has packet information if a filter was attached to the device.
   static Result<TapLink> adopt(UniqueFd tun);
 
   TapLink(TapLink&&) noexcept;

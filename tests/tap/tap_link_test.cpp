@@ -1,6 +1,8 @@
 #include "tap/tap_link.hpp"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <linux/filter.h>
 #include <linux/if_tun.h>
 #include <sys/ioctl.h>
 
@@ -300,6 +302,32 @@ TEST_F(TapLinkTest, AdoptsNoDeviceOfAnotherKindAndNamesIt) {
   ASSERT_FALSE(link);
   EXPECT_EQ(link.error().code, Errc::bad_argument);
   EXPECT_NE(link.error().message.find("\"handed\""), std::string::npos) << link.error().message;
+}
+
+TEST_F(TapLinkTest, RefusesADeviceWithFourBytesBeforeEachFrameEachTimeThatItIsAdopted) {
+  const UniqueFd keeps = handed(IFF_TAP);
+  ASSERT_EQ(::ioctl(keeps.get(), TUNSETPERSIST, 1UL), 0);
+  for (int i = 0; i < 2; ++i) {
+    const auto link = TapLink::adopt(UniqueFd(::fcntl(keeps.get(), F_DUPFD_CLOEXEC, 0)));
+    ASSERT_FALSE(link) << i;
+    EXPECT_EQ(link.error().code, Errc::bad_argument);
+    EXPECT_EQ(link.error().message,
+              "the device \"handed\" must be a TAP device opened with IFF_NO_PI");
+  }
+}
+
+/// A filter decides which frames of the host the program sees.
+TEST_F(TapLinkTest, LeavesTheFilterOfADeviceThatItAdopts) {
+  UniqueFd device = handed(IFF_TAP | IFF_NO_PI);
+  std::array<sock_filter, 2> nothing{{BPF_STMT(BPF_LD | BPF_IMM, 0), BPF_STMT(BPF_RET | BPF_A, 0)}};
+  sock_fprog filter{nothing.size(), nothing.data()};
+  ASSERT_EQ(::ioctl(device.get(), TUNATTACHFILTER, &filter), 0);
+  const int fd = device.get();
+  const auto link = TapLink::adopt(std::move(device));
+  ASSERT_TRUE(link) << link.error().message;
+  sock_fprog now{};
+  ASSERT_EQ(::ioctl(fd, TUNGETFILTER, &now), 0);
+  EXPECT_EQ(now.len, filter.len);
 }
 
 TEST_F(TapLinkTest, AdoptsADescriptorThatSomebodyElseOpened) {
