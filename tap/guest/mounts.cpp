@@ -13,6 +13,7 @@
 #include <filesystem>
 #include <fstream>
 #include <functional>
+#include <iterator>
 #include <optional>
 #include <sstream>
 #include <string_view>
@@ -304,14 +305,27 @@ bool says_how_to_search(const std::string& line) {
   return first == "search" || first == "domain" || first == "options";
 }
 
-/// Puts a private copy over /etc/resolv.conf, or over the file that it points to.
-bool bind_resolv_conf(const std::string& resolv_conf) {
-  const std::string copy = "/run/.shmif-resolv.conf";
+/// The file that `link` leads to, also if it does not exist. Result: `link` itself if it is none.
+fs::path end_of_links(fs::path link) {
   std::error_code failed;
-  const fs::path target = fs::weakly_canonical(kResolvConf, failed);
-  if (failed) return false;
+  for (int i = 0; i < 40 && fs::is_symlink(fs::symlink_status(link, failed)); ++i) {
+    const fs::path next = link.parent_path() / fs::read_symlink(link, failed);
+    link = fs::weakly_canonical(next.parent_path(), failed) / next.filename();
+  }
+  return link;
+}
+
+/// Puts a private copy over /etc/resolv.conf, or over the file that it points to. `run_is_private`:
+/// what is made in /run stays in the guest.
+bool bind_resolv_conf(const std::string& resolv_conf, bool run_is_private) {
+  const std::string copy = "/run/.shmif-resolv.conf";
+  const fs::path target = end_of_links(kResolvConf);
+  std::error_code failed;
   if (!fs::exists(target, failed)) {
-    // A link into /run, which is empty now: make the file that the link names.
+    // A link into /run, which is empty now: make the file that the link names. Elsewhere it would
+    // be made in the outer world.
+    errno = failed ? failed.value() : ENOENT;
+    if (!run_is_private || *std::next(target.begin()) != "run") return false;
     fs::create_directories(target.parent_path(), failed);
     return write_file(target.string(), resolv_conf);
   }
@@ -357,7 +371,8 @@ Result<GuestMounts> arrange_guest_mounts(uid_t outer_uid,
   if (outer_uid == 0) {
     if (auto open = shield_machine(own_sys)) notes.push_back(*std::move(open));
   }
-  if (!make_run_private(outer_uid)) {
+  const bool run_is_private = make_run_private(outer_uid);
+  if (!run_is_private) {
     notes.push_back("cannot make /run private" + because() + ": the host shares the outer one");
   }
   for (const char* path : {"/var/run", "/var/lock"}) {
@@ -379,7 +394,7 @@ Result<GuestMounts> arrange_guest_mounts(uid_t outer_uid,
   world.etc_is_private = mount_layer("/etc", [&](const std::string& upper) {
     return write_file(upper + "/resolv.conf", resolv_conf.str());
   });
-  if (!world.etc_is_private && !bind_resolv_conf(resolv_conf.str())) {
+  if (!world.etc_is_private && !bind_resolv_conf(resolv_conf.str(), run_is_private)) {
     notes.push_back("cannot make /etc/resolv.conf private" + because() +
                     (name_servers.empty() ? ": a DHCP client in the host may change the outer one"
                                           : ": the host has the name servers of the outer one"));

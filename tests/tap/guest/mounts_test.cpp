@@ -95,25 +95,60 @@ TEST(GuestMounts, WhereResolvConfIsAMountTheGuestHasACopyOfItToChange) {
 TEST(GuestMounts, WhatResolvConfNamesInRunIsThereThoughRunIsEmpty) {
   if (::geteuid() != 0) GTEST_SKIP() << kNeedsRoot;
   for (const bool layered : {true, false}) {
+    for (const std::string link :
+         {"/run/resolver/stub.conf", "../run/resolver/of/all/stub.conf", "other.conf"}) {
+      Supervised::Options o;
+      o.guest = guest_running(
+          shell("cat /etc/resolv.conf; echo nameserver 198.18.0.2 > /etc/resolv.conf && "
+                "cat /etc/resolv.conf"));
+      o.before = [&] {
+        leave_mounts();
+        mount_fresh("/run");
+        mount_fresh("/etc");
+        std::filesystem::create_directories("/run/resolver/of/all");
+        write_text("/run/resolver/stub.conf", "nameserver 198.18.0.1\n");
+        write_text("/run/resolver/of/all/stub.conf", "nameserver 198.18.0.1\n");
+        std::filesystem::create_symlink(link, "/etc/resolv.conf");
+        std::filesystem::create_symlink("../run/resolver/of/all/stub.conf", "/etc/other.conf");
+        std::filesystem::create_directories("/etc/below");
+        if (!layered) mount_fresh("/etc/below");
+      };
+      Supervised guest(o);
+      const int status = guest.finish();
+      if (status == 77) GTEST_SKIP() << "no namespaces here: " << guest.output();
+      EXPECT_EQ(status, 0);
+      EXPECT_EQ(guest.output(), "nameserver 198.18.0.1\nnameserver 198.18.0.2\n")
+          << link << layered;
+    }
+  }
+}
+
+TEST(GuestMounts, WhereEtcCannotBeALayerNoResolvConfIsMadeInTheOuterOne) {
+  if (::geteuid() != 0) GTEST_SKIP() << kNeedsRoot;
+  for (const std::string link : {"", "below/none.conf"}) {
     Supervised::Options o;
-    o.guest = guest_running(
-        shell("cat /etc/resolv.conf; echo nameserver 198.18.0.2 > /etc/resolv.conf && "
-              "cat /etc/resolv.conf"));
+    o.guest = guest_running(shell("cat /etc/resolv.conf 2>/dev/null || echo none"));
+    o.guest.name_servers = {*IpAddress::parse("198.18.0.1")};
     o.before = [&] {
       leave_mounts();
-      mount_fresh("/run");
       mount_fresh("/etc");
-      std::filesystem::create_directories("/run/resolver");
-      write_text("/run/resolver/stub.conf", "nameserver 198.18.0.1\n");
-      std::filesystem::create_symlink("/run/resolver/stub.conf", "/etc/resolv.conf");
       std::filesystem::create_directories("/etc/below");
-      if (!layered) mount_fresh("/etc/below");
+      mount_fresh("/etc/below");
+      if (!link.empty()) std::filesystem::create_symlink(link, "/etc/resolv.conf");
+    };
+    o.serve = [](Guest& guest) {
+      (void)guest.release();
+      (void)guest.wait();
+      ::_exit(std::filesystem::exists("/etc/resolv.conf") ? 94 : 0);
     };
     Supervised guest(o);
     const int status = guest.finish();
     if (status == 77) GTEST_SKIP() << "no namespaces here: " << guest.output();
-    EXPECT_EQ(status, 0);
-    EXPECT_EQ(guest.output(), "nameserver 198.18.0.1\nnameserver 198.18.0.2\n") << layered;
+    EXPECT_EQ(status, 0) << "94: a file was made" << link;
+    EXPECT_EQ(guest.output(),
+              "note: cannot make /etc/resolv.conf private: No such file or directory: the host has "
+              "the name servers of the outer one\nnone\n")
+        << link;
   }
 }
 
