@@ -43,9 +43,13 @@ std::optional<CounterEvent> raw_code(std::string_view name) {
 }
 
 Error unknown(const std::string& name, const Error* library) {
-  const auto near = base::nearest(name, generic_event_names());
-  std::string advice =
-      near ? "did you mean " + *near + '?' : "'shmifperf stat --help' shows the forms of names";
+  const std::size_t colon = std::min(name.find(':'), name.size());
+  const bool modified =
+      colon + 1 < name.size() && name.find_first_not_of("ukhGHp", colon + 1) == std::string::npos;
+  const std::string modifiers = modified ? name.substr(colon) : "";
+  const auto near = base::nearest(modified ? name.substr(0, colon) : name, generic_event_names());
+  std::string advice = near ? "did you mean " + *near + modifiers + '?'
+                            : "'shmifperf stat --help' shows the forms of names";
   if (!near && library != nullptr) advice = library->message;
   return {Errc::bad_argument, "there is no event \"" + name + "\" (" + advice + ')'};
 }

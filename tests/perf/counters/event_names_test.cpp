@@ -89,6 +89,9 @@ TEST_F(RecordedPmus, GiveTheirEventsByTermsAndByName) {
   EXPECT_EQ(event.config1, 30U) << "what the user says goes before the file";
   event = found("cpu/ldlat=31,mem-slow/");
   EXPECT_EQ(event.config1, 31U);
+  event = found("cpu/umask=4,mem-loads,ldlat=30,edge/");
+  EXPECT_EQ(event.config, 0x404cdU) << "also what stands before the name of the event";
+  EXPECT_EQ(event.config1, 30U);
   event = found("cpu/filter=0xf,config=1,config1=2,config2=7/");
   EXPECT_EQ(event.config3, 0xf0U);
   EXPECT_EQ(event.config, 1U);
@@ -131,6 +134,8 @@ TEST_F(RecordedPmus, SayWhatIsWrongAndInWhichFile) {
       {"bad/ten/",
        "TREE/sys/bus/event_source/devices/bad/events/ten.scale has no number: \"much\""},
       {"cylces", "there is no event \"cylces\" (did you mean cycles?)"},
+      {"cylces:u", "there is no event \"cylces:u\" (did you mean cycles:u?)"},
+      {"page-fault:kpp", "there is no event \"page-fault:kpp\" (did you mean page-faults:kpp?)"},
       {"cycles:", "there is no event \"cycles:\" (did you mean cycles?)"},
       {"cycles:x", "\"cycles:x\": \"x\" are not modifiers (u, k, h, G, H, p, pp, ppp)"},
       {"rxyz", "there is no event \"rxyz\" ('shmifperf stat --help' shows the forms of names)"},
