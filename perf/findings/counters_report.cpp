@@ -29,8 +29,7 @@ constexpr double kLargestWhole = 9007199254740992.0;
 
 /// With a comma after each three digits.
 std::string grouped(double value) {
-  if (value != std::floor(value) || std::fabs(value) > kLargestWhole)
-    return formatted("%.3f", value);
+  if (value != std::floor(value)) return formatted("%.3f", value);
   std::string digits = formatted("%.0f", value);
   constexpr std::size_t kGroup = 3;
   for (std::size_t at = digits.size(); at > kGroup; at -= kGroup) digits.insert(at - kGroup, ",");

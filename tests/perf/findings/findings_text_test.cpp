@@ -319,6 +319,8 @@ TEST(StatFindings, RatesFromAHundredOnAreWholeAndNumbersGrouped) {
   EXPECT_EQ(line(100'000), " e 100,000 100,000/s");
   EXPECT_EQ(line(0), " e 0 0.00/s");
   EXPECT_EQ(line(1234.5678), " e 1234.568 1,235/s");
+  EXPECT_EQ(line(9007199254740994), " e 9,007,199,254,740,994 9,007,199,254,740,994/s");
+  EXPECT_EQ(line(1e19), " e 10,000,000,000,000,000,000 10,000,000,000,000,000,000/s");
   result.events[0].scaled = true;  // an estimate has no fractions
   EXPECT_EQ(line(1234.5678), " e 1,235 1,235/s");
   EXPECT_EQ(line(12.5), " e 13 12.50/s");
