@@ -187,7 +187,7 @@ SearchResult RateSearch::result() const {
     if (options_.mean_frame_bytes > 0) {
       result.found_bps = *passed_fps_ * options_.mean_frame_bytes * 8;
     }
-    result.limited_by_maximum = !failed_fps_ && !repeat_fps_;
+    result.limited_by_maximum = !failed_fps_;
   } else if (!(options_.max_fps > 0)) {
     result.why_none = "no frame could be sent, so there is no rate to begin with";
   } else if (next_fps()) {

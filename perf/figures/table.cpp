@@ -69,7 +69,7 @@ std::string wrapped(const std::string& line, std::size_t width, std::size_t inde
     const std::size_t begin = rest.find_first_not_of(' ');
     const std::size_t end = behind_columns(rest, width);
     std::size_t at = rest.rfind(' ', end);
-    while (at != std::string::npos && at > begin && is_within_a_figure(rest, at)) {
+    while (at != std::string::npos && is_within_a_figure(rest, at)) {
       at = rest.rfind(' ', at - 1);
     }
     if (at == std::string::npos || at <= begin) at = rest.find(' ', end);  // a longer word

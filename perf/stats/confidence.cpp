@@ -86,7 +86,8 @@ std::optional<double> Estimate::half_width_share() const noexcept {
   return *half_width / std::abs(mean);
 }
 
-std::optional<Estimate> estimate(std::span<const double> values, double confidence) {
+std::optional<Estimate> estimate(std::span<const double> values) {
+  constexpr double kConfidence = 0.95;
   if (values.empty()) return std::nullopt;
   std::vector<double> sorted(values.begin(), values.end());
   std::ranges::sort(sorted);
@@ -101,7 +102,7 @@ std::optional<Estimate> estimate(std::span<const double> values, double confiden
   if (values.size() > 1) {
     const auto n = static_cast<double>(values.size());
     out.deviation = std::sqrt(variance_of(values, out.mean));
-    out.half_width = two_sided(confidence, n - 1) * *out.deviation / std::sqrt(n);
+    out.half_width = two_sided(kConfidence, n - 1) * *out.deviation / std::sqrt(n);
   }
   return out;
 }

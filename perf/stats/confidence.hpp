@@ -19,15 +19,15 @@ struct Estimate {
   double median = 0, min = 0, max = 0;
   /// Standard deviation, estimated from the values (with n - 1). Empty for a single value.
   std::optional<double> deviation;
-  /// The true mean lies within this distance of the mean, with the confidence asked for. Empty for
-  /// a single value.
+  /// The true mean lies within this distance of the mean, with a confidence of 95 %. Empty for a
+  /// single value.
   std::optional<double> half_width;
 
   /// half_width as a share of the mean; empty if the mean is 0.
   std::optional<double> half_width_share() const noexcept;
 };
-/// Empty if there are no values. `confidence` is between 0 and 1, exclusive.
-std::optional<Estimate> estimate(std::span<const double> values, double confidence = 0.95);
+/// Empty if there are no values.
+std::optional<Estimate> estimate(std::span<const double> values);
 
 /// Whether two figures differ (Welch 1947: Student's test for samples of unequal spread).
 struct Difference {
@@ -36,7 +36,7 @@ struct Difference {
   double p = 1;           ///< probability that chance alone makes a difference as large
   bool significant = false;
 };
-/// Empty if either has fewer than two values.
+/// Empty if either has fewer than two values. `confidence` is between 0 and 1, exclusive.
 std::optional<Difference> difference(std::span<const double> before, std::span<const double> after,
                                      double confidence = 0.95);
 

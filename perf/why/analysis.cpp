@@ -90,8 +90,8 @@ using Spent = std::map<std::tuple<const void*, CauseKind, std::size_t>, std::uin
 
 /// Adds what counters of packets show. Result: what is left for a receiver that was held back.
 /// Datagrams that its socket dropped are among these: it was held back, and so its socket was full.
-Losses add_counted(const WhySeries& series, std::size_t job, const WhyThresholds& thresholds,
-                   bool of_port, Losses& losses, Spent& spent, std::vector<Weighed>& found) {
+Losses add_counted(const WhySeries& series, std::size_t job, bool of_port, Losses& losses,
+                   Spent& spent, std::vector<Weighed>& found) {
   constexpr std::uint64_t kFewDrops = 10;  // single packets that nobody misses
   Losses on_the_way = losses;
   for (const Counted& counted : counted_of(series, job)) {
@@ -108,7 +108,7 @@ Losses add_counted(const WhySeries& series, std::size_t job, const WhyThresholds
       cause.of_losses_share =
           losses.explain(cause.begin_s, of_port ? 0 : window.lost - std::min(window.lost, used));
       used += before - losses.left();
-      const bool many = window.lost >= kFewDrops && cause.share >= thresholds.device;
+      const bool many = window.lost >= kFewDrops && cause.share >= kWhyThresholds.device;
       const bool by_itself = counted.named_anyway || of_port || !losses.known();
       if (!(many && by_itself) && cause.of_losses_share.value_or(0) < kWorthNamingLosses) continue;
       cause.sentence = sentence_of(series, counted, window) + explains_text(cause);
@@ -127,17 +127,16 @@ bool overlaps(const Cause& a, const Cause& b) {
   return a.begin_s < b.end_s && b.begin_s < a.end_s;
 }
 
-std::vector<Evidence> evidence_of(const WhySeries& series, std::size_t job,
-                                  const WhyThresholds& thresholds) {
+std::vector<Evidence> evidence_of(const WhySeries& series, std::size_t job) {
   std::vector<Evidence> all;
   const auto add = [&all](std::vector<Evidence> more) {
     std::ranges::move(more, std::back_inserter(all));
   };
   for (const TaskSeries& task : series.tasks) {
-    if (task.job == job) add(task_evidence(series, task, thresholds));
+    if (task.job == job) add(task_evidence(series, task));
   }
   for (const PortSeries& port : series.ports) {
-    if (port.job == job) add(port_evidence(series, port, thresholds));
+    if (port.job == job) add(port_evidence(series, port));
   }
   return all;
 }
@@ -153,8 +152,7 @@ bool is_heavier(const Weighed& a, const Weighed& b) {
 
 }  // namespace
 
-std::vector<Cause> find_causes(const WhySeries& series, std::span<const JobTraffic> traffic,
-                               const WhyThresholds& thresholds) {
+std::vector<Cause> find_causes(const WhySeries& series, std::span<const JobTraffic> traffic) {
   std::vector<Weighed> found;
   Spent spent;
   for (std::size_t job = 0; job < series.jobs.size(); ++job) {
@@ -163,8 +161,8 @@ std::vector<Cause> find_causes(const WhySeries& series, std::span<const JobTraff
     Losses losses(of_job);
     if (of_job != nullptr) add_faults(series, *of_job, losses, found);
     const bool of_port = of_job != nullptr && of_job->of_port;
-    const Losses left = add_counted(series, job, thresholds, of_port, losses, spent, found);
-    for (const Evidence& evidence : evidence_of(series, job, thresholds)) {
+    const Losses left = add_counted(series, job, of_port, losses, spent, found);
+    for (const Evidence& evidence : evidence_of(series, job)) {
       for (const CauseWindow& window :
            windows_of(series, evidence.first, evidence.values, evidence.threshold)) {
         Weighed one = weighed(series, evidence, window, left);

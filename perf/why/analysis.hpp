@@ -38,6 +38,7 @@ struct WhyThresholds {
   double device = 0.01;
   double bus = 0.10;
 };
+inline constexpr WhyThresholds kWhyThresholds;
 
 /// What a thread was held back for that is shorter than this is not worth a sentence, unless a part
 /// of the job's losses fell there. Of a short watch, a quarter is enough, if it is no blink.
@@ -50,8 +51,7 @@ inline constexpr std::size_t kMaxCauses = 20;
 
 /// The heaviest first: by losses times share, then by the time that the job was held back. Empty
 /// if nothing held a job back.
-std::vector<Cause> find_causes(const WhySeries& series, std::span<const JobTraffic> traffic,
-                               const WhyThresholds& thresholds = {});
+std::vector<Cause> find_causes(const WhySeries& series, std::span<const JobTraffic> traffic);
 
 /// Over the whole watch, for tables.
 struct TaskSummary {

@@ -89,8 +89,7 @@ void add_stack(const WhySeries& series, std::size_t job, const Passed& way, bool
       bool v4 = false, v6 = false;
       for (const NetStep& step : net.steps) {
         const auto& count = step[place.loss];
-        one.steps.push_back(count ? CountedStep{count->lost, count->passed, true}
-                                  : CountedStep{.known = false});
+        one.steps.push_back(count ? CountedStep{count->lost, count->passed} : CountedStep{});
         v4 |= count && count->v4;
         v6 |= count && count->v6;
       }
@@ -111,7 +110,7 @@ void add_queues(const WhySeries& series, std::size_t job, const Passed& way,
     if (queue.net != way.net || !(queue.ingress ? way.inwards : way.outwards)) continue;
     Counted one{.kind = CauseKind::qdisc, .job = job, .first = queue.first};
     for (const QueueStep& step : queue.steps) {
-      one.steps.push_back({step.drops, step.packets, step.known});
+      one.steps.push_back({step.drops, step.packets});
     }
     one.source = &queue;
     one.words = base::printable(series.jobs[job].name) + ": the queue " +
@@ -145,7 +144,7 @@ void add_devices(const WhySeries& series, std::size_t job, const Passed& way,
 void add_cpus(const WhySeries& series, std::size_t job, std::vector<Counted>& all) {
   Counted one{.kind = CauseKind::softirq, .job = job, .named_anyway = true};
   for (const MachineStep& step : series.machine) {
-    CountedStep sum{.known = step.queues_known};
+    CountedStep sum;
     for (const CpuStep& cpu : step.cpus) {
       sum.passed += cpu.packets;
       sum.lost += cpu.drops;
@@ -180,14 +179,13 @@ std::vector<CountedWindow> counted_windows(const WhySeries& series, const Counte
   for (std::size_t i = 0; i < counted.steps.size(); ++i) {
     const CountedStep& step = counted.steps[i];
     const std::size_t interval = counted.first + i;
-    if (!step.known || step.lost == 0 || interval >= series.ends_s.size()) continue;
+    if (step.lost == 0 || interval >= series.ends_s.size()) continue;
     const bool joins = !all.empty() &&
                        series.begin_of(interval) - series.ends_s[all.back().end - 1] < kJoinSeconds;
     if (!joins) all.push_back({.begin = interval, .end = interval});
     CountedWindow& window = all.back();
     for (std::size_t k = window.end; k <= interval; ++k) {
       const CountedStep& of = counted.steps[k - counted.first];
-      if (!of.known) continue;
       window.lost += of.lost;
       window.passed += of.passed;
     }

@@ -12,10 +12,9 @@
 
 namespace shmif::perf {
 
-/// One interval of a counter; `known`: it was read at both ends.
+/// One interval of a counter; zeros if it was not read at both ends.
 struct CountedStep {
   std::uint64_t lost = 0, passed = 0;
-  bool known = true;
 };
 
 /// A counter that can explain losses of a job.

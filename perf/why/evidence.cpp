@@ -137,8 +137,7 @@ std::vector<Evidence> moves_of(const TaskSeries& task) {
 
 }  // namespace
 
-std::vector<Evidence> task_evidence(const WhySeries& series, const TaskSeries& task,
-                                    const WhyThresholds& thresholds) {
+std::vector<Evidence> task_evidence(const WhySeries& series, const TaskSeries& task) {
   const std::vector<TaskTime> times = account_of(series, task);
   const std::vector<double> throttled = throttled_shares(series, task);
   TaskValues values(times.size());
@@ -157,13 +156,13 @@ std::vector<Evidence> task_evidence(const WhySeries& series, const TaskSeries& t
                    .threshold = threshold,
                    .task = &task});
   };
-  add(CauseKind::waited_for_cpu, values.waited, thresholds.waited);
-  add(CauseKind::stopped, values.stopped, thresholds.stopped);
-  add(CauseKind::throttled, values.throttled, thresholds.throttled);
-  add(CauseKind::migrated, values.migrated, thresholds.migrated);
-  add(CauseKind::steal, values.steal, thresholds.steal);
-  add(CauseKind::softirq, values.softirq, thresholds.softirq);
-  add(CauseKind::memory, values.memory, thresholds.memory);
+  add(CauseKind::waited_for_cpu, values.waited, kWhyThresholds.waited);
+  add(CauseKind::stopped, values.stopped, kWhyThresholds.stopped);
+  add(CauseKind::throttled, values.throttled, kWhyThresholds.throttled);
+  add(CauseKind::migrated, values.migrated, kWhyThresholds.migrated);
+  add(CauseKind::steal, values.steal, kWhyThresholds.steal);
+  add(CauseKind::softirq, values.softirq, kWhyThresholds.softirq);
+  add(CauseKind::memory, values.memory, kWhyThresholds.memory);
   return all;
 }
 
@@ -204,13 +203,12 @@ double lock_seconds(const WhySeries& series, const PortSeries& port, std::size_t
 
 }  // namespace
 
-std::vector<Evidence> port_evidence(const WhySeries& series, const PortSeries& port,
-                                    const WhyThresholds& thresholds) {
+std::vector<Evidence> port_evidence(const WhySeries& series, const PortSeries& port) {
   if (!port.job) return {};
   Evidence lock{.kind = CauseKind::bus_lock,
                 .job = *port.job,
                 .first = port.first,
-                .threshold = thresholds.bus,
+                .threshold = kWhyThresholds.bus,
                 .port = &port};
   Evidence pause = lock;
   pause.kind = CauseKind::bus_pause;

@@ -24,11 +24,9 @@ struct Evidence {
 };
 
 /// Of one thread: waits, stops, quotas, steal, softirqs, migrations, memory.
-std::vector<Evidence> task_evidence(const WhySeries& series, const TaskSeries& task,
-                                    const WhyThresholds& thresholds);
+std::vector<Evidence> task_evidence(const WhySeries& series, const TaskSeries& task);
 /// Of a port of a watched job.
-std::vector<Evidence> port_evidence(const WhySeries& series, const PortSeries& port,
-                                    const WhyThresholds& thresholds);
+std::vector<Evidence> port_evidence(const WhySeries& series, const PortSeries& port);
 
 /// The evidence in words, without what happened to the traffic: "rx was runnable but not running
 /// for 61 % of 2.0 s to 4.0 s".

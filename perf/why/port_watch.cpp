@@ -66,12 +66,11 @@ std::optional<off_t> PortWatch::size_now(const BusInfo& info) const {
   return of.st_size;
 }
 
-/// Says once that the name leads to the file no more. The ports that have the file open go on.
+/// Says that the name leads to the file no more. The ports that have the file open go on.
 void PortWatch::note_deletion(const BusInfo& info, WhySeries& series) {
   struct stat of{};
   const bool is_there = ::stat(path_.c_str(), &of) == 0;
   if (is_there ? is_file_of(info, of) : errno != ENOENT) return;
-  is_deleted_ = true;
   series.miss(path_, "bus " + path_ +
                          ": its file was deleted during the watch; the counters are those of the "
                          "deleted file" +
@@ -126,7 +125,7 @@ void PortWatch::sample(WhySeries& series, const TaskWatch& tasks) {
   } else {
     const auto trouble = trouble_of(info, series.seconds_of(series.ends_s.size() - 1));
     if (!trouble.empty()) return give_up(series, trouble);
-    if (bytes_ > 0 && !is_deleted_ && !size_now(info)) note_deletion(info, series);
+    if (bytes_ > 0 && !size_now(info)) note_deletion(info, series);
   }
   last_ = info.last;
   epoch_ = info.epoch;

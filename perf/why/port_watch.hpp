@@ -49,7 +49,6 @@ class PortWatch {
   std::uint64_t takeovers_dead_ = 0, takeovers_living_ = 0;
   std::uint64_t last_ = 0, epoch_ = 0;  ///< of the ring, at the last look
   off_t bytes_ = 0;                     ///< of the file, at the first look; 0: it was deleted then
-  bool is_deleted_ = false;             ///< that was said
   bool given_up_ = false;
 };
 

@@ -96,7 +96,6 @@ struct DeviceSeries {
 /// One interval of a queueing discipline.
 struct QueueStep {
   std::uint64_t packets = 0, drops = 0;
-  bool known = true;
 };
 struct QueueSeries {
   std::string interface{}, kind{};  ///< "eth0", "fq_codel"

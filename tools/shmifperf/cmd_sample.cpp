@@ -123,7 +123,7 @@ perf::SampleRun started(const Arguments& args, const Watched& watched, std::vect
   for (const perf::Process& process : watched.processes()) processes.push_back(process.id());
   perf::SampleOptions options;
   options.sampling = sampling_of(args, fields);
-  options.on_exec = cpus.empty() && watched.is_program();
+  options.on_exec = watched.is_program();
   options.cpus = std::move(cpus);
   std::optional<perf::Refusal> refused;
   auto run = perf::SampleRun::start(event, processes, options, &refused);

@@ -93,7 +93,7 @@ void put_switch_event(const std::string& text, const Arguments& args,
 perf::StatOptions options_of_stat(const Arguments& args, std::span<const perf::StatEvent> events) {
   perf::StatOptions options;
   options.cpus = Watched::cpus_of(args);
-  options.on_exec = options.cpus.empty() && !args.program().empty();
+  options.on_exec = !args.program().empty();
   options.group = args.flag("group");
   options.stop_target = args.flag("stop-target");
   if (options.stop_target && !options.cpus.empty()) {

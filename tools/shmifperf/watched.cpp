@@ -113,9 +113,9 @@ void Watched::end(int signal) {
   child_->wait();
 }
 
-int Watched::exit_code(const StopSignals& stop, Measured measured, bool ended_it) {
+int Watched::exit_code(const StopSignals& stop, Measured measured) {
   std::optional<int> program;
-  if (child_ && !ended_it && !stop.stopped()) program = perf::shell_status(child_->wait());
+  if (child_ && !stop.stopped()) program = perf::shell_status(child_->wait());
   return exit_code_of_instrument(stop.signal(), program, measured);
 }
 

@@ -50,9 +50,8 @@ class Watched {
   bool have_ended();
   /// After a signal: passes it on to the program, which has two seconds to end.
   void end(int signal);
-  /// The exit code of the instrument, by the table in tools/common/command.hpp. `ended_it`: the
-  /// instrument had all that it was asked for, and ended the program.
-  int exit_code(const StopSignals& stop, Measured measured, bool ended_it = false);
+  /// The exit code of the instrument, by the table in tools/common/command.hpp.
+  int exit_code(const StopSignals& stop, Measured measured);
 
  private:
   std::optional<perf::HeldChild> child_;
