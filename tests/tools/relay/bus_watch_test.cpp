@@ -3,17 +3,25 @@
 
 #include "tools/relay/bus_watch.hpp"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 
 #include <algorithm>
 #include <chrono>
 #include <filesystem>
 #include <fstream>
+#include <list>
 #include <memory>
+#include <regex>
 #include <string>
+#include <utility>
 
+#include "base/unique_fd.hpp"
 #include "shmif/loopback_link.hpp"
+#include "tests/support/child_process.hpp"
 #include "tests/support/temp_bus.hpp"
+#include "tests/support/temp_dir.hpp"
 
 namespace shmif::test {
 namespace {
@@ -167,6 +175,41 @@ TEST(FollowBus, TellsWhatABusHasAndWhatHelps) {
                     cannot + std::error_code(Errc::lock_held).message() + '\n');
     expect_one_line(told_of({}, kind), "the bus /dev/shm/b works again\n");
   }
+}
+
+TEST(HostsLeftBehind, AreNamedUpToFiveAndTheRestIsCounted) {
+  const TempDir directory;
+  const std::string path = directory.file("bus");
+  constexpr std::size_t kBytes = 4096;
+  std::ofstream(path) << std::string(kBytes, 'x');
+  const UniqueFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  void* const mapped = ::mmap(nullptr, kBytes, PROT_READ, MAP_SHARED, file.get(), 0);
+  ASSERT_NE(mapped, MAP_FAILED);
+  const auto said = [&] {
+    testing::internal::CaptureStderr();
+    tools::warn_of_hosts_left_behind(path);
+    return testing::internal::GetCapturedStderr();
+  };
+  EXPECT_EQ(said(), "") << "the file is still there";
+  std::filesystem::remove(path);
+  const std::string before = "an older bus was removed from " + path + " but is still used by ";
+  const std::string rest =
+      ": they do not hear ports of the new bus \\(restart them to join it\\)\n";
+  // This process is one of them.
+  std::list<StayingChild> others;
+  for (const auto& [all, users] : {std::pair{1U, "process \\d+"},
+                                   {2U, "processes \\d+, \\d+"},
+                                   {5U, "processes (\\d+, ){4}\\d+"},
+                                   {6U, "processes (\\d+, ){4}\\d+ and 1 more"},
+                                   {8U, "processes (\\d+, ){4}\\d+ and 3 more"}}) {
+    while (others.size() + 1 < all) others.emplace_back([] { return 0; });
+    const std::string text = said();
+    const std::size_t at = text.find(before);
+    ASSERT_NE(at, std::string::npos) << text;
+    EXPECT_TRUE(std::regex_match(text.substr(at + before.size()), std::regex(users + rest)))
+        << text;
+  }
+  ::munmap(mapped, kBytes);
 }
 
 }  // namespace

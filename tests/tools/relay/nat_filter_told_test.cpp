@@ -78,6 +78,36 @@ TEST_F(NatFilterTest, CountsWhatItKeepsAndTellsTheHostThatAddressedIt) {
       << "nor does it silence the gateway for ever";
 }
 
+TEST_F(NatFilterTest, SaysOfOneFrameThatItWasRefusedAndWhy) {
+  auto [ours, theirs] = LoopbackLink::pair().value();
+  AnyLink back(std::make_unique<LoopbackLink>(std::move(ours)));
+  const auto said_of = [&](NatFilter& filter, const Ip& ip) {
+    const Bytes bytes = ip.bytes();
+    EXPECT_TRUE(filter.keep(NatWay::out, FrameView(bytes.data(), bytes.size()), back));
+    return filter.to_text();
+  };
+  for (const auto& [ip, why] :
+       {std::pair{Ip{.type = 0x86dd}, "IPv6 or other protocols"},
+        {Ip{.protocol = IPPROTO_SCTP}, "IPv6 or other protocols"},
+        {Ip{.first = 0x46}, "damaged or with IP options"},
+        {Ip{.fragment = 0x2000}, "fragments of packets"},
+        {Ip{.protocol = IPPROTO_ICMP, .from_port = 0x0d00}, "ICMP other than pings"},
+        {Ip{.from = "198.18.0.1"}, "from outside the network"},
+        {Ip{.to = "0.0.0.1"}, "for 127.0.0.0/8 or 0.0.0.0/8"},
+        {Ip{.to = "169.254.1.1"}, "for 169.254.0.0/16, see --link-local"},
+        {Ip{.to = "224.0.0.1"}, "multicast or broadcast"},
+        {Ip{.to = "10.0.2.2"}, "for what the gateway does not serve"},
+        {Ip{.to = "10.0.2.16"}, "for other hosts of the bus"}}) {
+    NatFilter filter(wish_, to_one, kFew);
+    EXPECT_EQ(said_of(filter, ip), "1 frame was refused (1 " + std::string(why) + ')');
+  }
+  NatFilter filter(wish_, to_one, {.hosts = 1, .of_host = 8});
+  const Bytes first = Ip().bytes();
+  ASSERT_FALSE(filter.keep(NatWay::out, FrameView(first.data(), first.size()), back));
+  EXPECT_EQ(said_of(filter, Ip{.from = "10.0.2.16"}),
+            "1 frame was refused (1 from too many hosts)");
+}
+
 TEST_F(NatFilterTest, AnswersAHundredTimesASecond) {
   auto [ours, theirs] = LoopbackLink::pair().value();
   AnyLink back(std::make_unique<LoopbackLink>(std::move(ours)));
