@@ -1,4 +1,4 @@
-// await_descriptor() and is_abandoned(): what wakes a command that waits for frames.
+// What wakes a command that waits for frames, and what it says of a bus that does not work.
 
 #include "tools/relay/await.hpp"
 
@@ -10,7 +10,10 @@
 #include <array>
 #include <chrono>
 #include <csignal>
+#include <string>
+#include <system_error>
 
+#include "base/error.hpp"
 #include "base/unique_fd.hpp"
 
 namespace shmif::test {
@@ -63,6 +66,38 @@ TEST(Await, WaitsNoLongerThanItMayThoughTheReaderIsThere) {
   const auto begin = Clock::now();
   tools::await_descriptor(-1, stop, std::chrono::milliseconds(20), output.writer.get());
   EXPECT_GE(Clock::now() - begin, std::chrono::milliseconds(20));
+}
+
+TEST(Corruption, AndALockThatIsHeldAreWaitedForAndToldOnceEachTime) {
+  const tools::StopSignals stop;
+  ASSERT_EQ(::raise(SIGTERM), 0);  // so that it does not wait long
+  tools::Corruption corruption("/dev/shm/b");
+  const std::string corrupt =
+      "cannot go on with /dev/shm/b: the bus is corrupt (waiting until 'shmifctl repair "
+      "/dev/shm/b' has repaired it)\n";
+  const std::string held =
+      "cannot go on with /dev/shm/b: " + std::error_code(Errc::lock_held).message() + "; waiting\n";
+  struct Step {
+    std::error_code error;
+    bool is_met;
+    std::string said;
+  };
+  for (const Step& step : {Step{{}, false, ""},
+                           {Errc::corrupt, true, corrupt},
+                           {Errc::corrupt, true, ""},
+                           {{}, false, ""},
+                           {Errc::corrupt, true, corrupt},
+                           {Errc::link_ended, false, ""},
+                           {Errc::lock_held, true, held},
+                           {Errc::lock_held, true, ""},
+                           {Errc::bus_lost, false, ""}}) {
+    testing::internal::CaptureStderr();
+    EXPECT_EQ(corruption.met(step.error, stop), step.is_met) << step.error;
+    const std::string said = testing::internal::GetCapturedStderr();
+    EXPECT_EQ(corruption.lasts(), step.is_met) << step.error;
+    EXPECT_EQ(said.empty(), step.said.empty()) << said;
+    EXPECT_TRUE(said.ends_with(step.said)) << said;
+  }
 }
 
 }  // namespace
