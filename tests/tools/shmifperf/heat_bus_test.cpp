@@ -3,9 +3,15 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
+#include <algorithm>
+#include <csignal>
 #include <filesystem>
+#include <fstream>
+#include <sstream>
 
+#include "base/columns.hpp"
 #include "tests/support/child_process.hpp"
+#include "tests/support/eventually.hpp"
 #include "tests/support/raw_bus.hpp"
 #include "tests/support/temp_bus.hpp"
 #include "tests/support/temp_dir.hpp"
@@ -183,6 +189,56 @@ TEST(HeatOfABus, HasColoursOnATerminalUnlessTheUserWantsNone) {
     }
     asking.signal(SIGINT);
     asking.finish();
+  }
+}
+
+/// The longest line of a picture.
+std::size_t width_of(const std::string& picture) {
+  std::istringstream lines(picture);
+  std::size_t width = 0;
+  for (std::string line; std::getline(lines, line);)
+    width = std::max(width, base::columns_of(line));
+  return width;
+}
+
+TEST(HeatOfABus, IsAsWideAsWishedAndOfTheDirectoryThatIsNamed) {
+  if (!knows_all()) GTEST_SKIP() << "no asynchronous write protection here";
+  const BusOfOthers others({});
+  const auto heat = [&](const Words& wishes, const Words& more = {}) {
+    return run_program(BusOfOthers::with(BusOfOthers::with(BusOfOthers::with({"env"}, wishes),
+                                                           {SHMIFCTL_PATH, "heat", others.bus()}),
+                                         more));
+  };
+  const ToolResult named =
+      heat({"SHMIF_HEAT=/none", "COLUMNS=50"}, {"--clients", others.clients()});
+  EXPECT_EQ(named.status, 0) << named.err;
+  EXPECT_EQ(named.out.find("not measured"), std::string::npos) << named.out;
+  const std::size_t narrow = width_of(named.out);
+  const ToolResult led = heat({"SHMIF_HEAT=/none", "COLUMNS=100"});
+  EXPECT_NE(led.out.find("not measured"), std::string::npos) << led.out;
+  const ToolResult wide = heat({"COLUMNS=100"});
+  EXPECT_EQ(wide.out.find("not measured"), std::string::npos) << wide.out;
+  EXPECT_LT(narrow, width_of(wide.out)) << named.out << wide.out;
+}
+
+/// Whether the process has a handler for that signal.
+bool catches(pid_t pid, int number) {
+  std::ifstream status("/proc/" + std::to_string(pid) + "/status");
+  for (std::string line; std::getline(status, line);) {
+    if (line.starts_with("SigCgt:"))
+      return (std::stoull(line.substr(7), nullptr, 16) >> (number - 1) & 1U) != 0;
+  }
+  return false;
+}
+
+TEST(HeatOfABus, ThatIsInterruptedEndsBySignal) {
+  if (!knows_all()) GTEST_SKIP() << "no asynchronous write protection here";
+  const BusOfOthers others({});
+  for (const int number : {SIGINT, SIGTERM}) {
+    Tool heat({SHMIFCTL_PATH, "heat", others.bus()});
+    ASSERT_TRUE(eventually([&] { return catches(heat.pid(), number); }));
+    heat.signal(number);
+    EXPECT_EQ(heat.finish().status, 128 + number);
   }
 }
 
