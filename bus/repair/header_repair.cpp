@@ -292,8 +292,9 @@ std::optional<Objection> objection(const Evidence& e, const RepairOptions& optio
   if (right.all_but_identity && !right.identity && !e.in_use) {
     return Objection{
         Errc::copied_file,
-        "it is a copy: the bus was made as inode " + std::to_string(e.found.inode) +
-            ", this is inode " + std::to_string(e.right.inode) +
+        "it is a copy: the bus was made as inode " + std::to_string(e.found.inode) + " on " +
+            file_system_name(e.found.file_system) + ", this is inode " +
+            std::to_string(e.right.inode) + " on " + file_system_name(e.right.file_system) +
             " (create a new bus with 'shmifctl create'; --force makes the copy a bus)"};
   }
   if (const auto told = told_mtu(e); options.mtu && told && *told != *options.mtu) {

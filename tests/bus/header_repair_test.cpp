@@ -267,7 +267,10 @@ TEST_F(HeaderRepair, OfTheLargestMtuOfARingKeepsIt) {
 TEST_F(HeaderRepair, AFileOnAnotherFileSystemIsACopyThoughItsNumberIsTheSame) {
   constexpr std::uint64_t kXfs = 0x58465342;
   put(path(), offsetof(BusHeader, file_system), kXfs);
-  expect_refusal(path(), {}, Errc::copied_file, {path(), "is a copy", "--force"});
+  const std::string inode = "inode " + std::to_string(before_.inode);
+  expect_refusal(path(), {}, Errc::copied_file,
+                 {path(), "is a copy", "made as " + inode + " on xfs", "this is " + inode + " on ",
+                  " on tmpfs", "--force"});
   const auto done = Bus::repair(path(), {.force = true});
   ASSERT_TRUE(done) << done.error().message;
   EXPECT_EQ(done->header_restored, std::vector<std::string>{"file_system"});
