@@ -26,10 +26,10 @@ struct RestoredHeader {
   std::vector<std::string> restored;
 };
 
-/// Makes the header of the bus at `path` valid, and opens the bus. Errors: those of open_file if
-/// the file is not a bus, is a bus of another format, a copy, or not what it seems; the message
-/// says what `force` would do. corrupt if the MTU cannot be told; bad_mtu and geometry_differs for
-/// an MTU that was asked for.
+/// Makes the header of the bus at `path` valid, and opens the bus. Errors: those of
+/// open_unchecked() and check_file() if the file is not a bus, is a bus of another format, a copy,
+/// or not what it seems; the message says what `force` would do. corrupt if the MTU cannot be told;
+/// bad_mtu and geometry_differs for an MTU that was asked for.
 Result<RestoredHeader> restore_header(const std::string& path, const RepairOptions& options);
 
 }  // namespace shmif::bus

@@ -119,12 +119,6 @@ struct NativeInspector::Impl {
 NativeInspector::NativeInspector(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 NativeInspector::~NativeInspector() = default;
 
-Result<std::unique_ptr<Inspector>> NativeInspector::open(const std::string& path, bool writable) {
-  auto file = open_file(path, writable, !writable);
-  if (!file) return file.error();
-  return open(*std::move(file), path, writable);
-}
-
 Result<std::unique_ptr<Inspector>> NativeInspector::open(OpenFile file, const std::string& path,
                                                          bool writable) {
   auto mapping = Mapping::map(file.fd.get(), file.header.ring_bytes, writable, false);

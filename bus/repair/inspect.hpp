@@ -13,8 +13,6 @@ namespace shmif::bus {
 
 class NativeInspector final : public Inspector {
  public:
-  /// open_file() and the next call in one.
-  static Result<std::unique_ptr<Inspector>> open(const std::string& path, bool writable);
   /// `file` was checked. `writable`: it was opened for writing, too, which repair needs.
   static Result<std::unique_ptr<Inspector>> open(OpenFile file, const std::string& path,
                                                  bool writable);

@@ -132,10 +132,6 @@ Result<void> add_debug(std::string_view names) {
   return {};
 }
 
-void clear_debug() noexcept {
-  detail::debug_mask.store(0, std::memory_order_relaxed);
-}
-
 DebugSubject::DebugSubject(std::string_view name) : before_(std::exchange(subject(), name)) {}
 DebugSubject::~DebugSubject() {
   subject().swap(before_);

@@ -48,8 +48,6 @@ std::span<const DebugCategory> debug_categories() noexcept;
 /// in processes that this one forks. Errors: bad_argument with the word that is no category;
 /// nothing changes then. Threads: safe.
 Result<void> add_debug(std::string_view names);
-/// Turns all categories off. Threads: safe.
-void clear_debug() noexcept;
 
 namespace detail {
 extern std::atomic<std::uint32_t> debug_mask;

@@ -18,10 +18,13 @@
 #include <thread>
 #include <vector>
 
+#include "tests/support/debug_lines.hpp"
 #include "tests/support/temp_dir.hpp"
 
 namespace shmif {
 namespace {
+
+using test::clear_debug;
 
 /// All categories are off before and after a test.
 class DebugLines : public testing::Test {

@@ -4,11 +4,17 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <atomic>
 #include <string>
 
 #include "shmif/debug/debug.hpp"
 
 namespace shmif::test {
+
+/// Turns all categories off.
+inline void clear_debug() {
+  detail::debug_mask.store(0, std::memory_order_relaxed);
+}
 
 /// What lines of this category `act` causes in this process, each without what changes from run to
 /// run: its time and process. Other lines are left out.
