@@ -182,6 +182,14 @@ Result<UniqueFd> open_fifo(const std::string& path, const OutputRules& rules) {
   }
 }
 
+/// Whether a file that is still to be made is none that the same run uses.
+Result<void> check_new(const std::string& path, const OutputRules& rules) {
+  for (const std::string& input : rules.inputs) {
+    if (is_one_new_file(path, input)) return is_input(rules, input);
+  }
+  return {};
+}
+
 /// Opens what a path leads to, and checks it. Regular files can be read through the result, unless
 /// `more` says otherwise.
 Result<UniqueFd> open_checked(const std::string& path, const Place& place, int more,
@@ -190,6 +198,9 @@ Result<UniqueFd> open_checked(const std::string& path, const Place& place, int m
     auto fifo = open_fifo(path, rules);
     if (fifo) status = place.status;
     return fifo;
+  }
+  if (!place.exists) {
+    if (auto may = check_new(path, rules); !may) return may.error();
   }
   const bool regular = !place.exists || S_ISREG(place.status.st_mode);
   const int flags = O_CLOEXEC | O_NOCTTY | more;
@@ -278,9 +289,7 @@ Result<void> check_place(const std::string& path, const Place& place, const Outp
     struct stat status{};
     if (stat(directory.c_str(), &status) != 0) return failed(rules, errno);
     if (!S_ISDIR(status.st_mode)) return failed(rules, ENOTDIR);
-    for (const std::string& input : rules.inputs) {
-      if (is_one_new_file(path, input)) return is_input(rules, input);
-    }
+    if (auto may = check_new(path, rules); !may) return may;
     return access(directory.c_str(), W_OK | X_OK) == 0 ? Result<void>() : failed(rules, errno);
   }
   if (S_ISDIR(place.status.st_mode)) return failed(rules, EISDIR);

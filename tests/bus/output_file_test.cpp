@@ -121,6 +121,7 @@ TEST(OutputFile, IsNoOtherFileThatTheRunIsStillToMake) {
                                         "\", which the same run uses, too (name another file)")
         << path;
     EXPECT_TRUE(is_same_file(path, made)) << path;
+    EXPECT_FALSE(fs::exists(made)) << path << " was refused, and made all the same";
   }
   // Another name, another directory, a directory that is missing, and a file that exists.
   put(dir.file("sub/there"), "x");
@@ -421,6 +422,25 @@ TEST(OutputFile, ThatFindsTooLittleRoomIsNotHalfOverwritten) {
   }
   EXPECT_EQ(why, "cannot: File too large");
   EXPECT_EQ(text_of(path), "old");
+}
+
+TEST(OutputFile, MayHaveAsManyBytesAsTheLimitAllows) {
+  const test::TempDir dir;
+  const std::string path = dir.file("new");
+  std::string fits;
+  std::string longer;
+  {
+    const FullDisk nearly_full(5);
+    auto file = OutputFile::open_stream(path, {.what = "cannot"}).value();
+    const auto started = file.start(bytes_of("12345"));
+    if (!started) fits = started.error().message;
+    auto other = OutputFile::open_stream(dir.file("other"), {.what = "cannot"}).value();
+    const auto failed = other.start(bytes_of("123456"));
+    longer = failed ? "it was written" : failed.error().message;
+  }
+  EXPECT_EQ(fits, "");
+  EXPECT_EQ(text_of(path), "12345");
+  EXPECT_EQ(longer, "cannot: File too large");
 }
 
 TEST(OutputFile, WaitsForTheReaderOfAFifoUntilItIsToldToStop) {
