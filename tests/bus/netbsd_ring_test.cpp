@@ -400,6 +400,15 @@ TEST_F(NetbsdRingTest, AWalkCountsFramesAndPadsAndNamesTheFirstFrameThatCannotBe
   EXPECT_NE(chain.broken, "") << "what follows is no header";
 }
 
+TEST_F(NetbsdRingTest, AWalkThatEndsSaysWhereWhatTheHeaderSaysAndWhatIsLeft) {
+  for (std::uint64_t i = 0; i < 5; ++i) ASSERT_FALSE(append(numbered(100, i)));
+  const std::uint32_t bytes = 349;  // one more than there are behind the header
+  std::memcpy(file_.data() + 32 + 24 + 2 * 124, &bytes, sizeof bytes);
+  EXPECT_EQ(walk_netbsd_chain(ring_, state()).broken,
+            "the header at offset 272 says that its frame has 349 bytes, and 372 bytes are left to "
+            "the end");
+}
+
 TEST(NetbsdAddresses, AreAllWhileThereAreTooManyAndNotAfterwards) {
   const auto mac = [](std::uint64_t number) {
     return MacAddress::from_u64(0x020000000000 + number);
@@ -424,6 +433,21 @@ TEST(NetbsdAddresses, AreAllWhileThereAreTooManyAndNotAfterwards) {
   addresses.set_own(mac(101));
   EXPECT_TRUE(addresses.accepts(mac(17)));
   EXPECT_FALSE(addresses.accepts(mac(100))) << "it was its own";
+}
+
+TEST(NetbsdAddresses, OneThatIsForgottenIsLearnedAgainFromTheNextFrame) {
+  NetbsdAddresses addresses;
+  const MacAddress guest = MacAddress::from_u64(0x020000000001);
+  addresses.set_own(MacAddress::from_u64(0x020000000064));
+  Bytes frame(60, static_cast<unsigned char>(0xff));
+  std::copy(guest.bytes.begin(), guest.bytes.end(), frame.begin() + 6);
+  const FrameView one = view(frame);
+  addresses.learn({&one, 1});
+  addresses.list({&guest, 1});
+  addresses.list({});
+  EXPECT_FALSE(addresses.accepts(guest)) << "it is listed no more";
+  addresses.learn({&one, 1});
+  EXPECT_TRUE(addresses.accepts(guest)) << "it has sent again";
 }
 
 TEST(NetbsdAddresses, AreLearnedOfWhomFramesComeFromUntilThereIsNoRoom) {
