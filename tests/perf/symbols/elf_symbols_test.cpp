@@ -25,6 +25,7 @@ struct Entry {
   unsigned char type = STT_FUNC;
   std::uint16_t section = 1;
   std::uint64_t bytes = 16;
+  std::size_t times = 1;  ///< so many symbols are this one
 };
 
 template <class T>
@@ -64,7 +65,7 @@ class ElfFile {
       symbol.st_shndx = entry.section;
       symbol.st_value = entry.at;
       symbol.st_size = entry.bytes;
-      append(bytes, symbol);
+      for (std::size_t i = 0; i < entry.times; ++i) append(bytes, symbol);
       names_ += entry.name;
       names_ += '\0';
     }
@@ -199,6 +200,34 @@ TEST(ElfSymbols, LieWhereWhatIsLoadedLies) {
   EXPECT_EQ(table.address_of(0x10ff), 0x4010ffU);
   EXPECT_EQ(table.address_of(0x1100), std::nullopt) << "only in memory";
   EXPECT_EQ(table.address_of(0x2001), 0x600001U);
+}
+
+TEST(ElfSymbols, LieInAnyOfTwoHundredAndFiftySixSegments) {
+  ElfFile file;
+  file.table(SHT_SYMTAB, {{"f", 0x401010}});
+  for (std::uint64_t i = 1; i <= 256; ++i) {
+    Elf64_Phdr& head = file.segments.emplace_back();
+    head.p_type = PT_LOAD;
+    head.p_offset = 0x1000 * i;
+    head.p_vaddr = 0x400000 + 0x2000 * i;
+    head.p_filesz = head.p_memsz = 0x1000;
+  }
+  const SymbolTable table = read(file);
+  EXPECT_EQ(table.address_of(0x1001), 0x402001U);
+  EXPECT_EQ(table.address_of(0x1000 * 256 + 7), 0x400007U + 0x2000 * 256);
+}
+
+TEST(ElfSymbols, HaveNamesOf256MebibytesAndItIsToldIfThereAreMore) {
+  const std::string name(std::size_t{4} << 20U, 'n');
+  const auto file_of = [&](std::size_t symbols) {
+    ElfFile file;
+    file.table(SHT_SYMTAB, {{name.c_str(), 0x100, STT_FUNC, 1, 16, symbols}});
+    return file;
+  };
+  EXPECT_EQ(read(file_of(63)).trouble(), "");
+  const SymbolTable table = read(file_of(64));
+  EXPECT_EQ(table.size(), 1U) << "all begin at one address";
+  EXPECT_EQ(table.trouble(), "it has more symbols, or longer names of them, than are read");
 }
 
 TEST(ElfSymbols, OfASecondTableArePaidForWithItsNamesToo) {

@@ -47,7 +47,7 @@ TEST(SymbolTable, FindsTheFunctionOfAnAddress) {
                            {300, 300, "without_size"},
                            {120, 140, "inner"},
                            {400, 410, "last"},
-                           {100, 150, "smaller"},
+                           {100, 150, "a_smaller_one"},
                            {100, 200, "z_alias"}});
   EXPECT_EQ(table.size(), 4U);
   EXPECT_EQ(found(table, 99), "");
