@@ -1,8 +1,10 @@
 // Calls that are borrowed of a process that gets signals meanwhile.
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <sched.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 
@@ -239,6 +241,44 @@ TEST(BorrowedCalls, OfAWaitThatASignalEndsLetItEnd) {
       EXPECT_EQ(target.state()->handlers, handlers + 1);
     }
   }
+  target.state()->ends = true;
+  ::kill(id.number, SIGUSR1);
+  EXPECT_EQ(target.end(), 0);
+}
+
+/// One thread waits. The other one has a table of descriptors of its own, with a gap in it.
+void wait_beside_one_with_own_descriptors(TargetState& state) {
+  static const int shared = ::open("/dev/null", O_RDONLY);
+  if (::syscall(SYS_gettid) == ::getpid()) return wait_for_a_signal(state);
+  thread_local const bool has_gap = ::unshare(CLONE_FILES) == 0 && ::close(shared) == 0;
+  state.wrong += has_gap ? 0 : 1;
+  compute(state);
+}
+
+TEST(BorrowedCalls, StopNoThreadThatWaitsAndTakeNoOtherThreadsDescriptor) {
+  NEEDS_BORROWING();
+  LiveTarget target(wait_beside_one_with_own_descriptors, 2);
+  const TaskId id = target.id();
+  const std::string folder = "/proc/" + std::to_string(id.number);
+  ASSERT_TRUE(eventually([&] {
+    const auto now = KernelFiles().read(folder + "/syscall");
+    return target.state()->rounds[1] > 0 && now &&
+           (now->starts_with(std::to_string(SYS_epoll_wait) + ' ') ||
+            now->starts_with(std::to_string(SYS_epoll_pwait) + ' '));
+  }));
+  int steps = 0;
+  bool was_held = false;
+  BorrowOptions options;
+  options.before_step = [&] {
+    ++steps;
+    was_held = was_held || target.status().find("TracerPid:\t0\n") == std::string::npos;
+  };
+  const auto file = borrow_userfaultfd(id, options);
+  EXPECT_GT(steps, 0);
+  EXPECT_FALSE(was_held) << "the other thread could make the call";
+  EXPECT_EQ(file ? "it has another file at that number" : file.error().message,
+            "process " + std::to_string(id.number) +
+                " cannot make a userfaultfd(2): Bad file descriptor");
   target.state()->ends = true;
   ::kill(id.number, SIGUSR1);
   EXPECT_EQ(target.end(), 0);
