@@ -238,6 +238,22 @@ TEST_F(BridgeOfClients, FramesForAClientThatIsNotReadyOrGivesNoBuffersAreCounted
   EXPECT_NE(said.out.find(late + " not taken in time"), std::string::npos) << said.out;
 }
 
+TEST_F(BridgeOfClients, ServesNoMoreThanItMay) {
+  Tool tool({shmifctl_path(), "bridge", "bus:" + bus_, "memif:" + socket_, "--max-peers", "1"});
+  ASSERT_TRUE(tool.wait_for("ready")) << tool.so_far().err;
+  const UniqueFd first = connected();
+  ASSERT_TRUE(tool.wait_for("a program connected")) << tool.so_far().out;
+  const UniqueFd second = connected();
+  EXPECT_TRUE(tool.wait_for("a program was refused: 1 is connected already (--max-peers)\n"))
+      << tool.so_far().err;
+  char more = 0;
+  EXPECT_EQ(::recv(second.get(), &more, 1, 0), 0);
+  tool.signal(SIGTERM);
+  const ToolResult said = tool.finish();
+  EXPECT_EQ(said.status, 0) << said.err;
+  EXPECT_NE(said.out.find(": 1 connection\n"), std::string::npos) << said.out;
+}
+
 TEST_F(BridgeOfClients, RefusesAnAddressAndToBeTheClient) {
   ToolResult result = run_tool({"bridge", "bus:" + bus_, "memif:127.0.0.1:7000"});
   EXPECT_EQ(result.status, 2);
