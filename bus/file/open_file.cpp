@@ -202,6 +202,14 @@ Result<void> check_file(OpenFile& file, const std::string& path, const struct st
   return check_place(path, status, tolerate_copies, file);
 }
 
+Result<OpenFile> open_file(const std::string& path, bool writable) {
+  struct stat status{};
+  auto file = open_unchecked(path, writable, status);
+  if (!file) return file;
+  if (auto ok = check_file(*file, path, status, false); !ok) return ok.error();
+  return file;
+}
+
 Result<UniqueFd> reopen(int fd, const std::string& path, bool writable) {
   UniqueFd again = open_behind(fd, path, writable);
   if (!again) return cannot_open(path, writable, errno);

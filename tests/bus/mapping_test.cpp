@@ -92,7 +92,7 @@ TEST(Mapping, ThatTakesThePlaceOfAnotherIsTheNewOneInAll) {
   const TempBus small(small_ring());
   const TempBus large({.ring_bytes = 1U << 20U});
   const auto map = [](const TempBus& file) {
-    const bus::OpenFile open = open_bus_file(file.path(), false);
+    const bus::OpenFile open = bus::open_file(file.path(), false).value();
     return bus::Mapping::map(open.fd.get(), open.header.ring_bytes, false, false).value();
   };
   const std::size_t before = taken();

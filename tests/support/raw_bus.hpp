@@ -12,18 +12,10 @@
 
 namespace shmif::test {
 
-/// The file of a bus, checked as for a port.
-inline bus::OpenFile open_bus_file(const std::string& path, bool writable) {
-  struct stat status{};
-  bus::OpenFile file = bus::open_unchecked(path, writable, status).value();
-  bus::check_file(file, path, status, false).value();
-  return file;
-}
-
 /// A writable mapping without a port. Threads: one mapping may be used by many.
 class RawBus {
  public:
-  explicit RawBus(const std::string& path) : file_(open_bus_file(path, true)) {
+  explicit RawBus(const std::string& path) : file_(bus::open_file(path, true).value()) {
     mapping_ = bus::Mapping::map(file_.fd.get(), file_.header.ring_bytes, true, false).value();
     ring_ = bus::Ring(mapping_, bus::max_frame_bytes(file_.header.mtu));
   }
