@@ -37,7 +37,9 @@ while [[ $1 != --output-junit ]]; do shift; done
 failures=0
 [[ ! -e build/broken ]] || failures=1
 echo '1/2 Test #1: a ... Passed'
-echo "<testsuite tests=\\"2\\" failures=\\"$failures\\" skipped=\\"0\\">" >"$2"
+status=run
+((failures == 0)) || status=fail
+echo "<testsuite><testcase name=\\"a\\" status=\\"run\\"/><testcase name=\\"b\\" status=\\"$status\\"/></testsuite>" >"$2"
 exit $failures
 """
 # Stands in for tests/kernel/run: one test skips, for a reason that the file build/known names.
@@ -45,8 +47,8 @@ KERNEL = """#!/bin/bash
 echo "$*" >>build/asked
 while [[ $1 != --results ]]; do shift; done
 mkdir -p "$2"
-printf '%s\\n' '<testsuite tests="2" failures="0" skipped="1">' '<testcase name="a"/>' '<testcase name="b">' \\
-  '<skipped message=""/>' '<system-out>b_test.cpp:1: Skipped' 'no moon here' '</system-out>' '</testcase>' >"$2/tests.xml"
+printf '%s\\n' '<testsuite>' '<testcase name="a" status="run"/>' '<testcase name="b" status="notrun">' \\
+  '<system-out>b_test.cpp:1: Skipped' 'no moon here' '</system-out>' '</testcase>' '</testsuite>' >"$2/tests.xml"
 cp build/known "$2/skips.txt"
 """
 # Stand in for tests/kernel/build_damon and tests/kernel/damon.
@@ -65,7 +67,7 @@ class Check(unittest.TestCase):
         self.tree = pathlib.Path(self.holder.name)
         for folder in ("tools", "bin", "build"):
             (self.tree / folder).mkdir()
-        for name in ("check", "lib.sh"):
+        for name in ("check", "junit", "lib.sh"):
             shutil.copy(SOURCE / "tools" / name, self.tree / "tools")
         (self.tree / "tools/packages.txt").write_text("# none\n")
         (self.tree / ".gitignore").write_text("/build/\n")
@@ -215,6 +217,17 @@ class Check(unittest.TestCase):
         self.assertIn("NOT ALLOWED: this machine could have run it (true # there)", run.stdout)
         self.assertEqual((self.tree / "build/damon").read_text().splitlines(), ["built", "run", "run"], "it is built once")
         self.assertRegex(self.last_line(run), "^2 passed, 1 failed")
+        run = self.run_check("kernel", "--continue")
+        self.assertRegex(self.last_line(run), "^2 passed, 1 failed", "a skip that is not allowed is no reason to leave it out")
+
+    def test_a_stage_fails_whose_results_cannot_be_read(self):
+        self.put_kernels()
+        (self.tree / "build/known").write_text("")
+        with open(self.tree / "tests/kernel/run", "a") as kernel:
+            kernel.write('echo "<testsuite><testcase" >"$2/tests.xml"\n')
+        run = self.run_check("kernel")
+        self.assertRegex(run.stdout, r"tools/junit: cannot read \S*/build/logs/kernel.xml or")
+        self.assertRegex(self.last_line(run), "^0 passed, 1 failed")
 
     def test_all_stages_run_a_choice_of_tests_on_the_other_kernel_and_a_named_stage_all(self):
         self.put_kernels()
