@@ -96,6 +96,9 @@ TEST(HeatJson, OfSeveralTargetsIsAListOfThem) {
        {"working_set_bytes_percentiles", nullptr}},
       "");
   EXPECT_EQ(Json::parse(heat_json({}, {}, false))["targets"], Json::array());
+  EXPECT_EQ(Json::parse(heat_json({other, result}, {}, true))["partial"], true);
+  other.mappings = {1, {{{{4096, 8192}, "", 0}, 1}}};
+  EXPECT_EQ(Json::parse(heat_json({other}, {}, true))["target"]["mappings"][0]["name"], nullptr);
 }
 
 HeatStatus status_of_distinct_values() {

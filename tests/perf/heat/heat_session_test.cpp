@@ -298,6 +298,19 @@ TEST_F(HeatSessionOfAScript, HasAsManyWindowsAsTheTargetWithTheMost) {
   EXPECT_FALSE(session_->is_watching());
 }
 
+TEST_F(HeatSessionOfAScript, HasItsUnfinishedWindowAlsoBehindOthers) {
+  watch("1us,20ms,100s,3,10");
+  std::size_t whole = 0;
+  step_until([&] {
+    if (session_->windows() != whole) script_.calls.clear();
+    whole = session_->windows();
+    return whole > 0 && script_.calls.find('l') != std::string::npos;
+  });
+  session_->finish();
+  ASSERT_EQ(result().windows.size(), whole + 1);
+  EXPECT_GE(result().windows.back().samples, 1U);
+}
+
 TEST_F(HeatSessionOfAScript, SaysAtItsEndWhichProcessesHaveEnded) {
   shmif::test::Child child([]() -> int {
     for (;;) ::pause();

@@ -19,7 +19,8 @@ constexpr AddressRange kMemory{0x100000, 0x110000};
 class ScriptedSource : public HeatSource {
  public:
   struct Script {
-    int looks_until_failure = -1;        ///< -1: it does not fail
+    int looks_until_failure = -1;  ///< -1: it does not fail
+    int ranges_until_failure = -1;
     int ranges_until_chosen_pages = -1;  ///< -1: all pages are looked at
     int other_regions = 0;               ///< how often a look was of regions of another kind
     int looks = 0;
@@ -37,6 +38,7 @@ class ScriptedSource : public HeatSource {
     return {};
   }
   Result<std::vector<NamedRange>> ranges() override {
+    if (script_.ranges_until_failure-- == 0) return Error::from_errno(EIO, "it broke");
     if (script_.ranges_until_chosen_pages-- == 0) looking_ = Looking::chosen_pages;
     return std::vector<NamedRange>{{kMemory, "/a", 0}};
   }
@@ -90,6 +92,7 @@ TEST_F(WatchedSelf, IsWatchedAnewByAnotherSourceIfTheFirstOneFails) {
     watch_by(script);
     while (result().provenance.source == "written") session->step();
     EXPECT_EQ(script.looks, 3);
+    EXPECT_EQ(session->windows(), 0U) << "those were of the source before";
     EXPECT_EQ(result().provenance.source, "clear_refs");
     EXPECT_EQ(result().fallback_reason, "it broke: Input/output error");
     EXPECT_EQ(result().mappings.looks, 0U) << "those were of the source before";
@@ -97,6 +100,18 @@ TEST_F(WatchedSelf, IsWatchedAnewByAnotherSourceIfTheFirstOneFails) {
     EXPECT_TRUE(result().windows.empty()) << "the looks before were those of the source before";
     EXPECT_FALSE(result().has_ended);
   }
+}
+
+TEST_F(WatchedSelf, HasMappingsInTheFirstWindowOfASourceThatTookOver) {
+  options.attributes.aggregation = options.attributes.sampling;
+  ScriptedSource::Script script{.ranges_until_failure = 0};
+  watch_by(script);
+  while (session->windows() < 1) session->step();
+  EXPECT_EQ(result().provenance.source, "clear_refs");
+  EXPECT_EQ(result().ranges, (std::vector<NamedRange>{{kMemory, "/a", 7}}));
+  ASSERT_EQ(result().windows[0].regions.size(), 1U);
+  EXPECT_EQ(result().windows[0].regions[0].end, kMemory.end);
+  EXPECT_EQ(result().windows[0].regions[0].accesses, 1U);
 }
 
 TEST_F(WatchedSelf, HasRegionsOfTheKindThatItsSourceLooksAtNow) {

@@ -197,6 +197,15 @@ TEST_F(HeatByDamon, WatchesSeveralProcessesEachWithItsOwnRegions) {
   EXPECT_EQ(kernel_.line_of("nr_kdamonds"), "0") << "all was removed";
 }
 
+TEST_F(HeatByDamon, HasAllOfTheWindowsThatWereAskedFor) {
+  kernel_.put_region(0, 4096, 8192, 20, 1);
+  const ToolResult result =
+      heat({"-p", own_pid(), "--attrs", "100us,100us,1s,10,1000", "--windows", "650", "--json"});
+  ASSERT_EQ(result.status, 0) << result.err;
+  const Json json = Json::parse(result.out, nullptr, false);
+  EXPECT_EQ(json["windows"].size(), 650U);
+}
+
 TEST_F(HeatByDamon, WatchesGivenRangesOfAProcess) {
   kernel_.put_region(0, 4096, 8192, 20, 1);
   const ToolResult result = heat({"-p", own_pid(), "--ops", "fvaddr", "--ranges",
