@@ -406,6 +406,22 @@ TEST(Dump, ShowsTheFramesOfOnePortAlone) {
   EXPECT_TRUE(contains(none.err, "other, silent, web")) << none.err;
 }
 
+TEST(Dump, NamesEachPortThatIsNotThereAndThoseThatAre) {
+  const BusRig rig;
+  const auto missing = [&](const std::string& port, const std::string& there) {
+    return "shmifctl: no port \"" + port + "\" on " + rig.path() +
+           " now, waiting for its frames (attached: " + there + ")\n";
+  };
+  const std::string none = "0 frames captured, 0 filtered out, 0 lost\n";
+  EXPECT_EQ(run_program(dump(rig, {"--timeout", "0", "--port", "ghost"})).err,
+            missing("ghost", "none") + none);
+  const Port alice = rig.port("alice");
+  EXPECT_EQ(run_program(dump(rig, {"--timeout", "0", "--port", "ghost", "--port", "alice", "--port",
+                                   "wraith"}))
+                .err,
+            missing("ghost", "alice") + missing("wraith", "alice") + none);
+}
+
 TEST(SendersOfADump, AreBoundedHoweverManyAWriterForges) {
   const BusRig rig;
   tools::SenderNames names(rig.path());
