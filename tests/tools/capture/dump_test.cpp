@@ -307,7 +307,8 @@ TEST(Dump, RotationThatCouldOnlyLoseFramesIsWrongUsage) {
                                                     {"-W", "2", "-w", rig.file("x.pcap")},
                                                     {"-G", "1", "-w", rig.file("x.pcap")},
                                                     {"-C", "0", "-w", rig.file("x.pcap")},
-                                                    {"--format", "erf", "-w", rig.file("x.pcap")}};
+                                                    {"--format", "erf", "-w", rig.file("x.pcap")},
+                                                    {"--format", "pcap", "--timeout", "0"}};
   for (const auto& words : wrong) {
     const ToolResult r = run_program(dump(rig, words));
     EXPECT_EQ(r.status, 2) << words.front();

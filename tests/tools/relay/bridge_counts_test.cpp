@@ -64,6 +64,17 @@ TEST(BridgeCounts, WhatABusRefusesIsDroppedAlsoBehindFaultsOfTheWayBack) {
   }
 }
 
+// Its reader has gone before the first byte of the capture, and nobody reads its errors either.
+TEST(BridgeCounts, ThatNobodyReadsDoNotEndItByASignal) {
+  const BusRig rig;
+  write_capture(rig.file("in.pcap"), {arp_request()});
+  const ToolResult r = run_program(
+      {"bash", "-c",
+       "{ sleep 0.1; \"$0\" bridge pcap:\"$1\" pcap:- 2>&1; } | true; echo ${PIPESTATUS[0]}",
+       shmifctl_path(), rig.file("in.pcap")});
+  EXPECT_EQ(r.out, "0\n") << r.err;
+}
+
 TEST(BridgeOptions, FaultsThatAreGivenOneByOneAreMetTogether) {
   const BusRig left;
   const BusRig right;

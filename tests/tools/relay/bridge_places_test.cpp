@@ -164,6 +164,7 @@ TEST_F(BridgeOfPeers, SaysWhichLinkWasMeant) {
        {{"bridge", bus, "vhost-user:conect=/p"}, "did you mean vhost-user:connect=/p?"},
        {{"bridge", bus, "stream:listen="}, "did you mean stream:PATH?"},
        {{"bridge", bus, "stream:listen=/p"}, "did you mean stream:/p?"},
+       {{"bridge", bus, "vhost-user:path=/p"}, "did you mean vhost-user:/p?"},
        {{"bridge", bus, "stream:unix:/p"}, "did you mean stream:/p?"},
        {{"bridge", bus, "stream:tcp:127.0.0.1:80"}, "did you mean stream:127.0.0.1:80?"},
        {{"bridge", bus, "stream:tcp:70000"}, "an address needs a port from 0 to 65535"},
