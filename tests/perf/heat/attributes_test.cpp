@@ -45,6 +45,7 @@ TEST(HeatAttributesText, IsRefusedAsAWhole) {
             "\"5000,100000,1000000,10\" has 4 numbers, and five are needed (sampling, aggregation "
             "and update interval in microseconds, fewest and most regions: "
             "5000,100000,1000000,10,1000)");
+  EXPECT_EQ(why("5000").find("\"5000\" has 1 number, and five are needed ("), 0U);
   why("5000,100000,1000000,10,1000,1");
   why("5000,100000,1000000,10,1000 junk");
   why("5000,100000,1000000,10,1000,");

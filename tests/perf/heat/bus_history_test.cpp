@@ -238,6 +238,16 @@ TEST(BusHistory, AgesWhatIsUsedAsOftenAsBefore) {
   EXPECT_EQ(regions[3].age, 6U) << "never";
 }
 
+TEST(BusHistory, HasTheCountsOfItsLastWindow) {
+  BusHistory all = history();
+  all.add(window_at(0, {{kRingAt, kRingAt + kPage, 9, 4, 0}}), kMapped);
+  all.add(window_at(1, {{kRingAt, kRingAt + kPage, 8, 0, 0}}), kMapped);
+  const auto regions = all.regions();
+  ASSERT_EQ(regions.size(), 3U);
+  EXPECT_EQ(regions[1].accesses, 8U);
+  EXPECT_EQ(regions[1].writes, 0U) << "it was written before";
+}
+
 TEST(BusHistory, SaysThatWritesAreNotMeasuredWhereTheKernelDoesNotTell) {
   BusHistory all = history();
   all.add(window_at(0, {{kAt, kMapped.end, 3, std::nullopt, 0}}), kMapped);

@@ -43,7 +43,8 @@ class Variable {
 
 TEST(HeatFolder, IsNamedWhileItLivesAndThenTheVariableIsAsTheUserHadIt) {
   const Variable shared(heat::kVariable);
-  for (const auto& before : {std::optional<std::string>("/of/the/user"), {}}) {
+  for (const auto& before :
+       {std::optional<std::string>("/of/the/user"), std::optional<std::string>(""), {}}) {
     shared.set(before);
     std::string path;
     {
@@ -83,6 +84,12 @@ TEST(HeatFolder, IsInTmpIfThePathsOfItsSocketsWouldBeTooLong) {
     temporary.set(wanted);
     EXPECT_EQ(HeatFolder().path().rfind("/tmp/", 0), 0U) << wanted;
   }
+  const shmif::test::TempDir short_one("/tmp");
+  const std::string longest =
+      short_one.path() + '/' + std::string(59 - short_one.path().size(), 'x');
+  std::filesystem::create_directory(longest);
+  temporary.set(longest);
+  EXPECT_EQ(HeatFolder().path().rfind(longest + "/shmifperf-heat-", 0), 0U) << "60 bytes";
 }
 
 }  // namespace

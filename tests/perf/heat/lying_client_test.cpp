@@ -9,11 +9,15 @@
 #include <string>
 #include <vector>
 
+#include "perf/heat/bus_heat.hpp"
 #include "perf/heat/session.hpp"
 #include "perf/heat/source.hpp"
+#include "shmif/port.hpp"
 #include "tests/perf/heat/fake_client.hpp"
 #include "tests/perf/heat/shared_pages.hpp"
 #include "tests/support/holdings.hpp"
+#include "tests/support/temp_bus.hpp"
+#include "tests/support/temp_dir.hpp"
 
 namespace shmif::perf::test {
 namespace {
@@ -37,6 +41,47 @@ TEST(HeatClients, MustGiveAPagemapAndTheResultSaysWhyOthersAreNotWatchedByPage) 
     EXPECT_TRUE(result.fallback_reason.starts_with(kNoPagemap)) << result.fallback_reason;
     std::filesystem::remove(here.folder() + "/1-1");
   }
+}
+
+TEST(HeatClients, ThatCannotBeWatchedAreNamedByTheirPortsOnTheBus) {
+  const ClientsHere here;
+  const shmif::test::TempBus bus;
+  const Port first = shmif::test::port_on(bus.path(), {.name = "rx"});
+  const Port second = shmif::test::port_on(bus.path(), {.name = "tx"});
+  // A directory that has this client alone, and not that of the library.
+  const shmif::test::TempDir folder;
+  const FakeClient client(folder.path(), "/dev/zero");
+  const auto parties = heat_parties(bus.info(), folder.path());
+  ASSERT_EQ(parties.size(), 1U);
+  EXPECT_EQ(parties[0].source, nullptr);
+  EXPECT_EQ(parties[0].pid, ::getpid());
+  EXPECT_EQ(parties[0].ports, (std::vector<std::string>{"rx", "tx"}));
+  EXPECT_EQ(parties[0].reason, kNoPagemap);
+}
+
+TEST(HeatClients, AreReachedByAPathAsLongAsASocketsMayBe) {
+  const ClientsHere here;
+  for (const auto& [bytes, is_short] : {std::pair(std::size_t{107}, true), {108, false}}) {
+    const std::string behind = "/1-1";
+    const std::string folder =
+        here.folder() + '/' + std::string(bytes - here.folder().size() - behind.size() - 1, 'x');
+    std::filesystem::create_directory(folder);
+    const FakeClient client(is_short ? folder : here.folder());
+    const auto source = watch_by_client(::getpid(), folder);
+    EXPECT_EQ(source.has_value(), is_short) << bytes;
+  }
+}
+
+TEST(HeatClients, ThatHaveEndedSinceTheyWereFoundAreSaidToHave) {
+  const ClientsHere here;
+  const FakeClient client(here.folder());
+  std::vector<BusParty> parties(1);
+  parties[0] = {4'000'001, {"rx"}, watch_by_client(::getpid(), here.folder()).value(), ""};
+  HeatSession session{HeatOptions()};
+  EXPECT_TRUE(add_parties(session, std::move(parties)).empty());
+  const HeatResult result = session.results()[0];
+  EXPECT_EQ(result.name, "rx");
+  EXPECT_EQ(result.reason, "cannot watch process 4000001: No such process");
 }
 
 TEST(HeatClients, ThatGiveTwoDescriptorsForOneLeaveNoneOpenHere) {
