@@ -241,6 +241,16 @@ TEST_F(MembwRun, ThatASignalEndsIsPartialAndClosed) {
   EXPECT_EQ(world_.log.back(), "pmu close");
 }
 
+TEST_F(MembwRun, ThatASignalEndsBeforeItsFirstSampleIsPartialToo) {
+  for (const std::size_t sleeps : {0U, 1U, 2U}) {
+    world_ = {.log = {}, .wakes = std::vector<Woken>(sleeps, Woken::time_is_up)};
+    world_.wakes.push_back(Woken::stopped);
+    const MembwResult result = go();
+    EXPECT_TRUE(result.partial) << sleeps;
+    EXPECT_TRUE(result.samples.empty()) << sleeps;
+  }
+}
+
 TEST_F(MembwRun, WithoutASampleHasNoValuesButAReason) {
   world_.wakes = {Woken::nothing_left};
   const MembwResult result = go();

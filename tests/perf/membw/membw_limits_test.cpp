@@ -40,6 +40,9 @@ TEST_F(SchemataLimits, OfBandwidthAreAllowedThemselves) {
       << "10 is below the minimum";
   EXPECT_EQ(check("MB:0=27"),
             "this machine cannot allocate MB:0=27: the machine has steps of 10; use 20 or 30");
+  EXPECT_EQ(check("MB:0=20"), "possible") << "steps begin at 0, not at the minimum";
+  EXPECT_EQ(check("MB:0=15"),
+            "this machine cannot allocate MB:0=15: the machine has steps of 10; use 20");
 }
 
 TEST_F(SchemataLimits, OfMasksAreAllowedThemselves) {

@@ -360,6 +360,28 @@ TEST(MembwCommand, MeasuresNothingIfItCannotWriteWhatItIsToldTo) {
   }
 }
 
+TEST(MembwCommand, RefusesOneFileForTwoResultsAndColumnsOfOthersBeforeItMeasures) {
+  const TempDir dir;
+  const std::string file = dir.file("result");
+  const std::string other = dir.file("other.csv");
+  const std::string measured = dir.file("measured");
+  std::ofstream(other) << "a,b\n";
+  for (const Words& options : std::vector<Words>{{"--csv", file, "-o", file},
+                                                 {"--csv", file, "--pairs-csv", file},
+                                                 {"--pairs-csv", file, "-o", file},
+                                                 {"--csv", other},
+                                                 {"--pairs-csv", other}}) {
+    Words words{"--source", "software", "--compare"};
+    words.insert(words.end(), options.begin(), options.end());
+    words.insert(words.end(), {"--", "touch", measured});
+    const ToolResult result = membw(words);
+    EXPECT_EQ(result.status, 1) << options[0] << options[2 % options.size()] << result.err;
+    EXPECT_FALSE(std::filesystem::exists(measured)) << options[0] << ": in vain";
+    EXPECT_FALSE(std::filesystem::exists(file)) << options[0];
+  }
+  EXPECT_EQ(text_of_file(other), "a,b\n");
+}
+
 TEST(MembwCommand, IsTheLoadOnAllCpusThatItMayUse) {
   const ToolResult one = run_program(
       {"taskset", "-c", "0", SHMIFPERF_PATH, "membw", "--fill", "1ms", "--load", "fill:size=64k"});
