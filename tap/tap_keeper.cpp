@@ -20,10 +20,13 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <charconv>
 #include <csignal>
 #include <cstdlib>
+#include <filesystem>
 #include <iterator>
 #include <sstream>
+#include <system_error>
 #include <utility>
 
 #include "base/close_all_but.hpp"
@@ -34,6 +37,7 @@
 namespace shmif::tap {
 namespace {
 
+constexpr const char* kStateDirectory = "/run";
 constexpr const char* kStateFile = "/run/shmif-tap-";
 constexpr int kEndTimeMs = 2000;
 
@@ -88,15 +92,33 @@ std::vector<Cidr> addresses_of(const Netlink& netlink, const std::string& name) 
   return all;
 }
 
-/// Where the settings of the device are kept: by its namespace and its number there, which no other
-/// device gets until the machine is started again. Empty where the kernel (before 5.14) has no such
-/// number for a namespace.
-std::string state_file(int control, unsigned index) {
+/// How the files begin in which the settings of this namespace's devices are kept; the number of
+/// the device follows. No other namespace, and no other device in it, gets the same number until
+/// the machine is started again. Empty where the kernel (before 5.14) has no such number for a
+/// namespace.
+std::string state_files(int control) {
   constexpr int kNamespaceCookie = 71;  // SO_NETNS_COOKIE, which old headers lack
   std::uint64_t cookie = 0;
   socklen_t size = sizeof cookie;
   if (::getsockopt(control, SOL_SOCKET, kNamespaceCookie, &cookie, &size) != 0) return {};
-  return kStateFile + std::to_string(cookie) + '-' + std::to_string(index);
+  return kStateFile + std::to_string(cookie) + '-';
+}
+
+/// Removes the files of devices of this namespace that were deleted when their keepers had been
+/// killed.
+void remove_files_of_deleted(const std::string& files) {
+  if (files.empty()) return;
+  std::error_code ignored;
+  for (const auto& entry : std::filesystem::directory_iterator(kStateDirectory, ignored)) {
+    const std::string path = entry.path().string();
+    if (!path.starts_with(files)) continue;
+    unsigned index = 0;
+    const char* const end = path.data() + path.size();
+    const auto read = std::from_chars(path.data() + files.size(), end, index);
+    if (read.ec != std::errc{} || read.ptr != end) continue;
+    std::array<char, IF_NAMESIZE> name{};
+    if (::if_indextoname(index, name.data()) == nullptr && errno == ENXIO) ::unlink(path.c_str());
+  }
 }
 
 /// Only a file that nobody else may have written.
@@ -196,7 +218,10 @@ void put_back(int tun, int control, Netlink& netlink, const std::string& name,
   while (::read(link, &none, 1) < 0 && errno == EINTR) {
   }
   auto device = device_of(tun);
-  if (!device) ::_exit(0);  // deleted
+  if (!device) {  // deleted
+    if (!state.empty()) ::unlink(state.c_str());
+    ::_exit(0);
+  }
   const std::string name = device->ifr_name;
   // Somebody may have moved the device. What has its name here is another one.
   const auto space = NetNamespace::of_device(tun);
@@ -285,7 +310,10 @@ Result<TapKeeper> start_tap_keeper(int tun, const std::string& tun_device,
   auto netlink = Netlink::open();
   if (!netlink) return std::move(netlink).error();
   const UniqueFd control = control_socket();
-  const std::string state = state_file(control.get(), ::if_nametoindex(name.c_str()));
+  const std::string files = state_files(control.get());
+  remove_files_of_deleted(files);
+  const std::string state =
+      files.empty() ? files : files + std::to_string(::if_nametoindex(name.c_str()));
   if (const auto left = read_state(state); left && !is_new) {
     put_back(tun, control.get(), *netlink, name, *left);  // its keeper was killed
     had_header = left->vnet_hdr;
@@ -308,7 +336,11 @@ Result<TapKeeper> start_tap_keeper(int tun, const std::string& tun_device,
   const UniqueFd theirs(pair[1]);
   write_state(state, *old);
   const pid_t child = ::fork();
-  if (child < 0) return Error::from_errno(errno, "cannot watch over TAP device \"" + name + "\"");
+  if (child < 0) {
+    const int number = errno;
+    if (!state.empty()) ::unlink(state.c_str());
+    return Error::from_errno(number, "cannot watch over TAP device \"" + name + "\"");
+  }
   if (child == 0) {
     ::setsid();  // no signal of the command's terminal
     sigset_t all;

@@ -205,24 +205,36 @@ TEST_F(TapCommand, ADeviceThatExistedIsAsItWasAfterEachEndAlsoOfKilledCommands) 
   EXPECT_EQ(all_settings_of(space), before);
 }
 
+/// How the files of the keepers of this namespace's devices begin; empty if there are none.
+std::string state_files_of(const TestNamespace& space) {
+  constexpr int kNamespaceCookie = 71;
+  const tap::test::Inside inside(space);
+  const UniqueFd any(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  std::uint64_t cookie = 0;
+  socklen_t size = sizeof cookie;
+  if (::getsockopt(any.get(), SOL_SOCKET, kNamespaceCookie, &cookie, &size) != 0) return {};
+  return "/run/shmif-tap-" + std::to_string(cookie) + '-';
+}
+
 // Settings of a device that others could have written are not given to it.
 TEST_F(TapCommand, AStateThatOthersMayWriteIsNotBelieved) {
   const TestNamespace space;
   const MacAddress own = *MacAddress::parse("02:00:00:00:00:99");
   const MacAddress given = *MacAddress::parse("02:00:00:00:00:55");
   ASSERT_EQ(run_inside(space, {"ip", "tuntap", "add", "tt", "mode", "tap"}).status, 0);
-  std::uint64_t cookie = 0;
-  {
-    constexpr int kNamespaceCookie = 71;
-    const tap::test::Inside inside(space);
-    const UniqueFd any(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-    socklen_t size = sizeof cookie;
-    if (::getsockopt(any.get(), SOL_SOCKET, kNamespaceCookie, &cookie, &size) != 0)
-      GTEST_SKIP() << "this kernel has no numbers for namespaces";
-  }
-  const std::string state = "/run/shmif-tap-" + std::to_string(cookie) + '-' +
-                            std::to_string(space.netlink().interface("tt")->index);
-  for (const mode_t more : {mode_t{0}, mode_t{S_IWGRP}, mode_t{S_IWOTH}}) {
+  const std::string files = state_files_of(space);
+  if (files.empty()) GTEST_SKIP() << "this kernel has no numbers for namespaces";
+  const std::string state = files + std::to_string(space.netlink().interface("tt")->index);
+  struct Case {
+    mode_t more;
+    uid_t owner;
+    bool is_believed;
+  };
+  const uid_t self = ::geteuid();
+  std::vector<Case> cases = {{0, self, true}, {S_IWGRP, self, false}, {S_IWOTH, self, false}};
+  if (self == 0) cases.push_back({0, 65001, false});
+  for (const Case& each : cases) {
+    SCOPED_TRACE(std::to_string(each.more) + " of " + std::to_string(each.owner));
     ASSERT_TRUE(space.netlink().set_mac("tt", own));
     Tool killed(tap_in(space, {"--create", "--name", "tt", "--mac", given.to_string()}));
     wait_for_port("tt");
@@ -231,12 +243,44 @@ TEST_F(TapCommand, AStateThatOthersMayWriteIsNotBelieved) {
     ::kill(keeper, SIGKILL);
     killed.signal(SIGKILL);
     killed.finish();
-    ASSERT_EQ(::chmod(state.c_str(), 0600 | more), 0) << state;
+    ASSERT_EQ(::chmod(state.c_str(), 0600 | each.more), 0) << state;
+    ASSERT_EQ(::chown(state.c_str(), each.owner, static_cast<gid_t>(-1)), 0) << state;
     Tool next(tap_in(space, {"--name", "tt"}));
     ASSERT_TRUE(next.wait_for("tt is on " + bus));
     next.signal(SIGTERM);
     EXPECT_EQ(next.finish().status, 0);
-    EXPECT_EQ(space.netlink().interface("tt")->mac, more == 0 ? own : given) << more;
+    EXPECT_EQ(space.netlink().interface("tt")->mac, each.is_believed ? own : given);
+  }
+}
+
+TEST_F(TapCommand, OfADeviceThatWasDeletedNoFileIsLeft) {
+  const TestNamespace space;
+  const std::string files = state_files_of(space);
+  if (files.empty()) GTEST_SKIP() << "this kernel has no numbers for namespaces";
+  for (const bool killed : {false, true}) {
+    ASSERT_EQ(run_inside(space, {"ip", "tuntap", "add", "tt", "mode", "tap"}).status, 0);
+    const std::string file = files + std::to_string(space.netlink().interface("tt")->index);
+    Tool tool(tap_in(space, {"--create", "--name", "tt"}));
+    wait_for_port("tt");
+    EXPECT_EQ(::access(file.c_str(), F_OK), 0) << file;
+    if (killed) {
+      pid_t keeper = -1;
+      ASSERT_TRUE(eventually([&] { return (keeper = keeper_of(bus)) > 1; }));
+      ::kill(keeper, SIGKILL);
+      tool.signal(SIGKILL);
+      tool.finish();
+      ASSERT_TRUE(space.netlink().remove("tt"));
+      EXPECT_EQ(::access(file.c_str(), F_OK), 0) << file;
+      // The next command in that namespace removes it.
+      ASSERT_EQ(run_inside(space, {"ip", "tuntap", "add", "next", "mode", "tap"}).status, 0);
+      Tool next(tap_in(space, {"--name", "next"}));
+      wait_for_port("next");
+      EXPECT_NE(::access(file.c_str(), F_OK), 0) << file;
+    } else {
+      ASSERT_TRUE(space.netlink().remove("tt"));
+      EXPECT_EQ(tool.finish().status, 1);
+      EXPECT_TRUE(eventually([&] { return ::access(file.c_str(), F_OK) != 0; })) << file;
+    }
   }
 }
 
