@@ -115,6 +115,22 @@ TEST_F(BridgeOfPeers, NamesThePortsInTurn) {
   EXPECT_EQ(tool->so_far().out.find("as port vm-3\n"), std::string::npos);
 }
 
+TEST_F(BridgeOfPeers, GivesTheFirstNameAgainWhenThatIsFree) {
+  const auto tool = listening({"--port-name", "vm"});
+  UniqueFd one = connected();
+  EXPECT_TRUE(tool->wait_for("as port vm\n"));
+  const UniqueFd two = connected();
+  EXPECT_TRUE(tool->wait_for("as port vm-2\n"));
+  one.reset();
+  EXPECT_TRUE(tool->wait_for("the program at port vm is gone\n"));
+  const UniqueFd three = connected();
+  EXPECT_TRUE(eventually([&] {
+    return times_in(tool->so_far().out, "as port vm\n") == 2 ||
+           tool->wait_for("as port vm-3\n", std::chrono::milliseconds(10));
+  })) << tool->so_far().out;
+  EXPECT_EQ(tool->so_far().out.find("as port vm-3\n"), std::string::npos) << tool->so_far().out;
+}
+
 TEST_F(BridgeOfPeers, LeavesOutNamesOfOtherPorts) {
   const Port first = port("vm");
   const Port third = port("vm-3");
