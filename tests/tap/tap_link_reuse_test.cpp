@@ -45,6 +45,29 @@ TEST_F(TapReuse, APersistentDeviceGetsTheAddressesThatItLacksAndComesUp) {
   EXPECT_NE(routes.find("default via 198.18.0.1 dev tap0"), std::string::npos) << routes;
 }
 
+/// Only one by this gateway on this device is as right as a new one.
+TEST_F(TapReuse, ADefaultRouteThatLeadsElsewhereIsInTheWay) {
+  Netlink netlink = space_.netlink();
+  TapOptions options = in(where_, "tap0");
+  options.persist = true;
+  options.addresses = {*Cidr::parse("198.18.0.7/24")};
+  {
+    const auto former = TapLink::open(options).value();
+  }
+  options.gateways = {*IpAddress::parse("198.18.0.1")};
+  const auto other = TapLink::open(in(where_, "tap1")).value();
+  ASSERT_TRUE(netlink.add_address("tap1", *Cidr::parse("198.18.0.8/24")));
+  const auto opened_beside = [&](const char* device, const char* gateway) {
+    netlink.add_default_route(device, *IpAddress::parse(gateway)).value();
+    const auto link = TapLink::open(options);
+    netlink.remove_default_route(device, *IpAddress::parse(gateway)).value();
+    return link ? std::error_code{} : link.error().code;
+  };
+  EXPECT_EQ(opened_beside("tap0", "198.18.0.1"), std::error_code{});
+  EXPECT_EQ(opened_beside("tap0", "198.18.0.2"), std::errc::file_exists);
+  EXPECT_EQ(opened_beside("tap1", "198.18.0.1"), std::errc::file_exists);
+}
+
 TEST_F(TapReuse, QueuesWithoutANameAreAllOfTheDeviceThatTheFirstMade) {
   std::vector<std::vector<TapLink>> devices;  // the next one finds the first name taken
   for (const char* name : {"tap0", "tap1"}) {

@@ -168,6 +168,14 @@ TEST_F(UpkeepTest, AnotherAddressOfSomebodyIsNotTakenForOneThatWasGiven) {
   EXPECT_TRUE(has("fd00::1/64"));
 }
 
+TEST_F(UpkeepTest, TheSameAddressOnAnotherInterfaceIsNotTakenForTheOneThatWasGiven) {
+  for (const char* const what : {"add", "del"})
+    ip(std::string("addr ") + what + " fd00::1/64 dev far0");
+  ip("link set dev0 down");
+  ip("link set dev0 up");
+  EXPECT_TRUE(has("fd00::1/64"));
+}
+
 TEST_F(UpkeepTest, EachInterfaceHasItsOwnAndOnlyTheOneThatCameUpGetsThem) {
   Netlink netlink = space_.netlink();
   ASSERT_TRUE(netlink.add_veth("dev1", "far1"));

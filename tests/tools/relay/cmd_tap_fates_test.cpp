@@ -422,6 +422,14 @@ TEST_F(TapCommand, ADeviceThatExistedKeepsOnlyTheDefaultRoutesThatItHad) {
     EXPECT_TRUE(eventually([&] { return default_routes_of(space) == before; }))
         << default_routes_of(space);
   }
+  netlink.remove_default_route("tt", *tap::IpAddress::parse("198.18.8.9")).value();
+  Tool tap(tap_in(space, {"--name", "tt", "--gateway", "198.18.8.9", "--gateway", "fd00::fe"}));
+  ASSERT_TRUE(tap.wait_for("tt is on " + bus)) << tap.so_far().err;
+  EXPECT_EQ(default_routes_of(space), before + "fd00::fe on tt\n");
+  tap.signal(SIGTERM);
+  tap.finish();
+  EXPECT_TRUE(eventually([&] { return default_routes_of(space).empty(); }))
+      << default_routes_of(space);
 }
 
 TEST_F(TapCommand, RefusesAGatewayThatCannotBeBeforeItMakesABusOrADevice) {
