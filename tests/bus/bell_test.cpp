@@ -1,6 +1,7 @@
 // The writers' side of the doorbell by itself: whom it finds, what it tells them, and that it rings
 // each of several deep sleepers once.
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/inotify.h>
 #include <unistd.h>
@@ -9,9 +10,11 @@
 #include <array>
 #include <chrono>
 #include <cstddef>
+#include <filesystem>
 #include <string>
 
 #include "base/unique_fd.hpp"
+#include "bus/file/file_bell.hpp"
 #include "bus/port/doorbell.hpp"
 #include "tests/support/raw_bus.hpp"
 #include "tests/support/temp_bus.hpp"
@@ -135,6 +138,22 @@ TEST_F(BellTest, TheFileIsWrittenOnlyForASleeperThatWatchesIt) {
 }
 
 /// Answers about ports do not outlive a repair, though the count of changes is what it was.
+TEST(FileBell, LeavesAFileShortThatSomebodyHasTruncated) {
+  const TempBus file(small_ring());
+  const UniqueFd fd(::open(file.path().c_str(), O_RDWR | O_CLOEXEC));
+  ASSERT_TRUE(fd);
+  const bus::FileId id = bus::FileId::of(fd.get());
+  constexpr off_t kDoorbell = offsetof(bus::BusHeader, doorbell);
+  for (const off_t bytes : {off_t{0}, kDoorbell, kDoorbell + 3, kDoorbell + 4}) {
+    ASSERT_EQ(::ftruncate(fd.get(), bytes), 0);
+    bus::set_off_watches(fd.get(), id, kDoorbell, 0x01020304);
+    EXPECT_EQ(std::filesystem::file_size(file.path()), static_cast<std::uintmax_t>(bytes));
+  }
+  std::uint32_t rung = 0;
+  ASSERT_EQ(::pread(fd.get(), &rung, sizeof rung, kDoorbell), 4);
+  EXPECT_EQ(rung, 0x01020304U) << "the last file was long enough";
+}
+
 TEST_F(BellTest, ASenderAsksAnewWhoIsMeantAfterARepair) {
   Port sender = port_on(file_.path());
   ASSERT_NE(sender.slot(), 3U);

@@ -16,6 +16,8 @@
 #include "bus/netbsd/chain.hpp"
 #include "bus/netbsd/reader.hpp"
 #include "shmif/bus.hpp"
+#include "shmif/log.hpp"
+#include "shmif/port.hpp"
 #include "tests/support/netbsd_peer.hpp"
 #include "tests/support/temp_dir.hpp"
 
@@ -433,6 +435,25 @@ TEST(NetbsdAddresses, AreAllWhileThereAreTooManyAndNotAfterwards) {
   addresses.set_own(mac(101));
   EXPECT_TRUE(addresses.accepts(mac(17)));
   EXPECT_FALSE(addresses.accepts(mac(100))) << "it was its own";
+}
+
+TEST(NetbsdBus, IsInTheRoundOfItsNewestFrameAndNotOfItsOldest) {
+  ASSERT_TRUE(set_log_level("error"));
+  const test::TempDir dir;
+  const std::string path = dir.file("bus");
+  Bus::create(path, {.format = BusFormat::netbsd}).value();
+  Port port;
+  port.attach(path).value();
+  ASSERT_FALSE(port.up());
+  const Bytes frame = numbered(kNetbsdMaxFrame, 1);
+  const FrameView one = view(frame);
+  const std::uint64_t frames = kData / (kNetbsdPacketHeaderBytes + kNetbsdMaxFrame) + 20;
+  for (std::uint64_t i = 0; i < frames; ++i) ASSERT_EQ(port.send({&one, 1}).taken, 1U);
+  const BusInfo info = Bus::open(path).value().info();
+  EXPECT_LT(info.first, kData);
+  EXPECT_GT(info.last, kData);
+  EXPECT_EQ(info.generation, 1U);
+  ASSERT_TRUE(set_log_level("warning"));
 }
 
 TEST(NetbsdAddresses, OneThatIsForgottenIsLearnedAgainFromTheNextFrame) {
