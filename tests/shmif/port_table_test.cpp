@@ -145,6 +145,20 @@ TEST(PortTable, NamesThatCannotBeShownAreRefused) {
     EXPECT_EQ(Port({.name = name}).attach(bus.path()).error().code, Errc::bad_name) << name;
   }
   EXPECT_TRUE(Port({.name = std::string(31, 'x')}).attach(bus.path()));
+  EXPECT_TRUE(Port({.name = "!~"}).attach(bus.path())) << "the first and the last that can be";
+}
+
+TEST(PortTable, TheNameThatIsOfferedForOneThatIsRefusedIsTaken) {
+  const TempBus bus;
+  for (const auto& [name, offered] : {std::pair("a b\x7f", std::string("a_b_")),
+                                      std::pair("0123456789012345678901234567890123",
+                                                std::string("0123456789012345678901234567890"))}) {
+    const auto refused = Port({.name = name}).attach(bus.path());
+    ASSERT_FALSE(refused);
+    EXPECT_NE(refused.error().message.find("(such as " + offered + ')'), std::string::npos)
+        << refused.error().message;
+    EXPECT_TRUE(Port({.name = offered}).attach(bus.path())) << offered;
+  }
 }
 
 TEST(PortTable, AChosenAddressThatALivePortHasIsRefused) {

@@ -73,6 +73,8 @@ TEST(PortWithoutBus, RefusesEmptyAndOverlongPaths) {
             std::errc::argument_list_too_long);
   EXPECT_EQ(port.attach(std::string(PATH_MAX - 1, 'x')).error().code, std::errc::filename_too_long)
       << "the system's own answer";
+  EXPECT_EQ(port.attach(std::string(5000, 'x')).error().message,
+            "cannot attach to a bus: the path has 5000 characters, at most 4095 are possible");
 }
 
 TEST(PortLink, LinkingWhileLinkedIsBusyAlsoWhenDown) {

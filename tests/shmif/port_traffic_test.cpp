@@ -348,6 +348,14 @@ TEST(PortReceive, AnAddressThatIsNoLongerGivenIsForgottenUntilThePortSendsFromIt
   EXPECT_EQ(heard_of(port, peer, macs(1, 4)), macs(1, 2));
 }
 
+TEST(PortReceive, APortThatIsGivenAsManyAddressesAsItCanKeepHearsTheseAndNoOthers) {
+  const TempBus bus;
+  Port peer = port_on(bus.path());
+  Port port = port_on(bus.path());
+  EXPECT_FALSE(port.set_other_macs(macs(11, 26)));
+  EXPECT_EQ(heard_of(port, peer, macs(10, 27)), macs(11, 26));
+}
+
 TEST(PortReceive, APortThatIsGivenMoreAddressesThanItCanKeepHearsAllMeanwhile) {
   const TempBus bus;
   Port peer = port_on(bus.path());
