@@ -47,6 +47,7 @@ int run_destroy(const CommandLine& line) {
   const std::string& path = args.positional()[0];
   const auto patience = args.seconds("timeout").value_or(std::chrono::seconds(2));
   const StopSignals stop;
+  stop.bound_writes();  // those of the progress, to a terminal that may stand still
   Result<void> done = destroy_when_left(path, args.flag("force"), patience, stop);
   if (done) return kDone;
   if (stop.stopped()) return kEndedBySignal + stop.signal();

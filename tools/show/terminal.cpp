@@ -1,5 +1,6 @@
 #include "tools/show/terminal.hpp"
 
+#include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
@@ -24,8 +25,13 @@ constexpr std::string_view kLeave = "\x1b[0m\x1b[?25h\x1b[?1049l";
 void put(std::string_view text) noexcept {
   while (!text.empty()) {
     const ssize_t n = write(STDOUT_FILENO, text.data(), text.size());
-    if (n < 0 && errno != EINTR && errno != EAGAIN) return;  // the terminal is gone
     if (n > 0) text.remove_prefix(static_cast<std::size_t>(n));
+    if (n >= 0) continue;
+    // The terminal is gone; or it stands still, and the user wants to quit: EINTR then comes from
+    // StopSignals::bound_writes().
+    if (errno != EAGAIN) return;
+    pollfd room{STDOUT_FILENO, POLLOUT, 0};
+    if (poll(&room, 1, -1) < 0) return;
   }
 }
 

@@ -5,12 +5,14 @@
 
 #include <algorithm>
 #include <array>
+#include <cstddef>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <sstream>
 
+#include "bus/layout.hpp"
 #include "shmif/port.hpp"
 #include "tests/support/run_tool.hpp"
 #include "tests/support/temp_dir.hpp"
@@ -345,6 +347,11 @@ TEST_F(BusCommands, RepairRestoresAHeaderThatNobodyHasOpenAndSaysWhat) {
   EXPECT_EQ(repair.out, path + ": restored the header (magic)\n");
   EXPECT_EQ(run_tool({"audit", path}).status, 0);
 
+  overwrite(offsetof(bus::BusHeader, mtu), 8);  // and the longest record, which tells the MTU, too
+  const ToolResult told = run_tool({"repair", path, "--mtu", "1600"});
+  EXPECT_EQ(told.status, 0) << told.err;
+  EXPECT_EQ(stat_of(path)["geometry"]["mtu"], 1600);
+
   overwrite(0, 64);
   const ToolResult refused = run_tool({"repair", path});
   EXPECT_EQ(refused.status, 1);
@@ -446,12 +453,24 @@ TEST_F(BusCommands, DestroySaysThatAnotherNameOfTheFileRemains) {
 TEST_F(BusCommands, DestroyThatIsInterruptedEndsBySignalAndLeavesTheBus) {
   const std::string path = make_bus();
   const Port port = attached(path, "alice");
+  for (const int number : {SIGINT, SIGTERM}) {
+    OnTerminal destroy({shmifctl_path(), "destroy", path, "--timeout", "60"}, 80, 24);
+    ASSERT_TRUE(destroy.wait_for("\rwaiting for ports to leave " + path)) << destroy.seen;
+    destroy.signal(number);
+    EXPECT_EQ(destroy.status(), 128 + number);
+    EXPECT_TRUE(destroy.seen.ends_with("\r\x1b[J")) << "what it waits for is taken away";
+    EXPECT_TRUE(std::filesystem::exists(path));
+  }
+}
+
+TEST_F(BusCommands, DestroyEndsAlsoWhereItsTerminalStandsStill) {
+  const std::string path = make_bus();
+  const Port port = attached(path, "alice");
   OnTerminal destroy({shmifctl_path(), "destroy", path, "--timeout", "60"}, 80, 24);
-  ASSERT_TRUE(destroy.wait_for("\rwaiting for ports to leave " + path)) << destroy.seen;
-  destroy.signal(SIGINT);
-  EXPECT_EQ(destroy.status(), 128 + SIGINT);
-  EXPECT_TRUE(destroy.seen.ends_with("\r\x1b[J")) << "what it waits for is taken away";
-  EXPECT_TRUE(std::filesystem::exists(path));
+  ASSERT_TRUE(destroy.wait_for("waiting for ports")) << destroy.seen;
+  destroy.stand_still();
+  destroy.signal(SIGTERM);
+  EXPECT_EQ(destroy.status_with_alarms(), 128 + SIGTERM);
 }
 
 TEST_F(BusCommands, CreateTellsOfWhoIsLeftBehindWhereverItStandsUnlessThatIsNotWanted) {

@@ -89,10 +89,12 @@ class OnTerminal {
     }
     seen.clear();
   }
+  /// As if Ctrl-S were typed: who writes to it, waits.
+  void stand_still() const { tcflow(slave_, TCOOFF); }
   /// The exit code, or 128 plus the signal; negative when it does not end, or only stops.
-  int status(int flags = 0) {
+  int status(int flags = 0, int looks = 3000) {
     int status = 0;
-    for (int i = 0; i < 3000; ++i) {
+    for (int i = 0; i < looks; ++i) {
       read_some(10);
       const pid_t done = waitpid(pid_, &status, WNOHANG | flags);
       if (done != pid_) continue;
@@ -103,6 +105,16 @@ class OnTerminal {
       return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
     }
     return -1;
+  }
+  /// As status(), of a program that gives up what it writes when its alarm comes, after a second.
+  /// The test does not wait for that.
+  int status_with_alarms() {
+    int status = -1;
+    for (int i = 0; i < 3000 && status == -1; ++i) {
+      signal(SIGALRM);
+      status = this->status(0, 1);
+    }
+    return status;
   }
 
   std::string seen;

@@ -6,6 +6,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <unistd.h>
 
 #include <array>
 #include <chrono>
@@ -97,6 +98,58 @@ TEST(StoppingSignals, AreThoseThatWereNamed) {
   }
   EXPECT_EQ(handler_of(SIGUSR1), SIG_IGN);
   EXPECT_EQ(handler_of(SIGUSR2), SIG_IGN);
+}
+
+/// Whether an alarm was set, which is then taken back.
+bool was_alarm_set() {
+  return ::alarm(0) != 0;
+}
+
+TEST(StoppingSignals, EndEachWriteThatWaitsOnlyWhereThatIsWanted) {
+  struct sigaction before{};
+  sigaction(SIGALRM, nullptr, &before);
+  {
+    const StopSignals stop;
+    std::raise(SIGTERM);
+    EXPECT_FALSE(was_alarm_set()) << "not wanted";
+    stop.bound_writes();
+    EXPECT_TRUE(was_alarm_set()) << "the signal had come already";
+    std::raise(SIGALRM);
+    EXPECT_TRUE(was_alarm_set()) << "for the next write";
+    struct sigaction now{};
+    sigaction(SIGALRM, nullptr, &now);
+    EXPECT_EQ(now.sa_flags & SA_RESTART, 0) << "the write would go on";
+  }
+  {
+    const StopSignals stop;
+    stop.bound_writes();
+    EXPECT_FALSE(was_alarm_set()) << "no signal has come";
+    std::raise(SIGINT);
+    EXPECT_TRUE(was_alarm_set());
+    std::raise(SIGUSR1);
+    EXPECT_FALSE(was_alarm_set());
+  }
+  const StopSignals next;
+  std::raise(SIGINT);
+  EXPECT_FALSE(was_alarm_set()) << "wanted by the one before";
+  sigaction(SIGALRM, &before, nullptr);
+}
+
+TEST(StoppingSignals, LeaveTheUsersSignalsToWhoHandlesThem) {
+  const auto mine = [](int) {};
+  for (const int number : {SIGUSR1, SIGUSR2}) {
+    {
+      const StopSignals stop;
+      EXPECT_NE(handler_of(number), SIG_DFL) << number << " would end the program";
+      EXPECT_NE(handler_of(number), SIG_IGN) << number << ": programs that it starts inherit that";
+      ASSERT_EQ(::raise(number), 0);
+      EXPECT_FALSE(stop.stopped());
+    }
+    EXPECT_EQ(handler_of(number), SIG_DFL);
+    const Disposition own(number, mine);
+    const StopSignals stop;
+    EXPECT_EQ(handler_of(number), static_cast<Handler>(mine));
+  }
 }
 
 TEST(StoppingSignals, ThatWereIgnoredStopAllTheSameExceptAHangup) {

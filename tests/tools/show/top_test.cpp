@@ -30,6 +30,12 @@ class Top : public ::testing::Test {
   std::vector<std::string> command() const {
     return {shmifctl_path(), "top", path, "--interval", "0.1"};
   }
+  Port attached() const {
+    Port port;
+    EXPECT_TRUE(port.attach(path));
+    EXPECT_FALSE(port.up());
+    return port;
+  }
   TempDir directory;
   std::string path;
 };
@@ -170,6 +176,27 @@ TEST_F(Top, StoppingGivesTheTerminalBackAndGoingOnTakesItAgain) {
   EXPECT_EQ(top.status(), 0);
 }
 
+TEST_F(Top, ATerminalThatStandsStillKeepsItFromNoEnd) {
+  OnTerminal top({shmifctl_path(), "top", path, "--interval", "0.05"}, 80, 24);
+  ASSERT_TRUE(top.wait_for("SLOT NAME"));
+  top.stand_still();
+  top.signal(SIGTERM);
+  EXPECT_EQ(top.status_with_alarms(), 0);
+  EXPECT_TRUE(top.reads_whole_lines());
+}
+
+TEST_F(Top, HasColoursOnlyWhereTheTerminalHasThemAndTheUserWantsThem) {
+  const Port port = attached();
+  for (const auto& [wish, has_colours] : {std::pair{"TERM=xterm", true},
+                                          {"NO_COLOR=", true},
+                                          {"NO_COLOR=1", false},
+                                          {"TERM=dumb", false}}) {
+    OnTerminal top({"env", "TERM=xterm", wish, shmifctl_path(), "top", path}, 80, 24);
+    ASSERT_TRUE(top.wait_for("q quit")) << wish;
+    EXPECT_EQ(top.seen.find("\x1b[32m") != std::string::npos, has_colours) << wish << top.seen;
+  }
+}
+
 TEST_F(Top, FollowsTheSizeOfTheTerminal) {
   OnTerminal top({shmifctl_path(), "top", path, "--interval", "3600"}, 80, 24);
   ASSERT_TRUE(top.wait_for("SLOT NAME"));
@@ -262,6 +289,7 @@ TEST_F(Top, SortsAsItIsToldAndAsTheKeysSayAndGoesOnSo) {
     top.type(key);
     ASSERT_TRUE(top.wait_for(shown)) << key << top.seen;
     EXPECT_EQ(order_on(top.seen), order) << key;
+    top.type("j");
     top.forget();
     ASSERT_TRUE(top.wait_for(shown)) << "also after an update: " << key << top.seen;
     EXPECT_EQ(order_on(top.seen), order) << key;
