@@ -324,6 +324,7 @@ std::string Options::help() const {
 }
 
 bool Options::takes_no_value(const std::string& name) const {
+  if (name == "help") return true;
   const auto it = std::find_if(options_.begin(), options_.end(),
                                [&](const Option& option) { return option.name == name; });
   return it != options_.end() && it->placeholder.empty();
@@ -446,12 +447,17 @@ Arguments Options::parse(const CommandLine& line) const {
   add("debug", "", cxxopts::value<std::string>());
 
   // An empty variable in a shell leaves an option without its value, and the next option would be
-  // that.
-  for (std::size_t i = 0; i + 1 < line.words.size(); ++i) {
+  // that. A flag with a value would be refused in words that name only the value.
+  for (std::size_t i = 0; i < line.words.size(); ++i) {
     const std::string& word = line.words[i];
+    if (!word.starts_with('-') || word.size() < 2) continue;
+    const std::size_t equals = word.find('=');
+    if (word.starts_with("--") && equals != std::string::npos &&
+        takes_no_value(word.substr(2, equals - 2))) {
+      throw UsageError{word.substr(0, equals) + " takes no value"};
+    }
+    if (i + 1 == line.words.size() || !takes_next_word(word).value_or(false)) continue;
     const std::string& next = line.words[i + 1];
-    if (!word.starts_with('-') || word.size() < 2 || !takes_next_word(word).value_or(false))
-      continue;
     if (next.starts_with("--") && next.size() > 2 && takes_next_word(next)) {
       throw UsageError{word + " needs a value, and " + next.substr(0, next.find('=')) +
                        " is an option (is a variable of your shell empty?)"};
@@ -465,9 +471,6 @@ Arguments Options::parse(const CommandLine& line) const {
   try {
     const cxxopts::ParseResult parsed = parser.parse(static_cast<int>(argv.size()), argv.data());
     for (const auto& entry : parsed.arguments()) {
-      if (takes_no_value(entry.key()) && entry.value() != "true") {
-        throw UsageError{dashed(entry.key()) + " takes no value"};
-      }
       result.options_.emplace_back(entry.key(), entry.value());
     }
     result.positional_ = parsed.unmatched();
@@ -478,7 +481,11 @@ Arguments Options::parse(const CommandLine& line) const {
   } catch (const cxxopts::exceptions::option_requires_argument& e) {
     throw UsageError{dashed(quoted_name(e.what())) + " needs a value"};
   } catch (const cxxopts::exceptions::invalid_option_syntax& e) {
-    throw UsageError{"\"" + shown(quoted_name(e.what())) +
+    const std::string word = quoted_name(e.what());
+    const std::string meant =
+        word.size() > 1 ? meant_instead(word.substr(1, 1), line) : std::string();
+    if (!meant.empty()) throw UsageError{"unknown option " + word.substr(0, 2) + meant};
+    throw UsageError{"\"" + shown(word) +
                      "\" is not an option (write words that begin with '-' after "
                      "\"--\")"};
   } catch (const cxxopts::exceptions::exception& e) {

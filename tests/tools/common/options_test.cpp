@@ -146,8 +146,15 @@ TEST(OptionsParsed, ThatAreWrongAreRefusedByTheirNames) {
   EXPECT_EQ(refused({"a", "--size=1", "--size=1"}), "--size is given more than once");
   EXPECT_EQ(refused({"a", "-nn", "-n", "-x", "--extra"}), "taken") << "flags may be repeated";
   EXPECT_EQ(refused({"a", "--mac=1", "--mac=2", "--rate=1", "--rate=2"}), "taken");
-  for (const std::string value : {"1", "0", "false"}) {
+  for (const std::string value : {"1", "0", "false", "true", "no", "", "a=b"}) {
     EXPECT_EQ(refused({"a", "--extra=" + value}), "--extra takes no value");
+    EXPECT_EQ(refused({"a", "--rate", "1", "--help=" + value}), "--help takes no value");
+  }
+  EXPECT_EQ(refused({"a", "--port", "--extra"}).substr(0, 20), "--port needs a value");
+  EXPECT_EQ(refused({"a", "-c", "-x", "--port", "-=extra=1", "--rate", "-"}), "taken");
+  for (const std::string value : {"", "=", "=7/24", "=a=b"}) {
+    EXPECT_EQ(refused({"a", "-size" + value}),
+              "unknown option -s (in -size), did you mean --size?");
   }
   EXPECT_EQ(refused({"a", "--size"}), "--size needs a value");
   EXPECT_EQ(refused({"a", "--rate"}), "--rate needs a value");
