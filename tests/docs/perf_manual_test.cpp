@@ -67,7 +67,7 @@ Names options_of(const std::string& command) {
 Names options_of_jobs() {
   const std::string text = said({"options"});
   Names names = matches(text, "^  ([a-z_-]+)(?:=|\\[=)");
-  for (const std::string& others : matches(text, "^      Other names?: (.*)$")) {
+  for (const std::string& others : matches(text, "^      Other name: (.*)$")) {
     names.merge(matches(others, "([a-z_-]+)"));
   }
   return names;
@@ -96,7 +96,7 @@ TEST(ShmifperfManual, DescribesEveryOptionOfJobs) {
   const std::string described = between(page(), ".Sh JOB OPTIONS", "\n.Sh ");
   Names names = matches(described, "^\\.It Fl Fl ([a-z_-]+)");
   EXPECT_GT(names.size(), 80U);
-  for (const std::string& others : matches(described, "^Other names?: (.*)\\.$")) {
+  for (const std::string& others : matches(described, "^Other name: (.*)\\.$")) {
     names.merge(matches(others, "([a-z_-]+)"));
   }
   EXPECT_EQ(names, options_of_jobs());

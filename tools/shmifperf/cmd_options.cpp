@@ -41,15 +41,6 @@ std::string values_of(const OptionRow& row) {
   return text + "; default: " + row.standard;
 }
 
-/// "Other name: rate_fps"
-std::string other_names(const OptionRow& row) {
-  std::string text = row.aliases.size() == 1 ? "Other name: " : "Other names: ";
-  for (const std::string& alias : row.aliases) {
-    text += (&alias == &row.aliases.front() ? "" : ", ") + alias;
-  }
-  return text;
-}
-
 std::string heading(const OptionRow& row) {
   return row.flag ? row.name + "[=" + row.placeholder + ']' : row.name + '=' + row.placeholder;
 }
@@ -58,7 +49,7 @@ std::string described(const OptionRow& row) {
   std::string text = "  " + heading(row) + '\n';
   text += "      " + wrapped(row.text, 6, 6);
   text += "      " + wrapped("Values: " + values_of(row), 6, 6);
-  if (!row.aliases.empty()) text += "      " + wrapped(other_names(row), 6, 6);
+  for (const std::string& alias : row.aliases) text += "      Other name: " + alias + '\n';
   return text;
 }
 
@@ -94,7 +85,7 @@ std::string as_mdoc(const OptionRow& row) {
   text += row.flag ? " Ns Op Ns = Ns Ar " : " Ns = Ns Ar ";
   text += argument(row.placeholder) + '\n' + escaped(row.text) + '\n';
   text += ".br\nValues: " + escaped(values_of(row)) + ".\n";
-  if (!row.aliases.empty()) text += ".br\n" + escaped(other_names(row)) + ".\n";
+  for (const std::string& alias : row.aliases) text += ".br\nOther name: " + alias + ".\n";
   return text;
 }
 
