@@ -195,6 +195,7 @@ TEST_P(VanishingBus, EachCommandSaysWhatIsWrongOrGoesOn) {
     EXPECT_FALSE(end.timed_out) << end.err;
     if (then == Then::ends) {
       EXPECT_EQ(end.status, 1) << end.err;
+      EXPECT_NE(end.err.find(bus()), std::string::npos) << end.err;
     } else {
       // SIGINT ends each by itself; where it ends an unfinished job that is 130 and no signal.
       EXPECT_TRUE(end.status == 0 || end.status == 1 || end.status == 128 + SIGINT)
@@ -240,15 +241,23 @@ class Cable : public ::testing::Test {
  protected:
   void SetUp() override {
     Bus::create(bus, kSmall).value();
-    start("veth");
-    if (access("/dev/net/tun", R_OK | W_OK) == 0) start("tap");
+    Bus::create(dir.file("other"), kSmall).value();
+    start("veth", "tap0", {bus});
+    if (access("/dev/net/tun", R_OK | W_OK) == 0)
+      start("tap", "tap1", {dir.file("other"), "--bus", bus});
     expect_carrier(1, true);
   }
-  void start(const std::string& via) {
-    hosts.push_back(std::make_unique<Tool>(std::vector<std::string>{
-        shmifctl_path(), "exec", bus, "--name", via, "--via", via, "--", "sh", "-c",
-        "n=0; while :; do now=$(cat /sys/class/net/tap0/carrier); if [ \"$now\" != \"$last\" ]; "
-        "then n=$((n + 1)); last=$now; echo \"change $n: $now\"; fi; sleep 0.02; done"}));
+  /// A host that tells of the carrier of an interface.
+  void start(const std::string& via, const std::string& interface,
+             const std::vector<std::string>& buses) {
+    std::vector<std::string> words{shmifctl_path(), "exec", "--via", via};
+    words.insert(words.end(), buses.begin(), buses.end());
+    words.insert(words.end(),
+                 {"--name", via, "--", "sh", "-c",
+                  "n=0; while :; do now=$(cat /sys/class/net/" + interface +
+                      "/carrier); if [ \"$now\" != \"$last\" ]; then n=$((n + 1)); last=$now; "
+                      "echo \"change $n: $now\"; fi; sleep 0.02; done"});
+    hosts.push_back(std::make_unique<Tool>(words));
   }
   void expect_carrier(int change, bool on) {
     for (const auto& host : hosts) {

@@ -432,6 +432,23 @@ TEST_F(TapCommand, ADeviceThatExistedKeepsOnlyTheDefaultRoutesThatItHad) {
       << default_routes_of(space);
 }
 
+TEST_F(TapCommand, RefusesAnotherGatewayThanTheOneThatItsDeviceHas) {
+  const TestNamespace space;
+  tap::Netlink netlink = space.netlink();
+  ASSERT_EQ(run_inside(space, {"ip", "tuntap", "add", "tt", "mode", "tap"}).status, 0);
+  netlink.add_address("tt", *tap::Cidr::parse("198.18.8.1/24")).value();
+  netlink.set_up("tt").value();
+  netlink.add_default_route("tt", *tap::IpAddress::parse("198.18.8.9")).value();
+  const ToolResult refused =
+      run_program(tap_in(space, {"--create", "--name", "tt", "--gateway", "198.18.8.10"}));
+  EXPECT_EQ(refused.status, 1);
+  EXPECT_EQ(refused.err,
+            "shmifctl: cannot add a default route through gateway 198.18.8.10: the network "
+            "namespace has one, through 198.18.8.9 on interface tt (remove it, or leave --gateway "
+            "out)\n");
+  EXPECT_FALSE(std::filesystem::exists(bus));
+}
+
 TEST_F(TapCommand, RefusesAGatewayThatCannotBeBeforeItMakesABusOrADevice) {
   const TestNamespace space;
   tap::Netlink netlink = space.netlink();

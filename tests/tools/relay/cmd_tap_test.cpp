@@ -358,6 +358,9 @@ TEST_F(TapCommand, ASecondDeviceOfTheSameNameElsewhereTakesTheNextFreePortName) 
 
 TEST_F(TapCommand, ASecondTapOnOneDeviceIsToldWhoHasItAndWhatToDo) {
   const TestNamespace space;
+  ASSERT_EQ(run_tool({"create", bus}).status, 0);
+  Port other;
+  ASSERT_TRUE(other.attach(bus));
   Tool first(tap_in(space, {"--create", "--name", "lab0"}));
   wait_for_port("lab0");
   const ToolResult second = run_program(tap_in(space, {"--name", "lab0"}));
@@ -503,6 +506,22 @@ TEST_F(TapCommand, WaitsForTheNameThatItWasGivenUntilItsOwnerHasGone) {
   usleep(300'000);  // it finds the name taken
   ASSERT_FALSE(owner.detach());
   EXPECT_TRUE(tap.wait_for("as port given")) << tap.so_far().err;
+}
+
+/// As that of a `tap` that was killed a moment ago.
+TEST_F(TapCommand, ADeviceThatStayedWaitsForItsAddressAndKeepsItsName) {
+  ASSERT_EQ(run_tool({"create", bus}).status, 0);
+  const TestNamespace space;
+  ASSERT_EQ(run_inside(space, {"ip", "tuntap", "add", "tt", "mode", "tap"}).status, 0);
+  PortOptions options;
+  options.mac = space.netlink().interface("tt").value().mac;
+  Port owner(options);
+  ASSERT_TRUE(owner.attach(bus));
+  Tool tap(tap_in(space, {"--name", "tt"}));
+  usleep(300'000);  // it finds the address taken
+  ASSERT_FALSE(owner.detach());
+  EXPECT_TRUE(tap.wait_for("tt is on " + bus + " as port tt, " + options.mac->to_string()))
+      << tap.so_far().out << tap.so_far().err;
 }
 
 TEST_F(TapCommand, ADeviceOnWhichSomebodyListensInAlreadyIsAPortThatHearsAll) {

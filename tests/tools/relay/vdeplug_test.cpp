@@ -89,6 +89,7 @@ TEST_F(VdePlugin, CarriesFramesBothWaysAndIsReadableWhileOneWaits) {
     EXPECT_TRUE(std::ranges::equal(std::span(buffer).first(60), expected));
   }
   EXPECT_FALSE(is_readable(guest, 100));
+  errno = 0;
   EXPECT_EQ(vde_recv(guest, buffer.data(), buffer.size(), MSG_DONTWAIT), 1);
   EXPECT_EQ(errno, EAGAIN) << "1: nothing, for libvdeplug's programs";
   EXPECT_EQ(vde_ctlfd(guest), -1);
@@ -106,6 +107,34 @@ TEST_F(VdePlugin, MakesAPortOfTheNameInBracketsAndTakesItAwayAgain) {
   EXPECT_EQ(ports(), 2U);
   EXPECT_EQ(vde_close(guest), 0);
   EXPECT_EQ(ports(), 1U);
+}
+
+TEST_F(VdePlugin, TakesBracketsThatAreNotAtTheEndAsAPartOfThePath) {
+  Bus::create(bus_ + "[1]x", {}).value();
+  VDECONN* const guest = open("[1]x");
+  ASSERT_NE(guest, nullptr) << std::strerror(errno);
+  EXPECT_EQ(Bus::open(bus_ + "[1]x").value().info().ports.size(), 1U);
+  EXPECT_EQ(ports(), 1U);
+  EXPECT_EQ(vde_close(guest), 0);
+}
+
+TEST_F(VdePlugin, SaysOfAFrameForWhichThereIsNoRoomThatItWasNotSent) {
+  const std::string slow = directory_.file("slow");
+  Bus::create(slow, {.ring_bytes = 64U << 10U, .flow = Flow::pause}).value();
+  Port reader;  // which does not read
+  reader.attach(slow).value();
+  ASSERT_FALSE(reader.up());
+  std::string url = "shmif://" + slow;
+  VDECONN* const guest = vde_open(url.data(), nullptr, nullptr);
+  ASSERT_NE(guest, nullptr) << std::strerror(errno);
+  const Frame frame = frame_of(kEverybody, kGuest, 1);
+  std::uint64_t sent = 0;
+  errno = 0;
+  while (sent < 2000 && vde_send(guest, frame.data(), frame.size(), 0) == 60) ++sent;
+  EXPECT_EQ(errno, EAGAIN);
+  EXPECT_LT(sent, 2000U) << "more than the ring holds";
+  EXPECT_EQ(Bus::open(slow).value().info().frames, sent);
+  EXPECT_EQ(vde_close(guest), 0);
 }
 
 TEST_F(VdePlugin, PassesOverFramesThatAreLongerThanTheProgramsBuffer) {
