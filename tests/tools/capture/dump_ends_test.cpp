@@ -53,13 +53,15 @@ TEST(Dump, EndsWhenItsReaderHasGoneThoughNothingPasses) {
   const BusRig rig;
   Port port = rig.port();
   send(port, std::vector<Bytes>(3, make_frame(60, 1)));
-  const ToolResult r = run_program({"bash", "-c",
-                                    shmifctl_path() + " dump " + rig.path() +
-                                        " --history | head -n 1 >/dev/null; "
-                                        "echo ${PIPESTATUS[0]}"});
-  EXPECT_FALSE(r.timed_out);
-  EXPECT_EQ(r.out, "0\n");
-  EXPECT_EQ(r.err, "3 frames captured, 0 filtered out, 0 lost\n");
+  // One reader takes a line, and one all of a capture.
+  for (const std::string words : {" | head -n 1", " -w - | head -c 252"}) {
+    const ToolResult r = run_program({"bash", "-c",
+                                      shmifctl_path() + " dump " + rig.path() + " --history" +
+                                          words + " >/dev/null; echo ${PIPESTATUS[0]}"});
+    EXPECT_FALSE(r.timed_out) << words;
+    EXPECT_EQ(r.out, "0\n") << words;
+    EXPECT_EQ(r.err, "3 frames captured, 0 filtered out, 0 lost\n") << words;
+  }
 }
 
 TEST(Dump, StoppingSignalsEndItWithTheCountsAndZero) {
@@ -122,12 +124,14 @@ TEST(Dump, ASignalEndsItTowardsAReaderThatStandsStill) {
     EXPECT_TRUE(contains(r.err, "its reader took nothing")) << r.err;
   }
   // A FIFO that nobody reads.
-  Tool tool({shmifctl_path(), "dump", rig.path(), "--name", "ear", "-w", rig.file("fifo")});
-  ASSERT_TRUE(rig.wait_for_port("ear"));
-  tool.signal(SIGTERM);
-  const ToolResult r = tool.finish();
-  EXPECT_FALSE(r.timed_out);
-  EXPECT_EQ(r.status, 0) << r.err;
+  for (const char* const format : {"pcap", "pcapng"}) {
+    Tool tool(dump(rig, {"--name", "ear", "--format", format, "-w", rig.file("fifo")}));
+    ASSERT_TRUE(rig.wait_for_port("ear"));
+    tool.signal(SIGTERM);
+    const ToolResult r = tool.finish();
+    EXPECT_FALSE(r.timed_out) << format;
+    EXPECT_EQ(r.status, 0) << r.err;
+  }
 }
 
 TEST(Dump, AFullDiskEndsItWithAnError) {

@@ -3,6 +3,7 @@
 
 #include <dlfcn.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <filesystem>
 #include <fstream>
@@ -110,13 +111,24 @@ TEST_F(Libraries, OfSomebodyElseAreNotLoaded) {
     return run_program({alone, "dump", rig.path(), "--history", "--timeout", "0"});
   };
   EXPECT_EQ(dump().status, 0);
+  const auto is_refused = [&] {
+    const ToolResult refused = dump();
+    EXPECT_EQ(refused.status, 77);
+    EXPECT_NE(refused.err.find(beside + " may be somebody else's (its owner must be that of the "
+                                        "program, or root"),
+              std::string::npos)
+        << refused.err;
+  };
+  for (const mode_t mode : {0775U, 0757U}) {  // others could write to it
+    ASSERT_EQ(::chmod(beside.c_str(), mode), 0);
+    is_refused();
+  }
+  ASSERT_EQ(::chmod(beside.c_str(), 0755), 0);
+  ASSERT_EQ(::chown(alone.c_str(), 65534, 65534), 0);
+  EXPECT_EQ(dump().status, 0) << "root may have put it there";
+  ASSERT_EQ(::chown(alone.c_str(), 0, 0), 0);
   ASSERT_EQ(::chown(beside.c_str(), 65534, 65534), 0);
-  const ToolResult refused = dump();
-  EXPECT_EQ(refused.status, 77);
-  EXPECT_NE(refused.err.find(beside + " may be somebody else's (its owner must be that of the "
-                                      "program, or root"),
-            std::string::npos)
-      << refused.err;
+  is_refused();
   ASSERT_EQ(::chown(alone.c_str(), 65534, 65534), 0);
   EXPECT_EQ(dump().status, 0) << "both are that user's";
 }

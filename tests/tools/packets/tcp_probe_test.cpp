@@ -374,5 +374,11 @@ TEST_F(TcpProbes, OverIpv6AnswerAsAHostDoesAndBelieveNobodyElse) {
   EXPECT_TRUE(answers("fd00::1", self));
 }
 
+TEST(TcpServices, AreSaidAsTheyAreWritten) {
+  for (const std::string text : {"198.18.0.1:80", "[fd00::1]:65535"}) {
+    EXPECT_EQ(tools::TcpService::parse(text).value().to_string(), text);
+  }
+}
+
 }  // namespace
 }  // namespace shmif::test
