@@ -1,12 +1,14 @@
 #include "perf/report/report.hpp"
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <array>
 #include <cerrno>
-#include <fstream>
-#include <iostream>
 #include <nlohmann/json.hpp>
 
 #include "base/printable.hpp"
+#include "base/unique_fd.hpp"
 #include "perf/figures/json_reader.hpp"
 #include "perf/figures/json_schema.hpp"
 #include "perf/report/json.hpp"
@@ -43,13 +45,15 @@ std::string writer_of(const nlohmann::json& json) {
 }
 
 /// Result: false if reading failed before the end; errno tells why.
-bool read_all(std::istream& from, std::string& into) {
+bool read_all(int file, std::string& into) {
   std::array<char, 65536> piece{};
-  while (from.read(piece.data(), piece.size()) || from.gcount() > 0) {
-    into.append(piece.data(), static_cast<std::size_t>(from.gcount()));
-    if (into.size() > kMaxBytes) break;  // parse() refuses it
+  while (into.size() <= kMaxBytes) {  // parse() refuses more
+    const ssize_t got = ::read(file, piece.data(), piece.size());
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0) return got == 0;
+    into.append(piece.data(), static_cast<std::size_t>(got));
   }
-  return !from.bad();
+  return true;
 }
 
 }  // namespace
@@ -87,14 +91,12 @@ Result<Report> Report::parse(std::string_view text, const std::string& name,
 Result<Report> Report::load(const std::string& path) {
   std::string text;
   if (path == "-") {
-    const bool read = read_all(std::cin, text);
-    return read ? parse(text, "on standard input")
-                : Error::from_errno(EIO, "cannot read a result from standard input");
+    if (read_all(STDIN_FILENO, text)) return parse(text, "on standard input");
+    return Error::from_errno(errno, "cannot read a result from standard input");
   }
-  errno = 0;
-  std::ifstream file(path, std::ios::binary);
-  if (!file || !read_all(file, text)) {
-    const int number = errno == 0 ? EIO : errno;
+  const UniqueFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!file || !read_all(file.get(), text)) {
+    const int number = errno;
     return Error::from_errno(number, "cannot read result " + path,
                              number == ENOENT ? "'shmifperf run --output-format=json "
                                                 "--output=FILE' writes a result"

@@ -229,6 +229,14 @@ TEST_F(ResultCommands, CompareReadsEitherFromStandardInput) {
   EXPECT_EQ(shmifperf({"compare", result, "-"}, text_of(failed)).status, 1);
 }
 
+TEST_F(ResultCommands, AStandardInputThatCannotBeReadIsToldAsThat) {
+  for (const std::string command : {"report -", "compare - \"$1\"", "compare \"$1\" -"}) {
+    const ToolResult refused = run_program(
+        {"sh", "-c", "exec \"$0\" " + command + " <\"$2\"", SHMIFPERF_PATH, result, dir.path()});
+    expect_failure(refused, 1, "cannot read a result from standard input: Is a directory");
+  }
+}
+
 TEST_F(ResultCommands, APageTakesTheNameOfItsResultAndNoOtherSuffixThanJsonAway) {
   for (const std::string name : {"plain", "x.txt", "a.json.old", "x.json"}) {
     std::ofstream(dir.file(name)) << text_of(result);
