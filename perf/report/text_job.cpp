@@ -1,6 +1,10 @@
 // The block of one job with the peers made for it, and the block of a group.
 
+#include <cstdlib>
+#include <map>
 #include <nlohmann/json.hpp>
+#include <string>
+#include <utility>
 
 #include "perf/figures/table.hpp"
 #include "perf/figures/units.hpp"
@@ -98,12 +102,17 @@ std::string percentiles_text(const Unit& unit, std::size_t width) {
       const ReportJson& times = job.at(key);
       const auto found = times.is_null() ? times.end() : times.find("percentile");
       if (times.is_null() || found == times.end()) continue;
-      std::string line;
+      // As texts, "99" would stand before "9.5".
+      std::map<double, std::pair<std::string, double>> by_value;
       for (const auto& [percentile, ns] : found->items()) {
-        std::string shown = percentile;
+        by_value[std::strtod(percentile.c_str(), nullptr)] = {percentile, ns.get<double>()};
+      }
+      std::string line;
+      for (const auto& [value, of] : by_value) {
+        std::string shown = of.first;
         shown.erase(shown.find_last_not_of('0') + 1);
         if (shown.ends_with('.')) shown.pop_back();
-        line += (line.empty() ? "p" : ", p") + shown + ' ' + format_ns(ns.get<double>());
+        line += (line.empty() ? "p" : ", p") + shown + ' ' + format_ns(of.second);
       }
       out += wrapped("  " + label(unit, job, name) + ": " + line, width, 4);
     }

@@ -225,11 +225,12 @@ TEST(JobText, FramesAreGivenUpOnlyBySkippingThem) {
       has(text_of(run), "  after stalls: rate_catchup=skip, gave up 3 of 8 frames offered\n"));
 }
 
-TEST(JobText, PercentilesAreShownAsTheyAreWritten) {
+TEST(JobText, PercentilesAreShownAsTheyAreWrittenInTheOrderOfTheirValues) {
   RunResult run = run_of({sender("j", 5)});
   run.jobs[0].latency->record(30);
-  run.jobs[0].percentile_list = {7.5, 10, 99.999, 100};
-  EXPECT_TRUE(has(text_of(run), "  latency: p10 30.0 ns, p100 30.0 ns, p7.5 30.0 ns, p99.999 "))
+  run.jobs[0].percentile_list = {10, 99.999, 7.5, 100};
+  EXPECT_TRUE(
+      has(text_of(run), "  latency: p7.5 30.0 ns, p10 30.0 ns, p99.999 30.0 ns, p100 30.0 "))
       << text_of(run);
 }
 
