@@ -1,12 +1,16 @@
 // Profiles of samples at their edges: which object an address belongs to, whose names are read, and
 // the order of what is shown; and the other formats.
 
+#include <elf.h>
 #include <gtest/gtest.h>
 #include <linux/perf_event.h>
 
 #include <algorithm>
 #include <array>
+#include <cstring>
 #include <filesystem>
+#include <fstream>
+#include <sstream>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -136,6 +140,64 @@ TEST(ProfileObjects, OfTooManyFilesSaySo) {
     return note.ends_with(": too many files have samples");
   });
   EXPECT_EQ(too_many, 5) << "the kernel and the unknown are two of the 512";
+}
+
+/// Each keeps its file open, and the user may have no more than a thousand.
+TEST(ProfileObjects, OfTooManyFilesThatAreThereAreNotOpenedEither) {
+  const Tree tree;
+  SampleProfile profile(false, tree.files());
+  constexpr int kFiles = 515;
+  for (int file = 0; file < kFiles; ++file) {
+    const std::uint64_t begin = 0x1000 * static_cast<std::uint64_t>(file + 1);
+    const std::string name = "/there/" + std::to_string(file);
+    tree.put("/proc/" + std::to_string(kProgram) + "/root" + name, "");
+    profile.mapped({kProgram, begin, 0x1000, 0, name});
+    profile.sample(sample_of(begin));
+  }
+  profile.finish();
+  EXPECT_EQ(std::ranges::count_if(profile.result().notes,
+                                  [](const std::string& note) {
+                                    return note.ends_with(": too many files have samples");
+                                  }),
+            5);
+}
+
+TEST(ProfileObjects, OfAChildAreThoseOfItsParentAlsoBehindTheParentsExec) {
+  const Tree tree;
+  SampleProfile profile(false, tree.files());
+  profile.mapped({kProgram, 0x1000, 0x1000, 0, "[before]"});
+  profile.forked(kProgram, kProgram + 1);
+  profile.executed(kProgram, "other");
+  profile.mapped({kProgram, 0x1000, 0x1000, 0, "[behind]"});
+  profile.sample(sample_of(0x1010, false, kProgram + 1));
+  EXPECT_EQ(shown(profile), "1 [no symbol] in [before]\n");
+}
+
+TEST(ProfileSymbols, OfAFileThatIsBrokenSayWhatIsWrongWithIt) {
+  std::ostringstream content;
+  content << std::ifstream(SHMIF_KNOWN_LOAD, std::ios::binary).rdbuf();
+  std::string file = std::move(content).str();
+  Elf64_Ehdr head{};
+  ASSERT_GT(file.size(), sizeof head);
+  std::memcpy(&head, file.data(), sizeof head);
+  for (std::size_t i = 0; i < head.e_shnum; ++i) {
+    const std::size_t at = head.e_shoff + i * head.e_shentsize;
+    Elf64_Shdr section{};
+    ASSERT_LE(at + sizeof section, file.size());
+    std::memcpy(&section, &file[at], sizeof section);
+    if (section.sh_type != SHT_SYMTAB && section.sh_type != SHT_DYNSYM) continue;
+    section.sh_size = std::uint64_t{1} << 40U;
+    std::memcpy(&file[at], &section, sizeof section);
+  }
+  const Tree tree;
+  tree.put("/proc/" + std::to_string(kProgram) + "/root/broken", file);
+  SampleProfile profile(false, tree.files());
+  profile.mapped({kProgram, 0x1000, 0x1000, 0, "/broken"});
+  profile.sample(sample_of(0x1010));
+  EXPECT_EQ(shown(profile), "1 [no symbol] in broken\n");
+  EXPECT_EQ(profile.result().notes,
+            std::vector<std::string>{
+                "/broken: its symbol table is larger than the file's contents can make it"});
 }
 
 TEST(ProfileSymbols, OfTheKernelAreThoseOfItsList) {

@@ -305,6 +305,16 @@ TEST(NetTotals, ComeFromTheColumnsOfTheirNames) {
       << "an old kernel";
 }
 
+/// Of closed ports, the kernel tells the sender no more often than its limit of ICMP allows.
+TEST(NetTotals, OfSilentNeighboursAreNeverLessThanNone) {
+  const NetTotals totals = net_totals("Icmp: OutDestUnreachs\nIcmp: 3\nUdp: NoPorts\nUdp: 7\n", {},
+                                      "Icmp6OutDestUnreachs 2\nUdp6NoPorts 5\n");
+  const auto& silent = totals.totals.at(static_cast<std::size_t>(NetLoss::neighbour));
+  ASSERT_TRUE(silent);
+  EXPECT_EQ(silent->lost, 0U);
+  EXPECT_EQ(silent->lost6, 0U);
+}
+
 TEST(NetTotals, OfATableThatCannotBeReadAreUnknownAndNotZero) {
   const Tree tree;
   tree.put("/proc/41/ns/net", "");

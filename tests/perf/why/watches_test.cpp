@@ -465,6 +465,27 @@ TEST(MachineWatch, KnowsNothingOfACpuThatWasNotThereAtTheLookBefore) {
             (std::vector<std::string>{"0: 3/3 1: 3/3 ", "0: 7/7 ", "0: 20/20 ", "0: 1/1 1: 1/1 "}));
 }
 
+TEST(MachineWatch, KnowsTheCpusOfALargeMachine) {
+  const Tree tree;
+  ASSERT_EQ(::sysconf(_SC_CLK_TCK), 100);
+  WhySeries series;
+  MachineWatch watch(tree.files(), MachineSources::all);
+  for (const char* const ticks : {"0", "4"}) {
+    const std::string now(ticks);
+    tree.put("/proc/stat", "cpu300 0 0 0 0 0 0 " + now + " 0 0 0\n");
+    tree.put("/proc/net/softnet_stat",
+             '0' + now + " 00 00 00 00 00 00 00 00 00 00 00 0000012d 00 00\n");
+    if (now != "0") series.ends_s.push_back(1);
+    watch.sample(series);
+  }
+  ASSERT_EQ(series.machine.size(), 1U);
+  ASSERT_EQ(series.machine[0].cpus.size(), 2U);
+  EXPECT_EQ(series.machine[0].cpus[0].cpu, 300U);
+  EXPECT_EQ(series.machine[0].cpus[0].softirq_us, 40'000U);
+  EXPECT_EQ(series.machine[0].cpus[1].cpu, 301U);
+  EXPECT_EQ(series.machine[0].cpus[1].packets, 4U);
+}
+
 /// The kernel counts packets in 32 bits, which a fast machine passes in minutes.
 TEST(MachineWatch, CountsTheQueuesOfCpusOnBehindTheGreatestNumber) {
   const Tree tree;
