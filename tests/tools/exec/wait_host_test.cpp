@@ -65,6 +65,27 @@ TEST_P(WaitForHost, GoesOnWithAnotherHostThatHasTheAddress) {
   EXPECT_EQ(said.status, 0) << said.err;
 }
 
+TEST_P(WaitForHost, ThatTookTheAddressOfAnotherIsTheOneThatIsNamed) {
+  const auto host = start("a", "exec sleep 61", {"--ip", kAddress});
+  const auto other = start("b", "PATH=$PATH:/usr/sbin:/sbin; until [ -e " + file("go") +
+                                    " ]; do sleep 0.02; done; ip address add " + kAddress +
+                                    " dev tap0 && echo taken; exec sleep 61");
+  const auto wait = wait_at("60");
+  std::ofstream(file("go")).close();
+  ASSERT_TRUE(other->wait_for("taken"));
+  host->signal(SIGKILL);
+  host->finish();
+  const std::uint64_t before = port("b")->tx_frames;
+  // It answers the question for the address, and refuses the service again and again.
+  EXPECT_TRUE(eventually([&] { return port("b")->tx_frames >= before + 6; }));
+  other->signal(SIGKILL);
+  const ToolResult said = wait->finish();
+  EXPECT_EQ(said.status, 1);
+  EXPECT_NE(said.err.find("the host \"b\", which had the address, has left the bus"),
+            std::string::npos)
+      << said.err;
+}
+
 TEST_P(WaitForHost, GoesOnIfTheAddressMayBeBehindABridge) {
   const auto host = start("a", "exec sleep 61", {"--ip", kAddress});
   Tool bridge(by_caller({shmifctl_path(), "bridge", "bus:" + bus(), "bus:" + bus("other")}));
