@@ -4,11 +4,14 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
+#include <atomic>
 #include <csignal>
 #include <cstdlib>
 #include <optional>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "tests/tools/common/borrowed_terminal.hpp"
@@ -93,6 +96,30 @@ TEST(TopScreen, ShowsWhatFitsAndErasesTheRest) {
   EXPECT_EQ(shown("äöüß\nä"), "\x1b[Häöüß\x1b[0m\r\nä\x1b[0m\x1b[K\x1b[J")
       << "a character takes one column, of however many bytes";
   EXPECT_EQ(shown("abcd→e"), "\x1b[Habcd\x1b[0m") << "nothing of one that does not fit";
+}
+
+TEST(TopScreen, IsShownWholeAlsoWhereTheTerminalIsSlowAndNobodyWaitsForIt) {
+  std::string lines, seen;
+  for (int row = 0; row < 200; ++row) lines += std::string(500, 'x') + '\n';
+  int flags = 0;
+  {
+    const BorrowedTerminal terminal(500, 200);
+    flags = fcntl(STDOUT_FILENO, F_GETFL);
+    fcntl(STDOUT_FILENO, F_SETFL, flags | O_NONBLOCK);  // of all who have this terminal
+    std::atomic<bool> over{false};
+    std::thread reader([&] {
+      while (!over) seen += terminal.seen();
+    });
+    {
+      tools::Screen screen;
+      screen.show(lines);
+    }
+    over = true;
+    reader.join();
+    seen += terminal.seen();
+    fcntl(STDOUT_FILENO, F_SETFL, flags);
+  }
+  EXPECT_EQ(std::ranges::count(seen, 'x'), 500 * 200);
 }
 
 TEST(TopScreen, OfUnknownSizeIsOfTheUsualOne) {
