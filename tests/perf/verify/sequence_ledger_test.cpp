@@ -3,9 +3,12 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <random>
 #include <set>
+#include <span>
+#include <vector>
 
 namespace shmif::perf {
 namespace {
@@ -101,6 +104,25 @@ TEST(SequenceLedger, OfAChunkThatIsCompleteEachNumberBelowAnotherHasCome) {
     EXPECT_EQ(missing(ledger, 0, sent), 1U) << sent;
     EXPECT_EQ(missing(ledger, 11, sent), 0U) << sent;
   }
+  for (const std::uint64_t come : {9U, 11U, 65'536U, 100'000U, 131'071U, 131'072U, 199'999U})
+    EXPECT_TRUE(ledger.has(come)) << come;
+  for (const std::uint64_t lost : {10U, 200'000U}) EXPECT_FALSE(ledger.has(lost)) << lost;
+}
+
+TEST(SequenceLedger, AChunkThatIsCompleteIsSoAfterItWasSavedAndLoaded) {
+  SequenceLedger saved;
+  for (std::uint64_t n = 65'536; n < 131'072; ++n) saved.note(n);
+  std::vector<std::byte> bytes;
+  saved.append_to(bytes);
+  std::span<const std::byte> rest(bytes);
+  auto ledger = SequenceLedger::read_from(rest);
+  ASSERT_TRUE(ledger);
+  EXPECT_TRUE(rest.empty());
+  EXPECT_EQ(ledger->received(), 65'536U);
+  EXPECT_EQ(ledger->gaps(131'073, 2), (std::vector<Gap>{{0, 65'536}, {131'072, 131'073}}));
+  EXPECT_EQ(ledger->note(131'071), Verdict::duplicate);
+  EXPECT_EQ(ledger->note(65'535), Verdict::reordered) << "greater ones have come before";
+  EXPECT_EQ(ledger->note(131'072), Verdict::in_order);
 }
 
 TEST(SequenceLedger, AgreesWithASetInAnyOrderOfLossesRepeatsAndDelays) {
