@@ -56,6 +56,19 @@ struct shmif_port {
 
 namespace {
 
+/// Ends a call that takes frames: its descriptor then says whether more are there, however the
+/// call returns.
+class Settling {
+ public:
+  explicit Settling(shmif_port& port) noexcept : port_(port) {}
+  Settling(const Settling&) = delete;
+  Settling& operator=(const Settling&) = delete;
+  ~Settling() { port_.settle(); }
+
+ private:
+  shmif_port& port_;
+};
+
 /// What shmif_message() answers, per thread.
 std::string& last_message() noexcept {
   thread_local std::string message;
@@ -379,15 +392,14 @@ int shmif_try_send_batch(shmif_port* port, const iovec* frames, size_t count) {
 int shmif_receive(shmif_port* port, void* buffer, size_t room, shmif_frame_info* info) {
   return guarded([=] {
     if (room == 0 || !has_size(info)) return bad_argument("shmif_receive: room or info->size is 0");
+    const Settling settling(*port);
     const int error = refill(*port);
     if (error == 0 && port->holds_frames()) {
       const FrameView& frame = port->batch[port->next++];
       const std::size_t copied = copy_to({buffer, room}, frame);
       tell(frame, copied, port->lost, info);
-      port->settle();
       return static_cast<int>(copied);
     }
-    port->settle();
     if (info != nullptr) {
       shmif_frame_info nothing{};
       nothing.lost = std::exchange(port->lost, 0);
@@ -404,6 +416,7 @@ int shmif_receive_batch(shmif_port* port, const iovec* buffers, shmif_frame_info
     if (count > INT_MAX || !has_size(infos) || std::any_of(buffers, buffers + count, has_no_room))
       return bad_argument(
           "shmif_receive_batch: a buffer has no room, count is too large, or infos->size is 0");
+    const Settling settling(*port);
     std::size_t done = 0;
     for (; done < count && port->holds_frames(); ++done) {
       const FrameView& frame = port->batch[port->next++];
@@ -417,7 +430,6 @@ int shmif_receive_batch(shmif_port* port, const iovec* buffers, shmif_frame_info
       done += static_cast<std::size_t>(got);
       if (static_cast<std::size_t>(got) < n) break;
     }
-    port->settle();
     return static_cast<int>(done);
   });
 }
@@ -428,10 +440,10 @@ int shmif_receive_in_place(shmif_port* port, iovec* frames, shmif_frame_info* in
       return bad_argument("shmif_receive_in_place: count or infos->size is 0");
     std::span<const FrameView> views;
     if (port->holds_frames()) {  // these nobody overwrites
+      const Settling settling(*port);
       views = port->batch.frames().subspan(port->next);
       views = views.first(std::min(views.size(), count));
       port->next += views.size();
-      port->settle();
     } else {
       shmif::FrameBatch& batch = port->batch_of(std::min(count, kMaxLent));
       if (const int lent = borrow(*port, batch); lent <= 0) return lent;

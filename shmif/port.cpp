@@ -15,6 +15,22 @@
 #include "shmif/log.hpp"
 
 namespace shmif {
+namespace {
+
+/// Ends a call that takes frames, or after which none come: the level-triggered descriptor then
+/// says whether frames are there, however the call returns.
+class Settling {
+ public:
+  explicit Settling(bus::Attachment& bus) noexcept : bus_(bus) {}
+  Settling(const Settling&) = delete;
+  Settling& operator=(const Settling&) = delete;
+  ~Settling() { bus_.settle(false); }
+
+ private:
+  bus::Attachment& bus_;
+};
+
+}  // namespace
 
 struct Port::Impl {
   PortOptions options;
@@ -125,9 +141,8 @@ std::error_code Port::up() noexcept {
 }
 std::error_code Port::down() noexcept {
   if (!impl_->bus) return Errc::not_linked;
-  const std::error_code error = impl_->bus->down();
-  impl_->bus->settle(false);
-  return error;
+  const Settling settling(*impl_->bus);
+  return impl_->bus->down();
 }
 bool Port::is_up() const noexcept {
   return impl_->bus && impl_->bus->is_up();
@@ -148,9 +163,9 @@ std::chrono::nanoseconds Port::patience() const noexcept {
 }
 
 ReceiveResult Port::receive(FrameBatch& into) noexcept {
-  const ReceiveResult result = receive_unsettled(into);
-  settle(false);
-  return result;
+  if (!impl_->bus) return {0, 0, Errc::not_linked};
+  const Settling settling(*impl_->bus);
+  return impl_->bus->receive(into);
 }
 ReceiveResult Port::receive_unsettled(FrameBatch& into) noexcept {
   if (!impl_->bus) return {0, 0, Errc::not_linked};
@@ -162,22 +177,19 @@ void Port::settle(bool holds_frames) noexcept {
 
 ReceiveResult Port::receive_in_place(FrameBatch& into) noexcept {
   if (!impl_->bus) return {0, 0, Errc::not_linked};
-  const ReceiveResult result = impl_->bus->receive_in_place(into);
-  impl_->bus->settle(false);
-  return result;
+  const Settling settling(*impl_->bus);
+  return impl_->bus->receive_in_place(into);
 }
 std::size_t Port::release() noexcept {
   if (!impl_->bus) return 0;
-  const std::size_t overwritten = impl_->bus->release();
-  impl_->bus->settle(false);
-  return overwritten;
+  const Settling settling(*impl_->bus);
+  return impl_->bus->release();
 }
 
 bool Port::wait(std::chrono::nanoseconds timeout) noexcept {
   if (!impl_->bus) return false;
-  const bool is_there = impl_->bus->wait(timeout);
-  impl_->bus->settle(false);
-  return is_there;
+  const Settling settling(*impl_->bus);
+  return impl_->bus->wait(timeout);
 }
 bool Port::wait_until_up() noexcept {
   return impl_->bus && impl_->bus->wait_until_up();
