@@ -15,7 +15,7 @@
 namespace shmif::test {
 namespace {
 
-using Words = std::vector<std::string>;
+using CommandWords = std::vector<std::string>;
 
 /// Overwrites the ring of a bus.
 void spoil(const std::string& bus) {
@@ -36,15 +36,16 @@ bool has_heard(const std::string& bus, const std::string& name, std::uint64_t fr
   return false;
 }
 
-Words bridge(const std::string& left, const std::string& right, const Words& more = {}) {
-  Words words{shmifctl_path(), "bridge", left, right, "--port-name", "ear"};
+CommandWords bridge(const std::string& left, const std::string& right,
+                    const CommandWords& more = {}) {
+  CommandWords words{shmifctl_path(), "bridge", left, right, "--port-name", "ear"};
   words.insert(words.end(), more.begin(), more.end());
   return words;
 }
 
 // A link with faults takes frames for the way back, and only then finds that the bus does not.
 TEST(BridgeCounts, WhatABusRefusesIsDroppedAlsoBehindFaultsOfTheWayBack) {
-  for (const Words& more : {Words{}, Words{"--fault-left", "delay=1us"}}) {
+  for (const CommandWords& more : {CommandWords{}, CommandWords{"--fault-left", "delay=1us"}}) {
     const BusRig left;
     const BusRig right;
     Port from = left.port();
