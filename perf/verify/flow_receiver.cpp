@@ -70,7 +70,7 @@ void FlowReceiver::note_times(const Probe& probe, std::uint64_t now_ns) noexcept
 
 void FlowReceiver::note_damaged(Finding finding, const std::optional<Probe>& said,
                                 std::uint64_t now_ns) {
-  if (counts_.corrupt + counts_.truncated == 0) {
+  if (!std::exchange(told_damage_, true)) {
     debug(Debug::verify, [&] {
       return "the first damaged frame of flow " + std::to_string(options_.flow) +
              (said ? " says that its number is " + std::to_string(said->sequence)

@@ -144,6 +144,7 @@ class FlowReceiver {
   double jitter_ns_ = 0;
   std::int64_t transit_before_ns_ = 0;
   bool has_transit_ = false;
+  bool told_damage_ = false;
 };
 
 }  // namespace shmif::perf

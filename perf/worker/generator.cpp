@@ -245,6 +245,7 @@ std::uint64_t Generator::next_look_ns(std::uint64_t now) noexcept {
 
 void Generator::stop(std::uint64_t now) {
   if (done_) return;
+  told_to_stop_ = now < end_ns_;
   end_ns_ = std::min(end_ns_, now);
   finish(now);
 }
@@ -266,10 +267,10 @@ void Generator::finish(std::uint64_t now) {
   job_.window_end_ns.store(end, std::memory_order_release);
   flow_.tx_done.store(true, std::memory_order_release);
   debug(Debug::rate, [&] {
-    const char* const why = !error_.empty()  ? "because of an error"
-                            : no_more_       ? "at a limit of frames or bytes"
-                            : now >= end_ns_ ? "at the end of its time"
-                                             : "because it was told to stop";
+    const char* const why = !error_.empty() ? "because of an error"
+                            : told_to_stop_ ? "because it was told to stop"
+                            : no_more_      ? "at a limit of frames or bytes"
+                                            : "at the end of its time";
     return std::string("stops sending, ") + why + ": " + std::to_string(sequence_) +
            " sequence numbers used, " + std::to_string(pending_.size()) + " frames not accepted";
   });

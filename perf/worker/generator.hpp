@@ -105,7 +105,8 @@ class Generator {
   std::uint64_t refused_since_ns_ = 0;
   std::size_t refused_known_ = 0;  // how many of the pending frames are counted as refused
   std::uint64_t progress_ns_ = 0;
-  bool no_more_ = false;  // a limit is reached: only the pending frames are still sent
+  bool no_more_ = false;       // a limit is reached: only the pending frames are still sent
+  bool told_to_stop_ = false;  // before the end of its time
   bool done_ = false;
   std::string error_;
 };

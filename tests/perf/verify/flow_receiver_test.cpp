@@ -6,7 +6,10 @@
 #include <cmath>
 #include <memory>
 #include <random>
+#include <string>
 #include <vector>
+
+#include "tests/support/debug_lines.hpp"
 
 namespace shmif::perf {
 namespace {
@@ -382,6 +385,18 @@ TEST(Classify, TellsOursFromStaleForeignAndDamaged) {
   EXPECT_EQ(classify({.finding = Finding::foreign}, 7), Arrival::foreign);
   EXPECT_EQ(classify({.finding = Finding::corrupt}, 7), Arrival::corrupt);
   EXPECT_EQ(classify({.finding = Finding::truncated}, 7), Arrival::truncated);
+}
+
+TEST(FlowReceiver, ADebugLineTellsOnlyTheFirstDamagedFrame) {
+  for (const std::uint64_t window : {std::uint64_t{0}, kStart + 100 * kStep}) {
+    FlowReceiver receiver({.flow = 3, .measure_from_ns = window});
+    const std::string said = shmif::test::debug_lines_of("verify", [&] {
+      receiver.note_damaged(Finding::corrupt, probe(5), kStart);
+      receiver.note_damaged(Finding::corrupt, probe(6), kStart);
+      receiver.note_damaged(Finding::truncated, std::nullopt, kStart);
+    });
+    EXPECT_EQ(said, "the first damaged frame of flow 3 says that its number is 5\n") << window;
+  }
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "tests/perf/worker/sender_rig.hpp"
+#include "tests/support/debug_lines.hpp"
 
 namespace shmif::perf::sender_counts {
 namespace {
@@ -196,6 +197,37 @@ TEST(SenderLimits, NoTimesAreKeptWhereNoneAreWantedOrDue) {
   EXPECT_EQ(
       times([](JobOptions& o) { o.rate_fps = {}, o.replay = "capture", o.replay_no_stall = true; }),
       0U);
+}
+
+TEST(SenderLimits, ADebugLineSaysWhatEndedTheSender) {
+  const auto said_of = [](const std::function<void(Sender&)>& set_up, std::uint64_t step_at,
+                          std::uint64_t stop_at) {
+    return shmif::test::debug_lines_of("rate", [&] {
+      Sender sender({1100, 1200, 1300});
+      sender.options.runtime = std::chrono::nanoseconds(1000);
+      set_up(sender);
+      Generator& generator = sender.begin(70);
+      (void)generator.step(step_at);
+      if (stop_at != 0) generator.stop(stop_at);
+    });
+  };
+  const auto nothing = [](Sender&) {};
+  const auto says = [](const std::string& said, const char* what) {
+    return said.find(std::string("stops sending, ") + what) != std::string::npos;
+  };
+  std::string said = said_of(nothing, 1250, 1400);
+  EXPECT_TRUE(says(said,
+                   "because it was told to stop: 72 sequence numbers used, 0 frames not "
+                   "accepted\n"))
+      << said;
+  said = said_of(nothing, 2100, 0);
+  EXPECT_TRUE(says(said, "at the end of its time: 70 sequence numbers used")) << said;
+  said = said_of(nothing, 1250, 2100);
+  EXPECT_TRUE(says(said, "at the end of its time: 72 sequence numbers used")) << said;
+  said = said_of([](Sender& s) { s.options.number_ios = 2; }, 1250, 0);
+  EXPECT_TRUE(says(said, "at a limit of frames or bytes: 72 sequence numbers used")) << said;
+  said = said_of([](Sender& s) { s.end.answers = {{1, Errc::link_ended}}; }, 1250, 0);
+  EXPECT_TRUE(says(said, "because of an error: 71 sequence numbers used, 1 frames not")) << said;
 }
 
 }  // namespace
