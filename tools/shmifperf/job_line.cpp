@@ -189,7 +189,10 @@ void Reader::read_options() {
     }
     any = any || !row->of_run();
     // The places of the command line replace those of the files.
-    if (row->name == "output" && !std::exchange(has_output, true)) line_.set.run.outputs.clear();
+    if (row->name == "output" && !std::exchange(has_output, true)) {
+      line_.set.run.outputs.clear();
+      std::erase_if(line_.set.run.given, [](const auto& each) { return each.first == "output"; });
+    }
     set(*row, value, *job);
     if (job != &common || row->of_run()) continue;
     for (std::size_t i = 0; i < of_files; ++i) {

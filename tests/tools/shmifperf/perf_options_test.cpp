@@ -178,6 +178,16 @@ TEST(Shmifperf, OptionsOverrideThoseOfEveryJobOfTheFiles) {
                      {"no section \"c\""});
 }
 
+TEST(Shmifperf, ShowcmdHasTheOutputsOfTheFileOnlyIfTheCommandLineNamesNone) {
+  TempDir directory;
+  const std::string job = directory.file("x.job");
+  std::ofstream(job) << "[global]\noutput=json:a\noutput=b\nruntime=5\n[a]\nrate=1Mbit\n";
+  const std::string rest = " \\\n  --name=a --runtime=5 --rate=1Mbit\n";
+  EXPECT_EQ(shown({job}), "shmifperf run --output=json:a --output=b" + rest);
+  EXPECT_EQ(shown({job, "--output=terse:c", "--output=d"}),
+            "shmifperf run --output=terse:c --output=d" + rest);
+}
+
 TEST(Shmifperf, WhatShowcmdPrintsMeansTheSame) {
   for (const perf::Profile& profile : perf::profiles()) {
     const std::string line = shown({"--profile", profile.name, "--description=it's \"$HOME\""});
