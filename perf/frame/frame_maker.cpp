@@ -14,7 +14,6 @@ constexpr std::size_t kMinSlots = 64;
 constexpr std::size_t kLineBytes = 64;
 
 std::size_t probe_at(const FrameMakerOptions& options) noexcept {
-  if (!options.ethernet) return 0;
   if (options.headers) return options.headers->bytes();
   return kEthernetHeaderBytes + (options.vlan ? kVlanTagBytes : 0);
 }
@@ -71,7 +70,7 @@ FrameMakerOptions frame_maker_options(const JobOptions& job, std::uint32_t flow,
 FrameMaker::FrameMaker(const FrameMakerOptions& options)
     : flow_(options.flow),
       checksum_(options.checksum),
-      headers_(options.ethernet ? options.headers : std::nullopt),
+      headers_(options.headers),
       probe_at_(perf::probe_at(options)),
       max_bytes_(std::max(options.max_bytes, min_bytes())),
       // Not a power of two: otherwise the fronts of all buffers would compete for few cache lines.
@@ -86,7 +85,7 @@ FrameMaker::FrameMaker(const FrameMakerOptions& options)
   for (std::size_t number = 0; number < slots(); ++number) {
     std::byte* const slot = slot_of(number);
     const std::span payload(slot + min_bytes(), max_bytes_ - min_bytes());
-    if (options.ethernet && !headers_) write_header(options, slot);
+    if (!headers_) write_header(options, slot);
     if (options.payload == Payload::zero) continue;
     if (options.payload == Payload::pattern) {
       fill_pattern(payload, options.pattern);

@@ -22,8 +22,6 @@
 namespace shmif::perf {
 
 struct FrameMakerOptions {
-  /// Ethernet frames; otherwise the payload of datagrams, which begins with the probe.
-  bool ethernet = true;
   MacAddress destination, source;
   std::optional<std::uint16_t> vlan;      ///< an 802.1Q tag with priority 0
   std::optional<HeaderTemplate> headers;  ///< instead of the Ethernet header and the tag

@@ -7,16 +7,6 @@
 
 namespace shmif::perf {
 
-void LatencyHistogram::record(std::uint64_t ns, std::uint64_t times) noexcept {
-  if (times == 0) return;
-  counts_[bucket_of(ns)] += times;
-  count_ += times;
-  sum_ += Wide{ns} * times;
-  squares_ += square_of(ns) * times;
-  min_ = std::min(min_, ns);
-  max_ = std::max(max_, ns);
-}
-
 void LatencyHistogram::merge(const LatencyHistogram& other) noexcept {
   for (std::size_t i = 0; i < kBuckets; ++i) counts_[i] += other.counts_[i];
   count_ += other.count_;

@@ -53,11 +53,8 @@ class LatencyHistogram {
     min_ = std::min(min_, ns);
     max_ = std::max(max_, ns);
   }
-  /// As if record(ns) were called `times` times.
-  void record(std::uint64_t ns, std::uint64_t times) noexcept;
   /// Adds the counts of `other`. Exact, as if all had been recorded in one histogram.
   void merge(const LatencyHistogram& other) noexcept;
-  void clear() noexcept { *this = LatencyHistogram(); }
 
   std::uint64_t count() const noexcept { return count_; }
   bool empty() const noexcept { return count_ == 0; }

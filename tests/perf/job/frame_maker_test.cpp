@@ -61,19 +61,6 @@ TEST(FrameMaker, TagsFramesOfAVlan) {
   EXPECT_EQ(read_probe(frame.bytes, 18).finding, Finding::whole);
 }
 
-TEST(FrameMaker, ADatagramBeginsWithItsProbe) {
-  FrameMakerOptions options = some_options();
-  options.ethernet = false;
-  options.checksum = Checksum::none;
-  FrameMaker maker(options);
-  EXPECT_EQ(maker.min_bytes(), kProbeBytes);
-  const FrameView datagram = maker.make(9, 100, kProbeInFrame);
-  const ProbeReading reading = read_probe(datagram.bytes, 0);
-  EXPECT_EQ(reading.finding, Finding::whole);
-  EXPECT_EQ(reading.checksum, Checksum::none);
-  EXPECT_EQ(reading.probe.sequence, 9U);
-}
-
 TEST(FrameMaker, FramesOfABatchStayAsTheyAre) {
   for (const std::size_t batch : {1U, 32U, 64U, 65U, 200U}) {
     FrameMakerOptions options = some_options();
@@ -167,7 +154,6 @@ TEST(FrameMaker, KnowsEveryByteOfAFrameWithoutARecord) {
 
 TEST(FrameMaker, AFrameThatIsLongerThanAnyOfItsOwnIsNotAsMade) {
   FrameMakerOptions options;
-  options.ethernet = false;
   options.payload = Payload::zero;  // behind its end are zeros, too
   options.max_bytes = 100;
   const FrameMaker receiver(options);

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "tests/perf/report/own_values.hpp"
+#include "tests/perf/stats/recorded.hpp"
 
 namespace shmif::test {
 
@@ -326,7 +327,7 @@ RunCauses distinct_causes(OwnValues& own) {
 
 std::shared_ptr<LatencyHistogram> DistinctTimes::histogram() const {
   auto histogram = std::make_shared<LatencyHistogram>();
-  for (std::size_t i = 0; i < kPlaces; ++i) histogram->record(ns.at(i), count_of(i));
+  for (std::size_t i = 0; i < kPlaces; ++i) record(*histogram, ns.at(i), count_of(i));
   return histogram;
 }
 

@@ -16,6 +16,7 @@
 #include "perf/report/text.hpp"
 #include "tests/perf/report/figures.hpp"
 #include "tests/perf/report/sample_results.hpp"
+#include "tests/perf/stats/recorded.hpp"
 
 namespace shmif::perf::report_repeats {
 namespace {
@@ -25,7 +26,7 @@ using test::Figures;
 
 std::shared_ptr<LatencyHistogram> few_times(std::uint64_t ns) {
   auto times = std::make_shared<LatencyHistogram>();
-  for (std::uint64_t i = 1; i <= 10; ++i) times->record(ns * i, ns);
+  for (std::uint64_t i = 1; i <= 10; ++i) record(*times, ns * i, ns);
   return times;
 }
 

@@ -6,6 +6,7 @@
 #include <stdexcept>
 
 #include "tests/perf/report/distinct_sample.hpp"
+#include "tests/perf/stats/recorded.hpp"
 
 namespace shmif::test {
 
@@ -42,7 +43,7 @@ std::shared_ptr<LatencyHistogram> draw_latencies(const Stream& s, double scale,
   while (left > 0) {
     const std::uint64_t times = std::min(each, left);
     const double ns = body(random) + (is_tail(random) ? tail(random) : 0);
-    histogram->record(static_cast<std::uint64_t>(ns), times);
+    record(*histogram, static_cast<std::uint64_t>(ns), times);
     left -= times;
   }
   return histogram;

@@ -10,12 +10,13 @@
 
 #include "perf/report/json.hpp"
 #include "perf/report/text.hpp"
+#include "tests/perf/stats/recorded.hpp"
 
 namespace shmif::perf::summary_text {
 
 inline std::shared_ptr<LatencyHistogram> times(std::uint64_t count, std::uint64_t ns) {
   auto all = std::make_shared<LatencyHistogram>();
-  if (count != 0) all->record(ns, count);
+  if (count != 0) record(*all, ns, count);
   return all;
 }
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "perf/campaign/repetitions.hpp"
+#include "tests/perf/stats/recorded.hpp"
 
 namespace shmif::perf::repeated_figures {
 namespace {
@@ -36,9 +37,9 @@ RunResult run_times(double times, double sent_times) {
   flow.lost = count(1'300);
   run.jobs[1].flows = {flow, flow};
   // Percentiles are exact below 256 ns.
-  run.jobs[1].latency->record(count(17), 60);
-  run.jobs[1].latency->record(count(19), 39);
-  run.jobs[1].latency->record(count(23), 1);
+  record(*run.jobs[1].latency, count(17), 60);
+  record(*run.jobs[1].latency, count(19), 39);
+  run.jobs[1].latency->record(count(23));
   run.began = std::chrono::system_clock::time_point(std::chrono::seconds(count(100)));
   run.ended = run.began + std::chrono::seconds(1);
   return run;

@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "perf/campaign/search.hpp"
+#include "tests/perf/stats/recorded.hpp"
 
 namespace shmif::perf::trial_figures {
 namespace {
@@ -45,14 +46,14 @@ RunResult run_of_trial() {
   run.jobs[1].spacing_error->record(70);
   run.jobs[1].spacing_error->record(90);
   run.jobs[2].flows = {flow_of_trial()};
-  for (std::uint64_t i = 1; i <= 90; ++i) run.jobs[2].latency->record(i, 10);
+  for (std::uint64_t i = 1; i <= 90; ++i) record(*run.jobs[2].latency, i, 10);
   run.jobs[0].tx.frames = 77;
   run.jobs[0].tx.seconds = 1;
   run.jobs[0].spacing_error->record(1'000'000);
   run.jobs[3].flows = {flow_of_trial()};
   run.jobs[3].flows[0].from = "other";
   run.jobs[3].flows[0].received = 0;
-  run.jobs[3].latency->record(1'000'000, 100'000);
+  record(*run.jobs[3].latency, 1'000'000, 100'000);
   return run;
 }
 

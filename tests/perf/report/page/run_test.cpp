@@ -16,6 +16,7 @@
 #include "tests/perf/report/page/cells.hpp"
 #include "tests/perf/report/page/samples.hpp"
 #include "tests/perf/report/sample_results.hpp"
+#include "tests/perf/stats/recorded.hpp"
 
 namespace shmif::perf::page_cells {
 namespace {
@@ -105,8 +106,8 @@ TEST_F(TablesInABrowser, RepetitionsAreShownByTheirMedianAndTheirLeastAndMost) {
 TEST_F(TablesInABrowser, OfRepetitionsEachFigureIsTheMedianAndNotThatOfTheRunThatIsShown) {
   const Json& facts = shown("repeated", test::repeated_json());
   LatencyHistogram middle;
-  middle.record(2000, 970);
-  middle.record(2500, 30);
+  record(middle, 2000, 970);
+  record(middle, 2500, 30);
   const auto at = [&](double per_cent) {
     return page_words(format_ns(static_cast<double>(middle.percentile(per_cent))));
   };

@@ -7,6 +7,7 @@
 
 #include "perf/report/json.hpp"
 #include "tests/perf/report/sample_results.hpp"
+#include "tests/perf/stats/recorded.hpp"
 
 namespace shmif::test {
 
@@ -321,8 +322,8 @@ Json repeated() {
     tx.tx.frames = tx.tx.offered_frames = static_cast<std::uint64_t>(fps * 10);
     rx.rx.frames = static_cast<std::uint64_t>((fps - 1000) * 10);
     rx.latency = std::make_shared<LatencyHistogram>();
-    rx.latency->record(ns, 970);
-    rx.latency->record(slow_ns, 30);
+    record(*rx.latency, ns, 970);
+    record(*rx.latency, slow_ns, 30);
     run.jobs = {tx, rx};
     add_group(run, "0");
     return run;
