@@ -228,6 +228,14 @@ TEST(GatheredJobs, TheFirstErrorOfAGroupIsThatOfItsFirstJobThatHadOne) {
   EXPECT_EQ(group.rx.first_error, "came");
 }
 
+TEST(GatheredJobs, AGroupBeganWithTheLatestOfItsJobs) {
+  Left left({Role::tx, Role::tx, Role::tx});
+  left.block(0).start_skew_ns = 30;
+  left.block(1).start_skew_ns = 50;
+  left.block(2).start_skew_ns = 40;
+  EXPECT_EQ(left.gathered().groups.at(0).start_skew_ns, 50U);
+}
+
 TEST(GatheredJobs, OfOneThatHasNotEndedNoHistogramIsRead) {
   Left left({Role::tx, Role::tx});
   for (const std::size_t i : {0U, 1U}) {

@@ -141,6 +141,11 @@ TEST(TimeLeft, IsThatOfWhoSendsAndOfThoseWhoWaitForHim) {
   EXPECT_EQ(p.share, 0.1);
   run.plan[2].waits_for = {0, 1};
   EXPECT_EQ(at(5).jobs[2].left_seconds, 45) << "who receives ends with those who send to him";
+  run.options(1).rw = Role::tx;
+  run.options(1).runtime = seconds(10);
+  EXPECT_EQ(at(5).jobs[2].left_seconds, 45) << "the longer of the two that it waits for";
+  run.options(1).rw = Role::rx;
+  run.options(1).runtime = {};
   run.plan[2].waits_for = {0};
   p = at(25);
   EXPECT_EQ(p.jobs[0].left_seconds, 0) << "it drains";

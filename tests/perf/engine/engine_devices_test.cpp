@@ -64,7 +64,11 @@ TEST_F(NamedDevices, AreTheEndsInTheirOrder) {
     EXPECT_TRUE(same_frames(there, collect(*other, there.size())));
     (void)send_all(*other, back, *one);
     EXPECT_TRUE(same_frames(back, collect(*one, back.size())));
-    EXPECT_EQ(wire->open_end(end_options(2)).error().code, Errc::bad_argument);
+    const auto third = wire->open_end(end_options(2));
+    ASSERT_FALSE(third);
+    EXPECT_EQ(third.error().code, Errc::bad_argument);
+    EXPECT_EQ(third.error().message, "cannot open end 3 of " + wire->address() + " for job \"" +
+                                         end_options(2).name + "\": it has 2");
   }
 }
 
@@ -86,6 +90,16 @@ TEST_F(NamedDevices, AreInUseByWhatIsTheirOwnAndNotTheirNeighbours) {
   EXPECT_NE(why.find("\"right\" in namespace " + space->path() + " has the address 198.18.0.1/24"),
             std::string::npos)
       << why;
+}
+
+TEST_F(NamedDevices, AreInUseByABridgeThatTheyArePartOf) {
+  ASSERT_TRUE(ip({"link", "add", "bridge0", "type", "bridge"}));
+  ASSERT_TRUE(ip({"link", "set", "left", "master", "bridge0"}));
+  EXPECT_NE(refusal("left").find("interface \"left\" in namespace " + space->path() +
+                                 " is part of a bridge or a bond"),
+            std::string::npos)
+      << refusal("left");
+  EXPECT_EQ(refusal("right"), "");
 }
 
 TEST_F(NamedDevices, AreInUseByARouteWithSeveralWays) {

@@ -168,6 +168,7 @@ TEST(HostEnd, AConnectionToNobodyTimesOutAndSaysWhatToLookAt) {
   const auto unheard = listen_tcp_host_end(options);
   ASSERT_FALSE(unheard);
   EXPECT_EQ(unheard.error().code, Errc::timed_out);
+  EXPECT_EQ(unheard.error().message, "no peer connected to " + own_address(7061) + " within 30 ms");
 }
 
 TEST(HostEnd, AConnectionThatCanNeverBeMadeIsRefusedAtOnce) {

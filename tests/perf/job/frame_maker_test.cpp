@@ -50,12 +50,12 @@ TEST(FrameMaker, MakesFramesWithHeaderAndProbe) {
 
 TEST(FrameMaker, TagsFramesOfAVlan) {
   FrameMakerOptions options = some_options();
-  options.vlan = 0x123;
+  options.vlan = 0x923;
   FrameMaker maker(options);
   EXPECT_EQ(maker.min_bytes(), 64U);
   const FrameView frame = maker.make(0, 64, kProbeInFrame);
   const Bytes tag(frame.bytes.begin() + 12, frame.bytes.begin() + 18);
-  EXPECT_EQ(tag, (Bytes{std::byte{0x81}, std::byte{0}, std::byte{1}, std::byte{0x23},
+  EXPECT_EQ(tag, (Bytes{std::byte{0x81}, std::byte{0}, std::byte{9}, std::byte{0x23},
                         std::byte{0x88}, std::byte{0xb5}}));
   EXPECT_EQ(probe_offset(frame.bytes), 18U);
   EXPECT_EQ(read_probe(frame.bytes, 18).finding, Finding::whole);

@@ -181,6 +181,11 @@ TEST(JobFile, IncludesThatLackALoopOrAFileAreErrors) {
   }
   ASSERT_EQ(read(deep).errors.size(), 1U);
   EXPECT_NE(read(deep).errors[0].find("16 deep"), std::string::npos);
+  deep["15.job"] = "loops=3\n";
+  EXPECT_EQ(read(deep).errors, std::vector<std::string>()) << "sixteen";
+  deep["15.job"] = "include 16.job\n";
+  deep["16.job"] = "loops=3\n";
+  EXPECT_EQ(read(deep).errors.size(), 1U) << "one more";
 }
 
 TEST(JobFile, IncludesItselfHoweverItsPathIsWritten) {
@@ -267,6 +272,18 @@ TEST(JobFile, GoesAsFarAsItsLimitsAndNoFurther) {
   EXPECT_EQ(longest.set.jobs.at(0).exec_prerun.at(1).size(), line.size() - 22);
   EXPECT_EQ(longest.set.jobs.at(0).loops, 3U);
   EXPECT_EQ(error_of("[a]\n" + line + "x\n"), "main.job:2: the line is longer than 64 KiB");
+}
+
+TEST(JobFile, OnlyTheFirstTwentyErrorsAreShownAndTheLastOfThemSaysSo) {
+  std::string text = "[a]\n";
+  for (int i = 0; i < 25; ++i) text += "no_such_option=1\n";
+  const Read result = read(text);
+  ASSERT_EQ(result.errors.size(), 20U);
+  const std::string more = " (further errors are not shown)";
+  EXPECT_TRUE(result.errors[18].starts_with("main.job:20: unknown option")) << result.errors[18];
+  EXPECT_FALSE(result.errors[18].ends_with(more)) << result.errors[18];
+  EXPECT_TRUE(result.errors[19].starts_with("main.job:21: unknown option")) << result.errors[19];
+  EXPECT_TRUE(result.errors[19].ends_with(more)) << result.errors[19];
 }
 
 TEST(JobFile, BothSignsOfACommentAreKnownWhereverOneMayBe) {

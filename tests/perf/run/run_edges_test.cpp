@@ -432,6 +432,17 @@ TEST(RunsAsOne, HaveEachKindOfWarningOfEachJobOnce) {
   EXPECT_EQ(all.lost_outputs, (Words{"output of a", "output of b"}));
 }
 
+TEST(RunsAsOne, KeepTheMessagesOfThoseBeforeAndBehindTheOneThatIsShown) {
+  std::vector<RunResult> runs;
+  runs.push_back(run_of(100, "slow"));
+  runs.push_back(run_of(200, "middle"));
+  runs.push_back(run_of(300, "fast"));
+  const RunResult all = all_of_repetitions(std::move(runs));
+  EXPECT_EQ(all.shown_run, 1U);
+  EXPECT_EQ(all.warnings, (Words{"each", "middle", "slow", "fast"}));
+  EXPECT_EQ(all.failures, (Words{"failure of middle", "failure of slow", "failure of fast"}));
+}
+
 TEST(RunsAsOne, OfAnEvenNumberShowTheUpperOfTheTwoInTheMiddle) {
   std::vector<RunResult> runs;
   for (const std::uint64_t rate : {100U, 300U, 200U, 400U}) runs.push_back(run_of(rate, "r"));

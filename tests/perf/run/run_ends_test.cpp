@@ -81,10 +81,19 @@ TEST(RunEnds, ASenderThatIsStoppedByDebuggersHandIsStuckAndKilled) {
       "[global]\nstuck_timeout=200ms\n[a]\nrate_iops=1000\n"
       "runtime=1\ndrain_time=50ms\n",
       signal_in(JobState::running, 0, SIGSTOP));
-  EXPECT_TRUE(failed(result, "job \"a\": is stuck: still running"));
+  EXPECT_TRUE(
+      failed(result, "job \"a\": is stuck: still running 0.2 s after it should have ended"));
   EXPECT_EQ(job_of(result, "a").exit_signal, SIGKILL);
   EXPECT_EQ(job_of(result, "a.sink").errors, std::vector<std::string>{})
       << "it waited for its sender";
+}
+
+TEST(RunEnds, AJobThatBeginsLaterIsNotStuckBeforeItsOwnEnd) {
+  const RunResult result = run_text(
+      "[global]\nstuck_timeout=1\n[a]\nrate_iops=1000\nstart_delay=1500ms\nruntime=100ms\n"
+      "drain_time=20ms\n");
+  EXPECT_TRUE(passed(result));
+  EXPECT_EQ(job_of(result, "a").tx.offered_frames, 100U);
 }
 
 TEST(RunEnds, AReceiverIsNotStuckAsLongAsSomebodyIsToSendToIt) {

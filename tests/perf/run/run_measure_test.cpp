@@ -9,6 +9,7 @@
 #include <fstream>
 #include <sstream>
 #include <string>
+#include <utility>
 
 #include "perf/campaign/campaign.hpp"
 #include "tests/perf/run/run_plan.hpp"
@@ -98,6 +99,24 @@ TEST(RunMeasure, ALatencyBeyondItsMaximumFailsTheJobByFrameAndTime) {
   // Of a round trip, who asked has the time.
   EXPECT_TRUE(failed(run_text("[p]\nrw=pingpong\n" + job.substr(4) + "5ms\n"),
                      "job \"p\": frame 0 of p took "));
+}
+
+TEST(RunMeasure, OfTheMaximaOfASenderAndItsReceiverTheLowerApplies) {
+  for (const auto& [sends, receives] : {std::pair{"5ms", "1m"}, {"1m", "5ms"}}) {
+    const RunResult late = run_text(
+        std::string("[a]\nto=b\nengine=unix\nrate_iops=500\nnumber_ios=20\nfault=delay=20ms\n") +
+        "max_latency=" + sends + "\n[b]\nrw=rx\nengine=unix\nmax_latency=" + receives + '\n');
+    EXPECT_TRUE(failed(late, "longer than max_latency (5ms)")) << sends;
+  }
+}
+
+TEST(RunMeasure, AReceiverWaitsAsLongAsItsSenderSaysForLateFrames) {
+  const RunResult result = run_text(
+      "[a]\nto=b\nengine=unix\nnumber_ios=20\nfault=delay=300ms\ndrain_time=5\n"
+      "[b]\nrw=rx\nengine=unix\ndrain_time=1ms\n");
+  EXPECT_TRUE(passed(result));
+  EXPECT_EQ(test::flow_to(result, "b").received, 20U);
+  EXPECT_EQ(test::flow_to(result, "b").late, 0U);
 }
 
 TEST(RunMeasure, TheHarnessesOwnLimitStandsBesideEachRate) {

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <memory>
+#include <utility>
 
 #include "perf/campaign/search.hpp"
 #include "tests/perf/stats/recorded.hpp"
@@ -68,6 +69,29 @@ TEST(TrialFigures, OnlyAFrameThatCameWholeAndInTimeIsDelivered) {
   EXPECT_EQ(trial.loss_share, 0.1) << "900 of 1000 were received";
   EXPECT_EQ(trial.latency_percentile_ns, 50) << "of all that were sent, half took so long";
   EXPECT_EQ(trial.sender_late_ns, 90);
+}
+
+TEST(TrialFigures, LatenciesAreThoseOfAllWhoReceiveOfTheJobOrAreIt) {
+  RunResult run;
+  for (const char* const name : {"s", "s.peer"}) {
+    JobResult job;
+    job.name = name;
+    job.latency = job.service = std::make_shared<LatencyHistogram>();
+    job.spacing_error = std::make_shared<LatencyHistogram>();
+    FlowResult flow;
+    flow.from = run.jobs.empty() ? "s.peer" : "s";
+    flow.to = name;
+    flow.sent = flow.received = 100;
+    job.flows = {flow};
+    record(*job.latency, run.jobs.empty() ? 10 : 200, 100);
+    run.jobs.push_back(job);
+  }
+  JobOptions job;
+  job.name = "s";
+  for (const auto& [per_cent, ns] : {std::pair{25.0, 10.0}, {50.0, 10.0}, {75.0, 200.0}}) {
+    job.latency_percentile = per_cent;
+    EXPECT_EQ(figures_of_trial(run, job, 300).latency_percentile_ns, ns) << per_cent;
+  }
 }
 
 TEST(TrialFigures, OfOneThatAsksRequestsAndRepliesCount) {

@@ -236,6 +236,15 @@ TEST(EchoerCounts, WhatAnErrorStoppedWasAskedForAndNeverGoes) {
   EXPECT_EQ(ramp.echoer.flush(ramp.recorder).size(), 1U);
   EXPECT_EQ(of(ramp.job.sent[Period::ramp]), (Counts{1, 100, 1, 100, 0, 0, 1, 0}));
   EXPECT_EQ(of(ramp.job.sent[Period::window]), Counts(8));
+  // What is told of the next batch is of that alone.
+  ramp.echoer.add(FrameView(request.data(), request.size()), 14, request_of(2, 7), Period::window);
+  const auto later = ramp.echoer.flush(ramp.recorder);
+  ASSERT_EQ(later.size(), 1U);
+  EXPECT_EQ(later[0].flow, 2U);
+  EXPECT_EQ(later[0].number, 7U);
+  EXPECT_EQ(later[0].period, Period::window);
+  EXPECT_EQ(of(ramp.job.sent[Period::ramp]), (Counts{1, 100, 1, 100, 0, 0, 1, 0}));
+  EXPECT_EQ(of(ramp.job.sent[Period::window]), (Counts{1, 100, 1, 100, 0, 0, 1, 0}));
 }
 
 // ---- Jobs that send in a proportion, and requests without a reply ----
