@@ -196,6 +196,9 @@ TEST_F(AddressClaimTest, NoPartOfAMessageIsLookedAtBehindItsEnd) {
     }
   }
   EXPECT_TRUE(conflicts_.empty());
+  // Whole, though without the option that names the sender's MAC address.
+  claim_.look({batch[1].bytes.data(), batch[1].size() - 8}, kOwn);
+  EXPECT_EQ(conflicts_, (std::vector<std::pair<std::string, MacAddress>>{{"fd00::1:2:3", kOther}}));
 }
 
 BusInfo some_bus() {

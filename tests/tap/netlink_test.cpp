@@ -437,6 +437,37 @@ TEST_F(NetlinkTest, LeadsToAGatewayOutsideOfANetworkOfOneAddress) {
   }
 }
 
+TEST_F(NetlinkTest, LeadsToNoGatewayOutsideBecauseOfAnAddressOfTheOtherFamily) {
+  const TestNamespace space;
+  Netlink netlink = space.netlink();
+  ok(netlink.add_veth("v0", "v1"));
+  ok(netlink.set_up("v0"));
+  ok(netlink.add_address("v0", *Cidr::parse("198.18.0.1/24")));
+  ok(netlink.add_address("v0", *Cidr::parse("fd00::1/32")));
+  const auto refused = netlink.add_default_route("v0", *IpAddress::parse("198.19.0.2"));
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, std::errc::host_unreachable);
+}
+
+TEST_F(NetlinkTest, BlamesTheMtuForAnAddressOnlyIfItIsTooSmall) {
+  const TestNamespace space;
+  Netlink netlink = space.netlink();
+  ok(netlink.add_veth("v0", "v1"));
+  const Cidr address = *Cidr::parse("fd00::1/64");
+  ok(netlink.set_mtu("v0", 1280));
+  ok(netlink.add_address("v0", address));
+  const auto again = netlink.add_address("v0", address);
+  ASSERT_FALSE(again);
+  EXPECT_EQ(again.error().code, std::errc::file_exists);
+  EXPECT_EQ(again.error().message.find("MTU"), std::string::npos) << again.error().message;
+  ok(netlink.set_mtu("v0", 1279));
+  const auto refused = netlink.add_address("v0", address);
+  ASSERT_FALSE(refused);
+  EXPECT_NE(refused.error().message.find("needs an MTU of 1280, the interface has 1279"),
+            std::string::npos)
+      << refused.error().message;
+}
+
 TEST_F(NetlinkTest, SaysThatIpv6IsSwitchedOff) {
   const TestNamespace space;
   const Inside inside(space);
