@@ -1,5 +1,6 @@
 // shmifperf heat: the map of a program whose accesses are known.
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -342,6 +343,17 @@ TEST(HeatCommand, SaysWhichOptionsDoNotGoTogether) {
   EXPECT_EQ(shmifperf({"heat", "--bus", "/none"}).status, 1) << "there is no such bus";
 }
 
+TEST(HeatCommand, ThatIsEndedBeforeItsFirstLookSaysSo) {
+  Tool heat(shmifperf_words({"heat", "--backend", "clear_refs", "--attrs", "1h,1h,1h,3,100", "--",
+                             "sh", "-c", "echo begun >&2; exec sleep 60"}));
+  ASSERT_TRUE(heat.wait_for("begun"));
+  heat.signal(SIGINT);
+  const ToolResult result = heat.finish();
+  EXPECT_NE(result.err.find(" was not measured: it ended within the first sampling interval\n"),
+            std::string::npos)
+      << result.err;
+}
+
 TEST(HeatCommand, EndsAfterAsManyWindowsAsWereWanted) {
   Tool watched({"sleep", "60"});
   const ToolResult result =
@@ -501,6 +513,31 @@ TEST_F(HeatMonitorCommand, EndsForItsUserEvenWhileALookGoesOn) {
   target.release();
 }
 
+TEST_F(HeatMonitorCommand, KeepsNothingOfTheCommandThatStartedIt) {
+  const std::string file = dir_.file("inherited");
+  const UniqueFd inherited(::open(file.c_str(), O_RDWR | O_CREAT, 0600));  // not closed by exec
+  ASSERT_EQ(heat({"--set", "-p", std::to_string(::getpid())}).status, 0);
+  const pid_t pid = monitor();
+  ASSERT_GT(pid, 0);
+  const std::string folder = "/proc/" + std::to_string(pid);
+  EXPECT_EQ(std::filesystem::read_symlink(folder + "/cwd"), "/");
+  for (const auto& each : std::filesystem::directory_iterator(folder + "/fd")) {
+    EXPECT_NE(std::filesystem::read_symlink(each.path()), file);
+  }
+  EXPECT_EQ(::getsid(pid), pid) << "the end of a terminal would end it";
+  for (const int signal : {SIGINT, SIGHUP, SIGPIPE}) EXPECT_EQ(::kill(pid, signal), 0);
+  EXPECT_EQ(status()["targets"].size(), 1U) << "it goes on";
+}
+
+TEST_F(HeatMonitorCommand, AnswersOnATerminalOfAnyWidth) {
+  ASSERT_EQ(heat({"--set", "-p", std::to_string(::getpid())}).status, 0);
+  for (const unsigned short columns : std::vector<unsigned short>{1, 1500}) {
+    OnTerminal terminal({SHMIFPERF_PATH, "heat", "--show", "--control", dir_.file("control")},
+                        columns, 40);
+    EXPECT_EQ(terminal.status(), 0) << terminal.seen;
+  }
+}
+
 TEST_F(HeatMonitorCommand, DoesNotStayIfItHasNothingToDo) {
   const ToolResult result = heat({"--on"});
   EXPECT_EQ(result.status, 1);
@@ -558,6 +595,7 @@ TEST_F(HeatMonitorCommand, TakesEachProcessOfABusOnceHoweverManyPortsItHas) {
   ASSERT_TRUE(other.wait_for("answering"));
   attach("right");
   const ToolResult set = heat({"--set", "--bus", bus.path()});
+  EXPECT_EQ(status()["backend"], "client") << "others are no part of a bus's heat";
   EXPECT_EQ(set.status, 0) << set.err;
   std::vector<pid_t> targets;
   const Json all = status();
