@@ -167,8 +167,46 @@ TEST(HeatWords, OfVeryManyMappingsNameTwenty) {
   EXPECT_TRUE(text.ends_with("map 3                      4.0 KiB 3 %\n  and 2 more mappings\n"))
       << text;
   EXPECT_NE(text.find("looks\nmap 22                     4.0 KiB 22 %\n"), std::string::npos);
+  result.mappings.mappings.resize(21);
+  EXPECT_TRUE(behind_head(result).ends_with("\n  and 1 more mappings\n"));
   result.mappings.mappings.resize(20);
   EXPECT_EQ(behind_head(result).find("more mappings"), std::string::npos);
+}
+
+TEST(HeatWords, OfTwentyOneRangesThatWereAccessedNameTwentyWithinTheColumns) {
+  HeatResult result;
+  result.process = {41, 1};
+  HeatWindow& window = result.windows.emplace_back();
+  window.samples = 10;
+  for (std::uint64_t i = 1; i <= 21; ++i) {
+    // A large one, beside which each of the others has no room in the map.
+    const std::uint64_t bytes = i == 7 ? 1U << 27U : 4096;
+    const std::uint64_t begin = i << 28U;
+    window.regions.push_back({begin, begin + bytes, i % 2 == 0 ? 9U : 5U, {}, 0});
+    result.ranges.push_back({{begin, begin + bytes}, "map " + std::to_string(i), 0});
+  }
+  const std::string text = heat_text({result}, {}, 60);
+  EXPECT_NE(text.find("\n  and 1 more mappings\n"), std::string::npos) << text;
+  // The line that says how often samples are taken is not folded.
+  const std::string map = text.substr(text.find("over time"));
+  for (std::size_t at = 0; at < map.size();) {
+    const std::size_t end = map.find('\n', at);
+    if (map.compare(at, 11, "working set") != 0) {
+      EXPECT_LE(end - at, 60U) << text;
+    }
+    at = end + 1;
+  }
+  result.windows[0].regions.pop_back();
+  EXPECT_EQ(heat_text({result}, {}, 60).find("more mappings"), std::string::npos);
+}
+
+TEST(HeatWords, HaveSixtyColumnsAtLeast) {
+  HeatResult result;
+  result.process = {41, 1};
+  result.ranges = {{{0x10000, 0x20000}, "pool", 0}};
+  result.windows = {{0, 1, 10, 0, {{0x10000, 0x12000, 9, {}, 0}}}};
+  EXPECT_EQ(heat_text({result}, {}, 1), heat_text({result}, {}, 60));
+  EXPECT_NE(heat_text({result}, {}, 61), heat_text({result}, {}, 200));
 }
 
 TEST(HeatWords, OfANameThatIsTooLongHaveItsEnd) {
