@@ -49,6 +49,9 @@ TEST(Completion, OfShmifctlKnowsTheWordsOfEachOptionAndNoOthers) {
   EXPECT_EQ(offered(ctl, "inject x --timing ''"), (Offer{"original", "flat", "x2"}));
   EXPECT_EQ(offered(ctl, "exec x --via ''"), (Offer{"tap", "veth"}));
   EXPECT_EQ(offered(ctl, "dump x --resume ''"), (Offer{"first", "newest"}));
+  EXPECT_EQ(offered(ctl, "top x --sort ''"), (Offer{"loss", "lag", "tx", "rx", "name", "slot"}));
+  EXPECT_EQ(offered(ctl, "create x --format ''"), (Offer{"shmif", "netbsd"}));
+  EXPECT_EQ(offered(ctl, "dump x --format ''"), (Offer{"pcap", "pcapng"}));
   EXPECT_EQ(offered(ctl, "help v"), Offer{"values"});
   EXPECT_TRUE(offered(ctl, "help ''").contains("values"));
   EXPECT_FALSE(offered(ctl, "help ''").contains("--help"));
@@ -57,6 +60,13 @@ TEST(Completion, OfShmifctlKnowsTheWordsOfEachOptionAndNoOthers) {
   EXPECT_EQ(offered(ctl, "create x --flow pause --pa"), Offer{"--patience"});
   EXPECT_EQ(offered(ctl, "exec x -- ls --"), Offer{}) << "that is another program's line";
   EXPECT_EQ(offered(ctl, "stat ''"), Offer{}) << "files are readline's own";
+}
+
+TEST(Completion, OfShmifctlContinuesAListOfCategoriesWithWhatItDoesNotHave) {
+  const std::string ctl = "shmifctl";
+  EXPECT_EQ(offered(ctl, "--debug wire,link,rel"), Offer{"wire,link,relay"});
+  EXPECT_EQ(offered(ctl, "--debug wire,wi"), Offer{});
+  EXPECT_EQ(offered(ctl, "--debug link,wire,li"), Offer{});
 }
 
 TEST(Completion, OfShmifctlAsksTheBusThatTheLineNames) {
