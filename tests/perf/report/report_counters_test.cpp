@@ -96,6 +96,14 @@ TEST(CountersReport, PrintsARowForEachEventAndTheReasonsBelow) {
   expect_line(text, "50.0 %");
   expect_line(text, "cache-misses: not supported: no such event");
   expect_line(text, "instructions per cycle: 2.5");
+  RunResult often = counted_sample();
+  for (JobResult& job : often.jobs) {
+    for (CounterResult& each : job.counters) {
+      if (each.name == "cycles")
+        each.value = 1000.0 * static_cast<double>(job.tx.frames + job.rx.frames);
+    }
+  }
+  expect_line(text_of(often), "  1,000  ");
 }
 
 TEST(CountersReport, IsNotThereIfNobodyAsked) {

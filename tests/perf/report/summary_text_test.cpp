@@ -419,6 +419,9 @@ TEST(Summary, OfJobsThatSendBothWaysHasTheSumAndTheSlowerDirection) {
             "  a    txrx   4,000  2.00 k/s  1.60 Mbit/s    10  0.250 %       200 ns  200 ns\n"
             "nothing held the jobs back; what lost 10 frames was not seen\n"
             "use --details for the rest\n");
+  std::swap(run.jobs[0].latency, run.jobs[1].latency);
+  EXPECT_NE(summary_of(run).find("  0.250 %       200 ns  200 ns\n"), std::string::npos)
+      << "also if the second one is slower: " << summary_of(run);
 }
 
 TEST(Summary, OfRepetitionsHasTheMeanOfTheMainFigureAndHowFarItCanBeTrusted) {
