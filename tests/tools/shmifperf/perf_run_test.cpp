@@ -236,6 +236,14 @@ TEST(PerfRun, SaysBeforehandHowLongASearchTakes) {
     tool.signal(SIGINT);
     tool.finish();
   }
+  // Of two, one with a runtime: the other one may take longer.
+  Tool two(shmifperf_words({"run", "--engine=unix", "--search=ndr", "--search_trial=2",
+                            "--drain_time=500ms", "--search_max_iops=100", "--name=a", "--name=b",
+                            "--stonewall", "--runtime=30"}));
+  EXPECT_TRUE(two.wait_for("2 searches with trials of 2.50 s: 20s to "));
+  EXPECT_TRUE(two.wait_for(", or longer on a busy machine, where trials are repeated\n"));
+  two.signal(SIGINT);
+  two.finish();
 }
 
 std::string version_of_shmifperf() {

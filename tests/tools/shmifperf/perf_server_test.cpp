@@ -349,6 +349,8 @@ TEST(PerfServer, TheCommandLineSaysWhatIsWrongWithIt) {
   expect({"run", "--client=a,", "--runtime=1"}, "\"\" is not an address of a server");
   expect({"server", "--listen=127.0.0.1:70000"}, "is not an address of a server");
   expect({"server", "--directory=/nowhere/at/all"}, "is not a directory (make it first)");
+  expect({"server", "--directory=/", "--max-jobs=0"},
+         "--directory: / has all files (name a directory in it)");
   expect({"server", "--max-runtime=0", "--max-jobs=0"}, "--max-runtime: it must be more than 0");
   std::string many = "--client=a";
   for (int i = 1; i < 256; ++i) many += ",a" + std::to_string(i);
