@@ -8,10 +8,12 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdint>
 #include <filesystem>
 #include <future>
 #include <set>
 
+#include "base/unique_fd.hpp"
 #include "perf/engine/socket_end.hpp"
 #include "perf/engine/tcp_socket.hpp"
 #include "shmif/datagram_link.hpp"
@@ -168,6 +170,27 @@ TEST_F(HostSockets, OfDatagramsAreWhatWasAskedForWithEitherFamily) {
     EXPECT_EQ(value_of(large[0], SOL_SOCKET, SO_RCVBUF), 2 * kUdpBufferBytes);
     EXPECT_EQ(value_of(large[0], SOL_SOCKET, SO_SNDBUF), 2 * kUdpBufferBytes);
   }
+}
+
+TEST_F(HostSockets, AWindowThatTheKernelDoesNotGrantIsRefusedWithWhatItGrants) {
+  const Inside inside(*space);
+  const UniqueFd asked(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  const int much = 1 << 30;
+  ASSERT_EQ(::setsockopt(asked.get(), SOL_SOCKET, SO_SNDBUF, &much, sizeof much), 0);
+  const int max = value_of(asked.get(), SOL_SOCKET, SO_SNDBUF) / 2;  // of net.core.wmem_max
+  ASSERT_LT(max, much);
+  HostEndOptions options;
+  options.local = "127.0.0.1:7000";
+  options.window_bytes = static_cast<std::uint64_t>(max);
+  const auto most = open_udp_host_end(options);
+  ASSERT_TRUE(most || most.error().message.find("rmem_max") != std::string::npos);
+  options.window_bytes = static_cast<std::uint64_t>(max) + 1;
+  options.local = "127.0.0.1:7001";
+  const auto more = open_udp_host_end(options);
+  ASSERT_FALSE(more);
+  EXPECT_EQ(more.error().message,
+            "window: the kernel grants " + std::to_string(max) + " of " + std::to_string(max + 1) +
+                " bytes (ask for less, or raise net.core.wmem_max of the machine)");
 }
 
 TEST_F(HostSockets, AWayThatBecomesNarrowerRefusesWhatIsTooLongForIt) {
