@@ -16,6 +16,7 @@
 #include <thread>
 
 #include "bus/layout.hpp"
+#include "bus/offload.hpp"
 #include "tests/support/child_process.hpp"
 #include "tests/support/super_frames.hpp"
 #include "tests/tools/common/bus_rig.hpp"
@@ -240,6 +241,33 @@ TEST(DumpSinks, KeepOfAFrameThatCameShortHowLongItWas) {
   ASSERT_EQ(batch.size(), 1U);
   EXPECT_EQ(batch[0].size(), 60U);
   EXPECT_EQ(batch[0].true_bytes, 1514U);
+}
+
+TEST(DumpSinks, RecordAFrameWithItsChecksumFinished) {
+  const BusRig rig;
+  const Bytes bytes = build({}, 100, 1);
+  FrameView frame(bytes.data(), bytes.size());
+  frame.offload = header_for({}, 0);
+  frame.offload.gso_type = Offload::kGsoNone;
+  ASSERT_TRUE(frame.offload.needs_checksum());
+  Bytes finished = bytes;
+  ASSERT_TRUE(bus::finish_checksum(finished, frame.offload));
+  ASSERT_NE(finished, bytes);
+  for (const std::string name : {"x.pcap", "x.pcapng"}) {
+    tools::SenderNames names(rig.path());
+    tools::WantedOutput wanted;
+    wanted.bus = rig.path();
+    wanted.file = rig.file(name);
+    {
+      tools::DumpSink sink(wanted, &names);
+      sink.put(frame, 0);
+      ASSERT_TRUE(sink.finish({}));
+    }
+    std::ifstream file(*wanted.file, std::ios::binary);
+    const std::string recorded{std::istreambuf_iterator<char>(file), {}};
+    const std::string whole(reinterpret_cast<const char*>(finished.data()), finished.size());
+    EXPECT_NE(recorded.find(whole), std::string::npos) << name;
+  }
 }
 
 TEST(DumpSinks, SayHowMuchOfEachFrameTheyKeep) {
