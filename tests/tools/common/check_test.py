@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""check_test.py SOURCE: runs tools/check on a small tree with stand-ins for cmake and ctest, as a person would."""
+"""check_test.py SOURCE [CLASS]: runs tools/check on a small tree with stand-ins for cmake and ctest, as a person would."""
 import os
 import pathlib
 import pty
@@ -11,7 +11,7 @@ import tempfile
 import time
 import unittest
 
-SOURCE = pathlib.Path(sys.argv.pop() if len(sys.argv) == 2 else ".").resolve()
+SOURCE = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else ".").resolve()
 
 # Builds in two steps. Between them it waits while there is a file build/hold, less than a minute, and 2 s if there is a
 # file build/slow.
@@ -31,7 +31,7 @@ esac
 """
 # Runs two tests. With a file build/broken, one of them fails.
 CTEST = """#!/bin/bash
-[[ $* != *' -N'* ]] || exit 0
+[[ $* != *' -N'* && $* != *' --show-only'* ]] || exit 0
 echo "$(cat build/release/CMakeCache.txt) $*" >>build/tested
 while [[ $1 != --output-junit ]]; do shift; done
 failures=0
@@ -42,6 +42,16 @@ status=run
 echo "<testsuite><testcase name=\\"a\\" status=\\"run\\"/><testcase name=\\"b\\" status=\\"$status\\"/></testsuite>" >"$2"
 exit $failures
 """
+# For CTest itself: four tests, each of which adds its name to build/ran. With a file build/broken, "breaks" fails, and
+# with a file build/worse, "worsens" does. With a file build/killer, "breaks" ends CTest. With a file build/litter, "litters" leaves a file.
+TESTS = """
+add_test(breaks "sh" "-c" "echo breaks >>../ran; [ ! -e ../killer ] || kill -KILL $PPID; [ ! -e ../broken ]")
+add_test(worsens "sh" "-c" "echo worsens >>../ran; [ ! -e ../worse ]")
+add_test(skips "sh" "-c" "echo skips >>../ran; echo 'skipped: no moon here'; exit 77")
+set_tests_properties(skips PROPERTIES SKIP_RETURN_CODE 77)
+add_test(litters "sh" "-c" "echo litters >>../ran; [ ! -e ../litter ] || touch tests/left")
+"""
+EVERY_TEST = ["breaks", "litters", "skips", "worsens"]
 # Stands in for tests/kernel/run: one test skips, for a reason that the file build/known names.
 KERNEL = """#!/bin/bash
 echo "$*" >>build/asked
@@ -61,7 +71,9 @@ DAMON = """#!/bin/bash
 """
 
 
-class Check(unittest.TestCase):
+class Tree(unittest.TestCase):
+    """A small tree in which people run tools/check."""
+
     def setUp(self):
         self.holder = tempfile.TemporaryDirectory()
         self.tree = pathlib.Path(self.holder.name)
@@ -78,14 +90,6 @@ class Check(unittest.TestCase):
         self.environment["PATH"] = f"{self.tree}/bin:{self.environment['PATH']}"
         self.environment["XDG_CACHE_HOME"] = str(self.tree / "build/cache")
         self.commit()
-
-    def put_kernels(self):
-        """Stand-ins for the virtual machines: that of Debian's kernel, and that with DAMON."""
-        folder = self.tree / "tests/kernel"
-        folder.mkdir(parents=True)
-        for name, text in (("run", KERNEL), ("build_damon", BUILD_DAMON), ("damon", DAMON)):
-            (folder / name).write_text(text)
-            (folder / name).chmod(0o755)
 
     def tearDown(self):
         self.holder.cleanup()
@@ -117,6 +121,16 @@ class Check(unittest.TestCase):
 
     def last_line(self, run):
         return run.stdout.splitlines()[-1]
+
+
+class Check(Tree):
+    def put_kernels(self):
+        """Stand-ins for the virtual machines: that of Debian's kernel, and that with DAMON."""
+        folder = self.tree / "tests/kernel"
+        folder.mkdir(parents=True)
+        for name, text in (("run", KERNEL), ("build_damon", BUILD_DAMON), ("damon", DAMON)):
+            (folder / name).write_text(text)
+            (folder / name).chmod(0o755)
 
     def test_only_continuous_integration_has_budgets(self):
         self.change_check(r"^build +1200 ", "build 1 ")
@@ -249,4 +263,103 @@ class Check(unittest.TestCase):
         self.assertEqual(run.stdout, 'tools/check: there is no option or stage "nonsense" (try tools/check --help, or --list)\n')
 
 
-unittest.main(verbosity=2)
+class Rerun(Tree):
+    """What --continue runs of a stage whose tests failed. The tests are run by CTest itself."""
+
+    def setUp(self):
+        super().setUp()
+        (self.tree / "bin/ctest").unlink()
+        (self.tree / "tests").mkdir()
+        self.allow("false")
+        self.build = self.tree / "build"
+        (self.build / "release/tests").mkdir(parents=True)
+        (self.build / "release/CTestTestfile.cmake").write_text(TESTS)
+        self.program = self.build / "release/tests/a_test"
+        self.put_program(self.program)
+
+    def allow(self, probe):
+        (self.tree / "tests/skips.txt").write_text(f"^no moon here\t{probe}\n")
+        self.commit()
+
+    def put_program(self, path):
+        path.write_text("#!/bin/sh\n")
+        path.chmod(0o755)
+
+    def ran(self, *arguments):
+        """Runs tools/check test. Result: the names of the tests that ran, in order, and the run."""
+        (self.build / "ran").unlink(missing_ok=True)
+        run = self.run_check("test", *arguments)
+        ran = self.build / "ran"
+        return sorted(ran.read_text().split()) if ran.exists() else [], run
+
+    def break_tests(self, *names):
+        for name in names:
+            (self.build / name).touch()
+        found, run = self.ran()
+        self.assertEqual((found, run.returncode), (EVERY_TEST, 1), run.stdout)
+
+    def test_only_what_failed_until_each_test_has_passed(self):
+        self.break_tests("broken", "worse")
+        (self.build / "worse").unlink()
+        found, run = self.ran("--continue")
+        self.assertEqual(found, ["breaks", "worsens"])
+        self.assertIn("(2 passed, 1 failed, 1 skipped; rerun 2)", run.stdout)
+        self.assertIn("  | FAILED: breaks\n", run.stdout)
+        self.assertNotIn("FAILED: worsens", run.stdout)
+        self.assertTrue(self.last_line(run).startswith("2 passed, 2 failed"), run.stdout)
+        (self.build / "broken").unlink()
+        found, run = self.ran("--continue")
+        self.assertEqual(found, ["breaks"])
+        self.assertIn("(3 passed, 0 failed, 1 skipped; rerun 1)\n  skipped: 1, no moon here (allowed)", run.stdout)
+        self.assertEqual(self.last_line(run), "4 passed, 0 failed")
+        found, run = self.ran("--continue")
+        self.assertEqual((found, self.last_line(run)), ([], "1 passed, 0 failed"))
+
+    def test_also_when_other_programs_were_built_and_other_tests_run_in_the_meantime(self):
+        self.break_tests("broken")
+        self.put_program(self.build / "release/benchmark")
+        (self.build / "worse").touch()
+        subprocess.run(["ctest", "--test-dir", self.build / "release", "-R", "worsens"], check=False, stdout=subprocess.DEVNULL,
+                       stderr=subprocess.DEVNULL)
+        (self.build / "broken").unlink()
+        found, run = self.ran("--continue")
+        self.assertEqual((found, self.last_line(run)), (["breaks"], "4 passed, 0 failed"))
+
+    def test_also_after_the_second_run_was_interrupted(self):
+        self.break_tests("broken")
+        (self.build / "killer").touch()
+        self.assertEqual(self.ran("--continue")[1].returncode, 1)
+        (self.build / "killer").unlink()
+        self.assertEqual(self.ran("--continue")[0], ["breaks"])
+
+    def test_all_tests_when_the_others_did_not_pass_on_what_is_here_now(self):
+        def add_test():
+            with open(self.build / "release/CTestTestfile.cmake", "a") as file:
+                file.write('add_test(added "true")\n')
+
+        for change in (lambda: self.put_program(self.program), self.program.unlink, add_test, lambda: self.allow("false # never"),
+                       (self.tree / "new file").touch):
+            self.break_tests("broken")
+            change()
+            self.assertEqual(self.ran("--continue")[0], EVERY_TEST)
+        self.assertEqual(self.ran()[0], EVERY_TEST, "without --continue")
+
+    def test_all_tests_when_the_stage_was_interrupted(self):
+        self.break_tests("broken")
+        (self.build / "killer").touch()
+        self.assertEqual(self.ran()[1].returncode, 1)
+        (self.build / "killer").unlink()
+        self.assertEqual(self.ran("--continue")[0], EVERY_TEST)
+
+    def test_all_tests_when_one_left_files_or_must_not_skip(self):
+        self.break_tests("broken", "litter")
+        (self.build / "release/tests/left").unlink()
+        self.assertEqual(self.ran("--continue")[0], EVERY_TEST)
+        (self.build / "litter").unlink()
+        (self.build / "release/tests/left").unlink()
+        self.allow("true")
+        self.break_tests("broken")
+        self.assertEqual(self.ran("--continue")[0], EVERY_TEST)
+
+
+unittest.main(verbosity=2, argv=[sys.argv[0], *sys.argv[2:]])
