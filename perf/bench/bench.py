@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 """Compares shmif with its peers, in turns, and prints one table. Started by tools/bench, which builds what is needed.
 
 Every row is a piece of work that shmif and some peers do. In each round all of them take their turn, the next round in
@@ -7,6 +7,7 @@ most. So a machine that is faster or slower from one minute to the next changes 
 """
 
 import argparse
+import importlib.util
 import json
 import os
 import platform
@@ -37,7 +38,7 @@ def parse():
                                      epilog="Rows are in perf/bench/rows.py; how to read the table is in docs/measurements.md.")
     parser.add_argument("--row", action="append", metavar="NAME", help="only this row, or those that begin so; repeatable")
     parser.add_argument("--list", action="store_true", help="name the rows and stop")
-    parser.add_argument("--quick", action="store_true", help="a minute: one short round of some rows, and no failure")
+    parser.add_argument("--quick", action="store_true", help="a minute: one short round of some rows, no pictures, and no failure")
     parser.add_argument("--install", action="store_true", help="install the packages of the peers first (tools/packages.txt)")
     parser.add_argument("--rounds", type=int, help=f"instead of {HEADLINE_ROUNDS} for rows with a * and {OTHER_ROUNDS} for others")
     parser.add_argument("--out", default=os.path.join(ROOT, "build", "bench"), metavar="DIR", help="for the results")
@@ -47,6 +48,8 @@ def parse():
     options = parser.parse_args()
     if options.write_docs and (options.row or options.quick):
         parser.error("--write-docs replaces the whole table, so it goes with every row: leave out --row and --quick")
+    if options.write_docs and not can_draw():
+        parser.error("--write-docs draws pictures, and python3-matplotlib is missing; --install installs it")
     if options.before and options.write_docs:
         parser.error("--before measures no peers, which --write-docs needs")
     for program in ("tools/shmifctl", "perf/bench/shmif_bench_throughput"):
@@ -54,6 +57,10 @@ def parse():
             parser.error(f"{options.before} has no build/release/{program}; build it there: "
                          "cmake --preset release && cmake --build --preset release --target bench shmifctl")
     return options
+
+
+def can_draw():
+    return importlib.util.find_spec("matplotlib") is not None
 
 
 def build_of(tree):
@@ -160,19 +167,26 @@ def raw(facts, measured):
 
 
 def write_results(options, facts, measured):
+    """Result: what was written, for people."""
     os.makedirs(options.out, exist_ok=True)
     with open(os.path.join(options.out, "results.json"), "w", encoding="utf-8") as file:
         json.dump(raw(facts, measured), file, indent=1)
     with open(os.path.join(options.out, "table.md"), "w", encoding="utf-8") as file:
         file.write(summary(facts) + "\n\n" + report.markdown(measured) + "\n")
-    return write_figures(options.out, measured)
+    if options.quick:
+        return "table.md and results.json"
+    if not can_draw():
+        return "table.md and results.json (pictures need python3-matplotlib; --install installs it)"
+    write_figures(options.out, measured)
+    return "table.md, results.json and pictures"
 
 
 def write_figures(folder, measured, only=()):
     """Result: the names of the pictures, of all or `only` some."""
+    import charts  # matplotlib takes a second to load
     os.makedirs(folder, exist_ok=True)
     names = []
-    for name, picture in (found for one in measured for found in report.pictures(one).items()):
+    for name, picture in (found for one in measured for found in charts.pictures(one).items()):
         if only and name not in only:
             continue
         names.append(name + ".svg")
@@ -240,10 +254,10 @@ def compare(rows, options, setup):
         measured.append(measure(row, rounds, setup))
     facts["line_ns"] = [ns for one in measured for ns in one.line_ns if ns]
     print(report.plain(measured))
-    write_results(options, facts, measured)
+    written = write_results(options, facts, measured)
     if options.write_docs:
         write_docs(facts, measured)
-    say(f"results: {options.out}/table.md, results.json and pictures")
+    say(f"results in {options.out}: {written}")
     verdicts = [line[-1] for line in report.lines(measured)]
     print("targets: " + ", ".join(f"{verdicts.count(v)} {v}" for v in ("met", "missed", "not measured")))
 

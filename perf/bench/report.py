@@ -1,6 +1,5 @@
-"""What came of the rows: ratios, verdicts, the table, and pictures of it."""
+"""What came of the rows: ratios, verdicts and the table. Pictures of it: charts.py."""
 
-import html
 import statistics
 import textwrap
 
@@ -197,77 +196,6 @@ def found_values(measured, figure):
     return [(subject, values) for subject, values in found if values]
 
 
-BAR, GAP, LABEL, WIDTH = 18, 8, 220, 720
-OURS_COLOUR, THEIR_COLOUR = "#1f6feb", "#9aa4b2"
-
-
 def is_ours(subject):
     """A way to use shmif, as "shmif, in place"; not what stands beside it for comparison, as "shmif, lossy"."""
     return subject == OURS or subject.startswith((OURS + ", in place", OURS + ", two bridges", OURS + ", stream", OURS + ", plugin", "dump -w"))
-
-
-def svg(measured, figure, height, shapes):
-    title = f"{measured.row.work}: {figure.title}" + (f", {figure.unit}" if figure.unit else "")
-    head = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" font-family="sans-serif" font-size="12">',
-            f'<rect width="{WIDTH}" height="{height}" fill="#fff"/>',
-            f'<text x="8" y="18" font-weight="bold">{html.escape(title)}</text>']
-    return "\n".join([*head, *shapes, "</svg>", ""])
-
-
-def bars(measured, figure):
-    """The subjects' medians as bars, with the spread as a line."""
-    found = found_values(measured, figure)
-    scale = (WIDTH - LABEL - 90) / (max(max(values) for _, values in found) or 1)
-    out = []
-    for i, (subject, values) in enumerate(found):
-        y = 30 + i * (BAR + GAP)
-        least, median, most = (LABEL + scale * f(values) for f in (min, statistics.median, max))
-        colour = OURS_COLOUR if is_ours(subject) else THEIR_COLOUR
-        out += [f'<text x="{LABEL - 8}" y="{y + 13}" text-anchor="end">{html.escape(subject)}</text>',
-                f'<rect x="{LABEL}" y="{y}" width="{median - LABEL:.1f}" height="{BAR}" fill="{colour}"/>',
-                f'<path d="M{least:.1f} {y + BAR / 2}H{most:.1f}" stroke="#000" stroke-width="2"/>',
-                f'<text x="{most + 6:.1f}" y="{y + 13}">{number(statistics.median(values))}</text>']
-    return svg(measured, figure, 34 + len(found) * (BAR + GAP), out)
-
-
-def curve(measured, figure):
-    """The medians over what grows, whose steps are evenly spaced, with the spread of each as a line. If there are two curves, their
-    figures are below the steps."""
-    peer = measured.row.peer
-    curves = [(OURS, OURS_COLOUR, curve_values(measured, figure))]
-    if peer:
-        curves.append((peer, THEIR_COLOUR, curve_values(measured, figure, peer)))
-    labels = list(dict.fromkeys(label for _, _, found in curves for label, _ in found))
-    left, top, bottom = 140 if peer else 60, 40, 220
-    step = (WIDTH - 60 - left) / max(len(labels) - 1, 1)
-    scale = (bottom - top) / (max(max(values) for _, _, found in curves for _, values in found) or 1)
-    out = [f'<path d="M{left} {top}V{bottom}H{WIDTH - 40}" stroke="#000" fill="none"/>']
-    out += [f'<text x="{left + i * step:.1f}" y="{bottom + 16}" text-anchor="middle">{html.escape(label)}</text>' for i, label in enumerate(labels)]
-    below = bottom + 34
-    for name, colour, found in curves:
-        points = []
-        for label, values in found:
-            x = left + labels.index(label) * step
-            most, median, least = (bottom - scale * f(values) for f in (max, statistics.median, min))
-            points.append(f"{x:.1f},{median:.1f}")
-            out += [f'<path d="M{x:.1f} {most:.1f}V{least:.1f}" stroke="#000" stroke-width="2"/>',
-                    f'<text x="{x:.1f}" y="{below if peer else most - 6:.1f}" text-anchor="middle">{number(statistics.median(values))}</text>']
-        out.append(f'<polyline points="{" ".join(points)}" stroke="{colour}" stroke-width="2" fill="none"/>')
-        if peer:
-            out.append(f'<text x="8" y="{below}" font-weight="bold" fill="{colour}">{html.escape(name)}</text>')
-            below += 16
-    place = f'x="8" y="{bottom + 16}"' if peer else f'x="{WIDTH / 2:.0f}" y="{below}" text-anchor="middle"'
-    out.append(f'<text {place}>{html.escape(measured.row.curve)}</text>')
-    return svg(measured, figure, below + 10, out)
-
-
-def pictures(measured):
-    """The row's pictures, SVG by name. A row has one, of its first figure; if two curves are compared, one for each that says so."""
-    row = measured.row
-    if row.peer:
-        return {f"{row.name}-{figure.key}": curve(measured, figure) for figure in row.figures
-                if figure.pictured and found_values(measured, figure)}
-    figure = row.figures[0]
-    if not found_values(measured, figure):
-        return {}
-    return {row.name: curve(measured, figure) if row.curve else bars(measured, figure)}
