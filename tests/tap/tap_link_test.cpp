@@ -304,6 +304,16 @@ TEST_F(TapLinkTest, AdoptsNoDeviceOfAnotherKindAndNamesIt) {
   EXPECT_NE(link.error().message.find("\"handed\""), std::string::npos) << link.error().message;
 }
 
+TEST_F(TapLinkTest, TakesItsLongestFrameWhateverItsMtu) {
+  TapLink link = TapLink::open(in(where_, "tap0")).value();
+  const std::vector<Bytes> frames{make_frame(link.max_frame_bytes(), 1),
+                                  make_frame(link.max_frame_bytes() + 1, 2)};
+  const SendResult sent = link.send(shmif::test::views(frames));
+  EXPECT_EQ(sent.taken, 1U);
+  EXPECT_EQ(sent.error, Errc::frame_too_long);
+  EXPECT_EQ(link.counters().sent_bytes, link.max_frame_bytes());
+}
+
 TEST_F(TapLinkTest, RefusesADeviceWithFourBytesBeforeEachFrameEachTimeThatItIsAdopted) {
   const UniqueFd keeps = handed(IFF_TAP);
   ASSERT_EQ(::ioctl(keeps.get(), TUNSETPERSIST, 1UL), 0);
