@@ -282,6 +282,9 @@ struct Guest::Impl {
       switch (hear(socket, m, &fd)) {
         case Heard::nothing: continue;
         case Heard::end:
+          if (!socket.why().empty()) {
+            return Error::from_errno(EPROTO, "cannot set up the host: " + socket.why());
+          }
           return Error::from_errno(ECHILD, "the host's init died while it set up the host");
         case Heard::message: break;
       }

@@ -59,20 +59,22 @@ bool tune_namespace() {
   return set_ipv6("default", "optimistic_dad", "1");
 }
 
+/// Why there is no TAP device. If only descriptors are missing, the machine could have made one.
+Error no_tap_error(int number, const std::string& device) {
+  const std::string what = "cannot make a TAP device with " + device;
+  if (number == EMFILE || number == ENFILE) return Error::from_errno(number, what);
+  return Error(Errc::not_supported,
+               Error::from_errno(number, what, "a veth pair needs no device node").message);
+}
+
 /// Creates a TAP device in this namespace and opens it.
 Result<UniqueFd> open_tap(const std::string& device, const GuestInterface& wanted) {
-  const std::string what = "cannot make a TAP device with " + device;
   UniqueFd file(::open(device.c_str(), O_RDWR | O_CLOEXEC | O_NONBLOCK));
-  constexpr const char* kAdvice = "a veth pair needs no device node";
-  if (!file) {
-    return Error(Errc::not_supported, Error::from_errno(errno, what, kAdvice).message);
-  }
+  if (!file) return no_tap_error(errno, device);
   ifreq request{};
   wanted.name.copy(request.ifr_name, IFNAMSIZ - 1);
   request.ifr_flags = static_cast<short>(IFF_TAP | IFF_NO_PI | (wanted.offload ? IFF_VNET_HDR : 0));
-  if (::ioctl(file.get(), TUNSETIFF, &request) != 0) {
-    return Error(Errc::not_supported, Error::from_errno(errno, what, kAdvice).message);
-  }
+  if (::ioctl(file.get(), TUNSETIFF, &request) != 0) return no_tap_error(errno, device);
   if (auto set = set_tap_offloads(file.get(), wanted.name, wanted.offload); !set) {
     return std::move(set).error();
   }

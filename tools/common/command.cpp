@@ -61,7 +61,9 @@ int fail(std::string_view message) {
 std::string with_remedy(const std::string& what, const std::error_code& code) {
   const bool no_descriptors = code == std::errc::too_many_files_open;
   const bool machine = code == std::errc::too_many_files_open_in_system;
-  const bool says_so = what.find("ulimit -n") != std::string::npos || what.ends_with(')');
+  // In parentheses is what to do, unless they only say once more what happened.
+  const bool advises = what.ends_with(')') && !what.ends_with(code.message() + ')');
+  const bool says_so = what.find("ulimit -n") != std::string::npos || advises;
   if (says_so || !(no_descriptors || machine)) return what;
   return what + (machine ? " (allow the machine more open files: sysctl fs.file-max)"
                          : " (allow this program more open files: ulimit -n 1024)");

@@ -47,7 +47,7 @@ int run_enter(const CommandLine& line) {
   try {
     return enter_host(args);
   } catch (const Exception& error) {
-    complain_of("enter", error.what());
+    complain_of("enter", with_remedy(error.what(), error.code()));
     const int code = exit_code_of(error.code());
     return code == kFailed ? kOwnFailure : code;
   } catch (const std::exception& error) {

@@ -488,7 +488,7 @@ int run_exec(const CommandLine& line) {
   try {
     return run_host(wish);
   } catch (const Exception& error) {
-    complain_of("exec", error.what());
+    complain_of("exec", with_remedy(error.what(), error.code()));
     const int code = exit_code_of(error.code());
     return code == kFailed ? kOwnFailure : code;
   } catch (const std::exception& error) {

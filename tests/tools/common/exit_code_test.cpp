@@ -54,6 +54,9 @@ TEST(RemedyOfAnError, OfOpenFilesThatRanOutIsThatOfTheLimitThatWasMet) {
             "cannot do it (allow this program more open files: ulimit -n 1024)");
   EXPECT_EQ(told("cannot do it", kMachine),
             "cannot do it (allow the machine more open files: sysctl fs.file-max)");
+  EXPECT_EQ(told("cannot do it (a file: Too many open files)", kOwn),
+            "cannot do it (a file: Too many open files) (allow this program more open files: "
+            "ulimit -n 1024)");
   EXPECT_EQ(told("cannot do it", std::errc::no_such_file_or_directory), "cannot do it");
   for (const char* const what : {"cannot do it (do that)", "raise 'ulimit -n' and wait"}) {
     EXPECT_EQ(told(what, kOwn), what) << "it says already what to do";
