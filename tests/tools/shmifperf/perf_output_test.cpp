@@ -5,8 +5,11 @@
 
 #include <algorithm>
 #include <csignal>
+#include <cstdint>
 #include <filesystem>
+#include <fstream>
 #include <functional>
+#include <initializer_list>
 #include <regex>
 
 #include "tests/support/temp_dir.hpp"
@@ -420,6 +423,51 @@ TEST(PerfOutput, IsGivenOnceForEachPlace) {
   const ToolResult shown =
       run_program(run_with({"--output=json:a", "--output=terse:b", "--showcmd"}));
   EXPECT_NE(shown.out.find("--output=json:a --output=terse:b"), std::string::npos) << shown.out;
+}
+
+TEST(PerfOutput, OnTheScreenIsOnlyWhatItWasGivenWhereverAFileStandsInTheLine) {
+  const TempDir dir;
+  const std::string file = dir.file("terse");
+  for (const Words& outputs : std::vector<Words>{{"--output=json:-", "--output=terse:" + file},
+                                                 {"--output=terse:" + file, "--output=json:-"}}) {
+    Words words{"run",
+                "--rw=tx",
+                "--engine=unix",
+                "--rate_iops=500",
+                "--runtime=500ms",
+                "--drain_time=50ms",
+                "--status-interval=100ms"};
+    words.insert(words.end(), outputs.begin(), outputs.end());
+    const ToolResult ran = shmifperf(words);
+    EXPECT_EQ(ran.status, 0) << ran.err;
+    const Json result = Json::parse(ran.out, nullptr, false);
+    ASSERT_FALSE(result.is_discarded()) << ran.out;
+    EXPECT_EQ(result.at("jobs").size(), 2U);
+    EXPECT_EQ(lines_of(text_of_file(file)).size(), 2U);
+  }
+}
+
+TEST(PerfOutput, ANoticeIsSaidOnceHoweverOftenTheRunIsRepeated) {
+  const TempDir dir;
+  std::ofstream capture(dir.file("a.pcap"), std::ios::binary);
+  const auto put = [&](std::initializer_list<std::uint32_t> words) {
+    for (const std::uint32_t word : words) {
+      capture.write(reinterpret_cast<const char*>(&word), sizeof word);
+    }
+  };
+  put({0xa1b2c3d4, 0x00040002, 0, 0, 65535, 1});
+  for (const std::uint32_t second : {1U, 201U}) {
+    put({second, 0, 60, 60});
+    capture << std::string(60, 'f');
+  }
+  capture.close();
+  const ToolResult ran =
+      shmifperf({"run", "--rw=tx", "--engine=unix", "--replay=" + dir.file("a.pcap"),
+                 "--number_ios=1", "--repeat=2", "--drain_time=50ms", "--name=flow"});
+  EXPECT_EQ(ran.status, 0) << ran.err;
+  EXPECT_EQ(ran.err,
+            "shmifperf: flow: the longest pause of the capture takes 3 minutes (replay_max_gap=1 "
+            "cuts it to a second)\n");
 }
 
 // ---- Progress ----
