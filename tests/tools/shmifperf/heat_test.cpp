@@ -343,6 +343,13 @@ TEST(HeatCommand, SaysWhichOptionsDoNotGoTogether) {
   EXPECT_EQ(shmifperf({"heat", "--bus", "/none"}).status, 1) << "there is no such bus";
 }
 
+TEST(HeatCommand, TellsItsProgramTheDirectoryThatWasGiven) {
+  const TempDir dir;
+  const ToolResult result = shmifperf({"heat", "--backend", "clear_refs", "--clients", dir.path(),
+                                       "--", "sh", "-c", "echo \"in $SHMIF_HEAT.\" >&2"});
+  EXPECT_NE(result.err.find("in " + dir.path() + ".\n"), std::string::npos) << result.err;
+}
+
 TEST(HeatCommand, ThatIsEndedBeforeItsFirstLookSaysSo) {
   Tool heat(shmifperf_words({"heat", "--backend", "clear_refs", "--attrs", "1h,1h,1h,3,100", "--",
                              "sh", "-c", "echo begun >&2; exec sleep 60"}));
