@@ -241,6 +241,19 @@ class Documents(unittest.TestCase):
         self.assertEqual((record["command"], record["machine"]), ("tools/bench --write-docs", self.FACTS))
         self.assertEqual(pictures, ["kept.svg"])
 
+    def test_a_run_draws_pictures_unless_it_is_quick_or_has_nothing_to_draw_with(self):
+        found = report.Measured(row_of({"shmif": None}))
+        found.rounds = [{"shmif": {"rate": 2e6}}]
+        both, missing = ["results.json", "table.md"], " (pictures need python3-matplotlib; --install installs it)"
+        for quick, can_draw, files, text in ((False, True, ["a-row.svg", *both], "table.md, results.json and pictures"),
+                                             (True, True, both, "table.md and results.json"),
+                                             (False, False, both, "table.md and results.json" + missing)):
+            charts = types.SimpleNamespace(pictures=lambda found: {found.row.name: "<svg/>"})
+            with tempfile.TemporaryDirectory() as folder, mock.patch.dict(sys.modules, charts=charts), \
+                    mock.patch.object(bench, "can_draw", lambda can_draw=can_draw: can_draw):
+                said = bench.write_results(types.SimpleNamespace(out=folder, quick=quick), self.FACTS, [found])
+                self.assertEqual((said, sorted(file.name for file in pathlib.Path(folder).iterdir())), (text, files))
+
     def test_lines_of_prose_fit_into_a_page(self):
         found = report.Measured(row_of({"shmif": None}, goals=[rows.Goal("rate", [], 1)]))
         found.row.work = "word " * 30
