@@ -167,7 +167,7 @@ TEST(JobsTable, OfSeveralPeersShowsTheOneThatHasTimes) {
   RunResult run = five_pairs();
   for (JobResult& job : run.jobs) job.options["bs"] = job.name;
   run.jobs.push_back(receiver(run.jobs[0], "late", 333, 77'000'000));
-  run.jobs[1].latency->clear();
+  run.jobs[1].latency = std::make_shared<LatencyHistogram>();
   const Cells row = row_of(text_of(run), "j0 ");
   EXPECT_EQ(row.at(4), "333 /s");
   EXPECT_TRUE(row.at(8).starts_with("77.")) << row.at(8);

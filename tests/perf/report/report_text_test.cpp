@@ -296,7 +296,7 @@ TEST(Text, WhatWasNotMeasuredIsADash) {
   run.jobs[0].start_skew_ns = std::nullopt;
   EXPECT_TRUE(std::regex_match(line_with(text_of(run), "bulk job"),
                                std::regex(R"(  bulk job +- +- +- +-)")));
-  run.jobs[1].latency->clear();
+  run.jobs[1].latency = std::make_shared<LatencyHistogram>();
   EXPECT_NE(line_with(text_of(run), "bulk.peer latency  -  ("), "");
   EXPECT_NE(text_of(test::unstarted_sample()).find("machine -: - x -"), std::string::npos);
 }
