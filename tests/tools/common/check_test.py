@@ -144,6 +144,17 @@ class Check(Tree):
         self.assertEqual(self.last_line(machine), "1 passed, 1 failed")
         self.assertIn("SHMIF_CHECK_BUDGETS=1", (SOURCE / ".ci/run").read_text())
 
+    def test_a_machine_that_builds_slowly_has_longer_budgets_in_proportion(self):
+        self.change_check("usual_build=330", "usual_build=1")
+        (self.tree / "build/slow").touch()
+        slow = self.run_check("--quick", SHMIF_CHECK_BUDGETS="1")
+        self.assertEqual(slow.returncode, 0, slow.stdout)
+        self.assertIn("a slow machine: each budget is 175 % of the usual\n", slow.stdout, "never more")
+        self.assertRegex(slow.stdout, r"(?m)^test +\d+ s of 1260 s  ok")
+        (self.tree / "build/release").mkdir(exist_ok=True)
+        usual = self.run_check("--quick", SHMIF_CHECK_BUDGETS="1")
+        self.assertRegex(usual.stdout, r"(?m)^test +\d+ s of  720 s  ok", "nothing was built from nothing")
+
     def test_continue_leaves_out_what_has_passed_on_this_tree(self):
         broken = self.tree / "build/broken"
         broken.touch()
