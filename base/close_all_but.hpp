@@ -1,13 +1,13 @@
 #pragma once
-// What a child process closes of what it inherited.
+// Closes the descriptors that a child process inherited.
 
 #include <initializer_list>
 
 namespace shmif::base {
 
-/// Closes every descriptor from number `first` on, except `kept`: eight at most, and negative
-/// numbers stand for none. Threads: safe, also in a child that a process with threads has made
-/// (async-signal-safe). Blocks: as close(2) of what is closed.
+/// Closes every descriptor from number `first` on, except those in `kept`: at most eight; negative
+/// numbers there are ignored. Threads: safe, also in the child of a process with threads
+/// (async-signal-safe). Blocks: as close(2) does for each descriptor.
 void close_all_but(std::initializer_list<int> kept, int first) noexcept;
 
 }  // namespace shmif::base

@@ -20,7 +20,7 @@ namespace {
 
 using LinkText = std::array<char, 256>;
 
-/// What the kernel calls the file of a descriptor. Names of files begin with a slash.
+/// The kernel's name for the file of a descriptor. Paths begin with a slash; other names do not.
 std::string_view link_text(int descriptor, LinkText& room) noexcept {
   std::array<char, 32> path{"/proc/self/fd/"};
   char* const number = path.data() + std::strlen(path.data());

@@ -1,11 +1,11 @@
 #pragma once
-// What a descriptor is that another program has given.
+// Finds out which kind of file a descriptor leads to that another program has sent.
 
 #include <cstdint>
 
 namespace shmif::base {
 
-/// One bit each, so that sets of them can be written.
+/// Each kind is one bit, so that "|" combines them into sets.
 enum class DescriptorKind : std::uint8_t {
   other = 0,
   memory = 1,  ///< a memfd, or a file in tmpfs or hugetlbfs
@@ -23,13 +23,13 @@ constexpr unsigned operator|(unsigned a, DescriptorKind b) noexcept {
   return a | static_cast<unsigned>(b);
 }
 
-/// Asks for nothing but the name and the seals, which the kernel has: a file system of the other
-/// program's own (FUSE) may let all other calls wait without end. So it does not tell `pagemap` and
-/// `network` from `other`. Threads: safe. Blocks: never.
+/// Asks the kernel only for the name and the seals: any other call may wait without end in a file
+/// system that the other program runs itself (FUSE). So the result for a `pagemap` or `network`
+/// descriptor is `other`. Threads: safe. Blocks: never.
 DescriptorKind kind_of_descriptor(int descriptor) noexcept;
 
-/// Whether it is of one of these kinds. Blocks: for `pagemap` and `network`, until the file system
-/// of the descriptor has answered.
+/// Whether the descriptor is of one of these kinds. Blocks: for `pagemap` and `network`, until the
+/// file system of the descriptor has answered.
 bool is_of_kinds(int descriptor, unsigned kinds) noexcept;
 
 }  // namespace shmif::base

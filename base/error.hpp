@@ -21,7 +21,7 @@ enum class Errc {
   bad_mtu,                  ///< MTU outside 68..65521
   bad_patience,             ///< not 1 ms..1 s on a bus that pauses, or not 0 on others
   ring_too_small,           ///< the ring does not hold eight records of the MTU
-  geometry_differs,         ///< attach with a ring size or MTU that the existing bus does not have
+  geometry_differs,         ///< attach asks for another ring size or MTU than the bus has
   table_full,               ///< all port slots are taken by live ports
   name_taken,               ///< a live port of that name is attached
   bad_name,                 ///< a port name that is empty, too long or not printable
@@ -36,11 +36,11 @@ enum class Errc {
   frame_too_long,           ///< longer than the MTU of the bus allows
   read_only,                ///< the bus is open for reading only
   no_room,                  ///< claims of stopped writers leave no room for the frame
-  corrupt,                  ///< shared memory holds what no correct writer writes
+  corrupt,                  ///< shared memory holds a value that no correct writer writes
   bus_lost,                 ///< the file was truncated below a mapping
   forked,                   ///< called in the child of a fork; only the parent owns the mapping
   busy,                     ///< live ports are attached
-  timed_out,                ///< a wait ended without what it waited for
+  timed_out,                ///< the wait ended before the awaited event
   link_ended,               ///< the link will never give or take a frame again (device gone, EOF)
   not_supported,            ///< this machine or file cannot do it
   bad_argument,             ///< an argument outside its documented range

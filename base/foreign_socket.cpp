@@ -29,26 +29,28 @@ namespace {
 using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 
-/// The kernel passes no more with one message (SCM_MAX_FD).
+/// The kernel passes at most this many descriptors with one message (SCM_MAX_FD).
 constexpr std::size_t kMaxOfKernel = 253;
-/// How long a child may take to end where no file system holds it.
+/// How long a child may take to end if no file system holds it up.
 constexpr milliseconds kEndPatience{100};
 constexpr std::size_t kNoPlace = ~std::size_t{0};
 
-/// What a child says of the descriptors of a message.
+/// What a child reports about the descriptors of a message.
 struct Verdict {
   bool is_wanted = false;
-  bool is_short = false;  ///< the child had no number for one
+  bool is_short = false;  ///< the child had no free number for one of them
   std::uint16_t count = 0;
 };
 
-/// The children of this process, and the users whose descriptors they have.
+/// The children of this process, and the user whose descriptors each of them has.
 class Children {
  public:
-  /// Takes a place for a child that looks at descriptors of `user`, after the others of his if
-  /// these look, too. Result: kNoPlace if he has as many as may wait.
+  /// Takes a place for a child that is to look at descriptors of `user`. If that user has
+  /// kMaxWaitingChildren, or all places are taken, waits up to `patience`; but at most kEndPatience
+  /// if all children of the user were left to wait. Result: kNoPlace if the wait ends without a
+  /// free place.
   std::size_t take_place(uid_t user, milliseconds patience) {
-    constexpr milliseconds kLookAgain{2};  // those that wait end without notice
+    constexpr milliseconds kLookAgain{2};  // leave() does not tell when a child ends
     const auto begun = Clock::now();
     std::unique_lock lock(mutex_);
     for (;;) {  // until the patience ends
@@ -68,7 +70,7 @@ class Children {
     const std::lock_guard lock(mutex_);
     all_[place].pid = pid;
   }
-  /// The child has what this process has left to it, and ends when it can.
+  /// From now on the child alone has what it was given. It ends when it can.
   void leave(std::size_t place) {
     const std::lock_guard lock(mutex_);
     all_[place].is_left = true;
@@ -78,7 +80,7 @@ class Children {
     reap();
     return !all_[place].is_taken;
   }
-  /// Waits for a child that holds nothing but harmless descriptors.
+  /// Waits until a child has ended, which may have only harmless descriptors.
   void end(std::size_t place) {
     pid_t pid = 0;
     {
@@ -90,8 +92,8 @@ class Children {
     all_[place] = {};
     changed_.notify_all();
   }
-  /// Passes a socket to the child that keeps those of a user who has too many children. Result:
-  /// whether it has it now.
+  /// Passes a socket to the child that keeps the sockets of a user who has too many children.
+  /// Result: whether that child has it now.
   bool pass_to_keeper(uid_t user, int socket);
 
  private:
@@ -130,8 +132,8 @@ class Children {
 
 Children children;
 
-/// A child with a copy of the memory and the descriptors. No signal is sent when it ends, and it is
-/// found by waitpid(2) with __WCLONE alone, so that a program does not take it for one of its own.
+/// Starts a child with a copy of the memory and the descriptors. Its end sends no signal, and only
+/// waitpid(2) with __WCLONE finds it, so a program does not take it for a child of its own.
 /// `body` may call only what is safe in a signal handler.
 template <class Body>
 pid_t start_child(const Body& body) noexcept {
@@ -144,20 +146,21 @@ pid_t start_child(const Body& body) noexcept {
   return static_cast<pid_t>(child);
 }
 
-/// Two ends of a leash: a socket pair that a process and its child have.
+/// Makes the two ends of a leash: a socket pair between a process and its child.
 std::array<UniqueFd, 2> make_leash() noexcept {
   std::array<int, 2> ends{-1, -1};
   (void)::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends.data());
   return {UniqueFd(ends[0]), UniqueFd(ends[1])};
 }
 
-/// In a child: until the parent has let go.
+/// In a child: waits until the parent has let go.
 void wait_for_release(int leash) noexcept {
   char byte = 0;
   while (::recv(leash, &byte, 1, 0) > 0) continue;
 }
 
-/// How many descriptors wait in a Unix socket; empty: the kernel does not say (before Linux 5.11).
+/// How many descriptors wait in a Unix socket; empty if the kernel does not say (before Linux
+/// 5.11).
 std::optional<unsigned> waiting_descriptors(int socket) noexcept {
   std::array<char, 48> path{"/proc/self/fdinfo/"};
   char* const number = path.data() + std::strlen(path.data());
@@ -177,8 +180,8 @@ std::optional<unsigned> waiting_descriptors(int socket) noexcept {
   return count;
 }
 
-/// Whether a Unix socket is a connected stream in which no descriptors wait. From then on none can
-/// come, so that closing it closes no other file.
+/// Stops a Unix socket from receiving. Result: true if it is a connected stream and no descriptors
+/// wait in it: then no more can come, and closing it closes no other file.
 bool is_made_harmless(int socket) noexcept {
   int type = 0;
   socklen_t size = sizeof type;
@@ -186,16 +189,16 @@ bool is_made_harmless(int socket) noexcept {
     return false;
   sockaddr_storage peer{};
   size = sizeof peer;
-  // One that listens has no peer either.
+  // getpeername() also fails for a listening socket.
   if (::getpeername(socket, reinterpret_cast<sockaddr*>(&peer), &size) != 0 ||
       ::shutdown(socket, SHUT_RD) != 0)
     return false;
   return waiting_descriptors(socket) == 0U;
 }
 
-/// As recvmsg(), but signals do not end it, nor does it miss a message of one that has ended: if
-/// that left messages of this side unread, the kernel reports it once, as ECONNRESET, before it
-/// delivers what had been sent.
+/// As recvmsg(), but signals do not end it, and it gets the last messages of a peer that has ended:
+/// if the peer left messages of this side unread, the kernel reports that once, as ECONNRESET,
+/// before it delivers what the peer had sent.
 ssize_t receive_message(int socket, msghdr& header, int flags) noexcept {
   ssize_t n = 0;
   bool was_reset = false;
@@ -205,7 +208,7 @@ ssize_t receive_message(int socket, msghdr& header, int flags) noexcept {
   return n;
 }
 
-/// In a child: what comes with the next message.
+/// In a child: looks at the descriptors that come with the next message.
 Verdict look_at_message(int socket, std::span<std::byte> into, unsigned kinds,
                         std::size_t most) noexcept {
   iovec part{into.data(), into.size()};
@@ -236,7 +239,7 @@ Verdict look_at_message(int socket, std::span<std::byte> into, unsigned kinds,
   return verdict;
 }
 
-/// Result: empty if the child has not said it in time, or has ended.
+/// Result: empty if the child has not reported in time, or has ended.
 std::optional<Verdict> await_verdict(int leash, milliseconds patience) noexcept {
   const auto until = Clock::now() + patience;
   for (;;) {  // until `until`
@@ -268,7 +271,7 @@ bool Children::pass_to_keeper(uid_t user, int socket) {
     auto ends = make_leash();
     const pid_t pid = !ends[0] ? -1 : start_child([&] {
       close_all_but({ends[1].get()}, 0);
-      // It keeps what comes until this process has gone.
+      // It keeps every socket that comes, until this process has ended.
       while (::recvmsg(ends[1].get(), &header, 0) > 0) header.msg_controllen = room.size();
     });
     if (pid < 0) return false;
@@ -290,8 +293,8 @@ ForeignSocket::ForeignSocket(UniqueFd connected) noexcept
   ucred peer{};
   socklen_t size = sizeof peer;
   if (::getsockopt(socket_.get(), SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0) user_ = peer.uid;
-  // An urgent byte is a part of the stream. Otherwise the kernel would throw it away while it
-  // reads, with the descriptors beside it.
+  // Make an urgent byte part of the stream. Otherwise the kernel discards it during a read, and
+  // with it the descriptors beside it.
   const int on = 1;
   (void)::setsockopt(socket_.get(), SOL_SOCKET, SO_OOBINLINE, &on, sizeof on);
 }
@@ -326,7 +329,7 @@ ForeignSocket::Received ForeignSocket::receive(std::span<std::byte> into,
   if (n < 0) return {.status = errno == EAGAIN ? Status::none : Status::closed};
   const bool has_descriptors = (header.msg_flags & MSG_CTRUNC) != 0;
   if (n == 0 && !has_descriptors) return {.status = Status::closed};
-  // No byte more than that: descriptors may lie beside the next one.
+  // Take only these bytes: descriptors may lie beside the next one.
   const auto there = into.first(static_cast<std::size_t>(n));
   if (!has_descriptors) return take(there, {}, descriptors);
   if (wish.most == 0) return refuse("it sent descriptors where none may come");
@@ -334,7 +337,7 @@ ForeignSocket::Received ForeignSocket::receive(std::span<std::byte> into,
   return take(there, wish, descriptors);
 }
 
-/// Receives what was looked at.
+/// Receives the message that was looked at.
 ForeignSocket::Received ForeignSocket::take(std::span<std::byte> into, const DescriptorWish& wish,
                                             std::vector<UniqueFd>& descriptors) {
   iovec part{into.data(), into.size()};
@@ -425,7 +428,7 @@ void ForeignSocket::close() noexcept {
     auto ends = make_leash();
     if (place_ == kNoPlace || !ends[0]) {
       if (place_ != kNoPlace) children.end(place_);
-      // Nobody else can close it, so it stays open.
+      // If the keeper cannot take it, no process may close it, so it stays open.
       if (!children.pass_to_keeper(user_, socket_.get())) (void)socket_.release();
       return socket_.reset();
     }
@@ -441,7 +444,7 @@ void ForeignSocket::close() noexcept {
     children.started(place_, pid);
     leash_ = std::move(ends[0]);
   }
-  // The child has it, too, and is the last to close it.
+  // The child has the socket, too, and closes it last.
   socket_.reset();
   (void)::shutdown(leash_.get(), SHUT_RDWR);
   leash_.reset();

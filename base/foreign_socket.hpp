@@ -6,7 +6,8 @@
 // and even close may wait without end, and no signal ends the wait. So this process takes a
 // descriptor only after a child process has looked at it: the child reads the message with
 // MSG_PEEK, which gives it copies. If a descriptor is not wanted, this process never takes the
-// message. The socket with all that waits in it is left to the child, which waits in its place.
+// message. It leaves the socket, with all that waits in it, to the child, and the child does the
+// waiting.
 
 #include <sys/types.h>
 
@@ -25,26 +26,26 @@ namespace shmif::base {
 /// Which descriptors may come with a message.
 struct DescriptorWish {
   unsigned kinds = 0;     ///< DescriptorKind, several by "|"
-  std::size_t most = 0;   ///< in one message, kMaxDescriptors at most; 0: none may come
+  std::size_t most = 0;   ///< in one message, kMaxDescriptors at most; 0: none is allowed
   const char* name = "";  ///< for why(): "file in memory or eventfd"
   /// How long a file system may take to say what its file is. Asked only for kinds of files.
   std::chrono::milliseconds patience{10'000};
 };
 inline constexpr std::size_t kMaxDescriptors = 16;
 
-/// So many children at a time wait for file systems of one user. His messages with descriptors are
-/// refused from then on, and those of others are not.
+/// At most this many children wait at a time for the file systems of one user. While they wait,
+/// messages of this user that bring descriptors are refused. Other users are not affected.
 inline constexpr int kMaxWaitingChildren = 8;
 
-/// Threads: one at a time. Blocks: receive() for up to DescriptorWish::patience, close() for 100 ms
-/// at most; neither for a file system.
+/// Threads: one at a time. Blocks: receive() for up to DescriptorWish::patience, close() for at
+/// most 100 ms. Neither waits for a file system.
 class ForeignSocket {
  public:
   enum class Status : std::uint8_t {
     data,
     none,     ///< nothing has arrived
     closed,   ///< the other side has closed the connection, or it failed
-    refused,  ///< why() says why; the connection is of no use any more
+    refused,  ///< why() says why; the connection cannot be used any more
   };
   struct Received {
     Status status = Status::none;
@@ -58,7 +59,7 @@ class ForeignSocket {
   ForeignSocket& operator=(ForeignSocket&& other) noexcept;
   ~ForeignSocket() { close(); }
 
-  /// To send, and to wait for messages.
+  /// The descriptor, for sending and for waiting.
   int get() const noexcept { return socket_.get(); }
 
   /// Receives what has arrived, as recv() with MSG_DONTWAIT does. Descriptors are added to
@@ -72,7 +73,7 @@ class ForeignSocket {
   /// Gives the descriptor to the caller, who then closes it.
   UniqueFd release() noexcept { return std::move(socket_); }
 
-  /// Ends the connection. What was not received is closed by a child.
+  /// Ends the connection. A child closes what was not received.
   void close() noexcept;
 
  private:
@@ -82,10 +83,10 @@ class ForeignSocket {
   bool look(std::span<std::byte> into, const DescriptorWish& wish);
 
   UniqueFd socket_;
-  std::uint64_t process_ = 0;  ///< in the child of a fork, the connection is the parent's
-  uid_t user_ = 0;             ///< of the other side
+  std::uint64_t process_ = 0;  ///< token; in a forked child, the connection is the parent's
+  uid_t user_ = 0;             ///< the user of the other side
   UniqueFd leash_;             ///< open: a child has the socket, too, until this is shut down
-  std::size_t place_ = 0;      ///< of that child
+  std::size_t place_ = 0;      ///< the place of that child
   std::string why_;
 };
 

@@ -33,14 +33,14 @@ Token* wiped_page() noexcept {
 
 std::atomic<std::uint64_t> tokens_drawn{0};  // inherited by children, so their tokens differ
 
-// Held by a ForkHold, or by a thread inside fork(). It also lies in the page. So in a child whose
-// fork it could not hold up, the kernel frees it.
+// A ForkHold holds it, or a thread inside fork(). It lies in the page, too, so the kernel frees it
+// in a child whose fork it could not delay.
 std::atomic<std::uint32_t>* fork_lock() noexcept {
   Token* page = wiped_page();
   return page == nullptr ? nullptr : reinterpret_cast<std::atomic<std::uint32_t>*>(page + 1);
 }
 
-/// Result: whether forks are locked now; false without memory for the lock.
+/// Result: whether forks are locked now; false if there is no memory for the lock.
 bool lock_forks() noexcept {
   std::atomic<std::uint32_t>* lock = fork_lock();
   if (lock == nullptr) return false;
@@ -64,8 +64,8 @@ void after_fork() noexcept {
   if (fork_holds) unlock_forks();
 }
 
-// Before main(): a child that another thread forks must not find the registration half done,
-// because it would stay so. Without memory for the registration, forks are not held up.
+// This runs before main(): if another thread forked during the registration, its child would keep
+// it half done. If there is no memory for the registration, forks are not delayed.
 [[maybe_unused]] const bool forks_are_watched =
     pthread_atfork(before_fork, after_fork, nullptr) == 0;
 

@@ -8,13 +8,13 @@
 
 namespace shmif::base {
 
-/// A token of this process, for an object to keep. Threads: safe. Result: 0, and errno, if there is
-/// no memory for the page that tells processes apart; then nothing may be attached.
+/// Returns a token of this process, which an object stores. Threads: safe. Result: 0, and errno, if
+/// there is no memory for the page that tells processes apart; then nothing may be attached.
 std::uint64_t process_token() noexcept;
 
-/// While it exists, fork() in other threads waits. This covers the few system calls in which a
-/// child would inherit what must stay this process's. A child that is made without the handlers of
-/// pthread_atfork(3), for example by a bare clone(2), still inherits it. Blocks: while another
+/// While it exists, fork() in other threads waits. Use it around the few system calls in which a
+/// child would inherit what only this process may have. A child that is made without the handlers
+/// of pthread_atfork(3), for example by a bare clone(2), still inherits it. Blocks: while another
 /// thread has a ForkHold, or is inside fork(). Signals are blocked in the thread, since a handler
 /// may call fork().
 class ForkHold {
@@ -29,7 +29,7 @@ class ForkHold {
   bool locked_ = false;
 };
 
-/// Whether this very process drew the token. Costs one load. Threads: safe.
+/// Whether this process itself, not its parent, got the token. Costs one load. Threads: safe.
 bool is_this_process(std::uint64_t token) noexcept;
 
 }  // namespace shmif::base

@@ -1,5 +1,5 @@
 #pragma once
-// Numbers as findings and errors show them.
+// Formats numbers for findings and errors.
 
 #include <cstdint>
 #include <cstdio>

@@ -6,7 +6,8 @@
 
 namespace shmif {
 
-/// It stays loaded as long as the process. Threads: safe. Blocks: the constructor, for the disk.
+/// The library stays loaded until the process ends. Threads: safe. Blocks: the constructor, for the
+/// disk.
 class LoadedLibrary {
  public:
   /// `name`: a path, or a name that the dynamic linker looks for in the usual places.
@@ -15,8 +16,8 @@ class LoadedLibrary {
 
   explicit operator bool() const noexcept { return handle_ != nullptr; }
 
-  /// Result: whether the library is loaded and has `symbol`, a pointer to which is now in `into`.
-  /// If not, ::dlerror() says why.
+  /// Sets `into` to the address of `symbol`. Result: whether the library is loaded and has the
+  /// symbol. If not, ::dlerror() says why.
   template <class T>
   bool find(const char* symbol, T*& into) const noexcept {
     if (handle_ == nullptr) return false;

@@ -8,7 +8,7 @@ namespace shmif::base {
 
 namespace {
 
-/// How many letters have to be inserted, deleted or exchanged (Levenshtein).
+/// How many letters must be inserted, deleted or exchanged to turn `a` into `b` (Levenshtein).
 std::size_t distance(std::string_view a, std::string_view b) {
   std::vector<std::size_t> row(b.size() + 1);
   std::iota(row.begin(), row.end(), std::size_t{0});
@@ -30,7 +30,7 @@ std::optional<std::string> nearest(std::string_view word, std::span<const std::s
   std::optional<std::string> best;
   std::size_t best_distance = std::max<std::size_t>(2, word.size() / 3) + 1;
   for (const std::string& candidate : known) {
-    // A word begun is meant, however long its rest.
+    // If the user typed only the beginning of a word, that word is meant, however long it is.
     const bool begun = word.size() >= 2 && candidate.starts_with(word);
     const std::size_t d = begun ? 0 : distance(word, candidate);
     if (d < best_distance && d < candidate.size()) {

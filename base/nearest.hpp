@@ -10,7 +10,7 @@ namespace shmif::base {
 
 /// The word of `known` that is most similar to `word`: one that begins with it, or else the one
 /// that differs in the fewest letters. A word that differs in more than two letters, and in more
-/// than a third of the letters of `word`, does not count. Empty if none counts.
+/// than a third of the letters of `word`, does not count. Empty if no word is similar enough.
 /// Threads: any. Blocks: never.
 std::optional<std::string> nearest(std::string_view word, std::span<const std::string> known);
 

@@ -40,8 +40,8 @@ bool steers_a_terminal(std::uint32_t code) {
          within(0x2028, 0x202E) || within(0x2066, 0x2069);
 }
 
-/// `text` with what `replace` makes of each character that cannot be shown. It gets the bytes of
-/// that character; the code is empty if they are not valid.
+/// Returns `text` after `replace` has replaced each character that cannot be shown. `replace` gets
+/// the bytes of the character and its code; the code is empty if the bytes are not valid UTF-8.
 template <class Replace>
 std::string replaced(std::string_view text, const Replace& replace) {
   std::string out;
@@ -71,7 +71,7 @@ std::string escaped(std::string_view text) {
   std::string doubled;
   for (const char c : text) doubled += c == '\\' ? std::string("\\\\") : std::string(1, c);
   return replaced(doubled, [](std::string_view bytes, std::optional<std::uint32_t> code) {
-    char escape[8];  // none of the codes has more than four digits
+    char escape[8];  // no code has more than four digits
     if (code) {
       std::snprintf(escape, sizeof escape, "\\u%04x", *code & 0xFFFFU);
     } else {

@@ -20,7 +20,7 @@ std::string escaped(std::string_view text);
 /// longer text.
 std::string shortened(std::string_view text, std::size_t max);
 
-/// `word` as a shell takes it for one word, in quotes where it needs them.
+/// `word` in a form that a shell reads as one word: in quotes if it needs them.
 std::string quote_word(std::string_view word);
 
 /// A command for a message, to be copied into a shell: "PROGRAM WORD", in quotation marks. `word`

@@ -1,5 +1,5 @@
 #pragma once
-// quiet_thread(): a thread of ours in a program whose signals are not for it.
+// quiet_thread(): starts a thread that leaves the program's signals to the program's own threads.
 
 #include <pthread.h>
 #include <signal.h>
@@ -9,10 +9,10 @@
 
 namespace shmif::base {
 
-/// Starts a std::thread or std::jthread that takes no signals: they are for the other threads. It
-/// does take those that its own faults raise: if they were blocked, a fault would end the process,
-/// whatever handlers it has. The mask of the calling thread is as before. Throws std::system_error
-/// if no thread can be started.
+/// Starts a std::thread or std::jthread that takes no signals, so the other threads get them. It
+/// does take the signals that its own faults raise: if they were blocked, a fault would end the
+/// process, whatever handlers it has. The mask of the calling thread does not change. Throws
+/// std::system_error if no thread can be started.
 template <class Thread, class Body>
 Thread quiet_thread(Body&& body) {
   class Mask {

@@ -38,7 +38,7 @@ class Exception : public std::system_error {
   std::string message_;
 };
 
-/// A T, or the Error that kept it from being made.
+/// A T, or the Error that says why there is no T.
 /// Threads: as safe as T. Blocks: never.
 template <class T>
 class [[nodiscard]] Result {
@@ -52,7 +52,7 @@ class [[nodiscard]] Result {
   bool has_value() const noexcept { return state_.index() == 0; }
   explicit operator bool() const noexcept { return has_value(); }
 
-  /// The value; throws Exception when there is none.
+  /// The value; throws Exception if there is an error instead.
   T& value() & { return require(), std::get<0>(state_); }
   const T& value() const& { return require(), std::get<0>(state_); }
   T&& value() && { return require(), std::get<0>(std::move(state_)); }

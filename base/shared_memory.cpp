@@ -10,7 +10,7 @@ namespace {
 
 namespace ipc = boost::interprocess;
 
-/// What mapped_region asks of a file.
+/// A file as mapped_region expects it.
 struct OpenFile {
   int fd;
   ipc::mapping_handle_t get_mapping_handle() const noexcept { return {fd, false}; }
@@ -38,7 +38,7 @@ Result<SharedMemory> SharedMemory::anonymous(std::size_t bytes, const std::strin
 }
 
 Result<SharedMemory> SharedMemory::of_file(int fd, std::size_t bytes, const std::string& what) {
-  if (bytes == 0) return Error::from_errno(EINVAL, what);  // Boost maps the whole file then
+  if (bytes == 0) return Error::from_errno(EINVAL, what);  // Boost would map the whole file
   return map([=] { return ipc::mapped_region(OpenFile{fd}, ipc::read_write, 0, bytes); }, what);
 }
 

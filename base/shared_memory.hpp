@@ -27,7 +27,7 @@ class SharedMemory {
   SharedMemory& operator=(SharedMemory&& other) noexcept;
   ~SharedMemory();
 
-  /// Where it begins, as whole pages do; nullptr without memory.
+  /// The address, a multiple of the page size; nullptr if it holds no memory.
   void* data() const noexcept;
 
  private:

@@ -1,10 +1,10 @@
 #pragma once
-// What a program inherits of signals from whoever starts it: the mask, and which are ignored.
+// The signal state that a program inherits from its parent: the mask, and the ignored signals.
 //
 // nohup, CI runners and Python's subprocess start programs with SIGCHLD or SIGPIPE ignored, or with
 // SIGTERM, SIGINT or SIGCHLD blocked. With SIGCHLD ignored, the kernel keeps no status of children;
-// with SIGTERM blocked, nothing but SIGKILL ends a program. So a program of ours begins with a
-// plain state, and restores the inherited one in the programs that it runs for its user.
+// with SIGTERM blocked, only SIGKILL ends a program. So a program of ours begins with a plain
+// state, and restores the inherited one in the programs that it runs for its user.
 
 #include <signal.h>
 
@@ -14,7 +14,7 @@ namespace shmif::base {
 class SignalState {
  public:
   static SignalState now() noexcept;
-  /// Puts it in force: a signal that is not ignored gets its default action. Safe in a forked
+  /// Applies this state: a signal that is not ignored gets its default action. Safe in a forked
   /// child.
   void restore() const noexcept;
   void restore_mask() const noexcept;
@@ -25,14 +25,14 @@ class SignalState {
   sigset_t ignored_{};
 };
 
-/// Notes the state with which the program was started. Then no signal is blocked, and SIGCHLD has
+/// Notes the state with which the program was started. Then unblocks all signals, and gives SIGCHLD
 /// its default action. Other ignored signals stay ignored on purpose: SIGHUP by nohup, and SIGPIPE
 /// by systemd, so that no service ends when the reader of its messages has gone. Call it first in
 /// main().
 void begin_with_plain_signals() noexcept;
 
 /// The state for a program that the user has asked for: the one that begin_with_plain_signals()
-/// noted; `otherwise` without that call.
+/// noted, or `otherwise` if that was not called.
 SignalState state_for_programs(const SignalState& otherwise) noexcept;
 
 }  // namespace shmif::base

@@ -29,7 +29,7 @@ void hold_standard_streams() noexcept {
   for (const int stream : kStreams) {
     if (!is_closed(stream)) continue;
     if (stream == STDOUT_FILENO) output_was_closed = true;
-    // The wrong direction is meant for input and output.
+    // Input and output get the wrong direction on purpose, so that they stay unusable.
     const int flags = stream == STDOUT_FILENO ? O_RDONLY : O_WRONLY;
     if (::open("/dev/null", flags | O_NOCTTY) < 0) (void)open_nothing(0);
   }

@@ -25,7 +25,7 @@ inline int above_standard_streams(int fd) noexcept {
 
 }  // namespace base
 
-/// Owns one descriptor, or none (-1). It never has the number of a standard stream: get() may
+/// Owns one descriptor, or is empty (-1). It never has the number of a standard stream: get() may
 /// differ from the number that was given. Threads: as safe as an int. Blocks: never.
 class UniqueFd {
  public:
