@@ -18,8 +18,8 @@ namespace {
 using Kind = base::DescriptorKind;
 
 constexpr std::uint64_t kProtocolReplyAck = bit(3);
-/// This back-end sends no requests. Linux in user mode needs the channel all the same: without it,
-/// version 6.1 registers the queues' interrupts as number 0, which its timer has.
+/// This back-end sends no requests, but Linux in user mode needs the channel. Without it, version
+/// 6.1 registers the queues' interrupts as number 0, which is the interrupt of its timer.
 constexpr std::uint64_t kProtocolBackendChannel = bit(5);
 constexpr std::uint64_t kProtocolOffered = kProtocolReplyAck | kProtocolBackendChannel;
 /// In SET_VRING_KICK, CALL and ERR: no descriptor comes with the message.
@@ -29,7 +29,7 @@ constexpr std::uint64_t kQueueMask = 0xff;
 bool is_kick(Kind kind) {
   return kind == Kind::eventfd || kind == Kind::pipe;
 }
-/// Linux in user mode gives a socket, all others eventfds.
+/// Linux in user mode sends a socket, all other front-ends send eventfds.
 bool is_call(Kind kind) {
   return is_kick(kind) || kind == Kind::unix_socket;
 }
@@ -41,7 +41,7 @@ void Backend::Queue::notify() const noexcept {
   std::optional<base::SignalGuard> guard;
   if (call_may_end) guard.emplace(SIGPIPE);
   const std::uint64_t one = 1;
-  (void)!::write(call.get(), &one, sizeof one);  // full: the driver has not looked yet
+  (void)!::write(call.get(), &one, sizeof one);  // if it is full, the driver has not looked yet
 }
 
 Backend::Answer Backend::refuse(std::string why) {
@@ -78,7 +78,7 @@ Backend::Answer Backend::dispatch(Message& message) {
     case Request::set_features: return set_features(message);
     case Request::get_protocol_features: return reply_with(kProtocolOffered);
     case Request::set_protocol_features: return set_protocol_features(message);
-    case Request::get_queue_num: return reply_with(1);  // pairs
+    case Request::get_queue_num: return reply_with(1);  // queue pairs
     case Request::set_owner: return {};
     case Request::reset_owner:
       for (Queue& queue : queues_) queue.ring.stop();
@@ -94,7 +94,7 @@ Backend::Answer Backend::dispatch(Message& message) {
     case Request::set_vring_err: return set_descriptor(message);
     case Request::set_backend_channel:
       if (message.descriptors.size() != 1) return refuse("a channel without a descriptor");
-      channel_ = std::move(message.descriptors.front());  // closed, it would be a fault to some
+      channel_ = std::move(message.descriptors.front());  // some front-ends must not see it closed
       return {};
   }
   return refuse("request " + std::to_string(message.header.request) + " is not known");
@@ -105,10 +105,11 @@ Backend::Answer Backend::set_features(const Message& message) {
   if (!features || (*features & ~offered_) != 0) return refuse("features that were not offered");
   const bool runs =
       std::ranges::any_of(queues_, [](const Queue& queue) { return queue.ring.is_running(); });
-  // The length of headers and the places of notifications depend on them.
+  // The features decide how long headers are, and where notifications are requested.
   if (runs && *features != features_) return refuse("other features for a queue that runs");
   features_ = *features;
-  // Without messages to enable them, queues are enabled from the start.
+  // Without this feature there are no messages that enable queues, so all are enabled from the
+  // start.
   if (!has(Features::kProtocolFeatures)) {
     for (Queue& queue : queues_) queue.enabled = true;
   }
@@ -129,7 +130,7 @@ Backend::Answer Backend::set_memory(const Message& message) {
   constexpr std::size_t kBefore = offsetof(MemoryTable, regions);
   if (bytes.size() < kBefore || bytes.size() > sizeof table) return refuse("a wrong memory table");
   std::memcpy(&table, bytes.data(), bytes.size());
-  // Some front-ends send all eight entries.
+  // Some front-ends send all eight entries, even if fewer count.
   if (table.count > kMaxRegions || bytes.size() < kBefore + table.count * sizeof(MemoryRegion))
     return refuse("a wrong memory table");
   auto memory = GuestMemory::map(std::span(table.regions).first(table.count), message.descriptors,
@@ -141,7 +142,7 @@ Backend::Answer Backend::set_memory(const Message& message) {
   return {};
 }
 
-/// Looks for the queues in the new memory. One that is not there any more stays stopped.
+/// Looks for the running queues in the new memory. A queue that is not in it any more is stopped.
 void Backend::restart_queues() noexcept {
   for (Queue& queue : queues_) {
     if (queue.ring.is_running() && !queue.ring.start(memory_, queue.layout)) queue.ring.stop();
@@ -158,8 +159,8 @@ Backend::Answer Backend::set_queue(const Message& message) {
     if (queue->ring.is_running()) return refuse("a new size for a queue that runs");
     queue->layout.size = state->value;
   } else if (!queue->ring.is_running()) {
-    // Only for who asks before the start: then the used ring says where to go on, as
-    // split_queue.cpp explains.
+    // Only for a front-end that asks for the position before the start. From the start on, the used
+    // ring says where to go on, as split_queue.cpp explains.
     queue->base = static_cast<std::uint16_t>(state->value);
   }
   return {};
@@ -205,12 +206,12 @@ Backend::Answer Backend::set_descriptor(Message& message) {
   if (message.request() == Request::set_vring_err) return {};  // an error ends the connection
   const Kind kind = descriptor ? base::kind_of_descriptor(descriptor.get()) : Kind::eventfd;
   if (message.request() == Request::set_vring_call) {
-    // A write must not wait.
+    // A write to it must not wait.
     if (!is_call(kind) || (descriptor && ::fcntl(descriptor.get(), F_SETFL, O_NONBLOCK) != 0))
       return refuse("a call descriptor that is no eventfd, pipe or Unix socket");
     queue->call = std::move(descriptor);
     queue->call_may_end = kind != Kind::eventfd;
-    if (queue->ring.is_running()) queue->notify();  // what it missed before
+    if (queue->ring.is_running()) queue->notify();  // it may have missed a notice before
     return {};
   }
   if (!is_kick(kind)) return refuse("a kick descriptor that is no eventfd and no pipe");
@@ -231,8 +232,8 @@ Backend::Answer Backend::start(Queue& queue) {
   return {};
 }
 
-/// Takes the place of the old kick descriptor. That one is taken out of epoll, where it would stay
-/// for as long as the front-end has it open. Result: whether it can be watched.
+/// Replaces the old kick descriptor. The old one is removed from epoll, which would otherwise watch
+/// it for as long as the front-end has it open. Result: whether the new one can be watched.
 bool Backend::watch_kick(Queue& queue, UniqueFd descriptor) noexcept {
   const bool watched = &queue == &queues_[kSendQueue];
   if (watched && queue.kick) (void)::epoll_ctl(epoll_, EPOLL_CTL_DEL, queue.kick.get(), nullptr);

@@ -1,10 +1,11 @@
 #pragma once
-// The back-end's side of a vhost-user connection: what the front-end's messages have made of the
-// device so far. It carries no frames; vhost/vhost_link.hpp does.
+// The back-end's side of a vhost-user connection: the state of the device after the front-end's
+// messages so far. It carries no frames; vhost/vhost_link.hpp does.
 //
-// The order of messages that a front-end keeps: features, memory, then for each queue its size,
+// A front-end sends messages in this order: features, memory, then for each queue its size,
 // addresses and position, and its kick descriptor, which starts it. GET_VRING_BASE stops a queue.
-// All of it may come again at any time: a machine that boots has other drivers in its firmware.
+// All of them may come again at any time, because a machine that boots first uses other drivers in
+// its firmware.
 
 #include <array>
 #include <cstddef>
@@ -49,7 +50,7 @@ struct Features {
 /// Threads: one at a time. Blocks: never.
 class Backend {
  public:
-  /// As the driver sees them: it receives from the first, and sends through the second.
+  /// Named as the driver sees them: it receives from the first, and sends through the second.
   enum QueueNumber : std::uint8_t { kReceiveQueue = 0, kSendQueue = 1, kQueues = 2 };
 
   static constexpr std::uint64_t kKickTag = 1;
@@ -57,9 +58,9 @@ class Backend {
   struct Queue {
     SplitQueue ring;
     QueueLayout layout;
-    UniqueFd kick;  ///< the driver writes to it; not open: the front-end wants us to look
-    UniqueFd call;  ///< we write to it; not open: the driver looks
-    bool call_may_end = false;  ///< its reader may be gone
+    UniqueFd kick;  ///< the driver writes to it; if it is not open, the front-end wants us to look
+    UniqueFd call;  ///< we write to it; if it is not open, the driver looks
+    bool call_may_end = false;  ///< its reader may have closed it
     bool enabled = false;
     std::optional<std::uint16_t> base;  ///< from SET_VRING_BASE, until the queue starts
     bool polled = false;                ///< started without a kick descriptor
@@ -68,19 +69,19 @@ class Backend {
     void notify() const noexcept;
   };
 
-  /// `features`: what is offered to the driver. `epoll`: where the kick descriptor of the send
-  /// queue is watched, with the data kKickTag; edge-triggered, so that nobody needs to read it.
-  /// `max_memory_bytes`: what the front-end may have mapped.
+  /// `features`: those offered to the driver. `epoll`: watches the kick descriptor of the send
+  /// queue, with the data kKickTag. It is edge-triggered, so that nobody needs to read the
+  /// descriptor. `max_memory_bytes`: how much the front-end may make us map.
   Backend(std::uint64_t features, int epoll, std::uint64_t max_memory_bytes) noexcept
       : offered_(features), epoll_(epoll), max_memory_bytes_(max_memory_bytes) {}
   Backend(const Backend&) = delete;  // the queues know where the memory is
   Backend& operator=(const Backend&) = delete;
   ~Backend() = default;
 
-  /// What a message asked for.
+  /// The result of a message.
   struct Answer {
-    bool accepted = true;  ///< false: why() says why not, and the connection is of no use any more
-    bool reply = false;    ///< `value` is to be sent
+    bool accepted = true;  ///< false: why() says why; the connection cannot be used any more
+    bool reply = false;    ///< `value` must be sent
     std::array<std::byte, sizeof(std::uint64_t)> value{};
   };
   Answer handle(Message& message);
@@ -95,7 +96,7 @@ class Backend {
   const GuestMemory& memory() const noexcept { return memory_; }
   /// Whether the front-end has shared memory at all.
   bool was_given_memory() const noexcept { return was_given_memory_; }
-  /// The header before each frame; the field num_buffers is only in the longer one.
+  /// The size of the header before each frame. Only the longer header has the field num_buffers.
   std::size_t header_bytes() const noexcept {
     return has(Features::kVersion1 | Features::kMergeable) ? 12 : 10;
   }
@@ -121,7 +122,7 @@ class Backend {
   std::uint64_t max_memory_bytes_;
   std::uint64_t features_ = 0;
   std::uint64_t protocol_features_ = 0;
-  UniqueFd channel_;  ///< for requests of the back-end, which sends none
+  UniqueFd channel_;  ///< for requests of the back-end, which sends no requests
   GuestMemory memory_;
   bool was_given_memory_ = false;
   std::array<Queue, kQueues> queues_;

@@ -1,6 +1,6 @@
 #pragma once
-// The memory of a virtual machine, as its front-end shares it: regions of files, each at an address
-// that the machine knows and at one that the front-end knows.
+// The memory of a virtual machine, as its front-end shares it: regions of files. Each region has an
+// address that the machine knows, and another one that the front-end knows.
 
 #include <cstddef>
 #include <cstdint>
@@ -15,18 +15,19 @@
 
 namespace shmif::vhost {
 
-/// Nothing in it is trusted: the machine writes there at any time, and the front-end may truncate
+/// Do not trust its contents: the machine writes there at any time, and the front-end may truncate
 /// the files. If it does, zero pages replace the region (bus/file/sigbus_guard.hpp), and lost() is
+/// true from then on. Threads: safe, except for moves. Blocks: never.
 /// true from then on. Threads: safe, but for moves. Blocks: never.
 class GuestMemory {
  public:
   /// Memory without a region.
   GuestMemory() noexcept;
-  /// Maps each region from the descriptor of the same number, which may be closed afterwards.
-  /// `most`: bytes of all regions. Errors: bad_argument for more bytes, another number of
-  /// descriptors than of regions, more than kMaxRegions, regions that overlap, wrap around or are
-  /// empty, a file that is not a memfd or in tmpfs or hugetlbfs, and one that ends before the
-  /// region does; the system's, if it cannot be mapped.
+  /// Maps each region from the descriptor with the same index. The descriptor may be closed
+  /// afterwards. `most`: limit for the bytes of all regions together. Errors: bad_argument for more
+  /// bytes, more than kMaxRegions regions, a number of descriptors that is not that of the regions,
+  /// regions that overlap, wrap around or are empty, a file that is not a memfd or in tmpfs or
+  /// hugetlbfs, and a file that ends before the region does; the system's, if it cannot be mapped.
   static Result<GuestMemory> map(std::span<const MemoryRegion> regions,
                                  std::span<const UniqueFd> descriptors,
                                  std::uint64_t most = bus::kMaxForeignBytes);
@@ -34,12 +35,12 @@ class GuestMemory {
   GuestMemory& operator=(GuestMemory&&) noexcept;
   ~GuestMemory();
 
-  /// Where the machine's address is in this process. Result: nullptr unless all of the bytes lie in
-  /// one region.
+  /// Translates an address of the machine into one of this process. Result: nullptr unless all of
+  /// the bytes lie in one region.
   std::byte* at_guest(std::uint64_t address, std::uint64_t bytes) const noexcept;
   /// The same for an address of the front-end.
   std::byte* at_user(std::uint64_t address, std::uint64_t bytes) const noexcept;
-  /// Whether a file was shortened below its mapping, so that what was read may be zeros.
+  /// Whether a file was truncated below its mapping. Bytes that were read may then be zeros.
   bool lost() const noexcept;
 
  private:

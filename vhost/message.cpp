@@ -13,7 +13,8 @@ namespace {
 constexpr std::size_t kHeaderBytes = sizeof(MessageHeader);
 
 using base::DescriptorKind;
-/// Memory of the machine, descriptors for kicks and calls, and a channel for requests.
+/// What may come with a message: memory of the machine, descriptors for kicks and calls, and a
+/// channel for requests.
 constexpr base::DescriptorWish kFrontEndWish{
     .kinds = DescriptorKind::memory | DescriptorKind::eventfd | DescriptorKind::pipe |
              DescriptorKind::unix_socket,
@@ -37,7 +38,7 @@ MessageReader::Status MessageReader::receive(base::ForeignSocket& socket, std::b
     case From::refused: return Status::refused;
     case From::data: break;
   }
-  if (message_.descriptors.size() > kMaxRegions) return Status::malformed;  // with several bytes
+  if (message_.descriptors.size() > kMaxRegions) return Status::malformed;  // after several reads
   arrived_ += got.bytes;
   return Status::whole;
 }
@@ -48,7 +49,7 @@ MessageReader::Status MessageReader::read(base::ForeignSocket& socket) {
     arrived_ = 0;
     whole_ = false;
   }
-  for (;;) {  // ends: each turn reads something, and a message has few bytes
+  for (;;) {  // ends: each turn reads at least one byte, and a message is short
     if (arrived_ >= kHeaderBytes) {
       if (!is_well_formed(message_.header)) return Status::malformed;
       whole_ = arrived_ == kHeaderBytes + message_.header.payload_bytes;

@@ -1,7 +1,7 @@
 #pragma once
-// The messages of vhost-user: a front-end (QEMU, DPDK, a kernel in user mode) has a virtual machine
-// or is one, and tells a back-end over a Unix socket where the machine's memory and queues are.
-// Source of the format: "Vhost-user Protocol" in the documentation of QEMU.
+// The messages of vhost-user. A front-end (QEMU, DPDK, a kernel in user mode) runs a virtual
+// machine or is one. It tells a back-end over a Unix socket where the machine's memory and queues
+// are. Source of the format: "Vhost-user Protocol" in the documentation of QEMU.
 //
 // A message is a header of 12 bytes, a payload, and descriptors that travel beside the first byte
 // (SCM_RIGHTS). All of it is in the machine's byte order.
@@ -37,11 +37,11 @@ enum class Request : std::uint32_t {
   set_protocol_features = 16,
   get_queue_num = 17,
   set_vring_enable = 18,
-  set_backend_channel = 21,  ///< where the back-end could send requests of its own
+  set_backend_channel = 21,  ///< where the back-end could send its own requests
 };
 
-inline constexpr std::size_t kMaxRegions = 8;  ///< of memory, and of descriptors in one message
-inline constexpr std::size_t kMaxPayloadBytes = 512;  ///< the longest that is known has 264
+inline constexpr std::size_t kMaxRegions = 8;         ///< of memory, and descriptors in one message
+inline constexpr std::size_t kMaxPayloadBytes = 512;  ///< the longest known payload has 264
 
 struct MessageHeader {
   static constexpr std::uint32_t kVersion = 1;
@@ -60,7 +60,7 @@ struct VringState {
   std::uint32_t index = 0;
   std::uint32_t value = 0;
 };
-/// Where the parts of a queue are, in the front-end's own address space.
+/// Where the parts of a queue are, as addresses of the front-end.
 struct VringAddresses {
   std::uint32_t index = 0;
   std::uint32_t flags = 0;
@@ -71,9 +71,9 @@ struct VringAddresses {
 };
 /// A part of the machine's memory. Its descriptor travels beside the message.
 struct MemoryRegion {
-  std::uint64_t guest_address = 0;  ///< what the machine's device drivers use
+  std::uint64_t guest_address = 0;  ///< address that the machine's drivers use
   std::uint64_t bytes = 0;
-  std::uint64_t user_address = 0;  ///< what the messages about queues use
+  std::uint64_t user_address = 0;  ///< address that the messages about queues use
   std::uint64_t file_offset = 0;
 };
 struct MemoryTable {
@@ -84,7 +84,7 @@ struct MemoryTable {
 static_assert(sizeof(VringState) == 8 && sizeof(VringAddresses) == 40);
 static_assert(sizeof(MemoryRegion) == 32 && sizeof(MemoryTable) == 264);
 
-/// A message that was received. It owns its descriptors.
+/// A received message. It owns its descriptors.
 struct Message {
   MessageHeader header;
   std::array<std::byte, kMaxPayloadBytes> payload{};
@@ -95,7 +95,7 @@ struct Message {
   std::span<const std::byte> bytes() const noexcept {
     return std::span(payload).first(header.payload_bytes);
   }
-  /// Result: empty if the payload has another size.
+  /// Result: empty if the size of the payload is not that of T.
   template <class T>
   std::optional<T> as() const noexcept {
     if (header.payload_bytes != sizeof(T)) return std::nullopt;
@@ -105,21 +105,21 @@ struct Message {
   }
 };
 
-/// Puts messages together from what arrives at a socket. Threads: one at a time. Blocks: as
+/// Assembles messages from the bytes that arrive at a socket. Threads: one at a time. Blocks: as
 /// base::ForeignSocket::receive().
 class MessageReader {
  public:
   enum class Status : std::uint8_t {
     none,       ///< no whole message has arrived yet
-    whole,      ///< message() is one
+    whole,      ///< message() returns a complete message
     closed,     ///< the peer has closed the connection, or it failed
     malformed,  ///< a wrong version or flag, or too long
-    refused,    ///< its descriptors are not what may come: ForeignSocket::why()
+    refused,    ///< its descriptors are not allowed; see ForeignSocket::why()
   };
-  /// Reads no further than the end of one message. After `closed`, `malformed` and `refused` the
-  /// connection is of no use.
+  /// Reads at most to the end of one message. After `closed`, `malformed` and `refused` the
+  /// connection cannot be used any more.
   Status read(base::ForeignSocket& socket);
-  /// The message, after `whole` and until the next read().
+  /// The message. It is valid after `whole`, until the next read().
   Message& message() noexcept { return message_; }
 
  private:
@@ -130,8 +130,8 @@ class MessageReader {
   bool whole_ = false;
 };
 
-/// Sends a message. Result: whether the socket took all of it. Blocks: never; a socket that is full
-/// takes none.
+/// Sends a message. Result: whether the socket took all of it. Blocks: never; a full socket takes
+/// no byte, and the result is false.
 bool send_message(int socket, Request request, std::uint32_t flags,
                   std::span<const std::byte> payload,
                   std::span<const int> descriptors = {}) noexcept;

@@ -14,7 +14,8 @@ bool passes(std::uint16_t event, std::uint16_t after, std::uint16_t before) noex
   return static_cast<std::uint16_t>(after - event - 1) < static_cast<std::uint16_t>(after - before);
 }
 
-/// A part of the queue, if it is in the memory and aligned as atomic accesses need it.
+/// The place of a part of the queue. nullptr unless it is in the memory, and aligned for atomic
+/// accesses.
 std::byte* part_at(const GuestMemory& memory, std::uint64_t address, std::size_t bytes,
                    std::size_t alignment) noexcept {
   std::byte* const found = memory.at_user(address, bytes);
@@ -29,7 +30,7 @@ bool SplitQueue::start(const GuestMemory& memory, const QueueLayout& layout) noe
   if (!std::has_single_bit(layout.size) || layout.size > kMaxSize) return false;
   const std::size_t available_bytes = sizeof(RingHead) + layout.size * sizeof(std::uint16_t);
   const std::size_t used_bytes = sizeof(RingHead) + layout.size * sizeof(UsedEntry);
-  // Behind both rings is a word for notifications, also if it is not used.
+  // A word for notifications follows each ring, even if it is not used.
   std::byte* const descriptors =
       part_at(memory, layout.descriptors, layout.size * sizeof(Descriptor), alignof(Descriptor));
   std::byte* const available =
@@ -47,8 +48,8 @@ bool SplitQueue::start(const GuestMemory& memory, const QueueLayout& layout) noe
   avail_event_ = reinterpret_cast<std::uint16_t*>(used + used_bytes);
   event_index_ = layout.event_index;
   indirect_ = layout.indirect;
-  // Chains are given back in the order in which they came, so the used ring also says which is
-  // next; a back-end that was killed has told nobody.
+  // Chains are given back in the order in which they came, so the used ring also says which chain
+  // is next. A back-end that was killed could tell nobody, so we rely on the ring.
   used_ = published_ = seen_ = bus::load_acquire(used_ring_->idx);
   memory_ = &memory;
   return true;
@@ -76,7 +77,7 @@ Descriptor SplitQueue::copy_of(const Descriptor& shared) noexcept {
           .next = bus::load_relaxed(shared.next)};
 }
 
-/// Goes on with the table that `entry` describes.
+/// Continues with the table that `entry` describes.
 bool SplitQueue::enter_indirect(const Descriptor& entry, Table& table) noexcept {
   if (!indirect_ || table.entries != descriptors_.entries || (entry.flags & Descriptor::kNext) != 0)
     return break_with("an indirect descriptor is where none may be");
@@ -151,12 +152,12 @@ bool SplitQueue::prepare_wait() noexcept {
   } else {
     bus::store_seq_cst(used_ring_->flags, std::uint16_t{0});
   }
-  // Q6; has() then reads it again, so that it is checked.
+  // Q6. has() reads idx again, and checks it.
   return bus::load_seq_cst(available_->idx) != seen_ && has(1);
 }
 
 void SplitQueue::finish_wait() noexcept {
-  // With event_index the driver notifies once for each time that it was asked to.
+  // With event_index the driver notifies only once for each request, so we need not turn it off.
   if (is_running() && !event_index_) bus::store_relaxed(used_ring_->flags, RingHead::kNoNotice);
 }
 

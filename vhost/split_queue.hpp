@@ -7,7 +7,7 @@
 //   ring[i]: first descriptor              chain of buffers       ring[i]: first descriptor, bytes
 //
 // All three lie in memory that the driver, and everything else in its machine, may write at any
-// time. So:
+// time. Therefore:
 //   Q1. A shared word is read once into a local, the local is checked, and only the local is used.
 //   Q2. Each address is looked up in the machine's memory with the length of the access.
 //   Q3. A chain has at most as many buffers as there are descriptors, so a loop ends.
@@ -16,9 +16,9 @@
 // And, between a correct driver and us:
 //   Q5. Buffers are read after the idx of the available ring (acquire), and used entries are
 //       written before the idx of the used ring (a full barrier).
-//   Q6. Sleeping: who asks to be notified does so with a full barrier, and looks again. Who has
-//       something to tell writes idx with a full barrier, and then looks whether he is to notify.
-//       So one of the two sees the other's write.
+//   Q6. Sleeping: the side that wants to be notified asks for it with a full barrier, and looks
+//       again. The side that has news writes idx with a full barrier, and then looks whether it
+//       must notify. So at least one of the two sees the other's write.
 
 #include <cstddef>
 #include <cstdint>
@@ -33,17 +33,17 @@ namespace shmif::vhost {
 /// A buffer, as the driver describes it.
 struct Descriptor {
   static constexpr std::uint16_t kNext = 1;      // flags: `next` is the next buffer of the chain
-  static constexpr std::uint16_t kWrite = 2;     // the device writes there
-  static constexpr std::uint16_t kIndirect = 4;  // it is a table of descriptors
+  static constexpr std::uint16_t kWrite = 2;     // flags: the device writes into the buffer
+  static constexpr std::uint16_t kIndirect = 4;  // flags: the buffer is a table of descriptors
 
-  std::uint64_t address = 0;  ///< the machine's
+  std::uint64_t address = 0;  ///< in the machine's address space
   std::uint32_t bytes = 0;
   std::uint16_t flags = 0;
   std::uint16_t next = 0;
 };
-/// Both rings begin with it; behind it are the entries: std::uint16_t, or UsedEntry.
+/// Both rings begin with it. The entries follow: std::uint16_t, or UsedEntry.
 struct RingHead {
-  static constexpr std::uint16_t kNoNotice = 1;  // flags: do not notify whoever writes this flag
+  static constexpr std::uint16_t kNoNotice = 1;  // flags: its writer wants no notifications
 
   std::uint16_t flags = 0;
   std::uint16_t idx = 0;  ///< number of entries ever written, modulo 65536
@@ -57,10 +57,10 @@ static_assert(sizeof(Descriptor) == 16 && sizeof(RingHead) == 4 && sizeof(UsedEn
 using bus::Buffer;
 using bus::BufferCursor;
 
-/// What a queue is, as a front-end describes it.
+/// A queue, as a front-end describes it.
 struct QueueLayout {
   std::uint32_t size = 0;  ///< entries: a power of two, at most 32768
-  std::uint64_t descriptors = 0, available = 0, used = 0;  ///< addresses of the front-end
+  std::uint64_t descriptors = 0, available = 0, used = 0;  ///< as the front-end's addresses
   bool event_index = false;                                ///< VIRTIO_RING_F_EVENT_IDX
   bool indirect = false;                                   ///< VIRTIO_RING_F_INDIRECT_DESC
 };
@@ -69,48 +69,48 @@ struct QueueLayout {
 class SplitQueue {
  public:
   static constexpr std::uint32_t kMaxSize = 32768;
-  /// A chain with more buffers is a fault. virtio allows that only in a queue with more entries.
-  /// Linux and DPDK make none with more than 256.
+  /// A chain with more buffers is a fault. virtio allows such a chain only in a queue with more
+  /// entries. Linux and DPDK make chains of at most 256 buffers.
   static constexpr std::size_t kMaxBuffers = 1024;
 
   enum class Direction : std::uint8_t { from_driver, to_driver };
   /// One chain of buffers.
   struct Chain {
     std::uint16_t head = 0;
-    std::size_t bytes = 0;  ///< of all buffers that were read
+    std::size_t bytes = 0;  ///< of all buffers that were appended
   };
 
-  /// Finds the queue in `memory`, which must outlive its use, and goes on behind the last chain
+  /// Finds the queue in `memory`, which must outlive its use, and continues after the last chain
   /// that was given back. Result: false if the parts are not in the memory, are not aligned, or the
-  /// size is not valid; the queue is then as stopped.
+  /// size is not valid; the queue is then stopped.
   bool start(const GuestMemory& memory, const QueueLayout& layout) noexcept;
   void stop() noexcept { memory_ = nullptr; }
   bool is_running() const noexcept { return memory_ != nullptr && fault_ == nullptr; }
-  /// Why the queue is broken (Q4); nullptr: it is not.
+  /// Why the queue is broken (Q4); nullptr if it is not.
   const char* fault() const noexcept { return fault_; }
   std::uint32_t size() const noexcept { return size_; }
   /// The number of chains given back, modulo 65536: where the next back-end begins.
   std::uint16_t position() const noexcept { return used_; }
 
-  /// Whether the driver has lent at least that many chains that were not given back.
+  /// Whether at least so many chains that the driver has lent were not given back yet.
   bool has(unsigned chains) noexcept;
-  /// Appends the buffers of a chain to `into`, whose capacity must be at least kMaxBuffers, until
-  /// they have `enough` bytes together. `ahead`: 0 for the next chain, 1 for the one behind it; it
-  /// must be there (has()). Result: false if the chain is not valid (fault()).
+  /// Appends the buffers of a chain to `into`, whose capacity must be at least kMaxBuffers, and
+  /// stops when they have `enough` bytes together. `ahead`: 0 for the next chain, 1 for the one
+  /// after it; it must be there (has()). Result: false if the chain is not valid (fault()).
   bool read_chain(unsigned ahead, Direction direction, std::size_t enough,
                   std::vector<Buffer>& into, Chain& chain) noexcept;
   /// Gives back the next chain. The driver sees it after publish().
   void give_back(std::uint16_t head, std::uint32_t written) noexcept;
-  /// Shows the driver what was given back. Result: whether it wants to be notified of that.
+  /// Shows the driver what was given back. Result: whether the driver wants to be notified of it.
   bool publish() noexcept;
 
-  /// Asks the driver to notify us of the next chain. Result: whether there is one already.
+  /// Asks the driver to notify us of the next chain. Result: whether there is a chain already.
   bool prepare_wait() noexcept;
-  /// Asks it not to, while we look anyway.
+  /// Asks the driver not to notify us, because we look anyway.
   void finish_wait() noexcept;
 
  private:
-  /// A table of descriptors: that of the queue, or an indirect one.
+  /// A table of descriptors: the queue's own, or an indirect one.
   struct Table {
     const Descriptor* entries = nullptr;
     std::uint32_t count = 0;
@@ -129,13 +129,13 @@ class SplitQueue {
   RingHead* used_ring_ = nullptr;
   UsedEntry* used_entries_ = nullptr;
   const std::uint16_t* used_event_ = nullptr;  // where the driver wants to be notified
-  std::uint16_t* avail_event_ = nullptr;       // where we want to be
+  std::uint16_t* avail_event_ = nullptr;       // where we want to be notified
   std::uint32_t size_ = 0;
   bool event_index_ = false;
   bool indirect_ = false;
   std::uint16_t seen_ = 0;       // idx of the available ring, when last read
   std::uint16_t used_ = 0;       // chains given back
-  std::uint16_t published_ = 0;  // of these, what the driver has seen
+  std::uint16_t published_ = 0;  // how many of them the driver has been shown
 };
 
 }  // namespace shmif::vhost

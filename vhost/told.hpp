@@ -1,5 +1,5 @@
 #pragma once
-// What debug lines tell of a front-end.
+// Texts for debug lines about a front-end.
 
 #include <string>
 
@@ -8,8 +8,8 @@
 
 namespace shmif::vhost {
 
-/// What a message that `backend` has accepted did, as "starts its send queue: 256 entries". Empty
-/// for messages that are only steps towards it. Threads: as Backend. Blocks: never.
+/// Describes what a message did that `backend` has accepted: "starts its send queue: 256 entries".
+/// Empty for messages that only prepare such a step. Threads: as Backend. Blocks: never.
 std::string told(const Message& message, Backend& backend);
 
 }  // namespace shmif::vhost

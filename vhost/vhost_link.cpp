@@ -26,19 +26,19 @@ namespace {
 using Number = Backend::QueueNumber;
 using Direction = SplitQueue::Direction;
 
-/// Before each frame (virtio 1.1, section 5.1.6).
+/// The header before each frame (virtio 1.1, section 5.1.6).
 struct NetHeader {
   Offload offload;
   std::uint16_t num_buffers = 0;  ///< chains that the frame fills; only towards the driver
 };
 static_assert(sizeof(NetHeader) == 12);
 
-/// Messages are looked for after this many batches, even if the driver always has frames.
+/// receive() looks for messages after this many batches, even if the driver always has frames.
 constexpr unsigned kBusyReceives = 16;
-/// One call takes at most this many chains, also if all of them are dropped.
+/// One call takes at most this many chains, even if all of them are dropped.
 constexpr unsigned kMaxChainsPerReceive = 1024;
 constexpr unsigned kMaxMessages = 64;  // in one call
-/// How often to look at a queue whose driver gives no notice.
+/// How often to look at a queue whose driver does not notify us.
 constexpr std::chrono::milliseconds kLookAgain{1};
 
 class Count {
@@ -50,7 +50,8 @@ class Count {
   std::atomic<std::uint64_t> value_{0};
 };
 
-/// The feature that a side needs to pass on a super-frame of this type; empty: there is none.
+/// The feature that a side needs to pass on a super-frame of this type; 0 if there is no such
+/// feature.
 std::uint64_t feature_for(std::uint8_t gso_type, bool to_driver) noexcept {
   const auto with_ecn = [&](std::uint64_t feature, std::uint64_t ecn) {
     return (gso_type & Offload::kGsoEcn) != 0 ? feature | ecn : feature;
@@ -70,19 +71,19 @@ std::uint64_t feature_for(std::uint8_t gso_type, bool to_driver) noexcept {
 struct VhostLink::Impl {
   VhostOptions options;
   base::ForeignSocket socket;
-  UniqueFd epoll;  ///< of the socket, and of the kick descriptor of the queue that we receive from
+  UniqueFd epoll;  ///< watches the socket, and the kick descriptor of kSendQueue
   MessageReader reader;
   Backend backend;
   bool ended = false;
   bool corrupt = false;  ///< receive() must report it
   std::string why;
-  unsigned busy = 0;  ///< calls of receive() since messages were looked for
+  unsigned busy = 0;  ///< calls of receive() since it looked for messages
   using Clock = std::chrono::steady_clock;
-  std::optional<Clock::time_point> silent_until;  ///< the first message must come before
+  std::optional<Clock::time_point> silent_until;  ///< the first message must come before this time
 
   std::vector<Buffer> buffers;            ///< of one frame
-  std::vector<SplitQueue::Chain> chains;  ///< those that it fills
-  std::vector<std::byte> segment;         ///< of a super-frame that the driver does not take
+  std::vector<SplitQueue::Chain> chains;  ///< the chains that it fills
+  std::vector<std::byte> segment;         ///< one, of a super-frame that the driver does not take
   Count too_long, too_short, bad_header, discarded, not_ready, no_room;
 
   Impl(base::ForeignSocket connected, UniqueFd waited_for, VhostOptions o)
@@ -97,7 +98,7 @@ struct VhostLink::Impl {
     chains.reserve(SplitQueue::kMaxBuffers);
   }
 
-  /// What became of a frame that was to be put into the driver's buffers.
+  /// What became of a frame for the driver's buffers.
   enum class Put : std::uint8_t { done, full, no_room };
 
   Backend::Queue& to_driver() noexcept { return backend.queue(Number::kReceiveQueue); }
@@ -157,7 +158,8 @@ void VhostLink::Impl::end_corrupt(std::string reason) noexcept {
   debug(Debug::link, [this] { return options.address + ": the front-end is cut off: " + why; });
 }
 
-/// Whether the queues and the memory are as they should be. If not, the link ends.
+/// Checks the queues and the memory, and ends the link if they are not valid. Result: whether the
+/// link goes on.
 bool VhostLink::Impl::is_sound() noexcept {
   for (Backend::Queue* queue : {&to_driver(), &from_driver()}) {
     if (const char* const fault = queue->ring.fault(); fault != nullptr) {
@@ -168,7 +170,7 @@ bool VhostLink::Impl::is_sound() noexcept {
   return !ended;
 }
 
-/// Shows the driver which buffers are its own again.
+/// Shows the driver which buffers it owns again.
 void VhostLink::Impl::give_back() noexcept {
   for (Backend::Queue* queue : {&to_driver(), &from_driver()}) {
     if (queue->ring.publish()) queue->notify();
@@ -180,7 +182,7 @@ VhostLink::Impl::Clock::duration VhostLink::Impl::patience_left() const noexcept
   return silent_until ? *silent_until - Clock::now() : Clock::duration::max();
 }
 
-/// Answers the messages that have arrived, and takes note of kicks.
+/// Answers the messages that have arrived, and clears the events of kicks.
 void VhostLink::Impl::serve_socket() noexcept {
   busy = 0;
   give_back();  // a message may stop the queues
@@ -238,7 +240,7 @@ std::error_code VhostLink::Impl::refusal_of(const FrameView& frame) const noexce
   return {};
 }
 
-/// Whether the driver takes a frame with this work left to do.
+/// Whether the driver takes a frame with this unfinished work.
 bool VhostLink::Impl::takes(const Offload& offload) const noexcept {
   if (offload.needs_checksum() && !backend.has(Features::kGuestCsum)) return false;
   if (!offload.is_super_frame()) return true;
@@ -246,7 +248,7 @@ bool VhostLink::Impl::takes(const Offload& offload) const noexcept {
   return need != 0 && backend.has_all(need);
 }
 
-/// Collects chains of the driver until they hold `bytes`. Result: false if they are not there.
+/// Collects chains of the driver until they hold `bytes`. Result: false if there are too few.
 bool VhostLink::Impl::gather(std::size_t bytes) noexcept {
   SplitQueue& ring = to_driver().ring;
   buffers.clear();
@@ -269,8 +271,8 @@ VhostLink::Impl::Put VhostLink::Impl::put_bytes(std::span<const std::byte> bytes
   SplitQueue& ring = to_driver().ring;
   const std::size_t header_bytes = backend.header_bytes();
   if (!gather(header_bytes + bytes.size())) {
-    // With more buffers the frame may fit, unless all that can be there are. (Of a chain with a
-    // fault, which is not among them, receive() tells.)
+    // The frame may fit when the driver lends more buffers, unless these are the most that one
+    // frame may have. (If a chain has a fault, it is not among them; receive() reports it.)
     return chains.size() < max_chains() ? Put::full : Put::no_room;
   }
   const NetHeader header{.offload = offload,
@@ -287,7 +289,7 @@ VhostLink::Impl::Put VhostLink::Impl::put_bytes(std::span<const std::byte> bytes
   return Put::done;
 }
 
-/// Does the work that the driver does not do.
+/// Finishes the checksum or splits the super-frame, because the driver does not.
 VhostLink::Impl::Put VhostLink::Impl::put_segments(const FrameView& frame) noexcept {
   if (!frame.offload.is_super_frame()) {
     const std::span<std::byte> copy = std::span(segment).first(frame.size());
@@ -298,12 +300,12 @@ VhostLink::Impl::Put VhostLink::Impl::put_segments(const FrameView& frame) noexc
   bus::Segmenter segments;
   if (!segments.begin(frame.bytes, frame.offload)) return Put::no_room;
   SplitQueue& ring = to_driver().ring;
-  // Drivers do not lend as many chains as the queue has entries: they lend more only when many came
-  // back, and without mergeable buffers a chain may take several entries.
+  // Drivers lend fewer chains than the queue has entries: they lend more only when many came back,
+  // and without mergeable buffers a chain may take several entries.
   const std::size_t lent =
       backend.has(Features::kMergeable) ? ring.size() * 3 / 4 : ring.size() / 4;
   if (segments.remaining() > lent) return Put::no_room;
-  // All of the segments, or none, so that the caller can try again.
+  // Sends either all segments or no segment, so that the caller can try again.
   if (!ring.has(static_cast<unsigned>(segments.remaining()))) return Put::full;
   Put all = Put::done;
   while (!segments.done()) {
@@ -345,8 +347,8 @@ SendResult VhostLink::send(std::span<const FrameView> frames) noexcept {
 
 // Frames from the driver.
 
-/// Whether the driver may leave this work to us. A super-frame has an unfinished checksum (virtio
-/// 1.1, section 5.1.6.2).
+/// Whether the driver may leave this work to us. A super-frame always has an unfinished checksum
+/// (virtio 1.1, section 5.1.6.2).
 bool VhostLink::Impl::allows(const Offload& offload) const noexcept {
   if (offload.needs_checksum() && !backend.has(Features::kCsum)) return false;
   if (!offload.is_super_frame()) return true;
@@ -354,7 +356,7 @@ bool VhostLink::Impl::allows(const Offload& offload) const noexcept {
   return offload.needs_checksum() && need != 0 && backend.has_all(need);
 }
 
-/// Takes the next chain of the driver, and the frame in it.
+/// Takes the next chain of the driver, with the frame in it.
 VhostLink::Impl::Got VhostLink::Impl::get(FrameBatch& into) noexcept {
   SplitQueue& ring = from_driver().ring;
   if (!ring.has(1)) return Got::none;

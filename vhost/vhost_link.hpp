@@ -24,9 +24,11 @@ struct VhostOptions {
   /// carries such frames (FrameView::offload).
   bool offload = false;
   std::string address = {};  ///< for messages: "vhost-user:/run/v.sock"
-  /// A front-end that has more mapped is cut off: files without pages would use up the addresses.
+  /// A front-end that asks us to map more is disconnected. Files need not have pages, so without
+  /// this limit one front-end could use up our address space.
   std::uint64_t max_memory_bytes = bus::kMaxForeignBytes;
-  /// A front-end that has sent no valid message by then is cut off. Real ones speak at once.
+  /// A front-end that has sent no valid message by then is disconnected. Real front-ends send one
+  /// at once.
   std::chrono::milliseconds first_message{5000};
 };
 
@@ -43,23 +45,24 @@ struct VhostDrops {
 
 /// One connection to a front-end, with one pair of queues. The link ends when the front-end closes
 /// the connection, or breaks the rules of vhost-user or virtio. receive() reports the latter once
-/// as Errc::corrupt, and why() says what it was. Super-frames and unfinished checksums that the
-/// driver does not take are split and finished on the way. If the driver has lent no buffers,
-/// send() takes no more frames for now (SendResult::taken). Install the SIGBUS guard
-/// (bus/file/sigbus_guard.hpp) before you make a link: a front-end that truncates its memory then
-/// only ends the link. Threads: one at a time; drops() from any. Blocks: never, unless a hostile
-/// front-end makes its interrupt descriptor blocking again, and for a moment while a child process
+/// as Errc::corrupt, and why() says what it was. If the driver does not take super-frames or
+/// unfinished checksums, send() splits or finishes them. If the driver has lent no buffers, send()
+/// takes no more frames for now (SendResult::taken). Install the SIGBUS guard
+/// (bus/file/sigbus_guard.hpp) before you make a link. Then a front-end that truncates its memory
+/// only ends the link. Threads: one at a time; drops() from any. Blocks: never, with two exceptions
+/// (docs/security.md). A hostile front-end can make its interrupt descriptor blocking again. And a
+/// call waits for a moment while a child process looks at descriptors.
 /// looks at descriptors (docs/security.md).
 class VhostLink {
  public:
-  /// Errors: the system's, if there is no descriptor to wait on.
+  /// Errors: the system's, if no descriptor to wait on can be made.
   static Result<VhostLink> adopt(UniqueFd connected, VhostOptions options);
   VhostLink(VhostLink&&) noexcept;
   VhostLink& operator=(VhostLink&&) noexcept;
   ~VhostLink();
 
-  /// Errors: frame_too_short, frame_too_long, link_ended; not_supported for a frame with work left
-  /// to do if takes_offloads() is false.
+  /// Errors: frame_too_short, frame_too_long, link_ended; not_supported if takes_offloads() is
+  /// false and the frame has an unfinished checksum or is a super-frame.
   SendResult send(std::span<const FrameView> frames) noexcept;
   ReceiveResult receive(FrameBatch& into) noexcept;
   int descriptor() noexcept;
@@ -70,9 +73,10 @@ class VhostLink {
   std::string address();
 
   bool takes_offloads() const noexcept;  ///< VhostOptions::offload
-  /// Whether the machine's driver receives and sends at present.
+  /// Whether the machine's driver receives and sends now.
   bool is_ready() const noexcept;
-  /// Whether the front-end has shared its memory. One that goes before has not found what it wants.
+  /// Whether the front-end has shared its memory. If it leaves before that, the link did not offer
+  /// what it wants.
   bool was_set_up() const noexcept;
   VhostDrops drops() const noexcept;
   /// How the front-end or the driver broke the rules; empty if it did not.
