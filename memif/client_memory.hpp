@@ -1,5 +1,5 @@
 #pragma once
-// The memory of a client: regions of files, which descriptors of buffers name by number.
+// The memory of a client: regions of files. The descriptors of buffers name a region by its number.
 
 #include <cstddef>
 #include <cstdint>
@@ -10,15 +10,16 @@
 
 namespace shmif::memif {
 
-/// Nothing in it is trusted: the client writes there at any time, and may truncate the files. If it
-/// does, zero pages replace the region, and lost() is true from then on. Threads: one at a time.
+/// Do not trust its contents: the client writes there at any time, and may truncate the files. If
+/// it does, zero pages replace the region, and lost() is true from then on. Threads: one at a time.
 /// Blocks: never.
 class ClientMemory {
  public:
-  /// `most`: bytes of all regions.
+  /// `most`: limit for the bytes of all regions together.
   explicit ClientMemory(std::uint64_t most) noexcept : most_(most) {}
   /// Maps the next region from the beginning of a file, which may be closed afterwards. Errors:
-  /// bad_argument for more bytes than the client may have, and those of bus::ForeignRegion::map().
+  /// bad_argument for more bytes than the client may have, and the errors of
+  /// bus::ForeignRegion::map().
   Result<void> add(int file, std::uint64_t bytes);
   std::size_t regions() const noexcept { return regions_.size(); }
 

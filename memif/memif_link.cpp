@@ -19,15 +19,15 @@
 namespace shmif::memif {
 namespace {
 
-/// Messages are looked for after this many batches, even if the client always has frames.
+/// receive() looks for messages after this many batches, even if the client always has frames.
 constexpr unsigned kBusyReceives = 16;
-/// One call takes at most this many frames, also if all of them are dropped.
+/// One call takes at most this many frames, even if all of them are dropped.
 constexpr unsigned kMaxFramesPerReceive = 1024;
 constexpr unsigned kMaxMessages = 64;  // in one call
 /// When to look again after the mask of interrupts was cleared (M6).
 constexpr std::chrono::milliseconds kLookAgain{1};
 
-/// Counted by the thread of the link, and read by any.
+/// Only the thread of the link counts; any thread may read.
 class Count {
  public:
   void add() noexcept { value_.fetch_add(1, std::memory_order_relaxed); }
@@ -43,7 +43,7 @@ std::string text_of(const std::array<char, kBytes>& field) {
   return {field.begin(), std::find(field.begin(), field.end(), '\0')};
 }
 
-/// For debug lines: what a message did that the session has accepted. Empty for an ACK.
+/// For debug lines: describes what an accepted message did. Empty for an ACK.
 std::string told(const Message& message) {
   switch (message.type()) {
     case MessageType::init: {
@@ -74,13 +74,13 @@ std::string told(const Message& message) {
 struct MemifLink::Impl {
   MemifOptions options;
   base::ForeignSocket socket;
-  UniqueFd epoll;  ///< of the socket, and of the interrupts of the ring that we receive from
+  UniqueFd epoll;  ///< watches the socket, and the interrupts of the ring that we receive from
   Message message;
   Session session;
   bool ended = false;
   bool corrupt = false;  ///< receive() must report it
   std::string why;
-  unsigned busy = 0;            ///< calls of receive() since messages were looked for
+  unsigned busy = 0;            ///< calls of receive() since it looked for messages
   std::vector<Buffer> buffers;  ///< of one frame
   Count too_long, too_short, not_ready, no_room;
 
@@ -102,7 +102,7 @@ struct MemifLink::Impl {
   bool answer_message();
 
   std::error_code refusal_of(const FrameView& frame) const noexcept;
-  /// What became of a frame that was to be put into the client's buffers.
+  /// What became of a frame for the client's buffers.
   enum class Put : std::uint8_t { done, full };
   Put put(std::span<const std::byte> bytes) noexcept;
   enum class Got : std::uint8_t { frame, dropped, none, no_space };
@@ -128,7 +128,7 @@ Result<MemifLink> MemifLink::adopt(UniqueFd connected, MemifOptions options) {
   MemifLink link(std::make_unique<Impl>(std::move(socket), std::move(epoll), std::move(options)));
   Hello hello;
   hello.name = field_of<kNameBytes>("shmif");
-  // A client that has gone already is found by receive().
+  // If the client has gone already, receive() finds that out.
   (void)send_message(link.impl_->socket.get(), make_message(MessageType::hello, hello));
   return link;
 }
@@ -145,7 +145,8 @@ void MemifLink::Impl::end_corrupt(std::string reason) noexcept {
   debug(Debug::link, [this] { return options.address + ": the client is cut off: " + why; });
 }
 
-/// Whether the rings and the memory are as they should be. If not, the link ends.
+/// Checks the rings and the memory, and ends the link if they are not valid. Result: whether the
+/// link goes on.
 bool MemifLink::Impl::is_sound() noexcept {
   for (Session::Lane* lane : {&to_client(), &from_client()}) {
     if (const char* const fault = lane->ring.fault(); fault != nullptr)
@@ -155,13 +156,13 @@ bool MemifLink::Impl::is_sound() noexcept {
   return !ended;
 }
 
-/// Shows the client which buffers are its own again.
+/// Shows the client which buffers it owns again.
 void MemifLink::Impl::give_back() noexcept {
   if (to_client().ring.publish()) to_client().notify();
   (void)from_client().ring.publish();
 }
 
-/// Answers the messages that have arrived, and takes note of interrupts.
+/// Answers the messages that have arrived, and clears the events of interrupts.
 void MemifLink::Impl::serve_socket() noexcept {
   busy = 0;
   std::array<epoll_event, 2> events{};
@@ -226,7 +227,7 @@ MemifLink::Impl::Put MemifLink::Impl::put(std::span<const std::byte> bytes) noex
   buffers.clear();
   for (std::size_t held = 0; held < bytes.size();) {
     if (buffers.size() == std::min(ring.size(), Ring::kMaxBuffers)) {
-      no_room.add();  // all that can be there are
+      no_room.add();  // a frame can have no more buffers
       return Put::done;
     }
     if (!ring.has(buffers.size() + 1)) return Put::full;

@@ -19,7 +19,8 @@ namespace shmif::memif {
 struct MemifOptions {
   std::size_t max_frame_bytes = 1522;  ///< longer frames are refused, and dropped when received
   std::string address = {};            ///< for messages: "memif:/run/m.sock"
-  /// A client that has more mapped is cut off: files without pages would use up the addresses.
+  /// A client that asks us to map more is disconnected. Files need not have pages, so without this
+  /// limit one client could use up our address space.
   std::uint64_t max_memory_bytes = bus::kMaxForeignBytes;
 };
 
@@ -33,17 +34,17 @@ struct MemifDrops {
 
 /// One connection to a client, with one ring for each direction. The link ends when the client
 /// disconnects, closes the connection, or breaks the rules of memif. receive() reports the latter
-/// once as Errc::corrupt, and why() says what it was; the client is told as well. Frames whose
-/// checksums or segments are not finished are refused, for memif has no words for them. If the
-/// client has given no buffers, send() takes no more frames for now (SendResult::taken). Install
-/// the SIGBUS guard (bus/file/sigbus_guard.hpp) before you make a link: a client that truncates its
-/// memory then only ends the link. Threads: one at a time; drops() from any. Blocks: never, unless
-/// a hostile client makes its interrupt descriptor blocking again, and for a moment while a child
-/// process looks at descriptors (docs/security.md).
+/// once as Errc::corrupt, and why() says what it was; the client is told as well. send() refuses
+/// unfinished checksums and super-frames, because memif cannot describe them. If the client has
+/// given no buffers, send() takes no more frames for now (SendResult::taken). Install the SIGBUS
+/// guard (bus/file/sigbus_guard.hpp) before you make a link. Then a client that truncates its
+/// memory only ends the link. Threads: one at a time; drops() from any. Blocks: never, with two
+/// exceptions (docs/security.md). A hostile client can make its interrupt descriptor blocking
+/// again. And a call waits for a moment while a child process looks at descriptors.
 class MemifLink {
  public:
   /// `connected`: a socket that keeps the boundaries of messages (SOCK_SEQPACKET). Errors: the
-  /// system's, if there is no descriptor to wait on.
+  /// system's, if no descriptor to wait on can be made.
   static Result<MemifLink> adopt(UniqueFd connected, MemifOptions options);
   MemifLink(MemifLink&&) noexcept;
   MemifLink& operator=(MemifLink&&) noexcept;
@@ -58,7 +59,7 @@ class MemifLink {
   std::size_t max_frame_bytes() noexcept;
   std::string address();
 
-  /// Whether the client had set up its interface, also if it has gone.
+  /// Whether the client had set up its interface, even if it has gone since.
   bool was_set_up() const noexcept;
   MemifDrops drops() const noexcept;
   /// How the client broke the rules; empty if it did not.

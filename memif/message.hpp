@@ -4,11 +4,12 @@
 // "Memif Poll Mode Driver" of DPDK and "Shared Memory Packet Interface (memif) Library" of VPP, and
 // the structures that both projects publish.
 //
-// The socket keeps the boundaries of messages (SOCK_SEQPACKET). Each has 128 bytes: the type, its
-// fields without gaps, and zeros; some bring one descriptor (SCM_RIGHTS). All of it is in the
-// machine's byte order. The server says HELLO. Then the client says INIT, ADD_REGION and ADD_RING,
-// each of which the server answers with ACK, and CONNECT, which it answers with CONNECTED. From
-// then on there are frames. DISCONNECT says why a side goes.
+// The socket keeps the boundaries of messages (SOCK_SEQPACKET). Each message has 128 bytes: its
+// type, its fields without gaps, and zeros. Some messages bring one descriptor (SCM_RIGHTS). All
+// numbers are in the machine's byte order. The server sends HELLO. Then the client sends INIT,
+// ADD_REGION and ADD_RING, and the server answers each with ACK. Then the client sends CONNECT, and
+// the server answers with CONNECTED. From then on there are frames. DISCONNECT says why a side
+// leaves.
 
 #include <array>
 #include <cstddef>
@@ -38,14 +39,14 @@ inline constexpr std::size_t kMessageBytes = 128;
 inline constexpr std::size_t kNameBytes = 32;
 inline constexpr std::uint16_t kVersion = 0x0200;
 inline constexpr std::uint8_t kEthernet = 0;  ///< the mode of an interface
-/// What the server takes. One ring for each direction serves one port of a bus.
+/// The limits of the server. One ring for each direction serves one port of a bus.
 inline constexpr std::uint16_t kMaxRegions = 64;
 inline constexpr std::uint16_t kMaxRingIndex = 0;
 inline constexpr std::uint8_t kMaxRingSizeLog2 = 14;
 
 using Name = std::array<char, kNameBytes>;
 
-/// The fields of messages, as they lie behind the type.
+/// The fields of messages, as they lie after the type.
 #pragma pack(push, 1)
 struct Hello {
   Name name{};
@@ -57,7 +58,7 @@ struct Hello {
 };
 struct Init {
   std::uint16_t version = kVersion;
-  std::uint32_t id = 0;  ///< of the interface, among those of one socket
+  std::uint32_t id = 0;  ///< number of the interface, among those of one socket
   std::uint8_t mode = kEthernet;
   std::array<char, 24> secret{};
   Name name{};
@@ -94,7 +95,7 @@ struct Message {
     std::memcpy(&type, bytes.data(), sizeof type);
     return type;
   }
-  /// The fields, which each message has room for.
+  /// The fields. Each message has room for them.
   template <class Fields>
   Fields as() const noexcept {
     static_assert(sizeof(MessageType) + sizeof(Fields) <= kMessageBytes);
@@ -104,7 +105,7 @@ struct Message {
   }
 };
 
-/// The bytes of a message without fields, or with these.
+/// Makes the bytes of a message, without fields or with these.
 std::array<std::byte, kMessageBytes> make_message(MessageType type) noexcept;
 template <class Fields>
 std::array<std::byte, kMessageBytes> make_message(MessageType type, const Fields& fields) noexcept {
@@ -112,7 +113,7 @@ std::array<std::byte, kMessageBytes> make_message(MessageType type, const Fields
   std::memcpy(bytes.data() + sizeof type, &fields, sizeof fields);
   return bytes;
 }
-/// `text` as a field, cut where the field ends.
+/// Makes a field of `text`, and cuts the text where the field ends.
 template <std::size_t kBytes>
 std::array<char, kBytes> field_of(const std::string& text) noexcept {
   std::array<char, kBytes> field{};
@@ -124,15 +125,15 @@ enum class ReadStatus : std::uint8_t {
   none,       ///< no message has arrived yet
   whole,      ///< there is one
   closed,     ///< the peer has closed the connection, or it failed
-  malformed,  ///< another number of bytes
-  refused,    ///< its descriptors are not what may come: ForeignSocket::why()
+  malformed,  ///< the number of bytes is wrong
+  refused,    ///< its descriptors are not allowed; see ForeignSocket::why()
 };
-/// Reads the next message. After `closed`, `malformed` and `refused` the connection is of no use.
-/// Threads: one at a time. Blocks: as base::ForeignSocket::receive().
+/// Reads the next message. After `closed`, `malformed` and `refused` the connection cannot be used
+/// any more. Threads: one at a time. Blocks: as base::ForeignSocket::receive().
 ReadStatus read_message(base::ForeignSocket& socket, Message& into);
 
 /// Sends a message, with a descriptor unless that is negative. Result: whether the socket took it.
-/// Blocks: never; a socket that is full takes none.
+/// Blocks: never; a full socket takes no message, and the result is false.
 bool send_message(int socket, const std::array<std::byte, kMessageBytes>& bytes,
                   int descriptor = -1) noexcept;
 

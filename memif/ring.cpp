@@ -94,7 +94,7 @@ std::size_t Ring::next_frame(std::vector<Buffer>& into) noexcept {
   }
 }
 
-/// Whether there are buffers other than those of a frame without an end.
+/// Whether there are buffers besides those of a frame whose end has not come yet.
 bool Ring::has_news() const noexcept {
   return bus::load_seq_cst(header_->head) != (is_partial_ ? seen_ : tail_);
 }

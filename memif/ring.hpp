@@ -1,23 +1,23 @@
 #pragma once
-// The server's side of a ring of memif, of either direction.
+// The server's side of a memif ring, for both directions.
 //
 //   head (client writes)   descriptors                     tail (server writes)
 //   buffers ever given --> [region offset length flags] --> buffers ever done with
 //
 // In a ring from the client the buffers are full, and the server has read those before the tail. In
 // a ring to the client they are empty, and the server has filled those before the tail. Both
-// numbers count modulo 65536; their remainder by the size of the ring is a descriptor.
+// numbers count modulo 65536; modulo the size of the ring, each is the index of a descriptor.
 //
 // All of it lies in memory that the client may write at any time. So:
 //   M1. A shared word is read once into a local, the local is checked, and only the local is used.
-//   M2. A buffer is looked up in the client's memory with its length.
+//   M2. The place of a buffer is looked up in the client's memory with the buffer's length.
 //   M3. A frame has at most as many buffers as the ring, and as kMaxBuffers, so a loop ends.
 //   M4. A value that no correct client writes breaks the ring: fault() says which, and the ring
 //       does nothing more. It is not repaired.
 // And, between a correct client and us:
-//   M5. Buffers are read after the head (acquire), and are done with before the tail is written.
+//   M5. Buffers are read after the head (acquire). The tail is written after we are done with them.
 //   M6. A reader masks interrupts while it looks anyway. Before it sleeps it clears the mask with a
-//       full barrier, and looks again. The writer of a number looks at the mask behind a full
+//       full barrier, and looks again. The side that writes a number reads the mask after a full
 //       barrier. Not all clients have that barrier: DPDK may read the mask before others see its
 //       head. So after clearing the mask we look again once after a short time.
 
@@ -34,7 +34,7 @@ namespace shmif::memif {
 using bus::Buffer;
 using bus::BufferCursor;
 
-/// Before the descriptors. Each line of the cache has one writer, but for the flags.
+/// Lies before the descriptors. Each cache line has only one writer, except for the flags.
 struct RingHeader {
   static constexpr std::uint32_t kCookie = 0x3e31f20;
   static constexpr std::uint16_t kMasked = 1;  // flags: the reader of frames wants no interrupts
@@ -71,30 +71,30 @@ class Ring {
   /// A frame with more buffers is a fault.
   static constexpr std::size_t kMaxBuffers = 1024;
 
-  /// Finds the ring in `memory`, which must outlive its use, and goes on at its tail. Interrupts
-  /// are masked if `from_client`. Result: nullptr, or why it cannot be used.
+  /// Finds the ring in `memory`, which must outlive its use, and continues at its tail. Masks
+  /// interrupts if `from_client`. Result: nullptr, or why the ring cannot be used.
   const char* start(const ClientMemory& memory, const RingPlace& place, bool from_client) noexcept;
   bool is_running() const noexcept { return header_ != nullptr && fault_ == nullptr; }
-  /// Why the ring is broken (M4); nullptr: it is not.
+  /// Why the ring is broken (M4); nullptr if it is not.
   const char* fault() const noexcept { return fault_; }
   std::size_t size() const noexcept { return size_; }
 
-  /// Whether the client has given at least that many buffers that we are not done with.
+  /// Whether the client has given at least so many buffers that we are not done with.
   bool has(std::size_t buffers) noexcept;
-  /// Reads a descriptor that is there (has()); `ahead`: 0 for the next. Result: its flags; `buffer`
-  /// is empty-handed (nullptr) if it is not valid (fault()).
+  /// Reads a descriptor that is there (has()); `ahead`: 0 for the next one. Result: its flags.
+  /// `buffer.data` is nullptr if the descriptor is not valid (fault()).
   std::uint16_t read(std::size_t ahead, Buffer& buffer) noexcept;
-  /// Says what a buffer towards the client holds.
+  /// Writes down what a buffer for the client holds.
   void fill(std::size_t ahead, std::uint32_t bytes, bool goes_on) noexcept;
-  /// Is done with the next buffers. The client sees it after publish().
+  /// Counts the next buffers as done. The client sees this after publish().
   void pass(std::size_t buffers) noexcept { tail_ += static_cast<std::uint16_t>(buffers); }
-  /// Shows the client what we are done with. Result: whether it wants an interrupt for that, as it
-  /// may in a ring towards it.
+  /// Shows the client what we are done with. Result: whether the client wants an interrupt for
+  /// that; always false for a ring from the client.
   bool publish() noexcept;
 
   /// Appends the buffers of the next frame from the client to `into`, whose capacity must be at
-  /// least kMaxBuffers. Result: how many descriptors they take; 0 if no whole frame is there, or
-  /// one is not valid (fault()).
+  /// least kMaxBuffers. Result: the number of descriptors of the frame; 0 if no whole frame is
+  /// there, or a descriptor is not valid (fault()).
   std::size_t next_frame(std::vector<Buffer>& into) noexcept;
 
   /// What to do before sleeping (M6).
@@ -114,10 +114,10 @@ class Ring {
   std::uint32_t size_ = 0;
   bool from_client_ = false;
   bool masked_ = false;
-  bool is_partial_ = false;      // the frame at the tail had no end up to seen_
+  bool is_partial_ = false;      // the frame at the tail has no end up to seen_
   std::uint16_t seen_ = 0;       // the head, when last read
   std::uint16_t tail_ = 0;       // buffers that we are done with
-  std::uint16_t published_ = 0;  // of these, what the client has seen
+  std::uint16_t published_ = 0;  // how many of them the client has been shown
 };
 
 }  // namespace shmif::memif

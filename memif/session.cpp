@@ -11,7 +11,8 @@
 namespace shmif::memif {
 namespace {
 
-/// Prepares an eventfd of the client, so that a write does not wait. Result: whether it is one.
+/// Makes a client's eventfd non-blocking, so that a write does not wait. Result: false if it is not
+/// an eventfd, or if that failed.
 bool prepare_eventfd(int descriptor) noexcept {
   return base::kind_of_descriptor(descriptor) == base::DescriptorKind::eventfd &&
          ::fcntl(descriptor, F_SETFL, O_NONBLOCK) == 0;
@@ -74,7 +75,7 @@ Session::Answer Session::init(const Message& message) {
                   std::to_string(fields.version & 0xffU) + " of memif, and not 2.0");
   if (fields.mode != kEthernet)
     return refuse("mode " + std::to_string(fields.mode) + ", which is not Ethernet");
-  state_ = State::described;  // any number will do: each connection is an interface of its own
+  state_ = State::described;  // any id will do: each connection is an interface of its own
   return Answer::ack;
 }
 

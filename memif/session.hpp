@@ -1,6 +1,6 @@
 #pragma once
-// The server's side of a memif connection: what the client's messages have made of the interface so
-// far. It carries no frames; memif/memif_link.hpp does.
+// The server's side of a memif connection: the state of the interface after the client's messages
+// so far. It carries no frames; memif/memif_link.hpp does.
 
 #include <array>
 #include <cstdint>
@@ -23,28 +23,28 @@ class Session {
   struct Lane {
     Ring ring;
     RingPlace place;
-    UniqueFd interrupt;  ///< the writer of frames writes to it; open: the ring was added
+    UniqueFd interrupt;  ///< the side that writes frames writes to it; open if the ring was added
 
     /// Tells the client that there are frames for it.
     void notify() const noexcept;
   };
 
-  /// `epoll`: where the interrupts of the ring from the client are watched, with the data
-  /// kInterruptTag; edge-triggered, so that nobody needs to read the descriptor.
-  /// `max_memory_bytes`: what the client may have mapped.
+  /// `epoll`: watches the interrupts of the ring from the client, with the data kInterruptTag. It
+  /// is edge-triggered, so that nobody needs to read the descriptor. `max_memory_bytes`: how much
+  /// the client may make us map.
   Session(int epoll, std::uint64_t max_memory_bytes) noexcept
       : epoll_(epoll), memory_(max_memory_bytes) {}
   Session(const Session&) = delete;  // the rings know where the memory is
   Session& operator=(const Session&) = delete;
   ~Session() = default;
 
-  /// What a message asked for.
+  /// The result of a message.
   enum class Answer : std::uint8_t {
     none,
     ack,
     connected,
-    gone,     ///< the client has taken its leave
-    refused,  ///< why() says why; the connection is of no use any more
+    gone,     ///< the client has disconnected
+    refused,  ///< why() says why; the connection cannot be used any more
   };
   Answer handle(Message& message);
   /// Why the last message was refused.
