@@ -11,10 +11,10 @@
 namespace shmif::perf {
 namespace {
 
-/// Result: the child's wait status; empty when it was killed.
+/// Result: the child's wait status; empty if it was killed.
 std::optional<int> await_end(HeldChild& child, const std::function<bool()>& ended_early) {
   constexpr int kLookEveryMs = 20;
-  for (;;) {  // runs until the child has ended, or is killed
+  for (;;) {  // runs until the child has ended or was killed
     if (const auto status = child.ended()) return status;
     if (ended_early()) {
       child.kill(SIGKILL);

@@ -10,10 +10,10 @@
 namespace shmif::perf {
 
 /// Runs a program to its end, without a shell. Its standard input is /dev/null. Its output goes to
-/// the file `output`, which is created or replaced; if `output` is empty, it goes to our own
-/// output. Blocks: until the program has ended. `ended_early()` is asked every 20 ms; if it returns
-/// true, the program and all that it started are killed. Errors: the program could not be started,
-/// ended with a status other than 0 or by a signal, or was killed.
+/// the file `output`, which is created or replaced. If `output` is empty, it goes to our own
+/// output. Blocks: until the program has ended. The call asks `ended_early()` every 20 ms; if that
+/// returns true, it kills the program and all that the program started. Errors: the program could
+/// not be started, ended with a status other than 0 or by a signal, or was killed.
 Result<void> run_command(const std::vector<std::string>& argv, const std::string& output,
                          const std::function<bool()>& ended_early);
 

@@ -47,7 +47,7 @@ void Echoer::account(std::size_t sent, IntervalRecorder& recorder) {
   recorder.sent(sent, all_bytes);
 }
 
-/// Counts the replies behind the first `sent` as refused: they are sent later.
+/// Counts the replies after the first `sent` as refused. They are sent later.
 void Echoer::refused(std::size_t sent) {
   for (std::size_t i = sent; i < about_.size(); ++i) job_.sent[about_[i].period].refused.add(1);
 }

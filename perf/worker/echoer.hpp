@@ -19,18 +19,19 @@ class Echoer {
  public:
   Echoer(End& end, JobBlock& job) : end_(end), job_(job) {}
 
-  /// A reply that was sent: which request of which flow it answers.
+  /// The request that a sent reply answers.
   struct Sent {
     std::uint32_t flow = 0;
     std::uint64_t number = 0;
     Period period = Period::window;  ///< of the request
   };
-  /// Makes the reply to a request of period `period` whose probe is at offset `at`. The next
-  /// flush() sends it.
+  /// Makes the reply to a request. The request is of period `period`, and its probe is at offset
+  /// `at`. The next flush() sends the reply.
   void add(const FrameView& request, std::size_t at, Probe probe, Period period);
-  /// Sends the added replies. A reply that cannot be sent within a second is dropped; when the job
-  /// is ordered to stop, it is dropped at once, because its requester has given it up, too. Result:
-  /// the replies that were sent, valid until the next add(). Blocks: while the engine is full.
+  /// Sends the added replies. If a reply cannot be sent within a second, it is dropped. When the
+  /// job is ordered to stop, such a reply is dropped at once, because its requester has given it
+  /// up, too. Result: the replies that were sent, valid until the next add(). Blocks: while the
+  /// engine is full.
   std::span<const Sent> flush(IntervalRecorder& recorder);
 
  private:
@@ -42,7 +43,7 @@ class Echoer {
   JobBlock& job_;
   std::vector<std::vector<std::byte>> bytes_;  // kept from batch to batch
   std::vector<FrameView> replies_;
-  std::vector<Sent> about_;  // about each of these replies
+  std::vector<Sent> about_;  // the request of each of these replies
 };
 
 }  // namespace shmif::perf

@@ -1,6 +1,6 @@
 #pragma once
-// Equipment: what a job works with: its end of the wire, and the generator and the sink that its
-// role needs. Internal to perf/worker.
+// Equipment: the things that a job works with: its end of the wire, and the generator and the sink
+// that its role needs. Internal to perf/worker.
 
 #include <memory>
 #include <optional>
@@ -15,7 +15,7 @@
 
 namespace shmif::perf {
 
-/// Threads: one at a time. May not be moved once made, because the parts refer to each other.
+/// Threads: one at a time. Cannot be moved once made, because the parts refer to each other.
 class Equipment {
  public:
   Equipment(const WorkerContext& context, std::size_t index)
@@ -24,11 +24,11 @@ class Equipment {
   Equipment& operator=(const Equipment&) = delete;
 
   /// Opens the end, makes the generator and the sink, and locks their memory if the job asks for
-  /// it. Errors: of the engine, of files; frame_too_long. Blocks: to open the end.
+  /// it. Errors: those of the engine and of files; frame_too_long. Blocks: while the end is opened.
   Result<void> make();
 
   std::unique_ptr<End> end;
-  bool has_faults = false;  ///< between the job and the wire
+  bool has_faults = false;  ///< faults are injected between the job and the wire
   std::optional<Generator> generator;
   std::optional<Sink> sink;
 

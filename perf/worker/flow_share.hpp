@@ -18,23 +18,23 @@ class FlowShare {
     const FlowBlock* flow;
     std::uint32_t weight;
   };
-  /// What happens when one of the jobs has sent all that it has to send.
+  /// What the others do when one of the jobs has sent all its frames.
   enum class End : std::uint8_t {
-    one_by_one,      ///< the others go on without it
-    with_the_first,  ///< none sends more
+    one_by_one,      ///< they go on without it
+    with_the_first,  ///< they stop, too
   };
   FlowShare(std::uint32_t weight, std::vector<Other> others, End end = End::one_by_one)
       : weight_(weight), others_(std::move(others)), end_(end) {}
 
-  /// Whether the job must send no more, because another one has ended.
+  /// Whether the job must stop sending because another one has ended.
   bool is_over() const noexcept {
     return end_ == End::with_the_first && std::ranges::any_of(others_, [](const Other& other) {
              return other.flow->tx_done.load(std::memory_order_acquire);
            });
   }
 
-  /// How many more frames may be sent after `sent`: a job may be at most 64 rounds ahead of the job
-  /// that is furthest behind.
+  /// How many more frames the job may send after it has sent `sent`. A job may be at most 64 rounds
+  /// ahead of the job that is furthest behind.
   std::uint64_t room(std::uint64_t sent) const noexcept {
     constexpr std::uint64_t kAhead = 64;
     std::uint64_t min = UINT64_MAX;  // rounds of the job that is furthest behind

@@ -21,7 +21,7 @@ class FrameSource {
  public:
   using Slot = Schedule::Slot;
   static constexpr std::uint64_t kNever = Schedule::kNever;
-  /// Frames that the pace asked for but that were never sent, in the measured window or not.
+  /// Frames that were due by the pace but never sent, in the measured window or outside it.
   struct Unsent {
     std::uint64_t frames = 0, bytes = 0;
   };
@@ -44,24 +44,24 @@ class FrameSource {
                     std::vector<FrameView>& into) = 0;
   /// When to call take() next; kNever: after the last frame.
   virtual std::uint64_t next_ns() const noexcept = 0;
-  /// When the next frame is due by the pace, even if it will never be made. The pace allows the
-  /// taken frames the time until then.
+  /// When the next frame is due by the pace, even if it will never be made. Until then lasts the
+  /// time that the pace allows for the frames taken before.
   virtual std::uint64_t due_ns() const noexcept = 0;
   /// Whether there are no more frames, even if the job runs on.
   virtual bool ended() const noexcept { return false; }
-  /// To be called when all taken frames have left. Result: until when to spin; a time in the past:
-  /// do not spin.
+  /// Call it when all taken frames have left. Result: until when to spin. If that time is in the
+  /// past, do not spin.
   virtual std::uint64_t all_left(std::uint64_t) noexcept { return 0; }
-  /// Gives up the frames that were due before `now_ns` and not taken. Result: those to count as
-  /// offered.
+  /// Gives up the frames that were due before `now_ns` and were not taken. Result: the frames to
+  /// count as offered.
   virtual Unsent give_up(std::uint64_t now_ns) noexcept = 0;
   virtual Unsent skipped() const noexcept { return {}; }
-  /// What to know about the frames before believing the figures; empty: nothing.
+  /// A warning to read before you believe the figures; empty if there is no warning.
   virtual std::string warning() const { return {}; }
-  /// What the user should know before the end, in one sentence; empty: nothing.
+  /// One sentence that the user should read before the run ends; empty if there is none to read.
   virtual std::string notice() const { return {}; }
-  virtual std::size_t max_bytes() const noexcept = 0;   ///< of one frame
-  virtual std::size_t max_frames() const noexcept = 0;  ///< that one take() may take
+  virtual std::size_t max_bytes() const noexcept = 0;   ///< size of the longest frame
+  virtual std::size_t max_frames() const noexcept = 0;  ///< that one take() can return
   virtual std::span<std::byte> memory() noexcept { return {}; }
   /// How many random numbers the frame sizes have used. A later run continues from there.
   virtual std::uint64_t random_position() const noexcept { return 0; }

@@ -7,10 +7,11 @@
 namespace shmif::perf {
 namespace {
 
-/// An engine that has taken no frame for this long never will.
+/// If an engine takes no frame for this long, the job gives up.
 constexpr std::uint64_t kNoProgressNs = 10'000'000'000;
 
-/// How long to wait for a reply: as long as for frames at the end, because replies can be as late.
+/// How long to wait for a reply. Replies can be as late as the last frames, so they get the same
+/// time.
 std::uint64_t reply_patience_ns(const JobOptions& job) {
   constexpr std::uint64_t kWithoutDrainNs = 1'000'000'000;
   return job.drain_time.count() > 0 ? ns(job.drain_time) : kWithoutDrainNs;
@@ -112,7 +113,7 @@ void Generator::fill(std::uint64_t now) {
   make(now);
 }
 
-/// Refused frames are made again unchanged, except for the time when they are really sent.
+/// Makes refused frames again unchanged, except for the time when they are really sent.
 void Generator::make(std::uint64_t now) {
   views_.clear();
   source_->make(sequence_, pending_, now, views_);
@@ -200,7 +201,7 @@ FrameSource::Unsent Generator::pending_of(Period period, std::size_t from) const
 void Generator::refused(const SendResult& result, std::uint64_t now) {
   if (!refused_ || now == progress_ns_) refused_since_ns_ = now;
   if (!refused_ && !told_refusal_) {
-    told_refusal_ = true;  // a full medium refuses all the time
+    told_refusal_ = true;  // tell it once: a full medium refuses all the time
     debug(Debug::rate, [&] {
       return end_.address() + " refuses a frame for the first time, sequence number " +
              std::to_string(sequence_) + ": " +
@@ -250,11 +251,11 @@ void Generator::stop(std::uint64_t now) {
   finish(now);
 }
 
-/// Counts the frames that the pace asked for and that were not sent: refused until the end, or due
-/// and never made.
+/// Counts the frames that were due by the pace and were not sent: the engine refused them until the
+/// end, or they were never made.
 void Generator::finish(std::uint64_t now) {
   done_ = true;
-  refused_ = false;  // no longer waits for room
+  refused_ = false;  // the job no longer waits for room
   // In a stream with a pace, a frame takes its time until the next one is due. This holds for the
   // last frame, too.
   const std::uint64_t next = paced_ ? source_->next_ns() : now;
@@ -277,8 +278,8 @@ void Generator::finish(std::uint64_t now) {
 }
 
 /// Counts what was offered besides the sent frames, and until when. A job that reached a limit was
-/// asked for no more frames. Its pace allowed it the time until the next frame would have been due,
-/// however long the job really took.
+/// not asked for more frames. Its pace allowed it the time until the next frame would have been
+/// due, however long the job really took.
 void Generator::note_offered(std::uint64_t end) {
   SentCounts& counts = job_.sent[Period::window];
   const FrameSource::Unsent refused = pending_of(Period::window);

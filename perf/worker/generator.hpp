@@ -26,15 +26,15 @@ class Generator {
     std::unique_ptr<FrameSource> source;
     std::unique_ptr<RecordWriter> record;  ///< may be null
     std::optional<FlowShare> share;
-    std::uint64_t first_sequence = 0;  ///< after those of an earlier run that this run continues
+    std::uint64_t first_sequence = 0;  ///< continues the numbers of an earlier run
   };
   Generator(Setup setup, End& end, JobBlock& job, FlowBlock& flow);
 
-  /// The stream begins at `begin_ns`: no frame is due before.
+  /// Starts the stream at `begin_ns`. No frame is due earlier.
   void begin(std::uint64_t begin_ns, IntervalRecorder& recorder);
   /// Sends the frames that are due and allowed. Result: whether a frame was sent.
   bool step(std::uint64_t now);
-  /// When to call step() next, as far as that is known; 0: at once, UINT64_MAX: when a reply has
+  /// When to call step() next, as far as known. 0 means at once. UINT64_MAX means when a reply has
   /// arrived.
   std::uint64_t next_look_ns(std::uint64_t now) noexcept;
   /// Whether to spin until then: during the spinning part of think time.
@@ -44,7 +44,7 @@ class Generator {
   /// Offers no more frames.
   void stop(std::uint64_t now);
   bool done() const noexcept { return done_; }
-  /// Why it ended early; empty: it did not.
+  /// Why it ended early; empty if it did not.
   const std::string& error() const noexcept { return error_; }
 
   Window& window() noexcept { return window_; }
@@ -67,7 +67,7 @@ class Generator {
   }
   bool submit(std::uint64_t now);
   void account(std::size_t taken, std::uint64_t now);
-  /// The part of the pending frames that belongs to `period`.
+  /// How much of the pending frames belongs to `period`.
   FrameSource::Unsent pending_of(Period period, std::size_t from = 0) const noexcept;
   void refused(const SendResult& result, std::uint64_t now);
   bool may_go_on_after(std::error_code error) const noexcept;
@@ -84,29 +84,29 @@ class Generator {
   std::optional<FlowShare> share_;
   Window window_;
   bool asks_;
-  bool paced_;  // each frame is due at a time
+  bool paced_;  // each frame has a time when it is due
   bool times_;  // spacing errors are recorded
 
   std::uint64_t begin_ns_ = 0, measure_from_ns_ = 0;
-  std::uint64_t end_ns_ = FrameSource::kNever;  // of the runtime
+  std::uint64_t end_ns_ = FrameSource::kNever;  // end of the runtime
   std::uint64_t spin_until_ns_ = 0;
   std::uint64_t frames_left_ = UINT64_MAX;
   std::uint64_t bytes_left_ = UINT64_MAX;
   std::uint64_t over_limit_ns_ = 0;  // due time of the first frame that did not fit bytes_left_
 
   std::uint64_t first_sequence_ = 0;
-  std::uint64_t sequence_ = 0;            // of the first frame that the engine has not taken
+  std::uint64_t sequence_ = 0;            // number of the first frame that the engine has not taken
   std::vector<FrameSource::Slot> slots_;  // room for a batch
-  // The schedule has passed these on, and the engine has not taken them.
+  // Frames that the schedule has passed on and that the engine has not taken yet.
   std::vector<FrameSource::Slot> pending_;
-  std::vector<FrameView> views_;  // of these frames
+  std::vector<FrameView> views_;  // views of the pending frames
   bool refused_ = false;
   bool told_refusal_ = false;
   std::uint64_t refused_since_ns_ = 0;
   std::size_t refused_known_ = 0;  // how many of the pending frames are counted as refused
   std::uint64_t progress_ns_ = 0;
   bool no_more_ = false;       // a limit is reached: only the pending frames are still sent
-  bool told_to_stop_ = false;  // before the end of its time
+  bool told_to_stop_ = false;  // it got the order before the end of its time
   bool done_ = false;
   std::string error_;
 };

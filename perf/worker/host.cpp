@@ -82,7 +82,8 @@ class Host {
     }
     carry();
     keep_counters();
-    // Stopped before its program began: no program can end, and the guest dies with this process.
+    // The job was stopped before its program began, so the program has no exit status. The guest
+    // dies with this process.
     if (!exit_ && !job_.exec.empty() && !released_) exit_.emplace();
     if (!exit_) exit_ = guest_.wait();
     if (!exit_->failure.empty()) block_.error.set(exit_->failure);
@@ -145,7 +146,7 @@ class Host {
     return !exit_;
   }
 
-  /// When the program begins: the common start plus start_delay.
+  /// When the program begins: at the common start plus start_delay.
   std::uint64_t begin_ns() const {
     return block_.start_ns.load(std::memory_order_acquire) +
            static_cast<std::uint64_t>(job_.start_delay.count());
@@ -166,8 +167,8 @@ class Host {
     return goes_on;
   }
 
-  /// Closes intervals of the counters. A worker tells the end of its window; that of a program ends
-  /// with it.
+  /// Closes intervals of the counters. A worker says when its window ends. The window of a program
+  /// ends with the program.
   void count() {
     const std::uint64_t now = now_ns();
     const std::uint64_t start = block_.start_ns.load(std::memory_order_acquire);
@@ -184,7 +185,7 @@ class Host {
     if (job_.exec.empty()) return block_.measuring.load(std::memory_order_acquire);
     return released_ && period_of(now_ns(), window_begin_ns()) == Period::window;
   }
-  /// For a program.
+  /// When the window of a program begins.
   std::uint64_t window_begin_ns() const { return begin_ns() + ns(job_.ramp_time); }
 
   /// Does what a worker does by itself: starts the program when all jobs begin, and ends it at a
@@ -234,14 +235,14 @@ class Host {
     block_.wire_rx_bytes.set(c.rx_bytes);
     block_.wire_lost_frames.set(c.lost_frames);
     block_.wire_overruns.set(c.overruns);
-    // Without a window, no count lies in it.
+    // If the window never began, its counts are 0.
     const PortCounters before = before_window_.value_or(c);
     block_.port_lost_frames.set(c.lost_frames - before.lost_frames);
     block_.port_overruns.set(c.overruns - before.overruns);
     block_.wire_dropped_frames.set(carried_.to_right.dropped_full + carried_.to_left.dropped_full);
   }
 
-  /// The traffic of a program is what passed its port.
+  /// The traffic of a program is the traffic that passed its port.
   void end_of_program() {
     const PortCounters c = port_.port().counters();
     block_.all_tx_frames.set(c.tx_frames);
@@ -257,7 +258,7 @@ class Host {
     block_.received[Period::window].bytes.set(c.rx_bytes - before.rx_bytes);
     block_.window_begin_ns.store(std::min(window_begin_ns(), now_ns()));
     block_.window_end_ns.store(now_ns());
-    // The kernel tells the usage of a child only at its end, with the ramp included.
+    // The kernel reports the usage of a child only at its end, and includes the ramp.
     if (own_ && job_.ramp_time.count() == 0) {
       block_.cpu = own_->so_far();
       block_.cpu += program_->so_far();
@@ -287,7 +288,7 @@ class Host {
 
 }  // namespace
 
-/// The least frame size of a TCP end, whatever its job sends.
+/// A TCP end has room for frames of at least this size, whatever its job sends.
 static constexpr std::size_t kMinStreamBytes = 65535;
 
 Result<std::string> host_address(const JobOptions& job, std::size_t number) {
@@ -311,7 +312,7 @@ std::string socket_address(const std::string& cidr, std::uint16_t port) {
 /// that are sent before the answer comes, and no interface would count them.
 static Result<void> introduce_peer(const HostSetup& host) {
   const auto remote = split_host_port(host.remote);
-  if (!remote) return {};  // anybody
+  if (!remote) return {};  // the peer can be any host
   const auto address = tap::IpAddress::parse(remote->host);
   if (!address) return address.error();
   auto netlink = tap::Netlink::open();

@@ -23,15 +23,15 @@
 
 namespace shmif::perf {
 
-/// One host among those of a run.
+/// One of the hosts of a run.
 struct HostSetup {
   std::string bus;      ///< path
   std::string address;  ///< CIDR
   std::string local;    ///< "198.18.0.1:40000"
-  std::string remote;   ///< of the job it sends to or answers; empty: anybody
+  std::string remote;   ///< address of the job it sends to or answers; empty if that can be any
   MacAddress remote_mac;
   bool listens = false;       ///< TCP: the other host connects
-  std::size_t max_bytes = 0;  ///< of a frame that it sends or receives
+  std::size_t max_bytes = 0;  ///< size of the longest frame that it sends or receives
 };
 
 /// Errors: bad_argument if `ip` is not an address. `number`: the job's number.
@@ -39,22 +39,23 @@ Result<std::string> host_address(const JobOptions& job, std::size_t number);
 /// "198.18.0.1/15" and 40000 make "198.18.0.1:40000".
 std::string socket_address(const std::string& cidr, std::uint16_t port);
 
-/// Frames that the kernel of this network namespace dropped at its interfaces, except the loopback,
-/// because the queue of the device or of the receiving CPU was full. Empty if /proc does not tell.
+/// Frames that the kernel of this network namespace dropped at its interfaces (except the loopback)
+/// because the queue of the device or of the receiving CPU was full. Empty if /proc does not say.
 struct InterfaceDrops {
   std::uint64_t received = 0, sent = 0;
 };
 std::optional<InterfaceDrops> interface_drops();
 
-/// Opens the job's end inside the guest. Blocks: for TCP until the peer is there, at most its
-/// startup_timeout.
+/// Opens the job's end inside the guest. Blocks: for TCP, until the peer is there, but at most for
+/// the job's startup_timeout.
 Result<std::unique_ptr<End>> open_host_end(const JobOptions& job, const HostSetup& host,
                                            const EndOptions& options);
 
 /// Makes the guest, attaches it to the bus, runs `work` or the job's program in it, and carries
 /// frames until that has ended. The guest inherits the CPUs and priorities of the caller. Result:
-/// the exit status; errors are in `block`. Blocks: until then. Threads: the process must have no
-/// other threads. `counting`: counts events of the whole host; null: nothing is counted.
+/// the exit status; errors are in `block`. Blocks: until `work` or the program has ended. Threads:
+/// the process must have no other threads. `counting` counts events of the whole host; it is null
+/// if no events are counted.
 int run_host(const JobOptions& job, const HostSetup& host, const EndOptions& options,
              JobBlock& block, const std::function<int()>& work, JobCounting* counting);
 

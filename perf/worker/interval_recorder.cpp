@@ -38,7 +38,8 @@ void IntervalRecorder::close(std::uint64_t now, bool at_border) noexcept {
 void IntervalRecorder::note_cpu(IntervalBlock& block) noexcept {
   if (!usage_of_) return;
   const CpuTime now = cpu_time_of(*usage_of_);
-  // The kernel may attribute time anew, so one of the two may go back a little.
+  // The kernel may later count time as user that it counted as system, or the reverse. So one of
+  // the two may go back a little.
   block.cpu_user_ns.set(1 + now.user_ns - std::min(now.user_ns, cpu_.user_ns));
   block.cpu_system_ns.set(1 + now.system_ns - std::min(now.system_ns, cpu_.system_ns));
   cpu_ = now;

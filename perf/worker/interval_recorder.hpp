@@ -21,7 +21,7 @@ namespace shmif::perf {
 class IntervalRecorder {
  public:
   /// Intervals begin at `start_ns` and take `length_ns` each.
-  /// `usage_of`: whose CPU time an interval has; empty: nobody's.
+  /// `usage_of`: whose CPU time the intervals record; if it is empty, they record no CPU time.
   IntervalRecorder(JobBlock& job, std::uint64_t start_ns, std::uint64_t length_ns,
                    TcpWatch* tcp = nullptr,
                    std::optional<Usage::Of> usage_of = std::nullopt) noexcept
@@ -33,7 +33,7 @@ class IntervalRecorder {
         next_ns_(start_ns + length_ns) {
     begin();
   }
-  /// Call it at the start, so that the first interval has no CPU time of the wait for the start.
+  /// Call it at the start. Then the first interval leaves out the CPU time used before.
   void begin() noexcept {
     if (usage_of_) cpu_ = cpu_time_of(*usage_of_);
   }
@@ -47,7 +47,7 @@ class IntervalRecorder {
     now_.rx_bytes += bytes;
   }
   void lost(std::uint64_t frames) noexcept { now_.lost += frames; }
-  /// Frames that were counted as lost, in this interval or an earlier one, and came after all.
+  /// Counts frames that arrived after this or an earlier interval had counted them as lost.
   void found(std::uint64_t frames) noexcept {
     const std::uint64_t here = std::min(now_.lost, frames);
     now_.lost -= here;
@@ -63,7 +63,7 @@ class IntervalRecorder {
 
   /// Whether the interval is over and must be closed.
   bool is_over(std::uint64_t now) const noexcept { return now >= next_ns_; }
-  std::uint64_t next_ns() const noexcept { return next_ns_; }  ///< when it will be over
+  std::uint64_t next_ns() const noexcept { return next_ns_; }  ///< when the interval will be over
   /// Closes the interval, however long it is.
   void close(std::uint64_t now) noexcept { close(now, false); }
   /// Closes the interval at a border of the measured window. The border was at `at`, and everything
@@ -71,7 +71,7 @@ class IntervalRecorder {
   void border(std::uint64_t at) noexcept { close(at, true); }
   /// When the interval began.
   std::uint64_t begin_ns() const noexcept { return start_ns_ + begin_ns_; }
-  /// Whether so short a time is not worth a border.
+  /// Whether this time is too short to put a border there.
   bool is_moment(std::uint64_t from_ns, std::uint64_t to_ns) const noexcept {
     constexpr std::uint64_t kMomentsInInterval = 50;
     return to_ns < from_ns + length_ns_ / kMomentsInInterval;
@@ -92,11 +92,11 @@ class IntervalRecorder {
   void publish_histogram(HistogramBlock& into) const noexcept;
 
   JobBlock& job_;
-  TcpWatch* tcp_;  // null: no TCP connection to ask
+  TcpWatch* tcp_;  // null if the job has no TCP connection
   std::optional<Usage::Of> usage_of_;
   CpuTime cpu_;  // used until the interval began
   std::uint64_t start_ns_, length_ns_, next_ns_;
-  std::uint64_t begin_ns_ = 0;  // from start_ns_
+  std::uint64_t begin_ns_ = 0;  // counted from start_ns_
   struct Sums {
     std::uint64_t tx_frames = 0, tx_bytes = 0, rx_frames = 0, rx_bytes = 0, lost = 0, overruns = 0;
     std::uint64_t found = 0;

@@ -26,7 +26,7 @@ void keep_counters(const JobOptions& job, const Equipment& equipment, JobBlock& 
     if (from) to.set(*from);
   };
   const WireCounters c = equipment.end->counters();
-  if (job.engine == EngineKind::host) {  // the port has the rest
+  if (job.engine == EngineKind::host) {  // the other counts come from the host's port
     if (const auto drops = interface_drops()) {
       block.kernel_tx_drops.set(drops->sent);
       block.kernel_rx_drops.set(drops->received + c.dropped_frames.value_or(0));
@@ -37,7 +37,7 @@ void keep_counters(const JobOptions& job, const Equipment& equipment, JobBlock& 
   keep(block.wire_tx_bytes, c.tx_bytes);
   keep(block.wire_rx_frames, c.rx_frames);
   keep(block.wire_rx_bytes, c.rx_bytes);
-  // A port that no sink reads loses all frames of others, so these counts would mean nothing.
+  // A port that no sink reads loses all frames of others, so these counts would be meaningless.
   if (equipment.sink) {
     keep(block.wire_lost_frames, c.lost_frames);
     keep(block.wire_overruns, c.overruns);

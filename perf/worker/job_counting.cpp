@@ -60,9 +60,9 @@ JobCounting::JobCounting(std::span<const JobEvent> events, std::span<CounterBloc
   load(events, thread, kernel);
 }
 
-/// Leaves out events that the kernel refuses. If it permits an event only in user space, counts
-/// that part. Each event is a group of its own: a group that has more events than the PMU has
-/// counters would never count.
+/// Leaves out events that the kernel refuses. If the kernel permits an event only in user space, it
+/// counts that part. Each event is a group of its own, because a group with more events than the
+/// PMU has counters would never count.
 void JobCounting::load(std::span<const JobEvent> events, bool thread, KernelCounters& kernel) {
   const CounterTarget target = thread ? CounterTarget::thread({}) : CounterTarget::process({});
   std::vector<CounterEvent> asked;
@@ -94,7 +94,7 @@ void JobCounting::load(std::span<const JobEvent> events, bool thread, KernelCoun
   if (const auto started = session_->start(); !started) refuse_all(started.error().message);
 }
 
-/// The kernel refuses what every session needs.
+/// The kernel refused something that every session needs, so it refused all events.
 void JobCounting::refuse_all(std::error_code code, std::span<const JobEvent> events) {
   for (const std::size_t at : loaded_) {
     block_[at].reason.set(why_refused(explain_refusal(code.value(), events[at].event)));

@@ -8,8 +8,8 @@
 namespace shmif::perf {
 namespace {
 
-/// Whether job `to` receives what job `i` sends. In a pingpong job, the flow with its own number is
-/// that of the replies.
+/// Whether job `to` receives what job `i` sends. A pingpong job receives the replies as the flow
+/// that has its own number.
 bool is_flow_to(const WorkerContext& context, std::size_t i, std::size_t to) {
   const PlannedJob& sender = context.plan[i];
   if (context.plan[to].options.rw == Role::pingpong) return i == to;

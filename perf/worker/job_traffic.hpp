@@ -30,18 +30,20 @@ Result<VerifyState> state_before(const WorkerContext& context, std::size_t index
 Result<std::unique_ptr<FrameSource>> make_source(const WorkerContext& context, std::size_t index,
                                                  const VerifyState& before, std::size_t max_frame);
 
-/// Makes the record of the frames that the job sends; null if it keeps none. Errors: the file's.
+/// Makes the record of the frames that the job sends; null if the job keeps no record. Errors:
+/// those of the file.
 Result<std::unique_ptr<RecordWriter>> make_record(const JobOptions& job);
 
 /// The job's share among the jobs with weights; empty if it has no weight.
 std::optional<FlowShare> make_share(const WorkerContext& context, std::size_t index);
 
-/// The flows that job number `index` receives. Moves from `before` what it had received of them.
+/// The flows that job number `index` receives. Moves out of `before` what the earlier run had
+/// received of them.
 std::vector<ExpectedFlow> expected_flows(const WorkerContext& context, std::size_t index,
                                          VerifyState& before);
 
-/// How a job with verify_only makes the frames that it compares with received ones, except for flow
-/// and addresses.
+/// How a job with verify_only makes frames to compare with the received ones. Flow and addresses
+/// are not set.
 FrameMakerOptions recorded_frames(const JobOptions& job);
 
 }  // namespace shmif::perf

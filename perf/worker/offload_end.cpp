@@ -10,7 +10,7 @@
 namespace shmif::perf {
 namespace {
 
-/// The longest sleep of a thread that is told to end.
+/// A thread that is told to end sleeps at most this long.
 constexpr std::chrono::milliseconds kLook{20};
 
 class OffloadEnd final : public End {
@@ -112,7 +112,7 @@ class OffloadEnd final : public End {
     }
   }
 
-  /// At the end, frames that the engine does not take are soon given up.
+  /// At the end, it soon gives up frames that the engine does not take.
   bool is_too_late() const { return std::chrono::steady_clock::now() >= give_up_; }
 
   std::unique_ptr<End> end_;
@@ -120,7 +120,7 @@ class OffloadEnd final : public End {
   std::condition_variable changed_;
   FrameBatch filling_, sending_;  // the second is used by the thread
   bool ending_ = false;
-  std::chrono::steady_clock::time_point give_up_{};  // at the end, on an engine that is full
+  std::chrono::steady_clock::time_point give_up_{};  // at the end, if the engine is full
   std::size_t unsent_ = 0;
   bool idle_ = true;
   std::error_code error_;

@@ -8,9 +8,9 @@
 
 namespace shmif::perf {
 
-/// Wraps an end that allows one thread to send while another receives: any end except a fault link.
-/// send() copies frames into a bounded queue. A later send() or finish_sending() reports an error
-/// of the engine. Threads: one at a time. Blocks: as the end does, except send().
+/// Wraps an end that allows one thread to send while another receives. All ends except a fault link
+/// allow it. send() copies frames into a bounded queue. If the engine has an error, a later send()
+/// or finish_sending() reports it. Threads: one at a time. Blocks: as the end does, except send().
 std::unique_ptr<End> make_offload_end(std::unique_ptr<End> end, std::size_t batch);
 
 }  // namespace shmif::perf

@@ -63,7 +63,7 @@ int kernel_mode(NumaPolicy::Mode mode) noexcept {
 Result<void> set_memory_policy(const NumaPolicy& policy, const NumaNodes& machine,
                                const std::string& option) {
   constexpr std::size_t kBits = 8 * sizeof(unsigned long);
-  std::array<unsigned long, 1024 / kBits> mask{};  // as many as the option allows
+  std::array<unsigned long, 1024 / kBits> mask{};  // a bit for each node that the option allows
   auto nodes = machine.named(policy.nodes, option);
   if (!nodes) return std::move(nodes).error();
   for (const int node : *nodes) {
@@ -136,7 +136,7 @@ Result<void> take_place(const JobOptions& job) {
     auto of_nodes = machine.cpus_of(numa.cpu_nodes, numa.cpus_option);
     if (!of_nodes) return std::move(of_nodes).error();
     cpus = *std::move(of_nodes);
-    // Without a list, the machine has one node, and its CPUs are all there are.
+    // If there is no list, the machine has one node, which has all CPUs.
     if (cpus.empty() && machine.lists_cpus_of(job.numa_cpu_nodes)) {
       return Error(Errc::bad_argument,
                    "NUMA node " + to_string_of_nodes(job.numa_cpu_nodes) +

@@ -21,7 +21,8 @@ namespace shmif::perf {
 /// Threads: one at a time. Blocks: for the disk, after every `buffer_bytes`.
 class RecordWriter {
  public:
-  /// Creates the file at `path`, or replaces a capture. Errors: those of PcapngWriter::create().
+  /// Creates the file at `path`. It replaces a capture that is there. Errors: those of
+  /// PcapngWriter::create().
   static Result<RecordWriter> create(const std::string& path,
                                      std::size_t buffer_bytes = std::size_t{1} << 20U);
   RecordWriter(RecordWriter&&) noexcept;

@@ -17,10 +17,10 @@
 namespace shmif::perf {
 
 struct ReplayOptions {
-  double time_scale = 1;                          ///< 2: half as fast; 0: as fast as possible
-  std::uint64_t loops = 1;                        ///< 0: endless
-  std::uint64_t max_gap_ns = 0;                   ///< of the replay, not of the capture; 0: any
-  std::size_t max_bytes = std::size_t{2} << 30U;  ///< of frames in memory
+  double time_scale = 1;         ///< 2: half as fast; 0: as fast as possible
+  std::uint64_t loops = 1;       ///< 0: endless
+  std::uint64_t max_gap_ns = 0;  ///< longest gap in the replay (not in the capture); 0: no limit
+  std::size_t max_bytes = std::size_t{2} << 30U;  ///< limit of the frames in memory
   std::size_t max_frame = kMaxFrameBytes;         ///< longer ones are left out
 };
 
@@ -34,10 +34,10 @@ class Replay {
   /// longer than `max_frame`; not_supported if its frames are not Ethernet.
   static Result<Replay> open(const std::string& path, const ReplayOptions& options = {});
 
-  std::size_t frames() const noexcept { return records_.size(); }  ///< of one loop
+  std::size_t frames() const noexcept { return records_.size(); }  ///< in one loop
   std::uint64_t bytes() const noexcept { return bytes_.size(); }
-  std::uint64_t too_long() const noexcept { return too_long_; }  ///< left out
-  std::size_t longest() const noexcept { return longest_; }      ///< bytes, those left out included
+  std::uint64_t too_long() const noexcept { return too_long_; }  ///< frames left out
+  std::size_t longest() const noexcept { return longest_; }      ///< bytes, also of those left out
   std::uint64_t cut_short() const noexcept { return cut_short_; }  ///< truncated during capture
   std::uint64_t skipped() const noexcept { return skipped_; }  ///< records of less than 14 bytes
   /// How long a loop takes: shmif/capture/recorded_time.hpp. 0: as fast as possible.
@@ -55,17 +55,18 @@ class Replay {
   /// them, in this order, before it takes more. With a factor of 0, the intended time of each frame
   /// is now. Result: how many.
   std::size_t take(std::uint64_t now_ns, std::span<Slot> into) noexcept;
-  /// Takes the next frame, whatever its due time. Call it only while ended() is false.
+  /// Takes the next frame, even if it is not due yet. Call it only while ended() is false.
   FrameView next() noexcept;
   /// How many frames are left, in all loops.
   std::uint64_t left() const noexcept;
-  /// When the next frame is due; kNever after the last one, and if it is due at the end or later.
+  /// When the next frame is due; kNever after the last one, or if the next one is due at the end or
+  /// later.
   std::uint64_t next_ns() const noexcept;
-  /// The same, but without regard to the end.
+  /// When the next frame is due, even if that is at the end or later.
   std::uint64_t due_ns() const noexcept;
-  /// Whether no frame is left, whatever the end is.
+  /// Whether all frames have been taken, regardless of the end.
   bool ended() const noexcept { return !endless_ && loops_left_ == 0; }
-  std::span<std::byte> memory() noexcept { return bytes_; }  ///< of all frames
+  std::span<std::byte> memory() noexcept { return bytes_; }  ///< memory of all frames
 
  private:
   struct Record {
@@ -84,7 +85,7 @@ class Replay {
   std::uint64_t skipped_ = 0;
   std::uint64_t loop_ns_ = 0;
   std::uint64_t longest_gap_ns_ = 0;
-  std::uint64_t loops_left_ = 1;  // this one included
+  std::uint64_t loops_left_ = 1;  // including this one
   bool endless_ = false;
   bool flat_out_ = false;
   std::size_t next_ = 0;
@@ -92,7 +93,8 @@ class Replay {
   std::uint64_t end_ns_ = kNever;
 };
 
-/// That the replay leaves out frames longer than `max_frame`, and which wire has room for them.
+/// Says that the replay leaves out frames longer than `max_frame`, and which wire has room for
+/// them.
 std::string too_long_text(const Replay& replay, std::size_t max_frame);
 
 }  // namespace shmif::perf

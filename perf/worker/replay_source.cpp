@@ -101,9 +101,9 @@ class TimedReplay final : public ReplaySource {
   std::uint64_t due_ns() const noexcept override { return replay_.due_ns(); }
   Unsent give_up(std::uint64_t now_ns) noexcept override {
     Unsent unsent;
-    // At no pace, endlessly many frames are always due.
+    // An endless replay without a pace always has more frames that are due.
     if (replay_.left() == Replay::kNever && replay_.loop_ns() == 0) return unsent;
-    // One at a time, because a frame that is due at `now_ns` itself is not given up.
+    // Takes one frame at a time, because a frame that is due at `now_ns` itself is not given up.
     Replay::Slot late;
     while (replay_.next_ns() < now_ns && replay_.take(now_ns, {&late, 1}) != 0) {
       ++unsent.frames;
@@ -149,7 +149,7 @@ class PacedReplay final : public ReplaySource {
   }
 
  private:
-  /// Takes a frame each time its length is asked for.
+  /// Takes the next frame each time a caller asks for its length.
   class Lengths final : public FrameLengths {
    public:
     Lengths(Replay& replay, std::vector<FrameView>& taken) : replay_(replay), taken_(taken) {}

@@ -27,7 +27,7 @@ Result<std::unique_ptr<RunMemory>> RunMemory::create(std::size_t jobs,
   if (!memory) return memory.error();
   std::unique_ptr<RunMemory> made(new RunMemory(std::move(*memory), jobs));
   std::byte* at = reinterpret_cast<std::byte*>(made->echoes_.data() + jobs);
-  // What follows needs no more alignment than the objects before it.
+  // The blocks that follow need no more alignment than the objects before them.
   for (const std::size_t job : with_counters) {
     made->job(job).counter_log = new (at) CounterLog();
     at += sizeof(CounterLog);

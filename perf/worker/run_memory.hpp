@@ -1,14 +1,14 @@
 #pragma once
-// RunMemory: what a run's controller and its jobs see of each other.
+// RunMemory: the memory in which a run's controller and its jobs see each other's state.
 //
 // The memory is shared across fork, so the counts of a killed job remain. Every number has one
 // writer: (J) the job that owns the block, (R) the job that receives the flow, (C) the controller.
-// Where two writers are named, the second writes in place of a first that is gone: the controller
-// ends the flows of killed jobs (`tx_done` and `drained` never go back), and a receiver ends the
-// window of a killed sender. The error of an emulated host is written by its supervisor once the
-// program in the guest has ended. Others may read at any time. They find each number whole, but not
-// all numbers of the same moment. A store with release order announces final numbers (`state`,
-// `tx_done`).
+// Where two writers are named, the second writes in place of the first when the first is gone: the
+// controller ends the flows of killed jobs (`tx_done` and `drained` never go back), and a receiver
+// ends the window of a killed sender. The error of an emulated host is written by its supervisor
+// once the program in the guest has ended. Others may read at any time. Each number is whole, but
+// two numbers may be of different moments. A store with release order announces final numbers
+// (`state`, `tx_done`).
 
 #include <array>
 #include <atomic>
@@ -59,7 +59,7 @@ class SharedText {
   std::array<char, N> text_;
 };
 
-/// What the controller wants of a job.
+/// What the controller orders a job to do.
 enum class Order : std::uint32_t {
   wait,        ///< do nothing yet
   initialise,  ///< open devices, fill buffers
@@ -68,22 +68,25 @@ enum class Order : std::uint32_t {
   abandon,     ///< end at once
 };
 
-/// What a receiver counts of one flow: frames of the measured window, except in `all_...`.
+/// What a receiver counts of one flow. All but `all_...` count frames of the measured window.
 struct FlowArrivals {  // (R)
-  Tally received;      ///< each once
+  Tally received;      ///< each frame once
   Tally all_received;
   Tally lost_so_far;
-  /// Frames that are missing as far as known now, and did not come damaged; for requests, also how
-  /// many were not answered, because they did not come whole.
+  /// `all_lost_so_far`: frames that are missing so far; a frame that arrived damaged is not
+  /// missing. `all_unanswered`, for requests: those that did not arrive whole, and so were not
+  /// answered.
   Tally all_lost_so_far, all_unanswered;
-  Tally all_judged;  ///< `all_sent` when the receiver stopped listening; for replies, EchoBlock's
-  Tally lost;        ///< valid when complete
+  /// `all_sent` when the receiver stopped listening; for replies, the count in the EchoBlock.
+  Tally all_judged;
+  Tally lost;  ///< valid when complete
   Tally duplicates, reordered, late, unverified;
-  /// Until `complete`, every damaged frame that arrived. Then the fates of the frames that were
-  /// sent, and separately the damaged copies.
+  /// Until `complete`, the first two count every damaged frame that arrived. After that, they count
+  /// the frames that were sent and that arrived only damaged; the last two count the damaged
+  /// copies.
   Tally corrupt, truncated, corrupt_copies, truncated_copies;
   Tally last_arrival_ns;
-  /// How long the first and the last frame to arrive were under way.
+  /// Transit times of the first and the last frame that arrived.
   Tally first_transit_ns, last_transit_ns;
   std::atomic<bool> complete{false};  ///< release: the receiver has written all its counts
   Tally jitter_ps;                    ///< plus 1; 0: not known
@@ -103,11 +106,11 @@ struct FlowBlock : FlowArrivals {
   std::atomic<bool> tx_done{false};  ///< (J, C) release: the counts of the sender are final
   Tally first;                       ///< the first number; not 0 if an earlier run is continued
   Tally all_sent;                    ///< one more than the last number used
-  Tally ramp_sent;                   ///< of these, sent before the window
-  std::atomic<bool> drained{false};  ///< (R, C) the receiver waits for no more frames
+  Tally ramp_sent;                   ///< how many of these were sent before the window
+  std::atomic<bool> drained{false};  ///< (R, C) the receiver has stopped waiting for frames
 };
 
-/// For a pingpong job: what the echo job (E) knows of its requests and their replies.
+/// For a pingpong job: what the echo job (E) knows about its requests and their replies.
 struct EchoBlock {
   FlowArrivals requests;
   /// (E) Requests that were answered, each counted once. This is what the flow of replies has sent.
@@ -128,7 +131,7 @@ struct ReceivedCounts {
 struct IntervalBlock {
   Tally begin_ns, end_ns;  // since the common start of the job's batch
   Tally tx_frames, tx_bytes, rx_frames, rx_bytes, lost_frames, overruns;
-  Tally found_frames;  // of those that earlier intervals counted as lost
+  Tally found_frames;  // arrivals of frames that earlier intervals counted as lost
   Tally latency_count, latency_sum_ns, latency_p50_ns, latency_p99_ns, latency_max_ns;
   // For a TCP connection; the segment size is 0 if the kernel did not tell it.
   Tally tcp_retransmits, tcp_rtt_ns, tcp_rttvar_ns, tcp_cwnd_bytes, tcp_mss_bytes, tcp_pmtu_bytes;
@@ -152,12 +155,12 @@ struct TcpBlock {
   SharedText<16> congestion;
 };
 
-/// The most events that a job counts.
+/// A job counts at most this many events.
 inline constexpr std::size_t kMaxCounters = 16;
-/// An event of a job (J), over the measured window so far.
+/// An event of a job (J), counted over the measured window so far.
 struct CounterBlock {
   std::atomic<bool> measured{false};
-  std::atomic<bool> user_space{false};  ///< only what happens there: the kernel permits no more
+  std::atomic<bool> user_space{false};  ///< counted in user space only: the kernel permits no more
   Tally value, enabled_ns, running_ns;
   SharedText<240> reason;  ///< why it is not counted
 };
@@ -195,10 +198,10 @@ struct JobBlock {
   // (J) Counts for each period.
   ByPeriod<SentCounts> sent;
   ByPeriod<ReceivedCounts> received;
-  // (J) Of the whole job. They are compared with the medium's counts, and shown during the run.
+  // (J) Counts of the whole job, to compare with the medium's counts and to show during the run.
   // These count all frames; `received` counts only probes of the job's flows.
   Tally all_tx_frames, all_tx_bytes, all_rx_frames, all_rx_bytes, all_foreign;
-  SharedText<160> first_tx_error, first_rx_error;  // (J) of the window
+  SharedText<160> first_tx_error, first_rx_error;  // (J) in the window
   std::atomic<bool> measuring{false};              // (J) its first window has begun
   std::atomic<std::uint64_t> window_begin_ns{0}, window_end_ns{0};
   Tally offered_until_ns;  // (J) by the pace: the end of the time for which it has offered frames
@@ -236,10 +239,10 @@ struct JobBlock {
   // (J) The newest intervals. Interval number n is at index n % kIntervalBlocks.
   std::atomic<std::uint64_t> intervals_written{0};  // release
   std::array<IntervalBlock, kIntervalBlocks> intervals;
-  HistogramBlock* histograms = nullptr;  // (J) kHistogramBlocks of them; null: not asked for
+  HistogramBlock* histograms = nullptr;  // (J) kHistogramBlocks of them; null if not asked for
   TcpBlock tcp;
   std::array<CounterBlock, kMaxCounters> counters;  // (J) in the order of the option `counters`
-  CounterLog* counter_log = nullptr;                // (J) null: nothing is counted
+  CounterLog* counter_log = nullptr;                // (J) null if no events are counted
 
   // (J) Times of measured frames. LatencyHistogram says who may read them when.
   LatencyHistogram latency, service, spacing_error;

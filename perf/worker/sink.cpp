@@ -15,13 +15,14 @@ std::size_t batch_frames(const JobOptions& job) noexcept {
   const bool limited = job.rw == Role::pingpong && job.iodepth_batch_complete_max != 0;
   return limited ? job.iodepth_batch_complete_max : kBatchFrames;
 }
-/// A sender counts a batch only after sending it, so this many frames may be uncounted: the
-/// greatest iodepth_batch.
+/// A sender counts a batch only after it has sent the batch. So it may not yet have counted this
+/// many frames: the greatest iodepth_batch.
 constexpr std::uint64_t kMaxUntold = 1024;
 
-/// Whether a frame that cannot be read is a damaged one of `flow` with its probe at `at`: of magic,
-/// length, nonce and source, at most one is wrong. A frame that ends before the nonce has lost most
-/// of these marks. Its EtherType counts as well, if it has one, and two marks must be right.
+/// Whether an unreadable frame is a damaged frame of `flow`, with its probe at `at`. At most one of
+/// four marks may be wrong: magic, length, nonce and source. A frame that ends before the nonce has
+/// lost most of these marks. Then its EtherType counts as well, if it has one, and two marks must
+/// be right.
 bool is_probe_of(const ExpectedFlow& flow, const FrameView& frame, std::size_t at) noexcept {
   if (frame.size() < kEthernetHeaderBytes) return false;
   const ProbeMarks marks = probe_marks(frame.bytes, at);
@@ -44,7 +45,7 @@ bool is_probe_of(const ExpectedFlow& flow, const FrameView& frame, std::size_t a
   return wrong <= 1 && right >= 2;
 }
 
-/// The same for a frame whose nonce and source nobody knows.
+/// The same for a frame whose nonce and source are unknown.
 bool is_probe_of_any_run(std::span<const std::byte> frame, std::size_t at) noexcept {
   const ProbeMarks marks = probe_marks(frame, at);
   return marks.magic.value_or(false) && marks.length.value_or(false);
@@ -126,7 +127,7 @@ Sink::Flow* Sink::flow_of(const FrameView& frame, const Probe& probe) {
 
 /// Whether the sender of a flow has sent that number, or may be sending it now.
 bool Sink::may_have_sent(const Flow& flow, std::uint64_t sequence) const noexcept {
-  if (setup_.recorded != nullptr) return true;  // nothing is known about the recorded run
+  if (setup_.recorded != nullptr) return true;  // the recorded run is unknown
   const FlowCounts& counts = flow.receiver.counts();
   if (sequence >= counts.begin && sequence < counts.end + kMaxUntold) return true;
   const FlowBlock& block = *flow.expected.block;
@@ -217,7 +218,7 @@ void Sink::overrun(std::uint64_t lost) {
   job_.received[period].overruns.add(1);
   job_.received[period].overrun_frames.add(lost);
   recorder_->overrun();
-  // For a flow, the gap in its numbers will show the lost frames.
+  // If there are flows, the gap in their numbers will show the lost frames.
   if (flows_.empty()) recorder_->lost(lost);
   if (!error_.empty()) return;
   if (setup_.options.end_on_overrun) {
@@ -258,8 +259,8 @@ ProbeReading Sink::read(const FrameView& frame) const noexcept {
   const ProbeReading reading = read_probe(frame.bytes, place);
   if (!has_headers_) return reading;
   if (reading.finding != Finding::whole || reading.checksum != Checksum::crc) return reading;
-  // The CRC covers all but the checksum of UDP or TCP, which covers the rest. A UDP checksum that
-  // became 0 would mean that there is no checksum.
+  // The CRC covers all but the checksum of UDP or TCP, and that checksum covers the rest. A UDP
+  // checksum that became 0 would mean "no checksum".
   const auto flow = std::ranges::find(flows_, reading.probe.flow,
                                       [](const auto& each) { return each->expected.flow; });
   if (flow == flows_.end() || !(*flow)->expected.headers) return reading;
@@ -283,7 +284,7 @@ ProbePlace Sink::place_of(const FrameView& frame) const noexcept {
 
 std::optional<Finding> Sink::damage_of(const FrameView& frame) const noexcept {
   const std::size_t said = probe_place(frame.bytes).at;
-  // Nothing is known about the senders of a record, so no mark may be wrong.
+  // The senders of a record are unknown, so no mark may be wrong.
   bool is_ours = setup_.recorded != nullptr && is_probe_of_any_run(frame.bytes, said);
   std::size_t at = said;
   for (const auto& flow : flows_) {
@@ -341,8 +342,8 @@ void Sink::take_other(const FrameView& frame, Arrival what, std::uint64_t now, T
   ++(what == Arrival::stale ? counts.stale : counts.foreign);
 }
 
-/// The receiver's own window begins with the first frame of it. If the frames were long under way,
-/// the silence before them is an interval of its own.
+/// The receiver's own window begins with the first frame of the window. If frames take long to
+/// arrive, the silence before them becomes an interval of its own.
 void Sink::begin_window(std::uint64_t now) {
   if (std::exchange(has_frames_, true)) return;
   if (!recorder_->is_moment(recorder_->begin_ns(), now)) recorder_->border(now);
@@ -351,7 +352,8 @@ void Sink::begin_window(std::uint64_t now) {
 void Sink::take_replayed(const FrameView& frame, std::uint64_t now, Totals& totals) {
   ++totals.of[Period::window].frames;  // a replay has no ramp
   totals.of[Period::window].bytes += frame.size();
-  // Frames without probes do not tell when they were sent. The first was due with the window.
+  // Frames without probes do not say when they were sent. The first frame was due when the window
+  // began.
   if (replayed_->last_arrival_ns == 0) {
     const auto& begin = replayed_->expected.block->measure_from_ns;
     begin_window(now);
@@ -376,7 +378,7 @@ void Sink::take_probe(const FrameView& frame, const ProbeReading& reading, std::
     ++totals.of[period_at(now)].foreign;
     return;
   }
-  // Without a CRC, a damaged sequence number is recognised if no frame can have it.
+  // If there is no CRC, a sequence number that no frame can have shows the damage.
   const bool damaged = reading.checksum == Checksum::none && !may_have_sent(*flow, probe.sequence);
   if (damaged || (flow->maker && !flow->maker->payload_is_as_made(frame.bytes))) {
     take_damaged(frame, Finding::corrupt, now);
@@ -386,7 +388,7 @@ void Sink::take_probe(const FrameView& frame, const ProbeReading& reading, std::
   flow->touched = true;
   if (setup_.window != nullptr) (void)setup_.window->replied(probe.sequence);
   note_probe(*flow, frame, probe, now, totals);
-  // Each copy of a request is answered.
+  // Every copy of a request gets a reply.
   if (setup_.echoes) {
     echoer_.add(frame, probe_offset(frame.bytes), probe, flow->receiver.period_of(probe));
   }
@@ -443,8 +445,8 @@ void Sink::take_damaged(const FrameView& frame, Finding finding, std::uint64_t n
   }
 }
 
-/// The flow of a frame that does not tell its flow: that of its sender, because damage mostly
-/// leaves the addresses intact.
+/// Finds the flow of a frame that does not say its flow. It takes the flow of the frame's sender,
+/// because damage mostly leaves the addresses intact.
 Sink::Flow* Sink::flow_from(MacAddress sender) noexcept {
   if (flows_.size() == 1) return flows_.front().get();
   const auto at =

@@ -27,25 +27,25 @@ namespace shmif::perf {
 /// A flow that a sink expects.
 struct ExpectedFlow {
   std::uint32_t flow = 0;  ///< number of its sender
-  std::string name{};      ///< of its sender
-  /// The source of its frames, to recognise damaged ones; empty if its headers set another.
+  std::string name{};      ///< name of its sender
+  /// The source address of its frames, to recognise damaged ones; empty if its headers set another.
   std::optional<MacAddress> from;
-  FlowBlock* block = nullptr;  ///< of its sender; for replies, of the requester
-  /// What this sink counts of the flow; for requests, the EchoBlock's.
+  FlowBlock* block = nullptr;  ///< the sender's block; for replies, the requester's
+  /// This sink's counts of the flow; for requests, those in the EchoBlock.
   FlowArrivals* arrivals = nullptr;
-  /// For requests and replies; null if no job of the run echoes them.
+  /// For requests and replies; null if none of the run's jobs echoes them.
   EchoBlock* echo = nullptr;
   std::uint64_t drain_ns = 0;
   std::uint64_t max_latency_ns = 0;  ///< a longer latency is an error; 0: no limit
   /// Frames of a capture, without probes: they are only counted.
   bool replayed = false;
-  SequenceLedger before{};  ///< what an earlier run that is continued has received
+  SequenceLedger before{};  ///< what the earlier run had received, if this run continues one
   /// verify=regenerate: how the sender makes its frames, to compare every byte.
   std::optional<FrameMakerOptions> remade{};
-  std::uint32_t nonce = 0;  ///< of the run that sent it
+  std::uint32_t nonce = 0;  ///< nonce of the run that sent it
   /// Where the probe is, if the frames have headers of layers 3 and 4.
   std::optional<HeaderPlaces> headers{};
-  std::size_t probe_at = 14;  ///< otherwise: behind the Ethernet header, and its tag if it has one
+  std::size_t probe_at = 14;  ///< without `headers`: after the Ethernet header and its tag, if any
 };
 
 /// Threads: one at a time. Blocks: in an echo job, as the engine's send() does.
@@ -58,11 +58,11 @@ class Sink {
     const FrameFilter* trigger = nullptr;  ///< matches are reported to the controller
     Window* window = nullptr;              ///< for a pingpong job: replies close its requests
     bool echoes = false;
-    bool pauses = false;  ///< the medium pauses, so an overrun is an error
-    /// For verify_only: frames of any run are sorted by flow and checked. This block gets the sums.
+    bool pauses = false;  ///< the medium can pause senders, so an overrun is an error
+    /// For verify_only: sorts frames of any run by flow and checks them. This block gets the sums.
     FlowBlock* recorded = nullptr;
     FrameMakerOptions recorded_frames{};  ///< how they were made, except flow and addresses
-    /// Frames not checked this long after the last frame stay unchecked.
+    /// A frame that is still unchecked this long after the last frame stays unchecked.
     std::uint64_t verify_patience_ns = 10'000'000'000;
   };
   Sink(Setup setup, End& end, JobBlock& job);
@@ -70,29 +70,29 @@ class Sink {
   /// Starts the threads that check frames; call it before the start. Errors: the system's.
   Result<void> prepare();
 
-  /// `window_begin_ns`: for a sink without flows, where no sender tells it.
+  /// `window_begin_ns`: for a sink without flows, because no sender says when its window begins.
   void begin(IntervalRecorder& recorder, std::uint64_t window_begin_ns = 0) {
     recorder_ = &recorder;
     own_begin_ns_ = window_begin_ns;
   }
-  /// When the measured window of its first flow begins; UINT64_MAX: not known yet.
+  /// When the measured window of its first flow begins; UINT64_MAX if that is not known yet.
   std::uint64_t window_begin_ns() const noexcept;
-  /// When all flows have ended: when the last of them ended, or its last frame arrived.
+  /// When all flows have ended: the time when the last of them ended, or its last frame arrived.
   std::uint64_t window_end_ns() const noexcept;
   /// Receives frames that have arrived. Result: whether there were any.
   bool step();
   /// Checks which flows have ended and drained. Result: whether all have.
   bool drained(std::uint64_t now);
-  /// Whether all senders have ended, so the sink waits only for their last frames.
+  /// Whether all senders have ended, so that the sink waits only for their last frames.
   bool is_draining() const noexcept;
   /// What has been received of each flow. A later run continues from it.
   std::vector<FlowState> state() const;
   /// Writes the final counts into the flows' blocks.
   void finish();
-  /// The memory that frames are received into.
+  /// The memory into which frames are received.
   std::span<std::byte> memory() noexcept { return batch_.room(); }
   bool has_flows() const noexcept { return setup_.recorded == nullptr && !flows_.empty(); }
-  /// Why it cannot or should not go on; empty: it can.
+  /// Why it cannot or should not go on; empty if it can.
   const std::string& error() const noexcept { return error_; }
   /// Whether error() was an expected end (end_on=overrun). An error found later, in frames that
   /// waited to be checked, replaces it.
@@ -104,12 +104,12 @@ class Sink {
   ProbeReading read(const FrameView& frame) const noexcept;
   /// Where the probe is, even if the header that says so is damaged.
   ProbePlace place_of(const FrameView& frame) const noexcept;
-  /// How a frame that cannot be read is damaged; empty if it is foreign.
+  /// How an unreadable frame is damaged; empty if it is a foreign frame.
   std::optional<Finding> damage_of(const FrameView& frame) const noexcept;
   /// Counts the frames that the queue delivers when `from_queue` asks it to.
   void deliver(const std::function<void()>& from_queue);
   void take(const FrameView& frame, const ProbeReading& reading, std::uint64_t now, Totals& totals);
-  /// Takes a frame that is not of this run.
+  /// Takes a frame that does not belong to this run.
   void take_other(const FrameView& frame, Arrival what, std::uint64_t now, Totals& totals);
   void take_replayed(const FrameView& frame, std::uint64_t now, Totals& totals);
   void take_checked(const CheckedFrame& frame);
@@ -148,7 +148,7 @@ class Sink {
   IntervalRecorder* recorder_ = nullptr;
   FrameBatch batch_;
   std::vector<std::unique_ptr<Flow>> flows_;
-  Flow* replayed_ = nullptr;  // among these, the flow without probes
+  Flow* replayed_ = nullptr;  // the one of these flows that has no probes
   std::unique_ptr<VerifyQueue> queue_;
   Totals* queued_totals_ = nullptr;  // where frames delivered by the queue are counted
   std::uint64_t own_begin_ns_ = 0;
@@ -157,7 +157,7 @@ class Sink {
   bool after_ramp_frame_ = false;  // the newest frame was of its flow's ramp
   Echoer echoer_;
   bool times_;
-  bool has_headers_ = false;  // a flow has them
+  bool has_headers_ = false;  // a flow has headers of layers 3 and 4
   std::string error_;
   bool ended_normally_ = false;
   bool no_more_comes_ = false;  // the peer closed the connection after the end of its stream

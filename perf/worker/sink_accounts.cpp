@@ -7,7 +7,7 @@
 namespace shmif::perf {
 namespace {
 
-/// After this long without a frame, no frame is on its way, unless delayed on purpose.
+/// If no frame has arrived for this long, no frame is on its way, unless it is delayed on purpose.
 constexpr std::uint64_t kStillComingNs = 10'000'000;
 
 }  // namespace
@@ -37,7 +37,7 @@ void Sink::publish(const Totals& t) {
   }
 }
 
-/// A gap that a later frame fills is taken back.
+/// If a later frame fills a gap, its loss is taken back.
 void Sink::note_lost(Flow& flow, std::uint64_t lost) {
   if (lost > flow.lost) recorder_->lost(lost - flow.lost);
   if (lost < flow.lost) recorder_->found(flow.lost - lost);
@@ -47,16 +47,16 @@ void Sink::note_lost(Flow& flow, std::uint64_t lost) {
 /// Frames of ramp and window that are missing, although later ones came.
 std::uint64_t Sink::lost_so_far(const Flow& flow) const {
   const FlowReceiver& receiver = flow.receiver;
-  // The first number of a flow of an earlier run is not known.
+  // The first number in a flow of an earlier run is not known.
   if (setup_.recorded != nullptr) return receiver.counts().lost_so_far();
   const std::uint64_t missing = receiver.missing(flow.expected.block->first.get(), receiver.end());
-  // A request that did not come whole has no reply that could be lost.
+  // A request that did not arrive whole has no reply, so no reply of it is lost.
   const std::uint64_t none =
       is_of_replies(flow) ? flow.expected.echo->requests.all_unanswered.get() : 0;
   return missing - std::min(missing, none);
 }
 
-/// All that are missing at the end: the sender has said how many it sent.
+/// All frames that are missing at the end, when the sender has said how many it sent.
 std::uint64_t Sink::lost_of_all(const Flow& flow, std::uint64_t all_sent) const {
   const std::uint64_t first = flow.expected.block->first.get();
   // The number of a damaged frame may be damaged, too.
@@ -163,12 +163,12 @@ void Sink::finish() {
   for (const auto& flow : flows_) {
     finish(*flow);
     flow->expected.arrivals->complete.store(true, std::memory_order_release);
-    // For requests, the pingpong job says that, because it waits for the replies.
+    // For requests, the pingpong job says it, because it waits for the replies.
     if (!setup_.echoes) flow->expected.block->drained.store(true, std::memory_order_release);
   }
 }
 
-/// An echo job counts a reply after sending it, which may be just after its arrival here.
+/// An echo job counts a reply after it has sent it, which may be just after the reply arrived here.
 void Sink::settle_replies(const Flow& flow) const {
   constexpr std::uint64_t kPatienceNs = 200'000'000;  // in case the echo job was killed
   const FlowCounts& counts = flow.receiver.counts();
@@ -190,7 +190,7 @@ void Sink::finish(Flow& flow) {
   const std::uint64_t ramp = std::min(all, sender.ramp_sent.get());
   block.all_judged.set(all_sent);
   if (flow.expected.replayed) {
-    // It is not known which frames arrived twice. Their number tells how many did.
+    // It is not known which frames arrived twice, but the total says how many did.
     block.received.set(std::min(all, flow.replayed));
     block.duplicates.set(flow.replayed - std::min(all, flow.replayed));
     block.lost.set(all - std::min(all, flow.replayed));

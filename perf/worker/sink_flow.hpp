@@ -13,11 +13,11 @@ namespace shmif::perf {
 struct Sink::Flow {
   ExpectedFlow expected;
   FlowReceiver receiver;
-  std::optional<FrameMaker> maker{};  // of the expected frame, byte by byte
+  std::optional<FrameMaker> maker{};  // makes the expected frame, to compare every byte
   std::uint64_t last_arrival_ns = 0;
   std::uint64_t first_transit_ns = 0, last_transit_ns = 0;  // of frames of the window
 
-  /// Notes a frame of the window that arrived now, and was sent then.
+  /// Notes that a frame of the window arrived at `now_ns` and was sent at `sent_ns`.
   void arrived(std::uint64_t now_ns, std::uint64_t sent_ns) noexcept {
     last_transit_ns = now_ns - std::min(now_ns, sent_ns);
     if (last_arrival_ns == 0) first_transit_ns = last_transit_ns;
@@ -27,7 +27,7 @@ struct Sink::Flow {
   bool drained = false;
   bool touched = false;        // in this batch
   std::uint64_t replayed = 0;  // frames of a replayed flow
-  std::uint64_t lost = 0;      // as far as the recorder was told
+  std::uint64_t lost = 0;      // the losses that the recorder knows
   SequenceLedger answered{};   // requests whose replies were sent
 };
 

@@ -1,5 +1,5 @@
 #pragma once
-// TcpWatch: what the kernel tells about a job's TCP connection, over the measured window and at the
+// TcpWatch: what the kernel says about a job's TCP connection, over the measured window and at the
 // end of each interval.
 
 #include <cstdint>
@@ -15,7 +15,7 @@ class TcpWatch {
  public:
   TcpWatch(End& end, JobBlock& job) noexcept : end_(end), job_(job) {}
 
-  /// To be called when the measured window begins and ends.
+  /// Call them when the measured window begins and ends.
   void begin_window() noexcept;
   void end_window() noexcept;
   /// Writes the current values, and the retransmits since the last call, into an interval.
@@ -28,7 +28,7 @@ class TcpWatch {
   End& end_;
   JobBlock& job_;
   bool in_window_ = false;
-  std::uint64_t before_window_ = 0;  // retransmits
+  std::uint64_t before_window_ = 0;  // retransmits before the window
   std::uint64_t before_interval_ = 0;
 };
 

@@ -24,11 +24,11 @@
 namespace shmif::perf {
 namespace {
 
-/// The longest sleep of a working job, so that it notices a stop.
+/// A working job sleeps at most this long, so that it notices a stop.
 constexpr std::uint64_t kLongestSleepNs = 50'000'000;
-/// A job spins until a time that is this close, because a sleep may end this much too late.
+/// A job spins if a time is this close, because a sleep may end this much too late.
 constexpr std::uint64_t kSpinNs = 60'000;
-/// How late a receiver may say that it waits for no more frames.
+/// A receiver may say this late that it has stopped waiting for frames.
 constexpr std::uint64_t kPatienceWithReceiverNs = 200'000'000;
 
 /// How long before the start the jobs wake up.
@@ -63,7 +63,7 @@ class Worker {
   Order order() const { return job_.order.load(std::memory_order_acquire); }
   /// Waits for an order. Result: false if the job must end instead.
   bool await(Order wanted, std::uint64_t look_every_ns) const;
-  /// Whether the controller has ordered the job to go, even if it has ordered it to stop since.
+  /// Whether the controller has ordered the job to go, even if it has since ordered it to stop.
   bool was_started() const { return job_.start_ns.load(std::memory_order_acquire) != 0; }
   /// Ends a job that was never ordered to go.
   int leave();
@@ -77,8 +77,8 @@ class Worker {
   /// Runs its exec_prerun.
   Result<void> prepare();
   Result<void> initialise();
-  /// Waits until the host that this one connects to is on the bus. An address request that is not
-  /// answered would be repeated only a second later.
+  /// Waits until the host that this one connects to is on the bus. If an address request is not
+  /// answered, it is repeated only a second later.
   void await_peer() const;
   std::string file_name(const std::string& what) const;
 
@@ -88,13 +88,13 @@ class Worker {
   /// Follows orders. Result: false if the job must end at once.
   bool obey(std::uint64_t now);
   bool finished(std::uint64_t now);
-  /// Whether the receiver has all frames. It says so itself; until then, faults may still hold
-  /// some. A receiver that says nothing because it is stuck would have stopped listening by twice
-  /// the drain time.
+  /// Whether the receiver has all frames. The receiver says so; until then, faults may still hold
+  /// some frames. If a receiver has said nothing by twice the drain time, it is stuck: otherwise it
+  /// would have stopped listening by then.
   bool all_arrived(std::uint64_t now) const;
   void note_draining();
-  /// When the first window of the job begins, of what it sends or of what it receives; UINT64_MAX:
-  /// not known yet.
+  /// When the first window of the job begins, for what it sends or what it receives; UINT64_MAX if
+  /// that is not known yet.
   std::uint64_t window_begin_ns() const;
   /// Begins to measure the job's resource use when the window has begun.
   void note_window(std::uint64_t now);
@@ -108,7 +108,8 @@ class Worker {
   void note_begin(std::uint64_t now);
   /// Called after the first step.
   void let_others_begin();
-  /// Whose use of CPUs is the job's; empty: of a thread job with helper threads it is not known.
+  /// Whose CPU time is the job's; empty for a thread job with helper threads, where it is not
+  /// known.
   std::optional<Usage::Of> usage_of() const {
     if (!options_.thread) return Usage::Of::process;
     const bool has_helpers =
@@ -117,7 +118,7 @@ class Worker {
   }
   /// Keeps the job's resource use. For a thread job with helper threads it is not known.
   void keep_usage();
-  /// When there is something to do again, as far as that is known; `now`: there is something now.
+  /// When the job has something to do again, as far as known; `now` if it has something to do now.
   std::uint64_t nothing_until(std::uint64_t now);
   /// Whether a request waits and the job must not sleep meanwhile (iodepth_batch_complete_min=0).
   bool polls_for_replies() const {
@@ -144,7 +145,7 @@ class Worker {
   FlowBlock& flow_;
 
   Equipment equipment_;
-  std::unique_ptr<JobCounting> counting_;  // null: it counts nothing
+  std::unique_ptr<JobCounting> counting_;  // null if the job counts no events
   std::optional<TcpWatch> tcp_;
   std::optional<IntervalRecorder> recorder_;
   std::uint64_t begin_ns_ = 0, measure_from_ns_ = 0;
@@ -153,7 +154,7 @@ class Worker {
   bool stopped_ = false;
   bool draining_ = false;
   std::optional<Usage> usage_;  // since the measured window began
-  bool used_since_ = false;     // since the usage was kept: frames still arrive
+  bool used_since_ = false;     // frames moved after the usage was kept
   std::string error_;
 };
 
@@ -162,12 +163,13 @@ int Worker::run() {
   if (!await(Order::initialise, 5'000'000)) return leave();
   if (options_.engine != EngineKind::host) return work();
   ::setsid();
-  // Outside of the guest, which has no rights for this and inherits it.
+  // Done outside the guest: the guest inherits it, and has no rights to do it.
   if (auto done = take_place(options_); !done) return fail(done.error().message);
   open_counters();
   if (!options_.exec.empty()) return run_program();
   const auto work_in_guest = [this] {
-    // The process that carries the frames has the counters. Here their descriptors are closed.
+    // The process that carries the frames has the counters. Here, only their descriptors are
+    // closed.
     (void)counting_.release();
     try {
       return work();
@@ -233,7 +235,8 @@ bool Worker::await(Order wanted, std::uint64_t look_every_ns) const {
   for (;;) {  // runs until ordered
     const Order now = order();
     if (now == wanted) return true;
-    // On a busy machine a job may look only when it is to stop. Others count on what it does then.
+    // On a busy machine, a job may see its order to go only after the order to stop has replaced
+    // it. It still starts, because others count on what it does then.
     if (now == Order::stop && wanted == Order::go && was_started()) return true;
     if (now == Order::stop || now == Order::abandon) return false;
     sleep_until(now_ns() + look_every_ns);
@@ -311,7 +314,7 @@ void Worker::start() {
   // on in 5 us.
   sleep_until(start - std::min(start, kAwakeBeforeNs));
   // A job that only receives listens at once, and sleeps when the others start, so that the senders
-  // get the CPUs then. Frames of a file wait, and are read in the window.
+  // get the CPUs then. A capture file can wait: its frames are read in the window.
   const bool listens = !equipment_.generator && options_.engine != EngineKind::pcap;
   if (listens) begin_ns_ = now_ns();
   while (!listens && now_ns() < start) ::sched_yield();
@@ -330,8 +333,8 @@ void Worker::note_begin(std::uint64_t now) {
 /// Each job that shares a CPU with others sends its first frame before any of them goes on.
 void Worker::let_others_begin() {
   ::sched_yield();
-  // Only now, because the kernel divides a CPU among sessions (sched_autogroup), and a job could
-  // not pass its CPU on to a job of another session.
+  // This comes only now, because the kernel divides a CPU among sessions (sched_autogroup), and a
+  // job could not pass its CPU on to a job of another session.
   if (!options_.thread) ::setsid();
 }
 
@@ -410,7 +413,7 @@ bool Worker::finished(std::uint64_t now) {
     note_draining();
     return all_arrived(now);
   }
-  // Listens to any frames.
+  // The job listens to any frames.
   const std::uint64_t runtime = ns(options_.runtime);
   return stopped_ || (runtime != 0 && now >= measure_from_ns_ + runtime);
 }
@@ -426,7 +429,8 @@ bool Worker::senders_ended() const {
   return equipment_.sink && equipment_.sink->has_flows() && equipment_.sink->is_draining();
 }
 
-/// An interval in which the last sender ended, or the last frame arrived, is cut there.
+/// If the last sender ended, or the last frame arrived, within an interval, the interval is cut
+/// there.
 void Worker::close_interval(std::uint64_t now) {
   if (senders_ended()) {
     const std::uint64_t end = std::min(now, equipment_.sink->window_end_ns());
@@ -458,7 +462,7 @@ void Worker::note_draining() {
 }
 
 void Worker::keep_usage() {
-  if (!usage_) return;  // nothing was measured
+  if (!usage_) return;  // the window has not begun
   if (counting_) counting_->keep();
   if (!usage_of()) return;
   job_.cpu = usage_->so_far();

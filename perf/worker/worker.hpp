@@ -21,11 +21,11 @@ struct WorkerSetup {
   HostSetup host;           ///< for engine=host
   std::uint32_t nonce = 0;  ///< of the run
   std::uint64_t interval_ns = 0;
-  std::vector<JobEvent> counters;  ///< to count
+  std::vector<JobEvent> counters;  ///< events to count
   std::uint64_t counter_interval_ns = 0;
 };
 
-/// What a worker sees of the run. Everything outlives the worker.
+/// What a worker sees of the run. All of it outlives the worker.
 struct WorkerContext {
   std::span<const PlannedJob> plan;
   std::span<const WorkerSetup> setups;
