@@ -7,7 +7,7 @@
 namespace shmif::perf {
 namespace {
 
-/// Takes a hexadecimal number and the character `behind` it from the front.
+/// Removes a hexadecimal number and the character `behind` after it from the front of `text`.
 std::optional<std::uint64_t> take_number(std::string_view& text, char behind) {
   constexpr int kHexadecimal = 16;
   std::uint64_t value = 0;
@@ -54,7 +54,7 @@ std::vector<MappedFile> read_maps(std::string_view text) {
 
 void AddressSpace::add(MappedFile mapping) {
   if (mapping.end <= mapping.begin) return;
-  // From the first one that ends behind the new one's begin.
+  // Begin with the first mapping that ends after the new one begins.
   for (auto at = mappings_.upper_bound(mapping.begin);
        at != mappings_.end() && at->second.begin < mapping.end;) {
     MappedFile old = std::move(at->second);

@@ -1,5 +1,5 @@
 #pragma once
-// Which file is mapped where in a process.
+// Tells which files a process has mapped, and where.
 //
 // Threads: one at a time. Blocks: never.
 
@@ -20,16 +20,16 @@ struct MappedFile {
   bool operator==(const MappedFile&) const = default;
 };
 
-/// The executable mappings in a text as in /proc/PID/maps. Lines of another form are left out.
+/// The executable mappings in a text as in /proc/PID/maps. Skips lines of another form.
 std::vector<MappedFile> read_maps(std::string_view text);
 
 class AddressSpace {
  public:
-  /// What it covers of older mappings is gone.
+  /// Adds a mapping. It replaces the parts of older mappings that it covers.
   void add(MappedFile mapping);
   void clear() noexcept { mappings_.clear(); }
   bool empty() const noexcept { return mappings_.empty(); }
-  /// The mapping with this address; nullptr: none.
+  /// The mapping with this address; nullptr if no mapping has it.
   const MappedFile* find(std::uint64_t address) const noexcept;
 
  private:

@@ -1,4 +1,4 @@
-// Symbol tables of ELF files, by libelf.
+// Reads the symbol tables of ELF files with libelf.
 
 #include <fcntl.h>
 #include <gelf.h>
@@ -20,16 +20,16 @@ namespace {
 
 constexpr std::size_t kMaxSegments = 256;
 
-/// What a file may cost; more than the largest programs need. Sections can overlap, and symbols can
-/// share a name, so the size of the file does not bound it.
+/// Limits on what we read from a file; the largest programs need less. The size of the file is no
+/// such limit: sections can overlap, and symbols can share a name.
 struct Budget {
   std::size_t symbols = 4'000'000;
   std::size_t name_bytes = std::size_t{256} << 20U;
   std::uint64_t section_bytes = std::uint64_t{384} << 20U;  ///< that libelf reads into memory
 };
 
-/// Holes of a file cost its owner nothing, but memory where they are read. A file system that
-/// compresses makes a file 16 times as small at most.
+/// Holes in a file take no space on disk, but they take memory when we read them. A file system
+/// with compression makes a file at most 16 times smaller.
 std::uint64_t bytes_worth_reading(const struct stat& status) noexcept {
   constexpr std::uint64_t kAnyFile = std::uint64_t{8} << 20U;
   constexpr std::uint64_t kBlock = 512, kCompression = 16;
@@ -37,16 +37,16 @@ std::uint64_t bytes_worth_reading(const struct stat& status) noexcept {
   return std::min(Budget().section_bytes, kAnyFile + blocks * kBlock * kCompression);
 }
 
-/// Whether libelf may open the file: it then allocates room for as many sections and segments as
-/// the header promises, of which one with holes can have millions. Other files are libelf's to
-/// refuse.
+/// Whether libelf may open the file. libelf allocates memory for all sections and segments that the
+/// header promises, and the header of a file with holes can promise millions. True for a file that
+/// is broken in another way: libelf refuses it.
 template <class Header, class Section>
 bool has_modest_tables(int file) {
   constexpr std::uint64_t kMaxSections = 65535;
   Header head{};
   if (::pread(file, &head, sizeof head, 0) != static_cast<ssize_t>(sizeof head)) return true;
   if (head.e_shoff == 0) return true;
-  Section first{};  // has the numbers that the header has no room for
+  Section first{};  // its fields hold the numbers that do not fit into the header
   const auto at = static_cast<off_t>(head.e_shoff);
   if (::pread(file, &first, sizeof first, at) != static_cast<ssize_t>(sizeof first)) return true;
   return (head.e_shnum != 0 || first.sh_size <= kMaxSections) &&
@@ -81,13 +81,13 @@ std::string elf_words() {
   return words == nullptr ? "it does not lie in the file" : words;
 }
 
-/// Functions, and why there may be more of them.
+/// The functions found, and why the file may have more.
 struct Found {
   std::vector<Symbol> symbols{};
   std::string trouble{};
 };
 
-/// Whether the budget pays for the section and its names, which libelf reads at once.
+/// Whether the budget is enough for the section and its names; libelf reads both as a whole.
 bool pays(Elf* elf, const GElf_Shdr& head, Budget& left) {
   std::uint64_t names_bytes = 0;
   GElf_Shdr names{};
@@ -137,7 +137,7 @@ void add_functions(Elf* elf, Elf_Scn* section, const GElf_Shdr& head, Budget& le
   }
 }
 
-/// Whether the file says that it has sections, and none can be found.
+/// Whether the header says that there are sections, but libelf finds no section.
 bool has_lost_sections(Elf* elf) {
   GElf_Ehdr head{};
   return gelf_getehdr(elf, &head) != nullptr && head.e_shoff != 0 &&
@@ -147,7 +147,7 @@ bool has_lost_sections(Elf* elf) {
 Found functions_of(Elf* elf, Budget left) {
   std::string trouble;
   if (has_lost_sections(elf)) trouble = "its sections cannot be read: " + elf_words();
-  // The exported ones are among those of the full table, if the file has one.
+  // If the file has a full table, that table includes the exported functions.
   for (const GElf_Word wanted : {GElf_Word{SHT_SYMTAB}, GElf_Word{SHT_DYNSYM}}) {
     Found found;
     for (Elf_Scn* at = elf_nextscn(elf, nullptr); at != nullptr; at = elf_nextscn(elf, at)) {
@@ -200,13 +200,13 @@ Result<SymbolTable> SymbolTable::of_elf_file(int file) {
   }
   Budget budget;
   budget.section_bytes = bytes_worth_reading(status);
-  // ELF_C_READ reads; a mapping of a file that is cut off meanwhile would end us.
+  // ELF_C_READ reads the file. If libelf mapped it and somebody truncated it, SIGBUS would kill us.
   return table_of(OwnedElf(elf_begin(file, ELF_C_READ, nullptr)), budget);
 }
 
 Result<SymbolTable> SymbolTable::of_elf_image(std::span<const std::byte> image) {
   elf_version(EV_CURRENT);
-  // libelf may write into what it is given, so it gets a copy.
+  // libelf may write to the image, so it gets a copy.
   std::string copy(reinterpret_cast<const char*>(image.data()), image.size());
   return table_of(OwnedElf(elf_memory(copy.data(), copy.size())), {});
 }

@@ -30,7 +30,7 @@ SymbolTable::SymbolTable(std::vector<Symbol> symbols, std::vector<Segment> segme
 
 const Symbol* SymbolTable::find(std::uint64_t address) const noexcept {
   auto at = std::ranges::upper_bound(symbols_, address, {}, &Symbol::begin);
-  // Functions of assembly can be inside of others; few levels are enough.
+  // Assembly functions can lie inside other functions. A few levels are enough.
   constexpr int kLevels = 4;
   for (int level = 0; level < kLevels && at != symbols_.begin(); ++level) {
     --at;
@@ -56,7 +56,7 @@ Result<SymbolTable> SymbolTable::of_kallsyms(std::string_view text) {
     const std::size_t end = std::min(text.find('\n'), text.size());
     const std::string_view line = text.substr(0, end);
     text.remove_prefix(std::min(end + 1, text.size()));
-    // "ffffffff81000000 T name", and "\t[module]" behind the name of a module's function
+    // "ffffffff81000000 T name"; after the name of a module's function comes "\t[module]".
     std::uint64_t address = 0;
     const auto [rest, error] =
         std::from_chars(line.data(), line.data() + line.size(), address, kHexadecimal);
@@ -81,8 +81,9 @@ Result<SymbolTable> SymbolTable::of_kallsyms(std::string_view text) {
 
 namespace {
 
-/// How long the text of a mangled name can get, at most about. A name can refer back to its parts
-/// ("S1_", "T_"). Two references to the part before double its text, and so do the next two.
+/// About the greatest length that the text of a mangled name can have. A name can refer back to its
+/// parts ("S1_", "T_"). Two references to the previous part double its text, and the next two
+/// double it again.
 double longest_text(const std::string& name) {
   int references = 0;
   for (std::size_t at = 0; at + 1 < name.size(); ++at) {
@@ -96,7 +97,7 @@ double longest_text(const std::string& name) {
 }  // namespace
 
 std::string demangled(const std::string& name) {
-  // A name on purpose could take all memory.
+  // The text of a malicious name could take all memory.
   constexpr std::size_t kLongest = 1000;
   constexpr double kLongestText = 1 << 26;
   if (!name.starts_with("_Z") || name.size() > kLongest || longest_text(name) > kLongestText) {

@@ -1,11 +1,12 @@
 #pragma once
 // The functions of an object file or of the kernel, by address.
 //
-// The files belong to the programs that are watched: they may be cut off, wrong on purpose, or
-// vanish. So a file is read and not mapped, all of its numbers are checked (libelf does it for the
-// sections), and the number of symbols is bounded.
+// The files belong to the watched programs. A file may be truncated, be made wrong on purpose, or
+// vanish. So we read it and do not map it, check all of its numbers (libelf checks those of the
+// sections), and limit the number of symbols.
 //
-// Threads: reading functions any; a table is not changed after it was made.
+// Threads: any thread may call the functions that only read. A table does not change after it was
+// made.
 
 #include <cstddef>
 #include <cstdint>
@@ -22,7 +23,7 @@ namespace shmif::perf {
 
 struct Symbol {
   std::uint64_t begin = 0;
-  std::uint64_t end = 0;  ///< just past it; as begin: the size is not known
+  std::uint64_t end = 0;  ///< just past it; equal to `begin` if the size is not known
   std::string name;       ///< as the file has it
 };
 
@@ -36,28 +37,28 @@ class SymbolTable {
   };
 
   SymbolTable() = default;
-  /// Symbols in any order. One without a size ends where the next one begins. Of several that begin
-  /// at one address, the first by name of the largest ones remains.
+  /// Symbols in any order. A symbol without a size ends where the next one begins. If several begin
+  /// at one address, the largest remains; if several are as large, the first by name.
   explicit SymbolTable(std::vector<Symbol> symbols, std::vector<Segment> segments = {});
 
   /// The functions of an ELF file: from its symbol table, or, if it was stripped, those that it
-  /// exports. A file without any gives an empty table. Errors: Errc::bad_argument for another kind
-  /// of file; the errno of a read that failed.
+  /// exports. The table is empty if the file has no functions. Errors: Errc::bad_argument for
+  /// another kind of file; the errno of a read that failed.
   static Result<SymbolTable> of_elf_file(int file);
-  /// The same of a file in memory, which is not changed.
+  /// The same for a file in memory. Does not change the image.
   static Result<SymbolTable> of_elf_image(std::span<const std::byte> image);
   /// The kernel's functions, from a text as in /proc/kallsyms. Errors: EACCES if the addresses are
   /// hidden from this user (all zero).
   static Result<SymbolTable> of_kallsyms(std::string_view text);
 
-  /// Why the file may have more functions than these; empty: all of it could be read.
+  /// Why the file may have more functions than these; empty if everything could be read.
   const std::string& trouble() const noexcept { return trouble_; }
   void set_trouble(std::string why) { trouble_ = std::move(why); }
   std::size_t size() const noexcept { return symbols_.size(); }
   const std::vector<Symbol>& symbols() const noexcept { return symbols_; }
-  /// The function with this address; nullptr: none.
+  /// The function with this address; nullptr if no function has it.
   const Symbol* find(std::uint64_t address) const noexcept;
-  /// The address, as symbols have it, of this byte of the file. None: it is not loaded.
+  /// The address that symbols use for this byte of the file; empty if the byte is not loaded.
   std::optional<std::uint64_t> address_of(std::uint64_t file_offset) const noexcept;
 
  private:
@@ -66,8 +67,9 @@ class SymbolTable {
   std::string trouble_;
 };
 
-/// The name as in the source: "f(int)" for "_Z1fi". Names of other languages remain as they are,
-/// and so do those of more than 1000 characters, or whose text could take much memory.
+/// The name as in the source: "f(int)" for "_Z1fi". Three kinds of names remain as they are: names
+/// of other languages, names of more than 1000 characters, and names whose text could take much
+/// memory.
 std::string demangled(const std::string& name);
 
 }  // namespace shmif::perf
