@@ -15,7 +15,7 @@ Allotment* allotment_in(Schemata& all, const Allotment& one) {
   return found == all.end() ? nullptr : &*found;
 }
 
-/// What differs from `wanted`; empty: nothing.
+/// The values that differ from `wanted`; empty if all are the same.
 std::string other_values(const Schemata& wanted, Schemata there) {
   Schemata others;
   for (const Allotment& each : wanted) {
@@ -94,8 +94,8 @@ Result<void> ResctrlAllocation::put_back() {
   return done;
 }
 
-/// One value that the kernel no longer takes, as that of a domain whose CPUs went offline, keeps no
-/// other from being put back.
+/// Puts back each value by itself. The kernel may refuse one, for example if the CPUs of its domain
+/// went offline; the others are put back all the same.
 Result<void> ResctrlAllocation::put_back_each() const {
   Schemata kept;
   Result<void> first;

@@ -1,6 +1,6 @@
 #pragma once
-// Allocations that a measurement sets on its control group of resctrl, one after another, and puts
-// back at its end: the kernel's "schemata".
+// Allocations of resctrl (the kernel calls them "schemata"). A measurement sets them on its control
+// group, one after another, and puts back the old values at its end.
 
 #include <string>
 #include <vector>
@@ -12,7 +12,8 @@
 
 namespace shmif::perf {
 
-/// What a control group may use. Threads: one at a time. Blocks: as the kernel does for such files.
+/// What a control group may use. Threads: one at a time. Blocks: while the kernel reads or writes
+/// the files.
 class ResctrlAllocation {
  public:
   explicit ResctrlAllocation(KernelFiles files, GroupCalls& calls = kernel_groups())
@@ -21,16 +22,17 @@ class ResctrlAllocation {
   ResctrlAllocation& operator=(const ResctrlAllocation&) = delete;
   ~ResctrlAllocation() { static_cast<void>(put_back()); }
 
-  /// Sets it on a control group, always the same one. Remembers the old values. Errors: the
-  /// system's, with what the kernel says in info/last_cmd_status; Errc::bad_argument if the kernel
-  /// made other values of it. What was set until then is put back by put_back().
+  /// Sets `schemata` on a control group, and remembers the old values. All calls must name the same
+  /// group. Errors: the system's, with what the kernel says in info/last_cmd_status;
+  /// Errc::bad_argument if the kernel then shows other values. After an error, put_back() puts back
+  /// what was set until then.
   Result<void> set(const std::string& mount_point, const std::string& group,
                    const Schemata& schemata);
   /// Whether the group still has what set() made. Errors: Errc::busy if somebody changed it; the
   /// system's.
   Result<void> check() const;
-  /// Sets the old values; each by itself if the kernel does not take all. A group that is gone is
-  /// no error. Errors: the system's, for the values that could not be put back.
+  /// Sets the old values; each by itself if the kernel does not take all at once. Succeeds if the
+  /// group is gone. Errors: the system's, for the values that could not be put back.
   Result<void> put_back();
 
  private:
@@ -40,17 +42,17 @@ class ResctrlAllocation {
 
   KernelFiles files_;
   GroupCalls& calls_;
-  std::string mount_point_, group_;  ///< empty: nothing is set
+  std::string mount_point_, group_;  ///< empty until set() is called
   Schemata now_, old_;
 };
 
-/// The steps of a measurement, each with an allocation of its own. Checks all of them before
-/// anything is opened; sets each before its first sample; looks after each sample whether it is
-/// still set; and puts the old one back at the end.
+/// The steps of a measurement, each with its own allocation. Checks all allocations before anything
+/// is opened. Sets each one before the first sample of its step, and checks after each sample that
+/// it is still set. Puts back the old allocation at the end.
 class AllocationSteps {
  public:
-  /// `source` must outlive it, and be one of those that measure. `samples`: of each step, without
-  /// the one that is dropped; 0: there is one step, without an end.
+  /// `source` must outlive this object, and be one of the sources that measure. `samples`: how many
+  /// each step has, without the one that is dropped; 0: one step that does not end.
   AllocationSteps(KernelFiles files, std::vector<Schemata> steps, std::size_t samples,
                   ResctrlSource& source, GroupCalls& calls = kernel_groups())
       : files_(files),
@@ -59,7 +61,7 @@ class AllocationSteps {
         source_(source),
         allocation_(std::move(files), calls) {}
 
-  /// Gives it init, set_up, measured and end. It must outlive the measurement.
+  /// Sets the hooks init, set_up, measured and end. This object must outlive the measurement.
   void hook_into(MembwHooks& hooks);
   /// The text of each step.
   std::vector<std::string> texts() const;

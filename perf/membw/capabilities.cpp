@@ -91,7 +91,7 @@ Capability of_software(const KernelFiles& files) {
   return software;
 }
 
-/// Setting allocations of bandwidth and caches.
+/// Whether allocations of bandwidth and caches can be set.
 Capability of_allocation(const KernelFiles& files, const Capability& resctrl) {
   Capability allocation{"membw.allocation", resctrl.state, resctrl.reason, resctrl.enable_with};
   const auto place = ResctrlSource::find_mount(files);

@@ -1,5 +1,5 @@
 #pragma once
-// Which sources of memory bandwidth this machine has.
+// Tells which sources of memory bandwidth this machine has.
 
 #include <vector>
 
@@ -8,8 +8,8 @@
 
 namespace shmif::perf {
 
-/// "membw.pmu", "membw.resctrl", "membw.allocation" and "membw.software". Changes nothing.
-/// Threads: any. Blocks: for the files.
+/// "membw.pmu", "membw.resctrl", "membw.allocation" and "membw.software". Changes nothing. Threads:
+/// any. Blocks: while it reads files.
 std::vector<Capability> membw_capabilities(const KernelFiles& files);
 
 }  // namespace shmif::perf

@@ -15,7 +15,7 @@ std::string rate_text(double bytes_per_s) {
   return text.data();
 }
 
-/// What of a source's value belongs to the watched processes alone.
+/// The part of a source's value that belongs to the watched processes alone.
 struct Share {
   double rate = 0;
   std::string refusal;

@@ -17,7 +17,7 @@ namespace shmif::perf {
 FillCounts::FillCounts(base::SharedMemory memory, UniqueFd file) noexcept
     : memory_(std::move(memory)), file_(std::move(file)) {}
 
-// New memory is 0, and so are new slots and turns.
+// New memory is all 0, and this is a valid initial value for slots and turns.
 Result<FillCounts> FillCounts::create() {
   const std::string name = "the counts of the load";
   UniqueFd file(::memfd_create("shmifperf-fill", MFD_CLOEXEC));
@@ -62,7 +62,7 @@ std::vector<std::optional<FillProgress>> FillCounts::look() const {
   std::vector<std::optional<FillProgress>> all;
   for (unsigned thread = 0; thread < kMaxThreads; ++thread) {
     const Slot& slot = shared().slots[thread];
-    if (slot.changes.load() == 0) break;  // the threads of a load have the first numbers
+    if (slot.changes.load() == 0) break;  // a load numbers its threads from 0
     std::optional<FillProgress>& found = all.emplace_back();
     constexpr int kTries = 100;
     for (int tries = 0; tries < kTries && !found; ++tries) {

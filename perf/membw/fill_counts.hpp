@@ -1,5 +1,5 @@
 #pragma once
-// What the built-in load has copied so far, in memory that it shares with its observer.
+// How much the built-in load has copied so far. The load shares this memory with its observer.
 
 #include <array>
 #include <atomic>
@@ -15,51 +15,51 @@
 
 namespace shmif::perf {
 
-/// A thread of the load, after its last phase: either it filled one half of its buffer, or it
-/// copied that to the other half.
+/// The progress of one thread of the load at the end of its last phase. In a phase the thread fills
+/// one half of its buffer, or copies that half to the other.
 struct FillProgress {
-  std::uint64_t time_ns = 0;  ///< of CLOCK_MONOTONIC; 0: it has not begun
+  std::uint64_t time_ns = 0;  ///< of CLOCK_MONOTONIC; 0 before it begins
   std::uint64_t read = 0;     ///< bytes, since it began
   std::uint64_t written = 0;
 };
 
-/// Where a load of a single round is. Its observer opens a window around that round only.
+/// The state of a load that has a single round. Its observer opens a window around that round only.
 enum class FillTurn : std::uint32_t {
-  preparing,  ///< it fills its buffers for the first time
-  ready,      ///< it waits for its observer
-  running,    ///< set by the observer: the round
+  preparing,  ///< the load fills its buffers for the first time
+  ready,      ///< the load waits for its observer
+  running,    ///< the round runs; the observer sets this
   done,       ///< the round has ended; the process waits, so that its observer can still look at it
 };
 
-/// Threads: each number has one writer; anybody reads.
+/// Threads: each thread number has one writer; any thread may read.
 class FillCounts {
  public:
   static constexpr unsigned kMaxThreads = 512;
 
-  /// Memory of a file that has a path as long as this lives. Errors: the system's.
+  /// Makes a file in memory, which has a path as long as this object lives. Errors: the system's.
   static Result<FillCounts> create();
   /// Maps the memory of another process.
   static Result<FillCounts> open(const std::string& path);
 
-  /// Of its file, for processes of the same user; empty for one that was opened.
+  /// The path of the file, for processes of the same user; empty if open() made this object.
   std::string path() const;
-  /// Threads from kMaxThreads on are not counted.
+  /// Ignores threads from number kMaxThreads on.
   void set(unsigned thread, const FillProgress& progress) noexcept;
-  /// By thread. None: the thread was writing for all of several looks.
+  /// The progress of each thread; empty if the thread was writing at each of 100 looks.
   std::vector<std::optional<FillProgress>> look() const;
 
   FillTurn turn() const noexcept { return FillTurn{shared().turn.load()}; }
-  /// Wakes all that wait for a turn.
+  /// Sets the turn, and wakes all that wait in wait_while().
   void set_turn(FillTurn turn) noexcept;
-  /// Lets the round begin, at this time of CLOCK_MONOTONIC.
+  /// Starts the round. `now_ns`: the time of CLOCK_MONOTONIC at which it begins.
   void begin_round(std::uint64_t now_ns) noexcept;
-  /// 0: no round was begun by begin_round().
+  /// When begin_round() started the round; 0 if it was not called.
   std::uint64_t round_began_ns() const noexcept { return shared().began_ns.load(); }
-  /// Blocks: while it is this turn, at most for `time`; it may return earlier.
+  /// Waits for another turn. Blocks: while it is `turn`, at most for `time`; it may return earlier.
   void wait_while(FillTurn turn, std::chrono::nanoseconds time) const noexcept;
 
  private:
-  /// Odd numbers of `changes`: the other words are being written.
+  /// While `changes` is odd, the other words are being written.
   struct alignas(64) Slot {
     std::atomic<std::uint64_t> changes{0}, time_ns{0}, read{0}, written{0};
   };

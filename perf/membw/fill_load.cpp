@@ -22,7 +22,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-/// Fresh pages: each thread touches its own first, so they are on its node.
+/// Fresh pages. Each thread is the first to touch its own pages, so they lie on its node.
 class Pages {
  public:
   explicit Pages(std::size_t bytes) : bytes_(bytes) {
@@ -55,7 +55,7 @@ std::uint64_t memory_of_machine() {
   return pages * static_cast<std::uint64_t>(std::max(::sysconf(_SC_PAGESIZE), 1L));
 }
 
-/// 0: not known.
+/// The size of the last-level cache; 0 if not known.
 std::uint64_t last_cache_bytes() {
   return static_cast<std::uint64_t>(std::max(::sysconf(_SC_LEVEL3_CACHE_SIZE), 0L));
 }
@@ -82,7 +82,7 @@ void flush_line(const std::byte* /*line*/) noexcept {}
 void end_of_flush() noexcept {}
 #endif
 
-/// The words are used, so no compiler leaves a read out.
+/// Uses the words that it reads, so the compiler cannot omit a read.
 void read_all(const std::byte* from, std::size_t bytes) noexcept {
   constexpr std::size_t kLanes = 8;
   using Words = std::array<std::uint64_t, kLanes>;
@@ -125,7 +125,7 @@ class Filler {
   std::uint64_t bytes() const noexcept { return progress_.read + progress_.written; }
 
  private:
-  /// Counts are published after this many bytes, so short windows see them.
+  /// The counts are published each time after this many bytes, so that short windows see them.
   static constexpr std::size_t kStep = std::size_t{16} << 20U;
 
   void read(std::size_t bytes) noexcept {
@@ -151,7 +151,7 @@ class Filler {
       tell(part, part);
     }
   }
-  /// Nobody reads the buffer, and it is written all the same.
+  /// Makes the compiler write the buffer although nobody reads it.
   void keep() const noexcept { asm volatile("" : : "r"(buffer_) : "memory"); }
   void tell(std::uint64_t read, std::uint64_t written) noexcept {
     progress_.read += read;
@@ -167,7 +167,7 @@ class Filler {
   FillProgress progress_;
 };
 
-/// Says that it is this turn, and waits until the observer has changed it. Blocks: at most `time`.
+/// Sets the turn, and waits until the observer changes it. Blocks: at most `time`.
 void wait_for_observer(FillCounts& counts, FillTurn turn, std::chrono::nanoseconds time) noexcept {
   const auto latest = Clock::now() + time;
   counts.set_turn(turn);
@@ -185,7 +185,7 @@ Error not_a_load(std::string_view text, const std::string& why) {
   return Error(Errc::bad_argument, '"' + std::string(text) + "\" is not a load (" + why + ")");
 }
 
-/// One setting of a load. Result: what is wrong with it; empty if nothing is.
+/// Reads one setting of a load. Result: what is wrong with it; empty if it is right.
 std::string read_setting(std::string_view setting, FillOptions& options) {
   constexpr std::uint64_t kLeast = std::uint64_t{64} << 10U;
   constexpr std::string_view kSize = "size=";
@@ -303,7 +303,7 @@ Result<FillResult> fill_memory(std::chrono::nanoseconds time, const FillOptions&
   for (unsigned each = 0; each < result.threads; ++each) {
     threads.emplace_back(work, each, buffers[each].data());
   }
-  threads.clear();  // waits for all of them
+  threads.clear();  // waits for all threads
   result.seconds = std::chrono::duration<double>(Clock::now() - begin).count();
   result.bytes = bytes;
   if (turns != nullptr) wait_for_observer(*turns, FillTurn::done, time);

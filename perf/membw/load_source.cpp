@@ -24,7 +24,8 @@ MemoryReading LoadSource::read() {
   double written = 0;
   for (std::size_t at = 0; at < end_.size(); ++at) {
     const bool known = at < begin_.size() && begin_[at] && end_[at] && begin_[at]->time_ns != 0;
-    // A load of one round has waited for its observer since it told its first time.
+    // A load of one round published its first time, and then waited for its observer. So its work
+    // began later, at round_began_ns().
     const std::uint64_t began =
         known ? std::max(begin_[at]->time_ns, counts_.round_began_ns()) : std::uint64_t{0};
     if (!known || end_[at]->time_ns <= began) {

@@ -1,5 +1,5 @@
 #pragma once
-// What the built-in load says about itself: it knows how many bytes it reads and writes.
+// The count of the built-in load, which knows how many bytes it reads and writes.
 
 #include <optional>
 #include <string>
@@ -10,9 +10,9 @@
 
 namespace shmif::perf {
 
-/// A thread of the load tells its bytes at the end of each phase, with the time. So its rate is
-/// that between the last phases that ended before the begin and before the end of a window. The
-/// rates of all threads are added.
+/// Each thread of the load publishes its bytes and the time at the end of each phase. Its rate is
+/// measured from the last phase that ended before the window began to the last phase that ended
+/// before the window ended. The rates of all threads are added.
 class LoadSource final : public MemorySource {
  public:
   /// `counts` must outlive it.

@@ -16,7 +16,7 @@ using std::chrono::nanoseconds;
 struct Run {
   MemorySource* source;
   bool open = false;
-  std::string failure{};  ///< of open()
+  std::string failure{};  ///< why open() failed
   std::string origin{};
   std::optional<MemoryRates> background{};
 };
@@ -39,7 +39,7 @@ class Measurement {
   }
 
  private:
-  /// Keeps the first error. Result: whether there was none here.
+  /// Keeps the first error. Result: whether `done` succeeded.
   bool keep(const Result<void>& done) {
     if (!done && !result_.error) result_.error = done.error();
     return done.has_value();
@@ -57,7 +57,7 @@ class Measurement {
                (run.open ? " is open: " + run.origin : " cannot be used: " + run.failure);
       });
     }
-    // No window is open when the program cannot begin.
+    // If the program cannot begin, no window is opened.
     if (hooks_.begin && !keep(hooks_.begin())) return;
     if (options_.background && !measure_background()) return;
     if (!slept(options_.settle)) return;
@@ -66,15 +66,15 @@ class Measurement {
     }
   }
 
-  /// Result: whether there is more to measure.
+  /// Sleeps. Result: whether there is more to measure.
   bool slept(nanoseconds time) { return was_whole(hooks_.sleep(time)); }
   bool was_whole(Woken woken) {
     if (woken == Woken::stopped) result_.partial = true;
     return woken == Woken::time_is_up;
   }
 
-  /// A window of all sources, as long as `wait` blocks. Result: that of `wait`: false if its time
-  /// was not up when it ended.
+  /// Opens a window of all sources, and closes it when `wait` returns. Result: what `wait`
+  /// returned, false if it ended before its time was up.
   template <class Wait>
   bool window(std::vector<MemoryReading>& readings, const Wait& wait) {
     std::vector<Result<void>> done;
@@ -111,7 +111,7 @@ class Measurement {
     return whole;
   }
 
-  /// Samples of a step, with the one that is dropped; 0: it has no end.
+  /// How many samples a step has, with the one that is dropped; 0 if it does not end.
   std::size_t in_step() const {
     if (options_.once) return 1;
     return options_.samples == 0 ? 0 : options_.samples + 1;
@@ -129,7 +129,7 @@ class Measurement {
     MembwSample sample;
     sample.number = number;
     sample.step = in_step() == 0 ? 0 : number / in_step();
-    // A window that the end of the program cut short is no sample.
+    // If the program ended during the window, the window does not count as a sample.
     const bool whole = window(sample.readings, [&] {
       return options_.once ? was_whole(hooks_.round()) : slept(options_.window);
     });
@@ -175,7 +175,7 @@ class Measurement {
     }
   }
 
-  /// Of all samples, or of those of one step.
+  /// The summaries of all samples, or of the samples of one step.
   std::vector<MemorySummary> summaries_of(std::optional<std::size_t> step) const {
     std::vector<MemorySummary> all;
     for (std::size_t at = 0; at < runs_.size(); ++at) {
@@ -218,7 +218,7 @@ class Measurement {
   MembwResult result_;
 };
 
-/// Bytes and time of one rate.
+/// Sums for the mean of one rate.
 struct Mean {
   double bytes = 0, seconds = 0;
   std::size_t readings = 0;

@@ -1,5 +1,6 @@
 #pragma once
-// A measurement of memory bandwidth: windows, one after another, by all sources at once.
+// A measurement of memory bandwidth: one window after another, each measured by all sources at
+// once.
 
 #include <sys/types.h>
 
@@ -18,38 +19,42 @@ namespace shmif::perf {
 struct MembwOptions {
   std::chrono::nanoseconds settle = std::chrono::seconds(1);  ///< before the first window
   std::chrono::nanoseconds window = std::chrono::seconds(1);
-  /// From the begin of one window to that of the next; windows follow each other if it is shorter.
+  /// From the begin of one window to the begin of the next. If it is shorter than a window, the
+  /// windows follow each other without a pause.
   std::chrono::nanoseconds interval{0};
-  /// How many samples are kept; 0: until the watched processes have ended. One more is taken: the
-  /// first is dropped, because caches and counters only get used to the program in it.
+  /// How many samples are kept; 0: take samples until the watched processes have ended. One more is
+  /// taken: the first is dropped, because caches and counters are not yet settled in it.
   std::size_t samples = 0;
-  /// How often that many samples are taken, each time with one more that is dropped first: under
-  /// other conditions, which MembwHooks::set_up makes. 0: once, and the result has no steps.
+  /// How many steps there are. Each step takes that many samples, and one more that is dropped
+  /// first, under conditions that MembwHooks::set_up makes. 0: one step, and the result has no
+  /// steps.
   std::size_t steps = 0;
   bool background = true;  ///< measure it first, if the program can be paused
-  /// MembwHooks::round is the only window after the background: it is kept, and `window` is not
-  /// its length. Then `samples` is 1 and there are no steps.
+  /// After the background, measure only one window, as long as MembwHooks::round; `window` does not
+  /// matter. This sample is kept. Then `samples` is 1 and there are no steps.
   bool once = false;
 };
 
-/// One window, as each source saw it. The order is that of the sources.
+/// One window, as each source saw it, in the order of the sources.
 struct MembwSample {
-  /// From 0, which is dropped, as is the first of each further step, unless it is the only one.
+  /// Counts from 0. Sample 0 and the first sample of each further step are dropped, unless there is
+  /// only one sample.
   std::size_t number = 0;
   std::size_t step = 0;
   std::vector<MemoryReading> readings;
 };
 
-/// What the measurement needs of the world. An empty function does nothing, and succeeds.
+/// What the measurement needs from its caller. An empty function does nothing, and succeeds.
 struct MembwHooks {
   enum class Woken { time_is_up, nothing_left, stopped };
-  /// Sleeps, until the watched processes have ended, or until a signal comes. Never empty.
+  /// Sleeps for this time, but returns earlier when the watched processes have ended or a signal
+  /// comes. Never empty.
   std::function<Woken(std::chrono::nanoseconds)> sleep;
-  /// Lets the program begin. Errors: why it cannot.
+  /// Starts the program. Errors: why it cannot start.
   std::function<Result<void>()> begin;
-  /// Stops the program for a moment, and lets it go on. Result: false if it cannot be stopped.
+  /// `pause` stops the program, and `resume` lets it go on. Result: false if it cannot be stopped.
   std::function<bool()> pause, resume;
-  /// Lets the load do its single round, and returns when that has ended.
+  /// Starts the single round of the load, and returns when the round has ended.
   std::function<Woken()> round;
 
   std::function<Result<void>()> init;                        ///< first of all
@@ -59,45 +64,46 @@ struct MembwHooks {
 };
 
 struct MembwResult {
-  std::vector<MemorySummary> sources;  ///< of all samples
-  /// Of the samples of each step; empty unless MembwOptions asked for steps. A step that was not
+  std::vector<MemorySummary> sources;  ///< over all samples
+  /// The summaries of each step; empty unless MembwOptions asked for steps. A step that was not
   /// reached has no samples.
   std::vector<std::vector<MemorySummary>> steps{};
   std::vector<pid_t> processes{};    ///< the watched processes; empty: the whole machine
-  std::vector<MembwSample> samples;  ///< that were kept
-  /// The measurement ended early: by a signal, by an error, or because the processes ended before
-  /// the last step. What was measured until then is in the result.
+  std::vector<MembwSample> samples;  ///< only those that were kept
+  /// The measurement ended early: a signal came, an error occurred, or the processes ended before
+  /// the last step. The result has what was measured until then.
   bool partial = false;
-  /// The first thing that went wrong. Errors of the clean-up come after all others.
+  /// The first error. Errors of the clean-up come after all others.
   std::optional<Error> error{};
 };
 
-/// Opens the sources, lets the program begin, measures, and closes the sources. A source that
-/// cannot be opened or fails has a reason instead of values, and the others go on. The program's
-/// failure to begin is an error before any window opens. Threads: one at a time. Blocks: for the
-/// measurement.
+/// Opens the sources, starts the program, measures, and closes the sources. If a source cannot be
+/// opened or fails, the result has a reason instead of its values, and the other sources go on. If
+/// the program cannot start, the result has that error and no window is opened. Threads: one at a
+/// time. Blocks: during the measurement.
 MembwResult measure_memory(const std::vector<std::unique_ptr<MemorySource>>& sources,
                            const std::vector<pid_t>& processes, const MembwOptions& options,
                            const MembwHooks& hooks);
 
-/// The mean of readings, weighted by their windows. A rate that no reading has is empty.
+/// The mean of the readings, weighted by their windows. A rate is empty if no reading has it.
 MemoryRates mean_of(const std::vector<const MemoryReading*>& readings);
 
-/// The comparisons of one sample: of pairs that can be compared.
+/// The comparisons of one sample, only for pairs that can be compared.
 std::vector<MemoryComparison> compare_sample(const MembwResult& result, const MembwSample& sample,
                                              MemoryReport report, const CompareLimits& limits);
-/// The comparisons of each step: of all pairs, in the same order.
+/// The comparisons of each step, for all pairs, in the same order.
 std::vector<std::vector<MemoryComparison>> compare_steps(const MembwResult& result,
                                                          MemoryReport report,
                                                          const CompareLimits& limits);
 
 /// What a command adds to the result of a measurement.
 struct MembwExtras {
-  std::optional<CompareLimits> pairs{};  ///< each sample has the comparisons of its readings
+  std::optional<CompareLimits> pairs{};  ///< if set, each sample gets its comparisons
   std::vector<std::string>
-      allocations{};  ///< one for each step; one without steps; empty: nothing was set
+      allocations{};  ///< one for each step, or one without steps; empty if none was set
 };
-/// docs/instruments.md describes the fields. `comparisons` are empty if none were asked for.
+/// docs/instruments.md describes the fields. `comparisons` is empty if the caller did not ask for
+/// comparisons.
 std::string membw_json(const MembwResult& result, MemoryReport report,
                        const std::vector<MemoryComparison>& comparisons,
                        const MembwExtras& extras = {});

@@ -75,7 +75,7 @@ Json json_of_sample(const MembwSample& sample, const MembwResult& result, Memory
   return json;
 }
 
-/// The steps of a sweep, and what they show together.
+/// The steps of a sweep, and the verdicts over all of them.
 Json json_of_sweep(const MembwResult& result, MemoryReport report, const MembwExtras& extras) {
   const auto compared = compare_steps(result, report, extras.pairs.value_or(CompareLimits{}));
   Json steps = Json::array();

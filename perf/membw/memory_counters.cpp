@@ -16,7 +16,7 @@ constexpr const char* kPmus = "/sys/bus/event_source/devices";
 constexpr double kLineBytes = 64;  // one CAS command, or one beat of the data fabric
 using Counts = MemoryCounter::Counts;
 
-/// An event of a controller, by the terms that name it: "cas_count_read", "event=0x0a,rdwrmask=1".
+/// An event of a controller. These terms name it: "cas_count_read", "event=0x0a,rdwrmask=1".
 struct Wanted {
   std::string name;
   Counts counts;
@@ -31,7 +31,7 @@ std::string events_of(const std::string& pmu) {
   return std::string(kPmus) + '/' + pmu + "/events/";
 }
 
-/// The bytes of a unit, as files `.unit` name them.
+/// The bytes of a unit; the kernel's `.unit` files name the unit.
 std::optional<double> bytes_in(std::string_view unit) {
   constexpr std::array<std::pair<std::string_view, double>, 8> kUnits{{{"B", 1},
                                                                        {"Bytes", 1},
@@ -46,7 +46,7 @@ std::optional<double> bytes_in(std::string_view unit) {
   return found == kUnits.end() ? std::nullopt : std::optional<double>(found->second);
 }
 
-/// The events of an Intel controller that begin with `stem`.
+/// Adds the events of an Intel controller whose names begin with `stem`.
 Result<void> add_named(const KernelFiles& files, const std::string& pmu,
                        const std::vector<std::string>& names, const std::string& stem,
                        Counts counts, std::vector<Wanted>& wanted) {
@@ -86,7 +86,7 @@ std::optional<std::uint64_t> cpu_family(const KernelFiles& files) {
   return base::read_digits(value);
 }
 
-/// The number of a channel stands in bits 6 and up of the number of the event.
+/// Bits 6 and up of the event's number hold the number of the channel.
 std::string fabric_event(unsigned channel, std::uint64_t first, unsigned mask) {
   constexpr unsigned kChannelBit = 6;
   return "event=" + std::to_string(first + (std::uint64_t{channel} << kChannelBit)) +
@@ -102,7 +102,7 @@ Result<std::vector<Wanted>> fabric_events(const KernelFiles& files, const std::s
   if (!text) return text.error();
   const auto mask = read_format(*text);
   if (!mask) return mask.error();
-  // The second version of its counters has more bits for the mask.
+  // The second version of the counters has more bits for the mask.
   const bool second = mask->ranges.size() > 1;
   std::vector<Wanted> wanted;
   if (family && !second && (*family == kZen1 || *family == kZen3)) {
@@ -132,7 +132,7 @@ Result<std::vector<Wanted>> fabric_events(const KernelFiles& files, const std::s
   return wanted;
 }
 
-/// Whether counters on this CPU count for the socket.
+/// Whether counters on this CPU count for `socket`.
 Result<bool> is_on(const KernelFiles& files, int cpu, std::optional<unsigned> socket) {
   if (!socket) return true;
   const auto package = files.read_number("/sys/devices/system/cpu/cpu" + std::to_string(cpu) +
@@ -141,7 +141,7 @@ Result<bool> is_on(const KernelFiles& files, int cpu, std::optional<unsigned> so
   return *package == *socket;
 }
 
-/// One counter of the event, without its CPU.
+/// Makes a counter of the event, without its CPU.
 Result<MemoryCounter> counter_of(const KernelFiles& files, const std::string& pmu,
                                  const Wanted& wanted) {
   auto event = EventNames(files, false).find(pmu + '/' + wanted.terms + '/');
@@ -156,7 +156,7 @@ Result<MemoryCounter> counter_of(const KernelFiles& files, const std::string& pm
                  files.path(std::string(kPmus) + '/' + pmu + "/cpumask") + " names no CPUs");
   }
   if (wanted.name != wanted.terms) return counter;
-  // What one count of a described event stands for is never guessed.
+  // We never guess how many bytes one count of a described event stands for.
   const std::string file = events_of(pmu) + wanted.name;
   const auto unit = bytes_in(counter.event.unit);
   if (!unit || !files.has(file + ".scale")) {

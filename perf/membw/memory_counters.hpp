@@ -1,11 +1,10 @@
 #pragma once
-// Which counters of which memory controllers count the traffic of the memory, as sysfs describes
-// them.
+// Finds the counters of memory controllers that count memory traffic, as sysfs describes them.
 //
 // Intel: a PMU uncore_imc_N for each channel, with the events cas_count_read and cas_count_write
-// (newer processors: one pair for each half, cas_count_read_sch0 and so on). One counter of it for
-// each socket. The PMUs uncore_imc_free_running_N count the same traffic a second time, and can
-// neither be reset nor stopped, so they are not used.
+// (newer processors: one pair for each half, cas_count_read_sch0 and so on). Each event gets one
+// counter for each socket. The PMUs uncore_imc_free_running_N count the same traffic a second time,
+// and can neither be reset nor stopped, so they are not used.
 //
 // AMD: a PMU amd_umc_N for each channel (Linux 6.8, Zen 4), otherwise the data fabric, amd_df.
 // Sysfs describes the fields of their events, but not the events. Their numbers are those of AMD's
@@ -21,7 +20,7 @@
 
 namespace shmif::perf {
 
-/// One counter that is to be opened.
+/// A counter to open.
 struct MemoryCounter {
   enum class Counts { reads, writes, both };
 
@@ -32,11 +31,11 @@ struct MemoryCounter {
   double bytes_per_count = 0;
 };
 
-/// All counters of all memory controllers, or only those of one socket. A machine of which one
-/// controller cannot be used gives none: a part of the traffic would pass for the whole.
-/// Errors: Errc::not_supported if there is no such PMU; Errc::bad_argument and the system's for a
-/// description that is missing or broken, with the file.
-/// Threads: any. Blocks: for the files.
+/// All counters of all memory controllers, or only those of one socket. Fails if one controller of
+/// the machine cannot be used, because a part of the traffic would then pass for the whole. Errors:
+/// Errc::not_supported if there is no such PMU; Errc::bad_argument and the system's for a
+/// description that is missing or broken, with the file. Threads: any. Blocks: while it reads
+/// files.
 Result<std::vector<MemoryCounter>> find_memory_counters(const KernelFiles& files,
                                                         std::optional<unsigned> socket = {});
 

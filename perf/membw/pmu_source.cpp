@@ -11,9 +11,9 @@ namespace {
 
 using Counts = MemoryCounter::Counts;
 
-/// What the counters of one direction say together.
+/// The sum of all counters of one direction.
 struct Direction {
-  bool counted = false;  ///< there is a counter of it
+  bool counted = false;  ///< at least one counter counts it
   double rate = 0;
   std::string missing;  ///< why it was not measured
 };
@@ -73,7 +73,7 @@ Result<PmuSource::RawCount> PmuSource::count_of(const Open& each) const {
   RawCount count;
   const ssize_t got = kernel_.read(each.file, &count, sizeof count);
   if (got == sizeof count) return count;
-  // The kernel gives nothing for a counter in the state of error.
+  // A read gives no bytes if the kernel has put the counter into its error state.
   return Error::from_errno(got < 0 ? static_cast<int>(-got) : EIO,
                            "cannot read " + each.counter.name);
 }
@@ -108,7 +108,7 @@ Result<void> PmuSource::enable() {
   for (const Open& each : open_) {
     auto done = control(each, PERF_EVENT_IOC_ENABLE, "enable");
     if (done) continue;
-    // No counter goes on alone. The first error is the one to tell.
+    // Stop all counters if one fails. Report only the first error.
     for (const Open& other : open_) {
       static_cast<void>(control(other, PERF_EVENT_IOC_DISABLE, "disable"));
     }
@@ -146,7 +146,7 @@ MemoryReading PmuSource::read() {
       missing = each.counter.name +
                 " was not counted: it never ran (other programs may use its registers)";
     } else {
-      // The count was reset, the times were not.
+      // A reset sets the count to 0, but not the times.
       const auto running = static_cast<double>(now->running_ns - each.before.running_ns);
       const auto enabled = static_cast<double>(now->enabled_ns - each.before.enabled_ns);
       const double count = static_cast<double>(now->value) * (enabled / running);

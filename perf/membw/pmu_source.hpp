@@ -1,5 +1,5 @@
 #pragma once
-// Memory bandwidth by the counters of the memory controllers.
+// Measures memory bandwidth with the counters of the memory controllers.
 
 #include <string>
 #include <vector>
@@ -11,8 +11,9 @@
 
 namespace shmif::perf {
 
-/// Counts everybody's traffic, of the machine or of one socket. Each counter is scaled by its own
-/// times: a counter that shared its register with others ran in a part of the window only.
+/// Counts the traffic of all programs, on the machine or on one socket. Each counter is scaled by
+/// its own times, because a counter that shared its register with others ran only in a part of the
+/// window.
 class PmuSource final : public MemorySource {
  public:
   explicit PmuSource(KernelFiles files, std::optional<unsigned> socket = {},
@@ -33,7 +34,7 @@ class PmuSource final : public MemorySource {
   Result<void> close() override;
 
  private:
-  /// As the kernel gives it: a reset leaves the times as they are.
+  /// What the kernel returns. A reset does not change the times.
   struct RawCount {
     std::uint64_t value = 0, enabled_ns = 0, running_ns = 0;
   };

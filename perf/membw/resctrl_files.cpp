@@ -24,7 +24,7 @@ std::vector<std::string_view> split(std::string_view text, char at) {
   return parts;
 }
 
-/// /proc/mounts has spaces, tabs, line ends and backslashes in octal: "\040".
+/// /proc/mounts writes spaces, tabs, line ends and backslashes in octal: "\040".
 std::string without_escapes(std::string_view text) {
   constexpr std::size_t kDigits = 3;
   std::string out;
@@ -61,7 +61,7 @@ Result<MbmValue> read_mbm_value(std::string_view text) {
 }
 
 std::optional<std::uint64_t> grown_by(std::uint64_t before, std::uint64_t after) noexcept {
-  // No memory moves 2^62 bytes in a window. So a larger difference shows a reset.
+  // No memory moves 2^62 bytes in a window. So a larger difference means a reset.
   constexpr std::uint64_t kMax = std::uint64_t{1} << 62U;
   const std::uint64_t difference = after - before;
   if (difference > kMax) return std::nullopt;

@@ -1,5 +1,5 @@
 #pragma once
-// The texts of the resctrl file system that memory bandwidth needs.
+// Reads the files of the resctrl file system that measuring memory bandwidth needs.
 //
 // Threads: any. Blocks: never.
 
@@ -22,13 +22,13 @@ struct MbmValue {
     unassigned,   ///< "Unassigned": no counter is assigned to this event of this group
     failed,       ///< "Error": the hardware refused the event
   } state = State::counted;
-  std::uint64_t bytes = 0;  ///< since the group exists, if counted
+  std::uint64_t bytes = 0;  ///< since the group was made; only if `counted`
 };
-/// Errors: Errc::bad_argument for other text, and for a line without its end.
+/// Errors: Errc::bad_argument for other text, and for a line without a newline.
 Result<MbmValue> read_mbm_value(std::string_view text);
 
-/// What a counter that only grows has grown by from `before` to `after`, also if it passed 2^64.
-/// Empty: it was set back meanwhile.
+/// How much a counter that only grows has grown from `before` to `after`, also if it passed 2^64.
+/// Empty if it was reset meanwhile.
 std::optional<std::uint64_t> grown_by(std::uint64_t before, std::uint64_t after) noexcept;
 
 /// The mode in brackets of info/L3_MON/mbm_assign_mode: "mbm_event" or "default". Errors: Errc::
@@ -43,10 +43,11 @@ Result<MbmAssignments> read_mbm_assignments(std::string_view text);
 /// The number of a directory mon_L3_NN; empty for other names.
 std::optional<unsigned> l3_domain_of(std::string_view name);
 
-/// Where a file system of type resctrl is mounted, by a text as in /proc/mounts. Empty: nowhere.
+/// Where a file system of type resctrl is mounted, according to a text as in /proc/mounts. Empty if
+/// there is no such mount.
 std::optional<std::string> resctrl_mount_in(std::string_view mounts);
 
-/// The numbers in a file `tasks`, one a line. Errors: Errc::bad_argument for other text.
+/// The numbers in a file `tasks`, one on each line. Errors: Errc::bad_argument for other text.
 Result<std::vector<int>> read_tasks(std::string_view text);
 
 /// The lines of a text, without their ends.

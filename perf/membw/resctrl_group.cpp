@@ -92,7 +92,7 @@ Result<void> ResctrlGroup::find_homes(const std::string& mount_point) {
     for (const int task : *tasks) homes_[task] = home;
     return {};
   };
-  // The tasks of a monitoring group are in the list of their control group, too.
+  // A control group also lists the tasks of its monitoring groups.
   for (const std::string& control : *controls) {
     auto added = add(control, {control, {}});
     const auto monitoring = files_.list(control + "/mon_groups");
@@ -161,13 +161,14 @@ Result<void> ResctrlGroup::make(const std::string& mount_point, const std::strin
   }
   if (done) done = move_in(processes);
   homes_.clear();
-  if (!done) static_cast<void>(undo());  // the first error is the one to tell
+  if (!done) static_cast<void>(undo());  // report only the first error
   return done;
 }
 
 Result<void> ResctrlGroup::move_in(const std::vector<pid_t>& processes) {
   constexpr int kMaxPasses = 32;
-  // A thread that begins while others are moved may begin outside. So look again until none is new.
+  // A thread that begins while others are moved may begin outside the group. So look again until
+  // there is no new thread.
   for (int pass = 0; pass < kMaxPasses; ++pass) {
     const auto threads = threads_of(processes);
     if (!threads) return pass == 0 ? Result<void>(threads.error()) : Result<void>();
@@ -208,7 +209,7 @@ Result<void> ResctrlGroup::put_back() {
   for (const auto& [task, home] : tasks) {
     if (!files_.has("/proc/" + std::to_string(task))) continue;
     auto done = move(task, home);
-    // Its former group may be gone by now.
+    // The task's former group may be gone by now.
     if (!done && is_gone(done.error())) done = move(task, {home.control, {}});
     if (!done && !has_ended(done.error())) keep_first(first, done);
   }

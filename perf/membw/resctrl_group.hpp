@@ -1,10 +1,10 @@
 #pragma once
-// A monitoring group of the resctrl file system: made for the watched processes, which are moved
-// into it, and deleted when they have been put back.
+// A monitoring group of the resctrl file system. It is made for the watched processes. They are
+// moved into it, moved back at the end, and then the group is deleted.
 //
 // A control group (a directory below the mount point, or the mount point itself) has monitoring
 // groups in its directory mon_groups. A task is in one control group, and in at most one monitoring
-// group of that.
+// group of that control group.
 
 #include <sys/types.h>
 
@@ -18,9 +18,9 @@
 
 namespace shmif::perf {
 
-/// What changes the file system. Tests have others: on the real one, a directory that is made has
-/// files in it at once, a task that is written to one file leaves another, and a count can be there
-/// at the second read although it was not at the first.
+/// The calls that change the file system. Tests use other calls, because the real file system has
+/// effects of its own: a new directory has files at once, a task that is written to one file leaves
+/// another, and a count may appear only at the second read.
 class GroupCalls {
  public:
   GroupCalls() = default;
@@ -34,18 +34,18 @@ class GroupCalls {
   /// Writes to a file of a group.
   virtual Result<void> write(const KernelFiles& files, const std::string& name,
                              const std::string& text) = 0;
-  /// Reads a count of a group.
+  /// Reads the count of a group.
   virtual Result<std::string> read(const KernelFiles& files, const std::string& name) {
     return files.read(name);
   }
 };
 GroupCalls& kernel_groups();
 
-/// The paths of all control groups: first the mount point itself. Errors: the system's.
+/// The paths of all control groups. The first is the mount point itself. Errors: the system's.
 Result<std::vector<std::string>> control_groups(const KernelFiles& files,
                                                 const std::string& mount_point);
 
-/// Threads: one at a time. Blocks: as the kernel does for such files.
+/// Threads: one at a time. Blocks: while the kernel reads or writes the files.
 class ResctrlGroup {
  public:
   ResctrlGroup(KernelFiles files, GroupCalls& calls) : files_(std::move(files)), calls_(calls) {}
@@ -55,12 +55,12 @@ class ResctrlGroup {
 
   /// Makes the group `name` and moves all threads of the processes into it. `control`: the control
   /// group for them, made if it is missing; empty: the one that they are in. Errors: Errc::busy if
-  /// they are in more than one; ESRCH if none of them lives; the system's. After an error
-  /// everything is as before.
+  /// they are in more than one, or start threads faster than these can be moved; ESRCH if all of
+  /// them have ended; the system's. After an error everything is as before.
   Result<void> make(const std::string& mount_point, const std::string& name,
                     const std::vector<pid_t>& processes, const std::string& control = {});
-  /// Moves what is still in the group back to where it was, and deletes what make() made. A group
-  /// that somebody else deleted is no error.
+  /// Moves the tasks back to where they were, and deletes what make() made. Succeeds if somebody
+  /// else deleted the group.
   Result<void> undo();
 
   bool exists() const { return !group_.empty(); }
@@ -86,9 +86,9 @@ class ResctrlGroup {
   GroupCalls& calls_;
   std::string group_, control_;
   std::string made_control_;
-  std::map<int, Home> homes_;  ///< of all tasks, until those of ours are known
+  std::map<int, Home> homes_;  ///< of all tasks; only while make() runs
   std::map<int, Home> moved_;
-  Home default_home_;  ///< of threads that began in the group
+  Home default_home_;  ///< for threads that began in the group
 };
 
 }  // namespace shmif::perf

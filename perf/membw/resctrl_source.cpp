@@ -21,7 +21,7 @@ bool kernel_has_resctrl(const KernelFiles& files) {
                              [](std::string_view line) { return line.ends_with("\tresctrl"); });
 }
 
-/// Why a value is no number of bytes, and what to do.
+/// Why a value is not a number of bytes, and what to do.
 std::string why_not(const std::string& file, const MbmValue& value) {
   switch (value.state) {
     case MbmValue::State::counted: return {};
@@ -131,12 +131,13 @@ Result<void> ResctrlSource::open(const std::vector<pid_t>& processes) {
   auto opened = prepare();
   if (opened) opened = open_there(processes);
   failure_ = opened ? std::string() : opened.error().message;
-  if (!opened) static_cast<void>(close());  // the first error is the one to tell
+  if (!opened) static_cast<void>(close());  // report only the first error
   return opened;
 }
 
-/// In the mode mbm_event, a group counts only while it has a counter. Usually it gets one when it
-/// is made. If it does not get one here either, read() explains why there is no value.
+/// In the mode mbm_event, a group counts only while it has a counter. Usually the kernel assigns
+/// one when the group is made. If the group does not get one here either, read() explains why there
+/// is no value.
 void ResctrlSource::assign_counters() const {
   const auto modes = files_.read(mount_point_ + "/info/L3_MON/mbm_assign_mode");
   const auto mode = modes ? read_assign_mode(*modes) : Result<std::string>(modes.error());
@@ -164,7 +165,7 @@ Result<ResctrlSource::Values> ResctrlSource::values_of(const std::string& event,
       if (!domain || *domain != options_.local_domain.value_or(*domain)) continue;
       std::string file = group;
       file.append("/mon_data/").append(folder).append("/").append(event);
-      // After a change of its settings, the hardware gives its first value at the second read.
+      // After a change of its settings, the hardware gives a value only at the second read.
       for (int attempt = again_if_unavailable ? 0 : 1; attempt < 2; ++attempt) {
         const auto text = calls_.read(files_, file);
         if (!text) return text.error();
@@ -214,7 +215,7 @@ Result<void> ResctrlSource::disable() {
   return {};
 }
 
-/// Bytes per second of all domains and groups.
+/// Bytes per second, summed over all domains and groups.
 std::optional<double> ResctrlSource::rate_of(const std::string& event, std::string& reason) const {
   const auto before = begin_.events.find(event);
   const auto after = end_.events.find(event);

@@ -1,6 +1,6 @@
 #pragma once
-// Memory bandwidth by the monitoring of the resctrl file system: what the watched processes moved
-// between the last-level caches and the memory.
+// Measures memory bandwidth with the resctrl file system: what the watched processes moved between
+// the last-level caches and the memory.
 
 #include <map>
 #include <memory>
@@ -15,14 +15,14 @@
 namespace shmif::perf {
 
 struct ResctrlOptions {
-  bool mount = false;           ///< mount the file system if it is not, and unmount it at the end
+  bool mount = false;           ///< mount the file system if necessary, and unmount it at the end
   std::string control_group{};  ///< for the watched processes; made if it is missing
-  /// Only the local bytes (mbm_local_bytes) of this domain of the last-level caches.
+  /// If set, count only the local bytes (mbm_local_bytes) of this domain of the last-level caches.
   std::optional<unsigned> local_domain{};
 };
 
-/// With processes: of the group that they are moved into. Without: of all control groups together,
-/// so of the machine. Reads and writes are not told apart.
+/// With processes, it measures the group that they are moved into. Without processes, it adds all
+/// control groups, which is the whole machine. It cannot tell reads from writes.
 class ResctrlSource final : public MemorySource {
  public:
   explicit ResctrlSource(KernelFiles files, ResctrlOptions options = {},
@@ -36,22 +36,21 @@ class ResctrlSource final : public MemorySource {
   MemoryLevel level() const override { return MemoryLevel::dram; }
 
   /// Finds the file system, or mounts it; open() does so, too. Errors: Errc::not_supported if the
-  /// machine has no resctrl; ENODEV if it is not mounted and mounting was not
-  /// asked for.
+  /// machine has no resctrl; ENODEV if it is not mounted and the options do not ask to mount it.
   Result<void> prepare();
-  /// Errors: those of prepare(); Errc::not_supported if the hardware counts no bandwidth; those of
-  /// ResctrlGroup::make().
+  /// Errors: those of prepare(); Errc::not_supported if the hardware cannot count bandwidth; those
+  /// of ResctrlGroup::make().
   Result<void> open(const std::vector<pid_t>& processes) override;
   Result<void> enable() override;
   Result<void> disable() override;
   MemoryReading read() override;
   Result<void> close() override;
 
-  /// After prepare().
+  /// Valid after prepare().
   const std::string& mount_point() const noexcept { return mount_point_; }
-  /// Of the watched processes, while it is open; empty: there is none.
+  /// The control group of the watched processes while the source is open; empty if there is none.
   std::string control_group() const { return group_ ? group_->control_path() : std::string(); }
-  /// Why open() failed; empty: it did not.
+  /// Why open() failed; empty if it succeeded.
   const std::string& failure() const noexcept { return failure_; }
 
   /// Where it is mounted, below the root of `files`. Errors: as open().
@@ -82,7 +81,7 @@ class ResctrlSource final : public MemorySource {
   MemoryScope scope_ = MemoryScope::machine;
   std::string mount_point_, mounted_, failure_;
   std::vector<std::string> events_;
-  std::vector<std::string> groups_;  ///< whose mon_data is read
+  std::vector<std::string> groups_;  ///< we read the mon_data of these
   std::unique_ptr<ResctrlGroup> group_;
   Snapshot begin_, end_;
 };

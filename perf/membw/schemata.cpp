@@ -32,7 +32,7 @@ bool is_name(std::string_view text) {
   });
 }
 
-/// One part between semicolons or line ends; `resource` is that of the part before it.
+/// Reads one part between semicolons or line ends. `resource` is the resource of the previous part.
 Result<Allotment> read_part(std::string_view part, std::string& resource) {
   constexpr const char* kUsual = "write RESOURCE:DOMAIN=VALUE, such as MB:0=50 or L3:0=ff";
   std::string_view rest = part;
@@ -63,7 +63,7 @@ bool is_bandwidth(const std::string& resource) {
   return resource == "MB" || resource == "SMBA";  // of the memory, and of slow memory
 }
 
-/// The values of "100..10/10"; one for a text that is no range.
+/// The values of a range such as "100..10/10"; the value itself if the text is not a range.
 Result<std::vector<std::string>> values_of(const Allotment& each) {
   const std::size_t dots = each.value.find("..");
   if (dots == std::string::npos) return std::vector<std::string>{each.value};
@@ -87,7 +87,7 @@ Result<std::vector<std::string>> values_of(const Allotment& each) {
   return values;
 }
 
-/// The digits of a mask, also with 0x before them.
+/// Reads the digits of a mask, also with 0x before them.
 std::optional<std::uint64_t> mask_of(std::string_view text) {
   if (text.starts_with("0x") || text.starts_with("0X")) text.remove_prefix(2);
   return base::read_digits(text, 16);
@@ -98,7 +98,7 @@ Error not_possible(const Allotment& each, const std::string& why) {
                "this machine cannot allocate " + schemata_text({each}) + ": " + why);
 }
 
-/// Bandwidth in MB/s and not as a share: resctrl was mounted with -o mba_MBps.
+/// Whether bandwidth is in MB/s and not a share: resctrl was mounted with -o mba_MBps.
 bool counts_megabytes(const KernelFiles& files) {
   const auto mounts = files.read("/proc/mounts");
   for (const std::string_view line : lines_in(mounts ? std::string_view(*mounts) : "")) {
@@ -121,7 +121,7 @@ Result<void> check_bandwidth(const KernelFiles& files, const std::string& info,
   if (!least) return least.error();
   const auto step = files.read_number(info + "/bandwidth_gran");
   if (!step) return step.error();
-  // A linear scale is one of percents. Of others, the kernel alone knows the end.
+  // A linear scale is in percent. Only the kernel knows where other scales end.
   const auto linear = files.read_number(info + "/delay_linear");
   constexpr std::uint64_t kWhole = 100;
   const std::uint64_t most = linear && *linear == 1 ? kWhole : std::uint64_t{UINT32_MAX};
@@ -148,7 +148,7 @@ Result<void> check_mask(const KernelFiles& files, const std::string& info, const
                                   std::string(lines_in(*text).front()));
   }
   const int run = std::countr_one(*mask == 0 ? 0 : *mask >> std::countr_zero(*mask));
-  // Kernels before Linux 6.7 have no such file, and check it themselves.
+  // Kernels before Linux 6.7 do not have this file, and check the mask themselves.
   const auto sparse = files.read_number(info + "/sparse_masks");
   if (sparse && *sparse == 0 && std::popcount(*mask) != run) {
     return not_possible(each, "the bits of a mask must be contiguous");

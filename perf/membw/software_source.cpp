@@ -27,8 +27,8 @@ std::vector<std::string_view> words_in(std::string_view line) {
   return words;
 }
 
-/// The processes and all of their descendants. When one of these has been waited for, its bytes are
-/// in the account of who waited.
+/// The processes and all of their descendants. When a parent has waited for a process that ended,
+/// the kernel adds the bytes of that process to the parent's.
 std::set<pid_t> with_descendants(const KernelFiles& files, const std::vector<pid_t>& processes) {
   std::set<pid_t> all;
   std::vector<pid_t> next(processes);
@@ -49,7 +49,7 @@ std::set<pid_t> with_descendants(const KernelFiles& files, const std::vector<pid
   return all;
 }
 
-/// The growth of all counters, or why it is not known.
+/// How much all counters grew together, or why this is not known.
 struct Growth {
   double bytes = 0;
   std::string missing;
@@ -93,7 +93,7 @@ Result<std::map<std::string, CopiedBytes>> read_net_devices(std::string_view tex
   if (lines.size() < kHeadLines || !text.ends_with('\n')) return other;
   std::map<std::string, CopiedBytes> devices;
   for (std::size_t at = kHeadLines; at < lines.size(); ++at) {
-    const std::size_t colon = lines[at].rfind(':');  // a name may have one
+    const std::size_t colon = lines[at].rfind(':');  // a device's name may have a colon
     if (colon == std::string_view::npos) return other;
     const auto name = words_in(lines[at].substr(0, colon));
     const auto columns = words_in(lines[at].substr(colon + 1));
@@ -141,7 +141,7 @@ MemoryReading CountedSource::read() {
   Growth writes;
   for (const auto& [name, end] : end_.counters) {
     const auto begin = begin_.counters.find(name);
-    // One that appeared during the window began at 0.
+    // A counter that appeared during the window began at 0.
     const CopiedBytes before = begin == begin_.counters.end() ? CopiedBytes{} : begin->second;
     add_growth(reads, before.read, end.read, name);
     add_growth(writes, before.written, end.written, name);
@@ -182,8 +182,9 @@ Result<bool> ProcessIoSource::add(pid_t process, CopiedBytes& sum) const {
   return true;
 }
 
-/// Each watched process with its descendants is a counter of its own: when it ends, nobody has its
-/// bytes any more, and the others go on. One that descends from another belongs to that.
+/// Each watched process and its descendants are one counter. When the watched process ends, its
+/// bytes are lost, but the other counters go on. A watched process that descends from another one
+/// belongs to that one's counter.
 Result<void> ProcessIoSource::look(Snapshot& snapshot) {
   if (const auto checked = check_numbers(files_); !checked) return checked.error();
   std::map<pid_t, std::set<pid_t>> families;
@@ -243,7 +244,7 @@ Result<void> BusSource::look(Snapshot& snapshot) {
     snapshot.counters[name_of(port.slot, port.incarnation, port.name)] = {port.rx_bytes,
                                                                           port.tx_bytes};
   }
-  // Of a port that left, the bus keeps what it sent.
+  // For a port that left, the bus keeps only the bytes that it sent.
   for (const FormerPort& port : info.former_ports) {
     snapshot.ended[name_of(port.slot, port.incarnation, port.name)] = {0, port.tx_bytes};
   }

@@ -1,6 +1,6 @@
 #pragma once
-// The bytes that software copied, by the counters of those who copied them. Each of these sources
-// counts other copies, so they are never added.
+// The bytes that software copied, as the copying software counted them. Each of these sources
+// counts different copies, so their values are never added.
 
 #include <map>
 #include <string>
@@ -12,7 +12,7 @@
 
 namespace shmif::perf {
 
-/// Bytes that were read and written, of one counter.
+/// The bytes that one counter saw read and written.
 struct CopiedBytes {
   std::uint64_t read = 0, written = 0;
 };
@@ -23,7 +23,7 @@ Result<CopiedBytes> read_process_io(std::string_view text);
 /// Errc:: bad_argument for other text.
 Result<std::map<std::string, CopiedBytes>> read_net_devices(std::string_view text);
 
-/// Counters that are compared at the begin and at the end of a window.
+/// A source that compares counters at the begin and at the end of a window.
 class CountedSource : public MemorySource {
  public:
   explicit CountedSource(MonotonicClock clock) : clock_(std::move(clock)) {}
@@ -41,7 +41,7 @@ class CountedSource : public MemorySource {
   struct Snapshot {
     std::uint64_t time_ns = 0;
     std::map<std::string, CopiedBytes> counters;
-    std::map<std::string, CopiedBytes> ended;  ///< those that will not be there again
+    std::map<std::string, CopiedBytes> ended;  ///< ended before now; only `written` is known
     std::string failure;
   };
   virtual Result<void> look(Snapshot& snapshot) = 0;
@@ -56,8 +56,8 @@ class CountedSource : public MemorySource {
 };
 
 /// What the watched processes and their descendants read and wrote by system calls such as read(2)
-/// and write(2): files, pipes, TAP devices, and sockets used in that way. send(2) and recv(2) are
-/// not in it.
+/// and write(2): files, pipes, TAP devices, and sockets used in that way. It does not count send(2)
+/// and recv(2).
 class ProcessIoSource final : public CountedSource {
  public:
   explicit ProcessIoSource(KernelFiles files, MonotonicClock clock = now_ns)
@@ -76,8 +76,9 @@ class ProcessIoSource final : public CountedSource {
   KernelFiles files_;
 };
 
-/// What went through the network devices of the watched processes' network namespace, TAP devices
-/// and the loopback included. Without processes, or if `own` is true: of our own namespace.
+/// What went through the network devices in the watched processes' network namespace, with TAP
+/// devices and the loopback. Without processes, or if `own` is true, it counts those in our own
+/// namespace.
 class DeviceSource final : public CountedSource {
  public:
   explicit DeviceSource(KernelFiles files, MonotonicClock clock = now_ns, bool own = false)
@@ -96,7 +97,7 @@ class DeviceSource final : public CountedSource {
   bool own_;
 };
 
-/// What the ports of a bus read from it and wrote to it.
+/// What the ports of a bus read from the bus and wrote to it.
 class BusSource final : public CountedSource {
  public:
   explicit BusSource(std::string path, MonotonicClock clock = now_ns)

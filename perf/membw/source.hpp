@@ -16,13 +16,13 @@
 
 namespace shmif::perf {
 
-/// Whose traffic a source counts.
+/// Tells whose traffic a source counts.
 enum class MemoryScope {
-  group,    ///< of the watched processes alone
-  socket,   ///< everybody's at the memory of one socket
-  machine,  ///< everybody's
+  group,    ///< only of the watched processes
+  socket,   ///< of all programs, at the memory of one socket
+  machine,  ///< of all programs
 };
-/// What one of its bytes is.
+/// What a source counts as a byte.
 enum class MemoryLevel {
   copied,  ///< a byte that software copied; it may never have left a cache
   dram,    ///< a byte that went between the caches and the memory
@@ -52,7 +52,8 @@ constexpr const char* word_of(MemoryReport report) noexcept {
 /// Bytes per second. A rate that was not measured is empty, and `reason` says why.
 struct MemoryRates {
   std::optional<double> reads, writes, total;
-  /// The part of `total` that went to the memory of the own node, where the source tells it.
+  /// The part of `total` that went to the memory of the local node; empty if the source does not
+  /// know.
   std::optional<double> local{};
   std::string reason{};
 
@@ -69,8 +70,8 @@ struct MemoryRates {
 
 /// What a source counted in one window.
 struct MemoryReading : MemoryRates {
-  std::uint64_t begin_ns = 0, end_ns = 0;  ///< of CLOCK_MONOTONIC, by the source itself
-  /// The least share of the window in which a counter ran. Below 1, the rates are scaled.
+  std::uint64_t begin_ns = 0, end_ns = 0;  ///< of CLOCK_MONOTONIC, which the source itself reads
+  /// The smallest share of the window in which a counter ran. Below 1, the rates are scaled.
   double running_share = 1;
 
   double window_s() const noexcept {
@@ -81,8 +82,8 @@ struct MemoryReading : MemoryRates {
 /// CLOCK_MONOTONIC, or a clock of a test.
 using MonotonicClock = std::function<std::uint64_t()>;
 
-/// How a source is called: open(), then for each window enable(), disable() and read(), then
-/// close(). Threads: one at a time. Blocks: as system calls and files of the kernel do.
+/// The order of calls: open(), then enable(), disable() and read() for each window, then close().
+/// Threads: one at a time. Blocks: while system calls run and kernel files are read.
 class MemorySource {
  public:
   MemorySource() = default;
@@ -91,27 +92,29 @@ class MemorySource {
   virtual ~MemorySource() = default;
 
   virtual std::string name() const = 0;  ///< "pmu", "resctrl" or "software"
-  /// Which part of the source it is, if there is more than one: "bus", "io", "devices".
+  /// The name of this part, if the source has more than one: "bus", "io", "devices".
   virtual std::string part() const { return {}; }
   /// The files or calls that its figures come from.
   virtual std::string origin() const = 0;
   virtual MemoryScope scope() const = 0;
   virtual MemoryLevel level() const = 0;
 
-  /// Makes it ready to count for these processes; none: for the whole machine. All or nothing.
+  /// Prepares to count for these processes; if `processes` is empty, for the whole machine. After
+  /// an error, nothing is left open.
   virtual Result<void> open(const std::vector<pid_t>& processes) = 0;
   /// Begins a window at 0.
   virtual Result<void> enable() = 0;
   /// Ends the window.
   virtual Result<void> disable() = 0;
-  /// What it counted in the last window.
+  /// What the source counted in the last window.
   virtual MemoryReading read() = 0;
-  /// Gives back all that open() took, and moves everything back. Afterwards open() may be called
-  /// again. Errors: the first thing that could not be undone; the rest has been undone.
+  /// Releases all that open() took, and moves everything back. Afterwards open() may be called
+  /// again. Errors: the first thing that could not be undone; everything else is undone all the
+  /// same.
   virtual Result<void> close() = 0;
 };
 
-/// "software:bus", "pmu": how comparisons name a source.
+/// The name of a source in comparisons: "software:bus", "pmu".
 inline std::string label_of(const MemorySource& source) {
   const std::string part = source.part();
   return part.empty() ? source.name() : source.name() + ':' + part;
