@@ -41,7 +41,7 @@ std::vector<PlannedJob> trial_plan(const std::vector<PlannedJob>& plan, std::siz
   return chosen;
 }
 
-/// Why a search that its own runtime ended found no rate.
+/// Explains why a search found no rate before its own runtime ended it.
 std::string out_of_time(const JobOptions& job, std::size_t trials) {
   return "its runtime (" + time_text(job.runtime) + ") was over after " + std::to_string(trials) +
          (trials == 1 ? " trial" : " trials") + " of " +
@@ -49,7 +49,7 @@ std::string out_of_time(const JobOptions& job, std::size_t trials) {
          " (runtime is for the whole search: give it more time, or a shorter search_trial)";
 }
 
-/// A run that was cut off has no figures of a whole run.
+/// A run that was cut off has no figures for a whole run.
 bool is_cut_off(const RunResult& run) {
   return run.stopped_by_signal || run.trigger_fired;
 }
@@ -129,8 +129,8 @@ Result<RunResult> Campaign::run_trial(std::vector<PlannedJob> plan, const std::s
   return run_once(std::move(plan));
 }
 
-/// Result: the search, and the run of its best trial, or of its first trial if none passed. What
-/// the other trials had to say is in that run, too: failures, lost outputs, and each kind of
+/// Result: the search, and the run of its best trial, or of its first trial if no trial passed.
+/// That run also has the messages of the other trials: failures, lost outputs, and each kind of
 /// warning once. Errors: why the first trial could not be set up. If a later trial cannot be set
 /// up, the search fails and keeps what it has found so far.
 Result<std::pair<SearchResult, RunResult>> Campaign::search(std::size_t job) {
@@ -138,7 +138,7 @@ Result<std::pair<SearchResult, RunResult>> Campaign::search(std::size_t job) {
   const std::vector<PlannedJob> plan = trial_plan(plan_, job);
   double max = static_cast<double>(o.search_max_fps);
   std::optional<RunResult> best;
-  ShownTrial shown;  // that of `best`
+  ShownTrial shown;  // describes `best`
   std::size_t trials = 0;
   const std::uint64_t begin =
       now_ns();  // runtime is for all trials, and there is always a first one
@@ -153,7 +153,7 @@ Result<std::pair<SearchResult, RunResult>> Campaign::search(std::size_t job) {
   }
   RateSearch rates(rate_search_options(o, max));
   double best_fps = -1;
-  // A failure of the trial at full speed is one of the search, too.
+  // If the trial at full speed fails, the search fails, too.
   const bool failed = best && !best->failures.empty();
   while (const auto fps = failed ? std::nullopt : rates.next_fps()) {
     if (over()) break;
@@ -182,7 +182,7 @@ Result<std::pair<SearchResult, RunResult>> Campaign::search(std::size_t job) {
     } else {
       keep_messages(*best, *std::move(trial));
     }
-    if (broken) break;  // a failure of the run is a failure of the search
+    if (broken) break;  // if the run fails, the search fails
   }
   if (!best) return Error(Errc::bad_argument, "the search of job \"" + o.name + "\" made no trial");
   SearchResult found = rates.result();
@@ -251,7 +251,7 @@ Result<RunResult> Campaign::run() {
 std::optional<SearchTime> search_time(const RunOptions& options,
                                       const std::vector<PlannedJob>& plan) {
   // At least: one trial at full speed, one on each side of the rate that the link then carried, and
-  // one more. At most: halving a thousandfold range, with a few repeated trials.
+  // one more. At most: the search halves a thousandfold range, and repeats a few trials.
   constexpr double kMinTrials = 4;
   constexpr double kMaxTrials = 16;
   SearchTime time;

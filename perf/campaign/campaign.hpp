@@ -17,7 +17,7 @@
 
 namespace shmif::perf {
 
-/// How long the searches of `plan` will take: at least, if each first guess is right; at most, if
+/// How long the searches of `plan` will take. At least: if each first guess is right. At most: if
 /// the rate must be found by halving. Result: empty if no job searches.
 struct SearchTime {
   std::size_t searches = 0;
@@ -30,8 +30,8 @@ struct SearchTime {
 std::optional<SearchTime> search_time(const RunOptions& options,
                                       const std::vector<PlannedJob>& plan);
 
-/// Runs what `plan` (made by plan_of()) asks for. Result: of several runs, the figures are
-/// computed over all runs that were not cut off, and the counts and curves are those of the run
+/// Runs what `plan` (made by plan_of()) asks for. Result: if there are several runs, the figures
+/// are computed over all runs that were not cut off; the counts and curves are those of the run
 /// with the median rate. A signal or a trigger ends the campaign. Threads: as Runner. Errors: those
 /// before any job started. If a later run cannot be set up, the result has a failure instead.
 /// `stuck`: set when a thread could not be ended (Runner::stuck).

@@ -15,7 +15,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-/// The options that determine how long the harness is busy with a frame.
+/// The options that determine how much time the harness needs for a frame.
 struct FrameKind {
   std::uint64_t frames;  // options_hash()
   bool verify, do_verify, regenerate, times;
@@ -70,10 +70,10 @@ std::optional<double> limit_for(Role role, const HarnessLimit& limit) {
 }  // namespace
 
 std::optional<double> limit_by(const TrafficResult& sent, const std::optional<CpuResult>& cpu) {
-  // A fifteenth of a trial's time when no other program wants the CPU.
+  // This is a fifteenth of a trial's time when no other program wants the CPU.
   constexpr double kMinSeconds = 0.001;
-  // The job never sleeps, so its time is the CPU time that it got. CPU time taken by other programs
-  // is not a limit of the harness.
+  // The job never sleeps, so its time is the CPU time that it got. CPU time that other programs
+  // took does not limit the harness.
   double seconds = sent.seconds;
   if (cpu) seconds = std::min(seconds, cpu->user_seconds + cpu->system_seconds);
   if (seconds < kMinSeconds || sent.frames == 0) return std::nullopt;
@@ -87,7 +87,7 @@ JobOptions limit_job(const JobOptions& job) {
   o.thread = true;
   o.runtime = 15ms;
   // A ramp is measured by intended times. If a job is asked for more than it can do, its intended
-  // times lie far behind.
+  // times fall far behind.
   const bool paced = job.rate_fps.tx != 0 || job.rate_bps.tx != 0;
   if (!paced) o.ramp_time = 3ms;
   o.bs = job.bs;
@@ -96,7 +96,7 @@ JobOptions limit_job(const JobOptions& job) {
   o.buffer_compress_percentage = job.buffer_compress_percentage;
   o.vlan = job.vlan;
   o.mtu = job.mtu;
-  // This wire keeps no frames. What a receiver does not take of a batch at once is lost.
+  // This wire keeps no frames. If a receiver does not take a whole batch at once, the rest is lost.
   o.iodepth_batch = std::min(job.iodepth_batch, 64U);
   o.drain_time = 1ms;
   o.verify = job.verify;
@@ -105,9 +105,9 @@ JobOptions limit_job(const JobOptions& job) {
   o.verify_backlog = job.verify_backlog;
   o.verify_async = job.verify_async;
   o.disable_lat = job.disable_lat;
-  // A rate that no sender can reach: the sender is always behind, every frame still has its
-  // intended time, and it is sent as fast as possible. The rate is not higher than needed, because
-  // at the end a Poisson stream draws the times of all due frames.
+  // A rate that no sender can reach. The sender is always behind and sends as fast as possible, and
+  // every frame still has its intended time. The rate is not higher than needed, because a Poisson
+  // stream draws the times of all due frames at the end.
   const std::uint64_t beyond_all =
       job.rate_process == RateProcess::poisson ? 50'000'000 : 1'000'000'000;
   const double mean_bits = SizeChooser(job.bs.tx, job.randseed).mean() * 8;
@@ -122,8 +122,8 @@ HarnessLimit measure_limit(const JobOptions& job, const HarnessLimit& reached) {
   debug(Debug::search, [&] { return "short runs on engine=null, with frames as of " + job.name; });
   JobOptions o = limit_job(job);
   HarnessLimit limit;
-  // Takes the best of several trials, because disturbances only make them slower. On a machine with
-  // shared cores, it takes more trials until both kinds have had a core to themselves.
+  // Takes the best of several trials, because disturbances only make trials slower. On a machine
+  // with shared cores, it takes more trials until both kinds have had a core to themselves.
   constexpr int kAttempts = 3;
   constexpr int kMaxAttempts = 15;
   const auto is_odd = [&] {
@@ -140,8 +140,8 @@ HarnessLimit measure_limit(const JobOptions& job, const HarnessLimit& reached) {
   // disturbed.
   limit.tx_fps = std::max(limit.tx_fps, reached.tx_fps);
   limit.both_fps = std::max(limit.both_fps, reached.both_fps);
-  // A frame of `both` takes the time of sending and of receiving. The difference is the receiver's
-  // time.
+  // A frame of `both` takes the time to send it and the time to receive it. The difference is the
+  // receiver's time.
   if (limit.both_fps && limit.tx_fps > limit.both_fps) {
     limit.rx_fps = 1 / (1 / *limit.both_fps - 1 / *limit.tx_fps);
   }
@@ -156,7 +156,7 @@ std::optional<double> rate_of(const TrafficResult& traffic) {
   return static_cast<double>(traffic.frames) / traffic.seconds;
 }
 
-/// The rates that a job of role `role` has shown to be possible.
+/// The rates that a job of role `role` has reached, and that are therefore possible.
 HarnessLimit reached_by(const JobResult& job, Role role) {
   HarnessLimit reached;
   if (role == Role::tx) reached.tx_fps = rate_of(job.tx);
@@ -172,7 +172,7 @@ HarnessLimit reached_by(const SearchResult& search, Role role) {
   return reached;
 }
 
-/// The options that the job's frames were really sent with: a search paces its trials.
+/// The options with which the job's frames were really sent: a search paces its trials.
 JobOptions as_it_ran(const JobOptions& job) {
   JobOptions ran = job;
   if (job.search != Search::none && ran.rate_fps.tx == 0) ran.rate_fps.tx = 1;

@@ -1,5 +1,5 @@
 #pragma once
-// The rate of the harness itself on this machine, to compare a result with.
+// The highest rate of the harness itself on this machine, to compare a result with.
 
 #include <optional>
 
@@ -14,15 +14,15 @@ struct HarnessLimit {
   std::optional<double> tx_fps, rx_fps, both_fps;
 };
 
-/// The rate of a trial of a job that never sleeps. Result: empty if it is unknown, because no frame
-/// was sent, or because the job had its CPU for too short a time. `cpu`: empty if unknown.
+/// The rate of a trial of a job that never sleeps. Result: empty if the rate is unknown, because
+/// the job sent no frame, or had its CPU for too short a time. `cpu`: empty if unknown.
 std::optional<double> limit_by(const TrafficResult& sent, const std::optional<CpuResult>& cpu);
 
 /// The sender of measure_limit(): its frames are made, paced and checked like those of `job`, as
 /// fast as one thread can.
 JobOptions limit_job(const JobOptions& job);
 
-/// Makes short runs with frames as those of `job`, on engine=null, with the same kind of pace.
+/// Makes short runs on engine=null, with frames like those of `job` and the same kind of pace.
 /// `reached`: rates that the harness has already shown; no limit is below them. Result: empty
 /// fields if the runs failed. Blocks: about 200 ms, at most a second.
 HarnessLimit measure_limit(const JobOptions& job, const HarnessLimit& reached = {});

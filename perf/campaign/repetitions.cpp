@@ -39,8 +39,9 @@ std::map<std::pair<std::string, std::string>, double> figures_of(const RunResult
   return figures;
 }
 
-/// The figure by which one run is chosen to be shown: the sum of the rates that searches found.
-/// Without searches, the sum of the rates that jobs received; if no job received, that they sent.
+/// The figure that decides which run is shown: the sum of the rates that searches found. Without
+/// searches, it is the sum of the rates at which jobs received, or, if no job received, at which
+/// they sent.
 double main_figure(const RunResult& run) {
   double sum = 0;
   for (const SearchResult& search : run.searches) sum += search.found_fps.value_or(0);
@@ -54,7 +55,7 @@ double main_figure(const RunResult& run) {
   return sum;
 }
 
-/// The part of a run that medians over repetitions are computed from.
+/// The part of a run over which medians of repetitions are computed.
 RunResult figures_alone(const RunResult& run) {
   RunResult figures;
   figures.jobs = run.jobs;
@@ -72,7 +73,8 @@ std::size_t middle_of(const std::vector<RunResult>& runs) {
   return order[order.size() / 2];
 }
 
-/// "JOB: text" without the numbers in the text: warnings of several runs differ in these alone.
+/// "JOB: text" without the numbers in the text, because warnings of several runs differ only in
+/// these.
 std::string without_numbers(const std::string& warning) {
   const std::size_t colon = std::min(warning.find(": "), warning.size());
   std::string kind = warning.substr(0, colon);

@@ -14,21 +14,22 @@
 namespace shmif::perf {
 namespace {
 
-// By how much a trial may fail and still be repeated: this is noise of the machine, not of the
-// link.
+// If a trial fails by no more than this, it may be repeated: so little is noise of the machine, not
+// of the link.
 constexpr double kNearLoss = 0.001;
 constexpr double kNearLatency = 1.2;
-// A sender that was this late sent a burst, not the rate. Losses in a burst say nothing about the
-// rate.
+// A sender that was later than this sent a burst, not the rate. Losses in a burst say nothing about
+// the rate.
 constexpr double kLateNs = 3e6;
 constexpr int kMaxRepeatsWhenLate = 2;
 // A sender that is too slow has not tried the rate. A difference of one frame per second comes from
 // rounding in a short trial.
 constexpr double kShortfall = 0.01;
 constexpr double kShortfallFps = 1;
-// Most trials at the rate that the link carried. If they do not find the rate, halving does.
+// At most this many trials are made at the rate that the link carried. After that, the search
+// halves.
 constexpr int kMaxGuesses = 3;
-// Factor for lower rates while no trial has passed.
+// While no trial has passed, each next rate is lower by this factor.
 constexpr double kStepDown = 8;
 // A link that carried some rate and loses frames at this small share of it loses them at any rate.
 constexpr double kLosesAtAnyRate = 1.0 / (kStepDown * kStepDown);
@@ -67,7 +68,7 @@ RateSearchOptions rate_search_options(const JobOptions& job, double max_fps) {
 }
 
 RateSearch::RateSearch(const RateSearchOptions& options) : options_(options) {
-  // A resolution finer than a millionth would never be reached by halving.
+  // Halving would never reach a resolution finer than a millionth.
   options_.resolution = std::clamp(options_.resolution, 1e-6, 1.0);
   if (options_.max_fps > 0) options_.max_fps = std::max(1.0, std::floor(options_.max_fps));
   result_.job = options.job;
@@ -87,7 +88,7 @@ std::optional<double> RateSearch::guess() const noexcept {
   const double low = passed_fps_.value_or(0);
   double fps = 0;
   if (guess_passed_) {
-    fps = std::floor(low * (1 + options_.resolution * 0.9));  // this may be the last trial but one
+    fps = std::floor(low * (1 + options_.resolution * 0.9));  // this may be the second-last trial
   } else if (carried_fps_ && guesses_ < kMaxGuesses) {
     fps = std::floor(*carried_fps_ * (1 - options_.resolution / 2));
   }
@@ -175,7 +176,7 @@ void RateSearch::note_failed(const TrialResult& trial, const std::string& why) {
   const double arrived = trial.achieved_fps * (1 - trial.loss_share);
   carried_fps_.reset();
   max_carried_fps_ = std::max(max_carried_fps_, arrived);
-  // If all frames arrived but too late, the rate that would be in time is not known.
+  // If all frames arrived but too late, it is not known at which rate they would be in time.
   const bool lost_any = trial.loss_share > allowed || fell_short(trial);
   if (lost_any && arrived > 0) carried_fps_ = arrived / (1 - std::min(allowed, 0.99));
 }

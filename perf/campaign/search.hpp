@@ -32,9 +32,9 @@ struct RateSearchOptions {
   double allowed_loss = 0;      ///< share, for Search::pdr
   double latency_bound_ns = 0;  ///< for Search::latency_target
   double latency_percentile = 99;
-  /// One more trial if one narrowly failed, and up to two if the sender was off its CPU.
+  /// Repeats a trial once if it narrowly failed, and up to twice if the sender was off its CPU.
   bool repeat_near = true;
-  std::string job{};              ///< for the result
+  std::string job{};              ///< name in the result
   std::uint32_t frame_bytes = 0;  ///< 0: a mix
   double mean_frame_bytes = 0;    ///< without FCS, for bits per second; 0: unknown
   double trial_seconds = 0;       ///< how long each trial sends; 0: unknown
@@ -56,7 +56,7 @@ class RateSearch {
   SearchResult result() const;
 
  private:
-  /// Why a trial failed, as a message; empty: it passed. `near`: it failed narrowly.
+  /// A message that says why a trial failed; empty if it passed. `near`: it failed narrowly.
   std::string why_failed(const TrialResult& trial, bool& near) const;
   /// Whether the gap is as narrow as asked for, or no rate below the failed ones is worth a trial.
   bool is_over() const noexcept;
@@ -66,16 +66,16 @@ class RateSearch {
 
   RateSearchOptions options_;
   SearchResult result_;
-  std::optional<double> passed_fps_;  // the highest
-  std::optional<double> failed_fps_;  // the lowest
+  std::optional<double> passed_fps_;  // the highest rate that passed
+  std::optional<double> failed_fps_;  // the lowest rate that failed
   std::string why_lowest_failed_;
   std::optional<double> repeat_fps_;
   int repeats_ = 0;  // of this rate, so far
   // What the link carried in the trial of the lowest failed rate, plus the frames that may be lost.
   std::optional<double> carried_fps_;
-  double max_carried_fps_ = 0;  // in all failed trials
+  double max_carried_fps_ = 0;  // the highest in all failed trials
   int guesses_ = 0;             // trials at carried_fps_
-  bool guess_passed_ = false;   // and no trial since then
+  bool guess_passed_ = false;   // it passed, and no trial was made since then
 };
 
 /// What a run of `job` at `fps` shows about the link, for note(). Counts the frames that the job

@@ -16,15 +16,15 @@ namespace shmif::perf {
 
 struct ControlledJob {
   enum class Phase : std::uint8_t {
-    waiting,   ///< until other jobs end
+    waiting,   ///< waits until other jobs end
     starting,  ///< ordered to initialise
     going,
     over,
   };
   const PlannedJob& plan;
   JobBlock* block = nullptr;
-  FlowBlock* flow = nullptr;              ///< of the frames that it sends
-  EchoBlock* echo = nullptr;              ///< of a pingpong job
+  FlowBlock* flow = nullptr;              ///< counts of the frames that it sends
+  EchoBlock* echo = nullptr;              ///< for a pingpong job
   std::vector<std::size_t> senders = {};  ///< the jobs that send to it
   std::unique_ptr<JobRunner> runner = {};
   Phase phase = Phase::waiting;
@@ -37,7 +37,7 @@ struct ControlledJob {
 
   std::vector<IntervalResult> intervals = {};
   std::uint64_t intervals_read = 0;
-  IntervalResult untold = {};  ///< sum of the intervals that no observer has seen yet
+  IntervalResult untold = {};  ///< sum of the intervals that observers have not seen yet
 
   bool over() const noexcept { return phase == Phase::over; }
   JobState state() const noexcept {

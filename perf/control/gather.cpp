@@ -15,17 +15,17 @@ double seconds(std::uint64_t from_ns, std::uint64_t to_ns) {
   return to_ns > from_ns ? static_cast<double>(to_ns - from_ns) * 1e-9 : 0;
 }
 
-/// Times on CLOCK_MONOTONIC; {0, 0}: no window.
+/// Times on CLOCK_MONOTONIC; {0, 0} if there is no window.
 using Span = std::pair<std::uint64_t, std::uint64_t>;
 
-/// An incomplete window counts as none.
+/// Sets the window of `traffic`. An incomplete window counts as no window.
 void set_window(TrafficResult& traffic, Span window) {
   if (window.first == 0 || window.second <= window.first) window = {};
   std::tie(traffic.begin_ns, traffic.end_ns) = window;
   traffic.seconds = seconds(window.first, window.second);
 }
 
-/// From the beginning of the earlier window to the end of the later one.
+/// The time from the beginning of the earlier window to the end of the later one.
 Span around(Span a, Span b) {
   if (a.first == 0) return b;
   if (b.first == 0) return a;
@@ -69,9 +69,9 @@ TrafficResult rx_of(const JobBlock& b) {
   return rx;
 }
 
-/// The receiver's own window, by which its rates are divided: it begins and ends as much later than
-/// the sender's as the first and the last frame were under way. So a medium that only delays takes
-/// nothing from the rate. It never ends before the last frame.
+/// The receiver's own window, by which its rates are divided. Compared with the sender's window, it
+/// begins later by the transit time of the first frame, and ends later by that of the last one. So
+/// a medium that only delays does not lower the rate. The window never ends before the last frame.
 Span rx_window(std::span<const ControlledJob> jobs, std::size_t to,
                const std::vector<std::size_t>& flows) {
   Span window{UINT64_MAX, 0};
@@ -88,7 +88,8 @@ Span rx_window(std::span<const ControlledJob> jobs, std::size_t to,
   return window.first == UINT64_MAX ? Span{} : window;
 }
 
-/// How many frames a flow has sent in its window, and how many of them before its receiver stopped.
+/// How many frames a flow has sent in its window, and how many of these before its receiver
+/// stopped.
 struct Sent {
   std::uint64_t frames = 0;
   std::uint64_t judged = 0;
@@ -99,7 +100,7 @@ Sent sent_of(const ControlledJob& from, const FlowArrivals& arrivals, bool of_re
   if (of_replies) return {from.echo->replies[Period::window].get(), judged};
   const FlowBlock& f = *from.flow;
   const std::uint64_t begin = f.first.get() + f.ramp_sent.get();
-  // A killed sender may have published one number and not yet the other.
+  // A killed sender may have published only one of the two numbers.
   const auto behind = [begin](std::uint64_t number) { return number - std::min(number, begin); };
   return {behind(f.all_sent.get()), behind(judged)};
 }
@@ -114,8 +115,8 @@ void take_fates(const FlowArrivals& a, FlowResult& r) {
   r.lost = a.lost.get();
 }
 
-/// The same for a receiver that was killed. Damaged frames are counted as they arrived; lost frames
-/// are those that it had missed by then. No receiver took the rest.
+/// The same for a receiver that was killed. Damaged frames are counted as they arrived. Lost frames
+/// are those that it had missed by then. No receiver took the other frames.
 void guess_fates(const FlowArrivals& a, FlowResult& r) {
   std::uint64_t left = r.sent - std::min(r.sent, r.received + r.late);
   const auto take = [&left](std::uint64_t max) {
@@ -132,7 +133,7 @@ void guess_fates(const FlowArrivals& a, FlowResult& r) {
   r.cancelled = left;
 }
 
-/// In a pingpong job, the flow with the job's own number is that of the replies.
+/// In a pingpong job, the flow with the job's own number consists of the replies.
 void name_ends(std::span<const ControlledJob> jobs, std::size_t number, std::size_t to,
                FlowResult& r) {
   const JobOptions& sender = jobs[number].plan.options;
@@ -174,7 +175,8 @@ FlowResult flow_result(std::span<const ControlledJob> jobs, std::size_t number, 
   if (!told) guess_fates(a, r);
   // Frames sent after the receiver had ended early are cancelled.
   if (told) r.cancelled = sent.frames - std::min(sent.frames, sent.judged);
-  // If no frame was sent, as by a job that was stopped before it began, there is nothing to verify.
+  // A job that was stopped before it began, for example, has sent no frame. Then there is nothing
+  // to verify.
   const bool nothing = from.flow->all_sent.get() == from.flow->first.get();
   r.verification_complete = nothing || (told && r.unverified == 0);
   for (std::size_t i = 0; i < a.gap_count.get(); ++i)
@@ -211,7 +213,8 @@ CountsResult counts_of(const JobBlock& b) {
   c.wire.dropped_frames = b.wire_dropped_frames.get();
   if (const auto tx = b.kernel_tx_drops.get(), rx = b.kernel_rx_drops.get(); tx && rx) {
     c.wire.dropped_frames = c.wire.dropped_frames.value_or(0) + *tx + *rx;
-    // Frames of address resolution and the like. With TCP, all segments are the kernel's own.
+    // These are frames of address resolution and the like. With TCP, all segments are the kernel's
+    // own.
     if (c.wire.tx_frames) c.receiver_foreign += b.wire_foreign.get();
   }
   // With faults, an end sees more or fewer frames than the medium. The difference is known.
@@ -254,7 +257,7 @@ void mark_measured(std::vector<IntervalResult>& intervals, std::uint64_t start_n
   }
 }
 
-/// Empty if the kernel told nothing in the measured window.
+/// Empty if the kernel said nothing in the measured window.
 std::optional<TcpResult> tcp_of(const TcpBlock& b) {
   const std::uint64_t samples = b.samples.get();
   if (samples == 0) return std::nullopt;
@@ -278,7 +281,7 @@ std::shared_ptr<LatencyHistogram> copy_of(const LatencyHistogram& histogram) {
   return std::make_shared<LatencyHistogram>(histogram);
 }
 
-/// When the first jobs began; 0: no job began.
+/// When the first jobs began; 0 if no job began.
 std::uint64_t first_start_ns(std::span<const ControlledJob> jobs) {
   std::uint64_t first = 0;
   for (const ControlledJob& job : jobs) {
@@ -323,7 +326,7 @@ JobResult job_result(std::span<const ControlledJob> jobs, std::size_t number) {
     r.flows.push_back(flow_result(jobs, i, number));
   }
   r.counts = counts_of(b);
-  // For an emulated host, the counts of its port; the job itself sees no overruns.
+  // For an emulated host, these are the counts of its port; the job itself sees no overruns.
   const bool host = r.engine == EngineKind::host;
   if (host) {
     r.overruns = b.port_overruns.get();

@@ -15,8 +15,8 @@ namespace shmif::perf {
 /// over.
 void gather(std::span<const ControlledJob> jobs, RunResult& result);
 
-/// The flows that end at job number `to`, by the numbers of their jobs: those that are sent to it,
-/// and the replies to its own requests.
+/// The flows that end at job number `to`: those that others send to it, and the replies to its own
+/// requests. Result: the numbers of their jobs.
 std::vector<std::size_t> flows_to(std::span<const ControlledJob> jobs, std::size_t to);
 /// What job number `to` counted of the flow of job number `from`; `from` is one of flows_to().
 const FlowArrivals& arrivals_of(std::span<const ControlledJob> jobs, std::size_t from,

@@ -17,16 +17,17 @@ namespace {
 using Clock = HeatSession::Clock;
 using std::chrono_literals::operator""ns;
 
-/// How often a job's memory is looked at. Each look makes the job fault in again each page that it
-/// uses.
+/// The watch looks at a job's memory this often. After each look, the job has a page fault for each
+/// page that it uses.
 constexpr std::chrono::milliseconds kHeatLookEvery(100);
-/// All pages of up to so many are looked at: 64 MiB take about half a millisecond.
+/// If a job has at most this many pages, each look covers all of them: 64 MiB take about half a
+/// millisecond.
 constexpr std::uint64_t kPagesOfAll = 16384;
-/// Of more pages, a look is at one of each region. What is used moves through the ring: there are
-/// many regions from the begin, and more looks.
+/// If a job has more pages, a look covers one page of each region. The used pages move through the
+/// ring, so there are many regions from the beginning, and looks are more frequent.
 constexpr std::chrono::milliseconds kSampleEvery(50);
 constexpr std::uint64_t kLeastRegions = 500;
-/// How often new jobs are looked for.
+/// The watch searches for new jobs this often.
 constexpr std::chrono::milliseconds kSearchEvery(20);
 constexpr double kNsOfHeatSecond = 1e9;
 
@@ -36,7 +37,7 @@ HeatAttributes attributes_with(std::chrono::microseconds sampling, const RunStat
   attributes.aggregation = std::chrono::duration_cast<std::chrono::microseconds>(
       std::chrono::nanoseconds(run.interval_ns));
   if (sampling == kSampleEvery) attributes.min_regions = kLeastRegions;
-  // A job that is a thread may end in the middle of a run, and its port with it.
+  // A job that is a thread may end in the middle of a run, and then its port is gone, too.
   attributes.update = attributes.aggregation;
   return attributes;
 }
@@ -77,7 +78,7 @@ HeatWatch::HeatWatch(const RunState& run, const HeatFolder& folder)
   });
   if (folder_.empty()) return;  // the reason is known
   for (const auto& [pid, job] : jobs_of_) missing_.insert(pid);
-  // Signals are for the thread that controls the run.
+  // The thread that controls the run handles the signals.
   thread_ = base::quiet_thread<std::thread>([this] { measure(); });
 }
 
@@ -113,22 +114,23 @@ void HeatWatch::measure() {
 }
 
 bool HeatWatch::wait_until(Clock::time_point then) {
-  // Far times overflow in some implementations of the wait.
+  // Some implementations of the wait overflow if the time is far away.
   constexpr std::chrono::seconds kLongest(10);
   std::unique_lock lock(mutex_);
   return !changed_.wait_until(lock, std::min(then, Clock::now() + kLongest),
                               [this] { return over_; });
 }
 
-/// Connects to jobs that have come to their bus.
+/// Connects to jobs that have attached to their bus.
 void HeatWatch::search(Session& exact, Session& sampled) {
   const auto names = KernelFiles().list(folder_);
   if (!names) return;
   for (const std::string& name : *names) {
     if (known_.contains(name)) continue;
     auto client = heat_client_at(folder_, name, kPagesOfAll);
-    if (!client) continue;  // it does not listen yet
-    // It listens a moment before it shares its first memory, and how much that is decides.
+    if (!client) continue;  // it is not listening yet
+    // It begins to listen a moment before it shares its first memory, and the amount of memory
+    // decides how it is watched.
     if (client->source) {
       const auto ranges = client->source->ranges();
       if (ranges && ranges->empty()) continue;
@@ -149,7 +151,7 @@ void HeatWatch::search(Session& exact, Session& sampled) {
   }
 }
 
-/// Takes what is new, so that the session may forget it.
+/// Takes the new windows, so that the session may forget them.
 void HeatWatch::take(Session& from) {
   if (from.session.changes() == from.changes) return;
   from.changes = from.session.changes();
@@ -160,7 +162,7 @@ void HeatWatch::take(Session& from) {
       Watched& job = jobs_[it->second];
       job.heat.attributes = from.attributes;
       job.heat.provenance = result.provenance;
-      // That a job ends is as it should be. It leaves its bus before its process ends.
+      // A job may end: that is no failure. It leaves its bus before its process ends.
       if (!result.has_ended && !result.has_left) job.heat.reason = result.reason;
       take_windows(result, job, taken_[pid]);
     }
@@ -180,7 +182,7 @@ void HeatWatch::take_windows(const HeatResult& result, Watched& job, double take
   }
   if (start_ns == 0) return;
   const double start = session_seconds(start_ns);
-  // Without a ramp there is nothing before the measured window that could be counted by mistake.
+  // Without a ramp, nothing happens before the measured window that could be counted by mistake.
   const bool has_ramp = measured_ns > start_ns + static_cast<std::uint64_t>(kHeatLookEvery / 1ns);
   const double measured = has_ramp ? session_seconds(measured_ns) : start;
   for (HeatWindow window : result.windows) {
@@ -225,7 +227,7 @@ void HeatWatch::end() {
   thread_.join();
 }
 
-/// Says why there is nothing.
+/// Says why there is no history.
 void HeatWatch::explain(std::size_t at) {
   HeatOfJob& heat = jobs_[at].heat;
   if (heat.history || !heat.reason.empty()) return;

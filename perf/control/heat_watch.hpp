@@ -23,38 +23,38 @@ namespace shmif::perf {
 /// Threads: one at a time.
 class HeatWatch {
  public:
-  /// All processes of the run must exist: a fork copies no threads.
+  /// Create it after all processes of the run, because a fork copies no threads.
   HeatWatch(const RunState& run, const HeatFolder& folder);
   HeatWatch(const HeatWatch&) = delete;
   HeatWatch& operator=(const HeatWatch&) = delete;
   ~HeatWatch() { end(); }
 
-  /// To be called every tick. `start_ns`: of the run's first jobs; 0: they have not begun.
+  /// Call it every tick. `start_ns`: start of the run's first jobs; 0 if they have not begun.
   /// `sending`: frames are being sent. `measuring`: the first measured window has begun.
   void look(std::uint64_t start_ns, bool sending, bool measuring);
-  /// Ends the measurement. Result: of each job of the run. Blocks: until the jobs are let go; for a
-  /// second for each that does not answer.
+  /// Ends the measurement. Result: an entry for each job of the run. Blocks: until the jobs are
+  /// released; a job that does not answer takes a second.
   std::vector<std::shared_ptr<const HeatOfJob>> finish();
 
  private:
   struct Watched {
-    std::string port;  ///< of a job that is a thread; empty: all of the process is the job's
+    std::string port;  ///< for a job that is a thread; empty if the job is the whole process
     HeatOfJob heat;
   };
-  /// Processes that are watched alike.
+  /// Processes that are watched in the same way.
   struct Session {
     HeatAttributes attributes;
     HeatSession session;
-    std::uint64_t changes = 0;  ///< that were seen
+    std::uint64_t changes = 0;  ///< how many of its changes were seen
   };
   Session session_with(std::chrono::microseconds sampling) const;
   void measure();
-  /// Waits. Result: false if the measurement is over.
+  /// Waits until `then`. Result: false if the measurement is over.
   bool wait_until(HeatSession::Clock::time_point then);
   void search(Session& exact, Session& sampled);
   void take(Session& from);
   void take_windows(const HeatResult& result, Watched& job, double taken) const;
-  /// A time of now_ns() on the clock of the session.
+  /// Converts a time of now_ns() to the clock of the session.
   double session_seconds(std::uint64_t then_ns) const noexcept;
   void explain(std::size_t at);
   void end();
@@ -62,15 +62,16 @@ class HeatWatch {
   const RunState& run_;
   const std::string folder_;
   std::vector<Watched> jobs_;
-  std::multimap<pid_t, std::size_t> jobs_of_;  ///< of each process
+  std::multimap<pid_t, std::size_t> jobs_of_;  ///< the jobs of each process
   std::set<std::string> known_;                ///< sockets that were looked at
   std::set<pid_t> missing_;                    ///< processes that have not come yet
-  std::map<pid_t, double> taken_;              ///< up to where a process's windows were taken
-  std::uint64_t session_ns_ = 0;               ///< when the sessions began
-  mutable std::mutex mutex_;                   ///< of what follows
+  /// For each process, the time up to which its windows were taken.
+  std::map<pid_t, double> taken_;
+  std::uint64_t session_ns_ = 0;  ///< when the sessions began
+  mutable std::mutex mutex_;      ///< guards the members below
   std::condition_variable changed_;
   std::uint64_t start_ns_ = 0;
-  std::uint64_t measured_ns_ = 0;  ///< when the first measured window began; 0: it has not
+  std::uint64_t measured_ns_ = 0;  ///< when the first measured window began; 0 if it has not
   bool has_sent_ = false;
   bool over_ = false;
   std::thread thread_;

@@ -60,7 +60,8 @@ Result<std::unique_ptr<IntervalLogs>> IntervalLogs::open(std::span<const Planned
   const std::vector<std::string> inputs = inputs_of(plan, options);
   for (std::size_t i = 0; i < plan.size(); ++i) {
     const JobOptions& o = plan[i].options;
-    if (!plan[i].peer_of.empty()) continue;  // its prefixes are those of the job it was made for
+    // A peer has the prefixes of the job for which it was made.
+    if (!plan[i].peer_of.empty()) continue;
     Log log;
     log.every_seconds = std::chrono::duration<double>(o.log_avg).count();
     log.is_shared = !o.per_job_logs;
@@ -139,7 +140,7 @@ void IntervalLogs::write(Source& source) {
     }
     if (source.is_peer) continue;
     const bool bytes = file->value == Value::kib_per_s;
-    // The sum over the jobs of a shared log is the rate of the whole interval, though some of them
+    // The sum over the jobs of a shared log is the rate of the whole interval, although some jobs
     // may have begun or ended in it.
     const double seconds = log.is_shared ? log.every_seconds : sum.seconds;
     const auto rate = [&](std::uint64_t count, std::uint64_t count_bytes) {
@@ -159,7 +160,7 @@ bool fills(IntervalResult& sum, const IntervalResult& interval, double every) {
   const double begun =
       sum.seconds > 0 ? sum.at_seconds - sum.seconds : interval.at_seconds - interval.seconds;
   extend(sum, interval);
-  // A job closes its intervals a little late, never early.
+  // A job may close its intervals a little late, but never early.
   constexpr double kSlack = 1e-3;
   return interval.ends_at_border ||
          sum.at_seconds >= (std::floor(begun / every + kSlack) + 1) * every;
@@ -177,9 +178,9 @@ class Borders {
  public:
   explicit Borders(double every_seconds) : every_(ns_of(every_seconds)) {}
   std::int64_t after(std::int64_t at) const { return (at / every_ + 1) * every_; }
-  /// Where an interval ends: at a border, if it was closed only a little later.
+  /// Where an interval ends. If it was closed only a little after a border, it ends at the border.
   std::int64_t snapped(std::int64_t at) const {
-    constexpr std::int64_t kMoments = 50;  // in a line
+    constexpr std::int64_t kMoments = 50;  // in each line
     const std::int64_t late = at % every_;
     return late < every_ / kMoments ? at - late : at;
   }
@@ -188,7 +189,7 @@ class Borders {
   std::int64_t every_;
 };
 
-/// Takes this share of what `rest` counts out of it.
+/// Takes this share out of the counts of `rest`.
 IntervalResult take(IntervalResult& rest, double share) {
   IntervalResult part = rest;
   for (const auto count :
@@ -228,7 +229,7 @@ void IntervalLogs::divide(Source& source, IntervalResult rest) {
   do {
     const std::int64_t border = borders.after(at);
     const std::int64_t next = std::min(border, end);
-    // What was counted in the moment after a border is in the next line.
+    // Counts of the moment after a border go into the next line.
     const std::int64_t length = end - at;
     IntervalResult part = take(rest, length == 0 ? 1 : seconds_of(next - at) / seconds_of(length));
     part.at_seconds = seconds_of(border);
@@ -239,8 +240,8 @@ void IntervalLogs::divide(Source& source, IntervalResult rest) {
   } while (at < end);
 }
 
-/// The latencies of an interval cannot be divided. In a shared log, they are in the line that has
-/// the middle of it.
+/// The latencies of an interval cannot be divided. In a shared log, they go into the line that
+/// contains the middle of the interval.
 void IntervalLogs::add_histogram(Source& source, const IntervalResult& interval,
                                  const HistogramBlock* counts) {
   const HistogramLog& log = histogram_logs_[source.histogram_log];
@@ -263,7 +264,7 @@ void IntervalLogs::add_histogram(Source& source, const IntervalResult& interval,
   if (is_whole) write_histogram(source);
 }
 
-/// As in fio, an interval without latencies has no line.
+/// As in fio, an interval without latencies gets no line.
 void IntervalLogs::write_histogram(Source& source) {
   const HistogramLog& log = histogram_logs_[source.histogram_log];
   const IntervalResult sum = std::exchange(source.histogram_sum, {});
@@ -281,7 +282,7 @@ void IntervalLogs::write_histogram(Source& source) {
   log.file->line(line);
 }
 
-/// Of a shared log, a line that nothing was counted in adds nothing to a sum.
+/// In a shared log, a line without counts would add nothing to a sum.
 bool IntervalLogs::has_rest(const Source& source) const {
   const IntervalResult& sum = source.sum;
   if (!logs_[source.log].is_shared) return sum.seconds > 0;

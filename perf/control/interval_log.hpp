@@ -33,14 +33,14 @@ class IntervalLogs {
   static Result<std::unique_ptr<IntervalLogs>> open(std::span<const PlannedJob> plan,
                                                     const RunOptions& options);
 
-  /// Adds the next interval of a job, as long as interval_of() says, with the time since the job's
-  /// start, which was at `start_seconds` of the run. `latencies`: null if they are not logged, or
-  /// were overwritten.
+  /// Adds the next interval of a job. It is as long as interval_of() says. Its time counts from the
+  /// job's start, which was at `start_seconds` of the run. `latencies` is null if they are not
+  /// logged or were overwritten.
   void add(std::size_t job, const IntervalResult& interval, double start_seconds,
            const HistogramBlock* latencies);
   /// The jobs whose latencies are logged: those with write_hist_log, and peers that measure them.
   std::vector<std::size_t> with_histograms() const;
-  /// Writes the rest. Result: the logs that could not be written, each with the reason.
+  /// Writes the rest. Result: the logs that could not be written, each with its reason.
   std::vector<std::string> finish();
 
  private:
@@ -72,12 +72,12 @@ class IntervalLogs {
   };
   /// What a job did since its last line, and the logs for it.
   struct Source {
-    std::size_t log = SIZE_MAX;  // none
+    std::size_t log = SIZE_MAX;  // SIZE_MAX: no log
     std::size_t histogram_log = SIZE_MAX;
     bool is_peer = false;
     IntervalResult sum;
     IntervalResult histogram_sum;
-    std::vector<std::uint64_t> histogram;  // its bins, or empty
+    std::vector<std::uint64_t> histogram;  // its bins; empty if it has no such log
   };
 
   IntervalLogs() = default;
@@ -87,7 +87,7 @@ class IntervalLogs {
   void add_histogram(Source& source, const IntervalResult& interval, const HistogramBlock* counts);
   void write_histogram(Source& source);
 
-  std::vector<std::unique_ptr<File>> files_;  // several jobs may have one (per_job_logs=0)
+  std::vector<std::unique_ptr<File>> files_;  // several jobs may share one (per_job_logs=0)
   std::vector<Log> logs_;
   std::vector<HistogramLog> histogram_logs_;
   std::vector<Source> sources_;  // indexed like the jobs

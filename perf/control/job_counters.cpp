@@ -8,11 +8,11 @@ namespace shmif::perf {
 namespace {
 
 struct Scaled {
-  std::optional<double> value;  ///< empty: it had no counter
+  std::optional<double> value;  ///< empty if it had no counter
   bool scaled = false;
 };
 
-/// What an event would have counted in all the time.
+/// What an event would have counted if it had had a counter all the time.
 Scaled scaled_count(const CounterEvent& event, std::uint64_t value, std::uint64_t enabled_ns,
                     std::uint64_t running_ns) {
   const auto count = static_cast<double>(value) * event.scale;
@@ -26,7 +26,7 @@ CounterResult counter_result(const JobEvent& event, const CounterBlock& block) {
   result.name = event.event.name;
   result.unit = event.event.unit;
   result.source = event.event.source;
-  // First: once it is there, no more values come.
+  // Read this first: once there is a reason, no more values come.
   result.reason = block.reason.get();
   if (result.reason.empty()) result.reason = event.reason;
   if (!block.measured.load(std::memory_order_acquire)) {

@@ -1,5 +1,5 @@
 #pragma once
-// What a job has counted of the events that it was asked for. Internal to perf/control.
+// What a job has counted for the events that it was asked for. Internal to perf/control.
 
 #include <cstdint>
 #include <optional>
@@ -12,7 +12,8 @@
 
 namespace shmif::perf {
 
-/// In the order of the option. A value that was not counted is empty and has a reason.
+/// The results are in the order of the option. If an event was not counted, its value is empty and
+/// it has a reason.
 std::vector<CounterResult> counter_results(std::span<const JobEvent> events,
                                            std::span<const CounterBlock> block);
 
@@ -22,7 +23,7 @@ class CounterCurve {
   /// Takes the intervals that the job has logged since the last call. A job counts time from its
   /// own start, which was at `start_seconds`.
   void collect(const CounterLog& log, std::size_t events, double start_seconds);
-  /// `events` and `block`: as for counter_results().
+  /// `events` and `block` are those of counter_results().
   std::vector<CounterInterval> result(std::span<const JobEvent> events,
                                       std::span<const CounterBlock> block) const;
 
@@ -32,7 +33,7 @@ class CounterCurve {
   };
   struct Interval {
     double at_seconds = 0, seconds = 0;
-    std::vector<std::optional<Counted>> counts;  ///< empty: it was not counted
+    std::vector<std::optional<Counted>> counts;  ///< empty if it was not counted
   };
   static CounterInterval::Count count_of(const JobEvent& event, const std::string& refused,
                                          const std::optional<Counted>& counted);

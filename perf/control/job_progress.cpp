@@ -13,13 +13,14 @@ double seconds_between(std::uint64_t from_ns, std::uint64_t to_ns) {
   return to_ns > from_ns ? static_cast<double>(to_ns - from_ns) * 1e-9 : 0;
 }
 
-/// From the job's start to the end of its runtime; 0: it has no runtime.
+/// From the job's start to the end of its runtime; 0 if it has no runtime.
 double length_of(const JobOptions& o) {
   if (o.runtime.count() == 0) return 0;
   return std::chrono::duration<double>(o.start_delay + o.ramp_time + o.runtime).count();
 }
 
-/// The greatest share that is done of the job's limits in frames and bytes; 0: it has no limits.
+/// How much of its limits in frames and bytes the job has done: the greatest share; 0 if it has no
+/// limits.
 double sent_share(const JobOptions& o, const JobBlock& b) {
   const auto share = [](std::uint64_t done, std::uint64_t limit) {
     return limit == 0 ? 0 : static_cast<double>(done) / static_cast<double>(limit);
@@ -167,7 +168,7 @@ void extend(IntervalResult& sum, const IntervalResult& next) {
   sum.tx_bytes += next.tx_bytes;
   sum.rx_frames += next.rx_frames;
   sum.rx_bytes += next.rx_bytes;
-  // A frame that came after all is no longer lost. The rest stays in found_frames.
+  // A frame that arrived after all is no longer lost. The rest stays in found_frames.
   sum.lost_frames += next.lost_frames;
   sum.found_frames += next.found_frames;
   const std::uint64_t back = std::min(sum.lost_frames, sum.found_frames);

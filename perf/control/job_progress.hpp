@@ -12,9 +12,9 @@ namespace shmif::perf {
 
 IntervalResult read_interval(const IntervalBlock& block);
 
-/// All jobs and the run as a whole, `at_seconds` after the common start; `last` has each job's
+/// All jobs and the run as a whole, `at_seconds` after the common start. `last` has each job's
 /// newest interval. The time left is known if runtime, number_ios or size limits every sender. A
-/// job that waits for others is given its runtime in addition to theirs.
+/// job that waits for others gets its runtime in addition to theirs.
 RunProgress progress_of(std::span<const ControlledJob> jobs, double at_seconds,
                         std::uint64_t now_ns);
 

@@ -96,7 +96,8 @@ bool JobRunner::ended() {
   int status = 0;
   const pid_t pid = ::waitpid(pid_, &status, WNOHANG);
   if (pid == pid_) take(status);
-  if (pid < 0 && errno == ECHILD) ended_ = true;  // vanished: neither status nor signal is known
+  // ECHILD: it has vanished, and its status or signal is unknown.
+  if (pid < 0 && errno == ECHILD) ended_ = true;
   return ended_;
 }
 

@@ -16,26 +16,26 @@ namespace shmif::perf {
 
 /// How a job's thread or process ended.
 struct JobExit {
-  std::optional<int> status;  ///< of a process
-  std::optional<int> signal;  ///< that ended a process
+  std::optional<int> status;  ///< if it was a process
+  std::optional<int> signal;  ///< if a signal ended the process
 };
 
 /// Runs a function as a thread or as a process. The process is forked, ignores the terminal's
 /// signals, and is killed when the thread that made it ends. Threads: one at a time.
 class JobRunner {
  public:
-  /// Starts `body`. Its result becomes the exit status of a process. Errors: the system's.
+  /// Starts `body`. Its result becomes the exit status of a process. Errors: those of the system.
   static Result<std::unique_ptr<JobRunner>> start(bool thread, std::function<int()> body);
   JobRunner(const JobRunner&) = delete;
   JobRunner& operator=(const JobRunner&) = delete;
-  /// Kills a process. A thread that has not ended goes on.
+  /// Kills a process. A thread that has not ended continues.
   ~JobRunner();
 
   bool is_thread() const noexcept { return pid_ == 0; }
-  pid_t pid() const noexcept { return pid_; }  ///< 0: a thread
-  /// The number that the kernel has for the thread or process; 0: the thread has not begun.
+  pid_t pid() const noexcept { return pid_; }  ///< 0 for a thread
+  /// The kernel's number of the thread or process; 0 if the thread has not begun.
   pid_t task() const noexcept;
-  /// Whether it has ended. Reaps a process that has.
+  /// Whether it has ended. Reaps a process that has ended.
   bool ended();
   /// What the last ended() returned.
   bool ended_already() const noexcept { return ended_; }

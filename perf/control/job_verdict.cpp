@@ -8,8 +8,9 @@
 namespace shmif::perf {
 namespace {
 
-/// Whether the job was to send in its measured window, and did not. A job that reached its limit in
-/// the ramp has no window; at a low rate, no frame may be due in it.
+/// Whether the job should have sent in its measured window, and did not. A job that reached its
+/// limit in the ramp has no window. At a low rate, it is possible that no frame was due in the
+/// window.
 bool stood_still(const JobOptions& o, const TrafficResult& tx) {
   if (!sends(o.rw) || tx.of_program || tx.frames != 0 || !(tx.seconds > 0)) return false;
   // Such a job may have to wait for longer than its window.
@@ -36,7 +37,7 @@ std::string standstill(const TrafficResult& tx) {
          ')';
 }
 
-/// How many frames were sent to the job in its measured window, if none of them came.
+/// How many frames were sent to the job in its measured window; 0 if any of them arrived.
 std::uint64_t unheard(const JobOptions& o, const JobResult& result) {
   if (!receives(o.rw) || result.rx.of_program || result.rx.frames != 0) return 0;
   if (!(result.rx.seconds > 0)) return 0;
@@ -52,7 +53,7 @@ std::string deafness(std::uint64_t sent, const JobResult& result) {
          " (did they reach " + result.address + "? the causes say what held it back)";
 }
 
-/// A hint why no frame may have moved.
+/// A hint why no frame may have been sent or received.
 std::string hint_of(const ControlledJob& job, const JobResult& result) {
   const JobOptions& o = job.plan.options;
   if (result.tx.refused_frames != 0) return "the engine took no frame; is it up?";
@@ -112,10 +113,10 @@ void judge(const ControlledJob& job, JobResult& result, bool has_faults) {
   if (!job.never_started && result.errors.empty()) {
     judge_counts(result.counts, result);
     for (const FlowResult& flow : result.flows) judge_flow(flow, result);
-    // Frames of other senders do not count as moved.
+    // Frames of other senders do not count here.
     const CountsResult& counts = result.counts;
     const bool moved = counts.generator_tx != 0 || counts.receiver_rx > counts.receiver_others;
-    // A run that was stopped early already says so.
+    // A run that was stopped early already says that.
     const bool whole = job.stop_ns == 0 && !job.plan.options.background;
     const bool still = stood_still(job.plan.options, result.tx);
     if (whole && still) result.errors.push_back(standstill(result.tx));

@@ -38,7 +38,7 @@ std::vector<std::unique_ptr<MemorySource>> sources_of(const RunState& run) {
   return sources;
 }
 
-/// Jobs that are threads are measured with this process.
+/// Jobs that are threads are measured together with this process.
 std::vector<pid_t> processes_of(const RunState& run) {
   std::set<pid_t> processes;
   for (const ControlledJob& job : run.jobs) {
@@ -48,7 +48,7 @@ std::vector<pid_t> processes_of(const RunState& run) {
   return {processes.begin(), processes.end()};
 }
 
-/// Each look costs about as much as a few hundred frames. So there are fewer than intervals.
+/// A look costs about as much as a few hundred frames. So looks can be rarer than intervals.
 nanoseconds window_of(const RunState& run) {
   constexpr nanoseconds kLeast = std::chrono::milliseconds(250);
   return std::max<nanoseconds>(nanoseconds(run.interval_ns), kLeast);
@@ -58,7 +58,7 @@ nanoseconds window_of(const RunState& run) {
 
 MemoryWatch::MemoryWatch(const RunState& run)
     : run_(run), window_(window_of(run)), sources_(sources_of(run)), processes_(processes_of(run)) {
-  // Signals are for the thread that controls the run.
+  // The thread that controls the run handles the signals.
   thread_ = base::quiet_thread<std::thread>([this] { measure(); });
 }
 
@@ -66,7 +66,7 @@ void MemoryWatch::measure() {
   MembwOptions options;
   options.settle = nanoseconds(0);
   options.window = window_;
-  options.background = false;  // the jobs cannot be paused
+  options.background = false;  // it cannot pause the jobs
   MembwHooks hooks;
   hooks.sleep = [this](nanoseconds time) { return sleep(time); };
   hooks.set_up = [this](std::size_t) { return Result<bool>(await_window()); };
@@ -91,7 +91,7 @@ bool MemoryWatch::await_window() {
 }
 
 void MemoryWatch::look(bool sending) {
-  // A window is cut short where the last jobs end: in the drain, there are fewer bytes.
+  // The last window ends early when the last jobs end, because fewer bytes move in the drain.
   const bool more = run_.has_jobs_to_start();
   const std::lock_guard lock(mutex_);
   if (sending == sending_) return;

@@ -17,23 +17,23 @@ namespace shmif::perf {
 /// Threads: one at a time.
 class MemoryWatch {
  public:
-  /// Opens the sources in its thread, and waits for the window. All processes of the run must
-  /// exist: a fork copies no threads.
+  /// Opens the sources in its thread, and waits for the window. Create it after all processes of
+  /// the run, because a fork copies no threads.
   explicit MemoryWatch(const RunState& run);
   MemoryWatch(const MemoryWatch&) = delete;
   MemoryWatch& operator=(const MemoryWatch&) = delete;
   ~MemoryWatch() { end(); }
 
-  /// To be called every tick. `sending`: frames of a measured window are being sent.
+  /// Call it every tick. `sending`: frames of a measured window are being sent.
   void look(bool sending);
-  /// Ends the measurement. `start_ns`: of the run's first jobs. Blocks: until the sources are
+  /// Ends the measurement. `start_ns`: start of the run's first jobs. Blocks: until the sources are
   /// closed.
   std::shared_ptr<const MemoryOfRun> finish(std::uint64_t start_ns, bool stopped);
 
  private:
   void measure();
   MembwHooks::Woken sleep(std::chrono::nanoseconds time);
-  /// Result: false if there is no window any more.
+  /// Result: false if there will be no window any more.
   bool await_window();
   void end();
 

@@ -37,7 +37,7 @@ bool has_settled(const ControlledJob& job, std::chrono::nanoseconds settle,
 
 }  // namespace
 
-/// Whether frames must be expected in that direction. A job may finish sending before its partner
+/// Whether frames are expected in that direction now. A job may finish sending before its partner
 /// does, and may start before the jobs that send to it.
 bool RateWatch::is_due(const Line& line, std::uint64_t now) const noexcept {
   const ControlledJob& job = jobs_[line.job];

@@ -1,6 +1,6 @@
 #pragma once
-// RateWatch: rate_min and rate_iops_min. The controller checks them, because a job that hangs
-// cannot notice that it does.
+// RateWatch: checks rate_min and rate_iops_min. The controller does it, because a job that hangs
+// cannot notice that it hangs.
 
 #include <cstdint>
 #include <span>
@@ -18,7 +18,7 @@ class RateWatch {
 
   struct Trip {
     std::size_t job;
-    std::string message;  ///< direction, wanted and got
+    std::string message;  ///< direction, wanted rate and actual rate
   };
   /// The jobs that fell below their minimum in the cycle that has just ended. Each is returned
   /// once.
@@ -28,7 +28,7 @@ class RateWatch {
   struct Line {
     std::size_t job;
     bool tx;
-    bool bits;  // else frames
+    bool bits;  // bits, otherwise frames
     std::uint64_t min_per_s;
     std::uint64_t since_ns = 0;  // start of the cycle; 0: no cycle is running
     std::uint64_t at_begin = 0;

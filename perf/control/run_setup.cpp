@@ -10,7 +10,7 @@
 namespace shmif::perf {
 namespace {
 
-/// Gives the hosts on a bus their addresses, and tells each host that of its peer.
+/// Gives the hosts on a bus their addresses, and tells each host the address of its peer.
 Result<void> place_hosts(RunState& run, const std::vector<std::size_t>& hosts, const Wire& bus) {
   constexpr std::size_t kFirstPort = 40000;
   for (const std::size_t i : hosts) {

@@ -25,12 +25,12 @@ struct RunState {
   RunOptions options;
   std::vector<PlannedJob> plan;
   std::vector<ControlledJob> jobs;       ///< indexed like the plan
-  std::shared_ptr<MadeCgroups> cgroups;  ///< also of earlier runs of the campaign
+  std::shared_ptr<MadeCgroups> cgroups;  ///< also those of earlier runs of the campaign
   std::unique_ptr<RunMemory> memory;
   std::vector<std::unique_ptr<Wire>> wires;
   std::vector<WorkerSetup> setups;  ///< indexed like the jobs
   std::unique_ptr<IntervalLogs> logs;
-  std::uint64_t interval_ns = 0;  ///< of the curves
+  std::uint64_t interval_ns = 0;  ///< interval of the curves
 
   bool all_over() const {
     return std::ranges::all_of(jobs, [](const ControlledJob& j) { return j.over(); });
@@ -50,8 +50,8 @@ Result<void> set_up(RunState& run);
 /// "1.5 s".
 std::string seconds_text(std::chrono::nanoseconds time);
 
-/// Sleeps for a tick, the time between two looks of the controller at its jobs, or until a signal
-/// comes.
+/// Sleeps for a tick, or until a signal comes. A tick is the time between two looks of the
+/// controller at its jobs.
 void sleep_a_tick();
 
 }  // namespace shmif::perf

@@ -16,8 +16,8 @@ constexpr std::uint64_t kLookEvery = 100'000'000;
 constexpr double kMaxOfCpu = 0.005;
 constexpr double kNsOfSecond = 1e9;
 
-/// Whether the frames of the job pass network interfaces. Drops at interfaces hold back no other
-/// job.
+/// Whether the frames of the job pass network interfaces. Drops at interfaces can hold back only
+/// such a job.
 bool uses_network(EngineKind engine) noexcept {
   switch (engine) {
     case EngineKind::bus:
@@ -35,7 +35,7 @@ bool uses_network(EngineKind engine) noexcept {
   return true;
 }
 
-/// The jobs whose frames it receives. An echo job answers the one that asks it.
+/// The jobs that send to this job. An echo job answers its requester.
 std::vector<std::size_t> sources_of(const ControlledJob& job) {
   std::vector<std::size_t> all = job.senders;
   const bool is_answered = job.plan.options.rw == Role::pingpong && job.plan.to != kNoJob;
@@ -67,7 +67,7 @@ FaultTraffic fault_of(const std::string& where, const FaultOptions& options,
           .queue_full = made.queue_full};
 }
 
-/// "bus:/dev/shm/bus0" is the bus /dev/shm/bus0; empty: it is another wire.
+/// Turns "bus:/dev/shm/bus0" into /dev/shm/bus0; empty for another wire.
 std::string bus_of(const Wire& wire) {
   constexpr std::string_view kBus = "bus:";
   std::string address = wire.address();
@@ -99,7 +99,7 @@ void RunWatch::add_buses() {
   }
 }
 
-/// Jobs that have begun since the last look.
+/// Adds the jobs that have begun since the last look.
 void RunWatch::add_jobs() {
   for (std::size_t i = 0; i < run_.jobs.size(); ++i) {
     const ControlledJob& job = run_.jobs[i];
@@ -116,7 +116,7 @@ void RunWatch::add_jobs() {
       return "watches job " + job.plan.options.name + " by /proc/" + std::to_string(task) +
              (done ? "" : ": it cannot be read");
     });
-    if (done || errno == ENOENT || errno == ESRCH) continue;  // it may have ended
+    if (done || errno == ENOENT || errno == ESRCH) continue;  // the job may have ended
     const std::string folder = "/proc/" + std::to_string(task) + "/task";
     missing_.push_back({folder, "job \"" + job.plan.options.name + "\": cannot list " + folder +
                                     ": " + std::generic_category().message(errno)});
@@ -126,7 +126,7 @@ void RunWatch::add_jobs() {
 void RunWatch::look(std::uint64_t now_ns) {
   if (now_ns < next_ns_) return;
   add_jobs();
-  // The first look is a little before the start, while the jobs wait for it.
+  // The first look happens a little before the start, while the jobs wait for it.
   sampler_.sample(std::max(now_ns, start_ns_));
   const auto costly =
       static_cast<std::uint64_t>(sampler_.usual_look_seconds() / kMaxOfCpu * kNsOfSecond);
@@ -153,7 +153,7 @@ void add_unnoticed(JobTraffic& traffic, std::uint64_t lost, double end_s) {
   traffic.steps.back().lost += lost;
 }
 
-/// Of the jobs that receive.
+/// The traffic of the jobs that receive.
 std::vector<JobTraffic> RunWatch::traffic(const std::vector<JobResult>& results) const {
   std::vector<JobTraffic> all;
   for (std::size_t i = 0; i < run_.jobs.size(); ++i) {
@@ -183,7 +183,7 @@ std::vector<JobTraffic> RunWatch::traffic(const std::vector<JobResult>& results)
 }
 
 RunCauses RunWatch::finish(const std::vector<JobResult>& results, std::uint64_t now_ns) {
-  sampler_.sample(std::max(now_ns, start_ns_));  // what happened since the last look counts, too
+  sampler_.sample(std::max(now_ns, start_ns_));  // includes what happened since the last look
   const WhySeries& series = sampler_.series();
   debug(Debug::why, [&] {
     return "looked " + std::to_string(series.ends_s.size()) + " times at " +

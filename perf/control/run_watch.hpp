@@ -1,5 +1,5 @@
 #pragma once
-// RunWatch: looks at the jobs of a run while they work, and tells at the end what held them back.
+// RunWatch: looks at the jobs of a run while they work, and says at the end what held them back.
 // Internal to perf/control.
 
 #include <cstdint>
@@ -12,13 +12,15 @@
 
 namespace shmif::perf {
 
-/// Losses, overruns and latencies of a job, as its intervals have them.
+/// Losses, overruns and latencies of a job, taken from its intervals.
 JobTraffic traffic_of(const std::string& job, const std::vector<IntervalResult>& intervals);
-/// Adds to the last step what is missing from `lost` frames: no later frame arrived that would have
-/// shown that they were lost. `end_s`: the end of the only step, if the job has no intervals.
+/// Makes the steps have `lost` lost frames in all: adds the missing ones to the last step. They
+/// were not noticed earlier, because no later frame arrived. `end_s`: the end of the only step, if
+/// the job has no intervals.
 void add_unnoticed(JobTraffic& traffic, std::uint64_t lost, double end_s);
 
-/// Looks ten times a second, or, if there are very many jobs, as often as takes 0.5 % of a CPU.
+/// Looks ten times a second. If there are very many jobs, it looks less often, so that it takes 0.5
+/// % of a CPU.
 ///
 /// Threads: one at a time. Blocks: never for long.
 class RunWatch {
@@ -28,7 +30,8 @@ class RunWatch {
 
   /// Takes a look if one is due.
   void look(std::uint64_t now_ns);
-  /// Takes a last look. `run.jobs` must have all of their intervals; `results` are theirs.
+  /// Takes a last look. `run.jobs` must have all of their intervals; `results` are the results of
+  /// these jobs.
   RunCauses finish(const std::vector<JobResult>& results, std::uint64_t now_ns);
 
  private:
@@ -41,7 +44,7 @@ class RunWatch {
   std::uint64_t next_ns_ = 0;
   WhySampler sampler_;
   std::vector<bool> added_;               ///< indexed like the jobs
-  std::vector<MissingSource> missing_{};  ///< besides what the sampler notes
+  std::vector<MissingSource> missing_{};  ///< besides those that the sampler notes
 };
 
 }  // namespace shmif::perf

@@ -24,7 +24,7 @@
 namespace shmif::perf {
 namespace {
 
-/// How often the controller looks at its jobs.
+/// The controller looks at its jobs this often.
 constexpr std::uint64_t kTickNs = 5'000'000;
 constexpr std::uint64_t kDisplayEvery = 100'000'000;
 
@@ -61,16 +61,17 @@ struct Runner::Impl {
   RateWatch rates{run.jobs};
   SteadyWatch steady{run.jobs};
   Trigger trigger{run.options};
-  std::optional<RunWatch> watch;  // from the start of the first jobs on; empty: not wanted (why=0)
+  // Made at the start of the first jobs; empty if not wanted (why=0).
+  std::optional<RunWatch> watch;
   std::uint64_t next_display_ns = 0, next_status_ns = 0;
-  std::optional<CpuWindow> window;      // from when the first job leaves its ramp
+  std::optional<CpuWindow> window;      // begins when the first job leaves its ramp
   std::vector<CpuShare> window_shares;  // until the last generator was done
   bool generating = false;
-  std::unique_ptr<MemoryWatch> memory;      // null: nobody asked
-  std::unique_ptr<HeatFolder> heat_folder;  // null: nobody asked
+  std::unique_ptr<MemoryWatch> memory;      // null if not asked for
+  std::unique_ptr<HeatFolder> heat_folder;  // null if not asked for
   std::unique_ptr<HeatWatch> heat;
   std::vector<CounterCurve> counters = std::vector<CounterCurve>(run.jobs.size());
-  std::vector<bool> noticed;  // of each job: its notice was told
+  std::vector<bool> noticed;  // for each job: its notice was printed
   RunControl* control = nullptr;
   RunResult result;
 
@@ -92,8 +93,7 @@ struct Runner::Impl {
 
 // ---- While it runs ----
 
-/// Watches the CPUs while something is measured: not during the first ramp, and not during the last
-/// drain.
+/// Watches the CPUs while a job measures: not during the first ramp, and not during the last drain.
 void Runner::Impl::watch_cpus() {
   bool measures = false;
   bool generates = false;
@@ -201,7 +201,7 @@ void Runner::Impl::keep(std::vector<IntervalResult>& curve, const IntervalResult
 
 namespace {
 
-/// Takes the frames that came after all from the newest intervals that counted them as lost.
+/// Takes frames that arrived after all out of the newest intervals that counted them as lost.
 void take_back_found(std::vector<IntervalResult>& curve) {
   std::uint64_t found = std::exchange(curve.back().found_frames, 0);
   for (auto at = curve.rbegin(); at != curve.rend() && found != 0; ++at) {
@@ -221,7 +221,7 @@ void Runner::Impl::collect_intervals() {
     const std::uint64_t start_ns = job.block->start_ns.load(std::memory_order_acquire);
     const double start =
         static_cast<double>(start_ns - std::min(start_ns, starter.first_start_ns())) * 1e-9;
-    // Overwritten intervals are missing from the curve, not from the sums.
+    // Overwritten intervals are missing from the curve, but not from the sums.
     const std::uint64_t oldest = written > kIntervalBlocks / 2 ? written - kIntervalBlocks / 2 : 0;
     for (std::uint64_t n = std::max(job.intervals_read, oldest); n < written; ++n) {
       IntervalResult next = read_interval(job.block->intervals[n % kIntervalBlocks]);
@@ -272,14 +272,14 @@ void Runner::Impl::tell_interval(RunObserver* observer, std::uint64_t now) {
   RunProgress p = progress(now);
   for (std::size_t i = 0; i < run.jobs.size(); ++i) {
     p.jobs[i].last = std::exchange(run.jobs[i].untold, {});
-    run.jobs[i].untold.found_frames = p.jobs[i].last.found_frames;  // observers were told them
+    run.jobs[i].untold.found_frames = p.jobs[i].last.found_frames;  // observers have seen these
   }
   observer->on_interval(p);
 }
 
 namespace {
 
-/// What --debug=verify says of each flow at the end.
+/// Prints what --debug=verify says about each flow at the end.
 void tell_flows(const RunResult& result) {
   for (const JobResult& job : result.jobs) {
     for (const FlowResult& flow : job.flows) {
@@ -336,7 +336,7 @@ void Runner::Impl::step(RunObserver* observer) {
 RunResult Runner::run(RunObserver* observer, RunControl& control) {
   Impl& impl = *impl_;
   impl.control = &control;
-  // The instruments read the buses of the run, which somebody may truncate.
+  // The instruments read the buses of the run, and somebody may truncate these.
   (void)install_sigbus_guard();
   impl.result.began = std::chrono::system_clock::now();
   if (impl.run.options.membw) impl.memory = std::make_unique<MemoryWatch>(impl.run);

@@ -31,7 +31,7 @@ class MadeCgroups;
 
 /// What signal handlers or other threads tell a run.
 struct RunControl {
-  std::atomic<int> signal{0};       ///< the first one that asked to stop
+  std::atomic<int> signal{0};       ///< the first signal that asked to stop
   std::atomic<int> stops{0};        ///< how many signals asked to stop: the second one stops hard
   std::atomic<bool> status{false};  ///< print the status now
 
@@ -39,7 +39,7 @@ struct RunControl {
   /// They then start at this time of CLOCK_MONOTONIC or later.
   static constexpr std::uint64_t kHeld = ~std::uint64_t{0};
   std::atomic<std::uint64_t> start_at_ns{0};
-  /// The same trigger has fired on another server, and must fire here.
+  /// Set when the same trigger has fired on another server. Then it must fire here, too.
   std::atomic<bool> trigger{false};
   // Written by the run.
   std::atomic<bool> ready{false};  ///< the first jobs are initialised
@@ -47,13 +47,13 @@ struct RunControl {
   std::atomic<std::uint64_t> started_ns{0};
 };
 
-/// Threads: one at a time; RunControl from any. A thread job that is stuck forever outlives this
-/// object: see stuck().
+/// Threads: one at a time; any thread may use RunControl. A thread job that is stuck forever
+/// outlives this object: see stuck().
 class Runner {
  public:
   /// Makes the wires and the processes. Call it while the process has no other threads, if
-  /// possible. `groups`: those that earlier runs have made and left, and then also this one; null:
-  /// there are none. Errors: those of the media; the message names the job.
+  /// possible. `groups`: the cgroups that earlier runs have made and left; this run adds its own;
+  /// null if there are none. Errors: those of the media; the message names the job.
   static Result<std::unique_ptr<Runner>> create(const RunOptions& options,
                                                 std::vector<PlannedJob> plan,
                                                 std::shared_ptr<MadeCgroups> groups = nullptr);

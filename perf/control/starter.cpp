@@ -9,11 +9,10 @@
 namespace shmif::perf {
 namespace {
 
-/// Time between the order to go and the start, so that every job sees the order and is awake at the
-/// start.
+/// Time between the order to go and the start. Within it, every job sees the order and wakes up.
 constexpr std::uint64_t kStartAhead = 5'000'000;
 
-/// How long a job that gives up by itself after startup_timeout may take to say why.
+/// A job that gives up by itself after startup_timeout may take this long to say why.
 constexpr std::uint64_t kTellTime = 500'000'000;
 
 }  // namespace
@@ -60,7 +59,7 @@ void Starter::step(RunControl& control) {
 void Starter::order_batch(const std::vector<std::size_t>& ready) {
   Batch batch{{}, now_ns()};
   for (const std::size_t i : ready) {
-    if (run_.jobs[i].over() || run_.jobs[i].stop_ns != 0) continue;  // an earlier one failed
+    if (run_.jobs[i].over() || run_.jobs[i].stop_ns != 0) continue;  // an earlier job failed
     if (!run_.jobs[i].runner) {
       if (auto done = create_job(i); !done) {
         fail_start(i, done.error().message);

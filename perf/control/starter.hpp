@@ -18,12 +18,13 @@ class Starter {
  public:
   Starter(RunState& run, Supervisor& supervisor) : run_(run), supervisor_(supervisor) {}
 
-  /// Creates all jobs that are processes. Before any thread, because a fork copies no threads.
+  /// Creates all jobs that are processes. Call it before any thread exists, because a fork copies
+  /// no threads.
   void create_processes();
-  /// Orders jobs to initialise that wait for no others any more, and starts the batches that are
-  /// ready. To be called every tick.
+  /// Orders jobs to initialise when they no longer wait for others, and starts the batches that are
+  /// ready. Call it every tick.
   void step(RunControl& control);
-  /// When the first jobs began; 0: none has.
+  /// When the first jobs began; 0 if no job has begun.
   std::uint64_t first_start_ns() const noexcept { return first_start_ns_; }
 
  private:
@@ -34,7 +35,7 @@ class Starter {
   };
   Result<void> create_job(std::size_t i);
   void order_batch(const std::vector<std::size_t>& ready);
-  /// Checks whether all jobs are ready, and which never will be.
+  /// Checks whether all jobs are ready, and which jobs will never be.
   void advance(Batch& batch, RunControl& control);
   /// Sets one start time for all jobs of the batch.
   void begin(Batch& batch, RunControl& control);

@@ -19,9 +19,9 @@ class SteadyWatch {
  public:
   explicit SteadyWatch(std::span<const ControlledJob> jobs);
 
-  /// The jobs that have reached it since the last call.
+  /// The jobs that have reached their steady state since the last call.
   std::vector<std::size_t> check(std::uint64_t now_ns);
-  /// What was found for each job, as a text; empty if no job asked.
+  /// A text that says what was found for each job; empty if no job asked for it.
   std::optional<std::string> describe() const;
   /// The same as data.
   std::vector<SteadyStateResult> results() const;
@@ -30,7 +30,7 @@ class SteadyWatch {
   struct Line {
     std::size_t job;
     SteadyStateDetector detector;
-    std::uint64_t since_ns = 0;  // start of the current second; 0: not begun
+    std::uint64_t since_ns = 0;  // start of the current second; 0 if it has not begun
     std::uint64_t frames = 0, bytes = 0;
   };
   std::span<const ControlledJob> jobs_;

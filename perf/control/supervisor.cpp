@@ -9,10 +9,10 @@
 namespace shmif::perf {
 namespace {
 
-/// How long a job that was sent SIGTERM or stopped hard has until SIGKILL.
+/// After SIGTERM or a hard stop, a job has this long until SIGKILL.
 constexpr std::uint64_t kGrace = 1'000'000'000;
 
-/// When the job should end by its own runtime; 0: not known.
+/// When the job should end by its own runtime; 0 if that is not known.
 std::uint64_t own_end_ns(const ControlledJob& job) noexcept {
   const JobOptions& o = job.plan.options;
   const std::uint64_t start = job.block->start_ns.load(std::memory_order_acquire);
@@ -51,7 +51,7 @@ void Supervisor::finish(std::size_t i) {
                  : std::string("vanished while ") + name_of(state));
   }
   job.phase = ControlledJob::Phase::over;
-  // The receiver learns that no more frames will come. What the job has sent is in its block.
+  // This tells the receiver that no more frames will come. The job's block says what it has sent.
   job.flow->tx_done.store(true, std::memory_order_release);
   nobody_listens_to(i);
   if (!was_going) {
@@ -82,7 +82,7 @@ void Supervisor::after_the_end_of(std::size_t i) {
   const JobOptions& o = run_.jobs[i].plan.options;
   const bool failed = !run_.jobs[i].errors.empty();
   for (const std::size_t from : run_.jobs[i].senders) {
-    // What this sender sends can no longer be verified.
+    // Frames that this sender sends can no longer be verified.
     if (!run_.jobs[from].flow->tx_done.load(std::memory_order_acquire)) stop(from);
   }
   if (o.exitall || (failed && o.exitall_on_error)) {
@@ -102,13 +102,13 @@ void Supervisor::stop(std::size_t i) {
   if (job.over() || job.stop_ns != 0) return;
   job.stop_ns = now_ns();
   debug(Debug::process, [&] { return "orders job " + job.plan.options.name + " to stop"; });
-  // A receiver ends when its senders have ended, and nobody would verify what they send later.
+  // A receiver ends when its senders have ended. Frames sent later would not be verified.
   for (const std::size_t from : job.senders) stop(from);
   if (job.phase == ControlledJob::Phase::going) {
     job.block->order.store(Order::stop, std::memory_order_release);
     return;
   }
-  // It has not begun, and will not begin.
+  // The job has not begun, and will not begin.
   job.never_started = true;
   job.ended_by_us = true;
   job.block->order.store(Order::abandon, std::memory_order_release);
@@ -156,7 +156,7 @@ void Supervisor::note_done(std::size_t i, std::uint64_t now) {
   job.done_ns = now + drain_of(i);
 }
 
-/// How long a job may take to drain: its own frames, and those sent to it.
+/// How long a job may take to drain: to send its own frames, and to receive those sent to it.
 std::uint64_t Supervisor::drain_of(std::size_t i) const {
   std::chrono::nanoseconds longest = run_.plan[i].options.drain_time;
   for (const std::size_t from : run_.jobs[i].senders) {
@@ -165,9 +165,9 @@ std::uint64_t Supervisor::drain_of(std::size_t i) const {
   return 2 * ns(longest);
 }
 
-/// When a job should have ended at the latest; 0: not known. A job that only receives lasts as long
-/// as its senders, whatever its own runtime is. The senders are checked first, because it waits for
-/// them.
+/// When a job should have ended at the latest; 0 if that is not known. A job that only receives
+/// lasts as long as its senders, whatever its own runtime is. The senders are checked first,
+/// because it waits for them.
 std::uint64_t Supervisor::latest_end_ns(std::size_t i) const {
   const ControlledJob& job = run_.jobs[i];
   if (job.done_ns != 0) return job.done_ns;

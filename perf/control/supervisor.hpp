@@ -17,15 +17,15 @@ class Supervisor {
   void reap();
   /// Handles the end of a job that did not end by itself.
   void gone(std::size_t i);
-  /// Lets a job end: it sends no more, receives what is under way, and finishes.
+  /// Lets a job end: it sends no more, receives the frames that are on their way, and finishes.
   void stop(std::size_t i);
   void stop_all();
-  /// Lets all jobs end at once. Those that have not after a second are killed.
+  /// Orders all jobs to end at once. Jobs that have not ended after a second are killed.
   void stop_hard();
   /// Kills jobs that did not end.
   void check_stuck(std::uint64_t now);
   /// Threads that could not start, or were stuck, may still end. Until then they use the memory of
-  /// the run. Blocks: a second at most.
+  /// the run. Blocks: for a second at most.
   void leave_threads();
 
   bool stopping() const noexcept { return stopping_; }
@@ -33,8 +33,8 @@ class Supervisor {
 
  private:
   void finish(std::size_t i);
-  /// The jobs that sent to this job need not wait until it has received everything. Neither need
-  /// the jobs that answered it.
+  /// The jobs that sent to this job need not wait until it has received everything. The jobs that
+  /// answered it need not wait, either.
   void nobody_listens_to(std::size_t i);
   void after_the_end_of(std::size_t i);
   void end_background_jobs();

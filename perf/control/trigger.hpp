@@ -1,6 +1,6 @@
 #pragma once
 // Trigger: ends a run when a file appears, when a time has passed, or when a job received a
-// matching frame. Then it runs a command. It fires once.
+// matching frame. Then it runs a command. It fires only once.
 
 #include <cstdint>
 #include <functional>
@@ -18,15 +18,15 @@ class Trigger {
 
   /// Whether anything can fire it.
   bool exists() const noexcept;
-  /// Result: why it fires now, as a text; empty if it does not, or has fired before. Deletes the
-  /// file, so that it does not end the next run. `matched`: a job received a matching frame.
-  /// `elsewhere`: the same trigger fired on another server.
+  /// Result: a text that says why it fires now; empty if it does not fire, or has fired before.
+  /// Deletes the file, so that the file does not end the next run. `matched`: a job received a
+  /// matching frame. `elsewhere`: the same trigger fired on another server.
   std::optional<std::string> check(std::uint64_t since_start_ns, bool matched,
                                    bool elsewhere = false);
-  /// For a debug line: what fires it.
+  /// A text for a debug line: what can fire it.
   std::string waits_for() const;
-  /// Runs the command, if the trigger fired and there is one. Result: what went wrong; empty if
-  /// nothing did. Blocks, and `ended_early`: as shmif::perf::run_command().
+  /// Runs the command, if the trigger fired and there is one. Result: a text that says what went
+  /// wrong; empty after success. Blocks, and `ended_early`: as shmif::perf::run_command().
   std::optional<std::string> run_command(const std::function<bool()>& ended_early);
 
  private:
