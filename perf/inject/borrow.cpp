@@ -49,7 +49,7 @@ std::optional<T> read_object(int memory, std::uint64_t address) {
   return object;
 }
 
-/// Threads of one process, one of which is made to call.
+/// Holds the threads of one process, and makes one of them call userfaultfd(2).
 class Borrowing {
  public:
   Borrowing(const TaskId& process, const BorrowOptions& options)
@@ -71,7 +71,7 @@ class Borrowing {
     const std::string path = "/proc/" + std::to_string(process_.number) + "/mem";
     memory_ = UniqueFd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
     if (!memory_) return refusal_to_trace(process_, errno);
-    // Before its vDSO, which is one for 32 bits.
+    // Check this before the vDSO: a 32-bit program has one for 32 bits.
     if (std::ranges::none_of(held_.threads(), is_64_bit_thread)) return executes_32_bit();
     const auto place = find_room();
     if (!place) return place.error();
@@ -89,7 +89,7 @@ class Borrowing {
     return why;
   }
 
-  /// Whether it would probably work in a moment.
+  /// Whether another attempt in a moment would probably work.
   bool comes_soon() const noexcept { return comes_soon_; }
 
  private:
@@ -105,12 +105,12 @@ class Borrowing {
     return stat && stat->start_ticks == process_.start_ticks;
   }
 
-  /// While others of its threads are held.
+  /// Whether the first thread has ended. Call it while other threads are held.
   bool has_no_first_thread() const {
     return status_of(process_.number).find("\nState:\tZ") != std::string::npos;
   }
 
-  /// What can be known before anything is stopped.
+  /// Checks what can be known before any thread is stopped.
   Result<void> expect_permission() const {
     if (!can_borrow_calls()) {
       return Error(Errc::not_supported, "borrowing a call of another process works on x86-64 only");
@@ -159,7 +159,8 @@ class Borrowing {
       why = name_ + " handles its own system calls (PR_SET_SYSCALL_USER_DISPATCH)";
       return false;
     }
-    // Its way back leads through a stub that must stay: it is not led into another one (S2).
+    // The thread is in an old stub, which must stay until it has left. So do not lead the thread
+    // into another stub (S2).
     if (room_.contains(instruction_of(thread.state.registers))) {
       why = name_ + " is still in the code of a monitor that was killed (try again)";
       comes_soon_ = true;
@@ -173,7 +174,8 @@ class Borrowing {
     return true;
   }
 
-  /// rseq(2): where the kernel would send it to the start of the sequence.
+  /// Whether the thread is inside a restartable sequence, which the kernel would make it start
+  /// again (rseq(2)).
   bool is_in_sequence(const HeldThread& thread) const {
     RseqSetting setting{};
     if (::ptrace(kGetRseq, thread.number, sizeof setting, &setting) <= 0) return false;
@@ -190,7 +192,7 @@ class Borrowing {
     return code && instruction_of(thread.state.registers) - code->begin < code->bytes;
   }
 
-  /// S2: a place for the stub.
+  /// S2: finds a place for the stub.
   Result<std::uint64_t> find_room() {
     const auto maps = KernelFiles().read("/proc/" + std::to_string(process_.number) + "/maps");
     if (!maps) return refusal_to_trace(process_, ESRCH);
@@ -208,13 +210,13 @@ class Borrowing {
     if (const auto empty = room_.empty_place()) return *empty;
     const auto left = room_.left_behind();
     if (left.empty()) return none;
-    // Only of a thread that is held it is known where it is, and stays.
+    // Only if we hold a thread do we know where it is, and that it stays there.
     if (auto all = held_.hold_rest(); !all) return all.error();
     const auto unused = std::ranges::find_if(left, [&](std::uint64_t at) { return !is_used(at); });
     return unused != left.end() ? Result<std::uint64_t>(*unused) : Result<std::uint64_t>(none);
   }
 
-  /// Whether a thread is in this stub, or may come back to it from a handler.
+  /// Whether a thread is in this stub, or may return to it from a signal handler.
   bool is_used(std::uint64_t stub) const {
     constexpr std::size_t kStackBytes = std::size_t{256} << 10U;
     const auto is_in = [&](std::uint64_t address) { return address - stub < kStubBytes; };
@@ -231,8 +233,8 @@ class Borrowing {
     });
   }
 
-  /// The first word last when it is taken away, and first when it is written: a stub is known by
-  /// it.
+  /// A stub is recognised by its first word. So that word is the first to be written and the last
+  /// to be removed.
   bool write_stub(const HeldThread& thread, std::uint64_t at,
                   const std::vector<std::uint8_t>& code) {
     for (std::size_t i = 0; i < kStubBytes; i += kWordBytes) {
@@ -245,7 +247,8 @@ class Borrowing {
       held_.poke(thread, at + i - kWordBytes, 0);
     }
   }
-  /// While no thread is led there. Those that run cannot remove it.
+  /// Call it only while no thread is led there. Only a stopped thread can remove the stub, so this
+  /// tries all held threads.
   void remove_by_any(std::uint64_t at) {
     for (const HeldThread& each : held_.threads()) remove_stub(each, at);
   }
@@ -269,9 +272,10 @@ class Borrowing {
       thread.is_lost = true;
       const int signal = follow_stub(thread);
       if (signal < 0) break;
-      // A signal ends the call that it interrupts.
+      // A signal ends the call that it interrupts, so the call is not made again.
       if (signal > 0) thread.asks_again = false;
-      // Its mask first: were it the other way round, all signals could stay blocked (S1).
+      // Restore the mask first. If we were killed after restoring only the registers, all signals
+      // would stay blocked (S1).
       const bool is_back =
           (signal > 0 || held_.set_blocked(thread, thread.state.blocked)) && held_.set_back(thread);
       if (!is_back) break;
@@ -283,7 +287,7 @@ class Borrowing {
         if (file_) return std::move(file_);
         return Error::from_errno(error_, name_ + " cannot make a userfaultfd(2)");
       }
-      // The handler runs where the thread was.
+      // Let the handler run where the thread was.
       ThreadStop stop = held_.to_next_stop(thread, signal);
       while (stop.kind == ThreadStop::Kind::signal) stop = held_.to_next_stop(thread, stop.signal);
       if (stop.kind != ThreadStop::Kind::trap || !held_.look_at(thread)) break;
@@ -295,13 +299,15 @@ class Borrowing {
       return Error(Errc::busy, name_ + " gets signals all the time (try again)");
     }
     goes_on_ = false;
-    // The process has ended, or this thread of it does not stop: another one removes the stub.
+    // The process has ended, or this thread does not stop. In the second case another thread
+    // removes the stub.
     if (!thread.is_lost) remove_by_any(place);
     return refusal_to_trace(process_, ESRCH);
   }
 
-  /// Lets the thread run through the stub, and stops it behind the last call but one. Result: 0, or
-  /// the signal that it is about to get before it has begun; below 0: it has ended.
+  /// Lets the thread run through the stub, and stops it behind the last call but one. Result: 0; or
+  /// the number of a signal that came before the first call of the stub; below 0 if the thread has
+  /// ended or does not stop.
   int follow_stub(const HeldThread& thread) {
     constexpr int kStops = 6;  // the beginnings and ends of three calls
     constexpr int kEndOfCall = 4;
@@ -310,17 +316,17 @@ class Borrowing {
       if (stop.kind == ThreadStop::Kind::trap) continue;
       if (stop.kind == ThreadStop::Kind::signal) {
         if (stops == 0) return stop.signal;
-        return -1;  // all are blocked: only one that ends it
+        return -1;  // all are blocked: only a signal that kills can come
       }
       if (stop.kind != ThreadStop::Kind::call) return -1;
       if (++stops == kEndOfCall) fetch(thread);
     }
-    // In a stop of this kind the kernel restarts calls, and delivers signals.
+    // From a stop of this kind, the kernel restarts calls and delivers signals.
     const ThreadStop stop = held_.to_next_stop(thread, 0);
     return stop.kind == ThreadStop::Kind::trap ? 0 : -1;
   }
 
-  /// At the end of the call of userfaultfd(2).
+  /// Fetches the descriptor, when the thread is at the end of its call of userfaultfd(2).
   void fetch(const HeldThread& thread) {
     HeldThread now = thread;
     error_ = ESRCH;
@@ -334,7 +340,7 @@ class Borrowing {
         static_cast<int>(::syscall(SYS_pidfd_getfd, handle_.get(), static_cast<int>(result), 0)));
     error_ = errno;
     if (!file_) return;
-    // Threads may have tables of descriptors of their own: this could be another's.
+    // A thread can have its own table of descriptors. Then this number may name another file.
     std::array<char, kMaxLink> link{};
     const std::string path = "/proc/self/fd/" + std::to_string(file_.get());
     const ssize_t length = ::readlink(path.c_str(), link.data(), link.size());
@@ -354,14 +360,15 @@ class Borrowing {
   int error_ = 0;
   StubRoom room_;
   bool comes_soon_ = false;
-  bool goes_on_ = true;  ///< another thread can be tried
+  bool goes_on_ = true;  ///< try the next thread if this one fails
 };
 
 }  // namespace
 
 Result<UniqueFd> borrow_userfaultfd(const TaskId& process, const BorrowOptions& options) {
   Result<UniqueFd> file = Error(Errc::not_supported, "");
-  // Threads that this one traces are let go when it ends, also those that never stopped.
+  // Each attempt runs in a thread of its own. When that ends, the kernel lets go all threads that
+  // it traces, also those that never stopped.
   constexpr std::chrono::milliseconds kPause(2);
   constexpr std::chrono::seconds kPatience(2);
   const auto until = std::chrono::steady_clock::now() + kPatience;

@@ -24,7 +24,7 @@ constexpr int kCallStop = SIGTRAP | 0x80;  // PTRACE_O_TRACESYSGOOD
 constexpr unsigned kEventShift = 16;
 
 /// Calls that end with EINTR when their thread is stopped, although no signal comes (signal(7)).
-/// Nothing has been done then, so they can be made once more.
+/// Such a call has not done anything yet, so it can be made once more.
 constexpr std::array kFragileCalls = {
     SYS_epoll_pwait,  SYS_epoll_pwait2, SYS_semop,    SYS_semtimedop,     SYS_rt_sigtimedwait,
     SYS_io_getevents, SYS_read,         SYS_readv,    SYS_pread64,        SYS_preadv,
@@ -44,7 +44,7 @@ std::string task_folder(const TaskId& process, pid_t thread) {
   return "/proc/" + std::to_string(process.number) + "/task/" + std::to_string(thread);
 }
 
-/// "SigPnd:\t0000000000000200".
+/// Reads the signals in a line such as "SigPnd:\t0000000000000200".
 std::uint64_t signals_in(const std::string& status, const std::string& name) {
   constexpr std::size_t kDigits = 16;
   const std::size_t at = status.find('\n' + name + ":\t");
@@ -54,7 +54,7 @@ std::uint64_t signals_in(const std::string& status, const std::string& name) {
   return base::read_digits(text.substr(at + name.size() + 3, kDigits), kHexadecimal).value_or(0);
 }
 
-/// A signal comes that a handler of the thread waits for.
+/// Whether a signal is pending for which the thread has a handler.
 bool has_signal_to_handle(const TaskId& process, pid_t thread) {
   const auto status = KernelFiles().read(task_folder(process, thread) + "/status");
   if (!status) return true;
@@ -114,7 +114,7 @@ HeldThreads::~HeldThreads() {
   }
 }
 
-/// Threads that are not held yet and that live. `fragile`: also those that wait in such calls.
+/// Living threads that are not held yet. `fragile`: also those that wait in a fragile call.
 std::vector<pid_t> HeldThreads::not_held(bool fragile) const {
   std::vector<pid_t> found;
   const KernelFiles files;
@@ -138,7 +138,7 @@ std::vector<pid_t> HeldThreads::not_held(bool fragile) const {
 }
 
 Result<void> HeldThreads::hold() {
-  for (bool again = true; again;) {  // until no thread is new; each comes once, and time is limited
+  for (bool again = true; again;) {  // until no thread is new; each is held once, in limited time
     again = false;
     for (const pid_t number : not_held(false)) {
       const auto held = hold_one(number);
@@ -166,8 +166,8 @@ Result<void> HeldThreads::hold_rest() {
   return {};
 }
 
-/// Of two monitors that hold different threads, at least one sees the other: each holds its threads
-/// before it looks.
+/// If two monitors hold different threads, at least one sees the other, because each holds its
+/// threads before it looks.
 Result<void> HeldThreads::expect_no_other() const {
   for (const pid_t number : not_held(true)) {
     const auto status = KernelFiles().read(task_folder(process_, number) + "/status");
@@ -178,7 +178,7 @@ Result<void> HeldThreads::expect_no_other() const {
   return {};
 }
 
-/// Result: false if it has ended.
+/// Stops one thread. Result: false if it has ended.
 Result<bool> HeldThreads::hold_one(pid_t number) {
   before_step_();
   if (::ptrace(PTRACE_SEIZE, number, nullptr, PTRACE_O_TRACESYSGOOD) != 0) {
@@ -232,7 +232,7 @@ bool HeldThreads::set(const HeldThread& thread, const ThreadRegisters& registers
 
 bool HeldThreads::set_back(const HeldThread& thread) {
   const ThreadRegisters& registers = thread.state.registers;
-  // A signal that came meanwhile ends the call, if a handler runs.
+  // If a signal came meanwhile and a handler runs, the signal ends the call.
   const bool asks_again = thread.asks_again && !has_signal_to_handle(process_, thread.number);
   return set(thread, asks_again ? again(registers) : registers);
 }
@@ -273,7 +273,8 @@ ThreadStop HeldThreads::wait_for(pid_t number, Clock::time_point until) const {
   constexpr int kWho = __WALL | __WNOTHREAD;
   for (auto pause = kFirst;; pause = std::min(2 * pause, kLongest)) {
     siginfo_t seen{};
-    // WNOWAIT: if it has ended, its parent, which may be us, still has to learn how.
+    // WNOWAIT: if the thread has ended, its parent, which may be us, still has to learn how it
+    // ended.
     const int got = ::waitid(P_PID, static_cast<id_t>(number), &seen,
                              WSTOPPED | WEXITED | WNOHANG | WNOWAIT | kWho);
     if (got != 0 && errno != EINTR) return {};

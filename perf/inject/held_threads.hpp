@@ -1,5 +1,5 @@
 #pragma once
-// The threads of another process, stopped by ptrace for a moment.
+// Stops the threads of another process for a moment, with ptrace.
 
 #include <sys/types.h>
 
@@ -15,24 +15,24 @@
 
 namespace shmif::perf {
 
-/// A thread that is stopped, and where it goes on if nothing else is asked of it.
+/// A stopped thread, and where it goes on if its registers are not changed.
 struct HeldThread {
   pid_t number = 0;
   ThreadState state;
-  /// The call from which it is about to return failed only because it was stopped.
+  /// The thread is about to return from a call that failed only because the thread was stopped.
   bool asks_again = false;
-  /// It is in the stub, and finds its way alone.
+  /// The thread is in the stub, and finds its way back alone.
   bool is_lost = false;
 };
 
 /// How a stopped thread reported itself.
 struct ThreadStop {
   enum class Kind : std::uint8_t {
-    ended,   ///< or it executes another program
-    late,    ///< it has not stopped
+    ended,   ///< the thread has ended, or executes another program
+    late,    ///< the thread has not stopped in time
     trap,    ///< PTRACE_INTERRUPT, or a stop of the whole process
     call,    ///< it enters or leaves a system call
-    signal,  ///< which it is about to get
+    signal,  ///< it is about to get a signal
   };
   Kind kind = Kind::ended;
   int signal = 0;              ///< of Kind::signal
@@ -42,8 +42,8 @@ struct ThreadStop {
 /// Why this process cannot be traced, and what would change that. `number`: the errno.
 Error refusal_to_trace(const TaskId& process, int number, const KernelFiles& files = KernelFiles());
 
-/// Only the thread that made it may use it. If that thread ends, by SIGKILL as well, the kernel
-/// lets all of them go: no option of ptrace says otherwise.
+/// Only the thread that made this object may use it. If that thread ends, even by SIGKILL, the
+/// kernel lets all held threads go, because no option of ptrace says otherwise.
 class HeldThreads {
  public:
   using Clock = std::chrono::steady_clock;
@@ -52,30 +52,32 @@ class HeldThreads {
       : process_(process), before_step_(std::move(before_step)) {}
   HeldThreads(const HeldThreads&) = delete;
   HeldThreads& operator=(const HeldThreads&) = delete;
-  /// Lets them go.
+  /// Lets the threads go.
   ~HeldThreads();
 
-  /// Stops all, but those that wait in a call that would then fail with EINTR; if there are no
-  /// others, one of these. Blocks: two seconds at most. Errors: EPERM; Errc::busy if the process is
-  /// stopped by a signal, or another process traces any of its threads; Errc::timed_out if a thread
-  /// sleeps so that nothing can stop it.
+  /// Stops all threads, except those that wait in a call that would then fail with EINTR. If there
+  /// are no other threads, stops one of these. Blocks: two seconds at most. Errors: EPERM;
+  /// Errc::busy if the process is stopped by a signal, or another process traces any of its
+  /// threads; Errc::timed_out if a thread sleeps in a way that cannot be stopped.
   Result<void> hold();
-  /// Stops also those that hold() left alone.
+  /// Also stops the threads that hold() left alone.
   Result<void> hold_rest();
   std::vector<HeldThread>& threads() noexcept { return threads_; }
   const std::vector<HeldThread>& threads() const noexcept { return threads_; }
 
-  /// Changes of a held thread, each with before_step(). Result: whether it was possible.
+  /// The following functions change a held thread, and call before_step() first. Result: whether
+  /// the change was possible.
   bool set(const HeldThread& thread, const ThreadRegisters& registers);
-  /// As if it had not been stopped.
+  /// Restores the thread as if it had not been stopped.
   bool set_back(const HeldThread& thread);
   bool set_blocked(const HeldThread& thread, std::uint64_t blocked);
   bool poke(const HeldThread& thread, std::uint64_t address, std::uint64_t word);
-  /// Lets it run to its next call (`PTRACE_SYSCALL`) or until it is stopped again, and waits for
-  /// that: two seconds, on a machine that has no time for it.
+  /// Lets the thread run to its next call (`PTRACE_SYSCALL`) or until it is stopped again, and
+  /// waits for that; at most two seconds, which only a busy machine needs.
   ThreadStop to_next_call(const HeldThread& thread);
   ThreadStop to_next_stop(const HeldThread& thread, int signal);
-  /// Reads where it is now, and whether it asks again. Result: false if it has ended.
+  /// Reads where the thread is now, and whether it has to make its call again. Result: false if the
+  /// thread has ended.
   bool look_at(HeldThread& thread) const;
 
  private:

@@ -21,12 +21,12 @@ constexpr std::uint64_t kCode64 =
     0x33;  ///< the segment of 64-bit code; 0x23 is that of 32-bit code
 constexpr std::uint64_t kCallBytes = 2;  ///< of the instruction `syscall`
 constexpr std::uint64_t kX32 = 1U << 30U;
-// How the kernel marks a call that is to be restarted (include/linux/errno.h).
+// The values by which the kernel marks a call that it will restart (include/linux/errno.h).
 constexpr long kRestart = -512, kRestartAlways = -513, kRestartUnlessHandled = -514;
 constexpr long kRestartBlock = -516;
 constexpr int kUserModeOnly = 1;
 
-/// Machine code, byte by byte. Nothing in it uses the stack or changes a flag.
+/// Machine code, byte by byte. It never uses the stack and never changes a flag.
 class Code {
  public:
   void bytes(std::initializer_list<std::uint8_t> these) { code_.insert(code_.end(), these); }
@@ -38,7 +38,8 @@ class Code {
   void mov_eax(std::uint32_t value) { bytes({0xb8}), number(value, 4); }
   void mov_edi(std::uint32_t value) { bytes({0xbf}), number(value, 4); }
   void call() { bytes({0x0f, 0x05}); }
-  /// rt_sigprocmask(SIG_SETMASK, rip + (to come), nullptr, 8). Result: where the distance stands.
+  /// rt_sigprocmask(SIG_SETMASK, rip + (to come), nullptr, 8). Result: the offset of that distance
+  /// in the code.
   std::size_t set_mask() {
     mov_eax(SYS_rt_sigprocmask);
     mov_edi(SIG_SETMASK);
@@ -60,7 +61,7 @@ class Code {
   std::vector<std::uint8_t> code_;
 };
 
-/// What the kernel does with an interrupted call if no handler runs.
+/// The registers that the kernel would set for an interrupted call if no handler runs.
 ThreadRegisters restarted(const ThreadRegisters& registers) noexcept {
   const CallResult result = call_of(registers);
   if (result.call < 0) return registers;
@@ -92,7 +93,7 @@ int write_registers(pid_t thread, const ThreadRegisters& registers) noexcept {
 }
 
 bool is_64_bit(pid_t thread, const ThreadRegisters& registers) noexcept {
-  // `int 0x80` makes calls of 32-bit code, with other numbers, in any code.
+  // `int 0x80` makes 32-bit calls, which have other numbers, even from 64-bit code.
   __ptrace_syscall_info call{};
   const auto kind = static_cast<__ptrace_request>(PTRACE_GET_SYSCALL_INFO);
   const bool is_known = ::ptrace(kind, thread, sizeof call, &call) > 0;
@@ -136,7 +137,7 @@ std::vector<std::uint8_t> stub_for(const ThreadState& state) {
   code.mov_eax(SYS_close);
   code.call();
   const std::size_t old = code.set_mask();
-  // A call changes rax, rcx and r11; the others had its arguments.
+  // Each call changes rax, rcx and r11. The other registers held its arguments.
   code.bytes({0x48, 0xb8}), code.number(back.rax, 8);
   code.bytes({0x48, 0xb9}), code.number(back.rcx, 8);
   code.bytes({0x48, 0xba}), code.number(back.rdx, 8);
@@ -144,7 +145,7 @@ std::vector<std::uint8_t> stub_for(const ThreadState& state) {
   code.bytes({0x48, 0xbf}), code.number(back.rdi, 8);
   code.bytes({0x49, 0xba}), code.number(back.r10, 8);
   code.bytes({0x49, 0xbb}), code.number(back.r11, 8);
-  code.bytes({0xff, 0x25}), code.number(0, 4);  // jmp [rip]: to the number behind it
+  code.bytes({0xff, 0x25}), code.number(0, 4);  // jmp [rip]: to the address behind it
   code.number(back.rip, 8);
   code.point(all);
   code.number(~std::uint64_t{0}, 8);

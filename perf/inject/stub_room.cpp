@@ -14,7 +14,7 @@
 namespace shmif::perf {
 namespace {
 
-/// Bytes of an ELF file as it lies in memory: sections, and what is loaded.
+/// How many bytes of an ELF file in memory are used, by sections and by loaded segments.
 std::optional<std::uint64_t> image_bytes(const std::vector<std::uint8_t>& image) {
   Elf64_Ehdr head{};
   if (image.size() < sizeof head) return std::nullopt;

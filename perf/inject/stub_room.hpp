@@ -1,5 +1,5 @@
 #pragma once
-// Where a piece of code can lie in another process: behind the image of the vDSO (rule S2 of
+// Finds places for a piece of code in another process: behind the image of the vDSO (rule S2 of
 // perf/inject/borrow.hpp).
 
 #include <cstddef>
@@ -12,23 +12,24 @@
 
 namespace shmif::perf {
 
-/// A part of a process's memory, as far as it can be read. `memory`: /proc/PID/mem.
+/// Reads a part of a process's memory, as far as it can be read. `memory`: a descriptor of
+/// /proc/PID/mem.
 std::vector<std::uint8_t> read_memory(int memory, std::uint64_t address, std::size_t bytes);
 
-/// `maps`: the text of /proc/PID/maps.
+/// Finds the mapping of the vDSO; empty if there is none. `maps`: the text of /proc/PID/maps.
 std::optional<base::MappedRange> vdso_in(const std::string& maps);
 
 /// Places of kStubBytes each.
 class StubRoom {
  public:
   StubRoom() = default;
-  /// `bytes`: of the whole mapping. Result: nothing if this is no ELF file for 64 bits.
+  /// `bytes`: the contents of the whole mapping. Result: empty if this is not a 64-bit ELF file.
   static std::optional<StubRoom> behind(const base::MappedRange& vdso,
                                         std::vector<std::uint8_t> bytes);
 
   bool contains(std::uint64_t address) const noexcept { return address - begin_ < end_ - begin_; }
   const std::vector<std::uint64_t>& places() const noexcept { return places_; }
-  /// A place where nothing is.
+  /// A place where all bytes are 0; empty if there is none.
   std::optional<std::uint64_t> empty_place() const;
   /// Places with a stub, whose monitor may have been killed.
   std::vector<std::uint64_t> left_behind() const;

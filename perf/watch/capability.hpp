@@ -1,5 +1,6 @@
 #pragma once
-// What an instrument can do on this machine, and if it cannot, why and what would change that.
+// Tells what an instrument can do on this machine. If it cannot do something, tells why, and what
+// would help.
 
 #include <string>
 
@@ -8,7 +9,7 @@ namespace shmif::perf {
 enum class Support {
   supported,
   not_supported,  ///< the machine or its kernel does not have it
-  not_permitted,  ///< it has it, and refuses it to us
+  not_permitted,  ///< the machine has it, but we may not use it
 };
 constexpr const char* word_of(Support state) noexcept {
   switch (state) {
@@ -22,9 +23,9 @@ constexpr const char* word_of(Support state) noexcept {
 struct Capability {
   std::string name;  ///< "why", "counters.hardware", "heat.client"
   Support state = Support::supported;
-  std::string reason;       ///< which file or call says so, and what; empty if supported in full
-  std::string enable_with;  ///< the command or setting that would help; empty: nothing would
-  std::string tested{};     ///< what it was tested on; empty: on real hardware
+  std::string reason;       ///< which file or call says so, and what it says; empty if all works
+  std::string enable_with;  ///< the command or setting that would help; empty if there is none
+  std::string tested{};     ///< what it was tested on; empty for real hardware
 };
 
 /// Errno values by which the kernel says that the caller lacks a privilege.

@@ -34,7 +34,7 @@ Result<void> set_weight(const std::string& path, std::uint32_t weight) {
           "/cgroup.subtree_control");
 }
 
-/// A process that has ended may be counted in its group for a moment.
+/// Tries for a moment, because the kernel may still count a process that has ended in its group.
 bool removed(const std::string& path) {
   constexpr int kTries = 200;
   constexpr timespec kPause{0, 5'000'000};
@@ -78,7 +78,7 @@ Result<void> MadeCgroups::make(const Wish& wish) {
                                    "yourself, name another one, or remove it with rmdir if a run "
                                    "that was killed left it)");
   }
-  if (!has_file(parent_of(path), "cgroup.controllers")) return {};  // nothing of version 2
+  if (!has_file(parent_of(path), "cgroup.controllers")) return {};  // not of version 2
   if (::mkdir(path.c_str(), 0755) != 0) {
     return Error::from_errno(errno, "cannot make cgroup " + path,
                              "its parent must be yours: run as root, or under systemd-run --user "
@@ -92,7 +92,7 @@ Result<void> MadeCgroups::make(const Wish& wish) {
 std::vector<std::string> MadeCgroups::remove() {
   std::vector<std::string> left;
   const auto made = std::exchange(made_, {});
-  // The path of a group sorts behind that of its parent, which must be empty to be removed.
+  // A group must be removed before its parent. Its path sorts behind the parent's, so go backwards.
   for (auto group = made.rbegin(); group != made.rend(); ++group) {
     const std::string& path = group->first;
     if (group->second) {

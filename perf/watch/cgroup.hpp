@@ -1,5 +1,5 @@
 #pragma once
-// Control groups of version 2: where they are, and those that a run makes.
+// Finds control groups of version 2, and makes them for a run.
 
 #include <cstdint>
 #include <map>
@@ -11,35 +11,35 @@
 namespace shmif::perf {
 
 /// The directory of a group. `name` is its path, or its path below /sys/fs/cgroup, as cgroup tools
-/// write it. Threads: any. Blocks: while it looks at the file system.
+/// write it. Threads: any. Blocks: while it reads the file system.
 std::string cgroup_path(const std::string& name);
 
-/// The groups that the runs of a campaign made, and that they remove. Threads: one at a time.
+/// The groups that the runs of a campaign make and remove. Threads: one at a time.
 class MadeCgroups {
  public:
   struct Wish {
     std::string name;
-    std::uint32_t weight = 0;  ///< its share of the CPUs (cpu.weight); 0: the kernel's
-    bool stays = false;        ///< it is not removed
+    std::uint32_t weight = 0;  ///< its share of the CPUs (cpu.weight); 0: the kernel's default
+    bool stays = false;        ///< remove() leaves it
   };
   MadeCgroups() = default;
   MadeCgroups(MadeCgroups&& other) noexcept = default;
   MadeCgroups& operator=(MadeCgroups&& other) noexcept = default;
-  /// As remove(); what cannot be removed stays.
+  /// Does what remove() does. A group that cannot be removed stays.
   ~MadeCgroups();
 
-  /// Makes the group if there is none, and its parent is a group of version 2. A parent is never
-  /// made. Result: also done if nothing could be made, for which entering the group says why.
-  /// Errors: exists for a weight of a group that exists, and was not made here; the system's, with
-  /// the remedy.
+  /// Makes the group if it is missing and its parent is a group of version 2. Never makes a parent.
+  /// Succeeds also if the parent is not of version 2: entering the group then fails and says why.
+  /// Errors: exists if a weight is wanted for a group that exists and was not made here; the
+  /// system's, with the remedy.
   Result<void> make(const Wish& wish);
-  /// Removes the groups that make() made, but not those that stay, nor others. Result: those that
-  /// could not be removed, each with the reason. Call it when their processes have ended. Blocks:
-  /// up to a second for each group that still has a process.
+  /// Removes the groups that make() made, except those that stay. Result: the groups that could not
+  /// be removed, each with the reason. Call it when their processes have ended. Blocks: up to a
+  /// second for each group that still has a process.
   std::vector<std::string> remove();
 
  private:
-  std::map<std::string, bool> made_;  // by path: whether it stays
+  std::map<std::string, bool> made_;  // path to whether it stays
 };
 
 }  // namespace shmif::perf

@@ -22,7 +22,8 @@ namespace {
 
 constexpr int kNotExecuted = 125;
 
-/// Where a child failed, and why. An empty message (end of the connection) says that it did not.
+/// Where a child failed, and why. An empty message (end of the connection) means that it did not
+/// fail.
 struct Failure {
   enum class Of : int { none, output, cpu, program } of = Of::none;
   int number = 0;
@@ -34,13 +35,14 @@ struct Failure {
   ::_exit(kNotExecuted);
 }
 
-/// In the forked child: only calls that are safe after a fork of a process with threads.
+/// Runs in the forked child. Makes only calls that are safe after a process with threads has
+/// forked.
 [[noreturn]] void run_child(char* const* argv, const ChildOptions& options, int output, int gate,
                             pid_t parent) noexcept {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (::getppid() != parent) ::_exit(kNotExecuted);
   if (options.own_group) ::setpgid(0, 0);
-  base::state_for_programs({}).restore();  // without a noted one: nothing blocked, nothing ignored
+  base::state_for_programs({}).restore();  // no state noted: block and ignore no signal
   if (options.no_input) {
     const int nothing = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
     if (nothing >= 0) ::dup2(nothing, STDIN_FILENO);
@@ -59,12 +61,13 @@ struct Failure {
   const Failure ready;
   if (::write(gate, &ready, sizeof ready) != sizeof ready) ::_exit(kNotExecuted);
   char go = 0;
-  if (::read(gate, &go, 1) != 1) ::_exit(kNotExecuted);  // our owner does not want it any more
+  if (::read(gate, &go, 1) != 1) ::_exit(kNotExecuted);  // the owner has gone away
   ::execvp(argv[0], argv);
   fail(gate, Failure::Of::program);
 }
 
-/// Blocks: until the child says something, has ended, or executes its program.
+/// Reads the child's next message. Blocks: until the child sends one, has ended, or executes its
+/// program.
 Failure hear(int gate) noexcept {
   Failure failure;
   ssize_t got = 0;
@@ -183,7 +186,7 @@ int HeldChild::wait() {
   int status = 0;
   while (!status_) {  // until it has ended
     if (::waitpid(pid_, &status, 0) == pid_) status_ = status;
-    // If SIGCHLD is ignored, the kernel keeps no status.
+    // If this process ignores SIGCHLD, the kernel does not keep the status.
     if (!status_ && errno != EINTR) status_ = 0;
   }
   return *status_;
@@ -191,7 +194,7 @@ int HeldChild::wait() {
 
 void HeldChild::kill(int signal) noexcept {
   if (pid_ < 0 || status_) return;
-  // The group may not exist yet, if the child has not come that far.
+  // The child may not have made its group yet.
   if (own_group_) ::kill(-pid_, signal);
   ::kill(pid_, signal);
 }

@@ -1,8 +1,8 @@
 #pragma once
-// The files in which the kernel describes itself and the machine (/proc, /sys), below a root
-// directory: "/" for this machine, or a recorded tree for tests and for machines at other places.
+// The files in which the kernel describes itself and the machine (/proc, /sys). They lie below a
+// root directory: "/" for this machine, or a recorded tree for tests and for other machines.
 //
-// Threads: any. Blocks: as the kernel does for such a file.
+// Threads: any. Blocks: while the kernel reads or writes the file.
 
 #include <cstdint>
 #include <string>
@@ -13,7 +13,7 @@
 
 namespace shmif::perf {
 
-/// What helps if a call failed for want of file descriptors; empty for every other errno.
+/// What helps if a call failed because file descriptors ran out; empty for every other errno.
 const char* descriptor_remedy(int number) noexcept;
 
 class KernelFiles {
@@ -27,12 +27,12 @@ class KernelFiles {
   /// The whole text of a file of at most 16 MiB. Errors: the errno of the call that failed; Errc::
   /// bad_argument for a larger file.
   Result<std::string> read(std::string_view name) const;
-  /// The number that is all that the file says, in decimal digits. Errors: also Errc::bad_argument
-  /// for other text. An empty file is an error, too.
+  /// Reads a file that contains only a number in decimal digits. Errors: those of read();
+  /// Errc::bad_argument for other text and for an empty file.
   Result<std::uint64_t> read_number(std::string_view name) const;
-  /// The same for a setting that may be below 0.
+  /// The same for a number that may be below 0.
   Result<std::int64_t> read_signed(std::string_view name) const;
-  /// Writes `text` by one call, as such files need it. Errors: the errno, also if the kernel took
+  /// Writes `text` in one call, as such files need it. Errors: the errno, also if the kernel took
   /// only a part.
   Result<void> write(std::string_view name, std::string_view text) const;
   /// The names in a directory, sorted, without "." and "..".

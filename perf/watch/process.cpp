@@ -17,10 +17,10 @@ namespace shmif::perf {
 namespace {
 
 constexpr std::size_t kFirstField = 3;
-constexpr std::size_t kLastField = 39;  ///< of those that are read
+constexpr std::size_t kLastField = 39;  ///< the last one that we read
 
-/// The words of /proc/PID/stat behind the name: word 0 is field 3. Fewer if the text is cut off.
-/// Many instruments read such a text many times a second, so nothing is allocated.
+/// The words of /proc/PID/stat behind the name: word 0 is field 3. A truncated text has fewer
+/// words. Many instruments read such a text many times a second, so this does not allocate memory.
 struct StatWords {
   std::array<std::string_view, kLastField - kFirstField + 1> words{};
   std::size_t count = 0;
@@ -40,7 +40,7 @@ Error other_form() {
   return {Errc::bad_argument, "not as proc_pid_stat(5) describes it"};
 }
 
-/// "SigPnd:\t0000000000000100".
+/// Whether SIGKILL is pending, according to the line "SigPnd:\t0000000000000100".
 bool is_to_be_killed(const std::string& status) {
   constexpr std::string_view kName = "\nSigPnd:\t";
   constexpr std::size_t kDigits = 16;
@@ -56,7 +56,7 @@ bool is_to_be_killed(const std::string& status) {
 
 Result<TaskStat> read_task_stat(std::string_view text) {
   const std::size_t open = text.find('(');
-  const std::size_t close = text.rfind(')');  // the name may have parentheses itself
+  const std::size_t close = text.rfind(')');  // the name may contain parentheses
   if (open == std::string_view::npos || close == std::string_view::npos || close < open) {
     return other_form();
   }
@@ -131,7 +131,7 @@ bool outlives_first_thread(const TaskId& process, const KernelFiles& files) {
   const auto names = files.list(folder + "/task");
   return names && std::ranges::any_of(*names, [&](const std::string& name) {
            const std::string task = folder + "/task/" + name;
-           // One that is to die with its process has SIGKILL pending, and exits then.
+           // A thread that will die with its process has SIGKILL pending first, and then exits.
            const auto status = files.read(task + "/status");
            const auto line = files.read(task + "/stat");
            const auto stat = line ? read_task_stat(*line) : Result<TaskStat>(line.error());
@@ -149,7 +149,7 @@ Result<Process> Process::open(pid_t pid, const KernelFiles& files) {
   if (!file && errno == ENOSYS) {
     return Error(Errc::not_supported, "cannot watch " + name + ": Linux 5.3 or newer is needed");
   }
-  // Newer kernels say ENOENT, older ones EINVAL.
+  // Newer kernels return ENOENT, older ones EINVAL.
   if (!file && (errno == EINVAL || errno == ENOENT)) {
     return Error::from_errno(ESRCH, "cannot watch " + name,
                              "it is a thread: give the number of its process");
@@ -160,7 +160,7 @@ Result<Process> Process::open(pid_t pid, const KernelFiles& files) {
   const auto stat = read_task_stat(*text);
   if (!stat) return Error(stat.error().code, name + ": " + stat.error().message);
   Process process({pid, stat->start_ticks}, std::move(file));
-  // Had it ended before the file was read, the file could be another process's.
+  // If the process ended before we read the file, the file may be another process's.
   if (process.has_ended()) return Error::from_errno(ESRCH, "cannot watch " + name);
   return process;
 }

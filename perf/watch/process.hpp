@@ -1,6 +1,6 @@
 #pragma once
-// A process that an instrument watches: it may end, exec or fork meanwhile, and its number may be
-// given to another process.
+// A process that an instrument watches. It may end, exec or fork meanwhile, and another process may
+// get its number.
 
 #include <sys/types.h>
 
@@ -15,8 +15,8 @@
 
 namespace shmif::perf {
 
-/// The fields of a text as in /proc/PID/stat that instruments use. A name with spaces, parentheses
-/// or newlines is read as it is.
+/// The fields of a text as in /proc/PID/stat that instruments use. The name may contain spaces,
+/// parentheses and newlines.
 struct TaskStat {
   std::string name;
   char state = '?';  ///< 'R' running or ready to run, 'S', 'D', 'T' stopped, 't' traced, 'Z', 'X'
@@ -27,21 +27,21 @@ struct TaskStat {
   std::uint64_t start_ticks = 0;
   int cpu = -1;  ///< where it ran last
 };
-/// Errors: Errc::bad_argument for a text that is cut off or has another form.
+/// Errors: Errc::bad_argument for a text that is truncated or has another form.
 Result<TaskStat> read_task_stat(std::string_view text);
 
-/// Process numbers as "12" or "12,13": digits only, none twice, at most 1024. Errors: Errc::
-/// bad_argument, and the message names the word.
+/// Reads process numbers such as "12" or "12,13": only digits, no number twice, at most 1024.
+/// Errors: Errc::bad_argument, and the message names the wrong word.
 Result<std::vector<pid_t>> read_pids(std::string_view text);
 
-/// Whether /proc below the root of `files` numbers processes as this process does. In a new PID
-/// namespace, /proc is still that of the outer one until another is mounted: the same numbers are
-/// those of other processes. Errors: Errc::not_supported if it does not. A /proc without a link
-/// "self" tells nothing, and is no error.
+/// Checks that /proc below the root of `files` numbers processes as this process does. In a new PID
+/// namespace, /proc belongs to the outer namespace until another one is mounted. Its numbers then
+/// belong to other processes. Errors: Errc::not_supported if the numbers differ. If /proc has no
+/// link "self", this cannot be known, and the check succeeds.
 Result<void> check_numbers(const KernelFiles& files = KernelFiles());
 
-/// Whether its first thread has ended and another one goes on (pthread_exit(3)). /proc/PID then
-/// shows a zombie without memory.
+/// Whether the first thread has ended (pthread_exit(3)) and another thread still runs. /proc/PID
+/// then shows a zombie without memory.
 bool outlives_first_thread(const TaskId& process, const KernelFiles& files = KernelFiles());
 
 /// A living process. Threads: one at a time. Blocks: never.

@@ -1,5 +1,5 @@
 #pragma once
-// A process or a thread, by more than its number.
+// Identifies a process or a thread by more than its number.
 
 #include <sys/types.h>
 
@@ -7,8 +7,7 @@
 
 namespace shmif::perf {
 
-/// A task (a process, or a thread of one) that cannot be confused with a later one of the same
-/// number.
+/// A task: a process, or a thread of one. A later task with the same number has another TaskId.
 struct TaskId {
   pid_t number = 0;
   std::uint64_t start_ticks = 0;  ///< since boot, field 22 of proc_pid_stat(5)
