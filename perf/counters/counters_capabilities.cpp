@@ -38,7 +38,7 @@ Capability asked(const std::string& name, CounterEvent event, const Sampling& sa
                  KernelCounters& kernel) {
   Capability capability{name, Support::supported, {}, {}};
   for (const bool with_kernel : {true, false}) {
-    // A tracepoint is in the kernel, and is not reached in user space.
+    // A tracepoint lies in the kernel: user space never reaches it.
     if (!with_kernel && event.type == PERF_TYPE_TRACEPOINT) break;
     event.exclude_kernel = !with_kernel;
     CounterSession session = session_over({.ring_pages = 1}, kernel);
@@ -107,7 +107,7 @@ Capability kernel_symbols(const KernelFiles& files) {
   } else if (text->find_first_not_of('0') == text->find(' ')) {
     capability.state = Support::not_permitted;
     capability.reason = path + " has zeros for addresses";
-    // The kernel asks both (kernel/ksyms_common.c).
+    // The kernel checks both settings (kernel/ksyms_common.c).
     const auto restricted = files.read_number("/proc/sys/kernel/kptr_restrict");
     const bool is_open = restricted && *restricted == 0;
     capability.enable_with =
@@ -117,7 +117,7 @@ Capability kernel_symbols(const KernelFiles& files) {
   return capability;
 }
 
-/// Of a tree: what its files tell.
+/// For a recorded tree (--sysroot): what its files tell.
 std::vector<Capability> recorded(const KernelFiles& files) {
   const auto paranoid = files.read_signed(kParanoid);
   const std::string path = files.path(kParanoid);

@@ -9,11 +9,11 @@
 
 namespace shmif::perf {
 
-/// "counters.software", ".hardware", ".tracepoints", ".sampling" and ".kernel_symbols". For the
-/// machine itself, the kernel is asked to open each kind of event; of a tree, its files tell.
-/// Threads: any. Blocks: as the kernel does for such files.
+/// "counters.software", ".hardware", ".tracepoints", ".sampling" and ".kernel_symbols". On the
+/// machine itself, asks the kernel to open each kind of event; for a recorded tree, reads its
+/// files. Threads: any. Blocks: as the kernel does for such files.
 std::vector<Capability> counters_capabilities(const KernelFiles& files);
-/// The same, with another kernel for "/".
+/// The same for a machine, but asks `kernel` instead of the real one.
 std::vector<Capability> counters_capabilities_by(const KernelFiles& files, KernelCounters& kernel);
 
 }  // namespace shmif::perf

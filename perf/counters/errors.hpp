@@ -1,14 +1,14 @@
 #pragma once
-// How a call of a counter session fails when the session, and not the kernel, refuses it.
+// The errors of calls that the counter session itself refuses, not the kernel.
 
 #include <system_error>
 
 namespace shmif::perf {
 
 enum class CounterErrc {
-  busy = 1,     ///< legal at another time: the session is loaded, counts, or is masked
-  invalid,      ///< not legal in this state, or an argument that is wrong
-  bad_session,  ///< there is no session: it was moved away
+  busy = 1,     ///< legal at another time: the session is now loaded, counting, or masked
+  invalid,      ///< not legal in this state, or a wrong argument
+  bad_session,  ///< the session was moved to another object
 };
 
 /// The category of CounterErrc, named "shmif counters". Thread-safe.

@@ -16,7 +16,7 @@ std::string set_name(unsigned id) {
   return "event set " + std::to_string(id);
 }
 
-/// Why this event cannot be sampled so; empty if it can.
+/// Why an event cannot be sampled with these settings; empty if it can.
 std::string wrong_sampling(const Sampling& sampling) {
   if (sampling.period != 0 && sampling.frequency != 0) {
     return "it has both a period and a frequency";
@@ -132,7 +132,7 @@ int EventSets::turn_left_ms(Clock::time_point now) const {
 
 // ---- Events ----
 
-/// Whether the set has an event that masks or switches, here or `beside`.
+/// Whether the set has an event that masks or switches, among its own events or those in `beside`.
 bool EventSets::has_trigger(unsigned set, std::span<const EventSetup> beside) const {
   const auto triggers = [set](const EventSetup& setup) {
     return setup.set == set && is_trigger(setup.sampling);
@@ -226,7 +226,7 @@ std::optional<double> EventSets::scaled(const ProgrammedEvent& event, const Coun
   if (sum.running_ns == 0) return std::nullopt;
   const auto counted = static_cast<double>(sum.value);
   const auto running = static_cast<double>(sum.running_ns);
-  // With one set, only the kernel switches, and its own times say how often.
+  // With one set, only the kernel switches events, and its own times tell how long each counted.
   const std::uint64_t since = alone() ? sum.enabled_ns : clock - event.clock_begin;
   const double share = std::max(1.0, static_cast<double>(since) / running);
   return static_cast<double>(event.initial) + counted * share;

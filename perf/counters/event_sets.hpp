@@ -1,6 +1,6 @@
 #pragma once
-// The events that a counter session was programmed with, the sets that they belong to, and whose
-// turn it is. Nothing here asks the kernel.
+// The events that a counter session was programmed with, their sets, and which set is active. This
+// code makes no system calls.
 
 #include <chrono>
 #include <cstdint>
@@ -15,7 +15,7 @@
 
 namespace shmif::perf {
 
-/// What was counted.
+/// The counts of an event.
 struct CountSum {
   std::uint64_t value = 0;
   std::uint64_t enabled_ns = 0;
@@ -25,11 +25,11 @@ struct CountSum {
 
 struct ProgrammedEvent {
   EventSetup setup;
-  std::uint64_t initial = 0;  ///< of the value
-  CountSum before{};          ///< counted before this load, since `initial` was set
+  std::uint64_t initial = 0;  ///< the value counts on from here
+  CountSum before{};          ///< counts of earlier loads, since `initial` was set
   std::uint64_t clock_begin = 0;
-  CountSum now{};       ///< for one read: since the load
-  bool wanted = false;  ///< by that read
+  CountSum now{};       ///< counts since the load, of the newest read
+  bool wanted = false;  ///< that read asks for this event
 };
 
 /// Threads: one at a time.
@@ -37,25 +37,25 @@ class EventSets {
  public:
   using Clock = std::chrono::steady_clock;
 
-  /// Errors of these: invalid, with the first wrong element; then nothing has changed.
+  /// Errors of create() and remove(): invalid, with the first wrong element; nothing is changed.
   Result<void> create(std::span<const SetSetup> sets);
   Result<void> remove(std::span<const unsigned> ids);
-  /// Adds events. `clock`: the session's, now. Result: the number of the first.
+  /// Adds events. `clock`: the session's clock now. Result: the number of the first event.
   Result<std::size_t> program(std::span<const EventSetup> events, std::uint64_t clock);
-  /// Takes the last events away, from this number on.
+  /// Removes the events from number `first` on.
   void forget_from(std::size_t first) { events_.resize(first); }
   Result<void> check(std::span<const ValueSetup> values) const;
   Result<void> check(std::span<const Reading> readings) const;
-  /// `clock`: the session's, if it counts.
+  /// `clock`: the session's clock, if the session counts.
   Result<void> query(std::span<SetQuery> sets, std::optional<std::uint64_t> clock) const;
 
-  /// By their numbers; those of sets that were deleted are none.
+  /// The events, indexed by their numbers. An event whose set was deleted is empty.
   std::vector<std::optional<ProgrammedEvent>>& events() noexcept { return events_; }
   const std::vector<std::optional<ProgrammedEvent>>& events() const noexcept { return events_; }
   const EventSetup& setup(std::size_t event) const { return events_[event]->setup; }
   /// "\"cycles\"".
   std::string name_of(std::size_t event) const { return '"' + setup(event).event.name + '"'; }
-  /// Whether an overflow of one of them masks the session.
+  /// Whether an overflow of one of the events masks the session.
   bool any_mask() const noexcept;
 
   void want_all() noexcept;
@@ -64,22 +64,22 @@ class EventSets {
   /// Keeps what was read for a later load.
   void keep_counts() noexcept;
   void give(const ValueSetup& value, std::uint64_t clock);
-  /// Fills a reading from what was read. `clock`: the session's.
+  /// Fills a reading from what was read. `clock`: the session's clock.
   void fill(Reading& reading, std::uint64_t clock) const;
 
   bool has(unsigned id) const { return sets_.contains(id); }
   bool alone() const noexcept { return sets_.size() < 2; }
   unsigned active() const noexcept { return active_; }
-  unsigned next() const;  ///< after the active one
+  unsigned next() const;  ///< the set after the active one
   void choose(unsigned id) noexcept { active_ = id; }
 
-  /// The active set's turn begins, when the session's clock is at `clock`.
+  /// Begins the turn of the active set; the session's clock is at `clock`.
   void begin_turn(std::uint64_t clock, Clock::time_point now);
   void end_turn(std::optional<std::uint64_t> clock);
-  /// The turn is not over for this target: it begins again.
+  /// Gives the active set a new full turn, because the target did not run during this one.
   void extend_turn(Clock::time_point now);
   std::uint64_t turn_began() const { return sets_.at(active_).active_since; }
-  /// -1: it does not end by time.
+  /// How long the turn still lasts; -1: it does not end by time.
   int turn_left_ms(Clock::time_point now) const;
 
  private:
@@ -87,7 +87,7 @@ class EventSets {
     SetSetup setup;
     std::uint64_t activations = 0;
     std::uint64_t active_ns = 0;
-    std::uint64_t active_since = 0;  ///< by the session's clock; while it is active
+    std::uint64_t active_since = 0;  ///< by the session's clock; valid while the set is active
   };
   Result<void> check(std::span<const SetSetup> sets) const;
   bool has_trigger(unsigned set, std::span<const EventSetup> beside) const;
@@ -101,7 +101,7 @@ class EventSets {
   Clock::time_point turn_end_{};
 };
 
-/// Whether an overflow of an event so sampled masks the session or switches sets.
+/// Whether an overflow of an event with this sampling masks the session or switches sets.
 constexpr bool is_trigger(const Sampling& sampling) noexcept {
   return sampling.mask || sampling.switch_set;
 }

@@ -32,7 +32,7 @@ void put_event(perf_event_attr& attr, const CounterEvent& what) {
   attr.precise_ip = what.precise & 3U;
 }
 
-/// `first`: the records beside samples come with this event.
+/// `first`: the records besides samples (mappings, forks, ...) come with this event.
 void put_sampling(perf_event_attr& attr, const Sampling& sampling, bool spread, bool first,
                   std::uint32_t ring_pages) {
   attr.sample_type = SampleBuffers::fields_of(sampling, spread);
@@ -74,7 +74,7 @@ std::vector<GroupPlan> plan_groups(const EventSets& sets, bool group, std::size_
     plan.sampled = plan.sampled || setup.sampling.on();
     if (plan.unit == kAnyUnit) plan.unit = unit;
   };
-  // What stops its group at an overflow leads it.
+  // An event that stops its group at an overflow must be the leader.
   for (const bool triggers : {true, false}) {
     for (std::size_t at = first; at < sets.events().size(); ++at) {
       if (!sets.events()[at]) continue;
@@ -99,7 +99,7 @@ std::vector<CounterPlace> places_of(const GroupPlan& plan, const TargetBinding& 
     for (const int cpu : watched) places.push_back({-1, cpu});
     return places;
   }
-  // The kernel gives no ring to events that children inherit, except for one CPU each.
+  // The kernel gives an event that children inherit a ring only if the event is for one CPU.
   const bool by_cpu = plan.sampled && target.is_process();
   for (const pid_t thread : target.threads()) {
     for (const int cpu : by_cpu ? online : std::vector<int>{-1}) places.push_back({thread, cpu});

@@ -56,7 +56,7 @@ class RealCounters final : public KernelCounters {
 
   int open_task(pid_t task, bool thread) noexcept override {
     const int file = result_of(::syscall(SYS_pidfd_open, task, thread ? kPidfdThread : 0U));
-    // Before Linux 6.9, only a process has such a descriptor.
+    // Before Linux 6.9, only processes have such descriptors.
     return file == -EINVAL && thread ? result_of(::syscall(SYS_pidfd_open, task, 0U)) : file;
   }
   bool has_ended(int file, pid_t task) noexcept override {
@@ -91,7 +91,7 @@ class RealCounters final : public KernelCounters {
     struct stat of{};
     const std::string folder = "/proc/" + std::to_string(task);
     if (::geteuid() == 0 || ::stat(folder.c_str(), &of) != 0) return std::nullopt;
-    // The folder of a process that does not let itself be dumped is root's.
+    // For a process that is not dumpable, the folder belongs to root.
     return of.st_uid == ::geteuid() ? std::nullopt : std::optional(of.st_uid);
   }
   std::vector<int> online_cpus() override {
@@ -106,7 +106,7 @@ class RealCounters final : public KernelCounters {
     siginfo_t seen{};
     int got = 0;
     do {
-      // WNOWAIT: if it has ended, its parent, which may be us, still has to learn how.
+      // WNOWAIT: its parent, which may be this process, must still be able to wait for it.
       got =
           ::waitid(P_PID, static_cast<id_t>(thread), &seen, WSTOPPED | WEXITED | WNOWAIT | __WALL);
     } while (got != 0 && errno == EINTR);
@@ -126,7 +126,7 @@ class RealCounters final : public KernelCounters {
 }  // namespace
 
 AttrBytes kernel_bytes_of(const EventAttr& attr) noexcept {
-  // Members that older headers do not have follow the others in memory.
+  // The member that older headers lack comes after the others in memory.
   AttrBytes bytes{};
   perf_event_attr head = attr.base;
   head.size = attr.config3 != 0 ? kAttrWithConfig3 : PERF_ATTR_SIZE_VER7;

@@ -14,19 +14,19 @@
 namespace shmif::perf {
 namespace {
 
-/// Positions in what a read of a group gives.
+/// Positions in the words that a read of a group returns.
 constexpr std::size_t kCount = 0;
 constexpr std::size_t kEnabled = 1;
 constexpr std::size_t kRunning = 2;
 constexpr std::size_t kHead = 3;
-/// Of an event that is read alone: its value comes first, and its number and losses follow.
+/// Words of an event that is read alone: number and losses come last, after value and times.
 constexpr std::size_t kAloneWords = 5;
-/// Value, number and losses of an event.
+/// Words of each event in a group: value, number and losses.
 constexpr std::size_t kMaxOfEvent = 3;
-/// How often a group is read while the kernel cannot add up its threads. One that is ending is in
-/// that state for microseconds, or for as long as another process has its CPU.
+/// How often to try to read a group while the kernel cannot add up its threads. That lasts as long
+/// as a thread is ending: microseconds, or longer if another process has its CPU.
 constexpr int kMaxReads = 3000;
-/// The same, where a group can be opened again instead.
+/// The same if the group can instead be opened again.
 constexpr int kMaxFirstReads = 20;
 
 std::string name_of(const CounterPlace& place) {
@@ -35,7 +35,8 @@ std::string name_of(const CounterPlace& place) {
   return name;
 }
 
-/// Whether the kernel refuses an event so if a thread that inherits its group starts or ends.
+/// Whether the kernel may return this error because a thread that inherits the group starts or
+/// ends.
 bool may_be_a_threads(int error) {
   return error == EINVAL || error == ENODEV || error == ESRCH;
 }
@@ -63,7 +64,7 @@ Result<void> OpenEvents::open_more(std::size_t first, const TargetBinding& targe
                                    std::optional<VectorFault>* fault) {
   const std::vector<int> online = kernel_.online_cpus();
   for (const GroupPlan& plan : plan_groups(sets_, options.group, first)) {
-    // Before it is opened: is_whole() reads what was opened before an error, too.
+    // Must come first: after an error, is_whole() also reads the groups that were opened before it.
     words_.resize(std::max(words_.size(), kHead + kMaxOfEvent * plan.events.size()));
     for (const CounterPlace& place : places_of(plan, target, online)) {
       if (auto opened = open_group(plan, place, target, options.ring_pages, fault); !opened) {
@@ -81,7 +82,7 @@ Result<void> OpenEvents::open_clocks(const TargetBinding& target) {
   for (const int cpu : target.target().cpus) places.push_back({-1, cpu});
   for (const CounterPlace& place : places) {
     const int file = kernel_.open(attr_of_clock(target), place.task, place.cpu, -1);
-    // Threads of a process may end while it is loaded.
+    // A thread of the process may have ended since the list was made.
     if (file == -ESRCH && target.threads().size() > 1) continue;
     if (file < 0) {
       const bool denied = file == -EACCES || file == -EPERM;
@@ -152,7 +153,8 @@ int OpenEvents::open_event(Group& group, const GroupPlan& plan, std::size_t numb
   };
   const int file = ask();
   if (file != -EINVAL || !leader || !group.lost.told) return file;
-  // So does a kernel before Linux 6.0 answer. If that is not why, it does so again.
+  // Kernels before Linux 6.0 refuse kFormatLost with EINVAL. If that was not the cause, the second
+  // attempt fails in the same way.
   group.lost = {};
   const int second = ask();
   if (second >= 0) {
@@ -162,8 +164,8 @@ int OpenEvents::open_event(Group& group, const GroupPlan& plan, std::size_t numb
   return second;
 }
 
-/// A thread of a process may have ended since it was listed, and a CPU on which the threads of a
-/// process are sampled may have gone offline. Nothing happens there.
+/// Whether an error only means that nothing can be counted at this place: the thread of the process
+/// has ended since it was listed, or the CPU to sample it on has gone offline.
 bool OpenEvents::may_be_left_out(int error, const Group& group, const TargetBinding& target) const {
   if (!group.members.empty() || group.place.task < 0) return false;
   return (error == ESRCH && target.threads().size() > 1) ||
@@ -176,7 +178,7 @@ bool OpenEvents::is_offline(int cpu) const {
   return !online.empty() && std::ranges::find(online, cpu) == online.end();
 }
 
-/// Asks the kernel for the same event without what happens in itself.
+/// Whether the kernel would permit the event if it is counted in user space only.
 bool OpenEvents::permitted_in_user_space(std::size_t number, CounterPlace place,
                                          const TargetBinding& target) const {
   const CounterEvent& event = sets_.setup(number).event;
@@ -221,14 +223,14 @@ bool OpenEvents::is_whole() {
 }
 
 void OpenEvents::close_group(const Group& group) noexcept {
-  // A leader goes last: without it, the others would count for themselves.
+  // Closes the leader last: without a leader, each of the others would count on its own.
   for (auto member = group.members.rbegin(); member != group.members.rend(); ++member) {
     kernel_.close(member->file);
   }
 }
 
 void OpenEvents::close_from(std::size_t first) noexcept {
-  // They were opened last.
+  // These groups were opened last, so they are at the end.
   while (!groups_.empty() &&
          (groups_.back().members.empty() || groups_.back().members.front().event >= first)) {
     for (const Member& member : groups_.back().members) samples_.forget(member.file, member.id);
@@ -247,12 +249,12 @@ void OpenEvents::close() noexcept {
 
 // ---- Counting ----
 
-/// A trigger counts up to one overflow, and then stops its group by itself, if it can.
+/// Lets a group count. If possible, the kernel itself stops a group with a trigger at one overflow.
 Result<void> OpenEvents::let_go(Group& group) {
   const bool refresh = group.trigger_ring && group.limited && group.exhausted;
-  // A full ring would hide the overflow.
+  // If the ring were full, the overflow would not be seen.
   if (group.trigger_ring) samples_.make_room(*group.trigger_ring);
-  // Before it counts: its next overflow can come at once.
+  // Must be read before the group counts: its next overflow can come at once.
   const std::uint64_t seen = group.trigger_ring ? samples_.head(*group.trigger_ring) : 0;
   const int got = kernel_.control(
       group.leader(), refresh ? PERF_EVENT_IOC_REFRESH : PERF_EVENT_IOC_ENABLE, refresh ? 1 : 0);
@@ -310,7 +312,7 @@ void OpenEvents::disable_all() noexcept {
 
 std::optional<std::size_t> OpenEvents::take_overflow() noexcept {
   std::optional<std::size_t> event;
-  for (Group& group : groups_) {  // on each CPU may have been one
+  for (Group& group : groups_) {  // each CPU may have had an overflow
     if (group.set != sets_.active() || !group.trigger_ring) continue;
     if (samples_.head(*group.trigger_ring) == group.trigger_seen) continue;
     group.exhausted = true;
@@ -330,9 +332,9 @@ void OpenEvents::add_wakers(std::vector<pollfd>& wakers) const {
 
 ssize_t OpenEvents::read_file(const Group& group, std::size_t bytes, int tries) {
   ssize_t got = kernel_.read(group.leader(), words_.data(), bytes);
-  // So does Linux answer while a thread has not the same events as the group (C6).
+  // Linux returns ECHILD while a thread does not have the same events as the group (C6).
   for (int more = tries - 1; got == -ECHILD && more > 0; --more) {
-    // It may be another CPU that has to go on.
+    // The thread that is ending may be on another CPU, so yielding is not always enough.
     if (tries - more <= kMaxFirstReads) {
       ::sched_yield();
     } else {
@@ -343,7 +345,7 @@ ssize_t OpenEvents::read_file(const Group& group, std::size_t bytes, int tries) 
   return got;
 }
 
-/// Reads into `words_`, as a group of one if the event is read alone.
+/// Reads into `words_`. An event that is read alone gets the layout of a group of one.
 Result<void> OpenEvents::read_words(const Group& group) {
   const std::size_t of_event = group.lost.told ? kMaxOfEvent : kMaxOfEvent - 1;
   const std::size_t words =
@@ -393,7 +395,7 @@ std::optional<std::uint64_t> OpenEvents::lost_records() {
   for (Group& group : groups_) {
     if (!group.sampled) continue;
     if (!group.lost.told) return std::nullopt;
-    // Of a group that cannot be read, the last number counts.
+    // If a group cannot be read, its last known number is used.
     (void)read_group(group);
     for (const Member& member : group.members) sum = sum.value_or(0) + member.lost;
   }

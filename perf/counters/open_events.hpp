@@ -1,8 +1,7 @@
 #pragma once
-// The events that the kernel counts for a session while it is loaded: its clocks, and groups of
-// events.
+// The kernel events of a session while it is loaded: its clocks, and groups of events.
 //
-// An event of the kernel is in exactly one group; one that is in no group is closed.
+// Each open event of the kernel, except the clocks, is in exactly one group.
 
 #include <poll.h>
 
@@ -28,46 +27,46 @@ class OpenEvents {
   OpenEvents& operator=(const OpenEvents&) = delete;
   ~OpenEvents() { close(); }
 
-  /// Opens all events of all sets; after an error, some are open. `fault`: the event that the
+  /// Opens all events of all sets. After an error, some are open. `fault` gets the event that the
   /// kernel refused.
   Result<void> open(const TargetBinding& target, const SessionOptions& options,
                     std::optional<VectorFault>* fault);
-  /// Opens the events from number `first` on, beside those that are open; after an error, some are
-  /// open.
+  /// Opens the events from number `first` on, in addition to the open ones. After an error, some of
+  /// them are open.
   Result<void> open_more(std::size_t first, const TargetBinding& target,
                          const SessionOptions& options, std::optional<VectorFault>* fault);
-  /// Lets those of the active set count. Errors: then some do.
+  /// Lets the events from `first` on that are in the active set count. After an error, some count.
   Result<void> enable_from(std::size_t first);
   void close_from(std::size_t first) noexcept;
-  /// Whether every group that was opened last can be read, and none was refused because of a thread
-  /// that came or went meanwhile. Such a thread can have inherited a part of a group (C6).
+  /// Whether every group that was opened last can be read, and no event was refused because a
+  /// thread came or went meanwhile. Such a thread can have inherited a part of a group (C6).
   bool is_whole();
   /// Also closes the rings of samples.
   void close() noexcept;
 
-  /// The clocks, and the events of the active set. Errors: then none counts.
+  /// Lets the clocks and the events of the active set count. After an error, no event counts.
   Result<void> enable_all();
   void disable_all() noexcept;
-  /// Errors: then no event of the set counts.
+  /// After an error, no event of the set counts.
   Result<void> enable_set(unsigned id);
   void disable_set(unsigned id) noexcept;
 
-  /// The event of the active set that masks or switches, if an overflow of it has come since it was
-  /// last let go.
+  /// The event of the active set that masks or switches, if it has overflowed since let_go() last
+  /// let it count.
   std::optional<std::size_t> take_overflow() noexcept;
-  /// Adds what becomes readable at such an overflow.
+  /// Adds the descriptors that become readable at such an overflow.
   void add_wakers(std::vector<pollfd>& wakers) const;
 
-  /// Reads the events that are wanted, since they were opened, into `now`. Allocates nothing.
+  /// Reads the counts of the wanted events since they were opened into `now`. Does not allocate.
   Result<void> read_wanted();
-  /// How many records of samples have found no room since then; none: the kernel does not tell, or
-  /// nothing is sampled.
+  /// How many sample records were lost since the events were opened, because a ring was full.
+  /// Empty if the kernel does not tell, or if no event is sampled.
   std::optional<std::uint64_t> lost_records();
-  /// Whether something is sampled.
+  /// Whether an open event is sampled.
   bool samples() const noexcept;
-  /// How long the target has run since then.
+  /// How long the target has run since the events were opened.
   Result<std::uint64_t> clock_ns() const;
-  /// All periods or none.
+  /// Sets all periods. After an error, no period has changed.
   Result<void> set_periods(std::span<const ValueSetup> values);
 
  private:
@@ -75,7 +74,7 @@ class OpenEvents {
     std::size_t event = 0;
     int file = -1;
     std::uint64_t id = 0;
-    std::uint64_t lost = 0;  ///< records, as the kernel told last
+    std::uint64_t lost = 0;  ///< lost records, by the kernel's newest count
   };
   /// Events that the kernel schedules together.
   struct Group {
@@ -85,14 +84,14 @@ class OpenEvents {
     bool sampled = false;
     LostRecords lost{};
     int leader() const noexcept { return members.front().file; }
-    /// Of a group whose first event masks or switches: its ring, and how far that was when the
-    /// group was last let go.
+    /// Only if the first event masks or switches: its ring, and the head of that ring when
+    /// let_go() last let the group count.
     std::optional<std::size_t> trigger_ring{};
     std::uint64_t trigger_seen = 0;
-    /// The kernel stops it at an overflow. False if children inherit the event, and until the first
-    /// overflow after a start by exec.
+    /// The kernel stops the group at an overflow. False if children inherit the event, and until
+    /// the first overflow after a start by exec.
     bool limited = false;
-    bool exhausted = true;  ///< the kernel let it count to one overflow, and that came
+    bool exhausted = true;  ///< the kernel let it count to one overflow, and the overflow came
   };
   Result<void> open_clocks(const TargetBinding& target);
   Result<void> open_group(const GroupPlan& plan, CounterPlace place, const TargetBinding& target,
@@ -108,7 +107,7 @@ class OpenEvents {
   Result<void> open_ring(Group& group, const Member& member);
   Result<void> let_go(Group& group);
   void close_group(const Group& group) noexcept;
-  /// Reads into `words_`, again while a thread is ending. Result: the bytes, or a negative errno.
+  /// Reads into `words_`; repeats while a thread is ending. Result: the bytes, or a negative errno.
   ssize_t read_file(const Group& group, std::size_t bytes, int tries);
   Result<void> read_words(const Group& group);
   Result<void> read_group(Group& group);
@@ -117,7 +116,7 @@ class OpenEvents {
   KernelCounters& kernel_;
   EventSets& sets_;
   SampleBuffers& samples_;
-  bool tells_lost_ = true;       ///< the kernel knows PERF_FORMAT_LOST, as far as we know
+  bool tells_lost_ = true;       ///< false once the kernel has refused PERF_FORMAT_LOST
   bool refused_member_ = false;  ///< the kernel took the first event of a group, but not another
   std::vector<int> clocks_;
   std::vector<Group> groups_;

@@ -23,7 +23,7 @@ Refusal not_permitted(const CounterEvent& event, const RefusalHints& hints) {
             "kernel.perf_event_paranoid does not allow tracepoints to this user",
             kPermitTracepoints};
   }
-  // The kernel asks for this also of what is in user space (find_get_context in
+  // The kernel requires this even for events in user space only (find_get_context in
   // kernel/events/core.c).
   if (hints.whole_cpu) {
     return {State::not_permitted,

@@ -1,5 +1,5 @@
 #pragma once
-// Samples, and what else comes through the ring of a sampled event.
+// Samples, and the other records that come through the ring of a sampled event.
 
 #include <sys/types.h>
 
@@ -10,18 +10,18 @@
 
 namespace shmif::perf {
 
-/// Fields that were not asked for are 0; the time is also there for processes and CPUs. The chain
-/// is valid during the call that gets the sample.
+/// Fields that were not asked for are 0. The time is always set if the target is a process or CPUs.
+/// The chain is valid only during the call that gets the sample.
 struct Sample {
-  std::uint64_t id = 0;   ///< of the event in the kernel
-  std::size_t event = 0;  ///< as the session numbered it
+  std::uint64_t id = 0;   ///< the kernel's number of the event
+  std::size_t event = 0;  ///< the session's number of the event
   std::uint64_t ip = 0;   ///< where the program was
   pid_t process = 0;
   pid_t thread = 0;
-  std::uint64_t time_ns = 0;  ///< of CLOCK_MONOTONIC
-  std::uint64_t address = 0;  ///< of the data
+  std::uint64_t time_ns = 0;  ///< on CLOCK_MONOTONIC
+  std::uint64_t address = 0;  ///< address of the data
   int cpu = -1;
-  std::uint64_t period = 0;  ///< how many events it stands for
+  std::uint64_t period = 0;  ///< how many events the sample stands for
   bool in_kernel = false;
   std::span<const std::uint64_t>
       chain{};  ///< callers, the innermost first, with PERF_CONTEXT_ marks
@@ -36,7 +36,7 @@ struct CodeMapping {
   std::string_view file;
 };
 
-/// Who gets the records of a session. Each function may be left as it is.
+/// Receives the records of a session. Override only the functions that you need.
 class SampleSink {
  public:
   SampleSink() = default;
@@ -46,7 +46,7 @@ class SampleSink {
 
   virtual void sample(const Sample& sample) = 0;
   virtual void mapped(const CodeMapping& /*mapping*/) {}
-  /// A process executes another program: what was mapped is gone.
+  /// A process executes another program; its earlier mappings are gone.
   virtual void executed(pid_t /*process*/, std::string_view /*name*/) {}
   virtual void forked(pid_t /*parent*/, pid_t /*child*/) {}
 };

@@ -15,7 +15,7 @@ namespace {
 constexpr unsigned kHalfBits = 32;
 constexpr std::uint64_t kHalf = 0xffffffffU;
 
-/// The word at this place of a record; 0 if the record ends before.
+/// The word at offset `at` of a record; 0 if the record is shorter.
 std::uint64_t word_at(std::span<const std::byte> body, std::size_t at) noexcept {
   std::uint64_t value = 0;
   if (body.size() >= at + sizeof value) std::memcpy(&value, body.data() + at, sizeof value);
@@ -59,7 +59,7 @@ Result<std::size_t> SampleBuffers::make(CounterPlace place, int file, bool share
   void* memory = nullptr;
   std::size_t bytes = page * pages_;
   int got = kernel_.map(file, page + bytes, &memory);
-  // All samplers of a user share one limit. A smaller ring may still fit, and it is read often.
+  // All samplers of a user share one memory limit, so a smaller ring may fit. It is read often.
   while (got == -EPERM && bytes > page) {
     bytes /= 2;
     got = kernel_.map(file, page + bytes, &memory);
@@ -124,8 +124,8 @@ std::vector<int> SampleBuffers::files(bool triggers) const {
   return files;
 }
 
-/// Of the next record. A sample has its time behind the fields of kOwnFields. Other records end
-/// with the same fields (sample_id_all), and the number of the event comes last.
+/// The time of the next record. A sample has its time after the fields of kOwnFields. Other records
+/// end with the same fields (sample_id_all), and the last field is the number of the event.
 std::uint64_t SampleBuffers::time_of(const Ring& ring, const EventSets& sets) const {
   constexpr std::size_t kWord = sizeof(std::uint64_t);
   if (!spread_) return 0;
@@ -159,7 +159,7 @@ void SampleBuffers::take_record(SampleSink& sink, const Ring& ring, const EventS
                                 SampleCounts& counts) {
   const perf_event_header& header = *ring.next;
   const std::span<const std::byte> body(ring.body);
-  constexpr std::size_t kName = 8;  // of a PERF_RECORD_COMM
+  constexpr std::size_t kName = 8;  // offset in a PERF_RECORD_COMM
   const std::uint64_t first = word_at(body, 0);
   switch (header.type) {
     case PERF_RECORD_SAMPLE: take_sample(sink, ring, sets, counts); return;
@@ -201,10 +201,11 @@ SampleCounts SampleBuffers::read(SampleSink& sink, const EventSets& sets, std::u
   SampleCounts counts;
   counts.lost = std::exchange(lost_before_, 0);
   lost_in_pmu_ = 0;
-  // What comes meanwhile is for the next call, so a sampler of itself comes to an end.
+  // Records that arrive from now on wait for the next call. Otherwise a program that samples itself
+  // could read for ever.
   ends_.clear();
   for (const Ring& ring : rings_) ends_.push_back(ring.ring.head());
-  for (;;) {  // until no ring has a record of that time
+  for (;;) {  // until no ring has a record up to until_ns
     Ring* oldest = nullptr;
     for (std::size_t at = 0; at < rings_.size(); ++at) {
       Ring& ring = rings_[at];

@@ -23,7 +23,7 @@ unsigned long long printed(std::uint64_t value) noexcept {
   return value;
 }
 
-/// Those with the most samples first.
+/// The counts, the most samples first.
 template <class Key>
 std::vector<std::pair<Key, std::uint64_t>> by_samples(const std::map<Key, std::uint64_t>& counts) {
   std::vector<std::pair<Key, std::uint64_t>> rows(counts.begin(), counts.end());
@@ -33,9 +33,10 @@ std::vector<std::pair<Key, std::uint64_t>> by_samples(const std::map<Key, std::u
   return rows;
 }
 
-/// What the argument of a format of ours can say.
+/// The settings that the argument of a built-in format can contain.
 struct FormatSettings {
-  std::optional<bool> in_kernel{};  ///< keeps only samples from there; none: all
+  /// Keeps only samples of the kernel (true) or of user space (false); empty: all.
+  std::optional<bool> in_kernel{};
   std::size_t max = 1'000'000;
   std::size_t depth = 127;  ///< the kernel's own limit (kernel.perf_event_max_stack)
 
@@ -54,7 +55,7 @@ Result<void> put_number(const FormatTerm& term, std::size_t most, std::size_t& t
   return {};
 }
 
-/// `key`: "max", "depth" or nothing, what this format takes beside "only".
+/// `key`: the setting that this format has besides "only": "max" or "depth"; may be empty.
 Result<FormatSettings> read_settings(std::string_view argument, std::string_view key) {
   constexpr std::size_t kMaxSamples = 100'000'000;
   const auto terms = read_format_terms(argument);
@@ -80,7 +81,7 @@ Result<FormatSettings> read_settings(std::string_view argument, std::string_view
   return settings;
 }
 
-/// Makes a format of ours.
+/// Makes a built-in format.
 template <class Format>
 SampleFormats::MakeWith maker(std::string_view key) {
   return [key](std::string_view argument) -> Result<std::unique_ptr<SampleFormat>> {
@@ -150,7 +151,7 @@ class CallChains final : public SampleFormat {
   void sample(const Sample& sample) override {
     if (!settings_.keeps(sample)) return;
     std::vector<std::uint64_t> chain(sample.chain.begin(), sample.chain.end());
-    // The marks between kernel and user space are no addresses.
+    // Removes the marks between kernel and user space, which are not addresses.
     std::erase_if(chain, [](std::uint64_t each) { return each >= PERF_CONTEXT_MAX; });
     chain.resize(std::min(chain.size(), settings_.depth));
     ++counts_[{sample.process, std::move(chain)}];

@@ -1,5 +1,5 @@
 #pragma once
-// Sampling formats: what is kept of the samples, and how it is printed. A program that uses the
+// Sampling formats: what to keep of the samples, and how to print it. A program that uses the
 // library can add formats of its own.
 //
 //   class Cpus final : public SampleFormat {  // counts samples by CPU
@@ -32,10 +32,10 @@ namespace shmif::perf {
 /// Gets each sample through SampleSink::sample(). Threads: one at a time.
 class SampleFormat : public SampleSink {
  public:
-  /// The PERF_SAMPLE_ bits (linux/perf_event.h) that it needs beside the address, the process and
-  /// the thread, which every sample has.
+  /// The PERF_SAMPLE_ bits (linux/perf_event.h) that the format needs. Every sample also has the
+  /// address, the process and the thread.
   virtual std::uint64_t fields() const { return 0; }
-  /// What it has kept, in lines.
+  /// What the format has kept, as lines of text.
   virtual std::string text() const = 0;
 };
 
@@ -52,22 +52,22 @@ Result<std::vector<FormatTerm>> read_format_terms(std::string_view argument);
 /// Threads: any, for every call. Blocks: never.
 class SampleFormats {
  public:
-  /// Makes a format without samples, as its argument wants it. Errors: Errc::bad_argument for an
-  /// argument that it does not take; the message says which it does.
+  /// Makes a format without samples from its argument. Errors: Errc::bad_argument for an argument
+  /// that the format does not accept; the message says which it accepts.
   using MakeWith = std::function<Result<std::unique_ptr<SampleFormat>>(std::string_view argument)>;
   using Make = std::function<std::unique_ptr<SampleFormat>()>;
 
-  /// `about`: what it keeps, in a few words. Errors: Errc::bad_argument for a name that is there
-  /// already, is empty, or has a colon in it.
+  /// Adds a format. `about`: what it keeps, in a few words. Errors: Errc::bad_argument for a name
+  /// that is already in use, is empty, or contains a colon.
   Result<void> add(std::string name, std::string about, MakeWith make);
-  /// One that takes no argument.
+  /// Adds a format that has no argument.
   Result<void> add(std::string name, std::string about, Make make);
-  /// A new one without samples. `name`: "NAME" or "NAME:ARGUMENT". Errors: Errc::bad_argument for a
-  /// name that is not there; those of the format for its argument.
+  /// Makes a format without samples. `name`: "NAME" or "NAME:ARGUMENT". Errors: Errc::bad_argument
+  /// for an unknown name; those of the format for its argument.
   Result<std::unique_ptr<SampleFormat>> make(std::string_view name) const;
-  /// In the order in which they were added.
+  /// The names, in the order in which they were added.
   std::vector<std::string> names() const;
-  /// What each keeps, in the same order.
+  /// What each format keeps, in the same order.
   std::vector<std::string> descriptions() const;
 
  private:
@@ -80,8 +80,8 @@ class SampleFormats {
   std::vector<Row> rows_;
 };
 
-/// The formats of this process. It begins with "raw" (each sample), "addresses" (a histogram of
-/// where programs were) and "chains" (a histogram of call chains). They take these arguments:
+/// The formats of this process: at first "raw" (each sample), "addresses" (a histogram of code
+/// addresses) and "chains" (a histogram of call chains). They have these arguments:
 ///   only=user or only=kernel  keeps only samples from there
 ///   max=N    of raw: keeps the first N samples, 1 to 100,000,000 (otherwise a million)
 ///   depth=N  of chains: keeps the N innermost callers of each, 1 to 127

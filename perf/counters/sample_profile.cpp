@@ -25,7 +25,7 @@ std::string object_name(const std::string& path) {
   return path.starts_with('/') ? path.substr(path.rfind('/') + 1) : path;
 }
 
-/// The functions that the kernel lends to all processes; ours has the same ones.
+/// The symbols of the vDSO: it is the same in all processes, so this process reads its own.
 SymbolTable vdso_symbols() {
   const auto maps = KernelFiles().read("/proc/self/maps");
   const auto at = ::getauxval(AT_SYSINFO_EHDR);
@@ -108,15 +108,15 @@ void SampleProfile::forked(pid_t parent, pid_t child) {
 }
 
 UniqueFd SampleProfile::open_object(pid_t process, const MappedFile& mapping) const {
-  // A file that took the place of the mapped one may be anything: no terminal, no waiting for one
-  // who writes into a pipe.
+  // Another file may now have the path of the mapped one. If it is a terminal, it must not become
+  // ours; if it is a pipe, opening it must not wait for a writer.
   constexpr int kHow = O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
   const std::string folder = "/proc/" + std::to_string(process);
   std::array<char, 64> range{};
   std::snprintf(range.data(), range.size(), "/map_files/%llx-%llx",
                 static_cast<unsigned long long>(mapping.begin),
                 static_cast<unsigned long long>(mapping.end));
-  // The first is the very file, also if it was deleted, and only root may open it.
+  // The first path is the mapped file itself, even if it was deleted; only root may open it.
   for (const std::string& path : {folder + range.data(), folder + "/root" + mapping.file}) {
     UniqueFd file(::open(files_.path(path).c_str(), kHow));
     if (file) return file;
@@ -128,7 +128,7 @@ std::size_t SampleProfile::object_of(pid_t process, const MappedFile& mapping) {
   const auto known = object_of_path_.find(mapping.file);
   if (known != object_of_path_.end()) return known->second;
   Object object{mapping.file, {}};
-  // Each has an open file, and a process may map any number of them.
+  // Each object keeps a file open, and a process may map any number of files.
   constexpr std::size_t kMaxFiles = 512;
   if (mapping.file.starts_with('/') && !mapping.file.starts_with("//")) {
     if (objects_.size() < kMaxFiles) object.file = open_object(process, mapping);
@@ -150,7 +150,7 @@ const MappedFile* SampleProfile::mapping_of(pid_t process, std::uint64_t address
     mapping = spaces_[process].find(address);
     if (mapping != nullptr) return mapping;
   }
-  // The parent's mapping from before the fork may have come behind the fork.
+  // The record of a mapping that the parent made before the fork may arrive after that of the fork.
   const auto parent = parent_of_.find(process);
   return parent == parent_of_.end() ? nullptr : spaces_[parent->second].find(address);
 }
@@ -162,7 +162,7 @@ SampleProfile::Place SampleProfile::place_of(pid_t process, bool in_kernel, std:
   return {object_of(process, *mapping), address - mapping->begin + mapping->file_offset};
 }
 
-/// The innermost first.
+/// The places of the calls, the innermost first.
 std::vector<SampleProfile::Place> SampleProfile::chain_of(const Waiting& sample) {
   std::vector<Place> chain;
   bool in_kernel = sample.in_kernel;
@@ -171,7 +171,7 @@ std::vector<SampleProfile::Place> SampleProfile::chain_of(const Waiting& sample)
       in_kernel = each == PERF_CONTEXT_KERNEL;
       continue;
     }
-    // Behind the innermost, they are where calls return to, which may be the next function.
+    // All but the innermost are return addresses, which may already belong to the next function.
     const std::uint64_t address = chain.empty() || each == 0 ? each : each - 1;
     chain.push_back(place_of(sample.process, in_kernel, address));
   }
@@ -200,7 +200,7 @@ void SampleProfile::finish() {
   for (Waiting& each : std::exchange(waiting_, {})) look_up(each, false);
 }
 
-/// Of each object; empty where there are none, and then a note says why.
+/// The symbols of each object. A table is empty if they could not be read; a note tells why.
 std::vector<SymbolTable> SampleProfile::read_symbols(std::vector<std::string>& notes) const {
   std::vector<SymbolTable> tables(objects_.size());
   const auto take = [&](std::size_t object, Result<SymbolTable> table) {

@@ -1,8 +1,8 @@
 #pragma once
 // Samples by function: a flat profile, and a tree of calls.
 //
-// While samples come, only mappings are looked up: which file, and where in it. The files of the
-// objects are opened then, because they may be gone later. Their symbols are read at the end.
+// While samples come, each address is only looked up in the mappings: which file, and where in it.
+// The files are opened at that time, because they may be gone later. Symbols are read at the end.
 
 #include <deque>
 #include <functional>
@@ -20,18 +20,18 @@
 namespace shmif::perf {
 
 struct ProfileRow {
-  std::string symbol;  ///< "[no symbol]" if the object has none there
+  std::string symbol;  ///< "[no symbol]" if the object has no symbol there
   std::string object;  ///< the file's name without its folder, "[kernel]", "[vdso]", "[unknown]"
   std::uint64_t samples = 0;
   double share = 0;  ///< of all samples
 };
 
-/// A function, and those that it called.
+/// A function and the functions that it called.
 struct CallNode {
   std::string symbol;
   std::string object;
-  std::uint64_t samples = 0;  ///< in it, and in what it called
-  std::uint64_t own = 0;      ///< in itself
+  std::uint64_t samples = 0;  ///< in the function and in those that it called
+  std::uint64_t own = 0;      ///< in the function itself
   std::vector<CallNode> calls{};
 };
 
@@ -42,18 +42,18 @@ struct SampleProfileResult {
   std::vector<std::string> notes;  ///< what could not be found out, and why
 };
 
-/// A format like the others, of which the result can also be had as data. Threads: one at a time.
+/// A format whose result is also available as data. Threads: one at a time.
 class SampleProfile final : public SampleFormat {
  public:
   explicit SampleProfile(bool chains = false, KernelFiles files = KernelFiles());
 
-  /// A process that runs already: its mappings are read.
+  /// Adds a process that already runs: reads its mappings.
   void add_process(pid_t process);
-  /// Looks up the samples that came since the last call: to be called after each read. Records come
-  /// from the rings of several CPUs, so that of a fork or a mapping may come behind a sample in it,
-  /// or with the next read: a sample whose mapping is not known waits for one more call.
+  /// Looks up the samples that came since the last call. Call it after each read. Records come from
+  /// the rings of several CPUs, so the record of a fork or a mapping may arrive after a sample in
+  /// it, or only with the next read. So a sample whose mapping is unknown waits for one more call.
   void settle();
-  /// After the last read: looks up all samples.
+  /// Looks up all samples. Call it after the last read.
   void finish();
 
   std::uint64_t fields() const override;
@@ -64,11 +64,11 @@ class SampleProfile final : public SampleFormat {
   /// The flat profile.
   std::string text() const override;
 
-  /// Reads the symbols. Blocks: as the files do.
+  /// Reads the symbols. Blocks: as reading the files does.
   SampleProfileResult result() const;
 
  private:
-  /// Where a program was: which object, and which byte of its file. Of the kernel: the address.
+  /// A code position: the object, and the offset in its file; in the kernel, the address.
   struct Place {
     std::size_t object = 0;
     std::uint64_t at = 0;
@@ -76,7 +76,7 @@ class SampleProfile final : public SampleFormat {
   };
   struct Object {
     std::string path;
-    UniqueFd file;  ///< none: it could not be opened
+    UniqueFd file;  ///< empty: it could not be opened, and `why` tells why
     std::string why{};
   };
   struct Waiting {
@@ -84,7 +84,7 @@ class SampleProfile final : public SampleFormat {
     bool in_kernel = false;
     std::uint64_t ip = 0;
     std::vector<std::uint64_t> chain;
-    bool has_waited = false;  ///< for a call of settle()
+    bool has_waited = false;  ///< has already waited for one call of settle()
   };
 
   void look_up(Waiting& sample, bool may_wait);
@@ -99,8 +99,8 @@ class SampleProfile final : public SampleFormat {
   bool chains_;
   KernelFiles files_;
   std::map<pid_t, AddressSpace> spaces_;
-  std::map<pid_t, pid_t> parent_of_;  ///< of those that run what their parents run
-  std::set<pid_t> read_again_;        ///< their mappings have been read in this settle()
+  std::map<pid_t, pid_t> parent_of_;  ///< of processes that have not executed another program
+  std::set<pid_t> read_again_;        ///< processes whose mappings this settle() has read again
   std::deque<Object> objects_;
   std::map<std::string, std::size_t> object_of_path_;
   std::vector<Waiting> waiting_;

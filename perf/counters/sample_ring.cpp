@@ -7,7 +7,7 @@
 namespace shmif::perf {
 namespace {
 
-/// Takes values from the front of bytes; zero and `!whole()` when they do not suffice.
+/// Takes values from the front of bytes. If there are too few, returns 0, and whole() is false.
 class Front {
  public:
   explicit Front(std::span<const std::byte> bytes) noexcept : left_(bytes) {}
@@ -98,7 +98,7 @@ SampleRing::SampleRing(void* memory, std::size_t header, std::size_t bytes) noex
       bytes_(bytes) {}
 
 std::uint64_t SampleRing::head() const noexcept {
-  // Pairs with the barrier that the kernel has between a record and data_head.
+  // Pairs with the kernel's barrier between writing a record and data_head.
   return std::atomic_ref<__u64>(page_->data_head).load(std::memory_order_acquire);
 }
 
@@ -127,7 +127,7 @@ std::optional<perf_event_header> SampleRing::next(std::vector<std::byte>& record
   }
   record.resize(header.size - sizeof header);
   copy_out(tail + sizeof header, record);
-  // The kernel may write over the record from here on.
+  // From now on, the kernel may overwrite the record.
   shared_tail.store(tail + header.size, std::memory_order_release);
   return header;
 }

@@ -29,7 +29,8 @@ Result<SampleRun> SampleRun::start(const CounterEvent& event, std::span<const Ta
   std::optional<VectorFault> fault;
   auto loaded = run.load(sampled, targets, options, fault, kernel);
   const bool denied = fault && (fault->number == EACCES || fault->number == EPERM);
-  // A tracepoint is in the kernel. On whole CPUs, user space is permitted no sooner.
+  // Try again in user space only. That does not help for a tracepoint, which lies in the kernel, or
+  // for whole CPUs, where the kernel asks for the same right.
   if (!loaded && denied && options.cpus.empty() && !sampled.exclude_kernel &&
       sampled.type != PERF_TYPE_TRACEPOINT) {
     sampled.exclude_kernel = true;
@@ -42,7 +43,7 @@ Result<SampleRun> SampleRun::start(const CounterEvent& event, std::span<const Ta
   if (!loaded) {
     const int number = loaded.error().code.value();
     if (fault && refused != nullptr) *refused = fault->refusal;
-    // Not even the session's own clock is permitted.
+    // The kernel does not even permit the session's own clock.
     if (!fault && refused != nullptr && !options.cpus.empty() &&
         (number == EACCES || number == EPERM)) {
       *refused = explain_refusal(number, sampled, {.whole_cpu = true});
@@ -51,7 +52,7 @@ Result<SampleRun> SampleRun::start(const CounterEvent& event, std::span<const Ta
   }
   for (CounterSession& session : run.sessions_) {
     auto started = session.start();
-    // A target that has ended already is found out at the end.
+    // If a target has already ended, that is noticed at the end of the run.
     if (!started && session.state() != SessionState::ended) return std::move(started).error();
   }
   return run;

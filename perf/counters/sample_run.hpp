@@ -15,26 +15,26 @@ struct SampleOptions {
   Sampling sampling;
   bool on_exec = false;  ///< samples come when the process executes a program
   std::uint32_t ring_pages = 64;
-  std::vector<int> cpus{};  ///< samples everything on these, and no process
+  std::vector<int> cpus{};  ///< samples everything on these CPUs instead of processes
 };
 
 /// Threads: one at a time.
 class SampleRun {
  public:
-  /// Loads and starts, on the processes or on the CPUs of the options. Where the kernel does not
-  /// permit samples of itself to this user, there are only those in user space. Errors: as
-  /// CounterSession::load(); `refused` gets what the kernel refused, if it did.
+  /// Loads and starts, on the processes or on the CPUs of the options. If the kernel does not let
+  /// this user sample the kernel, samples in user space only. Errors: as CounterSession::load(). If
+  /// the kernel refused the event, `refused` gets the reason.
   static Result<SampleRun> start(const CounterEvent& event, std::span<const TaskId> processes,
                                  const SampleOptions& options,
                                  std::optional<Refusal>* refused = nullptr,
                                  KernelCounters& kernel = kernel_counters());
 
-  /// Calls `sink` for all that came since the last call. Blocks: never.
+  /// Passes all records since the last call to `sink`. Blocks: never.
   Result<void> read(SampleSink& sink);
-  /// No more samples; those that are there can still be read.
+  /// Stops sampling. Samples taken so far can still be read.
   void stop();
 
-  /// Of all reads together.
+  /// The counts of all reads together.
   const SampleCounts& counts() const noexcept { return counts_; }
   bool user_space_only() const noexcept { return user_space_only_; }
 

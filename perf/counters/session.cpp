@@ -22,7 +22,7 @@
 namespace shmif::perf {
 namespace {
 
-/// Asks the session of this process. One that was moved away, or that is the parent's, has none.
+/// Makes a call, unless the session was moved to another object or belongs to the parent process.
 template <class Impl, class Call>
 auto ask(const std::unique_ptr<Impl>& impl, const Call& call) -> decltype(call(*impl)) {
   if (!impl) {
@@ -48,7 +48,7 @@ const char* advice_for(SessionState state) noexcept {
   return "";
 }
 
-/// How often the events of a process are opened, if threads of it start at just that time.
+/// How often to try to open the events of a process while its threads keep starting or ending.
 constexpr int kMaxOpenings = 16;
 
 }  // namespace
@@ -56,21 +56,21 @@ constexpr int kMaxOpenings = 16;
 // The states of a session, and what each call does to its parts.
 //
 //   C1  Every call holds `mutex_` from its first test to its last effect.
-//   C2  A call begins with update(), which learns from the kernel whether the target has ended and
-//       whether an overflow came; only then it asks the table.
-//   C3  While the session counts, the groups of the active set are enabled, and the clocks; all
-//       others are disabled.
+//   C2  A call begins with update(), which asks the kernel whether the target has ended and whether
+//       an overflow came. Only then does it consult the table.
+//   C3  While the session counts, the clocks and the groups of the active set are enabled; all
+//       other groups are disabled.
 //   C4  Only one place polls each descriptor of the kernel: the kernel reports an overflow to the
 //       first poll only (perf_poll in kernel/events/core.c). If there is a switcher, it polls. The
-//       wake descriptor then watches `news_`: whoever takes an overflow writes there.
-//   C5  A session is that of the process that made it. A child of fork() has its descriptors, which
-//       are the same events, but neither the rings nor the switcher; there, no call does anything,
-//       and destruction closes the descriptors only.
-//   C6  A thread inherits the events that are open when it starts, one for one. With a part of a
-//       group, it makes that group unreadable: ECHILD (__perf_read_group_add in
-//       kernel/events/core.c), for good if it started between two openings, for a moment if it is
-//       ending. So a process is loaded when its threads were the same before and after, and a read
-//       that meets an end is repeated.
+//       wake descriptor then watches `news_`, and the code that takes an overflow writes to it.
+//   C5  A session belongs to the process that made it. A child of fork() inherits its descriptors,
+//       which are the same events, but neither the rings nor the switcher. In the child, no call
+//       does anything, and destruction only closes the descriptors.
+//   C6  A thread inherits each event that is open when it starts. If it has only a part of a group,
+//       reads of that group fail with ECHILD (__perf_read_group_add in kernel/events/core.c): for
+//       good if the thread started between two openings, for a moment if it is ending. So a process
+//       counts as loaded only if its threads were the same before and after, and a read is repeated
+//       while a thread is ending.
 class CounterSession::Impl {
  public:
   Impl(SessionOptions options, KernelCounters& kernel)
@@ -144,7 +144,7 @@ class CounterSession::Impl {
   void end_switcher(Lock& lock);
 
   std::mutex mutex_;
-  const std::uint64_t process_ = base::process_token();  ///< C5; 0: no memory to know that
+  const std::uint64_t process_ = base::process_token();  ///< C5; 0: there was no memory to find out
   SessionOptions options_;
   SessionState state_ = SessionState::unloaded;
   EventSets sets_;
@@ -154,7 +154,7 @@ class CounterSession::Impl {
   LostCount lost_;
   UniqueFd wake_;                          // while loaded
   UniqueFd news_;                          // C4; while loaded, with a switcher
-  std::uint64_t clock_before_ = 0;         // of earlier loads
+  std::uint64_t clock_before_ = 0;         // clock of earlier loads
   std::unique_ptr<SetSwitcher> switcher_;  // from the first start() of a load to unload()
 };
 
@@ -164,7 +164,7 @@ SessionState CounterSession::Impl::state() {
   return state_;
 }
 
-// Not only the state can have changed since the last call, the target can, too.
+// Since the last call, not only the state may have changed, but also the target.
 void CounterSession::Impl::update() {
   if (!is_loaded() || state_ == SessionState::ended) return;
   if (target_.has_ended()) {
@@ -194,12 +194,13 @@ Result<void> CounterSession::Impl::check(SessionCall call) {
                    name_of(state_) + " (" + advice_for(state_) + ')');
 }
 
-/// The debug line of a state.
+/// Writes a debug line about the state.
 void CounterSession::Impl::tell(const char* what) const {
   debug(Debug::counters, [&] { return "session: " + std::string(what); });
 }
 
-/// A thread that counts itself does not count while it is in a call, as far as it can see.
+/// As check(), but a thread that counts itself may make the call while the session is started: the
+/// thread cannot notice that its own call is counted.
 Result<void> CounterSession::Impl::check_change(SessionCall call) {
   auto may = check(call);
   const bool on_itself = counts() && !target_.is_process() && target_.is_own() &&
@@ -207,7 +208,7 @@ Result<void> CounterSession::Impl::check_change(SessionCall call) {
   return on_itself ? Result<void>() : may;
 }
 
-/// Of all loads.
+/// The clock over all loads.
 Result<std::uint64_t> CounterSession::Impl::clock_now() const {
   const auto since = open_.clock_ns();
   return since ? Result<std::uint64_t>(clock_before_ + *since) : since;
@@ -270,7 +271,7 @@ Result<void> CounterSession::Impl::set_values(std::span<const ValueSetup> values
   if (auto read = open_.read_wanted(); !read) return read;
   const auto clock = clock_now();
   if (!clock) return clock.error();
-  // Periods first: only they can fail.
+  // Sets the periods first, because only this can fail.
   if (auto set = open_.set_periods(values); !set) return set;
   for (const ValueSetup& value : values) sets_.give(value, *clock);
   return {};
@@ -297,7 +298,7 @@ Result<void> CounterSession::Impl::open_all(const CounterTarget& target,
                                             std::optional<VectorFault>* fault) {
   if (auto bound = target_.bind(target); !bound) return bound;
   if (auto opened = open_settled(fault); !opened) return opened;
-  // Had the task ended before, its number could have been another one's when it was used.
+  // If the task has ended, another task may have got its number before the events were opened.
   if (target_.has_ended()) {
     return cannot_load(ESRCH, "task " + std::to_string(target_.target().task.number),
                        "it has just ended");
@@ -305,8 +306,8 @@ Result<void> CounterSession::Impl::open_all(const CounterTarget& target,
   return open_wake();
 }
 
-/// A thread that starts while the events are opened inherits all of them, a part of a group, or
-/// none, and nobody tells which: they are opened again, for it, too (C6).
+/// A thread that starts while the events are being opened inherits all of them, some of them, or
+/// not one. The kernel does not tell which, so the events are opened again, then for it, too (C6).
 Result<void> CounterSession::Impl::open_settled(std::optional<VectorFault>* fault) {
   auto opened = open_.open(target_, options_, fault);
   if (!target_.is_process()) return opened;
@@ -319,7 +320,7 @@ Result<void> CounterSession::Impl::open_settled(std::optional<VectorFault>* faul
     if (fault != nullptr) fault->reset();
     opened = open_.open(target_, options_, fault);
   }
-  // Threads that come for ever are not counted each, but those that are can be read.
+  // If threads keep starting, some may not be counted. The events can be read all the same.
   if (!opened || open_.is_whole()) return opened;
   return cannot_load(EAGAIN, "process " + std::to_string(target_.target().task.number),
                      "its threads start faster than events can be opened (let it stand meanwhile: "
@@ -335,7 +336,7 @@ Result<void> CounterSession::Impl::open_wake() {
   return add_wakers();
 }
 
-/// Those that are there already remain.
+/// Adds the descriptors that the wake descriptor watches. Existing entries remain.
 Result<void> CounterSession::Impl::add_wakers() {
   bool added = static_cast<bool>(wake_);
   std::vector<int> files = samples_.files(!has_switcher());  // C4
@@ -352,7 +353,7 @@ Result<void> CounterSession::Impl::add_wakers() {
   return {};
 }
 
-/// The caller has learned of all overflows so far.
+/// Resets `news_`: the caller has learned of all overflows so far.
 void CounterSession::Impl::forget_news() noexcept {
   eventfd_t ignored = 0;
   if (news_) (void)::eventfd_read(news_.get(), &ignored);
@@ -366,9 +367,9 @@ void CounterSession::Impl::close_all() noexcept {
   target_.release();
 }
 
-/// `mutex_` may be another thread's in the parent, so nobody can have it here.
+/// Does not lock `mutex_`: at the fork, another thread of the parent may have held it.
 void CounterSession::Impl::leave_to_parent() noexcept {
-  (void)switcher_.release();  // a thread that is not in this process cannot be joined
+  (void)switcher_.release();  // its thread is in the parent and cannot be joined here
   samples_.forget_all();
   close_all();
 }
@@ -378,7 +379,7 @@ Result<void> CounterSession::Impl::unload_now() {
     open_.disable_all();
     end_turn();
   }
-  // What was counted stays. What cannot be read any more is as it was at the last load.
+  // The counts remain. A count that can no longer be read keeps its value from before this load.
   sets_.want_all();
   auto read = open_.read_wanted();
   const auto clock = clock_now();
@@ -393,7 +394,7 @@ Result<void> CounterSession::Impl::unload() {
   Lock lock(mutex_);
   if (auto may = check(SessionCall::unload); !may) return may;
   end_switcher(lock);
-  // Meanwhile, others may have called.
+  // Checks again, because other threads may have made calls meanwhile.
   if (auto may = check(SessionCall::unload); !may) return may;
   return unload_now();
 }
@@ -456,7 +457,7 @@ Result<void> CounterSession::Impl::read(std::span<Reading> readings, bool stop_t
   Result<void> outcome;
   if (hold) {
     outcome = target_.hold(held);
-    update();  // the target may have ended, or a set may have had its turn
+    update();  // the target may have ended, or a set's turn may be over
   }
   sets_.want(readings);
   if (outcome) outcome = open_.read_wanted();
@@ -483,7 +484,7 @@ int CounterSession::Impl::wake_descriptor() {
   return wake_.get();
 }
 
-/// Up to when all samples are in their rings.
+/// The time before which all samples have reached their rings.
 std::uint64_t CounterSession::Impl::samples_until() const noexcept {
   const std::chrono::nanoseconds now = std::chrono::steady_clock::now().time_since_epoch();
   return counts() ? static_cast<std::uint64_t>(now.count()) : UINT64_MAX;
@@ -505,7 +506,7 @@ Result<SampleCounts> CounterSession::Impl::read_samples(SampleSink& sink) {
 
 // ---- Turns of event sets ----
 
-/// Begins the turn of the active set, which counts already.
+/// Begins the turn of the active set, which is already counting.
 void CounterSession::Impl::begin_turn() {
   sets_.begin_turn(clock_or_zero(), EventSets::Clock::now());
   if (sets_.alone() || !options_.switch_by_itself) return;
@@ -553,7 +554,7 @@ Result<void> CounterSession::Impl::switch_set(std::optional<unsigned> id) {
   return make_active(id.value_or(sets_.next()));
 }
 
-/// A round of the switcher.
+/// One round of the switcher.
 std::optional<int> CounterSession::Impl::give_turns(const std::stop_token& stop,
                                                     std::vector<pollfd>& wakers) {
   const Lock lock(mutex_);
@@ -561,7 +562,7 @@ std::optional<int> CounterSession::Impl::give_turns(const std::stop_token& stop,
   update();
   const auto now = EventSets::Clock::now();
   if (counts() && sets_.turn_left_ms(now) == 0) {
-    // A target that has not run since, or not executed its program, has not had this turn.
+    // If the target has not run since the turn began, or waits for its exec, it gets a new turn.
     if (clock_or_zero() > sets_.turn_began()) {
       (void)make_active(sets_.next());
     } else {
@@ -573,10 +574,10 @@ std::optional<int> CounterSession::Impl::give_turns(const std::stop_token& stop,
   return sets_.turn_left_ms(EventSets::Clock::now());
 }
 
-/// Others may call meanwhile, also start().
+/// Unlocks while it waits. Other threads may make calls meanwhile, even start().
 void CounterSession::Impl::end_switcher(Lock& lock) {
   while (switcher_) {
-    // Otherwise an overflow would begin a turn, which makes another switcher.
+    // Stops counting. Otherwise an overflow would begin a turn, which makes another switcher.
     if (counts()) {
       open_.disable_all();
       end_turn();

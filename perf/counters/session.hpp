@@ -1,21 +1,22 @@
 #pragma once
-// Counts and samples the events of a thread, a process or a CPU. The life of a session is that of
-// perfmon2's: it is created, loaded on a target, started, stopped, restarted after an overflow,
+// Counts and samples the events of a thread, a process or a CPU. A session has the same life as in
+// perfmon2: it is created, loaded on a target, started, stopped, restarted after an overflow,
 // unloaded, and closed. session_table.hpp says which call is legal when.
 //
 // Events belong to event sets. One set counts at a time; with more than one, they take turns (after
 // a time, at an overflow, or when switch_set() is called). A value is then scaled by the session's
 // own clock: a clock event that counts on the target from start to stop, whichever set is active.
-// It advances only while the target runs, and so do the times of the sets. Time of day does not do:
-// a target that sleeps while one set is active would make that set's share look too small.
+// It advances only while the target runs, and so do the times of the sets. Time of day would be
+// wrong: if a target sleeps while one set is active, that set's share would look too small.
 //
-// Calls that take vectors check all elements before they do anything. If one is wrong, the message
-// names the first such element and why, and nothing is changed. Empty vectors succeed.
+// Calls that take vectors check all elements before they do anything. If one is wrong, nothing is
+// changed, and the message names the first wrong element and the reason. Empty vectors succeed.
 //
-// Threads: any, at the same time, for every call; only construction, moving and destruction must be
-// alone. A read() never spans a switch of event sets. Blocks: shortly, for other calls.
-// Processes: a session is that of the one that made it. In a child of fork(), it is closed: calls
-// return Errc::forked, and its destruction leaves the parent's session as it is.
+// Threads: any, at the same time, for every call; only construction, moving and destruction must
+// not overlap another call. A read() never spans a switch of event sets. Blocks: shortly, for other
+// calls.
+// Processes: a session belongs to the process that made it. In a child of fork(), it is closed:
+// calls return Errc::forked, and its destruction leaves the parent's session as it is.
 
 #include <chrono>
 #include <cstdint>
@@ -36,15 +37,15 @@ namespace shmif::perf {
 class KernelCounters;
 class SampleSink;
 
-/// Whom a session watches.
+/// What a session watches.
 struct CounterTarget {
   enum class Kind {
-    thread,   ///< this one; nothing of what it starts
-    process,  ///< all threads that it has, and all threads and children that those start later
+    thread,   ///< this thread, but not the threads and children that it starts
+    process,  ///< all threads that it has, and all threads and children that they start later
     cpu,      ///< everything on these CPUs
   } kind = Kind::thread;
-  TaskId task;            ///< of thread and process; start_ticks 0: whoever has the number
-  std::vector<int> cpus;  ///< of cpu
+  TaskId task;            ///< for thread and process; start_ticks 0: any task with that number
+  std::vector<int> cpus;  ///< for cpu
   bool on_exec = false;   ///< start() takes effect when the task executes a program
 
   static CounterTarget thread(TaskId task) { return {Kind::thread, task, {}, false}; }
@@ -55,12 +56,13 @@ struct CounterTarget {
 };
 
 struct SessionOptions {
-  /// The events of a set are one group of the kernel: they count at the same time or not at all.
+  /// Puts the events of a set into one group of the kernel: they count together or not at all.
   bool group = true;
-  /// A thread of the session switches sets after their time and at overflows. Without it, no time
-  /// switches sets, and after an overflow that is to switch them, the next call of any kind does.
+  /// A thread of the session switches sets when their time is over and at overflows. Without that
+  /// thread, sets are not switched by time, and after an overflow that must switch sets, the next
+  /// call of any kind does it.
   bool switch_by_itself = true;
-  /// Of the ring that samples come through, in pages; a power of two.
+  /// Size of the ring for samples, in pages; a power of two.
   std::uint32_t ring_pages = 64;
 };
 
@@ -70,138 +72,139 @@ struct EventSetup {
   Sampling sampling{};
 };
 
-/// What set_values() changes about an event; what is left out remains.
+/// What set_values() changes about an event. An empty member leaves the value as it is.
 struct ValueSetup {
   std::size_t event = 0;               ///< as program() numbered it
-  std::optional<std::uint64_t> value;  ///< it counts on from here
+  std::optional<std::uint64_t> value;  ///< the event counts on from this value
   std::optional<std::uint64_t> period;
 };
 
 struct Reading {
-  std::size_t event = 0;         ///< in: which one
-  std::uint64_t value = 0;       ///< with what set_values() gave it
-  std::uint64_t enabled_ns = 0;  ///< how long the target ran and the event was to count
-  std::uint64_t running_ns = 0;  ///< how long it did count; less: the kernel or we switched
-  /// What it would be, had it counted all the time. None: it did not count at all.
+  std::size_t event = 0;         ///< in: number of the event
+  std::uint64_t value = 0;       ///< the count, from the value that set_values() gave it
+  std::uint64_t enabled_ns = 0;  ///< how long the target ran while the event had to count
+  std::uint64_t running_ns = 0;  ///< how long it did count; less if events took turns
+  /// Estimate of the value for the whole time. Empty if the event did not count at all.
   std::optional<double> scaled{};
-  bool one_instant = false;  ///< false: the target may have run between the values of this read
+  bool one_instant = false;  ///< false: the target may have run between the reads of two values
 };
 
 struct SetSetup {
   unsigned id = 0;
-  /// The next set's turn comes after it; 0: it does not come by time.
+  /// How long the set's turn lasts; 0: it does not end by time.
   std::chrono::nanoseconds turn{0};
 };
 
 struct SetQuery {
-  unsigned id = 0;  ///< in: which one
+  unsigned id = 0;  ///< in: number of the set
   std::size_t events = 0;
-  std::uint64_t activations = 0;  ///< since it was created
-  std::uint64_t active_ns = 0;    ///< of the session's clock
-  bool is_active = false;         ///< its turn now, or at the next start
+  std::uint64_t activations = 0;  ///< since the set was created
+  std::uint64_t active_ns = 0;    ///< by the session's clock
+  bool is_active = false;         ///< it has its turn now, or at the next start
 };
 
 struct SampleCounts {
   std::uint64_t samples = 0;
-  std::uint64_t lost = 0;  ///< records that found no room in the ring, or whose event is unknown
-  /// `lost` may be too small. A kernel before Linux 6.0 tells what was lost only with the next
-  /// record that finds room, so it says nothing of the last ones.
+  std::uint64_t lost = 0;  ///< records for which the ring was full, or whose event is unknown
+  /// `lost` may be too small. A kernel before Linux 6.0 reports losses only with the next record
+  /// that finds room, so it does not report the last ones.
   bool lost_is_least = false;
 };
 
-/// Why the kernel refused to open an event, and what would help.
+/// Why the kernel refused to open an event, and how to enable it.
 struct Refusal {
   enum class State { not_supported, not_permitted, failed } state = State::failed;
   std::string reason;
-  std::string enable_with;  ///< empty: nothing that we know
+  std::string enable_with;  ///< empty: no remedy is known
 };
-/// What is known of a refusal beside its errno.
+/// What is known about a refusal besides its errno.
 struct RefusalHints {
-  bool in_user_space = false;  ///< the kernel would permit the event there
-  bool whole_cpu = false;      ///< it was to count everything on a CPU
+  bool in_user_space = false;  ///< the kernel would permit the event in user space only
+  bool whole_cpu = false;      ///< the event was for everything on a CPU
 };
-/// By the errno of perf_event_open(2). Threads: any. Blocks: never.
+/// Explains the errno `number` of perf_event_open(2). Threads: any. Blocks: never.
 Refusal explain_refusal(int number, const CounterEvent& event, const RefusalHints& hints = {});
-/// For a task of another user.
+/// The refusal for a task of another user.
 Refusal foreign_refusal(uid_t owner);
-/// For an event that is counted or sampled in user space only, because the kernel permits no more:
-/// by which name one can ask for that, and what permits more.
+/// A note for an event that is counted or sampled in user space only, because the kernel does not
+/// permit more: the name for exactly that, and how to permit more.
 std::string user_space_note(const CounterEvent& event);
-/// The same in short, as the end of the source of such an event.
+/// A short form, to be added to the source of such an event.
 std::string user_space_source(const CounterEvent& event);
 
 /// Which element of a vector made a call fail.
 struct VectorFault {
   std::size_t element = 0;
-  int number = 0;  ///< errno, if the kernel refused it
+  int number = 0;  ///< errno if the kernel refused it
   Refusal refusal{};
 };
 
 class CounterSession {
  public:
-  /// An unloaded session with the empty set 0.
+  /// Makes an unloaded session with the empty set 0.
   explicit CounterSession(SessionOptions options = {});
   CounterSession(CounterSession&& other) noexcept;
   CounterSession& operator=(CounterSession&& other) noexcept;
   /// As close().
   ~CounterSession();
 
-  /// As the table and the target say now. Of a session that was moved away: closed.
+  /// The state now, by the calls so far and by the target. `closed` after a move.
   SessionState state();
 
-  /// Makes event sets. A set that exists is replaced, and loses its events. Errors: invalid for
+  /// Makes event sets. An existing set is replaced and loses its events. Errors: invalid for
   /// a set twice in the vector, or a turn below 0.
   Result<void> create_sets(std::span<const SetSetup> sets);
-  /// Their events go, too; the numbers of other events remain. Errors: invalid for set 0, for a set
-  /// that does not exist, and for one twice in the vector.
+  /// Deletes sets with their events; other events keep their numbers. Errors: invalid for set 0,
+  /// for a set that does not exist, and for a set twice in the vector.
   Result<void> delete_sets(std::span<const unsigned> ids);
   Result<void> query_sets(std::span<SetQuery> sets);
 
-  /// Adds events to sets. While the session is loaded, also opens them on its target, all or none;
-  /// they are then groups of their own, which the kernel may let count at other times than the
-  /// existing events. Errors: busy for a session that is loaded on a process; those of load().
-  /// `fault`: the event that the kernel refused. Result: the number of the first; the others follow
-  /// it.
+  /// Adds events to sets. If the session is loaded, also opens them on its target; if one fails, no
+  /// event is added. They then form groups of their own, which the kernel may let count at other
+  /// times than the existing events. Errors: busy for a session that is loaded on a process; those
+  /// of load(). `fault` gets the event that the kernel refused. Result: the number of the first
+  /// event; the numbers of the others follow.
   Result<std::size_t> program(std::span<const EventSetup> events,
                               std::optional<VectorFault>* fault = nullptr);
-  /// Errors: invalid for an event that does not exist, or a period of an event without one.
+  /// Errors: invalid for an event that does not exist, or a period for an event without a period.
   Result<void> set_values(std::span<const ValueSetup> values);
 
-  /// Opens all events on the target, or none. Errors: as perf_event_open(2); ESRCH if the task is
-  /// not there or is not the one meant. `fault`: the event that the kernel refused.
+  /// Opens all events on the target; if one fails, all are closed. Errors: as perf_event_open(2);
+  /// ESRCH if the task does not exist or has another start time. `fault` gets the event that the
+  /// kernel refused.
   Result<void> load(const CounterTarget& target, std::optional<VectorFault>* fault = nullptr);
-  /// Counts from now on, or from the exec on that the target waits for. A session that is started
-  /// stays so. Errors: as the table; those of the kernel, and then nothing counts.
+  /// Starts counting: now, or at the exec with `on_exec`. A started session stays started. Errors:
+  /// as the table; those of the kernel, and then no event counts.
   Result<void> start();
-  /// Counts no more. The counts remain, and start() goes on from them. Errors: as the table.
+  /// Stops counting. The counts remain, and start() continues from them. Errors: as the table.
   Result<void> stop();
-  /// Goes on after an overflow that masked the session. Errors: as start().
+  /// Continues after an overflow that masked the session. Errors: as start().
   Result<void> restart();
-  /// Begins the turn of the next set in the order of their numbers, or of this one. Errors: invalid
-  /// for a set that does not exist; those of the kernel, and then the old set goes on.
+  /// Begins the turn of set `id`, or of the next set in the order of their numbers. Errors: invalid
+  /// for a set that does not exist; those of the kernel, and then the old set continues.
   Result<void> switch_set(std::optional<unsigned> id = {});
 
-  /// Errors: invalid for an event that does not exist, and then none is read; those of the kernel.
-  /// Allocates nothing. Blocks: while the kernel cannot add up a group because a thread is ending,
-  /// at most for about a second. `stop_target`: the threads of the target stand still meanwhile, so
-  /// the values are of one instant; not for CPUs.
+  /// Reads counts. Errors: invalid for an event that does not exist, and then no event is read;
+  /// those of the kernel. Does not allocate. Blocks: while the kernel cannot add up a group because
+  /// a thread is ending, at most for about a second. `stop_target`: stops the threads of the target
+  /// meanwhile, so the values are of one instant; not for CPUs.
   Result<void> read(std::span<Reading> readings, bool stop_target = false);
-  /// How long the target has run since the first start, by the session's own clock, in nanoseconds:
-  /// all of its threads or CPUs together.
+  /// How long the target has run since the first start, by the session's own clock, in nanoseconds;
+  /// the sum over its threads or CPUs.
   Result<std::uint64_t> clock_ns();
 
-  /// For poll and epoll: readable when an overflow or a sample came, and from the end of the target
-  /// on. A poll may consume the notification of a sample. So call read_samples() or restart() after
-  /// it, and poll in one place only. If the session switches sets by itself, an overflow that masks
-  /// or switches leaves the descriptor readable until one of these calls.
-  /// Closed on exec, and by unload(). -1: not loaded.
+  /// A descriptor for poll and epoll. It becomes readable when an overflow or a sample comes, and
+  /// stays readable once the target has ended. A poll may consume the notification of a sample. So
+  /// call read_samples() or restart() after it, and poll in one place only. If the session switches
+  /// sets by itself, an overflow that masks or switches leaves the descriptor readable until one of
+  /// these calls. The descriptor is closed on exec, and by unload(). -1: not loaded.
   int wake_descriptor();
-  /// Hands all records that are there to `sink`. Blocks: never. `sink` must not call the session.
+  /// Passes all available records to `sink`. Blocks: never. `sink` must not call the session.
   Result<SampleCounts> read_samples(SampleSink& sink);
 
-  /// Counts and programs remain; the session can be loaded again, and counts on.
+  /// Closes the events. Counts, sets and events remain: after another load() the counts go on.
   Result<void> unload();
-  /// Unloads, and ends the session. The target is not touched. Blocks: until the thread that
+  /// Unloads, and ends the session. The target runs on as before. Blocks: until the thread that
   /// switches sets has ended.
   Result<void> close();
 

@@ -1,12 +1,12 @@
 #pragma once
-// The life of a counter session, as one table: which call is legal in which state, and where it
-// leads. The session asks it, docs/instruments.md shows it, and a test walks all of it.
+// The life of a counter session, as one table: which call is legal in which state, and which state
+// follows. The session uses this table, docs/instruments.md shows it, and a test checks all of it.
 //
-// A call is tested in this order: is there a session at all (bad_session); has the session ended or
-// is it closed (invalid); what this table says of the other states; then, for load(), whether the
-// target is there. Two exceptions: a thread that has loaded a session on itself
-// may also call program() and set_values() while it is started; and program() is refused (busy)
-// while a session is loaded on a process, because its existing children would not be counted.
+// A call is checked in this order: whether the session was moved away (bad_session); whether the
+// session has ended or is closed (invalid); this table for the other states; then, for load(),
+// whether the target exists. Two exceptions: a thread that has loaded a session on itself may also
+// call program() and set_values() while it is started; and program() is refused (busy) while a
+// session is loaded on a process, because its existing children would not be counted.
 
 #include <array>
 #include <cstddef>
@@ -15,12 +15,12 @@
 namespace shmif::perf {
 
 enum class SessionState {
-  unloaded,  ///< no target; events can be changed
+  unloaded,  ///< without a target; events can be changed
   loaded,    ///< on a target, not counting
   started,   ///< loaded, and counting
   masked,    ///< loaded; counting stopped at an overflow, until restart()
   ended,     ///< the target has ended; its counts can be read
-  closed,    ///< nothing is left
+  closed,    ///< no call is legal any more
 };
 inline constexpr std::size_t kSessionStates = 6;
 inline constexpr std::array<const char*, kSessionStates> kStateNames = {
@@ -49,7 +49,7 @@ struct SessionRow {
   SessionCall call;
   const char* name;
   std::array<Answer, kSessionStates> answers;  ///< in the order of SessionState
-  std::optional<SessionState> next;            ///< the state after it; none: as before
+  std::optional<SessionState> next;            ///< the state after it; empty: unchanged
 };
 
 namespace session_rows {

@@ -27,7 +27,7 @@ void SetSwitcher::request_stop() noexcept {
 
 void SetSwitcher::run(const std::stop_token& stop) {
   std::vector<pollfd> wakers;
-  for (;;) {  // until the look says so
+  for (;;) {  // until look_ ends it
     wakers.assign(1, {wake_.get(), POLLIN, 0});
     const std::optional<int> left = look_(stop, wakers);
     if (!left) return;

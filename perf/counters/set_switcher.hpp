@@ -16,9 +16,9 @@ namespace shmif::perf {
 /// Threads: one at a time, unless a function says otherwise.
 class SetSwitcher {
  public:
-  /// What the thread does in each round: it looks whose turn it is, and adds the descriptors that
-  /// it waits for. Result: for how many milliseconds at most, -1 without an end; none: the thread
-  /// ends, because somebody asked it to.
+  /// What the thread does in each round: checks which set has its turn, and adds the descriptors to
+  /// wait for. Result: how many milliseconds to wait at most, -1: without a limit; empty: the
+  /// thread must end, because it was asked to.
   using Look =
       std::function<std::optional<int>(const std::stop_token& stop, std::vector<pollfd>& wakers)>;
 
@@ -28,9 +28,9 @@ class SetSwitcher {
   /// Blocks: until the thread has ended.
   ~SetSwitcher();
 
-  /// Looks again now. Threads: any.
+  /// Makes the thread begin the next round now. Threads: any.
   void wake() const noexcept;
-  /// The thread ends with its next look. Threads: any.
+  /// Asks the thread to end in its next round. Threads: any.
   void request_stop() noexcept;
 
  private:

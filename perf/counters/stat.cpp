@@ -23,8 +23,8 @@ void refuse(StatEvent& event, const Refusal& refusal) {
   event.enable_with = refusal.enable_with;
 }
 
-/// Whether the kernel refused the event itself. The target may have ended, or this process may have
-/// no descriptor left.
+/// Whether the kernel refused because of the event itself. Other reasons: the target has ended, or
+/// this process has run out of descriptors.
 bool is_of_event(const VectorFault& fault) {
   return fault.number != ESRCH && fault.number != EMFILE;
 }
@@ -76,7 +76,7 @@ Result<std::vector<StatEvent>> find_stat_events(const EventNames& names,
   return events;
 }
 
-/// Puts all events that can still be counted into a session without any.
+/// Adds all events that were not refused to `session`, which is empty.
 Result<void> StatRun::program(CounterSession& session) {
   std::vector<EventSetup> setups;
   std::vector<SetSetup> sets;
@@ -92,7 +92,7 @@ Result<void> StatRun::program(CounterSession& session) {
     setups.push_back({*each.event, sets.back().id});
     counted_.push_back(at);
   }
-  // A set that was left alone has nothing to switch to; the kernel would stop it at each overflow.
+  // A single set has no set to switch to, and the kernel would stop it at each overflow.
   for (const SetSetup& each : sets) {
     if (!options_.switch_event || sets.size() == 1) break;
     const Sampling at_overflow{.period = options_.switch_period, .switch_set = true};
@@ -103,7 +103,7 @@ Result<void> StatRun::program(CounterSession& session) {
   return programmed ? Result<void>() : Result<void>(programmed.error());
 }
 
-/// The kernel refuses the event that is to switch sets.
+/// The error if the kernel refuses the event that switches sets.
 Error StatRun::cannot_switch(const VectorFault& fault) {
   return {Errc::not_supported, "cannot switch event sets at " + options_.switch_event->name + ": " +
                                    fault.refusal.reason +
@@ -112,7 +112,8 @@ Error StatRun::cannot_switch(const VectorFault& fault) {
                                         : " (to change that: " + fault.refusal.enable_with + ')')};
 }
 
-/// Whether this failure of a load is told as the reason of events, so that it can be tried again.
+/// Records a failed load as the reason of the refused events. Result: whether to try again without
+/// them.
 bool StatRun::take_refusal(const CounterTarget& target, const Error& error,
                            const std::optional<VectorFault>& fault) {
   const int number = fault ? fault->number : error.code.value();
@@ -120,7 +121,7 @@ bool StatRun::take_refusal(const CounterTarget& target, const Error& error,
   const bool cpus = target.kind == CounterTarget::Kind::cpu;
   const auto owner = denied && !cpus ? kernel_->other_owner(target.task.number) : std::nullopt;
   if (!fault) {
-    // Not even the session's own clock: a container may forbid all of them.
+    // The kernel refused even the session's own clock: a container may forbid all events.
     const bool all = error.code.category() == std::generic_category() &&
                      (denied || number == ENOSYS) && !counted_.empty();
     for (const std::size_t at : counted_) {
@@ -141,7 +142,7 @@ bool StatRun::take_refusal(const CounterTarget& target, const Error& error,
     return true;
   }
   StatEvent& refused = events_[counted_[fault->element]];
-  // On whole CPUs, the kernel permits what is in user space no sooner.
+  // For whole CPUs, asking for user space only does not help: the kernel requires the same right.
   const bool whole_cpu = cpus || !refused.event->cpus.empty();
   if (denied && !owner && !whole_cpu && !refused.event->exclude_kernel &&
       happens_in_user_space(*refused.event)) {
@@ -155,9 +156,9 @@ bool StatRun::take_refusal(const CounterTarget& target, const Error& error,
   return true;
 }
 
-/// Result: false if events were refused, so it has to be tried again without.
+/// Result: false if events were refused; then try again without them.
 Result<bool> StatRun::load_one(const CounterTarget& target, KernelCounters& kernel) {
-  // Its rings are emptied often, and there are many: of each set, thread and CPU.
+  // Small rings suffice because they are emptied often. There is one for each set, thread and CPU.
   constexpr std::uint32_t kRingPages = 1;
   CounterSession session =
       session_over({.group = options_.group, .ring_pages = kRingPages}, kernel);
@@ -183,15 +184,15 @@ Result<void> StatRun::load(std::span<const CounterTarget> targets, KernelCounter
       ++at;
       continue;
     }
-    // All sessions have the same events.
+    // All sessions must have the same events, so start again with the first.
     sessions_.clear();
     at = 0;
   }
   return {};
 }
 
-/// Leaves out events that count whole CPUs, if there are several processes or the CPUs are not
-/// ours.
+/// Leaves out events that count whole CPUs if there are several processes, or if the user asked for
+/// other CPUs.
 void StatRun::leave_out_foreign(std::size_t processes) {
   const auto is_ours = [&](int cpu) {
     return options_.cpus.empty() || std::ranges::find(options_.cpus, cpu) != options_.cpus.end();
@@ -222,7 +223,7 @@ Result<StatRun> StatRun::start(std::vector<StatEvent> events, std::span<const Ta
   run.begin_ = std::chrono::steady_clock::now();
   for (CounterSession& session : run.sessions_) {
     auto started = session.start();
-    // A target that has ended already is found out at the end.
+    // If a target has already ended, that is noticed at the end of the run.
     if (!started && session.state() != SessionState::ended) return std::move(started).error();
   }
   return run;
@@ -240,7 +241,7 @@ Result<void> StatRun::add_values(CounterSession& session, StatResult& result) {
     StatEvent& each = result.events[counted_[at]];
     const Reading& reading = readings[at];
     result.one_instant = result.one_instant && reading.one_instant;
-    // With several sets, an event is to count all the time, and its set has turns only.
+    // With several sets, an event should count all the time, but counts only in its set's turns.
     const std::uint64_t enabled = set_ids_.size() > 1 ? *clock : reading.enabled_ns;
     each.enabled_ns = each.enabled_ns.value_or(0) + enabled;
     each.running_ns = each.running_ns.value_or(0) + reading.running_ns;
@@ -251,7 +252,7 @@ Result<void> StatRun::add_values(CounterSession& session, StatResult& result) {
   return {};
 }
 
-/// What was counted on a CPU that went offline meanwhile is a part of the whole at best.
+/// Leaves out events of a CPU that went offline meanwhile: their counts are incomplete.
 void StatRun::leave_out_offline(StatResult& result) const {
   const std::vector<int> online = kernel_->online_cpus();
   if (online.empty()) return;
@@ -268,7 +269,7 @@ void StatRun::leave_out_offline(StatResult& result) const {
   }
 }
 
-/// How often each set had its turn, and for how long, in all sessions together.
+/// Adds how often each set had its turn, and for how long, over all sessions.
 void StatRun::add_sets(StatResult& result) {
   if (set_ids_.size() < 2) return;
   for (const unsigned id : set_ids_) result.sets.push_back({id});

@@ -67,7 +67,7 @@ Result<void> TargetBinding::bind(const CounterTarget& target) {
 bool TargetBinding::list_again() {
   if (!is_process()) return false;
   const auto now = kernel_.threads(target_.task.number);
-  if (now.empty()) return false;  // it has ended, or cannot be looked at any more
+  if (now.empty()) return false;  // it has ended, or can no longer be read
   const bool more = std::ranges::any_of(
       now, [&](pid_t thread) { return std::ranges::find(threads_, thread) == threads_.end(); });
   threads_ = now;
@@ -91,7 +91,7 @@ Result<void> TargetBinding::hold(Held& held) {
     return std::ranges::find(held, thread, &Held::value_type::first) != held.end();
   };
   const pid_t number = target_.task.number;
-  for (bool more = true; more;) {  // until there is no thread that still runs
+  for (bool more = true; more;) {  // until all threads are stopped
     more = false;
     const auto threads = is_process() ? kernel_.threads(number) : std::vector<pid_t>{number};
     for (const pid_t thread : threads) {

@@ -1,6 +1,7 @@
 #pragma once
-// The task or the CPUs that a counter session is loaded on. A task is the one that was meant: its
-// start time is compared while a descriptor keeps its number from another one's use.
+// The task or the CPUs that a counter session is loaded on. The task cannot be confused with a
+// later one of the same number: its start time is compared while a descriptor keeps that number
+// from being used again.
 
 #include <string>
 #include <utility>
@@ -15,8 +16,8 @@ namespace shmif::perf {
 /// "cannot load the session on thread 7: ...".
 Error cannot_load(int number, const std::string& what, const std::string& advice = {});
 
-/// Whether a session can be loaded there. `mask`: it has an event that masks the session. Errors:
-/// invalid.
+/// Checks that a session can be loaded on the target. `mask`: it has an event that masks the
+/// session. Errors: invalid.
 Result<void> check_target(const CounterTarget& target, bool mask);
 
 /// Threads: one at a time.
@@ -27,31 +28,32 @@ class TargetBinding {
   TargetBinding& operator=(const TargetBinding&) = delete;
   ~TargetBinding() { release(); }
 
-  /// Errors: ESRCH if the task is not there or is not the one meant.
+  /// Errors: ESRCH if the task does not exist or has another start time.
   Result<void> bind(const CounterTarget& target);
   void release() noexcept;
-  /// The target has executed the program that it was to begin with, or nobody waits for that.
+  /// Call when the target has executed its program, or when that no longer matters.
   void forget_exec() noexcept { target_.on_exec = false; }
 
   const CounterTarget& target() const noexcept { return target_; }
   bool is_task() const noexcept { return target_.kind != CounterTarget::Kind::cpu; }
   bool is_process() const noexcept { return target_.kind == CounterTarget::Kind::process; }
-  /// Its samples come through one ring for each CPU.
+  /// Whether its samples come through one ring for each CPU.
   bool is_spread() const noexcept { return target_.kind != CounterTarget::Kind::thread; }
-  /// The target is who bound it.
+  /// Whether the target is the thread or process that called bind().
   bool is_own() const noexcept { return own_; }
-  /// Lists the threads of a process again. Result: whether there is one that was not there before.
+  /// Lists the threads of a process again. Result: whether there is a new one.
   bool list_again();
-  /// Of a task, when they were listed last.
+  /// The threads of the task, by the newest list.
   const std::vector<pid_t>& threads() const noexcept { return threads_; }
-  /// Readable when the target has ended; -1: there is none.
+  /// Readable when the target has ended. -1 if there is no such descriptor: for CPUs, for a target
+  /// that called bind() itself, and if the kernel has none for threads.
   int descriptor() const noexcept { return own_ ? -1 : task_file_; }
   bool has_ended() const noexcept;
 
-  /// Threads that stand still, and the signals that release() is to hand on to them.
+  /// Stopped threads, and the signals that KernelCounters::release() must pass on to them.
   using Held = std::vector<std::pair<pid_t, int>>;
-  /// Stops all threads of the task. Blocks: until they stand. Errors: those that stand already are
-  /// in `held`.
+  /// Stops all threads of the task. Blocks: until they have stopped. After an error, `held` has the
+  /// threads that have stopped so far.
   Result<void> hold(Held& held);
   void let_go(const Held& held) noexcept;
 

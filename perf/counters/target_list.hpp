@@ -1,5 +1,5 @@
 #pragma once
-// What a command counts or samples: one session for each process, or one for all CPUs.
+// The targets of a command that counts or samples: one for each process, or one for all CPUs.
 
 #include <span>
 #include <vector>
@@ -8,7 +8,7 @@
 
 namespace shmif::perf {
 
-/// If `cpus` is not empty, only these CPUs. `on_exec` applies to the processes.
+/// If `cpus` is not empty, the only target is these CPUs. `on_exec` applies to the processes.
 inline std::vector<CounterTarget> target_list(std::span<const TaskId> processes,
                                               const std::vector<int>& cpus, bool on_exec) {
   if (!cpus.empty()) return {CounterTarget::cpu(cpus)};
