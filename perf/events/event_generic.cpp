@@ -13,7 +13,7 @@ namespace {
 
 struct Generic {
   const char* name;
-  const char* other;  ///< a second name; empty: none
+  const char* other;  ///< a second name; may be empty
   std::uint64_t config;
 };
 constexpr std::array kSoftware = {
@@ -66,7 +66,7 @@ void add(Events& events, const std::string& name, std::uint32_t type, std::uint6
   event.config = config;
   event.source = type == PERF_TYPE_SOFTWARE ? "kernel, software" : "kernel, generic hardware";
   if (name.ends_with("-clock")) event.unit = "ns";
-  events.emplace(name, std::move(event));  // the first of a name stays
+  events.emplace(name, std::move(event));  // the first event with a name stays
 }
 
 Events all_events() {

@@ -1,4 +1,4 @@
-// Names of events by libpfm4. No other file includes it.
+// Names of events from libpfm4. No other file includes that library.
 
 #include <linux/perf_event.h>
 #include <perfmon/pfmlib.h>
@@ -11,7 +11,7 @@
 namespace shmif::perf {
 
 Result<CounterEvent> library_event(const std::string& name) {
-  static std::mutex mutex;  // the library does not say that it is safe for threads
+  static std::mutex mutex;  // libpfm4 does not promise to be thread-safe
   const std::lock_guard lock(mutex);
   static const pfm_err_t ready = pfm_initialize();
   if (ready != PFM_SUCCESS) {

@@ -16,7 +16,7 @@ namespace {
 
 constexpr const char* kDevices = "/sys/bus/event_source/devices/";
 
-/// What can be a file's name here; a name from the user must not lead to another folder.
+/// Whether a text can be a file name here: a name from the user must not lead to another folder.
 bool is_name(std::string_view text) {
   const auto allowed = [](char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
@@ -83,7 +83,7 @@ Result<void> EventNames::put_term(const std::string& folder, std::string_view te
   return {};
 }
 
-/// An event that the PMU has a file for. Terms of the user go before those of the file.
+/// Sets the terms of an event for which the PMU has a file. The user's terms override the file's.
 Result<void> EventNames::put_alias(const std::string& folder, const std::string& alias,
                                    const std::vector<std::string>& given,
                                    CounterEvent& event) const {

@@ -1,11 +1,11 @@
 #pragma once
-// Events by the names that people give them.
+// Finds events by the names that users write.
 //
 //   task-clock  page-faults  cycles  L1-dcache-load-misses    the kernel's generic events
 //   r1a8                                                      a raw code of the CPU's PMU
 //   sched:sched_switch                                        a tracepoint
 //   cpu/event=0x3c,umask=1/  uncore_imc_0/cas_count_read/     a PMU that sysfs describes
-//   any other                                                 a name that libpfm4 knows
+//   other names                                               a name that libpfm4 knows
 //
 // Modifiers follow a colon, or the second slash: cycles:u, cpu/cycles/k.
 
@@ -22,15 +22,15 @@ namespace shmif::perf {
 /// Threads: any. Blocks: as the kernel does for its files.
 class EventNames {
  public:
-  /// `library`: asks libpfm4 for names that nobody else knows.
+  /// `library`: looks up all other names in libpfm4.
   explicit EventNames(KernelFiles files = KernelFiles(), bool library = true)
       : files_(std::move(files)), library_(library) {}
 
-  /// Errors: Errc::bad_argument for a name that nobody knows, or a wrong term or modifier;
+  /// Errors: Errc::bad_argument for an unknown name, or a wrong term or modifier;
   /// Errc::not_supported if there is no such PMU or no tracefs; the errno of a file that cannot be
   /// read.
   Result<CounterEvent> find(std::string_view name) const;
-  /// All events of "a,b/c,d/,e". Errors: of the first that fails.
+  /// All events of "a,b/c,d/,e". Errors: the error of the first name that fails.
   Result<std::vector<CounterEvent>> find_all(std::string_view list) const;
 
  private:
@@ -45,12 +45,12 @@ class EventNames {
   bool library_;
 };
 
-/// The kernel's generic software, hardware and cache events. None: it is another name.
+/// A generic software, hardware or cache event of the kernel. Null for other names.
 const CounterEvent* generic_event(std::string_view name);
-/// All of their names, for messages.
+/// The names of all generic events, for messages.
 const std::vector<std::string>& generic_event_names();
 
-/// Asks libpfm4. Errors: Errc::bad_argument.
+/// Looks the name up in libpfm4. Errors: Errc::bad_argument.
 Result<CounterEvent> library_event(const std::string& name);
 
 /// The kernel's number for a tracepoint. Errors: Errc::not_supported if there is no tracefs or no

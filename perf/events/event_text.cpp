@@ -59,7 +59,7 @@ Result<std::vector<std::string>> split_events(std::string_view text) {
 
 Result<std::vector<std::vector<std::string>>> split_event_sets(std::string_view text) {
   std::vector<std::vector<std::string>> sets;
-  std::string others;  // all that stands outside of braces
+  std::string others;  // everything outside of braces
   const auto add = [&](std::string_view list) -> Result<void> {
     auto words = split_events(list);
     if (!words) return words.error();
@@ -70,7 +70,7 @@ Result<std::vector<std::vector<std::string>>> split_event_sets(std::string_view 
     const std::string_view left = text.substr(at);
     const bool braces = left.starts_with('{');
     const std::size_t end = braces ? left.find('}') : std::min(left.find(",{"), left.size());
-    // Behind a brace stands a comma, or nothing.
+    // After a closing brace must be a comma or the end.
     if (end == std::string_view::npos ||
         (braces && end + 1 < left.size() && left[end + 1] != ',')) {
       return wrong(in_quotes(text) +
@@ -81,7 +81,7 @@ Result<std::vector<std::vector<std::string>>> split_event_sets(std::string_view 
     } else {
       if (!others.empty()) others += ',';
       others += left.substr(0, end);
-      if (end == 0) others += ',';  // an empty name
+      if (end == 0) others += ',';  // makes an empty name, which is an error
     }
     at += end + (braces ? 2 : 1);
   }

@@ -16,12 +16,12 @@ namespace {
 
 constexpr std::array kTraceRoots = {"/sys/kernel/tracing", "/sys/kernel/debug/tracing"};
 
-/// Of linux/mount.h, which does not go together with older headers of the C library.
+/// From linux/mount.h, which conflicts with older headers of the C library.
 constexpr unsigned kFsconfigCreate = 6;
 constexpr unsigned kFsopenCloexec = 1;
 constexpr unsigned kFsmountCloexec = 1;
 
-/// Reads a file of a tracefs that is mounted nowhere, as root can.
+/// Reads a file of tracefs if tracefs is not mounted. Only root can do this.
 Result<std::string> read_unmounted(const std::string& name) {
   const auto failed = [&] { return Error::from_errno(errno, "cannot read tracefs, " + name); };
   const UniqueFd context(static_cast<int>(::syscall(SYS_fsopen, "tracefs", kFsopenCloexec)));
