@@ -18,7 +18,7 @@ bus::CreateOptions to_create(const BusOptions& o) noexcept {
           pauses ? static_cast<std::uint64_t>(o.patience.count()) : 0};
 }
 
-/// B1: what was asked for must be what is there.
+/// B1: the bus must have the properties that were asked for.
 Result<void> compare(const std::string& path, const BusInfo& is, const BusOptions& wanted,
                      bool ring_bytes_asked, bool mtu_asked) {
   if (wanted.format == BusFormat::netbsd && is.format != wanted.format) {

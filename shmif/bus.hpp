@@ -34,9 +34,9 @@ struct BusOptions {
 enum class Access : std::uint8_t { read_only, read_write };
 
 /// A view of a bus file, without a port on the bus. Its const members never disturb the bus. A port
-/// is *live* while its process runs and has not detached it. It is *dead* when the process has
-/// ended without detaching it. Threads: const members may run concurrently. Blocks: create() and
-/// create_if_missing(), while the disk space is reserved; create_if_missing() also while another
+/// is *live* while its process runs and has not detached it. It is *dead* if the process has ended
+/// without detaching it. Threads: const members may run concurrently. Blocks: create() and
+/// create_if_missing() while the disk space is reserved; create_if_missing() also while another
 /// process creates the bus.
 class Bus {
  public:
@@ -63,7 +63,7 @@ class Bus {
   /// Removes the file, and does not wait for ports to leave. If the file has another name, that
   /// name stays and a warning is logged. Errors, unless `force`: busy while live ports are
   /// attached; unsupported_file_system if the file system does not let this process see whether
-  /// ports are live; EOPNOTSUPP for a bus of NetBSD's format, which does not tell either.
+  /// ports are live; EOPNOTSUPP for a bus of NetBSD's format, which does not show this either.
   static Result<void> destroy(const std::string& path, bool force);
 
   Bus(Bus&&) noexcept;
@@ -79,13 +79,13 @@ class Bus {
   Result<RepairReport> repair();
   /// The same for a bus that may no longer open because the fixed part of its header was
   /// overwritten. It restores that part first. It does so if at least 4 of its 10 fields are still
-  /// right, and the frames in the ring lead to one another; `options` can give the MTU, and make
-  /// one of these conditions enough. Errors: not_a_bus, wrong_layout, wrong_size, copied_file,
-  /// corrupt, bad_mtu, geometry_differs (`options` name another MTU than the header); the message
-  /// says which `options` can help.
+  /// right, and the frames in the ring lead to one another. `options` can give the MTU, and can say
+  /// that one of these conditions is enough. Errors: not_a_bus, wrong_layout, wrong_size,
+  /// copied_file, corrupt, bad_mtu, geometry_differs (`options` name another MTU than the header);
+  /// the message says which `options` can help.
   static Result<RepairReport> repair(const std::string& path, const RepairOptions& options);
   /// Why this view may differ from what the ports see: the file is a copy, or its file system shows
-  /// processes different data. Empty when all is well.
+  /// different data to different processes. Empty if neither is so.
   std::string warning() const;
 
  private:
@@ -97,15 +97,15 @@ class Bus {
   std::unique_ptr<Impl> impl_;
 };
 
-/// Whether the format of a bus tells which ports there are. Otherwise the error "cannot `what`
-/// PATH: ...", which is std::errc::operation_not_supported.
+/// Whether the format of a bus tells which ports there are. If not, the error is "cannot `what`
+/// PATH: ...", with std::errc::operation_not_supported.
 Result<void> check_port_table(const BusInfo& bus, const std::string& what);
 
 /// Lets this process survive when somebody truncates a bus that it has mapped. Without this call,
 /// the kernel then ends the process with SIGBUS. With it, the bus reads as zeros and its ports
-/// return Errc::bus_lost. Call it once, at the start of the program: the library does not, shmifctl
-/// and shmifperf do. A SIGBUS for an address outside of every bus goes to the previous handler.
-/// Threads: safe. Result: false when the handler could not be installed.
+/// return Errc::bus_lost. Call it once, at the start of the program. The library does not call it;
+/// shmifctl and shmifperf do. A SIGBUS for an address outside of every bus goes to the previous
+/// handler. Threads: safe. Result: false if the handler could not be installed.
 [[nodiscard]] bool install_sigbus_guard() noexcept;
 
 }  // namespace shmif

@@ -1,5 +1,6 @@
-// The C facade (shmif.h): every call turns its arguments into those of Port or Bus, and what comes
-// back, exceptions too, into 0, a count or a negative errno value with a message for the thread.
+// The C facade (shmif.h). Every call turns its arguments into those of Port or Bus. It turns their
+// result, also an exception, into 0, a count or a negative errno value with a message for the
+// thread.
 
 #include <algorithm>
 #include <array>
@@ -21,8 +22,8 @@
 using shmif::Error;
 using shmif::FrameView;
 
-/// A port, and the frames that arrived but were not yet asked for: C programs that take them one by
-/// one get them from a batch, because a look into the ring costs more than a second copy
+/// A port, and the frames that were fetched but not yet asked for. C programs that take frames one
+/// by one get them from a batch, because a look into the ring costs more than a second copy
 /// (docs/decisions.md).
 struct shmif_port {
   explicit shmif_port(shmif::PortOptions options) : port(std::move(options)) {}
@@ -34,14 +35,14 @@ struct shmif_port {
   }
   shmif::ReceiveResult fetch() noexcept { return port.receive_unsettled(batch); }
   void settle() noexcept { port.settle(holds_frames()); }
-  /// An empty batch that takes `count` frames and no more.
+  /// An empty batch that takes `count` frames at most.
   shmif::FrameBatch& batch_of(std::size_t count) {
     if (!lent || lent->max_frames() != count) lent.emplace(count, kArenaBytes);
     lent->clear();
     return *lent;
   }
 
-  /// Only segments of super-frames need it: other frames are lent where they lie.
+  /// Only segments of super-frames need it. Other frames are lent where they lie.
   static constexpr std::size_t kArenaBytes = std::size_t{32} * 2048 + shmif::kMaxFrameBytes;
 
   shmif::Port port;
@@ -49,15 +50,15 @@ struct shmif_port {
   std::uint32_t mtu = 0;
   std::size_t max_frame_bytes = 0;
   shmif::FrameBatch batch;
-  std::size_t next = 0;  ///< the first frame of `batch` that was not yet asked for
+  std::size_t next = 0;  ///< the first frame of `batch` that the program has not asked for
   std::optional<shmif::FrameBatch> lent;
-  std::uint64_t lost = 0;  ///< not yet told
+  std::uint64_t lost = 0;  ///< not yet reported
 };
 
 namespace {
 
-/// Ends a call that takes frames: its descriptor then says whether more are there, however the
-/// call returns.
+/// Ends a call that takes frames. However the call returns, the port's descriptor then says whether
+/// more frames are there.
 class Settling {
  public:
   explicit Settling(shmif_port& port) noexcept : port_(port) {}
@@ -69,7 +70,7 @@ class Settling {
   shmif_port& port_;
 };
 
-/// What shmif_message() answers, per thread.
+/// The text that shmif_message() returns, per thread.
 std::string& last_message() noexcept {
   thread_local std::string message;
   return message;
@@ -100,7 +101,7 @@ int guarded(Body body) noexcept {
   try {
     return body();
   } catch (const std::bad_alloc&) {
-    return -ENOMEM;  // and no message, which would need memory
+    return -ENOMEM;  // without a message, which would need memory
   } catch (const std::exception& e) {
     try {
       return fail(std::make_error_code(std::errc::io_error), e.what());
@@ -112,7 +113,7 @@ int guarded(Body body) noexcept {
   }
 }
 
-/// A versioned structure as this library knows it: members that the caller does not have are 0.
+/// A versioned structure as this library knows it. Members that the caller's structure lacks are 0.
 template <class T>
 T completed(const T* given) noexcept {
   T whole{};
@@ -121,7 +122,7 @@ T completed(const T* given) noexcept {
   return whole;
 }
 
-/// Gives the caller as many members of `whole` as it has room for.
+/// Gives the caller as many members of `whole` as its structure has room for.
 template <class T>
 void hand_out(T whole, T* to) noexcept {
   whole.size = to->size;
@@ -163,7 +164,7 @@ bool has_known_format(const shmif_bus_options& given) noexcept {
   return given.format == SHMIF_FORMAT_SHMIF || given.format == SHMIF_FORMAT_NETBSD;
 }
 
-/// Makes a port and attaches it by `attach`. Result: 0 and the port, or -errno.
+/// Makes a port and attaches it with `attach`. Result: 0 and the port, or -errno.
 template <class Attach>
 int open_port(const shmif_port_options* options, shmif_port** port, Attach attach) {
   auto opened = std::make_unique<shmif_port>(to_port_options(completed(options)));
@@ -178,7 +179,7 @@ int open_port(const shmif_port_options* options, shmif_port** port, Attach attac
 
 using Sender = shmif::SendResult (shmif::Port::*)(std::span<const FrameView>) noexcept;
 
-/// Sends `count` frames made by `frame(i)` by `send`. Result: as shmif_send_batch().
+/// Sends `count` frames made by `frame(i)`, with `send`. Result: as shmif_send_batch().
 template <class Frame>
 int send_frames(shmif_port& port, std::size_t count, Frame frame,
                 Sender send = &shmif::Port::send) {
@@ -196,33 +197,35 @@ int send_frames(shmif_port& port, std::size_t count, Frame frame,
   return static_cast<int>(sent);
 }
 
-/// Fetches the next batch from the ring when none is left. Result: 0 or -errno.
+/// Fetches the next batch from the ring if all frames of the last one were taken. Result: 0 or
+/// -errno.
 int refill(shmif_port& port) {
   if (port.holds_frames()) return 0;
   port.forget_frames();
   const shmif::ReceiveResult result = port.fetch();
   port.lost += result.lost;
-  // Frames go first: an error that lasts shows again when they have been taken.
+  // Frames go first. An error that lasts appears again after they have been taken.
   if (result.error && port.batch.empty()) return fail(result.error, "receive", port);
   return 0;
 }
 
 /// How many frames a port lends at once.
 constexpr std::size_t kMaxLent = 32;
-/// How often frames may be overwritten while they are copied.
+/// How often to try when senders overwrite all of the frames during the copy.
 constexpr unsigned kMaxTries = 16;
 
-/// Borrows up to `count` frames, and notes what was lost before them. Result: how many, or -errno.
+/// Borrows up to `count` frames, and counts the frames lost before them. Result: how many, or
+/// -errno.
 int borrow(shmif_port& port, shmif::FrameBatch& batch) {
   batch.clear();
   const shmif::ReceiveResult result = port.port.receive_in_place(batch);
   port.lost += result.lost;
-  // Frames go first: an error that lasts shows again when they have been taken.
+  // Frames go first. An error that lasts appears again after they have been taken.
   if (result.error && batch.empty()) return fail(result.error, "receive", port);
   return static_cast<int>(batch.size());
 }
 
-/// The i-th of an array whose members are as large as the caller knows them.
+/// The i-th of an array whose elements have the size that the caller knows.
 shmif_frame_info* info_at(shmif_frame_info* infos, std::size_t i) noexcept {
   if (infos == nullptr) return nullptr;
   auto* const info =
@@ -231,7 +234,7 @@ shmif_frame_info* info_at(shmif_frame_info* infos, std::size_t i) noexcept {
   return info;
 }
 
-/// Tells about a frame of which `copied` bytes were handed out; the first to be told takes `lost`.
+/// Describes a frame of which `copied` bytes were handed out. The first description takes `lost`.
 void tell(const FrameView& frame, std::size_t copied, std::uint64_t& lost,
           shmif_frame_info* info) noexcept {
   if (info == nullptr) return;
@@ -251,7 +254,7 @@ std::size_t copy_to(const iovec& buffer, const FrameView& frame) noexcept {
   return bytes;
 }
 
-/// Receives up to `count` frames, at most kMaxLent, straight from the ring into the buffers.
+/// Receives up to `count` frames, at most kMaxLent, directly from the ring into the buffers.
 /// Result: how many, or -errno.
 int receive_into(shmif_port& port, const iovec* buffers, shmif_frame_info* infos,
                  std::size_t count) {
@@ -264,8 +267,8 @@ int receive_into(shmif_port& port, const iovec* buffers, shmif_frame_info* infos
     for (std::size_t i = 0; i < batch.size(); ++i) copy_to(buffers[i], views[i]);
     const std::size_t torn = port.port.release();
     if (torn > 0) {
-      // The first were overwritten in the middle of the copy: they are lost, which the next receive
-      // tells. Those behind them move up, as far as the buffers are large enough.
+      // The first frames were overwritten during the copy. They are lost, and the next receive
+      // reports them. The frames after them move up, as far as the buffers have room for them.
       if (torn >= batch.size()) continue;
       for (std::size_t i = torn; i < batch.size(); ++i) {
         const std::size_t room = std::min(buffers[i - torn].iov_len, buffers[i].iov_len);
@@ -282,10 +285,10 @@ int receive_into(shmif_port& port, const iovec* buffers, shmif_frame_info* infos
     }
     return static_cast<int>(whole);
   }
-  return 0;  // senders go round the ring faster than we copy
+  return 0;  // senders overwrite faster than we copy
 }
 
-/// As poll() takes it: whole milliseconds, rounded up, -1 for ever.
+/// For poll(): whole milliseconds, rounded up, -1 for no limit.
 int to_poll_timeout(std::chrono::nanoseconds at_most) noexcept {
   if (at_most == std::chrono::nanoseconds::max()) return -1;
   const auto ms = std::chrono::ceil<std::chrono::milliseconds>(at_most).count();
@@ -439,7 +442,7 @@ int shmif_receive_in_place(shmif_port* port, iovec* frames, shmif_frame_info* in
     if (count == 0 || !has_size(infos))
       return bad_argument("shmif_receive_in_place: count or infos->size is 0");
     std::span<const FrameView> views;
-    if (port->holds_frames()) {  // these nobody overwrites
+    if (port->holds_frames()) {  // these are copies: nobody overwrites them
       const Settling settling(*port);
       views = port->batch.frames().subspan(port->next);
       views = views.first(std::min(views.size(), count));

@@ -18,15 +18,15 @@ namespace shmif {
 namespace {
 
 constexpr std::size_t kSlots = 64;       // datagrams per system call
-constexpr std::size_t kAlignBytes = 16;  // of frames in a batch
-constexpr unsigned kMaxFetches = 16;     // in one call, however many datagrams are no frames
+constexpr std::size_t kAlignBytes = 16;  // alignment of frames in a batch
+constexpr unsigned kMaxFetches = 16;     // in one call, even if all datagrams are invalid
 constexpr unsigned kMaxRefusals = 2;     // in a row, by a peer that may start later
 
 bool is_full(int number) noexcept {
   return number == EAGAIN || number == ENOBUFS || number == ENOMEM;
 }
 
-/// Whether the kernel tells the socket that its peer has closed: with empty datagrams, endlessly.
+/// Whether the kernel shows such a socket the end of its peer: as empty datagrams, endlessly.
 bool tells_end(int socket) noexcept {
   int type = 0;
   socklen_t size = sizeof type;
@@ -61,15 +61,15 @@ void enlarge_buffers(int socket, int bytes) noexcept {
 
 struct DatagramLink::Impl {
   UniqueFd socket;
-  UniqueFd asker;  ///< for room_descriptor(): the same socket, or one connected with the remote one
+  UniqueFd asker;  ///< for room_descriptor(): the same socket, or one connected to the remote one
   DatagramOptions options;
   std::size_t stride;  ///< room that a frame needs in a batch
   std::uint32_t drops_before;
-  bool told_end;  ///< the socket's end looks like empty datagrams
+  bool told_end;  ///< whether the end of the peer looks like empty datagrams
   bool ended = false;
-  bool told_absence = false;  ///< of its peer, by a debug line
+  bool told_absence = false;  ///< whether a debug line said that the peer is absent
   std::atomic<std::uint64_t> undelivered{0}, too_long{0}, too_short{0};
-  std::error_code in_error;  ///< receive() will report this error of the socket
+  std::error_code in_error;  ///< receive() must report this error of the socket
   std::array<iovec, kSlots> in_parts{}, out_parts{};
   std::array<mmsghdr, kSlots> in{}, out{};
 
@@ -110,7 +110,7 @@ DatagramLink DatagramLink::adopt(UniqueFd socket, DatagramOptions options) {
   return DatagramLink(std::make_unique<Impl>(std::move(socket), std::move(options)));
 }
 
-/// `number`: an errno; 0 if its peer has closed.
+/// `number`: an errno; 0 if the peer has closed.
 void DatagramLink::Impl::end(const char* while_doing, int number) noexcept {
   if (std::exchange(ended, true)) return;
   debug(Debug::link, [&] {
@@ -119,7 +119,7 @@ void DatagramLink::Impl::end(const char* while_doing, int number) noexcept {
   });
 }
 
-/// Once: later refusals are counted only.
+/// Writes one debug line. Later refusals are only counted.
 void DatagramLink::Impl::tell_absence(int number) noexcept {
   if (std::exchange(told_absence, true)) return;
   debug(Debug::link, [&] {
@@ -169,7 +169,7 @@ SendResult DatagramLink::send(std::span<const FrameView> frames) noexcept {
     }
     if (number == ECONNREFUSED && self.options.peer_may_come) {
       self.tell_absence(number);
-      // A refusal is reported once for each earlier frame; the next try may succeed.
+      // Each earlier frame can cause one refusal, so the next try may succeed.
       if (++refusals <= kMaxRefusals) continue;
       return {taken, {}};
     }
@@ -189,8 +189,8 @@ std::size_t DatagramLink::Impl::fetch(std::span<std::byte> room, std::size_t max
     in_parts[i] = {room.data() + i * stride, small ? room.size() : stride};
   }
   bool was_reset = false;
-  for (unsigned refusals = 0;;) {  // ends: a socket has one error at a time
-    // MSG_TRUNC: for a datagram that is too long, the kernel returns its true length.
+  for (unsigned refusals = 0;;) {  // ends: a socket has only one error at a time
+    // MSG_TRUNC: the kernel returns the true length of a datagram that is too long.
     const int n = ::recvmmsg(socket.get(), in.data(), static_cast<unsigned>(max),
                              MSG_DONTWAIT | MSG_TRUNC, nullptr);
     if (n >= 0) return static_cast<std::size_t>(n);
@@ -199,7 +199,8 @@ std::size_t DatagramLink::Impl::fetch(std::span<std::byte> room, std::size_t max
     const int number = errno;
     if (number == ECONNRESET || number == ENOTCONN) {
       end("receiving", number);
-      // Told once, before what the peer had sent, if it left frames of this side unread.
+      // The kernel reports this once if the peer left frames of ours unread. What the peer had sent
+      // comes after it.
       if (number == ECONNRESET && !std::exchange(was_reset, true)) continue;
     } else if (number != EAGAIN && number != ECONNREFUSED) {
       in_error = std::error_code(number, std::generic_category());
@@ -208,8 +209,8 @@ std::size_t DatagramLink::Impl::fetch(std::span<std::byte> room, std::size_t max
   }
 }
 
-/// Whether the `got` datagrams of the last call were no datagrams, but the end. A peer may also
-/// send an empty datagram, and frames after it; so a call that brought a frame is not the end.
+/// Whether the `got` datagrams of the last call were not real, but the sign of the end. A peer may
+/// also send an empty datagram, and frames after it. So a call that brought a frame is not the end.
 bool DatagramLink::Impl::is_end(std::size_t got) const noexcept {
   const auto empty = [](const mmsghdr& message) { return message.msg_len == 0; };
   return told_end && got > 0 && std::ranges::all_of(std::span(in).first(got), empty) &&
@@ -271,12 +272,12 @@ int DatagramLink::room_descriptor() noexcept {
     if (!self.asker) self.asker.reset(::fcntl(self.socket.get(), F_DUPFD_CLOEXEC, 0));
     return self.asker.get();
   }
-  // The kernel says whether the queue of a peer has room only to a socket that is connected with
-  // it. Our own is not, because then only that peer could send to it.
+  // The kernel says whether the queue of a peer has room only to a socket that is connected to that
+  // peer. Our own socket is not connected, because then only that peer could send to it.
   if (self.options.remote->family() != AF_UNIX) return -1;
   if (!self.asker) self.asker.reset(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
   if (!self.asker) return -1;
-  // At each call, because a program that comes back is another socket at the same path.
+  // Connect at each call, because a program that comes back has another socket at the same path.
   const SocketAddress& remote = *self.options.remote;
   return ::connect(self.asker.get(), remote.get(), remote.size) == 0 ? self.asker.get() : -1;
 }
@@ -294,7 +295,7 @@ std::string DatagramLink::address() {
 std::optional<std::uint64_t> DatagramLink::dropped() const noexcept {
   const auto now = drops_of(impl_->socket.get());
   if (!now) return std::nullopt;
-  return *now - impl_->drops_before;  // wraps like the kernel's count
+  return *now - impl_->drops_before;  // wraps as the kernel's count does
 }
 
 }  // namespace shmif

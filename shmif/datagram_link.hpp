@@ -18,29 +18,29 @@ namespace shmif {
 struct DatagramOptions {
   std::size_t max_frame_bytes = 1522;  ///< longer frames are refused; received ones are truncated
   std::string address;                 ///< for messages: "unix:", "udp:127.0.0.1:4000"
-  /// A peer that refuses frames may start later, as with UDP. Otherwise a refusal ends the link.
+  /// A peer that refuses frames may start later, as with UDP. If false, a refusal ends the link.
   bool peer_may_come = false;
-  /// For a socket that is not connected: where frames go. A frame for which nobody is there is
-  /// lost, and counted as undelivered.
+  /// For a socket that is not connected: where frames go. If no socket is there, a frame is lost,
+  /// and counted as undelivered.
   std::optional<SocketAddress> remote = {};
-  bool drops_too_long = false;  ///< instead of truncating them
+  bool drops_too_long = false;  ///< drop longer frames instead of truncating them
 };
 
-/// Datagrams that were received and are no frames for the link.
+/// Received datagrams that are not frames for the link.
 struct DatagramDrops {
   std::uint64_t too_long = 0;   ///< only with DatagramOptions::drops_too_long
   std::uint64_t too_short = 0;  ///< shorter than an Ethernet header
 };
 
 /// Sends and receives many datagrams in one system call; it receives directly into the batch.
-/// Datagrams too short for a frame are dropped and counted. When the peer of a SOCK_SEQPACKET
-/// socket has closed, the link has ended. Threads: one may send while another receives and waits;
+/// Datagrams that are too short for a frame are dropped and counted. The link ends when the peer of
+/// a SOCK_SEQPACKET socket has closed. Threads: one may send while another receives and waits;
 /// counters from any. Blocks: never; if the socket is full, it takes no more frames for now
 /// (SendResult::taken).
 class DatagramLink {
  public:
-  /// Takes ownership of a socket. It is connected, or DatagramOptions::remote says where frames go;
-  /// with neither, the link only receives.
+  /// Takes ownership of a socket. It must be connected, or DatagramOptions::remote must say where
+  /// frames go. Otherwise the link can only receive.
   static DatagramLink adopt(UniqueFd socket, DatagramOptions options);
   DatagramLink(DatagramLink&&) noexcept;
   DatagramLink& operator=(DatagramLink&&) noexcept;
@@ -50,8 +50,8 @@ class DatagramLink {
   SendResult send(std::span<const FrameView> frames) noexcept;
   ReceiveResult receive(FrameBatch& into) noexcept;
   int descriptor() noexcept;
-  /// As AnyLink::room_descriptor(). -1 also if DatagramOptions::remote is no Unix socket, if nobody
-  /// is there, or if that socket is connected with another one.
+  /// As AnyLink::room_descriptor(). Also -1 if DatagramOptions::remote is not a Unix socket, if no
+  /// socket is there, or if that socket is connected to another one.
   int room_descriptor() noexcept;
   WaitHint prepare_wait() noexcept;
   void finish_wait() noexcept;
@@ -59,9 +59,9 @@ class DatagramLink {
   std::string address();
 
   /// Frames for this socket that the kernel dropped since the link was made, because they were not
-  /// received in time. Empty if the kernel does not tell.
+  /// received in time. Empty if the kernel does not count them.
   std::optional<std::uint64_t> dropped() const noexcept;
-  /// Frames that send() took while nobody was at DatagramOptions::remote.
+  /// Frames that send() took while no socket was at DatagramOptions::remote.
   std::uint64_t undelivered() const noexcept;
   DatagramDrops drops() const noexcept;
 
@@ -74,10 +74,11 @@ class DatagramLink {
 static_assert(Link<DatagramLink>);
 
 /// How many frames the kernel dropped since `socket` was made, because it was full: a 32-bit number
-/// that wraps. Empty if the kernel does not tell.
+/// that wraps. Empty if the kernel does not count them.
 std::optional<std::uint32_t> drops_of(int socket) noexcept;
 
-/// Asks for buffers of `bytes` bytes. An ordinary user gets them only up to a limit of the machine.
+/// Asks for buffers of `bytes` bytes. Without privileges, the kernel grants them only up to a
+/// limit.
 void enlarge_buffers(int socket, int bytes) noexcept;
 /// For UDP. A full socket loses frames, so the buffer has room for frames that arrive while the
 /// receiver waits for a CPU.

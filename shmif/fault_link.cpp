@@ -17,7 +17,7 @@ namespace {
 using std::chrono::nanoseconds;
 using Clock = std::chrono::steady_clock;
 
-/// A link that takes nothing is asked again so much later.
+/// How long to wait before asking again a link that took no frame.
 constexpr std::chrono::milliseconds kRetry{1};
 constexpr std::size_t kBatch = 64;
 
@@ -27,17 +27,17 @@ struct FaultLink::Impl {
   AnyLink link;
   Faults in;
   Faults out;
-  UniqueFd epoll;  ///< the link's descriptor, as long as it has not ended, and the timer
+  UniqueFd epoll;  ///< watches the timer, and the link's descriptor until the link ends
   UniqueFd timer;
-  int watched = -1;  ///< the link's descriptor in epoll
+  int watched = -1;  ///< the link's descriptor in epoll; -1 if it is not there
   Clock::time_point armed{};
   FrameBatch fresh{kBatch, kBatch* std::size_t{2048} + kMaxFrameBytes};
-  std::uint64_t lost = 0;     ///< told by the link, to be told by receive()
-  std::uint64_t refused = 0;  ///< frames that the link would not take
-  std::error_code in_error;   ///< told by the link's receive, to be told when `in` is empty
-  std::error_code out_error;  ///< the link's, when it takes no frame any more
-  bool full = false;          ///< the link took less than it was given
-  bool prepared = false;      ///< the link to wait
+  std::uint64_t lost = 0;     ///< reported by the link, not yet by receive()
+  std::uint64_t refused = 0;  ///< frames that the link refused
+  std::error_code in_error;   ///< of the link's receive(), reported when `in` is empty
+  std::error_code out_error;  ///< of the link, when it takes no more frames
+  bool full = false;          ///< the link took fewer frames than it was given
+  bool prepared = false;      ///< the link's prepare_wait() was called
 
   Impl(AnyLink l, const FaultOptions& received, const FaultOptions& sent)
       : link(std::move(l)), in(received), out(sent) {}
@@ -80,20 +80,20 @@ std::error_code FaultLink::Impl::watch() noexcept {
   epoll_event event{};
   event.events = EPOLLIN;
   if (::epoll_ctl(epoll.get(), EPOLL_CTL_ADD, descriptor, &event) != 0) {
-    if (errno == EPERM) return {};  // a regular file: always ready, as its link says
+    if (errno == EPERM) return {};  // a regular file is always ready, and its link says so
     return {errno, std::generic_category()};
   }
   watched = descriptor;
   return {};
 }
 
-/// A link that has ended stays readable, and who waits for frames under way would spin.
+/// A link that has ended stays readable. A caller that waits for frames under way would spin.
 void FaultLink::Impl::unwatch() noexcept {
   if (watched >= 0) (void)::epoll_ctl(epoll.get(), EPOLL_CTL_DEL, watched, nullptr);
   watched = -1;
 }
 
-/// Takes what has come from the link.
+/// Takes the frames that have come from the link.
 void FaultLink::Impl::pull(Clock::time_point now) noexcept {
   if (in_error) return;
   fresh.clear();
@@ -106,7 +106,7 @@ void FaultLink::Impl::pull(Clock::time_point now) noexcept {
   unwatch();
 }
 
-/// Result: how many frames were due, and had room.
+/// Result: how many frames were due and had room in `into`.
 std::size_t FaultLink::Impl::deliver(FrameBatch& into, Clock::time_point now) noexcept {
   std::size_t count = 0;
   FrameView due;
@@ -125,7 +125,7 @@ std::size_t FaultLink::Impl::deliver(FrameBatch& into, Clock::time_point now) no
   return count;
 }
 
-/// Sends what is due to the link.
+/// Sends the frames that are due to the link.
 void FaultLink::Impl::flush(Clock::time_point now) noexcept {
   full = false;
   std::array<FrameView, kBatch> due;

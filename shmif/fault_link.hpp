@@ -14,7 +14,7 @@
 namespace shmif {
 
 /// Wraps any link. It applies one set of faults to the frames that it receives from the wrapped
-/// link, and another set to the frames that it sends to it.
+/// link, and another set to the frames that it sends to that link.
 ///
 /// A FaultLink has no thread of its own. It passes due frames on to the wrapped link only during
 /// calls of send(), receive() and prepare_wait(). Its descriptor becomes readable when a frame is
@@ -32,13 +32,13 @@ class FaultLink {
   ~FaultLink();  ///< frames still under way are lost
 
   /// Errors: frame_too_short, frame_too_long, not_supported for an unfinished checksum or a
-  /// super-frame; and the wrapped link's error, when it can never take a frame again.
+  /// super-frame; and the wrapped link's error, if that link can never take a frame again.
   SendResult send(std::span<const FrameView> frames) noexcept;
   ReceiveResult receive(FrameBatch& into) noexcept;
   int descriptor() noexcept;
   WaitHint prepare_wait() noexcept;
   void finish_wait() noexcept;
-  /// patience(), max_frame_bytes() and address() return those of the wrapped link.
+  /// patience(), max_frame_bytes() and address() return the values of the wrapped link.
   std::chrono::nanoseconds patience() noexcept;
   std::size_t max_frame_bytes() noexcept;
   std::string address();
@@ -52,8 +52,8 @@ class FaultLink {
   /// Counters of the faults on frames received from the wrapped link, and on frames sent to it.
   const FaultCounters& received() const noexcept;
   const FaultCounters& sent() const noexcept;
-  /// Frames that were due, but that the wrapped link's send() refused with an error, as a port does
-  /// that is down. They are lost.
+  /// Frames that were due, but that the wrapped link's send() refused with an error (for example a
+  /// port that is down). They are lost.
   std::uint64_t refused() const noexcept;
   /// Frames that have come in but not yet gone out, in both directions.
   std::size_t under_way() const noexcept;

@@ -11,19 +11,19 @@ namespace {
 
 using std::chrono::nanoseconds;
 
-/// A frame that lets the next one pass does not wait longer for one.
+/// How long a frame that is held back waits at most for another one to overtake it.
 constexpr std::chrono::milliseconds kLongestHold{10};
-/// Frames that wait for one to pass, their copies not counted.
+/// How many frames may be held back; their copies are not counted.
 constexpr std::size_t kMaxHeld = 64;
 constexpr std::size_t kAddressBytes = 12;
 constexpr std::uint64_t kNsPerSecond = 1'000'000'000;
-/// Longer is a mistake, and so is a rate above it.
+/// A longer delay is surely a mistake, and so is a higher rate.
 constexpr std::chrono::hours kMaxDelay{1};
 constexpr std::uint64_t kMaxBps = 1'000'000'000'000;
 constexpr std::uint64_t kMaxQueued = 10'000'000;
-/// What a waiting frame takes besides its bytes, about.
+/// The memory that a waiting frame takes besides its bytes, approximately.
 constexpr std::size_t kBytesOfFrame = 192;
-/// Of the buffers of frames that have gone, so many are kept for others.
+/// How many buffers of frames that have gone are kept for later frames.
 constexpr std::size_t kMaxSpare = 256;
 
 Error bad_part(const std::string& what) {
@@ -40,9 +40,9 @@ std::vector<std::string_view> split(std::string_view text, char at) {
   }
 }
 
-/// What is wrong with a fault, the text at fault first; empty: nothing.
+/// What is wrong with a fault: first the faulty text, then the reason. Empty if it is valid.
 using Why = std::string;
-/// A part of the text: what stands before the value ("loss="), and the value.
+/// A part of the text: the characters before the value ("loss="), and the value.
 struct Part {
   std::string before;
   std::string_view value;
@@ -227,7 +227,7 @@ std::string to_string(const FaultOptions& o) {
 
 Faults::Faults(const FaultOptions& options) : options_(options) {
   spare_.reserve(kMaxSpare);
-  held_.reserve(2 * kMaxHeld);  // so that no memory is needed later
+  held_.reserve(2 * kMaxHeld);  // now, because later there may be no memory
   seed_random();
 }
 
@@ -246,7 +246,7 @@ void Faults::change(const FaultOptions& options) {
 }
 
 bool Faults::happens(Kind kind, double share) noexcept {
-  const auto drawn = static_cast<double>(random_[kind]() >> 11U);  // 53 bits, what a double holds
+  const auto drawn = static_cast<double>(random_[kind]() >> 11U);  // 53 bits, as a double holds
   return drawn * 0x1p-53 < share;
 }
 
@@ -266,19 +266,19 @@ nanoseconds Faults::draw_jitter() noexcept {
   return nanoseconds(static_cast<std::int64_t>(drawn % (2 * max + 1))) - options_.jitter;
 }
 
-/// Whether a frame that comes in now may wait.
+/// Whether there is room for a frame that comes in now.
 bool Faults::has_room(std::size_t bytes, Time now) noexcept {
   if (options_.queue_frames != 0) return waiting() < options_.queue_frames;
   while (!line_.empty() && line_.front() <= now) line_.pop_front();
   return line_.size() < kMaxQueuedForLine && bytes_ + bytes + kBytesOfFrame <= kMaxFaultBytes;
 }
 
-/// Whether the copy of a frame that has just come in may wait, too.
+/// Whether there is also room for the copy of a frame that has just come in.
 bool Faults::has_room_for_copy() const noexcept {
   return options_.queue_frames == 0 || waiting() < options_.queue_frames;
 }
 
-/// When a frame that comes in now goes out, and the bottleneck's time for it. Throws bad_alloc.
+/// When a frame that comes in now is due. Reserves its time on the bottleneck. Throws bad_alloc.
 Faults::Time Faults::due_of(std::size_t bytes, nanoseconds jitter, Time now) {
   Time sent = now;
   if (options_.rate_bps > 0) {
@@ -301,7 +301,8 @@ Faults::Time Faults::due_of(std::size_t bytes, nanoseconds jitter, Time now) {
 
 void Faults::put(const FrameView& frame, Time now) noexcept {
   ++counters_.frames;
-  // All draws for each frame, whatever becomes of it: the next one's are then the same.
+  // Draw all random numbers for each frame, whatever becomes of it. Then those of the next frame do
+  // not depend on that.
   const bool lost = is_lost();
   const bool twice = happens(kDuplicate, options_.duplicate);
   const bool reordered = happens(kReorder, options_.reorder);
@@ -345,7 +346,7 @@ void Faults::put(const FrameView& frame, Time now) noexcept {
   if (has_copy) hold(copy);
 }
 
-/// Whether so many more may wait for one to pass, which needs room in the queue itself.
+/// Whether `count` more frames may be held back. The queue itself must have room for them.
 bool Faults::may_hold(std::size_t count) const noexcept {
   if (options_.queue_frames != 0 && held_.size() + count >= options_.queue_frames) return false;
   const auto originals =
@@ -353,7 +354,7 @@ bool Faults::may_hold(std::size_t count) const noexcept {
   return static_cast<std::size_t>(originals) < kMaxHeld;
 }
 
-/// A frame waits for one to pass.
+/// Holds a frame back, until another one overtakes it.
 void Faults::hold(Queue::iterator at) noexcept {
   held_.push_back(queue_.extract(at));
 }
@@ -399,7 +400,7 @@ void Faults::flip_a_bit(Frame& frame, std::uint64_t which) noexcept {
   ++counters_.corrupted;
 }
 
-/// So many of the frames that were held go on, and none of them before that time.
+/// Puts the first `count` frames that were held back into the queue, due not before `not_before`.
 void Faults::let_go(std::size_t count, Time not_before) noexcept {
   for (std::size_t i = 0; i < count; ++i) {
     held_[i].key() = {std::max(held_[i].mapped().due, not_before), ++turns_};

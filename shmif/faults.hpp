@@ -29,13 +29,12 @@ inline constexpr std::size_t kMaxFaultBytes = std::size_t{64} << 20U;
 /// change the others.
 struct FaultOptions {
   double loss = 0;
-  /// An undamaged copy follows at once. It needs a place in the queue of `queue_frames`, too:
-  /// without one there is no copy.
+  /// An undamaged copy follows at once. If the queue of `queue_frames` has no place left for it, it
+  /// is not made.
   double duplicate = 0;
-  /// The probability with which a frame is held back. It goes on when a later frame that is not
-  /// held back has overtaken it, but after 10 ms at the latest. At most 64 frames are held back
-  /// at a time, and always fewer than `queue_frames`. So with `queue_frames` of 1 nothing is
-  /// held back.
+  /// The probability with which a frame is held back. It goes on after a later frame that is not
+  /// held back, but after 10 ms at the latest. At most 64 frames are held back at a time, and
+  /// always fewer than `queue_frames`. So if `queue_frames` is 1, no frame is held back.
   double reorder = 0;
   double corrupt = 0;   ///< one bit changes, anywhere after the two addresses
   double truncate = 0;  ///< the end is cut off; at least 14 bytes stay
@@ -52,16 +51,17 @@ struct FaultOptions {
   std::optional<Bursts> bursts = std::nullopt;
 
   /// Each frame is delayed by a time between `delay` - `jitter` and `delay` + `jitter`, uniformly
-  /// distributed. Frames that follow each other closely overtake each other, as with tc-netem(8).
+  /// distributed. So close frames can overtake each other, as with tc-netem(8).
   std::chrono::nanoseconds delay{0};
   std::chrono::nanoseconds jitter{0};
-  /// Jitter reorders nothing: a frame that would overtake another arrives together with it. So the
-  /// mean delay of close frames is greater than `delay`, and their spread is smaller.
+  /// With this, jitter does not reorder frames: a frame that would overtake another one arrives
+  /// together with it. So the mean delay of close frames is greater than `delay`, and their spread
+  /// is smaller.
   bool keep_order = false;
-  std::uint64_t rate_bps = 0;  ///< a bottleneck, in bit/s of frames without FCS; 0: none
-  /// How many frames may wait for delay and bottleneck; further ones are dropped. 0: up to
-  /// kMaxQueuedForLine frames may wait for the bottleneck, and any number for the delay, up to
-  /// kMaxFaultBytes of memory in all.
+  std::uint64_t rate_bps = 0;  ///< a bottleneck, in bit/s of frames without FCS; 0: no limit
+  /// How many frames may wait for delay and bottleneck; any more are dropped. 0: up to
+  /// kMaxQueuedForLine frames may wait for the bottleneck, and any number for the delay, as long as
+  /// all of them take at most kMaxFaultBytes of memory.
   std::size_t queue_frames = 0;
   std::uint64_t seed = 1;
 
@@ -78,11 +78,11 @@ struct FaultOptions {
 ///   rate = RATE                                                   "10Mbit", "2.5Gbit", "64kbit"
 ///   queue = FRAMES, seed = NUMBER   (base/quantity.hpp says how each is written)
 ///
-/// Each occurs once at most, and `order` only with jitter. Errors: bad_argument; the message names
-/// the part and what it could be.
+/// Each occurs at most once, and `order` only with jitter. Errors: bad_argument; the message names
+/// the part and says what it could be.
 Result<FaultOptions> parse_faults(std::string_view text);
-/// The text from which parse_faults() makes the same options, except the seed. Without any fault it
-/// is "none", which parse_faults() refuses.
+/// A text from which parse_faults() makes the same options, except for the seed. If no fault is
+/// set, the result is "none", which parse_faults() refuses.
 std::string to_string(const FaultOptions& options);
 
 struct FaultCounters {
@@ -95,8 +95,8 @@ struct FaultCounters {
   std::uint64_t queue_full = 0;  ///< dropped because the queue was full
 };
 
-/// Frames on their way in one direction, each due at its time. It has no clock: the caller passes
-/// the time. Threads: one at a time. Blocks: never.
+/// Frames on their way in one direction. Each frame is due at a certain time. The class has no
+/// clock: the caller passes the time. Threads: one at a time. Blocks: never.
 class Faults {
  public:
   using Time = std::chrono::steady_clock::time_point;
@@ -114,8 +114,8 @@ class Faults {
   void pop(std::size_t count) noexcept;
 
   /// Sets other faults for frames that come in from now on. Frames on their way keep their time,
-  /// and later frames do not overtake them even if their delay is shorter. The random numbers
-  /// continue, unless the seed changes: then they start again.
+  /// and later frames do not overtake them even if their delay is shorter. The random numbers go
+  /// on, but start again if the seed changes.
   void change(const FaultOptions& options);
 
   std::size_t waiting() const noexcept { return queue_.size() + held_.size(); }
@@ -130,7 +130,7 @@ class Faults {
     std::uint64_t number = 0;  // of the frames that came in
     bool is_copy = false;
   };
-  /// The place of a frame in the queue: by its time, and among equals in the order of their turns.
+  /// The place of a frame in the queue: by its time, and for equal times by its turn.
   struct Place {
     Time due;
     std::uint64_t turn = 0;
@@ -158,12 +158,12 @@ class Faults {
   bool bad_ = false;             // the state of `bursts`
   Time line_free_{};             // when the bottleneck has sent all earlier frames
   std::uint64_t line_rest_ = 0;  // the fraction of a ns after line_free_, in 1/rate_bps ns
-  std::deque<Time> line_;        // when it has sent each frame that waits for it
+  std::deque<Time> line_;        // when it has sent each waiting frame
   Time last_due_{};              // the latest of all frames so far
-  Time not_before_{};            // no frame overtakes those that came in before a change
+  Time not_before_{};            // later frames do not overtake those from before a change
   std::uint64_t turns_ = 0;
   std::uint64_t numbers_ = 0;
-  std::uint64_t gone_ = 0;  // the greatest number of a frame that has gone
+  std::uint64_t gone_ = 0;  // the greatest number of the frames that have gone
   std::size_t bytes_ = 0;   // memory of the frames that wait
   Queue queue_;
   std::vector<Queue::node_type> held_;   // these wait until a frame passes them

@@ -13,14 +13,14 @@ struct FrameFilter::Program {
   explicit Program(const PcapLibrary& library) : pcap(library) {}
   Program(const Program&) = delete;
   Program& operator=(const Program&) = delete;
-  ~Program() { pcap.free_code(&code); }  // does nothing where nothing was compiled
+  ~Program() { pcap.free_code(&code); }  // does nothing if no program was compiled
 };
 
 namespace {
 
-/// Whether a program loads what only the kernel knows of a packet: its direction, its interface.
-/// For that, such a program loads from negative offsets (linux/filter.h, SKF_AD_OFF); outside the
-/// kernel a load there fails, and the filter matches nothing.
+/// Whether a program loads facts about a packet that only the kernel knows: its direction, its
+/// interface. It loads them from negative offsets (linux/filter.h, SKF_AD_OFF). Outside the kernel
+/// such a load fails, and then the filter matches no frame.
 bool asks_the_kernel(const bpf_program& code) noexcept {
   constexpr bpf_u_int32 kFirst = 0xfffff000;
   for (u_int i = 0; i < code.bf_len; ++i) {

@@ -9,14 +9,14 @@
 
 namespace shmif {
 
-/// A compiled filter expression of libpcap (pcap-filter(7)), such as "arp or (ip and tcp port 80)".
-/// Threads: matches() from any number of threads at once.
+/// A compiled filter expression of libpcap (pcap-filter(7)), for example "arp or (ip and tcp port
+/// 80)". Threads: any number of threads may call matches() at once.
 class FrameFilter {
  public:
   /// Compiles `expression`; an empty one matches every frame. Errors: bad_argument, with libpcap's
-  /// message; not_supported if libpcap is not installed, which only the empty expression does
-  /// without. Blocks: for the disk when the process first needs libpcap; for the resolver if the
-  /// expression contains a host name, never for addresses.
+  /// message; not_supported if libpcap is not installed (the empty expression does not need it).
+  /// Blocks: for the disk when the process first needs libpcap; for the resolver if the expression
+  /// contains a host name, never for addresses.
   static Result<FrameFilter> compile(const std::string& expression);
 
   FrameFilter(FrameFilter&&) noexcept;

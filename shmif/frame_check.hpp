@@ -1,5 +1,5 @@
 #pragma once
-// Checks which frames a link can take. For code that makes links of its own.
+// Checks which frames a link can take. For code that implements a link.
 
 #include <cstddef>
 #include <span>
@@ -11,7 +11,7 @@
 namespace shmif {
 
 /// How many frames at the front have a valid length of at most `largest` bytes. `refused` says why
-/// the next frame has not.
+/// the next frame is not valid.
 inline std::size_t count_good(std::span<const FrameView> frames, std::size_t largest,
                               std::error_code& refused) noexcept {
   for (std::size_t good = 0; good < frames.size(); ++good) {

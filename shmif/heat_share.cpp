@@ -60,12 +60,12 @@ constexpr std::uint64_t kWriteProtectShared = 1U << 12U;  // UFFD_FEATURE_WP_HUG
 /// The userfaultfd of a process while a monitor is connected.
 class WriteProtection {
  public:
-  /// Result: an errno; 0: done.
+  /// Result: an errno, or 0 for success.
   int open() noexcept {
     tells_writes_ = true;
     const int error = open_with(kWriteProtectAsync | kWriteProtectShared);
     if (error != EINVAL) return error;
-    // An older kernel. Nothing is ever protected then, so that no write waits for anybody; but the
+    // An older kernel. Then no page is ever write-protected, so that no write has to wait. But the
     // kernel no longer maps the neighbours of a touched page.
     tells_writes_ = false;
     return open_with(kWriteProtectShared);
@@ -106,7 +106,7 @@ class WriteProtection {
   bool tells_writes_ = true;
 };
 
-/// Forgets which pages of the range were touched. The pages stay in their file.
+/// Forgets which pages of the range were touched. The contents stay in the file.
 int forget_pages(Range range) noexcept {
   // NOLINTNEXTLINE(performance-no-int-to-ptr): a range's address, which nothing is read through
   auto* const begin = reinterpret_cast<void*>(range.begin);
@@ -152,7 +152,7 @@ class Party {
     }
     try {
       start_thread();
-    } catch (const std::system_error& error) {  // no more threads
+    } catch (const std::system_error& error) {  // the limit of threads is reached
       return Error(error.code(), cannot(folder) + error.what());
     }
     return {};
@@ -162,7 +162,7 @@ class Party {
     const std::lock_guard guard(mutex_);
     ranges_.push_back(range);
   }
-  /// Result: whether it was the last.
+  /// Result: whether that was the last range.
   bool remove(const SharedRange* range) noexcept {
     const std::lock_guard guard(mutex_);
     std::erase(ranges_, range);
@@ -182,9 +182,9 @@ class Party {
     while (!stop.stop_requested()) {
       std::array<pollfd, 3> ready{{{stop_.get(), POLLIN, 0},
                                    {listener_.get(), POLLIN, 0},
-                                   {monitor_.get(), POLLIN, 0}}};  // -1 is passed over
+                                   {monitor_.get(), POLLIN, 0}}};  // poll() ignores -1
       if (::poll(ready.data(), ready.size(), -1) < 0) continue;
-      // One that has gone makes room for the next.
+      // The monitor first: if it has gone, the next one can be welcomed.
       if (ready[2].revents != 0 && !serve()) dismiss();
       if (ready[1].revents != 0) welcome();
     }
@@ -208,7 +208,7 @@ class Party {
     protection_.close();  // the kernel then unregisters all ranges
   }
 
-  /// Result: false if the monitor has gone, or does not speak as it should.
+  /// Result: false if the monitor has gone, or its message is not valid.
   bool serve() noexcept {
     const ssize_t got = ::recv(monitor_.get(), &request_, sizeof request_, 0);
     if (got < 0) return errno == EAGAIN || errno == EINTR;
@@ -266,7 +266,7 @@ class Party {
     return ::sendmsg(monitor_.get(), &message, MSG_NOSIGNAL) > 0;
   }
 
-  /// Touches nothing outside of what is shared now, whatever the monitor asks for.
+  /// Drops only pages that are shared now, whatever the monitor asks for.
   int drop(std::span<const Range> wanted) noexcept {
     const std::lock_guard guard(mutex_);
     for (const Range& each : wanted) {
@@ -295,17 +295,18 @@ class Party {
   UniqueFd listener_;
   UniqueFd stop_;
   UniqueFd monitor_;  ///< only the thread uses it
-  std::mutex mutex_;  ///< of what follows; held while pages are dropped
+  std::mutex mutex_;  ///< guards ranges_ and protection_; held while pages are dropped
   std::vector<const SharedRange*> ranges_;
   WriteProtection protection_;
   std::jthread thread_;
 };
 
-/// Held to make, to find and to end the party. In the child of a fork the party of the parent is
-/// forgotten: its thread does not exist there.
+/// Held to make, to find and to end the party. The child of a fork forgets the party of its parent:
+/// the thread of that party does not exist in the child.
 Party* the_party = nullptr;
 
-/// Result: the inode of the file that is mapped there; an error unless all of it is shared.
+/// Result: the inode of the file that is mapped there; an error unless all pages of the range are
+/// shared.
 Result<std::uint64_t> look_at_mapping(Range range) {
   std::ifstream maps("/proc/self/maps");
   std::uint64_t at = range.begin;

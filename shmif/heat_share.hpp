@@ -2,9 +2,9 @@
 // HeatShare: lets a monitor (`shmifperf heat`, `shmifctl heat`) see which pages of a mapping this
 // process touches and writes.
 //
-// Without privileges, no process can learn from the kernel which pages another one accesses. But a
-// process can drop its own page table entries of a shared mapping. That loses nothing, because the
-// pages stay in the file. Each page that has an entry again was touched since.
+// Without privileges, a process cannot learn from the kernel which pages another process accesses.
+// But a process can drop its own page table entries of a shared mapping. That loses no data,
+// because the pages stay in the file. If a page has an entry again later, it was touched since.
 //
 // While a monitor is connected, the process also registers the mapping with userfaultfd. That keeps
 // the kernel from mapping the neighbours of a touched page. Since Linux 6.7 it also marks written
@@ -12,10 +12,11 @@
 // were written.
 //
 // A process takes part if the environment variable SHMIF_HEAT names a directory. It makes a socket
-// there, and a thread that sleeps until a monitor connects. A Port lets a monitor watch its bus
-// without a call of yours. Whoever may connect to the socket may see which pages are touched, and
-// may slow the process down, because it drops page table entries on request. The directory's
-// permissions decide who may. No monitor can change the contents of shared memory.
+// there, and a thread that sleeps until a monitor connects. A Port lets a monitor watch its bus by
+// itself, so you need not call anything. Everybody who may connect to the socket may see which
+// pages are touched, and may slow the process down, because it drops page table entries on request.
+// The directory's permissions decide who may connect. No monitor can change the contents of shared
+// memory.
 
 #include <cstddef>
 #include <memory>
@@ -27,20 +28,21 @@ namespace shmif {
 
 class HeatShare {
  public:
-  /// Whether SHMIF_HEAT is set. Threads: any, while none changes the environment.
+  /// Whether SHMIF_HEAT is set. Threads: any, while no thread changes the environment.
   static bool is_wanted() noexcept;
 
   /// Lets a monitor watch [begin, begin + bytes): whole pages of MAP_SHARED mappings that this
   /// process may write. Destroy the result before the memory is unmapped. Otherwise a monitor's
   /// request can make this process drop the pages of another mapping at that address, and private
-  /// pages lose their contents then. `name`: what the monitor shows. Errors: bad_argument for other
-  /// memory, or if SHMIF_HEAT names no directory that can be written. Threads: any.
+  /// pages then lose their contents. `name`: what the monitor shows. Errors: bad_argument for other
+  /// memory, or if SHMIF_HEAT does not name a directory that this process can write to. Threads:
+  /// any.
   static Result<HeatShare> of(void* begin, std::size_t bytes, const std::string& name);
 
   HeatShare(HeatShare&&) noexcept;
   HeatShare& operator=(HeatShare&&) noexcept;
-  /// From now on, no monitor can watch these pages. Blocks: while page table entries are being
-  /// dropped. In the child of a fork: does nothing.
+  /// From then on, no monitor can watch these pages. Blocks: while page table entries are being
+  /// dropped. Does nothing in the child of a fork.
   ~HeatShare();
 
  private:

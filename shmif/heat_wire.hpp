@@ -13,7 +13,7 @@ inline constexpr std::uint32_t kMaxRanges = 4096;  ///< in one request
 inline constexpr std::uint32_t kMaxShares = 1024;  ///< in one answer
 
 enum class Ask : std::uint32_t {
-  /// Begins. The answer has the ranges, and an open descriptor of the process's own
+  /// Begins a session. The answer has the ranges, and an open descriptor of the process's own
   /// /proc/self/pagemap.
   hello = 1,
   /// The process write-protects the ranges in the message (if tells_writes), and drops its page
@@ -23,7 +23,7 @@ enum class Ask : std::uint32_t {
 
 struct Request {
   Ask ask;
-  std::uint32_t count;  ///< of Ranges that follow
+  std::uint32_t count;  ///< of the Ranges that follow
 };
 struct Range {
   std::uint64_t begin;
@@ -32,11 +32,11 @@ struct Range {
 
 struct Answer {
   std::uint32_t version;
-  std::int32_t error;  ///< an errno, 0: done; EBUSY: another monitor is connected
-  /// 1: the monitor can see which pages were written, because the others are write-protected. 0: it
-  /// cannot (before Linux 6.7).
+  std::int32_t error;  ///< an errno, or 0 for success; EBUSY: another monitor is connected
+  /// 1: the monitor can see which pages were written, because the pages that were not written are
+  /// write-protected. 0: it cannot (before Linux 6.7).
   std::uint32_t tells_writes;
-  std::uint32_t count;  ///< of SharedRanges that follow, for hello
+  std::uint32_t count;  ///< of the SharedRanges that follow, in an answer to hello
 };
 struct SharedRange {
   Range range;

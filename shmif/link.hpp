@@ -17,8 +17,8 @@
 
 namespace shmif {
 
-/// Whether a loop that uses the link should give up: after this error the link carries no frames. A
-/// Port whose bus is lost can be detached and attached again.
+/// Whether a loop that uses the link should give up, because after this error the link carries no
+/// frames. (A Port whose bus is lost can be detached and attached again.)
 inline bool is_final(std::error_code error) noexcept {
   return error == Errc::link_ended || error == Errc::bus_lost || error == Errc::forked ||
          error == Errc::not_linked;
@@ -30,14 +30,14 @@ inline bool is_final(std::error_code error) noexcept {
 /// 2, sleep for `at_most` instead of polling. (A link that is always ready, or has ended, says
 /// `ready`.)
 /// Room: receive() appends whole frames, and stops at one for which there is no room. Only the
-/// first frame of an empty batch may be cut short, to what there is room for; its true_bytes tells.
-/// With room for less than an Ethernet header (14 bytes), nothing comes and nothing is lost: the
-/// frame waits for a batch with more room.
+/// first frame of an empty batch may be cut short, to the room that there is; its true_bytes shows
+/// this. With room for less than an Ethernet header (14 bytes), receive() returns no frame and
+/// loses none: the frame waits for a batch with more room.
 /// Threads: one thread may send while another receives and waits, unless a link says that it allows
 /// more or less.
-/// Blocks: calls do not wait for whoever is at the other end, with two exceptions. send() of a Port
-/// on a bus with Flow::pause waits for slow ports; Port::try_send() does not. A capture file that
-/// is a pipe waits for the process at the pipe's other end.
+/// Blocks: no call waits for the peer, with two exceptions. send() of a Port on a bus with
+/// Flow::pause waits for slow ports; Port::try_send() does not. A capture file that is a pipe waits
+/// for the process at the pipe's other end.
 template <class L>
 concept Link = requires(L& link, std::span<const FrameView> out, FrameBatch& in) {
   { link.send(out) } noexcept -> std::same_as<SendResult>;
@@ -53,9 +53,9 @@ concept Link = requires(L& link, std::span<const FrameView> out, FrameBatch& in)
 /// takes_offloads() and room_descriptor(), as AnyLink describes them. (FaultLink, for example, has
 /// patience(). It has no takes_offloads(), because it does not send super-frames.)
 
-/// Any Link behind one type, for code that learns at run time which link it has (the bridge).
-/// One virtual call per batch. It is a Link itself. Its send() does not wait for slow ports: it
-/// calls try_send() if the link has that.
+/// Holds any Link behind one type, for code that learns only at run time which link it has (the
+/// bridge). It costs one virtual call per batch. It is a Link itself. Its send() does not wait for
+/// slow ports: it calls try_send() if the link has that.
 class AnyLink {
  public:
   template <Link L>
@@ -73,8 +73,9 @@ class AnyLink {
   /// Whether send() accepts unfinished checksums and super-frames (struct Offload, bus/frame.hpp).
   bool takes_offloads() noexcept { return self_->takes_offloads(); }
   /// After send() took fewer frames than given: a descriptor that polls as POLLOUT when send() may
-  /// take frames again. It may do so in vain. It is not descriptor(), and the link keeps it; it may
-  /// be another one after the next such send(). -1: there is none, so try again after some time.
+  /// take frames again; sometimes send() still takes none. It is not descriptor(), and the link
+  /// keeps it. After the next such send() it may be another one. -1: there is no such descriptor,
+  /// so try again after some time.
   int room_descriptor() noexcept { return self_->room_descriptor(); }
   /// As Port::bus_frames(); 0 if the link's frames have no numbers.
   std::uint64_t bus_frames() noexcept { return self_->bus_frames(); }

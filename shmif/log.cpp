@@ -16,7 +16,7 @@
 namespace shmif {
 namespace {
 
-/// A logger of our own: the user's default logger and its registry stay as they are.
+/// A logger of our own. The user's default logger and its registry stay unchanged.
 spdlog::logger& logger() {
   static spdlog::logger& instance = []() -> spdlog::logger& {
     spdlog::logger& made = make_whole_lines_logger("shmif", "%n: %l: %v");

@@ -1,5 +1,5 @@
 #pragma once
-// Diagnostics of the library, through spdlog, off the hot path. By default warnings and errors go
+// Log messages of the library, through spdlog, off the hot path. By default warnings and errors go
 // to standard error.
 
 #include <exception>
@@ -7,17 +7,18 @@
 
 namespace shmif {
 
-/// Sets the level below which nothing is logged: trace, debug, info, warning, error, critical, off.
-/// Threads: safe. Result: false for any other word; nothing changes then.
+/// Sets the lowest level that is logged: trace, debug, info, warning, error, critical; off:
+/// nothing. Threads: safe. Result: false for any other word, which leaves the level as it was.
 [[nodiscard]] bool set_log_level(std::string_view level);
 
-/// Writes one line at a level. For the project's own layers; callers with much to log use spdlog.
+/// Writes one line at a level. For this project's own layers. Callers that log much should use
+/// spdlog.
 void log_debug(std::string_view message);
 void log_info(std::string_view message);
 void log_warning(std::string_view message);
 void log_error(std::string_view message);
-/// log_warning(), unless this process, or the one it was forked from, has already logged this
-/// warning. Threads: safe.
+/// As log_warning(), unless this process, or a process that it was forked from, has already logged
+/// this warning. Threads: safe.
 void log_warning_once(std::string_view message);
 
 /// Runs `log`, which builds and logs a message. If that throws, for example for lack of memory, the
@@ -26,7 +27,7 @@ template <class Log>
 void log_if_possible(Log&& log) noexcept {
   try {
     log();
-  } catch (const std::exception&) {  // NOLINT(bugprone-empty-catch): goes on without, as promised
+  } catch (const std::exception&) {  // NOLINT(bugprone-empty-catch): drops the line, as promised
   }
 }
 

@@ -13,9 +13,10 @@
 
 namespace shmif {
 
-/// Frames on their way to one end: a ring of bytes and a ring of their descriptions, both of fixed
-/// size, so that sending never allocates. The eventfd is rung only for a receiver that announced
-/// itself in prepare_wait(): looking and announcing happen under one lock, so no arrival is missed.
+/// Frames on their way to one end: a ring of bytes and a ring of their descriptions. Both have a
+/// fixed size, so that sending never allocates. The eventfd is rung only for a receiver that
+/// announced itself in prepare_wait(). Looking and announcing happen under one lock, so no arrival
+/// is missed.
 class LoopbackLink::Queue {
  public:
   Queue(const LoopbackOptions& options, UniqueFd event)
@@ -66,7 +67,7 @@ class LoopbackLink::Queue {
     const std::lock_guard lock(mutex_);
     waiting_ = false;
     eventfd_t ignored = 0;
-    eventfd_read(event_.get(), &ignored);  // non-blocking: fails when nobody rang, which is fine
+    eventfd_read(event_.get(), &ignored);  // non-blocking: it fails if nobody rang, which is fine
   }
 
   void close() noexcept {

@@ -14,7 +14,7 @@
 namespace shmif {
 
 struct LoopbackOptions {
-  std::size_t queue_frames = 1024;      ///< a frame is dropped when this many wait
+  std::size_t queue_frames = 1024;      ///< further frames are dropped when this many wait
   std::size_t queue_bytes = 1U << 20U;  ///< the same for bytes; at least max_frame_bytes
   std::size_t max_frame_bytes = 1522;   ///< 14 to kMaxFrameBytes; longer ones: an error
 };

@@ -7,7 +7,7 @@
 namespace shmif {
 namespace {
 
-/// The same library: Debian never changed the name that it had before version 1.
+/// The same library. Debian still uses the name that it had before version 1.
 constexpr const char* kDebianPcap = "libpcap.so.0.8";
 constexpr const char* kPcap = "libpcap.so.1";
 

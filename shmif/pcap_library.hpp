@@ -1,7 +1,7 @@
 #pragma once
 // The functions of libpcap that we use. libpcap is loaded when a filter is compiled or a capture is
-// opened for the first time. It brings eight other libraries, and most programs on a bus do
-// neither.
+// opened for the first time, because it brings eight other libraries, and most programs on a bus
+// need neither filters nor captures.
 
 #include <pcap/pcap.h>
 

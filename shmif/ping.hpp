@@ -52,13 +52,13 @@ struct Ping {
 void write_ping(const Ping& ping, std::span<std::byte, kPingFrameBytes> into) noexcept;
 
 /// Reads a frame that anybody may have sent. Threads: safe. Blocks: never.
-/// Result: empty when it is not a ping frame of this version, or is cut short.
+/// Result: empty if it is not a ping frame of this version, or is cut short.
 std::optional<Ping> read_ping(const FrameView& frame) noexcept;
 
-/// Answers for a port with the address `self`: if `frame` is a request to it or to broadcast,
-/// writes the reply into `into`. Never answers a reply, a request that claims to come from a group
-/// address or from `self`, or a malformed frame, so two answering ports cannot keep each other
-/// busy. Threads: safe. Blocks: never. Result: the bytes to send, all of `into`; empty: do not
+/// Answers for a port with the address `self`. If `frame` is a request to it or to broadcast,
+/// writes the reply into `into`. Never answers a reply, a malformed frame, or a request that claims
+/// to come from a group address or from `self`. So two answering ports cannot keep each other busy.
+/// Threads: safe. Blocks: never. Result: the bytes to send, all of `into`; empty if there is no
 /// answer.
 std::optional<FrameView> answer_ping(const FrameView& frame, MacAddress self,
                                      std::span<std::byte, kPingFrameBytes> into) noexcept;

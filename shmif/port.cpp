@@ -17,8 +17,8 @@
 namespace shmif {
 namespace {
 
-/// Ends a call that takes frames, or after which none come: the level-triggered descriptor then
-/// says whether frames are there, however the call returns.
+/// Ends a call that takes frames, or after which no frames come. However the call returns, the
+/// level-triggered descriptor then says whether frames are there.
 class Settling {
  public:
   explicit Settling(bus::Attachment& bus) noexcept : bus_(bus) {}
@@ -34,16 +34,18 @@ class Settling {
 
 struct Port::Impl {
   PortOptions options;
-  MacAddress mac;  ///< kept from one bus to the next
-  /// Of the MAC address and the promiscuous flag, here and in the bus: setters run in any thread.
+  MacAddress mac;  ///< kept for the next bus
+  /// Guards the MAC address and the promiscuous flag, here and in the bus: setters run in any
+  /// thread.
   mutable std::mutex properties;
   std::unique_ptr<bus::Attachment> bus;
-  std::optional<HeatShare> heat;  ///< of the bus; withdrawn before the bus is unmapped
+  std::optional<HeatShare> heat;  ///< of the bus; ended before the bus is unmapped
 
   void share_heat();
 };
 
-/// If SHMIF_HEAT asks for it. A port works without, so a failure is logged and no more.
+/// Lets monitors watch the bus, if SHMIF_HEAT asks for it. A failure is only logged, because the
+/// port works without.
 void Port::Impl::share_heat() {
   if (!HeatShare::is_wanted()) return;
   auto shared = HeatShare::of(bus->bus().memory.data(), bus->bus().memory.size(),
@@ -74,7 +76,7 @@ Result<void> Port::attach(const Bus& bus) {
   });
 }
 
-/// `attach` does it, with the options of the port.
+/// `attach_with` attaches to the bus, with the options of the port.
 template <typename Attach>
 Result<void> Port::link_to(const std::string& path, const Attach& attach_with) {
   if (impl_->bus && impl_->bus->forked()) {
@@ -259,7 +261,7 @@ bool Port::takes_offloads() const noexcept {
 
 std::error_code Port::set_mac(MacAddress mac) noexcept {
   if (!mac.is_unicast()) return Errc::bad_argument;
-  if (impl_->bus && impl_->bus->forked()) return Errc::forked;  // the mutex may be locked for good
+  if (impl_->bus && impl_->bus->forked()) return Errc::forked;  // the mutex may stay locked
   const std::lock_guard guard(impl_->properties);
   if (impl_->bus) {
     if (const std::error_code refused = impl_->bus->set_mac(mac)) return refused;

@@ -80,15 +80,15 @@ class Port {
   /// down() ends another thread's wait(), and its send() that waits for room; that send() returns
   /// port_down. When down() returns, no other thread is inside a call that sends, receives or waits
   /// for frames. You need not stop a Receiver first: it waits until the port is up again. Blocks:
-  /// down() waits while another thread is inside send() of this port, which may be waiting for the
-  /// bus's lock.
+  /// down() waits while another thread is inside send() of this port; that send() may be waiting
+  /// for the bus's lock.
   [[nodiscard]] std::error_code up() noexcept;
   [[nodiscard]] std::error_code down() noexcept;
   bool is_up() const noexcept;
 
-  /// Sends frames in order, in batches. A batch has as many of them as fit in a quarter of the
-  /// ring. Each batch costs one hold of the bus's lock, and wakes once each sleeping port that it
-  /// is for.
+  /// Sends frames in order, in batches. A batch has as many frames as fit in a quarter of the ring.
+  /// Each batch takes the bus's lock once, and wakes each sleeping port that gets frames from it
+  /// once.
   /// Errors: not_linked, port_down, bus_lost, frame_too_short, frame_too_long, forked, interrupted;
   ///   - no_room: several senders were suspended in the middle of a send(), and what they have
   ///     claimed of the ring leaves no room for the frame. Try again later: they free it when they
@@ -121,10 +121,9 @@ class Port {
   /// Appends frames that have arrived to `into`, until `into` is full. Blocks: never.
   ReceiveResult receive(FrameBatch& into) noexcept;
   /// As receive(), but without a copy: appends views of frames where they lie in the bus, in up to
-  /// 32 records per call. The frames are lent until release(). For callers that read little of each
-  /// frame. A sender that has gone once round the ring overwrites lent frames, even while they are
-  /// being read. So use what was computed from them only after release() has said that they were
-  /// whole.
+  /// 32 records per call. The frames are lent until release(). Use it if you read only part of each
+  /// frame. A sender that has gone once round the ring overwrites lent frames, even while you read
+  /// them. So use what you computed from them only after release() has said that they were whole.
   /// On a bus with Flow::pause, senders first wait for release(), but not longer than the patience.
   /// Without PortOptions::take_offloads, frames with an unfinished checksum and super-frames are
   /// copied: the views show a frame with its checksum finished, or the segments of a super-frame.
@@ -136,12 +135,12 @@ class Port {
   /// receive(). Blocks: never.
   ReceiveResult receive_in_place(FrameBatch& into) noexcept;
   /// Gives back the frames that receive_in_place() lent. Result: N: the first N of these frames
-  /// were overwritten and must not be used; the others are whole. 0: all are whole, or none are
-  /// lent. After one of these events, release() reports all lent frames as overwritten, even whole
-  /// ones: an overrun with Resume::newest (the port goes on with the next frame that is sent), a
-  /// repair, a truncation of the file (Errc::bus_lost), up(). After a repair, and after up() with
-  /// Start::oldest, the port may deliver the lent frames a second time. Threads: as receive().
-  /// Blocks: never.
+  /// were overwritten and must not be used; the others are whole. 0: all are whole, or no frames
+  /// were lent. After one of these events, release() reports all lent frames as overwritten, even
+  /// whole ones: an overrun with Resume::newest (the port goes on with the next frame that is
+  /// sent), a repair, a truncation of the file (Errc::bus_lost), up(). After a repair, and after
+  /// up() with Start::oldest, the port may deliver the lent frames a second time. Threads: as
+  /// receive(). Blocks: never.
   [[nodiscard]] std::size_t release() noexcept;
   /// Waits until receive() would return something, at most `timeout`. Result: false on timeout,
   /// after interrupt(), when down or not attached.
@@ -160,33 +159,33 @@ class Port {
   std::error_code descriptor_error() const noexcept;
   WaitHint prepare_wait() noexcept;
   void finish_wait() noexcept;
-  /// A descriptor for event loops that make no call before they sleep. It is readable while frames
-  /// wait for receive(), and quiet otherwise; level-triggered. It is also readable if receive()
-  /// would return an error, but only 50 ms after the last error, and after interrupt() while the
-  /// port is up. Rarely it is readable although receive() returns no frame yet; that call makes it
-  /// quiet. While lent frames (receive_in_place()) are not released, it says nothing about further
-  /// frames. The first call starts a thread: while the program sleeps in its event loop, this
-  /// thread looks at the ring now and then (docs/theory-of-operation.md). From then on
-  /// prepare_wait() and finish_wait() need not be called, and a receive that empties the ring makes
-  /// the system calls that they would make. The descriptor stays the same while attached, and is
-  /// not descriptor() on kernels without futexes in io_uring. Do not read from it. Errors:
-  /// not_linked, forked, and those of the system if there is no descriptor or thread. Threads: as
-  /// receive(). Blocks: never.
+  /// A descriptor for event loops that make no call before they sleep. It is level-triggered:
+  /// readable while frames wait for receive(), and quiet otherwise. It is also readable if
+  /// receive() would return an error, but only 50 ms after the last error, and after interrupt()
+  /// while the port is up. Rarely it is readable although receive() returns no frame yet; that call
+  /// makes it quiet. While lent frames (receive_in_place()) are not released, it does not show
+  /// further frames. The first call starts a thread: while the program sleeps in its event loop,
+  /// this thread looks at the ring now and then (docs/theory-of-operation.md). From then on you
+  /// need not call prepare_wait() and finish_wait(), and a receive that empties the ring makes the
+  /// system calls that they would make. The descriptor stays the same while attached, and is not
+  /// descriptor() on kernels without futexes in io_uring. Do not read from it. Errors: not_linked,
+  /// forked, and those of the system if no descriptor or thread can be made. Threads: as receive().
+  /// Blocks: never.
   Result<int> level_descriptor();
 
   /// MTU of the bus + 22: an Ethernet header and two VLAN tags, no FCS. On a bus of NetBSD's
-  /// format: 1514. When detached: that of the largest MTU. Super-frames may be longer.
+  /// format: 1514. When detached: the value for the largest MTU. Super-frames may be longer.
   std::size_t max_frame_bytes() noexcept;
   std::string address();  ///< "bus:PATH"
 
-  std::string name() const;  ///< as given, or as the bus chose it
+  std::string name() const;  ///< as given, or as chosen by the bus
   MacAddress mac() const noexcept;
-  /// Its row in the bus's port table; 0xffff when there is none, or when not attached.
+  /// Its row in the bus's port table; 0xffff if it has no row, or when not attached.
   unsigned slot() const noexcept;
   std::uint32_t mtu() const noexcept;
   /// How many frames were sent on the bus so far: each of them has a smaller FrameView::number. So
-  /// a loop that is to end can first receive what was there when it was told. 0 when not attached,
-  /// or if the bus is corrupt or lost. Threads: as attach().
+  /// a loop that is told to end can first receive the frames that were sent before. 0 when not
+  /// attached, or if the bus is corrupt or lost. Threads: as attach().
   std::uint64_t bus_frames() const noexcept;
   /// About sending: whether send() accepts unfinished checksums and super-frames. It does if the
   /// bus can carry them (BusOptions::carries_offloads). False when not attached.
@@ -197,12 +196,12 @@ class Port {
   /// wait for a send() that waits for room. Errors: bad_argument for an address that is not unicast
   /// (a group address, or all zeros), mac_taken.
   [[nodiscard]] std::error_code set_mac(MacAddress mac) noexcept;
-  /// The port also receives frames for these addresses, as a network card does for those of its
-  /// unicast list. They replace those of the last call. An address that is no longer among them is
-  /// forgotten, also if the port has learned it (PortOptions::learn); it is learned again when the
-  /// port sends from it. With more than 16 addresses, the learned ones included, the port receives
-  /// all frames. A newly attached port has none. Takes effect before the call returns. Blocks: as
-  /// set_mac(). Errors: not_linked, forked, bad_argument for a group address.
+  /// The port also receives frames for these addresses, as a network card does for its unicast
+  /// list. They replace the addresses of the last call. An address that is no longer among them is
+  /// forgotten, even if the port has learned it (PortOptions::learn); it is learned again when the
+  /// port sends from it. With more than 16 addresses, including the learned ones, the port receives
+  /// all frames. A newly attached port has no such addresses. Takes effect before the call returns.
+  /// Blocks: as set_mac(). Errors: not_linked, forked, bad_argument for a group address.
   [[nodiscard]] std::error_code set_other_macs(std::span<const MacAddress> macs) noexcept;
   /// Whether the port also receives frames for other MAC addresses. The default is
   /// PortOptions::promiscuous, false. Takes effect before the call returns. Errors: forked.
@@ -215,9 +214,10 @@ class Port {
   /// Records the carrier as unknown, until the next set_carrier(): the interface is in a namespace
   /// into which this process may not look. `stat` shows `carrier?`. Errors: as set_carrier().
   [[nodiscard]] std::error_code set_carrier_unknown() noexcept;
-  /// Whether there is carrier, as far as is known. False when not attached, too.
+  /// Whether there is carrier, as far as is known. Also false when not attached.
   bool has_carrier() const noexcept;
-  /// What the port did since it was attached, across down() and up(); all 0 when not attached.
+  /// What the port did since it was attached, including times when it was down; all 0 when not
+  /// attached.
   PortCounters counters() const noexcept;
 
  private:
@@ -226,7 +226,7 @@ class Port {
   /// As receive(), but the level-triggered descriptor stays as it is until settle().
   ReceiveResult receive_unsettled(FrameBatch& into) noexcept;
   void settle(bool holds_frames) noexcept;
-  void interrupt_receiver() noexcept;  ///< as interrupt(), but ends no send()
+  void interrupt_receiver() noexcept;  ///< as interrupt(), but does not end send()
   struct Impl;
   template <typename Attach>
   Result<void> link_to(const std::string& path, const Attach& attach_with);
@@ -254,7 +254,7 @@ class Follower {
 
   /// For poll and epoll; wait as Link says. The descriptor is a timer. prepare_wait() sets it to
   /// the time when the Follower should look for frames again, 1 to 50 ms later. So the caller may
-  /// ignore `at_most`. If no descriptor is available, it is -1, and `at_most` alone says how long
+  /// ignore `at_most`. It is -1 if no descriptor is available; then `at_most` alone says how long
   /// to sleep. Blocks: never.
   int descriptor() noexcept;
   [[nodiscard]] WaitHint prepare_wait() noexcept;

@@ -24,12 +24,12 @@ struct Receiver::Impl {
 
   Port& port;
   Callback callback;
-  FrameBatch batch;  ///< here, so that who starts a receiver learns that there is no memory
+  FrameBatch batch;  ///< a member, so that lack of memory shows when a receiver is made
   std::atomic<bool> running{true};
   std::atomic<std::uint64_t> failed_receives{0};
   mutable std::mutex mutex;         ///< guards error
   std::mutex join_mutex;            ///< two threads may call stop()
-  std::atomic<std::thread::id> id;  ///< of the thread, set by itself: joining would forget it
+  std::atomic<std::thread::id> id;  ///< of the thread, which sets it itself: a join would erase it
   std::error_code error;
   std::jthread thread;  ///< last: it uses all of the above
 };
@@ -57,8 +57,8 @@ void Receiver::Impl::run(const std::stop_token& stop) noexcept {
       break;
     }
     if (got.error) {
-      // Corruption may be repaired, and a lock be freed, so it is tried again for a while; the rest
-      // will not mend itself.
+      // A corrupt bus may be repaired, and a held lock released. So these errors are tried again
+      // for a while. Other errors do not go away.
       ++failed_receives;
       const bool may_end = got.error == Errc::corrupt || got.error == Errc::lock_held;
       if (!may_end || ++failures == kFailuresInARow) {
@@ -73,7 +73,7 @@ void Receiver::Impl::run(const std::stop_token& stop) noexcept {
     if (port.is_up()) {
       port.wait(std::chrono::nanoseconds::max());
     } else if (!port.wait_until_up() && !stop.stop_requested()) {
-      // Somebody else interrupted it, or the bus is lost, which receive() tells.
+      // Somebody else interrupted the port, or the bus is lost; receive() reports the latter.
       std::this_thread::sleep_for(kPauseAfterFailure);
     }
   }
@@ -99,7 +99,7 @@ bool Receiver::Impl::deliver(std::span<const FrameView> frames) noexcept {
 
 void Receiver::stop() noexcept {
   impl_->thread.request_stop();
-  if (impl_->id.load() == std::this_thread::get_id()) return;  // inside the callback: joined later
+  if (impl_->id.load() == std::this_thread::get_id()) return;  // inside the callback: join later
   const std::lock_guard guard(impl_->join_mutex);
   if (impl_->thread.joinable()) impl_->thread.join();
 }

@@ -12,8 +12,8 @@
 namespace shmif {
 
 /// Runs a callback for every batch that arrives at a port.
-/// Threads: stop() from any thread, also from inside the callback (it then does not join; the
-/// destructor or a later stop() does). After a stop() from another thread has returned, no callback
+/// Threads: stop() from any thread, also from inside the callback. (There it does not join; the
+/// destructor or a later stop() does.) After a stop() from another thread has returned, no callback
 /// runs.
 class Receiver {
  public:
@@ -30,12 +30,12 @@ class Receiver {
   void stop() noexcept;
   std::stop_token stop_token() const noexcept;
   bool running() const noexcept;
-  /// Why the thread ended by itself: the port's error, or Errc::link_ended if a callback threw (the
-  /// exception's text is logged). Empty while the thread runs, or after stop().
+  /// Why the thread ended by itself: the port's error, or Errc::link_ended if a callback threw
+  /// (then the exception's text is logged). Empty while the thread runs, or after stop().
   std::error_code error() const noexcept;
   /// How often the port's receive() failed. While the bus is corrupt, the thread pauses and tries
-  /// again, since somebody may repair it. It ends after 100 failures in a row, and after any other
-  /// error.
+  /// again, because somebody may repair the bus. It ends after 100 failures in a row, and after any
+  /// other error.
   std::uint64_t failed_receives() const noexcept;
 
  private:

@@ -54,7 +54,7 @@ struct shmif_bus_options {
    * Default 0: they do not wait for slow ports at all, as on Ethernet. */
   uint64_t patience_ns;
   /** SHMIF_FORMAT_NETBSD: the bus of NetBSD's rump kernels, of which only the mode can be chosen.
-   * Default 0: our own. (For a bus that exists, shmif_open() finds the format out.) */
+   * Default 0: our own format. (For a bus that exists, shmif_open() finds out the format.) */
   uint32_t format;
 };
 
@@ -92,9 +92,9 @@ struct shmif_frame_info {
   uint32_t bytes;     /**< the frame's true length, even if less was copied; 0: no frame */
   uint32_t truncated; /**< 1: the buffer was too small, the rest of the frame is gone */
   uint64_t time_ns;   /**< wall-clock time when it was sent, since the epoch */
-  /** The frame's sequence number on the bus; with NetBSD's format, as this port counts. */
+  /** The frame's number on the bus; with NetBSD's format, this port's own count. */
   uint64_t number;
-  /** Frames lost to overruns since the last receive; with NetBSD's format, how many overruns. */
+  /** Frames lost to overruns since the last receive; with NetBSD's format, overruns. */
   uint64_t lost;
   uint32_t sender; /**< slot of the sending port; 0xffff: the bus has NetBSD's format */
 };

@@ -29,7 +29,7 @@ sockaddr_in6 v6(const SocketAddress& a) noexcept {
   std::memcpy(&out, &a.storage, sizeof out);
   return out;
 }
-/// The IPv4 address that is mapped to this one; empty: none is.
+/// The IPv4 address that is mapped to this IPv6 address; empty if it is no mapped address.
 std::optional<in_addr_t> mapped_v4(const in6_addr& address) noexcept {
   if (!IN6_IS_ADDR_V4MAPPED(&address)) return std::nullopt;
   in_addr_t mapped = 0;
@@ -44,7 +44,7 @@ SocketAddress from(const T& address) noexcept {
   return out;
 }
 
-/// "%eth0" for an address that means another one on each link; empty for others.
+/// "%eth0" for an address whose meaning depends on the interface; empty for others.
 std::string zone_of(const sockaddr_in6& address) {
   if (address.sin6_scope_id == 0) return {};
   std::array<char, IF_NAMESIZE> name{};

@@ -33,17 +33,17 @@ struct HostPort {
   std::string host;  ///< name or address, without brackets
   std::optional<std::uint16_t> port;
 };
-/// Result: empty if the text has none of these forms. Blocks: never; does not look up names.
+/// Result: empty if the text has another form. Blocks: never; does not look up names.
 std::optional<HostPort> split_host_port(std::string_view text);
 
 /// Errors: bad_argument; the message names the problem. Blocks: never; does not look up names.
 Result<SocketAddress> parse_socket_address(std::string_view text);
-/// The address that `host` is the text of, with that port: "198.18.0.1", "fe80::1%eth0". Blocks:
-/// never; does not look up names. Errors: bad_argument.
+/// The address that `host` spells out, with that port: "198.18.0.1", "fe80::1%eth0". Blocks: never;
+/// does not look up names. Errors: bad_argument.
 Result<SocketAddress> parse_host_address(const std::string& host, std::uint16_t port);
-/// Whether datagrams for the address stay on this machine: it is a loopback address, or a unicast
-/// address of an interface here; an IPv4 address may be mapped to IPv6. Result: false for the
-/// wildcard address, and if the kernel cannot be asked. Blocks: never.
+/// Whether datagrams for the address stay on this machine. They do for a loopback address, and for
+/// a unicast address of an interface here; an IPv4 address may be mapped to IPv6. Result: false for
+/// the wildcard address, and if the kernel cannot be asked. Blocks: never.
 bool is_of_this_machine(const SocketAddress& address) noexcept;
 /// The address of `host`, a name or an address, with that port. Blocks: for the name server.
 /// Errors: bad_argument.
@@ -55,8 +55,8 @@ Result<SocketAddress> address_of(int socket);
 Result<UniqueFd> bound_socket(int type, const SocketAddress& local);
 Result<void> connect_to(int socket, const SocketAddress& remote);
 
-/// The largest datagram that reaches the peer of a connected UDP socket in one piece, but no more
-/// than UDP over IPv4 can carry. From now on the socket refuses larger ones and does not fragment.
+/// The largest datagram that reaches the peer of a connected UDP socket in one piece, at most what
+/// UDP over IPv4 can carry. From then on the socket refuses larger ones and does not fragment.
 std::size_t max_datagram_bytes(int socket, const SocketAddress& remote) noexcept;
 
 }  // namespace shmif

@@ -52,18 +52,18 @@ UniqueFd new_socket(const SocketPlace& place, int type) {
 /// Whether a program serves the socket at that path.
 bool is_served(const SocketPlace& place, int type) {
   const UniqueFd probe = new_socket(place, type);
-  if (!probe) return true;  // nobody knows, so nothing is removed
+  if (!probe) return true;  // we cannot find out, so the file is kept
   return ::connect(probe.get(), place.address.get(), place.address.size) == 0 ||
          errno != ECONNREFUSED;
 }
 
 /// Keeps other processes of this program from looking for a socket file, or making one, in the same
-/// directory meanwhile: otherwise two that find the same old file could both replace it. Where the
-/// directory cannot be read, they are not kept; nor where somebody holds its lock for long, which
-/// any user may do with a directory such as /tmp.
+/// directory at the same time. Otherwise two processes that find the same old file could both
+/// replace it. This does not work if the directory cannot be read, or if somebody holds its lock
+/// for long. Any user may do the latter with a directory such as /tmp.
 class DirectoryLock {
  public:
-  /// Blocks: for a second at most, while another process holds it.
+  /// Blocks: for a second at most, while another process holds the lock.
   explicit DirectoryLock(const std::string& path) {
     const std::string directory = path.substr(0, path.find_last_of('/') + 1);
     directory_ = UniqueFd(
@@ -80,7 +80,7 @@ class DirectoryLock {
   UniqueFd directory_;
 };
 
-/// Why no socket can be made there, and what to do about it.
+/// Says why no socket can be made there, and what to do about it.
 Error cannot_make(const SocketPlace& place, int number) {
   std::string remedy;
   switch (number) {
@@ -98,7 +98,7 @@ Error cannot_make(const SocketPlace& place, int number) {
   return Error::from_errno(number, "cannot make the socket " + place.text, remedy);
 }
 
-/// Why nobody can be reached there, and what to do about it.
+/// Says why the connection failed, and what to do about it.
 Error cannot_connect(const SocketPlace& place, int number) {
   const std::string what = "cannot connect to " + place.text;
   struct stat status{};
@@ -144,7 +144,7 @@ Result<void> remove_old(const SocketPlace& place, int type) {
   return {};
 }
 
-/// Refuses what looks like a path, and is most likely meant as something else.
+/// Refuses a text that looks like a path, but is most likely meant as something else.
 Result<void> check_meaning(const std::string& text) {
   const auto refuse = [](const std::string& why) { return Error(Errc::bad_argument, why); };
   if (text.starts_with('@'))
@@ -191,7 +191,7 @@ Result<BoundSocket> BoundSocket::bind(int type, const SocketPlace& place) {
   BoundSocket bound;
   bound.socket_ = new_socket(place, type);
   if (!bound.socket_) return Error::from_errno(errno, "cannot make a socket");
-  std::optional<DirectoryLock> lock;  // until it listens
+  std::optional<DirectoryLock> lock;  // held until it listens
   if (place.host) {
     const int on = 1;
     (void)::setsockopt(bound.descriptor(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
@@ -223,7 +223,7 @@ Result<UniqueFd> BoundSocket::accept() const {
     set_up_stream(peer.get());
     return peer;
   }
-  // A program that has gone again, or a signal: the caller is called again.
+  // The program has gone again, or a signal came. The caller will call again.
   if (errno == EAGAIN || errno == ECONNABORTED || errno == EINTR) return UniqueFd();
   return Error::from_errno(errno, "cannot accept a connection",
                            errno == EMFILE ? "allow this program more open files: ulimit -n" : "");
@@ -231,7 +231,7 @@ Result<UniqueFd> BoundSocket::accept() const {
 
 void set_up_stream(int socket) noexcept {
   const int on = 1;
-  (void)::setsockopt(socket, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);  // not for a path
+  (void)::setsockopt(socket, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);  // fails for a Unix socket
 }
 
 Result<UniqueFd> connect_stream(const SocketPlace& place, int stop,

@@ -24,7 +24,7 @@ using std::byte;
 
 using Length = std::uint32_t;
 
-/// Between the machine's order and big endian.
+/// Converts between the machine's byte order and big endian.
 constexpr Length swapped(Length value) noexcept {
   if constexpr (std::endian::native == std::endian::little) return __builtin_bswap32(value);
   return value;
@@ -33,7 +33,7 @@ constexpr Length swapped(Length value) noexcept {
 constexpr unsigned kMaxRefills = 32;  // in one call
 constexpr std::size_t kRecords = 64;  // in one system call
 constexpr std::size_t kStreamBufferBytes = std::size_t{256} * 1024;
-/// How long to wait before offering the rest of a record again, at first.
+/// How long to wait at first before the rest of a record is offered again.
 constexpr std::chrono::milliseconds kOfferAgain{1};
 
 }  // namespace
@@ -46,15 +46,15 @@ struct StreamLink::Impl {
   bool no_more = false;  ///< no more bytes arrive; the buffer may still have records
   bool corrupt = false;  ///< receive() must report it
 
-  std::vector<byte> rest;  ///< of a record that the socket took partly
+  std::vector<byte> rest;  ///< of a record that the socket took only in part
   std::size_t rest_at = 0;
-  unsigned offers = 0;                     ///< of the rest in vain
-  std::array<Length, kRecords> lengths{};  ///< as they are sent
+  unsigned offers = 0;                     ///< how often the rest was offered in vain
+  std::array<Length, kRecords> lengths{};  ///< in the byte order of the stream
   std::array<iovec, 2 * kRecords> parts{};
 
   std::vector<byte> buffer;  ///< bytes read; those from `begin` to `end` are not yet received
   std::size_t begin = 0, end = 0;
-  std::size_t to_skip = 0;  ///< bytes of a dropped record that have not arrived yet
+  std::size_t to_skip = 0;  ///< bytes of a dropped record that are still to come
   std::atomic<std::uint64_t> too_long{0}, too_short{0};
 
   Impl(UniqueFd s, StreamOptions o)
@@ -64,7 +64,7 @@ struct StreamLink::Impl {
     rest.reserve(options.max_frame_bytes + sizeof(Length));
   }
 
-  /// `why`: makes the reason for a debug line.
+  /// `why`: returns the reason for a debug line.
   template <class Why>
   void end_link(Why why) noexcept {
     if (std::exchange(ended, true)) return;
@@ -94,7 +94,7 @@ StreamLink StreamLink::adopt(UniqueFd connected, StreamOptions options) {
   return StreamLink(std::make_unique<Impl>(std::move(connected), std::move(options)));
 }
 
-/// Result: how many bytes the socket took; 0 if it takes none now, or never again.
+/// Result: how many bytes the socket took; 0 if it takes no bytes now, or never again.
 ssize_t StreamLink::Impl::write(iovec* what, std::size_t count) noexcept {
   msghdr message{};
   message.msg_iov = what;
@@ -113,7 +113,7 @@ ssize_t StreamLink::Impl::write(iovec* what, std::size_t count) noexcept {
   }
 }
 
-/// Sends the rest of a record, if there is one. Result: whether no rest is left.
+/// Sends the rest of a record, if there is one. Result: whether all of it is sent.
 bool StreamLink::Impl::flush() noexcept {
   if (rest_at < rest.size() && !ended) {
     iovec part{rest.data() + rest_at, rest.size() - rest_at};
@@ -122,7 +122,7 @@ bool StreamLink::Impl::flush() noexcept {
   return rest_at == rest.size();
 }
 
-/// How long to wait before the rest is offered again: longer and longer to a peer that never reads.
+/// How long to wait before the rest is offered again. The time grows if the peer does not read.
 std::chrono::milliseconds StreamLink::Impl::next_offer() noexcept {
   constexpr unsigned kOffersEach = 16;
   constexpr unsigned kMaxDoublings = 6;
@@ -184,7 +184,7 @@ Length StreamLink::Impl::front_length() const noexcept {
   return swapped(length);
 }
 
-/// Passes over a record that is no frame for this link. Result: whether all of it has arrived.
+/// Skips a record that is not a valid frame for this link. Result: whether all of it has arrived.
 bool StreamLink::Impl::drop(Length length) noexcept {
   auto& count = length < kEthernetHeaderBytes ? too_short : too_long;
   count.fetch_add(1, std::memory_order_relaxed);
@@ -195,8 +195,8 @@ bool StreamLink::Impl::drop(Length length) noexcept {
   return to_skip == 0;
 }
 
-/// Whether the buffer begins with a complete record, once those that are too long or too short have
-/// been dropped.
+/// Drops records that are too long or too short from the front of the buffer. Result: whether the
+/// buffer then begins with a complete record.
 bool StreamLink::Impl::whole_record() noexcept {
   while (end - begin >= sizeof(Length)) {
     const Length length = front_length();
@@ -213,7 +213,7 @@ bool StreamLink::Impl::whole_record() noexcept {
   return false;
 }
 
-/// Reads what has arrived. Result: whether there was anything.
+/// Reads the bytes that have arrived. Result: whether any had arrived.
 bool StreamLink::Impl::refill() noexcept {
   if (no_more) return false;
   if (begin == end) {
@@ -248,7 +248,7 @@ ReceiveResult StreamLink::receive(FrameBatch& into) noexcept {
   Impl& self = *impl_;
   (void)self.flush();
   ReceiveResult result;
-  // A peer that sends only records to be dropped must not keep the caller for ever.
+  // A peer that sends only invalid records must not keep the caller for ever.
   for (unsigned refills = 0; !into.full();) {
     if (!self.whole_record()) {
       if (++refills <= kMaxRefills && self.refill()) continue;
@@ -286,7 +286,7 @@ int StreamLink::room_descriptor() noexcept {
 }
 WaitHint StreamLink::prepare_wait() noexcept {
   const bool sent = impl_->flush();
-  const bool whole = impl_->whole_record();  // it may find out that there is no more
+  const bool whole = impl_->whole_record();  // it may find that the stream is corrupt
   WaitHint hint{.ready = whole || impl_->no_more};
   if (!sent && !impl_->ended) hint.at_most = impl_->next_offer();
   return hint;

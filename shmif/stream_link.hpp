@@ -1,6 +1,6 @@
 #pragma once
 // StreamLink: a stream socket as a Link. Each frame is a record: its length in four bytes, big
-// endian, and its bytes. QEMU (-netdev stream), libkrun, passt and gvproxy speak this format.
+// endian, and then its bytes. QEMU (-netdev stream), libkrun, passt and gvproxy use this format.
 
 #include <cstddef>
 #include <cstdint>
@@ -14,12 +14,12 @@
 
 namespace shmif {
 
-/// The longest record that QEMU sends or takes: 68 KiB (64 KiB and 4 KiB more).
+/// The longest record that QEMU sends or accepts: 68 KiB (64 KiB and 4 KiB more).
 inline constexpr std::size_t kMaxStreamRecordBytes = 69632;
 
 struct StreamOptions {
   std::size_t max_frame_bytes = 1522;  ///< longer frames are refused, and dropped when received
-  /// A longer record ends the link as corrupt: no peer sends one. At least max_frame_bytes.
+  /// A longer record ends the link as corrupt, because no peer sends one. At least max_frame_bytes.
   std::size_t max_record_bytes = kMaxStreamRecordBytes;
   std::string address;  ///< for messages: "stream:198.18.0.1:7000"
 };
@@ -32,7 +32,7 @@ struct StreamDrops {
 
 /// Sends many records in one system call. If the socket takes only part of a record, the link sends
 /// the rest first when it is next used, also by receive() or prepare_wait(). So a record is never
-/// cut short. The link ends when the peer closes, or when a record is longer than max_record_bytes;
+/// cut short. The link ends when the peer closes, or when a record is longer than max_record_bytes.
 /// receive() reports the latter once as Errc::corrupt. Threads: one at a time; drops() from any.
 /// Blocks: never; if the socket is full, it takes no more frames for now (SendResult::taken).
 class StreamLink {

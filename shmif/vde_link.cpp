@@ -22,9 +22,10 @@ namespace {
 
 constexpr const char* kLibrary = "libvdeplug.so.2";
 constexpr int kInterfaceVersion = 1;
-/// Room for the longest frame of a VDE network, an MTU of 9216. A frame that fills it was cut.
+/// Room for the longest frame of a VDE network, with an MTU of 9216. A frame that fills it was
+/// truncated.
 constexpr std::size_t kRoomBytes = 9216 + 18;
-/// Frames in one call, so that a flood does not keep the caller.
+/// How many frames one call takes, so that a flood does not keep the caller.
 constexpr unsigned kMaxFrames = 64;
 
 /// The functions of libvdeplug(3). A connection is opaque.
@@ -75,11 +76,11 @@ struct VdeLink::Impl {
 
   /// Result: bytes of the next frame; 0 if there is none now.
   std::size_t fetch() noexcept {
-    // Some plugins ignore the flag and would wait.
+    // Some plugins ignore MSG_DONTWAIT and would wait, so we look first.
     while (!ended && has_event(library.data_descriptor(connection))) {
       const ssize_t n = library.receive(connection, room.data(), room.size(), MSG_DONTWAIT);
       if (n > 1) return static_cast<std::size_t>(n);
-      if (n == 1) return 0;  // the plugin has nothing for us
+      if (n == 1) return 0;  // the plugin has no frame for us
       if (n < 0 && errno == EINTR) continue;
       if (n < 0 && errno == EAGAIN) return 0;
       end(n < 0 ? errno : 0);
@@ -88,7 +89,7 @@ struct VdeLink::Impl {
     return 0;
   }
 
-  /// Once connected, a switch says nothing at the control descriptor, but closes it at its end.
+  /// Once connected, a switch sends nothing to the control descriptor, but closes it when it ends.
   void look_for_end() noexcept {
     if (!ended && has_event(library.control_descriptor(connection))) end(0);
   }
@@ -102,7 +103,7 @@ struct VdeLink::Impl {
     });
   }
 
-  /// Counts a frame of `bytes` that is none for this link. Result: whether it is one of these.
+  /// Counts a frame of `bytes` if it is not valid for this link. Result: whether it was not valid.
   bool drop(std::size_t bytes) noexcept {
     const bool is_short = bytes < kEthernetHeaderBytes;
     if (!is_short && bytes <= max_frame && bytes < room.size()) return false;
@@ -136,7 +137,7 @@ Result<VdeLink> VdeLink::open(const std::string& url, std::size_t max_frame_byte
                                    "is set, it looks only there"
                                  : "");
   }
-  // Else a switch that has stopped would hold up whoever sends to it.
+  // Otherwise a switch that has stopped would block our send().
   const int data = library->data_descriptor(impl->connection);
   if (const int flags = ::fcntl(data, F_GETFL); flags >= 0)
     (void)::fcntl(data, F_SETFL, flags | O_NONBLOCK);
@@ -193,7 +194,7 @@ int VdeLink::descriptor() noexcept {
   return impl_->library.data_descriptor(impl_->connection);
 }
 WaitHint VdeLink::prepare_wait() noexcept {
-  // The end of a switch shows at a second descriptor.
+  // The end of a switch shows only at a second descriptor, which the caller does not watch.
   constexpr std::chrono::seconds kLookForEnd{1};
   impl_->look_for_end();
   return {.ready = impl_->ended, .at_most = kLookForEnd};

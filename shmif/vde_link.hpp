@@ -1,6 +1,6 @@
 #pragma once
 // VdeLink: a connection to a VDE network (a switch, slirp, vxvde and others) as a Link, through
-// libvdeplug. The library is loaded when it is first used, so programs do not need it otherwise.
+// libvdeplug. The library is loaded when it is first used, so that other programs do not need it.
 
 #include <cstddef>
 #include <cstdint>
@@ -19,13 +19,13 @@ struct VdeDrops {
   std::uint64_t too_short = 0;  ///< shorter than an Ethernet header
 };
 
-/// Ends when the switch closes the connection. Threads: one at a time; drops() from any. Blocks:
-/// open() while the switch does not answer; the others never, as far as the plugin of the network
-/// does not.
+/// The link ends when the switch closes the connection. Threads: one at a time; drops() from any.
+/// Blocks: open() waits while the switch does not answer; the other calls never wait, unless the
+/// plugin of the network does.
 class VdeLink {
  public:
-  /// `url`: as libvdeplug takes it: "vde:///run/vde.ctl", "slirp://". Errors: not_supported without
-  /// libvdeplug; the system's.
+  /// `url`: in the form that libvdeplug takes: "vde:///run/vde.ctl", "slirp://". Errors:
+  /// not_supported without libvdeplug; the system's.
   static Result<VdeLink> open(const std::string& url, std::size_t max_frame_bytes);
   VdeLink(VdeLink&&) noexcept;
   VdeLink& operator=(VdeLink&&) noexcept;

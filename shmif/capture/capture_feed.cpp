@@ -17,9 +17,9 @@ namespace {
 
 constexpr std::size_t kPieceBytes = 256U << 10U;
 constexpr std::size_t kStreamBytes = 64U << 10U;
-/// A longer record is left to libpcap, which takes blocks of up to 16 MiB.
+/// Longer records are left to libpcap, which takes blocks of up to 16 MiB.
 constexpr std::size_t kMaxRecordBytes = 17U << 20U;
-constexpr std::size_t kMaxBlockBytes = 16U << 20U;  // of libpcap
+constexpr std::size_t kMaxBlockBytes = 16U << 20U;  // the limit of libpcap
 constexpr std::size_t kMaxInterfaces = 1U << 20U;
 
 constexpr std::uint32_t kPcapMicro = 0xa1b2c3d4;
@@ -61,7 +61,7 @@ std::FILE* CaptureFeed::stream() {
       .seek = nullptr,
       .close = nullptr};
   std::FILE* const file = ::fopencookie(this, "rb", calls);
-  // Without a buffer, such a stream would ask for each byte by itself.
+  // Without a buffer, such a stream would ask for each byte separately.
   if (file != nullptr) std::setvbuf(file, nullptr, _IOFBF, kStreamBytes);
   return file;
 }
@@ -74,7 +74,7 @@ long CaptureFeed::serve(char* into, std::size_t bytes) noexcept {
     }
     scan();
   }
-  // No more than to the end of a record, for what the stream has, libpcap seems to have read.
+  // At most to the end of a record, because bytes in the stream's buffer count as read by libpcap.
   std::size_t size = std::min(bytes, end_at_ - begin_at_);
   if (!ends_.empty())
     size = static_cast<std::size_t>(std::min<std::uint64_t>(size, ends_.front() - served_));
@@ -85,7 +85,7 @@ long CaptureFeed::serve(char* into, std::size_t bytes) noexcept {
   return static_cast<long>(size);
 }
 
-/// Reads a piece. Result: false if there is none yet, or after a failure.
+/// Reads one piece. Result: false if no bytes are there yet, or after a failure.
 bool CaptureFeed::fill(bool wait) noexcept {
   // `found_` is false here, or its packet was served: found_end_ need not move.
   const std::size_t done = std::min(begin_at_, scanned_);
@@ -149,9 +149,9 @@ bool CaptureFeed::look() noexcept {
   }
 }
 
-/// Walks over the records that have been read, up to the end of the next packet.
+/// Walks over the records that have been read, until it has found the next packet.
 void CaptureFeed::scan() noexcept {
-  // libpcap has read further than any record that was found: they are not what they look like.
+  // libpcap has read further than any record that was found, so these records are not real.
   if (!found_ && format_ == Format::pcap && begin_at_ > scanned_) format_ = Format::opaque;
   for (bool more = true; more && !found_;) {
     switch (format_) {
@@ -191,7 +191,7 @@ bool CaptureFeed::scan_start() noexcept {
   return step_over(kPcapHead);
 }
 
-/// Notes a record. Result: false if there is no memory for that, and then libpcap reads by itself.
+/// Notes the end of a record. Result: false if there is no memory; then libpcap reads and waits.
 bool CaptureFeed::step_over(std::size_t bytes) noexcept {
   try {
     ends_.push_back(served_ - begin_at_ + scanned_ + bytes);

@@ -1,10 +1,10 @@
 #pragma once
-// CaptureFeed: reads a capture, and tells before libpcap is called whether it would have to wait.
+// CaptureFeed: reads a capture, and says before a call of libpcap whether that call would wait.
 //
-// libpcap reads a record with blocking calls and gives nothing back before the record is complete.
-// On a live pipe, its caller would sleep there, deaf to everything else. So the feed reads the file
-// in large pieces, finds where records end, and serves libpcap from memory. It also keeps what
-// libpcap does not tell: the length of the frame check sequence, and the flags of a packet.
+// libpcap reads a record with blocking calls, and returns only when the record is complete. On a
+// live pipe, its caller would sleep there and notice nothing else. So the feed reads the file in
+// large pieces, finds where records end, and serves libpcap from memory. It also keeps what libpcap
+// does not tell: the length of the frame check sequence, and the flags of a packet.
 
 #include <cstddef>
 #include <cstdint>
@@ -20,32 +20,33 @@ namespace shmif {
 /// Threads: one at a time.
 class CaptureFeed {
  public:
-  /// `stop_descriptor`: ends reads that wait when it is readable; -1: none does.
+  /// `stop_descriptor`: when it is readable, reads stop waiting; -1: no such descriptor.
   CaptureFeed(UniqueFd input, int stop_descriptor);
   CaptureFeed(const CaptureFeed&) = delete;
   CaptureFeed& operator=(const CaptureFeed&) = delete;
 
-  /// What libpcap reads from; it belongs to libpcap, which closes it. nullptr: no memory. Reads of
-  /// it wait for input.
+  /// The stream that libpcap reads from. It belongs to libpcap, which closes it. nullptr if there
+  /// is no memory. Reads from it wait for input.
   std::FILE* stream();
 
   /// Whether libpcap can read the next packet, or find the end, without waiting. Blocks: only for a
   /// disk.
   bool look() noexcept;
-  /// The capture's next packet, after look() said yes. All 0 if the capture does not say.
+  /// What the capture says about its next packet, after look() returned true. All 0 if it says
+  /// nothing.
   struct Packet {
     std::uint32_t flags = 0;      ///< epb_flags of pcapng
-    std::uint32_t fcs_bytes = 0;  ///< of its end, the frame check sequence
+    std::uint32_t fcs_bytes = 0;  ///< how many bytes at its end are the frame check sequence
   };
   const Packet& packet() const noexcept { return packet_; }
 
-  /// Readable when look() may answer otherwise; -1 where it never has to wait.
+  /// Readable when look() may return another result; -1 if look() never has to wait.
   int descriptor() const noexcept { return waits_ ? input_.get() : -1; }
   /// Whether the stop descriptor ended a read.
   bool stopped() const noexcept { return stopped_; }
   std::uint64_t served() const noexcept { return served_; }  ///< bytes that libpcap has read
-  /// Whether the capture is sound as far as the feed has seen, and libpcap cannot read it all the
-  /// same: sections of two byte orders, a block of more than 16 MiB that is all there.
+  /// Whether the capture is valid as far as the feed has seen, but libpcap cannot read it. It may
+  /// have sections of two byte orders, or a complete block of more than 16 MiB.
   bool is_beyond_libpcap() const noexcept { return beyond_libpcap_; }
   /// The first bytes, as far as they have been read; at most 8.
   const std::string& begin() const noexcept { return begin_; }
@@ -55,7 +56,7 @@ class CaptureFeed {
     unknown,  ///< too little has been read
     pcap,
     pcapng,
-    opaque,  ///< no record can be found: libpcap reads, and waits
+    opaque,  ///< records cannot be told apart: libpcap reads, and waits
   };
 
   long serve(char* into, std::size_t bytes) noexcept;
@@ -80,11 +81,11 @@ class CaptureFeed {
   int failure_ = 0;  // errno of a read
 
   std::vector<unsigned char> buffer_;
-  std::size_t begin_at_ = 0;  // of what was not served yet
-  std::size_t scanned_ = 0;   // up to here, records are known
-  std::size_t end_at_ = 0;    // of what was read
-  /// Where the records and blocks end that were scanned and not served, in the file. At most one of
-  /// them is a packet.
+  std::size_t begin_at_ = 0;  // of the bytes not served yet
+  std::size_t scanned_ = 0;   // records before this are known
+  std::size_t end_at_ = 0;    // of the bytes that were read
+  /// Where those records and blocks end in the file that were scanned but not yet served. At most
+  /// one of them is a packet.
   std::deque<std::uint64_t> ends_;
   std::uint64_t served_ = 0;
   std::string begin_;

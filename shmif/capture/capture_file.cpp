@@ -20,17 +20,17 @@ namespace shmif {
 namespace {
 
 constexpr std::size_t kMinBufferBytes = 128U << 10U;
-constexpr std::size_t kMaxBufferBytes = 1U << 30U;  // what Record::end can say
-constexpr std::size_t kMinRecordBytes = 16;         // of all the formats written here
+constexpr std::size_t kMaxBufferBytes = 1U << 30U;  // the limit of Record::end
+constexpr std::size_t kMinRecordBytes = 16;         // in all formats written here
 
-/// How long a reader may stand still after the stop descriptor was readable.
+/// How long a reader may take no bytes after the stop descriptor became readable.
 constexpr int kGraceMilliseconds = 500;
 
-/// Another descriptor of standard output that does not block, though others share that one. -1 for
-/// a file, where nobody is waited for, and where there is no such thing.
+/// A new descriptor of standard output that does not block; the old one is shared with others and
+/// must not change. -1 for a file, which has no reader to wait for, and if it cannot be made.
 int open_again_without_blocking(const struct stat& status) noexcept {
   if (!S_ISFIFO(status.st_mode) && !S_ISCHR(status.st_mode)) return -1;
-  // Opening it again would make writable what is not: a standard output that was closed.
+  // A standard output that was closed is not writable, but opening it again would make it so.
   if ((fcntl(STDOUT_FILENO, F_GETFL) & O_ACCMODE) == O_RDONLY) return -1;
   return open("/proc/self/fd/1", O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 }
@@ -140,8 +140,8 @@ void CaptureFile::flush() noexcept {
   records_.clear();
 }
 
-/// Writes all of `bytes`, also to a descriptor that does not block. Result: 0 or errno; `done`
-/// counts what was written either way.
+/// Writes all of `bytes`, also to a descriptor that does not block. Result: 0 or errno. In both
+/// cases `done` counts the bytes that were written.
 int CaptureFile::write_all(std::span<const std::byte> bytes, std::size_t& done) noexcept {
   done = 0;
   while (done < bytes.size()) {
@@ -160,7 +160,7 @@ int CaptureFile::write_all(std::span<const std::byte> bytes, std::size_t& done) 
   return 0;
 }
 
-/// Result: false if the reader stands still although the program is to stop.
+/// Result: false if the reader takes no bytes although the program has to stop.
 bool CaptureFile::wait_for_room() noexcept {
   for (;;) {
     std::array<pollfd, 2> entries{
@@ -172,11 +172,11 @@ bool CaptureFile::wait_for_room() noexcept {
   }
 }
 
-/// After a write that failed: removes the beginning of the next record, `torn` bytes, from the
-/// file, which readers would call damaged.
+/// After a write that failed: removes the first `torn` bytes of the next record from the file.
+/// Readers would call such a file damaged.
 void CaptureFile::cut_back(std::size_t torn) noexcept {
   const off_t end = regular_ ? lseek(fd(), 0, SEEK_CUR) : -1;
-  // Best effort: where it fails too, the file merely ends within a record.
+  // If this fails too, the file ends within a record.
   if (end >= 0 && ftruncate(fd(), end - static_cast<off_t>(torn)) != 0) return;
 }
 

@@ -1,7 +1,7 @@
 #pragma once
 // CaptureFile: writes a capture file through a buffer, and keeps the first error. The writers of
-// pcap, pcapng and the text of `shmifctl dump` share it. A *record* here is one piece of that file,
-// such as a packet or a line of text, not a record of the ring.
+// pcap, pcapng and the text of `shmifctl dump` use it. A *record* here is one piece of that file,
+// such as a packet or a line of text. It is not a record of the ring.
 
 #include <cstddef>
 #include <cstdint>
@@ -20,10 +20,10 @@
 
 namespace shmif {
 
-/// Collects records in a buffer, and writes it when it is full and at each flush(). After a failed
-/// write, a regular file still ends with a whole record.
-/// Threads: any that holds `mutex`; create() and descriptor() need no lock. Blocks: while the
-/// disk or the reader of a pipe is slow.
+/// Collects records in a buffer, and writes the buffer when it is full and at each flush(). After a
+/// failed write, a regular file still ends with a whole record.
+/// Threads: any thread that holds `mutex`; create() and descriptor() need no lock. Blocks: while
+/// the disk or the reader of a pipe is slow.
 class CaptureFile {
  public:
   CaptureFile() = default;
@@ -38,7 +38,8 @@ class CaptureFile {
     int stop_descriptor = -1;                       ///< as PcapWriteOptions::stop_descriptor
   };
   /// Creates the file, or replaces it, and writes `header`; "-" is standard output. Errors: the
-  /// system's, bad_argument; exists for a file that may not be replaced (bus/file/output_file.hpp).
+  /// system's, bad_argument; exists if a file is there that may not be replaced
+  /// (bus/file/output_file.hpp).
   static Result<std::unique_ptr<CaptureFile>> create(const std::string& path,
                                                      const Options& options,
                                                      std::span<const std::byte> header);
@@ -48,8 +49,8 @@ class CaptureFile {
   std::mutex mutex;
 
   /// Returns the address at which the caller must write the next record, of at most `bytes` bytes.
-  /// Flushes when there is no room. Result: nullptr after a failure, and for a record that is
-  /// larger than the buffer.
+  /// Flushes if there is no room. Result: nullptr after a failure, and for a record that is larger
+  /// than the buffer.
   std::byte* reserve(std::size_t bytes) noexcept;
   /// Adds the `bytes` that the caller has written at reserve()'s result, as one record. `is_frame`:
   /// whether written() counts it.
@@ -75,22 +76,23 @@ class CaptureFile {
   }
 
   bool failed() const noexcept { return failure_ != 0; }
-  /// Result: no error; after a failure, that error the first time, and then link_ended.
+  /// Result: no error if all went well. After a failure: that error the first time, and then
+  /// link_ended.
   [[nodiscard]] std::error_code report() noexcept;
-  /// Success, or why the file can take no more.
+  /// Success, or why the file takes no more records.
   Result<void> status() const;
-  /// Frames completely in the file, not those buffered.
+  /// Frames that are completely in the file. Buffered frames do not count.
   std::uint64_t written() const noexcept { return written_; }
   /// Length of the file, including what is buffered.
   std::uint64_t bytes() const noexcept { return file_bytes_ + used_; }
 
-  /// Becomes readable when a write has failed, and not before.
+  /// Becomes readable only when a write has failed.
   int descriptor() const noexcept { return failed_fd_.get(); }
   const std::string& path() const noexcept { return path_; }
 
  private:
   struct Record {
-    std::uint32_t end : 31;  // in the buffer
+    std::uint32_t end : 31;  // offset in the buffer
     std::uint32_t is_frame : 1;
   };
   int write_all(std::span<const std::byte> bytes, std::size_t& done) noexcept;
@@ -118,7 +120,7 @@ class CaptureFile {
   bool reported_ = false;  // and whether the caller has been told
 };
 
-/// Which files the writer of a capture replaces.
+/// Which files a capture may replace.
 constexpr bus::Replace replaceable(bool captures) noexcept {
   return captures ? bus::Replace::captures : bus::Replace::nothing;
 }

@@ -19,31 +19,31 @@ namespace shmif {
 struct PcapReadOptions {
   /// How fast frames come: 1 as recorded, 2 twice as fast, and so on; 0 as fast as possible.
   double speed = 0;
-  /// No frame comes later than this after the one before it; 0: as recorded.
+  /// The time between a frame and the next is cut to this; 0: as recorded.
   std::chrono::nanoseconds max_gap{0};
-  /// Called once, if a frame is due only after more than a minute, with the time until then. Runs
-  /// in prepare_wait(), must not throw; may be empty.
+  /// Called once, if the next frame is due only after more than a minute, with the time until then.
+  /// It runs in prepare_wait() and must not throw; may be empty.
   std::function<void(std::chrono::nanoseconds)> on_long_gap = {};
-  /// Ends a wait for input when it is readable; -1: none. The caller keeps it.
+  /// When it is readable, a wait for input ends; -1: no such descriptor. The caller keeps it.
   int stop_descriptor = -1;
 };
 
 /// A capture file (any pcap or pcapng that libpcap reads) as a link. Each frame has its recorded
-/// time in FrameView::time_ns, to the nanosecond; PcapReadOptions::speed says when it arrives. Gaps
-/// are counted as shmif/capture/recorded_time.hpp has it. Frames come without their frame check
-/// sequence if the capture says that it has one.
+/// time in FrameView::time_ns, to the nanosecond; PcapReadOptions::speed says when it arrives.
+/// shmif/capture/recorded_time.hpp says how gaps are counted. If the capture says that frames have
+/// a frame check sequence, they come without it.
 /// send() accepts every frame and drops it. The link ends after the last frame. If the capture kept
-/// only the beginning of a frame, the view has these bytes, and the frame's length in
-/// FrameView::true_bytes. Records of the file with less than 14 bytes are left out, and counted in
-/// skipped(). Those with more than kMaxFrameBytes are left out, and counted in too_long(). Threads:
-/// one at a time, but send() from any. Blocks: for the disk. On a pipe, only open() waits for the
-/// other end, and receive() when that has written a frame of more than 17 MiB, or a file of which
-/// the records cannot be told apart.
+/// only the beginning of a frame, the view has these bytes, and FrameView::true_bytes has the
+/// frame's length. Records of the file with less than 14 bytes are left out, and counted in
+/// skipped(). Records with more than kMaxFrameBytes are left out, and counted in too_long().
+/// Threads: one at a time, but send() from any. Blocks: for the disk. On a pipe, open() waits for
+/// the other end. receive() waits for it only if that has written a frame of more than 17 MiB, or a
+/// file whose records cannot be told apart.
 class PcapReader {
  public:
-  /// Opens the file at `path`, "-" for standard input. Errors: the system's; bad_argument when it
-  /// is not a capture file, or its frames are not Ethernet; not_supported if libpcap is not
-  /// installed; interrupted if the stop descriptor ended the wait for its beginning.
+  /// Opens the file at `path`, "-" for standard input. Errors: the system's; bad_argument if it is
+  /// not a capture file, or its frames are not Ethernet; not_supported if libpcap is not installed;
+  /// interrupted if the stop descriptor ended the wait for the file's beginning.
   static Result<PcapReader> open(const std::string& path, const PcapReadOptions& options = {});
   PcapReader(PcapReader&&) noexcept;
   PcapReader& operator=(PcapReader&&) noexcept;
@@ -66,7 +66,8 @@ class PcapReader {
   /// because they were too long.
   Result<void> status() const;
   std::uint64_t skipped() const noexcept;  ///< records with less than an Ethernet header
-  /// Frames so far that the capture calls unsegmented (TSO): no wire carried them like that.
+  /// Frames so far that the capture marks as unsegmented (TSO). They did not look like that on a
+  /// wire.
   std::uint64_t unsegmented() const noexcept;
   struct TooLong {
     std::uint64_t records = 0;
@@ -74,10 +75,10 @@ class PcapReader {
   };
   /// Records with more than kMaxFrameBytes.
   TooLong too_long() const noexcept;
-  /// When the next loop over the same file is to begin, at the speed of this one; once the link has
+  /// When to begin the next loop over the same file, at the same speed. Call it after the link has
   /// ended. Empty at speed 0, and if no frame came.
   std::optional<std::chrono::steady_clock::time_point> next_loop() const noexcept;
-  /// How much of the file has been read, 0 to 1. Empty when it has no size, as with a pipe.
+  /// How much of the file has been read, 0 to 1. Empty if it has no size, as with a pipe.
   std::optional<double> progress() const noexcept;
 
  private:
@@ -89,11 +90,11 @@ class PcapReader {
 static_assert(Link<PcapReader>);
 
 struct PcapWriteOptions {
-  std::uint32_t snap_bytes = 0;          ///< keep at most that much of each frame; 0: all
+  std::uint32_t snap_bytes = 0;          ///< keep at most so many bytes of each frame; 0: all
   std::size_t buffer_bytes = 1U << 20U;  ///< written when full; at least 128 KiB
   bool replace = true;                   ///< whether a capture of this name may be replaced
-  /// When this is readable, a write waits half a second for a reader that takes nothing, and then
-  /// fails with timed_out; -1: it waits for ever. The caller keeps it.
+  /// When this is readable, a write waits half a second for a reader that takes no bytes, and then
+  /// fails with timed_out. -1: it waits without a limit. The caller keeps it.
   int stop_descriptor = -1;
 };
 
@@ -104,17 +105,17 @@ struct PcapWriteOptions {
 /// slow.
 class PcapWriter {
  public:
-  /// Creates the file, or replaces a capture; "-" is standard output, which is refused if it is a
-  /// terminal. The file's header is written at once. Errors: the system's, bad_argument; exists for
-  /// any other file (a bus, a text), which is not touched, and for a capture that is not to be
-  /// replaced.
+  /// Creates the file, or replaces a capture. "-" is standard output, which is refused if it is a
+  /// terminal. The file's header is written at once. Errors: the system's, bad_argument; exists if
+  /// another kind of file is there (a bus, a text), which stays as it is, or a capture that may not
+  /// be replaced.
   static Result<PcapWriter> create(const std::string& path, const PcapWriteOptions& options = {});
   PcapWriter(PcapWriter&&) noexcept;
   PcapWriter& operator=(PcapWriter&&) noexcept;
   ~PcapWriter();  ///< flush()
 
-  /// Frames without a time get the current time. Errors: frame_too_short, frame_too_long. When the
-  /// file can take no more, because the disk is full or the pipe was closed: the system's error
+  /// Frames without a time get the current time. Errors: frame_too_short, frame_too_long. If the
+  /// file takes no more frames, because the disk is full or the pipe was closed: the system's error
   /// once, and link_ended from then on. The process gets no SIGPIPE or SIGXFSZ. A regular file is
   /// then truncated to its last whole record.
   SendResult send(std::span<const FrameView> frames) noexcept;
@@ -127,7 +128,7 @@ class PcapWriter {
 
   /// Writes the buffered frames. Errors: as send().
   [[nodiscard]] std::error_code flush() noexcept;
-  /// Success, or why the file can take no more.
+  /// Success, or why the file takes no more frames.
   Result<void> status() const;
   std::uint64_t written()
       const noexcept;  ///< frames completely in the file; buffered ones do not count
@@ -145,11 +146,11 @@ static_assert(Link<PcapWriter>);
 bool names_pcapng(std::string_view path) noexcept;
 
 struct PcapngWriteOptions {
-  std::uint32_t snap_bytes = 0;          ///< keep at most that much of each frame; 0: all
+  std::uint32_t snap_bytes = 0;          ///< keep at most so many bytes of each frame; 0: all
   std::size_t buffer_bytes = 1U << 20U;  ///< written when full; at least 128 KiB
   bool replace = true;                   ///< whether a capture of this name may be replaced
-  /// When this is readable, a write waits half a second for a reader that takes nothing, and then
-  /// fails with timed_out; -1: it waits for ever. The caller keeps it.
+  /// When this is readable, a write waits half a second for a reader that takes no bytes, and then
+  /// fails with timed_out. -1: it waits without a limit. The caller keeps it.
   int stop_descriptor = -1;
   std::string application = {};  ///< the program that writes the file: "shmifctl 0.1.0"
   std::string comment = {};      ///< about the whole file
@@ -164,13 +165,13 @@ struct PcapngInterface {
 /// What a pcapng file says about one frame.
 struct PcapngNotes {
   std::uint64_t lost_before = 0;  ///< frames that were lost before this one
-  std::string_view comment = {};  ///< empty: none
+  std::string_view comment = {};  ///< empty: no comment
 };
 
 /// Frame totals of a capture.
 struct PcapngStatistics {
   std::uint64_t received = 0;  ///< frames that the capture saw
-  std::uint64_t accepted = 0;  ///< of these, frames that passed its filter
+  std::uint64_t accepted = 0;  ///< how many of them passed its filter
   std::uint64_t lost = 0;      ///< frames that it did not see
 };
 

@@ -27,7 +27,7 @@ using Clock = std::chrono::steady_clock;
 
 constexpr std::chrono::minutes kLongGap{1};
 
-/// The record's time in nanoseconds; libpcap was asked to give them in tv_usec.
+/// The record's time in nanoseconds. libpcap was asked to store nanoseconds in tv_usec.
 std::uint64_t time_of(const pcap_pkthdr& header) noexcept {
   return static_cast<std::uint64_t>(header.ts.tv_sec) * 1'000'000'000U +
          static_cast<std::uint64_t>(header.ts.tv_usec);
@@ -37,8 +37,8 @@ std::string in_quotes(const std::string& path) {
   return path == "-" ? "capture from standard input" : "capture file \"" + path + "\"";
 }
 
-/// What libpcap does not read though it is sound, and what its user can do. Empty: it is damaged.
-/// libpcap has no error codes, only these words.
+/// Why libpcap does not read a valid file, and what the user can do. Empty: the file is damaged.
+/// libpcap has no error codes, so this looks for words of its messages.
 std::string limit_behind(const std::string& trouble, const std::string& path) {
   const auto has = [&](const char* words) { return trouble.find(words) != std::string::npos; };
   const std::string convert = " (convert it: editcap -F nsecpcap " + path + " NEW.pcap)";
@@ -57,7 +57,7 @@ std::string limit_behind(const std::string& trouble, const std::string& path) {
   return {};
 }
 
-/// How to read a file that begins like this, if it is compressed.
+/// The program that decompresses a file with this beginning; empty if it is not compressed.
 std::string decompressor(const std::string& begin) {
   struct Kind {
     std::string_view magic;
@@ -74,7 +74,7 @@ std::string decompressor(const std::string& begin) {
   return {};
 }
 
-/// A FIFO is opened without waiting for its writer: that wait ends at the stop descriptor.
+/// Opens a FIFO without waiting for its writer. A later wait for it ends at the stop descriptor.
 Result<UniqueFd> open_input(const std::string& path) {
   UniqueFd fd(path == "-" ? fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 0)
                           : open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
@@ -96,21 +96,21 @@ struct PcapReader::Impl {
   PcapReadOptions options;
   double speed = 0;
   UniqueFd timer;
-  UniqueFd epoll;  // for a pipe: the timer, and the pipe while it is waited for
+  UniqueFd epoll;  // for a pipe: watches the timer, and the pipe while we wait for it
   bool watches_input = false;
   std::optional<CaptureFeed> feed;  // `file` reads from it
   std::unique_ptr<pcap_t, void (*)(pcap_t*)> file;
   std::uint64_t file_bytes = 0;
 
-  // The record read ahead, so that its time can be waited for. libpcap keeps its bytes until the
-  // next read.
+  // The record that was read ahead, so that we can wait for its time. libpcap keeps its bytes until
+  // the next read.
   const pcap_pkthdr* next = nullptr;
   const unsigned char* next_bytes = nullptr;
   std::uint32_t next_size = 0;       // without its frame check sequence
-  std::uint32_t next_true_size = 0;  // the same, of the whole frame
+  std::uint32_t next_true_size = 0;  // of the whole frame, also without it
   std::uint64_t next_after_ns = 0;   // after the first frame, as recorded
   bool ended = false;
-  std::string trouble;  // of libpcap with the record that ended it
+  std::string trouble;  // the message of libpcap about the record that ended the link
   TooLong too_long;
 
   bool started = false;
@@ -120,7 +120,8 @@ struct PcapReader::Impl {
   std::uint64_t skipped = 0;
   std::uint64_t unsegmented = 0;
 
-  /// Makes `next` the record to deliver next. Result: false at the end, and if it is not there yet.
+  /// Makes `next` the record to deliver next. Result: false at the end, and if the record has not
+  /// come yet.
   bool look() noexcept {
     while (next == nullptr && !ended && feed->look()) {
       pcap_pkthdr* header = nullptr;
@@ -143,7 +144,7 @@ struct PcapReader::Impl {
       if (next_size < kEthernetHeaderBytes) {
         ++skipped;
       } else if (next_size > kMaxFrameBytes) {
-        // Not cut: a frame that nobody sent would go out in its place.
+        // It is left out, because a cut frame would be one that nobody sent.
         ++too_long.records;
         too_long.longest_bytes = std::max<std::uint64_t>(too_long.longest_bytes, next_true_size);
       } else {
@@ -160,7 +161,7 @@ struct PcapReader::Impl {
     return start + std::chrono::nanoseconds(static_cast<std::int64_t>(wait_ns));
   }
 
-  /// When `next` is to arrive.
+  /// The time at which `next` must arrive.
   Clock::time_point due() noexcept {
     if (!started) {
       started = true;
@@ -169,8 +170,8 @@ struct PcapReader::Impl {
     return after(next_after_ns);
   }
 
-  /// Lets the epoll descriptor be readable also when input comes. At its end a pipe stays readable,
-  /// so it is watched only while it is waited for.
+  /// Also makes the epoll descriptor readable when input comes. At its end a pipe stays readable,
+  /// so watch it only while we wait for it.
   void watch_input(bool on) noexcept {
     if (!epoll || on == watches_input) return;
     epoll_event event{};
@@ -182,12 +183,12 @@ struct PcapReader::Impl {
 
   bool is_due() noexcept {
     if (speed == 0) return true;
-    const Clock::time_point when = due();  // first: it may start the clock
+    const Clock::time_point when = due();  // first, because it may start the clock
     return when <= Clock::now();
   }
 
-  /// Appends `next`, cut to the room where that is too small. Result: false when it must wait for
-  /// the next batch.
+  /// Appends `next`, cut to the room if that is too small. Result: false if it must wait for the
+  /// next batch.
   bool deliver(FrameBatch& into) noexcept {
     if (!into.has_room_for(next_size)) return false;
     const std::span<std::byte> room = into.room();
@@ -306,7 +307,7 @@ WaitHint PcapReader::prepare_wait() noexcept {
   if (left.count() <= 0) return {.ready = true};
   if (left > kLongGap && !std::exchange(impl_->gap_told, true) && impl_->options.on_long_gap)
     impl_->options.on_long_gap(left);
-  const auto at = due.time_since_epoch().count();  // steady_clock is CLOCK_MONOTONIC
+  const auto at = due.time_since_epoch().count();  // steady_clock uses CLOCK_MONOTONIC
   const itimerspec when{.it_interval = {},
                         .it_value = {.tv_sec = at / 1'000'000'000, .tv_nsec = at % 1'000'000'000}};
   timerfd_settime(impl_->timer.get(), TFD_TIMER_ABSTIME, &when, nullptr);
@@ -317,7 +318,7 @@ void PcapReader::finish_wait() noexcept {
   impl_->watch_input(false);
   if (!impl_->timer) return;
   const itimerspec off{};
-  timerfd_settime(impl_->timer.get(), 0, &off, nullptr);  // also forgets an expiry
+  timerfd_settime(impl_->timer.get(), 0, &off, nullptr);  // also clears an expiry
 }
 
 std::size_t PcapReader::max_frame_bytes() noexcept {

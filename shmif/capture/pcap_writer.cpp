@@ -1,5 +1,4 @@
-// The file format: pcap-savefile(5). Numbers stand in the writer's byte order, which the magic
-// shows.
+// The file format: pcap-savefile(5). Numbers are in the writer's byte order, which the magic shows.
 
 #include <algorithm>
 #include <cstring>
@@ -73,13 +72,13 @@ PcapWriter::PcapWriter(std::unique_ptr<Impl> impl) noexcept : impl_(std::move(im
 PcapWriter::PcapWriter(PcapWriter&&) noexcept = default;
 PcapWriter& PcapWriter::operator=(PcapWriter&& other) noexcept {
   if (this != &other) {
-    if (impl_) static_cast<void>(flush());  // nobody is there to be told of a full disk
+    if (impl_) static_cast<void>(flush());  // a full disk cannot be reported here
     impl_ = std::move(other.impl_);
   }
   return *this;
 }
 PcapWriter::~PcapWriter() {
-  if (impl_) static_cast<void>(flush());  // nobody is there to be told of a full disk
+  if (impl_) static_cast<void>(flush());  // a full disk cannot be reported here
 }
 
 SendResult PcapWriter::send(std::span<const FrameView> frames) noexcept {

@@ -1,6 +1,6 @@
-// The file format: draft-ietf-opsawg-pcapng. A file is blocks; a block is its type, its length,
-// fields, options, and its length again. Each option is a code, a length and a value, padded to
-// four bytes. Numbers stand in the writer's byte order, which the section header shows.
+// The file format: draft-ietf-opsawg-pcapng. A file is a series of blocks. A block is its type, its
+// length, fields, options, and its length again. Each option is a code, a length and a value,
+// padded to four bytes. Numbers are in the writer's byte order, which the section header shows.
 
 #include <algorithm>
 #include <cstring>
@@ -36,7 +36,7 @@ constexpr std::uint16_t kEthernet = 1;         // LINKTYPE_ETHERNET
 constexpr std::uint32_t kMaxBytes = 262144;    // of a frame: the most that Wireshark accepts
 constexpr std::uint8_t kNanoseconds = 9;       // times count units of 10^-9 s
 constexpr std::size_t kMaxTextBytes = 60'000;  // an option's length has 16 bits
-constexpr std::size_t kFixedBytes = 64;        // more than any block has besides data and options
+constexpr std::size_t kFixedBytes = 64;        // more than any block has without data and options
 constexpr std::size_t kOptionBytes = 4;        // of an option's head; also the end of options
 
 constexpr std::size_t padded(std::size_t bytes) noexcept {
@@ -47,7 +47,7 @@ std::string_view fitting(std::string_view text) noexcept {
   return text.substr(0, kMaxTextBytes);
 }
 
-/// What a frame is that no wire carries: an unfinished checksum, a TCP super-frame.
+/// Properties that no frame on a wire has: an unfinished checksum, a TCP super-frame.
 std::uint32_t flags_of(const FrameView& frame) noexcept {
   constexpr std::uint32_t kChecksumNotReady = 1U << 9U;
   constexpr std::uint32_t kSegmentationOffloaded = 1U << 11U;
@@ -67,14 +67,14 @@ class Block {
  public:
   Block(std::byte* to, BlockType type) noexcept : begin_(to), at_(to) {
     number(static_cast<std::uint32_t>(type));
-    number(std::uint32_t{0});  // the length, when it is known
+    number(std::uint32_t{0});  // the length, filled in later
   }
   template <class Number>
   void number(Number value) noexcept {
     std::memcpy(at_, &value, sizeof value);
     at_ += sizeof value;
   }
-  /// A time: its high half comes first, whatever the byte order.
+  /// A time: the high half comes first, in either byte order.
   void time(std::uint64_t ns) noexcept {
     number(static_cast<std::uint32_t>(ns >> 32U));
     number(static_cast<std::uint32_t>(ns));
@@ -166,7 +166,7 @@ Result<PcapngWriter> PcapngWriter::create(const std::string& path,
   section.number(kByteOrder);
   section.number(std::uint16_t{1});  // version 1.0
   section.number(std::uint16_t{0});
-  section.number(std::int64_t{-1});  // how long the section is: not told
+  section.number(std::int64_t{-1});  // the length of the section: unknown
   section.option(kComment, options.comment);
   section.option(kShbApplication, options.application);
   header.resize(section.finish());
@@ -186,13 +186,13 @@ PcapngWriter::PcapngWriter(std::unique_ptr<Impl> impl) noexcept : impl_(std::mov
 PcapngWriter::PcapngWriter(PcapngWriter&&) noexcept = default;
 PcapngWriter& PcapngWriter::operator=(PcapngWriter&& other) noexcept {
   if (this != &other) {
-    if (impl_) static_cast<void>(flush());  // nobody is there to be told of a full disk
+    if (impl_) static_cast<void>(flush());  // a full disk cannot be reported here
     impl_ = std::move(other.impl_);
   }
   return *this;
 }
 PcapngWriter::~PcapngWriter() {
-  if (impl_) static_cast<void>(flush());  // nobody is there to be told of a full disk
+  if (impl_) static_cast<void>(flush());  // a full disk cannot be reported here
 }
 
 std::uint32_t PcapngWriter::add_interface(const PcapngInterface& about) noexcept {

@@ -1,14 +1,15 @@
 #pragma once
-// RecordedTime: when the frames of a capture are due. One rule for everything that replays.
+// RecordedTime: when the frames of a capture are due. All code that replays a capture follows these
+// rules.
 //
-//   A gap between two frames is kept, or cut to the longest one that was asked for.
+//   A gap between two frames is kept, or cut to the longest gap that was asked for.
 //   A frame that is up to 100 ms older than one before it (captures of several queues) is due at
-//   once, and holds nothing up.
-//   A frame that is older than that: the clock was set back. It is due at once, and the gaps behind
-//   it count from there. If the times then reach the earlier ones again, only the frames between
-//   had wrong times, and they did not delay the others.
-//   The next loop begins one mean gap after the last frame. If all frames have one time, a loop
-//   takes a second, for otherwise it would flood the wire.
+//   once, and delays no other frame.
+//   If a frame is older than that, the clock was set back. The frame is due at once, and the gaps
+//   after it count from there. If the times then reach the earlier ones again, only the frames
+//   between had wrong times, and they did not delay the others.
+//   The next loop begins one mean gap after the last frame. If all frames have the same time, a
+//   loop takes a second, because otherwise it would flood the wire.
 
 #include <algorithm>
 #include <cstdint>
@@ -18,11 +19,11 @@ namespace shmif {
 /// Threads: one at a time. Blocks: never. Units: nanoseconds of the recording.
 class RecordedTime {
  public:
-  /// `max_gap_ns`: no gap is longer; 0: as recorded.
+  /// `max_gap_ns`: gaps are cut to this length; 0: they are kept as recorded.
   explicit RecordedTime(std::uint64_t max_gap_ns = 0) noexcept
       : max_gap_ns_(static_cast<std::int64_t>(std::min<std::uint64_t>(max_gap_ns, kMaxNs))) {}
 
-  /// The next frame's time after the first frame's.
+  /// The time of the next frame, counted from the first frame.
   std::uint64_t next(std::uint64_t time_ns) noexcept {
     if (frames_++ == 0) {
       first_ns_ = time_ns;
@@ -51,9 +52,9 @@ class RecordedTime {
     return static_cast<std::uint64_t>(last_ns_);
   }
 
-  /// How long before the last frame there was nothing.
+  /// The gap before the last frame.
   std::uint64_t gap_ns() const noexcept { return static_cast<std::uint64_t>(gap_ns_); }
-  /// From the first frame to the first one of the next loop.
+  /// The time from the first frame to the first frame of the next loop.
   std::uint64_t loop_ns() const noexcept {
     const auto all = static_cast<std::uint64_t>(last_ns_);
     return all == 0 ? kOneTimeNs : all + all / (frames_ - 1);
@@ -62,7 +63,7 @@ class RecordedTime {
  private:
   static constexpr std::int64_t kDisorderNs = 100'000'000;
   static constexpr std::uint64_t kOneTimeNs = 1'000'000'000;
-  /// 30 years: all sums of such times fit into 64 bits, whatever a capture says.
+  /// 30 years. All sums of such times fit into 64 bits, whatever times a capture has.
   static constexpr std::int64_t kMaxNs = 1'000'000'000'000'000'000;
 
   std::int64_t max_gap_ns_;

@@ -49,7 +49,8 @@ constexpr bool in_order() noexcept {
 }
 static_assert(in_order(), "a category is found by its number");
 
-/// The longest text of a line. With what is before it, a line fits PIPE_BUF: a pipe takes it whole.
+/// The longest text of a line. With what precedes it, a line fits into PIPE_BUF, so a pipe takes it
+/// whole.
 constexpr std::size_t kMaxText = 3800;
 
 std::string& subject() {
@@ -62,13 +63,14 @@ spdlog::logger& debug_logger() {
   return instance;
 }
 
-/// Where UTF-8 can be cut between two characters: at `most`, or at up to three bytes less.
+/// A place between two UTF-8 characters where the text can be cut: at `most`, or up to three bytes
+/// before.
 std::size_t whole_characters(const std::string& text, std::size_t most) {
   while (most > 0 && (static_cast<unsigned char>(text[most]) & 0xc0U) == 0x80U) --most;
   return most;
 }
 
-/// The time of the day, with microseconds.
+/// The time of day, with microseconds.
 std::string time_of_day() {
   timespec now{};
   ::clock_gettime(CLOCK_REALTIME, &now);
@@ -100,7 +102,7 @@ void write_debug(Debug category, std::string_view text) noexcept {
     if (shown.size() > kMaxText)
       shown.replace(whole_characters(shown, kMaxText), shown.npos, "...");
     debug_logger().info(line + shown);
-  } catch (const std::exception&) {  // NOLINT(bugprone-empty-catch): goes on without, as promised
+  } catch (const std::exception&) {  // NOLINT(bugprone-empty-catch): drops the line, as promised
   }
 }
 
@@ -127,7 +129,7 @@ Result<void> add_debug(std::string_view names) {
     if (comma == std::string_view::npos) break;
     names.remove_prefix(comma + 1);
   }
-  (void)debug_logger();  // made now, not in a process that was forked
+  (void)debug_logger();  // made now, so that a forked process need not make it
   detail::debug_mask.fetch_or(wanted, std::memory_order_relaxed);
   return {};
 }

@@ -1,7 +1,7 @@
 #pragma once
-// Debug lines: why a program does what it does, by category (--debug=process,rate). Not for the
-// path of each frame: a category that is off costs a relaxed load and a branch. Never call this
-// from a signal handler.
+// Debug lines: they say why a program does what it does, by category (--debug=process,rate). Do not
+// write them for each frame. A category that is off costs a relaxed load and a branch. Never call
+// this from a signal handler.
 
 #include <atomic>
 #include <cstdint>
@@ -15,7 +15,7 @@
 
 namespace shmif {
 
-/// What a debug line is about. debug_categories() has the words and what each is for.
+/// What a debug line is about. debug_categories() returns the names, and what each category is for.
 enum class Debug : std::uint8_t {
   plan,
   process,
@@ -39,14 +39,14 @@ enum class Debug : std::uint8_t {
 struct DebugCategory {
   Debug category;
   const char* name;
-  const char* about;  ///< for a list of the categories
+  const char* about;  ///< its line in a list of the categories
 };
 /// All categories, in the order of Debug.
 std::span<const DebugCategory> debug_categories() noexcept;
 
-/// Turns categories on: their names, separated by commas, or "all". Those that are on stay on, also
-/// in processes that this one forks. Errors: bad_argument with the word that is no category;
-/// nothing changes then. Threads: safe.
+/// Turns categories on: their names, separated by commas, or "all". Categories that are on stay on,
+/// also in processes that this one forks. Errors: bad_argument, which names the word that is not a
+/// category; then no category is turned on. Threads: safe.
 Result<void> add_debug(std::string_view names);
 
 namespace detail {
@@ -54,7 +54,7 @@ extern std::atomic<std::uint32_t> debug_mask;
 /// Writes a line with one system call, so lines of several processes do not mix. It takes no lock
 /// that another thread could hold during a fork, and keeps errno.
 void write_debug(Debug category, std::string_view text) noexcept;
-/// Keeps errno for code that builds a line.
+/// Restores errno after a line was built.
 class KeptErrno {
  public:
   KeptErrno() noexcept;
@@ -75,8 +75,8 @@ inline bool debugs(Debug category) noexcept {
 
 /// Writes the text that `make` returns to standard error, as a line with the time (UTC), the
 /// process, the category, and the DebugSubject of the thread. `make` is called only if the category
-/// is on. errno is kept, and a line for which there is no memory is left out. Threads: safe.
-/// Blocks: as standard error does.
+/// is on. errno is kept. A line is left out if there is no memory for it. Threads: safe. Blocks: as
+/// standard error does.
 template <class Make>
 void debug(Debug category, Make&& make) noexcept {
   if (!debugs(category)) [[likely]]
@@ -84,12 +84,12 @@ void debug(Debug category, Make&& make) noexcept {
   const detail::KeptErrno kept;
   try {
     detail::write_debug(category, std::forward<Make>(make)());
-  } catch (const std::exception&) {  // NOLINT(bugprone-empty-catch): goes on without, as promised
+  } catch (const std::exception&) {  // NOLINT(bugprone-empty-catch): drops the line, as promised
   }
 }
 
-/// While this exists, the debug lines of the thread that made it, and of processes that the thread
-/// forks, name their subject: a job, for example.
+/// While this exists, debug lines name its subject, for example a job. This holds for the thread
+/// that made it, and for processes that the thread forks.
 class DebugSubject {
  public:
   explicit DebugSubject(std::string_view name);

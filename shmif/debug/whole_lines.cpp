@@ -22,14 +22,14 @@ class WholeLines final : public spdlog::sinks::sink {
   void log(const spdlog::details::log_msg& message) override {
     spdlog::memory_buf_t line;
     spdlog::pattern_formatter(pattern_).format(message, line);
-    // A line that nobody reads must not end the process.
+    // A broken pipe, or a file at its size limit, must not end the process.
     const base::SignalGuard guard(SIGPIPE, SIGXFSZ);
     const char* at = line.data();
     const char* const end = at + line.size();
-    while (at < end) {  // a full pipe takes a part
+    while (at < end) {  // a full pipe takes only a part
       const ssize_t count = ::write(STDERR_FILENO, at, static_cast<std::size_t>(end - at));
       if (count < 0 && errno == EINTR) continue;
-      if (count <= 0) return;  // nobody can be told
+      if (count <= 0) return;  // an error here cannot be reported
       at += count;
     }
   }
