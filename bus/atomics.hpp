@@ -24,8 +24,8 @@
 namespace shmif::bus {
 
 #ifdef SHMIF_FUZZ
-/// Defined by the fuzz targets (tests/fuzz): does what a hostile process might do between two
-/// accesses.
+/// Does what a hostile process might do between two accesses. The fuzz targets (tests/fuzz) define
+/// it.
 void on_shared_access() noexcept;
 #else
 inline void on_shared_access() noexcept {}
@@ -92,13 +92,13 @@ T fetch_and(T& word, T bits) noexcept {
   return std::atomic_ref<T>(word).fetch_and(bits, std::memory_order_seq_cst);
 }
 
-/// Stores before the fence are seen before stores after it.
+/// Other threads see stores before the fence earlier than stores after it.
 inline void fence_stores() noexcept {
 #ifndef SHMIF_TSAN
   std::atomic_thread_fence(std::memory_order_release);
 #endif
 }
-/// Loads before the fence are done before loads after it.
+/// Loads before the fence are complete before loads after it begin.
 inline void fence_loads() noexcept {
 #ifndef SHMIF_TSAN
   std::atomic_thread_fence(std::memory_order_acquire);
@@ -117,7 +117,7 @@ void prefetch_to_write(const T& word) noexcept {
 #endif
 }
 
-/// Requests the cache line at `address` for reading, for a later moment, without waiting for it.
+/// Requests the cache line at `address` for a later read, without waiting for it.
 inline void prefetch_to_read(const std::byte* address) noexcept {
 #if defined(__x86_64__)
   // g++ 12 drops calls of functions that only have its builtin.
@@ -130,7 +130,7 @@ inline void prefetch_to_read(const std::byte* address) noexcept {
 /// Tells the CPU that this is a spin loop.
 inline void cpu_relax() noexcept {
 #if defined(SHMIF_FUZZ)
-  // No other thread runs there, and in a virtual machine a pause can take long.
+  // A fuzz target has no other thread, and in a virtual machine a pause can take long.
 #elif defined(__x86_64__)
   __builtin_ia32_pause();
 #elif defined(__aarch64__)

@@ -1,7 +1,8 @@
 #pragma once
-// Attachment and Follower: what a port and a reader need of a bus, whatever the format of its file.
-// The formats implement these classes (bus/port/native_attachment.hpp, bus/netbsd/attachment.hpp,
-// bus/netbsd/follower.hpp). bus/format/format.hpp finds out the format of a file.
+// Attachment and Follower: the interface of a bus for a port and for a reader. It is the same for
+// every format of the file. The formats implement these classes (bus/port/native_attachment.hpp,
+// bus/netbsd/attachment.hpp, bus/netbsd/follower.hpp). bus/format/format.hpp finds out the format
+// of a file.
 
 #include <chrono>
 #include <cstddef>
@@ -17,13 +18,13 @@
 
 namespace shmif::bus {
 
-/// What a sender does on a bus that pauses if it would overrun a port that senders wait for.
+/// On a bus that pauses, what a sender does before it would overrun a port that senders wait for.
 enum class WhenFull : std::uint8_t {
   wait,     ///< waits until there is room, or the patience is over
   give_up,  ///< takes fewer frames, perhaps none
 };
 
-/// What stays as it is while a port is attached.
+/// What does not change while a port is attached.
 struct AttachedBus {
   std::string path;                      ///< as given
   std::string absolute_path;             ///< made absolute at the time of attaching
@@ -39,7 +40,7 @@ struct AttachedBus {
   std::chrono::nanoseconds patience{0};  ///< of a sender; 0: it never waits
 };
 
-/// `path`, made independent of the working directory; unchanged if that has no path now.
+/// `path`, made independent of the working directory; unchanged if that directory has no path now.
 std::string absolute_path(const std::string& path);
 
 /// A port's access to a bus. Threads: send, interrupt, counters and the setters from any;
@@ -74,12 +75,12 @@ class Attachment {
   virtual WaitHint prepare_wait() noexcept = 0;  ///< announces sleep
   virtual void finish_wait() noexcept = 0;
 
-  /// A descriptor that is readable while frames wait. Errors: no descriptor or thread is available,
-  /// forked.
+  /// A descriptor that is readable while frames wait. Errors: the system has no descriptor or no
+  /// thread for it; forked.
   virtual Result<int> level_descriptor() = 0;
-  /// Makes that descriptor agree with the ring; does nothing if there is none. Call it after each
-  /// call above that receives or waits, and after up() and down(). `holds_frames`: the caller keeps
-  /// frames for its program, so the descriptor is to be readable.
+  /// Makes that descriptor agree with the ring; does nothing if there is no such descriptor. Call
+  /// it after each call above that receives or waits, and after up() and down(). `holds_frames`:
+  /// the caller keeps frames for its program, so the descriptor must be readable.
   virtual void settle(bool holds_frames) noexcept = 0;
 
   virtual MacAddress mac() const noexcept = 0;
@@ -110,8 +111,8 @@ class Follower {
   Follower& operator=(const Follower&) = delete;
   virtual ~Follower() = default;
 
-  /// Why it may hear other frames than the ports do, or what else the user should know; empty when
-  /// all is well.
+  /// Why it may hear other frames than the ports do, or another warning for the user; otherwise
+  /// empty.
   virtual const std::string& warning() const noexcept = 0;
   virtual ReceiveResult receive(FrameBatch& into) noexcept = 0;
   /// Polls every 1 to 50 ms: it may not write, so it cannot announce that it sleeps.

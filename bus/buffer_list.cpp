@@ -37,7 +37,7 @@ std::size_t BufferCursor::read(std::span<std::byte> into) noexcept {
     copy_from_shared(into.data() + done, from.data(), from.size());
     done += from.size();
   }
-  fence_loads();  // what was copied is not read again
+  fence_loads();  // no later use of the copy reads the shared bytes again
   return done;
 }
 

@@ -6,14 +6,14 @@
 
 namespace shmif::bus {
 
-/// A part of shared memory that was lent.
+/// A part of the shared memory that the other program has lent to us.
 struct Buffer {
   std::byte* data = nullptr;
   std::size_t bytes = 0;
 };
 
 /// Copies between private bytes and a list of buffers, from the first buffer on. Threads: one at a
-/// time; whoever lent the buffers may write there at any time. Blocks: never.
+/// time; the program that lent the buffers may write there at any time. Blocks: never.
 class BufferCursor {
  public:
   explicit BufferCursor(std::span<const Buffer> buffers) noexcept : buffers_(buffers) {}

@@ -11,7 +11,7 @@ bool can_be_in_name(char c) noexcept {
   return c > ' ' && c <= '~';
 }
 
-/// A name that can be one, as close to `wrong` as possible.
+/// A valid name that is as close to `wrong` as possible.
 std::string name_like(const std::string& wrong) {
   std::string name = wrong.substr(0, kLongestName);
   std::ranges::replace_if(name, [](char c) { return !can_be_in_name(c); }, '_');

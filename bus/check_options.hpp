@@ -1,5 +1,5 @@
 #pragma once
-// Checks of what a port is asked to be that every format makes.
+// The checks of PortOptions that all formats have in common.
 
 #include <string>
 

@@ -14,7 +14,7 @@ namespace {
 constexpr std::size_t kV4MinBytes = 20;
 constexpr std::size_t kV6Bytes = 40;
 constexpr std::size_t kFragmentHeaderBytes = 8;
-constexpr std::size_t kUnit = 8;  // offsets count in these
+constexpr std::size_t kUnit = 8;  // fragment offsets count units of so many bytes
 constexpr std::uint16_t kMoreFragments = 0x2000;
 constexpr std::uint16_t kOffsetMask = 0x1fff;
 constexpr std::size_t kMaxPacket = 0xffff;
@@ -31,7 +31,7 @@ std::size_t option_bytes(std::span<const std::byte> b, std::size_t at, std::size
   return bytes >= 2 && bytes <= end - at ? bytes : 0;
 }
 
-/// Whether the IPv4 options from `at` to `end` can be told from each other.
+/// Whether each of the IPv4 options from `at` to `end` shows where the next one begins.
 bool options_are_sound(std::span<const std::byte> b, std::size_t at, std::size_t end) {
   while (at < end && get8(b, at) != kOptionEnd) {
     const std::size_t bytes = option_bytes(b, at, end);
@@ -41,8 +41,8 @@ bool options_are_sound(std::span<const std::byte> b, std::size_t at, std::size_t
   return true;
 }
 
-/// Puts No Operation in the place of each option that only the first fragment has (RFC 791 section
-/// 3.1). They are sound.
+/// Replaces each option that only the first fragment has (RFC 791 section 3.1) by No Operation. The
+/// options must be sound.
 void drop_options(std::span<std::byte> b, std::size_t at, std::size_t end) {
   while (at < end && get8(b, at) != kOptionEnd) {
     const std::size_t bytes = option_bytes(b, at, end);
@@ -89,7 +89,7 @@ bool Fragmenter::begin_v4(std::size_t mtu) noexcept {
   flags_ = get16(frame_, l3_ + 6);
   const std::size_t payload_bytes = packet_bytes - header_bytes;
   if ((flags_ & kMoreFragments) != 0 && payload_bytes % kUnit != 0) return false;
-  // The offset of the last piece has 13 bits, because what is put together has 16 bits of length.
+  // The offset of the last piece has 13 bits, because the whole packet has 16 bits of length.
   if (kUnit * (flags_ & kOffsetMask) + packet_bytes > kMaxPacket) return false;
   end_ = l3_ + packet_bytes;
   added_ = 0;
@@ -126,7 +126,7 @@ bool Fragmenter::begin_v6(std::size_t mtu) noexcept {
   }
   if (get8(frame_, type_at) == IPPROTO_FRAGMENT) return false;
   const std::size_t header_bytes = payload_ - l3_ + kFragmentHeaderBytes;
-  // The packet is longer than the MTU, so it goes on behind these headers.
+  // The packet is longer than the MTU, so it continues behind these headers.
   if (mtu < header_bytes + kUnit) return false;
   end_ = end;
   added_ = kFragmentHeaderBytes;
@@ -173,7 +173,8 @@ void Fragmenter::write_v6(std::span<std::byte> out, bool last) const noexcept {
   put16(out, l3_ + 4, out.size() - l3_ - kV6Bytes);
   out[payload_] = frame_[next_type_];
   out[payload_ + 1] = std::byte{0};
-  // The offset stands in the upper 13 bits, so bytes are what it counts in.
+  // The field holds the offset in its upper 13 bits, in units of 8 bytes: that is the offset in
+  // bytes.
   put16(out, payload_ + 2, (next_ - payload_) | (last ? 0U : 1U));
   put32(out, payload_ + 4, scramble(packets_ ^ key_));
   out[next_type_] = static_cast<std::byte>(IPPROTO_FRAGMENT);

@@ -22,8 +22,9 @@ inline constexpr std::size_t kMaxFrameBytes = 65521 + kEthernetHeaderBytes + 8;
 /// Longest super-frame: an IP packet of 64 KiB less one byte, the header, and two tags.
 inline constexpr std::size_t kMaxSuperFrameBytes = 65535 + kEthernetHeaderBytes + 8;
 
-/// What the sender of a frame leaves to its receiver, as a kernel leaves it to a network card:
-/// struct virtio_net_hdr (virtio 1.2, section 5.1.6) as Linux uses it, in the machine's byte order.
+/// The work that the sender of a frame leaves to its receiver, as a kernel leaves it to a network
+/// card: struct virtio_net_hdr (virtio 1.2, section 5.1.6) as Linux uses it, in the machine's byte
+/// order.
 ///
 ///   - A checksum is *unfinished*: its field holds only the sum of the pseudo header. The sum from
 ///     csum_start to the end of the frame is missing.
@@ -58,7 +59,7 @@ struct FrameView {
   std::uint64_t number = 0;      ///< the frame's sequence number on its bus; 0 on links without one
   std::uint32_t true_bytes = 0;  ///< length on the wire when `bytes` is cut short; 0: not cut short
   std::uint16_t sender = 0xffff;  ///< slot of the sending port on its bus; 0xffff: not from a bus
-  Offload offload{};              ///< no work is left, unless both sides asked for that
+  Offload offload{};              ///< empty unless both sides asked for offloads
   /// Which of the successive ports in this slot sent it: PortInfo::incarnation.
   std::uint32_t sender_incarnation = 0;
 
@@ -76,8 +77,8 @@ struct FrameView {
 };
 
 /// The buffer into which a batch of frames is received, one frame behind the other. It is reused
-/// for batch after batch without allocating. A batch that was moved from may only be assigned to or
-/// destroyed. Threads: one at a time. Blocks: never.
+/// for batch after batch without allocating. After a move, the old object may only be assigned to
+/// or destroyed. Threads: one at a time. Blocks: never.
 class FrameBatch {
  public:
   /// Room for `max_frames` frames, `arena_bytes` in total. A link stops filling when the room left
@@ -104,13 +105,14 @@ class FrameBatch {
   std::size_t max_frames() const noexcept { return max_frames_; }
   /// The free bytes, where the next frame may be written.
   std::span<std::byte> room() noexcept { return {arena_.get() + used_, arena_bytes_ - used_}; }
-  /// Whether a frame of `bytes` may be written to room(): whole, or, as the first of the batch, cut
-  /// to what is there, which must hold an Ethernet header. Else it waits for another batch.
+  /// Whether a frame of `bytes` may be written to room(). It must fit whole; only the first frame
+  /// of a batch may be cut to the room, which must hold an Ethernet header. Otherwise the frame
+  /// waits for another batch.
   bool has_room_for(std::size_t bytes) const noexcept {
     const std::size_t left = arena_bytes_ - used_;
     return left >= bytes || (size_ == 0 && left >= kEthernetHeaderBytes);
   }
-  /// The view of the next frame, blank, to be filled in place: to copy a view that was built
+  /// The view of the next frame, blank, to be filled in place: copying a view that was built
   /// elsewhere takes a quarter of the time of a 64-byte frame. keep() or keep_lent() adds it to the
   /// batch; without them the call has no effect. Call only while not full().
   FrameView& next() noexcept { return frames_[size_] = {}; }
@@ -156,7 +158,7 @@ struct [[nodiscard]] SendResult {
   std::error_code error;  ///< set: why frame number `taken` was refused; Errc::link_ended: for good
 };
 
-/// The outcome of a receive. No frames and no error: no frame is there now.
+/// The outcome of a receive. No frames and no error: at present, no frame waits.
 struct [[nodiscard]] ReceiveResult {
   std::size_t frames = 0;
   std::uint64_t lost = 0;  ///< frames lost to overruns since the last call

@@ -1,5 +1,5 @@
 #pragma once
-// What can be seen of a bus, whatever its layout: ports, counters, geometry, findings of an audit.
+// What an observer can see of a bus of any format: ports, counters, geometry, findings of an audit.
 
 #include <cstdint>
 #include <optional>
@@ -10,14 +10,14 @@
 
 namespace shmif {
 
-/// What a port is, for those who look at the bus; `stat` prints the name.
+/// The kind of a port, for those who look at the bus; `stat` prints its name.
 enum class LinkKind : std::uint8_t { library, tap, veth, packet, dump, inject, ping, bridge, pcap };
 /// "library", "tap", ...
 const char* to_string(LinkKind kind) noexcept;
 
-/// What senders do about slow ports.
+/// How senders treat slow ports.
 enum class Flow : std::uint8_t {
-  ethernet,  ///< nothing: a port that is too slow loses the oldest frames
+  ethernet,  ///< they do not wait: a port that is too slow loses the oldest frames
   pause,     ///< they wait for the port, for a bounded time
 };
 /// "ethernet" or "pause".
@@ -96,8 +96,8 @@ struct FormerPort {
   std::uint64_t tx_frames = 0, tx_bytes = 0, tx_segments = 0;  ///< what it sent in all
 };
 
-/// Everything `stat` shows. The numbers are read without stopping anybody. A bus of NetBSD's format
-/// has no table of ports, numbers no frames, and does not tell when it was made or who holds its
+/// Everything `stat` shows. Reading the numbers stops no port. A bus of NetBSD's format has no
+/// table of ports, does not number its frames, and does not tell when it was made or who holds its
 /// lock: these members are 0 or empty then.
 struct BusInfo {
   std::string path;
@@ -106,10 +106,10 @@ struct BusInfo {
   std::uint32_t mtu = 0, max_record_bytes = 0, slots = 0;
   bool carries_offloads = false;  ///< whether frames may leave work to do (FrameView::offload)
   Flow flow = Flow::ethernet;
-  std::uint64_t patience_ns = 0;  ///< how long a sender waits for a port; 0: not at all
+  std::uint64_t patience_ns = 0;  ///< how long a sender waits for a port; 0: it does not wait
   std::uint32_t layout_signature = 0;
   std::uint64_t device = 0, inode = 0;  ///< of the file that was opened, whatever its header says
-  /// Device and inode of that file, as /proc/PID/maps names them; empty: /proc cannot be read.
+  /// Device and inode of that file, as /proc/PID/maps names them; empty if /proc cannot be read.
   std::string mapped_as;
   bool is_copy = false;  ///< the header names another file
   std::string file_system;
@@ -137,7 +137,7 @@ struct BusInfo {
   bool has_port_table() const noexcept { return format == BusFormat::shmif; }
 };
 
-/// One broken invariant: its number in docs/theory-of-operation.md (of a bus of NetBSD's format: in
+/// One broken invariant: its number in docs/theory-of-operation.md (for NetBSD's format: in
 /// bus/netbsd/ring.hpp), and what was seen.
 struct AuditFinding {
   std::string invariant;  ///< "I4"
@@ -152,8 +152,8 @@ struct AuditReport {
 };
 
 struct RepairOptions {
-  /// The MTU of a bus whose header no longer tells it. Empty: what header and frames say; if they
-  /// do not, and no port lives, 1500 or what the largest frame in the ring needs.
+  /// The MTU of a bus whose header no longer tells it. Empty: use what header and frames say; if
+  /// they say nothing, and no port lives, use 1500 or what the largest frame in the ring needs.
   std::optional<std::uint32_t> mtu{};
   /// Also restore the header if only header or ring shows that the file is a bus, or if it seems to
   /// be a copy, a bus of another format or of another size. On a bus of NetBSD's format: also free

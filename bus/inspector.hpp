@@ -23,8 +23,8 @@ class Inspector {
   virtual int descriptor() const noexcept = 0;
   virtual const std::string& path() const noexcept = 0;
   virtual const std::string& warning() const noexcept = 0;
-  /// The name of the file system that the file is on now, if that hides live ports; otherwise
-  /// empty. The file may have been made elsewhere.
+  /// If the file is now on a file system that hides live ports: the name of that file system.
+  /// Otherwise empty. The file may have been made elsewhere.
   virtual std::string hidden_by() const = 0;
 
  protected:

@@ -98,11 +98,11 @@ inline constexpr std::uint32_t kFlagPause = 1U << 3U;  // senders wait for it (b
 inline constexpr std::uint32_t kFlagNoCarrier = 1U << 4U;       // the interface behind it is down
 inline constexpr std::uint32_t kFlagCarrierUnknown = 1U << 5U;  // the port cannot see it
 
-/// Values of PortSlot::rung_position while nobody has rung since the port announced sleep. No
+/// Values of PortSlot::rung_position until somebody rings a port that has announced sleep. No
 /// record begins at either.
 inline constexpr std::uint64_t kLooksForFrames = 1;   // it may still have frames to read
-inline constexpr std::uint64_t kAsleep = UINT64_MAX;  // its look found none
-/// Set in the position when the port was rung before that look was over. The port may still have to
+inline constexpr std::uint64_t kAsleep = UINT64_MAX;  // it looked, and found no frame
+/// Set in the position if the port was rung before its look was over. The port may still have to
 /// read frames from before that position.
 inline constexpr std::uint64_t kRungEarly = 2;
 
@@ -131,7 +131,7 @@ struct alignas(kLineBytes) PortSlot {
   // Line 2: how the port is woken.
   alignas(kLineBytes) std::uint32_t futex;  // 128 (A) grows at every ring
   std::uint32_t bell;                       // 132 (O) kBell...
-  std::uint64_t rung_position;  // 136 (A) of the batch that rang: nothing before it was for the
+  std::uint64_t rung_position;  // 136 (A) of the batch that rang: no frame before it was for the
                                 //         sleeper; or one of the values above
   std::uint64_t rung_number;    // 144 (A) of the first frame there
   std::uint32_t deep_ticket;    // 152 (O) the value of `futex` when it went to sleep deep
@@ -166,7 +166,7 @@ struct alignas(kLineBytes) PortSlot {
   std::uint64_t rx_more_segments;              // 352 (O) beyond rx_frames
   std::uint64_t too_long_frames;               // 360 (O) not sent: longer than the bus allows
   std::uint64_t refused_frames;                // 368 (O) not sent: refused for another reason
-  std::uint64_t read_inside;                   // 376 (O) bytes of the record there, read already
+  std::uint64_t read_inside;  // 376 (O) bytes of the record at `position` read already
 
   // Line 6 and 7: source addresses of hosts behind this port, 0: unused.
   alignas(kLineBytes) std::uint64_t learned[kLearnedAddresses];  // 384 (O)
@@ -246,7 +246,7 @@ constexpr bool is_pad_at(std::uint64_t w, std::uint64_t position) noexcept {
 constexpr bool has_vnet(std::uint64_t w) noexcept {
   return (w & kVnet) != 0;
 }
-/// Of a FRAME word.
+/// Whether several frames share the record of this FRAME word.
 constexpr bool is_shared(std::uint64_t w) noexcept {
   return (w & kShared) != 0;
 }
@@ -264,8 +264,8 @@ constexpr std::uint64_t pad_bytes(std::uint64_t w) noexcept {
 
 }  // namespace word
 
-/// The lock word: the holder's slot plus one in the low 10 bits, 0 when free. Above it a count that
-/// grows at every acquisition and takeover, so no value ever comes back.
+/// The lock word: the holder's slot plus one in the low 10 bits, 0 when free. Above it is a count
+/// that grows at every acquisition and takeover, so no value occurs twice.
 namespace lock_word {
 
 inline constexpr unsigned kSlotBits = 10;
@@ -338,7 +338,7 @@ static_assert(kSlots < lock_word::kRepairSlot && lock_word::kRepairSlot < lock_w
 /// forgets to raise the version, other builds still refuse such a bus. A test compares this list
 /// with the structs.
 constexpr std::uint32_t fold_layout() noexcept {
-  // clang-format off: it would put each on a line of its own
+  // clang-format off: it would put each fact on a line of its own
   const std::uint64_t facts[] = {
       sizeof(BusHeader), sizeof(PortSlot), sizeof(RecordHeader), kSlots, kNameBytes,
       kLearnedAddresses, kRingOffset, kRecordAlign, word::kFramePositionBits,

@@ -5,14 +5,14 @@
 
 namespace shmif::bus {
 
-/// How an address stands there. A word of 0 is unused, so the address 00:00:00:00:00:00, from which
-/// some hosts send, stands as a number that is no address.
+/// The word that stores an address. The word 0 is unused, so the address 00:00:00:00:00:00, from
+/// which some hosts send, is stored as a number that is not a MAC address.
 constexpr std::uint64_t learned_word(std::uint64_t mac) noexcept {
   constexpr std::uint64_t kZeroAddress = std::uint64_t{1} << 48U;
   return mac == 0 ? kZeroAddress : mac;
 }
 
-/// Stands where an address was removed. So the addresses behind it need not move: a sender that
+/// Replaces an address that was removed. So the addresses behind it need not move: a sender that
 /// reads the list meanwhile would miss one that moves.
 inline constexpr std::uint64_t kVacantWord = (std::uint64_t{1} << 48U) + 1;
 

@@ -21,7 +21,7 @@ struct MacAddress {
   constexpr bool is_group() const noexcept { return (bytes[0] & 1U) != 0; }
   constexpr bool is_broadcast() const noexcept { return to_u64() == 0xffffffffffffU; }
   constexpr bool is_zero() const noexcept { return to_u64() == 0; }
-  /// Whether a port or an interface may have it: it is neither a group address nor all zeros.
+  /// Whether a port or an interface may have this address: not a group address, and not all zeros.
   constexpr bool is_unicast() const noexcept { return !is_group() && !is_zero(); }
 
   /// The address as a number, first byte most significant.

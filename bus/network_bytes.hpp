@@ -33,8 +33,8 @@ inline void put_sum(std::span<std::byte> b, std::size_t at, std::uint16_t v) noe
   std::memcpy(b.data() + at, &v, sizeof v);
 }
 
-/// Where the EtherType of a frame stands that has at least 14 bytes: behind at most two tags
-/// (802.1Q, 802.1ad). A tag is passed over only if the EtherType behind it is in the frame.
+/// The offset of the EtherType in a frame of at least 14 bytes: behind at most two tags (802.1Q,
+/// 802.1ad). A tag is skipped only if the frame still has an EtherType behind it.
 inline std::size_t ether_type_at(std::span<const std::byte> frame) noexcept {
   std::size_t at = kEthernetHeaderBytes - 2;
   for (int tags = 0; tags < 2 && at + 6 <= frame.size(); ++tags) {

@@ -45,7 +45,7 @@ struct Headers {
 
 /// Walks IPv6's extension headers to the transport header (RFC 8200 section 4). Bounded: each step
 /// advances at least 8 bytes. Stops at a routing header that still has hops to go, because the
-/// pseudo header then names another destination than the IPv6 header.
+/// pseudo header then has another destination than the IPv6 header.
 void find_transport6(std::span<const std::byte> f, Headers& h) {
   h.protocol = get8(f, h.l3 + 6);
   h.l4 = h.l3 + kIpv6Bytes;
@@ -169,7 +169,7 @@ bool Segmenter::begin(std::span<const std::byte> frame, const Offload& offload) 
     if (l4_bytes < kTcpMinBytes) return false;
   }
   payload_ = h.l4 + l4_bytes;
-  if (payload_ >= frame.size()) return false;  // also if there is no payload
+  if (payload_ >= frame.size()) return false;  // also if the payload is empty
   const std::size_t payload_bytes = frame.size() - payload_;
   const std::size_t mss = offload.gso_size + (tcp_ ? l4_bytes - kTcpMinBytes : 0);
   const bool small = !tcp_ || mss < kMinTcpMss;

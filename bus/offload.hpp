@@ -28,7 +28,7 @@ bool finish_checksum(std::span<std::byte> frame, const Offload& offload) noexcep
 /// kernels). The exception is TCP with an MSS of at least kMinTcpMss, options included (Linux:
 /// TCP_MIN_SND_MSS; Linux never uses a smaller one). So 64 KiB are at most 1,365 TCP segments, or
 /// 8,190 if each has 40 bytes of options. A super-frame that a device merged from small packets has
-/// less than 128 of them, so these may be smaller.
+/// fewer than 128 segments, so these may be smaller.
 inline constexpr std::size_t kMaxSegments = 128;
 inline constexpr std::size_t kMinTcpMss = 48;
 
@@ -41,9 +41,9 @@ inline constexpr std::size_t kMinTcpMss = 48;
 class Segmenter {
  public:
   /// Begins with a super-frame, which must stay in memory until the last segment is written. Its
-  /// checksum need not be unfinished: Linux passes on what a network card merged (LRO) like that.
-  /// Result: false if it is not what its header says, or stands for too many frames; then it cannot
-  /// be split.
+  /// checksum may be finished: Linux passes on frames that a network card merged (LRO) in that
+  /// form. Result: false if the frame does not match its offload header, or stands for too many
+  /// frames; then it cannot be split.
   bool begin(std::span<const std::byte> frame, const Offload& offload) noexcept;
 
   bool done() const noexcept { return next_ >= frame_.size(); }
@@ -68,7 +68,7 @@ class Segmenter {
   bool tcp_ = false;
 };
 
-/// How many frames a super-frame stands for; 1 if it is not what its header says.
+/// How many frames a super-frame stands for; 1 if it does not match its offload header.
 /// Threads: safe. Blocks: never.
 std::size_t segments_of_super_frame(const FrameView& frame) noexcept;
 
@@ -78,8 +78,9 @@ inline std::size_t segments_of(const FrameView& frame) noexcept {
   return frame.offload.is_super_frame() ? segments_of_super_frame(frame) : 1;
 }
 
-/// Whether a receiver may get this frame with this work left to do: it has at most `longest` bytes,
-/// or stands for frames of at most `longest` bytes, as Segmenter splits it.
+/// Whether a receiver may get this frame with this work left to do. A super-frame must be one that
+/// Segmenter splits into frames of at most `longest` bytes; any other frame must have at most
+/// `longest` bytes.
 /// Threads: safe. Blocks: never.
 bool is_deliverable(std::span<const std::byte> frame, const Offload& offload,
                     std::size_t longest) noexcept;

@@ -1,5 +1,5 @@
 #pragma once
-// PortOptions: what a port is asked to be.
+// PortOptions: the properties that a program wants for a new port.
 
 #include <chrono>
 #include <cstdint>
@@ -18,8 +18,8 @@ enum class Start : std::uint8_t {
 };
 /// Where a port continues after an overrun.
 enum class Resume : std::uint8_t {
-  /// With the oldest frame still in the ring: loses least. A port that is overrun again before it
-  /// has read an eighth of the ring (at most 1 MiB) leaves out as much, so that senders do not
+  /// With the oldest frame still in the ring: loses least. If a port is overrun again before it
+  /// has read an eighth of the ring (at most 1 MiB), it skips as much, so that senders do not
   /// overrun it again at once.
   first,
   newest,  ///< with the next frame that is sent: catches up at once
