@@ -166,7 +166,7 @@ struct alignas(kLineBytes) PortSlot {
   std::uint64_t rx_more_segments;              // 352 (O) beyond rx_frames
   std::uint64_t too_long_frames;               // 360 (O) not sent: longer than the bus allows
   std::uint64_t refused_frames;                // 368 (O) not sent: refused for another reason
-  std::uint64_t read_inside;  // 376 (O) bytes of the record at `position` read already
+  std::uint64_t read_inside;                   // 376 (O) bytes read of the record at `position`
 
   // Line 6 and 7: source addresses of hosts behind this port, 0: unused.
   alignas(kLineBytes) std::uint64_t learned[kLearnedAddresses];  // 384 (O)

@@ -33,7 +33,7 @@ bool write_at(int fd, const void* data, std::size_t size, std::uint64_t offset) 
   return true;
 }
 
-/// What to do about a bus that could not be made at `path`; empty if that is not known.
+/// What the user can do about a bus that could not be made at `path`; empty if that is not known.
 const char* remedy_for(const std::error_code& why, const std::string& path) noexcept {
   if (why.category() != std::generic_category()) return "";
   constexpr const char* kNoNewFiles =
@@ -168,8 +168,8 @@ Result<UniqueFd> open_unnamed(const std::string& path, std::string& temporary) {
 }
 
 /// Gives a file the name `path`, which no file has yet. A rename is best: then the file never has
-/// two names, and --create refuses a file with two. After a rename, `from` is empty: that name may
-/// be anybody's by now. Result: 0, or -1 and errno.
+/// two names, and --create refuses a file with two. After a rename, `from` is empty: another file
+/// may have that name by now. Result: 0, or -1 and errno.
 int rename_or_link(std::string& from, const std::string& path) {
   const long renamed =
       syscall(SYS_renameat2, AT_FDCWD, from.c_str(), AT_FDCWD, path.c_str(), RENAME_NOREPLACE);

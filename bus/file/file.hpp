@@ -21,13 +21,13 @@ struct CreateOptions {
   std::uint64_t patience_ns = 0;
 };
 
-/// What a format does to make a bus.
+/// The steps that differ between formats when a bus is made.
 struct BusMaker {
   Result<void> (*check)(const CreateOptions& options);
   /// Turns an empty file into a bus, on a file system where one can live.
   Result<void> (*fill)(int fd, const std::string& path, const CreateOptions& options);
 };
-/// Of our own format. Errors of its check: those of check_geometry and check_flow.
+/// Makes buses of our own format. Errors of its check: those of check_geometry and check_flow.
 extern const BusMaker kNativeMaker;
 
 /// Makes a bus at `path`: reserves the disk space, writes everything, and only then gives it the
@@ -36,17 +36,17 @@ extern const BusMaker kNativeMaker;
 Result<UniqueFd> create_file(const std::string& path, const CreateOptions& options,
                              const BusMaker& maker = kNativeMaker);
 
-/// Why the file behind `fd` is a slow place for a bus; empty if it is not.
+/// Why the disk of the file behind `fd` makes a bus slow; empty if it does not.
 std::string warning_of_disk(int fd, const std::string& path);
 
 /// An open bus file whose header was checked.
 struct OpenFile {
   UniqueFd fd;
   BusHeader header;  ///< a private copy; only its (i) fields are meaningful
-  /// Why what is seen may differ from what the ports see; for a bus that was just made, why it may
+  /// Why the program may see other data than the ports do; for a bus that was just made, why it may
   /// be slow. Otherwise empty.
   std::string warning;
-  std::uint64_t file_system = 0;  ///< of the place where it is now; see bus/file/file_system.hpp
+  std::uint64_t file_system = 0;  ///< where the file is now; see bus/file/file_system.hpp
 };
 
 /// Opens a file that may be a bus, for reading or writing. It must be a regular file; a symbolic
@@ -56,8 +56,8 @@ Result<OpenFile> open_unchecked(const std::string& path, bool writable, struct s
 
 /// Checks what open_unchecked() opened: magic, ready, signature, size, geometry, file system and
 /// inode, in this order; and fills in `header`. `tolerate_copies`: for read-only tools, a copied
-/// file or a file system on which processes see different data becomes a warning. Errors name both
-/// sides of what does not fit.
+/// file or a file system on which processes see different data becomes a warning. If two values do
+/// not fit, the error names both.
 Result<void> check_file(OpenFile& file, const std::string& path, const struct stat& status,
                         bool tolerate_copies);
 
@@ -67,7 +67,7 @@ Result<OpenFile> open_file(const std::string& path, bool writable);
 /// Opens the file at `path` for writing, and makes a bus there first if it is missing. Checks
 /// nothing in the file: call the check of its format next. `status` receives the status of the
 /// file. OpenFile::warning: why a bus that was just made may be slow. If there is an empty file,
-/// whoever comes first fills it; the others wait at most 10 s until it is ready.
+/// the first process that comes fills it; the others wait at most 10 s until it is ready.
 ///
 /// The path is opened once, and every check looks at the file behind that descriptor. Two kinds of
 /// files are refused, because somebody may have put them there to be mistaken for the caller's own

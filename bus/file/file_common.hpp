@@ -1,5 +1,5 @@
 #pragma once
-// What creating, opening and removing a bus file have in common. Internal to bus/.
+// Functions that creating, opening and removing a bus file share. Internal to bus/.
 
 #include <cstdint>
 #include <string>

@@ -50,7 +50,7 @@ ForeignRegion::ForeignRegion(ForeignRegion&& other) noexcept
 
 ForeignRegion::~ForeignRegion() {
   if (mapped_ == 0) return;
-  guard_.reset();  // first: the addresses may be another mapping's at once
+  guard_.reset();  // first: another mapping may get these addresses at once
   ::munmap(base_, mapped_);
 }
 
@@ -60,8 +60,8 @@ Result<ForeignRegion> ForeignRegion::map(int file, std::uint64_t offset, std::ui
   constexpr const char* kNoRoom = "does not fit the address space";
   if (bytes == 0) return refused("is empty");
   if (bytes > std::numeric_limits<std::uint64_t>::max() - offset) return refused(kNoRoom);
-  // First: a file system of the program's own (FUSE) may let fstat and mmap wait without end. Only
-  // files in memory have seals.
+  // This check comes first: in a file system that the program runs itself (FUSE), fstat and mmap
+  // may wait without end. Only files in memory have seals.
   if (::fcntl(file, F_GET_SEALS) < 0)
     return refused("is in no file in memory (memfd, tmpfs or hugetlbfs)");
   struct stat status{};
@@ -69,7 +69,7 @@ Result<ForeignRegion> ForeignRegion::map(int file, std::uint64_t offset, std::ui
   const auto size = static_cast<std::uint64_t>(std::max<off_t>(status.st_size, 0));
   if (!S_ISREG(status.st_mode) || offset + bytes > size)
     return refused("is not in a file of that size");
-  // munmap wants whole huge pages, whose size is the block size of such a file.
+  // munmap takes only whole huge pages, whose size is the block size of such a file.
   const auto page = static_cast<std::uint64_t>(std::max<blksize_t>(status.st_blksize, 4096));
   const std::uint64_t before = offset % page;
   const std::uint64_t mapped = (before + bytes + page - 1) / page * page;

@@ -1,5 +1,5 @@
 #pragma once
-// Memory that another program shares by a descriptor: a part of a file, mapped. Nothing in it is
+// Memory that another program shares by a descriptor: a mapped part of a file. Its contents are not
 // trusted, and the program may truncate the file at any time.
 
 #include <cstddef>
@@ -12,8 +12,8 @@
 
 namespace shmif::bus {
 
-/// What the programs of one bridge may have it map together, so that files without pages do not use
-/// up its addresses. No machine has that much memory.
+/// At most this much memory is mapped for all programs of one bridge together. Otherwise files
+/// without pages could use up its addresses. No machine has that much memory.
 inline constexpr std::uint64_t kMaxForeignBytes = std::uint64_t{32} << 40U;
 
 /// Errors: bad_argument, with both numbers, if a program asks for more than `most` bytes.
@@ -24,9 +24,9 @@ Result<void> check_foreign_bytes(std::uint64_t asked, std::uint64_t most);
 class ForeignRegion {
  public:
   /// Maps `bytes` bytes of `file` from `offset` on; the descriptor may be closed afterwards.
-  /// `name`: what messages call it ("memory region 0"). Children of this process do not have it.
-  /// Errors: bad_argument for a file that is not a memfd or in tmpfs or hugetlbfs, or ends before
-  /// the region does, and an empty region; the system's, if it cannot be mapped.
+  /// `name`: what messages call it ("memory region 0"). Forked children do not inherit the mapping.
+  /// Errors: bad_argument if the file is not a memfd and not in tmpfs or hugetlbfs, if it ends
+  /// before the region does, or if the region is empty; the system's, if it cannot be mapped.
   static Result<ForeignRegion> map(int file, std::uint64_t offset, std::uint64_t bytes,
                                    const std::string& name);
   ForeignRegion(ForeignRegion&& other) noexcept;

@@ -2,12 +2,12 @@
 // Lifeline: makes a port live in the sense of bus/file/liveness.hpp. It is an open file description
 // that holds the lock of a slot, and that one page of address space keeps open.
 //
-// If a forked child inherited such a description, it would keep a dead port alive for as long as
-// the child lives. So this description serves the lock alone, not the mapping of the bus. Between
-// its open and the close of its descriptor there are four system calls, while fork() in other
-// threads waits (ForkHold). After that only a page keeps it open, which no child inherits
-// (MADV_DONTFORK). One case remains: a child made by a bare clone(2) within these four calls, which
-// does not exec.
+// If a forked child inherited such a description, a dead port would seem to live as long as the
+// child. So this description serves the lock alone, not the mapping of the bus. Between its open
+// and the close of its descriptor there are four system calls; meanwhile, fork() in other threads
+// waits (ForkHold). After that only a page keeps it open, which no child inherits (MADV_DONTFORK).
+// One case remains: a child that was made by a bare clone(2) within these four calls, and that does
+// not exec.
 
 #include <functional>
 #include <string>

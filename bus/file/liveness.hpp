@@ -10,17 +10,17 @@
 namespace shmif::bus {
 
 /// Takes the lock that says "the port in `slot` lives", on the description behind `fd`. Result:
-/// false if somebody holds it, or a read lock there: anybody who may read the file can delay new
-/// ports.
+/// false if somebody else has this lock, or a read lock there. (So anybody who may read the file
+/// can delay new ports.)
 bool take_liveness(int fd, unsigned slot) noexcept;
 
-/// Whether a port in `slot` lives; asks through any description of the file. Asks for a read lock,
-/// so that a stranger with a read lock cannot pose as alive. If the question fails, the answer is
+/// Whether a port in `slot` lives. `fd`: any description of the file. Asks for a read lock, so that
+/// a stranger with a read lock does not look like a live port. If the question fails, the answer is
 /// true: a dead holder that seems alive loses the lock 100 ms later, for lack of progress.
 bool is_alive(int fd, unsigned slot) noexcept;
 
 /// Whether `fd` still is this file. A library user may have closed our descriptors (close_range in
-/// a daemon), and the number may be another file's by now.
+/// a daemon), and another file may have the number by now.
 bool same_file(int fd, const FileId& file) noexcept;
 
 }  // namespace shmif::bus

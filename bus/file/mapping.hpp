@@ -6,8 +6,9 @@
 // The guards are address space that nobody may access, each wider than the largest record. An
 // access that runs past the bus ends there, and not in other memory.
 //
-// So a record that crosses the end of the ring is contiguous. Plain mmap, because a mirrored
-// mapping needs MAP_FIXED over a reservation (docs/decisions.md: why not Boost.Interprocess).
+// Because the ring is there twice, a record that crosses its end is contiguous. This uses plain
+// mmap, because a mirrored mapping needs MAP_FIXED over a reservation (docs/decisions.md: why not
+// Boost.Interprocess).
 
 #include <cstddef>
 #include <cstdint>
@@ -49,16 +50,16 @@ class Mapping {
   PortSlot* slots() const noexcept { return reinterpret_cast<PortSlot*>(base_ + kHeaderBytes); }
   std::byte* ring() const noexcept { return base_ + kRingOffset; }
   std::uint64_t ring_bytes() const noexcept { return ring_bytes_; }
-  /// All of it: header, table, and the ring twice.
+  /// The whole mapping: header, table, and the ring twice.
   std::span<std::byte> bytes() const noexcept {
     return {base_, base_ == nullptr ? 0 : kRingOffset + 2 * ring_bytes_};
   }
-  /// The mapped file, as the kernel says: a peer may overwrite the header's number.
+  /// The mapped file, from the kernel: a peer may overwrite the inode number in the header.
   const FileId& file() const noexcept { return file_; }
   /// Whether the file was truncated below the mapping (known only with install_sigbus_guard).
   bool lost() const noexcept { return guard_ && guard_->lost(); }
-  /// Finds out whether the file was truncated, when the mapping is not used for a while. Reads the
-  /// file's last byte, if a guard is installed to survive that.
+  /// Finds out whether the file was truncated; call it if nothing else accesses the mapping for a
+  /// while. Reads the file's last byte, but only if a guard is installed to survive that.
   void look_whether_lost() const noexcept;
   void reset() noexcept;
   /// In the child of a fork: forgets the mapping, which does not exist there.

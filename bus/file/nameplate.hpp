@@ -2,10 +2,10 @@
 // Nameplate: shows in /proc/PID/maps which port a process has.
 //
 // The port table holds the pid of each port's process, but every writer of the bus can change that
-// number. A process that acts on a pid (a signal, an entered namespace) needs a proof that the
-// writers of the bus cannot make. A nameplate is one: a page of a memfd whose name contains device
-// and inode of the bus file, and slot and name of the port. The kernel shows that name among the
-// mappings of the process, and no other process can add a mapping there. The page cannot be
+// number. A program that acts on a pid (sends a signal, enters a namespace) needs a proof that no
+// writer of the bus can forge. A nameplate is such a proof: a page of a memfd whose name contains
+// device and inode of the bus file, and slot and name of the port. The kernel shows that name among
+// the mappings of the process, and no other process can add a mapping there. The page cannot be
 // accessed, unlike a memfd that a program receives from others and maps. Forked children do not
 // inherit it. bus/repair/port_owners.hpp reads nameplates.
 
@@ -16,10 +16,10 @@
 
 namespace shmif::bus {
 
-/// The name of the memfd: "shmif-port:MAJOR.MINOR:INODE:SLOT:NAME", in decimal digits. The device
-/// belongs to it: files of two tmpfs can have the same inode number.
+/// The name of the memfd: "shmif-port:MAJOR.MINOR:INODE:SLOT:NAME", in decimal digits. It contains
+/// the device because files of two tmpfs can have the same inode number.
 std::string nameplate_text(const FileId& bus, unsigned slot, const std::string& name);
-/// What the nameplates of all ports of one bus begin with.
+/// The beginning that the nameplates of all ports of one bus have in common.
 std::string nameplate_begin(const FileId& bus);
 
 /// Threads: one at a time. Blocks: while another thread is inside fork().

@@ -72,7 +72,7 @@ bool may_read(const std::string& path, const struct stat* status, bool writable)
          ::faccessat(AT_FDCWD, path.c_str(), R_OK, AT_EACCESS) == 0;
 }
 
-/// Whether the path is written as the links of 'shmifctl bridge' are.
+/// Whether the path has the prefix that links of 'shmifctl bridge' have.
 bool has_kind(const std::string& path) noexcept {
   return path.starts_with("bus:");
 }
@@ -246,8 +246,9 @@ bool others_may_write(const struct stat& directory) noexcept {
          (directory.st_uid != 0 && directory.st_uid != geteuid());
 }
 
-/// Checks that the caller may take the file as its own. Where others may put files, too, there may
-/// be a file of theirs, or a hard link to another bus, to be mistaken for the one that is meant.
+/// Checks that the caller may take the file as its own. In a directory where others may make files,
+/// too, somebody may have put a file of his own there, or a hard link to another bus, so that the
+/// caller mistakes it for the bus that it means.
 Result<void> check_owner(const HeldPath& held, const std::string& path) {
   struct stat file{};
   struct stat directory{};
@@ -317,7 +318,7 @@ Result<bool> fill_if_empty(int fd, const std::string& path, const CreateOptions&
   return filled;
 }
 
-/// How often a bus may vanish again that was there, or was made, a moment ago.
+/// How often a bus may vanish right after it was found or made.
 constexpr unsigned kMaxOpens = 10;
 
 }  // namespace
@@ -331,7 +332,7 @@ Result<OpenFile> open_or_create_unchecked(const std::string& path, const CreateO
       const int number = errno;
       if (tries == kMaxOpens) return cannot_open(path, true, number);
       const auto fresh = create_file(path, options, maker);
-      // Another process may be first. Its file was complete before it had this name.
+      // Another process may have been first. Its file was complete before it had this name.
       if (!fresh && fresh.error().code != Errc::exists) return fresh.error();
       made = made || fresh;
       continue;  // whatever the path names now is checked like any other file

@@ -28,8 +28,8 @@ namespace {
 constexpr mode_t kNewMode = 0666;
 constexpr int kMaxLinks = 40;  // as the kernel
 
-/// The first words of pcap files, in the byte order of this machine or the other one, and that of
-/// pcapng.
+/// The first words of pcap files, in the byte order of this machine or the other one, and the first
+/// word of pcapng files.
 constexpr std::array<std::uint32_t, 7> kCaptureMagics{
     0xa1b2c3d4, 0xd4c3b2a1, 0xa1b23c4d, 0x4d3cb2a1, 0xa1b2cd34, 0x34cdb2a1, 0x0a0d0d0a};
 
@@ -50,7 +50,7 @@ Error is_input(const OutputRules& rules, const std::string& input) {
                  "it is \"" + input + "\", which the same run uses, too (name another file)");
 }
 
-/// Checks an existing regular file by what is in it. `fd`: open for reading.
+/// Checks the content of an existing regular file. `fd`: open for reading.
 Result<void> check_content(int fd, const struct stat& status, const OutputRules& rules) {
   std::uint64_t begin = 0;
   const ssize_t got = pread(fd, &begin, sizeof begin, 0);
@@ -90,8 +90,8 @@ bool is_in_proc(const std::string& path) {
   return statfs(directory_of(path).c_str(), &fs) == 0 && fs.f_type == PROC_SUPER_MAGIC;
 }
 
-/// Where the links at the end of a path lead by their texts. Only a hint: files are opened by what
-/// the kernel finds.
+/// Where the links at the end of a path lead, according to their texts. This is only a hint: the
+/// kernel finds the file that is opened.
 struct LinkEnd {
   std::string path;
   bool is_descriptor = false;  ///< an open file of a process
@@ -145,8 +145,9 @@ struct NewPlace {
   std::string name;
 };
 
-/// Where a file can be made that is renamed to what `path` leads to. Its directory is empty if the
-/// file must be written where it is: its name is not known, or a link leads to nothing.
+/// Where to make a file that a rename then puts in the place that `path` leads to. Its directory is
+/// empty if the file must be written where it is: its name is not known, or a link leads to a
+/// missing file.
 NewPlace new_place_of(const std::string& path, const Place& place) {
   std::string real = path;
   if (place.exists) {
@@ -182,7 +183,7 @@ Result<UniqueFd> open_fifo(const std::string& path, const OutputRules& rules) {
   }
 }
 
-/// Whether a file that is still to be made is none that the same run uses.
+/// Checks that a file that is still to be made is not one that the same run uses.
 Result<void> check_new(const std::string& path, const OutputRules& rules) {
   for (const std::string& input : rules.inputs) {
     if (is_one_new_file(path, input)) return is_input(rules, input);
@@ -229,7 +230,7 @@ int write_all(int fd, std::span<const std::byte> bytes) noexcept {
   return 0;
 }
 
-/// A file in that directory, empty, with a name that nobody else has.
+/// Makes an empty file in that directory, with a name that no other file has.
 UniqueFd make_beside(const NewPlace& target_place, std::string& name) {
   static std::atomic<unsigned> last{0};
   constexpr std::size_t kMaxBase = 200;  // a name has at most 255 bytes
@@ -242,8 +243,9 @@ UniqueFd make_beside(const NewPlace& target_place, std::string& name) {
   }
 }
 
-/// Whether a file that exists can be written though none can be made beside it, or not renamed over
-/// it: a directory of others, a sticky one, a bind mount.
+/// Whether errno `number` allows to write an existing file in place. It says that no file can be
+/// made beside it, or be renamed over it: in a directory of others, in a sticky one, at a bind
+/// mount.
 bool is_for_writing_in_place(int number) noexcept {
   return number == EACCES || number == EPERM || number == EROFS || number == EBUSY ||
          number == EXDEV;
@@ -387,13 +389,13 @@ OutputFile& OutputFile::operator=(OutputFile&& other) noexcept {
 Result<void> OutputFile::start(std::span<const std::byte> head) {
   const base::SignalGuard guard(SIGXFSZ);
   int failure = 0;
-  // On a full disk, the old content shall not be half overwritten.
+  // On a full disk, the old content must not be half overwritten.
   if (regular_ && head.size() > old_bytes_ &&
       ::fallocate(fd_.get(), FALLOC_FL_KEEP_SIZE, 0, static_cast<off_t>(head.size())) != 0 &&
       (errno == ENOSPC || errno == EDQUOT || errno == EFBIG)) {
     failure = errno;
   }
-  // Not every file system asks this limit when the size stays.
+  // Not every file system checks this limit if the size stays.
   rlimit limit{};
   if (regular_ && getrlimit(RLIMIT_FSIZE, &limit) == 0 && head.size() > limit.rlim_cur)
     failure = EFBIG;
@@ -402,14 +404,14 @@ Result<void> OutputFile::start(std::span<const std::byte> head) {
     failure = errno;
   started_ = failure == 0;
   if (started_) return {};
-  // What was written of a new file is not worth keeping.
+  // If the file is new, the incomplete content is not worth keeping.
   if (is_new_) static_cast<void>(::ftruncate(fd_.get(), 0) == 0);
   return Error::from_errno(failure, what_, output_advice(failure));
 }
 
 void OutputFile::close(bool failed) noexcept {
   if (is_new_ && (failed || !started_)) {
-    // Its own name: `path_` may be a link to it, which stays.
+    // Remove the file by its own name: `path_` may be a link to it, and the link stays.
     std::array<char, PATH_MAX> name{};
     const ssize_t length = readlink(proc_path(fd_.get()).c_str(), name.data(), name.size() - 1);
     const char* const own = length > 0 ? name.data() : path_.c_str();

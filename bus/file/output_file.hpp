@@ -1,14 +1,15 @@
 #pragma once
 // OutputFile: every file that a user names for output is opened here, by all programs.
 //
-// O1  A bus is never written over. What counts is the first bytes of the file, so this holds for
-//     buses of other versions, for copies, and for any name or link that leads to the file.
+// O1  A bus is never written over. The first bytes of the file decide whether it is one, so this
+//     holds for buses of other versions, for copies, and for any name or link that leads to the
+//     file.
 // O2  An input of the same run is never written over. Files are compared, not their names.
 // O3  A file that is made whole (write_whole()) gets its name only when it is complete.
 // O4  After a failure, a file that was there before has its old content and its name, and an empty
 //     file that we made is gone. A capture that is full keeps the records that it has.
-// O5  Whatever is not a regular file (a FIFO, a terminal, /dev/full), and what /dev/stdout leads
-//     to, is opened and written as it is.
+// O5  A file that is not regular (a FIFO, a terminal, /dev/full), and the file that /dev/stdout
+//     leads to, is opened and written as it is.
 
 #include <cstddef>
 #include <cstdint>
@@ -22,11 +23,11 @@
 
 namespace shmif::bus {
 
-/// Which regular files may be replaced. An empty file always may.
+/// Which regular files may be replaced. An empty file may always be replaced.
 enum class Replace : std::uint8_t {
   any,       ///< any, except a bus and the inputs (O1, O2)
   captures,  ///< only captures: pcap or pcapng
-  nothing,   ///< none, for the user might still want it
+  nothing,   ///< no file, because the user might still want it
 };
 
 struct OutputRules {
@@ -35,14 +36,14 @@ struct OutputRules {
   Replace replace = Replace::any;
   std::vector<std::string> inputs =
       {};  ///< paths of files that the run reads, or writes beside this one
-  /// With Replace::nothing: what helps, "to replace it, give --force".
+  /// With Replace::nothing: advice for the user, such as "to replace it, give --force".
   std::string remedy = {};
   /// open_stream() of a FIFO waits for its reader until this is readable; -1: for ever.
   int stop_descriptor = -1;
 };
 
-/// What to do if a file cannot be opened for writing, or not be written, with this errno; empty if
-/// that is not known. Threads: safe. Blocks: never.
+/// What the user can do if a file cannot be opened for writing, or cannot be written, with this
+/// errno; empty if that is not known. Threads: safe. Blocks: never.
 const char* output_advice(int number) noexcept;
 
 /// Whether both paths lead to one regular file, or to one that does not exist yet. Threads: safe.
@@ -55,8 +56,8 @@ bool is_same_file(const std::string& left, const std::string& right);
 Result<void> check_output(const std::string& path, const OutputRules& rules);
 
 /// Makes a file that consists of `content` (O3). If it was there before, it keeps its mode, and a
-/// symbolic link stays one. Where no file can be made beside it, it is written in place. Errors:
-/// those of check_output(), and the system's; a full disk is one. Threads: safe. Blocks: for the
+/// symbolic link stays a link. If no file can be made beside it, it is written in place. Errors:
+/// those of check_output(), and the system's, such as a full disk. Threads: safe. Blocks: for the
 /// disk, or for the reader of a FIFO.
 Result<void> write_whole(const std::string& path, std::span<const std::byte> content,
                          const OutputRules& rules);
@@ -80,8 +81,8 @@ class OutputFile {
   /// Gives the descriptor to the caller, who closes it before close().
   int release() noexcept { return fd_.release(); }
   std::uint64_t old_bytes() const noexcept { return old_bytes_; }  ///< when it was opened
-  /// Writes `head` over the beginning of the old content, then removes the rest of that. Errors:
-  /// the system's. Blocks: as write().
+  /// Writes `head` over the beginning of the old content, then removes the rest of the old content.
+  /// Errors: the system's. Blocks: as write().
   Result<void> start(std::span<const std::byte> head);
   /// Closes the file. If start() was not called or failed, or `failed` is true, then an empty file
   /// that we made is removed (O4).

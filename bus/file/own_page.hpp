@@ -1,7 +1,7 @@
 #pragma once
 // OwnPage: a page of address space that cannot be accessed, and that forked children do not
 // inherit. It keeps an open file description for exactly as long as the process lives and does not
-// exec, and /proc/PID/maps shows whose it is.
+// exec, and /proc/PID/maps shows which process has it.
 
 #include <system_error>
 #include <utility>

@@ -65,7 +65,7 @@ bool map_zeros(std::byte* base, std::size_t bytes) noexcept {
 bool replace_by_zeros(Entry& e, const std::byte* fault) noexcept {
   std::byte* base = e.base.load(std::memory_order_acquire);
   const std::size_t bytes = e.bytes.load(std::memory_order_acquire);
-  // Another thread may have given the entry to another mapping meanwhile: then these are of two.
+  // If another thread gave the entry to another mapping meanwhile, `bytes` may be of that one.
   if (e.base.load(std::memory_order_relaxed) != base) return false;
   if (base == nullptr || fault < base || fault >= base + bytes) return false;
   if (!base::is_this_process(e.token.load(std::memory_order_relaxed)) || !map_zeros(base, bytes))
@@ -118,7 +118,8 @@ bool install_sigbus_guard() noexcept {
   // a handler (Go's are), and the Go runtime ends a program whose handlers lack the flag.
   action.sa_flags = SA_SIGINFO | SA_NODEFER | SA_ONSTACK;
   sigemptyset(&action.sa_mask);
-  // Read before a fault can need it; and again, because another thread may have changed it.
+  // Read the older action before a fault can need it; and again, because another thread may have
+  // changed it.
   struct sigaction before{};
   if (sigaction(SIGBUS, nullptr, &older_action) != 0 || sigaction(SIGBUS, &action, &before) != 0)
     return false;

@@ -16,7 +16,7 @@ bool sigbus_guard_is_installed() noexcept;
 /// A mapping that the guard watches. Threads: safe.
 class GuardedRange {
  public:
-  /// The range is not watched if there is no memory to remember it.
+  /// If there is no memory to remember the range, it is not watched.
   GuardedRange(std::byte* base, std::size_t bytes) noexcept;
   GuardedRange(const GuardedRange&) = delete;
   GuardedRange& operator=(const GuardedRange&) = delete;
