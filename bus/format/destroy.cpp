@@ -63,7 +63,7 @@ bool is_denied(const std::error_code& why) noexcept {
 }
 
 /// Why the caller may not remove `path`, whatever its mode: in a sticky directory, only the owners
-/// of the file and of the directory may. Empty if this is not the reason.
+/// of the file and of the directory may. Empty if there is another reason.
 std::string kept_by_owners(const std::string& path) {
   struct stat file{};
   struct stat directory{};
@@ -93,7 +93,7 @@ Error was_replaced(const std::string& path, const std::string& where = {}) {
                                  " (see what it is, and try again)"};
 }
 
-/// A name that nobody else uses by chance.
+/// A name that no other file has by chance.
 std::string name_aside() {
   std::random_device random;
   char name[48];
@@ -103,8 +103,8 @@ std::string name_aside() {
 
 /// Removes `path` if it is the file behind `fd`. No system call removes a name on condition that it
 /// names a certain file, and between a look at the name and its removal somebody may put another
-/// file there. So the file is first renamed to a name that nobody uses by chance. If it is not our
-/// file, it gets its old name back.
+/// file there. So this first renames the file to a name that no other file has by chance. If it is
+/// not our file, it gets its old name back.
 Result<void> remove_file(const std::string& path, int fd) {
   const Name name(path);
   if (!name.is(name.base(), fd)) return was_replaced(path);
@@ -146,7 +146,7 @@ Result<std::string> remove_if_it_begins_like_a_bus(const std::string& path,
   std::array<std::byte, sizeof(std::uint64_t)> beginning{};
   struct stat status{};
   if (!fd) return otherwise;
-  // A file of zeros could become a bus of NetBSD's format, or be anybody's.
+  // A file of zeros could become a bus of NetBSD's format, but may also be any other file.
   const auto is_empty = [&] {
     return std::all_of(beginning.begin(), beginning.begin() + sizeof(std::uint32_t),
                        [](std::byte each) { return each == std::byte{0}; });
@@ -167,7 +167,7 @@ Result<std::string> destroy(const std::string& path, bool force) {
   auto opened = inspect_bus(path, false);
   if (!opened) {
     const Error& error = opened.error();
-    // Read permission would not help.
+    // Advice to ask for read permission would not help.
     if (is_denied(error.code) && !kept_by_owners(path).empty())
       return cannot_remove(path, error.code.value());
     if (force) return remove_if_it_begins_like_a_bus(path, error);

@@ -8,11 +8,10 @@
 namespace shmif::bus {
 
 /// Removes the file at `path`, which must be a bus. Result: a warning if the file has another name,
-/// otherwise empty. Errors: busy while live ports are attached, EOPNOTSUPP if the format does
-/// not tell whether there are any, and unsupported_file_system where live ports may look dead; none
-/// of these with `force`. `force` also removes a bus that is damaged or of another format.
-/// copied_file if the path names another file than the one that was checked; that file is left
-/// alone.
+/// otherwise empty. Errors: busy while live ports are attached; EOPNOTSUPP if the format does not
+/// tell whether ports are attached; unsupported_file_system where live ports may look dead. `force`
+/// ignores these three, and also removes a bus that is damaged or of another format. copied_file if
+/// the path names another file than the one that was checked; that file is left alone.
 Result<std::string> destroy(const std::string& path, bool force);
 
 }  // namespace shmif::bus

@@ -19,7 +19,7 @@
 namespace shmif::bus {
 namespace {
 
-// ---- Our own ----
+// ---- Our own format ----
 
 bool begins_native(std::span<const std::byte> beginning, std::uint64_t /*file_bytes*/) noexcept {
   return beginning.size() >= sizeof kMagic &&
@@ -45,7 +45,7 @@ constexpr Format kNativeFormat{.kind = BusFormat::shmif,
                                .inspect = NativeInspector::open,
                                .repair = repair_native};
 
-// ---- NetBSD's ----
+// ---- NetBSD's format ----
 
 Result<std::unique_ptr<Follower>> follow_netbsd(OpenFile file, const std::string& path, Start start,
                                                 Resume resume, bool /*take_offloads*/) {
@@ -71,7 +71,7 @@ constexpr Format kNetbsdFormat{.kind = BusFormat::netbsd,
 
 constexpr std::array kFormats{&kNativeFormat, &kNetbsdFormat};
 
-// ---- Which of them ----
+// ---- Which format a file has ----
 
 /// A file of no known format counts as our own: its check says what is wrong.
 const Format& format_of(int fd, const struct stat& status) noexcept {
@@ -159,7 +159,7 @@ Result<ProvidedBus> provide_bus(const std::string& path, BusFormat format,
 Result<RepairReport> repair_bus_at(const std::string& path, const RepairOptions& options) {
   struct stat status{};
   const auto file = open_unchecked(path, false, status);
-  // A file that may be written to, but not read, is the own format's to refuse.
+  // If the caller may write to a file but not read it, our own format refuses it.
   const Format& format = file ? format_of(file->fd.get(), status) : kNativeFormat;
   return format.repair(path, options);
 }

@@ -1,5 +1,5 @@
 #pragma once
-// The formats of bus files, and which of them a file has. Folders above bus/ open buses by these
+// The formats of bus files, and which format a file has. Folders above bus/ open buses by these
 // functions, so they do not know any layout.
 //
 // A format is a row of functions (struct Format). Each file is opened once, without a look inside.
@@ -64,8 +64,8 @@ struct ProvidedBus {
   std::unique_ptr<Inspector> inspector;
   std::string warning;  ///< why a bus that was just made may be slow
 };
-/// Opens the bus at `path`, of whatever format, and makes one of `format` first if it is missing.
-/// As open_or_create_unchecked().
+/// Opens the bus at `path`, whatever its format. If it is missing, makes one of `format` first. As
+/// open_or_create_unchecked().
 Result<ProvidedBus> provide_bus(const std::string& path, BusFormat format,
                                 const CreateOptions& options);
 
