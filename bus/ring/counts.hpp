@@ -27,7 +27,7 @@ class Count {
   std::atomic<std::uint64_t> own_{0};
 };
 
-/// The same for several writers that seldom count.
+/// The same, for several threads that count seldom.
 class SharedCount {
  public:
   void add(std::uint64_t n, std::uint64_t& shown) noexcept {

@@ -23,7 +23,7 @@ constexpr std::uint64_t kGoodPart = 256;
 
 std::uint64_t FlowControl::known_room() const noexcept {
   const std::uint64_t last = load_acquire(ring_.header().last);
-  // Of a limit from before a repair that started the positions again, the difference wraps.
+  // If the limit is from before a repair that started the positions again, the difference wraps.
   const std::uint64_t used = last - limit_;
   return used < ring_.bytes() ? ring_.bytes() - used : 0;
 }
@@ -34,8 +34,8 @@ std::uint64_t FlowControl::room(std::uint64_t wanted) noexcept {
   return known_room();
 }
 
-/// Finds the limit (W2), the slot that sets it, and all ports so far behind that a wait is charged
-/// to them.
+/// Finds the limit (W2), the slot that sets it, and all ports that are so far behind that a wait is
+/// charged to them.
 void FlowControl::look(std::uint64_t wanted) noexcept {
   const BusHeader& h = ring_.header();
   const std::uint64_t last = load_acquire(h.last);
@@ -67,8 +67,8 @@ bool FlowControl::is_waited_for(unsigned slot, Behind& port) const noexcept {
   const std::uint64_t rung = load_seq_cst(s.rung_position);
   if (rung == kAsleep || rests(slot)) return false;
   port = {slot, load_relaxed(s.position), load_relaxed(s.read_inside)};
-  // A port is inside of a shared record at most. Without this bound, a slot that somebody writes
-  // again and again would look like progress for ever (W4).
+  // A port has read at most one shared record in part. Without this bound, a slot that somebody
+  // writes again and again would look like progress for ever (W4).
   port.read_to =
       port.position + std::min<std::uint64_t>(port.read_to, kRecordHeaderBytes + kMaxSharedBytes);
   if ((rung & kRungEarly) == 0) port.position = std::max(port.position, rung);
@@ -105,8 +105,8 @@ bool FlowControl::admits(std::uint64_t min) noexcept {
   return fits;
 }
 
-/// Charges `cost` to all ports that are behind, and takes the flag from those that are in the way
-/// and have used up the patience. Result: whether there were any.
+/// Charges `cost` to all ports that are behind. Takes the flag from those that are in the way and
+/// have used up the patience. Result: whether it took a flag.
 bool FlowControl::overrun_stalled(Clock::time_point now, nanoseconds cost,
                                   std::uint64_t min) noexcept {
   const std::uint64_t last = load_acquire(ring_.header().last);
@@ -133,7 +133,7 @@ void FlowControl::charge(Account& a, std::uint64_t read_to, Clock::time_point no
     a.waited = nanoseconds(0);
   }
   a.waited += cost;
-  // A port that shows an older place than before has read nothing, or its slot was overwritten.
+  // A port that shows an older place than before has not read, or its slot was overwritten.
   const bool has_moved = read_to > a.furthest;
   const bool read_enough = read_to > a.run_from && read_to - a.run_from >= min;
   if (read_enough || (has_moved && a.pause != pauses_)) {
@@ -152,8 +152,8 @@ bool FlowControl::is_stalled(const Account& a, const Behind& port,
   const bool read_much =
       port.read_to > a.read_to && port.read_to - a.read_to >= ring_.bytes() / kGoodPart;
   if (a.run >= patience_ || (a.waited >= patience_ && !read_much)) return true;
-  // Asked only a few times per patience: it takes a system call for each port, and there may be
-  // many.
+  // Ask only a few times per patience: it takes a system call for each port, and there may be many
+  // ports.
   const nanoseconds part = std::max(patience_ / 8, nanoseconds(1));
   const bool time_to_ask = a.run / part != (a.run - std::min(a.run, cost)) / part;
   return time_to_ask && !is_alive(fd_, port.slot);

@@ -9,31 +9,31 @@
 // gives the lock back, and the wait begins.
 //
 // W2  Senders wait for a port that is up, has kFlagPause in its slot, and is not asleep. A sleeping
-// port has read all that was for it; if there is more, a sender rings it, and then it still has to
-// read that (D4). A port is asleep once its look after the announcement found nothing. Before that
-// look, it may still have to read frames that were sent a moment ago and rang nobody. A sender that
-// rings the port before that look sets kRungEarly in the position, which then does not say how far
-// the port has read. A limit ends half a ring before the newest record that its finder saw; it is
-// further on only for a batch that must step around claims. So a port that begins to listen later,
-// or wakes up, is noticed before writers come round the ring to where it began. (A sleeper that
-// wakes up without a ring begins at `first`. There, frames for others may lap it, which it counts
-// as lost.)
+// port has read every frame that was for it; if there are more, a sender rings it, and then it
+// still has to read them (D4). A port is asleep once it has announced sleep, looked again, and
+// found no frame. Before that look, it may still have to read frames that were sent a moment ago
+// and rang nobody. A sender that rings the port before that look sets kRungEarly in the position,
+// which then does not say how far the port has read. A limit is at least half a ring before the
+// newest record that its finder saw; it is further on only for a batch that must step around
+// claims. So a port that begins to listen later, or wakes up, is noticed before writers come round
+// the ring to where it began. (A sleeper that wakes up without a ring begins at `first`. There,
+// frames for others may lap it, which it counts as lost.)
 //
 // W3  A sender that waits charges the time to every port that is more than half a ring behind, not
 // only to the slowest: all of them had that time to read. If a port reads less than the next frame
 // needs during `patience` of such time, it loses the flag as soon as it is in the way. It is then
 // overrun, and its counters say so. So any number of idle ports costs one patience in total. A port
 // takes the flag again when it has caught up, but not before nine times the patience have passed.
-// Until then the sender ignores the flag, since a peer may set it again and again. (So a new port
-// in the same slot is not waited for either.) A sender waits for a port for at most `patience` in
-// ten times that, unless the port has read a good part of the ring meanwhile. So a port that reads
-// nothing costs each sender at most a tenth of its time. A port that is slow but reads sets the
-// pace, even if other senders take the room that it makes.
+// Until then the sender ignores the flag, since a peer may set it again and again. (So the sender
+// does not wait for a new port in the same slot either.) A sender waits for a port for at most
+// `patience` in ten times that, unless the port has read a good part of the ring meanwhile. So a
+// port that reads nothing costs each sender at most a tenth of its time. A port that is slow but
+// reads sets the pace, even if other senders take the room that it makes.
 //
 // W4  All times are the sender's own: no process's clock decides anything in another process. If a
-// peer writes wrong values into its slot, it may lose frames, and it costs others at most the time
-// of W3. A port that says how far it is inside of a record is believed up to the length of the
-// longest shared record.
+//     peer writes wrong values into its slot, it may lose frames, and it costs others at most the
+//     time of W3. If a port says how far it has read inside of a record, senders believe it up to
+//     the length of the longest shared record.
 //
 // A sender that waits looks again and again, first spinning, then sleeping for moments. So no
 // reader has to ring a bell for each batch, and nothing must be tidied up when a process dies.
@@ -52,7 +52,8 @@ namespace shmif::bus {
 class FlowControl {
  public:
   using Clock = std::chrono::steady_clock;
-  /// After a wait in vain, a port is not waited for during this many times the patience (W3).
+  /// After a wait in vain, senders do not wait for the port during this many times the patience
+  /// (W3).
   static constexpr int kRest = 9;
 
   /// `fd`: any description of the file, to ask which ports live.
@@ -70,9 +71,10 @@ class FlowControl {
   /// ports that are behind, and takes the flag from those that are in the way and have used up the
   /// patience (W3). Blocks: never.
   bool admits(std::uint64_t min) noexcept;
-  /// Call this when a batch was sent. It ends the pause, unless a thread still waits for room.
+  /// Call this after a batch was sent. It ends the pause, unless a thread still waits for room.
   void found_room() noexcept;
-  /// How long a waiting thread should sleep after `looks` looks in vain; 0: look again at once.
+  /// How long a waiting thread should sleep after it looked `looks` times in vain; 0: look again at
+  /// once.
   std::chrono::nanoseconds pause_after(unsigned looks) const noexcept;
   /// A thread begins, and ends, to wait for room. Several threads may wait at once.
   void begin_wait() noexcept { ++waiting_threads_; }
@@ -96,7 +98,7 @@ class FlowControl {
     std::chrono::nanoseconds run{0};
     std::uint64_t furthest = 0;      // the furthest place seen
     std::uint64_t pause = 0;         // number of the last pause
-    Clock::time_point not_before{};  // no wait before then, after one in vain
+    Clock::time_point not_before{};  // after a wait in vain, do not wait before then
   };
   struct Behind {
     unsigned slot;

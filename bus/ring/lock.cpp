@@ -27,7 +27,8 @@ std::uint64_t BusLock::acquire() noexcept {
 
 bool BusLock::try_acquire(std::uint64_t& mine) noexcept {
   const std::uint64_t seen = load_relaxed(header_->lock);
-  // The lock names this port, which does not hold it: a stray value, or repair left it behind.
+  // The lock names this port, but this port does not hold it: the value is stray, or repair left
+  // it.
   if (!lock_word::is_free(seen) && lock_word::holder(seen) != slot_) return false;
   mine = lock_word::next_held_by(seen, slot_);
   return compare_and_swap(header_->lock, seen, mine);
@@ -90,7 +91,7 @@ bool BusLock::somebody_else_wishes() const noexcept {
   return wish != 0 && wish != own_wish();
 }
 
-/// Leaves the lock to the port that wishes it; deletes the wish if nobody comes (L5).
+/// Leaves the lock to the port that has written its wish; deletes the wish if no port comes (L5).
 void BusLock::step_back() noexcept {
   const std::uint64_t wish = load_relaxed(header_->wish);
   if (wish == 0 || wish == own_wish()) return;
@@ -105,7 +106,7 @@ void BusLock::step_back() noexcept {
 }
 
 void BusLock::release(std::uint64_t mine) noexcept {
-  // Fails if the lock was taken over: then it is not ours to free. A full barrier either way.
+  // Fails if the lock was taken over: then this port must not free it. A full barrier either way.
   compare_and_swap(header_->lock, mine, lock_word::freed(mine));
 }
 

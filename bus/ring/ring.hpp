@@ -16,8 +16,8 @@
 // end of the chain where it was; so whoever takes the lock after that sees the claim and keeps out
 // of it.
 //
-// I4  Only the claim's owner clears it (or who found the owner dead), and only after its last
-// write.
+// I4  Only the claim's owner clears it, or somebody who found the owner dead; and only after the
+// owner's last write.
 //
 // I5  A batch becomes visible by one CAS of the word at the end of the chain. A late writer's CAS
 // fails, since by I2 the value it expects never comes back: nobody overwrites that word's bytes
@@ -37,9 +37,10 @@
 //     number of its first frame and the count of frames; their entries fill its body exactly. Audit
 //     and repair check that. Readers check each length by itself, and may stop between two entries.
 //
-// A process that dies or stops: before its claim, nothing happened. With a claim, before the
-// commit: others pad around the claim until its owner clears it or is found dead; the oldest frames
-// it made room over are gone. After the commit: the batch is sent, the next writer helps `last`.
+// If a process dies or stops before its claim, the ring has not changed. If it does so between
+// claim and commit, others pad around the claim until its owner clears it or is found dead; the
+// oldest frames, over which it made room, are gone. If it does so after the commit, the batch is
+// sent, and the next writer helps `last`.
 
 #include <algorithm>
 #include <array>
@@ -77,7 +78,7 @@ class Ring {
   std::uint32_t max_frame() const noexcept { return max_frame_; }
   /// Whether records may leave work to their receivers (bus/frame.hpp, Offload).
   bool carries_offloads() const noexcept { return max_super_ != 0; }
-  const FileId& file() const noexcept { return file_; }  ///< not of its header
+  const FileId& file() const noexcept { return file_; }  ///< from the kernel, not from its header
   /// A bound for walks: no call has to follow this many records. (The smallest record takes twice
   /// the alignment, and a pad can stand between two of them.) So a peer that overwrites the chain
   /// can make a call slow, in proportion to the ring's size, but not endless.
@@ -97,7 +98,8 @@ class Ring {
     return load_relaxed(record(position).number);
   }
   /// How many frames were sent on this bus. Each of them has a smaller number. 0 if the chain is
-  /// broken. Bounded, though writers may be fast: gives up with 0 when they lap it again and again.
+  /// broken. Bounded, though writers may be fast: if they lap it again and again, it gives up with
+  /// 0.
   std::uint64_t frames() const noexcept {
     constexpr unsigned kMaxTries = 100;
     for (unsigned tries = 0; tries < kMaxTries; ++tries) {
@@ -115,11 +117,11 @@ class Ring {
   bool fits_alignment(std::uint64_t position) const noexcept {
     return position % kRecordAlign == 0 && position <= UINT64_MAX - 2 * kMaxRingBytes;
   }
-  /// Bytes from the record at `position`, whose word is `w`, to the next one; 0 if `w` is not a
+  /// Bytes from the record at `position`, whose word is `w`, to the next one. 0 if `w` is not a
   /// frame or pad of that position, or has a length that this bus does not allow.
   std::uint64_t step(std::uint64_t w, std::uint64_t position) const noexcept {
     if (word::is_frame_at(w, position)) {
-      // With a mark, a length is greater than that of any frame.
+      // With a mark, a length is greater than the length of any frame.
       const std::uint32_t length = word::length_and_marks(w);
       if (length <= max_frame_) return length >= kMinFrameBytes ? record_bytes(length) : 0;
       const std::uint32_t bytes = word::body_bytes(w);
@@ -136,16 +138,17 @@ class Ring {
     }
     return 0;
   }
-  /// Frames of the record at `position`, whose word is `w` and a frame's: 1, or as many as its
-  /// header says share it. 0 if so many cannot.
+  /// How many frames the record at `position` holds, whose word is the FRAME word `w`: 1, or the
+  /// number in the header of a shared record. 0 if that number is impossible.
   std::uint64_t frames_of(std::uint64_t w, std::uint64_t position) const noexcept {
     if (!word::is_shared(w)) return 1;
     const std::uint64_t frames = load_relaxed(record(position).frames);
     return frames >= 2 && frames <= frames_in(word::body_bytes(w)) ? frames : 0;
   }
-  /// The length of the frame whose entry begins `offset` bytes into the body of a shared record; 0
-  /// if no frame of this bus has it, or the entry does not end within the `body_bytes`. An `offset`
-  /// from an earlier look may be beyond a body that was overwritten meanwhile.
+  /// The length of the frame whose entry begins `offset` bytes into the body of a shared record. 0
+  /// if no frame of this bus can have that length, or if the entry does not end within the
+  /// `body_bytes`. An `offset` from an earlier look may be beyond a body that was overwritten
+  /// meanwhile.
   std::uint32_t entry_at(std::uint64_t position, std::uint32_t offset,
                          std::uint32_t body_bytes) const noexcept {
     if (offset > body_bytes || body_bytes - offset < kEntryHeaderBytes + kMinFrameBytes) return 0;
@@ -161,7 +164,7 @@ class Ring {
     std::uint64_t frames = 0;
     std::uint32_t longest = 0;  // frame, with the virtio_net_hdr before it; 0: I9 does not hold
   };
-  /// Of the record at `position`, whose word is `w` and a frame's.
+  /// The contents of the record at `position`, whose word is the FRAME word `w`.
   Contents contents_of(std::uint64_t w, std::uint64_t position) const noexcept {
     const std::uint32_t body = word::body_bytes(w);
     Contents found{frames_of(w, position), 0};
@@ -193,8 +196,8 @@ inline std::uint64_t body_bytes(const FrameView& frame) noexcept {
 }
 
 /// Which frames of a batch share a record (I9): those that stand next to each other, are short, and
-/// leave no work to their receivers. Whoever reserves room and whoever writes both ask it, frame by
-/// frame; so they agree.
+/// leave no work to their receivers. The code that reserves room and the code that writes both ask
+/// it, frame by frame, so they agree.
 class RecordPlan {
  public:
   /// Longer frames have a record of their own: they gain nothing, by measurement.
@@ -234,7 +237,7 @@ enum class AppendStatus : std::uint8_t {
   lost_lock,  ///< another port took the lock over: nothing was sent, send again
   no_room,    ///< claims leave no room for the batch
   full,       ///< the batch would overrun a port that senders wait for (W1)
-  corrupt,    ///< the chain is not what correct writers write
+  corrupt,    ///< no correct writer writes such a chain
 };
 
 /// Appends batches under the lock. Threads: one at a time.
@@ -291,7 +294,8 @@ class RingWriter {
   unsigned slot_ = 0;
   std::uint32_t incarnation_ = 0;
   // A claim can outlive its lock only through a takeover, which first increases `takeovers` (L2).
-  // So a scan that found the lock still held afterwards is good until that count grows.
+  // So if a scan found the lock still held afterwards, its result stays good until that count
+  // grows.
   std::uint64_t scanned_takeovers_ = UINT64_MAX;
   std::array<std::uint16_t, kSlots> standing_slots_{};  // slots that had a claim at the last scan
   std::size_t standing_count_ = 0;
@@ -303,7 +307,7 @@ class RingWriter {
   std::uint64_t batch_number_ = 0;
 };
 
-/// Which frames a port accepts. The port itself asks, and so do senders, to know whom to wake.
+/// Which frames a port accepts. The port asks, and so do senders, to find the ports to wake.
 struct AddressFilter {
   /// Whether the port behind `slot` accepts frames to `mac` (first byte most significant).
   static bool accepts(const PortSlot& slot, std::uint64_t mac) noexcept;
@@ -340,7 +344,7 @@ class RingReader {
   struct Place {
     std::uint64_t position = 0;  // of the record
     std::uint64_t number = 0;    // of the next frame
-    std::uint32_t entries = 0;   // of the record, passed already
+    std::uint32_t entries = 0;   // entries of the record that were passed
     std::uint32_t offset = 0;    // of the next entry in the record's body
 
     bool operator==(const Place&) const = default;
@@ -348,8 +352,8 @@ class RingReader {
     std::uint64_t passed() const noexcept { return entries == 0 ? 0 : kRecordHeaderBytes + offset; }
   };
   const Place& place() const noexcept { return place_; }
-  /// Of the record that holds the next frame. `first` must not pass it if senders wait for this
-  /// reader.
+  /// The position of the record that holds the next frame. `first` must not pass it if senders wait
+  /// for this reader.
   std::uint64_t position() const noexcept { return place_.position; }
   std::uint64_t next_number() const noexcept { return place_.number; }
   /// Goes to the end of the chain; or to the oldest record, or to the end if that record cannot be
@@ -357,7 +361,7 @@ class RingReader {
   bool seek_end() noexcept;
   bool seek_oldest() noexcept;
   /// Goes back to a place where the reader was. Result: false if that place is no longer in the
-  /// chain. If another record is at its position now, goes to the beginning of that.
+  /// chain. If another record is at its position now, goes to the beginning of that record.
   bool seek_to(const Place& place) noexcept;
 
   /// After a repair: stays where it is, or goes to the oldest record if its place is gone. Result:
@@ -393,7 +397,7 @@ class RingReader {
   static constexpr std::size_t kChunkRecords = 32;
   enum class Passed : std::uint8_t { delivered, own, filtered, refused };
   /// Successive frames of one record that were passed in the same way. `refused`: the frame is not
-  /// deliverable, or the rest of a shared record is not; no correct writer writes such.
+  /// deliverable, or the rest of a shared record is not; no correct writer writes such frames.
   struct ChunkEntry {
     std::uint64_t position;  // of the record
     std::uint32_t bytes;     // of the frames, without their Offload
@@ -463,7 +467,7 @@ class RingReader {
   Place place_;
   bool behind_pad_ = false;         // the record before place_ was a pad
   std::uint64_t known_end_ = 0;     // of the chain, at the last look
-  std::uint64_t lapped_until_ = 0;  // if it is lapped before this position, that is soon again
+  std::uint64_t lapped_until_ = 0;  // an overrun before here follows too soon on the last
   std::size_t lent_frames_ = 0;
   Chunk lent_;  // valid while frames are lent
 
@@ -475,7 +479,7 @@ class RingReader {
     std::array<std::byte, kMaxSuperFrameBytes> frame;
     std::array<std::byte, kMaxSuperFrameBytes> segment;  // a segment that must be cut short
   };
-  std::unique_ptr<Cutting> cutting_;  // null where nothing needs splitting
+  std::unique_ptr<Cutting> cutting_;  // null if no super-frame needs splitting
 };
 
 }  // namespace shmif::bus

@@ -11,13 +11,13 @@ namespace {
 
 constexpr unsigned kChunksPerCall = 64;
 constexpr unsigned kOverrunsPerCall = 4;
-/// How far ahead a reader requests cache lines, and how much must be there to read.
+/// How far ahead a reader requests cache lines, and how many bytes must be there to do so.
 constexpr std::uint64_t kReadAhead = 4096;  // within a larger frame, the hardware does that itself
 constexpr std::uint64_t kWorthwhile = 512;
-constexpr std::uint64_t kSmallRecord = 512;  // in place, only such are requested
+constexpr std::uint64_t kSmallRecord = 512;  // in place, requests only smaller records
 
-/// How much of the ring a reader leaves out that is lapped again within as much. In a large ring, a
-/// walk over an eighth would take long.
+/// A reader that is lapped again within this many bytes skips as many. In a large ring, a walk over
+/// an eighth would take long.
 std::uint64_t head_start(const Ring& ring) noexcept {
   return std::min(ring.bytes() / 8, std::uint64_t{1} << 20U);
 }
@@ -38,7 +38,7 @@ std::uint16_t more_segments_of(const FrameView& super_frame) noexcept {
   return static_cast<std::uint16_t>(segments_of_super_frame(super_frame) - 1);
 }
 
-/// Of a frame whose 14 bytes, and two more, can be read.
+/// The address at `payload`, of which 8 bytes can be read: an address and two more.
 std::uint64_t address_at(const std::byte* payload) noexcept {
   std::uint64_t raw = 0;
   copy_from_shared(reinterpret_cast<std::byte*>(&raw), payload, sizeof raw);
@@ -118,7 +118,7 @@ ReadStatus RingReader::release(ReadTally& tally, std::size_t& torn) noexcept {
 /// Moves past a chunk. `torn`: how many of its delivered frames, counted from the first, had been
 /// overwritten.
 ReadStatus RingReader::pass(const Chunk& chunk, ReadTally& tally, std::size_t& torn) noexcept {
-  fence_loads();  // I6: the copying, or the use of lent frames, came before this look
+  fence_loads();  // I6: first the copying, or the use of lent frames; then this look
   const std::uint64_t first = load_acquire(ring_.header().first);
   std::span<const ChunkEntry> whole = chunk.entries();
   if (first > place_.position) {
@@ -150,7 +150,8 @@ ReadStatus RingReader::pass(const Chunk& chunk, ReadTally& tally, std::size_t& t
     }
     passed += e.frames;
   }
-  // Overwritten before they were read, left out by repair behind a pad (I8), or refused.
+  // These frames were overwritten before they were read, left out by repair behind a pad (I8), or
+  // refused.
   tally.lost_frames += chunk.end.number - place_.number - passed;
   go_to(chunk.end, chunk.behind_pad);
   return chunk.status == ReadStatus::corrupt ? resume_after_corruption(tally) : chunk.status;
@@ -162,7 +163,7 @@ std::size_t RingReader::delivered_in(std::span<const ChunkEntry> entries) noexce
   return frames;
 }
 
-/// Bytes from a place to a record; 0 if that is not behind it.
+/// Bytes from a place to a record; 0 if the record is not behind the place.
 std::uint64_t RingReader::bytes_since(const Place& place, std::uint64_t position) noexcept {
   const std::uint64_t from = place.position + place.passed();
   return position > from ? position - from : 0;
@@ -204,7 +205,8 @@ ReadStatus RingReader::read_chunks(FrameBatch& into, ReadTally& tally) noexcept 
     if (i == 0 || status == ReadStatus::overrun) goal = known_end_;
     // Segments never share a call with lent frames: release() counts from the first lent one.
     if (in_ring == InRing::yes && into.size() != had) break;
-    // The number does not tell: behind a pad, a peer can raise it while the reader stands still.
+    // The number does not show that: behind a pad, a peer can raise it while the reader stands
+    // still.
     const bool stands = place_.position == before.position && place_.entries == before.entries;
     if (into.full() || (status == ReadStatus::more && stands)) break;
   }
@@ -229,7 +231,7 @@ void RingReader::follow(FrameBatch& into, Chunk& chunk) noexcept {
   const std::uint64_t most = chunk_bytes<in_ring>();
   bool behind_pad = behind_pad_;
   ReadStatus status = ReadStatus::more;
-  while (chunk.has_room() && at.position - begin <= most) {  // which hostile pads cannot make wrap
+  while (chunk.has_room() && at.position - begin <= most) {  // hostile pads cannot make it wrap
     const std::uint64_t p = at.position;
     const std::uint64_t w = ring_.word_at(p);  // SYNC POINT COMMIT, the reader's side (I5)
     const std::uint64_t step = ring_.step(w, p);
@@ -246,8 +248,8 @@ void RingReader::follow(FrameBatch& into, Chunk& chunk) noexcept {
     const std::uint64_t number = ring_.number_at(p);
     const std::uint64_t frames = ring_.frames_of(w, p);
     const std::uint64_t max = behind_pad && at.entries == 0 ? frames_in(ring_.bytes()) : 0;
-    // A number that is less fails, too, since the difference wraps. Inside of a record, `entries`
-    // of its frames were passed, so it must have more.
+    // A smaller number fails, too, since the difference wraps. If the reader is inside of a record,
+    // it has passed `entries` of its frames, so the record must have more.
     if (number + at.entries - at.number > max || at.entries >= frames) [[unlikely]] {
       status = ReadStatus::corrupt;
       break;
@@ -282,10 +284,10 @@ void RingReader::follow(FrameBatch& into, Chunk& chunk) noexcept {
   chunk.status = status;
 }
 
-// The lines come from the cache of a sender's CPU, or from where they went from there. They are on
-// their way while the frames before them are read. Behind the known end, the lines of a batch that
-// is being written come, too: the sender is done with most of them. If frames come one by one, it
-// would have to take them back.
+// The lines are in the cache of a sender's CPU, or where they went from there. They travel while
+// the reader reads the frames before them. Behind the known end, this requests the lines of a batch
+// that is being written, too: the sender is done with most of them. If frames come one by one, the
+// sender would have to take the lines back, so then it requests nothing.
 /// Requests the lines that are kReadAhead of `bytes` at `position`.
 [[gnu::always_inline]] inline void RingReader::request(std::uint64_t position,
                                                        std::uint64_t bytes) const noexcept {
@@ -339,7 +341,7 @@ RingReader::Took RingReader::take_shared(const Origin& from, std::uint32_t body_
   return took;
 }
 
-/// The next view of the batch, with what a record says of each of its frames.
+/// The next view of the batch, filled with the values that a record has for each of its frames.
 [[gnu::always_inline]] inline FrameView& RingReader::next_view(FrameBatch& into, const Origin& from,
                                                                std::uint64_t number) noexcept {
   FrameView& view = into.next();
@@ -457,12 +459,12 @@ ReadStatus RingReader::take_super_frame(FrameBatch& into, ReadTally& tally) noex
   copy_from_shared(c.frame.data(), payload + kVnetBytes, bytes);
   fence_loads();  // I6, for this record alone: it must be whole to be split
   if (load_acquire(ring_.header().first) > p) return resume_after_overrun(tally);
-  // The walk has counted what is missing in front of it.
+  // The walk has counted the frames that are missing in front of it.
   if (c.like.number != place_.number) return resume_after_corruption(tally);
   go_to({p + step, c.like.number + 1});
   const bool sound = is_deliverable({c.frame.data(), bytes}, offload, ring_.max_frame()) &&
                      c.segments.begin({c.frame.data(), bytes}, offload);
-  if (!sound) {  // no correct sender sends it: see Attachment::send
+  if (!sound) {  // no correct sender sends such a frame: see Attachment::send
     c.segments = {};
     ++tally.corrupt;
     ++tally.lost_frames;
@@ -566,7 +568,7 @@ bool RingReader::seek_oldest() noexcept {
   return seek_end();
 }
 
-/// Whether the reader waits at an end that is no end any more. A commit replaces EMPTY before
+/// Whether the reader waits at a place that is no longer the end. A commit replaces EMPTY before
 /// `last` passes its place (I7). So an EMPTY in front of `last` was left by a chain that a repair
 /// has replaced, and nobody will commit there.
 bool RingReader::is_stranded() const noexcept {
@@ -575,8 +577,8 @@ bool RingReader::is_stranded() const noexcept {
   return last > p && ring_.fits_alignment(p) && ring_.word_at(p) == word::empty(p);
 }
 
-/// Goes to the first record that begins at `position` or behind it; to the end if there is none
-/// within so many `steps`.
+/// Goes to the first record that begins at `position` or behind it; to the end if no such record is
+/// found within so many `steps`.
 bool RingReader::seek_behind(std::uint64_t position, std::uint64_t steps) noexcept {
   std::uint64_t p = load_acquire(ring_.header().first);
   for (; p < position && steps > 0; --steps) {

@@ -6,8 +6,8 @@
 namespace shmif::bus {
 namespace {
 
-/// How much of the ring is freed beyond what a batch needs: 1/64 of the history saves a CAS nearly
-/// every time.
+/// How much of the ring is freed beyond what a batch needs. At 1/64 of the history, nearly every
+/// batch saves a CAS.
 constexpr std::uint64_t kRoomShare = 64;
 
 /// How far ahead of the walk over the oldest records their cache lines are requested.
@@ -121,7 +121,7 @@ AppendStatus RingWriter::fill_claim(std::uint64_t lock, std::uint64_t chain_end,
   if (room != AppendStatus::done) return room;
   fence_stores();  // I6: `first` is seen to have passed before any byte changes
   const std::uint64_t first_word = write_records(chain_end, claim.begin, frames, time_ns);
-  // I5: the commit. SYNC POINT COMMIT: everything written above is seen by who reads this word.
+  // I5: the commit. SYNC POINT COMMIT: whoever reads this word sees everything written above.
   const std::uint64_t commit =
       claim.begin == chain_end ? first_word : word::pad(chain_end, claim.begin - chain_end);
   return compare_and_swap(ring_.record(chain_end).word, word::empty(chain_end), commit)
@@ -130,8 +130,8 @@ AppendStatus RingWriter::fill_claim(std::uint64_t lock, std::uint64_t chain_end,
 }
 
 // Readers hold these lines from the last lap, and a CPU that shares no cache with theirs waits for
-// each of them. So they are on their way while the records before them are written. Where they are
-// beyond the claim, the next batch will need them; nothing is written.
+// each of them. So they are requested early, and travel while the records before them are written.
+// Lines beyond the claim are only fetched, not written: the next batch will need them.
 void RingWriter::request_for_writing(std::uint64_t position, std::uint64_t bytes) const noexcept {
   for (std::uint64_t at = 0; at < bytes; at += kLineBytes) {
     prefetch_to_write(ring_.record(position + at).word);
@@ -151,7 +151,7 @@ void RingWriter::request_for_writing(std::uint64_t position, std::uint64_t bytes
   copy_to_shared(body, frame.bytes.data(), frame.size());
 }
 
-// Of each record, the beginning is written last. Readers poll the line where the first one begins:
+// The beginning of each record is written last. Readers poll the line where the first one begins:
 // each store to it takes the line back from them, and the stores behind it would wait for that.
 /// Writes all records of a batch, and EMPTY behind them. Result: the word of the first record.
 std::uint64_t RingWriter::write_records(std::uint64_t chain_end, std::uint64_t begin,
@@ -218,8 +218,8 @@ AppendStatus RingWriter::make_room(std::uint64_t lock, std::uint64_t end,
     const std::uint64_t first = load_acquire(h.first);
     if (first >= target) return AppendStatus::done;
     if (target > limit) return AppendStatus::full;
-    // Further than needed, so that the cache line of `first`, which every reader looks at, changes
-    // seldom.
+    // Free more than needed, so that the cache line of `first`, which every reader looks at,
+    // changes seldom.
     const std::uint64_t generous = std::min(target + ring_.bytes() / kRoomShare, limit);
     // Whole records only, and never beyond the end of the chain: EMPTY has no step.
     std::uint64_t p = first;
@@ -227,8 +227,8 @@ AppendStatus RingWriter::make_room(std::uint64_t lock, std::uint64_t end,
     while (p < generous && step != 0 && steps > 0) {
       --steps;
       step = ring_.step(ring_.word_at(p), p);
-      // Readers may have its cache line. It comes while others are walked. Records of a stream have
-      // similar sizes.
+      // Readers may have its cache line. The line comes while other records are walked. Records of
+      // a stream have similar sizes.
       prefetch_to_write(ring_.record(p + kRecordsAhead * step).word);
       p += step;
     }
@@ -244,8 +244,8 @@ AppendStatus RingWriter::make_room(std::uint64_t lock, std::uint64_t end,
 bool RingWriter::place(std::uint64_t chain_end, std::uint64_t need,
                        std::uint64_t& begin) const noexcept {
   begin = chain_end;
-  // Steps over claims until none is in the way. The batch and its pad must not reach round to the
-  // end of the chain.
+  // Steps over claims until no claim is in the way. The batch and its pad must not reach round to
+  // the end of the chain.
   for (bool moved = true; moved;) {
     moved = false;
     for (std::size_t i = 0; i < claim_count_; ++i) {
