@@ -9,12 +9,13 @@ bool is_stopped(char state) noexcept {
   return state == 'T' || state == 't';
 }
 
-/// What is left of an interval when running and waiting are known.
+/// Divides the rest of an interval, which is neither running nor waiting, among stopped, held and
+/// asleep.
 void share_out(TaskTime& time, const TaskStep& step, char before) noexcept {
   const double rest = std::max(0.0, 1 - time.running - time.waiting);
   const int stopped = int{is_stopped(before)} + int{is_stopped(step.state)};
   if (stopped > 0) {
-    time.stopped = stopped == 2 ? rest : rest / 2;  // begin or end lie somewhere in the interval
+    time.stopped = stopped == 2 ? rest : rest / 2;  // it began or ended within the interval
     time.asleep = rest - time.stopped;
   } else if (before == 'R' && step.state == 'R' && step.voluntary == 0) {
     time.held = rest;
@@ -27,7 +28,7 @@ void share_out(TaskTime& time, const TaskStep& step, char before) noexcept {
 
 std::vector<TaskTime> account_of(const WhySeries& series, const TaskSeries& task) {
   std::vector<TaskTime> times(task.steps.size());
-  double late_run = 0, late_wait = 0;  // seconds that were counted after the interval
+  double late_run = 0, late_wait = 0;  // seconds counted after their interval
   for (std::size_t i = task.steps.size(); i-- > 0;) {
     const TaskStep& step = task.steps[i];
     const double length = series.seconds_of(task.first + i);
@@ -41,7 +42,7 @@ std::vector<TaskTime> account_of(const WhySeries& series, const TaskSeries& task
     times[i].running = ran / length;
     times[i].waiting = waited / length;
     share_out(times[i], step, before);
-    if (before != 'R') continue;  // it was not ready: nothing began before this interval
+    if (before != 'R') continue;  // not ready before: nothing belongs to earlier intervals
     late_run = run - ran;
     late_wait = wait - waited;
   }

@@ -1,12 +1,13 @@
 #pragma once
-// How a thread spent each interval: with a CPU, waiting for one, stopped, asleep.
+// How a thread spent each interval: running, waiting for a CPU, held, stopped or asleep.
 //
 // The kernel counts a wait when it ends: the run delay of a thread that still waits does not grow.
-// Likewise it counts running time at ticks, so some of it appears an interval later. So when an
-// interval has more time than it is long, the rest belongs before it, as long as the thread was
-// ready to run at the border (state R). When a thread was ready at both ends of an interval and
-// never slept in it, it was ready all the time: time that nobody counted is `held`. That is a wait
-// that has not ended, a quota of its control group, or a CPU that the hypervisor took.
+// It counts running time at ticks, so some of that appears an interval later. So if an interval has
+// more counted time than its length, the rest belongs to the interval before, provided that the
+// thread was ready to run at the border (state R). If a thread was ready at both ends of an
+// interval and never slept in it, it was ready all the time. The time that the kernel did not count
+// is then `held`: a wait that has not ended, a quota of the control group, or a CPU that the
+// hypervisor took.
 //
 // Threads: any. Blocks: never.
 

@@ -14,11 +14,11 @@
 namespace shmif::perf {
 namespace {
 
-/// A cause, and what it is ordered by.
+/// A cause, and the values by which causes are ordered.
 struct Weighed {
   Cause cause;
   double held_s = 0;
-  std::size_t number = 0;  ///< in which order it was found: settles a tie
+  std::size_t number = 0;  ///< the order in which it was found, for ties
 };
 
 Weighed weighed(const WhySeries& series, const Evidence& evidence, const CauseWindow& window,
@@ -56,7 +56,7 @@ std::string explains_text(const Cause& cause) {
   return "; that explains " + percent_text(*cause.of_losses_share) + " of its lost frames";
 }
 
-/// The faults that were asked for, which nothing else needs to explain.
+/// Adds the requested faults. They explain their losses, so no other cause has to.
 void add_faults(const WhySeries& series, const JobTraffic& traffic, Losses& losses,
                 std::vector<Weighed>& found) {
   if (series.ends_s.empty()) return;
@@ -85,14 +85,15 @@ void add_faults(const WhySeries& series, const JobTraffic& traffic, Losses& loss
   }
 }
 
-/// How many packets of a counter have explained the losses of some job.
+/// How many packets of each counter have already explained losses of some job.
 using Spent = std::map<std::tuple<const void*, CauseKind, std::size_t>, std::uint64_t>;
 
-/// Adds what counters of packets show. Result: what is left for a receiver that was held back.
-/// Datagrams that its socket dropped are among these: it was held back, and so its socket was full.
+/// Adds the causes that counters of packets show. Result: the losses that remain for a receiver
+/// that was held back. They include the datagrams that its socket dropped, because a receiver that
+/// is held back lets its socket become full.
 Losses add_counted(const WhySeries& series, std::size_t job, bool of_port, Losses& losses,
                    Spent& spent, std::vector<Weighed>& found) {
-  constexpr std::uint64_t kFewDrops = 10;  // single packets that nobody misses
+  constexpr std::uint64_t kFewDrops = 10;  // fewer packets are not worth a sentence
   Losses on_the_way = losses;
   for (const Counted& counted : counted_of(series, job)) {
     for (const CountedWindow& window : counted_windows(series, counted)) {
@@ -179,7 +180,8 @@ std::vector<Cause> find_causes(const WhySeries& series, std::span<const JobTraff
              std::to_string(one.held_s) + " s: " + one.cause.sentence;
     });
     if (causes.size() >= kMaxCauses) break;
-    // Of several threads the one that was held back longest is told; counters are told each.
+    // If several threads have the same cause, name only the one that was held back longest. Name
+    // each counter.
     const bool told =
         !is_counted(one.cause.cause) && std::ranges::any_of(causes, [&](const Cause& other) {
           return other.job == one.cause.job && other.cause == one.cause.cause &&

@@ -1,5 +1,5 @@
 #pragma once
-// What held a job back, for how long, and what it cost.
+// Describes what held a job back, for how long, and what it cost.
 
 #include <cstddef>
 #include <cstdint>
@@ -21,9 +21,9 @@ enum class CauseKind : std::uint8_t {
   memory,          ///< waited for pages, or was at its memory limit
   bus_lock,        ///< waited for the lock of the bus
   bus_pause,       ///< a sender waited for slow ports
-  // Counted packets:
-  requested_faults,  ///< the faults that the job's options ask for took them
-  fault_queue,       ///< too many of them waited for a requested delay or rate
+  // The following are known by counts of packets:
+  requested_faults,  ///< faults that the job's options request took the packets
+  fault_queue,       ///< too many waited for a requested delay or rate
   receive_buffer,    ///< the receiver did not read its UDP socket fast enough
   socket_memory,     ///< the kernel's memory for UDP was used up
   reassembly,        ///< fragments of a packet were missing
@@ -59,7 +59,7 @@ constexpr const char* word_of(CauseKind kind) noexcept {
   return "";
 }
 
-/// The kind of that word; empty if there is none.
+/// The kind with this word; empty for another word.
 constexpr std::optional<CauseKind> cause_kind_of(std::string_view word) noexcept {
   for (auto kind = CauseKind::waited_for_cpu; kind <= CauseKind::qdisc;
        kind = static_cast<CauseKind>(static_cast<int>(kind) + 1)) {
@@ -68,11 +68,12 @@ constexpr std::optional<CauseKind> cause_kind_of(std::string_view word) noexcept
   return std::nullopt;
 }
 
-/// The user asked for it: it is named before all others.
+/// Whether the user asked for this. Such causes come before all others.
 constexpr bool is_requested(CauseKind kind) noexcept {
   return kind == CauseKind::requested_faults;
 }
-/// It is known by a count of packets, and not by the time for which it held the job back.
+/// Whether the cause is known by a count of packets, and not by the time for which it held the job
+/// back.
 constexpr bool is_counted(CauseKind kind) noexcept {
   return kind >= CauseKind::requested_faults || kind == CauseKind::device_queue;
 }
@@ -81,25 +82,26 @@ struct Cause {
   std::string job;
   CauseKind cause = CauseKind::waited_for_cpu;
   double begin_s = 0, end_s = 0;  ///< since the begin of the watch or of the run
-  /// 0 to 1: for which share of that time the job was held back. Of counted packets: which share of
-  /// the packets was lost.
+  /// 0 to 1: the share of that time for which the job was held back. For counted packets: the share
+  /// of the packets that was lost.
   double share = 0;
-  /// Which share of all frames that the job lost this explains: those that fell into that time, as
-  /// far as nothing else explains them, and no more than were counted or could come while the job
-  /// was held back. Empty: its losses are not known, or it lost none.
+  /// The share of all frames lost by the job that this cause explains. These losses fell into that
+  /// time, and no other cause explains them. They are no more than were counted, or than could come
+  /// while the job was held back. Empty if the job lost no frames, or its losses are not known.
   std::optional<double> of_losses_share;
-  std::string sentence;  ///< all of that for people, with the evidence
+  std::string sentence;  ///< all of this as text, with the evidence
 };
 
-/// The losses that a cause explains, for the order of causes. What held a job back for a small part
-/// of a time may have little to do with what it lost then; what was counted has.
+/// The losses that a cause explains, for the order of causes. A cause that held a job back for a
+/// small part of a time may have little to do with the losses of that time, so its share counts.
+/// Counted packets are certain.
 inline double loss_weight(const Cause& cause) noexcept {
   const bool sure = is_counted(cause.cause);
   return cause.of_losses_share.value_or(0) * (sure ? 1 : cause.share);
 }
 
-/// The order of causes: requested faults, then by losses, then by the time that the job was held
-/// back.
+/// The order of causes: requested faults first, then by losses, then by the time that the job was
+/// held back.
 inline bool weighs_more(const Cause& a, const Cause& b) noexcept {
   if (is_requested(a.cause) != is_requested(b.cause)) return is_requested(a.cause);
   const double losses_a = loss_weight(a);
@@ -116,13 +118,13 @@ struct MissingSource {
 
 /// What held the jobs of a run back. Times count from the start of the run's first jobs.
 struct RunCauses {
-  std::vector<Cause> causes{};  ///< the heaviest first; empty: nothing held them back
-  /// Why the jobs were not watched; empty: they were.
+  std::vector<Cause> causes{};  ///< the heaviest first; empty if no job was held back
+  /// Why the jobs were not watched; empty if they were.
   std::string why_unknown = "no job was watched";
-  double seconds = 0;                    ///< for how long they were watched
-  std::size_t looks = 0;                 ///< how often somebody looked, after the first time
-  double own_share = 0;                  ///< CPU time of the looks, as a share of that of one CPU
-  std::vector<MissingSource> missing{};  ///< what could not be seen
+  double seconds = 0;                    ///< how long they were watched
+  std::size_t looks = 0;                 ///< how many looks there were, without the first
+  double own_share = 0;                  ///< CPU time of the looks, as a share of one CPU
+  std::vector<MissingSource> missing{};  ///< sources that could not be read
 };
 
 }  // namespace shmif::perf

@@ -11,13 +11,13 @@
 namespace shmif::perf {
 namespace {
 
-/// What the IP stack loses on the way in, or out.
+/// A place where the IP stack loses packets on the way in, or out.
 struct Place {
   NetLoss loss;
   CauseKind kind;
   bool inwards;
   const char* thing;
-  const char* words;  ///< "{}": the number
+  const char* words;  ///< "{}" becomes the number
   const char *v4, *v6;
 };
 
@@ -53,7 +53,7 @@ bool concerns(const WatchedJob& job, NetLoss loss) {
   return job.uses_udp || job.uses_tcp;
 }
 
-/// Which directions of a namespace the job's frames pass.
+/// The directions in which the job's frames pass a namespace.
 struct Passed {
   std::uint64_t net = 0;
   bool inwards = false, outwards = false;
@@ -84,7 +84,7 @@ void add_stack(const WhySeries& series, std::size_t job, const Passed& way, bool
     for (const NetSeries& net : series.nets) {
       if (net.net != way.net) continue;
       Counted one{.kind = place.kind, .job = job, .first = net.first, .thing = place.thing};
-      // TCP sends again what was lost, so no losses would tell.
+      // TCP sends lost data again, so the job's losses do not show these.
       one.named_anyway = place.loss == NetLoss::retransmits || place.loss == NetLoss::listen_queue;
       bool v4 = false, v6 = false;
       for (const NetStep& step : net.steps) {
@@ -140,7 +140,7 @@ void add_devices(const WhySeries& series, std::size_t job, const Passed& way,
   }
 }
 
-/// The queues of the CPUs, which packets of all interfaces pass.
+/// Adds the queues of the CPUs. Packets of all interfaces pass them.
 void add_cpus(const WhySeries& series, std::size_t job, std::vector<Counted>& all) {
   Counted one{.kind = CauseKind::softirq, .job = job, .named_anyway = true};
   for (const MachineStep& step : series.machine) {

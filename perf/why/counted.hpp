@@ -1,6 +1,6 @@
 #pragma once
 // Causes that are known by a count of lost packets: requested faults, the IP stack, queues and
-// interfaces. A cause explains no more losses than its count. Internal to perf/why.
+// interfaces. A cause explains at most as many losses as its count. Internal to perf/why.
 
 #include <cstddef>
 #include <cstdint>
@@ -23,18 +23,18 @@ struct Counted {
   std::size_t job = 0;
   std::size_t first = 0;
   std::vector<CountedStep> steps{};
-  const void* source = nullptr;  ///< the series: its packets explain losses once, whoever lost them
-  bool named_anyway = false;     ///< worth a sentence also when no losses are known
-  /// "the interface tap0 dropped {} that were to be sent": `thing` with its number goes there.
+  const void* source = nullptr;  ///< the series: its packets explain losses only once, of any job
+  bool named_anyway = false;     ///< worth a sentence even if no losses are known
+  /// "the interface tap0 dropped {} that were to be sent". The number and `thing` replace the "{}".
   std::string words{};
   std::string thing = "packet";
 };
 
-/// The counters that can have lost packets for the job, in the order in which losses are given to
-/// them: those on the way first, the receiver's own socket last.
+/// The counters of places that can have lost packets of the job. Losses are assigned to them in
+/// this order: first the places on the way, last the receiver's own socket.
 std::vector<Counted> counted_of(const WhySeries& series, std::size_t job);
 
-/// A time in which a counter grew. Gaps that are shorter than kJoinSeconds are part of it.
+/// A time in which a counter grew, with gaps shorter than kJoinSeconds.
 struct CountedWindow {
   std::size_t begin = 0, end = 0;  ///< numbers of intervals; the end is not part of it
   std::uint64_t lost = 0, passed = 0;

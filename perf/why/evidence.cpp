@@ -7,14 +7,14 @@
 namespace shmif::perf {
 namespace {
 
-/// What a migration costs: the kernel itself takes a thread for cache-hot for this long
+/// The cost of a migration: the kernel itself treats a thread as cache-hot for this long
 /// (sched_migration_cost_ns).
 constexpr double kMigrationSeconds = 500e-6;
-/// What a page from a disk, or a reclaim at the limit of a control group, costs at least.
+/// The least cost of a page from a disk, or of a reclaim at the limit of a control group.
 constexpr double kFaultSeconds = 100e-6;
-/// Threads choose their CPUs when they begin. Later, somebody else did.
+/// Threads choose their CPUs when they begin. A later change was made by somebody else.
 constexpr double kSettledSeconds = 1;
-/// The longest period of a quota: a throttled time is counted when it ends.
+/// The longest period of a quota. The kernel counts a throttled time when it ends.
 constexpr double kLongestPeriod = 1;
 
 /// The values of one thread for each cause.
@@ -40,8 +40,8 @@ const CpuStep* cpu_of(const WhySeries& series, std::size_t interval, int cpu) {
   return at == cpus.end() ? nullptr : &*at;
 }
 
-/// Seconds for which the group was throttled in each interval. More than an interval holds belongs
-/// to those before it.
+/// Seconds for which the group was throttled in each interval. If an interval has more than its
+/// length, the rest belongs to the intervals before.
 std::vector<double> throttled_seconds(const WhySeries& series, const GroupSeries& group) {
   std::vector<double> seconds(series.ends_s.size());
   double late = 0, since = 0;
@@ -56,7 +56,8 @@ std::vector<double> throttled_seconds(const WhySeries& series, const GroupSeries
   return seconds;
 }
 
-/// The part of an interval for which memory was short, if the thread itself met that.
+/// The part of an interval for which memory was short; 0 unless the thread itself had major faults,
+/// or its group was at its limit.
 double memory_share(const WhySeries& series, std::size_t interval, const TaskStep& step) {
   const GroupStep* group = nullptr;
   if (step.group != kNowhere) {
@@ -75,7 +76,7 @@ double memory_share(const WhySeries& series, std::size_t interval, const TaskSte
   return std::min(1.0, std::max(counted, pressed) / series.seconds_of(interval));
 }
 
-/// Divides what held the thread in one interval among the causes.
+/// Divides the time that the thread was held back in one interval among the causes.
 void divide(const WhySeries& series, const TaskSeries& task, std::size_t i, TaskTime time,
             double throttled_share, TaskValues& values) {
   const TaskStep& step = task.steps[i];
@@ -86,7 +87,8 @@ void divide(const WhySeries& series, const TaskSeries& task, std::size_t i, Task
   values.stopped[i] = time.stopped;
   values.memory[i] = memory_share(series, interval, step);
   values.migrated[i] = std::min(1.0, step.migrations * kMigrationSeconds / length);
-  // A thread that a quota takes from its CPU is not asleep, although nobody counts a wait.
+  // A thread that a quota takes from its CPU is not asleep, although the kernel does not count a
+  // wait.
   const bool was_pushed = step.involuntary > 0 || step.state == 'R' || time.waiting > 0;
   const double ready = time.waiting + time.held + (was_pushed ? time.asleep : 0);
   const double throttled = std::min(throttled_share, ready);
@@ -119,7 +121,7 @@ std::vector<double> throttled_shares(const WhySeries& series, const TaskSeries& 
   return shares;
 }
 
-/// For each time that somebody moved the thread from its CPU.
+/// Evidence for each time that somebody moved the thread from its CPU.
 std::vector<Evidence> moves_of(const TaskSeries& task) {
   std::vector<Evidence> moves;
   for (const AffinityChange& change : task.changes) {
@@ -168,8 +170,8 @@ std::vector<Evidence> task_evidence(const WhySeries& series, const TaskSeries& t
 
 namespace {
 
-/// Makes shares of intervals from seconds that were counted at the end of a wait: more than an
-/// interval holds belongs to those before it.
+/// Turns seconds that were counted at the end of a wait into shares of intervals. If an interval
+/// has more than its length, the rest belongs to the intervals before.
 std::vector<double> shares_before(const WhySeries& series, std::size_t first,
                                   const std::vector<double>& seconds) {
   std::vector<double> shares(seconds.size());
@@ -184,11 +186,11 @@ std::vector<double> shares_before(const WhySeries& series, std::size_t first,
   return shares;
 }
 
-/// How long a port waited for the lock in an interval, at least.
+/// The least time that a port waited for the lock in an interval.
 double lock_seconds(const WhySeries& series, const PortSeries& port, std::size_t step) {
   constexpr double kCooldownSeconds = 50e-6;  // a sleep for the lock lasts at least that long
-  constexpr double kPatienceSeconds = 0.1;    // with a living holder that makes no progress
-  constexpr std::uint32_t kManySleeps = 50;   // of 800 us each, that are half of the patience
+  constexpr double kPatienceSeconds = 0.1;    // before a takeover from a living holder
+  constexpr std::uint32_t kManySleeps = 50;   // of 800 us each: about half of the patience
   const std::uint32_t sleeps = port.steps[step].lock_sleeps;
   const double slept = sleeps * kCooldownSeconds;
   if (sleeps < kManySleeps) return slept;

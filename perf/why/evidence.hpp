@@ -1,5 +1,5 @@
 #pragma once
-// How much each cause held a job back, interval by interval. Internal to perf/why.
+// Shows how much each cause held a job back in each interval. Internal to perf/why.
 
 #include <cstddef>
 #include <cstdint>
@@ -11,21 +11,21 @@
 
 namespace shmif::perf {
 
-/// A cause of one job as the values of its intervals, and how to tell it in a sentence.
+/// One cause of one job: its value in each interval, and what its sentence needs.
 struct Evidence {
   CauseKind kind{};
   std::size_t job = 0;
   std::size_t first = 0;
   std::vector<double> values{};
   double threshold = 0;
-  const TaskSeries* task = nullptr;        ///< whom it held back; null: the job as a whole
-  const PortSeries* port = nullptr;        ///< of bus_lock and bus_pause
-  const AffinityChange* change = nullptr;  ///< of migrated: always worth naming
+  const TaskSeries* task = nullptr;        ///< the thread that it held back; null: the whole job
+  const PortSeries* port = nullptr;        ///< for bus_lock and bus_pause
+  const AffinityChange* change = nullptr;  ///< for migrated; always worth naming
 };
 
-/// Of one thread: waits, stops, quotas, steal, softirqs, migrations, memory.
+/// The evidence of one thread: waits, stops, quotas, steal, softirqs, migrations, memory.
 std::vector<Evidence> task_evidence(const WhySeries& series, const TaskSeries& task);
-/// Of a port of a watched job.
+/// The evidence of a port of a watched job.
 std::vector<Evidence> port_evidence(const WhySeries& series, const PortSeries& port);
 
 /// The evidence in words, without what happened to the traffic: "rx was runnable but not running

@@ -28,7 +28,7 @@ GroupWatch::GroupWatch(const KernelFiles& files) : files_(files) {
   read_mounts();
 }
 
-/// Lines as "30 25 0:26 /root /where rw shared:4 - cgroup cgroup rw,cpu".
+/// Reads lines such as "30 25 0:26 /root /where rw shared:4 - cgroup cgroup rw,cpu".
 void GroupWatch::read_mounts() {
   const auto text = files_.read("/proc/self/mountinfo");
   if (!text) return;
@@ -55,7 +55,8 @@ const GroupWatch::Mount* GroupWatch::mount_of(std::string_view controller) const
   return nullptr;
 }
 
-/// The file in the group at `path`, and in each above it but the first, which has no limits.
+/// Adds the file of the group at `path` and of each group above it, except the root, which has no
+/// limits.
 void GroupWatch::add_sources(Group& group, const Mount& mount, std::string path, Source::Of of,
                              const char* file) const {
   // "/rig2" is not below "/rig".
@@ -69,7 +70,7 @@ void GroupWatch::add_sources(Group& group, const Mount& mount, std::string path,
   }
 }
 
-/// A line as "4:cpu,cpuacct:/rig", or "0::/rig" of version 2.
+/// Reads a line such as "4:cpu,cpuacct:/rig", or "0::/rig" of version 2.
 void GroupWatch::add_line(Group& group, GroupSeries& series, std::string_view line) {
   const std::size_t first = line.find(':');
   const std::size_t second = line.find(':', first + 1);
@@ -124,8 +125,8 @@ std::uint16_t GroupWatch::find(std::string_view text, WhySeries& series) {
   return number;
 }
 
-/// Adds what grew between the last look and this one. Result: false if that is not known, because
-/// the file could not be read at one of them.
+/// Adds how much the counts grew since the last look. Result: false if this is not known, because
+/// the file could not be read at both looks.
 bool GroupWatch::read(Source& source, GroupStep& step, WhySeries& series) {
   const auto text = source.file.read(buffer_);
   const bool here = text && !text->empty();

@@ -1,6 +1,6 @@
 #pragma once
-// The control groups of watched processes: how long a quota throttled them, and how often they met
-// a memory limit. A limit of a group above counts as well.
+// Watches the control groups of watched processes: how long a quota throttled them, and how often
+// they reached a memory limit. The limits of groups above them count, too.
 
 #include <cstdint>
 #include <map>
@@ -14,15 +14,15 @@
 
 namespace shmif::perf {
 
-/// Threads: one at a time. Blocks: never for long.
+/// Threads: one at a time. Blocks: only for short reads.
 class GroupWatch {
  public:
   explicit GroupWatch(const KernelFiles& files);
 
-  /// The number, in `series.groups`, of the groups that a text of /proc/PID/cgroup names; kNowhere
-  /// if they have no limits. Begins to watch them.
+  /// Begins to watch the groups that a text of /proc/PID/cgroup names. Result: their number in
+  /// `series.groups`; kNowhere if they have no limits.
   std::uint16_t find(std::string_view text, WhySeries& series);
-  /// Adds a step to each of them.
+  /// Adds a step to each watched group.
   void sample(WhySeries& series);
 
  private:
@@ -31,7 +31,7 @@ class GroupWatch {
     RepeatedFile file;
     enum class Of : std::uint8_t { cpu, memory_events, memory_failures, memory_pressure } of;
     std::uint64_t throttled_us = 0, periods = 0, count = 0;
-    bool known = false;  ///< they were read at the last look
+    bool known = false;  ///< the counts were read at the last look
   };
   struct Group {
     std::size_t number = 0;

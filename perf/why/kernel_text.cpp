@@ -7,7 +7,7 @@
 namespace shmif::perf {
 namespace {
 
-/// Takes the next line from `text`, without its end.
+/// Removes the next line from `text`. Result: the line without its newline.
 std::string_view next_line(std::string_view& text) {
   const std::size_t end = std::min(text.find('\n'), text.size());
   const std::string_view line = text.substr(0, end);
@@ -19,7 +19,7 @@ constexpr bool is_blank(char c) noexcept {
   return c == ' ' || c == '\t';
 }
 
-/// Takes the next word from `line`; empty at its end.
+/// Removes the next word from `line`. Result: the word; empty at the end of the line.
 std::string_view next_word(std::string_view& line) {
   std::size_t begin = 0;
   while (begin < line.size() && is_blank(line[begin])) ++begin;
@@ -43,8 +43,8 @@ std::optional<std::uint64_t> number_in(std::string_view line, std::string_view k
   return base::read_digits(next_word(line));
 }
 
-/// The number of the first line that has one behind `key`. `text` then begins with the line behind
-/// it; without such a line, it stays.
+/// The number in the first line that has a number behind `key`. Removes the text up to the end of
+/// that line; if there is no such line, leaves `text` unchanged.
 std::optional<std::uint64_t> take_behind(std::string_view& text, std::string_view key) {
   std::string_view rest = text;
   while (!rest.empty()) {
@@ -67,7 +67,8 @@ std::optional<SchedStat> read_schedstat(std::string_view text) {
   return SchedStat{*run, *wait, *turns};
 }
 
-/// The lines stand in this order, and the text is long: so each search goes on from the last one.
+/// The text is long, and its lines are in this order. So each search continues where the last one
+/// ended.
 SwitchCounts read_sched(std::string_view text) {
   SwitchCounts counts;
   counts.migrations = take_behind(text, "se.nr_migrations");

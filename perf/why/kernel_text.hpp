@@ -1,6 +1,6 @@
 #pragma once
-// Reads the kernel's texts about threads, CPUs, interfaces and control groups. Each reader takes
-// any text; what it does not find stays empty or zero.
+// Reads the kernel's texts about threads, CPUs, interfaces and control groups. Each reader accepts
+// any text. A value that it does not find stays empty or zero.
 //
 // Threads: any. Blocks: never.
 
@@ -18,15 +18,15 @@ struct SchedStat {
 };
 std::optional<SchedStat> read_schedstat(std::string_view text);
 
-/// Of /proc/PID/sched, or, but for migrations, of /proc/PID/status.
+/// From /proc/PID/sched, or from /proc/PID/status, which does not have migrations.
 struct SwitchCounts {
   std::optional<std::uint64_t> migrations, voluntary, involuntary;
 };
 SwitchCounts read_sched(std::string_view text);
 SwitchCounts read_status_switches(std::string_view text);
-/// "0-3" of /proc/PID/status; empty if it is not there.
+/// The allowed CPUs in /proc/PID/status: "0-3"; empty if the text does not have them.
 std::string read_allowed(std::string_view text);
-/// Whether a list as "0-3,8" has this number.
+/// Whether a list such as "0-3,8" contains this number.
 bool list_has(std::string_view list, int number);
 
 /// A line "cpuN" of /proc/stat, in ticks since boot.
@@ -56,8 +56,8 @@ std::optional<std::uint64_t> read_pressure(std::string_view text);
 /// The number behind `key` in lines "KEY NUMBER", as in cpu.stat and memory.events.
 std::optional<std::uint64_t> read_keyed(std::string_view text, std::string_view key);
 
-/// A number of a text like /proc/net/snmp, in which a line of numbers follows each line of names:
-/// that of `name` in the lines of `group` ("Udp").
+/// Reads the number of `name` in the lines of `group` ("Udp"), in a text like /proc/net/snmp.
+/// There, a line of numbers follows each line of names.
 std::optional<std::uint64_t> read_paired(std::string_view text, std::string_view group,
                                          std::string_view name);
 

@@ -59,7 +59,7 @@ std::string Losses::others_within(double begin, double end) const {
   if (!any() && overruns > 0) text = "; it was overrun there " + base::counted(overruns, "time");
   if (worst <= 0 || worst_there < worst) return text;
   std::ranges::nth_element(peaks, peaks.begin() + static_cast<std::ptrdiff_t>(peaks.size() / 2));
-  constexpr double kStandsOut = 5;  // times the median of the intervals
+  constexpr double kStandsOut = 5;  // times the median of all intervals
   if (worst < kStandsOut * peaks[peaks.size() / 2]) return text;
   constexpr double kMillisecond = 1e6;
   return text + "; the worst latency, " +

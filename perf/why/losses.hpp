@@ -1,5 +1,5 @@
 #pragma once
-// The losses of a job's traffic, and how many of them are explained. Internal to perf/why.
+// The losses of a job's traffic, and how many of them have an explanation. Internal to perf/why.
 //
 // Threads: one at a time. Blocks: never.
 
@@ -11,8 +11,8 @@
 
 namespace shmif::perf {
 
-/// A receiver that was held back counts what it lost when it runs again. One sample at 10 Hz, and a
-/// little.
+/// A receiver that was held back counts its losses only when it runs again. This is one sample at
+/// 10 Hz, and a little more.
 inline constexpr double kNoticedLater = 0.15;
 
 class Losses {
@@ -21,18 +21,19 @@ class Losses {
 
   bool any() const noexcept { return all_ > 0; }
   bool known() const noexcept { return traffic_ != nullptr; }
-  std::uint64_t left() const noexcept { return left_; }  ///< those that nothing explains yet
+  std::uint64_t left() const noexcept { return left_; }  ///< not explained yet
 
-  /// Takes at most `count` of the losses that were noticed from `begin_s` on, and that nothing has
-  /// explained yet. Result: which share of all losses that is; empty if there are no losses.
+  /// Explains at most `count` of the losses that were noticed from `begin_s` on and are not
+  /// explained yet. Result: their share of all losses; empty if there are no losses.
   std::optional<double> explain(double begin_s, std::uint64_t count);
 
-  /// The share of all losses in [begin, end) for which a job can be to blame that was held back for
-  /// `held_share` of that time: no more than what is not explained, and no more than that share of
-  /// the frames that were for it. Empty if there are no losses.
+  /// The losses in [begin, end), as a share of all losses, for which a job can be to blame if it
+  /// was held back for `held_share` of that time. It is at most the part that is not explained yet,
+  /// and at most `held_share` of the frames that were sent to the job. Empty if there are no
+  /// losses.
   std::optional<double> within(double begin, double end, double held_share) const;
 
-  /// What else fell into [begin, end): overruns, and the worst latency if it stands out.
+  /// Text about other events in [begin, end): overruns, and the worst latency if it stands out.
   std::string others_within(double begin, double end) const;
 
  private:

@@ -1,5 +1,5 @@
 #pragma once
-// What the machine as a whole did in each interval: steal, softirqs, queues of packets, pressure.
+// Watches the whole machine in each interval: steal, softirqs, queues of packets, pressure.
 
 #include <cstdint>
 #include <string>
@@ -15,24 +15,24 @@ namespace shmif::perf {
 /// Which sources of the machine are read.
 enum class MachineSources : std::uint8_t {
   all,
-  /// Those that a cause can come from. The pressure of CPU and disk are only told, and the queues
-  /// of packets hold back only jobs that use network interfaces.
+  /// Only those that can show a cause. The pressure of CPU and disk is only reported, and the
+  /// queues of packets hold back only jobs that use network interfaces.
   of_causes,
 };
 
-/// Threads: one at a time. Blocks: never for long.
+/// Threads: one at a time. Blocks: only for short reads.
 class MachineWatch {
  public:
   explicit MachineWatch(const KernelFiles& files, MachineSources sources = MachineSources::all);
-  /// Reads the sources, and notes in `series` what cannot be read. Adds a step, unless this is the
-  /// first time. What is not read is as unknown as what cannot be read.
+  /// Reads the sources, and notes in `series` which of them cannot be read. Adds a step, except at
+  /// the first call. A source that is left out is unknown, like one that cannot be read.
   void sample(WhySeries& series);
 
  private:
-  /// Counters grow since boot, so there is a difference only to a look at which they were read.
+  /// Counters grow since boot. So a difference needs an earlier look at which they were read.
   struct Cpu {
     std::uint64_t steal = 0, softirq = 0;
-    std::uint32_t packets = 0, drops = 0, squeezes = 0;  ///< of 32 bits in the kernel
+    std::uint32_t packets = 0, drops = 0, squeezes = 0;  ///< 32 bits in the kernel
     std::size_t ticks_look = 0, softnet_look = 0;        ///< when they were read last
   };
   struct Pressure {

@@ -12,12 +12,12 @@
 namespace shmif::perf {
 namespace {
 
-/// With more namespaces than that, their files are opened for each look.
+/// If there are more namespaces than this, each look opens their files anew.
 constexpr std::size_t kMaxOpenNets = 60;
 
 using Number = std::optional<std::uint64_t>;
 
-/// The sum; empty if one of them is.
+/// The sum; empty if any of the numbers is empty.
 Number sum_of(std::initializer_list<Number> numbers) {
   std::uint64_t all = 0;
   for (const Number& each : numbers) {
@@ -47,7 +47,7 @@ NetTotals net_totals(std::optional<std::string_view> snmp, std::optional<std::st
   const auto more = [&](const char* group, const char* name) -> Number {
     return netstat ? read_paired(*netstat, group, name) : std::nullopt;
   };
-  // Old kernels lack some of these lines, and one without IPv6 has none.
+  // Old kernels lack some of these lines, and a kernel without IPv6 lacks all of them.
   const auto of6 = [&](const char* name) -> Number {
     return snmp6 ? Number(read_keyed(*snmp6, name).value_or(0)) : std::nullopt;
   };
@@ -62,7 +62,8 @@ NetTotals net_totals(std::optional<std::string_view> snmp, std::optional<std::st
   const Number sent = sum_of({of("Ip", "OutRequests"), of6("Ip6OutRequests")});
   put(all, NetLoss::no_route, sum_of({of("Ip", "OutNoRoutes"), more("IpExt", "InNoRoutes")}),
       sum_of({of6("Ip6OutNoRoutes"), of6("Ip6InNoRoutes")}), sent);
-  // The kernel tells the sender by ICMP. It does the same for a datagram to a closed port.
+  // If a neighbour does not answer, the kernel tells the sender by ICMP. It also does so for a
+  // datagram to a closed port, so subtract these.
   const auto unreachable = [](Number told, Number no_port) -> Number {
     if (!told || !no_port) return std::nullopt;
     return *told - std::min(*told, *no_port);
@@ -90,7 +91,7 @@ std::uint64_t NetWatch::find(pid_t pid, WhySeries& series) {
   return of.st_ino;
 }
 
-/// Opens what is read of a namespace, and notes where the counters of its IP stack stand.
+/// Opens the files of a namespace, and notes the current counters of its IP stack.
 void NetWatch::begin(std::uint64_t id, Net& net, WhySeries& series) {
   const std::string folder = "/proc/" + std::to_string(net.pid) + "/net/";
   net.devices_file = RepeatedFile(files_.path(folder + "dev"));
@@ -121,7 +122,7 @@ void NetWatch::ask(std::uint64_t net, QueueDump dump, WhySeries& series) {
 }
 
 NetTotals NetWatch::totals_of(Net& net, WhySeries& series, bool first) {
-  // Each text is read into the same buffer, so it is kept.
+  // All texts are read into the same buffer, so keep a copy of each.
   const auto text_of = [&](RepeatedFile& file) -> std::optional<std::string> {
     const auto text = file.read(buffer_);
     if (text && !text->empty()) return std::string(*text);
@@ -159,8 +160,8 @@ void NetWatch::read_losses(Net& net, WhySeries& series) {
   series.nets[net.number].steps.push_back(step);
 }
 
-/// Packets are lost for want of a neighbour only while a neighbour does not answer. Those that
-/// waited in vain are counted for the whole machine.
+/// Packets are lost at the neighbour only while a neighbour does not answer. The kernel counts the
+/// packets that waited in vain only for the whole machine.
 void NetWatch::find_neighbour(Net& net, NetStep& step, WhySeries& series) {
   std::optional<NetCount>& count = step[NetLoss::neighbour];
   if (!count || (count->lost == 0 && discarded_.value_or(0) == 0)) return;
@@ -183,7 +184,7 @@ void NetWatch::read_discards(WhySeries& series) {
   Number all = 0;
   for (RepeatedFile* file : {&arp_, &ndisc_}) {
     const auto text = file->read(buffer_);
-    // In another namespace than the machine's first one, the files are not there.
+    // Only the machine's first network namespace has these files.
     if (!text && file->error() == ENOENT) continue;
     const auto found = text ? read_column(*text, "unresolved_discards") : std::nullopt;
     if (!found) series.miss("/proc/net/stat", file->why());
@@ -199,7 +200,7 @@ void NetWatch::read_queues(std::uint64_t id, Net& net, WhySeries& series) {
   const auto found = net.dump->queues();
   const std::size_t interval = series.ends_s.size() - (net.queues_begun ? 1 : 0);
   if (!found) {
-    // EINTR: they changed meanwhile, and the next look reads them again.
+    // EINTR: the queues changed meanwhile. The next look reads them again.
     if (found.error().code != std::errc::interrupted) {
       series.miss("queues of interfaces", found.error().message);
     }
@@ -220,7 +221,7 @@ void NetWatch::read_queues(std::uint64_t id, Net& net, WhySeries& series) {
                                .ingress = counts.ingress,
                                .net = id,
                                .first = interval});
-      // What a queue that is new in a known namespace has done, it did in this interval.
+      // If a queue is new in a known namespace, all of its counts belong to this interval.
       if (!net.queues_begun) queue.packets = packets, queue.drops = drops;
     }
     queue.seen = true;
@@ -252,7 +253,7 @@ void NetWatch::read_devices_of(std::uint64_t id, Net& net, WhySeries& series) {
     if (is_new) {
       device.number = series.devices.size();
       series.devices.push_back({.name = counts.name, .net = id, .first = interval});
-      // What an interface that is new in a known namespace has done, it did in this interval.
+      // If an interface is new in a known namespace, all of its counts belong to this interval.
       if (!net.begun) device.counts = counts;
     }
     device.seen = true;
@@ -265,7 +266,7 @@ void NetWatch::read_devices_of(std::uint64_t id, Net& net, WhySeries& series) {
          .tx_drops = difference(counts.tx_drops, before.tx_drops)});
   }
   net.begun = true;
-  // An interface that is gone may come back as another one of the same name.
+  // Forget interfaces that are gone. Another one may appear with the same name.
   for (auto at = net.devices.begin(); at != net.devices.end();) {
     at = std::exchange(at->second.seen, false) ? std::next(at) : net.devices.erase(at);
   }

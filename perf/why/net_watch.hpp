@@ -1,6 +1,6 @@
 #pragma once
-// The network namespaces of watched processes: their interfaces, the queues of these, and what the
-// IP stack counts as lost. Each namespace is read once, however many processes are in it.
+// Watches the network namespaces of watched processes: their interfaces, the queues of these, and
+// what the IP stack counts as lost. Reads each namespace once, even if it has many processes.
 
 #include <array>
 #include <cstdint>
@@ -18,7 +18,8 @@
 
 namespace shmif::perf {
 
-/// What the IP stack of a namespace has lost since it was made. A count that is not known is empty.
+/// What the IP stack of a namespace has lost since the namespace was made. Unknown counts are
+/// empty.
 struct NetTotals {
   struct Total {
     std::uint64_t lost = 0, lost6 = 0, passed = 0;
@@ -29,22 +30,23 @@ struct NetTotals {
   }
 };
 
-/// From the texts of /proc/PID/net/snmp, netstat and snmp6. Without a text, the counts that it is a
-/// part of are empty. `snmp6`: an empty text if the kernel has no IPv6.
+/// Computes the counts from the texts of /proc/PID/net/snmp, netstat and snmp6. If a text is
+/// missing, the counts that need it are empty. `snmp6`: an empty text if the kernel has no IPv6.
 NetTotals net_totals(std::optional<std::string_view> snmp, std::optional<std::string_view> netstat,
                      std::optional<std::string_view> snmp6);
 
-/// The namespaces of watched processes. Threads: one at a time. Blocks: never for long.
+/// The namespaces of watched processes. Threads: one at a time. Blocks: only for short reads.
 class NetWatch {
  public:
   explicit NetWatch(const KernelFiles& files);
 
-  /// The namespace of a process, which is watched from now on; 0 if it cannot be told.
+  /// Begins to watch the namespace of a process. Result: its inode; 0 if it is not known.
   std::uint64_t find(pid_t pid, WhySeries& series);
-  /// Adds a step to each namespace and to what is in it. A namespace whose process has ended is let
-  /// go after a last look: an open file would keep it.
+  /// Adds a step to each namespace and to its interfaces and queues. If the process of a namespace
+  /// has ended, closes its files after a last look, because an open file would keep the namespace
+  /// alive.
   void sample(WhySeries& series);
-  /// Reads the queues and neighbours of a namespace that is watched over this socket from now on.
+  /// From now on, uses this socket to read the queues and neighbours of a watched namespace.
   void ask(std::uint64_t net, QueueDump dump, WhySeries& series);
 
  private:
@@ -67,7 +69,7 @@ class NetWatch {
     NetTotals before{};
     std::optional<QueueDump> dump{};
     bool queues_begun = false;
-    /// By interface and kind, so that a queue that is replaced is another one.
+    /// By interface and kind, so that a queue that replaces another counts as a new one.
     std::map<std::pair<int, std::string>, Queue> queues{};
   };
   void begin(std::uint64_t id, Net& net, WhySeries& series);
@@ -80,9 +82,9 @@ class NetWatch {
   void read_discards(WhySeries& series);
 
   const KernelFiles files_;
-  const bool live_;  ///< the files are this machine's, so its sockets tell the same
+  const bool live_;  ///< the files are of this machine, so its sockets agree with them
   RepeatedFile arp_, ndisc_;
-  /// Packets that waited for neighbours in vain, of all namespaces.
+  /// Packets that waited for neighbours in vain, in all namespaces.
   std::optional<std::uint64_t> discards_before_, discarded_;
   std::map<std::uint64_t, Net> nets_;
   std::vector<char> buffer_;

@@ -10,7 +10,8 @@ namespace shmif::perf {
 namespace {
 
 /// A sleep for the lock, a pause, an overrun or a takeover takes longer than a tenth of a
-/// microsecond: more of them than that in an interval cannot have been. Looks are not punctual.
+/// microsecond. So an interval cannot have more of them than this. The slack is for looks that are
+/// not punctual.
 constexpr double kMaxPerSecond = 1e7;
 constexpr double kSlackSeconds = 1;
 
@@ -40,7 +41,7 @@ Result<PortWatch> PortWatch::open(const std::string& path) {
 
 namespace {
 
-/// Jobs that are threads of this process have ports of this process, with their names.
+/// A job that is a thread of this process has a port of this process, with the job's name.
 std::optional<std::size_t> thread_job_of(const WhySeries& series, const PortInfo& port,
                                          bus::PortOwners& owners, std::set<pid_t>& others) {
   if (port.pid != ::getpid() || others.contains(port.pid)) return std::nullopt;
@@ -59,14 +60,14 @@ static bool is_file_of(const BusInfo& info, const struct stat& of) {
   return of.st_ino == info.inode && of.st_dev == info.device;
 }
 
-/// The size of the file, if the name still leads to it.
+/// The size of the file; empty if its name no longer leads to it.
 std::optional<off_t> PortWatch::size_now(const BusInfo& info) const {
   struct stat of{};
   if (::stat(path_.c_str(), &of) != 0 || !is_file_of(info, of)) return std::nullopt;
   return of.st_size;
 }
 
-/// Says that the name leads to the file no more. The ports that have the file open go on.
+/// Notes if the name no longer leads to the file. Ports that have the file open go on.
 void PortWatch::note_deletion(const BusInfo& info, WhySeries& series) {
   struct stat of{};
   const bool is_there = ::stat(path_.c_str(), &of) == 0;
@@ -95,7 +96,7 @@ std::string PortWatch::trouble_of(const BusInfo& info, double seconds) const {
     return kOverwritten;
   }
   for (const PortInfo& port : info.ports) {
-    if (port.incarnation == 0) continue;  // it changed its owner while it was read
+    if (port.incarnation == 0) continue;  // it changed its owner while we read it
     const auto at = ports_.find({port.slot, port.incarnation});
     const PortCounters before = at == ports_.end() ? PortCounters{} : at->second.counts;
     const std::uint64_t stalls = at == ports_.end() ? 0 : at->second.stalls;
@@ -107,7 +108,7 @@ std::string PortWatch::trouble_of(const BusInfo& info, double seconds) const {
   return {};
 }
 
-/// What was counted so far stays. From here on, nothing is known.
+/// Stops reading the bus. Keeps what was counted so far.
 void PortWatch::give_up(WhySeries& series, const std::string& why) {
   given_up_ = true;
   series.buses[*number_].trouble = why;
@@ -141,7 +142,7 @@ void PortWatch::sample(WhySeries& series, const TaskWatch& tasks) {
   }
   bus::PortOwners owners(info);
   for (const PortInfo& port : info.ports) {
-    if (port.incarnation == 0) continue;  // it changed its owner while it was read
+    if (port.incarnation == 0) continue;  // it changed its owner while we read it
     const auto [at, is_new] = ports_.try_emplace({port.slot, port.incarnation});
     Port& known = at->second;
     if (is_new) {
@@ -154,7 +155,7 @@ void PortWatch::sample(WhySeries& series, const TaskWatch& tasks) {
     if (!its.job) its.job = thread_job_of(series, port, owners, known.others);
     const PortStep step = step_of(port, known.counts, known.stalls);
     if (first) continue;
-    // A look that failed leaves an interval of which nothing is known.
+    // A failed look leaves an interval that is not known.
     while (its.first + its.steps.size() + 1 < series.ends_s.size()) its.steps.emplace_back();
     its.steps.push_back(step);
   }

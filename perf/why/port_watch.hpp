@@ -1,5 +1,5 @@
 #pragma once
-// The ports of a bus, as its port table counts them.
+// Watches the ports of a bus through the counters of its port table.
 
 #include <sys/types.h>
 
@@ -24,7 +24,7 @@ class PortWatch {
   /// Errors: those of Bus::open.
   static Result<PortWatch> open(const std::string& path);
 
-  /// Adds a step to each port that was there before. `tasks` knows whose ports they are.
+  /// Adds a step to each port, except at the first look. `tasks` knows which jobs have the ports.
   void sample(WhySeries& series, const TaskWatch& tasks);
 
  private:
@@ -32,12 +32,12 @@ class PortWatch {
     std::size_t number = 0;  ///< in `series.ports`
     PortCounters counts;
     std::uint64_t stalls = 0;
-    std::set<pid_t> others;  ///< watched processes that do not have it
+    std::set<pid_t> others;  ///< watched processes that do not have this port
   };
   PortWatch(std::string path, Bus bus) : path_(std::move(path)), bus_(std::move(bus)) {}
 
   std::optional<off_t> size_now(const BusInfo& info) const;
-  /// Why what was read cannot be what the bus counted; empty if it can.
+  /// Why the values read cannot be counters of the bus; empty if they can.
   std::string trouble_of(const BusInfo& info, double seconds) const;
   void note_deletion(const BusInfo& info, WhySeries& series);
   void give_up(WhySeries& series, const std::string& why);
@@ -48,7 +48,7 @@ class PortWatch {
   std::map<std::pair<unsigned, std::uint32_t>, Port> ports_;  ///< by slot and incarnation
   std::uint64_t takeovers_dead_ = 0, takeovers_living_ = 0;
   std::uint64_t last_ = 0, epoch_ = 0;  ///< of the ring, at the last look
-  off_t bytes_ = 0;                     ///< of the file, at the first look; 0: it was deleted then
+  off_t bytes_ = 0;                     ///< of the file, at the first look; 0 if already deleted
   bool given_up_ = false;
 };
 

@@ -38,7 +38,7 @@ constexpr std::size_t aligned(std::size_t size) {
   return (size + NLMSG_ALIGNTO - 1) & ~std::size_t{NLMSG_ALIGNTO - 1};
 }
 
-/// The attribute of that type; empty if there is none.
+/// The attribute with this type; empty if there is none.
 std::span<const std::byte> attribute(std::span<const std::byte> bytes, unsigned type) {
   rtattr header{};
   while (take_header(bytes, header)) {
@@ -63,8 +63,9 @@ Result<UniqueFd> open_here() {
   return socket;
 }
 
-/// Opens a socket in `space`, by a thread that goes there. A process would cost a copy of the page
-/// tables, so it comes second: it may enter also the user namespace that owns `space`.
+/// Opens a socket in `space`. First a thread tries to enter it. If that fails, a process tries,
+/// which can also enter the user namespace that owns `space`. The process comes second, because it
+/// costs a copy of the page tables.
 Result<UniqueFd> open_in(const tap::NetNamespace& space) {
   Result<UniqueFd> made = Error::from_errno(EPERM, kWhat);
   std::thread([&] {
@@ -126,9 +127,9 @@ Result<void> QueueDump::dump(std::uint16_t type, std::size_t family_bytes, const
   if (::send(socket_.get(), request.data(), header.nlmsg_len, 0) < 0) {
     return Error::from_errno(errno, kWhat);
   }
-  constexpr std::size_t kBytes = std::size_t{64} << 10U;  // more than the kernel puts into one
+  constexpr std::size_t kBytes = std::size_t{64} << 10U;  // more than the kernel sends in one
   buffer_.resize(kBytes);
-  constexpr int kMaxParts = 4096;  // somebody may forge without pause
+  constexpr int kMaxParts = 4096;  // others could send forged ones without end
   int error = 0;
   for (int i = 0; i < kMaxParts; ++i) {
     sockaddr_nl from{};

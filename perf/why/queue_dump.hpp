@@ -1,5 +1,5 @@
 #pragma once
-// The queues of a network namespace, and its neighbours that do not answer, over rtnetlink.
+// Asks rtnetlink for the queues of a network namespace, and for neighbours that do not answer.
 
 #include <sys/types.h>
 
@@ -15,7 +15,7 @@
 
 namespace shmif::perf {
 
-/// A queueing discipline at the root of an interface, or at its ingress. Its counts contain those
+/// A queueing discipline at the root of an interface, or at its ingress. Its counts include those
 /// of the classes and queues below it.
 struct QueueCounts {
   int interface = 0;  ///< its number
@@ -24,27 +24,28 @@ struct QueueCounts {
   std::uint64_t packets = 0, drops = 0;
 };
 
-/// The messages of one datagram of netlink that answer the request `sequence`. Every other message
-/// is left out: an answer to a request that was given up, or one that somebody else sent.
+/// Reads the messages in a netlink datagram that answer the request `sequence`. Skips all others:
+/// answers to a request that was given up, and messages that somebody else sent.
 struct DumpPart {
   bool done = false;
-  int error = 0;  ///< errno; EINTR: the tables changed meanwhile, so the answer is not one state
+  int error = 0;  ///< errno; EINTR: the tables changed meanwhile, so the answer mixes two states
 };
 DumpPart read_dump(std::span<const std::byte> datagram, std::uint32_t sequence,
                    const std::function<void(std::uint16_t type, std::span<const std::byte>)>& take);
 
-/// A session with the rtnetlink of one namespace. Threads: one at a time. Blocks: only open(), for
-/// a helper thread or process that enters the namespace.
+/// A session with the rtnetlink of one namespace. Threads: one at a time. Blocks: only open(),
+/// while a helper thread or process enters the namespace.
 class QueueDump {
  public:
-  /// Errors: EPERM, if the namespace may not be entered.
+  /// Errors: EPERM if this process may not enter the namespace.
   static Result<QueueDump> open(pid_t process);
-  /// Over a socket that is open, and does not block.
+  /// Uses an open socket, which must not block.
   static QueueDump over(UniqueFd socket) { return QueueDump(std::move(socket)); }
 
-  /// Errors: the kernel's; EINTR if the tables changed while they were read.
+  /// Reads all queues. Errors: the kernel's; EINTR if the tables changed meanwhile.
   Result<std::vector<QueueCounts>> queues();
-  /// The first neighbour that does not answer, as text; empty if there is none. Errors: as above.
+  /// The first neighbour that does not answer, as text; empty if there is none. Errors: those of
+  /// queues().
   Result<std::string> silent_neighbour();
   /// The name of an interface; empty if it is gone.
   std::string name_of(int interface) const;

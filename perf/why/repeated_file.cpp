@@ -11,8 +11,8 @@
 namespace shmif::perf {
 namespace {
 
-/// The kernel hands such files out in pieces of a page, less one line at most. So a first piece
-/// that is shorter than this is the whole, and needs no second call to tell.
+/// The kernel returns such files in pieces of a page, at most one line shorter. So if the first
+/// piece is shorter than this, it is the whole file, and a second call is not necessary.
 constexpr std::size_t kSurelyWhole = 2048;
 constexpr std::size_t kMaxBytes = std::size_t{4} << 20U;
 

@@ -12,19 +12,19 @@
 
 namespace shmif::perf {
 
-/// Stays open from the first read on, so a file of a process never becomes that of a later process
-/// of the same number. Threads: one at a time.
+/// The file stays open from the first read on. So a file of a process never becomes the file of a
+/// later process with the same number. Threads: one at a time.
 class RepeatedFile {
  public:
   RepeatedFile() = default;
   explicit RepeatedFile(std::string path) : path_(std::move(path)) {}
 
-  /// The whole text, from its begin. It stands in `buffer`, which grows as needed. Result: empty if
-  /// it cannot be read; error() then says why. Blocks: as the kernel does for such a file.
+  /// Reads the whole text into `buffer`, which grows as needed. Result: the text in `buffer`; empty
+  /// if it cannot be read, and error() then says why. Blocks: while the kernel reads the file.
   std::optional<std::string_view> read(std::vector<char>& buffer);
-  /// Errno of the last read; 0: it succeeded.
+  /// The errno of the last read; 0 if it succeeded.
   int error() const noexcept { return error_; }
-  /// Why the last read gave nothing, in words.
+  /// Why the last read failed, in words.
   std::string why() const;
   const std::string& path() const noexcept { return path_; }
   /// The next read opens the file again.

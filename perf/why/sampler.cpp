@@ -10,8 +10,8 @@
 namespace shmif::perf {
 namespace {
 
-/// Twenty minutes of looks at 10 Hz. From then on the time between two looks grows with the watch:
-/// a day has five times as many looks.
+/// Twenty minutes of looks at 10 Hz. After that, the time between two looks grows with the length
+/// of the watch, so that a day has only five times as many looks.
 constexpr std::uint64_t kEvenLooks = 12000;
 
 double own_cpu_seconds() {
@@ -58,7 +58,8 @@ void WhySampler::sample(std::uint64_t now_ns) {
   } else {
     series_.begin_s = at;
   }
-  // What find() adds in this look begins with the next interval, so it comes last.
+  // Sample the tasks last. Their look may add groups and namespaces by find(), and the first
+  // interval of these is the next one.
   machine_.sample(series_);
   groups_.sample(series_);
   nets_.sample(series_);

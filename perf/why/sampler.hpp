@@ -1,9 +1,9 @@
 #pragma once
-// Looks at watched processes, their machine and their buses again and again.
+// Takes looks at watched processes, their machine and their buses, again and again.
 //
-// A look costs some 30 us for each thread that runs, so that ten jobs at ten looks a second take
-// less than 0.5 % of a CPU. A long watch looks less often: its data would grow without limit
-// otherwise, and nobody reads tenths of seconds of a day.
+// A look costs about 30 us for each running thread. So ten jobs at ten looks a second take less
+// than 0.5 % of a CPU. A long watch looks less often. Otherwise its data would grow without limit,
+// and nobody needs tenths of seconds of a whole day.
 
 #include <sys/types.h>
 
@@ -26,35 +26,36 @@
 
 namespace shmif::perf {
 
-/// Threads: one at a time. Blocks: never for long.
+/// Threads: one at a time. Blocks: only for short reads.
 class WhySampler {
  public:
-  /// The time is 0 s at `origin_ns`, on CLOCK_MONOTONIC.
+  /// `origin_ns`: the time of CLOCK_MONOTONIC that counts as 0 s.
   WhySampler(const KernelFiles& files, std::uint64_t origin_ns,
              MachineSources sources = MachineSources::all);
 
-  /// Result: the number of the job.
+  /// Adds a job. Result: its number.
   std::size_t add_job(WatchedJob job);
   std::size_t add_job(std::string name) { return add_job(WatchedJob{.name = std::move(name)}); }
   /// Watches a process and its children as part of a job. Result: false if there is no such process
   /// (it may have ended).
   bool add_process(std::size_t job, pid_t pid) { return tasks_.add(pid, job); }
-  /// Watches one thread of a process, and the processes that it makes, as part of a job.
+  /// Watches one thread of a process, and the processes that the thread starts, as part of a job.
   bool add_thread(std::size_t job, pid_t thread) { return tasks_.add_thread(thread, job); }
   /// Errors: those of Bus::open.
   Result<void> add_bus(const std::string& path);
 
-  /// Takes a look. The first one only notes where the counters stand. `now_ns`: on CLOCK_MONOTONIC.
+  /// Takes a look. The first look only notes the values of the counters. `now_ns`: of
+  /// CLOCK_MONOTONIC.
   void sample(std::uint64_t now_ns);
-  /// When the next look is due: `interval_ns` after the last one, and later the longer the watch.
+  /// When the next look is due: `interval_ns` after the last one, or later in a long watch.
   std::uint64_t next_ns(std::uint64_t interval_ns) const noexcept;
   bool have_ended() const noexcept { return tasks_.have_ended(); }
 
   const WhySeries& series() const noexcept { return series_; }
   /// CPU time of all looks.
   double own_seconds() const noexcept { return own_seconds_; }
-  /// CPU time that a look usually takes: the least of the last few. The first look opens files, so
-  /// it does not count.
+  /// The CPU time that a look usually takes: the smallest of the last few. The first look is left
+  /// out, because it opens files.
   double usual_look_seconds() const noexcept;
 
  private:

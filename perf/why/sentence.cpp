@@ -1,4 +1,4 @@
-// What is told about a cause, with the counts that show it.
+// Makes the sentence about a cause, with the counts that show it.
 
 #include <array>
 #include <cmath>
@@ -20,7 +20,7 @@ std::string grouped_digits(std::uint64_t count) {
   return text;
 }
 
-/// Sums a figure of the steps of a window.
+/// Sums one figure over the steps of a window.
 template <class Series, class Figure>
 std::uint64_t sum(const Series& of, const CauseWindow& window, Figure figure) {
   std::uint64_t all = 0;
@@ -30,7 +30,7 @@ std::uint64_t sum(const Series& of, const CauseWindow& window, Figure figure) {
   return all;
 }
 
-/// The job, and which of its threads, if it is not the job's own.
+/// The name of the job, and of its thread if the job has more than one.
 std::string subject_of(const WhySeries& series, const Evidence& evidence) {
   std::string name = base::printable(series.jobs[evidence.job].name);
   std::size_t tasks = 0;
@@ -51,7 +51,7 @@ std::string group_of(const WhySeries& series, const Evidence& evidence, const Ca
   return "its control group " + base::printable(memory ? group.memory_name : group.name);
 }
 
-/// The CPU on which the thread was in most intervals of the window.
+/// The CPU on which the thread was in the middle of the window.
 int cpu_of(const Evidence& evidence, const CauseWindow& window) {
   const TaskSeries& task = *evidence.task;
   const std::size_t i = (window.begin + window.end) / 2 - task.first;
@@ -86,7 +86,7 @@ std::string counted_text(std::uint64_t count, const std::string& thing) {
 std::string percent_text(double share) {
   std::array<char, 32> text{};
   const double percent = share * 100;
-  constexpr double kWhole = 10;  // from here on without decimals
+  constexpr double kWhole = 10;  // no decimals from here on
   std::snprintf(text.data(), text.size(), percent >= kWhole || percent == 0 ? "%.0f %%" : "%.2g %%",
                 percent);
   return text.data();
@@ -126,7 +126,7 @@ std::string sentence_of(const WhySeries& series, const Evidence& evidence,
                  "time") +
              ')';
     case CauseKind::bus_pause: {
-      // Senders stopped waiting for its own port.
+      // True if senders gave up waiting for this job's own port.
       const bool itself =
           sum(*evidence.port, window, [](const PortStep& s) { return s.stalls; }) != 0;
       return who + " was paused for slow ports of the bus" +
@@ -137,7 +137,7 @@ std::string sentence_of(const WhySeries& series, const Evidence& evidence,
              ')';
     }
     case CauseKind::migrated: break;
-    default: return {};  // counted packets have sentences of their own
+    default: return {};  // counted packets have their own sentences
   }
   if (evidence.change != nullptr) {
     return who + " was moved to another CPU from " + range + ": its CPUs were changed from " +

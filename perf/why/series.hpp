@@ -1,9 +1,9 @@
 #pragma once
-// What was seen of the watched jobs, interval by interval, as plain data. The sampler fills it in
-// and the analysis reads it, so each works and is tested without the other.
+// What was seen of the watched jobs in each interval, as plain data. The sampler writes it and the
+// analysis reads it, so each works and is tested without the other.
 //
-// Every figure is what was added in one interval. Series of all kinds have one step for each
-// interval; a thread that came later or ended earlier has fewer.
+// Every figure is what was added in one interval. A series has one step for each interval. A thread
+// that began later or ended earlier has fewer.
 
 #include <algorithm>
 #include <array>
@@ -19,20 +19,20 @@
 namespace shmif::perf {
 
 inline constexpr double kMicro = 1e-6;                 ///< seconds in a microsecond
-inline constexpr std::uint16_t kNowhere = UINT16_MAX;  ///< no such group or namespace
+inline constexpr std::uint16_t kNowhere = UINT16_MAX;  ///< there is no group or namespace
 
 /// One interval of a thread.
 struct TaskStep {
-  std::uint32_t run_us = 0;   ///< had a CPU
+  std::uint32_t run_us = 0;   ///< time with a CPU
   std::uint32_t wait_us = 0;  ///< ready to run, without a CPU; counted when it gets one
   std::uint32_t voluntary = 0, involuntary = 0;  ///< switches
   std::uint32_t migrations = 0;
   std::uint32_t minor_faults = 0, major_faults = 0;
-  std::int16_t cpu = -1;  ///< where it ran last
+  std::int16_t cpu = -1;  ///< the CPU where it ran last
   std::uint16_t group = kNowhere;
   char state = '?';    ///< at the end of the interval, as in proc_pid_stat(5)
-  bool known = true;   ///< false: a file could not be read at its begin or its end
-  bool moved = false;  ///< the CPUs that it may use were changed, and it had to leave its own
+  bool known = true;   ///< false if a file could not be read at its begin or end
+  bool moved = false;  ///< the allowed CPUs were changed, so it had to leave its CPU
 };
 
 /// A change of the CPUs that a thread may use.
@@ -48,31 +48,31 @@ struct TaskSeries {
   std::size_t job = 0;    ///< its number in `WhySeries::jobs`
   std::size_t first = 0;  ///< its first interval
   char state_before = '?';
-  double born_s = 0;  ///< when it began; negative: before the watch
+  double born_s = 0;  ///< when it began; negative if before the watch
   bool ended = false;
   std::vector<TaskStep> steps{};
   std::vector<AffinityChange> changes{};
 };
 
-/// One interval of a CPU on which anything of this happened.
+/// One interval of a CPU, if any of these figures is not 0.
 struct CpuStep {
   std::uint16_t cpu = 0;
   std::uint32_t steal_us = 0, softirq_us = 0;
-  std::uint32_t packets = 0, drops = 0, squeezes = 0;  ///< of softnet_stat
+  std::uint32_t packets = 0, drops = 0, squeezes = 0;  ///< from softnet_stat
 };
 struct MachineStep {
   std::vector<CpuStep> cpus{};
-  /// False: /proc/stat, or softnet_stat, could not be read at the begin or the end of the interval.
+  /// False if /proc/stat, or softnet_stat, could not be read at the begin or end of the interval.
   bool stolen_known = true, queues_known = true;
-  /// For how long at least one thread waited for memory, a CPU, a disk (PSI, "some").
+  /// How long at least one thread waited for memory, a CPU or a disk (PSI, "some").
   std::optional<std::uint32_t> memory_us{}, cpu_us{}, io_us{};
 };
 
-/// One interval of a control group: of version 2, or several of version 1 that have the same
+/// One interval of a control group of version 2, or of several groups of version 1 with the same
 /// members.
 struct GroupStep {
   std::uint32_t throttled_us = 0, throttled_periods = 0;
-  std::uint32_t at_limit = 0;  ///< how often it met its memory limit
+  std::uint32_t at_limit = 0;  ///< how often it reached its memory limit
   std::optional<std::uint32_t> memory_us{};
 };
 struct GroupSeries {
@@ -108,7 +108,7 @@ struct QueueSeries {
 /// Where the IP stack of a network namespace loses packets.
 enum class NetLoss : std::uint8_t {
   receive_buffer,  ///< UDP: the buffer of a socket was full
-  socket_memory,   ///< UDP: the kernel's memory for it was used up
+  socket_memory,   ///< UDP: the kernel's memory for UDP was used up
   reassembly,      ///< fragments of a packet were missing
   listen_queue,    ///< TCP: a program did not accept its connections
   retransmits,     ///< TCP: segments that were sent again
@@ -119,10 +119,10 @@ inline constexpr std::size_t kNetLosses = 7;
 struct NetCount {
   std::uint64_t lost = 0;
   std::uint64_t passed = 0;     ///< packets of the same kind that were not lost
-  bool v4 = false, v6 = false;  ///< of which IP the lost ones were
+  bool v4 = false, v6 = false;  ///< the IP versions of the lost packets
 };
 /// One interval of a network namespace. A count is empty if a table could not be read at the begin
-/// or the end of the interval, or the kernel does not have it.
+/// or end of the interval, or if the kernel does not have the table.
 struct NetStep {
   std::array<std::optional<NetCount>, kNetLosses> counts{};
   const std::optional<NetCount>& operator[](NetLoss loss) const {
@@ -134,7 +134,7 @@ struct NetStep {
 };
 struct NetSeries {
   std::uint64_t net = 0;    ///< inode of the namespace
-  std::string neighbour{};  ///< one that did not answer
+  std::string neighbour{};  ///< a neighbour that did not answer
   std::size_t first = 0;
   std::vector<NetStep> steps{};
 };
@@ -146,7 +146,7 @@ struct PortStep {
 };
 struct PortSeries {
   std::string bus{}, name{};
-  std::optional<std::size_t> job{};  ///< whose port it is, if it is a watched one's
+  std::optional<std::size_t> job{};  ///< the watched job that has the port, if any
   std::size_t first = 0;
   std::vector<PortStep> steps{};
 };
@@ -154,35 +154,36 @@ struct PortSeries {
 /// One interval of a bus.
 struct BusSeries {
   std::string bus{};
-  std::string trouble{};  ///< why its counters were given up; empty: they were read to the end
+  std::string trouble{};  ///< why we stopped reading its counters; empty if we read to the end
   std::size_t first = 0;
   std::vector<std::uint32_t> takeovers{};  ///< of the lock
-  /// Among them those from a living holder, for which a sender waited for all of its patience.
+  /// The part of these that took the lock from a living holder. Before each, a sender waited for
+  /// its whole patience.
   std::vector<std::uint32_t> takeovers_living{};
 };
 
 struct WatchedJob {
   std::string name{};
-  /// Whether it sends or receives through network interfaces of its namespace. If not, what these
-  /// drop is none of its business.
+  /// Whether it sends or receives through network interfaces of its namespace. If not, packets that
+  /// these drop do not concern it.
   bool uses_network = true;
-  /// What the IP stack counts for it: its frames are in UDP datagrams, or in TCP segments.
+  /// Whether its frames are in UDP datagrams or in TCP segments, so that the IP stack counts them.
   bool uses_udp = true, uses_tcp = true;
-  /// In which directions its frames pass these interfaces, as far as its losses are concerned: a
-  /// job that sends to another job of the watch loses nothing, that one does.
+  /// The directions in which frames that it can lose pass these interfaces. If it sends to another
+  /// watched job, that job counts the losses.
   bool sends = true, receives = true;
   std::vector<std::size_t> senders{};  ///< the jobs that send to it
-  /// Its frames pass a namespace of its own, so what the watching program's namespace counts is
-  /// none of its business.
+  /// Its frames pass its own namespace, so the counts of the watching program's namespace do not
+  /// concern it.
   bool is_host = false;
   std::vector<std::uint64_t> nets{};  ///< namespaces of its processes
 };
 
 struct WhySeries {
   double begin_s = 0;
-  std::vector<double> ends_s{};  ///< of the intervals, growing
-  bool waits_known = true;       ///< the kernel tells run delays
-  bool tasks_missed = false;     ///< some looks at threads failed, though they had not ended
+  std::vector<double> ends_s{};  ///< of the intervals, in ascending order
+  bool waits_known = true;       ///< the kernel counts run delays
+  bool tasks_missed = false;     ///< some looks at living threads failed
   std::vector<WatchedJob> jobs{};
   std::vector<TaskSeries> tasks{};
   std::vector<MachineStep> machine{};
@@ -195,7 +196,7 @@ struct WhySeries {
   std::vector<BusSeries> buses{};
   std::vector<MissingSource> missing{};
 
-  /// Notes, once for each source, why something was not seen.
+  /// Notes why a source could not be read, once for each source.
   void miss(const std::string& source, const std::string& reason) {
     if (std::ranges::find(missing, source, &MissingSource::source) != missing.end()) return;
     debug(Debug::why, [&] { return "does not see " + source + ": " + reason; });
@@ -208,7 +209,8 @@ struct WhySeries {
   double seconds_of(std::size_t interval) const { return ends_s[interval] - begin_of(interval); }
 };
 
-/// What a job's traffic did in some time. Steps may have other borders than the intervals above.
+/// What happened to a job's traffic in a period. Steps may have other borders than the intervals
+/// above.
 struct TrafficStep {
   double begin_s = 0, end_s = 0;
   std::uint64_t lost = 0, overruns = 0;
@@ -217,17 +219,18 @@ struct TrafficStep {
 };
 /// What a fault link did to the frames that were sent to a job.
 struct FaultTraffic {
-  std::string where{};    ///< the job at whose end it is
+  std::string where{};    ///< the job whose end has the link
   std::string options{};  ///< "loss=1%"
   std::uint64_t frames = 0;
-  std::uint64_t lost = 0;        ///< as it was asked to, or held back until the end
+  std::uint64_t lost = 0;        ///< lost as requested, or held back until the end
   std::uint64_t queue_full = 0;  ///< too many waited for their delay or rate
 };
 struct JobTraffic {
   std::string job{};
   std::vector<TrafficStep> steps{};
   std::vector<FaultTraffic> faults{};
-  /// Lost by overruns of a port of a bus: no network interface, and no socket, can have lost them.
+  /// The frames were lost by overruns of a port of a bus. Network interfaces and sockets cannot
+  /// have lost them.
   bool of_port = false;
 };
 

@@ -18,14 +18,14 @@ namespace shmif::perf {
 namespace {
 
 constexpr std::uint64_t kNsPerUs = 1000;
-/// Control groups and namespaces of a process change rarely, and most often when it begins. To look
-/// at each takes up to ten microseconds. So the groups are read at the first looks at a process,
-/// and then every half of a second; namespaces at these first looks, and then every second.
+/// Control groups and namespaces of a process change rarely, and most often when it begins. Reading
+/// each takes up to ten microseconds. So both are read at the first looks at a process. Later,
+/// groups are read every half second, and namespaces every second.
 constexpr std::uint64_t kFirstLooks = 3;
 constexpr std::uint64_t kGroupLooks = 5;
 constexpr std::uint64_t kNetLooks = 10;
-/// With more threads than that, files are opened for each look: a thread has up to five, its
-/// process two more, and most processes may have 1024 open.
+/// If there are more threads than this, each look opens the files anew. A thread has up to five
+/// files, its process has two more, and most processes may have only 1024 files open.
 constexpr std::size_t kMaxOpen = 100;
 
 double seconds_of(clockid_t clock) {
@@ -100,7 +100,7 @@ bool TaskWatch::add_thread(pid_t thread, std::size_t job) {
   return add_process(thread, thread, job);
 }
 
-/// Keeps the first reason for the next look, which has a series.
+/// Keeps the first reason. sample() notes it in the series.
 void TaskWatch::miss(const std::string& reason) {
   if (missed_.empty()) missed_ = reason;
 }
@@ -156,8 +156,8 @@ std::optional<std::size_t> TaskWatch::job_of(const PortInfo& port, bus::PortOwne
   return believed;
 }
 
-/// Lists the threads. To list them costs as much as to read a file of each, so look_at_threads()
-/// asks for it only when there may be others.
+/// Lists the threads of a process. This costs as much as reading a file of each thread, so
+/// look_at_threads() does it only if there may be unknown threads.
 void TaskWatch::find_threads(Process& process, WhySeries& series) {
   for (Thread& thread : process.threads) thread.seen = false;
   const std::string tasks = files_.path(folder_of(process.pid) + "/task");
@@ -197,8 +197,9 @@ void TaskWatch::find_threads(Process& process, WhySeries& series) {
   });
 }
 
-/// Looks at the threads that are known. Each tells how many its process has, so an unknown one is
-/// noticed in the same look. One that ended while another began is noticed by its own file.
+/// Looks at the known threads. The file of each thread tells how many threads its process has, so
+/// an unknown thread is noticed in the same look. If one thread ended while another began, the file
+/// of the ended thread shows it.
 void TaskWatch::look_at_threads(Process& process, WhySeries& series) {
   const auto ended = [&](Thread& thread) {
     const bool lives = look(process, thread, series);
@@ -217,8 +218,8 @@ void TaskWatch::look_at_threads(Process& process, WhySeries& series) {
   if (too_many_) process.folder.reset();
 }
 
-/// The first look at a thread. What one that began after the watch has done, it did in the newest
-/// interval.
+/// Takes the first look at a thread. If the thread began after the watch, all of its counts belong
+/// to the newest interval.
 void TaskWatch::begin(Process& process, Thread& thread, const TaskStat& stat, WhySeries& series) {
   TaskSeries task;
   task.id = {thread.number, stat.start_ticks};
@@ -244,13 +245,13 @@ void TaskWatch::begin(Process& process, Thread& thread, const TaskStat& stat, Wh
   step.cpu = static_cast<std::int16_t>(stat.cpu);
   step.group = process.group;
   count(thread, stat, step, series);
-  // One that has never had a CPU has never switched.
+  // A thread that never had a CPU has never switched.
   if (thread.times_known && thread.before.turns == 0) thread.switches_known = true;
   thread.allowed = allowed_now(thread).value_or("");
   if (young) series.tasks[thread.series].steps.push_back(step);
 }
 
-/// Result: false if the thread has ended.
+/// Looks at one thread. Result: false if it has ended.
 bool TaskWatch::look(Process& process, Thread& thread, WhySeries& series) {
   const auto text = thread.stat.read(buffer_);
   const int error = thread.stat.error();
@@ -267,10 +268,10 @@ bool TaskWatch::look(Process& process, Thread& thread, WhySeries& series) {
     return true;
   }
   TaskSeries& task = series.tasks[thread.series];
-  if (task.id.start_ticks != stat->start_ticks) return false;  // the number is another thread's
+  if (task.id.start_ticks != stat->start_ticks) return false;  // another thread has this number now
   task.name = stat->name;
   const std::size_t interval = series.ends_s.size() - 1;
-  // A thread of which one look failed: an interval of which nothing is known.
+  // If a look at the thread failed, add an interval that is not known.
   while (task.first + task.steps.size() < interval) task.steps.push_back({.known = false});
   TaskStep step;
   step.state = stat->state;
@@ -291,7 +292,7 @@ void TaskWatch::count(Thread& thread, const TaskStat& stat, TaskStep& step, WhyS
   std::uint32_t turns = 1;
   const auto text = series.waits_known ? thread.schedstat.read(buffer_) : std::nullopt;
   if (const auto times = text ? read_schedstat(*text) : std::nullopt) {
-    // Differences of whole microseconds, so that rounding does not add up.
+    // Subtract whole microseconds, so that rounding errors do not add up.
     step.run_us = difference(times->run_ns / kNsPerUs, before.run_us);
     step.wait_us = difference(times->wait_ns / kNsPerUs, before.wait_us);
     turns = difference(times->turns, before.turns);
@@ -303,7 +304,7 @@ void TaskWatch::count(Thread& thread, const TaskStat& stat, TaskStep& step, WhyS
     const std::uint64_t ticks = stat.user_ticks + stat.system_ticks;
     step.run_us = difference(ticks * (tick_ns_ / kNsPerUs), before.run_us);
   }
-  // A thread that had no CPU has switched and moved nowhere.
+  // A thread that had no CPU did not switch or move.
   if (turns > 0 || step.run_us > 0 || step.cpu != thread.cpu) {
     count_switches(thread, stat, step, series);
   }
@@ -370,7 +371,7 @@ void TaskWatch::look_at_affinity(Thread& thread, TaskStep& step, TaskSeries& tas
   task.changes.push_back({interval, std::move(before), thread.allowed});
 }
 
-/// The children that the kernel lists for each thread.
+/// Adds the children that the kernel lists for each thread.
 void TaskWatch::find_children() {
   std::vector<std::pair<pid_t, std::size_t>> found;
   for (Process& process : processes_) {
@@ -387,7 +388,7 @@ void TaskWatch::find_children() {
   }
 }
 
-/// For kernels without CONFIG_PROC_CHILDREN: goes through all processes.
+/// Searches all processes for children. For kernels without CONFIG_PROC_CHILDREN.
 void TaskWatch::search_children() {
   const auto names = files_.list("/proc");
   if (!names) return;
@@ -429,8 +430,8 @@ void TaskWatch::sample(WhySeries& series, GroupWatch& groups, NetWatch& nets) {
     threads += process.threads.size();
   };
   for (Process& process : processes_) visit(process);
-  // The children of a process are known from the first look at it on: what they lose in their
-  // namespaces before the second look counts, too.
+  // Find the children of a new process in its first look. So what they lose in their namespaces
+  // before the second look counts, too.
   constexpr int kGenerations = 4;
   for (int i = 0; has_children_ && i < kGenerations && std::exchange(some_new, false); ++i) {
     const std::size_t known = processes_.size();

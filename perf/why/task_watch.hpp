@@ -1,8 +1,9 @@
 #pragma once
-// The threads of watched processes, of their children, and of the children of these.
+// Watches the threads of processes, of their children, and of all further descendants.
 //
-// Files of a thread stay open, and an open file never becomes that of a later thread of the same
-// number. So a thread that has ended is noticed at the next look, and cannot be mixed up.
+// Files of a thread stay open, and an open file never becomes the file of a later thread with the
+// same number. So the next look notices that a thread has ended, and never confuses it with
+// another.
 
 #include <dirent.h>
 #include <sched.h>
@@ -25,31 +26,33 @@
 
 namespace shmif::perf {
 
-/// Threads: one at a time. Blocks: never for long.
+/// Threads: one at a time. Blocks: only for short reads.
 class TaskWatch {
  public:
-  /// Notes in `series` what this kernel does not tell.
-  /// `origin_s`: the begin of the series on CLOCK_MONOTONIC.
+  /// Notes in `series` what this kernel cannot tell. `origin_s`: the begin of the series on
+  /// CLOCK_MONOTONIC.
   TaskWatch(const KernelFiles& files, WhySeries& series, double origin_s);
 
   /// Watches a process as part of a job. Result: false if there is no such process, or it is
   /// watched already.
   bool add(pid_t pid, std::size_t job);
-  /// Watches one thread of a process, and the processes that it makes.
+  /// Watches one thread of a process, and the processes that the thread starts.
   bool add_thread(pid_t thread, std::size_t job);
-  /// Takes a look at all threads. Each that was known before gets a step for the newest interval.
+  /// Takes a look at all threads. Each thread that was known before gets a step for the newest
+  /// interval.
   void sample(WhySeries& series, GroupWatch& groups, NetWatch& nets);
-  /// The job of the process that has the port, whose number is that here or in its own pid
-  /// namespace; empty: not watched. A process that may not be looked into is believed to have it.
-  /// `others`: processes that are known not to have it; this adds to them.
+  /// The job of the watched process that has the port; empty if no watched process has it. The
+  /// number in the port table may be the process's number here, or in its own PID namespace. If we
+  /// may not look into a process with that number, we assume that it has the port. `others`:
+  /// processes known not to have the port; this function adds to them.
   std::optional<std::size_t> job_of(const PortInfo& port, bus::PortOwners& owners,
                                     std::set<pid_t>& others) const;
   /// Whether all processes that were added have ended.
   bool have_ended() const noexcept { return processes_.empty(); }
 
  private:
-  /// Of a thread that is older than the watch, there is a difference only to a look at which its
-  /// file was read. Those of a younger one began at 0.
+  /// For a thread that is older than the watch, a difference needs an earlier look at which its
+  /// file was read. The counters of a younger thread began at 0.
   struct Counters {
     std::uint64_t run_us = 0, wait_us = 0, turns = 0;
     std::uint64_t migrations = 0, voluntary = 0, involuntary = 0;
@@ -64,11 +67,11 @@ class TaskWatch {
     std::string allowed;
     int cpu = -1;
     bool seen = false, begun = false;
-    bool missed = false;  ///< it could not be looked at the last time, though it had not ended
-    bool times_known = false, switches_known = false;  ///< `before` has them
-    bool has_switches = false;                         ///< they were read at least once
+    bool missed = false;  ///< the last look failed, although it had not ended
+    bool times_known = false, switches_known = false;  ///< `before` has these counters
+    bool has_switches = false;                         ///< read at least once
 
-    /// From here on there is nothing that a difference can be made to.
+    /// Forgets the counters, so the next look does not compute a difference.
     void forget() noexcept { missed = true, times_known = false, switches_known = false; }
     void close() noexcept {
       for (RepeatedFile* file : {&stat, &schedstat, &sched, &status, &children}) file->close();
@@ -76,14 +79,14 @@ class TaskWatch {
   };
   struct Process {
     pid_t pid = 0, inner_pid = 0;
-    pid_t only = 0;  ///< the only thread of it that is watched; 0: all are
+    pid_t only = 0;  ///< the only thread to watch; 0: watch all
     std::size_t job = 0;
     std::unique_ptr<DIR, int (*)(DIR*)> folder{nullptr, nullptr};
     RepeatedFile cgroup;
     std::uint16_t group = kNowhere;
     std::uint64_t looks = 0;
-    std::uint64_t told = 0;  ///< how many threads it has, as the last of them that was read tells
-    bool unlisted = false;   ///< its threads could not be listed, though it had not ended
+    std::uint64_t told = 0;  ///< its number of threads, by the last thread that was read
+    bool unlisted = false;   ///< its threads could not be listed, although it had not ended
     std::list<Thread> threads;
   };
 
@@ -102,16 +105,16 @@ class TaskWatch {
   void place(Process& process, WhySeries& series, GroupWatch& groups, NetWatch& nets);
 
   const KernelFiles files_;
-  const bool live_;  ///< the files are this machine's, so system calls tell the same
+  const bool live_;  ///< the files are of this machine, so system calls agree with them
   bool has_sched_ = false, has_children_ = false;
   std::uint64_t tick_ns_;
-  double boot_s_;  ///< when the machine was booted, since the begin of the series
+  double boot_s_;  ///< when the machine was booted, counted from the begin of the series
   std::list<Process> processes_;
-  std::string foreign_;  ///< why the numbers of processes in /proc are not ours; empty: they are
-  std::string missed_;   ///< why a look at a process failed that had not ended; empty: none did
+  std::string foreign_;  ///< why /proc numbers processes differently; empty if it does not
+  std::string missed_;   ///< why a look at a living process failed; empty if none failed
   std::map<pid_t, std::size_t> jobs_;  ///< of all processes that were ever watched
   std::uint64_t looks_ = 0;
-  bool too_many_ = false;  ///< processes and threads, to keep their files open
+  bool too_many_ = false;  ///< too many processes or threads to keep their files open
   std::vector<char> buffer_;
 };
 

@@ -18,7 +18,7 @@ Capability supported(std::string name, std::string reason = {}) {
   return {std::move(name), Support::supported, std::move(reason), {}};
 }
 
-/// For a file that could not be read. `lack`: why a kernel does not have it.
+/// The capability for a file that could not be read. `lack`: why a kernel does not have the file.
 Capability unreadable(std::string name, const Error& error, const std::string& lack,
                       std::string enable_with) {
   if (is_refusal(error.code.value())) {
@@ -57,7 +57,7 @@ Capability schedstat(const KernelFiles& files) {
                       "a kernel with CONFIG_TASK_DELAY_ACCT or CONFIG_SCHEDSTATS");
   }
   if (!read_schedstat(*text)) return other_form(kName, files, "/proc/self/schedstat");
-  // Kernels before 5.13 have the file, and zeros in it, also when they do not count.
+  // Kernels before 5.13 have the file even if they do not count; it then has only zeros.
   if (text->starts_with("0 0 0")) {
     return {kName, Support::not_supported,
             files.path("/proc/self/schedstat") + " has only zeros: the kernel does not count",
@@ -70,7 +70,7 @@ Capability migrations(const KernelFiles& files) {
   constexpr const char* kName = "why.migrations";
   const auto text = files.read("/proc/self/sched");
   if (text && read_sched(*text).migrations) return supported(kName);
-  // In which CPU a thread ran last is in its stat.
+  // A thread's `stat` tells on which CPU it ran last.
   const auto stat = files.read("/proc/self/stat");
   if (!stat) return unreadable(kName, stat.error(), "/proc is not mounted", "mount /proc");
   if (!read_task_stat(*stat)) return other_form(kName, files, "/proc/self/stat");
@@ -92,8 +92,8 @@ Capability psi(const KernelFiles& files) {
                     "the kernel was built without CONFIG_PSI, or started without psi=1", kEnable);
 }
 
-/// Whether a line of /proc/mounts mounts this controller of control groups: of version 1, or a
-/// tree of version 2, which may have it.
+/// Whether a line of /proc/mounts mounts this controller of version 1, or a tree of version 2,
+/// which may have the controller.
 bool mounts(const std::string& line, const std::string& controller) {
   std::istringstream words(line);
   std::string device, where, type, options;

@@ -1,5 +1,5 @@
 #pragma once
-// What `shmifperf why` can see on this machine.
+// Tells what `shmifperf why` can see on this machine.
 
 #include <vector>
 
@@ -8,8 +8,8 @@
 
 namespace shmif::perf {
 
-/// "why" for the whole, then an entry for each source that some machines lack. Threads: any.
-/// Blocks: as the kernel does for such files.
+/// First "why" for the whole command, then an entry for each source that some machines lack.
+/// Threads: any. Blocks: while the kernel reads the files.
 std::vector<Capability> why_capabilities(const KernelFiles& files);
 
 }  // namespace shmif::perf

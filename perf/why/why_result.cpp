@@ -6,7 +6,7 @@
 namespace shmif::perf {
 namespace {
 
-/// Sums what is known, and the time of which it is known.
+/// Sums the known values, and the time for which they are known.
 struct Known {
   double seconds = 0, sum = 0;
   void add(double length, std::optional<double> value) {

@@ -1,5 +1,5 @@
 #pragma once
-// Everything that a watch found out, for the reports.
+// All results of a watch, for the reports.
 
 #include <optional>
 #include <span>
@@ -11,19 +11,19 @@
 
 namespace shmif::perf {
 
-/// Of the whole machine, over the whole watch.
+/// The whole machine, over the whole watch.
 struct MachineSummary {
-  /// Shares of the time of one CPU, summed over all CPUs; empty: /proc/stat could not be read.
+  /// Shares of the time of one CPU, summed over all CPUs; empty if /proc/stat could not be read.
   std::optional<double> steal, softirq;
-  std::optional<std::uint64_t> queue_drops, squeezes;  ///< empty: softnet_stat could not be read
-  /// Shares of the time for which a thread waited (PSI); empty: the kernel does not tell.
+  std::optional<std::uint64_t> queue_drops, squeezes;  ///< empty if softnet_stat could not be read
+  /// Shares of the time for which a thread waited (PSI); empty if the kernel does not tell.
   std::optional<double> cpu_pressure, memory_pressure, io_pressure;
 };
 
-/// Of a bus, over the whole watch.
+/// A bus, over the whole watch.
 struct BusSummary {
   std::string bus;
-  /// Why its counters are known only until `known_until_s`; empty: they are known to the end.
+  /// Why its counters are known only until `known_until_s`; empty if they are known to the end.
   std::string trouble;
   double known_until_s = 0;
   std::uint64_t takeovers = 0, lock_sleeps = 0, pauses = 0, stalls = 0, overruns = 0;
@@ -40,7 +40,7 @@ struct WhyResult {
   MachineSummary machine;
   std::vector<BusSummary> buses;
   std::vector<MissingSource> missing;
-  bool tasks_missed = false;  ///< some looks at threads failed, though they had not ended
+  bool tasks_missed = false;  ///< some looks at living threads failed
 };
 
 WhyResult why_result(const WhySampler& sampler, std::span<const JobTraffic> traffic);

@@ -6,8 +6,9 @@
 namespace shmif::perf {
 namespace {
 
-/// A weaker window is not part of a stronger one that it does not touch: noise before an event
-/// would let the event begin too early.
+/// Two windows with a gap are joined only if the weaker is at least this share of the stronger.
+/// Otherwise noise before an event would make the event begin too early. add_run() uses the same
+/// share.
 constexpr double kSimilar = 0.5;
 
 void measure(const WhySeries& series, std::size_t first, std::span<const double> values,
@@ -22,9 +23,9 @@ void measure(const WhySeries& series, std::size_t first, std::span<const double>
   window.share = window.held_s / known_s;  // windows begin with an interval that is known
 }
 
-/// Adds a run of intervals. A strong middle becomes a window of its own: an event in a time that is
-/// noisy anyway has its own begin and end. An edge of one interval stays with it, for there the
-/// event begins or ends.
+/// Adds a run of intervals. A strong middle becomes its own window, so that an event in a noisy
+/// time has its own begin and end. A weak edge of only one interval stays with the middle, because
+/// the event begins or ends in it.
 void add_run(const WhySeries& series, std::size_t first, std::span<const double> values,
              CauseWindow run, std::vector<CauseWindow>& runs) {
   constexpr std::size_t kUpperQuarter = 4;

@@ -1,5 +1,5 @@
 #pragma once
-// Joins intervals in which something happened to windows of time.
+// Joins the intervals in which something happened into windows of time.
 //
 // Threads: any. Blocks: never.
 
@@ -14,14 +14,15 @@ namespace shmif::perf {
 struct CauseWindow {
   std::size_t begin = 0, end = 0;  ///< numbers of intervals; the end is not part of it
   double share = 0;   ///< mean of the known values, weighted by the lengths of the intervals
-  double held_s = 0;  ///< share times the length of these
+  double held_s = 0;  ///< share times the length of these intervals
 };
 
-/// Intervals that lie closer to each other than this are one window: a cause that pauses for less
-/// is the same cause. Three samples at 10 Hz, so one that was missed does not cut a window in two.
+/// Intervals that are closer to each other than this become one window, because a cause that pauses
+/// for less time is the same cause. This is three samples at 10 Hz, so a missed sample does not cut
+/// a window in two.
 inline constexpr double kJoinSeconds = 0.35;
 
-/// A value that is not known. Its interval counts neither for nor against a share.
+/// An unknown value. Its interval is left out of a share.
 inline constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();
 
 /// The windows in which `values` reach `threshold`; values[i] belongs to interval first + i.
