@@ -15,9 +15,9 @@ namespace shmif::tools {
 
 namespace {
 
-/// Time for the answers of other hosts: as long as `wait --tcp` gives them.
+/// Other hosts have this long to answer; `wait --tcp` gives them the same time.
 constexpr long kAnswerNs = 100'000'000;
-/// Longer than the kernel of a host looks for duplicates (RFC 4862).
+/// Longer than the time in which a host's kernel looks for duplicates (RFC 4862).
 constexpr std::chrono::seconds kDefence{4};
 
 /// " (port "web")" if a live port of the bus has this MAC address.
@@ -61,7 +61,8 @@ void AddressWatch::begin() {
   begun_ = std::chrono::steady_clock::now();
   for (const Watched& each : all_) each.claim.probe(*each.port);
   const itimerspec once{{0, 0}, {0, kAnswerNs}};
-  static_cast<void>(timerfd_settime(timer_.get(), 0, &once, nullptr));  // only for bad arguments
+  // Fails only for bad arguments.
+  static_cast<void>(timerfd_settime(timer_.get(), 0, &once, nullptr));
 }
 
 Result<void> AddressWatch::join(tap::Bridge& bridge) {

@@ -1,6 +1,6 @@
 #pragma once
-// AddressWatch: claims the addresses of a host on its buses. Another host that has one of them is
-// reported, and the others are announced to the neighbours.
+// AddressWatch: claims the addresses of a host on its buses. If another host has one of them, it
+// reports that. It announces the other addresses to the neighbours.
 
 #include <chrono>
 #include <functional>
@@ -19,22 +19,22 @@ namespace shmif::tools {
 /// Threads: one at a time. Blocks: never for a peer.
 class AddressWatch {
  public:
-  /// `command`: begins each warning. `is_own`: whether a MAC address belongs to this host, too.
+  /// `command` begins each warning. `is_own` says whether a MAC address belongs to this host, too.
   /// Throws if the kernel provides no timer.
   AddressWatch(std::string command, std::function<bool(MacAddress)> is_own);
   AddressWatch(const AddressWatch&) = delete;
   AddressWatch& operator=(const AddressWatch&) = delete;
 
-  /// The port, which must outlive this, has these addresses. `path`: of its bus. Result: its
-  /// number, for look().
+  /// The port has these addresses. It must outlive this object. `path`: path of its bus. Result:
+  /// the port's number, for look().
   std::size_t add(Port& port, const std::string& path, const std::vector<tap::Cidr>& addresses);
-  /// Asks on each bus whether another host has the addresses. They are announced a moment later,
-  /// when the answers have come: the host itself need not wait. Call it when the ports are up.
+  /// Asks on each bus whether another host has the addresses. A moment later, when the answers have
+  /// come, announces them; the host need not wait for this. Call it when the ports are up.
   void begin();
   /// Announces the addresses while the bridge runs; the bridge must not outlive this.
   Result<void> join(tap::Bridge& bridge);
-  /// Looks at a frame that the port has received. Result: whether it is answered, and not for the
-  /// host.
+  /// Looks at a frame that the port has received. Result: true if it has answered the frame, which
+  /// is then not for the host.
   bool look(std::size_t port, const FrameView& frame);
 
  private:

@@ -18,7 +18,7 @@ void await_descriptor(int descriptor, const StopSignals& stop, std::chrono::nano
   const auto ns = std::max<std::int64_t>(at_most.count(), 0);
   const timespec timeout{.tv_sec = ns / 1'000'000'000, .tv_nsec = ns % 1'000'000'000};
   ppoll(entries.data(), entries.size(), &timeout,
-        nullptr);  // the caller looks at everything anyway
+        nullptr);  // no check of the result: the caller checks all three anyway
 }
 
 bool is_abandoned(int output) {

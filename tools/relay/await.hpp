@@ -13,21 +13,21 @@
 namespace shmif::tools {
 
 /// Sleeps until `descriptor` is readable, a stopping signal comes, the reader of `output` is gone,
-/// or `at_most` has passed. A descriptor of -1 is ignored.
+/// or `at_most` has passed. It ignores a descriptor of -1.
 void await_descriptor(int descriptor, const StopSignals& stop, std::chrono::nanoseconds at_most,
                       int output = -1);
 
-/// Whether `output` is a pipe whose reader is gone, so that no one would see further output.
+/// Whether `output` is a pipe whose reader is gone, so that further output would be lost.
 bool is_abandoned(int output);
 
-/// For commands that listen on a bus. A corrupt bus, and a lock that somebody keeps, are reported
-/// once. The command then waits, because `repair` mends the bus while ports stay attached.
+/// For commands that listen on a bus. Reports once that a bus is corrupt, or that somebody keeps
+/// its lock. The command then waits, because `repair` mends the bus while ports stay attached.
 class Corruption {
  public:
   explicit Corruption(std::string path) : path_(std::move(path)) {}
 
-  /// Call it after each receive. Result: whether the bus is unusable now. In that case it has slept
-  /// a while, or until a stopping signal came.
+  /// Call it after each receive. Result: whether the bus is unusable now. If it is, this call has
+  /// slept a while, or until a stopping signal came.
   bool met(const std::error_code& error, const StopSignals& stop);
   bool lasts() const noexcept { return lasts_; }
 

@@ -10,7 +10,8 @@ namespace shmif::tools {
 
 namespace {
 
-/// Adds `count` and what it counts, after a comma if there is text before. Adds nothing for 0.
+/// Appends `count` and what it counts, after a comma if `text` is not empty. For 0, it appends no
+/// text.
 void add_part(std::string& text, std::uint64_t count, const char* what) {
   if (count == 0) return;
   text += (text.empty() ? "" : ", ") + std::to_string(count) + ' ' + what;
@@ -32,7 +33,7 @@ std::string to_text(const BridgeWay& way) {
   const std::uint64_t by_device = device.dropped_down + device.dropped_full;
   const std::uint64_t behind_sink = way.sink_refused + way.sink_waiting;
   const std::uint64_t lost = way.faults.lost + way.faults.queue_full + c.lost;
-  const std::uint64_t filtered = std::min(way.filtered, c.consumed);  // it goes on counting
+  const std::uint64_t filtered = std::min(way.filtered, c.consumed);  // the filter goes on counting
   const std::uint64_t by_bridge = c.dropped_full + c.dropped_too_long + c.dropped_error + filtered;
   const std::uint64_t answered = c.consumed - filtered;
   const std::uint64_t waiting = c.received - c.frames - answered - by_bridge;
@@ -48,7 +49,7 @@ std::string to_text(const BridgeWay& way) {
   add_part(how_dropped, filtered, "by the rules of the gateway");
   add_part(how_dropped, device.dropped_down, "while the interface was down");
   add_part(how_dropped, device.dropped_full, "with its queue full");
-  // The bytes and segments of frames that did not arrive in the end are not known.
+  // If some frames did not arrive in the end, their bytes and segments are not known.
   const bool all_arrived = by_device + behind_sink == 0;
   // A sink may also have dropped a loop probe, which did not come from the source.
   std::string text = base::counted(c.frames - std::min(c.frames, by_device + behind_sink), "frame");

@@ -14,21 +14,21 @@ namespace shmif::tools {
 struct BridgeWay {
   std::string from, to;  ///< as on the command line
   tap::DirectionCounters counters{};
-  std::uint64_t filtered = 0;  ///< of counters.consumed: refused by a filter
+  std::uint64_t filtered = 0;  ///< how many of counters.consumed a filter refused
   struct Faults : FaultCounters {
     std::uint64_t under_way = 0;
   };
   bool has_faults = false;
-  Faults faults{};  ///< what the source's link with faults did to the frames that came
-  /// If the sink is a link with faults, for the way back: the frames that it took and then could
-  /// not pass on, and those that it has not passed on yet.
+  Faults faults{};  ///< what the source's fault link did to the frames that came
+  /// If the sink is a fault link for the way back: frames that it took and then could not pass on,
+  /// and frames that it has not passed on yet.
   std::uint64_t sink_refused = 0, sink_waiting = 0;
   /// A device also takes frames while it is down or full, and drops them.
   tap::DeviceCounters sink_device{};
 };
 
 /// One line whose sum is right: the frames that were passed on, lost, dropped and answered here add
-/// up to those that came.
+/// up to the frames that came.
 std::string to_text(const BridgeWay& way);
 
 /// A line that says what the faults did. `options`: the faults that were asked for.

@@ -65,12 +65,12 @@ void BusWatch::look(Watched& watched) {
                      " still works with the other attached ports, but no new port can join them");
 }
 
-/// Looks at each bus, and chooses when to look again.
+/// Looks at each bus, and decides when to look again.
 void BusWatch::look_at_all() {
   seconds_ = std::min(2 * seconds_, kLate);
   for (Watched& each : all_) look(each);
   if (std::ranges::any_of(all_, [](const Watched& w) { return w.said == Said::removed; }))
-    seconds_ = kSoon;  // another bus may be made there soon
+    seconds_ = kSoon;  // somebody may make another bus there soon
 }
 
 std::chrono::nanoseconds BusWatch::look_if_due(Clock::time_point now) {
@@ -110,13 +110,13 @@ namespace {
 /// At most this many processes are examined.
 constexpr unsigned kMaxProcesses = 4096;
 
-/// Each process chooses how many mappings it has, and how long the names of their files are. So at
-/// most this much is read of one, and of all.
+/// Each process decides how many mappings it has, and how long the names of their files are. So
+/// there is a limit on what is read, for one process and for all.
 constexpr std::size_t kMaxMapsBytes = std::size_t{1} << 20U;
 constexpr std::size_t kMaxMapsBytesInAll = std::size_t{64} << 20U;
 
 /// Whether the process maps a file that was at `path` and no longer has a name. `left`: how many
-/// bytes may be read of this process and those that follow.
+/// bytes may still be read of this process and the next ones.
 bool has_mapped_removed(const std::string& pid, const std::string& path, std::size_t& left) {
   std::ifstream maps("/proc/" + pid + "/maps");
   const std::string tail = ' ' + path + " (deleted)";

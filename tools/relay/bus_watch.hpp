@@ -1,6 +1,6 @@
 #pragma once
 // BusWatch: reports once that a bus file has lost its name, or that another bus took the name.
-// Attached ports go on, but new ports do not meet them.
+// Attached ports go on, but new ports cannot reach them.
 
 #include <chrono>
 #include <functional>
@@ -24,11 +24,11 @@ class BusWatch {
   void add(const Port& port);
   /// Checks the buses now and then while the bridge runs; the bridge must not outlive this. After
   /// each check it calls `also`, if set; if that returns false, the bridge stops. The first check
-  /// comes after a second. The distance then doubles, up to 16 seconds, so that fifty idle hosts do
+  /// comes after a second. The interval then doubles, up to 16 seconds, so that fifty idle hosts do
   /// not wake a machine fifty times a second. While a bus has lost its name, it checks every
   /// second.
   Result<void> join(tap::Bridge& bridge, std::function<bool()> also = {});
-  /// Checks after a second, and then at growing distances again.
+  /// Checks after a second, and then at growing intervals again.
   void look_soon();
   /// For loops without a bridge: checks if it is time. Result: how long until the next check.
   std::chrono::nanoseconds look_if_due(Clock::time_point now = Clock::now());
@@ -50,14 +50,15 @@ class BusWatch {
   std::vector<Watched> all_;
 };
 
-/// Reports that the bus at `path` has an error, or without an error that it works again. On an
-/// error the host behind the device loses its carrier; it gets the carrier back afterwards.
-/// `device`: our end, as for tap::set_carrier(). `kind`: of the device. Links of other kinds have
-/// no carrier and are not changed.
+/// Reports that the bus at `path` has an error; without an error, reports that it works again.
+/// While there is an error, the host behind the device has no carrier. `device`: our end, as for
+/// tap::set_carrier(). `kind`: kind of the device. Links of other kinds have no carrier and are not
+/// changed.
 void follow_bus(const std::string& path, int device, LinkKind kind, std::error_code error);
 
-/// Warns if processes of this machine still use a bus that was at `path` and was removed: they do
-/// not meet ports that attach to the new bus. It sees only processes whose memory maps it may read.
+/// Warns if processes of this machine still use a bus that was at `path` and was removed: they
+/// cannot reach ports that attach to the new bus. It sees only processes whose memory maps it may
+/// read.
 void warn_of_hosts_left_behind(const std::string& path);
 
 }  // namespace shmif::tools

@@ -11,10 +11,10 @@ namespace shmif::tools {
 
 namespace {
 
-/// A packet socket takes a frame that is longer than the MTU by this.
+/// A frame may be longer than the MTU by this, and a packet socket still takes it.
 constexpr std::size_t kOneTagFrame = kEthernetHeaderBytes + kVlanTagBytes;
 
-/// A socket that `open` makes in the namespace.
+/// A socket in the namespace, made by `open`.
 UniqueFd socket_in(const tap::NetNamespace* where, Result<UniqueFd> (*open)()) {
   const auto listen = [open]() -> Result<std::vector<UniqueFd>> {
     Result<UniqueFd> socket = open();
@@ -70,7 +70,7 @@ DeviceWatch::DeviceWatch(const tap::NetNamespace* where, const std::string& devi
     upkeep_.emplace(socket_in(where, tap::Upkeep::open_socket), session,
                     std::vector<tap::GivenAddresses>{std::move(given)});
   }
-  // After the watch was opened, so that no change is missed in between.
+  // This comes after the watch was opened, so that no change in between is missed.
   if (const std::optional<tap::Interface> now = find_device(where, device)) {
     follow({.promiscuous = now->is_promiscuous(),
             .carrier = now->has_carrier(),

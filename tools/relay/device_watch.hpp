@@ -15,20 +15,21 @@
 
 namespace shmif::tools {
 
-/// Keeps a port in the state of its device: the port has carrier while the device is up and has
-/// carrier. It hears the addresses that the device hears, and all while a program captures on the
-/// device, as tcpdump does.
+/// Keeps a port in the state of its device. The port has carrier while the device is up and has
+/// carrier. It hears the addresses that the device hears. While a program such as tcpdump captures
+/// on the device, it hears all.
 class DeviceWatch {
  public:
   enum class Hears : std::uint8_t {
     what_the_device_hears,
-    all,             ///< in any case; the port has the device's address
-    all_for_others,  ///< in any case: it is a bridge's, and has an address of its own
+    all,             ///< always all; the port has the device's address
+    all_for_others,  ///< always all: it is a bridge's port, with its own address
   };
-  /// `where`: the device's namespace; nullptr: this one. `our_end`: the file of a TAP device, by
-  /// which it is found if somebody moves it; otherwise any. `port` must outlive this. Throws if the
-  /// kernel does not report changes of interfaces. `given`: put back when the device comes up
-  /// again; the device's number is filled in.
+  /// `where`: the device's namespace; nullptr means this one. `our_end`: the file of a TAP device,
+  /// by which the watch finds the device if somebody moves it; for other devices, any value. `port`
+  /// must outlive this. Throws if the kernel does not report changes of interfaces. `given`:
+  /// addresses to put back when the device comes up again; the constructor fills in the device's
+  /// number.
   DeviceWatch(const tap::NetNamespace* where, const std::string& device, int our_end, Port& port,
               Hears hears, tap::GivenAddresses given);
   /// Follows the device while the bridge runs; the bridge must not outlive this.
@@ -40,10 +41,10 @@ class DeviceWatch {
   Port& port_;
   Hears hears_;
   tap::GuestWatch watch_;
-  std::optional<tap::Upkeep> upkeep_;  ///< if the device was given any
+  std::optional<tap::Upkeep> upkeep_;  ///< if the device was given addresses
 };
 
-/// A session with the namespace `where`; nullptr: with this one. Throws if there is none.
+/// A session with the namespace `where`; nullptr means this one. Throws if that fails.
 tap::Netlink open_session(const tap::NetNamespace* where);
 
 /// The device in the kernel's view; empty if no device has this name, or the name is empty. Throws
@@ -59,7 +60,7 @@ std::string too_long_text(std::size_t frame_bytes, const std::string& from,
 /// Warns once that frames are longer than the other side can carry.
 class TooLongNotice {
  public:
-  /// As too_long_text().
+  /// The arguments are those of too_long_text().
   void say(std::size_t frame_bytes, const std::string& from, std::optional<std::uint32_t> from_mtu,
            const std::string& to, std::optional<std::uint32_t> to_mtu);
 

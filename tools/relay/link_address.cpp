@@ -23,7 +23,7 @@ std::optional<LinkAddress> parse_link(std::string_view text) {
        {"vde:", LinkAddress::Kind::vde}}};
   for (const auto& [prefix, kind] : kKinds) {
     if (!text.starts_with(prefix)) continue;
-    if (text.size() == prefix.size()) break;  // "stream:connect=" is no path either
+    if (text.size() == prefix.size()) break;  // the path is missing, as in "stream:connect="
     return LinkAddress{kind, std::string(text.substr(prefix.size()))};
   }
   return std::nullopt;

@@ -12,14 +12,14 @@ namespace shmif::tools {
 struct LinkAddress {
   enum class Kind { bus, tap, packet, pcap, stream, stream_to, dgram, vhost, vhost_to, memif, vde };
   Kind kind = Kind::bus;
-  std::string target;  ///< the path or the name, never empty
+  std::string target;  ///< the path or the name; it has at least one character
 };
 
 /// Result: empty if the text does not name a link.
 std::optional<LinkAddress> parse_link(std::string_view text);
 
 /// Throws if TAP devices are not available: not_supported (exit code 77) if there is no device
-/// node, the errno if it may not be opened.
+/// node, or the errno if it cannot be opened.
 void need_tun_device();
 
 }  // namespace shmif::tools

@@ -15,10 +15,11 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-/// A host moves from one side to the other once. In a loop, each frame is a move.
+/// A host that moves from one side to the other moves once. In a loop, each frame looks like a
+/// move.
 constexpr unsigned kSuspicious = 32;
 constexpr std::chrono::seconds kWithin{1};
-/// In a storm, a probe may be lost like any frame.
+/// A storm can drop a probe like any other frame, so the guard sends several, this far apart.
 constexpr std::chrono::milliseconds kBetweenProbes{50};
 
 std::set<std::int32_t> bridges_on(const std::string& path) {
@@ -74,7 +75,7 @@ void LoopGuard::suspect(Side side, AnyLink& back) {
   const std::uint32_t id = std::random_device()();
   probes_.at(next_probe_) = {id, side, true};
   next_probe_ = (next_probe_ + 1) % probes_.size();
-  // Broadcast, because no switch between the two filters that. A reply, because no port answers it.
+  // A broadcast, because no switch between the two filters it. A reply, because no port answers it.
   std::array<std::byte, kPingFrameBytes> bytes;
   write_ping({.destination = MacAddress::from_u64(0xffffffffffff),
               .source = address_,

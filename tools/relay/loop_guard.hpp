@@ -42,8 +42,8 @@ class LoopGuard {
   };
   std::function<void()> say_;
   bool said_ = false;
-  /// A probe that has not come back. In a storm it may take longer than the time between two
-  /// probes.
+  /// A probe that has not come back. In a storm, it may be on its way for longer than the time
+  /// between two probes.
   struct Probe {
     std::uint32_t id = 0;
     Side sent_to = Side::left;
@@ -51,19 +51,19 @@ class LoopGuard {
   };
   std::array<Probe, 16> probes_{};
   std::size_t next_probe_ = 0;
-  MacAddress address_;  ///< source address of the probes only
+  MacAddress address_;  ///< source address that only the probes have
   std::array<Seen, 256> seen_{};
   unsigned moves_ = 0;  ///< changes of an address's side since `since_`
   std::chrono::steady_clock::time_point since_;
   std::chrono::steady_clock::time_point probed_;
 };
 
-/// The message that frames go round between the two. `others`: the other processes that join them,
-/// if known.
+/// A message that says that frames go round between the two. `others`: the other processes that
+/// join them, if known.
 std::string loop_text(const std::string& one, const std::string& other, const std::string& others);
 
-/// The other processes that have bridge ports on both buses, as text: "process 4711", "processes
-/// 4711, 4712"; empty if none is visible.
+/// The other processes that have bridge ports on both buses, as text: "process 4711" or "processes
+/// 4711, 4712"; empty if this process sees no such process.
 std::string bridges_between(const std::string& one, const std::string& other);
 
 }  // namespace shmif::tools

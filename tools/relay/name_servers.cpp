@@ -36,13 +36,14 @@ bool is_below(const std::filesystem::path& directory, const std::filesystem::pat
 bool stays_in(std::span<const std::filesystem::path> directories,
               const std::filesystem::path& path) {
   namespace fs = std::filesystem;
-  constexpr unsigned kMaxLinks = 40;  // as many as the kernel follows
+  constexpr unsigned kMaxLinks = 40;  // the kernel follows as many
   if (!path.is_absolute()) return false;
   const auto is_inside = [&](const fs::path& at) {
     return std::ranges::any_of(directories,
                                [&](const fs::path& each) { return is_below(each, at); });
   };
-  // The directories themselves are where they are, however that path leads there.
+  // Links on the way to the directories themselves do not matter: the program has each directory
+  // under its given name.
   const auto leads_there = [&](const fs::path& at) {
     return std::ranges::any_of(directories,
                                [&](const fs::path& each) { return is_below(at, each); });
@@ -54,7 +55,8 @@ bool stays_in(std::span<const std::filesystem::path> directories,
     const fs::path part = std::move(parts.front());
     parts.pop_front();
     if (part.empty() || part == "." || part == "/") continue;
-    // ".." of what a link led to, as the kernel goes, and not of the name of the link.
+    // ".." is the parent of the place to which a link led, as in the kernel, and not the parent of
+    // the link.
     fs::path next = part == ".." ? at.parent_path() : at / part;
     if (!leads_there(next)) {
       if (!is_inside(next)) return false;

@@ -12,8 +12,8 @@ namespace shmif::tools {
 
 inline constexpr const char* kResolvConf = "/etc/resolv.conf";
 
-/// Those of `path` in their order: the lines "nameserver ADDRESS" that have an address. Blocks: for
-/// the disk.
+/// The name servers of the file at `path`, in their order: those of the lines "nameserver ADDRESS"
+/// that have an address. Blocks: for the disk.
 std::vector<tap::IpAddress> name_servers(const std::string& path = kResolvConf);
 
 /// Whether a program that has only these `directories` (absolute paths) can find the file: each

@@ -31,12 +31,12 @@ constexpr std::uint16_t kDhcpServer = 67, kDhcpClient = 68, kDns = 53;
 constexpr std::uint32_t kAnyAddress = 0;
 constexpr std::uint32_t kBroadcast = 0xffffffff;
 
-/// ICMP answers in a second.
+/// At most this many ICMP answers are sent in a second.
 constexpr unsigned kMaxAnswers = 100;
 constexpr std::chrono::seconds kAskAgain{5};
 
-/// F3: what no far side may be. These lead to this machine, to all machines around it, or, as
-/// 169.254.169.254, to the cloud that it runs in.
+/// F3: ranges in which no far side may be. These addresses lead to this machine, to all machines
+/// around it, or, in the case of 169.254.169.254, to the cloud in which it runs.
 struct Range {
   std::uint32_t first;
   unsigned prefix;
@@ -50,16 +50,16 @@ constexpr Range kNeverFar[] = {
     {0xffffffff, 32, NatRefusal::group},       // 255.255.255.255
 };
 
-/// F4: what the gateway serves.
+/// F4: the services of the gateway, and whether passt serves each.
 enum class ByPasst : std::uint8_t {
   no,
   yes,
-  elsewhere,  ///< if the address is that of another machine; at its own, passt leads to 127.0.0.1
+  elsewhere,  ///< only if the address is another machine's; its own leads to 127.0.0.1
 };
 struct Service {
-  bool name_server;  ///< at that address; false: at the gateway's
+  bool name_server;  ///< at the name server's address; false: at the gateway's
   std::uint8_t protocol;
-  std::uint16_t port;  ///< 0: ICMP
+  std::uint16_t port;  ///< 0 for ICMP
   ByPasst by_passt;    ///< slirp4netns serves all
 };
 constexpr Service kServices[] = {
@@ -70,8 +70,8 @@ constexpr Service kServices[] = {
     {true, IPPROTO_ICMP, 0, ByPasst::no},
 };
 
-/// Whether the options of a TCP header that begins a connection follow each other to their end, and
-/// name no segment size that stacks would not use (Linux: TCP_MIN_SND_MSS).
+/// Whether the options of a TCP header that begins a connection are well formed up to their end,
+/// and name no segment size that is too small for stacks (Linux: TCP_MIN_SND_MSS).
 bool are_sound(std::span<const std::byte> options) noexcept {
   constexpr std::uint8_t kEnd = 0, kNothing = 1, kSegmentSize = 2;
   constexpr std::size_t kHeadBytes = 2, kSegmentSizeBytes = 4;
@@ -92,8 +92,8 @@ bool are_sound(std::span<const std::byte> options) noexcept {
   return true;
 }
 
-/// The flow of the packet that an ICMP error quotes, if that can be read. The error is for the
-/// packet's sender.
+/// The flow of the packet that an ICMP error quotes, if that can be read. The error is meant for
+/// the sender of that packet.
 std::optional<NatFlow> quoted_in(std::span<const std::byte> quote) noexcept {
   constexpr std::size_t kLeast = kIpHeaderBytes + 8;  // RFC 792
   constexpr std::uint16_t kFragmented = kMoreFragments | kFragmentOffset;
@@ -131,11 +131,11 @@ constexpr const char* text_of(NatRefusal why) noexcept {
 
 }  // namespace
 
-/// What F2 to F6 need of an IPv4 packet.
+/// What rules F2 to F6 need to know about an IPv4 packet.
 struct NatFilter::Packet : NatFlow {
   std::uint8_t tcp_flags = 0;
   bool is_icmp_error = false;
-  std::optional<NatFlow> quoted = {};  ///< by an ICMP error
+  std::optional<NatFlow> quoted = {};  ///< the flow that an ICMP error quotes
 
   bool is_dhcp() const noexcept {
     return protocol == IPPROTO_UDP && near_port == kDhcpClient && far_port == kDhcpServer;
@@ -176,7 +176,7 @@ bool NatFilter::leads_to_many(std::uint32_t address, NatFlows::Time now) {
   return asked.to_many;
 }
 
-/// Reads an IPv4 packet by rule F2. `bytes`: the frame.
+/// Reads an IPv4 packet and applies rule F2. `bytes`: the frame.
 std::optional<NatRefusal> NatFilter::read(NatWay way, std::span<const std::byte> bytes,
                                           Packet& packet) {
   const auto ip = bytes.subspan(kEthernetHeaderBytes);
@@ -187,7 +187,7 @@ std::optional<NatRefusal> NatFilter::read(NatWay way, std::span<const std::byte>
   if ((fragment & kReserved) != 0) return NatRefusal::unreadable;
   if ((fragment & (kMoreFragments | kFragmentOffset)) != 0) return NatRefusal::fragment;
   packet.protocol = get8(ip, 9);
-  std::size_t header = kUdpHeaderBytes;  // and that of ICMP
+  std::size_t header = kUdpHeaderBytes;  // of UDP and of ICMP
   switch (packet.protocol) {
     case IPPROTO_TCP: header = kTcpHeaderBytes; break;
     case IPPROTO_UDP:
@@ -214,7 +214,7 @@ std::optional<NatRefusal> NatFilter::read(NatWay way, std::span<const std::byte>
     }
     return std::nullopt;
   }
-  // Both lengths once more: a program may believe these.
+  // Checks the length that UDP or TCP states as well, because a program may trust it.
   const bool is_tcp = packet.protocol == IPPROTO_TCP;
   const std::size_t own = is_tcp ? std::size_t{get8(transport, 12)} / 16 * 4 : get16(transport, 4);
   if (own < header || own > transport.size()) return NatRefusal::unreadable;
@@ -226,7 +226,7 @@ std::optional<NatRefusal> NatFilter::read(NatWay way, std::span<const std::byte>
   return std::nullopt;
 }
 
-/// Rule F3 about the far side.
+/// Applies rule F3 to the far side.
 std::optional<NatRefusal> NatFilter::judge_far(std::uint32_t far) const noexcept {
   for (const Range& range : kNeverFar) {
     if ((far ^ range.first) >> (32 - range.prefix) != 0) continue;
@@ -236,7 +236,7 @@ std::optional<NatRefusal> NatFilter::judge_far(std::uint32_t far) const noexcept
   return std::nullopt;
 }
 
-/// Rule F4, for a far side in the network.
+/// Applies rule F4 to a far side in the network.
 std::optional<NatRefusal> NatFilter::judge_service(NatWay way,
                                                    const Packet& packet) const noexcept {
   if (packet.far == (network_ | ~mask_) || packet.far == network_) return NatRefusal::group;
@@ -256,7 +256,7 @@ std::optional<NatRefusal> NatFilter::judge_service(NatWay way,
   return NatRefusal::closed;
 }
 
-/// Rule F5 about ARP. `bytes`: the frame.
+/// Applies rule F5 to ARP. `bytes`: the frame.
 std::optional<NatRefusal> NatFilter::judge_arp(NatWay way,
                                                std::span<const std::byte> bytes) const noexcept {
   const auto arp = bytes.subspan(kEthernetHeaderBytes);
@@ -273,7 +273,8 @@ std::optional<NatRefusal> NatFilter::judge_arp(NatWay way,
     return is_served(sender) ? std::nullopt : std::optional(NatRefusal::others);
   const bool probes = sender == kAnyAddress && operation == 1;
   if (!is_host(sender) && !probes) return NatRefusal::stranger;
-  // Hosts also announce themselves. passt would answer requests for any address.
+  // Hosts may also announce themselves. Other requests are refused: passt would answer for any
+  // address.
   if (is_served(target) || (sender == target && !probes)) return std::nullopt;
   return NatRefusal::others;
 }
@@ -290,7 +291,7 @@ std::optional<NatRefusal> NatFilter::judge(NatWay way, const FrameView& frame, N
   return type == kArp ? judge_arp(way, bytes) : judge_ip(way, frame, now);
 }
 
-/// Rules F2 to F6 about an IPv4 packet.
+/// Applies rules F2 to F6 to an IPv4 packet.
 std::optional<NatRefusal> NatFilter::judge_ip(NatWay way, const FrameView& frame,
                                               NatFlows::Time now) {
   Packet packet;
@@ -310,13 +311,13 @@ std::optional<NatRefusal> NatFilter::judge_ip(NatWay way, const FrameView& frame
   } else if (const auto refusal = judge_far(packet.far)) {
     return refusal;
   } else if (way == NatWay::out && leads_to_many(packet.far, now)) {
-    return NatRefusal::group;  // what comes in is an answer from there, or stays
+    return NatRefusal::group;  // incoming packets from there pass only as answers (F6)
   }
   if (frame.destination().is_group()) return NatRefusal::group;
   return judge_flow(way, packet, now);
 }
 
-/// Rule F6.
+/// Applies rule F6.
 std::optional<NatRefusal> NatFilter::judge_flow(NatWay way, const Packet& packet,
                                                 NatFlows::Time now) noexcept {
   if (way == NatWay::out)
@@ -339,14 +340,15 @@ bool NatFilter::keep(NatWay way, const FrameView& frame, AnyLink& back) {
   return true;
 }
 
-/// Tells the sender of a readable packet that it is prohibited. Without room, nobody is told.
+/// Tells the sender of a readable packet that the filter prohibits it. If `back` has no room, the
+/// answer is dropped.
 void NatFilter::answer(const FrameView& frame, AnyLink& back) noexcept {
   constexpr std::size_t kQuoted = kIpHeaderBytes + 8;
   const auto ip = frame.bytes.subspan(kEthernetHeaderBytes);
-  // RFC 1812: only the first fragment is answered, and only a single host.
+  // RFC 1812: only the first fragment gets an answer, and only if it comes from a single host.
   if ((get16(ip, 6) & kFragmentOffset) != 0 || !is_host(get32(ip, 12)) || frame.source().is_group())
     return;
-  if (get16(ip, 2) < kQuoted) return;  // a fragment may end before what is quoted
+  if (get16(ip, 2) < kQuoted) return;  // a fragment may end before the part to quote
   const auto now = Clock::now();
   if (now - answers_since_ >= std::chrono::seconds(1)) {
     answers_since_ = now;

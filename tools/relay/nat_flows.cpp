@@ -10,10 +10,10 @@
 namespace shmif::tools {
 namespace {
 
-/// What was seen of a TCP connection.
+/// Flags for the packets of a TCP connection that were seen.
 constexpr std::uint8_t kFinOut = 1, kFinIn = 2, kReset = 4, kAnswered = 8, kBothSpoke = 16;
 
-/// How many flows whose time is up go when one is made.
+/// When a flow is made, at most this many flows whose time is up are removed.
 constexpr std::size_t kMaxExpiredAtOnce = 4;
 
 constexpr std::chrono::seconds kTimes[] = {NatFlows::kDatagrams, NatFlows::kEstablished,
@@ -37,7 +37,7 @@ bool is_closed(std::uint8_t seen) noexcept {
   return (seen & kReset) != 0 || (seen & (kFinOut | kFinIn)) == (kFinOut | kFinIn);
 }
 
-/// What was seen of a connection after one more packet.
+/// The flags of a connection after one more packet.
 std::uint8_t seen_after(std::uint8_t seen, bool out, std::uint8_t flags) noexcept {
   const bool begins = (flags & (kTcpSyn | kTcpAck | kTcpRst | kTcpFin)) == kTcpSyn;
   if (out && begins && (is_closed(seen) || (seen & kBothSpoke) == 0)) return 0;
@@ -108,8 +108,8 @@ bool NatFlows::in(const NatFlow& flow, std::uint8_t tcp_flags, Time now) noexcep
   return true;
 }
 
-/// The number of the host with that address, which gets room if it has none. Result: kNoHost if
-/// there is no room.
+/// The number of the host with that address. A host that has no room yet gets room. Result: kNoHost
+/// if there is no room left.
 std::uint32_t NatFlows::host_for(std::uint32_t address, Time now) noexcept {
   std::uint32_t& chain = host_chains_[mixed(address ^ secret_) & (host_chains_.size() - 1)];
   std::uint32_t number = chain;
@@ -124,7 +124,7 @@ std::uint32_t NatFlows::host_for(std::uint32_t address, Time now) noexcept {
   return chain = number;
 }
 
-/// Takes the room of a host without flows. Its entries stay where they are.
+/// Frees the room of a host without flows. Its entries stay where they are.
 void NatFlows::release(Host& host) noexcept {
   const auto number = static_cast<std::uint32_t>(&host - hosts_.data());
   std::uint32_t* at = &host_chains_[mixed(host.address ^ secret_) & (host_chains_.size() - 1)];
@@ -138,7 +138,7 @@ NatFlows::Index NatFlows::make(const NatFlow& flow, std::uint8_t tcp_flags, Time
   const std::uint32_t number = host_for(flow.near, now);
   if (number == kNoHost) return kNone;
   Host& host = hosts_[number];
-  ++host.flows;  // before another one goes: the host keeps its room
+  ++host.flows;  // before an old flow goes, so that the host keeps its room
   ++flows_;
   if (host.flows > limits_.of_host)
     remove(host.fleeting.first != kNone ? host.fleeting.first : host.lasting.first);
@@ -182,13 +182,14 @@ void NatFlows::expire(Time now, std::size_t max) noexcept {
   }
 }
 
-/// Gives a flow its time from now on.
+/// Gives a flow its full time, counted from now.
 void NatFlows::live_on(Index index, Time now) noexcept {
   Entry& entry = entries_[index];
   Kind kind = entry.kind;
   if (entry.flow.protocol == IPPROTO_TCP)
     kind = (entry.tcp & kBothSpoke) != 0 && !is_closed(entry.tcp) ? established : transitory;
-  if (kind == entry.kind && now + kTimes[kind] < entry.end) return;  // T2: not once in kGrain
+  // T2: it moves at most once in kGrain.
+  if (kind == entry.kind && now + kTimes[kind] < entry.end) return;
   unlink(index);
   entry.kind = kind;
   link(index, now);

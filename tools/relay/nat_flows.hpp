@@ -1,13 +1,13 @@
 #pragma once
-// NatFlows: who may answer whom through a gateway.
+// NatFlows: decides who may answer whom through a gateway.
 //
-// A *flow* is what a host and an address outside say to each other: protocol, both addresses and
-// both ports (of pings, the identifier). Packets of hosts make flows. From outside, only what
-// belongs to a flow passes. So nobody outside begins anything, whatever the program behind the
-// gateway listens to.
+// A *flow* is the exchange between a host and an address outside. Protocol, both addresses and both
+// ports identify it (for pings, the identifier). Packets of hosts make flows. A packet from outside
+// passes only if it belongs to a flow. So outsiders cannot begin a flow, even if the program behind
+// the gateway listens.
 //
 //   T1  Only out() makes a flow or lets it live longer. in() can end it: a flow that both sides
-//       have closed, or one of them has reset, is transitory from then on.
+//       have closed, or that one of them has reset, is transitory from then on.
 //   T2  A flow ends when its host has been silent for its time (RFC 4787, RFC 5382, RFC 5508):
 //
 //         UDP                                             5 min
@@ -15,14 +15,17 @@
 //         TCP before that, and once closed (transitory)   4 min
 //         pings                                           1 min
 //
-//       It lives up to kGrain longer, and never shorter: it moves in its lists once in kGrain.
+//       It lives up to kGrain longer, and never shorter: it moves in its lists at most once in
+//       kGrain.
 //   T3  Each host has room for NatFlowLimits::of_host flows, which no other host can use. A host
-//       without room loses its own oldest flow; an established one only if it has no other.
-//   T4  At most NatFlowLimits::hosts hosts have flows. Meanwhile a new host gets none.
-//   T5  A call takes constant time and allocates nothing, whatever hosts do. One that finds no room
-//       for a host removes all flows whose time is up; making them has paid for that. A secret
-//       keeps hosts from choosing flows that are found slowly. Room that was never needed is
-//       memory that was never touched.
+//       without room loses its own oldest flow. It loses an established one only if all its flows
+//       are established.
+//   T4  At most NatFlowLimits::hosts hosts have flows. While so many have flows, a new host cannot
+//       get one.
+//   T5  A call takes constant time and allocates no memory, whatever hosts do. A call that finds no
+//       room for a host removes all flows whose time is up; the calls that made these flows have
+//       paid for that. A secret keeps hosts from choosing flows that are found slowly. Memory for
+//       room that was never needed is never touched.
 
 #include <chrono>
 #include <cstddef>
@@ -35,7 +38,7 @@ namespace shmif::tools {
 
 struct NatFlow {
   std::uint32_t near = 0, far = 0;            ///< the addresses of the host and of the other side
-  std::uint16_t near_port = 0, far_port = 0;  ///< of pings, near_port is the identifier
+  std::uint16_t near_port = 0, far_port = 0;  ///< for pings, near_port is the identifier
   std::uint8_t protocol = 0;
 
   bool operator==(const NatFlow&) const = default;
@@ -59,20 +62,20 @@ class NatFlows {
 
   explicit NatFlows(const NatFlowLimits& limits = {});
 
-  /// A packet of a host. `tcp_flags`: of other protocols 0. `now`: not before that of earlier
-  /// calls. Result: false if the host gets no flow (T4).
+  /// Notes a packet of a host. `tcp_flags`: 0 for other protocols. `now` never goes back. Result:
+  /// false if the host gets no flow (T4).
   bool out(const NatFlow& flow, std::uint8_t tcp_flags, Time now) noexcept;
-  /// A packet from outside. Result: whether it answers a flow; a SYN without ACK never does.
+  /// Notes a packet from outside. Result: whether it answers a flow; a SYN without ACK never does.
   bool in(const NatFlow& flow, std::uint8_t tcp_flags, Time now) noexcept;
-  /// Whether there is that flow.
+  /// Whether this flow exists.
   bool has(const NatFlow& flow, Time now) const noexcept { return find(flow, now) != kNone; }
 
-  /// How many flows and hosts have room. The time of some may be up.
+  /// How many flows and hosts are stored. Some of them may have outlived their time.
   std::size_t flows() const noexcept { return flows_; }
   std::size_t hosts() const noexcept { return hosts_.size() - free_hosts_.size(); }
 
  private:
-  using Index = std::uint32_t;  ///< of an entry, from 1 on
+  using Index = std::uint32_t;  ///< number of an entry, from 1 on
   static constexpr Index kNone = 0;
 
   enum Kind : std::uint8_t { datagrams, established, transitory, echo };
@@ -90,7 +93,7 @@ class NatFlows {
     Index next;        ///< in its chain, or among the free entries of its host
     Links by_end;      ///< in the list of its kind
     Links by_host;     ///< in one of the two lists of its host
-    std::uint8_t tcp;  ///< what was seen
+    std::uint8_t tcp;  ///< flags of what was seen
     Kind kind;
   };
   struct Host {
@@ -106,7 +109,7 @@ class NatFlows {
     void operator()(void* memory) const noexcept { std::free(memory); }
   };
   template <class T>
-  using Zeroed = std::unique_ptr<T[], Free>;  ///< untouched until it is used
+  using Zeroed = std::unique_ptr<T[], Free>;  ///< the kernel gives it memory when it is used
 
   std::size_t chain_of(const NatFlow& flow) const noexcept;
   Index find(const NatFlow& flow) const noexcept;
@@ -129,7 +132,7 @@ class NatFlows {
   std::size_t chain_mask_;
   Zeroed<Entry> entries_;
   Zeroed<Index> chains_;
-  List kinds_[kKinds];  ///< the first one ends first
+  List kinds_[kKinds];  ///< in each, the flow that ends first comes first
   std::vector<Host> hosts_;
   std::vector<std::uint32_t> free_hosts_, host_chains_;
   std::size_t flows_ = 0;

@@ -46,7 +46,7 @@ std::string program_in_path(const std::string& name) {
   return {};
 }
 
-/// A directory for a socket that no other user can reach. It goes with this object.
+/// A directory for a socket that other users cannot reach. It is removed with this object.
 class PrivateDirectory {
  public:
   PrivateDirectory() {
@@ -62,7 +62,8 @@ class PrivateDirectory {
   PrivateDirectory(const PrivateDirectory&) = delete;
   PrivateDirectory& operator=(const PrivateDirectory&) = delete;
   ~PrivateDirectory() {
-    // Not by remove_all(), which needs a descriptor: the program may have run out of them.
+    // This does not use remove_all(), which needs a descriptor: the program may have run out of
+    // them.
     static_cast<void>(::unlink(socket().c_str()));
     static_cast<void>(::rmdir(path_.c_str()));
   }
@@ -72,7 +73,8 @@ class PrivateDirectory {
   std::string path_;
 };
 
-/// What keeps slirp4netns from doing more than its work. Older versions lack an option.
+/// These options keep slirp4netns from doing more than its work. Older versions do not know all of
+/// them.
 constexpr const char* kSandbox = "--enable-sandbox";
 constexpr const char* kSeccomp = "--enable-seccomp";
 
@@ -88,7 +90,7 @@ std::vector<std::string> slirp_confinement() {
   return {kSeccomp};
 }
 
-/// Takes away the option that slirp4netns says it does not know. Result: false if it says something
+/// Removes the option that slirp4netns says it does not know. Result: false if it says something
 /// else.
 bool drop_unknown(std::vector<std::string>& confinement, const std::string& said) {
   if (confinement.empty() || (said.find("unrecognized option") == std::string::npos &&
@@ -97,7 +99,7 @@ bool drop_unknown(std::vector<std::string>& confinement, const std::string& said
   const auto named = std::ranges::find_if(confinement, [&](const std::string& option) {
     return said.find(option.substr(2)) != std::string::npos;
   });
-  if (named == confinement.end()) return false;  // another option of ours
+  if (named == confinement.end()) return false;  // another of our options
   confinement.erase(named);
   return true;
 }
@@ -134,15 +136,15 @@ std::vector<std::string> passt_words(const NatWish& wish) {
                                  "--netmask=" + std::to_string(net.prefix),
                                  "--gateway=" + net.gateway(),
                                  "--mac-addr=" + net.gateway_mac().to_string()};
-  // With a resolver on the loopback, passt serves names at the gateway's address, if that leads to
-  // the loopback. NatFilter then keeps all but that from it.
+  // If the resolver is on the loopback, passt serves names at the gateway's address, provided that
+  // this address leads to the loopback. NatFilter then refuses all other frames for the loopback.
   const bool on_loopback = wish.resolver && is_loopback(*wish.resolver);
   if (!wish.loopback && !on_loopback) words.emplace_back("--no-map-gw");
   return words;
 }
 
-/// Each flow of each host is a socket of the program, which has room for 1,000 by default.
-/// slirp4netns does not raise that itself.
+/// For each flow of each host, the program needs a socket, and by default it may open only about
+/// 1,000. slirp4netns does not raise that limit itself.
 void allow_all_descriptors() noexcept {
   rlimit limit{};
   if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
@@ -150,26 +152,27 @@ void allow_all_descriptors() noexcept {
   (void)::setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-/// Becomes the program; between fork() and exec, so only with system calls.
+/// Becomes the program. It runs between fork() and exec, so it uses only system calls.
 [[noreturn]] void become_program(const char* file, char* const* words, int errors, int connection,
                                  pid_t parent) noexcept {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (::getppid() != parent) ::_exit(127);
-  ::setpgid(0, 0);  // a Ctrl-C ends the gateway, which ends this
+  ::setpgid(0, 0);  // Ctrl-C ends the gateway, and the gateway ends this program
   allow_all_descriptors();
   const int nothing = ::open("/dev/null", O_RDWR | O_CLOEXEC);
   if (nothing < 0) ::_exit(127);
   ::dup2(nothing, STDIN_FILENO);
   ::dup2(nothing, STDOUT_FILENO);
   ::dup2(errors, STDERR_FILENO);
-  if (nothing <= STDOUT_FILENO) ::fcntl(nothing, F_SETFD, 0);  // it has the number already
+  // It has the right number already: dup2() kept O_CLOEXEC.
+  if (nothing <= STDOUT_FILENO) ::fcntl(nothing, F_SETFD, 0);
   if (connection == kPasstSocket) ::fcntl(connection, F_SETFD, 0);
   if (connection >= 0 && connection != kPasstSocket) ::dup2(connection, kPasstSocket);
   ::execv(file, words);
   ::_exit(127);
 }
 
-/// Starts the program. `connection`: for its descriptor 3, or -1.
+/// Starts the program. `connection`: the socket for its descriptor 3, or -1.
 pid_t start_program(const std::string& file, std::vector<std::string> words, int errors,
                     int connection) {
   std::vector<char*> pointers;
@@ -180,7 +183,7 @@ pid_t start_program(const std::string& file, std::vector<std::string> words, int
   const pid_t child = ::fork();
   if (child == 0) become_program(file.c_str(), pointers.data(), errors, connection, parent);
   if (child < 0) throw Exception(Error::from_errno(errno, "cannot start " + file));
-  ::setpgid(child, child);  // whoever of the two is first
+  ::setpgid(child, child);  // parent and child both do this: whoever is first
   return child;
 }
 
@@ -191,8 +194,8 @@ std::string remedy_for(NatProgram program) {
 
 }  // namespace
 
-/// The sandbox of slirp4netns takes root's rights and the machine's files from it, and is a mount
-/// namespace.
+/// The sandbox of slirp4netns takes root's rights and the machine's files away from it, and is a
+/// mount namespace.
 bool is_sandboxed(NatProgram program) noexcept {
   return program == NatProgram::slirp4netns && ::geteuid() == 0 && may_mount();
 }
@@ -215,7 +218,7 @@ std::string NatNetwork::to_string() const {
   return address(0) + '/' + std::to_string(prefix);
 }
 
-/// The MAC address that slirp4netns gives that address. passt is told to use it, too.
+/// The MAC address that slirp4netns uses for that address. We tell passt to use it, too.
 MacAddress NatNetwork::mac(std::uint32_t number) const noexcept {
   return MacAddress::from_u64(0x525500000000U | (first + number));
 }
@@ -289,8 +292,8 @@ void NatProcess::kill() noexcept {
   pid_ = -1;
 }
 
-/// Takes the status of a program that has ended, and ends its helper before that: afterwards the
-/// number of the group may be another's. Result: whether it has ended.
+/// Takes the status of a program that has ended. Before that, it ends the program's helper, because
+/// afterwards the number of the group may belong to another. Result: whether the program has ended.
 bool NatProcess::bury_if_ended() noexcept {
   siginfo_t info{};
   const auto id = static_cast<id_t>(pid_);
@@ -339,7 +342,7 @@ Result<std::optional<NatProcess>> NatProcess::start(NatProgram program, const Na
   return std::optional<NatProcess>(std::move(made));
 }
 
-/// Result: not open if a signal came first.
+/// Result: a descriptor that is not open, if a signal came first.
 Result<UniqueFd> NatProcess::connect_to(const std::string& path, const StopSignals& stop) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
@@ -356,11 +359,11 @@ Result<UniqueFd> NatProcess::connect_to(const std::string& path, const StopSigna
                std::string(to_text(program_)) + " does not listen after 10 s" + last_words());
 }
 
-/// The last line of its errors, with a colon before it; empty if there is none.
+/// The last line of its error output, after a colon; empty if there is none.
 std::string NatProcess::last_words() {
   std::string text;
   std::array<char, 4096> part{};
-  constexpr std::size_t kMax = 64 << 10;  // what a pipe holds; a helper may go on writing
+  constexpr std::size_t kMax = 64 << 10;  // as much as a pipe holds; a helper may go on writing
   for (ssize_t n = 0;
        text.size() < kMax && (n = ::read(errors_.get(), part.data(), part.size())) > 0;)
     text.append(part.data(), static_cast<std::size_t>(n));
@@ -374,9 +377,9 @@ std::string NatProcess::last_words() {
 
 namespace {
 
-/// Whether this machine has a default route of IPv4; true also where it does not say.
+/// Whether this machine has a default route of IPv4; true if it does not say.
 bool has_default_route() {
-  std::ifstream routes("/proc/net/route");  // a line of heads; then interface, destination, ...
+  std::ifstream routes("/proc/net/route");  // a heading; then interface, destination, ...
   std::string line;
   if (!std::getline(routes, line)) return true;
   while (std::getline(routes, line)) {

@@ -1,7 +1,7 @@
 #pragma once
-// A program that gives a network a way to the world without privileges: slirp4netns or passt, as a
-// child process. Such a program has a TCP/IP stack of its own, and opens an ordinary socket of its
-// user for each connection.
+// Gives a network a way to the world without privileges: runs slirp4netns or passt as a child
+// process. Such a program has its own TCP/IP stack, and opens an ordinary socket of its user for
+// each connection.
 
 #include <sys/types.h>
 
@@ -29,13 +29,13 @@ const char* to_text(NatProgram program) noexcept;
 /// An IPv4 network, and the addresses in it that both programs use.
 struct NatNetwork {
   static constexpr unsigned kMinPrefix = 8;
-  static constexpr unsigned kMaxPrefix = 25;                     ///< of slirp4netns
-  static constexpr std::uint32_t kGateway = 2, kNameServer = 3;  ///< numbers of their addresses
+  static constexpr unsigned kMaxPrefix = 25;                     ///< the limit of slirp4netns
+  static constexpr std::uint32_t kGateway = 2, kNameServer = 3;  ///< numbers within the network
 
-  std::uint32_t first = 0x0a000200;  ///< its number: 10.0.2.0
+  std::uint32_t first = 0x0a000200;  ///< address of the network as a number: 10.0.2.0
   unsigned prefix = 24;
 
-  /// "10.0.2.0/24". Errors: bad_argument, also for networks that no host can be in.
+  /// "10.0.2.0/24". Errors: bad_argument, also for networks that cannot contain hosts.
   static Result<NatNetwork> parse(const std::string& text);
   std::string to_string() const;
   bool contains(const tap::IpAddress& address) const noexcept;
@@ -52,7 +52,7 @@ struct NatNetwork {
 };
 
 struct NatWish {
-  std::optional<NatProgram> program = {};  ///< empty: the better one of those that are there
+  std::optional<NatProgram> program = {};  ///< empty: the better one of those that are installed
   NatNetwork network = {};
   bool loopback = false;    ///< the gateway's address leads to this machine's 127.0.0.1
   bool link_local = false;  ///< hosts reach 169.254.0.0/16
@@ -60,26 +60,27 @@ struct NatWish {
   std::optional<tap::IpAddress> resolver = {};  ///< the first IPv4 name server of this machine
 };
 
-/// The address in the network at which names are served. slirp4netns has one of its own. With
-/// passt, it is the gateway's if the resolver is on the loopback, or the resolver's if that is in
-/// the network. Otherwise there is none, and hosts ask the resolver itself. `wish.program` is set.
+/// The address in the network at which names are served. slirp4netns has its own address for that.
+/// With passt, it is the gateway's if the resolver is on the loopback, or the resolver's if that is
+/// in the network. Otherwise there is no such address, and hosts ask the resolver itself.
+/// `wish.program` must be set.
 std::optional<std::uint32_t> name_server_of(const NatWish& wish);
 
 /// Looks in PATH. Errors: not_supported if there is no such program; the message says how to get
 /// it. Blocks: never.
 Result<NatProgram> find_nat_program(const NatWish& wish);
 
-/// Whether the program gets a sandbox in which it has only kSandboxDirectories of this machine.
+/// Whether the program gets a sandbox, in which it sees only kSandboxDirectories of this machine.
 bool is_sandboxed(NatProgram program) noexcept;
 inline constexpr std::array<const char*, 2> kSandboxDirectories{"/etc", "/run"};
 
 /// The running program. The destructor ends it. Threads: one at a time.
 class NatProcess {
  public:
-  /// Starts `program`, and connects. slirp4netns gets its own seccomp filter, and root's gets its
-  /// sandbox, unless it says that it does not know the option. Result: empty if a signal came
-  /// first. Errors: timed_out; what the program said when it ended at once; the system's. Blocks:
-  /// until it listens, at most 10 s.
+  /// Starts `program`, and connects. slirp4netns gets its own seccomp filter, and a root's one also
+  /// its sandbox, unless it says that it does not know the option. Result: empty if a signal came
+  /// first. Errors: timed_out; what the program said when it ended at once; those of the system.
+  /// Blocks: until the program listens, at most 10 s.
   static Result<std::optional<NatProcess>> start(NatProgram program, const NatWish& wish,
                                                  const StopSignals& stop);
   NatProcess(NatProcess&& other) noexcept;
@@ -87,10 +88,11 @@ class NatProcess {
   ~NatProcess();
 
   NatProgram program() const noexcept { return program_; }
-  /// The connection: SOCK_SEQPACKET, one frame in each packet, to slirp4netns; to passt a stream of
-  /// records as in shmif/stream_link.hpp.
+  /// The connection. To slirp4netns: SOCK_SEQPACKET with one frame in each packet. To passt: a
+  /// stream of records as in shmif/stream_link.hpp.
   UniqueFd take_connection() noexcept { return std::move(connection_); }
-  /// Waits until it has ended, and says how. Blocks: at most for a second, then kills it.
+  /// Waits until the program has ended, and says how it ended. Blocks: for at most a second; then
+  /// it kills the program.
   std::string why_ended();
 
  private:
@@ -102,7 +104,7 @@ class NatProcess {
 
   NatProgram program_ = NatProgram::slirp4netns;
   pid_t pid_ = -1;
-  int status_ = 0;    ///< once pid_ is -1
+  int status_ = 0;    ///< valid once pid_ is -1
   UniqueFd errors_;   ///< its standard error: the first 64 KiB
   std::string said_;  ///< what last_words() read
   UniqueFd connection_;

@@ -1,6 +1,6 @@
 #pragma once
-// Pauses: how long each program that came in vain waits before it is served again, and how long to
-// wait before a program is asked again.
+// Pauses: how long a program that connected in vain must wait before it is served again, and how
+// long to wait before a program is asked again.
 
 #include <sys/types.h>
 
@@ -11,19 +11,19 @@
 
 namespace shmif::tools {
 
-/// Before the second try of a program, and at most.
+/// The pause before the second try of a program, and the longest pause.
 inline constexpr std::chrono::milliseconds kFirstPause{100};
 inline constexpr std::chrono::milliseconds kLastPause{2000};
 
-/// How long to wait before each try to reach a program, again and again.
+/// How long to wait between repeated tries to reach a program.
 class Retries {
  public:
-  /// After a try in vain.
+  /// The pause after a try that failed.
   std::chrono::milliseconds after_failure() {
     return std::exchange(pause_, std::min(2 * pause_, kLastPause));
   }
-  /// After a connection that lasted for so long. One that accepts and closes again and again is
-  /// asked more and more rarely.
+  /// The pause after a connection that lasted this long. If a program accepts and closes again and
+  /// again, it is asked more and more rarely.
   std::chrono::milliseconds after_connection(std::chrono::steady_clock::duration lasted) {
     if (lasted > kLastPause) pause_ = kFirstPause;
     return after_failure();
@@ -33,20 +33,20 @@ class Retries {
   std::chrono::milliseconds pause_ = kFirstPause;
 };
 
-/// Some programs that do not find what they want connect again at once, for ever (QEMU with several
-/// queues, 700 times a second). They are served later and later, and others are not. Threads: one
-/// at a time.
+/// Some programs that do not find what they want connect again at once, forever (QEMU with several
+/// queues, 700 times a second). Such a program is served later and later; other programs do not
+/// wait. Threads: one at a time.
 class Pauses {
  public:
   using Clock = std::chrono::steady_clock;
 
-  /// How long that process has to wait now. `now` never goes back.
+  /// How long that process must wait now. `now` never goes back.
   std::chrono::milliseconds before(pid_t process, Clock::time_point now) {
     std::erase_if(all_, [now](const auto& each) { return now - each.second.at > kMemory; });
     const auto found = all_.find(process);
     return found == all_.end() ? std::chrono::milliseconds(0) : found->second.pause;
   }
-  /// A program of that process has gone; `process` is 0 if it is not known.
+  /// Notes that a program of that process has gone; `process` is 0 if it is not known.
   void note(pid_t process, bool was_in_vain, Clock::time_point now) {
     if (!was_in_vain || process == 0) {
       all_.erase(process);

@@ -22,7 +22,7 @@ class PingAnswerer {
     if (!port_->has_carrier()) return false;
     const std::optional<FrameView> answer = answer_ping(frame, port_->mac(), buffer);
     if (!answer) return false;
-    static_cast<void>(back.send({&*answer, 1}));  // without room, the echo is lost
+    static_cast<void>(back.send({&*answer, 1}));  // if there is no room, the echo is lost
     return !frame.destination().is_group();
   }
 

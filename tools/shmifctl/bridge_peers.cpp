@@ -28,10 +28,10 @@
 namespace shmif::tools {
 namespace {
 
-/// Ends the process if it does not end by itself within kEndPatience after a stop signal.
+/// Ends the process if it has not ended by itself within kEndPatience after a stop signal.
 class EndInTime {
  public:
-  /// `last_words`: runs in another thread before the end.
+  /// `last_words` runs in another thread before the end.
   EndInTime(const StopSignals& stop, std::function<void()> last_words)
       : ended_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
     if (!ended_) throw Exception(Error::from_errno(errno, "cannot make an eventfd"));
@@ -58,7 +58,8 @@ class EndInTime {
 
 using OpenPeer = std::function<Result<std::optional<Peer>>()>;
 
-/// What `open` throws is an error as others: there may be no descriptor for now.
+/// Turns what `open` throws into an error, because the process may run out of descriptors for a
+/// while.
 Result<std::optional<Peer>> try_open(const OpenPeer& open) {
   try {
     return open();
@@ -67,8 +68,9 @@ Result<std::optional<Peer>> try_open(const OpenPeer& open) {
   }
 }
 
-/// Carries frames for `open`'s peers, one after another, until a signal comes. `open` returns no
-/// peer when a signal came first. `insists`: throws if there is no first peer.
+/// Carries frames for the peers that `open` returns, one after another, until a signal comes.
+/// `open` returns no peer if a signal came first. `insists`: throws if the first peer cannot be
+/// opened.
 int keep_open(const PeerBridge& bridge, PeerPort& port, const StopSignals& stop,
               const OpenPeer& open, bool insists = false) {
   Account account;
@@ -101,7 +103,7 @@ int keep_open(const PeerBridge& bridge, PeerPort& port, const StopSignals& stop,
       if (!stop.stopped() && lost.empty())
         gone = (*peer)->farewell ? (*peer)->farewell()
                                  : bridge.peer_text + ": the program" + why_gone(**peer, end);
-    } catch (const Exception& error) {  // no descriptor
+    } catch (const Exception& error) {  // for example, no descriptor was left
       gone = bridge.peer_text + ": the program was left: " + error.what();
       if (error.code() == Errc::bus_lost) lost = error.what();
     }
@@ -112,7 +114,7 @@ int keep_open(const PeerBridge& bridge, PeerPort& port, const StopSignals& stop,
   }
   in_time.reset();
   Totals totals = account.total();
-  static_cast<void>(port.port().up());  // counts what passed while it was down
+  static_cast<void>(port.port().up());  // now it counts the frames that passed while it was down
   totals.while_away = port.port().counters().skipped_frames;
   sum_up(bridge, totals);
   return lost.empty() ? kDone : fail(lost);
@@ -132,8 +134,8 @@ int keep_connected(const PeerBridge& bridge, const SocketPlace& place, const Sto
 
 namespace {
 
-/// vde_switch drops longer packets, counts none of them, and says nothing. Other switches of VDE,
-/// which are reached in the same way, pass up to 9,216 bytes.
+/// vde_switch drops longer packets, and neither counts nor reports them. Other switches of VDE are
+/// reached in the same way and pass up to 9,216 bytes.
 void warn_of_vde_switch(const PeerBridge& bridge, const std::string& url) {
   constexpr std::uint32_t kMaxOfSwitch = 1504;
   const bool may_be_one = url.find("://") == std::string::npos || url.starts_with("vde://");
@@ -170,7 +172,7 @@ std::string names_of_passt(const NatWish& wish) {
          (is_loopback(*wish.resolver) ? wish.network.gateway() : wish.resolver->to_string());
 }
 
-/// What a gateway offers, in one line.
+/// One line that says what a gateway offers.
 std::string offer_of(const NatWish& wish) {
   const NatNetwork& net = wish.network;
   const std::string gateway = "gateway " + net.gateway();
@@ -181,7 +183,7 @@ std::string offer_of(const NatWish& wish) {
          net.last_lease() + ": by slirp4netns";
 }
 
-/// A NAT program that has been started, as a peer.
+/// Makes a peer of a NAT program that has been started.
 Peer nat_peer(const PeerBridge& bridge, NatProcess started, Port& port) {
   const auto process = std::make_shared<NatProcess>(std::move(started));
   const auto farewell = [process] { return process->why_ended(); };
@@ -204,8 +206,8 @@ Peer nat_peer(const PeerBridge& bridge, NatProcess started, Port& port) {
   return {AnyLink(std::move(owned)), drops, farewell};
 }
 
-/// Asks the kernel whether an IPv4 address leads to many machines. If it does not say, none of them
-/// is reached. Throws if the kernel cannot be asked at all.
+/// Asks the kernel whether an IPv4 address leads to many machines. If the kernel does not say, the
+/// address counts as such. Throws if the kernel cannot be asked at all.
 std::function<bool(std::uint32_t)> routes_of_this_machine() {
   const auto routes = std::make_shared<tap::ManyRoutes>(tap::ManyRoutes::open().value());
   return [routes](std::uint32_t address) {
@@ -233,9 +235,9 @@ int route(PeerBridge bridge, const NatWish& wish, const StopSignals& stop) {
 
 namespace {
 
-/// What strangers sent before the socket was connected.
+/// Discards what strangers sent before the socket was connected.
 void discard_queued(int socket) {
-  constexpr unsigned kMax = 10'000;  // a flood ends, or its rest is heard
+  constexpr unsigned kMax = 10'000;  // so that the loop ends in a flood; its rest is received
   char byte = 0;
   for (unsigned i = 0; i < kMax && ::recv(socket, &byte, 1, MSG_DONTWAIT) >= 0; ++i) continue;
 }
@@ -247,10 +249,11 @@ int exchange_datagrams(const PeerBridge& bridge, const SocketPlace& local,
   const BoundSocket bound = BoundSocket::bind(SOCK_DGRAM, local).value();
   DatagramOptions options;
   if (remote.host) {
-    connect_to(bound.descriptor(), remote.address).value();  // only that one is heard
+    // From now on, only that address is received.
+    connect_to(bound.descriptor(), remote.address).value();
     discard_queued(bound.descriptor());
   } else {
-    options.remote = remote.address;  // a new program at that path is another socket
+    options.remote = remote.address;  // by address, as a new program at that path has a new socket
   }
   PeerPort port(bridge, bridge.port_name, kNamePatience);
   options.max_frame_bytes = port.port().max_frame_bytes();

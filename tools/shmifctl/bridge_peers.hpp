@@ -1,7 +1,7 @@
 #pragma once
 // The bridges whose far end is a program with a socket: stream:, vhost-user:, memif: and dgram:
-// links, and gateways. Programs come and go, and the bridge goes on. Each program has a port of its
-// own on the bus, which it joins as a host does.
+// links, and gateways. Programs come and go, while the bridge goes on. Each program has its own
+// port on the bus, and joins the bus as a host does.
 
 #include <cstddef>
 #include <cstdint>
@@ -17,46 +17,48 @@
 
 namespace shmif::tools {
 
-/// What a program that connects speaks.
+/// The protocol of a program that connects.
 enum class PeerProtocol : std::uint8_t { stream, vhost_user, memif };
 
-/// How many programs one listening link serves at a time. Others can then use 192 of the 256 ports.
+/// At most this many programs are served by one listening link. So others can still use 192 of the
+/// 256 ports.
 inline constexpr std::size_t kDefaultMaxPeers = 64;
 
 struct PeerBridge {
   const Bus* bus = nullptr;
-  /// Opens the bus that is at its path now; for serve_programs().
+  /// For serve_programs(): opens the bus that is at its path now.
   std::function<Result<Bus>()> find_bus = {};
   std::string bus_path;
   std::string bus_text, peer_text;  ///< as on the command line
-  std::string port_name;            ///< empty: the bus chooses
-  bool lock_memory = false;         ///< of each port
+  std::string port_name;            ///< empty if the bus chooses
+  bool lock_memory = false;         ///< for each port
   PeerProtocol protocol = PeerProtocol::stream;
-  std::size_t max_peers = kDefaultMaxPeers;  ///< of serve_programs()
-  NatFilter* filter = nullptr;               ///< of route(): what may pass
+  std::size_t max_peers = kDefaultMaxPeers;  ///< for serve_programs()
+  NatFilter* filter = nullptr;               ///< for route(): decides which frames may pass
 };
 
 /// stream:PATH, vhost-user:PATH and memif:PATH: listens, and carries frames for every program that
 /// connects, until a signal comes. Each program joins the bus that is at the path when it connects.
-/// If no bus is there, the program is refused. With `port_name`, the first port has that
-/// name, and others have numbers behind it. Result: the exit code. Blocks: until then, and until
-/// all programs let their links end; where one does not in 1.5 s, this says so and ends the
-/// process. The same is true for keep_connected(), join_vde() and route().
+/// If no bus is there, the program is refused. With `port_name`, the first port has that name, and
+/// the names of later ports have a number added. Result: the exit code. Blocks: until a signal
+/// comes, and then until all programs let their links end. If one does not let it end within 1.5 s,
+/// this call says so and ends the process. The same is true for keep_connected(), join_vde() and
+/// route().
 int serve_programs(const PeerBridge& bridge, const SocketPlace& place, const StopSignals& stop);
 
-/// stream:connect=PATH and vhost-user:connect=PATH: connects, and connects again when the program
-/// has gone, until a signal comes.
+/// stream:connect=PATH and vhost-user:connect=PATH: connects, and connects again whenever the
+/// program has gone, until a signal comes.
 int keep_connected(const PeerBridge& bridge, const SocketPlace& place, const StopSignals& stop);
 
-/// vde:URL: connects to a VDE network through libvdeplug, and again when that was gone.
+/// vde:URL: connects to a VDE network through libvdeplug, and connects again whenever it was gone.
 int join_vde(const PeerBridge& bridge, const std::string& url, const StopSignals& stop);
 
-/// Runs the program that `wish` names as a gateway of the bus, and again when it has died, until a
-/// signal comes. Between the two, NatFilter says what passes. Throws if it cannot be started the
-/// first time.
+/// Runs the program that `wish` names as a gateway of the bus, and runs it again when it has died,
+/// until a signal comes. NatFilter decides which frames pass between the two. Throws if the program
+/// cannot be started the first time.
 int route(PeerBridge bridge, const NatWish& wish, const StopSignals& stop);
 
-/// dgram:LOCAL,REMOTE: one datagram for each frame, until a signal comes.
+/// dgram:LOCAL,REMOTE: exchanges one datagram for each frame, until a signal comes.
 int exchange_datagrams(const PeerBridge& bridge, const SocketPlace& local,
                        const SocketPlace& remote, const StopSignals& stop);
 

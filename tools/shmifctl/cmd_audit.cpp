@@ -30,7 +30,7 @@ int run_audit(const CommandLine& line) {
   std::fwrite(text.data(), 1, text.size(), stdout);
   if (report.clean()) return kDone;
   const bool one = report.findings.size() == 1;
-  // Nobody but the user knows whether the holder of that lock is dead.
+  // Only the user knows whether the holder of that lock is dead.
   const bool is_held = bus.info().netbsd && bus.info().netbsd->lock_is_held;
   return fail("bus \"" + path + "\" breaks " + std::to_string(report.findings.size()) +
               (one ? " invariant" : " invariants") + " (repair it with " +

@@ -46,16 +46,16 @@ using Kind = LinkAddress::Kind;
 /// One side of the bridge. The kind of link matters only for opening it and for the summary.
 struct Side {
   LinkAddress address;
-  std::optional<Bus> bus;  ///< from the first inspection until the port is attached
+  std::optional<Bus> bus;  ///< set from the first inspection until the port is attached
   std::optional<AnyLink> link;
   Port* port = nullptr;             ///< the link, if it is one
   PcapReader* reader = nullptr;     ///< the link, if it is one
   CaptureWriter* writer = nullptr;  ///< the link, if it is one
-  FaultLink* faults = nullptr;      ///< wraps the link, if frames from it meet faults
+  FaultLink* faults = nullptr;      ///< wraps the link, if faults apply to frames from it
   /// Reads the counters of the link, if it is a device.
   std::function<tap::DeviceCounters()> device = {};
-  bool mac_comes_later = false;  ///< a new device, which is down until it has its address
-  int file = -1;                 ///< of the link, whatever wraps it
+  bool mac_comes_later = false;  ///< the device is new, and is down until it has its address
+  int file = -1;                 ///< descriptor of the link, even if it is wrapped
 
   int our_end() { return faults != nullptr ? file : link->descriptor(); }
 
@@ -153,7 +153,7 @@ Options bridge_options() {
   return options;
 }
 
-/// The link that a mistyped one most likely stands for.
+/// The link that the user most likely meant by a mistyped one.
 std::optional<std::string> meant_link(const std::string& text) {
   static const std::vector<std::string> kKinds{"bus",   "tap",        "packet", "pcap", "stream",
                                                "dgram", "vhost-user", "memif",  "vde"};
@@ -190,16 +190,16 @@ void refuse_loop(const LinkAddress& left, const LinkAddress& right) {
   }
 }
 
-/// The bus of an end. It is opened once, so the port is attached to the bus that was inspected.
+/// The bus of an end. It is opened only once, so the port attaches to the bus that was inspected.
 const Bus& bus_of(Side& end, const BusWish& wish) {
   if (!end.bus) end.bus.emplace(provide_bus(end.address.target, wish).value());
   return *end.bus;
 }
 
-/// Properties of the bus at the other end, existing or to be made. A device or another bus must
-/// fit.
+/// Properties of the bus at the other end, which exists or will be made. A device or another bus
+/// must fit it.
 struct BusBeside {
-  std::optional<BusInfo> info;  ///< if it exists
+  std::optional<BusInfo> info;  ///< set if the bus exists
   std::optional<std::uint32_t> mtu;
   bool carries_offloads = false;
 };
@@ -222,7 +222,7 @@ void attach(Side& end, Side& other, const BusWish& wish, const std::string& port
   options.kind = LinkKind::bridge;
   options.name_patience = kNamePatience;
   options.lock_memory = wish.lock_memory;
-  options.promiscuous = true;  // hosts behind the bridge have any addresses
+  options.promiscuous = true;  // hosts behind the bridge can have any addresses
   end.port = end.hold(Port(options));
   end.port->attach(bus).value();
   end.bus.reset();
@@ -239,7 +239,7 @@ void open_device(Side& end, Side& other, const BusWish& wish, bool offload) {
     options.offload = offload;
     const bool is_new = !find_device(nullptr, end.address.target);
     if (is_new && bus.info) options.mac = tap::device_mac(*bus.info, end.address.target);
-    // The address follows from a bus that is yet to be made.
+    // The address follows from a bus that will be made later.
     end.mac_comes_later = is_new && other.address.kind == Kind::bus && !bus.info;
     options.up = !end.mac_comes_later;
     options.put_back = true;
@@ -261,8 +261,7 @@ struct CaptureWish {
   int stop_descriptor = -1;
 };
 
-/// Refuses to write over a capture, which may be the one that was to be replayed, or over any other
-/// file.
+/// Refuses to overwrite a file. It may be the capture that was to be replayed.
 void check_capture(const std::string& file, bool force) {
   if (file == "-") return;
   bus::check_output(file, {.what = "cannot record into \"" + file + '"',
@@ -272,7 +271,7 @@ void check_capture(const std::string& file, bool force) {
       .value();
 }
 
-/// Opens both ends, in an order that leaves nothing behind after a failure: first devices and
+/// Opens both ends. The order ensures that no trace is left after a failure: first devices and
 /// captures to read, then buses, which may be made, then captures to write.
 void open_ends(std::array<Side, 2>& ends, const BusWish& wish, const std::string& port_name,
                bool offload, const CaptureWish& captures) {
@@ -318,7 +317,7 @@ struct Directions {
   bool any() const { return right.any() || left.any(); }
 };
 
-/// The faults of all options of that name together; empty: there is none.
+/// The faults of all options of that name together; empty if no such option is given.
 std::optional<FaultOptions> faults_from(const Arguments& args, const std::string& option) {
   std::string all;
   for (const std::string& text : args.all(option)) all += (all.empty() ? "" : ",") + text;
@@ -340,7 +339,8 @@ Directions faults_from(const Arguments& args) {
   return faults;
 }
 
-/// Adds faults to frames received from a link. Frames still under way when the link ends arrive.
+/// Adds faults to frames received from a link. Frames that are delayed when the link ends still
+/// arrive.
 void wrap(Side& end, const FaultOptions& faults) {
   if (!faults.any()) return;
   AnyLink inner = *std::move(end.link);
@@ -392,7 +392,7 @@ int last_words(const std::array<Side, 2>& ends, const tap::BridgeEnd& end) {
   return kDone;
 }
 
-/// The interceptors between the two ends: answers to pings for ports, and the search for loops.
+/// The interceptors between the two ends: they answer pings for ports, and search for loops.
 tap::Interceptor interceptor(const Side& end, LoopGuard::Side side, LoopGuard* guard) {
   const Port* const port = end.port;
   return [port, side, guard](const FrameView& frame, AnyLink& back) {
@@ -408,7 +408,7 @@ std::optional<std::uint32_t> mtu_of(const Side& end) {
   return device ? std::optional(device->mtu) : std::nullopt;
 }
 
-/// Says at the start what will not pass between the two links.
+/// Says at the start which frames cannot pass between the two links.
 void compare_mtus(const std::array<Side, 2>& ends, const std::vector<std::string>& names) {
   const std::array<std::optional<std::uint32_t>, 2> mtus{mtu_of(ends[0]), mtu_of(ends[1])};
   if (!mtus[0] || !mtus[1] || *mtus[0] == *mtus[1]) return;
@@ -473,7 +473,7 @@ std::pair<tap::BridgeEnd, tap::PairCounters> carry(std::array<Side, 2>& ends,
     if (device) device->join(bridge).value();
   }
   if (capture_is_output(ends) && output_is_pipe()) {
-    // It is never readable, so poll reports it only when the reader is gone, also while no frame
+    // poll never reports it as readable, but reports that its reader is gone, even while no frame
     // passes.
     bridge.watch(STDOUT_FILENO, [] { return false; }).value();
   }
@@ -503,7 +503,7 @@ constexpr std::uint64_t kMaxPeers = 255;  // a bus has 256 ports
 constexpr const char* kOnlyListening =
     "--max-peers is for links that listen (stream:PATH, vhost-user:PATH, memif:PATH)";
 
-/// Refuses what looks like a path, and is most likely one with another word before it.
+/// Refuses a target that looks like a path, but most likely is a path after a mistyped word.
 void refuse_odd_target(const Side& peer, const std::string& text) {
   static const std::vector<std::string> kConnect{"connect"};
   const std::string& target = peer.address.target;
@@ -528,7 +528,7 @@ void refuse_odd_target(const Side& peer, const std::string& text) {
                    "./" + target + ')'};
 }
 
-/// Whether two paths lead to one file, which may not exist.
+/// Whether two paths lead to the same file, which may not exist yet.
 bool one_file(const std::string& left, const std::string& right) {
   namespace fs = std::filesystem;
   std::error_code none;
@@ -537,7 +537,7 @@ bool one_file(const std::string& left, const std::string& right) {
          fs::equivalent(left, right, none);
 }
 
-/// The paths or addresses of dgram:LOCAL,REMOTE.
+/// The two paths or addresses in dgram:LOCAL,REMOTE.
 std::pair<std::string, std::string> two_sockets(const std::string& target,
                                                 const std::string& text) {
   const std::size_t comma = target.find(',');
@@ -588,7 +588,7 @@ int run_with_peers(const Arguments& args, Side& bus, const Side& peer, const Bus
   if (is_memif) bridge.protocol = PeerProtocol::memif;
   const bool serves =
       peer.address.kind == Kind::stream || peer.address.kind == Kind::vhost || is_memif;
-  constexpr std::size_t kMaxPrefix = 27;  // the others get a hyphen and a number
+  constexpr std::size_t kMaxPrefix = 27;  // later ports add a hyphen and a number
   if (serves && bridge.port_name.size() > kMaxPrefix)
     throw UsageError{
         "--port-name has at most 27 characters beside stream:, vhost-user: and memif:"};
@@ -598,7 +598,7 @@ int run_with_peers(const Arguments& args, Side& bus, const Side& peer, const Bus
   }
   const StopSignals stop;
   bridge.bus = &bus_of(bus, wish);
-  // Programs come later: whether they can be served shows now.
+  // Programs come later, but whether they can be served is known now.
   if (serves) static_cast<void>(Bus::open(bridge.bus_path, Access::read_write).value());
   bridge.find_bus = [path = bridge.bus_path, wish] {
     return access(path.c_str(), F_OK) == 0 ? provide_bus(path, wish) : Bus::open(path);
@@ -643,7 +643,7 @@ int run_bridge(const CommandLine& line) {
                .stop_descriptor = stop.descriptor()});
   } catch (const Exception& error) {
     // Only a capture gets these errors: its reader was gone before the first byte, or a signal came
-    // before the other end of a FIFO did.
+    // before somebody opened the other end of a FIFO.
     if (error.code() != std::errc::broken_pipe && error.code() != std::errc::interrupted) throw;
     const base::SignalGuard guard(SIGPIPE);
     const std::string text = to_text(BridgeWay{.from = left, .to = right});
@@ -655,11 +655,11 @@ int run_bridge(const CommandLine& line) {
   const auto [end, counters] = carry(ends, stop, args.positional());
   const int code = last_words(ends, end);
   std::FILE* const file = capture_is_output(ends) ? stderr : stdout;
-  const base::SignalGuard guard(SIGPIPE);  // the reader of this may be gone, too
+  const base::SignalGuard guard(SIGPIPE);  // the reader of this output may be gone, too
   const BridgeWay there = way_of(left, right, ends[0], ends[1], counters.to_right);
   std::string text = to_text(there);
   std::string met = there.has_faults ? faults_text(there, faults.right) : "";
-  // A capture that is replayed takes no frames, and one that is written gives none.
+  // A replayed capture takes no frames, and a capture that is written sends no frames.
   if (ends[0].reader == nullptr && ends[1].writer == nullptr) {
     const BridgeWay back = way_of(right, left, ends[1], ends[0], counters.to_left);
     text += to_text(back);

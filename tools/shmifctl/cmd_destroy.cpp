@@ -14,8 +14,8 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-/// Removes the bus when its last port has left. A process needs some time for that after it was
-/// told to end, so a script that has just killed its hosts would otherwise find their ports.
+/// Removes the bus when its last port has left. A process that was told to end needs some time to
+/// leave. Without this wait, a script that has just killed its hosts would find their ports.
 Result<void> destroy_when_left(const std::string& path, bool force,
                                std::chrono::nanoseconds patience, const StopSignals& stop) {
   const Clock::time_point begin = Clock::now();
@@ -47,7 +47,7 @@ int run_destroy(const CommandLine& line) {
   const std::string& path = args.positional()[0];
   const auto patience = args.seconds("timeout").value_or(std::chrono::seconds(2));
   const StopSignals stop;
-  stop.bound_writes();  // those of the progress, to a terminal that may stand still
+  stop.bound_writes();  // limits writes of the progress: a terminal may stand still
   Result<void> done = destroy_when_left(path, args.flag("force"), patience, stop);
   if (done) return kDone;
   if (stop.stopped()) return kEndedBySignal + stop.signal();

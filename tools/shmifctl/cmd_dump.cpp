@@ -34,8 +34,8 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-/// The source of frames: a port, which the doorbell wakes and `stat` shows. If the bus may only be
-/// read, has no free slot, or does not allow ports, a follower is used instead.
+/// The source of frames. Usually it is a port, which the doorbell wakes and `stat` shows. If the
+/// bus may only be read, has no free slot, or does not allow ports, it is a follower.
 class Source {
  public:
   Source(const std::string& path, const std::optional<std::string>& name, PortOptions options) {
@@ -86,7 +86,7 @@ class Source {
   }
 
  private:
-  /// Whether listening may be possible although attaching failed.
+  /// Whether a follower may be able to listen although attaching failed.
   static bool follows(const std::error_code& why) {
     return why == std::errc::permission_denied || why == std::errc::operation_not_permitted ||
            why == std::errc::read_only_file_system || why == Errc::table_full ||
@@ -97,7 +97,7 @@ class Source {
   std::optional<Follower> follower_;
 };
 
-/// Prints the summary, also to a pipe whose reader is gone.
+/// Prints the summary, even to a pipe whose reader is gone.
 void print_summary(const std::string& text) {
   const base::SignalGuard guard(SIGPIPE);
   std::fprintf(stderr, "%s\n", text.c_str());
@@ -107,11 +107,11 @@ void print_summary(const std::string& text) {
 struct WantedDump {
   std::string path;
   std::string filter;
-  std::vector<std::string> ports;  ///< show only frames from these; empty: from any port
+  std::vector<std::string> ports;  ///< show only frames from these; empty if from any
   std::optional<std::string> name;
   std::uint64_t frames = std::numeric_limits<std::uint64_t>::max();
   std::optional<std::chrono::nanoseconds> timeout;
-  PortOptions port;  ///< how the bus is read
+  PortOptions port;  ///< how to read the bus
   WantedOutput output;
 };
 
@@ -188,7 +188,7 @@ Options dump_options() {
   return options;
 }
 
-/// A number means millions of bytes, as with tcpdump; with a unit it is a size.
+/// A number without a unit means millions of bytes, as with tcpdump; with a unit it is a size.
 std::uint64_t parse_rotate_size(const std::string& text) {
   constexpr std::uint64_t kMax = std::uint64_t{1} << 60U;
   std::uint64_t bytes = 0;
@@ -280,7 +280,7 @@ FrameFilter compile(const std::string& expression) {
   return std::move(filter).value();
 }
 
-/// The capture itself: a loop around one batch, with everything that it needs.
+/// The capture itself: a loop around one batch, and everything that the loop needs.
 class Capture {
  public:
   explicit Capture(const WantedDump& wanted)
@@ -302,7 +302,8 @@ class Capture {
            !stop_.urged() && after_end < kMaxAfterEnd) {
       batch.clear();
       const auto left = time_left(begin);
-      // What was on the bus by then is still shown, but a flood cannot keep the command running.
+      // Frames that are on the bus by then are still shown, but a flood cannot keep the command
+      // running.
       if (!end_ && (stop_.stopped() || left.count() <= 0)) end_ = source_.bus_frames();
       const ReceiveResult received = source_.receive(batch);
       counts_.lost += received.lost;
@@ -333,7 +334,8 @@ class Capture {
 
  private:
   static constexpr std::size_t kBatchFrames = 512;
-  /// The largest ring holds fewer frames, whatever number its memory names as the last one.
+  /// Limits the loop if the bus names a wrong number as that of the last frame: the largest ring
+  /// holds fewer frames than this.
   static constexpr std::uint64_t kMaxAfterEnd = 1U << 24U;
   static constexpr std::size_t kBatchBytes = 2U << 20U;
 
@@ -386,8 +388,8 @@ class Capture {
     sink_.put(frame, std::exchange(lost_before_, 0));
   }
 
-  /// Counts the frame of the bus that a segment belongs to: once, and as captured if any of its
-  /// segments is.
+  /// Counts the bus frame to which a segment belongs. Each bus frame counts once, and as captured
+  /// if any of its segments is captured.
   void count_unit(const FrameView& frame, bool wanted) {
     const bool same = unit_.is_of(frame);
     unit_ = UnitOfBus(frame);
@@ -431,8 +433,8 @@ class Capture {
 
   const WantedDump& wanted_;
   FrameFilter filter_;
-  StopSignals stop_;  // before the port is visible on the bus: others may signal it
-  std::unique_ptr<SenderNames> names_;  // before the port can take the slot of one that has left
+  StopSignals stop_;  // before the port is visible on the bus, because others may signal it
+  std::unique_ptr<SenderNames> names_;  // before the port can take the slot of a port that has left
   Source source_;
   DumpSink sink_;
   Corruption corruption_;
@@ -440,9 +442,9 @@ class Capture {
   Progress progress_;
   DumpCounts counts_;
   std::optional<std::uint64_t> end_;  ///< set at the end: frames with this number came too late
-  bool is_over_ = false;              ///< and one of them was seen
+  bool is_over_ = false;              ///< such a frame was seen
   Gaps gaps_;
-  std::uint64_t lost_before_ = 0;  // before the next frame shown
+  std::uint64_t lost_before_ = 0;  // lost before the next frame that is shown
   UnitOfBus unit_;
   bool unit_captured_ = false;
 };
@@ -452,7 +454,7 @@ int run_dump(const CommandLine& line) {
   try {
     return Capture(wanted).run();
   } catch (const Exception& error) {
-    // The reader was gone before the first byte, or it had not come when a signal did.
+    // The reader was gone before the first byte, or a signal came before the reader did.
     if (error.code() != std::errc::broken_pipe && error.code() != std::errc::interrupted) throw;
     print_summary(to_text(DumpCounts{}, false));
     return kDone;

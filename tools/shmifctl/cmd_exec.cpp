@@ -181,11 +181,12 @@ class AttachmentReader {
                          (all_.size() > 1 ? " (one for each bus)" : "") + ": write --lan --tap " +
                          each.taps.front()};
       }
-      // Many programs open "tap0" unless they are told otherwise. In a LAN that name is theirs.
+      // Many programs open "tap0" unless they are told otherwise. In a LAN, that name is left to
+      // them.
       if (each.interface.name.empty()) each.interface.name = (each.lan ? "bus" : "tap") + number;
       if (each.lan) each.interface.lan = tap::GuestLan{"lan" + number, std::move(each.taps)};
-      // The port has the same address, so the bus refuses a duplicate. The default follows from the
-      // name of the port, which is known when it is attached.
+      // The port has the same address, so the bus refuses a duplicate. The default address follows
+      // from the name of the port, which is known only when the port is attached.
       each.interface.mac_comes_later = !each.interface.mac;
       each.port.mac = each.interface.mac;
     }
@@ -213,13 +214,13 @@ bool is_label_character(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-';
 }
 
-/// Whether RFC 1123 and the kernel accept the name.
+/// Whether RFC 1123 and the kernel allow the name.
 bool is_host_name(const std::string& name) {
   constexpr std::size_t kMaxName = 64;
   constexpr std::size_t kMaxLabel = 63;
   if (name.empty() || name.size() > kMaxName) return false;
   std::size_t begin = 0;
-  for (;;) {  // one label per round; a label ends at a dot or at the end
+  for (;;) {  // one label in each round; it ends at a dot or at the end
     const std::size_t end = std::min(name.find('.', begin), name.size());
     const std::string label = name.substr(begin, end - begin);
     if (label.empty() || label.size() > kMaxLabel || label.front() == '-' || label.back() == '-' ||
@@ -329,8 +330,8 @@ class ExecHost {
     buses_.add(ports_.back().port());
   }
 
-  /// Carries frames until the program or a link ends. A link that has ended is left out. Result:
-  /// false if no link is left.
+  /// Carries frames until the program or a link ends. A link that has ended is then left out.
+  /// Result: false if no link is left.
   bool carry() {
     tap::BridgeOptions options;
     options.on_too_long = [this](const FrameView& frame, AnyLink& from, AnyLink& to) {
@@ -368,8 +369,8 @@ class ExecHost {
     return true;
   }
 
-  /// Continues without an interface. If its bus is lost, the interface loses its carrier, and gets
-  /// it back when a bus is at that path again.
+  /// Goes on without an interface. If its bus is lost, the interface loses its carrier. It gets the
+  /// carrier back when a bus is at that path again.
   static void give_up(tap::GuestPort& lost, const tap::BridgeEnd& end) {
     std::string then = "; the program goes on without it";
     if (lost.unplug(end.error) && !lost.set_carrier(false)) {
@@ -379,7 +380,7 @@ class ExecHost {
     log_warning("exec: " + end.address + " is gone: " + end.error.message() + then);
   }
 
-  /// Result: whether a lost bus is there again.
+  /// Result: whether a lost bus has come back.
   bool find_buses_again() {
     bool found = false;
     for (tap::GuestPort& port : ports_) {
@@ -409,10 +410,10 @@ class ExecHost {
 
   tap::Guest guest_;
   std::string program_;
-  std::string hostname_;  ///< as given; empty: the name of the port
+  std::string hostname_;  ///< as given; empty means the name of the port
   std::vector<tap::GuestPort> ports_;
   BusWatch buses_;
-  /// The kernel of a host with two interfaces on one bus answers for its addresses on both.
+  /// If a host has two interfaces on one bus, its kernel answers for its addresses on both.
   AddressWatch addresses_{"exec", [this](MacAddress mac) {
                             return std::ranges::any_of(ports_, [mac](const tap::GuestPort& port) {
                               return port.port().mac() == mac;
@@ -422,7 +423,8 @@ class ExecHost {
   TooLongNotice too_long_;
 };
 
-/// Finds out the MTU of every bus. A missing bus is made only when everything else is ready.
+/// Finds out the MTU of every bus. If a bus is missing, it is made only when everything else is
+/// ready.
 void look_at_buses(HostWish& wish) {
   for (Attachment& each : wish.attachments) {
     bool carries = wish.bus.options.carries_offloads();
@@ -450,8 +452,8 @@ void make_missing_buses(HostWish& wish) {
   }
 }
 
-/// A host that is led to others would ask a name server of this machine's loopback, of which it
-/// sees only its own.
+/// Warns if a host with a gateway would ask a name server on this machine's loopback. The host
+/// cannot reach it, because it sees only its own loopback.
 void check_name_servers(const HostWish& wish) {
   const bool is_led = std::ranges::any_of(
       wish.attachments, [](const Attachment& each) { return !each.interface.gateways.empty(); });

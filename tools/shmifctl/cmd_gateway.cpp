@@ -77,7 +77,8 @@ NatWish nat_wish(const Arguments& args) {
   return wish;
 }
 
-/// Finds out whom the hosts' name server asks, and warns if that is nobody. `wish.program` is set.
+/// Finds out which name server answers the hosts, and warns if there is none. `wish.program` must
+/// be set.
 void find_resolver(NatWish& wish) {
   const std::vector<tap::IpAddress> all = name_servers();
   const auto first = std::ranges::find_if(all, [](const auto& each) { return !each.is_v6(); });

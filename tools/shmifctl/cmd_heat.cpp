@@ -21,7 +21,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-/// Ten looks in a second, and a map of all of them.
+/// Options for ten looks in one second, and one map of all of them.
 perf::HeatOptions one_second(const StopSignals& stop) {
   constexpr std::chrono::milliseconds kLook(100);
   constexpr std::chrono::seconds kWindow(1);
@@ -33,7 +33,7 @@ perf::HeatOptions one_second(const StopSignals& stop) {
   return options;
 }
 
-/// Until all have a window, or a signal comes.
+/// Watches until every process has a window, or a signal comes.
 void watch(perf::HeatSession& session, const StopSignals& stop) {
   while (session.is_watching() && session.windows() == 0 && !stop.stopped()) {
     const auto left = session.step() - Clock::now();

@@ -94,7 +94,7 @@ class Replay {
                                     .stop_descriptor = stop.descriptor()});
   }
 
-  /// Once, and not in each round.
+  /// Says it only once, not in each round.
   void say_gap(std::chrono::nanoseconds left) {
     if (std::exchange(gap_told_, true)) return;
     progress_.clear();
@@ -126,12 +126,12 @@ class Replay {
     counts_.too_long += too_long.records;
     counts_.longest = std::max(counts_.longest, too_long.longest_bytes);
     const Result<void> status = reader.status();
-    // Records that are too long are reported at the end, together with frames too long for this
-    // bus.
+    // Records that are too long are reported at the end, together with frames that are too long for
+    // this bus.
     return status || status.error().code == Errc::frame_too_long ? kDone : fail(status.error());
   }
 
-  /// Sends a batch, without the frames that the bus does not accept.
+  /// Sends a batch, but leaves out the frames that the bus does not accept.
   std::error_code send(const FrameBatch& batch, const StopSignals& stop) {
     std::span<const FrameView> rest = batch.frames();
     for (const FrameView& frame : rest) {
@@ -147,7 +147,7 @@ class Replay {
         counts_.longest = std::max<std::uint64_t>(counts_.longest, rest[0].size());
         rest = rest.subspan(1);
       } else if (sent.error == Errc::no_room) {
-        stop.wait(1);  // others hold the ring for a moment
+        stop.wait(1);  // other ports hold the ring for a moment
       } else if (sent.error) {
         return sent.error;
       }
@@ -196,7 +196,7 @@ class Replay {
   std::string path_;
   std::string file_;
   double speed_;
-  std::uint64_t loops_;  ///< 0: until stopped
+  std::uint64_t loops_;  ///< 0 means until stopped
   std::chrono::nanoseconds max_gap_;
   bool gap_told_ = false;
   Port port_;

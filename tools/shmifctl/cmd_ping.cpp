@@ -26,7 +26,7 @@ using Clock = std::chrono::steady_clock;
 using std::chrono::nanoseconds;
 
 constexpr nanoseconds kForEver = std::chrono::hours(24);
-/// With a shorter interval, printing a line per answer would distort the measurement.
+/// If the interval is shorter, a printed line for each answer would distort the measurement.
 constexpr nanoseconds kQuietInterval = std::chrono::milliseconds(10);
 
 /// Attaches a port to the bus at `path` and sets it up.
@@ -47,7 +47,7 @@ Error broken(const std::string& path, const std::error_code& error) {
   return {error, "cannot go on with pings on " + path + ": " + error.message()};
 }
 
-/// Sends one frame. Waits while others hold the ring.
+/// Sends one frame. Waits while other ports hold the ring.
 std::error_code send_one(Port& port, const FrameView& frame, const StopSignals& stop) {
   SendResult sent = port.send({&frame, 1});
   while (sent.error == Errc::no_room && !stop.wait(1)) sent = port.send({&frame, 1});
@@ -58,7 +58,7 @@ std::error_code send_one(Port& port, const FrameView& frame, const StopSignals& 
 
 int respond(const std::string& path, const std::optional<std::string>& name) {
   base::let_lost_output_vanish();
-  const StopSignals stop;  // before the port is visible on the bus: others may signal it
+  const StopSignals stop;  // before the port is visible on the bus, because others may signal it
   stop.bound_writes();
   Port port = open_port(path, name);
   std::printf("answering on %s as %s (%s)\n", base::printable(path).c_str(), port.name().c_str(),
@@ -171,10 +171,10 @@ class Asker {
     return send_one(port_, {bytes.data(), bytes.size()}, stop_);
   }
 
-  /// What ends a wait for answers before its time is over.
+  /// Which event ends a wait for answers before its time is over.
   enum class Wait : std::uint8_t { whole_pause, for_newest_answer, for_all_answers };
 
-  /// Receives answers until `end`, or until those that `wait` names have come.
+  /// Receives answers until `end`, or until the answers that `wait` names have come.
   std::error_code listen(Clock::time_point end, Wait wait) {
     FrameBatch batch;
     while (!stop_.stopped()) {
@@ -192,7 +192,7 @@ class Asker {
     return {};
   }
 
-  /// Whether those answers have come. For a broadcast this is never known.
+  /// Whether the answers that `wait` names have come. For a broadcast, this is never known.
   bool is_over(Wait wait) const {
     if (wait == Wait::whole_pause || target_.everybody || responders_.empty()) return false;
     const PingResponder& from = responders_.begin()->second;
@@ -214,7 +214,7 @@ class Asker {
     if (from.answered.size() <= ping->sequence) from.answered.resize(ping->sequence + 1U);
     if (from.answered[ping->sequence]) return;
     from.answered[ping->sequence] = true;
-    // Uses our own record of the sending time; the time in the reply is not trusted.
+    // Uses our own record of the sending time, because the time in the reply is not trusted.
     const auto round_trip = static_cast<std::uint64_t>((now - sent_at_[ping->sequence]).count());
     from.round_trips_ns.push_back(round_trip);
     if (!wanted_.json && wanted_.interval >= kQuietInterval) {
@@ -262,7 +262,7 @@ class Asker {
     return {};
   }
 
-  /// More than the ports of a bus; limits the memory if forged answers arrive.
+  /// More than a bus has ports. It limits the memory if forged answers arrive.
   static constexpr std::size_t kMaxResponders = 4096;
 
   const WantedPing& wanted_;

@@ -20,7 +20,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-/// What is to end: a host, or any process with a port.
+/// A target to end: a host, or any process with a port.
 struct StopTarget {
   std::string what;  ///< 'host "web"'
   bool is_host = false;
@@ -83,7 +83,7 @@ bool finish(const Bus& bus, const StopTarget& target, Clock::time_point deadline
   return false;
 }
 
-/// What the command line names, each process once.
+/// The targets that the command line names. Each process appears once.
 std::vector<StopTarget> targets_of(const BusInfo& info, const Arguments& args) {
   std::vector<StopTarget> targets;
   const auto add = [&](std::string what, bool is_host, Host process) {

@@ -115,8 +115,8 @@ TapWish read_tap_wish(const Arguments& args) {
   return wish;
 }
 
-/// The error if a port on the bus already has the address of device `name`: another `tap` serves
-/// it.
+/// The error to report if a port on the bus already has the address of device `name`, because
+/// another `tap` serves the device.
 Error already_there(const Error& refused, const Bus& bus, const std::string& name, MacAddress mac) {
   const BusInfo info = bus.info();
   for (const PortInfo& port : info.ports) {
@@ -129,7 +129,7 @@ Error already_there(const Error& refused, const Bus& bus, const std::string& nam
   return refused;
 }
 
-/// Attaches under the name of the device. If another host has that name, takes the next free one.
+/// Attaches under the name of the device. If another host has that name, takes the next free name.
 /// `is_old`: the device existed before. Without options.mac, the port gets the default address.
 void attach(Port& port, PortOptions options, const Bus& bus, const std::string& device_name,
             bool is_old) {
@@ -140,8 +140,8 @@ void attach(Port& port, PortOptions options, const Bus& bus, const std::string& 
   Result<void> attached = port.attach(bus);
   const std::error_code refused = attached ? std::error_code{} : attached.error().code;
   if (!named && (refused == Errc::name_taken || refused == Errc::mac_taken)) {
-    // If the device stayed, its address may still belong to the port of a `tap` that was killed a
-    // moment ago.
+    // If the device outlived a `tap` that was killed a moment ago, the device's address may still
+    // belong to the port of that `tap`.
     if (refused == Errc::name_taken) options.name.clear();
     options.name_patience = kNamePatience;
     port = Port(options);
@@ -152,8 +152,8 @@ void attach(Port& port, PortOptions options, const Bus& bus, const std::string& 
   }
   attached.value();
   if (options.mac) return;
-  // Without a table of ports, nobody notices that a device in another namespace has this name, and
-  // so this address.
+  // If the bus has no table of ports, nobody would notice that a device in another namespace has
+  // this name and so this address.
   const BusInfo info = bus.info();
   if (named || info.has_port_table()) tap::take_host_mac(port, info);
 }
@@ -172,7 +172,7 @@ int carry(const TapWish& wish, std::unique_ptr<Port> port, std::unique_ptr<tap::
   AnyLink right(std::move(device));
   TooLongNotice too_long;
   tap::BridgeOptions options;
-  // Only towards the bus: a TAP device accepts the longest frame of any bus.
+  // This is needed only towards the bus: a TAP device accepts the longest frame of any bus.
   options.on_too_long = [&](const FrameView& frame, AnyLink& from, AnyLink& to) {
     const std::optional<tap::Interface> now = find_device(wish.space(), name);
     too_long.say(frame.size(), from.address(), now ? std::optional(now->mtu) : std::nullopt,
@@ -182,7 +182,7 @@ int carry(const TapWish& wish, std::unique_ptr<Port> port, std::unique_ptr<tap::
     if (&link == &left) follow_bus(path, right.descriptor(), LinkKind::tap, error);
   };
   tap::Bridge bridge = tap::Bridge::create(options).value();
-  // The kernel answers for its addresses on all its interfaces.
+  // The kernel answers for its addresses on all of its interfaces.
   AddressWatch addresses("tap", [&](MacAddress mac) {
     const auto all = open_session(wish.space()).interfaces();
     const auto has_it = [mac](const tap::AddressedInterface& each) { return each.mac == mac; };
@@ -243,8 +243,8 @@ void fit_device_to_bus(TapWish& wish, const std::optional<Bus>& bus) {
   wish.port.take_offloads = wish.device.offload;
 }
 
-/// Gives the port the address of a device that existed. Another one may have been seen before the
-/// device was ours.
+/// Gives the port the address of a device that existed. The address that was seen earlier may have
+/// changed before the device was ours.
 void follow_mac(Port& port, const tap::NetNamespace* space, const std::string& device) {
   const std::optional<tap::Interface> now = find_device(space, device);
   if (!now || now->mac == port.mac()) return;
@@ -254,8 +254,8 @@ void follow_mac(Port& port, const tap::NetNamespace* space, const std::string& d
   }
 }
 
-/// Refuses a gateway that cannot be, before anything is made. What addresses a device of `old` has,
-/// the kernel knows.
+/// Refuses an impossible gateway before anything is made. `old`: the device existed, so only the
+/// kernel knows which addresses it has.
 void check_gateways(const TapWish& wish, bool old) {
   const std::string& name = wish.device.name;
   for (const tap::IpAddress& gateway : wish.device.gateways) {
@@ -277,7 +277,7 @@ void check_gateways(const TapWish& wish, bool old) {
 int run_tap(const CommandLine& line) {
   TapWish wish = read_tap_wish(tap_options().parse(line));
   base::let_lost_output_vanish();
-  // Steps that can fail come first, and steps that leave something behind last: a bus is made when
+  // Steps that can fail come first, and steps that leave traces come last: a bus is made when
   // everything else is ready.
   std::optional<Bus> bus;
   if (!wish.bus.create || access(wish.path.c_str(), F_OK) == 0)
@@ -302,7 +302,7 @@ int run_tap(const CommandLine& line) {
     attach(*port, wish.port, *bus, wish.device.name, old.has_value());
     if (!wish.port.mac) wish.device.mac = port->mac();
   }
-  // The default address follows from a bus that is yet to be made.
+  // The default address follows from a bus that will be made later.
   const bool mac_comes_later = !bus && !wish.port.mac;
   wish.device.up = !mac_comes_later;
   auto device = std::make_unique<tap::TapLink>(tap::TapLink::open(wish.device).value());

@@ -43,7 +43,8 @@ class Watcher {
       throw Exception(std::move(again).error());
     }
     Sample now{Clock::now(), bus_.info()};
-    // Another bus with the same name. The time is compared too, because inode numbers are reused.
+    // Finds out whether another bus has the same name now. Compares the time too, because inode
+    // numbers are reused.
     if (before_ &&
         (before_->info.inode != now.info.inode || before_->info.device != now.info.device ||
          before_->info.created_ns != now.info.created_ns)) {
@@ -54,13 +55,13 @@ class Watcher {
     if (view.rates.known) history_.push_back(view.rates.frames);
     if (history_.size() > kKeptSamples) history_.erase(history_.begin());
     view.history = history_;
-    if (removed) view.info.path += " (removed)";  // attached ports go on using it
+    if (removed) view.info.path += " (removed)";  // attached ports go on using the bus
     before_ = std::move(now);
     return view;
   }
 
  private:
-  static constexpr std::size_t kKeptSamples = 300;  // no terminal has that many columns to spare
+  static constexpr std::size_t kKeptSamples = 300;  // more than the columns of any terminal
   std::string path_;
   Bus bus_;
   std::optional<Sample> before_;
@@ -89,15 +90,15 @@ int run_plain(Watcher& watcher, nanoseconds interval, std::uint64_t looks) {
 /// The meaning of the pending keys.
 struct Wish {
   bool quit = false;
-  int scroll = 0;     ///< ports
-  bool over = false;  ///< no more keys will come
+  int scroll = 0;     ///< in ports
+  bool over = false;  ///< there will be no more keys
   std::optional<TopOrder> order{};
 };
 
 Wish read_keys(std::size_t page) {
   std::array<char, 64> keys;
   const ssize_t n = read(STDIN_FILENO, keys.data(), keys.size());
-  // On a terminal, another process may have read the keys. Elsewhere, an empty read is the end.
+  // On a terminal, another process may have read the keys. Elsewhere, an empty read means the end.
   if (n <= 0) return {.over = isatty(STDIN_FILENO) == 0};
   const std::string_view text(keys.data(), static_cast<std::size_t>(n));
   Wish wish;

@@ -23,11 +23,11 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-/// Whether a port is up; if not, why, for the message after the timeout.
+/// Whether a port is up. If not, says why, for the message after the timeout.
 struct Sight {
   bool up = false;
   std::string why;
-  std::string hint;  ///< what to do
+  std::string hint;  ///< advice for the user
 };
 
 Sight look(const Bus& bus, const std::string& name) {
@@ -45,7 +45,7 @@ Sight look(const Bus& bus, const std::string& name) {
   return sight;
 }
 
-/// Why no bus is there yet. Throws the error if there is a file that is not a bus.
+/// Says why there is no bus yet. Throws the error if there is a file that is not a bus.
 Sight why_no_bus(const std::string& path, Error error) {
   const std::string create = base::quote_command("shmifctl create", path);
   if (error.code == std::errc::no_such_file_or_directory) {
@@ -81,7 +81,7 @@ Sight look_until(const std::string& path, const std::string& name,
     }
     if (bus) sight = look(*bus, name);
     if (sight.up || (deadline && Clock::now() >= *deadline)) return sight;
-    // A port comes up once, so polling is cheaper than a doorbell for it.
+    // A port comes up only once, so polling is cheaper than a doorbell.
     std::this_thread::sleep_for(pause);
     pause = std::min(pause * 2, std::chrono::milliseconds(20));
   }
@@ -93,7 +93,7 @@ struct WaitWish {
   std::vector<std::string> ports;
   std::vector<TcpService> services;
   std::optional<tap::IpAddress> from;
-  std::optional<std::string> timeout;  ///< as given, for messages
+  std::optional<std::string> timeout;  ///< as the user gave it, for messages
   std::optional<Clock::time_point> deadline;
 };
 
@@ -101,7 +101,7 @@ std::string within(const WaitWish& wish) {
   return wish.timeout ? " within " + with_unit_of_time(*wish.timeout) : "";
 }
 
-/// Waits until the bus exists. Result: empty, or after the deadline why it does not exist.
+/// Waits until the bus exists. Result: empty; after the deadline, why the bus does not exist.
 std::optional<Sight> wait_for_bus(const WaitWish& wish) {
   for (;;) {
     Result<Bus> bus = Bus::open(wish.path);
@@ -124,15 +124,15 @@ Port open_probe_port(const Bus& bus, const std::string& path) {
   return port;
 }
 
-/// Notices that the host of a service has left the bus, and that no other one comes. Threads: one
-/// at a time. Blocks: never.
+/// Notices that the host of a service has left the bus, and that no other host takes its place.
+/// Threads: one at a time. Blocks: never.
 class HostWatch {
  public:
   static constexpr std::chrono::milliseconds kBetweenLooks{50};
   explicit HostWatch(const Bus& bus) : bus_(bus) {}
 
-  /// Result: which host has left, if there is no more to wait for. Lets the probe ask for another
-  /// host when one leaves.
+  /// Result: a message that says which host has left, if it is useless to wait longer. When a host
+  /// leaves, the probe is told to ask for another one.
   std::optional<std::string> look(ServiceProbe& probe, Clock::time_point now) {
     if (now < next_) return std::nullopt;
     next_ = now + kBetweenLooks;
@@ -143,7 +143,7 @@ class HostWatch {
   }
 
  private:
-  /// How long another host has to take the address, from the last port that came.
+  /// Another host has this long to take the address, counted from the last new port.
   static constexpr std::chrono::seconds kForAnother{2};
   using Ports = std::set<std::pair<unsigned, std::uint32_t>>;
 
@@ -166,7 +166,7 @@ class HostWatch {
       left_ = now;
       ports_ = live_ports(info);
       probe.look_for_another();
-    } else {  // behind a bridge: whether it is there, the port table does not tell
+    } else {  // behind a bridge: the port table does not say whether it is there
       mac_.reset();
       left_.reset();
     }
@@ -179,7 +179,7 @@ class HostWatch {
       return port.live && port.link == LinkKind::bridge;
     });
     if (any_new) ports_.merge(ports);
-    // A host that comes, or one behind a bridge, may take the address.
+    // A new host, or a host behind a bridge, may take the address.
     if (any_new || any_bridge) left_ = now;
     if (now - *left_ < kForAnother) return std::nullopt;
     return "the host \"" + name_ +
@@ -188,14 +188,14 @@ class HostWatch {
 
   const Bus& bus_;
   Clock::time_point next_;
-  std::string name_;               ///< of the port whose host claimed the address last
+  std::string name_;               ///< name of the port whose host claimed the address last
   std::optional<MacAddress> mac_;  ///< its address
   std::optional<Clock::time_point> left_;
-  Ports ports_;  ///< known when it left, and later
+  Ports ports_;  ///< ports known when it left, and ports seen later
 };
 
-/// Probes until the service answers, its host has left, or the deadline has passed. Result: why it
-/// does not answer; empty: it does.
+/// Probes until the service answers, its host has left, or the deadline has passed. Result: why the
+/// service does not answer; empty if it does.
 std::optional<std::string> ask_until(const Bus& bus, Port& port, const TcpService& service,
                                      const WaitWish& wish) {
   std::optional<tap::IpAddress> from;
@@ -269,7 +269,7 @@ WaitWish read_wait_wish(const Arguments& args) {
     if (wish.services.empty()) throw UsageError{"--from needs --tcp ADDRESS:PORT"};
     wish.from = *from;
   }
-  if (!wish.services.empty()) packets();  // what fails shall fail before it has waited
+  if (!wish.services.empty()) packets();  // if this fails, it fails before any wait
   wish.timeout = args.text("timeout");
   if (const auto timeout = args.seconds("timeout")) wish.deadline = Clock::now() + *timeout;
   return wish;

@@ -25,7 +25,7 @@
 namespace shmif::tools {
 
 void say(const std::string& text) {
-  const base::SignalGuard guard(SIGPIPE);  // the reader of this may be gone
+  const base::SignalGuard guard(SIGPIPE);  // the reader of this line may be gone
   std::istringstream lines(text);
   for (std::string line; std::getline(lines, line);)
     std::printf("%s\n", base::printable(line).c_str());
@@ -115,7 +115,7 @@ PeerPort::PeerPort(const PeerBridge& bridge, const std::string& name, millisecon
   options.name = name;
   options.kind = LinkKind::bridge;
   options.name_patience = patience;
-  options.learn = true;  // of the program's addresses, however many it has
+  options.learn = true;  // learns the program's addresses, however many it has
   options.lock_memory = bridge.lock_memory;
   options.take_offloads = bridge.protocol == PeerProtocol::vhost_user;
   auto port = std::make_unique<Port>(options);
@@ -126,7 +126,7 @@ PeerPort::PeerPort(const PeerBridge& bridge, const std::string& name, millisecon
 
 tap::BridgeEnd PeerPort::carry(AnyLink& peer, int stop, const std::function<PeerDrops()>& drops,
                                Account& account) {
-  std::error_code trouble;  // of the peer, told once before its link ends
+  std::error_code trouble;  // of the peer; reported once before its link ends
   LoopGuard guard([&] { complain(loop_text(bridge_->bus_text, bridge_->peer_text, {})); });
   tap::BridgeOptions options;
   options.on_trouble = [&](AnyLink& link, std::error_code error) {
@@ -169,7 +169,7 @@ tap::BridgeEnd PeerPort::carry(AnyLink& peer, int stop, const std::function<Peer
 }
 
 tap::BridgeEnd carry_peer(PeerPort& port, Peer& peer, int stop, Account& account) {
-  account.add_peer();  // also if carrying fails
+  account.add_peer();  // it counts even if carrying fails
   return port.carry(peer.link, stop, peer.drops, account);
 }
 
@@ -205,12 +205,12 @@ Peer stream_peer(const PeerBridge& bridge, UniqueFd connected, Port& port) {
 
 namespace {
 
-/// What one program of a bridge may have mapped.
+/// The most memory that one program of a bridge may have mapped.
 std::uint64_t memory_share(const PeerBridge& bridge) {
   return bus::kMaxForeignBytes / std::max<std::size_t>(bridge.max_peers, 1);
 }
 
-/// A virtual machine whose memory is shared, as such a link. Throws if it cannot be made.
+/// Makes a link to a virtual machine, whose memory is shared. Throws if that fails.
 Peer vhost_peer(const PeerBridge& bridge, UniqueFd connected, Port& port) {
   vhost::VhostOptions options;
   options.max_frame_bytes = port.max_frame_bytes();
@@ -238,7 +238,7 @@ Peer vhost_peer(const PeerBridge& bridge, UniqueFd connected, Port& port) {
   return peer;
 }
 
-/// A packet processor whose memory is shared, as such a link. Throws if it cannot be made.
+/// Makes a link to a packet processor, whose memory is shared. Throws if that fails.
 Peer memif_peer(const PeerBridge& bridge, UniqueFd connected, Port& port) {
   memif::MemifOptions options;
   options.max_frame_bytes = port.max_frame_bytes();

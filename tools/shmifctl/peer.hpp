@@ -1,6 +1,6 @@
 #pragma once
-// What all bridges to programs have in common: a program at the far end of a socket as a link, the
-// port of the bus that stands for it, and what was carried for it.
+// The parts that all bridges to programs share: a program at the far end of a socket as a link, the
+// port of the bus that stands for it, and the account of what was carried for it.
 
 #include <atomic>
 #include <chrono>
@@ -20,27 +20,29 @@ namespace shmif::tools {
 
 using std::chrono::milliseconds;
 
-/// How long after a signal the links have to end. A program at the other end may keep a thread in a
-/// system call, and must not keep the bridge.
+/// After a signal, the links have this long to end. A program at the other end may keep a thread in
+/// a system call, but it must not keep the bridge from ending.
 inline constexpr milliseconds kEndPatience{1500};
 
-/// Writes a line at once, also if nobody reads it any more.
+/// Writes a line at once, even if its reader is gone.
 void say(const std::string& text);
 
 /// What the links of peers dropped.
 struct PeerDrops {
-  std::uint64_t too_long = 0, too_short = 0, bad_header = 0, discarded = 0;  ///< received
-  std::uint64_t not_ready = 0, no_room = 0;  ///< taken for them, and not passed on
+  /// Among the frames received from peers.
+  std::uint64_t too_long = 0, too_short = 0, bad_header = 0, discarded = 0;
+  std::uint64_t not_ready = 0, no_room = 0;  ///< among frames for peers: taken, but not passed on
 };
 
-/// A program or a network with which the bridge is connected.
+/// A program or a network to which the bridge is connected.
 struct Peer {
   AnyLink link;
   std::function<PeerDrops()> drops;
   std::function<std::string()> farewell = {};  ///< says why it has gone, if the link cannot
-  std::function<std::string()> fault = {};     ///< how it broke the rules; empty text: it did not
-  std::function<bool()> was_set_up = {};       ///< whether it could have carried frames; none: yes
-  const char* left_early = "";                 ///< said of one that was not
+  std::function<std::string()> fault = {};     ///< how it broke the rules; empty text if it did not
+  /// Whether it could have carried frames. If this is unset, it could.
+  std::function<bool()> was_set_up = {};
+  const char* left_early = "";  ///< the message if it could not
 };
 
 /// What was carried for peers that have gone, and what their links dropped.
@@ -48,7 +50,7 @@ struct Totals {
   tap::PairCounters frames;  ///< to_right: to the peers
   PeerDrops drops;
   std::uint64_t peers = 0;
-  std::uint64_t while_away = 0;  ///< frames that passed while no peer was there
+  std::uint64_t while_away = 0;  ///< frames that passed while no peer was connected
 
   void add(const tap::DirectionCounters& more, tap::DirectionCounters& to) const {
     using Count = std::uint64_t tap::DirectionCounters::*;
@@ -74,22 +76,23 @@ struct Totals {
 
 std::string count_of(std::uint64_t count, const char* one, const char* many);
 
-/// How long frames may be. The peer's own limit is not known, so its owner is told this one.
+/// Says how long frames may be. The bridge does not know the peer's own limit, so this tells the
+/// peer's owner the limit of the bridge.
 std::string size_text(const PeerBridge& bridge);
 
-/// Says what was carried. `undelivered`: more frames that the peer's link took and could not pass
-/// on.
+/// Says what was carried. `undelivered`: further frames that the peer's link took and could not
+/// pass on.
 void sum_up(const PeerBridge& bridge, const Totals& totals, std::uint64_t undelivered = 0);
 
-/// What was carried for the peers of one port, up to now. Threads: total() from any, also while the
-/// thread that carries hangs.
+/// What was carried for the peers of one port so far. Threads: any thread may call total(), even
+/// while the thread that carries hangs.
 class Account {
  public:
   void add_peer() {
     const std::lock_guard lock(mutex_);
     ++settled_.peers;
   }
-  /// `now`: what is carried for the present peer. It is called until settle().
+  /// `now` returns what was carried for the present peer. It is called until settle().
   void follow(std::function<Totals()> now) {
     const std::lock_guard lock(mutex_);
     now_ = std::move(now);
@@ -120,8 +123,8 @@ class PeerPort {
 
   Port& port() { return *port_; }
 
-  /// Carries frames between the port and `peer` until that ends, or `stop` is readable. `account`
-  /// gets what was carried, and what `drops` says. Result: how it ended.
+  /// Carries frames between the port and `peer` until the peer ends, or `stop` is readable.
+  /// `account` gets what was carried and what `drops` returns. Result: how it ended.
   tap::BridgeEnd carry(AnyLink& peer, int stop, const std::function<PeerDrops()>& drops,
                        Account& account);
 
@@ -131,20 +134,20 @@ class PeerPort {
   std::optional<AnyLink> link_;
 };
 
-/// Carries frames for one peer, until it or the bridge ends. Throws if there is no descriptor for
-/// that.
+/// Carries frames for one peer, until it or the bridge ends. Throws if there is no descriptor left
+/// for it.
 tap::BridgeEnd carry_peer(PeerPort& port, Peer& peer, int stop, Account& account);
 
-/// Why the bus serves nobody any more; empty if it does.
+/// Says why the bus no longer serves any program; empty if it still does.
 std::string why_lost(const PeerBridge& bridge, const tap::BridgeEnd& end);
-/// Whether a peer that has gone had never come so far that it could carry frames.
+/// Whether a peer that has gone was never ready to carry frames.
 bool came_in_vain(const Peer& peer);
-/// Why a peer has gone, for people.
+/// Says why a peer has gone, as text for people.
 std::string why_gone(const Peer& peer, const tap::BridgeEnd& end);
 
-/// A stream's frames as a link of the bus's size.
+/// Makes a link of a stream of frames. It fits the bus's frame size.
 Peer stream_peer(const PeerBridge& bridge, UniqueFd connected, Port& port);
-/// A program that has connected, as a link of the bridge's protocol. Throws if it cannot be made.
+/// Makes a link of a program that has connected, in the bridge's protocol. Throws if that fails.
 Peer connected_peer(const PeerBridge& bridge, UniqueFd connected, Port& port);
 
 }  // namespace shmif::tools

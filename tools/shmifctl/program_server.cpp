@@ -27,36 +27,38 @@
 namespace shmif::tools {
 namespace {
 
-/// One program that has connected, in a thread of its own.
+/// A program that has connected. Each has its own thread.
 struct Client {
   std::string name;
   unsigned number = 0;
   Account account;
   tap::BridgeEnd end;
-  std::string gone;  ///< why, for people
+  std::string gone;  ///< why it has gone, as text for people
   std::string failure;
-  pid_t process = 0;     ///< 0: not known
-  milliseconds pause{};  ///< before it is served
+  pid_t process = 0;     ///< 0 if it is not known
+  milliseconds pause{};  ///< how long it must wait before it is served
   bool was_in_vain = false;
   std::atomic<bool> over{false};
   std::jthread thread;
 };
 
-/// Result: 0 for a program that has no number here, as on another machine.
+/// Result: the process's number, or 0 if it has no number here, for example because it is on
+/// another machine.
 pid_t process_of(int socket) {
   ucred peer{};
   socklen_t size = sizeof peer;
   return ::getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 ? peer.pid : 0;
 }
 
-/// Programs of which no line was written.
+/// Counts of programs about which no line was written.
 struct Untold {
   std::uint64_t connected = 0, gone = 0, refused = 0;
   bool any() const { return connected + gone + refused > 0; }
 };
 
-/// What a program may need: eight for a stream, and twelve for a machine, which gives up to eight
-/// more at a time. A machine for whose descriptors there are no numbers would be cut off later.
+/// How many descriptors a program may need: eight for a stream, twelve for a machine, and a machine
+/// gives up to eight more at a time. If this process ran out of descriptors, the machine would be
+/// cut off later.
 constexpr std::size_t kDescriptorsOfOne = 32;
 
 /// Whether this process can open that many more descriptors.
@@ -64,7 +66,8 @@ bool can_open(std::size_t count) {
   rlimit files{};
   std::error_code failed;
   const std::filesystem::directory_iterator open("/proc/self/fd", failed);
-  if (failed || ::getrlimit(RLIMIT_NOFILE, &files) != 0) return true;  // it is tried
+  // Unknown, so the caller tries it.
+  if (failed || ::getrlimit(RLIMIT_NOFILE, &files) != 0) return true;
   return static_cast<std::size_t>(std::distance(open, {})) + count <= files.rlim_cur;
 }
 
@@ -118,11 +121,13 @@ class ProgramServer {
     if (!peer) {
       if (!std::exchange(complained_, true))
         complain(bridge_.peer_text + ": " + peer.error().message);
-      stop_.wait(static_cast<int>(kFirstPause.count()));  // out of descriptors: do not spin
+      // Descriptors may have run out: do not spin.
+      stop_.wait(static_cast<int>(kFirstPause.count()));
       return;
     }
     if (!*peer) return;
-    // What waits in a socket that is closed may be files of a file system that does not answer.
+    // Files may wait in the socket, and their file system may not answer. A child process closes
+    // such a socket.
     base::ForeignSocket connected(*std::move(peer));
     bury();
     if (clients_.size() >= bridge_.max_peers) {
@@ -141,7 +146,7 @@ class ProgramServer {
     try {
       begin(client, connected);
       complained_ = false;
-    } catch (const std::exception& error) {  // no slot, no thread, no memory
+    } catch (const std::exception& error) {  // no slot, thread or memory was left
       tell(untold_.refused, complain, std::string("a program was refused: ") + error.what());
       clients_.pop_back();
     }
@@ -157,8 +162,8 @@ class ProgramServer {
     return !same;
   }
 
-  /// Nobody watches the bus while no program is connected: it may be gone, and another one may be
-  /// at its path. Throws if none is there.
+  /// While no program is connected, the bus is not watched: it may be gone, and another one may be
+  /// at its path. Throws if there is no bus.
   void look_for_bus() {
     bus_.emplace(bridge_.find_bus().value());
     bridge_.bus = &*bus_;
@@ -214,7 +219,7 @@ class ProgramServer {
     return bridge_.port_name + '-' + std::to_string(number);
   }
 
-  /// Takes the account of those who have gone.
+  /// Adds up the accounts of clients that have gone, and removes the clients.
   void bury() {
     std::uint64_t count = 0;
     (void)!::read(ended_.get(), &count, sizeof count);
@@ -242,8 +247,8 @@ class ProgramServer {
     }
   }
 
-  /// Writes a line about a program, or counts it: programs that come and go in a loop must not fill
-  /// a log.
+  /// Writes a line about a program, or only counts it, because programs that come and go in a loop
+  /// must not fill a log.
   template <class Write>
   void tell(std::uint64_t& untold, const Write& write, const std::string& line) {
     if (untold_.any() || !lines_.take(LineBudget::Clock::now())) {
@@ -253,7 +258,7 @@ class ProgramServer {
     write(bridge_.peer_text + ": " + line);
   }
 
-  /// Result: when to call tell_of_more(), in ms; -1: never.
+  /// Result: when to call tell_of_more(), in ms; -1 means never.
   int until_told() const {
     if (!untold_.any()) return -1;
     const auto left = lines_.left(LineBudget::Clock::now());
@@ -269,16 +274,16 @@ class ProgramServer {
         std::to_string(untold.gone) + " gone, " + std::to_string(untold.refused) + " refused");
   }
 
-  /// Ends all clients.
+  /// Tells all clients to end.
   void halt() const noexcept {
     const std::uint64_t one = 1;
     (void)!::write(halt_.get(), &one, sizeof one);
   }
 
-  /// Waits until all clients have gone. Those whose threads hang stay in clients_.
+  /// Waits until all clients have gone. Clients whose threads hang stay in clients_.
   void await_clients() {
     const auto until = std::chrono::steady_clock::now() + kEndPatience;
-    for (;;) {  // ends: at `until`
+    for (;;) {  // runs until `until` at most
       bury();
       const auto left = std::chrono::ceil<milliseconds>(until - std::chrono::steady_clock::now());
       if (clients_.empty() || left.count() <= 0) return;
@@ -296,20 +301,20 @@ class ProgramServer {
   }
 
   PeerBridge bridge_;
-  std::optional<Bus> bus_;  ///< at the path, when the last program came
-  dev_t device_ = 0;        ///< where the file of the bus is
-  ino_t inode_ = 0;         ///< of the file of the bus
+  std::optional<Bus> bus_;  ///< the bus that was at the path when the last program came
+  dev_t device_ = 0;        ///< device that has the file of the bus
+  ino_t inode_ = 0;         ///< inode of the file of the bus
   const StopSignals& stop_;
   BoundSocket socket_;
-  UniqueFd ended_;  ///< a client has gone
-  UniqueFd halt_;   ///< all are to end
+  UniqueFd ended_;  ///< readable when a client has gone
+  UniqueFd halt_;   ///< readable when all must end
   std::list<Client> clients_;
   Totals totals_;
   LineBudget lines_;
   Pauses pauses_;
   Untold untold_;
-  std::string lost_;         ///< why the bus serves nobody any more
-  bool complained_ = false;  ///< that none can be accepted, since the last program that was served
+  std::string lost_;         ///< why the bus no longer serves any program
+  bool complained_ = false;  ///< it said that it cannot accept; reset when a program is served
 };
 
 }  // namespace
