@@ -15,7 +15,7 @@
 namespace shmif::tap {
 namespace {
 
-constexpr std::size_t kIpAt = 14;  // behind an Ethernet header without tags
+constexpr std::size_t kIpAt = 14;  // after an Ethernet header without tags
 constexpr std::size_t kArpBytes = 42;
 constexpr std::size_t kArpSenderMacAt = 22;
 constexpr std::size_t kArpSenderAt = 28;
@@ -67,7 +67,8 @@ using Ipv6 = std::array<std::uint8_t, 16>;
 constexpr Ipv6 kAllNodes{0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1};
 constexpr unsigned kOverride = 0x20;
 
-/// A message of neighbour discovery about `target`. `with_address`: it has the option with ours.
+/// A message of neighbour discovery about `target`. `with_address`: it has the option that carries
+/// our MAC address.
 void send_neighbour(Port& port, std::uint8_t type, unsigned flags, const Ipv6& from, const Ipv6& to,
                     const Ipv6& target, bool with_address) {
   ClaimFrame frame;
@@ -83,7 +84,7 @@ void send_neighbour(Port& port, std::uint8_t type, unsigned flags, const Ipv6& f
     frame.bytes({2, 1});  // the target's link-layer address
     frame.mac(port.mac());
   }
-  // The sum of the pseudo header, which finish_checksum() completes.
+  // The sum of the pseudo header. finish_checksum() completes it.
   const std::array<std::byte, 4> rest{std::byte{0}, static_cast<std::byte>(payload), std::byte{0},
                                       std::byte{IPPROTO_ICMPV6}};
   const std::span<std::byte> all = frame.written();

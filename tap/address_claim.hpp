@@ -1,7 +1,7 @@
 #pragma once
-// AddressClaim: the IP addresses of a host, as its port claims them on a bus. It asks whether
-// another host has one of them (RFC 5227, RFC 4862 section 5.4), and announces the others, so that
-// neighbours that knew the host under another MAC address learn the new one.
+// AddressClaim: claims the IP addresses of a host on a bus, through the host's port. It asks
+// whether another host has one of them (RFC 5227, RFC 4862 section 5.4). It announces the others,
+// so that neighbours that knew the host under another MAC address learn the new one.
 
 #include <functional>
 #include <vector>
@@ -13,11 +13,11 @@
 
 namespace shmif::tap {
 
-/// Threads: one at a time. Blocks: never. A frame that finds no room is not sent again.
+/// Threads: one at a time. Blocks: never. If there is no room for a frame, it is not sent again.
 class AddressClaim {
  public:
   /// Called when the host with the MAC address `owner` says that it has `address`. Result: whether
-  /// it is another host. Then it is not called again for this address.
+  /// that is another host. If so, the listener is not called again for this address.
   using Listener = std::function<bool(const IpAddress& address, MacAddress owner)>;
 
   AddressClaim(const std::vector<Cidr>& addresses, Listener on_conflict);
@@ -29,10 +29,10 @@ class AddressClaim {
   void announce(Port& port) const;
   /// Looks at a frame from the bus. `own`: the MAC address of this host.
   void look(const FrameView& frame, MacAddress own);
-  /// If the frame asks, before its sender takes an IPv6 address, whether somebody has it, and this
-  /// host does: answers in place of the host's kernel. While that kernel itself looks for
-  /// duplicates, it would take the question for one, and give the address up. Result: whether it
-  /// has answered; then the frame is not for the host.
+  /// Answers in place of the host's kernel, if the frame asks whether somebody has an IPv6 address
+  /// (its sender wants to take it), and this host has that address. While the kernel itself looks
+  /// for duplicates, it would mistake the question for a duplicate, and give the address up.
+  /// Result: whether it has answered; then the frame must not reach the host.
   bool defend(const FrameView& frame, Port& port) const;
 
  private:

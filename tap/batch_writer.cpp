@@ -59,7 +59,7 @@ std::size_t BatchWriter::write(int fd, std::span<const std::span<const iovec>> f
     entry.addr = reinterpret_cast<std::uintptr_t>(frames[i].data());
     entry.len = static_cast<std::uint32_t>(frames[i].size());
     entry.off = static_cast<std::uint64_t>(-1);  // a device has no position
-    entry.rw_flags = RWF_NOWAIT;                 // else one without room would be deferred
+    entry.rw_flags = RWF_NOWAIT;                 // otherwise a write without room is deferred
     entry.user_data = i;
     rings_.at<std::uint32_t>(sq_array_ + at * sizeof(std::uint32_t)) = at;
   }
@@ -69,10 +69,10 @@ std::size_t BatchWriter::write(int fd, std::span<const std::span<const iovec>> f
     submitted =
         ::syscall(SYS_io_uring_enter, fd_.get(), count, count, IORING_ENTER_GETEVENTS, nullptr, 0);
   } while (submitted < 0 && errno == EINTR);
-  // No write may wait, so every one that was submitted is done.
+  // No write waits, so all that were submitted are done.
   const std::size_t written = take_completions(results.first(count));
   const bool knows_nowait = written == 0 || results.front() != -EOPNOTSUPP;
-  // Otherwise the next call would submit the rest, with buffers of this call.
+  // Otherwise the next call would submit the rest, which points to buffers of this call.
   if (written < count || !knows_nowait) close();
   return knows_nowait ? written : 0;
 }

@@ -1,9 +1,9 @@
 #pragma once
 // BatchWriter: writes many frames to one device in one system call, through io_uring.
 //
-// This saves not so much system calls as what happens at the end of each. A frame written to a TAP
-// device wakes a waiter, and the kernel gives the CPU away when the writer returns to its program.
-// Once per batch is enough (docs/decisions.md).
+// The gain is not in fewer system calls, but in what happens at the end of each. A frame written to
+// a TAP device wakes a waiter, and the kernel gives the CPU to it when the writer returns to its
+// program. Once per batch is enough (docs/decisions.md).
 
 #include <sys/uio.h>
 
@@ -25,11 +25,11 @@ class BatchWriter {
   /// Result: false if the kernel has no io_uring, or forbids it.
   bool open() noexcept;
 
-  /// Writes `frames`, at most kMaxFrames, in order and each by itself, as writev() does to a
+  /// Writes `frames`, at most kMaxFrames, in order and each separately, as writev() does to a
   /// non-blocking descriptor. Afterwards the buffers may be changed. Blocks: never. Result: how
   /// many frames from the front were written or tried; results[i] is what writev() returns, or the
-  /// negative errno. If that is fewer than all, or 0, the caller must write the rest, and all later
-  /// frames.
+  /// negative errno. If the result is smaller than the number of frames, the caller must write the
+  /// rest itself, and also all later frames.
   std::size_t write(int fd, std::span<const std::span<const iovec>> frames,
                     std::span<std::int32_t> results) noexcept;
 

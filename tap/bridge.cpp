@@ -19,20 +19,20 @@
 #include "tap/device_counters.hpp"
 #include "tap/expectation.hpp"
 
-// How the loop turns
+// How the loop works
 //
-// Each link is a Side: the source of one direction and the sink of the other. A round pumps
-// every side that may have frames (`look`): it receives one batch and sends it to the peer. A
-// batch with frames leaves `look` set, so round follows round without a system call for waiting. If
-// no side has `look` set, the loop prepares all links to wait, sleeps in epoll
-// (level-triggered), and looks at those that epoll named.
+// Each link is a Side: the source of one direction and the sink of the other. A round pumps every
+// side that may have frames (`look`): it receives one batch and sends it to the peer. If a batch
+// has frames, `look` stays set, so rounds follow each other without a system call for waiting. If
+// no side has `look` set, the loop prepares all links to wait, sleeps in epoll (level-triggered),
+// and then looks at the sides that epoll named.
 //
 // While a sink refuses frames, the loop does not receive from its source. It also takes the
 // source's descriptor out of epoll, because a level-triggered descriptor that nobody reads would
-// make the loop spin. If the sink has a descriptor for it (AnyLink::room_descriptor()), epoll wakes
-// the loop when there is room, and in any case after 1 ms. Otherwise the loop wakes to try again:
-// after 50 us, which is the time in which a program empties a queue of ten datagrams, and then more
-// and more rarely. So it does, too, when the descriptor promised room in vain.
+// make the loop spin. If the sink has a descriptor for room (AnyLink::room_descriptor()), epoll
+// wakes the loop when there is room, and after 1 ms in any case. Otherwise the loop wakes to try
+// again: first after 50 us, the time in which a program empties a queue of ten datagrams, and then
+// less and less often. It also does so if the descriptor announced room, but there was none.
 
 namespace shmif::tap {
 namespace {
@@ -42,15 +42,15 @@ using std::chrono::milliseconds;
 using std::chrono::nanoseconds;
 
 constexpr std::chrono::microseconds kFirstRetry{50};
-constexpr milliseconds kRetry{1};  // at last
-/// If receiving from a link fails and the link has not ended (a bus that is corrupt until somebody
-/// repairs it), the loop asks it again after this time.
+constexpr milliseconds kRetry{1};  // the longest time between two tries
+/// If receiving from a link fails and the link has not ended (for example a bus that is corrupt
+/// until somebody repairs it), the loop asks it again after this time.
 constexpr milliseconds kErrorPause{50};
-/// After this many rounds without waiting, the loop looks at its control descriptors all the same.
+/// After so many rounds without waiting, the loop looks at its control descriptors in any case.
 constexpr unsigned kBusyRounds = 16;
-/// After stop, at most this many frames are received from a link: from a bus as many as the largest
-/// ring can hold, whatever number its memory names as the last one. A link that takes none is
-/// waited for no longer than kPatienceAfterStop.
+/// After stop, at most so many frames are received from a link. From a bus it may be as many as the
+/// largest ring can hold, whatever number its memory names as the last one. If a link takes no
+/// frames, the loop waits for it no longer than kPatienceAfterStop.
 constexpr std::uint64_t kMaxAfterStop = 1U << 16U;
 constexpr std::uint64_t kMaxOfBusAfterStop = 1U << 24U;
 constexpr milliseconds kPatienceAfterStop{500};
@@ -58,9 +58,9 @@ constexpr std::size_t kArenaBytesPerFrame = 2048;
 /// Sixteen super-frames. Unused pages cost nothing.
 constexpr std::size_t kMinArenaBytes = std::size_t{16} * 65600;
 constexpr int kMaxEvents = 32;
-/// How long to look for an answer: twice what a round trip takes when neither host sleeps.
+/// How long to look for an answer: twice the time of a round trip if neither host sleeps.
 constexpr std::chrono::microseconds kLookForAnswer{50};
-/// A longer frame, or more than one at a time, is a stream, and not a question or an answer.
+/// A longer frame, or several frames at once, are a stream, and not a question or an answer.
 constexpr std::size_t kLongestQuestion = 1600;
 
 struct DirectionCounts {
@@ -95,24 +95,24 @@ struct Side {
   FrameBatch batch;
   std::vector<FrameView> kept;         // what the interceptor left of the batch
   std::span<const FrameView> pending;  // received, not yet taken by the peer's link
-  Clock::time_point give_up{};         // when `pending` is dropped; valid while it is not empty
+  Clock::time_point give_up{};         // when to drop `pending`; valid while it is not empty
   nanoseconds next_retry{};            // from now on; valid as above
   Clock::time_point quiet_until{};     // after an error: no receive before then
-  int descriptor = -1;                 // in epoll; -1: the link has none that can be polled
+  int descriptor = -1;                 // in epoll; -1: no descriptor that can be polled
   bool watched = false;                // in epoll at present
-  int room = -1;                       // of the peer's link, in epoll; -1: none
+  int room = -1;                       // of the peer's link, in epoll; -1: no such one
   bool woken_by_room = false;
-  bool room_in_vain = false;  // there was none, so ask only after some time
+  bool room_in_vain = false;  // it announced room in vain, so wait for some time
   bool look = true;
   bool prepared = false;
   bool in_trouble = false;  // the last receive failed
-  bool is_bus = false;      // looking there costs no system call
-  bool may_answer = false;  // a question went to it since the loop last slept
+  bool is_bus = false;      // a look at it costs no system call
+  bool may_answer = false;  // it was sent a question since the loop last slept
   Expectation answers;
   DirectionCounts counts;
 
   bool stalled() const noexcept { return !pending.empty(); }
-  /// Whether the last batch was one frame of a conversation.
+  /// Whether the last batch can be a question or an answer.
   bool brought_one_small() const noexcept {
     return batch.size() == 1 && batch[0].size() <= kLongestQuestion;
   }
@@ -129,7 +129,7 @@ struct Bridge::Impl {
   BridgeOptions options;
   UniqueFd epoll;
   UniqueFd stop_event;
-  // Left, right, left, right. A deque, because epoll points to them.
+  // In the order left, right, left, right. A deque, because epoll points to the elements.
   std::deque<Side> sides;
   std::deque<Watch> watches;
   std::optional<BridgeEnd> end;
@@ -235,7 +235,7 @@ std::error_code Bridge::Impl::watch_side(Side& e) noexcept {
   event.events = EPOLLIN;
   event.data.ptr = &e;
   if (::epoll_ctl(epoll.get(), EPOLL_CTL_ADD, e.descriptor, &event) != 0) {
-    if (errno == EPERM) return {};  // a regular file: always ready, as its link says
+    if (errno == EPERM) return {};  // a regular file is always ready, and its link says so
     return {errno, std::generic_category()};
   }
   e.watched = true;
@@ -248,7 +248,7 @@ void Bridge::Impl::unwatch(Side& e) noexcept {
   e.watched = false;
 }
 
-/// Lets the next sleep end when the peer's link has room. Result: whether it can tell.
+/// Makes the next sleep end when the peer's link has room. Result: whether that is possible.
 bool Bridge::Impl::watch_room(Side& source) noexcept {
   if (source.room_in_vain) return false;
   const int descriptor = source.peer->link->room_descriptor();
@@ -269,7 +269,7 @@ void Bridge::Impl::finish(const Side& e, std::error_code error) {
   end = BridgeEnd{BridgeEnd::Why::link_ended, e.pair, e.link->address(), error};
 }
 
-/// Offers `pending` to the peer's link, and drops what it refuses for good.
+/// Offers `pending` to the peer's link, and drops the frames that it refuses with an error.
 void Bridge::Impl::flush(Side& source) {
   while (source.stalled()) {
     const SendResult sent = source.peer->link->send(source.pending);
@@ -289,7 +289,7 @@ void Bridge::Impl::flush(Side& source) {
       finish(*source.peer, sent.error);
       return;
     }
-    // The error is about the frame at the front: that one cannot go, the others may.
+    // The error is about the frame at the front. That frame cannot go, but the others may.
     if (sent.error == Errc::frame_too_long) {
       source.counts.dropped_too_long.add();
       if (options.on_too_long)
@@ -301,8 +301,8 @@ void Bridge::Impl::flush(Side& source) {
   }
 }
 
-/// Offers again what the peer refused, and drops it when the patience is over. Result: true if
-/// nothing waits any more.
+/// Offers again the frames that the peer did not take, and drops them when the patience is over.
+/// Result: true if no frames are pending any more.
 bool Bridge::Impl::retry(Side& source) {
   const std::size_t before = source.pending.size();
   flush(source);
@@ -338,7 +338,7 @@ void Bridge::Impl::intercept(Side& source) {
   source.pending = source.kept;
 }
 
-/// Carries one batch from `source` to its peer. Result: true when there is likely more.
+/// Carries one batch from `source` to its peer. Result: true if more frames are likely.
 bool Bridge::Impl::pump(Side& source) {
   if (source.stalled() && !retry(source)) return false;
   if (source.quiet_until != Clock::time_point{}) {
@@ -356,7 +356,8 @@ bool Bridge::Impl::pump(Side& source) {
     source.peer->may_answer = source.peer->is_bus && source.brought_one_small();
   }
   if (source.stalled()) {
-    // Longer than the sink's own patience: however that ends, it is better than a drop.
+    // Wait longer than the sink's own patience. Then the sink decides, which is better than a drop
+    // here.
     source.give_up =
         Clock::now() + std::max<nanoseconds>(options.patience, 2 * source.peer->link->patience());
     source.next_retry = kFirstRetry;
@@ -376,13 +377,13 @@ bool Bridge::Impl::pump(Side& source) {
     }
     return false;
   }
-  // After frames, more are likely: asking once more costs less than a sleep and a wakeup (measured
+  // After frames, more are likely. Asking once more costs less than a sleep and a wakeup (measured
   // between two hosts on a bus, on a busy machine: TCP 1.8-2.0 Gbit/s instead of 1.2-1.7, ping no
-  // slower). One empty answer ends it, so the loop does not spin.
+  // slower). The first answer without frames ends this, so the loop does not spin.
   return got.frames > 0 && !source.stalled();
 }
 
-/// Pumps every side that may have something. Result: true when one likely has more.
+/// Pumps every side that may have frames. Result: true if a side likely has more.
 bool Bridge::Impl::round() {
   bool more = false;
   for (Side& e : sides) {
@@ -394,8 +395,8 @@ bool Bridge::Impl::round() {
   return more;
 }
 
-/// Looks for answers to what was sent last, if that is likely to save a sleep. Result: true if one
-/// came.
+/// Looks for answers to the frames that were sent last, if that is likely to save a sleep. Result:
+/// true if an answer came.
 bool Bridge::Impl::look_for_answers() {
   bool more = false;
   for (Side& e : sides) {
@@ -410,7 +411,7 @@ bool Bridge::Impl::look_for_answers() {
   return more;
 }
 
-/// Prepares all links to wait. Result: how long epoll may sleep; max: for ever.
+/// Prepares all links to wait. Result: how long epoll may sleep; max: without limit.
 nanoseconds Bridge::Impl::prepare_waits() {
   nanoseconds at_most = nanoseconds::max();
   const Clock::time_point now = Clock::now();
@@ -440,7 +441,7 @@ nanoseconds Bridge::Impl::prepare_waits() {
   return std::max(at_most, nanoseconds(0));
 }
 
-/// epoll_wait() with a limit in nanoseconds; max: none.
+/// epoll_wait() with a limit in nanoseconds; max: no limit.
 int wait_for_events(int epoll, std::span<epoll_event> events, nanoseconds at_most) noexcept {
   const int count = static_cast<int>(events.size());
   if (at_most == nanoseconds::max()) return ::epoll_wait(epoll, events.data(), count, -1);
@@ -448,26 +449,26 @@ int wait_for_events(int epoll, std::span<epoll_event> events, nanoseconds at_mos
                        .tv_nsec = static_cast<long>(at_most.count() % 1'000'000'000)};
   const int n = ::epoll_pwait2(epoll, events.data(), count, &limit, nullptr);
   if (n >= 0 || (errno != ENOSYS && errno != EPERM)) return n;
-  // A kernel before 5.11, or a sandbox. Rounded up: rounding down would turn the last millisecond
+  // A kernel before 5.11, or a sandbox. Round up: rounding down would turn the last millisecond
   // into a busy loop.
   const auto ms = std::chrono::ceil<milliseconds>(at_most).count();
   return ::epoll_wait(epoll, events.data(), count, static_cast<int>(std::min<long>(ms, 60'000)));
 }
 
-/// The source whose peer's link has room, according to what epoll pointed to; or null.
+/// The source whose peer's link has room, if `who` is what epoll has for that; otherwise null.
 Side* Bridge::Impl::with_room(const void* who) noexcept {
   const auto at =
       std::find_if(sides.begin(), sides.end(), [&](const Side& e) { return &e.room == who; });
   return at == sides.end() ? nullptr : &*at;
 }
 
-/// Sleeps, and notes which sides to look at.
+/// Sleeps, and marks the sides to look at.
 void Bridge::Impl::wait(nanoseconds at_most) {
   std::array<epoll_event, kMaxEvents> events{};
   const int n = wait_for_events(epoll.get(), events, at_most);
   for (Side& e : sides) {
     if (std::exchange(e.prepared, false)) e.link->finish_wait();
-    if (n == 0 && at_most > nanoseconds(0)) e.look = true;  // a side asked to be looked at by now
+    if (n == 0 && at_most > nanoseconds(0)) e.look = true;  // a side wanted to be looked at by now
   }
   for (int i = 0; i < n; ++i) {
     void* const who = events[static_cast<std::size_t>(i)].data.ptr;
@@ -488,7 +489,7 @@ void Bridge::Impl::wait(nanoseconds at_most) {
   }
 }
 
-/// A link has ended: frames received before still go to where they were going, within their
+/// After a link has ended: frames received before still go to their destinations, within their
 /// patience.
 void Bridge::Impl::settle() {
   const auto waits = [](const Side& e) { return e.stalled(); };
@@ -498,8 +499,8 @@ void Bridge::Impl::settle() {
   }
 }
 
-/// The loop was told to stop: the frames that were there by then still go on. A flood does not keep
-/// it, because those that came later do not count.
+/// After the loop was told to stop: the frames that were there by then still go on. Frames that
+/// came later do not count, so a flood does not keep the loop running.
 void Bridge::Impl::drain(Side& source, Clock::time_point latest) {
   const std::uint64_t until = source.link->bus_frames();
   const std::uint64_t dropped = source.counts.dropped_full.get();
@@ -541,7 +542,7 @@ BridgeEnd Bridge::run(int stop_descriptor) {
     const bool more = self.round() || self.look_for_answers();
     if (self.end) break;
     if (more && ++busy_rounds % kBusyRounds != 0) {
-      // The others may have received something meanwhile, and looking is cheaper than asking epoll.
+      // Other sides may have received frames meanwhile, and a look is cheaper than asking epoll.
       for (Side& e : self.sides) e.look = true;
     } else {
       self.wait(more ? nanoseconds(0) : self.prepare_waits());

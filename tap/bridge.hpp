@@ -4,16 +4,16 @@
 //        left link  --- to_right -->  right link          one pair
 //                   <--- to_left ---
 //
-// One loop instead of a thread per direction: a ping then crosses with one wakeup instead of two
-// (measured: 2 to 3 times faster). If there is nothing to carry, it sleeps in epoll. After a single
-// small frame to a bus, it first goes on looking for 50 us, as long as answers come within that
-// time (tap/expectation.hpp).
+// One loop replaces a thread per direction, because a ping then crosses with one wakeup instead of
+// two (measured: 2 to 3 times faster). If there are no frames to carry, the loop sleeps in epoll.
+// After a single small frame to a bus, it first keeps looking for 50 us, as long as answers come
+// within that time (tap/expectation.hpp).
 //
-// A frame only goes to the other link of its pair, so no frame returns to where it came from.
+// A frame goes only to the other link of its pair, so no frame returns to where it came from.
 //
-// A side that takes nothing for now (a short SendResult without an error) holds up only its own
-// direction, and only for `patience`. Then the waiting frames are dropped and counted, as in a
-// switch. So two pairs that wait for each other cannot lock up.
+// If a side takes no frames for now (a short SendResult without an error), only its own direction
+// waits, and only for `patience`. Then the waiting frames are dropped and counted, as in a switch.
+// So two pairs that wait for each other cannot lock up.
 
 #include <chrono>
 #include <cstddef>
@@ -37,9 +37,9 @@ using Interceptor = std::function<bool(const FrameView& frame, AnyLink& back)>;
 /// thread: must not block.
 using TooLongListener = std::function<void(const FrameView& frame, AnyLink& from, AnyLink& to)>;
 
-/// Called when receiving from a link begins to fail although the link has not ended, as for a bus
-/// that is corrupt until somebody repairs it; and, without an error, when receiving works again.
-/// Runs in the loop's thread: must not block.
+/// Called when receiving from a link begins to fail although the link has not ended, for example a
+/// bus that is corrupt until somebody repairs it. Called without an error when receiving works
+/// again. Runs in the loop's thread: must not block.
 using TroubleListener = std::function<void(AnyLink& link, std::error_code error)>;
 
 struct BridgeOptions {
@@ -55,7 +55,7 @@ struct BridgeOptions {
 struct DirectionCounters {
   std::uint64_t received = 0;  ///< from the source; the counts below say what became of them
   std::uint64_t frames = 0, bytes = 0;  ///< passed on (a link may still have dropped them)
-  std::uint64_t segments = 0;           ///< the same as a wire would carry them: super-frames split
+  std::uint64_t segments = 0;           ///< the same, with each super-frame split as on a wire
   std::uint64_t batches = 0;
   std::uint64_t consumed = 0;          ///< by the interceptor
   std::uint64_t lost = 0;              ///< lost in overruns, as the source reported
@@ -77,7 +77,7 @@ struct BridgeEnd {
   std::size_t pair = 0;  ///< of the link that ended
   std::string address;   ///< of that link: "tap:tap0"
   /// Errc::link_ended, or why the link became useless, such as Errc::bus_lost. With `stopped`: set
-  /// if the stop descriptor could not be watched.
+  /// only if the stop descriptor could not be watched.
   std::error_code error;
 };
 
@@ -97,15 +97,17 @@ class Bridge {
                           Interceptor on_to_left = {});
 
   /// Calls `on_ready` in the loop whenever `descriptor` is readable (a signalfd, a pidfd, a netlink
-  /// socket). It must read what is there, and return false to stop the bridge. Not while run()
-  /// runs.
+  /// socket). It must read what is there, and return false to stop the bridge. Do not call this
+  /// while run() runs.
   Result<void> watch(int descriptor, std::function<bool()> on_ready);
 
-  /// Carries frames until a link ends, `stop_descriptor` (-1: none) becomes readable, a watch says
-  /// so, or stop() is called. Frames received before a link ended are passed on first; so are those
-  /// that were there when it was told to stop. May be called again. Blocks: until then.
+  /// Carries frames until a link ends, `stop_descriptor` (-1: none) becomes readable, a watch
+  /// returns false, or stop() is called. Frames received before a link ended are passed on first.
+  /// So are frames that were there when the loop was told to stop. May be called again. Blocks:
+  /// until then.
   BridgeEnd run(int stop_descriptor = -1);
-  /// Makes run() return, or the next one at once. Threads: any; also from a signal handler.
+  /// Makes run() return; if it does not run, the next run() returns at once. Threads: any; also
+  /// from a signal handler.
   void stop() noexcept;
 
   PairCounters counters(std::size_t pair) const noexcept;

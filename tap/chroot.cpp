@@ -42,7 +42,7 @@ bool is_chrooted() {
                                 [](const MountSeen& mount) { return mount.place == "/"; });
   if (top == ours.rend()) return true;  // our root is a directory inside a mount
   // Our root is a mount. In a chroot, processes outside see this mount at another place. The number
-  // of a mount is unique, in different namespaces too.
+  // of a mount is unique, also across namespaces.
   std::error_code failed;
   for (fs::directory_iterator process("/proc", failed), end; !failed && process != end;
        process.increment(failed)) {

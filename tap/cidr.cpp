@@ -18,7 +18,7 @@ std::uint32_t as_u32(const IpAddress& a) {
   return v;
 }
 
-/// Why no interface can have the address; empty if one can.
+/// Why no interface can have the address; empty if an interface can.
 std::string unusable(const Cidr& c) {
   const bool zero = c.address.bytes == decltype(c.address.bytes){};
   if (zero) return "is the unspecified address, which no interface can have";
@@ -51,7 +51,7 @@ Result<IpAddress> IpAddress::parse(std::string_view text) {
   const std::string terminated(text);
   IpAddress a;
   a.family = text.find(':') == std::string_view::npos ? AF_INET : AF_INET6;
-  // A NUL inside would hide what follows it from inet_pton.
+  // inet_pton would ignore the text after a NUL.
   if (text.find('\0') != std::string_view::npos ||
       ::inet_pton(a.family, terminated.c_str(), a.bytes.data()) != 1) {
     return bad(text, "is not an IP address; write 198.18.0.1 or fd00::1");

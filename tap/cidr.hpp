@@ -24,8 +24,8 @@ struct IpAddress {
   unsigned bits() const noexcept { return is_v6() ? 128 : 32; }
   std::string to_string() const;
 
-  /// Accepts "198.18.0.1" and "fd00::1", without surrounding text or zone, and no short forms such
-  /// as "198.18". Errors: bad_argument.
+  /// Accepts "198.18.0.1" and "fd00::1", without surrounding text or zone. Does not accept short
+  /// forms such as "198.18". Errors: bad_argument.
   static Result<IpAddress> parse(std::string_view text);
 };
 
@@ -38,14 +38,14 @@ struct Cidr {
   std::string to_string() const;
 
   /// Accepts ADDRESS/PREFIX. The prefix is required, and at least 1. An address that no interface
-  /// can have is refused, because it is a typing error each time: unspecified, multicast, reserved,
-  /// or the network or broadcast address of an IPv4 network of more than two addresses. Errors:
+  /// can have is refused, because it is surely a typing error: unspecified, multicast, reserved, or
+  /// the network or broadcast address of an IPv4 network of more than two addresses. Errors:
   /// bad_argument; the message says what is wrong and how to write it.
   static Result<Cidr> parse(std::string_view text);
 };
 
 /// Whether `gateway` can be reached in one of the networks of `addresses`. A network of one address
-/// has no room for a gateway, so there every gateway is meant to be on the link.
+/// has no room for a gateway, so with such an address every gateway counts as on the link.
 bool is_on_link(const IpAddress& gateway, const std::vector<Cidr>& addresses);
 
 }  // namespace shmif::tap

@@ -36,14 +36,15 @@ bool same_bytes(Bytes a, Bytes b, std::size_t from, std::size_t to) {
   return std::memcmp(a.data() + from, b.data() + from, to - from) == 0;
 }
 
-/// What an unfinished checksum, the sum of a pseudo header, is with another length in that header.
+/// An unfinished checksum is the sum of a pseudo header. Returns it for another length in that
+/// header.
 unsigned sum_with_length(unsigned sum, std::size_t old_bytes, std::size_t new_bytes) {
   std::size_t with = sum + (0xffff - old_bytes) + new_bytes;  // one's complement
   while (with > 0xffff) with = (with & 0xffff) + (with >> 16U);
   return static_cast<unsigned>(with);
 }
 
-/// Where the UDP header of a frame begins that may be part of a run; 0 for any other frame.
+/// Where the UDP header begins in a frame that may be part of a run; 0 for any other frame.
 std::size_t udp_of(const FrameView& frame) {
   const Bytes b = frame.bytes;
   const Offload& left = frame.offload;
@@ -52,8 +53,9 @@ std::size_t udp_of(const FrameView& frame) {
     return 0;
   const std::size_t udp = left.csum_start;
   if (udp != kIp + kIpv4Bytes && udp != kIp + kIpv6Bytes) return 0;
-  if (b.size() <= udp + kUdpBytes) return 0;  // also without payload
-  // DHCP clients, for one, read packet sockets, on which a super-frame is one packet.
+  if (b.size() <= udp + kUdpBytes) return 0;  // also if there is no payload
+  // Frames to a group may also go to packet sockets, where a super-frame is one packet. DHCP
+  // clients read such sockets.
   if (frame.destination().is_group()) return 0;
   const std::size_t packet_bytes = b.size() - kIp;
   if (udp == kIp + kIpv4Bytes) {
@@ -69,12 +71,12 @@ std::size_t udp_of(const FrameView& frame) {
   return udp;
 }
 
-/// Whether the kernel, when it splits a run that begins with `first`, makes `next` as its piece
-/// number `index`. Both may be part of a run, with UDP headers in the same place.
+/// Whether `next` is the piece number `index` that the kernel makes when it splits a run that
+/// begins with `first`. Both may be part of a run, with UDP headers in the same place.
 bool is_piece(Bytes first, Bytes next, std::size_t udp, std::size_t index) {
   if (!same_bytes(first, next, 0, kIp)) return false;
   if (udp == kIp + kIpv4Bytes) {
-    // All but the length, the identification and the checksum.
+    // All fields but the length, the identification and the checksum.
     if (!same_bytes(first, next, kIp, kIp + 2) || !same_bytes(first, next, kIp + 6, kIp + 10) ||
         !same_bytes(first, next, kIp + 12, udp))
       return false;

@@ -1,11 +1,12 @@
 #pragma once
-// Merges neighbouring datagrams of one UDP flow into one super-frame. The kernel that gets it
-// splits it again: at the socket, or before a device that cannot.
+// Merges neighbouring datagrams of one UDP flow into one super-frame. The kernel that receives it
+// splits it again: at the socket, or before a device that cannot take it.
 //
-// A datagram costs a kernel more than its bytes do, and a TAP device has no call that takes many.
-// So the run is merged only if the kernel's pieces are the frames of the run, byte for byte, apart
-// from their checksums, which are unfinished before and after, and apart from the identification of
-// IPv4 packets that may not be fragmented, which has no meaning (RFC 6864 section 4.1).
+// For a kernel, a datagram costs more than its bytes do, and a TAP device has no call that takes
+// several. A run is merged only if the kernel's pieces will be the frames of the run, byte for
+// byte. Two fields may differ: the checksums, which are unfinished before and after, and the
+// identification of IPv4 packets that may not be fragmented, which has no meaning (RFC 6864 section
+// 4.1).
 //
 // The headers come from other guests. This code does not trust them: a frame whose headers disagree
 // with its length is not merged.
@@ -29,14 +30,15 @@ struct MergedHead {
   std::size_t payload_at() const noexcept { return size - sizeof(Offload); }
 };
 
-/// A super-frame stands for at most so many datagrams (Linux: UDP_MAX_SEGMENTS, as it was first).
+/// A super-frame holds at most so many datagrams (Linux: UDP_MAX_SEGMENTS, its first value).
 inline constexpr std::size_t kMaxMerged = 64;
 
 /// Looks for a run at the front of `frames`: two or more untagged frames to one station, each with
 /// one whole UDP datagram over IPv4 without options or IPv6 without extension headers, an
 /// unfinished checksum, and the same headers. All have the same size, but the last may be shorter.
-/// Result: the number of frames in the run, and `head` is set; 1, and `head` is not changed, if the
-/// first frame must go by itself. Call with at least one frame. Threads: safe. Blocks: never.
+/// Result: the number of frames in the run, and `head` is set. If the first frame must go alone,
+/// the result is 1, and `head` is not changed. Call with at least one frame. Threads: safe. Blocks:
+/// never.
 std::size_t merge_datagrams(std::span<const FrameView> frames, MergedHead& head) noexcept;
 
 }  // namespace shmif::tap

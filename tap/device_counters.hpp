@@ -13,7 +13,7 @@ struct DeviceCounters {
   std::uint64_t received_frames = 0, received_bytes = 0;
   std::uint64_t dropped_down = 0;     ///< not sent: the interface was down
   std::uint64_t dropped_full = 0;     ///< not sent: the device's queue was full
-  std::uint64_t dropped_corrupt = 0;  ///< either way: the kernel or we could make no sense of it
+  std::uint64_t dropped_corrupt = 0;  ///< either way: not valid for the kernel or for us
   std::uint64_t missed = 0;           ///< not received: our queue in the kernel was full
 };
 

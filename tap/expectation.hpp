@@ -1,12 +1,12 @@
 #pragma once
-// Expectation: whether to go on looking for the answer to a frame for a while before going to
-// sleep.
+// Expectation: decides whether to keep looking for the answer to a frame for a while before going
+// to sleep.
 //
 // A sleep and a wakeup cost tens of microseconds. If two programs ask and answer each other, the
-// next frame often comes sooner. But a loop that goes on looking takes a CPU from others; with two
+// next frame often comes sooner. But a loop that keeps looking takes a CPU from others; with two
 // CPUs, perhaps from the program that would answer. So the loop tries, and after each try in vain
-// skips the next 1, 2, 4 and so on up to 256 occasions. So looking costs next to nothing where it
-// does not pay, and the loop soon finds out where it begins to pay.
+// it skips the next 1, 2, 4 and so on up to 256 occasions. So looking costs next to nothing where
+// it does not pay, and the loop soon finds out where it begins to pay.
 
 #include <algorithm>
 
@@ -29,7 +29,7 @@ class Expectation {
 
  private:
   unsigned skip_ = 0;     // occasions to skip after the last look
-  unsigned to_skip_ = 0;  // of these, still to skip
+  unsigned to_skip_ = 0;  // how many of these are still to skip
 };
 
 }  // namespace shmif::tap

@@ -27,7 +27,7 @@ Result<Features> Features::read(int control, const std::string& interface) {
   Features made;
   made.control_ = control;
   made.interface_ = interface;
-  // The features have no fixed numbers, only names.
+  // Features have names, but no fixed numbers.
   std::vector<std::uint32_t> room((sizeof(ethtool_sset_info) + sizeof(std::uint32_t)) / 4);
   auto* const info = reinterpret_cast<ethtool_sset_info*>(room.data());
   info->cmd = ETHTOOL_GSSET_INFO;
@@ -70,7 +70,7 @@ Result<void> Features::request(const std::vector<std::uint32_t>& valid,
     wanted->features[i].valid = valid[i];
     wanted->features[i].requested = values[i];
   }
-  // A positive answer means that some features stay as they are: nothing can be done about that.
+  // A positive answer means that some features do not change. We cannot do anything about that.
   if (ask_ethtool(control_, interface_, wanted) || errno == EOPNOTSUPP) return {};
   return Error::from_errno(errno, "cannot set the features of interface \"" + interface_ + "\"");
 }

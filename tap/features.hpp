@@ -18,12 +18,12 @@ class Features {
   struct Feature {
     std::string name;  ///< "tx-tcp-segmentation"
     bool active = false;
-    bool requested = false;  ///< on, as far as the device can
+    bool requested = false;  ///< on, if the device is able to
   };
   const std::vector<Feature>& all() const noexcept { return all_; }
 
-  /// Requests that each feature for which `which` is true is as `on` says. Some stay as they are
-  /// for ever: that is no error.
+  /// For each feature for which `which` is true, requests the state that `on` returns. Some
+  /// features can never change; that is not an error.
   template <class Which, class On>
   Result<void> request(Which which, On on) {
     std::vector<std::uint32_t> valid((all_.size() + 31) / 32);

@@ -64,12 +64,12 @@ void take_host_mac(Port& port, const BusInfo& bus) {
   for (unsigned attempt = 0; attempt < kMaxAttempts; ++attempt) {
     if (!port.set_mac(host_mac(bus, name, attempt))) return;
   }
-  // It keeps the random address with which it was attached.
+  // The port keeps the random address with which it was attached.
 }
 
 MacAddress device_mac(const BusInfo& bus, std::string_view device) {
   if (!bus.has_port_table()) return MacAddress::random();
-  // No port has a name with a blank.
+  // No port's name contains a blank.
   const std::string name = "device " + std::string(device);
   for (unsigned attempt = 0; attempt < kMaxAttempts; ++attempt) {
     const MacAddress mac = host_mac(bus, name, attempt);

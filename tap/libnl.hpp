@@ -12,7 +12,7 @@
 
 namespace shmif::tap {
 
-/// Frees a pointer by libnl's function for it.
+/// Frees a pointer with libnl's function for its type.
 template <auto F>
 struct NlDeleter {
   template <class T>
@@ -23,11 +23,11 @@ struct NlDeleter {
 using NlSocketPtr = std::unique_ptr<nl_sock, NlDeleter<nl_socket_free>>;
 using NlLinkPtr = std::unique_ptr<rtnl_link, NlDeleter<rtnl_link_put>>;
 
-/// nl_recv() that skips messages that do not come from the kernel. Root in a network namespace may
-/// send to every netlink socket of that namespace, also to one that a process outside holds.
+/// nl_recv(), but skips messages that do not come from the kernel. Root in a network namespace may
+/// send to every netlink socket of that namespace, also to a socket that a process outside holds.
 inline int receive_from_kernel(nl_sock* socket, sockaddr_nl* from, unsigned char** buffer,
                                ucred** credentials) {
-  for (int i = 0; i < 4096; ++i) {  // bounded: somebody may forge without pause
+  for (int i = 0; i < 4096; ++i) {  // bounded: somebody may forge messages without pause
     const int size = ::nl_recv(socket, from, buffer, credentials);
     if (size <= 0 || from->nl_pid == 0) return size;
     std::free(*buffer);
@@ -40,7 +40,7 @@ inline int receive_from_kernel(nl_sock* socket, sockaddr_nl* from, unsigned char
   return -NLE_AGAIN;
 }
 
-/// Makes libnl's functions that use these callbacks accept messages from the kernel only.
+/// Makes the libnl functions that use these callbacks accept only messages from the kernel.
 inline void believe_kernel_only(nl_cb* callbacks) {
   ::nl_cb_overwrite_recv(callbacks, receive_from_kernel);
 }

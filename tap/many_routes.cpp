@@ -18,14 +18,15 @@ namespace shmif::tap {
 namespace {
 
 constexpr std::chrono::milliseconds kLookEvery{10};
-/// A list that could not be read.
+/// When to try again after a list could not be read.
 constexpr std::chrono::seconds kReadAgain{1};
-/// More are not kept.
+/// A list with more prefixes is not kept.
 constexpr std::size_t kMaxPrefixes = 4096;
-/// A list that is longer ends the reading. Old kernels send all routes, not only those asked for.
+/// If a list takes more reads, the reading ends. Old kernels send all routes, not only those asked
+/// for.
 constexpr unsigned kMaxReads = 4096;
 
-/// Lets pass only news of routes of type broadcast and multicast.
+/// Lets only news of routes of type broadcast and multicast pass.
 bool only_to_many(int socket) {
   constexpr std::uint32_t kType = NLMSG_HDRLEN + offsetof(rtmsg, rtm_type);
   std::array<sock_filter, 5> program{{
@@ -50,7 +51,7 @@ UniqueFd route_socket(unsigned groups, int flags) {
   return {};
 }
 
-/// The end of a list says whether the kernel could make all of it.
+/// The end of a list says whether the kernel could send all of it.
 bool is_success(nlmsghdr* done) noexcept {
   int error = 0;
   if (::nlmsg_datalen(done) >= static_cast<int>(sizeof error))
@@ -67,18 +68,18 @@ bool covers(std::uint32_t first, unsigned bits, std::uint32_t address) noexcept 
 Result<ManyRoutes> ManyRoutes::open() {
   auto netlink = Netlink::open();
   if (!netlink) return std::move(netlink).error();
-  // Before the list is read, so that no change is missed in between.
+  // Open it before the list is read, so that no change is missed in between.
   UniqueFd news = route_socket(RTMGRP_IPV4_ROUTE, SOCK_NONBLOCK);
   if (!news) return Error::from_errno(errno, "cannot watch the routes of this machine");
   return ManyRoutes(*std::move(netlink), std::move(news));
 }
 
-/// Whether the list may have changed. What was lost counts as news, and so does what a process of
+/// Whether the list may have changed. Lost messages count as news. So do messages that a process of
 /// this namespace sent in the kernel's name.
 bool ManyRoutes::has_news() noexcept {
   bool any = false;
   std::byte first{};
-  for (unsigned i = 0; i < 1024; ++i) {  // bounded: the rest counts the next time
+  for (unsigned i = 0; i < 1024; ++i) {  // bounded: the next call reads the rest
     const ssize_t got = ::recv(news_.get(), &first, sizeof first, MSG_TRUNC);
     if (got < 0 && errno == EAGAIN) break;
     any = true;
@@ -129,7 +130,7 @@ bool ManyRoutes::read_type(int socket, std::uint8_t type, std::vector<Prefix>& a
   return false;
 }
 
-/// A socket of its own for each list: what is left of one that was given up goes with it.
+/// Each list gets its own socket. If its reading is given up, the rest disappears with the socket.
 bool ManyRoutes::read_list() {
   list_.reset();
   const UniqueFd socket = route_socket(0, 0);
@@ -146,7 +147,7 @@ bool ManyRoutes::read_list() {
 }
 
 bool ManyRoutes::may_lead(std::uint32_t address) const noexcept {
-  // Without any route: 224.0.0.0/4 and 255.255.255.255.
+  // These are "many" even without a route: 224.0.0.0/4 and 255.255.255.255.
   if (!list_ || covers(0xe0000000, 4, address) || address == 0xffffffff) return true;
   return std::ranges::any_of(
       *list_, [address](const Prefix& each) { return covers(each.first, each.bits, address); });

@@ -1,5 +1,6 @@
 #pragma once
-// Which IPv4 addresses lead to many machines, by the kernel's routes, without a question for each.
+// Finds out from the kernel's routes which IPv4 addresses lead to many machines, without asking for
+// each address.
 
 #include <chrono>
 #include <cstdint>
@@ -13,11 +14,12 @@
 namespace shmif::tap {
 
 /// The routes of type broadcast and multicast, of all tables. A packet goes to many machines only
-/// by one of these, so the kernel is asked only about the addresses that such a route covers: then
-/// its rules decide which table counts. A host that scans a network asks nothing.
+/// by one of these routes. So the kernel is asked only about addresses that such a route covers;
+/// then its rules decide which table counts. If a host scans a network, the kernel need not be
+/// asked.
 ///
-/// The list is read once, and again after news of such a route; the kernel filters the news. If it
-/// cannot be read, or is too long, the kernel is asked about each address.
+/// The list is read once, and again after news of such a route; the kernel filters the news. If the
+/// list cannot be read, or is too long, the kernel is asked about each address.
 /// Threads: one at a time. Blocks: for the kernel's answers (microseconds; the list takes longer if
 /// there are very many routes).
 class ManyRoutes {
@@ -28,7 +30,7 @@ class ManyRoutes {
   /// Whether packets for the address, as a number, go to many. A new route counts within 10 ms.
   /// Errors: as Netlink::leads_to_many().
   Result<bool> lead(std::uint32_t address);
-  /// How many questions about an address the kernel was asked.
+  /// How often the kernel was asked about an address.
   std::uint64_t questions() const noexcept { return questions_; }
 
  private:
@@ -48,7 +50,7 @@ class ManyRoutes {
   UniqueFd news_;
   Clock::time_point looked_at_ = Clock::time_point::min();
   Clock::time_point read_again_at_ = Clock::time_point::min();
-  /// Empty: not known.
+  /// Empty if the list is not known.
   std::optional<std::vector<Prefix>> list_;
   std::uint64_t questions_ = 0;
 };

@@ -52,9 +52,9 @@ using RoutePtr = std::unique_ptr<rtnl_route, NlDeleter<rtnl_route_put>>;
 using CachePtr = std::unique_ptr<nl_cache, NlDeleter<nl_cache_free>>;
 using NlAddrPtr = std::unique_ptr<nl_addr, NlDeleter<nl_addr_put>>;
 
-constexpr unsigned kMinIpv6Mtu = 1280;  // RFC 8200; the kernel takes no IPv6 address below
+constexpr unsigned kMinIpv6Mtu = 1280;  // RFC 8200; below it the kernel takes no IPv6 address
 
-/// libnl turns the kernel's errno into numbers of its own; this turns them back.
+/// Converts libnl's own error numbers back to the kernel's errno.
 int errno_of(int nl_error) {
   static constexpr std::array<std::pair<int, int>, 15> kTable{{{NLE_EXIST, EEXIST},
                                                                {NLE_OBJ_NOTFOUND, ENOENT},
@@ -78,7 +78,7 @@ int errno_of(int nl_error) {
   return EIO;
 }
 
-/// An Error that says what failed, why, and what to do if that is known.
+/// An Error that says what failed, why, and what to do about it if that is known.
 Error failure(int nl_error, const std::string& what) {
   const int number = errno_of(nl_error);
   const std::error_code code(number, std::generic_category());
@@ -129,7 +129,7 @@ Result<std::vector<UniqueFd>> open_sockets() {
   return sockets;
 }
 
-/// Whether packet sockets can describe super-frames of UDP. Before Linux 6.2 they drop these.
+/// Whether packet sockets can describe super-frames of UDP. Before Linux 6.2 they drop such frames.
 bool speaks_of_udp_segments() {
   utsname kernel{};
   int major = 0;
@@ -138,8 +138,8 @@ bool speaks_of_udp_segments() {
          (major > 6 || (major == 6 && minor >= 2));
 }
 
-/// Whether a feature of an interface, as `ethtool -k` calls it, makes frames that an Offload or a
-/// packet socket cannot describe.
+/// Whether a feature of an interface, by its name in `ethtool -k`, makes frames that an Offload or
+/// a packet socket cannot describe.
 bool is_unspeakable(std::string_view feature) {
   if (feature == "tx-udp-segmentation") return !speaks_of_udp_segments();
   constexpr std::array<std::string_view, 4> kSpeakable{
@@ -157,7 +157,7 @@ bool is_interface_name(std::string_view name) noexcept {
          std::all_of(
              name.begin(), name.end(),
              [](char c) {
-               // The kernel takes a '%' as a pattern to fill in.
+               // The kernel treats a '%' as a pattern to fill in.
                return c != '/' && c != ':' && c != '%' && static_cast<unsigned char>(c) > ' ' &&
                       c != '\x7f';
              });
@@ -173,14 +173,14 @@ struct Netlink::Impl {
     if (!is_interface_name(name)) return bad_name(name);
     rtnl_link* link = nullptr;
     if (const int e = rtnl_link_get_kernel(socket.get(), 0, name.c_str(), &link); e < 0) {
-      // The kernel names an unknown interface in more than one way.
+      // The kernel reports an unknown interface with different errors.
       const bool unknown = errno_of(e) == ENOENT || errno_of(e) == ENODEV || errno_of(e) == EINVAL;
       return failure(unknown ? NLE_NODEV : e, "no interface \"" + name + "\" here");
     }
     return NlLinkPtr(link);
   }
 
-  /// Looks up the interface, lets `edit` say what to change, and sends that.
+  /// Looks up the interface, lets `edit` fill in the changes, and sends them.
   template <class Edit>
   Result<void> change(const std::string& name, const std::string& what, Edit edit) {
     auto link = get(name);
@@ -259,7 +259,7 @@ std::string Netlink::name_of(unsigned index) const {
 
 std::optional<bool> Netlink::tap_has_header(const std::string& name) const {
   if (!is_interface_name(name)) return std::nullopt;
-  // By hand: libnl does not know this kind of device.
+  // Built here, because libnl does not know this kind of device.
   nl_msg* const message = nlmsg_alloc_simple(RTM_GETLINK, NLM_F_REQUEST);
   if (message == nullptr) return std::nullopt;
   const ifinfomsg about{};
@@ -291,7 +291,7 @@ std::optional<bool> Netlink::tap_has_header(const std::string& name) const {
   nl_cb_set(callbacks, NL_CB_VALID, NL_CB_CUSTOM, read, &answer);
   if (nl_send_auto(impl_->socket.get(), message) >= 0 &&
       nl_recvmsgs(impl_->socket.get(), callbacks) >= 0) {
-    nl_wait_for_ack(impl_->socket.get());  // or it would answer the next request
+    nl_wait_for_ack(impl_->socket.get());  // or the ack would answer the next request
   }
   nl_cb_put(callbacks);
   nlmsg_free(message);
@@ -341,7 +341,7 @@ Result<bool> Netlink::leads_to_many(const IpAddress& address) const {
   rtnl_route* found = nullptr;
   const int e = rtnl_route_lookup(impl_->socket.get(), to.get(), &found);
   const RoutePtr route(found);
-  // Unreachable, prohibited and blackhole. libnl has no number of its own for most of them.
+  // Unreachable, prohibited and blackhole. For most of these, libnl has no number of its own.
   if (e == -NLE_FAILURE || e == -NLE_NOACCESS || e == -NLE_INVAL) return false;
   if (e < 0 || !route) {
     return failure(e < 0 ? e : -NLE_FAILURE,
@@ -411,17 +411,17 @@ Result<void> Netlink::add_veth(const std::string& name, const std::string& peer,
 Result<void> Netlink::add_bridge(const std::string& name, MacAddress mac) {
   if (!is_interface_name(name)) return bad_name(name);
   const std::string what = "cannot create the bridge \"" + name + '"';
-  // By hand: libnl 3.7 cannot write most attributes of a bridge.
+  // Built here, because libnl 3.7 cannot write most attributes of a bridge.
   nl_msg* const message =
       nlmsg_alloc_simple(RTM_NEWLINK, NLM_F_REQUEST | NLM_F_CREATE | NLM_F_EXCL);
   if (message == nullptr) return out_of_memory();
   const ifinfomsg about{};
-  // All of it fits into the page that the message has.
+  // All attributes fit into the page that the message has.
   bool fits =
       nlmsg_append(message, const_cast<ifinfomsg*>(&about), sizeof about, NLMSG_ALIGNTO) == 0 &&
       nla_put_string(message, IFLA_IFNAME, name.c_str()) == 0 &&
       nla_put(message, IFLA_ADDRESS, static_cast<int>(mac.bytes.size()), mac.bytes.data()) == 0;
-  constexpr std::uint16_t kAllThatMayPass = 0xfff8;  // the kernel refuses the bits 0 to 2
+  constexpr std::uint16_t kAllThatMayPass = 0xfff8;  // the kernel refuses bits 0 to 2
   nlattr* const kind = nla_nest_start(message, IFLA_LINKINFO);
   fits = fits && kind != nullptr && nla_put_string(message, IFLA_INFO_KIND, "bridge") == 0;
   nlattr* const data = nla_nest_start(message, IFLA_INFO_DATA);
@@ -453,7 +453,7 @@ Result<void> Netlink::add_to_bridge(const std::string& name, const std::string& 
 
 namespace {
 
-/// Whether the interface has an address of that family whose network has no other address.
+/// Whether the interface has an address of that family that is alone in its network.
 bool has_single_address(nl_sock* socket, int index, int family) {
   nl_cache* addresses = nullptr;
   if (rtnl_addr_alloc_cache(socket, &addresses) < 0) return false;
@@ -469,7 +469,7 @@ bool has_single_address(nl_sock* socket, int index, int family) {
   return false;
 }
 
-/// Why an interface takes no IPv6 address; empty if that is not because it has no IPv6.
+/// Why an interface takes no IPv6 address. Empty if the reason is not that it has no IPv6.
 std::string why_no_ipv6(const std::string& name) {
   const std::string setting = "/proc/sys/net/ipv6/conf/" + name + "/disable_ipv6";
   if (::access("/proc/net/if_inet6", F_OK) != 0)
@@ -481,7 +481,7 @@ std::string why_no_ipv6(const std::string& name) {
   return "IPv6 is switched off: " + setting + " is 1. Set it to 0, or give IPv4 addresses only";
 }
 
-/// An address of this interface; null without memory.
+/// An address of this interface; null if there is no memory.
 AddrPtr rtnl_address(rtnl_link* link, const Cidr& cidr) {
   AddrPtr address(rtnl_addr_alloc());
   const NlAddrPtr local = to_nl(cidr.address, cidr.prefix);
@@ -557,7 +557,7 @@ Result<void> Netlink::add_neighbour(const std::string& name, const IpAddress& ad
 
 namespace {
 
-/// A default route of the main table; null without memory.
+/// A default route of the main table; null if there is no memory.
 RoutePtr rtnl_default_route(int index, const IpAddress& gateway, unsigned flags) {
   RoutePtr route(rtnl_route_alloc());
   const NlAddrPtr via = to_nl(gateway, gateway.bits());
@@ -570,7 +570,7 @@ RoutePtr rtnl_default_route(int index, const IpAddress& gateway, unsigned flags)
   rtnl_route_nh_set_ifindex(hop, index);
   rtnl_route_nh_set_gateway(hop, via.get());
   rtnl_route_nh_set_flags(hop, flags);
-  rtnl_route_add_nexthop(route.get(), hop);  // takes the hop over
+  rtnl_route_add_nexthop(route.get(), hop);  // now the route owns the hop
   rtnl_route_set_family(route.get(), static_cast<std::uint8_t>(gateway.family));
   rtnl_route_set_table(route.get(), RT_TABLE_MAIN);
   rtnl_route_set_protocol(route.get(), RTPROT_STATIC);
@@ -596,7 +596,7 @@ Result<void> Netlink::add_default_route(const std::string& name, const IpAddress
     e = add(RTNH_F_ONLINK);
   if (e < 0) {
     // The kernel answers "network is unreachable", "no route to host" or, for an interface that is
-    // down, "network is down"; libnl has one number for all of them.
+    // down, "network is down". libnl has one number for all of these.
     if (errno_of(e) == EIO || errno_of(e) == EINVAL) {
       return Error::from_errno(
           EHOSTUNREACH, what,
@@ -620,7 +620,7 @@ Result<void> Netlink::remove_default_route(const std::string& name, const IpAddr
 }
 
 std::optional<DefaultRoute> Netlink::default_route(int family) const {
-  constexpr std::uint32_t kIpv6Metric = 1024;  // the kernel's, where none is given
+  constexpr std::uint32_t kIpv6Metric = 1024;  // the kernel's default
   nl_cache* all = nullptr;
   if (rtnl_route_alloc_cache(impl_->socket.get(), family, 0, &all) < 0) return std::nullopt;
   const CachePtr owned(all);
@@ -646,8 +646,8 @@ std::optional<DefaultRoute> Netlink::default_route(int family) const {
 Result<void> Netlink::wait_for_carrier(const std::string& name, std::chrono::milliseconds timeout) {
   using std::chrono::steady_clock;
   const auto deadline = steady_clock::now() + timeout;
-  // The kernel reports link changes only to sockets in a group of their own. Looking again every
-  // millisecond is as good for the short time that this takes, and leaves nothing behind.
+  // The kernel reports link changes only to sockets in a multicast group. Looking again every
+  // millisecond is as good, because the wait is short, and it leaves nothing behind.
   for (;;) {
     auto now = interface(name);
     if (!now) return std::move(now).error();
@@ -665,7 +665,7 @@ Result<void> Netlink::disable_ipv6(const std::string& name) {
   auto changed = impl_->change(
       name, "cannot disable IPv6 on interface \"" + name + "\"",
       [](rtnl_link* l) { rtnl_link_inet6_set_addr_gen_mode(l, IN6_ADDR_GEN_MODE_NONE); });
-  // A kernel without IPv6 has nothing to switch off.
+  // A kernel without IPv6 has no IPv6 to switch off.
   if (!changed && changed.error().code != std::errc::address_family_not_supported) return changed;
   auto here = NetNamespace::current();
   struct stat ours{};
@@ -674,7 +674,7 @@ Result<void> Netlink::disable_ipv6(const std::string& name) {
       ::fstat(impl_->own_namespace.get(), &theirs) == 0 && ours.st_ino == theirs.st_ino) {
     const std::string path = "/proc/sys/net/ipv6/conf/" + name + "/disable_ipv6";
     const UniqueFd file(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
-    if (file) (void)!::write(file.get(), "1", 1);  // if /proc is read-only, the above stays
+    if (file) (void)!::write(file.get(), "1", 1);  // if /proc is read-only, only the above holds
   }
   return {};
 }

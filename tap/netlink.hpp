@@ -34,7 +34,7 @@ struct Interface {
   bool has_carrier() const noexcept { return carries(flags); }
 
   /// The same, from flags alone. The kernel changes IFF_LOWER_UP at once, and IFF_RUNNING up to a
-  /// second later. Until then, an interface that has got its carrier passes no frames yet, and
+  /// second later. Until then, an interface that has just got its carrier passes no frames yet, and
   /// before Linux 6.8 an interface that has lost its carrier still has IFF_RUNNING.
   static constexpr bool carries(unsigned flags) noexcept {
     constexpr unsigned kLowerUp = 1U << 16U;  // IFF_LOWER_UP, which net/if.h lacks
@@ -50,14 +50,14 @@ struct AddressedInterface {
   std::vector<Cidr> addresses;
 };
 
-/// A default route of the main table, with the metric that a route has unless somebody chose one.
+/// A default route of the main table, with the metric that a route has if nobody chose one.
 struct DefaultRoute {
   std::string interface;
   IpAddress gateway;
 };
 
 /// Whether `name` can name an interface: 1 to 15 bytes without '/', ':', '%', blanks and control
-/// characters, and not "." or "..".
+/// characters; "." and ".." are not allowed.
 bool is_interface_name(std::string_view name) noexcept;
 
 /// A session with one namespace's rtnetlink. It stays with the namespace in which it was opened,
@@ -69,8 +69,8 @@ class Netlink {
  public:
   /// Opens a session in the calling thread's namespace.
   static Result<Netlink> open();
-  /// Opens a session in another namespace, also in one of another user namespace that the caller
-  /// may enter.
+  /// Opens a session in another namespace. That may belong to another user namespace, if the caller
+  /// may enter it.
   static Result<Netlink> open(const NetNamespace& where);
   Netlink(Netlink&&) noexcept;
   Netlink& operator=(Netlink&&) noexcept;
@@ -79,18 +79,18 @@ class Netlink {
   /// Errors: ENODEV.
   Result<Interface> interface(const std::string& name) const;
 
-  /// The present name of the interface with this number; empty if there is none.
+  /// The current name of the interface with this number; empty if there is no such interface.
   std::string name_of(unsigned index) const;
 
   /// All interfaces, in the order of their numbers.
   Result<std::vector<AddressedInterface>> interfaces() const;
 
-  /// Whether the TAP device was last attached with a header before each frame (IFF_VNET_HDR).
-  /// Nothing if there is no such device.
+  /// Whether the TAP device was last attached with a header before each frame (IFF_VNET_HDR). Empty
+  /// if there is no such device.
   std::optional<bool> tap_has_header(const std::string& name) const;
 
-  /// Whether packets for the address go to all machines of a network, or to a group, by the
-  /// kernel's routes, which know the broadcast addresses of its networks. False without a route.
+  /// Whether packets for the address go to all machines of a network, or to a group. The kernel's
+  /// routes decide, which know the broadcast addresses of its networks. False if there is no route.
   Result<bool> leads_to_many(const IpAddress& address) const;
 
   Result<void> set_up(const std::string& name, bool up = true);
@@ -112,7 +112,8 @@ class Netlink {
   /// kernel keeps PAUSE (01) and LACP (02). The MAC address is the bridge's for good. Errors:
   /// EOPNOTSUPP (the kernel has no bridges), EEXIST.
   Result<void> add_bridge(const std::string& name, MacAddress mac);
-  /// Makes the interface a port of `bridge`, whose MTU then is that of the port with the smallest.
+  /// Makes the interface a port of `bridge`. The bridge's MTU becomes the smallest MTU of its
+  /// ports.
   Result<void> add_to_bridge(const std::string& name, const std::string& bridge);
 
   /// An IPv4 address comes with its network's broadcast address. An IPv6 address can be used at
@@ -121,13 +122,13 @@ class Netlink {
   /// allows that.
   Result<void> add_address(const std::string& name, const Cidr& cidr, bool optimistic = false);
   Result<void> remove_address(const std::string& name, const Cidr& cidr);
-  /// The interface must be up, and the gateway in one of its networks. If it has an address whose
-  /// network has no other one (/32, /128), the gateway may have any address.
+  /// The interface must be up, and the gateway in one of its networks. If the interface has an
+  /// address that is alone in its network (/32, /128), the gateway may have any address.
   Result<void> add_default_route(const std::string& name, const IpAddress& gateway);
 
-  /// Takes away what add_default_route() added. Errors: ENODEV, or the kernel has no such route.
+  /// Removes what add_default_route() added. Errors: ENODEV, or the kernel has no such route.
   Result<void> remove_default_route(const std::string& name, const IpAddress& gateway);
-  /// The default route that is in the way of another one of this family; empty if there is none.
+  /// The default route that prevents another one of this family; empty if there is no such route.
   std::optional<DefaultRoute> default_route(int family) const;
 
   /// Tells the kernel the MAC address of a neighbour, so that it need not ask for it.
@@ -137,14 +138,15 @@ class Netlink {
   Result<void> wait_for_carrier(const std::string& name, std::chrono::milliseconds timeout);
 
   /// Keeps the kernel from using IPv6 on the interface by itself. Call it before the interface goes
-  /// up: then no link-local address is made. If /proc/sys may be written, IPv6 is off altogether.
+  /// up: then no link-local address is made. If /proc/sys can be written, IPv6 is off altogether.
   Result<void> disable_ipv6(const std::string& name);
   /// Switches off checksum, segmentation and receive offloads, so that every frame that leaves the
-  /// interface is whole. Skips what a driver does not have.
+  /// interface is whole. Skips those that a driver does not have.
   Result<void> disable_offloads(const std::string& name);
   /// Switches off what an Offload cannot describe: segmentation inside tunnels, and segmentation of
-  /// anything but TCP and UDP; before Linux 6.2, of UDP, too. The kernel then splits such frames
-  /// itself. If it left one whole, a packet socket would get no description of it, or a wrong one.
+  /// anything but TCP and UDP; before Linux 6.2, also of UDP. The kernel then splits such frames
+  /// itself. If it left a frame whole, a packet socket would get no description of it, or a wrong
+  /// one.
   Result<void> disable_unspeakable_offloads(const std::string& name);
 
  private:

@@ -40,7 +40,7 @@ Result<void> enter(const NetNamespace& where) {
   const UniqueFd owner(::ioctl(where.descriptor(), NS_GET_USERNS));
   struct stat theirs{};
   struct stat ours{};
-  // EPERM: it belongs to a user namespace outside ours. Then setns below says so.
+  // EPERM: the owner is a user namespace outside ours. Then setns below reports that.
   if (owner && ::fstat(owner.get(), &theirs) == 0 && ::stat("/proc/self/ns/user", &ours) == 0 &&
       !same_file(theirs, ours) && ::setns(owner.get(), CLONE_NEWUSER) != 0) {
     return Error::from_errno(errno, what, "its user namespace must be one that you created");
@@ -52,10 +52,10 @@ Result<void> enter(const NetNamespace& where) {
   return {};
 }
 
-/// How the child's answer reaches the parent; the error's message follows it.
+/// The child's answer, as it reaches the parent. The error's message follows it.
 struct Answer {
   bool failed;
-  bool ours;  ///< the code's category is shmif, not generic
+  bool ours;  ///< the code's category is that of shmif, not generic
   int code;
 };
 
@@ -125,14 +125,14 @@ Result<std::vector<UniqueFd>> receive_answer(int socket) {
       std::string(message.data(), length));
 }
 
-/// The whole life of the child.
+/// All that the child does.
 [[noreturn]] void run_child(int socket, const NamespaceTask& task) {
   try {
     send_answer(socket, task());
   } catch (const std::exception& e) {
     send_answer(socket, Error(Errc::not_supported, e.what()));
   }
-  ::_exit(0);  // no destructors of the parent's objects, no flushing of its streams
+  ::_exit(0);  // do not run the parent's destructors or flush its streams
 }
 
 /// Runs `task` in a forked child.
@@ -158,8 +158,8 @@ bool write_file(const char* path, const std::string& text) {
   return file && ::write(file.get(), text.data(), text.size()) == static_cast<ssize_t>(text.size());
 }
 
-/// Moves the calling process, which has one thread, into a new network namespace. If it may not
-/// make one, it first moves into a new user namespace, in which it may.
+/// Moves the calling process, which has one thread, into a new network namespace. If it is not
+/// allowed to make one, it first moves into a new user namespace, where it is allowed.
 Result<void> leave_for_a_new_one() {
   if (::unshare(CLONE_NEWNET) == 0) return {};
   const std::string uid_map = "0 " + std::to_string(::geteuid()) + " 1\n";
@@ -175,7 +175,7 @@ Result<void> leave_for_a_new_one() {
                                 "kernel.unprivileged_userns_clone, /proc/sys/user, seccomp")
             .message);
   }
-  (void)write_file("/proc/self/setgroups", "deny");  // else no group may be mapped
+  (void)write_file("/proc/self/setgroups", "deny");  // otherwise no group may be mapped
   if (!write_file("/proc/self/uid_map", uid_map) || !write_file("/proc/self/gid_map", gid_map)) {
     return Error(
         Errc::not_supported,

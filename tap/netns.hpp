@@ -24,17 +24,18 @@ class NetNamespace {
   static Result<NetNamespace> by_path(const std::string& path);
   /// The namespace of process `pid`.
   static Result<NetNamespace> by_pid(pid_t pid);
-  /// The one in which a TAP device is now. `tun`: a file of the device. Errors: EBADFD if it was
-  /// deleted; the system's before Linux 5.2, or if the caller may not know.
+  /// The namespace in which a TAP device is now. `tun`: a file of the device. Errors: EBADFD if the
+  /// device was deleted; the system's before Linux 5.2, or if the caller may not know.
   static Result<NetNamespace> of_device(int tun);
-  /// The one of a socket. Errors: the system's.
+  /// The namespace of a socket. Errors: the system's.
   static Result<NetNamespace> of_socket(int socket);
-  /// What a person writes: a pid if it is all digits, a path if it has a '/', otherwise a name.
+  /// Parses what a person writes: a pid if it is all digits, a path if it has a '/', otherwise a
+  /// name.
   static Result<NetNamespace> parse(std::string_view text);
 
-  /// Makes a new, empty namespace that only this object holds. If the caller may not make one, it
-  /// belongs to a user namespace of its own, which run_in() enters. Blocks: some milliseconds.
-  /// Errors: not_supported, with the reason.
+  /// Makes a new, empty namespace that only this object holds. If the caller is not allowed to make
+  /// one, it belongs to a user namespace of its own, which run_in() enters. Blocks: some
+  /// milliseconds. Errors: not_supported, with the reason.
   static Result<NetNamespace> create();
 
   int descriptor() const noexcept { return fd_.get(); }
@@ -50,17 +51,17 @@ class NetNamespace {
   std::string name_;
 };
 
-/// What runs inside a namespace. It returns descriptors to hand out, in an order of its own.
+/// Code to run inside a namespace. It returns descriptors to hand out, in an order that it chooses.
 using NamespaceTask = std::function<Result<std::vector<UniqueFd>>()>;
 
 /// Runs `task` inside `where`, and returns the descriptors that it returned (at most 16).
 ///
 /// The task runs in a forked child. The child first enters the user namespace that owns `where`, if
-/// that is another one: setns of a user namespace fails in a process with threads, and the caller's
-/// threads must not move. So the task sees a copy of the caller's memory, and its changes there are
-/// lost afterwards. It must not touch locks that other threads may hold (no logging), and a Port
-/// returns Errc::forked in it. Threads: safe. Blocks: until the task is done. Errors: the task's
-/// own; EPERM if the namespace may not be entered.
+/// that is another one. The caller cannot do this: setns of a user namespace fails in a process
+/// with threads, and the caller's threads must not move. So the task sees a copy of the caller's
+/// memory, and its changes there are lost afterwards. It must not touch locks that other threads
+/// may hold (no logging), and a Port returns Errc::forked in it. Threads: safe. Blocks: until the
+/// task is done. Errors: the task's own; EPERM if the namespace may not be entered.
 Result<std::vector<UniqueFd>> run_in(const NetNamespace& where, const NamespaceTask& task);
 
 }  // namespace shmif::tap

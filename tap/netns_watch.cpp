@@ -15,8 +15,8 @@
 namespace shmif::tap {
 namespace {
 
-/// How often a path is checked. So a restarted container finds its port's name free within the two
-/// seconds that attach waits for one.
+/// How often a path is checked. attach() waits two seconds for a name that is taken, so this finds
+/// out in time for a restarted container that its port's name is free.
 constexpr long kLookNs = 500'000'000;
 
 bool is_number(std::string_view text) {
@@ -36,8 +36,8 @@ bool leads_to(const std::string& path, const struct stat& wanted) {
 }
 
 /// Whether a process other than the caller is in the namespace. A process that the caller may not
-/// look at counts as outside: if the caller may enter a namespace, it may look at all processes in
-/// it.
+/// look at counts as outside. That is right: if the caller may enter a namespace, it may look at
+/// all processes in it.
 bool is_inhabited(const struct stat& space) {
   const std::unique_ptr<DIR, int (*)(DIR*)> processes(::opendir("/proc"), ::closedir);
   if (!processes) return true;
@@ -66,9 +66,9 @@ Result<NetNamespaceWatch> NetNamespaceWatch::open(std::string_view text) {
   const std::string given(text);
   const bool process = is_number(text);
   UniqueFd ended;
-  // The process first: if its number leads to a namespace afterwards and it still runs, the
-  // namespace is its own, and not that of a later process with the same number. For a thread's
-  // number, and on a kernel without pidfd_open, only the path can be checked.
+  // Open the process first. If its number then leads to a namespace and the process still runs, the
+  // namespace is that of this process, not of a later one with the same number. For the number of a
+  // thread, and on a kernel without pidfd_open, only the path can be checked.
   if (process) {
     ended.reset(static_cast<int>(
         ::syscall(SYS_pidfd_open, static_cast<pid_t>(std::strtol(given.c_str(), nullptr, 10)), 0)));

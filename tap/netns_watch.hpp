@@ -13,12 +13,13 @@
 
 namespace shmif::tap {
 
-/// A network namespace, and how to find out that it is over.
+/// A network namespace, and a way to find out that its use is over.
 ///
 /// A device in a namespace keeps the namespace alive as long as the device's descriptor is open. So
-/// the kernel never tells the owner of the device that all others have gone. This class finds out:
+/// the kernel never tells the owner of the device that all other processes have left. This class
+/// finds out:
 ///
-/// - A namespace given by a process id is over when that process ends, whoever else is in it.
+/// - A namespace given by a process id is over when that process ends, even if others are in it.
 /// - A namespace given by a name or a path is over when the path no longer leads to it (`ip netns
 ///   del`, a container runtime that cleans up) and no other process is in it.
 ///
@@ -30,7 +31,7 @@ class NetNamespaceWatch {
   static Result<NetNamespaceWatch> open(std::string_view text);
 
   const NetNamespace& space() const noexcept { return space_; }
-  /// For poll and epoll: becomes readable when look() is worth a call.
+  /// For poll and epoll: becomes readable when look() should be called.
   int descriptor() const noexcept { return descriptor_.get(); }
   /// Result: why the namespace is over, as the beginning of a sentence ("process 4711 has ended");
   /// empty while it is in use.

@@ -28,7 +28,7 @@
 namespace shmif::tap {
 namespace {
 
-constexpr std::size_t kAddressBytes = 12;  // both MACs: a tag comes behind them
+constexpr std::size_t kAddressBytes = 12;  // both MACs: a tag follows them
 constexpr std::size_t kSlots = 32;         // frames per recvmmsg and per sendmmsg
 /// A super-frame: an IP packet of 64 KiB, the header, a tag in it and room for one before it.
 constexpr std::size_t kSlotBytes = 65536 + 64;
@@ -37,7 +37,7 @@ constexpr int kMaxRefills = 8;  // per receive(), so that dropped frames cannot 
 
 constexpr std::chrono::milliseconds kLookWhileDown{50};
 
-/// Frames up to this length are no reason to ask for the MTU again: the usual MTU, and two tags.
+/// Only a longer frame is a reason to ask for the MTU again: the usual MTU, and two tags.
 constexpr std::size_t kUsualFrameBytes = 1500 + kEthernetHeaderBytes + 2 * kVlanTagBytes;
 
 Result<void> set_option(int fd, int level, int option, int value, const char* what) {
@@ -49,8 +49,8 @@ Result<void> ignore_outgoing(int fd) {
   return set_option(fd, SOL_PACKET, PACKET_IGNORE_OUTGOING, 1, "PACKET_IGNORE_OUTGOING");
 }
 
-/// Asks for larger buffers than the default, which holds a tenth of a second at 20 Mbit/s. An
-/// ordinary user gets at most the system's limit.
+/// Asks for larger buffers than the default, which holds a tenth of a second at 20 Mbit/s. Without
+/// privileges, the system's limit applies.
 void enlarge(int fd, int forced, int plain) {
   if (::setsockopt(fd, SOL_SOCKET, forced, &kSocketBufferBytes, sizeof kSocketBufferBytes) != 0) {
     (void)::setsockopt(fd, SOL_SOCKET, plain, &kSocketBufferBytes, sizeof kSocketBufferBytes);
@@ -74,11 +74,11 @@ Result<void> configure(int fd, int index, bool promiscuous) {
   return {};
 }
 
-/// A packet socket bound to the interface, in the calling thread's namespace, and that of a
-/// PacketRing.
+/// Two sockets in the calling thread's namespace: a packet socket bound to the interface, and that
+/// of a PacketRing.
 Result<std::vector<UniqueFd>> open_socket(const std::string& interface) {
   const std::string what = "cannot open a packet socket on interface \"" + interface + "\"";
-  // Protocol 0: the socket hears nothing before bind names the interface.
+  // Protocol 0: the socket receives no frames before bind names the interface.
   UniqueFd socket(::socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0));
   if (!socket) {
     const char* hint =
@@ -133,18 +133,18 @@ struct PacketLink::Impl {
   std::array<mmsghdr, kSlots> messages{};
   std::size_t filled = 0;
   std::size_t next = 0;
-  std::span<const std::byte> current;  // the frame of slot `next`, after look_at_next()
-  Offload current_offload;             // the work left in it
+  std::span<const std::byte> current;  // the frame of slot `next`, set by look_at_next()
+  Offload current_offload;             // its unfinished work
   enum class Cut : std::uint8_t { no, segments, fragments };
   Cut cut = Cut::no;            // how `current` is delivered
   bus::Segmenter segments;      // of a super-frame
   bus::Fragmenter fragments;    // of a packet that is longer than the MTU
   bool asked_for_mtu = false;   // since the last recvmmsg
   std::uint32_t overflows = 0;  // SO_RXQ_OVFL: frames missed since the socket was made
-  bool down = false;            // then its deletion is not reported: see look_at_interface()
+  bool down = false;            // then no deletion is reported: see look_at_interface()
 
   // Sending.
-  PacketRing ring;  // for frames that the socket refuses; none if the socket was adopted
+  PacketRing ring;  // for frames that the socket refuses; unused if the socket was adopted
   std::array<std::array<iovec, 4>, kSlots> out_parts{};
   std::array<bus::FinishedDatagram, kSlots> out_finished{};
   std::array<mmsghdr, kSlots> out_messages{};
@@ -230,8 +230,8 @@ Result<PacketLink> PacketLink::adopt(UniqueFd socket, const PacketOptions& optio
   return PacketLink(std::move(impl));
 }
 
-/// Whether the interface no longer exists in the socket's namespace, or did not for a while: the
-/// kernel then has taken the socket from it for good, also if it has come back.
+/// Whether the interface no longer exists in the socket's namespace, or did not exist for a while.
+/// In the latter case the kernel has unbound the socket for good, even if the interface is back.
 bool PacketLink::Impl::is_gone() const noexcept {
   sockaddr_ll bound{};
   socklen_t size = sizeof bound;
@@ -260,7 +260,7 @@ bool PacketLink::Impl::refresh_mtu() noexcept {
   return max_frame.exchange(std::min(bytes, kMaxFrameBytes)) != std::min(bytes, kMaxFrameBytes);
 }
 
-/// Call it when the interface went down or away. Result: true if it is away, which ends the link.
+/// Call it when the interface went down or away. Result: true if it is gone, which ends the link.
 bool PacketLink::Impl::interface_trouble() noexcept {
   if (is_gone() && !ended.exchange(true))
     debug(Debug::link, [this] { return "packet:" + name + ": ended: the interface is gone"; });
@@ -268,7 +268,7 @@ bool PacketLink::Impl::interface_trouble() noexcept {
 }
 
 /// The kernel reports the deletion of an interface to a socket only if the interface was up (Linux:
-/// packet_notifier()). So this looks at an interface that is down.
+/// packet_notifier()). So if the interface is down, this looks at it.
 void PacketLink::Impl::look_at_interface() noexcept {
   if (interface_trouble()) return;
   ifreq request{};
@@ -310,7 +310,7 @@ bool PacketLink::Impl::refill(ReceiveResult& result) noexcept {
   }
 }
 
-/// Moves both addresses forward, and puts the tag behind them. The slot has room in front.
+/// Moves both addresses forward, and puts the tag after them. The slot has room in front.
 std::span<std::byte> PacketLink::Impl::put_tag_back(std::span<std::byte> frame,
                                                     const tpacket_auxdata& aux) noexcept {
   std::byte* const begin = frame.data() - kVlanTagBytes;
@@ -325,8 +325,8 @@ std::span<std::byte> PacketLink::Impl::put_tag_back(std::span<std::byte> frame,
   return {begin, frame.size() + kVlanTagBytes};
 }
 
-/// Does the work that is left for a frame, or prepares to do it piece by piece. Result: false if
-/// the frame is bad.
+/// Finishes the work that is left for a frame, or prepares to do it piece by piece. Result: false
+/// if the frame is not valid.
 bool PacketLink::Impl::make_whole(std::span<std::byte> frame, Offload left) noexcept {
   if (left.is_super_frame()) {
     if (offload) {
@@ -344,10 +344,10 @@ bool PacketLink::Impl::make_whole(std::span<std::byte> frame, Offload left) noex
   return true;
 }
 
-/// Prepares to deliver a frame as fragments if its packet is longer than the MTU: the kernel has
-/// put it together from fragments. Result: false if it is not, or cannot be cut.
+/// If a packet is longer than the MTU, the kernel has put it together from fragments. Then this
+/// prepares to deliver it as fragments. Result: false if it is not longer, or cannot be cut.
 bool PacketLink::Impl::cut_into_fragments(std::span<const std::byte> frame) noexcept {
-  // Nobody tells that the MTU has changed.
+  // We get no notice when the MTU changes.
   if (frame.size() > std::min(kUsualFrameBytes, mtu + kEthernetHeaderBytes + 2 * kVlanTagBytes) &&
       !std::exchange(asked_for_mtu, true)) {
     (void)refresh_mtu();
@@ -357,7 +357,7 @@ bool PacketLink::Impl::cut_into_fragments(std::span<const std::byte> frame) noex
   return true;
 }
 
-/// The size of what `current` delivers next.
+/// The size of the next piece that `current` delivers.
 std::size_t PacketLink::Impl::next_bytes() const noexcept {
   switch (cut) {
     case Cut::segments: return segments.next_bytes();
@@ -367,7 +367,7 @@ std::size_t PacketLink::Impl::next_bytes() const noexcept {
   return current.size();
 }
 
-/// Writes it into `into`, which has room for all of it.
+/// Writes that piece into `into`, which has room for all of it.
 void PacketLink::Impl::write_next(std::span<std::byte> into) noexcept {
   switch (cut) {
     case Cut::segments: (void)segments.next(into); break;
@@ -376,12 +376,13 @@ void PacketLink::Impl::write_next(std::span<std::byte> into) noexcept {
   }
 }
 
-/// Whether `current` delivers more pieces after those that were written.
+/// Whether `current` has more pieces after those that were written.
 bool PacketLink::Impl::has_more() const noexcept {
   return (cut == Cut::segments && !segments.done()) || (cut == Cut::fragments && !fragments.done());
 }
 
-/// Makes the frame of slot `next` whole and leaves it in `current`; empty if the frame is bad.
+/// Makes the frame of slot `next` whole and leaves it in `current`; empty if the frame is not
+/// valid.
 void PacketLink::Impl::look_at_next(ReceiveResult& result) noexcept {
   msghdr& m = messages[next].msg_hdr;
   Offload header = vnet[next];
@@ -466,8 +467,8 @@ ReceiveResult PacketLink::receive(FrameBatch& into) noexcept {
   return result;
 }
 
-/// Whether the socket refuses the frame although the interface carries it: it has the longest
-/// packet, and a tag for which the kernel adds no room (Linux: net/packet/af_packet.c).
+/// Whether the socket refuses the frame although the interface carries it. It does if the frame has
+/// the longest packet, and a tag for which the kernel adds no room (Linux: net/packet/af_packet.c).
 bool PacketLink::Impl::needs_ring(const FrameView& frame) const noexcept {
   return frame.size() > mtu + kEthernetHeaderBytes && !tag_in_mtu &&
          !frame.offload.is_super_frame() &&
@@ -480,8 +481,8 @@ int PacketLink::Impl::send_prepared(std::size_t ready, bool by_ring) noexcept {
   return ::sendmmsg(socket.get(), out_messages.data(), static_cast<unsigned>(ready), MSG_DONTWAIT);
 }
 
-/// Prepares messages for the frames at the front that may be sent, all in the same way. Result: how
-/// many; if 0, `result` says why.
+/// Prepares messages for frames at the front that may be sent, and that take the same way. Result:
+/// how many; if 0, `result` says why.
 std::size_t PacketLink::Impl::prepare(std::span<const FrameView> frames,
                                       SendResult& result) noexcept {
   std::size_t ready = 0;
@@ -537,7 +538,7 @@ SendResult PacketLink::send(std::span<const FrameView> frames) noexcept {
       result.taken += static_cast<std::size_t>(n);
       continue;
     }
-    switch (errno) {  // about the first frame
+    switch (errno) {  // the error is about the first frame
       case EINTR: continue;
       case EAGAIN: return result;
       case EMSGSIZE: return {result.taken, Errc::frame_too_long};

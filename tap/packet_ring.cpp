@@ -20,14 +20,14 @@ namespace {
 
 constexpr std::size_t kMaxRingSlots = 32;
 constexpr std::size_t kMinRingSlots = 8;
-constexpr std::size_t kRingBytes = 1 << 20;  // unless the least number of slots needs more
+constexpr std::size_t kRingBytes = 1 << 20;  // more if the least number of slots needs it
 constexpr std::size_t kSlotHeader = TPACKET_ALIGN(sizeof(tpacket2_hdr));
 
 std::atomic_ref<std::uint32_t> status_of(std::byte* slot) {
   return std::atomic_ref<std::uint32_t>(reinterpret_cast<tpacket2_hdr*>(slot)->tp_status);
 }
 
-/// Writes the parts of a message behind each other. Result: how many bytes.
+/// Writes the parts of a message one after another. Result: how many bytes.
 std::size_t gather(const msghdr& message, std::byte* into) {
   std::size_t at = 0;
   for (std::size_t i = 0; i < message.msg_iovlen; ++i) {
@@ -48,7 +48,7 @@ std::size_t bytes_of(const msghdr& message) {
 
 Result<UniqueFd> PacketRing::open_socket(int index) {
   const char* const what = "cannot open a packet socket to send long frames";
-  // Protocol 0: it hears nothing.
+  // Protocol 0: the socket receives no frames.
   UniqueFd socket(::socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   sockaddr_ll to{};
   to.sll_family = AF_PACKET;
@@ -68,7 +68,7 @@ std::byte* PacketRing::slot(std::size_t number) const noexcept {
   return &memory_.at<std::byte>(number % slots_ * slot_bytes_);
 }
 
-/// Makes the ring, or a new one if the frames have become longer. Result: whether it is there.
+/// Makes the ring, or a new ring if frames have become longer. Result: whether there is a ring.
 bool PacketRing::provide(std::size_t longest) noexcept {
   const std::size_t needed = std::bit_ceil(kSlotHeader + sizeof(Offload) + longest);
   if (slot_bytes_ >= needed) return true;
@@ -89,7 +89,7 @@ bool PacketRing::provide(std::size_t longest) noexcept {
   ring.tp_block_nr = static_cast<unsigned>(slots * needed / block);
   ring.tp_frame_size = static_cast<unsigned>(needed);
   ring.tp_frame_nr = static_cast<unsigned>(slots);
-  // A ring that an earlier call could not map, or not take away, is in the way: take it away first.
+  // An earlier call may have failed to map a ring or to remove it. Remove such a ring first.
   if (::setsockopt(socket_.get(), SOL_PACKET, PACKET_TX_RING, &none, sizeof none) != 0 ||
       ::setsockopt(socket_.get(), SOL_PACKET, PACKET_TX_RING, &ring, sizeof ring) != 0) {
     return false;

@@ -42,7 +42,7 @@ constexpr const char* kStateFile = "/run/shmif-tap-";
 constexpr int kEndTimeMs = 2000;
 
 /// The features that TUNSETOFFLOAD changes, and its flags for them. Linux 6.2 can split UDP, and
-/// 6.17 UDP in tunnels; the names for these flags came with the headers of those versions.
+/// 6.17 UDP in tunnels. The headers of these versions brought the names of the flags.
 struct TunOffload {
   const char* feature;
   unsigned long flags;
@@ -79,7 +79,7 @@ bool is_link_local(const IpAddress& a) {
   return a.is_v6() && a.bytes[0] == 0xfe && (a.bytes[1] & 0xc0U) == 0x80;
 }
 
-/// The addresses of an interface that somebody gave it.
+/// The addresses that somebody gave an interface.
 std::vector<Cidr> addresses_of(const Netlink& netlink, const std::string& name) {
   std::vector<Cidr> all;
   const auto interfaces = netlink.interfaces();
@@ -92,10 +92,10 @@ std::vector<Cidr> addresses_of(const Netlink& netlink, const std::string& name) 
   return all;
 }
 
-/// How the files begin in which the settings of this namespace's devices are kept; the number of
-/// the device follows. No other namespace, and no other device in it, gets the same number until
-/// the machine is started again. Empty where the kernel (before 5.14) has no such number for a
-/// namespace.
+/// The settings of this namespace's devices are in files. Their names begin like this, and the
+/// index of the device follows. No other namespace gets the same number until the machine is
+/// started again, and no other device in it gets the same index. Empty if the kernel (before 5.14)
+/// has no such number for a namespace.
 std::string state_files(int control) {
   constexpr int kNamespaceCookie = 71;  // SO_NETNS_COOKIE, which old headers lack
   std::uint64_t cookie = 0;
@@ -104,8 +104,8 @@ std::string state_files(int control) {
   return kStateFile + std::to_string(cookie) + '-';
 }
 
-/// Removes the files of devices of this namespace that were deleted when their keepers had been
-/// killed.
+/// If a keeper was killed and then its device was deleted, the file is left. Removes such files of
+/// this namespace.
 void remove_files_of_deleted(const std::string& files) {
   if (files.empty()) return;
   std::error_code ignored;
@@ -121,7 +121,7 @@ void remove_files_of_deleted(const std::string& files) {
   }
 }
 
-/// Only a file that nobody else may have written.
+/// Reads the file only if nobody else can have written it.
 std::optional<TapSettings> read_state(const std::string& path) {
   const UniqueFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
   struct stat status{};
@@ -135,7 +135,7 @@ std::optional<TapSettings> read_state(const std::string& path) {
   return TapSettings::parse(text);
 }
 
-/// Without the file, only the keeper can put the device back.
+/// If this fails, only the keeper can restore the device.
 void write_state(const std::string& path, const TapSettings& settings) {
   if (path.empty()) return;
   const std::string fresh = path + ".new";
@@ -170,8 +170,8 @@ Result<TapSettings> read_settings(int tun, const Netlink& netlink, const std::st
   return now;
 }
 
-/// Everything of the device but its mode. Goes on if something cannot be put back. `control`: -1 if
-/// the device is in another namespace; then only what the file of the device changes is put back.
+/// Restores everything but the mode of the device. Goes on if a step fails. `control`: -1 if the
+/// device is in another namespace; then only what the file of the device can change is restored.
 void put_back(int tun, int control, Netlink& netlink, const std::string& name,
               const TapSettings& old) {
   unsigned long flags = 0;
@@ -198,21 +198,21 @@ void put_back(int tun, int control, Netlink& netlink, const std::string& name,
   if (now && now->mac != old.mac) (void)netlink.set_mac(name, old.mac);
   if (now && now->mtu != old.mtu) (void)netlink.set_mtu(name, old.mtu);
   if (now && now->is_up() && !old.up) (void)netlink.set_up(name, false);
-  // The kernel takes IPv6 addresses away when an interface goes down, or has a small MTU.
+  // The kernel removes IPv6 addresses when an interface goes down, or if its MTU is too small.
   const std::vector<Cidr> left = addresses_of(netlink, name);
   for (const Cidr& each : old.addresses) {
     if (std::ranges::find(left, each) == left.end()) (void)netlink.add_address(name, each);
   }
 }
 
-/// The life of the keeper. `link`: ends with the command; `spare`: another file of the TUN device,
-/// not attached.
+/// All that the keeper does. `link`: its other end closes when the command ends. `spare`: another
+/// file of the TUN device, not attached.
 [[noreturn]] void keep(int link, int tun, int spare, const TapSettings& old,
                        const std::string& state) {
-  base::close_all_but({link, tun, spare}, 0);  // those of a port would keep it alive
+  base::close_all_but({link, tun, spare}, 0);  // a port's descriptors would keep the port alive
   auto netlink = Netlink::open();
   const UniqueFd control = control_socket();
-  // Not in the device's namespace, which may be over when no process is in it.
+  // We leave the device's namespace, so that it can end when no other process is in it.
   if (!netlink || !control || ::unshare(CLONE_NEWNET) != 0) ::_exit(1);
   char none = 0;
   while (::read(link, &none, 1) < 0 && errno == EINTR) {
@@ -223,14 +223,14 @@ void put_back(int tun, int control, Netlink& netlink, const std::string& name,
     ::_exit(0);
   }
   const std::string name = device->ifr_name;
-  // Somebody may have moved the device. What has its name here is another one.
+  // Somebody may have moved the device. An interface with its name here is then another one.
   const auto space = NetNamespace::of_device(tun);
   const auto ours = NetNamespace::of_socket(control.get());
   const bool is_here = !space || (ours && space->is_same(*ours));
   put_back(tun, is_here ? control.get() : -1, *netlink, name, old);
   ::close(tun);
   if (!old.is_new && is_here) {
-    // The mode is set when a file is attached; the command's own is closed in a moment.
+    // Attaching a file sets the mode. The command's own file is closed in a moment.
     ifreq request{};
     name.copy(request.ifr_name, IFNAMSIZ - 1);
     request.ifr_flags =
@@ -240,7 +240,7 @@ void put_back(int tun, int control, Netlink& netlink, const std::string& name,
          ++tries) {
       ::usleep(1000);
     }
-    // A device without a file has no carrier; its MTU and addresses stay.
+    // Without an attached file, a device has no carrier; its MTU and addresses stay.
   }
   if (!state.empty()) ::unlink(state.c_str());
   ::_exit(0);
@@ -303,7 +303,7 @@ Result<TapKeeper> start_tap_keeper(int tun, const std::string& tun_device,
                                    const std::vector<IpAddress>& gateways) {
   const auto device = device_of(tun);
   if (!device) return Error::from_errno(errno, "cannot read the name of a TAP device");
-  // Somebody may have made the device between the question and the attachment.
+  // Somebody may have made the device after we asked and before we attached.
   const bool is_new = !had_header && (device->ifr_flags & IFF_PERSIST) == 0;
   if (is_new && !persist) return TapKeeper{};
   const std::string name = device->ifr_name;
@@ -342,7 +342,7 @@ Result<TapKeeper> start_tap_keeper(int tun, const std::string& tun_device,
     return Error::from_errno(number, "cannot watch over TAP device \"" + name + "\"");
   }
   if (child == 0) {
-    ::setsid();  // no signal of the command's terminal
+    ::setsid();  // so that signals of the command's terminal do not reach it
     sigset_t all;
     ::sigfillset(&all);
     ::sigprocmask(SIG_SETMASK, &all, nullptr);
@@ -362,7 +362,7 @@ void end_tap_keeper(const TapKeeper& keeper) noexcept {
   pollfd end{keeper.process.get(), POLLIN, 0};
   while (::poll(&end, 1, kEndTimeMs) < 0 && errno == EINTR) {
   }
-  // A child of ours, unless the device is in another namespace.
+  // Reap it. It is not our child if the device is in another namespace.
   siginfo_t none{};
   (void)::waitid(static_cast<idtype_t>(P_PIDFD), static_cast<id_t>(keeper.process.get()), &none,
                  WEXITED | WNOHANG);

@@ -28,7 +28,7 @@ namespace {
 constexpr const char* kTunPath = "/dev/net/tun";
 constexpr const char* kAnyName = "tap%d";  // the kernel puts the next free number there
 constexpr std::uint32_t kMinMtu = 68;      // RFC 791
-constexpr std::uint32_t kMaxMtu = 65521;  // what a TAP device takes: 65535 less the Ethernet header
+constexpr std::uint32_t kMaxMtu = 65521;   // a TAP device's limit: 65535 less the Ethernet header
 
 Error tun_open_error(int number, const std::string& what) {
   switch (number) {
@@ -51,7 +51,7 @@ Error tun_open_error(int number, const std::string& what) {
 Result<UniqueFd> open_tun(const std::string& path) {
   UniqueFd tun(::open(path.c_str(), O_RDWR | O_NONBLOCK | O_CLOEXEC));
   if (!tun) return tun_open_error(errno, "cannot open " + path);
-  // A sandbox may put /dev/null, or a plain file, over the node.
+  // A sandbox may put /dev/null, or a plain file, in the place of the node.
   unsigned features = 0;
   if (::ioctl(tun.get(), TUNGETFEATURES, &features) != 0) {
     return tun_open_error(ENODEV, "cannot use " + path + ", which is not the TUN device here");
@@ -97,7 +97,7 @@ Result<UniqueFd> attach_queue(std::string& name, const TapOptions& options) {
   return tun;
 }
 
-/// Also to a persistent device, which may still have its routes from last time.
+/// The device may be persistent, and still have its routes from last time.
 Result<void> add_gateways(Netlink& netlink, const std::string& name,
                           const std::vector<IpAddress>& gateways) {
   for (const IpAddress& gateway : gateways) {
@@ -112,7 +112,7 @@ Result<void> add_gateways(Netlink& netlink, const std::string& name,
 Result<void> configure(const std::string& name, const TapOptions& options) {
   auto netlink = Netlink::open();
   if (!netlink) return std::move(netlink).error();
-  // MAC and MTU first, so that addresses and neighbours see the final ones.
+  // Set MAC and MTU first, so that addresses and neighbours get the final values.
   if (options.mac) {
     if (auto r = netlink->set_mac(name, *options.mac); !r) return r;
   }
@@ -121,7 +121,7 @@ Result<void> configure(const std::string& name, const TapOptions& options) {
   }
   for (const Cidr& address : options.addresses) {
     auto r = netlink->add_address(name, address);
-    // A persistent device may still have it from last time.
+    // A persistent device may still have the address from last time.
     if (!r && r.error().code != std::errc::file_exists) return r;
   }
   if (!options.up) return {};
@@ -129,7 +129,7 @@ Result<void> configure(const std::string& name, const TapOptions& options) {
   return add_gateways(*netlink, name, options.gateways);
 }
 
-/// Everything that must happen inside the target namespace. Result: the queues, and behind them the
+/// Everything that must happen inside the target namespace. Result: the queues, and after them the
 /// two descriptors of the keeper if there is one.
 Result<std::vector<UniqueFd>> make_queues(const TapOptions& options, unsigned queues) {
   std::string name = options.name;
@@ -150,7 +150,7 @@ Result<std::vector<UniqueFd>> make_queues(const TapOptions& options, unsigned qu
     fds.push_back(std::move(*fd));
   }
   if (auto r = configure(name, options); !r) return std::move(r).error();
-  // Last, so that a device whose configuration failed goes away with its descriptor.
+  // Last, so that a device whose configuration failed disappears with its descriptor.
   if (options.persist && ::ioctl(fds.front().get(), TUNSETPERSIST, 1UL) != 0) {
     return Error::from_errno(errno, "cannot make TAP device \"" + name + "\" persistent");
   }
@@ -202,19 +202,20 @@ struct TapLink::Impl {
   }
 
   UniqueFd tun;
-  TapKeeper keeper;  ///< of the device, at the first of its links
+  TapKeeper keeper;  ///< of the device; the first of its links has it
   std::string name;
   std::atomic<bool> ended{false};
   DeviceCounts counts;
-  bool vnet = false;  ///< an Offload comes before each frame, both ways
+  bool vnet = false;  ///< an Offload precedes each frame, both ways
   std::size_t largest = kMaxFrameBytes;
-  /// Takes the part of a frame that has no room in the batch, so that the frame's length is known.
+  /// Takes the part of a frame that does not fit into the batch, so that the frame's length is
+  /// known.
   std::unique_ptr<std::byte[]> overflow =
       std::make_unique_for_overwrite<std::byte[]>(kMaxSuperFrameBytes);
 
   BatchWriter writer;
-  /// Whether runs of datagrams are merged. Kernels before 6.2 refuse the super-frame (EINVAL). That
-  /// is learnt from the first, which is written by itself, so that nothing overtakes its frames.
+  /// Whether runs of datagrams are merged. Kernels before 6.2 refuse the super-frame (EINVAL). The
+  /// first run is a trial: it is written alone, so that no frame overtakes its frames.
   enum class Merging { off, untried, on } merging = Merging::off;
   static constexpr std::size_t kMaxWrites = BatchWriter::kMaxFrames;
   std::array<MergedHead, kMaxWrites / 2> heads;  // of the batch that is written
@@ -224,7 +225,7 @@ struct TapLink::Impl {
     std::size_t count = 0;
     std::array<std::size_t, kMaxWrites> runs;  ///< how many frames each of them has
     std::array<std::span<const iovec>, kMaxWrites> buffers;
-    /// A frame has at most four parts, and a run of them one more than it has frames.
+    /// A frame has at most four parts. A run has one part more than it has frames.
     std::array<iovec, 4 * kMaxWrites> parts;
     std::array<Offload, kMaxWrites> offloads;
     std::array<bus::FinishedDatagram, kMaxWrites> finished;
@@ -237,7 +238,7 @@ struct TapLink::Impl {
   void note(std::int32_t result, std::span<const FrameView> run) noexcept;
 };
 
-// Also call it to switch offloads off: a persistent device may still have those of its last user.
+// Call it also to switch offloads off: a persistent device may still have those of its last user.
 Result<void> set_tap_offloads(int tun, const std::string& name, bool on) {
   // Linux 6.2 can split UDP; the names for it came with the headers of that version.
   constexpr unsigned long kUso = 0x20 | 0x40;
@@ -295,10 +296,10 @@ Result<std::vector<TapLink>> TapLink::open_queues(TapOptions options, unsigned q
 
 namespace {
 
-/// Whether the device puts a header of four bytes before each frame. TUNGETIFF has one bit for
-/// IFF_NO_PI, which denies that, and for IFF_NOFILTER: no filter is attached. So this attaches one
-/// for a moment, which lets everything pass. A device that has had a filter counts as without the
-/// header.
+/// Whether the device puts a header of four bytes before each frame. TUNGETIFF uses one bit for two
+/// facts: for IFF_NO_PI, which means that there is no such header, and for IFF_NOFILTER, which
+/// means that no filter is attached. So this attaches a filter for a moment, one that lets
+/// everything pass. A device that has had a filter counts as without the header.
 bool has_packet_info(int tun, int flags) {
   if ((flags & IFF_NO_PI) == 0) return true;
   sock_fprog filter{};
@@ -309,7 +310,7 @@ bool has_packet_info(int tun, int flags) {
   ifreq request{};
   const bool answered = ::ioctl(tun, TUNGETIFF, &request) == 0;
   (void)::ioctl(tun, TUNDETACHFILTER, &filter);
-  // The kernel remembers the last one, and refuses to attach this one, which is empty.
+  // The kernel remembers the last filter. It refuses to attach this one, because it is empty.
   filter = {};
   (void)::ioctl(tun, TUNATTACHFILTER, &filter);
   return answered && (static_cast<unsigned short>(request.ifr_flags) & IFF_NO_PI) == 0;
@@ -344,7 +345,7 @@ Result<TapLink> TapLink::adopt(UniqueFd tun) {
     impl->largest = kMaxSuperFrameBytes;
     impl->merging = Impl::Merging::untried;
   }
-  const bool batches = impl->writer.open();  // without it frames are written one by one
+  const bool batches = impl->writer.open();  // without it frames are written singly
   debug(Debug::link, [&] {
     return "tap:" + impl->name + ": attached; frames of up to " + std::to_string(impl->largest) +
            " bytes, written " + (batches ? "in batches" : "one by one");
@@ -364,8 +365,9 @@ std::error_code TapLink::Impl::refusal_of(const FrameView& frame) const noexcept
   return {};
 }
 
-/// Gathers what a call writes: frames, and runs of them merged into one. A trial of merging is
-/// written by itself: gather() stops before it, or, if it comes first, after it.
+/// Gathers what one call writes: single frames, and runs of frames merged into one. A trial of
+/// merging must be written alone. So gather() stops before a trial, or after it if the trial comes
+/// first.
 void TapLink::Impl::gather(std::span<const FrameView> frames, Writes& writes) noexcept {
   std::size_t used = 0;
   std::size_t merged = 0;
@@ -407,7 +409,8 @@ void TapLink::Impl::gather(std::span<const FrameView> frames, Writes& writes) no
 }
 
 /// Writes some frames, together if possible. Frames that the device cannot take now are dropped, as
-/// by any network card. Result: how many frames were written or dropped, up to the end of the link.
+/// any network card does. Result: how many frames were written or dropped, up to the end of the
+/// link.
 std::size_t TapLink::Impl::write(std::span<const FrameView> frames) noexcept {
   Writes writes;
   gather(frames.first(std::min(frames.size(), kMaxWrites)), writes);
@@ -512,7 +515,7 @@ int TapLink::descriptor() noexcept {
   return impl_->tun.get();
 }
 
-// A deleted device polls as POLLERR, which wakes every waiter; `ready` covers the time before.
+// A deleted device polls as POLLERR, which wakes every waiter. `ready` covers the time before.
 WaitHint TapLink::prepare_wait() noexcept {
   return {.ready = impl_->ended};
 }

@@ -1,6 +1,6 @@
 #pragma once
-// TapLink: a Linux TAP device as a Link. It receives what the host sends through the interface.
-// What is sent to it arrives at the host's interface.
+// TapLink: a Linux TAP device as a Link. It receives the frames that the host sends through the
+// interface. Frames that are sent to it arrive at the host's interface.
 
 #include <cstdint>
 #include <memory>
@@ -25,21 +25,21 @@ struct TapOptions {
   std::optional<std::uint32_t> mtu;  ///< 68 to 65521
   std::optional<MacAddress> mac;
   std::vector<Cidr> addresses;
-  /// Default routes, at most one of each family; need `up` and an address. One that is there
-  /// already, on this device, is right as it is.
+  /// Default routes, at most one of each family; they need `up` and an address. It is no error if
+  /// such a route through this device exists already.
   std::vector<IpAddress> gateways;
   bool up = true;
   bool persist = false;  ///< the device stays when this link is closed
-  /// When the link is closed, or its process has died, a process of its own makes a device that
-  /// existed as it was before: offloads, MTU, MAC address, addresses, gateways, up or down. One
-  /// that stays because of `persist` gets the offloads of a new device.
+  /// When the link is closed, or its process has died, a separate process restores a device that
+  /// existed before: offloads, MTU, MAC address, addresses, gateways, up or down. A new device that
+  /// stays because of `persist` gets the offloads of a new device.
   bool put_back = false;
   bool multi_queue = false;  ///< further links may be opened on the same device
   /// Let the host leave segmentation and checksums to us (FrameView::offload), and accept frames
-  /// that leave these to the host: for a link at the other end that carries such frames.
+  /// that leave this work to the host. For a link at the other end that carries such frames.
   bool offload = false;
   std::string tun_device = "/dev/net/tun";
-  /// Where the device appears; nullptr: in the calling thread's namespace. Used only during open.
+  /// The namespace of the device; nullptr: the calling thread's. Used only during open.
   const NetNamespace* where = nullptr;
 };
 
@@ -47,52 +47,52 @@ struct TapOptions {
 /// and checksums. Errors: the system's.
 Result<void> set_tap_offloads(int tun, const std::string& name, bool on);
 
-/// Whether `path` can be opened here and is the TUN device, to choose between a TAP device and
-/// other means. Result: success, or the Error that TapLink::open would give.
+/// Whether `path` is the TUN device and can be opened here. Use it to choose between a TAP device
+/// and other means. Result: success, or the Error that TapLink::open would return.
 Result<void> check_tun_device(const std::string& path = "/dev/net/tun");
 
 /// One queue of a TAP device.
 ///
 /// While the interface is down, frames to send are dropped and counted; the link goes on by itself
-/// when the interface is up again. A deleted device ends the link. Tags of 802.1Q and 802.1ad stay
-/// in the frames. If takes_offloads() is true, neighbouring datagrams of one flow are written as
-/// one super-frame (tap/datagram_merge.hpp); each counts as a frame. The checksums of other small
-/// datagrams are finished (bus/datagram.hpp). Threads: one may send while
+/// when the interface is up again. The link ends if the device is deleted. Tags of 802.1Q and
+/// 802.1ad stay in the frames. If takes_offloads() is true, neighbouring datagrams of one flow are
+/// written as one super-frame (tap/datagram_merge.hpp); each datagram counts as a frame. The
+/// checksums of other small datagrams are finished (bus/datagram.hpp). Threads: one may send while
 /// another receives and waits; counters() from any. Blocks: never; frames that find the device's
 /// queue full are dropped and counted.
 class TapLink {
  public:
   /// Creates the device or attaches to it, and configures it as `options` says. If a later step
-  /// fails, a device that it created is gone again. Errors: bad_argument (name, MAC address),
-  /// bad_mtu; ENOENT, EACCES for /dev/net/tun; EPERM, EBUSY (attached by another process), EINVAL
-  /// (an interface of that name is something else); each message says what to do.
+  /// fails, a device that this call created disappears again. Errors: bad_argument (name, MAC
+  /// address), bad_mtu; ENOENT, EACCES for /dev/net/tun; EPERM, EBUSY (attached by another
+  /// process), EINVAL (an interface of that name is something else); each message says what to do.
   static Result<TapLink> open(const TapOptions& options);
-  /// The same with `queues` links, 1 to 16, on one device; the kernel spreads flows over them.
+  /// The same with `queues` links, 1 to 16, on one device. The kernel spreads flows over them.
   static Result<std::vector<TapLink>> open_queues(TapOptions options, unsigned queues);
   /// Takes over a descriptor of /dev/net/tun that is attached to a TAP device without packet
   /// information header (IFF_TAP | IFF_NO_PI). With IFF_VNET_HDR, frames may leave work to do, as
-  /// with TapOptions::offload. Errors: bad_argument if it is something else; the kernel does not
-  /// tell that it has packet information if a filter was attached to the device.
+  /// with TapOptions::offload. Errors: bad_argument if it is something else. But if a filter was
+  /// attached to the device, the kernel does not tell whether there is packet information.
   static Result<TapLink> adopt(UniqueFd tun);
 
   TapLink(TapLink&&) noexcept;
   TapLink& operator=(TapLink&&) noexcept;
   ~TapLink();
 
-  /// Errors: frame_too_short, frame_too_long, link_ended; not_supported for a frame with work left
-  /// to do if takes_offloads() is false.
+  /// Errors: frame_too_short, frame_too_long, link_ended; not_supported if takes_offloads() is
+  /// false and the frame has an unfinished checksum or is a super-frame.
   SendResult send(std::span<const FrameView> frames) noexcept;
   ReceiveResult receive(FrameBatch& into) noexcept;
   int descriptor() noexcept;
   WaitHint prepare_wait() noexcept;
   void finish_wait() noexcept;
-  /// The longest of any bus, or the longest super-frame if takes_offloads() is true: like the
-  /// kernel's stack, a TAP device takes more than its MTU.
+  /// The longest frame of any bus, or the longest super-frame if takes_offloads() is true. A TAP
+  /// device takes frames that are longer than its MTU, as the kernel's stack does.
   std::size_t max_frame_bytes() noexcept;
   std::string address();  ///< "tap:NAME"
 
   bool takes_offloads() const noexcept;
-  const std::string& name() const noexcept;  ///< the interface's, as it was when opened
+  const std::string& name() const noexcept;  ///< of the interface, as it was when opened
   DeviceCounters counters() const noexcept;
 
  private:

@@ -18,7 +18,7 @@
 namespace shmif::tap {
 namespace {
 
-/// The address of a message that one was removed.
+/// The address that a message reports as removed.
 std::optional<Cidr> removed_address(nlmsghdr* header) {
   std::array<nlattr*, IFA_MAX + 1> found{};
   if (::nlmsg_parse(header, sizeof(ifaddrmsg), found.data(), IFA_MAX, nullptr) < 0)
@@ -68,7 +68,8 @@ void Upkeep::read() {
     const ssize_t n = ::recvfrom(socket_.get(), buffer.data(), buffer.size(), 0,
                                  reinterpret_cast<sockaddr*>(&from), &length);
     if (n < 0 && errno == ENOBUFS) {
-      // Something was missed. What is there already is not changed by another attempt.
+      // A message was lost. Try to put back the addresses of all interfaces; this does not change
+      // addresses that are there.
       for (Interface& each : all_) {
         for (Address& address : each.addresses) address.lost = true;
         put_back(each);
@@ -77,7 +78,7 @@ void Upkeep::read() {
     }
     if (n < 0 && errno == EINTR) continue;
     if (n <= 0) return;
-    // Others than the kernel may send here, too.
+    // Programs other than the kernel may also send here.
     if (from.nl_pid == 0) take(std::span(buffer).first(static_cast<std::size_t>(n)));
   }
 }
@@ -90,7 +91,7 @@ void Upkeep::take(std::span<const std::byte> datagram) {
     if (header->nlmsg_type == RTM_NEWLINK || header->nlmsg_type == RTM_DELLINK) {
       if (::nlmsg_valid_hdr(header, sizeof(ifinfomsg)) == 0) continue;
       const auto* const about = static_cast<const ifinfomsg*>(::nlmsg_data(header));
-      // A bridge tells in the same way that an interface is no part of it any more.
+      // A bridge sends the same message when an interface leaves the bridge.
       if (about->ifi_family == AF_BRIDGE) continue;
       const auto index = static_cast<unsigned>(about->ifi_index);
       if (header->nlmsg_type == RTM_NEWLINK) {
@@ -114,8 +115,8 @@ void Upkeep::note_link(unsigned index, bool up) {
   }
 }
 
-/// The kernel says that an interface is down before it takes its addresses, and takes only those of
-/// IPv6.
+/// The kernel first reports that an interface is down, and then removes its addresses; it removes
+/// only those of IPv6.
 void Upkeep::note_removal(unsigned index, const Cidr& cidr) {
   for (Interface& each : all_) {
     if (each.index != index) continue;
@@ -139,7 +140,7 @@ void Upkeep::put_back(Interface& interface) const {
     const auto added = netlink->add_address(now, address.cidr, interface.optimistic);
     address.lost = !added && added.error().code != std::errc::file_exists;
   }
-  // One that is there already stays: somebody chose another gateway.
+  // A default route that is there already stays: somebody chose another gateway.
   for (const IpAddress& gateway : interface.gateways)
     (void)netlink->add_default_route(now, gateway);
 }

@@ -1,6 +1,7 @@
 #pragma once
-// Upkeep: puts back the addresses and default routes that we gave an interface, when it comes up
-// again. If an interface goes down, the kernel takes away its IPv6 addresses and its routes.
+// Upkeep: puts back the addresses and default routes that we gave an interface, when the interface
+// comes up again. When an interface goes down, the kernel removes its IPv6 addresses and its
+// routes.
 
 #include <functional>
 #include <span>
@@ -13,7 +14,7 @@
 
 namespace shmif::tap {
 
-/// What an interface, which is up, was given.
+/// What was given to an interface, which is up.
 struct GivenAddresses {
   unsigned index = 0;
   std::vector<Cidr> addresses{};
@@ -21,23 +22,23 @@ struct GivenAddresses {
   bool optimistic = false;  ///< see Netlink::add_address()
 };
 
-/// Threads: one at a time. Blocks: read() for the kernel's answers (microseconds), if something is
-/// to be put back.
+/// Threads: one at a time. Blocks: read() waits for the kernel's answers (microseconds) if it puts
+/// something back.
 class Upkeep {
  public:
-  /// A socket that hears of changes of interfaces and addresses in the calling process's namespace.
+  /// A socket that receives news of interfaces and addresses in the calling process's namespace.
   /// Errors: the system's.
   static Result<UniqueFd> open_socket();
 
-  /// `socket`: of open_socket(). `session`: opens one with the same namespace.
+  /// `socket`: from open_socket(). `session`: opens a Netlink session in the same namespace.
   Upkeep(UniqueFd socket, std::function<Result<Netlink>()> session,
          std::vector<GivenAddresses> given);
 
   int descriptor() const noexcept { return socket_.get(); }
-  /// Reads what has happened. An address that somebody removed from an interface that was up is not
-  /// put back any more. Nothing is put back on an interface that was deleted or has left the
-  /// namespace: it also arrives elsewhere without addresses. What cannot be put back is tried again
-  /// when the interface comes up again.
+  /// Reads what has happened. If somebody removed an address from an interface that was up, the
+  /// address is not put back any more. An interface that was deleted or has left the namespace gets
+  /// nothing back: in its new namespace it has no addresses either. If something cannot be put
+  /// back, that is tried again when the interface comes up again.
   void read();
 
  private:
