@@ -158,7 +158,7 @@ Result<SocketAddress> look_up(const std::string& host, std::uint16_t port, int f
   if (problem != 0) {
     return Error(Errc::bad_argument, "cannot find the host \"" + host +
                                          "\": " + ::gai_strerror(problem) +
-                                         " (give hostname an IP address, as 127.0.0.1)");
+                                         " (give an IP address, as 127.0.0.1)");
   }
   const std::unique_ptr<addrinfo, decltype(&::freeaddrinfo)> owned(found, &::freeaddrinfo);
   SocketAddress address;

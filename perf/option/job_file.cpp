@@ -288,7 +288,11 @@ std::optional<std::string> JobReader::expanded(std::string_view value) {
       return std::nullopt;
     }
     const std::string name(value.substr(2, end - 2));
-    const auto found = name.empty() ? std::nullopt : sources_.variable(name);
+    if (name.empty()) {
+      complain("\"${}\" names no variable of the environment (write ${NAME})");
+      return std::nullopt;
+    }
+    const auto found = sources_.variable(name);
     if (!found) {
       complain("the environment has no variable \"" + name + "\" (set it, or write the value)");
       return std::nullopt;

@@ -29,7 +29,7 @@ constexpr std::array<Place, kNetLosses> kPlaces{{
     {NetLoss::retransmits, CauseKind::retransmits, false, "TCP segment",
      "{} were lost or late, and sent again", "TcpRetransSegs", ""},
     {NetLoss::reassembly, CauseKind::reassembly, true, "packet",
-     "{} were dropped because fragments of them were missing", "IpReasmFails", "Ip6ReasmFails"},
+     "{} were dropped because fragments were missing", "IpReasmFails", "Ip6ReasmFails"},
     {NetLoss::listen_queue, CauseKind::listen_queue, true, "connection request",
      "{} were dropped because the program did not accept fast enough", "TcpExtListenDrops", ""},
     {NetLoss::socket_memory, CauseKind::socket_memory, true, "datagram",
@@ -197,10 +197,12 @@ std::vector<CountedWindow> counted_windows(const WhySeries& series, const Counte
 std::string sentence_of(const WhySeries& series, const Counted& counted,
                         const CountedWindow& window) {
   std::string words = counted.words;
-  if (const std::size_t at = words.find(" were "); window.lost == 1 && at != std::string::npos) {
+  const std::size_t number = words.rfind("{}");  // names before it may be anything
+  if (const std::size_t at = words.find(" were ", number);
+      window.lost == 1 && at != std::string::npos) {
     words.replace(at, 6, " was ");
   }
-  words.replace(words.find("{}"), 2, counted_text(window.lost, counted.thing));
+  words.replace(number, 2, counted_text(window.lost, counted.thing));
   return words + ", " + percent_text(window.share()) + " of " +
          second_text(series.begin_of(window.begin)) + " to " +
          second_text(series.ends_s[window.end - 1]);

@@ -259,7 +259,7 @@ WantedDump parse(const CommandLine& line) {
     wanted.filter += (i > 1 ? " " : "") + args.positional()[i];
   }
   wanted.ports = args.all("port");
-  wanted.name = args.text("name");
+  wanted.name = name_option(args, "name");
   wanted.frames = args.count("count", 1).value_or(wanted.frames);
   wanted.timeout = args.seconds("timeout");
   wanted.port.start = args.flag("history") ? Start::oldest : Start::now;

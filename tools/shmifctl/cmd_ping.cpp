@@ -301,7 +301,7 @@ int run_ping(const CommandLine& line) {
   WantedPing wanted;
   wanted.path = args.positional()[0];
   wanted.to = args.text("to");
-  wanted.name = args.text("name");
+  wanted.name = name_option(args, "name");
   wanted.count = args.count("count", 1, kMaxRequests).value_or(wanted.count);
   wanted.interval = args.seconds("interval").value_or(wanted.interval);
   wanted.timeout = args.seconds("timeout").value_or(wanted.timeout);

@@ -93,6 +93,8 @@ TEST(JobFile, VariablesComeFromTheEnvironment) {
   EXPECT_EQ(result.set.jobs.at(0).description, "<3>$x {y}");
   EXPECT_EQ(error_of("[a]\n\nsize=${SIZE}\n"),
             "main.job:3: the environment has no variable \"SIZE\" (set it, or write the value)");
+  EXPECT_EQ(error_of("[a]\nsize=${}\n"),
+            "main.job:2: \"${}\" names no variable of the environment (write ${NAME})");
   EXPECT_NE(error_of("[a]\nsize=${SIZE\n").find("main.job:2: a ${ is not closed"),
             std::string::npos);
 }

@@ -69,6 +69,15 @@ TEST(Losses, ThatAreToldTogetherAreAPartOfAllThatPassedMeanwhile) {
       << causes[0].sentence;
 }
 
+TEST(Losses, OfAJobWhoseNameLooksLikeTheSentenceAreToldAsOfOthers) {
+  WhySeries series = series_that_counts(NetLoss::receive_buffer, 1, false);
+  series.jobs[0].name = "we were {}";
+  const auto causes = find_causes(series, std::vector{traffic_of(series, "we were {}", 10, 11, 1)});
+  ASSERT_EQ(causes.size(), 1U);
+  EXPECT_TRUE(causes[0].sentence.starts_with("we were {}: 1 datagram was dropped because"))
+      << causes[0].sentence;
+}
+
 struct Place {
   NetLoss loss;
   CauseKind kind;
@@ -87,8 +96,8 @@ TEST(Losses, OfEachPlaceAreToldInItsWordsToTheJobsThatItConcerns) {
        "up",
        "UdpMemErrors", "Udp6MemErrors", true, false, true},
       {NetLoss::reassembly, CauseKind::reassembly,
-       "60 packets were dropped because fragments of them were missing", "IpReasmFails",
-       "Ip6ReasmFails", true, true, true},
+       "60 packets were dropped because fragments were missing", "IpReasmFails", "Ip6ReasmFails",
+       true, true, true},
       {NetLoss::listen_queue, CauseKind::listen_queue,
        "60 connection requests were dropped because the program did not accept fast enough",
        "TcpExtListenDrops", "", false, true, true},

@@ -139,7 +139,7 @@ TEST_F(NetLosses, OfFragmentsThatNeverComeAreThoseOfTheKernel) {
     const Cause cause = watched.cause(2 * kBroken);
     EXPECT_EQ(cause.cause, CauseKind::reassembly);
     EXPECT_EQ(cause.sentence,
-              "rx: 40 packets were dropped because fragments of them were missing (" +
+              "rx: 40 packets were dropped because fragments were missing (" +
                   std::string(v6 ? "Ip6ReasmFails" : "IpReasmFails") +
                   "), 40 % of 0.1 s to 0.2 s; that explains 50 % of its lost frames");
     EXPECT_NEAR(cause.of_losses_share.value_or(0), 0.5, 1e-9);

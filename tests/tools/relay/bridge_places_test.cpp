@@ -202,7 +202,9 @@ TEST_F(BridgeOfPeers, ANameForAPortOrADeviceIsNotEmpty) {
                     "--port-name needs a name"},
                    {{"gateway", bus_, "--port-name", ""}, "--port-name needs a name"},
                    {{"tap", bus_, "--port-name", ""}, "--port-name needs a name"},
-                   {{"tap", bus_, "--name", ""}, "--name needs a name"}},
+                   {{"tap", bus_, "--name", ""}, "--name needs a name"},
+                   {{"dump", bus_, "--name", ""}, "--name needs a name"},
+                   {{"ping", bus_, "--name", ""}, "--name needs a name"}},
                   2);
 }
 
