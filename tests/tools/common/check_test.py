@@ -145,7 +145,7 @@ class Check(Tree):
         self.assertIn("SHMIF_CHECK_BUDGETS=1", (SOURCE / ".ci/run").read_text())
 
     def test_a_machine_that_builds_slowly_has_longer_budgets_in_proportion(self):
-        self.change_check("usual_build=330", "usual_build=1")
+        self.change_check("usual_build=300", "usual_build=1")
         (self.tree / "build/slow").touch()
         slow = self.run_check("--quick", SHMIF_CHECK_BUDGETS="1")
         self.assertEqual(slow.returncode, 0, slow.stdout)
