@@ -1,8 +1,8 @@
-// Append and read across two processes: one sends, one reads and never sleeps.
+// Append and read across two processes: one sends, the other reads and never sleeps.
 //
-// Sent frames per second is what Google Benchmark prints as items_per_second. The counters tell
-// what the reader got of them: `read` frames per second, and the `lost` share, which a reader of a
-// lossy bus may have. With pause=1 the sender waits for the reader instead. Compare ratios of
+// Google Benchmark prints the sent frames per second as items_per_second. The counters show what
+// the reader got: `read` frames per second, and the `lost` share, which is normal on a lossy bus.
+// With pause=1 the sender waits for the reader instead. Compare ratios of
 // interleaved runs only
 // (--benchmark_enable_random_interleaving=true --benchmark_repetitions=N).
 
@@ -23,7 +23,7 @@ namespace {
 
 using namespace shmif;
 
-/// What the two processes tell each other.
+/// Memory that both processes share.
 struct Shared {
   std::atomic<bool> listening{false};
   std::atomic<bool> stop{false};
@@ -64,7 +64,7 @@ class SharedPage {
 }
 
 void append_and_read(benchmark::State& state) {
-  const auto frame_bytes = static_cast<std::size_t>(state.range(0)) - 4;  // the FCS does not travel
+  const auto frame_bytes = static_cast<std::size_t>(state.range(0)) - 4;  // a bus carries no FCS
   const auto batch = static_cast<std::size_t>(state.range(1));
   const std::string path = "/dev/shm/shmif-bench-" + std::to_string(getpid());
   unlink(path.c_str());

@@ -1,14 +1,14 @@
 // Several senders on one bus.
 //
-// `contention`: all flat out. What they get together, how even their shares are, and how long the
-// unluckiest call of `send` took.
+// `contention`: all send at full speed. Measures their total rate, how even their shares are, and
+// how long the longest call of `send` took.
 //
-// `turn`: all but one flat out; that one sends a frame about every 200 us. How long its call of
-// `send` took.
+// `turn`: one sends a frame about every 200 us, the others send at full speed. Measures how long
+// the calls of `send` of that one took.
 //
 // One iteration runs for a second. `senders` processes send batches of `batch` frames of `bytes`
-// bytes, FCS included; nobody reads, so the figures are those of the lock and the ring alone.
-// `total/s` counts frames, `least%` is the share of the slowest sender, where an even one would be
+// bytes, FCS included. No port reads, so the figures are those of the lock and the ring alone.
+// `total/s` counts frames. `least%` is the share of the slowest sender; an even share would be
 // 100 / senders.
 
 #include <benchmark/benchmark.h>
@@ -41,7 +41,7 @@ struct Outcome {
   std::uint64_t lock_sleeps = 0;
   double longest_wait_ms = 0;
   std::size_t wait_count = 0;
-  double waits_us[kMaxWaits] = {};  // of the one that sends now and then
+  double waits_us[kMaxWaits] = {};  // of the sender that sends now and then
 };
 
 struct Shared {
@@ -50,7 +50,7 @@ struct Shared {
   Outcome outcomes[kMaxSenders];
 };
 
-/// What the senders do, and how they are told.
+/// The processes that send, and the memory that starts and stops them.
 class Race {
  public:
   Race() : path_("/dev/shm/shmif-bench-" + std::to_string(getpid())) {
@@ -61,9 +61,9 @@ class Race {
   Race& operator=(const Race&) = delete;
   ~Race() { unlink(path_.c_str()); }
 
-  /// Runs `senders` processes that send batches of `batch` frames of `bytes` bytes, the first of
-  /// them now and then only when `with_polite`. Result: what they report, or nothing when one
-  /// failed.
+  /// Runs `senders` processes that send batches of `batch` frames of `bytes` bytes. With
+  /// `with_polite`, the first process sends only now and then. Result: what they report; empty if
+  /// one failed.
   std::span<const Outcome> run(unsigned senders, std::size_t bytes, std::size_t batch,
                                bool with_polite) {
     shared_ = new (memory_.data()) Shared;
@@ -75,7 +75,7 @@ class Race {
       if (with_polite && i == 0) {
         send(60, 1, std::chrono::microseconds(200), outcome);
       } else {
-        send(bytes - 4, batch, std::chrono::microseconds(0), outcome);  // the FCS does not travel
+        send(bytes - 4, batch, std::chrono::microseconds(0), outcome);  // a bus carries no FCS
       }
       _exit(0);
     }

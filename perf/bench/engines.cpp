@@ -1,8 +1,9 @@
-// What a frame costs over each engine: one thread sends a batch and receives it. Nothing is made or
-// checked meanwhile, so that this is the engine's own cost and its medium's; `null` is what the way
-// through the interface costs by itself.
+// The cost of a frame over each engine: one thread sends a batch and receives it. It does not make
+// or check frames meanwhile, so this is the cost of the engine and its medium alone. `null` is the
+// cost of the calls through the interface.
 //
-// Time per frame is the counter `ns_per_frame`. An engine that this machine does not have says why.
+// The counter `ns_per_frame` is the time per frame. If this machine cannot run an engine, its row
+// says why.
 
 #include <benchmark/benchmark.h>
 

@@ -1,7 +1,7 @@
-// The built-in load of `shmifperf membw` beside plain copies: by turns, on as many threads and with
-// buffers of the same size, so that the ratio does not depend on what else the machine did.
+// Compares the built-in load of `shmifperf membw` with plain copies. They take turns, with as many
+// threads and buffers of the same size, so the ratio does not depend on other work of the machine.
 //
-// A copy counts the bytes that it reads and those that it writes.
+// A copy counts both the bytes that it reads and the bytes that it writes.
 
 #include <algorithm>
 #include <atomic>

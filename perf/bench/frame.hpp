@@ -8,10 +8,10 @@
 
 namespace shmif::bench {
 
-/// A broadcast frame of that many bytes, without FCS.
+/// Makes a broadcast frame of `bytes` bytes, without FCS.
 std::vector<std::byte> make_frame(std::size_t bytes);
 
-/// Loads something of each cache line of a frame, which is not empty, as a program that reads it.
+/// Loads a byte of each cache line, like a program that reads the frame. It must not be empty.
 inline void look_at(std::span<const std::byte> frame) noexcept {
   for (std::size_t at = 0; at + sizeof(std::uint64_t) <= frame.size(); at += 64) {
     std::uint64_t word = 0;

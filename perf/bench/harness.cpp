@@ -1,9 +1,10 @@
-// What the harness itself costs for each frame: making it, and accounting for it. No medium: this
-// is the limit of any of its figures. One iteration is a batch of 32 frames; items are frames.
+// The cost of the harness itself for each frame: making it, and accounting for it. There is no
+// medium, so no figure of the harness can exceed these. One iteration is a batch of 32 frames;
+// items are frames.
 //
 // `make` chooses sizes and times and makes frames, `read` only reads them, `account` notes probes
-// that were read before, `whole` does all of it, as a sender and a receiver do. Arguments: bytes of
-// a frame without FCS, and whether there are a CRC and latency histograms.
+// that were read before, and `whole` does all of it, as a sender and a receiver do. Arguments:
+// bytes of a frame without FCS, and whether there are a CRC and latency histograms.
 
 #include <benchmark/benchmark.h>
 

@@ -1,13 +1,13 @@
-// What `shmifperf heat` costs at 10 Hz.
+// The cost of `shmifperf heat` at 10 Hz.
 //
 //   shmif_bench_heat_cost            all of these
 //   shmif_bench_heat_cost target     its share of a CPU for a target of 1 GiB and for a sparse one
-//                                    of 1 TiB, and what the targets pay
-//   shmif_bench_heat_cost bus        how much slower a bus becomes that is watched
-//   shmif_bench_heat_cost outsider   what a program pays that takes no part
+//                                    of 1 TiB, and the cost to the targets
+//   shmif_bench_heat_cost bus        how much slower a bus becomes while it is watched
+//   shmif_bench_heat_cost outsider   the cost to a program that does not share its heat
 //
-// What is compared is measured in turns. Run it on an idle machine: what a look costs a port is a
-// fixed time, and a larger share of the little time that a port gets on a busy one.
+// The two sides of a comparison are measured in turns. Run it on an idle machine: a look costs a
+// port a fixed time. On a busy machine a port gets little time, so a look takes a larger share.
 
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -66,7 +66,7 @@ double own_cpu() {
   ::getrusage(RUSAGE_SELF, &usage);
   return cpu_seconds(usage);
 }
-/// Of another process, all threads.
+/// CPU seconds of another process, all threads.
 double cpu_of(pid_t pid) {
   clockid_t clock{};
   timespec time{};
@@ -74,7 +74,7 @@ double cpu_of(pid_t pid) {
   return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_nsec) / 1e9;
 }
 
-/// Of `values`: the quartile `number`; 2 is the median.
+/// The quartile `number` of `values`; 2 is the median.
 double quartile(std::vector<double> values, std::size_t number) {
   std::ranges::sort(values);
   return values[values.size() * number / 4];
@@ -83,7 +83,7 @@ double median(std::vector<double> values) {
   return quartile(std::move(values), 2);
 }
 
-/// A process that runs `work` until it is killed.
+/// Starts a process that runs `work` until it is killed.
 template <class Work>
 pid_t run_beside(Work work) {
   const pid_t child = ::fork();
@@ -134,7 +134,7 @@ Counter* shared_counters() {
   }
 }
 
-/// Of a process, in KiB: `name` in its status.
+/// The field `name` in the status of a process, in KiB.
 std::uint64_t status_of(pid_t pid, const char* name) {
   std::ifstream status("/proc/" + std::to_string(pid) + "/status");
   std::uint64_t kibibytes = 0;
@@ -153,7 +153,7 @@ bool measure_target(const std::string& clients, const char* name, std::uint64_t 
   std::vector<double> monitor;
   std::vector<double> extra;
   const std::uint64_t tables = status_of(target, "VmPTE:");
-  // Of a round: a busy machine lets it do fewer of them.
+  // Cost of one round of the target, because it does fewer rounds on a busy machine.
   const auto cost = [&](auto wait) {
     const double before = cpu_of(target);
     const std::uint64_t first = rounds->count;
@@ -165,7 +165,7 @@ bool measure_target(const std::string& clients, const char* name, std::uint64_t 
     const double alone = cost([&] { std::this_thread::sleep_for(kTime); });
     HeatSession session(ten_times_a_second(clients));
     session.add(Process::open(target).value());
-    watch_for(session, std::chrono::seconds(1));  // until it has settled
+    watch_for(session, std::chrono::seconds(1));  // lets it settle
     const double watched = cost([&] { monitor.push_back(100 * watch_for(session, kTime)); });
     constexpr double kPerCentAtTenHertz = 10 * 100;
     extra.push_back(kPerCentAtTenHertz * (watched - alone));
@@ -207,7 +207,7 @@ bool measure_target(const std::string& clients, const char* name, std::uint64_t 
   }
 }
 
-/// Frames sent and received in a second, without and with a monitor, in turns.
+/// Measures the frames per second of a bus, in turns without and with a monitor.
 bool measure_bus(const std::string& folder) {
   const std::string path = "/dev/shm/shmif-bench-heat-" + std::to_string(::getpid());
   Bus::create(path, {}).value();
@@ -225,13 +225,13 @@ bool measure_bus(const std::string& folder) {
            std::chrono::duration<double>(Clock::now() - begun).count();
   };
   std::vector<double> lost;
-  std::array<std::vector<double>, 2> samples;  // a second, of the listener and of the sender
+  std::array<std::vector<double>, 2> samples;  // looks per second: of the listener, of the sender
   for (int i = 0; i < kRounds; ++i) {
     const auto alone = [&] { return moved([&] { std::this_thread::sleep_for(kTime); }); };
     const auto watched = [&] {
       HeatSession session(ten_times_a_second(folder));
       for (const pid_t pid : {rx, tx}) session.add(Process::open(pid).value());
-      watch_for(session, milliseconds(200));  // until all are connected
+      watch_for(session, milliseconds(200));  // lets all connect
       const double rate = moved([&] { watch_for(session, kTime); });
       session.finish();
       const auto results = session.results();
@@ -271,14 +271,14 @@ bool measure_bus(const std::string& folder) {
       ::mmap(nullptr, kSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (at == MAP_FAILED) ::_exit(1);
   auto* const bytes = static_cast<volatile char*>(at);
-  for (std::uint64_t i = 0; i < kSize; i += kPage) bytes[i] = 1;  // all pages are there
+  for (std::uint64_t i = 0; i < kSize; i += kPage) bytes[i] = 1;  // makes all pages exist
   for (;;) {                                                      // until killed
     for (std::uint64_t i = kSize / 2; i < kSize / 2 + kSize / 10; i += 64) bytes[i] = 1;
     rounds.count.fetch_add(1, std::memory_order_relaxed);
   }
 }
 
-/// Rounds for each second of its own CPU time, without and with a monitor, in turns.
+/// Measures a program's rounds per second of its own CPU time, in turns without and with a monitor.
 bool measure_outsider(const std::string& folder) {
   Counter* const counter = shared_counters();
   const pid_t writer = run_beside([&] { write_a_tenth(*counter); });
@@ -299,7 +299,7 @@ bool measure_outsider(const std::string& folder) {
     options.backend = HeatBackend::written;
     HeatSession session(options);
     session.add(Process::open(writer).value());
-    watch_for(session, milliseconds(500));  // until it has settled
+    watch_for(session, milliseconds(500));  // lets it settle
     const double rate = speed([&] { monitor.push_back(100 * watch_for(session, kTime)); });
     session.finish();
     for (const HeatWindow& window : session.results()[0].windows) {

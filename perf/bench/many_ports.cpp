@@ -1,10 +1,11 @@
-// Many ports on one bus, each in a process of its own, and nearly all asleep.
+// Many ports on one bus, each in its own process, and nearly all asleep.
 //
 //   shmif_bench_many_ports --ports 100 --frames 500
 //
-// Tells how long an attach takes, what private memory a process with a port has (this program,
-// after its attach: Private_* of smaps_rollup), what a frame to one sleeping port costs its sender,
-// and how many processes wake for it: their voluntary context switches, which are their sleeps.
+// Measures how long an attach takes; the private memory of a process with a port (this program
+// after its attach: Private_* of smaps_rollup); how long sending a frame to one sleeping port
+// takes; and how many processes wake for it, by their voluntary context switches, which count their
+// sleeps.
 
 #include <signal.h>
 #include <sys/mman.h>
@@ -33,7 +34,7 @@ using namespace shmif::bench;
 using Clock = std::chrono::steady_clock;
 
 constexpr unsigned kMaxPorts = 200;
-constexpr auto kToSleepDeeply = std::chrono::milliseconds(1500);  // then they look up no more
+constexpr auto kToSleepDeeply = std::chrono::milliseconds(1500);  // then no port wakes up to look
 constexpr auto kToFallAsleep = std::chrono::milliseconds(2);
 
 struct Shared {
@@ -65,11 +66,11 @@ std::uint64_t sleeps_of(pid_t process) {
   return 0;
 }
 
-/// Made by the first process, and inherited by its number.
+/// The first process makes this memory. The others inherit its descriptor, and get the number.
 Shared& shared_by(int fd) {
   void* memory = mmap(nullptr, sizeof(Shared), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
   if (memory == MAP_FAILED) give_up("no memory to share");
-  return *static_cast<Shared*>(memory);  // zeros are its beginning
+  return *static_cast<Shared*>(memory);  // zeros are its initial state
 }
 
 void be_a_port(const std::string& path, unsigned number, Shared& shared) {
@@ -103,7 +104,7 @@ std::uint64_t all_sleeps(const std::vector<pid_t>& processes) {
                          [](std::uint64_t sum, pid_t p) { return sum + sleeps_of(p); });
 }
 
-/// Sends frames to port 0, one whenever all are asleep. Result: the time of each send.
+/// Sends frames to port 0, each when all processes are asleep. Result: the time of each send.
 std::vector<double> send_to_one(Port& port, unsigned frames, Shared& shared) {
   std::vector<std::byte> bytes = make_frame(60);
   std::memcpy(bytes.data(), mac_of(0).bytes.data(), mac_of(0).bytes.size());
@@ -120,7 +121,7 @@ std::vector<double> send_to_one(Port& port, unsigned frames, Shared& shared) {
   return times;
 }
 
-/// Becomes this program anew, as a port: a fork would share the memory of its parent.
+/// Executes this program again, as a port: after a fork alone, it would share its parent's memory.
 void become_a_port(const std::string& path, unsigned number, int shared) {
   const std::string number_text = std::to_string(number);
   const std::string shared_text = std::to_string(shared);
@@ -133,7 +134,7 @@ void become_a_port(const std::string& path, unsigned number, int shared) {
 
 int main(int argc, char** argv) {
   const Arguments arguments(argc, argv);
-  alarm(60);  // whatever happens
+  alarm(60);  // ends the process even if it hangs
   if (const std::string join = arguments.text("join", ""); !join.empty()) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     be_a_port(join, arguments.count("number", 0),
@@ -150,7 +151,7 @@ int main(int argc, char** argv) {
   std::vector<pid_t> processes;
   for (unsigned i = 0; i < ports; ++i) {
     processes.push_back(start([&, i] { become_a_port(bus.path(), i, memory_fd); }));
-    // One after another: an attach is measured, and not how they hinder each other.
+    // One after another, so that each attach is measured without the others in its way.
     while (shared.ready <= i) {
       if (waitpid(processes.back(), nullptr, WNOHANG) != 0) return 3;
       usleep(100);
@@ -167,7 +168,7 @@ int main(int argc, char** argv) {
   const std::uint64_t one_after = sleeps_of(processes[0]);
   const std::uint64_t others_after = all_sleeps(others);
   shared.stop = true;
-  const std::vector<std::byte> bytes = make_frame(60);  // to all, who see that it is over
+  const std::vector<std::byte> bytes = make_frame(60);  // a broadcast: all wake and see `stop`
   const std::array<FrameView, 1> frame{FrameView(bytes)};
   if (const std::error_code error = sender.send(frame).error) give_up(error.message());
   if (!finish(processes)) return 3;

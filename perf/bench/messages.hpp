@@ -1,5 +1,5 @@
 #pragma once
-// Frames over a socket, a batch per system call: what Unix datagrams and packet sockets share.
+// Frames over a socket, a batch per system call. For Unix datagrams and packet sockets.
 
 #include <sys/socket.h>
 #include <sys/time.h>
@@ -14,14 +14,14 @@
 
 namespace shmif::bench {
 
-/// No send or receive on this socket waits for longer than 50 ms.
+/// Limits the wait of each send and receive on this socket to 50 ms.
 inline void limit_waits(int socket) {
   const timeval limit{.tv_sec = 0, .tv_usec = 50'000};
   setsockopt(socket, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
   setsockopt(socket, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
 }
 
-/// `batch` messages with a buffer each.
+/// `batch` messages, each with its own buffer.
 class Messages {
  public:
   Messages(std::size_t batch, std::size_t bytes)

@@ -1,4 +1,4 @@
-// The least that a process between two TAP devices can do: read here, write there.
+// The least work of a process between two TAP devices: it reads from one and writes to the other.
 //
 //   shmif_bench_peer_copy --a PID --b PID [--offload 1] [--seconds 600]
 //
@@ -34,7 +34,7 @@ tap::TapLink device_of(const Arguments& arguments, const char* side, const char*
   return tap::TapLink::open(options).value();
 }
 
-/// Carries what is there, some frames at most, so that the other direction has its turn.
+/// Copies the waiting frames, but only a limited number, so that the other direction gets its turn.
 void carry(int from, int to) {
   static std::vector<std::byte> buffer(kMaxBytes);
   for (unsigned i = 0; i < kMaxAtOnce; ++i) {

@@ -1,19 +1,19 @@
-// Round trips of one small thing between two processes, by what carries it and what wakes.
+// Round trips of a small message between two processes, with different carriers and wake-ups.
 //
 //   shmif_bench_round_trip --kind port_epoll --turns 5000 [--one-cpu 1] [--means inotify]
 //                          [--pause-us 200]
 //
-// Yardsticks, and the library beside each:
+// Yardsticks, and the corresponding use of the library:
 //   line     a number in a cache line that both poll             port_spin    ports that poll
-//   ring     the least that a ring with a lock does, unchecked
-//   futex    a number, and a futex on it for who waits           port_wait    ports in Port::wait
+//   ring     the least work of a ring with a lock, unchecked
+//   futex    a number, and a futex on it to wait                 port_wait    ports in Port::wait
 //   eventfd, inotify    what makes an epoll return               port_epoll   ports in an epoll
 //                                                                port_level   by level_descriptor()
-// The ports send frames of 64 B. `--means` leaves port_epoll only inotify, or the helper thread
-// (thread), which are what it falls back to where io_uring cannot be had. A trial is cut into
-// pieces of a fiftieth; the result is the median of their averages, so that one interruption does
-// not count. With `--pause-us` each side sleeps so long before it speaks, when the other has long
-// gone to sleep, and only the time from speaking to hearing counts, both ways together.
+// The ports send frames of 64 B. `--means` leaves port_epoll only inotify, or only the helper
+// thread (thread): it falls back to these if io_uring is not available. A trial is cut into fifty
+// pieces; the result is the median of their averages, so that one interruption does not count. With
+// `--pause-us` each side sleeps that long before it sends, so the other side has long been asleep.
+// Then only the time from sending to receiving counts, the sum of both directions.
 
 #include <fcntl.h>
 #include <linux/futex.h>
@@ -48,8 +48,9 @@ struct alignas(128) Word {
   std::atomic<std::uint32_t> value{0};
 };
 
-/// Records of a header and 60 bytes behind each other, of which the word says how many came before
-/// it, plus one. Enough of them that a round ago is long ago.
+/// Records of a header and 60 bytes, one behind the other. The word of a record is one more than
+/// the number of records before it. There are enough records that the old words of the last lap are
+/// long past.
 struct BareRing {
   struct alignas(32) Record {
     std::atomic<std::uint64_t> word{0};
@@ -58,16 +59,16 @@ struct BareRing {
   };
   static constexpr std::size_t kRecords = 8192;
   alignas(128) std::atomic<std::uint64_t> lock{0};
-  std::atomic<std::uint64_t> last{0};  // as of the lock's holder
+  std::atomic<std::uint64_t> last{0};  // written by the holder of the lock
   std::array<Record, kRecords> records;
 };
 
 struct Shared {
   BareRing ring;
   Word ready;
-  std::array<Word, 2> turn;  // the number of the turn that each side was told
-  std::array<std::atomic<Clock::rep>, 2> spoke_at{};      // one clock, for both
-  std::array<std::array<double, kPieces>, 2> piece_us{};  // as each side measured
+  std::array<Word, 2> turn;  // for each side, the number of the turn that it was sent
+  std::array<std::atomic<Clock::rep>, 2> spoke_at{};      // both use one clock
+  std::array<std::array<double, kPieces>, 2> piece_us{};  // as measured by each side
 };
 
 struct Setting {
@@ -99,7 +100,7 @@ void exhaust_inotify() {
   if (!limit.good()) give_up("inotify cannot be forbidden here");
 }
 
-/// In epoll the helper thread is what remains when all else is forbidden.
+/// Forbids the better means of waking an epoll. The helper thread remains if all else is forbidden.
 void leave_only(const std::string& means) {
   if (means == "thread") exhaust_inotify();
   if (means == "thread" || means == "inotify") forbid_io_uring();
@@ -122,8 +123,8 @@ long futex(std::atomic<std::uint32_t>& word, int operation, std::uint32_t value)
   return syscall(SYS_futex, &word, operation, value, nullptr, nullptr, 0);
 }
 
-/// Takes all turns, once both sides are ready. Side 0 speaks first, and keeps the time unless there
-/// are pauses: then each times what it hears.
+/// Plays all turns once both sides are ready. Side 0 sends first and measures the time. With
+/// pauses, each side measures what it receives.
 template <typename Speak, typename Hear>
 void play(const Setting& s, int side, const Speak& speak, const Hear& hear) {
   const auto me = static_cast<std::size_t>(side);
@@ -180,7 +181,7 @@ void play_ring(const Setting& s, int side) {
   BareRing& ring = s.shared->ring;
   const std::array<std::byte, 60> out{};
   std::array<std::byte, 60> in{};
-  std::uint64_t next = 0;  // what this side has not seen yet
+  std::uint64_t next = 0;  // the first record that this side has not seen
   play(
       s, side,
       [&](std::uint32_t) {
@@ -218,7 +219,7 @@ void play_futex(const Setting& s, int side) {
       });
 }
 
-/// Made before the fork, as eventfds cannot be found by name.
+/// Made before the fork, because an eventfd has no name by which to open it.
 std::array<int, 2> events{-1, -1};
 
 void play_eventfd(const Setting& s, int side) {
@@ -247,7 +248,7 @@ void play_inotify(const Setting& s, int side) {
   play(
       s, side,
       [&](std::uint32_t) {
-        if (other < 0) other = open(theirs.c_str(), O_WRONLY);  // it is there: both are ready
+        if (other < 0) other = open(theirs.c_str(), O_WRONLY);  // exists: both sides are ready
         (void)!pwrite(other, "*", 1, 0);
       },
       [&](std::uint32_t) {
@@ -257,7 +258,7 @@ void play_inotify(const Setting& s, int side) {
   unlink(mine.c_str());
 }
 
-/// `hear(port, in)` returns when it has received something.
+/// `hear(port, in)` returns when it has received a frame.
 template <typename Hear>
 void play_ports(const Setting& s, int side, const Hear& hear) {
   leave_only(s.means);
@@ -277,7 +278,7 @@ void play_ports(const Setting& s, int side, const Hear& hear) {
       });
 }
 
-/// `wait` is called while there is nothing to receive.
+/// Calls `wait` while there is no frame to receive.
 template <typename Wait>
 void play_waiting_ports(const Setting& s, int side, const Wait& wait) {
   play_ports(s, side, [&](Port& port, FrameBatch& in) {
@@ -297,12 +298,12 @@ void play_port_epoll(const Setting& s, int side) {
   int epoll = -1;
   play_waiting_ports(s, side, [&](Port& port) {
     if (epoll < 0) epoll = epoll_on(port.descriptor());
-    if (!port.prepare_wait().ready) wait_on(epoll);  // without a limit: nobody dies here
+    if (!port.prepare_wait().ready) wait_on(epoll);  // without a limit: the other side is alive
     port.finish_wait();
   });
 }
 
-/// As event loops do it: first the sleep.
+/// Like an event loop: sleeps first, then receives.
 void play_port_level(const Setting& s, int side) {
   int epoll = -1;
   play_ports(s, side, [&](Port& port, FrameBatch& in) {
@@ -331,7 +332,7 @@ int main(int argc, char** argv) {
   const Arguments arguments(argc, argv);
   const auto kind = kKinds.find(arguments.text("kind", "port_epoll"));
   if (kind == kKinds.end()) give_up("there is no such kind");
-  alarm(60);  // whatever happens
+  alarm(60);  // ends the process even if it hangs
   const OwnFile bus("turns");
   Bus::create(bus.path(), {}).value();
   Setting s;

@@ -1,15 +1,15 @@
-// Where a frame's nanoseconds go, stage by stage, from send() to delivered.
+// Where a frame's nanoseconds go, stage by stage, from send() to delivery.
 //
 //   shmif_bench_stages --bytes 60 --batch 32 --rounds 2000
 //
-// One thread does all of it, so nothing of this is a cache line's way from one CPU to another: that
-// is what two processes pay on top (shmif_bench_throughput). A figure is the least of many short
-// rounds, each of as many batches as make about 256 frames: whatever disturbs a round makes it
-// longer.
+// One thread does all the work, so no figure includes moving a cache line from one CPU to another.
+// Two processes pay that in addition (shmif_bench_throughput). A figure is the least of many short
+// rounds, because a disturbance can only make a round longer. Each round has as many batches as
+// make about 256 frames.
 //
-// The figures of the seam between the formats of bus files compare two ways to the same object: as
-// ports call it, by the virtual functions of bus::Attachment, and directly, as they could if there
-// were one format only.
+// The figures of the seam between the formats of bus files compare two ways to call the same
+// object: through the virtual functions of bus::Attachment, as ports do, and directly, as ports
+// could if there were only one format.
 
 #include <time.h>
 
@@ -40,11 +40,11 @@ using namespace shmif::bench;
 
 struct Shape {
   std::size_t batch;
-  unsigned batches;  // of a round
+  unsigned batches;  // per round
   unsigned rounds;
 };
 
-/// Least nanoseconds for a frame. `before` prepares a round, untimed.
+/// The least nanoseconds per frame over all rounds. `before` prepares a round and is not timed.
 template <class Before, class Work>
 double min_ns(const Shape& shape, Before&& before, Work&& work) {
   using Clock = std::chrono::steady_clock;
@@ -59,7 +59,7 @@ double min_ns(const Shape& shape, Before&& before, Work&& work) {
   return min / static_cast<double>(shape.batches * shape.batch);
 }
 
-/// A bus of which each part can be worked by itself.
+/// The parts of a bus, each of which can be used on its own.
 class Parts {
  public:
   explicit Parts(const std::string& path)
@@ -74,7 +74,7 @@ class Parts {
   }
 
  private:
-  static constexpr unsigned kSlot = 200;  // that no port has
+  static constexpr unsigned kSlot = 200;  // not the slot of any port
   bus::OpenFile file_;
   bus::Mapping mapping_;
   bus::Ring ring_;
@@ -105,14 +105,14 @@ struct SeamCost {
   double send, send_directly, receive, receive_directly, look, look_directly;
 };
 
-/// Both ways in turns, so what changes the machine's speed changes both.
+/// Measures both ways in turns, so a change in the machine's speed affects both.
 SeamCost seam_cost(const std::string& path, const Shape& shape, std::span<const FrameView> frames) {
   constexpr unsigned kTurns = 8;
   const auto from = attached(path);
   const auto to = attached(path);
   bus::Attachment* sender = from.get();
   bus::Attachment* receiver = to.get();
-  asm volatile("" : "+r"(sender), "+r"(receiver));  // the compiler forgets of which class they are
+  asm volatile("" : "+r"(sender), "+r"(receiver));  // hides their class from the compiler
   auto& direct_sender = static_cast<bus::NativeAttachment&>(*from);
   auto& direct_receiver = static_cast<bus::NativeAttachment&>(*to);
   FrameBatch heard(256, std::size_t{1} << 20U);
@@ -198,7 +198,7 @@ int main(int argc, char** argv) {
       parts.lock.release(mine);
     }
   };
-  // All of a round at once, as a reader does that is behind.
+  // Reads a whole round at once, like a reader that is behind.
   const Shape at_once{batch * shape.batches, 1, shape.rounds};
   const double read = min_ns(at_once, one_more_round, [&] {
     heard.clear();

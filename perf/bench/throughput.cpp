@@ -1,11 +1,12 @@
-// Throughput: some senders send as fast as they can, or at a given rate, and some listeners take
-// it.
+// Throughput: some senders send as fast as they can, or at a given rate, and some listeners
+// receive.
 //
 //   shmif_bench_throughput --wire shmif --bytes 60 --batch 32 --senders 1 --listeners 1 --seconds 1
 //
-// Every sender and every listener is a process. One sender and one listener have a CPU each; with
-// more the scheduler places them, unless `--pin 0`. Counted is what happens in `seconds`, after a
-// quarter of a second to warm up; CPU time is that of all these processes in the same time.
+// Every sender and every listener is a process. One sender and one listener each get their own CPU,
+// unless `--pin 0`; if there are more, the scheduler places them. After a quarter of a second to
+// warm up, the trial counts for `seconds`. The CPU time is that of all these processes in the same
+// time.
 
 #include <sys/wait.h>
 #include <time.h>
@@ -84,7 +85,7 @@ void send(Wire& wire, const Setting& s, unsigned number, Shared& shared, Count& 
   while (!shared.stop.load(std::memory_order_relaxed)) {
     const std::chrono::duration<double> elapsed = Clock::now() - begin;
     if (s.rate > 0 && static_cast<double>(sent) > elapsed.count() * s.rate) {
-      usleep(50);  // and then some batches at once: a sender that spins takes a listener's CPU
+      usleep(50);  // then sends several batches at once; spinning would take a listener's CPU
       continue;
     }
     const std::size_t taken = sender->send();
@@ -110,7 +111,7 @@ struct Snapshot {
   std::uint64_t sent = 0, heard = 0, lost = 0;
 };
 
-/// Listeners have the first places.
+/// The counts of listeners come first.
 Snapshot look(const Setting& s, const Shared& shared, const std::vector<pid_t>& processes) {
   Snapshot seen;
   for (unsigned i = 0; i < s.listeners + s.senders; ++i) {
@@ -124,7 +125,7 @@ Snapshot look(const Setting& s, const Shared& shared, const std::vector<pid_t>& 
 
 void wait_until_ready(const Shared& shared, unsigned processes) {
   for (unsigned i = 0; shared.ready < processes; ++i) {
-    if (waitpid(-1, nullptr, WNOHANG) > 0) std::exit(3);  // and it has said why
+    if (waitpid(-1, nullptr, WNOHANG) > 0) std::exit(3);  // it has printed the reason
     if (i > kSecondsToBeReady * 1000) give_up("not all processes became ready");
     usleep(1000);
   }
@@ -190,6 +191,6 @@ int main(int argc, char** argv) {
   s.rate = arguments.number("rate", 0);
   s.pin = arguments.count("pin", s.senders + s.listeners <= 2 ? 1 : 0) != 0;
   if (s.senders + s.listeners > kMaxProcesses) give_up("too many processes");
-  alarm(kSecondsToBeReady + static_cast<unsigned>(s.seconds) + 10);  // whatever happens
+  alarm(kSecondsToBeReady + static_cast<unsigned>(s.seconds) + 10);  // ends a process that hangs
   return run(s);
 }

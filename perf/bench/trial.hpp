@@ -1,6 +1,6 @@
 #pragma once
-// What the programs of the bench share: a trial runs some processes for a bounded time, counts what
-// they did, and prints one line of JSON. tools/bench runs trials in turns and compares them.
+// Shared by the programs of the bench. A trial runs some processes for a bounded time, counts their
+// work, and prints one line of JSON. tools/bench runs trials in turns and compares them.
 
 #include <cstdint>
 #include <cstdio>
@@ -12,13 +12,13 @@
 
 namespace shmif::bench {
 
-/// Ends the trial with a message for the table: why the peer cannot be measured here.
+/// Ends the trial. The message says in the table why the peer cannot be measured here.
 [[noreturn]] inline void give_up(const std::string& why) {
   std::fprintf(stderr, "%s\n", why.c_str());
   std::exit(3);
 }
 
-/// `--name value` pairs of a command line, with what is asked for and not there as defaults.
+/// `--name value` pairs of a command line. Each call gives the default for a missing name.
 class Arguments {
  public:
   Arguments(int argc, char** argv) : words_(argv + 1, argv + argc) {}
@@ -40,7 +40,7 @@ class Arguments {
   std::vector<std::string> words_;
 };
 
-/// Keeps the calling thread on this CPU; -1: anywhere.
+/// Keeps the calling thread on this CPU; -1: does not pin it.
 void pin(int cpu);
 
 /// Memory that this process and its children share.
@@ -49,13 +49,13 @@ void* shared_memory(std::size_t bytes);
 /// Forks `work`, which dies with its parent. Returns in the parent.
 pid_t start(const std::function<void()>& work);
 
-/// Waits for the children. Result: whether all ended with 0; the others are killed once one failed.
+/// Waits for the children. When one has failed, kills the others. Result: whether all ended with 0.
 bool finish(const std::vector<pid_t>& children);
 
-/// A path of this trial's own: in TMPDIR where that is set, else on a tmpfs where there is one.
+/// A path for this trial only: in TMPDIR if that is set, otherwise on a tmpfs if there is one.
 std::string own_path(const char* what);
 
-/// Removes the file of that name at the end of a scope; the name may not be one yet.
+/// Removes the file of that name at the end of a scope. The file need not exist yet.
 class OwnFile {
  public:
   explicit OwnFile(const char* what) : path_(own_path(what)) {}

@@ -1,5 +1,5 @@
 #pragma once
-// What carries frames between processes, as the throughput trial sees it: shmif and its peers.
+// The carriers of frames in the throughput trial: shmif and its peers.
 
 #include <cstdint>
 #include <memory>
@@ -10,40 +10,40 @@ namespace shmif::bench {
 
 /// The work of a trial.
 struct Work {
-  std::size_t frame_bytes = 60;  ///< without FCS, which travels nowhere
+  std::size_t frame_bytes = 60;  ///< without FCS, which no wire carries
   std::size_t batch = 32;
-  bool pause = false;            ///< senders wait for listeners, where the wire can do that
-  bool sleep = false;            ///< listeners sleep when there is nothing, and do not poll
-  bool in_place = false;         ///< they copy nothing, where the wire can do that
-  bool look = false;             ///< they look at a word of each line of a frame, in place
-  bool directly = false;         ///< datagrams: no bridge is between the sockets at `place`
-  std::uint64_t ring_bytes = 0;  ///< of a bus; 0: as usual
-  std::string place;             ///< a path, or two interfaces as "a,b", as the wire needs it
+  bool pause = false;            ///< senders wait for listeners, if the wire can do that
+  bool sleep = false;            ///< listeners without frames sleep and do not poll
+  bool in_place = false;         ///< listeners do not copy frames, if the wire can do that
+  bool look = false;             ///< listeners read a word of each cache line, in place
+  bool directly = false;         ///< datagrams: without bridges between the sockets at `place`
+  std::uint64_t ring_bytes = 0;  ///< of a bus; 0: the default
+  std::string place;             ///< what the wire needs: a path, or two interfaces as "a,b"
 };
 
 class Sender {
  public:
   virtual ~Sender() = default;
-  /// Sends one batch. Result: how many frames were taken. Blocks: as the wire does, but not for
-  /// ever.
+  /// Sends one batch. Result: how many frames the wire took. Blocks: as the wire does, for a
+  /// limited time.
   virtual std::size_t send() = 0;
 };
 
 struct Heard {
   std::uint64_t frames = 0;
-  std::uint64_t lost = 0;  ///< as far as the wire tells
+  std::uint64_t lost = 0;  ///< 0 if the wire does not count losses
 };
 
 class Listener {
  public:
   virtual ~Listener() = default;
-  /// Takes what is there, every byte of it into memory of its own, unless `in_place`. Blocks: 50 ms
-  /// at most.
+  /// Receives the waiting frames. Copies every byte into its own memory, unless `in_place`. Blocks:
+  /// 50 ms at most.
   virtual Heard hear() = 0;
 };
 
-/// One kind of wire. Senders and listeners are made in their own processes; made before is what
-/// both need.
+/// One kind of wire. Each sender and listener is made in its own process. The constructor of the
+/// wire makes what both need, before the processes start.
 class Wire {
  public:
   virtual ~Wire() = default;

@@ -1,10 +1,11 @@
-// A yardstick: little more than the least that a wire of copied frames must do, for one sender and
-// one listener.
+// A yardstick: little more than the least work of a wire that copies frames, for one sender and one
+// listener.
 //
-// A ring in shared memory. The sender copies each frame into the ring, and after a batch it stores
-// how many bytes there are. The listener reads the first word of each frame ("in place"), or copies
-// the frame into memory of its own, and stores how far it is. The sender waits for room. Nothing is
-// locked, checked, numbered or woken, and all frames have the same length, which both know.
+// It is a ring in shared memory. The sender copies each frame into the ring, and after a batch it
+// stores how many bytes it has ever written. The listener reads the first word of each frame ("in
+// place"), or copies the frame into its own memory, and then stores its own position. The sender
+// waits for room. There are no locks, checks, numbers or wake-ups, and all frames have the same
+// length, which both sides know.
 
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -25,15 +26,16 @@ namespace {
 
 constexpr std::uint64_t kRingBytes = 4U << 20U;
 constexpr std::size_t kLineBytes = 64;
-constexpr std::size_t kMaxFrames = 256;  // that a listener takes at once
+constexpr std::size_t kMaxFrames = 256;  // most frames that a listener takes at once
 
 struct Memory {
-  alignas(128) std::atomic<std::uint64_t> written{0};  // bytes, ever
+  alignas(128) std::atomic<std::uint64_t> written{0};  // bytes ever written
   alignas(128) std::atomic<std::uint64_t> read{0};
   std::byte* ring() noexcept { return reinterpret_cast<std::byte*>(this + 1); }
 };
 
-/// Where frames are in the ring: each begins with a cache line, and none crosses the end.
+/// Where frames are in the ring. Each begins at a cache line and does not cross the end of the
+/// ring.
 struct Layout {
   explicit Layout(const Work& work)
       : step(std::max<std::uint64_t>(1, (work.frame_bytes + kLineBytes - 1) / kLineBytes) *
@@ -56,7 +58,7 @@ class Cursor {
     if (at_ == layout_.bytes) at_ = 0;
   }
   std::uint64_t at() const noexcept { return at_; }
-  std::uint64_t passed() const noexcept { return passed_; }  // bytes, ever
+  std::uint64_t passed() const noexcept { return passed_; }  // bytes since the beginning
 
  private:
   Layout layout_;
@@ -86,7 +88,7 @@ class CopySender final : public Sender {
   std::vector<std::byte> frame_;
   std::size_t batch_;
   Cursor cursor_{layout_};
-  std::uint64_t read_ = 0;  // bytes, as of the last look
+  std::uint64_t read_ = 0;  // the listener's position when last read
 };
 
 class CopyListener final : public Listener {
@@ -125,10 +127,10 @@ class CopyListener final : public Listener {
   bool in_place_;
   bool looks_;
   Cursor cursor_{layout_};
-  std::uint64_t written_ = 0;  // bytes, as of the last look
+  std::uint64_t written_ = 0;  // the sender's position when last read
 };
 
-/// Memory of a new file, in huge pages where that is possible, as a bus is.
+/// Maps a new file, like a bus in huge pages if possible.
 void* map_file(const std::string& path, std::size_t bytes) {
   const int fd = open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
   if (fd < 0 || ftruncate(fd, static_cast<off_t>(bytes)) != 0) give_up("cannot make " + path);

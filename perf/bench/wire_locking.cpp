@@ -1,10 +1,11 @@
-// The ancestor's algorithm, written anew: everybody takes one lock.
+// The algorithm of shmif's ancestor, written anew: senders and readers all take one lock.
 //
-// A ring in a file. Sender and reader take the lock word for every frame, by compare-and-swap, 1001
-// times in a row and then asleep for 1 ms. A sender that runs into what is oldest moves `first`. A
-// reader that was lapped goes on with the oldest. After a batch the sender writes to the file,
-// which wakes readers through inotify. There is no other notice, and no takeover of the lock.
-// Records are 4 bytes of length and the frame, one after another and across the end of the ring.
+// It is a ring in a file. Senders and readers take the lock word for every frame: after 1001 failed
+// compare-and-swaps they sleep for 1 ms and try again. A sender that reaches the oldest frame moves
+// `first`. A reader that was lapped continues with the oldest frame. After a batch the sender
+// writes to the file, which wakes readers through inotify. There is no other wake-up, and no
+// takeover of the lock. A record is 4 bytes of length and the frame; records follow each other, and
+// may cross the end of the ring.
 
 #include <fcntl.h>
 #include <poll.h>
@@ -30,11 +31,11 @@ constexpr timespec kCooldown{.tv_sec = 0, .tv_nsec = 1'000'000};
 
 struct Header {
   std::atomic<std::uint32_t> lock{0};
-  std::uint32_t version = 0;  // written to wake
-  std::uint64_t first = 0;    // bytes ever written when the oldest frame began
-  std::uint64_t last = 0;     // and when the newest ended
+  std::uint32_t version = 0;  // written to wake readers
+  std::uint64_t first = 0;    // where the oldest frame begins, in bytes ever written
+  std::uint64_t last = 0;     // where the newest frame ends
   std::uint64_t oldest = 0;   // number of the oldest frame
-  std::uint64_t newest = 0;   // and of the one to come
+  std::uint64_t newest = 0;   // number of the next frame to be sent
 };
 
 struct File {
@@ -161,7 +162,7 @@ class LockingWire final : public Wire {
     void* memory =
         mmap(nullptr, sizeof(File), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd_, 0);
     if (memory == MAP_FAILED) give_up("cannot map " + bus_.path());
-    file_ = static_cast<File*>(memory);  // zeros are a bus without frames
+    file_ = static_cast<File*>(memory);  // zeros mean a ring without frames
   }
   LockingWire(const LockingWire&) = delete;
   LockingWire& operator=(const LockingWire&) = delete;

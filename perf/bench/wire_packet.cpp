@@ -1,5 +1,6 @@
-// Packet sockets on the two ends of a veth pair, named "a,b" by `place`: plain ones, with a batch
-// per system call, and the rings of TPACKET_V2 (to send) and TPACKET_V3 (to receive).
+// Packet sockets on the two ends of a veth pair, which `place` names as "a,b". There are plain
+// sockets, with a batch per system call, and the rings of TPACKET_V2 (to send) and TPACKET_V3 (to
+// receive).
 
 #include <arpa/inet.h>
 #include <linux/if_packet.h>
@@ -23,7 +24,7 @@ namespace shmif::bench {
 namespace {
 
 constexpr unsigned kBlockBytes = 1U << 18U;
-constexpr unsigned kBlocks = 16;  // 4 MiB, as the ring of a bus
+constexpr unsigned kBlocks = 16;  // 4 MiB, like the ring of a bus
 constexpr int kBufferBytes = 4 << 20;
 
 template <typename Value>
@@ -156,7 +157,7 @@ class RingListener final : public Listener {
       const auto* packet = reinterpret_cast<const tpacket3_hdr*>(at);
       std::memcpy(copy_.data(), at + packet->tp_mac,
                   std::min<std::size_t>(packet->tp_snaplen, copy_.size()));
-      asm volatile("" : : "g"(copy_.data()) : "memory");  // the copy is made
+      asm volatile("" : : "g"(copy_.data()) : "memory");  // the compiler must keep the copy
       at += packet->tp_next_offset;
     }
     __atomic_store_n(&header.block_status, TP_STATUS_KERNEL, __ATOMIC_RELEASE);

@@ -1,5 +1,5 @@
-// Programs that speak the formats of `shmifctl bridge stream:` and `dgram:`, as QEMU does: to each
-// other over the bare socket, or to bridges whose sockets are in the folder `place`.
+// Programs that use the formats of `shmifctl bridge stream:` and `dgram:`, like QEMU. They are
+// connected to each other by a bare socket, or to bridges whose sockets are in the folder `place`.
 
 #include <poll.h>
 #include <sys/socket.h>
@@ -83,7 +83,7 @@ class StreamListener final : public Listener {
   FrameBatch batch_;
 };
 
-/// A pair of sockets, or of connections to one bridge.
+/// A pair of sockets, or two connections to one bridge.
 class PeerWire : public Wire {
  public:
   PeerWire(const Work& work, int type) : work_(work) {
@@ -119,7 +119,7 @@ class StreamWire final : public PeerWire {
   }
 };
 
-/// Two bridges: of "bus0" and "vm0", and of "bus1" and "vm1". Without bridges "vm0" sends to "vm1".
+/// Two bridges: "bus0" with "vm0", and "bus1" with "vm1". Without bridges, "vm0" sends to "vm1".
 class DatagramWire final : public PeerWire {
  public:
   explicit DatagramWire(const Work& work) : PeerWire(work, SOCK_DGRAM) {

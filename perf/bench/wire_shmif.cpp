@@ -1,4 +1,4 @@
-// The wire that all this is about.
+// The wire of shmif itself, which the others are compared with.
 
 #include <algorithm>
 #include <cstring>
@@ -65,7 +65,7 @@ class ShmifListener final : public Listener {
   bool looks_;
 };
 
-/// A bus of its own, or the one that `place` names.
+/// Its own bus, or the bus that `place` names.
 class ShmifWire final : public Wire {
  public:
   explicit ShmifWire(const Work& work) : work_(work) {

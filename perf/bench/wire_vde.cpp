@@ -1,5 +1,5 @@
-// VDE: plugs of a vde_switch in hub mode, which somebody else has started in the folder `place`.
-// The library is loaded when it is wanted, so that nothing else needs it.
+// VDE: plugs of a vde_switch in hub mode, which the caller has started in the folder `place`. The
+// library is loaded at run time, so that the other wires do not need it.
 
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -12,7 +12,7 @@
 namespace shmif::bench {
 namespace {
 
-struct Plug;  // the library's
+struct Plug;  // a type of the library
 
 /// The functions of libvdeplug that are used here.
 class Library {
