@@ -29,7 +29,7 @@ DOCUMENT = os.path.join(ROOT, "docs", "measurements.md")
 FIRST_PAGE = os.path.join(ROOT, "docs", "performance.md")
 FIGURES = os.path.join(ROOT, "docs", "figures")
 RECORD = os.path.join(ROOT, "docs", "measurements", "bench.json")
-PICTURED = ("memif-64", "memif-1514", "tcp", "growth-batch", "growth-frame", "growth-hosts-slow")  # in DOCUMENT
+PICTURED = ("memif-64", "memif-1514", "tcp", "growth-batch", "growth-frame", "growth-hosts-slow")  # rows with pictures in DOCUMENT
 BEGIN, END = "<!-- tools/bench --write-docs: begin -->", "<!-- tools/bench --write-docs: end -->"
 
 
@@ -128,11 +128,11 @@ def measure(row, rounds, setup):
 
 
 def busy_share(seconds=2.0):
-    """What others do to the CPUs while nothing is measured, in percent."""
+    """The share of CPU time that other programs use while nothing is measured, in percent."""
     def look():
         with open("/proc/stat", encoding="ascii") as file:
             times = [int(word) for word in file.readline().split()[1:9]]
-        return sum(times), times[3] + times[4]  # idle, and waiting for a disk
+        return sum(times), times[3] + times[4]  # idle, and waiting for a disk, both count as idle
 
     all_before, idle_before = look()
     time.sleep(seconds)
@@ -167,7 +167,7 @@ def raw(facts, measured):
 
 
 def write_results(options, facts, measured):
-    """Result: what was written, for people."""
+    """Writes the result files. Result: a text that says what was written."""
     os.makedirs(options.out, exist_ok=True)
     with open(os.path.join(options.out, "results.json"), "w", encoding="utf-8") as file:
         json.dump(raw(facts, measured), file, indent=1)
@@ -182,7 +182,7 @@ def write_results(options, facts, measured):
 
 
 def write_figures(folder, measured, only=()):
-    """Result: the names of the pictures, of all or `only` some."""
+    """Draws the pictures of all rows, or of `only` some. Result: their names."""
     import charts  # matplotlib takes a second to load
     os.makedirs(folder, exist_ok=True)
     names = []
@@ -241,7 +241,7 @@ def main():
 
 def stop(number, _frame):
     say("tools/bench: stopped")
-    sys.exit(128 + number)  # and all that runs ends with its block
+    sys.exit(128 + number)  # leaving the blocks also ends everything they started
 
 
 def compare(rows, options, setup):

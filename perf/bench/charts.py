@@ -19,7 +19,7 @@ WHISKER = {"ecolor": "#000", "elinewidth": 1.5, "capsize": 2}
 
 
 def svg(measured, height, draw):
-    """A picture of one chart, which draw() draws into its axes."""
+    """Makes a picture of one chart. draw() draws it on the given axes."""
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(WIDTH, height), layout="constrained")
         draw(figure.subplots())
@@ -33,13 +33,13 @@ def title_of(figure):
 
 
 def medians(found):
-    """The medians of (step, values), and how far the least and the most are from them."""
+    """The medians of (step, values), and the distances from them to the least and greatest values."""
     middle = [statistics.median(values) for _, values in found]
     return middle, [[at - min(values) for at, (_, values) in zip(middle, found)], [max(values) - at for at, (_, values) in zip(middle, found)]]
 
 
 def bars(measured, figure):
-    """The subjects' medians as bars, with the spread as a line."""
+    """Draws the subjects' medians as bars, with the spread as a line."""
     found = found_values(measured, figure)
     names = [name for name, _ in found]
     middle, spread = medians(found)

@@ -24,12 +24,12 @@ HELD = "exec " + " ".join(hosts.HOLD)
 NETWORK = "198.18.0.0/16"
 EVERYONE = "198.18.255.255"
 INTERFACE = "eth0"
-WATCHER = 0  # its number; the others have 1, 2, ...
+WATCHER = 0  # the watcher's number; the other hosts have 1, 2, ...
 CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
 ETH_P_ARP, SO_ATTACH_FILTER = 0x0806, 26
-ASK, ASK_AGAIN = 3, 1.0  # times, and seconds between them, as kernels do
-QUIET = 0.06  # of all CPUs
-ENOUGH = 50  # hosts: what fewer cost is lost in what all else costs, and the kernel counts CPU time by hundredths of seconds
+ASK, ASK_AGAIN = 3, 1.0  # how often, and seconds between two questions: as kernels do
+QUIET = 0.06  # share of all CPUs
+ENOUGH = 50  # hosts: the cost of fewer is lost in the noise, and the kernel counts CPU time in hundredths of seconds
 
 
 def address(number):
@@ -53,7 +53,7 @@ class Clock:
     def look():
         with open("/proc/stat", encoding="ascii") as file:
             words = file.readline().split()[1:]
-        return time.monotonic(), (int(words[3]) + int(words[4]) + int(words[7])) / os.sysconf("SC_CLK_TCK")  # idle, disk, stolen
+        return time.monotonic(), (int(words[3]) + int(words[4]) + int(words[7])) / os.sysconf("SC_CLK_TCK")  # idle, disk, stolen: not busy
 
     def busy(self):
         """Result: seconds since the start, and the CPU time in them."""
@@ -63,7 +63,7 @@ class Clock:
 
 
 def wait_for_quiet(seconds, slice_s=0.25):
-    """Until nothing much runs. The kernel is busy with namespaces long after their processes ended. Result: whether it came."""
+    """Waits until the CPUs are nearly idle: the kernel cleans up namespaces long after their processes ended. Result: whether they are."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         clock = Clock()
@@ -75,13 +75,13 @@ def wait_for_quiet(seconds, slice_s=0.25):
 
 
 def kernel_kib():
-    """What the kernel has for itself and cannot drop. (What is available changes more with every compiler that runs.)"""
+    """The kernel's own memory that it cannot drop. (The available memory also changes with every compiler that runs.)"""
     with open("/proc/meminfo", encoding="ascii") as file:
         return sum(int(kib) for kib in re.findall(r"(?m)^(?:SUnreclaim|KernelStack|PageTables|Percpu):\s*(\d+)", file.read()))
 
 
 def own_kib(pids):
-    """The proportional set size of processes, without memory that is shared by name, such as the bus."""
+    """The proportional set size of processes, without shared memory such as the bus."""
     total = 0
     for pid in pids:
         with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as file:
@@ -93,7 +93,7 @@ def own_kib(pids):
 
 
 def spawn(command, out=None):
-    """Starts a command and does not wait until it runs, as subprocess.Popen does. It ends with this process. Result: its id."""
+    """Starts a command, but unlike subprocess.Popen does not wait until it runs. It ends with this process. Result: its id."""
     pid = os.fork()
     if pid:
         return pid
@@ -186,7 +186,7 @@ END
 
 
 def enter(pid):
-    """For a child of one's own."""
+    """Enters the user and network namespaces of a process. Call it only in a forked child."""
     libc = ctypes.CDLL(None, use_errno=True)
     for kind, flag in (("user", CLONE_NEWUSER), ("net", CLONE_NEWNET)):
         path = f"/proc/{pid}/ns/{kind}"
@@ -199,7 +199,7 @@ def enter(pid):
 
 
 def made_in(pid, make):
-    """A socket that `make` makes in the network namespace of a process."""
+    """Lets `make` make a socket in the network namespace of a process. Result: that socket."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
         child = os.fork()
@@ -221,9 +221,9 @@ def made_in(pid, make):
 
 
 def arp_socket():
-    """Hears only replies."""
+    """A socket that receives only ARP replies."""
     made = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ARP))
-    program = ((0x28, 0, 0, 20), (0x15, 0, 1, 2), (0x06, 0, 0, 0x40000), (0x06, 0, 0, 0))  # half-word 20 is 2: take it
+    program = ((0x28, 0, 0, 20), (0x15, 0, 1, 2), (0x06, 0, 0, 0x40000), (0x06, 0, 0, 0))  # accepts a frame if the half-word at 20 is 2
     code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *line) for line in program))
     made.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("HL", len(program), ctypes.addressof(code)))
     made.bind((INTERFACE, ETH_P_ARP))
@@ -248,7 +248,7 @@ def question(asker, asked, to="ff:ff:ff:ff:ff:ff"):
 
 
 def answers(listener):
-    """The addresses in all replies that are there."""
+    """The addresses in all replies that have arrived."""
     found = []
     with contextlib.suppress(BlockingIOError):
         while True:
@@ -264,7 +264,7 @@ class Crowd:
 
     def __init__(self, setup, stack, kind, count):
         self.count, self.figures, self.idle, self.text = count, {}, 0.0, ""
-        self.pids, self.programs = [], []  # of what was started, and of the programs in the hosts; the watcher's first
+        self.pids, self.programs = [], []  # of the started processes, and of the programs in the hosts; the watcher comes first
         self.asker = None
         wait_for_quiet(60)
         self.kernel = kernel_kib()
@@ -286,7 +286,7 @@ class Crowd:
             self.pids.append(spawn(self.wire.command(number), self.writer))
 
     def up(self, done, seconds):
-        """Hears which programs run, until all is done."""
+        """Reads which programs run, until done() returns true."""
         end = time.monotonic() + seconds
         while not done():
             if time.monotonic() > end:
@@ -298,7 +298,7 @@ class Crowd:
                 self.text += os.read(self.reader, 65536).decode("ascii", errors="replace")
 
     def start_all(self):
-        """All at once. Those whose program runs are asked, every 20 ms, until they answer."""
+        """Starts all hosts at once. Asks each host whose program runs every 20 ms until it answers."""
         missing, asked = {socket.inet_aton(address(n)): n for n in range(1, self.count + 1)}, {}
         self.text = ""
         clock = Clock()
@@ -327,7 +327,7 @@ class Crowd:
             self.figures["kernel"] = (kernel_kib() - self.kernel) / len(self.pids)
 
     def silence(self):
-        """The hosts ask no more for routers, as kernels do ever less often: else each goes on to disturb all others."""
+        """Stops the hosts' search for routers: kernels ask less and less often, but each question disturbs all other hosts."""
         for pid in self.programs:
             child = os.fork()
             if child == 0:
@@ -346,13 +346,13 @@ class Crowd:
         self.figures["idle"] = self.idle = busy / elapsed
 
     def note_cost(self, name, busy, elapsed, parts=1):
-        """CPU time beyond that at rest. No figure if there was none: the machine was busier at rest than now."""
+        """Notes the CPU time beyond that at rest. If that is not positive, the machine was busier at rest, and there is no figure."""
         cost = busy - self.idle * elapsed
         if cost > 0:
             self.figures[name] = cost / parts
 
     def heard(self):
-        """Broadcasts that the hosts' kernels got, together."""
+        """The sum of the broadcasts that the hosts' kernels received."""
         total = 0
         for pid in self.programs[1:]:
             with open(f"/proc/{pid}/net/netstat", encoding="ascii") as file:
@@ -377,7 +377,7 @@ class Crowd:
         self.figures.update({name + "_heard": (self.heard() - before) / sent / self.count, name + "_rate": sent / took})
 
     def storm(self, name, others):
-        """Each host asks `others` of the others, all at once."""
+        """Lets all hosts at once ask `others` other hosts each."""
         with contextlib.ExitStack() as stack:
             listeners = [stack.enter_context(made_in(pid, arp_socket)) for pid in self.programs[1:]]
             gate, open_gate = os.pipe()
@@ -392,7 +392,7 @@ class Crowd:
                         signal.signal(signal.SIGTERM, signal.SIG_DFL)
                         os.close(open_gate)
                         asked = [(number - 1 + step) % self.count + 1 for step in range(1, others + 1)]
-                        os.read(gate, 1)  # until it is open
+                        os.read(gate, 1)  # waits for the start signal
                         os.write(result, (" ".join(map(str, ask_all(listener, number, asked))) + "\n").encode())
                         signal.pause()
                     finally:
@@ -414,17 +414,17 @@ class Crowd:
         if self.count >= ENOUGH:
             self.note_cost(name + "_cpu", busy, elapsed)
         self.figures.update({name + "_answered": answered, name + "_again": again})
-        if answered == 1:  # else there was no last answer
+        if answered == 1:  # otherwise there is no last answer
             self.figures[name] = max(float(line[2]) for line in lines) - begin
 
 
 def ask_all(listener, number, asked):
-    """Result: how many answered, how many questions were asked again, and when the last answer came."""
+    """Asks all. Result: how many answered, how many questions were repeated, and when the last answer came."""
     missing = {socket.inet_aton(address(other)): other for other in asked}
     again, last = 0, time.monotonic()
     for attempt in range(ASK):
         for other in missing.values():
-            with contextlib.suppress(OSError):  # no room: it is asked again
+            with contextlib.suppress(OSError):  # the socket is full: the next attempt asks again
                 listener.send(question(number, other))
         again += len(missing) if attempt else 0
         end = time.monotonic() + ASK_AGAIN

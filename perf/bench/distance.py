@@ -9,9 +9,9 @@ import time
 
 from peers import Missing, trial
 
-ALIKE = 1.4  # near and far differ by more than twice that
-PATIENCE = 10.0  # seconds for a turn that is not played at once: to wait for the CPUs, and to play it again
-LOOKS = 5  # at the beginning of a round, until two in a row agree
+ALIKE = 1.4  # most ratio of equal distances; near and far differ by more than twice that
+PATIENCE = 10.0  # seconds for waiting for the CPUs, and for playing a turn again
+LOOKS = 5  # most looks at the beginning of a round, until two in a row agree
 
 
 def are_alike(one, other):
@@ -27,10 +27,10 @@ class Distance:
         self.setup = setup
         self.say = say
         self.reference = None
-        self.seen = []  # ns, of each round; None where it could not be measured
+        self.seen = []  # ns, for each round; None if it could not be measured
 
     def look(self):
-        """Nanoseconds that a cache line takes there and back; None where that cannot be measured."""
+        """Nanoseconds that a cache line takes there and back; None if that cannot be measured."""
         try:
             ns = trial(self.setup, "round_trip", kind="line", turns=40_000)["us"] * 1000
         except (Missing, OSError, ValueError, KeyError, TypeError) as reason:
@@ -48,7 +48,7 @@ class Distance:
         self.seen.append(None if now is None else round(now))
 
     def turn(self, subject):
-        """Result: the figures of the subject, or None if the CPUs did not keep their distance."""
+        """Plays a turn. Result: the figures of the subject, or None if the CPUs did not keep their distance."""
         if self.reference is None:
             return subject()
         deadline = time.monotonic() + PATIENCE
@@ -63,7 +63,7 @@ class Distance:
 
 
 class Anywhere:
-    """For work that the scheduler places, and for short trials: every turn counts."""
+    """Used instead for work that the scheduler places, and for short trials: every turn counts."""
     seen = []
 
     def begin_round(self):

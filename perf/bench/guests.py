@@ -19,7 +19,7 @@ ADDRESSES = ("198.18.0.1", "198.18.0.2")
 MEMORY = "192M"
 BOOT_SECONDS = 120
 ATTEMPTS = 3
-LIFE_SECONDS = 3600  # they end earlier, with the row
+LIFE_SECONDS = 3600  # a limit: they end earlier, with the row
 WARM_UP = 1.0
 HEADERS = 14 + 20 + 32  # Ethernet, IPv4, TCP with timestamps
 # A shell on the machine's second serial line; each command ends with a line "done STATUS".
@@ -28,7 +28,7 @@ CONTROL = ("stty -F /dev/ttyS1 raw -echo; exec </dev/ttyS1 >/dev/ttyS1 2>&1; ech
 
 
 class Line:
-    """A Unix socket with lines of text, as QEMU's control sockets and the second serial line are."""
+    """A Unix socket with lines of text, like QEMU's control sockets and the second serial line."""
 
     def __init__(self, path, stack):
         until(lambda: os.path.exists(path), "a socket of QEMU", 60)
@@ -69,11 +69,11 @@ class Machine:
              "-chardev", f"socket,id=tty,path={paths['tty']},server=on,wait=off", "-serial", "chardev:tty"],
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**os.environ, **environment}))
         self.tty, self.qmp = Line(paths["tty"], stack), Line(paths["qmp"], stack)
-        self.qmp.read(10)  # its greeting
+        self.qmp.read(10)  # reads its greeting
         self.order("qmp_capabilities")
 
     def order(self, command):
-        """What QEMU itself does."""
+        """Gives QEMU itself an order."""
         self.qmp.say(json.dumps({"execute": command}))
         while "return" not in (answer := json.loads(self.qmp.read(30))):
             if "error" in answer:
@@ -84,7 +84,7 @@ class Machine:
             pass
 
     def check_clock(self):
-        """The guest's kernel may have measured the speed of its clock wrongly; then its timers are wrong, too."""
+        """Checks the guest's timers: its kernel may have measured the speed of its clock wrongly."""
         def uptime():
             return float(self.do("cat /proc/uptime", 20).split()[0])
 
@@ -96,7 +96,7 @@ class Machine:
             raise Missing(f"the clock of a virtual machine ran {factor:.2f} times as fast as the host's")
 
     def payload(self):
-        """Bytes of TCP that have arrived, and when."""
+        """The bytes of TCP that have arrived so far, and the time."""
         statistics = "/sys/class/net/eth0/statistics"
         data, frames = map(int, self.do(f"cat {statistics}/rx_bytes {statistics}/rx_packets", 20).split())
         return data - frames * HEADERS, time.monotonic()
@@ -129,7 +129,7 @@ def make_files(setup, place):
     """The first files of all machines, with iperf3."""
     tests = os.path.join(setup.root, "tests")
     kernel = run([os.path.join(tests, "kernel", "fetch"), "amd64"], 300).strip()
-    initrd = os.path.join(place, "initrd.qemu.gz")  # as tests/machines/boot names them
+    initrd = os.path.join(place, "initrd.qemu.gz")  # the name that tests/machines/boot uses
     run([os.path.join(tests, "kernel", "initrd"), kernel, os.path.join(tests, "machines", "init"), initrd, "virtio_pci", "virtio_net"])
     add_program(initrd, "iperf3")
 
@@ -141,7 +141,7 @@ class Pairs:
         self.setup = setup
         self.wires = wires
         self.machines = {}
-        self.reasons = {}  # why there is no such pair
+        self.reasons = {}  # for each missing pair, why it is missing
         self.stack = contextlib.ExitStack()
 
     def __enter__(self):
@@ -161,7 +161,7 @@ class Pairs:
         self.stack.close()
 
     def boot(self):
-        """One pair at a time: on a busy machine a guest's kernel measures the speed of its clock wrongly."""
+        """Boots one pair at a time: on a busy machine a guest's kernel measures the speed of its clock wrongly."""
         for index, (name, wire) in enumerate(self.wires.items()):
             for attempt in range(ATTEMPTS):
                 try:
@@ -202,7 +202,7 @@ class Pairs:
             time.sleep(seconds)
             end = receiver.payload()
             sender.do("kill $!; wait; true", 20)
-            if end[0] <= begin[0]:  # less, if frames shorter than these headers came
+            if end[0] <= begin[0]:  # it is less if shorter frames than these headers came
                 raise Missing("nothing arrived: " + sender.do("tail -n 1 /tmp/iperf", 20))
         finally:
             for machine in pair:
@@ -210,7 +210,7 @@ class Pairs:
         return 8 * (end[0] - begin[0]) / (end[1] - begin[1])
 
 
-# Wires. Result: QEMU's options for the network "n" of each machine, and what its environment needs.
+# Wires. Each function returns QEMU's options for the network "n" of each machine, and the environment that it needs.
 
 def on_stream(place):
     return ["-netdev", f"stream,id=n,server=off,addr.type=unix,addr.path={place}"]
@@ -237,7 +237,7 @@ def through_plugin(setup, stack):
 
 
 def directly(_setup, stack):
-    """The stream of one QEMU is that of the other."""
+    """Connects the stream of one QEMU directly to that of the other."""
     place = stack.enter_context(peers.folder())
     server = ["-netdev", f"stream,id=n,server=on,addr.type=unix,addr.path={place}/q"]
     return [server, on_stream(place + "/q")], {}

@@ -38,7 +38,7 @@ def descendants(pid):
 
 @contextlib.contextmanager
 def empty_hosts():
-    """Two namespaces with nothing but a loopback. Result: a process in each."""
+    """Makes two namespaces that have only a loopback. Result: a process in each."""
     need("unshare", "nsenter", "ip")
     with running(["unshare", "--map-root-user", "--net", *HOLD]) as first:
         until(lambda: is_holding(first.pid) or first.poll() is not None, "the first host")
@@ -128,7 +128,7 @@ def iperf(pids, seconds, *options):
 
 
 def tcp(pids, seconds):
-    """Bits per second: to the server and from it, over one connection and over four."""
+    """Bits per second to the server and from it, each over one connection and over four."""
     with iperf_server(pids):
         return {f"{name}{streams}": iperf(pids, seconds, "--parallel", str(streams), *way)["sum_received"]["bits_per_second"]
                 for streams in (1, 4) for name, way in (("to", []), ("from", ["--reverse"]))}
@@ -138,7 +138,7 @@ UDP_HEADERS = 4 + 14 + 20 + 8  # FCS, Ethernet, IPv4, UDP
 
 
 def udp(pids, seconds):
-    """Datagrams per second that arrived, of those sent as fast as can be, for two sizes of frame."""
+    """Datagrams per second that arrive if they are sent as fast as possible, for two frame sizes."""
     with iperf_server(pids):
         found = {}
         for size in (64, 1400):
@@ -148,7 +148,7 @@ def udp(pids, seconds):
 
 
 def ping(pids, count):
-    """Microseconds: each request when the last was answered."""
+    """The round trip in microseconds. Each request is sent when the last was answered."""
     reach(pids)
     text = run(in_host(pids[1], "ping", "-A", "-n", "-c", str(count), ADDRESSES[0]))
     times = sorted(float(time) * 1000 for time in re.findall(r"time=([0-9.]+) ms", text))

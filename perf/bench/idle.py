@@ -10,7 +10,7 @@ import time
 import peers
 from peers import Missing, need, run, running, until
 
-SETTLE = 1.5  # what was started has come to rest
+SETTLE = 1.5  # seconds until started programs have come to rest
 
 
 def spent(pid):
@@ -39,7 +39,7 @@ def watch(process, seconds):
 
 @contextlib.contextmanager
 def stream(setup):
-    """A bridge with a program that is connected and silent. Result: the bridge's process."""
+    """Starts a bridge and a program that connects and then stays silent. Result: the bridge's process."""
     with peers.bridge_processes(setup, "stream:./q") as (place, processes), socket.socket(socket.AF_UNIX) as program:
         program.connect(place + "/q")
         yield processes[0]
@@ -55,7 +55,7 @@ def datagrams(setup):
 
 @contextlib.contextmanager
 def plugin(setup):
-    """A program that has the plugin in its own process."""
+    """Starts a program that loads the plugin into its own process."""
     need("vde_plug")
     with peers.bridge_processes(setup) as (place, _):
         environment = {**os.environ, "VDEPLUGIN_PATH": os.path.join(setup.build, "tools")}
@@ -81,7 +81,7 @@ def machine(setup):
 
 @contextlib.contextmanager
 def gateway(setup):
-    """Without the time of slirp4netns itself."""
+    """Starts a gateway. The figures do not include the time of slirp4netns itself."""
     need("slirp4netns")
     with peers.folder() as place, open(os.path.join(place, "log"), "w", encoding="utf-8") as log:
         bus = os.path.join(place, "bus")

@@ -30,9 +30,9 @@ def run(arguments, load, options):
         child = subprocess.Popen(
             [arguments.shmifperf, "run", "--name=flow", "--engine=bus", f"--runtime={arguments.seconds}", "--output-format=json",
              f"--output={result.name}", *load, *options])
-        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # it has ended, and its times can still be read
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # waits for its end, but keeps its times readable
         with open(f"/proc/{child.pid}/stat", encoding="ascii") as stat:
-            ticks = stat.read().rpartition(")")[2].split()[11:13]  # of all its threads
+            ticks = stat.read().rpartition(")")[2].split()[11:13]  # times of all its threads
         if child.wait() != 0:
             sys.exit(f"shmifperf ended with {child.returncode}")
         jobs = json.load(result)["jobs"]

@@ -3,8 +3,8 @@
 //   shmif_bench_peer_copy --a PID --b PID [--offload 1] [--seconds 600]
 //
 // Makes a device tap0 in the network namespaces of both processes, 198.18.0.1 and 198.18.0.2, and
-// carries what one sends to the other; with `--offload 1` as super-frames of up to 64 KiB behind a
-// virtio header, which nobody looks into. Says "ready", and ends when stopped or after the time.
+// copies the frames of each to the other; with `--offload 1` as super-frames of up to 64 KiB behind
+// a virtio header, which it does not read. Prints "ready", and ends when stopped or after the time.
 
 #include <sys/epoll.h>
 #include <unistd.h>

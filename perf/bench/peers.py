@@ -15,7 +15,7 @@ PR_SET_PDEATHSIG = 1
 
 
 class Missing(Exception):
-    """A peer that cannot be measured here, and why."""
+    """A peer cannot be measured here; the text says why."""
 
 
 class Setup:
@@ -43,7 +43,7 @@ def need(*programs):
 
 
 def run(command, seconds=60, **options):
-    """Runs a command to its end. Result: what it printed. A failure is a Missing with its last words."""
+    """Runs a command to its end. Result: its output. If it fails, raises Missing with its last words."""
     try:
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=seconds,
                               stdin=subprocess.DEVNULL, preexec_fn=_die_with_parent, check=False, **options)
@@ -58,7 +58,7 @@ def run(command, seconds=60, **options):
 
 
 def succeeds(command):
-    """Whether the command, which is quick, ends with 0."""
+    """Whether a quick command ends with 0."""
     return subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                           preexec_fn=_die_with_parent, timeout=30, check=False).returncode == 0
 
@@ -93,7 +93,7 @@ def session():
         if owner and not os.path.exists(f"/proc/{owner.group(1)}"):
             shutil.rmtree(os.path.join(base, name), ignore_errors=True)
     path = tempfile.mkdtemp(prefix=f"shmif-bench.{os.getpid()}.", dir=base)
-    os.environ["TMPDIR"] = tempfile.tempdir = path  # for folder(), and for the trials
+    os.environ["TMPDIR"] = tempfile.tempdir = path  # used by folder() and by the trials
     try:
         yield
     finally:
@@ -102,7 +102,7 @@ def session():
 
 @contextlib.contextmanager
 def folder():
-    """A folder of one's own for a trial."""
+    """A new folder for one trial."""
     path = tempfile.mkdtemp()
     try:
         yield path
@@ -128,7 +128,7 @@ def throughput(setup, wire, prefix=(), **arguments):
     return trial(setup, "throughput", prefix, wire=wire, seconds=arguments.pop("seconds", setup.seconds), **arguments)
 
 
-# A network namespace with a veth pair in it, which goes when the command ends.
+# Runs a command in a new network namespace with a veth pair. The namespace ends with the command.
 VETH = "ip link add va type veth peer name vb && ip link set va up && ip link set vb up && exec \"$@\""
 
 
@@ -140,7 +140,7 @@ def packet_throughput(setup, wire, **arguments):
 
 @contextlib.contextmanager
 def vde_switch():
-    """A switch in hub mode. Result: its folder."""
+    """Starts a switch in hub mode. Result: its folder."""
     need("vde_switch")
     with folder() as place:
         switch = os.path.join(place, "ctl")
@@ -184,7 +184,7 @@ def bridges(setup, *links):
 
 
 def stream_throughput(setup, **arguments):
-    """Two programs on a stream each, joined by a bridge."""
+    """Two programs, each on its own stream, joined by a bridge."""
     with bridges(setup, "stream:./q") as place:
         return throughput(setup, "stream", place=place, **arguments)
 
@@ -283,7 +283,7 @@ class Testpmd:
             self.text()
 
     def text(self):
-        """All that it has printed; an end before its time is a Missing."""
+        """All that it has printed. If it has ended too early, raises Missing."""
         with open(self.log, encoding="utf-8", errors="replace") as log:
             text = log.read()
         if self.process.poll() is not None:
@@ -291,7 +291,7 @@ class Testpmd:
         return text
 
     def receive_rate(self):
-        """Frames per second since it was asked before."""
+        """Frames per second since the previous call."""
         def rates():
             return re.findall(r"Rx-pps:\s*(\d+) ", self.text())
 
@@ -327,7 +327,7 @@ def memif(setup, frame_bytes, zero_copy=False, sender="client", seconds=None, mo
     need("dpdk-testpmd", "stdbuf")
     with folder() as place, contextlib.ExitStack() as stack:
         ends = {}
-        for cpu, role in enumerate(("server", "client")):  # the server is there first
+        for cpu, role in enumerate(("server", "client")):  # the server starts first
             device = f"net_memif,role={role},id=0,socket={place}/memif.sock,socket-abstract=no{more}"
             if zero_copy and role == "client":
                 device += ",zero-copy=yes"
@@ -336,7 +336,7 @@ def memif(setup, frame_bytes, zero_copy=False, sender="client", seconds=None, mo
         return flood(ends["server" if sender == "client" else "client"], ends[sender], seconds or setup.seconds)
 
 
-# The depth of memif's rings, for queues of virtio, too.
+# Gives the queues of virtio the depth of memif's rings.
 QUEUE = "queues=1,queue_size=1024"
 
 

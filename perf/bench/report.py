@@ -19,17 +19,17 @@ def spread(values):
         else number(values[0])
 
 
-MOST_FAILURES = 2  # after these a subject has no more turns
+MOST_FAILURES = 2  # after so many, a subject gets no more turns
 
 
 class Measured:
-    """All rounds of a row: for each subject its figures, or why there are none."""
+    """All rounds of a row: for each subject its figures, or why they are missing."""
 
     def __init__(self, row):
         self.row = row
-        self.rounds = []  # of {subject: {figure: value}}
+        self.rounds = []  # each is {subject: {figure: value}}
         self.failures = {}  # subject: reasons
-        self.line_ns = []  # at which distance of the CPUs each round was played, if it matters
+        self.line_ns = []  # the distance of the CPUs in each round, if it matters
         self.left_out = {}  # subject: rounds in which the CPUs did not keep their distance
 
     def values(self, subject, figure):
@@ -39,7 +39,7 @@ class Measured:
         return len(self.failures.get(subject, [])) >= MOST_FAILURES
 
     def text(self, subject, figure):
-        """The figure with its spread; or why there is none, or not in every round."""
+        """The figure with its spread, or why it is missing in some or all rounds."""
         values, reasons = self.values(subject, figure), self.failures.get(subject, [])
         left_out = self.left_out.get(subject, [])
         gaps = [f"left out {len(left_out)} x: the CPUs moved"] if left_out else []
@@ -50,12 +50,12 @@ class Measured:
         return "; ".join([spread(values), *gaps])
 
     def ratios(self, goal, figure):
-        """One for each round in which both sides were measured."""
+        """A ratio for each round in which both sides were measured."""
         best = max if figure.more_is_better else min
         found = []
         for number_of_round, one in enumerate(self.rounds):
             if any(number_of_round in self.left_out.get(peer, []) for peer in goal.peers):
-                continue  # the best of the others is not the best of all
+                continue  # without this peer, the best of the others may not be the best of all
             theirs = [one[peer][figure.key] for peer in goal.peers if figure.key in one.get(peer, {})]
             if not theirs or figure.key not in one.get(goal.numerator, {}) or best(theirs) <= 0:
                 continue
@@ -112,7 +112,7 @@ def steps_text(steps):
 
 
 def curve_text(measured, figure, peer=""):
-    """The figure at each step; or why there is none."""
+    """The figure at each step, or why it is missing."""
     steps = curve_values(measured, figure, peer)
     reasons = [reasons[-1] for subject, reasons in measured.failures.items() if is_of_curve(measured, subject, peer)]
     return steps_text(steps) or (reasons[-1] if reasons else "")
@@ -139,7 +139,7 @@ def lines(all_measured):
     return [line for measured in all_measured for line in lines_of(measured)]
 
 
-# (row, figure, peer, the question that it answers): what a user needs first.
+# (row, figure, peer, the question that it answers): the most important results for a user.
 FIRST = (
     ("memif-64", "received, M frames/s (shmif, in place)", "the best memif", "64 B frames between two programs, million/s"),
     ("memif-1514", "received, M frames/s (shmif, in place)", "the best memif", "1514 B frames between two programs, million/s"),
@@ -155,7 +155,7 @@ FIRST = (
 
 
 def brief(found):
-    """The table of a few rows, out of lines()."""
+    """The table of a few rows, from lines()."""
     text = ["| work | shmif | peer | its | ratio |", "|---|---|---|---|---|"]
     for row, figure, peer, question in FIRST:
         line = next((one for one in found if one[0].removeprefix("* ") == row and one[1] == figure and one[3] == peer), None)
@@ -172,7 +172,7 @@ def plain(all_measured):
 
 
 def wrapped(text, indent=""):
-    """As tools/lint wants the prose of a page."""
+    """Wraps a text as tools/lint requires in pages."""
     return textwrap.fill(text, 100, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 

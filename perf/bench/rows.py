@@ -23,17 +23,17 @@ class Figure:
     key: str
     title: str
     unit: str
-    scale: float = 1.0  # what is measured, times this, is in the unit
+    scale: float = 1.0  # factor from the measured value to the unit
     more_is_better: bool = True
-    pictured: bool = True  # in a row with curves
+    pictured: bool = True  # in a row with curves: has a picture
 
 
 @dataclasses.dataclass
 class Goal:
-    """`numerator` of `figure` against the best of `peers` shall be at least, or at most, `limit` times that."""
+    """`numerator` must reach at least (or at most) `limit` times the `figure` of the best of `peers`."""
     figure: str
     peers: typing.Sequence[str]
-    limit: float | None = None  # None: a comparison without a goal
+    limit: float | None = None  # None: only compares, without a goal
     at_most: bool = False
     numerator: str = OURS
     text: str = ""
@@ -48,11 +48,11 @@ class Row:
     goals: list[Goal]
     headline: bool = False
     quick: bool = False
-    on_two_cpus: bool = False  # a process on each of CPU 0 and 1: how far these are apart matters
-    rounds: int = 0  # instead of the usual number
-    around: typing.Callable[[], typing.ContextManager] = contextlib.nullcontext  # what stays from round to round
-    curve: str = ""  # what grows from subject to subject, which are numbers then; such a row has no goals
-    peer: str = ""  # whose curve is beside shmif's; its subjects are called "NUMBER, PEER"
+    on_two_cpus: bool = False  # has a process on each of the CPUs 0 and 1, so their distance matters
+    rounds: int = 0  # 0: the usual number
+    around: typing.Callable[[], typing.ContextManager] = contextlib.nullcontext  # stays open from round to round
+    curve: str = ""  # what grows from subject to subject; their names are then numbers, and the row has no goals
+    peer: str = ""  # the peer of the second curve; its subjects are called "NUMBER, PEER"
 
 
 def mega(key, title, unit="M frames/s"):
@@ -85,15 +85,15 @@ def memif_rows(setup):
                     "memif, rings of 2048": memif(False, "client", more=",rsize=11"),
                     "memif, rings of 4096": memif(False, "client", more=",rsize=12")}
         names = list(subjects)[2:]
-        small = "shmif, in place, ring of 1 MiB"  # as much as fits a CPU's own cache, as memif's 2 MiB mostly do
+        small = "shmif, in place, ring of 1 MiB"  # fits a CPU's own cache, as memif's 2 MiB mostly do
         if on_the_wire == 1514:
             subjects[small] = ours(1, ring=1 << 20)
-        bare = {False: "bare copy", True: "bare copy, in place"}  # a yardstick of wires that copy frames
+        bare = {False: "bare copy", True: "bare copy, in place"}  # a yardstick for wires that copy frames
         for is_in_place, name in bare.items():
             subjects[name] = lambda frame=frame, is_in_place=is_in_place: heard(
                 peers.throughput(setup, "copy", bytes=frame, in_place=int(is_in_place)))
-        # A testpmd that only receives looks at no frame: in place, nor does shmif's listener. With zero-copy off both
-        # have the frame in memory of their own.
+        # A testpmd that only receives does not look at frames, and in place, shmif's listener does not either. With
+        # zero-copy off, both copy each frame into their own memory.
         yield Row(f"memif-{on_the_wire}", f"{on_the_wire} B frames, one sender, one receiver, two processes", subjects,
                   [mega("heard", "received")],
                   [Goal("heard", ["memif"], limit), *(Goal("heard", [name]) for name in names[1:]),
@@ -168,7 +168,7 @@ def bridge_rows(setup):
 
 
 def vhost_user_rows(setup):
-    """Two programs of DPDK, each as a virtual machine, beside the same without a bus."""
+    """Two programs of DPDK, each like a virtual machine, compared with the same without a bus."""
     directly = {"virtio_user": "directly, the machine sends", "vhost": "directly, the machine receives"}
     for on_the_wire in (64, 1514):
         frame = on_the_wire - 4
@@ -241,7 +241,7 @@ def crowd_rows(setup):
 
 
 def paced_row(setup, what):
-    """Four listeners, or senders, at half the rate at which four listeners took frames when they came as fast as could be."""
+    """Four listeners, or senders, at half the rate that four listeners reached when frames came as fast as possible."""
     others = {"listeners": 4, "senders": 1 if what == "listeners" else 4}
 
     def ours():
@@ -409,7 +409,7 @@ def stage_rows(setup):
             return {way: result[f"seam_{way}_ns"] / result[f"direct_{way}_ns"] for way in ("send", "receive", "look")}
         return once
 
-    # Both ways take turns within one process.
+    # Both ways to call take turns within one process.
     titles = {"send": "send()", "receive": "receive()", "look": "receive() that finds nothing"}
     for batch in (1, 32):
         yield Row(f"seam-{batch}", f"a frame of 64 B by the functions of all formats of bus files, beside a direct call, {batch} to a batch",
@@ -419,7 +419,7 @@ def stage_rows(setup):
 
 
 def all_rows(setup):
-    """Most important first."""
+    """All rows, the most important first."""
     makers = (memif_rows, round_trip_rows, host_rows, socket_rows, bridge_rows, vhost_user_rows,
               guest_rows, idle_rows, crowd_rows, capture_rows, port_rows, pause_rows, stage_rows, curve_rows,
               crowd_growth_rows)

@@ -13,23 +13,23 @@ HEADINGS = ("row", "by", "figure", "before", "now", "now / before")
 
 
 def of_shmif(row):
-    """The subjects of a row that are shmif's work; where no subject has its name, all are."""
+    """The subjects of a row that use shmif: those named after it, or all if its name does not occur."""
     if row.curve:
         return [name for name in row.subjects if not row.peer or not name.endswith(", " + row.peer)]
     return [name for name in row.subjects if name.startswith(OURS)] or list(row.subjects)
 
 
 class Versions:
-    """A row, and all its rounds: for each subject the figures of both builds, or why one has none."""
+    """A row and all its rounds: for each subject the figures of both builds, or why they are missing."""
 
     def __init__(self, before, now):
         self.rows = (before, now)
-        self.rounds = []  # of {subject: (figures before, figures now)}
+        self.rounds = []  # each is {subject: (figures before, figures now)}
         self.failures = {}  # subject: reasons
         self.left_out = {}  # subject: how often the CPUs did not keep their distance
 
     def play(self, subject, number_of_round, cpus):
-        """A turn of each build, and which is first changes from round to round."""
+        """Plays a turn of each build. Another build is first in each round."""
         cpus.begin_round()
         turns = (0, 1) if number_of_round % 2 == 0 else (1, 0)
         figures = {}

@@ -32,7 +32,7 @@ def run(args, why, load, path):
     child = subprocess.Popen([args.program, "run", "--name=job", "--rw=tx", "--engine=bus", "--bs=64", *load,
                               "--runtime=%d" % args.runtime, "--drain_time=100ms", "--eta=never", "--why=%d" % why,
                               "--output-format=json", "--output=" + path], stdout=subprocess.DEVNULL)
-    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # it has ended, and its times can be read still
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # waits for its end, but keeps its times readable
     with open("/proc/%d/schedstat" % child.pid, encoding="ascii") as file:
         busy = int(file.read().split()[0]) * 1e-9
     if child.wait() != 0:
