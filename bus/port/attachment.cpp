@@ -83,8 +83,8 @@ std::error_code NativeAttachment::up() noexcept {
   return error;
 }
 
-/// Moves a reader that is at the oldest frame to where it was before down(): what was delivered
-/// then is not delivered again.
+/// Moves a reader that is at the oldest frame to where it was before down(), so that no frame is
+/// delivered again.
 bool NativeAttachment::Impl::go_back(const RingReader::Place& before) noexcept {
   if (reader.seek_to(before)) return true;
   // After a repair that started the positions again, everything in the ring is new.
@@ -108,7 +108,7 @@ std::error_code NativeAttachment::Impl::go_up() noexcept {
   }
   if (!found) return broken();
   const std::uint64_t passed = reader.next_number() - before.number;
-  // Else the port begins before where it was, or a number was overwritten.
+  // Otherwise the port begins before where it was, or a number was overwritten: do not count.
   if (reader.position() >= before.position &&
       passed <= frames_in(reader.position() - before.position)) {
     counts.skipped.add(passed, slot().skipped_frames);
@@ -152,13 +152,13 @@ std::error_code NativeAttachment::set_mac(MacAddress mac) noexcept {
   a.show_mac(mac.to_u64());  // P3: publish, then look
   if (!address_is_taken(a.ring, a.owned.slot, a.fd.get(), mac)) {
     const std::lock_guard nobody_sends(a.send_mutex);
-    // Else the port would go on hearing it after the next change, unless it is listed.
+    // Otherwise the port would still hear this address after its next change. A listed one stays.
     const auto others = std::span(a.listed).first(a.listed_count);
     if (std::ranges::find(others, mac) == others.end()) a.forget(mac);
     return {};
   }
   a.show_mac(before);
-  // While the other address was shown, senders of frames to this one did not ring the port.
+  // While the refused address was shown, senders of frames to the old one did not ring the port.
   wake_port(a.ring, a.owned.slot, a.fd.get());
   return Errc::mac_taken;
 }

@@ -1,7 +1,7 @@
 // The level-triggered descriptor: it agrees with the ring after each call that receives or waits,
 // without a call before each sleep.
 //
-// The port is asleep, as prepare_wait() would leave it, while its program has nothing to read. A
+// The port is asleep, as prepare_wait() would leave it, while its program has no frame to read. A
 // ring then makes the descriptor readable. Each call that reads first withdraws the announcement.
 // settle() ends each such call: if frames are left, it makes the descriptor readable itself,
 // otherwise it makes it quiet and announces a new sleep. The lookout does what a sleeper does by
@@ -78,7 +78,7 @@ void NativeAttachment::Impl::settle(Rings rings) noexcept {
   if (mapping.lost()) return make_readable();
   const bool is_up = up();
   if (is_up && look_for_frame() != Seen::nothing) return make_readable();
-  // An interruption, or a ring ahead of its frame. To announce another sleep would make it quiet.
+  // The ring was an interruption, or came before its frame. Another announcement would hide it.
   if (rung && rings == Rings::unheard) return make_readable();
   if (rings == Rings::heard) make_quiet();
   if (!is_up) return;
@@ -94,7 +94,7 @@ void NativeAttachment::Impl::settle(Rings rings) noexcept {
   if (longest != nanoseconds::max() && rings == Rings::heard) lookout->look_soon();
 }
 
-/// What the lookout does. Result: the time until its next look.
+/// The look of the lookout. Result: the time until its next look.
 nanoseconds NativeAttachment::Impl::look_again() noexcept {
   const std::unique_lock nobody_reads(receive_mutex, std::try_to_lock);
   if (!nobody_reads) {

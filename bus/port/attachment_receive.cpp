@@ -38,7 +38,7 @@ std::size_t NativeAttachment::Impl::end_loan() noexcept {
   const std::size_t lent = reader.lent();
   if (lent == 0) return std::exchange(taken_back, 0);
   if (load_acquire(ring.header().epoch) != epoch || mapping.lost()) {
-    reader.forget_lent();  // after a repair, `first` says nothing about them
+    reader.forget_lent();  // after a repair, `first` does not cover them
     return lent;
   }
   ReadTally tally;
@@ -52,7 +52,7 @@ std::size_t NativeAttachment::Impl::end_loan() noexcept {
   return torn;
 }
 
-/// What all ways to receive have in common; `read` does the reading.
+/// The part that all ways to receive have in common; `read` does the reading.
 template <typename Read>
 ReceiveResult NativeAttachment::Impl::take(FrameBatch& into, const Read& read) noexcept {
   if (forked()) return {0, 0, Errc::forked};
@@ -106,8 +106,8 @@ bool NativeAttachment::Impl::find_place_after_repair() noexcept {
   return found;
 }
 
-/// Makes senders wait for this port again after they lost patience with it: once it has caught up
-/// and some time has passed (W3).
+/// Makes senders wait for this port again after they lost patience with it. It must have caught up,
+/// and some time must have passed (W3).
 void NativeAttachment::Impl::ask_to_be_heeded(bool caught_up) noexcept {
   if (!up()) return;
   if ((load_relaxed(slot().flags) & kFlagPause) != 0) {
@@ -124,8 +124,8 @@ void NativeAttachment::Impl::ask_to_be_heeded(bool caught_up) noexcept {
 }
 
 /// Whether receive() would return something. Passes over frames that are not for this port, so that
-/// a wait neither ends nor spins because of them. `flood`: there were so many of these that the
-/// caller should look at the clock and at interruptions.
+/// they neither end a wait nor make it spin. `flood`: there were so many of these that the caller
+/// should look at the clock and at interruptions.
 NativeAttachment::Impl::Seen NativeAttachment::Impl::look_for_frame() noexcept {
   if (load_acquire(ring.header().epoch) != epoch) return Seen::frame;
   for (unsigned rounds = 0; reader.ready(); ++rounds) {
@@ -149,15 +149,15 @@ nanoseconds NativeAttachment::Impl::longest_sleep(nanoseconds announced) const n
 }
 
 /// Withdraws an announcement, and learns from it. `saw_nothing`: the look after the announcement
-/// found no frame. If it found some, they were sent before the announcement, and their senders did
-/// not ring. Then the position of a later ringer says nothing about them (D4). Result: whether
+/// found no frame. If it found frames, they were sent before the announcement, and their senders
+/// did not ring. Then the position of a later ringer does not cover them (D4). Result: whether
 /// somebody rang.
 bool NativeAttachment::Impl::wake_up(bool saw_nothing) noexcept {
   const Woken woken = sleeper.withdraw();
   if (woken.rung) {
     counts.wakeups.add(1, slot().wakeups);
   } else {
-    mapping.look_whether_lost();  // a truncation rings nobody
+    mapping.look_whether_lost();  // a truncation does not ring
   }
   if (saw_nothing) {
     ReadTally tally;
@@ -278,9 +278,9 @@ void NativeAttachment::finish_wait() noexcept {
   if (a.forked()) return;
   const std::lock_guard guard(a.receive_mutex);
   if (a.lookout) return;  // the next call that reads ends the sleep
-  // Also if the port went down meanwhile. Otherwise its bit would stay set, and the descriptor that
-  // down() made readable would keep the polling thread awake. up() counts what passes while the
-  // port is down.
+  // Do this even if the port went down meanwhile. Otherwise its bit would stay set, and the
+  // descriptor that down() made readable would keep the polling thread awake. up() counts the
+  // frames that pass while the port is down.
   a.wake_up(a.up());
   a.sleeper.drain();
 }

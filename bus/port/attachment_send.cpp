@@ -122,8 +122,8 @@ SendResult NativeAttachment::send(std::span<const FrameView> frames, WhenFull wh
   return sent;
 }
 
-/// Sends as many frames from the front as one lock hold may cover. Sends none, without an error,
-/// when other senders took the room.
+/// Sends as many frames from the front as one lock hold may cover. If other senders took the room,
+/// it sends no frame and returns no error.
 SendResult NativeAttachment::Impl::send_batch(std::span<const FrameView> frames,
                                               Sending& sending) noexcept {
   const bool may_wait = sending.when_full == WhenFull::wait;
@@ -266,15 +266,15 @@ bool NativeAttachment::Impl::bury_dead_claims() noexcept {
   return any;
 }
 
-/// Restores the slot, which may be overwritten where a repair was needed. Call it only while
-/// nothing is sent: then a claim in the slot is not a real one (I4).
+/// Restores the slot: where a repair was needed, it may have been overwritten, too. Call it only
+/// while this port does not send: then a claim in the slot is not a real one (I4).
 void NativeAttachment::Impl::tidy_up_after_repair() noexcept {
   show_slot();
   show_listed();
   store_release(slot().claim_owner, std::uint64_t{0});
 }
 
-/// Where an address stands in the slot, or where it can be put; nullptr: there is no room.
+/// Where an address is in the slot, or where it can be put; nullptr if there is no room.
 std::uint64_t* NativeAttachment::Impl::place_of(std::uint64_t word) const noexcept {
   std::uint64_t* vacant = nullptr;
   for (std::uint64_t& each : slot().learned) {
@@ -306,7 +306,7 @@ void NativeAttachment::Impl::learn(std::span<const FrameView> frames) noexcept {
   }
 }
 
-/// Does not tell the senders.
+/// Removes an address from the slot, but does not tell the senders.
 void NativeAttachment::Impl::forget(MacAddress mac) noexcept {
   const std::uint64_t word = learned_word(mac.to_u64());
   std::uint64_t* const place = place_of(word);
@@ -314,8 +314,8 @@ void NativeAttachment::Impl::forget(MacAddress mac) noexcept {
   last_learned = 0;
 }
 
-/// Accepts frames to `macs`, in place of those of the last call. What is no longer among them is
-/// forgotten, also if it was learned: the host that it belonged to is gone.
+/// Accepts frames to `macs`, in place of those of the last call. An address of that call that is
+/// missing now is forgotten, even if it was learned, too: the host that it belonged to is gone.
 void NativeAttachment::Impl::list(std::span<const MacAddress> macs) noexcept {
   for (const MacAddress before : std::span(listed).first(listed_count)) {
     if (std::ranges::find(macs, before) == macs.end()) forget(before);
@@ -326,7 +326,7 @@ void NativeAttachment::Impl::list(std::span<const MacAddress> macs) noexcept {
   show_listed();
 }
 
-/// Also call it when somebody else may have written to the slot.
+/// Writes the listed addresses into the slot. Also call it if somebody else may have written there.
 void NativeAttachment::Impl::show_listed() noexcept {
   last_learned = 0;  // it may no longer be there
   for (const MacAddress mac : std::span(listed).first(listed_count)) {

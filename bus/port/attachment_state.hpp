@@ -64,7 +64,7 @@ struct NativeAttachment::Impl {
   std::mutex receive_mutex;
   RingReader reader;
   std::uint64_t unreported_lost = 0;  ///< found by a wait or release(), not yet reported by receive
-  std::size_t taken_back = 0;         ///< lent, and not released before up()
+  std::size_t taken_back = 0;         ///< frames still lent at up(): release() reports them
   std::chrono::nanoseconds patience{0};  ///< how long senders wait for a slow port; 0: never
   std::optional<std::chrono::steady_clock::time_point> unheeded_since;  ///< senders ignore it (W3)
   Sleeper sleeper;
@@ -75,14 +75,14 @@ struct NativeAttachment::Impl {
   std::chrono::nanoseconds level_longest{0};  ///< of this sleep, until the next look
   unsigned looks_in_vain = 0;                 ///< of the lookout, while a call held the port
   bool known_readable = false;  ///< the descriptor is readable until settle() makes it quiet
-  bool failed = false;          ///< the last receive, and settle() has not seen that yet
+  bool failed = false;          ///< the last receive failed, and settle() has not seen that yet
   bool rests = false;           ///< quiet after a failure, until the lookout looks
   std::unique_ptr<Lookout> lookout;
   std::uint64_t epoch = 0;
   bool was_up = false;
   std::atomic<bool> interrupted{false};
-  /// Something was sent and nothing received since. The next frame may be the answer, and the port
-  /// may reply to it.
+  /// The port has sent since it last received. The next frame may be the answer, and the port may
+  /// reply to it.
   std::atomic<bool> awaits_answer{false};
   /// Grows when wait_until_up() must look again. Not in the file, so that no peer can delay it.
   std::atomic<std::uint32_t> news{0};
@@ -183,7 +183,7 @@ struct NativeAttachment::Impl {
   bool spin() noexcept;
   std::chrono::nanoseconds longest_sleep(std::chrono::nanoseconds announced) const noexcept;
   bool wake_up(bool saw_nothing) noexcept;
-  /// Whether the program has come because of the rings so far, so that they may be made quiet.
+  /// Whether the program has heard the rings so far: only then they may be made quiet.
   enum class Rings : std::uint8_t { heard, unheard };
   void settle(Rings rings) noexcept;
   bool end_level_sleep() noexcept;

@@ -1,6 +1,6 @@
 #pragma once
-// Audience: which ports a frame is for. Senders ask while ports sleep, to wake only those (D3, D4).
-//
+// Audience: which ports a frame is for. Senders ask while ports sleep, to wake only those that the
+// frame is for (D3, D4).
 // To answer, a sender looks at the slots of all ports, at least a cache line each. It asks for the
 // same few addresses again and again, so it keeps the answers. A port that changes what it accepts
 // then increases `filter_changes` in the header, and earlier answers are no longer used (D5).
@@ -27,9 +27,9 @@ class Audience {
   Audience() = default;
   explicit Audience(Ring ring) noexcept : ring_(ring) {}
 
-  /// The slots that accept one of `frames`; their ports may be gone. Call it after the look at who
-  /// sleeps: if a port changed its filter before it went to sleep, the answer then follows the new
-  /// filter.
+  /// The slots that accept one of `frames`; their ports may be gone. Call it after the look at the
+  /// sleepers' bits: if a port changed its filter before it went to sleep, the answer then follows
+  /// the new filter.
   SlotSet of(std::span<const FrameView> frames) noexcept;
   /// Call it after a repair: the count of changes may have been overwritten.
   void forget() noexcept { answers_ = {}; }

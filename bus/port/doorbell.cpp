@@ -76,13 +76,13 @@ Wanted Bell::collect(std::span<const FrameView> frames, std::uint64_t position,
   if (nobody_in(h.sleepers)) return found;
   visit(h.sleepers, frames, [&](unsigned slot) {
     PortSlot& s = ring_.slot(slot);
-    // D4: before the bit is cleared. It also says how far the port has read, but only if the port
-    // was asleep (W2).
+    // D4: written before the bit is cleared. It also says how far the port has read, but only if
+    // the port was asleep (W2).
     if (!compare_and_swap(s.rung_position, kAsleep, position)) {
       store_relaxed(s.rung_position, position | kRungEarly);
     }
     store_relaxed(s.rung_number, number);
-    // Whoever clears the bit must wake the port. If it dies before that, the sleeper looks again
+    // The writer that clears the bit must wake the port. If it dies first, the sleeper looks again
     // (D2).
     const std::uint64_t mask = 1ULL << (slot % 64);
     if ((fetch_and(h.sleepers[slot / 64], ~mask) & mask) == 0) return;
@@ -120,9 +120,9 @@ void Bell::wake(const Wanted& wanted) noexcept {
 bool Bell::wake_deep(std::span<const FrameView> frames) noexcept {
   if (nobody_in(ring_.header().deep_sleepers)) return false;
   // The bits stay until the sleeper clears them itself. If this writer dies before the wake, the
-  // next one must still find the sleeper, since a deep sleeper does not look by itself. A sleeper
-  // that cannot clear its bits, stopped or dead, is woken once by each writer, which knows it by
-  // its ticket.
+  // next one must still find the sleeper, since a deep sleeper does not look by itself. If a
+  // sleeper is stopped or dead, and so cannot clear its bits, each writer wakes it once, and then
+  // knows it by its ticket.
   Wanted found;
   visit(ring_.header().deep_sleepers, frames, [&](unsigned slot) {
     const std::uint64_t ticket = std::uint64_t{load_relaxed(ring_.slot(slot).deep_ticket)} + 1;
@@ -158,8 +158,9 @@ struct Sleeper::Helper {
       armed.wait(served);
       served = armed.load();
       while (!stop.stop_requested() && load_seq_cst(slot.futex) == expected.load()) {
-        // Not for ever: when the file is truncated, the guard puts other memory in the futex's
-        // place. A wake there, by our destructor, does not reach a thread that waits on the file.
+        // This wait is bounded: when the file is truncated, the guard puts other memory in the
+        // futex's place. A wake there, by our destructor, does not reach a thread that waits on the
+        // file.
         futex_wait(slot.futex, expected.load(), std::chrono::seconds(10));
       }
       is_waiting.store(false);
@@ -237,8 +238,8 @@ std::chrono::nanoseconds Sleeper::announce(bool by_descriptor) noexcept {
   return deep ? std::chrono::nanoseconds::max() : std::chrono::nanoseconds(kLookUp);
 }
 
-/// Makes the descriptor readable when the futex changes from `futex_seen_`, or at once if it has.
-/// Result: false if that is not possible.
+/// Makes the descriptor readable when the futex changes from `futex_seen_`, or at once if it has
+/// changed already. Result: false if that is not possible.
 bool Sleeper::arm_descriptor() noexcept {
   if (futex_poll_.is_open()) return futex_poll_.arm(self().futex, futex_seen_);
   if (helper_) helper_->arm(futex_seen_);

@@ -3,38 +3,38 @@
 //
 // A sleeper sets its bit in BusHeader::sleepers, looks at the ring once more, and only then sleeps.
 // A writer commits, and then looks at the bits. All four steps are sequentially consistent, so at
-// least one of the two sees the other (D1). A writer that clears a bit must wake its port. If
-// nobody sleeps, there is no system call.
+// least one of the two sees the other (D1). A writer that clears a bit must wake its port. If no
+// port sleeps, there is no system call.
 //
 // A writer may die between commit and wake. So a sleeper checks the ring every 50 ms (D2), until
 // the bus has been idle for 100 ms. Then it sleeps *deep*, without a time limit. A writer with
 // frames for a deep sleeper wakes it *before* it commits (D3). A sleeper that finds the lock held,
-// or a claim standing, does not go deep. So an idle bus uses no CPU, and nobody waits longer than
+// or a claim standing, does not go deep. So an idle bus uses no CPU, and no port waits longer than
 // 50 ms for a writer that died before it rang.
 //
 // Frames for others do not wake a sleeper, but may lap it, and must not count as lost. Writers look
 // at the sleepers under the lock, in the order of their batches. So a writer that rings knows that
-// nothing before its batch was for the sleeper. A sleeper that nobody rang knows the same about
+// no frame before its batch was for the sleeper. A sleeper that was not rung knows the same about
 // everything before `first`, if it reads `first` while its bit is still set: the writer that lapped
 // it took the lock after the senders of all these frames had looked (D4). Both hold only for frames
 // committed after the sleeper's last look, and only if every writer kept the lock until it had
 // looked at the sleepers; otherwise the next writer may have passed a batch that rang nobody. Every
-// way to lose the lock first increases `takeovers`. So a sleeper learns nothing if that count has
+// way to lose the lock first increases `takeovers`. So a sleeper does not use D4 if that count has
 // grown, or if the sleeper fell asleep while a writer that had lost the lock before might still
 // commit.
 //
-// The sleeper chooses how it is woken. A futex in its slot wakes its thread, and nobody else. The
-// same futex serves a descriptor for poll or epoll, if io_uring can wait for it (FutexPoll). If
+// The sleeper chooses how it is woken. A futex in its slot wakes its thread, and no other thread.
+// The same futex serves a descriptor for poll or epoll, if io_uring can wait for it (FutexPoll). If
 // io_uring cannot, or must not, the descriptor is an inotify watch on the file. A 4-byte pwrite
 // triggers it (NetBSD's shmif uses kqueue like this), and wakes every watcher of the file. If no
 // inotify instance is available, a helper thread turns the futex into an eventfd.
 //
 // A descriptor of the futex stands for a sleep on it with the value that announce() read: each ring
 // that has changed the value since then makes the descriptor readable. Rings from before announce()
-// may be swallowed, as by a thread that goes to sleep on the futex. Their frames are found by the
-// last look at the ring, or they ring again, since D1 to D3 hold for each announcement by itself. A
-// wait that still stands from an earlier announcement, or another thread's, hears the same word: it
-// may ring too often, never too seldom.
+// may get lost, as they may for a thread that goes to sleep on the futex. The last look at the ring
+// finds their frames, or they ring again, since D1 to D3 hold for each announcement by itself. A
+// wait that is left from an earlier announcement, or another thread's, hears the same word: it may
+// ring too often, but never too seldom.
 
 #include <array>
 #include <atomic>
@@ -71,8 +71,8 @@ class Bell {
       : ring_(ring), slot_(slot), fd_(fd), audience_(ring) {}
 
   /// Finds the sleepers that a batch is for. The batch was committed at `position`, and `number` is
-  /// its first frame's. Call it between the commit and the release of the lock, so that sleepers
-  /// learn of batches in order (D4). Each port found must then be woken.
+  /// the number of its first frame. Call it between the commit and the release of the lock, so that
+  /// sleepers learn of batches in order (D4). Each port found must then be woken.
   Wanted collect(std::span<const FrameView> frames, std::uint64_t position,
                  std::uint64_t number) noexcept;
   /// Wakes the ports that collect() found.
@@ -92,7 +92,7 @@ class Bell {
   unsigned slot_ = 0;
   int fd_ = -1;
   Audience audience_;
-  std::array<std::uint64_t, kSlots> tickets_served_{};  // the ticket plus one; 0: none
+  std::array<std::uint64_t, kSlots> tickets_served_{};  // the ticket plus one; 0: not served yet
 };
 
 /// Wakes a thread that waits for this slot's futex.
@@ -130,7 +130,7 @@ class Sleeper {
   /// Announces that this port is going to sleep; look at the ring afterwards. Result: how long it
   /// may sleep before it must look again.
   std::chrono::nanoseconds announce(bool by_descriptor) noexcept;
-  /// Reports that this look found nothing: until the port is rung or withdraws, senders do not wait
+  /// Reports that the look found no frame: until the port is rung or withdraws, senders do not wait
   /// for it (bus/ring/flow.hpp, W2).
   void found_nothing() noexcept;
   /// Withdraws the announcement.
@@ -140,19 +140,19 @@ class Sleeper {
   /// Frames came, so the bus is not idle.
   void saw_traffic() noexcept { idle_since_ = {}; }
 
-  /// The descriptor, made at the first call; `fd` is the file that inotify watches. -1 if none is
-  /// available.
+  /// The descriptor, made at the first call; `fd` is the file that inotify watches. -1 if there is
+  /// no descriptor.
   int descriptor(int fd) noexcept;
-  /// Why the descriptor is a helper thread's; no error if it is not.
+  /// Why the descriptor needs a helper thread; no error if it does not need one.
   std::error_code descriptor_error() const noexcept { return descriptor_error_; }
   /// Whether the descriptor reports everything that happens to the file.
   bool watches_file() const noexcept { return static_cast<bool>(inotify_); }
   /// Makes the descriptor quiet again.
   void drain() noexcept;
   /// As descriptor(), but for a port that also makes it readable by itself: never the inotify
-  /// watch, which stands for the whole file. Result: -1, and errno, if none is available.
+  /// watch, which stands for the whole file. Result: -1, and errno, on failure.
   int level_descriptor() noexcept;
-  /// From now on, announce(true) means that one.
+  /// From now on, announce(true) announces a sleep on level_descriptor().
   void prefer_level_descriptor() noexcept { level_ = true; }
   /// Makes level_descriptor() readable.
   void ring_itself() noexcept;

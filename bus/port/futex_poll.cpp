@@ -94,7 +94,7 @@ bool FutexPoll::Ring::empty_work_list() noexcept {
 bool FutexPoll::Ring::end_waits() noexcept {
   io_uring_sync_cancel_reg all{};
   all.flags = IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL;
-  all.timeout = {-1, -1};  // there is nothing to wait for
+  all.timeout = {-1, -1};  // no time limit: nothing delays it
   return syscall(SYS_io_uring_register, fd_.get(), IORING_REGISTER_SYNC_CANCEL, &all, 1) >= 0;
 }
 

@@ -4,13 +4,14 @@
 // Since Linux 6.7, io_uring can wait for futexes. A ring of our own waits for this futex, and
 // signals an eventfd when the wait is over. Users poll the eventfd, which stays the same even if
 // the ring is made again. Completions are deferred (IORING_SETUP_DEFER_TASKRUN): otherwise they
-// would interrupt the thread that armed the wait, in its epoll_wait. So whoever wakes the futex
-// puts the wait on the ring's work list, and signals the eventfd if that list was empty. The rules:
+// would interrupt the thread that armed the wait, in its epoll_wait. So the thread that wakes the
+// futex puts the wait on the ring's work list, and signals the eventfd if that list was empty. The
+// rules:
 //
 // F1 While the list is not empty, the eventfd is readable: only drain() reads it, and the list is
 //    emptied before another wait is armed. So no wait ends unnoticed.
 // F2 A wait counts as armed until drain() finds the eventfd readable. So as long as the futex keeps
-//    its value and nobody rang, arming it again costs no system call.
+//    its value and is not rung, arming the wait again costs no system call.
 // F3 A wait that was woken posts no completion (IOSQE_CQE_SKIP_SUCCESS): a completion would signal
 //    the eventfd again when the list is emptied. A wait that could not begin, because the value had
 //    already changed or for any other reason, posts one, and has rung by that.

@@ -15,7 +15,7 @@ namespace shmif::bus {
 
 class Lookout {
  public:
-  /// Looks at the port. Result: the time until the next look; max: when look_soon() says so.
+  /// Looks at the port. Result: the time until the next look; max: no look before look_soon().
   using Look = std::function<std::chrono::nanoseconds()>;
 
   /// Starts the thread, which takes no signals. Errors: throws what std::thread throws.

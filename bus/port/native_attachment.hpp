@@ -1,5 +1,5 @@
 #pragma once
-// A port and a reader on a bus of our own format. The rest of the folder is what they are made of.
+// A port and a reader on a bus of our own format. The other files of the folder are their parts.
 
 #include <chrono>
 #include <cstdint>
@@ -61,7 +61,7 @@ class NativeAttachment final : public Attachment {
   std::unique_ptr<Impl> impl_;
 };
 
-/// Has no slot.
+/// A reader without a slot.
 class NativeFollower final : public Follower {
  public:
   /// `file` is open for reading and was checked.

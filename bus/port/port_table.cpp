@@ -25,8 +25,8 @@ SlotState state(const PortSlot& s) noexcept {
   return state_of(load_seq_cst(s.state));
 }
 
-/// Locks a slot for us: the one that a dead port of the same name left, a free one, or a dead
-/// port's.
+/// Locks a slot for us: the one that a dead port of the same name left; else a free one; else a
+/// slot of another dead port.
 std::optional<unsigned> lock_slot(const Ring& ring, int fd, const std::string& name) {
   const unsigned used = slots_used(ring);
   const auto try_slots = [&](unsigned end, auto&& suits) -> std::optional<unsigned> {
@@ -61,7 +61,7 @@ void clear_sleeper_bits(const Ring& ring, unsigned slot) noexcept {
 }
 
 /// Frees the lock if the slot's dead owner held it. From now on the slot counts as alive, and
-/// others would wait for its holder as for one that lives (L3).
+/// others would wait as long as for a living holder (L3).
 void free_lock_of_the_dead(const Ring& ring, unsigned slot) noexcept {
   std::uint64_t& lock = ring.header().lock;
   const std::uint64_t seen = load_seq_cst(lock);
@@ -96,7 +96,7 @@ void clear(const Ring& ring, unsigned slot) noexcept {
   for (std::uint64_t& mac : s.learned) store_relaxed(mac, std::uint64_t{0});
 }
 
-/// Writes `state` last: whoever sees it sees the rest.
+/// Writes `state` last: a process that sees it sees the rest, too.
 void publish(PortSlot& s, const std::string& name, MacAddress mac, std::uint64_t state) noexcept {
   char padded[kNameBytes] = {};
   // NOLINTNEXTLINE(bugprone-not-null-terminated-result): the zeros that it does not reach end it
@@ -171,8 +171,8 @@ std::string next_default_name(const Ring& ring, int fd, unsigned self, unsigned&
   }
 }
 
-/// Gives a slot back that was not taken in the end, also if memory ran out in the middle. Its
-/// lifeline must live longer.
+/// Gives a slot back if it was not kept in the end, also if memory ran out in the middle. The
+/// slot's lifeline must outlive this object.
 class SlotHold {
  public:
   SlotHold(const Ring& ring, unsigned slot) noexcept : ring_(ring), slot_(slot) {}
@@ -234,7 +234,7 @@ Result<OwnedSlot> take_slot(const Ring& ring, int fd, const std::string& path,
   for (unsigned tries = 0; tries < kMaxClaims; ++tries) {
     if (options.name.empty()) owned.name = next_default_name(ring, fd, *slot, number);
     owned.mac = options.mac ? *options.mac : MacAddress::random();
-    // First, so that everybody who sees the name can prove whose it is.
+    // This comes first, so that everybody who sees the name can prove whose it is.
     owned.plate = Nameplate::put_up(ring.file(), *slot, owned.name);
     publish(s, owned.name, owned.mac, slot_state(SlotState::attaching, incarnation));
     const auto conflict = find_conflict(ring, fd, *slot, owned.name, owned.mac);
@@ -247,7 +247,7 @@ Result<OwnedSlot> take_slot(const Ring& ring, int fd, const std::string& path,
     }
     const bool chosen = conflict->same_name ? !options.name.empty() : options.mac.has_value();
     if (!chosen) continue;
-    // Not published meanwhile: if several ports wait, each would stand in the others' way (P3).
+    // Hide the name while we wait: if several ports wait, each would be in the others' way (P3).
     store_seq_cst(s.state, slot_state(SlotState::free, incarnation));
     if (outlast(ring, fd, conflict->slot, owned.name, owned.mac, deadline)) continue;
     return conflict->same_name
@@ -294,9 +294,9 @@ void free_slot(const Ring& ring, unsigned slot) noexcept {
 
 Reaped reap_if_dead(const Ring& ring, unsigned slot, int fd) noexcept {
   PortSlot& s = ring.slot(slot);
-  // Both are read before the question, and changed only from these values. A claim's owner word
-  // names one acquisition (L1), and the state one incarnation (P2), so those of a new owner are
-  // never touched.
+  // Both are read before the question whether the port lives, and changed only from these values. A
+  // claim's owner word names one acquisition (L1), and the state one incarnation (P2), so this
+  // never touches the slot or the claim of a new owner.
   const std::uint64_t state = load_seq_cst(s.state);
   const std::uint64_t claim = load_seq_cst(s.claim_owner);
   Reaped done;

@@ -1,6 +1,6 @@
 #pragma once
-// The port table: one slot per port. Whoever holds the liveness lock of a slot owns the slot, so
-// attaching needs no other lock:
+// The port table: one slot per port. The process that holds the liveness lock of a slot owns the
+// slot, so attaching needs no other lock:
 //
 // P1  Only the owner writes a slot, except for the fields marked (A) in the layout, and for
 // clearing a dead owner's claim.
@@ -41,7 +41,7 @@ struct OwnedSlot {
 Result<OwnedSlot> take_slot(const Ring& ring, int fd, const std::string& path,
                             const PortOptions& options);
 
-/// Writes into a live slot again what its owner knows, except for flags, counters and claim.
+/// Writes what the owner of a live slot knows into it again, except flags, counters and claim.
 void restore_slot(const Ring& ring, const OwnedSlot& owned, MacAddress mac, LinkKind kind) noexcept;
 
 /// Whether a live port in another slot has this address.
