@@ -21,11 +21,11 @@ class NetbsdAddresses {
   MacAddress own() const noexcept { return MacAddress::from_u64(own_.load()); }
   void set_own(MacAddress mac) noexcept;
   void set_promiscuous(bool on) noexcept { promiscuous_.store(on); }
-  /// Also accepts the addresses that these frames came from. With more than kMaxOthers of them, and
-  /// those of list(), it accepts all.
+  /// Also accepts the addresses that these frames came from. If these and the addresses of list()
+  /// are more than kMaxOthers, it accepts all frames.
   void learn(std::span<const FrameView> frames) noexcept;
-  /// Accepts `macs`, in place of those of the last call. One that is no longer among them is
-  /// forgotten, also if it was learned.
+  /// Accepts `macs`, in place of those of the last call. An address of that call that is missing
+  /// now is forgotten, even if it was learned, too.
   void list(std::span<const MacAddress> macs) noexcept;
 
  private:
@@ -39,7 +39,7 @@ class NetbsdAddresses {
   std::atomic<bool> learned_too_many_{false}, listed_too_many_{false};
   /// As learned_word() writes them; kVacantWord is free, and 0 ends them.
   std::array<std::atomic<std::uint64_t>, kMaxOthers> others_{};
-  std::mutex mutex_;  ///< of the rest, and of changes
+  std::mutex mutex_;  ///< for changes above, and for the members below
   std::array<std::uint64_t, kMaxOthers> listed_{};
   std::size_t listed_count_ = 0;
   std::uint64_t last_learned_ = 0;

@@ -16,7 +16,7 @@ namespace {
 
 using std::chrono::nanoseconds;
 
-/// 0 stands for nobody.
+/// Never 0, which means that there is no sender.
 std::uint64_t random_sender() noexcept {
   std::uint64_t sender = 0;
   while (sender == 0) {
@@ -26,7 +26,7 @@ std::uint64_t random_sender() noexcept {
   return sender;
 }
 
-/// No other port can be asked for its name, so the address makes it a different one.
+/// The port cannot ask other ports for their names. Its address makes its own name different.
 std::string name_of(const PortOptions& options, MacAddress mac) {
   if (!options.name.empty()) return options.name;
   std::array<char, 16> name{};
@@ -281,7 +281,7 @@ ReceiveResult NetbsdAttachment::receive_in_place(FrameBatch& into) noexcept {
 }
 
 std::size_t NetbsdAttachment::release() noexcept {
-  return 0;  // nobody overwrites what is lent
+  return 0;  // writers do not overwrite lent frames: they are copies
 }
 
 // ---- Waiting ----

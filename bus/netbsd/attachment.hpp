@@ -34,7 +34,7 @@ class NetbsdAttachment final : public Attachment {
   std::error_code down() noexcept override;
   bool is_up() const noexcept override { return !forked() && up_.load(); }
 
-  /// Nobody waits for slow ports here, so `when_full` changes nothing.
+  /// Senders do not wait for slow ports here, so `when_full` changes nothing.
   SendResult send(std::span<const FrameView> frames, WhenFull when_full) noexcept override;
   ReceiveResult receive(FrameBatch& into) noexcept override;
   /// Copies the frames into memory of its own, and lends that: in the ring they need not be in one
@@ -92,7 +92,7 @@ class NetbsdAttachment final : public Attachment {
     news_.notify_all();
   }
 
-  /// While the lock is held, the state cannot be seen, and no event tells when it can.
+  /// While the lock is held, the state cannot be seen, and no event tells when it can be seen.
   static constexpr std::chrono::milliseconds kWhileHeld{1};
   /// A reader looks again after this time, and after twice as long each time that it is idle.
   static constexpr std::chrono::milliseconds kFirstSleep{50};
@@ -111,13 +111,13 @@ class NetbsdAttachment final : public Attachment {
   std::mutex send_mutex_;
   NetbsdLock lock_;
 
-  /// Held inside receive and the wait calls: so down() knows when they are over.
+  /// Held inside receive and the wait calls, so that down() knows when they are over.
   mutable std::mutex receive_mutex_;
   NetbsdReader reader_;
   FrameBatch lent_{32, std::size_t{64} << 10U};
   std::uint64_t unreported_lost_ = 0;
   bool was_up_ = false;
-  bool failed_ = false;  ///< the last receive
+  bool failed_ = false;  ///< the last receive failed
   NetbsdStuckLock stuck_;
   std::chrono::nanoseconds idle_sleep_{kFirstSleep};
   std::atomic<bool> has_level_descriptor_{false};

@@ -82,7 +82,7 @@ void NetbsdBell::wake_later(std::chrono::nanoseconds after) const noexcept {
 }
 
 void NetbsdBell::drain() const noexcept {
-  // One call says that there is nothing to read, which is the usual case.
+  // In the usual case there is nothing to read, and this one call says so.
   std::array<epoll_event, 3> ready;
   const int count = epoll_wait(all_.get(), ready.data(), static_cast<int>(ready.size()), 0);
   for (int i = 0; i < count; ++i) {

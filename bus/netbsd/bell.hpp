@@ -1,7 +1,7 @@
 #pragma once
 // Wakeups on a NetBSD bus: a sender writes four bytes of the header by pwrite, and readers watch
-// the file with inotify. Nobody announces that he sleeps, so senders always write, and all readers
-// wake up, the sender itself included.
+// the file with inotify. Readers do not announce that they sleep, so senders always write, and all
+// readers wake up, and so does the sender itself.
 //
 // No wakeup is lost: the kernel queues the event of a write, so a reader that empties the queue
 // first and looks at the ring afterwards finds the frame, or its event later. One case remains: a
@@ -26,11 +26,11 @@ class NetbsdBell {
   /// even wake itself.
   static Result<NetbsdBell> open(int fd, const std::string& path);
 
-  /// Wakes all who watch the file behind `fd`.
+  /// Wakes all processes that watch the file behind `fd`.
   void ring() const noexcept;
   /// Wakes this reader alone. Also for signal handlers.
   void wake() const noexcept;
-  /// Becomes readable `after` that time, too.
+  /// Also makes the descriptor readable `after` that time.
   void wake_later(std::chrono::nanoseconds after) const noexcept;
   /// Makes the descriptor quiet. Look at the ring afterwards.
   void drain() const noexcept;

@@ -7,7 +7,7 @@ std::string netbsd_place(std::uint64_t position) {
   return "the header at offset " + std::to_string(position % kNetbsdDataBytes);
 }
 
-/// What stands for no frame: NetBSD's kernels pass over it.
+/// Writes a header without a frame, which NetBSD's kernels pass over.
 void write_pad(const NetbsdRing& ring, std::uint64_t position) noexcept {
   const NetbsdPacketHeader none;
   ring.write(position, reinterpret_cast<const std::byte*>(&none), sizeof none);
@@ -60,7 +60,7 @@ void rebuild_netbsd_chain(const NetbsdRing& ring, const NetbsdState& state, std:
     if (!ring.read_header(first, end, record)) break;
     first = record.next;
   }
-  if (first >= end || new_end - first > kNetbsdDataBytes) {  // nothing is left: as a new bus (N2)
+  if (first >= end || new_end - first > kNetbsdDataBytes) {  // no frame is left: as a new bus (N2)
     write_pad(ring, 0);
     store_release(h.first, kNetbsdDataBytes);
     store_release(h.last, std::uint32_t{0});

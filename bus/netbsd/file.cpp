@@ -81,7 +81,7 @@ Result<void> check_netbsd(OpenFile& file, const std::string& path, const struct 
                      "again if a kernel is making it now; otherwise delete it, and make one with "
                      "'shmifctl create --format netbsd')");
   }
-  // Nobody writes the version before the first wakeup.
+  // The version stays 0 until the first wakeup.
   if (header.magic != kNetbsdMagic || (header.version != 0 && header.version != kNetbsdVersion)) {
     return Error(Errc::wrong_layout, "bus " + path + " has NetBSD's format in version " +
                                          std::to_string(header.version) +
@@ -121,7 +121,7 @@ Result<NetbsdMapping> NetbsdMapping::map(int fd, bool writable, bool lock_memory
 }
 
 NetbsdMapping::~NetbsdMapping() {
-  guard_.reset();  // first: the addresses may be another mapping's at once
+  guard_.reset();  // first: another mapping may get these addresses at once
   if (base_ != nullptr) munmap(base_, kNetbsdFileBytes);
 }
 

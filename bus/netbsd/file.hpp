@@ -20,22 +20,22 @@ namespace shmif::bus {
 /// What users should know, once, about each bus of this format.
 std::string netbsd_warning(const std::string& path);
 
-/// Whether a file with these first bytes is a NetBSD bus, or is to be one.
+/// Whether a file with these first bytes is a NetBSD bus, or is about to become one.
 bool is_netbsd_bus(std::span<const std::byte> beginning, std::uint64_t file_bytes) noexcept;
 
 /// Errors: bad_size, bad_mtu, bad_patience for options that this format cannot have.
 Result<void> check_netbsd_options(const CreateOptions& options);
 
-/// Turns an empty file into a bus. As NetBSD's kernels leave it: the version is 0.
+/// Turns an empty file into a bus. The version is 0, as NetBSD's kernels leave it.
 Result<void> fill_netbsd(int fd, const std::string& path, const CreateOptions& options);
 
 /// Checks what open_unchecked() opened: size, magic, version, and whether the file system shows all
-/// processes the same data; that is a warning with `tolerate_copies`. Errors name both sides of
-/// what does not fit.
+/// processes the same data; that is a warning with `tolerate_copies`. If two values do not fit, the
+/// error names both.
 Result<void> check_netbsd(OpenFile& file, const std::string& path, const struct stat& status,
                           bool tolerate_copies);
 
-/// The file in memory, once: nothing needs it twice in a row, since frames are copied out.
+/// The file, mapped once: frames are copied out, so they need not be in one piece.
 class NetbsdMapping {
  public:
   NetbsdMapping() = default;

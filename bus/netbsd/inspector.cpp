@@ -14,7 +14,7 @@
 namespace shmif::bus {
 namespace {
 
-/// How often to look at a chain of which the oldest part is overwritten meanwhile.
+/// How often to look at the chain if its oldest part is overwritten meanwhile.
 constexpr unsigned kTries = 20;
 
 void nap() noexcept {
@@ -171,7 +171,7 @@ Result<RepairReport> NetbsdInspector::repair(const RepairOptions& options) {
   } else {
     const NetbsdChain chain = walk_netbsd_chain(ring_, state);
     const bool is_broken = !chain.broken.empty();
-    // Whoever held the lock may have been writing the newest frame.
+    // The former holder of the lock may have been writing the newest frame.
     if (is_broken || done.lock_released) {
       rebuild_netbsd_chain(ring_, state, is_broken ? chain.good_end : state.last, words.generation);
       done.ring_rebuilt = true;

@@ -22,7 +22,7 @@ class NetbsdInspector final : public Inspector {
   AuditReport audit() const override;
   /// Makes a broken chain sound: keeps the frames that lead to one another from `first` on. Errors:
   /// lock_held, read_only; corrupt if a process keeps overwriting the bus. With `force`, frees a
-  /// lock that is held. The newest frame goes then, because its sender may not have written all of
+  /// lock that is held, and drops the newest frame, because its sender may not have written all of
   /// it. Blocks: for up to 10 s while others hold the lock.
   Result<RepairReport> repair(const RepairOptions& options) override;
   int descriptor() const noexcept override { return file_.fd.get(); }

@@ -7,8 +7,8 @@
 // Little-endian. Nothing in the data is aligned, and both headers and frames wrap at the end byte
 // by byte. docs/netbsd.md has the rules.
 //
-// Who writes a word: (i) who makes the bus; (L) the holder of the lock; (A) anybody, atomically;
-// (D) by pwrite.
+// Who writes a word: (i) the process that makes the bus; (L) the holder of the lock; (A) anybody,
+// atomically; (D) by pwrite.
 
 #include <cstddef>
 #include <cstdint>
@@ -23,11 +23,11 @@ inline constexpr std::size_t kNetbsdFileBytes = std::size_t{1} << 20U;
 
 struct NetbsdHeader {
   std::uint32_t magic;       //  0 (i) kNetbsdMagic
-  std::uint32_t version;     //  4 (D) 0 until somebody rings first, then 3
+  std::uint32_t version;     //  4 (D) 0 until the first ring, then 3
   std::uint64_t generation;  //  8 (L) how often a write has reached the end of the data
   std::uint32_t first;       // 16 (L) offset of the oldest packet header; kNetbsdDataBytes: see N2
   std::uint32_t last;        // 20 (L) offset of the newest packet header
-  std::uint32_t lock;        // 24 (A) 0: free; 1: held, by nobody knows whom
+  std::uint32_t lock;        // 24 (A) 0: free; 1: held, but it does not say by whom
   std::uint32_t spare;       // 28
 };
 static_assert(sizeof(NetbsdHeader) == 32 && std::is_trivially_copyable_v<NetbsdHeader>);

@@ -7,10 +7,10 @@
 namespace shmif::bus {
 namespace {
 
-/// After overruns in quick succession, this much of the ring is left out.
+/// After overruns in quick succession, the reader skips this much of the ring.
 constexpr std::uint64_t kHeadStart = kNetbsdDataBytes / 8;
 
-/// So many walks pass the smallest headers of a whole ring.
+/// This many walks pass a whole ring, even if it is full of the smallest headers.
 constexpr unsigned kWalksPerRing = 96;
 
 /// Clocks that show less have not counted since 1970, but since their kernel started.
@@ -54,8 +54,8 @@ NetbsdRead NetbsdReader::find(NetbsdTally& tally) noexcept {
   return NetbsdRead::more;  // a flood of frames for others: the caller looks at the clock
 }
 
-/// One walk. `more` without a change of the position: the next frame is one to take, and there is
-/// no room for it.
+/// One walk. If it returns `more` without a change of the position, the next frame is one to take,
+/// and there is no room for it.
 NetbsdRead NetbsdReader::pass(FrameBatch* into, std::size_t most, NetbsdTally& tally) noexcept {
   for (unsigned round = 0; round < kRounds; ++round) {
     NetbsdState state;
@@ -70,7 +70,7 @@ NetbsdRead NetbsdReader::pass(FrameBatch* into, std::size_t most, NetbsdTally& t
     const NetbsdRead result = pass_to(state, into, most, tally, again);
     if (!again) return result;
   }
-  // Writers are faster. What they leave is at the end.
+  // Writers are faster. Go to the end, where their next frames come.
   const std::uint64_t before = position_;
   if (seek_end() == NetbsdLook::seen && position_ > before) {
     ++tally.overruns;
@@ -79,10 +79,10 @@ NetbsdRead NetbsdReader::pass(FrameBatch* into, std::size_t most, NetbsdTally& t
   return NetbsdRead::empty;
 }
 
-/// Moves to where reading goes on after an overrun.
+/// Moves to where reading continues after an overrun.
 void NetbsdReader::catch_up(const NetbsdState& state, NetbsdTally& tally) noexcept {
   const std::uint64_t before = position_;
-  // Behind the end: the words were set back. What is in the ring is new then.
+  // A position behind the end: the words were set back, so everything in the ring is new.
   const bool was_set_back = before > state.end;
   ++(was_set_back ? tally.corrupt : tally.overruns);
   const bool soon =
@@ -93,7 +93,8 @@ void NetbsdReader::catch_up(const NetbsdState& state, NetbsdTally& tally) noexce
   if (!was_set_back) tally.lost_bytes += position_ - before;
 }
 
-/// Walks to the end of `state`, and keeps what was not overwritten meanwhile. `again`: nothing was.
+/// Walks to the end of `state`, and keeps what was not overwritten meanwhile. `again`: all was
+/// lost.
 NetbsdRead NetbsdReader::pass_to(const NetbsdState& state, FrameBatch* into, std::size_t most,
                                  NetbsdTally& tally, bool& again) noexcept {
   const std::size_t had = into == nullptr ? 0 : into->size();
@@ -149,7 +150,7 @@ NetbsdRead NetbsdReader::pass_to(const NetbsdState& state, FrameBatch* into, std
   }
   number_ += walked.numbered;
   position_ = walked.stopped_at;
-  if (walked.end == End::broken) {  // nothing leads on from here
+  if (walked.end == End::broken) {  // no header leads on from here
     ++tally.corrupt;
     tally.lost_bytes += state.end - position_;
     position_ = state.end;
@@ -198,7 +199,7 @@ NetbsdReader::Verdict NetbsdReader::judge(const NetbsdRecord& record,
                                                                    : Verdict::filtered;
 }
 
-/// Result: false if there is no room.
+/// Result: false if there is no room for the frame.
 bool NetbsdReader::take(FrameBatch& into, const NetbsdRecord& record,
                         std::uint64_t number) noexcept {
   const std::size_t bytes = record.header.bytes;

@@ -1,10 +1,11 @@
 #pragma once
 // Reading a NetBSD bus without its lock. bus/netbsd/ring.hpp says why that is safe.
 //
-// A *walk* follows the headers from where the reader is, copies what it takes, and notes each
-// position. Then the reader looks again. What `first` has passed meanwhile may be torn, and so may
-// be what its headers led to. But if `first` itself is one of the positions, the walk was on the
-// chain there, and everything from there on is whole. Otherwise all of it is given back.
+// A *walk* follows the headers from where the reader is, copies the frames that it takes, and notes
+// each position. Then the reader looks again. What `first` has passed meanwhile may be torn, and
+// its headers may have led to wrong places. But if `first` itself is one of the positions, the walk
+// was on the chain there, and everything from there on is whole. Otherwise the reader drops all of
+// it.
 
 #include <array>
 #include <cstdint>
@@ -16,8 +17,8 @@
 
 namespace shmif::bus {
 
-/// What a reader found. The format does not number its frames, so after an overrun nobody knows how
-/// many were lost: only how many bytes of the ring, packet headers included.
+/// What a reader found. The format does not number its frames. So after an overrun it is not known
+/// how many frames were lost, but only how many bytes of the ring, packet headers included.
 struct NetbsdTally {
   std::uint64_t frames = 0, bytes = 0, own = 0, filtered = 0;
   std::uint64_t overruns = 0, lost_bytes = 0;
@@ -28,21 +29,21 @@ enum class NetbsdRead : std::uint8_t {
   empty,    ///< everything was read
   more,     ///< the batch is full, or find() stands at a frame to take
   held,     ///< the lock was held the whole time
-  corrupt,  ///< the state is none that a correct writer writes
+  corrupt,  ///< no correct writer writes such a state
 };
 
 /// Threads: one at a time.
 class NetbsdReader {
  public:
   NetbsdReader() = default;
-  /// `addresses`: which frames it takes; nullptr: all. `sender`: whose frames it never takes; 0:
-  /// nobody's.
+  /// `addresses`: which frames it takes; nullptr: all. `sender`: it never takes frames of this
+  /// sender; 0: it takes them from every sender.
   NetbsdReader(NetbsdRing ring, const NetbsdAddresses* addresses, std::uint64_t sender,
                bool resume_newest) noexcept
       : ring_(ring), addresses_(addresses), sender_(sender), resume_newest_(resume_newest) {}
 
   NetbsdLook seek_end() noexcept;
-  /// To the oldest frame. `unless_behind`: stays where it is, if it has read further.
+  /// Goes to the oldest frame. `unless_behind`: stays where it is, if it has read further.
   NetbsdLook seek_oldest(bool unless_behind) noexcept;
 
   /// Appends frames until `into` has `most` of them.
@@ -52,7 +53,7 @@ class NetbsdReader {
 
   /// How many frames it has passed. The next one gets this number.
   std::uint64_t number() const noexcept { return number_; }
-  /// How many frames lie ahead; empty: not to be told now.
+  /// How many frames lie ahead; empty if that cannot be told now.
   std::optional<std::uint64_t> frames_ahead() const noexcept;
 
  private:
@@ -70,7 +71,7 @@ class NetbsdReader {
     End end = End::end;
   };
   static constexpr std::size_t kSteps = 512;
-  /// How often it tries anew when writers overwrite what it reads.
+  /// How often it tries again when writers overwrite what it reads.
   static constexpr unsigned kRounds = 8;
 
   NetbsdRead pass(FrameBatch* into, std::size_t most, NetbsdTally& tally) noexcept;
@@ -89,7 +90,7 @@ class NetbsdReader {
   std::uint64_t position_ = 0;
   std::uint64_t number_ = 0;
   std::uint64_t caught_up_at_ = 0;  ///< where it was after the last overrun
-  std::uint64_t leave_out_to_ = 0;  ///< frames before are left out after an overrun
+  std::uint64_t leave_out_to_ = 0;  ///< after an overrun, frames before this position are skipped
   std::uint64_t now_ns_ = 0;        ///< of this walk; 0: not asked yet
   std::array<Step, kSteps> steps_{};
 };

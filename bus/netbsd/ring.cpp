@@ -12,8 +12,8 @@ constexpr std::uint64_t kHeader = kNetbsdPacketHeaderBytes;
 /// Positions beyond could overflow. At a gigabyte a second, that is in 290 years.
 constexpr std::uint64_t kMaxGeneration = (std::uint64_t{1} << 62U) / kData;
 
-/// One hold covers this much, so that others, who look 1001 times before they sleep for a whole
-/// millisecond, seldom do.
+/// One hold covers at most this much, so that others seldom sleep: they look 1001 times, and then
+/// sleep for a whole millisecond.
 constexpr std::size_t kMaxHoldBytes = std::size_t{32} << 10U;
 
 constexpr std::uint32_t offset_of(std::uint64_t position) noexcept {
@@ -191,8 +191,9 @@ std::error_code netbsd_append(const NetbsdRing& ring, std::span<const FrameView>
   const bool fills = touches_the_end;
   if (fills) place(0);
 
-  // N4: `first` passes every header that is overwritten. In a new generation that includes the one
-  // of a new bus, whose offset is none of that generation (N2): a batch never ends where it begins.
+  // N4: `first` passes every header that is overwritten. In a new generation that includes the
+  // first header of a new bus, whose offset does not exist in that generation (N2): a batch never
+  // ends exactly where the data ends, since a pad follows.
   std::uint64_t first = state.first;
   const std::uint64_t oldest = end < kData ? 0 : end - kData;
   while (first < oldest) {
@@ -216,7 +217,8 @@ std::error_code netbsd_append(const NetbsdRing& ring, std::span<const FrameView>
   };
   for (const FrameView& frame : frames) put(frame.bytes);
   if (fills) put({});
-  // A repair that freed the lock meanwhile has raised the generation, and this batch is not to be.
+  // If a repair freed the lock meanwhile, it has raised the generation. Then do not send this
+  // batch.
   const NetbsdWords now = ring.words();
   if (now.generation != before.generation || now.last != before.last)
     return make_error_code(Errc::busy);

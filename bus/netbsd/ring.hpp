@@ -3,8 +3,8 @@
 //
 // The file has three words for one state: `generation`, `first` and `last`. This class turns them
 // into *positions*, as our own format has them: bytes written since the bus was made. A position is
-// generation * kNetbsdDataBytes + offset, so all comparisons are those of plain numbers. There is
-// no other arithmetic modulo the ring than offset_of().
+// generation * kNetbsdDataBytes + offset, so positions compare like plain numbers. Only offset_of()
+// computes modulo the ring.
 //
 // Invariants:
 //
@@ -25,21 +25,22 @@
 // killed or stopped never holds up the bus, and a file that may only be read can be followed.
 // look() takes a state while the lock is free, before and after; by N5 and N4 no writer was at work
 // meanwhile. The reader copies, then looks again: if `first` has not passed what it copied, no
-// writer has touched that (N4), and the copy is whole. A writer at work shows by the lock.
+// writer has touched that (N4), and the copy is whole. The lock shows a writer at work.
 //
-// Writing. append() leaves `last` as it is until all frames of the batch are in the ring, so that a
+// Writing. append() leaves `last` as it is until all frames of the batch are in the ring. So a
 // process that is killed in the middle leaves a lock that is held, and a chain that is sound.
-// NetBSD's kernels move `last` first. While the lock is held nobody can tell the difference.
+// NetBSD's kernels move `last` first. While the lock is held, this makes no difference to others.
 //
-// The end of the data. A frame that straddles or touches the end raises `generation`. A kernel that
-// joins, or was overrun, while this is the newest frame takes its own place for one of the
+// The end of the data. A frame that straddles or touches the end raises `generation`. If a kernel
+// joins, or was overrun, while this is the newest frame, it believes that its place is in the
 // generation that begins there. It then finds itself overrun again after each frame, and reads the
 // oldest one over and over, without a pause, until another frame comes. So append() never leaves
-// such a frame as the newest: it adds a *pad*, a header without a frame, as the one of a new
+// such a frame as the newest: it adds a *pad*, a header without a frame, like the header of a new
 // bus, which every reader passes over.
 //
-// Limits. Nothing tells the holder of the lock, so it cannot be taken from a dead one by itself.
-// What the file says is not trusted: each word is read once, checked, and only then used.
+// Limits. The lock does not name its holder, so it cannot be taken from a dead holder
+// automatically. The contents of the file are not trusted: each word is read once, checked, and
+// only then used.
 
 #include <chrono>
 #include <cstddef>
@@ -54,7 +55,7 @@
 
 namespace shmif::bus {
 
-/// What a bus looked like at a moment when nobody held its lock.
+/// The state of a bus at a moment when nobody held its lock.
 struct NetbsdState {
   std::uint64_t first = 0;  ///< position of the oldest header
   std::uint64_t last = 0;   ///< of the newest header
@@ -72,10 +73,10 @@ struct NetbsdWords {
 enum class NetbsdLook : std::uint8_t {
   seen,
   held,     ///< the lock was held the whole time, or changed hands too fast
-  corrupt,  ///< the words are none that a correct writer writes
+  corrupt,  ///< no correct writer writes such words
 };
 
-/// A packet header was read: its frame, and where the next header is.
+/// A packet header that was read: the places of its frame and of the next header.
 struct NetbsdRecord {
   NetbsdPacketHeader header;
   std::uint64_t frame = 0;  ///< position of its frame
@@ -93,14 +94,15 @@ class NetbsdRing {
 
   /// Takes the state while nobody holds the lock. Looks kLooks times at most. Blocks: never.
   NetbsdLook look(NetbsdState& state) const noexcept;
-  /// The state, whoever holds the lock. Only its holder knows that it is consistent.
+  /// Takes the state even while the lock is held. Only the lock's holder knows that it is
+  /// consistent.
   NetbsdLook look_inside(NetbsdState& state) const noexcept;
   NetbsdWords words() const noexcept;
   std::uint32_t lock() const noexcept { return load_acquire(header().lock); }
 
-  /// Reads the header at `position`. Result: false if it leads past `end`, and so is no header.
+  /// Reads the header at `position`. Result: false if it leads past `end`, and so is not a header.
   bool read_header(std::uint64_t position, std::uint64_t end, NetbsdRecord& record) const noexcept;
-  /// Copies `size` bytes out of the ring; less than half of it.
+  /// Copies `size` bytes out of the ring: less than half of it.
   void read(std::uint64_t position, std::byte* to, std::size_t size) const noexcept;
   void write(std::uint64_t position, const std::byte* from, std::size_t size) const noexcept;
 
@@ -129,8 +131,8 @@ class NetbsdLock {
   explicit NetbsdLock(NetbsdRing ring) noexcept : ring_(ring) {}
 
   /// Result: false if the lock was held for kPatience, and the bus did not change meanwhile; or if
-  /// it was held at each look for kLongestWait. The next call then gives up after a millisecond,
-  /// until it sees the lock free.
+  /// the lock was held at each look for kLongestWait. The next call then gives up after a
+  /// millisecond, until a call sees the lock free.
   bool acquire() noexcept;
   void release() noexcept;
   std::uint64_t sleeps() const noexcept { return sleeps_; }
@@ -143,9 +145,9 @@ class NetbsdLock {
   bool given_up_ = false;
 };
 
-/// Finds out that a lock is stuck: that it was held at each of several looks for
-/// NetbsdLock::kPatience, and the bus did not change meanwhile; or, however the bus changes, for
-/// NetbsdLock::kLongestWait. Threads: one at a time.
+/// Finds out that a lock is stuck: it was held at each of several looks for NetbsdLock::kPatience,
+/// and the bus did not change meanwhile; or it was held for NetbsdLock::kLongestWait, however the
+/// bus changed. Threads: one at a time.
 class NetbsdStuckLock {
  public:
   using Clock = std::chrono::steady_clock;
@@ -157,7 +159,7 @@ class NetbsdStuckLock {
 
  private:
   static constexpr unsigned kMinLooks = 20;
-  /// For so long, and at so many looks.
+  /// For how long, and at how many looks, the same was seen.
   struct Sight {
     unsigned looks = 0;
     Clock::time_point since{};
@@ -174,7 +176,7 @@ std::size_t netbsd_batch(std::span<const FrameView> frames) noexcept;
 
 /// Appends `frames`, each of 14 to kNetbsdMaxFrame bytes, at most netbsd_batch() of them. The
 /// caller holds the lock. Errors: corrupt, and nothing was changed; busy if a repair freed the lock
-/// meanwhile: it may be another's by now, and the frames are not sent.
+/// meanwhile: then another process may hold it by now, and the frames are not sent.
 std::error_code netbsd_append(const NetbsdRing& ring, std::span<const FrameView> frames,
                               std::uint64_t sender, std::uint64_t time_ns) noexcept;
 
