@@ -31,7 +31,7 @@ void audit_claim(const Ring& ring, unsigned slot, bool alive, AuditReport& repor
   const std::uint64_t owner = load_acquire(s.claim_owner);
   const std::uint64_t begin = load_relaxed(s.claim_begin);
   const std::uint64_t end = load_relaxed(s.claim_end);
-  if (owner == 0 || owner == load_acquire(ring.header().lock)) return;  // none, or a writer at work
+  if (owner == 0 || owner == load_acquire(ring.header().lock)) return;  // no claim, or it is in use
   const std::string who = "slot " + std::to_string(slot);
   if (load_acquire(s.claim_owner) != owner) return;
   if (begin >= end || end - begin > ring.bytes() / 4 + kTailBytes) {

@@ -8,9 +8,9 @@
 namespace shmif::bus {
 
 /// Checks the invariants of bus/ring/ring.hpp, bus/ring/lock.hpp and bus/port/port_table.hpp;
-/// changes nothing. On a bus in use it looks again at what seems wrong, since several words cannot
-/// be read in one instant. `fixed`: the checked copy of the header. `fd`: any description of the
-/// file.
+/// does not change the bus. On a bus in use it looks again at what seems wrong, since several words
+/// cannot be read in one instant. `fixed`: the checked copy of the header. `fd`: any description of
+/// the file.
 AuditReport audit_bus(const Ring& ring, const BusHeader& fixed, int fd);
 
 /// Whether the fixed part of the header differs from `fixed`, the checked copy of it.

@@ -21,7 +21,8 @@ Walk walk_once(const Ring& ring, std::uint64_t first, std::uint64_t last) {
   for (;;) {  // bounded: every step moves on, and a chain is no longer than the ring
     if (p == last) w.met_last = true;
     w.end = p;
-    // Writers may lap the walk for ever. All that was there when it began has been checked.
+    // Writers may lap the walk for ever. Every record that was there when it began has been
+    // checked.
     if (w.met_last && load_acquire(ring.header().last) != last) break;
     const std::uint64_t word = ring.word_at(p);
     // I8: behind a pad, no more numbers are missing than could have stood there. Readers check the
@@ -87,8 +88,8 @@ Walk walk_chain(const Ring& ring) {
     }
     if (!w.broken) return w;
     fence_loads();
-    // Broken although nobody moved: the finding stands. Otherwise writers lapped the walk: look
-    // again.
+    // The chain is broken although no writer moved: the finding stands. Otherwise writers lapped
+    // the walk: look again.
     if (load_acquire(h.first) == first && load_acquire(h.last) == last && look > 2) return w;
   }
   return w;

@@ -27,7 +27,7 @@ constexpr unsigned kFieldsWanted = 4;
 /// higher versions come from overwritten memory.
 constexpr std::uint32_t kNewestVersionBelieved = 127;
 
-/// What the ring shows.
+/// The evidence in the ring.
 struct RingEvidence {
   std::uint64_t links = 0;          // records that lead to another one, or to the end
   std::uint32_t largest_frame = 0;  // of these
@@ -43,7 +43,7 @@ struct Evidence {
   bool in_use = false;  // a port lives: so this file is a bus, and not a copy
 };
 
-/// Whether the header says that this is a bus of another format, which it may then be.
+/// Whether the header says that this is a bus of another format. It may then be one.
 bool names_another_format(std::uint32_t signature) noexcept {
   const std::uint32_t version = signature >> 24U;
   return signature != kLayoutSignature && version != 0 && version <= kNewestVersionBelieved;
@@ -147,7 +147,8 @@ bool can_be_mtu(const Evidence& e, std::uint32_t mtu) noexcept {
 }
 
 /// The MTU that the header gives, in one or two places: small rings have no room for super-frames,
-/// so `max_record` follows from the MTU. Empty if the two places disagree, or neither is possible.
+/// so `max_record` follows from the MTU. Empty if the two places disagree, or if no place has a
+/// possible MTU.
 std::optional<std::uint32_t> told_mtu(const Evidence& e) noexcept {
   const std::uint32_t mtu = e.found.mtu;
   const std::uint32_t other = e.found.max_record - kMtuToFrame;
@@ -323,7 +324,7 @@ std::string restored_as(const Field& field, const Evidence& e, const char* how_m
   return name;
 }
 
-/// The error of a file that no repair can help, without the advice to repair it.
+/// `error` without its advice to repair the file: no repair can help this file.
 Error without_itself(Error error) {
   const std::size_t advice = error.message.rfind(" (");
   if (advice == std::string::npos ||

@@ -1,5 +1,5 @@
 #pragma once
-// Restores the fixed part of a bus's header from what else the file shows.
+// Restores the fixed part of a bus's header from the other evidence that the file shows.
 //
 // A process that has a bus open keeps a copy of that part, and any repair restores it from there.
 // This is for a bus that nobody can open any more. The values follow from the format (magic,
@@ -28,8 +28,8 @@ struct RestoredHeader {
 
 /// Makes the header of the bus at `path` valid, and opens the bus. Errors: those of
 /// open_unchecked() and check_file() if the file is not a bus, is a bus of another format, a copy,
-/// or not what it seems; the message says what `force` would do. corrupt if the MTU cannot be told;
-/// bad_mtu and geometry_differs for an MTU that was asked for.
+/// or not what it seems; the message says what `force` would do. corrupt if the MTU cannot be found
+/// out; bad_mtu and geometry_differs for an MTU that was asked for.
 Result<RestoredHeader> restore_header(const std::string& path, const RepairOptions& options);
 
 }  // namespace shmif::bus

@@ -25,8 +25,8 @@ LinkKind link_kind(const PortSlot& s) {
   return static_cast<LinkKind>(link < kLinkKinds ? link : 0);
 }
 
-/// The last owner of a free slot. A new owner locks the slot before it writes its name there, so
-/// what was read while the slot was not locked is one owner's.
+/// The last owner of a free slot. A new owner locks the slot before it writes its name there. So
+/// everything that was read while the slot was not locked belongs to one owner.
 std::optional<FormerPort> former_port(const PortSlot& s, unsigned slot, int fd) {
   const std::uint64_t state = load_acquire(s.state);
   FormerPort p;
@@ -43,7 +43,7 @@ std::optional<FormerPort> former_port(const PortSlot& s, unsigned slot, int fd) 
   return p;
 }
 
-/// As PortInfo::unread_bytes, of a port that is up on a bus whose newest frame ends at `last`.
+/// PortInfo::unread_bytes of a port that is up, on a bus whose newest frame ends at `last`.
 std::uint64_t unread_bytes(const PortSlot& s, std::uint64_t last) {
   const std::uint64_t rung = load_acquire(s.rung_position);
   if (rung == kAsleep) return 0;  // what came since is for others
@@ -177,7 +177,7 @@ BusInfo NativeInspector::info() const {
     }
     PortInfo p = port_info(s, i, impl_->file.fd.get());
     if (p.up) p.unread_bytes = unread_bytes(s, b.last);
-    // A writer at work has a claim, too. A standing claim is of another acquisition than the
+    // A writer at work has a claim, too. A standing claim belongs to another acquisition than the
     // present one.
     const std::uint64_t owner = load_acquire(s.claim_owner);
     if (owner != 0 && owner != lock)

@@ -55,12 +55,12 @@ Error cannot_hold(pid_t pid, int number) {
   }
 }
 
-/// Whether `proc` numbers processes as this process does. After unshare(2) it may be that of the
+/// Whether `proc` numbers processes as this process does. After unshare(2) it may belong to the
 /// outer pid namespace.
 bool numbers_as_we_do(const std::string& proc) {
   std::array<char, 32> target{};
   const ssize_t length = ::readlink((proc + "/self").c_str(), target.data(), target.size());
-  if (length <= 0) return true;  // it says nothing, and then its other files are missing, too
+  if (length <= 0) return true;  // no such link: then its other files are missing, too
   pid_t pid = 0;
   const char* const end = target.data() + length;
   const auto [rest, error] = std::from_chars(target.data(), end, pid);
@@ -81,7 +81,7 @@ std::string short_file(const std::string& path) {
   return text;
 }
 
-/// Real and effective user are the caller's effective user.
+/// Whether the real and the effective user are both the effective user of the caller.
 bool is_of_calling_user(const std::string& status) {
   const auto ids = base::status_numbers(status, "Uid");
   return ids.size() == 4 && ids[0] == ::geteuid() && ids[1] == ::geteuid();
@@ -95,7 +95,7 @@ std::string_view take_word(std::string_view& line) {
   return word;
 }
 
-/// How the lines of one bus look.
+/// The text by which the lines of one bus are known.
 struct WantedMappings {
   std::string bus_file;     ///< device and inode, as /proc/PID/maps has them
   std::string plate_begin;  ///< of nameplates
@@ -122,7 +122,7 @@ void note_mapping(std::string_view line, const WantedMappings& wanted, SeenMappi
     return;
   }
   line.remove_prefix(std::min(line.find_first_not_of(' '), line.size()));
-  constexpr std::string_view kDeleted = " (deleted)";  // said of every memfd
+  constexpr std::string_view kDeleted = " (deleted)";  // the kernel adds it to every memfd
   if (!line.ends_with(kDeleted)) return;
   line.remove_suffix(kDeleted.size());
   if (line.starts_with(wanted.old_begin)) seen.has_old_plate = true;
@@ -148,7 +148,7 @@ Result<void> PortOwner::signal(int number) const {
   return reason(failed, process_text(pid_) + " belongs to another user");
 }
 
-/// What a process shows of this bus.
+/// What the mappings of a process show of this bus.
 struct PortOwners::Claimant {
   explicit Claimant(pid_t number) : pid(number) {}
 
@@ -157,7 +157,7 @@ struct PortOwners::Claimant {
   SeenMappings seen{};
   bool is_whole = false;  ///< all of its mappings were read
   bool is_ours = false;   ///< it belongs to the calling user
-  Result<void> looked{};  ///< why nothing is known
+  Result<void> looked{};  ///< why its mappings are not known
 };
 
 PortOwners::PortOwners(const BusInfo& bus, std::string proc)
@@ -170,8 +170,8 @@ PortOwners::~PortOwners() = default;
 
 /// Result: false, and errno, if reading failed.
 bool PortOwners::read_mappings(Claimant& it, int file) {
-  // The lines that matter are shorter. A process chooses the names of its files, and so how long
-  // its other lines are.
+  // The lines that matter are shorter. Other lines may be longer: a process chooses the names of
+  // its files.
   constexpr std::size_t kMaxLine = 512;
   const WantedMappings wanted{
       .bus_file = bus_.mapped_as,

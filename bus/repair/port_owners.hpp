@@ -3,7 +3,7 @@
 // (a signal, an entered namespace, a directory that its environment names) asks here.
 //
 // The pid in the port table is a claim: every writer of the bus can change it, the port may be
-// dead, the number may be another process's by now, and a process in another pid namespace wrote
+// dead, another process may have the number by now, and a process in another pid namespace wrote
 // the number that it has there. A claim is proven as follows:
 //
 // O1  The slot's byte is locked: the port is live (bus/file/liveness.hpp).
@@ -12,12 +12,12 @@
 // O4  The process has a nameplate for this very file, the slot and the name in it
 //     (bus/file/nameplate.hpp). A nameplate without a device, as older libraries put up, proves
 //     nothing: two tmpfs can have files with the same inode number.
-// O5  A process without any nameplate for this file has attached with a library that puts up none,
-//     or memfd_create failed there. It must be a process of the calling user other than pid 1, and
-//     have a page as in O3 for each live row that names it.
+// O5  A process without any nameplate for this file has attached with a library that makes
+//     no nameplates, or memfd_create failed there. It must be a process of the calling user other
+//     than pid 1, and have a page as in O3 for each live row that names it.
 //
-// O3 and O4 are what a writer of the bus cannot bring about in the process of somebody else. O5
-// lets a writer exchange only processes that one user has on the bus.
+// A writer of the bus cannot bring about O3 or O4 in somebody else's process. Under O5, a writer
+// can exchange only processes that one user has on the bus.
 
 #include <sys/types.h>
 
@@ -34,8 +34,8 @@
 
 namespace shmif::bus {
 
-/// The process that has a port. The pidfd holds it, so a later process with the same pid is never
-/// meant. Threads: one at a time. Blocks: never.
+/// The process that has a port. The pidfd holds it, so it is never a later process with the same
+/// pid. Threads: one at a time. Blocks: never.
 class PortOwner {
  public:
   PortOwner(pid_t pid, UniqueFd process) noexcept : pid_(pid), process_(std::move(process)) {}
@@ -62,7 +62,7 @@ class PortOwners {
   static constexpr std::size_t kMaxBytesInAll = std::size_t{32} << 20U;
   static constexpr std::chrono::seconds kMaxTime{2};
 
-  /// `bus` must live as long. `proc`: where the kernel's files about processes are.
+  /// `bus` must outlive this object. `proc`: where the kernel's files about processes are.
   explicit PortOwners(const BusInfo& bus, std::string proc = "/proc");
   PortOwners(const PortOwners&) = delete;
   PortOwners& operator=(const PortOwners&) = delete;

@@ -65,9 +65,9 @@ bool may_pad_from(const Ring& ring, const std::vector<Stretch>& claims, std::uin
 }
 
 /// Makes a chain of the runs: writes the pads between them, its end, `first` and `last`.
-/// `former_end`: where readers may wait that had read everything, with EMPTY of that place. If the
-/// newest frame is not kept, this is in the middle of the last pad. So a pad of its own begins
-/// there (I2): they would otherwise wait there for a whole lap.
+/// `former_end`: has EMPTY of that place, and readers that had read everything may wait there. If
+/// the newest frame is not kept, this is in the middle of the last pad. So a separate pad begins
+/// there (I2): otherwise these readers would wait there for a whole lap.
 void link_runs(const Ring& ring, const std::vector<Run>& kept,
                std::optional<std::uint64_t> former_end, std::uint64_t end,
                std::uint64_t number) noexcept {
@@ -114,8 +114,8 @@ std::optional<std::uint64_t> rebuild_chain(const Ring& ring, const std::vector<S
   return frames;
 }
 
-/// Clears claims that no correct writer makes. Their owners cannot mean them. A port that declares
-/// a claim just now writes another owner word, and keeps its claim. Result: how many.
+/// Clears claims that no correct writer makes: no owner can have meant them. A port that declares a
+/// claim just now writes another owner word, and keeps its claim. Result: how many.
 unsigned clear_impossible_claims(const Ring& ring) noexcept {
   unsigned cleared = 0;
   for (unsigned i = 0; i < kSlots; ++i) {
@@ -148,8 +148,8 @@ void show_possible_positions(const Ring& ring) noexcept {
   }
 }
 
-/// Whether a slot that is marked as free has a living owner: the slot was overwritten, or its owner
-/// attaches or detaches just now.
+/// Whether a slot that is marked as free has a living owner: either the slot was overwritten, or
+/// its owner attaches or detaches just now.
 bool a_live_slot_looks_free(const Ring& ring, int fd) noexcept {
   for (unsigned i = 0; i < kSlots; ++i) {
     if (state_of(load_acquire(ring.slot(i).state)) == SlotState::free && is_alive(fd, i))
@@ -201,7 +201,7 @@ Result<RepairReport> repair_bus(const Ring& ring, const BusHeader& fixed, int fd
   }
   if (!sound) show_possible_positions(ring);
   if (!sound || done.ring_rebuilt || a_claim_stands(ring)) begin_epoch(ring);
-  // Also on a bus that looks sound: the bits that say who sleeps may have been overwritten.
+  // Do this even if the bus looks sound: the bits of the sleepers may have been overwritten.
   wake_everybody(ring, fd);
   fetch_add(h.repairs, std::uint64_t{1});
   done.epoch = load_acquire(h.epoch);

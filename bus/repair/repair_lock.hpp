@@ -12,7 +12,7 @@ class RepairLock {
  public:
   explicit RepairLock(BusHeader& header) noexcept : header_(header) {
     std::uint64_t seen = 0;
-    do {  // L2: the count grows first, then the lock is taken from whoever has it
+    do {  // L2: the count grows first, then the lock is taken from its holder
       fetch_add(header_.takeovers, std::uint64_t{1});
       seen = load_acquire(header_.lock);
       mine_ = lock_word::next_held_by(seen, lock_word::kRepairSlot);
@@ -22,7 +22,8 @@ class RepairLock {
   RepairLock& operator=(const RepairLock&) = delete;
   ~RepairLock() { compare_and_swap(header_.lock, mine_, lock_word::freed(mine_)); }
 
-  /// Shows progress, so that nobody loses patience. Result: false if somebody took the lock over.
+  /// Shows progress, so that no waiter loses patience. Result: false if somebody took the lock
+  /// over.
   bool keep() noexcept {
     const std::uint64_t next = lock_word::next_held_by(mine_, lock_word::kRepairSlot);
     if (!compare_and_swap(header_.lock, mine_, next)) return false;

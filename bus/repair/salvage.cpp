@@ -157,8 +157,8 @@ void settle(const Ring& ring, std::vector<Run>& runs, std::uint64_t reference) {
   std::sort(runs.begin(), runs.end(), [](const Run& a, const Run& b) { return a.begin < b.begin; });
 }
 
-/// Where the chain ended if `last` does not tell: where a living port waits that has read
-/// everything. Its place has EMPTY of that place, and lies behind all frames.
+/// Where the chain ended if `last` does not tell: the place of a living port that has read
+/// everything and waits. EMPTY of that place is there, and all frames lie before it.
 std::optional<std::uint64_t> end_where_ports_wait(const Ring& ring, const Found& found) {
   const std::uint64_t newest = found.runs.empty() ? 0 : found.runs.back().end;
   std::optional<std::uint64_t> end;
@@ -191,8 +191,9 @@ bool agree(const Run& older, const Run& newer) noexcept {
   return newer.begin >= older.end && missing <= frames_in(newer.begin - older.end);
 }
 
-/// Drops single records whose number fits neither the one kept before it nor one of the two behind
-/// it (of which one may be overwritten): its number was overwritten, and the rest may be, too.
+/// Drops a single record if its number fits neither the record kept before it nor one of the two
+/// behind it (one of which may be overwritten): its number was overwritten, and the rest of it may
+/// be, too.
 void drop_loners(std::vector<Run>& runs) {
   std::vector<Run> kept;
   for (std::size_t i = 0; i < runs.size(); ++i) {
@@ -205,8 +206,8 @@ void drop_loners(std::vector<Run>& runs) {
   runs = std::move(kept);
 }
 
-/// From runs sorted by position: those of the newest lap that do not overlap and whose numbers
-/// grow.
+/// Selects from runs that are sorted by position: the runs of the newest lap that do not overlap,
+/// and whose numbers grow.
 std::vector<Run> newest_lap(const Ring& ring, const std::vector<Run>& runs) {
   std::vector<Run> kept;
   std::uint64_t oldest = 0;

@@ -17,17 +17,17 @@
 
 namespace shmif::bus {
 
-/// What a late writer may still write, as a place in the ring.
+/// A place in the ring that a late writer may still write to.
 struct Stretch {
   std::uint64_t begin, bytes;
   std::uint64_t commit;  // position of the word that commits the claim's batch
 };
 
-/// The stretches of every claim that stands.
+/// The stretches of all claims that stand.
 std::vector<Stretch> standing_claims(const Ring& ring);
 /// What dead writers had begun to write and may not have committed: it may be torn.
 std::vector<Stretch> unfinished_batches(const Ring& ring, int fd);
-/// The claim that overlaps [position, position + bytes) in the ring; nullptr if there is none.
+/// The claim that overlaps [position, position + bytes) in the ring; nullptr if no claim does.
 const Stretch* claim_in(const Ring& ring, const std::vector<Stretch>& claims,
                         std::uint64_t position, std::uint64_t bytes) noexcept;
 
@@ -41,7 +41,7 @@ struct Run {
   std::uint64_t next_number() const noexcept { return number + frames; }
 };
 
-/// A ring in more pieces than this loses the oldest of them.
+/// If a ring is in more pieces than this, the oldest pieces are lost.
 inline constexpr std::size_t kMaxRuns = std::size_t{1} << 18U;
 
 /// Reduces a run to the records that lie within [from, to); to no frames if somebody overwrote it.
