@@ -421,7 +421,7 @@ bool ForeignSocket::look(std::span<std::byte> into, const DescriptorWish& wish) 
 void ForeignSocket::close() noexcept {
   if (!socket_) return;
   if (!is_this_process(process_)) return socket_.reset();
-  (void)::shutdown(socket_.get(), SHUT_RDWR);  // nothing more can come
+  (void)::shutdown(socket_.get(), SHUT_RDWR);  // no more messages can come
   if (!leash_) {
     if (waiting_descriptors(socket_.get()) == 0U) return socket_.reset();
     place_ = children.take_place(user_, kEndPatience);

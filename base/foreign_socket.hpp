@@ -43,7 +43,7 @@ class ForeignSocket {
  public:
   enum class Status : std::uint8_t {
     data,
-    none,     ///< nothing has arrived
+    none,     ///< no message has arrived
     closed,   ///< the other side has closed the connection, or it failed
     refused,  ///< why() says why; the connection cannot be used any more
   };
@@ -64,7 +64,7 @@ class ForeignSocket {
 
   /// Receives what has arrived, as recv() with MSG_DONTWAIT does. Descriptors are added to
   /// `descriptors`; each is of a wished kind, so that no call with it waits for another program. A
-  /// Unix socket among them is a connected stream through which nothing can arrive any more.
+  /// Unix socket among them is a connected stream through which no data can arrive any more.
   Received receive(std::span<std::byte> into, const DescriptorWish& wish,
                    std::vector<UniqueFd>& descriptors);
   /// Why the last message was refused.

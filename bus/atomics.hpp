@@ -143,7 +143,7 @@ inline void cpu_relax() noexcept {
 // only checked bytes are used. In release builds they are memcpy, which measured 3 times the speed
 // of word-wise atomics at 1514 B.
 #ifdef SHMIF_TSAN
-/// Copies one item of type `Unit`, relaxed. This is no data race, and on x86, where these builds
+/// Copies one item of type `Unit`, relaxed. This is not a data race, and on x86, where these builds
 /// run, loads and stores keep their order. (With release and acquire for every item a test took
 /// minutes.)
 template <class Unit>

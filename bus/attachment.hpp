@@ -21,7 +21,7 @@ namespace shmif::bus {
 /// On a bus that pauses, what a sender does before it would overrun a port that senders wait for.
 enum class WhenFull : std::uint8_t {
   wait,     ///< waits until there is room, or the patience is over
-  give_up,  ///< takes fewer frames, perhaps none
+  give_up,  ///< takes fewer frames, or no frame at all
 };
 
 /// What does not change while a port is attached.

@@ -26,7 +26,7 @@ const char* to_string(Flow flow) noexcept;
 /// The format of a bus file.
 enum class BusFormat : std::uint8_t {
   shmif,   ///< our own
-  netbsd,  ///< that of NetBSD's rump kernels, version 3: docs/netbsd.md
+  netbsd,  ///< the format of NetBSD's rump kernels, version 3: docs/netbsd.md
 };
 /// "shmif" or "netbsd".
 const char* to_string(BusFormat format) noexcept;

@@ -64,7 +64,7 @@ struct alignas(kLineBytes) BusHeader {
   std::uint64_t last;             //  144 (A) position past the newest; may lag behind the chain
   std::uint64_t longest_hold_ns;  //  152 (A) the longest that a waiter saw one holder keep the lock
   alignas(kLineBytes) std::uint64_t first;  //  192 (A) position of the oldest record
-  /// Ports that sleep, one bit per slot: the sleeper sets it, and whoever rings clears it.
+  /// Ports that sleep, one bit per slot: the sleeper sets it, and a writer that rings clears it.
   alignas(kLineBytes) std::uint64_t sleepers[kBitmapWords];  //  256 (A)
   /// Sleepers that do not check the ring every 50 ms.
   std::uint64_t deep_sleepers[kBitmapWords];  //  288 (A)
@@ -79,7 +79,7 @@ struct alignas(kLineBytes) BusHeader {
   std::uint64_t repairs;           //  368 (A)
   std::uint64_t claims_freed;      //  376 (A) claims of dead writers that others took back
 
-  alignas(kLineBytes) std::uint32_t doorbell;  //  384 (D) its value means nothing; writing it wakes
+  alignas(kLineBytes) std::uint32_t doorbell;  //  384 (D) its value is not used; writing it wakes
   std::uint32_t reserved2[15];                 //  388
   std::byte reserved3[4096 - 448];             //  448
 };
@@ -122,7 +122,7 @@ struct alignas(kLineBytes) PortSlot {
 
   // Line 1: the claim. `claim_owner` is the lock word of the acquisition that the claim belongs to;
   // 0: no claim.
-  alignas(kLineBytes) std::uint64_t claim_owner;  //  64 (O) 0: none; cleared by owner or reaper
+  alignas(kLineBytes) std::uint64_t claim_owner;  //  64 (O) 0: no claim; owner or reaper clears it
   std::uint64_t claim_commit;  //  72 (O) position of the word that commits the batch
   std::uint64_t claim_begin;   //  80 (O) [begin, end) is what the owner may write
   std::uint64_t claim_end;     //  88 (O)

@@ -50,7 +50,7 @@ struct OpenFile {
 };
 
 /// Opens a file that may be a bus, for reading or writing. It must be a regular file; a symbolic
-/// link is never followed. Reads nothing from the file, and `header` is empty. `status` receives
+/// link is never followed. Does not read the file, and `header` is empty. `status` receives
 /// the status of the file.
 Result<OpenFile> open_unchecked(const std::string& path, bool writable, struct stat& status);
 

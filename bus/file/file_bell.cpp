@@ -20,7 +20,7 @@ void set_off_watches(int fd, const FileId& file, std::uint64_t offset,
     return;
   }
   // In a sandbox that may not write files, pwrite would end the process. Setting the file's present
-  // size also triggers the watches, and nothing grows.
+  // size also triggers the watches, and the file does not grow.
   const base::SignalGuard guard(SIGXFSZ);
   static_cast<void>(ftruncate(fd, status.st_size) == 0);
 }

@@ -15,7 +15,7 @@ struct FileId {
   static FileId of(const struct stat& status) noexcept {
     return {static_cast<std::uint64_t>(status.st_dev), static_cast<std::uint64_t>(status.st_ino)};
   }
-  /// Of an open file; no file if `fd` is not open.
+  /// The id of an open file; its inode is 0 if `fd` is not open.
   static FileId of(int fd) noexcept {
     struct stat status{};
     return fd >= 0 && fstat(fd, &status) == 0 ? of(status) : FileId{};

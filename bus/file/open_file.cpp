@@ -1,8 +1,8 @@
 // Opening a bus file.
 //
-// Whoever may write to a directory can make a path name another file at any moment. So the path is
-// opened once, with O_PATH, only to hold the file. Everything that is checked, opened for reading
-// or writing, and mapped is the file behind that descriptor.
+// A user who may write to a directory can make a path name another file at any moment. So the path
+// is opened once, with O_PATH, only to hold the file. Everything that is checked, opened for
+// reading or writing, and mapped is the file behind that descriptor.
 
 #include <fcntl.h>
 #include <sys/stat.h>

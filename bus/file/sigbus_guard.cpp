@@ -21,7 +21,7 @@ struct GuardedRange::Entry {
   std::atomic<std::size_t> bytes{0};
   std::atomic<bool> used{false};
   std::atomic<bool> lost{false};
-  /// Of the process that has the mapping. In its children, something else may be at that address.
+  /// The process that has the mapping. In its children, another mapping may be at that address.
   std::atomic<std::uint64_t> token{0};
 };
 

@@ -27,16 +27,16 @@
 // Until then the sender ignores the flag, since a peer may set it again and again. (So the sender
 // does not wait for a new port in the same slot either.) A sender waits for a port for at most
 // `patience` in ten times that, unless the port has read a good part of the ring meanwhile. So a
-// port that reads nothing costs each sender at most a tenth of its time. A port that is slow but
+// port that does not read costs each sender at most a tenth of its time. A port that is slow but
 // reads sets the pace, even if other senders take the room that it makes.
 //
 // W4  All times are the sender's own: no process's clock decides anything in another process. If a
-//     peer writes wrong values into its slot, it may lose frames, and it costs others at most the
-//     time of W3. If a port says how far it has read inside of a record, senders believe it up to
-//     the length of the longest shared record.
+// peer writes wrong values into its slot, it may lose frames, and it costs others at most the time
+// of W3. If a port says how far it has read inside of a record, senders believe it up to the length
+// of the longest shared record.
 //
 // A sender that waits looks again and again, first spinning, then sleeping for moments. So no
-// reader has to ring a bell for each batch, and nothing must be tidied up when a process dies.
+// reader has to ring a bell for each batch, and a process that dies leaves no work to others.
 // Between two looks the sender holds no mutex, so other threads of its port can send, and can end
 // the wait.
 

@@ -11,12 +11,12 @@
 // L3  A waiter takes over from a dead holder at once (it asks after each cooldown), and from a
 // living one after it has seen the same value for kPatience by its own clock.
 //
-// L4  Nothing else depends on who holds the lock: see I3 to I5 in bus/ring/ring.hpp.
+// L4  No other rule depends on who holds the lock: see I3 to I5 in bus/ring/ring.hpp.
 //
 // L5  A waiter that did not get the lock for kUnlucky writes its wish to be next. Others then leave
-//     a free lock to it until it has had its turn, but for a few cooldowns at most; then they
-//     delete the wish. So a sender that leaves no gap between its batches does not starve the
-//     others, and a wish whose owner died or sleeps delays the others only once.
+// a free lock to it until it has had its turn, but for a few cooldowns at most; then they delete
+// the wish. So a sender that leaves no gap between its batches does not starve the others, and a
+// wish whose owner died or sleeps delays the others only once.
 // owner died or sleeps holds up the others only once.
 
 #include <chrono>

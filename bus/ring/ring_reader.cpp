@@ -417,8 +417,8 @@ RingReader::Took RingReader::take_with_offload(const Origin& from, std::uint64_t
   const std::span<std::byte> room = into.room();
   const std::size_t take = std::min<std::size_t>(room.size(), bytes);
   copy_from_shared(room.data(), frame, take);
-  // The check reads the copy, which nobody changes any more. A super-frame that is cut to at most
-  // the size of a frame is passed on unchecked, since its headers may be incomplete.
+  // The check reads the copy, which no other process can change. A super-frame that is cut to at
+  // most the size of a frame is passed on unchecked, since its headers may be incomplete.
   if (super_frame && (take == bytes || take > ring_.max_frame()) &&
       !is_deliverable(room.first(take), offload, ring_.max_frame())) [[unlikely]] {
     entry.how = Passed::refused;
@@ -500,7 +500,7 @@ void RingReader::pass_over(std::uint64_t position, std::uint64_t number,
                            ReadTally& tally) noexcept {
   if (lent_frames_ != 0) return;  // release() finds out
   if (load_acquire(ring_.header().first) <= place_.position)
-    return;  // nothing was lapped: read() sees each frame
+    return;  // no frame was lapped: read() sees each one
   if (position <= place_.position || number <= place_.number) return;
   if (position > load_acquire(ring_.header().first)) return;  // overwritten; read() sees the rest
   // The numbers come from shared memory: accept no more frames than fit between the positions.

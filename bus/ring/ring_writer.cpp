@@ -67,7 +67,7 @@ bool RingWriter::find_end(std::uint64_t& end) noexcept {
       if (step == 0) break;
       p += step;
     }
-    if (load_acquire(h.last) == start) return false;  // nobody moved on: the chain is broken
+    if (load_acquire(h.last) == start) return false;  // no writer moved on: the chain is broken
   }
   return false;
 }
@@ -87,7 +87,7 @@ AppendStatus RingWriter::append(std::uint64_t lock, std::span<const FrameView> f
   const bool placed = place(chain_end, bytes + kTailBytes, claim.begin);
   met_claims_ = claim.begin != chain_end;
   if (!placed) {
-    // Without the lock, the claims were read at different moments and say nothing.
+    // Without the lock, the claims were read at different moments, and do not count.
     return load_seq_cst(h.lock) == lock ? AppendStatus::no_room : AppendStatus::lost_lock;
   }
   claim.end = claim.begin + bytes + kTailBytes;
