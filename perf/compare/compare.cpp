@@ -159,8 +159,8 @@ std::optional<Difference> tested(const std::pair<Samples, Samples>& values, cons
                           : difference_of_series(values.first, values.second, confidence);
 }
 
-/// The logarithms of all values; empty if one has none, or if the means differ by less than
-/// kLargeFactor.
+/// The logarithms of all values; empty if a value is not positive, or if the means differ by less
+/// than kLargeFactor.
 std::optional<std::pair<Samples, Samples>> large_factors(
     const std::pair<Samples, Samples>& values) {
   const double before = estimate(values.first)->mean;

@@ -10,7 +10,7 @@
 // of 12 us or 29 ms varies by factors. If too few values are independent of each other for a test,
 // the figure differs if even the nearest values of both runs do, by more than the threshold.
 // Differences between runs that do not appear within a run show only in repetitions.
-// Percentiles beyond p99 and the maximum depend on a few frames. They are shown but decide nothing.
+// Percentiles beyond p99 and the maximum depend on a few frames. They are shown but do not decide.
 
 #include <optional>
 #include <string>

@@ -47,7 +47,7 @@ std::string change_text(const ComparedFigure& f) {
   return text.data();
 }
 
-/// The uncertainty of a large factor is not that of a difference, and is told by p alone.
+/// "-" for a large factor: its uncertainty is not that of a difference, and only p shows it.
 std::string half_width_text(const ComparedFigure& f) {
   if (f.factor && *f.factor >= kLargeFactor) return "-";
   return format_share(f.half_width_share);

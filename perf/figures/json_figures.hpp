@@ -1,5 +1,5 @@
 #pragma once
-// Values of JSON that may be missing: null, and beside it the reason.
+// Values of JSON that may be missing: then the value is null, and another key has the reason.
 
 #include <cstdint>
 #include <nlohmann/json_fwd.hpp>

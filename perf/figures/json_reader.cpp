@@ -126,7 +126,7 @@ class Builder : public nlohmann::json_sax<Tree> {
     return true;
   }
 
-  /// What a value costs at the place where it goes.
+  /// The memory that the place of the next value takes.
   std::size_t cost_of_place() const {
     if (open_.empty()) return 0;
     return open_.back().is_object ? kMember + heap_of(open_.back().key) : kItem;
@@ -164,7 +164,7 @@ class Builder : public nlohmann::json_sax<Tree> {
   }
 
   const JsonLimits& limits_;
-  std::size_t memory_;  ///< that is left
+  std::size_t memory_;  ///< the memory that may still be used
   std::size_t values_ = 0;
   std::vector<Open> open_;
   std::deque<Tree> pending_;  ///< the items of all open lists

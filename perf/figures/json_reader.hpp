@@ -4,7 +4,7 @@
 // The sender chooses the text, so the cost must follow from its length alone. Time is linear in the
 // length, apart from the logarithm of the number of keys in one object. Memory is at most
 // kMaxJsonMemory times the length, plus kFreeJsonMemory: a text that would need more is refused
-// while it is read. A program that may be interrupted meanwhile says so with `stop`.
+// while it is read. With `stop`, the caller can end the reading early.
 
 #include <cstddef>
 #include <functional>

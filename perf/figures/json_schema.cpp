@@ -75,14 +75,14 @@ struct Member {
 struct Rule {
   unsigned types = kAny;
   std::vector<Member> members;   ///< by name
-  const Rule* others = nullptr;  ///< of members that `members` does not name; null: anything
+  const Rule* others = nullptr;  ///< rule for members that `members` does not name; null: anything
   bool allows_others = true;
   const Rule* items = nullptr;
   std::optional<double> min, max;
   std::size_t min_items = 0;
   std::size_t max_items = ~std::size_t{0};
   std::vector<Tree> values;         ///< empty: any
-  std::vector<const Rule*> either;  ///< exactly one of them; empty: there is no such choice
+  std::vector<const Rule*> either;  ///< exactly one of these must match; empty: no choice
 };
 
 /// Makes the rules of a schema. Each definition becomes one rule, which others point to.
@@ -172,7 +172,7 @@ class Compiler {
 
 /// The first difference that was found.
 struct Complaint {
-  std::string why;                 ///< empty: none
+  std::string why;                 ///< empty: no difference
   std::vector<std::string> where;  ///< from the inside out
   explicit operator bool() const noexcept { return !why.empty(); }
 };
@@ -186,7 +186,7 @@ Complaint check_at(const Rule* rule, const Tree& json, const std::string& where)
   return complaint;
 }
 
-/// Both are in the order of their names.
+/// The members of the rule and of `json` are both in the order of their names.
 Complaint check_members(const Rule& rule, const Tree& json) {
   auto known = rule.members.begin();
   const auto missing_before = [&](const std::string* name) {

@@ -24,10 +24,10 @@ std::string formatted(const char* format, Values... values) {
   return {text.data(), static_cast<std::size_t>(std::clamp<int>(length, 0, kRoom - 1))};
 }
 
-/// A double has each whole number up to here.
+/// A double can hold every whole number up to this one.
 constexpr double kLargestWhole = 9007199254740992.0;
 
-/// With a comma after each three digits.
+/// A number with commas between groups of three digits.
 std::string grouped(double value) {
   if (value != std::floor(value)) return formatted("%.3f", value);
   std::string digits = formatted("%.0f", value);
@@ -36,7 +36,7 @@ std::string grouped(double value) {
   return digits;
 }
 
-/// How much of the time it counted; empty: all the time.
+/// The share of the time in which the event counted; empty if it counted all the time.
 std::string share_of_time(const StatEvent& event) {
   if (!event.scaled || event.enabled_ns.value_or(0) == 0) return "";
   constexpr double kPercent = 100;
@@ -50,7 +50,7 @@ std::string rate_of(const StatEvent& event, double elapsed_s) {
   return rate < 100 ? formatted("%.2f/s", rate) : grouped(std::round(rate)) + "/s";
 }
 
-/// Whole numbers without a point, as long as a double has all of them.
+/// Writes a whole number without a point if a double holds it exactly.
 Json stat_number(double value) {
   if (value == std::floor(value) && std::fabs(value) <= kLargestWhole) {
     return static_cast<std::int64_t>(value);

@@ -1,5 +1,5 @@
 #pragma once
-// What was counted and sampled, as text and as JSON.
+// The results of `shmifperf stat`, as text and as JSON.
 
 #include <string>
 #include <vector>
@@ -8,8 +8,8 @@
 
 namespace shmif::perf {
 
-/// A table of the events, then what follows from them, then why others could not be counted.
-/// `width`: as for Table::text().
+/// A table of the events, then the figures derived from them, then the events that could not be
+/// counted, with the reasons. `width`: as for Table::text().
 std::string stat_text(const StatResult& result, std::size_t width = 0);
 /// `events[]` of {name, value, unit, scaled, enabled_ns, running_ns, source, reason}, `derived[]`,
 /// `sets[]`, `elapsed_s`, `clock_ns`, `one_instant` and `partial`, and `cpus[]` if CPUs were

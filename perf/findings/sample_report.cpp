@@ -12,7 +12,7 @@
 namespace shmif::perf {
 namespace {
 
-/// Names of templates can be as long as a page.
+/// Longer names are cut off: those of templates can be as long as a page.
 constexpr std::size_t kLongestName = 60;
 
 std::string percent(double share) {
@@ -22,7 +22,7 @@ std::string percent(double share) {
   return text.data();
 }
 
-/// Why the number of lost samples may be too small; empty: it is right.
+/// Why the number of lost samples may be too small; empty if it is right.
 std::string why_least(const SampleReport& report) {
   if (!report.lost_is_least) return {};
   return "more samples than " + std::to_string(report.lost_samples) +

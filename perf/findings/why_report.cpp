@@ -13,20 +13,20 @@
 namespace shmif::perf {
 namespace {
 
-/// "rx", and the thread where the job has several.
+/// "rx 4711", the job and thread number; with the thread's name if that differs: "rx send 4712".
 std::string label_of(const TaskSummary& task) {
   std::string label = task.job;
   if (task.name != task.job) label += ' ' + task.name;
   return printable(label) + ' ' + std::to_string(task.thread);
 }
 
-/// For how long a thread ran, wanted to, or was stopped.
+/// For how long a thread ran, waited for a CPU, or was stopped.
 double busy_seconds(const TaskSummary& task) {
   return (task.running + task.waiting.value_or(0) + task.stopped) * task.seconds;
 }
 
-/// The busiest threads, in the order of `tasks`: those that have nearly all of the busy time, but
-/// not very many and not very few.
+/// The busiest threads, in the order of `tasks`: as many as have 99 % of the busy time together,
+/// but at least 5 (if there are so many) and at most 20.
 std::vector<const TaskSummary*> busiest_of(std::span<const TaskSummary> tasks) {
   constexpr std::size_t kMax = 20, kFew = 5;
   constexpr double kNearlyAll = 0.99;
@@ -50,7 +50,8 @@ std::vector<const TaskSummary*> busiest_of(std::span<const TaskSummary> tasks) {
   return busiest;
 }
 
-/// "and 37 threads that had 0.4 % of the time in which threads ran, waited or were stopped: --json"
+/// "and 37 more threads, with 0.4 % of the time in which threads ran, waited or were stopped:
+/// --json"
 std::string others_line(std::span<const TaskSummary> tasks,
                         std::span<const TaskSummary* const> shown) {
   double all = 0, sum = 0;
@@ -61,12 +62,12 @@ std::string others_line(std::span<const TaskSummary> tasks,
          format_share(others) + " of the time in which threads ran, waited or were stopped: --json";
 }
 
-/// A share of the time that a thread was seen; empty: it was not seen for a whole interval.
+/// A share of the time in which a thread was seen; empty if it was seen for less than an interval.
 std::optional<double> seen(const TaskSummary& task, double share) {
   return task.seconds > 0 ? std::optional(share) : std::nullopt;
 }
 
-/// Why a source could not be read, or what its lack means otherwise.
+/// Why a source could not be read; `otherwise` if the result has no reason.
 std::string reason_for(const WhyResult& result, const std::string& source,
                        const std::string& otherwise) {
   const auto at = std::ranges::find(result.missing, source, &MissingSource::source);
@@ -105,7 +106,7 @@ std::string machine_line(const MachineSummary& machine) {
 }
 
 std::string bus_line(const BusSummary& bus) {
-  // Why is among what was not seen.
+  // The reason is in the list of what was not seen.
   const std::string until =
       bus.trouble.empty() ? "" : ", until " + format_seconds(bus.known_until_s);
   return "bus " + printable(bus.bus) + until + ": " + format_counted(bus.lock_sleeps, "sleep") +
@@ -114,7 +115,7 @@ std::string bus_line(const BusSummary& bus) {
          format_counted(bus.stalls, "stall") + ", " + format_counted(bus.overruns, "overrun");
 }
 
-/// For a watch that found no cause: what the busiest thread did.
+/// What the busiest thread did, for a watch that found no cause.
 std::string quiet_line(const WhyResult& result) {
   if (result.tasks.empty()) {
     return result.tasks_missed ? "nothing was seen: the files of the threads could not be read"

@@ -13,9 +13,9 @@ namespace shmif::perf {
 std::string why_text(const WhyResult& result, std::size_t width = 0);
 /// `causes[]`, `tasks[]`, `machine`, `buses[]`, `missing[]`; indented, with a final newline.
 std::string why_json(const WhyResult& result);
-/// `causes[]` alone.
+/// Only `causes[]`.
 nlohmann::ordered_json causes_json(std::span<const Cause> causes);
-/// `missing[]` alone.
+/// Only `missing[]`.
 nlohmann::ordered_json missing_json(std::span<const MissingSource> missing);
 
 }  // namespace shmif::perf

@@ -46,7 +46,7 @@ bool fill(std::string& page, std::string_view mark, const std::string& text) {
   return true;
 }
 
-/// The page with a result, or several, in it: as JSON, and as text. `of`: for messages.
+/// The page with one result or several, as JSON and as text. `of` names them in messages.
 Result<std::string> page_with(const std::string& of, const std::string& json,
                               const std::string& text) {
   std::string page;

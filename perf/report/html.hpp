@@ -16,14 +16,14 @@ namespace shmif::perf {
 /// built without the page.
 Result<std::string> to_html(const Report& report);
 
-/// As many results as a page has colours for.
+/// The most results on a page: it has so many colours.
 inline constexpr std::size_t kMaxOverlaid = 8;
 /// One page of several results: their figures side by side, and their curves over each other. It
 /// names each by its file, or by its path if files of several folders have the same name. Errors:
 /// as above, and bad_argument for more than kMaxOverlaid.
 Result<std::string> to_html(const std::vector<Report>& reports);
 
-/// How that page names the results, in their order.
+/// The names of the results on that page, in their order.
 std::vector<std::string> names_on_page(const std::vector<Report>& reports);
 
 /// The page in pieces, made at build time (perf/report/web). @RESULT@ marks the place for the JSON,

@@ -74,7 +74,7 @@ Json frame_bytes(std::uint32_t bytes) {
   return bytes == 0 ? Json(nullptr) : Json(bytes);
 }
 
-/// Which trial the jobs of a search are of.
+/// The trial to which the jobs of a search belong.
 Json shown_trial_json(const SearchResult& search) {
   if (!search.shown) return nullptr;
   const auto& number = search.shown->number;
@@ -149,7 +149,7 @@ Json machine_json(const MachineResult& m) {
   return json;
 }
 
-/// `causes`, or why they are not known; `why` tells how they were found.
+/// Adds `causes`, or the reason why they are not known, and `why`, which tells how they were found.
 void put_causes(Json& json, const RunCauses& causes) {
   const bool known = causes.why_unknown.empty();
   put_or_reason(json, "causes", known ? causes_json(causes.causes) : Json(nullptr),

@@ -12,12 +12,12 @@ using Json = OrderedJson;
 
 namespace {
 
-/// Two digits: a map has thousands of them.
+/// The shares with two digits, because a map has thousands of them.
 Json shares_json(const std::vector<double>& shares) {
   constexpr double kDigits = 100;
   Json list = Json::array();
   for (const double share : shares) {
-    // A rare use is not none.
+    // A rare use must not look like no use.
     const double least = share > 0 ? 1 / kDigits : 0;
     list.push_back(std::max(std::round(share * kDigits) / kDigits, least));
   }

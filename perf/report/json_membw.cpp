@@ -15,7 +15,7 @@ namespace {
 
 constexpr double kNanosecondsInSecond = 1e9;
 
-/// Frames that the curves of all jobs have between two times of the run.
+/// The frames in the curves of all jobs between two times of the run.
 struct Frames {
   double sent = 0, received = 0;
 };
@@ -33,7 +33,7 @@ Frames frames_within(const RunResult& result, double begin, double end) {
   return frames;
 }
 
-/// Bytes of a source for each frame that arrived in its windows; if no job receives, for each that
+/// The bytes of a source per frame that arrived in its windows; if no job receives, per frame that
 /// was sent.
 Json bytes_per_frame(const RunResult& result, std::size_t source) {
   const MemoryOfRun& memory = *result.membw;
@@ -74,7 +74,7 @@ Json json_of_window(const MembwSample& sample, const MemoryOfRun& memory) {
 
 }  // namespace
 
-/// As membw_json(), but with times from the start of the run, and bytes for each frame.
+/// As membw_json(), but with times since the start of the run, and with bytes per frame.
 Json memory_json(const RunResult& result) {
   if (!result.membw) return nullptr;
   const MemoryOfRun& memory = *result.membw;

@@ -9,7 +9,7 @@ namespace shmif::perf {
 
 namespace {
 
-/// "12 lost (0.0200 %), 3 duplicate"; empty if there is nothing to report.
+/// "12 lost (0.0200 %), 3 duplicate"; empty if all frames arrived as they should.
 std::string bad_fates(const FlowResult& flow) {
   std::string out;
   const auto add = [&](std::uint64_t n, const char* word, const std::string& more = {}) {

@@ -45,7 +45,8 @@ std::uint64_t lost_frames(const ReportJson& report) {
   return lost;
 }
 
-/// Frames that the queue of a fault dropped are named for themselves: nobody asked for their loss.
+/// Names frames that the queue of a fault dropped separately, because the user did not ask for this
+/// loss.
 std::string blame_for(const ReportJson& report, std::uint64_t lost) {
   const auto sum_of_links = [&report](std::initializer_list<const char*> keys) {
     std::uint64_t sum = 0;
@@ -89,7 +90,7 @@ std::size_t failed_servers(const nlohmann::json& result) {
   const auto failed = [&](const ReportJson& host) {
     if (host.at("passed").get<bool>()) return false;
     if (!stopped || !host.at("failures").empty()) return true;
-    if (host.at("time").is_null()) return false;  // it ran nothing
+    if (host.at("time").is_null()) return false;  // it ran no jobs
     const std::string prefix = name_in(host, "hostname") + ": ";
     return std::ranges::any_of(failures, [&](const ReportJson& failure) {
       return failure.get<std::string>().starts_with(prefix);
@@ -164,7 +165,7 @@ std::string command_text(const ReportJson& command) {
   return out;
 }
 
-/// ", 57 frames lost by the requested faults": so that "passed" does not suggest that all frames
+/// ", 57 frames lost by the requested faults". Without it, "passed" would suggest that all frames
 /// arrived.
 std::string losses_text(const ReportJson& report) {
   const std::uint64_t lost = lost_frames(report);

@@ -27,8 +27,8 @@ std::string to_summary(const Report& report, std::size_t width = 0,
 /// the number of the rest.
 std::string to_verdict(const Report& report, std::size_t width = 0);
 
-/// How many servers of a combined result failed. A server that was stopped did not, if nothing had
-/// failed there. `result` needs only `hosts`, `failures` and `stopped_by_signal`.
+/// How many servers of a combined result failed. A server that was only stopped, without a failure
+/// there, does not count. `result` needs only `hosts`, `failures` and `stopped_by_signal`.
 std::size_t failed_servers(const nlohmann::json& result);
 
 /// The version of the lines of to_terse(), which is their first field. Fields are only added, at

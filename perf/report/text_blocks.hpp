@@ -21,44 +21,45 @@ std::vector<Unit> units_of(const ReportJson& report);
 /// Whether the job asked for only the sums of its group.
 bool is_left_to_its_group(const Unit& unit);
 
-/// The frames that a unit was sent, and those of them that it lost. Empty: nothing counted them.
+/// How many frames were sent to a unit, and how many of them were lost; empty if no job counted
+/// them.
 struct Lost {
   std::optional<std::uint64_t> sent{}, frames{};
   std::optional<double> share{};
 };
-/// The requests of each job that sent some, by its name, at whatever receivers.
+/// For each job that sent requests, by its name: its requests, summed over all receivers.
 using Requests = std::map<std::string, Lost>;
 Requests requests_of(const ReportJson& report);
-/// The frames of a unit that `receivers` of it lost. Of a job that sent requests, `sent` are these,
-/// and `frames` are lost requests and replies: each is one answer fewer.
+/// The frames of a unit that its `receivers` lost. For a job that sent requests, `sent` counts the
+/// requests, and `frames` the lost requests and replies: each of them is one missing answer.
 Lost lost_of(const Unit& unit, const std::vector<const ReportJson*>& receivers,
              const Requests& requests);
 
-/// "stopped by SIGINT"; empty: no signal came.
+/// "stopped by SIGINT"; empty if no signal came.
 std::string stopped_text(const ReportJson& report);
 /// "passed", "FAILED", or stopped_text() of a run that was stopped and did not fail.
 std::string verdict_of(const ReportJson& report);
 /// The frames that the jobs lost.
 std::uint64_t lost_frames(const ReportJson& report);
-/// Which of `lost` frames were lost by requested faults, or by the full queue of one:
-/// " by the requested faults"; empty: none.
+/// Which of `lost` frames were lost by requested faults, or by the full queue of such a fault:
+/// " by the requested faults"; empty if faults did not lose any.
 std::string blame_for(const ReportJson& report, std::uint64_t lost);
 
 /// `width` in all functions: the number of columns for a table; 0: as many as needed.
 std::string unit_text(const Unit& unit, std::size_t width);
-/// The events that were counted for the jobs of a unit; empty if there are none.
+/// The events that were counted for the jobs of a unit; empty if no event was.
 std::string counters_text(const Unit& unit, std::size_t width);
 std::string group_text(const ReportJson& group, std::size_t width);
 /// A line for each unit, for runs with so many jobs that blocks would hide the important figures.
 std::string jobs_text(const std::vector<Unit>& units, const Requests& requests, std::size_t width);
 
-/// Jobs that differ only in their engine, one below the other; empty if there are none. `all` is
-/// set to whether there are no other jobs.
+/// A table of jobs that differ only in their engine; empty if there are no such jobs. `all` is set
+/// to whether the table has all jobs.
 std::string engines_text(const ReportJson& report, bool& all, std::size_t width);
 /// A table per kind of search, with a line for each frame size (RFC 2544, section 26.1), for at
 /// most `max` searches.
 std::string searches_text(const ReportJson& report, std::size_t width, std::size_t max = SIZE_MAX);
-/// Which trial of each search the figures of its job are of.
+/// For each search, which trial the figures of its job come from.
 std::string shown_trials_text(const ReportJson& report, std::size_t width);
 /// Which parts of their bus the jobs used; empty if it was not asked for.
 std::string heat_text(const ReportJson& report, std::size_t width);
@@ -70,12 +71,12 @@ std::string repeats_text(const ReportJson& report, std::size_t width);
 std::string links_text(const ReportJson& report, std::size_t width);
 /// What held the jobs back; empty if the file is of a version that did not tell.
 std::string causes_text(const ReportJson& report, std::size_t width);
-/// The same without how that was found out, and with at most `max` causes.
+/// The same with at most `max` causes, and without the line about how they were found.
 std::string main_causes_text(const ReportJson& report, std::size_t width, std::size_t max);
 /// How many rows the tables of the summary have.
 inline constexpr std::size_t kMaxSummaryRows = 8;
 /// The table of jobs: a line for each job with its peers, or for a group that reports for its jobs.
-/// If there are too many, it has those that failed or lost most; empty if there are none.
+/// If there are too many rows, it keeps those that failed or lost most. Empty without rows.
 std::string summary_rows_text(const ReportJson& report, std::size_t width);
 /// "  ... and 3 more jobs", if there are more than `max`.
 std::string rest_of(std::size_t all, std::size_t max, const std::string& thing);

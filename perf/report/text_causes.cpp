@@ -30,11 +30,11 @@ std::string how_text(const ReportJson& report) {
   return text + ')';
 }
 
-/// At most `max` causes. `whole`: says how they were found out, and where the others are.
+/// At most `max` causes. `whole`: adds how they were found, and where to find the others.
 std::string some_causes_text(const ReportJson& report, std::size_t width, std::size_t max,
                              bool whole) {
   const auto causes = report.find("causes");
-  if (causes == report.end()) return "";  // of an earlier version
+  if (causes == report.end()) return "";  // a file of an earlier version
   if (causes->is_null()) {
     return wrapped("what held the jobs back is not known: " + words(report, "causes_reason"), width,
                    2);

@@ -14,7 +14,7 @@ namespace shmif::perf {
 
 namespace {
 
-/// "0.0123", "1.54", "1,234": how often something happened for each frame.
+/// "0.0123", "1.54", "1,234": how often an event happened per frame.
 std::string few_digits(std::optional<double> value) {
   if (!value) return "-";
   constexpr double kWhole = 1000;
@@ -42,7 +42,7 @@ std::string counted_share(const ReportJson& counter) {
 
 void add_counters(Table& table, std::string& notes, const std::string& before,
                   const ReportJson& job, std::size_t width) {
-  const auto found = job.find("counters");  // only of jobs that were asked for some
+  const auto found = job.find("counters");  // missing if the job did not ask for events
   if (found == job.end()) return;
   for (const ReportJson& each : *found) {
     const std::string name = before + words(each, "name");
@@ -53,7 +53,7 @@ void add_counters(Table& table, std::string& notes, const std::string& before,
       notes += wrapped("  " + name + ": " + words(each, "reason"), width, 4);
       continue;
     }
-    // Where the kernel permitted no more, the source says so.
+    // If the kernel permitted user space only, the source says so.
     const std::string source = words(each, "source");
     const std::size_t part = source.find("in user space only, as ");
     if (part != std::string::npos) {

@@ -225,8 +225,8 @@ std::string counts_table(const Unit& unit, std::size_t width) {
     const std::string agree = c.at("agree").is_null() ? "-" : c.at("agree") == true ? "yes" : "NO";
     const bool receives = !job.at("rx").is_null();
     if (!job.at("tx").is_null()) {
-      // On a bus, the port of a job that does not read loses all frames of others, so its count
-      // means nothing.
+      // On a bus, the port of a job that does not read loses all frames of others, so its count is
+      // meaningless.
       const auto dropped = receives ? std::nullopt : count(c, "wire_dropped_frames");
       table.add({label(unit, job, "sent"), format_count(count(c, "generator_tx_frames")),
                  format_count(count(c, "wire_tx_frames")), "-", "-", "-", format_count(dropped),

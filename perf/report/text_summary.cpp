@@ -31,7 +31,7 @@ struct Loss {
   std::optional<std::uint64_t> sent;  ///< empty: no job counted losses
 };
 
-/// Of round trips, `sent` are the requests: a lost request or reply is one answer fewer.
+/// For round trips, `sent` counts requests only: a lost request or reply is one missing answer.
 Loss loss_of(const ReportJson& report) {
   const Requests requests = requests_of(report);
   Loss all;
@@ -59,14 +59,14 @@ std::string outcome_of(const ReportJson& report) {
   if (verdict == "FAILED" && failed != 0) {
     return verdict + " on " + format_count(failed) + " of " + servers;
   }
-  // Servers that ran nothing are among the failures of the run.
+  // Servers that ran no jobs are in the failures of the run.
   if (const std::string stopped = stopped_text(report); failed == 0 && !stopped.empty()) {
     verdict = stopped;
   }
   return verdict + " on " + servers;
 }
 
-/// "57 of 5,000 frames lost"; where nothing was lost, without that word.
+/// "57 of 5,000 frames lost", "no loss in 5,000 frames" or "no frame sent".
 std::string frames_lost_text(std::uint64_t lost, std::uint64_t sent) {
   if (sent == 0) return "no frame sent";
   const std::string frames = format_counted(sent, "frame");
@@ -118,7 +118,7 @@ std::uint64_t sum_of(const ReportJson& report, const char* of, const char* key) 
   return sum;
 }
 
-/// What else happened to frames: "29 duplicate, 10 reordered"; empty: nothing.
+/// What else happened to frames: "29 duplicate, 10 reordered"; may be empty.
 std::string fates_text(const ReportJson& report) {
   struct Fate {
     const char* key;
@@ -143,8 +143,8 @@ std::string fates_text(const ReportJson& report) {
   return text;
 }
 
-/// "12 frames that shmifperf did not make arrived, most of them at voip.sink"; empty: there were
-/// none.
+/// "12 frames that shmifperf did not make arrived, most of them at voip.sink"; empty if no such
+/// frames arrived.
 std::string foreign_text(const ReportJson& report) {
   std::string most;
   std::uint64_t greatest = 0;
@@ -169,7 +169,7 @@ std::string foreign_text(const ReportJson& report) {
   return text + " arrived" + (jobs == 1 ? " at " : ", most of them at ") + most;
 }
 
-/// The events that are told once for all jobs.
+/// The events that are reported once for all jobs.
 std::string events_text(const ReportJson& report, std::size_t width) {
   std::string text;
   if (const std::uint64_t times = sum_of(report, nullptr, "overruns"); times != 0) {
@@ -219,7 +219,7 @@ const ReportJson* repeat_of(const Repeats& repeats, const ReportJson& job, const
 const ReportJson* main_repeat_of(const Repeats& repeats, const Unit& unit) {
   if (const auto* const found = repeat_of(repeats, *unit.job, "found_fps")) return found;
   std::vector<const ReportJson*> jobs = unit.peers;
-  // An answer counts where it is received.
+  // Answers count at the job that receives them.
   const bool asks = name_in(*unit.job, "rw") == "pingpong";
   jobs.insert(asks ? jobs.begin() : jobs.end(), unit.job);
   for (const ReportJson* const job : jobs) {
@@ -278,7 +278,7 @@ std::string files_text(const std::vector<std::string>& files, std::size_t width)
   return marked("wrote", names, width);
 }
 
-/// What the summary leaves out; empty if that is nothing.
+/// A line about what the summary leaves out; empty if it is complete.
 std::string hint_text(const ReportJson& report, bool cut) {
   bool traffic = false, counters = false, heat = false;
   for (const ReportJson& job : report.at("jobs")) {

@@ -56,7 +56,7 @@ SummaryRow row_of(const Unit& unit, const Requests& requests) {
   for (const ReportJson* const job : jobs) {
     row.passed = row.passed && job->at("passed").get<bool>();
     put_latency(row, job->at("latency_ns"));
-    // An answer counts once, where it is received.
+    // An answer counts only once, at the job that receives it.
     if (!job->at("rx").is_null() && (!asks || job == unit.job)) received.push_back(&job->at("rx"));
   }
   const ReportJson& sent = unit.job->at("tx");
@@ -69,7 +69,7 @@ SummaryRow row_of(const Unit& unit, const Requests& requests) {
   } else {
     put_traffic(row, sent);
   }
-  // With losses, `frames` are all that were sent to the unit.
+  // If losses are known, `frames` counts all frames that were sent to the unit.
   const Lost lost = lost_of(unit, jobs, requests);
   if (lost.sent) row.frames = lost.sent;
   row.lost = lost.frames;
@@ -77,8 +77,9 @@ SummaryRow row_of(const Unit& unit, const Requests& requests) {
   return row;
 }
 
-/// Whether the frames of a unit count for another unit of its group: an echo job receives the
-/// requests of `askers`, and a job that only sends has its receivers there.
+/// Whether the frames of a unit already count for another unit of its group: the requests that an
+/// echo job receives count for `askers`, and the frames of a job that only sends count for its
+/// receivers.
 bool counts_elsewhere(const Unit& unit, const SummaryRow& row,
                       const std::set<std::string>& askers) {
   if (row.role == "tx") return !row.lost;
@@ -88,7 +89,8 @@ bool counts_elsewhere(const Unit& unit, const SummaryRow& row,
   });
 }
 
-/// A group of jobs that ask has the sums of its units: its own sums count each answer twice.
+/// Sets the figures of a group to the sums of its units. For a group with jobs that send requests,
+/// the group's own sums count each answer twice.
 void put_units(SummaryRow& row, const std::vector<SummaryRow>& units) {
   row.frames.reset();
   row.lost.reset();
@@ -138,8 +140,8 @@ SummaryRow row_of(const ReportJson& group, const std::vector<const Unit*>& units
   return row;
 }
 
-/// Groups that report for their jobs have a row in the place of the first one. Jobs of searches
-/// have none: their figures are those of one trial.
+/// A group that reports for its jobs has a row in the place of its first job. Jobs of searches have
+/// no row, because their figures are those of one trial only.
 std::vector<SummaryRow> rows_of(const ReportJson& report) {
   std::set<std::string> searched;
   for (const ReportJson& search : report.at("searches")) {
@@ -166,7 +168,7 @@ std::vector<SummaryRow> rows_of(const ReportJson& report) {
   return rows;
 }
 
-/// If there are too many, those that failed, then those that lost most.
+/// If there are too many rows, keeps those that failed, then those that lost most.
 void keep_worst(std::vector<SummaryRow>& rows) {
   if (rows.size() <= kMaxSummaryRows) return;
   std::vector<std::size_t> order(rows.size());

@@ -93,7 +93,8 @@ Lost lost_of(const Unit& unit, const std::vector<const ReportJson*>& receivers,
   const bool asks = asked != requests.end();
   Lost lost;
   std::size_t counted = 0;
-  // Other receivers of one that asks have its requests.
+  // For a job that sends requests, the other receivers have only the requests, which are added
+  // below.
   for (const ReportJson* const job : asks ? std::vector{unit.job} : receivers) {
     const ReportJson& loss = job->at("loss");
     if (loss.is_null()) continue;

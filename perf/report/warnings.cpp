@@ -10,10 +10,10 @@ namespace shmif::perf {
 
 namespace {
 
-// If others took this much of a CPU, they caused the tails.
+// If other guests took this share of a CPU, they caused the tails.
 constexpr double kMuchSteal = 0.01;
 // A job that has its CPU to itself is interrupted a few times per second by the kernel's own work.
-// Of a job that ran for less than a second, a few interruptions say nothing.
+// For a job that ran for less than a second, a few interruptions are no sign.
 constexpr double kManySwitchesPerSecond = 20;
 constexpr std::uint64_t kManySwitches = 20;
 // A sender that reaches less than this share of its pace has sent another load than asked for.
@@ -29,8 +29,8 @@ double switches_per_second(const JobResult& job) noexcept {
   return static_cast<double>(job.cpu->involuntary_switches) / *job.runtime_seconds;
 }
 
-/// The verdict of the run has the word, so that a warning never contradicts it: whether a cause of
-/// this kind held the job back. Empty: the jobs were not watched. No name: any job.
+/// Whether a cause of this kind held the job back (an empty name: any job), by the run's own
+/// verdict, so that a warning never contradicts it. Empty if the jobs were not watched.
 std::optional<bool> verdict(const RunResult& result, CauseKind kind, const std::string& job = {}) {
   if (!result.causes.why_unknown.empty()) return std::nullopt;
   return std::ranges::any_of(result.causes.causes, [&](const Cause& cause) {
@@ -101,7 +101,7 @@ void add_slow(const RunResult& result, std::vector<std::string>& warnings) {
     const auto sent = fps(tx);
     if (!tx.paced || tx.of_program || !sent || !(tx.offered_seconds > 0)) continue;
     const double offered = static_cast<double>(tx.offered_frames) / tx.offered_seconds;
-    // A frame that was due at the moment when the job was stopped tells nothing about its pace.
+    // A frame that was due just when the job was stopped must not count against its pace.
     const double judged = offered - 1 / tx.offered_seconds;
     if (!(*sent < kKeptPace * judged)) continue;
     warnings.push_back(job.name + ": the pace was not kept: " + format_fps(sent) + " sent of " +

@@ -13,10 +13,10 @@ namespace shmif::perf {
 struct HeatOfJob {
   HeatAttributes attributes;
   HeatProvenance provenance;
-  /// What was watched: "PORT@PATH" of the bus; empty: nothing.
+  /// The watched mapping, "PORT@PATH" of the bus; empty if the job was not watched.
   std::string mapping;
   std::optional<BusHistory> history;  ///< times from the start of the run; empty: not measured
-  /// Why it was not measured, or not to the end; empty: none.
+  /// Why the heat was not measured, or not to the end; otherwise empty.
   std::string reason;
 };
 

@@ -9,7 +9,7 @@ namespace shmif::perf {
 
 struct MemoryOfRun {
   MembwResult measured;
-  std::uint64_t start_ns = 0;  ///< of the run's first jobs, on CLOCK_MONOTONIC; 0: none began
+  std::uint64_t start_ns = 0;  ///< of the run's first jobs, on CLOCK_MONOTONIC; 0: no job began
 };
 
 }  // namespace shmif::perf

@@ -32,8 +32,8 @@ struct RunProgress {
   std::vector<JobProgress> jobs;
 };
 
-/// Merges `next`, which followed `sum`, into `sum`. Sums, means and maxima are exact. Of a
-/// percentile, the greater value is kept; the percentile of the whole does not exceed it.
+/// Merges `next`, which followed `sum`, into `sum`. Sums, means and maxima are exact. For a
+/// percentile, keeps the greater value; the percentile of the whole does not exceed it.
 void extend(IntervalResult& sum, const IntervalResult& next);
 
 /// Observes a run. Threads: the thread that runs it calls this. Blocks: should not.

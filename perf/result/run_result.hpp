@@ -61,7 +61,7 @@ struct TrafficResult {
   std::uint64_t ramp_frames = 0;           ///< before the window
   std::uint64_t foreign_frames = 0;        ///< rx: not probes
   std::uint64_t stale_frames = 0;          ///< rx: probes of another run
-  std::uint64_t begin_ns = 0, end_ns = 0;  ///< of the window, on CLOCK_MONOTONIC; 0: none
+  std::uint64_t begin_ns = 0, end_ns = 0;  ///< of the window, on CLOCK_MONOTONIC; 0: no window
   /// For a program (exec): frames and bytes are those that passed its port; the rest is not known.
   bool of_program = false;
 };
@@ -148,7 +148,7 @@ struct CounterResult {
   std::string unit;             ///< "ns"; empty: a number of events
   bool scaled = false;          ///< it was counted for a part of the time, and scaled to all of it
   std::uint64_t enabled_ns = 0, running_ns = 0;
-  std::string source;  ///< who gave the meaning of the name
+  std::string source;  ///< what defines the name
   std::string reason;
 };
 
@@ -170,7 +170,7 @@ struct IntervalResult {
   double seconds = 0;
   std::uint64_t tx_frames = 0, tx_bytes = 0, rx_frames = 0, rx_bytes = 0;
   std::uint64_t lost_frames = 0;   ///< gaps noticed then; for a job without flows, from overruns
-  std::uint64_t found_frames = 0;  ///< which earlier intervals counted as lost, and came after all
+  std::uint64_t found_frames = 0;  ///< arrived in this interval; earlier ones counted them as lost
   std::uint64_t overruns = 0;
   std::uint64_t latency_count = 0;
   std::optional<double> latency_mean_ns, latency_p50_ns, latency_p99_ns, latency_max_ns;

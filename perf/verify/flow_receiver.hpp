@@ -74,7 +74,7 @@ class FlowReceiver {
   /// The most damaged frames whose numbers are kept: 16 MiB per flow. Later ones count like those
   /// with an unknown number: each stands for a missing frame as long as there is one.
   static constexpr std::size_t kMaxDamaged = 1'048'576;
-  /// The most numbers that are known to have come damaged and not yet whole: 3 MiB per flow.
+  /// The most numbers that are noted as damaged but not yet arrived whole: 3 MiB per flow.
   static constexpr std::size_t kMaxOnlyDamaged = 65'536;
 
   struct Options {
@@ -136,8 +136,8 @@ class FlowReceiver {
   FlowCounts counts_;
   std::vector<Damaged> damaged_;  // in order of arrival; a number may occur twice
   std::uint64_t corrupt_unknown_ = 0, truncated_unknown_ = 0;  // with an unknown number
-  // Of ramp and window. The numbers that have only come damaged so far, and how many arrivals stand
-  // for a number that is not known.
+  // For ramp and window together: the numbers that have only arrived damaged so far, and how many
+  // arrivals have an unknown number.
   std::unordered_set<std::uint64_t> only_damaged_;
   std::uint64_t damaged_end_ = 0, all_unknown_ = 0, all_unverified_ = 0;
   std::uint64_t drained_ns_ = std::numeric_limits<std::uint64_t>::max();

@@ -62,7 +62,7 @@ Result<void> write_verify_state(const std::string& path, std::span<const std::by
 void sync_directory_of(const std::string& path);
 
 /// The content of the file, whatever it is. Threads: any. Blocks: for the disk. Errors: the
-/// system's; bad_argument if it is no regular file, or longer than `max_bytes`.
+/// system's; bad_argument if it is not a regular file, or is longer than `max_bytes`.
 Result<std::vector<std::byte>> read_verify_state(const std::string& path, std::uint64_t max_bytes);
 
 /// Loads the state of `job` with options of that hash. Errors: the system's; wrong_layout for
