@@ -1,6 +1,6 @@
 #pragma once
 // Engines: where frames go. A Wire is made once, before any job starts. Each job then opens an End
-// of it, in its own thread or process. The load engine knows nothing else about the medium, so the
+// of it, in its own thread or process. The load engine uses the medium only through these, so the
 // same generator and statistics run over each medium, and figures can be compared.
 // `shmifperf options engine` lists the engines.
 

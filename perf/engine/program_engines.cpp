@@ -45,7 +45,7 @@ Error wrong_number(const JobOptions& job, const std::string& wanted) {
                              : "socket=" + job.socket + ": give " + wanted};
 }
 
-/// The places of the ends: one for each of them, or one for all.
+/// The places of the ends: each has its own, or all have the same.
 Result<std::vector<std::string>> one_for_each(const JobOptions& job, std::size_t ends,
                                               const std::string& wanted) {
   std::vector<std::string> places = places_of(job.socket);
@@ -56,9 +56,10 @@ Result<std::vector<std::string>> one_for_each(const JobOptions& job, std::size_t
   return places;
 }
 
-/// Switches and bridges pass on only what is for an address that they know, and a receiver sends
-/// nothing. So each end sends one frame to itself, from which they learn where it is. Nobody else
-/// hears that frame. Its EtherType is that of the Configuration Testing Protocol (0x9000).
+/// Switches and bridges pass on frames only to addresses that they know, but an end that only
+/// receives would never show its address. So each end sends one frame to itself, from which they
+/// learn where it is. They deliver that frame to no other end. Its EtherType is that of the
+/// Configuration Testing Protocol (0x9000).
 template <Link L>
 void announce(L& link, const MacAddress& mac) noexcept {
   std::array<std::byte, 60> frame{};
@@ -78,7 +79,7 @@ Result<std::unique_ptr<End>> make_program_end(L link, EndOptions options, RoomWa
   return make_end(std::move(link), options, room_wait, count);
 }
 
-/// A wire whose ends have nothing in common that must be made before.
+/// A wire whose ends share no state, so each end is made separately.
 class ProgramWire : public Wire {
  public:
   ProgramWire(const Engine& engine, std::string address)
@@ -109,7 +110,7 @@ WireCounters counts_of_stream(const StreamLink& link) noexcept {
   return counted;
 }
 
-/// Two connected sockets: the medium itself, with nobody in between.
+/// Two connected sockets: the medium itself, without a program in between.
 class StreamPair final : public ProgramWire {
  public:
   StreamPair(std::array<UniqueFd, kProgramEnds> sockets, std::size_t largest)

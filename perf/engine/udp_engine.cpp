@@ -95,7 +95,7 @@ Result<std::unique_ptr<Wire>> make_sender(const JobOptions& job, const SocketAdd
   return wire_of(*std::move(made), "udp:" + receiver.to_string());
 }
 
-/// Senders are sockets of other programs.
+/// The senders are sockets of other programs.
 Result<std::unique_ptr<Wire>> make_receiver(const JobOptions& job, UniqueFd socket) {
   auto made = finish(std::move(socket), job);
   if (!made) return std::move(made).error();
@@ -127,7 +127,8 @@ Result<std::unique_ptr<Wire>> make_udp_wire(const JobOptions& job, std::size_t e
   auto host = resolve(job.hostname, job.port);
   if (!host) return std::move(host).error();
   if (job.no_peer) return make_sender(job, *host);
-  // To bind is no proof: that works for group addresses, and with ip_nonlocal_bind for all.
+  // A successful bind proves nothing: it works for group addresses, and with ip_nonlocal_bind for
+  // any address.
   if (!host->is_any() && !is_of_this_machine(*host)) {
     return Error(Errc::bad_argument,
                  "the host " + job.hostname +

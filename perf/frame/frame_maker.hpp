@@ -92,7 +92,7 @@ class FrameMaker {
   /// Parts of a frame's checksum, without its probe.
   struct Sums {
     std::uint32_t header = 0;
-    std::uint16_t rest = 0;  // of the bytes behind the probe, in a frame of
+    std::uint16_t rest = 0;  // of the bytes after the probe, in a frame of
     std::size_t bytes = 0;
   };
   const Sums& sums_of(std::uint64_t sequence, std::size_t bytes) noexcept;

@@ -70,7 +70,7 @@ struct ProbeReading {
 /// The frame length that a probe contains; empty if it is damaged. `probe` has kProbeBytes.
 std::optional<std::uint32_t> probe_length(const std::byte* probe) noexcept;
 
-/// Where a frame has its probe and the checksum of UDP or TCP that counts as 0; 0: none.
+/// Where a frame has its probe, and the checksum of UDP or TCP that counts as 0 (0: without one).
 struct ProbePlace {
   std::size_t at = 0;
   std::size_t checksum_at = 0;
@@ -93,8 +93,8 @@ ProbeMarks probe_marks(std::span<const std::byte> frame, std::size_t at) noexcep
 /// foreign: probe_marks() tells more.
 ProbeReading read_probe(std::span<const std::byte> frame, ProbePlace place) noexcept;
 
-/// The same without checking the CRC, for frames that there is no time to check. `checksum` is
-/// none.
+/// The same without checking the CRC, for frames that cannot be checked in time. `checksum` is
+/// Checksum::none.
 ProbeReading peek_probe(std::span<const std::byte> frame, ProbePlace place) noexcept;
 
 /// What a damaged frame contained before. This is exact if a single bit has changed, because the

@@ -31,7 +31,7 @@ class Splitter {
     }
     return word;
   }
-  /// What is missing in an unfinished word; null: nothing is.
+  /// What is missing in an unfinished word; null if the words are complete.
   const char* missing() const noexcept { return missing_; }
 
  private:

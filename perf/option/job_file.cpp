@@ -134,7 +134,7 @@ void JobReader::text_of(const std::string& path, std::string_view text) {
   files_.push_back({path, text});
   ++files_read_;
   set_.run.job_files.push_back(path);
-  // The result would be the line of an error. There is none, because this class checks the lines.
+  // A positive result would be the line of an error, but this class has already checked the lines.
   if (ini_parse_stream(next_line, this, assign, this) == -2)
     complain("cannot read it: out of memory");
   files_.pop_back();

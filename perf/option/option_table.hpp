@@ -40,7 +40,7 @@ const std::vector<CategoryInfo>& option_categories();
 
 /// What a server needs to have been started with, so that a client may set an option there.
 enum class OnServer : std::uint8_t {
-  allowed,          ///< nothing: the option is harmless
+  allowed,          ///< needs no option of the server: it is harmless
   needs_exec,       ///< --allow-exec: it runs a program, or takes an identity or a privilege
   needs_directory,  ///< --directory: its value is a path
   names_capture,    ///< --directory, if the value, headers, names a capture
@@ -48,7 +48,7 @@ enum class OnServer : std::uint8_t {
   matches_frames,   ///< --directory; its value is a filter, which may not have names of hosts
   needs_live,       ///< --allow-live: it uses the machine's own network
   names_sockets,    ///< the same, and --directory for the paths of sockets in its value
-  names_host,       ///< --allow-live, if its value is no address of the server's machine
+  names_host,       ///< --allow-live, unless its value is an address of the server's machine
   names_port,       ///< --allow-exec, if only root may open that port
   client_only,      ///< it is not for servers
 };

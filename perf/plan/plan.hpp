@@ -55,9 +55,9 @@ struct Planning {
 };
 Planning plan_of(const JobSet& set);
 
-/// The files that a run reads, which nothing of it may write: job files, captures, states.
+/// The files that a run reads and must therefore not write: job files, captures, states.
 std::vector<std::string> inputs_of(std::span<const PlannedJob> plan, const RunOptions& run);
-/// The captures and logs that its jobs write if they come so far.
+/// The captures and logs that its jobs write if they get that far.
 std::vector<std::string> outputs_of(std::span<const PlannedJob> plan, const RunOptions& run);
 
 /// The kinds of logs in their names, which are fio's.

@@ -10,7 +10,7 @@ namespace shmif::perf {
 std::vector<std::size_t> Planner::before(std::size_t draft) const {
   std::size_t wall = draft;
   while (wall > 0 && !drafts_[wall].options.stonewall) --wall;
-  std::vector<bool> serves(plan_.size());  // receivers for jobs at or behind the wall
+  std::vector<bool> serves(plan_.size());  // receivers for jobs at or after the stonewall
   for (std::size_t i = 0; i < plan_.size(); ++i) {
     if (draft_of_[i] >= wall && plan_[i].to != kNoJob) serves[plan_[i].to] = true;
   }

@@ -141,7 +141,7 @@ void Planner::check_files(const RunOptions& run) {
   for (const OutputPlace& place : run.outputs) {
     if (place.path == "-") continue;
     check({}, "the result", "output", place.path);
-    writers.erase(place.path);  // whoever reads the line compares the outputs with each other
+    writers.erase(place.path);  // outputs are compared with each other where they are read
   }
 }
 

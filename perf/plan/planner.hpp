@@ -1,5 +1,5 @@
 #pragma once
-// The planner: behind plan_of(). Only the files that implement it include this:
+// The planner, which implements plan_of(). Only its own files include this:
 // plan.cpp (engines, clones and peers), plan_connect.cpp (who sends to whom), plan_wires.cpp (who
 // shares a medium, and which files are written), plan_order.cpp (who waits for whom).
 
