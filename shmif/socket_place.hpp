@@ -55,7 +55,6 @@ class BoundSocket {
 /// first. `at_most`: how long to wait; negative: as long as the system does.
 /// Errors: timed_out; not_a_socket if the path leads to another kind of file; the system's. Blocks:
 /// until it is connected.
-/// it is connected.
 Result<UniqueFd> connect_stream(const SocketPlace& place, int stop,
                                 std::chrono::milliseconds at_most = std::chrono::milliseconds(-1));
 

@@ -18,7 +18,6 @@ namespace shmif::vhost {
 /// Do not trust its contents: the machine writes there at any time, and the front-end may truncate
 /// the files. If it does, zero pages replace the region (bus/file/sigbus_guard.hpp), and lost() is
 /// true from then on. Threads: safe, except for moves. Blocks: never.
-/// true from then on. Threads: safe, but for moves. Blocks: never.
 class GuestMemory {
  public:
   /// Memory without a region.

@@ -52,7 +52,6 @@ struct VhostDrops {
 /// only ends the link. Threads: one at a time; drops() from any. Blocks: never, with two exceptions
 /// (docs/security.md). A hostile front-end can make its interrupt descriptor blocking again. And a
 /// call waits for a moment while a child process looks at descriptors.
-/// looks at descriptors (docs/security.md).
 class VhostLink {
  public:
   /// Errors: the system's, if no descriptor to wait on can be made.

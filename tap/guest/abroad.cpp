@@ -19,7 +19,7 @@
 namespace shmif::tap {
 namespace {
 
-/// The number of the sender's namespace, which the kernel adds to news from another one.
+/// The number of the sender's namespace. The kernel adds it to news from another namespace.
 std::optional<int> space_in(msghdr& message) noexcept {
   for (cmsghdr* c = CMSG_FIRSTHDR(&message); c != nullptr; c = CMSG_NXTHDR(&message, c)) {
     if (c->cmsg_level != SOL_NETLINK || c->cmsg_type != NETLINK_LISTEN_ALL_NSID) continue;
@@ -82,7 +82,7 @@ void Abroad::listen(bool on) {
   if (on == listens_) return;
   const int all = on ? 1 : 0;
   const int group = RTNLGRP_LINK;
-  // If this process may not hear of other namespaces now, the next attempt may succeed.
+  // This process may not be allowed to hear of other namespaces now. The next attempt may succeed.
   if (::setsockopt(news_.get(), SOL_NETLINK, NETLINK_LISTEN_ALL_NSID, &all, sizeof all) != 0)
     return;
   listens_ = on;

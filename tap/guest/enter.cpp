@@ -47,8 +47,8 @@ std::optional<uid_t> owner_of(pid_t init) {
   return owner;
 }
 
-/// The user that `init` runs as. Empty if its ids cannot be read, or not all four are the same
-/// user's.
+/// The user that `init` runs as. Empty if its ids cannot be read, or if not all four ids are those
+/// of one user.
 std::optional<uid_t> user_of(pid_t init) {
   std::ifstream file("/proc/" + std::to_string(init) + "/status");
   const std::string status{std::istreambuf_iterator<char>(file), {}};
@@ -69,13 +69,14 @@ Result<GuestTarget> look_at_guest(pid_t init, int init_file) {
   const auto single = has_single_id(init);
   const auto owner = owner_of(init);
   const auto user = user_of(init);
-  // What was read by number belongs to the process that the descriptor holds, if that still lives.
+  // The facts above were read by process number. They are right if the process of the descriptor
+  // still lives.
   if (has_ended(init_file)) return Error::from_errno(ESRCH, what, "the host has just ended");
   if (!single || !owner || !user) {
     return Error::from_errno(EACCES, what,
                              "another user started the host; become that user, or root");
   }
-  // In a container, the user namespace may be ours, and its processes another user's.
+  // In a container, the user namespace may be ours while its processes belong to another user.
   return GuestTarget{*single, *user, *owner != ::geteuid() || *user != ::geteuid()};
 }
 
@@ -91,7 +92,8 @@ Result<void> join_guest(const GuestTarget& target, int init_file) {
 Result<void> become_foreign_guest(int init_file) {
   const std::string what = kCannotEnter;
   ::prctl(PR_SET_DUMPABLE, 0);
-  // The caller's session keyring holds the caller's keys. A kernel may be built without keyrings.
+  // The caller's session keyring holds the caller's keys, so leave it. Some kernels have no
+  // keyrings.
   if (::syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, nullptr) < 0 && errno != ENOSYS) {
     return Error::from_errno(errno, what + ": cannot leave the caller's session keyring",
                              "a container's seccomp profile may forbid keyctl");
@@ -106,7 +108,7 @@ Result<void> become_foreign_guest(int init_file) {
   if (::setresgid(0, 0, 0) != 0 || ::setresuid(0, 0, 0) != 0) {
     return Error::from_errno(errno, what + ": cannot become its root");
   }
-  ::prctl(PR_SET_DUMPABLE, 0);  // a change of credentials sets it to fs.suid_dumpable
+  ::prctl(PR_SET_DUMPABLE, 0);  // a change of credentials set it to fs.suid_dumpable
   return {};
 }
 

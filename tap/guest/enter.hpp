@@ -15,7 +15,7 @@ inline constexpr unsigned long kGuestNamespaces =
 /// A guest to join.
 struct GuestTarget {
   bool single_id = false;   ///< 0 is the only id in it
-  uid_t user = 0;           ///< the user that its processes run as
+  uid_t user = 0;           ///< the user that the guest's processes run as
   bool is_foreign = false;  ///< that user, or the owner of the namespaces, is not our user
 };
 
@@ -24,7 +24,7 @@ struct GuestTarget {
 Result<GuestTarget> look_at_guest(pid_t init, int init_file);
 
 /// Moves the calling process, which has one thread, into the namespaces of the guest whose init is
-/// held by the pidfd `init_file`; its children become processes of that guest. For a foreign guest
+/// held by the pidfd `init_file`. Its children become processes of that guest. For a foreign guest
 /// only the children move, and only into the pid namespace. Otherwise processes of the guest could
 /// stop or kill the calling process, which would leave its terminal in raw mode. Errors: the
 /// system's, with what to do.

@@ -48,7 +48,7 @@ Error wrong(const std::string& what) {
   return {Errc::bad_argument, what};
 }
 
-/// ThreadSanitizer runs a thread of its own in every process, so there is nothing to check then.
+/// ThreadSanitizer runs its own thread in every process, so the check would always fail there.
 bool has_threads() {
 #ifdef SHMIF_GUEST_TSAN
   return false;
@@ -109,8 +109,8 @@ Result<void> check(const GuestOptions& options) {
   return {};
 }
 
-/// Keeps our own descriptors off the numbers of standard streams that the caller closed. The
-/// placeholders are close-on-exec, so the command finds these streams closed, too.
+/// Keeps our own descriptors from getting the numbers of standard streams that the caller closed.
+/// The placeholders are close-on-exec, so these streams are closed for the command, too.
 void occupy_standard_streams() {
   for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; ++fd) {
     if (::fcntl(fd, F_GETFD) < 0 && errno == EBADF) {
@@ -119,8 +119,8 @@ void occupy_standard_streams() {
   }
 }
 
-/// Every signal that can be taken and forwarded. Faults, children and profiling clocks of a process
-/// are its own.
+/// Every signal that can be taken and forwarded. Faults, child signals and profiling clocks concern
+/// only the process that gets them.
 sigset_t forwarded_signals() {
   sigset_t set;
   ::sigfillset(&set);
@@ -131,8 +131,8 @@ sigset_t forwarded_signals() {
   return set;
 }
 
-/// Why the clone that makes the guest failed: this machine forbids namespaces, or at the moment
-/// there is no room for another process.
+/// Why the clone that makes the guest failed: this machine forbids namespaces, or there is no room
+/// for another process now.
 Error cannot_clone(int number) {
   const std::string what = "cannot make the host's namespaces";
   if (number == EAGAIN) {
@@ -163,28 +163,28 @@ Error cannot_clone(int number) {
 struct Guest::Impl {
   GuestOptions options;
   bool entered = false;   ///< the command joins a running guest, whose init is not our child
-  std::string directory;  ///< our directory before we joined it; empty: unknown
+  std::string directory;  ///< our directory before we joined the guest; empty if unknown
   base::ForeignSocket socket;
   UniqueFd signals;
   UniqueFd events;                      ///< an epoll of everything that dispatch() reads
-  std::vector<UniqueFd> watch_sockets;  ///< until `watch` has them
+  std::vector<UniqueFd> watch_sockets;  ///< until `watch` takes them
   std::optional<GuestWatch> watch;
   std::vector<GuestLink> links;
   std::vector<WatchedLink> watched;
   std::vector<std::string> notes;
   Terminal terminal;
-  bool apart = false;   ///< the guest is another user's: it does not get our terminal
-  TerminalRelay relay;  ///< what it gets instead
+  bool apart = false;   ///< the guest belongs to another user: it does not get our terminal
+  TerminalRelay relay;  ///< what such a guest gets instead
   sigset_t mask_before{};
   bool masked = false;
   bool whole_job = false;  ///< we are the whole job of a shell with job control
   bool own_group = false;  ///< the command is in a process group of the guest's own
-  bool hung_up = false;    ///< the command was told that no shell looks after it
+  bool hung_up = false;    ///< the command was told that it has no shell
   int gifts = 0;           ///< how often it got the terminal since our last stop
   pid_t init = -1;
   UniqueFd init_file;  ///< a pidfd
   bool released = false;
-  std::int32_t stops = 0;    ///< number of the command's last stop that we know of
+  std::int32_t stops = 0;    ///< number of the command's last stop, as far as we know
   std::int32_t resumed = 0;  ///< the last stop that we ordered to end
   std::optional<GuestExit> exit;
   std::vector<int> early;  ///< signals that came before the command could get them
@@ -206,7 +206,7 @@ struct Guest::Impl {
     return {};
   }
 
-  /// For a guest of another user: takes everything of ours from the command.
+  /// For a guest of another user: keeps everything of ours away from the command.
   Result<void> set_apart(uid_t user) {
     apart = true;
     whole_job = false;
@@ -224,7 +224,7 @@ struct Guest::Impl {
   }
 
   /// Clones init into the guest's namespaces. `foreign_init`: a pidfd of the guest's init if the
-  /// guest is another user's; otherwise -1.
+  /// guest belongs to another user; otherwise -1.
   Result<void> spawn(int foreign_init = -1) {
     std::array<int, 2> pair{};
     if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair.data()) != 0) {
@@ -239,7 +239,7 @@ struct Guest::Impl {
         options.body ? signals_now : base::state_for_programs(signals_now);
     GuestPlan plan{options,      entered,  signals_wanted, ::geteuid(), apart, relay.program_end(),
                    foreign_init, directory};
-    // All namespaces at once, and without a user namespace of our own before. So this works in any
+    // Make all namespaces at once, without a user namespace of our own first. So this works in any
     // process, and a death at any time leaves nothing behind.
     const unsigned long flags = (entered ? 0U : kGuestNamespaces) | CLONE_PIDFD | SIGCHLD;
     int file = -1;
@@ -255,7 +255,7 @@ struct Guest::Impl {
     return {};
   }
 
-  /// Tells init that its ids are mapped, and waits until all is ready.
+  /// Tells init that its ids are mapped, and waits until everything is ready.
   Result<void> set_up(bool single_id) {
     GuestMessage mapped;
     mapped.what = GuestSays::mapped;
@@ -264,7 +264,7 @@ struct Guest::Impl {
     return hear_of_setup();
   }
 
-  /// Listens to init until it says that all is ready.
+  /// Listens to init until it says that everything is ready.
   Result<void> hear_of_setup() {
     const auto deadline = std::chrono::steady_clock::now() + kStartTime;
     for (;;) {  // until ready, failed, gone or late
@@ -315,7 +315,7 @@ struct Guest::Impl {
     if (number >= options.interfaces.size()) return;
     const GuestInterface& wanted = options.interfaces[number];
     links.push_back({wanted.name, static_cast<LinkKind>(m.c), std::move(fd), m.mac, wanted.mtu});
-    // A bridge sets promiscuous mode on each of its ports, also on a single one.
+    // A bridge sets promiscuous mode on each of its ports, even if it has only one.
     const bool bridged = wanted.lan.has_value();
     debug(Debug::guest, [&] {
       const std::string mac =
@@ -372,26 +372,26 @@ struct Guest::Impl {
     order(GuestSays::resume, stops, with_terminal);
   }
 
-  /// Whether we are the whole job of a shell with job control, as far as that can be seen. If
-  /// others are in our process group (a script's shell, the pager at the end of a pipeline), keys
-  /// are for them, too, and perhaps the terminal.
+  /// Whether we are the whole job of a shell with job control, as far as we can see. If other
+  /// processes are in our process group (a script's shell, the pager at the end of a pipeline),
+  /// keys are for them, too, and perhaps the terminal.
   bool is_whole_job() const {
     return masked && ::getpid() == ::getpgrp() && terminal.is_all_streams();
   }
 
   /// Whether the command must be in a process group of the guest's own. In the background it always
-  /// is: a shell in the guest must see that it is not in the foreground. In our group it would see
-  /// the number 0 for both, and take the terminal from the user's shell.
+  /// must: a shell in the guest must see that it is not in the foreground. In our group it would
+  /// see the number 0 for both groups, and take the terminal from the user's shell.
   bool needs_own_group() const {
     return whole_job || (masked && terminal.is_there() && !terminal.is_ours());
   }
 
-  /// A shell that continues its job gives the terminal to our process group.
+  /// When a shell continues its job, it gives the terminal to our process group.
   bool has_terminal_to_give() const { return own_group && terminal.is_ours(); }
 
   /// Whether we must pass a signal on to the command. We need not if the kernel (the terminal) sent
-  /// it to our process group and the command is in that group. But the hang-up of a terminal whose
-  /// session we lead is for us to pass on, wherever the command has gone meanwhile.
+  /// it to our process group and the command is in that group. But if we lead the terminal's
+  /// session, we must pass on its hang-up, whichever group the command is in now.
   bool is_for_command(const signalfd_siginfo& info) const {
     if (info.ssi_code != SI_KERNEL) return true;
     if (apart) return info.ssi_signo != SIGWINCH && info.ssi_signo != SIGTSTP;
@@ -422,26 +422,26 @@ struct Guest::Impl {
   }
 
   /// The command stopped: stop, too, as a shell expects of its job. SIGTSTP does nothing in a
-  /// process group that no shell looks after. A SIGSTOP comes from a person with a purpose; it
-  /// stops us only if a terminal would hang otherwise.
+  /// process group that no shell looks after. If a person stopped the command with SIGSTOP, that
+  /// was on purpose; then we stop only if a terminal would hang otherwise.
   void stop_too(int number, bool guest_has_terminal) {
     if (apart) return;  // it stops in a terminal of its own
     if (!masked || (number == SIGSTOP && !guest_has_terminal && !terminal.is_ours())) return;
     const bool wants_terminal = own_group && (number == SIGTTIN || number == SIGTTOU);
     constexpr int kMaxGifts = 3;
     if (wants_terminal && has_terminal_to_give() && gifts < kMaxGifts) {
-      // A shell moves a running job into the foreground without a SIGCONT. Bounded, in case the
-      // terminal cannot be given.
+      // A shell moves a running job into the foreground without a SIGCONT. The number of tries is
+      // limited, in case the terminal cannot be given.
       ++gifts;
       resume(true);
       return;
     }
-    // As the terminal would have done if the command were in our process group.
+    // Stop as the terminal would have stopped us if the command were in our process group.
     if (stop_by(wants_terminal ? number : SIGTSTP, wants_terminal)) {
       gifts = 0;
     } else if (wants_terminal) {
-      // Nobody will ever give the terminal to the command. The kernel hangs up on a stopped process
-      // group when its shell goes. If the command does not end by that, it stays stopped.
+      // The command will never get the terminal. When a shell goes, the kernel hangs up on a
+      // stopped process group, so do the same. If the command does not end then, it stays stopped.
       if (std::exchange(hung_up, true)) return;
       order(GuestSays::signal, SIGHUP);
     }
@@ -450,7 +450,7 @@ struct Guest::Impl {
   }
 
   void obey_init() {
-    for (;;) {  // until nothing more is there
+    for (;;) {  // until there are no more messages
       GuestMessage m;
       switch (hear(socket, m, nullptr)) {
         case Heard::nothing: return;
@@ -491,10 +491,11 @@ struct Guest::Impl {
     return {.status = number == ENOENT ? 127 : 126, .failure = why};
   }
 
-  /// Kills init, and with it every process of the guest, and waits until the kernel has finished.
+  /// Kills init, and so every process of the guest, and waits until the kernel has finished.
   void end() {
     if (init <= 0) return;
-    // By descriptor: if SIGCHLD is ignored, init's number may be another process's by now.
+    // Use the descriptor: if SIGCHLD is ignored, init's number may be that of another process by
+    // now.
     ::syscall(SYS_pidfd_send_signal, init_file.get(), SIGKILL, nullptr, 0U);
     while (::waitpid(init, nullptr, 0) < 0 && errno == EINTR) {
     }

@@ -1,6 +1,6 @@
 #pragma once
-// Guest: runs a program as a host of its own, with interfaces whose far ends the caller gets. The
-// engine of `shmifctl exec`.
+// Guest: runs a program as a host of its own, with interfaces. The caller gets the far ends of the
+// interfaces. This is the engine of `shmifctl exec`.
 //
 //   supervisor (the caller)  --clone-->  init, pid 1 of the guest  --fork-->  the command
 //        ^   bridges link <-> bus             sets everything up,
@@ -14,38 +14,38 @@
 // - The interfaces that were asked for, up, with carrier and addresses, before it starts; loopback
 //   is up. Each is a TAP device if /dev/net/tun can be opened and used, otherwise a veth pair. The
 //   far end of such a pair is in a second network namespace, where the guest does not see it.
-// - Ids. If root calls, every id is mapped to itself. If an ordinary user calls, that user is root,
-//   and newuidmap and newgidmap map the ranges of /etc/subuid and /etc/subgid to ids from 1 on.
-//   Without such ranges there is only one id. Then a seccomp filter makes setgroups and the set*id
-//   calls return 0 without any effect, so that daemons which drop their privileges start. They have
-//   nothing to drop, because that root is only the caller.
-// - A fresh /proc and /sys. If the outer world forbids them (a container with a masked /proc), the
+// - Ids. If root calls, every id is mapped to itself. If an ordinary user calls, that user is root
+//   in the guest, and newuidmap and newgidmap map the ranges of /etc/subuid and /etc/subgid to ids
+//   from 1 on. Without such ranges there is only one id. Then a seccomp filter makes setgroups and
+//   the set*id calls return 0 without any effect, so that daemons which drop their privileges
+//   start. This is safe, because the guest's root has only the rights of the caller.
+// - A fresh /proc and /sys. If the outer world forbids that (a container with a masked /proc), the
 //   outer ones stay, and notes() says so.
 // - A private, empty /run with the directories of the outer one (and /run/user/UID itself), and
 //   private, empty /var/lib/misc, /var/lib/dhcp and the like. So pid files, sockets and leases of
 //   hosts on one machine do not collide, and an ordinary user can write them, too.
 // - Private layers over /etc and /var/lib; for an ordinary user, also over /var/log and /var/cache.
 //   So what a DHCP client does to /etc/resolv.conf stays in the guest. Without overlay, only
-//   /etc/resolv.conf of these is private.
+//   /etc/resolv.conf is private among these.
 // - If asked for, a bridge that connects an interface and persistent TAP devices (GuestLan).
 // - net.ipv4.ping_group_range open. IPv6 addresses that were asked for can be used at once. If the
-//   kernel can, it looks for duplicates meanwhile (optimistic_dad), and takes a duplicate away;
-//   addresses that are added later are looked for first, which takes the kernel some 2 s.
+//   kernel is able to, it looks for duplicates meanwhile (optimistic_dad), and removes an address
+//   that has a duplicate. For addresses that are added later it looks first, which takes some 2 s.
 // - The caller's environment, working directory, terminal, standard streams, other inherited
 //   descriptors, signal mask and ignored signals; but no descriptor of ours.
 //
 // Processes: when the supervisor dies, for whatever reason, PDEATHSIG kills init, and the kernel
 // then kills everything in the pid namespace. When the command ends, the processes that it left
-// behind get a SIGTERM and 100 ms (GuestOptions::grace) to end; then init ends, too. Nothing has to
-// be cleaned up: interfaces, namespaces and mounts go with the last process.
+// behind get a SIGTERM and 100 ms (GuestOptions::grace) to end; then init ends, too. There is no
+// cleanup: interfaces, namespaces and mounts disappear with the last process.
 //
 // Signals: the terminal's signals reach the command from the terminal. The supervisor forwards to
 // the command what other processes send to it, but not what the kernel sent, so no signal arrives
-// twice. (The exception is the hang-up of a terminal whose session the supervisor leads: nobody
-// else would pass it on.) If the command stops (Ctrl-Z), the supervisor stops, too, if a shell
-// waits for it; SIGCONT continues both. At the end the terminal has the modes and the foreground
-// process group that it had before. A supervisor that is itself killed by SIGKILL leaves that to
-// the shell.
+// twice. (There is one exception: if the supervisor leads the session of a terminal that hangs up,
+// nobody else would pass the hang-up on.) If the command stops (Ctrl-Z), the supervisor stops, too,
+// if a shell waits for it; SIGCONT continues both. At the end the terminal has the modes and the
+// foreground process group that it had before. If the supervisor itself is killed by SIGKILL, the
+// shell must restore them.
 //
 // Process groups: shells with job control need to see the number of their process group. The outer
 // group has no number in the guest's pid namespace (getpgrp() is 0 there). So if the supervisor is
@@ -96,32 +96,34 @@ struct GuestInterface {
   std::vector<Cidr> addresses;      ///< empty: up, for other protocols or a DHCP client
   std::vector<IpAddress> gateways;  ///< default routes, at most one per family
   std::optional<MacAddress> mac;    ///< unset: random b2:a0:xx:xx:xx:xx
-  /// The MAC address comes with release(). The interface is down until then.
+  /// The MAC address comes with release(). Until then the interface is down.
   bool mac_comes_later = false;
   std::uint32_t mtu = 1500;
   /// Let the guest leave segmentation and checksums to the program that serves our end.
   bool offload = false;
-  /// Puts the interface into a bridge. The bridge has the same MAC address, and the addresses and
-  /// gateways in place of the interface.
+  /// Puts the interface into a bridge. The bridge has the same MAC address. It has the addresses
+  /// and gateways, and the interface does not.
   std::optional<GuestLan> lan{};
 };
 
 struct GuestOptions {
   std::vector<std::string> command;  ///< searched for in PATH
-  /// Runs in the command's place if there is no command; its result is the exit status. It sees a
-  /// copy of the caller's memory, and memory that the caller shares; close-on-exec descriptors are
+  /// If `command` is empty, this runs in its place. Its result is the exit status. It sees a copy
+  /// of the caller's memory, and memory that the caller shares. Close-on-exec descriptors are
   /// closed.
   std::function<int()> body;
   std::vector<GuestInterface> interfaces;
   Via via = Via::any;
-  std::string hostname;  ///< empty: the outer one
-  /// Those of /etc/resolv.conf, beside the outer one's search and options lines; empty: as outside.
+  std::string hostname;  ///< empty: the outer host name
+  /// Name servers for /etc/resolv.conf, beside the outer one's search and options lines; empty: as
+  /// outside.
   std::vector<IpAddress> name_servers;
   /// Take the signals that are sent to this process and forward them. They are blocked in the
   /// calling thread, and in the threads that it starts, as long as the guest lives.
   bool forward_signals = true;
   std::string tun_device = "/dev/net/tun";
-  /// How long processes that the command left behind may take to end, after its end and a SIGTERM.
+  /// How long processes that the command left behind may take to end. They get a SIGTERM when it
+  /// ends.
   std::chrono::milliseconds grace{100};
 };
 
@@ -130,7 +132,7 @@ struct GuestLink {
   std::string interface;  ///< its name in the guest
   LinkKind kind = LinkKind::tap;
   UniqueFd descriptor;  ///< tap: the TAP's file; veth: a packet socket bound to our end
-  MacAddress mac;       ///< the guest's; zero if it comes later
+  MacAddress mac;       ///< of the guest's interface; zero if it comes later
   std::uint32_t mtu = 0;
 };
 
@@ -139,29 +141,30 @@ struct GuestExit {
   /// Its exit status; 128 + n if signal n ended it; 127 if it was not found, 126 if it could not be
   /// executed; 125 if the guest could not start it.
   int status = 0;
-  /// Why there is no status of the command itself, as text for the user; otherwise empty.
+  /// Why there is no status of the command itself, as text for the user. Empty if there is one.
   std::string failure{};
-  /// How many processes it left in sessions of their own, as programs do that go into the
-  /// background. They have ended with it. Counted only after an exit status of 0.
+  /// How many processes it left in sessions of their own, as programs that go into the background
+  /// do. They have ended with it. Counted only after an exit status of 0.
   int daemons = 0;
-  /// How many it left in its own session, as a shell leaves jobs in the background. Counted only if
-  /// it waited for none of its children: then it did nothing but start them.
+  /// How many processes it left in its own session, as a shell leaves jobs in the background.
+  /// Counted only if it waited for none of its children, because then it only started them.
   int jobs = 0;
 };
 
-/// The present state of the guest's interface number `interface`.
+/// The current state of the guest's interface number `interface`.
 struct GuestInterfaceState {
   std::size_t interface = 0;
-  /// A program hears all frames (tcpdump does). The bridge of a GuestLan does not count: the port
-  /// learns the addresses behind it.
+  /// A program receives all frames (tcpdump does). The bridge of a GuestLan does not count, because
+  /// the port learns the addresses behind it.
   bool promiscuous = false;
   bool carrier = true;  ///< up and with carrier: frames reach the guest
-  /// False: the interface is in a namespace that nobody here may look into. `carrier` is true then.
+  /// False: the interface is in a namespace into which nobody here may look. Then `carrier` is
+  /// true.
   bool carrier_known = true;
   std::uint32_t mtu = 0;
-  MacAddress mac{};  ///< its own address; zero: not known
-  /// The others for which it receives frames: those of macvlans, VLANs and programs. At most 16;
-  /// with more, the interface counts as promiscuous.
+  MacAddress mac{};  ///< its own address; zero if not known
+  /// Other addresses for which it receives frames: those of macvlans, VLANs and programs. At most
+  /// 16; with more, the interface counts as promiscuous.
   std::vector<MacAddress> other_macs{};
 
   bool operator==(const GuestInterfaceState&) const = default;
@@ -170,47 +173,49 @@ struct GuestInterfaceState {
 /// What happened since the last dispatch().
 struct GuestNews {
   std::optional<GuestExit> exit;
-  std::vector<GuestInterfaceState> interfaces;  ///< those that changed
+  std::vector<GuestInterfaceState> interfaces;  ///< those whose state changed
 };
 
-/// Threads: one at a time, and always the one that called start(): the guest dies with that thread.
+/// Threads: one at a time, and always the thread that called start(): the guest dies with that
+/// thread.
 class Guest {
  public:
   /// Makes the guest; release() then starts the command. Call it while the process has a single
   /// thread: the guest's init is a copy of the process, and does not exec. Later the process may
   /// start threads. Blocks: until the interfaces are made, and up unless their MAC address comes
   /// later (some 10 ms; at most 30 s). Errors: bad_argument, timed_out, not_supported (this machine
-  /// has no user namespaces, or not the device asked for), or the system's. Nothing is left behind
-  /// then.
+  /// has no user namespaces, or not the device asked for), or the system's. After an error, no part
+  /// of the guest is left behind.
   static Result<Guest> start(GuestOptions options);
   /// Makes a guest that runs a further command in the running guest whose init is `init`, held by
-  /// the pidfd `init_file`. The command has the same ids, interfaces, mounts and processes. Of the
-  /// options, give only `command`, `body` and `forward_signals`. The calling process moves into the
-  /// guest's namespaces, but keeps its own pid namespace. If the guest is another user's, the
-  /// calling process stays outside and keeps its rights. What the command leaves behind stays in
-  /// the guest. Blocks, Errors: as start(); EPERM or EACCES if the guest is another user's.
+  /// the pidfd `init_file`. The command has the same ids, interfaces, mounts and processes. Set
+  /// only the options `command`, `body` and `forward_signals`. The calling process moves into the
+  /// guest's namespaces, but keeps its own pid namespace. If the guest belongs to another user, the
+  /// calling process stays outside and keeps its rights. Processes that the command leaves behind
+  /// stay in the guest. Blocks, Errors: as start(); EPERM or EACCES if the guest belongs to another
+  /// user.
   static Result<Guest> enter(pid_t init, int init_file, GuestOptions options);
   Guest(Guest&&) noexcept;
   Guest& operator=(Guest&&) noexcept;
-  ~Guest();  ///< kills every process of the guest, waits until they are gone
+  ~Guest();  ///< kills every process of the guest, and waits for their end
 
   /// One per interface, in the order of the options. Move the descriptors out.
   std::span<GuestLink> links() noexcept;
-  /// What was not possible, and what is there instead, one sentence each, for the user.
+  /// What was not possible, and what is used instead. One sentence each, for the user.
   const std::vector<std::string>& notes() const noexcept;
   /// Pid of init, in our pid namespace.
   pid_t pid() const noexcept;
 
-  /// Starts the command. Call it when the links are served. `hostname`: as in the options, for a
-  /// name that was not known before. `macs`: the addresses of the interfaces, in their order, if
-  /// one of them has mac_comes_later.
+  /// Starts the command. Call it after the links are served. `hostname`: as in the options, if the
+  /// name was not known before. `macs`: the addresses of all interfaces, in their order, if one of
+  /// them has mac_comes_later.
   Result<void> release(const std::string& hostname = {}, std::span<const MacAddress> macs = {});
 
   /// Readable when dispatch() has something to do. For poll and epoll.
   int descriptor() const noexcept;
   /// Does what is due: forwards signals, stops with a command that stopped, gathers news. Once it
-  /// has reported an exit, every process of the guest is gone. Blocks: while stopped; at the
-  /// guest's end, until the kernel has killed what was left.
+  /// has reported an exit, every process of the guest is gone. Blocks: while stopped; and at the
+  /// guest's end, until the kernel has killed the remaining processes.
   GuestNews dispatch();
   /// Dispatches until the command has ended, and drops other news.
   GuestExit wait();

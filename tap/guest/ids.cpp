@@ -30,7 +30,8 @@ std::string map_path(pid_t init, Kind kind) {
   return "/proc/" + std::to_string(init) + (kind == Kind::user ? "/uid_map" : "/gid_map");
 }
 
-/// Writes a file of /proc in one write, as id maps must be written. Result: 0, or errno.
+/// Writes a file of /proc in one write, because the kernel wants id maps that way. Result: 0, or
+/// errno.
 int write_once(const std::string& path, const std::string& text) {
   const UniqueFd file(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
   if (!file) return errno;
@@ -39,7 +40,7 @@ int write_once(const std::string& path, const std::string& text) {
   return n < 0 ? errno : EIO;
 }
 
-/// A map in which every id that exists here is mapped to itself.
+/// A map that maps every id that exists here to itself.
 std::string identity_map(Kind kind) {
   std::ifstream ours(kind == Kind::user ? "/proc/self/uid_map" : "/proc/self/gid_map");
   std::string map;
@@ -59,8 +60,8 @@ struct Range {
   std::uint64_t count;
 };
 
-/// The ranges that /etc/subuid or /etc/subgid (lines NAME:FIRST:COUNT, see subuid(5)) give the
-/// caller. Both files name the caller as a user.
+/// The ranges that /etc/subuid or /etc/subgid give the caller (lines NAME:FIRST:COUNT, see
+/// subuid(5)). Both files name the caller by user, not by group.
 std::vector<Range> subordinate_ranges(Kind kind) {
   const passwd* const entry = ::getpwuid(::geteuid());
   const std::string name = entry != nullptr ? entry->pw_name : "";
@@ -88,9 +89,9 @@ bool run_helper(const std::vector<std::string>& words) {
   argv.push_back(nullptr);
   posix_spawn_file_actions_t actions;
   ::posix_spawn_file_actions_init(&actions);
-  // The helper's complaints are hidden; a note says it in our words.
+  // Hide the helper's messages; a note says the same in our words.
   ::posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
-  // SIGCHLD may be ignored, which would hide the status. The helper's own disposition does not
+  // If SIGCHLD is ignored, the exit status is lost. How the helper itself handles SIGCHLD does not
   // matter.
   struct sigaction plain{};
   struct sigaction before{};
@@ -109,7 +110,7 @@ bool run_helper(const std::vector<std::string>& words) {
   return started && WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
-/// Maps 0 to the caller, and its subordinate ranges behind it.
+/// Maps 0 to the caller, and the caller's subordinate ranges after it.
 bool map_ranges(pid_t init, Kind kind, const std::vector<Range>& ranges) {
   if (ranges.empty()) return false;
   const bool user = kind == Kind::user;
@@ -128,7 +129,7 @@ bool map_ranges(pid_t init, Kind kind, const std::vector<Range>& ranges) {
 /// Maps only 0, to the caller.
 Result<void> map_single(pid_t init, Kind kind) {
   if (kind == Kind::group) {
-    // Without it an ordinary user may not map a group. Only kernels before Linux 3.19 lack the
+    // Without this, an ordinary user may not map a group. Only kernels before Linux 3.19 lack the
     // file.
     (void)write_once("/proc/" + std::to_string(init) + "/setgroups", "deny");
   }
@@ -151,8 +152,8 @@ struct FilterDeleter {
 };
 using FilterPtr = std::unique_ptr<void, FilterDeleter>;
 
-/// The architectures of programs that this machine can run, as far as they are filtered: x86-64 has
-/// two companions. A program of yet another one runs unfiltered instead of not at all.
+/// The architectures of programs that this machine can run, and that are filtered: x86-64 has two
+/// companions. A program of another architecture runs unfiltered, which is better than not at all.
 std::vector<std::uint32_t> filtered_architectures() {
   std::vector<std::uint32_t> all{::seccomp_arch_native()};
   if (all.front() == SCMP_ARCH_X86_64) all.insert(all.end(), {SCMP_ARCH_X86, SCMP_ARCH_X32});
@@ -179,9 +180,9 @@ Result<void> load(const FilterPtr& filter) {
   return {};
 }
 
-/// Where 0 is the only id: makes chown and the like return 0 without effect if they name an id that
-/// does not exist. So a daemon goes on that gives its directories to the user whose ids it pretends
-/// to take. What it may not do to the only id is refused as ever.
+/// If 0 is the only id: makes chown and similar calls return 0 without effect if they name an id
+/// that does not exist. Some daemons give their directories to the user whose ids they pretend to
+/// take; with this they go on. Calls that are not allowed to that only id fail as always.
 Result<void> pretend_to_give_away(std::uint32_t architecture) {
   auto filter = filter_for({architecture});
   if (!filter) return std::move(filter).error();
@@ -189,7 +190,7 @@ Result<void> pretend_to_give_away(std::uint32_t architecture) {
     int number;
     unsigned owner;  ///< which argument is the user; the next is the group
   };
-  // An architecture that lacks a call of these has no rule for it.
+  // If an architecture lacks one of these calls, it has no rule for the call.
   constexpr std::array<Call, 7> kCalls{{{SCMP_SYS(chown), 1},
                                         {SCMP_SYS(fchown), 1},
                                         {SCMP_SYS(lchown), 1},
@@ -197,8 +198,9 @@ Result<void> pretend_to_give_away(std::uint32_t architecture) {
                                         {SCMP_SYS(chown32), 1},
                                         {SCMP_SYS(fchown32), 1},
                                         {SCMP_SYS(lchown32), 1}}};
-  // 0 is an id that exists, and -1 means "unchanged". Every other id below 2^31 has some bit set,
-  // and the highest bit clear. A rule can compare an argument only once.
+  // 0 is an id that exists, and -1 means "unchanged". Every other id below 2^31 has at least one
+  // bit set, and the highest bit clear. There is a rule per bit, because a rule can compare an
+  // argument only once.
   constexpr unsigned kHighest = 31;
   for (const Call& call : kCalls) {
     for (const unsigned argument : {call.owner, call.owner + 1}) {
@@ -255,7 +257,7 @@ Result<void> pretend_to_change_ids() {
     }
   }
   if (auto loaded = load(*filter); !loaded) return loaded;
-  // One filter for each: together they would be longer than the kernel allows.
+  // One filter for each architecture: together they would be longer than the kernel allows.
   for (const std::uint32_t each : architectures) {
     if (auto done = pretend_to_give_away(each); !done) return done;
   }

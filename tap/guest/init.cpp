@@ -45,10 +45,10 @@ GuestMessage message(GuestSays what, std::int32_t a = 0) {
   return m;
 }
 
-/// Closes what the supervisor has open for itself. Init does not exec, so close-on-exec alone is
-/// not enough. If a socket of another guest stayed open here, that guest would not see the end of
-/// its connection. Descriptors that were inherited on purpose are not marked, and go on to the
-/// command.
+/// Closes the descriptors that the supervisor has open for itself. Init does not exec, so
+/// close-on-exec alone is not enough. If a socket of another guest stayed open here, that guest
+/// would not see the end of its connection. Descriptors that were inherited on purpose are not
+/// marked close-on-exec; they stay open for the command.
 void close_foreign(int ours) {
   std::vector<int> open;
   if (DIR* directory = ::opendir("/proc/self/fd"); directory != nullptr) {
@@ -70,7 +70,7 @@ void close_foreign(int ours) {
   }
 }
 
-/// Whether execvp finds a file of this name; a name with a slash counts as found.
+/// Whether execvp finds a file of this name. A name with a slash counts as found.
 bool exists_in_path(const std::string& name) {
   if (name.find('/') != std::string::npos) return true;
   const char* const path = std::getenv("PATH");
@@ -82,8 +82,8 @@ bool exists_in_path(const std::string& name) {
   return false;
 }
 
-/// Root's programs are found, though the caller's PATH may lack the directories where they are, as
-/// that of an ordinary user of Debian does.
+/// Makes sure that root's programs are found. The caller's PATH may lack their directories: that of
+/// an ordinary user of Debian does.
 void add_roots_directories_to_path() {
   const char* const path = std::getenv("PATH");
   std::string all = path != nullptr ? path : "/usr/local/bin:/usr/bin:/bin";
@@ -98,7 +98,7 @@ class Init {
   Init(const GuestPlan& plan, int socket) : plan_(plan), socket_(socket) {}
 
   [[noreturn]] void run() {
-    // kill(-1) further down must only reach processes of the guest.
+    // kill(-1) below must reach only processes of the guest.
     if (!plan_.entered && ::getpid() != 1) ::_exit(1);
     set_up_process();
     await(GuestSays::mapped);
@@ -115,7 +115,7 @@ class Init {
       net_.reset();
     }
     start_command();
-    serve();  // runs until the command has ended or the supervisor has
+    serve();  // runs until the command or the supervisor has ended
   }
 
  private:
@@ -127,17 +127,17 @@ class Init {
     ::sigprocmask(SIG_SETMASK, &all, nullptr);
     // If SIGCHLD were ignored, the children's statuses would be lost.
     ::signal(SIGCHLD, SIG_DFL);
-    // What init makes is for everybody in the guest. The caller's own mask is the command's.
+    // Files that init makes are for everybody in the guest. The command gets the caller's own mask.
     mask_ = ::umask(S_IWGRP | S_IWOTH);
     plan_.apart ? leave_session() : close_foreign(socket_);
   }
 
-  /// In a guest of another user: keeps nothing of the caller's session, its terminal or its
-  /// descriptors. Standard streams that are not a terminal were meant for the program. This process
-  /// leads the session, not the command: so jobs that the command leaves go on when it ends.
+  /// In a guest of another user: gives up the caller's session, terminal and descriptors. Standard
+  /// streams that are not a terminal stay, because they were meant for the program. This process
+  /// leads the session, not the command, so jobs that the command leaves go on after it has ended.
   void leave_session() {
     if (::setsid() < 0) ::_exit(1);
-    (void)take_terminal_signals();  // the supervisor got them, too, and passes them on
+    (void)take_terminal_signals();  // the supervisor got them, too, and will pass them on
     for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
       if (::isatty(fd) == 1 && ::dup2(plan_.terminal, fd) < 0) ::_exit(1);
     }
@@ -147,7 +147,7 @@ class Init {
     base::close_all_but({socket_, plan_.foreign_init, terminal_.get()}, STDERR_FILENO + 1);
   }
 
-  /// Waits for an order. If the supervisor has ended, this process ends, too, so nothing is left if
+  /// Waits for an order. Ends this process if the supervisor has ended. So no process is left if
   /// the supervisor died before PDEATHSIG was in force.
   void await(GuestSays what) {
     GuestMessage order;
@@ -163,14 +163,14 @@ class Init {
     if (order.a == 1) make_own_group(order.b == 1);
   }
 
-  /// Takes the name that became known last. The guest's own name must have an address in
+  /// Takes the host name that became known only now. The guest's own name must have an address in
   /// /etc/hosts.
   void take_hostname(const std::string& name) const {
     if (::sethostname(name.data(), name.size()) != 0 || !etc_is_private_) return;
     std::ostringstream hosts;
     if (std::ifstream before("/etc/hosts"); before) hosts << before.rdbuf();
     hosts << "127.0.1.1\t" << name << '\n';
-    // A new file: the old one may belong to a user who does not exist here.
+    // Make a new file: the old one may belong to a user who does not exist here.
     constexpr const char* kFresh = "/etc/.shmif-hosts";
     std::ofstream file(kFresh);
     file << hosts.str();
@@ -178,13 +178,13 @@ class Init {
     if (file.fail() || ::rename(kFresh, "/etc/hosts") != 0) ::unlink(kFresh);
   }
 
-  /// Leads a process group for the command: number 1 here, as in any container. Signals that the
-  /// terminal sent to the supervisor's group until now reached the supervisor, too, which passes
+  /// Leads a process group for the command, number 1 here, as in any container. Signals that the
+  /// terminal sent to the supervisor's group before that reached the supervisor, too, and it passes
   /// them on.
   void make_own_group(bool foreground) {
     if (plan_.entered) {
-      // The command leads it itself: signals to the group must not reach this process, which is not
-      // an init that the kernel protects.
+      // The command leads the group itself. Signals to the group must not reach this process,
+      // because it is not an init that the kernel protects.
       own_group_ = true;
       foreground_ = foreground;
       return;
@@ -224,8 +224,8 @@ class Init {
     return taken;
   }
 
-  /// Sends a signal to the command and to what shares its process group, unless that is the
-  /// supervisor's group; then to the command alone. Init may be in the group, too, and has all
+  /// Sends a signal to the command and to the other processes of its process group. If that is the
+  /// supervisor's group, sends it to the command alone. Init may be in the group, too, but has all
   /// signals blocked.
   void send_on(int number) const {
     if (!own_group_) {
@@ -238,12 +238,12 @@ class Init {
   }
 
   void become_root() {
-    // For an ordinary user, the map has made the ids 0 already. For root, and for a caller whose
+    // For an ordinary user, the map has already made the ids 0. For root, and for a caller whose
     // real and effective ids differ, this makes them agree.
     (void)!::setresgid(0, 0, 0);
     (void)!::setresuid(0, 0, 0);
-    // A change of credentials clears it. If the supervisor died in between, the next await()
-    // notices.
+    // A change of credentials clears this setting. If the supervisor died in between, the next
+    // await() notices.
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
     ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
   }
@@ -255,7 +255,7 @@ class Init {
       return Error::from_errno(errno, "cannot set the host name \"" + options.hostname + '"');
     }
     if (single_id_) {
-      // Here, so that a failure can be reported; init itself changes no ids after this.
+      // Call it here, so that a failure can be reported. Init itself changes no ids after this.
       if (auto done = pretend_to_change_ids(); !done) return done;
     }
     if (plan_.entered) {
@@ -308,9 +308,9 @@ class Init {
   }
 
   /// Forks the command. Init got the signals that the terminal sent before the command existed. It
-  /// passes them on while the command has all signals blocked, so a signal that the terminal sent
-  /// to both arrives once. If the command leads its own group in a guest that was entered, init
-  /// does not pass them on: the supervisor got them as well, and does.
+  /// passes them on while the command has all signals blocked. So a signal that the terminal sent
+  /// to both arrives only once. If the command leads its own group in a guest that was entered,
+  /// init does not pass them on, because the supervisor got them as well and passes them on.
   void start_command() {
     std::array<int, 2> pair{};
     if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair.data()) != 0) {
@@ -329,12 +329,12 @@ class Init {
       if (!others_pass_on) ::kill(command_, number);
     }
     (void)::send(failure_.get(), "", 1, MSG_NOSIGNAL);
-    // A reader of the command's output must see its end when the command closes it.
+    // A reader of the command's output must see the end of the output when the command closes it.
     base::close_all_but({socket_, failure_.get(), terminal_.get(), upkeep_descriptor()}, 0);
   }
 
   /// Waits until the command leads its process group. Until then the command drops signals, because
-  /// it takes them for the terminal's, and it would also drop those that we pass on. `end`: the
+  /// it takes them for the terminal's. It would also drop those that we pass on. `end`: the
   /// command's end of the socket pair; the command has its own copy.
   void await_joined(int end) const {
     ::close(end);  // so that the wait ends if the command dies
@@ -344,14 +344,14 @@ class Init {
 
   /// In the command: waits until init has passed on the signals that were meant for it.
   void await_go(int order) {
-    failure_.reset();  // so that the end of init ends the wait
+    failure_.reset();  // so that the wait ends if init dies
     char go = 0;
     if (::recv(order, &go, 1, 0) != 1) ::_exit(125);
   }
 
-  /// For a command that the guest's init did not start: it ends with the process that started it,
-  /// and leads its process group. It drops the signals that the terminal sent while it was in the
-  /// supervisor's group: the supervisor got them as well, and passes them on.
+  /// In a command that the guest's init did not start: makes it end with the process that started
+  /// it, and lead its process group. Drops the signals that the terminal sent while the command was
+  /// in the supervisor's group, because the supervisor got them as well and passes them on.
   void join_as_command(int failure) const {
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (plan_.apart) {
@@ -369,24 +369,24 @@ class Init {
   /// Restores the caller's signals, and goes to the caller's directory.
   void take_callers_place() const {
     ::umask(mask_);
-    // A body goes on with the handlers of our program.
+    // A body keeps the handlers of our program.
     plan_.options.command.empty() ? plan_.command_signals.restore_mask()
                                   : plan_.command_signals.restore();
     if (!plan_.entered) return;
-    // After the signals, so that they can end a wait for a file system of the guest that never
-    // answers.
-    // Where that is not there, it stays where setns() has led it, at the root.
+    // Do it after the signals are restored, so that they can end a wait for a file system of the
+    // guest that never answers. If the directory does not exist, the command stays where setns()
+    // has put it, at the root.
     if (!plan_.directory.empty()) (void)!::chdir(plan_.directory.c_str());
   }
 
-  /// A body has the command's signals, and none of our descriptors.
+  /// A body gets the command's signals, and no descriptors of ours.
   [[noreturn]] void run_body() {
     take_callers_place();
     close_foreign(-1);
     int status = 125;
     try {
       status = plan_.options.body();
-    } catch (const std::exception&) {  // NOLINT(bugprone-empty-catch): the status says so
+    } catch (const std::exception&) {  // NOLINT(bugprone-empty-catch): the status shows it
     }
     ::_exit(status);
   }
@@ -402,8 +402,8 @@ class Init {
     add_roots_directories_to_path();
     ::execvp(argv[0], argv.data());
     int number = errno;
-    // execvp also says EACCES if the caller may not look into a directory of PATH. A program that
-    // is nowhere should not be called forbidden.
+    // execvp also returns EACCES if the caller may not look into a directory of PATH. But if no
+    // such program exists, report that it was not found.
     if (number == EACCES && !exists_in_path(plan_.options.command[0])) number = ENOENT;
     (void)!::write(failure, &number, sizeof number);
     ::_exit(125);
@@ -415,7 +415,7 @@ class Init {
     ::sigemptyset(&child);
     ::sigaddset(&child, SIGCHLD);
     const UniqueFd children(::signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK));
-    for (;;) {  // runs until the command has ended or the supervisor has
+    for (;;) {  // runs until the command or the supervisor has ended
       reap();
       std::array<pollfd, 3> ready{
           {{socket_, POLLIN, 0}, {children.get(), POLLIN, 0}, {upkeep_descriptor(), POLLIN, 0}}};
@@ -452,8 +452,8 @@ class Init {
     if (is_in_stop(order.a)) send_on(SIGCONT);
   }
 
-  /// Stops are numbered because news of them may be old: a shell's SIGCONT reaches the supervisor
-  /// and the command at once, and then neither may act on an earlier stop.
+  /// Stops are numbered because news of a stop may be old. A shell's SIGCONT reaches the supervisor
+  /// and the command at once; after that, neither may act on an earlier stop.
   bool is_in_stop(std::int32_t number) {
     reap();
     return is_stopped_ && number == stops_;
@@ -484,7 +484,7 @@ class Init {
       }
       GuestMessage end = message(GuestSays::exited, status);
       if (!plan_.entered && WIFEXITED(status) && WEXITSTATUS(status) == 0) {
-        while (::waitpid(-1, nullptr, WNOHANG) > 0) {  // those that have ended do not count
+        while (::waitpid(-1, nullptr, WNOHANG) > 0) {  // reap children that have ended
         }
         const auto [daemons, jobs] = count_left();
         end.b = daemons;
@@ -496,20 +496,21 @@ class Init {
     }
   }
 
-  /// When the leader of a session ends, the kernel hangs up on the foreground process group. This
-  /// puts a group into the foreground whose only process has ended.
+  /// When the leader of a session ends, the kernel hangs up on the foreground process group. To
+  /// protect the other processes, this puts another group into the foreground. The only process of
+  /// that group has ended.
   void leave_terminal() const {
     if (!terminal_) return;
     const pid_t nobody = ::fork();
     if (nobody == 0) ::_exit(0);
-    // It is not reaped, so nobody else gets its number.
+    // That process is not reaped, so no other process gets its number.
     if (nobody > 0 && ::setpgid(nobody, nobody) == 0) ::tcsetpgrp(terminal_.get(), nobody);
   }
 
   /// Whether the command, which has ended and is not reaped yet, has waited for none of its
   /// children. When a process waits for a child, the kernel adds the child's page faults to the
-  /// process's cminflt, see proc(5). False if the command has become another program by exec, or if
-  /// /proc is the outer one, where its number is another process's.
+  /// cminflt of the process, see proc(5). False if the command has become another program by exec.
+  /// Also false if /proc is the outer one, where the command's number is that of another process.
   bool has_waited_for_nobody() const {
     if (plan_.options.command.empty()) return false;
     const std::string& path = plan_.options.command.front();
@@ -541,7 +542,8 @@ class Init {
       const char* const name = &entry->d_name[0];
       pid_t pid = 0;
       std::from_chars(name, name + std::strlen(name), pid);
-      // By number: if /proc is the outer one, its numbers mean nobody here, or somebody else.
+      // Compare numbers. If /proc is the outer one, its numbers mean no process here, or another
+      // one.
       const pid_t session = pid > 1 ? ::getsid(pid) : -1;
       if (session > 0) ++left.daemons;
       if (session == 0) ++left.jobs;
@@ -550,9 +552,9 @@ class Init {
     return left;
   }
 
-  /// Gives the processes that the command left behind a moment to end in their own way.
+  /// Gives the processes that the command left behind a moment to end by themselves.
   void end_the_rest() const {
-    if (::kill(-1, SIGTERM) != 0) return;  // nobody is left
+    if (::kill(-1, SIGTERM) != 0) return;  // no process is left
     ::kill(-1, SIGCONT);
     const auto deadline = std::chrono::steady_clock::now() + plan_.options.grace;
     sigset_t child;
@@ -576,7 +578,7 @@ class Init {
   bool single_id_ = false;
   bool etc_is_private_ = false;
   std::optional<GuestNet> net_;   ///< until the command starts
-  std::optional<Upkeep> upkeep_;  ///< if an interface has addresses
+  std::optional<Upkeep> upkeep_;  ///< only if an interface has addresses
   std::vector<MacAddress> macs_;
   bool foreground_ = false;  ///< entered: the command gets the terminal
   bool own_group_ = false;   ///< the command is in a process group of the guest's own

@@ -21,20 +21,21 @@
 namespace shmif::tap {
 namespace {
 
-/// What the kernel sends at most in one datagram.
+/// The largest datagram that the kernel sends.
 constexpr std::size_t kMaxDatagram = 32768;
 
-/// How many datagrams of a list are read for one question. One has some 700 addresses. The kernel
-/// makes each when the one before it is read, so the rest costs nothing until the next question.
+/// How many datagrams of a list are read for one question. One datagram has some 700 addresses. The
+/// kernel makes each datagram when the one before it is read, so the unread rest costs nothing
+/// until the next question.
 constexpr unsigned kMaxListReads = 4;
-/// How many are read for the answer about one interface.
+/// How many datagrams are read for the answer about one interface.
 constexpr unsigned kMaxLinkReads = 64;
 constexpr int kTargetSpace = 46;  // IFLA_TARGET_NETNSID, which old headers lack
 
 /// Calls `take` with each message.
 template <class Take>
 void for_each_message(std::span<const std::byte> datagram, const Take& take) {
-  // libnl's functions do not write here, but their parameters are not const.
+  // libnl's functions do not write to the message, but their parameters are not const.
   auto* header =
       reinterpret_cast<nlmsghdr*>(const_cast<std::byte*>(datagram.data()));  // NOLINT: see above
   auto left = static_cast<int>(datagram.size());
@@ -49,19 +50,19 @@ MacAddress mac_in(const nlattr* attribute) {
   return MacAddress::read(static_cast<const std::byte*>(::nla_data(attribute)));
 }
 
-/// What one message says, if it is about an interface. The flag IFF_PROMISC only shows what an
-/// administrator set; the count shows packet sockets, too.
+/// What one message says, if it is about an interface. The flag IFF_PROMISC shows only what an
+/// administrator set. The count also includes packet sockets.
 std::optional<LinkNews> read_link(nlmsghdr* header) {
   if (header->nlmsg_type != RTM_NEWLINK && header->nlmsg_type != RTM_DELLINK) return std::nullopt;
   std::array<nla_policy, IFLA_MAX + 1> policy{};
-  // Shorter ones are refused.
+  // Shorter attributes are refused.
   for (const int each : {IFLA_PROMISCUITY, IFLA_MTU, IFLA_LINK, IFLA_MASTER, IFLA_LINK_NETNSID})
     policy[static_cast<std::size_t>(each)].type = NLA_U32;
   std::array<nlattr*, IFLA_MAX + 1> found{};
   if (::nlmsg_parse(header, sizeof(ifinfomsg), found.data(), IFLA_MAX, policy.data()) < 0)
     return std::nullopt;
   const auto* const about = static_cast<const ifinfomsg*>(::nlmsg_data(header));
-  // Bridges and IPv6 send messages of their own about their part of an interface.
+  // Bridges and IPv6 send their own messages about their part of an interface.
   if (about->ifi_family != AF_UNSPEC) return std::nullopt;
   LinkNews news{.index = static_cast<unsigned>(about->ifi_index)};
   news.gone = header->nlmsg_type == RTM_DELLINK;
@@ -81,7 +82,7 @@ std::optional<LinkNews> read_link(nlmsghdr* header) {
   return news;
 }
 
-/// The number of a namespace; less than 0: it has none.
+/// The number of a namespace; negative if it has no number.
 std::optional<int> read_number(nlmsghdr* header) {
   std::array<nla_policy, NETNSA_MAX + 1> policy{};
   policy[NETNSA_NSID].type = NLA_U32;
@@ -104,8 +105,8 @@ bool is_neighbour(const nlmsghdr* header) {
   return header->nlmsg_type == RTM_NEWNEIGH || header->nlmsg_type == RTM_DELNEIGH;
 }
 
-/// The address of a message about an entry of interface `index`'s own list. The kernel tells the
-/// multicast list in the same way, and the table of a bridge without NTF_SELF.
+/// The address in a message about an entry of the own list of interface `index`. The kernel sends
+/// similar messages for the multicast list, and, without NTF_SELF, for the table of a bridge.
 std::optional<MacAddress> read_entry(nlmsghdr* header, unsigned index) {
   std::array<nlattr*, NDA_MAX + 1> found{};
   if (header->nlmsg_type != RTM_NEWNEIGH ||
@@ -137,7 +138,7 @@ bool InterfaceStack::take(const LinkNews& news, const std::function<bool(unsigne
   const auto belongs = [&](unsigned index) {
     return index != 0 && (is_ours(index) || std::ranges::find(known_, index) != known_.end());
   };
-  // The number of an interface in another namespace says nothing here.
+  // The number of an interface in another namespace has no meaning here.
   if (!belongs(news.index) && (news.lower_space || !belongs(news.lower))) return false;
   if (news.gone) {
     if (at != known_.end()) known_.erase(at);
@@ -198,8 +199,8 @@ bool InterfaceQuestions::ask(Question& question) {
                   sizeof kernel) == static_cast<ssize_t>(header->nlmsg_len);
 }
 
-/// Reads one datagram. Result: false if none is there. The kernel has answered when it has taken a
-/// question, so none comes later.
+/// Reads one datagram. Result: false if no datagram is there. The kernel answers before it returns
+/// from taking a question, so no datagram comes later.
 bool InterfaceQuestions::read() {
   alignas(nlmsghdr) std::array<std::byte, kMaxDatagram> buffer;
   sockaddr_nl from{};
@@ -267,7 +268,7 @@ std::optional<int> InterfaceQuestions::space_number(int space) {
 
 std::optional<UnicastList> InterfaceQuestions::unicast_list(unsigned index) {
   unsigned reads = 0;
-  // First what an earlier question left.
+  // First read what an earlier question left.
   while (!list_.ended && reads++ < kMaxListReads && read()) {
   }
   if (list_.ended) {
@@ -282,7 +283,7 @@ std::optional<UnicastList> InterfaceQuestions::unicast_list(unsigned index) {
     while (!list_.ended && reads++ < kMaxListReads && read()) {
     }
   }
-  // The rest of a long list of another interface can take all reads.
+  // The rest of another interface's long list can use up all reads.
   if (list_.failed || list_of_ != index) return std::nullopt;
   return list_;
 }

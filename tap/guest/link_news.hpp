@@ -1,6 +1,6 @@
 #pragma once
-// What the kernel says about the interfaces of a network namespace: news, and answers to questions.
-// Internal to tap/guest.
+// Messages of the kernel about the interfaces of a network namespace: news, and answers to
+// questions. Internal to tap/guest.
 
 #include <cstddef>
 #include <cstdint>
@@ -27,15 +27,15 @@ struct Place {
 /// What a message says about an interface.
 struct LinkNews {
   unsigned index = 0;
-  bool gone = false;         ///< the rest says nothing then
+  bool gone = false;         ///< then the other members have no meaning
   unsigned promiscuity = 0;  ///< see Interface::promiscuity
   bool carrier = false;      ///< up and with carrier
   std::uint32_t mtu = 0;
   MacAddress mac{};  ///< zero if the interface has none
-  /// The interface that it is on (macvlan, VLAN), or the other end of the pair (veth); 0: none.
+  /// The interface below it (macvlan, VLAN), or the other end of the pair (veth); 0: there is none.
   unsigned lower = 0;
-  std::optional<int> lower_space{};  ///< the number of that one's namespace, if that is another
-  unsigned master = 0;               ///< the bond or bridge that has it; 0: none
+  std::optional<int> lower_space{};  ///< the number of its namespace, if that is another
+  unsigned master = 0;               ///< the bond or bridge that it belongs to; 0: there is none
 };
 struct LinkNewsBatch {
   std::vector<LinkNews> links;
@@ -44,28 +44,29 @@ struct LinkNewsBatch {
 /// Reads the rtnetlink messages of one datagram, and ignores malformed ones.
 LinkNewsBatch read_link_news(std::span<const std::byte> datagram);
 
-/// The interfaces (macvlans, VLANs) that are on some others, or on those that are on them.
+/// The interfaces (macvlans, VLANs) that are on top of some others, directly or through further
+/// ones.
 class InterfaceStack {
  public:
-  /// Takes note of news. `is_ours`: of the interfaces at the bottom, by index. Result: whether the
-  /// news is about an interface above one of them, or about one of them.
+  /// Records news. `is_ours`: whether an interface is one of those at the bottom, by index. Result:
+  /// whether the news is about one of these, or about an interface above one of them.
   bool take(const LinkNews& news, const std::function<bool(unsigned index)>& is_ours);
 
  private:
-  /// If there are more, the oldest is forgotten. It is known again with its news, if the interface
-  /// below it is known.
+  /// If there are more, the oldest is forgotten. With its next news it is known again, if the
+  /// interface below it is known.
   static constexpr std::size_t kMaxKnown = 64;
   std::vector<unsigned> known_;
 };
 
-/// The *unicast list* of an interface: the addresses besides its own for which it receives frames,
+/// The *unicast list* of an interface: addresses for which it receives frames besides its own,
 /// because a macvlan, a VLAN, a program or the administrator has asked for that.
 struct UnicastList {
   /// More addresses than a port can keep.
   static constexpr std::size_t kMaxMacs = 16;
   std::vector<MacAddress> macs{};  ///< at most one more than kMaxMacs
   bool ended = false;              ///< all messages of the answer have come
-  bool failed = false;             ///< there is no list, or it changed while it was read
+  bool failed = false;             ///< there is no list, or it changed during the reading
 };
 /// Reads the messages of one datagram that belong to the answer to question number `question`,
 /// about interface `index`.
@@ -81,15 +82,15 @@ class InterfaceQuestions {
   /// `socket`: of rtnetlink, not blocking, in no multicast group.
   explicit InterfaceQuestions(UniqueFd socket) : socket_(std::move(socket)) {}
 
-  /// `where`: the namespace to look into. Result: empty if there is no such interface, or the
+  /// `where`: the namespace to look into. Result: empty if there is no such interface, or if the
   /// caller has no rights over that namespace.
   std::optional<LinkNews> link(unsigned index, const Place& where = {});
   std::optional<LinkNews> link(const std::string& name, const Place& where);
-  /// The number of the namespace that the descriptor `space` leads to. It gets one if it has none.
-  /// Result: empty if the kernel refuses that.
+  /// The number of the namespace that the descriptor `space` leads to. If it has no number, it gets
+  /// one. Result: empty if the kernel refuses that.
   std::optional<int> space_number(int space);
-  /// Result: empty if the kernel gives no answer. A result with more than kMaxMacs addresses, or
-  /// one that has not ended, is only the beginning of the list.
+  /// Result: empty if the kernel gives no answer. If the result has more than kMaxMacs addresses,
+  /// or has not ended, it is only the beginning of the list.
   std::optional<UnicastList> unicast_list(unsigned index);
 
  private:

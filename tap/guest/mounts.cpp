@@ -32,25 +32,26 @@ constexpr const char* kResolvConf = "/etc/resolv.conf";
 constexpr std::string_view kState = "/var/lib";
 constexpr std::array kLayeredDirectories = {"/var/lib", "/var/log", "/var/cache"};
 
-/// Where daemons that belong in a guest keep state, beside /run. These directories begin empty.
+/// Where daemons that belong in a guest keep state, besides /run. These directories begin empty.
 constexpr std::array kStateDirectories = {
     "/var/lib/misc",  // dnsmasq's leases
-    "/var/lib/dhcp",  // dhclient's, dhcpd's
+    "/var/lib/dhcp",  // leases of dhclient and dhcpd
     "/var/lib/dhcpcd", "/var/lib/frr", "/var/log/frr", "/var/tmp/frr",
 };
 
-/// Settings in /proc that belong to the guest's own namespaces, and so to the guest, whoever
-/// mounted that /proc: the kernel shows each process those of its own namespaces.
+/// Settings in /proc that belong to the guest's own namespaces, whoever mounted that /proc: the
+/// kernel shows each process the settings of its own namespaces. So they belong to the guest.
 constexpr std::array kOwnSettings = {
     "/proc/sys/net",           "/proc/sys/kernel/hostname", "/proc/sys/kernel/domainname",
     "/proc/sys/kernel/msgmax", "/proc/sys/kernel/msgmnb",   "/proc/sys/kernel/msgmni",
     "/proc/sys/kernel/sem",    "/proc/sys/kernel/shmall",   "/proc/sys/kernel/shmmax",
     "/proc/sys/kernel/shmmni", "/proc/sys/fs/mqueue",
 };
-/// The same in a /sys that the guest mounted. In the outer /sys these are the outer interfaces.
+/// The same in a /sys that the guest mounted. In the outer /sys these would be the outer
+/// interfaces.
 constexpr std::array kOwnDevices = {"/sys/devices/virtual/net"};
 
-/// Everything else in /proc and /sys that can be written belongs to the machine.
+/// All other writable files in /proc and /sys belong to the machine.
 constexpr std::array kSettingsOfTheMachine = {
     "/proc/sys",  "/proc/sysrq-trigger", "/proc/irq",    "/proc/bus",
     "/proc/fs",   "/proc/acpi",          "/proc/asound", "/proc/driver",
@@ -68,7 +69,7 @@ bool mount_tmpfs(const std::string& path, const char* options = "mode=755") {
 /// A directory or symbolic link to make again.
 struct Entry {
   std::string path;
-  std::string target;  ///< of a symbolic link; empty: a directory
+  std::string target;  ///< of a symbolic link; empty for a directory
   struct stat attributes;
 };
 
@@ -90,15 +91,16 @@ std::vector<Entry> skeleton_of(const std::string& directory) {
   return entries;
 }
 
-/// Puts `path`, with everything mounted below it, over itself. Result: false if that is forbidden.
+/// Mounts `path`, with everything mounted below it, over itself. Result: false if that is
+/// forbidden.
 bool mount_over_itself(const char* path) {
-  // Recursively: a mount without what lies below it would show what others have hidden there, and
-  // the kernel refuses that.
+  // Recursively, because the kernel refuses anything else: without the mounts below it, the mount
+  // would show what others have hidden under them.
   return ::mount(path, path, nullptr, MS_BIND | MS_REC, nullptr) == 0;
 }
 
-/// Makes `path` and everything mounted below it read-only. What the outer world mounts there later
-/// does not appear here.
+/// Makes `path` and everything mounted below it read-only. Later mounts of the outer world do not
+/// appear here.
 bool make_read_only(const char* path) {
   if (!mount_over_itself(path)) return false;
   mount_attr attributes{};
@@ -107,34 +109,35 @@ bool make_read_only(const char* path) {
   return ::mount_setattr(AT_FDCWD, path, AT_RECURSIVE, &attributes, sizeof attributes) == 0;
 }
 
-/// Whether nothing at `path` can be written anyway, because the outer world made it read-only.
+/// Whether `path` is read-only already, because the outer world made it so.
 bool is_read_only(const char* path) {
   struct statvfs mounted{};
   return ::statvfs(path, &mounted) == 0 && (mounted.f_flag & ST_RDONLY) != 0;
 }
 
-/// A mount of a setting, taken before its surroundings become read-only.
+/// A mount of a setting, taken before the directories around it become read-only.
 struct KeptSetting {
   const char* path;
   UniqueFd tree;
 };
 
-/// Takes mounts of `paths`, which stay as writable as they are now.
+/// Takes mounts of `paths`. They stay as writable as they are now.
 template <std::size_t N>
 void keep_settings(const std::array<const char*, N>& paths, std::vector<KeptSetting>& kept) {
   for (const char* path : paths) {
     UniqueFd tree(::open_tree(AT_FDCWD, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE));
-    if (tree) kept.push_back({path, std::move(tree)});  // else: not in this kernel
+    if (tree) kept.push_back({path, std::move(tree)});  // otherwise: not in this kernel
   }
 }
 
 /// Makes the settings of the machine read-only for a guest of the outer root. The files in /proc
-/// and /sys belong to that user, and most need no capability. So a guest that root started and that
-/// adjusts "its" machine as it boots (as sysctl --system does) would adjust the outer one. A
-/// program that wants to can undo this: the guest has the capability for that.
+/// and /sys belong to that user, and most need no capability. A guest that root started may adjust
+/// "its" machine as it boots (as sysctl --system does), and would adjust the outer machine. A
+/// program can undo this protection on purpose: the guest has the capability for that.
 ///
-/// Each path stands for itself, whether /proc and /sys are the guest's own or, if those cannot be
-/// mounted, the outer ones. Result: a note that names what could not be made read-only, or empty.
+/// Each path is mounted separately, whether /proc and /sys are the guest's own or, if those cannot
+/// be mounted, the outer ones. Result: a note that names what could not be made read-only, or
+/// empty.
 std::optional<std::string> shield_machine(bool own_sys) {
   std::vector<KeptSetting> kept;
   keep_settings(kOwnSettings, kept);
@@ -142,7 +145,7 @@ std::optional<std::string> shield_machine(bool own_sys) {
   std::string open;
   std::string why;
   for (const char* path : kSettingsOfTheMachine) {
-    if (::access(path, F_OK) != 0) continue;  // not in this kernel
+    if (::access(path, F_OK) != 0) continue;  // this kernel lacks it
     if (make_read_only(path)) continue;
     const std::string reason = because();
     if (is_read_only(path)) continue;
@@ -160,8 +163,8 @@ std::optional<std::string> shield_machine(bool own_sys) {
          "user, or allow mount_setattr in the seccomp profile)";
 }
 
-/// Gives `path` its earlier owner and mode. If the owner does not exist in this user namespace,
-/// root becomes the owner.
+/// Gives `path` the owner and mode that it had before. If the owner does not exist in this user
+/// namespace, root becomes the owner.
 void restore(const std::string& path, const struct stat& before) {
   if (::chown(path.c_str(), before.st_uid, before.st_gid) != 0) (void)!::chown(path.c_str(), 0, 0);
   (void)::chmod(path.c_str(), before.st_mode & 07777U);
@@ -185,7 +188,8 @@ bool make_private(const std::string& path) {
   return true;
 }
 
-/// A private /run that still has the caller's /run/user/UID, where programs of its session live.
+/// Makes a private /run that still has the caller's /run/user/UID, where programs of the caller's
+/// session live.
 bool make_run_private(uid_t outer_uid) {
   const std::string session = "/run/user/" + std::to_string(outer_uid);
   const UniqueFd kept(::open(session.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
@@ -206,9 +210,9 @@ bool write_file(const std::string& path, const std::string& text) {
   return !file.fail() && ::chmod(path.c_str(), 0644) == 0;
 }
 
-/// Mounts an overlay over `directory`. `begin` fills its upper layer, in the directory that it is
-/// given. The upper layer's root belongs to the guest's root, so that an ordinary user can make
-/// files there, too.
+/// Mounts an overlay over `directory`. `begin` fills the overlay's upper layer, in the directory
+/// that it gets. The root of the upper layer belongs to the guest's root, so that an ordinary user
+/// can make files there, too.
 bool mount_layer(const std::string& directory,
                  const std::function<bool(const std::string& upper)>& begin) {
   const std::string base = "/run/.shmif-layer";
@@ -220,7 +224,7 @@ bool mount_layer(const std::string& directory,
     const std::string layers =
         "lowerdir=" + directory + ",upperdir=" + base + "/upper,workdir=" + base + "/work";
     // A tmpfs has user.* attributes since Linux 6.6. Without them, only the renaming of old
-    // directories is missing.
+    // directories does not work.
     for (const char* more : {",userxattr", ""}) {
       done = ::mount("overlay", directory.c_str(), "overlay", MS_NOSUID | MS_NODEV,
                      (layers + more).c_str()) == 0;
@@ -228,7 +232,7 @@ bool mount_layer(const std::string& directory,
       number = errno;
     }
   }
-  // The overlay itself keeps its layers in use.
+  // The overlay keeps its layers in use, so the base can go.
   (void)::umount2(base.c_str(), MNT_DETACH);
   (void)::rmdir(base.c_str());
   errno = number;
@@ -236,9 +240,9 @@ bool mount_layer(const std::string& directory,
 }
 
 /// Makes the directories below `from` again in the upper layer. There they belong to the guest's
-/// root, and show the same contents as before. `closed`: directories that the caller may not read,
-/// which cannot be shown. Bounded, since the state of a machine may be large: what is further down
-/// stays as it is.
+/// root, and show the same contents as before. `closed`: takes directories that the caller may not
+/// read, whose contents cannot be shown. The number is limited, because a machine may have many
+/// directories; those beyond the limit stay as they are.
 void own_directories(const std::string& from, const std::string& upper,
                      std::vector<std::string>& closed) {
   constexpr std::size_t kMax = 512;
@@ -259,8 +263,9 @@ void own_directories(const std::string& from, const std::string& upper,
   }
 }
 
-/// Puts a layer over `directory` that takes changes and ends with the guest. An ordinary user may
-/// change in it what its root could. Directories that only others may read are there, but empty.
+/// Puts a layer over `directory` that takes all changes and disappears with the guest. An ordinary
+/// user may change there what root could. Directories that only others may read are there, but
+/// empty.
 bool layer_state(const std::string& directory, uid_t outer_uid) {
   std::vector<std::string> closed;
   const bool done = mount_layer(directory, [&](const std::string& upper) {
@@ -272,8 +277,8 @@ bool layer_state(const std::string& directory, uid_t outer_uid) {
   return true;
 }
 
-/// As layer_state(). If that is refused because something is mounted below, puts a layer over each
-/// directory in it. Result: false if no layer was possible.
+/// As layer_state(). If that is refused because something is mounted below `directory`, puts a
+/// layer over each directory in it. Result: false if no layer was possible.
 bool layer_state_or_parts(const std::string& directory, uid_t outer_uid,
                           std::vector<std::string>& notes) {
   if (layer_state(directory, outer_uid)) return true;
@@ -297,7 +302,7 @@ bool layer_state_or_parts(const std::string& directory, uid_t outer_uid,
   return any;
 }
 
-/// Whether a line of /etc/resolv.conf is about looking up names at whatever server.
+/// Whether a line of /etc/resolv.conf says how to look up names, whichever server is asked.
 bool says_how_to_search(const std::string& line) {
   std::istringstream words(line);
   std::string first;
@@ -305,7 +310,8 @@ bool says_how_to_search(const std::string& line) {
   return first == "search" || first == "domain" || first == "options";
 }
 
-/// The file that `link` leads to, also if it does not exist. Result: `link` itself if it is none.
+/// The file that `link` leads to, even if it does not exist. Result: `link` itself if it is not a
+/// link.
 fs::path end_of_links(fs::path link) {
   std::error_code failed;
   for (int i = 0; i < 40 && fs::is_symlink(fs::symlink_status(link, failed)); ++i) {
@@ -316,14 +322,14 @@ fs::path end_of_links(fs::path link) {
 }
 
 /// Puts a private copy over /etc/resolv.conf, or over the file that it points to. `run_is_private`:
-/// what is made in /run stays in the guest.
+/// files made in /run stay in the guest.
 bool bind_resolv_conf(const std::string& resolv_conf, bool run_is_private) {
   const std::string copy = "/run/.shmif-resolv.conf";
   const fs::path target = end_of_links(kResolvConf);
   std::error_code failed;
   if (!fs::exists(target, failed)) {
-    // A link into /run, which is empty now: make the file that the link names. Elsewhere it would
-    // be made in the outer world.
+    // The link may lead into /run, which is empty now: then make the file that it names. Anywhere
+    // else the file would be made in the outer world.
     errno = failed ? failed.value() : ENOENT;
     if (!run_is_private || *std::next(target.begin()) != "run") return false;
     fs::create_directories(target.parent_path(), failed);
@@ -341,7 +347,7 @@ Result<GuestMounts> arrange_guest_mounts(uid_t outer_uid,
                                          const std::vector<IpAddress>& name_servers) {
   GuestMounts world;
   std::vector<std::string>& notes = world.notes;
-  // Slave, not private: otherwise a guest would keep busy what is unmounted outside.
+  // Slave, not private. Otherwise a mount that is unmounted outside would stay busy in the guest.
   if (::mount(nullptr, "/", nullptr, MS_REC | MS_SLAVE, nullptr) != 0) {
     const Errc code = errno == EPERM || errno == EACCES ? Errc::not_supported : Errc::bad_argument;
     return Error(code, "cannot set up the host's mount namespace" + because() +
@@ -376,12 +382,12 @@ Result<GuestMounts> arrange_guest_mounts(uid_t outer_uid,
     notes.push_back("cannot make /run private" + because() + ": the host shares the outer one");
   }
   for (const char* path : {"/var/run", "/var/lock"}) {
-    // Nearly everywhere these are links into /run, and are then left alone.
+    // Nearly everywhere these are links into /run. make_private() leaves links alone.
     if (!make_private(path)) notes.push_back(std::string("cannot make ") + path + " private");
   }
   for (const char* path : kLayeredDirectories) {
     if (::access(path, F_OK) != 0) continue;
-    // Root writes its logs where it always did. Others could not write there at all.
+    // Root writes its logs where it always did. Other users could not write there at all.
     if (outer_uid == 0 && path != kState) continue;
     if (!layer_state_or_parts(path, outer_uid, notes)) {
       notes.push_back(std::string("cannot put a layer over ") + path + because() +

@@ -13,14 +13,14 @@ namespace shmif::tap {
 
 struct GuestMounts {
   std::vector<std::string> notes;  ///< about what was not possible
-  bool etc_is_private = false;     ///< what is written in /etc stays in the guest
+  bool etc_is_private = false;     ///< changes in /etc stay in the guest
 };
 
 /// Makes the calling process's mount namespace a guest's: fresh /proc and /sys, a private /run,
 /// private state directories, and private layers over /etc and /var/lib; for an ordinary user, also
 /// over /var/log and /var/cache. `outer_uid`: the guest's caller, for /run/user/UID. If there are
-/// `name_servers`, the guest's /etc/resolv.conf has these. Errors: not_supported if mounting is
-/// forbidden altogether, otherwise bad_argument.
+/// `name_servers`, they replace those in the guest's /etc/resolv.conf. Errors: not_supported if
+/// mounting is forbidden altogether, otherwise bad_argument.
 Result<GuestMounts> arrange_guest_mounts(uid_t outer_uid,
                                          const std::vector<IpAddress>& name_servers);
 

@@ -37,29 +37,30 @@ bool write_setting(const char* path, const char* value) {
   return file && ::write(file.get(), value, std::strlen(value)) == size;
 }
 
-/// A setting of IPv6 of an interface, or of those that are made later ("default").
+/// Writes an IPv6 setting of an interface, or of interfaces that are made later ("default").
 bool set_ipv6(const std::string& interface, const char* setting, const char* value) {
   const std::string path = "/proc/sys/net/ipv6/conf/" + interface + '/' + setting;
   return write_setting(path.c_str(), value);
 }
 
-/// Result: whether the kernel can look for duplicates of an IPv6 address that is in use.
+/// Result: whether the kernel can look for duplicates of an IPv6 address that is already in use.
 bool tune_namespace() {
   // Every group may open ping sockets. The kernel accepts a range only if both its ends exist in
-  // the user namespace: all ids, a 16-bit range behind newgidmap, or the only id.
+  // the user namespace. So try all ids, the 16-bit range that newgidmap gives, and the only id.
   for (const char* range : {"0 2147483647", "0 65535", "0 0"}) {
     if (write_setting("/proc/sys/net/ipv4/ping_group_range", range)) break;
   }
   // Duplicate address detection would keep link-local addresses unusable for more than a second.
-  // They follow from the MAC address, which is unique on the bus. Without one, the kernel could not
-  // ask for the neighbours of other addresses. Detection begins when they are there.
+  // They follow from the MAC address, which is unique on the bus, so they need no detection.
+  // Without a link-local address, the kernel could not ask for the neighbours of other addresses.
+  // Detection begins when the interface has the link-local addresses.
   set_ipv6("all", "accept_dad", "0");
   set_ipv6("default", "accept_dad", "0");
   set_ipv6("default", "use_optimistic", "1");
   return set_ipv6("default", "optimistic_dad", "1");
 }
 
-/// Why there is no TAP device. If only descriptors are missing, the machine could have made one.
+/// Why there is no TAP device. If only descriptors ran out, the machine itself could have made one.
 Error no_tap_error(int number, const std::string& device) {
   const std::string what = "cannot make a TAP device with " + device;
   if (number == EMFILE || number == ENFILE) return Error::from_errno(number, what);
@@ -95,11 +96,11 @@ Result<UniqueFd> open_packet_socket(unsigned index) {
   return s;
 }
 
-/// The second network namespace, which has the far ends of veth pairs. It lives as long as the
-/// packet sockets do.
+/// The second network namespace, with the far ends of veth pairs. It lives as long as the packet
+/// sockets do.
 class FarSide {
  public:
-  /// Makes the namespace, and returns to the guest's.
+  /// Makes the namespace, and returns to the guest's namespace.
   static Result<FarSide> open(const NetNamespace& guest) {
     if (::unshare(CLONE_NEWNET) != 0) {
       return Error::from_errno(errno, "cannot make a network namespace for veth pairs");
@@ -114,7 +115,7 @@ class FarSide {
     return FarSide(*std::move(there), *std::move(netlink));
   }
 
-  /// Makes a pair, `name` on both sides; the guest's end is not yet up. Result: the packet socket.
+  /// Makes a pair, `name` on both sides. The guest's end is not yet up. Result: the packet socket.
   Result<UniqueFd> add(const NetNamespace& guest, const std::string& name, std::uint32_t mtu) {
     return there<UniqueFd>(guest, [&] { return add_here(guest, name, mtu); });
   }
@@ -132,7 +133,7 @@ class FarSide {
   FarSide(NetNamespace space, Netlink netlink)
       : space_(std::move(space)), netlink_(std::move(netlink)) {}
 
-  /// Runs `task` in the namespace, and returns to the guest's.
+  /// Runs `task` in the namespace, and returns to the guest's namespace.
   template <class T, class Task>
   Result<T> there(const NetNamespace& guest, const Task& task) {
     if (::setns(space_.descriptor(), CLONE_NEWNET) != 0) {
@@ -155,10 +156,10 @@ class FarSide {
     auto end = netlink_.interface(name);
     if (!end) return std::move(end).error();
     if (auto done = netlink_.disable_ipv6(name); !done) return std::move(done).error();
-    // The kernel takes out only 802.1Q tags before it compares a packet with the MTU.
+    // Before the kernel compares a packet with the MTU, it takes out only 802.1Q tags.
     if (auto done = netlink_.set_mtu(name, mtu + kVlanTagBytes); !done)
       return std::move(done).error();
-    // Bound before the interface is up, so that no frame of the guest is missed.
+    // Bind before the interface is up, so that no frame of the guest is missed.
     auto heard = open_packet_socket(end->index);
     if (!heard) return heard;
     if (auto done = netlink_.set_up(name); !done) return std::move(done).error();
@@ -195,7 +196,7 @@ Result<GuestEnd> make_device(const GuestOptions& options, const GuestInterface& 
   return end;
 }
 
-/// Makes a TAP device in the bridge that stays, for a program to attach to.
+/// Makes a TAP device in the bridge. It stays there, for a program to attach to.
 Result<void> add_tap(Netlink& netlink, const std::string& name, const std::string& tun_device,
                      const GuestInterface& wanted) {
   if (auto usable = check_tun_device(tun_device); !usable) {
@@ -210,7 +211,7 @@ Result<void> add_tap(Netlink& netlink, const std::string& name, const std::strin
   options.persist = true;
   options.tun_device = tun_device;
   if (const auto tap = TapLink::open(options); !tap) return tap.error();
-  // As a part of the bridge, the device has no addresses. Link-local ones would make it send.
+  // A device in the bridge has no addresses. Link-local addresses would make it send.
   if (auto done = netlink.disable_ipv6(name); !done) return done;
   if (auto done = netlink.add_to_bridge(name, wanted.lan->bridge); !done) return done;
   return netlink.set_up(name);
@@ -228,7 +229,7 @@ Result<void> make_lan(Netlink& netlink, const GuestInterface& wanted, MacAddress
   return {};
 }
 
-/// The interface that has the addresses.
+/// The interface that gets the addresses.
 const std::string& face_of(const GuestInterface& wanted) {
   return wanted.lan ? wanted.lan->bridge : wanted.name;
 }
@@ -262,7 +263,7 @@ Result<void> configure(Netlink& netlink, const GuestOptions& options, const Gues
 struct GuestNet::Impl {
   const GuestOptions& options;
   Netlink netlink;
-  bool optimistic;  ///< IPv6 addresses can be in use while the kernel looks for duplicates
+  bool optimistic;  ///< IPv6 addresses are usable while the kernel looks for duplicates
   std::vector<GuestEnd> ends{};
   std::optional<FarSide> far{};
 
@@ -287,7 +288,7 @@ struct GuestNet::Impl {
     return {};
   }
 
-  /// Has the kernel look for duplicates of the IPv6 addresses, also of those that come later.
+  /// Lets the kernel look for duplicates of IPv6 addresses, also of those that come later.
   Result<void> detect_duplicates(const GuestInterface& wanted) {
     const std::string& face = face_of(wanted);
     if (!optimistic || !set_ipv6(face, "accept_dad", "1")) return {};

@@ -22,20 +22,20 @@ struct GuestEnd {
 class GuestNet {
  public:
   /// Makes every interface of the options, which must outlive this, in the calling process's
-  /// network namespace. If a veth pair needs a second one, the process leaves its namespace and
-  /// returns. Then the interfaces are up, have carrier, addresses and routes, and loopback is up.
-  /// Those whose MAC address comes later have addresses, and are down.
+  /// network namespace. If a veth pair needs a second namespace, the process leaves its own and
+  /// returns to it. Afterwards the interfaces are up, have carrier, addresses and routes, and
+  /// loopback is up. Interfaces whose MAC address comes later have addresses, but are down.
   static Result<GuestNet> make(const GuestOptions& options);
   GuestNet(GuestNet&&) noexcept;
   GuestNet& operator=(GuestNet&&) noexcept;
   ~GuestNet();
 
   std::vector<GuestEnd>& ends() noexcept;  ///< one for each interface
-  /// The four sockets of a watch on the interfaces. Errors: the system's.
+  /// The four sockets for a watch on the interfaces. Errors: the system's.
   Result<std::vector<UniqueFd>> open_watch() const;
-  /// Gives these addresses to the interfaces that wait for one, and sets them up.
+  /// Gives these addresses to the interfaces that wait for an address, and sets them up.
   Result<void> set_up(std::span<const MacAddress> macs);
-  /// What the interfaces have been given. Call it when all are up.
+  /// What the interfaces were given. Call it when all of them are up.
   Result<std::vector<GivenAddresses>> given() const;
 
  private:

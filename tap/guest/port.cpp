@@ -18,7 +18,7 @@ Result<std::unique_ptr<AnyLink>> wrap(Result<L> link) {
 
 /// Our end of the interface, as a link.
 Result<std::unique_ptr<AnyLink>> adopt(GuestLink& link, bool offload) {
-  // A TAP file itself tells whether it has offloads.
+  // A TAP file itself says whether it has offloads.
   if (link.kind == LinkKind::tap) return wrap(TapLink::adopt(std::move(link.descriptor)));
   return wrap(
       PacketLink::adopt(std::move(link.descriptor), {.tag_in_mtu = true, .offload = offload}));
@@ -85,7 +85,7 @@ bool GuestPort::attach_again() {
   if (!port_->attach(*bus) || port_->up()) return false;
   plugged_ = true;
   waits_for_bus_ = false;
-  show(state_);  // also for changes meanwhile; carrier follows with the next news
+  show(state_);  // also for changes made meanwhile; carrier follows with the next news
   static_cast<void>(set_carrier(true));
   return true;
 }

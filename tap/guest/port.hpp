@@ -34,21 +34,21 @@ class GuestPort {
   const std::string& interface() const noexcept { return interface_; }
   LinkKind kind() const noexcept { return kind_; }
 
-  /// Makes the port hear what the interface hears now, and shows on the bus whether the interface
-  /// has carrier.
+  /// Makes the port receive the frames that the interface receives now, and shows on the bus
+  /// whether the interface has carrier.
   void show(const GuestInterfaceState& now);
-  /// Gives the interface carrier, or takes it away. Errors: those of tap::set_carrier().
+  /// Gives the interface carrier, or takes the carrier away. Errors: those of tap::set_carrier().
   [[nodiscard]] std::error_code set_carrier(bool on) noexcept;
   /// The MTU of the bus or of the interface, if `side` is one of the two links.
   std::optional<std::uint32_t> mtu_of(const AnyLink& side) const noexcept;
 
-  /// Takes note that one of the two links has ended. Result: whether the bus is what was lost, so
-  /// that attach_again() can help.
+  /// Records that one of the two links has ended. Result: whether the bus was lost, so that
+  /// attach_again() can help.
   bool unplug(std::error_code why) noexcept;
   bool is_plugged() const noexcept { return plugged_; }
   bool waits_for_bus() const noexcept { return waits_for_bus_; }
-  /// Attaches to the bus that is at the path now, if it has the properties of the earlier bus: the
-  /// interface was made for them. Result: whether frames pass again.
+  /// Attaches to the bus that is now at the path, if it has the properties of the earlier bus,
+  /// because the interface was made for those. Result: whether frames pass again.
   bool attach_again();
 
  private:

@@ -35,14 +35,14 @@ void write_to_terminal(int fd, const char* bytes, std::size_t count) {
   }
 }
 
-/// How often we check whether we are in the foreground by now.
+/// How often we check whether we are in the foreground now.
 constexpr std::chrono::nanoseconds kLookAgain = std::chrono::milliseconds(250);
 
 UniqueFd duplicate(int fd) {
   return UniqueFd(::fcntl(fd, F_DUPFD_CLOEXEC, 3));
 }
 
-/// Opens the terminal that `fd` only reads once more, for output.
+/// Opens the terminal again, for output, if `fd` can only read it.
 UniqueFd open_for_output(int fd) {
   const std::string path = "/proc/self/fd/" + std::to_string(fd);
   return UniqueFd(::open(path.c_str(), O_RDWR | O_NOCTTY | O_CLOEXEC));
@@ -54,8 +54,8 @@ bool is_of_our_session(const UniqueFd& terminal) {
 
 }  // namespace
 
-/// Finds the terminals among our standard streams. For output, standard output comes before
-/// standard error, and both before standard input.
+/// Finds the terminals among our standard streams. For output, standard output is preferred to
+/// standard error, and both to standard input.
 void TerminalRelay::find_terminals() {
   for (const int fd : {STDOUT_FILENO, STDERR_FILENO, STDIN_FILENO}) {
     if (::isatty(fd) != 1) continue;
@@ -79,7 +79,7 @@ Result<void> TerminalRelay::open(uid_t owner, bool foreground) {
   if (!slave_) return Error::from_errno(errno, what);
   (void)!::fchown(slave_.get(), owner, static_cast<gid_t>(-1));
   termios modes{};
-  // In the background, or in another session, a terminal has the modes of another job.
+  // In the background, or in another session, a terminal has the modes that another job set.
   if (foreground && is_of_our_session(output_) && ::tcgetattr(output_.get(), &modes) == 0) {
     ::tcsetattr(slave_.get(), TCSANOW, &modes);
   }
@@ -113,7 +113,7 @@ void TerminalRelay::take_size() const noexcept {
 }
 
 void TerminalRelay::pass_output() {
-  // Bounded, so that a program that never stops writing leaves time for signals.
+  // Bounded, so that signals are handled even if a program never stops writing.
   for (int round = 0; round < 16; ++round) {
     std::array<char, 4096> bytes{};
     const ssize_t count = ::read(master_.get(), bytes.data(), bytes.size());
@@ -146,7 +146,7 @@ void TerminalRelay::pass_input(bool foreground) {
 /// Makes our terminal raw, so that the program's terminal interprets the keys.
 void TerminalRelay::make_input_raw() const {
   termios modes{};
-  // Terminal::take_back() restores only the modes of our session's terminal.
+  // Terminal::take_back() restores the modes only of our session's terminal.
   if (!is_of_our_session(input_) || ::tcgetattr(input_.get(), &modes) != 0) return;
   ::cfmakeraw(&modes);
   ::tcsetattr(input_.get(), TCSANOW, &modes);
@@ -157,8 +157,8 @@ void TerminalRelay::read_input() {
   const ssize_t count = ::read(input_.get(), bytes.data(), bytes.size());
   if (count < 0 && (errno == EAGAIN || errno == EINTR)) return;
   if (count > 0) pending_.assign(bytes.data(), static_cast<std::size_t>(count));
-  // If a terminal interprets keys itself, the end-of-input key makes it return nothing, or a line
-  // without an end.
+  // If a terminal interprets keys itself, it turns the end-of-input key into an empty read, or into
+  // a line without an end.
   termios modes{};
   const bool has_lines = ::tcgetattr(input_.get(), &modes) == 0 && (modes.c_lflag & ICANON) != 0;
   const bool is_whole = count == static_cast<ssize_t>(bytes.size()) || pending_.ends_with('\n');
@@ -171,9 +171,9 @@ void TerminalRelay::end_input(bool hung_up) {
   if (::tcgetattr(slave_.get(), &modes) == 0) {
     pending_ += static_cast<char>(modes.c_cc[VEOF]);
   }
-  if (!hung_up) return;  // if it hung up just now, the next look finds that
-  // Our standard streams are duplicates of input_. Without this, the entry would outlive the close
-  // and report the hang-up for ever.
+  if (!hung_up) return;  // if it hung up just now, the next look will find that
+  // Our standard streams are duplicates of input_, so the entry would outlive the close below, and
+  // report the hang-up for ever.
   (void)::epoll_ctl(events_.get(), EPOLL_CTL_DEL, input_.get(), nullptr);
   input_.reset();
 }
@@ -182,14 +182,13 @@ void TerminalRelay::watch_what_is_due(bool foreground) {
   epoll_event event{};
   event.events = pending_.empty() ? EPOLLIN : EPOLLIN | EPOLLOUT;
   (void)::epoll_ctl(events_.get(), EPOLL_CTL_MOD, master_.get(), &event);
-  // A shell can move a running job into the foreground without telling it. The timer starts again
-  // at each look.
+  // A shell can move a running job into the foreground without telling it, so look again soon. The
+  // timer starts again at each look.
   itimerspec soon{};
   if (input_ && !foreground) soon.it_value.tv_nsec = kLookAgain.count();
   (void)::timerfd_settime(look_again_.get(), 0, &soon, nullptr);
   if (!input_) return;
-  // epoll reports hang-ups in any case. In the background they would not be read, so remove the
-  // entry.
+  // epoll always reports hang-ups. In the background we would not handle them, so remove the entry.
   const bool wanted = foreground && pending_.empty();
   event.events = EPOLLIN;
   const int change = wanted ? EPOLL_CTL_ADD : EPOLL_CTL_DEL;

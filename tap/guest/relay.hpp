@@ -1,5 +1,5 @@
 #pragma once
-// A terminal of its own for a program that must not touch ours. Internal to tap/guest.
+// Gives a program that must not touch our terminal a terminal of its own. Internal to tap/guest.
 
 #include <sys/types.h>
 
@@ -11,7 +11,8 @@
 namespace shmif::tap {
 
 /// If our standard streams are terminals, passes bytes and the window size between them and a
-/// pseudo-terminal. A program that had our own terminal could type into it (TIOCSTI), and read it.
+/// pseudo-terminal. If a program had our own terminal, it could type into it (TIOCSTI), and read
+/// it.
 class TerminalRelay {
  public:
   /// Makes the pseudo-terminal, for user `owner`, if one of our standard streams is a terminal.
@@ -21,14 +22,14 @@ class TerminalRelay {
 
   /// The program's end; -1 if no stream is a terminal.
   int program_end() const noexcept { return slave_.get(); }
-  /// An epoll descriptor that is readable when pass() has something to do; -1: never.
+  /// An epoll descriptor that is readable when pass() has something to do; -1 if it never has.
   int descriptor() const noexcept { return events_.get(); }
-  /// Passes on what is there. `foreground`: we may read our terminal, and set its modes. Blocks:
-  /// while our terminal accepts no output.
+  /// Passes on the bytes that are there. `foreground`: we may read our terminal, and set its modes.
+  /// Blocks: while our terminal accepts no output.
   void pass(bool foreground);
-  /// Takes over the size of our window.
+  /// Gives the pseudo-terminal the size of our window.
   void take_size() const noexcept;
-  /// Call it after we were stopped: a shell had the terminal meanwhile.
+  /// Call it after we were stopped, because a shell had the terminal meanwhile.
   void note_continued() noexcept;
 
  private:
@@ -43,7 +44,7 @@ class TerminalRelay {
   UniqueFd input_;   ///< our terminal, if standard input is one
   UniqueFd output_;  ///< our terminal
   UniqueFd master_;
-  UniqueFd slave_;  ///< kept open: without a slave, the master is ready all the time
+  UniqueFd slave_;  ///< kept open: without a slave, the master is always ready
   UniqueFd events_;
   UniqueFd look_again_;  ///< a timer that runs while input waits for us to be in the foreground
   std::string pending_;  ///< input that the pseudo-terminal had no room for

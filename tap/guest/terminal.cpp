@@ -29,10 +29,10 @@ bool Terminal::is_all_streams() const {
 }
 
 void Terminal::take_back() const {
-  if (!has_modes_) return;  // we never had it
+  if (!has_modes_) return;  // it was never ours
   const pid_t group = ::tcgetpgrp(file_.get());
   if (group <= 0) return;
-  // Another living group has it by right: the shell that put us into the background.
+  // Another living group has the terminal by right: the shell that put us into the background.
   const bool ours = group == ::getpgrp();
   if (!ours && (::kill(-group, 0) == 0 || errno != ESRCH)) return;
   sigset_t output;
@@ -41,7 +41,7 @@ void Terminal::take_back() const {
   ::sigaddset(&output, SIGTTOU);
   ::pthread_sigmask(SIG_BLOCK, &output, &before);
   if (!ours) ::tcsetpgrp(file_.get(), ::getpgrp());
-  // At once, because output that somebody holds back (Ctrl-S) would make us wait.
+  // TCSANOW, because output that somebody holds back (Ctrl-S) would make us wait.
   ::tcsetattr(file_.get(), TCSANOW, &modes_);
   ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }
@@ -58,8 +58,9 @@ bool stop_by(int number, bool with_group) {
   ::pthread_sigmask(SIG_UNBLOCK, &stop, nullptr);  // stops here
   ::pthread_sigmask(SIG_BLOCK, &stop, nullptr);
   ::sigaction(number, &before, nullptr);
-  // The SIGCONT that ended the stop is blocked. It would be read once more, perhaps when the
-  // command has been stopped again. A SIGCONT from before the stop was discarded by the stop.
+  // The SIGCONT that ended the stop is blocked and pending. Take it now, because otherwise it would
+  // be read later, perhaps after the command has been stopped again. A SIGCONT from before the stop
+  // is not pending: the stop discarded it.
   sigset_t continued;
   ::sigemptyset(&continued);
   ::sigaddset(&continued, SIGCONT);

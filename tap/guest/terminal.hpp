@@ -8,9 +8,9 @@
 
 namespace shmif::tap {
 
-/// The terminal that the guest shares with us. A shell in the guest puts a process group of its own
-/// into the foreground, and an editor changes the modes. When they are killed, nobody else restores
-/// what they changed.
+/// The terminal that the guest shares with us. A shell in the guest puts its own process group into
+/// the foreground, and an editor changes the modes. If they are killed, nobody else restores what
+/// they changed.
 class Terminal {
  public:
   Terminal();
@@ -18,12 +18,12 @@ class Terminal {
   bool is_there() const { return static_cast<bool>(file_); }
   /// Whether our process group is in the foreground.
   bool is_ours() const;
-  /// Keeps the modes for take_back(), the first time that we are in the foreground: before that,
-  /// they are another job's.
+  /// Stores the modes for take_back(), the first time that we are in the foreground. Before that,
+  /// the modes are those of another job.
   void note_modes();
   /// Whether the caller's standard streams are all this terminal, and nothing else.
   bool is_all_streams() const;
-  /// Puts us into the foreground again, with the modes that we found.
+  /// Puts us into the foreground again, and restores the stored modes.
   void take_back() const;
 
  private:
@@ -34,8 +34,8 @@ class Terminal {
 
 /// Stops this process by signal `number`, which is blocked otherwise, as SIGCONT is. `with_group`:
 /// stops its process group, too. Takes the SIGCONT that ends the stop, so that it is no longer
-/// pending. Blocks: while stopped. Result: false if the kernel did not stop it, because no shell
-/// looks after its process group.
+/// pending. Blocks: while stopped. Result: false if the kernel did not stop the process, because no
+/// shell looks after its process group.
 bool stop_by(int number, bool with_group);
 
 }  // namespace shmif::tap

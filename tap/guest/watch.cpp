@@ -26,13 +26,13 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-/// Lets pass only messages about interfaces, and about entries of their own lists: those about
-/// neighbours, which come with all traffic, would wake the watch.
+/// Lets only messages about interfaces pass, and about entries of their own lists. Messages about
+/// neighbours come with all traffic, and would wake the watch.
 bool leave_out_neighbours(int socket) {
   constexpr std::uint32_t kType = offsetof(nlmsghdr, nlmsg_type);
   constexpr std::uint32_t kFamily = NLMSG_HDRLEN + offsetof(ndmsg, ndm_family);
   constexpr std::uint32_t kFlags = NLMSG_HDRLEN + offsetof(ndmsg, ndm_flags);
-  // A filter loads numbers as a network has them.
+  // A filter loads numbers in network byte order.
   const std::uint32_t is_new = htons(RTM_NEWNEIGH);
   const std::uint32_t is_gone = htons(RTM_DELNEIGH);
   std::array<sock_filter, 9> program{{
@@ -100,11 +100,11 @@ struct GuestWatch::Impl {
     WatchedLink is;
     OurEnd end{};
     Place place{};           ///< `is.index` is its number at home
-    bool is_abroad = false;  ///< in another namespace, at `place`
+    bool is_abroad = false;  ///< it is in another namespace, at `place`
     bool left = false;       ///< must be found again
-    bool is_hidden = false;  ///< it is somewhere, and we may not look there
+    bool is_hidden = false;  ///< it exists, but we may not look there
     LinkNews now{};
-    bool is_known = false;  ///< something was heard of it
+    bool is_known = false;  ///< we have heard of it
     std::vector<MacAddress> list{};
     bool list_is_long = false;  ///< more addresses than the port can keep
     GuestInterfaceState told{};
@@ -119,12 +119,12 @@ struct GuestWatch::Impl {
   std::optional<Abroad> abroad;
   WatchPace pace;
   std::vector<Link> links;
-  InterfaceStack stack;  ///< what is on our interfaces
+  InterfaceStack stack;  ///< the interfaces on top of ours
   Clock::time_point asked_at = Clock::now();
-  Clock::time_point may_ask_at;  ///< not earlier
+  Clock::time_point may_ask_at;  ///< no question before this time
   Clock::time_point busy_until;
-  std::optional<Clock::time_point> timer_at;  ///< if it is set
-  bool wants_answer = false;                  ///< as soon as it may ask
+  std::optional<Clock::time_point> timer_at;  ///< when the timer fires, if it is set
+  bool wants_answer = false;                  ///< ask as soon as `may_ask_at` allows
 
   Link* find(unsigned index) {
     const auto it = std::ranges::find_if(
@@ -132,7 +132,7 @@ struct GuestWatch::Impl {
     return it == links.end() ? nullptr : &*it;
   }
 
-  /// Whether news of an interface that is not ours can mean another list of one of ours.
+  /// Whether news of an interface that is not ours can mean that a list of ours has changed.
   bool concerns_us(const LinkNews& other) {
     return stack.take(other, [this](unsigned index) {
       return std::ranges::any_of(links, [index](const Link& l) {
@@ -161,7 +161,7 @@ struct GuestWatch::Impl {
       return;
     }
     note(link, now);
-    // Otherwise the count says that the list is empty.
+    // Do not ask if the count says that the list is empty.
     wants_answer =
         wants_answer || (!link.is_abroad && (now.promiscuity > link.is.own || has_addresses(link)));
   }
@@ -171,7 +171,7 @@ struct GuestWatch::Impl {
   static void note(Link& link, const LinkNews& now) {
     link.now = now;
     link.is_known = true;
-    // Not only when it is told: it may be down again by then.
+    // Set it now, not only when it is told: the interface may be down again by then.
     if (now.carrier) link.is.comes_up_later = false;
   }
 
@@ -183,7 +183,7 @@ struct GuestWatch::Impl {
   void look_for(Link& link) {
     const Abroad::Found found = abroad->find(link.end);
     link.left = false;
-    if (found.where == Abroad::Where::gone) return;  // whoever has our end hears of that
+    if (found.where == Abroad::Where::gone) return;  // the owner of our end learns that
     link.is_abroad = found.where == Abroad::Where::abroad;
     link.is_hidden = found.where == Abroad::Where::unknown;
     link.place = found.place;
@@ -206,7 +206,8 @@ struct GuestWatch::Impl {
   void ask_list(Link& link) {
     const auto list =
         link.is_home() ? questions.unicast_list(link.is.index) : std::optional<UnicastList>();
-    // Without an answer, the count alone decides, and the port hears rather too much.
+    // Without an answer, the count alone decides. The port then receives too many frames rather
+    // than too few.
     link.list = list ? list->macs : std::vector<MacAddress>();
     link.list_is_long = list && (!list->ended || list->macs.size() > UnicastList::kMaxMacs);
     if (link.list_is_long) link.list.clear();
@@ -247,7 +248,7 @@ struct GuestWatch::Impl {
     socklen_t length = sizeof from;
     const ssize_t size = ::recvfrom(news.get(), buffer.data(), buffer.size(), 0,
                                     reinterpret_cast<sockaddr*>(&from), &length);
-    if (size < 0 && errno == ENOBUFS) {  // something was missed, perhaps that one came up
+    if (size < 0 && errno == ENOBUFS) {  // lost messages; an interface may have come up
       wants_answer = true;
       for (Link& link : links) link.is.comes_up_later = false;
       return true;
@@ -259,7 +260,7 @@ struct GuestWatch::Impl {
     return true;
   }
 
-  /// The same for news from other namespaces.
+  /// The same as read_news(), for news from other namespaces.
   bool read_news_from_abroad() {
     LinkNewsBatch batch;
     int space = Place::kHere;
@@ -323,9 +324,9 @@ Result<GuestWatch> GuestWatch::open(WatchSockets sockets, std::vector<WatchedLin
     Impl::Link& link =
         impl->links.emplace_back(Impl::Link{links[i], OurEnd(links[i].our_end, links[i].kind)});
     link.told.interface = i;
-    // Somebody may have used one that was there before.
+    // An interface that was there before may already have addresses in its list.
     impl->wants_answer = impl->wants_answer || (link.is.has_list && !link.is.comes_up_later);
-    // One that was moved before the news could be heard is looked for at once.
+    // If an interface was moved before we could receive news, look for it at once.
     if (link.is.index == 0 && link.is.our_end >= 0) link.left = impl->wants_answer = true;
   }
   impl->set_timer();

@@ -1,6 +1,6 @@
 #pragma once
-// Messages between a guest's supervisor and its init, over one SOCK_SEQPACKET pair. Both are copies
-// of one program, so a plain struct is enough.
+// Messages between a guest's supervisor and its init, over one SOCK_SEQPACKET pair. Both run the
+// same program, so a plain struct is enough.
 
 #include <array>
 #include <cstdint>
@@ -26,11 +26,11 @@ enum class GuestSays : std::uint32_t {
   resume,   ///< continue it if it is still in stop number a; b: 1 if it also gets the terminal
   confirm,  ///< is the command still in stop number a?
   // init to supervisor
-  note,       ///< text
+  note,       ///< a sentence for the user, in text
   interface,  ///< a: its number, b: its index, c: LinkKind; mac; one descriptor
   watch,      ///< one descriptor: a socket of the watch on the guest's interfaces, in the order of
               ///< WatchSockets; none for a guest that was entered
-  ready,      ///< all set up
+  ready,      ///< everything is set up
   failed,     ///< a: code, b: 1 if the category is shmif's, 0 if generic; text; init ends
   not_run,    ///< a: errno of execvp
   stopped,    ///< the command was stopped; a: the number of this stop, from 1
@@ -62,9 +62,10 @@ enum class Heard : std::uint8_t { message, nothing, end };
 /// Receives a message, in init. `patient`: waits for one. Result: `end` if the other side is gone.
 Heard hear(int socket, GuestMessage& message, bool patient) noexcept;
 
-/// Receives a message, in the supervisor: the guest's command may have taken over its init.
-/// `descriptor`: for the one that comes with it; nullptr: none may come. Result: `end` also if
-/// something else came. Blocks: as base::ForeignSocket::receive().
+/// Receives a message, in the supervisor. The guest's command may have taken over its init, so the
+/// message is not trusted. `descriptor`: takes the descriptor that comes with the message; nullptr:
+/// a message must not bring one. Result: `end` also if the message is not valid. Blocks: as
+/// base::ForeignSocket::receive().
 Heard hear(base::ForeignSocket& socket, GuestMessage& message, UniqueFd* descriptor);
 
 }  // namespace shmif::tap
