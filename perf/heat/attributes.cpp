@@ -36,7 +36,8 @@ Result<std::uint64_t> read_regions(const std::string& text, const std::string& n
   return *count;
 }
 
-/// At commas; or at blanks, if it has no comma, as a file of the kernel shows them.
+/// Splits at commas. If the text has no comma, splits at blanks, as the kernel's file writes the
+/// numbers.
 std::vector<std::string> split_numbers(std::string_view text) {
   std::vector<std::string> words;
   if (text.find(',') == std::string_view::npos &&

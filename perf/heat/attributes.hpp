@@ -1,5 +1,5 @@
 #pragma once
-// The five numbers that say how closely accesses are watched, in the order in which DAMON's users
+// The five numbers that set how closely accesses are watched, in the order in which DAMON's users
 // write them.
 
 #include <chrono>
@@ -18,23 +18,23 @@ struct HeatAttributes {
   std::uint64_t min_regions = 10, max_regions = 1000;
   bool operator==(const HeatAttributes&) const = default;
 
-  /// How often accesses are checked in a window: the most accesses that a region can have.
+  /// How often accesses are checked in a window. A region cannot have more accesses.
   std::uint32_t samples_per_window() const noexcept {
     return static_cast<std::uint32_t>(aggregation / sampling);
   }
 };
 
-/// The five as "5000,100000,1000000,10,1000", or as DAMON's file shows them: "5000 100000 1000000
-/// 10 1000". A time without a unit is in microseconds; "5ms" is possible, too. Errors:
-/// Errc::bad_argument unless there are exactly five, and check_attributes() takes them.
+/// Reads the five numbers as "5000,100000,1000000,10,1000", or as DAMON's file shows them: "5000
+/// 100000 1000000 10 1000". A time without a unit is in microseconds; "5ms" is possible, too.
+/// Errors: Errc::bad_argument unless there are exactly five and check_attributes() accepts them.
 Result<HeatAttributes> read_attributes(std::string_view text);
 
-/// None is zero; aggregation is not below sampling, and at most a million times as long; no
-/// interval is longer than a day; 3 <= min_regions <= max_regions <= 1000000. Errors:
-/// Errc::bad_argument.
+/// Checks these limits: all numbers are above zero; aggregation is at least as long as sampling,
+/// and at most a million times as long; every interval is at most a day; 3 <= min_regions <=
+/// max_regions <= 1000000. Errors: Errc::bad_argument.
 Result<void> check_attributes(const HeatAttributes& attributes);
 
-/// What read_attributes() reads back: five numbers, times in microseconds.
+/// The text that read_attributes() reads back: five numbers, times in microseconds.
 std::string attributes_text(const HeatAttributes& attributes);
 
 }  // namespace shmif::perf

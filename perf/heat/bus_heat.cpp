@@ -23,7 +23,7 @@ std::string reason_of_absence(pid_t pid, const std::string& folder,
          ", which its SHMIF_HEAT names";
 }
 
-/// Clients, by the names of their ports on this bus.
+/// Clients by the names of their ports on this bus.
 using Clients = std::map<std::string, HeatClient>;
 
 std::vector<std::string> ports_in(const std::vector<NamedRange>& ranges, const BusInfo& bus) {
@@ -34,7 +34,7 @@ std::vector<std::string> ports_in(const std::vector<NamedRange>& ranges, const B
   return ports;
 }
 
-/// Who takes part, and is attached to the bus. Others are let go at once.
+/// The processes that take part and are attached to the bus. Disconnects from others at once.
 std::vector<BusParty> parties_in(const std::string& folder, const BusInfo& bus,
                                  const std::function<bool()>& stops) {
   std::vector<BusParty> found;
@@ -82,7 +82,7 @@ std::vector<BusParty> heat_parties(const BusInfo& bus, const std::string& folder
   std::map<std::string, std::vector<BusParty>> known;  // by folder
   std::vector<BusParty> parties;
   bus::PortOwners owners(bus, files.path("/proc"));
-  // The environment of a process that has no port here could lead to any directory.
+  // A process that does not really have the port could name any directory in its environment.
   const auto folder_of = [&](const PortInfo& port) -> Result<std::string> {
     if (!folder.empty()) return folder;
     if (const auto proven = owners.prove(port); !proven) return proven.error();

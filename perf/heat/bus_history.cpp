@@ -14,7 +14,7 @@ static_assert(bus::kHeaderBytes <= kPortsBegin);
 constexpr std::size_t kHeaderRowCells = 1;
 constexpr std::size_t kPortsRowCells = 7;
 
-/// Joins a row with the one behind it.
+/// Joins a row with the row after it.
 void extend_row(BusHeatRow& row, const BusHeatRow& next) {
   const auto before = static_cast<double>(row.looks);
   const auto more = static_cast<double>(next.looks);
@@ -34,8 +34,8 @@ std::uint32_t apart(std::uint32_t a, std::uint32_t b) noexcept {
   return a > b ? a - b : b - a;
 }
 
-/// Bytes times counts, of regions that become one. Not the mean so far, which is rounded: many
-/// small regions would not change that of a large one.
+/// Sums of bytes times counts for regions that become one. Keeping only the mean so far would not
+/// do: it is rounded, so many small regions would not change the mean of a large one.
 struct JoinedCounts {
   double bytes = 0, accesses = 0, writes = 0;
 
@@ -93,7 +93,7 @@ std::array<BusPart, 3> BusHistory::parts() const noexcept {
             kCells - kHeaderRowCells - kPortsRowCells}}};
 }
 
-/// Counts for each page of the file. Result: whether the window knows any of them.
+/// Adds the counts to each page of the file. Result: whether the window knows any page.
 bool BusHistory::fold(const HeatWindow& window, AddressRange mapped) {
   bool known = false;
   tells_writes_ = false;
@@ -115,7 +115,7 @@ bool BusHistory::fold(const HeatWindow& window, AddressRange mapped) {
   return known;
 }
 
-/// The mean of the pages that the cell has a part of.
+/// The mean of the pages that the cell covers, also in part.
 double BusHistory::cell_of(const BusPart& part, std::size_t cell,
                            std::uint32_t Page::* count) const {
   const std::uint64_t begin = part.range.begin + part.range.bytes() * cell / part.cells;
@@ -156,7 +156,7 @@ void BusHistory::halve_rows() {
   windows_of_row_ *= 2;
 }
 
-/// Ages, the working set, and the counts of the window as those of the last one.
+/// Updates ages and working set, and keeps the counts of this window as those of the last one.
 void BusHistory::keep_pages(std::uint32_t looks) {
   constexpr double kAboutTheSame = 0.1;
   std::uint64_t used = 0;

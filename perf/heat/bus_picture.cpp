@@ -19,7 +19,7 @@ constexpr std::size_t kBars = 4;
 constexpr std::uint64_t kTableBegin = 4096;
 static_assert(bus::kHeaderBytes <= kTableBegin);
 
-/// The parts of the picture: where they are in the file, and how many characters they have.
+/// A part of the picture: where it is in the file, and how many characters it has.
 struct Part {
   std::uint64_t begin = 0, end = 0;
   std::size_t cells = 0;
@@ -43,7 +43,7 @@ std::vector<double> pages_of(const HeatWindow& window, const NamedRange& mapped,
   return pages;
 }
 
-/// The mean of the pages of which a character stands; a page that it has a part of counts.
+/// The mean of the pages that a character covers, also in part.
 double cell_of(const std::vector<double>& pages, const Part& part, std::size_t cell) {
   const std::uint64_t bytes = part.end - part.begin;
   const std::uint64_t begin = part.begin + bytes * cell / part.cells;
@@ -88,7 +88,7 @@ struct Picture {
     return labelled("") + "|h|ports   |" + name + "|\n";
   }
 
-  /// Where the next frame goes.
+  /// Shows where the next frame goes.
   std::string next_frame() const {
     const Part& ring = parts[2];
     const std::uint64_t offset = bus.last % bus.ring_bytes;
@@ -130,7 +130,7 @@ std::string party_text(const HeatResult& result, const Picture& picture) {
   return text.empty() ? who + ": it has left the bus\n" : text;
 }
 
-/// Where pages of the bus are: "of the ports", "from the ports on", "of the ring at 1.5 MiB".
+/// Where these pages are in the bus: "of the ports", "from the ports on", "of the ring at 1.5 MiB".
 std::string place_in_bus(AddressRange pages) {
   constexpr std::uint64_t kTableEnd = kTableBegin + bus::kTableBytes;
   if (pages.begin >= bus::kRingOffset) {
@@ -138,7 +138,7 @@ std::string place_in_bus(AddressRange pages) {
   }
   if (pages.begin >= kTableEnd) return "from behind the ports on";
   if (pages.begin >= kTableBegin) {
-    // Behind the table is nothing, but its last page can be wider.
+    // The bytes behind the table are unused, but the last page of the table may include them.
     return pages.end < kTableEnd + page_bytes() ? "of the ports" : "from the ports on";
   }
   return pages.end > kTableBegin ? "from the header on" : "of the header";

@@ -19,7 +19,7 @@ namespace {
 
 constexpr const char* kOtherUser = "run it as the user of the watched program, or as root";
 
-/// Trees were recorded elsewhere: calls of this kernel say nothing about them.
+/// A recorded tree is of another machine, so calls of this kernel cannot test it.
 bool is_this_machine(const KernelFiles& files) {
   return files.path("/") == "/";
 }
@@ -35,7 +35,7 @@ std::pair<unsigned, unsigned> release_of(const KernelFiles& files) {
   return {major, minor};
 }
 
-/// Whether userfaultfd gives these features: an errno, 0 if it does.
+/// Whether userfaultfd has these features. Result: 0, or an errno.
 int try_userfaultfd(std::uint64_t features) {
   constexpr int kUserModeOnly = 1;
   const UniqueFd file(
@@ -50,7 +50,7 @@ int try_userfaultfd(std::uint64_t features) {
 constexpr std::uint64_t kAsync = 1U << 15U;
 constexpr std::uint64_t kShared = 1U << 12U;
 
-/// As try_userfaultfd(), for a recorded tree by its kernel's release.
+/// The same as try_userfaultfd(). For a recorded tree, decides by the release of its kernel.
 int find_userfaultfd(const KernelFiles& files, std::uint64_t features) {
   if (is_this_machine(files)) return try_userfaultfd(features);
   if (!files.read_number("/proc/sys/vm/unprivileged_userfaultfd")) return ENOSYS;
@@ -106,7 +106,7 @@ Capability pagemap_scan(const KernelFiles& files) {
                                                 : without;
 }
 
-/// Adds what Yama says about processes that we did not start.
+/// Adds Yama's rule about processes that we did not start.
 Capability with_scope(Capability found, const KernelFiles& files) {
   const auto scope = files.read_number("/proc/sys/kernel/yama/ptrace_scope");
   if (scope && *scope > 0 && ::geteuid() != 0) {
@@ -179,7 +179,7 @@ Capability damon(const KernelFiles& files) {
         running.error().message, is_refusal(running.error().code.value()) ? "run it as root" : ""};
   }
   if (*running > 0) {
-    // The kernel shows what it can watch where a context exists.
+    // The kernel shows what it can watch only where a context exists.
     const auto operations =
         files.read("/sys/kernel/mm/damon/admin/kdamonds/0/contexts/0/avail_operations");
     const bool no_processes = operations && operations->find("vaddr") == std::string::npos;

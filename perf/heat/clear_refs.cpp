@@ -13,7 +13,7 @@ namespace {
 
 constexpr std::uint64_t kKibibyte = 1024;
 
-/// The words of a line: address, permissions, offset, device, inode; and the name behind them.
+/// The words of a line: address, permissions, offset, device and inode, and then the name.
 struct Heading {
   std::string_view permissions;
   std::string_view inode;
@@ -54,7 +54,7 @@ std::optional<MappingUse> read_mapping(std::string_view line) {
   return use;
 }
 
-/// "Rss:        12 kB": the bytes.
+/// Reads a line such as "Rss: 12 kB". Result: bytes.
 std::optional<std::uint64_t> read_field(std::string_view line, std::string_view name) {
   if (!line.starts_with(name)) return std::nullopt;
   line.remove_prefix(name.size());
@@ -73,7 +73,7 @@ class ClearRefs : public HeatSource {
 
   const HeatProvenance& provenance() const noexcept override { return provenance_; }
   Looking looking() const noexcept override { return Looking::whole_ranges; }
-  /// The time here grows with the target's memory.
+  /// The time that we spend grows with the target's memory.
   std::chrono::nanoseconds cost(std::chrono::nanoseconds here) const noexcept override {
     return here;
   }
@@ -123,7 +123,7 @@ class ClearRefs : public HeatSource {
   }
 
  private:
-  /// A later process of the same number is not touched.
+  /// Makes sure that we do not touch a later process with the same number.
   Result<void> expect_same_process() const {
     const auto text = files_.read(folder_ + "/stat");
     const auto stat = text ? read_task_stat(*text) : Result<TaskStat>(text.error());

@@ -32,25 +32,28 @@ using heat::SharedRange;
 using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 
-/// A process does not answer while it is stopped. Nobody waits longer for it than this.
+/// A process does not answer while it is stopped. We wait at most this long for an answer.
 constexpr milliseconds kAnswerPatience{1000};
-/// And so long for a look at its descriptor, also if others have used up the time.
+/// We wait at least this long to check the descriptor that it sends, even if other processes have
+/// used up the time.
 constexpr milliseconds kLeastPatience{500};
-/// What the target pays for a page that it touches again, and once more when it writes there
+/// The time that the target loses when it touches a page again, and once more when it writes there
 /// (measured: 1.0 to 1.4 us).
 constexpr std::chrono::nanoseconds kFaultTime(1200);
 /// To protect a page that was never touched, the kernel makes a page table for it and its 511
-/// neighbours. Up to so many pages (16 GiB) all page tables take 32 MiB. In larger targets, only
-/// pages that have an entry are protected, and the first access to any other is of unknown kind.
+/// neighbours. For this many pages (16 GiB), all page tables take 32 MiB. In larger targets, only
+/// pages that have an entry are protected. The first access to another page then may be a read or a
+/// write.
 constexpr std::uint64_t kMaxPagesToProtect = std::uint64_t{4} << 20U;
 
-/// The name is data in a message of another process.
+/// Another process sent the name, so it may lack its final zero.
 std::string name_in(const SharedRange& range) {
   const char* const begin = &range.name[0];
   return {begin, ::strnlen(begin, sizeof range.name)};
 }
 
-/// Any other file would be asked instead, with the rights of this process.
+/// Without this check, a target could send any other file, and we would read it with our own
+/// rights.
 constexpr const char* kNoPagemap = "the target gave no pagemap of its own";
 
 class Connection {
@@ -78,7 +81,7 @@ class Connection {
     return connection;
   }
 
-  /// Of the process that made the socket, as seen from here.
+  /// The process that made the socket, as seen from here.
   pid_t pid() const noexcept { return pid_; }
 
   struct Hello {
@@ -90,7 +93,7 @@ class Connection {
     if (auto sent = ask_hello(); !sent) return sent.error();
     return hear_hello(Clock::now() + kAnswerPatience);
   }
-  /// The two halves of that, so that many can be asked at once.
+  /// The two halves of hello(), so that many targets can be asked at the same time.
   Result<void> ask_hello() { return send(Ask::hello, {}); }
   Result<Hello> hear_hello(Clock::time_point until) {
     UniqueFd pagemap;
@@ -132,12 +135,13 @@ class Connection {
     msghdr message{};
     message.msg_iov = parts.data();
     message.msg_iovlen = ranges.empty() ? 1 : 2;
-    // A target that has another monitor says so and closes, perhaps before it has heard us.
+    // A target that has another monitor says so and closes, perhaps before our request arrives.
     if (::sendmsg(file_.get(), &message, MSG_NOSIGNAL) > 0 || errno == EPIPE) return {};
     return gone();
   }
 
-  /// One answer; `descriptor`: for the one that comes with it; nullptr: none may come.
+  /// Receives one answer. `descriptor`: takes the descriptor that comes with it; nullptr if none
+  /// may come.
   Result<std::size_t> receive(UniqueFd* descriptor, Clock::time_point until) {
     using From = base::ForeignSocket::Status;
     const auto left = [&] { return std::chrono::ceil<milliseconds>(until - Clock::now()); };
@@ -147,7 +151,7 @@ class Connection {
                               .patience = std::max(left(), kLeastPatience)};
     std::vector<UniqueFd> descriptors;
     base::ForeignSocket::Received got;
-    for (;;) {  // until there is an answer, or the patience ends
+    for (;;) {  // until there is an answer or the time is up
       got = file_.receive(std::as_writable_bytes(std::span(answer_.get(), 1)), wish, descriptors);
       if (got.status != From::none) break;
       pollfd ready{file_.get(), POLLIN, 0};
@@ -187,7 +191,7 @@ class Connection {
 
 class Client : public HeatSource {
  public:
-  /// `connection` was asked for its hello.
+  /// ask_hello() has been called on `connection`.
   static Result<std::unique_ptr<HeatSource>> begin(Connection connection,
                                                    std::uint64_t pages_of_all,
                                                    Clock::time_point until) {
@@ -266,7 +270,7 @@ class Client : public HeatSource {
   Client(Connection connection, PageScan scan)
       : connection_(std::move(connection)), scan_(std::move(scan)) {}
 
-  /// Those of the chosen pages that stay as they are.
+  /// Finds the chosen pages that will not be protected.
   Result<void> find_unprotected() {
     if (!is_huge_ || !tells_writes_) return {};
     for (std::size_t i = 0; i < chosen_.size(); ++i) {
@@ -300,14 +304,14 @@ class Client : public HeatSource {
   std::uint64_t pages_of_all_ = kMaxPagesOfAll;
   Looking looking_ = Looking::all_pages;
   bool tells_writes_ = true;
-  std::int64_t faults_ = 0;  ///< of the target, because of the last sample
+  std::int64_t faults_ = 0;  ///< of the target, caused by the last sample
   bool is_huge_ = false;
   std::vector<std::uint64_t> chosen_;
-  std::vector<bool> is_protected_;  ///< of each chosen page
+  std::vector<bool> is_protected_;  ///< for each chosen page
   HeatProvenance provenance_;
 };
 
-/// The sockets of killed processes refuse.
+/// Fails for the socket of a killed process, because the kernel refuses the connection.
 Result<Connection> connect_to_client(const std::string& folder, const std::string& name) {
   std::string path = folder;
   path.append("/").append(name);

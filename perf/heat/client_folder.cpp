@@ -13,7 +13,7 @@
 namespace shmif::perf {
 namespace {
 
-/// The paths of sockets, of which it is a part, have at most 107 bytes.
+/// Socket paths begin with it, and have at most 107 bytes.
 std::string temporary_folder() {
   constexpr std::size_t kMaxPath = 60;
   const char* const wanted = std::getenv("TMPDIR");

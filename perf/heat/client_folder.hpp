@@ -1,13 +1,14 @@
 #pragma once
-// Where processes that are started from here share their access heat.
+// The directory in which processes that we start share their access heat.
 
 #include <optional>
 #include <string>
 
 namespace shmif::perf {
 
-/// A new directory, in $TMPDIR or /tmp. SHMIF_HEAT names it while this object lives; then both are
-/// as before. Make it before the processes, and while no other thread reads the environment.
+/// Makes a new directory in $TMPDIR or /tmp. SHMIF_HEAT names it while this object lives. The
+/// destructor removes the directory and restores SHMIF_HEAT. Make this object before the processes
+/// start, and while no other thread reads the environment.
 class HeatFolder {
  public:
   HeatFolder();
@@ -16,13 +17,13 @@ class HeatFolder {
   ~HeatFolder();
 
   const std::string& path() const noexcept { return path_; }
-  /// Why there is none; empty: there is one.
+  /// Why the directory could not be made; empty if it was.
   const std::string& reason() const noexcept { return reason_; }
 
  private:
   std::string path_;
   std::string reason_;
-  std::optional<std::string> before_;  ///< what SHMIF_HEAT was
+  std::optional<std::string> before_;  ///< the earlier value of SHMIF_HEAT
 };
 
 }  // namespace shmif::perf

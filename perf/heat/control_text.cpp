@@ -30,7 +30,7 @@ Error malformed(std::string_view what) {
           "the monitor of access heat cannot read \"" + base::printable(what) + '"'};
 }
 
-/// The text up to the next newline, which is taken away with it.
+/// Removes the text up to the next newline, and the newline. Result: the text without it.
 std::string_view take_line(std::string_view& text) {
   const std::size_t end = std::min(text.find('\n'), text.size());
   const std::string_view line = text.substr(0, end);
@@ -38,7 +38,7 @@ std::string_view take_line(std::string_view& text) {
   return line;
 }
 
-/// Sets what was not set yet.
+/// Sets `member`. A member that is already set is an error.
 template <class T>
 Result<void> set_once(std::optional<T>& member, Result<T> value, std::string_view line) {
   if (!value) return std::move(value).error();
@@ -47,7 +47,7 @@ Result<void> set_once(std::optional<T>& member, Result<T> value, std::string_vie
   return {};
 }
 
-/// "fvaddr 4096-8192".
+/// Reads "fvaddr 4096-8192".
 Result<DamonMemory> read_damon(std::string_view value) {
   const std::size_t space = std::min(value.find(' '), value.size());
   const std::string word(value.substr(0, space));
@@ -87,7 +87,7 @@ Result<void> read_setting(HeatRequest& request, std::string_view line) {
   return malformed(line);
 }
 
-/// The codes that have a word, so that they are the same on both sides.
+/// The error codes that have a word, so that both sides see the same code.
 struct CodeWord {
   std::error_code code;
   std::string_view word;
@@ -161,7 +161,8 @@ std::string heat_request_text(const HeatRequest& request) {
   }
   if (request.clients) text += "\nclients " + *request.clients;
   if (request.as_json) text += "\njson";
-  // Only where it is wanted: a monitor of an earlier version does not know the word.
+  // Sent only if colours are wanted, because a monitor of an earlier version does not know the
+  // word.
   if (request.in_colour) text += "\ncolour";
   return text + "\ncolumns " + std::to_string(request.columns) + "\n\n";
 }

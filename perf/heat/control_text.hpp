@@ -1,6 +1,7 @@
 #pragma once
-// What a user's programs and the monitor of access heat (perf/heat/monitor.hpp) say to each other,
-// as text. A request is lines, the first of which has the verb, and ends with an empty line:
+// The text messages between a user's programs and the monitor of access heat
+// (perf/heat/monitor.hpp). A request consists of lines. The first has the verb, and an empty line
+// ends the request:
 //
 //   on
 //   targets 41,42
@@ -28,7 +29,7 @@ enum class HeatVerb : std::uint8_t { status, show, set, on, off, forget };
 const char* to_word(HeatBackend backend) noexcept;
 Result<HeatBackend> read_heat_backend(std::string_view word);
 
-/// What is not given stays as it is.
+/// A request. Settings that are missing stay as they are.
 struct HeatRequest {
   HeatVerb verb = HeatVerb::status;
   std::optional<HeatAttributes> attributes{};
@@ -37,7 +38,7 @@ struct HeatRequest {
   std::optional<DamonMemory> damon{};
   std::optional<std::string> clients{};  ///< what SHMIF_HEAT names; empty: targets' environments
   bool as_json = false;                  ///< for status and show
-  std::size_t columns = 80;              ///< of the text that show makes
+  std::size_t columns = 80;              ///< of the text that `show` makes
   bool in_colour = false;                ///< whether that text has colours
   bool has_settings() const noexcept {
     return attributes || targets || backend || damon || clients;
@@ -48,16 +49,16 @@ struct HeatRequest {
 /// The longest request.
 inline constexpr std::size_t kMaxRequestBytes = 16384;
 
-/// A request with its empty line. Errors: Errc::bad_argument, also for a line that is there twice
-/// and for settings that the verb does not take; nothing of it counts then.
+/// Reads a request with its empty line. Errors: Errc::bad_argument, also for a line that occurs
+/// twice and for settings that the verb does not take. The whole request is then ignored.
 Result<HeatRequest> read_heat_request(std::string_view text);
 std::string heat_request_text(const HeatRequest& request);
 
-/// The answer: its text, or why there is none.
+/// The answer to a request: a text, or an error.
 std::string heat_answer_text(const Result<std::string>& answer);
-/// Reads it back. Errors: those that the monitor told, with the codes Errc::busy,
-/// Errc::bad_argument, Errc::not_supported, ESRCH, EPERM or, of others, EIO; Errc::not_supported if
-/// it is no such answer.
+/// Reads an answer. Errors: those that the monitor sent, with the codes Errc::busy,
+/// Errc::bad_argument, Errc::not_supported, ESRCH or EPERM, or EIO for all others;
+/// Errc::not_supported if the text is not an answer.
 Result<std::string> read_heat_answer(std::string_view text);
 
 }  // namespace shmif::perf

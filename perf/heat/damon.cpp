@@ -26,7 +26,7 @@ std::string scheme_of(std::size_t thread) {
   return context_of(thread) + "schemes/0/";
 }
 
-/// The first word of a file.
+/// Reads the first word of a file.
 Result<std::string> word_in(const KernelFiles& files, const std::string& name) {
   auto text = files.read(name);
   if (!text) return text;
@@ -34,7 +34,8 @@ Result<std::string> word_in(const KernelFiles& files, const std::string& name) {
   return text;
 }
 
-/// 0: it has none, or the kernel does not tell now, because somebody changes its settings.
+/// The number of a kernel thread. 0 if there is no thread, or if the kernel does not tell now
+/// because somebody changes the settings.
 pid_t pid_of(std::size_t thread, const KernelFiles& files) {
   const auto pid = files.read_number(kAdmin + thread_folder(thread) + "pid");
   constexpr std::uint64_t kMax = std::numeric_limits<pid_t>::max();
@@ -74,7 +75,7 @@ Result<DamonContexts> count_damon_contexts(const std::vector<pid_t>& own,
   const auto all = files.read_number(std::string(kAdmin) + "nr_kdamonds");
   if (!all) return all.error();
   DamonContexts contexts;
-  // Whoever writes another number replaces all of them.
+  // If somebody writes another number of contexts, the kernel replaces all contexts.
   for (std::size_t i = 0; *all == own.size() && i < own.size(); ++i) {
     const pid_t now = pid_of(i, files);
     if (now == 0 || own[i] == 0 || now == own[i]) ++contexts.own;
@@ -101,7 +102,7 @@ Result<void> DamonContext::write(const std::string& name, std::uint64_t number) 
   return write(name, std::to_string(number));
 }
 
-/// The kernel refuses a command while somebody reads the number of a thread, or writes.
+/// The kernel refuses a command while somebody reads the number of a thread, or writes a file.
 Result<void> DamonContext::command(std::size_t thread, const char* word) const {
   return while_damon_is_busy([&] { return write(thread_folder(thread) + "state", word); });
 }
@@ -146,7 +147,7 @@ DamonContext::~DamonContext() {
   if (threads_.empty()) return;
   const auto now = count_damon_contexts(threads_, files_);
   if (now && now->own == threads_.size()) {
-    // One that has ended by itself refuses this.
+    // A thread that has ended by itself refuses this.
     for (std::size_t i = 0; i < threads_.size(); ++i) static_cast<void>(command(i, "off"));
     debug(Debug::heat, [] { return "DAMON is turned off, and has no contexts"; });
     static_cast<void>(write("nr_kdamonds", 0));
@@ -182,7 +183,7 @@ Result<void> DamonContext::set_up_context(std::size_t thread, const DamonSetup& 
 
 Result<void> DamonContext::turn_on(std::size_t thread) {
   if (auto done = command(thread, "on"); !done) return done;
-  // Others hold the kernel's lock for moments only.
+  // Others hold the kernel's lock only for moments.
   constexpr int kTries = 100;
   for (int i = 0; i < kTries && threads_[thread] == 0; ++i) {
     if (i > 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));
@@ -235,7 +236,7 @@ Result<void> DamonContext::set_target(std::size_t thread, DamonSpace space,
   return {};
 }
 
-/// A scheme that any region is subject to, and that only counts.
+/// Makes a scheme that applies to every region and only counts.
 Result<void> DamonContext::prepare_results(std::size_t thread) {
   const std::string schemes = context_of(thread) + "schemes/nr_schemes";
   if (auto done = write(schemes, 1); !done) return done;

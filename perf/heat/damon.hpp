@@ -1,16 +1,17 @@
 #pragma once
-// The kernel's own monitor of accesses, DAMON, driven through /sys/kernel/mm/damon/admin
-// (sysfs-kernel-mm-damon of the kernel's ABI documents).
+// Uses DAMON, the kernel's own monitor of accesses, through /sys/kernel/mm/damon/admin
+// (sysfs-kernel-mm-damon in the kernel's ABI documents).
 //
-// Each process that is watched gets a kernel thread of its own, with one context and one target. So
-// the regions of one are not taken for those of another, and one that ends ends alone.
+// Each watched process gets its own kernel thread, with one context and one target. So regions of
+// different processes are not mixed up, and a process that ends does not end the watch of the
+// others.
 //
-// The directory is the machine's, not this user's: creating kernel threads there removes those of
-// others. So nothing is written unless nr_kdamonds is 0, and it becomes 0 again at the end. What
-// somebody else has put there meanwhile is left alone.
+// The directory belongs to the whole machine, not to this user: whoever creates kernel threads
+// there removes those of others. So we write only if nr_kdamonds is 0, and set it to 0 again at the
+// end. We do not touch what somebody else has put there meanwhile.
 //
-// Kernels from 6.2 on tell the regions in files ("tried_regions" of a scheme that does nothing).
-// Older ones tell them only by the tracepoint damon:damon_aggregated.
+// Kernels from 6.2 on show the regions in files ("tried_regions" of a scheme that does nothing).
+// Older kernels show them only by the tracepoint damon:damon_aggregated.
 
 #include <sys/types.h>
 
@@ -39,11 +40,11 @@ struct DamonTarget {
 struct DamonSetup {
   HeatAttributes attributes;
   DamonSpace space = DamonSpace::vaddr;
-  std::vector<DamonTarget> targets;  ///< of paddr: one
+  std::vector<DamonTarget> targets;  ///< exactly one for paddr
 };
 
-/// The numbers of the kernel threads that are ours, in the order of their directories; 0: not known
-/// yet. Threads: any. Blocks: never.
+/// The numbers of our kernel threads, in the order of their directories; 0: not known yet. Threads:
+/// any. Blocks: never.
 class DamonRecord {
  public:
   void set(std::vector<pid_t> threads);
@@ -54,43 +55,45 @@ class DamonRecord {
   std::vector<pid_t> threads_;
 };
 
-/// The contexts that the kernel has. `own`: what a record says. A context is ours if nobody has
-/// made others since, and its thread is that of the record or has ended.
+/// How many contexts the kernel has. A context is ours if nobody has made others since, and its
+/// thread is the one in the record or has ended.
 struct DamonContexts {
   std::uint64_t own = 0, foreign = 0;
 };
-/// Errors: the errno, if the kernel does not tell. Blocks: never.
+/// Counts the contexts. `own`: the threads of a record. Errors: the errno, if the kernel does not
+/// tell. Blocks: never.
 Result<DamonContexts> count_damon_contexts(const std::vector<pid_t>& own, const KernelFiles& files);
 
-/// Does it, and again for up to a tenth of a second while the kernel says EBUSY. Blocks: as long.
+/// Calls `once`, and repeats it while the kernel returns EBUSY, for up to a tenth of a second.
+/// Blocks: for that time.
 Result<void> while_damon_is_busy(const std::function<Result<void>()>& once);
 
-/// Contexts in the kernel that are ours. Threads: one at a time. Blocks: while the kernel answers;
-/// regions() up to an aggregation interval.
+/// Our contexts in the kernel. Threads: one at a time. Blocks: while the kernel answers; regions()
+/// up to an aggregation interval.
 class DamonContext {
  public:
-  /// Sets them up and turns them on. What was set up is removed if a step fails. `record`: knows
-  /// them from before they exist until they are gone. Errors: Errc::busy if somebody uses DAMON;
-  /// Errc::not_supported if the kernel has none, or not this space; the errno of what the kernel
-  /// refused.
+  /// Sets the contexts up and turns them on. If a step fails, removes what was set up. `record`:
+  /// knows the contexts from before they exist until they are gone. Errors: Errc::busy if somebody
+  /// uses DAMON; Errc::not_supported if the kernel does not have DAMON, or not this space; the
+  /// errno of what the kernel refused.
   static Result<DamonContext> begin(const DamonSetup& setup,
                                     const KernelFiles& files = KernelFiles(),
                                     std::shared_ptr<DamonRecord> record = nullptr);
   DamonContext(DamonContext&& other) noexcept;
   DamonContext& operator=(DamonContext&&) = delete;
-  /// Turns them off, and removes them.
+  /// Turns the contexts off, and removes them.
   ~DamonContext();
 
-  /// Whether that of a target still runs: the kernel turns it off when the target has ended.
+  /// Whether the context of a target still runs. The kernel turns it off when the target has ended.
   Result<bool> is_on(std::size_t target = 0) const;
-  /// The regions of the last window of a target that has ended; of tracing kernels, those since the
-  /// last call.
+  /// The regions of the target's last window that has ended. On kernels that trace, empty if no
+  /// window has ended since the last call.
   Result<std::vector<Region>> regions(std::size_t target = 0);
-  /// Number of the kernel's thread that watches a target; 0: not known.
+  /// The number of the kernel thread that watches a target; 0: not known.
   pid_t thread_of(std::size_t target) const noexcept {
     return target < threads_.size() ? threads_[target] : 0;
   }
-  /// By which of the kernel's files they tell regions.
+  /// Which of the kernel's files tell the regions.
   const char* means() const noexcept;
 
  private:
@@ -109,12 +112,12 @@ class DamonContext {
 
   KernelFiles files_;
   std::shared_ptr<DamonRecord> record_;
-  std::vector<pid_t> threads_;      ///< ours; 0: not known; empty: there are none
-  std::vector<DamonTrace> traces_;  ///< of each thread, if regions are traced
+  std::vector<pid_t> threads_;      ///< ours; 0: not known; empty if there are no threads
+  std::vector<DamonTrace> traces_;  ///< one for each thread, if regions are traced
 };
 
-/// Watches memory by DAMON: a source for each process, in the same order; for paddr one source,
-/// and the processes do not matter. Errors: as DamonContext::begin().
+/// Watches memory with DAMON. Result: a source for each process, in the same order; for paddr one
+/// source, and `processes` is ignored. Errors: as DamonContext::begin().
 Result<std::vector<std::unique_ptr<HeatSource>>> watch_by_damon(
     const std::vector<TaskId>& processes, const HeatAttributes& attributes,
     const DamonMemory& memory, const KernelFiles& files = KernelFiles(),

@@ -8,7 +8,7 @@
 namespace shmif::perf {
 namespace {
 
-/// One target of a context that several share.
+/// One target of a DamonContext that several sources share.
 class DamonSource : public HeatSource {
  public:
   DamonSource(std::shared_ptr<DamonContext> context, std::size_t target, const TaskId& process,
@@ -19,7 +19,7 @@ class DamonSource : public HeatSource {
         files_(std::move(files)),
         provenance_{"damon", "region", context_->means(), "DAMON does not tell reads from writes"} {
   }
-  /// Ranges that the user gave. Without them, those of the process.
+  /// Sets ranges that the user gave. Without this call, the source watches the process's ranges.
   void use_ranges(const std::vector<AddressRange>& ranges, const std::string& name) {
     given_.reserve(ranges.size());
     for (const AddressRange& each : ranges) given_.push_back({each, name, 0});
@@ -27,7 +27,7 @@ class DamonSource : public HeatSource {
 
   const HeatProvenance& provenance() const noexcept override { return provenance_; }
   Looking looking() const noexcept override { return Looking::whole_ranges; }
-  /// The kernel samples by itself.
+  /// The kernel takes the samples itself.
   std::chrono::nanoseconds cost(std::chrono::nanoseconds /*here*/) const noexcept override {
     return {};
   }

@@ -23,7 +23,7 @@ std::optional<std::uint64_t> read_address(std::string_view text) {
   return base::read_digits(text);
 }
 
-/// What is wrong with one range; empty: nothing.
+/// Reads one range. Result: what is wrong with it; empty if it is right.
 std::string read_range(std::string_view word, std::uint64_t least, AddressRange& into) {
   const std::size_t dash = word.find('-');
   if (dash == std::string_view::npos) return "is not a range (write BEGIN-END)";
@@ -39,8 +39,8 @@ std::string read_range(std::string_view word, std::uint64_t least, AddressRange&
   return {};
 }
 
-/// "00100000-bfffffff : System RAM"; lines of what lies in such a range are indented. The last
-/// address is part of it.
+/// Reads a line such as "00100000-bfffffff : System RAM". The last address belongs to the range.
+/// Lines for parts of such a range are indented.
 std::optional<AddressRange> read_memory_line(std::string_view line) {
   constexpr std::string_view kName = " : System RAM";
   const std::size_t dash = line.find('-');
@@ -125,10 +125,10 @@ Result<std::vector<AddressRange>> physical_memory(const KernelFiles& files) {
     const std::size_t end = std::min(text->find('\n', at), text->size());
     const auto range = read_memory_line(std::string_view(*text).substr(at, end - at));
     at = end + 1;
-    // Without the right, each line says 00000000-00000000.
+    // Without the privilege, each line shows 00000000-00000000.
     if (range && *range == AddressRange{0, 1}) is_hidden = true;
     if (!range || is_hidden) continue;
-    // Firmware may take a part of the first page.
+    // Firmware may use a part of the first page.
     const std::uint64_t page = page_bytes();
     const AddressRange whole{(range->begin + page - 1) / page * page, range->end / page * page};
     if (whole.begin < whole.end) ranges.push_back(whole);

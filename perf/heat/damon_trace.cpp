@@ -16,7 +16,7 @@ namespace {
 constexpr const char* kInstances = "/sys/kernel/tracing/instances/";
 constexpr const char* kEvent = "/events/damon/damon_aggregated/";
 
-/// A number behind which `end` comes; both are taken away.
+/// Reads a number that is followed by `end`, and removes both.
 bool take_number(std::string_view& text, std::string_view end, std::uint64_t& into) {
   const std::size_t at = text.find(end);
   if (at == std::string_view::npos) return false;
@@ -77,7 +77,7 @@ DamonTrace::DamonTrace(DamonTrace&& other) noexcept
       unread_(std::move(other.unread_)) {}
 
 DamonTrace::~DamonTrace() {
-  pipe_.reset();  // an instance that is read cannot be removed
+  pipe_.reset();  // an instance cannot be removed while its pipe is open
   if (!folder_.empty()) ::rmdir(files_.path(folder_).c_str());
 }
 
@@ -87,7 +87,7 @@ Result<void> DamonTrace::begin(pid_t thread) const {
   return files_.write(folder_ + kEvent + "enable", "1\n");
 }
 
-/// Lines come for each window; the last whole one counts.
+/// Each window has its own lines. The last complete window counts.
 std::vector<Region> DamonTrace::regions() {
   std::array<char, 16384> part;
   for (ssize_t got = 0; (got = ::read(pipe_.get(), part.data(), part.size())) > 0;) {
@@ -100,7 +100,8 @@ std::vector<Region> DamonTrace::regions() {
     const auto traced = read_damon_trace(std::string_view(unread_).substr(at, end - at));
     at = end + 1;
     if (!traced) continue;
-    // A window's regions are in the order of their addresses.
+    // The regions of a window come in the order of their addresses, so a lower address begins a new
+    // window.
     if (!window.empty() && traced->region.begin < window.back().end) window.clear();
     window.push_back(traced->region);
     if (window.size() < traced->regions) continue;

@@ -1,7 +1,7 @@
 #pragma once
-// The regions of DAMON on kernels that tell them only by the tracepoint damon:damon_aggregated
-// (before 6.2). Each of the kernel's threads is traced in an instance of tracefs of its own, which
-// disappears when its owner goes.
+// Reads the regions of DAMON on kernels before 6.2, which show them only by the tracepoint
+// damon:damon_aggregated. Each kernel thread is traced in its own instance of tracefs. The
+// destructor removes that instance.
 
 #include <sys/types.h>
 
@@ -31,16 +31,16 @@ Result<DamonTraced> read_damon_trace(std::string_view line);
 /// Threads: one at a time. Blocks: while the kernel answers.
 class DamonTrace {
  public:
-  /// Makes the instance. `index`: tells instances of this process apart. Errors: the errno, with
-  /// what would help.
+  /// Makes the instance. `index`: different for each instance of this process. Errors: the errno,
+  /// with what would help.
   static Result<DamonTrace> open(std::size_t index, const KernelFiles& files);
   DamonTrace(DamonTrace&& other) noexcept;
   DamonTrace& operator=(DamonTrace&&) = delete;
   ~DamonTrace();
 
-  /// Traces this thread alone from now on.
+  /// From now on, traces only this thread.
   Result<void> begin(pid_t thread) const;
-  /// The last whole window that was traced since the last call; empty if there was none.
+  /// The last complete window that was traced since the last call; empty if there was none.
   std::vector<Region> regions();
 
  private:
@@ -48,7 +48,7 @@ class DamonTrace {
       : files_(std::move(files)), folder_(std::move(folder)) {}
 
   KernelFiles files_;
-  std::string folder_;  ///< of the instance; empty: none
+  std::string folder_;  ///< of the instance; empty if there is no instance
   UniqueFd pipe_;
   std::string unread_;
 };

@@ -10,17 +10,18 @@
 namespace shmif::perf {
 namespace {
 
-/// What was accessed in nine tenths of the samples of the hottest is as hot.
+/// Memory counts as equally hot if it was accessed at least nine tenths as often as the hottest.
 constexpr double kNearly = 0.9;
 
-/// A step in how often addresses were accessed, seen from below.
+/// An address at which the number of accesses changes, and by how much.
 struct HeatStep {
   std::uint64_t at = 0;
   std::ptrdiff_t windows = 0;
   double share = 0;
 };
 
-/// Bytes that were accessed in the same windows. Sorted and disjoint; only those with an access.
+/// Stretches of bytes that were accessed in the same windows, sorted and disjoint. Bytes without an
+/// access are left out.
 std::vector<HeatStretch> stretches_of(const HeatResult& result) {
   std::vector<HeatStep> steps;
   for (const HeatWindow& window : result.windows) {
@@ -41,7 +42,7 @@ std::vector<HeatStretch> stretches_of(const HeatResult& result) {
           {{now.at, step.at}, static_cast<std::size_t>(now.windows), std::min(now.share, 1.0)});
     }
     now = {step.at, now.windows + step.windows, now.share + step.share};
-    if (now.windows == 0) now.share = 0;  // not the rounding errors of the sums
+    if (now.windows == 0) now.share = 0;  // without the rounding errors of the sums
   }
   return stretches;
 }
@@ -59,7 +60,7 @@ std::vector<HeatStretch> within(const std::vector<HeatStretch>& stretches, Addre
   return parts;
 }
 
-/// In how many windows memory must have been accessed to count as accessed all the time.
+/// Memory that was accessed in this many windows counts as accessed all the time.
 std::size_t nine_of_ten(std::size_t windows) {
   return windows - windows / 10;
 }
@@ -130,7 +131,7 @@ std::string heat_conclusion(const HeatResult& result) {
   const char* const accessed = is_of_writes ? "written " : "accessed ";
   const auto all = stretches_of(result);
   std::uint64_t whole = 0, steady = 0, any = 0;
-  std::vector<std::pair<HeatStretch, const NamedRange*>> hot;  // of each range
+  std::vector<std::pair<HeatStretch, const NamedRange*>> hot;  // the hottest of each range
   for (const NamedRange& each : result.ranges) {
     whole += each.range.bytes();
     const auto parts = within(all, each.range);

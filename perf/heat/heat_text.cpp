@@ -16,7 +16,7 @@ constexpr std::size_t kNameColumns = 24;
 constexpr std::string_view kPlain = "\x1b[0m";
 constexpr std::string_view kBold = "\x1b[1m";
 
-/// A colour for what is used in more than a third, or two thirds, of the samples.
+/// The colour for a share of the samples: it changes above a third and above two thirds.
 std::string_view colour_of(double share) {
   constexpr double kThird = 1.0 / 3;
   if (!(share > 0)) return "";
@@ -51,7 +51,7 @@ bool knows_writes(const HeatResult& result) {
   });
 }
 
-/// The ranges that were accessed at all, the hottest per byte first.
+/// The ranges with at least one access, the hottest per byte first.
 std::vector<const NamedRange*> accessed(const HeatResult& result) {
   std::vector<std::pair<double, const NamedRange*>> rows;
   for (const NamedRange& each : result.ranges) {
@@ -90,7 +90,7 @@ std::string range_rows(const HeatResult& result, const std::vector<const NamedRa
   return text;
 }
 
-/// Time goes down, addresses go across: those of the ranges that were accessed, one after another.
+/// A map: time goes down, and addresses go across. It shows the accessed ranges, one after another.
 std::string map_over_time(const HeatResult& result, std::vector<const NamedRange*> ranges,
                           std::size_t columns, bool in_colour) {
   std::ranges::sort(ranges, {}, [](const NamedRange* each) { return each->range.begin; });
@@ -130,7 +130,7 @@ std::string working_set_line(const HeatResult& result) {
   return text + '\n';
 }
 
-/// What is known besides: in how many looks a mapping was read or written as a whole.
+/// Rows for the mappings: in how many looks each mapping was read or written, as a whole.
 std::string mapping_rows(const HeatResult& result) {
   const MappingLooks& known = result.mappings;
   auto all = known.mappings;
@@ -155,8 +155,8 @@ std::string mapping_rows(const HeatResult& result) {
   return text;
 }
 
-/// If samples cost so much that they are taken more seldom than asked for: how often they were, and
-/// how long the windows became by that.
+/// If costly samples are taken less often than the user asked for: how often they are taken, and
+/// how long the windows became.
 std::string seldom_line(const HeatResult& result, const HeatAttributes& attributes) {
   const std::chrono::duration<double> asked = attributes.sampling;
   if (result.rest_s <= asked.count()) return "";

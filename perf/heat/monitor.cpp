@@ -17,7 +17,7 @@ Error is_busy(const char* what) {
                           ": the monitor of access heat is on (end it with --off first)"};
 }
 
-/// The process of a target, if it still is that process.
+/// The process of a target. An error if another process has its number now.
 Result<Process> reopen(const TaskId& target, const KernelFiles& files) {
   auto process = Process::open(target.number, files);
   if (!process || process->id() == target) return process;
@@ -43,7 +43,8 @@ void merge_heat_results(std::vector<HeatResult>& known, std::vector<HeatResult> 
     for (HeatWindow& window : each.windows) {
       if (window.begin_s > last) windows.push_back(std::move(window));
     }
-    // Another source was found meanwhile: what the first one saw is of other addresses.
+    // Another source was found meanwhile. What the first source saw has other addresses, so drop
+    // it.
     const bool begins_anew = before->provenance.source != each.provenance.source;
     if (begins_anew) std::erase_if(windows, [&](const auto& w) { return w.begin_s <= last; });
     if (windows.size() > HeatMonitor::kKeptWindows) {
@@ -54,7 +55,7 @@ void merge_heat_results(std::vector<HeatResult>& known, std::vector<HeatResult> 
   }
 }
 
-/// One time of being on. Its thread alone uses the session.
+/// A run, from on to off. Only its thread uses the session.
 class HeatMonitor::Run {
  public:
   Run(const Settings& settings, const KernelFiles& files,
@@ -86,7 +87,7 @@ class HeatMonitor::Run {
 
  private:
   void watch(HeatOptions options, const std::vector<TaskId>& targets, const std::stop_token& stop) {
-    constexpr std::size_t kFew = 4;  // the others are in results_
+    constexpr std::size_t kFew = 4;  // results_ has the others
     options.keep_windows = kFew;
     options.stops = [&stop] { return stop.stop_requested(); };
     HeatSession session(options);
@@ -117,7 +118,7 @@ class HeatMonitor::Run {
   }
 
   void wait_until(HeatSession::Clock::time_point then, const std::stop_token& stop) {
-    // That all have ended is noticed so soon.
+    // So that the end of all targets is noticed within this time.
     const auto latest = HeatSession::Clock::now() + std::chrono::milliseconds(100);
     std::unique_lock lock(sleep_);
     bell_.wait_until(lock, stop, std::min(then, latest), [] { return false; });
@@ -139,7 +140,7 @@ bool HeatMonitor::is_on() const {
   return run_ && !run_->was_told_to_end() && !run_->is_over();
 }
 
-/// The settings as they would be.
+/// The settings that the request would make.
 Result<HeatMonitor::Settings> HeatMonitor::with(const HeatRequest& request) const {
   Settings settings = settings_;
   settings.attributes = request.attributes.value_or(settings.attributes);

@@ -1,11 +1,13 @@
 #pragma once
-// The monitor of access heat: settings, targets, state and last result of one user, which outlive
-// the programs that give them. perf/heat/monitor_socket.hpp is how these reach it.
+// The monitor of access heat keeps the settings, targets, state and last result of one user. They
+// outlive the programs that give them. These programs reach it through
+// perf/heat/monitor_socket.hpp.
 //
 //   off --on--> on --off, or all targets have ended--> off
 //
-// Settings and targets are refused while it is on, always with Errc::busy. They are kept when it
-// goes off, and so is the result. A thread of its own samples, so that no other call waits for it.
+// While the monitor is on, it refuses settings and targets, always with Errc::busy. When it goes
+// off, it keeps them and the result. Its own thread takes the samples, so no other call waits for
+// them.
 
 #include <cstdint>
 #include <memory>
@@ -23,7 +25,7 @@ struct HeatTarget {
   TaskId process;
   std::string name;
   bool is_alive = false;
-  std::string reason;  ///< why it is not measured, or no more; empty: none
+  std::string reason;  ///< why it is not, or no longer, measured; empty if it is
   std::size_t windows = 0;
 };
 
@@ -34,13 +36,13 @@ struct HeatStatus {
   std::string clients;
   DamonMemory damon;
   std::vector<HeatTarget> targets;
-  /// Contexts of DAMON in the kernel: of this monitor, and of others. Empty: not known.
+  /// Contexts of DAMON in the kernel: of this monitor, and of others. Empty if not known.
   std::optional<DamonContexts> contexts;
-  std::string contexts_reason;  ///< why it is not known
+  std::string contexts_reason;  ///< why `contexts` is empty
 };
 
-/// Adds what is known of targets now to what was known of them before. At most
-/// HeatMonitor::kKeptWindows windows of each target are kept: the last ones.
+/// Adds new results to what was known of the targets before. Keeps at most the last
+/// HeatMonitor::kKeptWindows windows of each target.
 void merge_heat_results(std::vector<HeatResult>& known, std::vector<HeatResult> now);
 
 class HeatMonitor {
@@ -48,23 +50,25 @@ class HeatMonitor {
   explicit HeatMonitor(KernelFiles files = KernelFiles());
   HeatMonitor(const HeatMonitor&) = delete;
   HeatMonitor& operator=(const HeatMonitor&) = delete;
-  /// Ends the sampling. Blocks: a second at most, for a target that does not answer.
+  /// Ends the sampling. Blocks: at most a second, for a target that does not answer.
   ~HeatMonitor();
 
-  /// All of the request's settings, or none. Errors: Errc::busy while on; ESRCH for a target that
-  /// does not exist. Threads: one at a time, as for all calls. Blocks: never.
+  /// Takes all of the request's settings. After an error, changes no setting. Errors: Errc::busy
+  /// while on; ESRCH for a target that does not exist. Threads: one at a time, as for all calls.
+  /// Blocks: never.
   Result<void> set(const HeatRequest& request);
-  /// Takes the settings of the request, and begins. Errors: as set(); Errc::busy while on, or while
-  /// the sampling that was ended last still waits for a target; Errc::bad_argument without targets;
-  /// ESRCH if none of them lives. Nothing has changed then.
+  /// Takes the settings of the request, and begins. After an error, changes no setting. Errors: as
+  /// set(); Errc::busy while on, or while the previous run still waits for a target;
+  /// Errc::bad_argument without targets; ESRCH if all targets have ended.
   Result<void> start(const HeatRequest& request);
-  /// No error if it is off.
+  /// Ends the run. Does nothing if the monitor is off.
   void stop();
 
   HeatStatus status() const;
-  /// Of the run that goes on, or of the last one. At most kKeptWindows windows of each target.
+  /// The results of the current run, or of the last one. At most kKeptWindows windows of each
+  /// target.
   std::vector<HeatResult> results() const;
-  /// Those of the results.
+  /// The attributes with which the results were measured.
   HeatAttributes attributes() const;
   static constexpr std::size_t kKeptWindows = 100;
 
@@ -83,15 +87,15 @@ class HeatMonitor {
   KernelFiles files_;
   Settings settings_;
   std::shared_ptr<DamonRecord> damon_record_ = std::make_shared<DamonRecord>();
-  std::unique_ptr<Run> run_;  ///< the last one; none before the first
+  std::unique_ptr<Run> run_;  ///< the current or last run; null before the first
 };
 
 std::string heat_status_text(const HeatStatus& status);
-/// An object with `state` ("on" or "off"), `attrs`, `backend`, `damon`, `clients`, `targets`,
+/// A JSON object with `state` ("on" or "off"), `attrs`, `backend`, `damon`, `clients`, `targets`,
 /// `own_contexts`, `foreign_contexts`.
 std::string heat_status_json(const HeatStatus& status);
 
-/// The answer to a request. `ends`: set if the monitor is to end.
+/// Answers a request. Sets `ends` if the monitor must end.
 Result<std::string> answer_heat(HeatMonitor& monitor, const HeatRequest& request, bool& ends);
 
 }  // namespace shmif::perf

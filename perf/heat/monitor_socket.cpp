@@ -42,7 +42,7 @@ UniqueFd new_socket(int flags) {
   return UniqueFd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | flags, 0));
 }
 
-/// Whether the other side is this user, or root.
+/// Whether the peer is this user, or root.
 bool is_trusted(int socket) {
   ucred peer{};
   socklen_t length = sizeof peer;
@@ -50,7 +50,7 @@ bool is_trusted(int socket) {
          (peer.uid == ::geteuid() || peer.uid == 0);
 }
 
-/// One connection: a request comes in, its answer goes out, and it ends.
+/// One connection. It receives a request, sends the answer, and ends.
 class Caller {
  public:
   explicit Caller(UniqueFd socket) : socket_(std::move(socket)) {}
@@ -59,7 +59,8 @@ class Caller {
   Clock::time_point begun() const { return begun_; }
   bool has_asked() const { return !out_.empty(); }
 
-  /// Reads or writes what is possible now. Result: false when it is done.
+  /// Reads or writes as much as possible without waiting. Result: false when the connection is
+  /// done.
   bool go_on(HeatMonitor& monitor, bool& ends) {
     return out_.empty() ? take(monitor, ends) : give();
   }
@@ -93,7 +94,8 @@ class Caller {
   Clock::time_point begun_ = Clock::now();
 };
 
-/// Makes room for one more. Those that have asked nothing yet go first, the oldest of them first.
+/// Makes room for one more caller. Drops the oldest caller that has not sent a request yet; if
+/// there is no such caller, the oldest one.
 void make_room(std::list<Caller>& callers) {
   if (callers.size() < kMaxCallers) return;
   auto leaves = std::ranges::find_if(callers, [](const Caller& each) { return !each.has_asked(); });
@@ -101,7 +103,7 @@ void make_room(std::list<Caller>& callers) {
   callers.erase(leaves);
 }
 
-/// Reads until the other side closes. Errors: as ask_heat_monitor().
+/// Reads until the peer closes. Errors: as ask_heat_monitor().
 Result<std::string> read_all(int socket) {
   std::string text;
   std::array<char, 16384> part;
@@ -122,7 +124,7 @@ Result<std::string> read_all(int socket) {
   return text;
 }
 
-/// Whether the file of this descriptor is the one that has this name now.
+/// Whether the file of this descriptor still has this name.
 bool has_name(int descriptor, const std::string& path) {
   struct stat held{};
   struct stat named{};
@@ -134,15 +136,15 @@ std::string lock_path(const std::string& folder) {
   return folder + "/lock";
 }
 
-/// Locks the folder for one monitor. A monitor that ends removes the lock's file, so the file that
-/// was locked may have lost its name: then the next one is tried.
+/// Locks the folder for one monitor. A monitor that ends removes the lock file. So the file that we
+/// locked may have lost its name; then this tries again with a new file.
 Result<UniqueFd> lock_folder(const std::string& folder) {
   const std::string path = lock_path(folder);
   constexpr mode_t kPrivate = 0600;
   constexpr int kTries = 100;
   for (int i = 0; i < kTries; ++i) {
     UniqueFd lock(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, kPrivate));
-    if (!lock && errno == ENOENT) {  // the last one has just removed the folder
+    if (!lock && errno == ENOENT) {  // the last monitor has just removed the folder
       if (auto made = make_private_folder(folder); !made) return std::move(made).error();
       continue;
     }
@@ -197,7 +199,7 @@ Result<std::string> ask_heat_monitor(const std::string& folder, const HeatReques
     return Error::from_errno(EPERM, "cannot use the monitor in " + folder, "another user runs it");
   }
   const std::string text = heat_request_text(request);
-  // It fits into the buffer of a socket.
+  // The request fits into the socket's buffer.
   if (::send(socket.get(), text.data(), text.size(), MSG_NOSIGNAL) < 0) {
     return Error(Errc::link_ended, "the monitor of access heat has died");
   }
@@ -214,7 +216,8 @@ Result<HeatListener> HeatListener::open(const std::string& folder) {
   const auto address = address_of(folder + "/control");
   if (!address) return address.error();
   const std::string path = folder + "/control";
-  // That of a monitor that was killed. Any other file is somebody's.
+  // A socket with this name was left by a killed monitor. Another kind of file belongs to somebody
+  // else.
   struct stat status{};
   const bool is_there = ::lstat(path.c_str(), &status) == 0;
   if (is_there && !S_ISSOCK(status.st_mode)) {

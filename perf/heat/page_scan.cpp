@@ -12,7 +12,7 @@
 namespace shmif::perf {
 namespace {
 
-// From linux/fs.h of Linux 6.7: Debian 12's headers do not have it.
+// From linux/fs.h of Linux 6.7, because Debian 12's headers do not have it.
 struct ScannedPages {
   std::uint64_t begin;
   std::uint64_t end;
@@ -36,8 +36,8 @@ constexpr unsigned long kScan = _IOWR('f', 16, ScanArguments);
 constexpr std::uint64_t kWriteProtectable = 1U << 0U;
 constexpr std::uint64_t kWritten = 1U << 1U;
 constexpr std::uint64_t kPresent = 1U << 3U;
-constexpr std::uint64_t kSwapped = 1U << 4U;  ///< or dropped while it was protected
-constexpr std::uint64_t kZeroes = 1U << 5U;   ///< the page of zeroes, which is mapped for a read
+constexpr std::uint64_t kSwapped = 1U << 4U;  ///< or the page was dropped while it was protected
+constexpr std::uint64_t kZeroes = 1U << 5U;   ///< the page of zeroes, mapped for a read
 constexpr std::uint64_t kProtectFound = 1U << 0U;  ///< a flag: PM_SCAN_WP_MATCHING
 
 constexpr std::uint64_t kFilePresent = 1ULL << 63U;
@@ -137,8 +137,8 @@ Result<std::vector<SeenPages>> PageScan::take_written(AddressRange range) const 
   while (range.begin < range.end) {
     ScanArguments arguments = arguments_for(range, found.data(), found.size());
     arguments.flags = kProtectFound;
-    // A page that was never touched, or only read, is not protected: it has to come into the page
-    // table to be written. So no page tables are made for holes.
+    // Do not protect a page that was never touched or only read. A write must first bring it into
+    // the page table, so it is noticed. So the kernel makes no page tables for holes.
     arguments.inverted = kZeroes;
     arguments.all_of = kWriteProtectable | kWritten | kZeroes;
     arguments.any_of = kPresent | kSwapped;
@@ -172,9 +172,9 @@ Result<std::vector<SeenPages>> PageScan::by_scan(AddressRange range) const {
   return all;
 }
 
-/// The kernel finds no pages in the memory of a process that has ended. That looks like a process
-/// that has touched none. But its pagemap is empty then. If it is not, the process was alive during
-/// all that was scanned before.
+/// For a process that has ended, the kernel finds no pages, as for a process that has not touched
+/// any. But its pagemap is then empty. If the pagemap is not empty, the process was alive during
+/// the whole scan before.
 Result<void> PageScan::expect_alive() const {
   std::uint64_t entry = 0;
   const ssize_t got = ::pread(file_.get(), &entry, sizeof entry, 0);

@@ -14,7 +14,7 @@ std::uint32_t difference_of(std::uint32_t a, std::uint32_t b) noexcept {
   return a > b ? a - b : b - a;
 }
 
-/// The mean of two counts, each with the bytes that it is of; rounded down.
+/// The mean of two counts, weighted by their bytes and rounded down.
 std::uint32_t mean(std::uint32_t a, std::uint64_t a_bytes, std::uint32_t b,
                    std::uint64_t b_bytes) noexcept {
   const auto first = static_cast<double>(a_bytes);
@@ -33,7 +33,7 @@ void join(Region& into, const Region& next) noexcept {
   into.end = next.end;
 }
 
-/// Whole pages, sorted, none empty, none overlapping.
+/// Widens ranges to whole pages, sorts them, and removes overlaps and empty ranges.
 std::vector<AddressRange> in_pages(std::vector<AddressRange> ranges, std::uint64_t page) {
   const std::uint64_t last = std::numeric_limits<std::uint64_t>::max() / page * page;
   for (AddressRange& range : ranges) {
@@ -90,7 +90,7 @@ void Regions::set_target(std::vector<AddressRange> ranges) {
   counts_.resize(pages);
 }
 
-/// R1: what is known of an address stays with it; what is new begins as never accessed.
+/// R1: an address keeps what is known of it. A new address begins as never accessed.
 void Regions::cover(const std::vector<Piece>& known) {
   std::size_t next = 0;
   for (std::size_t i = 0; i < target_.size(); ++i) {
@@ -234,7 +234,7 @@ void Regions::merge_within(std::uint32_t difference, std::uint64_t max_bytes) {
   regions_ = std::move(merged);
 }
 
-/// R2: joins as many pairs of neighbours as needed, those that differ least.
+/// R2: joins as many pairs of neighbours as needed, first those that differ least.
 void Regions::merge_to_bound() {
   const std::size_t too_many = regions_.size() - most();
   std::vector<std::pair<std::uint32_t, std::size_t>>
@@ -259,7 +259,8 @@ void Regions::merge_to_bound() {
   regions_ = std::move(merged);
 }
 
-/// Splits as DAMON does: in two, or in three if the number stays small although nothing changes.
+/// Splits each region as DAMON does: in two, or in three if the number of regions is small and has
+/// not changed.
 void Regions::split_all() {
   const std::size_t count = regions_.size();
   if (count <= most() / 2) {

@@ -1,18 +1,18 @@
 #pragma once
-// Regions of addresses that are accessed about as often, after DAMON (D. Park and others, "Data
-// Access MONitor", Linux): their number stays between two bounds, so that the cost of watching does
-// not grow with the target.
+// Regions of addresses that are accessed about equally often, after DAMON (D. Park and others,
+// "Data Access MONitor", Linux). Their number stays between two bounds, so that the cost of
+// watching does not grow with the target.
 //
 // Every region lies in one range of the target. Regions are sorted and disjoint, and cover the
 // target (R1). There are at most max_regions, or as many as the target has ranges if these are more
 // (R2), and at least min_regions, or as many as the target has pages if these are fewer (R3).
 // Merging and splitting keep the bytes of the target (R4).
 //
-// A window goes like this: for each sample, either choose() names one page of each region and
-// record() says which were accessed, or record_pages() names all pages that were accessed. Then
-// aggregate() merges neighbours that were accessed about as often, gives the result, and, for
-// chosen pages, splits regions at random places: where a split parts hot from cold addresses, the
-// parts stay apart.
+// In a window, for each sample, either choose() names one page of each region and record() tells
+// which were accessed, or record_pages() tells all pages that were accessed. Then aggregate()
+// merges neighbours that were accessed about equally often, and returns the result. For chosen
+// pages it also splits regions at random places. If a split separates hot from cold addresses, the
+// parts stay separate.
 //
 // Threads: one at a time. Blocks: never.
 
@@ -37,27 +37,27 @@ struct AddressRange {
 struct Region {
   std::uint64_t begin = 0, end = 0;
   std::uint32_t accesses = 0;           ///< samples in which it was accessed, in this window
-  std::optional<std::uint32_t> writes;  ///< samples in which it was written; unset: not measured
-  std::uint32_t age = 0;                ///< windows for which the accesses have been about the same
+  std::optional<std::uint32_t> writes;  ///< samples in which it was written; empty if not measured
+  std::uint32_t age = 0;                ///< windows in which the accesses were about the same
   std::uint64_t bytes() const noexcept { return end - begin; }
   bool operator==(const Region&) const = default;
 };
 
-/// What was seen of a chosen page, or of each page in a range.
+/// What was seen at a chosen page, or at each page in a range.
 struct Sighting {
   bool accessed = false;
-  std::optional<bool> written = {};  ///< unset: not measured
+  std::optional<bool> written = {};  ///< empty if not measured
 };
 struct SeenPages {
   AddressRange range;
   Sighting seen;
 };
 
-/// How accesses are found out.
+/// How accesses are found.
 enum class Looking : std::uint8_t {
   chosen_pages,  ///< a page stands for its region; regions are split and merged
-  all_pages,     ///< of each page; a region is what was accessed equally often
-  whole_ranges,  ///< of each range as a whole: a region is a range, and the bounds do not matter
+  all_pages,     ///< each page counts; a region has pages that were accessed equally often
+  whole_ranges,  ///< each range counts as a whole; regions are ranges, and the bounds do not matter
 };
 
 class Regions {
@@ -65,8 +65,8 @@ class Regions {
   Regions(const HeatAttributes& attributes, Looking looking, std::uint64_t page_bytes,
           std::uint64_t seed);
 
-  /// What is watched from now on. Ranges are widened to whole pages; of ranges that overlap, the
-  /// later one loses the overlap. Regions keep what they know of addresses that stay.
+  /// Sets what to watch from now on. Widens ranges to whole pages. If two ranges overlap, the later
+  /// one loses the overlap. Regions keep what they know of addresses that stay.
   void set_target(std::vector<AddressRange> ranges);
   const std::vector<AddressRange>& target() const noexcept { return target_; }
   std::uint64_t target_bytes() const noexcept;
@@ -74,24 +74,26 @@ class Regions {
   Looking looking() const noexcept { return looking_; }
   std::size_t size() const noexcept { return regions_.size(); }
 
-  /// The page of each region that stands for it in the next sample, sorted.
+  /// Chooses the page of each region that stands for it in the next sample. Result: the pages,
+  /// sorted.
   const std::vector<std::uint64_t>& choose();
-  /// One for each page that choose() gave, or for each range of the target.
+  /// Records a sample: one element for each page that choose() returned, or for each range of the
+  /// target.
   void record(std::span<const Sighting> seen);
   /// For Looking::all_pages. Parts outside of the target are ignored.
   void record_pages(std::span<const SeenPages> seen);
 
-  /// Ends a window: merges, gives the regions, and begins the next window. Result: the regions of
-  /// this window; sorted.
+  /// Ends a window: merges regions, and begins the next window. Result: the regions of the ended
+  /// window, sorted.
   std::vector<Region> aggregate();
-  /// Bytes that were accessed in the window that aggregate() ended last. For chosen pages, those of
-  /// the regions that were accessed.
+  /// Bytes that were accessed in the window that aggregate() ended last. For chosen pages, the
+  /// bytes of all accessed regions.
   std::uint64_t working_set_bytes() const noexcept { return working_set_; }
 
  private:
   struct Piece {
     Region region;
-    std::uint32_t before = 0;  ///< accesses in the window before
+    std::uint32_t before = 0;  ///< accesses in the previous window
     std::size_t range = 0;     ///< index in target_
   };
   struct PageCount {
@@ -118,7 +120,7 @@ class Regions {
   std::vector<std::uint64_t> chosen_;
   std::vector<std::size_t> first_page_;  ///< of each range, in counts_
   std::vector<PageCount> counts_;        ///< of each page, for Looking::all_pages
-  bool writes_known_ = false;            ///< some sample of this window says whether it was written
+  bool writes_known_ = false;            ///< a sample of this window tells writes
   std::size_t merged_before_ = 0;        ///< regions after the last merge
   std::uint64_t working_set_ = 0;
 };

@@ -18,14 +18,14 @@ using std::chrono::microseconds;
 
 namespace {
 
-/// Physical memory (number 0) does not end.
+/// Whether the process lives. Physical memory (number 0) never ends.
 bool is_alive(const TaskId& process, const KernelFiles& files) {
   if (process.number == 0) return true;
   const std::string folder = "/proc/" + std::to_string(process.number);
   const auto text = files.read(folder + "/stat");
   if (!text) return false;
   const auto stat = read_task_stat(*text);
-  // A process that exits gives up its memory before its sockets, and becomes a zombie later.
+  // A process that exits releases its memory first, then its sockets, and becomes a zombie later.
   const auto memory = files.read(folder + "/statm");
   if (memory && memory->starts_with("0 ")) return false;
   return stat && stat->start_ticks == process.start_ticks && stat->state != 'Z';
@@ -61,23 +61,23 @@ std::uint64_t accessed_bytes(const std::vector<Region>& regions) {
 struct HeatSession::Target {
   explicit Target(const TaskId& watched) : process(watched) { result.process = watched; }
 
-  /// It may have been started just now: it executes its program, maps files, attaches to a bus.
+  /// It may have started just now: it may still execute its program, map files, or attach to a bus.
   bool is_young() const noexcept { return Clock::now() - added < std::chrono::seconds(1); }
 
   TaskId process;
   std::unique_ptr<HeatSource> source;
   std::optional<Regions> regions;
   HeatResult result;
-  std::string clients;             ///< where it shares its access heat; empty: nowhere
-  std::string client_reason;       ///< why it does not take part, although there is a directory
-  bool may_take_part_yet = false;  ///< it is looked for among the clients again
+  std::string clients;             ///< where it shares its access heat; empty if it does not
+  std::string client_reason;       ///< why it does not take part, if there is a directory
+  bool may_take_part_yet = false;  ///< search the clients for it again
   bool is_sampling = false;        ///< forget() was called
   std::uint32_t samples = 0;
   std::size_t windows = 0;
   Clock::time_point added = Clock::now();
   Clock::time_point window_begun, sample_begun, next_sample, next_update, next_search;
-  Clock::duration forgetting{};  ///< what it took to begin the sample
-  Clock::duration rest{};        ///< from the begin of the last sample, for what that cost
+  Clock::duration forgetting{};  ///< time that it took to begin the sample
+  Clock::duration rest{};        ///< from the begin of the last sample, to pay for its cost
 };
 
 HeatSession::HeatSession(HeatOptions options)
@@ -157,7 +157,7 @@ void HeatSession::connect(Target& target) {
     reason = client.error().message;
     tell_refusal(target.process, "client", reason);
     if (!target.clients.empty()) target.client_reason = reason;
-    // It may not have come to its first port yet.
+    // It may not have attached its first port yet.
     target.may_take_part_yet = !target.clients.empty();
   }
   if (outlives_first_thread(target.process, options_.files)) {
@@ -214,7 +214,7 @@ void HeatSession::start_regions(Target& target) {
   target.regions.emplace(options_.attributes, target.source->looking(), page_bytes(), seed);
 }
 
-/// What a source says besides.
+/// Copies the other facts that a source knows.
 void HeatSession::learn(Target& target) {
   if (!target.source) return;
   target.result.provenance = target.source->provenance();
@@ -222,7 +222,7 @@ void HeatSession::learn(Target& target) {
   target.result.kernel_thread = target.source->kernel_thread();
 }
 
-/// The source cannot go on. Another one may.
+/// Handles a source that cannot go on. Tries another source if possible.
 void HeatSession::fail(Target& target, const Error& why) {
   const bool may_change = options_.backend == HeatBackend::automatic &&
                           target.source->provenance().source == "written" &&
@@ -249,7 +249,7 @@ void HeatSession::stop(Target& target, const Error& why) {
   if (target.result.has_left) target.result.reason = kHasLeft;
   debug(Debug::heat,
         [&] { return about(target.process) + " is watched no more: " + target.result.reason; });
-  // What was seen of an unfinished window is the last that is known.
+  // The unfinished window has the last that is known, so keep it.
   if (target.samples > 0) end_window(target);
   target.may_take_part_yet = false;
 }
@@ -268,7 +268,7 @@ void HeatSession::update(Target& target) {
   }
   const bool more = ranges->size() != target.result.ranges.size();
   target.result.ranges = *std::move(ranges);
-  // It may share so much by now that only some of the pages can be looked at.
+  // It may share so much memory by now that we can look only at some of the pages.
   if (target.source->looking() != target.regions->looking()) start_regions(target);
   std::vector<AddressRange> addresses;
   addresses.reserve(target.result.ranges.size());
@@ -290,7 +290,7 @@ void HeatSession::end_window(Target& target) {
   HeatWindow window;
   if (target.source && target.source->keeps_regions()) {
     window.regions = target.source->take_regions();
-    // No window of the kernel's has ended since.
+    // The kernel has not ended a window since the last look.
     if (window.regions.empty()) {
       target.samples = 0;
       return;
@@ -324,7 +324,7 @@ void HeatSession::end_window(Target& target) {
   ++target.windows;
 }
 
-/// Ends a sample. Result: false if the target is watched no more.
+/// Ends a sample. Result: false if the target is no longer watched.
 bool HeatSession::look(Target& target) {
   const auto begun = Clock::now();
   target.is_sampling = false;
@@ -334,14 +334,14 @@ bool HeatSession::look(Target& target) {
   }
   ++target.samples;
   const auto now = Clock::now();
-  // One part of 100, at most.
+  // A sample may cost at most one part of 100 of the time.
   constexpr int kShare = 100;
   const auto cost = target.source->cost(target.forgetting + (now - begun));
   target.rest = std::max<Clock::duration>(cost * kShare, {});
   target.result.rest_s = std::chrono::duration<double>(target.rest).count();
   target.next_sample = target.source->burdens_target() ? target.sample_begun + target.rest : now;
-  // The time alone would not do: a window begins a moment after the sample before it, so its last
-  // sample could come a moment before its end.
+  // Checking only the time is not enough. A window begins a moment after the previous sample, so
+  // its last sample could come a moment before its end.
   if (target.source->keeps_regions() ||
       target.samples >= options_.attributes.samples_per_window() ||
       now - target.window_begun >= options_.attributes.aggregation) {
@@ -353,7 +353,7 @@ bool HeatSession::look(Target& target) {
 /// Begins a sample.
 void HeatSession::forget(Target& target) {
   const auto begun = Clock::now();
-  // Between windows only: samples of a window are of the same addresses.
+  // Update only between windows, because all samples of a window must be of the same addresses.
   if (target.samples == 0 &&
       (begun >= target.next_update || target.is_young() || target.source->is_lost())) {
     update(target);
@@ -376,13 +376,14 @@ void HeatSession::sample(Target& target) {
   if (Clock::now() >= target.next_sample) forget(target);
 }
 
-/// Looks whether the process takes part by now.
+/// Checks whether the process takes part by now.
 void HeatSession::search(Target& target) {
   constexpr std::chrono::milliseconds kSoon(10);
   target.next_search = Clock::now() + (target.is_young() ? kSoon : options_.attributes.update);
   auto client = watch_by_client(target.process.number, target.clients, [&] {
     if (!target.source) return;
-    // It needs its memory itself. If it does not answer well, it is not asked again at once.
+    // The client registers its own memory, so release it. If the client then fails, do not ask it
+    // again at once.
     target.source->let_go();
     target.next_search = Clock::now() + options_.attributes.update;
   });
@@ -394,7 +395,7 @@ void HeatSession::search(Target& target) {
 }
 
 HeatSession::Clock::time_point HeatSession::step() {
-  // A costly look is followed by a long rest, in which the process can end.
+  // After a costly look comes a long rest. The process can end in it.
   constexpr std::chrono::milliseconds kEndCheck(100);
   auto next = Clock::time_point::max();
   for (const auto& target : targets_) {

@@ -1,5 +1,5 @@
 #pragma once
-// Where accesses are learned from. A source watches one process.
+// The sources that find accesses. A source watches one process.
 
 #include <chrono>
 #include <cstdint>
@@ -21,23 +21,24 @@ namespace shmif::perf {
 struct NamedRange {
   AddressRange range;
   std::string name;
-  std::uint64_t inode = 0;  ///< of the file; 0: no file
+  std::uint64_t inode = 0;  ///< of the file; 0 if it is not a file
   bool operator==(const NamedRange&) const = default;
 };
 
-/// How well a source knows.
+/// How a source learns of accesses, and how exactly.
 struct HeatProvenance {
   std::string source;         ///< "client", "written", "clear_refs" or "damon"
   std::string precision;      ///< "page", "sampled page", "mapping" or "region"
   std::string means;          ///< the kernel's files and calls that tell it
-  std::string writes_reason;  ///< why writes are not measured; empty: they are
-  /// How well reads are known, if `accesses` of regions are writes alone: "mapping". Else empty.
+  std::string writes_reason;  ///< why writes are not measured; empty if they are
+  /// How exactly reads are known if `accesses` of regions are only writes: "mapping". Otherwise
+  /// empty.
   std::string reads_precision{};
-  std::string reads_reason{};  ///< why not even so
-  std::string note{};          ///< what else there is to know; empty: nothing
+  std::string reads_reason{};  ///< why reads are not known even for mappings
+  std::string note{};          ///< what else a reader should know
 };
 
-/// In how many looks a mapping as a whole was accessed: read or written.
+/// In how many looks each mapping, as a whole, was accessed: read or written.
 struct MappingLooks {
   struct Mapping {
     NamedRange memory;
@@ -47,7 +48,7 @@ struct MappingLooks {
   std::vector<Mapping> mappings;
 };
 
-/// Threads: one at a time. All calls that fail with ESRCH mean that the target has ended.
+/// Threads: one at a time. If a call fails with ESRCH, the target has ended.
 class HeatSource {
  public:
   HeatSource() = default;
@@ -56,89 +57,95 @@ class HeatSource {
   virtual ~HeatSource() = default;
 
   virtual const HeatProvenance& provenance() const noexcept = 0;
-  /// It may change when ranges() is called.
+  /// A call of ranges() may change this.
   virtual Looking looking() const noexcept = 0;
-  /// CPU time that the last sample cost: of this process, which spent `here` on it, and of the
-  /// target. Samples are taken as seldom as needed for that to be 1 % of the time.
+  /// CPU time that the last sample cost this process, which spent `here` on it, and the target.
+  /// Samples are taken so rarely that this is at most 1 % of the time.
   virtual std::chrono::nanoseconds cost(std::chrono::nanoseconds here) const noexcept = 0;
-  /// Whether a sample costs the target time. There are rests between such samples; other samples
-  /// last longer instead, and miss nothing.
+  /// Whether a sample costs the target time. If so, there are rests between samples. Otherwise the
+  /// samples last longer instead, and miss no access.
   virtual bool burdens_target() const noexcept { return false; }
-  /// What it can watch now. Blocks: while the kernel or the target answers.
+  /// The memory that it can watch now. Blocks: while the kernel or the target answers.
   virtual Result<std::vector<NamedRange>> ranges() = 0;
   /// Begins a sample: forgets which pages were accessed before. Blocks: as ranges().
   virtual Result<void> forget(Regions& regions) = 0;
-  /// Ends it: tells the regions what was accessed. Blocks: as ranges().
+  /// Ends a sample: tells the regions what was accessed. Blocks: as ranges().
   virtual Result<void> look(Regions& regions) = 0;
-  /// Whether it has regions of its own, of a whole window. A look is then made once in a window.
+  /// Whether the source itself finds the regions of a whole window. look() is then called once in a
+  /// window.
   virtual bool keeps_regions() const noexcept { return false; }
-  /// Those that the last look found.
+  /// The regions that the last look found.
   virtual std::vector<Region> take_regions() { return {}; }
-  /// Leaves the memory to another source. ranges() begins anew.
+  /// Releases the memory for another source. A later call of ranges() begins anew.
   virtual void let_go() {}
-  /// Whether nothing is known until ranges() is called: the target executes another program.
+  /// Whether the source needs a call of ranges() before it can look again, because the target
+  /// executes another program.
   virtual bool is_lost() const noexcept { return false; }
-  /// What it knows of mappings besides, since it began.
+  /// What it also knows of mappings, since it began.
   virtual const MappingLooks& mappings() const noexcept {
     static const MappingLooks none;
     return none;
   }
-  /// Number of the kernel's thread that looks; 0: none, or not known.
+  /// The number of the kernel thread that looks; 0 if there is none, or it is not known.
   virtual pid_t kernel_thread() const noexcept { return 0; }
-  /// Bytes accessed in one sample, the most since this was asked last, if the source knows better
+  /// The most bytes accessed in one sample since the last call, if the source knows this better
   /// than the regions.
   virtual std::optional<std::uint64_t> take_working_set() { return std::nullopt; }
 };
 
-/// A mapping in a text as /proc/PID/smaps.
+/// A mapping in a text such as /proc/PID/smaps.
 struct MappingUse {
   NamedRange memory;
-  bool is_accessible = false;  ///< reading or writing or executing is allowed
+  bool is_accessible = false;  ///< reading, writing or executing is allowed
   std::uint64_t resident_bytes = 0;
   std::uint64_t referenced_bytes = 0;
 };
 /// Errors: Errc::bad_argument for a text of another form.
 Result<std::vector<MappingUse>> read_smaps(std::string_view text);
 
-/// Knows whether each mapping as a whole was accessed: writes to /proc/PID/clear_refs, and reads
-/// "Referenced" in /proc/PID/smaps. Works for any process, from Linux 2.6.22 on. The machine's
-/// page reclaim then forgets what this process used lately. Errors: EACCES or
-/// EPERM, with what would help.
+/// Finds whether each mapping, as a whole, was accessed: writes to /proc/PID/clear_refs, and reads
+/// "Referenced" in /proc/PID/smaps. Works for any process, from Linux 2.6.22 on. This makes the
+/// machine's page reclaim forget what the process used lately. Errors: EACCES or EPERM, with what
+/// would help.
 Result<std::unique_ptr<HeatSource>> watch_by_clear_refs(const TaskId& process,
                                                         const KernelFiles& files = KernelFiles());
 
-/// Knows which pages any process writes: perf/heat/written.cpp. The process is stopped for a moment
-/// when ranges() is called first, and when it has executed another program. From Linux 6.7 on.
-/// Errors, here or then: Errc::not_supported, Errc::busy, EPERM, with what would help.
+/// Finds which pages any process writes: perf/heat/written.cpp. The first call of ranges() stops
+/// the process for a moment, and so does the first one after it has executed another program. From
+/// Linux 6.7 on. Errors, of this function or of ranges(): Errc::not_supported, Errc::busy, EPERM,
+/// with what would help.
 Result<std::unique_ptr<HeatSource>> watch_by_written(const TaskId& process,
                                                      const KernelFiles& files = KernelFiles());
-/// Whether this kernel and processor can do that at all. Errors: Errc::not_supported; the errno.
+/// Checks that this kernel and processor support watch_by_written(). Errors: Errc::not_supported;
+/// the errno.
 Result<void> expect_written();
 
-/// Knows each page of the mappings that a process shares (shmif/heat_share.hpp). `folder`: what
-/// SHMIF_HEAT names there. Errors: Errc::not_supported if the process does not take part, or its
-/// kernel cannot; Errc::busy if another monitor is connected.
-/// `found`: called before the process is asked for what needs its memory.
+/// Finds accesses to each page of the mappings that a process shares (shmif/heat_share.hpp).
+/// `folder`: the directory that SHMIF_HEAT names for the process. Errors: Errc::not_supported if
+/// the process does not take part, or its kernel does not support it; Errc::busy if another monitor
+/// is connected. `found`: called when the process was found, before the request that makes it
+/// register its memory.
 Result<std::unique_ptr<HeatSource>> watch_by_client(
     pid_t process, const std::string& folder, const std::function<void()>& found = [] {});
 
-/// A process that takes part, by the number that it has here.
+/// A process that takes part. `pid` is its number here.
 struct HeatClient {
   pid_t pid = 0;
-  std::unique_ptr<HeatSource> source;  ///< connected; none if it cannot be watched
-  std::string reason;                  ///< why there is none
+  std::unique_ptr<HeatSource> source;  ///< connected; null if it cannot be watched
+  std::string reason;                  ///< why `source` is null
 };
-/// The directory that SHMIF_HEAT named when the process began; empty: none. Errors: EACCES, ENOENT.
+/// The directory that SHMIF_HEAT named when the process began; empty if it was not set. Errors:
+/// EACCES, ENOENT.
 Result<std::string> heat_folder_of(pid_t pid, const KernelFiles& files = KernelFiles());
-/// Up to so many pages all of them are looked at in each sample: 16 MiB take about 100 us.
+/// With up to this many pages, each sample looks at all of them: 16 MiB take about 100 us.
 inline constexpr std::uint64_t kMaxPagesOfAll = 4096;
-/// The one whose socket is `name` in `folder`. `pages_of_all`: if it shares more pages, one page
-/// stands for a region. Errors: nobody listens there, or not yet.
+/// The client whose socket is `name` in `folder`. `pages_of_all`: if it shares more pages than
+/// this, one page stands for a region. Errors: no process listens there, or not yet.
 Result<HeatClient> heat_client_at(const std::string& folder, const std::string& name,
                                   std::uint64_t pages_of_all = kMaxPagesOfAll);
-/// All that take part in `folder`. `stops`: asked between two of them. Blocks: for a second at
-/// most, however many do not answer, and half a second more for each descriptor of a file system
-/// that does not answer.
+/// All clients in `folder`. `stops`: called between two clients, to end early. Blocks: at most a
+/// second, even if many clients do not answer, and half a second more for each descriptor of a file
+/// system that does not answer.
 Result<std::vector<HeatClient>> heat_clients(
     const std::string& folder, const std::function<bool()>& stops = [] { return false; });
 

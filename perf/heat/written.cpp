@@ -1,7 +1,7 @@
-// Any process, page by page: a userfaultfd(2) that it makes for us (perf/inject/borrow.hpp)
-// protects its memory against writes, in the asynchronous way: a write takes the protection away by
-// itself and waits for nobody. PAGEMAP_SCAN tells which pages have lost it, and protects them
-// again.
+// Watches any process page by page. The process makes a userfaultfd(2) for us
+// (perf/inject/borrow.hpp), which protects its memory against writes asynchronously: the kernel
+// removes the protection at a write, and the writer does not wait for us. PAGEMAP_SCAN tells which
+// pages have lost their protection, and protects them again.
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
 #include <sys/ioctl.h>
@@ -31,17 +31,17 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-/// What the target pays for the first write to a page that is protected (measured: 0.7 to 0.9 us).
+/// The time that the target loses at the first write to a protected page (measured: 0.7 to 0.9 us).
 constexpr std::chrono::nanoseconds kWriteFaultTime(800);
-/// All pages are looked at in up to 1 GiB of writable memory: a scan then takes below 3 ms. In
-/// more, one page stands for a region.
+/// Up to 1 GiB of writable memory, each look scans all pages, in less than 3 ms. In larger targets,
+/// one page stands for a region.
 constexpr std::uint64_t kMaxPagesOfAllWritten = std::uint64_t{1} << 18U;
-/// Pages that are not there are protected in mappings of files of up to 16 GiB, for which the
-/// kernel makes page tables of 32 MiB.
+/// In mappings of files up to this size (16 GiB), pages that are not present are protected, too.
+/// The kernel makes page tables of 32 MiB for that.
 constexpr std::uint64_t kMaxBytesToProtect = std::uint64_t{1} << 34U;
-/// A process that executes other programs all the time is given up after so many tries.
+/// We give up a process that executes other programs all the time after this many tries.
 constexpr int kMaxMisses = 10;
-/// So many descriptors are looked at, one after another.
+/// At most this many descriptors of the process are checked.
 constexpr std::size_t kMaxDescriptors = 4096;
 
 constexpr std::uint64_t kFeatureFault = 1U << 0U;    // UFFD_FEATURE_PAGEFAULT_FLAG_WP
@@ -61,7 +61,8 @@ Error too_old() {
           "the kernel has no asynchronous write protection (Linux 6.7 or newer)"};
 }
 
-/// Adds the CPU time of this thread while it exists. On a busy machine that is less than the time.
+/// Adds the CPU time that this thread uses while the object exists. On a busy machine, this is less
+/// than the elapsed time.
 class Stopwatch {
  public:
   explicit Stopwatch(std::chrono::nanoseconds& sum) : sum_(sum), begun_(now()) {}
@@ -81,7 +82,7 @@ class Stopwatch {
 
 struct WritableMapping {
   NamedRange memory;
-  bool is_of_file = false;  ///< or shared: reads put pages into the page table
+  bool is_of_file = false;  ///< or shared; then reads also put pages into the page table
   bool operator==(const WritableMapping&) const = default;
 };
 
@@ -134,7 +135,7 @@ class Written : public HeatSource {
     if (file_ && is_of_old_program()) let_go();
     if (!file_) {
       auto attached = attach();
-      // It executed another program in that moment: the next time will do.
+      // The process executed another program at that moment. Try again next time.
       if (!attached && attached.error().code == std::errc::no_such_process &&
           expect_same_process()) {
         if (++misses_ < kMaxMisses) return std::vector<NamedRange>();
@@ -180,7 +181,7 @@ class Written : public HeatSource {
   void tell(const std::string& what) const {
     debug(Debug::heat, [&] { return "process " + std::to_string(process_.number) + ": " + what; });
   }
-  /// Of the target; 0: not known.
+  /// The CPU time of the target; 0 if not known.
   std::chrono::duration<double> cpu_time() const noexcept {
     clockid_t clock{};
     timespec time{};
@@ -188,8 +189,8 @@ class Written : public HeatSource {
     if (::clock_gettime(clock, &time) != 0) return {};
     return std::chrono::seconds(time.tv_sec) + std::chrono::nanoseconds(time.tv_nsec);
   }
-  /// How much of the time the target executes. If others use the CPUs, or it sleeps, its faults are
-  /// a greater part of what it does.
+  /// Learns for how much of the time the target executes. If it sleeps, or others use the CPUs, its
+  /// faults are a larger part of its own time.
   void learn_share_of_cpu() noexcept {
     constexpr double kLeast = 0.125;
     const std::chrono::duration<double> passed = Clock::now() - begun_;
@@ -208,7 +209,7 @@ class Written : public HeatSource {
     for (const SeenPages& each : *seen) {
       faults_ += static_cast<std::int64_t>(each.range.bytes() / page_bytes());
     }
-    // So that it is known that no page was written.
+    // An empty range tells the regions that writes were measured and no page was written.
     if (seen->empty()) seen->push_back({{span_.begin, span_.begin}, {false, false}});
     regions.record_pages(*seen);
     return {};
@@ -228,7 +229,7 @@ class Written : public HeatSource {
     return {};
   }
 
-  /// Reads, and writes, of whole mappings; as seldom as needed to take 1 % of the time.
+  /// Looks at reads and writes of whole mappings, so rarely that it takes 1 % of the time.
   void look_at_mappings() {
     constexpr int kShare = 100;
     const auto begun = Clock::now();
@@ -244,7 +245,7 @@ class Written : public HeatSource {
       provenance_.reads_reason = uses ? cleared.error().message : uses.error().message;
       return;
     }
-    // What was accessed before the first look is unknown.
+    // The first look would also show accesses from before the watch, so do not count it.
     if (!std::exchange(has_cleared_, true)) return;
     ++mappings_.looks;
     for (const MappingUse& use : *uses) count(use);
@@ -262,7 +263,7 @@ class Written : public HeatSource {
     found->accesses += use.referenced_bytes > 0 ? 1 : 0;
   }
 
-  /// The process executes another program, or has ended.
+  /// Handles an error of a scan: the process executes another program, or has ended.
   Result<void> lost(const Error& error) {
     if (error.code != std::errc::no_such_process) return error;
     let_go();
@@ -281,10 +282,11 @@ class Written : public HeatSource {
     return Error::from_errno(ESRCH, "cannot watch process " + std::to_string(process_.number));
   }
 
-  /// Its own registrations would fail on memory that we have registered.
+  /// Refuses a process that uses userfaultfd(2) itself. Its own registrations would fail on memory
+  /// that we have registered.
   Result<void> expect_no_own_userfaultfd() const {
     const auto names = files_.list(folder_ + "/fd");
-    if (!names) return {};  // ptrace says better why
+    if (!names) return {};  // ptrace gives a better reason
     for (std::size_t i = 0; i < std::min(names->size(), kMaxDescriptors); ++i) {
       std::array<char, 32> link{};
       const std::string path = folder_ + "/fd/" + (*names)[i];
@@ -334,7 +336,7 @@ class Written : public HeatSource {
       arguments.range = {range.begin, range.bytes()};
       arguments.mode = UFFDIO_REGISTER_MODE_WP;
       if (::ioctl(file_.get(), UFFDIO_REGISTER, &arguments) != 0) {
-        if (errno == ESRCH) break;  // it executes another program: the next look will tell
+        if (errno == ESRCH) break;  // it executes another program; the next look notices
         busy += errno == EBUSY ? 1 : 0;
         ++refused_;
         continue;
@@ -381,17 +383,17 @@ class Written : public HeatSource {
   TaskId process_;
   std::string folder_;
   KernelFiles files_;
-  UniqueFd file_;  ///< the userfaultfd; all protection ends with it
+  UniqueFd file_;  ///< the userfaultfd; closing it ends all protection
   std::optional<PageScan> scan_;
   std::vector<WritableMapping> known_;
-  AddressRange span_;  ///< from the first to the last of them
+  AddressRange span_;  ///< from the first to the last of these mappings
   Looking looking_ = Looking::all_pages;
-  bool is_fresh_ = false;  ///< all pages were protected a moment ago, by the last look
+  bool is_fresh_ = false;  ///< the last look has just protected all pages
   std::vector<std::uint64_t> chosen_;
   std::chrono::nanoseconds scanning_{};  ///< in the last sample
-  std::int64_t faults_ = 0;              ///< of the target, because of the last sample
+  std::int64_t faults_ = 0;              ///< of the target, caused by the last sample
   std::size_t refused_ = 0;
-  int misses_ = 0;  ///< tries to attach in which it executed another program
+  int misses_ = 0;  ///< attempts during which it executed another program
   MappingLooks mappings_;
   Clock::time_point begun_{};  ///< of the sample
   std::chrono::duration<double> cpu_begun_{};
