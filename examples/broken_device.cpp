@@ -1,7 +1,7 @@
-// What does a rig notice when its device breaks? A device answers on a thread, and cannot stand one
-// of the frames that it is asked with. Its thread ends, the rig is told why, and starts the device
-// again. Another thread looks at the progress for as long as the device runs. Exit status 0: the
-// device broke once, and every question was answered in the end.
+// What does a rig notice when its device breaks? A device answers on a thread, and fails at one of
+// the frames that the rig sends. Its thread ends. The rig learns why, and starts the device again.
+// Another thread watches the progress for as long as the device runs. Exit status 0: the device
+// broke once, and every question was answered in the end.
 
 #include <unistd.h>
 
@@ -25,11 +25,11 @@ using shmif::FrameView;
 
 constexpr unsigned kQuestions = 20, kBad = 13;
 
-/// A device that answers each frame, but the first time it gets the bad one.
+/// A device that answers each frame, but fails the first time that it gets the bad one.
 class Device {
  public:
   explicit Device(const std::string& path) : port_({.name = "device"}) {
-    port_.attach(path).value();  // value() throws, with a message, where something failed
+    port_.attach(path).value();  // if this fails, value() throws, with a message
     if (const std::error_code error = port_.up()) throw std::system_error(error);
   }
   /// Answers on a thread, until the result is stopped or destroyed.
@@ -58,8 +58,8 @@ class Device {
   std::atomic<unsigned> answers_{0};
 };
 
-/// Sends the question, and waits for the answer. Result: whether it came; false when the device
-/// has ended by itself meanwhile.
+/// Sends the question, and waits for the answer. Result: true if the answer came; false if the
+/// device ended by itself before that.
 bool ask(shmif::Port& rig, const Device& device, const shmif::Receiver& running, unsigned number) {
   std::vector<std::byte> question(60);
   std::memcpy(&question[0], device.mac().bytes.data(), 6);
@@ -70,7 +70,7 @@ bool ask(shmif::Port& rig, const Device& device, const shmif::Receiver& running,
   if (rig.send(FrameView(question)).taken != 1) return false;
   shmif::FrameBatch arrived;
   for (;;) {
-    const bool ended = !running.running();  // before the last look for an answer
+    const bool ended = !running.running();  // read before the last look for an answer
     if (rig.receive(arrived).frames == 1) return arrived[0].bytes[14] == question[14];
     if (ended) return false;
     rig.wait(100ms);
@@ -78,14 +78,14 @@ bool ask(shmif::Port& rig, const Device& device, const shmif::Receiver& running,
 }
 
 int main() {
-  if (!shmif::set_log_level("off")) return 1;  // else the library tells what the callback threw
+  if (!shmif::set_log_level("off")) return 1;  // otherwise the library logs what the callback threw
   const std::string path = "/dev/shm/broken_device." + std::to_string(getpid());
   shmif::Bus::create(path, {}).value();
   Device device(path);
   shmif::Port rig({.name = "rig"});
   rig.attach(path).value();
   if (rig.up()) return 1;
-  unlink(path.c_str());  // those who are attached keep the bus; nothing is left behind
+  unlink(path.c_str());  // attached ports keep the bus; no file is left behind
 
   unsigned answered = 0, broke = 0;
   auto running = device.run();
@@ -94,23 +94,23 @@ int main() {
       ++answered;
       continue;
     }
-    if (running->error() != shmif::Errc::link_ended) break;  // the bus failed, not the device
+    if (running->error() != shmif::Errc::link_ended) break;  // then the bus failed, not the device
     std::printf("question %u: the device has ended (%s), after %llu receives that failed\n", number,
                 running->error().message().c_str(),
                 static_cast<unsigned long long>(running->failed_receives()));
     ++broke;
     running = device.run();
-    --number;  // once more
+    --number;  // asks the same question once more
   }
 
-  // Whatever belongs to the device ends with it: this thread knows no more than its token.
+  // All that belongs to the device ends with it, so this thread uses only the device's token.
   std::thread progress([token = running->stop_token(), &device] {
     while (!token.stop_requested()) std::this_thread::sleep_for(1ms);
     std::printf("stopped after %u answers\n", device.answers());
   });
   running->stop();
   progress.join();
-  const bool clean = !running->running() && !running->error();  // it was told to end
+  const bool clean = !running->running() && !running->error();  // it ended because it was told to
   std::printf("%u questions, %u answered, the device broke %u time\n", kQuestions, answered, broke);
   return answered == kQuestions && broke == 1 && clean ? 0 : 1;
 }

@@ -1,6 +1,6 @@
 // A protocol without a bus: two programs, a thread each, at the ends of a cable in memory. One asks
-// and verifies, the other answers until the cable is closed. Exit status 0: every answer was right;
-// what had no room in the short queue of the other end was dropped and counted.
+// and verifies; the other answers until the cable is closed. Exit status 0: every answer was right,
+// and frames for which the other end's short queue had no room were dropped and counted.
 
 #include <poll.h>
 
@@ -18,7 +18,7 @@ using shmif::LoopbackLink;
 
 constexpr unsigned kRounds = 1000, kQueue = 8, kBurst = 20;
 
-/// Waits, as one does on any link, and receives. Result: why the link gives nothing more.
+/// Waits and receives, as on any link. Result: why no more frames will come.
 std::error_code receive(LoopbackLink& link, shmif::FrameBatch& into) {
   into.clear();
   const shmif::WaitHint hint = link.prepare_wait();
@@ -32,7 +32,8 @@ int main() {
   shmif::LoopbackOptions options;
   options.queue_frames = kQueue;
   options.queue_bytes = 4096;
-  auto [rig, device] = LoopbackLink::pair(options).value();  // value() throws, with a message
+  // If this fails, value() throws, with a message.
+  auto [rig, device] = LoopbackLink::pair(options).value();
 
   // The device sends each frame back, with its two addresses exchanged.
   std::error_code end;
@@ -59,10 +60,10 @@ int main() {
     std::swap_ranges(question.begin(), question.begin() + 6, question.begin() + 6);
     if (answers.size() == 1 && std::ranges::equal(answers[0].bytes, question)) ++right;
   }
-  device.close();  // from any thread; each end then knows
+  device.close();  // any thread may call it; then both ends know
   answering.join();
 
-  // Where nobody receives, the queue fills up.
+  // If the other end does not receive, its queue fills up.
   auto [from, to] = LoopbackLink::pair(options).value();
   const std::vector<std::byte> bytes(60);
   const std::vector<FrameView> burst(kBurst, FrameView(bytes));

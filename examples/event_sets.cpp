@@ -1,9 +1,9 @@
-// Event sets, as perfmon2 had them: one session with several lists of events, of which one counts
-// at a time. The program counts its phases apart by switch_set(), forgets its first round by
-// set_values(), reads after unload(), and deletes a set. Then an overflow, and at last a time,
-// switch the sets, and close() ends the session. It counts page faults and CPU time in user space,
-// so it needs neither hardware counters nor privileges. Exit status 0: all that it prints was
-// counted.
+// Event sets, as perfmon2 had them: one session has several lists of events, and one list counts at
+// a time. The program counts each of its phases separately by switch_set(), clears the counts of
+// its first round by set_values(), reads after unload(), and deletes a set. Then an overflow
+// switches the sets, and at last a time does. close() ends the session. The program counts page
+// faults and CPU time in user space, so it needs neither hardware counters nor privileges. Exit
+// status 0: everything that it prints was counted.
 
 #include <poll.h>
 #include <sys/mman.h>
@@ -20,9 +20,9 @@
 using namespace shmif::perf;
 using namespace std::chrono_literals;
 
-constexpr std::uint64_t kPeriod = 1000;  // an overflow at each 1000th page fault
+constexpr std::uint64_t kPeriod = 1000;  // every 1000th page fault is an overflow
 
-/// Ends the program if something was not counted as the API says.
+/// Ends the program if a count is not what the API promises.
 void check(bool right, const char* what) {
   if (right) return;
   std::printf("wrong: %s\n", what);
@@ -31,10 +31,10 @@ void check(bool right, const char* what) {
 
 CounterEvent event(const char* name) {
   static const EventNames names;
-  return names.find(name).value();  // value() throws, with a message
+  return names.find(name).value();  // if this fails, value() throws, with a message
 }
 
-/// Touches pages that were never used, so each costs a fault.
+/// Touches pages that were never used, so each page costs a fault.
 void touch(std::size_t pages) {
   constexpr std::size_t kPage = 4096;
   void* const memory =
@@ -57,7 +57,7 @@ unsigned long long value(CounterSession& session, std::size_t number) {
   return readings[0].value;
 }
 
-/// A set for each phase. Event N is that of set N.
+/// Counts each phase with its own set. Event N belongs to set N.
 void count_phases() {
   struct Phase {
     const char* name;
@@ -65,7 +65,7 @@ void count_phases() {
   };
   constexpr std::array kPhases{Phase{"prepare", 400}, Phase{"work", 200}, Phase{"clean up", 100}};
   CounterSession session;
-  session.create_sets(std::array{SetSetup{1}, SetSetup{2}}).value();  // set 0 exists always
+  session.create_sets(std::array{SetSetup{1}, SetSetup{2}}).value();  // set 0 always exists
   for (unsigned set = 0; set < kPhases.size(); ++set) {
     session.program(std::array{EventSetup{event("page-faults:u"), set}}).value();
   }
@@ -96,7 +96,7 @@ void count_phases() {
   session.delete_sets(std::array{2U}).value();
   std::array gone{Reading{2}};
   std::printf("after delete_sets(): %s\n", session.read(gone).error().message.c_str());
-  // A set is loaded again, and counts on from the value that it is given.
+  // Loads a set again. It counts on from the value that it is given.
   session.set_values(std::array{ValueSetup{1, 1'000'000, {}}}).value();
   session.load(CounterTarget::thread({})).value();
   session.switch_set(1).value();
@@ -107,7 +107,7 @@ void count_phases() {
   std::puts("loaded again: set 1 counts on from 1000000");
 }
 
-/// Tells from which event an overflow came.
+/// Notes which event caused an overflow.
 class Overflows final : public SampleSink {
  public:
   void sample(const Sample& sample) override {
@@ -118,8 +118,8 @@ class Overflows final : public SampleSink {
   std::size_t last = 0;
 };
 
-/// The kernel stops a set at its overflow, a thread of the session begins the next set's turn, and
-/// the wake descriptor tells of it.
+/// The kernel stops a set at its overflow. Then a thread of the session begins the turn of the next
+/// set, and the wake descriptor becomes readable.
 void switch_by_overflow() {
   CounterSession session;
   session.create_sets(std::array{SetSetup{1}}).value();
@@ -135,7 +135,7 @@ void switch_by_overflow() {
   for (unsigned round = 0; round < 4; ++round) {
     pollfd ready{session.wake_descriptor(), POLLIN, 0};
     const auto end = std::chrono::steady_clock::now() + 30s;
-    while (poll(&ready, 1, 0) == 0) {  // where a test rig does its work
+    while (poll(&ready, 1, 0) == 0) {  // a test rig does its work here
       touch(1);
       check(std::chrono::steady_clock::now() < end, "no overflow was told");
     }
@@ -146,8 +146,8 @@ void switch_by_overflow() {
   }
 }
 
-/// Each set counts for a millisecond at a time. `scaled` is what an event of it would have counted
-/// in all the time.
+/// Each set counts for a millisecond at a time. `scaled` is what its event would have counted if
+/// its set had counted all the time.
 void switch_by_time() {
   CounterSession session;
   session.create_sets(std::array{SetSetup{0, 1ms}, SetSetup{1, 1ms}}).value();
@@ -170,7 +170,7 @@ void switch_by_time() {
           "a value was not scaled");
   }
   std::puts("switched by time: both sets had their turns");
-  session.close().value();  // ends the thread that switches, too
+  session.close().value();  // also ends the thread that switches
   std::printf("after close(): %s\n", session.start().error().message.c_str());
 }
 

@@ -1,6 +1,7 @@
-// A program under test as a host of its own. The rig starts it in a namespace, so no root is
-// needed, connects its interface to a bus in a thread, and judges from a port what it sends. Exit
-// status 0: its first datagrams came in order, and it ended when it was told to.
+// Runs a program under test as a separate host. The rig starts the program in a namespace, so it
+// needs no root. A thread connects the program's interface to a bus. Through a port, the rig checks
+// what the program sends. Exit status 0: the program's first datagrams came in order, and it ended
+// when it was told to.
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -31,7 +32,8 @@ constexpr std::uint16_t kPort = 9;
 constexpr unsigned kDatagrams = 100;
 constexpr std::size_t kDestinationPort = 36, kData = 42;  // in a frame of IPv4 and UDP
 
-/// The program under test, which never ends by itself: sends numbers to all hosts of its network.
+/// The program under test, which never ends by itself. It sends numbers to all hosts of its
+/// network.
 int count_up() {
   sockaddr_in to{};
   to.sin_family = AF_INET;
@@ -45,7 +47,7 @@ int count_up() {
   }
 }
 
-/// Whether the frame is the datagram with this number; what the kernel tells or asks is not.
+/// Whether the frame is the datagram with this number, and not a message of the kernel.
 bool is_datagram(const shmif::FrameView& frame, unsigned number) {
   const std::uint16_t port = htons(kPort);
   return frame.size() >= kData + sizeof number &&
@@ -54,16 +56,16 @@ bool is_datagram(const shmif::FrameView& frame, unsigned number) {
 }
 
 int main() {
-  // First, because a host begins as a copy of a process without threads. To run a program, give
-  // options.command in place of the body.
+  // This comes first, because a host begins as a copy of a process that has no threads. To run a
+  // program, set options.command instead of the body.
   shmif::tap::GuestInterface interface;
   interface.addresses = {shmif::tap::Cidr::parse("198.18.0.1/24").value()};
   shmif::tap::GuestOptions options;
   options.body = count_up;
   options.interfaces = {interface};
   options.via = shmif::tap::Via::tap;
-  options.grace = 0ms;                          // for what the program leaves behind
-  Guest guest = Guest::start(options).value();  // value() throws, with a message
+  options.grace = 0ms;                          // time for processes that the program leaves behind
+  Guest guest = Guest::start(options).value();  // if this fails, value() throws, with a message
 
   const std::string path = "/dev/shm/host_rig." + std::to_string(getpid());
   shmif::Bus::create(path, {}).value();
@@ -77,10 +79,10 @@ int main() {
   shmif::AnyLink host(std::move(port));
   shmif::Port rig({.name = "rig"});
   rig.attach(bus).value();
-  unlink(path.c_str());  // those who are attached keep the bus; nothing is left behind
+  unlink(path.c_str());  // attached ports keep the bus; no file is left behind
   if (rig.up()) return 1;
 
-  // The rig shall see each frame soon, so few of them wait for one another.
+  // The rig must see each frame soon, so a batch is small.
   Bridge bridge = Bridge::create({.batch_frames = 8}).value();
   const std::size_t pair = bridge.add(device, host).value();
   shmif::tap::BridgeEnd end;
@@ -95,11 +97,11 @@ int main() {
     for (const shmif::FrameView& frame : arrived.frames())
       if (is_datagram(frame, in_order)) ++in_order;
   }
-  // The bridge goes first: the interface ends with the host.
+  // The bridge must end first, because the interface ends with the host.
   bridge.stop();
   carrying.join();
   guest.signal(SIGTERM);
-  const pid_t first = guest.pid();  // of the host's processes
+  const pid_t first = guest.pid();  // the first of the host's processes
   const int status = guest.wait().status;
   if (kill(first, 0) == 0) return std::puts("processes of the host are left"), 1;
   std::printf("%u datagrams in order; the program ended with %d\n", kDatagrams, status);

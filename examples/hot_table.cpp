@@ -2,8 +2,9 @@
 //
 //   shmifperf heat -- ./hot_table 10000
 //
-// It writes to eight pages of its table again and again, and looks at no other. Its argument is how
-// many rounds. Exit status 0: it did, and took part if SHMIF_HEAT asked for it.
+// It writes to eight pages of its table again and again, and does not touch the others. Its
+// argument is the number of rounds. Exit status 0: it has done so, and has taken part if SHMIF_HEAT
+// asked for it.
 
 #include <sys/mman.h>
 #include <unistd.h>
@@ -26,7 +27,7 @@ int main(int argc, char** argv) {
       mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   if (table == MAP_FAILED) return std::perror("hot_table: mmap"), 1;
 
-  std::optional<shmif::HeatShare> share;  // its end comes before that of the memory
+  std::optional<shmif::HeatShare> share;  // destroyed before the memory
   if (shmif::HeatShare::is_wanted()) {
     auto shared = shmif::HeatShare::of(table, bytes, "table");
     if (!shared) return std::fprintf(stderr, "hot_table: %s\n", shared.error().message.c_str()), 1;

@@ -1,7 +1,8 @@
 /*
- * A listener in C that comes late: it reads what is still in the ring of a bus, also frames for
- * others. It does so on a bus of each format: our own, and that of NetBSD's rump kernels. Exit
- * status 0: it got every frame, and an ordinary port that came with it got none.
+ * A listener in C that attaches late. It reads all frames that are still in the ring of a bus, even
+ * those for others. It does so on a bus of each format: our own, and that of NetBSD's rump kernels.
+ * Exit status 0: it got every frame, and an ordinary port that attached at the same time got no
+ * frame.
  */
 
 #include <stdio.h>
@@ -27,7 +28,7 @@ static shmif_port* open_port(const char* path, const char* name, unsigned flags)
   return NULL;
 }
 
-/* Result: how many frames of the sender the port got, in their order; less than 0 on failure. */
+/* Result: how many frames of the sender the port got, in order; less than 0 on failure. */
 static int receive_all(shmif_port* port) {
   unsigned char frame[2048];
   struct shmif_frame_info info = {.size = sizeof info};
@@ -41,7 +42,7 @@ static int receive_all(shmif_port* port) {
 
 /* Result: 0 if the listener on a bus of this format got all frames. */
 static int listen_late(const char* path, const char* about) {
-  unsigned char frame[kFrameBytes] = {0x02, 0, 0, 0, 0, 0x09}; /* to a host that is not here */
+  unsigned char frame[kFrameBytes] = {0x02, 0, 0, 0, 0, 0x09}; /* for an absent host */
   shmif_port* const sender = open_port(path, "sender", 0);
   if (sender == NULL) return fail("sender");
   shmif_mac(sender, frame + 6);
@@ -51,8 +52,9 @@ static int listen_late(const char* path, const char* about) {
     frame[14] = (unsigned char)i;
     if (shmif_send(sender, frame, sizeof frame) < 0) return fail("send");
   }
-  /* The first begins with the oldest frame in the ring, and if senders overwrite what it has not
-   * read, it goes on with the next one that is sent. The other begins with the next one. */
+  /* The listener begins with the oldest frame in the ring. If senders overwrite frames that it has
+   * not read, it goes on with the next frame that is sent. The other port begins with the next
+   * frame. */
   shmif_port* const listener =
       open_port(path, "listener", SHMIF_PROMISCUOUS | SHMIF_START_OLDEST | SHMIF_RESUME_NEWEST);
   shmif_port* const other = open_port(path, "other", 0);

@@ -1,6 +1,6 @@
-// How does a protocol behave while its line fails? A rig asks a device once a tick, over a line
-// that is good at first, then loses everything, and recovers. Exit status 0: exactly the questions
-// asked meanwhile had no answer.
+// How does a protocol behave while its line fails? A rig asks a device once per tick. The line
+// between them is good at first, then loses everything, and then recovers. Exit status 0: the
+// questions asked while it failed had no answer, and all others had one.
 
 #include <poll.h>
 #include <unistd.h>
@@ -20,7 +20,7 @@ using namespace std::chrono_literals;
 using shmif::FaultOptions;
 using shmif::FrameView;
 
-/// Waits, as one does on any link, and receives. Result: how many frames; 0 after 5 s without any.
+/// Waits and receives, as on any link. Result: how many frames; 0 if none came within 5 s.
 std::size_t receive(shmif::FaultLink& line, shmif::FrameBatch& into) {
   const auto until = std::chrono::steady_clock::now() + 5s;
   std::size_t frames = 0;
@@ -36,16 +36,16 @@ std::size_t receive(shmif::FaultLink& line, shmif::FrameBatch& into) {
 
 int main() {
   const std::string path = "/dev/shm/link_failure." + std::to_string(getpid());
-  shmif::Bus::create(path, {}).value();  // value() throws, with a message, where something failed
+  shmif::Bus::create(path, {}).value();  // if this fails, value() throws, with a message
   auto rig = std::make_unique<shmif::Port>(shmif::PortOptions{.name = "rig"});
   shmif::Port device({.name = "device"});
   for (shmif::Port* port : {rig.get(), &device}) {
     port->attach(path).value();
     if (port->up()) return 1;
   }
-  unlink(path.c_str());  // those who are attached keep the bus; nothing is left behind
+  unlink(path.c_str());  // attached ports keep the bus; no file is left behind
 
-  // The device, on a thread of its own: sends each frame back to where it came from.
+  // The device runs on its own thread. It sends each frame back to its sender.
   const shmif::Receiver answering(device, [&](std::span<const FrameView> frames) {
     for (const FrameView& frame : frames) {
       std::vector<std::byte> answer(frame.bytes.begin(), frame.bytes.end());
@@ -62,7 +62,8 @@ int main() {
   question[12] = std::byte{0x88};
   question[13] = std::byte{0xb5};
 
-  // The port behind a line. Its faults can change at any time, in each direction.
+  // The port with a line in front of it. The faults of the line can change at any time, in each
+  // direction.
   auto line = shmif::FaultLink::wrap(shmif::AnyLink(std::move(rig)), {}, {}).value();
   const FaultOptions good;
   const FaultOptions dead = shmif::parse_faults("loss=100%").value();
@@ -74,7 +75,7 @@ int main() {
     if (tick == kRecovers) line.set_faults(good, good);
     const FrameView frame(question);
     if (line.send({&frame, 1}).taken != 1) return std::puts("the bus refused a frame"), 1;
-    if (tick >= kFails && tick < kRecovers) continue;  // there is nothing to wait for
+    if (tick >= kFails && tick < kRecovers) continue;  // there is no answer to wait for
     arrived.clear();
     answered += static_cast<unsigned>(receive(line, arrived));
   }

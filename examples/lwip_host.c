@@ -1,11 +1,11 @@
 /*
- * A firmware's TCP/IP stack on a bus: lwIP, with a port as its network card. It answers pings, and
- * serves one file by HTTP until it is killed.
+ * A firmware's TCP/IP stack on a bus: lwIP uses a port as its network card. The example answers
+ * pings, and serves one file by HTTP until it is killed.
  *
  *     lwip_host /dev/shm/bus0 198.18.0.9/24 index.html
  *
- * lwIP runs in a thread of its own, as Debian builds it. That thread sends on the port. This one
- * waits for frames, as the interrupt handler of a card would.
+ * As Debian builds it, lwIP runs in its own thread, which sends on the port. The main thread waits
+ * for frames, in place of a card's interrupt handler.
  */
 
 #include <poll.h>
@@ -50,14 +50,15 @@ static err_t set_up_card(struct netif* card) {
   return ERR_OK;
 }
 
-/* Passes the next frame to lwIP. Result: its length; 0: none is there; negative: the bus failed. */
+/* Passes the next frame to lwIP. Result: its length; 0 if no frame has come; less than 0 if the bus
+ * failed. */
 static int take_from_bus(struct netif* card) {
   static unsigned char frame[0x10000];
   const int bytes = shmif_receive(card->state, frame, sizeof frame, NULL);
   if (bytes <= 0) return bytes;
-  /* Not from PBUF_POOL: the buffers of that pool are too small in Debian's lwIP 2.1.3. */
+  /* This does not use PBUF_POOL: its buffers are too small in Debian's lwIP 2.1.3. */
   struct pbuf* const packet = pbuf_alloc(PBUF_RAW, (u16_t)bytes, PBUF_RAM);
-  if (packet == NULL) return bytes; /* lost, as a card loses frames */
+  if (packet == NULL) return bytes; /* the frame is lost, as on a card */
   pbuf_take(packet, frame, (u16_t)bytes);
   if (card->input(packet, card) != ERR_OK) pbuf_free(packet);
   return bytes;
@@ -65,11 +66,11 @@ static int take_from_bus(struct netif* card) {
 
 /* ---- The HTTP server. lwIP calls these functions in its thread. ---- */
 
-static char* page; /* the answer to every request, headers and file */
+static char* page; /* the answer to every request: headers and file */
 static size_t page_bytes;
 
 struct client {
-  unsigned matched; /* bytes of the empty line that ends a request */
+  unsigned matched; /* how much of the empty line that ends a request */
   size_t sent;      /* bytes of the page that lwIP has taken */
 };
 
@@ -104,7 +105,7 @@ static err_t on_received(void* argument, struct tcp_pcb* connection, struct pbuf
   static const char kEnd[] = "\r\n\r\n";
   struct client* const client = argument;
   (void)err;
-  if (data == NULL) { /* no more comes from there; it may still read */
+  if (data == NULL) { /* the client sends no more, but may still read */
     return kEnd[client->matched] == '\0' ? ERR_OK : hang_up(client, connection);
   }
   for (u16_t i = 0; i < data->tot_len && kEnd[client->matched] != '\0'; ++i) {
@@ -113,7 +114,7 @@ static err_t on_received(void* argument, struct tcp_pcb* connection, struct pbuf
   }
   tcp_recved(connection, data->tot_len);
   pbuf_free(data);
-  if (kEnd[client->matched] != '\0') return ERR_OK; /* more of the request follows */
+  if (kEnd[client->matched] != '\0') return ERR_OK; /* the rest follows */
   tcp_sent(connection, on_sent);
   return answer(client, connection);
 }

@@ -1,6 +1,6 @@
 /*
- * The same rig in C, without a thread: one poll loop serves two ports of one bus. The first asks,
- * the second answers. Exit status 0: every answer was right.
+ * The rig of two_ports.cpp in C, without a thread: one poll loop serves two ports of one bus. The
+ * first port asks, and the second answers. Exit status 0: every answer was right.
  */
 
 #include <poll.h>
@@ -39,7 +39,7 @@ int main(void) {
     entries[i] = (struct pollfd){.fd = shmif_fd(ports[i]), .events = POLLIN};
     if (entries[i].fd < 0) return fail();
   }
-  if (shmif_destroy(path, 1) < 0) return fail(); /* those who are attached keep the bus */
+  if (shmif_destroy(path, 1) < 0) return fail(); /* attached ports keep the bus */
 
   unsigned answers = 0;
   if (send_number(ports[0], ports[1], 0) < 0) return fail();

@@ -1,7 +1,7 @@
-// A network card whose cable is pulled out. Two namespaces have a cable between them: a program
-// sends on one side, and the rig receives on the other. Then the rig removes the cable. Exit status
-// 0: all that was sent has arrived in order, and both sides notice that the cable is gone. A user
-// other than root runs it in a user namespace of its own.
+// Pulls the cable out of a network card. Two namespaces have a cable between them: a program sends
+// on one side, and the rig receives on the other. Then the rig removes the cable. Exit status 0:
+// all that was sent arrived in order, and both sides noticed that the cable was gone. For users
+// other than root, the example makes its own user namespace.
 
 #include <arpa/inet.h>
 #include <linux/if_ether.h>
@@ -36,7 +36,7 @@ constexpr std::uint16_t kPort = 9;
 constexpr unsigned kDatagrams = 100;
 constexpr std::size_t kDestinationPort = 36, kData = 42;  // in a frame of IPv4 and UDP
 
-/// What a program on the desk would do: sends numbers to all hosts of its network.
+/// Does what a program on the desk would do: sends numbers to all hosts of its network.
 shmif::Result<std::vector<UniqueFd>> send_datagrams() {
   sockaddr_in to{};
   to.sin_family = AF_INET;
@@ -50,7 +50,7 @@ shmif::Result<std::vector<UniqueFd>> send_datagrams() {
   return std::vector<UniqueFd>();
 }
 
-/// A packet socket at the end of the cable in the wall.
+/// A packet socket at the cable's end in the wall.
 shmif::Result<std::vector<UniqueFd>> open_socket() {
   std::vector<UniqueFd> one;
   one.emplace_back(socket(AF_PACKET, SOCK_RAW, 0));
@@ -63,7 +63,7 @@ shmif::Result<std::vector<UniqueFd>> open_socket() {
   return one;
 }
 
-/// Whether the frame is the datagram with this number; what the kernel tells or asks is not.
+/// Whether the frame is the datagram with this number, and not a message of the kernel.
 bool is_datagram(const shmif::FrameView& frame, unsigned number) {
   const std::uint16_t port = htons(kPort);
   return frame.size() >= kData + sizeof number &&
@@ -73,7 +73,8 @@ bool is_datagram(const shmif::FrameView& frame, unsigned number) {
 
 int main() {
   if (geteuid() != 0 && unshare(CLONE_NEWUSER) != 0) return std::puts("no namespaces here"), 1;
-  const NetNamespace wall = NetNamespace::create().value();  // value() throws, with a message
+  // If this fails, value() throws, with a message.
+  const NetNamespace wall = NetNamespace::create().value();
   const NetNamespace desk = NetNamespace::create().value();
   Netlink in_wall = Netlink::open(wall).value();
   Netlink on_desk = Netlink::open(desk).value();
@@ -90,7 +91,7 @@ int main() {
   shmif::tap::run_in(desk, send_datagrams).value();
   unsigned in_order = 0;
   shmif::FrameBatch arrived;
-  // Waits, as one does on any link, and receives. Result: why there is nothing more to come.
+  // Waits and receives, as on any link. Result: why no more frames will come.
   const auto receive = [&]() -> std::error_code {
     arrived.clear();
     const shmif::WaitHint hint = link.prepare_wait();
@@ -105,7 +106,7 @@ int main() {
       if (is_datagram(frame, in_order)) ++in_order;
   }
 
-  in_wall.remove("cable").value();  // and with it its other end
+  in_wall.remove("cable").value();  // this also removes the cable's other end
   std::error_code end;
   while (!end) end = receive();
   const bool is_left = on_desk.interface("eth0").has_value();

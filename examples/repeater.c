@@ -1,7 +1,7 @@
 /*
- * A repeater in C: it passes all frames of one bus to another, in batches, and sleeps in poll()
- * while there are none, until a signal ends it. A monitor behind it reads the frames where they lie
- * in the bus, without a copy. Exit status 0: every frame arrived once and whole.
+ * A repeater in C: it passes all frames of one bus to another in batches, until a signal ends it.
+ * While no frame comes, it sleeps in poll(). A monitor on the second bus reads the frames in place,
+ * without a copy. Exit status 0: every frame arrived once and whole.
  */
 
 #include <errno.h>
@@ -20,18 +20,18 @@ static int fail(const char* what, int result) {
   return 1;
 }
 
-/* The ports of the repeater, for the handler of signals. */
+/* A port of the repeater, for the signal handler. */
 static shmif_port* left_port;
 static volatile sig_atomic_t asked_to_end;
 
 static void on_signal(int number) {
   (void)number;
   asked_to_end = 1;
-  shmif_interrupt(left_port); /* the next sleep, or the one that has begun, ends at once */
+  shmif_interrupt(left_port); /* ends the present sleep, or else the next one */
 }
 
-/* Creates a bus for this process alone, and attaches two ports: they keep the bus, which needs
- * no name any more. */
+/* Creates a bus for this process alone, and attaches two ports. They keep the bus, so it no longer
+ * needs a name. */
 static int make_bus(const char* name, shmif_port* ports[2]) {
   const struct shmif_bus_options bus = {.size = sizeof bus, .ring_bytes = 1 << 22};
   char path[64];
@@ -45,7 +45,7 @@ static int make_bus(const char* name, shmif_port* ports[2]) {
   return shmif_destroy(path, 1);
 }
 
-/* Passes on what is there now. Result: how many frames, or an error. */
+/* Passes on the frames that have arrived. Result: how many, or an error. */
 static int pass_on(shmif_port* from, shmif_port* to) {
   static unsigned char bytes[kBatch][kRoom];
   struct shmif_frame_info infos[kBatch] = {{.size = sizeof infos[0]}};
@@ -53,7 +53,7 @@ static int pass_on(shmif_port* from, shmif_port* to) {
   for (int i = 0; i < kBatch; ++i) frames[i] = (struct iovec){bytes[i], kRoom};
   const int count = shmif_receive_batch(from, frames, infos, kBatch);
   for (int i = 0; i < count; ++i) frames[i].iov_len = infos[i].bytes;
-  /* It sends fewer than asked if one of them cannot be sent. */
+  /* If one frame cannot be sent, the call sends only those before it. */
   for (int sent = 0; sent < count;) {
     const int more = shmif_send_batch(to, frames + sent, (size_t)(count - sent));
     if (more < 0) return more;
@@ -62,7 +62,7 @@ static int pass_on(shmif_port* from, shmif_port* to) {
   return count;
 }
 
-/* Sleeps until a frame may be there, or a signal. A program with more to wait for adds its
+/* Sleeps until a frame may have come, or a signal. A program that waits for more adds its
  * descriptors to `entry`. */
 static void sleep_on(shmif_port* port) {
   struct pollfd entry = {.fd = shmif_descriptor(port), .events = POLLIN};
@@ -71,8 +71,8 @@ static void sleep_on(shmif_port* port) {
   shmif_finish_wait(port);
 }
 
-/* Adds the numbers of the frames that are there. A sum counts only if release says that no frame
- * was overwritten while it was read. Result: how many frames, or an error. */
+/* Adds up the numbers in the frames that have arrived. The sum counts only if release says that no
+ * frame was overwritten while it was read. Result: how many frames, or an error. */
 static int look(shmif_port* port, unsigned long long* sum) {
   struct iovec frames[kBatch];
   struct shmif_frame_info infos[kBatch] = {{.size = sizeof infos[0]}};
@@ -89,7 +89,7 @@ static int look(shmif_port* port, unsigned long long* sum) {
 }
 
 int main(void) {
-  shmif_port *left[2], *right[2]; /* of each bus, the first belongs to the repeater */
+  shmif_port *left[2], *right[2]; /* the first port on each bus is the repeater's */
   const unsigned char repeater_mac[6] = {0x02, 0, 0, 0, 0, 0x01};
   unsigned long long sum = 0;
   unsigned sent = 0, seen = 0;
@@ -98,14 +98,14 @@ int main(void) {
   if (strcmp(shmif_version(), SHMIF_HEADER_VERSION) != 0)
     fprintf(stderr, "repeater: built for %s, runs with %s\n", SHMIF_HEADER_VERSION,
             shmif_version());
-  /* A file that somebody truncates ends its ports, and not this process. */
+  /* If somebody truncates a bus file, its ports fail, but this process goes on. */
   if ((result = shmif_install_sigbus_guard()) < 0) return fail("guard", result);
   if ((result = make_bus("repeater.left", left)) < 0) return fail("left bus", result);
   if ((result = make_bus("repeater.right", right)) < 0) return fail("right bus", result);
   if (shmif_max_frame_bytes(right[0]) < shmif_max_frame_bytes(left[0]))
     return fprintf(stderr, "repeater: the frames of the left bus are too long for the right one\n"),
            1;
-  /* A repeater hears what is for others. Its own address is only for its management. */
+  /* A repeater receives frames for others. Its own address serves only to manage it. */
   if ((result = shmif_set_mac(left[0], repeater_mac)) < 0) return fail("address", result);
   if ((result = shmif_set_promiscuous(left[0], 1)) < 0 ||
       (result = shmif_set_promiscuous(right[1], 1)) < 0)
@@ -114,7 +114,7 @@ int main(void) {
   signal(SIGTERM, on_signal);
 
   while (!asked_to_end) {
-    /* What in a rig are programs of their own: somebody who sends, and somebody who looks. */
+    /* In a rig, these would be separate programs: a sender and a monitor. */
     unsigned char frame[kFrameBytes] = {0x02, 0, 0, 0, 0, 0x02};
     shmif_mac(left[1], frame + 6);
     frame[12] = 0x88; /* EtherType 0x88B5: local experiments */

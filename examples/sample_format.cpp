@@ -1,9 +1,9 @@
-// Sampling formats of one's own: samples by the page of their data, and all of them. Like the
-// formats of `shmifperf sample --format NAME:ARGUMENT` each has a name, and the first takes an
-// argument, which it checks before anything is sampled. A session samples another process, which
-// touches every second page of a buffer, and then counts what all programs on the CPUs do, for
-// which it needs privileges. Exit status 0: each touched page has one sample, and no other page has
-// any.
+// How to write sampling formats: one counts the samples of each page of data, the other counts all
+// samples. Like the formats of `shmifperf sample --format NAME:ARGUMENT`, each has a name. The
+// first takes an argument, and checks it before sampling begins. A session samples another process,
+// which touches every second page of a buffer. After that, the example counts what all programs on
+// CPU 0 do; this needs privileges. Exit status 0: each touched page has one sample, and the other
+// pages have no sample.
 
 #include <sys/mman.h>
 #include <sys/wait.h>
@@ -26,7 +26,7 @@ using namespace shmif::perf;
 constexpr std::uint64_t kPageBytes = 4096;
 constexpr std::size_t kPages = 8;
 
-/// Counts the samples of each page, and numbers the pages from the one that has the address `from`.
+/// Counts the samples of each page. Page numbers begin at the page with the address `from`.
 class Pages final : public SampleFormat {
  public:
   explicit Pages(std::uint64_t from) : first_(from / kPageBytes) {}
@@ -49,7 +49,7 @@ class Pages final : public SampleFormat {
   std::map<std::uint64_t, std::uint64_t> counts_;
 };
 
-/// Makes one from its argument, "from=ADDRESS".
+/// Makes a format from its argument, "from=ADDRESS".
 shmif::Result<std::unique_ptr<SampleFormat>> make_pages(std::string_view argument) {
   const auto terms = read_format_terms(argument);
   if (!terms) return terms.error();
@@ -76,7 +76,7 @@ class Total final : public SampleFormat {
   std::uint64_t count_ = 0;
 };
 
-/// Hands each sample to two formats.
+/// Passes each sample to two formats.
 class Both final : public SampleSink {
  public:
   Both(SampleSink& one, SampleSink& other) : one_(one), other_(other) {}
@@ -90,7 +90,7 @@ class Both final : public SampleSink {
   SampleSink& other_;
 };
 
-/// The process that is watched: waits until it may, touches its pages, and says so.
+/// The process that is sampled: waits until it may begin, touches its pages, and says when it has.
 [[noreturn]] void touch(char* buffer, int may_begin, int is_done) {
   char word = 0;
   if (read(may_begin, &word, 1) == 1) {
@@ -98,12 +98,12 @@ class Both final : public SampleSink {
       static_cast<volatile char*>(buffer)[page * kPageBytes] = 1;
     }
     if (write(is_done, &word, 1) != 1) _exit(1);
-    static_cast<void>(read(may_begin, &word, 1));  // stays until the other end is closed
+    static_cast<void>(read(may_begin, &word, 1));  // waits until the other end is closed
   }
   _exit(0);
 }
 
-/// Counts for all programs on CPU 0. Result: whether that worked, or was refused with a remedy.
+/// Counts for all programs on CPU 0. Result: whether that worked, or was refused with advice.
 bool count_cpu() {
   CounterSession session;
   session.program(std::array{EventSetup{EventNames().find("context-switches").value()}}).value();
@@ -145,7 +145,8 @@ int main() {
   faults.sampling = {.period = 1, .fields = format->fields()};
   CounterSession session;
   session.program(std::array{faults}).value();
-  session.load(CounterTarget::process({child})).value();  // value() throws, with a message
+  // If this fails, value() throws, with a message.
+  session.load(CounterTarget::process({child})).value();
   session.start().value();
   char word = 'x';
   if (write(begin[1], &word, 1) != 1 || read(done[0], &word, 1) != 1) return 1;
@@ -156,7 +157,7 @@ int main() {
   waitpid(child, nullptr, 0);
 
   const std::string text = format->text();
-  const std::string all = total->text();  // also of what the child does beside
+  const std::string all = total->text();  // includes other work of the child
   std::printf("%s%s", text.c_str(), all.c_str());
   const bool right = !refused && text ==
                                      "page 0: 1 sampled\npage 2: 1 sampled\npage 4: 1 sampled\n"

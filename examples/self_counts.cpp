@@ -1,7 +1,8 @@
-// A test rig that counts what it costs itself: page faults and CPU time for each batch of frames
-// that it handles. It keeps a copy of each batch in fresh memory, and each 100th page fault is an
-// overflow. The overflow stops the counting and wakes the rig, which reads the sample that says
-// where it was, and restarts. Exit status 0: all batches were counted, and all overflows were told.
+// A test rig that counts its own cost: page faults and CPU time for each batch of frames that it
+// handles. It keeps a copy of each batch in fresh memory, and every 100th page fault is an
+// overflow. An overflow stops the counting and wakes the rig. The rig reads the sample, which says
+// where the fault was, and restarts the counting. Exit status 0: all batches were counted, and all
+// overflows were reported.
 
 #include <poll.h>
 #include <sys/mman.h>
@@ -20,9 +21,9 @@
 using namespace shmif::perf;
 
 constexpr unsigned kBatches = 40;
-constexpr unsigned kFrames = 64;  // of each batch
+constexpr unsigned kFrames = 64;  // in each batch
 constexpr std::size_t kFrameBytes = 1514;
-constexpr std::uint64_t kPeriod = 100;  // an overflow at each 100th page fault
+constexpr std::uint64_t kPeriod = 100;  // every 100th page fault is an overflow
 
 /// Counts the samples, and shows where the first one was.
 class Samples final : public SampleSink {
@@ -43,12 +44,12 @@ CounterSession make_session() {
   faults.sampling = {.period = kPeriod, .mask = true};
   CounterSession session;
   session.program(std::array{faults, EventSetup{events[1]}}).value();
-  session.load(CounterTarget::thread({})).value();  // value() throws, with a message
+  session.load(CounterTarget::thread({})).value();  // if this fails, value() throws, with a message
   session.start().value();
   return session;
 }
 
-/// Copies the frames into memory that was never used, so each page of it costs a fault.
+/// Copies the frames into memory that was never used, so each page of the copy costs a fault.
 bool keep(const shmif::FrameBatch& batch) {
   const std::size_t bytes = kFrames * kFrameBytes;
   void* const memory =
@@ -62,7 +63,8 @@ bool keep(const shmif::FrameBatch& batch) {
   return munmap(memory, bytes) == 0;
 }
 
-/// Waits for all frames of a batch. `overflows`: how many came meanwhile, and were handled.
+/// Waits for all frames of a batch. `overflows`: how many overflows came and were handled
+/// meanwhile.
 bool receive(shmif::Port& port, CounterSession& session, Samples& samples, unsigned& overflows) {
   shmif::FrameBatch batch;
   std::array<pollfd, 2> ready{pollfd{port.level_descriptor().value(), POLLIN, 0},
@@ -72,7 +74,7 @@ bool receive(shmif::Port& port, CounterSession& session, Samples& samples, unsig
     if (ready[1].revents != 0) session.read_samples(samples).value();
     if (session.state() == SessionState::masked) {
       ++overflows;
-      session.restart().value();  // the counting goes on
+      session.restart().value();  // resumes the counting
     }
     if (ready[0].revents != 0 && port.receive(batch).frames == 0) continue;
   }
@@ -87,10 +89,10 @@ int main() {
     port->attach(path).value();
     if (port->up()) return 1;
   }
-  unlink(path.c_str());  // those who are attached keep the bus
+  unlink(path.c_str());  // attached ports keep the bus
 
   std::array<std::byte, kFrameBytes> frame{};
-  std::memset(frame.data(), 0xff, 6);  // to everybody
+  std::memset(frame.data(), 0xff, 6);  // broadcast
   CounterSession session = make_session();
   Samples samples;
   unsigned overflows = 0;
@@ -115,7 +117,7 @@ int main() {
   session.read_samples(samples).value();
   std::printf("%llu page faults, %u overflows, %u samples\n",
               static_cast<unsigned long long>(now[0].value), overflows, samples.count);
-  // Each overflow has a sample, and between two of them are at least so many faults.
+  // Each overflow has a sample, and at least this many faults lie between two overflows.
   const bool right =
       overflows >= 5 && samples.count >= overflows && now[0].value >= overflows * kPeriod;
   return right ? 0 : 1;

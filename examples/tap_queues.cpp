@@ -1,6 +1,6 @@
-// The frames of one TAP device on four threads. A device with four queues is made in a network
-// namespace of its own, so no root is needed; the kernel gives each flow to one of the queues. Exit
-// status 0: all frames of a flow arrived, in one queue and in order.
+// Reads the frames of one TAP device on four threads. The example makes a device with four queues
+// in its own network namespace, so it needs no root. The kernel gives each flow to one of the
+// queues. Exit status 0: all frames of a flow arrived, in one queue and in order.
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -24,12 +24,12 @@
 using shmif::tap::NetNamespace;
 using shmif::tap::TapLink;
 
-constexpr unsigned kQueues = 4, kFlows = 16, kDatagrams = 50;  // of each flow
+constexpr unsigned kQueues = 4, kFlows = 16, kDatagrams = 50;  // datagrams of each flow
 constexpr std::uint16_t kPort = 9;
-constexpr std::size_t kSourcePort = 34, kData = 42;  // where they are in a frame of IPv4 and UDP
+constexpr std::size_t kSourcePort = 34, kData = 42;  // offsets in a frame of IPv4 and UDP
 
-/// What a program in the namespace would do: sends datagrams of many flows, which differ in their
-/// source ports, to all hosts. Each has its number in its flow.
+/// Does what a program in the namespace would do: sends datagrams of many flows to all hosts. The
+/// flows differ in their source ports. Each datagram has its number in its flow.
 shmif::Result<std::vector<shmif::UniqueFd>> send_datagrams() {
   sockaddr_in to{};
   to.sin_family = AF_INET;
@@ -45,12 +45,12 @@ shmif::Result<std::vector<shmif::UniqueFd>> send_datagrams() {
   return std::vector<shmif::UniqueFd>();
 }
 
-/// What arrived; the threads share it.
+/// What has arrived. The threads share it.
 struct Arrived {
   std::mutex mutex;
   std::set<std::pair<unsigned, unsigned>> queues_of_flows;  ///< source port, queue
   std::set<unsigned> queues;
-  std::vector<unsigned> next = std::vector<unsigned>(65536);  ///< number of each flow
+  std::vector<unsigned> next = std::vector<unsigned>(65536);  ///< next number of each flow
   unsigned frames = 0, in_order = 0;
 };
 
@@ -60,7 +60,7 @@ void take(const shmif::FrameView& frame, unsigned queue, Arrived& arrived) {
   if (frame.bytes.size() < kData + sizeof number) return;
   std::memcpy(ports, &frame.bytes[kSourcePort], sizeof ports);
   std::memcpy(&number, &frame.bytes[kData], sizeof number);
-  if (ntohs(ports[1]) != kPort) return;  // what the kernel itself asks or tells
+  if (ntohs(ports[1]) != kPort) return;  // a message of the kernel itself
   const std::scoped_lock lock(arrived.mutex);
   ++arrived.frames;
   if (arrived.next[ports[0]]++ == number) ++arrived.in_order;
@@ -69,7 +69,8 @@ void take(const shmif::FrameView& frame, unsigned queue, Arrived& arrived) {
 }
 
 int main() {
-  const NetNamespace where = NetNamespace::create().value();  // value() throws, with a message
+  // If this fails, value() throws, with a message.
+  const NetNamespace where = NetNamespace::create().value();
   shmif::tap::TapOptions options;
   options.name = "tap0";
   options.addresses = {shmif::tap::Cidr::parse("198.18.0.1/24").value()};

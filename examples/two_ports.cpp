@@ -1,6 +1,6 @@
-// A test rig: two ports on one bus, a device that answers every frame on the one, and on the other
-// a rig that asks, waits and verifies. Then the rig changes to another bus. Exit status 0: every
-// answer was right.
+// A test rig with two ports on one bus: a device answers every frame on one port, and on the other
+// a rig asks, waits and verifies. Then the rig changes to another bus. Exit status 0: every answer
+// was right.
 
 #include <unistd.h>
 
@@ -17,7 +17,8 @@
 
 using shmif::FrameView;
 
-/// EtherType 0x88B5 (IEEE 802: local experiments), a number, and zeros up to the least size.
+/// EtherType 0x88B5 (IEEE 802: local experiments), a number, and zeros up to the smallest frame
+/// size.
 std::vector<std::byte> make_frame(shmif::MacAddress to, shmif::MacAddress from, unsigned number) {
   std::vector<std::byte> frame(60);
   std::memcpy(&frame[0], to.bytes.data(), 6);
@@ -30,15 +31,15 @@ std::vector<std::byte> make_frame(shmif::MacAddress to, shmif::MacAddress from, 
 
 int main() {
   const std::string path = "/dev/shm/two_ports." + std::to_string(getpid());
-  shmif::Bus::create(path, {}).value();  // value() throws, with a message, where something failed
+  shmif::Bus::create(path, {}).value();  // if this fails, value() throws, with a message
   shmif::Port rig({.name = "rig"}), device({.name = "device"});
   for (shmif::Port* port : {&rig, &device}) {
     port->attach(path).value();
     if (port->up()) return 1;
   }
-  unlink(path.c_str());  // those who are attached keep the bus; nothing is left behind
+  unlink(path.c_str());  // attached ports keep the bus; no file is left behind
 
-  // The device, on a thread of its own: sends each frame back to where it came from.
+  // The device runs on its own thread. It sends each frame back to its sender.
   const shmif::Receiver answering(device, [&](std::span<const FrameView> frames) {
     for (const FrameView& frame : frames) {
       std::vector<std::byte> answer(frame.bytes.begin(), frame.bytes.end());
@@ -60,7 +61,8 @@ int main() {
   }
   std::puts("1000 frames asked, 1000 answers verified");
 
-  // A port that is up does not leave its bus by accident. Once off it, it can go to another one.
+  // A port that is up cannot be detached from its bus by accident. Once detached, it can attach to
+  // another bus.
   if (rig.detach() != shmif::Errc::port_up || rig.link().value().path != path) return 1;
   if (rig.down() || rig.detach()) return 1;
   if (rig.link().error().code != std::errc::no_such_file_or_directory) return 1;

@@ -1,6 +1,7 @@
 // A watchdog follows a bus without being a port on it, in the poll() of its program. A fault of the
-// program overwrites the memory of the bus; the watchdog notices, repairs that bus, and the traffic
-// goes on. Exit status 0: it heard the frames before and after, and one repair was needed.
+// program overwrites the memory of the bus. The watchdog notices that and repairs the bus, and the
+// traffic goes on. Exit status 0: the watchdog heard the frames before and after the fault, and one
+// repair was needed.
 
 #include <fcntl.h>
 #include <poll.h>
@@ -16,8 +17,8 @@
 
 constexpr unsigned kFrames = 100, kFault = 50;
 
-/// Waits, as one does on any link, and receives. A program would have more in its poll(): the
-/// descriptor is a timer, which is due when the follower shall look again.
+/// Waits and receives, as on any link. A program would have more descriptors in its poll(). This
+/// one is a timer, which is due when the follower should look again.
 shmif::ReceiveResult receive(shmif::Follower& follower, shmif::FrameBatch& into) {
   into.clear();
   const shmif::WaitHint hint = follower.prepare_wait();
@@ -28,20 +29,20 @@ shmif::ReceiveResult receive(shmif::Follower& follower, shmif::FrameBatch& into)
 }
 
 int main() {
-  if (!shmif::set_log_level("off")) return 1;  // else the library warns of the corrupt bus
+  if (!shmif::set_log_level("off")) return 1;  // otherwise the library warns of the corrupt bus
   const std::string path = "/dev/shm/watchdog." + std::to_string(getpid());
   const shmif::BusOptions options{.ring_bytes = 64U << 10U};
-  shmif::Bus::create(path, options).value();  // value() throws, with a message
+  shmif::Bus::create(path, options).value();  // if this fails, value() throws, with a message
   shmif::Port program({.name = "program"});
   program.attach(path).value();
   if (program.up()) return 1;
-  // To follow a bus, a user must only be able to read its file. To repair it needs more.
+  // To follow a bus, a user needs to read its file. To repair it, a user needs more rights.
   auto follower = shmif::Follower::open(path, shmif::Start::now).value();
   auto bus = shmif::Bus::open(path, shmif::Access::read_write).value();
   const int file = open(path.c_str(), O_RDWR | O_CLOEXEC);
-  unlink(path.c_str());  // those who have opened the bus keep it, and can also repair it
+  unlink(path.c_str());  // users who have the bus open keep it, and can also repair it
 
-  std::vector<std::byte> frame(60, std::byte{0xff});  // to everybody
+  std::vector<std::byte> frame(60, std::byte{0xff});  // broadcast
   std::memcpy(&frame[6], program.mac().bytes.data(), 6);
   frame[12] = std::byte{0x88};  // EtherType 0x88B5 (IEEE 802: local experiments)
   frame[13] = std::byte{0xb5};
@@ -63,7 +64,7 @@ int main() {
     if (bus.audit().clean() || repairs == 1) break;
     bus.repair().value();
     ++repairs;
-    --number;  // once more
+    --number;  // sends the same number once more
   }
   std::printf("%u frames sent, %u heard, %u repair\n", kFrames, heard, repairs);
   return heard == kFrames && repairs == 1 ? 0 : 1;
