@@ -23,7 +23,7 @@ void say_long_gap(const std::string& file, std::chrono::nanoseconds left) {
 
 std::chrono::nanoseconds max_gap_of(const Arguments& args) {
   const auto given = args.seconds("max-gap");
-  // 0 asks for no gap at all.
+  // --max-gap 0 allows no gaps. It becomes the shortest gap, because 0 stands for "not given".
   return given ? std::max(*given, std::chrono::nanoseconds(1)) : std::chrono::nanoseconds(0);
 }
 

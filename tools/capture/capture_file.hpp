@@ -61,7 +61,7 @@ class CaptureWriter {
   std::uint64_t bytes() const noexcept {
     return std::visit([](const auto& file) { return file.bytes(); }, file_);
   }
-  /// The file if it is pcapng; otherwise nullptr.
+  /// The file if it is pcapng, otherwise nullptr.
   PcapngWriter* pcapng() noexcept { return std::get_if<PcapngWriter>(&file_); }
 
  private:
@@ -70,21 +70,21 @@ class CaptureWriter {
 
 static_assert(Link<CaptureWriter>);
 
-/// Whether the reader of the output is gone, as with `head`; this is not a failure.
+/// Whether the reader of the output is gone, as with `head`. This is not a failure.
 inline bool reader_has_gone(const Result<void>& status) {
   return !status && status.error().code == std::errc::broken_pipe;
 }
 
-/// Says that the next frame of a capture comes only after `left`, and what shortens that.
+/// Says that the next frame of a capture comes only after `left`, and which option shortens that.
 void say_long_gap(const std::string& file, std::chrono::nanoseconds left);
 
-/// The value of --max-gap as PcapReadOptions::max_gap; 0: not given.
+/// The value of --max-gap as PcapReadOptions::max_gap; 0 if it is not given.
 std::chrono::nanoseconds max_gap_of(const Arguments& args);
 
-/// Creates a file to record into, or replaces a capture; "-": standard output. Throws if the file
-/// cannot be created, or is none of ours to replace: a bus, or anything else that is no capture.
-/// `snap_bytes`: keep at most that many bytes of each frame; 0: all. `comment` is stored if the
-/// format has comments. `stop_descriptor`: as PcapWriteOptions has it.
+/// Creates a file to record into, or replaces a capture; "-" is standard output. Throws if the file
+/// cannot be created, or must not be replaced: a bus, or any other file that is not a capture.
+/// `snap_bytes`: keep at most this many bytes of each frame; 0 means all. `comment` is stored if
+/// the format has comments. `stop_descriptor`: as in PcapWriteOptions.
 CaptureWriter create_capture(const std::string& file, CaptureFormat format = CaptureFormat::by_name,
                              std::uint32_t snap_bytes = 0, const std::string& comment = {},
                              int stop_descriptor = -1);

@@ -51,7 +51,7 @@ std::chrono::nanoseconds RotatingCapture::time_left() const noexcept {
   return began_ + wish_.seconds - Clock::now();
 }
 
-/// Begins the span in which it is now.
+/// Begins the span that contains the present time.
 void RotatingCapture::begin_span() {
   const auto now = Clock::now();
   const auto passed = (now - began_) / wish_.seconds;
@@ -60,8 +60,9 @@ void RotatingCapture::begin_span() {
   const std::time_t told = std::chrono::system_clock::to_time_t(
       std::chrono::time_point_cast<std::chrono::system_clock::duration>(wall));
   const std::string before = rotated_name(pattern_, 0, 0, named_);
-  // The spans are whole seconds apart, and the name shows it, though the first one began within a
-  // second. A clock that was set forward is followed; one that was set back would give names again.
+  // The spans are whole seconds apart, and the name shows that, although the first span began
+  // within a second. If the clock was set forward, the name follows it. If it was set back, the
+  // name does not, because names would repeat.
   named_ += static_cast<std::time_t>(passed * wish_.seconds.count());
   if (told > named_ + 1) named_ = told;
   count_ = rotated_name(pattern_, 0, 0, named_) == before ? count_ + 1 : 0;
@@ -75,7 +76,7 @@ void RotatingCapture::next() {
     ++count_;
     if (wish_.files != 0 && wish_.seconds.count() == 0) count_ %= wish_.files;
   }
-  file_.reset();  // complete before the next one begins
+  file_.reset();  // completes it before the next one begins
   file_.emplace(open_(name()));
 }
 

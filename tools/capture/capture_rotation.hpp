@@ -1,5 +1,5 @@
 #pragma once
-// A capture into several files, one after the other, as with tcpdump's -C, -G and -W.
+// A capture that is split into several files, one after the other, as with tcpdump's -C, -G and -W.
 
 #include <chrono>
 #include <cstdint>
@@ -13,8 +13,8 @@
 namespace shmif::tools {
 
 struct RotationWish {
-  std::uint64_t file_bytes = 0;     ///< new file when one is larger than this; 0: never
-  std::chrono::seconds seconds{0};  ///< new file after this time; 0: never
+  std::uint64_t file_bytes = 0;     ///< begins a new file when one is larger than this; 0: never
+  std::chrono::seconds seconds{0};  ///< begins a new file after this time; 0: never
   /// With `file_bytes`: this many files, then the oldest is overwritten. With only `seconds`: the
   /// capture ends after this many files. With both, it only sets the width of the numbers in the
   /// names. 0: no limit.
@@ -23,16 +23,16 @@ struct RotationWish {
   bool any() const noexcept { return file_bytes != 0 || seconds.count() != 0; }
 };
 
-/// The name of file number `count` when files are limited by size; at most `files` (0: any number).
-/// The first file keeps the name, "x.pcap1" is the second. With a limit, all names have numbers as
-/// wide as the largest. `time` is filled in as by strftime.
+/// The name of file number `count` when files are limited by size. There are at most `files` files;
+/// 0 means any number. The first file keeps the name, and "x.pcap1" is the second. With a limit,
+/// all numbers are as wide as the largest. `time` is filled in as by strftime.
 std::string rotated_name(const std::string& pattern, std::uint64_t count, std::uint64_t files,
                          std::optional<std::time_t> time);
 
 /// The time spans follow one another without a gap from the start of the capture on, whenever
 /// frames come. A file is named after the beginning of its span. Two spans in a row never get the
-/// same name: if the pattern gives them one, the numbers go on. The same holds if the wall clock is
-/// set back, for then the names go on from the last one. Threads: one at a time.
+/// same name: if the pattern gives them one, the numbers go on. If the wall clock is set back, the
+/// names go on from the last one. Threads: one at a time.
 class RotatingCapture {
  public:
   using Open = std::function<CaptureWriter(const std::string& file)>;
@@ -43,12 +43,12 @@ class RotatingCapture {
   CaptureWriter& file() noexcept { return *file_; }
   const CaptureWriter& file() const noexcept { return *file_; }
   bool is_open() const noexcept { return file_.has_value(); }
-  /// Whether the time of the open file is over, so that it can be closed.
+  /// Whether the time of the open file is over, so that the file can be closed.
   bool is_over() const noexcept { return is_open() && time_is_over(); }
   void close() noexcept { file_.reset(); }
   /// Whether the next frame must go into another file.
   bool is_due() const noexcept;
-  /// Whether that file would exceed the number asked for, so the capture is complete.
+  /// Whether the next file would exceed the number asked for, so that the capture is complete.
   bool is_last() const noexcept;
   /// Time until the open file is over.
   std::chrono::nanoseconds time_left() const noexcept;
@@ -66,8 +66,8 @@ class RotatingCapture {
   Open open_;
   std::uint64_t count_ = 0;                 // files since the name last changed because of the time
   std::uint64_t spans_ = 1;                 // time spans that have a file
-  Clock::time_point began_ = Clock::now();  // the span
-  std::time_t named_ = std::time(nullptr);  // the same, as in the name
+  Clock::time_point began_ = Clock::now();  // begin of the span
+  std::time_t named_ = std::time(nullptr);  // the same time, as shown in the name
   std::optional<CaptureWriter> file_;
 };
 

@@ -7,14 +7,14 @@
 namespace shmif::tools {
 
 /// There are two units: frames of the bus, and frames as shown. A super-frame is one frame of the
-/// bus, and is lost as one. But it is shown as the frames that it stands for.
+/// bus, and if it is lost, one frame is lost. But it is shown as the frames that it stands for.
 struct DumpCounts {
   std::uint64_t captured = 0;           // frames of the bus that were shown at least in part
   std::uint64_t filtered = 0;           // frames of the bus of which no part was shown
-  std::uint64_t lost = 0;               // of the bus
+  std::uint64_t lost = 0;               // lost frames of the bus
   std::uint64_t captured_segments = 0;  // frames shown
   std::uint64_t filtered_segments = 0;  // frames not shown
-  std::uint64_t bytes = 0;              // shown
+  std::uint64_t bytes = 0;              // bytes shown
 };
 
 /// "1395 frames captured (44987 after segmentation), 0 filtered out, 60378 lost"

@@ -1,5 +1,5 @@
 #pragma once
-// Which frames of the bus the frames of a dump are, and how many were lost between them.
+// Finds out to which frames of the bus the frames of a dump belong, and how many were lost between.
 
 #include <algorithm>
 #include <cstdint>
@@ -11,8 +11,8 @@
 
 namespace shmif::tools {
 
-/// The frame of the bus that a frame belongs to: segments of a super-frame share one. The time is
-/// compared, too, because a repair can begin the numbers anew.
+/// The frame of the bus to which a frame belongs: segments of a super-frame share one. The time is
+/// compared, too, because a repair can restart the numbers.
 class UnitOfBus {
  public:
   UnitOfBus() = default;
@@ -27,17 +27,17 @@ class UnitOfBus {
   std::uint64_t time_ns_ = 0;
 };
 
-/// How many frames were lost before each frame, from the gaps between their numbers.
+/// Finds out how many frames were lost before each frame, from the gaps between their numbers.
 class Gaps {
  public:
-  /// Notes the result of a receive: its frames, and how many it reported as lost before, among and
-  /// after them.
+  /// Notes the result of a receive: its frames, and how many frames it reported as lost before,
+  /// among and after them.
   void received(std::span<const FrameView> frames, std::uint64_t lost) {
     const std::uint64_t earlier = unplaced_;  // lost after all earlier frames
     unplaced_ += lost;
     if (frames.empty()) return;
-    // Before the very first frame, there is no number to count from. Lost frames that are not among
-    // the frames of its batch, by their numbers, were lost before it.
+    // Before the very first frame, there is no number to count from. Among the frames of its batch,
+    // the numbers show which were lost there. The other lost frames were lost before it.
     const std::uint64_t elsewhere = last_ ? unplaced_ - earlier : among(frames);
     before_first_ = unplaced_ - std::min(unplaced_, elsewhere);
   }
@@ -58,14 +58,14 @@ class Gaps {
     std::uint64_t missing = 0;
     for (std::size_t i = 1; i < frames.size(); ++i) {
       const std::uint64_t step = frames[i].number - frames[i - 1].number;
-      if (frames[i].number > frames[i - 1].number) missing += step - 1;  // segments share it
+      if (frames[i].number > frames[i - 1].number) missing += step - 1;  // segments share a number
     }
     return missing;
   }
 
   std::optional<std::uint64_t> last_;
   std::uint64_t unplaced_ = 0;
-  std::uint64_t before_first_ = 0;  // of this batch, at least this many
+  std::uint64_t before_first_ = 0;  // lost before this batch, at least
 };
 
 }  // namespace shmif::tools

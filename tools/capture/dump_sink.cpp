@@ -13,8 +13,8 @@ namespace shmif::tools {
 
 namespace {
 
-constexpr std::size_t kTextBytes = 1U << 20U;  // more than any frame's lines, with --hex
-constexpr std::size_t kMaxInterfaces = 1024;   // further senders share one
+constexpr std::size_t kTextBytes = 1U << 20U;  // larger than the lines of any frame, with --hex
+constexpr std::size_t kMaxInterfaces = 1024;   // all further senders share one
 
 }  // namespace
 
@@ -32,7 +32,7 @@ DumpSink::DumpSink(const WantedOutput& wanted, SenderNames* names)
     text_ = std::move(CaptureFile::create("-", options, {})).value();
     return;
   }
-  // The format follows from the name as given: with a number appended, it has no suffix.
+  // The format follows from the name as given, because a name with a number appended has no suffix.
   wanted_.format =
       is_pcapng(*wanted.file, wanted.format) ? CaptureFormat::pcapng : CaptureFormat::pcap;
   capture_.emplace(*wanted.file, wanted.rotation, [this](const std::string& file) {
@@ -48,7 +48,7 @@ std::string DumpSink::comment() const {
   return text;
 }
 
-/// The bus itself is the first interface: the totals of the whole capture belong to it.
+/// The bus itself is the first interface, because the totals of the whole capture belong to it.
 void DumpSink::begin_file() {
   interfaces_.clear();
   file_counts_ = {};
@@ -58,8 +58,8 @@ void DumpSink::begin_file() {
   }
 }
 
-/// A file has no place for unfinished checksums, and whoever reads or replays it would take them
-/// for bad ones.
+/// A file cannot say that a checksum is unfinished. Programs that read or replay the file would
+/// take it for a bad one.
 void DumpSink::finish_checksum(FrameView& frame) {
   if (!frame.offload.needs_checksum()) return;
   finished_.assign(frame.bytes.begin(), frame.bytes.end());
@@ -85,7 +85,7 @@ void DumpSink::put(FrameView frame, std::uint64_t lost_before) {
   last_unit_ = UnitOfBus(frame);
   file_counts_.received = file_counts_.accepted;
   file_counts_.lost += lost_before;
-  // failed() reports a failure, once per batch.
+  // failed() reports a failure, once for each batch.
   if (PcapngWriter* const file = capture_->file().pcapng()) {
     put_pcapng(*file, frame, lost_before);
   } else {
@@ -120,7 +120,7 @@ void DumpSink::put_pcapng(PcapngWriter& file, const FrameView& frame, std::uint6
   (void)file.put(found->second, frame, {.lost_before = lost_before, .comment = comment});
 }
 
-/// Leaves the file open if it could not be completed, because it knows why.
+/// If the file could not be completed, leaves it open, because it knows the reason.
 void DumpSink::end_file() {
   if (!capture_->is_open()) return;
   rotated_ = true;

@@ -18,22 +18,22 @@
 namespace shmif::tools {
 
 struct WantedOutput {
-  std::string bus;                  ///< path, for the comment of a file
-  std::string filter;               ///< the same
-  std::optional<std::string> file;  ///< empty: text on standard output
+  std::string bus;                  ///< its path, for the comment of a file
+  std::string filter;               ///< the filter, for the same comment
+  std::optional<std::string> file;  ///< empty means text on standard output
   CaptureFormat format = CaptureFormat::by_name;
   RotationWish rotation;
-  std::uint32_t snap_bytes = 0;  ///< keep at most that many bytes of each frame; 0: all
+  std::uint32_t snap_bytes = 0;  ///< keep at most this many bytes of each frame; 0: all
   DecodeOptions lines;
   bool senders = false;      ///< begin each line with the name of the sending port
-  int stop_descriptor = -1;  ///< when it is readable, no reader is waited for any more
+  int stop_descriptor = -1;  ///< when it is readable, the sink no longer waits for a reader
 };
 
 /// Threads: one at a time. Blocks: while the disk or the reader of a pipe is slow.
 class DumpSink {
  public:
-  /// `names` may be nullptr if senders are not needed. Throws if a file cannot be created, or the
-  /// module that makes lines (packets()) is not there.
+  /// `names` may be nullptr if senders are not needed. Throws if a file cannot be created, or if
+  /// the module that makes lines (packets()) is missing.
   DumpSink(const WantedOutput& wanted, SenderNames* names);
 
   /// Whether this output needs the names of senders.
@@ -41,23 +41,23 @@ class DumpSink {
 
   /// Outputs a frame. `lost_before`: how many frames were lost between the last frame and this one.
   void put(FrameView frame, std::uint64_t lost_before);
-  /// Makes everything visible; call it before a possible pause.
+  /// Makes all output visible. Call it before a possible pause.
   void flush();
-  /// Completes a file whose time is over; call it at least after time_left().
+  /// Completes a file whose time is over. Call it when time_left() has passed, or more often.
   void end_span();
-  /// Whether no more can be output: after a failure, or when the reader is gone.
+  /// Whether no more can be output, because of a failure or because the reader is gone.
   bool failed() const { return !status(); }
   /// Whether all files asked for are complete.
   bool is_complete() const { return capture_ && capture_->is_last(); }
   std::chrono::nanoseconds time_left() const;  ///< of the current file
-  /// Ends the output. A pcapng file gets the totals of the whole capture; one of several files gets
-  /// those of its own part. Result: success, or the failure; a reader that is gone is not a
-  /// failure.
+  /// Ends the output. A pcapng file gets the totals of the whole capture; if there are several
+  /// files, each gets the totals of its own part. Result: success, or the failure. It is not a
+  /// failure if the reader is gone.
   Result<void> finish(const PcapngStatistics& statistics);
   /// How many frames were completely written.
   std::uint64_t arrived() const;
   bool records() const { return capture_.has_value(); }
-  /// Standard output, if frames go there and may be read as they come; otherwise -1.
+  /// Standard output, if frames go there and a program may read them as they come; otherwise -1.
   int output() const;
 
  private:
@@ -71,15 +71,15 @@ class DumpSink {
 
   WantedOutput wanted_;
   SenderNames* names_;
-  const Packets* packets_ = nullptr;                   // set with `text_`
-  std::unique_ptr<CaptureFile> text_;                  // either this
-  std::optional<RotatingCapture> capture_;             // or this is set
-  std::map<std::uint64_t, std::uint32_t> interfaces_;  // of the current file, by the sender's id
+  const Packets* packets_ = nullptr;                   // set together with `text_`
+  std::unique_ptr<CaptureFile> text_;                  // either this is set
+  std::optional<RotatingCapture> capture_;             // or this
+  std::map<std::uint64_t, std::uint32_t> interfaces_;  // of the current file, by sender id
   bool rotated_ = false;
-  std::uint64_t earlier_files_ = 0;  // frames in them
+  std::uint64_t earlier_files_ = 0;  // frames in earlier files
   PcapngStatistics file_counts_;     // of the current file, in frames of the bus
   UnitOfBus last_unit_;
-  std::vector<std::byte> finished_;  // a frame whose checksum was left to others
+  std::vector<std::byte> finished_;  // a frame whose checksum the sender had left unfinished
 };
 
 }  // namespace shmif::tools

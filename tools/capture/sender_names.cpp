@@ -11,9 +11,9 @@ std::string describe(unsigned slot, LinkKind link, const MacAddress& mac) {
   return "slot " + std::to_string(slot) + ", " + to_string(link) + ", " + mac.to_string();
 }
 
-/// Twice as many as the port table can name: 256 ports, and the former port of each slot.
+/// Twice as many as the port table can name: it has 256 ports, and the former port of each slot.
 constexpr std::size_t kMaxSenders = 1024;
-/// Reading the port table takes many times as long as showing a frame, so reads are limited:
+/// To read the port table takes many times as long as to show a frame. So reads are limited:
 /// kMaxLooks at once, and one more every kTimePerLook.
 constexpr unsigned kMaxLooks = 4096;
 constexpr std::chrono::milliseconds kTimePerLook{1};
@@ -43,8 +43,8 @@ void SenderNames::add(const Key& key, std::string name, std::string description,
   if (is_new) at->second = {++last_id_, std::move(name), std::move(description), known};
 }
 
-/// Reads the port table of the bus. Makes room for its ports and one more sender, by forgetting
-/// senders that are not in the table: they never return to it.
+/// Reads the port table of the bus. Makes room for its ports and one more sender: forgets senders
+/// that are not in the table, because they never return to it.
 void SenderNames::look() {
   const BusInfo info = bus_ ? bus_->info() : BusInfo{};
   const auto key_of = [](const auto& port) {

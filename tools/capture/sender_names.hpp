@@ -21,7 +21,7 @@ class SenderNames {
   static constexpr std::uint64_t kOthers = 0;
   struct Sender {
     std::uint64_t id = 0;     ///< unique among senders
-    std::string name;         ///< of the port; "slot 7" if the port is no longer known
+    std::string name;         ///< name of the port; "slot 7" if the port is no longer known
     std::string description;  ///< slot, kind of link, MAC address
     bool known = false;
   };
@@ -29,17 +29,17 @@ class SenderNames {
   /// If the bus cannot be opened, senders have no names.
   explicit SenderNames(const std::string& path);
 
-  /// The sender of a frame. A port that has left is known until another one takes its slot. The
-  /// reference is valid until the next call. Because a writer can forge any number of senders,
-  /// reads of the port table are limited. All senders beyond the limit share one entry, "others".
+  /// The sender of a frame. A port that has left stays known until another port takes its slot. The
+  /// reference is valid until the next call. A writer can forge any number of senders, so reads of
+  /// the port table are limited. All senders beyond the limit share one entry, "others".
   const Sender& of(const FrameView& frame);
   /// The sender named "others".
   const Sender& others() const { return others_; }
-  /// For how many frames the answer was "others".
+  /// How many frames got the answer "others".
   std::uint64_t not_looked_up() const { return not_looked_up_; }
   /// How many senders are remembered now; bounded.
   std::size_t remembered() const { return senders_.size(); }
-  /// Whether the format of the bus names senders. If not, all frames have the same one.
+  /// Whether the format of the bus names senders. If it does not, all frames have the same sender.
   bool are_told() const { return are_told_; }
   /// The names of the live ports.
   std::vector<std::string> live() const;
@@ -61,7 +61,7 @@ class SenderNames {
   unsigned looks_left_;
   Clock::time_point looks_counted_ = Clock::now();
   Key last_key_{};
-  const Sender* last_ = nullptr;  // usually also the sender of the next frame
+  const Sender* last_ = nullptr;  // usually the sender of the next frame, too
 };
 
 }  // namespace shmif::tools

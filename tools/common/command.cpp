@@ -22,7 +22,8 @@ void set_program_name(const char* name) noexcept {
 
 int exit_code_of(std::error_code code) noexcept {
   if (code == Errc::not_supported) return kNotSupported;
-  // No bus can have this shape, and no port this name: the command line is wrong, not the machine.
+  // A bus cannot have this shape, or a port cannot have this name. So the command line is wrong,
+  // not the machine.
   const bool impossible = code == Errc::bad_size || code == Errc::bad_mtu ||
                           code == Errc::bad_patience || code == Errc::ring_too_small ||
                           code == Errc::bad_name;
@@ -40,8 +41,8 @@ int exit_code_of_instrument(int signal, std::optional<int> program, Measured mea
 
 void complain(std::string_view message) {
   std::fflush(stdout);  // keeps the order of both outputs
-  // A path or a name may contain anything, but the message must stay one line, and must not steer
-  // the terminal.
+  // A path or a name may contain any characters, but the message must stay one line, and must not
+  // control the terminal.
   std::string text(message);
   std::ranges::replace_if(text, [](char c) { return c == '\n' || c == '\r'; }, ' ');
   const std::string line = std::string(program_name()) + ": " + base::printable(text) + '\n';
@@ -61,7 +62,7 @@ int fail(std::string_view message) {
 std::string with_remedy(const std::string& what, const std::error_code& code) {
   const bool no_descriptors = code == std::errc::too_many_files_open;
   const bool machine = code == std::errc::too_many_files_open_in_system;
-  // In parentheses is what to do, unless they only say once more what happened.
+  // The text in parentheses says what to do, unless it only repeats what happened.
   const bool advises = what.ends_with(')') && !what.ends_with(code.message() + ')');
   const bool says_so = what.find("ulimit -n") != std::string::npos || advises;
   if (says_so || !(no_descriptors || machine)) return what;

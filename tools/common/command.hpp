@@ -44,14 +44,14 @@ inline constexpr int kInterrupted = 128 + 2;  // SIGINT
 
 /// The words after the command's name, split at the first "--" before any parser sees them.
 struct CommandLine {
-  std::vector<std::string> words;                // before "--"
-  std::optional<std::vector<std::string>> tail;  // after "--"; empty: there was no "--"
+  std::vector<std::string> words;                // the words before "--"
+  std::optional<std::vector<std::string>> tail;  // the words after "--"; empty if there was no "--"
 };
 
 /// A row of the table of commands.
 struct Command {
   const char* name;
-  const char* summary;  ///< one line for --help, no full stop
+  const char* summary;  ///< one line for --help, without a full stop
   int (*run)(const CommandLine& line);
 };
 
@@ -65,19 +65,20 @@ struct Exit {
   int code;
 };
 
-/// The exit code for an error of the libraries: 77 if this machine cannot do it; 2 for a shape or
-/// name that is not possible; otherwise 1.
+/// The exit code for an error of the libraries: 77 if this machine cannot do it; 2 for an
+/// impossible shape or name; otherwise 1.
 int exit_code_of(std::error_code code) noexcept;
 
-/// What an instrument has of what it watched.
+/// What an instrument has measured.
 enum class Measured : std::uint8_t {
   values,
-  too_short,    ///< nothing, because it ended before there could be anything
-  nothing,      ///< nothing, although there was time for it
-  unsupported,  ///< nothing, because this machine has no means for it
+  too_short,    ///< no values, because the target ended too early
+  nothing,      ///< no values, although there was time for them
+  unsupported,  ///< no values, because this machine cannot measure them
 };
-/// The exit code of an instrument, by the table above. `signal`: that came before the end; 0: none.
-/// `program`: how the program ended; empty: there is none, or the instrument ended it.
+/// The exit code of an instrument, by the table above. `signal`: the signal that came before the
+/// end, or 0. `program`: how the program ended; empty if there is no program, or the instrument
+/// ended it.
 int exit_code_of_instrument(int signal, std::optional<int> program, Measured measured) noexcept;
 
 /// The name of this program in messages and help; "shmifctl" until main() sets it.
@@ -87,13 +88,14 @@ void set_program_name(const char* name) noexcept;
 /// Prints "PROGRAM: MESSAGE" as one line on standard error.
 void complain(std::string_view message);
 
-/// complain() about `command`. Some messages of the libraries tell only what is wrong; what was
-/// tried is then put before them.
+/// Does the same as complain(), about `command`. Some messages of the libraries say only what is
+/// wrong; then this puts before them what was tried.
 void complain_of(const std::string& command, const std::string& what);
 
-/// complain(); returns the exit code. "cannot ... : why (remedy)".
+/// Does the same as complain(), and returns the exit code. "cannot ... : why (remedy)".
 int fail(std::string_view message);
-/// `what`, and what to do if open files ran out, which any call of the system may tell.
+/// Returns `what`. If open files ran out, adds advice, because any system call can fail in that
+/// way.
 std::string with_remedy(const std::string& what, const std::error_code& code);
 int fail(const Error& error);
 

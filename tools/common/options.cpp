@@ -2,9 +2,9 @@
 
 #include <algorithm>
 #include <cstdio>
-// Its regular expressions need so much stack for long words that it overflows, do not match a line
-// end in a value, and are built before main(), where too little memory ends the program without a
-// word.
+// Its regular expressions have three faults. For long words, they need so much stack that it
+// overflows. They do not match a line end in a value. They are built before main(), where too
+// little memory ends the program without a message.
 #define CXXOPTS_NO_REGEX true
 #include <cxxopts.hpp>
 
@@ -18,10 +18,11 @@ namespace shmif::tools {
 namespace {
 
 constexpr std::size_t kHelpColumns = 80;
-/// Value of Option::often for an option that may occur any number of times without showing it.
+/// Value of Option::often for an option that may occur any number of times, but whose help does not
+/// say so.
 constexpr const char* kOpen = "open";
 
-/// A word of a wrong line, for a message.
+/// A word of a wrong command line, as a message shows it.
 std::string shown(const std::string& word) {
   constexpr std::size_t kShown = 60;
   return base::shortened(word, kShown);
@@ -32,7 +33,7 @@ std::string shown(const std::string& word) {
   throw UsageError{"--" + std::string(option) + " \"" + shown(value) + "\" " + why};
 }
 
-/// The value of an option. Throws UsageError if it was refused.
+/// The value of an option. Throws UsageError if cxxopts refused it.
 template <class T>
 T read_or_refuse(std::string_view option, const std::string& value,
                  const base::Reading<T>& reading) {
@@ -40,7 +41,7 @@ T read_or_refuse(std::string_view option, const std::string& value,
   throw UsageError{"--" + std::string(option) + ' ' + reading.why(shown(value))};
 }
 
-/// The name within cxxopts' quotation marks.
+/// The name in cxxopts' quotation marks.
 std::string quoted_name(const std::string& message) {
   const std::string open = cxxopts::LQUOTE;
   const std::size_t begin = message.find(open);
@@ -330,7 +331,7 @@ bool Options::takes_no_value(const std::string& name) const {
   return it != options_.end() && it->placeholder.empty();
 }
 
-/// Whether the word behind the option `word` is its value; nothing if there is no such option.
+/// Whether the word behind the option `word` is its value; empty if there is no such option.
 std::optional<bool> Options::takes_next_word(const std::string& word) const {
   const bool is_long = word.starts_with("--");
   const std::size_t equals = is_long ? word.find('=') : std::string::npos;
@@ -346,7 +347,7 @@ std::optional<bool> Options::takes_next_word(const std::string& word) const {
   return std::nullopt;
 }
 
-/// Where the program of `words` begins that should stand after "--"; nothing if that is not clear.
+/// Where in `words` the program begins that should have been after "--"; empty if that is unclear.
 std::optional<std::size_t> Options::begin_of_program(const std::vector<std::string>& words) const {
   std::size_t of_command = 0;
   for (std::size_t i = 0; i < words.size(); ++i) {
@@ -373,8 +374,8 @@ std::string Options::program_remedy(const CommandLine& line) const {
          command_ + ' ' + meant;
 }
 
-/// The words as cxxopts without regular expressions understands them: a value that is written
-/// directly behind its letter ("-ofile") becomes a word of its own.
+/// The words in the form that cxxopts understands without regular expressions: a value directly
+/// behind its letter ("-ofile") becomes a separate word.
 std::vector<std::string> Options::split_letters(const std::vector<std::string>& words) const {
   std::vector<std::string> split;
   bool is_value = false;
@@ -399,7 +400,7 @@ std::string Options::meant_instead(const std::string& name, const CommandLine& l
       std::ranges::find(elsewhere_, name, &std::pair<std::string, std::string>::first);
   if (elsewhere != elsewhere_.end()) return " (" + elsewhere->second + ')';
   if (name.size() != 1) return {};
-  // "-ip": one dash, where a long option has two.
+  // "-ip" has one dash, but a long option has two.
   for (const std::string& word : line.words) {
     if (word.size() < 3 || word[0] != '-' || word[1] != name[0]) continue;
     const std::string whole = word.substr(1, word.find('=') - 1);
@@ -420,7 +421,7 @@ void Options::refuse_unknown(const std::string& name, const CommandLine& line) c
   if (program_words_ == Program::required && !line.tail) {
     throw UsageError{what + " (" + program_remedy(line) + ')'};
   }
-  constexpr std::size_t kMaxName = 64;  // of a name that may be a misspelt one
+  constexpr std::size_t kMaxName = 64;  // length of a name that may be misspelt
   const bool may_be_one = name.size() > 1 && name.size() <= kMaxName;
   if (const auto meant = may_be_one ? nearest(name, known) : std::nullopt) {
     what += ", did you mean " + dashed(*meant) + '?';
@@ -446,8 +447,8 @@ Arguments Options::parse(const CommandLine& line) const {
   add("log-level", "", cxxopts::value<std::string>());
   add("debug", "", cxxopts::value<std::string>());
 
-  // An empty variable in a shell leaves an option without its value, and the next option would be
-  // that. A flag with a value would be refused in words that name only the value.
+  // If a variable in a shell is empty, an option gets no value, and the next option would become
+  // its value. If a flag has a value, the message of cxxopts would name only the value.
   for (std::size_t i = 0; i < line.words.size(); ++i) {
     const std::string& word = line.words[i];
     if (!word.starts_with('-') || word.size() < 2) continue;

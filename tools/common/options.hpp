@@ -1,9 +1,9 @@
 #pragma once
-// The command line of one command: describes it once, parses it with cxxopts, and makes --help from
-// it.
+// The command line of one command. A command describes it once; this parses it with cxxopts and
+// makes --help from it.
 //
-// Only options.cpp includes cxxopts. cxxopts never parses a list, because it would split it at
-// commas: a repeatable option is a plain option that may occur more than once.
+// Only options.cpp includes cxxopts. cxxopts never parses a list, because it would split the list
+// at commas: a repeatable option is a plain option that may occur more than once.
 
 #include <chrono>
 #include <cstdint>
@@ -19,31 +19,31 @@
 
 namespace shmif::tools {
 
-/// The contents of the command line. The typed getters throw UsageError, with option and value, if
-/// the value has the wrong type. They return an empty value if the option was not given.
+/// The contents of the command line. If a value has the wrong type, the typed getters throw
+/// UsageError, with option and value. They return an empty value if the option was not given.
 class Arguments {
  public:
   /// The words that are not options, in order.
   const std::vector<std::string>& positional() const noexcept { return positional_; }
-  /// The program to run, for a command that takes one after "--".
+  /// The program to run, if the command takes one after "--".
   const std::vector<std::string>& program() const noexcept { return program_; }
 
   bool given(std::string_view option) const noexcept;
   bool flag(std::string_view option) const noexcept { return given(option); }
   std::optional<std::string> text(std::string_view option) const;
   std::optional<std::uint64_t> size(std::string_view option) const;
-  /// Bytes of a packet, in digits.
+  /// Bytes of a packet, written in digits.
   std::optional<std::uint32_t> packet_bytes(std::string_view option) const;
   std::optional<std::uint64_t> count(
       std::string_view option, std::uint64_t min = 0,
       std::uint64_t max = std::numeric_limits<std::uint64_t>::max()) const;
-  /// A time; without a unit, in seconds.
+  /// A time. Without a unit, it is in seconds.
   std::optional<std::chrono::nanoseconds> seconds(std::string_view option) const;
   std::optional<double> share(std::string_view option) const;
   std::optional<MacAddress> mac(std::string_view option) const;
   /// Every value of a repeatable option, in order.
   std::vector<std::string> all(std::string_view option) const;
-  /// Every option given, as long name and value, in the order of the command line.
+  /// Every option given, as its long name and value, in the order of the command line.
   const std::vector<std::pair<std::string, std::string>>& in_order() const noexcept {
     return options_;
   }
@@ -58,23 +58,23 @@ class Arguments {
 /// The description of a command line. Every command has --help and --log-level.
 class Options {
  public:
-  /// `synopsis` is what follows the options: "PATH", "LINK LINK", "PATH -- COMMAND [ARGUMENT]...".
+  /// `synopsis` follows the options: "PATH", "LINK LINK", "PATH -- COMMAND [ARGUMENT]...".
   Options(std::string command, std::string synopsis);
 
-  /// A sentence or paragraph for --help, which wraps it.
+  /// A sentence or a paragraph for --help. It is wrapped there.
   Options& about(std::string text);
-  /// `names`: "json", or "c,count" with a short form. `text`: what it does.
+  /// `names`: "json", or "c,count" with a short form. `text` says what the flag does.
   Options& flag(const std::string& names, std::string text);
   Options& value(const std::string& names, std::string placeholder, std::string text);
   Options& repeatable(const std::string& names, std::string placeholder, std::string text);
   /// Parsed like repeatable(); the command checks that each bus has at most one.
   Options& once_per_bus(const std::string& names, std::string placeholder, std::string text);
   /// An option that the command interprets itself, any number of times. Without `text`, --help does
-  /// not list it. `alone`: its value if none is given; empty: it needs a value.
+  /// not list it. `alone`: its value if the user gives none; empty if it needs a value.
   Options& open(const std::string& name, std::string placeholder, std::string text,
                 std::optional<std::string> alone);
-  /// An option that this command does not have, though users look for it here. `where`: what has
-  /// it, as the message shall say.
+  /// An option that this command does not have, but that users expect here. `where` says which
+  /// command has it, as text for the message.
   Options& elsewhere(std::string name, std::string where);
   Options& example(std::string command_line, std::string text);
   /// How many words that are not options the command takes. Default: exactly one.
@@ -94,15 +94,15 @@ class Options {
   struct Option {
     char letter = 0;
     std::string name;
-    std::string placeholder;  ///< empty: a flag
+    std::string placeholder;  ///< empty for a flag
     std::string text;
-    std::string often{};  ///< how often, for --help; empty: once
+    std::string often{};  ///< how often, for --help; empty means once
     std::optional<std::string> alone{};
   };
   Options& add(const std::string& names, std::string placeholder, std::string text,
                std::string often);
   bool takes_no_value(const std::string& name) const;
-  /// What else the user may have meant; empty if that is not known.
+  /// What else the user may have meant; empty if that is unclear.
   std::string meant_instead(const std::string& name, const CommandLine& line) const;
   [[noreturn]] void refuse_unknown(const std::string& name, const CommandLine& line) const;
   std::vector<std::string> split_letters(const std::vector<std::string>& words) const;
@@ -121,7 +121,7 @@ class Options {
   enum class Program { none, optional, required } program_words_ = Program::none;
 };
 
-/// `text` in lines of 80 columns, with a final newline. The first line begins in `column`; further
+/// `text` in lines of 80 columns, with a final newline. The first line begins in `column`; the next
 /// lines are indented.
 std::string wrapped(const std::string& text, std::size_t indent, std::size_t column);
 
@@ -130,7 +130,7 @@ std::string values_help();
 
 /// Sets the log level. Throws UsageError for an unknown word.
 void apply_log_level(const std::string& level);
-/// Turns debug lines of these categories on. "help" prints the categories, and exits. Throws
+/// Turns on debug lines of these categories. "help" prints the categories and exits. Throws
 /// UsageError for an unknown category.
 void apply_debug(const std::string& categories);
 /// The explanation of --debug, for --help.

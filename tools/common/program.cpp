@@ -54,7 +54,8 @@ void print_overview(const Program& program) {
       program.examples, program.name, program.name);
 }
 
-/// `as_topic`: a topic of "help", which also explains the formats of values.
+/// `as_topic`: the user asked for it as a topic of "help", which also explains the formats of
+/// values.
 [[noreturn]] void refuse_unknown_command(const Program& program, const std::string& name,
                                          bool as_topic = false) {
   std::vector<std::string> known = {"help"};
@@ -112,7 +113,7 @@ CommandLine cut(std::vector<std::string> words) {
   return line;
 }
 
-/// Runs what `words` ask for. Sets `command` as soon as the command's name is known.
+/// Runs the command that `words` ask for. Sets `command` as soon as the command's name is known.
 int run(const Program& program, std::vector<std::string> words, std::string& command) {
   while (!words.empty() && words[0].starts_with('-') && words[0] != "--") {
     const std::string option = words[0];
@@ -151,7 +152,7 @@ int run(const Program& program, std::vector<std::string> words, std::string& com
   return found->run(cut(std::move(words)));
 }
 
-/// Printed text must have arrived: a full disk or a closed pipe is a failure.
+/// Makes sure that printed text has arrived: a full disk or a closed pipe is a failure.
 int finish_output(int code) {
   if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return code;
   const int number = errno;

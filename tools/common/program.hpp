@@ -1,5 +1,5 @@
 #pragma once
-// Shared by the programs of this folder: a table of commands, and what main() does with it.
+// Shared by both programs: a table of commands, and what main() does with it.
 
 #include <span>
 #include <string>
@@ -17,10 +17,11 @@ struct Topic {
 /// A program: its commands, and the texts of its --help.
 struct Program {
   const char* name;                          ///< "shmifctl"
-  const char* about;                         ///< one or two sentences, already in lines
+  const char* about;                         ///< one or two sentences, already split into lines
   const char* examples;                      ///< the lines below "examples:"
   std::span<const Command* const> commands;  ///< in alphabetical order
-  std::span<const Topic> topics = {};        ///< what "help" is asked for, though it is no command
+  /// Words that users look up by "help" although they are not commands.
+  std::span<const Topic> topics = {};
 };
 
 /// Everything that main() does: --help, --version, --log-level, the command, and its errors.

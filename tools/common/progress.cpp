@@ -66,13 +66,13 @@ void Progress::show(const std::string& text) {
   for (std::size_t at = 0; at <= text.size() && rows < has.rows; ++rows) {
     const std::size_t end = std::min(text.find('\n', at), text.size());
     if (rows > 0) out += '\n';
-    // Erases the rest of the line after writing it, to avoid flicker.
+    // Writes the line first and then erases the rest, to avoid flicker.
     const std::string_view line = std::string_view(text).substr(at, end - at);
     out += line.substr(0, base::behind_columns(line, has.columns));
     out += "\033[K";
     at = end + 1;
   }
-  out += "\033[J";  // also older lines below
+  out += "\033[J";  // also erases older lines below
   std::fwrite(out.data(), 1, out.size(), stderr);
   shown_ = rows;
   next_ = Clock::now() + std::chrono::milliseconds(250);

@@ -37,7 +37,7 @@ class Progress {
   std::string to_first_line() const;
 
   bool terminal_;
-  unsigned shown_ = 0;  // lines
+  unsigned shown_ = 0;  // number of lines on the terminal
   Clock::time_point next_;
 };
 

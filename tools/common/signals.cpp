@@ -16,7 +16,8 @@ namespace shmif::tools {
 
 namespace {
 
-// A handler can access only static objects. All are lock-free, so they are safe in a handler.
+// A handler can access only static objects. All of these are lock-free, so a handler can use them
+// safely.
 std::atomic<int> caught{0};
 std::atomic<bool> caught_again{false};
 std::atomic<int> bell{-1};
@@ -24,12 +25,12 @@ std::vector<std::pair<int, struct sigaction>> replaced_handlers;
 
 std::atomic<bool> bounds_writes{false};
 
-/// Its arrival is what ends a write: it comes without SA_RESTART.
+/// It comes without SA_RESTART, so its arrival ends a write.
 void on_alarm(int) {
   ::alarm(1);
 }
 
-/// A handler, because an ignored signal would be ignored by the programs that are started, too.
+/// A handler is needed: if the signal were ignored, started programs would ignore it, too.
 void do_nothing(int) {}
 
 void on_signal(int number) {
@@ -58,7 +59,7 @@ StopSignals::StopSignals(std::initializer_list<int> signals) {
     struct sigaction before{};
     sigaction(number, nullptr, &before);
     // nohup ignores SIGHUP on purpose. An ignored SIGINT only means that a script's shell runs this
-    // in the background; the script's `kill -INT` must still end it.
+    // program in the background; the script's `kill -INT` must still end it.
     if (before.sa_handler == SIG_IGN && number == SIGHUP) continue;
     sigaction(number, &action, &before);
     replaced_handlers.emplace_back(number, before);

@@ -17,16 +17,17 @@ class StopSignals {
   StopSignals& operator=(const StopSignals&) = delete;
   ~StopSignals();
 
-  /// The first signal that came; 0: none yet.
+  /// The first signal that came; 0 if none has come.
   int signal() const noexcept;
   bool stopped() const noexcept { return signal() != 0; }
-  /// Whether a second signal came: whoever sent it does not want to wait for what is still to do.
+  /// Whether a second signal came. Its sender does not want to wait for the work that is still to
+  /// do.
   bool urged() const noexcept;
   /// Readable from the first signal on, for poll and epoll. Do not read from it.
   int descriptor() const noexcept;
-  /// Once a signal has come, no write waits longer than about a second, until the process ends: one
-  /// that blocks fails with EINTR. For programs that print, perhaps to a reader that stands still.
-  /// Uses SIGALRM.
+  /// Once a signal has come, no write waits longer than about a second, until the process ends: a
+  /// write that blocks fails with EINTR. For programs that print, perhaps to a reader that stands
+  /// still. Uses SIGALRM.
   void bound_writes() const noexcept;
   /// Sleeps for `milliseconds`, or until a signal comes. Result: stopped().
   bool wait(int milliseconds) const noexcept;

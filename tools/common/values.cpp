@@ -14,7 +14,7 @@ std::optional<std::uint32_t> parse_mode(std::string_view text) noexcept {
 
 std::string format_bytes(std::uint64_t bytes) {
   static constexpr const char* kUnits[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
-  constexpr double kRoundsUp = 1023.95;  // would be shown as 1024.0
+  constexpr double kRoundsUp = 1023.95;  // more would be shown as 1024.0
   double value = static_cast<double>(bytes);
   std::size_t unit = 0;
   while (value >= (unit == 0 ? 1024 : kRoundsUp) && unit < 6) {

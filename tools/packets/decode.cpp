@@ -110,7 +110,7 @@ std::string protocol_name(unsigned protocol) {
 struct Addresses {
   std::string family;  // "IP", "IP6"
   std::string source, destination;
-  std::size_t bytes = 0;  // of layer 4, as the IP header says
+  std::size_t bytes = 0;  // length of layer 4, as the IP header says
 
   std::string line() const { return family + ' ' + source + " > " + destination + ": "; }
   std::string line(unsigned from_port, unsigned to_port) const {
@@ -173,7 +173,7 @@ std::string describe(const Tins::TCP& tcp, const Addresses& ip) {
 
 std::string describe(const Tins::UDP& udp, const Addresses& ip) {
   constexpr unsigned kUdpHeaderBytes = 8;
-  // Zero means more than 16 bits can express (RFC 2675); the IP header has the length.
+  // Zero means that 16 bits cannot express the length (RFC 2675); then the IP header has it.
   const std::size_t bytes = udp.length() == 0 ? ip.bytes : udp.length();
   std::string out = ip.line(udp.sport(), udp.dport()) + "UDP";
   if ((udp.sport() == 67 || udp.sport() == 68) && (udp.dport() == 67 || udp.dport() == 68)) {

@@ -11,7 +11,7 @@ namespace shmif::tools {
 struct DecodeOptions {
   bool link_header = false;      ///< begins with the frame's addresses, EtherType and length
   bool hex_dump = false;         ///< adds lines with every byte, in hexadecimal and as text
-  std::string_view sender = {};  ///< the sender's name, at the beginning; empty: left out
+  std::string_view sender = {};  ///< the sender's name, at the beginning; empty if it is left out
 };
 
 /// One line about a frame in tcpdump's style, followed by the hex dump's lines; each ends with

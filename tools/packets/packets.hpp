@@ -1,7 +1,8 @@
 #pragma once
-// What commands do by libtins, which reads and writes the headers of packets: `dump` shows frames,
-// `wait --tcp` asks services. libtins brings ten other libraries, libcrypto among them. So it is
-// in a module, shmifctl_packets.so, which the program loads when a command first needs it.
+// The functions of commands that need libtins, which reads and writes the headers of packets:
+// `dump` shows frames, `wait --tcp` asks services. libtins brings ten other libraries, libcrypto
+// among them. So the functions are in a module, shmifctl_packets.so. The program loads it when a
+// command first needs it.
 
 #include <chrono>
 #include <memory>
@@ -25,33 +26,33 @@ class ServiceProbe {
   virtual ~ServiceProbe() = default;
 
   using Clock = std::chrono::steady_clock;
-  /// Sends what is due. Result: when to call it again at the latest.
+  /// Sends the packets that are due. Result: when to call it again at the latest.
   virtual Clock::time_point tick(Clock::time_point now) = 0;
   /// Handles a received frame.
   virtual void take(const FrameView& frame) = 0;
   virtual bool answered() const noexcept = 0;
-  /// The address of the host that claims the service's address; empty: none has done so yet.
+  /// The address of the host that claims the service's address; empty if no host has done so yet.
   virtual std::optional<MacAddress> host() const = 0;
-  /// That host has left: asks for another one.
+  /// Tells the probe that this host has left. It then asks for another one.
   virtual void look_for_another() = 0;
-  /// Why there is no answer yet, as a text.
+  /// A text that says why there is no answer yet.
   virtual std::string why() const = 0;
 };
 
 /// The module's table.
 struct Packets {
-  const char* interface;  ///< that of another build differs: a digest of the headers
+  const char* interface;  ///< a digest of the headers; another build has a different one
   std::string (*decode)(const FrameView& frame, const DecodeOptions& options);
-  /// `port` is up and outlives the probe. `from`: empty, or of the service's family.
+  /// `port` is up and outlives the probe. `from`: empty, or an address of the service's family.
   std::unique_ptr<ServiceProbe> (*probe)(Port& port, const TcpService& service,
                                          std::optional<tap::IpAddress> from);
 };
 
 /// Loads the module at the first call. Threads: safe. Blocks: the first call, for the disk. Throws
-/// Exception (not_supported) if the module is missing or of another build.
+/// Exception (not_supported) if the module is missing or belongs to another build.
 const Packets& packets();
 
 }  // namespace shmif::tools
 
-/// The name under which the module shows its table.
+/// The name under which the module exports its table.
 extern "C" const shmif::tools::Packets shmifctl_packets;

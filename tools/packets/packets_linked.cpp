@@ -1,4 +1,4 @@
-// For tests, which run commands in their own process and have the module's code in it.
+// For tests, which run commands in their own process and contain the module's code.
 
 #include "tools/packets/packets.hpp"
 

@@ -19,9 +19,9 @@ namespace {
       Error(Errc::not_supported, "cannot load the part of shmifctl that reads packets: " + why));
 }
 
-/// Opens the module, which is beside the program in the build tree; `cmake --install` puts it
-/// elsewhere. Only the owner of the program and root may have put it there, and may write to it: a
-/// program may be run from a folder to which others can write, or by a hard link.
+/// Opens the module. In the build tree it is beside the program; `cmake --install` puts it
+/// elsewhere. Only root or the owner of the program may have put it there and may write to it,
+/// because a program may be run from a folder to which others can write, or by a hard link.
 UniqueFd open_module() {
   std::error_code error;
   const std::filesystem::path program = std::filesystem::read_symlink("/proc/self/exe", error);
@@ -47,7 +47,7 @@ UniqueFd open_module() {
 
 const Packets& load_packets() {
   const UniqueFd file = open_module();
-  // By its descriptor: nobody can put another file in its place in between.
+  // Loads it by its descriptor, so that nobody can replace the file in between.
   const std::string path = "/proc/self/fd/" + std::to_string(file.get());
   const LoadedLibrary module(path.c_str());
   const Packets* found = nullptr;

@@ -14,7 +14,7 @@ namespace {
 using Clock = TcpProbe::Clock;
 using std::chrono::milliseconds;
 
-constexpr milliseconds kClaimWait{100};  ///< time for a host that has the address to say so
+constexpr milliseconds kClaimWait{100};  ///< a host that has the address has this long to say so
 constexpr unsigned kClaimQuestions = 3;
 constexpr milliseconds kFirstRetry{20};
 constexpr milliseconds kLongestRetry{200};
@@ -34,7 +34,7 @@ Tins::IPv6Address v6(const tap::IpAddress& address) {
   return Tins::IPv6Address(address.bytes.data());
 }
 
-/// fe80:: and the interface identifier of the MAC address (RFC 4291, appendix A).
+/// fe80:: with the interface identifier of the MAC address (RFC 4291, appendix A).
 tap::IpAddress link_local(MacAddress mac) {
   tap::IpAddress a;
   a.family = AF_INET6;
@@ -46,7 +46,8 @@ tap::IpAddress link_local(MacAddress mac) {
   return a;
 }
 
-/// ff02::1:ffXX:XXXX, the group that the owner of the address listens to, and its Ethernet address.
+/// ff02::1:ffXX:XXXX, the group on which the owner of the address listens, and its Ethernet
+/// address.
 std::pair<Tins::IPv6Address, Tins::HWAddress<6>> solicited_node(const tap::IpAddress& address) {
   std::array<std::uint8_t, 16> group{0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff};
   std::copy_n(address.bytes.begin() + 13, 3, group.begin() + 13);
@@ -70,7 +71,7 @@ struct TcpProbe::Impl {
     }
   }
 
-  /// Chooses another address of the service's /24, to be claimed.
+  /// Chooses another address of the service's /24, which the probe then claims.
   void choose() {
     self = service.address;
     while (self.bytes[3] == service.address.bytes[3] || self.bytes[3] == 0 || self.bytes[3] == 255)
@@ -86,7 +87,8 @@ struct TcpProbe::Impl {
     static_cast<void>(port.try_send({&view, 1}));
   }
 
-  /// Sends an ARP request for `wanted`. `teller`: the sender address; 0.0.0.0 changes no ARP cache.
+  /// Sends an ARP request for `wanted`. `teller` is the sender address; 0.0.0.0 changes no ARP
+  /// cache.
   void ask_arp(const tap::IpAddress& wanted, Tins::IPv4Address teller) {
     Tins::ARP arp(v4(wanted), teller, Tins::HWAddress<6>(), hardware(mac));
     arp.opcode(Tins::ARP::REQUEST);
@@ -187,7 +189,7 @@ struct TcpProbe::Impl {
   tap::IpAddress self;
   std::mt19937 random;
   Stage stage = Stage::resolve;
-  unsigned questions = 0;  ///< sent to find out whether another host has `self`
+  unsigned questions = 0;  ///< how many were sent to find out whether another host has `self`
   std::optional<MacAddress> peer;
   std::uint16_t source_port = 0;
   std::uint32_t sequence = 0;

@@ -6,10 +6,10 @@
 // ARP or neighbour discovery, sends a SYN, takes a SYN-ACK as success, and resets the connection.
 // The service's program does not notice: its kernel answers as long as the program listens.
 //
-// Its own IP address: for IPv6 it is the link-local address of its MAC address (RFC 4291), to which
-// each host on the link has a route. For IPv4 it must be in the host's network. The caller gives
-// one, or the probe takes one of the same /24 that no host claims when asked three times (RFC
-// 5227).
+// Its own IP address: for IPv6, it is the link-local address of its MAC address (RFC 4291), to
+// which each host on the link has a route. For IPv4, it must be in the host's network. Either the
+// caller gives one, or the probe takes an address of the same /24 that no host claims when asked
+// three times (RFC 5227).
 
 #include <chrono>
 #include <memory>
@@ -26,7 +26,7 @@ namespace shmif::tools {
 /// Threads: one at a time. Blocks: never.
 class TcpProbe final : public ServiceProbe {
  public:
-  /// `port` is up and outlives this. `from`: empty, or of the service's family.
+  /// `port` is up and outlives this probe. `from`: empty, or an address of the service's family.
   TcpProbe(Port& port, const TcpService& service, std::optional<tap::IpAddress> from);
   ~TcpProbe() override;
 

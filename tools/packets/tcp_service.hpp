@@ -1,5 +1,5 @@
 #pragma once
-// A TCP service, as people write it.
+// A TCP service in the form in which people write it.
 
 #include <cstdint>
 #include <string>

@@ -1,4 +1,4 @@
-// shmifperf capabilities: what each instrument can measure on this machine, what it cannot, and
+// shmifperf capabilities: says what each instrument can and cannot measure on this machine, and
 // what would change that.
 
 #include <algorithm>

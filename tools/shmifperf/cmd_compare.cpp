@@ -1,5 +1,4 @@
-// shmifperf compare: finds what became better and worse between two results, and what is only
-// noise.
+// shmifperf compare: finds what became better or worse between two results, and what is only noise.
 
 #include "perf/compare/compare.hpp"
 #include "tools/common/options.hpp"

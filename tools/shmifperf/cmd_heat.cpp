@@ -75,7 +75,7 @@ void print_heat(const Arguments& args, const HeatSession& session, const HeatOpt
   write_file("-", text).value();
 }
 
-/// What was measured of any target. If nothing, says why.
+/// Whether any target was measured. If not, says why.
 Measured measured_by(const HeatSession& session) {
   const auto results = session.results();
   if (std::ranges::any_of(results, [](const auto& each) { return !each.windows.empty(); })) {
@@ -92,7 +92,7 @@ Measured measured_by(const HeatSession& session) {
   return too_short ? Measured::too_short : Measured::nothing;
 }
 
-/// Whether the watch of a target ended although the target did not. Says why.
+/// Whether the watch of a target ended before the target did. If so, says why.
 bool was_given_up(const HeatSession& session) {
   bool any = false;
   for (const perf::HeatResult& each : session.results()) {
@@ -104,7 +104,7 @@ bool was_given_up(const HeatSession& session) {
   return any;
 }
 
-/// The processes on a bus. Those that cannot take part appear in the result, with the reason.
+/// The processes on a bus. If a process cannot take part, it appears in the result with the reason.
 Watched watch_bus(const std::string& path, const HeatOptions& options, HeatSession& session) {
   const Bus bus = Bus::open(path).value();
   check_port_table(bus.info(), "find the processes on").value();
@@ -114,7 +114,7 @@ Watched watch_bus(const std::string& path, const HeatOptions& options, HeatSessi
 
 Watched watched_of(const Arguments& args, const HeatOptions& options, HeatSession& session) {
   const auto bus = args.text("bus");
-  // Physical memory belongs to no process. One that is given says how long to watch.
+  // Physical memory does not belong to a process. If one is given, it only says how long to watch.
   const bool needs_none = options.damon.space == perf::DamonSpace::paddr;
   const bool has_none = !args.given("pid") && args.program().empty();
   if (!bus) {
@@ -132,8 +132,8 @@ Watched watched_of(const Arguments& args, const HeatOptions& options, HeatSessio
   return watch_bus(*bus, options, session);
 }
 
-/// Tells once why the windows of a target come so late. A sample of a process with very many
-/// mappings is costly, and the cost is bounded.
+/// Says once why the windows of a target come so late. It costs much to sample a process with very
+/// many mappings, and the cost is bounded.
 class SlownessNotice {
  public:
   void tell_of(const HeatSession& session) {
@@ -159,7 +159,7 @@ int watch_heat(const Arguments& args) {
   if (wanted) options.keep_windows = *wanted;
   std::optional<perf::HeatFolder> folder;
   if (!args.program().empty() && options.clients.empty()) {
-    std::signal(SIGPIPE, SIG_IGN);  // it must not end before the directory is removed
+    std::signal(SIGPIPE, SIG_IGN);  // the process must not end before it removes the directory
     if (!folder.emplace().reason().empty()) {
       throw Exception(Error(std::make_error_code(std::errc::io_error), folder->reason()));
     }
@@ -167,7 +167,7 @@ int watch_heat(const Arguments& args) {
   } else if (!args.program().empty()) {
     ::setenv(heat::kVariable, options.clients.c_str(), 1);
   }
-  const StopSignals* stopping = nullptr;  // until then, a signal ends the process
+  const StopSignals* stopping = nullptr;  // while this is null, a signal ends the process
   options.stops = [&stopping] { return stopping != nullptr && stopping->stopped(); };
   HeatSession session(options);
   Watched watched = watched_of(args, options, session);

@@ -33,7 +33,7 @@ namespace {
 
 struct Sources {
   std::vector<std::unique_ptr<perf::MemorySource>> all;
-  perf::ResctrlSource* resctrl = nullptr;  ///< one of them; null: it was not asked for
+  perf::ResctrlSource* resctrl = nullptr;  ///< one of the sources; null if it was not asked for
 };
 using std::chrono::nanoseconds;
 
@@ -137,7 +137,7 @@ perf::MembwOptions options_of_membw(const Arguments& args) {
   return options;
 }
 
-/// The allocations of --schemata (one) or --sweep (one for each step). Empty: neither was given.
+/// The allocations of --schemata (one) or --sweep (one for each step). Empty if neither was given.
 std::vector<perf::Schemata> allocations_of(const Arguments& args) {
   const bool sweeps = args.given("sweep");
   if (!sweeps && !args.given("schemata")) return {};
@@ -163,7 +163,7 @@ std::vector<perf::Schemata> allocations_of(const Arguments& args) {
   return {*std::move(one)};
 }
 
-/// Where --local measures; empty: everywhere.
+/// Where --local measures; empty means everywhere.
 std::optional<perf::CpuPlace> local_place_of(const Arguments& args,
                                              const perf::KernelFiles& files) {
   if (!args.flag("local")) return std::nullopt;
@@ -202,13 +202,13 @@ std::unique_ptr<perf::ResctrlSource> resctrl_of(const Arguments& args,
   if (options.control_group.find('/') != std::string::npos) {
     throw UsageError{"--control-group: it must be a name without \"/\""};
   }
-  // These folders are not groups, or lead to the group of the whole machine.
+  // These names do not belong to groups, or lead to the group of the whole machine.
   for (const char* const taken : {".", "..", "info", "mon_groups", "mon_data"}) {
     if (options.control_group == taken) {
       throw UsageError{"--control-group: \"" + options.control_group + "\" is not a control group"};
     }
   }
-  // An allocation is never set on a group of others, unless it was named.
+  // If a group belongs to others, an allocation is set on it only if the user named the group.
   const bool allocates = args.given("schemata") || args.given("sweep");
   if (allocates && options.control_group.empty()) {
     options.control_group = "shmifperf-" + std::to_string(::getpid());
@@ -269,7 +269,7 @@ int fill(const Arguments& args) {
   return kDone;
 }
 
-/// How long the built-in load may run: well longer than it is measured.
+/// How long the built-in load may run: much longer than it is measured.
 nanoseconds longest_load(const perf::MembwOptions& options) {
   const nanoseconds one = std::max(options.window, options.interval);
   const std::size_t steps = std::max<std::size_t>(options.steps, 1);
@@ -294,7 +294,7 @@ int exit_code_of_run(const perf::MembwResult& result, const StopSignals& stop,
   return exit_code_of_instrument(stop.signal(), target.program_code(), measured);
 }
 
-/// Where the result goes.
+/// The places to which the result goes.
 struct Places {
   std::string csv, pairs_csv, output;
 };
@@ -339,7 +339,8 @@ int run_membw(const CommandLine& line) {
   const std::vector<perf::Schemata> allocations = allocations_of(args);
   if (args.given("sweep")) options.steps = allocations.size();
   const Places places = places_of(args);
-  const StopSignals stop{SIGINT, SIGTERM, SIGHUP, SIGQUIT};  // what was set is undone
+  // A signal stops the command, which then undoes its settings.
+  const StopSignals stop{SIGINT, SIGTERM, SIGHUP, SIGQUIT};
   const perf::KernelFiles files(args.text("sysroot").value_or("/"));
   MembwTarget target(args, longest_load(options));
   options.once = target.has_one_round();
@@ -366,7 +367,7 @@ int run_membw(const CommandLine& line) {
   const int code = exit_code_of_run(result, stop, target);
   target.end(stop.stopped() ? stop.signal() : SIGTERM);
   if (result.error) complain(result.error->message);
-  if (target.failure_code() != 0 || !begun) return code;  // there is nothing to print
+  if (target.failure_code() != 0 || !begun) return code;  // there is no result to print
   perf::MembwExtras extras;
   if (args.flag("compare") || args.given("sweep")) extras.pairs = limits;
   if (steps) extras.allocations = steps->texts();

@@ -64,7 +64,7 @@ std::string described(const CategoryInfo& info) {
   return text;
 }
 
-/// Text in which mdoc recognises no macros.
+/// Text in which mdoc does not recognise macros.
 std::string escaped(const std::string& text) {
   std::string out = text.starts_with('.') || text.starts_with('\'') ? "\\&" : "";
   for (const char c : text) out += c == '\\' ? std::string("\\e") : std::string(1, c);
@@ -136,7 +136,8 @@ std::string everything(bool man) {
   throw UsageError{what};
 }
 
-/// An option by any of its names, or a category. A name that is both, such as engine, shows both.
+/// Finds an option by any of its names, or a category. If a name is both, such as engine, shows
+/// both.
 std::string named(const std::string& name) {
   if (name == "values") return values_help();
   const auto& categories = perf::option_categories();

@@ -1,4 +1,4 @@
-// shmifperf report: makes a page from a stored result, or from several, or a text.
+// shmifperf report: makes a page from one stored result or several, or a text.
 
 #include <algorithm>
 #include <cstdio>
@@ -19,9 +19,10 @@ namespace shmif::tools {
 
 namespace {
 
-/// The default place for the page: beside the first file, "voip.html" for "voip.json",
-/// "before-vs-after.html" for two, and "before-and-2-more.html" for three: a file name has room for
-/// 255 bytes. A result from standard input has no place, so its page goes to standard output.
+/// The default place for the page is beside the first file: "voip.html" for "voip.json",
+/// "before-vs-after.html" for two files, and "before-and-2-more.html" for three, because a file
+/// name has room for only 255 bytes. A result from standard input has no place, so its page goes to
+/// standard output.
 std::string page_beside(const std::vector<std::string>& files) {
   if (std::ranges::count(files, "-") != 0) return "-";
   const auto without_suffix = [](const std::string& file) {
@@ -44,8 +45,8 @@ void refuse_same_file(const std::string& file, const std::string& page) {
   }
 }
 
-/// Of several results, the page would show one twice under one name, or has too few colours.
-/// `text_option`: the option that asks for text; empty: none.
+/// Refuses files if the page would show one twice under one name, or has too few colours for all.
+/// `text_option`: the option that asks for text; empty if there is none.
 void refuse_files(const std::vector<std::string>& files, const std::string& text_option) {
   if (files.size() > perf::kMaxOverlaid) {
     throw UsageError{std::to_string(files.size()) +

@@ -97,7 +97,7 @@ std::unique_ptr<perf::SampleFormat> format_of(const Arguments& args) {
   return *std::move(made);
 }
 
-/// Where the samples go: to a profile, or to another format.
+/// The place to which the samples go: a profile, or another format.
 struct Kept {
   std::unique_ptr<perf::SampleProfile> profile;
   std::unique_ptr<perf::SampleFormat> other;
@@ -172,7 +172,7 @@ int run_sample(const CommandLine& line) {
   const perf::KernelFiles files(args.text("sysroot").value_or("/"));
   const perf::CounterEvent event = event_of_sample(args, files);
   const Kept kept = kept_by(args, files);
-  sampling_of(args, 0);  // a wrong line is refused before a program is held
+  sampling_of(args, 0);  // refuses a wrong line before it holds a program
   args.share("least");
   const std::vector<int> cpus = Watched::cpus_of(args);
   check_file(args.text("output").value_or("-")).value();

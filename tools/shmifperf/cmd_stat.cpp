@@ -70,7 +70,7 @@ std::vector<perf::StatEvent> events_of(const Arguments& args) {
   return *std::move(found);
 }
 
-/// EVENT:N, where EVENT may have colons.
+/// Reads EVENT:N. EVENT may have colons.
 void put_switch_event(const std::string& text, const Arguments& args,
                       std::span<const perf::StatEvent> events, perf::StatOptions& options) {
   const std::size_t colon = std::min(text.rfind(':'), text.size());
@@ -138,12 +138,12 @@ int run_stat(const CommandLine& line) {
   perf::StatRun run = started_stat(std::move(events), processes, options);
   if (!run.counts() && !options.cpus.empty()) {
     print_stat(args, run.finish().value());
-    return kNotSupported;  // the program would only have said for how long
+    return kNotSupported;  // the program would only have said how long to count
   }
   watched.begin();
   const auto look = options.switch_event ? std::chrono::milliseconds(20) : std::chrono::minutes(1);
-  // Runs until the programs have ended, or a signal comes. Processes of which nothing can be
-  // counted are not waited for.
+  // Runs until the programs have ended, or a signal comes. It does not wait for processes of which
+  // no event can be counted.
   while ((run.counts() || watched.is_program()) &&
          watched.wait_until(std::chrono::steady_clock::now() + look, stop)) {
     run.look();

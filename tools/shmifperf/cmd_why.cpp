@@ -62,7 +62,7 @@ std::uint64_t interval_of(const Arguments& args) {
   return ns;
 }
 
-/// What the process is called; its number is added if another one is called the same.
+/// The name of the process. Its number is added if another process has the same name.
 std::string name_of(const perf::KernelFiles& files, pid_t pid,
                     const std::vector<perf::WatchedJob>& others) {
   const auto text = files.read("/proc/" + std::to_string(pid) + "/stat");

@@ -21,8 +21,8 @@ extern const Command kServerCommand;
 extern const Command kStatCommand;
 extern const Command kWhyCommand;
 
-/// If `words` contain "--help=NAME" or fio's "--cmdhelp[=NAME]": what 'shmifperf options NAME'
-/// prints. Throws UsageError if there is no such NAME.
+/// If `words` contain "--help=NAME" or fio's "--cmdhelp[=NAME]", returns what 'shmifperf options
+/// NAME' prints. Throws UsageError if NAME does not exist.
 std::optional<std::string> help_asked_for(const std::vector<std::string>& words);
 
 }  // namespace shmif::tools

@@ -65,8 +65,8 @@ const char* option_of(HeatVerb verb) {
   return "";
 }
 
-/// The processes with live ports on a bus. With `clients`, also those of other users: the monitor
-/// watches them only if they take part in the directory that was named.
+/// The processes with live ports on a bus. With `clients`, it includes those of other users: the
+/// monitor watches them only if they take part in the named directory.
 std::vector<pid_t> processes_on(const std::string& path, bool clients) {
   std::vector<pid_t> pids;
   std::string unknown;
@@ -115,7 +115,7 @@ HeatRequest request_of(const Arguments& args) {
   if (const auto path = args.text("bus")) {
     if (request.targets) throw UsageError{"--bus and -p exclude each other"};
     request.targets = processes_on(*path, args.given("clients"));
-    // Others than those that take part are no part of a bus's heat.
+    // The heat of a bus consists only of processes that take part.
     if (!request.backend) request.backend = perf::HeatBackend::client;
   }
   request.damon = heat_damon_memory(args);
@@ -137,12 +137,13 @@ HeatRequest request_of(const Arguments& args) {
   return request;
 }
 
-/// Removes a folder that nothing is in, if it is the default one: a user's own (--control) stays.
+/// Removes an empty folder if it is the default one: a folder that the user named (--control)
+/// stays.
 void leave(const std::string& folder) {
   if (folder == perf::heat_control_path()) ::rmdir(folder.c_str());
 }
 
-/// Runs in the background: no terminal, no descriptors of others.
+/// Runs in the background, without a terminal and without descriptors of others.
 [[noreturn]] void be_monitor(const std::string& folder, const std::string& sysroot,
                              UniqueFd ready) {
   ::setsid();
@@ -156,14 +157,14 @@ void leave(const std::string& folder) {
   std::string failure;
   try {
     auto listener = perf::HeatListener::open(folder);
-    // Another one was faster: it is as good.
+    // Another monitor was faster, and serves as well.
     if (!listener && listener.error().code != Errc::busy) failure = listener.error().message;
     [[maybe_unused]] const auto told = ::write(kept, failure.data(), failure.size());
     ready.reset();
     if (listener) {
       perf::HeatMonitor monitor{perf::KernelFiles(sysroot)};
       listener->serve(monitor, -1);
-      // Another monitor may begin while this one waits for the end of its last look.
+      // Another monitor may begin while this one waits for its last look to end.
       listener = Error(Errc::link_ended, "the monitor ends");
       leave(folder);
     }
@@ -173,7 +174,7 @@ void leave(const std::string& folder) {
   ::_exit(failure.empty() ? kDone : kFailed);
 }
 
-/// Returns when the monitor listens. Throws Exception with what it says if it cannot.
+/// Returns when the monitor listens. If it cannot, throws Exception with its message.
 void start_monitor(const std::string& folder, const std::string& sysroot) {
   std::array<int, 2> ends{};
   if (::pipe2(ends.data(), O_CLOEXEC) != 0) {
@@ -185,7 +186,7 @@ void start_monitor(const std::string& folder, const std::string& sysroot) {
   if (child < 0)
     throw Exception(Error::from_errno(errno, "cannot start the monitor of access heat"));
   if (child == 0) {
-    // The grandchild belongs to nobody who must wait for it.
+    // init becomes the parent of the grandchild, so this process need not wait for it.
     if (::fork() == 0) be_monitor(folder, sysroot, std::move(ready));
     ::_exit(kDone);
   }
@@ -202,13 +203,13 @@ void start_monitor(const std::string& folder, const std::string& sysroot) {
 std::string folder_of(const Arguments& args) {
   const auto given = args.text("control");
   if (!given) return perf::heat_control_folder().value();
-  // The monitor has another working directory.
+  // An absolute path is needed, because the monitor has another working directory.
   const std::string folder = std::filesystem::absolute(*given).string();
   perf::make_private_folder(folder).value();
   return folder;
 }
 
-/// What a monitor that does not run says: it is off, and knows nothing.
+/// Answers in place of a monitor that does not run: heat is off, and no data is stored.
 int answer_without_monitor(const HeatRequest& request, const Error& why) {
   switch (request.verb) {
     case HeatVerb::off:
@@ -262,7 +263,7 @@ int control_heat(const Arguments& args) {
     }
     start_monitor(folder, args.text("sysroot").value_or("/"));
     answer = perf::ask_heat_monitor(folder, request);
-    if (!answer) {  // one that has nothing to do does not stay
+    if (!answer) {  // a monitor without work does not stay
       HeatRequest forget;
       forget.verb = HeatVerb::forget;
       static_cast<void>(perf::ask_heat_monitor(folder, forget));

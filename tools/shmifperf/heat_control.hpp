@@ -8,14 +8,14 @@
 
 namespace shmif::tools {
 
-/// What --ops and --ranges say; empty if neither is given. Throws UsageError.
+/// The memory that --ops and --ranges name; empty if neither is given. Throws UsageError.
 std::optional<perf::DamonMemory> heat_damon_memory(const Arguments& args);
 
 /// Adds these options to the description of a command line.
 void describe_heat_control(Options& options);
 /// Whether one of them is given.
 bool is_heat_control(const Arguments& args);
-/// Does it. Result: the exit code. Throws UsageError and Exception.
+/// Executes the control option. Result: the exit code. Throws UsageError and Exception.
 int control_heat(const Arguments& args);
 
 }  // namespace shmif::tools

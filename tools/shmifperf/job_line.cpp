@@ -41,7 +41,8 @@ std::string brief(const std::string& text) {
   return sentence;
 }
 
-/// The same with the default of a time or a flag, and the unit that a time without one has.
+/// The same, with the default of a time or a flag, and with the unit of a time that is given
+/// without one.
 std::string brief(const OptionRow& row) {
   const bool is_time = row.placeholder.starts_with("TIME");
   if (!is_time && !row.flag) return brief(row.text);
@@ -49,7 +50,7 @@ std::string brief(const OptionRow& row) {
          (is_time ? "; default unit: " + row.unit : "") + ')';
 }
 
-/// Adds every row of the table. --help lists only the options of the run as a whole.
+/// Adds every row of the table. --help lists only options of the whole run.
 void add_rows(Options& options) {
   for (const OptionRow& row : perf::option_table()) {
     const std::optional<std::string> alone =
@@ -181,14 +182,14 @@ void Reader::read_options() {
   JobOptions* job = &common;
   for (const auto& [name, value] : args_.in_order()) {
     const OptionRow* const row = perf::find_option(name);
-    if (row == nullptr) continue;  // --profile and similar options
+    if (row == nullptr) continue;  // an option such as --profile
     if (row->name == "name") {
       line_.set.jobs.push_back(common);
       job = &line_.set.jobs.back();
       job->given_before = common.given.size();
     }
     any = any || !row->of_run();
-    // The places of the command line replace those of the files.
+    // The places on the command line replace those of the files.
     if (row->name == "output" && !std::exchange(has_output, true)) {
       line_.set.run.outputs.clear();
       std::erase_if(line_.set.run.given, [](const auto& each) { return each.first == "output"; });

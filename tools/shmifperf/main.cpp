@@ -45,7 +45,7 @@ constexpr Program kProgram{
 int main(int argc, char** argv) {
   std::vector<char*> words(argv, argv + argc);
   std::string run = "run";
-  // fio's users give no command: "--cmdhelp=bs".
+  // Users of fio write no command: "--cmdhelp=bs".
   const std::string_view first = argc > 1 ? argv[1] : "";
   if (first.starts_with("--help=") || first.starts_with("--cmdhelp")) {
     words.insert(words.begin() + 1, run.data());

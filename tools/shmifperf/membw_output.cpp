@@ -106,7 +106,7 @@ std::string difference_text(const perf::MemoryComparison& each) {
   return rate_text(each.difference_bytes_per_s) + ", " + perf::format_share(each.difference_share);
 }
 
-/// A row for each sample and pair that were both measured.
+/// A row for each sample and each pair of sources that were both measured.
 std::string pair_table(const perf::MembwResult& result, perf::MemoryReport report,
                        const perf::MembwExtras& extras, std::size_t width) {
   perf::Table table(2);
@@ -125,7 +125,7 @@ std::string pair_table(const perf::MembwResult& result, perf::MemoryReport repor
   return any ? table.text(width) : std::string();
 }
 
-/// A row for each step: the sources, and for each pair of them the difference and a verdict.
+/// A row for each step: the sources, and for each pair of sources the difference and a verdict.
 std::string sweep_table(const perf::MembwResult& result, perf::MemoryReport report,
                         const perf::MembwExtras& extras, std::size_t width) {
   const auto compared =
@@ -193,7 +193,7 @@ constexpr const char* kPairsCsvHead =
     "sample,allocation,pid,first,second,first_bytes_per_s,second_bytes_per_s,"
     "difference_bytes_per_s,verdict,reason\n";
 
-/// A file with lines must begin with this one, or other columns would follow.
+/// If a file has lines, it must begin with this one. Otherwise its columns are different.
 Result<void> check_head(const std::string& path, const std::string& head) {
   std::error_code error;
   if (path.empty() || !std::filesystem::is_regular_file(path, error)) return {};

@@ -27,7 +27,7 @@ int poll_time(SteadyClock::time_point then) {
 perf::ChildOptions child_of(const Arguments& args) {
   perf::ChildOptions child;
   child.own_group = true;
-  // It would be stopped at its first read from the terminal.
+  // Otherwise its first read from the terminal would stop it.
   child.no_input = ::isatty(STDIN_FILENO) == 1;
   child.output = args.text("program-output").value_or("");
   if (const auto cpu = args.count("cpu", 0, 65535)) child.cpu = static_cast<int>(*cpu);
@@ -58,7 +58,7 @@ perf::FillOptions load_of(const Arguments& args) {
   return *options;
 }
 
-/// The command line of the process that is the load.
+/// The command line of the process that makes the load.
 std::vector<std::string> load_argv(const perf::FillOptions& load, const std::string& counts,
                                    std::chrono::nanoseconds longest) {
   return {"/proc/self/exe", "membw", "--fill", base::time_text(longest),
@@ -149,7 +149,7 @@ bool MembwTarget::resume() {
 
 Woken MembwTarget::sleep(std::chrono::nanoseconds time, const StopSignals& stop) {
   const auto then = SteadyClock::now() + time;
-  for (;;) {  // until then, the end, or a signal
+  for (;;) {  // runs until `then`, the end, or a signal
     if (stop.stopped()) return Woken::stopped;
     if (have_ended()) return Woken::nothing_left;
     const int left = poll_time(then);
@@ -179,7 +179,8 @@ void MembwTarget::end(int signal) {
   constexpr int kPatienceMs = 2000;
   pollfd ended{child_->descriptor(), POLLIN, 0};
   ::poll(&ended, 1, kPatienceMs);
-  // Also what ignored the signal in its group, which exists until the program has been waited for.
+  // Also kills processes of its group that ignored the signal. The group exists until this process
+  // has waited for the program.
   child_->kill(SIGKILL);
   child_->wait();
 }

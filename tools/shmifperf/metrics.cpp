@@ -28,7 +28,7 @@ using GaugeFamily = prometheus::Family<prometheus::Gauge>;
 /// Prometheus' value for a figure that was not measured.
 constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();
 
-/// A counter that follows a count which restarts from 0 with each run of a campaign.
+/// A counter that follows a count. The count restarts from 0 with each run of a campaign.
 struct Following {
   prometheus::Counter& counter;
   std::uint64_t last = 0;
@@ -42,7 +42,7 @@ struct Following {
 /// Prometheus' text format 0.0.4.
 constexpr const char* kContentType = "text/plain; version=0.0.4; charset=utf-8";
 
-/// A name as the value of a label, which must be UTF-8. Who reads it may show it on a terminal.
+/// A name as the value of a label, which must be UTF-8. A reader may show it on a terminal.
 std::string label(const std::string& name) {
   return base::escaped(name);
 }
@@ -60,7 +60,7 @@ Error cannot_serve(const std::string& address, const Error& why) {
 }  // namespace
 
 struct Metrics::Impl {
-  /// The page as Prometheus reads it.
+  /// The page in the format that Prometheus reads.
   std::string text() const { return prometheus::TextSerializer().Serialize(registry->Collect()); }
   CounterFamily& counters(const char* name, const char* help) {
     return prometheus::BuildCounter().Name(name).Help(help).Register(*registry);
@@ -106,14 +106,14 @@ struct Metrics::Impl {
   prometheus::Gauge& left =
       gauges("shmifperf_run_left_seconds", "How long the run will still take.").Add({}, kUnknown);
   std::map<std::string, Job> jobs;
-  // Last, because its thread uses the members above and must end before they do.
+  // This member comes last: its thread uses the members above, and must end before they do.
   std::unique_ptr<PageServer> server;
 };
 
 Metrics::Impl::Job& Metrics::Impl::job_of(const perf::JobProgress& progress) {
   const auto known = jobs.find(progress.name);
   if (known != jobs.end()) return known->second;
-  // Not "job", which Prometheus uses for itself.
+  // The label is not "job", because Prometheus uses that for itself.
   const prometheus::Labels labels{{"jobname", label(progress.name)},
                                   {"groupname", label(progress.group)}};
   const auto with = [&](const char* key, const char* value) {

@@ -25,7 +25,7 @@ using Clock = std::chrono::steady_clock;
 constexpr std::size_t kMaxVisits = 32;
 constexpr std::size_t kMaxRequestBytes = 8U << 10U;
 constexpr std::chrono::seconds kVisitTime{5};
-/// How often deadlines are looked at; also the pause after a failed accept().
+/// The server checks deadlines this often. It also pauses for this long after a failed accept().
 constexpr int kLookMilliseconds = 100;
 
 /// The first words of a request: "GET /metrics HTTP/1.1".
@@ -42,7 +42,7 @@ RequestLine request_line_of(std::string_view request) {
           after(second)};
 }
 
-/// The path in the target of a request: without "http://HOST", which proxies send, and a query.
+/// The path in a request's target, without "http://HOST", which proxies send, and without a query.
 std::string_view path_of(std::string_view target) {
   constexpr std::string_view kScheme = "http://";
   if (target.starts_with(kScheme)) {
@@ -51,7 +51,7 @@ std::string_view path_of(std::string_view target) {
   return target.substr(0, target.find('?'));
 }
 
-/// Whether the request has its empty line, behind which only a content could follow.
+/// Whether the request has its empty line. After that line, only content could follow.
 bool is_whole(std::string_view request) {
   return request.find("\r\n\r\n") != std::string_view::npos ||
          request.find("\n\n") != std::string_view::npos;
@@ -92,14 +92,14 @@ std::string answer_to(std::string_view request, const Page& page) {
 struct Visit {
   explicit Visit(UniqueFd socket) : fd(std::move(socket)) {}
 
-  /// Reads and answers. Result: false when it is over.
+  /// Reads and answers. Result: false when the visit is over.
   bool look(const Page& page);
 
   UniqueFd fd;
   Clock::time_point deadline = Clock::now() + kVisitTime;
   std::string request, answer;
   std::size_t sent = 0;
-  bool answered = false;  ///< all is sent; the other side closes first, to lose nothing
+  bool answered = false;  ///< all is sent; the other side closes first, so that no byte is lost
 
   short events() const { return static_cast<short>(sent < answer.size() ? POLLOUT : POLLIN); }
 };
@@ -111,7 +111,7 @@ bool Visit::look(const Page& page) {
     if (n < 0 && errno == EINTR) continue;
     if (n < 0 && errno == EAGAIN) return true;
     if (n <= 0) return false;
-    if (answered) return true;  // the others have their turn, and so have the deadline and the stop
+    if (answered) return true;  // others have their turn, and deadline and stop are checked
     request.append(piece.data(), static_cast<std::size_t>(n));
     if (is_whole(request)) {
       answer = answer_to(request, page);
@@ -133,7 +133,7 @@ bool Visit::look(const Page& page) {
 }  // namespace
 
 struct PageServer::Impl {
-  UniqueFd listener;  ///< shut down to end the thread
+  UniqueFd listener;  ///< shut down in order to end the thread
   SocketAddress address;
   Page page;
   std::vector<Visit> visits;
@@ -147,7 +147,7 @@ void PageServer::Impl::accept_all() {
   for (std::size_t i = 0; i < kMaxVisits; ++i) {
     UniqueFd socket(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
     if (!socket) {
-      // Without descriptors, the listener stays readable.
+      // If descriptors ran out, the listener stays readable.
       if (errno != EAGAIN && errno != EINTR) ::poll(nullptr, 0, kLookMilliseconds);
       return;
     }

@@ -16,12 +16,12 @@ struct Page {
   std::function<std::string()> text;  ///< called for each request, in the server's thread
 };
 
-/// Answers GET and HEAD (RFC 9110), one request for each connection, in a thread of its own. A
-/// client has 5 s for the request and the answer. With more than 32 connections, the oldest one is
+/// Answers GET and HEAD (RFC 9110), one request for each connection, in its own thread. A client
+/// has 5 s for the request and the answer. If there are more than 32 connections, the oldest one is
 /// closed. The destructor closes all. Threads: one at a time.
 class PageServer {
  public:
-  /// Errors: the system's, if the address is in use or not of this machine.
+  /// Errors: the system's, if the address is in use or does not belong to this machine.
   static Result<std::unique_ptr<PageServer>> serve(const SocketAddress& address, Page page);
   PageServer(const PageServer&) = delete;
   PageServer& operator=(const PageServer&) = delete;

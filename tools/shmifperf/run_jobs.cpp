@@ -34,7 +34,7 @@ namespace {
 
 using perf::RunControl;
 
-/// The signal handlers store what they get here, and do nothing else.
+/// The signal handlers store the signals here, and do no other work.
 std::atomic<RunControl*> heard{nullptr};
 
 extern "C" void on_signal(int number) {
@@ -50,8 +50,8 @@ extern "C" void on_signal(int number) {
 }
 
 /// While this exists, SIGINT, SIGTERM and SIGHUP stop the run; a second one stops it hard. SIGUSR1
-/// asks for its status. SIGPIPE is ignored here, so writers get an error, but it has its default
-/// effect in programs that jobs run.
+/// asks for its status. This process ignores SIGPIPE, so its writers get an error. In programs that
+/// jobs run, SIGPIPE has its default effect.
 class RunSignals {
  public:
   explicit RunSignals(RunControl& control) {
@@ -76,7 +76,7 @@ class RunSignals {
   static constexpr int kNumbers[] = {SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGPIPE};
 };
 
-/// Tells how long a search will take, if it takes long.
+/// Says how long a search will take, if it takes long.
 void say_how_long(const perf::RunOptions& options, const std::vector<perf::PlannedJob>& plan) {
   constexpr double kWorthSaying = 10;
   const auto time = perf::search_time(options, plan);
@@ -87,7 +87,7 @@ void say_how_long(const perf::RunOptions& options, const std::vector<perf::Plann
            (time->bounded ? "" : ", or longer on a busy machine, where trials are repeated"));
 }
 
-/// The files that the jobs of a run are to write.
+/// The files that the jobs of a run will write.
 class JobFiles {
  public:
   /// Call it before the run.
@@ -100,7 +100,8 @@ class JobFiles {
     for (const std::string& path : paths_) before_.push_back(state_of(path));
   }
 
-  /// Those that the run has written, without those in `lost`: messages about incomplete ones.
+  /// The files that the run has written. Leaves out those that a message in `lost` calls
+  /// incomplete.
   std::vector<std::string> written(const std::vector<std::string>& lost) const {
     std::vector<std::string> files;
     for (std::size_t i = 0; i < paths_.size(); ++i) {
@@ -115,7 +116,7 @@ class JobFiles {
   }
 
  private:
-  /// What writing a file changes, or making it anew.
+  /// The properties that change when a file is written or made anew.
   using State = std::tuple<dev_t, ino_t, off_t, std::int64_t, std::int64_t>;
 
   static std::optional<State> state_of(const std::string& path) {
@@ -132,7 +133,7 @@ class JobFiles {
 
 int run_jobs(const RunLine& wanted, const std::vector<std::string>& argv) {
   const perf::JobSet& set = wanted.set;
-  // Checked before the run, so that an hour's result is not lost.
+  // This is checked before the run, so that the result of an hour is not lost.
   const std::vector<std::string> inputs = perf::inputs_of(wanted.plan, set.run);
   for (const perf::OutputPlace& place : set.run.outputs) {
     if (auto may = check_file(place.path, inputs); !may) return fail(may.error());
@@ -173,7 +174,7 @@ int run_jobs(const RunLine& wanted, const std::vector<std::string>& argv) {
     code = kFailed;
   }
   if (stuck) {
-    // The stuck thread still uses objects that destructors would destroy.
+    // Destructors would destroy objects that the stuck thread still uses.
     std::fflush(nullptr);
     ::_exit(code);
   }

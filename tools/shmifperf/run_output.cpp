@@ -23,7 +23,7 @@ using perf::RunProgress;
 
 namespace {
 
-/// Whether two places are one file, by whatever names. Standard output is no file.
+/// Whether two places are the same file, under any names. Standard output does not count as a file.
 bool is_same(const perf::OutputPlace& one, const perf::OutputPlace& other) {
   namespace fs = std::filesystem;
   if (one.path == "-" || other.path == "-") return one.path == other.path;
@@ -84,7 +84,7 @@ std::vector<FormattedPlace> places_of(const RunOptions& options) {
 
 namespace {
 
-/// Whether the run is over: then the result follows, which says more.
+/// Whether the run is over. Then the result follows, and says more.
 bool is_over(const RunProgress& progress) {
   return std::ranges::all_of(progress.jobs, [](const perf::JobProgress& job) {
     return job.state == perf::JobState::reaped;
@@ -121,7 +121,7 @@ void RunOutput::on_run(const std::string& what) {
   run_ = what;
 }
 
-/// Once, and not in each of several runs.
+/// Shows it once, and not in each of several runs.
 void RunOutput::on_notice(const std::string& what) {
   if (!notices_.insert(what).second) return;
   terminal_.clear();
@@ -174,13 +174,13 @@ void RunOutput::print(const std::string& text) {
   const bool written = std::fwrite(text.data(), 1, text.size(), stdout) == text.size();
   if (written && std::fflush(stdout) == 0) return;
   failure_ = errno == 0 ? EIO : errno;
-  std::clearerr(stdout);  // reported once, here
+  std::clearerr(stdout);  // the failure is reported once, here
   if (failure_ != EPIPE) {
     complain(std::string("cannot write to standard output: ") + std::strerror(failure_) +
              " (the run goes on without it)");
     return;
   }
-  // The reader is gone. As SIGPIPE would end another program, this stops the run in good order.
+  // The reader is gone. SIGPIPE would end another program; here it stops the run in good order.
   int none = 0;
   control_.signal.compare_exchange_strong(none, SIGPIPE);
   control_.stops.fetch_add(1);
@@ -225,7 +225,7 @@ bool RunOutput::print_result(const ResultForms& forms, std::vector<std::string> 
     }));
   } else if (homeless) {
     print_there(*homeless);
-  } else if (failure_ != 0) {  // standard output cannot be written
+  } else if (failure_ != 0) {  // standard output could not be written
     std::fputs(forms.verdict().c_str(), stderr);
   } else {
     print_there(forms.verdict());

@@ -6,10 +6,11 @@
 //                     status of each --status-interval
 //   HTTP              --metrics
 //
-// The result comes last, to each place of --output. Standard output has one thing for one reader: a
-// stream, or the result, or for people the status of each interval and whether the run passed. What
-// else would go there goes to standard error. Of a result for people, the screen gets a summary,
-// unless --details asks for the whole text; a file has the whole text in any case.
+// The result comes last, to each place of --output. Standard output serves one reader with one kind
+// of text: a stream, or the result, or, for people, the status of each interval and whether the run
+// passed. Other texts that would go there go to standard error. If the result is for people, the
+// screen gets a summary, unless --details asks for the whole text. A file always has the whole
+// text.
 
 #include <functional>
 #include <memory>
@@ -29,14 +30,15 @@
 
 namespace shmif::tools {
 
-/// Which of the requested outputs contradict each other; empty: none do.
+/// Which of the requested outputs contradict each other; empty if there is no contradiction.
 std::string problem_of_outputs(const perf::RunOptions& options);
 
 /// Makes the forms of a result.
 struct ResultForms {
   std::function<std::string(perf::Bins)> json;
-  std::function<std::string(std::size_t columns)> text;  ///< for people; 0 columns: no terminal
-  /// The same in a few lines, with the files that were written.
+  /// For people; 0 columns if there is no terminal.
+  std::function<std::string(std::size_t columns)> text;
+  /// A few lines for people, with the files that were written.
   std::function<std::string(std::size_t columns, const std::vector<std::string>& files)> summary;
   std::function<std::string()> verdict;  ///< whether the run passed, and if not, why
 };
@@ -45,10 +47,10 @@ struct ResultForms {
 std::string rendered(const std::vector<perf::OutputFormat>& formats, const ResultForms& forms,
                      const std::function<std::string()>& text);
 
-/// The places of a result with their formats: those of --output, and standard output if nothing
-/// else has asked for the result by its own format alone.
+/// The places of a result with their formats: those of --output. If each of these is a file with a
+/// format of its own, standard output is a place, too.
 struct FormattedPlace {
-  std::string path;  ///< "-": standard output
+  std::string path;  ///< "-" is standard output
   std::vector<perf::OutputFormat> formats;
 };
 std::vector<FormattedPlace> places_of(const perf::RunOptions& options);
@@ -66,13 +68,13 @@ class RunOutput final : public perf::RunObserver {
   void on_interval(const perf::RunProgress& progress) override;
   void on_status(const perf::RunProgress& progress) override;
 
-  /// Ends all outputs and removes progress lines from the terminal. Result: outputs that were lost,
-  /// each with the reason.
+  /// Ends all outputs and removes progress lines from the terminal. Result: the outputs that were
+  /// lost, each with its reason.
   std::vector<std::string> finish();
-  /// Writes the result to its places; call it after finish(). `files`: those that the run itself
-  /// has written. Result: false if it could not be written to one of them. Each such error was then
-  /// reported, and the others have their formats all the same. If standard output has no result, it
-  /// gets one that could not be written, or whether the run passed.
+  /// Writes the result to its places. Call it after finish(). `files`: those that the run itself
+  /// has written. Result: false if the result could not be written to one of its places. Each such
+  /// error is reported, and the other places still get their formats. If standard output is not to
+  /// get a result, it gets one that could not be written, or else whether the run passed.
   bool print_result(const ResultForms& forms, std::vector<std::string> files);
 
  private:
@@ -85,11 +87,11 @@ class RunOutput final : public perf::RunObserver {
   const perf::RunOptions& options_;
   perf::RunControl& control_;
   std::vector<FormattedPlace> places_;
-  bool screen_for_people_ = true;  // standard output has no format for programs
+  bool screen_for_people_ = true;  // standard output has no format that is meant for programs
   Stream stream_ = Stream::none;
-  bool plain_lines_ = false;    // progress lines, one per interval
-  bool redrawn_lines_ = false;  // progress lines on the terminal
-  std::string run_;             // which of several runs
+  bool plain_lines_ = false;    // progress lines, one for each interval
+  bool redrawn_lines_ = false;  // progress lines on the terminal, redrawn
+  std::string run_;             // which run, if there are several
   std::set<std::string> notices_;
   perf::ProgressLines lines_;
   Progress terminal_;

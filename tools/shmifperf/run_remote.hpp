@@ -10,7 +10,7 @@
 
 namespace shmif::tools {
 
-/// The servers in "--client=a,b --client=c", each once. Throws UsageError.
+/// The servers in "--client=a,b --client=c". Each appears once. Throws UsageError.
 std::vector<std::string> servers_of(const std::vector<std::string>& values);
 
 /// Lets the servers run the jobs, and prints the result to `output`. Result: the exit code.

@@ -91,7 +91,7 @@ bool Watched::have_ended() {
 }
 
 bool Watched::wait_until(Clock::time_point then, const StopSignals& stop) {
-  for (;;) {  // until then, the end, or a signal
+  for (;;) {  // runs until `then`, the end, or a signal
     if (stop.stopped() || have_ended()) return false;
     const int left = milliseconds_until(then);
     if (left == 0) return true;
@@ -105,7 +105,7 @@ bool Watched::wait_until(Clock::time_point then, const StopSignals& stop) {
 
 void Watched::end(int signal) {
   if (!child_ || child_->ended()) return;
-  // A terminal has sent SIGINT to the program as well.
+  // The terminal has already sent SIGINT to the program.
   if (signal != SIGINT) child_->kill(signal);
   constexpr int kPatienceMs = 2000;
   pollfd ended{child_->descriptor(), POLLIN, 0};

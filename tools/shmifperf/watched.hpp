@@ -1,6 +1,6 @@
 #pragma once
-// What a command of an instrument watches: processes that run already (-p), or a program that the
-// command itself starts (--).
+// The target of an instrument's command: processes that run already (-p), or a program that the
+// command starts itself (--).
 
 #include <chrono>
 #include <optional>
@@ -15,40 +15,41 @@
 
 namespace shmif::tools {
 
-/// The program is killed when its owner goes. Threads: one at a time.
+/// The program is killed when its owner ends. Threads: one at a time.
 class Watched {
  public:
   /// Adds --pid and the program to the description of a command line.
   static void describe(Options& options);
   static constexpr const char* kSynopsis = "(-p PID[,PID]... | -- PROGRAM [ARGUMENT]...)";
-  /// Also --all-cpus and --cpu, for a command that can watch all that runs on CPUs.
+  /// Also adds --all-cpus and --cpu, for a command that can watch everything that runs on CPUs.
   static void describe_with_cpus(Options& options);
   static constexpr const char* kSynopsisWithCpus =
       "(-p PID[,PID]... | -- PROGRAM [ARGUMENT]... | (-a | -C CPU[,CPU]...) [-- PROGRAM "
       "[ARGUMENT]...])";
-  /// The CPUs of the command line. Empty if it has neither -a nor -C. Throws UsageError for a
-  /// list that is wrong, a CPU that is not online, or -p beside it.
+  /// The CPUs of the command line. Empty if it has neither -a nor -C. Throws UsageError for a wrong
+  /// list, for a CPU that is not online, or if -p is given, too.
   static std::vector<int> cpus_of(const Arguments& args);
 
-  /// The processes of the command line; a program is held before its first instruction. Throws
+  /// The processes of the command line. A program is held before its first instruction. Throws
   /// UsageError unless exactly one of the two is given (or CPUs, and at most a program, which says
-  /// for how long), and Exception for a process that cannot be watched. `program`: how to run it;
-  /// argv is set here.
+  /// how long to watch). Throws Exception for a process that cannot be watched. `program`: how to
+  /// run it; the constructor sets its argv.
   explicit Watched(const Arguments& args, perf::ChildOptions program = {});
-  /// Processes that were found in another way. Without any, only a signal ends the watching.
+  /// Processes that were found in another way. If there are none, only a signal ends the watching.
   explicit Watched(std::vector<perf::Process> processes) : processes_(std::move(processes)) {}
 
-  /// All of them; a program is the only one.
+  /// All watched processes. If there is a program, it is the only one.
   const std::vector<perf::Process>& processes() const noexcept { return processes_; }
   bool is_program() const noexcept { return child_.has_value(); }
 
-  /// Lets the program begin. Throws Exit with 126 or 127, after a message, if it cannot.
+  /// Lets the program begin. If it cannot begin, prints a message and throws Exit with 126 or 127.
   void begin();
-  /// Sleeps until then, until all have ended, or until a signal comes. Result: false if there is
-  /// nothing left to watch, or a signal came.
+  /// Sleeps until `then`, until all have ended, or until a signal comes. Result: false if there is
+  /// no process left to watch, or a signal came.
   bool wait_until(std::chrono::steady_clock::time_point then, const StopSignals& stop);
   bool have_ended();
-  /// After a signal: passes it on to the program, which has two seconds to end.
+  /// Call it after a signal: passes the signal on to the program, which then has two seconds to
+  /// end.
   void end(int signal);
   /// The exit code of the instrument, by the table in tools/common/command.hpp.
   int exit_code(const StopSignals& stop, Measured measured);

@@ -20,7 +20,7 @@ namespace {
 // Keeps the fields in the order in which they are written.
 using Json = nlohmann::ordered_json;
 
-// A path or a name may contain invalid UTF-8; that must not end the output with an exception.
+// A path or a name may contain invalid UTF-8, which must not end the output with an exception.
 std::string dump(const Json& json) {
   return json.dump(2, ' ', true, Json::error_handler_t::replace) + '\n';
 }
@@ -140,7 +140,7 @@ std::string head_text(const BusInfo& info) {
                        std::to_string(info.repairs) + " repairs");
   for (const PortInfo& port : info.ports) {
     if (port.waits_for) {
-      // A port that only sends does not make room in the ring either.
+      // A port that only sends does not make room in the ring, either.
       const std::string whom = *port.waits_for == port.slot
                                    ? "itself: it sends, but does not receive"
                                    : "slot " + std::to_string(*port.waits_for) +
@@ -178,7 +178,7 @@ constexpr const char* kNoTable = "the format has no table of ports";
 constexpr const char* kNoNumbers = "the format does not number frames";
 constexpr const char* kNoOwner = "the format does not tell who holds the lock";
 
-/// What the format does not tell, and why. Each is null.
+/// The fields that the format does not have, and why. Each is null.
 constexpr std::array<std::pair<const char*, const char*>, 10> kNullInNetbsd{
     {{"created_ns", "the format does not tell when the bus was made"},
      {"frames", kNoNumbers},
@@ -392,7 +392,7 @@ std::string folded(const std::vector<std::vector<std::string>>& rows, std::size_
   for (std::size_t from = keys; from < columns;) {
     std::string block;
     std::size_t end = from;
-    for (; end < columns; ++end) {  // the widest block that fits, but at least one column
+    for (; end < columns; ++end) {  // the widest block that fits, but with at least one column
       std::vector<std::vector<std::string>> part;
       for (const std::vector<std::string>& row : rows) {
         std::vector<std::string> cells(row.begin(), row.begin() + static_cast<long>(keys));

@@ -9,31 +9,32 @@
 namespace shmif::tools {
 
 /// Opens a bus only to inspect it. Throws if the file is not a bus. Warns if this view may differ
-/// from what the ports see: for a copy, or on a file system that shows processes different data.
+/// from what the ports see, because the file is a copy, or because the file system shows processes
+/// different data.
 Bus look_at(const std::string& path);
 
 /// Every field of the bus and its ports. The man page describes the names; they are stable.
 std::string to_json(const BusInfo& info);
 std::string to_json(const std::string& path, const AuditReport& report);
 
-/// The same for people: a head and two tables, "ports" and "counters". Tables wider than `width`
-/// are folded; 0: never.
+/// The same for people: a heading and two tables, "ports" and "counters". Tables wider than `width`
+/// are folded; 0 means that they never are.
 std::string to_text(const BusInfo& info, std::size_t width = 0);
-/// A line for each finding and each note. If there are no findings, a line that says so.
+/// A line for each finding and each note. If there is no finding, a line says so.
 std::string to_text(const std::string& path, const AuditReport& report);
-/// What was repaired, as a part of a line.
+/// A part of a line that says what was repaired.
 std::string to_text(const RepairReport& report);
 
 /// Rows of cells in aligned columns; the first row is the head. Numbers are right-aligned.
 std::string aligned(const std::vector<std::vector<std::string>>& rows);
 
-/// The same, in as many blocks below each other as needed, so that no block is wider than `width`;
-/// 0: one block. Each block begins with the first `keys` columns.
+/// The same, in as many blocks below each other as needed, so that no block is wider than `width`.
+/// 0 means one block. Each block begins with the first `keys` columns.
 std::string folded(const std::vector<std::vector<std::string>>& rows, std::size_t keys,
                    std::size_t width);
 
-/// "up", "down", or "no-carrier": the port is up, but the network interface behind it is not; or
-/// "carrier?": nobody can tell.
+/// "up"; "down"; "no-carrier" if the port is up, but the network interface behind it is not; or
+/// "carrier?" if that cannot be known.
 const char* up_name(const PortInfo& port) noexcept;
 /// "live" or "dead".
 const char* state_name(const PortInfo& port) noexcept;

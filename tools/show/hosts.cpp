@@ -44,7 +44,7 @@ bool has_ended(const UniqueFd& process) {
 }
 
 /// Whether `child` is the first process of another pid namespace and has exactly the rights of
-/// `supervisor`. A name alone is no proof: every process chooses its own.
+/// `supervisor`. A name does not prove that, because every process chooses its own.
 bool is_init_of(pid_t child, pid_t supervisor) {
   if (contents(path_of(child, "comm")) != "shmif-init\n") return false;
   const std::string status = contents(path_of(child, "status"));
@@ -70,7 +70,7 @@ std::vector<pid_t> children_of(pid_t parent) {
   return pids;
 }
 
-/// The init of the host that `supervisor` runs; empty if it runs no host.
+/// The init of the host that `supervisor` runs; empty if `supervisor` does not run a host.
 std::optional<pid_t> init_of(pid_t supervisor) {
   for (const pid_t child : children_of(supervisor)) {
     if (is_init_of(child, supervisor)) return child;
@@ -81,7 +81,7 @@ std::optional<pid_t> init_of(pid_t supervisor) {
 std::vector<std::string> words_of(pid_t pid) {
   std::vector<std::string> words;
   constexpr std::size_t kMax = 4096;
-  // Bounded, because a process chooses the memory that the kernel shows, and its size.
+  // The read is bounded, because a process chooses the memory that the kernel shows, and its size.
   std::ifstream file(path_of(pid, "cmdline"));
   std::string text(kMax + 1, '\0');
   file.read(text.data(), static_cast<std::streamsize>(text.size()));
@@ -103,7 +103,8 @@ void look_at_interfaces(Host& host) {
   for (HostInterface& each : host.interfaces) {
     for (const tap::AddressedInterface& found : *all) {
       if (found.mac != each.port.mac) continue;
-      // A bridge has the same MAC address as the interface in it, which has no addresses then.
+      // A bridge has the same MAC address as the interface in it. In that case, the interface has
+      // no addresses.
       if (each.name.empty() || !found.addresses.empty()) each.name = found.name;
       for (const tap::Cidr& cidr : found.addresses) each.addresses.push_back(cidr.to_string());
       if (!each.addresses.empty()) break;
@@ -111,12 +112,12 @@ void look_at_interfaces(Host& host) {
   }
 }
 
-/// Whether a port of this kind can be that of a host.
+/// Whether a port of this kind can belong to a host.
 bool is_of_a_host(const PortInfo& port) {
   return port.link == LinkKind::tap || port.link == LinkKind::veth;
 }
 
-/// Finds the processes of the host that `host.owner` runs. Result: false if it runs no host.
+/// Finds the processes of the host that `host.owner` runs. Result: false if it does not run a host.
 bool look_at(Host& host) {
   const auto init = init_of(host.supervisor);
   if (!init) return false;
@@ -126,14 +127,14 @@ bool look_at(Host& host) {
     host.unknown = "the host is just ending";
     return is_of_a_host(host.interfaces.front().port);
   };
-  // Again, now that the pidfd holds the process.
+  // Checks it again, now that the pidfd holds the process.
   if (!is_init_of(host.init, host.supervisor)) return ending();
   const std::vector<pid_t> inside = children_of(host.init);
   if (!inside.empty()) {
     host.pid = inside.front();  // the program is its first child, and init ends with it
   }
   look_at_interfaces(host);
-  // Files read by pid belong to the held processes, if those are still alive.
+  // Files read by pid belong to the held processes, if these are still alive.
   const auto children = children_of(host.supervisor);
   if (!host.init_file || std::ranges::find(children, host.init) == children.end() ||
       has_ended(host.init_file) || host.owner->has_ended()) {
@@ -142,7 +143,7 @@ bool look_at(Host& host) {
   return true;
 }
 
-/// Throws if the port table is not one of ports here.
+/// Throws if the port table does not belong to ports on this machine.
 void expect_ports_here(const BusInfo& bus, const std::string& what) {
   if (bus.is_copy) {
     throw Exception(Error(Errc::copied_file,
@@ -159,7 +160,7 @@ void expect_ports_here(const BusInfo& bus, const std::string& what) {
 }
 
 /// The process of each live port that `wanted` chooses, or why it is not known. Ports of the same
-/// process come together.
+/// process are grouped together.
 template <class Wanted>
 std::vector<Host> processes_on(const BusInfo& bus, const Wanted& wanted) {
   bus::PortOwners owners(bus);
@@ -188,7 +189,7 @@ std::vector<Host> processes_on(const BusInfo& bus, const Wanted& wanted) {
   return found;
 }
 
-/// Throws the error for a name that no live port has. `kind`: what was looked for.
+/// Throws the error for a name that no live port has. `kind`: what the caller looked for.
 [[noreturn]] void throw_not_found(const BusInfo& bus, const std::string& kind,
                                   const std::string& name) {
   std::vector<std::string> known;

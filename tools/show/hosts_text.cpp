@@ -52,7 +52,7 @@ std::string to_text(const std::vector<Host>& hosts) {
       const std::vector<std::string> none = {"-"};
       const std::vector<std::string>& addresses = each.addresses.empty() ? none : each.addresses;
       for (const std::string& address : addresses) {
-        const bool next = &address != &addresses.front();  // of the same interface
+        const bool next = &address != &addresses.front();  // it belongs to the same interface
         rows.push_back(
             {next ? "" : each.port.name,
              !first                  ? ""

@@ -50,7 +50,8 @@ std::string ping_text(std::uint64_t sent, PingResponders responders) {
     char text[256];
     std::snprintf(text, sizeof text,
                   ": %llu sent, %llu answered, %llu lost (%.1f %%)\n"
-                  "  min/p50/p99/max %.1f/%.1f/%.1f/%.1f us\n",  // own line: both fit 80 columns
+                  // On its own line: both lines fit in 80 columns.
+                  "  min/p50/p99/max %.1f/%.1f/%.1f/%.1f us\n",
                   static_cast<unsigned long long>(sent), static_cast<unsigned long long>(answered),
                   static_cast<unsigned long long>(lost),
                   100.0 * static_cast<double>(lost) / static_cast<double>(sent),

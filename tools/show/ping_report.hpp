@@ -1,5 +1,5 @@
 #pragma once
-// The report of `shmifctl ping` about the answers.
+// The report of `shmifctl ping` on the answers.
 
 #include <cstdint>
 #include <map>
@@ -12,7 +12,7 @@ namespace shmif::tools {
 
 /// One answering port. Every round trip is kept, for exact percentiles.
 struct PingResponder {
-  std::string name = {};  ///< empty: not in the port table, like a guest's own MAC
+  std::string name = {};  ///< empty if it is not in the port table, like a guest's own MAC
   std::vector<std::uint64_t> round_trips_ns = {};  ///< in the order of the answers; at least one
   std::vector<bool> answered = {};  ///< by sequence number, to ignore a second answer
 };

@@ -19,9 +19,9 @@ const PortInfo* same_port(const std::vector<PortInfo>& ports, const PortInfo& wa
   return nullptr;
 }
 
-/// The last owner of a slot, and what it sent.
+/// The last owner of a slot, and the counts of what it sent.
 struct Sent {
-  std::uint32_t incarnation = 0;  // 0: not known
+  std::uint32_t incarnation = 0;  // 0 if it is not known
   bool has_left = true;
   std::uint64_t frames = 0, bytes = 0, segments = 0;
 };
@@ -35,7 +35,7 @@ std::map<unsigned, Sent> sent_by_slot(const BusInfo& info) {
   return slots;
 }
 
-/// Adds up what all ports sent between two samples, as far as the slots still show it.
+/// Adds up what all ports sent between two samples, as far as the slots still show that.
 void add_up(const BusInfo& before, const BusInfo& now, double seconds, BusRates& rates) {
   const std::map<unsigned, Sent> old_slots = sent_by_slot(before);
   const std::map<unsigned, Sent> slots = sent_by_slot(now);
@@ -47,7 +47,8 @@ void add_up(const BusInfo& before, const BusInfo& now, double seconds, BusRates&
     const auto found = old_slots.find(slot);
     Sent old = found != old_slots.end() ? found->second : Sent{};
     if (sent.incarnation == 0 || old.incarnation != sent.incarnation) {
-      // Complete only if no other port had the slot in between, and the old port had left before.
+      // It is complete only if no other port had the slot in between, and the old port had already
+      // left.
       complete = complete && old.has_left && sent.incarnation == old.incarnation + 1;
       if (sent.incarnation == 0) continue;
       old = {};
@@ -57,15 +58,15 @@ void add_up(const BusInfo& before, const BusInfo& now, double seconds, BusRates&
     segments += grown(old.segments, sent.segments);
   }
   for (const auto& [slot, old] : old_slots) complete = complete && slots.contains(slot);
-  // A slot that changed its port unseen does not matter if the bus numbered no more frames than
-  // these.
+  // If a slot changed its port unseen, this does not matter as long as the bus numbered no more
+  // frames than these.
   rates.complete = complete || grown(before.frames, now.frames) <= frames;
   rates.frames = static_cast<double>(segments) / seconds;
   rates.bits = 8 * static_cast<double>(bytes) / seconds;
 }
 
-/// NetBSD's format counts no frames. But it tells how many bytes were written, headers included,
-/// and the frames in the ring have a mean size.
+/// NetBSD's format does not count frames. But it says how many bytes were written, including
+/// headers, and the frames in the ring have a mean size.
 void estimate(const BusInfo& before, const BusInfo& now, double seconds, BusRates& rates) {
   constexpr double kNetbsdHeaderBytes = 24;
   rates.estimated = true;
@@ -105,7 +106,7 @@ BusRates rates_between(const std::optional<Sample>& before, const Sample& now) {
     if (now.info.ring_bytes != 0) {
       row.lag = static_cast<double>(port.unread_bytes) / static_cast<double>(now.info.ring_bytes);
     }
-    // While a slot changes hands, it is not known which port its counters belong to.
+    // While a slot changes hands, it is not known to which port its counters belong.
     row.known = rates.known && port.incarnation != 0;
     if (row.known) {
       const PortInfo* const seen = same_port(before->info.ports, port);

@@ -1,5 +1,5 @@
 #pragma once
-// What happened on a bus between two samples, as rates per second.
+// The activity on a bus between two samples, as rates per second.
 
 #include <chrono>
 #include <optional>
@@ -16,7 +16,7 @@ struct Sample {
   BusInfo info;
 };
 
-/// A port now, and its rates per second since the sample before; a port that attached since then
+/// A port now, and its rates per second since the previous sample. A port that attached since then
 /// counts from 0. A super-frame counts as the frames that it stands for. But its bytes are those on
 /// the bus, with one header, because no counter includes the headers that its frames have on a
 /// wire.
@@ -25,18 +25,18 @@ struct PortRates {
   bool known = false;  ///< the rates below are valid
   double tx_frames = 0, tx_bits = 0, rx_frames = 0, rx_bits = 0, lost_frames = 0;
   double wakeups = 0, doorbells = 0, lock_sleeps = 0;
-  /// Which part of the ring the port still has to read. 1 or more: senders have begun to overwrite
-  /// it.
+  /// The share of the ring that the port still has to read. If it is 1 or more, senders have begun
+  /// to overwrite that part.
   double lag = 0;
 };
 
 /// `frames` and `bits` are sums over all senders, including ports that have left.
 struct BusRates {
   bool known = false;
-  /// False: the bus also carried frames of ports that have left, and other ports have taken their
+  /// False if the bus also carried frames of ports that have left, and other ports have taken their
   /// slots.
   bool complete = true;
-  /// True: `frames` and `bits` follow from the bytes written, and the mean size of the frames in
+  /// True if `frames` and `bits` follow from the bytes written and the mean size of the frames in
   /// the ring.
   bool estimated = false;
   double frames = 0, bits = 0, acquisitions = 0;

@@ -19,7 +19,7 @@ namespace shmif::tools {
 
 namespace {
 
-constexpr std::string_view kEnter = "\x1b[?1049h\x1b[?25l";  // alternate screen, no cursor
+constexpr std::string_view kEnter = "\x1b[?1049h\x1b[?25l";  // alternate screen, hidden cursor
 constexpr std::string_view kLeave = "\x1b[0m\x1b[?25h\x1b[?1049l";
 
 void put(std::string_view text) noexcept {
@@ -27,8 +27,8 @@ void put(std::string_view text) noexcept {
     const ssize_t n = write(STDOUT_FILENO, text.data(), text.size());
     if (n > 0) text.remove_prefix(static_cast<std::size_t>(n));
     if (n >= 0) continue;
-    // The terminal is gone; or it stands still, and the user wants to quit: EINTR then comes from
-    // StopSignals::bound_writes().
+    // Either the terminal is gone, or it stands still and the user wants to quit. In the second
+    // case, StopSignals::bound_writes() causes EINTR.
     if (errno != EAGAIN) return;
     pollfd room{STDOUT_FILENO, POLLOUT, 0};
     if (poll(&room, 1, -1) < 0) return;
@@ -46,7 +46,7 @@ sigset_t terminal_signals() {
 }  // namespace
 
 bool shows_unicode() {
-  // The first of these that is not empty counts (POSIX, environment variables, 8.2).
+  // The first of these that is not empty applies (POSIX, environment variables, 8.2).
   for (const char* name : {"LC_ALL", "LC_CTYPE", "LANG"}) {
     const char* const value = std::getenv(name);
     if (value == nullptr || *value == 0) continue;
@@ -107,8 +107,8 @@ void Screen::show(const std::string& lines) {
   for (const char c : lines) {
     if (c == '\n') {
       if (++row == room.rows) break;
-      // Clears the rest of the line. Not after a full line, because "erase to the end" would remove
-      // its last letter.
+      // Clears the rest of the line. It does not do so after a full line, because "erase to the
+      // end" would remove its last letter.
       out += column < room.columns ? "\x1b[0m\x1b[K\r\n" : "\x1b[0m\r\n";
       column = 0;
       continue;
@@ -125,13 +125,14 @@ void Screen::show(const std::string& lines) {
       ++column;
     }
   }
-  out += column < room.columns ? "\x1b[0m\x1b[K\x1b[J" : "\x1b[0m";  // and the rest of the screen
+  // Also clears the rest of the screen.
+  out += column < room.columns ? "\x1b[0m\x1b[K\x1b[J" : "\x1b[0m";
   put(out);
 }
 
 void Screen::suspend() {
   leave();
-  raise(SIGSTOP);  // continues here at SIGCONT
+  raise(SIGSTOP);  // SIGCONT lets it go on here
   enter();
 }
 

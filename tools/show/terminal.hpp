@@ -1,5 +1,5 @@
 #pragma once
-// The terminal as a full screen, which is restored afterwards.
+// Uses the terminal as a full screen, and restores it afterwards.
 
 #include <termios.h>
 
@@ -26,8 +26,8 @@ class Screen {
   ~Screen();
 
   Size size() const noexcept;
-  /// Replaces the screen by `lines`, cut where they do not fit. It writes them at once, to avoid
-  /// flicker. The only escape sequences in `lines` are colours.
+  /// Replaces the screen by `lines`, and cuts lines that do not fit. It writes all at once, to
+  /// avoid flicker. `lines` may contain only colours as escape sequences.
   void show(const std::string& lines);
   /// Returns the screen to the shell, stops the process, and takes the screen again when it
   /// continues.

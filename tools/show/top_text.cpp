@@ -34,7 +34,7 @@ bool is_up(const PortInfo& port) {
 const char* short_state(const PortInfo& port) {
   if (!port.live) return "dead";
   if (!is_up(port)) return "down";
-  return port.carrier_known ? "up" : "up?";  // nobody can tell whether its host can be reached
+  return port.carrier_known ? "up" : "up?";  // it is not known whether its host can be reached
 }
 
 /// `text` in exactly `width` columns; longer text is cut.
@@ -45,10 +45,10 @@ std::string fitted(const std::string& text, std::size_t width, bool right) {
   return right ? gap + text : text + gap;
 }
 
-/// From here on, a lag is worth a look: half the ring.
+/// A lag of at least this much, half the ring, is worth a look.
 constexpr double kNotableLag = 0.5;
 
-/// "37%" of the ring; "over" when senders have begun to overwrite what the port has not read.
+/// "37%" of the ring; "over" when senders have begun to overwrite data that the port has not read.
 std::string lag_text(double lag) {
   return lag >= 1 ? "over" : std::to_string(static_cast<int>(lag * 100)) + '%';
 }
@@ -64,13 +64,13 @@ std::string tame(const std::string& text) {
 struct Column {
   const char* title;
   std::size_t width;
-  unsigned rank;  ///< a screen has the columns of the lowest ranks, as many as fit
+  unsigned rank;  ///< a screen shows the columns of the lowest ranks, as many as fit
   bool right;
   std::function<std::string(const PortRates&)> cell;
   std::function<const char*(const PortRates&)> colour;
 };
 
-/// Loss and lag stand first, and are the last that a narrow screen leaves out.
+/// Loss and lag come first, and a narrow screen leaves them out last.
 const std::vector<Column>& columns() {
   const auto plain = [](const PortRates&) { return ""; };
   static const std::vector<Column> all = {
@@ -105,7 +105,7 @@ const std::vector<Column>& columns() {
   return all;
 }
 
-/// The columns on a screen of that width: all up to some rank.
+/// The columns that a screen of that width shows: all up to some rank.
 std::vector<const Column*> columns_on(unsigned width) {
   std::vector<const Column*> shown;
   for (unsigned rank = 0; rank <= columns().back().rank; ++rank) {
@@ -141,7 +141,7 @@ std::string ports_line(const BusInfo& info) {
   return text;
 }
 
-/// The port with the most of something; nullptr if none has any.
+/// The port with the largest value; nullptr if all values are 0.
 template <class Value>
 const PortRates* most(const std::vector<PortRates>& ports, Value value) {
   const auto found = std::ranges::max_element(ports, {}, value);
@@ -171,7 +171,7 @@ std::string slowest_text(const BusRates& rates) {
                                          : ", " + lag_text(slowest->lag) + " of the ring behind");
 }
 
-/// "web 80 %, user 20 %": who sends the most, and which part of all bytes.
+/// "web 80 %, user 20 %": which ports send the most, and their share of all bytes.
 std::string talkers_text(const BusRates& rates) {
   constexpr std::size_t kShown = 3;
   std::vector<const PortRates*> ports;
@@ -193,7 +193,7 @@ std::string talkers_text(const BusRates& rates) {
   return text;
 }
 
-/// The newest values that fit into `width` columns, as bars against the largest of them.
+/// The newest values that fit into `width` columns, as bars relative to the largest of them.
 std::string sparkline(const std::vector<double>& values, std::size_t width) {
   static constexpr std::array kBars{"\u2581", "\u2582", "\u2583", "\u2584",
                                     "\u2585", "\u2586", "\u2587", "\u2588"};
@@ -208,16 +208,17 @@ std::string sparkline(const std::vector<double>& values, std::size_t width) {
   return text;
 }
 
-/// The right half of the head for a bus of NetBSD's format.
+/// The right half of the heading for a bus of NetBSD's format.
 std::string in_ring_text(const BusInfo::Netbsd& own) {
   return own.frames_in_ring ? std::to_string(*own.frames_in_ring) + " frames" : "not known";
 }
 
 constexpr std::size_t kHeadFields = 4;
-/// The other lines of a screen without ports: title, empty line, head of the table, and foot.
+/// The other lines of a screen without ports: title, empty line, heading of the table, and foot.
 constexpr std::size_t kOtherLines = 4;
 
-/// How many lines of fields the head has: on a short screen only so many that a port fits, too.
+/// How many lines of fields the heading has. On a short screen it has only so many that a port
+/// fits, too.
 std::size_t head_fields(Screen::Size size) {
   const std::size_t room = size.rows > kOtherLines + 1 ? size.rows - kOtherLines - 1 : 0;
   return std::min(kHeadFields, room);
@@ -279,7 +280,7 @@ std::string head(const TopView& view, Screen::Size size) {
 /// Name and room of each column that a screen of that width has.
 using Layout = std::vector<std::pair<const Column*, std::size_t>>;
 
-/// The column NAME has the room that the others leave, at most what the longest name takes.
+/// The column NAME gets the room that the others leave, but no more than the longest name needs.
 Layout layout_for(unsigned width) {
   constexpr std::size_t kLongestName = 31;
   Layout layout;
@@ -334,8 +335,8 @@ void sort_ports(std::vector<PortRates>& ports, TopOrder order) {
   }
 }
 
-/// The keys, with the present order in brackets. The first letter of an order is its key, unless
-/// another stands before it.
+/// The keys, with the present order in brackets. The key of an order is its first letter, unless
+/// another key is written before it, as KEY=ORDER.
 std::string keys_line(TopOrder order) {
   std::string text = "q quit   sort:";
   for (const TopOrderName& each : kTopOrders) {
@@ -346,7 +347,7 @@ std::string keys_line(TopOrder order) {
   return text;
 }
 
-/// Without the escape sequences that set a colour.
+/// The text without the escape sequences that set a colour.
 std::string uncoloured(std::string text) {
   for (const char* colour : {kRed, kGreen, kYellow}) {
     for (std::size_t at = 0; (at = text.find(colour, at)) != std::string::npos;) {

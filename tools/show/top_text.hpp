@@ -13,9 +13,9 @@
 
 namespace shmif::tools {
 
-/// Which ports stand first. Among equals, those of the lower slot do.
+/// Which ports come first. Among equal ports, those with the lower slot do.
 enum class TopOrder : std::uint8_t {
-  trouble,  ///< those that lose frames, then those far behind, then those that send the most
+  trouble,  ///< ports that lose frames, then those far behind, then the busiest senders
   lag,
   tx,
   rx,
@@ -36,7 +36,7 @@ inline constexpr std::array<TopOrderName, 6> kTopOrders{{{TopOrder::trouble, "lo
                                                          {TopOrder::name, "name", 'n'},
                                                          {TopOrder::slot, "slot", 's'}}};
 
-/// How the screen is drawn, and what of it.
+/// How the screen is drawn, and which part of it.
 struct TopLook {
   TopOrder order = TopOrder::trouble;
   std::size_t scrolled = 0;  ///< number of ports above the first one shown
@@ -49,14 +49,14 @@ struct TopView {
   BusInfo info;
   BusRates rates;
   TopLook look{};
-  std::vector<double> history{};  ///< frames/s of the samples until now, the newest last
+  std::vector<double> history{};  ///< frames/s of all samples so far; the newest is last
 };
 
 /// How many ports fit on a screen of that size.
 std::size_t top_rows(Screen::Size size);
 
-/// The screen, without a newline after its last line. Scrolls back if there are too few ports, and
-/// sorts them.
+/// The screen, without a newline after its last line. Sorts the ports. Scrolls back if there are
+/// too few ports.
 std::string top_screen(TopView& view, Screen::Size size);
 
 /// The lines of one sample, for a file or a pipe: one for the bus, one for each port.

@@ -5,8 +5,8 @@
  *     shmif:///dev/shm/bus0
  *     shmif:///dev/shm/bus0[vm1]     with vm1 as the name of the port
  *
- * libvdeplug looks for it where it is installed, and in $VDEPLUGIN_PATH. A program calls it from
- * one thread at a time for each connection.
+ * libvdeplug looks for this plugin where it was installed, and in $VDEPLUGIN_PATH. For each
+ * connection, a program calls it from one thread at a time.
  */
 
 #include <errno.h>
@@ -18,7 +18,7 @@
 
 #include "shmif/shmif.h"
 
-/* Begins as libvdeplug's own struct vdeconn does. */
+/* It begins like libvdeplug's own struct vdeconn. */
 struct shmif_connection {
   void* handle;
   struct vdeplug_module* module;
@@ -26,7 +26,7 @@ struct shmif_connection {
   int descriptor;
 };
 
-/* How long a frame may take from the wakeup of its reader to its commit. */
+/* The longest time from the wakeup of a frame's reader to the frame's commit. */
 enum { kCommitMs = 1 };
 enum { kMaxDropped = 64 };
 
@@ -40,7 +40,7 @@ static int failed(int result) {
   return -1;
 }
 
-/* Takes the name in brackets off `url`. Result: NULL if there is none. */
+/* Cuts the name in brackets off `url`. Result: the name, or NULL if there is none. */
 static const char* take_name(char* url) {
   char* const open = strrchr(url, '[');
   char* const close = open != NULL ? strchr(open, ']') : NULL;
@@ -49,7 +49,7 @@ static const char* take_name(char* url) {
   return open[1] != '\0' ? open + 1 : NULL;
 }
 
-/* `url` is a copy of what follows "shmif://", and may be changed. */
+/* `url` is a copy of the text after "shmif://", so this function may change it. */
 static VDECONN* open_shmif(char* url, char* description, int version, struct vde_open_args* more) {
   (void)description;
   (void)version;
@@ -70,8 +70,8 @@ static VDECONN* open_shmif(char* url, char* description, int version, struct vde
   return (VDECONN*)made;
 }
 
-/* Receives the next frame that fits; longer ones are dropped, as many as kMaxDropped in one call.
- * Result: as shmif_receive(). */
+/* Receives the next frame that fits. Drops longer frames, at most kMaxDropped in one call. Result:
+ * that of shmif_receive(). */
 static int take_whole(shmif_port* port, void* buffer, size_t room) {
   for (int dropped = 0; dropped <= kMaxDropped; ++dropped) {
     struct shmif_frame_info info = {.size = sizeof info};
@@ -81,8 +81,8 @@ static int take_whole(shmif_port* port, void* buffer, size_t room) {
   return 0;
 }
 
-/* Result: the frame's length; 1, which libvdeplug's programs pass over, if there is none; -1 and
- * errno. */
+/* Result: the frame's length. If there is no frame, 1, which libvdeplug's programs ignore. On an
+ * error, -1 and errno. */
 static ssize_t receive_shmif(VDECONN* connection, void* buffer, size_t room, int flags) {
   shmif_port* const port = of(connection)->port;
   int got = take_whole(port, buffer, room);
@@ -106,7 +106,7 @@ static int descriptor_of(VDECONN* connection) {
   return of(connection)->descriptor;
 }
 
-/* There is no switch that could end. */
+/* There is no switch whose end it could report. */
 static int control_of(VDECONN* connection) {
   (void)connection;
   return -1;
