@@ -28,13 +28,13 @@ Token* wiped_page() noexcept {
   const int error = errno;
   munmap(p, size);
   errno = error;
-  return page;  // another thread's, or nullptr
+  return page;  // the page of another thread, or nullptr
 }
 
-std::atomic<std::uint64_t> tokens_drawn{0};  // inherited by children, so their tokens differ
+std::atomic<std::uint64_t> tokens_drawn{0};  // children inherit the count, so their tokens differ
 
-// A ForkHold holds it, or a thread inside fork(). It lies in the page, too, so the kernel frees it
-// in a child whose fork it could not delay.
+// A ForkHold or a thread inside fork() holds this lock. The lock is in the wiped page, too, so the
+// kernel frees it in a child whose fork it could not delay.
 std::atomic<std::uint32_t>* fork_lock() noexcept {
   Token* page = wiped_page();
   return page == nullptr ? nullptr : reinterpret_cast<std::atomic<std::uint32_t>*>(page + 1);

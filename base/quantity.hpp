@@ -2,10 +2,10 @@
 // Sizes, counts, rates, times and shares as people write them. Every option of every program is
 // read here, so a spelling means the same everywhere.
 //
-// Every reader accepts the whole text or refuses it. It neither rounds nor overflows: "1.5k" is
-// 1536 bytes, and "1.0001k" is refused because it is not a whole number of bytes. Upper and lower
-// case are the same. A text that could mean two things is refused, and the reason offers both
-// spellings.
+// Every reader accepts the whole text or refuses it. It does not round, and does not overflow:
+// "1.5k" is 1536 bytes, and "1.0001k" is refused because it is not a whole number of bytes. Upper
+// and lower case are the same. A text that could mean two things is refused, and the reason offers
+// both spellings.
 //
 // Threads: any. Blocks: never.
 

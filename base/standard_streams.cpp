@@ -16,7 +16,7 @@ bool is_closed(int stream) noexcept {
   return ::fcntl(stream, F_GETFD) < 0 && errno == EBADF;
 }
 
-/// Opens something that can be neither read nor written. In a changed root there may be no
+/// Opens a descriptor that cannot be read or written. In a changed root there may be no
 /// /dev/null.
 int open_nothing(int more_flags) noexcept {
   return ::open("/", O_PATH | more_flags);

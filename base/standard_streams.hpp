@@ -12,12 +12,12 @@
 namespace shmif::base {
 
 /// Opens something for each standard stream that is closed. Input and output stay unusable: reading
-/// and writing fail with EBADF, as if they were still closed. What is written to standard error
+/// and writing fail with EBADF, as if they were still closed. Output to standard error
 /// vanishes. Programs that are started later inherit this. Call it first in main().
 void hold_standard_streams() noexcept;
 
-/// If hold_standard_streams() found standard output closed, what is written there vanishes from now
-/// on. For programs whose work is not to print.
+/// If hold_standard_streams() found standard output closed, output to it vanishes from now on. For
+/// programs whose main work is not printing.
 void let_lost_output_vanish() noexcept;
 
 /// While it exists, no new descriptor gets the number of a standard stream. For calls of other

@@ -100,7 +100,7 @@ bool Fragmenter::begin_v4(std::size_t mtu) noexcept {
 bool Fragmenter::begin_v6(std::size_t mtu) noexcept {
   if (l3_ + kV6Bytes > frame_.size() || get8(frame_, l3_) >> 4U != 6) return false;
   const std::size_t payload_bytes = get16(frame_, l3_ + 4);
-  // F5. A jumbogram (RFC 2675) says 0 here, and is thus not longer than the MTU.
+  // F5. A jumbogram (RFC 2675) says 0 here, so it counts as not longer than the MTU.
   if (payload_bytes > frame_.size() - l3_ - kV6Bytes) return false;
   const std::size_t packet_bytes = kV6Bytes + payload_bytes;
   if (packet_bytes <= mtu) return false;

@@ -51,7 +51,7 @@ struct PortCounters {
   /// As tx_frames and rx_frames, but a super-frame counts as the number of its segments.
   std::uint64_t tx_segments = 0, rx_segments = 0;
   std::uint64_t too_long_frames = 0;  ///< not sent: longer than the bus allows
-  /// Not sent for another reason: too short, or the work left to the receiver makes no sense.
+  /// Not sent for another reason: too short, or with impossible work for the receiver.
   std::uint64_t refused_frames = 0;
   /// Overruns on a bus whose format does not number its frames. lost_frames counts one for each.
   std::uint64_t uncounted_overruns = 0;
@@ -125,13 +125,13 @@ struct BusInfo {
   std::vector<PortInfo> ports;
   std::vector<FormerPort> former_ports;
 
-  /// What only a bus of NetBSD's format has.
+  /// Values that only a bus of NetBSD's format has.
   struct Netbsd {
     std::uint32_t version = 0;  ///< 0 until somebody rings first
     bool lock_is_held = false;  ///< by somebody, at the moment of the look
     /// Frames in the ring, and their bytes without headers; empty: the state could not be seen.
     std::optional<std::uint64_t> frames_in_ring, bytes_in_ring;
-    std::uint32_t first_offset = 0, last_offset = 0;  ///< as they stand in the header
+    std::uint32_t first_offset = 0, last_offset = 0;  ///< as they are in the header
   };
   std::optional<Netbsd> netbsd;
   bool has_port_table() const noexcept { return format == BusFormat::shmif; }
@@ -155,9 +155,9 @@ struct RepairOptions {
   /// The MTU of a bus whose header no longer tells it. Empty: use what header and frames say; if
   /// they say nothing, and no port lives, use 1500 or what the largest frame in the ring needs.
   std::optional<std::uint32_t> mtu{};
-  /// Also restore the header if only header or ring shows that the file is a bus, or if it seems to
-  /// be a copy, a bus of another format or of another size. On a bus of NetBSD's format: also free
-  /// a lock that is held, although its holder may live.
+  /// Also restore the header if only the header or only the ring shows that the file is a bus, or
+  /// if the file seems to be a copy, or a bus of another format or another size. On a bus of
+  /// NetBSD's format: also free a lock that is held, although its holder may live.
   bool force = false;
 };
 

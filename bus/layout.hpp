@@ -69,7 +69,7 @@ struct alignas(kLineBytes) BusHeader {
   /// Sleepers that do not check the ring every 50 ms.
   std::uint64_t deep_sleepers[kBitmapWords];  //  288 (A)
 
-  // Line 5: seldom written; everyone reads it for every batch.
+  // Line 5: seldom written, but every port reads it for every batch.
   alignas(kLineBytes) std::uint64_t epoch;  //  320 (A) grows at every repair that rebuilt the ring
   std::uint64_t takeovers;         //  328 (A) grows before every attempt to take the lock over
   std::uint64_t slots_used;        //  336 (A) slots from here on were never used

@@ -83,7 +83,7 @@ Result<OpenFile> open_or_create_unchecked(const std::string& path, const CreateO
 /// not mounted, opens `path` and makes sure that it is the same file.
 Result<UniqueFd> reopen(int fd, const std::string& path, bool writable);
 
-/// Opens the file behind `fd` again, through a description of its own. As open_unchecked().
+/// As open_unchecked(), but opens the file behind `fd` again, with a description of its own.
 Result<OpenFile> reopen_unchecked(int fd, const std::string& path, bool writable,
                                   struct stat& status);
 

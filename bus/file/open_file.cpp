@@ -55,7 +55,7 @@ UniqueFd open_behind(int fd, const std::string& path, bool writable) {
   return again;
 }
 
-/// What to do about a bus that the caller may not open. `status`: of its file, if known.
+/// What the user can do if the caller may not open a bus. `status`: of its file, if known.
 std::string who_may_open(const struct stat* status, bool writable) {
   const std::string permission = writable ? "read and write permission" : "read permission";
   if (status == nullptr) return "ask for search permission in its directory";

@@ -139,7 +139,7 @@ std::string way_to(const Place& place, const std::string& path) {
   return access(way.c_str(), F_OK) == 0 ? way : path;
 }
 
-/// The directory that a file is in, or is to be made in, and its name there.
+/// The directory of a file that exists or will be made, and its name there.
 struct NewPlace {
   UniqueFd directory;
   std::string name;

@@ -86,14 +86,14 @@ bool replace_by_zeros(const std::byte* fault) noexcept {
 
 void on_sigbus(int number, siginfo_t* info, void* context) noexcept {
   const int saved = errno;
-  const bool sent = info->si_code <= 0;  // by kill(2); then there is no address
+  const bool sent = info->si_code <= 0;  // by kill(2): info has no address
   if (!sent && replace_by_zeros(static_cast<const std::byte*>(info->si_addr))) {
     errno = saved;
     return;
   }
   if (older_action.sa_handler == SIG_IGN && sent) return;
   if (older_action.sa_handler == SIG_DFL || older_action.sa_handler == SIG_IGN) {
-    // Not ours: the access faults again on return, and ends the process as without this handler. A
+    // Not a fault of ours: on return, the access faults again, and ends the process as usual. A
     // signal that was sent is sent again.
     struct sigaction standard{};
     standard.sa_handler = SIG_DFL;

@@ -1,6 +1,6 @@
 #pragma once
-// What happens when somebody truncates the file below a mapping: the next access raises SIGBUS. If
-// the guard is installed, zero pages replace the bus, it is marked lost, and the access continues.
+// Survives a truncation of the file below a mapping. The next access then raises SIGBUS. If the
+// guard is installed, zero pages replace the bus, it is marked lost, and the access continues.
 
 #include <atomic>
 #include <cstddef>

@@ -37,7 +37,7 @@ class NetbsdAddresses {
   std::atomic<std::uint64_t> own_{0};
   std::atomic<bool> promiscuous_{false};
   std::atomic<bool> learned_too_many_{false}, listed_too_many_{false};
-  /// As learned_word() writes them; kVacantWord is free, and 0 ends them.
+  /// Words of learned_word(). kVacantWord is a free place, and 0 ends the list.
   std::array<std::atomic<std::uint64_t>, kMaxOthers> others_{};
   std::mutex mutex_;  ///< for changes above, and for the members below
   std::array<std::uint64_t, kMaxOthers> listed_{};

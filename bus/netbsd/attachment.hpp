@@ -92,7 +92,8 @@ class NetbsdAttachment final : public Attachment {
     news_.notify_all();
   }
 
-  /// While the lock is held, the state cannot be seen, and no event tells when it can be seen.
+  /// How often to look while the lock is held: then the state cannot be seen, and no event tells
+  /// when it can be seen.
   static constexpr std::chrono::milliseconds kWhileHeld{1};
   /// A reader looks again after this time, and after twice as long each time that it is idle.
   static constexpr std::chrono::milliseconds kFirstSleep{50};

@@ -17,7 +17,7 @@
 
 namespace shmif::bus {
 
-/// What users should know, once, about each bus of this format.
+/// A warning that users should get once for each bus of this format.
 std::string netbsd_warning(const std::string& path);
 
 /// Whether a file with these first bytes is a NetBSD bus, or is about to become one.

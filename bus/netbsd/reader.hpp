@@ -17,8 +17,8 @@
 
 namespace shmif::bus {
 
-/// What a reader found. The format does not number its frames. So after an overrun it is not known
-/// how many frames were lost, but only how many bytes of the ring, packet headers included.
+/// The results of a reader. The format does not number its frames. So after an overrun it is not
+/// known how many frames were lost, but only how many bytes of the ring, packet headers included.
 struct NetbsdTally {
   std::uint64_t frames = 0, bytes = 0, own = 0, filtered = 0;
   std::uint64_t overruns = 0, lost_bytes = 0;
@@ -27,7 +27,7 @@ struct NetbsdTally {
 
 enum class NetbsdRead : std::uint8_t {
   empty,    ///< everything was read
-  more,     ///< the batch is full, or find() stands at a frame to take
+  more,     ///< the batch is full, or find() is at a frame to take
   held,     ///< the lock was held the whole time
   corrupt,  ///< no correct writer writes such a state
 };
@@ -53,7 +53,7 @@ class NetbsdReader {
 
   /// How many frames it has passed. The next one gets this number.
   std::uint64_t number() const noexcept { return number_; }
-  /// How many frames lie ahead; empty if that cannot be told now.
+  /// How many frames lie ahead; empty if that is not known now.
   std::optional<std::uint64_t> frames_ahead() const noexcept;
 
  private:

@@ -62,7 +62,7 @@ struct NetbsdState {
   std::uint64_t end = 0;    ///< behind the newest frame: where the next header goes
 };
 
-/// The three words of the state, as they stand in the file.
+/// The three words of the state, as they are in the file.
 struct NetbsdWords {
   std::uint64_t generation = 0;
   std::uint32_t first = 0;

@@ -37,7 +37,7 @@ struct NativeAttachment::Impl {
   // the bus must not look quiet.
   std::atomic<std::uint32_t> own_flags{0};
   std::atomic<std::uint64_t> own_mac{0};
-  /// Held to change one of these and the slot, so that both agree afterwards.
+  /// Held while one of these changes together with the slot, so that both agree afterwards.
   std::mutex slot_mutex;
   std::mutex mac_mutex;  ///< one set_mac() at a time
 

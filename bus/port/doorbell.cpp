@@ -54,8 +54,8 @@ void wake_futex(PortSlot& slot) noexcept {
 }
 
 /// Calls `visitor(slot)` for each sleeper in `bitmap`, except this port, that wants one of the
-/// frames. Bits of a dead port stay until the slot's next owner clears them. A writer that wanted
-/// to clear them, and was stopped just before, would later clear the bits of that next owner.
+/// frames. Bits of a dead port stay until the slot's next owner clears them. If writers cleared
+/// them, a writer that was stopped just before that would later clear the bits of that next owner.
 template <class Visitor>
 void Bell::visit(const std::uint64_t (&bitmap)[kBitmapWords], std::span<const FrameView> frames,
                  Visitor&& visitor) noexcept {
@@ -253,7 +253,7 @@ struct Place {
   std::uint64_t number = 0;
 };
 
-/// Where `first` is, and the number of the frame there; zeros if it moves too fast to tell.
+/// The position `first`, and the number of the frame there; zeros if `first` moves too fast.
 Place oldest_record(const Ring& ring) noexcept {
   const std::uint64_t& first = ring.header().first;
   for (unsigned tries = 0; tries < 8; ++tries) {

@@ -37,7 +37,7 @@ struct RingEvidence {
 
 /// All evidence.
 struct Evidence {
-  BusHeader found{};  // as it stands in the file
+  BusHeader found{};  // as it is in the file
   BusHeader right{};  // as it should be; the MTU and what follows from it come last
   RingEvidence ring;
   bool in_use = false;  // a port lives: so this file is a bus, and not a copy
@@ -65,8 +65,8 @@ std::uint64_t named_position(std::uint64_t w) noexcept {
   return word::low_bits(w, bits) << word::kUnitShift;
 }
 
-/// Whether `w` continues a chain that has come to `position`: the bits of the position that both
-/// have are the same.
+/// Whether `w` continues a chain that has reached `position`: the two agree in the bits of the
+/// position that both have.
 bool goes_on(const Ring& ring, std::uint64_t w, std::uint64_t position) noexcept {
   const std::uint64_t named = named_position(w);
   const std::uint64_t differ = (named ^ position) >> word::kUnitShift;
@@ -74,8 +74,8 @@ bool goes_on(const Ring& ring, std::uint64_t w, std::uint64_t position) noexcept
   return w == word::empty(named) || ring.step(w, named) != 0;
 }
 
-/// Looks for records that lead to another one. Two words that both name their own place, one where
-/// the other ends, do not arise by chance.
+/// Looks for records that lead to another one. If two words both name their own place, and one
+/// begins where the other ends, this is not by chance.
 RingEvidence look_at_ring(const Ring& ring) {
   RingEvidence e;
   const std::uint64_t told[] = {load_acquire(ring.header().last), load_acquire(ring.header().first),
@@ -245,7 +245,7 @@ Count count_right(const Evidence& e) noexcept {
   return count;
 }
 
-/// Why this may not be a bus of this build; empty if it surely is.
+/// The reason to doubt that this is a bus of this build; empty if there is no doubt.
 std::optional<Objection> doubt(const Evidence& e, unsigned fields) {
   const bool header = fields >= kFieldsWanted;
   const bool ring = e.ring.holds();

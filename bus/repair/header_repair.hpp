@@ -4,7 +4,7 @@
 // A process that has a bus open keeps a copy of that part, and any repair restores it from there.
 // This is for a bus that nobody can open any more. The values follow from the format (magic,
 // signature, offsets), from the file (its size gives the ring's size, its inode is its own), or
-// from the records in the ring (the MTU, as far as they tell).
+// from the records in the ring (the MTU, as far as they show it).
 //
 // It must not turn another file into a bus. There are two kinds of evidence: *fields* of the header
 // that are still right, and a *ring* in which one record leads to the next. A repair needs both;

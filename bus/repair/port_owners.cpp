@@ -95,7 +95,7 @@ std::string_view take_word(std::string_view& line) {
   return word;
 }
 
-/// The text by which the lines of one bus are known.
+/// How to recognise the lines of one bus in /proc/PID/maps.
 struct WantedMappings {
   std::string bus_file;     ///< device and inode, as /proc/PID/maps has them
   std::string plate_begin;  ///< of nameplates

@@ -12,8 +12,8 @@ namespace {
 /// overwritten, unless the ring says the same.
 constexpr std::uint64_t kUnheardOf = std::uint64_t{1} << 63U;
 
-/// What a look at the whole ring found. The positions of runs are right in the bits that a frame's
-/// word has; the bits above are guessed.
+/// The result of a look at the whole ring. The positions of runs are right in the bits that a
+/// frame's word has; the bits above are guessed.
 struct Found {
   std::vector<Run> runs;            // as found, so nearly sorted
   std::vector<std::uint64_t> ends;  // EMPTY words right behind a record: these have all their bits

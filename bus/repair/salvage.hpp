@@ -25,7 +25,7 @@ struct Stretch {
 
 /// The stretches of all claims that stand.
 std::vector<Stretch> standing_claims(const Ring& ring);
-/// What dead writers had begun to write and may not have committed: it may be torn.
+/// The batches that dead writers had begun and may not have committed: these may be torn.
 std::vector<Stretch> unfinished_batches(const Ring& ring, int fd);
 /// The claim that overlaps [position, position + bytes) in the ring; nullptr if no claim does.
 const Stretch* claim_in(const Ring& ring, const std::vector<Stretch>& claims,
@@ -49,7 +49,7 @@ void cut(const Ring& ring, Run& run, std::uint64_t from, std::uint64_t to) noexc
 
 struct Salvage {
   std::vector<Run> runs;  ///< the newest lap, by position, outside of claims, ready to be joined
-  /// Where the chain ended, if that can be proven: what lies behind it was never sent.
+  /// Where the chain ended, if that can be proven: frames behind it were never sent.
   std::optional<std::uint64_t> end;
   std::uint64_t place = 0;  ///< where the next chain may end if `end` is empty
 };

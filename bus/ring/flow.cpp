@@ -75,7 +75,7 @@ bool FlowControl::is_waited_for(unsigned slot, Behind& port) const noexcept {
   return true;
 }
 
-/// Whether a wait for this port was in vain lately (W3).
+/// Whether senders do not wait for this port, after a wait in vain (W3).
 bool FlowControl::rests(unsigned slot) const noexcept {
   const Clock::time_point not_before = accounts_[slot].not_before;
   return not_before != Clock::time_point{} && Clock::now() < not_before;

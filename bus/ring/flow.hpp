@@ -87,7 +87,7 @@ class FlowControl {
   std::chrono::nanoseconds paused() const noexcept { return paused_; }
 
  private:
-  /// What waiting for one port has cost.
+  /// The time that waits for one port have cost.
   struct Account {
     // In the current window of ten times the patience:
     Clock::time_point begin{};

@@ -119,7 +119,7 @@ bool BusLock::holder_is_dead(unsigned holder) const noexcept {
 void BusLock::note_hold(std::chrono::nanoseconds time) noexcept {
   const auto held = static_cast<std::uint64_t>(time.count());
   std::uint64_t longest = load_relaxed(header_->longest_hold_ns);
-  // Fails if somebody else noted a time; theirs stands unless it is shorter.
+  // Fails if another port noted a time; that time stays unless it is shorter.
   for (unsigned tries = 0; tries < 8 && longest < held; ++tries) {
     if (compare_and_swap(header_->longest_hold_ns, longest, held)) return;
     longest = load_relaxed(header_->longest_hold_ns);

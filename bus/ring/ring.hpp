@@ -106,7 +106,7 @@ class Ring {
       const std::uint64_t last = load_acquire(header_->last);
       if (!fits_alignment(last)) return 0;
       const std::uint64_t number = load_acquire(record(last).number);
-      // What lies at `last` was not overwritten before the number was read.
+      // The record at `last` was not overwritten before its number was read.
       if (load_acquire(header_->last) - last < ring_bytes_ / 2) return number;
     }
     return 0;
@@ -159,7 +159,7 @@ class Ring {
                ? bytes
                : 0;
   }
-  /// What a record contains.
+  /// The contents of a record.
   struct Contents {
     std::uint64_t frames = 0;
     std::uint32_t longest = 0;  // frame, with the virtio_net_hdr before it; 0: I9 does not hold
@@ -322,7 +322,7 @@ enum class ReadStatus : std::uint8_t {
   broken,   ///< as corrupt, and the end of the chain cannot be found either
 };
 
-/// What one call read and passed.
+/// The frames that one call read or passed.
 struct ReadTally {
   std::uint64_t frames = 0, bytes = 0, own = 0, filtered = 0;
   std::uint64_t overruns = 0, lost_frames = 0, lost_bytes = 0, corrupt = 0;
@@ -405,7 +405,7 @@ class RingReader {
     std::uint16_t more_segments;
     Passed how;
   };
-  /// What one walk along the chain found, kept until `first` tells how much of it was whole.
+  /// The result of one walk along the chain, kept until `first` tells how much of it was whole.
   struct Chunk {
     std::array<ChunkEntry, kChunkRecords + 1> room;
     std::size_t count = 0;
@@ -419,7 +419,7 @@ class RingReader {
     bool has_room() const noexcept { return count < kChunkRecords; }
     void add(const ChunkEntry& entry) noexcept { room[count++] = entry; }
   };
-  /// What the header of a record says of all its frames.
+  /// The values in the header of a record that apply to all its frames.
   struct Origin {
     std::uint64_t time_ns;
     std::uint32_t incarnation;
