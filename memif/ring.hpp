@@ -79,7 +79,7 @@ class Ring {
   const char* fault() const noexcept { return fault_; }
   std::size_t size() const noexcept { return size_; }
 
-  /// Whether the client has given at least so many buffers that we are not done with.
+  /// Whether the client has given at least `buffers` buffers that we are not done with.
   bool has(std::size_t buffers) noexcept;
   /// Reads a descriptor that is there (has()); `ahead`: 0 for the next one. Result: its flags.
   /// `buffer.data` is nullptr if the descriptor is not valid (fault()).

@@ -40,11 +40,11 @@ namespace shmif {
 /// a port, it must create a new one. A daemon attaches after its last fork. Signals: interrupt() is
 /// the only call of this class that a handler may make. A signal alone does not end a wait. A
 /// handler may end the process with _exit(), even in the middle of a call. Memory: a call that is
-/// not noexcept may throw std::bad_alloc; it has then changed nothing.
+/// not noexcept may throw std::bad_alloc; in that case it has changed nothing.
 /// Formats: attach() finds out whether the bus is of our own format or of NetBSD's
 /// (docs/netbsd.md), and logs once what the latter does not promise. There, a port has no slot;
 /// frames are numbered as the port sees them, and name no sender; two ports can have the same name
-/// or MAC address, and nobody notices; lost_frames counts one for each overrun.
+/// or MAC address, and no call reports it; lost_frames counts one for each overrun.
 class Port {
  public:
   explicit Port(PortOptions options = {});
@@ -72,7 +72,7 @@ class Port {
     /// directory at the time of attach().
     bool still_named;
   };
-  /// The bus to which this port is attached. Errors: ENOENT if it is attached to none (as in
+  /// The bus to which this port is attached. Errors: ENOENT if it is not attached to a bus (as in
   /// NetBSD's if_shmem.c, where every other call without a bus fails with ENXIO); forked.
   Result<LinkState> link() const;
 
@@ -154,7 +154,7 @@ class Port {
   void interrupt() noexcept;
 
   /// For poll and epoll, see Link. The descriptor stays the same while attached. It is -1 when not
-  /// attached, or when none is available; descriptor_error() gives the reason.
+  /// attached, or if no descriptor is available; descriptor_error() gives the reason.
   int descriptor() noexcept;
   std::error_code descriptor_error() const noexcept;
   WaitHint prepare_wait() noexcept;

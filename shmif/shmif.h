@@ -207,16 +207,16 @@ int shmif_send(shmif_port* port, const void* frame, size_t bytes);
  * Sends frames in order, one `iovec` each, in batches. Each batch costs one hold of the bus's lock
  * and one wakeup of sleeping ports, however many frames it has.
  * Threads: safe. Blocks: as shmif_send().
- * Result: how many were sent, from the front; if none was sent and `count` is not 0, an error as
- * from shmif_send().
+ * Result: how many were sent, from the front; if no frame was sent and `count` is not 0, an error
+ * as from shmif_send().
  */
 int shmif_send_batch(shmif_port* port, const struct iovec* frames, size_t count);
 
 /**
  * As shmif_send_batch(), but never waits for slow ports, even on a bus with patience.
  * Threads: safe. Blocks: for the lock only.
- * Result: how many were sent, from the front; 0 when there is no room now; if none could be sent
- * for another reason, an error as from shmif_send().
+ * Result: how many were sent, from the front; 0 when there is no room now; if no frame could be
+ * sent for another reason, an error as from shmif_send().
  */
 int shmif_try_send_batch(shmif_port* port, const struct iovec* frames, size_t count);
 
@@ -283,16 +283,16 @@ void shmif_interrupt(shmif_port* port);
  * It does not matter how many of the frames the program takes each time. The descriptor is also
  * readable if a receive would return an error, but only 50 ms after the last error, and after
  * shmif_interrupt() while the port is up. Rarely it is readable although a receive returns 0; that
- * call makes it quiet. After shmif_receive_in_place() it says nothing about further frames until
+ * call makes it quiet. After shmif_receive_in_place() it does not show further frames until
  * shmif_release(). It stays the same while the port is open, also while the port is down. Do not
  * read from it.
  *
- * The first call starts a thread, which sleeps while the bus is quiet. shmif_descriptor() needs
- * none, and a program that uses it is woken less often while it is busy, since it announces only
+ * The first call starts a thread, which sleeps while the bus is quiet. shmif_descriptor() needs no
+ * thread. A program that uses it is woken less often while it is busy, because it announces only
  * the sleeps that it really takes (docs/measurements.md).
- * Threads: one at a time. Blocks: never. Result: the descriptor, which the library owns; -errno
- * when there is none (-EMFILE: the process has reached its limit of descriptors; -EAGAIN: its limit
- * of threads).
+ * Threads: one at a time. Blocks: never. Result: the descriptor, which the library owns; -errno if
+ * no descriptor can be made (-EMFILE: the process has reached its limit of descriptors; -EAGAIN:
+ * its limit of threads).
  */
 int shmif_fd(shmif_port* port);
 
@@ -305,8 +305,8 @@ int shmif_fd(shmif_port* port);
  *     shmif_finish_wait(port);
  *     while (shmif_receive(port, ...) > 0) ...
  *
- * Threads: one at a time. Blocks: never. Result: the descriptor, which the library owns; -errno
- * when none is available (-EMFILE: the process has reached its limit of descriptors). Then use
+ * Threads: one at a time. Blocks: never. Result: the descriptor, which the library owns; -errno if
+ * no descriptor is available (-EMFILE: the process has reached its limit of descriptors). Then use
  * shmif_wait().
  */
 int shmif_descriptor(shmif_port* port);
@@ -364,7 +364,7 @@ const char* shmif_strerror(int result);
 
 /**
  * One line about the calling thread's last failed call: what was tried, on what, why it failed, and
- * what to do. "" when none has failed. Valid until this thread's next call that fails.
+ * what to do. "" if no call has failed. Valid until this thread's next call that fails.
  */
 const char* shmif_message(void);
 

@@ -29,7 +29,7 @@ sockaddr_in6 v6(const SocketAddress& a) noexcept {
   std::memcpy(&out, &a.storage, sizeof out);
   return out;
 }
-/// The IPv4 address that is mapped to this IPv6 address; empty if it is no mapped address.
+/// The IPv4 address that is mapped to this IPv6 address; empty if it is not a mapped address.
 std::optional<in_addr_t> mapped_v4(const in6_addr& address) noexcept {
   if (!IN6_IS_ADDR_V4MAPPED(&address)) return std::nullopt;
   in_addr_t mapped = 0;

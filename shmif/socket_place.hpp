@@ -40,7 +40,7 @@ class BoundSocket {
   ~BoundSocket();
 
   int descriptor() const noexcept { return socket_.get(); }
-  /// The next program that has connected; not open if there is none now. Errors: the system's.
+  /// The next program that has connected; not open if no program has. Errors: the system's.
   Result<UniqueFd> accept() const;
 
  private:

@@ -46,10 +46,10 @@ constexpr milliseconds kRetry{1};  // the longest time between two tries
 /// If receiving from a link fails and the link has not ended (for example a bus that is corrupt
 /// until somebody repairs it), the loop asks it again after this time.
 constexpr milliseconds kErrorPause{50};
-/// After so many rounds without waiting, the loop looks at its control descriptors in any case.
+/// After this many rounds without waiting, the loop looks at its control descriptors in any case.
 constexpr unsigned kBusyRounds = 16;
-/// After stop, at most so many frames are received from a link. From a bus it may be as many as the
-/// largest ring can hold, whatever number its memory names as the last one. If a link takes no
+/// After stop, at most this many frames are received from a link. From a bus it may be as many as
+/// the largest ring can hold, whatever number its memory names as the last one. If a link takes no
 /// frames, the loop waits for it no longer than kPatienceAfterStop.
 constexpr std::uint64_t kMaxAfterStop = 1U << 16U;
 constexpr std::uint64_t kMaxOfBusAfterStop = 1U << 24U;
@@ -100,7 +100,7 @@ struct Side {
   Clock::time_point quiet_until{};     // after an error: no receive before then
   int descriptor = -1;                 // in epoll; -1: no descriptor that can be polled
   bool watched = false;                // in epoll at present
-  int room = -1;                       // of the peer's link, in epoll; -1: no such one
+  int room = -1;                       // of the peer's link, in epoll; -1: there is none
   bool woken_by_room = false;
   bool room_in_vain = false;  // it announced room in vain, so wait for some time
   bool look = true;

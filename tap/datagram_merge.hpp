@@ -30,7 +30,7 @@ struct MergedHead {
   std::size_t payload_at() const noexcept { return size - sizeof(Offload); }
 };
 
-/// A super-frame holds at most so many datagrams (Linux: UDP_MAX_SEGMENTS, its first value).
+/// A super-frame holds at most this many datagrams (Linux: UDP_MAX_SEGMENTS, its first value).
 inline constexpr std::size_t kMaxMerged = 64;
 
 /// Looks for a run at the front of `frames`: two or more untagged frames to one station, each with

@@ -43,7 +43,7 @@ class PacketLink {
   /// Errors: bad_argument (name), ENODEV, EPERM, not_supported (not an Ethernet interface).
   static Result<PacketLink> open(const std::string& interface, const PacketOptions& options = {});
   /// Takes over a packet socket (SOCK_RAW) that is bound to an interface, and sets every option
-  /// itself. Errors: bad_argument if the descriptor is something else, not_supported.
+  /// itself. Errors: bad_argument if the descriptor is something else; not_supported.
   static Result<PacketLink> adopt(UniqueFd socket, const PacketOptions& options = {});
 
   PacketLink(PacketLink&&) noexcept;

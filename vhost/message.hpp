@@ -95,7 +95,7 @@ struct Message {
   std::span<const std::byte> bytes() const noexcept {
     return std::span(payload).first(header.payload_bytes);
   }
-  /// Result: empty if the size of the payload is not that of T.
+  /// Result: empty if the payload does not have the size of T.
   template <class T>
   std::optional<T> as() const noexcept {
     if (header.payload_bytes != sizeof(T)) return std::nullopt;

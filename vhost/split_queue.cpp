@@ -49,7 +49,7 @@ bool SplitQueue::start(const GuestMemory& memory, const QueueLayout& layout) noe
   event_index_ = layout.event_index;
   indirect_ = layout.indirect;
   // Chains are given back in the order in which they came, so the used ring also says which chain
-  // is next. A back-end that was killed could tell nobody, so we rely on the ring.
+  // is next. We rely on the ring, because a back-end that was killed could not report its position.
   used_ = published_ = seen_ = bus::load_acquire(used_ring_->idx);
   memory_ = &memory;
   return true;

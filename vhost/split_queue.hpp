@@ -92,7 +92,7 @@ class SplitQueue {
   /// The number of chains given back, modulo 65536: where the next back-end begins.
   std::uint16_t position() const noexcept { return used_; }
 
-  /// Whether at least so many chains that the driver has lent were not given back yet.
+  /// Whether the driver has lent at least `chains` chains that we have not given back.
   bool has(unsigned chains) noexcept;
   /// Appends the buffers of a chain to `into`, whose capacity must be at least kMaxBuffers, and
   /// stops when they have `enough` bytes together. `ahead`: 0 for the next chain, 1 for the one

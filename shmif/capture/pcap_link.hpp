@@ -90,7 +90,7 @@ class PcapReader {
 static_assert(Link<PcapReader>);
 
 struct PcapWriteOptions {
-  std::uint32_t snap_bytes = 0;          ///< keep at most so many bytes of each frame; 0: all
+  std::uint32_t snap_bytes = 0;          ///< keep at most this many bytes of each frame; 0: all
   std::size_t buffer_bytes = 1U << 20U;  ///< written when full; at least 128 KiB
   bool replace = true;                   ///< whether a capture of this name may be replaced
   /// When this is readable, a write waits half a second for a reader that takes no bytes, and then
@@ -146,7 +146,7 @@ static_assert(Link<PcapWriter>);
 bool names_pcapng(std::string_view path) noexcept;
 
 struct PcapngWriteOptions {
-  std::uint32_t snap_bytes = 0;          ///< keep at most so many bytes of each frame; 0: all
+  std::uint32_t snap_bytes = 0;          ///< keep at most this many bytes of each frame; 0: all
   std::size_t buffer_bytes = 1U << 20U;  ///< written when full; at least 128 KiB
   bool replace = true;                   ///< whether a capture of this name may be replaced
   /// When this is readable, a write waits half a second for a reader that takes no bytes, and then

@@ -35,7 +35,7 @@ class OurEnd {
   /// keep the device attached. After it has been closed, the interface cannot be found any more.
   OurEnd(int descriptor, LinkKind kind) noexcept;
 
-  int tap() const noexcept { return tap_; }                   ///< -1 if it is no TAP device
+  int tap() const noexcept { return tap_; }                   ///< -1 if it is not a TAP device
   unsigned far_index() const noexcept { return far_index_; }  ///< of our end of a pair; 0: no pair
 
  private:

@@ -108,7 +108,7 @@ Result<void> become_foreign_guest(int init_file) {
   if (::setresgid(0, 0, 0) != 0 || ::setresuid(0, 0, 0) != 0) {
     return Error::from_errno(errno, what + ": cannot become its root");
   }
-  ::prctl(PR_SET_DUMPABLE, 0);  // a change of credentials set it to fs.suid_dumpable
+  ::prctl(PR_SET_DUMPABLE, 0);  // a change of credentials sets it to fs.suid_dumpable
   return {};
 }
 

@@ -48,7 +48,7 @@ Error wrong(const std::string& what) {
   return {Errc::bad_argument, what};
 }
 
-/// ThreadSanitizer runs its own thread in every process, so the check would always fail there.
+/// ThreadSanitizer runs its own thread in every process, so a check would always fail there.
 bool has_threads() {
 #ifdef SHMIF_GUEST_TSAN
   return false;

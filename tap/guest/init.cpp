@@ -484,7 +484,7 @@ class Init {
       }
       GuestMessage end = message(GuestSays::exited, status);
       if (!plan_.entered && WIFEXITED(status) && WEXITSTATUS(status) == 0) {
-        while (::waitpid(-1, nullptr, WNOHANG) > 0) {  // reap children that have ended
+        while (::waitpid(-1, nullptr, WNOHANG) > 0) {  // those that have ended do not count
         }
         const auto [daemons, jobs] = count_left();
         end.b = daemons;
