@@ -22,7 +22,7 @@ using Clock = RemoteHost::Clock;
 using Duration = std::chrono::nanoseconds;
 
 constexpr auto kDisplayEvery = 100ms;
-/// Time from `go` to the start, so that `go` arrives before it: this, plus twice the slowest way.
+/// The start is this long after `go`, plus twice the slowest way, so that `go` arrives in time.
 constexpr std::uint64_t kStartAhead = 20'000'000;
 
 std::string host_name() {
@@ -90,7 +90,7 @@ class Client {
   RunControl& control_;
   const JobsMessage jobs_;
   std::vector<std::unique_ptr<RemoteHost>> hosts_;
-  bool gone_ = false;     // all were ordered to start
+  bool gone_ = false;     // all servers were ordered to start
   bool failing_ = false;  // a server failed, and the others were told
   KeptStates states_;
   bool triggered_ = false;  // a server's trigger fired, and the others were told
@@ -106,7 +106,7 @@ void Client::wait() const {
   ::poll(entries.data(), entries.size(), 50);  // returns early on a signal
 }
 
-/// If one server fails, this is no longer the run that was asked for.
+/// Stops the whole run if one server has failed: the rest is not the run that was asked for.
 void Client::look_for_failures(Clock::time_point now) {
   if (failing_) return;
   const bool failed = std::ranges::any_of(hosts_, [&](const auto& host) {
@@ -140,7 +140,7 @@ void Client::look_for_stops(Clock::time_point now) {
   }
 }
 
-/// A trigger ends the whole run, wherever it fires.
+/// Passes a trigger to all other servers, because it ends the whole run.
 void Client::pass_on_trigger() {
   const auto fired = [](const auto& host) { return !host->triggered().empty(); };
   if (triggered_ || std::ranges::none_of(hosts_, fired)) return;
@@ -210,7 +210,8 @@ void Client::show_interval() {
   for (const auto& host : hosts_) host->take_interval();
 }
 
-/// A server that sends nonsense, or a signal after `stops`, ends it.
+/// Writes the states of a server. Stops early after too many invalid states, or if a signal came
+/// after `stops`.
 void Client::keep_states(const RemoteHost& host, HostResult& result, int stops) {
   constexpr std::size_t kMaxWrongStates = 20;
   std::size_t wrong = 0;
@@ -231,7 +232,7 @@ std::vector<HostResult> Client::results() {
   for (const auto& host : hosts_) {
     if (const auto at = host->started_ns()) first = std::min(first.value_or(*at), *at);
   }
-  // A signal that comes now ends the reading of results that take long.
+  // A signal from now on ends the reading of long results.
   const int stops = control_.stops.load();
   std::vector<HostResult> all;
   for (const auto& host : hosts_) {

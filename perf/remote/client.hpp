@@ -16,7 +16,7 @@ namespace shmif::perf {
 struct HostResult {
   std::string name;  ///< as the user wrote it
   std::optional<Report> report;
-  std::vector<std::string> failures;  ///< why there is no report, or other errors
+  std::vector<std::string> failures;  ///< why the report is missing, or other errors
   std::optional<int> refused_with{};  ///< exit code of the server's refusal; empty: not refused
   std::vector<std::string> states{};  ///< the files of the verification states that it sent
   /// When its first jobs started, after those of the first server; each job's start_skew_ns must be
@@ -27,7 +27,7 @@ struct HostResult {
 
   /// Whether all its jobs passed.
   bool passed() const;
-  /// The exit code as if its jobs had run alone; also 0 if it ran nothing because of other servers.
+  /// The exit code as if its jobs had run alone; also 0 if other servers kept it from running jobs.
   int exit_code() const;
 };
 

@@ -54,7 +54,7 @@ Json or_null(const std::optional<std::uint64_t>& value) {
   return value ? Json(*value) : Json(nullptr);
 }
 
-/// Why it is not known what held the jobs of a server back; null: it is.
+/// Why it is not known what held the jobs of a server back; null if it is known.
 Json why_no_causes(const HostResult& host) {
   if (!host.report) return "it has no result";
   const Json& of = host.report->json();

@@ -23,11 +23,11 @@ struct WholeRun {
   std::vector<std::string> command;
   OptionTexts options;  ///< of the run
   std::chrono::system_clock::time_point began{}, ended{};
-  int signal = 0;  ///< the signal that stopped it; 0: none
+  int signal = 0;  ///< the signal that stopped it; 0: no signal did
 };
 
-/// 0: every server's jobs passed; 128+n: stopped by signal n; 77: a machine cannot do what was
-/// asked for, and there was no other failure; 1: otherwise.
+/// The exit code. 0: every server's jobs passed; 128+n: stopped by signal n; 77: a machine cannot
+/// do what was asked for, and there was no other failure; 1: otherwise.
 int exit_code_of(const std::vector<HostResult>& hosts, const WholeRun& whole);
 
 /// Every failure, preceded by the server's name.

@@ -30,7 +30,7 @@ class Connection {
   /// bytes were last sent.
   Clock::time_point heard() const noexcept { return heard_; }
   Clock::time_point moved() const noexcept { return moved_; }
-  /// When the first bytes of a message arrived whose end has not; empty: there is none.
+  /// When the first bytes of the unfinished message arrived; empty if there is no such message.
   std::optional<Clock::time_point> begun() const noexcept { return begun_; }
   /// Sets the largest message size from now on.
   void allow(std::size_t max_bytes) { reader_.allow(max_bytes); }

@@ -22,7 +22,7 @@ class MessageReader {
   /// The next complete message; empty: more must arrive. Errors: bad_argument for a length of 0 or
   /// above the limit; the rest of the stream is then useless.
   Result<std::optional<std::string>> next();
-  /// Whether bytes are left, which after next() returned nothing are part of a message.
+  /// Whether bytes are left. After next() has returned empty, they are the beginning of a message.
   bool has_part() const noexcept { return read_ != buffer_.size(); }
 
  private:

@@ -24,7 +24,7 @@ Result<std::string> allowed_headers(const std::string& value, const ServerLimits
   if (capture.empty()) return value;
   auto path = allowed_path(limits, std::string(capture));
   if (!path) return Error{path.error().code, "headers: " + path.error().message};
-  // Opening a FIFO would wait for somebody who writes into it.
+  // Opening a FIFO would wait until a writer opens it.
   std::error_code ignored;
   if (!std::filesystem::is_regular_file(*path, ignored)) {
     return Error{Errc::bad_argument, "headers: there is no file \"" + *path + '"'};

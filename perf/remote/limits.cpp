@@ -31,14 +31,14 @@ constexpr const char* kNoFiles =
     "this server does not let clients use files (start it with --directory DIR to allow files "
     "there)";
 
-/// Whether an option of OnServer::saves_state, whose value is valid, makes the run write states.
+/// Whether the option makes the run write states. It is OnServer::saves_state, with a valid value.
 bool has_states_written(const std::string& option, const std::string& value) {
   if (option == "verify_state_save") return parse_boolean(value).value();
   return option != "trigger-timeout" || parse_time(value).value().count() != 0;
 }
 
-/// `path` with the symbolic links resolved of the part that exists. The links are read and not
-/// followed, because a pinned directory (pinned_directory.hpp) follows none.
+/// `path` with symbolic links resolved in the part that exists. Reads the links and does not follow
+/// them, because the kernel refuses to follow links in a pinned directory (pinned_directory.hpp).
 std::optional<fs::path> without_links(const fs::path& path) {
   const auto real = [](const fs::path& part) {
     return std::unique_ptr<char, decltype(&std::free)>(::realpath(part.c_str(), nullptr),
@@ -62,7 +62,7 @@ std::optional<std::string> path_below(const std::string& directory, const std::s
   if (!whole) return std::nullopt;
   const auto [end, rest] = std::mismatch(root->begin(), root->end(), whole->begin(), whole->end());
   if (end != root->end()) return std::nullopt;
-  // Links that lead to nothing are left: a file made there would be elsewhere.
+  // Refuses links without a target: a file made through such a link would be elsewhere.
   std::error_code failed;
   fs::path at = *root;
   for (auto part = rest; part != whole->end(); ++part) {
@@ -72,16 +72,17 @@ std::optional<std::string> path_below(const std::string& directory, const std::s
   return whole->string();
 }
 
-/// Whether the text of a place is ADDRESS:PORT, or no place at all; not a path.
+/// Whether the text of a place is not a path: ADDRESS:PORT, or an invalid place.
 bool is_address(const std::string& place) {
   return place.find('/') == std::string::npos && place.find(':') != std::string::npos;
 }
 
-/// What libvdeplug gets for a VDE network that is a bus. `path` makes the path whole. The scheme is
-/// always written, because libvdeplug takes a path without one for a file that may hold another
-/// URL. To the path of a switch, libvdeplug applies realpath(), which reads symbolic links by
-/// itself: a neighbour's link would lead out of a pinned directory. Errors: bad_argument for all
-/// other networks, for a path that libvdeplug would read in another way, and what `path` says.
+/// The URL for libvdeplug of a VDE network that is a bus. `path` checks the path and makes it
+/// absolute. The URL always has its scheme: libvdeplug takes a path without a scheme for a file
+/// that may contain another URL. Paths of switches are refused: libvdeplug applies realpath() to
+/// them, which reads symbolic links by itself, so a neighbour's link would lead out of a pinned
+/// directory. Errors: bad_argument for all other networks, and for a path that libvdeplug would
+/// read in another way; those of `path`.
 Result<std::string> plain_vde_url(
     const std::string& url, const std::function<Result<std::string>(const std::string&)>& path) {
   constexpr std::string_view kScheme = "://";
@@ -114,14 +115,14 @@ Result<std::string> plain_vde_url(
   return scheme + std::string(kScheme) + *whole + port;
 }
 
-/// Why a name is refused. To look it up would tell the name's owner, or whoever reads along.
+/// Why a name is refused. A lookup would tell the owner of the name, or an eavesdropper, about it.
 std::string no_names(const std::string& name) {
   return "this server looks up no names, and \"" + name +
          "\" is no IP address (write it as 198.18.0.1 or fd00::1)";
 }
 
-/// The first word of a filter of pcap-filter(7) that libpcap would look up; empty if there is none.
-/// The words of the language that begin with a letter are those of kWords and no other.
+/// The first word of a filter of pcap-filter(7) that libpcap would look up; empty if it would look
+/// up no word. kWords has all words of the language that begin with a letter.
 std::string_view name_in_filter(std::string_view filter) {
   static const std::set<std::string_view> kWords = {"host",         "net",
                                                     "port",         "portrange",
@@ -215,7 +216,7 @@ class Check {
       return refuse(name, "this server does not know this option (update it)");
     }
     switch (row->on_server) {
-      // Some values of nice are harmless (check_privileges()).
+      // Includes nice: check_privileges() refuses its harmful values.
       case OnServer::allowed: return;
       case OnServer::needs_exec: return refuse_command(name);
       case OnServer::needs_live:
@@ -246,13 +247,13 @@ class Check {
     }
   }
 
-  /// Refuses privileges that would take the machine from its other users.
+  /// Refuses privileges that would keep the machine from its other users.
   void check_privileges() {
     if (options_.nice.value_or(0) < 0) refuse_command("nice");
   }
 
-  /// The socket belongs to the job, and its peer, too, except with no_peer. A job is refused again
-  /// when the socket is made, should the address have gone by then.
+  /// Refuses a host that is not an address of this machine. The job, and its peer (except with
+  /// no_peer), make sockets there. If the address has gone by then, making the socket fails.
   void check_host(const std::string& name, const std::string& value) {
     const auto address = parse_host_address(value, 0);
     if (!address) return refuse(name, no_names(value));
@@ -280,7 +281,7 @@ class Check {
     (void)set_option(*find_option(name), *path, options_);
   }
 
-  /// Makes the paths whole, so that the job uses what was checked.
+  /// Makes the paths absolute, so that the job uses exactly the paths that were checked.
   void check_sockets(const std::string& name, const std::string& value) {
     const auto uses = [&](EngineKind kind) {
       return options_.engine == kind ||
@@ -314,7 +315,7 @@ class Check {
   std::vector<std::string>& problems_;
 };
 
-/// How long a job sends by its options. Searches and repetitions are limited by the server's clock.
+/// How long a job runs by its options. The server's clock limits searches and repetitions.
 std::chrono::nanoseconds length_of(const JobOptions& job) {
   // Each is at most a year, so no sum overflows.
   return job.start_delay + job.ramp_time + job.runtime;

@@ -16,7 +16,7 @@
 //                                                run programs, open devices or follow links, and
 //                                                need --allow-exec, and so do ports below 1024 that
 //                                                are opened here
-//   hostname                                     --allow-live, if it is no address of this machine
+//   hostname                                     --allow-live, unless an address of this machine
 //   port                                         --allow-exec, if it is below 1024 and opened here
 //   output and similar options                   never: they are the client's
 //
@@ -41,13 +41,14 @@ namespace shmif::perf {
 struct ServerLimits {
   bool allow_exec = false;
   bool allow_live = false;
-  std::string directory;  ///< absolute; empty: no files
-  /// With clones, engines and the threads that help jobs, without peers.
+  std::string directory;  ///< absolute; empty: clients may not use files
+  /// Counts clones, the jobs for each engine, and the threads that help jobs, but not peers.
   std::size_t max_jobs = 64;
   std::chrono::nanoseconds max_runtime = std::chrono::hours(1);
   std::uint64_t max_memory = 1U << 30U;  ///< bytes, as memory_of() counts them
 
-  /// Whether a run must keep its files below the directory. Programs of the client would not.
+  /// Whether a run must keep its files below the directory. With allow_exec, programs of the client
+  /// could use other files all the same.
   bool keeps_directory() const noexcept { return !directory.empty() && !allow_exec; }
 };
 
@@ -59,13 +60,13 @@ Result<std::string> allowed_path(const ServerLimits& limits, const std::string& 
 /// How many problems of a client's jobs are reported.
 inline constexpr std::size_t kMaxProblems = 20;
 
-/// Why the server does not run so many jobs, which have so many threads besides their own; empty:
-/// it does.
+/// Why the server does not run so many jobs with so many additional threads; empty if it does run
+/// them.
 std::string too_many_jobs(const ServerLimits& limits, std::size_t jobs, std::size_t helpers);
 
 /// Changes `set` so that the server can run it: paths become absolute, and `allow_exec` follows the
 /// limits. Result: what is refused, each with job, option and advice, at most kMaxProblems; empty
-/// if nothing is. Threads: any. Blocks: for the file system.
+/// if the server accepts all of it. Threads: any. Blocks: for the file system.
 std::vector<std::string> apply_limits(const ServerLimits& limits, JobSet& set);
 
 /// An upper estimate of the bytes that the jobs of a plan may use: rings of buses made for the run,
@@ -74,7 +75,7 @@ std::vector<std::string> apply_limits(const ServerLimits& limits, JobSet& set);
 /// Threads: any. Blocks: for the file system.
 std::uint64_t memory_of(const std::vector<PlannedJob>& plan, std::uint64_t runs = 1,
                         std::chrono::nanoseconds max_runtime = std::chrono::hours(1));
-/// Why the plan uses more memory than the server allows, with advice; empty: it does not.
+/// Why the plan uses more memory than the server allows, with advice; empty if it does not.
 std::string too_much_memory(const ServerLimits& limits, const std::vector<PlannedJob>& plan,
                             const RunOptions& run);
 /// The same before the set is planned, which copies the options of each job numjobs times.

@@ -38,12 +38,12 @@ constexpr std::uint64_t kShortestFrame = 60;
 constexpr std::uint64_t kHeaderBytes = 22;
 /// What the result of a run keeps of a job: its histograms and those of its group, and counts.
 constexpr std::uint64_t kJobResultBytes = 5 * sizeof(LatencyHistogram) + (16U << 10U);
-/// The options of a job as text: they are parsed, planned, and in its result. Short ones are in
-/// kJobBytes.
+/// How many copies of a job's options exist as text: parsed, planned, and in its result. kJobBytes
+/// includes short ones.
 constexpr std::uint64_t kTextCopies = 8;
 constexpr std::uint64_t kShortTexts = 4U << 10U;
 
-/// The product, or the greatest number if that is too small for it.
+/// The product, or the greatest number if the product is greater.
 std::uint64_t times(std::uint64_t left, std::uint64_t right) {
   std::uint64_t product = 0;
   const bool too_large = __builtin_mul_overflow(left, right, &product);

@@ -23,7 +23,7 @@
 namespace shmif::perf {
 namespace {
 
-/// Of statvfs(), since Linux 5.10; not in the C library's headers.
+/// A flag of statvfs() since Linux 5.10, which the C library's headers lack.
 constexpr unsigned long kNoSymFollow = 0x2000;
 
 Error cannot_pin(const std::string& directory, const std::string& doing, int number) {
@@ -54,31 +54,31 @@ bool has_capabilities() {
          std::ranges::any_of(has, [](const auto& each) { return each.permitted != 0; });
 }
 
-/// Moves the process into a mount namespace of its own, an ordinary user's first into a user
-/// namespace. Result: 0 or errno.
+/// Moves the process into its own mount namespace; for an ordinary user, into its own user
+/// namespace as well. Result: 0 or errno.
 int leave_mounts(bool& new_user_space) {
   if (::unshare(CLONE_NEWNS) == 0) return 0;
   const uid_t user = ::geteuid();
   const gid_t group = ::getegid();
-  // root without the capability is in a container, and would lose the rest of its rights.
-  // So would a service that has some of them.
+  // root without CAP_SYS_ADMIN is in a container, and would lose its other capabilities in a new
+  // user namespace. So would a service that has some capabilities.
   if (errno != EPERM || user == 0 || has_capabilities()) return errno;
   if (::unshare(CLONE_NEWUSER | CLONE_NEWNS) != 0) return errno;
   new_user_space = true;
-  (void)write_file("/proc/self/setgroups", "deny");  // else no group may be mapped
+  (void)write_file("/proc/self/setgroups", "deny");  // required before a group may be mapped
   if (!write_file("/proc/self/uid_map", only(user))) return errno;
   return write_file("/proc/self/gid_map", only(group)) ? 0 : errno;
 }
 
-/// Gives up the capabilities of the new user namespace, which an ordinary user had not before.
+/// Drops the capabilities in the new user namespace, which the ordinary user did not have before.
 int drop_capabilities() {
   __user_cap_header_struct header{.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
   std::array<__user_cap_data_struct, 2> none{};
   return ::syscall(SYS_capset, &header, none.data()) == 0 ? 0 : errno;
 }
 
-/// Opens a directory whose path, as it was when it was made absolute, has no link. A link in it now
-/// was put there since.
+/// Opens a directory. Its path had no symbolic link when it was made absolute, so a link in it now
+/// is new, and opening fails.
 UniqueFd open_directory(const std::string& path) {
   open_how how{};
   how.flags = O_PATH | O_DIRECTORY | O_CLOEXEC;
@@ -87,7 +87,7 @@ UniqueFd open_directory(const std::string& path) {
       static_cast<int>(::syscall(SYS_openat2, AT_FDCWD, path.c_str(), &how, sizeof how)));
 }
 
-/// Whether the kernel follows no links at `path`, which is the directory behind `held`.
+/// Whether `path` leads to the directory that `held` is open on, on a mount with nosymfollow.
 bool is_pinned(const std::string& path, int held) {
   struct statvfs mounted{};
   struct stat there{};
@@ -104,7 +104,7 @@ Result<void> pin_directory(const std::string& directory) {
   bool new_user_space = false;
   if (const int number = leave_mounts(new_user_space); number != 0)
     return cannot_pin(directory, "make a mount namespace", number);
-  // What is mounted elsewhere later still appears; what we mount stays here.
+  // Later mounts of other processes still appear here; ours do not appear there.
   if (::mount(nullptr, "/", nullptr, MS_REC | MS_SLAVE, nullptr) != 0)
     return failed("set up the mount namespace");
   const UniqueFd held = open_directory(directory);

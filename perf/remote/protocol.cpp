@@ -15,7 +15,8 @@ using Json = nlohmann::json;
 
 // The deepest message is progress: object, jobs, job, interval.
 constexpr std::size_t kMaxDepth = 8;
-// The progress of kMaxItems jobs: each has about 55 keys, values, and ends of lists and objects.
+// Enough for progress of kMaxItems jobs: each has about 55 keys, values, and ends of lists or
+// objects.
 constexpr std::size_t kMaxValues = 64 * kMaxItems;
 constexpr std::size_t kMaxTextBytes = 64U << 10U;
 

@@ -5,7 +5,7 @@
 //   hello  ------------------------------->
 //          <-------------------------------   hello, or `busy` or `refused`
 //   jobs   ------------------------------->   checked, planned, every job initialised
-//          <-------------------------------   prepared, or `refused`, or `finished` (none started)
+//          <-------------------------------   prepared, or `refused`, or `finished` (not started)
 //   ping   <------------------------------>   pong: both are alive; the server's clock
 //   go     ------------------------------->   the jobs start at this time of the server's clock
 //          <-------------------------------   started, run, progress..., triggered, state...,
@@ -71,7 +71,7 @@ struct HelloMessage {
   std::string name = kRemoteName;
   std::uint64_t protocol = kRemoteProtocol;
   std::string version;
-  std::string host;  ///< the client's, to tell others who are "busy"
+  std::string host;  ///< the client's host; other clients are told it with "busy"
 };
 struct JobsMessage {
   JobTexts set;
@@ -105,9 +105,9 @@ struct RunMessage {
 };
 struct StopMessage {
   bool hard = false;
-  int signal = 0;  ///< the signal that stopped the client; 0: none
+  int signal = 0;  ///< the signal that stopped the client; 0: another reason
 };
-/// What the server did to the run, so that it fails: "the server is ended by SIGTERM".
+/// What the server did that makes the run fail: "the server is ended by SIGTERM".
 struct NoticeMessage {
   std::string what;
 };

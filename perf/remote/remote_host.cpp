@@ -16,22 +16,22 @@ using namespace std::chrono_literals;
 
 constexpr auto kConnectTime = 5s;
 constexpr auto kGreetTime = 5s;
-/// A server gives its jobs 2 min to be ready, and 10 s more to end.
+/// Time until its jobs are ready. A server gives them 2 min, and 10 s more to end.
 constexpr auto kPreparedBy = 180s;
-/// From `go`, which is sent a moment before the start.
+/// Time from `go`, which is sent shortly before the start, until the server says that it started.
 constexpr auto kStartTime = 60s;
-/// Longer than a server takes to end a run after it said why.
+/// Time for a server to end a run after it has given the reason; it needs less.
 constexpr auto kNoticeTime = 60s;
-/// Without an answer to a ping, although something arrives. On a slow line progress is before it.
+/// Time without an answer to a ping while other bytes arrive: on a slow line, progress comes first.
 constexpr auto kAnswerTime = 120s;
-/// From the first byte of a message to its end: as long as a server takes to send a result.
+/// Time from the first byte of a message to its end: a server has as long to send a result.
 constexpr auto kMessageTime = 10min;
-/// A longer message can only be a result. It is read when no other server is waited for.
+/// A longer message can only be a result. It is read when the client waits for no other server.
 constexpr std::size_t kMaxLiveBytes = 16U << 20U;
 /// How many pings to make before the start, one right after the other.
 constexpr int kAnswersWanted = 8;
 constexpr std::size_t kMaxReasonsShown = 20;
-/// All states of one server together: they are kept until the end.
+/// Limit for all states of one server together, because they are kept until the end.
 constexpr std::size_t kMaxAllStatesBytes = 64U << 20U;
 
 }  // namespace
@@ -265,7 +265,7 @@ void RemoteHost::hear(const Message& message, Clock::time_point now) {
     deadline_.reset();
   } else if (const auto* notice = std::get_if<NoticeMessage>(&message)) {
     if (failures_.size() < kMaxReasonsShown) failures_.push_back(printable(notice->what));
-    // Only once: a server that goes on giving reasons does not stay for ever.
+    // Only once. Otherwise a server could stay for ever by giving more reasons.
     if (deadline_ && !noticed_) deadline_ = std::max(*deadline_, now + kNoticeTime);
     noticed_ = true;
   } else if (const auto* triggered = std::get_if<TriggeredMessage>(&message)) {

@@ -1,9 +1,9 @@
 #pragma once
 // RemoteHost: one server, as its client sees it. Internal to perf/remote.
 //
-// A server cannot keep its client: each answer has a deadline, longer than the server itself needs
-// to give up and say so. Only the run itself, from its start to its end, may take any time. During
-// it the server must answer pings.
+// A server cannot make its client wait for ever: each answer has a deadline, which is longer than
+// the server itself needs to give up and say so. Only the run itself, from its start to its end,
+// may take any time. Meanwhile the server must answer pings.
 
 #include <chrono>
 #include <functional>
@@ -60,14 +60,15 @@ class RemoteHost {
   const ClockOffset& clock() const noexcept { return clock_; }
   /// By our clock; empty: it has not started.
   std::optional<std::uint64_t> started_ns() const noexcept { return started_ns_; }
-  /// Whether it has said that it has started, or the time is over for which go() ordered that.
+  /// Whether it has said that it has started, or the time has passed at which go() ordered the
+  /// start.
   bool may_have_started() const noexcept;
 
   const RunProgress& progress() const noexcept { return progress_; }
   /// Whether there is an interval that take_interval() has not taken.
   bool has_interval() const noexcept { return has_interval_; }
   void take_interval() noexcept { has_interval_ = false; }
-  /// The text of the campaign's newest run; empty: there is no new one.
+  /// The text of the campaign's newest run; empty if there is no new run.
   std::string take_run() { return std::exchange(run_, {}); }
 
   /// Why its trigger fired; empty: it did not.
@@ -75,15 +76,16 @@ class RemoteHost {
   /// The verification states that it has sent.
   const std::vector<StateMessage>& states() const noexcept { return states_; }
 
-  /// Checks and returns the server's result. This may take long, so call it when no other server is
-  /// waited for: the client is silent meanwhile, and others would consider it gone. `stop` may end
-  /// it early (see JsonLimits). Empty: there is no result, or failures() has what is wrong with it.
+  /// Checks and returns the server's result. This may take long, and the client is silent
+  /// meanwhile, so that other servers would consider it gone. So call it when the client waits for
+  /// no other server. `stop` may end it early (see JsonLimits). Empty if there is no result, or if
+  /// it is invalid and failures() says why.
   std::optional<Report> read_report(const std::function<bool()>& stop = {});
   /// The exit code of its refusal; empty: it has not refused.
   std::optional<int> refused_with() const noexcept { return refused_with_; }
   /// Failures that are not in its report.
   const std::vector<std::string>& failures() const noexcept { return failures_; }
-  /// The same, and those that need not stop the other servers.
+  /// The same, and the failures that need not stop the other servers.
   std::vector<std::string> failures_at_end() const;
 
  private:
@@ -107,7 +109,7 @@ class RemoteHost {
   Clock::time_point answered_{};               ///< when it last showed that it reads
   Clock::time_point pinged_{};
   bool pong_due_ = false;
-  bool noticed_ = false;  ///< it has said why it stops the run
+  bool noticed_ = false;  ///< it has given the reason why it stops the run
   ClockOffset clock_;
   std::optional<std::uint64_t> ordered_ns_;  ///< when it is to start, by our clock
   std::optional<std::uint64_t> started_ns_;
@@ -118,7 +120,7 @@ class RemoteHost {
   std::vector<StateMessage> states_;
   std::size_t state_bytes_ = 0;
   bool states_lost_ = false;  ///< some were too many or too long to be kept
-  std::string result_;        ///< JSON; empty: no result yet
+  std::string result_;        ///< JSON; empty until the result arrives
   std::string last_message_;  ///< too long to be anything but a result; read by read_report()
   std::optional<int> refused_with_;
   std::vector<std::string> failures_;

@@ -28,7 +28,7 @@ constexpr std::chrono::seconds kLastWords{60};
 /// If more progress than this is waiting, it would be outdated on arrival.
 constexpr std::size_t kMaxWaitingToReport = 64U << 10U;
 
-/// Passes the run's progress to the server.
+/// Reports the run's progress to the server.
 class Reporter : public RunObserver {
  public:
   explicit Reporter(Connection& server) : server_(server) {}
@@ -47,8 +47,8 @@ class Reporter : public RunObserver {
   Connection& server_;
 };
 
-/// Sets up the run's process: it dies with the server, is detached from its terminal, and keeps
-/// none of its sockets.
+/// Sets up the run's process: it dies with the server, is detached from the server's terminal, and
+/// closes the server's sockets.
 int become_run(pid_t server, int socket) {
   ::setsid();
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);

@@ -26,7 +26,7 @@ struct RunIdentity {
   std::vector<std::string> command;
 };
 
-/// What a run is made of, or why it is refused.
+/// The parts of a run, or why it is refused.
 struct RunPlan {
   RunOptions options;
   std::vector<PlannedJob> jobs;
@@ -36,9 +36,9 @@ struct RunPlan {
 /// Threads: one at a time. The destructor kills the run.
 class RunChild {
  public:
-  /// Starts the process, which calls `make_plan` and then runs the plan: what a client asks for
-  /// costs the server nothing before it can be killed. The first jobs wait for go(). Call it while
-  /// the process has no other threads. Errors: the system's.
+  /// Starts the process, which calls `make_plan` and then runs the plan. So all work for a client
+  /// is done in a process that the server can kill. The first jobs wait for go(). Call it while the
+  /// calling process has no other threads. Errors: the system's.
   static Result<std::unique_ptr<RunChild>> start(const std::function<RunPlan()>& make_plan,
                                                  const RunIdentity& identity);
   RunChild(const RunChild&) = delete;

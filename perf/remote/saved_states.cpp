@@ -11,10 +11,10 @@
 namespace shmif::perf {
 namespace {
 
-/// Each state is a new file, so its number or its times differ.
+/// What tells a file from a later one: each state is a new file, so its inode or its time differs.
 std::optional<std::string> marks_of(const std::string& path) {
   struct stat file{};
-  // A link is nothing that a job saved, and could lead out of the server's directory.
+  // Jobs do not save links, and a link could lead out of the server's directory.
   if (::lstat(path.c_str(), &file) != 0 || !S_ISREG(file.st_mode)) return std::nullopt;
   return std::to_string(file.st_ino) + ' ' + std::to_string(file.st_ctim.tv_sec) + ' ' +
          std::to_string(file.st_ctim.tv_nsec);
@@ -27,7 +27,7 @@ SavedStates::SavedStates(const std::vector<PlannedJob>& plan, const RunOptions& 
   const bool triggers = !options.trigger_file.empty() || options.trigger_timeout.count() != 0 ||
                         !options.trigger_match.empty();
   for (const PlannedJob& job : plan) {
-    // Other jobs save nothing: what has such a name is somebody else's.
+    // Other jobs do not save states. A file with such a name belongs to another program.
     if (!triggers && !job.options.verify_state_save) continue;
     const std::string& name = job.options.name;
     std::string path = verify_state_path(folder, name);

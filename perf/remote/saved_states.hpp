@@ -32,7 +32,7 @@ class SavedStates {
  private:
   struct File {
     std::string job, path;
-    std::optional<std::string> before;  // tells this file from a later one; empty: there was none
+    std::optional<std::string> before;  // marks of the file before the run; empty: no file
   };
   std::vector<File> files_;
 };
@@ -48,10 +48,11 @@ class KeptStates {
       : directory_(std::move(directory)), jobs_(possible_names(set)) {}
 
   /// Writes a state that `server` sent to DIRECTORY/SERVER-JOB-verify.state. Result: the path.
-  /// Errors: bad_argument if it is no state, or that of another job, if no such job was sent, if
-  /// its file is already one of this run, or if it was too long to be sent; the system's.
+  /// Errors: bad_argument if it is not a state, or is the state of another job, if no such job was
+  /// sent, if this run has already written the file, or if the state was too long to be sent; the
+  /// system's.
   Result<std::string> keep(const std::string& server, const StateMessage& state);
-  /// Makes the names of all files reach the disk.
+  /// Flushes the names of all files to disk.
   void sync() const;
 
  private:

@@ -16,7 +16,7 @@ using namespace std::chrono_literals;
 /// Time to read and check the options of the client's jobs and to plan them: a few milliseconds,
 /// and longer if they name frames of a long capture.
 constexpr auto kPlanTime = 20s;
-/// By then, jobs are ready or have failed by their own deadlines (startup_timeout).
+/// Time for jobs to be ready, or to fail by their own deadlines (startup_timeout).
 constexpr auto kPrepareTime = 120s;
 /// Time between being ready and `go`: other servers of the client may be slow.
 constexpr auto kHeldTime = 180s;
@@ -58,7 +58,7 @@ void ServedRun::stop_hard(int signal, Clock::time_point now) {
   if (!hard_) hard_ = now;
 }
 
-/// A process that plans heeds no orders, and has nothing to report.
+/// Kills the process while it plans: it does not yet read orders, and has no results to report.
 void ServedRun::kill_planner(const std::string& why) {
   if (killed_ || !last_words_.empty()) return;
   killed_ = true;
@@ -73,7 +73,7 @@ void ServedRun::abandon(Clock::time_point now) {
 
 void ServedRun::listen() {
   auto messages = child_->messages().receive();
-  if (!messages) return;  // closed: how the process ended tells why
+  if (!messages) return;  // closed; the exit status of the process tells why
   for (std::string& text : *messages) {
     const auto message = decode(text);
     if (!message) continue;
@@ -134,7 +134,7 @@ void ServedRun::escalate(Clock::time_point now) {
 }
 
 std::vector<Told> ServedRun::look(Clock::time_point now) {
-  const bool ended = child_->ended();  // before reading its last messages, to miss none
+  const bool ended = child_->ended();  // before reading, so that no last message is missed
   // The rest from an ended process fits a socket's buffer, so a few reads get all of it.
   for (int i = 0; i == 0 || (ended && last_words_.empty() && i < kLastReadings); ++i) listen();
   watch_the_clock(now);
@@ -146,9 +146,9 @@ std::vector<Told> ServedRun::look(Clock::time_point now) {
       const std::string how = child_->how().empty() ? "ended without a result" : child_->how();
       tell(RefusedMessage{{"the process of the run " + how}});
     } else {
-      // With the result, so that the client has as long to read them.
+      // Sends states with the result, so that the client has as much time to read them.
       std::ranges::move(states_, std::back_inserter(told_));
-      // When the client has the result, the server is free.
+      // Once the client has the result, the server is free.
       told_.push_back({std::move(last_words_)});
     }
     over_ = true;

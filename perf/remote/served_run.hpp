@@ -37,11 +37,11 @@ class ServedRun {
   /// Whether its first jobs are not ready or not started; look() must then be called often.
   bool is_starting() const noexcept { return !ready_ || (gone_ && !told_start_); }
 
-  /// How many jobs its plan has; 0: it is not made yet, or the jobs were refused.
+  /// How many jobs its plan has; 0 until the plan is made, and if the jobs were refused.
   std::uint64_t jobs() const noexcept { return jobs_; }
   /// The same, but only once.
   std::uint64_t take_jobs() noexcept { return std::exchange(jobs_to_tell_, 0); }
-  /// Why its jobs were refused, or could not be planned; empty: they were not refused.
+  /// Why its jobs were refused or could not be planned; otherwise empty.
   const std::string& refusal() const noexcept { return refusal_; }
 
   void go(std::uint64_t start_ns);
@@ -61,7 +61,7 @@ class ServedRun {
   /// Whether the run is over and all its messages were returned.
   bool over() const noexcept { return over_; }
   bool abandoned() const noexcept { return abandoned_; }
-  /// Why it was stopped, if the client did not ask for that; only once.
+  /// Why it was stopped, if the client did not ask for that. Returns the reason only once.
   std::string take_reason() { return std::exchange(reason_, {}); }
   /// Whether its first jobs have started; true only once.
   bool take_start() noexcept { return told_start_ && !std::exchange(start_taken_, true); }
@@ -80,9 +80,9 @@ class ServedRun {
   std::uint64_t jobs_to_tell_ = 0;
   std::chrono::nanoseconds max_runtime_;
   Clock::time_point made_ = Clock::now();
-  std::optional<Clock::time_point> ready_;    ///< when its jobs were
+  std::optional<Clock::time_point> ready_;    ///< when its jobs were ready
   std::optional<Clock::time_point> gone_;     ///< when it was ordered to start
-  std::optional<Clock::time_point> stopped_;  ///< by the server, with a limited time to end
+  std::optional<Clock::time_point> stopped_;  ///< by the server, which then limits its time
   std::optional<Clock::time_point> hard_at_;  ///< when it will be stopped hard
   std::optional<Clock::time_point> hard_;
   std::vector<Told> told_;

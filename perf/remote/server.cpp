@@ -71,7 +71,7 @@ struct Server::Impl {
   std::unique_ptr<ServedRun> run;
   Visitor* owner = nullptr;
   bool closed = false;                      ///< to new visitors
-  std::optional<Clock::time_point> ending;  ///< since a signal told it to end
+  std::optional<Clock::time_point> ending;  ///< when a signal told it to end
 
   void log(const std::string& line) const { options.log(time_now() + ' ' + line); }
 
@@ -92,7 +92,7 @@ struct Server::Impl {
   void close(const std::string& why);
 };
 
-// ---- Who comes and goes ----
+// ---- Visitors come and go ----
 
 void Server::Impl::accept_all() {
   if (!listener) return;
@@ -152,7 +152,7 @@ void Server::Impl::say_busy(Visitor& visitor) {
   leave(visitor);
 }
 
-// ---- What they say ----
+// ---- Their messages ----
 
 void Server::Impl::attend(Visitor& visitor) {
   if (visitor.stage == Visitor::Stage::gone) return;
@@ -241,7 +241,7 @@ void Server::Impl::look_at_run() {
         (jobs == 1 ? " job" : " jobs"));
   }
   if (run->take_start()) log(run->client() + ": the jobs begin");
-  // When the server ends, its log has the reason already.
+  // If the server is ending, its log already has the reason.
   if (const auto why = run->take_reason(); !why.empty() && !ending)
     log(run->client() + ": its run is stopped: " + why);
   if (!run->over()) return;

@@ -1,5 +1,5 @@
 #pragma once
-// StopPatience: how long a client waits for its servers after a stop. No other code decides that.
+// StopPatience: how long a client waits for its servers after a stop. Only this code decides that.
 // Internal to perf/remote.
 //
 //                               jobs not started            jobs started
@@ -8,9 +8,9 @@
 //   second signal               given up at once            stopped hard at once
 //   third signal                given up at once            given up at once
 //
-// A server whose jobs have not started has no result, so nothing is lost with it. From the time
-// on for which the start was ordered, jobs count as started, even if the server has not said so
-// yet. A failure before `go` is no stop: no jobs have started, and the client gives all up at once.
+// A server whose jobs have not started has no result that could be lost. Once the ordered start
+// time has passed, jobs count as started, even if the server has not said so yet. A failure before
+// `go` is not a stop: no jobs have started, so the client gives up all servers at once.
 
 #include <chrono>
 #include <optional>
@@ -23,7 +23,7 @@ class StopPatience {
  public:
   using Clock = std::chrono::steady_clock;
 
-  /// A server can end jobs that have not started at once. This is as long as its silence may be.
+  /// As long as a server may be silent. It can end jobs that have not started at once.
   static constexpr std::chrono::seconds kUnstartedTime{8};
   /// How long servers may take for a stop, besides the time that their jobs drain.
   static constexpr std::chrono::seconds kSoftTime{30};
@@ -35,13 +35,13 @@ class StopPatience {
 
   /// `signals`: how many have asked for a stop so far.
   void note_signals(int signals, Clock::time_point now) noexcept;
-  /// Another server failed after `go`, so this is no longer the run that was asked for.
+  /// Notes that another server failed after `go`, so the run is not the one that was asked for.
   void note_failure(Clock::time_point now) noexcept;
   int signals() const noexcept { return signals_; }
 
   /// Whether servers must now be told to stop hard; true only once.
   bool take_hard(Clock::time_point now) noexcept;
-  /// Why a server is given up; empty: it is not. `has_started`: whether its jobs may run already.
+  /// Why a server is given up; empty if it is not. `has_started`: whether its jobs may already run.
   std::string why_given_up(bool has_started, Clock::time_point now) const;
 
  private:

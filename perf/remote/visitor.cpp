@@ -12,7 +12,7 @@ using Stage = Visitor::Stage;
 
 /// Time for hello, which a program can send at once.
 constexpr auto kHelloTime = 5s;
-/// Time from hello to jobs; no user is involved.
+/// Time from hello to jobs: the client sends these without waiting for its user.
 constexpr auto kJobsTime = 10s;
 /// Time to read the last message. A long message may take longer while it makes progress, but not
 /// forever, and an ending server does not wait for slow readers, nor for long for silent ones.

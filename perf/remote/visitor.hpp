@@ -24,12 +24,12 @@ struct Visitor {
 
   /// To be called when it has said hello. It may then send its jobs.
   void welcome();
-  /// To be called after its last message. It gets time to read that: for a result, as long as it
-  /// takes.
+  /// To be called after its last message. It gets time to read that message; a result may take
+  /// longer while it makes progress.
   void leave(bool with_result);
-  /// Checks deadlines and the waiting bytes. Result: why it must be dropped; empty: it need not. A
-  /// leaving visitor needs no reason, and becomes `gone`. `ending`: since when the server is
-  /// ending.
+  /// Checks deadlines and the waiting bytes. Result: why the visitor must be dropped, or empty. A
+  /// leaving visitor is dropped without a reason: it becomes `gone`. `ending`: since when the
+  /// server has been ending.
   std::optional<std::string> look(Clock::time_point now, std::optional<Clock::time_point> ending);
   /// Whether it may be dropped for others: it neither owns the run nor reads its result.
   bool may_be_dropped() const noexcept;
@@ -50,8 +50,8 @@ using Visitors = std::vector<std::unique_ptr<Visitor>>;
 
 /// Whether there are as many droppable visitors as the server has room for.
 bool is_crowded(const Visitors& visitors);
-/// The visitor to drop for a new one: first those that have said nothing, then those that have said
-/// hello, then those that are leaving; among equals the oldest. Null: none may be dropped.
+/// The visitor to drop for a new one: first those that have not said hello, then those that have,
+/// then those that are leaving; among equals the oldest. Null if no visitor may be dropped.
 Visitor* whom_to_drop(const Visitors& visitors);
 
 }  // namespace shmif::perf
