@@ -28,7 +28,7 @@ enum class CauseKind : std::uint8_t {
   socket_memory,     ///< the kernel's memory for UDP was used up
   reassembly,        ///< fragments of a packet were missing
   listen_queue,      ///< a program did not accept its TCP connections fast enough
-  retransmits,       ///< TCP segments that were sent again
+  retransmits,       ///< TCP sent segments again
   no_route,          ///< no route led to the address
   neighbour,         ///< nobody answered for the address (ARP, neighbour discovery)
   qdisc,             ///< the queue of an interface dropped packets

@@ -113,7 +113,7 @@ std::vector<StolenTicks> read_cpu_ticks(std::string_view text) {
   while (text.starts_with("cpu")) {
     std::string_view line = next_line(text);
     const auto cpu = base::read_digits(next_word(line).substr(3));
-    if (!cpu) continue;                // the sum of all
+    if (!cpu) continue;                // the line with the sum of all CPUs
     constexpr int kBeforeSoftirq = 6;  // user, nice, system, idle, iowait, irq
     for (int i = 0; i < kBeforeSoftirq; ++i) next_word(line);
     StolenTicks ticks{.cpu = static_cast<unsigned>(*cpu)};
@@ -126,7 +126,7 @@ std::vector<StolenTicks> read_cpu_ticks(std::string_view text) {
 
 std::vector<SoftnetCounts> read_softnet(std::string_view text) {
   constexpr int kHex = 16;
-  constexpr int kCpuWord = 12;  // since Linux 5.10; before, the lines are in the order of the CPUs
+  constexpr int kCpuWord = 12;  // since Linux 5.10; before, lines are in the order of the CPUs
   std::vector<SoftnetCounts> cpus;
   while (!text.empty()) {
     std::string_view line = next_line(text);

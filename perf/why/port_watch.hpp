@@ -18,7 +18,7 @@
 
 namespace shmif::perf {
 
-/// Threads: one at a time. Blocks: never.
+/// Watches one bus. Threads: one at a time. Blocks: never.
 class PortWatch {
  public:
   /// Errors: those of Bus::open.

@@ -71,7 +71,7 @@ class WhySampler {
   std::array<double, 4> last_seconds_{};  ///< of the last looks
 };
 
-/// What the watched ports of buses lost, as the traffic of their jobs.
+/// The losses of the watched ports of buses, as the traffic of their jobs.
 std::vector<JobTraffic> traffic_of_ports(const WhySeries& series);
 
 }  // namespace shmif::perf
