@@ -46,7 +46,7 @@ struct HeatRequest {
   bool operator==(const HeatRequest&) const = default;
 };
 
-/// The longest request.
+/// A longer request is an error.
 inline constexpr std::size_t kMaxRequestBytes = 16384;
 
 /// Reads a request with its empty line. Errors: Errc::bad_argument, also for a line that occurs

@@ -25,7 +25,7 @@ struct DamonTraced {
   std::uint64_t regions = 0;  ///< of this target in this window
   Region region;
 };
-/// Errors: Errc::bad_argument for a line of another form.
+/// Reads a line. Errors: Errc::bad_argument for a line of another form.
 Result<DamonTraced> read_damon_trace(std::string_view line);
 
 /// Threads: one at a time. Blocks: while the kernel answers.

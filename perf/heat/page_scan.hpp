@@ -12,7 +12,7 @@
 
 namespace shmif::perf {
 
-/// A pagemap that was opened for reading. Threads: one at a time. Blocks: never.
+/// Reads an open pagemap. Threads: one at a time. Blocks: never.
 class PageScan {
  public:
   enum class Means : std::uint8_t {

@@ -29,7 +29,7 @@ struct HeatWindow {
   std::vector<Region> regions;
 };
 
-/// What is known of one target.
+/// All that is known of one target.
 struct HeatResult {
   TaskId process;    ///< number 0: physical memory
   std::string name;  ///< of its program
@@ -142,7 +142,8 @@ std::string heat_text(const std::vector<HeatResult>& results, const HeatAttribut
 /// sooner.
 std::string heat_slowness(const HeatResult& result);
 
-/// heat.client, heat.pagemap_scan, heat.written, heat.clear_refs, heat.damon.
+/// Tells which sources this machine has: heat.client, heat.pagemap_scan, heat.written,
+/// heat.clear_refs, heat.damon.
 std::vector<Capability> heat_capabilities(const KernelFiles& files = KernelFiles());
 
 }  // namespace shmif::perf

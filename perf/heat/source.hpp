@@ -29,7 +29,7 @@ struct NamedRange {
 struct HeatProvenance {
   std::string source;         ///< "client", "written", "clear_refs" or "damon"
   std::string precision;      ///< "page", "sampled page", "mapping" or "region"
-  std::string means;          ///< the kernel's files and calls that tell it
+  std::string means;          ///< the kernel's files and calls that it uses
   std::string writes_reason;  ///< why writes are not measured; empty if they are
   /// How exactly reads are known if `accesses` of regions are only writes: "mapping". Otherwise
   /// empty.
