@@ -30,7 +30,7 @@ struct ThreadStop {
   enum class Kind : std::uint8_t {
     ended,   ///< the thread has ended, or executes another program
     late,    ///< the thread has not stopped in time
-    trap,    ///< PTRACE_INTERRUPT, or a stop of the whole process
+    trap,    ///< by PTRACE_INTERRUPT, or the whole process was stopped
     call,    ///< it enters or leaves a system call
     signal,  ///< it is about to get a signal
   };

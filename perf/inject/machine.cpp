@@ -17,8 +17,7 @@ namespace shmif::perf {
 
 namespace {
 
-constexpr std::uint64_t kCode64 =
-    0x33;  ///< the segment of 64-bit code; 0x23 is that of 32-bit code
+constexpr std::uint64_t kCode64 = 0x33;  ///< the segment of 64-bit code; 32-bit code has 0x23
 constexpr std::uint64_t kCallBytes = 2;  ///< of the instruction `syscall`
 constexpr std::uint64_t kX32 = 1U << 30U;
 // The values by which the kernel marks a call that it will restart (include/linux/errno.h).

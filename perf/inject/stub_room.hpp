@@ -31,7 +31,7 @@ class StubRoom {
   const std::vector<std::uint64_t>& places() const noexcept { return places_; }
   /// A place where all bytes are 0; empty if there is none.
   std::optional<std::uint64_t> empty_place() const;
-  /// Places with a stub, whose monitor may have been killed.
+  /// Places with a stub. Its monitor may have been killed.
   std::vector<std::uint64_t> left_behind() const;
 
  private:
