@@ -61,7 +61,7 @@ struct Failure {
   const Failure ready;
   if (::write(gate, &ready, sizeof ready) != sizeof ready) ::_exit(kNotExecuted);
   char go = 0;
-  if (::read(gate, &go, 1) != 1) ::_exit(kNotExecuted);  // the owner has gone away
+  if (::read(gate, &go, 1) != 1) ::_exit(kNotExecuted);  // the owner no longer wants the program
   ::execvp(argv[0], argv);
   fail(gate, Failure::Of::program);
 }

@@ -24,8 +24,8 @@ class KernelFiles {
   std::string path(std::string_view name) const;
   bool has(std::string_view name) const;
 
-  /// The whole text of a file of at most 16 MiB. Errors: the errno of the call that failed; Errc::
-  /// bad_argument for a larger file.
+  /// Reads the whole text of a file of at most 16 MiB. Errors: the errno of the call that failed;
+  /// Errc::bad_argument for a larger file.
   Result<std::string> read(std::string_view name) const;
   /// Reads a file that contains only a number in decimal digits. Errors: those of read();
   /// Errc::bad_argument for other text and for an empty file.
