@@ -25,7 +25,7 @@ constexpr std::size_t kMaxSegments = 256;
 struct Budget {
   std::size_t symbols = 4'000'000;
   std::size_t name_bytes = std::size_t{256} << 20U;
-  std::uint64_t section_bytes = std::uint64_t{384} << 20U;  ///< that libelf reads into memory
+  std::uint64_t section_bytes = std::uint64_t{384} << 20U;  ///< for libelf to read into memory
 };
 
 /// Holes in a file take no space on disk, but they take memory when we read them. A file system
@@ -75,7 +75,7 @@ bool is_function(const GElf_Sym& symbol) noexcept {
   return (type == STT_FUNC || type == STT_GNU_IFUNC) && symbol.st_shndx != SHN_UNDEF;
 }
 
-/// What libelf says of its last failure.
+/// What libelf says about its last failure.
 std::string elf_words() {
   const char* const words = elf_errmsg(-1);
   return words == nullptr ? "it does not lie in the file" : words;
@@ -93,7 +93,7 @@ bool pays(Elf* elf, const GElf_Shdr& head, Budget& left) {
   GElf_Shdr names{};
   Elf_Scn* const other = elf_getscn(elf, head.sh_link);
   if (other != nullptr && gelf_getshdr(other, &names) != nullptr) {
-    if ((names.sh_flags & SHF_COMPRESSED) != 0) return false;  // no linker makes it so
+    if ((names.sh_flags & SHF_COMPRESSED) != 0) return false;  // linkers never make it so
     names_bytes = names.sh_size;
   }
   if (head.sh_size > left.section_bytes || names_bytes > left.section_bytes - head.sh_size)

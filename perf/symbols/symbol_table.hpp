@@ -41,9 +41,9 @@ class SymbolTable {
   /// at one address, the largest remains; if several are as large, the first by name.
   explicit SymbolTable(std::vector<Symbol> symbols, std::vector<Segment> segments = {});
 
-  /// The functions of an ELF file: from its symbol table, or, if it was stripped, those that it
-  /// exports. The table is empty if the file has no functions. Errors: Errc::bad_argument for
-  /// another kind of file; the errno of a read that failed.
+  /// The functions of an ELF file, from its symbol table. If the file was stripped, only the
+  /// functions that it exports. The table is empty if the file has no functions. Errors:
+  /// Errc::bad_argument for another kind of file; the errno of a read that failed.
   static Result<SymbolTable> of_elf_file(int file);
   /// The same for a file in memory. Does not change the image.
   static Result<SymbolTable> of_elf_image(std::span<const std::byte> image);
