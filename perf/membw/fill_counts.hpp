@@ -45,7 +45,7 @@ class FillCounts {
   std::string path() const;
   /// Ignores threads from number kMaxThreads on.
   void set(unsigned thread, const FillProgress& progress) noexcept;
-  /// The progress of each thread; empty if the thread was writing at each of 100 looks.
+  /// The progress of each thread; empty if the thread was writing at each look.
   std::vector<std::optional<FillProgress>> look() const;
 
   FillTurn turn() const noexcept { return FillTurn{shared().turn.load()}; }

@@ -46,8 +46,8 @@ std::string fill_load_text(const FillOptions& options);
 /// The default size of each thread's buffer. `cache_bytes`: of the last-level cache; 0: not known.
 std::uint64_t usual_fill_buffer(std::uint64_t cache_bytes, std::uint64_t machine_bytes,
                                 unsigned threads) noexcept;
-/// Whether the buffers fit into this machine's memory, and its processor can do what is asked.
-/// Errors: ENOMEM; Errc::not_supported.
+/// Checks that the buffers fit into this machine's memory, and that its processor supports the
+/// options. Errors: ENOMEM; Errc::not_supported.
 Result<void> check_fill(const FillOptions& options);
 
 /// Each thread works on its own buffer, again and again. FillOperation::copy writes two bytes for

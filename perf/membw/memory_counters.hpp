@@ -7,8 +7,8 @@
 // and can neither be reset nor stopped, so they are not used.
 //
 // AMD: a PMU amd_umc_N for each channel (Linux 6.8, Zen 4), otherwise the data fabric, amd_df.
-// Sysfs describes the fields of their events, but not the events. Their numbers are those of AMD's
-// Processor Programming References.
+// Sysfs describes the fields of their events, but not the events. The numbers of the events come
+// from AMD's Processor Programming References.
 
 #include <optional>
 #include <string>

@@ -14,7 +14,7 @@
 
 namespace shmif::perf {
 
-/// A file mon_data/mon_L3_NN/mbm_total_bytes or mbm_local_bytes.
+/// The value in a file mon_data/mon_L3_NN/mbm_total_bytes or mbm_local_bytes.
 struct MbmValue {
   enum class State {
     counted,
@@ -31,12 +31,12 @@ Result<MbmValue> read_mbm_value(std::string_view text);
 /// Empty if it was reset meanwhile.
 std::optional<std::uint64_t> grown_by(std::uint64_t before, std::uint64_t after) noexcept;
 
-/// The mode in brackets of info/L3_MON/mbm_assign_mode: "mbm_event" or "default". Errors: Errc::
-/// bad_argument if there is not exactly one.
+/// The mode in brackets in info/L3_MON/mbm_assign_mode: "mbm_event" or "default". Errors:
+/// Errc::bad_argument if there is not exactly one.
 Result<std::string> read_assign_mode(std::string_view text);
 
-/// A file mbm_L3_assignments: for each event, the state ("e", "_") in each domain. Errors: Errc::
-/// bad_argument for other text.
+/// A file mbm_L3_assignments: the state ("e", "_") of each event in each domain. Errors:
+/// Errc::bad_argument for other text.
 using MbmAssignments = std::map<std::string, std::map<unsigned, std::string>>;
 Result<MbmAssignments> read_mbm_assignments(std::string_view text);
 
@@ -50,7 +50,7 @@ std::optional<std::string> resctrl_mount_in(std::string_view mounts);
 /// The numbers in a file `tasks`, one on each line. Errors: Errc::bad_argument for other text.
 Result<std::vector<int>> read_tasks(std::string_view text);
 
-/// The lines of a text, without their ends.
+/// The lines of a text, without their newlines.
 std::vector<std::string_view> lines_in(std::string_view text);
 
 }  // namespace shmif::perf

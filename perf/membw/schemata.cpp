@@ -60,7 +60,7 @@ const Allotment* find_in(const Schemata& all, const Allotment& one) {
 }
 
 bool is_bandwidth(const std::string& resource) {
-  return resource == "MB" || resource == "SMBA";  // of the memory, and of slow memory
+  return resource == "MB" || resource == "SMBA";  // of memory, and of slow memory
 }
 
 /// The values of a range such as "100..10/10"; the value itself if the text is not a range.

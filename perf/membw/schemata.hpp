@@ -10,7 +10,7 @@
 
 namespace shmif::perf {
 
-/// What a group may use of a resource in one domain.
+/// How much of a resource a group may use in one domain.
 struct Allotment {
   std::string resource;  ///< "MB", "L3", "L3CODE"
   unsigned domain = 0;

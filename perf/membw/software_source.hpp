@@ -19,8 +19,8 @@ struct CopiedBytes {
 
 /// The lines rchar and wchar of /proc/PID/io. Errors: Errc::bad_argument for other text.
 Result<CopiedBytes> read_process_io(std::string_view text);
-/// The bytes received (as read) and sent (as written) of each device in /proc/net/dev. Errors:
-/// Errc:: bad_argument for other text.
+/// The bytes that each device in /proc/net/dev received (as `read`) and sent (as `written`).
+/// Errors: Errc::bad_argument for other text.
 Result<std::map<std::string, CopiedBytes>> read_net_devices(std::string_view text);
 
 /// A source that compares counters at the begin and at the end of a window.

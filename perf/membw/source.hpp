@@ -1,6 +1,6 @@
 #pragma once
-// A source of memory bandwidth: the counters of the memory controllers, the monitoring of the
-// resctrl file system, or the bytes that software copied.
+// A source of memory bandwidth: counters of the memory controllers, monitoring by the resctrl file
+// system, or counts of the bytes that software copied.
 
 #include <sys/types.h>
 
