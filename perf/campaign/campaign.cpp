@@ -140,8 +140,8 @@ Result<std::pair<SearchResult, RunResult>> Campaign::search(std::size_t job) {
   std::optional<RunResult> best;
   ShownTrial shown;  // describes `best`
   std::size_t trials = 0;
-  const std::uint64_t begin =
-      now_ns();  // runtime is for all trials, and there is always a first one
+  // runtime limits all trials together, but the first one is always made.
+  const std::uint64_t begin = now_ns();
   const std::uint64_t bound = ns(o.runtime);
   bool out_of_runtime = false;
   if (max == 0) {

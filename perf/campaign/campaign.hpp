@@ -21,7 +21,7 @@ namespace shmif::perf {
 /// the rate must be found by halving. Result: empty if no job searches.
 struct SearchTime {
   std::size_t searches = 0;
-  double trial_seconds = 0;  ///< of the longest search
+  double trial_seconds = 0;  ///< of one trial: the longest among the searches
   double min_seconds = 0, max_seconds = 0;
   /// Each search has a runtime that bounds it. Without one, repeated trials can make it longer than
   /// `max_seconds`.

@@ -257,7 +257,7 @@ void mark_measured(std::vector<IntervalResult>& intervals, std::uint64_t start_n
   }
 }
 
-/// Empty if the kernel said nothing in the measured window.
+/// Empty if the kernel gave no values in the measured window.
 std::optional<TcpResult> tcp_of(const TcpBlock& b) {
   const std::uint64_t samples = b.samples.get();
   if (samples == 0) return std::nullopt;

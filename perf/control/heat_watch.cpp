@@ -140,7 +140,7 @@ void HeatWatch::search(Session& exact, Session& sampled) {
     // Jobs that are threads of this process may come one after another, each with a new socket.
     if (client->pid != ::getpid()) missing_.erase(client->pid);
     const auto [first, last] = jobs_of_.equal_range(client->pid);
-    if (first == last) continue;  // the program of a host
+    if (first == last) continue;  // it belongs to the program of a host
     auto process = Process::open(client->pid);
     if (client->source && process) {
       const bool all = client->source->looking() == Looking::all_pages;
@@ -182,7 +182,7 @@ void HeatWatch::take_windows(const HeatResult& result, Watched& job, double take
   }
   if (start_ns == 0) return;
   const double start = session_seconds(start_ns);
-  // Without a ramp, nothing happens before the measured window that could be counted by mistake.
+  // Without a ramp, no window before the measured one could be counted by mistake.
   const bool has_ramp = measured_ns > start_ns + static_cast<std::uint64_t>(kHeatLookEvery / 1ns);
   const double measured = has_ramp ? session_seconds(measured_ns) : start;
   for (HeatWindow window : result.windows) {
@@ -211,7 +211,7 @@ void HeatWatch::look(std::uint64_t start_ns, bool sending, bool measuring) {
   start_ns_ = start_ns;
   if (measuring && measured_ns_ == 0) measured_ns_ = now_ns();
   has_sent_ |= sending;
-  // In the drain, there is nothing to see.
+  // The watch ends before the drain.
   if (over_ || !has_sent_ || sending || more) return;
   over_ = true;
   changed_.notify_all();

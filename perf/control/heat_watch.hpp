@@ -1,5 +1,5 @@
 #pragma once
-// Watches the memory of the jobs of a run (option `heat`), in a thread of its own. Internal to
+// Watches the memory of the jobs of a run (option `heat`), in a separate thread. Internal to
 // perf/control.
 
 #include <sys/types.h>

@@ -13,7 +13,7 @@ namespace {
 /// window.
 bool stood_still(const JobOptions& o, const TrafficResult& tx) {
   if (!sends(o.rw) || tx.of_program || tx.frames != 0 || !(tx.seconds > 0)) return false;
-  // Such a job may have to wait for longer than its window.
+  // A job with thinktime or flow may have to wait for longer than its window.
   if (o.thinktime.count() != 0 || o.flow != 0) return false;
   if (tx.paced) return tx.offered_frames != 0;
   // Without a pace, a job that ends before its time has reached another limit.

@@ -1,5 +1,5 @@
 #pragma once
-// Measures the memory bandwidth of a run (option `membw`), in a thread of its own. Internal to
+// Measures the memory bandwidth of a run (option `membw`), in a separate thread. Internal to
 // perf/control.
 
 #include <condition_variable>

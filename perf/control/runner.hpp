@@ -61,7 +61,7 @@ class Runner {
   Runner& operator=(const Runner&) = delete;
   ~Runner();
 
-  /// Runs to the end in any case. Result: what the jobs found out, including failed jobs.
+  /// Runs to the end, even if jobs fail. Result: what the jobs found out, including failed jobs.
   RunResult run(RunObserver* observer, RunControl& control);
   /// Whether a thread of a job could not be ended. The process must then end by _exit.
   bool stuck() const noexcept;

@@ -42,10 +42,10 @@ class FrameSource {
   /// `now_ns` as the time when it is sent. The views are valid until more frames are taken.
   virtual void make(std::uint64_t first, std::span<const Slot> slots, std::uint64_t now_ns,
                     std::vector<FrameView>& into) = 0;
-  /// When to call take() next; kNever: after the last frame.
+  /// When to call take() next; kNever after the last frame.
   virtual std::uint64_t next_ns() const noexcept = 0;
-  /// When the next frame is due by the pace, even if it will never be made. Until then lasts the
-  /// time that the pace allows for the frames taken before.
+  /// When the next frame is due by the pace, even if it will never be made. By the pace, the frames
+  /// taken so far have time until then.
   virtual std::uint64_t due_ns() const noexcept = 0;
   /// Whether there are no more frames, even if the job runs on.
   virtual bool ended() const noexcept { return false; }
@@ -73,7 +73,7 @@ struct ProbeSourceOptions {
   std::uint32_t flow = 0;
   std::uint32_t nonce = 0;
   Probe::Kind kind = Probe::Kind::data;
-  std::uint64_t random_position = 0;  ///< of an earlier run that this run continues
+  std::uint64_t random_position = 0;  ///< where an earlier run stopped, if this run continues it
 };
 std::unique_ptr<FrameSource> make_probe_source(const ProbeSourceOptions& options);
 

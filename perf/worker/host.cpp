@@ -280,7 +280,7 @@ class Host {
   std::uint64_t own_sent_ = 0, own_received_ = 0;
   tap::PairCounters carried_;
   std::optional<tap::GuestExit> exit_;
-  std::optional<Usage> own_, program_;  // of the bridge, and of all processes in the guest
+  std::optional<Usage> own_, program_;  // usage of the bridge, and of all processes in the guest
   std::optional<PortCounters> before_window_;
   bool released_ = false;
   bool stopped_ = false;

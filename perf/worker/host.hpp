@@ -28,7 +28,7 @@ struct HostSetup {
   std::string bus;      ///< path
   std::string address;  ///< CIDR
   std::string local;    ///< "198.18.0.1:40000"
-  std::string remote;   ///< address of the job it sends to or answers; empty if that can be any
+  std::string remote;   ///< address of the job it sends to or answers; empty: any host
   MacAddress remote_mac;
   bool listens = false;       ///< TCP: the other host connects
   std::size_t max_bytes = 0;  ///< size of the longest frame that it sends or receives

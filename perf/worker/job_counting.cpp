@@ -61,8 +61,8 @@ JobCounting::JobCounting(std::span<const JobEvent> events, std::span<CounterBloc
 }
 
 /// Leaves out events that the kernel refuses. If the kernel permits an event only in user space, it
-/// counts that part. Each event is a group of its own, because a group with more events than the
-/// PMU has counters would never count.
+/// counts that part. Each event is a separate group, because a group with more events than the PMU
+/// has counters would never count.
 void JobCounting::load(std::span<const JobEvent> events, bool thread, KernelCounters& kernel) {
   const CounterTarget target = thread ? CounterTarget::thread({}) : CounterTarget::process({});
   std::vector<CounterEvent> asked;

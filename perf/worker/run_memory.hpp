@@ -263,7 +263,7 @@ class RunMemory {
   std::size_t size() const noexcept { return jobs_.size(); }
   JobBlock& job(std::size_t i) noexcept { return jobs_[i]; }
   FlowBlock& flow(std::size_t i) noexcept { return flows_[i]; }
-  EchoBlock& echo(std::size_t i) noexcept { return echoes_[i]; }  ///< of job `i`, a pingpong job
+  EchoBlock& echo(std::size_t i) noexcept { return echoes_[i]; }  ///< `i`: a pingpong job
 
  private:
   RunMemory(base::SharedMemory memory, std::size_t jobs);

@@ -15,11 +15,11 @@ namespace shmif::perf {
 
 /// What the controller has made for one job.
 struct WorkerSetup {
-  std::size_t index = 0;  ///< of the job
+  std::size_t index = 0;  ///< index of the job
   Wire* wire = nullptr;   ///< for engine=host: the bus
   EndOptions end;
   HostSetup host;           ///< for engine=host
-  std::uint32_t nonce = 0;  ///< of the run
+  std::uint32_t nonce = 0;  ///< nonce of the run
   std::uint64_t interval_ns = 0;
   std::vector<JobEvent> counters;  ///< events to count
   std::uint64_t counter_interval_ns = 0;

@@ -10,7 +10,7 @@ namespace shmif::tools {
 /// bus, and if it is lost, one frame is lost. But it is shown as the frames that it stands for.
 struct DumpCounts {
   std::uint64_t captured = 0;           // frames of the bus that were shown at least in part
-  std::uint64_t filtered = 0;           // frames of the bus of which no part was shown
+  std::uint64_t filtered = 0;           // frames of the bus that were not shown at all
   std::uint64_t lost = 0;               // lost frames of the bus
   std::uint64_t captured_segments = 0;  // frames shown
   std::uint64_t filtered_segments = 0;  // frames not shown

@@ -21,19 +21,19 @@ namespace shmif::tools {
 
 // Exit codes, of all commands of both programs:
 //
-//   0         done, and everything passed; also the end of commands that last until they are asked
-//             to stop (tap, bridge, top, dump, server)
-//   1         failed, or found something that failed; a measurement that has no value
-//   2         wrong usage; nothing was done
+//   0         done, and everything passed; also if a command that runs until it is asked to stop
+//             (tap, bridge, top, dump, server) was asked to stop
+//   1         failed, or found a failure; also if a measurement has no values
+//   2         wrong usage; the command did not start
 //   77        this machine cannot do it
-//   128+n     signal n came before the command had done what it was asked for
+//   128+n     signal n came before the command had done its task
 //
-// A command that runs a program (exec, enter; heat, membw, sample, stat, why) ends as the program
-// did, if nothing of the above is to be told:
+// A command that runs a program (exec, enter; heat, membw, sample, stat, why) returns one of these
+// codes if none of the above applies:
 //
 //   n         the program's own code; 128+n if signal n killed it
 //   125       exec, enter: shmifctl itself failed
-//   126, 127  the program cannot be executed; there is none of that name
+//   126, 127  126: the program cannot be executed; 127: there is no program of that name
 inline constexpr int kDone = 0;
 inline constexpr int kFailed = 1;
 inline constexpr int kWrongUsage = 2;

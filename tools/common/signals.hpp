@@ -7,9 +7,9 @@
 namespace shmif::tools {
 
 /// While this exists, the stopping signals do not end the program. They set a flag and make a
-/// descriptor readable. SIGUSR1 and SIGUSR2 do nothing, unless the program has handlers for them.
-/// Only one may exist at a time. Child processes get the default dispositions
-/// at exec and an unchanged signal mask. Threads: signal() and descriptor() from any.
+/// descriptor readable. SIGUSR1 and SIGUSR2 have no effect, unless the program has handlers for
+/// them. Only one may exist at a time. Child processes get the default dispositions at exec and an
+/// unchanged signal mask. Threads: any thread may call signal() and descriptor().
 class StopSignals {
  public:
   explicit StopSignals(std::initializer_list<int> signals = {SIGINT, SIGTERM, SIGHUP});

@@ -37,7 +37,7 @@ struct Attachment {
   PortOptions port;
   bool lan = false;  ///< the interface is in a bridge
   std::vector<std::string> taps;
-  /// From the first inspection until the port is attached; empty: the bus must be made.
+  /// Set from the first inspection until the port is attached; empty if the bus must be made.
   std::optional<Bus> bus;
 };
 

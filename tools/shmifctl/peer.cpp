@@ -126,7 +126,7 @@ PeerPort::PeerPort(const PeerBridge& bridge, const std::string& name, millisecon
 
 tap::BridgeEnd PeerPort::carry(AnyLink& peer, int stop, const std::function<PeerDrops()>& drops,
                                Account& account) {
-  std::error_code trouble;  // of the peer; reported once before its link ends
+  std::error_code trouble;  // an error of the peer; reported once before its link ends
   LoopGuard guard([&] { complain(loop_text(bridge_->bus_text, bridge_->peer_text, {})); });
   tap::BridgeOptions options;
   options.on_trouble = [&](AnyLink& link, std::error_code error) {

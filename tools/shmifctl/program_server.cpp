@@ -1,4 +1,4 @@
-// Serves every program that connects to a socket, each with a port of its own.
+// Serves every program that connects to a socket. Each program gets its own port.
 
 #include <poll.h>
 #include <sys/eventfd.h>

@@ -142,8 +142,8 @@ int run_stat(const CommandLine& line) {
   }
   watched.begin();
   const auto look = options.switch_event ? std::chrono::milliseconds(20) : std::chrono::minutes(1);
-  // Runs until the programs have ended, or a signal comes. It does not wait for processes of which
-  // no event can be counted.
+  // Runs until the programs have ended, or a signal comes. It does not wait for processes that have
+  // no event that can be counted.
   while ((run.counts() || watched.is_program()) &&
          watched.wait_until(std::chrono::steady_clock::now() + look, stop)) {
     run.look();
