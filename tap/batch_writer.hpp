@@ -2,8 +2,8 @@
 // BatchWriter: writes many frames to one device in one system call, through io_uring.
 //
 // The gain is not in fewer system calls, but in what happens at the end of each. A frame written to
-// a TAP device wakes a waiter, and the kernel gives the CPU to it when the writer returns to its
-// program. Once per batch is enough (docs/decisions.md).
+// a TAP device wakes a waiter, and the kernel takes the CPU from the writer when the system call
+// returns. Once per batch is enough (docs/decisions.md).
 
 #include <sys/uio.h>
 

@@ -455,7 +455,7 @@ int wait_for_events(int epoll, std::span<epoll_event> events, nanoseconds at_mos
   return ::epoll_wait(epoll, events.data(), count, static_cast<int>(std::min<long>(ms, 60'000)));
 }
 
-/// The source whose peer's link has room, if `who` is what epoll has for that; otherwise null.
+/// The source whose peer's link has room, if epoll reported that by `who`; otherwise null.
 Side* Bridge::Impl::with_room(const void* who) noexcept {
   const auto at =
       std::find_if(sides.begin(), sides.end(), [&](const Side& e) { return &e.room == who; });

@@ -199,8 +199,8 @@ bool InterfaceQuestions::ask(Question& question) {
                   sizeof kernel) == static_cast<ssize_t>(header->nlmsg_len);
 }
 
-/// Reads one datagram. Result: false if no datagram is there. The kernel answers before it returns
-/// from taking a question, so no datagram comes later.
+/// Reads one datagram. Result: false if no datagram is there. When the kernel takes a
+/// question, it answers at once, so no datagram comes later.
 bool InterfaceQuestions::read() {
   alignas(nlmsghdr) std::array<std::byte, kMaxDatagram> buffer;
   sockaddr_nl from{};
