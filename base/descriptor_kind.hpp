@@ -1,5 +1,5 @@
 #pragma once
-// Finds out which kind of file a descriptor leads to that another program has sent.
+// Finds out the kind of a descriptor that another program has sent.
 
 #include <cstdint>
 

@@ -47,10 +47,10 @@ class Children {
  public:
   /// Takes a place for a child that is to look at descriptors of `user`. If that user has
   /// kMaxWaitingChildren, or all places are taken, waits up to `patience`; but at most kEndPatience
-  /// if all children of the user were left to wait. Result: kNoPlace if the wait ends without a
-  /// free place.
+  /// if leave() was called for that many of them. Result: kNoPlace if the wait ends without a free
+  /// place.
   std::size_t take_place(uid_t user, milliseconds patience) {
-    constexpr milliseconds kLookAgain{2};  // leave() does not tell when a child ends
+    constexpr milliseconds kLookAgain{2};  // no signal tells when a child ends
     const auto begun = Clock::now();
     std::unique_lock lock(mutex_);
     for (;;) {  // until the patience ends
@@ -80,7 +80,7 @@ class Children {
     reap();
     return !all_[place].is_taken;
   }
-  /// Waits until a child has ended, which may have only harmless descriptors.
+  /// Waits until a child has ended. Call it only if the child has only harmless descriptors.
   void end(std::size_t place) {
     pid_t pid = 0;
     {

@@ -83,7 +83,7 @@ class ForeignSocket {
   bool look(std::span<std::byte> into, const DescriptorWish& wish);
 
   UniqueFd socket_;
-  std::uint64_t process_ = 0;  ///< token; in a forked child, the connection is the parent's
+  std::uint64_t process_ = 0;  ///< token of the process that has the connection
   uid_t user_ = 0;             ///< the user of the other side
   UniqueFd leash_;             ///< open: a child has the socket, too, until this is shut down
   std::size_t place_ = 0;      ///< the place of that child

@@ -9,7 +9,7 @@
 namespace shmif::base {
 
 /// Returns a token of this process, which an object stores. Threads: safe. Result: 0, and errno, if
-/// there is no memory for the page that tells processes apart; then nothing may be attached.
+/// there is no memory for the page that tells processes apart; then no port may attach.
 std::uint64_t process_token() noexcept;
 
 /// While it exists, fork() in other threads waits. Use it around the few system calls in which a

@@ -3,10 +3,10 @@
 // them.
 //
 // The words of the bus are plain integers in structs (bus/layout.hpp), accessed through
-// std::atomic_ref. The name of each function says the memory order. ThreadSanitizer does
-// not understand fences, and does not see races through two mappings of one file. So its builds
-// leave out the two fences, make the bulk copies below of relaxed atomic accesses, and let race
-// tests share one mapping.
+// std::atomic_ref. The name of each function says the memory order. ThreadSanitizer does not
+// understand fences, and does not see races through two mappings of one file. So its builds leave
+// out the two fences, make the bulk copies below of relaxed atomic accesses, and let race tests
+// share one mapping.
 
 #include <atomic>
 #include <cstddef>

@@ -18,7 +18,8 @@
 
 namespace shmif::bus {
 
-/// On a bus that pauses, what a sender does before it would overrun a port that senders wait for.
+/// What a sender does if its frames would overrun a port that senders wait for (on a bus that
+/// pauses).
 enum class WhenFull : std::uint8_t {
   wait,     ///< waits until there is room, or the patience is over
   give_up,  ///< takes fewer frames, or no frame at all

@@ -13,7 +13,7 @@
 namespace shmif::bus {
 
 /// At most this much memory is mapped for all programs of one bridge together. Otherwise files
-/// without pages could use up its addresses. No machine has that much memory.
+/// without pages could use up its address space. No machine has that much memory.
 inline constexpr std::uint64_t kMaxForeignBytes = std::uint64_t{32} << 40U;
 
 /// Errors: bad_argument, with both numbers, if a program asks for more than `most` bytes.

@@ -79,7 +79,7 @@ Result<Mapping> Mapping::map(int fd, std::uint64_t ring_bytes, bool writable, bo
   if (!m.guard_->is_watched())
     return Error::from_errno(ENOMEM, "cannot guard the bus against a truncation of its file");
   if (writable) prefault(m.base_, ring_bytes);
-  // Lock each page once: the ring's second view has the same pages, and would count again.
+  // Lock each page once: the ring's second view has the same pages, and the limit counts both.
   if (lock_memory) {
     if (auto locked = lock_in_memory(m.base_, once); !locked) return locked.error();
   }

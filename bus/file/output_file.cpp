@@ -90,8 +90,8 @@ bool is_in_proc(const std::string& path) {
   return statfs(directory_of(path).c_str(), &fs) == 0 && fs.f_type == PROC_SUPER_MAGIC;
 }
 
-/// Where the links at the end of a path lead, according to their texts. This is only a hint: the
-/// kernel finds the file that is opened.
+/// Where the links at the end of a path lead, according to their texts. This is only a hint: to
+/// open a file, the kernel follows the links itself.
 struct LinkEnd {
   std::string path;
   bool is_descriptor = false;  ///< an open file of a process
@@ -243,8 +243,8 @@ UniqueFd make_beside(const NewPlace& target_place, std::string& name) {
   }
 }
 
-/// Whether errno `number` allows to write an existing file in place. It says that no file can be
-/// made beside it, or be renamed over it: in a directory of others, in a sticky one, at a bind
+/// Whether to write an existing file in place after errno `number`: no file can be made beside it,
+/// or be renamed over it. The directory belongs to others or is sticky, or the file is a bind
 /// mount.
 bool is_for_writing_in_place(int number) noexcept {
   return number == EACCES || number == EPERM || number == EROFS || number == EBUSY ||

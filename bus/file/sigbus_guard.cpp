@@ -21,7 +21,8 @@ struct GuardedRange::Entry {
   std::atomic<std::size_t> bytes{0};
   std::atomic<bool> used{false};
   std::atomic<bool> lost{false};
-  /// The process that has the mapping. In its children, another mapping may be at that address.
+  /// Token of the process that has the mapping. In its children, another mapping may be at that
+  /// address.
   std::atomic<std::uint64_t> token{0};
 };
 
@@ -93,7 +94,7 @@ void on_sigbus(int number, siginfo_t* info, void* context) noexcept {
   }
   if (older_action.sa_handler == SIG_IGN && sent) return;
   if (older_action.sa_handler == SIG_DFL || older_action.sa_handler == SIG_IGN) {
-    // Not a fault of ours: on return, the access faults again, and ends the process as usual. A
+    // Not a fault in a bus: on return, the access faults again, and ends the process as usual. A
     // signal that was sent is sent again.
     struct sigaction standard{};
     standard.sa_handler = SIG_DFL;

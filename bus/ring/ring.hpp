@@ -106,7 +106,7 @@ class Ring {
       const std::uint64_t last = load_acquire(header_->last);
       if (!fits_alignment(last)) return 0;
       const std::uint64_t number = load_acquire(record(last).number);
-      // The record at `last` was not overwritten before its number was read.
+      // The words at `last` were not overwritten before the number was read.
       if (load_acquire(header_->last) - last < ring_bytes_ / 2) return number;
     }
     return 0;
