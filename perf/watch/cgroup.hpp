@@ -39,7 +39,7 @@ class MadeCgroups {
   std::vector<std::string> remove();
 
  private:
-  std::map<std::string, bool> made_;  // path to whether it stays
+  std::map<std::string, bool> made_;  // by path: true if remove() leaves it
 };
 
 }  // namespace shmif::perf
