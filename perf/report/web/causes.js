@@ -19,7 +19,7 @@ function heldBack() {
     return made;
   };
 
-  /// One row for each job; causes of one time are below each other, in lanes. [{job, lanes: [[number of the cause]]}]
+  /// One row for each job. Causes that overlap in time are in different lanes. [{job, lanes: [[number of the cause]]}]
   function rows() {
     const made = new Map();
     const inTime = list.map((cause, i) => i).sort((a, b) => list[a].begin_s - list[b].begin_s);
@@ -34,8 +34,8 @@ function heldBack() {
     return [...made].map(([job, lanes]) => ({ job, lanes }));
   }
 
-  /// The times of these causes, and in each the largest share of those that overlap in it. Tinted one above the other,
-  /// a few jobs that wait all the time would cover the curves.
+  /// The times of these causes, each with the largest share of the causes that overlap in it. If all were tinted one
+  /// above the other, a few jobs that wait all the time would hide the curves.
   function largestShares(causes, since) {
     const spans = causes.map((cause) => [cause.begin_s - since(cause.job), cause.end_s - since(cause.job), cause.share]);
     const borders = [...new Set(spans.flatMap(([from, to]) => [from, to]))].sort((a, b) => a - b);
@@ -50,24 +50,24 @@ function heldBack() {
     return times;
   }
 
-  /// Marks the sentence of a bar while the pointer is on it.
+  /// Marks the sentence of a bar while the pointer is on that bar.
   function point(items, i, on) {
     items[i].classList.toggle('pointed', on);
   }
 
-  /// {draw, box, items}: `draw` is called whenever the chart above has a new scale or size. `since` tells what to subtract
+  /// {draw, box, items}: call `draw` whenever the chart above has a new scale or size. `since` returns what to subtract
   /// from the times of a job.
   function band() {
     const box = element('div', { class: 'band' });
     const items = list.map((cause) => element('li', {}, cause.sentence));
     const all = rows();
-    // Each kind of cause once, with the colour of its bars and of its times in the chart.
+    // The legend has each kind of cause once, with the colour of its bars and of its times in the chart.
     const kinds = kKinds.filter((kind) => list.some((cause) => cause.cause === kind)).map((kind) => ({ kind, swatch: element('i') }));
     const legend = element('p', { class: 'note held tints' }, 'Tinted in the chart: ', ...kinds.map(({ kind, swatch }) =>
       element('span', { title: list.filter((cause) => cause.cause === kind).map((cause) => cause.sentence).join('\n') }, swatch, kNames[kind])));
     const tint = (u, colours, since) => charts.drawTimes(u, [...new Set(list.map((cause) => cause.cause))].flatMap((kind) =>
       largestShares(list.filter((cause) => cause.cause === kind), since).map(([from, to, share]) => [from, to, colourOfKind({ cause: kind }, colours), 0.08 + 0.16 * share])));
-    /// Marks the sentences of what held jobs back at a time.
+    /// Marks the sentences of the causes that held jobs back at a time.
     const pointed = (time, since) => list.forEach((cause, i) => point(items, i, time !== null && cause.begin_s - since(cause.job) <= time && time <= cause.end_s - since(cause.job)));
     const draw = (u, colours, since) => {
       kinds.forEach(({ kind, swatch }) => { swatch.style.background = colourOfKind({ cause: kind }, colours); });
@@ -95,7 +95,7 @@ function heldBack() {
 
   const colourOfKind = (cause, colours) => colours.series[kKinds.indexOf(cause.cause) % colours.series.length];
 
-  // Widths of letters in the band's 12 px font, at most.
+  // The greatest width of a letter in the band's 12 px font.
   const kLetter = 6.4;
   const shortened = (text, width) => {
     const fit = Math.max(3, Math.floor((width - 8) / kLetter));

@@ -9,7 +9,7 @@ const charts = (() => {
   const kDark = ['#56B4E9', '#2FD0A4', '#F0B63A', '#E58BC4', '#8FC7FF', '#C9C9C9', '#B9A5F0', '#E3DF5A'];
   const kDashes = [[], [8, 4], [2, 3], [10, 3, 2, 3], [5, 5], [12, 4], [3, 6], [6, 2, 2, 2], [16, 3, 5, 3], [9, 2, 2, 2, 2, 2]];
   const kMaxShown = 8;
-  /// How the legend draws the border of a line's mark: as like its dashes as CSS can.
+  /// The border style of a line's mark in the legend: CSS's closest match for the line's dashes.
   const markerDash = (u, i) => {
     const dashes = u.series[i].dash || [];
     return dashes.length === 0 ? 'solid' : dashes[0] < 4 ? 'dotted' : 'dashed';
@@ -21,7 +21,7 @@ const charts = (() => {
     : { text: '#4a525b', grid: '#e4e8ec', strong: '#1b1f24', lost: '#C84A00', ramp: 'rgba(87, 96, 106, 0.14)', series: kLight, ground: '#ffffff', dark: false };
 
   const kFont = '12px system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif';
-  // Room on the right for half of a label below the end of an axis.
+  // Leaves room on the right for half of the label below the end of an axis.
   const kPadding = [10, 34, 0, 4];
   const kBelow = 30;
   const kBeside = 76;
@@ -33,13 +33,13 @@ const charts = (() => {
   });
 
   const isKnown = (v) => v !== null && v !== undefined;
-  /// In a legend, the value under the pointer (its number in the data is `at`), or the last one at rest.
+  /// The value in a legend: the one under the pointer (its number in the data is `at`), or the last one without a pointer.
   const orLast = (format) => (u, v, series, at) => {
     const shown = isKnown(at) ? v : u.data[series].findLast(isKnown);
     return isKnown(shown) ? format(shown) : '-';
   };
 
-  /// The series of `l`, number i of its chart, in its own colour; its dashes are those of its colour unless it has a `dash`. `values` formats its values.
+  /// The series of line `l`, number i of its chart, in its own colour. Its dashes belong to the colour, unless it has a `dash`. `values` formats its values.
   const line = (colours, l, i, values, more) => ({
     label: l.label, stroke: colours.series[l.colour % colours.series.length], width: 2, dash: kDashes[(l.dash ?? l.colour) % kDashes.length],
     spanGaps: true, show: i < kMaxShown, points: { show: false },
@@ -49,7 +49,7 @@ const charts = (() => {
   const widthOf = (box) => Math.max(240, Math.floor(box.clientWidth));
   const heightOf = (box) => (box.clientWidth < 480 ? 230 : 290);
 
-  /// Keeps only labels that have room. The axis of nines and logarithmic axes have labels of their own.
+  /// Keeps only the labels that have room. The axis of nines and logarithmic axes make their own labels.
   const spaced = (u, splits, axisIndex, room) => {
     const scale = u.axes[axisIndex].scale;
     let last = -Infinity;
@@ -98,8 +98,8 @@ const charts = (() => {
     return axis(colours, label, { size: kBeside, values: (u, list) => list.map((v) => (v === 0 ? '0' : short(format(v)))) });
   };
 
-  /// A scale for lines of which one is usually more than ten times as high as another; undefined if none is. It is
-  /// logarithmic from a power of ten on that no line is usually below.
+  /// A scale for lines if the median of one is more than ten times that of another; otherwise undefined. It is
+  /// logarithmic from the greatest power of ten that is not above the least median.
   function scaleFor(lines) {
     const usual = lines.slice(0, kMaxShown).map(({ values }) => values.filter((v) => v > 0).sort((a, b) => a - b)).filter((list) => list.length)
       .map((list) => list[Math.floor(list.length / 2)]);
@@ -156,9 +156,9 @@ const charts = (() => {
   // ---- Over time ----
 
   /// Lines over the time of all intervals. `marks` has [at, lost, overruns] of intervals with losses or overruns.
-  /// `more.below` is called after each drawing, for what is below the chart and has its time axis. `more.span`: the
-  /// times from which and to which the axis goes at least, so that charts of one run have the same. `more.behind` draws
-  /// below the lines. `more.pointed` is told the time under the pointer, or null.
+  /// `more.below` is called after each drawing, to draw what is below the chart on the same time axis. `more.span`: the
+  /// times that the axis must cover, so that all charts of a run have the same axis. `more.behind` draws below the lines.
+  /// `more.pointed` gets the time under the pointer, or null.
   function overTime(box, lines, format, label, marks, more = {}) {
     show(box, (colours) => {
       const tables = lines.map((l, i) => (i === 0 && more.span ? spanned(l, more.span) : [l.at, l.values]));
@@ -207,14 +207,14 @@ const charts = (() => {
     });
   }
 
-  /// A line with its axis: without values at the ends of the span, unless it has some there.
+  /// A line extended to the span of the axis: adds empty values at the ends of the span if the line is shorter.
   function spanned({ at, values }, [from, to]) {
     const before = at.length === 0 || from < at[0];
     const behind = at.length > 0 && to > at.at(-1);
     return [[...(before ? [from] : []), ...at, ...(behind ? [to] : [])], [...(before ? [null] : []), ...values, ...(behind ? [null] : [])]];
   }
 
-  /// Fills times from top to bottom: [from, to, colour, opacity] of each.
+  /// Fills time spans over the whole height. Each is [from, to, colour, opacity].
   function drawTimes(u, times) {
     const c = u.ctx;
     const { left, top, width, height } = u.bbox;
@@ -231,13 +231,13 @@ const charts = (() => {
     c.restore();
   }
 
-  /// Shades the times before measured windows: [from, to] of each.
+  /// Shades the times before measured windows. Each is [from, to].
   const drawRamps = (u, ramps, colours) => drawTimes(u, ramps.map(([from, to]) => [from, to, colours.ramp, 1]));
 
   const kGreatestBar = 0.25;  // of the chart's height
   const kLeastBar = 4;
   const kBarWidth = 5;
-  /// Losses as bars, whose heights tell them apart, and overruns as dashed lines.
+  /// Draws losses as bars, higher for greater losses, and overruns as dashed lines.
   function drawMarks(u, marks, colours) {
     const c = u.ctx;
     const most = Math.max(...marks.map((mark) => mark[1]));

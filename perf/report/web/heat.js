@@ -6,7 +6,7 @@ function busHeat() {
   const uneven = mapped.filter((job) => !alikeIn(job.heat.map));
   const drawn = uneven.slice(0, kMostMaps);
   const kCellHeight = 2;
-  const kSharp = 2;  // pixels of the picture for each of the page
+  const kSharp = 2;  // pixels of the picture per pixel of the page
   const kLight = ['#d3e5f5', '#4f97d0', '#08306b'];
   const kDark = ['#1c3a56', '#3f86c4', '#d9eeff'];
   const kWords = { accessed: 'used', written: 'written' };
@@ -31,7 +31,7 @@ function busHeat() {
     return context;
   }
 
-  /// The share that all cells of all rows have, or null if they differ. A part that was never used is not like one that
+  /// The share that all cells of all rows have, or null if they differ. A part that was never used differs from one that
   /// was used once. `kind`: a key of kWords.
   function shareOfAll(map, kind) {
     const shares = map.rows.flatMap((row) => row[kind] || [null]);
@@ -40,7 +40,7 @@ function busHeat() {
     return shares.every(like) ? first : null;
   }
 
-  /// {used, written} of a map whose cells are all equally hot, over all its time; otherwise null: such a map is worth drawing.
+  /// {used, written} if all cells of a map are equally hot at all times; otherwise null, and the map is worth drawing.
   function alikeIn(map) {
     const used = shareOfAll(map, 'accessed');
     const written = shareOfAll(map, 'written');
@@ -48,7 +48,7 @@ function busHeat() {
     return used === null || (written === null && !unknown) ? null : { used, written };
   }
 
-  /// What a picture of one colour would show.
+  /// A sentence instead of a picture that would have only one colour.
   function alikeSentence({ jobname, heat: { map } }) {
     const { used, written } = alikeIn(map);
     const when = `from ${map.rows[0].begin_s.toFixed(1)} s to ${map.rows.at(-1).end_s.toFixed(1)} s`;
@@ -160,7 +160,7 @@ function busHeat() {
     }));
   }
 
-  /// The map of a job in figures, for those who cannot see it: a few rows of time, and the ring in quarters.
+  /// The map of a job in figures, for users who cannot see it: a few rows of time, and the ring in quarters.
   function mapTable(job) {
     const { map } = job.heat;
     const kRows = 20;
@@ -181,7 +181,7 @@ function busHeat() {
   }
 
   const maps = drawn.map(mapOf);
-  /// `draw` is called whenever the chart above has a new scale or size; `since` tells what to subtract from the times of a job.
+  /// Call `draw` whenever the chart above has a new scale or size; `since` returns what to subtract from the times of a job.
   const draw = (u, colours, since) => {
     redraw = () => draw(u, colours, since);
     maps.forEach((map) => map.draw(u, colours, since(map.job.jobname)));

@@ -19,10 +19,10 @@ function counters() {
   countersOverTime(made);
 }
 
-/// {name, unit, lines}: of each event that was counted in any interval, for each second.
+/// {name, unit, lines} for each event that was counted in any interval. The lines are per second.
 function countedEvents() {
   const events = new Map();
-  // As in the other curves: neither very short intervals, in which little makes any rate, nor the drain.
+  // As in the other curves, leaves out the drain, and very short intervals, where one event makes any rate.
   const span = runSpan();
   const end = span ? span[1] + 0.01 : Infinity;
   result.jobs.filter((job) => job.counters && job.counter_intervals).forEach((job, colour) => {
@@ -39,7 +39,7 @@ function countedEvents() {
   return [...events.values()];
 }
 
-/// One event at a time: their units differ.
+/// Shows one event at a time, because their units differ.
 function countersOverTime(into) {
   const events = countedEvents();
   if (!events.length) return;
@@ -55,7 +55,7 @@ function countersOverTime(into) {
 const sourceName = (source) => source.source + (source.part === null ? '' : ':' + source.part);
 const perSecond = (bytes) => (typeof bytes === 'number' ? units.bytes(bytes) + '/s' : '-');
 
-/// Of a run on servers, each of them has its own.
+/// The memory results. In a run on servers, each server has its own.
 function memories() {
   if (result.membw) memory(result.membw, '');
   for (const host of result.hosts ?? []) {

@@ -1,29 +1,29 @@
 // Several results on one page: their figures side by side, and their curves over each other. A line's colour tells its
 // result; its dashes tell the job, or also the result if each result has one line.
 function pageOfSeveral(list) {  // [{name, result}]
-  /// What `make` makes of each result; it may call all functions that speak of one.
+  /// Calls `make` for each result. It may call all functions that work on the current result.
   const each = (make) => list.map(({ name, result: one }, i) => {
     use(one);
     manyJobs = many;
     return make(name, i);
   });
-  // If one of them has many jobs, there are groups of all of them: a job stands beside a job.
+  // If one result has many jobs, all results are shown by groups, so that the same things stand side by side.
   let many = false;
   many = each(() => members.length > kMaxJobs).includes(true);
 
-  /// The lines, or rows, of one job stand together, and in the order of the results. `of`: the job of one.
+  /// Puts the lines or rows of one job together, in the order of the results. `of` returns the job of a line.
   function byJob(all, of) {
     const jobs = [...new Set(all.flat().map(of))];
     return jobs.map((job) => all.flat().filter((one) => of(one) === job));
   }
-  /// The lines of all results. `make` makes those of one. Those of one name belong together: a label can say more, for
-  /// example which job is the slowest of its group.
+  /// The lines of all results. `make` makes the lines of one result. Lines with the same name belong together; labels
+  /// may differ, for example because they name the slowest job of a group.
   function linesOf(make) {
     const all = each((file, colour) => make().map((line) => ({ ...line, colour, file })));
     const single = all.every((lines) => lines.length <= 1);
     return byJob(all, (line) => line.name).flatMap((lines, dash) => lines.map((line) => ({ ...line, dash: single ? line.colour : dash, label: `${line.file}: ${line.label}` })));
   }
-  /// Rows of all results, each with the name of its result before its own cells. `make` makes those of one.
+  /// Rows of all results, each with the name of its result as the first cell. `make` makes the rows of one result.
   const rowsOf = (make) => byJob(each((name) => make().map(([job, ...cells]) => [name, [job, 'words'], ...cells])), (row) => row[1][0]).flat();
 
   const firstEight = (lines) => (lines.length > 8 ? ' The first eight lines are drawn; click a name to show or hide it.' : '');
@@ -32,7 +32,7 @@ function pageOfSeveral(list) {  // [{name, result}]
     made.append(box);
     return box;
   };
-  /// The time axis of all: each run begins at 0.
+  /// The common time axis: each run begins at 0.
   const span = () => {
     const ends = each(runSpan).filter((one) => one).map((one) => one[1]);
     return ends.length ? [0, Math.max(...ends)] : null;
@@ -44,7 +44,7 @@ function pageOfSeveral(list) {  // [{name, result}]
     const stopped = verdicts.filter((one) => one === 'stopped').length;
     const of = ` of ${units.count(list.length)} `;
     const [badge, kind] = failed ? [failed + of + 'failed', 'failed'] : stopped ? [stopped + of + 'stopped', 'stopped'] : [`all ${units.count(list.length)} passed`, 'passed'];
-    // The first figure of each, if each has one that tells of the whole run.
+    // The first figure of each result, if each has a figure for the whole run.
     const firsts = each((name) => (members.length === 1 || result.searches.length ? mainFigures().slice(0, 1).map(([value, what, its]) => [value, `${what}, ${name}`, its]) : []));
     const figures = firsts.every((one) => one.length) ? firsts.flat() : [];
     document.getElementById('head').append(...titleOf(badge, kind, figures),

@@ -34,12 +34,12 @@ function table(caption, head, rows) {
 
 // Above this number of jobs, the page shows groups, and jobs on demand.
 const kMaxJobs = 10;
-let result = null;  // the one that the functions below speak of
+let result = null;  // the result that the functions below work on
 let members = [];  // {job, peers}
 let colourOf = new Map();
 let manyJobs = false;
 
-/// From now on the functions speak of this result.
+/// Makes this result the one that the functions work on.
 function use(one) {
   result = one;
   members = [];
@@ -60,13 +60,13 @@ function use(one) {
 
 const receiverOf = (unit) => unit.peers.find((p) => p.latency_ns) || (unit.job.rx ? unit.job : unit.peers[0] || unit.job);
 const known = (value) => (value === null || value === '' ? '-' : value);
-/// A count of what should not be, with how many of them the user asked for (faults=): only more than those is bad.
+/// A count of losses or other faults. The user asked for `asked` of them (faults=), so only a greater count is bad.
 const bad = (n, asked = 0) => [units.count(n), !(n > 0) ? '' : n <= asked ? 'asked' : 'bad'];
 
 const sumOf = (list, of) => list.reduce((all, one) => all + of(one), 0);
-/// The sum of the values that are known; null if none is.
+/// The sum of the known values; null if all are unknown.
 const knownSumOf = (list, of) => list.map(of).reduce((all, n) => (n === null ? all : all + n), null);
-/// What the requested faults did to the frames of these jobs (null: of all), under the names of what they lead to.
+/// How many frames of these jobs (null: of all) the requested faults lost, damaged, duplicated or reordered, by count.
 function askedOf(names) {
   const lines = result.links.filter((line) => names === null || names.has(line.jobname));
   const of = (key) => sumOf(lines, (line) => line[key] ?? 0);
@@ -102,7 +102,7 @@ function head() {
     element('pre', { class: 'command wrap', tabindex: '0', 'aria-label': 'command' }, commandLine()));
 }
 const allLost = () => knownSumOf(result.jobs, (job) => job.loss && job.loss.lost_frames);
-/// Tells of losses beside "passed", which otherwise would suggest that all frames arrived.
+/// Shows losses next to "passed", which alone would suggest that all frames arrived.
 function losses() {
   const lost = allLost();
   const asked = askedOf(null).lost_frames;
@@ -139,7 +139,7 @@ function mainFigures() {
 }
 const quote = (word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : "'" + word.replaceAll("'", "'\\''") + "'");
 
-/// Whether the requested faults explain all that became of the frames that a job received.
+/// Whether the requested faults explain all losses, damage, duplicates and reorderings in the flows that a job receives.
 function wasAskedFor(job) {
   const kinds = ['lost_frames', 'duplicate_frames', 'reordered_frames', 'corrupt_frames', 'truncated_frames'];
   return job.loss !== null && job.loss.flows.every((flow) => {
@@ -149,7 +149,7 @@ function wasAskedFor(job) {
   });
 }
 
-/// [class, title, text] of each.
+/// [class, title, text] of each problem.
 function problemsOf() {
   return [...result.failures.map((failure) => ['bad', 'failed', failure]),
     ...result.jobs.flatMap((job) => job.problems.map(({ kind, text }) => [kind === 'skipped' || (kind === 'loss' && wasAskedFor(job)) ? 'care' : 'bad', kind, `${job.jobname}: ${text}`])),
@@ -197,7 +197,7 @@ const glanceOfJobs = () => members.map((unit) => [unit.job.jobname, unit.job.eng
 const glanceOfGroups = () => result.groups.map((group) => [group.groupname, units.count(membersOf(group).length),
   ...glanceFigures(group.tx, group, group.loss ? [bad(group.loss.lost_frames, askedOf(namesOf(membersOf(group))).lost_frames), units.share(group.loss.lost_share)] : ['-', '-'])]);
 
-/// Of how many runs the figures are medians; 0: there was one.
+/// How many runs the medians come from; 0 if there was only one run.
 const runsOf = () => Math.max(0, ...result.repeats.map((r) => r.values.length));
 
 function glance() {
@@ -221,14 +221,14 @@ function folded(title, ...children) {
 
 // ---- Charts ----
 
-/// The intervals of a curve. It leaves out very short ones, in which one or two frames make any rate.
+/// The intervals of a curve. It leaves out very short intervals, in which one or two frames make any rate.
 /// It also leaves out the drain and the interval that crosses into it, whose rates cover half the time.
 function curveOf(job) {
   const lengths = job.intervals.map((i) => i.seconds).sort((a, b) => a - b);
   const usual = lengths[Math.floor(lengths.length / 2)] || 0;
   const list = job.intervals.filter((i) => i.seconds > usual / 2);
   if (!list.some((i) => i.measured)) return list;
-  // A long one is a stall, which must be visible.
+  // A long interval is a stall, which must be visible.
   while (!list.at(-1).measured && list.at(-1).seconds < 2 * usual) list.pop();
   return list;
 }
@@ -236,7 +236,7 @@ function curveOf(job) {
 const timesOf = (list) => list.map((i) => Math.round(i.at_seconds * 100) / 100);
 const rate = (i, key, factor) => (i.seconds > 0 ? i[key] * factor / i.seconds : null);
 const beginOf = (job) => (job.intervals.length ? job.intervals[0].at_seconds - job.intervals[0].seconds : 0);
-/// When its measured window began, if it had a ramp, which is in no figure; otherwise null.
+/// When the measured window of a job began, if it had a ramp (which is not in any figure); otherwise null.
 function rampEndOf(job) {
   const first = job.intervals.findIndex((i) => i.measured);
   return first > 0 ? job.intervals[first].at_seconds - job.intervals[first].seconds : null;
@@ -251,7 +251,7 @@ function sources() {
     jobs: members.filter(({ job }) => job.groupname === group.groupname).map(receiverOf) })).filter((s) => s.jobs.length);
 }
 
-/// The intervals of several jobs as those of one: adds up those that end within the same usual interval.
+/// Adds up the intervals of several jobs that end within the same usual interval.
 function curveOfAll(jobs) {
   if (jobs.length === 1) return curveOf(jobs[0]);
   const curves = jobs.map(curveOf).filter((list) => list.length);
@@ -274,13 +274,13 @@ function curveOfAll(jobs) {
 
 const kZoomHint = 'Drag across the chart to zoom in; double-click to see all again.';
 
-/// Whether jobs began at different times. By the time of the run, their curves are one after the other.
+/// Whether jobs began at different times. On the time axis of the run, their curves then follow each other.
 function startApart(jobs) {
   const begins = jobs.filter((job) => job.intervals.length).map(beginOf);
   return begins.length > 1 && Math.max(...begins) - Math.min(...begins) > 0.5;
 }
 
-/// Buttons of which one is pressed. Calls `choose` with its value.
+/// Buttons, one of which is pressed. Calls `choose` with the value of the pressed one.
 function choices(label, names, choose) {
   const choice = element('div', { class: 'choice', role: 'group', 'aria-label': label });
   const buttons = names.map(([name, value]) => {
@@ -348,12 +348,12 @@ function heldBackBelow(causes, band) {
 // If no job receives (a file, or engine=null), only the sent frames are known.
 const receivesOf = (job) => job.rx !== null;
 const sourcesWithCurves = () => sources().filter((s) => s.jobs.some((job) => curveOf(job).length));
-/// `shown`: whether jobs of a line receive, of all lines.
+/// `shown`: the set of receiving() values of all lines.
 const whatOf = (shown) => (shown.size > 1 ? 'received or sent' : shown.has(true) ? 'received' : 'sent');
 const receiving = (all) => new Set(all.map((s) => s.jobs.some(receivesOf)));
 
-/// A line of each source, in bits or frames. `name` is the same in other results, `label` is what the legend shows.
-/// `what`: what the axis says.
+/// A line for each source, in bits or frames. `name` is the same in other results; the legend shows `label`.
+/// `what`: the word in the label of the axis.
 const throughputLines = (all, what, bits, own) => all.map(({ name, colour, jobs }) => {
   const receives = jobs.some(receivesOf);
   const key = (receives ? 'rx_' : 'tx_') + (bits ? 'bytes' : 'frames');
@@ -363,7 +363,7 @@ const throughputLines = (all, what, bits, own) => all.map(({ name, colour, jobs 
     at: timesOf(list.map((i) => ({ at_seconds: i.at_seconds - begin }))), values: list.map((i) => rate(i, key, bits ? 8 : 1)) };
 });
 
-/// What to say of the axis that the chart of these lines has. `format`: as on the axis.
+/// A note about the axis in the chart of these lines. `format`: as on the axis.
 const logNote = (lines, format) => {
   const scale = charts.scaleFor(lines);
   return scale ? ` The curves differ by more than a factor of ten, so the axis is logarithmic; below ${format(scale.asinh).replace(/\.0+ /, ' ')} it is linear, down to 0.` : '';

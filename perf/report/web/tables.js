@@ -82,7 +82,7 @@ function jobList() {
   section('Jobs', null, manyJobs ? folded(`${units.count(result.jobs.length)} jobs`, list) : list);
 }
 
-/// Every trial of some searches of one kind: its offered rate against what decided whether it passed.
+/// A chart of all trials of some searches of one kind: the offered rate, and the figure that decided whether a trial passed.
 function trialsOf(into, title, list) {
   const byLatency = list[0].kind === 'latency_target';
   const valueOf = (trial) => (byLatency ? trial.latency_percentile_ns : trial.lost_share);
@@ -97,7 +97,7 @@ function trialsOf(into, title, list) {
   charts.trials(box, lines, byLatency ? units.ns : units.share, byLatency ? 'latency' : 'share of frames lost');
 }
 
-/// The trial of a search that the figures and curves of its job are of; empty: not known.
+/// The trial of a search that the figures and curves of its job come from; empty if that is not known.
 function shownTrial(s) {
   if (!s.shown_trial) return '';
   const { number, offered_fps, passed } = s.shown_trial;
@@ -105,7 +105,7 @@ function shownTrial(s) {
   if (number === null) return `a trial at ${units.fps(offered_fps)} that was cut off`;
   return `trial ${units.count(number)} of ${units.count(s.trials.length)} at ${units.fps(offered_fps)}, ${passed ? 'passed' : 'failed'}`;
 }
-/// The same for each search, below what shows these trials.
+/// The same for each search, below the chart of its trials.
 function shownTrials() {
   const known = result.searches.filter(shownTrial);
   return known.length ? [element('p', { class: 'note held trials' }, 'Figures and curves of a search are those of one trial. '
