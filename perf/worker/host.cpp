@@ -98,7 +98,7 @@ class Host {
     guest.command = job_.exec;
     if (guest.command.empty()) {
       guest.body = [work] {
-        ::prctl(PR_SET_NAME, "shmif-job");  // what a user reads among the causes, not "shmif-init"
+        ::prctl(PR_SET_NAME, "shmif-job");  // users see it among the causes, not "shmif-init"
         return work();
       };
     }

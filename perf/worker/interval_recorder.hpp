@@ -1,5 +1,5 @@
 #pragma once
-// IntervalRecorder: what a job did in each interval of the run, for curves.
+// IntervalRecorder: records what a job did in each interval of the run, for curves.
 //
 // Executive summary: percentiles of an interval come from buckets that are 1/64 of their lower
 // bound wide, so they are at most 1.6 % too high. The maximum is exact. Closing an interval takes a

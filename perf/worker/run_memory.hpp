@@ -73,9 +73,9 @@ struct FlowArrivals {  // (R)
   Tally received;      ///< each frame once
   Tally all_received;
   Tally lost_so_far;
-  /// `all_lost_so_far`: frames that are missing so far; a frame that arrived damaged is not
-  /// missing. `all_unanswered`, for requests: those that did not arrive whole, and so were not
-  /// answered.
+  /// `all_lost_so_far`: frames that are missing so far; a frame that arrived damaged, or was not
+  /// checked, is not missing. `all_unanswered`, for requests: those that did not arrive whole, and
+  /// so were not answered.
   Tally all_lost_so_far, all_unanswered;
   /// `all_sent` when the receiver stopped listening; for replies, the count in the EchoBlock.
   Tally all_judged;
@@ -94,8 +94,8 @@ struct FlowArrivals {  // (R)
   Tally gap_count;
 };
 
-/// Counts of one flow, from job number `flow` to its receiver. For a pingpong job: what it sent,
-/// and the replies that came back.
+/// Counts of one flow, from job number `flow` to its receiver. For a pingpong job, they are about
+/// its requests, and the replies that came back.
 struct FlowBlock : FlowArrivals {
   // (J) of the sender.
   std::atomic<std::uint64_t> measure_from_ns{0};  ///< intended times from here on are measured
@@ -113,7 +113,7 @@ struct FlowBlock : FlowArrivals {
 /// For a pingpong job: what the echo job (E) knows about its requests and their replies.
 struct EchoBlock {
   FlowArrivals requests;
-  /// (E) Requests that were answered, each counted once. This is what the flow of replies has sent.
+  /// (E) Requests that were answered, each counted once. The flow of replies has sent this many.
   ByPeriod<Tally> replies;
 };
 

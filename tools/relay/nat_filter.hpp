@@ -64,7 +64,8 @@ inline constexpr std::size_t kNatRefusals = 12;
 /// Which way a frame goes.
 enum class NatWay : std::uint8_t { out, in };
 
-/// Threads: one at a time; refused() and to_text() from any. Blocks: never, except for `to_many`.
+/// Threads: one at a time; any thread may call refused() and to_text(). Blocks: never, except for
+/// `to_many`.
 class NatFilter {
  public:
   /// `wish.program` must be set. `to_many` says whether the kernel's routes lead an address to many
