@@ -49,8 +49,8 @@ struct alignas(128) Word {
 };
 
 /// Records of a header and 60 bytes, one behind the other. The word of a record is one more than
-/// the number of records before it. There are enough records that the old words of the last lap are
-/// long past.
+/// the number of records before it. There are so many records that the last write to each is long
+/// past.
 struct BareRing {
   struct alignas(32) Record {
     std::atomic<std::uint64_t> word{0};

@@ -36,7 +36,7 @@ struct CodeMapping {
   std::string_view file;
 };
 
-/// Receives the records of a session. Override only the functions that you need.
+/// Receives the records of a session. Every sink has sample(); the other functions are optional.
 class SampleSink {
  public:
   SampleSink() = default;

@@ -99,7 +99,7 @@ class SampleProfile final : public SampleFormat {
   bool chains_;
   KernelFiles files_;
   std::map<pid_t, AddressSpace> spaces_;
-  std::map<pid_t, pid_t> parent_of_;  ///< of processes that have not executed another program
+  std::map<pid_t, pid_t> parent_of_;  ///< of forked processes that still run the parent's program
   std::set<pid_t> read_again_;        ///< processes whose mappings this settle() has read again
   std::deque<Object> objects_;
   std::map<std::string, std::size_t> object_of_path_;

@@ -83,7 +83,7 @@ struct Reading {
   std::size_t event = 0;         ///< in: number of the event
   std::uint64_t value = 0;       ///< the count, from the value that set_values() gave it
   std::uint64_t enabled_ns = 0;  ///< how long the target ran while the event had to count
-  std::uint64_t running_ns = 0;  ///< how long it did count; less if events took turns
+  std::uint64_t running_ns = 0;  ///< how long it did count; less if the kernel or we switched
   /// Estimate of the value for the whole time. Empty if the event did not count at all.
   std::optional<double> scaled{};
   bool one_instant = false;  ///< false: the target may have run between the reads of two values

@@ -218,7 +218,7 @@ struct JobOptions {
   std::string steadystate;              ///< "iops:0.3%", "bw_slope:0.1%", ...
   Nanoseconds ss_dur{0};
   Nanoseconds ss_ramp{0};
-  std::string counters;  ///< events to count, "task-clock,page-faults"; empty: none
+  std::string counters;  ///< events to count, "task-clock,page-faults"; may be empty
 
   // ---- Replay and records ----
   std::string replay;             ///< a capture file to send

@@ -126,7 +126,7 @@ void add_problems(const ReportJson& job, const std::string& kind, bool is_kind,
   }
 }
 
-/// The first lines, and how many more there are.
+/// The first lines, and the number of the rest.
 std::string at_most(const std::vector<std::string>& lines, std::size_t width) {
   constexpr std::size_t kMax = 50;
   std::string text;
@@ -213,9 +213,8 @@ std::set<std::string> groups_to_show(const std::vector<Unit>& units) {
   return names;
 }
 
-/// If there are few jobs, a block for each. If there are many, a line for each, except for those
-/// that are reported only by their group (group_reporting), and blocks for the first ones with
-/// problems.
+/// Few jobs have a block each. Many jobs have a line each, except those that only their group
+/// reports (group_reporting); the first jobs with problems also have blocks.
 std::string units_text(const ReportJson& report, const std::vector<Unit>& units, bool listed,
                        std::size_t width) {
   constexpr std::size_t kMaxBlocks = 4;

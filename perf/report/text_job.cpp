@@ -102,7 +102,7 @@ std::string percentiles_text(const Unit& unit, std::size_t width) {
       const ReportJson& times = job.at(key);
       const auto found = times.is_null() ? times.end() : times.find("percentile");
       if (times.is_null() || found == times.end()) continue;
-      // As texts, "99" would stand before "9.5".
+      // Sorted as texts, "99" would come before "9.5".
       std::map<double, std::pair<std::string, double>> by_value;
       for (const auto& [percentile, ns] : found->items()) {
         by_value[std::strtod(percentile.c_str(), nullptr)] = {percentile, ns.get<double>()};

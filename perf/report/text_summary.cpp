@@ -77,7 +77,7 @@ std::string first_line(const ReportJson& report, std::size_t width) {
   const std::string outcome = outcome_of(report);
   std::string line = "shmifperf " + words(report, "shmifperf_version") + ": " + outcome;
   const Loss loss = loss_of(report);
-  // The frames of a search are those of one trial of many.
+  // After a search, the frames come from only one of many trials.
   if (loss.sent && report.at("searches").empty()) {
     line += ", " + frames_lost_text(loss.lost, *loss.sent) + blame_for(report, loss.lost);
   }

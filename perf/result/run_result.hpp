@@ -272,7 +272,7 @@ struct SearchResult {
   std::optional<double> limit_fps;
 };
 
-/// The steady state of a job that was to end when it reached it (`steadystate`).
+/// The steady state of a job that ends when it reaches it (`steadystate`).
 struct SteadyStateResult {
   std::string job;
   std::string figure;  ///< "iops", "iops_slope", "bw", "bw_slope"
