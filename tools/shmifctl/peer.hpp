@@ -123,7 +123,7 @@ class PeerPort {
 
   Port& port() { return *port_; }
 
-  /// Carries frames between the port and `peer` until the peer ends, or `stop` is readable.
+  /// Carries frames between the port and `peer` until one of them ends, or `stop` is readable.
   /// `account` gets what was carried and what `drops` returns. Result: how it ended.
   tap::BridgeEnd carry(AnyLink& peer, int stop, const std::function<PeerDrops()>& drops,
                        Account& account);

@@ -186,7 +186,7 @@ void start_monitor(const std::string& folder, const std::string& sysroot) {
   if (child < 0)
     throw Exception(Error::from_errno(errno, "cannot start the monitor of access heat"));
   if (child == 0) {
-    // init becomes the parent of the grandchild, so this process need not wait for it.
+    // A grandchild is not our child, so this process need not wait for it.
     if (::fork() == 0) be_monitor(folder, sysroot, std::move(ready));
     ::_exit(kDone);
   }
