@@ -155,6 +155,22 @@ class Check(Tree):
         usual = self.run_check("--quick", SHMIF_CHECK_BUDGETS="1")
         self.assertRegex(usual.stdout, r"(?m)^test +\d+ s of  720 s  ok", "nothing was built from nothing")
 
+    def test_a_machine_that_becomes_slower_after_its_build_has_longer_budgets_in_proportion(self):
+        self.change_check(r"^  pace=.*EPOCHREALTIME.*$", "  pace=$((pace + 1000))")
+        slower = self.run_check("--quick", SHMIF_CHECK_BUDGETS="1")
+        self.assertEqual(slower.returncode, 0, slower.stdout)
+        self.assertNotIn("a slow machine", slower.stdout, "the build took no longer than usual")
+        # 1,000 at the start, 2,000 and 3,000 before and after the build, 4,000 after the tests.
+        self.assertRegex(slower.stdout, r"(?m)^test +\d+ s of 1152 s  ok")
+
+    def test_all_stages_together_have_a_limit(self):
+        self.change_check("^limit=2370$", "limit=1")
+        (self.tree / "build/slow").touch()
+        late = self.run_check("--quick", SHMIF_CHECK_BUDGETS="1")
+        self.assertEqual(late.returncode, 1, late.stdout)
+        self.assertRegex(late.stdout, r"(?m)^all stages: \d+ s of 1 s  FAILED: over the limit$")
+        self.assertEqual(self.run_check("--quick").returncode, 0, "people have no limit")
+
     def test_continue_leaves_out_what_has_passed_on_this_tree(self):
         broken = self.tree / "build/broken"
         broken.touch()
