@@ -57,12 +57,12 @@ if(TARGET shmif_counters)
   set_target_properties(shmif_watch PROPERTIES EXPORT_NAME watch)
   list(APPEND SHMIF_PUBLIC_HEADERS
     perf/counters/errors.hpp
+    perf/counters/event.hpp
+    perf/counters/event_names.hpp
     perf/counters/sample.hpp
     perf/counters/sample_format.hpp
     perf/counters/session.hpp
     perf/counters/session_table.hpp
-    perf/events/event.hpp
-    perf/events/event_names.hpp
     perf/watch/kernel_files.hpp
     perf/watch/task_id.hpp)
 endif()
@@ -76,6 +76,14 @@ foreach(header IN LISTS SHMIF_PUBLIC_HEADERS)
   get_filename_component(folder ${header} DIRECTORY)
   install(FILES ${header} DESTINATION ${SHMIF_HEADER_DIR}/${folder})
 endforeach()
+# The names that these headers had before. Programs include them.
+if(TARGET shmif_counters)
+  foreach(header event.hpp event_names.hpp)
+    set(former ${PROJECT_BINARY_DIR}/former/perf/events/${header})
+    file(CONFIGURE OUTPUT ${former} CONTENT "#pragma once\n#include \"perf/counters/${header}\"\n")
+    install(FILES ${former} DESTINATION ${SHMIF_HEADER_DIR}/perf/events)
+  endforeach()
+endif()
 
 install(EXPORT shmif-targets NAMESPACE shmif:: DESTINATION ${SHMIF_CMAKE_DIR})
 set(SHMIF_HAS_TAP OFF)

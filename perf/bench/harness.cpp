@@ -14,7 +14,7 @@
 
 #include "perf/frame/frame_maker.hpp"
 #include "perf/frame/frame_sizes.hpp"
-#include "perf/pace/schedule.hpp"
+#include "perf/frame/schedule.hpp"
 #include "perf/verify/flow_receiver.hpp"
 
 namespace {

@@ -7,9 +7,9 @@
 #include <nlohmann/json.hpp>
 
 #include "perf/compare/compare.hpp"
-#include "perf/figures/json_figures.hpp"
-#include "perf/figures/table.hpp"
-#include "perf/figures/units.hpp"
+#include "perf/report/json_figures.hpp"
+#include "perf/report/table.hpp"
+#include "perf/report/units.hpp"
 
 namespace shmif::perf {
 

@@ -5,7 +5,7 @@
 #include <tuple>
 
 #include "perf/control/job_verdict.hpp"
-#include "perf/pace/schedule.hpp"
+#include "perf/frame/schedule.hpp"
 #include "perf/stats/confidence.hpp"
 
 namespace shmif::perf {

@@ -7,8 +7,8 @@
 #include <string>
 
 #include "base/quantity.hpp"
+#include "perf/counters/event_names.hpp"
 #include "perf/counters/session.hpp"
-#include "perf/events/event_names.hpp"
 
 namespace shmif::perf {
 namespace {

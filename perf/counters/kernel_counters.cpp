@@ -17,7 +17,7 @@
 #include <string>
 
 #include "base/quantity.hpp"
-#include "perf/events/cpu_list.hpp"
+#include "perf/counters/cpu_list.hpp"
 #include "perf/watch/kernel_files.hpp"
 #include "perf/watch/process.hpp"
 

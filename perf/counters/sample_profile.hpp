@@ -12,9 +12,9 @@
 #include <vector>
 
 #include "base/unique_fd.hpp"
+#include "perf/counters/address_space.hpp"
 #include "perf/counters/sample_format.hpp"
-#include "perf/symbols/address_space.hpp"
-#include "perf/symbols/symbol_table.hpp"
+#include "perf/counters/symbol_table.hpp"
 #include "perf/watch/kernel_files.hpp"
 
 namespace shmif::perf {

@@ -28,8 +28,8 @@
 
 #include "base/result.hpp"
 #include "perf/counters/errors.hpp"
+#include "perf/counters/event.hpp"
 #include "perf/counters/session_table.hpp"
-#include "perf/events/event.hpp"
 #include "perf/watch/task_id.hpp"
 
 namespace shmif::perf {

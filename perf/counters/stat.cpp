@@ -6,9 +6,9 @@
 #include <array>
 #include <cerrno>
 
+#include "perf/counters/event_text.hpp"
 #include "perf/counters/sample.hpp"
 #include "perf/counters/target_list.hpp"
-#include "perf/events/event_text.hpp"
 
 namespace shmif::perf {
 namespace {

@@ -8,9 +8,9 @@
 #include <string>
 #include <vector>
 
+#include "perf/counters/event_names.hpp"
 #include "perf/counters/kernel_counters.hpp"
 #include "perf/counters/session.hpp"
-#include "perf/events/event_names.hpp"
 
 namespace shmif::perf {
 

@@ -6,8 +6,8 @@
 #include <utility>
 
 #include "base/quantity.hpp"
-#include "perf/events/event_names.hpp"
-#include "perf/events/event_text.hpp"
+#include "perf/counters/event_names.hpp"
+#include "perf/counters/event_text.hpp"
 
 namespace shmif::perf {
 namespace {

@@ -15,7 +15,7 @@
 #include <vector>
 
 #include "base/result.hpp"
-#include "perf/events/event.hpp"
+#include "perf/counters/event.hpp"
 #include "perf/watch/kernel_files.hpp"
 
 namespace shmif::perf {

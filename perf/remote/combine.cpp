@@ -4,9 +4,9 @@
 #include <functional>
 #include <nlohmann/json.hpp>
 
-#include "perf/figures/table.hpp"
-#include "perf/figures/units.hpp"
+#include "perf/report/table.hpp"
 #include "perf/report/text.hpp"
+#include "perf/report/units.hpp"
 #include "perf/report/words.hpp"
 #include "perf/result/machine.hpp"
 #include "perf/why/cause.hpp"

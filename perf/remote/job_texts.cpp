@@ -4,10 +4,10 @@
 #include <filesystem>
 #include <system_error>
 
-#include "perf/figures/table.hpp"
 #include "perf/frame/header_template.hpp"
 #include "perf/option/option_table.hpp"
 #include "perf/remote/limits.hpp"
+#include "perf/report/table.hpp"
 
 namespace shmif::perf {
 

@@ -8,9 +8,9 @@
 #include <string>
 #include <system_error>
 
-#include "perf/figures/units.hpp"
 #include "perf/plan/curve_interval.hpp"
 #include "perf/remote/limits.hpp"
+#include "perf/report/units.hpp"
 #include "perf/result/run_result.hpp"
 #include "perf/stats/latency_histogram.hpp"
 #include "perf/worker/replay.hpp"

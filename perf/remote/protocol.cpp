@@ -4,9 +4,9 @@
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 
-#include "perf/figures/json_reader.hpp"
-#include "perf/figures/table.hpp"
 #include "perf/remote/progress_json.hpp"
+#include "perf/report/json_reader.hpp"
+#include "perf/report/table.hpp"
 
 namespace shmif::perf {
 namespace {

@@ -140,7 +140,7 @@ using Message = std::variant<HelloMessage, JobsMessage, PreparedMessage, Refused
 /// The JSON of a message, without its length. Bytes that are not UTF-8 become U+FFFD.
 std::string encode(const Message& message);
 /// Reads a message. `stop` may end it early (see JsonLimits). Threads: any. Blocks: never. Time and
-/// memory are at most proportional to the text (perf/figures/json_reader.hpp). Errors: bad_argument
+/// memory are at most proportional to the text (perf/report/json_reader.hpp). Errors: bad_argument
 /// if the text is not JSON, exceeds one of the limits above, lacks a key, or has a key of another
 /// type, or if `stop` ended it.
 Result<Message> decode(std::string_view json, const std::function<bool()>& stop = {});

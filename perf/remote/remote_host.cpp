@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "perf/figures/table.hpp"
+#include "perf/report/table.hpp"
 #include "perf/stats/clock.hpp"
 #include "shmif/debug/debug.hpp"
 

@@ -15,7 +15,7 @@
 #include <utility>
 
 #include "base/close_all_but.hpp"
-#include "perf/campaign/campaign.hpp"
+#include "perf/control/campaign.hpp"
 #include "perf/engine/engine.hpp"
 #include "perf/remote/saved_states.hpp"
 #include "perf/report/json.hpp"

@@ -5,7 +5,7 @@
 #include <algorithm>
 
 #include "perf/engine/engine.hpp"
-#include "perf/figures/table.hpp"
+#include "perf/report/table.hpp"
 #include "perf/verify/verify_state.hpp"
 
 namespace shmif::perf {

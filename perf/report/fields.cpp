@@ -2,7 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "perf/figures/table.hpp"
+#include "perf/report/table.hpp"
 
 namespace shmif::perf {
 

@@ -5,9 +5,9 @@
 #include <ctime>
 #include <nlohmann/json.hpp>
 
-#include "perf/findings/why_report.hpp"
 #include "perf/report/json_values.hpp"
 #include "perf/report/warnings.hpp"
+#include "perf/report/why_report.hpp"
 #include "perf/report/words.hpp"
 
 namespace shmif::perf {

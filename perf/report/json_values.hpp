@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "perf/figures/json_figures.hpp"
 #include "perf/report/json.hpp"
+#include "perf/report/json_figures.hpp"
 #include "perf/result/run_result.hpp"
 
 namespace shmif::perf {

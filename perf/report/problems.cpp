@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
-#include "perf/figures/units.hpp"
+#include "perf/report/units.hpp"
 
 namespace shmif::perf {
 

@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <cmath>
 
-#include "perf/figures/table.hpp"
-#include "perf/figures/units.hpp"
 #include "perf/report/stream.hpp"
+#include "perf/report/table.hpp"
+#include "perf/report/units.hpp"
 
 namespace shmif::perf {
 

@@ -16,7 +16,7 @@ class Report {
  public:
   /// Reads what to_json() wrote. `name`: the file's name, for messages. `stop` may end it early
   /// (see JsonLimits). Time and memory are at most proportional to the text
-  /// (perf/figures/json_reader.hpp). Errors: bad_argument if the text is not JSON, is nested deeper
+  /// (perf/report/json_reader.hpp). Errors: bad_argument if the text is not JSON, is nested deeper
   /// or larger than any result, has another format_version (the message names both), or does not
   /// match docs/shmifperf.schema.json (the message names the first such place), or if `stop` ended
   /// it.

@@ -3,10 +3,10 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
-#include "perf/figures/table.hpp"
-#include "perf/figures/units.hpp"
 #include "perf/report/json_values.hpp"
 #include "perf/report/progress_lines.hpp"
+#include "perf/report/table.hpp"
+#include "perf/report/units.hpp"
 #include "perf/report/words.hpp"
 
 namespace shmif::perf {

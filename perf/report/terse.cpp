@@ -1,8 +1,8 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
-#include "perf/figures/table.hpp"
 #include "perf/report/fields.hpp"
+#include "perf/report/table.hpp"
 #include "perf/report/text.hpp"
 
 namespace shmif::perf {

@@ -6,10 +6,10 @@
 #include <set>
 
 #include "base/printable.hpp"
-#include "perf/figures/table.hpp"
-#include "perf/figures/units.hpp"
 #include "perf/job/values.hpp"
+#include "perf/report/table.hpp"
 #include "perf/report/text_blocks.hpp"
+#include "perf/report/units.hpp"
 #include "perf/report/words.hpp"
 
 namespace shmif::perf {

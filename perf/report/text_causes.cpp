@@ -2,9 +2,9 @@
 
 #include <nlohmann/json.hpp>
 
-#include "perf/figures/table.hpp"
-#include "perf/figures/units.hpp"
+#include "perf/report/table.hpp"
 #include "perf/report/text_blocks.hpp"
+#include "perf/report/units.hpp"
 
 namespace shmif::perf {
 namespace {

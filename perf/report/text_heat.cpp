@@ -5,10 +5,10 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
-#include "perf/figures/table.hpp"
-#include "perf/figures/units.hpp"
 #include "perf/heat/heat_map.hpp"
+#include "perf/report/table.hpp"
 #include "perf/report/text_blocks.hpp"
+#include "perf/report/units.hpp"
 
 namespace shmif::perf {
 

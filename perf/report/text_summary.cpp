@@ -4,10 +4,10 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
-#include "perf/figures/table.hpp"
-#include "perf/figures/units.hpp"
+#include "perf/report/table.hpp"
 #include "perf/report/text.hpp"
 #include "perf/report/text_blocks.hpp"
+#include "perf/report/units.hpp"
 #include "perf/stats/confidence.hpp"
 
 namespace shmif::perf {

@@ -7,9 +7,9 @@
 #include <set>
 #include <tuple>
 
-#include "perf/figures/table.hpp"
-#include "perf/figures/units.hpp"
+#include "perf/report/table.hpp"
 #include "perf/report/text_blocks.hpp"
+#include "perf/report/units.hpp"
 
 namespace shmif::perf {
 namespace {

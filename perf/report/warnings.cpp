@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <set>
 
-#include "perf/figures/units.hpp"
 #include "perf/job/values.hpp"
+#include "perf/report/units.hpp"
 
 namespace shmif::perf {
 

@@ -9,8 +9,8 @@
 
 #include "base/result.hpp"
 #include "perf/frame/probe.hpp"
+#include "perf/frame/schedule.hpp"
 #include "perf/job/job_options.hpp"
-#include "perf/pace/schedule.hpp"
 #include "shmif/frame.hpp"
 #include "shmif/mac.hpp"
 

@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "perf/engine/engine.hpp"
+#include "perf/frame/window.hpp"
 #include "perf/job/job_options.hpp"
-#include "perf/pace/window.hpp"
 #include "perf/worker/flow_share.hpp"
 #include "perf/worker/frame_source.hpp"
 #include "perf/worker/interval_recorder.hpp"

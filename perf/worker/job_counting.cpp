@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <cerrno>
 
-#include "perf/events/event_names.hpp"
-#include "perf/events/event_text.hpp"
+#include "perf/counters/event_names.hpp"
+#include "perf/counters/event_text.hpp"
 
 namespace shmif::perf {
 namespace {

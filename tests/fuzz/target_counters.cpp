@@ -3,9 +3,9 @@
 #include <fstream>
 #include <string>
 
-#include "perf/events/cpu_list.hpp"
-#include "perf/events/event_names.hpp"
-#include "perf/events/event_text.hpp"
+#include "perf/counters/cpu_list.hpp"
+#include "perf/counters/event_names.hpp"
+#include "perf/counters/event_text.hpp"
 #include "tests/fuzz/bus_image.hpp"
 #include "tests/fuzz/targets.hpp"
 #include "tests/support/temp_dir.hpp"

@@ -2,7 +2,7 @@
 #include <string>
 #include <string_view>
 
-#include "perf/events/cpu_list.hpp"
+#include "perf/counters/cpu_list.hpp"
 #include "perf/watch/process.hpp"
 #include "perf/why/kernel_text.hpp"
 #include "tests/fuzz/bus_image.hpp"

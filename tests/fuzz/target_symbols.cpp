@@ -2,8 +2,8 @@
 #include <span>
 #include <string>
 
-#include "perf/symbols/address_space.hpp"
-#include "perf/symbols/symbol_table.hpp"
+#include "perf/counters/address_space.hpp"
+#include "perf/counters/symbol_table.hpp"
 #include "tests/fuzz/bus_image.hpp"
 #include "tests/fuzz/targets.hpp"
 

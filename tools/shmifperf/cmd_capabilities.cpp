@@ -7,9 +7,9 @@
 
 #include "base/printable.hpp"
 #include "perf/counters/counters_capabilities.hpp"
-#include "perf/figures/table.hpp"
 #include "perf/heat/session.hpp"
 #include "perf/membw/capabilities.hpp"
+#include "perf/report/table.hpp"
 #include "perf/watch/capability.hpp"
 #include "perf/why/why_capabilities.hpp"
 #include "tools/common/options.hpp"

@@ -9,7 +9,6 @@
 #include <cstdio>
 #include <memory>
 
-#include "perf/figures/units.hpp"
 #include "perf/membw/allocation.hpp"
 #include "perf/membw/cpu_place.hpp"
 #include "perf/membw/fill_counts.hpp"
@@ -19,6 +18,7 @@
 #include "perf/membw/pmu_source.hpp"
 #include "perf/membw/resctrl_source.hpp"
 #include "perf/membw/software_source.hpp"
+#include "perf/report/units.hpp"
 #include "tools/common/options.hpp"
 #include "tools/common/progress.hpp"
 #include "tools/common/signals.hpp"

@@ -4,10 +4,10 @@
 #include <string>
 
 #include "base/quantity.hpp"
+#include "perf/counters/event_names.hpp"
 #include "perf/counters/sample_profile.hpp"
 #include "perf/counters/sample_run.hpp"
-#include "perf/events/event_names.hpp"
-#include "perf/findings/sample_report.hpp"
+#include "perf/report/sample_report.hpp"
 #include "tools/common/options.hpp"
 #include "tools/common/progress.hpp"
 #include "tools/common/signals.hpp"

@@ -6,9 +6,9 @@
 #include <string_view>
 
 #include "base/quantity.hpp"
+#include "perf/counters/event_names.hpp"
 #include "perf/counters/stat.hpp"
-#include "perf/events/event_names.hpp"
-#include "perf/findings/counters_report.hpp"
+#include "perf/report/counters_report.hpp"
 #include "tools/common/options.hpp"
 #include "tools/common/progress.hpp"
 #include "tools/common/signals.hpp"

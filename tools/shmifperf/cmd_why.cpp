@@ -8,7 +8,7 @@
 #include <string>
 
 #include "base/quantity.hpp"
-#include "perf/findings/why_report.hpp"
+#include "perf/report/why_report.hpp"
 #include "perf/stats/clock.hpp"
 #include "tools/common/options.hpp"
 #include "tools/common/progress.hpp"

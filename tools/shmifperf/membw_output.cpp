@@ -11,8 +11,8 @@
 #include <fstream>
 
 #include "bus/file/output_file.hpp"
-#include "perf/figures/table.hpp"
-#include "perf/figures/units.hpp"
+#include "perf/report/table.hpp"
+#include "perf/report/units.hpp"
 
 namespace shmif::tools {
 

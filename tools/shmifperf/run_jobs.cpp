@@ -14,12 +14,12 @@
 #include <optional>
 #include <tuple>
 
-#include "perf/campaign/campaign.hpp"
-#include "perf/figures/units.hpp"
+#include "perf/control/campaign.hpp"
 #include "perf/report/json.hpp"
 #include "perf/report/progress_lines.hpp"
 #include "perf/report/report.hpp"
 #include "perf/report/text.hpp"
+#include "perf/report/units.hpp"
 #include "perf/verify/verify_state.hpp"
 #include "tools/common/command.hpp"
 #include "tools/common/progress.hpp"

@@ -6,8 +6,8 @@
 #include <csignal>
 #include <utility>
 
+#include "perf/counters/cpu_list.hpp"
 #include "perf/counters/kernel_counters.hpp"
-#include "perf/events/cpu_list.hpp"
 
 namespace shmif::tools {
 namespace {

@@ -12,7 +12,7 @@
 
 #include <perf/counters/sample_format.hpp>
 #include <perf/counters/session.hpp>
-#include <perf/events/event_names.hpp>
+#include <perf/events/event_names.hpp>  // its former name, which older programs use
 
 using namespace shmif::perf;
 

@@ -1,7 +1,7 @@
 // Events by name: the kernel's generic ones, those of PMUs in a recorded tree, tracepoints, and
 // those that libpfm4 knows.
 
-#include "perf/events/event_names.hpp"
+#include "perf/counters/event_names.hpp"
 
 #include <gtest/gtest.h>
 #include <linux/perf_event.h>

@@ -1,6 +1,6 @@
 // Event strings and the formats of sysfs, from any text.
 
-#include "perf/events/event_text.hpp"
+#include "perf/counters/event_text.hpp"
 
 #include <gtest/gtest.h>
 
@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-#include "perf/events/cpu_list.hpp"
+#include "perf/counters/cpu_list.hpp"
 
 namespace shmif::perf::test {
 namespace {

@@ -21,8 +21,8 @@
 #include <utility>
 #include <vector>
 
+#include "perf/counters/event.hpp"
 #include "perf/counters/kernel_counters.hpp"
-#include "perf/events/event.hpp"
 
 namespace shmif::perf::test {
 

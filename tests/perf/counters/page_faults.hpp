@@ -7,7 +7,7 @@
 
 #include <cstddef>
 
-#include "perf/events/event.hpp"
+#include "perf/counters/event.hpp"
 
 namespace shmif::perf::test {
 

@@ -10,7 +10,7 @@
 
 #include "perf/counters/sample_profile.hpp"
 #include "perf/counters/sample_run.hpp"
-#include "perf/findings/sample_report.hpp"
+#include "perf/report/sample_report.hpp"
 #include "perf/watch/held_child.hpp"
 #include "tests/perf/counters/fake_counters.hpp"
 #include "tests/support/eventually.hpp"

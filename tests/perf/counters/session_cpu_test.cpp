@@ -15,10 +15,10 @@
 #include <thread>
 #include <vector>
 
+#include "perf/counters/cpu_list.hpp"
 #include "perf/counters/kernel_counters.hpp"
 #include "perf/counters/sample.hpp"
 #include "perf/counters/session.hpp"
-#include "perf/events/cpu_list.hpp"
 #include "tests/perf/counters/page_faults.hpp"
 #include "tests/support/eventually.hpp"
 

@@ -9,8 +9,8 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
-#include "perf/events/event_text.hpp"
-#include "perf/findings/counters_report.hpp"
+#include "perf/counters/event_text.hpp"
+#include "perf/report/counters_report.hpp"
 #include "tests/perf/counters/fake_counters.hpp"
 #include "tests/support/temp_dir.hpp"
 

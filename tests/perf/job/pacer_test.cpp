@@ -1,4 +1,4 @@
-#include "perf/pace/pacer.hpp"
+#include "perf/frame/pacer.hpp"
 
 #include <gtest/gtest.h>
 

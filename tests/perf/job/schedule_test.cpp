@@ -1,4 +1,4 @@
-#include "perf/pace/schedule.hpp"
+#include "perf/frame/schedule.hpp"
 
 #include <gtest/gtest.h>
 

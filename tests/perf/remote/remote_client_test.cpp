@@ -15,12 +15,12 @@
 #include <utility>
 #include <vector>
 
-#include "perf/figures/table.hpp"
 #include "perf/option/job_file.hpp"
 #include "perf/remote/address.hpp"
 #include "perf/remote/client.hpp"
 #include "perf/remote/connection.hpp"
 #include "perf/report/json.hpp"
+#include "perf/report/table.hpp"
 #include "perf/stats/clock.hpp"
 #include "perf/verify/verify_state.hpp"
 #include "tests/perf/report/sample_results.hpp"

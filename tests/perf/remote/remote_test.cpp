@@ -7,7 +7,6 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
-#include "perf/figures/units.hpp"
 #include "perf/option/job_file.hpp"
 #include "perf/option/profiles.hpp"
 #include "perf/remote/address.hpp"
@@ -19,6 +18,7 @@
 #include "perf/remote/protocol.hpp"
 #include "perf/report/json.hpp"
 #include "perf/report/stream.hpp"
+#include "perf/report/units.hpp"
 #include "perf/result/memory_of_run.hpp"
 #include "tests/perf/job/plans.hpp"
 #include "tests/perf/report/distinct_sample.hpp"

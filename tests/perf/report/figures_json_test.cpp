@@ -6,8 +6,8 @@
 #include <nlohmann/json.hpp>
 #include <regex>
 
-#include "perf/figures/units.hpp"
 #include "perf/report/json.hpp"
+#include "perf/report/units.hpp"
 #include "tests/perf/report/distinct_sample.hpp"
 #include "tests/perf/report/figures.hpp"
 

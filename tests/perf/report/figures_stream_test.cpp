@@ -7,9 +7,9 @@
 #include <regex>
 #include <sstream>
 
-#include "perf/figures/units.hpp"
 #include "perf/report/progress_lines.hpp"
 #include "perf/report/stream.hpp"
+#include "perf/report/units.hpp"
 #include "tests/perf/report/distinct_sample.hpp"
 #include "tests/perf/report/figures.hpp"
 

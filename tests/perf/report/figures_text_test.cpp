@@ -7,9 +7,9 @@
 #include <set>
 #include <sstream>
 
-#include "perf/figures/units.hpp"
 #include "perf/report/json.hpp"
 #include "perf/report/text.hpp"
+#include "perf/report/units.hpp"
 #include "tests/perf/remote/served_sample.hpp"
 #include "tests/perf/report/distinct_sample.hpp"
 #include "tests/perf/report/figures.hpp"

@@ -4,9 +4,9 @@
 
 #include <nlohmann/json.hpp>
 
-#include "perf/figures/units.hpp"
 #include "perf/report/json.hpp"
 #include "perf/report/text.hpp"
+#include "perf/report/units.hpp"
 #include "tests/perf/report/sample_results.hpp"
 
 namespace shmif::perf::report_causes {

@@ -11,10 +11,10 @@
 #include <set>
 #include <sstream>
 
-#include "perf/figures/table.hpp"
-#include "perf/figures/units.hpp"
 #include "perf/report/json.hpp"
+#include "perf/report/table.hpp"
 #include "perf/report/text.hpp"
+#include "perf/report/units.hpp"
 #include "tests/perf/remote/served_sample.hpp"
 #include "tests/perf/report/sample_results.hpp"
 

@@ -7,9 +7,9 @@
 #include <string>
 #include <vector>
 
-#include "perf/figures/table.hpp"
-#include "perf/figures/units.hpp"
 #include "perf/report/progress_lines.hpp"
+#include "perf/report/table.hpp"
+#include "perf/report/units.hpp"
 
 namespace shmif::perf::report_units {
 namespace {

@@ -1,7 +1,7 @@
 // Searches and repetitions: what of them is in the result, and what ends them.
 
-#include "perf/campaign/campaign.hpp"
-#include "perf/campaign/harness_limit.hpp"
+#include "perf/control/campaign.hpp"
+#include "perf/control/harness_limit.hpp"
 
 #include <gtest/gtest.h>
 

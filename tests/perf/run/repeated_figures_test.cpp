@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "perf/campaign/repetitions.hpp"
+#include "perf/control/repetitions.hpp"
 #include "tests/perf/stats/recorded.hpp"
 
 namespace shmif::perf::repeated_figures {

@@ -1,7 +1,7 @@
 // Campaigns: what they say before each run, how they end, and what of their runs is kept. Where a
 // search ends up on a real line is told by search_rate_test.cpp.
 
-#include "perf/campaign/campaign.hpp"
+#include "perf/control/campaign.hpp"
 
 #include <gtest/gtest.h>
 
@@ -13,7 +13,7 @@
 #include <string>
 #include <vector>
 
-#include "perf/campaign/harness_limit.hpp"
+#include "perf/control/harness_limit.hpp"
 #include "tests/perf/run/run_plan.hpp"
 #include "tests/support/temp_dir.hpp"
 

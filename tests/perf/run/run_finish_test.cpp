@@ -6,7 +6,7 @@
 #include <chrono>
 #include <string>
 
-#include "perf/campaign/campaign.hpp"
+#include "perf/control/campaign.hpp"
 #include "tests/perf/run/run_plan.hpp"
 #include "tests/support/temp_dir.hpp"
 

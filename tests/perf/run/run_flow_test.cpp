@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <chrono>
 
-#include "perf/campaign/campaign.hpp"
+#include "perf/control/campaign.hpp"
 #include "shmif/capture/pcap_link.hpp"
 #include "tests/perf/run/run_plan.hpp"
 

@@ -11,7 +11,7 @@
 #include <string>
 #include <utility>
 
-#include "perf/campaign/campaign.hpp"
+#include "perf/control/campaign.hpp"
 #include "tests/perf/run/run_plan.hpp"
 #include "tests/support/temp_dir.hpp"
 

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <string>
 
-#include "perf/campaign/campaign.hpp"
+#include "perf/control/campaign.hpp"
 #include "perf/result/memory_of_run.hpp"
 #include "tests/perf/run/run_plan.hpp"
 

@@ -17,7 +17,7 @@
 #include <sstream>
 #include <vector>
 
-#include "perf/campaign/campaign.hpp"
+#include "perf/control/campaign.hpp"
 #include "perf/watch/cgroup.hpp"
 #include "tests/perf/run/run_plan.hpp"
 #include "tests/support/child_process.hpp"

@@ -5,8 +5,8 @@
 
 #include <cmath>
 
-#include "perf/campaign/campaign.hpp"
-#include "perf/campaign/harness_limit.hpp"
+#include "perf/control/campaign.hpp"
+#include "perf/control/harness_limit.hpp"
 #include "tests/perf/run/run_plan.hpp"
 
 namespace shmif::perf {

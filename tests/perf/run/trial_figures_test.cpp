@@ -5,7 +5,7 @@
 #include <memory>
 #include <utility>
 
-#include "perf/campaign/search.hpp"
+#include "perf/control/search.hpp"
 #include "tests/perf/stats/recorded.hpp"
 
 namespace shmif::perf::trial_figures {

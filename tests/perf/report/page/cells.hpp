@@ -10,7 +10,7 @@
 #include <utility>
 #include <vector>
 
-#include "perf/figures/units.hpp"
+#include "perf/report/units.hpp"
 #include "tests/perf/report/page/in_browser.hpp"
 
 namespace shmif::perf::page_cells {

@@ -14,7 +14,7 @@
 #include <string>
 #include <vector>
 
-#include "perf/figures/units.hpp"
+#include "perf/report/units.hpp"
 #include "tests/perf/report/page/in_browser.hpp"
 #include "tests/perf/report/page/samples.hpp"
 

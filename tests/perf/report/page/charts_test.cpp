@@ -13,7 +13,7 @@
 #include <utility>
 #include <vector>
 
-#include "perf/figures/units.hpp"
+#include "perf/report/units.hpp"
 #include "tests/perf/report/page/charts.hpp"
 
 namespace shmif::perf::page_charts {

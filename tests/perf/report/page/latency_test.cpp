@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-#include "perf/figures/units.hpp"
+#include "perf/report/units.hpp"
 #include "tests/perf/report/page/charts.hpp"
 
 namespace shmif::perf::page_charts {

@@ -1,0 +1,296 @@
+#include "perf/control/campaign.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <memory>
+#include <utility>
+
+#include "perf/control/harness_limit.hpp"
+#include "perf/control/repetitions.hpp"
+#include "perf/control/search.hpp"
+#include "perf/job/values.hpp"
+#include "perf/plan/trial_jobs.hpp"
+#include "perf/result/machine.hpp"
+#include "perf/stats/clock.hpp"
+#include "perf/watch/cgroup.hpp"
+
+namespace shmif::perf {
+namespace {
+
+// ---- Searches ----
+
+/// The jobs that a trial of `job` needs. They wait for no other job.
+std::vector<PlannedJob> trial_plan(const std::vector<PlannedJob>& plan, std::size_t job) {
+  std::map<std::size_t, std::size_t> place;
+  std::vector<PlannedJob> chosen;
+  for (const std::size_t i : trial_jobs(plan, job)) {
+    place[i] = chosen.size();
+    chosen.push_back(plan[i]);
+    chosen.back().waits_for.clear();
+  }
+  for (PlannedJob& each : chosen) {
+    if (each.to != kNoJob) each.to = place.at(each.to);
+    // Jobs that send the other way do not make the trial longer.
+    if (!each.options.background) each.options.runtime = plan[job].options.search_trial;
+  }
+  JobOptions& o = chosen[place.at(job)].options;
+  o.rate_bps.tx = 0;
+  o.time_based = true;
+  o.number_ios = o.size_bytes = o.io_limit_bytes = 0;
+  return chosen;
+}
+
+/// Explains why a search found no rate before its own runtime ended it.
+std::string out_of_time(const JobOptions& job, std::size_t trials) {
+  return "its runtime (" + time_text(job.runtime) + ") was over after " + std::to_string(trials) +
+         (trials == 1 ? " trial" : " trials") + " of " +
+         time_text(job.ramp_time + job.search_trial) +
+         " (runtime is for the whole search: give it more time, or a shorter search_trial)";
+}
+
+/// A run that was cut off has no figures for a whole run.
+bool is_cut_off(const RunResult& run) {
+  return run.stopped_by_signal || run.trigger_fired;
+}
+
+/// Appends the results of one run to those of all runs.
+void append(RunResult& all, RunResult&& one) {
+  std::ranges::move(one.jobs, std::back_inserter(all.jobs));
+  std::ranges::move(one.groups, std::back_inserter(all.groups));
+  std::ranges::move(one.links, std::back_inserter(all.links));
+  std::ranges::move(one.failures, std::back_inserter(all.failures));
+  std::ranges::move(one.warnings, std::back_inserter(all.warnings));
+  std::ranges::move(one.lost_outputs, std::back_inserter(all.lost_outputs));
+  add_causes(all.causes, std::move(one.causes));
+  all.machine.window = std::move(one.machine.window);
+  if (one.membw) all.membw = std::move(one.membw);
+  if (one.stopped_by_signal) all.stopped_by_signal = one.stopped_by_signal;
+  if (one.steady_state) all.steady_state = one.steady_state;
+  std::ranges::move(one.steady_states, std::back_inserter(all.steady_states));
+  all.trigger_fired |= one.trigger_fired;
+}
+
+// ---- The whole ----
+
+/// Threads: one at a time.
+class Campaign {
+ public:
+  Campaign(const RunOptions& options, const std::vector<PlannedJob>& plan, RunObserver* observer,
+           RunControl& control)
+      : options_(options), plan_(plan), observer_(observer), control_(control) {}
+
+  /// Errors: why the first run could not be set up.
+  Result<RunResult> run();
+  /// Whether no more run may begin: after a signal, after a trigger, or because a thread does not
+  /// end.
+  bool over() const { return control_.stops.load() != 0 || triggered_ || stuck_; }
+  bool stuck() const { return stuck_; }
+
+ private:
+  Result<RunResult> run_once(std::vector<PlannedJob> plan);
+  Result<RunResult> run_trial(std::vector<PlannedJob> plan, const std::string& name, double fps);
+  Result<std::pair<SearchResult, RunResult>> search(std::size_t job);
+  Result<RunResult> run_searches();
+
+  const RunOptions& options_;
+  const std::vector<PlannedJob>& plan_;
+  RunObserver* observer_;
+  RunControl& control_;
+  const std::shared_ptr<MadeCgroups> cgroups_ = std::make_shared<MadeCgroups>();
+  bool triggered_ = false;
+  bool stuck_ = false;
+};
+
+Result<RunResult> Campaign::run_once(std::vector<PlannedJob> plan) {
+  auto runner = Runner::create(options_, std::move(plan), cgroups_);
+  if (!runner) return std::move(runner).error();
+  RunResult result = (*runner)->run(observer_, control_);
+  triggered_ |= result.trigger_fired;
+  // A thread that does not end still uses the runner's memory.
+  if ((*runner)->stuck()) {
+    stuck_ = true;
+    (void)(*runner).release();
+  }
+  return result;
+}
+
+/// `fps`: 0 means as fast as possible.
+Result<RunResult> Campaign::run_trial(std::vector<PlannedJob> plan, const std::string& name,
+                                      double fps) {
+  const auto rate = static_cast<std::uint64_t>(std::max(1LL, std::llround(fps)));
+  for (PlannedJob& each : plan) {
+    if (each.options.name == name) each.options.rate_fps.tx = fps > 0 ? rate : 0;
+  }
+  if (observer_ != nullptr) {
+    observer_->on_run("search of " + name + ", trial " +
+                      (fps > 0 ? "at " + std::to_string(rate) + "/s" : "at full speed"));
+  }
+  return run_once(std::move(plan));
+}
+
+/// Result: the search, and the run of its best trial, or of its first trial if no trial passed.
+/// That run also has the messages of the other trials: failures, lost outputs, and each kind of
+/// warning once. Errors: why the first trial could not be set up. If a later trial cannot be set
+/// up, the search fails and keeps what it has found so far.
+Result<std::pair<SearchResult, RunResult>> Campaign::search(std::size_t job) {
+  const JobOptions& o = plan_[job].options;
+  const std::vector<PlannedJob> plan = trial_plan(plan_, job);
+  double max = static_cast<double>(o.search_max_fps);
+  std::optional<RunResult> best;
+  ShownTrial shown;  // describes `best`
+  std::size_t trials = 0;
+  // runtime limits all trials together, but the first one is always made.
+  const std::uint64_t begin = now_ns();
+  const std::uint64_t bound = ns(o.runtime);
+  bool out_of_runtime = false;
+  if (max == 0) {
+    auto flat_out = run_trial(plan, o.name, 0);
+    if (!flat_out) return std::move(flat_out).error();
+    max = figures_of_trial(*flat_out, o, 0).achieved_fps;
+    ++trials;
+    best = *std::move(flat_out);
+  }
+  RateSearch rates(rate_search_options(o, max));
+  double best_fps = -1;
+  // If the trial at full speed fails, the search fails, too.
+  const bool failed = best && !best->failures.empty();
+  while (const auto fps = failed ? std::nullopt : rates.next_fps()) {
+    if (over()) break;
+    out_of_runtime = trials != 0 && bound != 0 && now_ns() - begin >= bound;
+    if (out_of_runtime) break;
+    auto trial = run_trial(plan, o.name, *fps);
+    if (!trial && !best) return std::move(trial).error();
+    if (!trial) {
+      best->failures.push_back("job \"" + o.name +
+                               "\": its search ended early, because a trial could not be set up: " +
+                               trial.error().message);
+      break;
+    }
+    ++trials;
+    const bool broken = !trial->failures.empty();
+    const bool whole = !is_cut_off(*trial);
+    if (whole) rates.note(figures_of_trial(*trial, o, *fps));
+    const SearchResult so_far = rates.result();
+    const bool passed = whole && so_far.trials.back().passed;
+    if (!best || broken || (passed && *fps > best_fps)) {
+      if (passed) best_fps = *fps;
+      if (best) keep_messages(*trial, *std::move(best));
+      best = *std::move(trial);
+      shown.offered_fps = fps;
+      shown.number = whole ? std::optional(so_far.trials.size()) : std::nullopt;
+    } else {
+      keep_messages(*best, *std::move(trial));
+    }
+    if (broken) break;  // if the run fails, the search fails
+  }
+  if (!best) return Error(Errc::bad_argument, "the search of job \"" + o.name + "\" made no trial");
+  SearchResult found = rates.result();
+  found.shown = shown;
+  if (!found.found_fps && out_of_runtime) found.why_none = out_of_time(o, trials);
+  return std::pair{std::move(found), *std::move(best)};
+}
+
+/// Runs the searches in the order of their jobs.
+Result<RunResult> Campaign::run_searches() {
+  RunResult all;
+  all.began = std::chrono::system_clock::now();
+  for (std::size_t i = 0; i < plan_.size() && !over(); ++i) {
+    if (plan_[i].options.search == Search::none || !plan_[i].peer_of.empty()) continue;
+    const std::string job = "job \"" + plan_[i].options.name + "\": ";
+    auto found = search(i);
+    if (!found && all.searches.empty()) return std::move(found).error();
+    if (!found) {
+      all.failures.push_back(job + "its search could not be set up: " + found.error().message);
+      continue;
+    }
+    if (!found->first.found_fps && !over()) {
+      all.failures.push_back(job + "the search found no rate: " + found->first.why_none);
+    }
+    all.searches.push_back(std::move(found->first));
+    append(all, std::move(found->second));
+  }
+  all.ended = std::chrono::system_clock::now();
+  return all;
+}
+
+Result<RunResult> Campaign::run() {
+  const bool searches = std::ranges::any_of(
+      plan_, [](const PlannedJob& job) { return job.options.search != Search::none; });
+  const std::uint32_t times = std::max<std::uint32_t>(options_.repeat, 1);
+  std::vector<RunResult> runs;
+  std::optional<RunResult> cut_off;
+  std::string failure;
+  for (std::uint32_t i = 0; i < times && (i == 0 || !over()); ++i) {
+    const std::string name = "run " + std::to_string(i + 1) + " of " + std::to_string(times);
+    if (observer_ != nullptr && times > 1) observer_->on_run(name);
+    auto run = searches ? run_searches() : run_once(plan_);
+    if (!run && runs.empty()) return std::move(run).error();
+    if (!run) {
+      failure = name + " could not be set up: " + run.error().message;
+      break;
+    }
+    if (!is_cut_off(*run) || runs.empty()) {
+      runs.push_back(*std::move(run));
+    } else {
+      cut_off = *std::move(run);
+    }
+  }
+  RunResult result =
+      runs.size() == 1 ? std::move(runs.front()) : all_of_repetitions(std::move(runs));
+  if (cut_off) {
+    result.ended = cut_off->ended;
+    keep_messages(result, *std::move(cut_off));
+  }
+  if (!failure.empty()) result.failures.push_back(std::move(failure));
+  return result;
+}
+
+}  // namespace
+
+std::optional<SearchTime> search_time(const RunOptions& options,
+                                      const std::vector<PlannedJob>& plan) {
+  // At least: one trial at full speed, one on each side of the rate that the link then carried, and
+  // one more. At most: the search halves a thousandfold range, and repeats a few trials.
+  constexpr double kMinTrials = 4;
+  constexpr double kMaxTrials = 16;
+  SearchTime time;
+  for (const PlannedJob& job : plan) {
+    const JobOptions& o = job.options;
+    if (o.search == Search::none || !job.peer_of.empty()) continue;
+    using Seconds = std::chrono::duration<double>;
+    const double trial = Seconds(o.ramp_time + o.search_trial + o.drain_time).count();
+    const double bound = o.runtime.count() > 0 ? Seconds(o.runtime).count() + trial : HUGE_VAL;
+    ++time.searches;
+    time.bounded = time.bounded && bound <= kMaxTrials * trial;
+    time.trial_seconds = std::max(time.trial_seconds, trial);
+    time.min_seconds += std::min(kMinTrials * trial, bound);
+    time.max_seconds += std::min(kMaxTrials * trial, bound);
+  }
+  if (time.searches == 0) return std::nullopt;
+  const double times = std::max<double>(options.repeat, 1);
+  time.min_seconds *= times;
+  time.max_seconds *= times;
+  return time;
+}
+
+Result<RunResult> run_campaign(const RunOptions& options, const std::vector<PlannedJob>& plan,
+                               RunObserver* observer, RunControl& control, bool& stuck) {
+  Campaign campaign(options, plan, observer, control);
+  auto run = campaign.run();
+  stuck = campaign.stuck();
+  if (!run) return run;
+  RunResult result = *std::move(run);
+  std::vector<CpuShare> window = std::move(result.machine.window);
+  result.machine = describe_machine();
+  result.machine.window = std::move(window);
+  for (const auto& [name, value] : options.given) result.options[name] = value;
+  if (!campaign.over()) add_limits(plan, result);
+  const bool all_well = result.failures.empty() && result.lost_outputs.empty();
+  // The signal may have come between two runs.
+  if (const int signal = control.signal.load(); signal != 0) result.stopped_by_signal = signal;
+  result.exit_code = result.stopped_by_signal ? 128 + *result.stopped_by_signal : all_well ? 0 : 1;
+  return result;
+}
+
+}  // namespace shmif::perf

@@ -1,0 +1,135 @@
+#include "perf/frame/schedule.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+#include "perf/frame/random.hpp"
+
+namespace shmif::perf {
+namespace {
+
+template <class Sizes>
+std::size_t mean_bytes(const Sizes& sizes) noexcept {
+  return static_cast<std::size_t>(std::llround(sizes.mean()));
+}
+
+}  // namespace
+
+ScheduleOptions schedule_options(const JobOptions& job, bool of_peer) {
+  ScheduleOptions options;
+  options.pace.frames_per_s = of_peer ? job.rate_fps.rx : job.rate_fps.tx;
+  options.pace.bits_per_s = of_peer ? job.rate_bps.rx : job.rate_bps.tx;
+  options.pace.overhead_bytes = job.rate_overhead_bytes;
+  options.pace.process = job.rate_process == RateProcess::poisson ? PaceOptions::Process::poisson
+                                                                  : PaceOptions::Process::linear;
+  options.pace.seed = Random::derive(job.randseed, of_peer ? 1 : 0);
+  options.catch_up = job.rate_catchup;
+  options.think = {
+      .pause = job.thinktime, .spin = job.thinktime_spin, .blocks = job.thinktime_blocks};
+  return options;
+}
+
+Schedule::Schedule(const ScheduleOptions& options, std::uint64_t start_ns, std::uint64_t end_ns,
+                   std::uint64_t measure_from_ns)
+    : pacer_(options.pace),
+      think_(options.think),
+      catch_up_(options.catch_up),
+      paced_(options.pace.frames_per_s != 0 || options.pace.bits_per_s != 0),
+      stall_ns_(static_cast<std::uint64_t>(options.stall.count())),
+      start_ns_(start_ns),
+      end_ns_(end_ns),
+      measure_from_ns_(std::max(measure_from_ns, start_ns)) {}
+
+template <class Sizes>
+std::size_t Schedule::take(std::uint64_t now_ns, Sizes& sizes, std::span<Slot> into) noexcept {
+  if (now_ns < resume_ns_) return 0;
+  into = into.first(static_cast<std::size_t>(std::min<std::uint64_t>(into.size(), think_.left())));
+  if (!paced_) return take_unpaced(now_ns, sizes, into);
+  if (catch_up_ == CatchUp::skip) skip(now_ns, sizes);
+  std::size_t taken = 0;
+  for (; taken < into.size(); ++taken) {
+    const std::uint64_t due = due_ns();
+    const std::uint64_t intended = std::max(due, resume_ns_);
+    if (intended > now_ns || intended >= end_ns_) break;
+    if (catch_up_ == CatchUp::limited && is_held_back(due, now_ns)) break;
+    into[taken] = {.intended_ns = intended, .bytes = sizes.next()};
+    pacer_.advance(into[taken].bytes);
+  }
+  think_.note(taken);
+  return taken;
+}
+
+template <class Sizes>
+std::size_t Schedule::take_unpaced(std::uint64_t now_ns, Sizes& sizes,
+                                   std::span<Slot> into) noexcept {
+  if (now_ns < start_ns_ || now_ns >= end_ns_) return 0;
+  for (Slot& slot : into) slot = {.intended_ns = now_ns, .bytes = sizes.next()};
+  think_.note(into.size());
+  return into.size();
+}
+
+/// Whether a frame that is due must wait, because the stream catches up at no more than twice its
+/// rate. While it catches up, gaps are half as long as the pacer's, counted from the end of the
+/// stall. So this rate is kept however the frames are batched.
+bool Schedule::is_held_back(std::uint64_t due_ns, std::uint64_t now_ns) noexcept {
+  const std::uint64_t expected = catching_up_ ? release_ns(due_ns) : due_ns;
+  if (now_ns > expected && now_ns - expected > stall_ns_) {
+    catching_up_ = true;
+    caught_from_ns_ = now_ns;
+    caught_due_ns_ = due_ns;
+    return false;
+  }
+  if (!catching_up_) return false;
+  if (expected <= due_ns) {
+    catching_up_ = false;
+    return false;
+  }
+  return expected > now_ns;
+}
+
+template <class Sizes>
+void Schedule::skip(std::uint64_t now_ns, const Sizes& sizes) noexcept {
+  // Frames due in a pause were not offered.
+  if (resume_ns_ > start_ns_ && due_ns() < resume_ns_) {
+    pacer_.skip_to(Pacer::Nanoseconds(resume_ns_ - start_ns_), mean_bytes(sizes));
+  }
+  if (now_ns < due_ns() || now_ns - due_ns() <= stall_ns_) return;
+  const std::uint64_t given_up = give_up(now_ns, sizes);
+  skipped_ += given_up;
+  skipped_bytes_ += given_up * mean_bytes(sizes);
+}
+
+std::uint64_t Schedule::next_ns() const noexcept {
+  if (!paced_) {
+    const std::uint64_t next = std::max(start_ns_, resume_ns_);
+    return next < end_ns_ ? next : kNever;
+  }
+  const std::uint64_t due = due_ns();
+  const std::uint64_t intended = std::max(due, resume_ns_);
+  if (intended >= end_ns_) return kNever;
+  return catching_up_ ? std::max(intended, release_ns(due)) : intended;
+}
+
+ThinkTime::Pause Schedule::pause(std::uint64_t now_ns) noexcept {
+  const ThinkTime::Pause pause = think_.begin(now_ns, end_ns_);
+  resume_ns_ = pause.until_ns;
+  return pause;
+}
+
+template <class Sizes>
+std::uint64_t Schedule::give_up(std::uint64_t now_ns, const Sizes& sizes) noexcept {
+  const std::uint64_t until = std::min(now_ns, end_ns_);
+  if (!paced_ || until <= start_ns_) return 0;
+  const std::uint64_t ramp_end = std::min(until, measure_from_ns_);
+  if (due_ns() < ramp_end) {
+    pacer_.skip_to(Pacer::Nanoseconds(ramp_end - start_ns_), mean_bytes(sizes));
+  }
+  return pacer_.skip_to(Pacer::Nanoseconds(until - start_ns_), mean_bytes(sizes));
+}
+
+template std::size_t Schedule::take(std::uint64_t, SizeChooser&, std::span<Slot>) noexcept;
+template std::size_t Schedule::take(std::uint64_t, FrameLengths&, std::span<Slot>) noexcept;
+template std::uint64_t Schedule::give_up(std::uint64_t, const SizeChooser&) noexcept;
+template std::uint64_t Schedule::give_up(std::uint64_t, const FrameLengths&) noexcept;
+
+}  // namespace shmif::perf

@@ -1,0 +1,298 @@
+// What is read of an ELF file that was made for that: kinds of symbols, tables, segments, limits.
+
+#include <elf.h>
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+#include <fstream>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/unique_fd.hpp"
+#include "perf/counters/symbol_table.hpp"
+#include "tests/support/temp_dir.hpp"
+
+namespace shmif::perf::test {
+namespace {
+
+struct Entry {
+  const char* name;
+  std::uint64_t at;
+  unsigned char type = STT_FUNC;
+  std::uint16_t section = 1;
+  std::uint64_t bytes = 16;
+  std::size_t times = 1;  ///< so many symbols are this one
+};
+
+template <class T>
+void append(std::string& to, const T& object) {
+  to.append(reinterpret_cast<const char*>(&object), sizeof object);
+}
+
+/// Tables of symbols, with one table of names for all of them at the end of the file.
+class ElfFile {
+ public:
+  Elf64_Ehdr head{};
+  std::vector<Elf64_Phdr> segments{};
+  std::uint64_t name_flags = 0;
+  std::uint64_t name_bytes = 0;  ///< more than there are: the file goes on
+  Elf64_Shdr first{};
+
+  ElfFile() {
+    std::memcpy(head.e_ident, ELFMAG, SELFMAG);
+    head.e_ident[EI_CLASS] = ELFCLASS64;
+    head.e_ident[EI_DATA] = ELFDATA2LSB;
+    head.e_ident[EI_VERSION] = EV_CURRENT;
+    head.e_type = ET_DYN;
+    head.e_machine = EM_X86_64;
+    head.e_version = EV_CURRENT;
+    head.e_ehsize = sizeof(Elf64_Ehdr);
+    head.e_phentsize = sizeof(Elf64_Phdr);
+    head.e_shentsize = sizeof(Elf64_Shdr);
+  }
+
+  ElfFile& table(std::uint32_t type, const std::vector<Entry>& entries, std::size_t blanks = 0,
+                 std::size_t times = 1) {
+    std::string bytes(blanks * sizeof(Elf64_Sym), '\0');
+    for (const Entry& entry : entries) {
+      Elf64_Sym symbol{};
+      symbol.st_name = static_cast<Elf64_Word>(names_.size());
+      symbol.st_info = ELF64_ST_INFO(STB_GLOBAL, entry.type);
+      symbol.st_shndx = entry.section;
+      symbol.st_value = entry.at;
+      symbol.st_size = entry.bytes;
+      for (std::size_t i = 0; i < entry.times; ++i) append(bytes, symbol);
+      names_ += entry.name;
+      names_ += '\0';
+    }
+    tables_.push_back({type, std::move(bytes), times});
+    return *this;
+  }
+
+  std::string image() const {
+    Elf64_Ehdr begin = head;
+    std::string body;
+    std::vector<Elf64_Shdr> sections{first};
+    std::size_t count = 2;
+    for (const Table& each : tables_) count += each.times;
+    const std::uint64_t behind = sizeof begin + segments.size() * sizeof(Elf64_Phdr);
+    for (const Table& each : tables_) {
+      Elf64_Shdr section{};
+      section.sh_type = each.type;
+      section.sh_offset = behind + body.size();
+      section.sh_size = each.bytes.size();
+      section.sh_link = static_cast<Elf64_Word>(count - 1);
+      section.sh_entsize = sizeof(Elf64_Sym);
+      section.sh_addralign = 8;
+      sections.insert(sections.end(), each.times, section);
+      body += each.bytes;
+    }
+    begin.e_shoff = behind + body.size();
+    begin.e_shnum = static_cast<Elf64_Half>(count);
+    Elf64_Shdr names{};
+    names.sh_type = SHT_STRTAB;
+    names.sh_flags = name_flags;
+    names.sh_offset = begin.e_shoff + count * sizeof(Elf64_Shdr);
+    names.sh_size = std::max<std::uint64_t>(names_.size(), name_bytes);
+    names.sh_addralign = 1;
+    sections.push_back(names);
+    if (!segments.empty()) begin.e_phoff = sizeof begin;
+    if (begin.e_phnum == 0) begin.e_phnum = static_cast<Elf64_Half>(segments.size());
+    std::string all;
+    append(all, begin);
+    for (const Elf64_Phdr& each : segments) append(all, each);
+    all += body;
+    for (const Elf64_Shdr& each : sections) append(all, each);
+    return all + names_;
+  }
+
+ private:
+  struct Table {
+    std::uint32_t type;
+    std::string bytes;
+    std::size_t times;  ///< so many sections have these bytes
+  };
+  std::vector<Table> tables_;
+  std::string names_ = std::string(1, '\0');
+};
+
+SymbolTable read(const ElfFile& file) {
+  const std::string image = file.image();
+  auto table = SymbolTable::of_elf_image(std::as_bytes(std::span(image)));
+  EXPECT_TRUE(table) << table.error().message;
+  return table ? *std::move(table) : SymbolTable();
+}
+
+/// From a file of that length, whose end is a hole.
+Result<SymbolTable> read_file(const ElfFile& file, std::uint64_t bytes = 0) {
+  const shmif::test::TempDir dir;
+  const std::string path = dir.file("program");
+  const std::string image = file.image();
+  std::ofstream(path) << image;
+  if (bytes > image.size()) {
+    EXPECT_EQ(::truncate(path.c_str(), static_cast<off_t>(bytes)), 0);
+  }
+  const UniqueFd opened(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  return SymbolTable::of_elf_file(opened.get());
+}
+
+std::string names_of(const SymbolTable& table) {
+  std::string names;
+  for (const Symbol& each : table.symbols()) names += each.name + ' ';
+  return names;
+}
+
+constexpr const char* kTooLarge = "its symbol table is larger than the file's contents can make it";
+
+TEST(ElfSymbols, AreFunctionsThatTheFileHasItself) {
+  ElfFile file;
+  file.table(SHT_SYMTAB, {{"plain", 0x100},
+                          {"chosen_at_start", 0x200, STT_GNU_IFUNC},
+                          {"variable", 0x300, STT_OBJECT},
+                          {"label", 0x400, STT_NOTYPE},
+                          {"thread_local", 0x500, STT_TLS},
+                          {"of_another_file", 0x600, STT_FUNC, SHN_UNDEF},
+                          {"", 0x700},
+                          {"absolute", 0x800, STT_FUNC, SHN_ABS},
+                          {"endless", 0xfff0, STT_FUNC, 1, ~std::uint64_t{0}}});
+  const SymbolTable table = read(file);
+  EXPECT_EQ(names_of(table), "plain chosen_at_start absolute endless ");
+  EXPECT_EQ(table.trouble(), "");
+  ASSERT_NE(table.find(0x20f), nullptr);
+  EXPECT_EQ(table.find(0x210), nullptr);
+}
+
+TEST(ElfSymbols, OfTheFullTableAreAllAndThoseOfTheExportedOneOnlyWithoutIt) {
+  ElfFile both;
+  both.table(SHT_DYNSYM, {{"exported", 0x100}}).table(SHT_SYMTAB, {{"own", 0x200}});
+  EXPECT_EQ(names_of(read(both)), "own ");
+  ElfFile two;
+  two.table(SHT_SYMTAB, {{"own", 0x200}}).table(SHT_SYMTAB, {{"other", 0x300}});
+  EXPECT_EQ(names_of(read(two)), "own other ") << "of each such table";
+  ElfFile stripped;
+  stripped.table(SHT_DYNSYM, {{"exported", 0x100}}).table(SHT_SYMTAB, {{"data", 1, STT_OBJECT}});
+  EXPECT_EQ(names_of(read(stripped)), "exported ");
+  EXPECT_EQ(read(stripped).trouble(), "");
+}
+
+TEST(ElfSymbols, LieWhereWhatIsLoadedLies) {
+  ElfFile file;
+  file.table(SHT_SYMTAB, {{"f", 0x401010}});
+  const auto segment = [](std::uint32_t type, std::uint64_t offset, std::uint64_t address,
+                          std::uint64_t bytes) {
+    Elf64_Phdr head{};
+    head.p_type = type;
+    head.p_offset = offset;
+    head.p_vaddr = address;
+    head.p_filesz = bytes;
+    head.p_memsz = 2 * bytes;
+    return head;
+  };
+  file.segments = {segment(PT_NOTE, 0x1000, 0x900000, 0x100),
+                   segment(PT_LOAD, 0x1000, 0x401000, 0x100),
+                   segment(PT_LOAD, 0x2000, 0x600000, 0x100)};
+  const SymbolTable table = read(file);
+  EXPECT_EQ(table.address_of(0x1010), 0x401010U);
+  EXPECT_EQ(table.address_of(0x10ff), 0x4010ffU);
+  EXPECT_EQ(table.address_of(0x1100), std::nullopt) << "only in memory";
+  EXPECT_EQ(table.address_of(0x2001), 0x600001U);
+}
+
+TEST(ElfSymbols, LieInAnyOfTwoHundredAndFiftySixSegments) {
+  ElfFile file;
+  file.table(SHT_SYMTAB, {{"f", 0x401010}});
+  for (std::uint64_t i = 1; i <= 256; ++i) {
+    Elf64_Phdr& head = file.segments.emplace_back();
+    head.p_type = PT_LOAD;
+    head.p_offset = 0x1000 * i;
+    head.p_vaddr = 0x400000 + 0x2000 * i;
+    head.p_filesz = head.p_memsz = 0x1000;
+  }
+  const SymbolTable table = read(file);
+  EXPECT_EQ(table.address_of(0x1001), 0x402001U);
+  EXPECT_EQ(table.address_of(0x1000 * 256 + 7), 0x400007U + 0x2000 * 256);
+}
+
+TEST(ElfSymbols, HaveNamesOf256MebibytesAndItIsToldIfThereAreMore) {
+  const std::string name(std::size_t{4} << 20U, 'n');
+  const auto file_of = [&](std::size_t symbols) {
+    ElfFile file;
+    file.table(SHT_SYMTAB, {{name.c_str(), 0x100, STT_FUNC, 1, 16, symbols}});
+    return file;
+  };
+  EXPECT_EQ(read(file_of(63)).trouble(), "");
+  const SymbolTable table = read(file_of(64));
+  EXPECT_EQ(table.size(), 1U) << "all begin at one address";
+  EXPECT_EQ(table.trouble(), "it has more symbols, or longer names of them, than are read");
+}
+
+TEST(ElfSymbols, OfASecondTableArePaidForWithItsNamesToo) {
+  constexpr std::uint64_t kNames = std::uint64_t{5} << 20U;  // of 8 MiB for any file
+  ElfFile file;
+  file.name_bytes = kNames;
+  file.table(SHT_SYMTAB, {{"first", 0x100}});
+  auto table = read_file(file, file.image().size() + kNames);
+  ASSERT_TRUE(table) << table.error().message;
+  EXPECT_EQ(names_of(*table), "first ");
+  EXPECT_EQ(table->trouble(), "");
+  file.table(SHT_SYMTAB, {{"second", 0x200}});
+  table = read_file(file, file.image().size() + kNames);
+  ASSERT_TRUE(table) << table.error().message;
+  EXPECT_EQ(names_of(*table), "first ");
+  EXPECT_EQ(table->trouble(), kTooLarge);
+}
+
+TEST(ElfSymbols, WithCompressedNamesAreNotRead) {
+  ElfFile file;
+  file.name_flags = SHF_COMPRESSED;
+  file.table(SHT_SYMTAB, {{"f", 0x100}});
+  EXPECT_EQ(read(file).size(), 0U);
+  EXPECT_EQ(read(file).trouble(), kTooLarge);
+}
+
+TEST(ElfSymbols, AreReadUpToFourMillionAndItIsToldIfThereAreMore) {
+  // Each section that comes before has the same bytes, so the file is small.
+  constexpr std::size_t kEach = 50'000, kSections = 80;
+  ElfFile all;
+  all.table(SHT_SYMTAB, {}, kEach, kSections - 1)
+      .table(SHT_SYMTAB, {{"last", 0x100}}, kEach - 1)
+      .table(SHT_DYNSYM, {{"exported", 0x100}});
+  EXPECT_EQ(names_of(read(all)), "last ");
+  EXPECT_EQ(read(all).trouble(), "");
+  ElfFile more;
+  more.table(SHT_SYMTAB, {{"read", 0x100}}, kEach - 1)
+      .table(SHT_SYMTAB, {}, kEach, kSections - 1)
+      .table(SHT_SYMTAB, {{"one_too_many", 0x200}});
+  EXPECT_EQ(names_of(read(more)), "read ");
+  EXPECT_EQ(read(more).trouble(), "it has more symbols, or longer names of them, than are read");
+}
+
+TEST(ElfSymbols, OfAnotherByteOrderAreRefused) {
+  ElfFile file;
+  file.table(SHT_SYMTAB, {{"f", 0x100}});
+  EXPECT_TRUE(read_file(file));
+  file.head.e_ident[EI_DATA] = ELFDATA2MSB;
+  const auto table = read_file(file);
+  ASSERT_FALSE(table);
+  EXPECT_EQ(table.error().message,
+            "cannot read symbols: its header promises too much, or it is of another byte order");
+}
+
+TEST(ElfSymbols, OfAFileThatPromisesMillionsOfSegmentsAreRefused) {
+  ElfFile file;
+  file.table(SHT_SYMTAB, {{"f", 0x100}});
+  file.head.e_phnum = PN_XNUM;  // the number is in the first section
+  file.first.sh_info = 65535;
+  EXPECT_TRUE(read_file(file));
+  file.first.sh_info = 65536;
+  const auto table = read_file(file);
+  ASSERT_FALSE(table);
+  EXPECT_NE(table.error().message.find("promises too much"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace shmif::perf::test
