@@ -33,10 +33,9 @@ class Patience {
 };
 
 /// The frames at the front of a send() that one lock hold covers.
-struct Batch {
-  std::size_t count = 0;
-  std::uint64_t bytes = 0;          // of the ring, without the tail
-  std::uint64_t payload = 0;        // of the frames
+struct Front {
+  Batch batch;
+  std::uint64_t payload = 0;        // bytes of the frames
   std::uint64_t more_segments = 0;  // beyond one for each frame
   std::error_code refused;          // why the next frame cannot be sent at all
 };
@@ -61,34 +60,26 @@ std::error_code check_offload(const FrameView& frame, const Ring& ring,
 }
 
 /// `max`: bytes of the ring, the tail included.
-Batch front_of(std::span<const FrameView> frames, const Ring& ring, std::uint64_t max) noexcept {
-  Batch batch;
-  RecordPlan record;
-  std::uint64_t finished = 0;  // bytes of the records before it
+Front front_of(std::span<const FrameView> frames, const Ring& ring, std::uint64_t max) noexcept {
+  BatchPlan plan;
+  std::uint64_t payload = 0;
+  std::uint64_t more_segments = 0;
+  std::error_code refused;
   for (const FrameView& frame : frames) {
     const std::size_t size = frame.size();
     std::uint64_t more = 0;
     if (size < kMinFrameBytes) {
-      batch.refused = Errc::frame_too_short;
+      refused = Errc::frame_too_short;
     } else if (frame.offload.pending()) {
-      batch.refused = check_offload(frame, ring, more);
+      refused = check_offload(frame, ring, more);
     } else if (size > ring.max_frame()) {
-      batch.refused = Errc::frame_too_long;
+      refused = Errc::frame_too_long;
     }
-    if (batch.refused) break;
-    if (!record.add(frame)) {
-      finished = batch.bytes;
-      record = {};
-      record.add(frame);
-    }
-    const std::uint64_t bytes = finished + record_bytes(record.body());
-    if (bytes + kTailBytes > max) break;
-    batch.bytes = bytes;
-    batch.payload += size;
-    batch.more_segments += more;
-    ++batch.count;
+    if (refused || !plan.add(frame, max)) break;
+    payload += size;
+    more_segments += more;
   }
-  return batch;
+  return {plan.of(frames), payload, more_segments, refused};
 }
 
 /// Whether the frame itself caused `error`. A frame that is too long has its own counter.
@@ -127,13 +118,13 @@ SendResult NativeAttachment::send(std::span<const FrameView> frames, WhenFull wh
 SendResult NativeAttachment::Impl::send_batch(std::span<const FrameView> frames,
                                               Sending& sending) noexcept {
   const bool may_wait = sending.when_full == WhenFull::wait;
-  Batch batch = front_of(frames, ring, writer.max_batch_bytes());
-  if (batch.count == 0) {
-    if (batch.refused == Errc::frame_too_long) counts.too_long.add(1, slot().too_long_frames);
-    return {0, batch.refused};
+  Front front = front_of(frames, ring, writer.max_batch_bytes());
+  if (front.batch.frames.empty()) {
+    if (front.refused == Errc::frame_too_long) counts.too_long.add(1, slot().too_long_frames);
+    return {0, front.refused};
   }
   if (flow) {
-    const std::uint64_t wanted = batch.bytes + kTailBytes;
+    const std::uint64_t wanted = front.batch.bytes + kTailBytes;
     const std::uint64_t min = record_bytes(body_bytes(frames.front())) + kTailBytes;
     if (flow->room(wanted) < wanted) {
       const std::error_code ended =
@@ -141,16 +132,16 @@ SendResult NativeAttachment::Impl::send_batch(std::span<const FrameView> frames,
       const bool admitted = may_wait || flow->admits(min);
       show_pauses();
       if (ended || !admitted) return {0, ended};
-      batch = front_of(frames, ring, std::min(wanted, flow->room(min)));
-      if (batch.count == 0) return {};
+      front = front_of(frames, ring, std::min(wanted, flow->room(min)));
+      if (front.batch.frames.empty()) return {};
     }
   }
-  if (options.learn) learn(frames.first(batch.count));
-  AppendStatus status = append(frames.first(batch.count), batch.bytes);
-  if (status == AppendStatus::no_room && batch.count > 1) {
+  if (options.learn) learn(front.batch.frames);
+  AppendStatus status = append(front.batch);
+  if (status == AppendStatus::no_room && front.batch.frames.size() > 1) {
     // Between the claims of stopped writers, one frame may fit where a batch does not.
-    batch = front_of(frames.first(1), ring, writer.max_batch_bytes());
-    status = append(frames.first(1), batch.bytes);
+    front = front_of(frames.first(1), ring, writer.max_batch_bytes());
+    status = append(front.batch);
   }
   switch (status) {
     case AppendStatus::done: break;
@@ -173,11 +164,11 @@ SendResult NativeAttachment::Impl::send_batch(std::span<const FrameView> frames,
   }
   if (flow) flow->found_room();
   awaits_answer.store(true, std::memory_order_relaxed);
-  counts.tx_frames.add(batch.count, slot().tx_frames);
-  counts.tx_bytes.add(batch.payload, slot().tx_bytes);
-  counts.tx_more_segments.add(batch.more_segments, slot().tx_more_segments);
-  if (batch.refused == Errc::frame_too_long) counts.too_long.add(1, slot().too_long_frames);
-  return {batch.count, batch.refused};
+  counts.tx_frames.add(front.batch.frames.size(), slot().tx_frames);
+  counts.tx_bytes.add(front.payload, slot().tx_bytes);
+  counts.tx_more_segments.add(front.more_segments, slot().tx_more_segments);
+  if (front.refused == Errc::frame_too_long) counts.too_long.add(1, slot().too_long_frames);
+  return {front.batch.frames.size(), front.refused};
 }
 
 /// Waits until there is room for `wanted` bytes. After a tenth of the patience, room for `min` is
@@ -220,8 +211,8 @@ void NativeAttachment::Impl::show_pauses() noexcept {
   counts.paused_ns.add(paused - counts.paused_ns.get(), slot().paused_ns);
 }
 
-AppendStatus NativeAttachment::Impl::append(std::span<const FrameView> frames,
-                                            std::uint64_t bytes) noexcept {
+AppendStatus NativeAttachment::Impl::append(const Batch& batch) noexcept {
+  const std::span<const FrameView> frames = batch.frames;
   const std::uint64_t limit = flow ? flow->limit() : RingWriter::kNoLimit;
   const std::uint64_t sleeps = lock->sleeps();
   lock->prefetch();
@@ -241,7 +232,7 @@ AppendStatus NativeAttachment::Impl::append(std::span<const FrameView> frames,
     const std::uint64_t mine = lock->acquire();
     if (lock->waited()) time_ns = base::wall_clock_ns();
     rang |= bell.wake_deep(frames);  // D3: a port that goes deep from here on sees the lock held
-    status = writer.append(mine, frames, bytes, time_ns, limit);
+    status = writer.append(mine, batch, time_ns, limit);
     if (status == AppendStatus::done) {
       wanted = bell.collect(frames, writer.batch_position(), writer.batch_number());  // D4
     }

@@ -150,7 +150,7 @@ struct NativeAttachment::Impl {
   SendResult send_batch(std::span<const FrameView> frames, Sending& sending) noexcept;
   std::error_code wait_for_room(Sending& sending, std::uint64_t min, std::uint64_t wanted) noexcept;
   std::error_code end_of_wait(const Sending& sending) const noexcept;
-  AppendStatus append(std::span<const FrameView> frames, std::uint64_t bytes) noexcept;
+  AppendStatus append(const Batch& batch) noexcept;
   void show_pauses() noexcept;
   bool bury_dead_claims() noexcept;
   void tidy_up_after_repair() noexcept;

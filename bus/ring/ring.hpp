@@ -54,6 +54,7 @@
 #include "bus/frame.hpp"
 #include "bus/layout.hpp"
 #include "bus/offload.hpp"
+#include "bus/ring/batch.hpp"
 
 namespace shmif::bus {
 
@@ -190,48 +191,6 @@ class Ring {
   std::uint32_t max_super_ = 0;
 };
 
-/// Bytes behind the record header of a frame that has a record of its own.
-inline std::uint64_t body_bytes(const FrameView& frame) noexcept {
-  return frame.size() + (frame.offload.pending() ? kVnetBytes : 0);
-}
-
-/// Which frames of a batch share a record (I9): those that stand next to each other, are short, and
-/// leave no work to their receivers. The code that reserves room and the code that writes both ask
-/// it, frame by frame, so they agree.
-class RecordPlan {
- public:
-  /// Longer frames have a record of their own: they gain nothing, by measurement.
-  static constexpr std::size_t kLongestThatShares = 512;
-
-  /// Adds a frame. Result: false if it does not share the record with those before it. The first
-  /// frame is always added.
-  bool add(const FrameView& frame) noexcept {
-    const bool shares = frame.size() <= kLongestThatShares && !frame.offload.pending();
-    const std::uint64_t entry = entry_bytes(frame.size());
-    if (frames_ == 0) {
-      alone_ = body_bytes(frame);
-      shared_ = shares ? entry : kMaxSharedBytes;  // full: no frame joins one that does not share
-    } else if (shares && shared_ + entry <= kMaxSharedBytes) {
-      shared_ += entry;
-    } else {
-      return false;
-    }
-    ++frames_;
-    return true;
-  }
-  std::uint16_t frames() const noexcept { return frames_; }
-  /// Bytes behind the header.
-  std::uint64_t body() const noexcept { return frames_ == 1 ? alone_ : shared_; }
-
- private:
-  std::uint16_t frames_ = 0;
-  std::uint64_t alone_ = 0;   // the first frame, in a record of its own
-  std::uint64_t shared_ = 0;  // all of them as entries
-};
-
-/// Bytes of the ring that `frames` take as one batch, without the tail.
-std::uint64_t batch_bytes(std::span<const FrameView> frames) noexcept;
-
 enum class AppendStatus : std::uint8_t {
   done,
   lost_lock,  ///< another port took the lock over: nothing was sent, send again
@@ -252,10 +211,10 @@ class RingWriter {
 
   /// Bytes of the ring that one batch may take (a quarter), its tail included.
   std::uint64_t max_batch_bytes() const noexcept { return ring_.bytes() / 4; }
-  /// Appends all of `frames`, whose records take `bytes`, or none. `lock` is the lock word while
-  /// this port holds the lock; `limit` is how far `first` may be moved (W1).
-  AppendStatus append(std::uint64_t lock, std::span<const FrameView> frames, std::uint64_t bytes,
-                      std::uint64_t time_ns, std::uint64_t limit = kNoLimit) noexcept;
+  /// Appends all frames of `batch`, or none. `lock` is the lock word while this port holds the
+  /// lock; `limit` is how far `first` may be moved (W1).
+  AppendStatus append(std::uint64_t lock, const Batch& batch, std::uint64_t time_ns,
+                      std::uint64_t limit = kNoLimit) noexcept;
 
   /// Where the batch that was appended last begins in the chain, and the number of its first frame.
   std::uint64_t batch_position() const noexcept { return batch_position_; }
@@ -282,13 +241,12 @@ class RingWriter {
   bool place(std::uint64_t chain_end, std::uint64_t need, std::uint64_t& begin) const noexcept;
   AppendStatus make_room(std::uint64_t lock, std::uint64_t end, std::uint64_t limit) noexcept;
   void request_for_writing(std::uint64_t position, std::uint64_t bytes) const noexcept;
-  std::uint64_t write_records(std::uint64_t chain_end, std::uint64_t begin,
-                              std::span<const FrameView> frames, std::uint64_t time_ns) noexcept;
+  std::uint64_t write_records(std::uint64_t chain_end, std::uint64_t begin, const Batch& batch,
+                              std::uint64_t time_ns) noexcept;
   void write_alone(std::uint64_t position, const FrameView& frame) const noexcept;
   void write_shared(std::uint64_t position, std::span<const FrameView> frames) const noexcept;
   AppendStatus fill_claim(std::uint64_t lock, std::uint64_t chain_end, const Claim& claim,
-                          std::span<const FrameView> frames, std::uint64_t time_ns,
-                          std::uint64_t limit) noexcept;
+                          const Batch& batch, std::uint64_t time_ns, std::uint64_t limit) noexcept;
 
   Ring ring_;
   unsigned slot_ = 0;

@@ -27,25 +27,7 @@ constexpr std::uint64_t align_up(std::uint64_t v) noexcept {
   return (v + kRecordAlign - 1) & ~std::uint64_t{kRecordAlign - 1};
 }
 
-/// How many frames at the front of a batch share a record.
-RecordPlan plan_record(std::span<const FrameView> frames) noexcept {
-  RecordPlan plan;
-  for (std::size_t i = 0; i < frames.size() && plan.add(frames[i]); ++i) {
-  }
-  return plan;
-}
-
 }  // namespace
-
-std::uint64_t batch_bytes(std::span<const FrameView> frames) noexcept {
-  std::uint64_t bytes = 0;
-  while (!frames.empty()) {
-    const RecordPlan plan = plan_record(frames);
-    bytes += record_bytes(plan.body());
-    frames = frames.subspan(plan.frames());
-  }
-  return bytes;
-}
 
 bool RingWriter::find_end(std::uint64_t& end) noexcept {
   BusHeader& h = ring_.header();
@@ -72,8 +54,7 @@ bool RingWriter::find_end(std::uint64_t& end) noexcept {
   return false;
 }
 
-AppendStatus RingWriter::append(std::uint64_t lock, std::span<const FrameView> frames,
-                                std::uint64_t bytes, std::uint64_t time_ns,
+AppendStatus RingWriter::append(std::uint64_t lock, const Batch& batch, std::uint64_t time_ns,
                                 std::uint64_t limit) noexcept {
   BusHeader& h = ring_.header();
   PortSlot& self = ring_.slot(slot_);
@@ -84,13 +65,13 @@ AppendStatus RingWriter::append(std::uint64_t lock, std::span<const FrameView> f
   const std::uint64_t takeovers = load_seq_cst(h.takeovers);
   look_for_claims(takeovers);
   Claim claim{chain_end, 0, 0};
-  const bool placed = place(chain_end, bytes + kTailBytes, claim.begin);
+  const bool placed = place(chain_end, batch.bytes + kTailBytes, claim.begin);
   met_claims_ = claim.begin != chain_end;
   if (!placed) {
     // Without the lock, the claims were read at different moments, and do not count.
     return load_seq_cst(h.lock) == lock ? AppendStatus::no_room : AppendStatus::lost_lock;
   }
-  claim.end = claim.begin + bytes + kTailBytes;
+  claim.end = claim.begin + batch.bytes + kTailBytes;
   needed_bytes_ = claim.end - chain_end;
 
   // I3: declare, then look again. Either the next holder of the lock sees the claim, or we see that
@@ -104,7 +85,7 @@ AppendStatus RingWriter::append(std::uint64_t lock, std::span<const FrameView> f
   if (load_seq_cst(h.lock) == lock) {
     scanned_takeovers_ = takeovers;  // the lock was held throughout the scan: it stays good
     if (ring_.word_at(chain_end) == word::empty(chain_end)) {
-      status = fill_claim(lock, chain_end, claim, frames, time_ns, limit);
+      status = fill_claim(lock, chain_end, claim, batch, time_ns, limit);
     }
   }
   batch_position_ = chain_end;
@@ -115,12 +96,12 @@ AppendStatus RingWriter::append(std::uint64_t lock, std::span<const FrameView> f
 }
 
 AppendStatus RingWriter::fill_claim(std::uint64_t lock, std::uint64_t chain_end, const Claim& claim,
-                                    std::span<const FrameView> frames, std::uint64_t time_ns,
+                                    const Batch& batch, std::uint64_t time_ns,
                                     std::uint64_t limit) noexcept {
   const AppendStatus room = make_room(lock, claim.end, limit);
   if (room != AppendStatus::done) return room;
   fence_stores();  // I6: `first` is seen to have passed before any byte changes
-  const std::uint64_t first_word = write_records(chain_end, claim.begin, frames, time_ns);
+  const std::uint64_t first_word = write_records(chain_end, claim.begin, batch, time_ns);
   // I5: the commit. SYNC POINT COMMIT: whoever reads this word sees everything written above.
   const std::uint64_t commit =
       claim.begin == chain_end ? first_word : word::pad(chain_end, claim.begin - chain_end);
@@ -155,13 +136,13 @@ void RingWriter::request_for_writing(std::uint64_t position, std::uint64_t bytes
 // each store to it takes the line back from them, and the stores behind it would wait for that.
 /// Writes all records of a batch, and EMPTY behind them. Result: the word of the first record.
 std::uint64_t RingWriter::write_records(std::uint64_t chain_end, std::uint64_t begin,
-                                        std::span<const FrameView> frames,
-                                        std::uint64_t time_ns) noexcept {
+                                        const Batch& batch, std::uint64_t time_ns) noexcept {
   std::uint64_t number = ring_.number_at(chain_end);  // I8
   std::uint64_t first_word = 0;
   std::uint64_t p = begin;
+  std::span<const FrameView> frames = batch.frames;
+  RecordPlan plan = batch.first;
   while (!frames.empty()) {
-    const RecordPlan plan = plan_record(frames);
     const std::uint64_t body = plan.body();
     const bool shared = plan.frames() > 1;
     const std::uint64_t w =
@@ -186,6 +167,7 @@ std::uint64_t RingWriter::write_records(std::uint64_t chain_end, std::uint64_t b
     p += step;
     number += plan.frames();
     frames = frames.subspan(plan.frames());
+    plan = plan_record(frames);
   }
   store_relaxed(ring_.record(p).number, number);
   store_relaxed(ring_.record(p).word, word::empty(p));

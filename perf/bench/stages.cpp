@@ -167,7 +167,7 @@ int main(int argc, char** argv) {
   Bus::create(file.path(), {}).value();
   const std::vector<std::byte> frame = make_frame(bytes);
   const std::vector<FrameView> frames(batch, FrameView(frame));
-  const std::uint64_t records = bus::batch_bytes(frames);
+  const bus::Batch records = bus::plan_batch(frames);
   const auto nothing = [] {};
   FrameBatch heard(256, std::size_t{1} << 20U);
 
@@ -180,8 +180,7 @@ int main(int argc, char** argv) {
   const double lock = min_ns(shape, nothing, [&] { parts.lock.release(parts.lock.acquire()); });
   const double append = min_ns(shape, nothing, [&] {
     const std::uint64_t mine = parts.lock.acquire();
-    if (parts.writer.append(mine, frames, records, 1) != bus::AppendStatus::done)
-      give_up("not appended");
+    if (parts.writer.append(mine, records, 1) != bus::AppendStatus::done) give_up("not appended");
     parts.lock.release(mine);
   });
   const double bell = min_ns(shape, nothing, [&] {
@@ -194,7 +193,7 @@ int main(int argc, char** argv) {
     static_cast<void>(parts.reader.seek_end());
     for (unsigned i = 0; i < shape.batches; ++i) {
       const std::uint64_t mine = parts.lock.acquire();
-      static_cast<void>(parts.writer.append(mine, frames, records, 1));
+      static_cast<void>(parts.writer.append(mine, records, 1));
       parts.lock.release(mine);
     }
   };

@@ -39,8 +39,7 @@ class ReaderAccount : public testing::Test {
     bus::RingWriter& writer = slot == kSelf ? own_writer_ : peer_writer_;
     bus::BusLock lock(raw_.header(), slot, raw_.fd());
     const std::uint64_t mine = lock.acquire();
-    EXPECT_EQ(writer.append(mine, {&frame, 1}, bus::record_bytes(bus::body_bytes(frame)), ++time_),
-              bus::AppendStatus::done);
+    EXPECT_EQ(writer.append(mine, bus::plan_batch({&frame, 1}), ++time_), bus::AppendStatus::done);
     lock.release(mine);
   }
   void append_own() { append(kSelf, frame_of(100, 0xff)); }

@@ -42,11 +42,11 @@ struct Race {
     for (std::uint32_t sequence = 0, batches = 0; sequence < kRacingFrames; ++batches) {
       const std::size_t count = std::min<std::size_t>(1 + sequence % 9, kRacingFrames - sequence);
       const auto batch = (batches % 2 == 0 ? all_sizes : short_ones).make(sender, sequence, count);
-      const std::uint64_t bytes = bus::batch_bytes(batch);
+      const bus::Batch plan = bus::plan_batch(batch);
       auto status = bus::AppendStatus::lost_lock;
       while (status == bus::AppendStatus::lost_lock) {
         const std::uint64_t mine = lock.acquire();
-        status = writer.append(mine, batch, bytes, 1);
+        status = writer.append(mine, plan, 1);
         lock.release(mine);
       }
       if (status != bus::AppendStatus::done) ++failures;

@@ -56,7 +56,7 @@ TEST_F(SharedRecord, ShortNeighboursOfABatchShareItAndNoOthers) {
     SCOPED_TRACE(c.what);
     const std::uint64_t begin = append(c.sizes);
     EXPECT_EQ(frames_of_records(ring(), begin), c.frames);
-    EXPECT_EQ(here() - begin, bus::batch_bytes(batch_.make(1, 0, c.sizes)));
+    EXPECT_EQ(here() - begin, bus::plan_batch(batch_.make(1, 0, c.sizes)).bytes);
   }
   EXPECT_TRUE(is_clean(rig_.file.audit()));
 }
@@ -135,7 +135,7 @@ TEST(SharedRecordPlan, WhatIsReservedIsWrittenAndEachFrameOfAnyMixArrives) {
       }
       const std::uint64_t begin = rig.raw.header().last;
       ASSERT_EQ(rig.append(frames, ++time), AppendStatus::done);
-      ASSERT_EQ(rig.raw.header().last - begin, bus::batch_bytes(frames)) << mix;
+      ASSERT_EQ(rig.raw.header().last - begin, bus::plan_batch(frames).bytes) << mix;
       FrameBatch in(8);
       ASSERT_EQ(rig.reader.read(in, rig.tally), ReadStatus::empty);
       ASSERT_EQ(in.size(), count);
@@ -150,6 +150,38 @@ TEST(SharedRecordPlan, WhatIsReservedIsWrittenAndEachFrameOfAnyMixArrives) {
   }
   EXPECT_EQ(rig.tally.frames, rig.next);
   EXPECT_TRUE(is_clean(rig.file.audit()));
+}
+
+/// What a writer gets with a batch is what it would find out by itself, wherever the room ends.
+TEST(SharedRecordPlan, ABatchThatIsCutShortIsPlannedAsIfNoFrameFollowed) {
+  const std::array<std::byte, 1514> payload{};
+  std::vector<FrameView> kinds;
+  constexpr std::size_t kSizes[] = {14, 60, 512, 513, 1514};
+  for (const std::size_t size : kSizes) kinds.emplace_back(payload.data(), size);
+  kinds.push_back(kinds[1]);
+  kinds.back().offload = {.flags = Offload::kNeedsChecksum, .csum_start = 14};
+  const auto kind = [&](std::size_t number) { return kinds[number % kinds.size()]; };
+  for (std::size_t mix = 0; mix < 6 * 6 * 6; ++mix) {
+    const std::array frames{kind(mix), kind(mix / 6), kind(mix / 36), kind(mix)};
+    const std::uint64_t all = bus::plan_batch(frames).bytes + bus::kTailBytes;
+    for (std::uint64_t max = 0; max <= all; max += 16) {
+      SCOPED_TRACE(std::to_string(mix) + ", " + std::to_string(max));
+      bus::BatchPlan plan;
+      std::size_t added = 0;
+      while (added < frames.size() && plan.add(frames[added], max)) ++added;
+      const bus::Batch batch = plan.of(frames);
+      ASSERT_EQ(batch.frames.size(), added);
+      const auto kept = std::span(frames).first(added);
+      const bus::RecordPlan first = bus::plan_record(kept);
+      ASSERT_EQ(batch.first.frames(), first.frames());
+      ASSERT_EQ(batch.first.body(), first.body());
+      ASSERT_EQ(batch.bytes, bus::plan_batch(kept).bytes);
+      ASSERT_TRUE(added == 0 || batch.bytes + bus::kTailBytes <= max);
+      if (added == frames.size()) continue;
+      const bus::Batch more = bus::plan_batch(std::span(frames).first(added + 1));
+      ASSERT_GT(more.bytes + bus::kTailBytes, max);
+    }
+  }
 }
 
 // Readers that stop between two frames.

@@ -111,8 +111,7 @@ class SleepOrder : public ::testing::Test {
     bus::RingWriter writer(raw.ring(), kGone, 1);
     const auto batch = frames.make(1, 0, 1);
     const std::uint64_t mine = lock.acquire();
-    EXPECT_EQ(writer.append(mine, batch, bus::record_bytes(batch[0].size()), 1),
-              bus::AppendStatus::done);
+    EXPECT_EQ(writer.append(mine, bus::plan_batch(batch), 1), bus::AppendStatus::done);
     return mine;
   }
   void release(std::uint64_t mine) { bus::BusLock(raw.header(), kGone, raw.fd()).release(mine); }

@@ -59,7 +59,7 @@ TEST(Writer, ThatHasLostTheLockSaysSoWhateverItFinds) {
       const AppendStatus found = ring == Ring::sound    ? AppendStatus::done
                                  : ring == Ring::broken ? AppendStatus::corrupt
                                                         : AppendStatus::no_room;
-      EXPECT_EQ(rig.writer.append(mine, frames, bus::batch_bytes(frames), 1),
+      EXPECT_EQ(rig.writer.append(mine, bus::plan_batch(frames), 1),
                 holds ? found : AppendStatus::lost_lock);
     }
   }

@@ -84,7 +84,7 @@ std::uint64_t send_short_frames(Port& from, std::uint32_t seed) {
   }
   const std::span<const FrameView> batch = std::span(frames).first(count);
   if (from.send(batch).error) failed("the image cannot be made");
-  return bus::batch_bytes(batch);
+  return bus::plan_batch(batch).bytes;
 }
 
 /// Frames of many sizes, some for everybody and some for nobody, past the second wrap.

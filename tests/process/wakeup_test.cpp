@@ -58,7 +58,7 @@ int play_on_futex(const std::string& path, RoundsDone& progress, unsigned side,
     if (round % 2 == side) {
       const auto batch = frames.make(side, static_cast<std::uint32_t>(round), 1);
       const std::uint64_t mine = lock.acquire();
-      writer.append(mine, batch, bus::record_bytes(batch[0].size()), 1);
+      writer.append(mine, bus::plan_batch(batch), 1);
       const bus::Wanted sleepers =
           bell.collect(batch, writer.batch_position(), writer.batch_number());
       lock.release(mine);
@@ -136,7 +136,7 @@ int send_as_it_falls_asleep(const std::string& path, RoundsDone& progress, std::
     while (progress.rounds[1] < round) bus::cpu_relax();
     for (std::uint64_t i = 0; i < round % 8; ++i) bus::cpu_relax();
     const std::uint64_t mine = lock.acquire();
-    writer.append(mine, batch, bus::record_bytes(batch[0].size()), 1);
+    writer.append(mine, bus::plan_batch(batch), 1);
     const bus::Wanted sleepers =
         bell.collect(batch, writer.batch_position(), writer.batch_number());
     lock.release(mine);
@@ -218,8 +218,7 @@ TEST(Wakeup, AFrameWhoseSenderDiedBeforeItRangIsNoticedAllTheSame) {
   bus::RingWriter writer(raw.ring(), 200, 1);
   NumberedBatch frames(60);
   const auto batch = frames.make(0, 0, 1);
-  EXPECT_EQ(writer.append(mine, batch, bus::record_bytes(batch[0].size()), 1),
-            bus::AppendStatus::done);
+  EXPECT_EQ(writer.append(mine, bus::plan_batch(batch), 1), bus::AppendStatus::done);
   lock.release(mine);
   thread.join();
   EXPECT_TRUE(woken);

@@ -30,7 +30,7 @@ struct RingRig {
 
   bus::AppendStatus append(std::span<const FrameView> batch, std::uint64_t time_ns = 1) {
     const std::uint64_t mine = lock.acquire();
-    const bus::AppendStatus status = writer.append(mine, batch, bus::batch_bytes(batch), time_ns);
+    const bus::AppendStatus status = writer.append(mine, bus::plan_batch(batch), time_ns);
     lock.release(mine);
     return status;
   }
