@@ -81,13 +81,21 @@ struct SinkRig {
   std::unique_ptr<RunMemory> memory = RunMemory::create(2).value();
   JobBlock& job = memory->job(1);
   FlowBlock& flow = memory->flow(0);
-  IntervalRecorder recorder{job, clock_ns(), 1'000'000'000};
+  /// Its first interval begins in an hour, so only close_interval() ends one, however long a test
+  /// stands still.
+  IntervalRecorder recorder{job, clock_ns() + 3'600'000'000'000, 1'000'000'000};
   ScriptedEnd end;
   JobOptions options;
 
   SinkRig() {
     options.rw = Role::rx;
     options.continue_on_error.verify = true;
+  }
+  /// Result: what happened since the last call.
+  const IntervalBlock& close_interval() {
+    const std::uint64_t number = job.intervals_written.load();
+    recorder.close(recorder.next_ns());
+    return job.intervals[number];
   }
   /// One flow, "a", of run 7, whose window begins then.
   Sink::Setup with_flow(std::uint64_t measure_from_ns, std::uint64_t max_latency_ns = 0) {
