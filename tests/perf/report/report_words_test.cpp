@@ -251,6 +251,16 @@ TEST(ProblemWords, NameWhatHappenedHowOftenAndToWhat) {
             }),
             (Words{"errors: 2 of tx, the first: full", "errors: 1,003 of rx, the first: gone"}));
   EXPECT_EQ(problems([](RunResult&, JobResult& job) {
+              job.rx.errors = 1;
+              job.rx.first_error = "gone";
+            }),
+            Words{"errors: 1 of rx, the first: gone"});
+  EXPECT_EQ(problems([](RunResult&, JobResult& job) {
+              job.tx.errors = 1;
+              job.tx.first_error = "full";
+            }),
+            Words{"errors: 1 of tx, the first: full"});
+  EXPECT_EQ(problems([](RunResult&, JobResult& job) {
               job.overruns = 1;
               job.overrun_frames = 7;
             }),

@@ -4,6 +4,7 @@
 #include <tins/tins.h>
 
 #include <algorithm>
+#include <cstdint>
 #include <cstdlib>
 #include <ctime>
 #include <random>
@@ -77,6 +78,24 @@ TEST(Decode, TcpLengthIsThePayloadsWithoutPadding) {
   EXPECT_EQ(line(bytes),
             "IP 198.18.0.1.40000 > 198.18.0.2.80: Flags [P.], seq 1000:1003, ack 7, win 32678, "
             "length 3");
+}
+
+TEST(Decode, TheNumberBehindATcpSegmentBeginsAgainAtZero) {
+  struct Case {
+    std::uint32_t first;
+    const char* numbers;
+  };
+  for (const Case& c : {Case{4'294'967'290, "4294967290:4294967293"},
+                        {4'294'967'293, "4294967293:0"},
+                        {4'294'967'295, "4294967295:2"}}) {
+    Tins::TCP tcp(80, 40000);
+    tcp.flags(Tins::TCP::ACK);
+    tcp.seq(c.first);
+    tcp.ack_seq(4'294'967'295);
+    EXPECT_EQ(line(frame_of(Tins::IP("198.18.0.2", "198.18.0.1") / tcp / Tins::RawPDU("abc"))),
+              std::string("IP 198.18.0.1.40000 > 198.18.0.2.80: Flags [.], seq ") + c.numbers +
+                  ", ack 4294967295, win 32678, length 3");
+  }
 }
 
 TEST(Decode, UdpOverBothVersionsOfIp) {
