@@ -11,10 +11,10 @@
 #include "shmif/log.hpp"
 #include "tools/common/options.hpp"
 #include "tools/common/signals.hpp"
+#include "tools/relay/bridge_peers.hpp"
 #include "tools/relay/bus_options.hpp"
 #include "tools/relay/name_servers.hpp"
 #include "tools/relay/nat_process.hpp"
-#include "tools/shmifctl/bridge_peers.hpp"
 #include "tools/shmifctl/commands.hpp"
 
 namespace shmif::tools {

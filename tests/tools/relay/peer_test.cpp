@@ -1,6 +1,6 @@
 // What bridges to programs say of them: why one has gone, and what was carried for all.
 
-#include "tools/shmifctl/peer.hpp"
+#include "tools/relay/peer.hpp"
 
 #include <gtest/gtest.h>
 #include <sys/mman.h>
@@ -15,6 +15,7 @@
 #include "memif/message.hpp"
 #include "shmif/stream_link.hpp"
 #include "tests/tools/show/shown_figures.hpp"
+#include "tools/relay/peer_protocols.hpp"
 
 namespace shmif::test {
 namespace {
@@ -85,11 +86,12 @@ TEST(PeerAccount, KnowsThoseWhoHaveGoneAndTheOneWhoIsThere) {
 }
 
 /// What sum_up() says of that link.
-std::string summary(const Totals& totals, PeerProtocol protocol, std::uint64_t undelivered = 0) {
+std::string summary(const Totals& totals, const PeerProtocol& protocol,
+                    std::uint64_t undelivered = 0) {
   PeerBridge bridge;
   bridge.bus_text = "bus:/b";
   bridge.peer_text = "peer:/p";
-  bridge.protocol = protocol;
+  bridge.protocol = &protocol;
   testing::internal::CaptureStdout();
   tools::sum_up(bridge, totals, undelivered);
   return testing::internal::GetCapturedStdout();
@@ -125,11 +127,11 @@ TEST(PeerSummary, SaysEachFigureWithItsReason) {
       "peer:/p: 17 connections, 11 frames from there were too long, 12 frames from there were too "
       "short, 13 frames from there had a header that was not agreed on, 14 frames from there came "
       "through a disabled queue, ";
-  EXPECT_EQ(summary(totals, PeerProtocol::vhost_user),
+  EXPECT_EQ(summary(totals, tools::kVhostProtocol),
             ways + from_there +
                 "15 frames passed while a machine had no driver, 16 frames fitted no buffer of the "
                 "driver, 18 frames passed while nobody was there\n");
-  EXPECT_EQ(summary(totals, PeerProtocol::memif),
+  EXPECT_EQ(summary(totals, tools::kMemifProtocol),
             ways + from_there +
                 "15 frames passed before a program had set up its interface, 16 frames fitted no "
                 "buffers of the program, 18 frames passed while nobody was there\n");
@@ -139,15 +141,15 @@ TEST(PeerSummary, SaysOneOfEachAndNothingOfWhatWasNot) {
   Totals totals;
   totals.frames.to_right = {.received = 9, .frames = 9, .bytes = 900, .segments = 9};
   const std::string back = "peer:/p -> bus:/b: 0 frames, 0 bytes, 0 lost, 0 dropped = 0 came\n";
-  EXPECT_EQ(summary(totals, PeerProtocol::stream),
+  EXPECT_EQ(summary(totals, tools::kStreamProtocol),
             "bus:/b -> peer:/p: 9 frames, 900 bytes, 0 lost, 0 dropped = 9 came\n" + back);
-  EXPECT_EQ(summary(totals, PeerProtocol::stream, 4),
+  EXPECT_EQ(summary(totals, tools::kStreamProtocol, 4),
             "bus:/b -> peer:/p: 5 frames, 0 lost, 4 dropped (4 refused) = 9 came\n" + back);
   totals.peers = 1;
   totals.drops = {.too_long = 1, .too_short = 1, .bad_header = 1, .discarded = 1};
   totals.while_away = 1;
   EXPECT_EQ(
-      summary(totals, PeerProtocol::stream),
+      summary(totals, tools::kStreamProtocol),
       "bus:/b -> peer:/p: 9 frames, 900 bytes, 0 lost, 0 dropped = 9 came\n" + back +
           "peer:/p: 1 connection, 1 frame from there was too long, 1 frame from there was too "
           "short, 1 frame from there had a header that was not agreed on, 1 frame from there "
@@ -158,7 +160,7 @@ TEST(PeerSummary, SaysOneOfEachAndNothingOfWhatWasNot) {
 TEST(PeerSummary, SaysThatThereWasNoConnectionIfFramesPassedMeanwhile) {
   Totals totals;
   totals.while_away = 2;
-  const std::string text = summary(totals, PeerProtocol::stream);
+  const std::string text = summary(totals, tools::kStreamProtocol);
   EXPECT_NE(text.find("peer:/p: 0 connections, 2 frames passed while nobody was there\n"),
             std::string::npos)
       << text;
@@ -222,9 +224,9 @@ std::string fault_of(std::size_t max_peers, std::uint64_t bytes) {
   const UniqueFd file(::memfd_create("memory", MFD_CLOEXEC));
   Port port{PortOptions{}};
   PeerBridge bridge;
-  bridge.protocol = PeerProtocol::memif;
+  bridge.protocol = &tools::kMemifProtocol;
   bridge.max_peers = max_peers;
-  Peer peer = tools::connected_peer(bridge, UniqueFd(ends[1]), port);
+  Peer peer = bridge.protocol->open(bridge, UniqueFd(ends[1]), port);
   EXPECT_TRUE(memif::send_message(program.get(),
                                   memif::make_message(memif::MessageType::init, memif::Init{})));
   EXPECT_TRUE(memif::send_message(

@@ -1,4 +1,4 @@
-#include "tools/shmifctl/bridge_peers.hpp"
+#include "tools/relay/bridge_peers.hpp"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -23,7 +23,8 @@
 #include "tools/relay/bus_options.hpp"
 #include "tools/relay/name_servers.hpp"
 #include "tools/relay/pauses.hpp"
-#include "tools/shmifctl/peer.hpp"
+#include "tools/relay/peer.hpp"
+#include "tools/relay/peer_protocols.hpp"
 
 namespace shmif::tools {
 namespace {
@@ -128,7 +129,7 @@ int keep_connected(const PeerBridge& bridge, const SocketPlace& place, const Sto
     auto connected = connect_stream(place, stop.descriptor());
     if (!connected) return std::move(connected).error();
     if (!*connected) return std::optional<Peer>();
-    return std::optional<Peer>(connected_peer(bridge, *std::move(connected), port.port()));
+    return std::optional<Peer>(bridge.protocol->open(bridge, *std::move(connected), port.port()));
   });
 }
 
@@ -188,7 +189,7 @@ Peer nat_peer(const PeerBridge& bridge, NatProcess started, Port& port) {
   const auto process = std::make_shared<NatProcess>(std::move(started));
   const auto farewell = [process] { return process->why_ended(); };
   if (process->program() == NatProgram::passt) {
-    Peer peer = stream_peer(bridge, process->take_connection(), port);
+    Peer peer = kStreamProtocol.open(bridge, process->take_connection(), port);
     peer.farewell = farewell;
     return peer;
   }

@@ -17,8 +17,8 @@
 
 namespace shmif::tools {
 
-/// The protocol of a program that connects.
-enum class PeerProtocol : std::uint8_t { stream, vhost_user, memif };
+struct PeerProtocol;  // tools/relay/peer_protocols.hpp
+extern const PeerProtocol kStreamProtocol;
 
 /// At most this many programs are served by one listening link. So others can still use 192 of the
 /// 256 ports.
@@ -29,12 +29,12 @@ struct PeerBridge {
   /// For serve_programs(): opens the bus that is at its path now.
   std::function<Result<Bus>()> find_bus = {};
   std::string bus_path;
-  std::string bus_text, peer_text;  ///< as on the command line
-  std::string port_name;            ///< empty if the bus chooses
-  bool lock_memory = false;         ///< for each port
-  PeerProtocol protocol = PeerProtocol::stream;
-  std::size_t max_peers = kDefaultMaxPeers;  ///< for serve_programs()
-  NatFilter* filter = nullptr;               ///< for route(): decides which frames may pass
+  std::string bus_text, peer_text;                  ///< as on the command line
+  std::string port_name;                            ///< empty if the bus chooses
+  bool lock_memory = false;                         ///< for each port
+  const PeerProtocol* protocol = &kStreamProtocol;  ///< of a program that connects
+  std::size_t max_peers = kDefaultMaxPeers;         ///< for serve_programs()
+  NatFilter* filter = nullptr;                      ///< for route(): decides which frames may pass
 };
 
 /// stream:PATH, vhost-user:PATH and memif:PATH: listens, and carries frames for every program that

@@ -1,4 +1,4 @@
-#include "tools/shmifctl/peer.hpp"
+#include "tools/relay/peer.hpp"
 
 #include <algorithm>
 #include <csignal>
@@ -11,16 +11,14 @@
 #include "base/counted.hpp"
 #include "base/printable.hpp"
 #include "base/signal_guard.hpp"
-#include "memif/memif_link.hpp"
-#include "shmif/stream_link.hpp"
 #include "tools/common/command.hpp"
 #include "tools/relay/bridge_summary.hpp"
 #include "tools/relay/bus_options.hpp"
 #include "tools/relay/bus_watch.hpp"
 #include "tools/relay/device_watch.hpp"
 #include "tools/relay/loop_guard.hpp"
+#include "tools/relay/peer_protocols.hpp"
 #include "tools/relay/ping_answerer.hpp"
-#include "vhost/vhost_link.hpp"
 
 namespace shmif::tools {
 
@@ -74,14 +72,11 @@ void sum_up(const PeerBridge& bridge, const Totals& totals, std::uint64_t undeli
     more.push_back(count_of(totals.drops.discarded, "frame", "frames") +
                    " from there came through a disabled queue");
   if (totals.drops.not_ready > 0)
-    more.push_back(count_of(totals.drops.not_ready, "frame", "frames") +
-                   (bridge.protocol == PeerProtocol::memif
-                        ? " passed before a program had set up its interface"
-                        : " passed while a machine had no driver"));
+    more.push_back(count_of(totals.drops.not_ready, "frame", "frames") + " passed " +
+                   bridge.protocol->when_not_ready);
   if (totals.drops.no_room > 0)
-    more.push_back(count_of(totals.drops.no_room, "frame", "frames") +
-                   (bridge.protocol == PeerProtocol::memif ? " fitted no buffers of the program"
-                                                           : " fitted no buffer of the driver"));
+    more.push_back(count_of(totals.drops.no_room, "frame", "frames") + " fitted " +
+                   bridge.protocol->what_had_no_room);
   if (totals.while_away > 0)
     more.push_back(count_of(totals.while_away, "frame", "frames") +
                    " passed while nobody was there");
@@ -117,7 +112,7 @@ PeerPort::PeerPort(const PeerBridge& bridge, const std::string& name, millisecon
   options.name_patience = patience;
   options.learn = true;  // learns the program's addresses, however many it has
   options.lock_memory = bridge.lock_memory;
-  options.take_offloads = bridge.protocol == PeerProtocol::vhost_user;
+  options.take_offloads = bridge.protocol->carries_offloads;
   auto port = std::make_unique<Port>(options);
   port->attach(*bridge.bus).value();
   port_ = port.get();
@@ -188,88 +183,6 @@ std::string why_gone(const Peer& peer, const tap::BridgeEnd& end) {
 
 bool came_in_vain(const Peer& peer) {
   return peer.was_set_up && !peer.was_set_up();
-}
-
-Peer stream_peer(const PeerBridge& bridge, UniqueFd connected, Port& port) {
-  StreamOptions options;
-  options.max_frame_bytes = port.max_frame_bytes();
-  options.address = bridge.peer_text;
-  auto link = std::make_unique<StreamLink>(StreamLink::adopt(std::move(connected), options));
-  const StreamLink* const raw = link.get();
-  const auto drops = [raw] {
-    return PeerDrops{.too_long = raw->drops().too_long, .too_short = raw->drops().too_short};
-  };
-  Peer peer{AnyLink(std::move(link)), drops};
-  return peer;
-}
-
-namespace {
-
-/// The most memory that one program of a bridge may have mapped.
-std::uint64_t memory_share(const PeerBridge& bridge) {
-  return bus::kMaxForeignBytes / std::max<std::size_t>(bridge.max_peers, 1);
-}
-
-/// Makes a link to a virtual machine, whose memory is shared. Throws if that fails.
-Peer vhost_peer(const PeerBridge& bridge, UniqueFd connected, Port& port) {
-  vhost::VhostOptions options;
-  options.max_frame_bytes = port.max_frame_bytes();
-  options.offload = port.takes_offloads();
-  options.address = bridge.peer_text;
-  options.max_memory_bytes = memory_share(bridge);
-  auto link = std::make_unique<vhost::VhostLink>(
-      vhost::VhostLink::adopt(std::move(connected), options).value());
-  const vhost::VhostLink* const raw = link.get();
-  const auto drops = [raw] {
-    const vhost::VhostDrops all = raw->drops();
-    return PeerDrops{.too_long = all.too_long,
-                     .too_short = all.too_short,
-                     .bad_header = all.bad_header,
-                     .discarded = all.discarded,
-                     .not_ready = all.not_ready,
-                     .no_room = all.no_room};
-  };
-  Peer peer{AnyLink(std::move(link)), drops};
-  peer.fault = [raw] { return raw->why(); };
-  peer.was_set_up = [raw] { return raw->was_set_up(); };
-  peer.left_early =
-      " is gone before it shared its memory (each machine has one pair of queues here: is it "
-      "queues=1?)";
-  return peer;
-}
-
-/// Makes a link to a packet processor, whose memory is shared. Throws if that fails.
-Peer memif_peer(const PeerBridge& bridge, UniqueFd connected, Port& port) {
-  memif::MemifOptions options;
-  options.max_frame_bytes = port.max_frame_bytes();
-  options.address = bridge.peer_text;
-  options.max_memory_bytes = memory_share(bridge);
-  auto link = std::make_unique<memif::MemifLink>(
-      memif::MemifLink::adopt(std::move(connected), options).value());
-  const memif::MemifLink* const raw = link.get();
-  const auto drops = [raw] {
-    const memif::MemifDrops all = raw->drops();
-    return PeerDrops{.too_long = all.too_long,
-                     .too_short = all.too_short,
-                     .not_ready = all.not_ready,
-                     .no_room = all.no_room};
-  };
-  Peer peer{AnyLink(std::move(link)), drops};
-  peer.fault = [raw] { return raw->why(); };
-  peer.was_set_up = [raw] { return raw->was_set_up(); };
-  peer.left_early = " is gone before it had set up its interface";
-  return peer;
-}
-
-}  // namespace
-
-Peer connected_peer(const PeerBridge& bridge, UniqueFd connected, Port& port) {
-  switch (bridge.protocol) {
-    case PeerProtocol::vhost_user: return vhost_peer(bridge, std::move(connected), port);
-    case PeerProtocol::memif: return memif_peer(bridge, std::move(connected), port);
-    case PeerProtocol::stream: break;
-  }
-  return stream_peer(bridge, std::move(connected), port);
 }
 
 }  // namespace shmif::tools

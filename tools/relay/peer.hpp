@@ -14,7 +14,7 @@
 #include "shmif/link.hpp"
 #include "shmif/port.hpp"
 #include "tap/bridge.hpp"
-#include "tools/shmifctl/bridge_peers.hpp"
+#include "tools/relay/bridge_peers.hpp"
 
 namespace shmif::tools {
 
@@ -144,10 +144,5 @@ std::string why_lost(const PeerBridge& bridge, const tap::BridgeEnd& end);
 bool came_in_vain(const Peer& peer);
 /// Says why a peer has gone, as text for people.
 std::string why_gone(const Peer& peer, const tap::BridgeEnd& end);
-
-/// Makes a link of a stream of frames. It fits the bus's frame size.
-Peer stream_peer(const PeerBridge& bridge, UniqueFd connected, Port& port);
-/// Makes a link of a program that has connected, in the bridge's protocol. Throws if that fails.
-Peer connected_peer(const PeerBridge& bridge, UniqueFd connected, Port& port);
 
 }  // namespace shmif::tools

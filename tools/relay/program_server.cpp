@@ -19,10 +19,11 @@
 
 #include "base/foreign_socket.hpp"
 #include "tools/common/command.hpp"
+#include "tools/relay/bridge_peers.hpp"
 #include "tools/relay/line_budget.hpp"
 #include "tools/relay/pauses.hpp"
-#include "tools/shmifctl/bridge_peers.hpp"
-#include "tools/shmifctl/peer.hpp"
+#include "tools/relay/peer.hpp"
+#include "tools/relay/peer_protocols.hpp"
 
 namespace shmif::tools {
 namespace {
@@ -77,9 +78,7 @@ class ProgramServer {
   ProgramServer(const PeerBridge& bridge, const SocketPlace& place, const StopSignals& stop)
       : bridge_(bridge),
         stop_(stop),
-        socket_(BoundSocket::bind(
-                    bridge.protocol == PeerProtocol::memif ? SOCK_SEQPACKET : SOCK_STREAM, place)
-                    .value()),
+        socket_(BoundSocket::bind(bridge.protocol->socket_type, place).value()),
         ended_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
         halt_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
     if (!ended_ || !halt_) throw Exception(Error::from_errno(errno, "cannot make an eventfd"));
@@ -188,7 +187,7 @@ class ProgramServer {
     pollfd halt{.fd = halt_.get(), .events = POLLIN, .revents = 0};
     if (client.pause.count() > 0) (void)::poll(&halt, 1, static_cast<int>(client.pause.count()));
     try {
-      Peer peer = connected_peer(bridge_, connected.release(), port.port());
+      Peer peer = bridge_.protocol->open(bridge_, connected.release(), port.port());
       client.end = carry_peer(port, peer, halt_.get(), client.account);
       client.gone = why_gone(peer, client.end);
       client.was_in_vain = came_in_vain(peer);
