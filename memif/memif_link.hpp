@@ -12,6 +12,7 @@
 #include "base/result.hpp"
 #include "base/unique_fd.hpp"
 #include "bus/file/foreign_region.hpp"
+#include "shmif/foreign/foreign_drops.hpp"
 #include "shmif/link.hpp"
 
 namespace shmif::memif {
@@ -24,13 +25,8 @@ struct MemifOptions {
   std::uint64_t max_memory_bytes = bus::kMaxForeignBytes;
 };
 
-/// Frames that were dropped.
-struct MemifDrops {
-  std::uint64_t too_long = 0;   ///< received; longer than max_frame_bytes
-  std::uint64_t too_short = 0;  ///< received; shorter than an Ethernet header
-  std::uint64_t not_ready = 0;  ///< sent before the client had said where its memory is
-  std::uint64_t no_room = 0;    ///< sent; longer than all buffers of the client together
-};
+/// Frames that were dropped. `bad_header` and `discarded` stay 0.
+using MemifDrops = ForeignDrops;
 
 /// One connection to a client, with one ring for each direction. The link ends when the client
 /// disconnects, closes the connection, or breaks the rules of memif. receive() reports the latter

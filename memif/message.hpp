@@ -20,6 +20,7 @@
 
 #include "base/foreign_socket.hpp"
 #include "base/unique_fd.hpp"
+#include "shmif/foreign/message_socket.hpp"
 
 namespace shmif::memif {
 
@@ -121,16 +122,9 @@ std::array<char, kBytes> field_of(const std::string& text) noexcept {
   return field;
 }
 
-enum class ReadStatus : std::uint8_t {
-  none,       ///< no message has arrived yet
-  whole,      ///< there is one
-  closed,     ///< the peer has closed the connection, or it failed
-  malformed,  ///< the number of bytes is wrong
-  refused,    ///< its descriptors are not allowed; see ForeignSocket::why()
-};
-/// Reads the next message. After `closed`, `malformed` and `refused` the connection cannot be used
-/// any more. Threads: one at a time. Blocks: as base::ForeignSocket::receive().
-ReadStatus read_message(base::ForeignSocket& socket, Message& into);
+/// Reads the next message. `malformed`: the number of bytes is wrong. Threads: one at a time.
+/// Blocks: as base::ForeignSocket::receive().
+MessageStatus read_message(base::ForeignSocket& socket, Message& into);
 
 /// Sends a message, with a descriptor unless that is negative. Result: whether the socket took it.
 /// Blocks: never; a full socket takes no message, and the result is false.

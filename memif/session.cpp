@@ -1,12 +1,12 @@
 #include "memif/session.hpp"
 
 #include <fcntl.h>
-#include <sys/epoll.h>
 #include <unistd.h>
 
 #include <utility>
 
 #include "base/descriptor_kind.hpp"
+#include "shmif/foreign/connection.hpp"
 
 namespace shmif::memif {
 namespace {
@@ -16,13 +16,6 @@ namespace {
 bool prepare_eventfd(int descriptor) noexcept {
   return base::kind_of_descriptor(descriptor) == base::DescriptorKind::eventfd &&
          ::fcntl(descriptor, F_SETFL, O_NONBLOCK) == 0;
-}
-
-bool watch_interrupts(int epoll, int descriptor) noexcept {
-  epoll_event event{};
-  event.events = EPOLLIN | EPOLLET;
-  event.data.u64 = Session::kInterruptTag;
-  return ::epoll_ctl(epoll, EPOLL_CTL_ADD, descriptor, &event) == 0;
 }
 
 }  // namespace
@@ -100,8 +93,7 @@ Session::Answer Session::add_ring(Message& message) {
   Lane& lane = lanes_[from_client ? kFromClient : kToClient];
   if (lane.interrupt) return refuse("a second ring for one direction");
   UniqueFd interrupt = std::move(message.descriptors.front());
-  if (!prepare_eventfd(interrupt.get()) ||
-      (from_client && !watch_interrupts(epoll_, interrupt.get())))
+  if (!prepare_eventfd(interrupt.get()) || (from_client && !watch_wakeups(epoll_, interrupt.get())))
     return refuse("an interrupt descriptor that is no eventfd");
   lane.interrupt = std::move(interrupt);
   lane.place = {.region = fields.region, .offset = fields.offset, .size_log2 = fields.size_log2};

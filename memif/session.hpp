@@ -18,8 +18,6 @@ class Session {
  public:
   enum RingNumber : std::uint8_t { kToClient = 0, kFromClient = 1, kRings = 2 };
 
-  static constexpr std::uint64_t kInterruptTag = 1;
-
   struct Lane {
     Ring ring;
     RingPlace place;
@@ -29,9 +27,8 @@ class Session {
     void notify() const noexcept;
   };
 
-  /// `epoll`: watches the interrupts of the ring from the client, with the data kInterruptTag. It
-  /// is edge-triggered, so that nobody needs to read the descriptor. `max_memory_bytes`: how much
-  /// the client may make us map.
+  /// `epoll`: watches the interrupts of the ring from the client (watch_wakeups()).
+  /// `max_memory_bytes`: how much the client may make us map.
   Session(int epoll, std::uint64_t max_memory_bytes) noexcept
       : epoll_(epoll), memory_(max_memory_bytes) {}
   Session(const Session&) = delete;  // the rings know where the memory is

@@ -11,6 +11,7 @@
 
 #include "base/descriptor_kind.hpp"
 #include "base/signal_guard.hpp"
+#include "shmif/foreign/connection.hpp"
 
 namespace shmif::vhost {
 namespace {
@@ -238,11 +239,7 @@ bool Backend::watch_kick(Queue& queue, UniqueFd descriptor) noexcept {
   const bool watched = &queue == &queues_[kSendQueue];
   if (watched && queue.kick) (void)::epoll_ctl(epoll_, EPOLL_CTL_DEL, queue.kick.get(), nullptr);
   queue.kick = std::move(descriptor);
-  if (!watched || !queue.kick) return true;
-  epoll_event event{};
-  event.events = EPOLLIN | EPOLLET;
-  event.data.u64 = kKickTag;
-  return ::epoll_ctl(epoll_, EPOLL_CTL_ADD, queue.kick.get(), &event) == 0;
+  return !watched || !queue.kick || watch_wakeups(epoll_, queue.kick.get());
 }
 
 }  // namespace shmif::vhost

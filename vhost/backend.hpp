@@ -53,8 +53,6 @@ class Backend {
   /// Named as the driver sees them: it receives from the first, and sends through the second.
   enum QueueNumber : std::uint8_t { kReceiveQueue = 0, kSendQueue = 1, kQueues = 2 };
 
-  static constexpr std::uint64_t kKickTag = 1;
-
   struct Queue {
     SplitQueue ring;
     QueueLayout layout;
@@ -70,8 +68,7 @@ class Backend {
   };
 
   /// `features`: those offered to the driver. `epoll`: watches the kick descriptor of the send
-  /// queue, with the data kKickTag. It is edge-triggered, so that nobody needs to read the
-  /// descriptor. `max_memory_bytes`: how much the front-end may make us map.
+  /// queue (watch_wakeups()). `max_memory_bytes`: how much the front-end may make us map.
   Backend(std::uint64_t features, int epoll, std::uint64_t max_memory_bytes) noexcept
       : offered_(features), epoll_(epoll), max_memory_bytes_(max_memory_bytes) {}
   Backend(const Backend&) = delete;  // the queues know where the memory is

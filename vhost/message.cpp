@@ -1,9 +1,6 @@
 #include "vhost/message.hpp"
 
-#include <sys/socket.h>
-#include <sys/uio.h>
-
-#include <cerrno>
+#include <array>
 
 #include "base/descriptor_kind.hpp"
 
@@ -28,22 +25,18 @@ bool is_well_formed(const MessageHeader& header) noexcept {
 
 }  // namespace
 
-MessageReader::Status MessageReader::receive(base::ForeignSocket& socket, std::byte* into,
-                                             std::size_t bytes) {
-  using From = base::ForeignSocket::Status;
+MessageStatus MessageReader::receive(base::ForeignSocket& socket, std::byte* into,
+                                     std::size_t bytes) {
   const auto got = socket.receive({into, bytes}, kFrontEndWish, message_.descriptors);
-  switch (got.status) {
-    case From::none: return Status::none;
-    case From::closed: return Status::closed;
-    case From::refused: return Status::refused;
-    case From::data: break;
-  }
-  if (message_.descriptors.size() > kMaxRegions) return Status::malformed;  // after several reads
+  const MessageStatus status = status_of(got.status);
+  if (status != MessageStatus::whole) return status;
+  if (message_.descriptors.size() > kMaxRegions)
+    return MessageStatus::malformed;  // after several reads
   arrived_ += got.bytes;
-  return Status::whole;
+  return status;
 }
 
-MessageReader::Status MessageReader::read(base::ForeignSocket& socket) {
+MessageStatus MessageReader::read(base::ForeignSocket& socket) {
   if (whole_) {
     message_.descriptors.clear();
     arrived_ = 0;
@@ -51,15 +44,16 @@ MessageReader::Status MessageReader::read(base::ForeignSocket& socket) {
   }
   for (;;) {  // ends: each turn reads at least one byte, and a message is short
     if (arrived_ >= kHeaderBytes) {
-      if (!is_well_formed(message_.header)) return Status::malformed;
+      if (!is_well_formed(message_.header)) return MessageStatus::malformed;
       whole_ = arrived_ == kHeaderBytes + message_.header.payload_bytes;
-      if (whole_) return Status::whole;
+      if (whole_) return MessageStatus::whole;
     }
     const bool in_header = arrived_ < kHeaderBytes;
     std::byte* const into = in_header ? reinterpret_cast<std::byte*>(&message_.header) + arrived_
                                       : message_.payload.data() + (arrived_ - kHeaderBytes);
     const std::size_t end = kHeaderBytes + (in_header ? 0 : message_.header.payload_bytes);
-    if (const Status status = receive(socket, into, end - arrived_); status != Status::whole)
+    if (const MessageStatus status = receive(socket, into, end - arrived_);
+        status != MessageStatus::whole)
       return status;
   }
 }
@@ -72,25 +66,7 @@ bool send_message(int socket, Request request, std::uint32_t flags,
   // sendmsg only reads, but iovec has no const.
   std::array<iovec, 2> parts{
       {{&header, sizeof header}, {const_cast<std::byte*>(payload.data()), payload.size()}}};
-  alignas(cmsghdr) std::array<std::byte, CMSG_SPACE(kMaxRegions * sizeof(int))> room{};
-  msghdr message{};
-  message.msg_iov = parts.data();
-  message.msg_iovlen = parts.size();
-  if (descriptors.size() > kMaxRegions) return false;
-  if (!descriptors.empty()) {
-    message.msg_control = room.data();
-    message.msg_controllen = CMSG_SPACE(descriptors.size_bytes());
-    cmsghdr* const rights = CMSG_FIRSTHDR(&message);
-    rights->cmsg_level = SOL_SOCKET;
-    rights->cmsg_type = SCM_RIGHTS;
-    rights->cmsg_len = CMSG_LEN(descriptors.size_bytes());
-    std::memcpy(CMSG_DATA(rights), descriptors.data(), descriptors.size_bytes());
-  }
-  ssize_t n = 0;
-  do {
-    n = ::sendmsg(socket, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
-  } while (n < 0 && errno == EINTR);
-  return n == static_cast<ssize_t>(sizeof header + payload.size());
+  return descriptors.size() <= kMaxRegions && send_whole(socket, parts, descriptors);
 }
 
 }  // namespace shmif::vhost

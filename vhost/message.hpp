@@ -16,6 +16,7 @@
 
 #include "base/foreign_socket.hpp"
 #include "base/unique_fd.hpp"
+#include "shmif/foreign/message_socket.hpp"
 
 namespace shmif::vhost {
 
@@ -109,21 +110,14 @@ struct Message {
 /// base::ForeignSocket::receive().
 class MessageReader {
  public:
-  enum class Status : std::uint8_t {
-    none,       ///< no whole message has arrived yet
-    whole,      ///< message() returns a complete message
-    closed,     ///< the peer has closed the connection, or it failed
-    malformed,  ///< a wrong version or flag, or too long
-    refused,    ///< its descriptors are not allowed; see ForeignSocket::why()
-  };
-  /// Reads at most to the end of one message. After `closed`, `malformed` and `refused` the
-  /// connection cannot be used any more.
-  Status read(base::ForeignSocket& socket);
+  /// Reads at most to the end of one message. `whole`: message() returns it. `malformed`: a wrong
+  /// version or flag, or too long.
+  MessageStatus read(base::ForeignSocket& socket);
   /// The message. It is valid after `whole`, until the next read().
   Message& message() noexcept { return message_; }
 
  private:
-  Status receive(base::ForeignSocket& socket, std::byte* into, std::size_t bytes);
+  MessageStatus receive(base::ForeignSocket& socket, std::byte* into, std::size_t bytes);
 
   Message message_;
   std::size_t arrived_ = 0;  ///< bytes of header and payload

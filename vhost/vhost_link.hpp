@@ -14,6 +14,7 @@
 #include "base/result.hpp"
 #include "base/unique_fd.hpp"
 #include "bus/file/foreign_region.hpp"
+#include "shmif/foreign/foreign_drops.hpp"
 #include "shmif/link.hpp"
 
 namespace shmif::vhost {
@@ -32,16 +33,8 @@ struct VhostOptions {
   std::chrono::milliseconds first_message{5000};
 };
 
-/// Frames that were dropped.
-struct VhostDrops {
-  std::uint64_t too_long = 0;   ///< received; longer than max_frame_bytes
-  std::uint64_t too_short = 0;  ///< received; shorter than an Ethernet header
-  /// Received; the header requests a feature that was not negotiated, or contradicts itself.
-  std::uint64_t bad_header = 0;
-  std::uint64_t discarded = 0;  ///< received; the front-end had disabled the queue
-  std::uint64_t not_ready = 0;  ///< sent while the machine had no driver for the device
-  std::uint64_t no_room = 0;    ///< sent; longer than the buffers that the driver lends
-};
+/// Frames that were dropped. `not_ready`: sent while the machine had no driver for the device.
+using VhostDrops = ForeignDrops;
 
 /// One connection to a front-end, with one pair of queues. The link ends when the front-end closes
 /// the connection, or breaks the rules of vhost-user or virtio. receive() reports the latter once

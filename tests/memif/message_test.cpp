@@ -125,7 +125,7 @@ TEST(MemifMessage, DescriptorsThatComeWithAMessageAreClosed) {
     ASSERT_TRUE(memif::send_message(sockets[0].get(), memif::make_message(MessageType::add_ring),
                                     event.get()));
     memif::Message message;
-    ASSERT_EQ(memif::read_message(socket, message), memif::ReadStatus::whole) << i;
+    ASSERT_EQ(memif::read_message(socket, message), MessageStatus::whole) << i;
     ASSERT_EQ(message.descriptors.size(), 1U);
   }
   EXPECT_EQ(next_number(), before);

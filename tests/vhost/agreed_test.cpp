@@ -461,9 +461,9 @@ TEST(VhostMessage, KeepsTheDescriptorsOfItsHeaderUntilItIsWhole) {
   for (const std::size_t with : {1U, 0U}) {
     const auto bytes = std::as_bytes(std::span(&header, 1));
     ASSERT_TRUE(send_with_rights(pair[0].get(), bytes, std::vector<int>(with, sent)));
-    ASSERT_EQ(reader.read(socket), vhost::MessageReader::Status::none);
+    ASSERT_EQ(reader.read(socket), MessageStatus::none);
     ASSERT_EQ(::send(pair[0].get(), payload.data(), payload.size(), 0), 8);
-    ASSERT_EQ(reader.read(socket), vhost::MessageReader::Status::whole);
+    ASSERT_EQ(reader.read(socket), MessageStatus::whole);
     EXPECT_EQ(reader.message().descriptors.size(), with) << "its own, and none of the one before";
     EXPECT_EQ(reader.message().bytes().size(), 8U);
   }

@@ -22,7 +22,7 @@ namespace {
 using vhost::MessageHeader;
 using vhost::MessageReader;
 using vhost::Request;
-using Status = MessageReader::Status;
+using Status = MessageStatus;
 
 std::span<const std::byte> bytes_of(const auto& value) {
   return std::as_bytes(std::span(&value, 1));
