@@ -1,5 +1,6 @@
 #include "vhost/split_queue.hpp"
 
+#include <algorithm>
 #include <bit>
 
 #include "bus/atomics.hpp"
@@ -39,6 +40,7 @@ bool SplitQueue::start(const GuestMemory& memory, const QueueLayout& layout) noe
       part_at(memory, layout.used, used_bytes + sizeof(std::uint16_t), alignof(UsedEntry));
   if (descriptors == nullptr || available == nullptr || used == nullptr) return false;
   size_ = layout.size;
+  max_buffers_ = std::max<std::size_t>(size_, kMinMaxBuffers);
   descriptors_ = {.entries = reinterpret_cast<const Descriptor*>(descriptors), .count = size_};
   available_ = reinterpret_cast<const RingHead*>(available);
   heads_ = reinterpret_cast<const std::uint16_t*>(available + sizeof(RingHead));
@@ -99,7 +101,7 @@ bool SplitQueue::take_buffer(const Descriptor& entry, Direction direction,
   if (entry.bytes == 0) return break_with("a buffer is empty");
   std::byte* const data = memory_->at_guest(entry.address, entry.bytes);
   if (data == nullptr) return break_with("a buffer is outside of the memory");
-  if (into.size() >= kMaxBuffers) return break_with("a frame has too many buffers");
+  if (into.size() >= max_buffers_) return break_with("a frame has too many buffers");
   into.push_back({data, entry.bytes});
   return true;
 }

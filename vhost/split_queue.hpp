@@ -69,9 +69,9 @@ struct QueueLayout {
 class SplitQueue {
  public:
   static constexpr std::uint32_t kMaxSize = 32768;
-  /// A chain with more buffers is a fault. virtio allows such a chain only in a queue with more
-  /// entries. Linux and DPDK make chains of at most 256 buffers.
-  static constexpr std::size_t kMaxBuffers = 1024;
+  /// max_buffers() of queues with fewer entries. QEMU allows as many. Linux and DPDK make chains of
+  /// at most 256 buffers.
+  static constexpr std::size_t kMinMaxBuffers = 1024;
 
   enum class Direction : std::uint8_t { from_driver, to_driver };
   /// One chain of buffers.
@@ -89,13 +89,16 @@ class SplitQueue {
   /// Why the queue is broken (Q4); nullptr if it is not.
   const char* fault() const noexcept { return fault_; }
   std::uint32_t size() const noexcept { return size_; }
+  /// A frame with more buffers is a fault. virtio allows a chain as long as its queue (virtio 1.1,
+  /// section 2.6.5.3.1), also in an indirect table.
+  std::size_t max_buffers() const noexcept { return max_buffers_; }
   /// The number of chains given back, modulo 65536: where the next back-end begins.
   std::uint16_t position() const noexcept { return used_; }
 
   /// Whether the driver has lent at least `chains` chains that we have not given back.
   bool has(unsigned chains) noexcept;
-  /// Appends the buffers of a chain to `into`, whose capacity must be at least kMaxBuffers, and
-  /// stops when they have `enough` bytes together. `ahead`: 0 for the next chain, 1 for the one
+  /// Appends the buffers of a chain to `into`, whose capacity must be at least max_buffers(),
+  /// and stops when they have `enough` bytes together. `ahead`: 0 for the next chain, 1 for the one
   /// after it; it must be there (has()). Result: false if the chain is not valid (fault()).
   bool read_chain(unsigned ahead, Direction direction, std::size_t enough,
                   std::vector<Buffer>& into, Chain& chain) noexcept;
@@ -131,6 +134,7 @@ class SplitQueue {
   const std::uint16_t* used_event_ = nullptr;  // where the driver wants to be notified
   std::uint16_t* avail_event_ = nullptr;       // where we want to be notified
   std::uint32_t size_ = 0;
+  std::size_t max_buffers_ = kMinMaxBuffers;
   bool event_index_ = false;
   bool indirect_ = false;
   std::uint16_t seen_ = 0;       // idx of the available ring, when last read

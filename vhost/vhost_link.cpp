@@ -54,7 +54,7 @@ std::uint64_t feature_for(std::uint8_t gso_type, bool to_driver) noexcept {
 struct VhostLink::Impl final : ForeignLink<VhostLink::Impl> {
   static constexpr const char* kProtocol = "vhost-user";
   static constexpr const char* kQueue = "queue";
-  static constexpr std::size_t kMostBuffers = SplitQueue::kMaxBuffers;
+  static constexpr std::size_t kMostBuffers = SplitQueue::kMinMaxBuffers;
 
   bool offload;
   MessageReader reader;
@@ -72,7 +72,7 @@ struct VhostLink::Impl final : ForeignLink<VhostLink::Impl> {
                 options.max_memory_bytes),
         silent_until(Clock::now() + options.first_message),
         segment(kMaxSuperFrameBytes) {
-    chains.reserve(SplitQueue::kMaxBuffers);
+    chains.reserve(kMostBuffers);
   }
 
   Backend::Queue& to_program() noexcept { return backend.queue(Number::kReceiveQueue); }
@@ -80,7 +80,7 @@ struct VhostLink::Impl final : ForeignLink<VhostLink::Impl> {
   /// How many chains a frame may fill.
   std::size_t max_chains() noexcept {
     if (!backend.has(Features::kMergeable)) return 1;
-    return std::min<std::size_t>(to_program().ring.size(), SplitQueue::kMaxBuffers);
+    return std::min<std::size_t>(to_program().ring.size(), kMostBuffers);
   }
   bool may_send() noexcept { return to_program().enabled && to_program().ring.is_running(); }
 
@@ -140,6 +140,8 @@ VhostLink::Impl::Clock::duration VhostLink::Impl::patience_left() const noexcept
 void VhostLink::Impl::answer_message() {
   Message& message = reader.message();
   const Backend::Answer answer = backend.handle(message);
+  // The message may have started a longer queue.
+  buffers_.reserve(std::max(to_program().ring.max_buffers(), from_program().ring.max_buffers()));
   if (answer.reply && !send_message(connection_.socket().get(), message.request(),
                                     MessageHeader::kReply, answer.value)) {
     end_corrupt("it reads no replies");

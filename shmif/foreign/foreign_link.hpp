@@ -40,7 +40,7 @@ class ForeignCount {
 /// Self has these members, which are called without a lock in the link's thread:
 ///
 ///   static constexpr const char* kProtocol, *kQueue;       for messages: "memif", "ring"
-///   static constexpr std::size_t kMostBuffers;             of one frame
+///   static constexpr std::size_t kMostBuffers;             of one frame, at first
 ///   MessageStatus read_message();                          the next message
 ///   void answer_message();                                 if it is whole
 ///   void tell_end(const std::string& why);                 tells the program why it is cut off

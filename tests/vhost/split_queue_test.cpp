@@ -28,7 +28,7 @@ struct QueuePair {
     file.emplace_back(::dup(machine.file()));
     const vhost::MemoryRegion region = machine.region();
     memory = GuestMemory::map({&region, 1}, file).value();
-    buffers.reserve(SplitQueue::kMaxBuffers);
+    buffers.reserve(SplitQueue::kMinMaxBuffers);
     EXPECT_TRUE(start(event_index));
   }
   bool start(bool event_index) {
