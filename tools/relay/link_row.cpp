@@ -29,7 +29,7 @@ int join_there(const PeerBridge& bridge, const PeerPlaces& places, const StopSig
   return join_vde(bridge, places.target, stop);
 }
 
-constexpr std::array<LinkRow, 9> kLinkRows{{
+constexpr auto kLinkRows = std::to_array<LinkRow>({
     {.word = "bus",
      .target = "PATH",
      .help = "a port on a bus, which receives every frame",
@@ -100,7 +100,7 @@ constexpr std::array<LinkRow, 9> kLinkRows{{
      .help = "  vde:URL joins a VDE network (a switch, slirp:// and others)",
      .places = no_socket,
      .join = join_there},
-}};
+});
 
 }  // namespace
 

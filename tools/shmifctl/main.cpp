@@ -1,8 +1,10 @@
 // shmifctl: the table of its commands.
 
 #include <array>
+#include <vector>
 
 #include "tools/common/program.hpp"
+#include "tools/relay/link_row.hpp"
 #include "tools/shmifctl/commands.hpp"
 
 namespace shmif::tools {
@@ -17,37 +19,37 @@ constexpr std::array kCommands = {
     &kTapCommand,   &kTopCommand,    &kWaitCommand,
 };
 
-constexpr std::array<Topic, 10> kTopics = {{{"links", "bridge"},
-                                            {"link", "bridge"},
-                                            {"bus", "bridge"},
-                                            {"packet", "bridge"},
-                                            {"pcap", "bridge"},
-                                            {"stream", "bridge"},
-                                            {"dgram", "bridge"},
-                                            {"vhost-user", "bridge"},
-                                            {"memif", "bridge"},
-                                            {"vde", "bridge"}}};
+/// The words of links, which users look for under the names of commands.
+std::vector<Topic> link_topics() {
+  std::vector<Topic> topics{{"links", "bridge"}, {"link", "bridge"}};
+  for (const LinkRow& row : link_rows()) topics.push_back({row.word, "bridge"});
+  return topics;
+}
 
-constexpr Program kProgram{
-    "shmifctl",
-    "A bus is one memory-mapped file that behaves as a shared Ethernet segment.\n"
-    "Programs attach ports to it. Every frame reaches every port. A port receives\n"
-    "those for its MAC address, broadcasts and multicasts; a promiscuous port\n"
-    "receives all.",
-    "  shmifctl create /dev/shm/bus0\n"
-    "      make a bus\n"
-    "  shmifctl exec /dev/shm/bus0 --ip 198.18.0.1/24 -- bash\n"
-    "      a shell on a host of its own, attached to the bus, without privileges\n"
-    "  shmifctl dump /dev/shm/bus0\n"
-    "      watch the frames on the bus\n",
-    kCommands,
-    kTopics,
-};
+int run_shmifctl(int argc, char** argv) {
+  const std::vector<Topic> topics = link_topics();
+  const Program program{
+      "shmifctl",
+      "A bus is one memory-mapped file that behaves as a shared Ethernet segment.\n"
+      "Programs attach ports to it. Every frame reaches every port. A port receives\n"
+      "those for its MAC address, broadcasts and multicasts; a promiscuous port\n"
+      "receives all.",
+      "  shmifctl create /dev/shm/bus0\n"
+      "      make a bus\n"
+      "  shmifctl exec /dev/shm/bus0 --ip 198.18.0.1/24 -- bash\n"
+      "      a shell on a host of its own, attached to the bus, without privileges\n"
+      "  shmifctl dump /dev/shm/bus0\n"
+      "      watch the frames on the bus\n",
+      kCommands,
+      topics,
+  };
+  return run_program(program, argc, argv);
+}
 
 }  // namespace
 
 }  // namespace shmif::tools
 
 int main(int argc, char** argv) {
-  return shmif::tools::run_program(shmif::tools::kProgram, argc, argv);
+  return shmif::tools::run_shmifctl(argc, argv);
 }
