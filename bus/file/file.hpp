@@ -61,8 +61,8 @@ Result<OpenFile> open_unchecked(const std::string& path, bool writable, struct s
 Result<void> check_file(OpenFile& file, const std::string& path, const struct stat& status,
                         bool tolerate_copies);
 
-/// open_unchecked() and check_file() in one. A copy is refused.
-Result<OpenFile> open_file(const std::string& path, bool writable);
+/// open_unchecked() for writing and check_file() in one. A copy is refused.
+Result<OpenFile> open_file(const std::string& path);
 
 /// Opens the file at `path` for writing, and makes a bus there first if it is missing. Checks
 /// nothing in the file: call the check of its format next. `status` receives the status of the

@@ -8,6 +8,7 @@
 #include "base/fork_guard.hpp"
 #include "bus/file/huge_pages.hpp"
 #include "bus/file/memory_lock.hpp"
+#include "bus/file/parts.hpp"
 
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23  // Linux 5.14
@@ -18,10 +19,6 @@ namespace {
 
 constexpr std::size_t kGuardBytes = 128U << 10U;  // more than a record; a multiple of every page
 static_assert(kGuardBytes > kRecordHeaderBytes + kSuperFrameRecord);
-
-std::size_t span_bytes(std::uint64_t ring_bytes) noexcept {
-  return kRingOffset + 2 * ring_bytes;
-}
 
 /// Reserves address space for `span` bytes, with guards on both sides. The span begins where huge
 /// pages may begin. Result: its address; nullptr, and errno, on failure.
@@ -54,7 +51,7 @@ Result<Mapping> Mapping::map(int fd, std::uint64_t ring_bytes, bool writable, bo
   }
   struct stat status{};
   if (fstat(fd, &status) != 0) return Error::from_errno(errno, "cannot query the file");
-  const std::size_t span = span_bytes(ring_bytes);
+  const std::size_t span = mapped_bytes(ring_bytes);
   Mapping m;
   m.base_ = reserve(span);
   if (m.base_ == nullptr) {
@@ -88,7 +85,7 @@ Result<Mapping> Mapping::map(int fd, std::uint64_t ring_bytes, bool writable, bo
 
 void Mapping::reset() noexcept {
   guard_.reset();
-  if (base_ != nullptr) munmap(base_ - kGuardBytes, span_bytes(ring_bytes_) + 2 * kGuardBytes);
+  if (base_ != nullptr) munmap(base_ - kGuardBytes, mapped_bytes(ring_bytes_) + 2 * kGuardBytes);
   base_ = nullptr;
 }
 

@@ -202,9 +202,9 @@ Result<void> check_file(OpenFile& file, const std::string& path, const struct st
   return check_place(path, status, tolerate_copies, file);
 }
 
-Result<OpenFile> open_file(const std::string& path, bool writable) {
+Result<OpenFile> open_file(const std::string& path) {
   struct stat status{};
-  auto file = open_unchecked(path, writable, status);
+  auto file = open_unchecked(path, true, status);
   if (!file) return file;
   if (auto ok = check_file(*file, path, status, false); !ok) return ok.error();
   return file;

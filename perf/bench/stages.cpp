@@ -63,7 +63,7 @@ double min_ns(const Shape& shape, Before&& before, Work&& work) {
 class Parts {
  public:
   explicit Parts(const std::string& path)
-      : file_(bus::open_file(path, true).value()),
+      : file_(bus::open_file(path).value()),
         mapping_(bus::Mapping::map(file_.fd.get(), file_.header.ring_bytes, true, false).value()),
         ring_(mapping_, bus::max_frame_bytes(file_.header.mtu)),
         lock(mapping_.header(), kSlot, file_.fd.get()),
@@ -95,7 +95,7 @@ Port port_on(const std::string& path) {
 
 std::unique_ptr<bus::Attachment> attached(const std::string& path) {
   auto attachment =
-      bus::NativeAttachment::attach(bus::open_file(path, true).value(), path, {.promiscuous = true})
+      bus::NativeAttachment::attach(bus::open_file(path).value(), path, {.promiscuous = true})
           .value();
   if (attachment->up()) give_up("an attachment does not come up");
   return attachment;

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/quiet_thread.hpp"
+#include "bus/file/parts.hpp"
 #include "perf/engine/bus_port_name.hpp"
 #include "perf/heat/page_scan.hpp"
 #include "perf/stats/clock.hpp"
@@ -50,7 +51,7 @@ bool is_on_bus(const WorkerSetup& setup) {
 const NamedRange* mapping_of(const HeatResult& result, const std::string& port) {
   for (const NamedRange& each : result.ranges) {
     const bool is_its = port.empty() || each.name.starts_with(port + '@');
-    if (is_its && BusHistory::ring_of(each.range.bytes())) return &each;
+    if (is_its && bus::ring_bytes_of_mapping(each.range.bytes())) return &each;
   }
   return nullptr;
 }
@@ -193,7 +194,7 @@ void HeatWatch::take_windows(const HeatResult& result, Watched& job, double take
     if (!job.heat.history) {
       job.heat.mapping = mapped->name;
       job.heat.history.emplace(
-          *BusHistory::ring_of(mapped->range.bytes()), page_bytes(),
+          *bus::ring_bytes_of_mapping(mapped->range.bytes()), page_bytes(),
           std::chrono::duration<double>(job.heat.attributes.aggregation).count());
     }
     job.heat.history->add(window, mapped->range,

@@ -4,7 +4,7 @@
 #include <map>
 #include <utility>
 
-#include "bus/layout.hpp"
+#include "bus/file/parts.hpp"
 #include "bus/repair/port_owners.hpp"
 
 namespace shmif::perf {
@@ -65,7 +65,7 @@ BusParty* party_with(std::vector<BusParty>& parties, const PortInfo& port) {
 }  // namespace
 
 bool is_of_bus(const NamedRange& range, const BusInfo& bus) noexcept {
-  return range.inode == bus.inode && range.range.bytes() == bus::kRingOffset + 2 * bus.ring_bytes;
+  return range.inode == bus.inode && range.range.bytes() == bus::mapped_bytes(bus.ring_bytes);
 }
 
 std::string port_of(const NamedRange& range, const BusInfo& bus) {

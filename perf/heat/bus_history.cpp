@@ -4,13 +4,11 @@
 #include <cmath>
 
 #include "base/nearest_rank.hpp"
-#include "bus/layout.hpp"
+#include "bus/file/parts.hpp"
 
 namespace shmif::perf {
 namespace {
 
-constexpr std::uint64_t kPortsBegin = 4096;
-static_assert(bus::kHeaderBytes <= kPortsBegin);
 constexpr std::size_t kHeaderRowCells = 1;
 constexpr std::size_t kPortsRowCells = 7;
 
@@ -78,19 +76,13 @@ BusHistory::BusHistory(std::uint64_t ring_bytes, std::uint64_t page_bytes, doubl
     : ring_(ring_bytes),
       page_(page_bytes),
       window_s_(window_s),
-      pages_((bus::kRingOffset + ring_bytes) / page_bytes) {}
-
-std::optional<std::uint64_t> BusHistory::ring_of(std::uint64_t mapped_bytes) noexcept {
-  if (mapped_bytes <= bus::kRingOffset || (mapped_bytes - bus::kRingOffset) % 2 != 0) return {};
-  return (mapped_bytes - bus::kRingOffset) / 2;
-}
+      pages_(bus::parts_of_file(ring_bytes).ring.end / page_bytes) {}
 
 std::array<BusPart, 3> BusHistory::parts() const noexcept {
-  return {{{"header", {0, kPortsBegin}, kHeaderRowCells},
-           {"ports", {kPortsBegin, kPortsBegin + bus::kTableBytes}, kPortsRowCells},
-           {"ring",
-            {bus::kRingOffset, bus::kRingOffset + ring_},
-            kCells - kHeaderRowCells - kPortsRowCells}}};
+  const bus::FileParts file = bus::parts_of_file(ring_);
+  return {{{"header", {file.header.begin, file.header.end}, kHeaderRowCells},
+           {"ports", {file.ports.begin, file.ports.end}, kPortsRowCells},
+           {"ring", {file.ring.begin, file.ring.end}, kCells - kHeaderRowCells - kPortsRowCells}}};
 }
 
 /// Adds the counts to each page of the file. Result: whether the window knows any page.

@@ -49,8 +49,6 @@ class BusHistory {
   /// `window_s`: the length of a whole window. Working set and regions come only from windows of at
   /// least half that length. These may have few looks, because a costly look is followed by a rest.
   BusHistory(std::uint64_t ring_bytes, std::uint64_t page_bytes, double window_s);
-  /// The size of the ring in a mapping of this size; empty if this is not a mapping of a bus.
-  static std::optional<std::uint64_t> ring_of(std::uint64_t mapped_bytes) noexcept;
 
   /// Adds a window that is later than all before. `mapped`: where the process maps the bus. Ignores
   /// a window that has no looks, or does not know these addresses.

@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "base/printable.hpp"
-#include "bus/layout.hpp"
+#include "bus/file/parts.hpp"
 #include "perf/heat/bus_heat.hpp"
 #include "perf/heat/heat_map.hpp"
 #include "perf/heat/page_scan.hpp"
@@ -16,19 +16,16 @@ constexpr std::size_t kHeaderCells = 1;
 constexpr std::size_t kTableCells = 8;
 constexpr std::size_t kLabelColumns = 10;
 constexpr std::size_t kBars = 4;
-constexpr std::uint64_t kTableBegin = 4096;
-static_assert(bus::kHeaderBytes <= kTableBegin);
 
 /// A part of the picture: where it is in the file, and how many characters it has.
 struct Part {
-  std::uint64_t begin = 0, end = 0;
+  bus::FileRange range;
   std::size_t cells = 0;
 };
 std::array<Part, 3> parts_of(const BusInfo& bus, std::size_t columns) {
   const std::size_t ring = columns - kLabelColumns - kHeaderCells - kTableCells - kBars;
-  return {{{0, kTableBegin, kHeaderCells},
-           {kTableBegin, kTableBegin + bus::kTableBytes, kTableCells},
-           {bus::kRingOffset, bus::kRingOffset + bus.ring_bytes, ring}}};
+  const bus::FileParts file = bus::parts_of_file(bus.ring_bytes);
+  return {{{file.header, kHeaderCells}, {file.ports, kTableCells}, {file.ring, ring}}};
 }
 
 /// The share of the looks in which each page of the file was used.
@@ -37,7 +34,7 @@ std::vector<double> pages_of(const HeatWindow& window, const NamedRange& mapped,
   const std::uint64_t page = page_bytes();
   auto pages = heat_of(window, mapped.range, mapped.range.bytes() / page, of);
   const std::size_t ring = bus.ring_bytes / page;
-  const std::size_t first = bus::kRingOffset / page;
+  const std::size_t first = bus::parts_of_file(bus.ring_bytes).ring.begin / page;
   for (std::size_t i = first; i < first + ring; ++i) pages[i] = std::max(pages[i], pages[i + ring]);
   pages.resize(first + ring);
   return pages;
@@ -45,9 +42,9 @@ std::vector<double> pages_of(const HeatWindow& window, const NamedRange& mapped,
 
 /// The mean of the pages that a character covers, also in part.
 double cell_of(const std::vector<double>& pages, const Part& part, std::size_t cell) {
-  const std::uint64_t bytes = part.end - part.begin;
-  const std::uint64_t begin = part.begin + bytes * cell / part.cells;
-  const std::uint64_t end = part.begin + bytes * (cell + 1) / part.cells;
+  const std::uint64_t bytes = part.range.bytes();
+  const std::uint64_t begin = part.range.begin + bytes * cell / part.cells;
+  const std::uint64_t end = part.range.begin + bytes * (cell + 1) / part.cells;
   const std::size_t first = begin / page_bytes();
   const std::size_t last = std::max(first, (end - 1) / page_bytes());
   double sum = 0;
@@ -131,17 +128,16 @@ std::string party_text(const HeatResult& result, const Picture& picture) {
 }
 
 /// Where these pages are in the bus: "of the ports", "from the ports on", "of the ring at 1.5 MiB".
-std::string place_in_bus(AddressRange pages) {
-  constexpr std::uint64_t kTableEnd = kTableBegin + bus::kTableBytes;
-  if (pages.begin >= bus::kRingOffset) {
-    return "of the ring at " + heat_bytes(pages.begin - bus::kRingOffset);
+std::string place_in_bus(AddressRange pages, const bus::FileParts& file) {
+  if (pages.begin >= file.ring.begin) {
+    return "of the ring at " + heat_bytes(pages.begin - file.ring.begin);
   }
-  if (pages.begin >= kTableEnd) return "from behind the ports on";
-  if (pages.begin >= kTableBegin) {
+  if (pages.begin >= file.ports.end) return "from behind the ports on";
+  if (pages.begin >= file.ports.begin) {
     // The bytes behind the table are unused, but the last page of the table may include them.
-    return pages.end < kTableEnd + page_bytes() ? "of the ports" : "from the ports on";
+    return pages.end < file.ports.end + page_bytes() ? "of the ports" : "from the ports on";
   }
-  return pages.end > kTableBegin ? "from the header on" : "of the header";
+  return pages.end > file.ports.begin ? "from the header on" : "of the header";
 }
 
 /// "rx used 1.3 MiB of 4.2 MiB; most: 72.0 KiB of the ring at 1.5 MiB, in 100 % of the looks".
@@ -162,7 +158,7 @@ std::string party_conclusion(const HeatResult& result, const BusInfo& bus, std::
     if (const auto hottest = hottest_of(used)) {
       if (result.provenance.precision != "mapping") {
         text += "; most: " + bytes_with_care(result, hottest->range.bytes()) + ' ' +
-                place_in_bus(hottest->range);
+                place_in_bus(hottest->range, bus::parts_of_file(bus.ring_bytes));
       }
       text += ", in " + heat_share(hottest->share) + " of the looks";
     }

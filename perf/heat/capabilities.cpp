@@ -11,6 +11,7 @@
 
 #include "base/quantity.hpp"
 #include "base/unique_fd.hpp"
+#include "perf/heat/damon.hpp"
 #include "perf/heat/page_scan.hpp"
 #include "perf/heat/session.hpp"
 
@@ -178,17 +179,20 @@ Capability damon(const KernelFiles& files) {
         is_refusal(running.error().code.value()) ? Support::not_permitted : Support::not_supported,
         running.error().message, is_refusal(running.error().code.value()) ? "run it as root" : ""};
   }
+  const bool processes = damon_can_watch(DamonSpace::vaddr, files).value_or(true);
+  const std::string lack = "this kernel's DAMON cannot watch processes";
+  const std::string without = "heat without --backend damon, or a kernel with CONFIG_DAMON_VADDR";
   if (*running > 0) {
-    // The kernel shows what it can watch only where a context exists.
-    const auto operations =
-        files.read("/sys/kernel/mm/damon/admin/kdamonds/0/contexts/0/avail_operations");
-    const bool no_processes = operations && operations->find("vaddr") == std::string::npos;
     return {kName, Support::not_permitted,
             files.path(kNumber) + " is " + std::to_string(*running) +
-                ": somebody else uses DAMON, and is left alone" +
-                (no_processes ? "; this kernel's DAMON cannot watch processes" : ""),
-            no_processes ? "a kernel with CONFIG_DAMON_VADDR, and end what uses DAMON"
-                         : "end what uses DAMON"};
+                ": somebody else uses DAMON, and is left alone" + (processes ? "" : "; " + lack),
+            processes ? "end what uses DAMON" : without};
+  }
+  if (!processes) {
+    const bool physical = damon_can_watch(DamonSpace::paddr, files).value_or(true);
+    return {kName, Support::not_supported,
+            lack + (physical ? ", only physical memory (--backend damon --ops paddr)" : ""),
+            without};
   }
   return {kName, Support::supported, "of processes or of physical memory, with --backend damon",
           ""};

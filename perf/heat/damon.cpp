@@ -58,7 +58,36 @@ Result<Region> read_tried_region(const KernelFiles& files, const std::string& fo
   return region;
 }
 
+/// Whether `words`, one to a line, has the word of this space.
+bool has_space(const std::string& words, DamonSpace space) {
+  return ('\n' + words + '\n').find('\n' + std::string(to_word(space)) + '\n') != std::string::npos;
+}
+
+std::string operations_of(std::size_t thread) {
+  return kAdmin + context_of(thread) + "avail_operations";
+}
+
+/// Why DAMON cannot watch this space, and what can be done, if the kernel shows that in the files
+/// of a thread. Otherwise empty.
+std::string lack_of(DamonSpace space, std::size_t thread, const KernelFiles& files) {
+  const auto words = files.read(operations_of(thread));
+  if (!words || has_space(*words, space)) return "";
+  return space == DamonSpace::paddr
+             ? "this kernel's DAMON cannot watch physical memory: watch processes, with --ops "
+               "vaddr, or boot a kernel with CONFIG_DAMON_PADDR"
+             : "this kernel's DAMON cannot watch processes: leave --backend damon out, and heat "
+               "watches them by other means; or boot a kernel with CONFIG_DAMON_VADDR";
+}
+
 }  // namespace
+
+std::optional<bool> damon_can_watch(DamonSpace space, const KernelFiles& files) {
+  if (const auto words = files.read(operations_of(0))) return has_space(*words, space);
+  const auto functions = files.read("/proc/kallsyms");
+  if (!functions || functions->find(" damon_select_ops") == std::string::npos) return std::nullopt;
+  const char* const prefix = space == DamonSpace::paddr ? " damon_pa_" : " damon_va_";
+  return functions->find(prefix) != std::string::npos;
+}
 
 void DamonRecord::set(std::vector<pid_t> threads) {
   const std::lock_guard guard(mutex_);
@@ -119,11 +148,13 @@ Result<DamonContext> DamonContext::begin(const DamonSetup& setup, const KernelFi
   if (!running) return running.error();
   if (*running != 0) {
     const std::string file = files.path(number);
+    const std::string lack = lack_of(setup.space, 0, files);
     return Error(Errc::busy,
                  "cannot use DAMON: " + file + " is " + std::to_string(*running) +
                      ", so somebody else uses it (end that program first; if it was killed, remove "
                      "what it left, as root: for f in " +
-                     files.path(kAdmin) + "*/state; do echo off >$f; done; echo 0 >" + file + ")");
+                     files.path(kAdmin) + "*/state; do echo off >$f; done; echo 0 >" + file +
+                     (lack.empty() ? ")" : "; even then, " + lack + ')'));
   }
   DamonContext context(files, std::move(record));
   const std::vector<pid_t> threads(setup.targets.size(), 0);
@@ -167,15 +198,13 @@ Result<void> DamonContext::set_up(const DamonSetup& setup) {
 
 Result<void> DamonContext::set_up_context(std::size_t thread, const DamonSetup& setup) {
   if (auto done = write(thread_folder(thread) + "contexts/nr_contexts", 1); !done) return done;
-  const std::string available = kAdmin + context_of(thread) + "avail_operations";
-  const std::string word = to_word(setup.space);
-  if (const auto words = files_.read(available)) {
-    if (('\n' + *words).find('\n' + word + '\n') == std::string::npos) {
-      return Error(Errc::not_supported,
-                   "cannot use DAMON: " + files_.path(available) + " has no " + word);
-    }
+  if (const std::string lack = lack_of(setup.space, thread, files_); !lack.empty()) {
+    return Error(Errc::not_supported, "cannot use DAMON: " + files_.path(operations_of(thread)) +
+                                          " has no " + to_word(setup.space) + " (" + lack + ')');
   }
-  if (auto done = write(context_of(thread) + "operations", word); !done) return done;
+  if (auto done = write(context_of(thread) + "operations", to_word(setup.space)); !done) {
+    return done;
+  }
   if (auto done = set_attributes(thread, setup.attributes); !done) return done;
   if (auto done = set_target(thread, setup.space, setup.targets[thread]); !done) return done;
   return prepare_results(thread);

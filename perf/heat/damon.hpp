@@ -19,6 +19,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -63,6 +64,11 @@ struct DamonContexts {
 /// Counts the contexts. `own`: the threads of a record. Errors: the errno, if the kernel does not
 /// tell. Blocks: never.
 Result<DamonContexts> count_damon_contexts(const std::vector<pid_t>& own, const KernelFiles& files);
+
+/// Whether DAMON of this kernel can watch such memory. The kernel tells it where a context exists,
+/// and by the names of its functions (/proc/kallsyms). Empty if it tells in neither way. Creates no
+/// context. Blocks: while the kernel lists its functions, about 50 ms.
+std::optional<bool> damon_can_watch(DamonSpace space, const KernelFiles& files);
 
 /// Calls `once`, and repeats it while the kernel returns EBUSY, for up to a tenth of a second.
 /// Blocks: for that time.

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <fstream>
 #include <sstream>
 #include <string>
@@ -14,6 +15,7 @@
 
 #include "base/unique_fd.hpp"
 #include "bus/file/huge_pages.hpp"
+#include "bus/file/parts.hpp"
 #include "tests/support/child_process.hpp"
 #include "tests/support/raw_bus.hpp"
 #include "tests/support/temp_bus.hpp"
@@ -88,11 +90,34 @@ TEST(Mapping, HasTheRingTwiceInARow) {
   }
 }
 
+TEST(Mapping, HasThePartsThatProgramsAreToldOf) {
+  const TempBus file(small_ring());
+  const RawBus bus(file.path());
+  const auto begin = reinterpret_cast<std::uintptr_t>(&bus.header());
+  const std::uint64_t ring = bus.ring().bytes();
+  const bus::FileParts parts = bus::parts_of_file(ring);
+  EXPECT_EQ(parts.header.begin, 0U);
+  EXPECT_EQ(parts.header.bytes(), sizeof bus.header());
+  EXPECT_EQ(begin + parts.ports.begin, reinterpret_cast<std::uintptr_t>(&bus.slot(0)));
+  EXPECT_EQ(parts.ports.bytes(), bus::kSlots * sizeof bus.slot(0));
+  EXPECT_EQ(begin + parts.ring.begin, reinterpret_cast<std::uintptr_t>(&bus.ring().record(0)));
+  EXPECT_EQ(parts.ring.bytes(), ring);
+  EXPECT_EQ(parts.ring.end, std::filesystem::file_size(file.path()));
+
+  const bus::OpenFile open = bus::open_file(file.path()).value();
+  const bus::Mapping mapping = bus::Mapping::map(open.fd.get(), ring, false, false).value();
+  EXPECT_EQ(bus::mapped_bytes(ring), mapping.bytes().size());
+  EXPECT_EQ(bus::ring_bytes_of_mapping(mapping.bytes().size()), ring);
+  EXPECT_FALSE(bus::ring_bytes_of_mapping(mapping.bytes().size() + 1)) << "one ring is longer";
+  EXPECT_FALSE(bus::ring_bytes_of_mapping(parts.ring.begin)) << "no ring";
+  EXPECT_EQ(bus::format_signature(), bus.header().layout_signature);
+}
+
 TEST(Mapping, ThatTakesThePlaceOfAnotherIsTheNewOneInAll) {
   const TempBus small(small_ring());
   const TempBus large({.ring_bytes = 1U << 20U});
   const auto map = [](const TempBus& file) {
-    const bus::OpenFile open = bus::open_file(file.path(), false).value();
+    const bus::OpenFile open = bus::open_file(file.path()).value();
     return bus::Mapping::map(open.fd.get(), open.header.ring_bytes, false, false).value();
   };
   const std::size_t before = taken();

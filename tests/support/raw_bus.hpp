@@ -15,7 +15,7 @@ namespace shmif::test {
 /// A writable mapping without a port. Threads: one mapping may be used by many.
 class RawBus {
  public:
-  explicit RawBus(const std::string& path) : file_(bus::open_file(path, true).value()) {
+  explicit RawBus(const std::string& path) : file_(bus::open_file(path).value()) {
     mapping_ = bus::Mapping::map(file_.fd.get(), file_.header.ring_bytes, true, false).value();
     ring_ = bus::Ring(mapping_, bus::max_frame_bytes(file_.header.mtu));
   }

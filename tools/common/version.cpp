@@ -2,7 +2,7 @@
 
 #include <cstdio>
 
-#include "bus/layout.hpp"
+#include "bus/file/parts.hpp"
 
 namespace shmif::tools {
 
@@ -12,7 +12,7 @@ std::string version_number() {
 
 std::string version_text() {
   char signature[16];
-  std::snprintf(signature, sizeof signature, "0x%x", unsigned{bus::kLayoutSignature});
+  std::snprintf(signature, sizeof signature, "0x%x", unsigned{bus::format_signature()});
   return std::string(SHMIF_VERSION) + " (bus format " + signature + ')';
 }
 

@@ -3,7 +3,7 @@
 #include <utility>
 #include <vector>
 
-#include "bus/layout.hpp"
+#include "bus/file/geometry.hpp"
 #include "shmif/debug/debug.hpp"
 #include "tools/common/command.hpp"
 
@@ -139,7 +139,7 @@ void TooLongNotice::say(std::size_t frame_bytes, const std::string& from,
 }
 
 std::size_t max_frame_for(std::uint32_t mtu) noexcept {
-  return std::size_t{mtu} + bus::kMtuToFrame;
+  return bus::max_frame_bytes(mtu);
 }
 
 }  // namespace shmif::tools

@@ -37,10 +37,7 @@ double sum_of(const std::vector<double>& cells, std::size_t from, std::size_t co
   return std::accumulate(first, first + static_cast<std::ptrdiff_t>(count), 0.0);
 }
 
-TEST(BusHistory, KnowsTheRingOfAMappingByItsSize) {
-  EXPECT_EQ(BusHistory::ring_of(kMapped.bytes()), kRingBytes);
-  EXPECT_FALSE(BusHistory::ring_of(bus::kRingOffset));
-  EXPECT_FALSE(BusHistory::ring_of(kMapped.bytes() + 1));
+TEST(BusHistory, HasThePagesOfTheFileWithTheRingOnce) {
   EXPECT_EQ(history().bytes(), bus::kRingOffset + kRingBytes);
 }
 

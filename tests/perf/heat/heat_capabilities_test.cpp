@@ -18,6 +18,8 @@ namespace {
 constexpr const char* kFaults = "/proc/sys/vm/unprivileged_userfaultfd";
 constexpr const char* kRelease = "/proc/sys/kernel/osrelease";
 constexpr const char* kContexts = "/sys/kernel/mm/damon/admin/kdamonds/nr_kdamonds";
+constexpr const char* kWithoutDamon =
+    "heat without --backend damon, or a kernel with CONFIG_DAMON_VADDR";
 
 class HeatCapabilities : public ::testing::Test {
  protected:
@@ -163,13 +165,35 @@ TEST_F(HeatCapabilities, OfTheKernelsMonitorLeaveItToThoseWhoUseIt) {
          number +
              " is 2: somebody else uses DAMON, and is left alone; this kernel's DAMON cannot "
              "watch processes",
-         "a kernel with CONFIG_DAMON_VADDR, and end what uses DAMON");
+         kWithoutDamon);
+  tree_.remove(operations);
   tree_.put(kContexts, "many\n");
   expect("heat.damon", Support::not_supported, number + " has no number: \"many\"", "");
   tree_.remove("/sys/kernel/mm/damon/admin");
   expect("heat.damon", Support::not_supported,
          tree_.at("/sys/kernel/mm/damon/admin") + " does not exist",
          "a kernel with CONFIG_DAMON_SYSFS");
+}
+
+TEST_F(HeatCapabilities, OfAKernelsMonitorThatCannotWatchProcessesSayWhatCan) {
+  const auto functions = [&](const std::string& names) {
+    tree_.put("/proc/kallsyms", "0000000000000000 T damon_select_ops\n" + names);
+  };
+  const std::string on_processes = "0000000000000000 t damon_va_check_accesses\n";
+  const std::string on_memory = "0000000000000000 t damon_pa_check_accesses\n";
+  const std::string all = "of processes or of physical memory, with --backend damon";
+  functions(on_processes + on_memory);
+  expect("heat.damon", Support::supported, all, "");
+  functions(on_memory);
+  expect("heat.damon", Support::not_supported,
+         "this kernel's DAMON cannot watch processes, only physical memory (--backend damon --ops "
+         "paddr)",
+         kWithoutDamon);
+  functions("");
+  expect("heat.damon", Support::not_supported, "this kernel's DAMON cannot watch processes",
+         kWithoutDamon);
+  tree_.put("/proc/kallsyms", "0000000000000000 T other\n");
+  expect("heat.damon", Support::supported, all, "");  // the kernel does not tell
 }
 
 }  // namespace

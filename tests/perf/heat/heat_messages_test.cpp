@@ -116,14 +116,29 @@ TEST(HeatMessages, OfTheKernelsMonitorSayWhoseItIsAndWhatWouldFreeIt) {
     return context ? std::string("it runs") : context.error().message;
   };
   damon.put("0/contexts/0/avail_operations", "paddr");
-  EXPECT_EQ(why(),
-            "cannot use DAMON: " + damon.admin() + "0/contexts/0/avail_operations has no vaddr");
-  damon.put("nr_kdamonds", "3");
+  const std::string no_processes =
+      "this kernel's DAMON cannot watch processes: leave --backend damon out, and heat watches "
+      "them "
+      "by other means; or boot a kernel with CONFIG_DAMON_VADDR)";
   EXPECT_EQ(why(), "cannot use DAMON: " + damon.admin() +
-                       "nr_kdamonds is 3, so somebody else uses it (end that program first; if it "
-                       "was killed, remove what it left, as root: for f in " +
-                       damon.admin() + "*/state; do echo off >$f; done; echo 0 >" + damon.admin() +
-                       "nr_kdamonds)");
+                       "0/contexts/0/avail_operations has no vaddr (" + no_processes);
+  damon.put("nr_kdamonds", "3");
+  const std::string busy = "cannot use DAMON: " + damon.admin() +
+                           "nr_kdamonds is 3, so somebody else uses it (end that program first; if "
+                           "it was killed, remove "
+                           "what it left, as root: for f in " +
+                           damon.admin() + "*/state; do echo off >$f; done; echo 0 >" +
+                           damon.admin() + "nr_kdamonds";
+  EXPECT_EQ(why(), busy + "; even then, " + no_processes);
+  damon.put("0/contexts/0/avail_operations", "vaddr\nfvaddr");
+  EXPECT_EQ(why(), busy + ')');
+  damon.put("nr_kdamonds", "0");
+  setup.space = DamonSpace::paddr;
+  EXPECT_EQ(why(),
+            "cannot use DAMON: " + damon.admin() +
+                "0/contexts/0/avail_operations has no paddr (this kernel's DAMON cannot watch "
+                "physical memory: watch processes, with --ops vaddr, or boot a kernel with "
+                "CONFIG_DAMON_PADDR)");
   std::filesystem::remove(damon.admin() + "nr_kdamonds");
   EXPECT_EQ(why(), "cannot use DAMON: " + damon.admin() +
                        "nr_kdamonds does not exist (a kernel with CONFIG_DAMON_SYSFS, and root, "
