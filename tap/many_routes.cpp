@@ -161,7 +161,6 @@ Result<bool> ManyRoutes::lead(std::uint32_t address) {
       read_again_at_ = read_list() ? Clock::time_point::max() : now + kReadAgain;
   }
   if (!may_lead(address)) return false;
-  ++questions_;
   IpAddress to;
   for (unsigned i = 0; i < 4; ++i)
     to.bytes.at(i) = static_cast<std::uint8_t>(address >> (24U - 8U * i));

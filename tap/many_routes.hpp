@@ -30,8 +30,6 @@ class ManyRoutes {
   /// Whether packets for the address, as a number, go to many. A new route counts within 10 ms.
   /// Errors: as Netlink::leads_to_many().
   Result<bool> lead(std::uint32_t address);
-  /// How often the kernel was asked about an address.
-  std::uint64_t questions() const noexcept { return questions_; }
 
  private:
   using Clock = std::chrono::steady_clock;
@@ -52,7 +50,6 @@ class ManyRoutes {
   Clock::time_point read_again_at_ = Clock::time_point::min();
   /// Empty if the list is not known.
   std::optional<std::vector<Prefix>> list_;
-  std::uint64_t questions_ = 0;
 };
 
 }  // namespace shmif::tap

@@ -322,10 +322,6 @@ std::string VhostLink::address() {
 bool VhostLink::takes_offloads() const noexcept {
   return impl_->offload;
 }
-bool VhostLink::is_ready() const noexcept {
-  return !impl_->has_ended() && impl_->may_send() && impl_->from_program().enabled &&
-         impl_->from_program().ring.is_running();
-}
 bool VhostLink::was_set_up() const noexcept {
   return impl_->backend.was_given_memory();
 }

@@ -65,8 +65,6 @@ class VhostLink {
   std::string address();
 
   bool takes_offloads() const noexcept;  ///< VhostOptions::offload
-  /// Whether the machine's driver receives and sends now.
-  bool is_ready() const noexcept;
   /// Whether the front-end has shared its memory. If it leaves before that, the link did not offer
   /// what it wants.
   bool was_set_up() const noexcept;

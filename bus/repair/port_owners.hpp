@@ -74,8 +74,6 @@ class PortOwners {
   Result<PortOwner> owner_of(const PortInfo& port);
   /// Whether the claim of `port` is proven, as for owner_of(). Errors: the same.
   Result<void> prove(const PortInfo& port);
-  /// Bytes of mappings that were read so far.
-  std::size_t bytes_read() const noexcept { return bytes_read_; }
 
  private:
   struct Claimant;

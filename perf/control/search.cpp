@@ -151,7 +151,7 @@ void RateSearch::note(TrialResult trial) {
   trial.frame_bytes = options_.frame_bytes;
   const bool late = !fell_short(trial) && trial.sender_late_ns.value_or(0) > kLateNs;
   const int max = late ? kMaxRepeatsWhenLate : near ? 1 : 0;
-  const bool again = !trial.passed && options_.repeat_near && repeats_ < max;
+  const bool again = !trial.passed && repeats_ < max;
   const bool guessed = failed_fps_ && !guess_passed_ && guess() == trial.offered_fps;
   repeats_ = again ? repeats_ + 1 : 0;
   repeat_fps_.reset();

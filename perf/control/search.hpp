@@ -32,8 +32,6 @@ struct RateSearchOptions {
   double allowed_loss = 0;      ///< share, for Search::pdr
   double latency_bound_ns = 0;  ///< for Search::latency_target
   double latency_percentile = 99;
-  /// Repeats a trial once if it narrowly failed, and up to twice if the sender was off its CPU.
-  bool repeat_near = true;
   std::string job{};              ///< name in the result
   std::uint32_t frame_bytes = 0;  ///< 0: a mix
   double mean_frame_bytes = 0;    ///< without FCS, for bits per second; 0: unknown
@@ -42,6 +40,7 @@ struct RateSearchOptions {
 /// What `job` asks for, up to `max_fps`.
 RateSearchOptions rate_search_options(const JobOptions& job, double max_fps);
 
+/// Repeats a trial once if it narrowly failed, and up to twice if the sender was off its CPU.
 /// Threads: one at a time. Blocks: never.
 class RateSearch {
  public:

@@ -170,8 +170,6 @@ Result<std::vector<MappingUse>> read_smaps(std::string_view text) {
       uses.push_back(*std::move(mapping));
     } else if (uses.empty()) {
       return Error(Errc::bad_argument, "not as /proc/PID/smaps");
-    } else if (const auto resident = read_field(line, "Rss:")) {
-      uses.back().resident_bytes = *resident;
     } else if (const auto referenced = read_field(line, "Referenced:")) {
       uses.back().referenced_bytes = *referenced;
     }

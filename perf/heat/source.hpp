@@ -97,7 +97,6 @@ class HeatSource {
 struct MappingUse {
   NamedRange memory;
   bool is_accessible = false;  ///< reading, writing or executing is allowed
-  std::uint64_t resident_bytes = 0;
   std::uint64_t referenced_bytes = 0;
 };
 /// Errors: Errc::bad_argument for a text of another form.

@@ -52,10 +52,8 @@ std::optional<T> read_object(int memory, std::uint64_t address) {
 /// Holds the threads of one process, and makes one of them call userfaultfd(2).
 class Borrowing {
  public:
-  Borrowing(const TaskId& process, const BorrowOptions& options)
-      : process_(process),
-        name_("process " + std::to_string(process.number)),
-        held_(process, options.before_step) {}
+  explicit Borrowing(const TaskId& process)
+      : process_(process), name_("process " + std::to_string(process.number)), held_(process) {}
 
   Result<UniqueFd> run() {
     if (auto may = expect_permission(); !may) return std::move(may).error();
@@ -365,7 +363,7 @@ class Borrowing {
 
 }  // namespace
 
-Result<UniqueFd> borrow_userfaultfd(const TaskId& process, const BorrowOptions& options) {
+Result<UniqueFd> borrow_userfaultfd(const TaskId& process) {
   Result<UniqueFd> file = Error(Errc::not_supported, "");
   // Each attempt runs in a thread of its own. When that ends, the kernel lets go all threads that
   // it traces, also those that never stopped.
@@ -375,7 +373,7 @@ Result<UniqueFd> borrow_userfaultfd(const TaskId& process, const BorrowOptions& 
   bool again = true;
   while (again) {
     std::thread([&] {
-      Borrowing borrowing(process, options);
+      Borrowing borrowing(process);
       file = borrowing.run();
       again = !file && borrowing.comes_soon() && std::chrono::steady_clock::now() < until;
     }).join();

@@ -36,25 +36,17 @@
 // filter, which might kill it; and a thread with syscall user dispatch, which would see the stub's
 // calls.
 
-#include <cstdint>
-#include <functional>
-
 #include "base/result.hpp"
 #include "base/unique_fd.hpp"
 #include "perf/watch/process.hpp"
 
 namespace shmif::perf {
 
-struct BorrowOptions {
-  /// Called before each change of the other process. Tests end this process there.
-  std::function<void()> before_step = [] {};
-};
-
 /// Gets a userfaultfd(2) of `process`. Threads: any; it works in a thread of its own. Blocks:
 /// usually a millisecond; seconds on a busy machine. The other process stands still meanwhile.
 /// Errors: ESRCH; EPERM with the setting to change; Errc::busy if the process is traced or stopped,
 /// or gets signals all the time; Errc::not_supported, with the reason, if no thread of it can run
 /// the stub.
-Result<UniqueFd> borrow_userfaultfd(const TaskId& process, const BorrowOptions& options = {});
+Result<UniqueFd> borrow_userfaultfd(const TaskId& process);
 
 }  // namespace shmif::perf

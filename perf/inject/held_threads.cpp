@@ -109,7 +109,6 @@ HeldThreads::~HeldThreads() {
   for (const HeldThread& each : threads_) {
     if (each.is_lost) continue;
     if (each.asks_again) set_back(each);
-    before_step_();
     ::ptrace(PTRACE_DETACH, each.number, nullptr, nullptr);
   }
 }
@@ -180,18 +179,15 @@ Result<void> HeldThreads::expect_no_other() const {
 
 /// Stops one thread. Result: false if it has ended.
 Result<bool> HeldThreads::hold_one(pid_t number) {
-  before_step_();
   if (::ptrace(PTRACE_SEIZE, number, nullptr, PTRACE_O_TRACESYSGOOD) != 0) {
     const int error = errno;
     if (error == ESRCH) return false;
     if (auto none = expect_no_other(); !none) return std::move(none).error();
     return refusal_to_trace(process_, error);
   }
-  before_step_();
   ::ptrace(PTRACE_INTERRUPT, number, nullptr, nullptr);
   ThreadStop stop = wait_for(number, until_);
   while (stop.kind == ThreadStop::Kind::signal || stop.kind == ThreadStop::Kind::call) {
-    before_step_();
     ::ptrace(PTRACE_CONT, number, nullptr, static_cast<std::uintptr_t>(stop.signal));
     stop = wait_for(number, until_);
   }
@@ -226,7 +222,6 @@ bool HeldThreads::look_at(HeldThread& thread) const {
 }
 
 bool HeldThreads::set(const HeldThread& thread, const ThreadRegisters& registers) {
-  before_step_();
   return write_registers(thread.number, registers) == 0;
 }
 
@@ -239,17 +234,14 @@ bool HeldThreads::set_back(const HeldThread& thread) {
 
 bool HeldThreads::set_blocked(const HeldThread& thread, std::uint64_t blocked) {
   constexpr auto kSetMask = static_cast<__ptrace_request>(0x420b);  // PTRACE_SETSIGMASK
-  before_step_();
   return ::ptrace(kSetMask, thread.number, sizeof blocked, &blocked) == 0;
 }
 
 bool HeldThreads::poke(const HeldThread& thread, std::uint64_t address, std::uint64_t word) {
-  before_step_();
   return ::ptrace(PTRACE_POKEDATA, thread.number, address, word) == 0;
 }
 
 ThreadStop HeldThreads::run(const HeldThread& thread, long how, int signal) {
-  before_step_();
   if (::ptrace(static_cast<__ptrace_request>(how), thread.number, nullptr,
                static_cast<std::uintptr_t>(signal)) != 0) {
     return {};
@@ -262,7 +254,6 @@ ThreadStop HeldThreads::to_next_call(const HeldThread& thread) {
 }
 
 ThreadStop HeldThreads::to_next_stop(const HeldThread& thread, int signal) {
-  before_step_();
   ::ptrace(PTRACE_INTERRUPT, thread.number, nullptr, nullptr);
   return run(thread, PTRACE_CONT, signal);
 }

@@ -5,7 +5,6 @@
 
 #include <chrono>
 #include <cstdint>
-#include <functional>
 #include <optional>
 #include <vector>
 
@@ -47,9 +46,7 @@ Error refusal_to_trace(const TaskId& process, int number, const KernelFiles& fil
 class HeldThreads {
  public:
   using Clock = std::chrono::steady_clock;
-  /// `before_step`: called before each change, so that a test can end the process there.
-  HeldThreads(const TaskId& process, std::function<void()> before_step)
-      : process_(process), before_step_(std::move(before_step)) {}
+  explicit HeldThreads(const TaskId& process) : process_(process) {}
   HeldThreads(const HeldThreads&) = delete;
   HeldThreads& operator=(const HeldThreads&) = delete;
   /// Lets the threads go.
@@ -65,8 +62,7 @@ class HeldThreads {
   std::vector<HeldThread>& threads() noexcept { return threads_; }
   const std::vector<HeldThread>& threads() const noexcept { return threads_; }
 
-  /// The following functions change a held thread, and call before_step() first. Result: whether
-  /// the change was possible.
+  /// The following functions change a held thread. Result: whether the change was possible.
   bool set(const HeldThread& thread, const ThreadRegisters& registers);
   /// Restores the thread as if it had not been stopped.
   bool set_back(const HeldThread& thread);
@@ -88,7 +84,6 @@ class HeldThreads {
   ThreadStop run(const HeldThread& thread, long how, int signal);
 
   TaskId process_;
-  std::function<void()> before_step_;
   static constexpr std::chrono::seconds kPatience{2};
   Clock::time_point until_ = Clock::now() + kPatience;  ///< for hold()
   std::vector<HeldThread> threads_;

@@ -28,7 +28,6 @@ class StubRoom {
                                         std::vector<std::uint8_t> bytes);
 
   bool contains(std::uint64_t address) const noexcept { return address - begin_ < end_ - begin_; }
-  const std::vector<std::uint64_t>& places() const noexcept { return places_; }
   /// A place where all bytes are 0; empty if there is none.
   std::optional<std::uint64_t> empty_place() const;
   /// Places with a stub. Its monitor may have been killed.

@@ -63,8 +63,8 @@ class ResctrlGroup {
   /// else deleted the group.
   Result<void> undo();
 
-  bool exists() const { return !group_.empty(); }
-  const std::string& path() const noexcept { return group_; }  ///< below the root of `files`
+  /// Below the root of `files`; empty if there is no group.
+  const std::string& path() const noexcept { return group_; }
   /// The control group above it.
   const std::string& control_path() const noexcept { return control_; }
 

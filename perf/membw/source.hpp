@@ -114,10 +114,4 @@ class MemorySource {
   virtual Result<void> close() = 0;
 };
 
-/// The name of a source in comparisons: "software:bus", "pmu".
-inline std::string label_of(const MemorySource& source) {
-  const std::string part = source.part();
-  return part.empty() ? source.name() : source.name() + ':' + part;
-}
-
 }  // namespace shmif::perf

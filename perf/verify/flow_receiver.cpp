@@ -26,13 +26,7 @@ void FlowReceiver::note(const Probe& probe, std::size_t bytes, std::uint64_t now
   const std::uint64_t overtaken = verdict == SequenceLedger::Verdict::reordered ? 1 : 0;
   if (!only_damaged_.empty()) only_damaged_.erase(probe.sequence);
   if (period_of(probe) == Period::ramp) {
-    if (twice) {
-      ++counts_.ramp_duplicates;
-      return;
-    }
-    ++counts_.ramp_received;
-    counts_.ramp_bytes += bytes;
-    counts_.ramp_reordered += overtaken;
+    if (!twice) ++counts_.ramp_received;
     return;
   }
   if (twice) {

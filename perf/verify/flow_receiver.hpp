@@ -56,9 +56,6 @@ struct FlowCounts {
   std::uint64_t corrupt = 0, truncated = 0;  ///< arrivals, including copies
   std::uint64_t unverified = 0;
   std::uint64_t ramp_received = 0;
-  std::uint64_t ramp_bytes = 0;
-  std::uint64_t ramp_duplicates = 0;
-  std::uint64_t ramp_reordered = 0;
   std::uint64_t begin = std::numeric_limits<std::uint64_t>::max();  ///< least number that arrived
   std::uint64_t end = 0;  ///< one more than the greatest number that arrived
 

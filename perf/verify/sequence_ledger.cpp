@@ -20,20 +20,13 @@ SequenceLedger::Verdict SequenceLedger::note(std::uint64_t number) {
   Chunk* const chunk = chunk_for(index);
   const std::uint64_t at = number & (kChunkNumbers - 1);
   const std::uint64_t bit = std::uint64_t{1} << (at % 64);
-  if (chunk == nullptr || (chunk->bits[at / 64] & bit) != 0) {
-    ++duplicates_;
-    return Verdict::duplicate;
-  }
+  if (chunk == nullptr || (chunk->bits[at / 64] & bit) != 0) return Verdict::duplicate;
   chunk->bits[at / 64] |= bit;
-  ++received_;
   if (++chunk->set == kChunkNumbers) {
     chunks_[index].reset();
     last_chunk_ = nullptr;
   }
-  if (number < end_) {
-    ++reordered_;
-    return Verdict::reordered;
-  }
+  if (number < end_) return Verdict::reordered;
   end_ = number + 1;
   return Verdict::in_order;
 }

@@ -29,9 +29,6 @@ class SequenceLedger {
   /// Notes that a frame has arrived.
   Verdict note(std::uint64_t number);
 
-  std::uint64_t received() const noexcept { return received_; }  ///< each number once
-  std::uint64_t reordered() const noexcept { return reordered_; }
-  std::uint64_t duplicates() const noexcept { return duplicates_; }
   /// One more than the greatest number that has arrived.
   std::uint64_t end() const noexcept { return end_; }
 
@@ -70,9 +67,6 @@ class SequenceLedger {
   std::uint64_t last_index_ = UINT64_MAX;                   // of the chunk used last
   Chunk* last_chunk_ = nullptr;
   std::uint64_t end_ = 0;
-  std::uint64_t received_ = 0;
-  std::uint64_t reordered_ = 0;
-  std::uint64_t duplicates_ = 0;
 };
 
 }  // namespace shmif::perf

@@ -1,7 +1,6 @@
 // SequenceLedger as bytes, for files and for copies:
 //
-//   8  reordered    8  duplicates    8  number of chunks
-//   and for each chunk, in order:
+//   8  number of chunks, and for each chunk, in order:
 //   8  index    1  whether it is complete    8192  if not, its bits
 
 #include <bit>
@@ -18,15 +17,10 @@ SequenceLedger SequenceLedger::copy() const {
                              chunk ? std::make_unique<Chunk>(*chunk) : nullptr);
   }
   out.end_ = end_;
-  out.received_ = received_;
-  out.reordered_ = reordered_;
-  out.duplicates_ = duplicates_;
   return out;
 }
 
 void SequenceLedger::append_to(std::vector<std::byte>& out) const {
-  append_number(out, reordered_);
-  append_number(out, duplicates_);
   append_number(out, std::uint64_t{chunks_.size()});
   for (const auto& [index, chunk] : chunks_) {
     append_number(out, index);
@@ -38,13 +32,9 @@ void SequenceLedger::append_to(std::vector<std::byte>& out) const {
 }
 
 std::optional<SequenceLedger> SequenceLedger::read_from(std::span<const std::byte>& in) {
-  const auto reordered = take_number<std::uint64_t>(in);
-  const auto duplicates = take_number<std::uint64_t>(in);
   const auto count = take_number<std::uint64_t>(in);
   if (!count) return std::nullopt;
   SequenceLedger out;
-  out.reordered_ = *reordered;
-  out.duplicates_ = *duplicates;
   std::uint64_t next_index = 0;
   for (std::uint64_t i = 0; i < *count; ++i) {
     const auto index = take_number<std::uint64_t>(in);
@@ -58,7 +48,6 @@ std::optional<SequenceLedger> SequenceLedger::read_from(std::span<const std::byt
     const std::uint64_t begin = *index << kChunkBits;
     if (*complete == 1) {
       out.chunks_.emplace_hint(out.chunks_.end(), *index, nullptr);
-      out.received_ += kChunkNumbers;
       out.end_ = begin + kChunkNumbers;
       continue;
     }
@@ -73,7 +62,6 @@ std::optional<SequenceLedger> SequenceLedger::read_from(std::span<const std::byt
       out.end_ = begin + word * 64 + static_cast<unsigned>(std::bit_width(bits));
     }
     if (chunk->set == 0 || chunk->set == kChunkNumbers) return std::nullopt;
-    out.received_ += chunk->set;
     out.chunks_.emplace_hint(out.chunks_.end(), *index, std::move(chunk));
   }
   return out;

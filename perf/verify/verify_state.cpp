@@ -21,7 +21,7 @@ namespace shmif::perf {
 namespace {
 
 constexpr std::array<char, 8> kStateMagic{'s', 'h', 'm', 'i', 'f', 'v', 's', 't'};
-constexpr std::uint32_t kStateVersion = 2;
+constexpr std::uint32_t kStateVersion = 3;
 constexpr std::size_t kHeaderBytes = 16;
 /// Far more than a state ever needs: 2^37 frames with a loss in each chunk.
 constexpr std::uint64_t kMaxBytes = std::uint64_t{16} << 30U;

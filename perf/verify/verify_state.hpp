@@ -5,7 +5,7 @@
 // absent. All numbers are little endian:
 //
 //    0  8  magic "shmifvst"
-//    8  4  version, 2
+//    8  4  version, 3
 //   12  4  CRC-32C of all following bytes
 //   16  8  hash of the options that determine the contents of frames
 //   24     name of the job: 8 bytes of length, and the text

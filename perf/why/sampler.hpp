@@ -49,7 +49,6 @@ class WhySampler {
   void sample(std::uint64_t now_ns);
   /// When the next look is due: `interval_ns` after the last one, or later in a long watch.
   std::uint64_t next_ns(std::uint64_t interval_ns) const noexcept;
-  bool have_ended() const noexcept { return tasks_.have_ended(); }
 
   const WhySeries& series() const noexcept { return series_; }
   /// CPU time of all looks.

@@ -47,8 +47,6 @@ class TaskWatch {
   /// processes known not to have the port; this function adds to them.
   std::optional<std::size_t> job_of(const PortInfo& port, bus::PortOwners& owners,
                                     std::set<pid_t>& others) const;
-  /// Whether all processes that were added have ended.
-  bool have_ended() const noexcept { return processes_.empty(); }
 
  private:
   /// For a thread that is older than the watch, a difference needs an earlier look at which its

@@ -8,6 +8,7 @@
 #include <cstring>
 #include <vector>
 
+#include "tests/support/batch_bytes.hpp"
 #include "tests/support/shared_record_rig.hpp"
 
 namespace shmif::test {
@@ -56,7 +57,7 @@ TEST_F(SharedRecord, ShortNeighboursOfABatchShareItAndNoOthers) {
     SCOPED_TRACE(c.what);
     const std::uint64_t begin = append(c.sizes);
     EXPECT_EQ(frames_of_records(ring(), begin), c.frames);
-    EXPECT_EQ(here() - begin, bus::plan_batch(batch_.make(1, 0, c.sizes)).bytes);
+    EXPECT_EQ(here() - begin, test::batch_bytes(batch_.make(1, 0, c.sizes)));
   }
   EXPECT_TRUE(is_clean(rig_.file.audit()));
 }
@@ -135,7 +136,8 @@ TEST(SharedRecordPlan, WhatIsReservedIsWrittenAndEachFrameOfAnyMixArrives) {
       }
       const std::uint64_t begin = rig.raw.header().last;
       ASSERT_EQ(rig.append(frames, ++time), AppendStatus::done);
-      ASSERT_EQ(rig.raw.header().last - begin, bus::plan_batch(frames).bytes) << mix;
+      ASSERT_EQ(rig.raw.header().last - begin, test::batch_bytes(frames)) << mix;
+      ASSERT_EQ(bus::plan_batch(frames).bytes, test::batch_bytes(frames)) << mix;
       FrameBatch in(8);
       ASSERT_EQ(rig.reader.read(in, rig.tally), ReadStatus::empty);
       ASSERT_EQ(in.size(), count);

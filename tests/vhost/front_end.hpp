@@ -210,6 +210,11 @@ class FrontEnd {
     EXPECT_EQ(got.header.payload_bytes, 8U);
     return got.value;
   }
+  /// Whether a reply is there already. Does not let the back-end read its socket.
+  bool was_answered() const {
+    char first = 0;
+    return ::recv(socket.get(), &first, 1, MSG_PEEK | MSG_DONTWAIT) == 1;
+  }
   std::uint64_t ask(vhost::Request request) const {
     EXPECT_TRUE(tell(request, std::span<const std::byte>()));
     const auto value = reply();

@@ -37,8 +37,6 @@ class SenderNames {
   const Sender& others() const { return others_; }
   /// How many frames got the answer "others".
   std::uint64_t not_looked_up() const { return not_looked_up_; }
-  /// How many senders are remembered now; bounded.
-  std::size_t remembered() const { return senders_.size(); }
   /// Whether the format of the bus names senders. If it does not, all frames have the same sender.
   bool are_told() const { return are_told_; }
   /// The names of the live ports.

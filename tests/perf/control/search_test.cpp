@@ -53,9 +53,11 @@ TEST(RateSearch, FindsTheRateOfALinkWithinItsResolutionFromBelow) {
 }
 
 TEST(RateSearch, FindsARateWithinOnePerCentOfItself) {
-  const SearchResult found = run({.max_fps = 1e6, .repeat_near = false}, link_of(730'000));
+  const SearchResult found = run({.max_fps = 1e6}, link_of(730'000));
   EXPECT_NEAR(*found.found_fps, 730'000, 7'300);
-  EXPECT_LE(found.trials.size(), 4U) << "the maximum, and both sides of what it carried then";
+  std::set<double> rates;
+  for (const TrialResult& each : found.trials) rates.insert(each.offered_fps);
+  EXPECT_LE(rates.size(), 4U) << "the maximum, and both sides of what it carried then";
 }
 
 /// Carries so much, and keeps `queue` frames; counts whole frames of a trial.
@@ -120,8 +122,7 @@ TEST(RateSearch, ALinkThatAlwaysLosesHasNoRateAndTheResultSaysWhy) {
 
 TEST(RateSearch, SomeLossMayBeAllowed) {
   const Line lossy = [](double fps) { return trial(fps, fps > 300'000 ? 0.011 : 0.009); };
-  const SearchResult pdr =
-      run({.kind = Search::pdr, .max_fps = 1e6, .allowed_loss = 0.01, .repeat_near = false}, lossy);
+  const SearchResult pdr = run({.kind = Search::pdr, .max_fps = 1e6, .allowed_loss = 0.01}, lossy);
   ASSERT_TRUE(pdr.found_fps);
   EXPECT_NEAR(*pdr.found_fps, 300'000, 5'000);
   EXPECT_FALSE(run({.kind = Search::ndr, .max_fps = 1e6, .allowed_loss = 0.01}, lossy).found_fps)
@@ -131,11 +132,8 @@ TEST(RateSearch, SomeLossMayBeAllowed) {
 TEST(RateSearch, KeepsAPercentileOfLatencyUnderItsBound) {
   // A queue: latency grows beyond all bounds at the capacity.
   const Line queue = [](double fps) { return trial(fps, 0, 10'000 / (1 - fps / 1.1e6)); };
-  const SearchResult found = run({.kind = Search::latency_target,
-                                  .max_fps = 1e6,
-                                  .latency_bound_ns = 50'000,
-                                  .repeat_near = false},
-                                 queue);
+  const SearchResult found =
+      run({.kind = Search::latency_target, .max_fps = 1e6, .latency_bound_ns = 50'000}, queue);
   EXPECT_NEAR(*found.found_fps, 1.1e6 * 0.8, 5'000);
   const SearchResult none =
       run({.kind = Search::latency_target, .max_fps = 1e6, .latency_bound_ns = 9'000}, queue);
@@ -188,11 +186,6 @@ TEST(RateSearch, ATrialThatFailsByAHairIsRepeatedOnce) {
                              : 0;
   }
   EXPECT_GT(failed_and_passed, 0U) << "both trials are told of";
-  trials = 0;
-  const SearchResult strict = run({.max_fps = 1e6, .repeat_near = false}, noisy(640'000, trials));
-  for (std::size_t i = 1; i < strict.trials.size(); ++i) {
-    EXPECT_NE(strict.trials[i - 1].offered_fps, strict.trials[i].offered_fps);
-  }
 }
 
 TEST(RateSearch, ATrialWhoseSenderWasOffItsCpuIsRepeatedTwice) {
@@ -309,9 +302,10 @@ TEST(RateSearch, SaysOfTheLowestRateWhyItFailed) {
   const auto why = [](RateSearchOptions options, const TrialResult& only) {
     options.max_fps = only.offered_fps;
     options.resolution = 1;  // one trial is all of it
-    options.repeat_near = false;
     RateSearch search(options);
     search.note(only);
+    // It narrowly failed, or its sender was off its CPU: then it is repeated.
+    for (int again = 0; again < 2 && search.next_fps(); ++again) search.note(only);
     EXPECT_FALSE(search.next_fps());
     return search.result().why_none;
   };

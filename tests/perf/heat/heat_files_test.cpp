@@ -232,7 +232,6 @@ TEST(ClearRefsFiles, OfAnotherFormAreNone) {
   ASSERT_TRUE(uses);
   ASSERT_EQ(uses->size(), 1U);
   EXPECT_EQ(uses->at(0).memory, (NamedRange{{0x1000, 0x3000}, "/a file", 7}));
-  EXPECT_EQ(uses->at(0).resident_bytes, 12U << 10U);
   EXPECT_EQ(uses->at(0).referenced_bytes, 8U << 10U);
   EXPECT_TRUE(uses->at(0).is_accessible);
 }

@@ -26,6 +26,8 @@
 #include "perf/inject/borrow.hpp"
 #include "perf/inject/machine.hpp"
 #include "perf/inject/stub_room.hpp"
+#include "tests/perf/inject/ptrace_steps.hpp"
+#include "tests/perf/inject/stub_places.hpp"
 #include "tests/support/child_process.hpp"
 #include "tests/support/eventually.hpp"
 
@@ -196,11 +198,17 @@ inline Bytes memory_of(pid_t process, std::uint64_t address, std::size_t bytes) 
   return read_memory(memory.get(), address, bytes);
 }
 
+inline base::MappedRange vdso_range_of(pid_t process) {
+  return *vdso_in(KernelFiles().read("/proc/" + std::to_string(process) + "/maps").value());
+}
 /// The room for stubs, as it is now.
 inline StubRoom room_of(pid_t process) {
-  const auto maps = KernelFiles().read("/proc/" + std::to_string(process) + "/maps");
-  const auto vdso = vdso_in(maps.value());
-  return *StubRoom::behind(*vdso, memory_of(process, vdso->begin, vdso->end - vdso->begin));
+  const auto vdso = vdso_range_of(process);
+  return *StubRoom::behind(vdso, memory_of(process, vdso.begin, vdso.end - vdso.begin));
+}
+inline std::vector<std::uint64_t> places_of(pid_t process) {
+  const auto vdso = vdso_range_of(process);
+  return stub_places(vdso, memory_of(process, vdso.begin, vdso.end - vdso.begin));
 }
 
 /// Where a thread is that this thread has stopped; 0: it has not.
@@ -214,11 +222,10 @@ inline std::uint64_t instruction_at(pid_t thread) {
 inline bool borrow_until_killed(const TaskId& target, int last) {
   shmif::test::Child monitor([&] {
     int step = 0;
-    BorrowOptions options;
-    options.before_step = [&] {
+    const BeforeEachStep kill([&] {
       if (++step == last) ::raise(SIGKILL);
-    };
-    return borrow_userfaultfd(target, options) ? 0 : 1;
+    });
+    return borrow_userfaultfd(target) ? 0 : 1;
   });
   int status = 0;
   status = monitor.wait();

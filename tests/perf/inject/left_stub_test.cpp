@@ -55,7 +55,7 @@ void visit(TargetState& state) {
 }
 
 void plant(const LiveTarget& target, std::uint64_t place, const Bytes& code) {
-  HeldThreads held(target.id(), [] {});
+  HeldThreads held(target.id());
   ASSERT_TRUE(held.hold());
   for (std::size_t at = 0; at < code.size(); at += sizeof(std::uint64_t)) {
     std::uint64_t word = 0;
@@ -98,18 +98,17 @@ Bytes slow_stub(const std::atomic<bool>* may_leave) {
 void kill_when_in_stub(const LiveTarget& target, int signal) {
   constexpr int kMaxSteps = 100;
   const TaskId id = target.id();
-  const auto places = room_of(target.pid()).places();
+  const auto places = places_of(target.pid());
   Child monitor([&] {
     int step = 0;
-    BorrowOptions options;
-    options.before_step = [&] {
+    const BeforeEachStep hook([&] {
       if (std::ranges::find(places, instruction_at(id.number)) != places.end()) {
         ::syscall(SYS_tgkill, id.number, id.number, signal);
         ::raise(SIGKILL);
       }
       if (++step == kMaxSteps) ::raise(SIGKILL);
-    };
-    return borrow_userfaultfd(id, options) ? 0 : 1;
+    });
+    return borrow_userfaultfd(id) ? 0 : 1;
   });
   EXPECT_EQ(monitor.wait(), 128 + SIGKILL);
 }
@@ -118,12 +117,12 @@ TEST(StubsOfKilledMonitors, AreNotLeftForAnotherOneByAThreadThatIsInThem) {
   NEEDS_BORROWING();
   const LiveTarget target(visit);
   TargetState& state = *target.state();
-  const std::uint64_t place = room_of(target.pid()).places().front();
+  const std::uint64_t place = places_of(target.pid()).front();
   plant(target, place, slow_stub(&state.may_leave_place));
   plant_everywhere_else(target);
   state.place = place;
   ASSERT_TRUE(eventually([&] {
-    HeldThreads held(target.id(), [] {});
+    HeldThreads held(target.id());
     return held.hold() &&
            instruction_of(held.threads().front().state.registers) - place < kStubBytes;
   }));
@@ -163,7 +162,7 @@ TEST_P(StubBelowAHandler, IsThereWhenTheHandlerReturns) {
   LiveTarget target(visit, GetParam().threads);
   handler_waits_on[0] = handler_waits_on[1] = -1;
   TargetState& state = *target.state();
-  const std::uint64_t first = room_of(target.pid()).places().front();
+  const std::uint64_t first = places_of(target.pid()).front();
   kill_when_in_stub(target, SIGUSR1);
   ASSERT_TRUE(eventually([&] { return state.handlers == 1; }));
   const Bytes stub = memory_of(target.pid(), first, kStubBytes);
@@ -202,15 +201,14 @@ void wait_without_handler(TargetState& state) {
 TEST(BorrowedCalls, AreNotSeenByAWaitAlthoughAnIgnoredSignalComesMeanwhile) {
   NEEDS_BORROWING();
   LiveTarget target(wait_without_handler);
-  const auto places = room_of(target.pid()).places();
+  const auto places = places_of(target.pid());
   const TaskId id = target.id();
   for (int i = 0; i < 20; ++i) {
-    BorrowOptions options;
-    options.before_step = [&] {
+    const BeforeEachStep hook([&] {
       if (std::ranges::find(places, instruction_at(id.number)) == places.end()) return;
       ::syscall(SYS_tgkill, id.number, id.number, SIGCHLD);
-    };
-    const auto file = borrow_userfaultfd(id, options);
+    });
+    const auto file = borrow_userfaultfd(id);
     EXPECT_TRUE(file || file.error().code == Errc::busy) << file.error().message;
   }
   EXPECT_TRUE(target.lives_on());

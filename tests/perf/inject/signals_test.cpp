@@ -71,12 +71,11 @@ void compute_and_ignore(TargetState& state) {
 
 /// Of a thread that gets a signal each time that it is about to begin the stub.
 Result<UniqueFd> borrow_under_fire(const TaskId& id, Sender& sender) {
-  const auto places = room_of(id.number).places();
-  BorrowOptions options;
-  options.before_step = [&] {
+  const auto places = places_of(id.number);
+  const BeforeEachStep hook([&] {
     if (std::ranges::find(places, instruction_at(id.number)) != places.end()) sender.send();
-  };
-  return borrow_userfaultfd(id, options);
+  });
+  return borrow_userfaultfd(id);
 }
 
 TEST(BorrowedCalls, AreGivenUpWithoutATraceIfSignalsComeAllTheTime) {
@@ -152,14 +151,13 @@ TEST(BorrowedCalls, HandOnASignalThatComesWhileTheyStopTheThread) {
   LiveTarget target(compute_and_count);
   const TaskId id = target.id();
   int step = 0;
-  BorrowOptions options;
-  options.before_step = [&] {
+  const BeforeEachStep hook([&] {
     if (++step != 2) return;  // it is traced, and not yet stopped
     ::syscall(SYS_tgkill, id.number, id.number, SIGUSR1);
     EXPECT_TRUE(
         eventually([&] { return target.status().find("\nState:\tt ") != std::string::npos; }));
-  };
-  EXPECT_TRUE(borrow_userfaultfd(id, options));
+  });
+  EXPECT_TRUE(borrow_userfaultfd(id));
   EXPECT_TRUE(eventually([&] { return target.state()->handlers == 1; }));
   EXPECT_TRUE(target.lives_on());
   EXPECT_EQ(target.end(), 0);
@@ -170,14 +168,13 @@ TEST(BorrowedCalls, AreNotMadeByAProcessThatIsStoppedAtTheLastMoment) {
   LiveTarget target(compute);
   const TaskId id = target.id();
   int step = 0;
-  BorrowOptions options;
-  options.before_step = [&] {
+  const BeforeEachStep hook([&] {
     if (++step != 1) return;
     ::kill(id.number, SIGSTOP);
     EXPECT_TRUE(
         eventually([&] { return target.status().find("\nState:\tT ") != std::string::npos; }));
-  };
-  const auto file = borrow_userfaultfd(id, options);
+  });
+  const auto file = borrow_userfaultfd(id);
   ASSERT_FALSE(file);
   EXPECT_EQ(file.error().code, Errc::busy);
   EXPECT_EQ(file.error().message, "process " + std::to_string(id.number) +
@@ -210,7 +207,7 @@ TEST(BorrowedCalls, OfAWaitThatASignalEndsLetItEnd) {
   NEEDS_BORROWING();
   LiveTarget target(wait_for_a_signal);
   const TaskId id = target.id();
-  const auto places = room_of(target.pid()).places();
+  const auto places = places_of(target.pid());
   const std::string call = "/proc/" + std::to_string(id.number) + "/syscall";
   // Before the stub begins, and while it blocks all signals; for the thread, and for the process.
   for (const int at : {1, 4}) {
@@ -224,8 +221,7 @@ TEST(BorrowedCalls, OfAWaitThatASignalEndsLetItEnd) {
       const std::uint64_t rounds = target.state()->rounds[0];
       const std::uint64_t handlers = target.state()->handlers;
       int step = 0;
-      BorrowOptions options;
-      options.before_step = [&] {
+      const BeforeEachStep hook([&] {
         if (std::ranges::find_if(places, [&](std::uint64_t place) {
               return instruction_at(id.number) - place < kStubBytes;
             }) == places.end()) {
@@ -234,8 +230,8 @@ TEST(BorrowedCalls, OfAWaitThatASignalEndsLetItEnd) {
         if (++step != at) return;
         if (to_thread) ::syscall(SYS_tgkill, id.number, id.number, SIGUSR1);
         if (!to_thread) ::kill(id.number, SIGUSR1);
-      };
-      const auto file = borrow_userfaultfd(id, options);
+      });
+      const auto file = borrow_userfaultfd(id);
       EXPECT_TRUE(file) << file.error().message;
       EXPECT_TRUE(eventually([&] { return target.state()->rounds[0] == rounds + 1; }));
       EXPECT_EQ(target.state()->handlers, handlers + 1);
@@ -268,12 +264,11 @@ TEST(BorrowedCalls, StopNoThreadThatWaitsAndTakeNoOtherThreadsDescriptor) {
   }));
   int steps = 0;
   bool was_held = false;
-  BorrowOptions options;
-  options.before_step = [&] {
+  const BeforeEachStep hook([&] {
     ++steps;
     was_held = was_held || target.status().find("TracerPid:\t0\n") == std::string::npos;
-  };
-  const auto file = borrow_userfaultfd(id, options);
+  });
+  const auto file = borrow_userfaultfd(id);
   EXPECT_GT(steps, 0);
   EXPECT_FALSE(was_held) << "the other thread could make the call";
   EXPECT_EQ(file ? "it has another file at that number" : file.error().message,

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "perf/inject/machine.hpp"
+#include "tests/perf/inject/stub_places.hpp"
 
 namespace shmif::perf::stub_rooms {
 namespace {
@@ -54,10 +55,9 @@ Bytes mapping(const std::function<void(Elf64_Ehdr&, std::array<Elf64_Phdr, 2>&)>
 TEST(StubRooms, LieBehindTheImageAtTheNextLineOfTheCache) {
   auto room = StubRoom::behind(kMapped, mapping());
   ASSERT_TRUE(room);
-  ASSERT_EQ(room->places().size(), 16U);
-  for (std::size_t i = 0; i < 16; ++i) {
-    EXPECT_EQ(room->places()[i], kBase + 1024 + i * kStubBytes);
-  }
+  const auto places = test::stub_places(kMapped, mapping());
+  ASSERT_EQ(places.size(), 16U);
+  for (std::size_t i = 0; i < 16; ++i) EXPECT_EQ(places[i], kBase + 1024 + i * kStubBytes);
   EXPECT_FALSE(room->contains(kBase + 999));
   EXPECT_TRUE(room->contains(kBase + 1000));
   EXPECT_TRUE(room->contains(kBase + 4095));
@@ -66,8 +66,8 @@ TEST(StubRooms, LieBehindTheImageAtTheNextLineOfTheCache) {
 
 TEST(StubRooms, LieBehindWhateverOfTheImageIsLast) {
   const auto first = [](const std::function<void(Elf64_Ehdr&, std::array<Elf64_Phdr, 2>&)>& how) {
-    auto room = StubRoom::behind(kMapped, mapping(how));
-    return room && !room->places().empty() ? room->places()[0] - kBase : 0;
+    const auto places = test::stub_places(kMapped, mapping(how));
+    return places.empty() ? 0 : places[0] - kBase;
   };
   EXPECT_EQ(first([](auto&, auto& parts) { parts[1].p_filesz = 2000; }), 2304U);
   EXPECT_EQ(first([](auto&, auto& parts) { parts[1].p_memsz = 2000; }), 2304U);

@@ -173,7 +173,7 @@ TEST_F(ResctrlGroupTest, ThatCannotBeMadeLeavesNoControlGroupThatWasMadeForIt) {
   EXPECT_FALSE(resctrl_.has(mine));
   EXPECT_EQ(resctrl_.calls, (std::vector<std::string>{"make " + mine, "make " + resctrl_.no_room,
                                                       "remove " + mine}));
-  EXPECT_FALSE(group_.exists());
+  EXPECT_EQ(group_.path(), "");
   EXPECT_EQ(resctrl_.group_of(10), kRoot);
   // One that stood before stays.
   resctrl_.add_group(mine);

@@ -241,7 +241,7 @@ TEST_F(ResctrlSourceTest, CountsTheLocalBytesOfOneDomainAlone) {
   FakeResctrl resctrl(tree, {"mbm_local_bytes"});
   ResctrlSource local(tree.files(), {.local_domain = 1}, resctrl, [this] { return now_; });
   ASSERT_TRUE(local.open({})) << "without a total";
-  EXPECT_EQ(label_of(local), "resctrl:local");
+  EXPECT_EQ(std::string(local.name()) + ':' + local.part(), "resctrl:local");
   ASSERT_TRUE(local.enable());
   now_ += 2 * kSecond;
   resctrl.count(kRoot, 0, "mbm_local_bytes", "4000\n");

@@ -77,7 +77,7 @@ TEST_F(SoftwareSources, OfProcessesCountTheirDescendantsToo) {
   ProcessIoSource io(tree_.files(), clock());
   ASSERT_TRUE(io.open({10}));
   EXPECT_EQ(io.scope(), MemoryScope::group);
-  EXPECT_EQ(label_of(io), "software:io");
+  EXPECT_EQ(std::string(io.name()) + ':' + io.part(), "software:io");
   ASSERT_TRUE(io.enable());
   now_ += 2 * kSecond;
   // 11 has ended: the one that waited for it has its bytes now. 13 wrote, and went to nobody known.

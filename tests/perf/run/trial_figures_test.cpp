@@ -119,7 +119,7 @@ TEST(TrialFigures, ATrialWithFramesThatCameTooLateHasNotPassed) {
     run.jobs[2].flows = {flow};
     JobOptions job;
     job.name = "s";
-    RateSearch search({.max_fps = 250, .repeat_near = false});
+    RateSearch search({.max_fps = 250});
     search.note(figures_of_trial(run, job, 250));
     EXPECT_FALSE(search.result().trials.at(0).passed);
     EXPECT_FALSE(search.result().found_fps);

@@ -23,11 +23,16 @@ std::uint64_t missing(const SequenceLedger& ledger, std::uint64_t begin, std::ui
   return sum;
 }
 
+/// How many numbers have arrived, each once.
+std::uint64_t arrived(const SequenceLedger& ledger) {
+  return ledger.end() - missing(ledger, 0, ledger.end());
+}
+
 TEST(SequenceLedger, AFlowInOrderMissesNothing) {
   SequenceLedger ledger;
   constexpr std::uint64_t kSent = 200'000;  // over several chunks
   for (std::uint64_t n = 0; n < kSent; ++n) ASSERT_EQ(ledger.note(n), Verdict::in_order);
-  EXPECT_EQ(ledger.received(), kSent);
+  EXPECT_EQ(arrived(ledger), kSent);
   EXPECT_EQ(missing(ledger, 0, kSent), 0U);
   EXPECT_EQ(missing(ledger, 0, kSent + 3), 3U);
   EXPECT_EQ(ledger.end(), kSent);
@@ -46,9 +51,7 @@ TEST(SequenceLedger, TellsReorderedFromTwiceAlsoInAChunkThatIsComplete) {
   EXPECT_EQ(ledger.note(65'535), Verdict::duplicate);
   EXPECT_EQ(ledger.note(0), Verdict::duplicate);
   EXPECT_EQ(ledger.note(69'999), Verdict::duplicate);
-  EXPECT_EQ(ledger.reordered(), 1U);
-  EXPECT_EQ(ledger.duplicates(), 5U);
-  EXPECT_EQ(ledger.received(), 70'000U);
+  EXPECT_EQ(arrived(ledger), 70'000U);
 }
 
 TEST(SequenceLedger, NamesTheGaps) {
@@ -92,7 +95,7 @@ TEST(SequenceLedger, NumbersBeyondWhatWasSentDoNotMakeUpForMissingOnes) {
   ledger.note(0);
   ledger.note(100'000);
   EXPECT_EQ(missing(ledger, 0, 10), 9U);
-  EXPECT_EQ(ledger.received(), 2U);
+  EXPECT_EQ(arrived(ledger), 2U);
 }
 
 TEST(SequenceLedger, OfAChunkThatIsCompleteEachNumberBelowAnotherHasCome) {
@@ -118,7 +121,7 @@ TEST(SequenceLedger, AChunkThatIsCompleteIsSoAfterItWasSavedAndLoaded) {
   auto ledger = SequenceLedger::read_from(rest);
   ASSERT_TRUE(ledger);
   EXPECT_TRUE(rest.empty());
-  EXPECT_EQ(ledger->received(), 65'536U);
+  EXPECT_EQ(arrived(*ledger), 65'536U);
   EXPECT_EQ(ledger->gaps(131'073, 2), (std::vector<Gap>{{0, 65'536}, {131'072, 131'073}}));
   EXPECT_EQ(ledger->note(131'071), Verdict::duplicate);
   EXPECT_EQ(ledger->note(65'535), Verdict::reordered) << "greater ones have come before";
@@ -143,18 +146,21 @@ TEST(SequenceLedger, AgreesWithASetInAnyOrderOfLossesRepeatsAndDelays) {
     std::set<std::uint64_t> seen;
     std::uint64_t greatest = 0;
     std::uint64_t reordered = 0;
+    std::uint64_t duplicates = 0;
     for (const std::uint64_t n : stream) {
       const bool is_new = seen.insert(n).second;
       const bool late = is_new && seen.size() > 1 && n < greatest;
       reordered += late ? 1 : 0;
       greatest = std::max(greatest, n);
-      ASSERT_EQ(ledger.note(n), !is_new ? Verdict::duplicate
-                                : late  ? Verdict::reordered
-                                        : Verdict::in_order);
+      const Verdict verdict = ledger.note(n);
+      duplicates += verdict == Verdict::duplicate ? 1 : 0;
+      ASSERT_EQ(verdict, !is_new ? Verdict::duplicate
+                         : late  ? Verdict::reordered
+                                 : Verdict::in_order);
     }
-    EXPECT_EQ(ledger.received(), seen.size());
-    EXPECT_EQ(ledger.duplicates(), stream.size() - seen.size());
-    EXPECT_EQ(ledger.reordered(), reordered);
+    EXPECT_EQ(arrived(ledger), seen.size());
+    EXPECT_EQ(duplicates, stream.size() - seen.size());
+    EXPECT_GT(reordered, 0U);
     for (const std::uint64_t part : {1ULL, 65'535ULL, 65'536ULL, 65'537ULL, 131'100ULL}) {
       const auto below =
           static_cast<std::uint64_t>(std::distance(seen.begin(), seen.lower_bound(part)));

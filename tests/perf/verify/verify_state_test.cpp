@@ -78,9 +78,6 @@ VerifyState some_state() {
 }
 
 void expect_equal(const SequenceLedger& a, const SequenceLedger& b) {
-  EXPECT_EQ(a.received(), b.received());
-  EXPECT_EQ(a.reordered(), b.reordered());
-  EXPECT_EQ(a.duplicates(), b.duplicates());
   EXPECT_EQ(a.end(), b.end());
   EXPECT_EQ(a.gaps(310'000, 10'000), b.gaps(310'000, 10'000));
 }
@@ -156,7 +153,7 @@ TEST(VerifyState, OfAnotherVersionIsRefusedByNumber) {
   ASSERT_FALSE(loaded);
   EXPECT_EQ(loaded.error().code, Errc::wrong_layout);
   EXPECT_EQ(loaded.error().message,
-            "cannot load verify state \"x\": it has version 9, and this program reads 2 (use the "
+            "cannot load verify state \"x\": it has version 9, and this program reads 3 (use the "
             "program that saved it)");
 }
 
@@ -195,7 +192,7 @@ TEST(VerifyState, ALedgerThatNoLedgerWritesIsRefused) {
     state.flows.emplace_back();
     state.flows[0].received.note(5);
     Bytes bytes = encode_verify_state(state);
-    constexpr std::size_t kChunks = 16 + 8 + 9 + 8 + 32 + 16;  // where their number stands
+    constexpr std::size_t kChunks = 16 + 8 + 9 + 8 + 32;  // where their number stands
     change(std::span(bytes).subspan(kChunks));
     seal(bytes);
     return !decode_verify_state(bytes, "state");
@@ -213,7 +210,7 @@ TEST(VerifyState, ChunksTwiceOrWholeButForTheirMarkAreRefused) {
     state.flows.emplace_back();
     for (const std::uint64_t n : {5U, 70'000U}) state.flows[0].received.note(n);
     Bytes bytes = encode_verify_state(state);
-    constexpr std::size_t kFirst = 16 + 8 + 9 + 8 + 32 + 24;
+    constexpr std::size_t kFirst = 16 + 8 + 9 + 8 + 32 + 8;
     change(std::span(bytes).subspan(kFirst));
     seal(bytes);
     return bool{decode_verify_state(bytes, "state")};

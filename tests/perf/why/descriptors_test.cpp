@@ -164,7 +164,7 @@ TEST_F(NoDescriptorsForThreads, AtTheFirstLookAreTheReasonThatItIsNotKnown) {
     const NoDescriptors none;
     look();
   }
-  EXPECT_FALSE(sampler.have_ended());
+  EXPECT_FALSE(sampler.add_process(0, 41)) << "it is still watched";
   EXPECT_TRUE(sampler.series().tasks_missed);
   EXPECT_EQ(reason_for(sampler.series(), "/proc/PID/task"),
             "cannot read " + tree.at("/proc/41/task/41/stat") + kRemedy);

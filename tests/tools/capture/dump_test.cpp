@@ -9,7 +9,9 @@
 #include <filesystem>
 #include <fstream>
 #include <set>
+#include <tuple>
 #include <utility>
+#include <vector>
 
 #include "tests/support/super_frames.hpp"
 #include "tests/support/temp_bus.hpp"
@@ -423,20 +425,41 @@ TEST(Dump, NamesEachPortThatIsNotThereAndThoseThatAre) {
             missing("ghost", "alice") + missing("wraith", "alice") + none);
 }
 
+/// How many of the newest senders, back to the first that was forgotten, have the numbers that they
+/// got first. `of`: looks the sender up, which begins at 1.
+template <class Lookup>
+std::size_t still_known(const std::vector<std::uint64_t>& ids, const Lookup& of) {
+  std::size_t known = 0;
+  while (known < ids.size() &&
+         of(static_cast<std::uint32_t>(ids.size() - known)).id == ids[ids.size() - 1 - known]) {
+    ++known;
+  }
+  return known;
+}
+
 TEST(SendersOfADump, AreBoundedHoweverManyAWriterForges) {
   const BusRig rig;
   tools::SenderNames names(rig.path());
   const Bytes bytes = arp_request();
   FrameView frame(bytes.data(), bytes.size());
   std::size_t others = 0;
-  for (std::uint32_t i = 1; i <= 20'000; ++i) {
+  std::vector<std::uint64_t> ids;  // of the senders, in order
+  const auto of = [&](std::uint32_t i) -> const tools::SenderNames::Sender& {
     frame.sender = static_cast<std::uint16_t>(i % 300);
     frame.sender_incarnation = i;
-    if (names.of(frame).name == "others") ++others;
-    ASSERT_LE(names.remembered(), 1024U);
+    return names.of(frame);
+  };
+  for (std::uint32_t i = 1; i <= 20'000; ++i) {
+    const tools::SenderNames::Sender& sender = of(i);
+    if (sender.name == "others") {
+      ++others;
+    } else if (others == 0) {
+      ids.push_back(sender.id);
+    }
   }
   EXPECT_GT(others, 0U) << "not every one is worth a look at the table";
   EXPECT_EQ(names.not_looked_up(), others);
+  EXPECT_LE(still_known(ids, of), 1024U);
 }
 
 TEST(SendersOfADump, AreKnownHoweverOftenAHostStartsAnew) {
@@ -446,6 +469,8 @@ TEST(SendersOfADump, AreKnownHoweverOftenAHostStartsAnew) {
   const Bytes bytes = arp_request();
   FrameView frame(bytes.data(), bytes.size());
   std::set<std::uint64_t> seen;
+  std::vector<std::pair<std::uint16_t, std::uint32_t>> hosts;
+  std::vector<std::uint64_t> ids;
   for (unsigned i = 0; i < 1100; ++i) {
     Port port({.name = "web"});
     ASSERT_TRUE(port.attach(rig.path()));
@@ -458,9 +483,16 @@ TEST(SendersOfADump, AreKnownHoweverOftenAHostStartsAnew) {
     ASSERT_EQ(sender.name, "web") << i;
     ASSERT_TRUE(sender.known) << i;
     ASSERT_TRUE(seen.insert(sender.id).second) << i;
+    hosts.emplace_back(frame.sender, frame.sender_incarnation);
+    ids.push_back(sender.id);
   }
-  EXPECT_LE(names.remembered(), 1024U);
   EXPECT_EQ(names.not_looked_up(), 0U);
+  EXPECT_LE(still_known(ids,
+                        [&](std::uint32_t i) -> const tools::SenderNames::Sender& {
+                          std::tie(frame.sender, frame.sender_incarnation) = hosts.at(i - 1);
+                          return names.of(frame);
+                        }),
+            1024U);
 }
 
 }  // namespace
