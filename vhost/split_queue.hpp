@@ -121,6 +121,7 @@ class SplitQueue {
   bool break_with(const char* why) noexcept;
   static Descriptor copy_of(const Descriptor& shared) noexcept;
   bool enter_indirect(const Descriptor& entry, Table& table) noexcept;
+  bool is_too_long(const std::vector<Buffer>& chain) const noexcept;
   bool take_buffer(const Descriptor& entry, Direction direction,
                    std::vector<Buffer>& into) noexcept;
 
