@@ -204,13 +204,7 @@ CountsResult counts_of(const JobBlock& b) {
   c.generator_tx = b.all_tx_frames.get();
   c.receiver_rx = b.all_rx_frames.get();
   c.receiver_foreign = c.receiver_others = b.all_foreign.get();
-  c.wire.tx_frames = b.wire_tx_frames.get();
-  c.wire.tx_bytes = b.wire_tx_bytes.get();
-  c.wire.rx_frames = b.wire_rx_frames.get();
-  c.wire.rx_bytes = b.wire_rx_bytes.get();
-  c.wire.lost_frames = b.wire_lost_frames.get();
-  c.wire.overruns = b.wire_overruns.get();
-  c.wire.dropped_frames = b.wire_dropped_frames.get();
+  c.wire = b.wire.get();
   if (const auto tx = b.kernel_tx_drops.get(), rx = b.kernel_rx_drops.get(); tx && rx) {
     c.wire.dropped_frames = c.wire.dropped_frames.value_or(0) + *tx + *rx;
     // These are frames of address resolution and the like. With TCP, all segments are the kernel's
@@ -258,21 +252,9 @@ void mark_measured(std::vector<IntervalResult>& intervals, std::uint64_t start_n
 }
 
 /// Empty if the kernel gave no values in the measured window.
-std::optional<TcpResult> tcp_of(const TcpBlock& b) {
-  const std::uint64_t samples = b.samples.get();
-  if (samples == 0) return std::nullopt;
-  TcpResult tcp;
-  tcp.retransmits = b.retransmits.get();
-  tcp.mss_bytes = b.mss_bytes.get();
-  tcp.pmtu_bytes = b.pmtu_bytes.get();
-  tcp.cwnd_bytes_max = b.cwnd_bytes_max.get();
-  tcp.rtt_ns_min = b.rtt_ns_min.get();
-  tcp.rtt_ns_mean = b.rtt_ns_sum.get() / samples;
-  tcp.rtt_ns_max = b.rtt_ns_max.get();
-  tcp.samples = samples;
-  tcp.send_buffer_bytes = b.send_buffer_bytes.get();
-  tcp.receive_buffer_bytes = b.receive_buffer_bytes.get();
-  tcp.dscp = b.dscp.get();
+std::optional<TcpResult> tcp_of(const JobBlock& b) {
+  TcpResult tcp = b.tcp.get();
+  if (tcp.samples == 0) return std::nullopt;
   tcp.congestion = b.congestion.get();
   return tcp;
 }
@@ -341,7 +323,7 @@ JobResult job_result(std::span<const ControlledJob> jobs, std::size_t number) {
   r.latency = ended ? copy_of(b.latency) : std::make_shared<LatencyHistogram>();
   r.service = ended ? copy_of(b.service) : std::make_shared<LatencyHistogram>();
   r.spacing_error = ended ? copy_of(b.spacing_error) : std::make_shared<LatencyHistogram>();
-  r.tcp = tcp_of(b.tcp);
+  r.tcp = tcp_of(b);
   r.percentile_list = job.plan.options.percentile_list;
   r.intervals = job.intervals;
   mark_measured(r.intervals, first_start_ns(jobs),
@@ -353,24 +335,9 @@ JobResult job_result(std::span<const ControlledJob> jobs, std::size_t number) {
 }
 
 void add(TrafficResult& sum, const TrafficResult& one) {
-  sum.frames += one.frames;
-  sum.bytes += one.bytes;
+  add_figures(sum, one);
   // The jobs need not run at the same time.
   set_window(sum, around({sum.begin_ns, sum.end_ns}, {one.begin_ns, one.end_ns}));
-  sum.offered_frames += one.offered_frames;
-  sum.offered_bytes += one.offered_bytes;
-  // The longest time of all jobs counts.
-  sum.offered_seconds = std::max(sum.offered_seconds, one.offered_seconds);
-  sum.paced |= one.paced;
-  sum.skipped_frames += one.skipped_frames;
-  sum.refused_frames += one.refused_frames;
-  sum.batches += one.batches;
-  sum.errors += one.errors;
-  sum.ramp_frames += one.ramp_frames;
-  sum.foreign_frames += one.foreign_frames;
-  sum.stale_frames += one.stale_frames;
-  if (sum.first_error.empty()) sum.first_error = one.first_error;
-  sum.of_program |= one.of_program;
 }
 
 void add(GroupResult& group, const JobResult& job) {

@@ -119,79 +119,26 @@ JobProgress job_progress(std::span<const ControlledJob> jobs, std::size_t number
 
 }  // namespace
 
-IntervalResult read_interval(const IntervalBlock& b) {
-  IntervalResult r;
-  r.at_seconds = static_cast<double>(b.end_ns.get()) * 1e-9;
-  r.seconds = seconds_between(b.begin_ns.get(), b.end_ns.get());
-  r.tx_frames = b.tx_frames.get();
-  r.tx_bytes = b.tx_bytes.get();
-  r.rx_frames = b.rx_frames.get();
-  r.rx_bytes = b.rx_bytes.get();
-  r.lost_frames = b.lost_frames.get();
-  r.found_frames = b.found_frames.get();
-  r.overruns = b.overruns.get();
-  r.ends_at_border = b.ends_at_border.get() != 0;
-  r.latency_count = b.latency_count.get();
-  if (const std::uint64_t n = r.latency_count; n != 0) {
-    r.latency_mean_ns = static_cast<double>(b.latency_sum_ns.get()) / static_cast<double>(n);
-    r.latency_p50_ns = static_cast<double>(b.latency_p50_ns.get());
-    r.latency_p99_ns = static_cast<double>(b.latency_p99_ns.get());
-    r.latency_max_ns = static_cast<double>(b.latency_max_ns.get());
-  }
-  if (const std::uint64_t user = b.cpu_user_ns.get(); user != 0) {
-    r.cpu_user_seconds = static_cast<double>(user - 1) * 1e-9;
-    r.cpu_system_seconds = static_cast<double>(b.cpu_system_ns.get() - 1) * 1e-9;
-  }
-  if (b.tcp_mss_bytes.get() != 0) {
-    r.tcp = TcpSample{.retransmits = b.tcp_retransmits.get(),
-                      .rtt_ns = b.tcp_rtt_ns.get(),
-                      .rttvar_ns = b.tcp_rttvar_ns.get(),
-                      .cwnd_bytes = b.tcp_cwnd_bytes.get(),
-                      .mss_bytes = b.tcp_mss_bytes.get(),
-                      .pmtu_bytes = b.tcp_pmtu_bytes.get()};
-  }
-  return r;
-}
-
 void extend(IntervalResult& sum, const IntervalResult& next) {
-  const auto greatest = [](std::optional<double>& of, const std::optional<double>& other) {
-    if (other) of = std::max(of.value_or(0), *other);
-  };
-  const auto add = [](std::optional<double>& of, const std::optional<double>& other, bool first) {
-    of = other && (of || first) ? std::optional(of.value_or(0) + *other) : std::nullopt;
-  };
-  add(sum.cpu_user_seconds, next.cpu_user_seconds, sum.seconds == 0);
-  add(sum.cpu_system_seconds, next.cpu_system_seconds, sum.seconds == 0);
-  sum.at_seconds = next.at_seconds;
-  sum.seconds += next.seconds;
-  sum.tx_frames += next.tx_frames;
-  sum.tx_bytes += next.tx_bytes;
-  sum.rx_frames += next.rx_frames;
-  sum.rx_bytes += next.rx_bytes;
-  // A frame that arrived after all is no longer lost. The rest stays in found_frames.
-  sum.lost_frames += next.lost_frames;
-  sum.found_frames += next.found_frames;
-  const std::uint64_t back = std::min(sum.lost_frames, sum.found_frames);
-  sum.lost_frames -= back;
-  sum.found_frames -= back;
-  sum.overruns += next.overruns;
+  if (sum.seconds == 0) {  // an empty sum has used no CPU time
+    sum.cpu_user_seconds = sum.cpu_user_seconds.value_or(0);
+    sum.cpu_system_seconds = sum.cpu_system_seconds.value_or(0);
+  }
   const std::uint64_t count = sum.latency_count + next.latency_count;
   if (next.latency_mean_ns && count != 0) {
     const auto share = static_cast<double>(next.latency_count) / static_cast<double>(count);
     const double mean = sum.latency_mean_ns.value_or(0);
     sum.latency_mean_ns = mean + (*next.latency_mean_ns - mean) * share;
   }
-  sum.latency_count = count;
-  greatest(sum.latency_p50_ns, next.latency_p50_ns);
-  greatest(sum.latency_p99_ns, next.latency_p99_ns);
-  greatest(sum.latency_max_ns, next.latency_max_ns);
+  add_figures(sum, next);
+  // A frame that arrived after all is no longer lost. The rest stays in found_frames.
+  const std::uint64_t back = std::min(sum.lost_frames, sum.found_frames);
+  sum.lost_frames -= back;
+  sum.found_frames -= back;
   if (next.tcp) {
-    const std::uint64_t before = sum.tcp ? sum.tcp->retransmits : 0;
-    sum.tcp = next.tcp;
-    sum.tcp->retransmits += before;
+    if (!sum.tcp) sum.tcp.emplace();
+    add_figures(*sum.tcp, *next.tcp);
   }
-  sum.measured = sum.measured && next.measured;
-  sum.ends_at_border = next.ends_at_border;
 }
 
 RunProgress progress_of(std::span<const ControlledJob> jobs, double at_seconds,

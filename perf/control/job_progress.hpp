@@ -10,8 +10,6 @@
 
 namespace shmif::perf {
 
-IntervalResult read_interval(const IntervalBlock& block);
-
 /// All jobs and the run as a whole, `at_seconds` after the common start. `last` has each job's
 /// newest interval. The time left is known if runtime, number_ios or size limits every sender. A
 /// job that waits for others gets its runtime in addition to theirs.

@@ -224,7 +224,7 @@ void Runner::Impl::collect_intervals() {
     // Overwritten intervals are missing from the curve, but not from the sums.
     const std::uint64_t oldest = written > kIntervalBlocks / 2 ? written - kIntervalBlocks / 2 : 0;
     for (std::uint64_t n = std::max(job.intervals_read, oldest); n < written; ++n) {
-      IntervalResult next = read_interval(job.block->intervals[n % kIntervalBlocks]);
+      IntervalResult next = job.block->intervals[n % kIntervalBlocks].get();
       const bool kept = job.block->histograms != nullptr && written - n <= kHistogramBlocks / 2;
       debug(Debug::rate, [&] { return told(run.jobs[i].plan.options.name, next); });
       run.logs->add(i, next, start, kept ? &job.block->histograms[n % kHistogramBlocks] : nullptr);

@@ -16,6 +16,7 @@
 #include "base/error.hpp"
 #include "base/result.hpp"
 #include "perf/job/job_options.hpp"
+#include "perf/stats/figure.hpp"
 #include "shmif/link.hpp"
 #include "shmif/mac.hpp"
 
@@ -35,24 +36,72 @@ struct Capabilities {
 
 /// What the medium itself counted at one end. A count is empty if the medium does not have it.
 struct WireCounters {
-  std::optional<std::uint64_t> tx_frames, tx_bytes;
-  std::optional<std::uint64_t> rx_frames, rx_bytes;  ///< as delivered to this end
-  std::optional<std::uint64_t> lost_frames;          ///< by overruns of this end
-  std::optional<std::uint64_t> overruns;
-  std::optional<std::uint64_t> dropped_frames;  ///< because a device or socket was full
+  std::optional<std::uint64_t> tx_frames{}, tx_bytes{};
+  std::optional<std::uint64_t> rx_frames{}, rx_bytes{};  ///< as delivered to this end
+  std::optional<std::uint64_t> lost_frames{}, overruns{};
+  std::optional<std::uint64_t> dropped_frames{};
 };
+template <>
+inline constexpr auto kRowsOf<WireCounters> = rows_of<WireCounters>({
+    {"wire_tx_frames", &WireCounters::tx_frames, Sum::none, kInResult,
+     "What the medium took from this job; null here and below: it does not count that."},
+    {"wire_tx_bytes", &WireCounters::tx_bytes, Sum::none, kInResult},
+    {"wire_rx_frames", &WireCounters::rx_frames, Sum::none, kInResult,
+     "What the medium gave to this job."},
+    {"wire_rx_bytes", &WireCounters::rx_bytes, Sum::none, kInResult},
+    {"wire_lost_frames", &WireCounters::lost_frames, Sum::none, kInResult,
+     "By overruns of this job."},
+    {"wire_overruns", &WireCounters::overruns, Sum::none, kInResult},
+    {"wire_dropped_frames", &WireCounters::dropped_frames, Sum::none, kInResult,
+     "By a full device or socket."},
+});
 
 /// What a fault link did to the frames of one direction. Then frames + duplicated = lost +
 /// queue_full + under_way + frames that came out.
 struct FaultsMade : FaultCounters {
   std::uint64_t under_way = 0;  ///< have come in and not gone out
 };
+template <>
+inline constexpr auto kRowsOf<FaultsMade> = rows_of<FaultsMade>({
+    {"frames", &FaultsMade::frames, Sum::none, kInResult, "That came in.", column("frames")},
+    {"lost_frames", &FaultsMade::lost, Sum::none, kInResult, nullptr, column("lost")},
+    {"duplicated_frames", &FaultsMade::duplicated, Sum::none, kInResult, nullptr,
+     column("duplicated")},
+    {"reordered_frames", &FaultsMade::reordered, Sum::none, kInResult, nullptr,
+     column("reordered")},
+    {"corrupted_frames", &FaultsMade::corrupted, Sum::none, kInResult, nullptr,
+     column("corrupted")},
+    {"truncated_frames", &FaultsMade::truncated, Sum::none, kInResult, "Came without their end",
+     column("truncated")},
+    {"queue_full_frames", &FaultsMade::queue_full, Sum::none, kInResult,
+     "Dropped because too many waited.", column("queue full")},
+    {"under_way_frames", &FaultsMade::under_way, Sum::none, kInResult,
+     "Frames and copies that were still waiting for their time (delay, rate) when the job ended",
+     column("still under way")},
+});
 
-/// What the kernel tells about a TCP connection (tcp(7), TCP_INFO), since it began.
-struct TcpState {
-  std::uint64_t retransmits = 0;  ///< segments
+/// What the kernel tells about a TCP connection (tcp(7), TCP_INFO), at one time. Figures that add
+/// up are counted from the beginning: of the connection, or of the interval.
+struct TcpSample {
+  std::uint64_t retransmits = 0;
   std::uint64_t rtt_ns = 0, rttvar_ns = 0;
   std::uint64_t cwnd_bytes = 0, mss_bytes = 0, pmtu_bytes = 0;
+};
+inline constexpr Places kOfTcp = kInResult | kInStream | kInMessages;
+template <>
+inline constexpr auto kRowsOf<TcpSample> = rows_of<TcpSample>({
+    {"retransmits", &TcpSample::retransmits, Sum::add, kOfTcp,
+     "Segments sent again in the interval."},
+    {"rtt_ns", &TcpSample::rtt_ns, Sum::newest, kOfTcp, "Smoothed round-trip time."},
+    {"rttvar_ns", &TcpSample::rttvar_ns, Sum::newest, kOfTcp, "Its variation."},
+    {"snd_cwnd_bytes", &TcpSample::cwnd_bytes, Sum::newest, kOfTcp,
+     "Congestion window: segments times mss_bytes."},
+    {"mss_bytes", &TcpSample::mss_bytes, Sum::newest, kOfTcp, "Payload of a segment that is sent."},
+    {"pmtu_bytes", &TcpSample::pmtu_bytes, Sum::newest, kOfTcp, "MTU of the path."},
+});
+
+/// All that the kernel tells about a TCP connection since it began.
+struct TcpState : TcpSample {
   std::uint64_t send_buffer_bytes = 0, receive_buffer_bytes = 0;
   std::uint64_t dscp = 0;
   std::string congestion;

@@ -15,9 +15,11 @@ using Json = nlohmann::json;
 
 // The deepest message is progress: object, jobs, job, interval.
 constexpr std::size_t kMaxDepth = 8;
-// Enough for progress of kMaxItems jobs: each has about 55 keys, values, and ends of lists or
-// objects.
-constexpr std::size_t kMaxValues = 64 * kMaxItems;
+// Enough for progress of kMaxItems jobs: each figure has a key and a value, and a few more are keys
+// and ends of objects.
+constexpr std::size_t kMaxValues =
+    kMaxItems * (16 + 2 * (kRowsOf<JobProgress>.size() + kRowsOf<IntervalResult>.size() +
+                           kRowsOf<TcpSample>.size()));
 constexpr std::size_t kMaxTextBytes = 64U << 10U;
 
 constexpr std::array kTypes = {"hello",   "jobs",     "prepared", "refused", "busy",   "go",

@@ -35,7 +35,7 @@
 
 namespace shmif::perf {
 
-inline constexpr std::uint64_t kRemoteProtocol = 4;
+inline constexpr std::uint64_t kRemoteProtocol = 5;
 /// Exit code of `shmifperf run` if the machine cannot do what was asked for.
 inline constexpr int kNotSupportedCode = 77;
 inline constexpr const char* kRemoteName = "shmifperf";

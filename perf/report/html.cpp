@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/printable.hpp"
+#include "perf/report/figure_cells.hpp"
 #include "perf/report/text.hpp"
 
 namespace shmif::perf {
@@ -58,7 +59,9 @@ Result<std::string> page_with(const std::string& of, const std::string& json,
                      "with -DSHMIF_REPORT_HTML=ON, or use --text)");
   }
   // The later mark first, because the text for the earlier one may contain anything.
-  const bool whole = fill(page, "@RESULT@", json) && fill(page, "@TEXT@", text_for_page(text));
+  const bool whole = fill(page, "@RESULT@", json) &&
+                     fill(page, "@COLUMNS@", json_for_page(page_columns())) &&
+                     fill(page, "@TEXT@", text_for_page(text));
   if (!whole) return Error(Errc::not_supported, "the report page has no place for the result");
   return page;
 }

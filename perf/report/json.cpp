@@ -5,6 +5,7 @@
 #include <ctime>
 #include <nlohmann/json.hpp>
 
+#include "perf/report/figure_json.hpp"
 #include "perf/report/json_values.hpp"
 #include "perf/report/warnings.hpp"
 #include "perf/report/why_report.hpp"
@@ -38,14 +39,16 @@ Json group_cpu(const RunResult& result, const GroupResult& group) {
     if (!job.cpu) return nullptr;
     all += *job.cpu;
   }
-  return cpu_json(all, static_cast<double>(group.tx.frames + group.rx.frames));
+  return cpu_json(all, group.tx.frames + group.rx.frames);
 }
 
 Json group_json(const RunResult& result, const GroupResult& group, Bins bins) {
   Json json = {{"groupname", group.name}, {"jobnames", group.jobs}};
   put_directions(json, group.tx, group.rx, "no job of this group sent",
                  "no job of this group received");
-  put_or_reason(json, "loss", group.loss.sent == 0 ? Json(nullptr) : fates_json(group.loss),
+  Json loss;
+  if (group.loss.sent != 0) put_figures(loss, group.loss, kInResult);
+  put_or_reason(json, "loss", std::move(loss),
                 "no job of this group receives a flow, or nothing was sent on it");
   put_histogram(json, "latency_ns", group.latency, bins, "no job of this group measured it");
   put_histogram(json, "service_ns", group.service, bins, "no job of this group measured it");
@@ -56,18 +59,12 @@ Json group_json(const RunResult& result, const GroupResult& group, Bins bins) {
 }
 
 Json link_json(const LinkResult& link) {
-  return {{"wire", link.wire},
-          {"jobname", link.job},
-          {"direction", link.direction},
-          {"options", link.options},
-          {"frames", link.faults.frames},
-          {"lost_frames", link.faults.lost},
-          {"duplicated_frames", link.faults.duplicated},
-          {"reordered_frames", link.faults.reordered},
-          {"corrupted_frames", link.faults.corrupted},
-          {"truncated_frames", link.faults.truncated},
-          {"queue_full_frames", link.faults.queue_full},
-          {"under_way_frames", link.faults.under_way}};
+  Json json = {{"wire", link.wire},
+               {"jobname", link.job},
+               {"direction", link.direction},
+               {"options", link.options}};
+  put_figures(json, link.faults, kInResult);
+  return json;
 }
 
 Json frame_bytes(std::uint32_t bytes) {
@@ -189,7 +186,7 @@ Json searches_of(const RunResult& result, Bins) {
 }
 
 /// With repetitions, figures that are not counts are the median of all.
-void put_figures(Json& json, const RunResult& result, Bins bins) {
+void put_lists(Json& json, const RunResult& result, Bins bins) {
   struct Part {
     const char* key;
     const char* name;
@@ -224,7 +221,7 @@ std::string to_json(const RunResult& result, Bins bins) {
                {"command", result.command},
                {"machine", machine_json(result.machine)},
                {"options", Json(result.options)}};
-  put_figures(json, result, bins);
+  put_lists(json, result, bins);
   json["links"] = list_of(result.links, link_json);
   put_causes(json, result.causes);
   json["repeats"] = list_of(result.repeats, repeat_json);

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "perf/engine/engine.hpp"
+#include "perf/report/figure_json.hpp"
 #include "perf/report/json_values.hpp"
 #include "perf/report/problems.hpp"
 #include "perf/report/warnings.hpp"
@@ -18,51 +19,14 @@ using Json = OrderedJson;
 
 namespace {
 
-Json per_second(double amount, double seconds) {
-  return seconds > 0 ? json_number(amount / seconds) : Json(nullptr);
-}
-
-// ---- Traffic ----
-
-/// A count that the harness knows for its own jobs, but not for a program.
-Json known(const TrafficResult& t, std::uint64_t count) {
-  return t.of_program ? Json(nullptr) : Json(count);
-}
-
-/// The keys that both directions have.
-Json traffic(const TrafficResult& t) {
-  const auto frames = static_cast<double>(t.frames);
-  const auto bits = static_cast<double>(t.bytes) * 8;
-  return {{"frames", t.frames},
-          {"bytes", t.bytes},
-          {"seconds", json_number(t.seconds)},
-          {"rate_fps", per_second(frames, t.seconds)},
-          {"rate_bps", per_second(bits, t.seconds)},
-          {"batches", known(t, t.batches)},
-          {"errors", known(t, t.errors)},
-          {"first_error", json_text(t.first_error)},
-          {"ramp_frames", known(t, t.ramp_frames)}};
-}
-
-Json sent(const TrafficResult& t) {
-  Json json = traffic(t);
-  const double seconds = t.of_program ? 0 : t.offered_seconds;
-  json["offered_frames"] = known(t, t.offered_frames);
-  json["offered_bytes"] = known(t, t.offered_bytes);
-  json["offered_seconds"] = seconds > 0 ? json_number(seconds) : Json(nullptr);
-  json["offered_fps"] = per_second(static_cast<double>(t.offered_frames), seconds);
-  json["offered_bps"] = per_second(static_cast<double>(t.offered_bytes) * 8, seconds);
-  json["paced"] = t.of_program ? Json(nullptr) : Json(t.paced);
-  json["catchup_tolerance_ns"] = json_integer(t.catchup_tolerance_ns);
-  json["skipped_frames"] = known(t, t.skipped_frames);
-  json["refused_frames"] = known(t, t.refused_frames);
-  return json;
-}
-
-Json received(const TrafficResult& t) {
-  Json json = traffic(t);
-  json["foreign_frames"] = known(t, t.foreign_frames);
-  json["stale_frames"] = known(t, t.stale_frames);
+/// One direction. Of a program, most figures are not known.
+Json traffic(const TrafficResult& t, Places direction) {
+  Json json;
+  for (const Figure<TrafficResult>& row : kRowsOf<TrafficResult>) {
+    if (!row.is_in(direction)) continue;
+    const bool known = !t.of_program || row.is_in(kOfProgram);
+    json[row.key] = known ? json_of_figure<Json>(row, t) : Json(nullptr);
+  }
   return json;
 }
 
@@ -76,8 +40,8 @@ bool unused(const TrafficResult& t) {
 
 void put_directions(Json& into, const TrafficResult& tx, const TrafficResult& rx,
                     const char* why_no_tx, const char* why_no_rx) {
-  put_or_reason(into, "tx", unused(tx) ? Json(nullptr) : sent(tx), why_no_tx);
-  put_or_reason(into, "rx", unused(rx) ? Json(nullptr) : received(rx), why_no_rx);
+  put_or_reason(into, "tx", unused(tx) ? Json(nullptr) : traffic(tx, kOfSender), why_no_tx);
+  put_or_reason(into, "rx", unused(rx) ? Json(nullptr) : traffic(rx, kOfReceiver), why_no_rx);
 }
 
 namespace {
@@ -138,33 +102,13 @@ void put_histogram(Json& into, const std::string& key, const std::shared_ptr<Lat
   put_or_reason(into, key, of && !of->empty() ? histogram(*of, bins) : Json(nullptr), reason);
 }
 
-// ---- Loss ----
-
-Json fates_json(const FlowResult& f) {
-  const auto sent_frames = static_cast<double>(f.sent);
-  return {{"sent_frames", f.sent},
-          {"received_frames", f.received},
-          {"lost_frames", f.lost},
-          {"lost_share",
-           f.sent == 0 ? Json(nullptr) : json_number(static_cast<double>(f.lost) / sent_frames)},
-          {"duplicate_frames", f.duplicates},
-          {"reordered_frames", f.reordered},
-          {"corrupt_frames", f.corrupt},
-          {"truncated_frames", f.truncated},
-          {"late_frames", f.late},
-          {"cancelled_frames", f.cancelled},
-          {"unverified_frames", f.unverified},
-          {"corrupt_copies", f.corrupt_copies},
-          {"truncated_copies", f.truncated_copies},
-          {"jitter_ns", json_number(f.jitter_ns)},
-          {"verification_complete", f.verification_complete}};
-}
-
 namespace {
+
+// ---- Loss ----
 
 Json flow(const FlowResult& f) {
   Json json = {{"flow", f.flow}, {"kind", word_of(f.kind)}, {"from", f.from}, {"to", f.to}};
-  json.update(fates_json(f));
+  put_figures(json, f, kInResult);
   json["gaps"] = f.gaps;  // [[from, to), ...]
   return json;
 }
@@ -178,7 +122,8 @@ FlowResult sum(const std::vector<FlowResult>& flows) {
 
 Json loss(const JobResult& job) {
   if (job.flows.empty()) return nullptr;
-  Json json = fates_json(sum(job.flows));
+  Json json;
+  put_figures(json, sum(job.flows), kInResult);
   Json& list = json["flows"] = Json::array();
   for (const FlowResult& f : job.flows) list.push_back(flow(f));
   return json;
@@ -187,18 +132,12 @@ Json loss(const JobResult& job) {
 // ---- The rest of a job ----
 
 Json counts(const CountsResult& c, bool receives) {
-  Json json = {{"generator_tx_frames", c.generator_tx},
-               {"receiver_rx_frames", c.receiver_rx},
-               {"receiver_foreign_frames", c.receiver_foreign},
-               {"wire_tx_frames", json_integer(c.wire.tx_frames)},
-               {"wire_tx_bytes", json_integer(c.wire.tx_bytes)},
-               {"wire_rx_frames", json_integer(c.wire.rx_frames)},
-               {"wire_rx_bytes", json_integer(c.wire.rx_bytes)}};
-  put_or_reason(json, "wire_lost_frames", json_integer(c.wire.lost_frames),
+  Json json;
+  put_figures(json, c, kInResult);
+  put_figures(json, c.wire, kInResult);
+  put_or_reason(json, "wire_lost_frames", json["wire_lost_frames"],
                 receives ? "this engine does not count this"
                          : "this job does not read the frames that reach it");
-  json["wire_overruns"] = json_integer(c.wire.overruns);
-  json["wire_dropped_frames"] = json_integer(c.wire.dropped_frames);
   put_or_reason(json, "agree", c.agree ? Json(*c.agree) : Json(nullptr),
                 "this engine keeps no counts of its own");
   return json;
@@ -206,56 +145,14 @@ Json counts(const CountsResult& c, bool receives) {
 
 }  // namespace
 
-Json tcp_sample_json(const TcpSample& tcp) {
-  return {{"retransmits", tcp.retransmits}, {"rtt_ns", tcp.rtt_ns},
-          {"rttvar_ns", tcp.rttvar_ns},     {"snd_cwnd_bytes", tcp.cwnd_bytes},
-          {"mss_bytes", tcp.mss_bytes},     {"pmtu_bytes", tcp.pmtu_bytes}};
-}
-
-Json cpu_json(const CpuResult& c, double frames) {
-  const double busy = c.user_seconds + c.system_seconds;
-  return {{"user_seconds", json_number(c.user_seconds)},
-          {"system_seconds", json_number(c.system_seconds)},
-          {"frames_per_busy_second", per_second(frames, busy)},
-          {"voluntary_switches", c.voluntary_switches},
-          {"involuntary_switches", c.involuntary_switches},
-          {"minor_faults", c.minor_faults},
-          {"major_faults", c.major_faults}};
+Json cpu_json(CpuResult c, std::uint64_t frames) {
+  c.frames = frames;
+  Json json;
+  put_figures(json, c, kInResult);
+  return json;
 }
 
 namespace {
-
-Json tcp(const JobResult& job) {
-  if (!job.tcp) return nullptr;
-  const TcpResult& t = *job.tcp;
-  return {{"retransmits", t.retransmits},
-          {"rtt_ns_min", t.rtt_ns_min},
-          {"rtt_ns_mean", t.rtt_ns_mean},
-          {"rtt_ns_max", t.rtt_ns_max},
-          {"samples", t.samples},
-          {"snd_cwnd_bytes_max", t.cwnd_bytes_max},
-          {"mss_bytes", t.mss_bytes},
-          {"pmtu_bytes", t.pmtu_bytes},
-          {"congestion", json_text(t.congestion)},
-          {"send_buffer_bytes", t.send_buffer_bytes},
-          {"receive_buffer_bytes", t.receive_buffer_bytes},
-          {"dscp", t.dscp}};
-}
-
-Json interval(const IntervalResult& i) {
-  return {{"at_seconds", json_number(i.at_seconds)},
-          {"seconds", json_number(i.seconds)},
-          {"tx_frames", i.tx_frames},
-          {"tx_bytes", i.tx_bytes},
-          {"rx_frames", i.rx_frames},
-          {"rx_bytes", i.rx_bytes},
-          {"lost_frames", i.lost_frames},
-          {"overruns", i.overruns},
-          {"latency_mean_ns", json_number(i.latency_mean_ns)},
-          {"latency_p50_ns", json_number(i.latency_p50_ns)},
-          {"latency_p99_ns", json_number(i.latency_p99_ns)},
-          {"latency_max_ns", json_number(i.latency_max_ns)}};
-}
 
 std::string joined(const std::vector<std::string>& sentences) {
   std::string all;
@@ -319,11 +216,13 @@ Json job_json(const RunResult& run, const JobResult& job, Bins bins) {
       json, "overruns", json_integer(job.overruns),
       receives(job.role) ? "this engine does not report overruns" : "this job receives nothing");
   json["overrun_frames"] = json_integer(job.overrun_frames);
-  put_or_reason(json, "tcp", tcp(job),
+  Json tcp;
+  if (job.tcp) put_figures(tcp, *job.tcp, kInResult);
+  put_or_reason(json, "tcp", std::move(tcp),
                 job.engine == EngineKind::host ? "no TCP connection in the measured window"
                                                : "only engine=host has TCP connections");
   json["counts"] = counts(job.counts, receives(job.role));
-  const auto frames = static_cast<double>(job.tx.frames + job.rx.frames);
+  const std::uint64_t frames = job.tx.frames + job.rx.frames;
   put_or_reason(json, "cpu", job.cpu ? cpu_json(*job.cpu, frames) : Json(nullptr), why_no_cpu(job));
   put_counters(json, job);
   put_heat(json, job);
@@ -334,9 +233,9 @@ Json job_json(const RunResult& run, const JobResult& job, Bins bins) {
   json["limit_share"] = json_number(limit_share_of(job));
   Json& list = json["intervals"] = Json::array();
   for (const IntervalResult& i : job.intervals) {
-    list.push_back(interval(i));
-    list.back()["measured"] = i.measured;
-    if (i.tcp) list.back()["tcp"] = tcp_sample_json(*i.tcp);
+    Json& interval = list.emplace_back();
+    put_figures(interval, i, kInResult);
+    if (i.tcp) put_figures(interval["tcp"], *i.tcp, kInResult);
   }
   return json;
 }

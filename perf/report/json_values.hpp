@@ -17,9 +17,8 @@ void put_directions(OrderedJson& into, const TrafficResult& tx, const TrafficRes
 void put_histogram(OrderedJson& into, const std::string& key,
                    const std::shared_ptr<LatencyHistogram>& of, Bins bins, const char* reason);
 
-OrderedJson tcp_sample_json(const TcpSample& tcp);
-OrderedJson fates_json(const FlowResult& flow);
-OrderedJson cpu_json(const CpuResult& cpu, double frames);
+/// `frames`: sent and received in the time of `cpu`.
+OrderedJson cpu_json(CpuResult cpu, std::uint64_t frames);
 /// Sets the figures in each element of `into`, a list of jobs, groups or searches, to their medians
 /// over `all`, the same lists of the repetitions. `name` is the key that identifies an element.
 void put_medians(OrderedJson& into, const std::vector<OrderedJson>& all, const char* name);

@@ -3,7 +3,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
-#include "perf/report/json_values.hpp"
+#include "perf/report/figure_json.hpp"
 #include "perf/report/progress_lines.hpp"
 #include "perf/report/table.hpp"
 #include "perf/report/units.hpp"
@@ -15,41 +15,14 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-/// Every figure of an interval; null if it is missing.
-Json figures(const IntervalResult& i) {
-  return {{"at_seconds", json_number(i.at_seconds)},
-          {"seconds", json_number(i.seconds)},
-          {"tx_frames", i.tx_frames},
-          {"tx_bytes", i.tx_bytes},
-          {"tx_fps", json_number(per_second(i.tx_frames, i))},
-          {"tx_bps", json_number(per_second(i.tx_bytes * 8, i))},
-          {"rx_frames", i.rx_frames},
-          {"rx_bytes", i.rx_bytes},
-          {"rx_fps", json_number(per_second(i.rx_frames, i))},
-          {"rx_bps", json_number(per_second(i.rx_bytes * 8, i))},
-          {"lost_frames", i.lost_frames},
-          {"overruns", i.overruns},
-          {"latency_mean_ns", json_number(i.latency_mean_ns)},
-          {"latency_p50_ns", json_number(i.latency_p50_ns)},
-          {"latency_p99_ns", json_number(i.latency_p99_ns)},
-          {"latency_max_ns", json_number(i.latency_max_ns)},
-          {"cpu_user_share", json_number(share_of_cpu(i.cpu_user_seconds, i))},
-          {"cpu_system_share", json_number(share_of_cpu(i.cpu_system_seconds, i))}};
-}
-
 Json job_json(const JobProgress& job) {
-  Json interval = figures(job.last);
-  if (job.last.tcp) interval["tcp"] = tcp_sample_json(*job.last.tcp);
-  return {{"jobname", job.name},
-          {"groupname", job.group},
-          {"state", name_of(job.state)},
-          {"failed", job.failed},
-          {"tx_frames", job.tx_frames},
-          {"tx_bytes", job.tx_bytes},
-          {"rx_frames", job.rx_frames},
-          {"rx_bytes", job.rx_bytes},
-          {"lost_frames", job.lost_frames},
-          {"interval", std::move(interval)}};
+  Json json;
+  put_figures(json, job, kInStream);
+  json["state"] = name_of(job.state);
+  Json& interval = json["interval"];
+  put_figures(interval, job.last, kInStream);
+  if (job.last.tcp) put_figures(interval["tcp"], *job.last.tcp, kInStream);
+  return json;
 }
 
 /// The value of a tag. Characters that end it are escaped. A line break would end the line, and a
@@ -75,17 +48,6 @@ std::string fields(const Json& of) {
 
 }  // namespace
 
-std::optional<double> per_second(std::uint64_t count, const IntervalResult& interval) {
-  if (!(interval.seconds > 0)) return std::nullopt;
-  return static_cast<double>(count) / interval.seconds;
-}
-
-std::optional<double> share_of_cpu(const std::optional<double>& seconds,
-                                   const IntervalResult& interval) {
-  if (!seconds || !(interval.seconds > 0)) return std::nullopt;
-  return *seconds / interval.seconds;
-}
-
 std::optional<double> cpu_share(const IntervalResult& interval) {
   const auto user = share_of_cpu(interval.cpu_user_seconds, interval);
   const auto system = share_of_cpu(interval.cpu_system_seconds, interval);
@@ -93,9 +55,8 @@ std::optional<double> cpu_share(const IntervalResult& interval) {
 }
 
 std::string to_json_line(const RunProgress& progress) {
-  Json json = {{"at_seconds", json_number(progress.at_seconds)},
-               {"share", json_number(progress.share)},
-               {"left_seconds", json_number(progress.left_seconds)}};
+  Json json;
+  put_figures(json, progress, kInStream);
   Json& jobs = json["jobs"] = Json::array();
   for (const JobProgress& job : progress.jobs) jobs.push_back(job_json(job));
   return json.dump(-1, ' ', true, Json::error_handler_t::replace) + '\n';
@@ -106,14 +67,15 @@ std::string to_influx(const RunProgress& progress, std::chrono::system_clock::ti
       std::chrono::duration_cast<std::chrono::nanoseconds>(when.time_since_epoch()).count();
   std::string out;
   for (const JobProgress& job : progress.jobs) {
-    std::string text = fields(figures(job.last));
-    text += fields({{"state", name_of(job.state)},
-                    {"failed", job.failed},
-                    {"all_tx_frames", job.tx_frames},
-                    {"all_tx_bytes", job.tx_bytes},
-                    {"all_rx_frames", job.rx_frames},
-                    {"all_rx_bytes", job.rx_bytes},
-                    {"all_lost_frames", job.lost_frames}});
+    Json json;
+    put_figures(json, job.last, kInStream);
+    json["state"] = name_of(job.state);
+    json["failed"] = job.failed;
+    for (const Figure<JobProgress>& row : kRowsOf<JobProgress>) {  // the counts since the start
+      const Json value = json_of_figure<Json>(row, job);
+      if (row.is_in(kInStream) && value.is_number()) json["all_" + std::string(row.key)] = value;
+    }
+    std::string text = fields(json);
     text[0] = ' ';  // end of the tags
     out += "shmifperf,groupname=" + tag(job.group) + ",jobname=" + tag(job.name) + text + ' ' +
            std::to_string(ns) + '\n';

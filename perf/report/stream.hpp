@@ -22,11 +22,7 @@ std::string to_influx(const RunProgress& progress, std::chrono::system_clock::ti
 /// A table of the jobs and their current state.
 std::string to_status(const RunProgress& progress, std::size_t width = 0);
 
-/// A count of an interval per second. Empty if the interval has no length.
-std::optional<double> per_second(std::uint64_t count, const IntervalResult& interval);
-/// CPU time of the interval as a share of one CPU: all, or a part of it. Empty: it is not known.
+/// CPU time of the interval as a share of one CPU. Empty: it is not known.
 std::optional<double> cpu_share(const IntervalResult& interval);
-std::optional<double> share_of_cpu(const std::optional<double>& seconds,
-                                   const IntervalResult& interval);
 
 }  // namespace shmif::perf

@@ -6,9 +6,11 @@
 #include <string>
 #include <utility>
 
+#include "perf/report/figure_cells.hpp"
 #include "perf/report/table.hpp"
 #include "perf/report/text_blocks.hpp"
 #include "perf/report/units.hpp"
+#include "perf/result/run_result.hpp"
 
 namespace shmif::perf {
 
@@ -30,24 +32,6 @@ void for_each_job(const Unit& unit, const Do& act) {
   for (const ReportJson* peer : unit.peers) act(*peer);
 }
 
-Table::Row traffic_row(const std::string& name, const ReportJson& t) {
-  const bool sent = t.contains("offered_fps");
-  return {name,
-          format_count(count(t, "frames")),
-          format_bytes(count(t, "bytes")),
-          format_fps(figure(t, "rate_fps")),
-          format_bps(figure(t, "rate_bps")),
-          sent ? format_fps(figure(t, "offered_fps")) : "-",
-          sent ? format_bps(figure(t, "offered_bps")) : "-",
-          format_seconds(figure(t, "seconds")),
-          format_count(count(t, "batches")),
-          sent ? format_count(count(t, "refused_frames")) : "-",
-          sent ? format_count(count(t, "skipped_frames")) : "-"};
-}
-
-const Table::Row kTrafficHead = {"traffic", "frames", "bytes",   "rate",    "",       "offered",
-                                 "",        "over",   "batches", "refused", "skipped"};
-
 Table::Row histogram_row(const std::string& name, const ReportJson& h) {
   Table::Row row = {name, format_count(count(h, "count"))};
   for (const char* key :
@@ -62,11 +46,12 @@ const Table::Row kHistogramHead = {"time", "count", "min",    "mean",    "p50", 
 
 std::string traffic_table(const Unit& unit, std::size_t width) {
   Table table;
-  table.add(kTrafficHead);
+  table.add(head_of<TrafficResult>("traffic"));
   for_each_job(unit, [&](const ReportJson& job) {
-    if (!job.at("tx").is_null()) table.add(traffic_row(label(unit, job, "sent"), job.at("tx")));
+    if (!job.at("tx").is_null())
+      table.add(cells_of<TrafficResult>(label(unit, job, "sent"), job.at("tx")));
     if (!job.at("rx").is_null()) {
-      table.add(traffic_row(label(unit, job, "received"), job.at("rx")));
+      table.add(cells_of<TrafficResult>(label(unit, job, "received"), job.at("rx")));
     }
   });
   return table.text(width);
@@ -123,37 +108,13 @@ std::string percentiles_text(const Unit& unit, std::size_t width) {
 /// TCP connections, for the jobs that send on them.
 std::string tcp_table(const Unit& unit, std::size_t width) {
   Table table;
-  table.add({"TCP", "retransmits", "RTT min", "mean", "max", "cwnd max", "MSS", "congestion",
-             "send buffer", "receive buffer", "DSCP"});
+  table.add(head_of<TcpResult>("TCP"));
   for_each_job(unit, [&](const ReportJson& job) {
     const auto found = job.find("tcp");  // missing in older results
     if (found == job.end() || found->is_null() || job.at("tx").is_null()) return;
-    const ReportJson& tcp = *found;
-    table.add({label(unit, job, "sent"), format_count(count(tcp, "retransmits")),
-               format_ns(figure(tcp, "rtt_ns_min")), format_ns(figure(tcp, "rtt_ns_mean")),
-               format_ns(figure(tcp, "rtt_ns_max")), format_count(count(tcp, "snd_cwnd_bytes_max")),
-               format_count(count(tcp, "mss_bytes")), words(tcp, "congestion"),
-               format_count(count(tcp, "send_buffer_bytes")),
-               format_count(count(tcp, "receive_buffer_bytes")), format_count(count(tcp, "dscp"))});
+    table.add(cells_of<TcpResult>(label(unit, job, "sent"), *found));
   });
   return unless_bare(table, width);
-}
-
-const Table::Row kFatesHead = {"frames",    "sent",      "received", "lost",      "",
-                               "duplicate", "reordered", "corrupt",  "truncated", "late",
-                               "cancelled", "unchecked", "jitter"};
-
-Table::Row fates_row(const std::string& name, const ReportJson& f) {
-  Table::Row row = {name, format_count(count(f, "sent_frames")),
-                    format_count(count(f, "received_frames")),
-                    format_count(count(f, "lost_frames")), format_share(figure(f, "lost_share"))};
-  for (const char* key :
-       {"duplicate_frames", "reordered_frames", "corrupt_frames", "truncated_frames", "late_frames",
-        "cancelled_frames", "unverified_frames"}) {
-    row.push_back(format_count(count(f, key)));
-  }
-  row.push_back(format_ns(figure(f, "jitter_ns")));
-  return row;
 }
 
 /// Numbers that did not arrive: "17, 20-29".
@@ -171,7 +132,7 @@ std::string gaps_text(const ReportJson& gaps) {
 
 std::string loss_table(const Unit& unit, std::size_t width) {
   Table table;
-  table.add(kFatesHead);
+  table.add(head_of<FlowResult>("frames"));
   std::string notes;
   for_each_job(unit, [&](const ReportJson& job) {
     if (job.at("loss").is_null()) return;
@@ -181,7 +142,7 @@ std::string loss_table(const Unit& unit, std::size_t width) {
                                (kind == "request" ? " requests"
                                 : kind == "reply" ? " replies"
                                                   : "");
-      table.add(fates_row(name, flow));
+      table.add(cells_of<FlowResult>(name, flow));
       if (!flow.at("gaps").empty()) {
         notes += wrapped("  " + name + (kind == "reply" ? " lacked numbers " : " missed numbers ") +
                              gaps_text(flow.at("gaps")),
@@ -243,26 +204,11 @@ std::string counts_table(const Unit& unit, std::size_t width) {
   return table.text(width);
 }
 
-const Table::Row kCpuHead = {"CPU",   "user",        "system", "frames/CPU-s",
-                             "slept", "interrupted", "faults", "major faults"};
-
-Table::Row cpu_cells(const std::string& name, const ReportJson& c) {
-  if (c.is_null()) return {name, "-", "-", "-", "-", "-", "-", "-"};
-  return {name,
-          format_seconds(figure(c, "user_seconds")),
-          format_seconds(figure(c, "system_seconds")),
-          format_fps(figure(c, "frames_per_busy_second")),
-          format_count(count(c, "voluntary_switches")),
-          format_count(count(c, "involuntary_switches")),
-          format_count(count(c, "minor_faults")),
-          format_count(count(c, "major_faults"))};
-}
-
 std::string cpu_table(const Unit& unit, std::size_t width) {
   Table table;
-  table.add(kCpuHead);
+  table.add(head_of<CpuResult>("CPU"));
   for_each_job(unit, [&](const ReportJson& job) {
-    table.add(cpu_cells(label(unit, job, "used"), job.at("cpu")));
+    table.add(cells_of<CpuResult>(label(unit, job, "used"), job.at("cpu")));
   });
   return table.text(width);
 }
@@ -328,21 +274,21 @@ std::string group_text(const ReportJson& group, std::size_t width) {
                   ", start skew " + format_ns(figure(group, "start_skew_ns")),
               width, 2);
   Table traffic;
-  traffic.add(kTrafficHead);
-  if (!group.at("tx").is_null()) traffic.add(traffic_row("sent", group.at("tx")));
-  if (!group.at("rx").is_null()) traffic.add(traffic_row("received", group.at("rx")));
+  traffic.add(head_of<TrafficResult>("traffic"));
+  if (!group.at("tx").is_null()) traffic.add(cells_of<TrafficResult>("sent", group.at("tx")));
+  if (!group.at("rx").is_null()) traffic.add(cells_of<TrafficResult>("received", group.at("rx")));
   Table times;
   times.add(kHistogramHead);
   for (const auto& [key, name] : {std::pair{"latency_ns", "latency"}, {"service_ns", "service"}}) {
     if (!group.at(key).is_null()) times.add(histogram_row(name, group.at(key)));
   }
   Table loss;
-  loss.add(kFatesHead);
-  if (!group.at("loss").is_null()) loss.add(fates_row("all flows", group.at("loss")));
+  loss.add(head_of<FlowResult>("frames"));
+  if (!group.at("loss").is_null()) loss.add(cells_of<FlowResult>("all flows", group.at("loss")));
   if (traffic.rows() == 1) return out + '\n';
   Table cpu;
-  cpu.add(kCpuHead);
-  cpu.add(cpu_cells("used", group.at("cpu")));
+  cpu.add(head_of<CpuResult>("CPU"));
+  cpu.add(cells_of<CpuResult>("used", group.at("cpu")));
   return out + unless_bare(traffic, width) + unless_bare(times, width) + unless_bare(loss, width) +
          cpu.text(width) + '\n';
 }

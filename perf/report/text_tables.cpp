@@ -7,6 +7,8 @@
 #include <set>
 
 #include "base/columns.hpp"
+#include "perf/engine/engine.hpp"
+#include "perf/report/figure_cells.hpp"
 #include "perf/report/table.hpp"
 #include "perf/report/text_blocks.hpp"
 #include "perf/report/units.hpp"
@@ -296,19 +298,10 @@ std::string links_text(const ReportJson& report, std::size_t width) {
       });
   std::string options;
   Table table;
-  table.add({"faults on purpose", "frames", "lost", "duplicated", "reordered", "corrupted",
-             "truncated", "queue full", "still under way"});
+  table.add(head_of<FaultsMade>("faults on purpose"));
   for (const ReportJson& l : report.at("links")) {
-    Table::Row row = {name_of_link(l) + (below ? "" : ' ' + words(l, "options"))};
     if (below) options += wrapped("  " + name_of_link(l) + ": " + words(l, "options"), width, 4);
-    for (const char* key : {"frames", "lost_frames", "duplicated_frames", "reordered_frames",
-                            "corrupted_frames", "truncated_frames", "queue_full_frames"}) {
-      row.push_back(format_count(count(l, key)));
-    }
-    // Older results do not have it.
-    row.push_back(l.contains("under_way_frames") ? format_count(count(l, "under_way_frames"))
-                                                 : "-");
-    table.add(row);
+    table.add(cells_of<FaultsMade>(name_of_link(l) + (below ? "" : ' ' + words(l, "options")), l));
   }
   return table.text(width) + options + '\n';
 }

@@ -24,6 +24,29 @@ struct JobProgress {
   IntervalResult last;
   std::uint64_t tx_frames = 0, tx_bytes = 0, rx_frames = 0, rx_bytes = 0, lost_frames = 0;
 };
+inline constexpr Places kOfProgress = kInStream | kInMessages;
+template <>
+inline constexpr auto kRowsOf<JobProgress> = rows_of<JobProgress>({
+    {"jobname", &JobProgress::name, Sum::none, kOfProgress},
+    {"groupname", &JobProgress::group, Sum::none, kOfProgress},
+    {"peer_of", &JobProgress::peer_of, Sum::none, kInMessages},
+    {"share", &JobProgress::share, Sum::none, kInMessages},
+    {"left_seconds", &JobProgress::left_seconds, Sum::none, kInMessages},
+    {"failed", &JobProgress::failed, Sum::none, kOfProgress, nullptr,
+     gauge("shmifperf_job_failed", "1 when the job has failed.")},
+    {"tx_frames", &JobProgress::tx_frames, Sum::none, kOfProgress, nullptr,
+     counter("shmifperf_tx_frames_total", "Frames sent.")},
+    {"tx_bytes", &JobProgress::tx_bytes, Sum::none, kOfProgress, nullptr,
+     counter("shmifperf_tx_bytes_total", "Bytes sent, without FCS.")},
+    {"rx_frames", &JobProgress::rx_frames, Sum::none, kOfProgress, nullptr,
+     counter("shmifperf_rx_frames_total", "Frames received.")},
+    {"rx_bytes", &JobProgress::rx_bytes, Sum::none, kOfProgress, nullptr,
+     counter("shmifperf_rx_bytes_total", "Bytes received, without FCS.")},
+    // Overtaken frames count as lost until they arrive. So the count may fall, and cannot be a
+    // Prometheus counter.
+    {"lost_frames", &JobProgress::lost_frames, Sum::none, kOfProgress, nullptr,
+     gauge("shmifperf_lost_frames", "Frames that the receivers have missed so far in this run.")},
+});
 
 struct RunProgress {
   double at_seconds = 0;        ///< since the common start
@@ -31,6 +54,12 @@ struct RunProgress {
   std::optional<double> left_seconds;
   std::vector<JobProgress> jobs;
 };
+template <>
+inline constexpr auto kRowsOf<RunProgress> = rows_of<RunProgress>({
+    {"at_seconds", &RunProgress::at_seconds, Sum::none, kOfProgress},
+    {"share", &RunProgress::share, Sum::none, kOfProgress},
+    {"left_seconds", &RunProgress::left_seconds, Sum::none, kOfProgress},
+});
 
 /// Merges `next`, which followed `sum`, into `sum`. Sums, means and maxima are exact. For a
 /// percentile, keeps the greater value; the percentile of the whole does not exceed it.

@@ -16,6 +16,7 @@
 
 #include "perf/engine/engine.hpp"
 #include "perf/job/job_options.hpp"
+#include "perf/stats/figure.hpp"
 #include "perf/stats/latency_histogram.hpp"
 #include "perf/why/cause.hpp"
 
@@ -43,28 +44,104 @@ char letter_of(JobState state) noexcept;
 struct TrafficResult {
   std::uint64_t frames = 0;
   std::uint64_t bytes = 0;
-  double seconds = 0;                ///< divisor of rates; 0: no window
-  std::uint64_t offered_frames = 0;  ///< tx: what the pace asked for, sent or not
-  std::uint64_t offered_bytes = 0;
-  /// tx: the time that the pace allows for these frames; divisor of offered rates. It is shorter
-  /// than `seconds` if the job is limited by frames or bytes and did not keep its pace.
-  double offered_seconds = 0;
-  bool paced = false;  ///< tx: there is a pace, by rate, rate_iops or a capture
-  /// tx that catches up by `limited` or `skip`: a frame that is late by no more than this is sent
-  /// as usual.
+  double seconds = 0;  ///< divisor of rates; 0: no window
+  std::uint64_t offered_frames = 0, offered_bytes = 0;
+  double offered_seconds = 0;  ///< divisor of offered rates
+  bool paced = false;
   std::optional<std::uint64_t> catchup_tolerance_ns;
-  std::uint64_t skipped_frames = 0;  ///< given up by rate_catchup=skip
-  std::uint64_t refused_frames = 0;  ///< how often the engine took a frame only later
+  std::uint64_t skipped_frames = 0, refused_frames = 0;
   std::uint64_t batches = 0;
   std::uint64_t errors = 0;
   std::string first_error;
-  std::uint64_t ramp_frames = 0;           ///< before the window
-  std::uint64_t foreign_frames = 0;        ///< rx: not probes
-  std::uint64_t stale_frames = 0;          ///< rx: probes of another run
+  std::uint64_t ramp_frames = 0;
+  std::uint64_t foreign_frames = 0, stale_frames = 0;
   std::uint64_t begin_ns = 0, end_ns = 0;  ///< of the window, on CLOCK_MONOTONIC; 0: no window
   /// For a program (exec): frames and bytes are those that passed its port; the rest is not known.
   bool of_program = false;
 };
+/// `amount` in each second; empty if there was no time.
+inline std::optional<double> per_second(double amount, double seconds) noexcept {
+  return seconds > 0 ? std::optional(amount / seconds) : std::nullopt;
+}
+inline constexpr Places kBothWays = kOfSender | kOfReceiver;
+template <>
+inline constexpr auto kRowsOf<TrafficResult> = rows_of<TrafficResult>({
+    {"frames", &TrafficResult::frames, Sum::add, kBothWays | kOfProgram,
+     "In the measured window, ramp_time excluded.", column("frames")},
+    {"bytes", &TrafficResult::bytes, Sum::add, kBothWays | kOfProgram,
+     "Of those frames, without FCS.", column("bytes", Format::bytes)},
+    {"rate_fps",
+     [](const TrafficResult& t) { return per_second(static_cast<double>(t.frames), t.seconds); },
+     Sum::none, kBothWays | kOfProgram, "Frames per second.", column("rate", Format::fps)},
+    {"rate_bps",
+     [](const TrafficResult& t) { return per_second(static_cast<double>(t.bytes) * 8, t.seconds); },
+     Sum::none,
+     kBothWays | kOfProgram,
+     "Bits of frames without FCS per second.",
+     {.title = "", .page = "bit rate", .format = Format::bps}},
+    {"offered_fps",
+     [](const TrafficResult& t) {
+       return per_second(static_cast<double>(t.offered_frames), t.offered_seconds);
+     },
+     Sum::none, kOfSender,
+     "The pace that was asked for: offered_frames / offered_seconds. Without a pace, what was "
+     "sent.",
+     column("offered", Format::fps)},
+    {"offered_bps",
+     [](const TrafficResult& t) {
+       return per_second(static_cast<double>(t.offered_bytes) * 8, t.offered_seconds);
+     },
+     Sum::none,
+     kOfSender,
+     nullptr,
+     {.title = "", .page = "offered bit rate", .format = Format::bps}},
+    {"seconds", &TrafficResult::seconds, Sum::none, kBothWays | kOfProgram,
+     "The window: what rate_fps and rate_bps are divided by.", column("over", Format::seconds)},
+    {"batches",
+     &TrafficResult::batches,
+     Sum::add,
+     kBothWays,
+     "Calls that moved at least one frame of the window.",
+     {.title = "batches"}},
+    {"refused_frames", &TrafficResult::refused_frames, Sum::add, kOfSender,
+     "How often the engine took a frame only later.", column("refused")},
+    {"skipped_frames", &TrafficResult::skipped_frames, Sum::add, kOfSender,
+     "Given up by rate_catchup=skip.", column("skipped")},
+    {"errors",
+     &TrafficResult::errors,
+     Sum::add,
+     kBothWays,
+     "Of calls, from the beginning of the window on.",
+     {.page = "errors", .bad = true}},
+    {"foreign_frames",
+     &TrafficResult::foreign_frames,
+     Sum::add,
+     kOfReceiver,
+     "Were no probes of shmifperf: ARP, neighbour discovery, pings, ...; from the beginning of the "
+     "window on.",
+     {.page = "foreign"}},
+    {"stale_frames", &TrafficResult::stale_frames, Sum::add, kOfReceiver,
+     "Probes of another run; from the beginning of the window on."},
+    {"first_error", &TrafficResult::first_error, Sum::first, kBothWays | kOfProgram},
+    {"ramp_frames", &TrafficResult::ramp_frames, Sum::add, kBothWays,
+     "Before the window. In no other figure but `counts` and `intervals`, which are of the whole "
+     "job."},
+    {"offered_frames", &TrafficResult::offered_frames, Sum::add, kOfSender,
+     "What the pace asked for, sent or not."},
+    {"offered_bytes", &TrafficResult::offered_bytes, Sum::add, kOfSender},
+    // The longest time of all jobs counts.
+    {"offered_seconds", &TrafficResult::offered_seconds, Sum::greatest, kOfSender | kZeroIsNone,
+     "The time that the pace had for offered_frames; shorter than seconds where a job with a limit "
+     "in frames or bytes did not keep its pace."},
+    {"paced", &TrafficResult::paced, Sum::any, kOfSender,
+     "Whether there is a pace: rate, rate_iops or the times of a capture. Where less than 99 % of "
+     "it left, a warning says so."},
+    {"catchup_tolerance_ns", &TrafficResult::catchup_tolerance_ns, Sum::none,
+     kOfSender | kOfProgram,
+     "With rate_catchup=limited and skip: a frame that is less late than that is in no stall, and "
+     "goes. null: rate_catchup=burst, or no pace."},
+    {"of_program", &TrafficResult::of_program, Sum::any},
+});
 
 /// What happened to the frames of one flow, from one sender to one receiver. Each frame has exactly
 /// one fate: sent = received + lost + corrupt + truncated + late + cancelled + unverified.
@@ -79,15 +156,9 @@ struct FlowResult {
   Kind kind = Kind::data;
   std::string from, to;  ///< job names
   std::uint64_t sent = 0;
-  std::uint64_t received = 0;                ///< each once
-  std::uint64_t lost = 0;                    ///< never arrived
-  std::uint64_t corrupt = 0, truncated = 0;  ///< arrived damaged, and in no whole copy
-  std::uint64_t late = 0;                    ///< arrived whole after the drain
-  std::uint64_t cancelled = 0;               ///< sent after the receiver had ended
-  std::uint64_t unverified = 0;              ///< arrived, but not checked in time
-  std::uint64_t duplicates = 0;              ///< whole copies of frames that had arrived whole
-  /// Damaged copies of frames that have another fate, or are already counted as damaged.
-  std::uint64_t corrupt_copies = 0, truncated_copies = 0;
+  std::uint64_t received = 0, lost = 0, corrupt = 0, truncated = 0, late = 0, cancelled = 0,
+                unverified = 0;
+  std::uint64_t duplicates = 0, corrupt_copies = 0, truncated_copies = 0;
   std::uint64_t reordered = 0;  ///< among the received ones
   /// More frames received than sent, by the sender's count: the sender was killed before it could
   /// count its last batch, or a count is wrong. Losses are then not known. Only
@@ -95,12 +166,51 @@ struct FlowResult {
   /// sender are added to `sent`.
   std::uint64_t unexplained = 0;
   std::vector<std::pair<std::uint64_t, std::uint64_t>> gaps;  ///< the first ones, [from, to)
-  std::optional<double> jitter_ns;                            ///< RFC 3550, section 6.4.1
+  std::optional<double> jitter_ns;
   bool verification_complete = true;
-  /// Adds the counts of another flow. Jitter belongs to one flow, so the sum keeps the greatest.
-  /// Names, gaps and `unexplained` stay as they are.
+  /// Adds the figures of another flow. Names, gaps and `unexplained` stay as they are.
   FlowResult& operator+=(const FlowResult& other);
 };
+template <>
+inline constexpr auto kRowsOf<FlowResult> = rows_of<FlowResult>({
+    {"sent_frames", &FlowResult::sent, Sum::add, kInResult,
+     "Of the window, by intended time. Of replies: requests that were answered.", column("sent")},
+    {"received_frames", &FlowResult::received, Sum::add, kInResult, "Each once.",
+     column("received")},
+    {"lost_frames", &FlowResult::lost, Sum::add, kInResult,
+     "Did not come. sent is the sum of received, lost, corrupt, truncated, late, cancelled and "
+     "unverified.",
+     column("lost", Format::count, true)},
+    {"lost_share",
+     [](const FlowResult& f) {
+       return per_second(static_cast<double>(f.lost), static_cast<double>(f.sent));
+     },
+     Sum::none,
+     kInResult,
+     "lost / sent.",
+     {.title = "", .page = "lost share", .format = Format::share}},
+    {"duplicate_frames", &FlowResult::duplicates, Sum::add, kInResult,
+     "Whole copies that came of frames which had come.", column("duplicate", Format::count, true)},
+    {"reordered_frames", &FlowResult::reordered, Sum::add, kInResult,
+     "Came after one that was sent later (RFC 4737).", column("reordered", Format::count, true)},
+    {"corrupt_frames", &FlowResult::corrupt, Sum::add, kInResult,
+     "Came with a byte that was not sent, and in no copy whole.",
+     column("corrupt", Format::count, true)},
+    {"truncated_frames", &FlowResult::truncated, Sum::add, kInResult,
+     "Came without their end, and in no copy whole.", column("truncated", Format::count, true)},
+    {"late_frames", &FlowResult::late, Sum::add, kInResult, "Came after drain_time.",
+     column("late")},
+    {"cancelled_frames", &FlowResult::cancelled, Sum::add, kInResult,
+     "Sent to a receiver that had ended, or was killed.", column("cancelled")},
+    {"unverified_frames", &FlowResult::unverified, Sum::add, kInResult,
+     "Came, and were not checked when time ran out.", column("unchecked", Format::count, true)},
+    {"corrupt_copies", &FlowResult::corrupt_copies, Sum::add, kInResult,
+     "Damaged copies beside the fates: of a frame that came whole, or damaged before."},
+    {"truncated_copies", &FlowResult::truncated_copies, Sum::add, kInResult},
+    {"jitter_ns", &FlowResult::jitter_ns, Sum::greatest, kInResult,
+     "RFC 3550, section 6.4.1; of several flows the greatest.", column("jitter", Format::ns)},
+    {"verification_complete", &FlowResult::verification_complete, Sum::all, kInResult},
+});
 
 const char* word_of(FlowResult::Kind kind) noexcept;
 
@@ -113,33 +223,88 @@ struct CountsResult {
   std::uint64_t receiver_others = 0;  ///< among receiver_rx: not of its flows
   std::optional<bool> agree;          ///< empty: the engine keeps no counts
 };
+template <>
+inline constexpr auto kRowsOf<CountsResult> = rows_of<CountsResult>({
+    {"generator_tx_frames", &CountsResult::generator_tx, Sum::none, kInResult,
+     "What this job sent."},
+    {"receiver_rx_frames", &CountsResult::receiver_rx, Sum::none, kInResult,
+     "What this job received."},
+    {"receiver_foreign_frames", &CountsResult::receiver_foreign, Sum::none, kInResult,
+     "Received frames that are not probes. For an emulated host it also counts other frames that "
+     "passed its port in either direction, such as address resolution; these are in the bytes of "
+     "the medium, but not in receiver_rx_frames, wire_tx_frames and wire_rx_frames."},
+});
 
 struct CpuResult {
   double user_seconds = 0, system_seconds = 0;
   std::uint64_t voluntary_switches = 0, involuntary_switches = 0;
   std::uint64_t minor_faults = 0, major_faults = 0;
+  std::uint64_t frames = 0;  ///< sent and received in this time; only where a report needs them
   CpuResult& operator+=(const CpuResult& other) noexcept;
 };
+template <>
+inline constexpr auto kRowsOf<CpuResult> = rows_of<CpuResult>({
+    {"user_seconds", &CpuResult::user_seconds, Sum::add, kInResult, nullptr,
+     column("user", Format::seconds)},
+    {"system_seconds", &CpuResult::system_seconds, Sum::add, kInResult, nullptr,
+     column("system", Format::seconds)},
+    {"frames_per_busy_second",
+     [](const CpuResult& c) {
+       return per_second(static_cast<double>(c.frames), c.user_seconds + c.system_seconds);
+     },
+     Sum::none,
+     kInResult,
+     "Frames sent and received per second of CPU time.",
+     {.title = "frames/CPU-s", .page = "frames per CPU-s", .format = Format::fps}},
+    {"voluntary_switches", &CpuResult::voluntary_switches, Sum::add, kInResult,
+     "Times it went to sleep.", column("slept")},
+    {"involuntary_switches", &CpuResult::involuntary_switches, Sum::add, kInResult,
+     "Times it was taken off its CPU.", column("interrupted")},
+    {"minor_faults", &CpuResult::minor_faults, Sum::add, kInResult, nullptr, {.title = "faults"}},
+    {"major_faults",
+     &CpuResult::major_faults,
+     Sum::add,
+     kInResult,
+     nullptr,
+     {.title = "major faults"}},
+});
 
-/// What the kernel tells about a job's TCP connection (tcp(7), TCP_INFO) at the end of an interval.
-struct TcpSample {
-  std::uint64_t retransmits = 0;  ///< segments, in the interval
-  std::uint64_t rtt_ns = 0, rttvar_ns = 0;
-  std::uint64_t cwnd_bytes = 0;
-  std::uint64_t mss_bytes = 0, pmtu_bytes = 0;
-};
-
-/// The connection of a job of engine=host with proto=tcp, over the run.
+/// The TCP connection of a job of engine=host with proto=tcp, over the run.
 struct TcpResult {
-  std::uint64_t retransmits = 0;  ///< segments
-  std::uint64_t mss_bytes = 0, pmtu_bytes = 0;
-  std::uint64_t cwnd_bytes_max = 0;
-  std::uint64_t rtt_ns_min = 0, rtt_ns_mean = 0, rtt_ns_max = 0;  ///< of the samples
+  std::uint64_t retransmits = 0;
+  std::uint64_t rtt_ns_min = 0, rtt_ns_mean = 0, rtt_ns_max = 0;
   std::uint64_t samples = 0;
+  std::uint64_t cwnd_bytes_max = 0;
+  std::uint64_t mss_bytes = 0, pmtu_bytes = 0;
   std::uint64_t send_buffer_bytes = 0, receive_buffer_bytes = 0;
   std::uint64_t dscp = 0;
   std::string congestion;
 };
+template <>
+inline constexpr auto kRowsOf<TcpResult> = rows_of<TcpResult>({
+    {"retransmits", &TcpResult::retransmits, Sum::none, kInResult,
+     "Segments sent again in the measured window.", column("retransmits", Format::count, true)},
+    {"rtt_ns_min", &TcpResult::rtt_ns_min, Sum::none, kInResult,
+     "Of the samples, one at the end of each interval.", column("RTT min", Format::ns)},
+    {"rtt_ns_mean", &TcpResult::rtt_ns_mean, Sum::none, kInResult, nullptr,
+     column("mean", Format::ns)},
+    {"rtt_ns_max", &TcpResult::rtt_ns_max, Sum::none, kInResult, nullptr,
+     column("max", Format::ns)},
+    {"samples", &TcpResult::samples, Sum::none, kInResult},
+    {"snd_cwnd_bytes_max", &TcpResult::cwnd_bytes_max, Sum::none, kInResult,
+     "The largest congestion window of the samples.", column("cwnd max", Format::exact_bytes)},
+    {"mss_bytes", &TcpResult::mss_bytes, Sum::none, kInResult,
+     "Payload of a segment that is sent, at the end.", column("MSS")},
+    {"pmtu_bytes", &TcpResult::pmtu_bytes, Sum::none, kInResult},
+    {"congestion", &TcpResult::congestion, Sum::none, kInResult, "The congestion control in use.",
+     column("congestion", Format::text)},
+    {"send_buffer_bytes", &TcpResult::send_buffer_bytes, Sum::none, kInResult,
+     "Of the socket, as window asks for it: half of what the kernel calls SO_SNDBUF.",
+     column("send buffer", Format::exact_bytes)},
+    {"receive_buffer_bytes", &TcpResult::receive_buffer_bytes, Sum::none, kInResult, nullptr,
+     column("receive buffer", Format::exact_bytes)},
+    {"dscp", &TcpResult::dscp, Sum::none, kInResult, nullptr, column("DSCP")},
+});
 
 /// An event that was counted for a job, in its measured window.
 struct CounterResult {
@@ -166,7 +331,7 @@ struct CounterInterval {
 
 /// One interval of a job, for curves.
 struct IntervalResult {
-  double at_seconds = 0;  ///< its end, since the start of the run's first jobs
+  double at_seconds = 0;
   double seconds = 0;
   std::uint64_t tx_frames = 0, tx_bytes = 0, rx_frames = 0, rx_bytes = 0;
   std::uint64_t lost_frames = 0;   ///< gaps noticed then; for a job without flows, from overruns
@@ -176,11 +341,76 @@ struct IntervalResult {
   std::optional<double> latency_mean_ns, latency_p50_ns, latency_p99_ns, latency_max_ns;
   std::optional<double> cpu_user_seconds, cpu_system_seconds;  ///< CPU time that the job used
   std::optional<TcpSample> tcp;  ///< empty: no TCP, or the kernel did not tell
-  /// The whole interval lies in the measured window, and it is not a short remainder. A border of
-  /// the window ends an interval, so ramp and drain have intervals of their own.
   bool measured = true;
-  bool ends_at_border = false;
+  bool ends_at_border = false;  ///< a border of the measured window ended it early
 };
+/// Frames or bytes of an interval in each second, and its CPU time as a share of its length; empty
+/// if the interval has no length, or the figure is not known.
+inline std::optional<double> per_second(std::uint64_t count, const IntervalResult& interval) {
+  return per_second(static_cast<double>(count), interval.seconds);
+}
+inline std::optional<double> share_of_cpu(const std::optional<double>& seconds,
+                                          const IntervalResult& interval) {
+  return seconds ? per_second(*seconds, interval.seconds) : std::nullopt;
+}
+consteval Column latency_gauge(const char* figure) {
+  return {.metric = {.name = "shmifperf_latency_seconds",
+                     .help = "Latency from the intended send time, in the last interval.",
+                     .scale = 1e-9,
+                     .label = "figure",
+                     .value = figure}};
+}
+consteval Column cpu_gauge(const char* mode) {
+  return {.metric = {.name = "shmifperf_cpu_ratio",
+                     .help = "CPU time that the job used in the last interval; 1 is a whole CPU.",
+                     .label = "mode",
+                     .value = mode}};
+}
+inline constexpr Places kOfInterval = kInResult | kInStream | kInMessages;
+template <>
+inline constexpr auto kRowsOf<IntervalResult> = rows_of<IntervalResult>({
+    {"at_seconds", &IntervalResult::at_seconds, Sum::newest, kOfInterval,
+     "Its end, from the start of the run's first jobs."},
+    {"seconds", &IntervalResult::seconds, Sum::add, kOfInterval, "Its length."},
+    {"tx_frames", &IntervalResult::tx_frames, Sum::add, kOfInterval},
+    {"tx_bytes", &IntervalResult::tx_bytes, Sum::add, kOfInterval},
+    {"tx_fps", [](const IntervalResult& i) { return per_second(i.tx_frames, i); }, Sum::none,
+     kInStream, nullptr, gauge("shmifperf_tx_fps", "Frames per second sent.")},
+    {"tx_bps", [](const IntervalResult& i) { return per_second(i.tx_bytes * 8, i); }, Sum::none,
+     kInStream, nullptr, gauge("shmifperf_tx_bps", "Bits per second sent.")},
+    {"rx_frames", &IntervalResult::rx_frames, Sum::add, kOfInterval},
+    {"rx_bytes", &IntervalResult::rx_bytes, Sum::add, kOfInterval},
+    {"rx_fps", [](const IntervalResult& i) { return per_second(i.rx_frames, i); }, Sum::none,
+     kInStream, nullptr, gauge("shmifperf_rx_fps", "Frames per second received.")},
+    {"rx_bps", [](const IntervalResult& i) { return per_second(i.rx_bytes * 8, i); }, Sum::none,
+     kInStream, nullptr, gauge("shmifperf_rx_bps", "Bits per second received.")},
+    {"lost_frames", &IntervalResult::lost_frames, Sum::add, kOfInterval,
+     "Frames of ramp and window that were noticed to be missing then, and never came, not even "
+     "damaged; of a job that receives no flow, frames under overruns. The last interval has those "
+     "that nothing came after."},
+    {"found_frames", &IntervalResult::found_frames, Sum::add},
+    {"overruns", &IntervalResult::overruns, Sum::add, kOfInterval},
+    {"latency_count", &IntervalResult::latency_count, Sum::add, kInMessages},
+    {"latency_mean_ns", &IntervalResult::latency_mean_ns, Sum::none, kOfInterval, nullptr,
+     latency_gauge("mean")},
+    {"latency_p50_ns", &IntervalResult::latency_p50_ns, Sum::greatest, kOfInterval, nullptr,
+     latency_gauge("p50")},
+    {"latency_p99_ns", &IntervalResult::latency_p99_ns, Sum::greatest, kOfInterval, nullptr,
+     latency_gauge("p99")},
+    {"latency_max_ns", &IntervalResult::latency_max_ns, Sum::greatest, kOfInterval, nullptr,
+     latency_gauge("max")},
+    {"cpu_user_seconds", &IntervalResult::cpu_user_seconds, Sum::add, kInMessages},
+    {"cpu_system_seconds", &IntervalResult::cpu_system_seconds, Sum::add, kInMessages},
+    {"cpu_user_share", [](const IntervalResult& i) { return share_of_cpu(i.cpu_user_seconds, i); },
+     Sum::none, kInStream, nullptr, cpu_gauge("user")},
+    {"cpu_system_share",
+     [](const IntervalResult& i) { return share_of_cpu(i.cpu_system_seconds, i); }, Sum::none,
+     kInStream, nullptr, cpu_gauge("system")},
+    {"measured", &IntervalResult::measured, Sum::all, kInResult | kInMessages,
+     "All of it lies in the measured window, and it is no stub of less than a tenth of the "
+     "others. A border of the window ends an interval, so ramp and drain are others."},
+    {"ends_at_border", &IntervalResult::ends_at_border, Sum::newest},
+});
 
 struct HeatOfJob;  // perf/result/heat_of_job.hpp
 

@@ -219,10 +219,15 @@ class Host {
       counting_->close_interval(now_ns());
     }
     const PortCounters c = port_.port().counters();
-    const bool udp = job_.proto == HostProtocol::udp && job_.exec.empty();
-    if (udp) {
-      block_.wire_tx_frames.set(own_sent_);
-      block_.wire_rx_frames.set(own_received_);
+    WireCounters wire{
+        .tx_bytes = c.tx_bytes,
+        .rx_bytes = c.rx_bytes,
+        .lost_frames = c.lost_frames,
+        .overruns = c.overruns,
+        .dropped_frames = carried_.to_right.dropped_full + carried_.to_left.dropped_full};
+    if (job_.proto == HostProtocol::udp && job_.exec.empty()) {
+      wire.tx_frames = own_sent_;
+      wire.rx_frames = own_received_;
       // Frames that a full bus dropped were the job's own, and did not pass the port.
       const std::uint64_t passed = c.tx_frames + c.rx_frames;
       block_.wire_foreign.set(passed - std::min(passed, own_sent_ + own_received_));
@@ -231,15 +236,11 @@ class Host {
       // them.
       block_.wire_foreign.set(c.tx_frames + c.rx_frames);
     }
-    block_.wire_tx_bytes.set(c.tx_bytes);
-    block_.wire_rx_bytes.set(c.rx_bytes);
-    block_.wire_lost_frames.set(c.lost_frames);
-    block_.wire_overruns.set(c.overruns);
+    block_.wire.set(wire);
     // If the window never began, its counts are 0.
     const PortCounters before = before_window_.value_or(c);
     block_.port_lost_frames.set(c.lost_frames - before.lost_frames);
     block_.port_overruns.set(c.overruns - before.overruns);
-    block_.wire_dropped_frames.set(carried_.to_right.dropped_full + carried_.to_left.dropped_full);
   }
 
   /// The traffic of a program is the traffic that passed its port.

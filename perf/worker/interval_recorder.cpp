@@ -8,40 +8,40 @@ void IntervalRecorder::close(std::uint64_t now, bool at_border) noexcept {
   const std::uint64_t end = now > start_ns_ ? now - start_ns_ : 0;
   if (end <= begin_ns_) return;
   const std::uint64_t number = job_.intervals_written.load(std::memory_order_relaxed);
-  IntervalBlock& block = job_.intervals[number % kIntervalBlocks];
-  block.begin_ns.set(begin_ns_);
-  block.end_ns.set(end);
-  block.tx_frames.set(now_.tx_frames);
-  block.tx_bytes.set(now_.tx_bytes);
-  block.rx_frames.set(now_.rx_frames);
-  block.rx_bytes.set(now_.rx_bytes);
-  block.lost_frames.set(now_.lost);
-  block.found_frames.set(now_.found);
-  block.overruns.set(now_.overruns);
-  block.latency_count.set(now_.latencies);
-  block.latency_sum_ns.set(now_.latency_sum);
-  block.latency_p50_ns.set(percentile(50));
-  block.latency_p99_ns.set(percentile(99));
-  block.latency_max_ns.set(now_.latency_max);
-  block.ends_at_border.set(at_border ? 1 : 0);
-  note_cpu(block);
-  if (tcp_ != nullptr) tcp_->close(block);
+  const auto seconds = [](std::uint64_t ns) { return static_cast<double>(ns) * 1e-9; };
+  now_.at_seconds = seconds(end);
+  now_.seconds = seconds(end - begin_ns_);
+  now_.ends_at_border = at_border;
+  if (now_.latency_count != 0) {
+    now_.latency_mean_ns =
+        static_cast<double>(latency_sum_) / static_cast<double>(now_.latency_count);
+    now_.latency_p50_ns = static_cast<double>(percentile(50));
+    now_.latency_p99_ns = static_cast<double>(percentile(99));
+    now_.latency_max_ns = static_cast<double>(latency_max_);
+  }
+  note_cpu();
+  if (tcp_ != nullptr) now_.tcp = tcp_->close();
+  job_.intervals[number % kIntervalBlocks].set(now_);
   if (job_.histograms != nullptr) publish_histogram(job_.histograms[number % kHistogramBlocks]);
   job_.intervals_written.store(number + 1, std::memory_order_release);
   begin_ns_ = end;
   // The next boundary after now. A stall makes one long interval, not many empty ones.
   next_ns_ = start_ns_ + (end / length_ns_ + 1) * length_ns_;
-  if (now_.latencies != 0) counts_.fill(0);
+  if (now_.latency_count != 0) counts_.fill(0);
   now_ = {};
+  latency_sum_ = latency_max_ = 0;
 }
 
-void IntervalRecorder::note_cpu(IntervalBlock& block) noexcept {
+void IntervalRecorder::note_cpu() noexcept {
   if (!usage_of_) return;
   const CpuTime now = cpu_time_of(*usage_of_);
   // The kernel may later count time as user that it counted as system, or the reverse. So one of
   // the two may go back a little.
-  block.cpu_user_ns.set(1 + now.user_ns - std::min(now.user_ns, cpu_.user_ns));
-  block.cpu_system_ns.set(1 + now.system_ns - std::min(now.system_ns, cpu_.system_ns));
+  const auto grown = [](std::uint64_t to, std::uint64_t from) {
+    return static_cast<double>(to - std::min(to, from)) * 1e-9;
+  };
+  now_.cpu_user_seconds = grown(now.user_ns, cpu_.user_ns);
+  now_.cpu_system_seconds = grown(now.system_ns, cpu_.system_ns);
   cpu_ = now;
 }
 
@@ -57,18 +57,17 @@ void IntervalRecorder::publish_histogram(HistogramBlock& into) const noexcept {
 }
 
 std::uint64_t IntervalRecorder::percentile(unsigned per_cent) const noexcept {
-  if (now_.latencies == 0) return 0;
-  const std::uint64_t rank = std::max<std::uint64_t>(1, (now_.latencies * per_cent + 99) / 100);
+  const std::uint64_t rank = std::max<std::uint64_t>(1, (now_.latency_count * per_cent + 99) / 100);
   std::uint64_t seen = 0;
   for (std::size_t i = 0; i < kBuckets; ++i) {
     seen += counts_[i];
     if (seen < rank) continue;
-    if (i < (2U << kSubBits)) return std::min<std::uint64_t>(i, now_.latency_max);
+    if (i < (2U << kSubBits)) return std::min<std::uint64_t>(i, latency_max_);
     const std::size_t shift = (i >> kSubBits) - 1;
     const std::uint64_t min = (std::uint64_t{i} - (shift << kSubBits)) << shift;
-    return std::min(min + (std::uint64_t{1} << shift) - 1, now_.latency_max);
+    return std::min(min + (std::uint64_t{1} << shift) - 1, latency_max_);
   }
-  return now_.latency_max;
+  return latency_max_;
 }
 
 }  // namespace shmif::perf

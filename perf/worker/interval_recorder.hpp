@@ -46,19 +46,19 @@ class IntervalRecorder {
     now_.rx_frames += frames;
     now_.rx_bytes += bytes;
   }
-  void lost(std::uint64_t frames) noexcept { now_.lost += frames; }
+  void lost(std::uint64_t frames) noexcept { now_.lost_frames += frames; }
   /// Counts frames that arrived after this or an earlier interval had counted them as lost.
   void found(std::uint64_t frames) noexcept {
-    const std::uint64_t here = std::min(now_.lost, frames);
-    now_.lost -= here;
-    now_.found += frames - here;
+    const std::uint64_t here = std::min(now_.lost_frames, frames);
+    now_.lost_frames -= here;
+    now_.found_frames += frames - here;
   }
   void overrun() noexcept { ++now_.overruns; }
   void latency(std::uint64_t ns) noexcept {
     ++counts_[bucket_of(ns)];
-    ++now_.latencies;
-    now_.latency_sum += ns;
-    if (ns > now_.latency_max) now_.latency_max = ns;
+    ++now_.latency_count;
+    latency_sum_ += ns;
+    latency_max_ = std::max(latency_max_, ns);
   }
 
   /// Whether the interval is over and must be closed.
@@ -88,7 +88,7 @@ class IntervalRecorder {
     return bucket < kBuckets ? bucket : kBuckets - 1;
   }
   std::uint64_t percentile(unsigned per_cent) const noexcept;
-  void note_cpu(IntervalBlock& block) noexcept;
+  void note_cpu() noexcept;
   void publish_histogram(HistogramBlock& into) const noexcept;
 
   JobBlock& job_;
@@ -97,11 +97,8 @@ class IntervalRecorder {
   CpuTime cpu_;  // used until the interval began
   std::uint64_t start_ns_, length_ns_, next_ns_;
   std::uint64_t begin_ns_ = 0;  // counted from start_ns_
-  struct Sums {
-    std::uint64_t tx_frames = 0, tx_bytes = 0, rx_frames = 0, rx_bytes = 0, lost = 0, overruns = 0;
-    std::uint64_t found = 0;
-    std::uint64_t latencies = 0, latency_sum = 0, latency_max = 0;
-  } now_;
+  IntervalResult now_;
+  std::uint64_t latency_sum_ = 0, latency_max_ = 0;
   std::array<std::uint32_t, kBuckets> counts_{};
 };
 

@@ -22,10 +22,7 @@ void keep_faults(const End& end, JobBlock& block) {
 
 void keep_counters(const JobOptions& job, const Equipment& equipment, JobBlock& block) {
   keep_faults(*equipment.end, block);
-  const auto keep = [](JobBlock::OptionalCount& to, const std::optional<std::uint64_t>& from) {
-    if (from) to.set(*from);
-  };
-  const WireCounters c = equipment.end->counters();
+  WireCounters c = equipment.end->counters();
   if (job.engine == EngineKind::host) {  // the other counts come from the host's port
     if (const auto drops = interface_drops()) {
       block.kernel_tx_drops.set(drops->sent);
@@ -33,16 +30,9 @@ void keep_counters(const JobOptions& job, const Equipment& equipment, JobBlock& 
     }
     return;
   }
-  keep(block.wire_tx_frames, c.tx_frames);
-  keep(block.wire_tx_bytes, c.tx_bytes);
-  keep(block.wire_rx_frames, c.rx_frames);
-  keep(block.wire_rx_bytes, c.rx_bytes);
   // A port that no sink reads loses all frames of others, so these counts would be meaningless.
-  if (equipment.sink) {
-    keep(block.wire_lost_frames, c.lost_frames);
-    keep(block.wire_overruns, c.overruns);
-  }
-  keep(block.wire_dropped_frames, c.dropped_frames);
+  if (!equipment.sink) c.lost_frames = c.overruns = std::nullopt;
+  block.wire.set(c);
 }
 
 Result<void> save_flows(const JobOptions& job, const Equipment& equipment,

@@ -12,17 +12,22 @@
 
 #include <array>
 #include <atomic>
+#include <bit>
 #include <chrono>
+#include <cmath>
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <span>
+#include <string>
 #include <string_view>
 
 #include "base/result.hpp"
 #include "base/shared_memory.hpp"
 #include "perf/result/run_result.hpp"
 #include "perf/stats/clock.hpp"
+#include "perf/stats/figure.hpp"
 #include "perf/stats/latency_histogram.hpp"
 #include "perf/stats/period.hpp"
 
@@ -39,6 +44,53 @@ class Tally {
 
  private:
   std::atomic<std::uint64_t> value_{0};
+};
+
+/// The figures of a T (its rows with numbers) with one writer. Each is whole, but two may be of
+/// different moments. Before set(), counts are 0, and optional counts are empty.
+template <class T>
+class SharedFigures {
+ public:
+  void set(const T& of) noexcept {
+    std::size_t i = 0;
+    for_each_member<T>([&](const auto&, auto member) { write(values_[i++], of.*member); });
+  }
+  T get() const noexcept {
+    T of;
+    std::size_t i = 0;
+    for_each_member<T>([&](const auto&, auto member) { read(values_[i++], of.*member); });
+    return of;
+  }
+
+ private:
+  static void write(Tally& to, std::uint64_t value) noexcept { to.set(value); }
+  static void write(Tally& to, double value) noexcept {
+    to.set(std::bit_cast<std::uint64_t>(value));
+  }
+  static void write(Tally& to, bool value) noexcept { to.set(value ? 1 : 0); }
+  static void write(Tally& to, std::optional<std::uint64_t> value) noexcept {
+    to.set(value ? *value + 1 : 0);
+  }
+  static void write(Tally& to, std::optional<double> value) noexcept {
+    write(to, value.value_or(std::numeric_limits<double>::quiet_NaN()));
+  }
+  static void write(Tally&, const std::string&) noexcept {}
+  static void read(const Tally& from, std::uint64_t& value) noexcept { value = from.get(); }
+  static void read(const Tally& from, double& value) noexcept {
+    value = std::bit_cast<double>(from.get());
+  }
+  static void read(const Tally& from, bool& value) noexcept { value = from.get() != 0; }
+  static void read(const Tally& from, std::optional<std::uint64_t>& value) noexcept {
+    const std::uint64_t plus_1 = from.get();
+    value = plus_1 == 0 ? std::nullopt : std::optional(plus_1 - 1);
+  }
+  static void read(const Tally& from, std::optional<double>& value) noexcept {
+    const auto number = std::bit_cast<double>(from.get());
+    value = std::isnan(number) ? std::nullopt : std::optional(number);
+  }
+  static void read(const Tally&, std::string&) noexcept {}
+
+  std::array<Tally, kRowsOf<T>.size()> values_;
 };
 
 /// A short text with one writer, which writes it once.
@@ -127,16 +179,24 @@ struct ReceivedCounts {
 };
 
 /// What a job did in one interval. The job writes it. The controller reads it once `written` counts
-/// it.
-struct IntervalBlock {
-  Tally begin_ns, end_ns;  // since the common start of the job's batch
-  Tally tx_frames, tx_bytes, rx_frames, rx_bytes, lost_frames, overruns;
-  Tally found_frames;  // arrivals of frames that earlier intervals counted as lost
-  Tally latency_count, latency_sum_ns, latency_p50_ns, latency_p99_ns, latency_max_ns;
-  // For a TCP connection; the segment size is 0 if the kernel did not tell it.
-  Tally tcp_retransmits, tcp_rtt_ns, tcp_rttvar_ns, tcp_cwnd_bytes, tcp_mss_bytes, tcp_pmtu_bytes;
-  Tally cpu_user_ns, cpu_system_ns;  // plus 1; 0: not known
-  Tally ends_at_border;              // 1: a border of the measured window ended it early
+/// it. The times are since the common start of the job's batch.
+class IntervalBlock {
+ public:
+  void set(const IntervalResult& interval) noexcept {
+    figures_.set(interval);
+    has_tcp_.set(interval.tcp ? 1 : 0);
+    if (interval.tcp) tcp_.set(*interval.tcp);
+  }
+  IntervalResult get() const noexcept {
+    IntervalResult interval = figures_.get();
+    if (has_tcp_.get() != 0) interval.tcp = tcp_.get();
+    return interval;
+  }
+
+ private:
+  SharedFigures<IntervalResult> figures_;
+  Tally has_tcp_;
+  SharedFigures<TcpSample> tcp_;
 };
 inline constexpr std::size_t kIntervalBlocks = 256;
 
@@ -146,14 +206,6 @@ inline constexpr std::size_t kHistogramBins = 1856;
 using HistogramBlock = std::array<std::atomic<std::uint32_t>, kHistogramBins>;
 /// Interval number n is at index n % kHistogramBlocks.
 inline constexpr std::size_t kHistogramBlocks = 64;
-
-/// A job's TCP connection (J), as the job saw it last.
-struct TcpBlock {
-  Tally retransmits, mss_bytes, pmtu_bytes, cwnd_bytes_max;
-  Tally rtt_ns_min, rtt_ns_max, rtt_ns_sum, samples;  ///< with 0 samples, these are not known
-  Tally send_buffer_bytes, receive_buffer_bytes, dscp;
-  SharedText<16> congestion;
-};
 
 /// A job counts at most this many events.
 inline constexpr std::size_t kMaxCounters = 16;
@@ -223,8 +275,7 @@ struct JobBlock {
       return value.get();
     }
   };
-  OptionalCount wire_tx_frames, wire_tx_bytes, wire_rx_frames, wire_rx_bytes, wire_lost_frames,
-      wire_overruns, wire_dropped_frames;
+  SharedFigures<WireCounters> wire;
   /// For an emulated host: frames that its kernel dropped between the job and its interface.
   OptionalCount kernel_tx_drops, kernel_rx_drops;
   /// For an emulated host, over the measured window: counts of its port, which the job itself does
@@ -240,7 +291,9 @@ struct JobBlock {
   std::atomic<std::uint64_t> intervals_written{0};  // release
   std::array<IntervalBlock, kIntervalBlocks> intervals;
   HistogramBlock* histograms = nullptr;  // (J) kHistogramBlocks of them; null if not asked for
-  TcpBlock tcp;
+  // (J) The TCP connection as the job saw it last; with 0 samples, it is not known.
+  SharedFigures<TcpResult> tcp;
+  SharedText<16> congestion;
   std::array<CounterBlock, kMaxCounters> counters;  // (J) in the order of the option `counters`
   CounterLog* counter_log = nullptr;                // (J) null if no events are counted
 

@@ -1,13 +1,14 @@
 #include "perf/worker/tcp_watch.hpp"
 
 #include <algorithm>
+#include <utility>
 
 namespace shmif::perf {
 
 void TcpWatch::begin_window() noexcept {
   const auto state = end_.tcp();
   if (!state) return;
-  before_window_ = state->retransmits;
+  before_window_ = *state;
   in_window_ = true;
 }
 
@@ -19,33 +20,27 @@ void TcpWatch::end_window() noexcept {
 std::optional<TcpState> TcpWatch::look() noexcept {
   auto state = end_.tcp();
   if (!state || !in_window_) return state;
-  TcpBlock& tcp = job_.tcp;
-  const bool first = tcp.samples.get() == 0;
-  tcp.retransmits.set(state->retransmits - std::min(state->retransmits, before_window_));
-  tcp.mss_bytes.set(state->mss_bytes);
-  tcp.pmtu_bytes.set(state->pmtu_bytes);
-  tcp.cwnd_bytes_max.set(std::max(tcp.cwnd_bytes_max.get(), state->cwnd_bytes));
-  tcp.rtt_ns_min.set(first ? state->rtt_ns : std::min(tcp.rtt_ns_min.get(), state->rtt_ns));
-  tcp.rtt_ns_max.set(std::max(tcp.rtt_ns_max.get(), state->rtt_ns));
-  tcp.rtt_ns_sum.add(state->rtt_ns);
-  tcp.send_buffer_bytes.set(state->send_buffer_bytes);
-  tcp.receive_buffer_bytes.set(state->receive_buffer_bytes);
-  tcp.dscp.set(state->dscp);
-  tcp.congestion.set(state->congestion);
-  tcp.samples.add(1);
+  const bool first = window_.samples == 0;
+  window_.retransmits = grown_since<TcpSample>(before_window_, *state).retransmits;
+  window_.mss_bytes = state->mss_bytes;
+  window_.pmtu_bytes = state->pmtu_bytes;
+  window_.cwnd_bytes_max = std::max(window_.cwnd_bytes_max, state->cwnd_bytes);
+  window_.rtt_ns_min = first ? state->rtt_ns : std::min(window_.rtt_ns_min, state->rtt_ns);
+  window_.rtt_ns_max = std::max(window_.rtt_ns_max, state->rtt_ns);
+  rtt_ns_sum_ += state->rtt_ns;
+  window_.rtt_ns_mean = rtt_ns_sum_ / ++window_.samples;
+  window_.send_buffer_bytes = state->send_buffer_bytes;
+  window_.receive_buffer_bytes = state->receive_buffer_bytes;
+  window_.dscp = state->dscp;
+  job_.congestion.set(state->congestion);
+  job_.tcp.set(window_);
   return state;
 }
 
-void TcpWatch::close(IntervalBlock& into) noexcept {
+std::optional<TcpSample> TcpWatch::close() noexcept {
   const auto state = look();
-  into.tcp_mss_bytes.set(state ? state->mss_bytes : 0);
-  if (!state) return;
-  into.tcp_retransmits.set(state->retransmits - std::min(state->retransmits, before_interval_));
-  into.tcp_rtt_ns.set(state->rtt_ns);
-  into.tcp_rttvar_ns.set(state->rttvar_ns);
-  into.tcp_cwnd_bytes.set(state->cwnd_bytes);
-  into.tcp_pmtu_bytes.set(state->pmtu_bytes);
-  before_interval_ = state->retransmits;
+  if (!state) return std::nullopt;
+  return grown_since<TcpSample>(std::exchange(before_interval_, *state), *state);
 }
 
 }  // namespace shmif::perf

@@ -18,8 +18,8 @@ class TcpWatch {
   /// Call them when the measured window begins and ends.
   void begin_window() noexcept;
   void end_window() noexcept;
-  /// Writes the current values, and the retransmits since the last call, into an interval.
-  void close(IntervalBlock& into) noexcept;
+  /// The current values, with the counts since the last call; empty if the kernel does not tell.
+  std::optional<TcpSample> close() noexcept;
 
  private:
   /// Reads the current values, and counts them if the window is open.
@@ -28,8 +28,9 @@ class TcpWatch {
   End& end_;
   JobBlock& job_;
   bool in_window_ = false;
-  std::uint64_t before_window_ = 0;  // retransmits before the window
-  std::uint64_t before_interval_ = 0;
+  TcpSample before_window_, before_interval_;
+  TcpResult window_;
+  std::uint64_t rtt_ns_sum_ = 0;  // of the samples in the window
 };
 
 }  // namespace shmif::perf

@@ -12,7 +12,6 @@
 #include <system_error>
 
 #include "base/printable.hpp"
-#include "perf/report/stream.hpp"
 #include "perf/report/words.hpp"
 #include "shmif/socket_address.hpp"
 #include "tools/common/command.hpp"
@@ -70,37 +69,37 @@ struct Metrics::Impl {
   }
 
   struct Job {
-    Following tx_frames, tx_bytes, rx_frames, rx_bytes;
-    prometheus::Gauge& lost_frames;
-    prometheus::Gauge &tx_fps, &tx_bps, &rx_fps, &rx_bps;
-    prometheus::Gauge &latency_mean, &latency_p50, &latency_p99, &latency_max;
-    prometheus::Gauge &cpu_user, &cpu_system;
-    prometheus::Gauge& failed;
+    std::vector<Following> counters;          // the figures of JobProgress that count on,
+    std::vector<prometheus::Gauge*> figures;  // and the others
+    std::vector<prometheus::Gauge*> interval;
     std::map<perf::JobState, prometheus::Gauge*> states;
   };
   Job& job_of(const perf::JobProgress& progress);
   void set_state(Job& job, const perf::JobProgress& progress);
 
+  /// The metrics of figures, by their names; made from the rows of the figures.
+  template <class T>
+  void add_families() {
+    for (const perf::Figure<T>& row : perf::kRowsOf<T>) {
+      const perf::Metric& metric = row.column.metric;
+      if (metric.name == nullptr) continue;
+      if (metric.counts) {
+        counter_families.try_emplace(metric.name, &counters(metric.name, metric.help));
+      } else if (!gauge_families.contains(metric.name)) {
+        gauge_families[metric.name] = &gauges(metric.name, metric.help);
+      }
+    }
+  }
+  Impl() {
+    add_families<perf::JobProgress>();
+    add_families<perf::IntervalResult>();
+  }
+
   std::shared_ptr<prometheus::Registry> registry = std::make_shared<prometheus::Registry>();
   std::string url;
-  CounterFamily& tx_frames = counters("shmifperf_tx_frames_total", "Frames sent.");
-  CounterFamily& tx_bytes = counters("shmifperf_tx_bytes_total", "Bytes sent, without FCS.");
-  CounterFamily& rx_frames = counters("shmifperf_rx_frames_total", "Frames received.");
-  CounterFamily& rx_bytes = counters("shmifperf_rx_bytes_total", "Bytes received, without FCS.");
-  // Overtaken frames count as lost until they arrive. So the count may fall, and cannot be a
-  // Prometheus counter.
-  GaugeFamily& lost =
-      gauges("shmifperf_lost_frames", "Frames that the receivers have missed so far in this run.");
-  GaugeFamily& tx_fps = gauges("shmifperf_tx_fps", "Frames per second sent.");
-  GaugeFamily& tx_bps = gauges("shmifperf_tx_bps", "Bits per second sent.");
-  GaugeFamily& rx_fps = gauges("shmifperf_rx_fps", "Frames per second received.");
-  GaugeFamily& rx_bps = gauges("shmifperf_rx_bps", "Bits per second received.");
-  GaugeFamily& latency = gauges("shmifperf_latency_seconds",
-                                "Latency from the intended send time, in the last interval.");
-  GaugeFamily& cpu = gauges("shmifperf_cpu_ratio",
-                            "CPU time that the job used in the last interval; 1 is a whole CPU.");
+  std::map<std::string, CounterFamily*> counter_families;
+  std::map<std::string, GaugeFamily*> gauge_families;
   GaugeFamily& state = gauges("shmifperf_job_state", "1 for the state that the job is in.");
-  GaugeFamily& failed = gauges("shmifperf_job_failed", "1 when the job has failed.");
   prometheus::Gauge& share =
       gauges("shmifperf_run_done_ratio", "How much of the run is done, 0 to 1.").Add({}, kUnknown);
   prometheus::Gauge& left =
@@ -116,28 +115,22 @@ Metrics::Impl::Job& Metrics::Impl::job_of(const perf::JobProgress& progress) {
   // The label is not "job", because Prometheus uses that for itself.
   const prometheus::Labels labels{{"jobname", label(progress.name)},
                                   {"groupname", label(progress.group)}};
-  const auto with = [&](const char* key, const char* value) {
-    prometheus::Labels more = labels;
-    more[key] = value;
-    return more;
+  Job job;
+  const auto add_gauges = [&]<class T>(const T&, std::vector<prometheus::Gauge*>& into, double at) {
+    for (const perf::Figure<T>& row : perf::kRowsOf<T>) {
+      const perf::Metric& metric = row.column.metric;
+      if (metric.name == nullptr || metric.counts) continue;
+      prometheus::Labels more = labels;
+      if (metric.label != nullptr) more[metric.label] = metric.value;
+      into.push_back(&gauge_families.at(metric.name)->Add(more, at));
+    }
   };
-  Job job{{tx_frames.Add(labels)},
-          {tx_bytes.Add(labels)},
-          {rx_frames.Add(labels)},
-          {rx_bytes.Add(labels)},
-          lost.Add(labels),
-          tx_fps.Add(labels, kUnknown),
-          tx_bps.Add(labels, kUnknown),
-          rx_fps.Add(labels, kUnknown),
-          rx_bps.Add(labels, kUnknown),
-          latency.Add(with("figure", "mean"), kUnknown),
-          latency.Add(with("figure", "p50"), kUnknown),
-          latency.Add(with("figure", "p99"), kUnknown),
-          latency.Add(with("figure", "max"), kUnknown),
-          cpu.Add(with("mode", "user"), kUnknown),
-          cpu.Add(with("mode", "system"), kUnknown),
-          failed.Add(labels),
-          {}};
+  for (const auto& row : perf::kRowsOf<perf::JobProgress>) {
+    if (row.column.metric.counts)
+      job.counters.push_back({counter_families.at(row.column.metric.name)->Add(labels)});
+  }
+  add_gauges(progress, job.figures, 0);
+  add_gauges(progress.last, job.interval, kUnknown);
   return jobs.emplace(progress.name, std::move(job)).first->second;
 }
 
@@ -173,15 +166,31 @@ Result<std::unique_ptr<Metrics>> Metrics::serve(const std::string& address) {
   return std::unique_ptr<Metrics>(new Metrics(std::move(impl)));
 }
 
+namespace {
+
+/// Sets a job's metrics that do not count on.
+template <class T>
+void set_gauges(const std::vector<prometheus::Gauge*>& gauges, const T& figures) {
+  auto gauge = gauges.begin();
+  for (const perf::Figure<T>& row : perf::kRowsOf<T>) {
+    if (row.column.metric.name == nullptr || row.column.metric.counts) continue;
+    const auto number = perf::number_of(row, figures);
+    (*gauge++)->Set(number ? *number * row.column.metric.scale : kUnknown);
+  }
+}
+
+}  // namespace
+
 void Metrics::count(const perf::RunProgress& progress) {
   for (const perf::JobProgress& now : progress.jobs) {
     Impl::Job& job = impl_->job_of(now);
-    job.tx_frames.to(now.tx_frames);
-    job.tx_bytes.to(now.tx_bytes);
-    job.rx_frames.to(now.rx_frames);
-    job.rx_bytes.to(now.rx_bytes);
-    job.lost_frames.Set(static_cast<double>(now.lost_frames));
-    job.failed.Set(now.failed ? 1 : 0);
+    auto counter = job.counters.begin();
+    perf::for_each_member<perf::JobProgress>([&](const auto& row, auto member) {
+      if constexpr (std::is_same_v<decltype(member), std::uint64_t perf::JobProgress::*>) {
+        if (row.column.metric.counts) (counter++)->to(now.*member);
+      }
+    });
+    set_gauges(job.figures, now);
     impl_->set_state(job, now);
   }
   impl_->share.Set(progress.share.value_or(kUnknown));
@@ -189,24 +198,8 @@ void Metrics::count(const perf::RunProgress& progress) {
 }
 
 void Metrics::measure(const perf::RunProgress& progress) {
-  const auto seconds = [](const std::optional<double>& ns) { return ns ? *ns * 1e-9 : kUnknown; };
-  for (const perf::JobProgress& now : progress.jobs) {
-    Impl::Job& job = impl_->job_of(now);
-    const perf::IntervalResult& last = now.last;
-    job.tx_fps.Set(perf::per_second(last.tx_frames, last).value_or(kUnknown));
-    job.tx_bps.Set(perf::per_second(last.tx_bytes * 8, last).value_or(kUnknown));
-    job.rx_fps.Set(perf::per_second(last.rx_frames, last).value_or(kUnknown));
-    job.rx_bps.Set(perf::per_second(last.rx_bytes * 8, last).value_or(kUnknown));
-    job.latency_mean.Set(seconds(last.latency_mean_ns));
-    job.latency_p50.Set(seconds(last.latency_p50_ns));
-    job.latency_p99.Set(seconds(last.latency_p99_ns));
-    job.latency_max.Set(seconds(last.latency_max_ns));
-    const auto of_cpu = [&](const std::optional<double>& time) {
-      return perf::share_of_cpu(time, last).value_or(kUnknown);
-    };
-    job.cpu_user.Set(of_cpu(last.cpu_user_seconds));
-    job.cpu_system.Set(of_cpu(last.cpu_system_seconds));
-  }
+  for (const perf::JobProgress& now : progress.jobs)
+    set_gauges(impl_->job_of(now).interval, now.last);
 }
 
 }  // namespace shmif::tools

@@ -158,8 +158,11 @@ int run_jobs(const RunLine& wanted, const std::vector<std::string>& argv) {
   result->version = version_number();
   result->command = argv;
   const auto json = [&](perf::Bins bins) { return perf::to_json(*result, bins); };
-  const auto report = [&] {
-    return perf::Report::parse(json(perf::Bins::without), "result").value();
+  // Every text is made from the JSON, which is parsed once.
+  std::optional<perf::Report> parsed;
+  const auto report = [&]() -> const perf::Report& {
+    if (!parsed) parsed = perf::Report::parse(json(perf::Bins::without), "result").value();
+    return *parsed;
   };
   const ResultForms forms{
       .json = json,

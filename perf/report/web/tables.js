@@ -1,17 +1,19 @@
 // The tables below the charts, with every figure.
 const kTimes = ['p50', 'p90', 'p99', 'p99_9', 'p99_99', 'p99_999', 'max'];
 const kKinds = { data: '', request: ' requests', reply: ' replies' };
-const kFates = ['duplicate_frames', 'reordered_frames', 'corrupt_frames', 'truncated_frames'];
 
-function trafficRow(name, t) {
-  const sent = 'offered_fps' in t;
-  return [name, units.count(t.frames), units.bytes(t.bytes), units.fps(t.rate_fps), units.bps(t.rate_bps), sent ? units.fps(t.offered_fps) : '-',
-    sent ? units.bps(t.offered_bps) : '-', units.seconds(t.seconds), sent ? units.count(t.refused_frames) : '-', sent ? units.count(t.skipped_frames) : '-',
-    t.errors === undefined ? '-' : bad(t.errors), sent ? '-' : units.count(t.foreign_frames)];
-}
+// The columns that the rows of figures ask for (perf/report/figure_cells.hpp): [key, title, format, whether a value above 0 is bad].
+const kColumns = JSON.parse(document.getElementById('columns').textContent);
+const titles = (list) => list.map(([, title]) => title);
+/// Their cells. `asked`: how much of a bad figure the user asked for.
+const cells = (list, of, asked = {}) => list.map(([key, , format, isBad]) => (isBad ? bad(of[key], asked[key]) : format === 'text' ? known(of[key] ?? null) : units[format](of[key])));
+
+const trafficRow = (name, t) => [name, ...cells(kColumns.traffic, t)];
 const timeRow = (name, h) => [name, units.count(h.count), units.ns(h.min), units.ns(h.mean), ...kTimes.map((key) => units.ns(h[key]))];
-const fatesRow = (name, f, asked) => [name, units.count(f.sent_frames), units.count(f.received_frames), bad(f.lost_frames, asked.lost_frames), units.share(f.lost_share),
-  ...kFates.map((key) => bad(f[key], asked[key])), bad(f.corrupt_copies + f.truncated_copies, asked.corrupt_frames + asked.truncated_frames), units.count(f.late_frames), units.count(f.cancelled_frames), bad(f.unverified_frames), units.ns(f.jitter_ns)];
+// Damaged copies are counted beside the fates, in one column after the damaged frames.
+const kFates = kColumns.fates.findIndex(([key]) => key === 'truncated_frames') + 1;
+const [fates, otherFates] = [kColumns.fates.slice(0, kFates), kColumns.fates.slice(kFates)];
+const fatesRow = (name, f, asked) => [name, ...cells(fates, f, asked), bad(f.corrupt_copies + f.truncated_copies, asked.corrupt_frames + asked.truncated_frames), ...cells(otherFates, f)];
 
 /// A table of jobs and groups. If there are many jobs: the groups, and the jobs on demand.
 function jobsAndGroups(caption, head, jobs, groups) {
@@ -30,7 +32,7 @@ function jobTables() {
   const groupTraffic = groups((g) => [g.tx && trafficRow(title(g) + ' sent', g.tx), g.rx && trafficRow(title(g) + ' received', g.rx)].filter(Boolean));
   if (traffic.length) {
     section('Traffic', 'In the measured window, without the ramp. Rates are averages over the time in column "over".',
-      ...jobsAndGroups('Traffic', ['job', 'frames', 'bytes', 'rate', 'bit rate', 'offered', 'offered bit rate', 'over', 'refused', 'skipped', 'errors', 'foreign'], traffic, groupTraffic));
+      ...jobsAndGroups('Traffic', ['job', ...titles(kColumns.traffic)], traffic, groupTraffic));
   }
   const times = each((j) => [['latency_ns', 'latency'], ['service_ns', 'service'], ['spacing_error_ns', 'spacing error']]
     .filter(([key]) => j[key]).map(([key, name]) => timeRow(`${j.jobname} ${name}`, j[key])));
@@ -43,13 +45,12 @@ function jobTables() {
   const groupFlows = groups((g) => (g.loss ? [fatesRow(title(g), g.loss, askedOf(namesOf(membersOf(g))))] : []));
   if (flows.length) {
     section('What became of the frames', 'Each sent frame is counted once: as received, lost, corrupt, truncated, late (after drain_time), cancelled (sent to a receiver that had ended) or unchecked. Duplicates and damaged copies are counted separately.',
-      ...jobsAndGroups('What became of the frames', ['flow', 'sent', 'received', 'lost', 'lost share', 'duplicate', 'reordered', 'corrupt', 'truncated', 'damaged copies', 'late', 'cancelled', 'unchecked', 'jitter'], flows, groupFlows));
+      ...jobsAndGroups('What became of the frames', ['flow', ...titles(fates), 'damaged copies', ...titles(otherFates)], flows, groupFlows));
   }
-  const connections = result.jobs.filter((j) => j.tx && j.tcp).map(({ jobname, tcp }) => [jobname, bad(tcp.retransmits), units.ns(tcp.rtt_ns_min), units.ns(tcp.rtt_ns_mean), units.ns(tcp.rtt_ns_max),
-    units.bytes(tcp.snd_cwnd_bytes_max), units.count(tcp.mss_bytes), known(tcp.congestion), units.bytes(tcp.send_buffer_bytes), units.bytes(tcp.receive_buffer_bytes), units.count(tcp.dscp)]);
+  const connections = result.jobs.filter((j) => j.tx && j.tcp).map(({ jobname, tcp }) => [jobname, ...cells(kColumns.tcp, tcp)]);
   if (connections.length) {
     section('TCP', 'Reported by the senders’ kernels, for the measured window.',
-      table('TCP', ['job', 'retransmits', 'RTT min', 'mean', 'max', 'cwnd max', 'MSS', 'congestion', 'send buffer', 'receive buffer', 'DSCP'], connections));
+      table('TCP', ['job', ...titles(kColumns.tcp)], connections));
   }
   const agree = (c) => [units.yes(c.agree), c.agree === false ? 'bad' : ''];
   const counts = table('Counts', ['job', 'generator sent', 'wire took', 'wire delivered', 'receiver got', 'of them foreign', 'wire lost', 'wire dropped', 'agree'],
@@ -57,10 +58,9 @@ function jobTables() {
       j.rx ? units.count(j.counts.receiver_rx_frames) : '-', j.rx ? units.count(j.counts.receiver_foreign_frames) : '-',
       j.rx ? units.count(j.counts.wire_lost_frames) : '-', units.count(j.counts.wire_dropped_frames), agree(j.counts)]]));
   section('Counts side by side', 'All frames, also those of the ramp and foreign ones. "-": the medium does not count this.', manyJobs ? folded(`${units.count(result.jobs.length)} jobs`, counts) : counts);
-  const cpu = (name, c) => !c ? [name, '-', '-', '-', '-', '-', '-'] : [name, units.seconds(c.user_seconds), units.seconds(c.system_seconds), units.fps(c.frames_per_busy_second),
-    units.count(c.voluntary_switches), units.count(c.involuntary_switches), units.count(c.minor_faults + c.major_faults)];
+  const cpu = (name, c) => [name, ...cells(kColumns.cpu, c || {}), c ? units.count(c.minor_faults + c.major_faults) : '-'];
   section('CPU and trust', 'Start skew: how long after the common start the job could send or receive. Rate ±: half the 95 % confidence interval. Limit: the highest rate of the harness itself, with such frames and such pacing, on this machine.',
-    ...jobsAndGroups('CPU and trust', ['job', 'user', 'system', 'frames per CPU-s', 'slept', 'interrupted', 'faults', 'start skew', 'rate ±', 'limit', 'used of it'],
+    ...jobsAndGroups('CPU and trust', ['job', ...titles(kColumns.cpu), 'faults', 'start skew', 'rate ±', 'limit', 'used of it'],
       each((j) => [[...cpu(j.jobname, j.cpu), units.ns(j.start_skew_ns), units.share(j.rate_ci95_share), units.fps(j.limit_fps),
         [units.share(j.limit_share), j.limit_share >= 0.8 ? 'bad' : '']]]),
       groups((g) => [[...cpu(title(g), g.cpu), units.ns(g.start_skew_ns), '-', '-', '-']])));
@@ -70,9 +70,8 @@ function jobTables() {
 
 function links() {
   if (!result.links.length) return;
-  section('Faults on purpose', null, table('Faults on purpose', ['line', 'options', 'frames', 'lost', 'duplicated', 'reordered', 'corrupted', 'truncated', 'queue full', 'still under way'],
-    result.links.map((l) => [`${l.jobname} ${l.direction}`, [l.options, 'words'], ...['frames', 'lost_frames', 'duplicated_frames', 'reordered_frames',
-      'corrupted_frames', 'truncated_frames', 'queue_full_frames', 'under_way_frames'].map((key) => units.count(l[key]))])));
+  section('Faults on purpose', null, table('Faults on purpose', ['line', 'options', ...titles(kColumns.links)],
+    result.links.map((l) => [`${l.jobname} ${l.direction}`, [l.options, 'words'], ...cells(kColumns.links, l)])));
 }
 
 function jobList() {

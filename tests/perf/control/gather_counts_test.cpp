@@ -42,15 +42,12 @@ TEST(GatheredCounts, AgreeIfBothDirectionsDo) {
                         {101, 200, false},
                         {100, 199, false},
                         {100, 201, false}}) {
-    EXPECT_EQ(agree([&](JobBlock& b) {
-                b.wire_tx_frames.set(c.tx);
-                b.wire_rx_frames.set(c.rx);
-              }),
+    EXPECT_EQ(agree([&](JobBlock& b) { b.wire.set({.tx_frames = c.tx, .rx_frames = c.rx}); }),
               c.agree)
         << c.tx << ' ' << c.rx;
   }
-  EXPECT_EQ(agree([](JobBlock& b) { b.wire_rx_frames.set(200); }), true);
-  EXPECT_EQ(agree([](JobBlock& b) { b.wire_tx_frames.set(99); }), false);
+  EXPECT_EQ(agree([](JobBlock& b) { b.wire.set({.rx_frames = 200}); }), true);
+  EXPECT_EQ(agree([](JobBlock& b) { b.wire.set({.tx_frames = 99}); }), false);
 }
 
 TEST(GatheredCounts, OfALinkWithFaultsAreComparedBehindIt) {
@@ -68,13 +65,13 @@ TEST(GatheredCounts, OfALinkWithFaultsAreComparedBehindIt) {
     EXPECT_EQ(agree([&](JobBlock& b) {
                 b.faults_sent = faults(100);
                 b.has_faults_sent = true;
-                b.wire_tx_frames.set(100 + 30 - 11 - 5 - 2 + off);
+                b.wire.set({.tx_frames = 100 + 30 - 11 - 5 - 2 + off});
               }),
               off == 0);
     EXPECT_EQ(agree([&](JobBlock& b) {
                 b.faults_received = faults(188);
                 b.has_faults_received = true;
-                b.wire_rx_frames.set(188 - off);  // of which 200 came
+                b.wire.set({.rx_frames = 188 - off});  // of which 200 came
               }),
               off == 0);
   }
@@ -83,8 +80,7 @@ TEST(GatheredCounts, OfALinkWithFaultsAreComparedBehindIt) {
 TEST(GatheredCounts, OfAHostMayLackWhatItsKernelDropped) {
   const auto host = [](std::uint64_t tx, std::uint64_t rx) {
     return agree([&](JobBlock& b) {
-      b.wire_tx_frames.set(tx);
-      b.wire_rx_frames.set(rx);
+      b.wire.set({.tx_frames = tx, .rx_frames = rx});
       b.kernel_tx_drops.set(3);
       b.kernel_rx_drops.set(8);
     });
@@ -102,7 +98,7 @@ TEST(GatheredCounts, OfAHostHaveTheDropsOfItsKernelAndTheFramesOfOthers) {
     Left left({Role::txrx});
     left.block(0).all_foreign.set(7);
     left.block(0).wire_foreign.set(20);
-    if (datagrams) left.block(0).wire_tx_frames.set(1);
+    if (datagrams) left.block(0).wire.set({.tx_frames = 1});
     if (drops) {
       left.block(0).kernel_tx_drops.set(3);
       left.block(0).kernel_rx_drops.set(8);
@@ -116,7 +112,7 @@ TEST(GatheredCounts, OfAHostHaveTheDropsOfItsKernelAndTheFramesOfOthers) {
   EXPECT_EQ(counts(true, false).receiver_foreign, 7U);
   EXPECT_EQ(counts(true, false).wire.dropped_frames, std::nullopt);
   Left both({Role::txrx});
-  both.block(0).wire_dropped_frames.set(5);
+  both.block(0).wire.set({.dropped_frames = 5});
   both.block(0).kernel_tx_drops.set(3);
   EXPECT_EQ(both.gathered().jobs[0].counts.wire.dropped_frames, 5U) << "one of two is not told";
   both.block(0).kernel_rx_drops.set(8);

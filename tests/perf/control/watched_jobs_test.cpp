@@ -244,9 +244,9 @@ TEST(IntervalsOfAJob, AfterAStallThereIsALongOneAndThenTheBeatGoesOn) {
   EXPECT_EQ(job.intervals_written.load(), 2U) << "one without any time is none";
   recorder.close(kBegin + 600);
   EXPECT_EQ(recorder.next_ns(), kBegin + 700);
-  const IntervalBlock& last = job.intervals[2];
-  EXPECT_EQ(last.begin_ns.get(), 570U);
-  EXPECT_EQ(last.end_ns.get(), 600U);
+  const IntervalResult last = job.intervals[2].get();
+  EXPECT_DOUBLE_EQ(last.at_seconds, 600e-9);
+  EXPECT_DOUBLE_EQ(last.seconds, 30e-9);
 }
 
 std::vector<std::string> lines_of(const std::string& path) {
@@ -476,9 +476,8 @@ TEST(LeftBehind, WhatAHostsKernelDroppedIsDroppedAndNoCountThatDiffers) {
     left.options(0).engine = EngineKind::host;
     b.all_rx_frames.set(40);
     b.all_foreign.set(3);
-    b.wire_tx_frames.set(98);  // of 100
-    b.wire_rx_frames.set(45);  // of which 40 came through
-    b.wire_dropped_frames.set(1);
+    // 98 of 100, and 45 of which 40 came through.
+    b.wire.set({.tx_frames = 98, .rx_frames = 45, .dropped_frames = 1});
     b.wire_foreign.set(7);
     b.kernel_tx_drops.set(tx_drops);
     b.kernel_rx_drops.set(rx_drops);

@@ -3,7 +3,7 @@
 #include <set>
 #include <string>
 
-#include "tests/perf/report/own_values.hpp"
+#include "tests/perf/report/own_figures.hpp"
 #include "tests/perf/stats/recorded.hpp"
 
 namespace shmif::test {
@@ -36,21 +36,10 @@ class OwnTimes {
 
 TrafficResult distinct_traffic(OwnValues& own, const std::string& error) {
   TrafficResult t;
-  t.frames = own.count();
-  t.bytes = own.count();
-  t.seconds = own.seconds();
-  t.offered_frames = own.count() * 3;
-  t.offered_bytes = own.count() * 3;
-  t.offered_seconds = own.seconds();
-  t.catchup_tolerance_ns = own.count();
-  t.skipped_frames = own.count();
-  t.refused_frames = own.count();
-  t.batches = own.count();
-  t.errors = own.count();
+  fill_figures(t, own);
+  t.offered_frames *= 3;
+  t.offered_bytes *= 3;
   t.first_error = error;
-  t.ramp_frames = own.count();
-  t.foreign_frames = own.count();
-  t.stale_frames = own.count();
   t.begin_ns = own.count();
   t.end_ns = own.count();
   return t;
@@ -58,82 +47,36 @@ TrafficResult distinct_traffic(OwnValues& own, const std::string& error) {
 
 FlowResult distinct_flow(OwnValues& own) {
   FlowResult f;
+  fill_figures(f, own);
   f.flow = static_cast<std::uint32_t>(own.count());
-  f.sent = own.count() * 10;
-  f.received = own.count();
-  f.lost = own.count();
-  f.corrupt = own.count();
-  f.truncated = own.count();
-  f.late = own.count();
-  f.cancelled = own.count();
-  f.unverified = own.count();
-  f.duplicates = own.count();
-  f.corrupt_copies = own.count();
-  f.truncated_copies = own.count();
-  f.reordered = own.count();
+  f.sent *= 10;
   f.unexplained = own.count();
   const std::uint64_t gap = own.count() * 1000;
   f.gaps = {{gap, gap + 1}, {gap + own.count(), gap + 1'000'000 + own.count()}};
-  f.jitter_ns = own.number();
   return f;
-}
-
-TcpSample distinct_tcp_sample(OwnValues& own) {
-  return {.retransmits = own.count(),
-          .rtt_ns = own.count(),
-          .rttvar_ns = own.count(),
-          .cwnd_bytes = own.count(),
-          .mss_bytes = own.count(),
-          .pmtu_bytes = own.count()};
 }
 
 IntervalResult distinct_interval(OwnValues& own) {
   IntervalResult i;
-  i.at_seconds = own.seconds();
-  i.seconds = own.seconds();
-  i.tx_frames = own.count();
-  i.tx_bytes = own.count();
-  i.rx_frames = own.count();
-  i.rx_bytes = own.count();
-  i.lost_frames = own.count();
-  i.overruns = own.count();
-  i.latency_count = own.count();
-  i.latency_mean_ns = own.number();
-  i.latency_p50_ns = own.number();
-  i.latency_p99_ns = own.number();
-  i.latency_max_ns = own.number();
-  i.tcp = distinct_tcp_sample(own);
+  fill_figures(i, own);
+  i.found_frames = 0;
+  i.cpu_user_seconds = own.seconds();
+  i.cpu_system_seconds = own.seconds();
+  fill_figures(i.tcp.emplace(), own);
   return i;
 }
 
 CountsResult distinct_counts(OwnValues& own) {
   CountsResult c;
-  c.generator_tx = own.count();
-  c.receiver_rx = own.count();
-  c.wire.tx_frames = own.count();
-  c.wire.tx_bytes = own.count();
-  c.wire.rx_frames = own.count();
-  c.wire.rx_bytes = own.count();
-  c.wire.lost_frames = own.count();
-  c.wire.overruns = own.count();
-  c.wire.dropped_frames = own.count();
-  c.receiver_foreign = own.count();
+  fill_figures(c, own);
+  fill_figures(c.wire, own);
   c.receiver_others = own.count();
   return c;
 }
 
 TcpResult distinct_tcp(OwnValues& own, const std::string& congestion, std::uint64_t dscp) {
   TcpResult t;
-  t.retransmits = own.count();
-  t.mss_bytes = own.count();
-  t.pmtu_bytes = own.count();
-  t.cwnd_bytes_max = own.count();
-  t.rtt_ns_min = own.count();
-  t.rtt_ns_mean = own.count();
-  t.rtt_ns_max = own.count();
-  t.samples = own.count();
-  t.send_buffer_bytes = own.count();
-  t.receive_buffer_bytes = own.count();
+  fill_figures(t, own);
   t.dscp = dscp;
   t.congestion = congestion;
   return t;
@@ -181,8 +124,7 @@ JobResult distinct_job(OwnValues& own, const Named& named, std::uint64_t number,
   job.counts.agree = !odd;
   job.overruns = own.count();
   job.overrun_frames = own.count();
-  job.cpu =
-      CpuResult{own.seconds(), own.seconds(), own.count(), own.count(), own.count(), own.count()};
+  fill_figures(job.cpu.emplace(), own);
   job.latency = times.latency.histogram();
   job.service = times.service.histogram();
   job.spacing_error = times.spacing_error.histogram();
@@ -218,14 +160,7 @@ LinkResult distinct_link(OwnValues& own, const char* job, const char* direction)
   l.job = job;
   l.direction = direction;
   l.options = std::string("options-of-") + job;
-  l.faults.frames = own.count();
-  l.faults.lost = own.count();
-  l.faults.duplicated = own.count();
-  l.faults.reordered = own.count();
-  l.faults.corrupted = own.count();
-  l.faults.truncated = own.count();
-  l.faults.queue_full = own.count();
-  l.faults.under_way = own.count();
+  fill_figures(l.faults, own);
   return l;
 }
 
@@ -392,6 +327,7 @@ RunProgress distinct_progress() {
                                     {"d", "many", EngineKind::bus, JobState::verifying}}};
   for (const Named& named : names) {
     JobProgress job;
+    fill_figures(job, own);
     job.name = named.name;
     job.group = named.group;
     job.peer_of = job.name + "-owner";
@@ -400,13 +336,6 @@ RunProgress distinct_progress() {
     job.share = own.share();
     job.left_seconds = own.seconds();
     job.last = distinct_interval(own);
-    job.last.cpu_user_seconds = own.seconds();
-    job.last.cpu_system_seconds = own.seconds();
-    job.tx_frames = own.count();
-    job.tx_bytes = own.count();
-    job.rx_frames = own.count();
-    job.rx_bytes = own.count();
-    job.lost_frames = own.count();
     progress.jobs.push_back(job);
   }
   progress.jobs[1].failed = true;

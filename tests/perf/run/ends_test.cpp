@@ -350,8 +350,8 @@ TEST(Echoer, AnswersEachRequestOfItsPeriodOnceAndCountsWhatItSent) {
   EXPECT_EQ(echo.job.all_tx_frames.get(), 4U);
   EXPECT_EQ(echo.job.all_tx_bytes.get(), 760U);
   echo.recorder.close(now_ns() + 1'000'000);
-  EXPECT_EQ(echo.job.intervals[0].tx_frames.get(), 4U);
-  EXPECT_EQ(echo.job.intervals[0].tx_bytes.get(), 760U);
+  EXPECT_EQ(echo.job.intervals[0].get().tx_frames, 4U);
+  EXPECT_EQ(echo.job.intervals[0].get().tx_bytes, 760U);
 }
 
 TEST(Echoer, CountsOnceWhatTheWireTookOnlyLater) {

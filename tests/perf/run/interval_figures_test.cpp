@@ -32,7 +32,7 @@ TEST(IntervalFigures, AreEachOfItsIntervalAlone) {
   recorder.close(kRunStart + 300'000'000);
   ASSERT_EQ(job.intervals_written.load(), 3U);
 
-  const IntervalResult first = read_interval(job.intervals[0]);
+  const IntervalResult first = job.intervals[0].get();
   EXPECT_DOUBLE_EQ(first.at_seconds, 0.1);
   EXPECT_DOUBLE_EQ(first.seconds, 0.1);
   EXPECT_EQ(first.tx_frames, 11U);
@@ -48,7 +48,7 @@ TEST(IntervalFigures, AreEachOfItsIntervalAlone) {
   EXPECT_EQ(first.latency_max_ns, 100);
   EXPECT_FALSE(first.ends_at_border);
 
-  const IntervalResult second = read_interval(job.intervals[1]);
+  const IntervalResult second = job.intervals[1].get();
   EXPECT_DOUBLE_EQ(second.at_seconds, 0.25);
   EXPECT_DOUBLE_EQ(second.seconds, 0.15);
   EXPECT_EQ(second.tx_frames, 29U);
@@ -64,7 +64,7 @@ TEST(IntervalFigures, AreEachOfItsIntervalAlone) {
   EXPECT_EQ(second.latency_max_ns, 120);
   EXPECT_TRUE(second.ends_at_border);
 
-  const IntervalResult third = read_interval(job.intervals[2]);
+  const IntervalResult third = job.intervals[2].get();
   EXPECT_DOUBLE_EQ(third.seconds, 0.05);
   EXPECT_EQ(third.tx_frames + third.tx_bytes + third.rx_frames + third.rx_bytes, 0U);
   EXPECT_EQ(third.lost_frames + third.overruns + third.latency_count, 0U);
@@ -78,7 +78,7 @@ TEST(IntervalFigures, APercentileIsTooHighByOneBucketAtMost) {
   IntervalRecorder recorder(job, kRunStart, 100'000'000);
   for (std::uint64_t i = 1; i <= 1000; ++i) recorder.latency(i * 1'000);
   recorder.close(kRunStart + 100'000'000);
-  const IntervalResult all = read_interval(job.intervals[0]);
+  const IntervalResult all = job.intervals[0].get();
   EXPECT_GE(*all.latency_p50_ns, 500'000);
   EXPECT_LE(*all.latency_p50_ns, 500'000 * (1 + 1.0 / 64));
   EXPECT_GE(*all.latency_p99_ns, 990'000);
@@ -88,13 +88,15 @@ TEST(IntervalFigures, APercentileIsTooHighByOneBucketAtMost) {
 TEST(IntervalFigures, OfTcpAreTheKernels) {
   const auto memory = RunMemory::create(1).value();
   IntervalBlock& block = memory->job(0).intervals[0];
-  block.tcp_retransmits.set(3);
-  block.tcp_rtt_ns.set(5);
-  block.tcp_rttvar_ns.set(7);
-  block.tcp_cwnd_bytes.set(11);
-  block.tcp_mss_bytes.set(13);
-  block.tcp_pmtu_bytes.set(17);
-  const auto tcp = read_interval(block).tcp;
+  IntervalResult interval;
+  interval.tcp = TcpSample{.retransmits = 3,
+                           .rtt_ns = 5,
+                           .rttvar_ns = 7,
+                           .cwnd_bytes = 11,
+                           .mss_bytes = 13,
+                           .pmtu_bytes = 17};
+  block.set(interval);
+  const auto tcp = block.get().tcp;
   ASSERT_TRUE(tcp);
   EXPECT_EQ(tcp->retransmits, 3U);
   EXPECT_EQ(tcp->rtt_ns, 5U);
@@ -102,6 +104,9 @@ TEST(IntervalFigures, OfTcpAreTheKernels) {
   EXPECT_EQ(tcp->cwnd_bytes, 11U);
   EXPECT_EQ(tcp->mss_bytes, 13U);
   EXPECT_EQ(tcp->pmtu_bytes, 17U);
+  interval.tcp.reset();
+  block.set(interval);
+  EXPECT_FALSE(block.get().tcp) << "the figures of an older interval in its place";
 }
 
 TEST(IntervalFigures, OfTcpInSeveralAreTheLatestAndAllThatWasSentAgain) {
@@ -122,17 +127,18 @@ TEST(IntervalFigures, OfTcpInSeveralAreTheLatestAndAllThatWasSentAgain) {
   EXPECT_EQ(sum.tcp->retransmits, 7U);
 }
 
-TEST(IntervalFigures, CpuTimeIsKnownToANanosecondOrNotAtAll) {
+TEST(IntervalFigures, CpuTimeIsKnownExactlyOrNotAtAll) {
   const auto memory = RunMemory::create(1).value();
   IntervalBlock& block = memory->job(0).intervals[0];
-  block.cpu_system_ns.set(7);
-  EXPECT_FALSE(read_interval(block).cpu_user_seconds);
-  EXPECT_FALSE(read_interval(block).cpu_system_seconds);
-  // One more than it was, so that 0 says that it is not known.
-  block.cpu_user_ns.set(1);
-  block.cpu_system_ns.set(500'000'001);
-  EXPECT_EQ(read_interval(block).cpu_user_seconds, 0);
-  EXPECT_EQ(read_interval(block).cpu_system_seconds, 0.5);
+  block.set({});
+  EXPECT_FALSE(block.get().cpu_user_seconds);
+  EXPECT_FALSE(block.get().cpu_system_seconds);
+  IntervalResult interval;
+  interval.cpu_user_seconds = 0;
+  interval.cpu_system_seconds = 0.500'000'001;
+  block.set(interval);
+  EXPECT_EQ(block.get().cpu_user_seconds, 0);
+  EXPECT_EQ(block.get().cpu_system_seconds, 0.500'000'001);
 }
 
 }  // namespace

@@ -9,7 +9,7 @@
 
 #include "perf/control/gather.hpp"
 #include "perf/control/job_progress.hpp"
-#include "tests/perf/report/own_values.hpp"
+#include "tests/perf/report/own_figures.hpp"
 
 namespace shmif::perf::run_figures {
 namespace {
@@ -32,26 +32,11 @@ void fill(ReceivedCounts& counts, OwnValues& own) {
   }
 }
 
-void fill(FaultsMade& faults, OwnValues& own) {
-  faults.frames = own.count();
-  faults.lost = own.count();
-  faults.duplicated = own.count();
-  faults.reordered = own.count();
-  faults.corrupted = own.count();
-  faults.truncated = own.count();
-  faults.queue_full = own.count();
-  faults.under_way = own.count();
-}
-
-void fill(TcpBlock& tcp, OwnValues& own) {
-  for (Tally* tally :
-       {&tcp.retransmits, &tcp.mss_bytes, &tcp.pmtu_bytes, &tcp.cwnd_bytes_max, &tcp.rtt_ns_min,
-        &tcp.rtt_ns_max, &tcp.send_buffer_bytes, &tcp.receive_buffer_bytes, &tcp.dscp}) {
-    tally->set(own.count());
-  }
-  tcp.rtt_ns_sum.set(own.count() * 7);
-  tcp.samples.set(7);
-  tcp.congestion.set("reno");
+template <class T>
+void fill(SharedFigures<T>& shared, OwnValues& own) {
+  T figures;
+  test::fill_figures(figures, own);
+  shared.set(figures);
 }
 
 void fill(LatencyHistogram& histogram, OwnValues& own) {
@@ -82,18 +67,14 @@ void fill(JobBlock& b, std::uint64_t number, OwnValues& own) {
   b.window_begin_ns = second_of(number, 2);
   b.window_end_ns = second_of(number, 13);
   b.offered_until_ns.set(second_of(number, 9));
-  for (JobBlock::OptionalCount* count :
-       {&b.wire_tx_frames, &b.wire_tx_bytes, &b.wire_rx_frames, &b.wire_rx_bytes,
-        &b.wire_lost_frames, &b.wire_overruns, &b.wire_dropped_frames}) {
-    count->set(own.count());
-  }
-  b.cpu =
-      CpuResult{own.seconds(), own.seconds(), own.count(), own.count(), own.count(), own.count()};
+  fill(b.wire, own);
+  test::fill_figures(b.cpu, own);
   b.cpu_known = true;
-  fill(b.faults_sent, own);
-  fill(b.faults_received, own);
+  test::fill_figures(b.faults_sent, own);
+  test::fill_figures(b.faults_received, own);
   b.has_faults_sent = b.has_faults_received = true;
   fill(b.tcp, own);
+  b.congestion.set("reno");
   fill(b.latency, own);
   fill(b.service, own);
   fill(b.spacing_error, own);
@@ -239,28 +220,19 @@ TEST(GatheredFigures, OfTheMediumTheKernelAndTheFaultsAreTheirs) {
     EXPECT_EQ(job.counts.generator_tx, b.all_tx_frames.get());
     EXPECT_EQ(job.counts.receiver_rx, b.all_rx_frames.get());
     EXPECT_EQ(job.counts.receiver_foreign, b.all_foreign.get());
-    EXPECT_EQ(job.counts.wire.tx_frames, b.wire_tx_frames.get());
-    EXPECT_EQ(job.counts.wire.tx_bytes, b.wire_tx_bytes.get());
-    EXPECT_EQ(job.counts.wire.rx_frames, b.wire_rx_frames.get());
-    EXPECT_EQ(job.counts.wire.rx_bytes, b.wire_rx_bytes.get());
-    EXPECT_EQ(job.counts.wire.lost_frames, b.wire_lost_frames.get());
-    EXPECT_EQ(job.counts.wire.overruns, b.wire_overruns.get());
-    EXPECT_EQ(job.counts.wire.dropped_frames, b.wire_dropped_frames.get());
+    const WireCounters wire = b.wire.get();
+    for_each_member<WireCounters>([&](const auto& row, auto member) {
+      EXPECT_EQ(job.counts.wire.*member, wire.*member) << row.key;
+    });
     ASSERT_TRUE(job.cpu);
     EXPECT_EQ(job.cpu->user_seconds, b.cpu.user_seconds);
     EXPECT_EQ(job.cpu->major_faults, b.cpu.major_faults);
     ASSERT_TRUE(job.tcp);
-    EXPECT_EQ(job.tcp->retransmits, b.tcp.retransmits.get());
-    EXPECT_EQ(job.tcp->mss_bytes, b.tcp.mss_bytes.get());
-    EXPECT_EQ(job.tcp->pmtu_bytes, b.tcp.pmtu_bytes.get());
-    EXPECT_EQ(job.tcp->cwnd_bytes_max, b.tcp.cwnd_bytes_max.get());
-    EXPECT_EQ(job.tcp->rtt_ns_min, b.tcp.rtt_ns_min.get());
-    EXPECT_EQ(job.tcp->rtt_ns_mean, b.tcp.rtt_ns_sum.get() / 7);
-    EXPECT_EQ(job.tcp->rtt_ns_max, b.tcp.rtt_ns_max.get());
-    EXPECT_EQ(job.tcp->samples, 7U);
-    EXPECT_EQ(job.tcp->send_buffer_bytes, b.tcp.send_buffer_bytes.get());
-    EXPECT_EQ(job.tcp->receive_buffer_bytes, b.tcp.receive_buffer_bytes.get());
-    EXPECT_EQ(job.tcp->dscp, b.tcp.dscp.get());
+    for_each_member<TcpResult>([&](const auto& row, auto member) {
+      if (row.key == std::string_view("congestion")) return;
+      EXPECT_EQ((*job.tcp).*member, b.tcp.get().*member) << row.key;
+    });
+    EXPECT_EQ(job.tcp->congestion, "reno");
     const LinkResult& sent = result.links.at(2 * i);
     EXPECT_EQ(sent.direction, "sent");
     EXPECT_EQ(sent.job, job.name);
@@ -274,18 +246,12 @@ TEST(GatheredFigures, OfTheMediumTheKernelAndTheFaultsAreTheirs) {
 
 /// Expects that each count of `sum` is the sum of those of `a` and `b`.
 void expect_sum(const TrafficResult& sum, const TrafficResult& a, const TrafficResult& b) {
-  EXPECT_EQ(sum.frames, a.frames + b.frames);
-  EXPECT_EQ(sum.bytes, a.bytes + b.bytes);
-  EXPECT_EQ(sum.offered_frames, a.offered_frames + b.offered_frames);
-  EXPECT_EQ(sum.offered_bytes, a.offered_bytes + b.offered_bytes);
-  EXPECT_EQ(sum.skipped_frames, a.skipped_frames + b.skipped_frames);
-  EXPECT_EQ(sum.refused_frames, a.refused_frames + b.refused_frames);
-  EXPECT_EQ(sum.batches, a.batches + b.batches);
-  EXPECT_EQ(sum.errors, a.errors + b.errors);
+  for_each_member<TrafficResult>([&](const Figure<TrafficResult>& row, auto member) {
+    if constexpr (std::is_same_v<decltype(member), std::uint64_t TrafficResult::*>) {
+      EXPECT_EQ(sum.*member, a.*member + b.*member) << row.key;
+    }
+  });
   EXPECT_EQ(sum.first_error, a.first_error);
-  EXPECT_EQ(sum.ramp_frames, a.ramp_frames + b.ramp_frames);
-  EXPECT_EQ(sum.foreign_frames, a.foreign_frames + b.foreign_frames);
-  EXPECT_EQ(sum.stale_frames, a.stale_frames + b.stale_frames);
 }
 
 TEST(GatheredFigures, OfAGroupAreTheSumsOfItsOwnJobs) {

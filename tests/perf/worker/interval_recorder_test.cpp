@@ -44,22 +44,23 @@ TEST(IntervalsOfAJob, EachHasTheCpuTimeThatItsOwnerUsedInIt) {
   JobBlock& job = memory->job(0);
   IntervalRecorder nobodys(job, kBegin, 100);
   nobodys.close(kBegin + 100);
-  EXPECT_EQ(job.intervals[0].cpu_user_ns.get(), 0U) << "not known";
+  EXPECT_FALSE(job.intervals[0].get().cpu_user_seconds);
   // What this thread uses until it has used 20 ms, and then next to nothing.
   const auto memory_of_thread = RunMemory::create(1).value();
   JobBlock& own = memory_of_thread->job(0);
   IntervalRecorder recorder(own, kBegin, 100, nullptr, Usage::Of::thread);
-  constexpr std::uint64_t kBusy = 20'000'000;
-  const std::uint64_t begin = cpu_time_used();
-  while (cpu_time_used() < begin + kBusy) {
+  constexpr double kBusy = 20'000'000;
+  const auto begin = static_cast<double>(cpu_time_used());
+  while (static_cast<double>(cpu_time_used()) < begin + kBusy) {
   }
   recorder.close(kBegin + 100);
   recorder.close(kBegin + 200);
   const auto of = [&](std::size_t n) {
-    return own.intervals[n].cpu_user_ns.get() + own.intervals[n].cpu_system_ns.get();
+    const IntervalResult interval = own.intervals[n].get();
+    return (interval.cpu_user_seconds.value() + interval.cpu_system_seconds.value()) * 1e9;
   };
   EXPECT_GE(of(0), kBusy);
-  EXPECT_GE(of(1), 2U) << "known";
+  EXPECT_GE(of(1), 0);
   EXPECT_LT(of(1), kBusy);
 }
 
@@ -67,15 +68,16 @@ TEST(IntervalsOfAJob, TheFirstHasNoCpuTimeOfTheWaitForTheStart) {
   const auto memory = RunMemory::create(1).value();
   JobBlock& job = memory->job(0);
   IntervalRecorder recorder(job, kBegin, 100, nullptr, Usage::Of::thread);
-  constexpr std::uint64_t kWait = 50'000'000;
-  const std::uint64_t made = cpu_time_used();
-  while (cpu_time_used() < made + kWait) {
+  constexpr double kWait = 50'000'000;
+  const auto made = static_cast<double>(cpu_time_used());
+  while (static_cast<double>(cpu_time_used()) < made + kWait) {
   }
   recorder.begin();
   recorder.close(kBegin + 100);
-  const std::uint64_t of_interval =
-      job.intervals[0].cpu_user_ns.get() + job.intervals[0].cpu_system_ns.get();
-  EXPECT_GE(of_interval, 2U) << "known";
+  const IntervalResult interval = job.intervals[0].get();
+  const double of_interval =
+      (interval.cpu_user_seconds.value() + interval.cpu_system_seconds.value()) * 1e9;
+  EXPECT_GE(of_interval, 0);
   EXPECT_LT(of_interval, kWait);
 }
 
@@ -88,20 +90,20 @@ TEST(IntervalsOfAJob, NoPercentileIsLongerThanTheLongestLatencyNorTooLow) {
   for (const std::uint64_t ns : {1UL, 63UL, 64UL, 127UL, 128UL, 129UL, 1'000'001UL, 20 * kSecond}) {
     recorder.latency(ns);
     recorder.close(end += 100);
-    const IntervalBlock& only = job.intervals[number++];
-    EXPECT_EQ(only.latency_p50_ns.get(), ns);
-    EXPECT_EQ(only.latency_p99_ns.get(), ns);
-    EXPECT_EQ(only.latency_max_ns.get(), ns);
+    const IntervalResult only = job.intervals[number++].get();
+    EXPECT_EQ(only.latency_p50_ns, ns);
+    EXPECT_EQ(only.latency_p99_ns, ns);
+    EXPECT_EQ(only.latency_max_ns, ns);
   }
   // Of 200 values the median is the 100th, and the 99th percentile the 198th.
   for (std::uint64_t i = 1; i <= 200; ++i) recorder.latency(i <= 100 ? 10 : i <= 198 ? 20 : 30);
   recorder.close(end += 100);
-  EXPECT_EQ(job.intervals[number].latency_p50_ns.get(), 10U);
-  EXPECT_EQ(job.intervals[number++].latency_p99_ns.get(), 20U);
+  EXPECT_EQ(job.intervals[number].get().latency_p50_ns, 10U);
+  EXPECT_EQ(job.intervals[number++].get().latency_p99_ns, 20U);
   for (std::uint64_t i = 1; i <= 201; ++i) recorder.latency(i <= 100 ? 10 : i <= 198 ? 20 : 30);
   recorder.close(end += 100);
-  EXPECT_EQ(job.intervals[number].latency_p50_ns.get(), 20U);
-  EXPECT_EQ(job.intervals[number].latency_p99_ns.get(), 30U);
+  EXPECT_EQ(job.intervals[number].get().latency_p50_ns, 20U);
+  EXPECT_EQ(job.intervals[number].get().latency_p99_ns, 30U);
 }
 
 }  // namespace

@@ -66,7 +66,7 @@ TEST(SenderCounts, AreOfWhatItsEndTookAndOfThePeriodOfEachFrame) {
   EXPECT_EQ(late.max(), 120U);
   EXPECT_DOUBLE_EQ(late.mean(), (20 + 50 + 0 + 120 + 70 + 20) / 6.0);
   // The curve has all of them.
-  const IntervalResult curve = read_interval(sender.job.intervals[0]);
+  const IntervalResult curve = sender.job.intervals[0].get();
   EXPECT_EQ(curve.tx_frames, 9U);
   EXPECT_EQ(curve.tx_bytes, 303 + kBytes);
   EXPECT_TRUE(curve.ends_at_border);
@@ -206,7 +206,7 @@ TEST(EchoerCounts, AreOfWhatItsEndTookAndOfThePeriodOfEachRequest) {
   EXPECT_EQ(all.job.all_tx_bytes.get(), 600U);
   EXPECT_TRUE(all.echoer.flush(all.recorder).empty()) << "each goes once";
   all.recorder.border(2000);
-  const IntervalResult curve = read_interval(all.job.intervals[0]);
+  const IntervalResult curve = all.job.intervals[0].get();
   EXPECT_EQ(curve.tx_frames, 3U);
   EXPECT_EQ(curve.tx_bytes, 600U);
 }

@@ -271,7 +271,7 @@ TEST(SinkCounts, WhatAnIntervalHasLostIsWhatWasNewlyMissed) {
   const auto lost_by = [&](const std::vector<Bytes>& frames) {
     rig.end.next = frames;
     (void)sink.step();
-    return rig.close_interval().lost_frames.get();
+    return rig.close_interval().get().lost_frames;
   };
   EXPECT_EQ(lost_by({frame_of(0, 7, 0), frame_of(0, 7, 5), frame_of(1, 7, 0)}), 4U);
   EXPECT_EQ(lost_by({frame_of(0, 7, 1), frame_of(0, 7, 2)}), 0U) << "two were only late";

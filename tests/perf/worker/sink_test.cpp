@@ -108,9 +108,9 @@ TEST(Sink, WithoutFlowsAnOverrunTellsOfTheFramesThatItsIntervalLost) {
   const ReceivedCounts& counts = rig.job.received[Period::window];
   EXPECT_EQ(counts.overruns.get(), 2U);
   EXPECT_EQ(counts.overrun_frames.get(), 12U);
-  const IntervalBlock& interval = rig.close_interval();
-  EXPECT_EQ(interval.overruns.get(), 2U);
-  EXPECT_EQ(interval.lost_frames.get(), 12U);
+  const IntervalResult interval = rig.close_interval().get();
+  EXPECT_EQ(interval.overruns, 2U);
+  EXPECT_EQ(interval.lost_frames, 12U);
 }
 
 TEST(Sink, AnOverrunBehindAFrameOfTheRampIsOfTheRamp) {
@@ -139,9 +139,9 @@ TEST(Sink, AnOverrunBehindAFrameOfTheRampIsOfTheRamp) {
   // The gaps in the numbers tell of what was lost in ramp and window, and of nothing twice.
   receive(22, window);
   receive(23, window);
-  const IntervalBlock& interval = rig.close_interval();
-  EXPECT_EQ(interval.lost_frames.get(), 20U);
-  EXPECT_EQ(interval.overruns.get(), 4U);
+  const IntervalResult interval = rig.close_interval().get();
+  EXPECT_EQ(interval.lost_frames, 20U);
+  EXPECT_EQ(interval.overruns, 4U);
 }
 
 TEST(Sink, TheFirstFrameThatTookTooLongIsNamed) {

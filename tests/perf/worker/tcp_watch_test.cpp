@@ -36,10 +36,8 @@ TEST(TcpWatch, AnIntervalHasTheRetransmitsSinceTheOneBeforeAndTheWindowItsOwn) {
   const auto job = std::make_unique<JobBlock>();
   TcpWatch watch(end, *job);
   const auto retransmits_of_interval = [&](std::uint64_t so_far) {
-    IntervalBlock interval;
     end.state.retransmits = so_far;
-    watch.close(interval);
-    return interval.tcp_retransmits.get();
+    return watch.close().value().retransmits;
   };
   EXPECT_EQ(retransmits_of_interval(2), 2U);
   watch.begin_window();
@@ -48,7 +46,7 @@ TEST(TcpWatch, AnIntervalHasTheRetransmitsSinceTheOneBeforeAndTheWindowItsOwn) {
   end.state.retransmits = 6;
   watch.end_window();
   EXPECT_EQ(retransmits_of_interval(9), 4U);
-  EXPECT_EQ(job->tcp.retransmits.get(), 4U);
+  EXPECT_EQ(job->tcp.get().retransmits, 4U);
 }
 
 TEST(TcpWatch, TheWindowHasTheLeastTheMeanAndTheGreatestOfItsSamplesAlone) {
@@ -56,10 +54,9 @@ TEST(TcpWatch, TheWindowHasTheLeastTheMeanAndTheGreatestOfItsSamplesAlone) {
   const auto job = std::make_unique<JobBlock>();
   TcpWatch watch(end, *job);
   const auto sample = [&](std::uint64_t rtt_ns, std::uint64_t cwnd_bytes) {
-    IntervalBlock interval;
     end.state.rtt_ns = rtt_ns;
     end.state.cwnd_bytes = cwnd_bytes;
-    watch.close(interval);
+    (void)watch.close();
   };
   sample(1, 9999);  // in the ramp
   watch.begin_window();
@@ -69,28 +66,28 @@ TEST(TcpWatch, TheWindowHasTheLeastTheMeanAndTheGreatestOfItsSamplesAlone) {
   end.state.cwnd_bytes = 60;
   watch.end_window();
   sample(2, 8888);  // after it
-  EXPECT_EQ(job->tcp.samples.get(), 3U);
-  EXPECT_EQ(job->tcp.rtt_ns_min.get(), 300U);
-  EXPECT_EQ(job->tcp.rtt_ns_max.get(), 500U);
-  EXPECT_EQ(job->tcp.rtt_ns_sum.get(), 1200U);
-  EXPECT_EQ(job->tcp.cwnd_bytes_max.get(), 70U);
+  const TcpResult window = job->tcp.get();
+  EXPECT_EQ(window.samples, 3U);
+  EXPECT_EQ(window.rtt_ns_min, 300U);
+  EXPECT_EQ(window.rtt_ns_max, 500U);
+  EXPECT_EQ(window.rtt_ns_mean, 400U);
+  EXPECT_EQ(window.cwnd_bytes_max, 70U);
 }
 
-TEST(TcpWatch, AnIntervalOfAConnectionThatIsGoneHasNotTheFiguresOfAnOlderOneInItsPlace) {
+TEST(TcpWatch, AnIntervalHasTheFiguresOfItsEndAndNoneOfAConnectionThatIsGone) {
   ConnectedEnd end;
   const auto job = std::make_unique<JobBlock>();
   TcpWatch watch(end, *job);
-  IntervalBlock interval;
   end.state.mss_bytes = 1448;
   end.state.rtt_ns = 7;
   end.state.rttvar_ns = 3;
-  watch.close(interval);
-  EXPECT_EQ(interval.tcp_mss_bytes.get(), 1448U);
-  EXPECT_EQ(interval.tcp_rtt_ns.get(), 7U);
-  EXPECT_EQ(interval.tcp_rttvar_ns.get(), 3U);
+  const auto sample = watch.close();
+  ASSERT_TRUE(sample);
+  EXPECT_EQ(sample->mss_bytes, 1448U);
+  EXPECT_EQ(sample->rtt_ns, 7U);
+  EXPECT_EQ(sample->rttvar_ns, 3U);
   end.says = false;
-  watch.close(interval);
-  EXPECT_EQ(interval.tcp_mss_bytes.get(), 0U) << "by that it is known that there is none";
+  EXPECT_FALSE(watch.close());
 }
 
 }  // namespace

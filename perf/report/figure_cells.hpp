@@ -1,0 +1,40 @@
+#pragma once
+// The columns that the rows of figures ask for (perf/stats/figure.hpp), in tables of text and on
+// the page. Internal to perf/report.
+
+#include <string>
+
+#include "perf/report/fields.hpp"
+#include "perf/report/table.hpp"
+#include "perf/stats/figure.hpp"
+
+namespace shmif::perf {
+
+/// A figure for people; "-" if `of` is null, or does not have the key.
+std::string cell(const ReportJson& of, const char* key, Format format);
+
+/// The head of a table with the figures of T. The first column has the title `name`.
+template <class T>
+Table::Row head_of(const std::string& name) {
+  Table::Row row = {name};
+  for (const Figure<T>& figure : kRowsOf<T>) {
+    if (figure.column.title != nullptr) row.emplace_back(figure.column.title);
+  }
+  return row;
+}
+
+/// A row of that table: the figures of `of`, the JSON of a T.
+template <class T>
+Table::Row cells_of(const std::string& name, const ReportJson& of) {
+  Table::Row row = {name};
+  for (const Figure<T>& figure : kRowsOf<T>) {
+    if (figure.column.title != nullptr) row.push_back(cell(of, figure.key, figure.column.format));
+  }
+  return row;
+}
+
+/// The columns of the page, by the name of their table: a list of [key, title, format, whether a
+/// value above 0 is bad] for each.
+ReportJson page_columns();
+
+}  // namespace shmif::perf

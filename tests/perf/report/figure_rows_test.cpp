@@ -1,0 +1,275 @@
+// The rows of figures: their sums, and that the schema and the page about streams say the same.
+
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <regex>
+#include <set>
+#include <sstream>
+
+#include "perf/result/progress.hpp"
+#include "perf/worker/run_memory.hpp"
+
+namespace shmif::perf::figure_rows {
+namespace {
+
+using Json = nlohmann::json;
+using Keys = std::set<std::string>;
+
+std::string text_of(const char* path) {
+  std::ostringstream text;
+  text << std::ifstream(path).rdbuf();
+  return text.str();
+}
+
+/// The type of a figure in the schema.
+template <class T>
+Json type_of(const Figure<T>& row) {
+  const auto name = [](const auto& value) {
+    using V = std::remove_cvref_t<decltype(value)>;
+    if constexpr (std::is_same_v<V, bool>) return "boolean";
+    if constexpr (std::is_same_v<V, std::string>) return "string";
+    if constexpr (std::is_same_v<V, std::uint64_t> ||
+                  std::is_same_v<V, std::optional<std::uint64_t>>) {
+      return "integer";
+    }
+    return "number";
+  };
+  const T of{};
+  return std::visit(
+      [&](auto from) -> Json {
+        if constexpr (std::is_member_object_pointer_v<decltype(from)>) {
+          using V = std::remove_cvref_t<decltype(of.*from)>;
+          const std::string type = name(of.*from);
+          // An integer or a boolean that has no room for a missing value is always known, unless it
+          // is not known of a program.
+          const bool known = std::is_same_v<V, std::uint64_t> || std::is_same_v<V, bool>;
+          const bool of_traffic = row.is_in(kBothWays) && !row.is_in(kOfProgram);
+          return known && !of_traffic ? Json(type) : Json({type, nullptr});
+        } else {
+          return Json({"number", nullptr});
+        }
+      },
+      row.from);
+}
+
+/// Expects that the figures of T in `places` are in a definition of the schema as their rows say.
+/// Takes their keys out of `rest`, which begins as all keys of the definition.
+template <class T>
+void expect_rows(const Json& definition, Places places, Keys& rest) {
+  const Json& properties = definition.at("properties");
+  for (const Figure<T>& row : kRowsOf<T>) {
+    if (!row.is_in(places)) continue;
+    const auto found = properties.find(row.key);
+    ASSERT_NE(found, properties.end()) << row.key << " is missing";
+    rest.erase(row.key);
+    Json type = type_of(row);
+    if (type.is_array()) type[1] = "null";
+    EXPECT_EQ(found->at("type"), type) << row.key;
+    const std::string description = found->value("description", "");
+    const std::string wanted = row.description == nullptr ? "" : row.description;
+    EXPECT_TRUE(wanted.empty() ? description.empty() : description.starts_with(wanted))
+        << row.key << ": the schema says \"" << description << "\", the row \"" << wanted << '"';
+    const Json& required = definition.at("required");
+    // Results of older versions do not have the last one.
+    if (row.key == std::string_view("under_way_frames")) continue;
+    EXPECT_NE(std::find(required.begin(), required.end(), row.key), required.end()) << row.key;
+  }
+}
+
+TEST(FigureRows, AreInTheSchemaWithTheirTypeAndDescription) {
+  const Json definitions = Json::parse(text_of(SHMIF_SCHEMA)).at("definitions");
+  const auto expect = [&](const char* name, const auto& rows, const Keys& others) {
+    SCOPED_TRACE(name);
+    const Json& definition = definitions.at(name);
+    Keys rest;
+    for (const auto& [key, property] : definition.at("properties").items()) rest.insert(key);
+    rows(definition, rest);
+    EXPECT_EQ(rest, others);
+  };
+  const auto figures = []<class T>(T, Places places) {
+    return
+        [places](const Json& definition, Keys& rest) { expect_rows<T>(definition, places, rest); };
+  };
+  expect("sent", figures(TrafficResult{}, kOfSender), {});
+  expect("received", figures(TrafficResult{}, kOfReceiver), {});
+  expect("fates", figures(FlowResult{}, kInResult), {});
+  expect("loss", figures(FlowResult{}, kInResult), {"flows"});
+  expect("flow", figures(FlowResult{}, kInResult), {"flow", "kind", "from", "to", "gaps"});
+  expect("cpu", figures(CpuResult{}, kInResult), {});
+  expect("link", figures(FaultsMade{}, kInResult),
+         {"hostname", "wire", "jobname", "direction", "options"});
+  expect("tcp", figures(TcpResult{}, kInResult), {});
+  expect("tcp_sample", figures(TcpSample{}, kInResult), {});
+  expect("interval", figures(IntervalResult{}, kInResult), {"tcp"});
+  expect("counts",
+         [](const Json& definition, Keys& rest) {
+           expect_rows<CountsResult>(definition, kInResult, rest);
+           expect_rows<WireCounters>(definition, kInResult, rest);
+         },
+         {"wire_lost_frames_reason", "agree", "agree_reason"});
+}
+
+template <class T>
+Keys keys_in(Places place) {
+  Keys keys;
+  for (const Figure<T>& row : kRowsOf<T>) {
+    if (row.is_in(place)) keys.insert(row.key);
+  }
+  return keys;
+}
+
+/// All that stands in backquotes in a text.
+Keys quoted_in(const std::string& text) {
+  Keys words;
+  const std::regex quoted("`([a-z0-9_]+)(\\[\\])?`");
+  for (std::sregex_iterator at(text.begin(), text.end(), quoted), end; at != end; ++at) {
+    words.insert((*at)[1]);
+  }
+  return words;
+}
+
+/// The items of a list, by what is bold at the beginning of each.
+std::map<std::string, std::string> items_of(const std::string& text) {
+  std::map<std::string, std::string> items;
+  const std::regex item(R"(- \*\*([^*]+)\*\*([^]*?)(?=\n- \*\*|\n\n|$))");
+  for (std::sregex_iterator at(text.begin(), text.end(), item), end; at != end; ++at) {
+    items[(*at)[1]] = (*at)[2];
+  }
+  return items;
+}
+
+TEST(FigureRows, OfStreamsAreEachOnThePageAboutThem) {
+  const std::string page = text_of(SHMIF_STREAMS_DOCUMENT);
+  const auto begin = page.find("## `--json-stream`");
+  const auto middle = page.find("The keys of `interval`:", begin);
+  const auto end = page.find("\n## ", middle);
+  ASSERT_NE(end, std::string::npos);
+  Keys of_line;
+  for (const auto& [keys, what] : items_of(page.substr(begin, middle - begin))) {
+    of_line.merge(quoted_in(keys));
+    of_line.merge(quoted_in(what));
+  }
+  Keys wanted = keys_in<RunProgress>(kInStream);
+  wanted.merge(keys_in<JobProgress>(kInStream));
+  wanted.insert({"jobs", "state", "interval"});
+  EXPECT_EQ(of_line, wanted);
+  Keys of_interval;
+  for (const auto& [keys, what] : items_of(page.substr(middle, end - middle))) {
+    of_interval.merge(quoted_in(keys));
+    if (keys == "`tcp`") {
+      EXPECT_EQ(quoted_in(what), keys_in<TcpSample>(kInStream));
+    }
+  }
+  Keys all = keys_in<IntervalResult>(kInStream);
+  all.insert("tcp");
+  EXPECT_EQ(of_interval, all);
+}
+
+/// One member for each way to add.
+struct Part {
+  std::uint64_t count = 0, greatest = 0, newest = 0, kept = 0;
+  double seconds = 0;
+  std::optional<std::uint64_t> known{};
+  std::optional<double> slowest{};
+  bool any = false, all = true;
+  std::string first{};
+};
+
+}  // namespace
+}  // namespace shmif::perf::figure_rows
+
+namespace shmif::perf {
+using figure_rows::Part;
+template <>
+inline constexpr auto kRowsOf<Part> = rows_of<Part>({
+    {"count", &Part::count, Sum::add},
+    {"greatest", &Part::greatest, Sum::greatest},
+    {"newest", &Part::newest, Sum::newest},
+    {"kept", &Part::kept, Sum::none},
+    {"seconds", &Part::seconds, Sum::add},
+    {"known", &Part::known, Sum::add},
+    {"slowest", &Part::slowest, Sum::greatest},
+    {"any", &Part::any, Sum::any},
+    {"all", &Part::all, Sum::all},
+    {"first", &Part::first, Sum::first},
+});
+}  // namespace shmif::perf
+
+namespace shmif::perf::figure_rows {
+namespace {
+
+TEST(FigureRows, SayHowEachFigureOfAWholeFollowsFromItsParts) {
+  Part sum{.count = 1, .greatest = 7, .newest = 3, .kept = 4, .seconds = 0.5, .known = 2};
+  add_figures(sum, {.count = 10,
+                    .greatest = 5,
+                    .newest = 2,
+                    .kept = 9,
+                    .seconds = 0.25,
+                    .known = 30,
+                    .slowest = 1.5,
+                    .any = true,
+                    .all = true,
+                    .first = "one"});
+  EXPECT_EQ(sum.count, 11U);
+  EXPECT_EQ(sum.greatest, 7U);
+  EXPECT_EQ(sum.newest, 2U);
+  EXPECT_EQ(sum.kept, 4U);
+  EXPECT_EQ(sum.seconds, 0.75);
+  EXPECT_EQ(sum.known, 32U);
+  EXPECT_EQ(sum.slowest, 1.5);
+  EXPECT_TRUE(sum.any);
+  EXPECT_TRUE(sum.all);
+  EXPECT_EQ(sum.first, "one");
+  add_figures(sum, {.greatest = 8, .all = false, .first = "two"});
+  EXPECT_EQ(sum.greatest, 8U);
+  EXPECT_EQ(sum.newest, 0U);
+  EXPECT_EQ(sum.known, std::nullopt) << "it is not known for one of them";
+  EXPECT_EQ(sum.slowest, 1.5) << "the slowest that is known";
+  EXPECT_TRUE(sum.any);
+  EXPECT_FALSE(sum.all);
+  EXPECT_EQ(sum.first, "one");
+}
+
+TEST(FigureRows, GrowthIsThatOfCountsAlone) {
+  const Part grown = grown_since(Part{.count = 3, .greatest = 5, .newest = 6},
+                                 Part{.count = 10, .greatest = 4, .newest = 9});
+  EXPECT_EQ(grown.count, 7U);
+  EXPECT_EQ(grown.greatest, 4U);
+  EXPECT_EQ(grown.newest, 9U);
+  EXPECT_EQ(grown_since(Part{.count = 3}, Part{.count = 2}).count, 0U) << "never below 0";
+}
+
+TEST(FigureRows, AreTheSameBehindSharedMemoryAsBefore) {
+  SharedFigures<Part> shared;
+  EXPECT_EQ(shared.get().known, std::nullopt) << "before it is set";
+  EXPECT_EQ(shared.get().count, 0U);
+  const Part part{.count = 1,
+                  .greatest = 2,
+                  .newest = 3,
+                  .kept = 4,
+                  .seconds = 0.1,
+                  .known = 0,
+                  .slowest = 0,
+                  .any = true,
+                  .all = false,
+                  .first = {}};
+  shared.set(part);
+  const Part back = shared.get();
+  EXPECT_EQ(back.count, 1U);
+  EXPECT_EQ(back.greatest, 2U);
+  EXPECT_EQ(back.newest, 3U);
+  EXPECT_EQ(back.kept, 4U);
+  EXPECT_EQ(back.seconds, 0.1);
+  EXPECT_EQ(back.known, 0U);
+  EXPECT_EQ(back.slowest, 0);
+  EXPECT_TRUE(back.any);
+  EXPECT_FALSE(back.all);
+  shared.set({});
+  EXPECT_EQ(shared.get().known, std::nullopt);
+  EXPECT_EQ(shared.get().slowest, std::nullopt);
+}
+
+}  // namespace
+}  // namespace shmif::perf::figure_rows
