@@ -187,11 +187,14 @@ TEST(RunTruth, DamageInTheRampHidesNoLossInTheWindow) {
   plan[0].options.number_ios = 0;
   plan[0].options.runtime = 200ms;
   plan[0].options.ramp_time = 400ms;
+  plan[0].options.rate_fps.tx = 25000;
   RunResult result = run(plan);
-  // Until the sender could send enough in the window. It fails if it could send nothing.
-  while (result.jobs[1].flows[0].sent < 4000 && plan[0].options.runtime < 10s) {
+  // A sender that cannot keep its pace still sends frames of the ramp in the window. So the same
+  // frames are sent more slowly, until those of the window go in it, too.
+  while (result.jobs[1].flows[0].sent < 4000 && plan[0].options.runtime < 6s) {
     plan[0].options.runtime *= 2;
     plan[0].options.ramp_time *= 2;
+    plan[0].options.rate_fps.tx /= 2;
     result = run(plan);
   }
   ASSERT_TRUE(passed(result));
