@@ -26,7 +26,8 @@ namespace shmif::test {
 namespace {
 
 using Words = std::vector<std::string>;
-constexpr std::chrono::seconds kBoot{300};  // a busy machine boots slowly
+constexpr std::chrono::seconds kBoot{600};  // a busy machine boots slowly
+constexpr const char* kLife = "850";        // seconds; less than the time that CTest allows
 constexpr std::chrono::seconds kNoTime{0};
 
 /// Why no virtual machine can be had here, or nothing.
@@ -83,7 +84,7 @@ class Machines : public ::testing::Test {
                 "--address",
                 "198.18.0." + std::to_string(number) + "/24",
                 "--seconds",
-                is_long ? "900" : "150",
+                is_long ? "1700" : kLife,
                 "--memory",
                 is_long ? "512M" : "192M",  // files are kept in it
                 "--files",
@@ -99,10 +100,10 @@ class Machines : public ::testing::Test {
   const std::string bus_ = directory_.file("bus");
 };
 
-/// Waits until that host answers, for a minute at most.
+/// Waits until that host answers, which may yet have to boot.
 std::string until_answered(const std::string& address) {
   return "i=0; until ping -c 1 -W 1 " + address +
-         " >/dev/null; do i=$((i+1)); [ $i -lt 60 ] || { echo no answer; cat /proc/interrupts "
+         " >/dev/null; do i=$((i+1)); [ $i -lt 600 ] || { echo no answer; cat /proc/interrupts "
          "/proc/net/dev /proc/net/arp; exit 9; }; done; ";
 }
 
@@ -199,11 +200,11 @@ TEST_F(Machines, WithSharedMemoryReachEachOtherAndAHostAndOutliveTheBridge) {
                        until_answered("198.18.0.2") + until_answered("198.18.0.10") +
                            "echo both answered; wget -q -O - http://198.18.0.10/data | md5sum; "
                            "i=0; while ping -c 1 -W 1 198.18.0.2 >/dev/null; do i=$((i+1)); [ $i "
-                           "-lt 90 ] || exit 8; sleep 0.2; done; echo the other is gone; " +
+                           "-lt 900 ] || exit 8; sleep 0.2; done; echo the other is gone; " +
                            until_answered("198.18.0.2") + until_answered("198.18.0.10") +
                            "echo the other is back; wget -q -O - http://198.18.0.10/data | md5sum",
                        with_shared_memory(1));
-  auto second = machine(2, "sleep 140", with_shared_memory(2));
+  auto second = machine(2, "sleep 800", with_shared_memory(2));
   ASSERT_TRUE(first->wait_for("both answered", kBoot))
       << "status " << first->finish(std::chrono::seconds(5)).status << ": " << first->so_far().out
       << first->so_far().err << link->finish(kNoTime).out << second->finish(kNoTime).out;
@@ -233,7 +234,7 @@ TEST_F(Machines, OfLinuxInUserModeReachAHostThroughSharedMemory) {
                             file("www/data") + "; exec busybox httpd -f -p 80 -h " + file("www");
   Tool host({shmifctl_path(), "exec", bus_, "--ip", "198.18.0.10/24", "--", "sh", "-c", serve});
   Tool machine({SHMIF_SOURCE "/tests/machines/boot", "--kind", "uml", "--address", "198.18.0.1/24",
-                "--seconds", "150",
+                "--seconds", kLife,
                 until_answered("198.18.0.10") + "wget -q -O - http://198.18.0.10/data | md5sum",
                 "--", "virtio_uml.device=" + file("v.sock") + ":1"});
   const ToolResult result = machine.finish(kBoot);
@@ -255,7 +256,7 @@ TEST_F(Machines, OnDatagramsReachEachOther) {
   ASSERT_TRUE(one.wait_for("ready") && two.wait_for("ready"));
   auto first =
       machine(1, until_answered("198.18.0.2") + "ping -c 3 -s 1400 198.18.0.2", on_datagrams(1));
-  auto second = machine(2, "sleep 140", on_datagrams(2));
+  auto second = machine(2, "sleep 800", on_datagrams(2));
   const ToolResult result = first->finish(kBoot);
   EXPECT_EQ(result.status, 0) << result.out << result.err;
   EXPECT_NE(result.out.find("3 packets transmitted, 3 packets received"), std::string::npos)
@@ -284,7 +285,7 @@ TEST_F(Machines, ThatOpenATapInTheLanOfAHostReachTheHostsOfTheBus) {
               "--address",
               "198.18.0.1/24",
               "--seconds",
-              "150",
+              kLife,
               "--files",
               directory_.path(),
               commands,
@@ -308,7 +309,7 @@ TEST_F(Machines, ThatUseVdeMeetOnABusThroughThePlugin) {
     return Words{"-netdev", "vde,id=n,sock=shmif://" + bus_, "-device",
                  "virtio-net,netdev=n,mac=52:54:00:00:00:0" + std::to_string(number)};
   };
-  auto second = machine(2, "sleep 140", network(2));
+  auto second = machine(2, "sleep 800", network(2));
   auto first =
       machine(1, until_answered("198.18.0.2") + "ping -c 3 -s 1400 198.18.0.2", network(1));
   const ToolResult result = first->finish(kBoot);

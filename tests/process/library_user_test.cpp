@@ -178,7 +178,7 @@ TEST(ForkingUser, AProcessThatRunsAnotherProgramLeavesItsPortToWhoWantsIt) {
   const TempBus bus(small_ring());
   Child gone([&] {
     const Port port = port_on(bus.path(), {.name = "mine"});
-    execlp("sleep", "sleep", "60", nullptr);
+    execlp("sleep", "sleep", "600", nullptr);
     return 1;
   });
   ASSERT_TRUE(eventually([&] {

@@ -19,7 +19,7 @@ class EmulatedPmu : public ::testing::Test {
   /// The machine runs once for all tests of this process.
   static void SetUpTestSuite() {
     shmif::test::Tool machine({PMU_MACHINE, PMU_GUEST});
-    const shmif::test::ToolResult ran = machine.finish(std::chrono::seconds(250));
+    const shmif::test::ToolResult ran = machine.finish(std::chrono::seconds(850));
     status_ = ran.status;
     said_ = ran.out + ran.err;
     std::istringstream lines(ran.out);

@@ -141,7 +141,7 @@ TEST(RunCounters, HaveACurveOnTheRunsClockThatAddsUpToTheWindow) {
 TEST(RunCounters, OfAHostHaveACurveToo) {
   const RunResult result = run_text(
       "[global]\nengine=host\nruntime=500ms\ncounters=task-clock\n"
-      "[p]\nexec=sh -c 'while :; do :; done'\n[q]\nexec=sleep 60\n");
+      "[p]\nexec=sh -c 'while :; do :; done'\n[q]\nexec=sleep 600\n");
   ASSERT_TRUE(passed(result));
   const JobResult& job = job_of(result, "p");
   expect_no_gaps(job);
@@ -218,7 +218,7 @@ TEST(RunCounters, OfAProgramAreThoseOfItsHost) {
   const Taken taken;
   const RunResult result = run_text(
       "[global]\nengine=host\nruntime=500ms\ncounters=task-clock\n"
-      "[p]\nexec=sh -c 'while :; do :; done'\n[q]\nexec=sleep 60\n");
+      "[p]\nexec=sh -c 'while :; do :; done'\n[q]\nexec=sleep 600\n");
   ASSERT_TRUE(passed(result));
   for (const char* const name : {"p", "q"}) {
     const JobResult& job = job_of(result, name);

@@ -71,7 +71,7 @@ TEST(RunEnds, AJobKilledBeforeTheStartFailsTheRun) {
 TEST(RunEnds, AJobThatHangsInItsLastCommandIsKilled) {
   // Nothing but its own work would have ended it: no runtime.
   const RunResult result =
-      run_text("[global]\nstuck_timeout=200ms\n[a]\nnumber_ios=10\nexec_postrun=sleep 60\n");
+      run_text("[global]\nstuck_timeout=200ms\n[a]\nnumber_ios=10\nexec_postrun=sleep 600\n");
   EXPECT_TRUE(failed(result, "job \"a\": is stuck: still finishing"));
   EXPECT_EQ(flow_to(result, "a.sink").received, 10U);
 }
@@ -179,9 +179,9 @@ std::chrono::nanoseconds stopped_in(JobState state, int stops, const std::string
 TEST(RunEnds, AStopReachesTheCommandsOfThreadsToo) {
   const std::string job = "[a]\nengine=unix\nthread\nnumber_ios=10\ndrain_time=50ms\n";
   RunResult result;
-  EXPECT_LT(stopped_in(JobState::created, 1, job + "exec_prerun=sleep 60\n", result), 10s);
+  EXPECT_LT(stopped_in(JobState::created, 1, job + "exec_prerun=sleep 600\n", result), 60s);
   EXPECT_TRUE(passed(result)) << "a job that was stopped before it began has not failed";
-  EXPECT_LT(stopped_in(JobState::finishing, 2, job + "exec_postrun=sleep 60\n", result), 10s);
+  EXPECT_LT(stopped_in(JobState::finishing, 2, job + "exec_postrun=sleep 600\n", result), 60s);
   EXPECT_TRUE(failed(result, "sleep did not end in time, and was killed"));
   EXPECT_EQ(flow_to(result, "a.sink").received, 10U);
 }

@@ -39,9 +39,9 @@ TEST(RunHostPrograms, TheirTrafficIsWhatPassedTheirPortsInTheRampAndBehindIt) {
   RunResult result;
   for (int ms = 500; ms <= 8000; ms *= 2) {  // until the program could send enough in the window
     const std::string time = std::to_string(ms) + "ms\n";
-    result =
-        run_text("[global]\nengine=host\nramp_time=" + time + "runtime=" + time +
-                 "[p]\nexec=/usr/bin/python3 -c 'exec(\"" + program + "\")'\n[q]\nexec=sleep 60\n");
+    result = run_text("[global]\nengine=host\nramp_time=" + time + "runtime=" + time +
+                      "[p]\nexec=/usr/bin/python3 -c 'exec(\"" + program +
+                      "\")'\n[q]\nexec=sleep 600\n");
     ASSERT_TRUE(passed(result)) << "it was ended by its runtime";
     if (job_of(result, "p").tx.frames > 2 * kFew) break;
   }

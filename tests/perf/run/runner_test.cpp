@@ -112,7 +112,7 @@ TEST(RunOverHosts, PingPongThroughTheStacks) {
 TEST(RunOverHosts, AProgramRunsOnAHost) {
   auto plan = hosts(Role::tx, HostProtocol::udp);
   plan[0].options.exec = {"ping", "-c", "3", "-i", "0.01", "198.18.0.2"};
-  plan[1].options.exec = {"sleep", "60"};
+  plan[1].options.exec = {"sleep", "600"};
   plan[0].options.runtime = plan[1].options.runtime = std::chrono::seconds(10);
   plan[1].options.background = true;
   plan[0].to = kNoJob;

@@ -96,7 +96,7 @@ TEST(HeldChildTest, IsGoneWithItsOwnerHeldOrNot) {
   for (const bool release : {false, true}) {
     pid_t pid = 0;
     {
-      auto child = HeldChild::start({.argv = {"sleep", "61"}});
+      auto child = HeldChild::start({.argv = {"sleep", "601"}});
       ASSERT_TRUE(child);
       pid = child->pid();
       if (release) {
@@ -111,7 +111,7 @@ TEST(HeldChildTest, IsGoneWithItsOwnerHeldOrNot) {
 }
 
 TEST(HeldChildTest, EndsTheOneWhosePlaceItTakesAndBringsWhatIsKnownOfIt) {
-  auto first = HeldChild::start({.argv = {"sleep", "61"}});
+  auto first = HeldChild::start({.argv = {"sleep", "601"}});
   auto second = HeldChild::start({.argv = {"no-such-program"}});
   ASSERT_TRUE(first && second);
   ASSERT_TRUE(first->release());
@@ -145,7 +145,7 @@ TEST(HeldChildTest, EndsWithoutAStatusWhereTheKernelKeepsNone) {
 
 TEST(HeldChildTest, WithAGroupOfItsOwnTakesWhatItStartedWithIt) {
   const shmif::test::TempDir dir;
-  auto child = HeldChild::start({.argv = {"sh", "-c", "sleep 61 & echo $! ; wait"},
+  auto child = HeldChild::start({.argv = {"sh", "-c", "sleep 601 & echo $! ; wait"},
                                  .output = dir.file("out"),
                                  .own_group = true});
   ASSERT_TRUE(child);

@@ -141,7 +141,7 @@ TEST_F(WatchedThreads, GoOnUnderTheirNumberWhenOneOfThemExecutesAProgram) {
     std::thread other([&state] {
       state->other = ::gettid();
       while (!state->go) ::usleep(1000);
-      ::execl("/bin/sleep", "sleep", "60", nullptr);
+      ::execl("/bin/sleep", "sleep", "600", nullptr);
       ::_exit(1);
     });
     other.join();  // never: the program takes the place of all threads

@@ -192,7 +192,7 @@ TEST_P(GuestTerminal, InterruptKeyReachesTheCommandExactlyOnce) {
 }
 
 TEST_P(GuestTerminal, InterruptKeyEndsACommandThatDoesNotCare) {
-  TerminalSession session(options(shell("echo ready; exec sleep 60")));
+  TerminalSession session(options(shell("echo ready; exec sleep 600")));
   ASSERT_TRUE(session.shows("ready"));
   session.type("\x03");
   EXPECT_EQ(session.news(), "exit 130");
@@ -226,7 +226,7 @@ TEST_P(GuestTerminal, TerminalComesBackFromAShellInTheGuest) {
   session.type("echo $((6*7))\n");
   EXPECT_TRUE(session.shows("42"));
   // It runs, so the shell has given it the terminal: only then the key is for it.
-  session.type("sh -c 'echo up-$((6*7)); exec sleep 60'\n");
+  session.type("sh -c 'echo up-$((6*7)); exec sleep 600'\n");
   ASSERT_TRUE(session.shows("up-42")) << session.rest();
   session.type("\x1a");
   EXPECT_TRUE(session.shows("Stopped")) << session.rest();

@@ -159,14 +159,14 @@ TEST_P(Guests, SignalToTheSupervisorReachesTheCommandOnce) {
 }
 
 TEST_P(Guests, SignalThatEndsTheCommandIsTold) {
-  Supervised guest(options(shell("echo ready; exec sleep 60")));
+  Supervised guest(options(shell("echo ready; exec sleep 600")));
   ASSERT_TRUE(guest.says("ready")) << guest.output();
   guest.signal(SIGINT);
   EXPECT_EQ(guest.finish(), 128 + SIGINT);
 }
 
 TEST_P(Guests, SignalBeforeTheCommandStartsIsNotLost) {
-  auto o = options({"sleep", "60"});
+  auto o = options({"sleep", "600"});
   o.serve = [](Guest&) { ::kill(::getpid(), SIGTERM); };
   Supervised guest(o);
   EXPECT_EQ(guest.finish(), 128 + SIGTERM);
@@ -174,7 +174,7 @@ TEST_P(Guests, SignalBeforeTheCommandStartsIsNotLost) {
 
 TEST_P(Guests, DaemonLeftBehindEndsWithTheCommand) {
   Supervised guest(
-      options(shell("setsid sleep 60 & setsid sh -c \"trap '' TERM; sleep 60\" & "
+      options(shell("setsid sleep 600 & setsid sh -c \"trap '' TERM; sleep 600\" & "
                     "sleep 0.1; exit 3")));
   EXPECT_EQ(guest.finish(), 3);
   EXPECT_TRUE(guest.all_gone());
@@ -192,8 +192,8 @@ TEST_P(Guests, DaemonLeftBehindMayEndInItsOwnWay) {
 
 TEST_P(Guests, NothingIsLeftWhenTheSupervisorIsKilled) {
   Supervised guest(
-      options(shell("setsid sleep 60 & setsid sh -c \"trap '' TERM INT HUP; echo "
-                    "ready; sleep 60; sleep 60\" & wait")));
+      options(shell("setsid sleep 600 & setsid sh -c \"trap '' TERM INT HUP; echo "
+                    "ready; sleep 600; sleep 600\" & wait")));
   ASSERT_TRUE(guest.says("ready")) << guest.output();
   const std::vector<pid_t> init = guest.children();
   ASSERT_EQ(init.size(), 1U);
@@ -205,7 +205,7 @@ TEST_P(Guests, NothingIsLeftWhenTheSupervisorIsKilled) {
 
 TEST_P(Guests, NothingIsLeftWhenTheSupervisorIsKilledAtAnyStageOfTheStart) {
   for (int delay_us = 0; delay_us < 40000; delay_us += 1500) {
-    Supervised guest(options({"sleep", "60"}));
+    Supervised guest(options({"sleep", "600"}));
     ::usleep(static_cast<useconds_t>(delay_us));
     const std::vector<pid_t> init = guest.children();
     guest.signal(SIGKILL);
@@ -217,7 +217,7 @@ TEST_P(Guests, NothingIsLeftWhenTheSupervisorIsKilledAtAnyStageOfTheStart) {
 }
 
 TEST_P(Guests, EndOfInitIsTheEndOfTheGuest) {
-  Supervised guest(options(shell("echo ready; exec sleep 60")));
+  Supervised guest(options(shell("echo ready; exec sleep 600")));
   ASSERT_TRUE(guest.says("ready")) << guest.output();
   const std::vector<pid_t> init = guest.children();
   ASSERT_EQ(init.size(), 1U);

@@ -387,7 +387,7 @@ TEST(GuestOptions, WhatTheCommandLeftBehindIsCountedByItsKind) {
   };
   // Each says through a FIFO of its own that it has a session of its own.
   const auto daemon = [](const std::string& fifo) {
-    return "setsid sh -c 'echo > $0; exec sleep 61' " + fifo + " & read line < " + fifo + "; ";
+    return "setsid sh -c 'echo > $0; exec sleep 601' " + fifo + " & read line < " + fifo + "; ";
   };
   const std::string one = daemon("$0/one");
   const std::string two = one + daemon("$0/two");
@@ -397,10 +397,11 @@ TEST(GuestOptions, WhatTheCommandLeftBehindIsCountedByItsKind) {
   }
   for (const std::string& program : {std::string("sh"), long_named}) {
     for (const Case& each :
-         {Case{"exit 0", 0, 0}, Case{"sleep 61 & exit 0", 0, 1},
-          Case{"sleep 61 & sleep 61 & sleep 61 & exit 0", 0, 3},
-          Case{one + "sleep 61 & exit 0", 1, 1}, Case{two + "sleep 61 & exit 0", 2, 1},
-          Case{two + "sleep 61 & sleep 0; exit 0", 2, 0}, Case{one + "sleep 61 & exit 3", 0, 0}}) {
+         {Case{"exit 0", 0, 0}, Case{"sleep 601 & exit 0", 0, 1},
+          Case{"sleep 601 & sleep 601 & sleep 601 & exit 0", 0, 3},
+          Case{one + "sleep 601 & exit 0", 1, 1}, Case{two + "sleep 601 & exit 0", 2, 1},
+          Case{two + "sleep 601 & sleep 0; exit 0", 2, 0},
+          Case{one + "sleep 601 & exit 3", 0, 0}}) {
       auto o = guest_running({program, "-c", each.script, directory.path()});
       o.forward_signals = false;
       auto guest = Guest::start(o);

@@ -66,7 +66,7 @@ TEST_P(Clocks, RoundTripsAreOfTheAskersClock) {
   for (const bool asker_is_odd : {false, true}) {
     const std::vector<std::string> words = {"ping",      rig.path(), "--to",  "responder",
                                             "-c",        "30",       "-i",    "0.01",
-                                            "--timeout", "20",       "--json"};
+                                            "--timeout", "100",      "--json"};
     const ToolResult asked = asker_is_odd ? run_program(odd(words)) : run_tool(words);
     ASSERT_EQ(asked.status, 0) << asked.err;
     const auto said = nlohmann::json::parse(asked.out)["responders"][0];
@@ -109,11 +109,11 @@ TEST_P(Clocks, ARecordIsInTheOrderOfTheBus) {
 
 TEST_P(Clocks, HostsReachEachOther) {
   Tool host(odd({"exec", rig.path(), "--name", "host", "--via", "veth", "--ip", "198.18.0.1/24",
-                 "--", "sleep", "60"}));
+                 "--", "sleep", "600"}));
   if (!rig.wait_for_port("host")) GTEST_SKIP() << "no hosts here: " << host.finish().err;
   const ToolResult pinged =
       run_tool({"exec", rig.path(), "--via", "veth", "--ip", "198.18.0.2/24", "--", "ping", "-q",
-                "-c", "3", "-i", "0.2", "-W", "10", "198.18.0.1"});
+                "-c", "3", "-i", "0.2", "-W", "60", "198.18.0.1"});
   EXPECT_EQ(pinged.status, 0) << pinged.out << pinged.err;
 }
 

@@ -121,8 +121,8 @@ TEST_F(BadInput, WhatNewcomersTryIsAnsweredWithWhatTheyMeant) {
 /// Not every call that needs a descriptor knows what to do.
 TEST_F(BadInput, WithoutDescriptorsTheRemedyIsToAllowMore) {
   const std::string bus = make_bus();
-  const Tool host({shmifctl_path(), "exec", bus, "--name", "a", "--", "sleep", "60"});
-  const bool is_there = run_tool({"wait", bus, "--port", "a", "--timeout", "20"}).status == 0;
+  const Tool host({shmifctl_path(), "exec", bus, "--name", "a", "--", "sleep", "600"});
+  const bool is_there = run_tool({"wait", bus, "--port", "a", "--timeout", "100"}).status == 0;
   std::vector<std::vector<std::string>> commands = {{"exec", bus}};
   if (::access("/dev/net/tun", R_OK | W_OK) == 0)
     commands.push_back({"exec", bus, "--via", "tap", "--bus", bus, "--bus", bus});

@@ -191,7 +191,7 @@ TEST_F(BusCommands, StatForPeopleNamesTheSameFields) {
 TEST_F(BusCommands, WaitReturnsWhenThePortComesUp) {
   const std::string path = make_bus();
   Port port = attached(path, "alice");
-  Tool wait({shmifctl_path(), "wait", path, "--port", "alice", "--timeout", "20"});
+  Tool wait({shmifctl_path(), "wait", path, "--port", "alice", "--timeout", "100"});
   EXPECT_TRUE(run_tool({"wait", path, "--port", "alice", "--timeout", "0.2"}).err.find("down") !=
               std::string::npos);
   ASSERT_FALSE(port.up());
@@ -202,7 +202,7 @@ TEST_F(BusCommands, WaitReturnsWhenThePortComesUp) {
 
 TEST_F(BusCommands, WaitWaitsForTheBusToo) {
   const std::string path = directory.file("bus");
-  Tool wait({shmifctl_path(), "wait", path, "--port", "alice", "--timeout", "20"});
+  Tool wait({shmifctl_path(), "wait", path, "--port", "alice", "--timeout", "100"});
   const ToolResult early = run_tool({"wait", path, "--port", "alice", "--timeout", "0.1"});
   EXPECT_EQ(early.status, 1);
   EXPECT_NE(early.err.find("no such bus"), std::string::npos) << early.err;
@@ -219,7 +219,7 @@ TEST_F(BusCommands, WaitWaitsForTheBusToo) {
 
 TEST_F(BusCommands, WaitNoticesABusMadeAnewAgainAndAgain) {
   const std::string path = make_bus();
-  Tool wait({shmifctl_path(), "wait", path, "--port", "alice", "--timeout", "20"});
+  Tool wait({shmifctl_path(), "wait", path, "--port", "alice", "--timeout", "100"});
   for (const char* seconds : {"0.1", "1.6"}) {  // it looks for a new bus every 1.3 s
     EXPECT_EQ(run_tool({"wait", path, "--port", "alice", "--timeout", seconds}).status, 1);
     ASSERT_EQ(run_tool({"destroy", path}).status, 0);
@@ -366,7 +366,7 @@ TEST_F(BusCommands, DestroyWaitsForPortsThatAreAboutToLeave) {
   const std::string path = make_bus();
   Port port = attached(path, "alice");
   EXPECT_EQ(run_tool({"destroy", path, "--timeout", "0"}).status, 1);
-  Tool destroy({shmifctl_path(), "destroy", path, "--timeout", "20"});
+  Tool destroy({shmifctl_path(), "destroy", path, "--timeout", "100"});
   EXPECT_FALSE(destroy.wait_for("cannot", std::chrono::milliseconds(100)));
   EXPECT_TRUE(std::filesystem::exists(path));
   ASSERT_FALSE(port.detach());

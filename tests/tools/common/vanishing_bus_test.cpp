@@ -112,7 +112,7 @@ class VanishingBus : public ::testing::TestWithParam<Event> {
   std::string bus() const { return tmpfs.file("bus"); }
 
   bool is_up(const std::string& name) const {
-    return run_tool({"wait", bus(), "--port", name, "--timeout", "20"}).status == 0;
+    return run_tool({"wait", bus(), "--port", name, "--timeout", "100"}).status == 0;
   }
 
   /// All commands that stay.
@@ -125,7 +125,7 @@ class VanishingBus : public ::testing::TestWithParam<Event> {
       all.push_back({name, std::make_unique<Tool>(std::move(line))});
       return &all.back();
     };
-    start("exec", {"exec", bus(), "--name", "exec", "--via", "veth", "--", "sleep", "60"})
+    start("exec", {"exec", bus(), "--name", "exec", "--via", "veth", "--", "sleep", "600"})
         ->goes_on_without = true;
     if (geteuid() == 0 && access("/dev/net/tun", R_OK | W_OK) == 0) {
       all.push_back({"tap", std::make_unique<Tool>(
@@ -279,7 +279,7 @@ TEST_F(Cable, OfAHostIsOutWhileItsBusIsLostAndInWhenThereIsOneAgain) {
   expect_carrier(3, true);
   for (const char* via : {"veth", "tap"}) {
     if (via == "tap"s && hosts.size() == 1) continue;
-    EXPECT_EQ(run_tool({"wait", bus, "--port", via, "--timeout", "20"}).status, 0) << via;
+    EXPECT_EQ(run_tool({"wait", bus, "--port", via, "--timeout", "100"}).status, 0) << via;
   }
 }
 
@@ -308,14 +308,14 @@ TEST(RemovedBus, IsToldOnceByEachHostAndByWhoMakesANewOneThere) {
   for (const std::string& path : {bus, far, other}) Bus::create(path, kSmall).value();
   std::vector<std::unique_ptr<Tool>> hosts;
   hosts.push_back(std::make_unique<Tool>(
-      std::vector<std::string>{shmifctl_path(), "exec", bus, "--", "sleep", "60"}));
+      std::vector<std::string>{shmifctl_path(), "exec", bus, "--", "sleep", "600"}));
   hosts.push_back(std::make_unique<Tool>(
       std::vector<std::string>{shmifctl_path(), "bridge", "bus:" + bus, "bus:" + far}));
   // One that has another bus before it.
   hosts.push_back(std::make_unique<Tool>(
       std::vector<std::string>{shmifctl_path(), "bridge", "bus:" + other, "bus:" + bus}));
   for (const char* port : {"port0", "port1", "port2"})
-    ASSERT_EQ(run_tool({"wait", bus, "--port", port, "--timeout", "20"}).status, 0);
+    ASSERT_EQ(run_tool({"wait", bus, "--port", port, "--timeout", "100"}).status, 0);
   std::filesystem::remove(bus);
   const std::string removed = "the bus " + bus + " was removed";
   const std::string another = "another file is at " + bus + " now";
@@ -339,8 +339,8 @@ TEST(RemovedBus, ALinkThatLeadsNowhereIsAnotherFile) {
   const TempDir dir;
   const std::string bus = dir.file("bus");
   Bus::create(bus, kSmall).value();
-  Tool host({shmifctl_path(), "exec", bus, "--", "sleep", "60"});
-  ASSERT_EQ(run_tool({"wait", bus, "--port", "port0", "--timeout", "20"}).status, 0);
+  Tool host({shmifctl_path(), "exec", bus, "--", "sleep", "600"});
+  ASSERT_EQ(run_tool({"wait", bus, "--port", "port0", "--timeout", "100"}).status, 0);
   std::filesystem::remove(bus);
   std::filesystem::create_symlink(dir.file("nowhere"), bus);
   EXPECT_TRUE(host.wait_for("another file is at " + bus + " now"));
@@ -355,14 +355,15 @@ TEST(RemovedBus, OfManyHostsLeftBehindSomeAreNamedAndTheRestCounted) {
   std::filesystem::create_directories(below.substr(0, below.rfind('/')));
   Bus::create(below, kSmall).value();
   Tool other({shmifctl_path(), "ping", below, "--respond", "--name", "other"});
-  ASSERT_EQ(run_tool({"wait", below, "--port", "other", "--timeout", "20"}).status, 0);
+  ASSERT_EQ(run_tool({"wait", below, "--port", "other", "--timeout", "100"}).status, 0);
   std::filesystem::remove(below);
   std::vector<std::unique_ptr<Tool>> hosts;
   for (unsigned i = 0; i < 7; ++i) {
     hosts.push_back(std::make_unique<Tool>(std::vector<std::string>{
         shmifctl_path(), "ping", bus, "--respond", "--name", "host" + std::to_string(i)}));
     ASSERT_EQ(
-        run_tool({"wait", bus, "--port", "host" + std::to_string(i), "--timeout", "20"}).status, 0);
+        run_tool({"wait", bus, "--port", "host" + std::to_string(i), "--timeout", "100"}).status,
+        0);
   }
   const std::string end = ": they do not hear";
   for (const auto& [left, rest] : std::vector<std::pair<std::size_t, std::string>>{
@@ -411,8 +412,8 @@ TEST_F(FullDisk, WhoNeedsRoomSaysSoAndTheRestWorks) {
   EXPECT_FALSE(std::filesystem::exists(tmpfs.file("b2")));
 
   Tool respond({shmifctl_path(), "ping", bus, "--respond", "--name", "r"});
-  ASSERT_EQ(run_tool({"wait", bus, "--port", "r", "--timeout", "20"}).status, 0);
-  const ToolResult asked = run_tool({"ping", bus, "--to", "r", "-c", "3", "--timeout", "15"});
+  ASSERT_EQ(run_tool({"wait", bus, "--port", "r", "--timeout", "100"}).status, 0);
+  const ToolResult asked = run_tool({"ping", bus, "--to", "r", "-c", "3", "--timeout", "100"});
   EXPECT_EQ(asked.status, 0) << asked.err;
   EXPECT_EQ(run_tool({"inject", bus, tmpfs.file("capture")}).status, 0);
   EXPECT_EQ(run_tool({"exec", bus, "--ip", "198.18.0.1/24", "--", "ip", "addr"}).status, 0);

@@ -115,7 +115,7 @@ class EnterForeign : public ExecRig {
     if (!GetParam().as_stranger) GTEST_SKIP() << "needs root: has two users";
     ExecRig::SetUp();
     if (IsSkipped()) return;
-    host_ = start("a", "echo ready; exec sleep 61");
+    host_ = start("a", "echo ready; exec sleep 601");
     ASSERT_TRUE(host_->wait_for("ready"));
   }
   std::vector<std::string> line(const std::string& script) const {

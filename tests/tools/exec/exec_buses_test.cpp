@@ -39,7 +39,7 @@ TEST_P(ExecBuses, OptionsAreOfTheBusBeforeThem) {
     if (!first_hears_all) options.emplace_back("--promisc");
     const auto host = start("a",
                             "cat /sys/class/net/left/address /sys/class/net/right/address; echo "
-                            "ready; exec sleep 60",
+                            "ready; exec sleep 600",
                             options);
     ASSERT_TRUE(host->wait_for("02:00:00:00:00:01\n02:00:00:00:00:02\nready"));
     ASSERT_TRUE(eventually([&] { return port_on(far, "b").has_value(); }));
@@ -105,7 +105,7 @@ TEST_P(ExecBuses, AnAddressIsAnnouncedOnItsOwnBusAndAnotherHostThereThatHasItIsN
   Port near_ear = shmif::test::port_on(bus(), {.name = "ear"});
   Port far_ear = shmif::test::port_on(far, {.name = "ear"});
   const auto host =
-      start("a", "exec sleep 60",
+      start("a", "exec sleep 600",
             {"--ip", "198.18.0.1/24", "--bus", far, "--name", "b", "--ip", "198.18.1.1/24"});
   EXPECT_EQ(announcer_of("198.18.0.1/24", near_ear), port("a")->mac);
   EXPECT_EQ(announcer_of("198.18.1.1/24", far_ear), port_on(far, "b")->mac);
@@ -126,11 +126,11 @@ TEST_P(ExecBuses, AnAddressIsAnnouncedOnItsOwnBusAndAnotherHostThereThatHasItIsN
 
 TEST_P(ExecBuses, AHostThatTakesAnotherAddressIsHeardAndHearsUnderThat) {
   if (!has_program("ip")) GTEST_SKIP() << "no ip here";
-  const auto other = start("other", "echo ready; exec sleep 60", {"--ip", "198.18.0.2/24"});
+  const auto other = start("other", "echo ready; exec sleep 600", {"--ip", "198.18.0.2/24"});
   ASSERT_TRUE(other->wait_for("ready"));
   const ToolResult said = run_shell(std::string(kFindsIp) +
                                         "ip link set tap0 address 02:00:00:00:00:77 && "
-                                        "ping -c 1 -W 10 198.18.0.2",
+                                        "ping -c 1 -W 60 198.18.0.2",
                                     {"--ip", "198.18.0.1/24"});
   EXPECT_EQ(said.status, 0) << said.out << said.err;
 }
@@ -147,7 +147,7 @@ TEST_P(ExecBusesOnTap, AFrameThatIsTooLongIsToldWithTheMtusOfItsOwnInterfaceAndB
                           std::string(kFindsIp) +
                               "ip link set tap1 mtu 4000; ip neigh add 198.18.1.2 lladdr "
                               "02:00:00:00:00:09 dev tap1; ping -c 1 -W 1 -s 3000 198.18.1.2; "
-                              "sleep 60",
+                              "sleep 600",
                           {"--bus", far, "--ip", "198.18.1.1/24"});
   ASSERT_TRUE(host->wait_for("such frames are dropped"));
   const std::string said = host->so_far().err;

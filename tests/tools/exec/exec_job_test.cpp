@@ -183,7 +183,7 @@ TEST_P(ExecJob, NothingSpinsWhenTheShellOfABackgroundGuestIsGone) {
 }
 
 TEST_P(ExecJob, EnteredProgramIsAJobAsAnyOther) {
-  const auto host = start("h", "sleep 61");
+  const auto host = start("h", "sleep 601");
   std::string enter;
   for (const std::string& word : by_caller({shmifctl_path(), "enter", bus(), "h", "--"})) {
     enter += '\'' + word + "' ";
@@ -225,7 +225,7 @@ bool has_pending(pid_t process, int signal) {
 }
 
 TEST_P(ExecJob, InterruptKeyBeforeAnEnteredProgramExistsReachesItOnce) {
-  const auto host = start("h", "sleep 61");
+  const auto host = start("h", "sleep 601");
   std::vector<std::string> argv = by_caller({shmifctl_path(), "enter", bus(), "h", "--"});
   argv.insert(argv.end(), {"sleep", "2"});
   for (const bool is_forked : {false, true}) {  // when the key is typed
@@ -270,7 +270,7 @@ TEST_P(ExecJob, InterruptIsForEveryProcessOfTheJob) {
   }
   // This shell heeds its trap only when its child has ended, so the child must get the signal, too.
   const std::string job =
-      "sh -c \"trap 'echo inter''rupted; exit 0' INT; sh -c 'echo rea''dy; exec sleep 61'\" ";
+      "sh -c \"trap 'echo inter''rupted; exit 0' INT; sh -c 'echo rea''dy; exec sleep 601'\" ";
   const auto ends_by = [&](const std::string& keys) {
     EXPECT_TRUE(shell.shows("ready")) << shell.screen();
     shell.type(keys);
@@ -279,7 +279,7 @@ TEST_P(ExecJob, InterruptIsForEveryProcessOfTheJob) {
   };
   shell.type(line({}) + job + '\n');
   ends_by("\x03");
-  const auto host = start("a", "sleep 61");
+  const auto host = start("a", "sleep 601");
   shell.type(enter + job + '\n');
   ends_by("\x03");
   shell.type(enter + job + "&\n");

@@ -74,7 +74,7 @@ TEST_P(ExecLan, AProgramThatOpensATapIsReachedFromTheBusAndFromItsOwnHost) {
 }
 
 TEST_P(ExecLan, TheProgramReachesHostsOfTheBus) {
-  const auto host = start("a", "sleep 60", {"--ip", "198.18.0.2/24"});
+  const auto host = start("a", "sleep 600", {"--ip", "198.18.0.2/24"});
   const auto lan = start_lan("ping 198.18.0.2");
   const ToolResult result = lan->finish();
   EXPECT_EQ(result.status, 0) << result.err;
@@ -108,7 +108,7 @@ TEST_P(ExecLan, WithoutATapThereIsOnlyTheBridge) {
       "cat address ../bus0/address; ping -q -c 1 -i 0.2 -w 20 198.18.0.1 >&2 && echo reached",
       {"--ip", "198.18.0.1/24", "--mac", kMac, "--lan"});
   EXPECT_EQ(shown.out, "bus0 0 0\n" + kMac + '\n' + kMac + "\nreached\n") << shown.err;
-  const auto lan = start("lan", "sleep 60", {"--ip", "198.18.0.1/24", "--lan"});
+  const auto lan = start("lan", "sleep 600", {"--ip", "198.18.0.1/24", "--lan"});
   EXPECT_EQ(ping("198.18.0.1").status, 0);
 }
 
@@ -122,7 +122,7 @@ TEST_P(ExecLan, EachBusHasALanOfItsOwn) {
 
 TEST_P(ExecLan, TheDefaultGatewayIsReachedThroughTheBridge) {
   const auto router =
-      start("router", "sleep 60",
+      start("router", "sleep 600",
             {"--ip", "198.18.0.254/24", "--bus", bus("far"), "--ip", "198.18.1.1/24"});
   const ToolResult pinged =
       run_shell("ping -q -c 1 -i 0.2 -w 20 198.18.1.1",
@@ -165,10 +165,11 @@ TEST_P(ExecLan, FramesOfManyKindsCrossUnchanged) {
 
 TEST_P(ExecLan, ThePortIsPromiscuousOnlyWhenAProgramIs) {
   const std::string prepare = "export PATH=$PATH:/usr/sbin:/sbin; ip link set bus0 ";
-  const auto quiet = start("quiet", prepare + "down; sleep 60", {"--lan", "--tap", "tap0"});
+  const auto quiet = start("quiet", prepare + "down; sleep 600", {"--lan", "--tap", "tap0"});
   ASSERT_TRUE(eventually([&] { return port("quiet") && !port("quiet")->carrier; }));
   EXPECT_FALSE(port("quiet")->promiscuous) << "the bridge sets promiscuous mode on its ports";
-  const auto curious = start("curious", prepare + "promisc on; sleep 60", {"--lan", "--tap", "t1"});
+  const auto curious =
+      start("curious", prepare + "promisc on; sleep 600", {"--lan", "--tap", "t1"});
   EXPECT_TRUE(eventually([&] { return port("curious") && port("curious")->promiscuous; }));
 }
 
@@ -185,7 +186,7 @@ TEST_P(ExecLan, ScapySendsAndReceivesOnATap) {
   if (run_program({SHMIF_PYTHON, "-c", "import scapy.layers.tuntap"}).status != 0) {
     GTEST_SKIP() << "python3-scapy is not installed";
   }
-  const auto host = start("a", "sleep 60", {"--ip", "198.18.0.2/24"});
+  const auto host = start("a", "sleep 600", {"--ip", "198.18.0.2/24"});
   const std::string script = file("on_tap.py");
   std::ofstream(script) << R"(
 from scapy.all import ARP, Ether, ICMP, IP, Raw

@@ -217,7 +217,7 @@ TEST_P(ExecOffload, TcpWithTheLeastMssOfLinuxCrossesInSuperFramesToo) {
             "python3 -c \"import socket\n"
             "c = socket.create_connection(('198.18.0.1', 4000))\n"
             "print(c.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG), flush=True)\n"
-            "c.sendall(bytes(300000)); c.close()\"; echo sent; exec sleep 60",
+            "c.sendall(bytes(300000)); c.close()\"; echo sent; exec sleep 600",
             {"--ip", "198.18.0.2/24"});
   EXPECT_TRUE(server->wait_for("all"));
   ASSERT_TRUE(client->wait_for("sent"));

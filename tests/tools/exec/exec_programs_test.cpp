@@ -20,7 +20,7 @@ TEST_P(ExecPrograms, TcpdumpCapturesWhatPasses) {
       start("a", kPath + "exec tcpdump -nli tap0 -c 2 icmp", {"--ip", "198.18.0.1/24"});
   ASSERT_TRUE(host->wait_for("listening on tap0"));
   const ToolResult pinged =
-      run_shell("ping -q -c 2 -i 0.2 -W 5 198.18.0.1", {"--ip", "198.18.0.2/24"});
+      run_shell("ping -q -c 2 -i 0.2 -W 60 198.18.0.1", {"--ip", "198.18.0.2/24"});
   EXPECT_EQ(pinged.status, 0) << pinged.out;
   const ToolResult captured = host->finish();
   EXPECT_EQ(captured.status, 0) << captured.err;
@@ -62,14 +62,14 @@ INSTANTIATE_TEST_SUITE_P(Each, ExecDhcp, ::testing::ValuesIn(exec_settings()),
                          [](const auto& each) { return each.param.name; });
 
 constexpr const char* kShowLease =
-    "; ip -4 -o addr show dev tap0; cat /etc/resolv.conf; ping -q -c 1 -W 5 198.18.0.1 && echo "
+    "; ip -4 -o addr show dev tap0; cat /etc/resolv.conf; ping -q -c 1 -W 60 198.18.0.1 && echo "
     "reached";
 
 TEST_P(ExecDhcp, UdhcpcGetsAnAddressAndANameServerFromDnsmasq) {
   if (!has_program("dnsmasq") || !has_program("udhcpc")) GTEST_SKIP() << "no dnsmasq or udhcpc";
   const std::string before = resolv_conf();
   const auto server = start_server();
-  const ToolResult leased = run_shell(kPath + "udhcpc -i tap0 -n -q -t 5 -T 2 2>&1" + kShowLease);
+  const ToolResult leased = run_shell(kPath + "udhcpc -i tap0 -n -q -t 60 -T 2 2>&1" + kShowLease);
   EXPECT_NE(leased.out.find("inet 198.18.0.1"), std::string::npos) << leased.out << leased.err;
   EXPECT_NE(leased.out.find("nameserver 198.18.0.1"), std::string::npos) << leased.out;
   EXPECT_NE(leased.out.find("reached"), std::string::npos) << leased.out;

@@ -21,8 +21,8 @@ INSTANTIATE_TEST_SUITE_P(Each, Exec, ::testing::ValuesIn(exec_settings()),
                          [](const auto& each) { return each.param.name; });
 
 TEST_P(Exec, HostsReachEachOtherOverBothIps) {
-  const auto other = start("a", "sleep 60", {"--ip", "198.18.0.1/24", "--ip", "fd00::1/64"});
-  const ToolResult pinged = run_shell("ping -q -c 1 -W 5 198.18.0.1 && ping -q -c 1 -W 5 fd00::1",
+  const auto other = start("a", "sleep 600", {"--ip", "198.18.0.1/24", "--ip", "fd00::1/64"});
+  const ToolResult pinged = run_shell("ping -q -c 1 -W 5 198.18.0.1 && ping -q -c 1 -W 60 fd00::1",
                                       {"--ip", "198.18.0.2/24", "--ip", "fd00::2/64"});
   EXPECT_EQ(pinged.status, 0) << pinged.out << pinged.err;
 }
@@ -47,7 +47,7 @@ TEST_P(Exec, HostsExchangeABulkOfDataWhole) {
 
 TEST_P(Exec, WaitReturnsWhenPortsAreUpAndTheirServicesAnswerOverBothIps) {
   if (!has_program("busybox")) GTEST_SKIP() << "no busybox here: its httpd is the server";
-  const auto idle = start("idle", "sleep 60", {"--ip", "198.18.0.9/24"});
+  const auto idle = start("idle", "sleep 600", {"--ip", "198.18.0.9/24"});
   const auto server = start(
       "web",
       "until [ -e " + file("go") + " ]; do sleep 0.02; done; exec busybox httpd -f -p 80 -h /usr",
@@ -71,8 +71,8 @@ TEST_P(Exec, WaitReturnsWhenPortsAreUpAndTheirServicesAnswerOverBothIps) {
     EXPECT_NE(err.find("nothing listens on port 80"), std::string::npos) << err;
   }
   Tool waiting(wait({"--port", "idle", "--port", "web", "--tcp", "198.18.0.1:80", "--tcp",
-                     "[fd00::1]:80", "--timeout", "20"}));
-  Tool from(wait({"--tcp", "198.18.0.1:80", "--from", "198.18.0.250", "--timeout", "20"}));
+                     "[fd00::1]:80", "--timeout", "100"}));
+  Tool from(wait({"--tcp", "198.18.0.1:80", "--from", "198.18.0.250", "--timeout", "100"}));
   std::ofstream(file("go")).close();
   for (Tool* const tool : {&waiting, &from}) {
     const ToolResult result = tool->finish();
@@ -100,11 +100,11 @@ TEST_P(Exec, APortFollowsTheInterfaceThatItsHostMoves) {
                " ]; do sleep 0.02; done; }; mkdir -p /run/netns && ip netns add x && "
                "ip link set tap0 netns x && ip -n x link set tap0 address 02:00:00:00:00:01 up && "
                "await one && ip -n x link set tap0 down && await two && "
-               "{ unshare -Urn sh -c 'touch /run/made; exec sleep 60' & } && "
+               "{ unshare -Urn sh -c 'touch /run/made; exec sleep 600' & } && "
                "until [ -e /run/made ]; do sleep 0.02; done && ip -n x link set tap0 netns $! && "
                "nsenter -t $! -n ip link set tap0 name eth7 address 02:00:00:00:00:02 up && "
                "await three && nsenter -t $! -n ip link set eth7 netns 1 && "
-               "ip link set eth7 address 02:00:00:00:00:03 up && sleep 60");
+               "ip link set eth7 address 02:00:00:00:00:03 up && sleep 600");
   const auto is = [&](const char* mac, bool carrier) {
     return eventually([&] {
       const auto now = port("a");
@@ -118,12 +118,12 @@ TEST_P(Exec, APortFollowsTheInterfaceThatItsHostMoves) {
   std::ofstream(file("two")).close();
   EXPECT_TRUE(is("02:00:00:00:00:02", true));
   const ToolResult waited =
-      run_program(by_caller({shmifctl_path(), "wait", bus(), "--port", "a", "--timeout", "20"}));
+      run_program(by_caller({shmifctl_path(), "wait", bus(), "--port", "a", "--timeout", "100"}));
   EXPECT_EQ(waited.status, 0) << waited.err;
   std::ofstream(file("three")).close();
   EXPECT_TRUE(is("02:00:00:00:00:03", true));
   const ToolResult ping = run_program(
-      by_caller({shmifctl_path(), "ping", bus(), "--to", "a", "-c", "1", "--timeout", "15"}));
+      by_caller({shmifctl_path(), "ping", bus(), "--to", "a", "-c", "1", "--timeout", "100"}));
   EXPECT_EQ(ping.status, 0) << ping.err;
 }
 
@@ -164,7 +164,7 @@ TEST_P(Exec, AnIpv6AddressThatAnotherHostHasIsTakenAwayAlsoIfItIsAddedLater) {
   if (!has_program("ip")) GTEST_SKIP() << "no ip here";
   if (::access("/proc/sys/net/ipv6/conf/default/optimistic_dad", F_OK) != 0)
     GTEST_SKIP() << "this kernel has no optimistic detection";
-  const auto first = start("a", "sleep 60", {"--ip", "fd00::5/64", "--ip", "fd00::6/64"});
+  const auto first = start("a", "sleep 600", {"--ip", "fd00::5/64", "--ip", "fd00::6/64"});
   const ToolResult second = run_shell(
       "PATH=$PATH:/sbin:/usr/sbin; ip -6 addr add fd00::6/64 dev tap0; for i in $(seq 400); do "
       "[ $(ip -6 addr show dev tap0 | grep -c 'fd00::[56].*dadfailed') = 2 ] && exit; sleep 0.05; "
@@ -179,9 +179,9 @@ TEST_P(Exec, InterfaceHasTheMtuOfTheBus) {
   // The probe of SetUp has made it already, with the default; so a second one.
   const std::string jumbo = bus("jumbo", 9000);
   const std::vector<std::string> first = {"--bus", jumbo, "--ip", "198.18.1.1/24"};
-  const auto other = start("a", "sleep 60", first);
+  const auto other = start("a", "sleep 600", first);
   const ToolResult pinged =
-      run_shell("cat /sys/class/net/tap1/mtu; ping -q -c 1 -W 5 -M do -s 8972 198.18.1.1",
+      run_shell("cat /sys/class/net/tap1/mtu; ping -q -c 1 -W 60 -M do -s 8972 198.18.1.1",
                 {"--bus", jumbo, "--ip", "198.18.1.2/24"});
   EXPECT_EQ(pinged.status, 0) << pinged.out << pinged.err;
   EXPECT_EQ(pinged.out.substr(0, 5), "9000\n");
@@ -189,11 +189,11 @@ TEST_P(Exec, InterfaceHasTheMtuOfTheBus) {
 
 TEST_P(Exec, RouterOnTwoBusesForwards) {
   const std::string far = bus("far");
-  const auto router = start("r", "echo 1 > /proc/sys/net/ipv4/ip_forward; sleep 60",
+  const auto router = start("r", "echo 1 > /proc/sys/net/ipv4/ip_forward; sleep 600",
                             {"--ip", "198.18.0.254/24", "--ifname", "left", "--bus", far, "--ip",
                              "198.18.1.254/24", "--ifname", "right"});
   Tool end(by_caller({shmifctl_path(), "exec", far, "--ip", "198.18.1.1/24", "--gateway",
-                      "198.18.1.254", "--", "sh", "-c", "echo there; sleep 60"}));
+                      "198.18.1.254", "--", "sh", "-c", "echo there; sleep 600"}));
   ASSERT_TRUE(end.wait_for("there"));
   const ToolResult pinged =
       run_shell("for i in 1 2 3 4 5; do ping -q -c 1 -W 1 198.18.1.1 && exit 0; done; exit 1",
@@ -214,7 +214,7 @@ TEST_P(Exec, HostSeesItsOwnInterfacesOnly) {
 }
 
 TEST_P(Exec, PortSaysWhatItIs) {
-  const auto host = start("a", "sleep 60", {"--mac", "02:00:00:00:00:01"});
+  const auto host = start("a", "sleep 600", {"--mac", "02:00:00:00:00:01"});
   const std::optional<PortInfo> info = port("a");
   ASSERT_TRUE(info);
   EXPECT_STREQ(to_string(info->link), GetParam().via.c_str());
@@ -222,13 +222,13 @@ TEST_P(Exec, PortSaysWhatItIs) {
 }
 
 TEST_P(Exec, PortAnswersPings) {
-  const auto host = start("a", "sleep 60");
-  const ToolResult answered = run_tool({"ping", bus(), "--to", "a", "-c", "2", "--timeout", "15"});
+  const auto host = start("a", "sleep 600");
+  const ToolResult answered = run_tool({"ping", bus(), "--to", "a", "-c", "2", "--timeout", "100"});
   EXPECT_EQ(answered.status, 0) << answered.out << answered.err;
 }
 
 TEST_P(Exec, NameOrMacThatIsTakenIsRefused) {
-  const auto host = start("a", "sleep 60", {"--mac", "02:00:00:00:00:01"});
+  const auto host = start("a", "sleep 600", {"--mac", "02:00:00:00:00:01"});
   EXPECT_EQ(run({"true"}, {"--name", "a"}).status, 125);
   EXPECT_EQ(run({"true"}, {"--mac", "02:00:00:00:00:01"}).status, 125);
 }
@@ -279,7 +279,7 @@ TEST_P(Exec, AHostWhoseMacIsTakenHasAnotherOneAndItsPortToo) {
   const std::string first = run_shell("cat /sys/class/net/tap0/address", {"--name", "a"}).out;
   Port other({.name = "other", .mac = MacAddress::parse(first.substr(0, 17))});
   ASSERT_TRUE(other.attach(bus()));
-  const auto host = start("a", "cat /sys/class/net/tap0/address; sleep 60");
+  const auto host = start("a", "cat /sys/class/net/tap0/address; sleep 600");
   ASSERT_TRUE(host->wait_for("\n"));
   EXPECT_NE(host->so_far().out, first);
   EXPECT_EQ(host->so_far().out, port("a")->mac.to_string() + '\n');
@@ -295,11 +295,11 @@ TEST_P(Exec, NeighboursHearOfAHostThatComesUpAndItHearsWhoHasItsAddresses) {
             "nud stale; echo there; while :; do ip neigh show dev tap0; sleep 0.05; done",
             {"--ip", "198.18.0.2/24", "--ip", "fd00::2/64"});
   ASSERT_TRUE(neighbour->wait_for("there"));
-  const auto host = start("a", "sleep 60", ips);
+  const auto host = start("a", "sleep 600", ips);
   const std::string mac = port("a")->mac.to_string();
   EXPECT_TRUE(neighbour->wait_for("198.18.0.1 lladdr " + mac));
   EXPECT_TRUE(neighbour->wait_for("fd00::1 lladdr " + mac));
-  const auto second = start("b", "sleep 60", ips);
+  const auto second = start("b", "sleep 600", ips);
   for (const char* const address : {"198.18.0.1", "fd00::1"}) {
     EXPECT_TRUE(second->wait_for(std::string("has the address ") + address + ", too: " + mac +
                                  " (port \"a\")"))
@@ -329,7 +329,7 @@ TEST_P(Exec, ProgramThatCannotRunIs127Or126) {
 }
 
 TEST_P(Exec, EndOfTheOutputIsSeenWhenTheProgramClosesIt) {
-  Tool host(host_line({"sh", "-c", "echo out; exec >&- 2>&-; sleep 60"}, {"--name", "a"}));
+  Tool host(host_line({"sh", "-c", "echo out; exec >&- 2>&-; sleep 600"}, {"--name", "a"}));
   ASSERT_TRUE(host.wait_for("out"));
   // wait_for() answers early when both streams have ended. The supervisor keeps standard error, to
   // complain; standard output ends.
@@ -360,7 +360,7 @@ TEST_P(Exec, NothingIsLeftWhenShmifctlIsKilled) {
   // The flock is held by processes of the host only, so it is free when they are gone.
   if (!has_program("flock")) GTEST_SKIP() << "no flock here";
   const auto host =
-      start("a", "flock " + alive + " sh -c \"trap '' TERM HUP; echo held; sleep 60; sleep 60\"");
+      start("a", "flock " + alive + " sh -c \"trap '' TERM HUP; echo held; sleep 600; sleep 600\"");
   ASSERT_TRUE(host->wait_for("held"));
   EXPECT_EQ(run_program({"flock", "-n", alive, "true"}).status, 1);
   host->signal(SIGKILL);
@@ -372,21 +372,21 @@ TEST_P(Exec, PromiscuousInterfaceMakesThePortPromiscuous) {
   if (!has_program("tcpdump")) GTEST_SKIP() << "no tcpdump here";
   const auto host = start("a", "PATH=$PATH:/usr/sbin:/sbin; while ! test -e " + file("go") +
                                    "; do sleep 0.02; done; timeout 60 tcpdump -nli tap0 -c 1 icmp; "
-                                   "echo over; sleep 60");
+                                   "echo over; sleep 600");
   EXPECT_FALSE(port("a")->promiscuous);
   std::ofstream(file("go")).close();
   ASSERT_TRUE(eventually([&] { return port("a")->promiscuous; }));
   // A conversation of others, which only a promiscuous port hears.
-  const auto other = start("b", "sleep 60", {"--ip", "198.18.0.1/24"});
+  const auto other = start("b", "sleep 600", {"--ip", "198.18.0.1/24"});
   const ToolResult pinged =
-      run_shell("ping -q -c 3 -i 0.2 -W 5 198.18.0.1", {"--ip", "198.18.0.2/24"});
+      run_shell("ping -q -c 3 -i 0.2 -W 60 198.18.0.1", {"--ip", "198.18.0.2/24"});
   EXPECT_EQ(pinged.status, 0) << pinged.out;
   EXPECT_TRUE(host->wait_for("over"));
   EXPECT_TRUE(eventually([&] { return !port("a")->promiscuous; }));
 }
 
 TEST_P(Exec, PortStaysPromiscuousWhereThatWasAskedFor) {
-  const auto host = start("a", "sleep 60", {"--promisc"});
+  const auto host = start("a", "sleep 600", {"--promisc"});
   EXPECT_TRUE(port("a")->promiscuous);
 }
 
@@ -439,7 +439,7 @@ TEST_P(Exec, FindsRootsProgramsThoughTheCallersPathLacksThem) {
     EXPECT_EQ(result.status, 0) << result.err;
     return result.out;
   };
-  const auto host = start("there", "sleep 60");
+  const auto host = start("there", "sleep 600");
   for (const std::vector<std::string>& words :
        {std::vector<std::string>{"exec", bus(), "--via", GetParam().via},
         std::vector<std::string>{"enter", bus(), "there"}}) {

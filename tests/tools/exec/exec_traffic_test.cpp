@@ -90,7 +90,7 @@ TEST_P(ExecTraffic, FramesOfEveryKindCrossUnchangedInOrder) {
 }
 
 TEST_P(ExecTraffic, HostStoppedWhileItSendsFlatOutDoesNotHoldUpTheOthers) {
-  const auto flooded = start("flooded", "sleep 60", {"--ip", "198.18.0.1/24"});
+  const auto flooded = start("flooded", "sleep 600", {"--ip", "198.18.0.1/24"});
   const auto flooder =
       start("flooder", "exec ping -f -q -s 1400 198.18.0.1", {"--ip", "198.18.0.2/24"});
   for (int round = 0; round < 5; ++round) {

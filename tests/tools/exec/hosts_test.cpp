@@ -52,7 +52,7 @@ std::string libraries_of(pid_t pid) {
 }
 
 TEST_P(Hosts, DoNotPayForTheLibrariesOfOtherCommands) {
-  const auto host = start("a", "echo $$; exec sleep 60", {"--ip", "198.18.0.1/24"});
+  const auto host = start("a", "echo $$; exec sleep 600", {"--ip", "198.18.0.1/24"});
   ASSERT_TRUE(host->wait_for("\n"));
   const std::string libraries = libraries_of(host->pid());
   EXPECT_GE(times_in(libraries, "/libseccomp.so"), 2U) << "of two processes: " << libraries;
@@ -63,7 +63,7 @@ TEST_P(Hosts, DoNotPayForTheLibrariesOfOtherCommands) {
 
 TEST_P(Hosts, PsNamesAddressesAndProgramAndTheirProcessIsInside) {
   const std::string other = bus("other");
-  const auto host = start("a", "echo $$; exec sleep 61",
+  const auto host = start("a", "echo $$; exec sleep 601",
                           {"--ip", "198.18.0.1/24", "--ip", "fd00::1/64", "--bus", other});
   ASSERT_TRUE(host->wait_for("\n"));
   Tool dump({shmifctl_path(), "dump", bus(), "--name", "listener"});
@@ -73,7 +73,7 @@ TEST_P(Hosts, PsNamesAddressesAndProgramAndTheirProcessIsInside) {
   ASSERT_EQ(all.size(), 1U) << "a listener is no host: " << all;
   const nlohmann::json& seen = all[0];
   EXPECT_EQ(seen["name"], "a");
-  EXPECT_EQ(seen["command"], nlohmann::json({"sleep", "61"}));
+  EXPECT_EQ(seen["command"], nlohmann::json({"sleep", "601"}));
   EXPECT_EQ(seen["supervisor_pid"], port("a")->pid);
   ASSERT_EQ(seen["interfaces"].size(), 1U) << "the other one is on another bus";
   const nlohmann::json& interface = seen["interfaces"][0];
@@ -91,14 +91,14 @@ TEST_P(Hosts, PsNamesAddressesAndProgramAndTheirProcessIsInside) {
   EXPECT_EQ(space(seen["supervisor_pid"]), space(::getpid()));
   const ToolResult text = call({"ps", bus()});
   EXPECT_NE(text.out.find(" 198.18.0.1/24 "), std::string::npos) << text.out;
-  EXPECT_NE(text.out.find(" sleep 61\n"), std::string::npos) << text.out;
+  EXPECT_NE(text.out.find(" sleep 601\n"), std::string::npos) << text.out;
 }
 
 TEST_P(Hosts, PsSendsNoControlCharacterThatAHostChose) {
   const auto host =
       start("a",
             "ip link set tap0 down; ip link set tap0 name \"$(printf 'X\\033[2J')\"; "
-            "echo ready; exec sh -c 'sleep 61; :' \"$(printf '\\302\\2332J\\033[2J')\"");
+            "echo ready; exec sh -c 'sleep 601; :' \"$(printf '\\302\\2332J\\033[2J')\"");
   ASSERT_TRUE(host->wait_for("ready"));
   ASSERT_TRUE(eventually([&] { return hosts()[0]["command"].size() == 4; }));
   for (const std::string& said : {call({"ps", bus()}).out, call({"ps", bus(), "--json"}).out}) {
@@ -114,7 +114,7 @@ TEST_P(Hosts, PsSendsNoControlCharacterThatAHostChose) {
 
 TEST_P(Hosts, LongCommandLineIsCut) {
   const std::string word(100000, 'x');
-  const auto host = start("a", "echo ready; sleep 61; : " + word);
+  const auto host = start("a", "echo ready; sleep 601; : " + word);
   ASSERT_TRUE(host->wait_for("ready"));
   std::size_t size = 0;
   const nlohmann::json seen = hosts();
@@ -126,7 +126,7 @@ TEST_P(Hosts, LongCommandLineIsCut) {
 }
 
 TEST_P(Hosts, CompletionOffersTheHosts) {
-  const auto host = start("a", "sleep 61");
+  const auto host = start("a", "sleep 601");
   const auto offered = [&](const std::string& command, const std::string& named) {
     return run_program({"bash", "-c",
                         "PATH=${1%/*}:$PATH; . \"$2\"; COMP_WORDS=(shmifctl " + command +
@@ -146,7 +146,7 @@ TEST_P(Hosts, CompletionOffersTheHosts) {
 
 TEST_P(Hosts, EnteredProgramIsInTheHost) {
   const auto host =
-      start("a", "echo made > /run/here; echo ready; sleep 61", {"--ip", "198.18.0.1/24"});
+      start("a", "echo made > /run/here; echo ready; sleep 601", {"--ip", "198.18.0.1/24"});
   ASSERT_TRUE(host->wait_for("ready"));
   const ToolResult said = enter(
       "cat /run/here; id -u; cat /proc/1/comm; hostname; ip -4 -o addr show dev tap0; "
@@ -167,7 +167,7 @@ TEST_P(Hosts, EnteredProgramIsInTheHost) {
 }
 
 TEST_P(Hosts, EnteredProgramGetsSignalsAndEndsWithItsCallerAndWithTheHost) {
-  const auto host = start("a", "echo ready; exec sleep 61");
+  const auto host = start("a", "echo ready; exec sleep 601");
   ASSERT_TRUE(host->wait_for("ready"));
   const auto entered = [&](const std::string& script) {
     return Tool(by_caller({shmifctl_path(), "enter", bus(), "a", "--", "sh", "-c", script}));
@@ -196,8 +196,8 @@ TEST_P(Hosts, EnteredProgramGetsSignalsAndEndsWithItsCallerAndWithTheHost) {
 TEST_P(Hosts, StopEndsHostsAndWaitsUntilTheyAreGone) {
   const auto first =
       start("a", "trap 'sleep 0.1; exit 3' TERM; echo ready; while :; do sleep 0.02; done");
-  const auto second = start("b", "echo ready; exec sleep 61");
-  const auto third = start("c", "echo ready; exec sleep 61");
+  const auto second = start("b", "echo ready; exec sleep 601");
+  const auto third = start("c", "echo ready; exec sleep 601");
   for (const auto& each : {first.get(), second.get(), third.get()}) {
     ASSERT_TRUE(each->wait_for("ready"));
   }
@@ -212,8 +212,8 @@ TEST_P(Hosts, StopEndsHostsAndWaitsUntilTheyAreGone) {
 }
 
 TEST_P(Hosts, StopEndsEachOfThemThoughAllAreSuspended) {
-  const auto first = start("a", "echo ready; exec sleep 61");
-  const auto second = start("b", "echo ready; exec sleep 61");
+  const auto first = start("a", "echo ready; exec sleep 601");
+  const auto second = start("b", "echo ready; exec sleep 601");
   for (const auto& each : {first.get(), second.get()}) {
     ASSERT_TRUE(each->wait_for("ready"));
     each->signal(SIGSTOP);
@@ -241,7 +241,7 @@ TEST_P(Hosts, ProgramThatDoesNotEndIsToldAndKilledByForce) {
 
 TEST_P(Hosts, AHostThatDoesNotEndKeepsNoOtherFromEndingAndIsNotForgotten) {
   const auto deaf = start("a", "trap '' TERM; echo ready; while :; do sleep 0.02; done");
-  const auto second = start("b", "echo ready; exec sleep 61");
+  const auto second = start("b", "echo ready; exec sleep 601");
   for (const auto& each : {deaf.get(), second.get()}) ASSERT_TRUE(each->wait_for("ready"));
   const ToolResult stopped =
       call({"stop", bus(), "a", "b", "a", "--port", "a", "--port", "b", "--timeout", "3"});
@@ -255,7 +255,7 @@ TEST_P(Hosts, AHostThatDoesNotEndKeepsNoOtherFromEndingAndIsNotForgotten) {
 }
 
 TEST_P(Hosts, PsShowsEachInterfaceOfAHostWithItsOwnAddresses) {
-  const auto host = start("a", "echo ready; exec sleep 61",
+  const auto host = start("a", "echo ready; exec sleep 601",
                           {"--ip", "198.18.0.1/24", "--ip", "fd00::1/64", "--bus", bus(), "--ip",
                            "198.18.1.1/25", "--bus", bus(), "--ifname", "bare"});
   ASSERT_TRUE(host->wait_for("ready"));
@@ -278,7 +278,7 @@ TEST_P(Hosts, PsShowsTheInterfaceAndNotTheBridgeThatItIsIn) {
       start("a",
             "export PATH=$PATH:/usr/sbin:/sbin; ip addr flush dev tap0; "
             "ip link add br9 address $(cat /sys/class/net/tap0/address) type bridge && "
-            "ip link set tap0 master br9 && echo ready; exec sleep 61",
+            "ip link set tap0 master br9 && echo ready; exec sleep 601",
             {});
   ASSERT_TRUE(host->wait_for("ready")) << host->so_far().err;
   const nlohmann::json all = hosts();
@@ -287,7 +287,7 @@ TEST_P(Hosts, PsShowsTheInterfaceAndNotTheBridgeThatItIsIn) {
 }
 
 TEST_P(Hosts, AHostIsMeantByTheNameOfEachOfItsPorts) {
-  const auto host = start("a", "echo ready; exec sleep 61",
+  const auto host = start("a", "echo ready; exec sleep 601",
                           {"--bus", bus(), "--name", "b", "--bus", bus(), "--name", "c"});
   ASSERT_TRUE(host->wait_for("ready"));
   for (const char* name : {"a", "b", "c"}) {
@@ -299,7 +299,7 @@ TEST_P(Hosts, AHostIsMeantByTheNameOfEachOfItsPorts) {
 }
 
 TEST_P(Hosts, StopEndsAHostThatIsStopped) {
-  const auto host = start("a", "echo ready; exec sleep 61");
+  const auto host = start("a", "echo ready; exec sleep 601");
   ASSERT_TRUE(host->wait_for("ready"));
   host->signal(SIGSTOP);
   EXPECT_EQ(call({"stop", bus(), "a"}).status, 0);
@@ -307,7 +307,7 @@ TEST_P(Hosts, StopEndsAHostThatIsStopped) {
 }
 
 TEST_P(Hosts, OnlyHostsOfTheBusAreEnteredAndStopped) {
-  const auto host = start("a", "echo ready; exec sleep 61");
+  const auto host = start("a", "echo ready; exec sleep 601");
   Tool dump({shmifctl_path(), "dump", bus(), "--name", "listener"});
   ASSERT_TRUE(eventually([&] { return port("listener").has_value(); }));
   for (const char* command : {"stop", "enter"}) {
@@ -344,9 +344,9 @@ void forge(const std::string& path, std::size_t offset, T value) {
 TEST_P(Hosts, ForgedHeaderAndPidLeadToNoForeignProcess) {
   const std::string other = bus("other");
   Tool victim(by_caller({shmifctl_path(), "exec", other, "--name", "far", "--via", GetParam().via,
-                         "--", "sh", "-c", "echo ready; exec sleep 61"}));
+                         "--", "sh", "-c", "echo ready; exec sleep 601"}));
   ASSERT_TRUE(victim.wait_for("ready"));
-  const auto host = start("a", "echo ready; exec sleep 61");
+  const auto host = start("a", "echo ready; exec sleep 601");
   ASSERT_TRUE(host->wait_for("ready"));
   std::int32_t foreign = 0;
   for (const PortInfo& each : Bus::open(other).value().info().ports) foreign = each.pid;
@@ -380,8 +380,8 @@ void rename_row(const std::string& path, const PortInfo& port, const std::string
 }
 
 TEST_P(Hosts, WhoseRowsExchangeNamesAreNotMixedUp) {
-  const auto host = start("a", "echo ready; exec sleep 61");
-  const auto other = start("b", "echo ready; exec sleep 61");
+  const auto host = start("a", "echo ready; exec sleep 601");
+  const auto other = start("b", "echo ready; exec sleep 601");
   for (const auto& each : {host.get(), other.get()}) ASSERT_TRUE(each->wait_for("ready"));
   const PortInfo first = *port("a");
   const PortInfo second = *port("b");
@@ -400,7 +400,7 @@ TEST_P(Hosts, WhoseRowsExchangeNamesAreNotMixedUp) {
 }
 
 TEST_P(Hosts, StopWithPortEndsWhateverProcessHasThePort) {
-  const auto host = start("a", "echo ready; exec sleep 61");
+  const auto host = start("a", "echo ready; exec sleep 601");
   ASSERT_TRUE(host->wait_for("ready"));
   Tool dump(by_caller({shmifctl_path(), "dump", bus(), "--name", "listener"}));
   ASSERT_TRUE(eventually([&] { return port("listener").has_value(); }));
@@ -419,7 +419,7 @@ TEST_P(Hosts, StopWithPortEndsWhateverProcessHasThePort) {
 TEST_P(Hosts, OfWhichAnInterfaceHasAnotherAddressAreMeantByAllOfTheirPorts) {
   const auto host = start("a",
                           "ip link set tap1 down; ip link set tap1 address 02:00:00:00:00:77; "
-                          "echo ready; exec sleep 61",
+                          "echo ready; exec sleep 601",
                           {"--bus", bus(), "--name", "b"});
   ASSERT_TRUE(host->wait_for("ready"));
   EXPECT_EQ(call({"stop", bus(), "b"}).status, 0);
@@ -427,7 +427,7 @@ TEST_P(Hosts, OfWhichAnInterfaceHasAnotherAddressAreMeantByAllOfTheirPorts) {
 }
 
 TEST_P(Hosts, PsShowsTheProgramAndNoOrphanThatItLeft) {
-  const auto host = start("a", "(sleep 62 &); echo ready; exec sleep 61");
+  const auto host = start("a", "(sleep 62 &); echo ready; exec sleep 601");
   ASSERT_TRUE(host->wait_for("ready"));
   ASSERT_TRUE(eventually([&] { return hosts()[0]["command"][0] == "sleep"; }));
   // The orphan is a child of the host's init, as the program is.
@@ -438,7 +438,7 @@ TEST_P(Hosts, PsShowsTheProgramAndNoOrphanThatItLeft) {
     for (int each = 0; children >> each;) ++count;
     return count == 2;
   }));
-  EXPECT_EQ(hosts()[0]["command"], nlohmann::json({"sleep", "61"}));
+  EXPECT_EQ(hosts()[0]["command"], nlohmann::json({"sleep", "601"}));
 }
 
 TEST_P(Hosts, TimeOfStopIsThatOfAllHostsTogether) {
@@ -501,7 +501,7 @@ TEST_P(HostsOfTwo, WhoMayNotMakeTapDevicesIsToldOfHostsThatNeedNone) {
 
 TEST_P(HostsOfTwo, HostOfAnotherUserIsNamedAndNotTouched) {
   for (const std::string via : {"tap", "veth"}) {
-    Tool host({shmifctl_path(), "exec", bus(), "--via", via, "--name", via, "--", "sleep", "61"});
+    Tool host({shmifctl_path(), "exec", bus(), "--via", via, "--name", via, "--", "sleep", "601"});
     ASSERT_TRUE(eventually([&] { return port(via).has_value(); }));
     const nlohmann::json seen = hosts();
     ASSERT_EQ(seen.size(), 1U) << via;
@@ -518,7 +518,7 @@ TEST_P(HostsOfTwo, HostOfAnotherUserIsNamedAndNotTouched) {
 }
 
 TEST_P(HostsOfTwo, RootThatEntersAHostOfAnotherUserIsThatUserOutside) {
-  const auto host = start("a", "echo ready; exec sleep 61");
+  const auto host = start("a", "echo ready; exec sleep 601");
   ASSERT_TRUE(host->wait_for("ready"));
   const ToolResult said = run_tool({"enter", bus(), "a", "--", "sh", "-c",
                                     "id -u; grep -c Groups.*[0-9] /proc/self/status; echo > " +
@@ -531,7 +531,7 @@ TEST_P(HostsOfTwo, RootThatEntersAHostOfAnotherUserIsThatUserOutside) {
 }
 
 TEST_P(HostsOfTwo, RootThatEntersAHostOfAnotherUserKeepsItsTerminalAndEnvironment) {
-  const auto host = start("a", "echo ready; exec sleep 61");
+  const auto host = start("a", "echo ready; exec sleep 601");
   ASSERT_TRUE(host->wait_for("ready"));
   const std::string script =
       "stty size; cut -d' ' -f7 /proc/self/stat | sed 's/^/terminal=/'; echo input=$(head -n 1);"
@@ -632,14 +632,14 @@ TEST_P(Hosts, ProgramThatPutsItselfIntoTheBackgroundIsTold) {
   ASSERT_EQ(::mkfifo(up.c_str(), 0666), 0);
   ASSERT_EQ(::chmod(up.c_str(), 0666), 0);
   const ToolResult gone =
-      run_shell("setsid sh -c 'echo > " + up + "; exec sleep 61' > /dev/null 2>&1 & read line < " +
+      run_shell("setsid sh -c 'echo > " + up + "; exec sleep 601' > /dev/null 2>&1 & read line < " +
                 up + "; exit 0");
   EXPECT_EQ(gone.status, 0);
   EXPECT_NE(gone.err.find("left 1 process in the background, which ended with the host"),
             std::string::npos)
       << gone.err;
-  for (const auto& [script, left] : {std::pair{"sleep 61 &", "left 1 process "},
-                                     {"sleep 61 & sleep 62 & exit 0", "left 2 processes "}}) {
+  for (const auto& [script, left] : {std::pair{"sleep 601 &", "left 1 process "},
+                                     {"sleep 601 & sleep 62 & exit 0", "left 2 processes "}}) {
     const ToolResult jobs = run_shell(script);
     EXPECT_EQ(jobs.status, 0);
     EXPECT_NE(
@@ -648,9 +648,9 @@ TEST_P(Hosts, ProgramThatPutsItselfIntoTheBackgroundIsTold) {
         std::string::npos)
         << jobs.err;
   }
-  EXPECT_EQ(run_shell("sleep 61 & sleep 0; exit 0").err, "") << "it was there for something else";
-  EXPECT_EQ(run_shell("sleep 61 & exec sleep 0").err, "");
-  EXPECT_EQ(run_shell("sleep 61 & exit 1").err, "");
+  EXPECT_EQ(run_shell("sleep 601 & sleep 0; exit 0").err, "") << "it was there for something else";
+  EXPECT_EQ(run_shell("sleep 601 & exec sleep 0").err, "");
+  EXPECT_EQ(run_shell("sleep 601 & exit 1").err, "");
   EXPECT_EQ(run_shell("sleep 0 & wait; exit 0").err, "");
   EXPECT_EQ(run_shell("exit 0").err, "");
 }

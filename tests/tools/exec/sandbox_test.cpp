@@ -54,9 +54,9 @@ INSTANTIATE_TEST_SUITE_P(Each, Sandbox, ::testing::ValuesIn(sandbox_settings()),
                          [](const auto& each) { return each.param.name; });
 
 TEST_P(Sandbox, NeedsOnlyTheFileOfTheBusToSendAndReceive) {
-  const auto host = start("a", "sleep 60", {"--ip", "198.18.0.1/24"});
+  const auto host = start("a", "sleep 600", {"--ip", "198.18.0.1/24"});
   const ToolResult pinged = run_program(
-      sandboxed({shmifctl_path(), "ping", bus(), "--to", "a", "-c", "2", "--timeout", "20"}));
+      sandboxed({shmifctl_path(), "ping", bus(), "--to", "a", "-c", "2", "--timeout", "100"}));
   EXPECT_EQ(pinged.status, 0) << pinged.err;
   EXPECT_NE(pinged.out.find("2 answered, 0 lost"), std::string::npos) << pinged.out;
 
@@ -72,7 +72,7 @@ TEST_P(Sandbox, NeedsOnlyTheFileOfTheBusToSendAndReceive) {
 
 TEST_P(Sandbox, SharesASocketOfItsBridgeWithTheOutside) {
   const std::string far = bus("far");
-  const auto near_host = start("a", "sleep 60", {"--ip", "198.18.0.1/24"});
+  const auto near_host = start("a", "sleep 600", {"--ip", "198.18.0.1/24"});
   Tool inside(sandboxed({shmifctl_path(), "bridge", "bus:" + bus(), "stream:" + file("s")}));
   ASSERT_TRUE(inside.wait_for("ready")) << inside.so_far().err;
   Tool outside(by_caller({shmifctl_path(), "bridge", "bus:" + far, "stream:connect=" + file("s")}));
@@ -84,7 +84,7 @@ TEST_P(Sandbox, SharesASocketOfItsBridgeWithTheOutside) {
 }
 
 TEST_P(Sandbox, HostsInItHaveVethPairs) {
-  const auto host = start("a", "sleep 60", {"--ip", "198.18.0.1/24"});
+  const auto host = start("a", "sleep 600", {"--ip", "198.18.0.1/24"});
   const ToolResult pinged =
       run_program(sandboxed({shmifctl_path(), "exec", bus(), "--ip", "198.18.0.2/24", "--", "ping",
                              "-q", "-c", "2", "-i", "0.2", "-w", "20", "198.18.0.1"}));

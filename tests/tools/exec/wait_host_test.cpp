@@ -33,7 +33,7 @@ INSTANTIATE_TEST_SUITE_P(Each, WaitForHost, ::testing::Values(exec_settings().fr
                          [](const auto& each) { return each.param.name; });
 
 TEST_P(WaitForHost, ThatHasLeftTheBusEndsAndNamesIt) {
-  const auto host = start("a", "exec sleep 61", {"--ip", kAddress});
+  const auto host = start("a", "exec sleep 601", {"--ip", kAddress});
   Tool bridge(by_caller({shmifctl_path(), "bridge", "bus:" + bus(), "bus:" + bus("other")}));
   ASSERT_TRUE(eventually([&] { return ports_up(Bus::open(bus("other")).value().info()) == 1; }));
   const auto wait = wait_at("60");
@@ -50,7 +50,7 @@ TEST_P(WaitForHost, ThatHasLeftTheBusEndsAndNamesIt) {
 
 TEST_P(WaitForHost, GoesOnWithAnotherHostThatHasTheAddress) {
   if (!has_program("busybox")) GTEST_SKIP() << "no busybox here";
-  const auto host = start("a", "exec sleep 61", {"--ip", kAddress});
+  const auto host = start("a", "exec sleep 601", {"--ip", kAddress});
   const auto other = start("b", "PATH=$PATH:/usr/sbin:/sbin; until [ -e " + file("go") +
                                     " ]; do sleep 0.02; done; ip address add " + kAddress +
                                     " dev tap0 && echo taken; until [ -e " + file("serve") +
@@ -66,10 +66,10 @@ TEST_P(WaitForHost, GoesOnWithAnotherHostThatHasTheAddress) {
 }
 
 TEST_P(WaitForHost, ThatTookTheAddressOfAnotherIsTheOneThatIsNamed) {
-  const auto host = start("a", "exec sleep 61", {"--ip", kAddress});
+  const auto host = start("a", "exec sleep 601", {"--ip", kAddress});
   const auto other = start("b", "PATH=$PATH:/usr/sbin:/sbin; until [ -e " + file("go") +
                                     " ]; do sleep 0.02; done; ip address add " + kAddress +
-                                    " dev tap0 && echo taken; exec sleep 61");
+                                    " dev tap0 && echo taken; exec sleep 601");
   const auto wait = wait_at("60");
   std::ofstream(file("go")).close();
   ASSERT_TRUE(other->wait_for("taken"));
@@ -87,7 +87,7 @@ TEST_P(WaitForHost, ThatTookTheAddressOfAnotherIsTheOneThatIsNamed) {
 }
 
 TEST_P(WaitForHost, GoesOnIfTheAddressMayBeBehindABridge) {
-  const auto host = start("a", "exec sleep 61", {"--ip", kAddress});
+  const auto host = start("a", "exec sleep 601", {"--ip", kAddress});
   Tool bridge(by_caller({shmifctl_path(), "bridge", "bus:" + bus(), "bus:" + bus("other")}));
   ASSERT_TRUE(eventually([&] { return ports_up(Bus::open(bus("other")).value().info()) == 1; }));
   const auto wait = wait_at("4");

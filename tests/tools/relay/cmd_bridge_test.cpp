@@ -95,7 +95,7 @@ class BridgeCommand : public ::testing::Test {
     return words;
   }
   static void wait_for_bridge(const std::string& bus) {
-    const ToolResult waited = run_tool({"wait", bus, "--port", "bridge", "--timeout", "20"});
+    const ToolResult waited = run_tool({"wait", bus, "--port", "bridge", "--timeout", "100"});
     ASSERT_EQ(waited.status, 0) << waited.err;
   }
   /// Waits until the bridge has taken so many frames from the bus.
@@ -232,7 +232,7 @@ TEST_F(BridgeCommand, ASecondBridgeBetweenTheSameBusesIsFoundAndNamed) {
   Tool first(bridge("bus:" + one, "bus:" + two));
   wait_for_bridge(two);
   Tool second({shmifctl_path(), "bridge", "bus:" + two, "bus:" + one, "--port-name", "second"});
-  ASSERT_EQ(run_tool({"wait", one, "--port", "second", "--timeout", "20"}).status, 0);
+  ASSERT_EQ(run_tool({"wait", one, "--port", "second", "--timeout", "100"}).status, 0);
   Port port = port_on(one);
   send_numbers(port, 1, 1);
   for (const auto& [tool, other] : {std::pair{&first, &second}, {&second, &first}}) {
@@ -270,7 +270,7 @@ TEST_F(BridgeOfTwoBuses, FaultsForBothDirectionsDoNotMeetTheSameFramesBothWays) 
 
 TEST_F(BridgeOfTwoBuses, AnAnsweredPingIsNotUnderWay) {
   start();
-  const ToolResult asked = run_tool({"ping", one, "--to", "bridge", "-c", "1", "--timeout", "20"});
+  const ToolResult asked = run_tool({"ping", one, "--to", "bridge", "-c", "1", "--timeout", "100"});
   EXPECT_EQ(asked.status, 0) << asked.err;
   const std::string out = end().out;
   EXPECT_NE(out.find(" answered or found here = "), std::string::npos) << out;

@@ -49,7 +49,7 @@ TEST_F(TapCommand, APortFollowsItsDeviceIntoOtherNamespaces) {
     ASSERT_TRUE(there.set_up("lab0"));
     wait_for_port("lab0");
     EXPECT_TRUE(becomes(mac));
-    const ToolResult ping = run_tool({"ping", bus, "--to", "lab0", "-c", "1", "--timeout", "15"});
+    const ToolResult ping = run_tool({"ping", bus, "--to", "lab0", "-c", "1", "--timeout", "100"});
     EXPECT_EQ(ping.status, 0) << ping.err;
   }
   tap.signal(SIGTERM);
@@ -305,7 +305,7 @@ TEST_F(TapCommand, MakesNoDeviceOfTheLoopback) {
 
 TEST_F(TapCommand, EndsWithTheProcessWhoseNamespaceItWasGiven) {
   const TestNamespace space;  // which goes on: the process is what counts
-  Tool container({"nsenter", "--net=" + path_of(space), "sh", "-c", "echo inside; exec sleep 60"});
+  Tool container({"nsenter", "--net=" + path_of(space), "sh", "-c", "echo inside; exec sleep 600"});
   ASSERT_TRUE(container.wait_for("inside"));
   const std::string pid = std::to_string(container.pid());
   Tool tap({shmifctl_path(), "tap", bus, "--create", "--netns", pid, "--name", "lab0"});
@@ -322,7 +322,7 @@ TEST_F(TapCommand, EndsWithTheProcessWhoseNamespaceItWasGiven) {
 
 TEST_F(TapCommand, EndsWhenTheNamespaceHasNoNameAndNoProcessAnyMore) {
   std::optional<TestNamespace> space(std::in_place);
-  Tool inside({"nsenter", "--net=" + path_of(*space), "sh", "-c", "echo inside; exec sleep 60"});
+  Tool inside({"nsenter", "--net=" + path_of(*space), "sh", "-c", "echo inside; exec sleep 600"});
   ASSERT_TRUE(inside.wait_for("inside"));
   Tool tap(tap_in(*space, {"--create", "--name", "lab0"}));
   wait_for_port("lab0");

@@ -36,10 +36,10 @@ TEST_F(TapCommand, TwoNamespacesPingEachOtherOverIpv4AndIpv6) {
   Tool b(tap_in(right, {"--ip", "198.18.0.2/24", "--ip", "fd00::2/64", "--port-name", "b"}));
   wait_for_port("b");
   for (const char* address : {"198.18.0.2", "fd00::2"}) {
-    const ToolResult ping = run_inside(left, {"ping", "-c", "2", "-i", "0.2", "-W", "5", address});
+    const ToolResult ping = run_inside(left, {"ping", "-c", "2", "-i", "0.2", "-W", "60", address});
     EXPECT_EQ(ping.status, 0) << ping.out << ping.err;
   }
-  const ToolResult answered = run_tool({"ping", bus, "--to", "b", "-c", "1", "--timeout", "15"});
+  const ToolResult answered = run_tool({"ping", bus, "--to", "b", "-c", "1", "--timeout", "100"});
   EXPECT_EQ(answered.status, 0) << answered.err;
 }
 
@@ -58,7 +58,7 @@ TEST_F(TapCommand, DevicesOfOneNameReachEachOtherOverABusOfNetbsdsFormat) {
             right.netlink().interface("lab0").value().mac);
   ToolResult ping;
   EXPECT_TRUE(eventually([&] {
-    ping = run_inside(left, {"ping", "-c", "2", "-i", "0.2", "-W", "5", "198.18.0.2"});
+    ping = run_inside(left, {"ping", "-c", "2", "-i", "0.2", "-W", "60", "198.18.0.2"});
     return ping.status == 0;
   })) << ping.out
       << ping.err;
@@ -425,7 +425,7 @@ TEST_F(TapCommand, AnOrdinaryUserPutsARootlessContainerOnTheBus) {
       "    kill -0 $container || exit 99; sleep 0.02\n"
       "  done\n"
       "  \"$1\" tap \"$2\" --create --netns $container --ip 198.18.0.9/24 & host=$!\n"
-      "  \"$1\" wait \"$2\" --port tap0 --timeout 10; status=$?\n"
+      "  \"$1\" wait \"$2\" --port tap0 --timeout 100; status=$?\n"
       "  kill $host && wait $host && kill $container; exit $status' sh \"$1\" \"$2\"";
   const ToolResult result =
       run_program({"unshare", "--mount", "sh", "-c", script, "sh", shmifctl_path(), bus});
@@ -491,7 +491,7 @@ TEST_F(TapCommand, AMachineBehindItsDeviceHearsWhatIsForThat) {
   wait_for_port("b");
   // Another address than that of the port, as of a machine that the device is bridged to.
   left.netlink().set_mac("lab0", *MacAddress::parse("02:00:00:00:00:77")).value();
-  const ToolResult ping = run_inside(left, {"ping", "-c", "1", "-W", "10", "198.18.0.2"});
+  const ToolResult ping = run_inside(left, {"ping", "-c", "1", "-W", "60", "198.18.0.2"});
   EXPECT_EQ(ping.status, 0) << ping.out << ping.err;
 }
 
@@ -548,7 +548,7 @@ TEST_F(TapCommand, ABridgeGivesItsDeviceTheMtuOfTheBusThatItMakes) {
     if (bus_is_first) std::ranges::reverse(links);
     Tool bridge({"nsenter", "--net=" + path_of(space), shmifctl_path(), "bridge", links[0],
                  links[1], "--create", "--mtu", "9000", "--port-name", "br"});
-    ASSERT_EQ(run_tool({"wait", path, "--port", "br", "--timeout", "20"}).status, 0);
+    ASSERT_EQ(run_tool({"wait", path, "--port", "br", "--timeout", "100"}).status, 0);
     EXPECT_EQ(space.netlink().interface("lab0").value().mtu, 9000U);
     bridge.signal(SIGTERM);
     EXPECT_EQ(bridge.finish().status, 0);

@@ -93,9 +93,9 @@ TEST_F(LockMemory, OfABridgeIsThatOfAProgramWithASocket) {
 TEST_F(LockMemory, OfAHostIsThatOfEachOfItsPorts) {
   const ToolResult probe = run_tool({"exec", rig_.path(), "--", "true"});
   if (probe.status == 77) GTEST_SKIP() << "no hosts here: " << probe.err;
-  expect_locks({"exec", rig_.path(), "--", "sleep", "60"}, 2);
+  expect_locks({"exec", rig_.path(), "--", "sleep", "600"}, 2);
   const BusRig other({.ring_bytes = 64U << 10U});
-  expect_locks({"exec", other.path(), "--bus", rig_.path(), "--", "sleep", "60"}, 2, 2);
+  expect_locks({"exec", other.path(), "--bus", rig_.path(), "--", "sleep", "600"}, 2, 2);
 }
 
 TEST_F(LockMemory, OfATapDeviceIsThatOfItsPort) {

@@ -247,7 +247,7 @@ TEST_F(NatWords, OfItsEndAreTheLastThatItSaid) {
   deed("kill -HUP $$");
   run(tools::NatProgram::passt, {});
   EXPECT_EQ(contents("why"), "passt was ended by SIGHUP");
-  deed("exec 3>&-; exec /bin/sleep 60");
+  deed("exec 3>&-; exec /bin/sleep 600");
   run(tools::NatProgram::passt, {});
   EXPECT_EQ(contents("why"), "passt closed its connection and did not end");
 }

@@ -63,7 +63,7 @@ TEST(PingPorts, OfAProcessThatIsGoneAreNotTakenForThoseThatHaveTheirAddressNow) 
   ASSERT_FALSE(present.up());
   const std::vector<PortInfo> ports = Bus::open(rig.path()).value().info().ports;
   ASSERT_EQ(std::ranges::count(ports, "former", &PortInfo::name), 1) << "its slot was taken";
-  Tool tool({shmifctl_path(), "ping", rig.path(), "-c", "1", "-i", "0.01", "--timeout", "15"});
+  Tool tool({shmifctl_path(), "ping", rig.path(), "-c", "1", "-i", "0.01", "--timeout", "100"});
   FrameBatch batch;
   ASSERT_TRUE(eventually([&] { return present.receive(batch).frames > 0; }));
   std::array<std::byte, kPingFrameBytes> reply;

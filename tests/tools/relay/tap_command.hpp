@@ -45,7 +45,7 @@ class TapCommand : public ::testing::Test {
     return run_program(words);
   }
   void wait_for_port(const std::string& name) const {
-    const ToolResult waited = run_tool({"wait", bus, "--port", name, "--timeout", "20"});
+    const ToolResult waited = run_tool({"wait", bus, "--port", name, "--timeout", "100"});
     ASSERT_EQ(waited.status, 0) << waited.err;
   }
   /// Whether `stat` comes to show that.

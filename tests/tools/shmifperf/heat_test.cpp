@@ -97,7 +97,7 @@ TEST(HeatCommand, ShowsTheTableOfTheExample) {
 TEST(HeatCommand, OfAnyProgramSaysWhatItDoesNotKnow) {
   const ToolResult result =
       shmifperf({"heat", "--json", "--windows", "2", "--attrs", kHeatAttributes, "--backend",
-                 "clear_refs", "--", "sleep", "60"});
+                 "clear_refs", "--", "sleep", "600"});
   ASSERT_EQ(result.status, 0) << result.err;
   const Json json = Json::parse(result.out, nullptr, false);
   ASSERT_TRUE(json.is_object()) << result.out;
@@ -111,7 +111,7 @@ TEST(HeatCommand, OfAnyProgramSaysWhatItDoesNotKnow) {
 TEST(HeatCommand, LeavesNothingOfTheDirectoryInWhichItsProgramTakesPart) {
   const ToolResult result =
       shmifperf({"heat", "--json", "--windows", "1", "--attrs", kHeatAttributes, "--backend",
-                 "clear_refs", "--", "sh", "-c", "echo \"$SHMIF_HEAT\"; exec sleep 60"});
+                 "clear_refs", "--", "sh", "-c", "echo \"$SHMIF_HEAT\"; exec sleep 600"});
   ASSERT_EQ(result.status, 0) << result.err;
   const std::string folder = result.out.substr(0, result.out.find('\n'));
   EXPECT_TRUE(folder.starts_with('/')) << result.out;
@@ -180,7 +180,7 @@ TEST_F(HeatByDamon, WatchesSeveralProcessesEachWithItsOwnRegions) {
   kernel_.put_thread(1);
   kernel_.put_region(0, 4096, 8192, 20, 1);
   kernel_.put_region(0, 12288, 16384, 5, 3, 1);
-  Tool sleeper({"sleep", "60"});
+  Tool sleeper({"sleep", "600"});
   const std::string pids = own_pid() + ',' + std::to_string(sleeper.pid());
   const ToolResult result = heat({"-p", pids, "--windows", "2", "--json"});
   ASSERT_EQ(result.status, 0) << result.err;
@@ -238,7 +238,7 @@ TEST_F(HeatByDamon, WatchesPhysicalMemoryWithoutAProcess) {
   EXPECT_EQ(kernel_.line_of("0/contexts/0/targets/0/pid_target"), "");
   EXPECT_EQ(kernel_.line_of("0/contexts/0/targets/0/regions/nr_regions"), "2");
   const ToolResult part = heat(
-      {"--ops", "paddr", "--ranges", "0x100000-0x200000", "--windows", "1", "--", "sleep", "60"});
+      {"--ops", "paddr", "--ranges", "0x100000-0x200000", "--windows", "1", "--", "sleep", "600"});
   ASSERT_EQ(part.status, 0) << part.err;
   EXPECT_NE(part.out.find("\nphysical memory: by damon"), std::string::npos) << part.out;
   EXPECT_EQ(kernel_.line_of("0/contexts/0/targets/0/regions/nr_regions"), "1");
@@ -352,7 +352,7 @@ TEST(HeatCommand, TellsItsProgramTheDirectoryThatWasGiven) {
 
 TEST(HeatCommand, ThatIsEndedBeforeItsFirstLookSaysSo) {
   Tool heat(shmifperf_words({"heat", "--backend", "clear_refs", "--attrs", "1h,1h,1h,3,100", "--",
-                             "sh", "-c", "echo begun >&2; exec sleep 60"}));
+                             "sh", "-c", "echo begun >&2; exec sleep 600"}));
   ASSERT_TRUE(heat.wait_for("begun"));
   heat.signal(SIGINT);
   const ToolResult result = heat.finish();
@@ -362,7 +362,7 @@ TEST(HeatCommand, ThatIsEndedBeforeItsFirstLookSaysSo) {
 }
 
 TEST(HeatCommand, EndsAfterAsManyWindowsAsWereWanted) {
-  Tool watched({"sleep", "60"});
+  Tool watched({"sleep", "600"});
   const ToolResult result =
       shmifperf({"heat", "-p", std::to_string(watched.pid()), "--backend", "clear_refs", "--attrs",
                  "1ms,2ms,1s,3,10", "--windows", "3", "--json"});
@@ -465,7 +465,7 @@ TEST_F(HeatMonitorCommand, OutlivesTheCommandsAndIsOffWhenItHasDied) {
   EXPECT_EQ(status()["state"], "off") << "there is none";
   EXPECT_EQ(heat({"--off"}).status, 0);
   EXPECT_EQ(heat({"--show"}).status, 1);
-  Tool sleeper({"sleep", "60"});
+  Tool sleeper({"sleep", "600"});
   const std::string pid = std::to_string(sleeper.pid());
   const ToolResult set =
       heat({"--set", "-p", pid, "--attrs", "10ms,20ms,1s,3,100", "--backend", "clear_refs"});
@@ -500,7 +500,7 @@ TEST_F(HeatMonitorCommand, OutlivesTheCommandsAndIsOffWhenItHasDied) {
 }
 
 TEST_F(HeatMonitorCommand, EndsForItsUserEvenWhileALookGoesOn) {
-  Tool sleeper({"sleep", "60"});
+  Tool sleeper({"sleep", "600"});
   perf::test::HeldTarget target(sleeper.pid());
   const std::string pid = std::to_string(sleeper.pid());
   const Words on{
@@ -579,7 +579,7 @@ TEST_F(HeatMonitorCommand, TakesNoFileOfTheUserForItsSocket) {
 }
 
 TEST_F(HeatMonitorCommand, MayHaveADirectoryBelowTheWorkingDirectory) {
-  Tool sleeper({"sleep", "60"});
+  Tool sleeper({"sleep", "600"});
   const std::string command =
       R"(cd "$1" && "$2" heat --control control --set -p "$3" &&
          "$2" heat --control control --status)";

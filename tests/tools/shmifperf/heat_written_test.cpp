@@ -119,7 +119,7 @@ TEST(HeatOfAProgramThatTakesNoPart, SaysToPeopleWhichPagesItWroteAndWhatIsKnownO
 
 TEST(HeatOfAProgramThatTakesNoPart, SaysWhyItKnowsNoPages) {
   NEEDS_WRITTEN();
-  Tool sleeper({"sleep", "60"});
+  Tool sleeper({"sleep", "600"});
   sleeper.stop();
   const std::string pid = std::to_string(sleeper.pid());
   const ToolResult asked = shmifperf({"heat", "-p", pid, "--backend", "written", "--windows", "1"});

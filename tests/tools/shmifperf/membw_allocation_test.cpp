@@ -75,7 +75,7 @@ TEST_F(MembwAllocation, IsPutBackAfterASignal) {
   resctrl_.stand("c1", "MB:0=90;1=80");
   for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {
     Tool tool(shmifperf_words(
-        words({"--control-group", "c1", "--schemata", "MB:0=50;1=10", "--", "sleep", "61"})));
+        words({"--control-group", "c1", "--schemata", "MB:0=50;1=10", "--", "sleep", "601"})));
     ASSERT_TRUE(
         eventually([&] { return resctrl_.schemata_of("c1") == "MB:0=50;1=10;L3:0=7ff;1=7ff"; }));
     tool.signal(signal);
@@ -102,7 +102,7 @@ TEST_F(MembwAllocation, ThatIsNotPossibleIsRefusedBeforeTheProgramBegins) {
 
 TEST_F(MembwAllocation, ThatTheKernelRefusesEndsTheRunWithItsWords) {
   resctrl_.refuse("Overlaps with exclusive group");
-  const ToolResult result = membw({"--schemata", "L3:0=3", "--", "sleep", "61"});
+  const ToolResult result = membw({"--schemata", "L3:0=3", "--", "sleep", "601"});
   EXPECT_EQ(result.status, 1);
   EXPECT_NE(result.err.find("shmifperf: cannot set L3:0=3: "), std::string::npos) << result.err;
   EXPECT_NE(result.err.find("; the kernel says: Overlaps with exclusive group\n"),

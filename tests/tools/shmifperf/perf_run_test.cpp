@@ -82,7 +82,7 @@ TEST(PerfRun, ASignalStopsDrainsAndReports) {
 }
 
 TEST(PerfRun, ASecondSignalStopsHard) {
-  LoggedRun run({"--exec_postrun=sleep 60"});
+  LoggedRun run({"--exec_postrun=sleep 600"});
   ASSERT_TRUE(run.is_under_way());
   run.tool().signal(SIGINT);
   ASSERT_TRUE(run.tool().wait_for("\"state\":\"finishing\"")) << "and hangs there";
@@ -96,7 +96,7 @@ TEST(PerfRun, ASecondSignalStopsHard) {
 
 TEST(PerfRun, AThreadThatIsStuckForGoodFailsTheRunWhoseReportIsWritten) {
   const Outcome outcome = outcome_of({"--thread", "--engine=unix", "--number_ios=10",
-                                      "--exec_postrun=sleep 60", "--stuck_timeout=200ms"});
+                                      "--exec_postrun=sleep 600", "--stuck_timeout=200ms"});
   EXPECT_EQ(outcome.tool.status, 1) << outcome.tool.err;
   EXPECT_FALSE(outcome.tool.timed_out);
   EXPECT_TRUE(has_failure(outcome.json, "is stuck"));

@@ -72,7 +72,7 @@ TEST(SampleCommand, KeepsSamplesInTheFormatsOfTheRegistry) {
 
 TEST(SampleCommand, AfterASignalPrintsWhatItHasAndEndsTheProgram) {
   Tool tool(shmifperf_words({"sample", "-e", "page-faults:u", "-c", "1", "--json", "--", "sh", "-c",
-                             "echo begun >&2; exec sleep 60"}));
+                             "echo begun >&2; exec sleep 600"}));
   ASSERT_TRUE(tool.wait_for("begun"));
   tool.signal(SIGTERM);
   const ToolResult result = tool.finish();

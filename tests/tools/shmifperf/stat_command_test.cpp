@@ -107,7 +107,7 @@ TEST(WatchedProcesses, HaveEndedWhenTheLastOfThemHas) {
 TEST(StatCommand, AfterASignalPrintsWhatItHasAndEndsTheProgram) {
   for (const int signal : {SIGINT, SIGTERM}) {
     Tool tool(shmifperf_words(
-        {"stat", "--json", "-e", "page-faults:u", "--", "sh", "-c", "echo begun >&2; sleep 60"}));
+        {"stat", "--json", "-e", "page-faults:u", "--", "sh", "-c", "echo begun >&2; sleep 600"}));
     ASSERT_TRUE(tool.wait_for("begun"));
     tool.signal(signal);
     const ToolResult result = tool.finish();

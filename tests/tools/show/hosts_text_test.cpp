@@ -30,7 +30,7 @@ tools::Host router() {
   host.pid = 4711;
   host.init = 4710;
   host.supervisor = 4700;
-  host.command = {"sleep", "60"};
+  host.command = {"sleep", "600"};
   host.interfaces.push_back(interface_of(0, "lan", "eth0", {"198.18.0.1/24", "fd00::1/64"}));
   host.interfaces.push_back(interface_of(1, "wan", "eth1", {}));
   return host;
@@ -47,7 +47,7 @@ using Lines = std::vector<std::string>;
 TEST(HostsText, PidAndCommandAreThoseOfAHostAndNotOfEachOfItsAddresses) {
   EXPECT_EQ(table_of(router()),
             (Lines{"host  pid   interface  address        command",
-                   "lan   4711  eth0       198.18.0.1/24  sleep 60",
+                   "lan   4711  eth0       198.18.0.1/24  sleep 600",
                    "                       fd00::1/64", "wan         eth1       -"}));
 }
 
@@ -73,7 +73,7 @@ TEST(HostsText, AsJsonNamesWhatIsKnown) {
   EXPECT_EQ(known.at("pid"), 4711);
   EXPECT_EQ(known.at("init_pid"), 4710);
   EXPECT_EQ(known.at("supervisor_pid"), 4700);
-  EXPECT_EQ(known.at("command"), (Lines{"sleep", "60"}));
+  EXPECT_EQ(known.at("command"), (Lines{"sleep", "600"}));
   EXPECT_TRUE(known.at("unknown").is_null());
   EXPECT_EQ(known.at("interfaces").at(0).at("addresses"), (Lines{"198.18.0.1/24", "fd00::1/64"}));
   EXPECT_EQ(known.at("interfaces").at(1).at("interface"), "eth1");
