@@ -48,6 +48,12 @@ std::optional<double> rate_of(const JobOptions& job) {
   return limit_by(run.jobs[0].tx, run.jobs[0].cpu);
 }
 
+/// A rate that the harness has reached in the run is possible, even if the trials were disturbed.
+/// But there is no limit if no trial measured one: it would be the job's own rate.
+void raise_to(std::optional<double>& measured, const std::optional<double>& reached) {
+  if (measured) measured = std::max(measured, reached);
+}
+
 /// Whether a job's frames are made and checked like those of limit_job(). A round trip needs two
 /// messages, so the limit of one thread says nothing about it.
 bool has_limit(const JobOptions& job) {
@@ -136,16 +142,15 @@ HarnessLimit measure_limit(const JobOptions& job, const HarnessLimit& reached) {
     o.rw = Role::txrx;
     limit.both_fps = std::max(limit.both_fps, rate_of(o));
   }
-  // A rate that the harness has reached in the run is possible, even if these trials were
-  // disturbed.
-  limit.tx_fps = std::max(limit.tx_fps, reached.tx_fps);
-  limit.both_fps = std::max(limit.both_fps, reached.both_fps);
+  raise_to(limit.tx_fps, reached.tx_fps);
+  raise_to(limit.both_fps, reached.both_fps);
   // A frame of `both` takes the time to send it and the time to receive it. The difference is the
-  // receiver's time.
+  // receiver's time. If no trial shows it, the rate of both is what a receiver can do at least.
+  limit.rx_fps = limit.both_fps;
   if (limit.both_fps && limit.tx_fps > limit.both_fps) {
     limit.rx_fps = 1 / (1 / *limit.both_fps - 1 / *limit.tx_fps);
   }
-  limit.rx_fps = std::max(limit.rx_fps, reached.rx_fps);
+  raise_to(limit.rx_fps, reached.rx_fps);
   return limit;
 }
 
@@ -172,6 +177,10 @@ HarnessLimit reached_by(const SearchResult& search, Role role) {
   return reached;
 }
 
+bool is_paced(const JobOptions& job) noexcept {
+  return job.rate_fps.tx != 0 || job.rate_bps.tx != 0;
+}
+
 /// The options with which the job's frames were really sent: a search paces its trials.
 JobOptions as_it_ran(const JobOptions& job) {
   JobOptions ran = job;
@@ -192,9 +201,9 @@ void add_limits(std::span<const PlannedJob> plan, RunResult& result) {
       limits[kind] = measure_limit(job, reached);
     }
     HarnessLimit& limit = limits[kind];
-    limit.tx_fps = std::max(limit.tx_fps, reached.tx_fps);
-    limit.rx_fps = std::max(limit.rx_fps, reached.rx_fps);
-    limit.both_fps = std::max(limit.both_fps, reached.both_fps);
+    raise_to(limit.tx_fps, reached.tx_fps);
+    raise_to(limit.rx_fps, reached.rx_fps);
+    raise_to(limit.both_fps, reached.both_fps);
     return limit;
   };
   const auto planned = [&](const std::string& name) {
@@ -202,13 +211,20 @@ void add_limits(std::span<const PlannedJob> plan, RunResult& result) {
         plan, name, [](const PlannedJob& each) -> const std::string& { return each.options.name; });
     return found == plan.end() ? nullptr : &found->options;
   };
+  const bool has_paced_sender =
+      std::ranges::any_of(plan, [](const PlannedJob& each) { return is_paced(each.options); });
   const auto add_to = [&](RunResult& run) {
     for (JobResult& job : run.jobs) {
       const JobOptions* const options = planned(job.name);
       const bool moved = job.tx.frames != 0 || job.rx.frames != 0;
       if (options == nullptr || !moved || !has_limit(*options)) continue;
+      const HarnessLimit reached = reached_by(job, options->rw);
+      // A pace that was kept is far from what the harness can do, so it raises no limit. If a trial
+      // measured less than that, it was disturbed, and the limit is not known.
+      const bool paced = options->rw == Role::rx ? has_paced_sender : is_paced(*options);
       job.limit_fps =
-          limit_for(options->rw, limit_of(as_it_ran(*options), reached_by(job, options->rw)));
+          limit_for(options->rw, limit_of(as_it_ran(*options), paced ? HarnessLimit() : reached));
+      if (job.limit_fps < limit_for(options->rw, reached)) job.limit_fps.reset();
     }
     for (SearchResult& search : run.searches) {
       const JobOptions* const options = planned(search.job);

@@ -23,12 +23,13 @@ std::optional<double> limit_by(const TrafficResult& sent, const std::optional<Cp
 JobOptions limit_job(const JobOptions& job);
 
 /// Makes short runs on engine=null, with frames like those of `job` and the same kind of pace.
-/// `reached`: rates that the harness has already shown; no limit is below them. Result: empty
-/// fields if the runs failed. Blocks: about 200 ms, at most a second.
+/// `reached`: rates that the harness has already shown; no measured limit is below them. Result:
+/// empty fields if the runs failed. Blocks: about 200 ms, at most a second.
 HarnessLimit measure_limit(const JobOptions& job, const HarnessLimit& reached = {});
 
 /// Adds the measured limit to each result and each search of `result` whose frames were probes and
-/// were sent or received. `plan`: the plan that was run.
+/// were sent or received. A job that reached more, at a pace, than the trials gets none. `plan`: the
+/// plan that was run.
 void add_limits(std::span<const PlannedJob> plan, RunResult& result);
 
 }  // namespace shmif::perf

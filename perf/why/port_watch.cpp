@@ -112,6 +112,13 @@ std::string PortWatch::trouble_of(const BusInfo& info, double seconds) const {
 void PortWatch::give_up(WhySeries& series, const std::string& why) {
   given_up_ = true;
   series.buses[*number_].trouble = why;
+  // A bus whose file was deleted before has a reason already, and there is no file to repair.
+  const auto known = std::ranges::find(series.missing, path_, &MissingSource::source);
+  if (known != series.missing.end()) {
+    debug(Debug::why, [&] { return "does not see " + path_ + " any more: " + why; });
+    known->reason += "; then " + why;
+    return;
+  }
   series.miss(path_, "bus " + path_ + ": " + why +
                          " (see 'shmifctl audit', and 'shmifctl repair'; a truncated bus must be "
                          "made anew)");

@@ -4,6 +4,8 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <optional>
+#include <vector>
 
 #include "perf/control/campaign.hpp"
 #include "perf/control/harness_limit.hpp"
@@ -63,6 +65,25 @@ TEST(SearchRate, OfASlowLineIsFoundFromFlatOut) {
   EXPECT_LE(*found.found_fps, 2750);
   EXPECT_GE(*found.found_fps, 250);
   EXPECT_LT(found.trials.size(), 25U);
+}
+
+/// A rate that no trial reaches. Sent at full speed, it proves that the limit is not below it; a
+/// pace proves nothing of the limit.
+TEST(HarnessLimit, OfAPacedJobIsNotItsPace) {
+  constexpr double kBeyondAllTrials = 1e12;
+  const auto limit_at = [](bool paced) {
+    std::vector<PlannedJob> plan{test::job("j", Role::tx, EngineKind::unix_pair)};
+    if (paced) plan[0].options.rate_fps.tx = 1000;
+    RunResult result;
+    JobResult& job = result.jobs.emplace_back();
+    job.name = "j";
+    job.tx.seconds = 1;
+    job.tx.frames = static_cast<std::uint64_t>(kBeyondAllTrials);
+    add_limits(plan, result);
+    return result.jobs[0].limit_fps;
+  };
+  EXPECT_EQ(limit_at(false), kBeyondAllTrials);
+  EXPECT_EQ(limit_at(true), std::nullopt);
 }
 
 TEST(HarnessLimit, OfAPacedJobIsLower) {

@@ -392,6 +392,29 @@ TEST_F(LookedAtBus, ThatIsDeletedIsCountedOnAndTheResultSaysSoOnce) {
   EXPECT_EQ(series.ports[0].steps[1].lock_sleeps, 5U) << "the deleted file is counted on";
 }
 
+TEST_F(LookedAtBus, ThatIsDeletedAndThenOverwrittenSaysBoth) {
+  series.missing.clear();
+  const shmif::test::RawBus raw(bus.path());
+  look();
+  look();
+  std::filesystem::remove(bus.path());
+  look();
+  raw.slot(0).lock_sleeps = UINT64_MAX;
+  look();
+  look();
+  const std::string overwritten =
+      "its counters are not plausible: something has overwritten its file";
+  ASSERT_EQ(series.missing.size(), 1U);
+  EXPECT_EQ(series.missing[0].source, bus.path());
+  EXPECT_EQ(series.missing[0].reason,
+            "bus " + bus.path() +
+                ": its file was deleted during the watch; the counters are those of the deleted "
+                "file; then " +
+                overwritten);
+  EXPECT_EQ(series.buses.at(0).trouble, overwritten);
+  EXPECT_EQ(series.buses[0].takeovers.size(), 2U) << "what was counted before is kept";
+}
+
 TEST_F(LookedAtBus, WhoseNameIsAnotherFileNowIsNotMixedUpWithThat) {
   series.missing.clear();
   look();
