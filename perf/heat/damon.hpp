@@ -67,7 +67,7 @@ Result<DamonContexts> count_damon_contexts(const std::vector<pid_t>& own, const 
 
 /// Whether DAMON of this kernel can watch such memory. The kernel tells it where a context exists,
 /// and by the names of its functions (/proc/kallsyms). Empty if it tells in neither way. Creates no
-/// context. Blocks: while the kernel lists its functions, about 50 ms.
+/// context. Blocks: while the kernel lists its functions.
 std::optional<bool> damon_can_watch(DamonSpace space, const KernelFiles& files);
 
 /// Calls `once`, and repeats it while the kernel returns EBUSY, for up to a tenth of a second.
