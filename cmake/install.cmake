@@ -126,9 +126,11 @@ if(TARGET shmifctl)
   if(TARGET vdeplug_shmif)  # where Debian's libvdeplug looks, if the prefix is /usr
     install(TARGETS vdeplug_shmif LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}/vdeplug)
   endif()
-  if(TARGET shmifperf_manual)
-    install(FILES ${PROJECT_BINARY_DIR}/tools/shmifperf.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
-  endif()
+  foreach(program shmifctl shmifperf)
+    if(TARGET ${program}_manual)
+      install(FILES ${PROJECT_BINARY_DIR}/tools/${program}.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
+    endif()
+  endforeach()
 endif()
 # All pages, and what they show and link to. The examples lie beside the pages when they are installed, so the links to
 # them are changed.
@@ -146,6 +148,4 @@ install(DIRECTORY docs/examples docs/figures docs/measurements DESTINATION ${CMA
 file(GLOB programs CONFIGURE_DEPENDS examples/*.c examples/*.cpp examples/*.py)
 install(FILES ${programs} DESTINATION ${CMAKE_INSTALL_DOCDIR}/examples)
 install(PROGRAMS examples/cni/shmif DESTINATION ${CMAKE_INSTALL_DOCDIR}/examples/cni)
-file(GLOB manual_pages CONFIGURE_DEPENDS docs/*.1)
-install(FILES ${manual_pages} DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
 install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})

@@ -13,6 +13,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "base/raw_text.hpp"
 #include "perf/job/values.hpp"
 #include "perf/option/option_table.hpp"
 
@@ -409,23 +410,23 @@ class Rows {
   Rows(std::vector<OptionRow>& into, OptionCategory category) : into_(into), category_(category) {}
 
   /// `names`: the name, followed by aliases, separated by spaces. `standard` replaces the text of
-  /// the default.
+  /// the default. Texts may be raw strings, as base::unfolded() reads them.
   AddedRow add(const std::string& names, OnServer on_server, Kind<JobOptions> kind,
-               std::string text, std::string standard = {}) {
-    OptionRow& row = describe(names, on_server, kind, std::move(text), std::move(standard));
+               std::string_view text, std::string_view standard = {}) {
+    OptionRow& row = describe(names, on_server, kind, text, standard);
     row.set_job = std::move(kind.set);
     return {row, std::move(kind.copy), std::move(kind.turn)};
   }
-  void add(const std::string& names, OnServer on_server, Kind<RunOptions> kind, std::string text,
-           std::string standard = {}) {
-    OptionRow& row = describe(names, on_server, kind, std::move(text), std::move(standard));
+  void add(const std::string& names, OnServer on_server, Kind<RunOptions> kind,
+           std::string_view text, std::string_view standard = {}) {
+    OptionRow& row = describe(names, on_server, kind, text, standard);
     row.set_run = std::move(kind.set);
   }
 
  private:
   template <class Options>
   OptionRow& describe(const std::string& names, OnServer on_server, Kind<Options>& kind,
-                      std::string text, std::string standard) {
+                      std::string_view text, std::string_view standard) {
     OptionRow& row = into_.emplace_back();
     std::size_t begin = 0;
     while (begin < names.size()) {
@@ -441,11 +442,11 @@ class Rows {
     row.category = category_;
     row.placeholder = std::move(kind.placeholder);
     row.unit = std::move(kind.unit);
-    row.standard = standard.empty() ? kind.show(Options{}) : std::move(standard);
+    row.standard = standard.empty() ? kind.show(Options{}) : base::unfolded(standard);
     row.range = std::move(kind.range);
     row.flag = kind.flag;
     row.pair = kind.pair;
-    row.text = std::move(text);
+    row.text = base::unfolded(text);
     row.on_server = on_server;
     return row;
   }

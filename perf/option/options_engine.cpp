@@ -91,14 +91,14 @@ bool is_tcp(const J& job) {
 /// Settings for a socket of an emulated host. iperf3 has the same settings, as the texts say.
 void add_socket_rows(Rows& rows) {
   rows.add("mss", allowed, packet_bytes(&J::mss_bytes, 0, 32767),
-           "For proto=tcp: the largest segment (TCP_MAXSEG) of both ends, as iperf3 -M. If TCP "
-           "timestamps are on, a segment carries 12 bytes less data than this.",
+           R"(For proto=tcp: the largest segment (TCP_MAXSEG) of both ends, as iperf3 -M. If TCP
+              timestamps are on, a segment carries 12 bytes less data than this.)",
            "0, the kernel's choice")
       .to_peer()
       .only(is_tcp, "is for engine=host with proto=tcp");
   rows.add("window", allowed, bytes(&J::window_bytes, 0, 1U << 30U),
-           "For engine=host: the size of the socket buffers for sending and receiving, as iperf3 "
-           "-w. It limits the window of TCP. It is an error if the kernel grants less.",
+           R"(For engine=host: the size of the socket buffers for sending and receiving, as
+              iperf3 -w. It limits the window of TCP. It is an error if the kernel grants less.)",
            "0, the kernel's choice")
       .to_peer()
       .only(on<EngineKind::host>, "is for engine=host");
@@ -108,8 +108,8 @@ void add_socket_rows(Rows& rows) {
       .to_peer()
       .only(is_tcp, "is for engine=host with proto=tcp");
   rows.add("dscp", allowed, dscp(),
-           "For engine=host: the differentiated services code point of the packets, as iperf3 "
-           "--dscp.")
+           R"(For engine=host: the differentiated services code point of the packets, as iperf3
+              --dscp.)")
       .to_peer()
       .only(on<EngineKind::host>, "is for engine=host");
 }
@@ -119,35 +119,35 @@ void add_socket_rows(Rows& rows) {
 void add_engine_rows(std::vector<OptionRow>& into) {
   Rows rows(into, OptionCategory::engine);
   rows.add("engine ioengine", allowed, engine_list(),
-           "The kind of wire that carries the frames. With several engines, the job runs once over "
-           "each, one after the other, as NAME-ENGINE.")
+           R"(The kind of wire that carries the frames. With several engines, the job runs once
+              over each, one after the other, as NAME-ENGINE.)")
       .to_peer();
   rows.add("bus", needs_directory, text(&J::bus, "PATH", "the path of a bus file"),
            "For engine=bus and host: the bus to attach to.", "one made for the run")
       .to_peer();
   rows.add("wire", allowed, text(&J::wire, "NAME", "any text"),
-           "Jobs with the same engine and the same wire name are on one wire. But with "
-           "engine=unix, udp, stream, dgram and vde, each pair of jobs has a wire of its own, and "
-           "with engine=pcap and null, each job has.",
+           R"(Jobs with the same engine and the same wire name are on one wire. But with
+              engine=unix, udp, stream, dgram and vde, each pair of jobs has a wire of its own,
+              and with engine=pcap and null, each job has.)",
            "one wire for all jobs of an engine")
       .to_peer();
-  rows.add(
-          "bus_size", allowed, bytes(&J::bus_size_bytes, 64U << 10U, 1ULL << 30U),
-          "The size of the ring (the part of the file that holds the frames) of a bus made for the "
-          "run: a power of two with room for eight of the largest frames that mtu allows.")
+  rows.add("bus_size", allowed, bytes(&J::bus_size_bytes, 64U << 10U, 1ULL << 30U),
+           R"(The size of the ring (the part of the file that holds the frames) of a bus made
+              for the run: a power of two with room for eight of the largest frames that mtu
+              allows.)")
       .to_peer();
   rows.add("mtu", allowed, packet_bytes(&J::mtu, 68, 65535),
-           "The MTU of the wire made for the run. Frames are longer by their Ethernet header. A "
-           "bus and a TAP device take at most 65521.")
+           R"(The MTU of the wire made for the run. Frames are longer by their Ethernet header.
+              A bus and a TAP device take at most 65521.)")
       .to_peer();
   rows.add("bus_pause", allowed, yes_or_no(&J::bus_pause),
-           "On a bus made for the run, senders wait for slow receivers. Otherwise slow receivers "
-           "lose the oldest frames.")
+           R"(On a bus made for the run, senders wait for slow receivers. Otherwise slow
+              receivers lose the oldest frames.)")
       .to_peer();
   rows.add("netdev", needs_live,
            text(&J::netdev, "NAME[,...]", "names of interfaces, separated by commas"),
-           "For engine=tap and packet: existing interfaces, one for each job on the wire, in the "
-           "order of the jobs.",
+           R"(For engine=tap and packet: existing interfaces, one for each job on the wire, in
+              the order of the jobs.)",
            "made for the run")
       .to_peer()
       .only(on<EngineKind::tap, EngineKind::packet>, "is for engine=tap and packet");
@@ -155,26 +155,26 @@ void add_engine_rows(std::vector<OptionRow>& into) {
            "The network namespace that the interfaces of netdev are in.", "the program's own")
       .to_peer()
       .only(on<EngineKind::tap, EngineKind::packet>, "is for engine=tap and packet");
-  rows.add(
-          "socket", names_sockets,
-          text(&J::socket, "PLACE[,...]", "paths, ADDRESS:PORT, or URLs, separated by commas"),
-          "Where the programs are that carry the frames. For engine=stream: one at which a program "
-          "listens, such as 'shmifctl bridge ... stream:PLACE', for all jobs on the wire or one "
-          "for each. For engine=dgram: two for each job, its own and that of the program. For "
-          "engine=vde: the URL of a VDE network, for all jobs on the wire or one for each.",
-          "with engine=stream, the jobs are connected to each other; engine=dgram and vde need it")
+  rows.add("socket", names_sockets,
+           text(&J::socket, "PLACE[,...]", "paths, ADDRESS:PORT, or URLs, separated by commas"),
+           R"(Where the programs are that carry the frames. For engine=stream: one at which a
+              program listens, such as 'shmifctl bridge ... stream:PLACE', for all jobs on the
+              wire or one for each. For engine=dgram: two for each job, its own and that of the
+              program. For engine=vde: the URL of a VDE network, for all jobs on the wire or one
+              for each.)",
+           "with engine=stream, the jobs are connected to each other; engine=dgram and vde need it")
       .to_peer()
       .only(on<EngineKind::stream, EngineKind::dgram, EngineKind::vde>,
             "is for engine=stream, dgram and vde");
   rows.add("filename", needs_directory, text(&J::filename, "PATH", "the path of a capture file"),
-           "For engine=pcap: the file to write, or with rw=rx to read. It is written as pcapng if "
-           "its name ends with .pcapng, otherwise as pcap. A capture that exists is replaced, any "
-           "other file never.")
+           R"(For engine=pcap: the file to write, or with rw=rx to read. It is written as pcapng
+              if its name ends with .pcapng, otherwise as pcap. A capture that exists is
+              replaced, any other file never.)")
       .to_peer()
       .only(on<EngineKind::pcap>, "is for engine=pcap");
   rows.add("hostname", names_host, text(&J::hostname, "ADDRESS", "an IPv4 or IPv6 address", 256),
-           "For engine=udp: the address at which frames are received. It is an address of this "
-           "machine, except with no_peer. A server takes no names.")
+           R"(For engine=udp: the address at which frames are received. It is an address of this
+              machine, except with no_peer. A server takes no names.)")
       .to_peer()
       .only(on<EngineKind::udp>, "is for engine=udp");
   rows.add("port", names_port, number(&J::port, 0, 65535),
@@ -182,21 +182,20 @@ void add_engine_rows(std::vector<OptionRow>& into) {
       .to_peer()
       .only(on<EngineKind::udp>, "is for engine=udp");
   rows.add("no_peer", needs_live, yes_or_no(&J::no_peer),
-           "For engine=udp and rw=tx: no peer is made, and the frames go to the program that "
-           "receives at hostname and port, on this or another machine. What arrives there is not "
-           "counted here. A shmifperf receives there with rw=rx, verify_only and the same hostname "
-           "and port.")
+           R"(For engine=udp and rw=tx: no peer is made, and the frames go to the program that
+              receives at hostname and port, on this or another machine. What arrives there is
+              not counted here. A shmifperf receives there with rw=rx, verify_only and the same
+              hostname and port.)")
       .only(on<EngineKind::udp>, "is for engine=udp");
   rows.add("allow_live", needs_live, yes_or_no(&J::allow_live),
-           "Lets the job send on an existing bus to which other processes have attached ports, or "
-           "on an existing interface that has addresses or routes. Without this option, that is "
-           "refused.")
+           R"(Lets the job send on an existing bus to which other processes have attached ports,
+              or on an existing interface that has addresses or routes. Without this option,
+              that is refused.)")
       .to_peer();
   rows.add("fault", allowed, faults(&J::fault),
-           "Faults for the frames that this job sends, such as loss=1%,delay=5ms+-1ms: see "
-           "shmifctl bridge --fault. With engine=host they hit the datagrams of the job, so "
-           "programs "
-           "and TCP connections cannot have any.")
+           R"(Faults for the frames that this job sends, such as loss=1%,delay=5ms+-1ms: see
+              shmifctl bridge --fault. With engine=host they hit the datagrams of the job, so
+              programs and TCP connections cannot have any.)")
       .only([](const J& job) { return job.rw != Role::rx; },
             "is for jobs that send (rw=tx, txrx, pingpong and echo)")
       .once();
@@ -215,8 +214,8 @@ void add_engine_rows(std::vector<OptionRow>& into) {
            text(&J::ip, "ADDRESS/BITS", "an IPv4 or IPv6 address with its prefix", 64),
            "For engine=host: the address of the host.", "the next address in 198.18.0.0/15");
   rows.add("exec", needs_exec, command(&J::exec),
-           "For engine=host: a program to run on the host instead of the traffic. The job fails if "
-           "the program does not exit 0.");
+           R"(For engine=host: a program to run on the host instead of the traffic. The job
+              fails if the program does not exit 0.)");
 }
 
 void add_place_rows(std::vector<OptionRow>& into) {
@@ -225,14 +224,14 @@ void add_place_rows(std::vector<OptionRow>& into) {
   rows.add("cpus_allowed_policy", allowed,
            one_of(&J::cpus_allowed_policy,
                   {{"shared", CpuPolicy::shared}, {"split", CpuPolicy::split}}, "POLICY"),
-           "shared: all clones share the CPUs. split: each clone has a CPU for itself; too few "
-           "CPUs are an error.")
+           R"(shared: all clones share the CPUs. split: each clone has a CPU for itself; too few
+              CPUs are an error.)")
       .to_peer();
   rows.add("peer_cpus_allowed", allowed, cpus(&J::peer_cpus_allowed),
            "The CPUs that the peer made for the job may run on.");
   rows.add("numa_node", allowed, number(&J::numa_node, 0, 1023),
-           "Short for numa_cpu_nodes=N and numa_mem_policy=bind:N: the node whose memory the job "
-           "uses, and whose CPUs it may run on unless cpus_allowed names others.")
+           R"(Short for numa_cpu_nodes=N and numa_mem_policy=bind:N: the node whose memory the
+              job uses, and whose CPUs it may run on unless cpus_allowed names others.)")
       .to_peer();
   rows.add("numa_cpu_nodes", allowed,
            parsed(
@@ -246,20 +245,20 @@ void add_place_rows(std::vector<OptionRow>& into) {
   rows.add("numa_mem_policy", allowed,
            parsed(&J::numa_mem_policy, parse_numa_policy, to_string, "MODE[:NODES]",
                   "default, prefer:N, bind:NODES, interleave:NODES or local"),
-           "From which NUMA nodes the job takes its memory. prefer: from node N while it has free "
-           "memory. bind: only from these nodes. interleave: from these nodes in turn. local: from "
-           "the node of the CPU that the job runs on. default: the kernel's policy. NODES is all, "
-           "or numbers and ranges, separated by commas. The memory of a bus that exists stays "
-           "where it is.")
+           R"(From which NUMA nodes the job takes its memory. prefer: from node N while it has
+              free memory. bind: only from these nodes. interleave: from these nodes in turn.
+              local: from the node of the CPU that the job runs on. default: the kernel's
+              policy. NODES is all, or numbers and ranges, separated by commas. The memory of a
+              bus that exists stays where it is.)")
       .to_peer();
   rows.add("nice", allowed, integer(&J::nice, -20, 19), "See nice(2).").to_peer();
   rows.add("rtprio", needs_exec, integer(&J::rtprio, 1, 99),
-           "Runs the job under SCHED_FIFO with that priority. A job that spins then keeps all "
-           "others off its CPU.")
+           R"(Runs the job under SCHED_FIFO with that priority. A job that spins then keeps all
+              others off its CPU.)")
       .to_peer();
   rows.add("lockmem", allowed, yes_or_no(&J::lockmem),
-           "Keeps the job's frames, sent and received, from being swapped out. fio's option is an "
-           "amount to lock.")
+           R"(Keeps the job's frames, sent and received, from being swapped out. fio's option is
+              an amount to lock.)")
       .to_peer();
   rows.add("hugepages", allowed, yes_or_no(&J::hugepages),
            "Asks for huge pages for the job's buffers.")
@@ -269,33 +268,32 @@ void add_place_rows(std::vector<OptionRow>& into) {
            "as the program was started")
       .to_peer();
   rows.add("gid", needs_exec, text(&J::gid, "GROUP", "a name or a number", 64),
-           "The group that the job changes to. It changes the group first, then the user (uid). "
-           "With gid or uid, it gives up its supplementary groups.",
+           R"(The group that the job changes to. It changes the group first, then the user
+              (uid). With gid or uid, it gives up its supplementary groups.)",
            "as the program was started")
       .to_peer();
   rows.add("cgroup", needs_exec,
            text(&J::cgroup, "PATH",
                 "a path below /sys/fs/cgroup; the prefix /sys/fs/cgroup may be left out"),
-           "The control group (version 2) to run the job in. If it does not exist, but its parent "
-           "is such a group, the run makes it, for all jobs that name it, and removes it at "
-           "the end.")
+           R"(The control group (version 2) to run the job in. If it does not exist, but its
+              parent is such a group, the run makes it, for all jobs that name it, and removes
+              it at the end.)")
       .to_peer();
-  rows.add(
-          "cgroup_weight", needs_exec, number(&J::cgroup_weight, 0, 10'000),
-          "The share of the CPUs (cpu.weight) of a control group that the run makes; 100 is usual. "
-          "Refused for a group that exists. fio's option is a share of the disk.",
-          "0, the kernel's choice")
+  rows.add("cgroup_weight", needs_exec, number(&J::cgroup_weight, 0, 10'000),
+           R"(The share of the CPUs (cpu.weight) of a control group that the run makes; 100 is
+              usual. Refused for a group that exists. fio's option is a share of the disk.)",
+           "0, the kernel's choice")
       .to_peer();
   rows.add("cgroup_nodelete", needs_exec, yes_or_no(&J::cgroup_nodelete),
            "Keeps a control group that the run made, so that its counts can be read afterwards.")
       .to_peer();
   rows.add("exec_prerun", needs_exec, command(&J::exec_prerun),
-           "A program to run before the job gets ready. The job fails if the program does not exit "
-           "0. Its output goes to NAME.prerun.txt.");
+           R"(A program to run before the job gets ready. The job fails if the program does not
+              exit 0. Its output goes to NAME.prerun.txt.)");
   rows.add("exec_postrun", needs_exec, command(&J::exec_postrun),
-           "A program to run after the traffic of the job has ended, even if the job has failed, "
-           "but not if it never started. The job fails if the program does not exit 0. Its output "
-           "goes to NAME.postrun.txt.");
+           R"(A program to run after the traffic of the job has ended, even if the job has
+              failed, but not if it never started. The job fails if the program does not exit 0.
+              Its output goes to NAME.postrun.txt.)");
 }
 
 }  // namespace shmif::perf

@@ -34,25 +34,24 @@ Kind<J> job_name() {
 void add_job_rows(std::vector<OptionRow>& into) {
   Rows rows(into, OptionCategory::job);
   rows.add("name", allowed, job_name(),
-           "The job's name. In a job file, the section's heading gives the name. On the command "
-           "line, this option begins a new job.",
+           R"(The job's name. In a job file, the section's heading gives the name. On the
+              command line, this option begins a new job.)",
            "the heading, or \"job\" on the command line");
   rows.add("description", allowed, text(&J::description, "TEXT", "any text"),
            "A remark, which is shown with the results.");
   rows.add("numjobs", allowed, number(&J::numjobs, 1, 256, "jobs"),
-           "Runs this many copies (clones) of the job in all. If there are two or more, they are "
-           "named NAME.0, NAME.1 and so on. They send frames of the same kind, made from different "
-           "seeds.");
+           R"(Runs this many copies (clones) of the job in all. If there are two or more, they
+              are named NAME.0, NAME.1 and so on. They send frames of the same kind, made from
+              different seeds.)");
   rows.add("thread", allowed, yes_or_no(&J::thread),
-           "The job is a thread of the program. By default it is a process, whose crash does not "
-           "harm other jobs.")
+           R"(The job is a thread of the program. By default it is a process, whose crash does
+              not harm other jobs.)")
       .to_peer();
   rows.add("wait_for", allowed, text(&J::wait_for, "NAME", "the name of another job"),
            "Starts when every clone of that job has ended.");
-  rows.add(
-      "stonewall wait_for_previous", allowed, yes_or_no(&J::stonewall),
-      "This job and all jobs after it start when every job before it has ended. This also begins "
-      "a new group.");
+  rows.add("stonewall wait_for_previous", allowed, yes_or_no(&J::stonewall),
+           R"(This job and all jobs after it start when every job before it has ended. This also
+              begins a new group.)");
   rows.add("start_delay startdelay", allowed, time(&J::start_delay, TimeUnit::seconds, 0ns, kYear),
            "Delays the start by that time.")
       .to_peer();
@@ -70,10 +69,10 @@ void add_job_rows(std::vector<OptionRow>& into) {
            "The job does not keep a run going: it is ended when all other jobs have ended.")
       .to_peer();
   rows.add("startup_timeout", allowed, time(&J::startup_timeout, TimeUnit::seconds, 1ms, 1h),
-           "How long the job may take to become ready; then it fails. To become ready, it starts "
-           "its process or thread, opens its devices, fills its buffers and runs exec_prerun. Jobs "
-           "that start together wait for each other: when one of them becomes ready, the time of "
-           "the others begins anew.")
+           R"(How long the job may take to become ready; then it fails. To become ready, it
+              starts its process or thread, opens its devices, fills its buffers and runs
+              exec_prerun. Jobs that start together wait for each other: when one of them
+              becomes ready, the time of the others begins anew.)")
       .to_peer();
 }
 
@@ -89,10 +88,10 @@ void add_length_rows(std::vector<OptionRow>& into) {
            "Sends for that time before runtime begins; these frames do not count in any result.")
       .to_peer();
   rows.add("drain_time", allowed, time(&J::drain_time, TimeUnit::seconds, 0ns, 1h),
-           "How long the receiver waits for missing frames after the last frame was sent. Then it "
-           "listens equally long again: a frame that arrives in this second time counts as late, "
-           "and a frame that does not arrive counts as lost. With rw=pingpong, the job waits this "
-           "long for each reply. If drain_time is 0, it waits 1 s.")
+           R"(How long the receiver waits for missing frames after the last frame was sent. Then
+              it listens equally long again: a frame that arrives in this second time counts as
+              late, and a frame that does not arrive counts as lost. With rw=pingpong, the job
+              waits this long for each reply. If drain_time is 0, it waits 1 s.)")
       .to_peer();
   rows.add("loops", allowed, number(&J::loops, 1, kAny, "times"),
            "How many times to send size bytes, or the capture of replay. Sequence numbers run on.")

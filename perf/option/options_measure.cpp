@@ -136,54 +136,54 @@ bool has_times_of_capture(const J& job) {
 void add_verification_rows(std::vector<OptionRow>& into) {
   Rows rows(into, OptionCategory::verification);
   rows.add("verify", allowed, verify(),
-           "Each frame carries a CRC-32C of all its bytes, which the receiver checks. With "
-           "regenerate, the receiver also makes each frame again from the seed and compares both: "
-           "this finds wrong contents with a right checksum. With 0, frames are still numbered and "
-           "counted.")
+           R"(Each frame carries a CRC-32C of all its bytes, which the receiver checks. With
+              regenerate, the receiver also makes each frame again from the seed and compares
+              both: this finds wrong contents with a right checksum. With 0, frames are still
+              numbered and counted.)")
       .to_peer();
   rows.add("do_verify", allowed, yes_or_no(&J::do_verify),
-           "With 0, frames carry what verification needs, but only a later run checks them. Most "
-           "damage is then not detected: a damaged frame counts as received, under the number that "
-           "it carries. This run reports only frames that were cut short, and frames with an "
-           "impossible length or with a sequence number that the sender never sent.")
+           R"(With 0, frames carry what verification needs, but only a later run checks them.
+              Most damage is then not detected: a damaged frame counts as received, under the
+              number that it carries. This run reports only frames that were cut short, and
+              frames with an impossible length or with a sequence number that the sender never
+              sent.)")
       .to_peer();
   rows.add("verify_backlog", allowed, number(&J::verify_backlog, 0, 1'000'000'000, "frames"),
-           "Checks frames in batches of this size. With 0, each frame is checked when it comes. "
-           "Not for rw=pingpong and echo.")
+           R"(Checks frames in batches of this size. With 0, each frame is checked when it
+              comes. Not for rw=pingpong and echo.)")
       .to_peer();
   rows.add("verify_async", allowed, number(&J::verify_async, 0, 64, "threads"),
-           "The number of extra threads that check frames. With 0 the job itself checks them. Not "
-           "for rw=pingpong and echo.")
+           R"(The number of extra threads that check frames. With 0 the job itself checks them.
+              Not for rw=pingpong and echo.)")
       .to_peer();
-  rows.add(
-      "verify_only", allowed, yes_or_no(&J::verify_only),
-      "For rw=rx: checks frames of any earlier run, from a capture (engine=pcap) or a bus. It "
-      "finds missing, duplicate and damaged frames. With verify=regenerate it also finds frames "
-      "whose contents differ from those generated from randseed.");
+  rows.add("verify_only", allowed, yes_or_no(&J::verify_only),
+           R"(For rw=rx: checks frames of any earlier run, from a capture (engine=pcap) or a
+              bus. It finds missing, duplicate and damaged frames. With verify=regenerate it
+              also finds frames whose contents differ from those generated from randseed.)");
   rows.add("verify_state_save", saves_state, yes_or_no(&J::verify_state_save),
-           "At the end, on a signal and on a trigger, saves to NAME-verify.state what a later run "
-           "needs to continue the verification.")
+           R"(At the end, on a signal and on a trigger, saves to NAME-verify.state what a later
+              run needs to continue the verification.)")
       .to_peer();
-  rows.add(
-      "verify_state_load", needs_directory,
-      text(&J::verify_state_load, "PATH", "the path of a saved state"),
-      "Continues from a saved state. A state is refused if it has the file format of another "
-      "version of shmifperf, or if a job with another name or with other frames (bs, payload, "
-      "randseed and so on) saved it. It is also refused if it counts frames from a job that "
-      "does not send to this job now. fio's option is a yes or no, and finds the file itself.");
-  rows.add(
-          "continue_on_error", allowed,
-          parsed(
-              &J::continue_on_error, parse_error_classes,
-              +[](const ErrorClasses&) { return std::string("none"); }, "CLASSES",
-              "none, all, or some of tx, rx, io, verify, overrun, lock, separated by commas"),
-          "Goes on after errors of these classes. They are counted, and do not make the job or the "
-          "run fail: the exit code is 0 if nothing else is wrong. tx: a frame could not be sent. "
-          "rx: receiving failed. io: both of these. verify: a frame arrived damaged. overrun: "
-          "senders overwrote frames before the job had read them; this is an error only on a bus "
-          "that pauses its senders (bus_pause). lock: other ports hold the lock or the space of "
-          "the ring, and do not release it. Of sending and of receiving, the first error is shown. "
-          "A bus or link that is gone or corrupt always ends the job.")
+  rows.add("verify_state_load", needs_directory,
+           text(&J::verify_state_load, "PATH", "the path of a saved state"),
+           R"(Continues from a saved state. A state is refused if it has the file format of
+              another version of shmifperf, or if a job with another name or with other frames
+              (bs, payload, randseed and so on) saved it. It is also refused if it counts frames
+              from a job that does not send to this job now. fio's option is a yes or no, and
+              finds the file itself.)");
+  rows.add("continue_on_error", allowed,
+           parsed(
+               &J::continue_on_error, parse_error_classes,
+               +[](const ErrorClasses&) { return std::string("none"); }, "CLASSES",
+               "none, all, or some of tx, rx, io, verify, overrun, lock, separated by commas"),
+           R"(Goes on after errors of these classes. They are counted, and do not make the job
+              or the run fail: the exit code is 0 if nothing else is wrong. tx: a frame could
+              not be sent. rx: receiving failed. io: both of these. verify: a frame arrived
+              damaged. overrun: senders overwrote frames before the job had read them; this is
+              an error only on a bus that pauses its senders (bus_pause). lock: other ports hold
+              the lock or the space of the ring, and do not release it. Of sending and of
+              receiving, the first error is shown. A bus or link that is gone or corrupt always
+              ends the job.)")
       .to_peer();
   rows.add("end_on", allowed, end_on(), "Ends the job, without failure, when this happens.")
       .to_peer();
@@ -197,66 +197,66 @@ void add_measurement_rows(std::vector<OptionRow>& into) {
   rows.add("percentile_list", allowed,
            parsed(&J::percentile_list, parse_percentiles, percentiles_text, "N[:N]...",
                   "up to 20 numbers above 0, up to 100, separated by colons"),
-           "Extra percentiles of the latency, for example 99.5:99.95. The result shows them in "
-           "\"percentile\". Every result also has the usual ones.")
+           R"(Extra percentiles of the latency, for example 99.5:99.95. The result shows them in
+              "percentile". Every result also has the usual ones.)")
       .to_peer();
   rows.add("max_latency", allowed, time(&J::max_latency, TimeUnit::microseconds, 0ns, 1h),
-           "The job fails when one of its frames takes longer, from its intended send time to its "
-           "arrival or its reply. Frames of ramp_time do not count.",
+           R"(The job fails when one of its frames takes longer, from its intended send time to
+              its arrival or its reply. Frames of ramp_time do not count.)",
            "0, no limit")
       .to_peer();
-  rows.add(
-      "search", allowed,
-      one_of(&J::search,
-             {{"none", Search::none},
-              {"ndr", Search::ndr},
-              {"pdr", Search::pdr},
-              {"latency_target", Search::latency_target}},
-             "WHAT"),
-      "Searches for a rate: the highest rate at which no frame is lost (ndr, RFC 2544), at "
-      "which no more than search_loss is lost (pdr), or at which latency_percentile per cent of "
-      "the frames arrive within latency_target (latency_target).");
+  rows.add("search", allowed,
+           one_of(&J::search,
+                  {{"none", Search::none},
+                   {"ndr", Search::ndr},
+                   {"pdr", Search::pdr},
+                   {"latency_target", Search::latency_target}},
+                  "WHAT"),
+           R"(Searches for a rate: the highest rate at which no frame is lost (ndr, RFC 2544),
+              at which no more than search_loss is lost (pdr), or at which latency_percentile
+              per cent of the frames arrive within latency_target (latency_target).)");
   rows.add("search_loss", allowed, share(&J::search_loss, "0% to 100%"),
            "For search=pdr: the share of frames that may be lost.");
   rows.add("search_resolution", allowed, above_zero_share(&J::search_resolution),
-           "The search ends when it knows the rate to within this share of it, or to within one "
-           "frame per second.")
+           R"(The search ends when it knows the rate to within this share of it, or to within
+              one frame per second.)")
       .only(searches, "has no effect without a search");
   rows.add("search_max_iops search_max_fps", allowed,
            number(&J::search_max_fps, 0, 1'000'000'000, "frames per second"),
-           "The highest rate that the search tries; 0 means the rate that a trial at full speed "
-           "reaches.")
+           R"(The highest rate that the search tries; 0 means the rate that a trial at full
+              speed reaches.)")
       .only(searches, "has no effect without a search");
   rows.add("search_trial", allowed, time(&J::search_trial, TimeUnit::seconds, 1ms, 24h),
            "How long each trial sends. RFC 2544 wants 60 s.")
       .only(searches, "has no effect without a search");
-  rows.add(
-      "latency_target", allowed, latency_target(),
-      "The highest latency allowed in search=latency_target. This option alone starts that "
-      "search: for the highest rate at which latency_percentile per cent of the frames have no "
-      "more than this latency. It cannot be given together with another search.",
-      "0, no limit");
+  rows.add("latency_target", allowed, latency_target(),
+           R"(The highest latency allowed in search=latency_target. This option alone starts
+              that search: for the highest rate at which latency_percentile per cent of the
+              frames have no more than this latency. It cannot be given together with another
+              search.)",
+           "0, no limit");
   rows.add("latency_percentile", allowed,
            real(&J::latency_percentile, parse_per_cent, "PERCENTAGE", "0 to 100"),
-           "The share of frames, in per cent, whose latency must be within latency_target. fio's "
-           "default is 100, all frames.")
+           R"(The share of frames, in per cent, whose latency must be within latency_target.
+              fio's default is 100, all frames.)")
       .only(searches_latency, "is for search=latency_target");
   rows.add("steadystate ss", allowed, steady_state(),
-           "Ends the job when its rate is steady: over ss_dur, its deviation from the mean, or its "
-           "slope, is not above the limit. iops is in frames per second, bw in bits per second. "
-           "Example: iops:0.3%.");
+           R"(Ends the job when its rate is steady: over ss_dur, its deviation from the mean, or
+              its slope, is not above the limit. iops is in frames per second, bw in bits per
+              second. Example: iops:0.3%.)");
   rows.add("ss_dur steadystate_duration", allowed, time(&J::ss_dur, TimeUnit::seconds, 0ns, 24h),
-           "How far steadystate looks back: whole seconds, rounded up, at least 2; 0 means 2. "
-           "With fio, 0 switches steadystate off.",
+           R"(How far steadystate looks back: whole seconds, rounded up, at least 2; 0 means 2.
+              With fio, 0 switches steadystate off.)",
            "0, which is 2 seconds");
   rows.add("counters", allowed,
            text(&J::counters, "EVENT[,EVENT]...", "up to 16 events, separated by commas"),
-           "Counts these events for the job's process, with its threads and children, in the "
-           "measured window. For engine=host, that is the whole host. An event is a name that the "
-           "kernel knows (task-clock, page-faults, context-switches, cycles, instructions), a raw "
-           "code (r1a8), a tracepoint (sched:sched_switch), or the terms of a PMU "
-           "(cpu/event=0x3c/). Where the kernel permits only user space, that part is counted, as "
-           "with task-clock:u. What cannot be counted here is reported with the reason.")
+           R"(Counts these events for the job's process, with its threads and children, in the
+              measured window. For engine=host, that is the whole host. An event is a name that
+              the kernel knows (task-clock, page-faults, context-switches, cycles,
+              instructions), a raw code (r1a8), a tracepoint (sched:sched_switch), or the terms
+              of a PMU (cpu/event=0x3c/). Where the kernel permits only user space, that part is
+              counted, as with task-clock:u. What cannot be counted here is reported with the
+              reason.)")
       .to_peer();
   rows.add("ss_ramp steadystate_ramp_time", allowed, time(&J::ss_ramp, TimeUnit::seconds, 0ns, 24h),
            "How long steadystate waits before it begins to look: whole seconds, rounded up.");
@@ -266,9 +266,9 @@ void add_record_rows(std::vector<OptionRow>& into) {
   Rows rows(into, OptionCategory::records);
   rows.add("replay read_iolog", needs_directory,
            text(&J::replay, "PATH", "the path of a capture file"),
-           "Sends the frames of a capture at the times of the capture, or at rate or rate_iops if "
-           "one is given. The frames carry no probes, so they are counted but not verified. Frames "
-           "that are too long for the wire are left out, with a warning.");
+           R"(Sends the frames of a capture at the times of the capture, or at rate or rate_iops
+              if one is given. The frames carry no probes, so they are counted but not verified.
+              Frames that are too long for the wire are left out, with a warning.)");
   rows.add("replay_time_scale", allowed, replay_time_scale(),
            "The speed of replay, in per cent: 200 is twice as fast as the capture.")
       .only(has_times_of_capture,
@@ -281,47 +281,44 @@ void add_record_rows(std::vector<OptionRow>& into) {
             "has no effect: it needs replay at the times of the capture, without rate, rate_iops "
             "and replay_no_stall");
   rows.add("replay_no_stall", allowed, yes_or_no(&J::replay_no_stall),
-           "Replays without the pauses of the capture, as fast as rate allows. replay_time_scale "
-           "has no effect then.");
+           R"(Replays without the pauses of the capture, as fast as rate allows.
+              replay_time_scale has no effect then.)");
   rows.add("write_pcap", needs_directory, text(&J::write_pcap, "PATH", "the path of a file"),
-           "Writes each sent frame to a capture file, with the times when it was due and when it "
-           "was sent. replay can read the file. A capture that exists is replaced, any other file "
-           "never. Clones add .0, .1 and so on to the path; a list of "
-           "engines adds their names.");
+           R"(Writes each sent frame to a capture file, with the times when it was due and when
+              it was sent. replay can read the file. A capture that exists is replaced, any
+              other file never. Clones add .0, .1 and so on to the path; a list of engines adds
+              their names.)");
   rows.add("write_bw_log", needs_directory,
            text(&J::write_bw_log, "PREFIX", "the beginning of a path"),
-           "Writes a line for each interval of log_avg_msec to PREFIX_bw.NAME.log, with five "
-           "fields, as fio does: the time in ms, KiB per second, the direction (0 received, 1 "
-           "sent), and two that are always 0. If a log cannot be completed, there is a warning and "
-           "exit code 1; the figures stay valid.");
+           R"(Writes a line for each interval of log_avg_msec to PREFIX_bw.NAME.log, with five
+              fields, as fio does: the time in ms, KiB per second, the direction (0 received, 1
+              sent), and two that are always 0. If a log cannot be completed, there is a warning
+              and exit code 1; the figures stay valid.)");
   rows.add("write_iops_log", needs_directory,
            text(&J::write_iops_log, "PREFIX", "the beginning of a path"),
            "The same for frames per second, PREFIX_iops.NAME.log.");
-  rows.add(
-      "write_lat_log", needs_directory,
-      text(&J::write_lat_log, "PREFIX", "the beginning of a path"),
-      "The same for the mean latency in ns, PREFIX_lat.NAME.log. Lines with direction 1 are for "
-      "frames that the job sent. Its peer measures them. They are written only if the peer was "
-      "made for the job.");
-  rows.add(
-      "write_hist_log", needs_directory,
-      text(&J::write_hist_log, "PREFIX", "the beginning of a path"),
-      "For each interval of log_hist_msec, writes one line to PREFIX_clat_hist.NAME.log, in fio's "
-      "format. The fields are: time in ms, direction, mean frame size, and the number of frames in "
-      "each of 1856 latency bins (fio's, in ns). log_hist_coarseness reduces the number of bins.");
-  rows.add(
-      "log_hist_msec", allowed, time(&J::log_hist, TimeUnit::milliseconds, 10ms, 1h),
-      "The interval of write_hist_log. If other logs are written too, one of the two intervals "
-      "(log_hist_msec, log_avg_msec) must be a multiple of the other. fio's default is 0, no "
-      "histograms.");
+  rows.add("write_lat_log", needs_directory,
+           text(&J::write_lat_log, "PREFIX", "the beginning of a path"),
+           R"(The same for the mean latency in ns, PREFIX_lat.NAME.log. Lines with direction 1
+              are for frames that the job sent. Its peer measures them. They are written only if
+              the peer was made for the job.)");
+  rows.add("write_hist_log", needs_directory,
+           text(&J::write_hist_log, "PREFIX", "the beginning of a path"),
+           R"(For each interval of log_hist_msec, writes one line to PREFIX_clat_hist.NAME.log,
+              in fio's format. The fields are: time in ms, direction, mean frame size, and the
+              number of frames in each of 1856 latency bins (fio's, in ns). log_hist_coarseness
+              reduces the number of bins.)");
+  rows.add("log_hist_msec", allowed, time(&J::log_hist, TimeUnit::milliseconds, 10ms, 1h),
+           R"(The interval of write_hist_log. If other logs are written too, one of the two
+              intervals (log_hist_msec, log_avg_msec) must be a multiple of the other. fio's
+              default is 0, no histograms.)");
   rows.add("log_hist_coarseness", allowed, number(&J::log_hist_coarseness, 0, 6),
            "Halves the number of bins this many times: 1 gives 928 bins, 6 gives 29.");
-  rows.add(
-      "per_job_logs", allowed, yes_or_no(&J::per_job_logs),
-      "With 0, the jobs that have the same prefix share one log: PREFIX_bw.log, without the "
-      "name of a job. Each of them adds its own lines, and the times are the same for all. So "
-      "the rate of all is the sum over the lines with the same time and direction. Unlike fio, "
-      "a log that exists is replaced.");
+  rows.add("per_job_logs", allowed, yes_or_no(&J::per_job_logs),
+           R"(With 0, the jobs that have the same prefix share one log: PREFIX_bw.log, without
+              the name of a job. Each of them adds its own lines, and the times are the same for
+              all. So the rate of all is the sum over the lines with the same time and
+              direction. Unlike fio, a log that exists is replaced.)");
   rows.add("log_avg_msec", allowed, time(&J::log_avg, TimeUnit::milliseconds, 10ms, 1h),
            "The interval of the logs.");
 }

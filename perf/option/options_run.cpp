@@ -93,64 +93,59 @@ Kind<R> metrics_address() {
 }
 
 void add_output_rows(Rows& rows) {
-  rows.add(
-      "output", client_only, output_places(),
-      "Write the result to this file, in the format before the colon or else in those of "
-      "output-format. May be given several times, for different files. Standard output gets the "
-      "result, too, if every file has a format before it; otherwise it gets only whether the run "
-      "passed.",
-      "standard output");
+  rows.add("output", client_only, output_places(),
+           R"(Write the result to this file, in the format before the colon or else in those of
+              output-format. May be given several times, for different files. Standard output
+              gets the result, too, if every file has a format before it; otherwise it gets only
+              whether the run passed.)",
+           "standard output");
   rows.add("output-format", client_only, output_formats(),
-           "How results are written: normal (for people), json, json+ (json with the bins of the "
-           "histograms), terse (a line for each job). Several formats are written one after the "
-           "other.");
+           R"(How results are written: normal (for people), json, json+ (json with the bins of
+              the histograms), terse (a line for each job). Several formats are written one
+              after the other.)");
   rows.add("details", client_only, yes_or_no(&R::details),
-           "Print every figure, not only a summary of about eight lines. A file of --output has "
-           "every figure in any case.");
+           R"(Print every figure, not only a summary of about eight lines. A file of --output
+              has every figure in any case.)");
   rows.add("status-interval", allowed, time(&R::status_interval, TimeUnit::seconds, 0ns, 24h),
-           "Print the results so far at this interval; 0: only at the end. With --json-stream or "
-           "--format this is the interval of the stream, and 0 means each second.",
+           R"(Print the results so far at this interval; 0: only at the end. With --json-stream
+              or --format this is the interval of the stream, and 0 means each second.)",
            "0, at the end");
   rows.add(
       "eta", client_only,
       one_of(&R::eta,
              {{"auto", R::Eta::automatic}, {"always", R::Eta::always}, {"never", R::Eta::never}},
              "WHEN"),
-      "When to show a line of progress for each group of jobs: auto, on a terminal only; always, "
-      "which "
-      "prints plain lines where there is no terminal; or never.");
+      R"(When to show a line of progress for each group of jobs: auto, on a terminal only;
+         always, which prints plain lines where there is no terminal; or never.)");
   rows.add("json-stream", client_only, yes_or_no(&R::json_stream),
-           "Print one JSON object, on its own line, every --status-interval (every second if that "
-           "is 0). Without --output, the result then goes to standard error.");
+           R"(Print one JSON object, on its own line, every --status-interval (every second if
+              that is 0). Without --output, the result then goes to standard error.)");
   rows.add("format", client_only, metrics_format(),
-           "Print the figures every --status-interval (every second if that is 0), as lines for "
-           "the time-series database InfluxDB; the only FORMAT is influx. Without --output, the "
-           "result then goes to standard error.");
+           R"(Print the figures every --status-interval (every second if that is 0), as lines
+              for the time-series database InfluxDB; the only FORMAT is influx. Without
+              --output, the result then goes to standard error.)");
   rows.add("metrics", client_only, metrics_address(),
-           "Serve the figures for Prometheus at http://ADDRESS/metrics while the run lasts. Port 0 "
-           "is any free port. Everyone who reaches that address can read them.");
-  rows.add(
-      "aux-path", needs_directory, text(&R::aux_path, "PATH", "a directory"),
-      "The directory for logs, for the states that verify_state_save saves, and for the output "
-      "of exec_prerun and exec_postrun.",
-      "the current directory");
+           R"(Serve the figures for Prometheus at http://ADDRESS/metrics while the run lasts.
+              Port 0 is any free port. Everyone who reaches that address can read them.)");
+  rows.add("aux-path", needs_directory, text(&R::aux_path, "PATH", "a directory"),
+           R"(The directory for logs, for the states that verify_state_save saves, and for the
+              output of exec_prerun and exec_postrun.)",
+           "the current directory");
 }
 
 void add_trigger_rows(Rows& rows) {
-  rows.add(
-      "trigger-file", needs_directory, text(&R::trigger_file, "PATH", "the path of a file"),
-      "When this file appears, the trigger fires: all jobs stop and save their states (as with "
-      "verify_state_save), and then the program of --trigger runs. The file is removed. The "
-      "trigger fires "
-      "once, whichever of the trigger options is the first.");
+  rows.add("trigger-file", needs_directory, text(&R::trigger_file, "PATH", "the path of a file"),
+           R"(When this file appears, the trigger fires: all jobs stop and save their states (as
+              with verify_state_save), and then the program of --trigger runs. The file is
+              removed. The trigger fires once, whichever of the trigger options is the first.)");
   rows.add("trigger-timeout", saves_state,
            time(&R::trigger_timeout, TimeUnit::seconds, 0ns, 365 * 24h),
            "Fire the trigger when this time has passed since the first jobs began; 0 is never.",
            "0, never");
   rows.add("trigger-match", matches_frames,
            text(&R::trigger_match, "FILTER", "a filter of pcap-filter(7)"),
-           "Fire the trigger when a job receives a frame that matches FILTER, an expression as for "
-           "tcpdump: see pcap-filter(7).");
+           R"(Fire the trigger when a job receives a frame that matches FILTER, an expression as
+              for tcpdump: see pcap-filter(7).)");
   rows.add("trigger trigger-command", needs_exec, command(&R::trigger_command),
            "The program to run after the trigger has fired and all jobs have ended.");
 }
@@ -162,10 +157,10 @@ void add_run_rows(std::vector<OptionRow>& into) {
   add_output_rows(rows);
   rows.add("repeat", allowed, number(&R::repeat, 1, 1000, "times"),
            "Run everything this many times, and report the median and the spread of each figure.");
-  rows.add(
-      "why", allowed, yes_or_no(&R::why),
-      "Watch the jobs, ten times a second, and report what held them back: whether they waited for "
-      "a CPU, were stopped or throttled, and so on. It takes at most 0.5 % of a CPU.");
+  rows.add("why", allowed, yes_or_no(&R::why),
+           R"(Watch the jobs, ten times a second, and report what held them back: whether they
+              waited for a CPU, were stopped or throttled, and so on. It takes at most 0.5 % of
+              a CPU.)");
   rows.add("continue_on_start_error", allowed, yes_or_no(&R::continue_on_start_error),
            "Go on without the jobs that cannot start; the run still exits 1.");
   rows.add(
@@ -173,14 +168,15 @@ void add_run_rows(std::vector<OptionRow>& into) {
       "Kill a job that still runs this long after it should have ended. The job has then failed.");
   add_trigger_rows(rows);
   rows.add("membw", allowed, yes_or_no(&R::membw),
-           "Measure the memory bandwidth while frames are sent, from three sources: the counters "
-           "of the memory controllers, resctrl, and the bytes that the jobs and their buses "
-           "copied. A source that this machine does not have is reported with the reason.");
-  rows.add(
-      "heat", allowed, yes_or_no(&R::heat),
-      "Watch which parts of their bus the jobs use and write, ten times a second at most. A "
-      "job that cannot be watched, for example because it is on no bus, is reported with the "
-      "reason. In each look, the job faults in its pages again, which its page faults contain.");
+           R"(Measure the memory bandwidth while frames are sent, from three sources: the
+              counters of the memory controllers, resctrl, and the bytes that the jobs and their
+              buses copied. A source that this machine does not have is reported with the
+              reason.)");
+  rows.add("heat", allowed, yes_or_no(&R::heat),
+           R"(Watch which parts of their bus the jobs use and write, ten times a second at most.
+              A job that cannot be watched, for example because it is on no bus, is reported
+              with the reason. In each look, the job faults in its pages again, which its page
+              faults contain.)");
 }
 
 }  // namespace shmif::perf

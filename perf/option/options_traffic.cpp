@@ -106,25 +106,25 @@ constexpr const char* kOwnPace =
 
 void add_rate_rows(Rows& rows) {
   rows.add("rate", allowed, bit_rate(&J::rate_bps),
-           "The highest rate of each direction, in bits per second without FCS. Unlike fio, rates "
-           "are in bits: 10m, 10M and 10Mbit are the same. A rate that is written without \"bit\" "
-           "gives a warning.",
+           R"(The highest rate of each direction, in bits per second without FCS. Unlike fio,
+              rates are in bits: 10m, 10M and 10Mbit are the same. A rate that is written
+              without "bit" gives a warning.)",
            "0, as fast as possible")
       .to_peer_turned();
   rows.add("rate_iops rate_fps", allowed, frame_rate(&J::rate_fps),
-           "The highest rate of each direction, in frames per second. If the option rate is given "
-           "too, the lower of the two limits applies.",
+           R"(The highest rate of each direction, in frames per second. If the option rate is
+              given too, the lower of the two limits applies.)",
            "0, as fast as possible")
       .to_peer_turned();
   rows.add("rwmixtx rwmixwrite", allowed, share_of_both(),
-           "For rw=txrx with the same rate for both directions: the share of the total traffic "
-           "(twice that rate) that this job sends, in per cent. The peer made for it sends the "
-           "rest. Without a rate, both send as fast as they can: this share is then of the frames, "
-           "the one that is ahead waits for the other, and both end when one has reached its "
-           "limit. For 0, use rw=rx; for 100, use rw=tx.");
+           R"(For rw=txrx with the same rate for both directions: the share of the total traffic
+              (twice that rate) that this job sends, in per cent. The peer made for it sends the
+              rest. Without a rate, both send as fast as they can: this share is then of the
+              frames, the one that is ahead waits for the other, and both end when one has
+              reached its limit. For 0, use rw=rx; for 100, use rw=tx.)");
   rows.add("rate_overhead", allowed, packet_bytes(&J::rate_overhead_bytes, 0, 1000),
-           "Extra bytes of each frame that count towards rate, such as 24 for the preamble, FCS "
-           "and gap of Ethernet.")
+           R"(Extra bytes of each frame that count towards rate, such as 24 for the preamble,
+              FCS and gap of Ethernet.)")
       .to_peer()
       .only(has_own_pace, kOwnPace);
   rows.add("rate_process", allowed,
@@ -138,9 +138,9 @@ void add_rate_rows(Rows& rows) {
                &J::rate_catchup,
                {{"burst", CatchUp::burst}, {"limited", CatchUp::limited}, {"skip", CatchUp::skip}},
                "HOW"),
-           "After a stall, burst sends overdue frames at once, limited sends them at twice the "
-           "rate, and skip drops them. Skipped frames count as offered, not as sent. A frame that "
-           "is less than 100 us late is always sent.")
+           R"(After a stall, burst sends overdue frames at once, limited sends them at twice the
+              rate, and skip drops them. Skipped frames count as offered, not as sent. A frame
+              that is less than 100 us late is always sent.)")
       .to_peer()
       .only(has_own_pace, kOwnPace);
   rows.add(
@@ -161,13 +161,13 @@ void add_rate_rows(Rows& rows) {
 
 void add_window_rows(Rows& rows) {
   rows.add("thinktime", allowed, time(&J::thinktime, TimeUnit::microseconds, 0ns, 24h),
-           "How long to wait after each burst of thinktime_blocks frames, once they have been "
-           "sent.")
+           R"(How long to wait after each burst of thinktime_blocks frames, once they have been
+              sent.)")
       .to_sending_peer()
       .only(has_own_pace, kOwnPace);
   rows.add("thinktime_spin", allowed, time(&J::thinktime_spin, TimeUnit::microseconds, 0ns, 24h),
-           "The part of thinktime in which the job keeps the CPU busy, as if working. It sleeps "
-           "for the rest.")
+           R"(The part of thinktime in which the job keeps the CPU busy, as if working. It
+              sleeps for the rest.)")
       .to_sending_peer();
   rows.add("thinktime_blocks", allowed, number(&J::thinktime_blocks, 1, 1'000'000'000, "frames"),
            "The number of frames in a burst (see thinktime).")
@@ -181,31 +181,31 @@ void add_window_rows(Rows& rows) {
       .to_peer();
   rows.add("iodepth_batch_complete_min iodepth_batch_complete", allowed,
            number(&J::iodepth_batch_complete_min, 0, 1024, "replies"),
-           "For rw=pingpong: when iodepth requests wait for replies, the job sends again only "
-           "after this number of replies. With 0, the job polls: as long as a request waits, it "
-           "looks for replies before each batch that it sends, and never sleeps. Latencies are "
-           "then without the time to wake up, and the job keeps a CPU busy.")
+           R"(For rw=pingpong: when iodepth requests wait for replies, the job sends again only
+              after this number of replies. With 0, the job polls: as long as a request waits,
+              it looks for replies before each batch that it sends, and never sleeps. Latencies
+              are then without the time to wake up, and the job keeps a CPU busy.)")
       .to_peer();
   rows.add("iodepth_batch_complete_max", allowed,
            number(&J::iodepth_batch_complete_max, 0, 1024, "replies"),
-           "For rw=pingpong: the largest number of replies that the job takes from the engine at "
-           "once. Then it sends again, if it may. It must not be less than "
-           "iodepth_batch_complete_min, which is fio's default.",
+           R"(For rw=pingpong: the largest number of replies that the job takes from the engine
+              at once. Then it sends again, if it may. It must not be less than
+              iodepth_batch_complete_min, which is fio's default.)",
            "0, up to 64 replies")
       .to_peer();
   rows.add("iodepth_low", allowed, number(&J::iodepth_low, 0, 1'000'000, "requests"),
-           "For rw=pingpong: when iodepth requests wait for replies, the job sends again only when "
-           "no more than this number of them still wait. 0 means iodepth minus 1: one reply is "
-           "enough.")
+           R"(For rw=pingpong: when iodepth requests wait for replies, the job sends again only
+              when no more than this number of them still wait. 0 means iodepth minus 1: one
+              reply is enough.)")
       .to_peer();
   rows.add("flow", allowed, number(&J::flow, 0, 1'000'000, "weight"),
-           "Jobs with a weight send frames in the ratio of their weights: weights 2 and 1 send "
-           "2:1. 0 turns this off.");
+           R"(Jobs with a weight send frames in the ratio of their weights: weights 2 and 1 send
+              2:1. 0 turns this off.)");
   rows.add("io_submit_mode", allowed,
            one_of(&J::io_submit_mode,
                   {{"inline", IoSubmit::inline_}, {"offload", IoSubmit::offload}}, "MODE"),
-           "Which thread hands frames to the engine: the job's own (inline) or another one "
-           "(offload).")
+           R"(Which thread hands frames to the engine: the job's own (inline) or another one
+              (offload).)")
       .to_peer();
 }
 
@@ -224,38 +224,37 @@ void add_traffic_rows(std::vector<OptionRow>& into) {
                    {"read", Role::rx},
                    {"rw", Role::txrx}},
                   "ROLE"),
-           "What the job does: tx sends, rx receives and verifies, txrx does both with a peer, "
-           "echo returns requests to their sender, and pingpong sends requests and times the round "
-           "trip.");
-  rows.add(
-      "to", allowed, text(&J::to, "NAME", "the name of another job"),
-      "The job that receives what this one sends. A job with rw=tx or rw=txrx needs a job with "
-      "rw=rx or rw=txrx. A job with rw=pingpong needs one with rw=echo. Without this option, "
-      "shmifperf makes a job as the peer: NAME.sink for rw=tx, NAME.peer for rw=txrx, or NAME.echo "
-      "for rw=pingpong. It makes no peer on engine=pcap and null, where a job is alone on its "
-      "wire, and none for a job to which a job with rw=txrx sends.",
-      "a peer made for the job");
+           R"(What the job does: tx sends, rx receives and verifies, txrx does both with a peer,
+              echo returns requests to their sender, and pingpong sends requests and times the
+              round trip.)");
+  rows.add("to", allowed, text(&J::to, "NAME", "the name of another job"),
+           R"(The job that receives what this one sends. A job with rw=tx or rw=txrx needs a job
+              with rw=rx or rw=txrx. A job with rw=pingpong needs one with rw=echo. Without this
+              option, shmifperf makes a job as the peer: NAME.sink for rw=tx, NAME.peer for
+              rw=txrx, or NAME.echo for rw=pingpong. It makes no peer on engine=pcap and null,
+              where a job is alone on its wire, and none for a job to which a job with rw=txrx
+              sends.)",
+           "a peer made for the job");
   rows.add("bs blocksize", allowed,
            frame_sizes(parse_frame_sizes, "SIZE[,SIZE]",
                        std::string(kFrameSizeRange) + ", A-B for a range, or imix"),
-           "The size of frames, with Ethernet header but without FCS. imix is 7 frames of 60, 4 of "
-           "590 and 1 of 1514 bytes. With engine=host and proto=tcp, a frame is one write to the "
-           "connection, as iperf3 -l, whatever size the segments have.")
+           R"(The size of frames, with Ethernet header but without FCS. imix is 7 frames of 60,
+              4 of 590 and 1 of 1514 bytes. With engine=host and proto=tcp, a frame is one write
+              to the connection, as iperf3 -l, whatever size the segments have.)")
       .to_peer_turned()
       .only(makes_frames, kMadeFrames);
   rows.add("bsrange blocksize_range", allowed,
            frame_sizes(parse_frame_sizes, "A-B[,A-B]", kFrameSizeRange),
            "fio's other name for bs with a range: sizes from A to B, all equally often.", "see bs")
       .only(makes_frames, kMadeFrames);
-  rows.add(
-          "bssplit", allowed,
-          frame_sizes(parse_frame_split, "SIZE/WEIGHT:...",
-                      std::string("up to 256 sizes or ranges from ") + kFrameSizeRange +
-                          ", weights 0 to 1000000"),
-          "The sizes of frames with their weights, such as 64/70:1514/30. If a size has no weight, "
-          "all weights are per cent: they may add up to 100 at most, and the sizes without a "
-          "weight divide the rest equally.",
-          "see bs")
+  rows.add("bssplit", allowed,
+           frame_sizes(parse_frame_split, "SIZE/WEIGHT:...",
+                       std::string("up to 256 sizes or ranges from ") + kFrameSizeRange +
+                           ", weights 0 to 1000000"),
+           R"(The sizes of frames with their weights, such as 64/70:1514/30. If a size has no
+              weight, all weights are per cent: they may add up to 100 at most, and the sizes
+              without a weight divide the rest equally.)",
+           "see bs")
       .only(makes_frames, kMadeFrames);
   add_rate_rows(rows);
   add_window_rows(rows);
@@ -269,13 +268,13 @@ void add_frame_rows(std::vector<OptionRow>& into) {
               &J::payload,
               {{"random", Payload::random}, {"pattern", Payload::pattern}, {"zero", Payload::zero}},
               "KIND"),
-          "What fills the rest of a frame, behind its headers and its probe (sequence number, "
-          "times and checksum): random bytes from randseed, buffer_pattern repeated, or zeros.")
+          R"(What fills the rest of a frame, behind its headers and its probe (sequence number,
+             times and checksum): random bytes from randseed, buffer_pattern repeated, or zeros.)")
       .to_peer()
       .only(makes_frames, kMadeFrames);
   rows.add("buffer_pattern", allowed, pattern(),
-           "Bytes that are repeated to fill frames, such as 0xdeadbeef or \"text\". This sets "
-           "payload=pattern.")
+           R"(Bytes that are repeated to fill frames, such as 0xdeadbeef or "text". This sets
+              payload=pattern.)")
       .to_peer()
       .only(makes_frames, kMadeFrames);
   rows.add("buffer_compress_percentage", allowed,
@@ -284,24 +283,25 @@ void add_frame_rows(std::vector<OptionRow>& into) {
       .to_peer()
       .only(makes_frames, kMadeFrames);
   rows.add("randseed", allowed, number(&J::randseed, 0, std::numeric_limits<std::uint64_t>::max()),
-           "The seed of all random numbers of the job. The same seed makes the same frames. Each "
-           "clone and each direction has its own numbers.")
+           R"(The seed of all random numbers of the job. The same seed makes the same frames.
+              Each clone and each direction has its own numbers.)")
       .to_peer();
   rows.add("vlan", allowed, number(&J::vlan, 1, 4094),
            "Puts an 802.1Q tag with that identifier on each frame.")
       .to_peer()
       .only(makes_frames, kMadeFrames);
   rows.add("headers", names_capture, headers(),
-           "Headers of layers 2 to 4 before the probe, such as "
-           "vlan(id=7)/ipv4(ttl=9)/udp(dport=inc(1,99)). Lengths and checksums are filled in. A "
-           "field has a fixed value, or changes from frame to frame: inc(LEAST,GREATEST[,STEP]), "
-           "and likewise dec and random. Fields: eth dst, src, type; vlan id, prio, dei, tpid; "
-           "ipv4 src, dst, ttl, dscp, ecn, id, df, proto; ipv6 src, dst, hlim, dscp, ecn, flow, "
-           "next; udp sport, dport, checksum (0: no checksum); tcp sport, dport, seq, ack, flags, "
-           "window. pcap(PATH,NUMBER) copies the headers of frame NUMBER (the first is 1) of the "
-           "capture PATH. Layers written after it change fields of these headers. The Ethernet "
-           "addresses are those of the job and its peer unless eth sets others. After the headers, "
-           "a frame has at least 46 bytes, for the probe.")
+           R"(Headers of layers 2 to 4 before the probe, such as
+              vlan(id=7)/ipv4(ttl=9)/udp(dport=inc(1,99)). Lengths and checksums are filled in.
+              A field has a fixed value, or changes from frame to frame:
+              inc(LEAST,GREATEST[,STEP]), and likewise dec and random. Fields: eth dst, src,
+              type; vlan id, prio, dei, tpid; ipv4 src, dst, ttl, dscp, ecn, id, df, proto; ipv6
+              src, dst, hlim, dscp, ecn, flow, next; udp sport, dport, checksum (0: no
+              checksum); tcp sport, dport, seq, ack, flags, window. pcap(PATH,NUMBER) copies the
+              headers of frame NUMBER (the first is 1) of the capture PATH. Layers written after
+              it change fields of these headers. The Ethernet addresses are those of the job and
+              its peer unless eth sets others. After the headers, a frame has at least 46 bytes,
+              for the probe.)")
       .to_sending_peer();
 }
 

@@ -1,66 +1,27 @@
-// The manual page of shmifperf, its --help, its completion and the documents name the same commands
-// and options.
+// The documents, the manual page and the completion of shmifperf name the options of jobs that the
+// program has, and the documents no command that there is not.
 
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <fstream>
-#include <regex>
-#include <set>
 
-#include "tests/support/run_tool.hpp"
+#include "tests/docs/pages.hpp"
 
 namespace shmif::test {
 namespace {
 
-using Names = std::set<std::string>;
-
-std::string text_of(const std::string& path) {
-  std::ifstream file(path);
-  return {std::istreambuf_iterator<char>(file), {}};
-}
+const Program kPerf{SHMIFPERF_PATH};
 
 std::string said(std::vector<std::string> arguments) {
-  arguments.insert(arguments.begin(), SHMIFPERF_PATH);
-  const ToolResult result = run_program(std::move(arguments));
-  EXPECT_EQ(result.status, 0) << result.err;
-  return result.out;
-}
-
-/// What `pattern` captures, wherever it matches in `text`.
-Names matches(const std::string& text, const std::string& pattern) {
-  const std::regex regex(pattern, std::regex::ECMAScript | std::regex::multiline);
-  Names names;
-  for (std::sregex_iterator at(text.begin(), text.end(), regex), end; at != end; ++at) {
-    names.insert((*at)[1]);
-  }
-  return names;
-}
-
-Names without(Names names, const Names& others) {
-  for (const std::string& other : others) names.erase(other);
-  return names;
-}
-
-std::string between(const std::string& text, const std::string& from, const std::string& to) {
-  const std::size_t begin = text.find(from);
-  if (begin == std::string::npos) return "";
-  return text.substr(begin, text.find(to, begin + from.size()) - begin);
-}
-
-const std::string& page() {
-  static const std::string text = text_of(SHMIF_MANUAL_PAGE);
-  return text;
+  return kPerf.said(std::move(arguments));
 }
 
 Names commands() {
-  return matches(between(said({"--help"}), "commands:", "\n\n"), "^  ([a-z]+) ");
+  return kPerf.commands();
 }
 
-/// The options of one command that its --help lists.
 Names options_of(const std::string& command) {
-  return matches(between(said({command, "--help"}), "options:", "\n\n"),
-                 "^  (?:-.,|   ) --([a-z_-]+)");
+  return kPerf.options_of(command);
 }
 
 /// The options of jobs and runs, by all of their names.
@@ -73,40 +34,14 @@ Names options_of_jobs() {
   return names;
 }
 
-TEST(ShmifperfManual, DescribesEveryCommandAndNoOther) {
-  const std::string described = between(page(), ".Sh COMMANDS", "\n.Sh ");
-  EXPECT_EQ(matches(described, "^\\.It Cm ([a-z]+)"), without(commands(), {"help"}));
-  EXPECT_EQ(matches(between(page(), ".Sh SYNOPSIS", "\n.Sh "), "^\\.Cm ([a-z]+)"), commands());
-}
-
-TEST(ShmifperfManual, DescribesEveryOptionOfEachCommandAndNoOther) {
-  const std::string described = between(page(), ".Sh COMMANDS", "\n.Sh ");
-  const Names common = {"help", "log-level", "debug"};
-  for (const std::string& command : without(commands(), {"help"})) {
-    // From its own heading to the next.
-    std::string part = described.substr(described.find("\n.It Cm " + command) + 1);
-    part = part.substr(0, part.find("\n.It Cm "));
-    Names known = without(options_of(command), common);
-    if (command == "run") known = without(known, options_of_jobs());
-    EXPECT_EQ(matches(part, "^\\.It (?:Fl . , )?Fl Fl ([a-z_-]+)"), known) << command;
-  }
-}
-
 TEST(ShmifperfManual, DescribesEveryOptionOfJobs) {
-  const std::string described = between(page(), ".Sh JOB OPTIONS", "\n.Sh ");
+  const std::string described = between(kPerf.page(), ".Sh JOB OPTIONS", "\n.Sh ");
   Names names = matches(described, "^\\.It Fl Fl ([a-z_-]+)");
   EXPECT_GT(names.size(), 80U);
   for (const std::string& others : matches(described, "^Other name: (.*)\\.$")) {
     names.merge(matches(others, "([a-z_-]+)"));
   }
   EXPECT_EQ(names, options_of_jobs());
-}
-
-TEST(ShmifperfManual, IsFreeOfWarnings) {
-  const ToolResult groff =
-      run_program({"groff", "-mdoc", "-Tutf8", "-ww", "-z", SHMIF_MANUAL_PAGE});
-  EXPECT_EQ(groff.status, 0);
-  EXPECT_EQ(groff.err, "");
 }
 
 /// `shmifperf COMMAND` and --options in a document, of which each must exist.
@@ -116,7 +51,7 @@ TEST(ShmifperfDocuments, NameNoCommandOrOptionThatThereIsNot) {
   known.insert("version");
   for (const char* document : {"docs/shmifperf.md", "docs/instruments.md", "README.md",
                                "tools/demo", "docs/shmifperf.1.in"}) {
-    const std::string text = text_of(std::string(SHMIF_SOURCE) + '/' + document);
+    const std::string text = read_page(std::string(SHMIF_SOURCE) + '/' + document);
     ASSERT_NE(text, "") << document;
     const std::string command = R"(\bshmifperf(?: |" )([a-z]+)(?= [-a-z0-9]+\.(?:job|json)| --|`))";
     EXPECT_EQ(without(matches(text, command), commands()), Names()) << document;
@@ -135,8 +70,8 @@ TEST(ShmifperfDocuments, NameNoCommandOrOptionThatThereIsNot) {
 
 /// Options that a document is to explain, since a reader will meet them in its examples.
 TEST(ShmifperfDocuments, TheTutorialsShowEveryCommandAndProfile) {
-  const std::string text = text_of(std::string(SHMIF_SOURCE) + "/docs/shmifperf.md");
-  const std::string both = text + text_of(std::string(SHMIF_SOURCE) + "/docs/instruments.md");
+  const std::string text = read_page(std::string(SHMIF_SOURCE) + "/docs/shmifperf.md");
+  const std::string both = text + read_page(std::string(SHMIF_SOURCE) + "/docs/instruments.md");
   for (const std::string& command : without(commands(), {"help"})) {
     EXPECT_NE(both.find("\nshmifperf " + command), std::string::npos) << command;
   }

@@ -7,6 +7,8 @@ trap 'rm -rf "$work"' EXIT
 bus=$work/bus
 fail() { echo "$*"; exit 1; }
 
+# The page has what the program says of its options, and not only where that goes.
+grep -q '^\.It Fl Fl lock-memory$' "$1/share/man/man1/shmifctl.1" || fail "the manual lacks the options"
 cp -r "$1" "$work/moved"
 "$1/bin/shmifctl" create "$bus"
 for prefix in "$1" "$work/moved"; do

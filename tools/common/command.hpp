@@ -46,6 +46,7 @@ inline constexpr int kInterrupted = 128 + 2;  // SIGINT
 struct CommandLine {
   std::vector<std::string> words;                // the words before "--"
   std::optional<std::vector<std::string>> tail;  // the words after "--"; empty if there was no "--"
+  bool as_mdoc = false;                          // with --help: as an entry of the manual page
 };
 
 /// A row of the table of commands.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <set>
 // Its regular expressions have three faults. For long words, they need so much stack that it
 // overflows. They do not match a line end in a value. They are built before main(), where too
 // little memory ends the program without a message.
@@ -10,14 +11,19 @@
 
 #include "base/printable.hpp"
 #include "base/quantity.hpp"
+#include "base/raw_text.hpp"
 #include "shmif/debug/debug.hpp"
 #include "shmif/log.hpp"
+#include "tools/common/mdoc.hpp"
 
 namespace shmif::tools {
 
 namespace {
 
 constexpr std::size_t kHelpColumns = 80;
+constexpr const char* kValuesText =
+    "Every option takes sizes, counts, rates, times and shares in these forms. Case does not "
+    "matter.";
 /// Value of Option::often for an option that may occur any number of times, but whose help does not
 /// say so.
 constexpr const char* kOpen = "open";
@@ -84,16 +90,22 @@ std::string wrapped(const std::string& text, std::size_t indent, std::size_t col
 }
 
 std::string values_help() {
-  std::string out =
-      "Every option takes sizes, counts, rates, times and shares in these forms. Case does not "
-      "matter.";
-  out = wrapped(out, 0, 0) + '\n';
+  std::string out = wrapped(kValuesText, 0, 0) + '\n';
   for (const base::Spelling& spelling : base::kSpellings) {
     std::string left = std::string("  ") + spelling.kind;
     left.resize(9, ' ');
     out += left + wrapped(std::string(spelling.examples) + ": " + spelling.meaning + '.', 9, 9);
   }
   return out;
+}
+
+std::string values_mdoc() {
+  std::string out = ".Sh VALUES\n" + mdoc_text(kValuesText) + ".Bl -tag -width Ds\n";
+  for (const base::Spelling& spelling : base::kSpellings) {
+    out += std::string(".It Ar ") + spelling.kind + '\n';
+    out += mdoc_text(std::string(spelling.examples) + ": " + spelling.meaning + '.');
+  }
+  return out + ".El\n";
 }
 
 void apply_log_level(const std::string& level) {
@@ -206,8 +218,8 @@ std::optional<MacAddress> Arguments::mac(std::string_view option) const {
 Options::Options(std::string command, std::string synopsis)
     : command_(std::move(command)), synopsis_(std::move(synopsis)) {}
 
-Options& Options::about(std::string text) {
-  about_ = std::move(text);
+Options& Options::about(std::string_view text) {
+  about_ = base::unfolded(text, "  ");
   return *this;
 }
 
@@ -222,7 +234,7 @@ Options& Options::add(const std::string& names, std::string placeholder, std::st
     option.letter = names[0];
   }
   option.placeholder = std::move(placeholder);
-  option.text = std::move(text);
+  option.text = base::unfolded(text);
   option.often = std::move(often);
   options_.push_back(std::move(option));
   return *this;
@@ -257,13 +269,13 @@ Options& Options::open(const std::string& name, std::string placeholder, std::st
   return *this;
 }
 
-Options& Options::elsewhere(std::string name, std::string where) {
-  elsewhere_.emplace_back(std::move(name), std::move(where));
+Options& Options::elsewhere(std::string name, std::string_view where) {
+  elsewhere_.emplace_back(std::move(name), base::unfolded(where));
   return *this;
 }
 
-Options& Options::example(std::string command_line, std::string text) {
-  examples_.emplace_back(std::move(command_line), std::move(text));
+Options& Options::example(std::string command_line, std::string_view text) {
+  examples_.emplace_back(std::move(command_line), base::unfolded(text));
   return *this;
 }
 
@@ -322,6 +334,32 @@ std::string Options::help() const {
     out += "  " + line + '\n' + "      " + wrapped(text, 6, 6);
   }
   return out;
+}
+
+std::string Options::mdoc() const {
+  const std::set<std::string> names = stand_ins(synopsis_);
+  const std::string mark = ".\\\" @" + command_;
+  const std::string synopsis = (options_.empty() ? "" : "[OPTION]... ") + synopsis_;
+  const std::string heading = synopsis.empty() ? "" : " No " + mdoc_synopsis(synopsis);
+  const std::string out =
+      ".It Cm " + command_ + heading + '\n' + mdoc_text(about_, names) + mark + '\n';
+  std::string list;
+  for (const Option& row : options_) {
+    if (row.often == kOpen) continue;
+    list += ".It ";
+    if (row.letter != 0) list += std::string("Fl ") + row.letter;
+    if (row.name.size() > 1) list += (row.letter != 0 ? " , Fl Fl " : "Fl Fl ") + row.name;
+    if (!row.placeholder.empty()) {
+      const bool is_name =
+          std::ranges::any_of(row.placeholder, [](char c) { return c >= 'A' && c <= 'Z'; });
+      list += (is_name ? " Ar " : " Cm ") + mdoc_argument(row.placeholder);
+    }
+    std::set<std::string> known = names;
+    known.merge(stand_ins(row.placeholder));
+    const std::string often = row.often.empty() ? "" : " (" + row.often + ')';
+    list += '\n' + mdoc_sentence(row.text + often, known) + mark + " --" + row.name + '\n';
+  }
+  return list.empty() ? out : out + ".Bl -tag -width Ds\n" + list + ".El\n";
 }
 
 bool Options::takes_no_value(const std::string& name) const {
@@ -494,7 +532,7 @@ Arguments Options::parse(const CommandLine& line) const {
   }
 
   if (result.given("help")) {
-    const std::string text = help();
+    const std::string text = line.as_mdoc ? mdoc() : help();
     std::fwrite(text.data(), 1, text.size(), stdout);
     throw Exit{kDone};
   }

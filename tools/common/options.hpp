@@ -61,8 +61,9 @@ class Options {
   /// `synopsis` follows the options: "PATH", "LINK LINK", "PATH -- COMMAND [ARGUMENT]...".
   Options(std::string command, std::string synopsis);
 
-  /// A sentence or a paragraph for --help. It is wrapped there.
-  Options& about(std::string text);
+  /// Sentences or paragraphs for --help. They are wrapped there. This and all texts below may be
+  /// raw strings, as base::unfolded() reads them.
+  Options& about(std::string_view text);
   /// `names`: "json", or "c,count" with a short form. `text` says what the flag does.
   Options& flag(const std::string& names, std::string text);
   Options& value(const std::string& names, std::string placeholder, std::string text);
@@ -75,8 +76,8 @@ class Options {
                 std::optional<std::string> alone);
   /// An option that this command does not have, but that users expect here. `where` says which
   /// command has it, as text for the message.
-  Options& elsewhere(std::string name, std::string where);
-  Options& example(std::string command_line, std::string text);
+  Options& elsewhere(std::string name, std::string_view where);
+  Options& example(std::string command_line, std::string_view text);
   /// How many words that are not options the command takes. Default: exactly one.
   Options& words(std::size_t min, std::size_t max);
   /// "--" must be given, followed by a program to run. Without this call, words after "--" are
@@ -89,6 +90,11 @@ class Options {
   /// log level.
   Arguments parse(const CommandLine& line) const;
   std::string help() const;
+  /// The same as an entry of the manual page, in mdoc, without the options that every command has,
+  /// those of open(), and the examples. cmake/manual_page.cmake joins it with what only the page
+  /// says. For that, a comment follows each part: ".\" @create" what the command does,
+  /// ".\" @create --size" an option.
+  std::string mdoc() const;
 
  private:
   struct Option {
@@ -127,6 +133,8 @@ std::string wrapped(const std::string& text, std::size_t indent, std::size_t col
 
 /// The formats of values (base/quantity.hpp), as printed by `help values`.
 std::string values_help();
+/// The same as a section of a manual page, in mdoc.
+std::string values_mdoc();
 
 /// Sets the log level. Throws UsageError for an unknown word.
 void apply_log_level(const std::string& level);

@@ -7,6 +7,7 @@
 #include <exception>
 #include <new>
 
+#include "base/raw_text.hpp"
 #include "base/signal_state.hpp"
 #include "base/standard_streams.hpp"
 #include "shmif/bus.hpp"
@@ -27,8 +28,8 @@ const Command* find_command(const Program& program, std::string_view name) {
 void print_overview(const Program& program) {
   std::printf(
       "usage: %s [--log-level LEVEL] [--debug LIST] COMMAND [OPTION]... "
-      "ARGUMENT...\n\n%s\n\ncommands:\n",
-      program.name, program.about);
+      "ARGUMENT...\n\n%s\ncommands:\n",
+      program.name, wrapped(base::unfolded(program.about), 0, 0).c_str());
   std::size_t width = 8;
   for (const Command* c : program.commands)
     width = std::max(width, std::string_view(c->name).size());
@@ -38,19 +39,23 @@ void print_overview(const Program& program) {
   for (const Command* command : program.commands) row(command->name, command->summary);
   row("help", "explain a COMMAND; 'help values': how to write sizes and times");
   std::printf(
-      "\noptions:\n"
-      "      --log-level LEVEL  report messages of this level and of all more serious\n"
-      "                         ones: trace, debug, info, warning (default), error,\n"
-      "                         critical or off\n"
-      "      --debug LIST       write debug messages of these categories (or all) to\n"
-      "                         standard error; --debug=help lists them\n"
-      "      --version          print the program's version and the number that\n"
-      "                         identifies the layout of bus files\n"
-      "  -h, --help             print this and exit\n\n"
-      "examples:\n%s\n"
-      "Exit codes: 0 done, 1 failed, 2 wrong usage, 77 not supported on this machine,\n"
-      "128+n ended by signal n before the work was done. More: man %s,\n"
-      "%s COMMAND --help.\n",
+      R"(
+options:
+      --log-level LEVEL  report messages of this level and of all more serious
+                         ones: trace, debug, info, warning (default), error,
+                         critical or off
+      --debug LIST       write debug messages of these categories (or all) to
+                         standard error; --debug=help lists them
+      --version          print the program's version and the number that
+                         identifies the layout of bus files
+  -h, --help             print this and exit
+
+examples:
+%s
+Exit codes: 0 done, 1 failed, 2 wrong usage, 77 not supported on this machine,
+128+n ended by signal n before the work was done. More: man %s,
+%s COMMAND --help.
+)",
       program.examples, program.name, program.name);
 }
 
@@ -80,18 +85,34 @@ void print_overview(const Program& program) {
   throw UsageError{what};
 }
 
+/// The parts of the manual page that its template asks for.
+int print_mdoc(const Program& program, const std::string& name) {
+  if (name == "values") {
+    std::fputs(values_mdoc().c_str(), stdout);
+    return kDone;
+  }
+  const Command* const command = find_command(program, name);
+  if (command == nullptr) refuse_unknown_command(program, name, true);
+  return command->run({{"--help"}, std::nullopt, true});
+}
+
 int help_command(const Program& program, const std::vector<std::string>& words) {
+  if (words.size() == 2 && words[0] == "--man") return print_mdoc(program, words[1]);
   if (words.empty()) {
     print_overview(program);
     return kDone;
   }
   if (words[0].starts_with('-')) {
     std::printf(
-        "usage: %s help [COMMAND|values]\n\n"
-        "Explains COMMAND, as '%s COMMAND --help' does. With \"values\", explains\n"
-        "how to write sizes, numbers, rates, times and shares. Without a word, lists\n"
-        "the commands.\n",
-        program.name, program.name);
+        R"(usage: %s help [COMMAND|values]
+       %s help --man COMMAND|values
+
+Explains COMMAND, as '%s COMMAND --help' does. With "values", explains
+how to write sizes, numbers, rates, times and shares. Without a word, lists
+the commands. With --man, prints the explanation as a part of a manual page,
+in mdoc.
+)",
+        program.name, program.name, program.name);
     return kDone;
   }
   if (words[0] == "values") {

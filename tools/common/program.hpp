@@ -17,7 +17,7 @@ struct Topic {
 /// A program: its commands, and the texts of its --help.
 struct Program {
   const char* name;                          ///< "shmifctl"
-  const char* about;                         ///< one or two sentences, already split into lines
+  const char* about;                         ///< sentences, as base::unfolded() reads them
   const char* examples;                      ///< the lines below "examples:"
   std::span<const Command* const> commands;  ///< in alphabetical order
   /// Words that users look up by "help" although they are not commands.

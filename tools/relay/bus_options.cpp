@@ -5,22 +5,21 @@ namespace shmif::tools {
 void add_bus_options(Options& options) {
   options
       .flag("create",
-            "make the bus if it does not exist. A bus that exists must have the --size, the --mtu "
-            "and the --flow that are given")
+            R"(make the bus if it does not exist. A bus that exists must have the --size, the
+               --mtu and the --flow that are given)")
       .value("size", "BYTES",
              "with --create: the ring size, a power of two from 64K to 1G (default 4M)")
       .value("mtu", "N", "with --create: the MTU, 68 to 65521 (default 1500)")
       .value("flow", "KIND",
-             "with --create: \"pause\" makes senders wait for slow ports (default \"ethernet\": "
-             "they overwrite what a slow port has not read)");
+             R"(with --create: "pause" makes senders wait for slow ports (default "ethernet":
+                they overwrite what a slow port has not read))");
   add_lock_option(options);
 }
 
 void add_lock_option(Options& options) {
-  options.flag(
-      "lock-memory",
-      "lock the pages of the bus in memory (mlock), so that no frame waits for a page that "
-      "was swapped out. Fails if the limit of 'ulimit -l' is too small");
+  options.flag("lock-memory",
+               R"(lock the pages of the bus in memory (mlock), so that no frame waits for a page
+                  that was swapped out. Fails if the limit of 'ulimit -l' is too small)");
 }
 
 void add_offload_option(Options& options, const std::string& also) {

@@ -13,16 +13,17 @@ namespace shmif::tools {
 namespace {
 
 int run_audit(const CommandLine& line) {
-  const Arguments args =
-      Options("audit", "PATH")
-          .about(
-              "Checks that the data structures of a bus are intact, and changes nothing. The rules "
-              "that it checks are called invariants; docs/theory-of-operation.md lists them. If "
-              "some do not hold, prints them and exits 1; 'shmifctl repair' repairs the bus.")
-          .flag("json", "print JSON, for scripts")
-          .example("shmifctl audit /dev/shm/bus0 && echo intact",
-                   "print \"intact\" if every invariant holds")
-          .parse(line);
+  const Arguments args = Options("audit", "PATH")
+                             .about(
+                                 R"(Checks that the data structures of a bus are intact, and
+                                    changes nothing. The rules that it checks are called
+                                    invariants; docs/theory-of-operation.md lists them. If some
+                                    do not hold, prints them and exits 1; 'shmifctl repair'
+                                    repairs the bus.)")
+                             .flag("json", "print JSON, for scripts")
+                             .example("shmifctl audit /dev/shm/bus0 && echo intact",
+                                      "print \"intact\" if every invariant holds")
+                             .parse(line);
   const std::string path = args.positional()[0];
   const Bus bus = look_at(path);
   const AuditReport report = bus.audit();

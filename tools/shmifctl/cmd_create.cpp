@@ -29,31 +29,31 @@ int run_create(const CommandLine& line) {
   const Arguments args =
       Options("create", "PATH")
           .about(
-              "Makes a bus. Reserves the space for the whole file, on a disk or in memory. The "
-              "file appears under its name when it is complete, never before. Fails if PATH exists "
-              "already.")
+              R"(Makes a bus. Reserves the space for the whole file, on a disk or in memory, so
+                 a full disk is an error now and not later. The file appears under its name when
+                 it is complete, never before. Fails if PATH exists already.)")
           .value("format", "KIND",
-                 "\"shmif\" (default), or \"netbsd\" for the bus of NetBSD's rump kernels: a "
-                 "file of 1 MiB with an MTU of 1500, of which only --mode can be chosen. It "
-                 "promises less; docs/netbsd.md says what")
+                 R"("shmif" (default), or "netbsd" for the bus of NetBSD's rump kernels: a file
+                    of 1 MiB with an MTU of 1500, of which only --mode can be chosen. It
+                    promises less; docs/netbsd.md says what)")
           .value("size", "BYTES",
-                 "ring size: a power of two from 64K to 1G (default 4M); below 1M, devices cannot "
-                 "send super-frames (unsegmented TSO packets)")
+                 R"(ring size: a power of two from 64K to 1G (default 4M); below 1M, devices
+                    cannot send super-frames (unsegmented TSO packets))")
           .value("mtu", "N",
-                 "largest layer-3 packet: 68 to 65521 (default 1500). The ring must hold eight "
-                 "frames of the largest size: an MTU of 9000 needs a ring of 128K, an MTU of 65521 "
-                 "needs 1M")
+                 R"(largest layer-3 packet: 68 to 65521 (default 1500). The ring must hold eight
+                    frames of the largest size: an MTU of 9000 needs a ring of 128K, an MTU of
+                    65521 needs 1M)")
           .value("mode", "OCTAL", "file mode; the umask is ignored (default 0600)")
           .value("flow", "KIND",
-                 "what senders do when a port is slow to read: with \"ethernet\" (default) they "
-                 "overwrite frames that it has not read (an overrun), with \"pause\" they wait for "
-                 "it")
-          .value(
-              "patience", "SECONDS",
-              "with --flow pause: how long senders wait for a port that reads nothing, 0.001 to 1 "
-              "(default 0.01). Then they overrun it. They also overrun a port that, while they "
-              "wait, reads less than the next frame needs in this time, or less than a 256th of "
-              "the ring in ten times this time. For other ports, senders wait as long as it takes")
+                 R"(what senders do when a port is slow to read: with "ethernet" (default) they
+                    overwrite frames that it has not read (an overrun), with "pause" they wait
+                    for it)")
+          .value("patience", "SECONDS",
+                 R"(with --flow pause: how long senders wait for a port that reads nothing,
+                    0.001 to 1 (default 0.01). Then they overrun it. They also overrun a port
+                    that, while they wait, reads less than the next frame needs in this time, or
+                    less than a 256th of the ring in ten times this time. For other ports,
+                    senders wait as long as it takes)")
           .example("shmifctl create /dev/shm/bus0",
                    "a bus with a ring of 4 MiB, only for its owner")
           .example("shmifctl create /dev/shm/big --size 64M --mtu 9000 --mode 0660",

@@ -33,12 +33,12 @@ int run_destroy(const CommandLine& line) {
   const Arguments args =
       Options("destroy", "PATH")
           .about(
-              "Removes the file of a bus. First waits until no live port is attached, and fails "
-              "if some still are after --timeout. (A port is live while the process that "
-              "attached it runs.) With --force it does not wait: it removes the file at once. "
-              "Ports that are attached go on using the bus, which no longer has a name. A bus of "
-              "NetBSD's format needs --force, because it does not tell whether ports are "
-              "attached.")
+              R"(Removes the file of a bus. First waits until no live port is attached, and
+                 fails if some still are after --timeout. (A port is live while the process that
+                 attached it runs.) With --force it does not wait: it removes the file at once.
+                 Ports that are attached go on using the bus, which no longer has a name. A bus
+                 of NetBSD's format needs --force, because it does not tell whether ports are
+                 attached.)")
           .flag("force", "remove it at once, even if live ports are attached")
           .value("timeout", "SECONDS", "how long to wait for the last port to leave (default 2)")
           .example("shmifctl destroy /dev/shm/bus0",

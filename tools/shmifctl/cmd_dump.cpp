@@ -119,45 +119,44 @@ Options dump_options() {
   Options options("dump", "PATH [FILTER]...");
   options
       .about(
-          "Prints the frames on the bus, one line each, or records them, until a signal comes or "
-          "the reader of its output has gone. At the end, prints to standard error how many frames "
-          "were captured, filtered out and lost, and exits 0. FILTER is a tcpdump expression (man "
-          "pcap-filter), as one argument or several.")
+          R"(Prints the frames on the bus, one line each, or records them, until a signal comes
+             or the reader of its output has gone. At the end, prints to standard error how many
+             frames were captured, filtered out and lost, and exits 0. FILTER is a tcpdump
+             expression (man pcap-filter), as one argument or several.)")
       .value("w,write", "FILE",
-             "record into FILE; \"-\" is standard output. A name that ends with .pcapng makes a "
-             "pcapng file, which also holds port names and losses; any other name makes a pcap "
-             "file. An "
-             "older capture is replaced, any other file never")
+             R"(record into FILE; "-" is standard output. A name that ends with .pcapng makes a
+                pcapng file, which also holds port names and losses; any other name makes a pcap
+                file. An older capture is replaced, any other file never)")
       .value("format", "KIND", "record as \"pcap\" or \"pcapng\", whatever the file is called")
       .value("s,snapshot-length", "BYTES",
              "keep at most that many bytes of each frame: 14 to 262144; 0: all (default)")
       .value("C,rotate-size", "SIZE",
-             "with -w: continue in FILE1, FILE2, ... when a file is larger than SIZE. A plain "
-             "number is in millions of bytes; with a suffix K, M or G it is in powers of 1024")
-      .value(
-          "G,rotate-seconds", "SECONDS",
-          "with -w: continue in a new file each time that SECONDS have passed; FILE is a format "
-          "for strftime, such as x-%H%M%S.pcap. It gets the time at which its span began. A file "
-          "is complete when its time is over, and the next one is made for the next frame. A "
-          "name that the format gives twice in a row gets a number")
+             R"(with -w: continue in FILE1, FILE2, ... when a file is larger than SIZE. A plain
+                number is in millions of bytes; with a suffix K, M or G it is in powers of 1024)")
+      .value("G,rotate-seconds", "SECONDS",
+             R"(with -w: continue in a new file each time that SECONDS have passed; FILE is a
+                format for strftime, such as x-%H%M%S.pcap. It gets the time at which its span
+                began. A file is complete when its time is over, and the next one is made for
+                the next frame. A name that the format gives twice in a row gets a number)")
       .value("W,rotate-files", "N",
-             "with -C alone: keep the N newest files. With -G alone: end after N files. With both, "
-             "-W limits nothing: N only sets how many digits the numbers in the file names have")
+             R"(with -C alone: keep the N newest files. With -G alone: end after N files. With
+                both, -W limits nothing: N only sets how many digits the numbers in the file
+                names have)")
       .value("c,count", "N", "end after N frames")
       .value("timeout", "SECONDS", "end after that time")
       .repeatable("port", "NAME", "only frames that the port NAME sent")
       .flag("sender", "also print the name of the port that sent each frame")
       .flag("history",
-            "start with the oldest frame that is still in the ring; by default, with the first one "
-            "that is sent from now on")
+            R"(start with the oldest frame that is still in the ring; by default, with the first
+               one that is sent from now on)")
       .value("resume", "WHERE",
-             "where to go on after senders have overwritten frames that were not shown yet: "
-             "\"first\" (default) is the oldest frame still in the ring, which loses the fewest "
-             "frames; \"newest\" is the next frame that is sent, so that what is shown is never "
-             "late for long")
+             R"(where to go on after senders have overwritten frames that were not shown yet:
+                "first" (default) is the oldest frame still in the ring, which loses the fewest
+                frames; "newest" is the next frame that is sent, so that what is shown is never
+                late for long)")
       .flag("super-frames",
-            "print or record each super-frame (an unsegmented TSO packet) as one frame, not its "
-            "segments")
+            R"(print or record each super-frame (an unsegmented TSO packet) as one frame, not
+               its segments)")
       .flag("e,link-header", "also print addresses, EtherType and length of each frame")
       .flag("x,hex", "also print the bytes of each frame")
       .flag("n", "no effect: addresses are always printed as numbers")
@@ -165,11 +164,11 @@ Options dump_options() {
   add_lock_option(options);
   options
       .elsewhere("r",
-                 "dump listens on a bus: to read a capture, run 'tcpdump -r FILE' or 'tshark -r "
-                 "FILE'; 'shmifctl inject PATH FILE' sends its frames")
+                 R"(dump listens on a bus: to read a capture, run 'tcpdump -r FILE' or 'tshark
+                    -r FILE'; 'shmifctl inject PATH FILE' sends its frames)")
       .elsewhere("i",
-                 "the bus is not an option but the first word: shmifctl dump PATH; for an "
-                 "interface of this machine, run 'tcpdump -i NAME'")
+                 R"(the bus is not an option but the first word: shmifctl dump PATH; for an
+                    interface of this machine, run 'tcpdump -i NAME')")
       .elsewhere("v", "to print more: -e prints addresses and lengths, -x bytes, --sender the port")
       .elsewhere("X", "-x prints the bytes, also as text")
       .elsewhere("A", "-x prints the bytes, also as text")

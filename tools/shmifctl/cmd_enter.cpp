@@ -31,14 +31,14 @@ int run_enter(const CommandLine& line) {
   const Arguments args =
       Options("enter", "PATH NAME -- PROGRAM [ARGUMENT]...")
           .about(
-              "Runs another program in a host that 'shmifctl exec' runs. NAME is the name of the "
-              "host's port. The program sees the interfaces, processes and files of the host, and "
-              "has its user and group ids. Standard input and output, the terminal and signals "
-              "pass through as with exec, and so does the exit status (125: shmifctl failed; 126: "
-              "the program cannot be executed; 127: there is no such program). Processes that the "
-              "program leaves behind stay until the host ends. When the host ends, the program is "
-              "killed (exit status 137). Only the user who started the host, and root, can use "
-              "this.")
+              R"(Runs another program in a host that 'shmifctl exec' runs. NAME is the name of
+                 the host's port. The program sees the interfaces, processes and files of the
+                 host, and has its user and group ids. Standard input and output, the terminal
+                 and signals pass through as with exec, and so does the exit status (125:
+                 shmifctl failed; 126: the program cannot be executed; 127: there is no such
+                 program). Processes that the program leaves behind stay until the host ends.
+                 When the host ends, the program is killed (exit status 137). Only the user who
+                 started the host, and root, can use this.)")
           .words(2, 2)
           .takes_program()
           .example("shmifctl enter /dev/shm/bus0 web -- ip addr", "look into the host \"web\"")

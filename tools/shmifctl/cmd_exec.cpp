@@ -55,56 +55,56 @@ Options exec_options() {
   Options options("exec", "PATH -- PROGRAM [ARGUMENT]...");
   options
       .about(
-          "Runs a program as a host on the bus, in namespaces of its own. Needs no privileges. "
-          "Needs a kernel that permits user namespaces: if the kernel forbids them, exec exits 77 "
-          "and names the settings that can be the cause. In the host the program is root and may "
-          "change its interfaces. On the machine's files it has only your rights. Standard input "
-          "and output, the terminal, signals and the exit status pass through (125: shmifctl "
-          "failed; 126: the program cannot be executed; 127: there is no such program). All "
-          "processes of the host end with the program. The host sees its own interfaces and "
-          "processes only. It sees the files of the machine; those of users who have no id in the "
-          "host belong to \"nobody\" there. It has its own /run, with empty directories. Its "
-          "changes in /etc and /var/lib are discarded at the end. Set-user-ID programs give no "
-          "rights in it. This is not a sandbox: the program may read and write all other files "
-          "that you may.")
+          R"(Runs a program as a host on the bus, in namespaces of its own. Needs no privileges.
+             Needs a kernel that permits user namespaces: if the kernel forbids them, exec exits
+             77 and names the settings that can be the cause. In the host the program is root
+             and may change its interfaces. On the machine's files it has only your rights.
+             Standard input and output, the terminal, signals and the exit status pass through
+             (125: shmifctl failed; 126: the program cannot be executed; 127: there is no such
+             program). All processes of the host end with the program. The host sees its own
+             interfaces and processes only. It sees the files of the machine; those of users who
+             have no id in the host belong to "nobody" there. It has its own /run, with empty
+             directories. Its changes in /etc and /var/lib are discarded at the end. Set-user-ID
+             programs give no rights in it. This is not a sandbox: the program may read and
+             write all other files that you may.)")
       .elsewhere("fault",
-                 "faults belong to a line between two buses: 'shmifctl bridge bus:A bus:B --fault "
-                 "FAULTS', with this host on A and the others on B")
+                 R"(faults belong to a line between two buses: 'shmifctl bridge bus:A bus:B
+                    --fault FAULTS', with this host on A and the others on B)")
       .repeatable("ip", "CIDR",
-                  "an address, such as 198.18.0.1/24 or fd00::1/64. Without one, the interface has "
-                  "only its IPv6 link-local address")
+                  R"(an address, such as 198.18.0.1/24 or fd00::1/64. Without one, the interface
+                     has only its IPv6 link-local address)")
       .repeatable("gateway", "ADDRESS", "the default gateway: one for IPv4, one for IPv6")
-      .once_per_bus("mac", "MAC",
-                    "the MAC address (default: b2:a0:..., which follows from the bus and the "
-                    "port's name)")
+      .once_per_bus("mac", "ADDRESS",
+                    R"(the MAC address (default: b2:a0:..., which follows from the bus and the
+                       port's name))")
       .once_per_bus("name", "NAME", "the port's name on the bus (default: the next free portN)")
       .once_per_bus(
           "ifname", "NAME",
           "the interface's name (default: tap0, then tap1, ...; with --lan: bus0, bus1, ...)")
       .once_per_bus("promisc", "", "receive every frame, not only those for this host")
-      .once_per_bus(
-          "lan", "",
-          "for a program that opens a TAP device itself: make a kernel bridge in the host, "
-          "lan0 (lan1, ...). It connects the interface on the bus, then called bus0 "
-          "(bus1, ...), with the TAP devices of --tap. The addresses of --ip and the "
-          "gateways of --gateway belong to lan0")
+      .once_per_bus("lan", "",
+                    R"(for a program that opens a TAP device itself: make a kernel bridge in the
+                       host, lan0 (lan1, ...). It connects the interface on the bus, then called
+                       bus0 (bus1, ...), with the TAP devices of --tap. The addresses of --ip
+                       and the gateways of --gateway belong to lan0)")
       .repeatable("tap", "NAME",
-                  "with --lan: make the TAP device NAME, and connect it to the bridge. When the "
-                  "program opens /dev/net/tun and asks for NAME, its frames go to the bus. The "
-                  "device exists before the program starts, and stays when it closes it")
+                  R"(with --lan: make the TAP device NAME, and connect it to the bridge. When
+                     the program opens /dev/net/tun and asks for NAME, its frames go to the bus.
+                     The device exists before the program starts, and stays when it closes it)")
       .repeatable("bus", "PATH",
-                  "add an interface, on the bus PATH. The options --ip, --gateway, --mac, --name, "
-                  "--ifname, --promisc, --lan and --tap after it belong to that interface")
+                  R"(add an interface, on the bus PATH. The options --ip, --gateway, --mac,
+                     --name, --ifname, --promisc, --lan and --tap after it belong to that
+                     interface)")
       .repeatable("dns", "ADDRESS",
-                  "a name server for the host: its /etc/resolv.conf then has these, and not those "
-                  "of this machine. The lines search, domain and options stay. Behind shmifctl "
-                  "gateway, give the address that it prints")
+                  R"(a name server for the host: its /etc/resolv.conf then has these, and not
+                     those of this machine. The lines search, domain and options stay. Behind
+                     shmifctl gateway, give the address that it prints)")
       .value("hostname", "NAME",
-             "the host name (default: the port's name, with hyphens for characters that a host "
-             "name cannot have)")
+             R"(the host name (default: the port's name, with hyphens for characters that a host
+                name cannot have))")
       .value("via", "tap|veth",
-             "how interfaces are made (default: tap if /dev/net/tun can be used, else veth). A "
-             "packet of MTU size can carry one VLAN tag with veth, two with tap");
+             R"(how interfaces are made (default: tap if /dev/net/tun can be used, else veth). A
+                packet of MTU size can carry one VLAN tag with veth, two with tap)");
   add_bus_options(options);
   add_offload_option(options);
   options.takes_program()

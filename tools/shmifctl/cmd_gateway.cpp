@@ -24,20 +24,22 @@ Options gateway_options() {
   Options options("gateway", "PATH");
   options
       .about(
-          "Joins the bus as a router to the world, until a signal ends the command. Needs no "
-          "privileges. Hosts get an address, a route and a name server from it by DHCP. Their "
-          "connections leave this machine as those of your own programs. It runs slirp4netns, "
-          "which serves up to 16 hosts by DHCP, or else passt, which serves one host. It starts "
-          "the program again when that dies; connections through it then break. Nothing outside "
-          "can open a connection to a host. Only IPv4 passes, from and to hosts of the gateway's "
-          "network. A filter refuses this machine's loopback, 169.254.0.0/16, multicast and "
-          "broadcast addresses. Prints counters at the end, also of what was refused.")
+          R"(Joins the bus as a router to the world, until a signal ends the command. Needs no
+             privileges. Hosts get an address, a route and a name server from it by DHCP. Their
+             connections leave this machine as those of your own programs. It runs slirp4netns,
+             which serves up to 16 hosts by DHCP, or else passt, which serves one host. It
+             starts the program again when that dies; connections through it then break. Nothing
+             outside can open a connection to a host. Only IPv4 passes, from and to hosts of the
+             gateway's network. A filter refuses this machine's loopback, 169.254.0.0/16,
+             multicast and broadcast addresses. Prints counters at the end, also of what was
+             refused.)")
       .value("network", "CIDR",
-             "the network of the hosts (default: 10.0.2.0/24). The gateway is its address 2, the "
-             "name server its address 3, and DHCP gives 15 to 30. The prefix length is 8 to 25")
+             R"(the network of the hosts (default: 10.0.2.0/24). The gateway is its address 2,
+                the name server its address 3, and DHCP gives 15 to 30. The prefix length is 8
+                to 25)")
       .flag("loopback",
-            "the gateway's address leads to 127.0.0.1 of this machine, so hosts reach services "
-            "that listen only there")
+            R"(the gateway's address leads to 127.0.0.1 of this machine, so hosts reach services
+               that listen only there)")
       .flag("link-local",
             "hosts also reach 169.254.0.0/16, such as the services of a cloud at 169.254.169.254")
       .value("with", "slirp4netns|passt",

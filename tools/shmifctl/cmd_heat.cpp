@@ -44,24 +44,26 @@ void watch(perf::HeatSession& session, const StopSignals& stop) {
 }
 
 int run_bus_heat(const CommandLine& line) {
-  const Arguments args =
-      Options("heat", "PATH")
-          .about(
-              "Shows which parts of a bus each attached process accesses, and which it writes, "
-              "during the next second: the header, the table of ports, and the ring. '^' is where "
-              "the next frame goes. Processes take part if they were started with SHMIF_HEAT=DIR; "
-              "others are listed with the reason why they were not measured. 'shmifperf heat "
-              "--bus' measures the same for as long as you like, and prints it as a list of "
-              "address ranges (regions), or as JSON.")
-          .value(
-              "clients", "DIR",
-              "the directory in which the processes made their sockets (their SHMIF_HEAT), as this "
-              "command sees it. Needed if the path is another one for them, as in a container. "
-              "Default: $SHMIF_HEAT, or else the SHMIF_HEAT in the environment of each process")
-          .example("shmifctl heat /dev/shm/bus0",
-                   "for programs started as 'SHMIF_HEAT=$HOME PROGRAM ...': which parts of the bus "
-                   "they access")
-          .parse(line);
+  const Arguments args = Options("heat", "PATH")
+                             .about(
+                                 R"(Shows which parts of a bus each attached process accesses,
+                                    and which it writes, during the next second: the header, the
+                                    table of ports, and the ring. '^' is where the next frame
+                                    goes. Processes take part if they were started with
+                                    SHMIF_HEAT=DIR; others are listed with the reason why they
+                                    were not measured. 'shmifperf heat --bus' measures the same
+                                    for as long as you like, and prints it as a list of address
+                                    ranges (regions), or as JSON.)")
+                             .value("clients", "DIR",
+                                    R"(the directory in which the processes made their sockets
+                                       (their SHMIF_HEAT), as this command sees it. Needed if
+                                       the path is another one for them, as in a container.
+                                       Default: $SHMIF_HEAT, or else the SHMIF_HEAT in the
+                                       environment of each process)")
+                             .example("shmifctl heat /dev/shm/bus0",
+                                      R"(for programs started as 'SHMIF_HEAT=$HOME PROGRAM ...':
+                                         which parts of the bus they access)")
+                             .parse(line);
   const Bus bus = look_at(args.positional()[0]);
   check_port_table(bus.info(), "find the processes on").value();
   const char* const folder = std::getenv(heat::kVariable);

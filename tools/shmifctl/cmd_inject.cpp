@@ -208,16 +208,16 @@ int run_inject(const CommandLine& line) {
   const Arguments args =
       Options("inject", "PATH FILE")
           .about(
-              "Replays the Ethernet frames of a capture file (pcap or pcapng, \"-\" is standard "
-              "input) onto the bus. A frame that was cut short in the capture is sent without the "
-              "missing part. Frames that are too long for the bus are not sent; they are counted "
-              "and reported, and the exit code is 1.")
+              R"(Replays the Ethernet frames of a capture file (pcap or pcapng, "-" is standard
+                 input) onto the bus. A frame that was cut short in the capture is sent without
+                 the missing part. Frames that are too long for the bus are not sent; they are
+                 counted and reported, and the exit code is 1.)")
           .value("timing", "HOW",
                  "original (the default), flat (as fast as possible), or xN: N times as fast")
-          .value(
-              "loop", "N",
-              "replay the file N times; 0: until a signal comes (default 1). The next loop begins "
-              "one mean gap after the last frame, or after a second if all frames have one time")
+          .value("loop", "N",
+                 R"(replay the file N times; 0: until a signal comes (default 1). The next loop
+                    begins one mean gap after the last frame, or after a second if all frames
+                    have one time)")
           .value("max-gap", "SECONDS",
                  "wait at most that time between two frames, such as 1 (default: as recorded)")
           .words(2, 2)

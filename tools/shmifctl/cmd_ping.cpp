@@ -278,15 +278,15 @@ int run_ping(const CommandLine& line) {
   const Arguments args =
       Options("ping", "PATH")
           .about(
-              "Measures round trips of frames over the bus (EtherType 0x88b5), without any IP "
-              "stack. These ports answer: those of 'shmifctl exec', 'tap', 'bridge' and 'ping "
-              "--respond'. Without --to, the command asks all ports and lists those that answer. "
-              "Exits 1 when no port answered.")
+              R"(Measures round trips of frames over the bus (EtherType 0x88b5), without any IP
+                 stack. These ports answer: those of 'shmifctl exec', 'tap', 'bridge', 'gateway'
+                 and 'ping --respond'. Without --to, the command asks all ports and lists those
+                 that answer. Exits 1 when no port answered.)")
           .value("to", "NAME|MAC", "ask only this port")
           .value("c,count", "N", "how many requests (default 5)")
           .value("i,interval", "SECONDS",
-                 "time between requests (default 0.2). 0: send the next one when the last was "
-                 "answered, or after --timeout without an answer")
+                 R"(time between requests (default 0.2). 0: send the next one when the last was
+                    answered, or after --timeout without an answer)")
           .value("timeout", "SECONDS",
                  "how long to wait for the last answers; with -i 0, for each answer (default 1)")
           .flag("respond", "answer other ports, until a signal ends the command")

@@ -16,13 +16,13 @@ int run_ps(const CommandLine& line) {
   const Arguments args =
       Options("ps", "PATH")
           .about(
-              "Lists the hosts that 'shmifctl exec' runs on the bus: their names, addresses and "
-              "programs. PID is the number that the program has outside the host. ('shmifctl "
-              "stat' shows another PID: that of 'shmifctl exec' itself, which is not in the "
-              "host's network.) 'shmifctl enter' runs a program in a host. To enter only a "
-              "host's network, and keep your own files, use 'nsenter -t PID -n' if root started "
-              "the host, or else 'nsenter -t PID -U --preserve-credentials -n'. Of other users' "
-              "hosts only the names are shown.")
+              R"(Lists the hosts that 'shmifctl exec' runs on the bus: their names, addresses
+                 and programs. PID is the number that the program has outside the host.
+                 ('shmifctl stat' shows another PID: that of 'shmifctl exec' itself, which is
+                 not in the host's network.) 'shmifctl enter' runs a program in a host. To enter
+                 only a host's network, and keep your own files, use 'nsenter -t PID -n' if root
+                 started the host, or else 'nsenter -t PID -U --preserve-credentials -n'. Of
+                 other users' hosts only the names are shown.)")
           .flag("json", "print JSON, for scripts")
           .example("shmifctl ps /dev/shm/bus0", "which hosts there are")
           .example(

@@ -16,26 +16,26 @@ int run_repair(const CommandLine& line) {
   const Arguments args =
       Options("repair", "PATH")
           .about(
-              "Frees what dead ports hold: their slots (rows of the port table), the room in the "
-              "ring that they had claimed for frames, and the lock. (Other ports free these, too, "
-              "but only when they need them.) A port is dead when its process has ended without "
-              "detaching it. When an invariant is broken, repair also rebuilds the ring and keeps "
-              "every frame that can still be proven whole; attached ports find their place in it "
-              "by themselves. If the header was overwritten so that the bus does not open any "
-              "more, repair restores the header first. It does so if at least 4 of 10 fields of "
-              "the header are still right, and the frames in the ring lead to one another.")
+              R"(Frees what dead ports hold: their slots (rows of the port table), the room in
+                 the ring that they had claimed for frames, and the lock. (Other ports free
+                 these, too, but only when they need them.) A port is dead when its process has
+                 ended without detaching it. When an invariant is broken, repair also rebuilds
+                 the ring and keeps every frame that can still be proven whole; attached ports
+                 find their place in it by themselves. If the header was overwritten so that the
+                 bus does not open any more, repair restores the header first. It does so if at
+                 least 4 of 10 fields of the header are still right, and the frames in the ring
+                 lead to one another.)")
           .value("mtu", "N",
-                 "the MTU of the bus, if the header no longer has it. Default: 1500, or more if "
-                 "the largest frame in the ring needs it; while ports are attached, there is no "
-                 "default. With --force, N replaces the MTU in the header")
+                 R"(the MTU of the bus, if the header no longer has it. Default: 1500, or more
+                    if the largest frame in the ring needs it; while ports are attached, there
+                    is no default. With --force, N replaces the MTU in the header)")
           .flag("force",
-                "restore the header even if it has fewer right fields, or if the frames do not "
-                "lead to "
-                "one another, or if the file seems to be a copy, or a bus of another version or "
-                "size. If the first two are both so, the file is refused in any case. On a bus of "
-                "NetBSD's format: free a lock that somebody has held for a second, and drop the "
-                "newest frame, which that process may have been writing. Only when it is dead: the "
-                "format does not tell")
+                R"(restore the header even if it has fewer right fields, or if the frames do not
+                   lead to one another, or if the file seems to be a copy, or a bus of another
+                   version or size. If the first two are both so, the file is refused in any
+                   case. On a bus of NetBSD's format: free a lock that somebody has held for a
+                   second, and drop the newest frame, which that process may have been writing.
+                   Only when it is dead: the format does not tell)")
           .example("shmifctl repair /dev/shm/rump --force",
                    "free the lock that a killed kernel left held on a bus of NetBSD's format")
           .example("shmifctl repair /dev/shm/bus0", "repair the bus while others go on using it")

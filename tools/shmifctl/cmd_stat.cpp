@@ -16,12 +16,12 @@ int run_stat(const CommandLine& line) {
   const Arguments args =
       Options("stat", "PATH")
           .about(
-              "Shows the sizes of a bus, where its oldest frame begins and its newest one ends, "
-              "who holds its lock, and every port with its counters. Signs of trouble: "
-              "lost_frames (the port was too slow), too_long, and corrupt (the memory was "
-              "overwritten; run 'shmifctl repair'). 'man shmifctl' explains every field. If a "
-              "table is too wide for the terminal, its other columns follow below. Only needs "
-              "read permission, and does not disturb the bus.")
+              R"(Shows the sizes of a bus, where its oldest frame begins and its newest one
+                 ends, who holds its lock, and every port with its counters. Signs of trouble:
+                 lost_frames (the port was too slow), too_long, and corrupt (the memory was
+                 overwritten; run 'shmifctl repair'). The manual page explains every field. If a
+                 table is too wide for the terminal, its other columns follow below. Only needs
+                 read permission, and does not disturb the bus.)")
           .flag("json", "print JSON, for scripts")
           .example("shmifctl stat /dev/shm/bus0", "a look at the bus")
           .example("shmifctl stat /dev/shm/bus0 --json | jq '.ports[] | {name, lost_frames}'",

@@ -106,17 +106,17 @@ int run_stop(const CommandLine& line) {
   const Arguments args =
       Options("stop", "PATH [NAME...]")
           .about(
-              "Ends hosts that 'shmifctl exec' runs on the bus. NAME is the name of a host's port. "
-              "Sends SIGTERM to the program and waits until the host has left the bus. All "
-              "processes of the host end with the program. If one of the names cannot be found, no "
-              "host gets a signal. If a program has not ended after --timeout, its host goes on "
-              "running, and the command exits 1; the other hosts end. Only processes that have the "
-              "named port of this bus are ever sent a signal, whatever the port table says.")
+              R"(Ends hosts that 'shmifctl exec' runs on the bus. NAME is the name of a host's
+                 port. Sends SIGTERM to the program and waits until the host has left the bus.
+                 All processes of the host end with the program. If one of the names cannot be
+                 found, no host gets a signal. If a program has not ended after --timeout, its
+                 host goes on running, and the command exits 1; the other hosts end. Only
+                 processes that have the named port of this bus are ever sent a signal, whatever
+                 the port table says.)")
           .words(1, 256)
-          .repeatable(
-              "port", "NAME",
-              "end the process that has this port, whatever it is: a 'tap', a 'bridge', your "
-              "own program; repeat for more")
+          .repeatable("port", "NAME",
+                      R"(end the process that has this port, whatever it is: a 'tap', a
+                         'bridge', your own program; repeat for more)")
           .value("timeout", "SECONDS", "how long the programs may take to end (default: 10)")
           .flag("force", "kill hosts whose programs have not ended after --timeout")
           .example("shmifctl stop /dev/shm/bus0 web", "end the host \"web\"")

@@ -46,27 +46,26 @@ Options tap_options() {
   Options options("tap", "PATH");
   options
       .about(
-          "Connects a TAP device to the bus, until a signal ends the command. Frames that this "
-          "machine sends through the device go to the bus. The device receives broadcasts, "
-          "multicasts, and the frames for its MAC address. It also receives the frames for every "
-          "address that was the source of a frame that it sent: those of machines behind it. A "
-          "device "
-          "that existed is as before when the command has ended, also by SIGKILL: its offloads, "
-          "MTU, "
-          "MAC address, addresses and default routes, and whether it was up. Needs "
-          "CAP_NET_ADMIN and /dev/net/tun; 'shmifctl exec' needs neither.")
+          R"(Connects a TAP device to the bus, until a signal ends the command. Frames that this
+             machine sends through the device go to the bus. The device receives broadcasts,
+             multicasts, and the frames for its MAC address. It also receives the frames for
+             every address that was the source of a frame that it sent: those of machines behind
+             it. A device that existed is as before when the command has ended, also by SIGKILL:
+             its offloads, MTU, MAC address, addresses and default routes, and whether it was
+             up. Needs CAP_NET_ADMIN and /dev/net/tun; 'shmifctl exec' needs neither.)")
       .value("name", "NAME",
-             "the device (not the port: see --port-name), which is made unless it exists "
-             "(default: the next free tapN)")
+             R"(the device (not the port: see --port-name), which is made unless it exists
+                (default: the next free tapN))")
       .repeatable("ip", "CIDR", "an address for it, such as 198.18.0.1/24 or fd00::1/64")
       .repeatable("gateway", "ADDRESS", "the default gateway: one for IPv4, one for IPv6")
-      .value("mac", "MAC",
-             "its MAC address (default: b2:a0:..., which follows from the bus and the port's name; "
-             "a device that existed keeps its own)")
+      .value("mac", "ADDRESS",
+             R"(its MAC address (default: b2:a0:..., which follows from the bus and the port's
+                name; a device that existed keeps its own))")
       .value("netns", "NAME|PID|PATH",
-             "make the device in another network namespace, given by its name, by a process in it, "
-             "or by its file. With PID, the command ends when that process ends. With NAME or "
-             "PATH, it ends when that file was removed and no other process is in the namespace")
+             R"(make the device in another network namespace, given by its name, by a process in
+                it, or by its file. With PID, the command ends when that process ends. With NAME
+                or PATH, it ends when that file was removed and no other process is in the
+                namespace)")
       .flag("persist", "leave the device behind at the end")
       .flag("promisc",
             "receive every frame, not only those for the device and for machines behind it")

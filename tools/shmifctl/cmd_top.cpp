@@ -176,12 +176,12 @@ int run_top(const CommandLine& line) {
   const Arguments args =
       Options("top", "PATH")
           .about(
-              "Shows a bus live: rates of the bus and of every port, on one screen that adapts "
-              "to the size of the terminal. Ports that lose frames stand first, then those that "
-              "are far behind, then those that send the most; the keys in the last line choose "
-              "another order. LAG is how much of the ring a port still has to read: at \"over\", "
-              "senders have begun to overwrite it. 'q' or Ctrl-C quits, the arrow keys scroll. "
-              "When standard output is not a terminal, it prints lines instead.")
+              R"(Shows a bus live: rates of the bus and of every port, on one screen that adapts
+                 to the size of the terminal. Ports that lose frames stand first, then those
+                 that are far behind, then those that send the most; the keys in the last line
+                 choose another order. LAG is how much of the ring a port still has to read: at
+                 "over", senders have begun to overwrite it. 'q' or Ctrl-C quits, the arrow keys
+                 scroll. When standard output is not a terminal, it prints lines instead.)")
           .value("sort", "ORDER",
                  "which ports stand first: loss (default), lag, tx, rx, name or slot")
           .value("interval", "SECONDS", "time between updates (default 1)")

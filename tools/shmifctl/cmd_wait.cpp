@@ -279,23 +279,23 @@ int run_wait(const CommandLine& line) {
   const Arguments args =
       Options("wait", "PATH [--port NAME]... [--tcp ADDRESS:PORT]...")
           .about(
-              "Returns when every port given with --port is on the bus, sends and receives, and "
-              "the "
-              "network interface behind it has carrier, and when every service given with --tcp "
-              "accepts connections. So a script needs no 'sleep'. Give at "
-              "least one of the two options. If the bus does not exist yet, the command waits for "
-              "it, too. It connects to a service over the bus, as another host would. It runs "
-              "nothing inside a host. If the host that has the address leaves the bus, the command "
-              "asks for another one, and ends with exit code 1 if none comes within 2 seconds; it "
-              "goes on "
-              "while a bridge is on the bus, because the address may be behind that.")
+              R"(Returns when every port given with --port is on the bus, sends and receives,
+                 and the network interface behind it has carrier, and when every service given
+                 with --tcp accepts connections. So a script needs no 'sleep'. Give at least one
+                 of the two options. If the bus does not exist yet, the command waits for it,
+                 too. It connects to a service over the bus, as another host would. It runs
+                 nothing inside a host. If the host that has the address leaves the bus, the
+                 command asks for another one, and ends with exit code 1 if none comes within 2
+                 seconds; it goes on while a bridge is on the bus, because the address may be
+                 behind that.)")
           .repeatable("port", "NAME", "a port to wait for")
           .repeatable("tcp", "ADDRESS:PORT",
                       "a service to wait for, such as 198.18.0.1:80 or [fd00::1]:80")
           .value("from", "ADDRESS",
-                 "the source address of the connection. Default for IPv6: the link-local address "
-                 "of this command's own port. Default for IPv4: an address in the service's /24 "
-                 "for which nobody answers ARP. Needed if the network is smaller than a /24")
+                 R"(the source address of the connection. Default for IPv6: the link-local
+                    address of this command's own port. Default for IPv4: an address in the
+                    service's /24 for which nobody answers ARP. Needed if the network is smaller
+                    than a /24)")
           .value("timeout", "SECONDS", "give up after that time, and exit 1 (default: never)")
           .example(
               "shmifctl exec /dev/shm/bus0 --name web --ip 198.18.0.1/24 -- "

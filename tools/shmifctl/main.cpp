@@ -30,16 +30,16 @@ int run_shmifctl(int argc, char** argv) {
   const std::vector<Topic> topics = link_topics();
   const Program program{
       "shmifctl",
-      "A bus is one memory-mapped file that behaves as a shared Ethernet segment.\n"
-      "Programs attach ports to it. Every frame reaches every port. A port receives\n"
-      "those for its MAC address, broadcasts and multicasts; a promiscuous port\n"
-      "receives all.",
-      "  shmifctl create /dev/shm/bus0\n"
-      "      make a bus\n"
-      "  shmifctl exec /dev/shm/bus0 --ip 198.18.0.1/24 -- bash\n"
-      "      a shell on a host of its own, attached to the bus, without privileges\n"
-      "  shmifctl dump /dev/shm/bus0\n"
-      "      watch the frames on the bus\n",
+      R"(A bus is one memory-mapped file that behaves as a shared Ethernet segment. Programs attach
+         ports to it. Every frame reaches every port. A port receives those for its MAC address,
+         broadcasts and multicasts; a promiscuous port receives all.)",
+      R"(  shmifctl create /dev/shm/bus0
+      make a bus
+  shmifctl exec /dev/shm/bus0 --ip 198.18.0.1/24 -- bash
+      a shell on a host of its own, attached to the bus, without privileges
+  shmifctl dump /dev/shm/bus0
+      watch the frames on the bus
+)",
       kCommands,
       topics,
   };

@@ -76,8 +76,9 @@ int run_capabilities(const CommandLine& line) {
   const Arguments args =
       Options("capabilities", "")
           .about(
-              "Says for each instrument (why, stat, sample, heat, membw) whether this machine "
-              "supports it and permits it to this user, and if not, why, and how to change that.")
+              R"(Says for each instrument (why, stat, sample, heat, membw) whether this machine
+                 supports it and permits it to this user, and if not, why, and how to change
+                 that.)")
           .words(0, 0)
           .value("sysroot", "DIR", "read /proc and /sys below this directory (default: /)")
           .flag("json", "print JSON, for scripts")

@@ -25,21 +25,21 @@ int run_compare(const CommandLine& line) {
   const Arguments args =
       Options("compare", "BEFORE AFTER")
           .about(
-              "Compares two results that 'shmifperf run' wrote as json or json+ (see "
-              "--output-format). It compares the rates, losses and latencies of each job that is "
-              "in both. It applies Welch's t-test to the repetitions of the run (--repeat). If "
-              "there are none, it applies the test to the intervals of the result, which are 1 s "
-              "long in runs that last more than a minute or do not set the option runtime, else "
-              "100 ms. Exits 1 in four "
-              "cases: a figure became worse by more than the threshold, and not by chance; AFTER "
-              "lacks a job of BEFORE; a job passed in BEFORE and failed in AFTER; a search for the "
-              "highest rate, as in the profile rfc2544, found one in BEFORE and none in AFTER. One "
-              "of the files may be -, standard input.")
+              R"(Compares two results that 'shmifperf run' wrote as json or json+ (see
+                 --output-format). It compares the rates, losses and latencies of each job that
+                 is in both. It applies Welch's t-test to the repetitions of the run (--repeat).
+                 If there are none, it applies the test to the intervals of the result, which
+                 are 1 s long in runs that last more than a minute or do not set the option
+                 runtime, else 100 ms. Exits 1 in four cases: a figure became worse by more than
+                 the threshold, and not by chance; AFTER lacks a job of BEFORE; a job passed in
+                 BEFORE and failed in AFTER; a search for the highest rate, as in the profile
+                 rfc2544, found one in BEFORE and none in AFTER. One of the files may be -,
+                 standard input.)")
           .words(2, 2)
           .value("threshold", "SHARE", "how much worse is too much (default: 5%)")
           .value("loss-threshold", "SHARE",
-                 "how much the share of lost frames may increase, in percentage points (default: "
-                 "0.1%)")
+                 R"(how much the share of lost frames may increase, in percentage points
+                    (default: 0.1%))")
           .value("confidence", "SHARE", "confidence level of the comparison (default: 95%)")
           .flag("json", "print JSON, for scripts")
           .example("shmifperf compare before.json after.json", "a table, and exit code 1 if worse")

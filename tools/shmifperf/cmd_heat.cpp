@@ -196,46 +196,47 @@ int watch_heat(const Arguments& args) {
 Options heat_command_line() {
   Options options("heat", "[-p PID[,PID]... | --bus PATH | -- PROGRAM [ARGUMENT]...]");
   options.about(
-      "Shows which addresses of a process are accessed, how often, and for how many windows this "
-      "frequency has been about the same. (A window is an interval of time, see --attrs.) For a "
-      "program that uses the library and was started with SHMIF_HEAT=DIR, it tells which pages of "
-      "the bus the program accessed and wrote. For any other program, it tells which pages the "
-      "program wrote (Linux 6.7, x86-64), and which mappings it accessed. It asks the kernel so "
-      "rarely that this takes at most 1 % of the time.");
+      R"(Shows which addresses of a process are accessed, how often, and for how many windows
+         this frequency has been about the same. (A window is an interval of time, see --attrs.)
+         For a program that uses the library and was started with SHMIF_HEAT=DIR, it tells which
+         pages of the bus the program accessed and wrote. For any other program, it tells which
+         pages the program wrote (Linux 6.7, x86-64), and which mappings it accessed. It asks
+         the kernel so rarely that this takes at most 1 % of the time.)");
   Watched::describe(options);
   options
       .value("bus", "PATH",
              "watch the processes that are attached to this bus and were started with SHMIF_HEAT")
       .value("attrs", "S,A,U,MIN,MAX",
-             "times in microseconds or with a unit, and numbers, with commas or spaces (default: "
-             "5000,100000,1000000,10,1000)\n"
-             "S: from one check for accesses to the next (sampling)\n"
-             "A: length of a window, whose checks are added up (aggregation)\n"
-             "U: from one reading of the list of mappings to the next (update)\n"
-             "MIN, MAX: the fewest and the most regions (neighbouring pages that are accessed "
-             "about equally often)")
+             R"(times in microseconds or with a unit, and numbers, with commas or spaces
+                (default: 5000,100000,1000000,10,1000)
+                - S: from one check for accesses to the next (sampling)
+                - A: length of a window, whose checks are added up (aggregation)
+                - U: from one reading of the list of mappings to the next (update)
+                - MIN, MAX: the fewest and the most regions (neighbouring pages that are
+                  accessed about equally often))")
       .value("windows", "N", "end after N windows (aggregation intervals), and end the program")
-      .value(
-          "backend", "NAME",
-          "where the accesses are read (default: auto)\n"
-          "client: from the process itself, for each page (SHMIF_HEAT)\n"
-          "written: from the kernel, each page that any program writes. The program stands still "
-          "for about a millisecond when this begins\n"
-          "clear_refs: from the kernel, for each mapping\n"
-          "damon: from DAMON, the kernel's monitor; needs root, and fails if DAMON is in use\n"
-          "auto: client if the process offers it, or else written, or else clear_refs")
+      .value("backend", "NAME",
+             R"(where the accesses are read (default: auto)
+                - client: from the process itself, for each page (SHMIF_HEAT)
+                - written: from the kernel, each page that any program writes. The program
+                  stands still for about a millisecond when this begins
+                - clear_refs: from the kernel, for each mapping
+                - damon: from DAMON, the kernel's monitor; needs root, and fails if DAMON is in
+                  use
+                - auto: client if the process offers it, or else written, or else clear_refs)")
       .value("clients", "DIR",
-             "the directory in which the processes made their sockets (their SHMIF_HEAT), as this "
-             "command sees it. Needed if the path is another one for them, as in a container. "
-             "Default: $SHMIF_HEAT, or else the SHMIF_HEAT in the environment of each process")
+             R"(the directory in which the processes made their sockets (their SHMIF_HEAT), as
+                this command sees it. Needed if the path is another one for them, as in a
+                container. Default: $SHMIF_HEAT, or else the SHMIF_HEAT in the environment of
+                each process)")
       .value("ops", "NAME",
-             "what damon watches (default: vaddr)\n"
-             "vaddr: all memory of the processes\n"
-             "fvaddr: the ranges of their addresses that --ranges gives\n"
-             "paddr: physical memory, which needs no process")
+             R"(what damon watches (default: vaddr)
+                - vaddr: all memory of the processes
+                - fvaddr: the ranges of their addresses that --ranges gives
+                - paddr: physical memory, which needs no process)")
       .value("ranges", "BEGIN-END[,...]",
-             "for --ops fvaddr and paddr: addresses, in whole pages, hexadecimal (0x1000) or "
-             "decimal (default for paddr: all memory of the machine)")
+             R"(for --ops fvaddr and paddr: addresses, in whole pages, hexadecimal (0x1000) or
+                decimal (default for paddr: all memory of the machine))")
       .value("sysroot", "DIR", "read /proc and /sys below this directory (default: /)")
       .flag("json", "print JSON, for scripts");
   describe_heat_control(options);

@@ -44,11 +44,11 @@ constexpr std::size_t kSamplesOfStep = 4;
 Options describe_membw() {
   Options options("membw", "[-p PID[,PID]... | --load LOAD | -- PROGRAM [ARGUMENT]...]");
   options.about(
-      "Measures memory bandwidth, from up to three independent sources: the counters of the memory "
-      "controllers (pmu), the monitoring of the resctrl file system (resctrl), and the bytes that "
-      "software copied (software). A source that this machine does not have is listed with the "
-      "reason. Without processes, a program or a load, it measures the whole machine. It drops the "
-      "first sample, unless that is the single round of a load.");
+      R"(Measures memory bandwidth, from up to three independent sources: the counters of the
+         memory controllers (pmu), the monitoring of the resctrl file system (resctrl), and the
+         bytes that software copied (software). A source that this machine does not have is
+         listed with the reason. Without processes, a program or a load, it measures the whole
+         machine. It drops the first sample, unless that is the single round of a load.)");
   MembwTarget::describe(options);
   options
       .repeatable("source", "SOURCE", "only this source: pmu, resctrl or software (default: all)")
@@ -57,34 +57,34 @@ Options describe_membw() {
              "which bytes --compare compares: reads, writes or total (default: total)")
       .value("tolerance", "SHARE", "with --compare: how far apart sources may be (default: 8%)")
       .value("floor", "SIZE",
-             "with --compare: say nothing about sources that measured fewer bytes per second "
-             "(default: 750M)")
+             R"(with --compare: say nothing about sources that measured fewer bytes per second
+                (default: 750M))")
       .value("bus", "PATH", "also count what the ports of this bus read and write")
       .value("samples", "N",
-             "keep N samples; the first one, which is dropped, does not count (default: with a "
-             "program or -p, until it ends; with --load, 5; for the whole machine, 1)")
+             R"(keep N samples; the first one, which is dropped, does not count (default: with a
+                program or -p, until it ends; with --load, 5; for the whole machine, 1))")
       .value("window", "TIME", "length of a sample (default: 1s)")
       .value("interval", "TIME", "from one sample to the next (default: they follow each other)")
       .value("settle", "TIME", "wait this long before the first sample (default: 1s)")
       .value("socket", "N", "only the memory controllers of this socket")
       .flag("mount", "mount resctrl if it is not, and unmount it at the end")
       .value("control-group", "NAME",
-             "measure in this control group of resctrl; if it is missing, make it, and delete it "
-             "at the end")
-      .value(
-          "schemata", "ALLOCATION",
-          "measure with this allocation of bandwidth and caches, such as 'MB:0=50;L3:0=ff'. It is "
-          "set on the group of --control-group, or on a new group, and undone at the end")
+             R"(measure in this control group of resctrl; if it is missing, make it, and delete
+                it at the end)")
+      .value("schemata", "ALLOCATION",
+             R"(measure with this allocation of bandwidth and caches, such as 'MB:0=50;L3:0=ff'.
+                It is set on the group of --control-group, or on a new group, and undone at the
+                end)")
       .value("sweep", "ALLOCATIONS",
-             "measure with each allocation of a range, such as 'MB:0=100..10/10', and compare the "
-             "sources at each; exits with 1 if they differ at one of them, or if the processes end "
-             "before the last one")
+             R"(measure with each allocation of a range, such as 'MB:0=100..10/10', and compare
+                the sources at each; exits with 1 if they differ at one of them, or if the
+                processes end before the last one)")
       .flag("local",
-            "with --cpu: compare the local bytes of that CPU's last-level cache (resctrl) with the "
-            "memory controllers of its socket (pmu)")
+            R"(with --cpu: compare the local bytes of that CPU's last-level cache (resctrl) with
+               the memory controllers of its socket (pmu))")
       .value("pairs-csv", "FILE",
-             "with --compare or --sweep: append a line for each sample and pair of sources to this "
-             "file")
+             R"(with --compare or --sweep: append a line for each sample and pair of sources to
+                this file)")
       .value("csv", "FILE", "append a line for each source and sample to this file")
       .value("o,output", "PATH", "write the result there (default: -, standard output)")
       .value("sysroot", "DIR", "read /proc and /sys below this directory (default: /)")

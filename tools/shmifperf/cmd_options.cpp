@@ -1,10 +1,11 @@
 #include <algorithm>
 #include <cstdio>
+#include <set>
 
 #include "base/nearest.hpp"
-#include "base/quantity.hpp"
 #include "perf/option/option_table.hpp"
 #include "perf/option/profiles.hpp"
+#include "tools/common/mdoc.hpp"
 #include "tools/common/options.hpp"
 #include "tools/shmifperf/commands.hpp"
 
@@ -64,27 +65,12 @@ std::string described(const CategoryInfo& info) {
   return text;
 }
 
-/// Text in which mdoc does not recognise macros.
-std::string escaped(const std::string& text) {
-  std::string out = text.starts_with('.') || text.starts_with('\'') ? "\\&" : "";
-  for (const char c : text) out += c == '\\' ? std::string("\\e") : std::string(1, c);
-  return out;
-}
-
-/// A macro argument that is one word.
-std::string argument(const std::string& text) {
-  std::string out = "\"\\&";
-  for (const char c : text) {
-    out += c == '\\' ? std::string("\\e") : c == '"' ? std::string("\\(dq") : std::string(1, c);
-  }
-  return out + '"';
-}
-
 std::string as_mdoc(const OptionRow& row) {
+  const std::set<std::string> names = stand_ins(row.placeholder);
   std::string text = ".It Fl Fl " + row.name;
   text += row.flag ? " Ns Op Ns = Ns Ar " : " Ns = Ns Ar ";
-  text += argument(row.placeholder) + '\n' + escaped(row.text) + '\n';
-  text += ".br\nValues: " + escaped(values_of(row)) + ".\n";
+  text += mdoc_argument(row.placeholder) + '\n' + mdoc_text(row.text, names);
+  text += ".br\n" + mdoc_text("Values: " + values_of(row) + '.', names);
   for (const std::string& alias : row.aliases) text += ".br\nOther name: " + alias + ".\n";
   return text;
 }
@@ -96,21 +82,12 @@ std::string as_mdoc(const CategoryInfo& info) {
     const bool table = line.starts_with("  ");
     if (table != literal) text += table ? ".Bd -literal\n" : ".Ed\n.Pp\n";
     literal = table;
-    text += escaped(table ? line.substr(2) : line) + '\n';
+    text += table ? mdoc_literal(line.substr(2)) + '\n' : mdoc_text(line);
   }
   if (literal) text += ".Ed\n";
   text += ".Bl -tag -width Ds\n";
   for (const OptionRow& row : perf::option_table()) {
     if (row.category == info.category) text += as_mdoc(row);
-  }
-  return text + ".El\n";
-}
-
-std::string values_as_mdoc() {
-  std::string text = ".Sh VALUES\nCase does not matter.\n.Bl -tag -width Ds\n";
-  for (const base::Spelling& spelling : base::kSpellings) {
-    text += std::string(".It Ar ") + spelling.kind + '\n' + escaped(spelling.examples) + ": " +
-            escaped(spelling.meaning) + ".\n";
   }
   return text + ".El\n";
 }
@@ -121,7 +98,7 @@ std::string everything(bool man) {
     if (!man && !text.empty()) text += '\n';
     text += man ? as_mdoc(info) : described(info);
   }
-  return text + (man ? values_as_mdoc() : "\nValues (values)\n\n" + values_help());
+  return text + (man ? values_mdoc() : "\nValues (values)\n\n" + values_help());
 }
 
 [[noreturn]] void refuse_unknown(const std::string& name) {
@@ -167,10 +144,10 @@ int run_options(const CommandLine& line) {
   const Arguments args =
       Options("options", "[NAME|CATEGORY]")
           .about(
-              "Explains the options of jobs and runs: all of them, one, or those of a category "
-              "(job, traffic, length, frames, engine, verification, measurement, records, place, "
-              "run), or how values are written (values). Options are written NAME=VALUE in a job "
-              "file and --NAME=VALUE on the command line.")
+              R"(Explains the options of jobs and runs: all of them, one, or those of a category
+                 (job, traffic, length, frames, engine, verification, measurement, records,
+                 place, run), or how values are written (values). Options are written NAME=VALUE
+                 in a job file and --NAME=VALUE on the command line.)")
           .words(0, 1)
           .value("profile", "NAME", "print the job file of a profile of 'shmifperf run'")
           .flag("profiles", "list the profiles")

@@ -70,12 +70,12 @@ void refuse_files(const std::vector<std::string>& files, const std::string& text
 Arguments parsed(const CommandLine& line) {
   return Options("report", "FILE...")
       .about(
-          "Makes an HTML page from a result that 'shmifperf run' wrote with "
-          "--output-format=json or json+: throughput over time, latencies, losses, and every "
-          "figure as a table. It is one file that needs only a browser. Only json+ gives "
-          "curves of latency. With up to eight files, the page overlays them: it shows their "
-          "figures side by side, and draws their curves in one chart. With - as FILE, reads "
-          "standard input and writes the page to standard output.")
+          R"(Makes an HTML page from a result that 'shmifperf run' wrote with
+             --output-format=json or json+: throughput over time, latencies, losses, and every
+             figure as a table. It is one file that needs only a browser. Only json+ gives
+             curves of latency. With up to eight files, the page overlays them: it shows their
+             figures side by side, and draws their curves in one chart. With - as FILE, reads
+             standard input and writes the page to standard output.)")
       .words(1, std::numeric_limits<std::size_t>::max())
       .value("o,output", "PATH", "write the page there (default: beside the first FILE; -: stdout)")
       .flag("text", "print a summary as text instead, as run does (takes one FILE)")

@@ -39,12 +39,12 @@ std::string formats_in_words() {
 Arguments parse_sample(const CommandLine& line) {
   Options options("sample", Watched::kSynopsisWithCpus);
   options.about(
-      "Interrupts programs at regular times, notes which function they execute, and shows in which "
-      "functions they spend their time. This covers all their threads, and the children that they "
-      "start from then on. The names come from the symbol tables of their files and of the kernel. "
-      "The result follows when the "
-      "programs have ended. With PROGRAM, the exit code is that of the program; with -p it is 0, "
-      "or 130 after Ctrl-C. With -a or -C, everything that runs on the CPUs is sampled.");
+      R"(Interrupts programs at regular times, notes which function they execute, and shows in
+         which functions they spend their time. This covers all their threads, and the children
+         that they start from then on. The names come from the symbol tables of their files and
+         of the kernel. The result follows when the programs have ended. With PROGRAM, the exit
+         code is that of the program; with -p it is 0, or 130 after Ctrl-C. With -a or -C,
+         everything that runs on the CPUs is sampled.)");
   Watched::describe_with_cpus(options);
   return options
       .value("e,event", "EVENT",

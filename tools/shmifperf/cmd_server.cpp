@@ -22,35 +22,34 @@ Options options_of_server() {
   Options options("server", "");
   options.words(0, 0)
       .about(
-          "Runs jobs on this machine for clients ('shmifperf run --client') on this or another "
-          "machine. It serves one client at a time, and tells other clients that it is busy. There "
-          "is no authentication: everyone who can reach the TCP port may run jobs. Therefore the "
-          "server listens only on the loopback by default. To connect from another machine, run "
-          "there: ssh -L 18765:localhost:18765 HOST, where HOST is the server's machine, and then "
-          "'shmifperf run --client localhost'. Client and server must have the same version. On "
-          "SIGINT or SIGTERM the server stops the run, sends the results so far to the client, and "
-          "ends.")
+          R"(Runs jobs on this machine for clients ('shmifperf run --client') on this or another
+             machine. It serves one client at a time, and tells other clients that it is busy.
+             There is no authentication: everyone who can reach the TCP port may run jobs.
+             Therefore the server listens only on the loopback by default. To connect from
+             another machine, run there: ssh -L 18765:localhost:18765 HOST, where HOST is the
+             server's machine, and then 'shmifperf run --client localhost'. Client and server
+             must have the same version. On SIGINT or SIGTERM the server stops the run, sends
+             the results so far to the client, and ends.)")
       .value("listen", "ADDRESS[:PORT]",
-             "where to listen; TCP port 0 is any free port, which is printed (default: "
-             "127.0.0.1:18765)")
+             R"(where to listen; TCP port 0 is any free port, which is printed (default:
+                127.0.0.1:18765))")
       .flag("allow-exec",
-            "clients may run commands (exec, exec_prerun, exec_postrun, trigger) and choose "
-            "identities and privileges (uid, gid, cgroup, rtprio, a negative nice)")
+            R"(clients may run commands (exec, exec_prerun, exec_postrun, trigger) and choose
+               identities and privileges (uid, gid, cgroup, rtprio, a negative nice))")
       .flag("allow-live",
-            "clients may send on this machine's own interfaces and buses (allow_live, netdev, "
-            "netns, no_peer, socket; paths in socket also need --directory, and VDE networks other "
-            "than shmif:// need --allow-exec)")
+            R"(clients may send on this machine's own interfaces and buses (allow_live, netdev,
+               netns, no_peer, socket; paths in socket also need --directory, and VDE networks
+               other than shmif:// need --allow-exec))")
       .value("directory", "DIR",
-             "clients may use files in this directory (bus, filename, replay, write_pcap, logs); "
-             "jobs save their states there, too (verify_state_save); symbolic links that lead out "
-             "of it are refused, and links made later are not followed, unless --allow-exec is "
-             "given (needs Linux 5.14, and mount namespaces); without this option, clients cannot "
-             "use files or triggers")
+             R"(clients may use files in this directory (bus, filename, replay, write_pcap,
+                logs); jobs save their states there, too (verify_state_save); symbolic links
+                that lead out of it are refused, and links made later are not followed, unless
+                --allow-exec is given (needs Linux 5.14, and mount namespaces); without this
+                option, clients cannot use files or triggers)")
       .value("max-runtime", "SECONDS", "stop runs that take longer (default: 3600)")
       .value("max-jobs", "N",
-             "refuse runs with more jobs; each of the copies that numjobs makes is one, and each "
-             "thread that "
-             "helps one (verify_async, io_submit_mode=offload) (default: 64)")
+             R"(refuse runs with more jobs; each of the copies that numjobs makes is one, and
+                each thread that helps one (verify_async, io_submit_mode=offload) (default: 64))")
       .value("max-memory", "SIZE",
              "refuse runs whose jobs and buses could need more memory (default: 1G)")
       .flag("once", "end after one run")

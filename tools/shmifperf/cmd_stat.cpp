@@ -23,26 +23,27 @@ namespace {
 Arguments parse_stat(const CommandLine& line) {
   Options options("stat", Watched::kSynopsisWithCpus);
   options.about(
-      "Counts events of programs, with all their threads and the children that they start from "
-      "then on: CPU time, page faults, context switches, tracepoints, and the CPU's cycles, "
-      "instructions and caches where the machine has counters for them. What cannot be counted "
-      "is listed with the reason. The result follows when the programs have ended. With PROGRAM, "
-      "the exit code is that of the program; with -p it is 0, or 130 after Ctrl-C. With -a or -C, "
-      "everything that runs on the CPUs is counted.");
+      R"(Counts events of programs, with all their threads and the children that they start from
+         then on: CPU time, page faults, context switches, tracepoints, and the CPU's cycles,
+         instructions and caches where the machine has counters for them. What cannot be counted
+         is listed with the reason. The result follows when the programs have ended. With
+         PROGRAM, the exit code is that of the program; with -p it is 0, or 130 after Ctrl-C.
+         With -a or -C, everything that runs on the CPUs is counted.)");
   Watched::describe_with_cpus(options);
   return options
       .repeatable("e,event", "EVENT[,EVENT]...",
-                  "count these: task-clock, cycles:u, r1a8, sched:sched_switch, "
-                  "cpu/event=0x3c,umask=1/, or a name that libpfm4 knows. Each -e, and each group "
-                  "in braces as in {a,b},{c}, is an event set. Only one set counts at a time: sets "
-                  "take turns. Use several for events that need more counters than a CPU has")
+                  R"(count these: task-clock, cycles:u, r1a8, sched:sched_switch,
+                     cpu/event=0x3c,umask=1/, or a name that libpfm4 knows. Each -e, and each
+                     group in braces as in {a,b},{c}, is an event set. Only one set counts at a
+                     time: sets take turns. Use several for events that need more counters than
+                     a CPU has)")
       .value("turn", "TIME", "how long each event set counts, 1ms to 60s (default: 10ms)")
       .value("switch-on", "EVENT:N",
-             "begin the next event set at each Nth EVENT, such as page-faults:1000; with --turn, "
-             "also after that time")
+             R"(begin the next event set at each Nth EVENT, such as page-faults:1000; with
+                --turn, also after that time)")
       .flag("group",
-            "count the events of a set only while each of them has a counter (default: the kernel "
-            "may let them take turns)")
+            R"(count the events of a set only while each of them has a counter (default: the
+               kernel may let them take turns))")
       .flag("stop-target", "with -p: stop the processes while their counters are read")
       .value("o,output", "PATH", "write the result there (default: -, standard output)")
       .value("sysroot", "DIR", "read /proc and /sys below this directory (default: /)")

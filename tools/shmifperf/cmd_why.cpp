@@ -30,11 +30,11 @@ constexpr std::uint64_t kLongestNs = 60'000'000'000;
 Arguments parse_why(const CommandLine& line) {
   Options options("why", Watched::kSynopsis);
   options.about(
-      "Watches programs and says what held them back: whether they waited for a CPU, were stopped, "
-      "throttled or moved, and whether the hypervisor, the kernel's packet queues, network "
-      "interfaces, a lack of memory or the bus delayed them. Prints the result when the programs "
-      "have ended. With PROGRAM, the exit code is that of the program; with -p it is 0, or 130 "
-      "after Ctrl-C. Needs no privileges for the user's own processes.");
+      R"(Watches programs and says what held them back: whether they waited for a CPU, were
+         stopped, throttled or moved, and whether the hypervisor, the kernel's packet queues,
+         network interfaces, a lack of memory or the bus delayed them. Prints the result when
+         the programs have ended. With PROGRAM, the exit code is that of the program; with -p it
+         is 0, or 130 after Ctrl-C. Needs no privileges for the user's own processes.)");
   Watched::describe(options);
   return options
       .repeatable("bus", "PATH", "also watch this bus, and count what the programs lose on it")

@@ -35,9 +35,8 @@ struct VerbOption {
 };
 constexpr std::array<VerbOption, 6> kVerbOptions{{
     {"on", HeatVerb::on,
-     "watch in the background: start a process, the monitor, if there is none, and turn it on, "
-     "with "
-     "the settings and targets that are given here or were given before"},
+     R"(watch in the background: start a process, the monitor, if there is none, and turn it on,
+        with the settings and targets that are given here or were given before)"},
     {"off", HeatVerb::off, "turn the monitor off; settings, targets and the result are kept"},
     {"status", HeatVerb::status, "print whether the monitor is on, its settings and its targets"},
     {"show", HeatVerb::show, "print what the monitor knows now, or knew last"},
@@ -242,8 +241,8 @@ std::optional<perf::DamonMemory> heat_damon_memory(const Arguments& args) {
 void describe_heat_control(Options& options) {
   for (const VerbOption& each : kVerbOptions) options.flag(each.option, each.text);
   options.value("control", "DIR",
-                "directory of the monitor's socket (default: shmif-heat in $XDG_RUNTIME_DIR, or "
-                "/tmp/shmif-heat-UID)");
+                R"(directory of the monitor's socket (default: shmif-heat in $XDG_RUNTIME_DIR,
+                   or /tmp/shmif-heat-UID))");
 }
 
 bool is_heat_control(const Arguments& args) {

@@ -74,22 +74,23 @@ Options options_of_run() {
   Options options("run", "[JOBFILE]...");
   options
       .about(
-          "Runs jobs, which send, receive or echo frames and verify every byte of those that "
-          "arrive, and reports their results. Jobs are described by job files, by a profile, or on "
-          "the command line. A job file has fio's syntax, and a section for each job. The options "
-          "below are those of the whole run. 'shmifperf options' also lists those of a job; on the "
-          "command line, write them as --OPTION=VALUE. --name=NAME begins the description of a new "
-          "job. The options of a job that follow it belong to that job. Those before the first "
-          "--name apply to every job, also to those of the files, and override what the files say. "
-          "Without any --name or file, all of them describe one job.")
+          R"(Runs jobs, which send, receive or echo frames and verify every byte of those that
+             arrive, and reports their results. Jobs are described by job files, by a profile,
+             or on the command line. A job file has fio's syntax, and a section for each job.
+             The options below are those of the whole run. 'shmifperf options' also lists those
+             of a job; on the command line, write them as --OPTION=VALUE. --name=NAME begins the
+             description of a new job. The options of a job that follow it belong to that job.
+             Those before the first --name apply to every job, also to those of the files, and
+             override what the files say. Without any --name or file, all of them describe one
+             job.)")
       .words(0, kMaxFiles)
       .elsewhere("interface", "the interfaces of engine=tap and packet are named by --netdev")
       .elsewhere("iface", "the interfaces of engine=tap and packet are named by --netdev")
       .elsewhere("dev", "the interfaces of engine=tap and packet are named by --netdev")
       .value("profile", "NAME", "run a built-in job file: " + names)
       .repeatable("client", "HOST[:PORT][,...]",
-                  "run all jobs on each of these machines at once; 'shmifperf server' must be "
-                  "running there")
+                  R"(run all jobs on each of these machines at once; 'shmifperf server' must be
+                     running there)")
       .repeatable("section", "NAME", "run only the job of this section of the job files")
       .flag("showcmd", "print the jobs as a command line, and exit")
       .flag("parse-only", "check the job files and options without running them, and exit");
@@ -99,8 +100,8 @@ Options options_of_run() {
                "for each frame size, the highest rate at which no frame is lost")
       .example(
           "shmifperf run --rw=tx --bs=imix --rate=2Gbit --runtime=30 --engine=bus,tap,packet,unix",
-          "the same load over four media, one after the other: a bus, TAP devices, packet sockets "
-          "and Unix sockets")
+          R"(the same load over four media, one after the other: a bus, TAP devices, packet
+             sockets and Unix sockets)")
       .example(
           "shmifperf run --runtime=10 --name=calls --bs=200 --rate_iops=50 --numjobs=20 "
           "--name=noise --rate=1Gbit --rate_process=poisson",

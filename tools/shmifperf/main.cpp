@@ -21,20 +21,15 @@ constexpr std::array kCommands = {
 
 constexpr Program kProgram{
     "shmifperf",
-    "Sends frames over a bus or, to compare with it, over TAP devices, sockets and\n"
-    "others, and measures rate, loss and latency. A job sends, receives or echoes\n"
-    "frames, and verifies every byte of those that arrive. Job files describe jobs,\n"
-    "in the syntax of the disk benchmark fio. The instruments (why, stat, sample,\n"
-    "heat, membw) watch any program, and measure what slows it down.",
-    "  shmifperf run --profile hosts\n"
-    "      TCP, UDP and round trips between hosts on a bus, each in a network\n"
-    "      namespace of its own, for 15 s\n"
-    "  shmifperf run voip.job\n"
-    "      the jobs of a job file\n"
-    "  shmifperf report voip.json\n"
-    "      a page to look at, from a saved result\n"
-    "  shmifperf options rate\n"
-    "      what an option means\n",
+    R"(Sends frames over a bus or, to compare with it, over TAP devices, sockets and others, and
+       measures rate, loss and latency. A job sends, receives or echoes frames, and verifies
+       every byte of those that arrive. Job files describe jobs, in the syntax of the disk
+       benchmark fio. The instruments (why, stat, sample, heat, membw) watch any program, and
+       measure what slows it down.)",
+    R"(shmifperf run --profile hosts TCP, UDP and round trips between hosts on a bus, each in a
+       network namespace of its own, for 15 s shmifperf run voip.job the jobs of a job file
+       shmifperf report voip.json a page to look at, from a saved result shmifperf options rate
+       what an option means)",
     kCommands,
 };
 

@@ -70,15 +70,14 @@ std::vector<std::string> load_argv(const perf::FillOptions& load, const std::str
 void MembwTarget::describe(Options& options) {
   options.value("p,pid", "PID[,PID]...", "watch these processes, until they end or Ctrl-C")
       .value("load", "LOAD",
-             "watch a built-in load: fill, which fills buffers on all CPUs, or "
-             "fill:size=SIZE,op=read|write|copy,once,flush: SIZE for each thread; read, write, or "
-             "(default) fill one half and copy it; once: a single round, which is the only sample; "
-             "flush: first drop the buffers from the caches")
+             R"(watch a built-in load: fill, which fills buffers on all CPUs, or
+                fill:size=SIZE,op=read|write|copy,once,flush: SIZE for each thread; read, write,
+                or (default) fill one half and copy it; once: a single round, which is the only
+                sample; flush: first drop the buffers from the caches)")
       .value("cpu", "CPU", "the only CPU that the program or load may use")
       .value("program-output", "FILE",
-             "write the output and errors of the program to this file (default: they go where "
-             "those of "
-             "shmifperf go)")
+             R"(write the output and errors of the program to this file (default: they go where
+                those of shmifperf go))")
       .words(0, 0)
       .may_take_program();
 }

@@ -179,6 +179,9 @@ TEST(ProgramWords, BeforeACommandAreOptionsOfTheProgramOrRefused) {
     EXPECT_EQ(ended.code, 0);
     EXPECT_EQ(ended.out.substr(0, 38), "usage: shmifctl help [COMMAND|values]\n");
   }
+  EXPECT_EQ(run_with({"help", "--man", "values"}).out.substr(0, 11), ".Sh VALUES\n");
+  EXPECT_EQ(refused({"help", "--man", "value"}),
+            "shmifctl: unknown command \"value\", did you mean \"values\"? See" + see);
   EXPECT_EQ(run_with({"-V"}).out, run_with({"--version"}).out);
 }
 
