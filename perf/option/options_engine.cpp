@@ -194,8 +194,8 @@ void add_engine_rows(std::vector<OptionRow>& into) {
       .to_peer();
   rows.add("fault", allowed, faults(&J::fault),
            R"(Faults for the frames that this job sends, such as loss=1%,delay=5ms+-1ms: see
-              shmifctl bridge --fault. With engine=host they hit the datagrams of the job, so
-              programs and TCP connections cannot have any.)")
+              shmifctl bridge --fault. With engine=host they hit the datagrams of the job, so it
+              cannot be used with programs and TCP connections.)")
       .only([](const J& job) { return job.rw != Role::rx; },
             "is for jobs that send (rw=tx, txrx, pingpong and echo)")
       .once();

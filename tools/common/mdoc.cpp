@@ -48,7 +48,7 @@ std::string escaped(std::string_view text) {
   return out;
 }
 
-std::string in(std::string_view font, std::string_view text) {
+std::string set_in(std::string_view font, std::string_view text) {
   return std::string(font) + escaped(text) + std::string(kPlain);
 }
 
@@ -92,20 +92,20 @@ std::vector<std::string> words_of(std::string_view text, const std::set<std::str
       end = end_of_quotation(text, at);
       std::string_view quoted = text.substr(at + 1, end - at - 1);
       for (std::size_t space; (space = quoted.find(' ')) != std::string_view::npos;) {
-        word += in(kBold, quoted.substr(0, space));
+        word += set_in(kBold, quoted.substr(0, space));
         end_word();
         quoted.remove_prefix(space + 1);
       }
-      word += in(kBold, quoted);
+      word += set_in(kBold, quoted);
       ++end;
     } else if (c == '-' && begins && end_of_option(text, at) != at) {
       end = end_of_option(text, at);
-      word += in(kBold, text.substr(at, end - at));
+      word += set_in(kBold, text.substr(at, end - at));
     } else if (is_letter(c) && !is_letter(before)) {
       while (end < text.size() && is_letter(text[end])) ++end;
       const std::string name(text.substr(at, end - at));
       const bool is_whole = end == text.size() || (text[end] != '_' && !std::isdigit(text[end]));
-      word += is_whole && before != '_' && names.contains(name) ? in(kItalic, name) : name;
+      word += is_whole && before != '_' && names.contains(name) ? set_in(kItalic, name) : name;
     } else {
       while (end < text.size() && (text[end] & 0xC0) == 0x80) ++end;  // the rest of a character
       word += c == '-' && is_letter(before) ? "-" : escaped(text.substr(at, end - at));

@@ -21,8 +21,8 @@ int run_ps(const CommandLine& line) {
                  ('shmifctl stat' shows another PID: that of 'shmifctl exec' itself, which is
                  not in the host's network.) 'shmifctl enter' runs a program in a host. To enter
                  only a host's network, and keep your own files, use 'nsenter -t PID -n' if root
-                 started the host, or else 'nsenter -t PID -U --preserve-credentials -n'. Of
-                 other users' hosts only the names are shown.)")
+                 started the host, or else 'nsenter -t PID -U --preserve-credentials -n'. For
+                 hosts of other users, only the names are shown.)")
           .flag("json", "print JSON, for scripts")
           .example("shmifctl ps /dev/shm/bus0", "which hosts there are")
           .example(
