@@ -4,6 +4,10 @@
 
 namespace shmif::base {
 
+namespace {
+constexpr std::size_t kIndentation = 4;
+}
+
 std::string unfolded(std::string_view text, std::string_view row) {
   if (text.find('\n') == std::string_view::npos) return std::string(text);
   std::string out;
@@ -11,8 +15,10 @@ std::string unfolded(std::string_view text, std::string_view row) {
   while (!text.empty()) {
     std::string_view line = text.substr(0, text.find('\n'));
     text.remove_prefix(std::min(line.size() + 1, text.size()));
-    line.remove_prefix(std::min(line.find_first_not_of(' '), line.size()));
     line = line.substr(0, line.find_last_not_of(' ') + 1);
+    const std::size_t indentation = std::min(line.find_first_not_of(' '), line.size());
+    const bool is_as_it_is = indentation < kIndentation && !out.empty();
+    if (!is_as_it_is) line.remove_prefix(indentation);
     if (line.empty()) {
       is_paragraph_over = !out.empty();
       continue;
@@ -22,7 +28,7 @@ std::string unfolded(std::string_view text, std::string_view row) {
     if (is_paragraph_over) {
       out += "\n\n";
     } else if (!out.empty()) {
-      out += is_row ? '\n' : ' ';
+      out += is_row || is_as_it_is ? '\n' : ' ';
     }
     if (is_row) out += row;
     out += line;

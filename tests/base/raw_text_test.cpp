@@ -41,6 +41,14 @@ TEST(RawText, ADashBeginsARowWhichGoesOnUntilTheNext) {
             "faults:\n  loss=1%: lose frames\n  rate=10M: a bottleneck\n\nThat was all.");
 }
 
+TEST(RawText, LinesThatAProgramMadeStayAsTheyAre) {
+  constexpr const char* kMade =
+      "One of:\n  bus:PATH is a bus;\n  tap:NAME a device.\nEnd.\n\nMore.";
+  EXPECT_EQ(unfolded(kMade), kMade);
+  EXPECT_EQ(unfolded("faults:\nloss=1%: lose it\n    at once"),
+            "faults:\nloss=1%: lose it at once");
+}
+
 TEST(RawText, ATextOfOneLineStaysAsItIs) {
   EXPECT_EQ(unfolded("- a  b "), "- a  b ");
   EXPECT_EQ(unfolded(""), "");

@@ -29,9 +29,12 @@ TEST_P(Manual, DescribesEveryOptionOfEachCommandAndNoOther) {
   const std::string options_of_jobs = between(page_, ".Sh JOB OPTIONS", "\n.Sh ");
   const Names of_jobs = matches(options_of_jobs, "^\\.It Fl Fl ([a-z_-]+)");
   for (const std::string& command : commands_) {
-    // From its own heading to the next.
-    std::string part = described.substr(described.find("\n.It Cm " + command + " No ") + 1);
-    part = part.substr(0, part.find(" No ", part.find(" No ") + 1));
+    // From behind its own heading to the next.
+    const std::string heading = "\n.It Cm " + command + " No ";
+    std::string part = described.substr(described.find(heading) + heading.size());
+    std::smatch next;
+    if (std::regex_search(part, next, std::regex("\n\\.It Cm [a-z]+ No ")))
+      part = next.prefix().str();
     Names known = without(program_.options_of(command), {"help", "log-level", "debug"});
     if (command == "run") known = without(known, of_jobs);
     Names in_page = matches(part, "^\\.It (?:Fl . , )?Fl Fl ([a-z_-]+)");
@@ -75,11 +78,11 @@ TEST_P(Manual, IsFreeOfWarnings) {
   EXPECT_EQ(groff.err, "");
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Programs, Manual, testing::Values(SHMIFCTL_PATH, SHMIFPERF_PATH), [](const auto& param_info) {
-      const std::string path = param_info.param;
-      return path.substr(path.rfind('/') + 1);
-    });
+INSTANTIATE_TEST_SUITE_P(Programs, Manual, testing::Values(SHMIFCTL_PATH, SHMIFPERF_PATH),
+                         [](const auto& param_info) {
+                           const std::string path = param_info.param;
+                           return path.substr(path.rfind('/') + 1);
+                         });
 
 }  // namespace
 }  // namespace shmif::test
