@@ -26,8 +26,8 @@ TEST(Mdoc, OptionsAndQuotationsAreBoldAndStandInsItalic) {
   EXPECT_EQ(mdoc_text("Give --rate_min, -w or 'shmifctl exec PATH' at PATH, not at PATHS, the "
                       "host's PATH_2 or link-local.",
                       {"PATH"}),
-            "Give \\fB\\-\\-rate_min\\fR, \\fB\\-w\\fR or \\fBshmifctl exec PATH\\fR at "
-            "\\fIPATH\\fR, not\nat PATHS, the host's PATH_2 or link-local.\n");
+            "Give \\fB\\-\\-rate_min\\fR, \\fB\\-w\\fR or \\fBshmifctl exec PATH\\fR at\n"
+            "\\fIPATH\\fR, not at PATHS, the host's PATH_2 or link-local.\n");
 }
 
 TEST(Mdoc, TakesNoWordForARequest) {
