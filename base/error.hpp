@@ -1,8 +1,8 @@
 #pragma once
-// Every way in which an operation on a bus can fail, as std::error_code values.
-//
-// Expected outcomes (nothing to read, a reader that was lapped) are not errors: see ReadStatus in
-// bus/ring/ring.hpp and ReceiveResult in shmif/link.hpp.
+// Every way in which an operation on a bus can fail, as std::error_code values. "An errno" in a
+// list of errors is that of a system call that failed. Expected outcomes (nothing to read, a
+// reader that was lapped) are not errors: see ReadStatus in bus/ring/ring.hpp and ReceiveResult in
+// shmif/link.hpp.
 
 #include <system_error>
 

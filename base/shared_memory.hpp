@@ -18,10 +18,10 @@ class SharedMemory {
   /// Holds no memory.
   SharedMemory() noexcept;
   /// New memory, filled with zeros and not backed by a file. `what` begins the message of an error:
-  /// "cannot get memory for a run". Errors: the system's.
+  /// "cannot get memory for a run". Errors: an errno.
   static Result<SharedMemory> anonymous(std::size_t bytes, const std::string& what);
   /// The first bytes of the file behind `fd`, which may be closed afterwards. The file must have
-  /// them, and must not be truncated later. Errors: the system's.
+  /// them, and must not be truncated later. Errors: an errno.
   static Result<SharedMemory> of_file(int fd, std::size_t bytes, const std::string& what);
   SharedMemory(SharedMemory&& other) noexcept;
   SharedMemory& operator=(SharedMemory&& other) noexcept;

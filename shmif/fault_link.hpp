@@ -24,7 +24,7 @@ namespace shmif {
 /// Threads: one at a time, also for send() and receive(). Blocks: as the wrapped link does.
 class FaultLink {
  public:
-  /// Errors: the system's, if no descriptor is available.
+  /// Errors: an errno, if no descriptor is available.
   static Result<FaultLink> wrap(AnyLink link, const FaultOptions& received,
                                 const FaultOptions& sent);
   FaultLink(FaultLink&&) noexcept;

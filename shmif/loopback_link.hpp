@@ -26,7 +26,7 @@ struct LoopbackOptions {
 /// Blocks: never, except while another thread copies one frame.
 class LoopbackLink {
  public:
-  /// One link that receives what it sends. Errors: bad_argument, or the system's (no descriptor).
+  /// One link that receives what it sends. Errors: bad_argument, or an errno (no descriptor).
   static Result<LoopbackLink> self(const LoopbackOptions& options = {});
   /// Two links, each receiving what the other sends. When one is destroyed or closed, the
   /// other receives what is still queued and then ends. Errors: as self().

@@ -48,10 +48,10 @@ bool is_of_this_machine(const SocketAddress& address) noexcept;
 /// The address of `host`, a name or an address, with that port. Blocks: for the name server.
 /// Errors: bad_argument.
 Result<SocketAddress> resolve(const std::string& host, std::uint16_t port);
-/// The address that a socket is bound to. Errors: the system's.
+/// The address that a socket is bound to. Errors: an errno.
 Result<SocketAddress> address_of(int socket);
 
-/// A bound socket of that type (SOCK_DGRAM, SOCK_STREAM). Errors: the system's.
+/// A bound socket of that type (SOCK_DGRAM, SOCK_STREAM). Errors: an errno.
 Result<UniqueFd> bound_socket(int type, const SocketAddress& local);
 Result<void> connect_to(int socket, const SocketAddress& remote);
 

@@ -32,7 +32,7 @@ class BoundSocket {
   /// program has ended is replaced. If several processes do this at the same time, one of them gets
   /// the place.
   /// Errors: address_in_use if a program serves the socket file; file_exists if the path is a file
-  /// or a directory; timed_out; the system's. Blocks: while another process makes a socket in the
+  /// or a directory; timed_out; an errno. Blocks: while another process makes a socket in the
   /// directory, for a second at most.
   static Result<BoundSocket> bind(int type, const SocketPlace& place);
   BoundSocket(BoundSocket&&) noexcept = default;
@@ -40,7 +40,7 @@ class BoundSocket {
   ~BoundSocket();
 
   int descriptor() const noexcept { return socket_.get(); }
-  /// The next program that has connected; not open if no program has. Errors: the system's.
+  /// The next program that has connected; not open if no program has. Errors: an errno.
   Result<UniqueFd> accept() const;
 
  private:
@@ -53,7 +53,7 @@ class BoundSocket {
 
 /// Connects to the program that listens at `place`. Result: not open if `stop` became readable
 /// first. `at_most`: how long to wait; negative: as long as the system does.
-/// Errors: timed_out; not_a_socket if the path leads to another kind of file; the system's. Blocks:
+/// Errors: timed_out; not_a_socket if the path leads to another kind of file; an errno. Blocks:
 /// until it is connected.
 Result<UniqueFd> connect_stream(const SocketPlace& place, int stop,
                                 std::chrono::milliseconds at_most = std::chrono::milliseconds(-1));

@@ -25,13 +25,13 @@ struct VdeDrops {
 class VdeLink {
  public:
   /// `url`: in the form that libvdeplug takes: "vde:///run/vde.ctl", "slirp://". Errors:
-  /// not_supported without libvdeplug; the system's.
+  /// not_supported without libvdeplug; an errno.
   static Result<VdeLink> open(const std::string& url, std::size_t max_frame_bytes);
   VdeLink(VdeLink&&) noexcept;
   VdeLink& operator=(VdeLink&&) noexcept;
   ~VdeLink();
 
-  /// Errors: frame_too_short, frame_too_long, link_ended, the system's.
+  /// Errors: frame_too_short, frame_too_long, link_ended, an errno.
   SendResult send(std::span<const FrameView> frames) noexcept;
   ReceiveResult receive(FrameBatch& into) noexcept;
   int descriptor() noexcept;

@@ -85,14 +85,14 @@ struct BridgeEnd {
 /// Threads: one at a time; stop() and counters() from any.
 class Bridge {
  public:
-  /// Errors: bad_argument; the system's, if no descriptor is available.
+  /// Errors: bad_argument; an errno, if no descriptor is available.
   static Result<Bridge> create(const BridgeOptions& options = {});
   Bridge(Bridge&&) noexcept;
   Bridge& operator=(Bridge&&) noexcept;
   ~Bridge();
 
   /// Adds a pair. An interceptor may be empty. Not while run() runs. Result: the pair's number,
-  /// from 0. Errors: the system's, if a descriptor cannot be watched.
+  /// from 0. Errors: an errno, if a descriptor cannot be watched.
   Result<std::size_t> add(AnyLink& left, AnyLink& right, Interceptor on_to_right = {},
                           Interceptor on_to_left = {});
 

@@ -10,7 +10,7 @@ namespace shmif::tap {
 /// Gives the interface behind our end carrier, or takes the carrier away. `descriptor`: of the
 /// TapLink (`kind` tap), or of the PacketLink on our end of a veth pair (`kind` veth). For veth,
 /// our end goes up or down. Threads: any. Blocks: never. Errors: not_supported for another kind,
-/// the system's.
+/// an errno.
 [[nodiscard]] std::error_code set_carrier(int descriptor, LinkKind kind, bool on) noexcept;
 
 }  // namespace shmif::tap

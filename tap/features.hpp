@@ -9,7 +9,7 @@
 
 namespace shmif::tap {
 
-/// The features of an interface. Threads: one at a time. Blocks: never. Errors: the system's.
+/// The features of an interface. Threads: one at a time. Blocks: never. Errors: an errno.
 class Features {
  public:
   /// `control`: a socket in the interface's namespace, which must outlive this.

@@ -24,7 +24,7 @@ namespace shmif::tap {
 /// there are very many routes).
 class ManyRoutes {
  public:
-  /// In the calling thread's namespace. Errors: the system's.
+  /// In the calling thread's namespace. Errors: an errno.
   static Result<ManyRoutes> open();
 
   /// Whether packets for the address, as a number, go to many. A new route counts within 10 ms.

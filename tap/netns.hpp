@@ -25,9 +25,9 @@ class NetNamespace {
   /// The namespace of process `pid`.
   static Result<NetNamespace> by_pid(pid_t pid);
   /// The namespace in which a TAP device is now. `tun`: a file of the device. Errors: EBADFD if the
-  /// device was deleted; the system's before Linux 5.2, or if the caller may not know.
+  /// device was deleted; an errno before Linux 5.2, or if the caller may not know.
   static Result<NetNamespace> of_device(int tun);
-  /// The namespace of a socket. Errors: the system's.
+  /// The namespace of a socket. Errors: an errno.
   static Result<NetNamespace> of_socket(int socket);
   /// Parses what a person writes: a pid if it is all digits, a path if it has a '/', otherwise a
   /// name.

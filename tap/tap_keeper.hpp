@@ -48,7 +48,7 @@ struct TapKeeper {
 /// Starts the keeper of the device that `tun` holds, in the calling process's network namespace.
 /// Call it before anything but the mode of `tun` is changed. `had_header`: result of
 /// tap_has_header() before the device was attached. `persist`: the device stays at the end even if
-/// it is new. Result: empty descriptors if there is nothing to restore. Errors: the system's.
+/// it is new. Result: empty descriptors if there is nothing to restore. Errors: an errno.
 Result<TapKeeper> start_tap_keeper(int tun, const std::string& tun_device,
                                    std::optional<bool> had_header, bool persist,
                                    const std::vector<Cidr>& added,

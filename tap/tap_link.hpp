@@ -44,7 +44,7 @@ struct TapOptions {
 };
 
 /// Sets whether the host may leave work to the reader of a TAP device: segmentation of TCP and UDP,
-/// and checksums. Errors: the system's.
+/// and checksums. Errors: an errno.
 Result<void> set_tap_offloads(int tun, const std::string& name, bool on);
 
 /// Whether `path` is the TUN device and can be opened here. Use it to choose between a TAP device

@@ -27,7 +27,7 @@ struct GivenAddresses {
 class Upkeep {
  public:
   /// A socket that receives news of interfaces and addresses in the calling process's namespace.
-  /// Errors: the system's.
+  /// Errors: an errno.
   static Result<UniqueFd> open_socket();
 
   /// `socket`: from open_socket(). `session`: opens a Netlink session in the same namespace.

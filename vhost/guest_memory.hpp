@@ -26,7 +26,7 @@ class GuestMemory {
   /// afterwards. `most`: limit for the bytes of all regions together. Errors: bad_argument for more
   /// bytes, more than kMaxRegions regions, more or fewer descriptors than regions, regions that
   /// overlap, wrap around or are empty, a file that is not a memfd or in tmpfs or hugetlbfs, and a
-  /// file that ends before the region does; the system's, if it cannot be mapped.
+  /// file that ends before the region does; an errno, if it cannot be mapped.
   static Result<GuestMemory> map(std::span<const MemoryRegion> regions,
                                  std::span<const UniqueFd> descriptors,
                                  std::uint64_t most = bus::kMaxForeignBytes);

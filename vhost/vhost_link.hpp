@@ -47,7 +47,7 @@ using VhostDrops = ForeignDrops;
 /// call waits for a moment while a child process looks at descriptors.
 class VhostLink {
  public:
-  /// Errors: the system's, if no descriptor to wait on can be made.
+  /// Errors: an errno, if no descriptor to wait on can be made.
   static Result<VhostLink> adopt(UniqueFd connected, VhostOptions options);
   VhostLink(VhostLink&&) noexcept;
   VhostLink& operator=(VhostLink&&) noexcept;

@@ -32,7 +32,7 @@ extern const BusMaker kNativeMaker;
 
 /// Makes a bus at `path`: reserves the disk space, writes everything, and only then gives it the
 /// name. Result: the file that was made, whatever the path names by now. Errors: exists, those of
-/// the maker's check, path_empty, unsupported_file_system, or the system's.
+/// the maker's check, path_empty, unsupported_file_system, or an errno.
 Result<UniqueFd> create_file(const std::string& path, const CreateOptions& options,
                              const BusMaker& maker = kNativeMaker);
 

@@ -26,7 +26,7 @@ class ForeignRegion {
   /// Maps `bytes` bytes of `file` from `offset` on; the descriptor may be closed afterwards.
   /// `name`: what messages call it ("memory region 0"). Forked children do not inherit the mapping.
   /// Errors: bad_argument if the file is not a memfd and not in tmpfs or hugetlbfs, if it ends
-  /// before the region does, or if the region is empty; the system's, if it cannot be mapped.
+  /// before the region does, or if the region is empty; an errno, if it cannot be mapped.
   static Result<ForeignRegion> map(int file, std::uint64_t offset, std::uint64_t bytes,
                                    const std::string& name);
   ForeignRegion(ForeignRegion&& other) noexcept;

@@ -22,7 +22,7 @@ class Lifeline {
   Lifeline() = default;
   /// Opens a description of the file behind `fd`, and lets `take_lock` take a lock on it. The lock
   /// stands until the lifeline or the process ends. If `take_lock` returns false, the lifeline is
-  /// empty. Errors: those of reopen(), or the system's.
+  /// empty. Errors: those of reopen(), or an errno.
   static Result<Lifeline> open(int fd, const std::string& path,
                                const std::function<bool(int description)>& take_lock);
 

@@ -51,13 +51,13 @@ const char* output_advice(int number) noexcept;
 bool is_same_file(const std::string& left, const std::string& right);
 
 /// Whether `path` may be written, as open_stream() and write_whole() would say, but without opening
-/// it for writing or making it. Errors: exists for O1, O2 and OutputRules::replace; the system's.
+/// it for writing or making it. Errors: exists for O1, O2 and OutputRules::replace; an errno.
 /// Threads: safe. Blocks: for the disk.
 Result<void> check_output(const std::string& path, const OutputRules& rules);
 
 /// Makes a file that consists of `content` (O3). If it was there before, it keeps its mode, and a
 /// symbolic link stays a link. If no file can be made beside it, it is written in place. Errors:
-/// those of check_output(), and the system's, such as a full disk. Threads: safe. Blocks: for the
+/// those of check_output(), and an errno, such as a full disk. Threads: safe. Blocks: for the
 /// disk, or for the reader of a FIFO.
 Result<void> write_whole(const std::string& path, std::span<const std::byte> content,
                          const OutputRules& rules);
@@ -66,7 +66,7 @@ Result<void> write_whole(const std::string& path, std::span<const std::byte> con
 class OutputFile {
  public:
   /// Opens a file, or makes it. Its old content stays until start(). Errors: those of
-  /// check_output(), and the system's; interrupted if the stop descriptor ended the wait. Blocks:
+  /// check_output(), and an errno; interrupted if the stop descriptor ended the wait. Blocks:
   /// for the disk, or until a FIFO has a reader.
   static Result<OutputFile> open_stream(const std::string& path, const OutputRules& rules);
   /// Opens a file to append to it. Errors and Blocks: as open_stream().
@@ -82,7 +82,7 @@ class OutputFile {
   int release() noexcept { return fd_.release(); }
   std::uint64_t old_bytes() const noexcept { return old_bytes_; }  ///< when it was opened
   /// Writes `head` over the beginning of the old content, then removes the rest of the old content.
-  /// Errors: the system's. Blocks: as write().
+  /// Errors: an errno. Blocks: as write().
   Result<void> start(std::span<const std::byte> head);
   /// Closes the file. If start() was not called or failed, or `failed` is true, then an empty file
   /// that we made is removed (O4).

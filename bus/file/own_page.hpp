@@ -25,7 +25,7 @@ class OwnPage {
   /// Maps the first page of the file behind `fd` in place of the present page. Errors: the
   /// system's.
   [[nodiscard]] std::error_code map(int fd) noexcept;
-  /// Call it before another thread may fork (base::ForkHold). Errors: the system's.
+  /// Call it before another thread may fork (base::ForkHold). Errors: an errno.
   [[nodiscard]] std::error_code hide_from_children() noexcept;
 
   explicit operator bool() const noexcept { return page_ != nullptr; }

@@ -25,7 +25,7 @@ namespace shmif::bus {
 class NetbsdAttachment final : public Attachment {
  public:
   /// `file` is open for writing and was checked. Errors: lock_held, corrupt, bad_name,
-  /// bad_argument, and the system's. Blocks: for at most a second, if somebody holds the lock.
+  /// bad_argument, and an errno. Blocks: for at most a second, if somebody holds the lock.
   static Result<std::unique_ptr<Attachment>> attach(OpenFile file, const std::string& path,
                                                     const PortOptions& options);
   ~NetbsdAttachment() override;

@@ -22,7 +22,7 @@ class NetbsdBell {
  public:
   NetbsdBell() = default;
   /// Watches the file behind `fd`, which is at `path` if /proc is not mounted. Without inotify,
-  /// error() says why, and the bell has no descriptor. Errors: the system's, if this process cannot
+  /// error() says why, and the bell has no descriptor. Errors: an errno, if this process cannot
   /// even wake itself.
   static Result<NetbsdBell> open(int fd, const std::string& path);
 

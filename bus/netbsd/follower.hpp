@@ -13,7 +13,7 @@ namespace shmif::bus {
 
 class NetbsdFollower final : public Follower {
  public:
-  /// `file` is open for reading and was checked. Errors: lock_held, corrupt, and the system's.
+  /// `file` is open for reading and was checked. Errors: lock_held, corrupt, and an errno.
   /// Blocks: for at most a second, if somebody holds the lock.
   static Result<std::unique_ptr<Follower>> open(OpenFile file, const std::string& path, Start start,
                                                 Resume resume);

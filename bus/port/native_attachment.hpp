@@ -20,7 +20,7 @@ struct OpenFile;
 class NativeAttachment final : public Attachment {
  public:
   /// `file` is open for writing and was checked. Errors: name_taken, mac_taken, table_full,
-  /// corrupt, bad_argument, and the system's.
+  /// corrupt, bad_argument, and an errno.
   static Result<std::unique_ptr<Attachment>> attach(OpenFile file, const std::string& path,
                                                     const PortOptions& options);
   ~NativeAttachment() override;  ///< frees the slot

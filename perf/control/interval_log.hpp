@@ -28,7 +28,7 @@ namespace shmif::perf {
 class IntervalLogs {
  public:
   /// Creates the files, PREFIX_bw.NAME.log and so on, or PREFIX_bw.log for all jobs with
-  /// per_job_logs=0, below aux_path. Errors: the system's, with the path and advice; exists for a
+  /// per_job_logs=0, below aux_path. Errors: an errno, with the path and advice; exists for a
   /// bus, and for a file that the run reads.
   static Result<std::unique_ptr<IntervalLogs>> open(std::span<const PlannedJob> plan,
                                                     const RunOptions& options);

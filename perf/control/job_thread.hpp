@@ -24,7 +24,7 @@ struct JobExit {
 /// signals, and is killed when the thread that made it ends. Threads: one at a time.
 class JobRunner {
  public:
-  /// Starts `body`. Its result becomes the exit status of a process. Errors: those of the system.
+  /// Starts `body`. Its result becomes the exit status of a process. Errors: an errno.
   static Result<std::unique_ptr<JobRunner>> start(bool thread, std::function<int()> body);
   JobRunner(const JobRunner&) = delete;
   JobRunner& operator=(const JobRunner&) = delete;

@@ -117,7 +117,7 @@ inline bool wants_faults(const EndOptions& options) noexcept {
 }
 
 /// Makes an end of `link`, within a FaultLink if the options ask for faults. `count` reads the
-/// medium's counts from the link. `tcp` reads the state of its connection. Errors: the system's.
+/// medium's counts from the link. `tcp` reads the state of its connection. Errors: an errno.
 template <Link L, class Count>
 Result<std::unique_ptr<End>> make_end(L link, const EndOptions& options, RoomWait room_wait,
                                       const Count& count,

@@ -23,7 +23,7 @@ struct InterfaceCounts {
 
 /// A netlink socket in a namespace. Threads and processes: one at a time. A forked child opens its
 /// own socket, because both would read the same answers. Blocks: for the kernel's answer. Errors:
-/// not_supported if this kernel lacks a feature, or the system's.
+/// not_supported if this kernel lacks a feature, or an errno.
 class RouteSession {
  public:
   static Result<RouteSession> open(const tap::NetNamespace& where);

@@ -33,12 +33,12 @@ struct HostEndOptions {
 /// receives from any address, and does not send. Each frame is one datagram, and datagrams are
 /// never fragmented: max_frame_bytes() is what the path takes. The counters include frames dropped
 /// because the socket was full. Errors: bad_argument, also for a congestion control or a buffer
-/// that the kernel does not grant; or the system's.
+/// that the kernel does not grant; or an errno.
 Result<std::unique_ptr<End>> open_udp_host_end(const HostEndOptions& options);
 
 /// Makes an end of a TCP connection: waits at `local` for one peer to connect; does not use
 /// `remote`. Blocks: until a peer connects, at most `patience`. Errors: timed_out, bad_argument, or
-/// the system's.
+/// an errno.
 Result<std::unique_ptr<End>> listen_tcp_host_end(const HostEndOptions& options);
 /// Makes the other end: connects from `local`, which may be empty, to `remote`. Blocks: until the
 /// remote listens, at most `patience`. Errors: as listen_tcp_host_end().

@@ -23,7 +23,7 @@ class ResctrlAllocation {
   ~ResctrlAllocation() { static_cast<void>(put_back()); }
 
   /// Sets `schemata` on a control group, and remembers the old values. All calls must name the same
-  /// group. Errors: the system's, with what the kernel says in info/last_cmd_status;
+  /// group. Errors: an errno, with what the kernel says in info/last_cmd_status;
   /// Errc::bad_argument if the kernel then shows other values. After an error, put_back() puts back
   /// what was set until then.
   Result<void> set(const std::string& mount_point, const std::string& group,
@@ -32,7 +32,7 @@ class ResctrlAllocation {
   /// system's.
   Result<void> check() const;
   /// Sets the old values; each by itself if the kernel does not take all at once. Succeeds if the
-  /// group is gone. Errors: the system's, for the values that could not be put back.
+  /// group is gone. Errors: an errno, for the values that could not be put back.
   Result<void> put_back();
 
  private:

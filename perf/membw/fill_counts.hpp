@@ -36,7 +36,7 @@ class FillCounts {
  public:
   static constexpr unsigned kMaxThreads = 512;
 
-  /// Makes a file in memory, which has a path as long as this object lives. Errors: the system's.
+  /// Makes a file in memory, which has a path as long as this object lives. Errors: an errno.
   static Result<FillCounts> create();
   /// Maps the memory of another process.
   static Result<FillCounts> open(const std::string& path);

@@ -33,7 +33,7 @@ struct MemoryCounter {
 
 /// All counters of all memory controllers, or only those of one socket. Fails if one controller of
 /// the machine cannot be used, because a part of the traffic would then pass for the whole. Errors:
-/// Errc::not_supported if there is no such PMU; Errc::bad_argument and the system's for a
+/// Errc::not_supported if there is no such PMU; Errc::bad_argument and an errno for a
 /// description that is missing or broken, with the file. Threads: any. Blocks: while it reads
 /// files.
 Result<std::vector<MemoryCounter>> find_memory_counters(const KernelFiles& files,

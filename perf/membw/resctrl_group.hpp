@@ -41,7 +41,7 @@ class GroupCalls {
 };
 GroupCalls& kernel_groups();
 
-/// The paths of all control groups. The first is the mount point itself. Errors: the system's.
+/// The paths of all control groups. The first is the mount point itself. Errors: an errno.
 Result<std::vector<std::string>> control_groups(const KernelFiles& files,
                                                 const std::string& mount_point);
 
@@ -56,7 +56,7 @@ class ResctrlGroup {
   /// Makes the group `name` and moves all threads of the processes into it. `control`: the control
   /// group for them, made if it is missing; empty: the one that they are in. Errors: Errc::busy if
   /// they are in more than one, or start threads faster than these can be moved; ESRCH if all of
-  /// them have ended; the system's. After an error everything is as before.
+  /// them have ended; an errno. After an error everything is as before.
   Result<void> make(const std::string& mount_point, const std::string& name,
                     const std::vector<pid_t>& processes, const std::string& control = {});
   /// Moves the tasks back to where they were, and deletes what make() made. Succeeds if somebody

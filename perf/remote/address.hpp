@@ -23,9 +23,9 @@ Result<ServerAddress> parse_server_address(std::string_view text);
 /// All addresses of the name. Blocks: for the name server. Errors: bad_argument.
 Result<std::vector<SocketAddress>> addresses_of(const ServerAddress& server);
 
-/// A listening socket. Errors: the system's, with advice.
+/// A listening socket. Errors: an errno, with advice.
 Result<UniqueFd> listen_at(const SocketAddress& address);
-/// A socket that is connecting: poll() for POLLOUT, then call connected(). Errors: the system's.
+/// A socket that is connecting: poll() for POLLOUT, then call connected(). Errors: an errno.
 Result<UniqueFd> begin_connecting(const SocketAddress& address);
 Result<void> connected(int socket);
 

@@ -44,7 +44,7 @@ class Connection {
   bool flush(std::chrono::milliseconds at_most);
 
   /// The messages that have arrived. It makes only a few reads, so that other connections do not
-  /// wait long. Errors: bad_argument for bytes that are not a message, or the system's; ECONNRESET
+  /// wait long. Errors: bad_argument for bytes that are not a message, or an errno; ECONNRESET
   /// also if the other side has closed. Messages that came before an error are returned before it.
   /// `now`: the time that heard() and begun() note.
   Result<std::vector<std::string>> receive(Clock::time_point now = Clock::now());

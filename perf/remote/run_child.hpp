@@ -38,7 +38,7 @@ class RunChild {
  public:
   /// Starts the process, which calls `make_plan` and then runs the plan. So all work for a client
   /// is done in a process that the server can kill. The first jobs wait for go(). Call it while the
-  /// calling process has no other threads. Errors: the system's.
+  /// calling process has no other threads. Errors: an errno.
   static Result<std::unique_ptr<RunChild>> start(const std::function<RunPlan()>& make_plan,
                                                  const RunIdentity& identity);
   RunChild(const RunChild&) = delete;

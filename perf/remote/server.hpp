@@ -42,7 +42,7 @@ struct ServerOptions {
 /// Threads: one at a time.
 class Server {
  public:
-  /// Binds and listens. Errors: the system's, with advice.
+  /// Binds and listens. Errors: an errno, with advice.
   static Result<std::unique_ptr<Server>> create(ServerOptions options);
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;

@@ -44,7 +44,7 @@ class VerifyQueue {
   using Check = std::function<ProbeReading(const FrameView& frame)>;
   using Deliver = std::function<void(const CheckedFrame& frame)>;
 
-  /// Errors: the system's, if no more threads can be made.
+  /// Errors: an errno, if no more threads can be made.
   static Result<std::unique_ptr<VerifyQueue>> start(const Options& options, Check check,
                                                     Deliver deliver);
   VerifyQueue(const VerifyQueue&) = delete;

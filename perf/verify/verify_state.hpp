@@ -54,7 +54,7 @@ std::uint64_t options_hash(const JobOptions& job) noexcept;
 /// The file for the state of `job`: "DIRECTORY/JOB-verify.state".
 std::string verify_state_path(const std::string& directory, const std::string& job);
 
-/// Threads: any. Blocks: for the disk. Errors: the system's; the previous file is then unchanged.
+/// Threads: any. Blocks: for the disk. Errors: an errno; the previous file is then unchanged.
 Result<void> save_verify_state(const std::string& path, const VerifyState& state);
 
 /// The same for the content of such a file. Its new name is on disk after sync_directory_of().
@@ -65,7 +65,7 @@ void sync_directory_of(const std::string& path);
 /// system's; bad_argument if it is not a regular file, or is longer than `max_bytes`.
 Result<std::vector<std::byte>> read_verify_state(const std::string& path, std::uint64_t max_bytes);
 
-/// Loads the state of `job` with options of that hash. Errors: the system's; wrong_layout for
+/// Loads the state of `job` with options of that hash. Errors: an errno; wrong_layout for
 /// another version; bad_argument if the file is not a state, is damaged, or belongs to another job
 /// or other options.
 Result<VerifyState> load_verify_state(const std::string& path, const std::string& job,

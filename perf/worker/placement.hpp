@@ -19,7 +19,7 @@ Result<void> take_place(const JobOptions& job);
 /// permissions.
 Result<void> drop_privileges(const JobOptions& job);
 
-/// Locks `memory` against paging. Errors: the system's, with the limit that was exceeded.
+/// Locks `memory` against paging. Errors: an errno, with the limit that was exceeded.
 Result<void> pin(std::span<std::byte> memory);
 
 /// Maps the pages that a forked job will use, so that its first frame causes no page faults: all

@@ -29,7 +29,7 @@ class Replay {
  public:
   static constexpr std::uint64_t kNever = std::numeric_limits<std::uint64_t>::max();
 
-  /// Reads the capture at `path`. Errors: the system's; bad_argument if the file is not a capture,
+  /// Reads the capture at `path`. Errors: an errno; bad_argument if the file is not a capture,
   /// is damaged, has no frames, or is larger than `max_bytes`; frame_too_long if all frames are
   /// longer than `max_frame`; not_supported if its frames are not Ethernet.
   static Result<Replay> open(const std::string& path, const ReplayOptions& options = {});

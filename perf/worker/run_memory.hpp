@@ -304,7 +304,7 @@ struct JobBlock {
 /// Threads: any. Blocks: never.
 class RunMemory {
  public:
-  /// Errors: the system's, if there is no memory. `with_histograms`: the jobs with a
+  /// Errors: an errno, if there is no memory. `with_histograms`: the jobs with a
   /// write_hist_log. `with_counters`: those with the option `counters`.
   static Result<std::unique_ptr<RunMemory>> create(
       std::size_t jobs, std::span<const std::size_t> with_histograms = {},

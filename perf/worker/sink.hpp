@@ -67,7 +67,7 @@ class Sink {
   };
   Sink(Setup setup, End& end, JobBlock& job);
   ~Sink();
-  /// Starts the threads that check frames; call it before the start. Errors: the system's.
+  /// Starts the threads that check frames; call it before the start. Errors: an errno.
   Result<void> prepare();
 
   /// `window_begin_ns`: for a sink without flows, because no sender says when its window begins.

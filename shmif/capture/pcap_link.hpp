@@ -41,7 +41,7 @@ struct PcapReadOptions {
 /// file whose records cannot be told apart.
 class PcapReader {
  public:
-  /// Opens the file at `path`, "-" for standard input. Errors: the system's; bad_argument if it is
+  /// Opens the file at `path`, "-" for standard input. Errors: an errno; bad_argument if it is
   /// not a capture file, or its frames are not Ethernet; not_supported if libpcap is not installed;
   /// interrupted if the stop descriptor ended the wait for the file's beginning.
   static Result<PcapReader> open(const std::string& path, const PcapReadOptions& options = {});
@@ -106,7 +106,7 @@ struct PcapWriteOptions {
 class PcapWriter {
  public:
   /// Creates the file, or replaces a capture. "-" is standard output, which is refused if it is a
-  /// terminal. The file's header is written at once. Errors: the system's, bad_argument; exists if
+  /// terminal. The file's header is written at once. Errors: an errno, bad_argument; exists if
   /// another kind of file is there (a bus, a text), which stays as it is, or a capture that may not
   /// be replaced.
   static Result<PcapWriter> create(const std::string& path, const PcapWriteOptions& options = {});
@@ -115,8 +115,8 @@ class PcapWriter {
   ~PcapWriter();  ///< flush()
 
   /// Frames without a time get the current time. Errors: frame_too_short, frame_too_long. If the
-  /// file takes no more frames, because the disk is full or the pipe was closed: the system's error
-  /// once, and link_ended from then on. The process gets no SIGPIPE or SIGXFSZ. A regular file is
+  /// file takes no more frames, because the disk is full or the pipe was closed: an errno once,
+  /// and link_ended from then on. The process gets no SIGPIPE or SIGXFSZ. A regular file is
   /// then truncated to its last whole record.
   SendResult send(std::span<const FrameView> frames) noexcept;
   ReceiveResult receive(FrameBatch& into) noexcept;

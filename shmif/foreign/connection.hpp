@@ -20,7 +20,7 @@ bool watch_wakeups(int epoll, int descriptor) noexcept;
 class ForeignConnection {
  public:
   /// `address`: for messages. `program`: what messages call the other side ("client"); it must
-  /// live as long as the program does. Errors: the system's, if no descriptor to wait on can be
+  /// live as long as the program does. Errors: an errno, if no descriptor to wait on can be
   /// made.
   static Result<ForeignConnection> adopt(UniqueFd connected, std::string address,
                                          const char* program);

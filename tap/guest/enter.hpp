@@ -19,7 +19,7 @@ struct GuestTarget {
   bool is_foreign = false;  ///< that user, or the owner of the namespaces, is not our user
 };
 
-/// Looks at the guest whose init is `init`, held by the pidfd `init_file`. Errors: the system's,
+/// Looks at the guest whose init is `init`, held by the pidfd `init_file`. Errors: an errno,
 /// with what to do.
 Result<GuestTarget> look_at_guest(pid_t init, int init_file);
 
@@ -32,7 +32,7 @@ Result<void> join_guest(const GuestTarget& target, int init_file);
 
 /// Moves the calling process, a child of one that called join_guest(), into the other namespaces of
 /// a foreign guest, as its root. The process keeps none of the caller's rights. No process of the
-/// guest may trace it, look into it or take its descriptors. Errors: the system's, with what to do.
+/// guest may trace it, look into it or take its descriptors. Errors: an errno, with what to do.
 Result<void> become_foreign_guest(int init_file);
 
 }  // namespace shmif::tap

@@ -184,7 +184,7 @@ class Guest {
   /// thread: the guest's init is a copy of the process, and does not exec. Later the process may
   /// start threads. Blocks: until the interfaces are made, and up unless their MAC address comes
   /// later (some 10 ms; at most 30 s). Errors: bad_argument, timed_out, not_supported (this machine
-  /// has no user namespaces, or not the device asked for), or the system's. After an error, no part
+  /// has no user namespaces, or not the device asked for), or an errno. After an error, no part
   /// of the guest is left behind.
   static Result<Guest> start(GuestOptions options);
   /// Makes a guest that runs a further command in the running guest whose init is `init`, held by

@@ -18,7 +18,7 @@ struct GuestEnd {
   unsigned index = 0;
 };
 
-/// The interfaces of a guest. Threads: one at a time. Errors: not_supported, or the system's.
+/// The interfaces of a guest. Threads: one at a time. Errors: not_supported, or an errno.
 class GuestNet {
  public:
   /// Makes every interface of the options, which must outlive this, in the calling process's
@@ -31,7 +31,7 @@ class GuestNet {
   ~GuestNet();
 
   std::vector<GuestEnd>& ends() noexcept;  ///< one for each interface
-  /// The four sockets for a watch on the interfaces. Errors: the system's.
+  /// The four sockets for a watch on the interfaces. Errors: an errno.
   Result<std::vector<UniqueFd>> open_watch() const;
   /// Gives these addresses to the interfaces that wait for an address, and sets them up.
   Result<void> set_up(std::span<const MacAddress> macs);

@@ -17,7 +17,7 @@ class TerminalRelay {
  public:
   /// Makes the pseudo-terminal, for user `owner`, if one of our standard streams is a terminal.
   /// Keeps duplicates of those streams. `foreground`: we are in the foreground of our terminal,
-  /// so its modes are copied. Errors: the system's.
+  /// so its modes are copied. Errors: an errno.
   Result<void> open(uid_t owner, bool foreground);
 
   /// The program's end; -1 if no stream is a terminal.

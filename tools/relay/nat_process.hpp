@@ -79,7 +79,7 @@ class NatProcess {
  public:
   /// Starts `program`, and connects. slirp4netns gets its own seccomp filter, and a root's one also
   /// its sandbox, unless it says that it does not know the option. Result: empty if a signal came
-  /// first. Errors: timed_out; what the program said when it ended at once; those of the system.
+  /// first. Errors: timed_out; what the program said when it ended at once; an errno.
   /// Blocks: until the program listens, at most 10 s.
   static Result<std::optional<NatProcess>> start(NatProgram program, const NatWish& wish,
                                                  const StopSignals& stop);

@@ -24,7 +24,7 @@ std::string membw_text(const perf::MembwResult& result, perf::MemoryReport repor
                        const perf::MembwExtras& extras, std::size_t width);
 
 /// Appends a line for each source and sample to the file. A new file gets a heading first. Blocks:
-/// for the disk. Errors: the system's, with the path; Errc::bad_argument if the file has another
+/// for the disk. Errors: an errno, with the path; Errc::bad_argument if the file has another
 /// heading.
 Result<void> append_csv(const std::string& path, const perf::MembwResult& result);
 /// The same, with a line for each sample and each pair of sources that can be compared.

@@ -14,7 +14,7 @@ namespace shmif::tools {
 /// closes it. Threads: one at a time.
 class Metrics {
  public:
-  /// `address`: "127.0.0.1:9400" or "[::1]:9400"; port 0 means any free port. Errors: the system's,
+  /// `address`: "127.0.0.1:9400" or "[::1]:9400"; port 0 means any free port. Errors: an errno,
   /// with advice, if the address is in use or does not belong to this machine.
   static Result<std::unique_ptr<Metrics>> serve(const std::string& address);
   Metrics(const Metrics&) = delete;

@@ -21,7 +21,7 @@ struct Page {
 /// closed. The destructor closes all. Threads: one at a time.
 class PageServer {
  public:
-  /// Errors: the system's, if the address is in use or does not belong to this machine.
+  /// Errors: an errno, if the address is in use or does not belong to this machine.
   static Result<std::unique_ptr<PageServer>> serve(const SocketAddress& address, Page page);
   PageServer(const PageServer&) = delete;
   PageServer& operator=(const PageServer&) = delete;
