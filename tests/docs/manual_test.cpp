@@ -51,7 +51,8 @@ TEST_P(Manual, SaysOfACommandWhatHelpSays) {
   };
   const std::string page = words(page_);
   for (const std::string& command : commands_) {
-    const std::string first = between(program_.said({command, "--help"}), "\n\n", ". ").substr(2);
+    const std::string about = between(program_.said({command, "--help"}), "\n\n", "\n\n").substr(2);
+    const std::string first = about.substr(0, about.find(". "));
     EXPECT_NE(page.find(words(first)), std::string::npos) << command << ": " << first;
   }
 }

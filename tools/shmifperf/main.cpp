@@ -26,10 +26,16 @@ constexpr Program kProgram{
        every byte of those that arrive. Job files describe jobs, in the syntax of the disk
        benchmark fio. The instruments (why, stat, sample, heat, membw) watch any program, and
        measure what slows it down.)",
-    R"(shmifperf run --profile hosts TCP, UDP and round trips between hosts on a bus, each in a
-       network namespace of its own, for 15 s shmifperf run voip.job the jobs of a job file
-       shmifperf report voip.json a page to look at, from a saved result shmifperf options rate
-       what an option means)",
+    R"(  shmifperf run --profile hosts
+      TCP, UDP and round trips between hosts on a bus, each in a network
+      namespace of its own, for 15 s
+  shmifperf run voip.job
+      the jobs of a job file
+  shmifperf report voip.json
+      a page to look at, from a saved result
+  shmifperf options rate
+      what an option means
+)",
     kCommands,
 };
 
