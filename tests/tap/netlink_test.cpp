@@ -457,6 +457,7 @@ TEST_F(NetlinkTest, LeadsToNoGatewayOutsideBecauseOfAnAddressOfTheOtherFamily) {
 
 TEST_F(NetlinkTest, BlamesTheMtuForAnAddressOnlyIfItIsTooSmall) {
   const TestNamespace space;
+  const Inside inside(space);  // or it reads the settings of a v0 that others left outside
   Netlink netlink = space.netlink();
   ok(netlink.add_veth("v0", "v1"));
   const Cidr address = *Cidr::parse("fd00::1/64");
