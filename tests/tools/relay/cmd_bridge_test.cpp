@@ -636,6 +636,17 @@ TEST_F(BridgeCommand, WhatCannotBeReadLeavesNoBusBehind) {
   EXPECT_FALSE(std::filesystem::exists(bus));
 }
 
+TEST_F(BridgeCommand, ABusThatWouldBeMadeIsNotMadeBesideAFileThatIsNone) {
+  const std::string bus = directory.file("new");
+  const std::string other = directory.file("text");
+  std::ofstream(other) << "no bus";
+  for (const auto& [left, right] : {std::pair{bus, other}, {other, bus}}) {
+    const ToolResult result = run_program(bridge("bus:" + left, "bus:" + right, {"--create"}));
+    EXPECT_EQ(result.status, 1) << result.err;
+    EXPECT_FALSE(std::filesystem::exists(bus)) << left;
+  }
+}
+
 TEST(LinkNames, AreOfTheKindBeforeTheirColon) {
   for (const auto& [text, word, target] : {std::tuple{"bus:/dev/shm/a:b", "bus", "/dev/shm/a:b"},
                                            {"tap:tap0", "tap", "tap0"},

@@ -317,6 +317,16 @@ TEST_F(AddressWatchTest, DefendsAgainstWhoAsksAllAndOnlyRightAfterItsBegin) {
   EXPECT_EQ(heard(web_), 1U);
 }
 
+TEST(LinkRows, AreListedInOneOrderAsWordsOrWithTheirTargets) {
+  using tools::LinkRow;
+  EXPECT_EQ(tools::list_of_links(&LinkRow::is_side, &LinkRow::form),
+            "bus:PATH, tap:NAME, packet:IFNAME or pcap:FILE");
+  EXPECT_EQ(tools::list_of_links(&LinkRow::leads_to_programs, &LinkRow::prefix, " and "),
+            "stream:, vhost-user:, memif:, dgram: and vde:");
+  EXPECT_EQ(tools::list_of_links(&LinkRow::listens, &LinkRow::form, "; ", "; "),
+            "stream:PATH; vhost-user:PATH; memif:PATH");
+}
+
 TEST(LinkAddresses, AreOfTheirKindAndLeadSomewhere) {
   for (const std::string prefix :
        {"bus:", "tap:", "packet:", "pcap:", "stream:connect=", "stream:", "dgram:",
