@@ -23,6 +23,9 @@ enum class Flow : std::uint8_t {
 /// "ethernet" or "pause".
 const char* to_string(Flow flow) noexcept;
 
+/// How a bus file is opened. Only a repair and ports write.
+enum class Access : std::uint8_t { read_only, read_write };
+
 /// The format of a bus file.
 enum class BusFormat : std::uint8_t {
   shmif,   ///< our own

@@ -105,7 +105,7 @@ Result<Bus> Bus::create_if_missing(const std::string& path, const BusOptions& op
 }
 
 Result<Bus> Bus::open(const std::string& path, Access access) {
-  auto inspector = bus::inspect_bus(path, access == Access::read_write);
+  auto inspector = bus::inspect_bus(path, access);
   if (!inspector) return std::move(inspector).error();
   return Bus(std::make_unique<Impl>(Impl{*std::move(inspector)}));
 }

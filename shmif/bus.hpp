@@ -31,8 +31,6 @@ struct BusOptions {
   bool carries_offloads() const noexcept;
 };
 
-enum class Access : std::uint8_t { read_only, read_write };
-
 /// A view of a bus file, without a port on the bus. Its const members never disturb the bus. A port
 /// is *live* while its process runs and has not detached it. It is *dead* if the process has ended
 /// without detaching it. Threads: const members may run concurrently. Blocks: create() and

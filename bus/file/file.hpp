@@ -9,6 +9,7 @@
 
 #include "base/result.hpp"
 #include "base/unique_fd.hpp"
+#include "bus/info.hpp"
 #include "bus/layout.hpp"
 
 namespace shmif::bus {
@@ -49,17 +50,21 @@ struct OpenFile {
   std::uint64_t file_system = 0;  ///< where the file is now; see bus/file/file_system.hpp
 };
 
+/// What a check does about a copied file, or a file system on which processes see different data.
+enum class Copies : std::uint8_t {
+  refuse,
+  tolerate,  ///< for tools that only read: it becomes a warning
+};
+
 /// Opens a file that may be a bus, for reading or writing. It must be a regular file; a symbolic
 /// link is never followed. Does not read the file, and `header` is empty. `status` receives
 /// the status of the file.
-Result<OpenFile> open_unchecked(const std::string& path, bool writable, struct stat& status);
+Result<OpenFile> open_unchecked(const std::string& path, Access access, struct stat& status);
 
 /// Checks what open_unchecked() opened: magic, ready, signature, size, geometry, file system and
-/// inode, in this order; and fills in `header`. `tolerate_copies`: for read-only tools, a copied
-/// file or a file system on which processes see different data becomes a warning. If two values do
-/// not fit, the error names both.
+/// inode, in this order; and fills in `header`. If two values do not fit, the error names both.
 Result<void> check_file(OpenFile& file, const std::string& path, const struct stat& status,
-                        bool tolerate_copies);
+                        Copies copies);
 
 /// open_unchecked() for writing and check_file() in one. A copy is refused.
 Result<OpenFile> open_file(const std::string& path);
@@ -81,10 +86,10 @@ Result<OpenFile> open_or_create_unchecked(const std::string& path, const CreateO
 
 /// Opens another description of the file behind `fd`, which shares no locks with it. If /proc is
 /// not mounted, opens `path` and makes sure that it is the same file.
-Result<UniqueFd> reopen(int fd, const std::string& path, bool writable);
+Result<UniqueFd> reopen(int fd, const std::string& path, Access access);
 
 /// As open_unchecked(), but opens the file behind `fd` again, with a description of its own.
-Result<OpenFile> reopen_unchecked(int fd, const std::string& path, bool writable,
+Result<OpenFile> reopen_unchecked(int fd, const std::string& path, Access access,
                                   struct stat& status);
 
 }  // namespace shmif::bus

@@ -8,7 +8,7 @@ namespace shmif::bus {
 Result<Lifeline> Lifeline::open(int fd, const std::string& path,
                                 const std::function<bool(int description)>& take_lock) {
   const base::ForkHold no_fork;
-  const auto description = reopen(fd, path, true);
+  const auto description = reopen(fd, path, Access::read_write);
   if (!description) return description.error();
   Lifeline line;
   if (const auto failed = line.page_.map(description->get()))

@@ -45,7 +45,7 @@ void prefault(std::byte* base, std::uint64_t ring_bytes) noexcept {
 
 }  // namespace
 
-Result<Mapping> Mapping::map(int fd, std::uint64_t ring_bytes, bool writable, bool lock_memory) {
+Result<Mapping> Mapping::map(int fd, std::uint64_t ring_bytes, Access access, bool lock_memory) {
   if (base::process_token() == 0) {
     return Error::from_errno(errno, "cannot tell forked children from their parent");
   }
@@ -60,7 +60,7 @@ Result<Mapping> Mapping::map(int fd, std::uint64_t ring_bytes, bool writable, bo
   }
   m.file_ = FileId::of(status);
   m.ring_bytes_ = ring_bytes;
-  const int protection = writable ? PROT_READ | PROT_WRITE : PROT_READ;
+  const int protection = access == Access::read_write ? PROT_READ | PROT_WRITE : PROT_READ;
   const std::size_t once = kRingOffset + ring_bytes;
   if (mmap(m.base_, once, protection, MAP_SHARED | MAP_FIXED, fd, 0) == MAP_FAILED ||
       mmap(m.base_ + once, ring_bytes, protection, MAP_SHARED | MAP_FIXED, fd, kRingOffset) ==
@@ -75,7 +75,7 @@ Result<Mapping> Mapping::map(int fd, std::uint64_t ring_bytes, bool writable, bo
   m.guard_ = std::make_unique<GuardedRange>(m.base_, span);
   if (!m.guard_->is_watched())
     return Error::from_errno(ENOMEM, "cannot guard the bus against a truncation of its file");
-  if (writable) prefault(m.base_, ring_bytes);
+  if (access == Access::read_write) prefault(m.base_, ring_bytes);
   // Lock each page once: the ring's second view has the same pages, and the limit counts both.
   if (lock_memory) {
     if (auto locked = lock_in_memory(m.base_, once); !locked) return locked.error();

@@ -19,6 +19,7 @@
 #include "base/result.hpp"
 #include "bus/file/file_id.hpp"
 #include "bus/file/sigbus_guard.hpp"
+#include "bus/info.hpp"
 #include "bus/layout.hpp"
 
 namespace shmif::bus {
@@ -28,9 +29,11 @@ class Mapping {
   Mapping() = default;
   /// Maps the file behind `fd`, whose geometry was checked. The mapping keeps the open file
   /// description alive after `fd` is closed, and with it its F_OFD_SETLK locks. Forked children do
-  /// not inherit it (MADV_DONTFORK), and core dumps do not contain it. `writable` also prefaults
-  /// both views for writing. Blocks: for the page faults.
-  static Result<Mapping> map(int fd, std::uint64_t ring_bytes, bool writable, bool lock_memory);
+  /// not inherit it (MADV_DONTFORK), and core dumps do not contain it. `read_write` also prefaults
+  /// both views for writing. `lock_memory`: as PortOptions::lock_memory. Blocks: for the page
+  /// faults.
+  static Result<Mapping> map(int fd, std::uint64_t ring_bytes, Access access,
+                             bool lock_memory = false);
 
   Mapping(Mapping&& other) noexcept { *this = std::move(other); }
   Mapping& operator=(Mapping&& other) noexcept {

@@ -43,8 +43,8 @@ bool is_same_file(int a, int b) noexcept {
 
 /// Opens the file behind `fd`, which may be an O_PATH descriptor. Result: empty, and errno; ESTALE
 /// if /proc does not help and `path` names another file by now.
-UniqueFd open_behind(int fd, const std::string& path, bool writable) {
-  const int flags = (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NONBLOCK;
+UniqueFd open_behind(int fd, const std::string& path, Access access) {
+  const int flags = (access == Access::read_write ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NONBLOCK;
   UniqueFd again(::open(proc_path(fd).c_str(), flags));
   if (again) return again;
   again = UniqueFd(::open(path.c_str(), flags | O_NOFOLLOW));
@@ -56,8 +56,9 @@ UniqueFd open_behind(int fd, const std::string& path, bool writable) {
 }
 
 /// What the user can do if the caller may not open a bus. `status`: of its file, if known.
-std::string who_may_open(const struct stat* status, bool writable) {
-  const std::string permission = writable ? "read and write permission" : "read permission";
+std::string who_may_open(const struct stat* status, Access access) {
+  const std::string permission =
+      access == Access::read_write ? "read and write permission" : "read permission";
   if (status == nullptr) return "ask for search permission in its directory";
   char mode[8];
   std::snprintf(mode, sizeof mode, "%04o", status->st_mode & 07777U);
@@ -67,8 +68,8 @@ std::string who_may_open(const struct stat* status, bool writable) {
 }
 
 /// Whether the caller could open the bus, if it did not want to write.
-bool may_read(const std::string& path, const struct stat* status, bool writable) noexcept {
-  return writable && status != nullptr &&
+bool may_read(const std::string& path, const struct stat* status, Access access) noexcept {
+  return access == Access::read_write && status != nullptr &&
          ::faccessat(AT_FDCWD, path.c_str(), R_OK, AT_EACCESS) == 0;
 }
 
@@ -77,7 +78,7 @@ bool has_kind(const std::string& path) noexcept {
   return path.starts_with("bus:");
 }
 
-Error cannot_open(const std::string& path, bool writable, int number,
+Error cannot_open(const std::string& path, Access access, int number,
                   const struct stat* status = nullptr) {
   if (number == ESTALE)
     return {Errc::copied_file,
@@ -86,8 +87,8 @@ Error cannot_open(const std::string& path, bool writable, int number,
   if (number == ENOENT)
     remedy = has_kind(path) ? "write the path without \"bus:\"" : "make one with 'shmifctl create'";
   if (number == EROFS) remedy = "this must write to the bus; 'stat' and 'dump' need not";
-  if (number == EACCES) remedy = who_may_open(status, writable);
-  if (number == EACCES && may_read(path, status, writable)) {
+  if (number == EACCES) remedy = who_may_open(status, access);
+  if (number == EACCES && may_read(path, status, access)) {
     remedy += "; 'stat' and 'dump' only read, and need no write permission";
   }
   return Error::from_errno(number, "cannot open the bus " + path, remedy);
@@ -100,7 +101,7 @@ UniqueFd hold(int directory, const char* path) noexcept {
 /// Opens the file that `node` holds. For writing, its file system is checked before it is opened:
 /// on an overlay, opening for writing is enough to put a copy of the file into the upper layer,
 /// which hides the bus for good.
-Result<OpenFile> open_node(int node, const std::string& path, bool writable, struct stat& status) {
+Result<OpenFile> open_node(int node, const std::string& path, Access access, struct stat& status) {
   if (fstat(node, &status) != 0) return Error::from_errno(errno, "cannot query " + path);
   if (S_ISLNK(status.st_mode)) {
     return Error(Errc::not_a_regular_file,
@@ -116,22 +117,21 @@ Result<OpenFile> open_node(int node, const std::string& path, bool writable, str
   const auto type = file_system_of(node, path);
   if (!type) return type.error();
   file.file_system = *type;
-  if (writable && harm_on_file_system(*type) != nullptr)
+  if (access == Access::read_write && harm_on_file_system(*type) != nullptr)
     return refuse_file_system("open", path, *type);
-  file.fd = open_behind(node, path, writable);
-  if (!file.fd) return cannot_open(path, writable, errno, &status);
+  file.fd = open_behind(node, path, access);
+  if (!file.fd) return cannot_open(path, access, errno, &status);
   return file;
 }
 
 /// Whether a bus can live where the file is, and whether the file is the one that was made.
-/// `tolerate`: a problem becomes a warning.
-Result<void> check_place(const std::string& path, const struct stat& status, bool tolerate,
+Result<void> check_place(const std::string& path, const struct stat& status, Copies copies,
                          OpenFile& file) {
   const std::uint64_t type = file.file_system;
   const BusHeader& h = file.header;
   const std::string on = file_system_name(type);
   if (const char* harm = harm_on_file_system(type); harm != nullptr) {
-    if (!tolerate) return refuse_file_system("open", path, type);
+    if (copies == Copies::refuse) return refuse_file_system("open", path, type);
     file.warning = "the bus " + path + " is on " + on + ": " + harm +
                    ", so what is shown may be old, and live ports may look dead";
   } else if (h.inode != status.st_ino || h.file_system != type) {
@@ -140,7 +140,7 @@ Result<void> check_place(const std::string& path, const struct stat& status, boo
                                         file_system_name(h.file_system) + ", this is inode " +
                                         std::to_string(status.st_ino) + " on " + on +
                                         " (create a new bus with 'shmifctl create')");
-    if (!tolerate) return copied;
+    if (copies == Copies::refuse) return copied;
     file.warning = std::move(copied.message);
   }
   return {};
@@ -148,15 +148,15 @@ Result<void> check_place(const std::string& path, const struct stat& status, boo
 
 }  // namespace
 
-Result<OpenFile> open_unchecked(const std::string& path, bool writable, struct stat& status) {
+Result<OpenFile> open_unchecked(const std::string& path, Access access, struct stat& status) {
   if (path.empty()) return Error(Errc::path_empty, "cannot open a bus: the path is empty");
   const UniqueFd node = hold(AT_FDCWD, path.c_str());
-  if (!node) return cannot_open(path, writable, errno);
-  return open_node(node.get(), path, writable, status);
+  if (!node) return cannot_open(path, access, errno);
+  return open_node(node.get(), path, access, status);
 }
 
 Result<void> check_file(OpenFile& file, const std::string& path, const struct stat& status,
-                        bool tolerate_copies) {
+                        Copies copies) {
   const auto size = static_cast<std::uint64_t>(status.st_size);
   BusHeader& h = file.header;
   if (size == 0) {
@@ -199,26 +199,26 @@ Result<void> check_file(OpenFile& file, const std::string& path, const struct st
       h.max_record != max_record_of(h.ring_bytes, h.mtu) || !check_flow(h.flow, h.patience_ns)) {
     return Error(Errc::corrupt, "bus " + path + " has a damaged header" + kMendHeader);
   }
-  return check_place(path, status, tolerate_copies, file);
+  return check_place(path, status, copies, file);
 }
 
 Result<OpenFile> open_file(const std::string& path) {
   struct stat status{};
-  auto file = open_unchecked(path, true, status);
+  auto file = open_unchecked(path, Access::read_write, status);
   if (!file) return file;
-  if (auto ok = check_file(*file, path, status, false); !ok) return ok.error();
+  if (auto ok = check_file(*file, path, status, Copies::refuse); !ok) return ok.error();
   return file;
 }
 
-Result<UniqueFd> reopen(int fd, const std::string& path, bool writable) {
-  UniqueFd again = open_behind(fd, path, writable);
-  if (!again) return cannot_open(path, writable, errno);
+Result<UniqueFd> reopen(int fd, const std::string& path, Access access) {
+  UniqueFd again = open_behind(fd, path, access);
+  if (!again) return cannot_open(path, access, errno);
   return again;
 }
 
-Result<OpenFile> reopen_unchecked(int fd, const std::string& path, bool writable,
+Result<OpenFile> reopen_unchecked(int fd, const std::string& path, Access access,
                                   struct stat& status) {
-  return open_node(fd, path, writable, status);
+  return open_node(fd, path, access, status);
 }
 
 // ---- Opening, or making first ----
@@ -330,7 +330,7 @@ Result<OpenFile> open_or_create_unchecked(const std::string& path, const CreateO
     const HeldPath held(path);
     if (!held.node) {
       const int number = errno;
-      if (tries == kMaxOpens) return cannot_open(path, true, number);
+      if (tries == kMaxOpens) return cannot_open(path, Access::read_write, number);
       const auto fresh = create_file(path, options, maker);
       // Another process may have been first. Its file was complete before it had this name.
       if (!fresh && fresh.error().code != Errc::exists) return fresh.error();
@@ -338,7 +338,7 @@ Result<OpenFile> open_or_create_unchecked(const std::string& path, const CreateO
       continue;  // whatever the path names now is checked like any other file
     }
     if (auto ok = check_owner(held, path); !ok) return ok.error();
-    auto file = open_node(held.node.get(), path, true, status);
+    auto file = open_node(held.node.get(), path, Access::read_write, status);
     if (!file) return file;
     const auto filled = fill_if_empty(file->fd.get(), path, options, maker);
     if (!filled) return filled.error();

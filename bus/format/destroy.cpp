@@ -164,7 +164,7 @@ Result<std::string> remove_if_it_begins_like_a_bus(const std::string& path,
 }  // namespace
 
 Result<std::string> destroy(const std::string& path, bool force) {
-  auto opened = inspect_bus(path, false);
+  auto opened = inspect_bus(path, Access::read_only);
   if (!opened) {
     const Error& error = opened.error();
     // Advice to ask for read permission would not help.

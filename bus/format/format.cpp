@@ -29,7 +29,7 @@ bool begins_native(std::span<const std::byte> beginning, std::uint64_t /*file_by
 Result<RepairReport> repair_native(const std::string& path, const RepairOptions& options) {
   auto header = restore_header(path, options);
   if (!header) return header.error();
-  auto inspector = NativeInspector::open(std::move(header->file), path, true);
+  auto inspector = NativeInspector::open(std::move(header->file), path, Access::read_write);
   if (!inspector) return inspector.error();
   auto report = (*inspector)->repair(options);
   if (report) report->header_restored = std::move(header->restored);
@@ -53,7 +53,7 @@ Result<std::unique_ptr<Follower>> follow_netbsd(OpenFile file, const std::string
 }
 
 Result<RepairReport> repair_netbsd(const std::string& path, const RepairOptions& options) {
-  auto inspector = inspect_bus(path, true);
+  auto inspector = inspect_bus(path, Access::read_write);
   if (!inspector) return inspector.error();
   return (*inspector)->repair(options);
 }
@@ -91,11 +91,10 @@ const Format& format_named(BusFormat kind) noexcept {
 /// Checks a file that was opened, and lets its format do the rest.
 template <typename Next>
 auto checked(Result<OpenFile> file, const std::string& path, const struct stat& status,
-             bool tolerate_copies, const Next& next)
-    -> decltype(next(kNativeFormat, *std::move(file))) {
+             Copies copies, const Next& next) -> decltype(next(kNativeFormat, *std::move(file))) {
   if (!file) return std::move(file).error();
   const Format& format = format_of(file->fd.get(), status);
-  if (auto ok = format.check(*file, path, status, tolerate_copies); !ok) return ok.error();
+  if (auto ok = format.check(*file, path, status, copies); !ok) return ok.error();
   return next(format, *std::move(file));
 }
 
@@ -109,37 +108,40 @@ Result<UniqueFd> create_bus(const std::string& path, BusFormat format,
 Result<std::unique_ptr<Attachment>> attach_to_bus(const std::string& path,
                                                   const PortOptions& options) {
   struct stat status{};
-  auto file = open_unchecked(path, true, status);
-  return checked(std::move(file), path, status, false, [&](const Format& format, OpenFile open) {
-    return format.attach(std::move(open), path, options);
-  });
+  auto file = open_unchecked(path, Access::read_write, status);
+  return checked(std::move(file), path, status, Copies::refuse,
+                 [&](const Format& format, OpenFile open) {
+                   return format.attach(std::move(open), path, options);
+                 });
 }
 
 Result<std::unique_ptr<Attachment>> attach_to_bus(int descriptor, const std::string& path,
                                                   const PortOptions& options) {
   struct stat status{};
-  auto file = reopen_unchecked(descriptor, path, true, status);
-  return checked(std::move(file), path, status, false, [&](const Format& format, OpenFile open) {
-    return format.attach(std::move(open), path, options);
-  });
+  auto file = reopen_unchecked(descriptor, path, Access::read_write, status);
+  return checked(std::move(file), path, status, Copies::refuse,
+                 [&](const Format& format, OpenFile open) {
+                   return format.attach(std::move(open), path, options);
+                 });
 }
 
 Result<std::unique_ptr<Follower>> follow_bus(const std::string& path, Start start, Resume resume,
                                              bool take_offloads) {
   struct stat status{};
-  auto file = open_unchecked(path, false, status);
-  return checked(std::move(file), path, status, true, [&](const Format& format, OpenFile open) {
-    return format.follow(std::move(open), path, start, resume, take_offloads);
-  });
+  auto file = open_unchecked(path, Access::read_only, status);
+  return checked(std::move(file), path, status, Copies::tolerate,
+                 [&](const Format& format, OpenFile open) {
+                   return format.follow(std::move(open), path, start, resume, take_offloads);
+                 });
 }
 
-Result<std::unique_ptr<Inspector>> inspect_bus(const std::string& path, bool writable) {
+Result<std::unique_ptr<Inspector>> inspect_bus(const std::string& path, Access access) {
   struct stat status{};
-  auto file = open_unchecked(path, writable, status);
-  return checked(std::move(file), path, status, !writable,
-                 [&](const Format& format, OpenFile open) {
-                   return format.inspect(std::move(open), path, writable);
-                 });
+  auto file = open_unchecked(path, access, status);
+  const Copies copies = access == Access::read_only ? Copies::tolerate : Copies::refuse;
+  return checked(std::move(file), path, status, copies, [&](const Format& format, OpenFile open) {
+    return format.inspect(std::move(open), path, access);
+  });
 }
 
 Result<ProvidedBus> provide_bus(const std::string& path, BusFormat format,
@@ -148,17 +150,17 @@ Result<ProvidedBus> provide_bus(const std::string& path, BusFormat format,
   auto file = open_or_create_unchecked(path, options, *format_named(format).maker, status);
   if (!file) return std::move(file).error();
   std::string warning = std::exchange(file->warning, {});
-  auto inspector =
-      checked(std::move(file), path, status, false, [&](const Format& found, OpenFile open) {
-        return found.inspect(std::move(open), path, false);
-      });
+  auto inspector = checked(std::move(file), path, status, Copies::refuse,
+                           [&](const Format& found, OpenFile open) {
+                             return found.inspect(std::move(open), path, Access::read_only);
+                           });
   if (!inspector) return std::move(inspector).error();
   return ProvidedBus{*std::move(inspector), std::move(warning)};
 }
 
 Result<RepairReport> repair_bus_at(const std::string& path, const RepairOptions& options) {
   struct stat status{};
-  const auto file = open_unchecked(path, false, status);
+  const auto file = open_unchecked(path, Access::read_only, status);
   // If the caller may write to a file but not read it, our own format refuses it.
   const Format& format = file ? format_of(file->fd.get(), status) : kNativeFormat;
   return format.repair(path, options);

@@ -30,14 +30,14 @@ struct Format {
   const BusMaker* maker;
   /// As check_file().
   Result<void> (*check)(OpenFile& file, const std::string& path, const struct stat& status,
-                        bool tolerate_copies);
+                        Copies copies);
   // The next three take a file that was checked.
   Result<std::unique_ptr<Attachment>> (*attach)(OpenFile file, const std::string& path,
                                                 const PortOptions& options);
   Result<std::unique_ptr<Follower>> (*follow)(OpenFile file, const std::string& path, Start start,
                                               Resume resume, bool take_offloads);
   Result<std::unique_ptr<Inspector>> (*inspect)(OpenFile file, const std::string& path,
-                                                bool writable);
+                                                Access access);
   /// Repairs a bus that may no longer pass the check.
   Result<RepairReport> (*repair)(const std::string& path, const RepairOptions& options);
 };
@@ -55,9 +55,9 @@ Result<std::unique_ptr<Attachment>> attach_to_bus(int descriptor, const std::str
 Result<std::unique_ptr<Follower>> follow_bus(const std::string& path, Start start, Resume resume,
                                              bool take_offloads);
 
-/// `writable`: for repair. Without it, a copied file or one on a refused file system is opened with
-/// a warning.
-Result<std::unique_ptr<Inspector>> inspect_bus(const std::string& path, bool writable);
+/// Repair needs read_write. With read_only, a copied file or one on a refused file system is opened
+/// with a warning.
+Result<std::unique_ptr<Inspector>> inspect_bus(const std::string& path, Access access);
 
 /// A bus that was opened, or made first.
 struct ProvidedBus {

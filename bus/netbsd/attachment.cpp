@@ -69,7 +69,7 @@ NetbsdAttachment::~NetbsdAttachment() {
 Result<std::unique_ptr<Attachment>> NetbsdAttachment::attach(OpenFile file, const std::string& path,
                                                              const PortOptions& options) {
   if (auto ok = check_options(path, options); !ok) return ok.error();
-  auto mapping = NetbsdMapping::map(file.fd.get(), true, options.lock_memory);
+  auto mapping = NetbsdMapping::map(file.fd.get(), Access::read_write, options.lock_memory);
   if (!mapping)
     return Error(mapping.error().code,
                  "cannot attach to the bus " + path + ": " + mapping.error().message);

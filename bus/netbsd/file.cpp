@@ -61,7 +61,7 @@ Result<void> fill_netbsd(int fd, const std::string& path, const CreateOptions& /
 }
 
 Result<void> check_netbsd(OpenFile& file, const std::string& path, const struct stat& status,
-                          bool tolerate_copies) {
+                          Copies copies) {
   const auto size = static_cast<std::uint64_t>(status.st_size);
   if (size != kNetbsdFileBytes) {
     return Error(Errc::wrong_size,
@@ -91,17 +91,17 @@ Result<void> check_netbsd(OpenFile& file, const std::string& path, const struct 
   }
   file.warning = netbsd_warning(path);
   if (const char* harm = harm_on_file_system(file.file_system); harm != nullptr) {
-    if (!tolerate_copies) return refuse_file_system("open", path, file.file_system);
+    if (copies == Copies::refuse) return refuse_file_system("open", path, file.file_system);
     file.warning = "the bus " + path + " is on " + file_system_name(file.file_system) + ": " +
                    harm + ", so what is shown may be old; " + file.warning;
   }
   return {};
 }
 
-Result<NetbsdMapping> NetbsdMapping::map(int fd, bool writable, bool lock_memory) {
+Result<NetbsdMapping> NetbsdMapping::map(int fd, Access access, bool lock_memory) {
   if (base::process_token() == 0)
     return Error::from_errno(errno, "cannot tell forked children from their parent");
-  const int protection = writable ? PROT_READ | PROT_WRITE : PROT_READ;
+  const int protection = access == Access::read_write ? PROT_READ | PROT_WRITE : PROT_READ;
   void* const base = mmap(nullptr, kNetbsdFileBytes, protection, MAP_SHARED, fd, 0);
   if (base == MAP_FAILED) return Error::from_errno(errno, "cannot map the bus");
   NetbsdMapping mapping;
@@ -112,7 +112,8 @@ Result<NetbsdMapping> NetbsdMapping::map(int fd, bool writable, bool lock_memory
   mapping.guard_ = std::make_unique<GuardedRange>(mapping.base_, kNetbsdFileBytes);
   if (!mapping.guard_->is_watched())
     return Error::from_errno(ENOMEM, "cannot guard the bus against a truncation of its file");
-  if (writable) static_cast<void>(madvise(base, kNetbsdFileBytes, MADV_POPULATE_WRITE));
+  if (access == Access::read_write)
+    static_cast<void>(madvise(base, kNetbsdFileBytes, MADV_POPULATE_WRITE));
   if (lock_memory) {
     if (auto locked = lock_in_memory(mapping.base_, kNetbsdFileBytes); !locked)
       return locked.error();

@@ -30,17 +30,17 @@ Result<void> check_netbsd_options(const CreateOptions& options);
 Result<void> fill_netbsd(int fd, const std::string& path, const CreateOptions& options);
 
 /// Checks what open_unchecked() opened: size, magic, version, and whether the file system shows all
-/// processes the same data; that is a warning with `tolerate_copies`. If two values do not fit, the
+/// processes the same data; that is a warning with Copies::tolerate. If two values do not fit, the
 /// error names both.
 Result<void> check_netbsd(OpenFile& file, const std::string& path, const struct stat& status,
-                          bool tolerate_copies);
+                          Copies copies);
 
 /// The file, mapped once: frames are copied out, so they need not be in one piece.
 class NetbsdMapping {
  public:
   NetbsdMapping() = default;
   /// As Mapping::map().
-  static Result<NetbsdMapping> map(int fd, bool writable, bool lock_memory);
+  static Result<NetbsdMapping> map(int fd, Access access, bool lock_memory = false);
   NetbsdMapping(NetbsdMapping&& other) noexcept
       : base_(std::exchange(other.base_, nullptr)), guard_(std::move(other.guard_)) {}
   NetbsdMapping& operator=(NetbsdMapping&& other) noexcept {

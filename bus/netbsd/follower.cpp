@@ -21,7 +21,7 @@ NetbsdFollower::~NetbsdFollower() {
 
 Result<std::unique_ptr<Follower>> NetbsdFollower::open(OpenFile file, const std::string& path,
                                                        Start start, Resume resume) {
-  auto mapping = NetbsdMapping::map(file.fd.get(), false, false);
+  auto mapping = NetbsdMapping::map(file.fd.get(), Access::read_only);
   if (!mapping)
     return Error(mapping.error().code,
                  "cannot listen to the bus " + path + ": " + mapping.error().message);

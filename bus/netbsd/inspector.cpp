@@ -29,22 +29,22 @@ std::string words_text(const NetbsdWords& words) {
 
 }  // namespace
 
-NetbsdInspector::NetbsdInspector(OpenFile file, std::string path, bool writable,
+NetbsdInspector::NetbsdInspector(OpenFile file, std::string path, Access access,
                                  NetbsdMapping mapping)
     : path_(std::move(path)),
       file_(std::move(file)),
-      writable_(writable),
+      access_(access),
       mapping_(std::move(mapping)),
       ring_(mapping_.bytes().data()) {}
 
 Result<std::unique_ptr<Inspector>> NetbsdInspector::open(OpenFile file, const std::string& path,
-                                                         bool writable) {
-  auto mapping = NetbsdMapping::map(file.fd.get(), writable, false);
+                                                         Access access) {
+  auto mapping = NetbsdMapping::map(file.fd.get(), access);
   if (!mapping)
     return Error(mapping.error().code,
                  "cannot look into the bus " + path + ": " + mapping.error().message);
   return std::unique_ptr<Inspector>(
-      new NetbsdInspector(std::move(file), path, writable, *std::move(mapping)));
+      new NetbsdInspector(std::move(file), path, access, *std::move(mapping)));
 }
 
 std::string NetbsdInspector::hidden_by() const {
@@ -143,7 +143,8 @@ AuditReport NetbsdInspector::audit() const {
 }
 
 Result<RepairReport> NetbsdInspector::repair(const RepairOptions& options) {
-  if (!writable_) return Error(Errc::read_only, "cannot repair " + path_ + ": it is open to read");
+  if (access_ == Access::read_only)
+    return Error(Errc::read_only, "cannot repair " + path_ + ": it is open to read");
   if (options.mtu && *options.mtu != kNetbsdMtu) {
     return Error(Errc::bad_mtu, "cannot repair the bus " + path_ +
                                     " with that MTU: NetBSD's format has an MTU of 1500, and no "

@@ -13,9 +13,9 @@ namespace shmif::bus {
 
 class NetbsdInspector final : public Inspector {
  public:
-  /// `file` was checked. `writable`: it was opened for writing, too, which repair needs.
+  /// `file` was checked. `access`: as it was opened; repair needs read_write.
   static Result<std::unique_ptr<Inspector>> open(OpenFile file, const std::string& path,
-                                                 bool writable);
+                                                 Access access);
 
   BusInfo info() const override;
   /// Findings have the numbers of bus/netbsd/ring.hpp. Blocks: for a second while the lock is held.
@@ -31,12 +31,12 @@ class NetbsdInspector final : public Inspector {
   std::string hidden_by() const override;
 
  private:
-  NetbsdInspector(OpenFile file, std::string path, bool writable, NetbsdMapping mapping);
+  NetbsdInspector(OpenFile file, std::string path, Access access, NetbsdMapping mapping);
   NetbsdLook look_patiently(NetbsdState& state) const;
 
   std::string path_;
   OpenFile file_;
-  bool writable_;
+  Access access_;
   NetbsdMapping mapping_;
   NetbsdRing ring_;
 };

@@ -23,7 +23,8 @@ NativeAttachment::~NativeAttachment() = default;
 
 Result<std::unique_ptr<Attachment>> NativeAttachment::attach(OpenFile file, const std::string& path,
                                                              const PortOptions& options) {
-  auto mapping = Mapping::map(file.fd.get(), file.header.ring_bytes, true, options.lock_memory);
+  auto mapping =
+      Mapping::map(file.fd.get(), file.header.ring_bytes, Access::read_write, options.lock_memory);
   if (!mapping)
     return Error(mapping.error().code,
                  "cannot attach to the bus " + path + ": " + mapping.error().message);

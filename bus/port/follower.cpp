@@ -36,7 +36,7 @@ NativeFollower::~NativeFollower() {
 Result<std::unique_ptr<Follower>> NativeFollower::open(OpenFile file, const std::string& path,
                                                        Start start, Resume resume,
                                                        bool take_offloads) {
-  auto mapping = Mapping::map(file.fd.get(), file.header.ring_bytes, false, false);
+  auto mapping = Mapping::map(file.fd.get(), file.header.ring_bytes, Access::read_only);
   if (!mapping)
     return Error(mapping.error().code,
                  "cannot listen to the bus " + path + ": " + mapping.error().message);

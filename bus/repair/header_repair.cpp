@@ -116,7 +116,7 @@ void settle_flow(BusHeader& h) noexcept {
 
 /// Maps the file for reading only, so that not even a hole in a foreign file is filled.
 Result<Evidence> gather(const OpenFile& file, const struct stat& status, std::uint64_t ring_bytes) {
-  auto mapping = Mapping::map(file.fd.get(), ring_bytes, false, false);
+  auto mapping = Mapping::map(file.fd.get(), ring_bytes, Access::read_only);
   if (!mapping) return mapping.error();
   Evidence e;
   copy_from_shared(reinterpret_cast<std::byte*>(&e.found),
@@ -341,9 +341,9 @@ Error without_itself(Error error) {
 
 Result<RestoredHeader> restore_header(const std::string& path, const RepairOptions& options) {
   struct stat status{};
-  auto file = open_unchecked(path, true, status);
+  auto file = open_unchecked(path, Access::read_write, status);
   if (!file) return file.error();
-  const Result<void> sound = check_file(*file, path, status, false);
+  const Result<void> sound = check_file(*file, path, status, Copies::refuse);
   if (sound && (!options.mtu || *options.mtu == file->header.mtu))
     return RestoredHeader{*std::move(file), {}};
   if (!sound && !is_about_the_header(sound.error().code)) return sound.error();
@@ -369,7 +369,7 @@ Result<RestoredHeader> restore_header(const std::string& path, const RepairOptio
       static_cast<ssize_t>(kFixedBytes)) {
     return Error::from_errno(errno, "cannot write the header of the bus " + path);
   }
-  if (auto ok = check_file(*file, path, status, false); !ok) return ok.error();
+  if (auto ok = check_file(*file, path, status, Copies::refuse); !ok) return ok.error();
   done.file = *std::move(file);
   return done;
 }

@@ -120,8 +120,8 @@ NativeInspector::NativeInspector(std::unique_ptr<Impl> impl) : impl_(std::move(i
 NativeInspector::~NativeInspector() = default;
 
 Result<std::unique_ptr<Inspector>> NativeInspector::open(OpenFile file, const std::string& path,
-                                                         bool writable) {
-  auto mapping = Mapping::map(file.fd.get(), file.header.ring_bytes, writable, false);
+                                                         Access access) {
+  auto mapping = Mapping::map(file.fd.get(), file.header.ring_bytes, access);
   if (!mapping)
     return Error(mapping.error().code,
                  "cannot look into the bus " + path + ": " + mapping.error().message);

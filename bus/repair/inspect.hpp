@@ -13,9 +13,9 @@ namespace shmif::bus {
 
 class NativeInspector final : public Inspector {
  public:
-  /// `file` was checked. `writable`: it was opened for writing, too, which repair needs.
+  /// `file` was checked. `access`: as it was opened; repair needs read_write.
   static Result<std::unique_ptr<Inspector>> open(OpenFile file, const std::string& path,
-                                                 bool writable);
+                                                 Access access);
   ~NativeInspector() override;
 
   BusInfo info() const override;

@@ -64,7 +64,8 @@ class Parts {
  public:
   explicit Parts(const std::string& path)
       : file_(bus::open_file(path).value()),
-        mapping_(bus::Mapping::map(file_.fd.get(), file_.header.ring_bytes, true, false).value()),
+        mapping_(
+            bus::Mapping::map(file_.fd.get(), file_.header.ring_bytes, Access::read_write).value()),
         ring_(mapping_, bus::max_frame_bytes(file_.header.mtu)),
         lock(mapping_.header(), kSlot, file_.fd.get()),
         writer(ring_, kSlot, 1),

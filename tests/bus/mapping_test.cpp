@@ -105,7 +105,7 @@ TEST(Mapping, HasThePartsThatProgramsAreToldOf) {
   EXPECT_EQ(parts.ring.end, std::filesystem::file_size(file.path()));
 
   const bus::OpenFile open = bus::open_file(file.path()).value();
-  const bus::Mapping mapping = bus::Mapping::map(open.fd.get(), ring, false, false).value();
+  const bus::Mapping mapping = bus::Mapping::map(open.fd.get(), ring, Access::read_only).value();
   EXPECT_EQ(bus::mapped_bytes(ring), mapping.bytes().size());
   EXPECT_EQ(bus::ring_bytes_of_mapping(mapping.bytes().size()), ring);
   EXPECT_FALSE(bus::ring_bytes_of_mapping(mapping.bytes().size() + 1)) << "one ring is longer";
@@ -118,7 +118,7 @@ TEST(Mapping, ThatTakesThePlaceOfAnotherIsTheNewOneInAll) {
   const TempBus large({.ring_bytes = 1U << 20U});
   const auto map = [](const TempBus& file) {
     const bus::OpenFile open = bus::open_file(file.path()).value();
-    return bus::Mapping::map(open.fd.get(), open.header.ring_bytes, false, false).value();
+    return bus::Mapping::map(open.fd.get(), open.header.ring_bytes, Access::read_only).value();
   };
   const std::size_t before = taken();
   {

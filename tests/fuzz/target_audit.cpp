@@ -13,7 +13,7 @@ void audit(Bytes bytes) {
   Input in(bytes);
   const std::uint8_t options = in.byte();
   static const std::unique_ptr<bus::Inspector> inspector =
-      bus::inspect_bus(image.path(), false).value();
+      bus::inspect_bus(image.path(), Access::read_only).value();
   for (unsigned n = options >> 4U; n > 0; --n) image.scribble(in);
   if ((options & 1U) != 0) image.ambush(in);
   const AccessLimit limit(60 * 4 * kRecords);  // 50 looks, each of at most the whole ring

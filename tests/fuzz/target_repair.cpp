@@ -53,7 +53,7 @@ void repair(Bytes bytes) {
   Input in(bytes);
   const std::uint8_t options = in.byte();
   static const std::unique_ptr<bus::Inspector> inspector =
-      bus::inspect_bus(image.path(), true).value();
+      bus::inspect_bus(image.path(), Access::read_write).value();
   for (unsigned n = options >> 3U; n > 0; --n) image.scribble(in);
   if ((options & 1U) != 0) image.ambush(in);
   if ((options & 4U) != 0) {

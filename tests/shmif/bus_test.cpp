@@ -255,7 +255,7 @@ TEST(Link, AnotherBusOfTheSameInodeNumberOnAnotherFileSystemIsNotTaken) {
                        if (port.link().value().still_named) return 4;
                        // Nor is it taken by who cannot open a file again without its path.
                        if (mount("none", "/proc", "tmpfs", 0, "size=1M") != 0) return 5;
-                       const auto again = bus::reopen(held, dir.file("b"), true);
+                       const auto again = bus::reopen(held, dir.file("b"), Access::read_write);
                        return again ? 6 : again.error().code == Errc::copied_file ? 0 : 7;
                      });
                    }).wait();
@@ -493,9 +493,9 @@ TEST(Open, WithoutProcAnotherFileThatTookThePlaceOfABusIsNotTakenForIt) {
   const int code = Child([&] {
                      return on_small_tmpfs("/proc", "1M", [&] {
                        const int held = open(dir.file("b").c_str(), O_PATH | O_CLOEXEC);
-                       if (!bus::reopen(held, dir.file("b"), true)) return 1;
+                       if (!bus::reopen(held, dir.file("b"), Access::read_write)) return 1;
                        std::filesystem::rename(dir.file("other"), dir.file("b"));
-                       const auto again = bus::reopen(held, dir.file("b"), true);
+                       const auto again = bus::reopen(held, dir.file("b"), Access::read_write);
                        if (again) return 2;
                        return again.error().code == Errc::copied_file ? 0 : 3;
                      });

@@ -16,7 +16,8 @@ namespace shmif::test {
 class RawBus {
  public:
   explicit RawBus(const std::string& path) : file_(bus::open_file(path).value()) {
-    mapping_ = bus::Mapping::map(file_.fd.get(), file_.header.ring_bytes, true, false).value();
+    mapping_ =
+        bus::Mapping::map(file_.fd.get(), file_.header.ring_bytes, Access::read_write).value();
     ring_ = bus::Ring(mapping_, bus::max_frame_bytes(file_.header.mtu));
   }
 
