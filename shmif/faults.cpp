@@ -5,6 +5,7 @@
 #include <new>
 
 #include "base/quantity.hpp"
+#include "base/split.hpp"
 
 namespace shmif {
 namespace {
@@ -28,16 +29,6 @@ constexpr std::size_t kMaxSpare = 256;
 
 Error bad_part(const std::string& what) {
   return {Errc::bad_argument, "fault " + what};
-}
-
-std::vector<std::string_view> split(std::string_view text, char at) {
-  std::vector<std::string_view> parts;
-  for (;;) {
-    const std::size_t end = text.find(at);
-    parts.push_back(text.substr(0, end));
-    if (end == std::string_view::npos) return parts;
-    text.remove_prefix(end + 1);
-  }
 }
 
 /// What is wrong with a fault: first the faulty text, then the reason. Empty if it is valid.
@@ -74,7 +65,7 @@ Why set_delay(const Part& part, FaultOptions& o) {
 }
 
 Why set_bursts(const Part& part, FaultOptions& o) {
-  const auto parts = split(part.value, ':');
+  const auto parts = base::split(part.value, ':');
   if (parts.size() < 2 || parts.size() > 4) {
     return part.wrong(
         "needs two to four shares, such as 1%:20%:100%:0% (to bad, to good, loss in each)");
@@ -166,7 +157,7 @@ bool FaultOptions::any() const noexcept {
 Result<FaultOptions> parse_faults(std::string_view text) {
   FaultOptions options;
   std::vector<std::string_view> given;
-  for (const std::string_view part : split(text, ',')) {
+  for (const std::string_view part : base::split(text, ',')) {
     const std::size_t equals = part.find('=');
     const std::string_view name = part.substr(0, equals);
     const auto* const key = std::ranges::find(kKeys, name, &Key::name);

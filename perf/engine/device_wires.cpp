@@ -7,6 +7,7 @@
 #include <array>
 #include <utility>
 
+#include "base/split.hpp"
 #include "perf/engine/wires.hpp"
 #include "tap/netlink.hpp"
 
@@ -27,16 +28,6 @@ Result<std::vector<UniqueFd>> hush() {
     if (file) (void)!::write(file.get(), &value, 1);
   }
   return std::vector<UniqueFd>{};
-}
-
-std::vector<std::string> split(const std::string& names) {
-  std::vector<std::string> out;
-  for (std::size_t from = 0; from <= names.size();) {
-    const std::size_t comma = std::min(names.find(',', from), names.size());
-    out.push_back(names.substr(from, comma - from));
-    from = comma + 1;
-  }
-  return out;
 }
 
 Result<void> check_interface(RouteSession& session, const JobOptions& job,
@@ -74,7 +65,8 @@ Result<NamedInterfaces> find_interfaces(const JobOptions& job, std::size_t ends)
   auto where =
       job.netns.empty() ? tap::NetNamespace::current() : tap::NetNamespace::parse(job.netns);
   if (!where) return std::move(where).error();
-  NamedInterfaces found{*std::move(where), split(job.netdev)};
+  const auto names = base::split(job.netdev, ',');
+  NamedInterfaces found{*std::move(where), {names.begin(), names.end()}};
   if (found.names.size() < ends) {
     return Error(Errc::bad_argument,
                  "netdev=" + job.netdev + " names " + std::to_string(found.names.size()) +

@@ -1,6 +1,7 @@
 #include "perf/job/values.hpp"
 
-#include "perf/job/split.hpp"
+#include "base/split.hpp"
+#include "perf/job/same_word.hpp"
 
 namespace shmif::perf {
 namespace {
@@ -52,7 +53,7 @@ Result<bool> parse_boolean(std::string_view text) {
 }
 
 Result<PairText> split_pair(std::string_view text) {
-  const auto parts = split(text, ',');
+  const auto parts = base::split(text, ',');
   if (parts.size() == 1) return PairText{parts[0], parts[0]};
   if (parts.size() > 2 || (parts[0].empty() && parts[1].empty())) {
     return refused(text,

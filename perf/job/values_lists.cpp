@@ -6,7 +6,8 @@
 #include <optional>
 #include <set>
 
-#include "perf/job/split.hpp"
+#include "base/split.hpp"
+#include "perf/job/same_word.hpp"
 #include "perf/job/values.hpp"
 
 namespace shmif::perf {
@@ -54,7 +55,7 @@ Result<FrameSizes> parse_frame_split(std::string_view text) {
   FrameSizes sizes{{}};
   std::vector<std::size_t> open;  // those without a weight
   std::uint64_t sum = 0;
-  for (const std::string_view item : split(text, ':')) {
+  for (const std::string_view item : base::split(text, ':')) {
     const std::size_t slash = item.find('/');
     auto part = parse_range(item.substr(0, slash));
     if (!part) return refuse('"' + std::string(item) + "\" must be " + kSizeForm);
@@ -101,7 +102,7 @@ std::string to_string(const FrameSizes& sizes) {
 
 Result<std::vector<int>> parse_cpus(std::string_view text) {
   std::set<int> cpus;
-  for (const std::string_view item : split(text, ',')) {
+  for (const std::string_view item : base::split(text, ',')) {
     const std::size_t dash = item.find('-');
     const auto first = base::read_digits(item.substr(0, dash));
     const auto last =
@@ -216,7 +217,7 @@ Result<std::vector<std::byte>> parse_pattern(std::string_view text) {
 
 Result<ErrorClasses> parse_error_classes(std::string_view text) {
   ErrorClasses classes;
-  for (const std::string_view word : split(text, ',')) {
+  for (const std::string_view word : base::split(text, ',')) {
     if (word == "none" && text == word) continue;
     const bool all = word == "all";
     const bool io = all || word == "io";

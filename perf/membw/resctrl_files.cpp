@@ -1,9 +1,9 @@
 #include "perf/membw/resctrl_files.hpp"
 
-#include <algorithm>
 #include <limits>
 
 #include "base/quantity.hpp"
+#include "base/split.hpp"
 
 namespace shmif::perf {
 namespace {
@@ -12,16 +12,6 @@ Error not_a(std::string_view text, const char* what) {
   constexpr std::size_t kMaxShown = 80;
   return Error(Errc::bad_argument,
                '"' + std::string(text.substr(0, kMaxShown)) + "\" is not " + what);
-}
-
-std::vector<std::string_view> split(std::string_view text, char at) {
-  std::vector<std::string_view> parts;
-  for (std::size_t begin = 0; begin <= text.size();) {
-    const std::size_t end = std::min(text.find(at, begin), text.size());
-    parts.push_back(text.substr(begin, end - begin));
-    begin = end + 1;
-  }
-  return parts;
 }
 
 /// /proc/mounts writes spaces, tabs, line ends and backslashes in octal: "\040".
@@ -42,7 +32,7 @@ std::string without_escapes(std::string_view text) {
 }  // namespace
 
 std::vector<std::string_view> lines_in(std::string_view text) {
-  std::vector<std::string_view> lines = split(text, '\n');
+  std::vector<std::string_view> lines = base::split(text, '\n');
   if (lines.back().empty()) lines.pop_back();
   return lines;
 }
@@ -86,7 +76,7 @@ Result<MbmAssignments> read_mbm_assignments(std::string_view text) {
     const std::size_t colon = line.find(':');
     if (colon == std::string_view::npos || colon == 0) return not_a(line, "EVENT:DOMAIN=STATE");
     auto& domains = assignments[std::string(line.substr(0, colon))];
-    for (const std::string_view each : split(line.substr(colon + 1), ';')) {
+    for (const std::string_view each : base::split(line.substr(colon + 1), ';')) {
       const std::size_t equals = each.find('=');
       const auto domain = base::read_digits(each.substr(0, equals));
       if (equals == std::string_view::npos || !domain || each.size() == equals + 1 ||
@@ -111,7 +101,7 @@ std::optional<std::string> resctrl_mount_in(std::string_view mounts) {
   constexpr std::size_t kPath = 1;
   constexpr std::size_t kType = 2;
   for (const std::string_view line : lines_in(mounts)) {
-    const auto words = split(line, ' ');
+    const auto words = base::split(line, ' ');
     if (words.size() > kType && words[kType] == "resctrl" && words[kPath].starts_with('/')) {
       return without_escapes(words[kPath]);
     }

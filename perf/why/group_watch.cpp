@@ -4,6 +4,7 @@
 #include <sstream>
 #include <utility>
 
+#include "base/split.hpp"
 #include "perf/why/difference.hpp"
 #include "perf/why/kernel_text.hpp"
 #include "shmif/debug/debug.hpp"
@@ -11,14 +12,7 @@
 namespace shmif::perf {
 namespace {
 
-std::vector<std::string> split(const std::string& text, char at) {
-  std::vector<std::string> parts;
-  std::istringstream stream(text);
-  for (std::string part; std::getline(stream, part, at);) parts.push_back(part);
-  return parts;
-}
-
-bool has(const std::vector<std::string>& words, std::string_view word) {
+bool has(const auto& words, std::string_view word) {
   return std::ranges::find(words, word) != words.end();
 }
 
@@ -43,7 +37,10 @@ void GroupWatch::read_mounts() {
     words >> skipped >> skipped >> skipped >> mount.root >> mount.where;
     kind >> type >> skipped >> options;
     mount.second = type == "cgroup2";
-    if (!mount.second) mount.controllers = split(options, ',');
+    if (!mount.second) {
+      const auto names = base::split(options, ',');
+      mount.controllers.assign(names.begin(), names.end());
+    }
     mounts_.push_back(std::move(mount));
   }
 }
@@ -75,10 +72,11 @@ void GroupWatch::add_line(Group& group, GroupSeries& series, std::string_view li
   const std::size_t first = line.find(':');
   const std::size_t second = line.find(':', first + 1);
   if (first == std::string_view::npos || second == std::string_view::npos) return;
-  const auto controllers = split(std::string(line.substr(first + 1, second - first - 1)), ',');
+  const std::string_view names = line.substr(first + 1, second - first - 1);
+  const auto controllers = base::split(names, ',');
   const std::string path(line.substr(second + 1));
   const std::size_t before = group.sources.size();
-  if (controllers.empty()) {
+  if (names.empty()) {
     if (const Mount* mount = mount_of("")) {
       add_sources(group, *mount, path, Source::Of::cpu, "cpu.stat");
       add_sources(group, *mount, path, Source::Of::memory_events, "memory.events.local");
