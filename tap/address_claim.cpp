@@ -67,13 +67,16 @@ using Ipv6 = std::array<std::uint8_t, 16>;
 constexpr Ipv6 kAllNodes{0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1};
 constexpr unsigned kOverride = 0x20;
 
-/// A message of neighbour discovery about `target`. `with_address`: it has the option that carries
-/// our MAC address.
+/// Whether a message of neighbour discovery has the option that carries our MAC address.
+enum class OurAddress : std::uint8_t { told, left_out };
+
+/// A message of neighbour discovery about `target`.
 void send_neighbour(Port& port, std::uint8_t type, unsigned flags, const Ipv6& from, const Ipv6& to,
-                    const Ipv6& target, bool with_address) {
+                    const Ipv6& target, OurAddress our_address) {
   ClaimFrame frame;
   frame.bytes({0x33, 0x33, to[12], to[13], to[14], to[15]});  // RFC 2464
   frame.mac(port.mac());
+  const bool with_address = our_address == OurAddress::told;
   const unsigned payload = with_address ? 32 : 24;
   frame.bytes({0x86, 0xdd, 0x60, 0, 0, 0, 0, payload, IPPROTO_ICMPV6, 255});
   frame.copy(from);
@@ -107,7 +110,7 @@ void AddressClaim::probe(Port& port) const {
     if (each.address.is_v6()) {
       Ipv6 group{0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff};  // RFC 4291 section 2.7.1
       std::copy_n(bytes.begin() + 13, 3, group.begin() + 13);
-      send_neighbour(port, kSolicitation, 0, {}, group, bytes, false);
+      send_neighbour(port, kSolicitation, 0, {}, group, bytes, OurAddress::left_out);
     } else {
       send_arp(port, std::array<std::uint8_t, 4>{}, std::span(bytes).first(4));
     }
@@ -119,7 +122,7 @@ void AddressClaim::announce(Port& port) const {
     if (each.disputed) continue;
     const auto& bytes = each.address.bytes;
     if (each.address.is_v6()) {
-      send_neighbour(port, kAdvertisement, kOverride, bytes, kAllNodes, bytes, true);
+      send_neighbour(port, kAdvertisement, kOverride, bytes, kAllNodes, bytes, OurAddress::told);
     } else {
       const auto v4 = std::span(bytes).first(4);
       send_arp(port, v4, v4);
@@ -136,10 +139,10 @@ void AddressClaim::look(const FrameView& frame, MacAddress own) {
   };
   if (is(12, {8, 6, 0, 1, 8, 0, 6, 4, 0})) {
     const MacAddress owner = MacAddress::read(&f[kArpSenderMacAt]);
-    if (owner != own) hear_of(f.subspan(kArpSenderAt, 4), false, owner);
+    if (owner != own) hear_of(f.subspan(kArpSenderAt, 4), owner);
   } else if (f.size() >= kNeighbourBytes && is(12, {0x86, 0xdd}) &&
              is(kIpAt + 6, {IPPROTO_ICMPV6, 255}) && is(kIcmpAt, {kAdvertisement, 0})) {
-    hear_of(f.subspan(kNeighbourTargetAt, 16), true, frame.source());
+    hear_of(f.subspan(kNeighbourTargetAt, 16), frame.source());
   }
 }
 
@@ -158,13 +161,14 @@ bool AddressClaim::defend(const FrameView& frame, Port& port) const {
         std::memcmp(bytes.data(), &f[kNeighbourTargetAt], bytes.size()) != 0) {
       continue;
     }
-    send_neighbour(port, kAdvertisement, kOverride, bytes, kAllNodes, bytes, true);
+    send_neighbour(port, kAdvertisement, kOverride, bytes, kAllNodes, bytes, OurAddress::told);
     return true;
   }
   return false;
 }
 
-void AddressClaim::hear_of(std::span<const std::byte> address, bool v6, MacAddress owner) {
+void AddressClaim::hear_of(std::span<const std::byte> address, MacAddress owner) {
+  const bool v6 = address.size() == std::tuple_size_v<Ipv6>;
   for (Claimed& each : all_) {
     if (each.disputed || each.address.is_v6() != v6 ||
         std::memcmp(each.address.bytes.data(), address.data(), address.size()) != 0) {

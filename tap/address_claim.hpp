@@ -40,7 +40,7 @@ class AddressClaim {
     IpAddress address;
     bool disputed = false;
   };
-  void hear_of(std::span<const std::byte> address, bool v6, MacAddress owner);
+  void hear_of(std::span<const std::byte> address, MacAddress owner);
 
   std::vector<Claimed> all_;
   Listener on_conflict_;

@@ -8,13 +8,13 @@ namespace shmif::perf {
 RateWatch::RateWatch(std::span<const ControlledJob> jobs) : jobs_(jobs) {
   for (std::size_t i = 0; i < jobs.size(); ++i) {
     const JobOptions& o = jobs[i].plan.options;
-    const auto add = [&](bool tx, bool bits, std::uint64_t min) {
-      if (min != 0) lines_.push_back({i, tx, bits, min});
+    const auto add = [&](const Line& line) {
+      if (line.min_per_s != 0) lines_.push_back(line);
     };
-    add(true, true, o.rate_min_bps.tx);
-    add(true, false, o.rate_min_fps.tx);
-    add(false, true, o.rate_min_bps.rx);
-    add(false, false, o.rate_min_fps.rx);
+    add({.job = i, .tx = true, .bits = true, .min_per_s = o.rate_min_bps.tx});
+    add({.job = i, .tx = true, .bits = false, .min_per_s = o.rate_min_fps.tx});
+    add({.job = i, .tx = false, .bits = true, .min_per_s = o.rate_min_bps.rx});
+    add({.job = i, .tx = false, .bits = false, .min_per_s = o.rate_min_fps.rx});
   }
 }
 

@@ -208,7 +208,7 @@ Result<void> OpenEvents::open_ring(Group& group, const Member& member) {
   if (!is_trigger(sets_.setup(member.event).sampling)) {
     return samples_.share(group.place, member.file);
   }
-  const auto ring = samples_.make(group.place, member.file, false);
+  const auto ring = samples_.make(group.place, member.file, SampleBuffers::Use::own);
   if (!ring) return ring.error();
   group.trigger_ring = *ring;
   return {};

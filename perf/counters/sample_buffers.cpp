@@ -45,7 +45,7 @@ Result<void> SampleBuffers::share(CounterPlace place, int file) {
     return ring.shared && same;
   });
   if (found == rings_.end()) {
-    const auto made = make(place, file, true);
+    const auto made = make(place, file, Use::shared);
     return made ? Result<void>() : Result<void>(made.error());
   }
   const int got =
@@ -54,7 +54,7 @@ Result<void> SampleBuffers::share(CounterPlace place, int file) {
   return {};
 }
 
-Result<std::size_t> SampleBuffers::make(CounterPlace place, int file, bool shared) {
+Result<std::size_t> SampleBuffers::make(CounterPlace place, int file, Use use) {
   const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
   void* memory = nullptr;
   std::size_t bytes = page * pages_;
@@ -77,7 +77,8 @@ Result<std::size_t> SampleBuffers::make(CounterPlace place, int file, bool share
              std::to_string(pages_) + ": all that this user may lock is in use";
     });
   }
-  rings_.push_back({place, file, memory, page + bytes, SampleRing(memory, page, bytes), shared});
+  rings_.push_back(
+      {place, file, memory, page + bytes, SampleRing(memory, page, bytes), use == Use::shared});
   return rings_.size() - 1;
 }
 

@@ -51,7 +51,8 @@ class SampleBuffers {
   /// ring. make() always makes a ring. Result of make(): the number of the ring. Errors: the
   /// system's.
   Result<void> share(CounterPlace place, int file);
-  Result<std::size_t> make(CounterPlace place, int file, bool shared);
+  enum class Use : std::uint8_t { own, shared };
+  Result<std::size_t> make(CounterPlace place, int file, Use use);
   /// Whether the records have times: true for targets that are TargetBinding::is_spread().
   void order(bool spread) noexcept { spread_ = spread; }
   /// Notes that the kernel has given the event this number.

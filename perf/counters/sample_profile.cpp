@@ -179,9 +179,9 @@ std::vector<SampleProfile::Place> SampleProfile::chain_of(const Waiting& sample)
   return chain;
 }
 
-void SampleProfile::look_up(Waiting& sample, bool may_wait) {
+void SampleProfile::look_up(Waiting& sample, IfUnknown if_unknown) {
   const Place place = place_of(sample.process, sample.in_kernel, sample.ip);
-  if (place.object == kUnknown && may_wait && !sample.has_waited) {
+  if (place.object == kUnknown && if_unknown == IfUnknown::wait && !sample.has_waited) {
     sample.has_waited = true;
     waiting_.push_back(std::move(sample));
     return;
@@ -192,12 +192,12 @@ void SampleProfile::look_up(Waiting& sample, bool may_wait) {
 
 void SampleProfile::settle() {
   read_again_.clear();
-  for (Waiting& each : std::exchange(waiting_, {})) look_up(each, true);
+  for (Waiting& each : std::exchange(waiting_, {})) look_up(each, IfUnknown::wait);
 }
 
 void SampleProfile::finish() {
   read_again_.clear();
-  for (Waiting& each : std::exchange(waiting_, {})) look_up(each, false);
+  for (Waiting& each : std::exchange(waiting_, {})) look_up(each, IfUnknown::count);
 }
 
 /// The symbols of each object. A table is empty if they could not be read; a note tells why.

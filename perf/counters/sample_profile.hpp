@@ -87,7 +87,9 @@ class SampleProfile final : public SampleFormat {
     bool has_waited = false;  ///< has already waited for one call of settle()
   };
 
-  void look_up(Waiting& sample, bool may_wait);
+  /// What look_up() does with a sample whose object is not known yet.
+  enum class IfUnknown : std::uint8_t { wait, count };
+  void look_up(Waiting& sample, IfUnknown if_unknown);
   const MappedFile* mapping_of(pid_t process, std::uint64_t address);
   std::size_t object_of(pid_t process, const MappedFile& mapping);
   UniqueFd open_object(pid_t process, const MappedFile& mapping) const;

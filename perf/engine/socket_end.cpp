@@ -67,7 +67,7 @@ Result<std::unique_ptr<End>> open_udp_host_end(const HostEndOptions& options) {
   if (!local) return std::move(local).error();
   auto socket = bound_socket(SOCK_DGRAM, *local);
   if (!socket) return std::move(socket).error();
-  if (auto done = set_up_socket(socket->get(), options, false); !done)
+  if (auto done = set_up_socket(socket->get(), options, Transport::udp); !done)
     return std::move(done).error();
   std::size_t largest = options.max_frame_bytes;
   if (!options.remote.empty()) {
@@ -100,7 +100,7 @@ Result<std::unique_ptr<End>> listen_tcp_host_end(const HostEndOptions& options) 
   auto socket = bound_socket(SOCK_STREAM, *local);
   if (!socket) return std::move(socket).error();
   // Accepted sockets inherit the listener's options.
-  if (auto done = set_up_socket(socket->get(), options, true); !done)
+  if (auto done = set_up_socket(socket->get(), options, Transport::tcp); !done)
     return std::move(done).error();
   const std::string what = "cannot listen at " + local->to_string();
   if (::listen(socket->get(), 1) != 0) return Error::from_errno(errno, what);
@@ -133,7 +133,7 @@ Result<std::unique_ptr<End>> connect_tcp_host_end(const HostEndOptions& options)
     // After a failed attempt, the state of a socket is undefined, so each attempt uses a new one.
     auto socket = bound_socket(SOCK_STREAM | SOCK_NONBLOCK, *local);
     if (!socket) return std::move(socket).error();
-    if (auto done = set_up_socket(socket->get(), options, true); !done) {
+    if (auto done = set_up_socket(socket->get(), options, Transport::tcp); !done) {
       return std::move(done).error();
     }
     // The kernel repeats a lost SYN only after a second (RFC 6298, section 2); a new attempt is

@@ -71,7 +71,7 @@ Result<void> set_dscp(int socket, std::uint32_t dscp) {
 
 }  // namespace
 
-Result<void> set_up_socket(int socket, const HostEndOptions& options, bool tcp) {
+Result<void> set_up_socket(int socket, const HostEndOptions& options, Transport transport) {
   if (options.window_bytes != 0) {
     auto done = set_buffer(socket, SO_SNDBUF, "the send buffer", options.window_bytes);
     if (done) done = set_buffer(socket, SO_RCVBUF, "the receive buffer", options.window_bytes);
@@ -80,7 +80,7 @@ Result<void> set_up_socket(int socket, const HostEndOptions& options, bool tcp) 
   if (options.dscp) {
     if (auto done = set_dscp(socket, *options.dscp); !done) return done;
   }
-  if (!tcp) return {};
+  if (transport == Transport::udp) return {};
   if (options.mss_bytes != 0 &&
       !set(socket, IPPROTO_TCP, TCP_MAXSEG, static_cast<int>(options.mss_bytes))) {
     return Error::from_errno(

@@ -10,10 +10,11 @@
 
 namespace shmif::perf {
 
-/// Applies `options` to a socket, before it connects or listens. `tcp`: it is a stream socket.
-/// Errors: bad_argument for an option that the kernel does not grant, with what it would grant; the
-/// system's.
-Result<void> set_up_socket(int socket, const HostEndOptions& options, bool tcp);
+enum class Transport : std::uint8_t { udp, tcp };
+
+/// Applies `options` to a socket, before it connects or listens. Errors: bad_argument for an option
+/// that the kernel does not grant, with what it would grant; the system's.
+Result<void> set_up_socket(int socket, const HostEndOptions& options, Transport transport);
 
 /// Empty if the kernel does not tell. Blocks: never.
 std::optional<TcpState> tcp_state_of(int socket) noexcept;

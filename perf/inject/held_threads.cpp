@@ -113,8 +113,8 @@ HeldThreads::~HeldThreads() {
   }
 }
 
-/// Living threads that are not held yet. `fragile`: also those that wait in a fragile call.
-std::vector<pid_t> HeldThreads::not_held(bool fragile) const {
+/// Living threads that are not held yet. `sturdy`: without those that wait in a fragile call.
+std::vector<pid_t> HeldThreads::not_held(Threads which) const {
   std::vector<pid_t> found;
   const KernelFiles files;
   const auto names = files.list("/proc/" + std::to_string(process_.number) + "/task");
@@ -130,7 +130,7 @@ std::vector<pid_t> HeldThreads::not_held(bool fragile) const {
     const auto call = files.read(task_folder(process_, thread) + "/syscall");
     const auto waits_in = call ? base::read_digits(call->substr(0, call->find(' '))) : std::nullopt;
     const bool waits = waits_in && is_fragile(static_cast<long>(*waits_in));
-    if (fragile || !waits) found.push_back(thread);
+    if (which == Threads::all || !waits) found.push_back(thread);
   }
   std::ranges::sort(found);
   return found;
@@ -139,13 +139,13 @@ std::vector<pid_t> HeldThreads::not_held(bool fragile) const {
 Result<void> HeldThreads::hold() {
   for (bool again = true; again;) {  // until no thread is new; each is held once, in limited time
     again = false;
-    for (const pid_t number : not_held(false)) {
+    for (const pid_t number : not_held(Threads::sturdy)) {
       const auto held = hold_one(number);
       if (!held) return held.error();
       again = again || *held;
     }
   }
-  for (const pid_t number : not_held(true)) {
+  for (const pid_t number : not_held(Threads::all)) {
     if (!threads_.empty()) break;
     if (const auto held = hold_one(number); !held) return held.error();
   }
@@ -156,7 +156,7 @@ Result<void> HeldThreads::hold() {
 Result<void> HeldThreads::hold_rest() {
   for (bool again = true; again;) {  // as in hold()
     again = false;
-    for (const pid_t number : not_held(true)) {
+    for (const pid_t number : not_held(Threads::all)) {
       const auto held = hold_one(number);
       if (!held) return held.error();
       again = again || *held;
@@ -168,7 +168,7 @@ Result<void> HeldThreads::hold_rest() {
 /// If two monitors hold different threads, at least one sees the other, because each holds its
 /// threads before it looks.
 Result<void> HeldThreads::expect_no_other() const {
-  for (const pid_t number : not_held(true)) {
+  for (const pid_t number : not_held(Threads::all)) {
     const auto status = KernelFiles().read(task_folder(process_, number) + "/status");
     const auto tracer =
         status ? base::status_numbers(*status, "TracerPid") : std::vector<std::uint64_t>();

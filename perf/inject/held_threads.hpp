@@ -80,7 +80,8 @@ class HeldThreads {
   Result<bool> hold_one(pid_t number);
   Result<void> expect_no_other() const;
   ThreadStop wait_for(pid_t number, Clock::time_point until) const;
-  std::vector<pid_t> not_held(bool fragile) const;
+  enum class Threads : std::uint8_t { sturdy, all };
+  std::vector<pid_t> not_held(Threads which) const;
   ThreadStop run(const HeldThread& thread, long how, int signal);
 
   TaskId process_;

@@ -117,7 +117,7 @@ Result<void> ResctrlSource::open_there(const std::vector<pid_t>& processes) {
   if (!made) return made;
   groups_ = {group_->path()};
   assign_counters();
-  const Snapshot first = take(false);
+  const Snapshot first = take(IfUnavailable::leave);
   return first.failure.empty() ? Result<void>() : Error(Errc::not_supported, first.failure);
 }
 
@@ -155,7 +155,7 @@ void ResctrlSource::assign_counters() const {
 }
 
 Result<ResctrlSource::Values> ResctrlSource::values_of(const std::string& event,
-                                                       bool again_if_unavailable) const {
+                                                       IfUnavailable if_unavailable) const {
   Values values;
   for (const std::string& group : groups_) {
     const auto folders = files_.list(group + "/mon_data");
@@ -166,7 +166,8 @@ Result<ResctrlSource::Values> ResctrlSource::values_of(const std::string& event,
       std::string file = group;
       file.append("/mon_data/").append(folder).append("/").append(event);
       // After a change of its settings, the hardware gives a value only at the second read.
-      for (int attempt = again_if_unavailable ? 0 : 1; attempt < 2; ++attempt) {
+      for (int attempt = if_unavailable == IfUnavailable::read_again ? 0 : 1; attempt < 2;
+           ++attempt) {
         const auto text = calls_.read(files_, file);
         if (!text) return text.error();
         const auto value = read_mbm_value(*text);
@@ -188,10 +189,10 @@ Result<ResctrlSource::Values> ResctrlSource::values_of(const std::string& event,
                files_.path(groups_.front()) + "/mon_data has no mon_L3_" + domain);
 }
 
-ResctrlSource::Snapshot ResctrlSource::take(bool again_if_unavailable) const {
+ResctrlSource::Snapshot ResctrlSource::take(IfUnavailable if_unavailable) const {
   Snapshot snapshot;
   for (const std::string& event : events_) {
-    auto values = values_of(event, again_if_unavailable);
+    auto values = values_of(event, if_unavailable);
     if (values) {
       snapshot.events.emplace(event, *std::move(values));
       continue;
@@ -206,12 +207,12 @@ ResctrlSource::Snapshot ResctrlSource::take(bool again_if_unavailable) const {
 }
 
 Result<void> ResctrlSource::enable() {
-  begin_ = take(true);
+  begin_ = take(IfUnavailable::read_again);
   return {};
 }
 
 Result<void> ResctrlSource::disable() {
-  end_ = take(false);
+  end_ = take(IfUnavailable::leave);
   return {};
 }
 

@@ -69,8 +69,10 @@ class ResctrlSource final : public MemorySource {
     std::string failure;  ///< why a file could not be read
   };
   Result<void> open_there(const std::vector<pid_t>& processes);
-  Snapshot take(bool again_if_unavailable) const;
-  Result<Values> values_of(const std::string& event, bool again_if_unavailable) const;
+  /// What to do about a value that the kernel says is unavailable.
+  enum class IfUnavailable : std::uint8_t { read_again, leave };
+  Snapshot take(IfUnavailable if_unavailable) const;
+  Result<Values> values_of(const std::string& event, IfUnavailable if_unavailable) const;
   void assign_counters() const;
   std::optional<double> rate_of(const std::string& event, std::string& reason) const;
 

@@ -4,14 +4,14 @@
 
 namespace shmif::perf {
 
-void IntervalRecorder::close(std::uint64_t now, bool at_border) noexcept {
+void IntervalRecorder::close(std::uint64_t now, End how) noexcept {
   const std::uint64_t end = now > start_ns_ ? now - start_ns_ : 0;
   if (end <= begin_ns_) return;
   const std::uint64_t number = job_.intervals_written.load(std::memory_order_relaxed);
   const auto seconds = [](std::uint64_t ns) { return static_cast<double>(ns) * 1e-9; };
   now_.at_seconds = seconds(end);
   now_.seconds = seconds(end - begin_ns_);
-  now_.ends_at_border = at_border;
+  now_.ends_at_border = how == End::border;
   if (now_.latency_count != 0) {
     now_.latency_mean_ns =
         static_cast<double>(latency_sum_) / static_cast<double>(now_.latency_count);

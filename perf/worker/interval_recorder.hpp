@@ -65,10 +65,10 @@ class IntervalRecorder {
   bool is_over(std::uint64_t now) const noexcept { return now >= next_ns_; }
   std::uint64_t next_ns() const noexcept { return next_ns_; }  ///< when the interval will be over
   /// Closes the interval, however long it is.
-  void close(std::uint64_t now) noexcept { close(now, false); }
+  void close(std::uint64_t now) noexcept { close(now, End::usual); }
   /// Closes the interval at a border of the measured window. The border was at `at`, and everything
   /// in the interval happened before it.
-  void border(std::uint64_t at) noexcept { close(at, true); }
+  void border(std::uint64_t at) noexcept { close(at, End::border); }
   /// When the interval began.
   std::uint64_t begin_ns() const noexcept { return start_ns_ + begin_ns_; }
   /// Whether this time is too short to put a border there.
@@ -78,7 +78,8 @@ class IntervalRecorder {
   }
 
  private:
-  void close(std::uint64_t now, bool at_border) noexcept;
+  enum class End : std::uint8_t { usual, border };
+  void close(std::uint64_t now, End how) noexcept;
   static constexpr unsigned kSubBits = 6;
   static constexpr std::size_t kBuckets = (40 - kSubBits + 1) << kSubBits;  // up to 18 minutes
   static std::size_t bucket_of(std::uint64_t ns) noexcept {

@@ -111,10 +111,10 @@ std::byte* CaptureFile::reserve(std::size_t bytes) noexcept {
   return &buffer_[used_];
 }
 
-void CaptureFile::commit(std::size_t bytes, bool is_frame) noexcept {
+void CaptureFile::commit(std::size_t bytes, Holds holds) noexcept {
   used_ += bytes;
   records_.push_back({.end = static_cast<std::uint32_t>(used_) & 0x7fffffffU,
-                      .is_frame = static_cast<std::uint32_t>(is_frame) & 1U});
+                      .is_frame = holds == Holds::frame ? 1U : 0U});
 }
 
 void CaptureFile::flush() noexcept {

@@ -52,9 +52,10 @@ class CaptureFile {
   /// Flushes if there is no room. Result: nullptr after a failure, and for a record that is larger
   /// than the buffer.
   std::byte* reserve(std::size_t bytes) noexcept;
-  /// Adds the `bytes` that the caller has written at reserve()'s result, as one record. `is_frame`:
-  /// whether written() counts it.
-  void commit(std::size_t bytes, bool is_frame) noexcept;
+  /// Adds the `bytes` that the caller has written at reserve()'s result, as one record. written()
+  /// counts those that hold a frame.
+  enum class Holds : std::uint8_t { frame, no_frame };
+  void commit(std::size_t bytes, Holds holds) noexcept;
   void flush() noexcept;
   /// Sends frames in order: `put(frame)` makes and commits one record. Errors: as PcapWriter.
   template <class Put>

@@ -49,7 +49,7 @@ struct PcapWriter::Impl {
                                                 : static_cast<std::uint32_t>(frame.size())};
     std::memcpy(to, &record, sizeof record);
     std::memcpy(to + sizeof record, frame.bytes.data(), kept);
-    file->commit(sizeof record + kept, true);
+    file->commit(sizeof record + kept, CaptureFile::Holds::frame);
   }
 };
 

@@ -133,7 +133,7 @@ struct PcapngWriter::Impl {
       block.option(kIfName, about.name);
       block.option(kIfDescription, about.description);
       block.option(kIfTimeResolution, &kNanoseconds, sizeof kNanoseconds);
-      file->commit(block.finish(), false);
+      file->commit(block.finish(), CaptureFile::Holds::no_frame);
     }
     return interfaces++;
   }
@@ -154,7 +154,7 @@ struct PcapngWriter::Impl {
     if (const std::uint32_t flags = flags_of(frame); flags != 0)
       block.option(kEpbFlags, &flags, sizeof flags);
     if (notes.lost_before != 0) block.option(kEpbDropCount, notes.lost_before);
-    file->commit(block.finish(), true);
+    file->commit(block.finish(), CaptureFile::Holds::frame);
   }
 };
 
@@ -219,7 +219,7 @@ void PcapngWriter::put_statistics(std::uint32_t interface,
   block.option(kIsbReceived, statistics.received);
   block.option(kIsbDropped, statistics.lost);
   block.option(kIsbAccepted, statistics.accepted);
-  impl_->file->commit(block.finish(), false);
+  impl_->file->commit(block.finish(), CaptureFile::Holds::no_frame);
 }
 
 SendResult PcapngWriter::send(std::span<const FrameView> frames) noexcept {

@@ -354,7 +354,7 @@ struct Guest::Impl {
     m.what = what;
     m.a = a;
     m.b = b ? 1 : 0;
-    (void)say(socket.get(), m, -1, false);
+    (void)say(socket.get(), m, -1, IfBlocked::give_up);
   }
 
   void send_signal(int number) {

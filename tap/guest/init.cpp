@@ -151,9 +151,9 @@ class Init {
   /// the supervisor died before PDEATHSIG was in force.
   void await(GuestSays what) {
     GuestMessage order;
-    Heard heard = hear(socket_, order, true);
+    Heard heard = hear(socket_, order, IfBlocked::wait);
     for (; heard == Heard::message && order.what == GuestSays::mac;
-         heard = hear(socket_, order, true)) {
+         heard = hear(socket_, order, IfBlocked::wait)) {
       macs_.push_back(order.mac);
     }
     if (heard != Heard::message || order.what != what) ::_exit(0);
@@ -432,7 +432,7 @@ class Init {
 
   void obey() {
     GuestMessage order;
-    switch (hear(socket_, order, false)) {
+    switch (hear(socket_, order, IfBlocked::give_up)) {
       case Heard::nothing: return;
       case Heard::end: ::_exit(0);  // and the kernel kills everything in the namespace
       case Heard::message:
@@ -441,7 +441,7 @@ class Init {
         if (order.what == GuestSays::confirm && is_in_stop(order.a)) {
           GuestMessage m = message(GuestSays::still_stopped, stop_signal_);
           m.b = has_terminal() ? 1 : 0;
-          say(socket_, m, -1, false);
+          say(socket_, m, -1, IfBlocked::give_up);
         }
         return;
     }
@@ -474,7 +474,7 @@ class Init {
       if (WIFCONTINUED(status)) continue;
       if (is_stopped_) {
         stop_signal_ = WSTOPSIG(status);
-        say(socket_, message(GuestSays::stopped, ++stops_), -1, false);
+        say(socket_, message(GuestSays::stopped, ++stops_), -1, IfBlocked::give_up);
         continue;
       }
       if (int number = 0;

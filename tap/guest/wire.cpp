@@ -12,7 +12,7 @@
 
 namespace shmif::tap {
 
-bool say(int socket, const GuestMessage& message, int descriptor, bool patient) noexcept {
+bool say(int socket, const GuestMessage& message, int descriptor, IfBlocked if_blocked) noexcept {
   GuestMessage copy = message;
   iovec part{&copy, sizeof copy};
   alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control{};
@@ -30,18 +30,20 @@ bool say(int socket, const GuestMessage& message, int descriptor, bool patient) 
   }
   ssize_t sent = 0;
   do {
-    sent = ::sendmsg(socket, &header, MSG_NOSIGNAL | (patient ? 0 : MSG_DONTWAIT));
+    sent = ::sendmsg(socket, &header,
+                     MSG_NOSIGNAL | (if_blocked == IfBlocked::wait ? 0 : MSG_DONTWAIT));
   } while (sent < 0 && errno == EINTR);
   return sent == static_cast<ssize_t>(sizeof copy);
 }
 
-Heard hear(int socket, GuestMessage& message, bool patient) noexcept {
+Heard hear(int socket, GuestMessage& message, IfBlocked if_blocked) noexcept {
   // If the other side left messages of ours unread, the kernel reports that once, as ECONNRESET,
   // before it delivers what the other side had sent.
   ssize_t got = 0;
   bool was_reset = false;
   do {
-    got = ::recv(socket, &message, sizeof message, patient ? 0 : MSG_DONTWAIT);
+    got =
+        ::recv(socket, &message, sizeof message, if_blocked == IfBlocked::wait ? 0 : MSG_DONTWAIT);
   } while (got < 0 && (errno == EINTR || (errno == ECONNRESET && !std::exchange(was_reset, true))));
   if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return Heard::nothing;
   if (got != static_cast<ssize_t>(sizeof message)) return Heard::end;

@@ -52,15 +52,18 @@ struct GuestMessage {
 };
 static_assert(std::is_trivially_copyable_v<GuestMessage>);
 
-/// Sends a message, with a descriptor unless that is -1. `patient`: waits for room. Result: false
-/// if the other side is gone, or has no room.
+/// What say() does if there is no room, and hear() if there is no message.
+enum class IfBlocked : std::uint8_t { wait, give_up };
+
+/// Sends a message, with a descriptor unless that is -1. Result: false if the other side is gone,
+/// or has no room.
 bool say(int socket, const GuestMessage& message, int descriptor = -1,
-         bool patient = true) noexcept;
+         IfBlocked if_blocked = IfBlocked::wait) noexcept;
 
 enum class Heard : std::uint8_t { message, nothing, end };
 
-/// Receives a message, in init. `patient`: waits for one. Result: `end` if the other side is gone.
-Heard hear(int socket, GuestMessage& message, bool patient) noexcept;
+/// Receives a message, in init. Result: `end` if the other side is gone.
+Heard hear(int socket, GuestMessage& message, IfBlocked if_blocked) noexcept;
 
 /// Receives a message, in the supervisor. The guest's command may have taken over its init, so the
 /// message is not trusted. `descriptor`: takes the descriptor that comes with the message; nullptr:

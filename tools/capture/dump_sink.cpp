@@ -100,7 +100,7 @@ void DumpSink::put_line(const FrameView& frame) {
   std::byte* const to = text_->reserve(line.size());
   if (to == nullptr) return;
   std::memcpy(to, line.data(), line.size());
-  text_->commit(line.size(), true);
+  text_->commit(line.size(), CaptureFile::Holds::frame);
 }
 
 void DumpSink::put_pcapng(PcapngWriter& file, const FrameView& frame, std::uint64_t lost_before) {

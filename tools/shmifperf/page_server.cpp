@@ -57,8 +57,11 @@ bool is_whole(std::string_view request) {
          request.find("\n\n") != std::string_view::npos;
 }
 
+/// Whether an answer has its text. The answer to HEAD only has the header that GET would get.
+enum class Body : std::uint8_t { sent, left_out };
+
 std::string answer_with(std::string_view status, std::string_view type, std::string_view text,
-                        bool with_text, std::string_view more = {}) {
+                        Body body, std::string_view more = {}) {
   std::string answer = "HTTP/1.1 ";
   answer += status;
   answer += "\r\nContent-Type: ";
@@ -66,26 +69,26 @@ std::string answer_with(std::string_view status, std::string_view type, std::str
   answer += "\r\nContent-Length: " + std::to_string(text.size()) + "\r\nConnection: close\r\n";
   answer += more;
   answer += "\r\n";
-  if (with_text) answer += text;
+  if (body == Body::sent) answer += text;
   return answer;
 }
 
-std::string refusal(std::string_view status, bool with_text, std::string_view more = {}) {
-  return answer_with(status, "text/plain; charset=utf-8", std::string(status) + '\n', with_text,
-                     more);
+std::string refusal(std::string_view status, Body body, std::string_view more = {}) {
+  return answer_with(status, "text/plain; charset=utf-8", std::string(status) + '\n', body, more);
 }
 
 std::string answer_to(std::string_view request, const Page& page) {
   const RequestLine line = request_line_of(request);
   const bool is_head = line.method == "HEAD";
   if (line.target.empty() || !line.version.starts_with("HTTP/1.")) {
-    return refusal("400 Bad Request", true);
+    return refusal("400 Bad Request", Body::sent);
   }
   if (!is_head && line.method != "GET") {
-    return refusal("405 Method Not Allowed", true, "Allow: GET, HEAD\r\n");
+    return refusal("405 Method Not Allowed", Body::sent, "Allow: GET, HEAD\r\n");
   }
-  if (path_of(line.target) != page.path) return refusal("404 Not Found", !is_head);
-  return answer_with("200 OK", page.content_type, page.text(), !is_head);
+  const Body body = is_head ? Body::left_out : Body::sent;
+  if (path_of(line.target) != page.path) return refusal("404 Not Found", body);
+  return answer_with("200 OK", page.content_type, page.text(), body);
 }
 
 /// One connection.
@@ -116,7 +119,7 @@ bool Visit::look(const Page& page) {
     if (is_whole(request)) {
       answer = answer_to(request, page);
     } else if (request.size() > kMaxRequestBytes) {
-      answer = refusal("431 Request Header Fields Too Large", true);
+      answer = refusal("431 Request Header Fields Too Large", Body::sent);
     }
   }
   while (sent < answer.size()) {

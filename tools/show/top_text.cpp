@@ -38,7 +38,7 @@ const char* short_state(const PortInfo& port) {
 }
 
 /// `text` in exactly `width` columns; longer text is cut.
-std::string fitted(const std::string& text, std::size_t width, bool right) {
+std::string fitted(const std::string& text, std::size_t width, bool right = false) {
   const std::size_t columns = base::columns_of(text);
   if (columns >= width) return text.substr(0, base::behind_columns(text, width));
   const std::string gap(width - columns, ' ');
@@ -124,7 +124,7 @@ std::vector<const Column*> columns_on(unsigned width) {
 
 /// A line of at most `columns` characters: `left`, and `right` at the other end if both fit.
 std::string spread(const std::string& left, const std::string& right, std::size_t columns) {
-  if (left.size() + right.size() + 2 > columns) return fitted(left, columns, false);
+  if (left.size() + right.size() + 2 > columns) return fitted(left, columns);
   return left + std::string(columns - left.size() - right.size(), ' ') + right;
 }
 
@@ -240,13 +240,13 @@ std::string head(const TopView& view, Screen::Size size) {
   constexpr std::size_t kNames = 11;
   const auto field = [](const char* name, const std::string& value, std::size_t room) {
     if (room == 0) return std::string();
-    return fitted(fitted(name, kNames, false) + value, room - 1, false) + ' ';  // keep fields apart
+    return fitted(fitted(name, kNames) + value, room - 1) + ' ';  // keep fields apart
   };
   const std::size_t half = width / 2;
   std::string frames = format_bus_rate(rates, rates.frames);
   constexpr std::size_t kRate = 8;
   if (view.look.blocks && half > kNames + kRate) {
-    frames = fitted(frames, kRate, false) + sparkline(view.history, half - kNames - kRate - 1);
+    frames = fitted(frames, kRate) + sparkline(view.history, half - kNames - kRate - 1);
   }
   const auto netbsd_lines = [&] {
     constexpr const char* kUntold = "not told by NetBSD's format";
@@ -313,7 +313,7 @@ std::string table_head(unsigned width, const Layout& layout) {
   for (const auto& [column, room] : layout) {
     out += (out.empty() ? "" : " ") + fitted(column->title, room, column->right);
   }
-  return kReverse + fitted(out, width, false) + kPlain;
+  return kReverse + fitted(out, width) + kPlain;
 }
 
 void sort_ports(std::vector<PortRates>& ports, TopOrder order) {
@@ -383,7 +383,7 @@ std::string top_screen(TopView& view, Screen::Size size) {
            std::to_string(total) + " (up/down)   ";
   }
   foot += keys_line(view.look.order);
-  out += kDim + fitted(foot, size.columns, false) + kPlain;
+  out += kDim + fitted(foot, size.columns) + kPlain;
   return view.look.colours ? out : uncoloured(std::move(out));
 }
 
