@@ -158,6 +158,19 @@ std::string describe(const Ring& ring, unsigned slot) {
   return "port \"" + slot_name(s) + "\" of process " + std::to_string(load_relaxed(s.pid));
 }
 
+/// Why a port cannot have the name or the address that it was told to have.
+Error taken_by(const Ring& ring, const Conflict& conflict, const std::string& path,
+               const OwnedSlot& wanted) {
+  const std::string begin = "cannot attach to the bus " + path;
+  const std::string owner = describe(ring, conflict.slot);
+  if (conflict.same_name) {
+    return {Errc::name_taken, begin + " as \"" + wanted.name + "\": the name is taken by " + owner +
+                                  " (choose another name)"};
+  }
+  return {Errc::mac_taken, begin + " with the address " + wanted.mac.to_string() +
+                               ": it is taken by " + owner + " (choose another address)"};
+}
+
 std::string next_default_name(const Ring& ring, int fd, unsigned self, unsigned& number) {
   const unsigned used = slots_used(ring);
   for (;; ++number) {  // ends: at most kSlots names are taken
@@ -250,15 +263,7 @@ Result<OwnedSlot> take_slot(const Ring& ring, int fd, const std::string& path,
     // Hide the name while we wait: if several ports wait, each would be in the others' way (P3).
     store_seq_cst(s.state, slot_state(SlotState::free, incarnation));
     if (outlast(ring, fd, conflict->slot, owned.name, owned.mac, deadline)) continue;
-    return conflict->same_name
-               ? Error(Errc::name_taken, "cannot attach to the bus " + path + " as \"" +
-                                             owned.name + "\": the name is taken by " +
-                                             describe(ring, conflict->slot) +
-                                             " (choose another name)")
-               : Error(Errc::mac_taken, "cannot attach to the bus " + path + " with the address " +
-                                            owned.mac.to_string() + ": it is taken by " +
-                                            describe(ring, conflict->slot) +
-                                            " (choose another address)");
+    return taken_by(ring, *conflict, path, owned);
   }
   return Error(Errc::name_taken, "cannot attach to the bus " + path + ": no free name was found");
 }

@@ -273,10 +273,9 @@ std::uint64_t first_start_ns(std::span<const ControlledJob> jobs) {
   return first;
 }
 
-JobResult job_result(std::span<const ControlledJob> jobs, std::size_t number) {
-  const ControlledJob& job = jobs[number];
+/// Which job it is, and how its process ended.
+void describe_job(const ControlledJob& job, JobResult& r) {
   const JobBlock& b = *job.block;
-  JobResult r;
   r.name = job.plan.options.name;
   r.group = job.plan.group;
   r.peer_of = job.plan.peer_of;
@@ -291,14 +290,19 @@ JobResult job_result(std::span<const ControlledJob> jobs, std::size_t number) {
     r.exit_status = job.runner->exit().status;
     r.exit_signal = job.runner->exit().signal;
   }
+}
+
+/// What it sent and received, and when.
+void add_traffic(std::span<const ControlledJob> jobs, std::size_t number, JobResult& r) {
+  const ControlledJob& job = jobs[number];
+  const JobBlock& b = *job.block;
   r.tx = tx_of(b, job.plan.options);
   r.rx = rx_of(b);
   r.tx.of_program = r.rx.of_program = !job.plan.options.exec.empty();
   const std::vector<std::size_t> flows = flows_to(jobs, number);
-  const bool echoes = r.role == Role::echo;
   set_window(r.rx, rx_window(jobs, number, flows));
   // An echo job sends replies as requests arrive.
-  if (echoes) {
+  if (r.role == Role::echo) {
     set_window(r.tx, {r.rx.begin_ns, r.rx.end_ns});
     r.tx.offered_seconds = r.tx.seconds;
   }
@@ -307,22 +311,38 @@ JobResult job_result(std::span<const ControlledJob> jobs, std::size_t number) {
   for (const std::size_t i : flows) {
     r.flows.push_back(flow_result(jobs, i, number));
   }
-  r.counts = counts_of(b);
+}
+
+void add_overruns(const JobBlock& b, JobResult& r) {
   // For an emulated host, these are the counts of its port; the job itself sees no overruns.
-  const bool host = r.engine == EngineKind::host;
-  if (host) {
+  if (r.engine == EngineKind::host) {
     r.overruns = b.port_overruns.get();
     r.overrun_frames = b.port_lost_frames.get();
   } else if (engine_of(r.engine).capabilities.overruns && receives(r.role)) {
     r.overruns = b.received[Period::window].overruns.get();
     r.overrun_frames = b.received[Period::window].overrun_frames.get();
   }
-  if (b.cpu_known.load(std::memory_order_acquire)) r.cpu = b.cpu;
+}
+
+void add_histograms(const ControlledJob& job, JobResult& r) {
+  const JobBlock& b = *job.block;
   // The histograms of a stuck thread may change while they are read.
   const bool ended = !job.runner || job.runner->ended_already();
   r.latency = ended ? copy_of(b.latency) : std::make_shared<LatencyHistogram>();
   r.service = ended ? copy_of(b.service) : std::make_shared<LatencyHistogram>();
   r.spacing_error = ended ? copy_of(b.spacing_error) : std::make_shared<LatencyHistogram>();
+}
+
+JobResult job_result(std::span<const ControlledJob> jobs, std::size_t number) {
+  const ControlledJob& job = jobs[number];
+  const JobBlock& b = *job.block;
+  JobResult r;
+  describe_job(job, r);
+  add_traffic(jobs, number, r);
+  r.counts = counts_of(b);
+  add_overruns(b, r);
+  if (b.cpu_known.load(std::memory_order_acquire)) r.cpu = b.cpu;
+  add_histograms(job, r);
   r.tcp = tcp_of(b);
   r.percentile_list = job.plan.options.percentile_list;
   r.intervals = job.intervals;

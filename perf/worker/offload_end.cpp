@@ -94,22 +94,23 @@ class OffloadEnd final : public End {
     while (!left.empty()) {
       const SendResult result = end_->send(left);
       left = left.subspan(std::min(result.taken, left.size()));
-      {
-        std::unique_lock lock(mutex_);
-        if (result.error) {
-          // The job gets the error once; then the frame is tried again, as the job itself would.
-          if (!error_) error_ = result.error;
-          changed_.notify_all();
-          changed_.wait(lock, [this] { return !error_ || ending_; });
-        }
-        if (ending_ && result.taken == 0 && (result.error || is_too_late())) {
-          unsent_ += left.size();
-          return;
-        }
-        if (result.error) continue;
-      }
-      if (result.taken == 0) end_->wait_to_send(kLook);
+      if (gives_up_after(result, left.size())) return;
+      if (result.taken == 0 && !result.error) end_->wait_to_send(kLook);
     }
+  }
+
+  /// The job gets an error once; then the frame is tried again, as the job itself would. Result:
+  /// whether the `left` frames are given up, because the job has ended.
+  bool gives_up_after(const SendResult& result, std::size_t left) {
+    std::unique_lock lock(mutex_);
+    if (result.error) {
+      if (!error_) error_ = result.error;
+      changed_.notify_all();
+      changed_.wait(lock, [this] { return !error_ || ending_; });
+    }
+    const bool over = ending_ && result.taken == 0 && (result.error || is_too_late());
+    if (over) unsent_ += left;
+    return over;
   }
 
   /// At the end, it soon gives up frames that the engine does not take.

@@ -471,29 +471,34 @@ class Init {
       if (pid <= 0) return;
       if (pid != command_) continue;
       is_stopped_ = WIFSTOPPED(status);
-      if (WIFCONTINUED(status)) continue;
       if (is_stopped_) {
         stop_signal_ = WSTOPSIG(status);
         say(socket_, message(GuestSays::stopped, ++stops_), -1, IfBlocked::give_up);
-        continue;
+      } else if (!WIFCONTINUED(status)) {
+        end_with_command(status, only_started_others);
       }
-      if (int number = 0;
-          ::recv(failure_.get(), &number, sizeof number, MSG_DONTWAIT) == sizeof number) {
-        say(socket_, message(GuestSays::not_run, number));
-        ::_exit(0);
-      }
-      GuestMessage end = message(GuestSays::exited, status);
-      if (!plan_.entered && WIFEXITED(status) && WEXITSTATUS(status) == 0) {
-        while (::waitpid(-1, nullptr, WNOHANG) > 0) {  // those that have ended do not count
-        }
-        const auto [daemons, jobs] = count_left();
-        end.b = daemons;
-        if (only_started_others) end.c = jobs;
-      }
-      say(socket_, end);
-      plan_.entered ? leave_terminal() : end_the_rest();
+    }
+  }
+
+  /// Reports how the command ended, or why it could not be run. `only_started_others`: it has
+  /// waited for none of its children.
+  [[noreturn]] void end_with_command(int status, bool only_started_others) {
+    if (int number = 0;
+        ::recv(failure_.get(), &number, sizeof number, MSG_DONTWAIT) == sizeof number) {
+      say(socket_, message(GuestSays::not_run, number));
       ::_exit(0);
     }
+    GuestMessage end = message(GuestSays::exited, status);
+    if (!plan_.entered && WIFEXITED(status) && WEXITSTATUS(status) == 0) {
+      while (::waitpid(-1, nullptr, WNOHANG) > 0) {  // those that have ended do not count
+      }
+      const auto [daemons, jobs] = count_left();
+      end.b = daemons;
+      if (only_started_others) end.c = jobs;
+    }
+    say(socket_, end);
+    plan_.entered ? leave_terminal() : end_the_rest();
+    ::_exit(0);
   }
 
   /// When the leader of a session ends, the kernel hangs up on the foreground process group. To

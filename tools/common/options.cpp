@@ -467,7 +467,46 @@ void Options::refuse_unknown(const std::string& name, const CommandLine& line) c
   throw UsageError{what};
 }
 
-Arguments Options::parse(const CommandLine& line) const {
+/// If a variable in a shell is empty, an option gets no value, and the next option would become its
+/// value. If a flag has a value, the message of cxxopts would name only the value.
+void Options::refuse_odd_values(const std::vector<std::string>& words) const {
+  for (std::size_t i = 0; i < words.size(); ++i) {
+    const std::string& word = words[i];
+    if (!word.starts_with('-') || word.size() < 2) continue;
+    const std::size_t equals = word.find('=');
+    if (word.starts_with("--") && equals != std::string::npos &&
+        takes_no_value(word.substr(2, equals - 2))) {
+      throw UsageError{word.substr(0, equals) + " takes no value"};
+    }
+    if (i + 1 == words.size() || !takes_next_word(word).value_or(false)) continue;
+    const std::string& next = words[i + 1];
+    if (next.starts_with("--") && next.size() > 2 && takes_next_word(next)) {
+      throw UsageError{word + " needs a value, and " + next.substr(0, next.find('=')) +
+                       " is an option (is a variable of your shell empty?)"};
+    }
+    ++i;
+  }
+}
+
+void Options::refuse_odd_counts(const Arguments& given) const {
+  for (const Option& option : options_) {
+    // A flag may be repeated, as in -nn.
+    const bool once = option.often.empty() && !option.placeholder.empty();
+    if (once && given.all(option.name).size() > 1) {
+      throw UsageError{dashed(option.name) + " is given more than once"};
+    }
+  }
+  if (given.positional_.size() < min_) {
+    throw UsageError{"too few arguments (give " + synopsis_ + ')'};
+  }
+  if (given.positional_.size() > max_) {
+    throw UsageError{"\"" + given.positional_[max_] + "\" is one argument too many (give " +
+                     synopsis_ + ')'};
+  }
+}
+
+/// Lets cxxopts read the words.
+Arguments Options::read_words(const CommandLine& line) const {
   cxxopts::Options parser(program_name() + (' ' + command_));
   auto add = parser.add_options();
   for (const Option& option : options_) {
@@ -484,25 +523,6 @@ Arguments Options::parse(const CommandLine& line) const {
   add("h,help", "");
   add("log-level", "", cxxopts::value<std::string>());
   add("debug", "", cxxopts::value<std::string>());
-
-  // If a variable in a shell is empty, an option gets no value, and the next option would become
-  // its value. If a flag has a value, the message of cxxopts would name only the value.
-  for (std::size_t i = 0; i < line.words.size(); ++i) {
-    const std::string& word = line.words[i];
-    if (!word.starts_with('-') || word.size() < 2) continue;
-    const std::size_t equals = word.find('=');
-    if (word.starts_with("--") && equals != std::string::npos &&
-        takes_no_value(word.substr(2, equals - 2))) {
-      throw UsageError{word.substr(0, equals) + " takes no value"};
-    }
-    if (i + 1 == line.words.size() || !takes_next_word(word).value_or(false)) continue;
-    const std::string& next = line.words[i + 1];
-    if (next.starts_with("--") && next.size() > 2 && takes_next_word(next)) {
-      throw UsageError{word + " needs a value, and " + next.substr(0, next.find('=')) +
-                       " is an option (is a variable of your shell empty?)"};
-    }
-    ++i;
-  }
   const std::vector<std::string> words = split_letters(line.words);
   std::vector<const char*> argv = {program_name()};
   for (const std::string& word : words) argv.push_back(word.c_str());
@@ -530,7 +550,12 @@ Arguments Options::parse(const CommandLine& line) const {
   } catch (const cxxopts::exceptions::exception& e) {
     throw UsageError{e.what()};
   }
+  return result;
+}
 
+Arguments Options::parse(const CommandLine& line) const {
+  refuse_odd_values(line.words);
+  Arguments result = read_words(line);
   if (result.given("help")) {
     const std::string text = line.as_mdoc ? mdoc() : help();
     std::fwrite(text.data(), 1, text.size(), stdout);
@@ -547,20 +572,7 @@ Arguments Options::parse(const CommandLine& line) const {
   } else if (line.tail) {
     result.positional_.insert(result.positional_.end(), line.tail->begin(), line.tail->end());
   }
-  for (const Option& option : options_) {
-    // A flag may be repeated, as in -nn.
-    const bool once = option.often.empty() && !option.placeholder.empty();
-    if (once && result.all(option.name).size() > 1) {
-      throw UsageError{dashed(option.name) + " is given more than once"};
-    }
-  }
-  if (result.positional_.size() < min_) {
-    throw UsageError{"too few arguments (give " + synopsis_ + ')'};
-  }
-  if (result.positional_.size() > max_) {
-    throw UsageError{"\"" + result.positional_[max_] + "\" is one argument too many (give " +
-                     synopsis_ + ')'};
-  }
+  refuse_odd_counts(result);
   return result;
 }
 

@@ -112,6 +112,9 @@ class Options {
   std::string meant_instead(const std::string& name, const CommandLine& line) const;
   [[noreturn]] void refuse_unknown(const std::string& name, const CommandLine& line) const;
   std::vector<std::string> split_letters(const std::vector<std::string>& words) const;
+  void refuse_odd_values(const std::vector<std::string>& words) const;
+  void refuse_odd_counts(const Arguments& given) const;
+  Arguments read_words(const CommandLine& line) const;
   std::optional<bool> takes_next_word(const std::string& word) const;
   std::optional<std::size_t> begin_of_program(const std::vector<std::string>& words) const;
   std::string program_remedy(const CommandLine& line) const;

@@ -158,74 +158,118 @@ void attach(Port& port, PortOptions options, const Bus& bus, const std::string& 
 }
 
 /// Carries frames until a signal comes, or until the device or the bus is gone.
-int carry(const TapWish& wish, std::unique_ptr<Port> port, std::unique_ptr<tap::TapLink> device) {
-  const StopSignals stop;
-  Port& on_bus = *port;
-  const std::string& path = wish.path;
-  const std::string name = device->name();
-  DeviceWatch watch(
-      wish.space(), name, device->descriptor(), on_bus,
-      wish.port.promiscuous ? DeviceWatch::Hears::all : DeviceWatch::Hears::what_the_device_hears,
-      {.addresses = wish.device.addresses, .gateways = wish.device.gateways});
-  AnyLink left(std::move(port));
-  AnyLink right(std::move(device));
-  TooLongNotice too_long;
+class TapRun {
+ public:
+  TapRun(const TapWish& wish, std::unique_ptr<Port> port, std::unique_ptr<tap::TapLink> device);
+
+  int carry();
+
+ private:
+  tap::BridgeOptions bridge_options();
+  bool has_address(MacAddress mac) const;
+  void join();
+  void begin();
+
+  const StopSignals stop_;
+  const TapWish& wish_;
+  Port& on_bus_;
+  const std::string name_;  // of the device
+  DeviceWatch watch_;
+  AnyLink left_;   // the bus
+  AnyLink right_;  // the device
+  TooLongNotice too_long_;
+  tap::Bridge bridge_;
+  AddressWatch addresses_;
+  BusWatch bus_watch_;
+  LoopGuard guard_;
+  const PingAnswerer answer_;
+  std::optional<std::string> over_;  // why the network namespace has ended
+};
+
+TapRun::TapRun(const TapWish& wish, std::unique_ptr<Port> port,
+               std::unique_ptr<tap::TapLink> device)
+    : wish_(wish),
+      on_bus_(*port),
+      name_(device->name()),
+      watch_(wish.space(), name_, device->descriptor(), on_bus_,
+             wish.port.promiscuous ? DeviceWatch::Hears::all
+                                   : DeviceWatch::Hears::what_the_device_hears,
+             {.addresses = wish.device.addresses, .gateways = wish.device.gateways}),
+      left_(std::move(port)),
+      right_(std::move(device)),
+      bridge_(tap::Bridge::create(bridge_options()).value()),
+      addresses_("tap", [this](MacAddress mac) { return has_address(mac); }),
+      guard_([this] { complain(loop_text(left_.address(), right_.address(), {})); }),
+      answer_(on_bus_) {
+  join();
+}
+
+tap::BridgeOptions TapRun::bridge_options() {
   tap::BridgeOptions options;
   // This is needed only towards the bus: a TAP device accepts the longest frame of any bus.
-  options.on_too_long = [&](const FrameView& frame, AnyLink& from, AnyLink& to) {
-    const std::optional<tap::Interface> now = find_device(wish.space(), name);
-    too_long.say(frame.size(), from.address(), now ? std::optional(now->mtu) : std::nullopt,
-                 to.address(), on_bus.mtu());
+  options.on_too_long = [this](const FrameView& frame, AnyLink& from, AnyLink& to) {
+    const std::optional<tap::Interface> now = find_device(wish_.space(), name_);
+    too_long_.say(frame.size(), from.address(), now ? std::optional(now->mtu) : std::nullopt,
+                  to.address(), on_bus_.mtu());
   };
-  options.on_trouble = [&](AnyLink& link, std::error_code error) {
-    if (&link == &left) follow_bus(path, right.descriptor(), LinkKind::tap, error);
+  options.on_trouble = [this](AnyLink& link, std::error_code error) {
+    if (&link == &left_) follow_bus(wish_.path, right_.descriptor(), LinkKind::tap, error);
   };
-  tap::Bridge bridge = tap::Bridge::create(options).value();
-  // The kernel answers for its addresses on all of its interfaces.
-  AddressWatch addresses("tap", [&](MacAddress mac) {
-    const auto all = open_session(wish.space()).interfaces();
-    const auto has_it = [mac](const tap::AddressedInterface& each) { return each.mac == mac; };
-    return all && std::ranges::any_of(*all, has_it);
-  });
-  addresses.add(on_bus, path, wish.device.addresses);
-  addresses.join(bridge).value();
-  BusWatch bus_watch;
-  bus_watch.add(on_bus);
-  bus_watch.join(bridge).value();
-  LoopGuard guard([&] { complain(loop_text(left.address(), right.address(), {})); });
-  const PingAnswerer answer(on_bus);
-  bridge
+  return options;
+}
+
+/// Whether an interface has the address. The kernel answers for its addresses on all of its
+/// interfaces.
+bool TapRun::has_address(MacAddress mac) const {
+  const auto all = open_session(wish_.space()).interfaces();
+  const auto has_it = [mac](const tap::AddressedInterface& each) { return each.mac == mac; };
+  return all && std::ranges::any_of(*all, has_it);
+}
+
+/// Gives the bridge both links, and everything that looks at the frames or at the time.
+void TapRun::join() {
+  addresses_.add(on_bus_, wish_.path, wish_.device.addresses);
+  addresses_.join(bridge_).value();
+  bus_watch_.add(on_bus_);
+  bus_watch_.join(bridge_).value();
+  bridge_
       .add(
-          left, right,
-          [&](const FrameView& frame, AnyLink& back) {
-            return addresses.look(0, frame) || guard.look(LoopGuard::Side::left, frame, back) ||
-                   answer(frame, back);
+          left_, right_,
+          [this](const FrameView& frame, AnyLink& back) {
+            return addresses_.look(0, frame) || guard_.look(LoopGuard::Side::left, frame, back) ||
+                   answer_(frame, back);
           },
-          [&](const FrameView& frame, AnyLink& back) {
-            return guard.look(LoopGuard::Side::right, frame, back);
+          [this](const FrameView& frame, AnyLink& back) {
+            return guard_.look(LoopGuard::Side::right, frame, back);
           })
       .value();
-  watch.join(bridge).value();
-  std::optional<std::string> over;
-  if (wish.where) {
-    const auto look = [&] { return !(over = wish.where->look()); };
-    bridge.watch(wish.where->descriptor(), look).value();
+  watch_.join(bridge_).value();
+  if (wish_.where) {
+    const auto look = [this] { return !(over_ = wish_.where->look()); };
+    bridge_.watch(wish_.where->descriptor(), look).value();
   }
-  if (const std::error_code error = on_bus.up()) {
+}
+
+void TapRun::begin() {
+  if (const std::error_code error = on_bus_.up()) {
     throw Exception(
-        Error(error, "cannot bring the port up on bus " + path + ": " + error.message()));
+        Error(error, "cannot bring the port up on bus " + wish_.path + ": " + error.message()));
   }
-  addresses.begin();
-  std::printf("%s is on %s as port %s, %s\n", base::printable(name).c_str(),
-              base::printable(path).c_str(), on_bus.name().c_str(),
-              on_bus.mac().to_string().c_str());
+  addresses_.begin();
+  std::printf("%s is on %s as port %s, %s\n", base::printable(name_).c_str(),
+              base::printable(wish_.path).c_str(), on_bus_.name().c_str(),
+              on_bus_.mac().to_string().c_str());
   std::fflush(stdout);
-  const tap::BridgeEnd end = bridge.run(stop.descriptor());
-  if (over)
-    std::printf("%s: %s leaves %s\n", over->c_str(), base::printable(name).c_str(),
-                base::printable(path).c_str());
+}
+
+int TapRun::carry() {
+  begin();
+  const tap::BridgeEnd end = bridge_.run(stop_.descriptor());
+  if (over_)
+    std::printf("%s: %s leaves %s\n", over_->c_str(), base::printable(name_).c_str(),
+                base::printable(wish_.path).c_str());
   if (end.why == tap::BridgeEnd::Why::stopped && !end.error) return kDone;
-  return fail("cannot go on with " + (end.address.empty() ? name : end.address) + ": " +
+  return fail("cannot go on with " + (end.address.empty() ? name_ : end.address) + ": " +
               end.error.message());
 }
 
@@ -273,6 +317,25 @@ void check_gateways(const TapWish& wish, bool old) {
   }
 }
 
+/// Refuses the name of the loopback interface, which is no TAP device.
+void check_device(const std::optional<tap::Interface>& old, const std::string& name) {
+  if (!old || (old->flags & IFF_LOOPBACK) == 0) return;
+  throw Exception(Error(Errc::bad_argument,
+                        "cannot make the TAP device " + name +
+                            ": the loopback interface has this name (--name needs the name of a "
+                            "new interface, or of a TAP device that is there)"));
+}
+
+/// Gives a device that was made before its bus the address that follows from the bus, and what a
+/// device without it could not have yet.
+void give_mac(const TapWish& wish, const std::string& device, MacAddress mac) {
+  tap::Netlink session = open_session(wish.space());
+  session.set_mac(device, mac).value();
+  session.set_up(device).value();
+  for (const tap::IpAddress& gateway : wish.device.gateways)
+    session.add_default_route(device, gateway).value();
+}
+
 int run_tap(const CommandLine& line) {
   TapWish wish = read_tap_wish(tap_options().parse(line));
   base::let_lost_output_vanish();
@@ -286,12 +349,7 @@ int run_tap(const CommandLine& line) {
   wish.device.where = wish.space();
   wish.device.put_back = true;
   const std::optional<tap::Interface> old = find_device(wish.space(), wish.device.name);
-  if (old && (old->flags & IFF_LOOPBACK) != 0) {
-    throw Exception(Error(Errc::bad_argument,
-                          "cannot make the TAP device " + wish.device.name +
-                              ": the loopback interface has this name (--name needs the name of a "
-                              "new interface, or of a TAP device that is there)"));
-  }
+  check_device(old, wish.device.name);
   if (wish.device.mac || old) wish.port.mac = wish.device.mac ? *wish.device.mac : old->mac;
 
   check_gateways(wish, old.has_value());
@@ -310,15 +368,9 @@ int run_tap(const CommandLine& line) {
     attach(*port, wish.port, *bus, device->name(), old.has_value());
   }
   if (old && !wish.device.mac) follow_mac(*port, wish.space(), device->name());
-  if (mac_comes_later) {
-    tap::Netlink session = open_session(wish.space());
-    session.set_mac(device->name(), port->mac()).value();
-    session.set_up(device->name()).value();
-    for (const tap::IpAddress& gateway : wish.device.gateways)
-      session.add_default_route(device->name(), gateway).value();
-  }
+  if (mac_comes_later) give_mac(wish, device->name(), port->mac());
   bus.reset();
-  return carry(wish, std::move(port), std::move(device));
+  return TapRun(wish, std::move(port), std::move(device)).carry();
 }
 
 }  // namespace
