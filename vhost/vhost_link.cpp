@@ -33,9 +33,12 @@ static_assert(sizeof(NetHeader) == 12);
 /// How often to look at a queue whose driver does not notify us.
 constexpr std::chrono::milliseconds kLookAgain{1};
 
+enum class Towards : std::uint8_t { driver, device };
+
 /// The feature that a side needs to pass on a super-frame of this type; 0 if there is no such
 /// feature.
-std::uint64_t feature_for(std::uint8_t gso_type, bool to_driver) noexcept {
+std::uint64_t feature_for(std::uint8_t gso_type, Towards side) noexcept {
+  const bool to_driver = side == Towards::driver;
   const auto with_ecn = [&](std::uint64_t feature, std::uint64_t ecn) {
     return (gso_type & Offload::kGsoEcn) != 0 ? feature | ecn : feature;
   };
@@ -167,7 +170,7 @@ std::error_code VhostLink::Impl::refusal_of(const FrameView& frame) const noexce
 bool VhostLink::Impl::takes(const Offload& work) const noexcept {
   if (work.needs_checksum() && !backend.has(Features::kGuestCsum)) return false;
   if (!work.is_super_frame()) return true;
-  const std::uint64_t need = feature_for(work.gso_type, true);
+  const std::uint64_t need = feature_for(work.gso_type, Towards::driver);
   return need != 0 && backend.has_all(need);
 }
 
@@ -252,7 +255,7 @@ VhostLink::Impl::Put VhostLink::Impl::put(const FrameView& frame) noexcept {
 bool VhostLink::Impl::allows(const Offload& work) const noexcept {
   if (work.needs_checksum() && !backend.has(Features::kCsum)) return false;
   if (!work.is_super_frame()) return true;
-  const std::uint64_t need = feature_for(work.gso_type, false);
+  const std::uint64_t need = feature_for(work.gso_type, Towards::device);
   return work.needs_checksum() && need != 0 && backend.has_all(need);
 }
 

@@ -34,16 +34,18 @@ void set(int socket, int level, int option, const Value& value, const char* what
   }
 }
 
-int open_socket(bool hears) {
-  const int opened = socket(AF_PACKET, SOCK_RAW, hears ? htons(ETH_P_ALL) : 0);
+enum class For : std::uint8_t { hearing, sending };
+
+int open_socket(For use) {
+  const int opened = socket(AF_PACKET, SOCK_RAW, use == For::hearing ? htons(ETH_P_ALL) : 0);
   if (opened < 0) give_up("packet sockets are not to be had (needs CAP_NET_RAW)");
   return opened;
 }
 
-void bind_to(int socket, const std::string& interface, bool hears) {
+void bind_to(int socket, const std::string& interface, For use) {
   sockaddr_ll address{};
   address.sll_family = AF_PACKET;
-  address.sll_protocol = hears ? htons(ETH_P_ALL) : static_cast<std::uint16_t>(0);
+  address.sll_protocol = use == For::hearing ? htons(ETH_P_ALL) : static_cast<std::uint16_t>(0);
   address.sll_ifindex = static_cast<int>(if_nametoindex(interface.c_str()));
   if (bind(socket, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
     give_up("cannot bind to interface " + interface);
@@ -57,13 +59,13 @@ std::uint64_t dropped(int socket) {
   return statistics.tp_drops;  // since the last call
 }
 
-int plain_socket(const std::string& interface, bool hears) {
-  const int opened = open_socket(hears);
+int plain_socket(const std::string& interface, For use) {
+  const int opened = open_socket(use);
   limit_waits(opened);
-  setsockopt(opened, SOL_SOCKET, hears ? SO_RCVBUFFORCE : SO_SNDBUFFORCE, &kBufferBytes,
-             sizeof kBufferBytes);
-  if (!hears) set(opened, SOL_PACKET, PACKET_QDISC_BYPASS, 1, "PACKET_QDISC_BYPASS");
-  bind_to(opened, interface, hears);
+  setsockopt(opened, SOL_SOCKET, use == For::hearing ? SO_RCVBUFFORCE : SO_SNDBUFFORCE,
+             &kBufferBytes, sizeof kBufferBytes);
+  if (use == For::sending) set(opened, SOL_PACKET, PACKET_QDISC_BYPASS, 1, "PACKET_QDISC_BYPASS");
+  bind_to(opened, interface, use);
   return opened;
 }
 
@@ -94,7 +96,9 @@ Word load(const Word& word) {
 class RingSender final : public Sender {
  public:
   RingSender(const std::string& interface, const Work& work)
-      : socket_(open_socket(false)), frame_(make_frame(work.frame_bytes)), batch_(work.batch) {
+      : socket_(open_socket(For::sending)),
+        frame_(make_frame(work.frame_bytes)),
+        batch_(work.batch) {
     set(socket_, SOL_PACKET, PACKET_VERSION, static_cast<int>(TPACKET_V2), "TPACKET_V2");
     set(socket_, SOL_PACKET, PACKET_QDISC_BYPASS, 1, "PACKET_QDISC_BYPASS");
     limit_waits(socket_);
@@ -102,7 +106,7 @@ class RingSender final : public Sender {
     slots_ = kBlockBytes * kBlocks / slot_bytes_;
     set(socket_, SOL_PACKET, PACKET_TX_RING, tpacket_req{kBlockBytes, kBlocks, slot_bytes_, slots_},
         "PACKET_TX_RING");
-    bind_to(socket_, interface, false);
+    bind_to(socket_, interface, For::sending);
     ring_ = static_cast<std::byte*>(map_ring(socket_, std::size_t{kBlockBytes} * kBlocks));
   }
   std::size_t send() override {
@@ -131,7 +135,7 @@ class RingSender final : public Sender {
 class RingListener final : public Listener {
  public:
   RingListener(const std::string& interface, const Work& work)
-      : socket_(open_socket(true)), copy_(work.frame_bytes) {
+      : socket_(open_socket(For::hearing)), copy_(work.frame_bytes) {
     set(socket_, SOL_PACKET, PACKET_VERSION, static_cast<int>(TPACKET_V3), "TPACKET_V3");
     tpacket_req3 request{};
     request.tp_block_size = kBlockBytes;
@@ -140,7 +144,7 @@ class RingListener final : public Listener {
     request.tp_frame_nr = kBlockBytes * kBlocks / 2048;
     request.tp_retire_blk_tov = 1;  // ms
     set(socket_, SOL_PACKET, PACKET_RX_RING, request, "PACKET_RX_RING");
-    bind_to(socket_, interface, true);
+    bind_to(socket_, interface, For::hearing);
     ring_ = static_cast<std::byte*>(map_ring(socket_, std::size_t{kBlockBytes} * kBlocks));
   }
   Heard hear() override {
@@ -188,11 +192,11 @@ class PacketWire final : public Wire {
   }
   std::unique_ptr<Listener> listener(unsigned) override {
     if (rings_) return std::make_unique<RingListener>(to_, work_);
-    return std::make_unique<PacketListener>(plain_socket(to_, true), work_);
+    return std::make_unique<PacketListener>(plain_socket(to_, For::hearing), work_);
   }
   std::unique_ptr<Sender> sender(unsigned) override {
     if (rings_) return std::make_unique<RingSender>(from_, work_);
-    return std::make_unique<MessageSender>(plain_socket(from_, false), work_);
+    return std::make_unique<MessageSender>(plain_socket(from_, For::sending), work_);
   }
 
  private:

@@ -61,9 +61,6 @@ enum class NatRefusal : std::uint8_t {
 };
 inline constexpr std::size_t kNatRefusals = 12;
 
-/// Which way a frame goes.
-enum class NatWay : std::uint8_t { out, in };
-
 /// Threads: one at a time; any thread may call refused() and to_text(). Blocks: never, except for
 /// `to_many`.
 class NatFilter {

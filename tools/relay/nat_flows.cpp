@@ -37,11 +37,9 @@ bool is_closed(std::uint8_t seen) noexcept {
   return (seen & kReset) != 0 || (seen & (kFinOut | kFinIn)) == (kFinOut | kFinIn);
 }
 
-enum class Way : std::uint8_t { out, in };
-
 /// The flags of a connection after one more packet.
-std::uint8_t seen_after(std::uint8_t seen, Way way, std::uint8_t flags) noexcept {
-  const bool out = way == Way::out;
+std::uint8_t seen_after(std::uint8_t seen, NatWay way, std::uint8_t flags) noexcept {
+  const bool out = way == NatWay::out;
   const bool begins = (flags & (kTcpSyn | kTcpAck | kTcpRst | kTcpFin)) == kTcpSyn;
   if (out && begins && (is_closed(seen) || (seen & kBothSpoke) == 0)) return 0;
   if ((flags & kTcpRst) != 0) return seen | kReset;
@@ -95,7 +93,7 @@ bool NatFlows::out(const NatFlow& flow, std::uint8_t tcp_flags, Time now) noexce
   }
   if (index == kNone) return make(flow, tcp_flags, now) != kNone;
   Entry& entry = entries_[index];
-  if (flow.protocol == IPPROTO_TCP) entry.tcp = seen_after(entry.tcp, Way::out, tcp_flags);
+  if (flow.protocol == IPPROTO_TCP) entry.tcp = seen_after(entry.tcp, NatWay::out, tcp_flags);
   live_on(index, now);
   return true;
 }
@@ -106,7 +104,7 @@ bool NatFlows::in(const NatFlow& flow, std::uint8_t tcp_flags, Time now) noexcep
   if (flow.protocol != IPPROTO_TCP) return true;
   if ((tcp_flags & (kTcpSyn | kTcpAck)) == kTcpSyn) return false;
   Entry& entry = entries_[index];
-  entry.tcp = seen_after(entry.tcp, Way::in, tcp_flags);
+  entry.tcp = seen_after(entry.tcp, NatWay::in, tcp_flags);
   if (entry.kind == established && is_closed(entry.tcp)) live_on(index, now);
   return true;
 }
@@ -154,7 +152,8 @@ NatFlows::Index NatFlows::make(const NatFlow& flow, std::uint8_t tcp_flags, Time
   Index& chain = chains_[chain_of(flow)];
   Entry& entry = entries_[index];
   entry.flow = flow;
-  entry.tcp = flow.protocol == IPPROTO_TCP ? seen_after(0, Way::out, tcp_flags) : std::uint8_t{0};
+  entry.tcp =
+      flow.protocol == IPPROTO_TCP ? seen_after(0, NatWay::out, tcp_flags) : std::uint8_t{0};
   entry.kind = flow.protocol == IPPROTO_TCP   ? transitory
                : flow.protocol == IPPROTO_UDP ? datagrams
                                               : echo;

@@ -36,6 +36,9 @@
 
 namespace shmif::tools {
 
+/// Which way a frame goes.
+enum class NatWay : std::uint8_t { out, in };
+
 struct NatFlow {
   std::uint32_t near = 0, far = 0;            ///< the addresses of the host and of the other side
   std::uint16_t near_port = 0, far_port = 0;  ///< for pings, near_port is the identifier

@@ -140,17 +140,16 @@ tap::BridgeEnd PeerPort::carry(AnyLink& peer, int stop, const std::function<Peer
   const Down down{*port_};
   watch.add(*port_);
   watch.join(bridge).value();
-  const auto look = [&](LoopGuard::Side side, bool answers) {
-    const NatWay way = side == LoopGuard::Side::left ? NatWay::out : NatWay::in;
+  const auto look = [&](LoopGuard::Side side) {
+    const bool answers = side == LoopGuard::Side::left;  // it is the port on the bus
+    const NatWay way = answers ? NatWay::out : NatWay::in;
     return [&, side, answers, way](const FrameView& frame, AnyLink& back) {
       return guard.look(side, frame, back) || (answers && PingAnswerer(*port_)(frame, back)) ||
              (bridge_->filter != nullptr && bridge_->filter->keep(way, frame, back));
     };
   };
   const std::size_t pair =
-      bridge
-          .add(*link_, peer, look(LoopGuard::Side::left, true), look(LoopGuard::Side::right, false))
-          .value();
+      bridge.add(*link_, peer, look(LoopGuard::Side::left), look(LoopGuard::Side::right)).value();
   account.follow([&] {
     Totals now;
     now.frames = bridge.counters(pair);
