@@ -117,7 +117,6 @@ SendResult NativeAttachment::send(std::span<const FrameView> frames, WhenFull wh
 /// it sends no frame and returns no error.
 SendResult NativeAttachment::Impl::send_batch(std::span<const FrameView> frames,
                                               Sending& sending) noexcept {
-  const bool may_wait = sending.when_full == WhenFull::wait;
   Front front = front_of(frames, ring, writer.max_batch_bytes());
   if (front.batch.frames.empty()) {
     if (front.refused == Errc::frame_too_long) counts.too_long.add(1, slot().too_long_frames);
@@ -126,15 +125,11 @@ SendResult NativeAttachment::Impl::send_batch(std::span<const FrameView> frames,
   if (flow) {
     const std::uint64_t wanted = front.batch.bytes + kTailBytes;
     const std::uint64_t min = record_bytes(body_bytes(frames.front())) + kTailBytes;
-    if (flow->room(wanted) < wanted) {
-      const std::error_code ended =
-          may_wait ? wait_for_room(sending, min, wanted) : std::error_code{};
-      const bool admitted = may_wait || flow->admits(min);
-      show_pauses();
-      if (ended || !admitted) return {0, ended};
-      front = front_of(frames, ring, std::min(wanted, flow->room(min)));
-      if (front.batch.frames.empty()) return {};
-    }
+    std::error_code ended;
+    const std::uint64_t room = room_for(sending, min, wanted, ended);
+    if (room == 0) return {0, ended};
+    if (room < wanted) front = front_of(frames, ring, room);
+    if (front.batch.frames.empty()) return {};
   }
   if (options.learn) learn(front.batch.frames);
   AppendStatus status = append(front.batch);
@@ -145,19 +140,7 @@ SendResult NativeAttachment::Impl::send_batch(std::span<const FrameView> frames,
   }
   switch (status) {
     case AppendStatus::done: break;
-    case AppendStatus::full: {
-      // The batch must step around claims, and needs more room than its own size. This wait also
-      // ends (W3).
-      const std::uint64_t needed = writer.needed_bytes();
-      std::error_code ended;
-      if (may_wait) {
-        ended = wait_for_room(sending, needed, needed);
-      } else {
-        static_cast<void>(flow->admits(needed));
-      }
-      show_pauses();
-      return {0, ended};
-    }
+    case AppendStatus::full: return {0, wait_after_full(sending)};
     case AppendStatus::no_room: return {0, Errc::no_room};
     case AppendStatus::lost_lock:
     case AppendStatus::corrupt: counts.corrupt.add(1, slot().corrupt); return {0, broken()};
@@ -169,6 +152,34 @@ SendResult NativeAttachment::Impl::send_batch(std::span<const FrameView> frames,
   counts.tx_more_segments.add(front.more_segments, slot().tx_more_segments);
   if (front.refused == Errc::frame_too_long) counts.too_long.add(1, slot().too_long_frames);
   return {front.batch.frames.size(), front.refused};
+}
+
+/// How many of `wanted` bytes a batch may take now on a bus that pauses. If there is no room for
+/// all of them, waits for room if the sender may. 0 if there is no room for `min` bytes; `ended`:
+/// why the wait ended without room.
+std::uint64_t NativeAttachment::Impl::room_for(Sending& sending, std::uint64_t min,
+                                               std::uint64_t wanted,
+                                               std::error_code& ended) noexcept {
+  if (flow->room(wanted) >= wanted) return wanted;
+  const bool may_wait = sending.when_full == WhenFull::wait;
+  if (may_wait) ended = wait_for_room(sending, min, wanted);
+  const bool admitted = may_wait || flow->admits(min);
+  show_pauses();
+  return ended || !admitted ? 0 : std::min(wanted, flow->room(min));
+}
+
+/// The batch must step around claims, and needs more room than its own size. This wait also ends
+/// (W3). Result: why it ended without room.
+std::error_code NativeAttachment::Impl::wait_after_full(Sending& sending) noexcept {
+  const std::uint64_t needed = writer.needed_bytes();
+  std::error_code ended;
+  if (sending.when_full == WhenFull::wait) {
+    ended = wait_for_room(sending, needed, needed);
+  } else {
+    static_cast<void>(flow->admits(needed));
+  }
+  show_pauses();
+  return ended;
 }
 
 /// Waits until there is room for `wanted` bytes. After a tenth of the patience, room for `min` is

@@ -148,6 +148,9 @@ struct NativeAttachment::Impl {
     std::uint32_t interrupts;           ///< Impl::interrupts when the call began
   };
   SendResult send_batch(std::span<const FrameView> frames, Sending& sending) noexcept;
+  std::uint64_t room_for(Sending& sending, std::uint64_t min, std::uint64_t wanted,
+                         std::error_code& ended) noexcept;
+  std::error_code wait_after_full(Sending& sending) noexcept;
   std::error_code wait_for_room(Sending& sending, std::uint64_t min, std::uint64_t wanted) noexcept;
   std::error_code end_of_wait(const Sending& sending) const noexcept;
   AppendStatus append(const Batch& batch) noexcept;
