@@ -41,9 +41,11 @@ Json source_in(const Json& json, const std::string& source, const std::string& p
 TEST(MembwCommand, MeasuresWhatAProgramReadsAndWrites) {
   const TempDir dir;
   const std::string path = dir.file("membw.json");
+  // A program may get no CPU for the whole of a shorter window.
   const ToolResult result =
-      membw({"--json", "-o", path, "--source", "software", "--samples", "2", "--", "sh", "-c",
-             "while :; do head -c 100000 /dev/zero > /dev/null; done"});
+      shmifperf({"membw", "--settle", "0", "--window", "1s", "--json", "-o", path, "--source",
+                 "software", "--samples", "2", "--", "sh", "-c",
+                 "while :; do head -c 100000 /dev/zero > /dev/null; done"});
   EXPECT_EQ(result.status, 0) << result.err;
   const Json json = json_of_file(path);
   const Json io = source_in(json, "software", "io");
@@ -161,7 +163,7 @@ TEST(MembwCommand, EndsTheProgramAndAllThatItStarted) {
     const std::string pids = dir.file("pids" + std::to_string(signal));
     Words words = membw_words({"--json", "--program-output", pids});
     if (signal == 0) words.insert(words.end(), {"--samples", "1"});
-    words.insert(words.end(), {"--", "sh", "-c", "sleep 61 & echo $$ $!; wait"});
+    words.insert(words.end(), {"--", "sh", "-c", "sleep 601 & echo $$ $!; wait"});
     Tool tool(shmifperf_words(words));
     ASSERT_TRUE(eventually([&] { return text_of_file(pids).ends_with('\n'); }));
     if (signal != 0) tool.signal(signal);
@@ -179,7 +181,7 @@ TEST(MembwCommand, EndsTheProgramAndAllThatItStarted) {
 }
 
 TEST(MembwCommand, WatchesAProcessThatRunsAndLeavesItRunning) {
-  Tool other({"sleep", "61"});
+  Tool other({"sleep", "601"});
   const ToolResult result = membw(
       {"--json", "--source", "software", "--samples", "1", "-p", std::to_string(other.pid())});
   EXPECT_EQ(result.status, 0) << result.err;

@@ -69,23 +69,23 @@ std::optional<double> sample(const std::string& text, const std::string& name,
 }
 
 std::string scraped(const std::string& url) {
-  return run_program({"curl", "--silent", "--show-error", "--max-time", "5", url}).out;
+  return run_program({"curl", "--silent", "--show-error", "--max-time", "60", url}).out;
 }
 
 TEST(RunMetrics, AreScrapedAsCountersAndGaugesAsLongAsTheRunLasts) {
-  const std::string port = TakenPort().number();  // free again
-  const std::string url = "http://127.0.0.1:" + port + "/metrics";
-  Tool run(run_with({"--metrics=" + port, "--status-interval=200ms", "--runtime=60"}));
-  ASSERT_TRUE(run.wait_for("metrics are at " + url + '\n'))
-      << "a bare port is one of this host alone";
+  Tool run(run_with({"--metrics=0", "--status-interval=200ms", "--runtime=60"}));
+  ASSERT_TRUE(run.wait_for("/metrics\n")) << run.so_far().err;
+  const std::string said = run.so_far().err;
+  std::smatch found;
+  ASSERT_TRUE(std::regex_search(said, found, std::regex("metrics are at (.*)\n"))) << said;
+  const std::string url = found[1];
+  EXPECT_TRUE(url.starts_with("http://127.0.0.1:")) << "a bare port is one of this host alone";
   std::string first;
   // Until frames have been sent and an interval is over.
-  for (int tries = 0; tries < 200 && first.empty(); ++tries) {
-    const std::string text = scraped(url);
-    if (sample(text, "shmifperf_rx_fps", "job.sink").value_or(0) > 0) first = text;
-    usleep(50000);
-  }
-  ASSERT_NE(first, "");
+  ASSERT_TRUE(eventually([&] {
+    first = scraped(url);
+    return sample(first, "shmifperf_rx_fps", "job.sink").value_or(0) > 0;
+  })) << first;
   EXPECT_NE(first.find("# TYPE shmifperf_tx_frames_total counter"), std::string::npos);
   EXPECT_GT(sample(first, "shmifperf_tx_frames_total", "job"), 0);
   EXPECT_GT(sample(first, "shmifperf_latency_seconds", "job.sink"), 0);
@@ -93,10 +93,10 @@ TEST(RunMetrics, AreScrapedAsCountersAndGaugesAsLongAsTheRunLasts) {
   EXPECT_NE(first.find("jobname=\"job\",state=\"running\"} 1"), std::string::npos) << first;
   const auto before = sample(first, "shmifperf_tx_frames_total", "job");
   std::optional<double> after;
-  for (int tries = 0; tries < 100 && !(after > before); ++tries) {
+  EXPECT_TRUE(eventually([&] {
     after = sample(scraped(url), "shmifperf_tx_frames_total", "job");
-  }
-  EXPECT_GT(after, before);
+    return after > before;
+  }));
   run.signal(SIGINT);
   EXPECT_EQ(run.finish().status, 128 + SIGINT);
   EXPECT_EQ(scraped(url), "") << "it is gone with the run";

@@ -38,7 +38,7 @@ TEST(PerfResult, OfRealRunsIsAsTheSchemaHasIt) {
   const Words runs[] = {
       {"--output-format=json", "--engine=bus,unix", "--rw=txrx"},
       {"--output-format=json+", "--rw=pingpong", "--ramp_time=100ms", "--fault=loss=5%"},
-      {"--output-format=json", "--repeat=3", "--runtime=200ms", "--numjobs=2"},
+      {"--output-format=json", "--repeat=3", "--runtime=60", "--number_ios=100", "--numjobs=2"},
       {"--output-format=json+", "--search=ndr", "--search_trial=100ms", "--search_max_fps=2000",
        "--rate_iops=0"},
       {"--output-format=json", "--fault=corrupt=50%", "--runtime=300ms"},
@@ -118,8 +118,8 @@ TEST(PerfResult, HasThePercentilesThatWereAskedForUnderFiosNames) {
   const TempDir dir;
   const std::string path = dir.file("result.json");
   const ToolResult ran =
-      run_program(run_with({"--output-format=normal,json", "--details", "--runtime=200ms",
-                            "--percentile_list=99.5:50:100"}));
+      run_program(run_with({"--output-format=normal,json", "--details", "--runtime=60",
+                            "--number_ios=100", "--percentile_list=99.5:50:100"}));
   ASSERT_EQ(ran.status, 0) << ran.err;
   const Json json = Json::parse(ran.out.substr(ran.out.find("\n{\n")));
   bool any = false;
@@ -142,8 +142,8 @@ TEST(PerfResult, SaysOfRatesInFiosSpellingThatTheyAreInBits) {
   const std::string warning =
       "rate=10m is 10Mbit per second here; if fio's bytes were meant, write 80Mbit";
   const auto ran = [](const char* rate) {
-    return run_program(run_with({"--output-format=json", "--runtime=200ms", "--bs=1000",
-                                 "--rate_iops=0", std::string("--rate=") + rate}));
+    return run_program(run_with({"--output-format=json", "--runtime=60", "--number_ios=250",
+                                 "--bs=1000", "--rate_iops=0", std::string("--rate=") + rate}));
   };
   const ToolResult bare = ran("10m");
   ASSERT_EQ(bare.status, 0) << bare.err;
@@ -156,8 +156,8 @@ TEST(PerfResult, SaysOfRatesInFiosSpellingThatTheyAreInBits) {
 }
 
 TEST(PerfResult, AllFormatsAreOfOneRunAndOneAfterTheOther) {
-  const ToolResult ran =
-      run_program(run_with({"--output-format=normal,terse,json", "--runtime=200ms"}));
+  const ToolResult ran = run_program(
+      run_with({"--output-format=normal,terse,json", "--runtime=60", "--number_ios=100"}));
   ASSERT_EQ(ran.status, 0) << ran.err;
   const auto json_at = ran.out.find("\n{\n");
   ASSERT_NE(json_at, std::string::npos) << ran.out;
@@ -235,8 +235,9 @@ TEST(PerfStatus, ThatCannotBeWrittenIsSaidOnce) {
 
 TEST(PerfOutput, ThatCannotBeWrittenFailsTheCommandThoughOnlyItsLastBytesShowThat) {
   for (const std::string path : {"/dev/null", "/dev/full"}) {
-    const ToolResult ran = run_program(
-        run_with({"--output-format=terse", "--output=" + path, "--runtime=100ms", "--eta=never"}));
+    const ToolResult ran =
+        run_program(run_with({"--output-format=terse", "--output=" + path, "--runtime=60",
+                              "--number_ios=50", "--eta=never"}));
     const bool full = path == "/dev/full";  // refuses the few lines when they leave the buffer
     EXPECT_EQ(ran.status, full ? 1 : 0) << ran.err;
     EXPECT_EQ(ran.err.find("cannot write /dev/full: No space left on device") != ran.err.npos, full)
@@ -247,7 +248,7 @@ TEST(PerfOutput, ThatCannotBeWrittenFailsTheCommandThoughOnlyItsLastBytesShowTha
 TEST(PerfOutput, GoesToEachPlaceInItsFormatAndTheTextToTheScreen) {
   const TempDir dir;
   const ToolResult ran = run_program(
-      run_with({"--runtime=100ms", "--output=json:" + dir.file("a"),
+      run_with({"--runtime=60", "--number_ios=50", "--output=json:" + dir.file("a"),
                 "--output=terse:" + dir.file("b"), "--output=json+:" + dir.file("c:d")}));
   EXPECT_EQ(ran.status, 0) << ran.err;
   EXPECT_TRUE(ran.out.starts_with("shmifperf ")) << ran.out;
@@ -342,7 +343,7 @@ TEST(PerfOutput, NamesTheFilesThatTheRunWroteAndNoOthers) {
 }
 
 TEST(PerfOutput, WithDetailsIsWholeOnTheScreenToo) {
-  const ToolResult ran = run_program(run_with({"--runtime=100ms", "--details"}));
+  const ToolResult ran = run_program(run_with({"--runtime=60", "--number_ios=50", "--details"}));
   EXPECT_EQ(ran.status, 0) << ran.err;
   for (const char* const part : {"\n  traffic ", "\n  job.sink received ", "\nmachine "}) {
     EXPECT_NE(ran.out.find(part), std::string::npos) << part << " in " << ran.out;
@@ -369,7 +370,8 @@ TEST(PerfOutput, ThatWasStoppedSaysSoInItsSummary) {
 TEST(PerfOutput, ToAFileAloneLeavesTheVerdictOnTheScreen) {
   const TempDir dir;
   const std::string file = "--output=" + dir.file("r");
-  ToolResult ran = run_program(run_with({"--output-format=json", file, "--runtime=100ms"}));
+  ToolResult ran =
+      run_program(run_with({"--output-format=json", file, "--runtime=60", "--number_ios=50"}));
   EXPECT_EQ(ran.status, 0);
   EXPECT_EQ(lines_of(ran.out).size(), 1U) << ran.out;
   EXPECT_NE(ran.out.find(": passed"), std::string::npos) << ran.out;
@@ -382,15 +384,16 @@ TEST(PerfOutput, ToAFileAloneLeavesTheVerdictOnTheScreen) {
   EXPECT_NE(lines[0].find("FAILED (exit code 1)"), std::string::npos) << ran.out;
   EXPECT_NE(lines[1].find("FAILED "), std::string::npos) << ran.out;
   // A stream has standard output for itself.
-  ran = run_program(run_with({"--json-stream", file, "--runtime=100ms"}));
+  ran = run_program(run_with({"--json-stream", file, "--runtime=60", "--number_ios=50"}));
   for (const std::string& line : lines_of(ran.out)) EXPECT_FALSE(Json::parse(line).is_null());
   EXPECT_NE(ran.err.find(": passed"), std::string::npos) << ran.err;
 }
 
 TEST(PerfOutput, ThatCannotBeWrittenToOnePlaceIsToldAndChangesNoOther) {
   const TempDir dir;
-  const ToolResult ran = run_program(
-      run_with({"--runtime=100ms", "--output=json:/dev/full", "--output=terse:" + dir.file("b")}));
+  const ToolResult ran =
+      run_program(run_with({"--runtime=60", "--number_ios=50", "--output=json:/dev/full",
+                            "--output=terse:" + dir.file("b")}));
   EXPECT_EQ(ran.status, 1);
   EXPECT_NE(ran.err.find("cannot write /dev/full: No space left on device (free some"),
             std::string::npos)
@@ -487,8 +490,9 @@ TEST(PerfProgress, IsAPlainLineForEachIntervalWhereThereIsNoTerminal) {
 }
 
 TEST(PerfProgress, NamesTheRunOfSeveral) {
-  const ToolResult ran = run_program(run_with(
-      {"--eta=always", "--runtime=200ms", "--repeat=2", "--output=/dev/null", "--name=alice"}));
+  const ToolResult ran =
+      run_program(run_with({"--eta=always", "--runtime=60", "--number_ios=100", "--repeat=2",
+                            "--output=/dev/null", "--name=alice"}));
   EXPECT_NE(ran.err.find("run 1 of 2: alice"), std::string::npos) << ran.err;
   EXPECT_NE(ran.err.find("run 2 of 2: alice"), std::string::npos) << ran.err;
 }

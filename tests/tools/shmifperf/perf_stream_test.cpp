@@ -64,7 +64,8 @@ TEST_F(PerfStream, EachIntervalIsALineOfJsonAndTogetherTheyAreTheResult) {
 }
 
 TEST_F(PerfStream, BehindAStreamTheResultGoesToStandardErrorForTheReaderExpectsNone) {
-  const ToolResult ran = run_program(run_with({"--json-stream", "--runtime=200ms"}));
+  const ToolResult ran =
+      run_program(run_with({"--json-stream", "--runtime=60", "--number_ios=100"}));
   EXPECT_EQ(ran.status, 0);
   for (const std::string& line : lines_of(ran.out)) EXPECT_FALSE(Json::parse(line).is_null());
   EXPECT_NE(ran.err.find("shmifperf "), std::string::npos) << ran.err;

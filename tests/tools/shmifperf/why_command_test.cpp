@@ -62,7 +62,7 @@ TEST(WhyCommand, WritesCausesTasksAndTheMachineAsJson) {
 }
 
 TEST(WhyCommand, AfterASignalPrintsWhatItHasAndEndsTheProgram) {
-  Tool tool(shmifperf_words({"why", "--json", "--", "sh", "-c", "echo begun >&2; exec sleep 60"}));
+  Tool tool(shmifperf_words({"why", "--json", "--", "sh", "-c", "echo begun >&2; exec sleep 600"}));
   ASSERT_TRUE(tool.wait_for("begun"));
   tool.signal(SIGTERM);
   const ToolResult result = tool.finish();
@@ -74,10 +74,10 @@ TEST(WhyCommand, AfterASignalPrintsWhatItHasAndEndsTheProgram) {
 }
 
 TEST(WhyCommand, WatchesProcessesThatRunAlreadyAndTellsThoseOfOneNameApart) {
-  Tool first({"sleep", "60"}), second({"sleep", "60"});
+  Tool first({"sleep", "600"}), second({"sleep", "600"});
   Tool tool(shmifperf_words({"why", "--json", "--interval", "20ms", "-p",
                              std::to_string(first.pid()) + ',' + std::to_string(second.pid())}));
-  std::this_thread::sleep_for(std::chrono::milliseconds(300));
+  EXPECT_TRUE(eventually([&] { return sleeps_in_poll(tool.pid()); }));
   first.signal(SIGKILL);
   second.signal(SIGKILL);
   const ToolResult result = tool.finish();
@@ -91,7 +91,7 @@ TEST(WhyCommand, WatchesProcessesThatRunAlreadyAndTellsThoseOfOneNameApart) {
 }
 
 TEST(WhyCommand, LooksAsSeldomAsItIsToldAndLeavesAProcessAloneAfterASignal) {
-  Tool watched({"sleep", "60"});
+  Tool watched({"sleep", "600"});
   Tool tool(
       shmifperf_words({"why", "--json", "--interval", "60s", "-p", std::to_string(watched.pid())}));
   ASSERT_TRUE(eventually([&] { return sleeps_in_poll(tool.pid()); }));
