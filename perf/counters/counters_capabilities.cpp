@@ -1,4 +1,4 @@
-#include "perf/counters/counters_capabilities.hpp"
+#include "perf/counters/stat.hpp"
 
 #include <linux/perf_event.h>
 

@@ -1,16 +1,22 @@
 #pragma once
-// The events that a counter session was programmed with, their sets, and which set is active. This
-// code makes no system calls.
+// The events that a counter session was programmed with, their sets, which set is active, and
+// the thread that changes it. The sets make no system calls.
+
+#include <poll.h>
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <span>
+#include <stop_token>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "base/result.hpp"
+#include "base/unique_fd.hpp"
 #include "perf/counters/session.hpp"
 
 namespace shmif::perf {
@@ -105,5 +111,34 @@ class EventSets {
 constexpr bool is_trigger(const Sampling& sampling) noexcept {
   return sampling.mask || sampling.switch_set;
 }
+
+/// The thread that gives each event set of a session its turn.
+/// Threads: one at a time, unless a function says otherwise.
+class SetSwitcher {
+ public:
+  /// What the thread does in each round: checks which set has its turn, and adds the descriptors to
+  /// wait for. Result: how many milliseconds to wait at most, -1: without a limit; empty: the
+  /// thread must end, because it was asked to.
+  using Look =
+      std::function<std::optional<int>(const std::stop_token& stop, std::vector<pollfd>& wakers)>;
+
+  explicit SetSwitcher(Look look);
+  SetSwitcher(const SetSwitcher&) = delete;
+  SetSwitcher& operator=(const SetSwitcher&) = delete;
+  /// Blocks: until the thread has ended.
+  ~SetSwitcher();
+
+  /// Makes the thread begin the next round now. Threads: any.
+  void wake() const noexcept;
+  /// Asks the thread to end in its next round. Threads: any.
+  void request_stop() noexcept;
+
+ private:
+  void run(const std::stop_token& stop);
+
+  Look look_;
+  UniqueFd wake_;
+  std::jthread thread_;
+};
 
 }  // namespace shmif::perf

@@ -3,10 +3,13 @@
 #include <linux/perf_event.h>
 
 #include <cerrno>
+#include <string>
 
+#include "perf/counters/errors.hpp"
 #include "perf/counters/session.hpp"
 
 namespace shmif::perf {
+
 namespace {
 
 constexpr const char* kPermitKernel =
@@ -95,6 +98,28 @@ Refusal explain_refusal(int number, const CounterEvent& event, const RefusalHint
     case ESRCH: return {State::failed, "the target has ended (ESRCH)", ""};
     default: return {State::failed, "errno " + std::to_string(number), ""};
   }
+}
+
+namespace {
+
+class CounterCategory final : public std::error_category {
+ public:
+  const char* name() const noexcept override { return "shmif counters"; }
+  std::string message(int value) const override {
+    switch (static_cast<CounterErrc>(value)) {
+      case CounterErrc::busy: return "the session is busy";
+      case CounterErrc::invalid: return "not possible in this state";
+      case CounterErrc::bad_session: return "no such session";
+    }
+    return "unknown error";
+  }
+};
+
+}  // namespace
+
+const std::error_category& counter_error_category() noexcept {
+  static const CounterCategory category;
+  return category;
 }
 
 }  // namespace shmif::perf

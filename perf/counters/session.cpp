@@ -15,7 +15,6 @@
 #include "perf/counters/kernel_counters.hpp"
 #include "perf/counters/open_events.hpp"
 #include "perf/counters/sample_buffers.hpp"
-#include "perf/counters/set_switcher.hpp"
 #include "perf/counters/target_binding.hpp"
 #include "shmif/debug/debug.hpp"
 

@@ -8,7 +8,7 @@
 
 #include "perf/counters/event_text.hpp"
 #include "perf/counters/sample.hpp"
-#include "perf/counters/target_list.hpp"
+#include "perf/counters/target_binding.hpp"
 
 namespace shmif::perf {
 namespace {

@@ -11,6 +11,8 @@
 #include "perf/counters/event_names.hpp"
 #include "perf/counters/kernel_counters.hpp"
 #include "perf/counters/session.hpp"
+#include "perf/watch/capability.hpp"
+#include "perf/watch/kernel_files.hpp"
 
 namespace shmif::perf {
 
@@ -116,5 +118,13 @@ class StatRun {
 
 /// Instructions per cycle, misses per reference, CPUs used; each only if both values were measured.
 std::vector<DerivedFigure> derived_figures(const StatResult& result);
+
+/// What `shmifperf stat` and `shmifperf sample` can count on this machine: "counters.software",
+/// ".hardware", ".tracepoints", ".sampling" and ".kernel_symbols". On the machine itself, asks the
+/// kernel to open each kind of event; for a recorded tree, reads its files. Threads: any. Blocks:
+/// as the kernel does for such files.
+std::vector<Capability> counters_capabilities(const KernelFiles& files);
+/// The same for a machine, but asks `kernel` instead of the real one.
+std::vector<Capability> counters_capabilities_by(const KernelFiles& files, KernelCounters& kernel);
 
 }  // namespace shmif::perf

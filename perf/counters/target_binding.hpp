@@ -65,4 +65,17 @@ class TargetBinding {
   int task_file_ = -1;
 };
 
+/// The targets of a command that counts or samples: one for each process; or, if `cpus` is not
+/// empty, these CPUs as the only one. `on_exec` applies to the processes.
+inline std::vector<CounterTarget> target_list(std::span<const TaskId> processes,
+                                              const std::vector<int>& cpus, bool on_exec) {
+  if (!cpus.empty()) return {CounterTarget::cpu(cpus)};
+  std::vector<CounterTarget> targets;
+  for (const TaskId& process : processes) {
+    targets.push_back(CounterTarget::process(process));
+    targets.back().on_exec = on_exec;
+  }
+  return targets;
+}
+
 }  // namespace shmif::perf

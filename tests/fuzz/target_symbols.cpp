@@ -2,7 +2,6 @@
 #include <span>
 #include <string>
 
-#include "perf/counters/address_space.hpp"
 #include "perf/counters/symbol_table.hpp"
 #include "tests/fuzz/bus_image.hpp"
 #include "tests/fuzz/targets.hpp"

@@ -6,7 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/printable.hpp"
-#include "perf/counters/counters_capabilities.hpp"
+#include "perf/counters/stat.hpp"
 #include "perf/heat/session.hpp"
 #include "perf/membw/capabilities.hpp"
 #include "perf/report/table.hpp"

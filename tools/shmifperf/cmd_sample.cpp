@@ -6,7 +6,6 @@
 #include "base/quantity.hpp"
 #include "perf/counters/event_names.hpp"
 #include "perf/counters/sample_profile.hpp"
-#include "perf/counters/sample_run.hpp"
 #include "perf/report/sample_report.hpp"
 #include "tools/common/options.hpp"
 #include "tools/common/progress.hpp"

@@ -1,6 +1,6 @@
 // What can be counted: on a scripted kernel, and on the tree of another machine.
 
-#include "perf/counters/counters_capabilities.hpp"
+#include "perf/counters/stat.hpp"
 
 #include <gtest/gtest.h>
 

@@ -14,7 +14,7 @@
 #include <vector>
 
 #include "perf/counters/event_sets.hpp"
-#include "perf/counters/target_list.hpp"
+#include "perf/counters/target_binding.hpp"
 #include "tests/perf/counters/fake_counters.hpp"
 
 namespace shmif::perf::test {

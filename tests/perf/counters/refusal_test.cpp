@@ -8,7 +8,6 @@
 #include <string>
 #include <vector>
 
-#include "perf/counters/counters_capabilities.hpp"
 #include "perf/counters/errors.hpp"
 #include "perf/counters/sample_format.hpp"
 #include "perf/counters/session.hpp"

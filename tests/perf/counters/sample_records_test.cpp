@@ -12,7 +12,6 @@
 #include <vector>
 
 #include "perf/counters/sample_buffers.hpp"
-#include "perf/counters/sample_ring.hpp"
 #include "perf/counters/session.hpp"
 #include "tests/perf/counters/fake_counters.hpp"
 #include "tests/support/debug_lines.hpp"

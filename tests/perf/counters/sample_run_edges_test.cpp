@@ -10,7 +10,7 @@
 #include <utility>
 
 #include "perf/counters/sample_format.hpp"
-#include "perf/counters/sample_run.hpp"
+#include "perf/counters/sample_profile.hpp"
 #include "tests/perf/counters/fake_counters.hpp"
 
 namespace shmif::perf::test {

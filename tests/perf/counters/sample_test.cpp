@@ -9,7 +9,6 @@
 #include <nlohmann/json.hpp>
 
 #include "perf/counters/sample_profile.hpp"
-#include "perf/counters/sample_run.hpp"
 #include "perf/report/sample_report.hpp"
 #include "perf/watch/held_child.hpp"
 #include "tests/perf/counters/fake_counters.hpp"

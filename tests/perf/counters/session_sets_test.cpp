@@ -9,8 +9,8 @@
 #include <thread>
 #include <vector>
 
+#include "perf/counters/event_sets.hpp"
 #include "perf/counters/session.hpp"
-#include "perf/counters/set_switcher.hpp"
 #include "tests/perf/counters/fake_counters.hpp"
 #include "tests/support/eventually.hpp"
 #include "tests/support/holdings.hpp"

@@ -13,7 +13,6 @@
 #include <utility>
 #include <vector>
 
-#include "perf/counters/counters_capabilities.hpp"
 #include "perf/counters/stat.hpp"
 #include "tests/perf/counters/fake_counters.hpp"
 #include "tests/perf/membw/as_nobody.hpp"

@@ -15,7 +15,6 @@
 #include <iterator>
 
 #include "base/unique_fd.hpp"
-#include "perf/counters/address_space.hpp"
 #include "tests/support/temp_dir.hpp"
 
 namespace shmif::perf::test {
