@@ -242,7 +242,7 @@ TEST(TcpSockets, TellTheirOwnBuffersAndClassWithEitherFamily) {
     HostEndOptions options;
     options.window_bytes = 100'000;
     options.dscp = 18;
-    set_up_socket(socket.get(), options, true).value();
+    set_up_socket(socket.get(), options, Transport::tcp).value();
     const int more = 30'000;
     ASSERT_EQ(::setsockopt(socket.get(), SOL_SOCKET, SO_RCVBUF, &more, sizeof more), 0);
     const auto state = tcp_state_of(socket.get());
@@ -262,14 +262,14 @@ TEST(TcpSockets, WithoutTcpThereIsNoStateAndWhatTheKernelRefusesIsNamed) {
   const UniqueFd socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
   HostEndOptions options;
   options.congestion = "nosuch";
-  Result<void> done = set_up_socket(socket.get(), options, true);
+  Result<void> done = set_up_socket(socket.get(), options, Transport::tcp);
   ASSERT_FALSE(done);
   EXPECT_EQ(done.error().code, Errc::bad_argument);
   EXPECT_NE(done.error().message.find("\"nosuch\" (it has: "), std::string::npos);
-  EXPECT_TRUE(set_up_socket(datagrams.get(), options, false)) << "that is of TCP";
+  EXPECT_TRUE(set_up_socket(datagrams.get(), options, Transport::udp)) << "that is of TCP";
   options = {};
   options.mss_bytes = 40'000;
-  done = set_up_socket(socket.get(), options, true);
+  done = set_up_socket(socket.get(), options, Transport::tcp);
   ASSERT_FALSE(done);
   EXPECT_EQ(done.error().message.rfind("mss: cannot use segments of 40000 bytes", 0), 0U);
 }

@@ -46,7 +46,8 @@ TEST(GuestWire, LastWordsOfAnInitThatLeftOrdersUnreadAreHeard) {
     pair.init.reset();
     base::ForeignSocket supervisor(std::move(pair.supervisor));
     const auto hear_one = [&](GuestMessage& heard) {
-      return patient ? hear(supervisor.get(), heard, true) : hear(supervisor, heard, nullptr);
+      return patient ? hear(supervisor.get(), heard, IfBlocked::wait)
+                     : hear(supervisor, heard, nullptr);
     };
     for (const int status : {15, 16}) {
       GuestMessage heard;
@@ -62,7 +63,7 @@ TEST(GuestWire, LastWordsOfAnInitThatLeftOrdersUnreadAreHeard) {
 TEST(GuestWire, NothingIsHeardFromASideThatIsThereAndSilent) {
   const Pair pair;
   GuestMessage heard;
-  EXPECT_EQ(hear(pair.supervisor.get(), heard, false), Heard::nothing);
+  EXPECT_EQ(hear(pair.supervisor.get(), heard, IfBlocked::give_up), Heard::nothing);
 }
 
 // The guest's command may have taken over its init.
@@ -92,7 +93,8 @@ void hear_both_ways(const Check& check) {
     base::ForeignSocket supervisor;
     if (!as_init) supervisor = base::ForeignSocket(std::move(pair.supervisor));
     check(pair, [&](GuestMessage& heard) {
-      return as_init ? hear(pair.supervisor.get(), heard, false) : hear(supervisor, heard, nullptr);
+      return as_init ? hear(pair.supervisor.get(), heard, IfBlocked::give_up)
+                     : hear(supervisor, heard, nullptr);
     });
   }
 }
@@ -149,17 +151,17 @@ TEST(GuestWire, WhatIsNoWholeMessageIsTheEnd) {
 TEST(GuestWire, WithoutRoomOrAnotherSideNothingIsSaid) {
   Pair pair;
   unsigned said = 0;
-  while (said < 10'000 && say(pair.init.get(), exited(1), -1, false)) ++said;
+  while (said < 10'000 && say(pair.init.get(), exited(1), -1, IfBlocked::give_up)) ++said;
   EXPECT_GT(said, 0U);
   EXPECT_LT(said, 10'000U) << "it does not wait for room";
   GuestMessage heard;
   for (unsigned i = 0; i < said; ++i)
-    ASSERT_EQ(hear(pair.supervisor.get(), heard, false), Heard::message) << i;
-  EXPECT_EQ(hear(pair.supervisor.get(), heard, false), Heard::nothing);
-  EXPECT_TRUE(say(pair.init.get(), exited(2), -1, false)) << "there is room again";
+    ASSERT_EQ(hear(pair.supervisor.get(), heard, IfBlocked::give_up), Heard::message) << i;
+  EXPECT_EQ(hear(pair.supervisor.get(), heard, IfBlocked::give_up), Heard::nothing);
+  EXPECT_TRUE(say(pair.init.get(), exited(2), -1, IfBlocked::give_up)) << "there is room again";
   pair.supervisor.reset();
-  for (const bool patient : {false, true})
-    EXPECT_FALSE(say(pair.init.get(), exited(3), -1, patient)) << "and no signal ends us";
+  for (const IfBlocked if_blocked : {IfBlocked::give_up, IfBlocked::wait})
+    EXPECT_FALSE(say(pair.init.get(), exited(3), -1, if_blocked)) << "and no signal ends us";
 }
 
 }  // namespace
