@@ -110,6 +110,8 @@ Result<void> OpenEvents::open_group(const GroupPlan& plan, CounterPlace place,
     const int file = open_event(group, plan, number, target, ring_pages);
     if (file < 0 && may_be_left_out(-file, group, target)) {
       debug(Debug::counters, [&] { return name_of(place) + " is gone: nothing to count there"; });
+      for (const Member& member : group.members) samples_.forget(member.file, member.id);
+      close_group(group);
       groups_.pop_back();
       return {};
     }
@@ -167,9 +169,20 @@ int OpenEvents::open_event(Group& group, const GroupPlan& plan, std::size_t numb
 /// Whether an error only means that nothing can be counted at this place: the thread of the process
 /// has ended since it was listed, or the CPU to sample it on has gone offline.
 bool OpenEvents::may_be_left_out(int error, const Group& group, const TargetBinding& target) const {
-  if (!group.members.empty() || group.place.task < 0) return false;
-  return (error == ESRCH && target.threads().size() > 1) ||
-         (error == ENODEV && is_offline(group.place.cpu));
+  if (group.place.task < 0) return false;
+  const bool has_others = target.threads().size() > 1;
+  if (!group.members.empty()) {
+    return has_others && may_be_a_threads(error) && has_ended(group.place.task, target);
+  }
+  return (error == ESRCH && has_others) || (error == ENODEV && is_offline(group.place.cpu));
+}
+
+/// Whether the kernel opens no more events on this thread. If a thread ends while its group is
+/// being opened, the refusal does not tell that: it is also ENODEV or EINVAL, about the leader.
+bool OpenEvents::has_ended(pid_t thread, const TargetBinding& target) const {
+  const int file = kernel_.open(attr_of_clock(target), thread, -1, -1);
+  if (file >= 0) kernel_.close(file);
+  return file == -ESRCH;
 }
 
 bool OpenEvents::is_offline(int cpu) const {

@@ -99,6 +99,7 @@ class OpenEvents {
   int open_event(Group& group, const GroupPlan& plan, std::size_t number,
                  const TargetBinding& target, std::uint32_t ring_pages);
   bool may_be_left_out(int error, const Group& group, const TargetBinding& target) const;
+  bool has_ended(pid_t thread, const TargetBinding& target) const;
   bool is_offline(int cpu) const;
   bool permitted_in_user_space(std::size_t number, CounterPlace place,
                                const TargetBinding& target) const;

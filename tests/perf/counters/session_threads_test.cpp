@@ -108,8 +108,28 @@ TEST_F(ThreadedSession, OpensAGroupAgainIfTheKernelTookOnlyItsFirstEvent) {
     const auto loaded = one.load(CounterTarget::process({kTask, 7}), &fault);
     ASSERT_TRUE(loaded) << loaded.error().message;
     EXPECT_FALSE(fault);
-    EXPECT_EQ(opened, 4 + kOpensOfTwoThreads);
+    EXPECT_EQ(opened, 4 + 1 + kOpensOfTwoThreads) << "and a question whether the thread has ended";
     kernel.before = {};
+  }
+}
+
+/// Since Linux 6.15, the kernel then says ENODEV.
+TEST_F(ThreadedSession, LeavesOutAThreadThatEndsBetweenTheEventsOfItsGroup) {
+  for (const int error : {EINVAL, ENODEV, ESRCH}) {
+    kernel.processes[kTask] = {kTask, kOther};
+    int opened = 0;
+    kernel.before = [&](KernelCall call, int) {
+      if (call != KernelCall::open || ++opened < kOpensOfTwoThreads) return 0;
+      kernel.processes[kTask] = {kTask};
+      return opened == kOpensOfTwoThreads ? -error : -ESRCH;
+    };
+    const auto loaded = load();
+    ASSERT_TRUE(loaded) << loaded.error().message;
+    EXPECT_EQ(opened, kOpensOfTwoThreads + 1) << "all but the last one stay open";
+    EXPECT_EQ(open_for(kOther, 1), 0) << "closed again";
+    for (const std::uint64_t config : {1, 2}) EXPECT_EQ(open_for(kTask, config), 1);
+    kernel.before = {};
+    ASSERT_TRUE(session.unload());
   }
 }
 
