@@ -55,7 +55,7 @@ std::string told(const Message& message) {
 struct MemifLink::Impl final : ForeignLink<MemifLink::Impl> {
   static constexpr const char* kProtocol = "memif";
   static constexpr const char* kQueue = "ring";
-  static constexpr std::size_t kMostBuffers = Ring::kMaxBuffers;
+  static constexpr std::size_t kFirstBuffers = Ring::kMaxBuffers;
 
   Message message;
   Session session;

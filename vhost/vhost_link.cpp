@@ -57,7 +57,7 @@ std::uint64_t feature_for(std::uint8_t gso_type, Towards side) noexcept {
 struct VhostLink::Impl final : ForeignLink<VhostLink::Impl> {
   static constexpr const char* kProtocol = "vhost-user";
   static constexpr const char* kQueue = "queue";
-  static constexpr std::size_t kMostBuffers = SplitQueue::kMinMaxBuffers;
+  static constexpr std::size_t kFirstBuffers = SplitQueue::kMinMaxBuffers;
 
   bool offload;
   MessageReader reader;
@@ -75,7 +75,7 @@ struct VhostLink::Impl final : ForeignLink<VhostLink::Impl> {
                 options.max_memory_bytes),
         silent_until(Clock::now() + options.first_message),
         segment(kMaxSuperFrameBytes) {
-    chains.reserve(kMostBuffers);
+    chains.reserve(kFirstBuffers);
   }
 
   Backend::Queue& to_program() noexcept { return backend.queue(Number::kReceiveQueue); }
@@ -83,7 +83,7 @@ struct VhostLink::Impl final : ForeignLink<VhostLink::Impl> {
   /// How many chains a frame may fill.
   std::size_t max_chains() noexcept {
     if (!backend.has(Features::kMergeable)) return 1;
-    return std::min<std::size_t>(to_program().ring.size(), kMostBuffers);
+    return std::min<std::size_t>(to_program().ring.size(), kFirstBuffers);
   }
   bool may_send() noexcept { return to_program().enabled && to_program().ring.is_running(); }
 

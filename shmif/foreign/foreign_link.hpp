@@ -40,7 +40,7 @@ class ForeignCount {
 /// Self has these members, which are called without a lock in the link's thread:
 ///
 ///   static constexpr const char* kProtocol, *kQueue;       for messages: "memif", "ring"
-///   static constexpr std::size_t kMostBuffers;             of one frame, at first
+///   static constexpr std::size_t kFirstBuffers;            of one frame, at first
 ///   MessageStatus read_message();                          the next message
 ///   void answer_message();                                 if it is whole
 ///   void tell_end(const std::string& why);                 tells the program why it is cut off
@@ -57,6 +57,8 @@ class ForeignCount {
 /// Threads: one at a time; drops() from any. Blocks: never, except as base::ForeignSocket says.
 template <class Self>
 class ForeignLink {
+  friend Self;
+
  public:
   SendResult send(std::span<const FrameView> frames) noexcept;
   ReceiveResult receive(FrameBatch& into) noexcept;
@@ -83,12 +85,6 @@ class ForeignLink {
   enum class Put : std::uint8_t { done, full, no_room };
   enum class Got : std::uint8_t { frame, dropped, none, no_space };
 
-  ForeignLink(ForeignConnection connection, std::size_t max_frame_bytes)
-      : connection_(std::move(connection)), max_frame_bytes_(max_frame_bytes) {
-    buffers_.reserve(Self::kMostBuffers);
-  }
-  ForeignLink(const ForeignLink&) = delete;
-  ForeignLink& operator=(const ForeignLink&) = delete;
   ~ForeignLink() = default;
 
   void end_corrupt(const std::string& reason) noexcept;
@@ -103,6 +99,11 @@ class ForeignLink {
   ForeignCount too_long_, too_short_, bad_header_, discarded_, not_ready_, no_room_;
 
  private:
+  ForeignLink(ForeignConnection connection, std::size_t max_frame_bytes)
+      : connection_(std::move(connection)), max_frame_bytes_(max_frame_bytes) {
+    buffers_.reserve(Self::kFirstBuffers);
+  }
+
   /// receive() looks for messages after this many batches, even if there are always frames.
   static constexpr unsigned kBusyReceives = 16;
   /// One call takes at most this many frames, even if all of them are dropped.

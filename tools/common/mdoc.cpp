@@ -9,9 +9,9 @@ namespace shmif::tools {
 namespace {
 
 constexpr std::size_t kColumns = 80;
-constexpr std::string_view kBold = "\\fB";
-constexpr std::string_view kItalic = "\\fI";
-constexpr std::string_view kPlain = "\\fR";
+constexpr std::string_view kBoldFont = "\\fB";
+constexpr std::string_view kItalicFont = "\\fI";
+constexpr std::string_view kPlainFont = "\\fR";
 constexpr const char* kList = ".Bl -tag -width Ds -compact\n";
 
 bool is_capital(char c) {
@@ -49,7 +49,7 @@ std::string escaped(std::string_view text) {
 }
 
 std::string set_in(std::string_view font, std::string_view text) {
-  return std::string(font) + escaped(text) + std::string(kPlain);
+  return std::string(font) + escaped(text) + std::string(kPlainFont);
 }
 
 /// The end of the option that begins at `at`: "--rate_min", "-w", "--flow=pause"; or `at`, if none
@@ -92,20 +92,20 @@ std::vector<std::string> words_of(std::string_view text, const std::set<std::str
       end = end_of_quotation(text, at);
       std::string_view quoted = text.substr(at + 1, end - at - 1);
       for (std::size_t space; (space = quoted.find(' ')) != std::string_view::npos;) {
-        word += set_in(kBold, quoted.substr(0, space));
+        word += set_in(kBoldFont, quoted.substr(0, space));
         end_word();
         quoted.remove_prefix(space + 1);
       }
-      word += set_in(kBold, quoted);
+      word += set_in(kBoldFont, quoted);
       ++end;
     } else if (c == '-' && begins && end_of_option(text, at) != at) {
       end = end_of_option(text, at);
-      word += set_in(kBold, text.substr(at, end - at));
+      word += set_in(kBoldFont, text.substr(at, end - at));
     } else if (is_letter(c) && !is_letter(before)) {
       while (end < text.size() && is_letter(text[end])) ++end;
       const std::string name(text.substr(at, end - at));
       const bool is_whole = end == text.size() || (text[end] != '_' && !std::isdigit(text[end]));
-      word += is_whole && before != '_' && names.contains(name) ? set_in(kItalic, name) : name;
+      word += is_whole && before != '_' && names.contains(name) ? set_in(kItalicFont, name) : name;
     } else {
       while (end < text.size() && (text[end] & 0xC0) == 0x80) ++end;  // the rest of a character
       word += c == '-' && is_letter(before) ? "-" : escaped(text.substr(at, end - at));
@@ -120,7 +120,7 @@ std::vector<std::string> words_of(std::string_view text, const std::set<std::str
 bool ends_sentence(std::string_view word, std::string_view next) {
   while (word.ends_with(')') || word.ends_with('"')) word.remove_suffix(1);
   if (!word.ends_with('.') || word.ends_with("..")) return false;
-  for (const std::string_view font : {kBold, kItalic}) {
+  for (const std::string_view font : {kBoldFont, kItalicFont}) {
     if (next.starts_with(font)) return true;
   }
   while (next.starts_with('(') || next.starts_with('"')) next.remove_prefix(1);

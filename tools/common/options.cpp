@@ -223,7 +223,7 @@ Options& Options::about(std::string_view text) {
   return *this;
 }
 
-Options& Options::add(const std::string& names, std::string placeholder, std::string text,
+Options& Options::add(const std::string& names, std::string placeholder, std::string_view text,
                       std::string often) {
   Option option;
   option.name = names;
@@ -240,29 +240,30 @@ Options& Options::add(const std::string& names, std::string placeholder, std::st
   return *this;
 }
 
-Options& Options::flag(const std::string& names, std::string text) {
-  return add(names, "", std::move(text), "");
+Options& Options::flag(const std::string& names, std::string_view text) {
+  return add(names, "", text, "");
 }
 
-Options& Options::value(const std::string& names, std::string placeholder, std::string text) {
-  return add(names, std::move(placeholder), std::move(text), "");
+Options& Options::value(const std::string& names, std::string placeholder, std::string_view text) {
+  return add(names, std::move(placeholder), text, "");
 }
 
-Options& Options::repeatable(const std::string& names, std::string placeholder, std::string text) {
-  return add(names, std::move(placeholder), std::move(text), "repeatable");
+Options& Options::repeatable(const std::string& names, std::string placeholder,
+                             std::string_view text) {
+  return add(names, std::move(placeholder), text, "repeatable");
 }
 
 Options& Options::once_per_bus(const std::string& names, std::string placeholder,
-                               std::string text) {
-  return add(names, std::move(placeholder), std::move(text), "once for each --bus");
+                               std::string_view text) {
+  return add(names, std::move(placeholder), text, "once for each --bus");
 }
 
-Options& Options::open(const std::string& name, std::string placeholder, std::string text,
+Options& Options::open(const std::string& name, std::string placeholder, std::string_view text,
                        std::optional<std::string> alone) {
   Option option;
   option.name = name;
   option.placeholder = std::move(placeholder);
-  option.text = std::move(text);
+  option.text = text;
   option.often = kOpen;
   option.alone = std::move(alone);
   options_.push_back(std::move(option));
@@ -319,7 +320,7 @@ std::string Options::help() const {
       text += ' ' + row.placeholder;
     }
     width = std::max(width, text.size());
-    left.push_back(std::move(text));
+    left.push_back(text);
   }
   out += "options:\n";
   for (std::size_t i = 0; i < rows.size(); ++i) {
@@ -357,7 +358,12 @@ std::string Options::mdoc() const {
     std::set<std::string> known = names;
     known.merge(stand_ins(row.placeholder));
     const std::string often = row.often.empty() ? "" : " (" + row.often + ')';
-    list += '\n' + mdoc_sentence(row.text + often, known) + mark + " --" + row.name + '\n';
+    list += '\n';
+    list += mdoc_sentence(row.text + often, known);
+    list += mark;
+    list += " --";
+    list += row.name;
+    list += '\n';
   }
   return list.empty() ? out : out + ".Bl -tag -width Ds\n" + list + ".El\n";
 }

@@ -65,14 +65,14 @@ class Options {
   /// raw strings, as base::unfolded() reads them.
   Options& about(std::string_view text);
   /// `names`: "json", or "c,count" with a short form. `text` says what the flag does.
-  Options& flag(const std::string& names, std::string text);
-  Options& value(const std::string& names, std::string placeholder, std::string text);
-  Options& repeatable(const std::string& names, std::string placeholder, std::string text);
+  Options& flag(const std::string& names, std::string_view text);
+  Options& value(const std::string& names, std::string placeholder, std::string_view text);
+  Options& repeatable(const std::string& names, std::string placeholder, std::string_view text);
   /// Parsed like repeatable(); the command checks that each bus has at most one.
-  Options& once_per_bus(const std::string& names, std::string placeholder, std::string text);
+  Options& once_per_bus(const std::string& names, std::string placeholder, std::string_view text);
   /// An option that the command interprets itself, any number of times. Without `text`, --help does
   /// not list it. `alone`: its value if the user gives none; empty if it needs a value.
-  Options& open(const std::string& name, std::string placeholder, std::string text,
+  Options& open(const std::string& name, std::string placeholder, std::string_view text,
                 std::optional<std::string> alone);
   /// An option that this command does not have, but that users expect here. `where` says which
   /// command has it, as text for the message.
@@ -105,7 +105,7 @@ class Options {
     std::string often{};  ///< how often, for --help; empty means once
     std::optional<std::string> alone{};
   };
-  Options& add(const std::string& names, std::string placeholder, std::string text,
+  Options& add(const std::string& names, std::string placeholder, std::string_view text,
                std::string often);
   bool takes_no_value(const std::string& name) const;
   /// What else the user may have meant; empty if that is unclear.
