@@ -61,7 +61,7 @@ Heard hear(base::ForeignSocket& socket, GuestMessage& message, UniqueFd* descrip
   if (got.status == base::ForeignSocket::Status::none) return Heard::nothing;
   if (got.status != base::ForeignSocket::Status::data || got.bytes != sizeof message || got.was_cut)
     return Heard::end;
-  if (!descriptors.empty()) *descriptor = std::move(descriptors.front());
+  if (descriptor != nullptr && !descriptors.empty()) *descriptor = std::move(descriptors.front());
   message.text.back() = '\0';
   return Heard::message;
 }
