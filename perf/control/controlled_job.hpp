@@ -10,6 +10,7 @@
 #include "perf/control/job_thread.hpp"
 #include "perf/plan/plan.hpp"
 #include "perf/result/progress.hpp"
+#include "perf/stats/clock.hpp"
 #include "perf/worker/run_memory.hpp"
 
 namespace shmif::perf {
@@ -43,6 +44,11 @@ struct ControlledJob {
   JobState state() const noexcept {
     return over() && !never_started ? JobState::reaped
                                     : block->state.load(std::memory_order_acquire);
+  }
+  /// When its window begins: it says that it runs a moment earlier, to be awake then.
+  std::uint64_t window_begin_ns() const noexcept {
+    return block->start_ns.load(std::memory_order_acquire) + ns(plan.options.start_delay) +
+           ns(plan.options.ramp_time);
   }
   void fail(std::string why) { errors.push_back(std::move(why)); }
 };

@@ -34,6 +34,7 @@ std::vector<std::size_t> SteadyWatch::check(std::uint64_t now) {
     const ControlledJob& job = jobs_[line.job];
     const JobBlock& block = *job.block;
     if (job.phase != ControlledJob::Phase::going || job.state() != JobState::running) continue;
+    if (now < job.window_begin_ns()) continue;
     if (line.detector.reached() || (line.since_ns != 0 && now < line.since_ns + kSecond)) continue;
     const std::uint64_t frames = frames_of(block);
     const std::uint64_t bytes = bytes_of(block);

@@ -107,6 +107,27 @@ TEST(SteadyStates, AreOfJobsThatRunAndBeginWithTheirWindow) {
   }
 }
 
+// A job is in the state "running" before the common start, and during its delay.
+TEST(SteadyStates, AreOfSecondsAfterTheStartAndTheDelay) {
+  Watched run;
+  run.options(0).steadystate = "iops:1";
+  run.options(0).ss_dur = seconds(2);
+  run.options(0).start_delay = seconds(3);
+  SteadyWatch watch(run.jobs);
+  const std::uint64_t starts = kBegin + 3 * kSecond;
+  const auto check = [&](std::uint64_t now) {
+    run.jobs[0].block->all_tx_frames.set(now < starts ? 0 : (now - starts) / (kSecond / 100));
+    return !watch.check(now).empty();
+  };
+  EXPECT_FALSE(check(kBegin));
+  EXPECT_FALSE(check(starts - 20'000));
+  EXPECT_FALSE(check(starts));
+  EXPECT_FALSE(check(starts + kSecond));
+  EXPECT_FALSE(check(starts + 2 * kSecond - 20'000)) << "its window has not lasted that long";
+  EXPECT_TRUE(check(starts + 2 * kSecond));
+  EXPECT_EQ(watch.results().at(0).reached_at_seconds, 2U);
+}
+
 TEST(SteadyStates, BitsAreEightOfAByte) {
   Watched run;
   run.options(0).steadystate = "bw:1";
