@@ -1,23 +1,18 @@
 #include "tap/netlink.hpp"
-#include "tap/many_routes.hpp"
 
 #include <gtest/gtest.h>
 #include <linux/netlink.h>
 #include <signal.h>
 #include <sys/socket.h>
-#include <sys/timerfd.h>
 
 #include <algorithm>
-#include <atomic>
 #include <chrono>
-#include <optional>
 #include <string>
 #include <vector>
 
 #include "tap/features.hpp"
 #include "tap/guest/net.hpp"
 #include "tap/guest/watch.hpp"
-#include "tap/netns_watch.hpp"
 #include "tap/packet_link.hpp"
 #include "tests/support/child_process.hpp"
 #include "tests/tap/guest/guest_rig.hpp"
@@ -28,16 +23,7 @@ namespace {
 
 using std::chrono::milliseconds;
 
-/// How often the kernel was asked where an address leads: the linker leads the calls through here.
-std::atomic<unsigned> route_questions;
-
-class NetlinkTest : public ::testing::Test {
- protected:
-  void SetUp() override {
-    if (const std::string why = no_namespaces_because(); !why.empty()) GTEST_SKIP() << why;
-  }
-  static void ok(const Result<void>& r) { ASSERT_TRUE(r) << r.error().message; }
-};
+class NetlinkTest : public NamespaceTest {};
 
 TEST_F(NetlinkTest, FindsLoopbackInAFreshNamespace) {
   const TestNamespace space;
@@ -134,145 +120,6 @@ TEST_F(NetlinkTest, ReplacesNothingThatIsThere) {
   ASSERT_FALSE(second);
   EXPECT_EQ(second.error().code, std::errc::file_exists) << second.error().message;
   EXPECT_EQ(run(space, {"ip", "route"}).output.find("198.18.0.3"), std::string::npos);
-}
-
-TEST_F(NetlinkTest, TellsWhichAddressesLeadToManyMachines) {
-  const TestNamespace space;
-  Netlink netlink = space.netlink();
-  ok(netlink.add_veth("v0", "v1"));
-  ok(netlink.add_address("v0", *Cidr::parse("198.18.0.1/24")));
-  ok(netlink.add_address("v0", *Cidr::parse("198.18.6.1/23")));
-  ok(netlink.set_up("v0"));
-  ok(netlink.set_up("v1"));
-  const auto leads = [&](const char* address) {
-    const auto many = netlink.leads_to_many(*IpAddress::parse(address));
-    EXPECT_TRUE(many) << address << ": " << many.error().message;
-    return many && *many;
-  };
-  EXPECT_FALSE(leads("198.18.9.1")) << "there is no route";
-  ok(netlink.add_default_route("v0", *IpAddress::parse("198.18.0.2")));
-  for (const char* const address : {"198.18.0.255", "198.18.7.255", "255.255.255.255", "224.0.0.1"})
-    EXPECT_TRUE(leads(address)) << address;
-  for (const char* const address : {"198.18.0.1", "198.18.0.2", "198.18.0.254", "198.18.6.255",
-                                    "198.18.7.0", "198.18.9.255", "127.0.0.1"})
-    EXPECT_FALSE(leads(address)) << address;
-  ok(netlink.remove_address("v0", *Cidr::parse("198.18.6.1/23")));
-  EXPECT_FALSE(leads("198.18.7.255")) << "it is asked each time";
-  for (const char* const type : {"unreachable", "prohibit", "blackhole"}) {
-    ASSERT_EQ(run(space, {"ip", "route", "replace", type, "198.18.20.0/24"}).status, 0) << type;
-    EXPECT_FALSE(leads("198.18.20.1")) << type;
-  }
-  EXPECT_TRUE(leads("ff02::1"));
-}
-
-TEST_F(NetlinkTest, KnowsWhichAddressesLeadToManyWithoutAQuestionForEach) {
-  const TestNamespace space;
-  Netlink netlink = space.netlink();
-  ok(netlink.add_veth("v0", "v1"));
-  ok(netlink.add_address("v0", *Cidr::parse("198.18.0.1/24")));
-  ok(netlink.set_up("v0"));
-  ok(netlink.set_up("v1"));
-  ok(netlink.add_default_route("v0", *IpAddress::parse("198.18.0.2")));
-  const Inside inside(space);
-  route_questions = 0;
-  auto routes = ManyRoutes::open().value();
-  const auto number = [](const char* text) {
-    const auto b = IpAddress::parse(text)->bytes;
-    return std::uint32_t{b[0]} << 24U | std::uint32_t{b[1]} << 16U | std::uint32_t{b[2]} << 8U |
-           b[3];
-  };
-  const auto lead = [&](const char* text) {
-    const auto many = routes.lead(number(text));
-    EXPECT_TRUE(many) << text << ": " << many.error().message;
-    return many && *many;
-  };
-  std::uint64_t many = 0;
-  for (std::uint32_t i = 0; i < 65536; ++i) {  // as a host that scans
-    const auto answer = routes.lead(number("198.18.0.0") + i);
-    many += !answer || *answer ? 1 : 0;
-  }
-  EXPECT_EQ(many, 1U) << "198.18.0.255";
-  EXPECT_EQ(route_questions, 1U);
-  // As the kernel says itself, now and after each change.
-  const auto expect_the_same = [&] {
-    for (const char* const each :
-         {"198.18.0.1", "198.18.0.255", "198.18.6.255", "198.18.7.255", "198.19.0.255",
-          "198.19.0.1", "255.255.255.255", "224.0.0.1", "127.0.0.1", "127.255.255.255"}) {
-      const bool wanted = *netlink.leads_to_many(*IpAddress::parse(each));
-      EXPECT_TRUE(eventually([&] { return lead(each) == wanted; })) << each << ' ' << wanted;
-    }
-  };
-  expect_the_same();
-  EXPECT_FALSE(lead("198.18.7.255"));
-  ok(netlink.add_address("v0", *Cidr::parse("198.18.6.1/23")));
-  EXPECT_TRUE(eventually([&] { return lead("198.18.7.255"); }));
-  expect_the_same();
-  ok(netlink.remove_address("v0", *Cidr::parse("198.18.6.1/23")));
-  EXPECT_TRUE(eventually([&] { return !lead("198.18.7.255"); }));
-  ASSERT_EQ(run(space, {"ip", "route", "add", "broadcast", "198.19.0.0/24", "dev", "v0"}).status,
-            0);
-  EXPECT_TRUE(eventually([&] { return lead("198.19.0.1"); }));
-  // The more special route counts, as the kernel says.
-  ASSERT_EQ(run(space, {"ip", "route", "add", "198.19.0.1/32", "dev", "v0"}).status, 0);
-  EXPECT_TRUE(eventually([&] { return !lead("198.19.0.1"); }));
-  EXPECT_TRUE(lead("198.19.0.2"));
-  expect_the_same();
-  for (const bool there : {true, false}) {
-    ASSERT_EQ(run(space,
-                  {"ip", "route", there ? "add" : "del", "multicast", "198.19.8.0/24", "dev", "v0"})
-                  .status,
-              0);
-    EXPECT_TRUE(eventually([&] { return lead("198.19.8.1") == there; })) << there;
-  }
-  // Another table, which a rule may choose.
-  ASSERT_EQ(
-      run(space, {"ip", "route", "add", "broadcast", "198.19.7.7", "dev", "v0", "table", "77"})
-          .status,
-      0);
-  const unsigned before = route_questions;
-  EXPECT_TRUE(eventually([&] {
-    EXPECT_FALSE(lead("198.19.7.7"));
-    return route_questions > before;
-  })) << "the kernel's rules decide";
-  ASSERT_EQ(run(space, {"ip", "rule", "add", "table", "77"}).status, 0);
-  EXPECT_TRUE(eventually([&] { return lead("198.19.7.7"); }));
-}
-
-TEST_F(NetlinkTest, AsksAboutEachAddressWhereMoreRoutesLeadToManyThanAreKept) {
-  const TestNamespace space;
-  const auto shell = [&](const std::string& words) {
-    const Outcome done = run(space, {"sh", "-c", "PATH=$PATH:/usr/sbin:/sbin; " + words});
-    EXPECT_EQ(done.status, 0) << words << ": " << done.output;
-    return done.output;
-  };
-  constexpr std::uint32_t kNobody = 0xc6130001;  // 198.19.0.1
-  const int there = std::stoi(shell("ip route show table all type broadcast | wc -l"));
-  shell("seq " + std::to_string(4096 - there) +
-        R"( | awk '{printf "route add broadcast 198.18.%d.%d dev lo\n", $1 / 256, $1 % 256}')"
-        " | ip -batch -");
-  const Inside inside(space);
-  route_questions = 0;
-  auto routes = ManyRoutes::open().value();
-  EXPECT_FALSE(routes.lead(kNobody).value());
-  EXPECT_EQ(route_questions, 0U);
-  shell("ip route add broadcast 198.18.255.255 dev lo");
-  EXPECT_TRUE(eventually([&] {
-    (void)routes.lead(kNobody);
-    return route_questions > 0;
-  }));
-}
-
-TEST_F(NetlinkTest, ARouteOfAllAddressesMayLeadToMany) {
-  const TestNamespace space;
-  Netlink netlink = space.netlink();
-  ok(netlink.add_veth("v0", "v1"));
-  ok(netlink.set_up("v0"));
-  const Outcome made = run(space, {"ip", "route", "add", "broadcast", "0.0.0.0/0", "dev", "v0"});
-  ASSERT_EQ(made.status, 0) << made.output;
-  const Inside inside(space);
-  auto routes = ManyRoutes::open().value();
-  EXPECT_TRUE(routes.lead(0xc6130001).value());
-  EXPECT_TRUE(routes.lead(0x01020304).value());
 }
 
 TEST_F(NetlinkTest, MakesABridgeThatCarriesWhatACableWould) {
@@ -603,54 +450,6 @@ TEST_F(NetlinkTest, ChangesOtherNamespacesWithoutMovingTheCaller) {
   EXPECT_FALSE(Netlink::open()->interface("only-there"));
 }
 
-TEST_F(NetlinkTest, ANamespaceIsOverWhenItHasNeitherItsPathNorAProcess) {
-  std::optional<TestNamespace> space(std::in_place);
-  const auto watch = NetNamespaceWatch::open(space->path());
-  ASSERT_TRUE(watch) << watch.error().message;
-  EXPECT_FALSE(watch->look());
-  const pid_t inhabitant = ::fork();
-  if (inhabitant == 0) {
-    if (::setns(space->descriptor(), CLONE_NEWNET) != 0) ::_exit(1);
-    ::raise(SIGSTOP);
-    ::_exit(0);
-  }
-  ASSERT_EQ(::waitpid(inhabitant, nullptr, WUNTRACED), inhabitant);
-  space.reset();
-  EXPECT_FALSE(watch->look()) << "a process is in it";
-  ::kill(inhabitant, SIGKILL);
-  ::waitpid(inhabitant, nullptr, 0);
-  EXPECT_TRUE(watch->look());
-}
-
-TEST_F(NetlinkTest, ALookAtANamespaceIsEnoughUntilTheNextIsDue) {
-  const TestNamespace space;
-  const auto watch = NetNamespaceWatch::open(space.path());
-  ASSERT_TRUE(watch) << watch.error().message;
-  itimerspec looks{};
-  ASSERT_EQ(::timerfd_gettime(watch->descriptor(), &looks), 0);
-  EXPECT_TRUE(looks.it_interval.tv_sec > 0 || looks.it_interval.tv_nsec > 0) << "and once only";
-  const itimerspec now{.it_interval = {}, .it_value = {.tv_sec = 0, .tv_nsec = 1}};
-  ASSERT_EQ(::timerfd_settime(watch->descriptor(), 0, &now, nullptr), 0);
-  pollfd due{watch->descriptor(), POLLIN, 0};
-  ASSERT_EQ(::poll(&due, 1, 20'000), 1);
-  EXPECT_FALSE(watch->look());
-  EXPECT_EQ(::poll(&due, 1, 0), 0) << "it would be looked at without pause";
-}
-
-TEST_F(NetlinkTest, AWatcherIsNoInhabitantOfTheNamespaceThatItWatches) {
-  std::optional<TestNamespace> space(std::in_place);
-  const pid_t watcher = ::fork();
-  if (watcher == 0) {
-    const auto watch = NetNamespaceWatch::open(space->path());
-    if (!watch || ::setns(space->descriptor(), CLONE_NEWNET) != 0) ::_exit(1);
-    space.reset();
-    ::_exit(watch->look() ? 0 : 2);
-  }
-  int status = 0;
-  ASSERT_EQ(::waitpid(watcher, &status, 0), watcher);
-  EXPECT_EQ(status, 0) << "it would wait for itself to leave";
-}
-
 TEST_F(NetlinkTest, AWatchOfInterfacesThatMissedNewsAsksForAll) {
   const TestNamespace space;
   Netlink netlink = space.netlink();
@@ -674,33 +473,5 @@ TEST_F(NetlinkTest, AWatchOfInterfacesThatMissedNewsAsksForAll) {
       milliseconds(5000)));
 }
 
-TEST_F(NetlinkTest, ANamespaceGivenByAProcessIsOverWhenThatEnds) {
-  const pid_t process = ::fork();
-  if (process == 0) ::_exit(::pause());
-  const auto watch = NetNamespaceWatch::open(std::to_string(process));
-  ASSERT_TRUE(watch) << watch.error().message;
-  EXPECT_FALSE(watch->look());
-  ::kill(process, SIGKILL);
-  siginfo_t ended{};
-  ASSERT_EQ(::waitid(P_PID, static_cast<id_t>(process), &ended, WEXITED | WNOWAIT), 0);
-  EXPECT_EQ(watch->look().value_or(""), "process " + std::to_string(process) + " has ended");
-  EXPECT_FALSE(NetNamespaceWatch::open(std::to_string(process))) << "a zombie has no namespace";
-  ::waitpid(process, nullptr, 0);
-}
-
 }  // namespace
 }  // namespace shmif::tap::test
-
-struct nl_sock;
-struct nl_addr;
-struct rtnl_route;
-
-extern "C" {
-int __real_rtnl_route_lookup(nl_sock* socket, nl_addr* address, rtnl_route** found);
-int __wrap_rtnl_route_lookup(nl_sock* socket, nl_addr* address, rtnl_route** found);
-
-int __wrap_rtnl_route_lookup(nl_sock* socket, nl_addr* address, rtnl_route** found) {
-  ++shmif::tap::test::route_questions;
-  return __real_rtnl_route_lookup(socket, address, found);
-}
-}

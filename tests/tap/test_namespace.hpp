@@ -32,6 +32,15 @@ inline std::string no_namespaces_because() {
   return why;
 }
 
+/// Tests that make network namespaces.
+class NamespaceTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    if (const std::string why = no_namespaces_because(); !why.empty()) GTEST_SKIP() << why;
+  }
+  static void ok(const Result<void>& r) { ASSERT_TRUE(r) << r.error().message; }
+};
+
 /// A fresh network namespace with loopback up; gone when this and everything inside is gone.
 class TestNamespace {
  public:
