@@ -14,6 +14,8 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "bus/limits.hpp"
+
 namespace shmif::bus {
 
 static_assert(std::endian::native == std::endian::little, "the format is little-endian");
@@ -26,13 +28,6 @@ inline constexpr unsigned kSlots = 256;
 inline constexpr std::size_t kNameBytes = 32;  // with the terminating zero
 inline constexpr std::size_t kLearnedAddresses = 16;
 inline constexpr std::size_t kBitmapWords = kSlots / 64;
-inline constexpr std::uint64_t kMinRingBytes = 64U << 10U;
-inline constexpr std::uint64_t kMaxRingBytes = 1U << 30U;
-inline constexpr std::uint64_t kDefaultRingBytes = 4U << 20U;
-inline constexpr std::uint32_t kMinMtu = 68;      // RFC 791
-inline constexpr std::uint32_t kMaxMtu = 65521;   // what a TAP device takes
-inline constexpr std::uint32_t kMtuToFrame = 22;  // Ethernet header and two VLAN tags
-inline constexpr std::uint32_t kMinFrameBytes = 14;
 inline constexpr std::uint32_t kVnetBytes = 12;  // struct virtio_net_hdr_v1, before a super-frame
 inline constexpr std::uint32_t kSuperFrameRecord = kVnetBytes + 65535 + kMtuToFrame;
 inline constexpr unsigned kRecordsPerRing =

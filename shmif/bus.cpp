@@ -2,8 +2,7 @@
 
 #include <utility>
 
-#include "bus/file/file.hpp"
-#include "bus/file/geometry.hpp"
+#include "bus/file/making.hpp"
 #include "bus/file/sigbus_guard.hpp"
 #include "bus/format/destroy.hpp"
 #include "bus/format/format.hpp"
@@ -14,7 +13,7 @@ namespace {
 
 bus::CreateOptions to_create(const BusOptions& o) noexcept {
   const bool pauses = o.flow == Flow::pause;
-  return {o.ring_bytes, o.mtu, o.mode, pauses ? bus::kFlowPause : bus::kFlowEthernet,
+  return {o.ring_bytes, o.mtu, o.mode, o.flow,
           pauses ? static_cast<std::uint64_t>(o.patience.count()) : 0};
 }
 
@@ -69,8 +68,7 @@ const char* to_string(BusFormat format) noexcept {
 }
 
 bool BusOptions::carries_offloads() const noexcept {
-  return format == BusFormat::shmif &&
-         bus::max_record_of(ring_bytes, mtu) == bus::kSuperFrameRecord;
+  return format == BusFormat::shmif && bus::carries_super_frames(ring_bytes, mtu);
 }
 
 struct Bus::Impl {

@@ -8,8 +8,8 @@
 
 #include "base/unique_fd.hpp"
 #include "bus/attachment.hpp"
-#include "bus/file/geometry.hpp"
 #include "bus/format/format.hpp"
+#include "bus/limits.hpp"
 #include "shmif/debug/debug.hpp"
 #include "shmif/heat_share.hpp"
 #include "shmif/log.hpp"

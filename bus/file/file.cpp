@@ -106,9 +106,13 @@ Result<void> fill(int fd, const std::string& path, const CreateOptions& options,
 
 namespace {
 
+std::uint32_t flow_word(Flow flow) noexcept {
+  return flow == Flow::pause ? kFlowPause : kFlowEthernet;
+}
+
 Result<void> check_native(const CreateOptions& options) {
   if (auto ok = check_geometry(options.ring_bytes, options.mtu); !ok) return ok;
-  return check_flow(options.flow, options.patience_ns);
+  return check_flow(flow_word(options.flow), options.patience_ns);
 }
 
 /// `ready` is written last (I1).
@@ -129,7 +133,7 @@ Result<void> fill_native(int fd, const std::string& path, const CreateOptions& o
   h.mtu = options.mtu;
   h.max_record = max_record_of(options.ring_bytes, options.mtu);
   h.record_align = kRecordAlign;
-  h.flow = options.flow;
+  h.flow = flow_word(options.flow);
   h.patience_ns = options.patience_ns;
   h.inode = status.st_ino;
   h.file_system = *type;

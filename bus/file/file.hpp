@@ -9,18 +9,11 @@
 
 #include "base/result.hpp"
 #include "base/unique_fd.hpp"
+#include "bus/file/making.hpp"
 #include "bus/info.hpp"
 #include "bus/layout.hpp"
 
 namespace shmif::bus {
-
-struct CreateOptions {
-  std::uint64_t ring_bytes = kDefaultRingBytes;
-  std::uint32_t mtu = 1500;
-  std::uint32_t mode = 0600;
-  std::uint32_t flow = kFlowEthernet;
-  std::uint64_t patience_ns = 0;
-};
 
 /// The steps that differ between formats when a bus is made.
 struct BusMaker {
@@ -36,9 +29,6 @@ extern const BusMaker kNativeMaker;
 /// the maker's check, path_empty, unsupported_file_system, or an errno.
 Result<UniqueFd> create_file(const std::string& path, const CreateOptions& options,
                              const BusMaker& maker = kNativeMaker);
-
-/// Why the disk of the file behind `fd` makes a bus slow; empty if it does not.
-std::string warning_of_disk(int fd, const std::string& path);
 
 /// An open bus file whose header was checked.
 struct OpenFile {

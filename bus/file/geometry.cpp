@@ -2,7 +2,13 @@
 
 #include <bit>
 
+#include "bus/file/making.hpp"
+
 namespace shmif::bus {
+
+bool carries_super_frames(std::uint64_t ring_bytes, std::uint32_t mtu) noexcept {
+  return max_record_of(ring_bytes, mtu) == kSuperFrameRecord;
+}
 
 Result<void> check_geometry(std::uint64_t ring_bytes, std::uint32_t mtu) {
   if (!std::has_single_bit(ring_bytes) || ring_bytes < kMinRingBytes ||

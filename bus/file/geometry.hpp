@@ -6,13 +6,9 @@
 
 #include "base/result.hpp"
 #include "bus/layout.hpp"
+#include "bus/limits.hpp"
 
 namespace shmif::bus {
-
-/// Largest frame on a bus of this MTU: the MTU, Ethernet header and two VLAN tags.
-constexpr std::uint32_t max_frame_bytes(std::uint32_t mtu) noexcept {
-  return mtu + kMtuToFrame;
-}
 
 /// The smallest ring, a power of two, that holds eight of the largest record of this MTU.
 constexpr std::uint64_t min_ring_bytes(std::uint32_t mtu) noexcept {

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <utility>
 
+#include "bus/file/file.hpp"
 #include "bus/layout.hpp"
 #include "bus/netbsd/attachment.hpp"
 #include "bus/netbsd/file.hpp"

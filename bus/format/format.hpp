@@ -16,12 +16,16 @@
 #include "base/result.hpp"
 #include "base/unique_fd.hpp"
 #include "bus/attachment.hpp"
-#include "bus/file/file.hpp"
+#include "bus/file/making.hpp"
 #include "bus/info.hpp"
 #include "bus/inspector.hpp"
 #include "bus/port_options.hpp"
 
 namespace shmif::bus {
+
+struct BusMaker;
+struct OpenFile;
+enum class Copies : std::uint8_t;
 
 struct Format {
   BusFormat kind;

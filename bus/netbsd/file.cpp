@@ -43,7 +43,7 @@ Result<void> check_netbsd_options(const CreateOptions& options) {
     return Error(Errc::bad_mtu, "a bus of NetBSD's format has an MTU of " +
                                     std::to_string(kNetbsdMtu) + ", and no other (leave it out)");
   }
-  if (options.flow != kFlowEthernet || options.patience_ns != 0) {
+  if (options.flow != Flow::ethernet || options.patience_ns != 0) {
     return Error(Errc::bad_patience,
                  "on a bus of NetBSD's format no sender waits for slow ports (leave the flow out)");
   }

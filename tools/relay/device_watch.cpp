@@ -3,7 +3,7 @@
 #include <utility>
 #include <vector>
 
-#include "bus/file/geometry.hpp"
+#include "bus/limits.hpp"
 #include "shmif/debug/debug.hpp"
 #include "tools/common/command.hpp"
 
