@@ -22,6 +22,7 @@
 #include "base/close_all_but.hpp"
 #include "base/descriptor_kind.hpp"
 #include "base/fork_guard.hpp"
+#include "base/rights.hpp"
 
 namespace shmif::base {
 namespace {
@@ -212,30 +213,23 @@ ssize_t receive_message(int socket, msghdr& header, int flags) noexcept {
 Verdict look_at_message(int socket, std::span<std::byte> into, unsigned kinds,
                         std::size_t most) noexcept {
   iovec part{into.data(), into.size()};
-  alignas(cmsghdr) std::array<std::byte, CMSG_SPACE(kMaxOfKernel * sizeof(int))> room;
+  RightsRoom<kMaxOfKernel> room;
   msghdr header{};
   header.msg_iov = &part;
   header.msg_iovlen = 1;
-  header.msg_control = room.data();
-  header.msg_controllen = room.size();
+  allow_rights(header, room);
   Verdict verdict;
   if (receive_message(socket, header, MSG_PEEK | MSG_DONTWAIT | MSG_CMSG_CLOEXEC) < 0)
     return verdict;
   verdict.is_short = (header.msg_flags & MSG_CTRUNC) != 0;
   verdict.is_wanted = true;
-  for (cmsghdr* each = CMSG_FIRSTHDR(&header); each != nullptr; each = CMSG_NXTHDR(&header, each)) {
-    if (each->cmsg_level != SOL_SOCKET || each->cmsg_type != SCM_RIGHTS) continue;
-    const std::size_t count = (each->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-    verdict.count = static_cast<std::uint16_t>(verdict.count + count);
-    if (verdict.count > most) return verdict;
-    for (std::size_t i = 0; i < count && verdict.is_wanted; ++i) {
-      int fd = -1;
-      std::memcpy(&fd, CMSG_DATA(each) + i * sizeof fd, sizeof fd);
-      verdict.is_wanted =
-          is_of_kinds(fd, kinds) &&
-          (kind_of_descriptor(fd) != DescriptorKind::unix_socket || is_made_harmless(fd));
-    }
-  }
+  for_each_right(header, [&](int) { ++verdict.count; });
+  if (verdict.count > most) return verdict;
+  for_each_right(header, [&](int fd) {
+    verdict.is_wanted =
+        verdict.is_wanted && is_of_kinds(fd, kinds) &&
+        (kind_of_descriptor(fd) != DescriptorKind::unix_socket || is_made_harmless(fd));
+  });
   return verdict;
 }
 
@@ -259,30 +253,25 @@ bool Children::pass_to_keeper(uid_t user, int socket) {
   auto* keeper = std::ranges::find_if(
       keepers_, [&](const Keeper& each) { return !each.leash || each.user == user; });
   if (keeper == keepers_.end()) return false;
-  alignas(cmsghdr) std::array<std::byte, CMSG_SPACE(sizeof(int))> room{};
+  RightsRoom<1> room;
   char byte = 0;
   iovec part{&byte, 1};
   msghdr header{};
   header.msg_iov = &part;
   header.msg_iovlen = 1;
-  header.msg_control = room.data();
-  header.msg_controllen = room.size();
   if (!keeper->leash) {
     auto ends = make_leash();
     const pid_t pid = !ends[0] ? -1 : start_child([&] {
       close_all_but({ends[1].get()}, 0);
       // It keeps every socket that comes, until this process has ended.
-      while (::recvmsg(ends[1].get(), &header, 0) > 0) header.msg_controllen = room.size();
+      do allow_rights(header, room);
+      while (::recvmsg(ends[1].get(), &header, 0) > 0);
     });
     if (pid < 0) return false;
     keeper->user = user;
     keeper->leash = std::move(ends[0]);
   }
-  cmsghdr* const rights = CMSG_FIRSTHDR(&header);
-  rights->cmsg_level = SOL_SOCKET;
-  rights->cmsg_type = SCM_RIGHTS;
-  rights->cmsg_len = CMSG_LEN(sizeof socket);
-  std::memcpy(CMSG_DATA(rights), &socket, sizeof socket);
+  put_rights(header, room, {&socket, 1});
   return ::sendmsg(keeper->leash.get(), &header, MSG_DONTWAIT | MSG_NOSIGNAL) == 1;
 }
 
@@ -341,25 +330,14 @@ ForeignSocket::Received ForeignSocket::receive(std::span<std::byte> into,
 ForeignSocket::Received ForeignSocket::take(std::span<std::byte> into, const DescriptorWish& wish,
                                             std::vector<UniqueFd>& descriptors) {
   iovec part{into.data(), into.size()};
-  alignas(cmsghdr) std::array<std::byte, CMSG_SPACE(kMaxDescriptors * sizeof(int))> room;
+  RightsRoom<kMaxDescriptors> room;
   msghdr header{};
   header.msg_iov = &part;
   header.msg_iovlen = 1;
-  if (wish.most > 0) {
-    header.msg_control = room.data();
-    header.msg_controllen = room.size();
-  }
+  if (wish.most > 0) allow_rights(header, room);
   const ssize_t n = receive_message(socket_.get(), header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
   if (n < 0) return {.status = Status::closed};
-  for (cmsghdr* each = CMSG_FIRSTHDR(&header); each != nullptr; each = CMSG_NXTHDR(&header, each)) {
-    if (each->cmsg_level != SOL_SOCKET || each->cmsg_type != SCM_RIGHTS) continue;
-    const std::size_t count = (each->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-    for (std::size_t i = 0; i < count; ++i) {
-      int fd = -1;
-      std::memcpy(&fd, CMSG_DATA(each) + i * sizeof fd, sizeof fd);
-      descriptors.emplace_back(fd);
-    }
-  }
+  for_each_right(header, [&](int fd) { descriptors.emplace_back(fd); });
   if ((header.msg_flags & MSG_CTRUNC) != 0)
     return refuse("for its descriptors, this process had none left: see ulimit -n");
   return {.status = Status::data,

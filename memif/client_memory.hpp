@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "base/result.hpp"
-#include "bus/file/foreign_region.hpp"
+#include "shmif/foreign/foreign_region.hpp"
 
 namespace shmif::memif {
 
@@ -19,7 +19,7 @@ class ClientMemory {
   explicit ClientMemory(std::uint64_t most) noexcept : most_(most) {}
   /// Maps the next region from the beginning of a file, which may be closed afterwards. Errors:
   /// bad_argument for more bytes than the client may have, and the errors of
-  /// bus::ForeignRegion::map().
+  /// ForeignRegion::map().
   Result<void> add(int file, std::uint64_t bytes);
   std::size_t regions() const noexcept { return regions_.size(); }
 
@@ -32,7 +32,7 @@ class ClientMemory {
  private:
   std::uint64_t most_;
   std::uint64_t bytes_ = 0;  ///< of all regions
-  std::vector<bus::ForeignRegion> regions_;
+  std::vector<ForeignRegion> regions_;
 };
 
 }  // namespace shmif::memif

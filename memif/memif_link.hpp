@@ -11,8 +11,8 @@
 
 #include "base/result.hpp"
 #include "base/unique_fd.hpp"
-#include "bus/file/foreign_region.hpp"
 #include "shmif/foreign/foreign_drops.hpp"
+#include "shmif/foreign/foreign_region.hpp"
 #include "shmif/link.hpp"
 
 namespace shmif::memif {
@@ -22,7 +22,7 @@ struct MemifOptions {
   std::string address = {};            ///< for messages: "memif:/run/m.sock"
   /// A client that asks us to map more is disconnected. Files need not have pages, so without this
   /// limit one client could use up our address space.
-  std::uint64_t max_memory_bytes = bus::kMaxForeignBytes;
+  std::uint64_t max_memory_bytes = kMaxForeignBytes;
 };
 
 /// Frames that were dropped. `bad_header` and `discarded` stay 0.

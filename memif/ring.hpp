@@ -26,13 +26,10 @@
 #include <span>
 #include <vector>
 
-#include "bus/buffer_list.hpp"
 #include "memif/client_memory.hpp"
+#include "shmif/foreign/buffer_list.hpp"
 
 namespace shmif::memif {
-
-using bus::Buffer;
-using bus::BufferCursor;
 
 /// Lies before the descriptors. Each cache line has only one writer, except for the flags.
 struct RingHeader {

@@ -29,6 +29,7 @@
 #include "base/proc.hpp"
 #include "base/quantity.hpp"
 #include "base/quiet_thread.hpp"
+#include "base/rights.hpp"
 #include "base/unique_fd.hpp"
 #include "shmif/heat_wire.hpp"
 
@@ -253,16 +254,8 @@ class Party {
     msghdr message{};
     message.msg_iov = &part;
     message.msg_iovlen = 1;
-    alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof descriptor)> control{};
-    if (descriptor >= 0) {
-      message.msg_control = control.data();
-      message.msg_controllen = control.size();
-      cmsghdr* const header = CMSG_FIRSTHDR(&message);
-      header->cmsg_level = SOL_SOCKET;
-      header->cmsg_type = SCM_RIGHTS;
-      header->cmsg_len = CMSG_LEN(sizeof descriptor);
-      std::memcpy(CMSG_DATA(header), &descriptor, sizeof descriptor);
-    }
+    base::RightsRoom<1> room;
+    if (descriptor >= 0) base::put_rights(message, room, {&descriptor, 1});
     return ::sendmsg(monitor_.get(), &message, MSG_NOSIGNAL) > 0;
   }
 

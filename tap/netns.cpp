@@ -16,9 +16,9 @@
 #include <array>
 #include <cerrno>
 #include <charconv>
-#include <cstring>
 #include <exception>
 
+#include "base/rights.hpp"
 #include "tap/chroot.hpp"
 
 #ifndef TUNGETDEVNETNS
@@ -74,19 +74,11 @@ void send_answer(int socket, const Result<std::vector<UniqueFd>>& result) {
     message = result.error().message.substr(0, 4000);
   }
   std::array<iovec, 2> parts{{{&answer, sizeof answer}, {message.data(), message.size()}}};
-  alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int) * kMaxDescriptors)> control{};
+  base::RightsRoom<kMaxDescriptors> room;
   msghdr header{};
   header.msg_iov = parts.data();
   header.msg_iovlen = parts.size();
-  if (count > 0) {
-    header.msg_control = control.data();
-    header.msg_controllen = CMSG_SPACE(sizeof(int) * count);
-    cmsghdr* c = CMSG_FIRSTHDR(&header);
-    c->cmsg_level = SOL_SOCKET;
-    c->cmsg_type = SCM_RIGHTS;
-    c->cmsg_len = CMSG_LEN(sizeof(int) * count);
-    std::memcpy(CMSG_DATA(c), fds.data(), sizeof(int) * count);
-  }
+  base::put_rights(header, room, std::span(fds).first(count));
   (void)!::sendmsg(socket, &header, MSG_NOSIGNAL);
 }
 
@@ -94,12 +86,11 @@ Result<std::vector<UniqueFd>> receive_answer(int socket) {
   Answer answer{};
   std::array<char, 4096> message{};
   std::array<iovec, 2> parts{{{&answer, sizeof answer}, {message.data(), message.size()}}};
-  alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int) * kMaxDescriptors)> control{};
+  base::RightsRoom<kMaxDescriptors> room;
   msghdr header{};
   header.msg_iov = parts.data();
   header.msg_iovlen = parts.size();
-  header.msg_control = control.data();
-  header.msg_controllen = control.size();
+  base::allow_rights(header, room);
   ssize_t got = 0;
   do {
     got = ::recvmsg(socket, &header, MSG_CMSG_CLOEXEC);
@@ -109,15 +100,7 @@ Result<std::vector<UniqueFd>> receive_answer(int socket) {
                  "the helper process in the network namespace died without an answer");
   }
   std::vector<UniqueFd> fds;
-  for (cmsghdr* c = CMSG_FIRSTHDR(&header); c != nullptr; c = CMSG_NXTHDR(&header, c)) {
-    if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS) continue;
-    const std::size_t count = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-    for (std::size_t i = 0; i < count; ++i) {
-      int fd = -1;
-      std::memcpy(&fd, CMSG_DATA(c) + i * sizeof fd, sizeof fd);
-      fds.emplace_back(fd);
-    }
-  }
+  base::for_each_right(header, [&](int fd) { fds.emplace_back(fd); });
   if (!answer.failed) return fds;
   const std::size_t length = static_cast<std::size_t>(got) - sizeof answer;
   return Error(

@@ -45,7 +45,7 @@ Result<void> check_addresses(std::span<const MemoryRegion> regions) {
 /// One region.
 class GuestMemory::Mapping {
  public:
-  Mapping(const MemoryRegion& region, bus::ForeignRegion mapped)
+  Mapping(const MemoryRegion& region, ForeignRegion mapped)
       : region_(region), mapped_(std::move(mapped)) {}
 
   bool lost() const noexcept { return mapped_.lost(); }
@@ -57,7 +57,7 @@ class GuestMemory::Mapping {
 
  private:
   MemoryRegion region_;
-  bus::ForeignRegion mapped_;
+  ForeignRegion mapped_;
 };
 
 GuestMemory::GuestMemory() noexcept = default;
@@ -74,14 +74,13 @@ Result<GuestMemory> GuestMemory::map(std::span<const MemoryRegion> regions,
   if (auto checked = check_addresses(regions); !checked) return std::move(checked).error();
   std::uint64_t asked = 0;
   for (const MemoryRegion& r : regions) asked += std::min(r.bytes, kMax - asked);
-  if (auto checked = bus::check_foreign_bytes(asked, most); !checked)
-    return std::move(checked).error();
+  if (auto checked = check_foreign_bytes(asked, most); !checked) return std::move(checked).error();
   GuestMemory memory;
   memory.mappings_.reserve(regions.size());
   for (std::size_t i = 0; i < regions.size(); ++i) {
     const MemoryRegion& r = regions[i];
-    auto mapped = bus::ForeignRegion::map(descriptors[i].get(), r.file_offset, r.bytes,
-                                          "memory region " + std::to_string(i));
+    auto mapped = ForeignRegion::map(descriptors[i].get(), r.file_offset, r.bytes,
+                                     "memory region " + std::to_string(i));
     if (!mapped) return std::move(mapped).error();
     memory.mappings_.push_back(std::make_unique<Mapping>(r, *std::move(mapped)));
   }

@@ -10,7 +10,7 @@
 
 #include "base/result.hpp"
 #include "base/unique_fd.hpp"
-#include "bus/file/foreign_region.hpp"
+#include "shmif/foreign/foreign_region.hpp"
 #include "vhost/message.hpp"
 
 namespace shmif::vhost {
@@ -29,7 +29,7 @@ class GuestMemory {
   /// file that ends before the region does; an errno, if it cannot be mapped.
   static Result<GuestMemory> map(std::span<const MemoryRegion> regions,
                                  std::span<const UniqueFd> descriptors,
-                                 std::uint64_t most = bus::kMaxForeignBytes);
+                                 std::uint64_t most = kMaxForeignBytes);
   GuestMemory(GuestMemory&&) noexcept;
   GuestMemory& operator=(GuestMemory&&) noexcept;
   ~GuestMemory();

@@ -25,7 +25,7 @@
 #include <span>
 #include <vector>
 
-#include "bus/buffer_list.hpp"
+#include "shmif/foreign/buffer_list.hpp"
 #include "vhost/guest_memory.hpp"
 
 namespace shmif::vhost {
@@ -53,9 +53,6 @@ struct UsedEntry {
   std::uint32_t written = 0;  ///< bytes
 };
 static_assert(sizeof(Descriptor) == 16 && sizeof(RingHead) == 4 && sizeof(UsedEntry) == 8);
-
-using bus::Buffer;
-using bus::BufferCursor;
 
 /// A queue, as a front-end describes it.
 struct QueueLayout {

@@ -13,8 +13,8 @@
 
 #include "base/result.hpp"
 #include "base/unique_fd.hpp"
-#include "bus/file/foreign_region.hpp"
 #include "shmif/foreign/foreign_drops.hpp"
+#include "shmif/foreign/foreign_region.hpp"
 #include "shmif/link.hpp"
 
 namespace shmif::vhost {
@@ -27,7 +27,7 @@ struct VhostOptions {
   std::string address = {};  ///< for messages: "vhost-user:/run/v.sock"
   /// A front-end that asks us to map more is disconnected. Files need not have pages, so without
   /// this limit one front-end could use up our address space.
-  std::uint64_t max_memory_bytes = bus::kMaxForeignBytes;
+  std::uint64_t max_memory_bytes = kMaxForeignBytes;
   /// A front-end that has sent no valid message by then is disconnected. Real front-ends send one
   /// at once.
   std::chrono::milliseconds first_message{5000};

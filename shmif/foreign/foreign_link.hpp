@@ -19,7 +19,7 @@
 #include <vector>
 
 #include "base/error.hpp"
-#include "bus/buffer_list.hpp"
+#include "shmif/foreign/buffer_list.hpp"
 #include "shmif/foreign/connection.hpp"
 #include "shmif/foreign/foreign_drops.hpp"
 #include "shmif/foreign/message_socket.hpp"
@@ -90,12 +90,11 @@ class ForeignLink {
   void end_corrupt(const std::string& reason) noexcept;
   /// Copies a frame of `length` bytes to the end of `into`, which has room for it, or for its
   /// beginning. The frame counts after into.keep().
-  static FrameView& copy_frame(FrameBatch& into, bus::BufferCursor& from,
-                               std::size_t length) noexcept;
+  static FrameView& copy_frame(FrameBatch& into, BufferCursor& from, std::size_t length) noexcept;
 
   ForeignConnection connection_;
   std::size_t max_frame_bytes_;
-  std::vector<bus::Buffer> buffers_;  ///< of one frame
+  std::vector<Buffer> buffers_;  ///< of one frame
   ForeignCount too_long_, too_short_, bad_header_, discarded_, not_ready_, no_room_;
 
  private:
@@ -219,7 +218,7 @@ ReceiveResult ForeignLink<Self>::receive(FrameBatch& into) noexcept {
 }
 
 template <class Self>
-FrameView& ForeignLink<Self>::copy_frame(FrameBatch& into, bus::BufferCursor& from,
+FrameView& ForeignLink<Self>::copy_frame(FrameBatch& into, BufferCursor& from,
                                          std::size_t length) noexcept {
   const std::span<std::byte> room = into.room();
   FrameView& frame = into.next();

@@ -2,28 +2,18 @@
 
 #include <sys/socket.h>
 
-#include <array>
 #include <cerrno>
-#include <cstddef>
-#include <cstring>
+
+#include "base/rights.hpp"
 
 namespace shmif {
 
 bool send_whole(int socket, std::span<iovec> parts, std::span<const int> descriptors) noexcept {
-  alignas(cmsghdr) std::array<std::byte, CMSG_SPACE(base::kMaxDescriptors * sizeof(int))> room{};
-  if (descriptors.size() > base::kMaxDescriptors) return false;
+  base::RightsRoom<base::kMaxDescriptors> room;
   msghdr message{};
   message.msg_iov = parts.data();
   message.msg_iovlen = parts.size();
-  if (!descriptors.empty()) {
-    message.msg_control = room.data();
-    message.msg_controllen = CMSG_SPACE(descriptors.size_bytes());
-    cmsghdr* const rights = CMSG_FIRSTHDR(&message);
-    rights->cmsg_level = SOL_SOCKET;
-    rights->cmsg_type = SCM_RIGHTS;
-    rights->cmsg_len = CMSG_LEN(descriptors.size_bytes());
-    std::memcpy(CMSG_DATA(rights), descriptors.data(), descriptors.size_bytes());
-  }
+  if (!base::put_rights(message, room, descriptors)) return false;
   std::size_t bytes = 0;
   for (const iovec& part : parts) bytes += part.iov_len;
   ssize_t n = 0;

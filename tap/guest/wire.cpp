@@ -3,31 +3,23 @@
 #include <sys/socket.h>
 
 #include <cerrno>
-#include <cstring>
 #include <span>
 #include <utility>
 #include <vector>
 
 #include "base/descriptor_kind.hpp"
+#include "base/rights.hpp"
 
 namespace shmif::tap {
 
 bool say(int socket, const GuestMessage& message, int descriptor, IfBlocked if_blocked) noexcept {
   GuestMessage copy = message;
   iovec part{&copy, sizeof copy};
-  alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control{};
+  base::RightsRoom<1> room;
   msghdr header{};
   header.msg_iov = &part;
   header.msg_iovlen = 1;
-  if (descriptor >= 0) {
-    header.msg_control = control.data();
-    header.msg_controllen = control.size();
-    cmsghdr* c = CMSG_FIRSTHDR(&header);
-    c->cmsg_level = SOL_SOCKET;
-    c->cmsg_type = SCM_RIGHTS;
-    c->cmsg_len = CMSG_LEN(sizeof descriptor);
-    std::memcpy(CMSG_DATA(c), &descriptor, sizeof descriptor);
-  }
+  if (descriptor >= 0) base::put_rights(header, room, {&descriptor, 1});
   ssize_t sent = 0;
   do {
     sent = ::sendmsg(socket, &header,

@@ -16,8 +16,6 @@
 namespace shmif::test {
 namespace {
 
-using vhost::Buffer;
-using vhost::BufferCursor;
 using vhost::GuestMemory;
 using vhost::SplitQueue;
 

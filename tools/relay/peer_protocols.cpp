@@ -7,8 +7,8 @@
 #include <memory>
 #include <utility>
 
-#include "bus/file/foreign_region.hpp"
 #include "memif/memif_link.hpp"
+#include "shmif/foreign/foreign_region.hpp"
 #include "shmif/stream_link.hpp"
 #include "tools/relay/bridge_peers.hpp"
 #include "vhost/vhost_link.hpp"
@@ -32,7 +32,7 @@ Peer stream_peer(const PeerBridge& bridge, UniqueFd connected, Port& port) {
 
 /// The most memory that one program of a bridge may have mapped.
 std::uint64_t memory_share(const PeerBridge& bridge) {
-  return bus::kMaxForeignBytes / std::max<std::size_t>(bridge.max_peers, 1);
+  return kMaxForeignBytes / std::max<std::size_t>(bridge.max_peers, 1);
 }
 
 /// Makes a link to a virtual machine, whose memory is shared. Throws if that fails.

@@ -1,10 +1,10 @@
-#include "bus/buffer_list.hpp"
+#include "shmif/foreign/buffer_list.hpp"
 
 #include <algorithm>
 
 #include "bus/atomics.hpp"
 
-namespace shmif::bus {
+namespace shmif {
 
 std::span<std::byte> BufferCursor::piece(std::size_t bytes) noexcept {
   while (!buffers_.empty() && at_ == buffers_.front().bytes) {
@@ -23,7 +23,7 @@ std::size_t BufferCursor::write(std::span<const std::byte> from) noexcept {
   while (done < from.size()) {
     const std::span<std::byte> to = piece(from.size() - done);
     if (to.empty()) break;
-    copy_to_shared(to.data(), from.data() + done, to.size());
+    bus::copy_to_shared(to.data(), from.data() + done, to.size());
     done += to.size();
   }
   return done;
@@ -34,11 +34,11 @@ std::size_t BufferCursor::read(std::span<std::byte> into) noexcept {
   while (done < into.size()) {
     const std::span<std::byte> from = piece(into.size() - done);
     if (from.empty()) break;
-    copy_from_shared(into.data() + done, from.data(), from.size());
+    bus::copy_from_shared(into.data() + done, from.data(), from.size());
     done += from.size();
   }
-  fence_loads();  // no later use of the copy reads the shared bytes again
+  bus::fence_loads();  // no later use of the copy reads the shared bytes again
   return done;
 }
 
-}  // namespace shmif::bus
+}  // namespace shmif

@@ -10,7 +10,7 @@
 #include "base/result.hpp"
 #include "bus/file/sigbus_guard.hpp"
 
-namespace shmif::bus {
+namespace shmif {
 
 /// At most this much memory is mapped for all programs of one bridge together. Otherwise files
 /// without pages could use up its address space. No machine has that much memory.
@@ -49,7 +49,7 @@ class ForeignRegion {
   std::size_t mapped_;    ///< 0: moved from
   std::uint64_t before_;  ///< bytes of the mapping before the region
   std::uint64_t bytes_;
-  std::unique_ptr<GuardedRange> guard_;
+  std::unique_ptr<bus::GuardedRange> guard_;
 };
 
-}  // namespace shmif::bus
+}  // namespace shmif

@@ -1,4 +1,4 @@
-#include "bus/file/foreign_region.hpp"
+#include "shmif/foreign/foreign_region.hpp"
 
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -10,7 +10,7 @@
 #include <limits>
 #include <utility>
 
-namespace shmif::bus {
+namespace shmif {
 namespace {
 
 /// "16 TiB", "513 GiB", "4 KiB": rounded up.
@@ -39,7 +39,7 @@ ForeignRegion::ForeignRegion(std::byte* base, std::size_t mapped, std::uint64_t 
       mapped_(mapped),
       before_(before),
       bytes_(bytes),
-      guard_(std::make_unique<GuardedRange>(base, mapped)) {}
+      guard_(std::make_unique<bus::GuardedRange>(base, mapped)) {}
 
 ForeignRegion::ForeignRegion(ForeignRegion&& other) noexcept
     : base_(other.base_),
@@ -83,4 +83,4 @@ Result<ForeignRegion> ForeignRegion::map(int file, std::uint64_t offset, std::ui
   return region;
 }
 
-}  // namespace shmif::bus
+}  // namespace shmif

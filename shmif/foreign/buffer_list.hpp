@@ -4,7 +4,7 @@
 #include <cstddef>
 #include <span>
 
-namespace shmif::bus {
+namespace shmif {
 
 /// A part of the shared memory that the other program has lent to us.
 struct Buffer {
@@ -28,4 +28,4 @@ class BufferCursor {
   std::size_t at_ = 0;  // in the first of them
 };
 
-}  // namespace shmif::bus
+}  // namespace shmif
