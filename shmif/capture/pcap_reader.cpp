@@ -137,7 +137,8 @@ struct PcapReader::Impl {
       }
       constexpr std::uint32_t kSegmentationOffloaded = 1U << 11U;  // epb_flags
       if ((feed->packet().flags & kSegmentationOffloaded) != 0) ++unsegmented;
-      const std::uint32_t whole = std::max(header->caplen, header->len);
+      // What a record has behind the length of its frame is padding. Some programs write no length.
+      const std::uint32_t whole = header->len < kEthernetHeaderBytes ? header->caplen : header->len;
       const std::uint32_t fcs = std::min(feed->packet().fcs_bytes, whole);
       next_true_size = whole - fcs;
       next_size = std::min<std::uint32_t>(header->caplen, next_true_size);

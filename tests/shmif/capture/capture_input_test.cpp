@@ -11,6 +11,7 @@
 
 #include <array>
 #include <chrono>
+#include <map>
 #include <optional>
 #include <stop_token>
 #include <string>
@@ -230,6 +231,27 @@ TEST(CaptureInput, AFrameThatWasCutComesHoweverLongItWas) {
   EXPECT_EQ(frames[0].true_bytes, 100'000U);
   EXPECT_EQ(reader.too_long().records, 0U);
   EXPECT_TRUE(reader.status());
+}
+
+// Padding behind a frame, as some capture programs leave it. Wireshark cuts such records, too.
+TEST(CaptureInput, AFrameIsNoLongerThanTheCaptureSaysThatItWas) {
+  const TempDir dir;
+  const Bytes padded = make_frame(801, 1);
+  const auto classic = [&](std::uint32_t length) {
+    std::string out = file_header();
+    for (const std::uint32_t word : {1U, 0U, 801U, length}) put32(out, word);
+    return out.append(reinterpret_cast<const char*>(padded.data()), padded.size());
+  };
+  const std::map<std::uint32_t, std::size_t> sizes{
+      {785, 785}, {800, 800}, {14, 14}, {13, 801}, {0, 801}};
+  for (const auto& [length, size] : sizes) {
+    write_file(dir.file("a"), classic(length));
+    auto reader = PcapReader::open(dir.file("a")).value();
+    FrameBatch batch;
+    ASSERT_EQ(read_all(reader, batch).size(), 1U) << length;
+    EXPECT_EQ(to_bytes(batch[0]), Bytes(padded.begin(), padded.begin() + std::ptrdiff_t(size)));
+    EXPECT_EQ(batch[0].true_bytes, 0U) << length;
+  }
 }
 
 TEST(CaptureInput, HasNoFrameCheckSequenceWhereTheCaptureSaysThatItIsThere) {
