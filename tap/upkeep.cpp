@@ -18,22 +18,44 @@
 namespace shmif::tap {
 namespace {
 
+/// The value of an attribute as an address; empty if it is not one of this family.
+std::optional<IpAddress> address_in(const nlattr* attribute, unsigned char family) {
+  IpAddress address;
+  address.family = family;
+  if (attribute == nullptr || (family != AF_INET && family != AF_INET6) ||
+      static_cast<unsigned>(::nla_len(attribute)) != address.bits() / 8) {
+    return std::nullopt;
+  }
+  std::memcpy(address.bytes.data(), ::nla_data(attribute), address.bits() / 8);
+  return address;
+}
+
 /// The address that a message reports as removed.
 std::optional<Cidr> removed_address(nlmsghdr* header) {
   std::array<nlattr*, IFA_MAX + 1> found{};
   if (::nlmsg_parse(header, sizeof(ifaddrmsg), found.data(), IFA_MAX, nullptr) < 0)
     return std::nullopt;
   const auto* const about = static_cast<const ifaddrmsg*>(::nlmsg_data(header));
-  nlattr* const address = found[IFA_LOCAL] != nullptr ? found[IFA_LOCAL] : found[IFA_ADDRESS];
-  Cidr cidr;
-  cidr.address.family = about->ifa_family;
-  cidr.prefix = about->ifa_prefixlen;
-  if (address == nullptr || (about->ifa_family != AF_INET && about->ifa_family != AF_INET6) ||
-      static_cast<unsigned>(::nla_len(address)) != cidr.address.bits() / 8) {
-    return std::nullopt;
-  }
-  std::memcpy(cidr.address.bytes.data(), ::nla_data(address), cidr.address.bits() / 8);
-  return cidr;
+  const auto address = address_in(
+      found[IFA_LOCAL] != nullptr ? found[IFA_LOCAL] : found[IFA_ADDRESS], about->ifa_family);
+  if (!address) return std::nullopt;
+  return Cidr{*address, about->ifa_prefixlen};
+}
+
+struct DefaultRoute {
+  unsigned index;  ///< of the interface
+  IpAddress gateway;
+};
+
+/// The default route that a message reports as removed.
+std::optional<DefaultRoute> removed_default_route(nlmsghdr* header) {
+  std::array<nlattr*, RTA_MAX + 1> found{};
+  if (::nlmsg_parse(header, sizeof(rtmsg), found.data(), RTA_MAX, nullptr) < 0) return std::nullopt;
+  const auto* const about = static_cast<const rtmsg*>(::nlmsg_data(header));
+  if (about->rtm_dst_len != 0 || about->rtm_table != RT_TABLE_MAIN) return std::nullopt;
+  const auto gateway = address_in(found[RTA_GATEWAY], about->rtm_family);
+  if (!gateway || found[RTA_OIF] == nullptr) return std::nullopt;
+  return DefaultRoute{::nla_get_u32(found[RTA_OIF]), *gateway};
 }
 
 }  // namespace
@@ -42,7 +64,8 @@ Result<UniqueFd> Upkeep::open_socket() {
   UniqueFd s(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE));
   sockaddr_nl address{};
   address.nl_family = AF_NETLINK;
-  address.nl_groups = RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR;
+  address.nl_groups =
+      RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR | RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_ROUTE;
   if (!s || ::bind(s.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
     return Error::from_errno(errno, "cannot watch the addresses of interfaces");
   }
@@ -103,6 +126,9 @@ void Upkeep::take(std::span<const std::byte> datagram) {
       const auto cidr = removed_address(header);
       const auto* const about = static_cast<const ifaddrmsg*>(::nlmsg_data(header));
       if (cidr) note_removal(about->ifa_index, *cidr);
+    } else if (header->nlmsg_type == RTM_DELROUTE) {
+      if (const auto route = removed_default_route(header))
+        note_removal(route->index, route->gateway);
     }
   }
 }
@@ -127,6 +153,13 @@ void Upkeep::note_removal(unsigned index, const Cidr& cidr) {
     } else {
       each.addresses.erase(it);
     }
+  }
+}
+
+/// The kernel removes the routes of an interface after it has reported that the interface is down.
+void Upkeep::note_removal(unsigned index, const IpAddress& gateway) {
+  for (Interface& each : all_) {
+    if (each.index == index && each.up) std::erase(each.gateways, gateway);
   }
 }
 

@@ -26,7 +26,8 @@ struct GivenAddresses {
 /// something back.
 class Upkeep {
  public:
-  /// A socket that receives news of interfaces and addresses in the calling process's namespace.
+  /// A socket that receives news of interfaces, addresses and routes in the calling process's
+  /// namespace.
   /// Errors: an errno.
   static Result<UniqueFd> open_socket();
 
@@ -35,10 +36,10 @@ class Upkeep {
          std::vector<GivenAddresses> given);
 
   int descriptor() const noexcept { return socket_.get(); }
-  /// Reads what has happened. If somebody removed an address from an interface that was up, the
-  /// address is not put back any more. An interface that was deleted or has left the namespace gets
-  /// nothing back: in its new namespace it has no addresses either. If something cannot be put
-  /// back, that is tried again when the interface comes up again.
+  /// Reads what has happened. If somebody removed an address or the default route of an interface
+  /// that was up, it is not put back any more. An interface that was deleted or has left the
+  /// namespace gets nothing back: in its new namespace it has no addresses either. If something
+  /// cannot be put back, that is tried again when the interface comes up again.
   void read();
 
  private:
@@ -56,6 +57,7 @@ class Upkeep {
   void take(std::span<const std::byte> datagram);
   void note_link(unsigned index, bool up);
   void note_removal(unsigned index, const Cidr& cidr);
+  void note_removal(unsigned index, const IpAddress& gateway);
   void put_back(Interface& interface) const;
 
   UniqueFd socket_;

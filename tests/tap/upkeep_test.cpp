@@ -82,6 +82,34 @@ TEST_F(UpkeepTest, WhatTheKernelTookIsThereAgainWhenTheInterfaceIsUpAgain) {
   EXPECT_TRUE(has("default via 198.18.0.254"));
 }
 
+TEST_F(UpkeepTest, ADefaultRouteThatSomebodyRemovedStaysAway) {
+  const std::string gateway = "fd00::fe";
+  ASSERT_TRUE(space_.netlink().add_default_route("dev0", *IpAddress::parse(gateway)));
+  given_[0].gateways.push_back(*IpAddress::parse(gateway));
+  begin();
+  const auto down_and_up = [&] {
+    ip("link set dev0 down");
+    ip("link set dev0 up");
+    const auto shown = [&](const char* family) {
+      return run(space_, {"sh", "-c",
+                          std::string("PATH=$PATH:/usr/sbin:/sbin; ip ") + family +
+                              " route show default | cut -d ' ' -f 3"})
+          .output;
+    };
+    return shown("-4") + shown("-6");
+  };
+  EXPECT_EQ(down_and_up(), "198.18.0.254\nfd00::fe\n");
+  ip("route add 198.18.9.0/24 via 198.18.0.254");
+  ip("route del 198.18.9.0/24");
+  EXPECT_EQ(down_and_up(), "198.18.0.254\nfd00::fe\n") << "another route was removed";
+  ip("route del default");
+  EXPECT_EQ(down_and_up(), "fd00::fe\n");
+  ip("-6 route del default");
+  EXPECT_EQ(down_and_up(), "");
+  EXPECT_TRUE(has("198.18.0.1/24"));
+  EXPECT_TRUE(has("fd00::1/64"));
+}
+
 TEST_F(UpkeepTest, TheKernelLooksForDuplicatesOfWhatIsThereAgainIfThatWasAskedFor) {
   for (const bool optimistic : {true, false}) {
     given_[0].optimistic = optimistic;
