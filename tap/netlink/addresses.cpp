@@ -16,7 +16,6 @@
 
 #include <cerrno>
 #include <cstdint>
-#include <fstream>
 #include <memory>
 #include <string>
 #include <system_error>
@@ -38,16 +37,15 @@ IpAddress broadcast_of(const Cidr& c) {
   return b;
 }
 
-/// Why an interface takes no IPv6 address. Empty if the reason is not that it has no IPv6.
-std::string why_no_ipv6(const std::string& name) {
-  const std::string setting = "/proc/sys/net/ipv6/conf/" + name + "/disable_ipv6";
-  if (::access("/proc/net/if_inet6", F_OK) != 0)
+/// Why an interface takes no IPv6 address. Empty if the reason is not that it has no IPv6. Reads
+/// the kernel's answer and not /proc, which shows the settings of the caller's namespace.
+std::string why_no_ipv6(const std::string& name, int error) {
+  if (error == EOPNOTSUPP || error == EAFNOSUPPORT)
     return "this machine has no IPv6, as with ipv6.disable=1 on the kernel's command line: give "
            "IPv4 addresses only";
-  std::ifstream file(setting);
-  int value = 0;
-  if (!(file >> value) || value == 0) return {};
-  return "IPv6 is switched off: " + setting + " is 1. Set it to 0, or give IPv4 addresses only";
+  if (error != EACCES) return {};
+  return "IPv6 is switched off: /proc/sys/net/ipv6/conf/" + name +
+         "/disable_ipv6 is 1. Set it to 0, or give IPv4 addresses only";
 }
 
 /// An address of this interface; null if there is no memory.
@@ -82,7 +80,8 @@ Result<void> Netlink::add_address(const std::string& name, const Cidr& cidr, boo
                                "IPv6 needs an MTU of " + std::to_string(kMinIpv6Mtu) +
                                    ", the interface has " + std::to_string(mtu));
     }
-    const std::string no_ipv6 = cidr.address.is_v6() ? why_no_ipv6(name) : std::string();
+    const std::string no_ipv6 =
+        cidr.address.is_v6() ? why_no_ipv6(name, errno_of(e)) : std::string();
     if (!no_ipv6.empty()) return Error::from_errno(EAFNOSUPPORT, what, no_ipv6);
     return libnl_failure(e, what);
   }

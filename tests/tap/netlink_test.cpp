@@ -304,7 +304,6 @@ TEST_F(NetlinkTest, LeadsToNoGatewayOutsideBecauseOfAnAddressOfTheOtherFamily) {
 
 TEST_F(NetlinkTest, BlamesTheMtuForAnAddressOnlyIfItIsTooSmall) {
   const TestNamespace space;
-  const Inside inside(space);  // or it reads the settings of a v0 that others left outside
   Netlink netlink = space.netlink();
   ok(netlink.add_veth("v0", "v1"));
   const Cidr address = *Cidr::parse("fd00::1/64");
@@ -322,12 +321,14 @@ TEST_F(NetlinkTest, BlamesTheMtuForAnAddressOnlyIfItIsTooSmall) {
       << refused.error().message;
 }
 
-TEST_F(NetlinkTest, SaysThatIpv6IsSwitchedOff) {
+TEST_F(NetlinkTest, SaysThatIpv6IsSwitchedOffWhereTheInterfaceIs) {
   const TestNamespace space;
-  const Inside inside(space);
   Netlink netlink = space.netlink();
   ok(netlink.add_veth("v0", "v1"));
-  ok(netlink.disable_ipv6("v0"));
+  {
+    const Inside inside(space);
+    ok(netlink.disable_ipv6("v0"));
+  }
   const auto refused = netlink.add_address("v0", *Cidr::parse("fd00::1/64"));
   ASSERT_FALSE(refused);
   EXPECT_NE(refused.error().message.find(
