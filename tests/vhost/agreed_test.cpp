@@ -344,6 +344,18 @@ TEST(VhostAgreed, AFrameFillsAtMost1024BuffersHoweverManyAreLent) {
   EXPECT_EQ(machine.link().drops().no_room, 1U);
 }
 
+// The whole queue is lent, so waiting would bring no more buffers.
+TEST(VhostAgreed, AFrameFillsAtMostAsManyBuffersAsTheQueueHas) {
+  Machine machine({.queue_size = 4, .buffer_bytes = 100}, {.max_frame_bytes = 9022});
+  const std::vector<Bytes> frames{make_frame(4 * 100 - 11, 1), make_frame(4 * 100 - 12, 2)};
+  ASSERT_EQ(machine.link().send(views(frames)).taken, 2U) << "it does not wait for more";
+  const auto got = machine.front().arrived();
+  ASSERT_EQ(got.size(), 1U);
+  EXPECT_EQ(got[0].frame, frames[1]);
+  EXPECT_EQ(got[0].buffers, 4U);
+  EXPECT_EQ(machine.link().drops().no_room, 1U);
+}
+
 // Each segment needs three buffers, and there are eight; or no chain is as long as a segment.
 TEST(VhostAgreed, ASuperFrameOfWhichSegmentsFindNoBuffersIsCountedOnce) {
   struct Case {
