@@ -15,6 +15,7 @@
 
 #include "perf/control/harness_limit.hpp"
 #include "tests/perf/run/run_plan.hpp"
+#include "tests/support/debug_lines.hpp"
 #include "tests/support/temp_dir.hpp"
 
 namespace shmif::perf::run_campaigns {
@@ -266,6 +267,65 @@ TEST(LimitOfTheHarness, IsNotThatOfFramesItDoesNotMake) {
     change(limited);
     EXPECT_FALSE(limited.has_any()) << what;
   }
+}
+
+struct Kind {
+  const char* job;
+  void (*change)(JobOptions&);
+};
+
+/// The jobs for whose frames a limit was measured, if each of them has sent.
+Words measured(const std::vector<Kind>& kinds) {
+  std::vector<PlannedJob> plan;
+  RunResult result;
+  for (const Kind& kind : kinds) {
+    plan.push_back(test::job(kind.job, Role::tx, EngineKind::unix_pair));
+    kind.change(plan.back().options);
+    JobResult& job = result.jobs.emplace_back();
+    job.name = kind.job;
+    job.tx.frames = 1;
+    job.tx.seconds = 1;
+  }
+  const std::string lines =
+      shmif::test::debug_lines_of("search", [&] { add_limits(plan, result); });
+  const std::string before = "with frames as of ";
+  Words names;
+  for (std::size_t at = 0; (at = lines.find(before, at)) != std::string::npos;) {
+    at += before.size();
+    names.push_back(lines.substr(at, lines.find('\n', at) - at));
+  }
+  return names;
+}
+
+TEST(LimitOfTheHarness, IsMeasuredOnceForEachKindOfFramesUpToEight) {
+  const Kind usual{"usual", [](JobOptions&) {}};
+  const Kind alike{"alike", [](JobOptions& o) {
+                     o.rw = Role::rx;
+                     o.randseed = 4711;
+                   }};
+  EXPECT_EQ(measured({usual,
+                      {"unverified", [](JobOptions& o) { o.verify = false; }},
+                      {"unchecked", [](JobOptions& o) { o.do_verify = false; }},
+                      {"regenerated", [](JobOptions& o) { o.verify_regenerate = true; }},
+                      alike,
+                      {"without times", [](JobOptions& o) { o.disable_lat = true; }},
+                      {"checked later", [](JobOptions& o) { o.verify_backlog = 1; }},
+                      {"checked elsewhere", [](JobOptions& o) { o.verify_async = 1; }},
+                      {"small MTU", [](JobOptions& o) { o.mtu = 1400; }},
+                      {"the ninth", [](JobOptions& o) { o.mtu = 1401; }}}),
+            (Words{"usual", "unverified", "unchecked", "regenerated", "without times",
+                   "checked later", "checked elsewhere", "small MTU"}));
+  EXPECT_EQ(measured({usual,
+                      {"zeros", [](JobOptions& o) { o.payload = Payload::zero; }},
+                      {"frames", [](JobOptions& o) { o.rate_fps.tx = 5; }},
+                      {"more frames", [](JobOptions& o) { o.rate_fps.tx = 6; }},
+                      {"bits", [](JobOptions& o) { o.rate_bps.tx = 5; }},
+                      {"Poisson",
+                       [](JobOptions& o) {
+                         o.rate_fps.tx = 5;
+                         o.rate_process = RateProcess::poisson;
+                       }}}),
+            (Words{"usual", "zeros", "frames", "bits", "Poisson"}));
 }
 
 TEST(LimitOfTheHarness, StandsInEveryRepetition) {
