@@ -155,20 +155,20 @@ class Written : public HeatSource {
   Result<void> forget(Regions& regions) override {
     if (looking_ == Looking::chosen_pages) chosen_ = regions.choose();
     scanning_ = {};
+    faults_ = 0;
     begun_ = Clock::now();
     cpu_begun_ = cpu_time();
     if (!scan_ || (looking_ == Looking::all_pages && is_fresh_)) return {};
     const Stopwatch time(scanning_);
-    if (looking_ == Looking::all_pages) return discarded(scan_->take_written(span_));
+    if (looking_ == Looking::all_pages) return note_earlier_faults(scan_->take_written(span_));
     for (const std::uint64_t page : chosen_) {
-      auto done = discarded(scan_->take_written({page, page + page_bytes()}));
-      if (!done || !scan_) return done;
+      const auto seen = scan_->take_written({page, page + page_bytes()});
+      if (!seen) return lost(seen.error());
     }
     return {};
   }
 
   Result<void> look(Regions& regions) override {
-    faults_ = 0;
     if (!scan_) return {};
     auto looked = look_at_pages(regions);
     is_fresh_ = looking_ == Looking::all_pages;
@@ -222,7 +222,8 @@ class Written : public HeatSource {
       const auto found = scan_->take_written({page, page + page_bytes()});
       if (!found) return lost(found.error());
       const bool is_written = !found->empty();
-      faults_ += is_written ? 1 : 0;
+      // The page is protected again, so its next write costs a fault, too.
+      faults_ += is_written ? 2 : 0;
       seen.push_back({is_written, is_written});
     }
     regions.record(seen);
@@ -269,8 +270,18 @@ class Written : public HeatSource {
     let_go();
     return expect_same_process();
   }
-  Result<void> discarded(const Result<std::vector<SeenPages>>& seen) {
-    return seen ? Result<void>() : lost(seen.error());
+  /// Counts the pages that were written between the last look, which protected them, and this
+  /// sample. The pages of new mappings were not protected, so their writes cost nothing.
+  Result<void> note_earlier_faults(const Result<std::vector<SeenPages>>& seen) {
+    if (!seen) return lost(seen.error());
+    for (const SeenPages& each : *seen) {
+      const bool was_protected = std::ranges::any_of(earlier_, [&](const auto& mapping) {
+        const AddressRange& range = mapping.memory.range;
+        return range.begin <= each.range.begin && each.range.begin < range.end;
+      });
+      if (was_protected) faults_ += static_cast<std::int64_t>(each.range.bytes() / page_bytes());
+    }
+    return {};
   }
 
   Result<void> expect_same_process() const {
@@ -360,7 +371,7 @@ class Written : public HeatSource {
       tell("registered " + std::to_string(known.size()) + " writable mappings, " +
            std::to_string(refused_) + " refused");
     }
-    known_ = std::move(known);
+    earlier_ = std::exchange(known_, std::move(known));
     span_ = ranges.empty() ? AddressRange{}
                            : AddressRange{ranges.front().range.begin, ranges.back().range.end};
     return ranges;
@@ -386,12 +397,13 @@ class Written : public HeatSource {
   UniqueFd file_;  ///< the userfaultfd; closing it ends all protection
   std::optional<PageScan> scan_;
   std::vector<WritableMapping> known_;
-  AddressRange span_;  ///< from the first to the last of these mappings
+  std::vector<WritableMapping> earlier_;  ///< those before the last update
+  AddressRange span_;                     ///< from the first to the last of these mappings
   Looking looking_ = Looking::all_pages;
   bool is_fresh_ = false;  ///< the last look has just protected all pages
   std::vector<std::uint64_t> chosen_;
   std::chrono::nanoseconds scanning_{};  ///< in the last sample
-  std::int64_t faults_ = 0;              ///< of the target, caused by the last sample
+  std::int64_t faults_ = 0;  ///< of the target, caused by the last sample and the look before it
   std::size_t refused_ = 0;
   int misses_ = 0;  ///< attempts during which it executed another program
   MappingLooks mappings_;

@@ -288,6 +288,39 @@ TEST(HeatByWrites, CostsTheTargetAFaultForEachPageThatItWrote) {
   EXPECT_EQ((*source)->cost({}), cost);
 }
 
+/// A look protects the pages again, so the writes between two samples cost faults, too.
+TEST(HeatByWrites, CostsTheTargetTheFaultsBetweenTwoSamplesToo) {
+  NEEDS_WRITTEN();
+  constexpr std::size_t kMany = 16384;
+  Writer writer([] { return mapped(MAP_PRIVATE | MAP_ANONYMOUS, -1, kMany); }, false,
+                [](std::uint64_t base) {
+                  for (std::size_t page = 0; page < kMany; ++page) write_page(base, page);
+                });
+  const auto go_on = [&writer] {
+    const std::uint64_t before = writer.rounds();
+    ASSERT_TRUE(eventually([&] { return writer.rounds() > before + 1; }));
+  };
+  const auto source = watch_by_written(Process::open(writer.pid()).value().id());
+  ASSERT_TRUE(source) << source.error().message;
+  const auto ranges = (*source)->ranges();
+  ASSERT_TRUE(ranges) << ranges.error().message;
+  Regions regions(read_attributes("5ms,20ms,50ms,3,1000").value(), (*source)->looking(),
+                  page_bytes(), 1);
+  std::vector<AddressRange> target;
+  for (const NamedRange& each : *ranges) target.push_back(each.range);
+  regions.set_target(target);
+  ASSERT_TRUE((*source)->forget(regions));
+  ASSERT_TRUE((*source)->look(regions));
+  writer.wish();
+  go_on();
+  writer.state()->wish = 0;
+  go_on();
+  ASSERT_TRUE((*source)->ranges()) << "as at the next update interval";
+  ASSERT_TRUE((*source)->forget(regions));
+  ASSERT_TRUE((*source)->look(regions));
+  EXPECT_GE((*source)->cost({}), kMany * std::chrono::nanoseconds(800));
+}
+
 TEST(HeatByWrites, CountsMappingsThatAreOnlyRead) {
   NEEDS_WRITTEN();
   shmif::test::Shared<std::atomic<std::uint64_t>> read_only, earlier;
