@@ -50,13 +50,18 @@ bool removed(const std::string& path) {
 }  // namespace
 
 std::string cgroup_path(const std::string& name) {
-  std::string path = name;
-  while (path.size() > 1 && path.ends_with('/')) path.pop_back();
-  const std::string mount = "/sys/fs/cgroup/";
+  std::string path;  // without double slashes, or one at its end
+  for (const char each : name) {
+    if (each != '/' || !path.ends_with('/')) path += each;
+  }
+  if (path.ends_with('/')) path.pop_back();
+  const std::string mount = "/sys/fs/cgroup";
+  if (path.empty()) return mount;
+  if (!path.starts_with('/')) return mount + '/' + path;
   const auto is_group = [&] {
     return has_file(path, "cgroup.procs") || has_file(parent_of(path), "cgroup.procs");
   };
-  const bool whole = path.starts_with(mount) || (path.starts_with('/') && is_group());
+  const bool whole = (path + '/').starts_with(mount + '/') || is_group();
   return whole ? path : mount + path;
 }
 
