@@ -44,21 +44,20 @@ using Sides = std::array<LinkSide, 2>;
 Options bridge_options() {
   Options options("bridge", "LINK LINK");
   options.words(2, 2).about(
-      "Carries frames between two links, both ways. Ends at a signal, when a capture file has been "
-      "replayed, or when a device is gone, and exits 0. If a bus or a capture file fails, it ends "
-      "and exits 1. Prints counters at the end. A link is " +
-      list_of_links(&LinkRow::is_side, &LinkRow::told) +
-      ".\n\n"
-      "Or one link is bus:PATH, and the other one leads to programs with sockets, such as virtual "
-      "machines:\n" +
-      list_of_links(&LinkRow::leads_to_programs, &LinkRow::told, ";\n", ";\n") +
-      ".\n"
-      "For stream: and dgram:, a path can also be ADDRESS:PORT (TCP, UDP). The ports of these "
-      "links receive broadcasts, multicasts, and frames for the addresses from which their "
-      "programs have "
-      "sent. The options --fault, --fault-right, --fault-left and --no-offload are refused; for "
-      "faults, join two buses by a second bridge. The bridge goes on until a signal comes, "
-      "whatever the programs do.");
+      R"(Carries frames between two links, both ways. Ends at a signal, when a capture file has
+         been replayed, or when a device is gone, and exits 0. If a bus or a capture file fails, it
+         ends and exits 1. Prints counters at the end. A link is )" +
+      list_of_links(&LinkRow::is_side, &LinkRow::told) + R"(.
+
+         Or one link is bus:PATH, and the other one leads to programs with sockets, such as virtual
+         machines:
+)" + list_of_links(&LinkRow::leads_to_programs, &LinkRow::told, ";\n", ";\n") +
+      R"(.
+For stream: and dgram:, a path can also be ADDRESS:PORT (TCP, UDP). The ports of these
+         links receive broadcasts, multicasts, and frames for the addresses from which their
+         programs have sent. The options --fault, --fault-right, --fault-left and --no-offload are
+         refused; for faults, join two buses by a second bridge. The bridge goes on until a signal
+         comes, whatever the programs do.)");
   const std::string listening = list_of_links(&LinkRow::listens, &LinkRow::form);
   add_bus_options(options);
   add_offload_option(options,
@@ -66,11 +65,11 @@ Options bridge_options() {
   options
       .value(
           "port-name", "NAME",
-          "the name of the bridge's port, on each bus (default: the next free portN). Where " +
+          R"(the name of the bridge's port, on each bus (default: the next free portN). Where )" +
               listening +
-              " listens, NAME has at most 27 characters: "
-              "programs that are connected at the same time get the ports NAME, NAME-2, NAME-3 and "
-              "so on. Names that ports of other processes have are left out")
+              R"( listens, NAME has at most 27 characters: programs that are connected at the
+                 same time get the ports NAME, NAME-2, NAME-3 and so on. Names that ports of other
+                 processes have are left out)")
       .value("max-peers", "N",
              "how many programs a " + listening +
                  " link serves at a time (default: 64); more are refused")
@@ -79,22 +78,22 @@ Options bridge_options() {
       .flag("force", "replace the capture file of a second link pcap:FILE, if it exists")
       .repeatable(
           "fault", "FAULTS",
-          "add faults in both directions: one or several of these, with commas between them. "
-          "Implies --no-offload\n"
-          "loss=1%: lose frames with this probability\n"
-          "duplicate=1%: deliver frames twice\n"
-          "reorder=1%: let a later frame overtake\n"
-          "corrupt=0.1%: change one bit\n"
-          "truncate=0.1%: cut off the end\n"
-          "delay=5ms±1ms, or 5ms+-1ms: delay each frame by 4 to 6 ms\n"
-          "order=keep: with ±, no frame overtakes another, and the mean delay grows with the "
-          "rate (default: free, as with tc-netem)\n"
-          "rate=10Mbit: a bottleneck\n"
-          "queue=500: drop frames while 500 wait for delay or bottleneck (default: 1000 for the "
-          "bottleneck, and for the delay what fits into 64 MiB)\n"
-          "burst=1%:20%: before each frame, a good line turns bad with probability 1%, a bad "
-          "one good with 20%; a bad line loses all frames\n"
-          "seed=1: another number gives other random faults")
+          R"(add faults in both directions: one or several of these, with commas between them.
+          Implies --no-offload
+          - loss=1%: lose frames with this probability
+          - duplicate=1%: deliver frames twice
+          - reorder=1%: let a later frame overtake
+          - corrupt=0.1%: change one bit
+          - truncate=0.1%: cut off the end
+          - delay=5ms±1ms, or 5ms+-1ms: delay each frame by 4 to 6 ms
+          - order=keep: with ±, no frame overtakes another, and the mean delay grows with the rate
+            (default: free, as with tc-netem)
+          - rate=10Mbit: a bottleneck
+          - queue=500: drop frames while 500 wait for delay or bottleneck (default: 1000 for the
+            bottleneck, and for the delay what fits into 64 MiB)
+          - burst=1%:20%: before each frame, a good line turns bad with probability 1%, a bad one
+            good with 20%; a bad line loses all frames
+          - seed=1: another number gives other random faults)")
       .repeatable("fault-right", "FAULTS",
                   "the faults from the first link to the second, instead of those of --fault")
       .repeatable("fault-left", "FAULTS",
