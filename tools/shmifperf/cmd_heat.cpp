@@ -76,8 +76,13 @@ void print_heat(const Arguments& args, const HeatSession& session, const HeatOpt
 }
 
 /// Whether any target was measured. If not, says why.
-Measured measured_by(const HeatSession& session) {
+Measured measured_by(const Arguments& args, const HeatSession& session) {
   const auto results = session.results();
+  if (const auto bus = args.text("bus"); bus && results.empty()) {
+    complain("nothing was measured: no process is attached to " + *bus +
+             " (attach one that was started with SHMIF_HEAT, and watch again)");
+    return Measured::nothing;
+  }
   if (std::ranges::any_of(results, [](const auto& each) { return !each.windows.empty(); })) {
     return Measured::values;
   }
@@ -188,7 +193,7 @@ int watch_heat(const Arguments& args) {
   const bool is_partial = stop.stopped() && !is_done;
   if (stop.stopped() || is_done) watched.end(stop.stopped() ? stop.signal() : SIGTERM);
   print_heat(args, session, options, is_partial);
-  Measured measured = measured_by(session);
+  Measured measured = measured_by(args, session);
   if (wanted && !is_done && was_given_up(session)) measured = Measured::nothing;
   return is_done ? kDone : watched.exit_code(stop, measured);
 }

@@ -256,6 +256,15 @@ TEST(HeatOfABus, OfWhichNobodyTakesPartFails) {
   EXPECT_EQ(shmifperf({"heat", "--bus", dir.file("none")}).status, 1);
 }
 
+TEST(HeatOfABus, OnWhichIsNobodySaysSoAndFails) {
+  const TempBus bus;
+  const ToolResult result = shmifperf({"heat", "--bus", bus.path(), "--json"});
+  EXPECT_EQ(result.status, 1);
+  EXPECT_EQ(result.err, "shmifperf: nothing was measured: no process is attached to " + bus.path() +
+                            " (attach one that was started with SHMIF_HEAT, and watch again)\n");
+  EXPECT_NE(result.out.find(R"("targets": [])"), std::string::npos) << result.out;
+}
+
 TEST(HeatOfABus, TheMonitorWatchesNoProcessThatAWriterPutsIntoTheTable) {
   const TempBus bus;
   Tool plain({SHMIFCTL_PATH, "ping", bus.path(), "--respond", "--name", "plain"});
