@@ -210,6 +210,16 @@ bool write_file(const std::string& path, const std::string& text) {
   return !file.fail() && ::chmod(path.c_str(), 0644) == 0;
 }
 
+/// A path in the options of an overlay, where a comma ends an option, and a colon a layer.
+std::string as_overlay_option(const std::string& path) {
+  std::string text;
+  for (const char each : path) {
+    if (each == ',' || each == ':' || each == '\\') text += '\\';
+    text += each;
+  }
+  return text;
+}
+
 /// Mounts an overlay over `directory`. `begin` fills the overlay's upper layer, in the directory
 /// that it gets. The root of the upper layer belongs to the guest's root, so that an ordinary user
 /// can make files there, too.
@@ -221,8 +231,8 @@ bool mount_layer(const std::string& directory,
   int number = 0;
   if (::mkdir((base + "/upper").c_str(), 0755) == 0 &&
       ::mkdir((base + "/work").c_str(), 0755) == 0 && begin(base + "/upper")) {
-    const std::string layers =
-        "lowerdir=" + directory + ",upperdir=" + base + "/upper,workdir=" + base + "/work";
+    const std::string layers = "lowerdir=" + as_overlay_option(directory) + ",upperdir=" + base +
+                               "/upper,workdir=" + base + "/work";
     // A tmpfs has user.* attributes since Linux 6.6. Without them, only the renaming of old
     // directories does not work.
     for (const char* more : {",userxattr", ""}) {

@@ -231,6 +231,29 @@ TEST(GuestMounts, OfDirectoriesThatACallerMayNotReadThereAreEmptyOnesToWriteTo) 
   EXPECT_EQ(guest.output(), "/var/lib/closed:\n\n/var/lib/open/closed:\nseen\n700\n");
 }
 
+// A mount in /var/lib makes the kernel refuse one layer over all of it.
+TEST(GuestMounts, WhateverTheNameOfADirectoryOfStateItHasALayerOfItsOwn) {
+  if (::geteuid() != 0) GTEST_SKIP() << kNeedsRoot;
+  const std::string directory = R"(/var/lib/a:b,c\d)";
+  Supervised::Options o;
+  o.guest =
+      guest_running(shell("cd '" + directory + "' && cat text && echo new > made && cat made"));
+  o.caller = {kStranger};
+  o.before = [&] {
+    leave_mounts();
+    mount_fresh("/var/lib");
+    std::filesystem::create_directories(directory);
+    write_text(directory + "/text", "old\n");
+    std::filesystem::create_directories("/var/lib/mounted");
+    mount_fresh("/var/lib/mounted");
+  };
+  Supervised guest(o);
+  const int status = guest.finish();
+  if (status == 77) GTEST_SKIP() << "no namespaces here: " << guest.output();
+  EXPECT_EQ(status, 0);
+  EXPECT_NE(guest.output().find("old\nnew\n"), std::string::npos) << guest.output();
+}
+
 TEST(GuestMounts, OfMessageQueuesTheGuestHasItsOwnSettings) {
   if (::geteuid() != 0) GTEST_SKIP() << kNeedsRoot;
   if (::access("/proc/sys/fs/mqueue/msg_max", F_OK) != 0) GTEST_SKIP() << "no message queues here";
