@@ -13,6 +13,7 @@
 #include <optional>
 #include <set>
 #include <sstream>
+#include <system_error>
 
 #include "base/printable.hpp"
 #include "base/proc.hpp"
@@ -117,14 +118,25 @@ bool is_of_a_host(const PortInfo& port) {
   return port.link == LinkKind::tap || port.link == LinkKind::veth;
 }
 
+/// Whether this program may open no more files, and so cannot see the processes of any host. If so,
+/// `host` says that.
+bool lacks_files(Host& host) {
+  const UniqueFd another(::open("/proc/self/status", O_RDONLY | O_CLOEXEC));
+  if (another) return false;
+  host.unknown_error = errno;
+  host.unknown = "the files of its processes cannot be read: " +
+                 std::generic_category().message(host.unknown_error);
+  return true;
+}
+
 /// Finds the processes of the host that `host.owner` runs. Result: false if it does not run a host.
 bool look_at(Host& host) {
   const auto init = init_of(host.supervisor);
-  if (!init) return false;
+  if (!init) return is_of_a_host(host.interfaces.front().port) && lacks_files(host);
   host.init = *init;
   host.init_file = open_process(host.init);
   const auto ending = [&host] {
-    host.unknown = "the host is just ending";
+    if (!lacks_files(host)) host.unknown = "the host is just ending";
     return is_of_a_host(host.interfaces.front().port);
   };
   // Checks it again, now that the pidfd holds the process.

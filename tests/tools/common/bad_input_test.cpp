@@ -133,7 +133,7 @@ TEST_F(BadInput, WithoutDescriptorsTheRemedyIsToAllowMore) {
                                  "exec \"$@\"",
                                  "", shmifctl_path()});
     words.insert(words.end(), {"--", "true"});
-    for (const char* const limit : {"5", "7", "8", "9", "11", "13"}) {
+    for (const char* const limit : {"5", "6", "7", "8", "9", "10", "11", "12", "13"}) {
       words[3] = limit;
       const ToolResult refused = run_program(words);
       if (refused.status == 0) continue;
