@@ -1,10 +1,19 @@
 // shmifctl exec: however many hosts end at once, and whatever their programs do against it, nothing
-// of them is left.
+// of them is left. And what shmifctl stop waits for.
 
+#include <signal.h>
 #include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <array>
+#include <string>
+#include <thread>
 
+#include "base/unique_fd.hpp"
+#include "shmif/port.hpp"
 #include "tests/support/traced_family.hpp"
 #include "tests/tools/exec/exec_rig.hpp"
 
@@ -181,6 +190,57 @@ TEST_P(ExecEnd, HostThatLeadsASessionEndsWithItsTerminal) {
   EXPECT_EQ(status, W_EXITCODE(128 + SIGHUP, 0));
   expect_nothing_left();
   if (status == -1) ::kill(host, SIGKILL);
+}
+
+/// The process gives up its port at SIGTERM, and ends when another port has the slot.
+TEST(StopOfAPort, DoesNotWaitForWhoeverHasItsSlotNext) {
+  const TempDir dir;
+  const std::string bus = dir.file("bus");
+  Bus::create(bus, {.ring_bytes = 1U << 20U}).value();
+  const auto name = [](const char* text) {
+    PortOptions options;
+    options.name = text;
+    return options;
+  };
+  std::array<int, 2> pair{};
+  ASSERT_EQ(::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair.data()), 0);
+  const UniqueFd ours(pair[0]);
+  UniqueFd theirs(pair[1]);
+  char byte = 'x';
+  const pid_t process = ::fork();
+  ASSERT_GE(process, 0);
+  if (process == 0) {
+    ::close(pair[0]);
+    sigset_t signals;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    ::sigprocmask(SIG_BLOCK, &signals, nullptr);
+    Port leaving(name("leaving"));
+    int number = 0;
+    if (!leaving.attach(bus) || ::send(pair[1], &byte, 1, 0) != 1) ::_exit(1);
+    if (::sigwait(&signals, &number) != 0 || leaving.detach()) ::_exit(1);
+    ::_exit(::send(pair[1], &byte, 1, 0) == 1 && ::recv(pair[1], &byte, 1, 0) == 1 ? 0 : 1);
+  }
+  theirs.reset();
+  ASSERT_EQ(::recv(ours.get(), &byte, 1, 0), 1);
+  const unsigned slot = Bus::open(bus).value().info().ports.at(0).slot;
+  Port next(name("next"));
+  std::thread attaches([&] {
+    if (::recv(ours.get(), &byte, 1, 0) != 1) return;
+    EXPECT_TRUE(next.attach(bus));
+    EXPECT_EQ(::send(ours.get(), &byte, 1, MSG_NOSIGNAL), 1);
+  });
+  const ToolResult stopped = run_tool({"stop", bus, "--port", "leaving"});
+  EXPECT_EQ(stopped.status, 0) << stopped.err;
+  ::kill(process, SIGKILL);  // if it has not ended
+  attaches.join();
+  int status = 0;
+  EXPECT_EQ(::waitpid(process, &status, 0), process);
+  EXPECT_EQ(status, 0);
+  const BusInfo info = Bus::open(bus).value().info();
+  ASSERT_EQ(info.ports.size(), 1U);
+  EXPECT_EQ(info.ports[0].name, "next");
+  EXPECT_EQ(info.ports[0].slot, slot);
 }
 
 }  // namespace
