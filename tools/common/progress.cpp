@@ -30,14 +30,14 @@ Room room() {
 
 }  // namespace
 
-unsigned terminal_columns() noexcept {
+unsigned terminal_columns(int output) noexcept {
   if (const char* const wish = std::getenv("COLUMNS")) {
     if (const unsigned long columns = std::strtoul(wish, nullptr, 10);
         columns > 0 && columns < 10'000)
       return static_cast<unsigned>(columns);
   }
   winsize window{};
-  if (isatty(STDOUT_FILENO) == 0 || ioctl(STDOUT_FILENO, TIOCGWINSZ, &window) != 0) return 0;
+  if (isatty(output) == 0 || ioctl(output, TIOCGWINSZ, &window) != 0) return 0;
   return window.ws_col;
 }
 

@@ -6,9 +6,10 @@
 
 namespace shmif::tools {
 
-/// The width from COLUMNS in the environment, otherwise that of the terminal on standard output. 0
-/// if standard output is not a terminal: in a file or a pipe, each row of a table stays one line.
-unsigned terminal_columns() noexcept;
+/// The width from COLUMNS in the environment, otherwise that of the terminal at `output`, where the
+/// text will be written. 0 if no terminal is there: in a file or a pipe, each row of a table stays
+/// one line.
+unsigned terminal_columns(int output = 1) noexcept;
 
 /// Whether standard output is a terminal that shows colours, and the user wants them (NO_COLOR,
 /// https://no-color.org).

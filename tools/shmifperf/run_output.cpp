@@ -152,19 +152,17 @@ void RunOutput::on_interval(const RunProgress& progress) {
   } else if (stream_ == Stream::json) {
     print(perf::to_json_line(progress));
   } else if (options_.status_interval.count() > 0 && !is_over(progress)) {
-    const std::string status = perf::to_status(progress, terminal_columns());
     if (screen_for_people_) {
-      print(status);
+      print(perf::to_status(progress, terminal_columns()));
     } else {
-      terminal_.clear();
-      std::fputs(status.c_str(), stderr);
+      on_status(progress);
     }
   }
 }
 
 void RunOutput::on_status(const RunProgress& progress) {
   terminal_.clear();
-  std::fputs(perf::to_status(progress, terminal_columns()).c_str(), stderr);
+  std::fputs(perf::to_status(progress, terminal_columns(STDERR_FILENO)).c_str(), stderr);
 }
 
 void RunOutput::print(const std::string& text) {

@@ -112,14 +112,43 @@ TEST(Progress, IsNothingWhereStandardErrorIsNoTerminal) {
   EXPECT_FALSE(due);
 }
 
+/// Sets a variable of the environment while it lives, or removes it.
+class Variable {
+ public:
+  Variable(const char* name, const char* value) : name_(name) {
+    if (const char* const was = std::getenv(name)) was_ = was;
+    set(value);
+  }
+  Variable(const Variable&) = delete;
+  Variable& operator=(const Variable&) = delete;
+  ~Variable() { set(was_ ? was_->c_str() : nullptr); }
+
+ private:
+  void set(const char* value) const {
+    value != nullptr ? setenv(name_, value, 1) : unsetenv(name_);
+  }
+  const char* name_;
+  std::optional<std::string> was_;
+};
+
 /// The width of tables with that wish in the environment.
 unsigned columns_wished(const char* wish) {
-  const char* const was = std::getenv("COLUMNS");
-  const std::optional<std::string> saved = was ? std::optional<std::string>(was) : std::nullopt;
-  wish != nullptr ? setenv("COLUMNS", wish, 1) : unsetenv("COLUMNS");
-  const unsigned columns = tools::terminal_columns();
-  saved ? setenv("COLUMNS", saved->c_str(), 1) : unsetenv("COLUMNS");
-  return columns;
+  const Variable columns("COLUMNS", wish);
+  return tools::terminal_columns();
+}
+
+TEST(TerminalColumns, AreThoseOfTheTerminalThatGetsTheText) {
+  const Variable wish("COLUMNS", nullptr);
+  unsigned of_output = 0;
+  unsigned of_errors = 0;
+  {
+    const BorrowedTerminal output(123, 24);
+    const BorrowedTerminal errors(45, 24, {STDERR_FILENO});
+    of_output = tools::terminal_columns();
+    of_errors = tools::terminal_columns(STDERR_FILENO);
+  }
+  EXPECT_EQ(of_output, 123U);
+  EXPECT_EQ(of_errors, 45U);
 }
 
 TEST(TerminalColumns, AreThoseWishedForOrThoseOfTheTerminal) {
@@ -151,25 +180,6 @@ TEST(TerminalColumns, AreThoseWishedForOrThoseOfTheTerminal) {
   }
   EXPECT_EQ(on_errors_alone, 0U);
 }
-
-/// Sets a variable of the environment while it lives, or removes it.
-class Variable {
- public:
-  Variable(const char* name, const char* value) : name_(name) {
-    if (const char* const was = std::getenv(name)) was_ = was;
-    set(value);
-  }
-  Variable(const Variable&) = delete;
-  Variable& operator=(const Variable&) = delete;
-  ~Variable() { set(was_ ? was_->c_str() : nullptr); }
-
- private:
-  void set(const char* value) const {
-    value != nullptr ? setenv(name_, value, 1) : unsetenv(name_);
-  }
-  const char* name_;
-  std::optional<std::string> was_;
-};
 
 TEST(Colours, AreShownOnATerminalThatHasThemUnlessNobodyWantsThem) {
   struct Case {
