@@ -4,6 +4,7 @@
 #include <array>
 
 #include "base/nearest.hpp"
+#include "base/raw_text.hpp"
 #include "perf/engine/engine.hpp"
 #include "perf/option/keywords.hpp"
 #include "perf/option/option_kinds.hpp"
@@ -100,47 +101,57 @@ std::string list_of_engines() {
 }  // namespace
 
 const std::vector<CategoryInfo>& option_categories() {
+  using base::unfolded;
   static const std::vector<CategoryInfo> all{
       {OptionCategory::job, "job", "The job itself",
-       "A job sends, receives or returns frames; numjobs makes copies of it. Jobs start together, "
-       "unless "
-       "stonewall, wait_for or start_delay say otherwise."},
+       unfolded(
+           R"(A job sends, receives or returns frames; numjobs makes copies of it. Jobs start
+              together, unless stonewall, wait_for or start_delay say otherwise.)")},
       {OptionCategory::traffic, "traffic", "Traffic",
-       "What a job sends, to whom, and how fast. Options with a value for each direction are "
-       "written A,B. A is for the frames that the job sends. B is for the frames that its peer "
-       "sends to it. fio has the opposite order: reads first. A single value is for both. Unlike "
-       "fio, rates are in bits per second. A rate includes all bytes of the job's frames except "
-       "the FCS."},
+       unfolded(
+           R"(What a job sends, to whom, and how fast. Options with a value for each direction are
+              written A,B. A is for the frames that the job sends. B is for the frames that its
+              peer sends to it. fio has the opposite order: reads first. A single value is for
+              both. Unlike fio, rates are in bits per second. A rate includes all bytes of the
+              job's frames except the FCS.)")},
       {OptionCategory::length, "length", "How long a job runs",
-       "A job that sends ends at the first limit it reaches. It does not send a frame that would "
-       "exceed a limit. Frames that were sent but have not arrived count towards the limit. Every "
-       "job that sends needs a limit, or a search, which ends by itself. A job that only receives "
-       "ends when its senders have ended.\n"
-       "  with these options   the job ends\n"
-       "  runtime              when that time has passed since the end of ramp_time\n"
-       "  size, loops          when it has sent 'size' bytes 'loops' times (default: 1)\n"
-       "  replay, loops        when it has sent the capture 'loops' times (default: 1)\n"
-       "  number_ios           after this many frames, in all loops together\n"
-       "  io_limit             after this many bytes, in all loops together\n"
-       "  time_based, runtime  when runtime has passed; size, replay and loops start\n"
-       "                       again until then, but number_ios and io_limit can still\n"
-       "                       end the job earlier\n"
-       "  several of these     at the first that is reached\n"
-       "Frames of ramp_time count towards the limits in frames and in bytes, but not in any "
-       "result. After the last frame comes drain_time, in which frames on their way can still "
-       "arrive."},
+       unfolded(
+           R"(A job that sends ends at the first limit it reaches. It does not send a frame that
+              would exceed a limit. Frames that were sent but have not arrived count towards the
+              limit. Every job that sends needs a limit, or a search, which ends by itself. A job
+              that only receives ends when its senders have ended.)") +
+           R"(
+  with these options   the job ends
+  runtime              when that time has passed since the end of ramp_time
+  size, loops          when it has sent 'size' bytes 'loops' times (default: 1)
+  replay, loops        when it has sent the capture 'loops' times (default: 1)
+  number_ios           after this many frames, in all loops together
+  io_limit             after this many bytes, in all loops together
+  time_based, runtime  when runtime has passed; size, replay and loops start
+                       again until then, but number_ios and io_limit can still
+                       end the job earlier
+  several of these     at the first that is reached
+)" +
+           unfolded(
+               R"(Frames of ramp_time count towards the limits in frames and in bytes, but not in
+                  any result. After the last frame comes drain_time, in which frames on their way
+                  can still arrive.)")},
       {OptionCategory::frames, "frames", "Frames", "What is in the frames."},
       {OptionCategory::engine, "engine", "Engines and wires",
-       "A wire connects jobs that talk to each other. The engine says what kind of wire it is. The "
-       "generator and the statistics are the same for all engines, so engines can be compared.\n" +
-           list_of_engines()},
+       unfolded(
+           R"(A wire connects jobs that talk to each other. The engine says what kind of wire it
+              is. The generator and the statistics are the same for all engines, so engines can be
+              compared.)") +
+           '\n' + list_of_engines()},
       {OptionCategory::verification, "verification", "Verification",
-       "Each frame carries the identifier of its flow (the frames from one sender to one "
-       "receiver), its sequence number, its times and a CRC-32C. The receiver counts lost, "
-       "duplicated, reordered, corrupt, truncated and late frames exactly."},
+       unfolded(
+           R"(Each frame carries the identifier of its flow (the frames from one sender to one
+              receiver), its sequence number, its times and a CRC-32C. The receiver counts lost,
+              duplicated, reordered, corrupt, truncated and late frames exactly.)")},
       {OptionCategory::measurement, "measurement", "Latency, searches and steady state",
-       "Latency is measured from the time when a frame was due, so a stall shows in every frame "
-       "that it delayed."},
+       unfolded(
+           R"(Latency is measured from the time when a frame was due, so a stall shows in every
+              frame that it delayed.)")},
       {OptionCategory::records, "records", "Replay and records",
        "Capture files to send frames from, and files that are written beside the results."},
       {OptionCategory::place, "place", "Privileges and place",
