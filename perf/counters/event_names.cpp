@@ -14,9 +14,9 @@
 #include <optional>
 
 #include "base/nearest.hpp"
+#include "base/number_list.hpp"
 #include "base/quantity.hpp"
 #include "base/unique_fd.hpp"
-#include "perf/counters/cpu_list.hpp"
 #include "perf/counters/event_text.hpp"
 
 namespace shmif::perf {
@@ -142,7 +142,7 @@ Result<CounterEvent> EventNames::of_pmu(std::string_view pmu, std::string_view t
   if (files_.has(folder + "cpumask")) {
     const auto text = files_.read(folder + "cpumask");
     if (!text) return text.error();
-    auto cpus = read_cpu_list(*text);
+    auto cpus = base::read_number_list(*text);
     if (!cpus) {
       return Error(Errc::bad_argument, files_.path(folder + "cpumask") + " has no list of CPUs");
     }

@@ -4,7 +4,9 @@
 #include <charconv>
 #include <cmath>
 
+#include "base/number_list.hpp"
 #include "base/quantity.hpp"
+#include "base/split.hpp"
 
 namespace shmif::perf {
 namespace {
@@ -120,9 +122,7 @@ Result<void> apply_modifiers(std::string_view modifiers, CounterEvent& event) {
 Result<std::vector<EventTerm>> read_terms(std::string_view text) {
   std::vector<EventTerm> terms;
   text = without_end(text);
-  for (std::size_t begin = 0; begin <= text.size();) {
-    const std::size_t end = std::min(text.find(',', begin), text.size());
-    const std::string_view word = text.substr(begin, end - begin);
+  for (const std::string_view word : base::split(text, ',')) {
     const std::size_t equals = word.find('=');
     EventTerm term{std::string(word.substr(0, equals)), {}, false};
     if (term.name.empty()) return wrong(in_quotes(word) + " is not a term (as event=0x3c)");
@@ -135,7 +135,6 @@ Result<std::vector<EventTerm>> read_terms(std::string_view text) {
       }
     }
     terms.push_back(std::move(term));
-    begin = end + 1;
   }
   return terms;
 }
@@ -158,25 +157,18 @@ Result<FormatField> read_format(std::string_view text) {
     return wrong(in_quotes(whole) + " is not a format (as config:0-7,32)");
   }
   std::uint64_t seen = 0;
-  const std::string_view list = whole.substr(colon + 1);
-  for (std::size_t begin = 0; begin <= list.size();) {
-    const std::size_t end = std::min(list.find(',', begin), list.size());
-    const std::string_view range = list.substr(begin, end - begin);
-    const std::size_t dash = range.find('-');
-    const auto first = base::read_digits(range.substr(0, dash));
-    const auto last =
-        dash == std::string_view::npos ? first : base::read_digits(range.substr(dash + 1));
-    if (!first || !last || *last >= kWordBits || *first > *last) {
-      return wrong(in_quotes(whole) + " has " + in_quotes(range) +
+  for (const std::string_view part : base::split(whole.substr(colon + 1), ',')) {
+    const auto range = base::read_number_range(part);
+    if (!range || range->last >= kWordBits) {
+      return wrong(in_quotes(whole) + " has " + in_quotes(part) +
                    ", which are not bits of 0 to 63");
     }
-    const auto low = static_cast<unsigned>(*first);
-    const auto high = static_cast<unsigned>(*last);
+    const auto low = static_cast<unsigned>(range->first);
+    const auto high = static_cast<unsigned>(range->last);
     const std::uint64_t bits = mask_of(high - low + 1) << low;
     if ((seen & bits) != 0) return wrong(in_quotes(whole) + " has a bit twice");
     seen |= bits;
     field.ranges.push_back({low, high});
-    begin = end + 1;
   }
   return field;
 }

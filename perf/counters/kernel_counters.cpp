@@ -16,8 +16,8 @@
 #include <cstring>
 #include <string>
 
+#include "base/number_list.hpp"
 #include "base/quantity.hpp"
-#include "perf/counters/cpu_list.hpp"
 #include "perf/watch/kernel_files.hpp"
 #include "perf/watch/process.hpp"
 
@@ -96,7 +96,7 @@ class RealCounters final : public KernelCounters {
   }
   std::vector<int> online_cpus() override {
     const auto text = KernelFiles().read("/sys/devices/system/cpu/online");
-    const auto cpus = text ? read_cpu_list(*text) : std::nullopt;
+    const auto cpus = text ? base::read_number_list(*text) : std::nullopt;
     return cpus.value_or(std::vector<int>{});
   }
 

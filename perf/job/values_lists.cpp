@@ -6,6 +6,7 @@
 #include <optional>
 #include <set>
 
+#include "base/number_list.hpp"
 #include "base/split.hpp"
 #include "perf/job/same_word.hpp"
 #include "perf/job/values.hpp"
@@ -103,30 +104,19 @@ std::string to_string(const FrameSizes& sizes) {
 Result<std::vector<int>> parse_cpus(std::string_view text) {
   std::set<int> cpus;
   for (const std::string_view item : base::split(text, ',')) {
-    const std::size_t dash = item.find('-');
-    const auto first = base::read_digits(item.substr(0, dash));
-    const auto last =
-        dash == std::string_view::npos ? first : base::read_digits(item.substr(dash + 1));
-    if (!first || !last || *first > *last || *last >= CPU_SETSIZE) {
+    const auto range = base::read_number_range(item);
+    if (!range || range->last >= CPU_SETSIZE) {
       return refused(text, "is not a list of CPUs (such as 0-3,7, numbers up to " +
                                std::to_string(CPU_SETSIZE - 1) + ')');
     }
-    for (std::uint64_t cpu = *first; cpu <= *last; ++cpu) cpus.insert(static_cast<int>(cpu));
+    for (std::uint64_t cpu = range->first; cpu <= range->last; ++cpu)
+      cpus.insert(static_cast<int>(cpu));
   }
   return std::vector<int>(cpus.begin(), cpus.end());
 }
 
 std::string to_string_of_cpus(const std::vector<int>& cpus) {
-  std::string text;
-  for (std::size_t i = 0; i < cpus.size();) {
-    std::size_t end = i + 1;
-    while (end < cpus.size() && cpus[end] == cpus[end - 1] + 1) ++end;
-    if (!text.empty()) text += ',';
-    text += std::to_string(cpus[i]);
-    if (end - i > 1) text += '-' + std::to_string(cpus[end - 1]);
-    i = end;
-  }
-  return text;
+  return base::number_list_text(cpus);
 }
 
 Result<std::vector<int>> parse_nodes(std::string_view text) {

@@ -6,7 +6,7 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
-#include "perf/counters/cpu_list.hpp"
+#include "base/number_list.hpp"
 #include "perf/report/table.hpp"
 
 namespace shmif::perf {
@@ -71,7 +71,7 @@ std::string dumped(const Json& json) {
 
 std::string on_cpus(const std::vector<int>& cpus) {
   if (cpus.empty()) return {};
-  return (cpus.size() == 1 ? " on CPU " : " on CPUs ") + write_cpu_list(cpus);
+  return (cpus.size() == 1 ? " on CPU " : " on CPUs ") + base::number_list_text(cpus);
 }
 
 std::string stat_text(const StatResult& result, std::size_t width) {

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 
+#include "base/number_list.hpp"
 #include "base/quantity.hpp"
+#include "base/split.hpp"
 
 namespace shmif::perf {
 namespace {
@@ -94,18 +96,12 @@ std::string read_allowed(std::string_view text) {
 }
 
 bool list_has(std::string_view list, int number) {
-  while (!list.empty()) {
-    const std::size_t end = std::min(list.find(','), list.size());
-    const std::string_view part = list.substr(0, end);
-    list.remove_prefix(std::min(end + 1, list.size()));
-    const std::size_t dash = std::min(part.find('-'), part.size());
-    const auto first = base::read_digits(part.substr(0, dash));
-    const auto last = dash == part.size() ? first : base::read_digits(part.substr(dash + 1));
-    if (!first || !last || number < 0) continue;
-    const auto wanted = static_cast<std::uint64_t>(number);
-    if (*first <= wanted && wanted <= *last) return true;
-  }
-  return false;
+  if (number < 0) return false;
+  const auto wanted = static_cast<std::uint64_t>(number);
+  return std::ranges::any_of(base::split(list, ','), [&](std::string_view part) {
+    const auto range = base::read_number_range(part);
+    return range && range->first <= wanted && wanted <= range->last;
+  });
 }
 
 std::vector<StolenTicks> read_cpu_ticks(std::string_view text) {

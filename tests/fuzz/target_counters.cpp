@@ -3,7 +3,7 @@
 #include <fstream>
 #include <string>
 
-#include "perf/counters/cpu_list.hpp"
+#include "base/number_list.hpp"
 #include "perf/counters/event_names.hpp"
 #include "perf/counters/event_text.hpp"
 #include "tests/fuzz/bus_image.hpp"
@@ -81,7 +81,7 @@ void formats(Bytes bytes) {
     for (const auto& term : *terms) require(!term.name.empty(), "a term without a name");
   }
   if (const auto scale = perf::read_scale(text)) require(*scale > 0, "a scale below 0");
-  if (const auto cpus = perf::read_cpu_list(text)) {
+  if (const auto cpus = base::read_number_list(text)) {
     for (std::size_t at = 1; at < cpus->size(); ++at) {
       require((*cpus)[at - 1] < (*cpus)[at], "CPUs in disorder");
     }

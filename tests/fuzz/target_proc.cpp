@@ -2,7 +2,7 @@
 #include <string>
 #include <string_view>
 
-#include "perf/counters/cpu_list.hpp"
+#include "base/number_list.hpp"
 #include "perf/watch/process.hpp"
 #include "perf/why/kernel_text.hpp"
 #include "tests/fuzz/bus_image.hpp"
@@ -27,7 +27,7 @@ void threads(std::string_view text) {
   for (const int number : perf::read_numbers(text)) static_cast<void>(perf::list_has(text, number));
   // As read_allowed() returns it.
   if (text.find_first_not_of("0123456789,-") != std::string_view::npos) return;
-  const auto known = perf::read_cpu_list(text);
+  const auto known = base::read_number_list(text);
   if (!known) return;
   for (const auto cpu : *known) {
     require(perf::list_has(text, static_cast<int>(cpu)), "a list without a CPU that it has");

@@ -6,7 +6,7 @@
 #include <csignal>
 #include <utility>
 
-#include "perf/counters/cpu_list.hpp"
+#include "base/number_list.hpp"
 #include "perf/counters/kernel_counters.hpp"
 
 namespace shmif::tools {
@@ -44,14 +44,14 @@ std::vector<int> Watched::cpus_of(const Arguments& args) {
     if (online.empty()) throw UsageError{"-a: the kernel does not list its online CPUs (use -C)"};
     return online;
   }
-  const auto cpus = perf::read_cpu_list(*list);
+  const auto cpus = base::read_number_list(*list);
   if (!cpus || cpus->empty()) {
     throw UsageError{"-C: \"" + *list + "\" is not a list of CPUs (write it as 0,2-3)"};
   }
   for (const int cpu : *cpus) {
     if (online.empty() || std::ranges::find(online, cpu) != online.end()) continue;
     throw UsageError{"-C: CPU " + std::to_string(cpu) + " is not online (online are " +
-                     perf::write_cpu_list(online) + ')'};
+                     base::number_list_text(online) + ')'};
   }
   return *cpus;
 }

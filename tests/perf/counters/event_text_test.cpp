@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-#include "perf/counters/cpu_list.hpp"
+#include "base/number_list.hpp"
 
 namespace shmif::perf::test {
 namespace {
@@ -250,14 +250,14 @@ TEST(EventText, ReadsScalesAsTheKernelWritesThem) {
 }
 
 TEST(CpuList, IsReadAsTheKernelWritesIt) {
-  EXPECT_EQ(read_cpu_list("0-3,8\n"), (std::vector<int>{0, 1, 2, 3, 8}));
-  EXPECT_EQ(read_cpu_list("0"), std::vector<int>{0});
-  EXPECT_EQ(read_cpu_list("\n"), std::vector<int>{});
-  EXPECT_EQ(read_cpu_list("2,0-2"), (std::vector<int>{0, 1, 2}));
-  EXPECT_EQ(read_cpu_list("65535 \n"), std::vector<int>{65535});
-  EXPECT_EQ(read_cpu_list("65536"), std::nullopt);
+  EXPECT_EQ(base::read_number_list("0-3,8\n"), (std::vector<int>{0, 1, 2, 3, 8}));
+  EXPECT_EQ(base::read_number_list("0"), std::vector<int>{0});
+  EXPECT_EQ(base::read_number_list("\n"), std::vector<int>{});
+  EXPECT_EQ(base::read_number_list("2,0-2"), (std::vector<int>{0, 1, 2}));
+  EXPECT_EQ(base::read_number_list("65535 \n"), std::vector<int>{65535});
+  EXPECT_EQ(base::read_number_list("65536"), std::nullopt);
   for (const char* wrong : {"a", "1-", "-1", "3-1", "0,", "99999", "0-99999999999999999999"}) {
-    EXPECT_FALSE(read_cpu_list(wrong)) << wrong;
+    EXPECT_FALSE(base::read_number_list(wrong)) << wrong;
   }
 }
 

@@ -15,7 +15,7 @@
 #include <thread>
 #include <vector>
 
-#include "perf/counters/cpu_list.hpp"
+#include "base/number_list.hpp"
 #include "perf/counters/kernel_counters.hpp"
 #include "perf/counters/sample.hpp"
 #include "perf/counters/session.hpp"
@@ -185,9 +185,9 @@ TEST(CpuRefusal, NamesTheSettingThatWholeCpusNeed) {
 
 TEST(CpuList, IsWrittenAsItIsRead) {
   for (const char* const text : {"", "0", "0,2-3", "1-4,7,9-10"}) {
-    EXPECT_EQ(write_cpu_list(*read_cpu_list(text)), text);
+    EXPECT_EQ(base::number_list_text(*base::read_number_list(text)), text);
   }
-  EXPECT_EQ(write_cpu_list(*read_cpu_list("3,1,2,2")), "1-3");
+  EXPECT_EQ(base::number_list_text(*base::read_number_list("3,1,2,2")), "1-3");
 }
 
 }  // namespace
