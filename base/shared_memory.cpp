@@ -44,7 +44,6 @@ Result<SharedMemory> SharedMemory::of_file(int fd, std::size_t bytes, const std:
 
 SharedMemory::SharedMemory() noexcept = default;
 SharedMemory::SharedMemory(SharedMemory&& other) noexcept = default;
-SharedMemory& SharedMemory::operator=(SharedMemory&& other) noexcept = default;
 SharedMemory::~SharedMemory() = default;
 
 void* SharedMemory::data() const noexcept {

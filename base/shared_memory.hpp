@@ -15,8 +15,6 @@ namespace shmif::base {
 /// memory, any. Blocks: never.
 class SharedMemory {
  public:
-  /// Holds no memory.
-  SharedMemory() noexcept;
   /// New memory, filled with zeros and not backed by a file. `what` begins the message of an error:
   /// "cannot get memory for a run". Errors: an errno.
   static Result<SharedMemory> anonymous(std::size_t bytes, const std::string& what);
@@ -24,7 +22,7 @@ class SharedMemory {
   /// them, and must not be truncated later. Errors: an errno.
   static Result<SharedMemory> of_file(int fd, std::size_t bytes, const std::string& what);
   SharedMemory(SharedMemory&& other) noexcept;
-  SharedMemory& operator=(SharedMemory&& other) noexcept;
+  SharedMemory& operator=(SharedMemory&&) = delete;
   ~SharedMemory();
 
   /// The address, a multiple of the page size; nullptr if it holds no memory.
@@ -32,6 +30,7 @@ class SharedMemory {
 
  private:
   struct Region;
+  SharedMemory() noexcept;
   template <class Source>
   static Result<SharedMemory> map(const Source& source, const std::string& what);
   std::unique_ptr<Region> region_;

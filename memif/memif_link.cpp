@@ -87,7 +87,6 @@ struct MemifLink::Impl final : ForeignLink<MemifLink::Impl> {
 
 MemifLink::MemifLink(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 MemifLink::MemifLink(MemifLink&&) noexcept = default;
-MemifLink& MemifLink::operator=(MemifLink&&) noexcept = default;
 MemifLink::~MemifLink() = default;
 
 Result<MemifLink> MemifLink::adopt(UniqueFd connected, MemifOptions options) {

@@ -43,7 +43,7 @@ class MemifLink {
   /// system's, if no descriptor to wait on can be made.
   static Result<MemifLink> adopt(UniqueFd connected, MemifOptions options);
   MemifLink(MemifLink&&) noexcept;
-  MemifLink& operator=(MemifLink&&) noexcept;
+  MemifLink& operator=(MemifLink&&) = delete;
   ~MemifLink();
 
   /// Errors: frame_too_short, frame_too_long, not_supported, link_ended.

@@ -114,7 +114,6 @@ struct VdeLink::Impl {
 
 VdeLink::VdeLink(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 VdeLink::VdeLink(VdeLink&&) noexcept = default;
-VdeLink& VdeLink::operator=(VdeLink&&) noexcept = default;
 VdeLink::~VdeLink() = default;
 
 Result<VdeLink> VdeLink::open(const std::string& url, std::size_t max_frame_bytes) {

@@ -28,7 +28,7 @@ class VdeLink {
   /// not_supported without libvdeplug; an errno.
   static Result<VdeLink> open(const std::string& url, std::size_t max_frame_bytes);
   VdeLink(VdeLink&&) noexcept;
-  VdeLink& operator=(VdeLink&&) noexcept;
+  VdeLink& operator=(VdeLink&&) = delete;
   ~VdeLink();
 
   /// Errors: frame_too_short, frame_too_long, link_ended, an errno.

@@ -111,7 +111,6 @@ struct VhostLink::Impl final : ForeignLink<VhostLink::Impl> {
 
 VhostLink::VhostLink(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 VhostLink::VhostLink(VhostLink&&) noexcept = default;
-VhostLink& VhostLink::operator=(VhostLink&&) noexcept = default;
 VhostLink::~VhostLink() = default;
 
 Result<VhostLink> VhostLink::adopt(UniqueFd connected, VhostOptions options) {

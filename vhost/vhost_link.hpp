@@ -50,7 +50,7 @@ class VhostLink {
   /// Errors: an errno, if no descriptor to wait on can be made.
   static Result<VhostLink> adopt(UniqueFd connected, VhostOptions options);
   VhostLink(VhostLink&&) noexcept;
-  VhostLink& operator=(VhostLink&&) noexcept;
+  VhostLink& operator=(VhostLink&&) = delete;
   ~VhostLink();
 
   /// Errors: frame_too_short, frame_too_long, link_ended; not_supported if takes_offloads() is

@@ -150,7 +150,6 @@ struct RouteSession::Impl {
 
 RouteSession::RouteSession(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 RouteSession::RouteSession(RouteSession&&) noexcept = default;
-RouteSession& RouteSession::operator=(RouteSession&&) noexcept = default;
 RouteSession::~RouteSession() = default;
 
 Result<RouteSession> RouteSession::open(const tap::NetNamespace& where) {

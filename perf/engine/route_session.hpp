@@ -28,7 +28,7 @@ class RouteSession {
  public:
   static Result<RouteSession> open(const tap::NetNamespace& where);
   RouteSession(RouteSession&&) noexcept;
-  RouteSession& operator=(RouteSession&&) noexcept;
+  RouteSession& operator=(RouteSession&&) = delete;
   ~RouteSession();
 
   /// Makes a bridge that sends no frames by itself (no spanning tree, no multicast snooping) and

@@ -72,12 +72,6 @@ FrameBuffers::FrameBuffers(std::size_t bytes, bool huge) {
 FrameBuffers::FrameBuffers(FrameBuffers&& other) noexcept
     : mapping_(std::exchange(other.mapping_, {})), memory_(std::exchange(other.memory_, {})) {}
 
-FrameBuffers& FrameBuffers::operator=(FrameBuffers&& other) noexcept {
-  std::swap(mapping_, other.mapping_);
-  std::swap(memory_, other.memory_);
-  return *this;
-}
-
 FrameBuffers::~FrameBuffers() {
   if (!mapping_.empty()) ::munmap(mapping_.data(), mapping_.size());
 }

@@ -14,7 +14,7 @@ class FrameBuffers {
   /// machine.
   explicit FrameBuffers(std::size_t bytes, bool huge = false);
   FrameBuffers(FrameBuffers&& other) noexcept;
-  FrameBuffers& operator=(FrameBuffers&& other) noexcept;
+  FrameBuffers& operator=(FrameBuffers&&) = delete;
   ~FrameBuffers();
 
   std::byte* data() const noexcept { return memory_.data(); }

@@ -84,7 +84,6 @@ HeatSession::HeatSession(HeatOptions options)
     : options_(std::move(options)), begun_(Clock::now()) {}
 HeatSession::~HeatSession() = default;
 HeatSession::HeatSession(HeatSession&&) noexcept = default;
-HeatSession& HeatSession::operator=(HeatSession&&) noexcept = default;
 
 double HeatSession::seconds(Clock::time_point then) const noexcept {
   return std::chrono::duration<double>(then - begun_).count();

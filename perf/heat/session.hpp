@@ -76,7 +76,7 @@ class HeatSession {
   explicit HeatSession(HeatOptions options);
   ~HeatSession();
   HeatSession(HeatSession&&) noexcept;
-  HeatSession& operator=(HeatSession&&) noexcept;
+  HeatSession& operator=(HeatSession&&) = delete;
 
   /// Adds a process, even if it cannot be watched; its result then has the reason.
   void add(const Process& process);

@@ -268,7 +268,6 @@ struct JsonSchema::Impl {
 
 JsonSchema::JsonSchema(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 JsonSchema::JsonSchema(JsonSchema&& other) noexcept = default;
-JsonSchema& JsonSchema::operator=(JsonSchema&& other) noexcept = default;
 JsonSchema::~JsonSchema() = default;
 
 Result<JsonSchema> JsonSchema::make(const nlohmann::json& schema) {

@@ -19,7 +19,7 @@ class JsonSchema {
   /// Errors: bad_argument, with the unknown keyword.
   static Result<JsonSchema> make(const nlohmann::json& schema);
   JsonSchema(JsonSchema&& other) noexcept;
-  JsonSchema& operator=(JsonSchema&& other) noexcept;
+  JsonSchema& operator=(JsonSchema&&) = delete;
   ~JsonSchema();
 
   /// Where and how `json` differs: "/jobs/0/tx/frames: it is less than 0"; empty if it does not

@@ -23,8 +23,8 @@ class MadeCgroups {
     bool stays = false;        ///< remove() leaves it
   };
   MadeCgroups() = default;
-  MadeCgroups(MadeCgroups&& other) noexcept = default;
-  MadeCgroups& operator=(MadeCgroups&& other) noexcept = default;
+  MadeCgroups(const MadeCgroups&) = delete;
+  MadeCgroups& operator=(const MadeCgroups&) = delete;
   /// Does what remove() does. A group that cannot be removed stays.
   ~MadeCgroups();
 

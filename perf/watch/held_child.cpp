@@ -136,22 +136,14 @@ Result<HeldChild> HeldChild::start(const ChildOptions& options) {
   return child;
 }
 
-HeldChild::HeldChild(HeldChild&& other) noexcept {
-  *this = std::move(other);
-}
-
-HeldChild& HeldChild::operator=(HeldChild&& other) noexcept {
-  if (this == &other) return *this;
-  give_up();
-  pid_ = std::exchange(other.pid_, -1);
-  own_group_ = other.own_group_;
-  file_ = std::move(other.file_);
-  gate_ = std::move(other.gate_);
-  name_ = std::move(other.name_);
-  status_ = other.status_;
-  failure_ = other.failure_;
-  return *this;
-}
+HeldChild::HeldChild(HeldChild&& other) noexcept
+    : pid_(std::exchange(other.pid_, -1)),
+      own_group_(other.own_group_),
+      file_(std::move(other.file_)),
+      gate_(std::move(other.gate_)),
+      name_(std::move(other.name_)),
+      status_(other.status_),
+      failure_(other.failure_) {}
 
 HeldChild::~HeldChild() {
   give_up();

@@ -33,7 +33,7 @@ class HeldChild {
   static Result<HeldChild> start(const ChildOptions& options);
 
   HeldChild(HeldChild&& other) noexcept;
-  HeldChild& operator=(HeldChild&& other) noexcept;
+  HeldChild& operator=(HeldChild&&) = delete;
   ~HeldChild();
 
   pid_t pid() const noexcept { return pid_; }

@@ -22,7 +22,6 @@ struct RecordWriter::Impl {
 
 RecordWriter::RecordWriter(std::unique_ptr<Impl> impl) noexcept : impl_(std::move(impl)) {}
 RecordWriter::RecordWriter(RecordWriter&&) noexcept = default;
-RecordWriter& RecordWriter::operator=(RecordWriter&& other) noexcept = default;
 RecordWriter::~RecordWriter() = default;
 
 Result<RecordWriter> RecordWriter::create(const std::string& path, std::size_t buffer_bytes) {

@@ -26,7 +26,7 @@ class RecordWriter {
   static Result<RecordWriter> create(const std::string& path,
                                      std::size_t buffer_bytes = std::size_t{1} << 20U);
   RecordWriter(RecordWriter&&) noexcept;
-  RecordWriter& operator=(RecordWriter&&) noexcept;
+  RecordWriter& operator=(RecordWriter&&) = delete;
   ~RecordWriter();  ///< writes the rest; call finish() to learn whether that worked
 
   /// Times are CLOCK_MONOTONIC, ns. After a failed write, this does nothing.

@@ -303,7 +303,6 @@ struct GuestNet::Impl {
 
 GuestNet::GuestNet(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 GuestNet::GuestNet(GuestNet&&) noexcept = default;
-GuestNet& GuestNet::operator=(GuestNet&&) noexcept = default;
 GuestNet::~GuestNet() = default;
 
 Result<GuestNet> GuestNet::make(const GuestOptions& options) {

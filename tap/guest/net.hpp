@@ -27,7 +27,7 @@ class GuestNet {
   /// loopback is up. Interfaces whose MAC address comes later have addresses, but are down.
   static Result<GuestNet> make(const GuestOptions& options);
   GuestNet(GuestNet&&) noexcept;
-  GuestNet& operator=(GuestNet&&) noexcept;
+  GuestNet& operator=(GuestNet&&) = delete;
   ~GuestNet();
 
   std::vector<GuestEnd>& ends() noexcept;  ///< one for each interface

@@ -299,7 +299,6 @@ struct GuestWatch::Impl {
 
 GuestWatch::GuestWatch(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 GuestWatch::GuestWatch(GuestWatch&&) noexcept = default;
-GuestWatch& GuestWatch::operator=(GuestWatch&&) noexcept = default;
 GuestWatch::~GuestWatch() = default;
 
 Result<GuestWatch> GuestWatch::open(WatchSockets sockets, std::vector<WatchedLink> links,

@@ -74,7 +74,7 @@ class GuestWatch {
   static Result<GuestWatch> open(WatchSockets sockets, std::vector<WatchedLink> links,
                                  const WatchPace& pace = {});
   GuestWatch(GuestWatch&&) noexcept;
-  GuestWatch& operator=(GuestWatch&&) noexcept;
+  GuestWatch& operator=(GuestWatch&&) = delete;
   ~GuestWatch();
 
   /// Readable when read() has something to do.

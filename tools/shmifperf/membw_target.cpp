@@ -99,7 +99,7 @@ MembwTarget::MembwTarget(const Arguments& args, std::chrono::nanoseconds longest
     child.argv = load_argv(load, counts_->path(), longest);
   }
   if (!child.argv.empty()) {
-    child_ = perf::HeldChild::start(child).value();
+    child_.emplace(perf::HeldChild::start(child).value());
     pids_ = {child_->pid()};
   }
   for (const pid_t pid : pids_) processes_.push_back(perf::Process::open(pid).value());

@@ -72,7 +72,7 @@ Watched::Watched(const Arguments& args, perf::ChildOptions program) {
     numbers = *std::move(read);
   } else {
     program.argv = args.program();
-    child_ = perf::HeldChild::start(program).value();
+    child_.emplace(perf::HeldChild::start(program).value());
     numbers = {child_->pid()};
   }
   for (const pid_t pid : numbers) processes_.push_back(perf::Process::open(pid).value());

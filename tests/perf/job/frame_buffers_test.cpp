@@ -30,7 +30,7 @@ constexpr std::int64_t kFewPages = 100;
 /// Empty where this machine has no huge pages.
 std::optional<FrameBuffers> buffers(bool huge) {
   try {
-    return FrameBuffers(kSome, huge);
+    return std::optional<FrameBuffers>(std::in_place, kSome, huge);
   } catch (const std::system_error& error) {
     EXPECT_TRUE(huge) << error.what();
     EXPECT_EQ(error.code(), std::errc::not_supported) << error.what();
@@ -66,7 +66,7 @@ TEST(FrameBuffers, ThatAreReplacedAreGivenBackToo) {
       auto one = buffers(huge);
       if (!one) continue;
       const std::int64_t with_one = pages();
-      for (int i = 0; i < 3; ++i) *one = *buffers(huge);
+      for (int i = 0; i < 3; ++i) one.emplace(kSome, huge);
       EXPECT_LT(pages(), with_one + kFewPages);
       one->bytes().back() = std::byte{1};
     }
