@@ -40,7 +40,6 @@ class PortOwner {
  public:
   PortOwner(pid_t pid, UniqueFd process) noexcept : pid_(pid), process_(std::move(process)) {}
 
-  pid_t pid() const noexcept { return pid_; }
   /// The pidfd: readable when the process has ended.
   int descriptor() const noexcept { return process_.get(); }
   bool has_ended() const noexcept;

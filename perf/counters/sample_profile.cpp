@@ -285,7 +285,7 @@ Result<void> SampleRun::load(const CounterEvent& event, std::span<const CounterT
                              KernelCounters& kernel) {
   const std::array setup{EventSetup{event, 0, options.sampling}};
   for (const CounterTarget& target : targets) {
-    CounterSession session = session_over({.ring_pages = options.ring_pages}, kernel);
+    CounterSession session = session_over({}, kernel);
     if (auto programmed = session.program(setup); !programmed) return programmed.error();
     if (auto loaded = session.load(target, &fault); !loaded) return loaded;
     sessions_.push_back(std::move(session));

@@ -25,8 +25,7 @@ namespace shmif::perf {
 
 struct SampleOptions {
   Sampling sampling;
-  bool on_exec = false;  ///< samples come when the process executes a program
-  std::uint32_t ring_pages = 64;
+  bool on_exec = false;     ///< samples come when the process executes a program
   std::vector<int> cpus{};  ///< samples everything on these CPUs instead of processes
 };
 

@@ -39,7 +39,6 @@ class AddressSpace {
   /// Adds a mapping. It replaces the parts of older mappings that it covers.
   void add(MappedFile mapping);
   void clear() noexcept { mappings_.clear(); }
-  bool empty() const noexcept { return mappings_.empty(); }
   /// The mapping with this address; nullptr if no mapping has it.
   const MappedFile* find(std::uint64_t address) const noexcept;
 
@@ -80,8 +79,6 @@ class SymbolTable {
   /// Why the file may have more functions than these; empty if everything could be read.
   const std::string& trouble() const noexcept { return trouble_; }
   void set_trouble(std::string why) { trouble_ = std::move(why); }
-  std::size_t size() const noexcept { return symbols_.size(); }
-  const std::vector<Symbol>& symbols() const noexcept { return symbols_; }
   /// The function with this address; nullptr if no function has it.
   const Symbol* find(std::uint64_t address) const noexcept;
   /// The address that symbols use for this byte of the file; empty if the byte is not loaded.

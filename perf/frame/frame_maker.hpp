@@ -80,7 +80,6 @@ class FrameMaker {
 
   std::size_t min_bytes() const noexcept { return probe_at_ + kProbeBytes; }
   std::size_t slots() const noexcept { return slot_mask_ + 1; }
-  std::size_t probe_at() const noexcept { return probe_at_; }
   /// All buffers, for locking into memory.
   std::span<std::byte> memory() noexcept { return buffers_.bytes(); }
 

@@ -72,7 +72,6 @@ class Regions {
   std::uint64_t target_bytes() const noexcept;
 
   Looking looking() const noexcept { return looking_; }
-  std::size_t size() const noexcept { return regions_.size(); }
 
   /// Chooses the page of each region that stands for it in the next sample. Result: the pages,
   /// sorted.

@@ -24,21 +24,13 @@ namespace shmif::perf {
 class RemoteHost {
  public:
   using Clock = std::chrono::steady_clock;
-  enum class Stage : std::uint8_t {
-    connecting,
-    greeting,   ///< hello was sent; the jobs follow its answer
-    preparing,  ///< has answered, and prepares the jobs
-    prepared,
-    going,  ///< was ordered to start
-    over,   ///< has sent its result, or never will: see failures()
-  };
 
   /// `name`: as the user wrote it.
   RemoteHost(std::string name, const HelloMessage& hello, const JobsMessage& jobs)
       : name_(std::move(name)), hello_(hello), jobs_(jobs) {}
 
   const std::string& name() const noexcept { return name_; }
-  Stage stage() const noexcept { return stage_; }
+  /// Whether it has sent its result, or never will: see failures().
   bool over() const noexcept { return stage_ == Stage::over; }
   /// -1: not connected.
   int descriptor() const noexcept;
@@ -89,6 +81,15 @@ class RemoteHost {
   std::vector<std::string> failures_at_end() const;
 
  private:
+  enum class Stage : std::uint8_t {
+    connecting,
+    greeting,   ///< hello was sent; the jobs follow its answer
+    preparing,  ///< has answered, and prepares the jobs
+    prepared,
+    going,  ///< was ordered to start
+    over,
+  };
+
   void try_next_address(const std::string& why);
   void finish_connecting(Clock::time_point now);
   void hear(const Message& message, Clock::time_point now);

@@ -37,9 +37,8 @@ class ServedRun {
   /// Whether its first jobs are not ready or not started; look() must then be called often.
   bool is_starting() const noexcept { return !ready_ || (gone_ && !told_start_); }
 
-  /// How many jobs its plan has; 0 until the plan is made, and if the jobs were refused.
-  std::uint64_t jobs() const noexcept { return jobs_; }
-  /// The same, but only once.
+  /// How many jobs its plan has; 0 until the plan is made, if the jobs were refused, and once that
+  /// was told.
   std::uint64_t take_jobs() noexcept { return std::exchange(jobs_to_tell_, 0); }
   /// Why its jobs were refused or could not be planned; otherwise empty.
   const std::string& refusal() const noexcept { return refusal_; }

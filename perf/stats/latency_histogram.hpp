@@ -25,8 +25,6 @@ class LatencyHistogram {
   static constexpr unsigned kSubBits = 7;
   static constexpr std::size_t kSubBuckets = std::size_t{1} << kSubBits;
   static constexpr std::size_t kBuckets = (64 - kSubBits + 1) * kSubBuckets;
-  /// Error of a percentile: it is never too low, and too high by at most this share.
-  static constexpr double kMaxError = 1.0 / kSubBuckets;
 
   /// The bucket that counts `ns`.
   static constexpr std::size_t bucket_of(std::uint64_t ns) noexcept {

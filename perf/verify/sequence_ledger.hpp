@@ -40,12 +40,8 @@ class SequenceLedger {
     std::uint64_t from, to;
     bool operator==(const Gap&) const = default;
   };
-  /// The first `max` gaps below `sent`, in order.
-  std::vector<Gap> gaps(std::uint64_t sent, std::size_t max) const { return gaps(0, sent, max); }
-  /// The first `max` gaps in [begin, end); `begin` may be within a gap.
+  /// The first `max` gaps in [begin, end), in order; `begin` may be within a gap.
   std::vector<Gap> gaps(std::uint64_t begin, std::uint64_t end, std::size_t max) const;
-
-  void clear() { *this = SequenceLedger(); }
 
   SequenceLedger copy() const;
   /// Appends the ledger to `out`: complete chunks take 9 bytes, others 8 KiB.

@@ -313,7 +313,6 @@ class RunMemory {
   RunMemory& operator=(const RunMemory&) = delete;
   ~RunMemory() = default;
 
-  std::size_t size() const noexcept { return jobs_.size(); }
   JobBlock& job(std::size_t i) noexcept { return jobs_[i]; }
   FlowBlock& flow(std::size_t i) noexcept { return flows_[i]; }
   EchoBlock& echo(std::size_t i) noexcept { return echoes_[i]; }  ///< `i`: a pingpong job

@@ -46,7 +46,7 @@ void state(Bytes bytes) {
     const std::uint64_t end = ledger.end();
     require(end == 0 || ledger.has(end - 1), "the greatest number has not arrived");
     std::uint64_t before = 0;
-    for (const auto& gap : ledger.gaps(end, SIZE_MAX)) {
+    for (const auto& gap : ledger.gaps(0, end, SIZE_MAX)) {
       require(before <= gap.from && gap.from < gap.to && gap.to < end, "a gap is none");
       require(!ledger.has(gap.from) && !ledger.has(gap.to - 1), "a number in a gap has arrived");
       require(gap.from == 0 || ledger.has(gap.from - 1), "a gap begins too late");

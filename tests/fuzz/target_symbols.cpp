@@ -1,6 +1,9 @@
+#include <charconv>
+#include <cstring>
 #include <set>
 #include <span>
 #include <string>
+#include <string_view>
 
 #include "perf/counters/symbol_table.hpp"
 #include "tests/fuzz/bus_image.hpp"
@@ -9,14 +12,28 @@
 namespace shmif::fuzz {
 namespace {
 
-void check_table(const perf::SymbolTable& table) {
-  const perf::Symbol* before = nullptr;
-  for (const perf::Symbol& each : table.symbols()) {
-    require(each.begin < each.end || each.end == ~std::uint64_t{0}, "a function without a size");
-    require(before == nullptr || before->begin < each.begin, "functions in disorder");
-    const perf::Symbol* const found = table.find(each.begin);
-    require(found == &each || each.begin == each.end, "a function that is not found");
-    before = &each;
+/// Asks for the addresses that can be read in the input: in ELF files as eight bytes at any place,
+/// in the kernel's list as hexadecimal numbers.
+void check_table(const perf::SymbolTable& table, Bytes bytes, std::string_view text) {
+  const auto look_for = [&table](std::uint64_t address) {
+    const perf::Symbol* const found = table.find(address);
+    if (found == nullptr) return;
+    require(found->begin <= address && address < found->end, "a function of other addresses");
+    require(table.find(found->begin) == found, "a function that does not have its first byte");
+  };
+  for (std::size_t at = 0; at + sizeof(std::uint64_t) <= bytes.size(); ++at) {
+    std::uint64_t address = 0;
+    std::memcpy(&address, &bytes[at], sizeof address);
+    look_for(address);
+    look_for(address - 1);
+  }
+  constexpr int kHexadecimal = 16;
+  for (std::size_t at = 0; at < text.size(); at = text.find('\n', at)) {
+    while (at < text.size() && text[at] == '\n') ++at;
+    std::uint64_t address = 0;
+    std::from_chars(text.data() + at, text.data() + text.size(), address, kHexadecimal);
+    look_for(address);
+    look_for(address - 1);
   }
   for (const std::uint64_t offset : {0ULL, 1ULL, 4096ULL, ~0ULL}) {
     if (const auto address = table.address_of(offset)) static_cast<void>(table.find(*address));
@@ -29,8 +46,8 @@ void symbols(Bytes bytes) {
   const std::string text(bytes.begin(), bytes.end());
   const auto elf = perf::SymbolTable::of_elf_image(std::as_bytes(bytes));
   require(elf || !elf.error().message.empty(), "a refusal without a reason");
-  if (elf) check_table(*elf);
-  if (const auto kernel = perf::SymbolTable::of_kallsyms(text)) check_table(*kernel);
+  if (elf) check_table(*elf, bytes, text);
+  if (const auto kernel = perf::SymbolTable::of_kallsyms(text)) check_table(*kernel, bytes, text);
   perf::AddressSpace space;
   std::set<std::uint64_t> borders;  // what is left of a mapping begins at one
   for (perf::MappedFile& each : perf::read_maps(text)) {

@@ -37,10 +37,9 @@ namespace shmif::tools {
 inline constexpr int kDone = 0;
 inline constexpr int kFailed = 1;
 inline constexpr int kWrongUsage = 2;
-inline constexpr int kOwnFailure = 125;       // as with env and nohup
-inline constexpr int kNotSupported = 77;      // "skipped" for Automake and Meson
-inline constexpr int kEndedBySignal = 128;    // plus the number of the signal
-inline constexpr int kInterrupted = 128 + 2;  // SIGINT
+inline constexpr int kOwnFailure = 125;     // as with env and nohup
+inline constexpr int kNotSupported = 77;    // "skipped" for Automake and Meson
+inline constexpr int kEndedBySignal = 128;  // plus the number of the signal
 
 /// The words after the command's name, split at the first "--" before any parser sees them.
 struct CommandLine {

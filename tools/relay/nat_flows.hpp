@@ -73,10 +73,6 @@ class NatFlows {
   /// Whether this flow exists.
   bool has(const NatFlow& flow, Time now) const noexcept { return find(flow, now) != kNone; }
 
-  /// How many flows and hosts are stored. Some of them may have outlived their time.
-  std::size_t flows() const noexcept { return flows_; }
-  std::size_t hosts() const noexcept { return hosts_.size() - free_hosts_.size(); }
-
  private:
   using Index = std::uint32_t;  ///< number of an entry, from 1 on
   static constexpr Index kNone = 0;

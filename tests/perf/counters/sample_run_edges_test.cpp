@@ -32,14 +32,13 @@ class SeldomSampleRun : public testing::Test {
 };
 
 TEST_F(SeldomSampleRun, AddsWhatAllTargetsTell) {
-  options.ring_pages = 2;
   auto run = start(kBothTasks);
   ASSERT_TRUE(run) << run.error().message;
   EXPECT_FALSE(run->user_space_only());
   EXPECT_EQ(kernel.opened.size(), 6U) << "a clock and an event on two CPUs, of each";
   for (const auto& [file, each] : kernel.events) {
     if (!each.ring.empty()) {
-      EXPECT_EQ(each.ring.size(), 3U * 4096);
+      EXPECT_EQ(each.ring.size(), 65U * 4096);
     }
   }
   kernel.overflow(1, 0x10);

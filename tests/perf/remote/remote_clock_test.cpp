@@ -19,6 +19,7 @@
 #include "perf/remote/address.hpp"
 #include "perf/remote/remote_host.hpp"
 #include "perf/remote/visitor.hpp"
+#include "perf/report/json.hpp"
 #include "tests/perf/report/sample_results.hpp"
 
 namespace shmif::perf::remote_clock {
@@ -214,16 +215,23 @@ class SaidServer {
   }
   /// Waits until `host` is connected, and what it says first.
   HelloMessage accept(RemoteHost& host) {
-    for (int i = 0; i < 2000 && host.stage() == RemoteHost::Stage::connecting; ++i) {
-      host.look(Clock::now());
-      ::poll(nullptr, 0, 1);
-    }
     for (int i = 0; i < 2000 && !connection_; ++i) {
       UniqueFd fd(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
       if (fd) connection_ = std::make_unique<Connection>(std::move(fd), kMaxResultBytes);
       if (!fd) ::poll(nullptr, 0, 1);
     }
+    for (int i = 0; i < 2000 && !has_heard<HelloMessage>(); ++i) {
+      host.look(Clock::now());
+      ::poll(nullptr, 0, 1);
+    }
     return next_of<HelloMessage>();
+  }
+  /// Whether one of that kind has arrived that next_of() has not passed. Does not wait.
+  template <class T>
+  bool has_heard() {
+    hear();
+    return std::ranges::any_of(heard_,
+                               [](const Message& each) { return std::holds_alternative<T>(each); });
   }
   /// The next one of that kind, whatever comes before it.
   template <class T>
@@ -245,13 +253,15 @@ class SaidServer {
   }
 
  private:
+  void hear() {
+    const auto messages = connection_->receive();
+    if (!messages) return;
+    for (const std::string& text : *messages) heard_.push_back(decode(text).value());
+  }
   /// The next message of the client.
   Message next() {
     for (int i = 0; i < 2000 && heard_.empty(); ++i) {
-      auto messages = connection_->receive();
-      if (messages) {
-        for (const std::string& text : *messages) heard_.push_back(decode(text).value());
-      }
+      hear();
       if (heard_.empty()) ::poll(nullptr, 0, 1);
     }
     const Message message = heard_.at(0);
@@ -286,7 +296,7 @@ struct Client {
     host.connect();
     EXPECT_EQ(server.accept(host).host, "desk");
     server.say(hello);
-    EXPECT_TRUE(look_until([&] { return host.stage() == RemoteHost::Stage::preparing; }));
+    EXPECT_TRUE(look_until([&] { return server.has_heard<JobsMessage>(); }));
     const auto said = server.next_of<JobsMessage>();
     EXPECT_EQ(said.set.run, jobs.set.run);
     EXPECT_EQ(said.set.jobs.at(0).options, jobs.set.jobs[0].options);
@@ -304,8 +314,17 @@ struct Client {
   }
   void prepare() {
     greet();
+    say_prepared();
+  }
+  /// The client has read that when it tells of the run that follows.
+  void say_prepared() {
     server.say(PreparedMessage{1});
-    EXPECT_TRUE(look_until([&] { return host.stage() == RemoteHost::Stage::prepared; }));
+    server.say(RunMessage{"prepared"});
+    std::string run;
+    EXPECT_TRUE(look_until([&] {
+      if (run.empty()) run = host.take_run();
+      return run == "prepared";
+    }));
   }
 };
 
@@ -315,7 +334,6 @@ TEST(ServerOfAClient, IsGivenUpWhenItDoesNotGreetOrFallsSilent) {
     const auto before = Clock::now();
     client.host.connect();
     (void)client.server.accept(client.host);
-    ASSERT_EQ(client.host.stage(), RemoteHost::Stage::greeting);
     client.host.look(before + 5s);
     EXPECT_FALSE(client.host.over());
     client.host.look(Clock::now() + 5s + 1ns);
@@ -459,15 +477,12 @@ TEST(ServerOfAClient, GoesWhenItIsPreparedAndItsClockIsKnownWell) {
   Client client;
   client.greet();
   client.answer(1);  // before it is prepared one question a second is enough
-  client.server.say(PreparedMessage{1});
-  ASSERT_TRUE(
-      client.look_until([&] { return client.host.stage() == RemoteHost::Stage::prepared; }));
+  client.say_prepared();
   client.answer(6);
   EXPECT_FALSE(client.host.can_go()) << "seven answers";
   client.answer(1);
   EXPECT_TRUE(client.host.can_go());
   client.host.go(1'000'000);
-  EXPECT_EQ(client.host.stage(), RemoteHost::Stage::going);
   EXPECT_FALSE(client.host.can_go());
   const auto go = client.server.next_of<GoMessage>();
   EXPECT_EQ(go.start_ns, client.host.clock().to_theirs(1'000'000));
@@ -552,8 +567,7 @@ TEST(ServerOfAClient, ThatIsAnotherVersionOrVanishesIsNoServerForIt) {
     (void)client.server.accept(client.host);
     if (greeted) {
       client.server.say(client.hello);
-      ASSERT_TRUE(
-          client.look_until([&] { return client.host.stage() == RemoteHost::Stage::preparing; }));
+      ASSERT_TRUE(client.look_until([&] { return client.server.has_heard<JobsMessage>(); }));
     }
     client.server.hang_up();
     ASSERT_TRUE(client.look_until([&] { return client.host.over(); }));
@@ -589,12 +603,9 @@ TEST(ServerOfAClient, IsAskedForItsClockOnceASecondAndNotBeforeItGreets) {
   (void)client.server.accept(client.host);
   client.host.look(Clock::now() + 3s);
   client.server.say(client.hello);
-  ASSERT_TRUE(
-      client.look_until([&] { return client.host.stage() == RemoteHost::Stage::preparing; }));
+  ASSERT_TRUE(client.look_until([&] { return client.server.has_heard<JobsMessage>(); }));
   EXPECT_EQ(client.server.pings_before<JobsMessage>(), 0) << "it had not greeted";
-  client.server.say(PreparedMessage{1});
-  ASSERT_TRUE(
-      client.look_until([&] { return client.host.stage() == RemoteHost::Stage::prepared; }));
+  client.say_prepared();
   client.answer(8);
   client.host.stop(false, 0);
   (void)client.server.next_of<StopMessage>();
@@ -617,7 +628,7 @@ TEST(ServerOfAClient, ChangesNothingByWhatItSaysAtTheWrongTime) {
     if (run.empty()) run = client.host.take_run();
     return run == "1";
   }));
-  EXPECT_EQ(client.host.stage(), RemoteHost::Stage::prepared) << "it has greeted already";
+  EXPECT_TRUE(client.host.can_go()) << "it has greeted already";
   client.server.say(TriggeredMessage{"early"});
   client.server.say(RunMessage{"2"});
   run.clear();
@@ -630,7 +641,7 @@ TEST(ServerOfAClient, ChangesNothingByWhatItSaysAtTheWrongTime) {
   client.server.say(PreparedMessage{1});
   client.server.say(NoticeMessage{"odd\n"});
   ASSERT_TRUE(client.look_until([&] { return !client.host.failures().empty(); }));
-  EXPECT_EQ(client.host.stage(), RemoteHost::Stage::going) << "it was prepared already";
+  EXPECT_FALSE(client.host.can_go()) << "it was prepared already";
   EXPECT_EQ(client.host.failures(), Texts{"odd?"});
 }
 

@@ -97,7 +97,7 @@ TEST(FlowReceiver, TheRampEntersNoFigureAndIsSplitFrameForFrame) {
   EXPECT_EQ(result.reordered, 0U);
   EXPECT_EQ(result.gaps, (Gaps{{13, 14}, {15, 16}}));
   EXPECT_EQ(latency.count(), 4U);
-  EXPECT_EQ(receiver.ledger().gaps(receiver.ledger().end(), SIZE_MAX),
+  EXPECT_EQ(receiver.ledger().gaps(0, receiver.ledger().end(), SIZE_MAX),
             (std::vector<SequenceLedger::Gap>{{2, 3}, {4, 5}, {13, 14}}))
       << "the ledger knows all of them";
 }

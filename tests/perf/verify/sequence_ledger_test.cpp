@@ -36,8 +36,8 @@ TEST(SequenceLedger, AFlowInOrderMissesNothing) {
   EXPECT_EQ(missing(ledger, 0, kSent), 0U);
   EXPECT_EQ(missing(ledger, 0, kSent + 3), 3U);
   EXPECT_EQ(ledger.end(), kSent);
-  EXPECT_TRUE(ledger.gaps(kSent, 10).empty());
-  EXPECT_EQ(ledger.gaps(kSent + 3, 10), (std::vector<Gap>{{kSent, kSent + 3}}));
+  EXPECT_TRUE(ledger.gaps(0, kSent, 10).empty());
+  EXPECT_EQ(ledger.gaps(0, kSent + 3, 10), (std::vector<Gap>{{kSent, kSent + 3}}));
 }
 
 TEST(SequenceLedger, TellsReorderedFromTwiceAlsoInAChunkThatIsComplete) {
@@ -58,12 +58,12 @@ TEST(SequenceLedger, NamesTheGaps) {
   SequenceLedger ledger;
   for (const std::uint64_t n : {3U, 4U, 63U, 64U, 200'000U}) ledger.note(n);
   const std::vector<Gap> all{{0, 3}, {5, 63}, {65, 200'000}, {200'001, 200'010}};
-  EXPECT_EQ(ledger.gaps(200'010, 10), all);
-  EXPECT_EQ(ledger.gaps(200'010, 2), (std::vector<Gap>{{0, 3}, {5, 63}}));
-  EXPECT_EQ(ledger.gaps(64, 10), (std::vector<Gap>{{0, 3}, {5, 63}}));
+  EXPECT_EQ(ledger.gaps(0, 200'010, 10), all);
+  EXPECT_EQ(ledger.gaps(0, 200'010, 2), (std::vector<Gap>{{0, 3}, {5, 63}}));
+  EXPECT_EQ(ledger.gaps(0, 64, 10), (std::vector<Gap>{{0, 3}, {5, 63}}));
   EXPECT_EQ(missing(ledger, 0, 64), 61U);
-  EXPECT_EQ(SequenceLedger().gaps(5, 10), (std::vector<Gap>{{0, 5}}));
-  EXPECT_TRUE(SequenceLedger().gaps(0, 10).empty());
+  EXPECT_EQ(SequenceLedger().gaps(0, 5, 10), (std::vector<Gap>{{0, 5}}));
+  EXPECT_TRUE(SequenceLedger().gaps(0, 0, 10).empty());
 }
 
 TEST(SequenceLedger, NamesAndCountsTheGapsOfAStretch) {
@@ -81,13 +81,13 @@ TEST(SequenceLedger, NamesAndCountsTheGapsOfAStretch) {
 TEST(SequenceLedger, TheLastGapOfThoseAskedForIsWholeThoughItGoesOverChunks) {
   SequenceLedger ledger;
   for (const std::uint64_t n : {0U, 100'000U, 300'000U}) ledger.note(n);
-  EXPECT_EQ(ledger.gaps(400'000, 1), (std::vector<Gap>{{1, 100'000}}));
-  EXPECT_EQ(ledger.gaps(400'000, 2), (std::vector<Gap>{{1, 100'000}, {100'001, 300'000}}));
-  EXPECT_EQ(ledger.gaps(400'000, 3).back(), (Gap{300'001, 400'000}));
-  EXPECT_TRUE(ledger.gaps(400'000, 0).empty());
+  EXPECT_EQ(ledger.gaps(0, 400'000, 1), (std::vector<Gap>{{1, 100'000}}));
+  EXPECT_EQ(ledger.gaps(0, 400'000, 2), (std::vector<Gap>{{1, 100'000}, {100'001, 300'000}}));
+  EXPECT_EQ(ledger.gaps(0, 400'000, 3).back(), (Gap{300'001, 400'000}));
+  EXPECT_TRUE(ledger.gaps(0, 400'000, 0).empty());
   SequenceLedger one;
   one.note(0);
-  EXPECT_EQ(one.gaps(200'000, 1), (std::vector<Gap>{{1, 200'000}}));
+  EXPECT_EQ(one.gaps(0, 200'000, 1), (std::vector<Gap>{{1, 200'000}}));
 }
 
 TEST(SequenceLedger, NumbersBeyondWhatWasSentDoNotMakeUpForMissingOnes) {
@@ -122,7 +122,7 @@ TEST(SequenceLedger, AChunkThatIsCompleteIsSoAfterItWasSavedAndLoaded) {
   ASSERT_TRUE(ledger);
   EXPECT_TRUE(rest.empty());
   EXPECT_EQ(arrived(*ledger), 65'536U);
-  EXPECT_EQ(ledger->gaps(131'073, 2), (std::vector<Gap>{{0, 65'536}, {131'072, 131'073}}));
+  EXPECT_EQ(ledger->gaps(0, 131'073, 2), (std::vector<Gap>{{0, 65'536}, {131'072, 131'073}}));
   EXPECT_EQ(ledger->note(131'071), Verdict::duplicate);
   EXPECT_EQ(ledger->note(65'535), Verdict::reordered) << "greater ones have come before";
   EXPECT_EQ(ledger->note(131'072), Verdict::in_order);
@@ -167,7 +167,7 @@ TEST(SequenceLedger, AgreesWithASetInAnyOrderOfLossesRepeatsAndDelays) {
       EXPECT_EQ(missing(ledger, 0, part), part - below);
     }
     std::uint64_t in_gaps = 0;
-    for (const Gap& gap : ledger.gaps(kSent, kSent)) {
+    for (const Gap& gap : ledger.gaps(0, kSent, kSent)) {
       in_gaps += gap.to - gap.from;
       for (std::uint64_t n = gap.from; n < gap.to; ++n) ASSERT_FALSE(seen.contains(n)) << n;
     }

@@ -79,7 +79,7 @@ VerifyState some_state() {
 
 void expect_equal(const SequenceLedger& a, const SequenceLedger& b) {
   EXPECT_EQ(a.end(), b.end());
-  EXPECT_EQ(a.gaps(310'000, 10'000), b.gaps(310'000, 10'000));
+  EXPECT_EQ(a.gaps(0, 310'000, 10'000), b.gaps(0, 310'000, 10'000));
 }
 
 void expect_equal(const VerifyState& a, const VerifyState& b) {

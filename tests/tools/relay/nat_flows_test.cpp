@@ -38,15 +38,16 @@ void expect_time(const NatFlows& flows, const NatFlow& flow, NatFlows::Time last
 }
 
 TEST(NatFlows, AreMadeByHostsOnly) {
-  NatFlows flows;
+  NatFlows flows({.hosts = 2, .of_host = 2});
   EXPECT_FALSE(flows.in(udp(), 0, kStart));
   EXPECT_FALSE(flows.in(udp(), 0, kStart));
-  EXPECT_EQ(flows.flows(), 0U);
+  EXPECT_FALSE(flows.has(udp(), kStart));
+  EXPECT_TRUE(flows.out(udp(1), 0, kStart));
   EXPECT_TRUE(flows.out(udp(), 0, kStart));
   EXPECT_TRUE(flows.out(udp(), 0, kStart)) << "the same one";
   EXPECT_TRUE(flows.in(udp(), 0, kStart));
-  EXPECT_EQ(flows.flows(), 1U);
-  EXPECT_EQ(flows.hosts(), 1U);
+  EXPECT_TRUE(flows.in(udp(1), 0, kStart)) << "which needs no more room";
+  EXPECT_TRUE(flows.out(udp(1, kOther), 0, kStart)) << "of one host";
 }
 
 TEST(NatFlows, DifferInEachOfTheirFields) {
@@ -94,14 +95,19 @@ TEST(NatFlows, LiveLongerByPacketsOfTheirHostOnly) {
     ASSERT_TRUE(flows.in(udp(), 0, kStart + step + std::chrono::seconds(200)));
     expect_time(flows, udp(), kStart + step, NatFlows::kDatagrams);
   }
-  NatFlows flows;
+  NatFlows flows({.hosts = 1, .of_host = 2});
   NatFlows::Time now = kStart;
   for (unsigned i = 0; i < 1000; ++i) {
     ASSERT_TRUE(flows.out(udp(), 0, now));
     now += NatFlows::kDatagrams - std::chrono::nanoseconds(1);
     ASSERT_TRUE(flows.in(udp(), 0, now)) << i;
   }
-  EXPECT_EQ(flows.flows(), 1U);
+  ASSERT_TRUE(flows.out(udp(1), 0, now));
+  for (unsigned i = 0; i < 3; ++i) {
+    now += std::chrono::seconds(2);
+    ASSERT_TRUE(flows.out(udp(), 0, now));
+  }
+  EXPECT_TRUE(flows.in(udp(1), 0, now)) << "there is one, which takes no more room";
 }
 
 TEST(NatFlows, OfTcpEndSoonOnceTheConnectionHasEnded) {
@@ -155,13 +161,14 @@ TEST(NatFlows, OfTcpAreOpenOnlyOnceBothSidesHaveSpoken) {
 }
 
 TEST(NatFlows, OfAConnectionWhoseTimeIsUpBeginAnewWithItsNextPacket) {
-  NatFlows flows;
+  NatFlows flows({.hosts = 1, .of_host = 2});
   establish(flows, tcp());
   const NatFlows::Time later = kStart + NatFlows::kEstablished + NatFlows::kGrain;
   EXPECT_FALSE(flows.in(tcp(), kTcpAck, later));
   ASSERT_TRUE(flows.out(tcp(), kTcpAck, later));
-  EXPECT_EQ(flows.flows(), 1U);
   expect_time(flows, tcp(), later, NatFlows::kTransitory);
+  ASSERT_TRUE(flows.out(udp(), 0, later));
+  EXPECT_TRUE(flows.has(tcp(), later)) << "the old one has left its room";
 }
 
 TEST(NatFlows, OfAnOpenConnectionStayOpenWhateverTheirHostBegins) {
@@ -181,14 +188,18 @@ TEST(NatFlows, OfAnOpenConnectionStayOpenWhateverTheirHostBegins) {
 TEST(NatFlows, OfOneHostNeverTakeTheRoomOfAnother) {
   NatFlows flows;
   ASSERT_TRUE(flows.out(udp(1, kOther), 0, kStart));
-  for (unsigned i = 0; i < 100'000; ++i) {
+  const auto numbered = [](unsigned i) {
     NatFlow each = udp(static_cast<std::uint16_t>(i));
     each.far_port = static_cast<std::uint16_t>(1 + (i >> 16U));
-    ASSERT_TRUE(flows.out(each, 0, kStart));
-    ASSERT_TRUE(flows.in(each, 0, kStart));
+    return each;
+  };
+  for (unsigned i = 0; i < 100'000; ++i) {
+    ASSERT_TRUE(flows.out(numbered(i), 0, kStart));
+    ASSERT_TRUE(flows.in(numbered(i), 0, kStart));
   }
   EXPECT_TRUE(flows.in(udp(1, kOther), 0, kStart));
-  EXPECT_EQ(flows.flows(), NatFlowLimits().of_host + 1U);
+  for (unsigned i = 0; i < 100'000; ++i)
+    ASSERT_EQ(flows.in(numbered(i), 0, kStart), i >= 100'000 - NatFlowLimits().of_host) << i;
 }
 
 TEST(NatFlows, MakeRoomForThoseOfTheSameHostByAge) {
@@ -208,16 +219,18 @@ TEST(NatFlows, MakeRoomForThoseOfTheSameHostByAge) {
   ASSERT_TRUE(flows.out(tcp(7), kTcpSyn, kStart + std::chrono::seconds(5)));
   EXPECT_FALSE(flows.has(tcp(1), kStart + std::chrono::seconds(5)))
       << "as long as there is something else";
-  EXPECT_EQ(flows.flows(), 3U);
+  EXPECT_FALSE(flows.has(udp(2), kStart + std::chrono::seconds(5)));
+  EXPECT_FALSE(flows.has(udp(4), kStart + std::chrono::seconds(5)));
+  for (std::uint16_t port = 5; port <= 7; ++port)
+    EXPECT_TRUE(flows.has(tcp(port), kStart + std::chrono::seconds(5))) << port;
 }
 
 TEST(NatFlows, KeepTheRoomOfTheirHostEvenIfThatIsOne) {
   NatFlows flows({.hosts = 1, .of_host = 1});
   for (std::uint16_t i = 0; i < 100; ++i) {
     ASSERT_TRUE(flows.out(udp(i), 0, kStart));
-    EXPECT_TRUE(flows.has(udp(i), kStart));
-    EXPECT_EQ(flows.flows(), 1U);
-    EXPECT_EQ(flows.hosts(), 1U);
+    for (std::uint16_t other = 0; other < 100; ++other)
+      EXPECT_EQ(flows.has(udp(other), kStart), other == i) << other;
     EXPECT_FALSE(flows.out(udp(i, kOther), 0, kStart));
   }
 }
@@ -232,8 +245,8 @@ TEST(NatFlows, AreRefusedToNewHostsWhileThereIsNoRoomForThem) {
   const NatFlows::Time up = kStart + NatFlows::kDatagrams + NatFlows::kGrain;
   EXPECT_FALSE(flows.out(udp(1, 4), 0, up - std::chrono::nanoseconds(1)));
   EXPECT_TRUE(flows.out(udp(1, 4), 0, up)) << "the first host was silent";
-  EXPECT_EQ(flows.hosts(), 4U);
-  EXPECT_FALSE(flows.has(udp(1, 0), up));
+  for (std::uint32_t host = 0; host < 5; ++host)
+    EXPECT_EQ(flows.has(udp(1, host), up), host != 0) << host;
   EXPECT_FALSE(flows.out(udp(1, 0), 0, up));
 }
 
@@ -271,8 +284,11 @@ TEST(NatFlows, AreThoseOfAPlainList) {
         row->last = now;
       }
     }
-    EXPECT_LE(flows.flows(), 128U);
-    EXPECT_LE(flows.hosts(), 8U);
+    for (std::uint32_t host = 8; host < 16; ++host) flows.out(udp(1, host), 0, now);
+    for (const Row& row : rows) {
+      const bool lives = now < row.last + NatFlows::kDatagrams;
+      ASSERT_TRUE(flows.has(row.flow, now) || !lives) << run << ": another host took its room";
+    }
   }
 }
 
@@ -282,7 +298,8 @@ TEST(NatFlows, OfASilentHostMakeRoomForAnotherHoweverManyTheyAre) {
     ASSERT_TRUE(flows.out(udp(port, 0), 0, kStart)) << port;
   const NatFlows::Time up = kStart + NatFlows::kDatagrams + NatFlows::kGrain;
   EXPECT_TRUE(flows.out(udp(1, 1), 0, up));
-  EXPECT_EQ(flows.hosts(), 1U);
+  for (std::uint16_t port = 1; port <= 32; ++port) EXPECT_FALSE(flows.has(udp(port, 0), up));
+  EXPECT_FALSE(flows.out(udp(1, 2), 0, up)) << "there is room for one";
 }
 
 }  // namespace
