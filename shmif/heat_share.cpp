@@ -20,6 +20,7 @@
 #include <mutex>
 #include <random>
 #include <span>
+#include <string_view>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -298,20 +299,36 @@ class Party {
 /// the thread of that party does not exist in the child.
 Party* the_party = nullptr;
 
-/// Result: the inode of the file that is mapped there; an error unless all pages of the range are
-/// shared.
-Result<std::uint64_t> look_at_mapping(Range range) {
+struct MappedFile {
+  std::uint64_t device = 0;  ///< as in SharedRange
+  std::uint64_t inode = 0;
+};
+
+/// `text`: "fd:01 123", as in /proc/PID/maps.
+MappedFile read_mapped_file(std::string_view text) {
+  constexpr int kHexadecimal = 16;
+  const std::size_t colon = text.find(':');
+  const std::size_t space = text.find(' ');
+  if (colon == std::string_view::npos || space == std::string_view::npos) return {};
+  const auto high = base::read_digits(text.substr(0, colon), kHexadecimal);
+  const auto low = base::read_digits(text.substr(colon + 1, space - colon - 1), kHexadecimal);
+  return {high.value_or(0) << 32U | low.value_or(0),
+          base::read_digits(text.substr(space + 1)).value_or(0)};
+}
+
+/// Result: the file that is mapped there; an error unless all pages of the range are shared.
+Result<MappedFile> look_at_mapping(Range range) {
   std::ifstream maps("/proc/self/maps");
   std::uint64_t at = range.begin;
-  std::uint64_t inode = 0;
+  MappedFile file;
   for (std::string line; at < range.end && std::getline(maps, line);) {
     const auto mapped = base::read_maps_line(line);
     if (!mapped || mapped->end <= at) continue;
     if (mapped->begin > at || !mapped->is_shared) break;
     at = mapped->end;
-    inode = base::read_digits(mapped->file.substr(mapped->file.find(' ') + 1)).value_or(0);
+    file = read_mapped_file(mapped->file);
   }
-  if (at >= range.end) return inode;
+  if (at >= range.end) return file;
   return Error(Errc::bad_argument,
                "cannot share the access heat of memory at " + base::hex(at) +
                    ": it is not a shared mapping (dropping private pages would lose them)");
@@ -337,9 +354,10 @@ Result<HeatShare> HeatShare::of(void* begin, std::size_t bytes, const std::strin
   if (bytes == 0 || address % page != 0 || bytes % page != 0) {
     return Error(Errc::bad_argument, "cannot share the access heat of parts of a page");
   }
-  const auto inode = look_at_mapping(entry->shared.range);
-  if (!inode) return inode.error();
-  entry->shared.inode = *inode;
+  const auto file = look_at_mapping(entry->shared.range);
+  if (!file) return file.error();
+  entry->shared.inode = file->inode;
+  entry->shared.device = file->device;
   name.copy(&entry->shared.name[0], sizeof entry->shared.name - 1);
 
   const base::ForkHold hold;

@@ -41,7 +41,11 @@ struct Answer {
 struct SharedRange {
   Range range;
   std::uint64_t inode;  ///< of the file, as in /proc/PID/maps
-  char name[104];       ///< zero-terminated
+  char name[96];        ///< zero-terminated
+  /// Of the file, as in /proc/PID/maps: major number << 32 | minor number. 0: a program of an older
+  /// library, which does not say it; there the name could be longer.
+  std::uint64_t device;
 };
+static_assert(sizeof(SharedRange) == 128, "programs of older libraries have this size, too");
 
 }  // namespace shmif::heat

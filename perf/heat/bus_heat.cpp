@@ -1,6 +1,9 @@
 #include "perf/heat/bus_heat.hpp"
 
 #include <algorithm>
+#include <array>
+#include <cinttypes>
+#include <cstdio>
 #include <map>
 #include <utility>
 
@@ -64,8 +67,14 @@ BusParty* party_with(std::vector<BusParty>& parties, const PortInfo& port) {
 
 }  // namespace
 
-bool is_of_bus(const NamedRange& range, const BusInfo& bus) noexcept {
-  return range.inode == bus.inode && range.range.bytes() == bus::mapped_bytes(bus.ring_bytes);
+bool is_of_bus(const NamedRange& range, const BusInfo& bus) {
+  if (range.range.bytes() != bus::mapped_bytes(bus.ring_bytes)) return false;
+  if (range.device == 0 || bus.mapped_as.empty()) return range.inode == bus.inode;
+  // Files of two file systems can have the same inode.
+  std::array<char, 64> file{};
+  std::snprintf(file.data(), file.size(), "%02" PRIx64 ":%02" PRIx64 " %" PRIu64,
+                range.device >> 32U, range.device & 0xffffffffU, range.inode);
+  return bus.mapped_as == file.data();
 }
 
 std::string port_of(const NamedRange& range, const BusInfo& bus) {

@@ -29,7 +29,7 @@ std::vector<BusParty> heat_parties(
     const std::function<bool()>& stops = [] { return false; });
 
 /// Whether a range that a process shares is a mapping of this bus.
-bool is_of_bus(const NamedRange& range, const BusInfo& bus) noexcept;
+bool is_of_bus(const NamedRange& range, const BusInfo& bus);
 /// The name of the port that shares `range`. In the range's name, it comes before an '@' and the
 /// path of the bus. Both may contain an '@' themselves, so this compares the name with the ports of
 /// the bus.

@@ -104,7 +104,8 @@ class Connection {
     Hello hello;
     for (std::size_t i = 0; i < answer.count; ++i) {
       const SharedRange& each = answer_->ranges[i];
-      hello.ranges.push_back({{each.range.begin, each.range.end}, name_in(each), each.inode});
+      hello.ranges.push_back(
+          {{each.range.begin, each.range.end}, name_in(each), each.inode, each.device});
     }
     hello.tells_writes = answer.tells_writes != 0;
     hello.pagemap = std::move(pagemap);

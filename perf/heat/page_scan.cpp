@@ -82,6 +82,35 @@ Error cannot_scan(int number) {
   return Error::from_errno(number, "cannot read which pages a process uses");
 }
 
+/// For a process that has ended, the kernel finds no pages, as for a process that has not touched
+/// any. But its pagemap is then empty. If the pagemap is not empty, the process was alive during
+/// the whole scan before.
+Result<void> expect_alive(int file) {
+  std::uint64_t entry = 0;
+  const ssize_t got = ::pread(file, &entry, sizeof entry, 0);
+  if (got < 0) return cannot_scan(errno);
+  return got == 0 ? Result<void>(cannot_scan(ESRCH)) : Result<void>();
+}
+
+/// Scans the whole range of `wanted`, in as many calls as that needs; `pages_length` says how many
+/// ranges one call may find.
+template <class Seen>
+Result<std::vector<SeenPages>> scan_whole(int file, ScanArguments wanted, Seen seen_of) {
+  std::vector<SeenPages> all;
+  std::vector<ScannedPages> found(wanted.pages_length);
+  wanted.pages = reinterpret_cast<std::uintptr_t>(found.data());
+  while (wanted.begin < wanted.end) {
+    ScanArguments arguments = wanted;
+    const int count = scan_once(file, arguments);
+    if (count < 0) return cannot_scan(errno);
+    for (int i = 0; i < count; ++i) append(all, seen_of(found[static_cast<std::size_t>(i)]));
+    if (arguments.walked_to <= wanted.begin) return cannot_scan(ESRCH);
+    wanted.begin = arguments.walked_to;
+  }
+  if (auto alive = expect_alive(file); !alive) return std::move(alive).error();
+  return all;
+}
+
 }  // namespace
 
 std::uint64_t page_bytes() noexcept {
@@ -126,60 +155,26 @@ Result<bool> PageScan::is_known(std::uint64_t page) const {
   const int count = scan_once(file_.get(), arguments);
   if (count < 0) return cannot_scan(errno);
   if (count > 0) return true;
-  if (auto alive = expect_alive(); !alive) return std::move(alive).error();
+  if (auto alive = expect_alive(file_.get()); !alive) return std::move(alive).error();
   return false;
 }
 
 Result<std::vector<SeenPages>> PageScan::take_written(AddressRange range) const {
-  constexpr std::size_t kAtOnce = 4096;
-  std::vector<SeenPages> all;
-  std::vector<ScannedPages> found(kAtOnce);
-  while (range.begin < range.end) {
-    ScanArguments arguments = arguments_for(range, found.data(), found.size());
-    arguments.flags = kProtectFound;
-    // Do not protect a page that was never touched or only read. A write must first bring it into
-    // the page table, so it is noticed. So the kernel makes no page tables for holes.
-    arguments.inverted = kZeroes;
-    arguments.all_of = kWriteProtectable | kWritten | kZeroes;
-    arguments.any_of = kPresent | kSwapped;
-    arguments.returned = kWritten;
-    const int count = scan_once(file_.get(), arguments);
-    if (count < 0) return cannot_scan(errno);
-    for (int i = 0; i < count; ++i) {
-      const ScannedPages& each = found[static_cast<std::size_t>(i)];
-      append(all, {{each.begin, each.end}, {true, true}});
-    }
-    if (arguments.walked_to <= range.begin) return cannot_scan(ESRCH);
-    range.begin = arguments.walked_to;
-  }
-  if (auto alive = expect_alive(); !alive) return std::move(alive).error();
-  return all;
+  ScanArguments wanted = arguments_for(range, nullptr, 4096);
+  wanted.flags = kProtectFound;
+  // Do not protect a page that was never touched or only read. A write must first bring it into the
+  // page table, so it is noticed. So the kernel makes no page tables for holes.
+  wanted.inverted = kZeroes;
+  wanted.all_of = kWriteProtectable | kWritten | kZeroes;
+  wanted.any_of = kPresent | kSwapped;
+  wanted.returned = kWritten;
+  return scan_whole(file_.get(), wanted, [](const ScannedPages& pages) {
+    return SeenPages{{pages.begin, pages.end}, {true, true}};
+  });
 }
 
 Result<std::vector<SeenPages>> PageScan::by_scan(AddressRange range) const {
-  constexpr std::size_t kAtOnce = 512;
-  std::vector<SeenPages> all;
-  std::vector<ScannedPages> found(kAtOnce);
-  while (range.begin < range.end) {
-    ScanArguments arguments = arguments_for(range, found.data(), found.size());
-    const int count = scan_once(file_.get(), arguments);
-    if (count < 0) return cannot_scan(errno);
-    for (int i = 0; i < count; ++i) append(all, seen(found[static_cast<std::size_t>(i)]));
-    if (arguments.walked_to <= range.begin) return cannot_scan(ESRCH);
-    range.begin = arguments.walked_to;
-  }
-  if (auto alive = expect_alive(); !alive) return std::move(alive).error();
-  return all;
-}
-
-/// For a process that has ended, the kernel finds no pages, as for a process that has not touched
-/// any. But its pagemap is then empty. If the pagemap is not empty, the process was alive during
-/// the whole scan before.
-Result<void> PageScan::expect_alive() const {
-  std::uint64_t entry = 0;
-  const ssize_t got = ::pread(file_.get(), &entry, sizeof entry, 0);
-  if (got < 0) return cannot_scan(errno);
-  return got == 0 ? Result<void>(cannot_scan(ESRCH)) : Result<void>();
+  return scan_whole(file_.get(), arguments_for(range, nullptr, 512), seen);
 }
 
 Result<std::vector<SeenPages>> PageScan::by_file(AddressRange range) const {
@@ -222,7 +217,7 @@ Result<std::vector<Sighting>> PageScan::present(const std::vector<std::uint64_t>
       all.push_back(found->empty() ? absent : found->front().seen);
     }
   }
-  if (auto alive = expect_alive(); !alive) return std::move(alive).error();
+  if (auto alive = expect_alive(file_.get()); !alive) return std::move(alive).error();
   return all;
 }
 

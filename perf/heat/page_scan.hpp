@@ -46,7 +46,6 @@ class PageScan {
 
  private:
   explicit PageScan(UniqueFd file) : file_(std::move(file)) {}
-  Result<void> expect_alive() const;
   Result<std::vector<SeenPages>> by_scan(AddressRange range) const;
   Result<std::vector<SeenPages>> by_file(AddressRange range) const;
 

@@ -21,7 +21,8 @@ namespace shmif::perf {
 struct NamedRange {
   AddressRange range;
   std::string name;
-  std::uint64_t inode = 0;  ///< of the file; 0 if it is not a file
+  std::uint64_t inode = 0;   ///< of the file; 0 if it is not a file
+  std::uint64_t device = 0;  ///< as in heat::SharedRange; 0 if it is not known
   bool operator==(const NamedRange&) const = default;
 };
 

@@ -18,6 +18,7 @@
 #include <thread>
 
 #include "base/hex.hpp"
+#include "perf/heat/bus_heat.hpp"
 #include "perf/heat/session.hpp"
 #include "perf/heat/source.hpp"
 #include "shmif/bus.hpp"
@@ -311,6 +312,8 @@ TEST_F(HeatTruth, OfABusIsWhatItsPortDoes) {
   ASSERT_EQ(ranges.size(), 1U);
   EXPECT_EQ(ranges[0].name, "rx@" + path);
   EXPECT_EQ(ranges[0].range.bytes(), (192U << 10U) + 2 * (4U << 20U));
+  EXPECT_NE(ranges[0].device, 0U);
+  EXPECT_TRUE(is_of_bus(ranges[0], Bus::open(path)->info()));
   ASSERT_FALSE(port.down());
   ASSERT_FALSE(port.detach());
   EXPECT_FALSE(watch_by_client(::getpid(), here_.folder())) << "it has withdrawn";

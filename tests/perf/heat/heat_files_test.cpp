@@ -259,6 +259,13 @@ TEST(BusMappings, AreOfTheSizeAndTheFileOfTheBus) {
   EXPECT_TRUE(is_of_bus({{4096, 4096 + size}, "rx@/b", 77}, bus));
   EXPECT_FALSE(is_of_bus({{4096, 4096 + size}, "rx@/b", 78}, bus));
   EXPECT_FALSE(is_of_bus({{4096, 8192 + size}, "rx@/b", 77}, bus));
+  bus.mapped_as = "00:1b 77";
+  EXPECT_TRUE(is_of_bus({{4096, 4096 + size}, "rx@/b", 77, 0x1b}, bus));
+  EXPECT_FALSE(is_of_bus({{4096, 4096 + size}, "rx@/b", 77, 0x1c}, bus)) << "another file system";
+  EXPECT_FALSE(is_of_bus({{4096, 4096 + size}, "rx@/b", 78, 0x1b}, bus));
+  EXPECT_TRUE(is_of_bus({{4096, 4096 + size}, "rx@/b", 77}, bus)) << "of an older library";
+  bus.mapped_as = "fd:10a 77";
+  EXPECT_TRUE(is_of_bus({{4096, 4096 + size}, "rx@/b", 77, 0xfd0000010a}, bus));
 }
 
 /// The variable while it lives.
