@@ -524,7 +524,7 @@ void Bridge::Impl::drain(Side& source, Clock::time_point latest) {
   for (std::uint64_t frames = 0; more || source.stalled();) {
     source.give_up = std::min(source.give_up, latest);
     while (!retry(source)) ::poll(nullptr, 0, static_cast<int>(kRetry.count()));
-    if (!more || source.counts.dropped_full.get() != dropped) break;  // the other side takes none
+    if (!more || source.counts.dropped_full.get() != dropped) break;  // the other side is full
     more = pump(source) || source.stalled();
     if (!more) break;
     frames += source.batch.size();

@@ -28,8 +28,8 @@ JobOptions limit_job(const JobOptions& job);
 HarnessLimit measure_limit(const JobOptions& job, const HarnessLimit& reached = {});
 
 /// Adds the measured limit to each result and each search of `result` whose frames were probes and
-/// were sent or received. A job that reached more, at a pace, than the trials gets none. `plan`:
-/// the plan that was run.
+/// were sent or received. A job that kept a pace above what the trials reached gets no limit.
+/// `plan`: the plan that was run.
 void add_limits(std::span<const PlannedJob> plan, RunResult& result);
 
 }  // namespace shmif::perf

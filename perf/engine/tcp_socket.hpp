@@ -13,7 +13,7 @@ namespace shmif::perf {
 enum class Transport : std::uint8_t { udp, tcp };
 
 /// Applies `options` to a socket, before it connects or listens. Errors: bad_argument for an option
-/// that the kernel does not grant, with what it would grant; the system's.
+/// that the kernel does not grant, with what it would grant; an errno.
 Result<void> set_up_socket(int socket, const HostEndOptions& options, Transport transport);
 
 /// Empty if the kernel does not tell. Blocks: never.

@@ -20,7 +20,7 @@ namespace shmif::perf {
 /// earlier run have addresses of their own.
 bool hears_everything(std::span<const PlannedJob> plan, std::size_t index);
 
-/// The state of the earlier run that job number `index` continues; empty if it continues none.
+/// The state of the earlier run that job number `index` continues; empty if it continues no run.
 /// Errors: those of load_verify_state(); bad_argument if the state has flows that the job does not
 /// have now.
 Result<VerifyState> state_before(const WorkerContext& context, std::size_t index);
