@@ -1,5 +1,7 @@
 #include "tap/upkeep.hpp"
 
+#include <arpa/inet.h>
+#include <linux/filter.h>
 #include <linux/if_addr.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
@@ -11,12 +13,35 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstddef>
+#include <cstdint>
 #include <cstring>
 #include <optional>
 #include <utility>
 
 namespace shmif::tap {
 namespace {
+
+/// Of news of routes, lets only removed default routes pass. A router's program may add a hundred
+/// thousand others.
+bool leave_out_other_routes(int socket) {
+  constexpr std::uint32_t kType = offsetof(nlmsghdr, nlmsg_type);
+  constexpr std::uint32_t kPrefix = NLMSG_HDRLEN + offsetof(rtmsg, rtm_dst_len);
+  // A filter loads numbers in network byte order.
+  const std::uint32_t is_new = htons(RTM_NEWROUTE);
+  const std::uint32_t is_gone = htons(RTM_DELROUTE);
+  std::array<sock_filter, 7> program{{
+      BPF_STMT(BPF_LD | BPF_H | BPF_ABS, kType),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, is_new, 4, 0),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, is_gone, 0, 2),
+      BPF_STMT(BPF_LD | BPF_B | BPF_ABS, kPrefix),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0, 0, 1),
+      BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),
+      BPF_STMT(BPF_RET | BPF_K, 0),
+  }};
+  const sock_fprog filter{static_cast<unsigned short>(program.size()), program.data()};
+  return ::setsockopt(socket, SOL_SOCKET, SO_ATTACH_FILTER, &filter, sizeof filter) == 0;
+}
 
 /// The value of an attribute as an address; empty if it is not one of this family.
 std::optional<IpAddress> address_in(const nlattr* attribute, unsigned char family) {
@@ -64,8 +89,9 @@ Result<UniqueFd> Upkeep::open_socket() {
   UniqueFd s(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE));
   sockaddr_nl address{};
   address.nl_family = AF_NETLINK;
-  address.nl_groups =
-      RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR | RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_ROUTE;
+  address.nl_groups = RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR;
+  if (s && leave_out_other_routes(s.get()))
+    address.nl_groups |= RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_ROUTE;
   if (!s || ::bind(s.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
     return Error::from_errno(errno, "cannot watch the addresses of interfaces");
   }

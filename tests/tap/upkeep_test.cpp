@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 #include <net/if.h>
+#include <poll.h>
 #include <sys/socket.h>
 
 #include <cerrno>
@@ -108,6 +109,24 @@ TEST_F(UpkeepTest, ADefaultRouteThatSomebodyRemovedStaysAway) {
   EXPECT_EQ(down_and_up(), "");
   EXPECT_TRUE(has("198.18.0.1/24"));
   EXPECT_TRUE(has("fd00::1/64"));
+}
+
+TEST_F(UpkeepTest, OtherRoutesAreNoNews) {
+  const auto is_news = [&](const std::string& words) {
+    EXPECT_EQ(run(space_, {"sh", "-c", "PATH=$PATH:/usr/sbin:/sbin; ip " + words}).status, 0);
+    pollfd news{news_, POLLIN, 0};
+    const bool any = ::poll(&news, 1, 0) == 1;
+    upkeep_->read();
+    return any;
+  };
+  upkeep_->read();
+  EXPECT_FALSE(is_news("route add 198.18.9.0/24 via 198.18.0.254"));
+  EXPECT_FALSE(is_news("route del 198.18.9.0/24"));
+  EXPECT_FALSE(is_news("-6 route add fd00:9::/64 dev dev0"));
+  EXPECT_FALSE(is_news("-6 route del fd00:9::/64"));
+  EXPECT_TRUE(is_news("route del default"));
+  EXPECT_FALSE(is_news("route add default via 198.18.0.254"));
+  EXPECT_TRUE(is_news("link set dev0 mtu 1400"));
 }
 
 TEST_F(UpkeepTest, TheKernelLooksForDuplicatesOfWhatIsThereAgainIfThatWasAskedFor) {
