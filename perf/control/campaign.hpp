@@ -38,4 +38,18 @@ std::optional<SearchTime> search_time(const RunOptions& options,
 Result<RunResult> run_campaign(const RunOptions& options, const std::vector<PlannedJob>& plan,
                                RunObserver* observer, RunControl& control, bool& stuck);
 
+// The parts of run_campaign() that make one result out of several. Internal to perf/control.
+
+/// Makes one result out of all runs. `repeats` and `repetitions` have the figures of all runs. Some
+/// figures have no median (counts, intervals, links): they are those of the run with the median
+/// rate. If one run failed, the result has failed. `runs` must not be empty.
+RunResult all_of_repetitions(std::vector<RunResult> runs);
+
+/// Adds the failures of `one` to `all`, and those lost outputs and kinds of warnings that `all`
+/// does not have yet. Leaves out the figures of `one`.
+void keep_messages(RunResult& all, RunResult&& one);
+
+/// Adds what held back the jobs of one run. Each run has its own time.
+void add_causes(RunCauses& all, RunCauses&& one);
+
 }  // namespace shmif::perf

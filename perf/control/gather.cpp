@@ -4,7 +4,6 @@
 #include <map>
 #include <tuple>
 
-#include "perf/control/job_verdict.hpp"
 #include "perf/frame/schedule.hpp"
 #include "perf/stats/confidence.hpp"
 

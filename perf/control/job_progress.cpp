@@ -1,10 +1,8 @@
-#include "perf/control/job_progress.hpp"
+#include "perf/control/gather.hpp"
 
 #include <algorithm>
 #include <chrono>
 #include <vector>
-
-#include "perf/control/gather.hpp"
 
 namespace shmif::perf {
 namespace {

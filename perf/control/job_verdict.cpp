@@ -1,4 +1,4 @@
-#include "perf/control/job_verdict.hpp"
+#include "perf/control/gather.hpp"
 
 #include <algorithm>
 #include <chrono>

@@ -7,8 +7,8 @@
 #include "perf/report/table.hpp"
 #include "perf/report/text.hpp"
 #include "perf/report/units.hpp"
-#include "perf/report/words.hpp"
 #include "perf/result/machine.hpp"
+#include "perf/result/run_result.hpp"
 #include "perf/why/cause.hpp"
 
 namespace shmif::perf {

@@ -12,7 +12,6 @@
 
 #include "perf/remote/client.hpp"
 #include "perf/remote/protocol.hpp"
-#include "perf/report/json.hpp"
 #include "perf/report/report.hpp"
 
 namespace shmif::perf {

@@ -3,7 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "perf/remote/protocol.hpp"
-#include "perf/report/figure_json.hpp"
+#include "perf/report/json_figures.hpp"
 
 namespace shmif::perf {
 namespace {

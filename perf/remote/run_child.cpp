@@ -18,7 +18,7 @@
 #include "perf/control/campaign.hpp"
 #include "perf/engine/engine.hpp"
 #include "perf/remote/saved_states.hpp"
-#include "perf/report/json.hpp"
+#include "perf/report/report.hpp"
 
 namespace shmif::perf {
 namespace {

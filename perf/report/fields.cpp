@@ -3,6 +3,8 @@
 #include <nlohmann/json.hpp>
 
 #include "perf/report/table.hpp"
+#include "perf/report/units.hpp"
+#include "perf/result/run_result.hpp"
 
 namespace shmif::perf {
 
@@ -23,6 +25,61 @@ std::string words(const ReportJson& of, const char* key) {
 std::string name_in(const ReportJson& of, const char* key) {
   const ReportJson& value = of.at(key);
   return value.is_null() ? std::string() : value.get<std::string>();
+}
+
+namespace {
+
+/// The names of the functions in web/units.js.
+const char* name_on_page(Format format) {
+  switch (format) {
+    case Format::count: break;
+    case Format::bytes:
+    case Format::exact_bytes: return "bytes";
+    case Format::ns: return "ns";
+    case Format::seconds: return "seconds";
+    case Format::fps: return "fps";
+    case Format::bps: return "bps";
+    case Format::share: return "share";
+    case Format::text: return "text";
+  }
+  return "count";
+}
+
+template <class T>
+ReportJson columns_on_page() {
+  ReportJson columns = ReportJson::array();
+  for (const Figure<T>& row : kRowsOf<T>) {
+    const Column& column = row.column;
+    if (column.page == nullptr) continue;
+    columns.push_back({row.key, column.page, name_on_page(column.format), column.bad});
+  }
+  return columns;
+}
+
+}  // namespace
+
+std::string cell(const ReportJson& of, const char* key, Format format) {
+  if (of.is_null() || !of.contains(key)) return "-";
+  switch (format) {
+    case Format::count:
+    case Format::exact_bytes: break;
+    case Format::bytes: return format_bytes(count(of, key));
+    case Format::ns: return format_ns(figure(of, key));
+    case Format::seconds: return format_seconds(figure(of, key));
+    case Format::fps: return format_fps(figure(of, key));
+    case Format::bps: return format_bps(figure(of, key));
+    case Format::share: return format_share(figure(of, key));
+    case Format::text: return words(of, key);
+  }
+  return format_count(count(of, key));
+}
+
+ReportJson page_columns() {
+  return {{"traffic", columns_on_page<TrafficResult>()},
+          {"fates", columns_on_page<FlowResult>()},
+          {"tcp", columns_on_page<TcpResult>()},
+          {"cpu", columns_on_page<CpuResult>()},
+          {"links", columns_on_page<FaultsMade>()}};
 }
 
 }  // namespace shmif::perf

@@ -5,7 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/printable.hpp"
-#include "perf/report/figure_cells.hpp"
+#include "perf/report/fields.hpp"
 #include "perf/report/text.hpp"
 
 namespace shmif::perf {

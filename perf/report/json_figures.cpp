@@ -1,7 +1,6 @@
 #include "perf/report/json_figures.hpp"
 
 #include <cmath>
-#include <nlohmann/json.hpp>
 
 namespace shmif::perf {
 

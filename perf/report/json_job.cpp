@@ -7,11 +7,10 @@
 #include <nlohmann/json.hpp>
 
 #include "perf/engine/engine.hpp"
-#include "perf/report/figure_json.hpp"
+#include "perf/report/json_figures.hpp"
 #include "perf/report/json_values.hpp"
 #include "perf/report/problems.hpp"
-#include "perf/report/warnings.hpp"
-#include "perf/report/words.hpp"
+#include "perf/result/run_result.hpp"
 
 namespace shmif::perf {
 

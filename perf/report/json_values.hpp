@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "perf/report/json.hpp"
 #include "perf/report/json_figures.hpp"
+#include "perf/report/report.hpp"
 #include "perf/result/run_result.hpp"
 
 namespace shmif::perf {
@@ -19,9 +19,6 @@ void put_histogram(OrderedJson& into, const std::string& key,
 
 /// `frames`: sent and received in the time of `cpu`.
 OrderedJson cpu_json(CpuResult cpu, std::uint64_t frames);
-/// Sets the figures in each element of `into`, a list of jobs, groups or searches, to their medians
-/// over `all`, the same lists of the repetitions. `name` is the key that identifies an element.
-void put_medians(OrderedJson& into, const std::vector<OrderedJson>& all, const char* name);
 /// The events that were counted for a job, if it was asked for any, and what follows from them.
 void put_counters(OrderedJson& into, const JobResult& job);
 /// The access heat of a job, if it was asked for.

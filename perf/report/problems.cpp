@@ -2,10 +2,14 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <set>
 
+#include "perf/job/values.hpp"
 #include "perf/report/units.hpp"
 
 namespace shmif::perf {
+
+// ---- Problems of a job ----
 
 namespace {
 
@@ -77,6 +81,174 @@ OrderedJson problems_json(const RunResult& run, const JobResult& job, const std:
                        " offered were given up after stalls (rate_catchup=skip)");
   }
   return list;
+}
+
+// ---- Warnings ----
+
+namespace {
+
+// If other guests took this share of a CPU, they caused the tails.
+constexpr double kMuchSteal = 0.01;
+// A job that has its CPU to itself is interrupted a few times per second by the kernel's own work.
+// For a job that ran for less than a second, a few interruptions are no sign.
+constexpr double kManySwitchesPerSecond = 20;
+constexpr std::uint64_t kManySwitches = 20;
+// A sender that reaches less than this share of its pace has sent another load than asked for.
+constexpr double kKeptPace = 0.99;
+
+std::optional<double> fps(const TrafficResult& traffic) noexcept {
+  if (!(traffic.seconds > 0)) return std::nullopt;
+  return static_cast<double>(traffic.frames) / traffic.seconds;
+}
+
+double switches_per_second(const JobResult& job) noexcept {
+  if (!job.cpu || !(job.runtime_seconds.value_or(0) > 0)) return 0;
+  return static_cast<double>(job.cpu->involuntary_switches) / *job.runtime_seconds;
+}
+
+/// Whether a cause of this kind held the job back (an empty name: any job), by the run's own
+/// verdict, so that a warning never contradicts it. Empty if the jobs were not watched.
+std::optional<bool> verdict(const RunResult& result, CauseKind kind, const std::string& job = {}) {
+  if (!result.causes.why_unknown.empty()) return std::nullopt;
+  return std::ranges::any_of(result.causes.causes, [&](const Cause& cause) {
+    return cause.cause == kind && (job.empty() || cause.job == job);
+  });
+}
+
+bool was_interrupted(const RunResult& result, const JobResult& job) {
+  const double rate = switches_per_second(job);
+  if (const auto held = verdict(result, CauseKind::waited_for_cpu, job.name)) {
+    return *held && rate > 0;
+  }
+  return rate >= kManySwitchesPerSecond && job.cpu->involuntary_switches >= kManySwitches;
+}
+
+std::string interruptions(const JobResult& job) {
+  return format_counted(job.cpu->involuntary_switches, "time") + " in " +
+         format_seconds(job.runtime_seconds);
+}
+
+/// Warns about jobs that did not have a CPU to themselves: about each, or if there are many, about
+/// the worst.
+void add_interrupted(const RunResult& result, std::vector<std::string>& warnings) {
+  constexpr std::size_t kMaxNamed = 4;
+  std::vector<const JobResult*> jobs;
+  for (const JobResult& job : result.jobs) {
+    if (was_interrupted(result, job)) jobs.push_back(&job);
+  }
+  if (jobs.size() > kMaxNamed) {
+    const JobResult& worst = **std::ranges::max_element(
+        jobs, {}, [](const JobResult* job) { return switches_per_second(*job); });
+    warnings.push_back(format_count(jobs.size()) + " jobs were taken off their CPUs, " +
+                       worst.name + " most of all (" + interruptions(worst) +
+                       "); give each job its own CPU (cpus_allowed) for repeatable figures");
+    return;
+  }
+  for (const JobResult* const job : jobs) {
+    warnings.push_back(job->name + ": was taken off its CPU " + interruptions(*job) +
+                       "; give it its own CPU (cpus_allowed) for repeatable figures");
+  }
+}
+
+/// Warns about rates that look like fio's bytes per second, and tells their value here, each once.
+void add_bare_rates(const RunResult& result, std::vector<std::string>& warnings) {
+  std::set<std::string> bare;
+  for (const JobResult& job : result.jobs) {
+    for (const char* const name : {"rate", "rate_min"}) {
+      const auto given = job.options.find(name);
+      const auto pair =
+          given == job.options.end() ? Result<PairText>(PairText{}) : split_pair(given->second);
+      if (!pair) continue;
+      for (const std::string_view text : {pair->tx, pair->rx}) {
+        const auto rate = base::read_rate(text);
+        const bool says_bits = text.find_first_of("bB") != std::string_view::npos;
+        if (!rate || *rate == 0 || says_bits) continue;
+        bare.insert(std::string(name) + '=' + std::string(text) + " is " + rate_text(*rate) +
+                    " per second here; if fio's bytes were meant, write " + rate_text(*rate * 8));
+      }
+    }
+  }
+  warnings.insert(warnings.end(), bare.begin(), bare.end());
+}
+
+/// Warns about jobs that sent less than their pace asked for.
+void add_slow(const RunResult& result, std::vector<std::string>& warnings) {
+  for (const JobResult& job : result.jobs) {
+    const TrafficResult& tx = job.tx;
+    const auto sent = fps(tx);
+    if (!tx.paced || tx.of_program || !sent || !(tx.offered_seconds > 0)) continue;
+    const double offered = static_cast<double>(tx.offered_frames) / tx.offered_seconds;
+    // A frame that was due just when the job was stopped must not count against its pace.
+    const double judged = offered - 1 / tx.offered_seconds;
+    if (!(*sent < kKeptPace * judged)) continue;
+    warnings.push_back(job.name + ": the pace was not kept: " + format_fps(sent) + " sent of " +
+                       format_fps(offered) + " asked for (" + format_share(*sent / offered) + ')');
+  }
+}
+
+}  // namespace
+
+std::optional<double> rate_fps_of(const JobResult& job) noexcept {
+  const auto tx = fps(job.tx);
+  const auto rx = fps(job.rx);
+  if (tx && rx) return std::max(*tx, *rx);
+  return tx ? tx : rx;
+}
+
+std::optional<double> share_of_limit(std::optional<double> rate,
+                                     std::optional<double> limit) noexcept {
+  if (!rate || !limit || !(*limit > 0)) return std::nullopt;
+  return *rate / *limit;
+}
+
+std::optional<double> limit_share_of(const JobResult& job) noexcept {
+  return share_of_limit(rate_fps_of(job), job.limit_fps);
+}
+
+namespace {
+
+/// "31 M/s is 95 % of what the harness itself can do here (33 M/s)"
+std::string near_limit(std::optional<double> rate, std::optional<double> limit) {
+  const auto share = share_of_limit(rate, limit);
+  if (!share || *share < kNearLimit) return {};
+  // The limit is never less than the rate reached, so with a share of 1 it is known only as a lower
+  // bound.
+  const std::string what =
+      *share >= 1 ? "the highest rate that the harness itself has reached on this machine"
+                  : format_share(share) + " of what the harness itself can do on this machine (" +
+                        format_fps(limit) + ")";
+  return format_fps(rate) + " is " + what + "; the medium may be faster";
+}
+
+/// Warns about rates that say more about the harness than about the medium.
+void add_near_limit(const RunResult& result, std::vector<std::string>& warnings) {
+  for (const JobResult& job : result.jobs) {
+    const std::string near = near_limit(rate_fps_of(job), job.limit_fps);
+    if (!near.empty()) warnings.push_back(job.name + ": " + near);
+  }
+  for (const SearchResult& search : result.searches) {
+    const std::string near = near_limit(search.found_fps, search.limit_fps);
+    if (!near.empty()) warnings.push_back("search of " + search.job + ": " + near);
+  }
+}
+
+}  // namespace
+
+std::vector<std::string> warnings_from(const RunResult& result) {
+  std::vector<std::string> warnings;
+  add_near_limit(result, warnings);
+  for (const CpuShare& cpu : result.machine.window) {
+    if (cpu.steal >= kMuchSteal && verdict(result, CauseKind::steal).value_or(true)) {
+      warnings.push_back("CPU " + std::to_string(cpu.cpu) + ": the hypervisor gave " +
+                         format_share(cpu.steal) +
+                         " of the measured time to others (steal); the longest latencies may come "
+                         "from that, not from the medium");
+    }
+  }
+  add_slow(result, warnings);
+  add_interrupted(result, warnings);
+  add_bare_rates(result, warnings);
+  return warnings;
 }
 
 }  // namespace shmif::perf

@@ -9,9 +9,7 @@
 
 #include "base/printable.hpp"
 #include "base/unique_fd.hpp"
-#include "perf/report/json.hpp"
 #include "perf/report/json_reader.hpp"
-#include "perf/report/json_schema.hpp"
 
 namespace shmif::perf {
 

@@ -6,7 +6,7 @@
 #include <string>
 #include <utility>
 
-#include "perf/report/figure_cells.hpp"
+#include "perf/report/fields.hpp"
 #include "perf/report/table.hpp"
 #include "perf/report/text_blocks.hpp"
 #include "perf/report/units.hpp"

@@ -1,4 +1,5 @@
-// The tables of a whole run.
+// The parts of a report that are about a whole run: its tables, what held the jobs back, and the
+// machines of the jobs.
 
 #include <algorithm>
 #include <cmath>
@@ -8,13 +9,12 @@
 
 #include "base/columns.hpp"
 #include "perf/engine/engine.hpp"
-#include "perf/report/figure_cells.hpp"
+#include "perf/report/fields.hpp"
 #include "perf/report/table.hpp"
 #include "perf/report/text_blocks.hpp"
 #include "perf/report/units.hpp"
 
 namespace shmif::perf {
-
 namespace {
 
 /// Whether an option belongs to the engine, or names the job. Two jobs that differ only in such
@@ -304,6 +304,129 @@ std::string links_text(const ReportJson& report, std::size_t width) {
     table.add(cells_of<FaultsMade>(name_of_link(l) + (below ? "" : ' ' + words(l, "options")), l));
   }
   return table.text(width) + options + '\n';
+}
+
+// ---- What held the jobs back, in sentences ----
+
+namespace {
+
+/// " in run 2", if there were several runs.
+std::string of_run(const ReportJson& report) {
+  const auto shown = report.find("shown_run");
+  if (shown == report.end() || shown->is_null()) return "";
+  return " in run " + format_count(shown->get<std::uint64_t>());
+}
+
+/// " (29 looks in 2.93 s; not seen: /proc/pressure/memory)"
+std::string how_text(const ReportJson& report) {
+  const auto why = report.find("why");
+  if (why == report.end() || why->is_null()) return "";
+  std::string text = " (" + format_counted(count(*why, "looks").value_or(0), "look") + " in " +
+                     format_seconds(figure(*why, "seconds"));
+  const char* before = "; not seen: ";
+  for (const ReportJson& each : why->at("missing")) {
+    text += before + words(each, "source");
+    before = ", ";
+  }
+  return text + ')';
+}
+
+/// At most `max` causes. `whole`: adds how they were found, and where to find the others.
+std::string some_causes_text(const ReportJson& report, std::size_t width, std::size_t max,
+                             bool whole) {
+  const auto causes = report.find("causes");
+  if (causes == report.end()) return "";  // a file of an earlier version
+  if (causes->is_null()) {
+    return wrapped("what held the jobs back is not known: " + words(report, "causes_reason"), width,
+                   2);
+  }
+  if (causes->empty()) {
+    const std::uint64_t lost = lost_frames(report);
+    const std::string unexplained =
+        lost == 0 ? "" : "; what lost " + format_counted(lost, "frame") + " was not seen";
+    return wrapped("nothing held the jobs back" + of_run(report) + unexplained +
+                       (whole ? how_text(report) : ""),
+                   width, 2);
+  }
+  std::string text = "what held the jobs back" + of_run(report) + ", the heaviest first\n";
+  for (std::size_t i = 0; i < causes->size() && i < max; ++i) {
+    text += wrapped("  " + words(causes->at(i), "sentence"), width, 4);
+  }
+  if (causes->size() <= max) return text;
+  const std::size_t rest = causes->size() - max;
+  return text + "  ... and " +
+         (whole ? format_count(rest) + " more: --output-format=json"
+                : format_counted(rest, "more cause")) +
+         '\n';
+}
+
+}  // namespace
+
+std::string causes_text(const ReportJson& report, std::size_t width) {
+  constexpr std::size_t kMax = 10;
+  return some_causes_text(report, width, kMax, true);
+}
+
+std::string main_causes_text(const ReportJson& report, std::size_t width, std::size_t max) {
+  return some_causes_text(report, width, max, false);
+}
+
+// ---- The machines of the jobs: this one, or the servers' ----
+
+namespace {
+
+std::string known(const std::string& text) {
+  return text.empty() ? "-" : text;
+}
+
+/// "lab3: 4 x ..."
+std::string description_of(const ReportJson& m) {
+  const auto mhz = figure(m, "frequency_mhz");
+  return known(words(m, "hostname")) + ": " + format_count(count(m, "cpus")) + " x " +
+         known(words(m, "cpu_model")) +
+         (mhz ? " at " + std::to_string(std::lround(*mhz)) + " MHz" : "") + ", " +
+         format_memory(count(m, "memory_bytes")) + ", " + known(words(m, "kernel")) + ", clock " +
+         known(words(m, "clock_source")) + ", virtualization " + known(words(m, "virtualization"));
+}
+
+std::string window_of(const ReportJson& m, std::size_t width) {
+  if (m.at("cpu_window").empty()) return "";
+  Table table;
+  table.add({"measured window", "user", "system", "irq", "steal", "idle"});
+  for (const ReportJson& c : m.at("cpu_window")) {
+    table.add({"CPU " + format_count(count(c, "cpu")), format_share(figure(c, "user_share")),
+               format_share(figure(c, "system_share")), format_share(figure(c, "irq_share")),
+               format_share(figure(c, "steal_share")), format_share(figure(c, "idle_share"))});
+  }
+  return table.text(width);
+}
+
+/// Each server: how it ended, when it started, and its machine. No job ran on the client's machine.
+std::string hosts_text(const ReportJson& report, std::size_t width) {
+  Table table;
+  table.add({"server", "", "exit code", "began after the first", "+-"});
+  std::string machines;
+  for (const ReportJson& host : report.at("hosts")) {
+    const bool passed = host.at("passed").get<bool>();
+    table.add({words(host, "hostname"), passed ? "passed" : "FAILED",
+               format_count(count(host, "exit_code")), format_ns(figure(host, "start_offset_ns")),
+               format_ns(figure(host, "clock_error_ns"))});
+    if (host.at("machine").is_null()) continue;
+    machines +=
+        wrapped("machine of " + words(host, "hostname") + ", " + description_of(host.at("machine")),
+                width, 2) +
+        window_of(host.at("machine"), width);
+  }
+  const std::string client = known(words(report.at("machine"), "hostname"));
+  return table.text(width) + machines + "requested by " + client + ", which ran none of the jobs\n";
+}
+
+}  // namespace
+
+std::string machine_text(const ReportJson& report, std::size_t width) {
+  if (report.contains("hosts")) return hosts_text(report, width);
+  const ReportJson& m = report.at("machine");
+  return wrapped("machine " + description_of(m), width, 2) + window_of(m, width);
 }
 
 }  // namespace shmif::perf

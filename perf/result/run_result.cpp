@@ -1,6 +1,35 @@
 #include "perf/result/run_result.hpp"
 
+#include <array>
+#include <cstring>
+
 namespace shmif::perf {
+namespace {
+
+struct Name {
+  const char* word;
+  char letter;
+};
+constexpr std::array<Name, 10> kNames{{{"not-created", '_'},
+                                       {"created", 'C'},
+                                       {"initialised", 'I'},
+                                       {"ramp", '/'},
+                                       {"running", 'R'},
+                                       {"draining", 'D'},
+                                       {"verifying", 'V'},
+                                       {"finishing", 'F'},
+                                       {"exited", 'E'},
+                                       {"reaped", '-'}}};
+
+}  // namespace
+
+const char* name_of(JobState state) noexcept {
+  return kNames[static_cast<std::size_t>(state)].word;
+}
+
+char letter_of(JobState state) noexcept {
+  return kNames[static_cast<std::size_t>(state)].letter;
+}
 
 const char* word_of(FlowResult::Kind kind) noexcept {
   switch (kind) {
@@ -9,6 +38,32 @@ const char* word_of(FlowResult::Kind kind) noexcept {
     case FlowResult::Kind::reply: return "reply";
   }
   return "data";
+}
+
+const char* word_of(Role role) noexcept {
+  switch (role) {
+    case Role::tx: return "tx";
+    case Role::rx: return "rx";
+    case Role::txrx: return "txrx";
+    case Role::echo: return "echo";
+    case Role::pingpong: return "pingpong";
+  }
+  return "unknown";
+}
+
+const char* word_of(Search search) noexcept {
+  switch (search) {
+    case Search::none: return "none";
+    case Search::ndr: return "ndr";
+    case Search::pdr: return "pdr";
+    case Search::latency_target: return "latency_target";
+  }
+  return "unknown";
+}
+
+std::string word_of_signal(int signal) {
+  const char* const name = ::sigabbrev_np(signal);
+  return name != nullptr ? std::string("SIG") + name : "signal " + std::to_string(signal);
 }
 
 FlowResult& FlowResult::operator+=(const FlowResult& other) {

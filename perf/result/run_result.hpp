@@ -576,4 +576,10 @@ struct RunResult {
   std::optional<int> stopped_by_signal;
 };
 
+// The words of results for enumerations. They are those of job files, so values of a report can be
+// passed to `shmifperf run`.
+const char* word_of(Role role) noexcept;      ///< "tx", as in rw=
+const char* word_of(Search search) noexcept;  ///< "ndr", as in search=
+std::string word_of_signal(int signal);       ///< "SIGINT"; "signal 99" if it has no name
+
 }  // namespace shmif::perf

@@ -6,7 +6,7 @@
 #include "base/quantity.hpp"
 #include "perf/counters/event_names.hpp"
 #include "perf/counters/sample_profile.hpp"
-#include "perf/report/sample_report.hpp"
+#include "perf/report/counters_report.hpp"
 #include "tools/common/options.hpp"
 #include "tools/common/progress.hpp"
 #include "tools/common/signals.hpp"

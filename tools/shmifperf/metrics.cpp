@@ -12,7 +12,7 @@
 #include <system_error>
 
 #include "base/printable.hpp"
-#include "perf/report/words.hpp"
+#include "perf/result/run_result.hpp"
 #include "shmif/socket_address.hpp"
 #include "tools/common/command.hpp"
 #include "tools/shmifperf/page_server.hpp"

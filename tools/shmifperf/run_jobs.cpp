@@ -15,9 +15,8 @@
 #include <tuple>
 
 #include "perf/control/campaign.hpp"
-#include "perf/report/json.hpp"
-#include "perf/report/progress_lines.hpp"
 #include "perf/report/report.hpp"
+#include "perf/report/stream.hpp"
 #include "perf/report/text.hpp"
 #include "perf/report/units.hpp"
 #include "perf/verify/verify_state.hpp"

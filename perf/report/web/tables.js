@@ -2,7 +2,7 @@
 const kTimes = ['p50', 'p90', 'p99', 'p99_9', 'p99_99', 'p99_999', 'max'];
 const kKinds = { data: '', request: ' requests', reply: ' replies' };
 
-// The columns that the rows of figures ask for (perf/report/figure_cells.hpp): [key, title, format, whether a value above 0 is bad].
+// The columns that the rows of figures ask for (perf/report/fields.hpp): [key, title, format, whether a value above 0 is bad].
 const kColumns = JSON.parse(document.getElementById('columns').textContent);
 const titles = (list) => list.map(([, title]) => title);
 /// Their cells. `asked`: how much of a bad figure the user asked for.

@@ -15,7 +15,7 @@
 #include <vector>
 
 #include "perf/compare/compare.hpp"
-#include "perf/report/json.hpp"
+#include "perf/report/report.hpp"
 #include "perf/report/units.hpp"
 #include "tests/perf/report/distinct_sample.hpp"
 #include "tests/perf/report/sample_results.hpp"

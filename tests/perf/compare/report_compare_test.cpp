@@ -8,7 +8,7 @@
 #include <string>
 
 #include "perf/compare/compare.hpp"
-#include "perf/report/json.hpp"
+#include "perf/report/report.hpp"
 #include "tests/perf/report/sample_results.hpp"
 
 namespace shmif::perf {

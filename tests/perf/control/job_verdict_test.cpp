@@ -1,14 +1,12 @@
 // Which results fail a job, and how it is said.
 
-#include "perf/control/job_verdict.hpp"
+#include "perf/control/gather.hpp"
 
 #include <gtest/gtest.h>
 
 #include <chrono>
 #include <memory>
 #include <vector>
-
-#include "perf/control/gather.hpp"
 
 namespace shmif::perf {
 namespace {

@@ -9,7 +9,6 @@
 #include <utility>
 #include <vector>
 
-#include "perf/control/memory_watch.hpp"
 #include "perf/control/run_state.hpp"
 
 namespace shmif::perf::run_watch {

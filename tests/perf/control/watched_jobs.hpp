@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "perf/control/controlled_job.hpp"
+#include "perf/control/run_state.hpp"
 #include "perf/worker/run_memory.hpp"
 
 namespace shmif::test {

@@ -14,8 +14,7 @@
 
 #include "perf/control/gather.hpp"
 #include "perf/control/interval_log.hpp"
-#include "perf/control/job_progress.hpp"
-#include "perf/control/steady_watch.hpp"
+#include "perf/control/rate_watch.hpp"
 #include "perf/control/trigger.hpp"
 #include "perf/plan/curve_interval.hpp"
 #include "perf/worker/interval_recorder.hpp"

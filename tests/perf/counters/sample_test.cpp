@@ -9,7 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "perf/counters/sample_profile.hpp"
-#include "perf/report/sample_report.hpp"
+#include "perf/report/counters_report.hpp"
 #include "perf/watch/held_child.hpp"
 #include "tests/perf/counters/fake_counters.hpp"
 #include "tests/support/eventually.hpp"

@@ -19,7 +19,7 @@
 #include "perf/remote/address.hpp"
 #include "perf/remote/client.hpp"
 #include "perf/remote/connection.hpp"
-#include "perf/report/json.hpp"
+#include "perf/report/report.hpp"
 #include "perf/report/table.hpp"
 #include "perf/stats/clock.hpp"
 #include "perf/verify/verify_state.hpp"

@@ -19,7 +19,7 @@
 #include "perf/remote/address.hpp"
 #include "perf/remote/remote_host.hpp"
 #include "perf/remote/visitor.hpp"
-#include "perf/report/json.hpp"
+#include "perf/report/report.hpp"
 #include "tests/perf/report/sample_results.hpp"
 
 namespace shmif::perf::remote_clock {

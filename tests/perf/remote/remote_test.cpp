@@ -16,7 +16,7 @@
 #include "perf/remote/job_texts.hpp"
 #include "perf/remote/limits.hpp"
 #include "perf/remote/protocol.hpp"
-#include "perf/report/json.hpp"
+#include "perf/report/report.hpp"
 #include "perf/report/stream.hpp"
 #include "perf/report/units.hpp"
 #include "perf/result/memory_of_run.hpp"

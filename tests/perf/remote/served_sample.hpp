@@ -4,7 +4,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
-#include "perf/report/json.hpp"
+#include "perf/report/report.hpp"
 #include "tests/perf/report/sample_results.hpp"
 
 namespace shmif::test {

@@ -6,7 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <regex>
 
-#include "perf/report/json.hpp"
+#include "perf/report/report.hpp"
 #include "perf/report/units.hpp"
 #include "tests/perf/report/distinct_sample.hpp"
 #include "tests/perf/report/figures.hpp"

@@ -7,7 +7,6 @@
 #include <regex>
 #include <sstream>
 
-#include "perf/report/progress_lines.hpp"
 #include "perf/report/stream.hpp"
 #include "perf/report/units.hpp"
 #include "tests/perf/report/distinct_sample.hpp"

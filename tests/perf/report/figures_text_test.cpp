@@ -7,7 +7,7 @@
 #include <set>
 #include <sstream>
 
-#include "perf/report/json.hpp"
+#include "perf/report/report.hpp"
 #include "perf/report/text.hpp"
 #include "perf/report/units.hpp"
 #include "tests/perf/remote/served_sample.hpp"

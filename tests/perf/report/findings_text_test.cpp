@@ -7,7 +7,6 @@
 #include <utility>
 
 #include "perf/report/counters_report.hpp"
-#include "perf/report/sample_report.hpp"
 #include "perf/report/why_report.hpp"
 
 namespace shmif::perf::findings {

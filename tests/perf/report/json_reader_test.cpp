@@ -16,9 +16,7 @@
 #include <valijson/validator.hpp>
 #include <vector>
 
-#include "perf/report/json.hpp"
 #include "perf/report/json_reader.hpp"
-#include "perf/report/json_schema.hpp"
 #include "perf/report/report.hpp"
 #include "tests/perf/remote/served_sample.hpp"
 #include "tests/perf/report/sample_results.hpp"

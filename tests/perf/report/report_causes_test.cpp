@@ -4,7 +4,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "perf/report/json.hpp"
+#include "perf/report/report.hpp"
 #include "perf/report/text.hpp"
 #include "perf/report/units.hpp"
 #include "tests/perf/report/sample_results.hpp"

@@ -4,7 +4,6 @@
 
 #include <nlohmann/json.hpp>
 
-#include "perf/report/json.hpp"
 #include "perf/report/report.hpp"
 #include "perf/report/text.hpp"
 #include "perf/result/memory_of_run.hpp"

@@ -5,7 +5,6 @@
 #include <nlohmann/json.hpp>
 
 #include "bus/layout.hpp"
-#include "perf/report/json.hpp"
 #include "perf/report/report.hpp"
 #include "perf/report/text.hpp"
 #include "perf/result/heat_of_job.hpp"

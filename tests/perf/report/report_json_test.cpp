@@ -11,7 +11,6 @@
 #include <vector>
 
 #include "perf/engine/engine.hpp"
-#include "perf/report/json.hpp"
 #include "perf/report/report.hpp"
 #include "perf/report/stream.hpp"
 #include "tests/perf/report/sample_results.hpp"

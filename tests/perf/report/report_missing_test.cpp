@@ -13,9 +13,8 @@
 #include <vector>
 
 #include "perf/compare/compare.hpp"
-#include "perf/report/json.hpp"
 #include "perf/report/problems.hpp"
-#include "perf/report/progress_lines.hpp"
+#include "perf/report/report.hpp"
 #include "perf/report/stream.hpp"
 #include "perf/report/text.hpp"
 #include "tests/perf/report/distinct_sample.hpp"

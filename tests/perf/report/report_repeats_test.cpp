@@ -11,7 +11,6 @@
 #include <utility>
 #include <vector>
 
-#include "perf/report/json.hpp"
 #include "perf/report/report.hpp"
 #include "perf/report/text.hpp"
 #include "tests/perf/report/figures.hpp"

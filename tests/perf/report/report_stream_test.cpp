@@ -4,7 +4,6 @@
 
 #include <nlohmann/json.hpp>
 
-#include "perf/report/progress_lines.hpp"
 #include "perf/report/stream.hpp"
 
 namespace shmif::perf {

@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "perf/report/json.hpp"
+#include "perf/report/report.hpp"
 #include "perf/report/text.hpp"
 #include "tests/perf/remote/served_sample.hpp"
 #include "tests/perf/report/sample_results.hpp"

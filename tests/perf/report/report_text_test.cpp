@@ -11,7 +11,7 @@
 #include <set>
 #include <sstream>
 
-#include "perf/report/json.hpp"
+#include "perf/report/report.hpp"
 #include "perf/report/table.hpp"
 #include "perf/report/text.hpp"
 #include "perf/report/units.hpp"

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "perf/report/progress_lines.hpp"
+#include "perf/report/stream.hpp"
 #include "perf/report/table.hpp"
 #include "perf/report/units.hpp"
 

@@ -10,10 +10,9 @@
 #include <vector>
 
 #include "perf/compare/compare.hpp"
-#include "perf/report/json.hpp"
+#include "perf/report/problems.hpp"
 #include "perf/report/report.hpp"
 #include "perf/report/text.hpp"
-#include "perf/report/warnings.hpp"
 #include "tests/perf/report/sample_results.hpp"
 
 namespace shmif::perf::report_words {

@@ -11,7 +11,6 @@
 #include "perf/heat/control_text.hpp"
 #include "perf/heat/session.hpp"
 #include "perf/report/counters_report.hpp"
-#include "perf/report/sample_report.hpp"
 #include "perf/report/why_report.hpp"
 #include "perf/why/analysis.hpp"
 #include "perf/why/counted.hpp"

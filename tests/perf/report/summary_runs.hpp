@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-#include "perf/report/json.hpp"
+#include "perf/report/report.hpp"
 #include "perf/report/text.hpp"
 #include "tests/perf/stats/recorded.hpp"
 

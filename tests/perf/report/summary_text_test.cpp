@@ -7,7 +7,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
-#include "perf/report/json.hpp"
+#include "perf/report/report.hpp"
 #include "perf/report/text.hpp"
 #include "tests/perf/report/summary_runs.hpp"
 

@@ -12,7 +12,7 @@
 #include <set>
 
 #include "perf/compare/compare.hpp"
-#include "perf/report/json.hpp"
+#include "perf/report/report.hpp"
 #include "tests/perf/run/run_plan.hpp"
 
 namespace shmif::perf {

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "perf/control/job_progress.hpp"
+#include "perf/control/gather.hpp"
 #include "perf/worker/interval_recorder.hpp"
 
 namespace shmif::perf::interval_figures {

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "perf/control/repetitions.hpp"
+#include "perf/control/campaign.hpp"
 #include "tests/perf/stats/recorded.hpp"
 
 namespace shmif::perf::repeated_figures {

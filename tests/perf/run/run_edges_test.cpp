@@ -17,9 +17,9 @@
 #include <thread>
 #include <vector>
 
+#include "perf/control/campaign.hpp"
 #include "perf/control/harness_limit.hpp"
 #include "perf/control/interval_log.hpp"
-#include "perf/control/repetitions.hpp"
 #include "perf/control/trigger.hpp"
 #include "perf/plan/curve_interval.hpp"
 #include "perf/worker/command.hpp"

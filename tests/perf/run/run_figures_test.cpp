@@ -8,7 +8,6 @@
 #include <vector>
 
 #include "perf/control/gather.hpp"
-#include "perf/control/job_progress.hpp"
 #include "tests/perf/report/own_figures.hpp"
 
 namespace shmif::perf::run_figures {

@@ -9,7 +9,6 @@
 #include <string>
 
 #include "bus/layout.hpp"
-#include "perf/report/json.hpp"
 #include "perf/report/report.hpp"
 #include "perf/result/heat_of_job.hpp"
 #include "shmif/heat_wire.hpp"

@@ -17,8 +17,8 @@
 #include <set>
 #include <string>
 
-#include "perf/report/json.hpp"
-#include "perf/report/warnings.hpp"
+#include "perf/report/problems.hpp"
+#include "perf/report/report.hpp"
 #include "tests/perf/run/run_plan.hpp"
 
 namespace shmif::perf {

@@ -3,7 +3,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "perf/report/json.hpp"
+#include "perf/report/report.hpp"
 #include "tests/perf/run/run_rig.hpp"
 #include "tests/perf/why/planted_rig.hpp"
 

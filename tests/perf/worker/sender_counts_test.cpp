@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "perf/control/job_progress.hpp"
+#include "perf/control/gather.hpp"
 #include "perf/frame/probe.hpp"
 #include "perf/worker/echoer.hpp"
 #include "tests/perf/worker/sender_rig.hpp"

@@ -11,7 +11,7 @@
 #include <stdexcept>
 
 #include "perf/report/html.hpp"
-#include "perf/report/json.hpp"
+#include "perf/report/report.hpp"
 #include "tests/support/run_tool.hpp"
 #include "tests/support/temp_dir.hpp"
 

@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "perf/report/json.hpp"
+#include "perf/report/report.hpp"
 #include "tests/perf/report/measured_sample.hpp"
 #include "tests/perf/report/page/in_browser.hpp"
 

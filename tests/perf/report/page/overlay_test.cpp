@@ -5,7 +5,7 @@
 #include <set>
 
 #include "perf/report/html.hpp"
-#include "perf/report/json.hpp"
+#include "perf/report/report.hpp"
 #include "tests/perf/report/page/cells.hpp"
 #include "tests/perf/report/page/charts.hpp"
 #include "tests/perf/report/sample_results.hpp"

@@ -3,7 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "perf/report/html.hpp"
-#include "perf/report/json.hpp"
+#include "perf/report/report.hpp"
 #include "tests/perf/report/sample_results.hpp"
 
 namespace shmif::perf {

@@ -5,7 +5,7 @@
 #include <string>
 
 #include "perf/report/html.hpp"
-#include "perf/report/json.hpp"
+#include "perf/report/report.hpp"
 #include "perf/report/text.hpp"
 #include "tests/perf/report/sample_results.hpp"
 

@@ -5,7 +5,7 @@
 #include <set>
 #include <string>
 
-#include "perf/report/json.hpp"
+#include "perf/report/report.hpp"
 #include "tests/perf/report/sample_results.hpp"
 #include "tests/perf/stats/recorded.hpp"
 
