@@ -13,10 +13,9 @@
 #include "perf/result/run_result.hpp"
 
 namespace shmif::perf {
+namespace {
 
 using Json = OrderedJson;
-
-namespace {
 
 /// One direction. Of a program, most figures are not known.
 Json traffic(const TrafficResult& t, Places direction) {
