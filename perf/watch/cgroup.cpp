@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
+#include <string_view>
 #include <utility>
 
 #include "base/unique_fd.hpp"
@@ -55,14 +56,14 @@ std::string cgroup_path(const std::string& name) {
     if (each != '/' || !path.ends_with('/')) path += each;
   }
   if (path.ends_with('/')) path.pop_back();
-  const std::string mount = "/sys/fs/cgroup";
-  if (path.empty()) return mount;
-  if (!path.starts_with('/')) return mount + '/' + path;
+  static constexpr std::string_view kMount = "/sys/fs/cgroup";
+  if (path.empty()) return std::string(kMount);
+  if (!path.starts_with('/')) return std::string(kMount) + '/' + path;
   const auto is_group = [&] {
     return has_file(path, "cgroup.procs") || has_file(parent_of(path), "cgroup.procs");
   };
-  const bool whole = (path + '/').starts_with(mount + '/') || is_group();
-  return whole ? path : mount + path;
+  const bool whole = (path + '/').starts_with(std::string(kMount) + '/') || is_group();
+  return whole ? path : std::string(kMount) + path;
 }
 
 MadeCgroups::~MadeCgroups() {
