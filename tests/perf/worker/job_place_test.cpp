@@ -197,7 +197,7 @@ TEST(JobPlace, WhatItCannotHaveIsNamed) {
             }).find("cannot run on CPU 1022-1023 (cpus_allowed): Invalid argument"),
             0U);
   const std::string group = why([](JobOptions& o) { o.cgroup = "/no/such"; });
-  EXPECT_EQ(group.find("cannot enter cgroup /sys/fs/cgroup//no/such: No such file"), 0U) << group;
+  EXPECT_EQ(group.find("cannot enter cgroup /sys/fs/cgroup/no/such: No such file"), 0U) << group;
 }
 
 /// What a process says of itself that becomes an ordinary user, and then does this.
