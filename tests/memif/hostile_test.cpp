@@ -19,6 +19,8 @@
 #include "tests/memif/client.hpp"
 #include "tests/support/child_process.hpp"
 #include "tests/support/rights.hpp"
+#include "tests/support/silent_files.hpp"
+#include "tests/support/temp_dir.hpp"
 
 namespace shmif::test {
 namespace {
@@ -132,6 +134,30 @@ TEST(HostileClient, AnInterfaceOfAnotherKindEndsTheLink) {
         [](MemifClient& c) { c.tell(MemifClient::init_message(), c.rings.file()); }},
        after_init("INIT came twice", [](MemifClient& c) { c.tell(MemifClient::init_message()); })},
       false);
+}
+
+TEST(HostileClient, WhoseFilesNeverAnswerKeepsNoProcess) {
+  const TempDir directory;
+  std::vector<std::array<UniqueFd, 2>> pairs;
+  for (unsigned i = 0; i < 2; ++i) pairs.push_back(memif_sockets());
+  const auto give = [&](int file) {
+    const auto region = MemifClient::region_message(0, 4096);
+    const auto ring = MemifClient::ring_message({.flags = memif::AddRing::kFromClient});
+    return memif::send_message(pairs[0][0].get(), region, file) &&
+           memif::send_message(pairs[1][0].get(), ring, file);
+  };
+  const auto met = meet_silent_file(directory.path(), give, [&] {
+    for (std::size_t i = 0; i < pairs.size(); ++i) {
+      auto link = memif::MemifLink::adopt(std::move(pairs[i][1]), {}).value();
+      FrameBatch batch;
+      (void)link.receive(batch);
+      if (link.why() != kWrongKind) return static_cast<int>(i) + 1;
+    }
+    return 0;
+  });
+  if (!met.could_mount) GTEST_SKIP() << "cannot mount a file system of FUSE";
+  EXPECT_EQ(met.code, 0);
+  EXPECT_TRUE(met.never_answered) << "the file system had ended before";
 }
 
 TEST(HostileClient, ARegionThatIsNoneEndsTheLink) {

@@ -15,8 +15,13 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <functional>
+#include <stdexcept>
 #include <string>
 #include <vector>
+
+#include "base/unique_fd.hpp"
+#include "tests/support/child_process.hpp"
 
 namespace shmif::test {
 
@@ -81,6 +86,52 @@ inline int open_silent_file(const std::string& directory, int stop,
   if (::fork() == 0) serve_silent_files(device, stop);
   ::close(device);
   return ::open((directory + "/" + name).c_str(), O_RDWR | O_CLOEXEC);
+}
+
+/// What became of a process that met such a file.
+struct SilentMeeting {
+  bool could_mount = false;     ///< if not, nothing was tried
+  int code = -1;                ///< the exit code of the process; -1: it was not given the file
+  bool never_answered = false;  ///< whether the file system outlived the process
+};
+
+/// Runs `give(file)` in a process of its own, which then keeps the file until the end, and then
+/// `take()` in another one. `give` says whether it could give the file away. `name`: of the file.
+inline SilentMeeting meet_silent_file(const std::string& directory,
+                                      const std::function<bool(int file)>& give,
+                                      const std::function<int()>& take,
+                                      const std::string& name = "file") {
+  const auto make_pipe = [] {
+    std::array<int, 2> ends{-1, -1};
+    if (::pipe2(ends.data(), O_CLOEXEC) != 0) throw std::runtime_error("no pipe");
+    return std::array<UniqueFd, 2>{UniqueFd(ends[0]), UniqueFd(ends[1])};
+  };
+  auto [stop, alive] = make_pipe();  // `alive` is the file system's end, until that ends
+  auto [told, telling] = make_pipe();
+  Child giver([&] {  // hangs when it ends
+    stop.reset();
+    const int file = open_silent_file(directory, alive.get(), name);
+    if (file < 0) return 1;
+    alive.reset();
+    const bool was_given = give(file);
+    if (::write(telling.get(), was_given ? "y" : "n", 1) == 1) ::pause();
+    return 0;
+  });
+  alive.reset();
+  telling.reset();
+  char given = 'n';
+  SilentMeeting met{.could_mount = ::read(told.get(), &given, 1) == 1};
+  if (given == 'y') {
+    Child taker([&] {
+      stop.reset();
+      return take();
+    });
+    met.code = taker.wait();
+  }
+  pollfd there{.fd = stop.get(), .events = 0, .revents = 0};
+  met.never_answered = ::poll(&there, 1, 0) == 0;
+  stop.reset();  // ends the file system, and so `giver`
+  return met;
 }
 
 }  // namespace shmif::test

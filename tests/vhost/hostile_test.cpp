@@ -376,56 +376,33 @@ TEST(HostileFrontEnd, ThatIsGoneInTheMiddleOfABatchLeavesWhatItSent) {
 // Not even close() comes back from such a file.
 TEST(HostileFrontEnd, WhoseFilesNeverAnswerKeepsNoProcess) {
   const TempDir directory;
-  std::array<int, 2> ends{-1, -1};
-  ASSERT_EQ(::pipe2(ends.data(), O_CLOEXEC), 0);
-  UniqueFd stop(ends[0]);
-  UniqueFd alive(ends[1]);  // the file system's end: it has it until it ends
   std::vector<std::array<UniqueFd, 2>> pairs;
   for (unsigned i = 0; i < 3; ++i) pairs.push_back(vhost_sockets());
-  Child front([&] {  // hangs when it ends
-    stop.reset();
-    const int file = open_silent_file(directory.path(), alive.get());
-    if (file < 0) return 77;
-    alive.reset();
+  const auto give = [&](int file) {
     vhost::MemoryTable table{.count = 1};
     table.regions[0] = {.guest_address = 0, .bytes = 4096, .user_address = 0, .file_offset = 0};
     const std::uint64_t queue = 1;
     const auto bytes = [](const auto& value) { return std::as_bytes(std::span(&value, 1)); };
-    if (!vhost::send_message(pairs[0][0].get(), Request::set_mem_table, 0, bytes(table),
-                             {&file, 1}) ||
-        !vhost::send_message(pairs[1][0].get(), Request::set_vring_kick, 0, bytes(queue),
-                             {&file, 1}) ||
-        !vhost::send_message(pairs[2][0].get(), Request::set_vring_err, 0, bytes(queue),
-                             {&file, 1}))
-      return 1;
-    ::pause();
-    return 0;
-  });
-  alive.reset();
-  Child back([&] {
-    stop.reset();
-    std::vector<std::string> whys;
-    for (auto& pair : pairs) {
-      pollfd readable{.fd = pair[1].get(), .events = POLLIN, .revents = 0};
-      if (::poll(&readable, 1, 5000) != 1) return 77;
-      auto link = vhost::VhostLink::adopt(std::move(pair[1]), {}).value();
+    return vhost::send_message(pairs[0][0].get(), Request::set_mem_table, 0, bytes(table),
+                               {&file, 1}) &&
+           vhost::send_message(pairs[1][0].get(), Request::set_vring_kick, 0, bytes(queue),
+                               {&file, 1}) &&
+           vhost::send_message(pairs[2][0].get(), Request::set_vring_err, 0, bytes(queue),
+                               {&file, 1});
+  };
+  const auto met = meet_silent_file(directory.path(), give, [&] {
+    for (std::size_t i = 0; i < pairs.size(); ++i) {
+      auto link = vhost::VhostLink::adopt(std::move(pairs[i][1]), {}).value();
       FrameBatch batch;
       (void)link.receive(batch);
-      whys.push_back(link.why());
-    }
-    for (std::size_t i = 0; i < whys.size(); ++i) {
-      if (!whys[i].starts_with("it sent a descriptor that is no file in memory"))
+      if (!link.why().starts_with("it sent a descriptor that is no file in memory"))
         return static_cast<int>(i) + 1;
     }
     return 0;
   });
-  const int code = back.wait();
-  pollfd there{.fd = stop.get(), .events = 0, .revents = 0};
-  const bool never_answered = ::poll(&there, 1, 0) == 0;
-  stop.reset();  // ends the file system, and so `front`
-  if (code == 77) GTEST_SKIP() << "cannot mount a file system of FUSE";
-  EXPECT_EQ(code, 0);
-  EXPECT_TRUE(never_answered) << "the file system had ended before";
+  if (!met.could_mount) GTEST_SKIP() << "cannot mount a file system of FUSE";
+  EXPECT_EQ(met.code, 0);
+  EXPECT_TRUE(met.never_answered) << "the file system had ended before";
 }
 
 TEST(HostileFrontEnd, ThatIsSilentIsCutOffAndOneThatSpokeIsNot) {
