@@ -4,24 +4,33 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
+#include <csignal>
 #include <cstring>
 #include <filesystem>
+#include <fstream>
 #include <iterator>
 #include <memory>
 #include <regex>
+#include <span>
 #include <string>
+#include <system_error>
 #include <vector>
 
+#include "base/foreign_socket.hpp"
 #include "base/unique_fd.hpp"
 #include "shmif/port.hpp"
+#include "tests/support/child_process.hpp"
 #include "tests/support/run_tool.hpp"
+#include "tests/support/silent_files.hpp"
 #include "tests/support/super_frames.hpp"
 #include "tests/support/temp_dir.hpp"
 #include "tests/vhost/front_end.hpp"
@@ -408,6 +417,69 @@ TEST_F(BridgeOfMachines, RefusesAMachineForWhichItHasTooFewDescriptors) {
       "bridge more: ulimit -n)\n"))
       << tool->so_far().err;
   settle(*good);
+  EXPECT_EQ(end(*tool).status, 0);
+}
+
+/// How many processes a process has started that have not ended.
+std::size_t children_of(pid_t process) {
+  std::size_t count = 0;
+  std::error_code ignored;
+  const std::string tasks = "/proc/" + std::to_string(process) + "/task";
+  for (const auto& task : std::filesystem::directory_iterator(tasks, ignored)) {
+    std::ifstream list(task.path() / "children");
+    for (pid_t child = 0; list >> child;) ++count;
+  }
+  return count;
+}
+
+// Children wait for file systems that never answer: for eight of a user, and one keeps the sockets
+// of the others.
+TEST_F(BridgeOfMachines, OneWhoseFilesNeverAnswerCostsEightProcessesAndNoOtherMachine) {
+  constexpr uid_t kOther = 65001;
+  constexpr std::size_t kMachines = 12;
+  const TempDir mounted;
+  const auto tool = listening();
+  for (const std::string& folder : {directory_.path(), mounted.path()})
+    ASSERT_EQ(::chmod(folder.c_str(), 0711), 0);
+  ASSERT_EQ(::chmod(file("v").c_str(), 0666), 0);
+  const auto are_served = [&] {
+    const auto one = machine(connected());
+    const auto two = machine(connected());
+    const std::vector<Bytes> frames{make_frame(60, 1), make_frame(1514, 2)};
+    return one->send(frames) == 2 && static_cast<bool>(same_frames(frames, frames_at(*two, 2)));
+  };
+  const auto give = [&](int silent) {
+    if (::setresuid(kOther, kOther, kOther) != 0) return false;
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);  // the change of the user has undone it
+    static std::vector<UniqueFd> sockets;  // until this process ends
+    vhost::MemoryTable table{.count = 1};
+    table.regions[0] = {.guest_address = 0, .bytes = 4096, .user_address = 0, .file_offset = 0};
+    for (std::size_t i = 0; i < kMachines; ++i) {
+      sockets.push_back(connected());
+      if (!vhost::send_message(sockets.back().get(), Request::set_mem_table, 0,
+                               std::as_bytes(std::span(&table, 1)), {&silent, 1}))
+        return false;
+      if (!is_closed(sockets.back())) return false;
+    }
+    return true;
+  };
+  const auto met = meet_silent_file(mounted.path(), give, [&] {
+    if (children_of(tool->pid()) != std::size_t{base::kMaxWaitingChildren} + 1) return 1;
+    return are_served() ? 0 : 2;
+  });
+  if (!met.could_mount) GTEST_SKIP() << "cannot mount a file system of FUSE";
+  EXPECT_EQ(met.code, 0);
+  EXPECT_TRUE(met.never_answered) << "the file system had ended before";
+  const std::string none = "it sent a descriptor that is no file in memory";
+  EXPECT_TRUE(tool->wait_for(none)) << tool->so_far().out;
+  EXPECT_TRUE(
+      tool->wait_for("its user (id 65001) has sent 8 descriptors of file systems that do "
+                     "not answer (unmount these)"))
+      << tool->so_far().out;
+  // When they have answered, this user's machines are served, too.
+  Child later([&] { return ::setresuid(kOther, kOther, kOther) == 0 && are_served() ? 0 : 1; });
+  EXPECT_EQ(later.wait(), 0);
+  EXPECT_TRUE(eventually([&] { return children_of(tool->pid()) <= 1; }));
   EXPECT_EQ(end(*tool).status, 0);
 }
 
