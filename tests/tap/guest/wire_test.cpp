@@ -12,6 +12,9 @@
 #include <utility>
 #include <vector>
 
+#include "tests/support/silent_files.hpp"
+#include "tests/support/temp_dir.hpp"
+
 namespace shmif::tap::test {
 namespace {
 
@@ -83,6 +86,27 @@ TEST(GuestWire, OnlyOneDescriptorOfAnInterfaceIsTakenAndOnlyWhereOneBelongs) {
   EXPECT_EQ(heard_with(netlink.get(), true), Heard::message);
   EXPECT_EQ(heard_with(netlink.get(), false), Heard::end);
   EXPECT_EQ(heard_with(file.get(), true), Heard::end);
+}
+
+TEST(GuestWire, ADescriptorOfAFileThatNeverAnswersKeepsNoSupervisor) {
+  const shmif::test::TempDir directory;
+  std::array<Pair, 2> pairs;
+  const auto give = [&](int file) {
+    return say(pairs[0].init.get(), exited(1), file) && say(pairs[1].init.get(), exited(1), file);
+  };
+  const auto met = shmif::test::meet_silent_file(directory.path(), give, [&] {
+    for (const bool wanted : {true, false}) {
+      base::ForeignSocket supervisor(std::move(pairs[wanted ? 0 : 1].supervisor));
+      GuestMessage heard;
+      UniqueFd got;
+      if (hear(supervisor, heard, wanted ? &got : nullptr) != Heard::end || got)
+        return wanted ? 1 : 2;
+    }
+    return 0;
+  });
+  if (!met.could_mount) GTEST_SKIP() << "cannot mount a file system of FUSE";
+  EXPECT_EQ(met.code, 0);
+  EXPECT_TRUE(met.never_answered) << "the file system had ended before";
 }
 
 /// Both ways to hear: as init, and as the supervisor.
