@@ -163,6 +163,78 @@ TEST_P(Gateway, LeadsToThisMachinesLoopbackOnlyWhereItWasAskedTo) {
   EXPECT_EQ(fetched.out, kLoopbackPage) << fetched.err;
 }
 
+/// Sends raw frames to the gateway's MAC: to each far side a question to a name server and the
+/// begin of a connection, each from a port of its own. The last far side is asked until it has
+/// answered both. Prints the ports at which answers arrived.
+constexpr const char* kRawProbes = R"(
+import fcntl, socket, struct, sys, time
+port = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0003))
+port.bind(('tap0', 0))
+port.settimeout(0.2)
+own = fcntl.ioctl(socket.socket(socket.AF_INET, socket.SOCK_DGRAM), 0x8915,
+                  struct.pack('256s', b'tap0'))[20:24]  # SIOCGIFADDR
+def sum16(data):
+    data += b'\0' * (len(data) % 2)
+    total = sum(struct.unpack('!%dH' % (len(data) // 2), data))
+    while total >> 16: total = (total & 0xffff) + (total >> 16)
+    return ~total & 0xffff
+def send(far, protocol, segment, at):
+    pseudo = own + far + struct.pack('!BBH', 0, protocol, len(segment))
+    check = struct.pack('!H', sum16(pseudo + segment))
+    segment = segment[:at] + check + segment[at + 2:]
+    head = struct.pack('!BBHHHBBH', 0x45, 0, 20 + len(segment), 1, 0, 64, protocol, 0) + own + far
+    head = head[:10] + struct.pack('!H', sum16(head)) + head[12:]
+    gateway = bytes.fromhex('52550a000202')
+    port.send(gateway + port.getsockname()[4] + b'\x08\0' + head + segment)
+def ask(near, far, dns, web):
+    far = socket.inet_aton(far)
+    question = struct.pack('!HHHHHH', near, 0x100, 1, 0, 0, 0) + b'\3web\4test\0\0\1\0\1'
+    send(far, 17, struct.pack('!HHHH', near, dns, 8 + len(question), 0) + question, 6)
+    send(far, 6, struct.pack('!HHIIBBHHH', near, web, 1, 0, 0x50, 2, 8192, 0, 0), 16)
+answered = set()
+near = 40000
+for far in sys.argv[1:]:
+    near += 1
+    host, dns, web = far.split(':')
+    until = time.monotonic() + 60
+    while True:
+        ask(near, host, int(dns), int(web))
+        end = time.monotonic() + 1
+        while time.monotonic() < end:
+            try: frame = port.recv(2048)
+            except socket.timeout: continue
+            if frame[:6] != port.getsockname()[4] or frame[12:15] != b'\x08\0\x45': continue
+            protocol, to = frame[23], struct.unpack('!H', frame[36:38])[0]
+            if protocol == 17: answered.add(('udp', to))
+            if protocol == 6 and frame[47] & 0x12 == 0x12: answered.add(('tcp', to))
+        both = {('udp', near), ('tcp', near)} <= answered
+        if far != sys.argv[-1] or both or time.monotonic() > until: break
+print(*(what + ':' + str(to - 40000) for what, to in sorted(answered) if 40000 < to < 41000))
+)";
+
+TEST_P(Gateway, LeadsNoRawFrameToThisMachinesLoopback) {
+  serve(
+      "dnsmasq --no-daemon --user=root --group=root --no-resolv --no-hosts "
+      "--conf-file=/dev/null --bind-interfaces --port=5353 --listen-address=127.0.0.1 "
+      "--address=/web.test/198.18.9.1");
+  std::ofstream(file("probes.py")) << kRawProbes;
+  const std::string script = "exec /usr/bin/python3 " + file("probes.py") +
+                             " 127.0.0.1:5353:81 127.0.0.53:53:80 0.0.0.0:5353:81 " +
+                             "127.255.255.255:5353:81 198.18.9.1:53:80";
+  for (const std::string program : {"slirp4netns", "passt"}) {
+    if (!has_program(program)) continue;
+    SCOPED_TRACE(program);
+    const auto way = gateway({"--with", program});
+    const ToolResult probed = with_lease(script);
+    EXPECT_EQ(probed.out, "tcp:5 udp:5\n") << probed.err;
+    const ToolResult said = end(*way);
+    const std::string text = said.out;
+    EXPECT_TRUE(text.find("(8 for 127.0.0.0/8 or 0.0.0.0/8") != std::string::npos ||
+                text.find(" 8 for 127.0.0.0/8 or 0.0.0.0/8") != std::string::npos)
+        << text;
+  }
+}
+
 TEST_P(Gateway, LeadsToLinkLocalAddressesOnlyWhereItWasAskedTo) {
   for (const std::string program : {"slirp4netns", "passt"}) {
     if (!has_program(program)) continue;
