@@ -114,6 +114,10 @@ TEST_F(BadInput, WhatNewcomersTryIsAnsweredWithWhatTheyMeant) {
   usage({"exec", "-ip", "198.18.0.1/24", bus, "--", "true"}, "did you mean --ip?");
   usage({"create", "-size", "1M", bus}, "did you mean --size?");
   usage({"exec", "--fault", "loss=1%", bus, "--", "true"}, "'shmifctl bridge bus:A bus:B --fault");
+  const std::string router = "sh -c 'sysctl -w net.ipv4.ip_forward=1; exec bash'";
+  usage({"exec", "--forward", bus, "--", "true"}, "unknown option --forward (");
+  usage({"exec", "--forward", bus, "--", "true"}, "-- " + router);
+  usage({"exec", bus, "--forward"}, "net.ipv6.conf.all.forwarding");
   const ToolResult named = run_tool({"exec", "--name", "a b", bus, "--", "true"});
   EXPECT_NE(named.err.find("without spaces (such as a_b)"), std::string::npos) << named.err;
 }
