@@ -5,6 +5,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <filesystem>
 #include <string>
 #include <vector>
@@ -16,6 +17,7 @@
 #include "tests/perf/heat/fake_client.hpp"
 #include "tests/perf/heat/shared_pages.hpp"
 #include "tests/support/holdings.hpp"
+#include "tests/support/silent_files.hpp"
 #include "tests/support/temp_bus.hpp"
 #include "tests/support/temp_dir.hpp"
 
@@ -98,6 +100,37 @@ TEST(HeatClients, ThatGiveTwoDescriptorsForOneLeaveNoneOpenHere) {
               "which brings 1 at most");
   }
   EXPECT_EQ(shmif::test::holdings({}).descriptors, before);
+}
+
+TEST(HeatClients, WhoseFilesNeverAnswerKeepNoMonitor) {
+  struct Case {
+    const char *name, *why;
+  };
+  for (const Case& each :
+       {Case{"file", kNoPagemap},
+        Case{"pagemap",
+             "the target gave no pagemap of its own: it sent a descriptor of a file "
+             "system that does not answer"}}) {
+    SCOPED_TRACE(each.name);
+    const ClientsHere here;
+    const shmif::test::TempDir directory;
+    const shmif::test::Shared<std::atomic<pid_t>> liar;
+    const auto give = [&](int) {
+      static const FakeClient client(here.folder(), directory.file(each.name).c_str());
+      *liar = ::getpid();
+      return true;
+    };
+    const auto take = [&] {
+      const auto source = watch_by_client(*liar, here.folder());
+      if (source || source.error().message != each.why) return 1;
+      const auto clients = heat_clients(here.folder()).value();
+      return clients.size() == 1 && !clients[0].source && clients[0].reason == each.why ? 0 : 2;
+    };
+    const auto met = shmif::test::meet_silent_file(directory.path(), give, take, each.name);
+    if (!met.could_mount) GTEST_SKIP() << "cannot mount a file system of FUSE";
+    EXPECT_EQ(met.code, 0);
+    EXPECT_TRUE(met.never_answered) << "the file system had ended before";
+  }
 }
 
 /// Listens, and never answers.
